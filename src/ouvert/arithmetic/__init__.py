@@ -1,0 +1,1 @@
+"""The operations a transformer is made of, in NumPy, written to be read. Imports nothing of ours."""

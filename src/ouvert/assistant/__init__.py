@@ -1,0 +1,1 @@
+"""Conversation in, typed events out. May import engine, store, chat and tokenization."""

@@ -1,0 +1,30 @@
+"""What an assistant does, as typed events: deltas while it writes, Finished at the end."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ouvert.chat import ReasoningDelta, TextDelta, ToolCall, ToolCallDelta
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """Tokens: of the prompt (of which `reused` came from a cache), and of the answer (of which `reasoning`)."""
+
+    prompt: int
+    reused: int
+    output: int
+    reasoning: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finished:
+    """The end of an answer. `receipt` is the JSON object of docs/formats/receipt.md."""
+
+    reason: Literal["stop", "length", "tool_calls", "cancelled"]
+    usage: Usage
+    tool_calls: tuple[ToolCall, ...]
+    receipt: Mapping[str, Any]
+
+
+Event = ReasoningDelta | TextDelta | ToolCallDelta | Finished

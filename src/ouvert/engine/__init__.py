@@ -1,0 +1,1 @@
+"""Tokens in, tokens out. May import models, kernels, arithmetic and weights."""

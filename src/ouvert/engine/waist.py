@@ -1,0 +1,111 @@
+"""The engine's waist: token ids in, token ids out. It knows no text, no tools, no HTTP.
+
+Implementations: ours (`ouvert.engine.local`), a remote one later, and a scripted one in tests.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+import numpy as np
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampling:
+    """How tokens are chosen. The defaults change nothing: plain sampling from the model's distribution.
+
+    `temperature` 0 is greedy (the lowest id wins a tie). `top_k` 0, `top_p` 1 and `min_p` 0 keep everything.
+    Penalties look at the prompt and the answer alike. `logprobs` asks for the log-probability of each token
+    and of so many likeliest ones, before temperature and penalties. `stop_ids` end the answer and are
+    themselves reported as the last token.
+    """
+
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    logit_bias: Mapping[int, float] = field(default_factory=dict)
+    seed: int | None = None
+    max_tokens: int | None = None
+    stop_ids: frozenset[int] = frozenset()
+    logprobs: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A token the model chose. `logprob` and `top` (id, log-probability; likeliest first) only if asked for."""
+
+    id: int
+    logprob: float | None = None
+    top: tuple[tuple[int, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stopped:
+    """Why a generation ended, and what it cost. Seconds are wall-clock."""
+
+    reason: Literal["stop", "length", "cancelled"]
+    prompt_tokens: int
+    reused_tokens: int
+    output_tokens: int
+    seed: int
+    seconds_queued: float
+    seconds_prefill: float
+    seconds_decode: float
+
+
+class Generation(Protocol):
+    """One answer being written. Iterate for tokens; afterwards `stopped` says why it ended."""
+
+    def __iter__(self) -> Iterator[Token]: ...
+
+    def cancel(self) -> None:
+        """End the answer before its next token and free what it holds. Safe from any thread."""
+
+    @property
+    def stopped(self) -> Stopped:
+        """Raises RuntimeError while tokens are still to come."""
+
+
+class EngineError(Exception):
+    """A request the engine cannot serve. The message has the numbers and what to do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineFacts:
+    """What changes the numbers, for receipts: digests are "sha256:<hex>"."""
+
+    version: str
+    instruction_set: str
+    threads: int
+    cache_type: str
+    weights_digest: str
+    packed_digest: str | None
+
+
+class Engine(Protocol):
+    """What every engine offers."""
+
+    @property
+    def context(self) -> int:
+        """Most tokens a sequence may have, prompt and answer together."""
+
+    @property
+    def vocabulary_size(self) -> int: ...
+
+    @property
+    def facts(self) -> EngineFacts: ...
+
+    def generate(self, ids: Sequence[int], sampling: Sampling) -> Generation:
+        """Raises EngineError at once if the prompt cannot fit (both numbers in the message)."""
+
+    def logits(self, ids: Sequence[int]) -> np.ndarray:
+        """float32 (tokens, vocabulary): row i scores what comes after ids[: i + 1]."""
+
+    def score(self, ids: Sequence[int], top: int = 0) -> list[Token]:
+        """For every token but the first: its log-probability given those before it, and the `top` likeliest."""
+
+    def close(self) -> None: ...
