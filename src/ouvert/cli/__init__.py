@@ -1,5 +1,128 @@
-"""The command. The only reader of environment variables."""
+"""The command `ouvert`: one file per command, found through one table. The only reader of environment variables.
+
+Nothing but the chosen command's own file is imported, and that file imports what it needs in `run`, so that
+`ouvert --help` and tab completion answer at once.
+"""
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from typing import NoReturn
+
+__all__ = ["COMMANDS", "main"]
+
+# Command -> what --help says of it. The command's file is ouvert/cli/<command>.py, with SUMMARY (the same words),
+# add_arguments(parser) and run(args) -> exit status.
+COMMANDS = {
+    "run": "Ask a model one thing, or hold a conversation with it.",
+    "pull": "Bring a model onto this machine.",
+    "list": "List the models on this machine, or those that have a short name.",
+    "show": "Say what a model is, and where it came from.",
+    "remove": "Remove a model from this machine.",
+    "bench": "Measure how fast a model runs on this machine.",
+    "completion": "Print what makes your shell complete commands and names of models.",
+}
+
+# Errors whose message is written for the person at the keyboard: shown as one line, without a traceback.
+KNOWN_ERRORS = (
+    ("ouvert.assistant", "AssistantError"),
+    ("ouvert.chat", "ChatError"),
+    ("ouvert.engine", "EngineError"),
+    ("ouvert.store", "StoreError"),
+    ("ouvert.tokenization", "TokenizerError"),
+    ("ouvert.weights", "CheckpointError"),
+)
+
+INTERRUPTED = 130  # 128 + SIGINT, as shells say it
+WRONG_USE = 2  # argparse's own status for a wrong command line
 
 
-def main() -> int:
-    return 0
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit status: 0 done, 1 failed with a sentence on stderr, 2 wrong use."""
+    if "_ARGCOMPLETE" in os.environ:
+        complete()
+    arguments = sys.argv[1:] if arguments is None else arguments
+    command = chosen_command(arguments)
+    if command is not None and command not in COMMANDS:
+        return refuse_command(command)
+    try:
+        args = build_parser(command).parse_args(arguments)
+        if command is None:
+            build_parser(None).print_help()
+            return 0
+        status = int(args.run(args))
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has gone; pointing stdout elsewhere keeps the interpreter's last flush quiet.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as problem:
+        if not isinstance(problem, tuple(known_errors())):
+            raise
+        print(f"ouvert: {problem}", file=sys.stderr)
+        return 1
+    return status
+
+
+def chosen_command(arguments: Sequence[str]) -> str | None:
+    """The first word that is not an option: the options before it take no values."""
+    return next((word for word in arguments if not word.startswith("-")), None)
+
+
+def refuse_command(command: str) -> int:
+    from difflib import get_close_matches
+
+    near = get_close_matches(command, COMMANDS, n=1, cutoff=0.5)
+    advice = f"Did you mean 'ouvert {near[0]}'?" if near else f"There are: {', '.join(COMMANDS)}."
+    print(f"ouvert: there is no command {command!r}. {advice}", file=sys.stderr)
+    return WRONG_USE
+
+
+def build_parser(chosen: str | None) -> argparse.ArgumentParser:
+    """The parser of the whole command line, with the arguments of `chosen` only."""
+    parser = argparse.ArgumentParser(
+        prog="ouvert", description="Runs open-weight reasoning models entirely on this machine."
+    )
+    parser.add_argument("--version", action=ShowVersion, help="show the version and exit")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    for name, summary in COMMANDS.items():
+        subparser = commands.add_parser(name, help=summary, description=summary)
+        if name == chosen:
+            module = importlib.import_module(f"ouvert.cli.{name}")
+            module.add_arguments(subparser)
+            subparser.set_defaults(run=module.run)
+    return parser
+
+
+class ShowVersion(argparse.Action):
+    """--version, looked up only when asked for."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, help: str | None = None) -> None:  # noqa: A002
+        super().__init__(option_strings, dest=argparse.SUPPRESS, default=argparse.SUPPRESS, nargs=0, help=help)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+        from ouvert import __version__
+
+        print(f"ouvert {__version__}")
+        parser.exit()
+
+
+def known_errors() -> Iterator[type[BaseException]]:
+    """The classes of KNOWN_ERRORS whose part has been imported; a part that was not cannot have raised."""
+    for module, name in KNOWN_ERRORS:
+        known = getattr(sys.modules.get(module), name, None)
+        if known is not None:
+            yield known
+
+
+def complete() -> None:
+    """Answer the shell's question for completions and leave the process (argcomplete's protocol)."""
+    import argcomplete
+
+    words = os.environ.get("COMP_LINE", "").split()[1:]
+    command = chosen_command(words)
+    argcomplete.autocomplete(build_parser(command if command in COMMANDS else None), always_complete_options=False)
