@@ -1,0 +1,315 @@
+"""The local engine over a fake runner: limits, stops, chunks, kept prefixes, cancelling, errors."""
+
+import threading
+
+import numpy as np
+import pytest
+
+from ouvert.engine import EngineError, LocalEngine, Sampling
+from ouvert.engine.local import PROMPT_CHUNK, SCORED_CHUNK, shared_start
+
+GREEDY = Sampling(temperature=0)
+
+
+@pytest.fixture
+def runner(fake_runner):
+    return fake_runner(16)
+
+
+@pytest.fixture
+def engine(runner, facts):
+    return LocalEngine(runner, 64, facts)
+
+
+def greedy(**changes):
+    return Sampling(temperature=0, **changes)
+
+
+def ids_of(generation):
+    return [token.id for token in generation]
+
+
+def test_an_answer_ends_at_a_stop_token_which_is_its_last(engine):
+    generation = engine.generate([1, 2], greedy(stop_ids=frozenset({5})))
+    assert ids_of(generation) == [3, 4, 5]
+    stopped = generation.stopped
+    assert (stopped.reason, stopped.prompt_tokens, stopped.reused_tokens, stopped.output_tokens) == ("stop", 2, 0, 3)
+    assert min(stopped.seconds_queued, stopped.seconds_prefill, stopped.seconds_decode) >= 0
+
+
+def test_an_answer_ends_after_max_tokens(engine, runner):
+    generation = engine.generate([1], greedy(max_tokens=3))
+    assert ids_of(generation) == [2, 3, 4]
+    assert generation.stopped.reason == "length"
+    assert runner.steps == [(1, "last"), (1, "last"), (1, "last")]  # the last token is not computed on
+
+
+def test_an_answer_ends_where_the_context_is_full(fake_runner, facts):
+    generation = LocalEngine(fake_runner(16), 8, facts).generate([1, 2, 3], GREEDY)
+    assert ids_of(generation) == [4, 5, 6, 7, 8]
+    assert generation.stopped.reason == "length"
+
+
+def test_a_stop_token_at_the_limit_is_a_stop(engine):
+    generation = engine.generate([1], greedy(max_tokens=2, stop_ids=frozenset({3})))
+    assert ids_of(generation) == [2, 3]
+    assert generation.stopped.reason == "stop"
+
+
+def test_a_prompt_that_cannot_fit_is_refused_with_both_numbers(engine, runner):
+    with pytest.raises(EngineError, match=r"64 tokens.* holds 64"):
+        engine.generate([1] * 64, GREEDY)
+    with pytest.raises(EngineError, match=r"65 tokens.* holds 64"):
+        engine.logits([1] * 65)
+    assert runner.steps == []
+
+
+@pytest.mark.parametrize(("ids", "named"), [([], "no tokens"), ([3, 16], "token 16"), ([-1], "token -1")])
+def test_a_prompt_that_makes_no_sense_is_refused(engine, ids, named):
+    with pytest.raises(EngineError, match=named):
+        engine.generate(ids, GREEDY)
+
+
+def test_sampling_is_checked_on_arrival(engine):
+    with pytest.raises(EngineError, match="top_p=3"):
+        engine.generate([1], Sampling(top_p=3))
+
+
+def test_nothing_is_computed_before_the_first_token_is_asked_for(engine, runner):
+    engine.generate([1], GREEDY)
+    assert runner.steps == []
+    assert runner.sequences == []
+
+
+def test_stopped_cannot_be_asked_for_while_tokens_are_to_come(engine):
+    generation = engine.generate([1], greedy(max_tokens=2))
+    next(iter(generation))
+    with pytest.raises(RuntimeError, match="still to come"):
+        _ = generation.stopped
+
+
+def test_iterating_again_goes_on_where_it_was(engine):
+    generation = engine.generate([1], greedy(max_tokens=3))
+    assert next(iter(generation)).id == 2
+    assert ids_of(generation) == [3, 4]
+    assert ids_of(generation) == []
+
+
+def test_a_long_prompt_goes_in_chunks_and_only_its_end_gives_logits(fake_runner, facts):
+    runner = fake_runner(16)
+    prompt = [n % 16 for n in range(2 * PROMPT_CHUNK + 10)]
+    generation = LocalEngine(runner, 4096, facts).generate(prompt, greedy(max_tokens=1))
+    assert ids_of(generation) == [(prompt[-1] + 1) % 16]
+    assert runner.steps == [(PROMPT_CHUNK, "none"), (PROMPT_CHUNK, "none"), (10, "last")]
+
+
+def test_a_prompt_of_exactly_one_chunk_is_one_step(fake_runner, facts):
+    runner = fake_runner(16)
+    ids_of(LocalEngine(runner, 4096, facts).generate([1] * PROMPT_CHUNK, greedy(max_tokens=1)))
+    assert runner.steps == [(PROMPT_CHUNK, "last")]
+
+
+def test_a_prompt_that_starts_like_the_last_answer_reuses_it(engine, runner):
+    first = engine.generate([1, 2, 3], greedy(max_tokens=3))
+    assert ids_of(first) == [4, 5, 6]
+    second = engine.generate([1, 2, 3, 4, 5, 6, 9], greedy(max_tokens=1))
+    assert ids_of(second) == [10]
+    assert second.stopped.reused_tokens == 5  # 6 was chosen but never computed on
+    assert runner.steps[-1] == (2, "last")
+    assert len(runner.sequences) == 1
+
+
+def test_the_same_prompt_again_computes_its_last_token(engine, runner):
+    for reused in (0, 2):
+        generation = engine.generate([1, 2, 3], greedy(max_tokens=2))
+        assert ids_of(generation) == [4, 5]
+        assert generation.stopped.reused_tokens == reused
+    assert runner.steps[-2] == (1, "last")
+
+
+def test_a_prompt_that_starts_otherwise_reuses_nothing_and_replaces_what_was_kept(engine, runner):
+    ids_of(engine.generate([1, 2, 3], greedy(max_tokens=1)))
+    generation = engine.generate([2, 2, 3], greedy(max_tokens=1))
+    assert ids_of(generation) == [4]
+    assert generation.stopped.reused_tokens == 0
+    assert runner.open_sequences == 1
+
+
+def test_answers_are_the_same_with_and_without_a_kept_prefix(fake_runner, facts):
+    random = np.random.default_rng(11)
+    table = random.standard_normal((1000, 16)).astype(np.float32)
+
+    def scores(ids):  # depends on every token so far
+        return table[hash(tuple(ids)) % 1000]
+
+    kept = LocalEngine(fake_runner(16, scores), 200, facts)
+    for _ in range(30):
+        prompt = [1, 2, 3, 4, *random.integers(0, 16, random.integers(1, 6)).tolist()]
+        sampling = Sampling(seed=int(random.integers(1000)), max_tokens=5)
+        fresh = LocalEngine(fake_runner(16, scores), 200, facts)
+        assert ids_of(kept.generate(prompt, sampling)) == ids_of(fresh.generate(prompt, sampling))
+
+
+def test_two_answers_take_turns_without_harming_each_other(engine, runner):
+    one = iter(engine.generate([1], greedy(max_tokens=4)))
+    other = iter(engine.generate([8], greedy(max_tokens=4)))
+    mixed = [next(one).id, next(other).id, next(other).id, next(one).id, *(t.id for t in one), *(t.id for t in other)]
+    assert mixed == [2, 9, 10, 3, 4, 5, 11, 12]
+    assert runner.open_sequences == 1  # the one kept
+
+
+def test_answers_in_several_threads_are_those_of_one(fake_runner, facts):
+    engine = LocalEngine(fake_runner(16), 64, facts)
+    answers = {}
+
+    def answer(start):
+        answers[start] = ids_of(engine.generate([start], greedy(max_tokens=20)))
+
+    threads = [threading.Thread(target=answer, args=(n,)) for n in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert answers == {n: [(n + 1 + k) % 16 for k in range(20)] for n in range(6)}
+
+
+def test_cancelling_between_tokens_ends_at_once_and_keeps_the_prefix(engine, runner):
+    generation = engine.generate([1, 2], GREEDY)
+    tokens = iter(generation)
+    assert [next(tokens).id, next(tokens).id] == [3, 4]
+    generation.cancel()
+    assert generation.stopped.reason == "cancelled"
+    assert generation.stopped.output_tokens == 2
+    assert list(tokens) == []
+    again = engine.generate([1, 2, 3, 4], greedy(max_tokens=1))
+    ids_of(again)
+    assert again.stopped.reused_tokens == 3
+
+
+def test_cancelling_before_the_first_token_costs_nothing(engine, runner):
+    generation = engine.generate([1], GREEDY)
+    generation.cancel()
+    assert ids_of(generation) == []
+    assert generation.stopped.output_tokens == 0
+    assert runner.steps == []
+
+
+def test_cancelling_within_a_long_prompt_ends_after_the_chunk(fake_runner, facts):
+    runner = fake_runner(16)
+    engine = LocalEngine(runner, 4096, facts)
+    generation = engine.generate([1] * (4 * PROMPT_CHUNK), GREEDY)
+    runner.before_step = lambda: len(runner.steps) == 1 and generation.cancel()  # in the second chunk
+    assert ids_of(generation) == []
+    assert generation.stopped.reason == "cancelled"
+    assert len(runner.steps) == 2
+
+
+def test_cancelling_from_another_thread_ends_an_endless_answer(fake_runner, facts):
+    engine = LocalEngine(fake_runner(16), 1_000_000, facts)
+    generation = engine.generate([1], GREEDY)
+    timer = threading.Timer(0.05, generation.cancel)
+    timer.start()
+    tokens = ids_of(generation)
+    timer.join()
+    assert generation.stopped.reason == "cancelled"
+    assert 0 < len(tokens) == generation.stopped.output_tokens < 999_999
+
+
+def test_cancelling_after_the_end_changes_nothing(engine):
+    generation = engine.generate([1], greedy(max_tokens=1))
+    ids_of(generation)
+    generation.cancel()
+    assert generation.stopped.reason == "length"
+
+
+def test_an_error_in_a_step_frees_the_sequence_and_the_next_answer_is_whole(engine, runner):
+    ids_of(engine.generate([1, 2, 3], greedy(max_tokens=1)))
+
+    def fail():
+        raise MemoryError("no room")
+
+    runner.before_step = fail
+    with pytest.raises(MemoryError):
+        ids_of(engine.generate([1, 2, 3, 4], GREEDY))
+    assert runner.open_sequences == 0
+    runner.before_step = lambda: None
+    generation = engine.generate([1, 2, 3], greedy(max_tokens=1))
+    assert ids_of(generation) == [4]
+    assert generation.stopped.reused_tokens == 0
+
+
+def test_broken_logits_are_an_error_in_the_middle_of_an_answer(fake_runner, facts):
+    def scores(ids):
+        return np.full(16, np.nan if len(ids) > 2 else 1.0)
+
+    generation = LocalEngine(fake_runner(16, scores), 64, facts).generate([1], GREEDY)
+    tokens = iter(generation)
+    assert [next(tokens).id, next(tokens).id] == [0, 0]
+    with pytest.raises(EngineError, match="NaN"):
+        next(tokens)
+
+
+def test_the_seed_is_reported_whether_asked_for_or_not(engine):
+    asked = engine.generate([1], Sampling(seed=12, max_tokens=4))
+    drawn = engine.generate([1], Sampling(max_tokens=4))
+    first = [ids_of(asked), ids_of(drawn)]
+    assert asked.stopped.seed == 12
+    again = engine.generate([1], Sampling(seed=drawn.stopped.seed, max_tokens=4))
+    assert ids_of(again) == first[1]
+
+
+def test_logits_are_those_after_every_token(engine, runner):
+    rows = engine.logits([3, 4, 9])
+    assert rows.dtype == np.float32
+    assert rows.shape == (3, 16)
+    assert rows.argmax(axis=1).tolist() == [4, 5, 10]
+    assert runner.open_sequences == 0
+
+
+def test_scores_are_log_softmaxes_and_go_in_chunks(fake_runner, facts):
+    runner = fake_runner(16)
+    engine = LocalEngine(runner, 4096, facts)
+    ids = [n % 16 for n in range(SCORED_CHUNK + 5)]
+    ids[7] = 0
+    scored = engine.score(ids, top=1)
+    # one logit of 5 and fifteen of 0
+    likely, unlikely = 5 - np.log(np.exp(5) + 15), -np.log(np.exp(5) + 15)
+    assert [token.id for token in scored] == ids[1:]
+    assert scored[0].logprob == pytest.approx(likely)
+    assert scored[6].logprob == pytest.approx(unlikely)
+    assert scored[6].top == ((7, pytest.approx(likely)),)
+    assert runner.steps == [(SCORED_CHUNK, "all"), (4, "all")]
+
+
+def test_one_token_has_no_score(engine, runner):
+    assert engine.score([3]) == []
+    assert runner.steps == []
+
+
+def test_a_closed_engine_says_so(engine, runner):
+    tokens = iter(engine.generate([1], GREEDY))
+    next(tokens)
+    engine.close()
+    engine.close()
+    assert runner.closed
+    with pytest.raises(EngineError, match="closed"):
+        next(tokens)
+    with pytest.raises(EngineError, match="closed"):
+        engine.logits([1])
+    assert runner.open_sequences == 0
+
+
+def test_facts_are_made_when_first_asked_for(runner, facts):
+    asked = []
+    engine = LocalEngine(runner, 64, lambda: asked.append(1) or facts())
+    assert asked == []
+    assert engine.facts.threads == 1
+    assert engine.facts is engine.facts
+    assert asked == [1]
+
+
+def test_shared_start_counts_to_the_first_difference():
+    assert shared_start([1, 2, 3], [1, 2, 4]) == 2
+    assert shared_start([1, 2], [1, 2, 4]) == 2
+    assert shared_start([], [1]) == 0
+    assert shared_start([5], [1]) == 0
