@@ -1,1 +1,23 @@
 """Tensors on disk and their encodings. Imports nothing of ours."""
+
+from .checkpoint import Checkpoint
+from .digest import sha256_of
+from .encodings import ENCODINGS, Encoding, decode, encoded_bytes
+from .error import CheckpointError
+from .floats import decode_fp8_blocks, decode_mxfp4_blocks
+from .opening import open_checkpoint
+from .tensor import Tensor
+
+__all__ = [
+    "ENCODINGS",
+    "Checkpoint",
+    "CheckpointError",
+    "Encoding",
+    "Tensor",
+    "decode",
+    "decode_fp8_blocks",
+    "decode_mxfp4_blocks",
+    "encoded_bytes",
+    "open_checkpoint",
+    "sha256_of",
+]

@@ -1,0 +1,44 @@
+"""A checkpoint on disk: its tensors by name, and what it says about itself."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType, TracebackType
+from typing import Any, Literal, Self
+
+from .tensor import Tensor
+
+
+class Checkpoint:
+    """Tensors of one model, in one file or several. A context manager.
+
+    `metadata` holds GGUF's keys and values, or the strings of safetensors' `__metadata__`. Closing forgets the
+    tensors; a tensor or array that somebody still holds stays readable, and its file stays mapped until it is let go.
+    A file must not be cut shorter while it is mapped (replacing it by renaming is fine): the system ends a process
+    that reads where a mapped file no longer is.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        format: Literal["gguf", "safetensors"],  # noqa: A002
+        tensors: dict[str, Tensor],
+        metadata: dict[str, Any],
+        files: tuple[Path, ...],
+    ) -> None:
+        self.path = path
+        self.format = format
+        self.files = files
+        self.tensors: Mapping[str, Tensor] = MappingProxyType(tensors)
+        self.metadata: Mapping[str, Any] = MappingProxyType(metadata)
+
+    def close(self) -> None:
+        """Let go of the files. May be called twice."""
+        self.tensors = MappingProxyType({})
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,24 @@
+"""Digests of files, as they stand in receipts: "sha256:" and 64 hexadecimal digits."""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+PIECE_BYTES = 1 << 20
+
+
+def sha256_of(path: Path, progress: Callable[[int], None] | None = None) -> str:
+    """The SHA-256 of a file's content. `progress` is called with the bytes read so far, from first to last.
+
+    Raises OSError if the file cannot be read.
+    """
+    digest = hashlib.sha256()
+    piece = memoryview(bytearray(PIECE_BYTES))
+    done = 0
+    with open(path, "rb", buffering=0) as file:
+        while count := file.readinto(piece):
+            digest.update(piece[:count])
+            done += count
+            if progress:
+                progress(done)
+    return f"sha256:{digest.hexdigest()}"

@@ -1,0 +1,68 @@
+"""From a path to a checkpoint: what kind of file it is is read from its content, never from its name."""
+
+from pathlib import Path
+
+from . import gguf, safetensors
+from .checkpoint import Checkpoint
+from .error import CheckpointError
+from .mapping import map_file
+
+PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+
+
+def open_checkpoint(path: Path) -> Checkpoint:
+    """The checkpoint at `path`: a GGUF file (of a split model: any of its files), a safetensors file, an index of
+    safetensors shards, or a folder with one of these. Headers are checked whole; weights are mapped, not read.
+
+    Raises CheckpointError, whatever the bytes are.
+    """
+    path = Path(path)
+    if path.is_dir():
+        path = chosen_in(path)
+    if path.name.endswith(".safetensors.index.json"):
+        return safetensors.open_sharded(path)
+    if map_file(path)[:4].tobytes() == gguf.MAGIC:
+        return gguf.open_gguf(path)
+    return safetensors.open_safetensors(path)
+
+
+def chosen_in(folder: Path) -> Path:
+    """The file to open in a folder: an index, else model.safetensors, else the only safetensors or GGUF model.
+
+    Raises CheckpointError if there is none or a choice is left.
+    """
+    try:
+        files = sorted(file for file in folder.iterdir() if not file.name.startswith("."))
+    except OSError as error:
+        raise CheckpointError(
+            f"{folder} cannot be listed: {error}. It must be a readable folder: check its permissions."
+        ) from error
+    for name in (safetensors.INDEX, "model.safetensors"):
+        if (file := folder / name) in files:
+            return file
+    tensors = [file for file in files if file.name.endswith(".safetensors")]
+    firsts = [file for file in files if file.name.endswith(".gguf") and is_first(file.name)]
+    for found in (tensors, firsts):
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise CheckpointError(
+                f"{folder} holds {len(found)} models or parts and no {safetensors.INDEX} that joins them: "
+                f"{', '.join(file.name for file in found[:10])}{' …' if len(found) > 10 else ''}. "
+                "Name one of them, or fetch the index."
+            )
+    if pickles := [file.name for file in files if file.suffix in PICKLES]:
+        raise CheckpointError(
+            f"{folder} holds pickles ({', '.join(pickles[:3])}), which can run any program when they are read; "
+            "expected safetensors or GGUF. Fetch or convert the model in one of these formats."
+        )
+    raise CheckpointError(
+        f"{folder} holds no checkpoint: expected {safetensors.INDEX}, model.safetensors or a .gguf file. "
+        "Check the path, and that the fetch was complete."
+    )
+
+
+def is_first(name: str) -> bool:
+    """Whether a GGUF file stands alone or begins a split model."""
+    match = gguf.SPLIT_NAME.fullmatch(name)
+    return match is None or int(match[2]) == 1

@@ -1,0 +1,167 @@
+"""safetensors files and folders. The format: huggingface.co/docs/safetensors, section "Format"."""
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any, NoReturn
+
+from .checkpoint import Checkpoint
+from .encodings import encoded_bytes
+from .error import CheckpointError, shown
+from .mapping import MOST_HEADER_BYTES, check_places, map_file, other_file
+from .tensor import Tensor
+
+# The format's names of types are our names of encodings; these are the ones it has.
+DTYPES = (
+    "F64", "F32", "F16", "BF16", "F8_E4M3", "BOOL", "U8", "I8", "U16", "I16", "U32", "I32", "U64", "I64",
+)  # fmt: skip
+MOST_AXES = 32
+METADATA = "__metadata__"
+INDEX = "model.safetensors.index.json"
+DAMAGED = "The file is cut off or damaged: fetch it again."
+
+
+def parse_json(path: Path, text: bytes, *, floats: bool) -> dict[str, Any]:
+    """A JSON object in which no key stands twice; without `floats`, numbers are integers. Raises CheckpointError."""
+
+    def refuse(fault: str) -> NoReturn:
+        raise CheckpointError(f"{path}: expected a JSON object, but {fault}. {DAMAGED}")
+
+    def without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        whole = dict(pairs)
+        if len(whole) < len(pairs):
+            times = Counter(name for name, _ in pairs)
+            refuse(f"{shown(times.most_common(1)[0][0])} stands twice in it")
+        return whole
+
+    def number(text: str) -> float:
+        if not floats:
+            refuse(f"{shown(text)} in it is not an integer")
+        return float(text)
+
+    try:
+        parsed = json.loads(
+            str(text, "utf-8"), object_pairs_hook=without_repeats, parse_float=number, parse_constant=number
+        )
+    except (ValueError, RecursionError) as error:
+        refuse(f"it cannot be parsed: {str(error)[:200]}")
+    if not isinstance(parsed, dict):
+        refuse(f"it is of type {type(parsed).__name__}")
+    return parsed
+
+
+def is_text(value: object) -> bool:
+    """Whether it is a string that can be written down (JSON lets half characters through)."""
+    return isinstance(value, str) and not any("\ud800" <= letter <= "\udfff" for letter in value)
+
+
+def counts(value: object, most: int) -> list[int] | None:
+    """The list, if it is one of at most so many integers, none negative; else None."""
+    if isinstance(value, list) and len(value) <= most and all(type(n) is int and 0 <= n < 1 << 63 for n in value):
+        return value
+    return None
+
+
+def read_file(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """(metadata, tensors) of one file. Raises CheckpointError for anything the format does not allow."""
+    data = map_file(path)
+    if len(data) < 10 or data[8] != ord("{"):
+        raise other_file(path, data)
+    length = int.from_bytes(data[:8].tobytes(), "little")
+    if length > min(len(data) - 8, MOST_HEADER_BYTES):
+        if not data[7]:  # below 2^56 bytes: a header, if a false one
+            raise CheckpointError(
+                f"{path}: the header is said to take {length} bytes; the file has {len(data)}, and a header at most "
+                f"{MOST_HEADER_BYTES}. {DAMAGED}"
+            )
+        raise other_file(path, data)
+    header = parse_json(path, data[8 : 8 + length].tobytes(), floats=False)
+    metadata = header.pop(METADATA, {})
+    if not isinstance(metadata, dict) or not all(is_text(key) and is_text(text) for key, text in metadata.items()):
+        raise CheckpointError(f"{path}: {METADATA} must map strings to strings. {DAMAGED}")
+    begin = 8 + length
+    end = len(data) - begin
+    places = {name: place(path, name, entry) for name, entry in header.items()}
+    check_places(path, ((start, stop, name) for name, (_, _, start, stop) in places.items()), end, gaps=False)
+    tensors = {
+        name: Tensor(name, shape, encoding, data[begin + start : begin + stop])
+        for name, (shape, encoding, start, stop) in places.items()
+    }
+    return metadata, tensors
+
+
+def place(path: Path, name: str, entry: object) -> tuple[tuple[int, ...], str, int, int]:
+    """(shape, encoding, start, stop) of a tensor from its entry in the header. Raises CheckpointError."""
+
+    def refuse(fault: str, remedy: str = DAMAGED) -> NoReturn:
+        raise CheckpointError(f"{path}: tensor {shown(name)}: {fault}. {remedy}")
+
+    if not is_text(name):
+        refuse("the name holds half a character")
+    if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
+        refuse(f"expected dtype, shape and data_offsets, found {shown(entry)}")
+    encoding = entry["dtype"]
+    if encoding not in DTYPES:
+        refuse(f"dtype {shown(encoding)} is not read here; {', '.join(DTYPES)} are", "Fetch the model in one of these.")
+    shape, offsets = counts(entry["shape"], MOST_AXES), counts(entry["data_offsets"], 2)
+    if shape is None or offsets is None or len(offsets) != 2:
+        refuse(f"shape {shown(entry['shape'])} or data_offsets {shown(entry['data_offsets'])} are not lists of counts")
+    start, stop = offsets
+    if stop - start != (size := encoded_bytes(encoding, shape)):
+        refuse(f"{encoding} of shape {shown(shape)} takes {size} bytes, but data_offsets give it {stop - start}")
+    return tuple(shape), encoding, start, stop
+
+
+def open_safetensors(path: Path) -> Checkpoint:
+    """One safetensors file. Raises CheckpointError."""
+    metadata, tensors = read_file(path)
+    return Checkpoint(path, "safetensors", tensors, dict(metadata), (path,))
+
+
+def shards_in(index: Path) -> dict[str, str]:
+    """Tensor name to file name, as the index has it. Raises CheckpointError for a file that is not beside the index."""
+    data = map_file(index)
+    if len(data) > MOST_HEADER_BYTES:
+        raise CheckpointError(
+            f"{index}: an index of shards of {len(data)} bytes; at most {MOST_HEADER_BYTES} are expected. {DAMAGED}"
+        )
+    weight_map = parse_json(index, data.tobytes(), floats=True).get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise CheckpointError(f"{index}: weight_map must say which file has which tensor. {DAMAGED}")
+    for name, file in weight_map.items():
+        if not is_text(name) or not is_text(file) or Path(file).name != file or "\\" in file or "\0" in file:
+            raise CheckpointError(
+                f"{index}: tensor {shown(name)} is said to be in {shown(file)}; only files beside the index are read. "
+                "Do not trust this checkpoint; fetch the model from its publisher."
+            )
+    return weight_map
+
+
+def open_sharded(index: Path) -> Checkpoint:
+    """All the files that an index names. Raises CheckpointError, with every missing file in it.
+
+    The metadata are what the files agree on.
+    """
+    weight_map = shards_in(index)
+    files = [index.with_name(name) for name in sorted(set(weight_map.values()))]
+    if missing := [file.name for file in files if not file.is_file()]:
+        listed = ", ".join(missing[:20]) + (" …" if len(missing) > 20 else "")
+        raise CheckpointError(
+            f"{index.parent}: {len(missing)} of the {len(files)} files that {index.name} names are missing: {listed}. "
+            "Fetch them into the same folder."
+        )
+    tensors: dict[str, Tensor] = {}
+    common: dict[str, str] | None = None
+    for file in files:
+        metadata, own_tensors = read_file(file)
+        common = dict(metadata if common is None else metadata.items() & common.items())
+        expected = {name for name, where in weight_map.items() if where == file.name}
+        if expected != own_tensors.keys():
+            absent, extra = sorted(expected - own_tensors.keys()), sorted(own_tensors.keys() - expected)
+            raise CheckpointError(
+                f"{file}: {index.name} and this file disagree: {len(absent)} tensors are not in the file (first: "
+                f"{shown(absent[:1])}), {len(extra)} not in the index for it (first: {shown(extra[:1])}). "
+                "Fetch both from one place."
+            )
+        tensors |= own_tensors
+    return Checkpoint(index.parent, "safetensors", tensors, dict(common or {}), tuple(files))
