@@ -7,12 +7,14 @@ from .error import CheckpointError
 from .floats import decode_fp8_blocks, decode_mxfp4_blocks
 from .opening import open_checkpoint
 from .tensor import Tensor
+from .writing import SafetensorsWriter
 
 __all__ = [
     "ENCODINGS",
     "Checkpoint",
     "CheckpointError",
     "Encoding",
+    "SafetensorsWriter",
     "Tensor",
     "decode",
     "decode_fp8_blocks",

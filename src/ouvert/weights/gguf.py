@@ -231,9 +231,9 @@ def open_gguf(path: Path) -> Checkpoint:
     if type(count) is not int or count < 2:
         return Checkpoint(path, "gguf", tensors, metadata, (path,))
     files = split_files(path, count)
-    tensors = {}
+    given, tensors = (metadata, tensors), {}
     for n, file in enumerate(files):
-        own_metadata, own_tensors = read_file(file)
+        own_metadata, own_tensors = given if file == path else read_file(file)
         if (stated := (own_metadata.get("split.no"), own_metadata.get("split.count"))) != (n, count):
             raise CheckpointError(
                 f"{file}: it says that it is part {shown(stated[0])} of {shown(stated[1])} (counted from 0), its name "

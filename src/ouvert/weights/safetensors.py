@@ -51,8 +51,14 @@ def parse_json(path: Path, text: bytes, *, floats: bool) -> dict[str, Any]:
 
 
 def is_text(value: object) -> bool:
-    """Whether it is a string that can be written down (JSON lets half characters through)."""
-    return isinstance(value, str) and not any("\ud800" <= letter <= "\udfff" for letter in value)
+    """Whether it is a string that can be written down: JSON's escapes may also spell half a character."""
+    if not isinstance(value, str):
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def counts(value: object, most: int) -> list[int] | None:
