@@ -1,1 +1,28 @@
-"""What each family computes, and which tensor in a file is which. May import arithmetic and weights."""
+"""What each family computes, and which tensor in a file is which. May import arithmetic and weights.
+
+`recognise` says what a checkpoint is, `load` makes it ready to compute with any set of operations; a `Family`
+offers the pieces one by one (configuration, parameters with their encoded bytes, graph).
+"""
+
+from ouvert.models.configuration import DecoderConfig
+from ouvert.models.families import FAMILIES, load, recognise
+from ouvert.models.family import Family, Model
+from ouvert.models.memory import KeyValueMemory
+from ouvert.models.operations import Batch, Operations, Watch
+from ouvert.models.parameters import Parameter
+from ouvert.weights import CheckpointError
+
+__all__ = [
+    "FAMILIES",
+    "Batch",
+    "CheckpointError",
+    "DecoderConfig",
+    "Family",
+    "KeyValueMemory",
+    "Model",
+    "Operations",
+    "Parameter",
+    "Watch",
+    "load",
+    "recognise",
+]

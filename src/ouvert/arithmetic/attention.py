@@ -1,0 +1,94 @@
+"""Causal attention over what a sequence has said so far."""
+
+import numpy as np
+
+from ouvert.arithmetic.dense import Array
+
+QUERIES_AT_ONCE = 256  # so that the table of scores stays small however long the prompt is
+
+
+class KeyValues:
+    """The keys and values of one layer of one sequence, (kv_heads, length, head_dim); room doubles as they come."""
+
+    def __init__(self, kv_heads: int, head_dim: int, dtype: type[np.floating]) -> None:
+        self.length = 0
+        self._keys = np.empty((kv_heads, 64, head_dim), dtype)
+        self._values = np.empty((kv_heads, 64, head_dim), dtype)
+
+    @property
+    def keys(self) -> Array:
+        return self._keys[:, : self.length]
+
+    @property
+    def values(self) -> Array:
+        return self._values[:, : self.length]
+
+    def append(self, k: Array, v: Array) -> None:
+        """Take in the k and v, (tokens, kv_heads, head_dim) each, of the tokens that follow."""
+        heads, room, head_dim = self._keys.shape
+        if k.shape != v.shape or k.shape[1:] != (heads, head_dim):
+            raise ValueError(
+                f"attend: k is {k.shape} and v is {v.shape}, expected (tokens, {heads}, {head_dim}) for both. "
+                "Was this past made for another model?"
+            )
+        end = self.length + len(k)
+        if end > room:
+            more = np.empty((heads, max(end, 2 * room) - room, head_dim), self._keys.dtype)
+            self._keys = np.concatenate([self._keys, more], axis=1)
+            self._values = np.concatenate([self._values, more], axis=1)
+        self._keys[:, self.length : end] = k.swapaxes(0, 1)
+        self._values[:, self.length : end] = v.swapaxes(0, 1)
+        self.length = end
+
+    def truncate(self, length: int) -> None:
+        """Forget everything from position `length` on."""
+        self.length = min(self.length, length)
+
+
+def softmax_shares(scores: Array, sinks: Array | None = None) -> Array:
+    """Each key's share of the attention: softmax along the last axis.
+
+    `sinks`, one score per row (shape of scores without the last axis), take their share and give nothing for it;
+    so rows sum to less than one. Xiao et al., arXiv:2309.17453; gpt-oss model card, arXiv:2508.10925.
+    """
+    largest = scores.max(axis=-1, keepdims=True)
+    if sinks is not None:
+        largest = np.maximum(largest, sinks[..., None])
+    weights = np.exp(scores - largest)
+    total = weights.sum(axis=-1, keepdims=True)
+    if sinks is not None:
+        total = total + np.exp(sinks[..., None] - largest)
+    return np.asarray(weights / total)
+
+
+def attend(
+    q: Array, keys: Array, values: Array, *, scale: float, window: int | None = None, sinks: Array | None = None
+) -> Array:
+    """Attention of the last `tokens` tokens of one sequence to all its tokens up to themselves.
+
+    q (tokens, q_heads, head_dim); keys and values (kv_heads, length, head_dim), length >= tokens, where
+    q_heads / kv_heads neighbouring query heads share one key head. With a `window` a token sees itself and the
+    window - 1 tokens before it. `sinks` (q_heads,). -> (tokens, q_heads * head_dim)
+    """
+    tokens, q_heads, head_dim = q.shape
+    kv_heads, length, _ = keys.shape
+    group = q_heads // kv_heads
+    if group * kv_heads != q_heads:
+        raise ValueError(f"attend: {q_heads} query heads cannot share {kv_heads} key heads evenly.")
+    grouped = q.reshape(tokens, kv_heads, group, head_dim).transpose(1, 2, 0, 3)  # (kv_heads, group, tokens, head_dim)
+    sink_rows = None if sinks is None else sinks.astype(q.dtype).reshape(kv_heads, group, 1)
+    mixed = np.empty_like(grouped)
+    for start in range(0, tokens, QUERIES_AT_ONCE):
+        stop = min(start + QUERIES_AT_ONCE, tokens)
+        position = np.arange(length - tokens + start, length - tokens + stop)[:, None]
+        first = 0 if window is None else max(0, int(position[0, 0]) - window + 1)
+        last = int(position[-1, 0]) + 1
+        key_position = np.arange(first, last)[None, :]
+        hidden = key_position > position
+        if window is not None:
+            hidden |= key_position <= position - window
+        scores = grouped[:, :, start:stop] @ keys[:, None, first:last].swapaxes(-1, -2) * q.dtype.type(scale)
+        scores[..., hidden] = -np.inf
+        shares = softmax_shares(scores, sink_rows)  # (kv_heads, group, queries, keys)
+        mixed[:, :, start:stop] = shares @ values[:, None, first:last]
+    return mixed.transpose(2, 0, 1, 3).reshape(tokens, q_heads * head_dim)

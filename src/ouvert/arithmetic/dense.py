@@ -1,0 +1,47 @@
+"""Tables, matrices and norms: everything that treats each token by itself."""
+
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+def embed(ids: Array, table: Array) -> Array:
+    """The rows of `table` (vocabulary, hidden) that belong to `ids` (tokens,) -> (tokens, hidden)."""
+    if ids.size and not (int(ids.min()) >= 0 and int(ids.max()) < len(table)):
+        raise ValueError(
+            f"embed: token ids run from {ids.min()} to {ids.max()}, expected 0 to {len(table) - 1}. "
+            "Were they made by another model's tokenizer?"
+        )
+    return np.asarray(table[ids])
+
+
+def linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
+    """x (tokens, in) times weight (out, in), transposed -> (tokens, out)."""
+    if x.shape[-1] != weight.shape[-1]:
+        raise ValueError(
+            f"linear: x has {x.shape[-1]} columns, expected {weight.shape[-1]} as in weight {weight.shape}. "
+            "Weights are (out, in)."
+        )
+    product = x @ weight.T
+    return np.asarray(product if bias is None else product + bias)
+
+
+def rms_norm(x: Array, weight: Array, eps: float) -> Array:
+    """The last axis of x divided by its root mean square, times weight. float64 inside, x's type outside.
+
+    Zhang and Sennrich, Root Mean Square Layer Normalization, arXiv:1910.07467.
+    """
+    wide = x.astype(np.float64)
+    return np.asarray((wide / np.sqrt(np.mean(wide**2, axis=-1, keepdims=True) + eps) * weight).astype(x.dtype))
+
+
+def heads(x: Array, head_dim: int) -> Array:
+    """(tokens, heads * head_dim) -> (tokens, heads, head_dim)."""
+    return x.reshape(len(x), -1, head_dim)
+
+
+def select(x: Array, rows: Array) -> Array:
+    """The rows of x that somebody wants, in that order."""
+    return np.asarray(x[rows])

@@ -1,0 +1,65 @@
+"""Mixtures of experts: a router scores them, each token keeps its best few and mixes their answers."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ouvert.arithmetic.attention import softmax_shares
+from ouvert.arithmetic.dense import Array, linear
+from ouvert.arithmetic.gates import clamped_swiglu, swiglu
+
+
+@dataclass(frozen=True, eq=False)
+class Experts:
+    """The feed-forward layers of all experts. Each weight is indexed by expert first: gate[e] is (inner, hidden).
+
+    Weights may be anything that gives a matrix for `weight[e]`; biases are (experts, out). With `limit` the gate is
+    gpt-oss's clamped SwiGLU, otherwise the plain one.
+    """
+
+    gate: Any  # [e] -> (inner, hidden)
+    up: Any  # [e] -> (inner, hidden)
+    down: Any  # [e] -> (hidden, inner)
+    gate_bias: Any = None
+    up_bias: Any = None
+    down_bias: Any = None
+    alpha: float = 1.0
+    limit: float | None = None
+
+
+def best_few(scores: Array, kept: int, chosen: Array | None = None) -> tuple[Array, Array]:
+    """The `kept` best experts of each token, best first, and their shares (softmax over the kept scores).
+
+    scores (tokens, experts) -> chosen int32 and share, (tokens, kept) each. The lower index wins a tie.
+    With `chosen` (recorded earlier) nothing is selected: the shares are those of the given experts.
+    """
+    if chosen is None:
+        chosen = np.argsort(-scores, axis=-1, kind="stable")[:, :kept].astype(np.int32)
+    return chosen, softmax_shares(np.take_along_axis(scores, chosen, axis=-1))
+
+
+def mix_experts(x: Array, experts: Experts, chosen: Array, share: Array) -> Array:
+    """The answers of each token's chosen experts, weighted by their shares. x (tokens, hidden) -> like x.
+
+    Only experts that somebody chose are looked at. Experts add up in ascending order, whatever the batch.
+    """
+    mixed = np.zeros_like(x)
+    for expert in np.unique(chosen):
+        token, rank = np.nonzero(chosen == expert)
+        answer = one_expert(x[token], experts, int(expert))
+        mixed[token] += share[token, rank, None].astype(x.dtype) * answer
+    return mixed
+
+
+def one_expert(x: Array, experts: Experts, e: int) -> Array:
+    """The answer of expert e alone, unweighted."""
+
+    def bias(each: Mapping[int, Array] | Sequence[Array] | None) -> Array | None:
+        return None if each is None else each[e]
+
+    gate = linear(x, experts.gate[e], bias(experts.gate_bias))
+    up = linear(x, experts.up[e], bias(experts.up_bias))
+    inner = swiglu(gate, up) if experts.limit is None else clamped_swiglu(gate, up, experts.alpha, experts.limit)
+    return linear(inner, experts.down[e], bias(experts.down_bias))

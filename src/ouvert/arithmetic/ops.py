@@ -1,0 +1,174 @@
+"""The operations as one object: what a model's graph receives, and what kernels and others imitate."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import numpy as np
+
+from ouvert.arithmetic import attention, dense, experts, gates, rotation
+from ouvert.arithmetic.attention import KeyValues
+from ouvert.arithmetic.dense import Array
+from ouvert.arithmetic.experts import Experts
+from ouvert.arithmetic.rotation import Rope
+
+
+class Memory(Protocol):
+    """What one layer must remember of a sequence."""
+
+    @property
+    def kv_heads(self) -> int: ...
+    @property
+    def head_dim(self) -> int: ...
+
+
+class Placeable(Protocol):
+    """A parameter on its way in: it has a kind, and can be decoded whole or, if it holds experts, one by one."""
+
+    @property
+    def kind(self) -> str: ...
+    def decode(self) -> Array: ...
+    def decode_expert(self, expert: int) -> Array: ...
+
+
+class EncodedExperts:
+    """Experts' weights as they are on disk; those that are used are decoded as they are used.
+
+    All experts of a 20-billion-parameter model in float32 would take 80 GB; the few that a token chooses do not.
+    """
+
+    def __init__(self, parameter: Placeable, dtype: type[np.floating]) -> None:
+        self.parameter, self.dtype = parameter, dtype
+
+    def __getitem__(self, expert: int) -> Array:
+        return self.parameter.decode_expert(expert).astype(self.dtype, copy=False)
+
+
+class Past:
+    """What is remembered of one sequence, layer by layer."""
+
+    def __init__(self, layers: Iterable[KeyValues]) -> None:
+        self.layers = tuple(layers)
+
+    @property
+    def length(self) -> int:
+        """Tokens that every layer has seen."""
+        return min((layer.length for layer in self.layers), default=0)
+
+    def truncate(self, length: int) -> None:
+        """Forget everything from position `length` on."""
+        for layer in self.layers:
+            layer.truncate(length)
+
+    def close(self) -> None:
+        """Give the memory back. The sequence must not be used afterwards."""
+        self.layers = ()
+
+
+@dataclass(frozen=True, eq=False)
+class LayerPast:
+    """One layer's pasts of all sequences in a batch, and which of the batch's tokens are whose."""
+
+    parts: tuple[tuple[KeyValues, slice], ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """The tokens of one step, sequence after sequence."""
+
+    ids: Array  # (tokens,)
+    positions: Array  # (tokens,): how many tokens of its sequence stand before each
+    wanted: Array  # rows of the tokens whose logits are wanted
+    pasts: tuple[LayerPast, ...]  # one per layer
+
+
+class Ops:
+    """NumPy's version of every operation a graph may use, in float32 or float64."""
+
+    def __init__(self, dtype: type[np.floating] = np.float32) -> None:
+        if dtype not in (np.float32, np.float64):
+            raise ValueError(f"Ops: dtype is {dtype}, expected numpy.float32 or numpy.float64.")
+        self.dtype = dtype
+
+    def place(self, parameter: Placeable) -> Any:
+        """What the other methods want as a weight: the decoded array. Experts stay encoded until they are used."""
+        if parameter.kind == "experts":
+            return EncodedExperts(parameter, self.dtype)
+        return parameter.decode().astype(self.dtype, copy=False)
+
+    def new_past(self, memories: Iterable[Memory]) -> Past:
+        """The past of a sequence that has none yet."""
+        return Past(KeyValues(each.kv_heads, each.head_dim, self.dtype) for each in memories)
+
+    def begin(
+        self, work: Sequence[tuple[Past, Sequence[int] | Array]], wanted: Literal["last", "all", "none"] = "last"
+    ) -> Batch:
+        """A batch of new tokens for several sequences; each goes on where its past ends. No sequence comes twice."""
+        if len({id(past) for past, _ in work}) != len(work):
+            raise ValueError("begin: a sequence appears twice in one batch. Join its tokens, or use two steps.")
+        ids, positions, parts, ends = [], [], [], [0]
+        for past, new in work:
+            length = past.length
+            past.truncate(length)  # a step that was interrupted may have left some layers ahead of others
+            ids.append(np.asarray(new, np.int64))
+            positions.append(np.arange(length, length + len(new)))
+            parts.append(slice(ends[-1], ends[-1] + len(new)))
+            ends.append(ends[-1] + len(new))
+        rows = {"all": range(ends[-1]), "last": [end - 1 for end in ends[1:]], "none": []}[wanted]
+        layers = zip(*(past.layers for past, _ in work), strict=True)
+        return Batch(
+            ids=np.concatenate(ids),
+            positions=np.concatenate(positions),
+            wanted=np.asarray(rows, np.int64),
+            pasts=tuple(LayerPast(tuple(zip(layer, parts, strict=True))) for layer in layers),
+        )
+
+    def attend(
+        self,
+        q: Array,
+        k: Array,
+        v: Array,
+        past: LayerPast,
+        *,
+        scale: float,
+        window: int | None = None,
+        sinks: Array | None = None,
+    ) -> Array:
+        """Append k and v to each sequence's past, then let its tokens attend to it -> (tokens, q_heads * head_dim)."""
+        mixed = []
+        for remembered, tokens in past.parts:
+            remembered.append(k[tokens], v[tokens])
+            mixed.append(
+                attention.attend(q[tokens], remembered.keys, remembered.values, scale=scale, window=window, sinks=sinks)
+            )
+        return np.concatenate(mixed)
+
+    def embed(self, ids: Array, table: Array) -> Array:
+        return dense.embed(ids, table)
+
+    def linear(self, x: Array, weight: Array, bias: Array | None = None) -> Array:
+        return dense.linear(x, weight, bias)
+
+    def rms_norm(self, x: Array, weight: Array, eps: float) -> Array:
+        return dense.rms_norm(x, weight, eps)
+
+    def heads(self, x: Array, head_dim: int) -> Array:
+        return dense.heads(x, head_dim)
+
+    def rotate(self, x: Array, positions: Array, rope: Rope) -> Array:
+        return rotation.rotate(x, positions, rope)
+
+    def swiglu(self, gate: Array, up: Array) -> Array:
+        return gates.swiglu(gate, up)
+
+    def clamped_swiglu(self, gate: Array, up: Array, alpha: float, limit: float) -> Array:
+        return gates.clamped_swiglu(gate, up, alpha, limit)
+
+    def best_few(self, scores: Array, kept: int, chosen: Array | None = None) -> tuple[Array, Array]:
+        return experts.best_few(scores, kept, chosen)
+
+    def mix_experts(self, x: Array, experts_: Experts, chosen: Array, share: Array) -> Array:
+        return experts.mix_experts(x, experts_, chosen, share)
+
+    def select(self, x: Array, rows: Array) -> Array:
+        return dense.select(x, rows)

@@ -1,0 +1,178 @@
+"""The shape of a decoder, from config.json or from GGUF metadata. Facts and sources: docs/formats/configurations.md."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ouvert.models.memory import KeyValueMemory
+from ouvert.models.rope import RopeConfig, rope_from_gguf, rope_from_hf
+from ouvert.models.stated import Stated
+from ouvert.weights import Tensor
+
+# Keys of config.json that we have read about and that do not change the numbers of a forward pass, and why.
+HARMLESS_HF = {
+    "_attn_implementation": "how another program computes the same attention",
+    "_attn_implementation_autoset": "how another program computes the same attention",
+    "_name_or_path": "where the checkpoint was saved",
+    "attention_dropout": "only in training",
+    "auto_map": "Python files we never run",
+    "bos_token_id": "belongs to the tokenizer and the sampler",
+    "chunk_size_feed_forward": "splits work, not numbers",
+    "dtype": "how tensors are stored; each file says it itself",
+    "eos_token_id": "belongs to the tokenizer and the sampler",
+    "hidden_dropout": "only in training",
+    "id2label": "names of classes, for classifiers",
+    "initializer_range": "only before training",
+    "is_llama_config": "a note of SmolLM2's makers",
+    "label2id": "names of classes, for classifiers",
+    "output_attentions": "what another program returns besides",
+    "output_hidden_states": "what another program returns besides",
+    "output_router_logits": "what another program returns besides",
+    "pad_token_id": "belongs to batches of another program",
+    "pretraining_tp": "how another program splits the same products",
+    "problem_type": "for classifiers",
+    "return_dict": "what another program returns",
+    "router_aux_loss_coef": "only in training",
+    "torch_dtype": "how tensors are stored; each file says it itself",
+    "transformers.js_config": "for another program",
+    "transformers_version": "who wrote the file",
+    "unsloth_fixed": "a note of who converted the file",
+    "unsloth_version": "who wrote the file",
+    "use_cache": "whether another program keeps keys and values",
+}
+
+# The same for GGUF metadata, without the architecture's prefix.
+HARMLESS_GGUF = {
+    "vocab_size": "the embedding's rows say it",
+}
+# Whole groups of GGUF keys: descriptions, the tokenizer's, how the file was made and split.
+HARMLESS_GGUF_GROUPS = ("general.", "tokenizer.", "quantize.", "split.", "GGUF.", "imatrix.", "mradermacher.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecoderConfig:
+    """The shape of a decoder. Field names are those of config.json where it has them; nothing has a default."""
+
+    vocab_size: int
+    hidden_size: int
+    intermediate_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    num_key_value_heads: int
+    head_dim: int
+    rms_norm_eps: float
+    max_position_embeddings: int
+    tie_word_embeddings: bool
+    windows: tuple[int | None, ...]  # per layer: how many tokens back it sees, itself included; None: all
+    rope: RopeConfig
+
+    def memories(self) -> list[KeyValueMemory]:
+        return [KeyValueMemory(self.num_key_value_heads, self.head_dim, window) for window in self.windows]
+
+    def sizes(self) -> dict[str, int]:
+        """The named dimensions of this model's tensors."""
+        return {
+            "vocabulary": self.vocab_size,
+            "hidden": self.hidden_size,
+            "inner": self.intermediate_size,
+            "queries": self.num_attention_heads * self.head_dim,
+            "keys": self.num_key_value_heads * self.head_dim,
+            "q_heads": self.num_attention_heads,
+            "head_dim": self.head_dim,
+        }
+
+
+def windows_from_hf(stated: Stated, layers: int) -> tuple[int | None, ...]:
+    """Which layers look back how far, as Qwen2 and Qwen3 say it: a switch, a width, and a list or a first layer."""
+    switched_on = stated.flag("use_sliding_window", False)
+    width = stated.optional("sliding_window", None)
+    first = stated.whole("max_window_layers", 0)
+    kinds = stated.texts("layer_types", None)
+    if not switched_on:
+        kinds = kinds or ["full_attention"] * layers
+    elif kinds is None:
+        kinds = ["sliding_attention" if n >= first else "full_attention" for n in range(layers)]
+    return windows_of_kinds(stated, kinds, layers, width if switched_on else None)
+
+
+def windows_of_kinds(stated: Stated, kinds: list[str], layers: int, width: int | None) -> tuple[int | None, ...]:
+    """`layer_types` in words to windows in numbers."""
+    if len(kinds) != layers or not set(kinds) <= {"full_attention", "sliding_attention"}:
+        raise stated.fault(
+            f"layer_types is {kinds[:4]}..., expected full_attention or sliding_attention {layers} times"
+        )
+    if width is None and "sliding_attention" in kinds:
+        raise stated.fault("layer_types has sliding_attention, but no sliding_window is in force")
+    return tuple(width if kind == "sliding_attention" else None for kind in kinds)
+
+
+def shape_from_hf(stated: Stated, *, default_theta: float | None, key_heads_may_be_left_out: bool) -> dict[str, Any]:
+    """What all our decoders say in the same words. Raises CheckpointError for what is missing or impossible."""
+    stated.neutral("hidden_act", "silu")
+    stated.neutral("is_encoder_decoder", False)
+    stated.neutral("add_cross_attention", False)
+    query_heads = stated.integer("num_attention_heads")
+    hidden = stated.integer("hidden_size")
+    key_heads = stated.integer("num_key_value_heads", query_heads) if key_heads_may_be_left_out else None
+    head_dim = stated.integer("head_dim", max(hidden // query_heads, 1))
+    context = stated.integer("max_position_embeddings")
+    shape = {
+        "vocab_size": stated.integer("vocab_size"),
+        "hidden_size": hidden,
+        "intermediate_size": stated.integer("intermediate_size"),
+        "num_hidden_layers": stated.integer("num_hidden_layers"),
+        "num_attention_heads": query_heads,
+        "num_key_value_heads": key_heads or stated.integer("num_key_value_heads"),
+        "head_dim": head_dim,
+        "rms_norm_eps": stated.number("rms_norm_eps"),
+        "max_position_embeddings": context,
+        "rope": rope_from_hf(stated, head_dim, context, default_theta),
+    }
+    check_shape(stated, shape)
+    return shape
+
+
+def shape_from_gguf(stated: Stated, tensors: Mapping[str, Tensor], *, truncate: bool = True) -> dict[str, Any]:
+    """The same from GGUF metadata; heads and frequencies may be left out where llama.cpp has a default."""
+    query_heads = stated.integer("attention.head_count")
+    hidden = stated.integer("embedding_length")
+    head_dim = stated.integer("attention.key_length", max(hidden // query_heads, 1))
+    stated.neutral("attention.value_length", head_dim)
+    stated.neutral("attention.causal", True)
+    stated.neutral("expert_count", 0)
+    stated.neutral("expert_used_count", 0)
+    context = stated.integer("context_length")
+    embedding = tensors.get("token_embd.weight")
+    if embedding is None or len(embedding.shape) != 2:
+        raise stated.fault("the tensor token_embd.weight is missing or has no rows and columns")
+    factors = tensors.get("rope_freqs.weight")
+    shape = {
+        "vocab_size": stated.integer("vocab_size", embedding.shape[0]),
+        "hidden_size": hidden,
+        "intermediate_size": stated.integer("feed_forward_length"),
+        "num_hidden_layers": stated.integer("block_count"),
+        "num_attention_heads": query_heads,
+        "num_key_value_heads": stated.integer("attention.head_count_kv", query_heads),
+        "head_dim": head_dim,
+        "rms_norm_eps": stated.number("attention.layer_norm_rms_epsilon"),
+        "max_position_embeddings": context,
+        "tie_word_embeddings": "output.weight" not in tensors,
+        "rope": rope_from_gguf(
+            stated,
+            head_dim,
+            context,
+            None if factors is None else tuple(factors.decode().ravel().tolist()),
+            truncate=truncate,
+        ),
+    }
+    check_shape(stated, shape)
+    return shape
+
+
+def check_shape(stated: Stated, shape: Mapping[str, Any]) -> None:
+    if shape["num_attention_heads"] % shape["num_key_value_heads"]:
+        raise stated.fault(
+            f"{shape['num_attention_heads']} query heads cannot share {shape['num_key_value_heads']} key heads evenly"
+        )
+    if shape["head_dim"] % 2:
+        raise stated.fault(f"heads have {shape['head_dim']} values, which cannot turn in pairs")

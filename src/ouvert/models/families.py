@@ -1,0 +1,80 @@
+"""The families we know, and how a checkpoint is recognised and loaded."""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ouvert.models import llama, qwen2, qwen3
+from ouvert.models.family import Family, Model
+from ouvert.models.operations import Places
+from ouvert.models.parameters import Parameter
+from ouvert.weights import Checkpoint, CheckpointError
+
+FAMILIES = (llama.FAMILY, qwen2.FAMILY, qwen3.FAMILY)
+
+
+def recognise(checkpoint: Checkpoint, config: Mapping[str, Any] | None = None) -> tuple[Family, Any]:
+    """Which family a checkpoint belongs to, and its shape.
+
+    A GGUF file says so in its metadata; for safetensors, `config` is the content of config.json (read from beside
+    the weights if not given). Raises CheckpointError for a family we do not know, with the list of those we do.
+    """
+    if checkpoint.format == "gguf":
+        architecture = str(checkpoint.metadata.get("general.architecture"))
+        for family in FAMILIES:
+            if architecture in family.gguf_architectures:
+                return family, family.config_from_gguf(checkpoint.metadata, checkpoint.tensors, str(checkpoint.path))
+        raise unknown(str(checkpoint.path), "general.architecture", architecture, lambda each: each.gguf_architectures)
+    folder = checkpoint.path if checkpoint.path.is_dir() else checkpoint.path.parent
+    source = folder / "config.json"
+    config = read_json(source) if config is None else config
+    kind = str(config.get("model_type"))
+    for family in FAMILIES:
+        if kind in family.model_types:
+            return family, family.config_from_hf(config, str(source))
+    raise unknown(str(source), "model_type", kind, lambda each: each.model_types)
+
+
+def unknown(source: str, key: str, said: str, known: Callable[[Family], frozenset[str]]) -> CheckpointError:
+    families = ", ".join(f"{each.name} ({', '.join(sorted(known(each)))})" for each in FAMILIES)
+    return CheckpointError(
+        f"{source}: {key} is {said[:80]!r}, a family this version does not compute. It knows: {families}. "
+        "docs/guides/a-new-family.md says how to add one."
+    )
+
+
+def read_json(path: Path) -> Mapping[str, Any]:
+    try:
+        stated = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CheckpointError(
+            f"{path}: not found, expected beside the weights. Fetch it from where the weights came from."
+        ) from None
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as problem:
+        raise CheckpointError(
+            f"{path}: not JSON ({problem}). Fetch it again from where the weights came from."
+        ) from None
+    if not isinstance(stated, dict):
+        raise CheckpointError(f"{path}: holds a {type(stated).__name__}, expected a JSON object. Fetch it again.")
+    return stated
+
+
+def load(
+    checkpoint: Checkpoint,
+    ops: Places,
+    config: Mapping[str, Any] | None = None,
+    progress: Callable[[Parameter], None] | None = None,
+) -> Model:
+    """Recognise a checkpoint and place its weights with `ops`, one parameter at a time.
+
+    Nothing is kept of a parameter but what `ops.place` returned; a tied head is what was placed as the embedding.
+    `progress` is told of each parameter once it is placed.
+    """
+    family, shape = recognise(checkpoint, config)
+    placed: dict[str, Any] = {}
+    for parameter in family.parameters(shape, checkpoint):
+        placed[parameter.name] = placed[parameter.same_as] if parameter.same_as else ops.place(parameter)
+        if progress is not None:
+            progress(parameter)
+    return Model(family, shape, family.assemble(shape, placed))

@@ -1,0 +1,17 @@
+"""Llama 2, 3, 3.1 and later, SmolLM2, Mistral 7B: grouped-query attention, SwiGLU, nothing else."""
+
+from ouvert.models.family import Family
+from ouvert.models.llama.config import config_from_gguf, config_from_hf
+from ouvert.models.llama.graph import assemble, forward
+from ouvert.models.llama.names import parameters
+
+FAMILY = Family(
+    name="llama",
+    model_types=frozenset({"llama", "mistral"}),
+    gguf_architectures=frozenset({"llama"}),
+    config_from_hf=config_from_hf,
+    config_from_gguf=config_from_gguf,
+    parameters=parameters,
+    assemble=assemble,
+    forward=forward,
+)

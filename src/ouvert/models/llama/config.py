@@ -1,0 +1,39 @@
+"""What Llama and Mistral checkpoints say about themselves."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ouvert.models.configuration import (
+    HARMLESS_GGUF_GROUPS,
+    HARMLESS_HF,
+    DecoderConfig,
+    shape_from_gguf,
+    shape_from_hf,
+)
+from ouvert.models.stated import Stated
+from ouvert.weights import Tensor
+
+
+def config_from_hf(config: Mapping[str, Any], source: str) -> DecoderConfig:
+    """`model_type` llama or mistral. Llama may leave out key heads (as many as query heads) and rope_theta (10000)."""
+    stated = Stated(source, config)
+    kind = stated.text("model_type")
+    stated.neutral("architectures", ["LlamaForCausalLM"], ["MistralForCausalLM"])
+    stated.neutral("attention_bias", False)
+    stated.neutral("mlp_bias", False)
+    stated.neutral("rope_interleaved", False)  # SmolLM2's way to say that q and k are not permuted
+    shape = shape_from_hf(stated, default_theta=10000.0, key_heads_may_be_left_out=kind == "llama")
+    # Mistral 7B v0.1 has a window of 4096; later ones say null. A file that says nothing is not taken for either.
+    window = stated.optional("sliding_window") if kind == "mistral" else stated.optional("sliding_window", None)
+    tied = stated.flag("tie_word_embeddings", False)
+    stated.finish(HARMLESS_HF)
+    return DecoderConfig(**shape, tie_word_embeddings=tied, windows=(window,) * shape["num_hidden_layers"])
+
+
+def config_from_gguf(metadata: Mapping[str, Any], tensors: Mapping[str, Tensor], source: str) -> DecoderConfig:
+    """Architecture llama. llama.cpp gives Mistral the same architecture, with a window only if the file says so."""
+    stated = Stated(source, metadata, prefix="llama.")
+    shape = shape_from_gguf(stated, tensors)
+    window = stated.optional("attention.sliding_window", None)
+    stated.finish({}, HARMLESS_GGUF_GROUPS)
+    return DecoderConfig(**shape, windows=(window,) * shape["num_hidden_layers"])

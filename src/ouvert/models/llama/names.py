@@ -1,0 +1,38 @@
+"""Tensor names of the llama family: Hugging Face's (transformers, models/llama) and GGUF's (gguf-py, constants.py)."""
+
+from ouvert.models.configuration import DecoderConfig
+from ouvert.models.parameters import Parameter, Row, halves_from_pairs, match
+from ouvert.weights import Checkpoint
+
+WHOLE = (
+    Row("embedding", "embedding", "vocabulary hidden", "model.embed_tokens.weight", "token_embd.weight"),
+    Row("norm", "norm", "hidden", "model.norm.weight", "output_norm.weight"),
+    Row("unembedding", "linear", "vocabulary hidden", "lm_head.weight", "output.weight"),
+)
+LAYER = (
+    Row("attention_norm", "norm", "hidden", "model.layers.{n}.input_layernorm.weight", "blk.{n}.attn_norm.weight"),
+    Row("q", "linear", "queries hidden", "model.layers.{n}.self_attn.q_proj.weight", "blk.{n}.attn_q.weight"),
+    Row("k", "linear", "keys hidden", "model.layers.{n}.self_attn.k_proj.weight", "blk.{n}.attn_k.weight"),
+    Row("v", "linear", "keys hidden", "model.layers.{n}.self_attn.v_proj.weight", "blk.{n}.attn_v.weight"),
+    Row("o", "linear", "hidden queries", "model.layers.{n}.self_attn.o_proj.weight", "blk.{n}.attn_output.weight"),
+    Row("mlp_norm", "norm", "hidden", "model.layers.{n}.post_attention_layernorm.weight", "blk.{n}.ffn_norm.weight"),
+    Row("gate", "linear", "inner hidden", "model.layers.{n}.mlp.gate_proj.weight", "blk.{n}.ffn_gate.weight"),
+    Row("up", "linear", "inner hidden", "model.layers.{n}.mlp.up_proj.weight", "blk.{n}.ffn_up.weight"),
+    Row("down", "linear", "hidden inner", "model.layers.{n}.mlp.down_proj.weight", "blk.{n}.ffn_down.weight"),
+)
+
+
+def parameters(config: DecoderConfig, checkpoint: Checkpoint) -> list[Parameter]:
+    """Every parameter, in the order a forward pass meets them. GGUF's q and k rows come back in our order."""
+    return match(
+        WHOLE,
+        LAYER,
+        checkpoint,
+        layers=config.num_hidden_layers,
+        sizes=config.sizes(),
+        tied=config.tie_word_embeddings,
+        row_orders={
+            "q": lambda: halves_from_pairs(config.num_attention_heads, config.head_dim),
+            "k": lambda: halves_from_pairs(config.num_key_value_heads, config.head_dim),
+        },
+    )

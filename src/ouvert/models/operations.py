@@ -1,0 +1,63 @@
+"""What a graph may ask for: the operations and the batch, as arithmetic, kernels and others offer them.
+
+Weights and values are whatever the operations understand: arrays, or marks in a recording. A graph only hands them on.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Protocol, Self
+
+from ouvert.arithmetic import Experts, Rope
+
+Value = Any  # has `+`; rows are tokens
+Weight = Any
+
+
+class Watch(Protocol):
+    """arithmetic.Tap, or anything like it."""
+
+    def __call__(self, name: str, value: Value) -> Value: ...
+    def inside(self, scope: str) -> Self: ...
+
+
+class Batch(Protocol):
+    """The new tokens of one step, of one or several sequences."""
+
+    @property
+    def ids(self) -> Value: ...
+    @property
+    def positions(self) -> Value: ...
+    @property
+    def wanted(self) -> Value: ...
+    @property
+    def pasts(self) -> Sequence[Any]: ...
+
+
+class Operations(Protocol):
+    """Shapes and meanings are those of the functions of the same name in ouvert.arithmetic."""
+
+    def embed(self, ids: Value, table: Weight) -> Value: ...
+    def linear(self, x: Value, weight: Weight, bias: Weight | None = None) -> Value: ...
+    def rms_norm(self, x: Value, weight: Weight, eps: float) -> Value: ...
+    def heads(self, x: Value, head_dim: int) -> Value: ...
+    def rotate(self, x: Value, positions: Value, rope: Rope) -> Value: ...
+    def attend(
+        self,
+        q: Value,
+        k: Value,
+        v: Value,
+        past: Any,
+        *,
+        scale: float,
+        window: int | None = None,
+        sinks: Weight | None = None,
+    ) -> Value: ...
+    def swiglu(self, gate: Value, up: Value) -> Value: ...
+    def best_few(self, scores: Value, kept: int) -> tuple[Value, Value]: ...
+    def mix_experts(self, x: Value, experts: Experts, chosen: Value, share: Value) -> Value: ...
+    def select(self, x: Value, rows: Value) -> Value: ...
+
+
+class Places(Protocol):
+    """Turns a parameter of a checkpoint into what the same object's operations want as a weight."""
+
+    def place(self, parameter: Any) -> Weight: ...

@@ -1,0 +1,142 @@
+"""Which tensor in a file is which parameter of ours: every one found, shaped as it must be, none left over."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from ouvert.weights import Checkpoint, CheckpointError, Tensor
+
+Array = np.ndarray[Any, np.dtype[Any]]
+Kind = Literal["embedding", "linear", "norm", "bias", "sinks", "experts", "expert_bias"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Parameter:
+    """One parameter of a model and where its bytes are. Nothing is decoded or copied until somebody asks.
+
+    `name` is ours ("layers.3.q"). `kind` says what it is for: "embedding" (vocabulary, hidden) is looked up by row,
+    "linear" (out, in) is multiplied with, "experts" (experts, out, in) holds a linear per expert, "expert_bias" is
+    (experts, out), the others are vectors. `row_order`, if any, says which row of the tensor each of ours is.
+    """
+
+    name: str
+    kind: Kind
+    shape: tuple[int, ...]
+    tensor: Tensor
+    row_order: Array | None = None
+    same_as: str | None = None  # our name of a parameter with the same bytes: a tied head is the embedding
+
+    @property
+    def encoding(self) -> str:
+        return self.tensor.encoding
+
+    def encoded(self) -> Tensor:
+        """The encoded bytes, rows in our order. A copy if they had to be put in order, else the file's own."""
+        return self.tensor if self.row_order is None else self.tensor.take_rows(self.row_order)
+
+    def decode(self) -> Array:
+        """float32 values of `shape`."""
+        return self.encoded().decode()
+
+    def expert(self, expert: int) -> Tensor:
+        """The encoded matrix (out, in) of one expert."""
+        return self.encoded().rows(expert, expert + 1)
+
+    def decode_expert(self, expert: int) -> Array:
+        """float32 (out, in) of one expert."""
+        return self.expert(expert).decode().reshape(self.shape[1:])
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A line of a family's table of names. `dims` are names of sizes; {n} in file names is the layer."""
+
+    ours: str
+    kind: Kind
+    dims: str
+    hf: str
+    gguf: str
+
+
+# Tensors that may lie in a file without being parameters, and why. {n} is the layer.
+COMPUTED = {
+    "model.layers.{n}.self_attn.rotary_emb.inv_freq": "frequencies we compute; old checkpoints saved them",
+    "model.rotary_emb.inv_freq": "frequencies we compute; old checkpoints saved them",
+    "rope_freqs.weight": "honoured when the configuration is read",
+}
+
+
+def match(
+    rows_whole: Iterable[Row],
+    rows_layer: Iterable[Row],
+    checkpoint: Checkpoint,
+    *,
+    layers: int,
+    sizes: Mapping[str, int],
+    tied: bool,
+    row_orders: Mapping[str, Callable[[], Array]] | None = None,
+) -> list[Parameter]:
+    """Pair every parameter with its tensor, in the order a forward pass meets them.
+
+    `row_orders` gives, for our names within a layer, the order of a GGUF tensor's rows. Raises CheckpointError,
+    by name, if a tensor is missing, has another shape than the configuration says, or is nobody's.
+    """
+    in_file, style = checkpoint.tensors, checkpoint.format
+    if layers > len(in_file):
+        raise CheckpointError(
+            f"{checkpoint.path}: {layers} layers are announced, but there are only {len(in_file)} tensors. "
+            "Is part of the checkpoint missing?"
+        )
+    theirs = {row.ours: (row.gguf if style == "gguf" else row.hf) for row in (*rows_whole, *rows_layer)}
+    wanted: list[tuple[str, str, Row]] = []
+    for row in rows_whole:
+        if not (tied and row.ours == "unembedding"):
+            wanted.append((row.ours, theirs[row.ours], row))
+    for n in range(layers):
+        wanted.extend((f"layers.{n}.{row.ours}", theirs[row.ours].format(n=n), row) for row in rows_layer)
+
+    used = {name for _, name, _ in wanted}
+    computed = {name.format(n=n) for name in COMPUTED for n in range(layers)}
+    extra_head = {theirs["unembedding"]} if tied and style != "gguf" else set()
+    missing = sorted(used - in_file.keys())
+    left_over = sorted(in_file.keys() - used - computed - extra_head)
+    if missing or left_over:
+        raise CheckpointError(
+            f"{checkpoint.path}: {len(missing)} tensors missing (first: {missing[:3]}), "
+            f"{len(left_over)} left over (first: {left_over[:3]}). Is the checkpoint whole, and of this architecture?"
+        )
+
+    found: list[Parameter] = []
+    for ours, name, row in wanted:
+        tensor = in_file[name]
+        shape = tuple(sizes[dim] for dim in row.dims.split())
+        if tensor.shape != shape:
+            raise CheckpointError(
+                f"{checkpoint.path}: {name} is {tensor.shape}, expected {shape} ({row.dims.replace(' ', ', ')}) by the "
+                "configuration. Do the configuration and the weights belong together?"
+            )
+        order = (row_orders or {}).get(row.ours) if style == "gguf" else None
+        found.append(Parameter(ours, row.kind, shape, tensor, None if order is None else order()))
+    if tied:
+        embedding = found[0]
+        for name in extra_head & in_file.keys():
+            if not np.array_equal(in_file[name].data, embedding.tensor.data):
+                raise CheckpointError(
+                    f"{checkpoint.path}: tie_word_embeddings is true, but {name} differs from the embedding. "
+                    "Set it to false to use both, or remove the tensor."
+                )
+        found.append(
+            Parameter("unembedding", "linear", embedding.shape, embedding.tensor, same_as=embedding.name),
+        )
+    return found
+
+
+def halves_from_pairs(heads: int, head_dim: int) -> Array:
+    """Where llama.cpp put each row of q and k for its llama architecture.
+
+    Its rotation turns neighbours (2j, 2j + 1); ours, like Hugging Face's, turns j with j + head_dim / 2. Row
+    (head, half, j) of ours is row (head, j, half) of the file.
+    """
+    return np.arange(heads * head_dim).reshape(heads, head_dim // 2, 2).swapaxes(1, 2).ravel()

@@ -1,0 +1,37 @@
+"""What Qwen2 checkpoints say about themselves."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ouvert.models.configuration import (
+    HARMLESS_GGUF_GROUPS,
+    HARMLESS_HF,
+    DecoderConfig,
+    shape_from_gguf,
+    shape_from_hf,
+    windows_from_hf,
+)
+from ouvert.models.stated import Stated
+from ouvert.weights import Tensor
+
+
+def config_from_hf(config: Mapping[str, Any], source: str) -> DecoderConfig:
+    """`model_type` qwen2. Only tie_word_embeddings (false) and the keys about windows (none) may be left out."""
+    stated = Stated(source, config)
+    stated.neutral("model_type", "qwen2")
+    stated.neutral("architectures", ["Qwen2ForCausalLM"])
+    stated.neutral("attention_bias", True)
+    stated.neutral("use_mrope", False)
+    shape = shape_from_hf(stated, default_theta=None, key_heads_may_be_left_out=False)
+    windows = windows_from_hf(stated, shape["num_hidden_layers"])
+    tied = stated.flag("tie_word_embeddings", False)
+    stated.finish(HARMLESS_HF)
+    return DecoderConfig(**shape, tie_word_embeddings=tied, windows=windows)
+
+
+def config_from_gguf(metadata: Mapping[str, Any], tensors: Mapping[str, Tensor], source: str) -> DecoderConfig:
+    """Architecture qwen2. A GGUF file says nothing about windows; Qwen2 checkpoints as published have none."""
+    stated = Stated(source, metadata, prefix="qwen2.")
+    shape = shape_from_gguf(stated, tensors)
+    stated.finish({}, HARMLESS_GGUF_GROUPS)
+    return DecoderConfig(**shape, windows=(None,) * shape["num_hidden_layers"])

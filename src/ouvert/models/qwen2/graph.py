@@ -1,0 +1,94 @@
+"""The qwen2 family, written the way it is explained at a whiteboard. Its q, k and v have biases.
+
+`ops` computes (NumPy, C++, torch), `layer` holds one layer's weights, `past` what a layer remembers of each sequence,
+`tap` may look at or replace any named value. x is the residual stream, (tokens, hidden). Yang et al.,
+Qwen2 Technical Report, arXiv:2407.10671.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from ouvert.arithmetic import Rope, Tap
+from ouvert.models.configuration import DecoderConfig
+from ouvert.models.operations import Batch, Operations, Value, Watch, Weight
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Layer:
+    attention_norm: Weight  # (hidden,)
+    q: Weight  # (q_heads * head_dim, hidden)
+    q_bias: Weight  # (q_heads * head_dim,)
+    k: Weight  # (kv_heads * head_dim, hidden)
+    k_bias: Weight  # (kv_heads * head_dim,)
+    v: Weight  # (kv_heads * head_dim, hidden)
+    v_bias: Weight  # (kv_heads * head_dim,)
+    o: Weight  # (hidden, q_heads * head_dim)
+    mlp_norm: Weight  # (hidden,)
+    gate: Weight  # (inner, hidden)
+    up: Weight  # (inner, hidden)
+    down: Weight  # (hidden, inner)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Parameters:
+    embedding: Weight  # (vocabulary, hidden)
+    layers: tuple[Layer, ...]
+    norm: Weight  # (hidden,)
+    unembedding: Weight  # (vocabulary, hidden)
+    rope: Rope
+
+
+EVERYDAY = Tap()
+
+
+def forward(
+    config: DecoderConfig, parameters: Parameters, batch: Batch, ops: Operations, tap: Watch = EVERYDAY
+) -> Value:
+    """Logits of the wanted tokens, (wanted, vocabulary)."""
+    x = tap("embedding", ops.embed(batch.ids, parameters.embedding))
+    for n, layer in enumerate(parameters.layers):
+        x = decoder_layer(x, layer, n, config, parameters.rope, batch, ops, tap.inside(f"layers.{n}"))
+    x = tap("norm", ops.rms_norm(ops.select(x, batch.wanted), parameters.norm, config.rms_norm_eps))
+    return tap("logits", ops.linear(x, parameters.unembedding))
+
+
+def decoder_layer(
+    x: Value, layer: Layer, n: int, config: DecoderConfig, rope: Rope, batch: Batch, ops: Operations, tap: Watch
+) -> Value:
+    normed = ops.rms_norm(x, layer.attention_norm, config.rms_norm_eps)
+    x = x + tap("attention.out", attention(normed, layer, n, config, rope, batch, ops, tap))
+    normed = ops.rms_norm(x, layer.mlp_norm, config.rms_norm_eps)
+    x = x + tap("mlp.out", mlp(normed, layer, ops, tap))
+    return tap("out", x)
+
+
+def attention(
+    x: Value, layer: Layer, n: int, config: DecoderConfig, rope: Rope, batch: Batch, ops: Operations, tap: Watch
+) -> Value:
+    """Grouped-query attention; `attend` appends k and v to the past and sees as far back as the window says."""
+    q = ops.heads(ops.linear(x, layer.q, layer.q_bias), config.head_dim)  # (tokens, q_heads, head_dim)
+    k = ops.heads(ops.linear(x, layer.k, layer.k_bias), config.head_dim)  # (tokens, kv_heads, head_dim)
+    v = ops.heads(ops.linear(x, layer.v, layer.v_bias), config.head_dim)
+    q, k, v = tap("attention.q", q), tap("attention.k", k), tap("attention.v", v)
+    q, k = ops.rotate(q, batch.positions, rope), ops.rotate(k, batch.positions, rope)
+    mixed = ops.attend(q, k, v, batch.pasts[n], scale=config.head_dim**-0.5, window=config.windows[n])
+    return ops.linear(tap("attention.mixed", mixed), layer.o)  # mixed: (tokens, q_heads * head_dim)
+
+
+def mlp(x: Value, layer: Layer, ops: Operations, tap: Watch) -> Value:
+    inner = ops.swiglu(ops.linear(x, layer.gate), ops.linear(x, layer.up))  # (tokens, inner)
+    return ops.linear(tap("mlp.inner", inner), layer.down)
+
+
+def assemble(config: DecoderConfig, placed: dict[str, Any]) -> Parameters:
+    """The placed weights, by our names, in the shape the graph wants."""
+    return Parameters(
+        embedding=placed["embedding"],
+        layers=tuple(
+            Layer(**{name: placed[f"layers.{n}.{name}"] for name in Layer.__dataclass_fields__})
+            for n in range(config.num_hidden_layers)
+        ),
+        norm=placed["norm"],
+        unembedding=placed["unembedding"],
+        rope=config.rope.rope(),
+    )

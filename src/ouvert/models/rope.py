@@ -1,0 +1,204 @@
+"""How positions become angles: plain RoPE and the ways to stretch it.
+
+Facts and sources: docs/formats/configurations.md.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ouvert.arithmetic import Rope
+from ouvert.models.stated import Stated
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Linear:
+    """Every position counts for 1 / factor."""
+
+    factor: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Llama3:
+    """Long waves are stretched by `factor`, short ones kept, those between blended."""
+
+    factor: float
+    low_freq_factor: float
+    high_freq_factor: float
+    original_max_position_embeddings: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Yarn:
+    """Like Llama3 with a ramp over dimensions; vectors grow by `attention_factor`. Peng et al., arXiv:2309.00071."""
+
+    factor: float
+    original_max_position_embeddings: int
+    beta_fast: float
+    beta_slow: float
+    attention_factor: float
+    truncate: bool  # the ramp's ends are rounded outwards to whole dimensions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Factors:
+    """Each frequency is divided by its own factor: GGUF's rope_freqs.weight."""
+
+    factors: tuple[float, ...]
+
+
+Scaling = Linear | Llama3 | Yarn | Factors
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RopeConfig:
+    """Base, number of turning values in a head, and stretching if any."""
+
+    rope_theta: float
+    rotary_dim: int
+    scaling: Scaling | None = None
+
+    def rope(self) -> Rope:
+        """The frequencies themselves: computed in float64, then rounded to float32 as models are run with."""
+        inverse: Frequencies = np.float64(self.rope_theta) ** -(np.arange(0, self.rotary_dim, 2) / self.rotary_dim)
+        magnitude = 1.0
+        match self.scaling:
+            case Linear(factor=factor):
+                inverse = inverse / factor
+            case Llama3() as scaling:
+                inverse = llama3(inverse, scaling)
+            case Yarn() as scaling:
+                inverse = yarn(inverse, scaling, self.rope_theta, self.rotary_dim)
+                magnitude = scaling.attention_factor
+            case Factors(factors=factors):
+                inverse = inverse / np.asarray(factors)
+        return Rope(inverse.astype(np.float32), magnitude)
+
+
+Frequencies = np.ndarray[Any, np.dtype[np.float64]]
+
+
+def llama3(inverse: Frequencies, scaling: Llama3) -> Frequencies:
+    """Blend each frequency with its stretched self by how often its wave fits into the original context."""
+    waves = scaling.original_max_position_embeddings * inverse / (2 * math.pi)
+    kept = np.clip((waves - scaling.low_freq_factor) / (scaling.high_freq_factor - scaling.low_freq_factor), 0, 1)
+    blended: Frequencies = kept * inverse + (1 - kept) * inverse / scaling.factor
+    return blended
+
+
+def yarn(inverse: Frequencies, scaling: Yarn, theta: float, rotary_dim: int) -> Frequencies:
+    """Keep the dimensions that turn often in the original context, stretch those that turn seldom, ramp between."""
+
+    def dimension_that_turns(times: float) -> float:
+        span = scaling.original_max_position_embeddings / (times * 2 * math.pi)
+        return rotary_dim * math.log(span) / (2 * math.log(theta))
+
+    low, high = dimension_that_turns(scaling.beta_fast), dimension_that_turns(scaling.beta_slow)
+    if scaling.truncate:
+        low, high = math.floor(low), math.ceil(high)
+    low, high = max(low, 0), min(high, rotary_dim - 1)
+    stretched = np.clip((np.arange(rotary_dim // 2) - low) / max(high - low, 0.001), 0, 1)
+    blended: Frequencies = (1 - stretched) * inverse + stretched * inverse / scaling.factor
+    return blended
+
+
+def yarn_attention_factor(factor: float, mscale: float | None = None, mscale_all_dim: float | None = None) -> float:
+    """How much longer vectors become, unless the checkpoint says so itself."""
+
+    def grown(by: float) -> float:
+        return 0.1 * by * math.log(factor) + 1 if factor > 1 else 1.0
+
+    return grown(mscale) / grown(mscale_all_dim) if mscale and mscale_all_dim else grown(1)
+
+
+def rope_from_hf(stated: Stated, head_dim: int, context_length: int, default_theta: float | None) -> RopeConfig:
+    """Read `rope_theta` and `rope_scaling`, or transformers 5's `rope_parameters` which holds both."""
+    together = stated.mapping("rope_parameters", None)
+    if together is not None:
+        settings = Stated(f"{stated.source}: rope_parameters", together)
+        theta = settings.number("rope_theta")
+        stated.neutral("rope_scaling", None, together)
+        stated.neutral("rope_theta", None, theta)
+    else:
+        theta = stated.number("rope_theta", default_theta)
+        scaling = stated.mapping("rope_scaling", None)
+        settings = Stated(f"{stated.source}: rope_scaling", scaling or {"rope_type": "default"})
+        settings.neutral("rope_theta", None, theta)
+    kind = settings.text("rope_type", None) or settings.text("type", "default")
+    settings.neutral("type", None, kind)
+    settings.neutral("partial_rotary_factor", None, 1)
+    result: Scaling | None
+    match kind:
+        case "default":
+            result = None
+        case "linear":
+            result = Linear(factor=settings.number("factor"))
+        case "llama3":
+            result = Llama3(
+                factor=settings.number("factor"),
+                low_freq_factor=settings.number("low_freq_factor"),
+                high_freq_factor=settings.number("high_freq_factor"),
+                original_max_position_embeddings=settings.integer("original_max_position_embeddings"),
+            )
+        case "yarn":
+            original = settings.integer("original_max_position_embeddings", context_length)
+            factor = settings.number("factor", context_length / original)
+            mscale = settings.number("mscale", 0.0), settings.number("mscale_all_dim", 0.0)
+            result = Yarn(
+                factor=factor,
+                original_max_position_embeddings=original,
+                beta_fast=settings.number("beta_fast", 32.0),
+                beta_slow=settings.number("beta_slow", 1.0),
+                attention_factor=settings.number("attention_factor", yarn_attention_factor(factor, *mscale)),
+                truncate=settings.flag("truncate", True),
+            )
+        case _:
+            raise settings.fault(f"rope_type {kind!r} is not one we compute (default, linear, llama3, yarn)")
+    settings.finish({})
+    return RopeConfig(rope_theta=theta, rotary_dim=head_dim, scaling=result)
+
+
+def rope_from_gguf(
+    stated: Stated, head_dim: int, context_length: int, factors: tuple[float, ...] | None, *, truncate: bool
+) -> RopeConfig:
+    """Read `rope.*` of GGUF metadata; `factors` are the values of the tensor rope_freqs.weight, if the file has one.
+
+    GGUF has no key for YaRN's `truncate`: the family says what its models were made with.
+    """
+    theta = stated.number("rope.freq_base", 10000.0)
+    stated.neutral("rope.dimension_count", head_dim)
+    kind = stated.text("rope.scaling.type", "linear")
+    factor = stated.number("rope.scaling.factor", stated.number("rope.scale_linear", 1.0))
+    original = stated.integer("rope.scaling.original_context_length", context_length)
+    attn_factor = stated.number("rope.scaling.attn_factor", 1.0)
+    betas = stated.number("rope.scaling.yarn_beta_fast", 32.0), stated.number("rope.scaling.yarn_beta_slow", 1.0)
+    stated.neutral("rope.scaling.yarn_ext_factor", 1)
+    stated.neutral("rope.scaling.yarn_attn_factor", 1)
+    scaling: Scaling | None
+    match kind:
+        case "none":
+            scaling = None
+        case "linear":
+            scaling = Linear(factor=factor) if factor not in (0, 1) else None
+        case "yarn":
+            scaling = Yarn(
+                factor=factor,
+                original_max_position_embeddings=original,
+                beta_fast=betas[0],
+                beta_slow=betas[1],
+                attention_factor=attn_factor * yarn_attention_factor(factor),
+                truncate=truncate,
+            )
+        case _:
+            raise stated.fault(f"rope.scaling.type {kind!r} is not one we compute (none, linear, yarn)")
+    if kind != "yarn" and attn_factor != 1:
+        raise stated.fault(f"rope.scaling.attn_factor is {attn_factor}, but only YaRN makes vectors longer")
+    if factors is not None:
+        if scaling is not None:
+            raise stated.fault("rope.scaling and the tensor rope_freqs.weight both stretch positions; expected one")
+        if len(factors) != head_dim // 2:
+            raise stated.fault(f"rope_freqs.weight has {len(factors)} values, expected {head_dim // 2}")
+        scaling = Factors(factors=factors)
+    return RopeConfig(rope_theta=theta, rotary_dim=head_dim, scaling=scaling)

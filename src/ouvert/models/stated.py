@@ -1,0 +1,121 @@
+"""What a checkpoint says about its own shape, read so that nothing it says is overlooked."""
+
+import math
+from collections.abc import Mapping
+from typing import Any, Final
+
+from ouvert.weights import CheckpointError
+
+
+class Required:
+    """The default of a key that has none."""
+
+
+REQUIRED: Final = Required()
+
+
+class Stated:
+    """The keys of one configuration. Each is asked for by name; `finish` refuses those that nobody asked about.
+
+    `source` names the file (and place in it) in errors; `prefix` stands before every key in the file. A key whose
+    value is null counts as absent, except in `optional`.
+    """
+
+    def __init__(self, source: str, stated: Mapping[str, Any], prefix: str = "") -> None:
+        self.source, self.stated, self.prefix = source, stated, prefix
+        self.asked: set[str] = set()
+
+    def fault(self, what: str) -> CheckpointError:
+        return CheckpointError(f"{self.source}: {what}. This checkpoint needs something this version does not have.")
+
+    def _take(self, name: str, default: Any) -> Any:
+        full = self.prefix + name
+        self.asked.add(full)
+        value = self.stated.get(full)
+        if value is not None:
+            return value
+        if default is REQUIRED:
+            raise CheckpointError(
+                f"{self.source}: {full} is missing, expected a value, because it changes what the model computes. "
+                "Take it from the model's publisher."
+            )
+        return default
+
+    def _wrong(self, name: str, value: Any, expected: str) -> CheckpointError:
+        return CheckpointError(
+            f"{self.source}: {self.prefix + name} is {str(value)[:80]!r}, expected {expected}. "
+            "Compare the file with the publisher's."
+        )
+
+    def integer(self, name: str, default: int | Required = REQUIRED) -> int:
+        """A whole number of at least 1 (no model has none of something it counts)."""
+        value = self._take(name, default)
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise self._wrong(name, value, "a whole number above 0")
+        return value
+
+    def optional(self, name: str, default: int | Required | None = REQUIRED) -> int | None:
+        """A whole number or null; the key itself must be there unless it has a default."""
+        if self.prefix + name in self.stated and self.stated[self.prefix + name] is None:
+            self.asked.add(self.prefix + name)
+            return None
+        value = self._take(name, default)
+        return None if value is None else self.integer(name, value)
+
+    def whole(self, name: str, default: int | Required = REQUIRED) -> int:
+        """A whole number, 0 or more."""
+        value = self._take(name, default)
+        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+            raise self._wrong(name, value, "a whole number, not negative")
+        return value
+
+    def number(self, name: str, default: float | Required | None = REQUIRED) -> float:
+        value = self._take(name, REQUIRED if default is None else default)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
+            raise self._wrong(name, value, "a finite number, not negative")
+        return float(value)
+
+    def flag(self, name: str, default: bool | Required = REQUIRED) -> bool:
+        value = self._take(name, default)
+        if not isinstance(value, bool):
+            raise self._wrong(name, value, "true or false")
+        return value
+
+    def text(self, name: str, default: str | Required | None = REQUIRED) -> str | None:
+        value = self._take(name, default)
+        if not isinstance(value, str | None):
+            raise self._wrong(name, value, "text")
+        return value
+
+    def texts(self, name: str, default: list[str] | Required | None = REQUIRED) -> list[str] | None:
+        value = self._take(name, default)
+        if value is not None and not (isinstance(value, list) and all(isinstance(each, str) for each in value)):
+            raise self._wrong(name, value, "a list of texts")
+        return value
+
+    def mapping(self, name: str, default: Mapping[str, Any] | Required | None = REQUIRED) -> Mapping[str, Any] | None:
+        value = self._take(name, default)
+        if not isinstance(value, Mapping | None):
+            raise self._wrong(name, value, "an object")
+        return value
+
+    def neutral(self, name: str, *values: Any) -> None:
+        """Accept the key only at values that mean "as we compute it"; absent is fine too."""
+        value = self._take(name, None)
+        if value is not None and value not in values:
+            expected = " or ".join(repr(each) for each in values)
+            raise self.fault(f"{self.prefix + name} is {value!r}, and we compute it only as {expected}")
+
+    def finish(self, harmless: Mapping[str, str], harmless_prefixes: tuple[str, ...] = ()) -> None:
+        """Refuse every key that was neither asked for nor is known to change nothing."""
+        unknown = sorted(
+            key
+            for key in self.stated
+            if key not in self.asked and key not in harmless and not key.startswith(harmless_prefixes)
+        )
+        if unknown:
+            raise CheckpointError(
+                f"{self.source}: unknown keys {unknown[:8]}{' and more' if len(unknown) > 8 else ''}. They may change "
+                "what the model computes, so it is not run without them: a newer Ouvert may honour them, or see "
+                "docs/guides/a-new-family.md to add them with a reason."
+            )
