@@ -1,0 +1,81 @@
+# Two commands are all a fresh machine needs:
+#   make run     sets everything up and lets a real open-weight model answer
+#   make test    sets everything up and passes the tests
+
+PYTHON ?= python3
+PROMPT ?= What is 2+2?
+VENV := .venv
+REFERENCES := .venv-references
+BIN := $(VENV)/bin
+
+SOURCES := pyproject.toml CMakeLists.txt $(wildcard src/ouvert/kernels/native/*)
+
+.PHONY: help run test check lint types test-references peers bench clean
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */  make \1\t/' | expand -t 24
+
+run: $(VENV)/installed  ## set up, fetch the default model, answer PROMPT="…"
+	@$(BIN)/ouvert run --pull smollm2 "$(PROMPT)" < /dev/null
+
+test: $(VENV)/installed-dev  ## set up and pass the whole suite
+	$(BIN)/python -m pytest -q
+
+lint: $(VENV)/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/installed-dev
+	$(BIN)/mypy
+
+check: lint types test  ## lint, format, types, arrows, tests: what must pass before every commit
+
+test-references: $(REFERENCES)/installed  ## compare live with transformers, llama.cpp, gguf, openai-harmony
+	$(REFERENCES)/bin/python -m pytest -q -o addopts="--import-mode=importlib --strict-markers -ra" tests/references
+
+# A virtual environment is made beside and renamed by its stamp: a cut-off install is simply done again.
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Ouvert needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Name another with: make PYTHON=python3.12 …")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/installed: $(SOURCES) | $(VENV)/bin/python
+	$(BIN)/python -m pip install -q --disable-pip-version-check -e .
+	@touch $@
+
+$(VENV)/installed-dev: $(SOURCES) | $(VENV)/bin/python
+	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[dev]'
+	@touch $(VENV)/installed $@
+
+$(REFERENCES)/bin/python:
+	$(PYTHON) -m venv $(REFERENCES)
+
+$(REFERENCES)/installed: $(SOURCES) | $(REFERENCES)/bin/python
+	$(REFERENCES)/bin/python -m pip install -q --disable-pip-version-check -e '.[dev,references]'
+	@touch $@
+
+clean:  ## remove environments and builds (models stay)
+	rm -rf $(VENV) $(REFERENCES) build .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+# The peers of the benchmark, each in an environment of its own. llama.cpp is compiled here for this processor.
+PEERS := build/peers
+
+$(PEERS)/native/installed:
+	$(PYTHON) -m venv $(PEERS)/native
+	CMAKE_ARGS="-DGGML_NATIVE=ON" $(PEERS)/native/bin/pip install -q --disable-pip-version-check llama-cpp-python==0.3.36 gguf numpy
+	@touch $@
+
+$(PEERS)/wheel/installed:
+	$(PYTHON) -m venv $(PEERS)/wheel
+	$(PEERS)/wheel/bin/pip install -q --disable-pip-version-check xllamacpp==2026.10.11549
+	@touch $@
+
+$(PEERS)/ik/installed:
+	$(PYTHON) -m venv $(PEERS)/ik
+	$(PEERS)/ik/bin/pip install -q --disable-pip-version-check ik-llama-cpp-python==0.1.5 || echo "ik_llama.cpp has no wheel for this machine: left out"
+	@touch $@
+
+peers: $(PEERS)/native/installed $(PEERS)/wheel/installed $(PEERS)/ik/installed  ## install what the benchmark compares with (compiles llama.cpp, 10 minutes)
+
+bench: $(VENV)/installed-dev $(REFERENCES)/installed peers  ## Ouvert beside llama.cpp, ik_llama.cpp and transformers (about an hour)
+	$(BIN)/python -m pip install -q --disable-pip-version-check matplotlib
+	$(BIN)/python benchmarks/side_by_side.py
