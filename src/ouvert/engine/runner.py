@@ -1,7 +1,7 @@
 """What the engine drives: something that runs one model over sequences. Two exist: NumPy's and the native one's."""
 
 from collections.abc import Sequence as Ordered
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
@@ -41,10 +41,11 @@ class Runner(Protocol):
     def new_sequence(self, capacity: int) -> RunnerSequence:
         """A sequence of up to `capacity` tokens; its memory grows as tokens come."""
 
-    def step(self, work: Ordered[tuple[RunnerSequence, np.ndarray]], wanted: Wanted) -> np.ndarray:
-        """Append each sequence's new ids (int32) and compute. float32 (rows, vocabulary).
+    def step(self, work: Ordered[tuple[Any, np.ndarray]], wanted: Wanted) -> np.ndarray:
+        """Append new ids (int32) to each sequence (from this runner's `new_sequence`) and compute.
 
-        Rows: for every sequence the one after its last new token ("last"), after each of them ("all"), or none.
+        float32 (rows, vocabulary). Rows: for every sequence the one after its last new token ("last"), after each
+        of them ("all"), or none.
         """
 
     def close(self) -> None: ...

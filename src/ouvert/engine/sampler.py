@@ -166,7 +166,7 @@ def nucleus(weighed: np.ndarray, shares: np.ndarray, ids: np.ndarray, top_p: flo
     wanted = top_p * shares[ids].sum()
     looked_at = FIRST_CANDIDATES
     while True:
-        best = ids[likeliest(weighed[ids], looked_at)]
+        best: np.ndarray = ids[likeliest(weighed[ids], looked_at)]
         climb = np.cumsum(shares[best])
         if climb[-1] >= wanted or best.size == ids.size:
             return best[: int(np.searchsorted(climb, wanted, side="left")) + 1]

@@ -1,0 +1,149 @@
+"""From a path to a running engine."""
+
+import hashlib
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from ouvert import models
+from ouvert.arithmetic import Ops
+from ouvert.engine.local import LocalEngine
+from ouvert.engine.numpy_runner import NumpyRunner, limit_threads
+from ouvert.engine.runner import Runner
+from ouvert.engine.waist import EngineError, EngineFacts
+from ouvert.weights import Checkpoint, open_checkpoint, sha256_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """A model ready to run, and what its files say besides.
+
+    `trained_context` is the longest sequence its makers promise; `parameters` and `bytes` count what is in the files;
+    `metadata` are a GGUF file's keys and values; `folder` is where safetensors files have their companions.
+    """
+
+    engine: LocalEngine
+    path: Path
+    format: str
+    family: str
+    trained_context: int
+    parameters: int
+    bytes: int
+    metadata: Mapping[str, Any]
+    folder: Path | None
+
+
+def open_engine(
+    path: Path,
+    *,
+    threads: int | None = None,
+    context: int | None = None,
+    exact: bool = False,
+    weights_digest: str | None = None,
+) -> Opened:
+    """Load the model at `path`: a GGUF or safetensors file, or a folder with one.
+
+    `threads`: how many compute, or as many as serve. `context`: most tokens of a sequence, or all the model was made
+    for. `exact`: activations stay float32 where a faster way would round them. `weights_digest`: of the weights, if
+    it is known; otherwise it is computed beside the loading. Raises CheckpointError for files that cannot be used
+    and EngineError for settings that cannot be honoured.
+    """
+    if threads is not None and threads < 1:
+        raise EngineError(
+            f"loading {path}: threads={threads}, expected 1 or more. Leave it out to use what serves best."
+        )
+    with open_checkpoint(path) as checkpoint:
+        _, config = models.recognise(checkpoint)
+        trained = int(config.max_position_embeddings)
+        if context is not None and not 2 <= context <= trained:
+            raise EngineError(
+                f"loading {path}: context={context}, expected 2 to {trained}, which is as far as this model was made "
+                "to look. Choose a smaller context, or a model made for longer texts."
+            )
+        digest = WeightsDigest(checkpoint.files, weights_digest)
+        runner, family = open_runner(checkpoint, threads, exact)
+        parameters, size = count(checkpoint)
+        folder = None if checkpoint.format == "gguf" else (path if path.is_dir() else path.parent)
+
+        def facts() -> EngineFacts:
+            return EngineFacts(
+                version=version("ouvert"),
+                instruction_set=runner.instruction_set,
+                threads=runner.threads,
+                cache_type=runner.cache_type,
+                weights_digest=digest.value(),
+                packed_digest=None,
+            )
+
+        return Opened(
+            engine=LocalEngine(runner, context or trained, facts),
+            path=path,
+            format=checkpoint.format,
+            family=family,
+            trained_context=trained,
+            parameters=parameters,
+            bytes=size,
+            metadata=checkpoint.metadata,
+            folder=folder,
+        )
+
+
+def open_runner(checkpoint: Checkpoint, threads: int | None, exact: bool) -> tuple[Runner, str]:
+    """The fastest runner that can run this checkpoint, and the name of its family. NumPy computes in float32 anyway."""
+    limit_threads(threads)
+    ops = Ops()
+    model = models.load(checkpoint, ops)
+    return NumpyRunner(model, ops), model.family.name
+
+
+def count(checkpoint: Checkpoint) -> tuple[int, int]:
+    """Parameters (values) and bytes of all tensors."""
+    values = size = 0
+    for tensor in checkpoint.tensors.values():
+        product = 1
+        for length in tensor.shape:
+            product *= length
+        values += product
+        size += tensor.data.nbytes
+    return values, size
+
+
+class WeightsDigest:
+    """The digest of a checkpoint's weight files, computed beside everything else unless it is known.
+
+    Of one file: its SHA-256. Of several: the SHA-256 of the sorted lines "<hex> <name>\\n". The same as the store's.
+    """
+
+    def __init__(self, files: Sequence[Path], known: str | None = None) -> None:
+        self._files = tuple(files)
+        self._value = known
+        self._failure: OSError | None = None
+        self._thread = threading.Thread(target=self._compute, name="ouvert-digest", daemon=True)
+        if known is None:
+            self._thread.start()
+
+    def value(self) -> str:
+        """Waits until it is there. Raises EngineError if a file could not be read."""
+        if self._value is None:
+            self._thread.join()
+        if self._value is None:
+            raise EngineError(
+                f"digest of {', '.join(map(str, self._files))}: {self._failure}. The files must stay readable while "
+                "the model is used; put them back and load it again."
+            )
+        return self._value
+
+    def _compute(self) -> None:
+        try:
+            digests = {file.name: sha256_of(file) for file in self._files}
+        except OSError as failure:
+            self._failure = failure
+            return
+        if len(digests) == 1:
+            self._value = next(iter(digests.values()))
+        else:
+            lines = sorted(f"{digest.removeprefix('sha256:')} {name}\n" for name, digest in digests.items())
+            self._value = "sha256:" + hashlib.sha256("".join(lines).encode()).hexdigest()
