@@ -1,0 +1,195 @@
+"""Tokenizers out of a GGUF file's metadata (the keys `tokenizer.ggml.*`).
+
+Source: the GGUF specification (github.com/ggml-org/ggml, docs/gguf.md) and what llama.cpp does with the keys.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ouvert.tokenization import byte_level, library, sentencepiece
+from ouvert.tokenization.endings import END_OF_TURN, end_ids
+from ouvert.tokenization.errors import TokenizerError
+from ouvert.tokenization.pretokenizers import PRE_TOKENIZERS
+from ouvert.tokenization.tokenizer import AddedToken, Tokenizer, is_control
+
+# Values of tokenizer.ggml.token_type (llama.h, enum llama_token_type).
+NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
+
+# Keys that name where an answer ends.
+END_KEYS = ("eos_token_id", "eot_token_id", "eom_token_id")
+
+
+def tokenizer_from_gguf(metadata: Mapping[str, Any]) -> Tokenizer:
+    """Build the tokenizer that a GGUF file describes.
+
+    `metadata` maps the file's keys to Python values; other keys than `tokenizer.ggml.*` are not looked at. Raises
+    TokenizerError if the file has no tokenizer, or one we do not know, or one that contradicts itself.
+    """
+    keys = _Keys(metadata)
+    model = keys.text("model")
+    match model:
+        case "gpt2":
+            return _byte_level(keys)
+        case "llama":
+            return _sentencepiece(keys)
+    if model is None:
+        raise TokenizerError(
+            "reading a tokenizer from GGUF metadata: there is no tokenizer.ggml.model, expected a file that carries "
+            "its tokenizer; use a file converted with its vocabulary, or give token ids instead of text."
+        )
+    raise TokenizerError(
+        f"reading a tokenizer from GGUF metadata: tokenizer.ggml.model is {model!r}, expected 'gpt2' (byte-level BPE) "
+        "or 'llama' (SentencePiece BPE); use a model of a family that Ouvert runs."
+    )
+
+
+class _Keys:
+    """The tokenizer's keys, checked as they are read."""
+
+    def __init__(self, metadata: Mapping[str, Any]) -> None:
+        self._metadata = metadata
+
+    def __getitem__(self, key: str) -> Any:
+        return self._metadata.get(f"tokenizer.ggml.{key}")
+
+    def text(self, key: str) -> str | None:
+        value = self[key]
+        if value is not None and not isinstance(value, str):
+            raise _contradiction(f"{key} is {type(value).__name__}", "text")
+        return value
+
+    def flag(self, key: str, default: bool) -> bool:
+        value = self[key]
+        return default if value is None else bool(value)
+
+    def id(self, key: str, tokens: Sequence[str]) -> int | None:
+        value = self[key]
+        if value is None:
+            return None
+        token = int(value)
+        # Converters write -1 (or its unsigned twin) for "none".
+        return token if 0 <= token < len(tokens) else None
+
+    def tokens(self) -> list[str]:
+        value = self["tokens"]
+        if value is None or len(value) == 0:
+            raise _contradiction("tokens is missing or empty", "the vocabulary")
+        tokens = list(value)
+        if not all(isinstance(token, str) for token in tokens):
+            raise _contradiction("tokens holds other things than text", "an array of strings")
+        if len(set(tokens)) < len(tokens):
+            seen: set[str] = set()
+            twice = next(token for token in tokens if token in seen or seen.add(token))  # type: ignore[func-returns-value]
+            raise _contradiction(f"tokens has {twice!r} twice", "every token once")
+        return tokens
+
+    def numbers(self, key: str, tokens: Sequence[str], kind: type[int] | type[float]) -> list[Any] | None:
+        value = self[key]
+        if value is None:
+            return None
+        if len(value) != len(tokens):
+            raise _contradiction(f"{key} has {len(value)} entries", f"one for each of the {len(tokens)} tokens")
+        return [kind(number) for number in value]
+
+
+def _contradiction(given: str, expected: str) -> TokenizerError:
+    return TokenizerError(
+        f"reading a tokenizer from GGUF metadata: tokenizer.ggml.{given}, expected {expected}; "
+        "fetch the file again, or one converted with a newer llama.cpp."
+    )
+
+
+def _added_tokens(tokens: Sequence[str], types: Sequence[int], keys: _Keys) -> list[AddedToken]:
+    """Every token that is matched whole. Ends of turns are control tokens even where the file calls them normal."""
+    named = {keys.id(key, tokens) for key in ("bos_token_id", *END_KEYS)}
+    added = []
+    for token, (text, kind) in enumerate(zip(tokens, types, strict=True)):
+        if not text:
+            continue
+        if kind in (CONTROL, UNKNOWN) or token in named or text in END_OF_TURN:
+            added.append(AddedToken(token, text, control=True, hidden=True))
+        elif kind == USER_DEFINED:
+            added.append(AddedToken(token, text, control=is_control(text, special=False), hidden=False))
+    return added
+
+
+def _byte_level(keys: _Keys) -> Tokenizer:
+    name = keys.text("pre") or "default"
+    rule = PRE_TOKENIZERS.get(name)
+    if rule is None:
+        raise TokenizerError(
+            f"reading a tokenizer from GGUF metadata: tokenizer.ggml.pre is {name!r}, expected one of "
+            f"{', '.join(PRE_TOKENIZERS)}; with a wrong pre-tokenizer the model would read other text than yours, so "
+            "use a model whose pre-tokenizer is known, or its folder with tokenizer.json."
+        )
+    tokens = keys.tokens()
+    types = keys.numbers("token_type", tokens, int) or [NORMAL] * len(tokens)
+    added = _added_tokens(tokens, types, keys)
+    control = {token.text for token in added if token.control}
+    words = [token.text for token in added if not token.control]
+    merges = list(keys["merges"] or ())
+    vocabulary = {text: token for token, text in enumerate(tokens) if text not in control}
+    text_library = library.byte_level(
+        rule.cuts,
+        vocabulary,
+        _pairs(merges, vocabulary, control),
+        words=words,
+        whole_words_first=rule.whole_words_first,
+        normal_form=rule.normal_form,
+    )
+    unused = {token for token, kind in enumerate(types) if kind == UNUSED}
+    bos, eos = keys.id("bos_token_id", tokens), keys.id("eos_token_id", tokens)
+    return Tokenizer(
+        first=text_library,
+        later=text_library,
+        bytes_of=lambda token: b"" if token in unused else byte_level.unspelled(tokens[token]),
+        vocabulary_size=len(tokens),
+        added=added,
+        space_prefix="never",
+        bos=bos,
+        eos=eos,
+        end_ids=end_ids([keys.id(key, tokens) for key in END_KEYS], {t.text: t.id for t in added if t.control}),
+        adds_bos=bos is not None and keys.flag("add_bos_token", rule.adds_bos),
+        source=lambda: [
+            "byte-level BPE", rule.cuts, rule.whole_words_first, rule.normal_form, tokens, types, merges,
+        ],
+    )  # fmt: skip
+
+
+def _pairs(merges: Sequence[str], vocabulary: Mapping[str, int], control: set[str]) -> list[tuple[str, str]]:
+    """Merges as pairs, without those that would make or use a control token."""
+    pairs = []
+    for merge in merges:
+        # A token cannot hold a space, but some vocabularies have one as the first character of the left part.
+        cut = merge.find(" ", 1)
+        left, right = merge[:cut], merge[cut + 1 :]
+        if cut > 0 and left in vocabulary and right in vocabulary and left + right in vocabulary:
+            pairs.append((left, right))
+        elif cut < 0 or not control & {left, right, left + right}:
+            raise _contradiction(f"merges has {merge!r}", "two tokens of the vocabulary whose union is a third")
+    return pairs
+
+
+def _sentencepiece(keys: _Keys) -> Tokenizer:
+    if keys.flag("remove_extra_whitespaces", False) or keys["precompiled_charsmap"] is not None:
+        raise _contradiction(
+            "remove_extra_whitespaces or precompiled_charsmap is set", "a vocabulary that takes text as it is"
+        )
+    tokens = keys.tokens()
+    types = keys.numbers("token_type", tokens, int)
+    scores = keys.numbers("scores", tokens, float)
+    if types is None or scores is None:
+        raise _contradiction("token_type or scores is missing", "both beside a SentencePiece vocabulary")
+    added = _added_tokens(tokens, types, keys)
+    bos, eos = keys.id("bos_token_id", tokens), keys.id("eos_token_id", tokens)
+    return sentencepiece.build(
+        pieces={text: (token, scores[token]) for token, text in enumerate(tokens) if types[token] == NORMAL},
+        bytes_={text: token for token, text in enumerate(tokens) if types[token] == BYTE},
+        added=added,
+        vocabulary_size=len(tokens),
+        adds_prefix=keys.flag("add_space_prefix", True),
+        bos=bos,
+        eos=eos,
+        ends=[keys.id(key, tokens) for key in END_KEYS],
+        adds_bos=bos is not None and keys.flag("add_bos_token", True),
+    )
