@@ -1,1 +1,29 @@
-"""Models on this machine: fetch, verify, list, remove. May import weights."""
+"""Models on this machine: fetch, verify, list, remove, with their provenance. May import weights.
+
+Nothing here opens a connection except `Store.pull`, and nothing here reads the environment.
+"""
+
+from ouvert.store.aliases import Alias, aliases, find_alias
+from ouvert.store.error import StoreError, Unreachable
+from ouvert.store.hub import Hub
+from ouvert.store.manifest import StoredFile
+from ouvert.store.progress import SILENCE, Progress, bytes_in_words
+from ouvert.store.store import Installed, Packed, Removed, Store, default_home
+
+__all__ = [
+    "SILENCE",
+    "Alias",
+    "Hub",
+    "Installed",
+    "Packed",
+    "Progress",
+    "Removed",
+    "Store",
+    "StoreError",
+    "StoredFile",
+    "Unreachable",
+    "aliases",
+    "bytes_in_words",
+    "default_home",
+    "find_alias",
+]

@@ -1,0 +1,52 @@
+"""What the environment says: the one file that reads it. Everything below gets values.
+
+OUVERT_HOME  folder of the store; without it, the place where this system keeps a user's data
+HF_ENDPOINT  another address of the hub, e.g. a mirror
+HF_TOKEN     the owner's token for the hub; without it, the one that `hf auth login` saved
+"""
+
+import argparse
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ouvert.store import Hub, Store
+
+
+def open_store() -> "Store":
+    """The owner's store. Nothing is created before something is put in."""
+    from ouvert.store import Store, default_home
+
+    home = os.environ.get("OUVERT_HOME")
+    return Store(Path(home).expanduser() if home else default_home())
+
+
+def hub() -> "Hub":
+    """The hub as the owner reaches it. Opens no connection."""
+    from ouvert.store import Hub
+
+    return Hub(endpoint=os.environ.get("HF_ENDPOINT") or None, token=os.environ.get("HF_TOKEN") or None)
+
+
+def add_model_argument(parser: argparse.ArgumentParser, *, help: str, **settings: object) -> None:  # noqa: A002
+    """The positional argument `model`, completed by Tab with what is in the store and the files and folders here."""
+    argument = parser.add_argument("model", metavar="MODEL", help=help, **settings)  # type: ignore[arg-type]
+    argument.completer = complete_installed  # type: ignore[attr-defined]
+
+
+def complete_installed(prefix: str, **_: object) -> list[str]:
+    """Names of models in the store, then files and folders: what `run`, `show` and `bench` can be given."""
+    from argcomplete.completers import FilesCompleter
+
+    names = [name for name in open_store().names() if name.startswith(prefix)]
+    return names + list(FilesCompleter(("gguf", "safetensors"))(prefix))
+
+
+def complete_pullable(prefix: str, **_: object) -> list[str]:
+    """Aliases: what `pull` can be given by a short name; a path is completed too."""
+    from argcomplete.completers import FilesCompleter
+
+    from ouvert.store import aliases
+
+    return [alias.name for alias in aliases() if alias.name.startswith(prefix)] + list(FilesCompleter()(prefix))

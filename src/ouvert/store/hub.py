@@ -1,0 +1,247 @@
+"""Fetching from a hub that speaks Hugging Face's API: what a repository holds, and its files, resumed and checked.
+
+Listing is huggingface_hub's; bytes come over its HTTP session. The body is hashed while it arrives, and what has
+arrived stays in a .partial file, so that a fetch goes on where it was cut off. Facts: docs/formats/store.md.
+"""
+
+import hashlib
+import os
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, BinaryIO
+
+from ouvert.store.blobs import PIECE, Blobs, disk_full_said
+from ouvert.store.error import StoreError, Unreachable
+from ouvert.store.progress import Progress, bytes_in_words
+from ouvert.store.source import HubSource
+
+if TYPE_CHECKING:
+    import httpx2
+SILENCE_SECONDS = 30.0  # without a byte, a connection counts as lost
+PARTIAL_CONTENT = 206
+BUSY = (408, 425, 429)  # worth another try, as are all 5xx
+
+# What huggingface_hub reads once, when it is imported.
+QUIET = {
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "HF_HUB_DISABLE_SYMLINKS_WARNING": "1",
+    "HF_HUB_DISABLE_UPDATE_CHECK": "1",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HubFile:
+    """A file of a repository, with what the hub says of its content."""
+
+    name: str
+    size: int
+    sha256: str | None  # hexadecimal; of files in large-file storage
+    git_sha1: str | None  # of the others: git's id of the content
+
+    @property
+    def key(self) -> str:
+        """Names the content before it is here."""
+        return f"sha256-{self.sha256}" if self.sha256 else f"git-{self.git_sha1}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repository:
+    """One commit of a repository."""
+
+    source: HubSource
+    commit: str
+    licence: str | None
+    files: tuple[HubFile, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hub:
+    """Where the hub is and who asks. Without `endpoint`, the public one; without `token`, anonymously.
+
+    A lost connection is taken up again `retries` times, with growing pauses; the count starts anew whenever bytes came.
+    """
+
+    endpoint: str | None = None
+    token: str | None = None
+    retries: int = 4
+    pause: float = 1.0
+
+    def repository(self, source: HubSource) -> Repository:
+        """What the repository holds. Raises Unreachable when the hub does not answer, StoreError when it refuses."""
+        quiet_hub()
+        import httpx2
+        from huggingface_hub import HfApi, errors
+
+        api = HfApi(endpoint=self.endpoint, token=self.token or False, library_name="ouvert")
+        try:
+            info = api.model_info(
+                source.repository, revision=source.revision, files_metadata=True, timeout=SILENCE_SECONDS
+            )
+        except errors.GatedRepoError as problem:
+            raise StoreError(
+                f"{source}: its owners ask that you accept their licence first. Do so on the model's page of the hub, "
+                "then give a token of your account: `hf auth login`, or HF_TOKEN=... in the environment."
+            ) from problem
+        except errors.RevisionNotFoundError as problem:
+            raise StoreError(f"{source}: the repository has no revision {source.revision!r}.") from problem
+        except errors.RepositoryNotFoundError as problem:
+            raise StoreError(
+                f"{source}: the hub knows no such repository, or it is private. Check the spelling; for a private one "
+                "give a token of an account that may read it: `hf auth login`, or HF_TOKEN=... in the environment."
+            ) from problem
+        except (httpx2.TransportError, errors.OfflineModeIsEnabled) as problem:
+            raise Unreachable(f"{source} cannot be fetched: the hub does not answer ({problem}).") from problem
+        except errors.HfHubHTTPError as problem:
+            raise StoreError(f"{source}: the hub answered {problem}. Try again later.") from problem
+        files = []
+        for each in info.siblings or ():
+            if each.size is None or not (each.lfs or each.blob_id):
+                raise StoreError(f"{source}: the hub does not say how large {each.rfilename} is, or its digest.")
+            sha256 = each.lfs.sha256 if each.lfs else None
+            files.append(HubFile(name=each.rfilename, size=each.size, sha256=sha256, git_sha1=each.blob_id))
+        if info.sha is None:
+            raise StoreError(f"{source}: the hub does not say which commit it serves.")
+        card = info.card_data
+        licence = (card.get("license_name") or card.get("license")) if card else None
+        return Repository(source=source, commit=info.sha, licence=licence, files=tuple(files))
+
+    def fetch(self, repository: Repository, file: HubFile, blobs: Blobs, progress: Progress) -> str:
+        """Bring one file into `blobs` and return its digest ("sha256:<hex>"). The caller holds the lock of its key.
+
+        Raises Unreachable when the connection is lost for good (what came is kept for the next time), and StoreError
+        when the content is not what the hub announced (then what came is discarded, and nothing else is touched).
+        """
+        partial = blobs.partial(file.key)
+        partial.touch()
+        with disk_full_said(partial), partial.open("r+b") as stream:
+            arrival = Arrival(stream, file)
+            arrival.take_up(progress)
+            progress.begin(file.name, file.size, arrival.count)
+            try:
+                self.receive(repository, arrival, progress)
+            finally:
+                progress.end()
+        if fault := arrival.fault():
+            partial.unlink()
+            raise StoreError(
+                f"{file.name} of {repository.source} did not arrive as the hub announced it: {fault}. It was discarded "
+                "and nothing else was touched. Run the same command again; if it happens twice, something between the "
+                "hub and this machine changes what passes through."
+            )
+        digest = "sha256:" + arrival.sha256.hexdigest()
+        blobs.keep(partial, digest)
+        return digest
+
+    def receive(self, repository: Repository, arrival: "Arrival", progress: Progress) -> None:
+        """Ask for what is missing until it is here."""
+        quiet_hub()
+        import httpx2
+        from huggingface_hub import errors, get_session, hf_hub_url
+
+        file = arrival.file
+        url = hf_hub_url(repository.source.repository, file.name, revision=repository.commit, endpoint=self.endpoint)
+        # Content is wanted as it is stored: in a compressed body, ranges and sizes would mean something else.
+        headers = {"User-Agent": "ouvert", "Accept-Encoding": "identity"}
+        if self.token:
+            headers["Authorization"] = f"Bearer {self.token}"  # the HTTP library drops it when another host is named
+        failures = 0
+        while arrival.count < file.size:
+            before = arrival.count
+            asked = headers | {"Range": f"bytes={before}-"} if before else headers
+            try:
+                with get_session().stream("GET", url, headers=asked, timeout=SILENCE_SECONDS) as answer:
+                    require_success(answer, file, repository)
+                    if before and answer.status_code != PARTIAL_CONTENT:
+                        arrival.restart(progress)  # this server does not resume: it sends everything again
+                    for piece in answer.iter_bytes(PIECE):
+                        arrival.write(piece)
+                        progress.advance(len(piece))
+                        if arrival.count > file.size:
+                            return
+                if arrival.count < file.size:
+                    raise httpx2.RemoteProtocolError("the body ended early")
+            except (httpx2.TransportError, errors.OfflineModeIsEnabled) as problem:
+                failures = 1 if arrival.count > before else failures + 1
+                if failures > self.retries:
+                    raise Unreachable(
+                        f"{file.name} of {repository.source} was cut off after {bytes_in_words(arrival.count)} of "
+                        f"{bytes_in_words(file.size)} ({problem}). What has arrived is kept: run the same command "
+                        "again and it goes on from there."
+                    ) from problem
+                time.sleep(self.pause * 2 ** (failures - 1))
+
+
+class Arrival:
+    """A file that is arriving: written and hashed at once. `count` bytes of it are here."""
+
+    def __init__(self, stream: BinaryIO, file: HubFile) -> None:
+        self.stream, self.file = stream, file
+        self.begin_hashes()
+
+    def begin_hashes(self) -> None:
+        self.count = 0
+        self.sha256 = hashlib.sha256()
+        # Git hashes a header with the content: https://git-scm.com/book/en/v2/Git-Internals-Git-Objects
+        self.sha1 = hashlib.sha1(f"blob {self.file.size}\0".encode(), usedforsecurity=False)
+
+    def take_up(self, progress: Progress) -> None:
+        """Hash what an earlier fetch left, so that the whole is checked in the end."""
+        there = os.fstat(self.stream.fileno()).st_size
+        if there > self.file.size:
+            self.stream.truncate(0)
+        elif there:
+            progress.begin(f"checking what is here of {self.file.name}", there)
+            try:
+                while piece := self.stream.read(PIECE):
+                    self.hash(piece)
+                    progress.advance(len(piece))
+            finally:
+                progress.end()
+
+    def restart(self, progress: Progress) -> None:
+        progress.advance(-self.count)
+        self.stream.seek(0)
+        self.stream.truncate()
+        self.begin_hashes()
+
+    def write(self, piece: bytes) -> None:
+        self.stream.write(piece)
+        self.hash(piece)
+
+    def hash(self, piece: bytes) -> None:
+        self.count += len(piece)
+        self.sha256.update(piece)
+        if not self.file.sha256:
+            self.sha1.update(piece)
+
+    def fault(self) -> str | None:
+        """What is wrong with the whole, or None."""
+        if self.count != self.file.size:
+            return f"it has more than the {self.file.size} bytes it should have"
+        if self.file.sha256:
+            found = self.sha256.hexdigest()
+            return None if found == self.file.sha256 else f"its SHA-256 is {found}, expected {self.file.sha256}"
+        found = self.sha1.hexdigest()
+        return None if found == self.file.git_sha1 else f"its git id is {found}, expected {self.file.git_sha1}"
+
+
+def require_success(answer: "httpx2.Response", file: HubFile, repository: Repository) -> None:
+    """Raise what can be acted on: try again (a TransportError) where a server is busy, StoreError elsewhere."""
+    import httpx2
+
+    if answer.is_success:
+        return
+    if answer.status_code >= httpx2.codes.INTERNAL_SERVER_ERROR or answer.status_code in BUSY:
+        raise httpx2.RemoteProtocolError(f"the server answered {answer.status_code} {answer.reason_phrase}")
+    raise StoreError(
+        f"{file.name} of {repository.source}: the server answered {answer.status_code} {answer.reason_phrase}. "
+        "If this model asks you to accept a licence, do so on its page and give a token (HF_TOKEN); else try later."
+    )
+
+
+def quiet_hub() -> None:
+    """Switch off what huggingface_hub would tell its makers, before it is imported and after."""
+    os.environ.update(QUIET)
+    from huggingface_hub import constants
+
+    constants.HF_HUB_DISABLE_TELEMETRY = True

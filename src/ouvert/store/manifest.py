@@ -1,0 +1,100 @@
+"""What the store knows of one model: docs/formats/store.md has the file's format."""
+
+import hashlib
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from ouvert.store.error import StoreError
+
+FORMAT = 1
+WEIGHT_SUFFIXES = (".gguf", ".safetensors")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredFile:
+    """One file of a model. `digest` is "sha256:<hex>"."""
+
+    name: str
+    size: int
+    digest: str
+    modified: int | None = None  # a linked file's time of modification (ns), so that a change is noticed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    name: str
+    source: str
+    revision: str | None
+    licence: str | None
+    fetched_at: str  # ISO 8601, UTC
+    files: tuple[StoredFile, ...]
+    linked: str | None = None  # the folder or file that stays where it is, instead of blobs
+
+    @property
+    def size(self) -> int:
+        return sum(file.size for file in self.files)
+
+    @property
+    def weights(self) -> tuple[StoredFile, ...]:
+        return tuple(file for file in self.files if file.name.endswith(WEIGHT_SUFFIXES))
+
+    @property
+    def digest(self) -> str:
+        """Of the weights: of the one file, or of the sorted lines "<hex> <name>\\n" of several."""
+        if len(self.weights) == 1:
+            return self.weights[0].digest
+        lines = sorted(f"{file.digest.removeprefix('sha256:')} {file.name}\n" for file in self.weights)
+        return "sha256:" + hashlib.sha256("".join(lines).encode()).hexdigest()
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes with any file's name or content: names the folder of links."""
+        listing = sorted((file.name, file.digest) for file in self.files)
+        return hashlib.sha256(json.dumps(listing).encode()).hexdigest()[:16]
+
+    def as_json(self) -> dict[str, Any]:
+        return {"format": FORMAT, **asdict(self)}
+
+    @classmethod
+    def from_json(cls, stated: dict[str, Any]) -> Self:
+        facts = dict(stated)
+        if (version := facts.pop("format")) != FORMAT:
+            raise ValueError(f"format {version}, expected {FORMAT}")
+        return cls(**{**facts, "files": tuple(StoredFile(**file) for file in facts["files"])})
+
+
+def read_manifest(path: Path) -> Manifest:
+    """The manifest at `path`. Raises FileNotFoundError, or StoreError for one that cannot be understood."""
+    try:
+        return Manifest.from_json(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError, KeyError, AttributeError) as problem:
+        raise StoreError(
+            f"{path} cannot be understood as the record of a model ({problem}). Another version of ouvert may have "
+            "written it; delete that file and pull the model again (its weights are kept and not fetched twice)."
+        ) from problem
+
+
+def write_manifest(path: Path, manifest: Manifest) -> None:
+    """Write it beside `path`, then rename: a reader sees the old one or the new one, whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    with beside.open("w", encoding="utf-8") as file:
+        json.dump(manifest.as_json(), file, indent=2, ensure_ascii=False)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(beside, path)
+    keep_renames(path.parent)
+
+
+def keep_renames(folder: Path) -> None:
+    """Renames in `folder` survive a power cut from here on (where the system lets a folder be synchronised)."""
+    if os.name == "posix":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

