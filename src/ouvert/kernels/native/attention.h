@@ -1,0 +1,94 @@
+// Causal attention over paged caches.
+//
+// A sequence's cache is a row of blocks of kBlockKeys keys. Within a block, each kv head of each layer has one stretch
+// of bytes: its keys transposed, [head_dim][kBlockKeys], then its values, [kBlockKeys][padded_dim], as float16 or
+// float32. Transposed keys let one load serve sixteen keys, so that scores need no sums across lanes.
+//
+// The numbers of a query depend on its position, the cache and nothing else. Keys are taken in blocks at absolute
+// positions; blocks are joined one after the other within a segment of kSegmentKeys keys (running maximum), and
+// segments one after the other. A block or segment in which a query sees nothing changes none of its bits, so it does
+// not matter which other queries are looked at together, how a prompt was split, or who computes a segment.
+//
+//   score = sum over d, in order, fused, of (q[d] * scale * log2 e) * k[d]
+//   share = 2^(score - largest)
+//
+// Milakov and Gimelshein, arXiv:1805.02867; Dao et al., arXiv:2205.14135. Sinks: Xiao et al., arXiv:2309.17453.
+
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "instruction_set.h"
+
+namespace ouvert {
+
+inline constexpr std::int64_t kBlockKeys = 64;
+inline constexpr std::int64_t kSegmentKeys = 256;
+inline constexpr std::int64_t kTileRows = 64;  // queries looked at together: tokens times query heads of one kv head
+inline constexpr std::int64_t kNoWindow = INT64_MAX / 2;
+
+enum class CacheType : std::uint8_t { f16, f32 };
+
+constexpr std::int64_t padded_dim(std::int64_t head_dim) { return (head_dim + 15) / 16 * 16; }
+
+constexpr std::int64_t element_bytes(CacheType type) { return type == CacheType::f16 ? 2 : 4; }
+
+// Bytes of one kv head of one layer in one block. A multiple of 64.
+constexpr std::int64_t head_block_bytes(std::int64_t head_dim, CacheType type) {
+  return (kBlockKeys * (head_dim + padded_dim(head_dim)) * element_bytes(type) + 63) / 64 * 64;
+}
+
+// Queries of one kv head that are computed together. Row r is token r / group, query head r % group.
+struct AttentionTile {
+  const float* q;               // of the first token and the group's first head; heads are head_dim apart
+  std::int64_t q_stride;        // floats from token to token
+  std::int64_t tokens;
+  std::int64_t group;           // query heads that share this kv head
+  std::int64_t head_dim;
+  std::int64_t position;        // of the first token
+  std::int64_t window;          // tokens that a token sees, itself included; kNoWindow for all
+  float scale;
+  CacheType type;
+  std::uint8_t* const* blocks;  // block b holds keys b * kBlockKeys ..
+  std::int64_t offset;          // bytes from a block's start to this layer's and head's stretch
+
+  std::int64_t rows() const { return tokens * group; }
+  std::int64_t first_key() const { return position - window + 1 > 0 ? position - window + 1 : 0; }
+  std::int64_t first_segment() const { return first_key() / kSegmentKeys; }
+  std::int64_t end_segment() const { return (position + tokens - 1) / kSegmentKeys + 1; }
+};
+
+// Floats of a row of a state: padded_dim sums, 16 partial totals, 16 with the largest score.
+constexpr std::int64_t state_stride(std::int64_t head_dim) { return padded_dim(head_dim) + 32; }
+
+// Floats of scratch that a thread needs for tiles of so many rows.
+constexpr std::int64_t attention_scratch(std::int64_t rows, std::int64_t head_dim) {
+  return rows * head_dim + kBlockKeys * (head_dim + padded_dim(head_dim)) + 8 * kBlockKeys +
+         2 * rows * state_stride(head_dim) + 64;
+}
+
+struct AttentionKernels {
+  // Writes the key and value of one token and kv head into slot `slot` (0 .. 63) of a block's stretch.
+  void (*remember)(const float* k, const float* v, std::int64_t head_dim, CacheType type, std::uint8_t* stretch,
+                   std::int64_t slot);
+
+  // The whole answer of a tile: out[token * out_stride + head * head_dim + d]. sinks: one per head of the group, or
+  // null. The keys up to the last token's are in the cache.
+  void (*attend)(const AttentionTile& tile, const float* sinks, float* scratch, float* out, std::int64_t out_stride);
+
+  // The same in two steps: one segment's state (rows x state_stride) ...
+  void (*attend_segment)(const AttentionTile& tile, std::int64_t segment, float* scratch, float* state);
+  // ... and the answer from `count` states one after the other, `between` floats apart; the first is changed.
+  void (*join)(const AttentionTile& tile, float* states, std::int64_t count, std::int64_t between, const float* sinks,
+               float* out, std::int64_t out_stride);
+};
+
+// The set must be one this machine has. All sets compute the same numbers bit for bit.
+const AttentionKernels& attention_kernels(InstructionSet set);
+
+extern const AttentionKernels attention_plain;
+extern const AttentionKernels attention_avx2;
+extern const AttentionKernels attention_avx512;
+
+}  // namespace ouvert

@@ -1,0 +1,15 @@
+// attention.h for the instruction set avx2.
+
+#if defined(__x86_64__)
+
+#include "lanes_avx2.h"
+
+#include "attention_body.h"
+
+namespace ouvert {
+
+const AttentionKernels attention_avx2 = {remember, attend, attend_segment, join};
+
+}  // namespace ouvert
+
+#endif

@@ -1,0 +1,15 @@
+// attention.h for the instruction set avx512.
+
+#if defined(__x86_64__)
+
+#include "lanes_avx512.h"
+
+#include "attention_body.h"
+
+namespace ouvert {
+
+const AttentionKernels attention_avx512 = {remember, attend, attend_segment, join};
+
+}  // namespace ouvert
+
+#endif

@@ -1,0 +1,11 @@
+// attention.h for the instruction set plain.
+
+#include "lanes_plain.h"
+
+#include "attention_body.h"
+
+namespace ouvert {
+
+const AttentionKernels attention_plain = {remember, attend, attend_segment, join};
+
+}  // namespace ouvert

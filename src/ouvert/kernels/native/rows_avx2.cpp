@@ -1,0 +1,15 @@
+// rows.h for the instruction set avx2.
+
+#if defined(__x86_64__)
+
+#include "lanes_avx2.h"
+
+#include "rows_body.h"
+
+namespace ouvert {
+
+const RowKernels rows_avx2 = {rms_norm, add, mix, swiglu, clamped_swiglu, rotate};
+
+}  // namespace ouvert
+
+#endif

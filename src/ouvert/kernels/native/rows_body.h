@@ -1,0 +1,83 @@
+// rows.h over Lanes. Included by one file per instruction set, after the Lanes it is to use.
+
+#pragma once
+
+#include <cmath>
+
+#include "exponential.h"
+#include "rows.h"
+
+namespace {
+
+// f(index, lanes to do): sixteen at a time, then what is left.
+template <typename F>
+inline void along(std::int64_t count, F f) {
+  std::int64_t i = 0;
+  for (; i + 16 <= count; i += 16) f(i, 16);
+  if (i < count) f(i, static_cast<int>(count - i));
+}
+
+inline Lanes get(const float* from, int count) { return count == 16 ? Lanes::load(from) : Lanes::load_some(from, count); }
+inline void put(const Lanes& value, float* to, int count) {
+  if (count == 16)
+    value.store(to);
+  else
+    value.store_some(to, count);
+}
+
+void rms_norm(const float* x, const float* weight, float* y, std::int64_t width, float eps) {
+  Lanes squares[2] = {Lanes::all(0.0f), Lanes::all(0.0f)};
+  along(width, [&](std::int64_t i, int count) {
+    const Lanes part = get(x + i, count);
+    Lanes& into = squares[i / 16 % 2];
+    into = fma(part, part, into);
+  });
+  const float mean = sum(squares[0] + squares[1]) / static_cast<float>(width);
+  const Lanes factor = Lanes::all(1.0f / std::sqrt(mean + eps));
+  along(width, [&](std::int64_t i, int count) {
+    put(get(x + i, count) * factor * get(weight + i, count), y + i, count);
+  });
+}
+
+void add(const float* a, const float* b, float* y, std::int64_t count) {
+  along(count, [&](std::int64_t i, int lanes) { put(get(a + i, lanes) + get(b + i, lanes), y + i, lanes); });
+}
+
+void mix(const float* parts, std::int64_t stride, const float* share, std::int64_t count, float* y,
+         std::int64_t width) {
+  along(width, [&](std::int64_t i, int lanes) {
+    Lanes total = get(parts + i, lanes) * Lanes::all(share[0]);
+    for (std::int64_t part = 1; part < count; ++part)
+      total = fma(get(parts + part * stride + i, lanes), Lanes::all(share[part]), total);
+    put(total, y + i, lanes);
+  });
+}
+
+void swiglu(const float* gate, const float* up, float* y, std::int64_t count) {
+  along(count, [&](std::int64_t i, int lanes) {
+    const Lanes g = get(gate + i, lanes);
+    put(g * sigmoid(g) * get(up + i, lanes), y + i, lanes);
+  });
+}
+
+void clamped_swiglu(const float* gate, const float* up, float* y, std::int64_t count, float alpha, float limit) {
+  const Lanes most = Lanes::all(limit), least = Lanes::all(-limit), one = Lanes::all(1.0f);
+  along(count, [&](std::int64_t i, int lanes) {
+    const Lanes g = smaller(most, get(gate + i, lanes));  // not a number stays not a number
+    const Lanes u = larger(least, smaller(most, get(up + i, lanes)));
+    put(g * sigmoid(Lanes::all(alpha) * g) * (u + one), y + i, lanes);
+  });
+}
+
+void rotate(const float* x, const float* cosines, const float* sines, float* y, std::int64_t head_dim,
+            std::int64_t half) {
+  along(half, [&](std::int64_t i, int lanes) {
+    const Lanes first = get(x + i, lanes), second = get(x + half + i, lanes);
+    const Lanes cosine = get(cosines + i, lanes), sine = get(sines + i, lanes);
+    put(first * cosine - second * sine, y + i, lanes);
+    put(second * cosine + first * sine, y + half + i, lanes);
+  });
+  along(head_dim - 2 * half, [&](std::int64_t i, int lanes) { put(get(x + 2 * half + i, lanes), y + 2 * half + i, lanes); });
+}
+
+}  // namespace

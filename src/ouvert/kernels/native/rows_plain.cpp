@@ -1,0 +1,11 @@
+// rows.h for the instruction set plain.
+
+#include "lanes_plain.h"
+
+#include "rows_body.h"
+
+namespace ouvert {
+
+const RowKernels rows_plain = {rms_norm, add, mix, swiglu, clamped_swiglu, rotate};
+
+}  // namespace ouvert
