@@ -10,12 +10,12 @@ enum class InstructionSet {
   avx512,  // AVX-512 F, BW, VL, DQ and VNNI
 };
 
-constexpr const char* name(InstructionSet set) {
+static inline const char* name(InstructionSet set) {
   return set == InstructionSet::avx512 ? "avx512" : set == InstructionSet::avx2 ? "avx2" : "plain";
 }
 
 // The widest set that this machine and this build both have.
-inline InstructionSet best_instruction_set() {
+static inline InstructionSet best_instruction_set() {
 #if defined(__x86_64__)
   if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vnni"))

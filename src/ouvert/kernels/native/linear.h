@@ -44,7 +44,7 @@ inline constexpr std::int64_t kBlock = 32;      // columns with an activation sc
 inline constexpr std::int64_t kTokenTile = 16;  // tokens that are interleaved; pieces of tokens best start at multiples
 
 // Whether products with this layout take int8 activations (matmul); the others take floats (matmul_f32).
-constexpr bool takes_int8(Layout layout) { return layout < Layout::BF16; }
+static constexpr bool takes_int8(Layout layout) { return layout < Layout::BF16; }
 
 // Columns must be a multiple of this: 32, 256 for the K layouts, 1 for BF16, F16 and F32.
 std::int64_t columns_multiple(Layout layout);

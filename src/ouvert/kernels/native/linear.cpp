@@ -1,0 +1,53 @@
+// Sizes of packed matrices and activations, and the choice of an instruction set.
+
+#include "linear.h"
+
+#include <algorithm>
+
+#include "linear_layout.h"
+#include "linear_sets.h"
+
+namespace ouvert {
+
+std::int64_t columns_multiple(Layout layout) {
+  const Geometry g = geometry(layout);
+  return takes_int8(layout) ? g.scales_columns : 1;
+}
+
+std::int64_t packed_group_bytes(Layout layout, std::int64_t columns) { return group_bytes(layout, columns); }
+
+std::int64_t packed_bytes(Layout layout, std::int64_t rows, std::int64_t columns) {
+  return (rows + kRowGroup - 1) / kRowGroup * group_bytes(layout, columns);
+}
+
+const char* name(Layout layout) {
+  constexpr const char* names[] = {"MXFP4", "Q4_0", "IQ4_NL", "Q4_1", "Q5_1", "Q4_K",
+                                   "Q5_K",  "Q6_K", "Q8_0",   "BF16", "F16",  "F32"};
+  return names[static_cast<int>(layout)];
+}
+
+std::int64_t activation_bytes(std::int64_t tokens, std::int64_t columns) {
+  return up_to_64(tokens * (columns / kBlock) * kActivationBytes);
+}
+
+const LinearKernels& linear_kernels(InstructionSet set) {
+#if defined(__x86_64__)
+  if (set == InstructionSet::avx512) return kLinearAvx512;
+  if (set == InstructionSet::avx2) return kLinearAvx2;
+#endif
+  (void)set;
+  return kLinearPlain;
+}
+
+std::int64_t rows_per_piece(const Matrix& weights, std::int64_t tokens, int threads) {
+  // Measured: handing out a piece costs about a quarter of a microsecond, and a piece of this many products takes
+  // 10 to 30 microseconds, whether memory (few tokens) or arithmetic (many) is the limit.
+  constexpr std::int64_t kBytes = 256 << 10, kProducts = 4 << 20;
+  const std::int64_t groups = (weights.rows + kRowGroup - 1) / kRowGroup;
+  const std::int64_t by_bytes = kBytes / group_bytes(weights.layout, weights.columns);
+  const std::int64_t by_products = kProducts / std::max<std::int64_t>(1, tokens * weights.columns * kRowGroup);
+  const std::int64_t by_threads = (groups + 4 * threads - 1) / (4 * threads);
+  return kRowGroup * std::max<std::int64_t>(1, std::min({by_bytes, by_products, by_threads}));
+}
+
+}  // namespace ouvert

@@ -1,0 +1,423 @@
+// The products with AVX-512 and VNNI. One register holds 4 columns of 16 rows, so that vpdpbusd adds 4 products to each
+// row's own lane and one 4-byte broadcast of activations serves 16 rows. An unpacked block of weights (8 registers)
+// stays in registers while up to 16 tokens pass by; what is taken off the unsigned codes is where the integer sum
+// starts, so it costs nothing.
+
+#if defined(__x86_64__)
+
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // g++ 12 says it of its own intrinsics
+
+#include <immintrin.h>
+
+#include <algorithm>
+#include <limits>
+
+#include "linear_layout.h"
+#include "linear_sets.h"
+
+namespace ouvert {
+namespace {
+
+#define OUVERT_INLINE inline __attribute__((always_inline))
+
+// ---- weights ----------------------------------------------------------------------------------------------------
+
+template <Layout L>
+OUVERT_INLINE void unpack_codes(const std::uint8_t* from, __m512i (&codes)[8]) {
+  if constexpr (L == Layout::Q8_0) {
+#pragma GCC unroll 8
+    for (int j = 0; j < 8; ++j) codes[j] = _mm512_loadu_si512(from + 64 * j);
+    return;
+  }
+  const __m512i low = _mm512_set1_epi8(15);
+#pragma GCC unroll 4
+  for (int j = 0; j < 4; ++j) {
+    const __m512i both = _mm512_loadu_si512(from + 64 * j);
+    codes[j] = _mm512_and_si512(both, low);
+    codes[j + 4] = _mm512_and_si512(_mm512_srli_epi16(both, 4), low);
+  }
+  if constexpr (L == Layout::MXFP4 || L == Layout::IQ4_NL) {
+    const std::uint8_t* values = L == Layout::MXFP4 ? kMxfp4Values : kIq4Values;
+    const __m512i table = _mm512_broadcast_i32x4(_mm_load_si128(reinterpret_cast<const __m128i*>(values)));
+#pragma GCC unroll 8
+    for (int j = 0; j < 8; ++j) codes[j] = _mm512_shuffle_epi8(table, codes[j]);
+  }
+  if constexpr (L == Layout::Q5_1 || L == Layout::Q5_K) {
+#pragma GCC unroll 8
+    for (int j = 0; j < 8; ++j) {
+      const __mmask64 high = load<std::uint64_t>(from + 256 + 8 * j);
+      codes[j] = _mm512_mask_add_epi8(codes[j], high, codes[j], _mm512_set1_epi8(16));
+    }
+  }
+  if constexpr (L == Layout::Q6_K) {
+    const __m512i two = _mm512_set1_epi8(48);
+#pragma GCC unroll 2
+    for (int half = 0; half < 2; ++half) {
+      const __m512i high = _mm512_loadu_si512(from + 256 + 64 * half);
+      __m512i* to = codes + 4 * half;
+      to[0] = _mm512_or_si512(to[0], _mm512_and_si512(_mm512_slli_epi16(high, 4), two));
+      to[1] = _mm512_or_si512(to[1], _mm512_and_si512(_mm512_slli_epi16(high, 2), two));
+      to[2] = _mm512_or_si512(to[2], _mm512_and_si512(high, two));
+      to[3] = _mm512_or_si512(to[3], _mm512_and_si512(_mm512_srli_epi16(high, 2), two));
+    }
+  }
+}
+
+struct BlockScales {
+  __m512 scale, minimum;
+  __m512i sub[2];
+};
+
+OUVERT_INLINE __m512 halves(const std::uint8_t* from) {
+  return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
+}
+OUVERT_INLINE __m128i bytes16(const std::uint8_t* from) {
+  return _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
+}
+
+template <Layout L>
+OUVERT_INLINE void load_scales(const std::uint8_t* scales, std::int64_t block, BlockScales& out) {
+  constexpr Geometry g = geometry(L);
+  if constexpr (L == Layout::MXFP4) {
+    const __m512i code = _mm512_cvtepu8_epi32(bytes16(scales + 16 * block));
+    const __m512i bits = _mm512_slli_epi32(_mm512_sub_epi32(code, _mm512_set1_epi32(1)), 23);
+    const __mmask16 tiny = _mm512_cmplt_epi32_mask(code, _mm512_set1_epi32(2));
+    out.scale = _mm512_castsi512_ps(_mm512_mask_sllv_epi32(bits, tiny, _mm512_set1_epi32(0x00200000), code));
+  } else if constexpr (L == Layout::Q4_K || L == Layout::Q5_K) {
+    const std::uint8_t* at = scales + block / 8 * g.scales;
+    const int within = static_cast<int>(block % 8);
+    const __m512i low = _mm512_cvtepu8_epi32(bytes16(at + 64 + 16 * within));
+    const __m512i high = _mm512_srl_epi32(_mm512_loadu_si512(at + 192), _mm_cvtsi32_si128(4 * within));
+    const __m512i two = _mm512_set1_epi32(48);
+    const __m512i s = _mm512_or_si512(_mm512_and_si512(low, _mm512_set1_epi32(15)),
+                                      _mm512_and_si512(_mm512_slli_epi32(high, 4), two));
+    const __m512i t = _mm512_or_si512(_mm512_srli_epi32(low, 4), _mm512_and_si512(_mm512_slli_epi32(high, 2), two));
+    out.scale = _mm512_mul_ps(halves(at), _mm512_cvtepi32_ps(s));
+    const __m512 minus = _mm512_mul_ps(halves(at + 32), _mm512_cvtepi32_ps(t));
+    out.minimum = _mm512_xor_ps(minus, _mm512_set1_ps(-0.0f));
+  } else if constexpr (L == Layout::Q6_K) {
+    const std::uint8_t* at = scales + block / 8 * g.scales;
+    const std::int64_t within = block % 8;
+    out.scale = halves(at);
+    out.sub[0] = _mm512_cvtepi8_epi32(bytes16(at + 32 + 32 * within));
+    out.sub[1] = _mm512_cvtepi8_epi32(bytes16(at + 48 + 32 * within));
+  } else {
+    out.scale = halves(scales + g.scales * block);
+    if constexpr (has_minimum(L)) out.minimum = halves(scales + g.scales * block + 32);
+  }
+}
+
+// ---- one group of rows, W tokens --------------------------------------------------------------------------------
+
+OUVERT_INLINE __m512i broadcast4(const std::int8_t* from) {
+  std::int32_t four;
+  std::memcpy(&four, from, 4);
+  return _mm512_set1_epi32(four);
+}
+
+// The finished sums of W tokens, from token t0 of the tile on.
+template <Layout L, int W>
+inline void group_times_tokens(const std::uint8_t* group, std::int64_t columns, const Tile& tile, std::int64_t t0,
+                               __m512 (&sums)[W]) {
+  constexpr Geometry g = geometry(L);
+  constexpr int kTogether = W < 4 ? W : 4;  // tokens whose integer sums are built at the same time: hides latency
+  const std::uint8_t* packed = group + scales_bytes(L, columns);
+  const std::int8_t* activations = tile.codes + t0 * kBlock;
+  const float* scales = tile.scales + t0;
+  const std::int32_t* code_sums = tile.sums + t0;
+  const __mmask16 those = static_cast<__mmask16>((1u << W) - 1);
+  alignas(64) std::int32_t start[2][16];
+  alignas(64) float scaled_sum[16];
+
+#pragma GCC unroll 16
+  for (int t = 0; t < W; ++t) sums[t] = _mm512_setzero_ps();
+  for (std::int64_t block = 0; block < columns / kBlock; ++block) {
+    if constexpr (W == 1) {  // memory is the limit: ask for what comes next, across pages and into the next group
+#pragma GCC unroll 8
+      for (int line = 0; line < g.codes / 64; ++line)
+        _mm_prefetch(reinterpret_cast<const char*>(packed + 4096 + 64 * line), _MM_HINT_T0);
+    }
+    __m512i codes[8];
+    BlockScales weights;
+    unpack_codes<L>(packed, codes);
+    load_scales<L>(group, block, weights);
+
+    const __m512i first = _mm512_maskz_loadu_epi32(those, code_sums);
+    const __m512i second = _mm512_maskz_loadu_epi32(those, code_sums + tile.width);
+    if constexpr (L == Layout::Q6_K) {
+      _mm512_store_si512(start[0], _mm512_slli_epi32(_mm512_sub_epi32(_mm512_setzero_si512(), first), 5));
+      _mm512_store_si512(start[1], _mm512_slli_epi32(_mm512_sub_epi32(_mm512_setzero_si512(), second), 5));
+    } else if constexpr (has_minimum(L)) {
+      const __m512 all = _mm512_cvtepi32_ps(_mm512_add_epi32(first, second));
+      _mm512_store_ps(scaled_sum, _mm512_mul_ps(_mm512_maskz_loadu_ps(those, scales), all));
+    } else {
+      const __m512i offset = _mm512_set1_epi32(-code_offset(L));
+      _mm512_store_si512(start[0], _mm512_mullo_epi32(_mm512_add_epi32(first, second), offset));
+    }
+
+#pragma GCC unroll 4
+    for (int from = 0; from < W; from += kTogether) {
+      __m512i dots[kTogether], seconds[kTogether];
+#pragma GCC unroll 4
+      for (int t = 0; t < kTogether; ++t) {
+        dots[t] = has_minimum(L) ? _mm512_setzero_si512() : _mm512_set1_epi32(start[0][from + t]);
+        if constexpr (L == Layout::Q6_K) seconds[t] = _mm512_set1_epi32(start[1][from + t]);
+      }
+#pragma GCC unroll 8
+      for (int j = 0; j < 8; ++j)
+#pragma GCC unroll 4
+        for (int t = 0; t < kTogether; ++t) {
+          __m512i& dot = L == Layout::Q6_K && j >= 4 ? seconds[t] : dots[t];
+          dot = _mm512_dpbusd_epi32(dot, codes[j], broadcast4(activations + (from + t) * kBlock + 4 * j));
+        }
+#pragma GCC unroll 4
+      for (int t = 0; t < kTogether; ++t) {
+        __m512i dot = dots[t];
+        if constexpr (L == Layout::Q6_K)
+          dot = _mm512_add_epi32(_mm512_mullo_epi32(dot, weights.sub[0]),
+                                 _mm512_mullo_epi32(seconds[t], weights.sub[1]));
+        __m512& sum = sums[from + t];
+        const __m512 scale = _mm512_mul_ps(weights.scale, _mm512_set1_ps(scales[from + t]));
+        sum = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot), scale, sum);
+        if constexpr (has_minimum(L))
+          sum = _mm512_fmadd_ps(weights.minimum, _mm512_set1_ps(scaled_sum[from + t]), sum);
+      }
+    }
+    packed += g.codes;
+    activations += tile.width * kBlock;
+    scales += tile.width;
+    code_sums += 2 * tile.width;
+  }
+}
+
+// ---- storing ----------------------------------------------------------------------------------------------------
+
+struct Destination {
+  float* out;
+  std::int64_t stride;
+  const Epilogue* epilogue;
+  std::int64_t first_row;
+  __mmask16 rows;
+};
+
+OUVERT_INLINE void store(const Destination& to, std::int64_t token, __m512 sum) {
+  const Epilogue& epilogue = *to.epilogue;
+  float* at = to.out + (epilogue.out_rows ? epilogue.out_rows[token] : token) * to.stride + to.first_row;
+  if (epilogue.bias) sum = _mm512_add_ps(sum, _mm512_maskz_loadu_ps(to.rows, epilogue.bias + to.first_row));
+  if (epilogue.accumulate) sum = _mm512_add_ps(_mm512_maskz_loadu_ps(to.rows, at), sum);
+  _mm512_mask_storeu_ps(at, to.rows, sum);
+}
+
+template <Layout L, int W>
+__attribute__((noinline)) void tokens(const std::uint8_t* group, std::int64_t columns, const Tile& tile,
+                                      std::int64_t t0, std::int64_t token, const Destination& to) {
+  __m512 sums[W];
+  group_times_tokens<L, W>(group, columns, tile, t0, sums);
+#pragma GCC unroll 16
+  for (int t = 0; t < W; ++t) store(to, token + t, sums[t]);
+}
+
+// ---- a piece ----------------------------------------------------------------------------------------------------
+
+template <Layout L>
+void matmul_layout(const Matrix& weights, const Activations& x, float* out, std::int64_t stride, const Piece& piece,
+                   const Epilogue& epilogue) {
+  const std::int64_t columns = weights.columns, bytes = group_bytes(L, columns);
+  // As many tokens at a time as stay in the second-level cache while the rows pass by.
+  constexpr std::int64_t kCache = 512 << 10;
+  const std::int64_t token_bytes = columns / kBlock * kActivationBytes;
+  const std::int64_t chunk = std::max<std::int64_t>(1, kCache / token_bytes / kTokenTile) * kTokenTile;
+  for (std::int64_t begin = piece.token_begin, end; begin < piece.token_end; begin = end) {
+    end = std::min(piece.token_end, (begin / chunk + 1) * chunk);
+    for (std::int64_t row = piece.row_begin; row < piece.row_end; row += kRowGroup) {
+      const std::uint8_t* group = weights.data + row / kRowGroup * bytes;
+      const std::int64_t rows = std::min(kRowGroup, weights.rows - row);
+      const Destination to{out, stride, &epilogue, row, static_cast<__mmask16>((1u << rows) - 1)};
+      for (std::int64_t token = begin; token < end;) {
+        const Tile tile = tile_at(x, token / kTokenTile);
+        const std::int64_t t0 = token % kTokenTile, left = std::min(tile.width - t0, end - token);
+        if (left >= 16) {
+          tokens<L, 16>(group, columns, tile, t0, token, to), token += 16;
+        } else if (left >= 8) {
+          tokens<L, 8>(group, columns, tile, t0, token, to), token += 8;
+        } else if (left >= 4) {
+          tokens<L, 4>(group, columns, tile, t0, token, to), token += 4;
+        } else if (left >= 2) {
+          tokens<L, 2>(group, columns, tile, t0, token, to), token += 2;
+        } else {
+          tokens<L, 1>(group, columns, tile, t0, token, to), token += 1;
+        }
+      }
+    }
+  }
+}
+
+void matmul(const Matrix& weights, const Activations& x, float* out, std::int64_t stride, const Piece& piece,
+            const Epilogue& epilogue) {
+  switch (weights.layout) {
+    case Layout::MXFP4: return matmul_layout<Layout::MXFP4>(weights, x, out, stride, piece, epilogue);
+    case Layout::Q4_0: return matmul_layout<Layout::Q4_0>(weights, x, out, stride, piece, epilogue);
+    case Layout::IQ4_NL: return matmul_layout<Layout::IQ4_NL>(weights, x, out, stride, piece, epilogue);
+    case Layout::Q4_1: return matmul_layout<Layout::Q4_1>(weights, x, out, stride, piece, epilogue);
+    case Layout::Q5_1: return matmul_layout<Layout::Q5_1>(weights, x, out, stride, piece, epilogue);
+    case Layout::Q4_K: return matmul_layout<Layout::Q4_K>(weights, x, out, stride, piece, epilogue);
+    case Layout::Q5_K: return matmul_layout<Layout::Q5_K>(weights, x, out, stride, piece, epilogue);
+    case Layout::Q6_K: return matmul_layout<Layout::Q6_K>(weights, x, out, stride, piece, epilogue);
+    case Layout::Q8_0: return matmul_layout<Layout::Q8_0>(weights, x, out, stride, piece, epilogue);
+    case Layout::BF16:
+    case Layout::F16:
+    case Layout::F32: return;  // not takes_int8: outside the contract
+  }
+}
+
+// ---- float activations ------------------------------------------------------------------------------------------
+
+template <Layout L>
+OUVERT_INLINE void decode(const std::uint8_t* group, const std::uint8_t* packed, std::int64_t block,
+                          std::int64_t columns, float (*out)[16]) {
+  if constexpr (takes_int8(L)) {
+    __m512i codes[8];
+    BlockScales weights;
+    unpack_codes<L>(packed, codes);
+    load_scales<L>(group, block, weights);
+#pragma GCC unroll 8
+    for (int j = 0; j < 8; ++j) {
+      __m512 scale = weights.scale;
+      if constexpr (L == Layout::Q6_K) scale = _mm512_mul_ps(scale, _mm512_cvtepi32_ps(weights.sub[j / 4]));
+#pragma GCC unroll 4
+      for (int i = 0; i < 4; ++i) {  // byte i of each row's four
+        const __m512i code = _mm512_and_si512(_mm512_srli_epi32(codes[j], 8 * i), _mm512_set1_epi32(255));
+        const __m512i value = _mm512_sub_epi32(code, _mm512_set1_epi32(code_offset(L)));
+        __m512 weight = _mm512_mul_ps(_mm512_cvtepi32_ps(value), scale);
+        if constexpr (has_minimum(L)) weight = _mm512_add_ps(weight, weights.minimum);
+        _mm512_store_ps(out[4 * j + i], weight);
+      }
+    }
+  } else {
+    for (std::int64_t c = 0; c < columns; ++c) {
+      if constexpr (L == Layout::F32) _mm512_store_ps(out[c], _mm512_loadu_ps(packed + 64 * c));
+      if constexpr (L == Layout::F16) _mm512_store_ps(out[c], halves(packed + 32 * c));
+      if constexpr (L == Layout::BF16) {
+        const __m256i upper = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(packed + 32 * c));
+        _mm512_store_si512(out[c], _mm512_slli_epi32(_mm512_cvtepu16_epi32(upper), 16));
+      }
+    }
+  }
+}
+
+template <Layout L, int W>
+__attribute__((noinline)) void tokens_f32(const std::uint8_t* group, std::int64_t all_columns,
+                                          const float* const* x, std::int64_t token, const Destination& to) {
+  alignas(64) float weights[kBlock][kRowGroup];
+  const std::uint8_t* packed = group + scales_bytes(L, all_columns);
+  __m512 partial[W][4];
+#pragma GCC unroll 6
+  for (int t = 0; t < W; ++t)
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i) partial[t][i] = _mm512_setzero_ps();
+  for (std::int64_t column = 0; column < all_columns; column += kBlock, packed += geometry(L).codes) {
+    const std::int64_t columns = std::min(kBlock, all_columns - column);
+    decode<L>(group, packed, column / kBlock, columns, weights);
+    std::int64_t c = 0;
+    for (; c + 4 <= columns; c += 4)
+#pragma GCC unroll 4
+      for (int i = 0; i < 4; ++i) {
+        const __m512 weight = _mm512_load_ps(weights[c + i]);
+#pragma GCC unroll 6
+        for (int t = 0; t < W; ++t)
+          partial[t][i] = _mm512_fmadd_ps(weight, _mm512_set1_ps(x[t][column + c + i]), partial[t][i]);
+      }
+#pragma GCC unroll 3
+    for (int i = 0; i < 3; ++i)
+      if (c + i < columns)
+#pragma GCC unroll 6
+        for (int t = 0; t < W; ++t)
+          partial[t][i] = _mm512_fmadd_ps(_mm512_load_ps(weights[c + i]), _mm512_set1_ps(x[t][column + c + i]),
+                                          partial[t][i]);
+  }
+#pragma GCC unroll 6
+  for (int t = 0; t < W; ++t)
+    store(to, token + t, _mm512_add_ps(_mm512_add_ps(partial[t][0], partial[t][1]),
+                                       _mm512_add_ps(partial[t][2], partial[t][3])));
+}
+
+template <Layout L>
+void matmul_f32_layout(const Matrix& weights, const float* x, std::int64_t x_stride, const std::int32_t* from_rows,
+                       float* out, std::int64_t stride, const Piece& piece, const Epilogue& epilogue) {
+  const std::int64_t columns = weights.columns, bytes = group_bytes(L, columns);
+  for (std::int64_t row = piece.row_begin; row < piece.row_end; row += kRowGroup) {
+    const std::uint8_t* group = weights.data + row / kRowGroup * bytes;
+    const std::int64_t rows = std::min(kRowGroup, weights.rows - row);
+    const Destination to{out, stride, &epilogue, row, static_cast<__mmask16>((1u << rows) - 1)};
+    for (std::int64_t token = piece.token_begin; token < piece.token_end;) {
+      const float* from[6];
+      const std::int64_t left = std::min<std::int64_t>(6, piece.token_end - token);
+      for (std::int64_t t = 0; t < left; ++t) from[t] = x + (from_rows ? from_rows[token + t] : token + t) * x_stride;
+      if (left == 6) {
+        tokens_f32<L, 6>(group, columns, from, token, to), token += 6;
+      } else if (left >= 2) {
+        tokens_f32<L, 2>(group, columns, from, token, to), token += 2;
+      } else {
+        tokens_f32<L, 1>(group, columns, from, token, to), token += 1;
+      }
+    }
+  }
+}
+
+void matmul_f32(const Matrix& w, const float* x, std::int64_t x_stride, const std::int32_t* from_rows, float* out,
+                std::int64_t stride, const Piece& piece, const Epilogue& e) {
+  switch (w.layout) {
+    case Layout::MXFP4: return matmul_f32_layout<Layout::MXFP4>(w, x, x_stride, from_rows, out, stride, piece, e);
+    case Layout::Q4_0: return matmul_f32_layout<Layout::Q4_0>(w, x, x_stride, from_rows, out, stride, piece, e);
+    case Layout::IQ4_NL: return matmul_f32_layout<Layout::IQ4_NL>(w, x, x_stride, from_rows, out, stride, piece, e);
+    case Layout::Q4_1: return matmul_f32_layout<Layout::Q4_1>(w, x, x_stride, from_rows, out, stride, piece, e);
+    case Layout::Q5_1: return matmul_f32_layout<Layout::Q5_1>(w, x, x_stride, from_rows, out, stride, piece, e);
+    case Layout::Q4_K: return matmul_f32_layout<Layout::Q4_K>(w, x, x_stride, from_rows, out, stride, piece, e);
+    case Layout::Q5_K: return matmul_f32_layout<Layout::Q5_K>(w, x, x_stride, from_rows, out, stride, piece, e);
+    case Layout::Q6_K: return matmul_f32_layout<Layout::Q6_K>(w, x, x_stride, from_rows, out, stride, piece, e);
+    case Layout::Q8_0: return matmul_f32_layout<Layout::Q8_0>(w, x, x_stride, from_rows, out, stride, piece, e);
+    case Layout::BF16: return matmul_f32_layout<Layout::BF16>(w, x, x_stride, from_rows, out, stride, piece, e);
+    case Layout::F16: return matmul_f32_layout<Layout::F16>(w, x, x_stride, from_rows, out, stride, piece, e);
+    case Layout::F32: return matmul_f32_layout<Layout::F32>(w, x, x_stride, from_rows, out, stride, piece, e);
+  }
+}
+
+// ---- activations ------------------------------------------------------------------------------------------------
+
+void quantise(const float* x, std::int64_t stride, const std::int32_t* from_rows, const Activations& to,
+              std::int64_t token_begin, std::int64_t token_end) {
+  const __m512i without_sign = _mm512_set1_epi32(0x7fffffff);
+  for (std::int64_t token = token_begin; token < token_end; ++token) {
+    const float* from = x + (from_rows ? from_rows[token] : token) * stride;
+    const Tile tile = tile_at(to, token / kTokenTile);
+    const std::int64_t t = token % kTokenTile;
+    for (std::int64_t block = 0; block < to.columns / kBlock; ++block, from += kBlock) {
+      const __m512 a = _mm512_loadu_ps(from), b = _mm512_loadu_ps(from + 16);
+      const __m512i sizes = _mm512_max_epi32(_mm512_and_si512(_mm512_castps_si512(a), without_sign),
+                                             _mm512_and_si512(_mm512_castps_si512(b), without_sign));
+      const std::int32_t largest_bits = _mm512_reduce_max_epi32(sizes);  // infinities and NaN are the largest
+      const float largest = std::bit_cast<float>(largest_bits);
+      const bool finite = largest_bits < 0x7f800000, zero = !finite || largest < kSmallestActivation;
+      const std::int64_t at = block * tile.width + t;
+      __m512i p = _mm512_setzero_si512(), q = p;
+      if (!zero) {
+        const __m512 inverse = _mm512_set1_ps(127.0f / largest);
+        p = _mm512_cvtps_epi32(_mm512_mul_ps(a, inverse));
+        q = _mm512_cvtps_epi32(_mm512_mul_ps(b, inverse));
+      }
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(tile.codes + at * kBlock), _mm512_cvtepi32_epi8(p));
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(tile.codes + at * kBlock + 16), _mm512_cvtepi32_epi8(q));
+      tile.scales[at] = !finite ? std::numeric_limits<float>::quiet_NaN() : zero ? 0.0f : largest / 127.0f;
+      tile.sums[(block * 2 + 0) * tile.width + t] = _mm512_reduce_add_epi32(p);
+      tile.sums[(block * 2 + 1) * tile.width + t] = _mm512_reduce_add_epi32(q);
+    }
+  }
+}
+
+}  // namespace
+
+const LinearKernels kLinearAvx512 = {quantise, matmul, matmul_f32};
+
+}  // namespace ouvert
+
+#endif

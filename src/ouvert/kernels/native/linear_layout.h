@@ -1,0 +1,175 @@
+// Where everything lies inside a packed group of rows and inside a tile of activations: docs/formats/packed.md as
+// constants and addresses. Shared by the files of every instruction set, so all of it has internal linkage: a
+// function compiled for one set must never be linked into another's code.
+
+#pragma once
+
+#include <bit>
+#include <cstdint>
+#include <cstring>
+
+#include "linear.h"
+
+namespace ouvert {
+namespace {
+
+struct Geometry {
+  std::int64_t codes;         // bytes of one block of 16 rows x 32 columns
+  std::int64_t scales;        // bytes of the scales of `scales_columns` columns of 16 rows
+  std::int64_t scales_columns;
+};
+
+constexpr Geometry geometry(Layout layout) {
+  switch (layout) {
+    case Layout::MXFP4: return {256, 16, 32};
+    case Layout::Q4_0:
+    case Layout::IQ4_NL: return {256, 32, 32};
+    case Layout::Q4_1: return {256, 64, 32};
+    case Layout::Q5_1: return {320, 64, 32};
+    case Layout::Q4_K: return {256, 256, 256};
+    case Layout::Q5_K: return {320, 256, 256};
+    case Layout::Q6_K: return {384, 288, 256};
+    case Layout::Q8_0: return {512, 32, 32};
+    case Layout::BF16:
+    case Layout::F16: return {1024, 0, 1};
+    case Layout::F32: return {2048, 0, 1};
+  }
+  return {};
+}
+
+constexpr std::int64_t up_to_64(std::int64_t bytes) { return (bytes + 63) / 64 * 64; }
+
+// A group is its scales, then its codes, each padded to 64 bytes.
+constexpr std::int64_t scales_bytes(Layout layout, std::int64_t columns) {
+  return up_to_64(columns / geometry(layout).scales_columns * geometry(layout).scales);
+}
+constexpr std::int64_t codes_bytes(Layout layout, std::int64_t columns) {
+  return up_to_64(geometry(layout).codes * columns / kBlock);
+}
+constexpr std::int64_t group_bytes(Layout layout, std::int64_t columns) {
+  return scales_bytes(layout, columns) + codes_bytes(layout, columns);
+}
+
+// What is taken off an unsigned code to have the encoded value (in units of the scale).
+constexpr int code_offset(Layout layout) {
+  switch (layout) {
+    case Layout::MXFP4: return 12;
+    case Layout::Q4_0: return 8;
+    case Layout::IQ4_NL: return 127;
+    case Layout::Q6_K: return 32;
+    case Layout::Q8_0: return 128;
+    default: return 0;
+  }
+}
+
+constexpr bool has_minimum(Layout layout) {
+  return layout == Layout::Q4_1 || layout == Layout::Q5_1 || layout == Layout::Q4_K || layout == Layout::Q5_K;
+}
+
+// Values of 4-bit codes plus code_offset. MXFP4 (OCP Microscaling 1.0, E2M1) in halves; IQ4_NL as in ggml.
+alignas(16) constexpr std::uint8_t kMxfp4Values[16] = {12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0};
+alignas(16) constexpr std::uint8_t kIq4Values[16] = {0,   23,  44,  62,  78,  92,  105, 117,
+                                                     128, 140, 152, 165, 180, 196, 216, 240};
+
+constexpr std::int64_t kActivationBytes = 32 + 4 + 8;  // per token and block: codes, scale, two sums
+
+// One tile of at most kTokenTile tokens: codes [block][token][32], scales [block][token], sums [block][half][token].
+struct Tile {
+  std::int64_t width;  // tokens in it
+  std::int8_t* codes;
+  float* scales;
+  std::int32_t* sums;
+};
+
+inline Tile tile_at(const Activations& x, std::int64_t tile) {
+  const std::int64_t blocks = x.columns / kBlock, first = tile * kTokenTile;
+  const std::int64_t width = x.tokens - first < kTokenTile ? x.tokens - first : kTokenTile;
+  std::uint8_t* data = x.data + first * blocks * kActivationBytes;
+  return {width, reinterpret_cast<std::int8_t*>(data), reinterpret_cast<float*>(data + width * blocks * 32),
+          reinterpret_cast<std::int32_t*>(data + width * blocks * 36)};
+}
+
+// Largest |x| below which a block of activations counts as zeros: its inverse would overflow.
+constexpr float kSmallestActivation = 0x1p-100f;
+
+inline float half_to_float(std::uint16_t half) {
+  const std::uint32_t sign = static_cast<std::uint32_t>(half & 0x8000) << 16;
+  const std::uint32_t exponent = (half >> 10) & 31, fraction = half & 1023;
+  if (exponent == 31) return std::bit_cast<float>(sign | 0x7f800000 | fraction << 13);
+  if (exponent) return std::bit_cast<float>(sign | (exponent + 112) << 23 | fraction << 13);
+  const float small = static_cast<float>(fraction) * 0x1p-24f;
+  return sign ? -small : small;
+}
+
+// 2^(code - 128): half of what the E8M0 code means, because kMxfp4Values are doubled. Code 255 (NaN) is refused when packing.
+inline float mxfp4_scale(std::uint8_t code) {
+  return std::bit_cast<float>(code < 2 ? 0x00200000u << code : static_cast<std::uint32_t>(code - 1) << 23);
+}
+
+template <typename T>
+inline T load(const std::uint8_t* from) {
+  T value;
+  std::memcpy(&value, from, sizeof(T));
+  return value;
+}
+
+// Unsigned 8-bit codes of a block, [column / 4][row][column % 4].
+using Codes = std::uint8_t[8][16][4];
+
+inline void unpack(Layout layout, const std::uint8_t* codes, Codes& out) {
+  std::uint8_t* flat = &out[0][0][0];
+  if (layout == Layout::Q8_0) {
+    std::memcpy(flat, codes, 512);
+    return;
+  }
+  for (int n = 0; n < 256; ++n) {  // low nibble: columns 0..15, high nibble: columns 16..31
+    flat[n] = codes[n] & 15;
+    flat[256 + n] = codes[n] >> 4;
+  }
+  const std::uint8_t* high = codes + 256;
+  for (int n = 0; n < 512; ++n) switch (layout) {
+      case Layout::MXFP4: flat[n] = kMxfp4Values[flat[n]]; break;
+      case Layout::IQ4_NL: flat[n] = kIq4Values[flat[n]]; break;
+      case Layout::Q5_1:
+      case Layout::Q5_K: flat[n] |= (high[n / 8] >> n % 8 & 1) << 4; break;
+      case Layout::Q6_K: flat[n] |= (high[n / 256 * 64 + n % 64] >> n / 64 % 4 * 2 & 3) << 4; break;
+      default: break;
+    }
+}
+
+struct Scales {
+  float scale[16];
+  float minimum[16];
+  std::int32_t sub[2][16];  // Q6_K: whole-number scales of both halves of the columns
+};
+
+// Scales of one block of a group; `scales` is the group's.
+inline void unpack_scales(Layout layout, const std::uint8_t* scales, std::int64_t block, Scales& out) {
+  const Geometry g = geometry(layout);
+  const std::uint8_t* at = scales + block / (g.scales_columns / kBlock) * g.scales;
+  const int within = static_cast<int>(block % (g.scales_columns / kBlock));
+  for (int row = 0; row < 16; ++row) {
+    out.minimum[row] = 0.0f;
+    if (layout == Layout::MXFP4) {
+      out.scale[row] = mxfp4_scale(at[row]);
+      continue;
+    }
+    const float d = half_to_float(load<std::uint16_t>(at + 2 * row));
+    out.scale[row] = d;
+    if (layout == Layout::Q4_1 || layout == Layout::Q5_1) {
+      out.minimum[row] = half_to_float(load<std::uint16_t>(at + 32 + 2 * row));
+    } else if (layout == Layout::Q4_K || layout == Layout::Q5_K) {
+      const float dmin = half_to_float(load<std::uint16_t>(at + 32 + 2 * row));
+      const std::uint8_t low = at[64 + within * 16 + row];
+      const std::uint32_t high = load<std::uint32_t>(at + 192 + 4 * row) >> 4 * within;
+      out.scale[row] = d * static_cast<float>((low & 15) | (high & 3) << 4);
+      out.minimum[row] = -(dmin * static_cast<float>(low >> 4 | (high >> 2 & 3) << 4));
+    } else if (layout == Layout::Q6_K) {
+      for (int half = 0; half < 2; ++half)
+        out.sub[half][row] = static_cast<std::int8_t>(at[32 + (2 * within + half) * 16 + row]);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace ouvert

@@ -1,0 +1,166 @@
+// The products in standard C++: what the other instruction sets are held to, and what runs where they are missing.
+
+#include <algorithm>
+#include <cmath>
+
+#include "linear_layout.h"
+#include "linear_sets.h"
+
+namespace ouvert {
+namespace {
+
+void quantise(const float* x, std::int64_t stride, const std::int32_t* from_rows, const Activations& to,
+              std::int64_t token_begin, std::int64_t token_end) {
+  for (std::int64_t token = token_begin; token < token_end; ++token) {
+    const float* from = x + (from_rows ? from_rows[token] : token) * stride;
+    const Tile tile = tile_at(to, token / kTokenTile);
+    const std::int64_t t = token % kTokenTile;
+    for (std::int64_t block = 0; block < to.columns / kBlock; ++block, from += kBlock) {
+      std::uint32_t largest_bits = 0;  // compared as integers, infinities and NaN are the largest
+      for (int i = 0; i < kBlock; ++i)
+        largest_bits = std::max(largest_bits, std::bit_cast<std::uint32_t>(from[i]) & 0x7fffffffu);
+      float largest = std::bit_cast<float>(largest_bits);
+      const bool finite = largest_bits < 0x7f800000u, zero = !finite || largest < kSmallestActivation;
+      const float inverse = zero ? 0.0f : 127.0f / largest;
+      std::int8_t* codes = tile.codes + (block * tile.width + t) * kBlock;
+      std::int32_t sums[2] = {0, 0};
+      for (int i = 0; i < kBlock; ++i) {
+        codes[i] = zero ? 0 : static_cast<std::int8_t>(std::nearbyint(from[i] * inverse));
+        sums[i / 16] += codes[i];
+      }
+      tile.scales[block * tile.width + t] = !finite ? std::nanf("") : zero ? 0.0f : largest / 127.0f;
+      tile.sums[(block * 2 + 0) * tile.width + t] = sums[0];
+      tile.sums[(block * 2 + 1) * tile.width + t] = sums[1];
+    }
+  }
+}
+
+void store(const float* sums, std::int64_t rows, std::int64_t first_row, std::int64_t token, float* out,
+           std::int64_t stride, const Epilogue& epilogue) {
+  float* to = out + (epilogue.out_rows ? epilogue.out_rows[token] : token) * stride + first_row;
+  for (std::int64_t row = 0; row < rows; ++row) {
+    const float value = epilogue.bias ? sums[row] + epilogue.bias[first_row + row] : sums[row];
+    to[row] = epilogue.accumulate ? to[row] + value : value;
+  }
+}
+
+void matmul(const Matrix& weights, const Activations& x, float* out, std::int64_t stride, const Piece& piece,
+            const Epilogue& epilogue) {
+  const Layout layout = weights.layout;
+  const std::int64_t blocks = weights.columns / kBlock, code_bytes = geometry(layout).codes;
+  const std::int32_t offset = code_offset(layout);
+  Codes codes;
+  Scales scales;
+  for (std::int64_t first_row = piece.row_begin; first_row < piece.row_end; first_row += kRowGroup) {
+    const std::uint8_t* group = weights.data + first_row / kRowGroup * group_bytes(layout, weights.columns);
+    const std::uint8_t* group_codes = group + scales_bytes(layout, weights.columns);
+    const std::int64_t rows = std::min(kRowGroup, weights.rows - first_row);
+    for (std::int64_t begin = piece.token_begin; begin < piece.token_end;) {
+      const Tile tile = tile_at(x, begin / kTokenTile);
+      const std::int64_t t0 = begin % kTokenTile, width = std::min(tile.width - t0, piece.token_end - begin);
+      float sums[kTokenTile][kRowGroup] = {};
+      for (std::int64_t block = 0; block < blocks; ++block) {
+        unpack(layout, group_codes + block * code_bytes, codes);
+        unpack_scales(layout, group, block, scales);
+        for (std::int64_t t = 0; t < width; ++t) {
+          const std::int64_t at = block * tile.width + t0 + t;
+          const std::int8_t* activation = tile.codes + at * kBlock;
+          const std::int32_t* halves = tile.sums + 2 * block * tile.width + t0 + t;
+          const std::int32_t all = halves[0] + halves[tile.width];
+          const float scale = tile.scales[at], scaled_sum = scale * static_cast<float>(all);
+          for (int row = 0; row < kRowGroup; ++row) {
+            std::int32_t dots[2] = {-offset * halves[0], -offset * halves[tile.width]};
+            for (int column = 0; column < kBlock; ++column)
+              dots[column / 16] += codes[column / 4][row][column % 4] * activation[column];
+            const std::int32_t dot = layout == Layout::Q6_K
+                                         ? scales.sub[0][row] * dots[0] + scales.sub[1][row] * dots[1]
+                                         : dots[0] + dots[1];
+            float& sum = sums[t][row];
+            sum = std::fma(static_cast<float>(dot), scales.scale[row] * scale, sum);
+            if (has_minimum(layout)) sum = std::fma(scales.minimum[row], scaled_sum, sum);
+          }
+        }
+      }
+      for (std::int64_t t = 0; t < width; ++t) store(sums[t], rows, first_row, begin + t, out, stride, epilogue);
+      begin += width;
+    }
+  }
+}
+
+// Weights of `columns` <= 32 columns from column 32 * block on, as floats [column][row].
+void decode(Layout layout, const std::uint8_t* group, std::int64_t all_columns, std::int64_t block,
+            std::int64_t columns, float (*out)[16]) {
+  const std::uint8_t* codes = group + scales_bytes(layout, all_columns) + block * geometry(layout).codes;
+  if (takes_int8(layout)) {
+    Codes unpacked;
+    Scales scales;
+    unpack(layout, codes, unpacked);
+    unpack_scales(layout, group, block, scales);
+    for (int column = 0; column < kBlock; ++column)
+      for (int row = 0; row < kRowGroup; ++row) {
+        const int code = unpacked[column / 4][row][column % 4] - code_offset(layout);
+        const float scale = layout == Layout::Q6_K
+                                ? scales.scale[row] * static_cast<float>(scales.sub[column / 16][row])
+                                : scales.scale[row];
+        const float value = static_cast<float>(code) * scale;
+        out[column][row] = has_minimum(layout) ? value + scales.minimum[row] : value;
+      }
+    return;
+  }
+  for (std::int64_t column = 0; column < columns; ++column)
+    for (int row = 0; row < kRowGroup; ++row) {
+      const std::int64_t n = column * kRowGroup + row;
+      out[column][row] = layout == Layout::F32   ? load<float>(codes + 4 * n)
+                         : layout == Layout::F16 ? half_to_float(load<std::uint16_t>(codes + 2 * n))
+                                                 : std::bit_cast<float>(load<std::uint16_t>(codes + 2 * n) << 16);
+    }
+}
+
+void matmul_f32(const Matrix& weights, const float* x, std::int64_t x_stride, const std::int32_t* from_rows,
+                float* out, std::int64_t stride, const Piece& piece, const Epilogue& epilogue) {
+  float block_weights[kBlock][kRowGroup];
+  for (std::int64_t first_row = piece.row_begin; first_row < piece.row_end; first_row += kRowGroup) {
+    const std::uint8_t* group = weights.data + first_row / kRowGroup * group_bytes(weights.layout, weights.columns);
+    const std::int64_t rows = std::min(kRowGroup, weights.rows - first_row);
+    for (std::int64_t begin = piece.token_begin; begin < piece.token_end; begin += kTokenTile) {
+      const std::int64_t width = std::min(kTokenTile, piece.token_end - begin);
+      float partial[kTokenTile][4][kRowGroup] = {};
+      for (std::int64_t column = 0; column < weights.columns; column += kBlock) {
+        const std::int64_t columns = std::min(kBlock, weights.columns - column);
+        decode(weights.layout, group, weights.columns, column / kBlock, columns, block_weights);
+        for (std::int64_t t = 0; t < width; ++t) {
+          const float* from = x + (from_rows ? from_rows[begin + t] : begin + t) * x_stride + column;
+          for (std::int64_t c = 0; c < columns; ++c)
+            for (int row = 0; row < kRowGroup; ++row)
+              partial[t][c % 4][row] = std::fma(block_weights[c][row], from[c], partial[t][c % 4][row]);
+        }
+      }
+      for (std::int64_t t = 0; t < width; ++t) {
+        float sums[kRowGroup];
+        for (int row = 0; row < kRowGroup; ++row)
+          sums[row] = (partial[t][0][row] + partial[t][1][row]) + (partial[t][2][row] + partial[t][3][row]);
+        store(sums, rows, first_row, begin + t, out, stride, epilogue);
+      }
+    }
+  }
+}
+
+}  // namespace
+
+const LinearKernels kLinearPlain = {quantise, matmul, matmul_f32};
+
+void dequantise_rows(const Matrix& weights, const std::int32_t* rows, std::int64_t count, float* out,
+                     std::int64_t stride) {
+  const std::int64_t blocks = (weights.columns + kBlock - 1) / kBlock;
+  float values[kBlock][kRowGroup];
+  for (std::int64_t i = 0; i < count; ++i) {
+    const std::uint8_t* group = weights.data + rows[i] / kRowGroup * group_bytes(weights.layout, weights.columns);
+    for (std::int64_t block = 0; block < blocks; ++block) {
+      const std::int64_t columns = std::min(kBlock, weights.columns - block * kBlock);
+      decode(weights.layout, group, weights.columns, block, columns, values);
+      for (std::int64_t c = 0; c < columns; ++c) out[i * stride + block * kBlock + c] = values[c][rows[i] % kRowGroup];
+    }
+  }
+}
+
+}  // namespace ouvert
