@@ -2,7 +2,7 @@
 
 OUVERT_HOME  folder of the store; without it, the place where this system keeps a user's data
 HF_ENDPOINT  another address of the hub, e.g. a mirror
-HF_TOKEN     the owner's token for the hub; without it, the one that `hf auth login` saved
+HF_TOKEN     the owner's token for the hub; without it, the one that `hf auth login` saved (below HF_HOME, if set)
 """
 
 import argparse
@@ -19,14 +19,24 @@ def open_store() -> "Store":
     from ouvert.store import Store, default_home
 
     home = os.environ.get("OUVERT_HOME")
-    return Store(Path(home).expanduser() if home else default_home())
+    return Store(Path(home).expanduser().absolute() if home else default_home())
 
 
 def hub() -> "Hub":
     """The hub as the owner reaches it. Opens no connection."""
     from ouvert.store import Hub
 
-    return Hub(endpoint=os.environ.get("HF_ENDPOINT") or None, token=os.environ.get("HF_TOKEN") or None)
+    return Hub(endpoint=os.environ.get("HF_ENDPOINT") or None, token=os.environ.get("HF_TOKEN") or saved_token())
+
+
+def saved_token() -> str | None:
+    """The token that `hf auth login` keeps: ~/.cache/huggingface/token, or below HF_HOME."""
+    home = os.environ.get("HF_HOME")
+    path = Path(home).expanduser() / "token" if home else Path.home() / ".cache" / "huggingface" / "token"
+    try:
+        return path.read_text(encoding="utf-8").strip() or None
+    except FileNotFoundError:
+        return None
 
 
 def add_model_argument(parser: argparse.ArgumentParser, *, help: str, **settings: object) -> None:  # noqa: A002
@@ -39,8 +49,12 @@ def complete_installed(prefix: str, **_: object) -> list[str]:
     """Names of models in the store, then files and folders: what `run`, `show` and `bench` can be given."""
     from argcomplete.completers import FilesCompleter
 
-    names = [name for name in open_store().names() if name.startswith(prefix)]
-    return names + list(FilesCompleter(("gguf", "safetensors"))(prefix))
+    return complete_stored(prefix) + list(FilesCompleter(("gguf", "safetensors"))(prefix))
+
+
+def complete_stored(prefix: str, **_: object) -> list[str]:
+    """Names of models in the store."""
+    return [name for name in open_store().names() if name.startswith(prefix)]
 
 
 def complete_pullable(prefix: str, **_: object) -> list[str]:

@@ -1,0 +1,181 @@
+"""`ouvert show MODEL`: what a model is, and where it came from."""
+
+import argparse
+import json
+import sys
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from ouvert.cli.environment import add_model_argument, open_store
+
+if TYPE_CHECKING:
+    from ouvert.store import Installed
+    from ouvert.weights import Checkpoint
+
+SUMMARY = "Say what a model is, and where it came from."
+
+TEMPLATE_LINES = 6
+
+# Field of a model's configuration -> what we call it. A family shows those it has.
+SHAPE = {
+    "num_hidden_layers": "layers",
+    "hidden_size": "hidden size",
+    "intermediate_size": "inner size",
+    "num_attention_heads": "query heads",
+    "num_key_value_heads": "key heads",
+    "head_dim": "head size",
+    "num_local_experts": "experts",
+    "n_routed_experts": "experts",
+    "num_experts_per_tok": "experts a token",
+    "state_size": "state size",
+    "vocab_size": "vocabulary",
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_model_argument(parser, help="a short name, a model in the store, a folder or a file")
+    parser.add_argument("--json", action="store_true", help="print one JSON object, with the whole configuration")
+    parser.add_argument("--template", action="store_true", help="print the whole chat template and nothing else")
+    parser.add_argument("--verify", action="store_true", help="read every file again and compare its digest")
+
+
+def run(args: argparse.Namespace) -> int:
+    """0: shown. 1: there is no such model here, or (with --verify) it is not what was fetched."""
+    from ouvert.cli.progress import show_progress
+
+    store = open_store()
+    installed = store.verify(args.model, show_progress(sys.stderr)) if args.verify else store.resolve(args.model)
+    facts = provenance(installed) | contents(installed)
+    if args.template:
+        print(facts["chat_template"] or "")
+    elif args.json:
+        print(json.dumps(facts, indent=2, ensure_ascii=False, default=str))
+    else:
+        print_facts(facts)
+    return 0
+
+
+def provenance(installed: "Installed") -> dict[str, Any]:
+    """What the store knows: name, place, source, licence, digests."""
+    return {
+        "name": installed.name,
+        "path": str(installed.path),
+        "source": installed.source,
+        "revision": installed.revision,
+        "licence": installed.licence,
+        "fetched_at": installed.fetched_at,
+        "linked": installed.linked,
+        "bytes": installed.size,
+        "digest": installed.digest,
+        "files": [{"name": file.name, "bytes": file.size, "digest": file.digest} for file in installed.files],
+        "packed": [{"layout": each.layout, "bytes": each.size, "path": str(each.path)} for each in installed.packed],
+    }
+
+
+def contents(installed: "Installed") -> dict[str, Any]:
+    """What the files themselves say: family, shape, parameters, encodings, context, template."""
+    from ouvert.models import recognise
+    from ouvert.weights import CheckpointError, open_checkpoint
+
+    with open_checkpoint(installed.path) as checkpoint:
+        encodings: dict[str, int] = {}
+        for tensor in checkpoint.tensors.values():
+            encodings[tensor.encoding] = encodings.get(tensor.encoding, 0) + tensor.data.nbytes
+        facts: dict[str, Any] = {
+            "format": checkpoint.format,
+            "family": None,
+            "not_runnable": None,
+            "parameters": None,
+            "context": None,
+            "configuration": None,
+            "tensors": len(checkpoint.tensors),
+            "encodings": dict(sorted(encodings.items(), key=lambda pair: -pair[1])),
+            "chat_template": chat_template(checkpoint),
+        }
+        try:
+            family, config = recognise(checkpoint)
+            parameters = family.parameters(config, checkpoint)
+        except CheckpointError as problem:
+            return facts | {"not_runnable": str(problem)}
+        return facts | {
+            "family": family.name,
+            "parameters": sum(count(parameter.shape) for parameter in parameters if not parameter.same_as),
+            "context": getattr(config, "max_position_embeddings", None),
+            "configuration": asdict(config),
+        }
+
+
+def count(shape: tuple[int, ...]) -> int:
+    from math import prod
+
+    return prod(shape)
+
+
+def chat_template(checkpoint: "Checkpoint") -> str | None:
+    """The model's own template, from wherever its format keeps it."""
+    if checkpoint.format == "gguf":
+        said = checkpoint.metadata.get("tokenizer.chat_template")
+        return said if isinstance(said, str) else None
+    folder = checkpoint.path if checkpoint.path.is_dir() else checkpoint.path.parent
+    if (alone := folder / "chat_template.jinja").exists():
+        return alone.read_text(encoding="utf-8")
+    if not (config := folder / "tokenizer_config.json").exists():
+        return None
+    said = json.loads(config.read_text(encoding="utf-8")).get("chat_template")
+    if isinstance(said, list):  # several, by name
+        said = next((each["template"] for each in said if each["name"] == "default"), None)
+    return said if isinstance(said, str) else None
+
+
+def print_facts(facts: dict[str, Any]) -> None:
+    """Titles on the left, facts on the right; what is not known is left out."""
+    from ouvert.store import bytes_in_words
+
+    def say(title: str, *lines: object) -> None:
+        for line in lines:
+            if line not in (None, ""):
+                print(f"{title:>12}  {line}")
+                title = ""
+
+    configuration = facts["configuration"] or {}
+    shape = {SHAPE[name]: value for name, value in configuration.items() if name in SHAPE}
+    total = sum(facts["encodings"].values()) or 1
+    say("name", facts["name"])
+    say("family", facts["family"] or "not known to this version")
+    say("", facts["not_runnable"])
+    if facts["parameters"]:
+        say("parameters", number_in_words(facts["parameters"]))
+    say(
+        "shape",
+        ", ".join(f"{value} {name}" if name == "layers" else f"{name} {value}" for name, value in shape.items()),
+    )
+    say("context", facts["context"] and f"{facts['context']} tokens")
+    say(
+        "encodings",
+        *(f"{name}: {bytes_in_words(size)} ({size / total:.1%})" for name, size in facts["encodings"].items()),
+    )
+    say("licence", facts["licence"] or "not stated")
+    say("source", facts["source"] + (f" at {facts['revision']}" if facts["revision"] else ""))
+    say("fetched", facts["fetched_at"])
+    say("place", facts["path"] + (" (linked)" if facts["linked"] and facts["digest"] else ""))
+    say("size", bytes_in_words(facts["bytes"]))
+    say("digest", facts["digest"])
+    if len(facts["files"]) > 1:
+        say("files", *(f"{file['digest']}  {file['name']}" for file in facts["files"]))
+    say("packed", *(f"{each['layout']}: {bytes_in_words(each['bytes'])}" for each in facts["packed"]))
+    lines = (facts["chat_template"] or "none: a built-in one for the family is used").splitlines()
+    rest = len(lines) - TEMPLATE_LINES
+    say("template", *(shortened(line) for line in lines[:TEMPLATE_LINES] if line.strip()))
+    if rest > 0:
+        say("", f"... and {rest} more lines: ouvert show {facts['name']} --template")
+
+
+def shortened(line: str, width: int = 100) -> str:
+    return line if len(line) <= width else line[: width - 4] + " ..."
+
+
+def number_in_words(count: int) -> str:
+    for size, word in ((1e12, "trillion"), (1e9, "billion"), (1e6, "million")):
+        if count >= size:
+            return f"{count / size:.4g} {word} ({count:,})"
+    return f"{count:,}"
