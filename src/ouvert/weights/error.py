@@ -1,6 +1,10 @@
 """The one error of this part, and how names out of files are shown in it."""
 
-LONGEST_SHOWN = 80
+import reprlib
+
+SHORT = reprlib.Repr()
+SHORT.maxstring = SHORT.maxother = SHORT.maxlong = 80
+SHORT.maxlevel = 2
 
 
 class CheckpointError(Exception):
@@ -8,6 +12,5 @@ class CheckpointError(Exception):
 
 
 def shown(value: object) -> str:
-    """A value out of a file as an error may print it: escaped, and not longer than a line."""
-    text = repr(value[: 2 * LONGEST_SHOWN] if isinstance(value, str | bytes) else value)
-    return text if len(text) <= LONGEST_SHOWN else text[:LONGEST_SHOWN] + "…"
+    """A value out of a file as an error may print it: escaped and cut short."""
+    return SHORT.repr(value)

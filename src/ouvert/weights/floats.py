@@ -19,8 +19,10 @@ def e4m3_values() -> np.ndarray:
 
 
 E4M3 = e4m3_values()
+# The sixteen 4-bit floats, the ninth of which is a negative zero here (in ggml, whose table holds integers, it is not).
+E2M1 = np.copysign(E2M1_DOUBLED / 2, np.repeat([1, -1], 8)).astype(np.float32)
 # Both 4-bit floats of a byte at once, low half first: float32 (256, 2) seen as 256 values of 64 bits.
-E2M1_PAIRS = np.stack([np.tile(E2M1_DOUBLED / 2, 16), np.repeat(E2M1_DOUBLED / 2, 16)], axis=1).view(np.uint64)[:, 0]
+E2M1_PAIRS = np.stack([np.tile(E2M1, 16), np.repeat(E2M1, 16)], axis=1).view(np.uint64)[:, 0]
 
 
 def same(values: np.ndarray, out: np.ndarray) -> None:

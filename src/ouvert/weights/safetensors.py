@@ -149,8 +149,11 @@ def open_sharded(index: Path) -> Checkpoint:
     The metadata are what the files agree on.
     """
     weight_map = shards_in(index)
-    files = [index.with_name(name) for name in sorted(set(weight_map.values()))]
-    if missing := [file.name for file in files if not file.is_file()]:
+    names_in: dict[str, set[str]] = {}
+    for name, file_name in weight_map.items():
+        names_in.setdefault(file_name, set()).add(name)
+    files = [index.with_name(name) for name in sorted(names_in)]
+    if missing := [shown(file.name) for file in files if not file.is_file()]:
         listed = ", ".join(missing[:20]) + (" …" if len(missing) > 20 else "")
         raise CheckpointError(
             f"{index.parent}: {len(missing)} of the {len(files)} files that {index.name} names are missing: {listed}. "
@@ -161,7 +164,7 @@ def open_sharded(index: Path) -> Checkpoint:
     for file in files:
         metadata, own_tensors = read_file(file)
         common = dict(metadata if common is None else metadata.items() & common.items())
-        expected = {name for name, where in weight_map.items() if where == file.name}
+        expected = names_in[file.name]
         if expected != own_tensors.keys():
             absent, extra = sorted(expected - own_tensors.keys()), sorted(own_tensors.keys() - expected)
             raise CheckpointError(

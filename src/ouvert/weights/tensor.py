@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .encodings import decode, encoded_bytes
-from .error import CheckpointError
+from .error import CheckpointError, shown
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,7 +32,7 @@ class Tensor:
         Raises CheckpointError if such a part is not a whole number of blocks (a vector in a block encoding, a scalar).
         """
         if not self.shape:
-            raise CheckpointError(f"Tensor {self.name} is a single number and has no rows: decode it whole.")
+            raise CheckpointError(f"Tensor {shown(self.name)} is a single number and has no rows: decode it whole.")
         return encoded_bytes(self.encoding, self.shape[1:])
 
     def rows(self, start: int, stop: int) -> "Tensor":
@@ -40,7 +40,7 @@ class Tensor:
         width = self.row_bytes
         if not 0 <= start <= stop <= self.shape[0]:
             raise CheckpointError(
-                f"Rows {start} to {stop} of tensor {self.name} were asked for, but it has rows 0 to {self.shape[0]}: "
+                f"Rows {start} to {stop} of tensor {shown(self.name)} were asked for; it has 0 to {self.shape[0]}: "
                 "ask for rows it has."
             )
         data = self.data[start * width : stop * width]
