@@ -1,5 +1,98 @@
-"""Ouvert runs open-weight reasoning models entirely on this machine and shows what they do."""
+"""Ouvert runs open-weight reasoning models entirely on this machine and shows what they do.
 
+    import ouvert
+
+    with ouvert.load("smollm2") as model:
+        for event in model.chat("What is 2+2?"):
+            ...
+
+Everything public is listed here and imported when it is first used, so that `import ouvert` costs nothing.
+docs/guides/python.md is the guide.
+"""
+
+from importlib import import_module
 from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ouvert.assistant import (
+        Answer,
+        AssistantError,
+        Event,
+        Finished,
+        Model,
+        ModelInfo,
+        ReasoningDelta,
+        TextDelta,
+        ToolCallDelta,
+        Usage,
+        load,
+    )
+    from ouvert.chat import ChatError, Message, Tool, ToolCall
+    from ouvert.engine import EngineError, Sampling, Token
+    from ouvert.store import StoreError
+    from ouvert.tokenization import TokenizerError
+    from ouvert.weights import CheckpointError
 
 __version__ = version("ouvert")
+
+# Public name -> the part it comes from.
+PUBLIC = {
+    "Answer": "assistant",
+    "AssistantError": "assistant",
+    "ChatError": "chat",
+    "CheckpointError": "weights",
+    "EngineError": "engine",
+    "Event": "assistant",
+    "Finished": "assistant",
+    "Message": "chat",
+    "Model": "assistant",
+    "ModelInfo": "assistant",
+    "ReasoningDelta": "assistant",
+    "Sampling": "engine",
+    "StoreError": "store",
+    "TextDelta": "assistant",
+    "Token": "engine",
+    "TokenizerError": "tokenization",
+    "Tool": "chat",
+    "ToolCall": "chat",
+    "ToolCallDelta": "assistant",
+    "Usage": "assistant",
+    "load": "assistant",
+}
+
+__all__ = [
+    "Answer",
+    "AssistantError",
+    "ChatError",
+    "CheckpointError",
+    "EngineError",
+    "Event",
+    "Finished",
+    "Message",
+    "Model",
+    "ModelInfo",
+    "ReasoningDelta",
+    "Sampling",
+    "StoreError",
+    "TextDelta",
+    "Token",
+    "TokenizerError",
+    "Tool",
+    "ToolCall",
+    "ToolCallDelta",
+    "Usage",
+    "load",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in PUBLIC:
+        raise AttributeError(f"module 'ouvert' has no attribute {name!r}")
+    value = getattr(import_module(f"ouvert.{PUBLIC[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

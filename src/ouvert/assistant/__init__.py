@@ -1,1 +1,29 @@
 """Conversation in, typed events out. May import engine, store, chat and tokenization."""
+
+from ouvert.assistant.assistant import Answer, Assistant
+from ouvert.assistant.error import AssistantError
+from ouvert.assistant.events import Event, Finished, Usage
+from ouvert.assistant.model import Model, ModelInfo, load
+from ouvert.assistant.stops import StopStrings
+from ouvert.chat import Message, ReasoningDelta, TextDelta, Tool, ToolCall, ToolCallDelta
+from ouvert.engine import Sampling
+
+__all__ = [
+    "Answer",
+    "Assistant",
+    "AssistantError",
+    "Event",
+    "Finished",
+    "Message",
+    "Model",
+    "ModelInfo",
+    "ReasoningDelta",
+    "Sampling",
+    "StopStrings",
+    "TextDelta",
+    "Tool",
+    "ToolCall",
+    "ToolCallDelta",
+    "Usage",
+    "load",
+]

@@ -1,5 +1,6 @@
 """Tokens in, tokens out. May import models, kernels, arithmetic and weights."""
 
+from ouvert.engine.loading import Opened, open_engine
 from ouvert.engine.local import LocalEngine
 from ouvert.engine.waist import Engine, EngineError, EngineFacts, Generation, Sampling, Stopped, Token
 
@@ -9,7 +10,9 @@ __all__ = [
     "EngineFacts",
     "Generation",
     "LocalEngine",
+    "Opened",
     "Sampling",
     "Stopped",
     "Token",
+    "open_engine",
 ]

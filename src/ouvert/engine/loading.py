@@ -32,6 +32,9 @@ class Opened:
     trained_context: int
     parameters: int
     bytes: int
+    threads: int
+    instruction_set: str
+    cache_type: str
     metadata: Mapping[str, Any]
     folder: Path | None
 
@@ -86,6 +89,9 @@ def open_engine(
             trained_context=trained,
             parameters=parameters,
             bytes=size,
+            threads=runner.threads,
+            instruction_set=runner.instruction_set,
+            cache_type=runner.cache_type,
             metadata=checkpoint.metadata,
             folder=folder,
         )

@@ -1,0 +1,240 @@
+"""A model on this machine, as a Python programmer meets it: `ouvert.load(...)`."""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from ouvert.assistant.assistant import Answer, Assistant
+from ouvert.assistant.error import AssistantError
+from ouvert.assistant.messages import as_conversation
+from ouvert.assistant.sampling import default_sampling
+from ouvert.chat import ChatFormat, Effort, Message, Tool, format_for
+from ouvert.engine import Generation, Opened, Sampling, Token, open_engine
+from ouvert.store import Store, default_home
+from ouvert.tokenization import Tokenizer, tokenizer_from_folder, tokenizer_from_gguf
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelInfo:
+    """What a loaded model is. `context` is the most tokens a conversation may have here, answer included."""
+
+    name: str
+    path: Path
+    source: str
+    family: str
+    parameters: int
+    bytes: int
+    context: int
+    trained_context: int
+    vocabulary_size: int
+    threads: int
+    instruction_set: str
+    cache_type: str
+    sampling: Sampling  # what is used where a call does not say otherwise
+
+
+def load(
+    model: str | Path,
+    *,
+    threads: int | None = None,
+    context: int | None = None,
+    exact: bool = False,
+    store: Store | None = None,
+) -> "Model":
+    """Load a model: an alias ("smollm2"), a name in the store, or the path of a folder or file.
+
+    `threads`: how many compute; left out, as many as serve best. `context`: most tokens of a conversation; left out,
+    as many as the model was made for. `exact`: activations stay float32 where a faster way would round them. `store`:
+    another store than the one of this user. Opens no connection.
+
+    Raises StoreError with the command that fetches the model if it is not on this machine, CheckpointError for files
+    that cannot be used, EngineError for settings that cannot be honoured.
+    """
+    installed = (store or Store(default_home())).resolve(str(model))
+    opened = open_engine(installed.path, threads=threads, context=context, exact=exact, weights_digest=installed.digest)
+    return Model(installed.name, installed.source, opened)
+
+
+class Model:
+    """A loaded model. Close it, or use it as a context manager, to give its memory back.
+
+    Tokenizer and chat format are made when they are first needed: a file without either still computes.
+    """
+
+    def __init__(self, name: str, source: str, opened: Opened) -> None:
+        self._name, self._source, self._opened = name, source, opened
+        self.engine = opened.engine
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Free the model's memory. Answers still being written end with EngineError. May be called twice."""
+        self.engine.close()
+
+    @cached_property
+    def info(self) -> ModelInfo:
+        return ModelInfo(
+            name=self._name,
+            path=self._opened.path,
+            source=self._source,
+            family=self._opened.family,
+            parameters=self._opened.parameters,
+            bytes=self._opened.bytes,
+            context=self.engine.context,
+            trained_context=self._opened.trained_context,
+            vocabulary_size=self.engine.vocabulary_size,
+            threads=self._opened.threads,
+            instruction_set=self._opened.instruction_set,
+            cache_type=self._opened.cache_type,
+            sampling=default_sampling(self._opened.folder, self._opened.metadata, self._opened.parameters),
+        )
+
+    # --- conversations ------------------------------------------------------------------------------------------------
+
+    def chat(
+        self,
+        messages: str | Iterable[Message | Mapping[str, Any]],
+        tools: Iterable[Tool | Mapping[str, Any]] | None = None,
+        *,
+        effort: Effort | None = None,
+        thinking: bool | None = None,
+        stop: str | Sequence[str] = (),
+        temperature: float | None = None,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        min_p: float | None = None,
+        repetition_penalty: float | None = None,
+        presence_penalty: float | None = None,
+        frequency_penalty: float | None = None,
+        logit_bias: Mapping[int, float] | None = None,
+        seed: int | None = None,
+        max_tokens: int | None = None,
+    ) -> Answer:
+        """The answer to a conversation, as typed events while it is written; the last one is Finished.
+
+        `messages` and `tools` are ours (ouvert.Message, ouvert.Tool) or dictionaries in OpenAI's shape; a plain
+        string is one message from the user. Sampling that is left out is as `info.sampling` says; a temperature of
+        0 takes the likeliest token, always. `stop` texts end the answer and are not shown.
+
+        Raises AssistantError for messages that make no sense, ChatError for a conversation the model's format cannot
+        write, EngineError if it does not fit into the context (both numbers in the message).
+        """
+        sampling = self.sampling(
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            min_p=min_p,
+            repetition_penalty=repetition_penalty,
+            presence_penalty=presence_penalty,
+            frequency_penalty=frequency_penalty,
+            logit_bias=logit_bias,
+            seed=seed,
+            max_tokens=max_tokens,
+        )
+        stops = (stop,) if isinstance(stop, str) else tuple(stop)
+        return self.assistant.answer(as_conversation(messages, tools, effort, thinking), sampling, stops)
+
+    def sampling(self, **changes: Any) -> Sampling:
+        """`info.sampling` with those changes that are not None."""
+        return replace(self.info.sampling, **{name: value for name, value in changes.items() if value is not None})
+
+    # --- tokens -------------------------------------------------------------------------------------------------------
+
+    def generate(self, token_ids: Sequence[int], sampling: Sampling | None = None, **changes: Any) -> Iterator[int]:
+        """The ids that follow, one by one; the id that ends the answer, if any, is the last.
+
+        `changes` are fields of ouvert.Sampling, on top of `sampling` or else of `info.sampling`. Without `stop_ids`
+        among them, the model's own end tokens end the answer. Raises EngineError.
+        """
+        return (token.id for token in self.generation(token_ids, sampling, **changes))
+
+    def generation(self, token_ids: Sequence[int], sampling: Sampling | None = None, **changes: Any) -> Generation:
+        """The same as `generate`, whole: tokens with log-probabilities, cancelling, and why it ended."""
+        if sampling is None and "stop_ids" not in changes and self._has_tokenizer:
+            changes["stop_ids"] = self.tokenizer.end_ids
+        return self.engine.generate(token_ids, replace(sampling or self.info.sampling, **changes))
+
+    def logits(self, token_ids: Sequence[int]) -> np.ndarray:
+        """float32 (tokens, vocabulary): row i scores what comes after token_ids[: i + 1]."""
+        return self.engine.logits(token_ids)
+
+    def score(self, token_ids: Sequence[int], top: int = 0) -> list[Token]:
+        """For every token but the first: its log-probability given those before it, and the `top` likeliest."""
+        return self.engine.score(token_ids, top)
+
+    def tokenize(self, text: str) -> list[int]:
+        """Ids of plain text: what looks like a control token is spelled out, and nothing is added at either end."""
+        return self.tokenizer.encode(text)
+
+    def detokenize(self, token_ids: Iterable[int]) -> str:
+        """The text of the ids, control tokens left out."""
+        return self.tokenizer.decode(token_ids)
+
+    # --- the pieces it is made of -------------------------------------------------------------------------------------
+
+    @property
+    def _has_tokenizer(self) -> bool:
+        return self._opened.folder is not None or "tokenizer.ggml.model" in self._opened.metadata
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        """Raises AssistantError if the file has none, TokenizerError if it cannot be read."""
+        if not self._has_tokenizer:
+            raise AssistantError(
+                f"{self._name} has no tokenizer in its file, expected the key tokenizer.ggml.model. "
+                "Token ids still work (generate, logits, score); for text, use a file that has one."
+            )
+        if self._opened.folder is not None:
+            return tokenizer_from_folder(self._opened.folder)
+        return tokenizer_from_gguf(self._opened.metadata)
+
+    @cached_property
+    def chat_format(self) -> ChatFormat:
+        """Raises ChatError if there is no template and the family has none of its own."""
+        return format_for(self.tokenizer, self.template, self._opened.family)
+
+    @cached_property
+    def template(self) -> str | None:
+        """The chat template the model came with, or None."""
+        if self._opened.folder is None:
+            template = self._opened.metadata.get("tokenizer.chat_template")
+            return template if isinstance(template, str) else None
+        return template_in(self._opened.folder)
+
+    @cached_property
+    def assistant(self) -> Assistant:
+        return Assistant(self.engine, self.chat_format, self._name, self.tokenizer.digest)
+
+
+def template_in(folder: Path) -> str | None:
+    """chat_template.jinja, else what tokenizer_config.json says; of several, the one called "default"."""
+    path = folder / "chat_template.jinja"
+    if path.exists():
+        return path.read_text(encoding="utf-8")
+    path = folder / "tokenizer_config.json"
+    if not path.exists():
+        return None
+    try:
+        stated = json.loads(path.read_text(encoding="utf-8")).get("chat_template")
+    except (UnicodeDecodeError, json.JSONDecodeError, AttributeError) as problem:
+        raise AssistantError(f"{path} is not a JSON object ({problem}). Fetch it again.") from problem
+    match stated:
+        case None | str():
+            return stated
+        case [*named]:
+            texts = {each["name"]: each["template"] for each in named if isinstance(each, dict)}
+            if "default" in texts:
+                return str(texts["default"])
+    raise AssistantError(f"{path}: chat_template is {stated!r:.80}, expected text or a list with one called default.")

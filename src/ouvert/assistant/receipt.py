@@ -1,0 +1,116 @@
+"""The receipt of an answer: docs/formats/receipt.md. What is not known is absent, never invented."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from ouvert.assistant.events import Usage
+from ouvert.chat import Conversation, Rendered
+from ouvert.engine import EngineFacts, Sampling, Stopped
+
+VERSION = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """Which model is talking: its name here, the format it is talked to in, and the digests of what that rests on."""
+
+    model: str
+    format: str
+    tokenizer_digest: str
+    template_digest: str
+
+
+def write_receipt(
+    identity: Identity,
+    facts: EngineFacts,
+    conversation: Conversation,
+    rendered: Rendered,
+    sampling: Sampling,
+    stop: Sequence[str],
+    stopped: Stopped,
+    usage: Usage,
+    reason: str,
+    stopped_by: str | None,
+) -> dict[str, Any]:
+    """A JSON object. `stopped_by` is the stop string that ended the answer, if one did."""
+    model = {
+        "name": identity.model,
+        "weights_digest": facts.weights_digest,
+        "packed_digest": facts.packed_digest,
+        "tokenizer_digest": identity.tokenizer_digest,
+        "format": identity.format,
+        "template_digest": identity.template_digest,
+    }
+    return {
+        "receipt": VERSION,
+        "created": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "model": without_absent(model),
+        "engine": {
+            "version": facts.version,
+            "instruction_set": facts.instruction_set,
+            "threads": facts.threads,
+            "cache_type": facts.cache_type,
+        },
+        "sampling": sampling_facts(sampling, stop, stopped.seed),
+        "messages": sent_by_message(conversation, rendered),
+        "asked": without_absent(
+            {
+                "effort": conversation.effort,
+                "thinking": conversation.thinking,
+                "date": None if conversation.date is None else conversation.date.isoformat(),
+            }
+        ),
+        "tokens": {
+            "prompt": usage.prompt,
+            "reused": usage.reused,
+            "reasoning": usage.reasoning,
+            "output": usage.output,
+            "total": usage.prompt + usage.output,
+        },
+        "ended": without_absent({"reason": reason, "stop_string": stopped_by}),
+        "seconds": {
+            "queued": round(stopped.seconds_queued, 6),
+            "prefill": round(stopped.seconds_prefill, 6),
+            "decode": round(stopped.seconds_decode, 6),
+        },
+    }
+
+
+def sampling_facts(sampling: Sampling, stop: Sequence[str], seed: int) -> dict[str, Any]:
+    """Everything that decides which token is chosen, with the seed that was used."""
+    facts = {
+        "seed": seed,
+        "temperature": sampling.temperature,
+        "top_k": sampling.top_k,
+        "top_p": sampling.top_p,
+        "min_p": sampling.min_p,
+        "repetition_penalty": sampling.repetition_penalty,
+        "presence_penalty": sampling.presence_penalty,
+        "frequency_penalty": sampling.frequency_penalty,
+        "logit_bias": {str(token): bias for token, bias in sorted(sampling.logit_bias.items())} or None,
+        "max_tokens": sampling.max_tokens,
+        "stop": list(stop) or None,
+    }
+    return without_absent(facts)
+
+
+def sent_by_message(conversation: Conversation, rendered: Rendered) -> list[dict[str, Any]]:
+    """For every message, in order: its role, its tokens in the prompt, and its tokens that were refused.
+
+    A conversation is sent whole or refused whole (then there is no answer and no receipt), so `refused` is 0. Tokens
+    the format adds of its own (headers, a default system prompt) belong to no message.
+    """
+    sent = [0] * len(conversation.messages)
+    for span in rendered.spans:
+        if span.message is not None:
+            sent[span.message] += span.stop - span.start
+    return [
+        {"role": message.role, "sent": tokens, "refused": 0}
+        for message, tokens in zip(conversation.messages, sent, strict=True)
+    ]
+
+
+def without_absent(facts: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in facts.items() if value is not None}

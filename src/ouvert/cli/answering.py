@@ -1,0 +1,147 @@
+"""Showing one answer while it is written: text on stdout, thinking dimmed and facts on stderr, Ctrl-C ends it."""
+
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any, TextIO
+
+from ouvert.assistant import Event, Finished, ReasoningDelta, TextDelta, ToolCallDelta
+
+DIM, PLAIN = "\x1b[2m", "\x1b[0m"
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A whole answer, as it was shown."""
+
+    text: str
+    reasoning: str
+    finished: Finished
+
+
+class Screen:
+    """Writes the pieces of an answer where they belong. Nothing is coloured where nobody looks."""
+
+    def __init__(self, out: TextIO, aside: TextIO, *, hide_thinking: bool = False, silent: bool = False) -> None:
+        """The answer goes to `out`, everything else to `aside`. `silent`: nothing of the answer is shown."""
+        self.out, self.aside, self.hide_thinking, self.silent = out, aside, hide_thinking, silent
+        self._dimmed = aside.isatty()
+        self._thinking = False
+        self._call: int | None = None
+        self._column = 0
+
+    def show(self, event: Event) -> None:
+        match event:
+            case ReasoningDelta(text):
+                if not self.hide_thinking and not self.silent:
+                    self._begin_thinking()
+                    self.aside.write(text)
+                    self.aside.flush()
+            case TextDelta(text):
+                self._end_thinking()
+                self.write(text)
+            case ToolCallDelta(index, _, name, arguments):
+                self._end_thinking()
+                if index != self._call:
+                    self.end_line()
+                    self._call = index
+                    self.write(f"{name} ")
+                self.write(arguments)
+            case Finished():
+                self._end_thinking()
+                self.end_line()
+
+    def write(self, text: str) -> None:
+        if self.silent:
+            return
+        self.out.write(text)
+        self.out.flush()
+        if text:
+            self._column = 0 if text.endswith("\n") else 1
+
+    def end_line(self) -> None:
+        """The next thing shown begins a line of its own."""
+        if self._column:
+            self.write("\n")
+
+    def note(self, text: str) -> None:
+        """A line about the answer, not of it."""
+        self.aside.write(f"{DIM}{text}{PLAIN}\n" if self._dimmed else f"{text}\n")
+        self.aside.flush()
+
+    def _begin_thinking(self) -> None:
+        if not self._thinking:
+            self._thinking = True
+            if self._dimmed:
+                self.aside.write(DIM)
+
+    def _end_thinking(self) -> None:
+        if self._thinking:
+            self._thinking = False
+            self.aside.write((PLAIN if self._dimmed else "") + "\n\n")
+            self.aside.flush()
+
+
+def show_answer(events: Iterable[Event], screen: Screen) -> Shown:
+    """Show an answer to its end."""
+    text: list[str] = []
+    reasoning: list[str] = []
+    for event in events:
+        screen.show(event)
+        match event:
+            case TextDelta(piece):
+                text.append(piece)
+            case ReasoningDelta(piece):
+                reasoning.append(piece)
+            case Finished():
+                return Shown("".join(text), "".join(reasoning), event)
+    raise AssertionError("an answer ended without Finished")
+
+
+def facts_line(tokens: int, reasoning: int, seconds: Mapping[str, float], reason: str, reused: int = 0) -> str:
+    """What one answer cost: tokens, tokens a second while writing, time to first token."""
+    facts = [f"{tokens} tokens" + (f" ({reasoning} of them thinking)" if reasoning else "")]
+    if tokens > 1 and seconds["decode"] > 0:
+        facts.append(f"{(tokens - 1) / seconds['decode']:.1f} tokens/s")
+    if tokens:
+        facts.append(f"first token after {seconds['queued'] + seconds['prefill']:.2f} s")
+    if reused:
+        facts.append(f"{reused} tokens of the conversation were still known")
+    if reason == "length":
+        facts.append("cut off by the limit of tokens")
+    if reason == "cancelled":
+        facts.append("stopped by you")
+    return ", ".join(facts)
+
+
+def facts_of(finished: Finished) -> str:
+    usage = finished.usage
+    seconds: Mapping[str, Any] = finished.receipt["seconds"]
+    return facts_line(usage.output, usage.reasoning, seconds, finished.reason, usage.reused)
+
+
+@contextmanager
+def ctrl_c_calls(cancel: Callable[[], None]) -> Iterator[None]:
+    """Within, the first Ctrl-C calls `cancel`; a second one is what it always is, a KeyboardInterrupt."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGINT)
+
+    def interrupted(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        cancel()
+
+    signal.signal(signal.SIGINT, interrupted)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def complain(text: str) -> None:
+    print(f"ouvert: {text}", file=sys.stderr)

@@ -1,0 +1,282 @@
+"""A conversation at a terminal: what is typed is said to the model, except for commands, which begin with /."""
+
+import argparse
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ouvert.assistant import Message, Model
+from ouvert.chat import ChatError
+from ouvert.cli.answering import Screen, ctrl_c_calls, facts_of, show_answer
+from ouvert.engine import EngineError
+
+if TYPE_CHECKING:
+    from prompt_toolkit import PromptSession
+    from prompt_toolkit.document import Document
+
+COMMANDS = {
+    "/help": "show this list",
+    "/model": "NAME: go on with another model; without NAME: say which one this is",
+    "/system": "TEXT: instructions from here on; without TEXT: show them; - takes them away",
+    "/clear": "forget what was said (instructions stay)",
+    "/save": "FILE: write the conversation, as JSON if the name ends so, else as text",
+    "/quit": "leave (so does Ctrl-D)",
+}
+KEYS = "Enter sends, Alt-Enter (or \\ before Enter) begins a new line, Ctrl-C stops an answer, Tab completes commands."
+
+
+@dataclass
+class Talk:
+    """A conversation in progress, and with whom."""
+
+    model: Model
+    system: str | None = None
+    said: list[Message] = field(default_factory=list)
+    receipts: list[Mapping[str, Any]] = field(default_factory=list)
+
+    @property
+    def messages(self) -> list[Message]:
+        instructions = [Message(role="system", content=self.system)] if self.system is not None else []
+        return instructions + self.said
+
+
+class CommandError(Exception):
+    """A command that cannot be done. The message says why and what to do."""
+
+
+def converse(model: Model, args: argparse.Namespace, open_other: Callable[[str], Model]) -> int:
+    """Hold a conversation until its owner leaves. `open_other` loads a model by name, for /model."""
+    import sys
+
+    session = make_session(history_file())
+    screen = Screen(sys.stdout, sys.stderr, hide_thinking=args.hide_thinking)
+    screen.note(f"{model.info.name}. {KEYS} /help shows the commands.")
+    return hold(Talk(model, args.system), lines_of(session), screen, args, open_other)
+
+
+def hold(
+    talk: Talk, lines: Iterator[str], screen: Screen, args: argparse.Namespace, open_other: Callable[[str], Model]
+) -> int:
+    """Answer every line, until there are no more or one of them says /quit."""
+    from ouvert.cli import known_errors
+
+    first = talk.model
+    try:
+        for line in lines:
+            text = line.strip()
+            if not text:
+                continue
+            if text == "/quit":
+                break
+            try:
+                if text.split()[0] in COMMANDS:
+                    screen.note(command(talk, text, open_other))
+                elif text.startswith("/") and "/" not in text.split()[0][1:]:
+                    raise CommandError(f"there is no command {text.split()[0]}. /help shows those there are.")
+                else:
+                    say(talk, text, screen, args)
+            except Exception as problem:
+                if not isinstance(problem, (CommandError, *known_errors())):
+                    raise
+                screen.note(f"ouvert: {problem}")
+    finally:
+        if talk.model is not first:
+            talk.model.close()
+    return 0
+
+
+def say(talk: Talk, text: str, screen: Screen, args: argparse.Namespace) -> None:
+    """Say something and show the answer. An answer that was stopped stays in the conversation as far as it came."""
+    from ouvert.cli.run import generation_settings
+
+    talk.said.append(Message(role="user", content=text))
+    try:
+        answer = talk.model.chat(talk.messages, stop=args.stop, **generation_settings(args))
+        with ctrl_c_calls(answer.cancel):
+            shown = show_answer(answer, screen)
+    except (ChatError, EngineError, KeyboardInterrupt):
+        screen.end_line()
+        talk.said.pop()
+        raise
+    finished = shown.finished
+    talk.said.append(
+        Message(
+            role="assistant",
+            content=shown.text,
+            reasoning=shown.reasoning or None,
+            tool_calls=finished.tool_calls,
+        )
+    )
+    talk.receipts.append(finished.receipt)
+    screen.note(facts_of(finished))
+
+
+def command(talk: Talk, text: str, open_other: Callable[[str], Model]) -> str:
+    """Do what a command says and tell what was done. Raises CommandError."""
+    name, _, rest = text.partition(" ")
+    rest = rest.strip()
+    match name:
+        case "/model":
+            return change_model(talk, rest, open_other)
+        case "/system":
+            return change_system(talk, rest)
+        case "/clear":
+            talk.said.clear()
+            talk.receipts.clear()
+            return "Forgotten."
+        case "/save":
+            return save(talk, rest)
+    width = max(map(len, COMMANDS))
+    return "\n".join([*(f"{each:<{width}}  {meaning}" for each, meaning in COMMANDS.items()), KEYS])
+
+
+def change_model(talk: Talk, name: str, open_other: Callable[[str], Model]) -> str:
+    if name:
+        other = open_other(name)
+        talk.model.close()
+        talk.model = other
+    info = talk.model.info
+    return f"{info.name}: {info.family}, {info.parameters / 1e6:.0f} million parameters, context {info.context} tokens."
+
+
+def change_system(talk: Talk, text: str) -> str:
+    if text == "-":
+        talk.system = None
+        return "No instructions from here on."
+    if text:
+        talk.system = text
+        return "Instructions from here on: " + text
+    return "There are no instructions." if talk.system is None else "Instructions: " + talk.system
+
+
+def save(talk: Talk, name: str) -> str:
+    """Write the conversation, readable by its owner only. Raises CommandError."""
+    if not name:
+        raise CommandError("/save needs the name of a file: /save talk.json or /save talk.txt.")
+    path = Path(name).expanduser()
+    if path.suffix == ".json":
+        content = json.dumps(
+            {
+                "model": talk.model.info.name,
+                "messages": [message_facts(message) for message in talk.messages],
+                "receipts": talk.receipts,
+            },
+            indent=2,
+            ensure_ascii=False,
+        )
+    else:
+        content = "\n\n".join(f"{message.role}:\n{message.content}" for message in talk.messages)
+    try:
+        with open(path, "x", encoding="utf-8", opener=owner_only) as file:
+            file.write(content + "\n")
+    except FileExistsError as problem:
+        raise CommandError(f"{path} is there already and is not overwritten: choose another name.") from problem
+    except OSError as problem:
+        raise CommandError(f"{path} cannot be written ({problem.strerror}): choose another place.") from problem
+    return f"{len(talk.messages)} messages written to {path}."
+
+
+def message_facts(message: Message) -> dict[str, Any]:
+    """A message in OpenAI's shape."""
+    facts: dict[str, Any] = {"role": message.role, "content": message.content}
+    if message.reasoning is not None:
+        facts["reasoning"] = message.reasoning
+    if message.tool_calls:
+        facts["tool_calls"] = [
+            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+            for call in message.tool_calls
+        ]
+    return facts
+
+
+# --- the terminal -----------------------------------------------------------------------------------------------------
+
+
+def history_file() -> Path:
+    """Where what was typed is kept, readable by its owner only."""
+    from platformdirs import user_state_path
+
+    folder = user_state_path("ouvert", appauthor=False)
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path = folder / "history"
+    os.close(owner_only(str(path), os.O_CREAT | os.O_WRONLY))
+    path.chmod(0o600)
+    return path
+
+
+def owner_only(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+def make_session(history: Path, **terminal: Any) -> "PromptSession[str]":
+    """What reads lines: editing, history, completion of commands. `terminal`: other input and output, for tests."""
+    from prompt_toolkit import PromptSession
+    from prompt_toolkit.history import FileHistory
+    from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
+
+    keys = KeyBindings()
+
+    @keys.add("enter")
+    def send(event: KeyPressEvent) -> None:
+        buffer = event.current_buffer
+        if buffer.document.char_before_cursor == "\\" and buffer.document.is_cursor_at_the_end:
+            buffer.delete_before_cursor()
+            buffer.insert_text("\n")
+        else:
+            buffer.validate_and_handle()
+
+    @keys.add("escape", "enter")
+    def new_line(event: KeyPressEvent) -> None:
+        event.current_buffer.insert_text("\n")
+
+    return PromptSession(
+        "> ",
+        history=FileHistory(str(history)),
+        completer=make_completer(),
+        complete_while_typing=False,
+        key_bindings=keys,
+        multiline=True,
+        prompt_continuation=". ",
+        **terminal,
+    )
+
+
+def make_completer() -> Any:
+    """Commands after a / at the start; files after /save, models after /model."""
+    from prompt_toolkit.completion import CompleteEvent, Completer, Completion, PathCompleter
+    from prompt_toolkit.document import Document
+
+    from ouvert.cli.environment import open_store
+
+    class Commands(Completer):
+        def get_completions(self, document: "Document", event: CompleteEvent) -> Iterator[Completion]:
+            text = document.text_before_cursor
+            if not text.startswith("/"):
+                return
+            name, space, rest = text.partition(" ")
+            if not space:
+                for each, meaning in COMMANDS.items():
+                    if each.startswith(text):
+                        yield Completion(each, start_position=-len(text), display_meta=meaning)
+            elif name == "/model":
+                for each in open_store().names():
+                    if each.startswith(rest):
+                        yield Completion(each, start_position=-len(rest))
+            elif name == "/save":
+                yield from PathCompleter(expanduser=True).get_completions(Document(rest), event)
+
+    return Commands()
+
+
+def lines_of(session: "PromptSession[str]") -> Iterator[str]:
+    """What is typed, until Ctrl-D. Ctrl-C throws away the line it is pressed in."""
+    while True:
+        try:
+            yield session.prompt()
+        except KeyboardInterrupt:
+            continue
+        except EOFError:
+            return

