@@ -1,5 +1,10 @@
-"""Conversations as values, and the formats that turn them into tokens and back. May import tokenization."""
+"""Conversations as values, and the formats that turn them into tokens and back. May import tokenization.
 
+`format_for` chooses a model's format. The formats themselves are in `ouvert.chat.template` and `ouvert.chat.harmony`,
+which are imported when they are needed.
+"""
+
+from ouvert.chat.choice import builtin_template, format_for
 from ouvert.chat.conversation import (
     Conversation,
     Delta,
@@ -12,16 +17,24 @@ from ouvert.chat.conversation import (
     ToolCall,
     ToolCallDelta,
 )
+from ouvert.chat.format import ChatError, ChatFormat, Parser, Rendered, Span
 
 __all__ = [
+    "ChatError",
+    "ChatFormat",
     "Conversation",
     "Delta",
     "Effort",
     "Message",
+    "Parser",
     "ReasoningDelta",
+    "Rendered",
     "Role",
+    "Span",
     "TextDelta",
     "Tool",
     "ToolCall",
     "ToolCallDelta",
+    "builtin_template",
+    "format_for",
 ]

@@ -1,5 +1,6 @@
 """Conversations as values, and the pieces in which an answer arrives."""
 
+import datetime
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -48,12 +49,19 @@ class Conversation:
 
     `effort` asks a reasoning model to think less or more; `thinking` False asks a model that can do without
     to answer at once. Formats that cannot honour either refuse it by name.
+
+    `date` is the day the conversation takes place, for formats that tell the model; no format looks at a clock.
+    `builtin_tools` names tools the model was trained with ("browser", "python"; Harmony only). `answer_schema` is the
+    JSON schema the final answer will follow, shown to the model where its format has a place for it.
     """
 
     messages: tuple[Message, ...]
     tools: tuple[Tool, ...] = ()
     effort: Effort | None = None
     thinking: bool | None = None
+    date: datetime.date | None = None
+    builtin_tools: frozenset[str] = frozenset()
+    answer_schema: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,92 @@
+"""What every chat format offers: conversations to tokens, tokens to typed pieces of an answer."""
+
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from ouvert.chat.conversation import Conversation, Delta, ToolCall
+
+Source = Literal["format", "supplied", "chosen"]
+
+
+class ChatError(Exception):
+    """A conversation cannot be written in this format. The message says what is in the way and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Tokens `start` to `stop` (exclusive) of a prompt, and where they come from.
+
+    `message` is the index in the conversation, or None for what belongs to no message (tools, the header of the
+    answer to come). `channel` is "analysis", "commentary" or "final" in what an assistant said, else None.
+    `source` is "format" for what the format wrote, "supplied" for text from outside, "chosen" for what a model said
+    before. A token that holds both counts as the text from outside.
+    """
+
+    start: int
+    stop: int
+    message: int | None
+    channel: str | None
+    source: Source
+
+    @property
+    def supplied(self) -> bool:
+        return self.source != "chosen"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rendered:
+    """A prompt. The spans follow each other without a gap from the first token to the last.
+
+    `text` is for people: written out again, its control tokens look like any other text. `tools` are the names the
+    model may call. `thinking` says that the prompt ends inside the model's reasoning.
+    """
+
+    ids: tuple[int, ...]
+    spans: tuple[Span, ...]
+    text: str = field(repr=False)
+    tools: frozenset[str] = frozenset()
+    thinking: bool = False
+
+
+class Parser(Protocol):
+    """Takes the tokens of one answer as they come. Nothing it is given makes it raise."""
+
+    @property
+    def tool_calls(self) -> list[ToolCall]:
+        """The calls that are complete so far."""
+
+    @property
+    def reasoning_tokens(self) -> int:
+        """Tokens so far that were spent on thinking, its opening and closing marks included."""
+
+    @property
+    def thinking(self) -> bool:
+        """Whether the next token continues the model's reasoning."""
+
+    def push(self, token: int) -> list[Delta]: ...
+
+    def finish(self, reason: str) -> list[Delta]:
+        """What was held back. `reason` is why the answer ended: "stop", "length" or "cancelled"."""
+
+
+class ChatFormat(Protocol):
+    """One model's way of writing conversations."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def digest(self) -> str:
+        """ "sha256:<hex>" of everything that decides how prompts are written."""
+
+    @property
+    def stop_ids(self) -> frozenset[int]:
+        """Tokens at which an answer ends."""
+
+    def render(self, conversation: Conversation) -> Rendered:
+        """Raises ChatError if the conversation asks for what the format cannot do."""
+
+    def parser(self, rendered: Rendered) -> Parser: ...
+
+    def end_of_thinking(self) -> tuple[int, ...]:
+        """The tokens that end the model's reasoning and begin its answer; none if it does not think."""

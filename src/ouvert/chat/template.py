@@ -1,0 +1,246 @@
+"""Conversations by way of a model's own chat template."""
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from ouvert.chat.answer import CLOSE_THINKING, OPEN_THINKING, AnswerParser, call_id
+from ouvert.chat.conversation import Conversation, Message, Tool
+from ouvert.chat.format import ChatError, Rendered
+from ouvert.chat.guard import Guard
+from ouvert.chat.sandbox import Sandbox, TemplateError
+from ouvert.chat.spans import Leaves, Owner, pieces_of, token_spans
+from ouvert.chat.tool_syntax import as_object, syntax_of
+
+if TYPE_CHECKING:
+    from ouvert.tokenization import Tokenizer
+
+VERSION = "1"  # of what this file hands to templates; part of the digest
+SHORT_ID = re.compile(r"[0-9A-Za-z]{9}")
+# Variables by which templates let a caller switch thinking off or say how much.
+THINKING_SWITCHES = ("enable_thinking", "thinking")
+EFFORT_SWITCH = "reasoning_effort"
+
+Supply = Callable[[str, Owner], str]
+
+
+class TemplateFormat:
+    """A chat format made of a Jinja template and a tokenizer.
+
+    Templates see what `transformers` shows them: messages (developer appears as system), tools, the texts of bos and
+    eos, add_generation_prompt, and where the template asks for them enable_thinking, reasoning_effort, date_string
+    and strftime_now.
+    """
+
+    def __init__(
+        self,
+        tokenizer: "Tokenizer",
+        template: str,
+        *,
+        name: str = "template",
+        bos_token: str | None = None,
+        eos_token: str | None = None,
+        extra: Mapping[str, Any] | None = None,
+    ) -> None:
+        """`bos_token` and `eos_token` default to the tokenizer's. Raises ChatError if the template cannot be used."""
+        try:
+            self._sandbox = Sandbox(template)
+        except TemplateError as problem:
+            raise ChatError(str(problem)) from problem
+        self.name = name
+        self._tokenizer = tokenizer
+        self._guard = Guard(tokenizer.control_tokens)
+        self._special = {
+            "bos_token": text_of(tokenizer, tokenizer.bos) if bos_token is None else bos_token,
+            "eos_token": text_of(tokenizer, tokenizer.eos) if eos_token is None else eos_token,
+        }
+        self._extra = dict(extra or {})
+        self._syntax = syntax_of(template, tokenizer.control_tokens)
+        self._thinks = OPEN_THINKING in template or CLOSE_THINKING in template
+        self._thinks |= OPEN_THINKING in tokenizer.control_tokens
+        self._turn_ends = tuple(tokenizer.token_bytes(id).decode(errors="replace") for id in tokenizer.end_ids)
+        facts = json.dumps([VERSION, name, template, self._special, self._extra], sort_keys=True)
+        self.digest = "sha256:" + hashlib.sha256(facts.encode()).hexdigest()
+
+    @property
+    def stop_ids(self) -> frozenset[int]:
+        return self._tokenizer.end_ids
+
+    def render(self, conversation: Conversation) -> Rendered:
+        """Raises ChatError if the template refuses the conversation, or cannot honour what it asks for."""
+        refuse_what_the_template_ignores(conversation, self._sandbox.variables, thinks=self._thinks)
+        supplied = 0
+
+        def broken(text: str, owner: Owner) -> str:
+            nonlocal supplied
+            supplied += len(text)
+            return self._guard.broken(text)
+
+        leaves = Leaves()
+        variables = self._variables(conversation, broken)
+        marked = self._variables(conversation, lambda text, owner: leaves.mark(self._guard.broken(text), owner))
+        try:
+            text = self._sandbox.render(variables, supplied)
+        except TemplateError as problem:
+            raise ChatError(str(problem)) from problem
+        try:
+            skeleton = self._sandbox.render(marked, supplied)
+        except TemplateError:  # it reads what it is given: the prompt then counts as supplied, as a whole
+            skeleton = ""
+        pieces = pieces_of(text, skeleton, leaves, self._turn_ends)
+        parts = self._tokenizer.split_control(text)
+        ids = self._tokenizer.encode_parts(
+            [part if isinstance(part, int) else self._guard.mended(part) for part in parts]
+        )
+        spans = token_spans(text, pieces, parts, ids, self._tokenizer.token_bytes, self._guard.mended)
+        return Rendered(
+            ids=tuple(ids),
+            spans=spans,
+            text=self._guard.mended(text),
+            tools=frozenset(tool.name for tool in conversation.tools),
+            thinking=self._thinks and text.rstrip().endswith(OPEN_THINKING),
+        )
+
+    def parser(self, rendered: Rendered) -> AnswerParser:
+        return AnswerParser(self._tokenizer, rendered, thinks=self._thinks, syntax=self._syntax)
+
+    def end_of_thinking(self) -> tuple[int, ...]:
+        if not self._thinks:
+            return ()
+        parts = self._tokenizer.split_control(f"\n{CLOSE_THINKING}\n\n")
+        return tuple(self._tokenizer.encode_parts(parts))
+
+    def _variables(self, conversation: Conversation, supply: Supply) -> dict[str, Any]:
+        variables: dict[str, Any] = {
+            **self._extra,
+            **self._special,
+            "messages": [
+                self._message(index, message, conversation.messages, supply)
+                for index, message in enumerate(conversation.messages)
+            ],
+            "tools": [tool_dict(tool, supply) for tool in conversation.tools] or None,
+            "documents": None,
+            "add_generation_prompt": True,
+        }
+        if conversation.thinking is not None:
+            variables |= dict.fromkeys(THINKING_SWITCHES, conversation.thinking)
+        if conversation.effort is not None:
+            variables[EFFORT_SWITCH] = conversation.effort
+        if (date := conversation.date) is not None:
+            variables["strftime_now"] = lambda form: date.strftime(str(form))
+            variables["date_string"] = f"{date:%d %b %Y}"
+        return variables
+
+    def _message(self, index: int, message: Message, messages: tuple[Message, ...], supply: Supply) -> dict[str, Any]:
+        """One message as templates know them. Keys without a value are left out."""
+        says = message.role == "assistant"
+        content = Owner(index, "final" if says else None, "chosen" if says else "supplied")
+        thought = Owner(index, "analysis", "chosen")
+        call = Owner(index, "commentary", "chosen")
+        name = message.name or answered_call(message, messages[:index])
+        short = self._syntax is not None and self._syntax.short_ids
+        found: dict[str, Any] = {
+            "role": "system" if message.role == "developer" else message.role,
+            "content": supply(message.content, content),
+        }
+        if message.reasoning is not None:
+            found["reasoning_content"] = found["thinking"] = supply(message.reasoning, thought)
+        if message.tool_calls:
+            found["tool_calls"] = [
+                {
+                    "id": supply(fitting_id(each.id, short=short), call),
+                    "type": "function",
+                    "function": {
+                        "name": supply(each.name, call),
+                        "arguments": supplied_value(arguments_of(each.arguments), call, supply),
+                    },
+                }
+                for each in message.tool_calls
+            ]
+        if message.tool_call_id is not None:
+            found["tool_call_id"] = supply(fitting_id(message.tool_call_id, short=short), content)
+        if name is not None:
+            found["name"] = supply(name, content)
+        return found
+
+
+def refuse_what_the_template_ignores(conversation: Conversation, variables: frozenset[str], *, thinks: bool) -> None:
+    asked: list[tuple[bool, str, str]] = [
+        (
+            bool(conversation.tools) and "tools" not in variables,
+            "tools",
+            "leave them out, or choose a model with tools",
+        ),
+        (conversation.effort is not None and EFFORT_SWITCH not in variables, "an effort", "leave it out"),
+        (
+            conversation.thinking is False and thinks and not set(THINKING_SWITCHES) & variables,
+            "thinking=False",
+            "leave it out: this model always thinks",
+        ),
+        (conversation.thinking is True and not thinks, "thinking=True", "leave it out: this model does not think"),
+        (bool(conversation.builtin_tools), "builtin_tools", "declare them as functions"),
+    ]
+    for refused, what, remedy in asked:
+        if refused:
+            raise ChatError(
+                f"writing a prompt: the conversation asks for {what}, which the model's chat template has no place for "
+                f"(it reads {', '.join(sorted(variables))}); {remedy}."
+            )
+
+
+def text_of(tokenizer: "Tokenizer", id: int | None) -> str:
+    return "" if id is None else tokenizer.token_bytes(id).decode(errors="replace")
+
+
+def tool_dict(tool: Tool, supply: Supply) -> dict[str, Any]:
+    owner = Owner(None, None, "supplied")
+    parameters = tool.parameters if tool.parameters is not None else {"type": "object", "properties": {}}
+    return {
+        "type": "function",
+        "function": {
+            "name": supply(tool.name, owner),
+            "description": supply(tool.description, owner),
+            "parameters": supplied_value(parameters, owner, supply),
+        },
+    }
+
+
+def arguments_of(written: str) -> Any:
+    """A call's arguments as templates want them, an object; text that is none stays text."""
+    value = as_object(written)
+    return value if isinstance(value, dict) else written
+
+
+def supplied_value(value: Any, owner: Owner, supply: Supply) -> Any:
+    """A JSON value with every string in it supplied, the names of members too."""
+    match value:
+        case str():
+            return supply(value, owner)
+        case Mapping():
+            return {supply(str(key), owner): supplied_value(each, owner, supply) for key, each in value.items()}
+        case list() | tuple():
+            return [supplied_value(each, owner, supply) for each in value]
+        case None | bool() | int() | float():
+            return value
+    raise ChatError(
+        f"writing a prompt: a tool's schema holds {type(value).__name__}, expected what JSON can say; convert it first."
+    )
+
+
+def answered_call(message: Message, before: tuple[Message, ...]) -> str | None:
+    """The name of the tool whose call this message answers, if the caller left it out."""
+    if message.role != "tool" or message.tool_call_id is None:
+        return None
+    calls = (call for earlier in reversed(before) for call in earlier.tool_calls)
+    return next((call.name for call in calls if call.id == message.tool_call_id), None)
+
+
+@lru_cache(maxsize=1024)
+def fitting_id(id: str, *, short: bool) -> str:
+    """An id of a form the template accepts: Mistral's refuses any that is not nine letters and digits."""
+    if not short or SHORT_ID.fullmatch(id):
+        return id
+    return call_id(tuple(id.encode()), 0, short=True)

@@ -1,0 +1,214 @@
+"""Conversations through templates: what is written, and where each token comes from."""
+
+import datetime
+
+import pytest
+
+from ouvert.chat import ChatError, Conversation, Message, Tool, ToolCall, builtin_template, format_for
+from ouvert.chat.template import TemplateFormat
+
+SMOLLM2 = """{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}{{ '<|im_start|>system
+You are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>
+' }}{% endif %}{{'<|im_start|>' + message['role'] + '
+' + message['content'] + '<|im_end|>' + '
+'}}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant
+' }}{% endif %}"""
+DEFAULT_SYSTEM = "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n"
+WEATHER = Tool(
+    name="weather",
+    description="The weather in a city",
+    parameters={"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
+)
+
+
+def conversation(*messages, **rest):
+    made = tuple(each if isinstance(each, Message) else Message(role=each[0], content=each[1]) for each in messages)
+    return Conversation(messages=made, **rest)
+
+
+def spans_of(rendered, tokenizer):
+    return [
+        (tokenizer.decode(rendered.ids[span.start : span.stop], control=True), span.message, span.channel, span.source)
+        for span in rendered.spans
+    ]
+
+
+def test_smollm2(tokenizer_of):
+    tokenizer = tokenizer_of("chatml")
+    rendered = format_for(tokenizer, SMOLLM2).render(conversation(("user", "Hi")))
+    expected = DEFAULT_SYSTEM + "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
+    assert rendered.text == expected
+    assert list(rendered.ids) == tokenizer.ids(expected)
+
+
+def test_spans_say_where_each_token_comes_from(tokenizer_of):
+    tokenizer = tokenizer_of("chatml")
+    talk = conversation(("user", "user"), ("assistant", "<|im_end|> is a token"), ("user", " \n"), ("user", "bye"))
+    rendered = format_for(tokenizer, SMOLLM2).render(talk)
+    assert spans_of(rendered, tokenizer) == [
+        (DEFAULT_SYSTEM[:-1], None, None, "format"),
+        ("\n<|im_start|>user\n", 0, None, "format"),
+        ("user", 0, None, "supplied"),
+        ("<|im_end|>", 0, None, "format"),
+        ("\n<|im_start|>assistant\n", 1, None, "format"),
+        ("<|im_end|> is a token", 1, "final", "chosen"),
+        ("<|im_end|>", 1, None, "format"),
+        ("\n<|im_start|>user\n \n<|im_end|>", None, None, "format"),  # white space alone has no span of its own
+        ("\n<|im_start|>user\n", 3, None, "format"),
+        ("bye", 3, None, "supplied"),
+        ("<|im_end|>", 3, None, "format"),
+        ("\n<|im_start|>assistant\n", None, None, "format"),
+    ]
+    assert rendered.spans[-1].stop == len(rendered.ids)
+
+
+def test_a_template_that_reads_its_messages_makes_one_cautious_span(tokenizer_of):
+    tokenizer = tokenizer_of("chatml")
+    peeking = "{% for m in messages %}{{ m.content | upper }}<|im_end|>{% endfor %}"
+    rendered = TemplateFormat(tokenizer, peeking).render(conversation(("user", "secret")))
+    assert [(span.start, span.stop, span.source) for span in rendered.spans] == [(0, len(rendered.ids), "supplied")]
+
+
+def test_developer_is_system_and_dates_come_from_the_conversation(tokenizer_of):
+    template = "{% for m in messages %}{{ m.role }}{% endfor %} {{ strftime_now('%d %B %Y') }} {{ date_string }}"
+    chat = TemplateFormat(tokenizer_of("plain"), template)
+    talk = conversation(("developer", "x"), date=datetime.date(2026, 11, 5))
+    assert chat.render(talk).text == "system 05 November 2026 05 Nov 2026"
+    with pytest.raises(ChatError, match="strftime_now"):
+        chat.render(conversation(("user", "x")))
+
+
+def test_the_name_of_an_answered_tool_is_found(tokenizer_of):
+    template = "{% for m in messages %}{{ m.name }}|{% endfor %}"
+    call = Message(role="assistant", tool_calls=(ToolCall("call_1", "weather", "{}"),))
+    answer = Message(role="tool", tool_call_id="call_1", content="sunny")
+    chat = TemplateFormat(tokenizer_of("plain"), template)
+    assert chat.render(conversation(("user", "?"), call, answer)).text == "||weather|"
+
+
+@pytest.mark.parametrize(
+    ("asks", "word"),
+    [
+        ({"tools": (WEATHER,)}, "tools"),
+        ({"effort": "low"}, "an effort"),
+        ({"thinking": True}, "thinking=True"),
+        ({"builtin_tools": frozenset({"python"})}, "builtin_tools"),
+    ],
+)
+def test_what_a_template_has_no_place_for_is_refused_by_name(tokenizer_of, asks, word):
+    with pytest.raises(ChatError, match=f"asks for {word}, which the model's chat template has no place for"):
+        format_for(tokenizer_of("chatml"), SMOLLM2).render(conversation(("user", "x"), **asks))
+
+
+def test_a_model_that_always_thinks_cannot_be_told_not_to(tokenizer_of):
+    chat = TemplateFormat(tokenizer_of("deepseek"), builtin_template("deepseek"), extra={"thinks": True})
+    with pytest.raises(ChatError, match="always thinks"):
+        chat.render(conversation(("user", "x"), thinking=False))
+    assert chat.render(conversation(("user", "x"))).thinking
+    assert chat.end_of_thinking()
+
+
+TALK = conversation(
+    ("system", "Be kind."),
+    ("user", "Weather in Oslo and Rome?"),
+    Message(
+        role="assistant",
+        tool_calls=(
+            ToolCall("functions.weather:0", "weather", '{"city": "Oslo"}'),
+            ToolCall("functions.weather:1", "weather", '{"city": "Rome"}'),
+        ),
+    ),
+    Message(role="tool", tool_call_id="functions.weather:0", content="cold"),
+    Message(role="tool", tool_call_id="functions.weather:1", content="warm"),
+    ("assistant", "Cold and warm."),
+    ("user", "Thanks!"),
+    tools=(WEATHER,),
+)
+SIGNATURE = (
+    '{"type": "function", "function": {"name": "weather", "description": "The weather in a city", "parameters": '
+    '{"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}}}'
+)
+BUILTIN = {
+    "chatml": (
+        "<|im_start|>system\nBe kind.\n\n# Tools\n\nYou may call these functions. Their signatures are JSON, one a "
+        f"line:\n<tools>\n{SIGNATURE}\n</tools>\n\nTo call one, write its name and arguments as JSON between tags, one "
+        'pair of tags for each call:\n<tool_call>\n{"name": "...", "arguments": {...}}\n</tool_call><|im_end|>\n'
+        "<|im_start|>user\nWeather in Oslo and Rome?<|im_end|>\n"
+        '<|im_start|>assistant\n<tool_call>\n{"name": "weather", "arguments": {"city": "Oslo"}}\n</tool_call>\n'
+        '<tool_call>\n{"name": "weather", "arguments": {"city": "Rome"}}\n</tool_call><|im_end|>\n'
+        "<|im_start|>user\n<tool_response>\ncold\n</tool_response>\n<tool_response>\nwarm\n</tool_response><|im_end|>\n"
+        "<|im_start|>assistant\nCold and warm.<|im_end|>\n<|im_start|>user\nThanks!<|im_end|>\n<|im_start|>assistant\n"
+    ),
+    "llama3": (
+        "<|begin_of_text|><|start_header_id|>system<|end_header_id|>\n\nYou may call the functions below. To call one, "
+        'answer with nothing but JSON of this form: {"name": "...", "parameters": {...}}\n\n'
+        f"{SIGNATURE}\n\nBe kind.<|eot_id|>"
+        "<|start_header_id|>user<|end_header_id|>\n\nWeather in Oslo and Rome?<|eot_id|>"
+        '<|start_header_id|>assistant<|end_header_id|>\n\n{"name": "weather", "parameters": {"city": "Oslo"}}; '
+        '{"name": "weather", "parameters": {"city": "Rome"}}<|eot_id|>'
+        "<|start_header_id|>ipython<|end_header_id|>\n\ncold<|eot_id|>"
+        "<|start_header_id|>ipython<|end_header_id|>\n\nwarm<|eot_id|>"
+        "<|start_header_id|>assistant<|end_header_id|>\n\nCold and warm.<|eot_id|>"
+        "<|start_header_id|>user<|end_header_id|>\n\nThanks!<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n"
+    ),
+    "mistral": (
+        "<s>[INST] Be kind.\n\nWeather in Oslo and Rome? [/INST]"
+        '[TOOL_CALLS] [{"name": "weather", "arguments": {"city": "Oslo"}, "id": "ID0"}, '
+        '{"name": "weather", "arguments": {"city": "Rome"}, "id": "ID1"}]</s>'
+        '[TOOL_RESULTS] {"content": "cold", "call_id": "ID0"}[/TOOL_RESULTS]'
+        '[TOOL_RESULTS] {"content": "warm", "call_id": "ID1"}[/TOOL_RESULTS]'
+        f" Cold and warm.</s>[AVAILABLE_TOOLS] [{SIGNATURE}][/AVAILABLE_TOOLS][INST] Thanks! [/INST]"
+    ),
+    "deepseek": (
+        "<｜begin▁of▁sentence｜>Be kind.\n\n## Tools\n\nYou may call these functions, one JSON signature a line:\n"
+        f"{SIGNATURE}<｜User｜>Weather in Oslo and Rome?<｜Assistant｜><｜tool▁calls▁begin｜>"
+        '<｜tool▁call▁begin｜>function<｜tool▁sep｜>weather\n```json\n{"city": "Oslo"}\n```<｜tool▁call▁end｜>\n'
+        '<｜tool▁call▁begin｜>function<｜tool▁sep｜>weather\n```json\n{"city": "Rome"}\n```<｜tool▁call▁end｜>'
+        "<｜tool▁calls▁end｜><｜end▁of▁sentence｜>"
+        "<｜tool▁outputs▁begin｜><｜tool▁output▁begin｜>cold<｜tool▁output▁end｜>\n"
+        "<｜tool▁output▁begin｜>warm<｜tool▁output▁end｜><｜tool▁outputs▁end｜>"
+        "<｜Assistant｜>Cold and warm.<｜end▁of▁sentence｜><｜User｜>Thanks!<｜Assistant｜><think>\n"
+    ),
+    "kimi": (
+        "<|im_system|>tool_declare<|im_middle|>["
+        + SIGNATURE.replace('": ', '":').replace(', "', ',"')
+        + "]<|im_end|><|im_system|>system<|im_middle|>Be kind.<|im_end|>"
+        "<|im_user|>user<|im_middle|>Weather in Oslo and Rome?<|im_end|>"
+        "<|im_assistant|>assistant<|im_middle|><|tool_calls_section_begin|>"
+        '<|tool_call_begin|>functions.weather:0<|tool_call_argument_begin|>{"city": "Oslo"}<|tool_call_end|>'
+        '<|tool_call_begin|>functions.weather:1<|tool_call_argument_begin|>{"city": "Rome"}<|tool_call_end|>'
+        "<|tool_calls_section_end|><|im_end|>"
+        "<|im_system|>weather<|im_middle|>## Return of functions.weather:0\ncold<|im_end|>"
+        "<|im_system|>weather<|im_middle|>## Return of functions.weather:1\nwarm<|im_end|>"
+        "<|im_assistant|>assistant<|im_middle|>Cold and warm.<|im_end|>"
+        "<|im_user|>user<|im_middle|>Thanks!<|im_end|><|im_assistant|>assistant<|im_middle|>"
+    ),
+}
+
+
+@pytest.mark.parametrize("family", BUILTIN)
+def test_a_model_without_a_template_gets_its_familys(tokenizer_of, family):
+    from ouvert.chat.template import fitting_id
+
+    tokenizer = tokenizer_of(family)
+    chat = format_for(tokenizer)
+    rendered = chat.render(TALK)
+    expected = BUILTIN[family]
+    for n in (0, 1):
+        expected = expected.replace(f"ID{n}", fitting_id(f"functions.weather:{n}", short=True))
+    assert rendered.text == expected
+    assert list(rendered.ids) == tokenizer.ids(expected)
+    assert chat.name == f"builtin {family}"
+    assert {span.message for span in rendered.spans} >= {*range(7)}, "every message has spans"
+
+
+def test_a_base_model_has_no_format(tokenizer_of):
+    with pytest.raises(ChatError, match="brings no chat template.*--raw"):
+        format_for(tokenizer_of("plain"), family="llama")
+
+
+def test_the_digest_follows_the_template(tokenizer_of):
+    tokenizer = tokenizer_of("chatml")
+    one, two = format_for(tokenizer, SMOLLM2), format_for(tokenizer, SMOLLM2 + " ")
+    assert one.digest == format_for(tokenizer, SMOLLM2).digest != two.digest
+    assert one.digest.startswith("sha256:")
