@@ -4,7 +4,9 @@ The library that merges (`tokenizers`) is imported when the first tokenizer is b
 """
 
 from ouvert.tokenization.errors import TokenizerError
+from ouvert.tokenization.folder import tokenizer_from_folder
 from ouvert.tokenization.gguf import tokenizer_from_gguf
+from ouvert.tokenization.ranks import tokenizer_from_ranks
 from ouvert.tokenization.streaming import StreamingDecoder
 from ouvert.tokenization.tokenizer import Tokenizer
 
@@ -12,5 +14,7 @@ __all__ = [
     "StreamingDecoder",
     "Tokenizer",
     "TokenizerError",
+    "tokenizer_from_folder",
     "tokenizer_from_gguf",
+    "tokenizer_from_ranks",
 ]

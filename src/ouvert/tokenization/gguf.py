@@ -129,7 +129,7 @@ def _byte_level(keys: _Keys) -> Tokenizer:
     words = [token.text for token in added if not token.control]
     merges = list(keys["merges"] or ())
     vocabulary = {text: token for token, text in enumerate(tokens) if text not in control}
-    text_library = library.byte_level(
+    speller = library.byte_level(
         rule.cuts,
         vocabulary,
         _pairs(merges, vocabulary, control),
@@ -140,8 +140,8 @@ def _byte_level(keys: _Keys) -> Tokenizer:
     unused = {token for token, kind in enumerate(types) if kind == UNUSED}
     bos, eos = keys.id("bos_token_id", tokens), keys.id("eos_token_id", tokens)
     return Tokenizer(
-        first=text_library,
-        later=text_library,
+        first=speller,
+        later=speller,
         bytes_of=lambda token: b"" if token in unused else byte_level.unspelled(tokens[token]),
         vocabulary_size=len(tokens),
         added=added,

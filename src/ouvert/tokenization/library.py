@@ -3,11 +3,9 @@
 It never sees a control token: those are left out of its vocabulary, so no text can come out as one.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
-if TYPE_CHECKING:
-    import tokenizers
+Speller = Callable[[str], list[int]]
 
 
 def byte_level(
@@ -18,7 +16,7 @@ def byte_level(
     words: Iterable[str],
     whole_words_first: bool,
     normal_form: str | None,
-) -> "tokenizers.Tokenizer":
+) -> Speller:
     """Byte-level BPE. `words` are entries of the vocabulary matched whole before text is cut."""
     from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers
 
@@ -32,16 +30,12 @@ def byte_level(
         ]
     )
     built.add_tokens([AddedToken(word, normalized=False) for word in words])
-    return built
+    return lambda text: built.encode(text, add_special_tokens=False).ids
 
 
 def sentencepiece(
-    vocabulary: Mapping[str, int],
-    merges: Sequence[tuple[str, str]],
-    *,
-    words: Iterable[str],
-    adds_prefix: bool,
-) -> "tokenizers.Tokenizer":
+    vocabulary: Mapping[str, int], merges: Sequence[tuple[str, str]], *, words: Iterable[str], adds_prefix: bool
+) -> Speller:
     """SentencePiece's BPE: spaces are written ▁, characters that are no piece fall back to bytes."""
     from tokenizers import AddedToken, Tokenizer, models, normalizers
 
@@ -49,4 +43,23 @@ def sentencepiece(
     prefix = [normalizers.Prepend("▁")] if adds_prefix else []
     built.normalizer = normalizers.Sequence([*prefix, normalizers.Replace(" ", "▁")])
     built.add_tokens([AddedToken(word, normalized=False) for word in words])
-    return built
+    return lambda text: built.encode(text, add_special_tokens=False).ids
+
+
+def described(description: str) -> Speller:
+    """What a tokenizer.json describes, given as text. Raises ValueError if the library cannot take it."""
+    from tokenizers import Tokenizer
+
+    try:
+        built = Tokenizer.from_str(description)
+    except Exception as problem:  # the library raises nothing narrower
+        raise ValueError(str(problem)) from problem
+    return lambda text: built.encode(text, add_special_tokens=False).ids
+
+
+def cutter(pattern: str) -> Callable[[str], list[str]]:
+    """Text to words: the matches of the pattern and what lies between them."""
+    from tokenizers import Regex, pre_tokenizers
+
+    split = pre_tokenizers.Split(Regex(pattern), "isolated")
+    return lambda text: [word for word, _ in split.pre_tokenize_str(text)]

@@ -60,7 +60,7 @@ def build(
     words = {token.text: token.id for token in added if not token.control}
     pieces = {text: entry for text, entry in pieces.items() if text not in controls}
     text_of = {token: text for text, (token, _) in pieces.items()}
-    text_library = library.sentencepiece(
+    speller = library.sentencepiece(
         {text: token for text, (token, _) in pieces.items()} | dict(bytes_) | words,
         merges_of(pieces),
         words=words,
@@ -73,8 +73,8 @@ def build(
         return text_of.get(token, "").replace(SPACE, " ").encode()
 
     return Tokenizer(
-        first=text_library,
-        later=text_library,
+        first=speller,
+        later=speller,
         bytes_of=bytes_of,
         vocabulary_size=vocabulary_size,
         added=added,

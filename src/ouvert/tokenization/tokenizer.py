@@ -7,18 +7,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from ouvert.tokenization.errors import TokenizerError
+from ouvert.tokenization.library import Speller
 from ouvert.tokenization.streaming import StreamingDecoder
-
-if TYPE_CHECKING:
-    import tokenizers
 
 SpacePrefix = Literal["never", "start", "every piece"]
 
-# Text that looks like this is markup to a model: tags such as <think>, <|im_end|>, [INST], [/TOOL_RESULTS].
-MARKUP = re.compile(r"<[^\s<].*>|\[/?[A-Z][A-Z_]*\]", re.DOTALL)
+# An added token with one of these in it is markup to a model: <think>, <|im_end|>, [/TOOL_RESULTS], ｜DSML｜, <dsml:.
+MARKUP = frozenset("<>[]|｜")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +47,10 @@ def is_control(text: str, *, special: bool) -> bool:
     """Whether an added token must never come out of a user's text.
 
     Special tokens never; nor do those that vocabularies list as ordinary though they steer the model (<think>,
-    <tool_call>, <｜User｜> are such): everything that looks like markup. Added words and runs of spaces stay text.
+    <tool_call>, <｜User｜> are such): everything with a bracket or a bar in it. Added words and runs of spaces stay
+    text.
     """
-    return special or MARKUP.fullmatch(text) is not None
+    return special or not MARKUP.isdisjoint(text)
 
 
 class Tokenizer:
@@ -66,8 +65,8 @@ class Tokenizer:
     def __init__(
         self,
         *,
-        first: "tokenizers.Tokenizer",
-        later: "tokenizers.Tokenizer",
+        first: Speller,
+        later: Speller,
         bytes_of: Callable[[int], bytes],
         vocabulary_size: int,
         added: Iterable[AddedToken],
@@ -194,7 +193,7 @@ class Tokenizer:
     def __repr__(self) -> str:
         return f"<Tokenizer of {self.vocabulary_size} tokens, {len(self.control_tokens)} of them control tokens>"
 
-    def _spell(self, library: "tokenizers.Tokenizer", text: str) -> list[int]:
+    def _spell(self, speller: Speller, text: str) -> list[int]:
         try:
             text.encode()
         except UnicodeEncodeError as problem:
@@ -203,4 +202,4 @@ class Tokenizer:
                 f"{problem.start}, expected text that UTF-8 can hold; replace that character, or decode the text's "
                 "source with errors='replace'."
             ) from problem
-        return library.encode(text, add_special_tokens=False).ids
+        return speller(text)
