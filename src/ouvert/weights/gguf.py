@@ -1,5 +1,6 @@
 """GGUF files, versions 2 and 3. The format: github.com/ggml-org/ggml/blob/master/docs/gguf.md"""
 
+import os
 import re
 import struct
 from collections.abc import Callable
@@ -212,7 +213,7 @@ def split_files(path: Path, count: int) -> list[Path]:
             "others cannot be found. Give the files the names they were published with."
         )
     files = [path.with_name(f"{match[1]}-{n:05}-of-{match[3]}.gguf") for n in range(1, count + 1)]
-    if missing := [file.name for file in files if not file.is_file()]:
+    if missing := [file.name for file in files if not os.path.isfile(file)]:
         listed = ", ".join(missing[:20]) + (" …" if len(missing) > 20 else "")
         raise CheckpointError(
             f"{path.parent}: {len(missing)} of the {count} files of this split model are missing: {listed}. "

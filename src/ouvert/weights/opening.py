@@ -1,5 +1,6 @@
 """From a path to a checkpoint: what kind of file it is is read from its content, never from its name."""
 
+import os
 from pathlib import Path
 
 from . import gguf, safetensors
@@ -17,7 +18,7 @@ def open_checkpoint(path: Path) -> Checkpoint:
     Raises CheckpointError, whatever the bytes are.
     """
     path = Path(path)
-    if path.is_dir():
+    if os.path.isdir(path):  # Path.is_dir would raise for some names
         path = chosen_in(path)
     if path.name.endswith(".safetensors.index.json"):
         return safetensors.open_sharded(path)

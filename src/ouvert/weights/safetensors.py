@@ -1,6 +1,8 @@
 """safetensors files and folders. The format: huggingface.co/docs/safetensors, section "Format"."""
 
 import json
+import os
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any, NoReturn
@@ -17,6 +19,8 @@ DTYPES = (
 )  # fmt: skip
 MOST_AXES = 32
 METADATA = "__metadata__"
+# A file's own name, on any system: no way out of the folder.
+PLAIN_NAME = re.compile(r"(?!\.{1,2}$)[^/\\:\0]+")
 INDEX = "model.safetensors.index.json"
 DAMAGED = "The file is cut off or damaged: fetch it again."
 
@@ -135,7 +139,7 @@ def shards_in(index: Path) -> dict[str, str]:
     if not isinstance(weight_map, dict) or not weight_map:
         raise CheckpointError(f"{index}: weight_map must say which file has which tensor. {DAMAGED}")
     for name, file in weight_map.items():
-        if not is_text(name) or not is_text(file) or Path(file).name != file or "\\" in file or "\0" in file:
+        if not is_text(name) or not is_text(file) or not PLAIN_NAME.fullmatch(file):
             raise CheckpointError(
                 f"{index}: tensor {shown(name)} is said to be in {shown(file)}; only files beside the index are read. "
                 "Do not trust this checkpoint; fetch the model from its publisher."
@@ -153,7 +157,7 @@ def open_sharded(index: Path) -> Checkpoint:
     for name, file_name in weight_map.items():
         names_in.setdefault(file_name, set()).add(name)
     files = [index.with_name(name) for name in sorted(names_in)]
-    if missing := [shown(file.name) for file in files if not file.is_file()]:
+    if missing := [shown(file.name) for file in files if not os.path.isfile(file)]:
         listed = ", ".join(missing[:20]) + (" …" if len(missing) > 20 else "")
         raise CheckpointError(
             f"{index.parent}: {len(missing)} of the {len(files)} files that {index.name} names are missing: {listed}. "
