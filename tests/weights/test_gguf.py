@@ -240,7 +240,7 @@ def faults(build: Any) -> dict[str, tuple[bytes, str]]:
             ),
             "tensors 'a' and 'b' overlap",
         ),
-        "the weights cut off": (build.gguf(tensors=[build.entry("a", [9], f32, 0)], data=bytes(35)), "but bytes end at 35"),
+        "the weights cut off": (build.gguf(tensors=[build.entry("a", [9], f32, 0)], data=bytes(35)), "bytes end at 35"),
     }  # fmt: skip
 
 

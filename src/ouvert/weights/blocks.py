@@ -38,7 +38,7 @@ E2M1_DOUBLED = np.array([0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12
 # ggml's kvalues_iq4nl.
 IQ4_NL_VALUES = np.array([-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113], np.float32)
 # Half of 2^(exponent - 127), so that it goes with doubled values and the smallest exponents stay exact.
-# Exponent 255 is 2^127 here, as in ggml; the OCP document calls it "not a number".
+# Exponent 255 counts on to 2^128, as in ggml and transformers; the OCP document calls it "not a number".
 HALF_POWERS = np.ldexp(np.float32(1), np.arange(256) - 128).astype(np.float32)
 
 

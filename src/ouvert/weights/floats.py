@@ -2,11 +2,8 @@
 
 import numpy as np
 
-from .blocks import E2M1_DOUBLED
+from .blocks import E2M1_DOUBLED, HALF_POWERS
 from .error import CheckpointError
-
-# 2^(exponent - 127) for the exponents of OCP Microscaling Formats 1.0 (E8M0); the last of them is "not a number".
-E8M0 = np.append(np.ldexp(np.float32(1), np.arange(255) - 127), np.nan).astype(np.float32)
 
 
 def e4m3_values() -> np.ndarray:
@@ -19,8 +16,8 @@ def e4m3_values() -> np.ndarray:
 
 
 E4M3 = e4m3_values()
-# The sixteen 4-bit floats, the ninth of which is a negative zero here (in ggml, whose table holds integers, it is not).
-E2M1 = np.copysign(E2M1_DOUBLED / 2, np.repeat([1, -1], 8)).astype(np.float32)
+# The sixteen 4-bit floats doubled; the ninth is a negative zero here (in ggml, whose table holds integers, it is not).
+E2M1 = np.copysign(E2M1_DOUBLED, np.repeat([1, -1], 8)).astype(np.float32)
 # Both 4-bit floats of a byte at once, low half first: float32 (256, 2) seen as 256 values of 64 bits.
 E2M1_PAIRS = np.stack([np.tile(E2M1, 16), np.repeat(E2M1, 16)], axis=1).view(np.uint64)[:, 0]
 
@@ -75,7 +72,7 @@ def decode_mxfp4_blocks(blocks: np.ndarray, scales: np.ndarray) -> np.ndarray:
     """gpt-oss's expert weights: float32 (..., groups × 32).
 
     blocks  uint8 (..., groups, 16), "*_blocks": byte i holds weights 2i (low half) and 2i + 1 (high half)
-    scales  uint8 (..., groups), "*_scales": exponents of E8M0; 255 makes the whole group NaN
+    scales  uint8 (..., groups), "*_scales": e for a scale of 2^(e - 127)
 
     Raises CheckpointError if the two do not fit.
     """
@@ -91,5 +88,5 @@ def decode_mxfp4_blocks(blocks: np.ndarray, scales: np.ndarray) -> np.ndarray:
         for start in range(0, len(flat_scales), step):
             piece = flat_out[start : start + step]
             np.take(E2M1_PAIRS, flat_blocks[start : start + step], out=piece.view(np.uint64), mode="clip")
-            piece *= E8M0[flat_scales[start : start + step]][:, None]
+            piece *= HALF_POWERS[flat_scales[start : start + step]][:, None]
     return out
