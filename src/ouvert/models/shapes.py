@@ -1,0 +1,146 @@
+"""What a model of a known shape weighs and computes, from arithmetic alone: no file is needed. Table: shapes.toml."""
+
+import tomllib
+from dataclasses import dataclass, fields
+from functools import cache
+from pathlib import Path
+
+TABLE = Path(__file__).with_name("shapes.toml")
+
+# Bits a weight takes, scales included, by encoding; docs/formats/encodings.md has the blocks.
+BITS = {
+    "F32": 32.0,
+    "BF16": 16.0,
+    "F16": 16.0,
+    "F8_E4M3": 8.0,
+    "Q8_0": 8.5,
+    "Q6_K": 6.5625,
+    "Q5_K": 5.5,
+    "Q4_1": 5.0,
+    "Q4_0": 4.5,
+    "Q4_K": 4.5,
+    "MXFP4": 4.25,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """The sizes that decide memory and time; shapes.toml says what each field means."""
+
+    family: str
+    shipped: str
+    hidden: int
+    layers: int
+    vocabulary: int
+    tied: bool = False
+    heads: int = 0
+    kv_heads: int = 0
+    head_dim: int = 0
+    window: int = 0
+    windowed: int = 0
+    inner: int = 0
+    experts: int = 0
+    chosen: int = 0
+    expert_inner: int = 0
+    shared: int = 0
+    dense_layers: int = 0
+    latent: int = 0
+    rotary: int = 0
+    q_latent: int = 0
+    value_dim: int = 0
+    expanded: int = 0
+    state: int = 0
+    groups: int = 0
+    convolution: int = 0
+
+    @property
+    def mixer(self) -> int:
+        """Weights of one layer's attention or state space."""
+        hidden = self.hidden
+        if self.latent:
+            queries = self.q_latent * (hidden + self.heads * (self.head_dim + self.rotary))
+            keys = hidden * (self.latent + self.rotary) + self.latent * self.heads * (self.head_dim + self.value_dim)
+            return queries + keys + self.heads * self.value_dim * hidden
+        if self.groups:  # Mamba-2: one projection in, one out
+            return hidden * (3 * self.expanded + 2 * self.groups * self.state + self.heads)
+        if self.expanded:  # Mamba: x and gate in, then step, B and C, then out
+            rank = -(-hidden // 16)
+            return self.expanded * (3 * hidden + 2 * rank + 3 * self.state + self.convolution)
+        return hidden * self.head_dim * (2 * self.heads + 2 * self.kv_heads)
+
+    @property
+    def expert(self) -> int:
+        """Weights of one expert: gate, up, down."""
+        return 3 * self.hidden * self.expert_inner
+
+    @property
+    def dense_weights(self) -> int:
+        """Weights every token meets in the layers: all but the routed experts."""
+        expert_layers = self.layers - self.dense_layers if self.experts else 0
+        dense = (self.layers - expert_layers) * 3 * self.hidden * self.inner
+        always = expert_layers * (self.shared * self.expert + self.experts * self.hidden)
+        return self.layers * self.mixer + dense + always
+
+    @property
+    def expert_weights(self) -> int:
+        return (self.layers - self.dense_layers) * self.experts * self.expert if self.experts else 0
+
+    @property
+    def words(self) -> int:
+        """Weights of the embedding, which is also the size of the head."""
+        return self.vocabulary * self.hidden
+
+    @property
+    def parameters(self) -> int:
+        """All weights that are multiplied with; norms and biases are too few to count."""
+        return self.dense_weights + self.expert_weights + self.words * (1 if self.tied else 2)
+
+    @property
+    def active(self) -> int:
+        """Weights one generated token is multiplied with. Looking up its embedding is free."""
+        share = self.chosen / self.experts if self.experts else 0
+        return self.dense_weights + round(self.expert_weights * share) + self.words
+
+    def weight_bytes(self, encoding: str | None = None) -> int:
+        """Bytes of all weights: as shipped, or in another encoding."""
+        experts, others = self._bits(encoding)
+        return round((self.expert_weights * experts + (self.parameters - self.expert_weights) * others) / 8)
+
+    def bytes_per_token(self, encoding: str | None = None) -> int:
+        """Bytes of weights read to generate one token."""
+        experts, others = self._bits(encoding)
+        share = self.chosen / self.experts if self.experts else 0
+        return round((self.expert_weights * share * experts + (self.dense_weights + self.words) * others) / 8)
+
+    def _bits(self, encoding: str | None) -> tuple[float, float]:
+        """Bits of a weight in (routed experts, elsewhere). gpt-oss ships 4 bits in its experts alone."""
+        if encoding is None and self.shipped == "MXFP4":
+            return BITS["MXFP4"], BITS["BF16"]
+        bits = BITS[encoding or self.shipped]
+        return bits, bits
+
+    def cache_bytes(self, tokens: int) -> int:
+        """What a sequence of so many tokens keeps, with 16-bit keys and values and 32-bit states."""
+        if self.latent:
+            return 2 * self.layers * tokens * (self.latent + self.rotary)
+        if self.expanded:
+            channels = self.expanded + 2 * self.groups * self.state
+            return 4 * self.layers * (self.expanded * self.state + channels * self.convolution)
+        per_token = 2 * 2 * self.kv_heads * self.head_dim
+        return per_token * ((self.layers - self.windowed) * tokens + self.windowed * min(tokens, self.window))
+
+
+@cache
+def known_shapes() -> dict[str, Shape]:
+    """By the names of the store's table of aliases."""
+    table = tomllib.loads(TABLE.read_text(encoding="utf-8"))
+    known = {field.name for field in fields(Shape)}
+    shapes: dict[str, Shape] = {}
+    for name, row in table.items():
+        if "same_as" in row:
+            shapes[name] = shapes[row["same_as"]]
+            continue
+        if unknown := row.keys() - known:
+            raise ValueError(f"shapes.toml: {name} has {sorted(unknown)}, which no field of Shape is called.")
+        shapes[name] = Shape(**row)
+    return shapes
