@@ -4,6 +4,7 @@ import argparse
 import json
 import sys
 from dataclasses import asdict
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 from ouvert.cli.environment import add_model_argument, open_store
@@ -99,16 +100,10 @@ def contents(installed: "Installed") -> dict[str, Any]:
             return facts | {"not_runnable": str(problem)}
         return facts | {
             "family": family.name,
-            "parameters": sum(count(parameter.shape) for parameter in parameters if not parameter.same_as),
+            "parameters": sum(prod(parameter.shape) for parameter in parameters if not parameter.same_as),
             "context": getattr(config, "max_position_embeddings", None),
             "configuration": asdict(config),
         }
-
-
-def count(shape: tuple[int, ...]) -> int:
-    from math import prod
-
-    return prod(shape)
 
 
 def chat_template(checkpoint: "Checkpoint") -> str | None:
@@ -138,17 +133,33 @@ def print_facts(facts: dict[str, Any]) -> None:
                 title = ""
 
     configuration = facts["configuration"] or {}
-    shape = {SHAPE[name]: value for name, value in configuration.items() if name in SHAPE}
+    shape = [f"{word} {configuration[name]}" for name, word in SHAPE.items() if name in configuration]
     total = sum(facts["encodings"].values()) or 1
     say("name", facts["name"])
     say("family", facts["family"] or "not known to this version")
     say("", facts["not_runnable"])
     if facts["parameters"]:
         say("parameters", number_in_words(facts["parameters"]))
+    say("shape", ", ".join(shape))
+    say("context", facts["context"] and f"{facts['context']} tokens")
     say(
-        "shape",
-        ", ".join(f"{value} {name}" if name == "layers" else f"{name} {value}" for name, value in shape.items()),
+        "encodings",
+        *(f"{name}: {bytes_in_words(size)} ({size / total:.1%})" for name, size in facts["encodings"].items()),
     )
+    say("licence", facts["licence"] or "not stated")
+    say("source", facts["source"] + (f" at {facts['revision']}" if facts["revision"] else ""))
+    say("fetched", facts["fetched_at"])
+    say("place", facts["path"] + (" (linked)" if facts["linked"] and facts["digest"] else ""))
+    say("size", bytes_in_words(facts["bytes"]))
+    say("digest", facts["digest"])
+    if len(facts["files"]) > 1:
+        say("files", *(f"{file['digest']}  {file['name']}" for file in facts["files"]))
+    say("packed", *(f"{each['layout']}: {bytes_in_words(each['bytes'])}" for each in facts["packed"]))
+    lines = (facts["chat_template"] or "none: a built-in one for the family is used").splitlines()
+    rest = len(lines) - TEMPLATE_LINES
+    say("template", *(shortened(line) for line in lines[:TEMPLATE_LINES] if line.strip()))
+    if rest > 0:
+        say("shape", ", ".join(shape))
     say("context", facts["context"] and f"{facts['context']} tokens")
     say(
         "encodings",

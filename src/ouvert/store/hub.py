@@ -153,7 +153,8 @@ class Hub:
                     require_success(answer, file, repository)
                     if before and answer.status_code != PARTIAL_CONTENT:
                         arrival.restart(progress)  # this server does not resume: it sends everything again
-                    for piece in answer.iter_bytes(PIECE):
+                    # Piece by piece as it comes: what a buffer held would be lost with the connection.
+                    for piece in answer.iter_raw():
                         arrival.write(piece)
                         progress.advance(len(piece))
                         if arrival.count > file.size:

