@@ -1,6 +1,7 @@
 """A vocabulary small enough to think about: every byte is a token, and the control tokens come after."""
 
 import codecs
+import functools
 import re
 
 import pytest
@@ -20,7 +21,7 @@ class ByteTokenizer:
         self.eos = self.control_tokens.get(eos)
         self.end_ids = frozenset(self.control_tokens[text] for text in ends)
         self.vocabulary_size = first_id + len(self.control_tokens)
-        self._text = {id: text for text, id in self.control_tokens.items()}
+        self._text = {token: text for text, token in self.control_tokens.items()}
         longest_first = sorted(control, key=len, reverse=True)
         self._pattern = re.compile("(" + "|".join(map(re.escape, longest_first)) + ")" if control else "(?!)")
 
@@ -31,20 +32,20 @@ class ByteTokenizer:
         return [self.control_tokens.get(piece, piece) for piece in self._pattern.split(text) if piece]
 
     def encode_parts(self, parts):
-        return [id for part in parts for id in ([part] if isinstance(part, int) else self.encode(part))]
+        return [token for part in parts for token in ([part] if isinstance(part, int) else self.encode(part))]
 
     def ids(self, text):
         """Trusted text: control tokens are recognised."""
         return self.encode_parts(self.split_control(text))
 
-    def token_bytes(self, id):
-        if id in self._text:
-            return self._text[id].encode()
-        return bytes([id]) if 0 <= id < 256 else b""
+    def token_bytes(self, token):
+        if token in self._text:
+            return self._text[token].encode()
+        return bytes([token]) if 0 <= token < 256 else b""
 
     def decode(self, ids, *, control=False):
         decoder = self.decoder(control=control)
-        return "".join(decoder.push(id) for id in ids) + decoder.flush()
+        return "".join(decoder.push(token) for token in ids) + decoder.flush()
 
     def decoder(self, *, control=False):
         return ByteDecoder(self, control)
@@ -55,12 +56,12 @@ class ByteDecoder:
         self.tokenizer, self.control = tokenizer, control
         self.characters = codecs.getincrementaldecoder("utf-8")("replace")
 
-    def push(self, id):
-        if id in self.tokenizer.control_ids:
+    def push(self, token):
+        if token in self.tokenizer.control_ids:
             text = self.flush()
-            shown = self.control or id not in self.tokenizer.hidden_ids
-            return text + self.tokenizer.token_bytes(id).decode() if shown else text
-        return self.characters.decode(self.tokenizer.token_bytes(id))
+            shown = self.control or token not in self.tokenizer.hidden_ids
+            return text + self.tokenizer.token_bytes(token).decode() if shown else text
+        return self.characters.decode(self.tokenizer.token_bytes(token))
 
     def flush(self):
         text = self.characters.decode(b"", final=True)
@@ -136,7 +137,7 @@ VOCABULARIES = {
 @pytest.fixture(scope="session")
 def tokenizer_of():
     """A byte tokenizer with the control tokens of a family."""
-    return lambda family: ByteTokenizer(**VOCABULARIES[family])
+    return functools.cache(lambda family: ByteTokenizer(**VOCABULARIES[family]))
 
 
 @pytest.fixture(scope="session")

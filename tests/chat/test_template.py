@@ -203,7 +203,7 @@ def test_a_model_without_a_template_gets_its_familys(tokenizer_of, family):
 
 
 def test_a_base_model_has_no_format(tokenizer_of):
-    with pytest.raises(ChatError, match="brings no chat template.*--raw"):
+    with pytest.raises(ChatError, match=r"brings no chat template.*--raw"):
         format_for(tokenizer_of("plain"), family="llama")
 
 

@@ -20,7 +20,7 @@ ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 def call_id(prompt: Sequence[int], index: int, *, short: bool = False) -> str:
     """The id of an answer's call: the same for the same prompt, different in every turn of a conversation."""
-    digest = hashlib.sha256(b"".join(id.to_bytes(4, "little") for id in prompt) + index.to_bytes(4, "little")).digest()
+    digest = hashlib.sha256(b"".join(token.to_bytes(4, "little") for token in (*prompt, index))).digest()
     if short:
         return "".join(ALPHABET[byte % len(ALPHABET)] for byte in digest[:9])
     return "call_" + digest[:12].hex()
@@ -209,8 +209,8 @@ class AnswerParser:
     def _call(self, written: WrittenCall) -> ToolCallDelta:
         index = len(self.tool_calls)
         short = self._syntax is not None and self._syntax.short_ids
-        id = written.id or call_id(self._rendered.ids, index, short=short)
-        call = ToolCall(id, written.name, written.arguments.translate(self._shown))
+        identity = written.id or call_id(self._rendered.ids, index, short=short)
+        call = ToolCall(identity, written.name, written.arguments.translate(self._shown))
         self.tool_calls.append(call)
         return ToolCallDelta(index, call.id, call.name, call.arguments)
 

@@ -35,7 +35,7 @@ class Guard:
         self._suffixes = frozenset(text[-n:] for text in long for n in range(1, len(text)))
         self._joined = "\n".join(long)
         self._longest = max(map(len, long), default=0)
-        self._marks = re.compile(f"{ESCAPE}[{FIRST_ESCAPED}-{LAST_ESCAPED}]|[{BREAK}-{LAST_ESCAPED}]")
+        self._marks = re.compile(f"{ESCAPE}[{FIRST_ESCAPED}-{LAST_ESCAPED}]|[{BREAK}{ESCAPE}]")
 
     def broken(self, text: str) -> str:
         """`text` for a template. It prints the same but can neither be, begin, end nor lie within a control token."""

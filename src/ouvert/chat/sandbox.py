@@ -42,13 +42,13 @@ LARGEST_INTEGER_BITS = 4096
 # The name under which a run's budget travels in Jinja's context. No template can spell it.
 BUDGET = " budget"
 
-STRING_METHODS = frozenset(
-    "capitalize casefold center count endswith find format format_map index isalnum isalpha isascii isdecimal isdigit"
-    " islower isnumeric isspace istitle isupper join ljust lower lstrip partition removeprefix removesuffix replace"
-    " rfind rindex rjust rpartition rsplit rstrip split splitlines startswith strip swapcase title upper zfill".split()
-)
+STRING_METHODS = """
+    capitalize casefold center count endswith find format format_map index isalnum isalpha isascii isdecimal isdigit
+    islower isnumeric isspace istitle isupper join ljust lower lstrip partition removeprefix removesuffix replace rfind
+    rindex rjust rpartition rsplit rstrip split splitlines startswith strip swapcase title upper zfill
+"""
 METHODS: tuple[tuple[type, frozenset[str]], ...] = (
-    (str, STRING_METHODS),
+    (str, frozenset(STRING_METHODS.split())),
     (list, frozenset({"copy", "count", "index"})),
     (tuple, frozenset({"count", "index"})),
     (dict, frozenset({"copy", "get", "items", "keys", "values"})),
@@ -64,18 +64,18 @@ RUNTIME_TYPES = (
     Joiner,
     Namespace,
 )
-PLAIN_FILTERS = (
-    "abs attr capitalize count d default dictsort e escape first float groupby int items last length list lower map"
-    " max min reject rejectattr reverse round safe select selectattr sort string striptags title trim truncate unique"
-    " upper urlencode wordcount"
-).split()
+PLAIN_FILTERS = """
+    abs attr capitalize count d default dictsort e escape first float groupby int items last length list lower map max
+    min reject rejectattr reverse round safe select selectattr sort string striptags title trim truncate unique upper
+    urlencode wordcount
+"""
 
 
 class TemplateError(Exception):
     """A chat template cannot be used, or refused the conversation. The message says which and what to do."""
 
 
-class TooCostly(Exception):
+class TooCostlyError(Exception):
     """Raised inside a template that has used up its budget."""
 
 
@@ -90,9 +90,9 @@ class Budget:
     def charge(self, amount: int) -> None:
         self.work -= amount
         if self.work < 0:
-            raise TooCostly("it makes more text and takes more steps than any chat template needs")
+            raise TooCostlyError("it makes more text and takes more steps than any chat template needs")
         if time.monotonic() > self.deadline:
-            raise TooCostly(f"it took longer than {SECONDS:g} seconds")
+            raise TooCostlyError(f"it took longer than {SECONDS:g} seconds")
 
     def weigh(self, value: Any) -> None:
         """Charge the size `value` would have if it were written out."""
@@ -126,14 +126,16 @@ def budget_of(context: runtime.Context) -> Budget:
 def check_arguments(name: str, values: Iterator[Any]) -> None:
     for value in values:
         if isinstance(value, int) and abs(value) > LARGEST_ARGUMENT:
-            raise TooCostly(f"it calls {name} with {value}; the largest number allowed there is {LARGEST_ARGUMENT}")
+            raise TooCostlyError(
+                f"it calls {name} with {value}; the largest number allowed there is {LARGEST_ARGUMENT}"
+            )
 
 
 def check_format(text: str, arguments: Any, budget: Budget, fields: list[str]) -> None:
     """Charge formatting before it is done: each field can be as large as all arguments, or as its width."""
     for field in fields:
         if "{" in field or "*" in field or re.search(r"\d{5}", field):
-            raise TooCostly(f"it formats with a width that is not a small constant ({field[:40]!r})")
+            raise TooCostlyError(f"it formats with a width that is not a small constant ({field[:40]!r})")
         budget.weigh(arguments)
         budget.charge(10_000 if re.search(r"\d{3}", field) else 1_000)
     budget.charge(len(text))
@@ -142,15 +144,15 @@ def check_format(text: str, arguments: Any, budget: Budget, fields: list[str]) -
 def percent_format(text: str, arguments: Any, budget: Budget) -> str:
     fields = re.findall(r"%(?:\([^)]*\))?[^a-zA-Z%]*[a-zA-Z%]", text)
     if re.search(r"\*", "".join(re.sub(r"\([^)]*\)", "", field) for field in fields)):
-        raise TooCostly("it formats with a width taken from an argument")
+        raise TooCostlyError("it formats with a width taken from an argument")
     check_format(text, arguments, budget, [re.sub(r"\([^)]*\)", "", field) for field in fields])
-    return text % arguments
+    return str(text % arguments)
 
 
 def multiply(left: Any, right: Any, budget: Budget) -> Any:
     if isinstance(left, int) and isinstance(right, int):
         if left.bit_length() + right.bit_length() > LARGEST_INTEGER_BITS:
-            raise TooCostly("it multiplies numbers of thousands of digits")
+            raise TooCostlyError("it multiplies numbers of thousands of digits")
     else:
         for sequence, count in ((left, right), (right, left)):
             if isinstance(sequence, str | list | tuple) and isinstance(count, int) and count > 0:
@@ -163,7 +165,7 @@ def multiply(left: Any, right: Any, budget: Budget) -> Any:
 
 def power(left: Any, right: Any, budget: Budget) -> Any:
     if isinstance(left, int) and isinstance(right, int) and (left.bit_length() > 64 or right > LARGEST_EXPONENT):
-        raise TooCostly(f"it raises {left.bit_length()} bits to the power {right}")
+        raise TooCostlyError(f"it raises {left.bit_length()} bits to the power {right}")
     return left**right
 
 
@@ -265,7 +267,7 @@ def filter_tojson(
     """JSON as transformers writes it: nothing escaped for HTML, other scripts as they are."""
     widths = [indent if isinstance(indent, int) else len(indent or ""), *(len(str(s)) for s in separators or ())]
     if max(widths) > LARGEST_INDENT:
-        raise TooCostly(f"it asks tojson for an indent or separator of {max(widths)} characters")
+        raise TooCostlyError(f"it asks tojson for an indent or separator of {max(widths)} characters")
     budget_of(context).weigh(x)
     return json.dumps(x, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
 
@@ -314,7 +316,7 @@ def counted(items: Iterator[Any], budget: Budget) -> Iterator[Any]:
 class Meters(NodeTransformer):
     """Puts a meter into every loop, and around every expression that makes a container or joins strings."""
 
-    def visit_For(self, node: nodes.For) -> nodes.Node:
+    def visit_For(self, node: nodes.For) -> nodes.Node:  # noqa: N802 - the visitor's naming
         self.generic_visit(node)
         text = sum(len(data.data) for body in node.body for data in body.find_all(nodes.TemplateData))
         text += sum(len(body.data) for body in node.body if isinstance(body, nodes.TemplateData))
@@ -322,20 +324,20 @@ class Meters(NodeTransformer):
         node.body = [nodes.ExprStmt(tick, lineno=node.lineno), *node.body]
         return node
 
-    def visit_Concat(self, node: nodes.Concat) -> nodes.Node:
+    def visit_Concat(self, node: nodes.Concat) -> nodes.Node:  # noqa: N802 - the visitor's naming
         self.generic_visit(node)
         return own_call("joined", node.nodes, node.lineno)
 
     def visit_container(self, node: nodes.Expr) -> nodes.Node:
         self.generic_visit(node)
         constant = all(isinstance(child, nodes.Const | nodes.Pair) for child in node.iter_child_nodes())
-        if getattr(node, "ctx", "load") != "load" or constant and not isinstance(node, nodes.Dict):
+        if getattr(node, "ctx", "load") != "load" or (constant and not isinstance(node, nodes.Dict)):
             return node
         return own_call("weighed", [node], node.lineno)
 
     visit_List = visit_Tuple = visit_Dict = visit_container  # noqa: N815 - the visitor's naming
 
-    def visit_Getitem(self, node: nodes.Getitem) -> nodes.Node:
+    def visit_Getitem(self, node: nodes.Getitem) -> nodes.Node:  # noqa: N802 - the visitor's naming
         self.generic_visit(node)
         return own_call("weighed", [node], node.lineno) if isinstance(node.arg, nodes.Slice) else node
 
@@ -359,11 +361,11 @@ class Generation(ext.Extension):
 class GuardedNamespace(Namespace):
     """A namespace that keeps nothing private and is not written out when printed."""
 
-    def __init__(*args: Any, **kwargs: Any) -> None:  # noqa: N805 - `namespace(self=...)` must work
+    def __init__(*args: Any, **kwargs: Any) -> None:  # `namespace(self=...)` must work
         self, *rest = args
         for name in (attributes := dict(*rest, **kwargs)):
             GuardedNamespace.check(name)
-        Namespace.__init__(self, attributes)  # type: ignore[arg-type]
+        Namespace.__init__(self, attributes)
 
     def __setitem__(self, name: str, value: Any) -> None:
         GuardedNamespace.check(name)
@@ -403,7 +405,7 @@ class Environment(ImmutableSandboxedEnvironment):
             extensions=[Generation, ext.loopcontrols],
             finalize=output,
         )
-        self.filters = {name: charged(name, FILTERS[name]) for name in PLAIN_FILTERS} | {
+        self.filters = {name: charged(name, FILTERS[name]) for name in PLAIN_FILTERS.split()} | {
             name: charged(name, function) for name, function in OWN_FILTERS.items()
         }
         self.globals = {
@@ -432,7 +434,7 @@ class Environment(ImmutableSandboxedEnvironment):
         budget_of(context).weigh(pieces)
         return "".join(map(str, pieces))
 
-    def call_binop(self, context: runtime.Context, operator: str, left: Any, right: Any) -> Any:  # noqa: A002
+    def call_binop(self, context: runtime.Context, operator: str, left: Any, right: Any) -> Any:
         return OPERATORS[operator](left, right, budget_of(context))
 
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
@@ -527,9 +529,9 @@ class Sandbox:
             for piece in self.template.generate({**variables, BUDGET: budget}):
                 budget.output -= len(piece)
                 if budget.output < 0:
-                    raise TooCostly("its prompt is far longer than the conversation")
+                    raise TooCostlyError("its prompt is far longer than the conversation")
                 pieces.append(piece)
-        except TooCostly as problem:
+        except TooCostlyError as problem:
             raise TemplateError(
                 f"writing a prompt with the model's chat template: stopped, because {problem}. "
                 "The template is broken or hostile; use the family's built-in one."

@@ -158,7 +158,7 @@ def owners_of(
     ids: Sequence[int], inside: Sequence[tuple[int, Owner]], token_bytes: Callable[[int], bytes]
 ) -> Iterator[Owner]:
     """The owner of each token of a stretch of text; a token across a border belongs to the text from outside."""
-    lengths = [len(token_bytes(id)) for id in ids]
+    lengths = [len(token_bytes(token)) for token in ids]
     surplus = sum(lengths) - sum(size for size, _ in inside)
     rank = {"format": 0, "chosen": 1, "supplied": 2}
     foremost = max((owner for _, owner in inside), key=lambda owner: rank[owner.source])

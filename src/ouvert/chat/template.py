@@ -61,7 +61,7 @@ class TemplateFormat:
         self._syntax = syntax_of(template, tokenizer.control_tokens)
         self._thinks = OPEN_THINKING in template or CLOSE_THINKING in template
         self._thinks |= OPEN_THINKING in tokenizer.control_tokens
-        self._turn_ends = tuple(tokenizer.token_bytes(id).decode(errors="replace") for id in tokenizer.end_ids)
+        self._turn_ends = tuple(text_of(tokenizer, token) for token in tokenizer.end_ids)
         facts = json.dumps([VERSION, name, template, self._special, self._extra], sort_keys=True)
         self.digest = "sha256:" + hashlib.sha256(facts.encode()).hexdigest()
 
@@ -191,8 +191,8 @@ def refuse_what_the_template_ignores(conversation: Conversation, variables: froz
             )
 
 
-def text_of(tokenizer: "Tokenizer", id: int | None) -> str:
-    return "" if id is None else tokenizer.token_bytes(id).decode(errors="replace")
+def text_of(tokenizer: "Tokenizer", token: int | None) -> str:
+    return "" if token is None else tokenizer.token_bytes(token).decode(errors="replace")
 
 
 def tool_dict(tool: Tool, supply: Supply) -> dict[str, Any]:
@@ -239,8 +239,8 @@ def answered_call(message: Message, before: tuple[Message, ...]) -> str | None:
 
 
 @lru_cache(maxsize=1024)
-def fitting_id(id: str, *, short: bool) -> str:
+def fitting_id(identity: str, *, short: bool) -> str:
     """An id of a form the template accepts: Mistral's refuses any that is not nine letters and digits."""
-    if not short or SHORT_ID.fullmatch(id):
-        return id
-    return call_id(tuple(id.encode()), 0, short=True)
+    if not short or SHORT_ID.fullmatch(identity):
+        return identity
+    return call_id(tuple(identity.encode()), 0, short=True)

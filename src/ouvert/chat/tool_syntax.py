@@ -1,12 +1,10 @@
 """How model families write tool calls: data, and one small reader for each.
 
-| Syntax   | Models                         | Looks like |
-|----------|--------------------------------|------------|
-| hermes   | Qwen2.5, Qwen3, Hermes         | `<tool_call>{"name": …, "arguments": {…}}</tool_call>`, repeated |
-| llama    | Llama 3.1 and later            | the whole answer is `{"name": …, "parameters": {…}}`, perhaps after `<\\|python_tag\\|>`, several with `;` |
-| mistral  | Mistral, Mixtral               | `[TOOL_CALLS][{"name": …, "arguments": {…}, "id": …}]`, or `[TOOL_CALLS]name[ARGS]{…}` |
-| deepseek | DeepSeek V3, R1 and later      | `<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>name`, a fenced JSON block, `<｜tool▁call▁end｜>` |
-| kimi     | Kimi K2                        | `<\\|tool_call_begin\\|>functions.name:0<\\|tool_call_argument_begin\\|>{…}<\\|tool_call_end\\|>` in a section |
+hermes (Qwen2.5, Qwen3): `<tool_call>{"name": …, "arguments": {…}}</tool_call>`, repeated.
+llama (Llama 3.1 and later): the whole answer is `{"name": …, "parameters": {…}}`, perhaps after `<|python_tag|>`.
+mistral (Mistral, Mixtral): `[TOOL_CALLS][{"name": …, "arguments": {…}, "id": …}]`, or `[TOOL_CALLS]name[ARGS]{…}`.
+deepseek (V3, R1 and later): one region, in it a name and a JSON text for each call, the JSON fenced in older ones.
+kimi (K2): the same with other marks; the id carries the name.
 
 Sources: docs/formats/templates.md.
 """
@@ -130,10 +128,10 @@ def read_mistral(region: str, marks: Marks) -> list[WrittenCall] | None:
         calls = []
         for piece in region.split(begin):
             head, mark, written = piece.partition(arguments)
-            name, _, id = head.partition(identity)
+            name, _, written_id = head.partition(identity)
             if not mark or not isinstance(as_object(written), dict):
                 return None
-            calls.append(WrittenCall(name.strip(), written.strip(), id.strip() or None))
+            calls.append(WrittenCall(name.strip(), written.strip(), written_id.strip() or None))
         return calls
     at = skip(region, 0)
     if region[at : at + 1] != "[":
@@ -174,11 +172,11 @@ def read_kimi(region: str, marks: Marks) -> list[WrittenCall] | None:
     begin, argument, end = (marks[f"<|tool_call_{mark}|>"] for mark in ("begin", "argument_begin", "end"))
     calls = []
     for piece in filter(str.strip, region.split(end)):
-        id, mark, written = piece.strip().removeprefix(begin).partition(argument)
-        name = re.fullmatch(r"(?:functions\.)?(.+?)(?::\d+)?", id.strip())
+        written_id, mark, written = piece.strip().removeprefix(begin).partition(argument)
+        name = re.fullmatch(r"(?:functions\.)?(.+?)(?::\d+)?", written_id.strip())
         if not mark or not name or not isinstance(as_object(written), dict):
             return None
-        calls.append(WrittenCall(name[1], written.strip(), id.strip()))
+        calls.append(WrittenCall(name[1], written.strip(), written_id.strip()))
     return calls or None
 
 

@@ -1,0 +1,189 @@
+"""Templates by strangers: what they may do, and what they may not cost."""
+
+import time
+import tracemalloc
+
+import pytest
+
+from ouvert.chat.sandbox import Sandbox, TemplateError
+
+MESSAGES = [{"role": "user", "content": " Hi <b> \n"}, {"role": "assistant", "content": "Yo"}]
+
+
+def render(template, **variables):
+    return Sandbox(template).render({"messages": MESSAGES} | variables, 100)
+
+
+@pytest.mark.parametrize(
+    ("template", "expected"),
+    [
+        ("{% for m in messages %}\n  {% if true %}\n{{ m.role }}\n  {% endif %}\n{% endfor %}\n", "user\nassistant\n"),
+        ("{% for m in messages %}{% if loop.first %}{% continue %}{% endif %}{{ m['content'] }}{% break %}{% endfor %}", "Yo"),
+        ("{% for m in messages %}{% generation %}{{ m.role }}{% set a = 1 %}{% endgeneration %}{% endfor %}", "userassistant"),
+        ("{{ {'b': ['<é>', 1, none], 'a': true} | tojson }}", '{"b": ["<é>", 1, null], "a": true}'),
+        ("{{ {'b': [1], 'a': 2} | tojson(indent=2, sort_keys=true) }}", '{\n  "a": 2,\n  "b": [\n    1\n  ]\n}'),
+        ("{{ ['é'] | tojson(ensure_ascii=true, separators=(',', ':')) }}", '["\\u00e9"]'),
+        ("{{ messages | selectattr('role', 'equalto', 'user') | map(attribute='content') | map('trim') | join('+') }}", "Hi <b>"),
+        ("{{ messages[0].content.strip().split(' ')[-1] }}{{ messages[1:][0].role }}{{ 'ab'[::-1] }}", "<b>assistantba"),
+        ("{% set ns = namespace(n=0) %}{% for m in messages %}{% set ns.n = ns.n + 1 %}{% endfor %}{{ ns.n }}", "2"),
+        ("{% macro hello(x, y=2) %}{{ x }}/{{ y }}{% endmacro %}{{ hello(1) }}{{ hello('a', y='b') }}", "1/2a/b"),
+        ("{% set x %}{{ messages | length }}!{% endset %}{{ x ~ x }}", "2!2!"),
+        ("{{ '%s=%05.1f' | format('a', 2.5) }}{{ '%d%%' % 3 }}{{ '{:>4}|{x}'.format('a', x=1) }}", "a=002.53%   a|1"),
+        ("{% for k, v in {'a': 1}.items() %}{{ k }}{{ v }}{% endfor %}{{ {'a': 1} | items | list }}", "a1[('a', 1)]"),
+        ("{{ 'a\nb' | indent(2) }}{{ 'a\nb' | indent(1, true) }}{{ 'x' | center(3) }}|", "a\n  b a\n b x |"),
+        ("{{ [3, 1, 2] | sort | first }}{{ [[1], [2]] | sum(start=[]) }}{{ (1, 2) + (3,) }}{{ 2 ** 10 }}", "1[1, 2](1, 2, 3)1024"),
+        ("{{ 'a-b' | replace('-', '+') }}{{ 'aaa'.replace('a', 'b', 2) }}{{ '-' * 3 }}{{ ','.join(['a', 'b']) }}", "a+bbba---a,b"),
+        ("{{ undefined_thing }}{{ undefined_thing is defined }}{{ none }}{{ 1 == 1.0 and 'a' in 'abc' }}", "FalseNoneTrue"),
+        ("{% for i in range(3) recursive %}{{ i }}{% endfor %}{% for b in [1, 2, 3] | batch(2) %}{{ b }}{% endfor %}", "012[1, 2][3]"),
+        ("{% filter upper %}abc{{ messages[1].role }}{% endfilter %}", "ABCASSISTANT"),
+        ("{% call(x) outer() %}<{{ x }}>{% endcall %}" , None),
+    ],
+)  # fmt: skip
+def test_what_templates_need_works(template, expected):
+    if expected is None:
+        template, expected = "{% macro outer() %}{{ caller(7) }}{% endmacro %}" + template, "<7>"
+    assert render(template) == expected
+
+
+def test_a_refusal_is_in_the_templates_own_words():
+    with pytest.raises(TemplateError, match="it refused this conversation: roles must alternate"):
+        render("{{ raise_exception('roles must alternate') }}")
+
+
+ESCAPES = [
+    "{{ ''.__class__.__mro__ }}",
+    "{{ messages.__class__.__base__.__subclasses__() }}",
+    "{{ messages | attr('__class__') }}",
+    "{{ '{0.__class__}'.format(messages) }}",
+    "{{ '{a.__class__.__mro__}'.format_map({'a': 1}) }}",
+    "{{ '{0[role]}'.format(messages[0]) }}",
+    "{{ '{}'.format.__self__.__class__() }}",
+    "{{ raise_exception.__globals__ }}",
+    "{{ namespace.__init__.__globals__ }}",
+    "{{ cycler.__init__.__globals__.os }}",
+    "{{ self.__init__.__globals__ }}",
+    "{{ self._TemplateReference__context.environment() }}",
+    "{{ loop._iterator }}{% for x in messages %}{{ loop._iterable.append(1) }}{% endfor %}",
+    "{% set ns = namespace(__class__=1) %}",
+    "{% set ns = namespace() %}{% set ns._x = 1 %}",
+    "{{ messages.append({}) }}",
+    "{{ messages[0].update({'role': 'system'}) }}",
+    "{{ messages[0].__setitem__('role', 'x') }}",
+    "{{ dict.__class__() }}{{ dict.mro() }}",
+    "{{ 'abc'.encode() }}",
+    "{{ 'abc'.translate({97: 'x'}) }}",
+    "{{ (1).to_bytes(1000000000, 'big') }}",
+    "{{ messages | map('attr', '__class__') | first | attr('mro') }}{{ messages | map(attribute='__class__.mro') | first }}",
+    "{% include 'secrets.txt' %}",
+    "{% import 'os' as os %}",
+    "{% from 'os' import path %}",
+    "{% extends 'base' %}",
+    "{{ lipsum(n=1000) }}",
+    "{{ lipsum.__globals__.os.popen('id').read() }}",
+    "{{ [1, 2] | random }}",
+    "{{ context.environment() }}{{ environment.call() }}",
+    "{% for x in messages %}{{ x.items.__self__.clear() }}{% endfor %}",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("template", ESCAPES)
+def test_no_way_out(template):
+    before = [dict(message) for message in MESSAGES]
+    try:
+        shown = render(template)
+    except TemplateError:
+        shown = ""
+    assert shown == "", "nothing is shown of what may not be seen"
+    assert before == MESSAGES
+
+
+BIG = "{% set ns = namespace(x='0123456789') %}"
+BOMBS = {
+    "a long range": "{{ range(10 ** 9) | list }}",
+    "nested loops": "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
+    "loops that print": "{% for a in range(99999) %}{% for b in range(99999) %}" + "y" * 1000 + "{% endfor %}{% endfor %}",
+    "loops in a block": "{% set x %}{% for a in range(99999) %}{% for b in range(99) %}text{% endfor %}{% endfor %}{% endset %}",
+    "loops over filters": "{% for a in range(99999) %}{% set b = range(99999) | map('string') | list %}{% endfor %}",
+    "sums of ranges": "{% for a in range(99999) %}{% if range(99999) | sum > 5 %}{% endif %}{% endfor %}",
+    "lazy filters": "{% for a in range(99999) %}{% if range(99999) | select('odd') | reject('odd') | first %}{% endif %}{% endfor %}",
+    "string times number": "{{ 'x' * 10 ** 9 }}",
+    "number times list": "{{ 10 ** 9 * [1] }}",
+    "doubling with +": BIG + "{% for i in range(60) %}{% set ns.x = ns.x + ns.x %}{% endfor %}",
+    "doubling with ~": BIG + "{% for i in range(60) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}",
+    "doubling with a format": BIG + "{% for i in range(60) %}{% set ns.x = '%s%s' % (ns.x, ns.x) %}{% endfor %}",
+    "doubling with str.format": BIG + "{% for i in range(60) %}{% set ns.x = '{0}{0}'.format(ns.x) %}{% endfor %}",
+    "doubling with replace": BIG + "{% for i in range(60) %}{% set ns.x = ns.x.replace('0', ns.x) %}{% endfor %}",
+    "doubling with the filter": BIG + "{% for i in range(60) %}{% set ns.x = ns.x | replace('0', ns.x) %}{% endfor %}",
+    "doubling with join": BIG + "{% for i in range(60) %}{% set ns.x = ns.x.join([ns.x, ns.x]) %}{% endfor %}",
+    "doubling with the join filter": BIG + "{% for i in range(60) %}{% set ns.x = [ns.x, ns.x] | join(ns.x) %}{% endfor %}",
+    "doubling with a block": BIG + "{% for i in range(60) %}{% set y %}{{ ns.x }}{{ ns.x }}{% endset %}{% set ns.x = y %}{% endfor %}",
+    "doubling lists": BIG + "{% for i in range(60) %}{% set ns.x = [ns.x, ns.x] %}{% endfor %}{{ ns.x }}",
+    "doubling tuples": BIG + "{% for i in range(60) %}{% set ns.x = (ns.x, ns.x) %}{% endfor %}{{ {ns.x: 1} }}",
+    "doubling dicts": BIG + "{% for i in range(60) %}{% set ns.x = {'a': ns.x, 'b': ns.x} %}{% endfor %}{{ ns.x | tojson }}",
+    "doubling with dict()": BIG + "{% for i in range(60) %}{% set ns.x = dict(a=ns.x, b=ns.x) %}{% endfor %}{{ ns.x == ns.x }}",
+    "doubling with views": BIG + "{% for i in range(60) %}{% set ns.x = dict(a=ns.x, b=ns.x).items() %}{% endfor %}{{ ns.x }}",
+    "doubling with slices": BIG + "{% for i in range(60) %}{% set ns.x = (ns.x, ns.x)[:] %}{% endfor %}{{ ns.x }}",
+    "doubling with sum": BIG + "{% for i in range(60) %}{% set ns.x = [ns.x] | sum(start=ns.x) %}{% endfor %}",
+    "doubling with map": BIG + "{% for i in range(60) %}{% set ns.x = [ns.x, ns.x] | map('string') | list %}{% endfor %}",
+    "many copies": "{% set x = 'x' * 999999 %}{% for i in range(99999) %}{% set y = x.upper() %}{% endfor %}",
+    "many looks": "{% set x = 'x' * 999999 %}{% for i in range(99999) %}{% if 'y' in x or 'xy' in x %}{% endif %}{% endfor %}",
+    "many prints": "{% set x = 'x' * 999999 %}{% set y %}{% for i in range(99999) %}{{ x }}{% endfor %}{% endset %}",
+    "wide padding": "{{ 'x'.center(10 ** 9) }}",
+    "wide filter": "{{ 'x' | center(10 ** 9) }}",
+    "wide zeros": "{{ '1'.zfill(1000000000) }}",
+    "wide format": "{{ '%1000000000d' % 1 }}",
+    "wide format by argument": "{{ '%*d' % (1000000000, 1) }}",
+    "wide format filter": "{{ '%.1000000000f' | format(1) }}",
+    "wide str.format": "{{ '{:1000000000}'.format(1) }}",
+    "wide nested str.format": "{{ '{:{w}}'.format(1, w=1000000000) }}",
+    "wide indent": "{{ 'x\ny' | indent(10 ** 9) }}",
+    "wide indent of many lines": "{{ ('x\n' * 99999) | indent(99999) }}",
+    "wide indent by text": "{{ ('x\n' * 9999) | indent('y' * 99999) }}",
+    "wide json": "{{ [1] | tojson(indent=1000000000) }}",
+    "wide json separators": "{{ range(9999) | list | tojson(separators=('x' * 99999, ':')) }}",
+    "wide batch": "{{ [1] | batch(10 ** 9, 'x') | list }}",
+    "powers": "{{ 9 ** (9 ** 9) }}",
+    "repeated squares": "{% set ns = namespace(x=9999999) %}{% for i in range(99999) %}{% set ns.x = ns.x * ns.x %}{% endfor %}",
+    "endless macro": "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
+    "branching macro": "{% macro f(n) %}{% if n %}{{ f(n - 1) }}{{ f(n - 1) }}{% endif %}{% endmacro %}{{ f(40) }}",
+    "branching block": "{% block a %}{{ self.a() }}{{ self.a() }}{% endblock %}",
+    "recursive loop": "{% for x in [1, 2] recursive %}{{ loop([1, 2]) }}{% endfor %}",
+    "nested lists": "{% set ns = namespace(x=[]) %}{% for i in range(99999) %}{% set ns.x = [ns.x] %}{% endfor %}{{ ns.x }}",
+    "nested generators": "{% set ns = namespace(x=['a']) %}{% for i in range(9999) %}{% set ns.x = ns.x | map('upper') %}{% endfor %}{{ ns.x | list }}",
+    "a prompt too long": "{% for i in range(9999) %}" + "abcdefgh" * 10 + "{% endfor %}",
+    "an enormous template": "x" * 10**6,
+    "deep brackets": "{{ " + "(" * 5000 + "1" + ")" * 5000 + " }}",
+    "deep lists": "{{ " + "[" * 5000 + "]" * 5000 + " }}",
+    "deep loops": "{% for a in messages %}" * 500 + "{% endfor %}" * 500,
+    "deep conditions": "{{ " + "not " * 20000 + "1 }}",
+    "not a template": "{% for %}",
+    "an unknown tag": "{% debug %}",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_no_template_costs_much(name):
+    tracemalloc.start()
+    began = time.monotonic()
+    try:
+        with pytest.raises(TemplateError):
+            Sandbox(BOMBS[name]).render({"messages": MESSAGES}, 100, seconds=0.2)
+        taken, (_, peak) = time.monotonic() - began, tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert taken < 10, "tracing and a busy machine slow it down; without them it is about a second at most"
+    assert peak < 100e6
+
+
+def test_a_long_conversation_fits_the_budget():
+    template = "{% for m in messages %}{{ '<' + m.role + '>' + m.content | trim + '\n' }}{% endfor %}"
+    messages = [{"role": "user", "content": "words " * 2000}] * 500
+    text = Sandbox(template).render({"messages": messages}, 500 * 12000)
+    assert len(text) == 500 * (len("<user>") + 11999 + 1)
+
+
+def test_runs_of_one_template_share_nothing():
+    sandbox = Sandbox("{% for m in messages %}{{ m }}{% endfor %}")
+    with pytest.raises(TemplateError, match="stopped, because"):
+        sandbox.render({"messages": ["x" * 10**6]}, 0)
+    assert sandbox.render({"messages": ["x"]}, 1) == "x"
