@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <cstring>
 
+#include "half.h"
 #include "linear.h"
 
 namespace ouvert {
@@ -92,16 +93,9 @@ inline Tile tile_at(const Activations& x, std::int64_t tile) {
 // Largest |x| below which a block of activations counts as zeros: its inverse would overflow.
 constexpr float kSmallestActivation = 0x1p-100f;
 
-inline float half_to_float(std::uint16_t half) {
-  const std::uint32_t sign = static_cast<std::uint32_t>(half & 0x8000) << 16;
-  const std::uint32_t exponent = (half >> 10) & 31, fraction = half & 1023;
-  if (exponent == 31) return std::bit_cast<float>(sign | 0x7f800000 | fraction << 13);
-  if (exponent) return std::bit_cast<float>(sign | (exponent + 112) << 23 | fraction << 13);
-  const float small = static_cast<float>(fraction) * 0x1p-24f;
-  return sign ? -small : small;
-}
+inline float half_to_float(std::uint16_t bits) { return float_of(Half{bits}); }
 
-// 2^(code - 128): half of what the E8M0 code means, because kMxfp4Values are doubled. Code 255 (NaN) is refused when packing.
+// 2^(code - 128): half of what the E8M0 code means, because kMxfp4Values are doubled. Code 255 is 2^127 as in ggml.
 inline float mxfp4_scale(std::uint8_t code) {
   return std::bit_cast<float>(code < 2 ? 0x00200000u << code : static_cast<std::uint32_t>(code - 1) << 23);
 }
@@ -116,25 +110,19 @@ inline T load(const std::uint8_t* from) {
 // Unsigned 8-bit codes of a block, [column / 4][row][column % 4].
 using Codes = std::uint8_t[8][16][4];
 
-inline void unpack(Layout layout, const std::uint8_t* codes, Codes& out) {
-  std::uint8_t* flat = &out[0][0][0];
-  if (layout == Layout::Q8_0) {
-    std::memcpy(flat, codes, 512);
-    return;
-  }
-  for (int n = 0; n < 256; ++n) {  // low nibble: columns 0..15, high nibble: columns 16..31
-    flat[n] = codes[n] & 15;
-    flat[256 + n] = codes[n] >> 4;
-  }
+// The code at place n of Codes, out of a packed block.
+inline std::uint8_t code_at(Layout layout, const std::uint8_t* codes, int n) {
+  if (layout == Layout::Q8_0) return codes[n];
   const std::uint8_t* high = codes + 256;
-  for (int n = 0; n < 512; ++n) switch (layout) {
-      case Layout::MXFP4: flat[n] = kMxfp4Values[flat[n]]; break;
-      case Layout::IQ4_NL: flat[n] = kIq4Values[flat[n]]; break;
-      case Layout::Q5_1:
-      case Layout::Q5_K: flat[n] |= (high[n / 8] >> n % 8 & 1) << 4; break;
-      case Layout::Q6_K: flat[n] |= (high[n / 256 * 64 + n % 64] >> n / 64 % 4 * 2 & 3) << 4; break;
-      default: break;
-    }
+  const int low = codes[n % 256] >> n / 256 * 4 & 15;  // low halves: columns 0 to 15, high halves: columns 16 to 31
+  switch (layout) {
+    case Layout::MXFP4: return kMxfp4Values[low];
+    case Layout::IQ4_NL: return kIq4Values[low];
+    case Layout::Q5_1:
+    case Layout::Q5_K: return static_cast<std::uint8_t>(low | (high[n / 8] >> n % 8 & 1) << 4);
+    case Layout::Q6_K: return static_cast<std::uint8_t>(low | (high[n / 256 * 64 + n % 64] >> n / 64 % 4 * 2 & 3) << 4);
+    default: return static_cast<std::uint8_t>(low);
+  }
 }
 
 struct Scales {
@@ -143,12 +131,13 @@ struct Scales {
   std::int32_t sub[2][16];  // Q6_K: whole-number scales of both halves of the columns
 };
 
-// Scales of one block of a group; `scales` is the group's.
-inline void unpack_scales(Layout layout, const std::uint8_t* scales, std::int64_t block, Scales& out) {
+// Scales of one block of a group for rows row_begin .. row_end - 1; `scales` is the group's.
+inline void unpack_scales(Layout layout, const std::uint8_t* scales, std::int64_t block, int row_begin, int row_end,
+                          Scales& out) {
   const Geometry g = geometry(layout);
   const std::uint8_t* at = scales + block / (g.scales_columns / kBlock) * g.scales;
   const int within = static_cast<int>(block % (g.scales_columns / kBlock));
-  for (int row = 0; row < 16; ++row) {
+  for (int row = row_begin; row < row_end; ++row) {
     out.minimum[row] = 0.0f;
     if (layout == Layout::MXFP4) {
       out.scale[row] = mxfp4_scale(at[row]);

@@ -60,8 +60,8 @@ void matmul(const Matrix& weights, const Activations& x, float* out, std::int64_
       const std::int64_t t0 = begin % kTokenTile, width = std::min(tile.width - t0, piece.token_end - begin);
       float sums[kTokenTile][kRowGroup] = {};
       for (std::int64_t block = 0; block < blocks; ++block) {
-        unpack(layout, group_codes + block * code_bytes, codes);
-        unpack_scales(layout, group, block, scales);
+        for (int n = 0; n < 512; ++n) (&codes[0][0][0])[n] = code_at(layout, group_codes + block * code_bytes, n);
+        unpack_scales(layout, group, block, 0, kRowGroup, scales);
         for (std::int64_t t = 0; t < width; ++t) {
           const std::int64_t at = block * tile.width + t0 + t;
           const std::int8_t* activation = tile.codes + at * kBlock;
@@ -87,32 +87,30 @@ void matmul(const Matrix& weights, const Activations& x, float* out, std::int64_
   }
 }
 
-// Weights of `columns` <= 32 columns from column 32 * block on, as floats [column][row].
-void decode(Layout layout, const std::uint8_t* group, std::int64_t all_columns, std::int64_t block,
-            std::int64_t columns, float (*out)[16]) {
+// Weights of rows row_begin .. row_end - 1 of a group and up to 32 columns of a block, as floats [column][row].
+void decode(Layout layout, const std::uint8_t* group, std::int64_t all_columns, std::int64_t block, int row_begin,
+            int row_end, float (*out)[kRowGroup]) {
   const std::uint8_t* codes = group + scales_bytes(layout, all_columns) + block * geometry(layout).codes;
-  if (takes_int8(layout)) {
-    Codes unpacked;
-    Scales scales;
-    unpack(layout, codes, unpacked);
-    unpack_scales(layout, group, block, scales);
-    for (int column = 0; column < kBlock; ++column)
-      for (int row = 0; row < kRowGroup; ++row) {
-        const int code = unpacked[column / 4][row][column % 4] - code_offset(layout);
-        const float scale = layout == Layout::Q6_K
-                                ? scales.scale[row] * static_cast<float>(scales.sub[column / 16][row])
-                                : scales.scale[row];
-        const float value = static_cast<float>(code) * scale;
-        out[column][row] = has_minimum(layout) ? value + scales.minimum[row] : value;
+  Scales scales;
+  if (takes_int8(layout)) unpack_scales(layout, group, block, row_begin, row_end, scales);
+  const int columns = static_cast<int>(std::min(kBlock, all_columns - block * kBlock));
+  for (int column = 0; column < columns; ++column)
+    for (int row = row_begin; row < row_end; ++row) {
+      float& weight = out[column][row];
+      const int n = column * static_cast<int>(kRowGroup) + row;
+      if (layout == Layout::F32) {
+        weight = load<float>(codes + 4 * n);
+      } else if (layout == Layout::F16) {
+        weight = half_to_float(load<std::uint16_t>(codes + 2 * n));
+      } else if (layout == Layout::BF16) {
+        weight = std::bit_cast<float>(static_cast<std::uint32_t>(load<std::uint16_t>(codes + 2 * n)) << 16);
+      } else {
+        const int code = code_at(layout, codes, column / 4 * 64 + row * 4 + column % 4) - code_offset(layout);
+        float scale = scales.scale[row];
+        if (layout == Layout::Q6_K) scale *= static_cast<float>(scales.sub[column / 16][row]);
+        weight = static_cast<float>(code) * scale;
+        if (has_minimum(layout)) weight += scales.minimum[row];
       }
-    return;
-  }
-  for (std::int64_t column = 0; column < columns; ++column)
-    for (int row = 0; row < kRowGroup; ++row) {
-      const std::int64_t n = column * kRowGroup + row;
-      out[column][row] = layout == Layout::F32   ? load<float>(codes + 4 * n)
-                         : layout == Layout::F16 ? half_to_float(load<std::uint16_t>(codes + 2 * n))
-                                                 : std::bit_cast<float>(load<std::uint16_t>(codes + 2 * n) << 16);
     }
 }
 
@@ -127,7 +125,7 @@ void matmul_f32(const Matrix& weights, const float* x, std::int64_t x_stride, co
       float partial[kTokenTile][4][kRowGroup] = {};
       for (std::int64_t column = 0; column < weights.columns; column += kBlock) {
         const std::int64_t columns = std::min(kBlock, weights.columns - column);
-        decode(weights.layout, group, weights.columns, column / kBlock, columns, block_weights);
+        decode(weights.layout, group, weights.columns, column / kBlock, 0, kRowGroup, block_weights);
         for (std::int64_t t = 0; t < width; ++t) {
           const float* from = x + (from_rows ? from_rows[begin + t] : begin + t) * x_stride + column;
           for (std::int64_t c = 0; c < columns; ++c)
@@ -155,10 +153,11 @@ void dequantise_rows(const Matrix& weights, const std::int32_t* rows, std::int64
   float values[kBlock][kRowGroup];
   for (std::int64_t i = 0; i < count; ++i) {
     const std::uint8_t* group = weights.data + rows[i] / kRowGroup * group_bytes(weights.layout, weights.columns);
+    const int row = static_cast<int>(rows[i] % kRowGroup);
     for (std::int64_t block = 0; block < blocks; ++block) {
       const std::int64_t columns = std::min(kBlock, weights.columns - block * kBlock);
-      decode(weights.layout, group, weights.columns, block, columns, values);
-      for (std::int64_t c = 0; c < columns; ++c) out[i * stride + block * kBlock + c] = values[c][rows[i] % kRowGroup];
+      decode(weights.layout, group, weights.columns, block, row, row + 1, values);
+      for (std::int64_t c = 0; c < columns; ++c) out[i * stride + block * kBlock + c] = values[c][row];
     }
   }
 }

@@ -2,6 +2,13 @@
 
 #include <nanobind/nanobind.h>
 
+#include "linear_bindings.h"
+#include "program_bindings.h"
+
 namespace nb = nanobind;
 
-NB_MODULE(_native, m) { m.doc() = "CPU kernels. Use them through ouvert.kernels, which checks shapes."; }
+NB_MODULE(_native, m) {
+  m.doc() = "CPU kernels. Use them through ouvert.kernels, which checks shapes.";
+  ouvert::bind_linear(m);
+  ouvert::bind_program(m);
+}

@@ -1,0 +1,370 @@
+// Packing: every encoded block is taken apart into plain codes and scales, which are put where the layout wants them.
+
+#include "pack.h"
+
+#include <algorithm>
+#include <cmath>
+#include <string_view>
+
+#include "linear_layout.h"
+
+namespace ouvert {
+namespace {
+
+struct Record {
+  const char* name;
+  std::int64_t columns, bytes;  // of one encoded block
+};
+
+constexpr Record record(Encoding encoding) {
+  switch (encoding) {
+    case Encoding::F32: return {"F32", 1, 4};
+    case Encoding::F16: return {"F16", 1, 2};
+    case Encoding::BF16: return {"BF16", 1, 2};
+    case Encoding::Q4_0: return {"Q4_0", 32, 18};
+    case Encoding::Q4_1: return {"Q4_1", 32, 20};
+    case Encoding::Q5_0: return {"Q5_0", 32, 22};
+    case Encoding::Q5_1: return {"Q5_1", 32, 24};
+    case Encoding::Q8_0: return {"Q8_0", 32, 34};
+    case Encoding::Q2_K: return {"Q2_K", 256, 84};
+    case Encoding::Q3_K: return {"Q3_K", 256, 110};
+    case Encoding::Q4_K: return {"Q4_K", 256, 144};
+    case Encoding::Q5_K: return {"Q5_K", 256, 176};
+    case Encoding::Q6_K: return {"Q6_K", 256, 210};
+    case Encoding::IQ4_NL: return {"IQ4_NL", 32, 18};
+    case Encoding::MXFP4: return {"MXFP4", 32, 17};
+    case Encoding::MXFP4_BLOCKS: return {"MXFP4_BLOCKS", 32, 16};
+  }
+  return {};
+}
+
+std::uint16_t float_to_bfloat(float value) {
+  const std::uint32_t bits = std::bit_cast<std::uint32_t>(value);
+  if ((bits & 0x7fffffff) > 0x7f800000) return static_cast<std::uint16_t>(bits >> 16 | 0x40);
+  return static_cast<std::uint16_t>((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
+
+template <typename T>
+void put(std::uint8_t* to, T value) {
+  std::memcpy(to, &value, sizeof(T));
+}
+
+// ---- codes ------------------------------------------------------------------------------------------------------
+
+// The unsigned codes of 32 columns into the block of a group, whose bytes were zero.
+void put_codes(Layout layout, const std::uint8_t* codes, int row, std::uint8_t* block) {
+  if (layout == Layout::Q8_0) {
+    for (int j = 0; j < 8; ++j) std::memcpy(block + 64 * j + 4 * row, codes + 4 * j, 4);
+    return;
+  }
+  for (int p = 0; p < 4; ++p)
+    for (int i = 0; i < 4; ++i)
+      block[64 * p + 4 * row + i] =
+          static_cast<std::uint8_t>((codes[4 * p + i] & 15) | (codes[16 + 4 * p + i] & 15) << 4);
+  std::uint8_t* high = block + 256;
+  if (layout == Layout::Q5_1 || layout == Layout::Q5_K)
+    for (int column = 0; column < 32; ++column)
+      high[column / 4 * 8 + row / 2] |= static_cast<std::uint8_t>(codes[column] >> 4 << (row % 2 * 4 + column % 4));
+  if (layout == Layout::Q6_K)
+    for (int j = 0; j < 8; ++j)
+      for (int i = 0; i < 4; ++i)
+        high[j / 4 * 64 + 4 * row + i] |= static_cast<std::uint8_t>(codes[4 * j + i] >> 4 << 2 * (j % 4));
+}
+
+// Sixteen bytes that hold columns i and i + 16 in their halves, as GGUF's blocks of 32 do: only to be spread out.
+void put_nibbles(const std::uint8_t* nibbles, int row, std::uint8_t* block) {
+  for (int p = 0; p < 4; ++p) std::memcpy(block + 64 * p + 4 * row, nibbles + 4 * p, 4);
+}
+
+void split_nibbles(const std::uint8_t* nibbles, std::uint8_t* codes) {
+  for (int i = 0; i < 16; ++i) codes[i] = nibbles[i] & 15;
+  for (int i = 0; i < 16; ++i) codes[16 + i] = nibbles[i] >> 4;
+}
+
+void add_fifth_bits(std::uint32_t bits, std::uint8_t* codes) {
+  for (int i = 0; i < 32; ++i) codes[i] |= static_cast<std::uint8_t>((bits >> i & 1) << 4);
+}
+
+// ---- one encoded block of a row ---------------------------------------------------------------------------------
+
+struct Place {  // of a row in a group
+  Layout layout;
+  int row;
+  std::uint8_t* scales;
+  std::uint8_t* codes;
+
+  std::uint8_t* scales_of(std::int64_t block) const {  // counted in the layout's own blocks of scales
+    return scales + block * geometry(layout).scales;
+  }
+  std::uint8_t* codes_of(std::int64_t block) const { return codes + block * geometry(layout).codes; }
+};
+
+// Blocks of 32 columns.
+void pack_32(Encoding encoding, const std::uint8_t* from, const std::uint8_t* exponent, std::int64_t block,
+             const Place& to, Loss& loss) {
+  std::uint8_t* scales = to.scales_of(block);
+  std::uint8_t* codes = to.codes_of(block);
+  std::uint8_t plain[32];
+  switch (encoding) {
+    case Encoding::Q4_0:
+    case Encoding::IQ4_NL:
+      std::memcpy(scales + 2 * to.row, from, 2);
+      put_nibbles(from + 2, to.row, codes);
+      break;
+    case Encoding::Q4_1:
+      std::memcpy(scales + 2 * to.row, from, 2);
+      std::memcpy(scales + 32 + 2 * to.row, from + 2, 2);
+      put_nibbles(from + 4, to.row, codes);
+      break;
+    case Encoding::Q5_0: {  // (code - 16) * scale = code * scale + minimum
+      const float minimum = -16.0f * half_to_float(load<std::uint16_t>(from));
+      const std::uint16_t half = half_of(minimum).bits;
+      if (half_to_float(half) != minimum) ++loss.refused;
+      std::memcpy(scales + 2 * to.row, from, 2);
+      put(scales + 32 + 2 * to.row, half);
+      split_nibbles(from + 6, plain);
+      add_fifth_bits(load<std::uint32_t>(from + 2), plain);
+      put_codes(to.layout, plain, to.row, codes);
+      break;
+    }
+    case Encoding::Q5_1:
+      std::memcpy(scales + 2 * to.row, from, 2);
+      std::memcpy(scales + 32 + 2 * to.row, from + 2, 2);
+      split_nibbles(from + 8, plain);
+      add_fifth_bits(load<std::uint32_t>(from + 4), plain);
+      put_codes(to.layout, plain, to.row, codes);
+      break;
+    case Encoding::Q8_0:
+      std::memcpy(scales + 2 * to.row, from, 2);
+      for (int i = 0; i < 32; ++i) plain[i] = from[2 + i] ^ 0x80;
+      put_codes(to.layout, plain, to.row, codes);
+      break;
+    case Encoding::MXFP4:
+      scales[to.row] = from[0];
+      put_nibbles(from + 1, to.row, codes);
+      break;
+    case Encoding::MXFP4_BLOCKS:
+      if (*exponent == 255) ++loss.refused;  // not a number
+      scales[to.row] = *exponent;
+      for (int i = 0; i < 16; ++i) {
+        plain[2 * i] = from[i] & 15;
+        plain[2 * i + 1] = from[i] >> 4;
+      }
+      put_codes(to.layout, plain, to.row, codes);
+      break;
+    default: break;
+  }
+}
+
+void put_half_scale(const std::uint8_t* half, int row, std::uint8_t* scales) { std::memcpy(scales + 2 * row, half, 2); }
+
+// Twelve bytes with eight 6-bit scales and eight 6-bit minima (Q4_K, Q5_K), into 4 + 4 and 2 + 2 bits.
+void put_six_bit_scales(const std::uint8_t* from, int row, std::uint8_t* scales) {
+  std::uint32_t high = 0;
+  for (int n = 0; n < 8; ++n) {
+    const int m = n % 4;
+    const std::uint32_t s = n < 4 ? from[m] & 63u : (from[8 + m] & 15u) | static_cast<std::uint32_t>(from[m] >> 6) << 4;
+    const std::uint32_t t = n < 4 ? from[4 + m] & 63u
+                                  : static_cast<std::uint32_t>(from[8 + m] >> 4 | from[4 + m] >> 6 << 4);
+    scales[64 + 16 * n + row] = static_cast<std::uint8_t>((s & 15) | (t & 15) << 4);
+    high |= (s >> 4 | t >> 4 << 2) << 4 * n;
+  }
+  put(scales + 192 + 4 * row, high);
+}
+
+// Blocks of 256 columns.
+void pack_256(Encoding encoding, const std::uint8_t* from, std::int64_t block, const Place& to) {
+  std::uint8_t* scales = to.scales_of(block);
+  std::uint8_t plain[256];
+  switch (encoding) {
+    case Encoding::Q4_K:
+    case Encoding::Q5_K: {
+      put_half_scale(from, to.row, scales);
+      put_half_scale(from + 2, to.row, scales + 32);
+      put_six_bit_scales(from + 4, to.row, scales);
+      const bool fifth = encoding == Encoding::Q5_K;
+      const std::uint8_t* low = from + (fifth ? 48 : 16);
+      for (int n = 0; n < 8; ++n)
+        for (int i = 0; i < 32; ++i) {
+          const int code = low[n / 2 * 32 + i] >> n % 2 * 4 & 15;
+          plain[32 * n + i] = static_cast<std::uint8_t>(code | (fifth ? (from[16 + i] >> n & 1) << 4 : 0));
+        }
+      break;
+    }
+    case Encoding::Q6_K: {
+      put_half_scale(from + 208, to.row, scales);
+      for (int n = 0; n < 16; ++n) scales[32 + 16 * n + to.row] = from[192 + n];
+      for (int half = 0; half < 2; ++half)
+        for (int n = 0; n < 4; ++n)
+          for (int i = 0; i < 32; ++i) {
+            const int low = from[64 * half + 32 * (n % 2) + i] >> n / 2 * 4 & 15;
+            const int high = from[128 + 32 * half + i] >> 2 * n & 3;
+            plain[128 * half + 32 * n + i] = static_cast<std::uint8_t>(low | high << 4);
+          }
+      break;
+    }
+    case Encoding::Q3_K: {  // (s - 32) * (code - 4) is also a Q6_K block: its scale s - 32, its code 28 + code
+      put_half_scale(from + 108, to.row, scales);
+      const std::uint8_t* packed = from + 96;
+      for (int n = 0; n < 16; ++n) {
+        const int low = packed[n % 8] >> n / 8 * 4 & 15, high = packed[8 + n % 4] >> n / 4 * 2 & 3;
+        scales[32 + 16 * n + to.row] = static_cast<std::uint8_t>((low | high << 4) - 32);
+      }
+      for (int half = 0; half < 2; ++half)
+        for (int n = 0; n < 4; ++n)
+          for (int i = 0; i < 32; ++i) {
+            const int low = from[32 + 32 * half + i] >> 2 * n & 3, high = from[i] >> (4 * half + n) & 1;
+            plain[128 * half + 32 * n + i] = static_cast<std::uint8_t>((low | high << 2) + 28);
+          }
+      break;
+    }
+    default: break;
+  }
+  for (int n = 0; n < 8; ++n) put_codes(to.layout, plain + 32 * n, to.row, to.codes_of(8 * block + n));
+}
+
+// ---- floats -----------------------------------------------------------------------------------------------------
+
+void decode_q2_k(const std::uint8_t* from, float* out) {
+  const float d = half_to_float(load<std::uint16_t>(from + 80)), dmin = half_to_float(load<std::uint16_t>(from + 82));
+  for (int i = 0; i < 256; ++i) {
+    const int code = from[16 + i / 128 * 32 + i % 32] >> i % 128 / 32 * 2 & 3, scale = from[i / 16];
+    out[i] = d * static_cast<float>(scale & 15) * static_cast<float>(code) - dmin * static_cast<float>(scale >> 4);
+  }
+}
+
+void read_floats(Encoding encoding, const std::uint8_t* row, std::int64_t column, std::int64_t count, float* out) {
+  for (std::int64_t i = column; i < column + count; ++i)
+    *out++ = encoding == Encoding::F32   ? load<float>(row + 4 * i)
+             : encoding == Encoding::F16 ? half_to_float(load<std::uint16_t>(row + 2 * i))
+                                         : std::bit_cast<float>(load<std::uint16_t>(row + 2 * i) << 16);
+}
+
+void add_loss(float value, float packed, Loss& loss) {
+  const double error = static_cast<double>(value) - packed;
+  loss.squared_error += error * error;
+  loss.squares += static_cast<double>(value) * value;
+}
+
+// scale = half(largest / 127), code = round(value / scale).
+void quantise_q8_0(const float* values, std::int64_t block, const Place& to, Loss& loss) {
+  float largest = 0.0f;
+  bool finite = true;
+  for (int i = 0; i < 32; ++i) {
+    finite = finite && std::isfinite(values[i]);
+    largest = std::max(largest, std::fabs(values[i]));
+  }
+  const std::uint16_t half = half_of(largest / 127.0f).bits;
+  const float scale = half_to_float(half);
+  if (!finite || !std::isfinite(scale)) {
+    ++loss.refused;
+    return;
+  }
+  std::uint8_t codes[32];
+  for (int i = 0; i < 32; ++i) {
+    const float code = scale > 0.0f ? std::clamp(std::nearbyint(values[i] / scale), -127.0f, 127.0f) : 0.0f;
+    codes[i] = static_cast<std::uint8_t>(static_cast<int>(code) + 128);
+    add_loss(values[i], code * scale, loss);
+  }
+  put(to.scales_of(block) + 2 * to.row, half);
+  put_codes(to.layout, codes, to.row, to.codes_of(block));
+}
+
+void pack_floats(const Source& source, const std::uint8_t* row, const Place& to, Loss& loss) {
+  float values[256];
+  if (to.layout == Layout::Q8_0) {
+    const std::int64_t step = source.encoding == Encoding::Q2_K ? 256 : 32;
+    for (std::int64_t column = 0; column < source.columns; column += step) {
+      if (source.encoding == Encoding::Q2_K) {
+        decode_q2_k(row + column / 256 * record(Encoding::Q2_K).bytes, values);
+      } else {
+        read_floats(source.encoding, row, column, step, values);
+      }
+      for (std::int64_t i = 0; i < step; i += 32) quantise_q8_0(values + i, (column + i) / 32, to, loss);
+    }
+    return;
+  }
+  const std::int64_t bytes = to.layout == Layout::F32 ? 4 : 2;
+  const bool same = std::string_view(name(source.encoding)) == name(to.layout);
+  for (std::int64_t column = 0; column < source.columns; ++column) {
+    std::uint8_t* at = to.codes + (column * kRowGroup + to.row) * bytes;
+    if (same) {
+      std::memcpy(at, row + column * bytes, static_cast<std::size_t>(bytes));
+      continue;
+    }
+    read_floats(source.encoding, row, column, 1, values);
+    if (to.layout == Layout::F32) {
+      put(at, values[0]);
+    } else if (to.layout == Layout::F16) {
+      const std::uint16_t half = half_of(values[0]).bits;
+      if (std::isfinite(values[0]) && !std::isfinite(half_to_float(half))) ++loss.refused;
+      put(at, half);
+      add_loss(values[0], half_to_float(half), loss);
+    } else {
+      const std::uint16_t half = float_to_bfloat(values[0]);
+      put(at, half);
+      add_loss(values[0], std::bit_cast<float>(static_cast<std::uint32_t>(half) << 16), loss);
+    }
+  }
+}
+
+}  // namespace
+
+const char* name(Encoding encoding) { return record(encoding).name; }
+
+std::int64_t encoded_block(Encoding encoding) { return record(encoding).columns; }
+
+std::int64_t encoded_row_bytes(Encoding encoding, std::int64_t columns) {
+  return columns / record(encoding).columns * record(encoding).bytes;
+}
+
+bool can_pack(Encoding from, Layout to) {
+  switch (from) {
+    case Encoding::F32:
+    case Encoding::F16:
+    case Encoding::BF16: return to == Layout::F32 || to == Layout::F16 || to == Layout::BF16 || to == Layout::Q8_0;
+    case Encoding::Q4_0: return to == Layout::Q4_0;
+    case Encoding::Q4_1: return to == Layout::Q4_1;
+    case Encoding::Q5_0:
+    case Encoding::Q5_1: return to == Layout::Q5_1;
+    case Encoding::Q8_0:
+    case Encoding::Q2_K: return to == Layout::Q8_0;
+    case Encoding::Q3_K:
+    case Encoding::Q6_K: return to == Layout::Q6_K;
+    case Encoding::Q4_K: return to == Layout::Q4_K;
+    case Encoding::Q5_K: return to == Layout::Q5_K;
+    case Encoding::IQ4_NL: return to == Layout::IQ4_NL;
+    case Encoding::MXFP4:
+    case Encoding::MXFP4_BLOCKS: return to == Layout::MXFP4;
+  }
+  return false;
+}
+
+void pack(const Source& source, Layout layout, std::int64_t group_begin, std::int64_t group_end, std::uint8_t* packed,
+          Loss& loss) {
+  const std::int64_t bytes = group_bytes(layout, source.columns);
+  const std::int64_t row_bytes = encoded_row_bytes(source.encoding, source.columns);
+  const Record from = record(source.encoding);
+  for (std::int64_t group = group_begin; group < group_end; ++group) {
+    std::uint8_t* at = packed + group * bytes;
+    std::memset(at, 0, static_cast<std::size_t>(bytes));
+    const std::int64_t rows = std::min(kRowGroup, source.rows - group * kRowGroup);
+    for (int r = 0; r < rows; ++r) {
+      const std::int64_t row = group * kRowGroup + r, blocks = source.columns / from.columns;
+      const std::uint8_t* encoded = source.data + row * row_bytes;
+      const Place to{layout, r, at, at + scales_bytes(layout, source.columns)};
+      if (from.columns == 1 || source.encoding == Encoding::Q2_K) {
+        pack_floats(source, encoded, to, loss);
+      } else if (from.columns == 32) {
+        for (std::int64_t block = 0; block < blocks; ++block)
+          pack_32(source.encoding, encoded + block * from.bytes,
+                  source.exponents ? source.exponents + row * blocks + block : nullptr, block, to, loss);
+      } else {
+        for (std::int64_t block = 0; block < blocks; ++block)
+          pack_256(source.encoding, encoded + block * from.bytes, block, to);
+      }
+    }
+  }
+}
+
+}  // namespace ouvert
