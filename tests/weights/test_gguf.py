@@ -223,7 +223,11 @@ def faults(build: Any) -> dict[str, tuple[bytes, str]]:
         ),
         "a shape whose size overflows": (
             build.gguf(tensors=[build.entry("a", [2**62, 2**62], f32, 0)], data=bytes(32)),
-            "'a' lies at bytes 0 to",
+            "tensor 'a': .*cannot be: at most",
+        ),
+        "an empty tensor with a vast axis": (
+            build.gguf(tensors=[build.entry("a", [2**61, 0], f32, 0)], data=bytes(32)),
+            "tensor 'a': .*cannot be: at most",
         ),
         "a place that overflows": (
             build.gguf(tensors=[build.entry("a", [1], f32, 2**64 - 32)], data=bytes(32)),

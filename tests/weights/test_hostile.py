@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from ouvert.weights import CheckpointError, open_checkpoint
 
-EXAMPLES = 150  # of each kind; 5000 were run when the readers were written
+EXAMPLES = 150  # of each kind in everyday runs; 4000 of each were run while the readers were written
 # Python's objects for a header, and float32 for weights of two bits, take at most so many bytes for each of the file's.
 # The constant covers the error, the map's bookkeeping and the pieces of a decoder.
 MOST_PER_BYTE = 64

@@ -11,6 +11,8 @@ from .error import CheckpointError
 
 # Weights decoded at a time: their float32 values and the temporaries fit in a second-level cache.
 PIECE_WEIGHTS = 1 << 16
+# Numbers of 8 bytes that 63 bits can count.
+MOST_WEIGHTS = (1 << 60) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +86,14 @@ def encoding_called(name: str) -> Encoding:
 def encoded_bytes(name: str, shape: Sequence[int]) -> int:
     """How many bytes a tensor takes. Blocks lie along the last axis and never reach over its end.
 
-    Raises CheckpointError if the last axis is not a whole number of blocks.
+    Raises CheckpointError if the last axis is not a whole number of blocks, or no array can have this shape.
     """
     encoding = encoding_called(name)
+    if math.prod(axis or 1 for axis in shape) > MOST_WEIGHTS:  # NumPy counts so too: an empty array may be too large
+        raise CheckpointError(
+            f"A tensor of shape {tuple(shape)} cannot be: at most {MOST_WEIGHTS} numbers can be addressed. "
+            "The file is damaged or was written wrongly: fetch it again."
+        )
     last = shape[-1] if shape else 1
     if last % encoding.block_weights:
         raise CheckpointError(

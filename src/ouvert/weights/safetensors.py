@@ -116,8 +116,12 @@ def place(path: Path, name: str, entry: object) -> tuple[tuple[int, ...], str, i
     shape, offsets = counts(entry["shape"], MOST_AXES), counts(entry["data_offsets"], 2)
     if shape is None or offsets is None or len(offsets) != 2:
         refuse(f"shape {shown(entry['shape'])} or data_offsets {shown(entry['data_offsets'])} are not lists of counts")
+    try:
+        size = encoded_bytes(encoding, shape)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: tensor {shown(name)}: {error}") from None
     start, stop = offsets
-    if stop - start != (size := encoded_bytes(encoding, shape)):
+    if stop - start != size:
         refuse(f"{encoding} of shape {shown(shape)} takes {size} bytes, but data_offsets give it {stop - start}")
     return tuple(shape), encoding, start, stop
 
