@@ -28,7 +28,6 @@ OFFLINE_WORDS = (
     "Temporary failure in name resolution",
     "ConnectTimeoutError",
     "Max retries exceeded",
-    "connection error",
     "Network is unreachable",
 )
 
@@ -48,9 +47,8 @@ def download_wheel(source: PackageSource, folder: Path, size: int | None, progre
     downloads, temporary = folder / "wheel", folder / "temporary"
     downloads.mkdir()
     temporary.mkdir()
-    options = ["--no-deps", "--only-binary=:all:", "--no-cache-dir", "--disable-pip-version-check", "--no-input"]
-    quiet = ["--progress-bar=off"]  # but with the notes that say why an index did not answer
-    command = [sys.executable, "-m", "pip", "download", *options, *quiet, "-d", str(downloads), source.requirement]
+    options = ["-q", "--no-deps", "--only-binary=:all:", "--no-cache-dir", "--disable-pip-version-check", "--no-input"]
+    command = [sys.executable, "-m", "pip", "download", *options, "-d", str(downloads), source.requirement]
     said = folder / "pip.log"
     # pip writes under TMPDIR first: kept on the store's disk, whose room was looked at.
     surroundings = {**os.environ, "TMPDIR": str(temporary)}
@@ -100,7 +98,7 @@ def under_way(progress: Progress, label: str, total: int | None) -> Iterator[Non
 
 def why_pip_failed(source: PackageSource, said: str) -> StoreError:
     if any(words in said for words in OFFLINE_WORDS):
-        return Unreachable(f"{source} cannot be fetched: pip reaches no package index.")
+        return Unreachable(f"{source} cannot be fetched: pip does not reach its package index.")
     if "No module named pip" in said:
         return StoreError(
             f"{source} is fetched with pip, which {sys.executable} lacks: `{sys.executable} -m ensurepip` adds it."
@@ -108,8 +106,8 @@ def why_pip_failed(source: PackageSource, said: str) -> StoreError:
     errors = [line.removeprefix("ERROR: ") for line in said.splitlines() if line.startswith("ERROR: ")]
     reason = errors[-1] if errors else (said.strip().splitlines() or ["it said nothing"])[-1]
     return StoreError(
-        f"{source} cannot be fetched: pip says: {reason} Check the name and version; `python -m pip config list` shows "
-        "where pip looks."
+        f"{source} cannot be fetched: pip says: {reason} Check the name, the version and the connection; "
+        "`python -m pip config list` shows where pip looks."
     )
 
 

@@ -1,0 +1,195 @@
+"""pull, list, show and remove, as they are typed."""
+
+import io
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from ouvert.cli import main
+from ouvert.cli.progress import Bars, Lines, seconds_in_words, show_progress
+from ouvert.models import FAMILIES
+from ouvert.store import aliases
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A store of the test's own, and no owner's token."""
+    monkeypatch.setenv("OUVERT_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    monkeypatch.delenv("HF_ENDPOINT", raising=False)
+    return tmp_path / "home"
+
+
+def test_a_model_is_pulled_listed_shown_and_removed(smollm2: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["pull", str(smollm2), "--name", "small"]) == 0
+    said = capsys.readouterr()
+    assert said.out == "small  98.4 MB  licence not stated\n"
+    assert said.err.startswith("reading SmolLM2-135M-Instruct.Q4_1.gguf: 98.4 MB (")
+    assert main(["list"]) == 0
+    title, row = capsys.readouterr().out.splitlines()
+    assert title.split() == ["NAME", "SIZE", "PACKED", "LICENCE", "SOURCE"]
+    assert row.split() == ["small", "98.4", "MB", "(linked)", "-", "not", "stated", str(smollm2)]
+    assert main(["show", "small"]) == 0
+    shown = capsys.readouterr().out
+    for fact in (
+        "family  llama",
+        "parameters  134.5 million (134,515,008)",
+        "vocabulary 49152",
+        "layers 30",
+        "query heads 9",
+        "key heads 3",
+        "context  8192 tokens",
+        "Q4_1: 66.4 MB (68.7%)",
+        "Q8_0: 30.1 MB (31.1%)",
+        "sha256:b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+        "template  {% for message in messages %}",
+        f"source  {smollm2}",
+    ):
+        assert fact in shown
+    assert main(["remove", "small"]) == 0
+    assert capsys.readouterr().out == "removed small: 0 bytes freed\n"
+    assert smollm2.exists()
+
+
+def test_show_as_json_has_the_whole_configuration(smollm2: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", str(smollm2), "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert (facts["family"], facts["format"], facts["parameters"]) == ("llama", "gguf", 134_515_008)
+    assert facts["configuration"]["hidden_size"] == 576
+    assert facts["encodings"]["F32"] == 140_544
+    assert facts["chat_template"].startswith("{% for message")
+    assert facts["digest"] is None  # it is not in the store
+
+
+def test_show_prints_the_template_alone(smollm2: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", str(smollm2), "--template"]) == 0
+    assert capsys.readouterr().out.startswith("{% for message")
+
+
+def test_show_verifies(smollm2: Path, home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    mine = tmp_path / "mine.gguf"
+    shutil.copyfile(smollm2, mine)
+    assert main(["pull", str(mine), "--copy"]) == 0
+    assert main(["show", "mine", "--verify"]) == 0
+    (blob,) = (home / "blobs").iterdir()
+    with blob.open("r+b") as file:
+        file.seek(50_000_000)
+        file.write(b"changed")
+    capsys.readouterr()
+    assert main(["show", "mine", "--verify"]) == 1
+    assert "mine.gguf of mine has changed on the disk" in capsys.readouterr().err
+
+
+def test_a_family_we_do_not_know_is_shown_all_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    header = json.dumps({"t": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}).encode()
+    (tmp_path / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(8))
+    (tmp_path / "config.json").write_text('{"model_type": "perceptron"}')
+    (tmp_path / "tokenizer_config.json").write_text(
+        '{"chat_template": [{"name": "rag", "template": "R"}, {"name": "default", "template": "D"}]}'
+    )
+    assert main(["show", str(tmp_path)]) == 0
+    shown = capsys.readouterr().out
+    assert "family  not known to this version" in shown
+    assert "model_type is 'perceptron'" in shown
+    assert "F32: 8 bytes (100.0%)" in shown
+    assert "template  D" in shown
+
+
+def test_an_empty_store_says_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list"]) == 0
+    assert "`ouvert pull smollm2`" in capsys.readouterr().out
+    assert main(["list", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"models": []}
+
+
+def test_list_all_shows_the_short_names(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list", "--all"]) == 0
+    lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines() if line}
+    assert {alias.name for alias in aliases()} <= lines.keys()
+    assert "98.4 MB" in lines["smollm2"]
+    assert "~ 13.8 GB" in lines["gpt-oss:20b"]
+    assert main(["list", "--all", "--json"]) == 0
+    names = [alias["name"] for alias in json.loads(capsys.readouterr().out)["short_names"]]
+    assert names == [alias.name for alias in aliases()]
+
+
+def test_the_table_marks_exactly_the_families_that_are_built() -> None:
+    built = {family.name for family in FAMILIES}
+    for alias in aliases():
+        assert alias.built == (alias.family in built), "bring `built` in store/aliases.toml up to date"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["show", "smollm2"], "ouvert: smollm2 is not on this machine: `ouvert pull smollm2` fetches it"),
+        (["show", "./nothing"], "there is no such file or folder"),
+        (["pull", "nothing"], "ouvert: there is no model called 'nothing'"),
+        (["pull", "hf:nothing"], "ouvert: hf:nothing does not name a repository on the hub"),
+        (["remove", "nothing"], "ouvert: nothing is not in the store, so there is nothing to remove"),
+    ],
+)
+def test_complaints_are_one_line_on_stderr(
+    arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 1
+    said = capsys.readouterr()
+    assert sentence in said.err
+    assert said.err.count("\n") == 1
+    assert said.out == ""
+
+
+def test_remove_wants_to_be_told_what(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["remove"]) == 2
+    assert "name the models to remove" in capsys.readouterr().err
+
+
+def test_unused_files_can_be_freed(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (home / "packed" / ("sha256-" + "0" * 64)).mkdir(parents=True)
+    (home / "packed" / ("sha256-" + "0" * 64) / "rows8.safetensors").write_bytes(bytes(1500))
+    assert main(["list"]) == 0
+    assert "1.5 kB are packed forms of models that are not in the store" in capsys.readouterr().out
+    assert main(["remove", "--unused"]) == 0
+    assert capsys.readouterr().out == "removed unused files: 1.5 kB freed\n"
+
+
+def test_progress_is_plain_lines_where_nobody_watches() -> None:
+    now = [0.0]
+    stream = io.StringIO()
+    lines = Lines(stream, clock=lambda: now[0])
+    lines.begin("a.gguf", 10_000_000, done=2_000_000)
+    for _ in range(4):
+        now[0] += 6.0
+        lines.advance(1_200_000)
+    lines.advance(3_200_000)
+    lines.end()
+    lines.begin("b.gguf", 1000)
+    lines.advance(10)
+    lines.end()
+    assert stream.getvalue().splitlines() == [
+        "a.gguf: 4.4 MB of 10.0 MB, 200.0 kB/s, 28 s to go",
+        "a.gguf: 6.8 MB of 10.0 MB, 200.0 kB/s, 16 s to go",
+        "a.gguf: 10.0 MB (333.3 kB/s)",
+        "b.gguf: 10 bytes of 1.0 kB, not finished (10.0 kB/s)",
+    ]
+    assert [seconds_in_words(each) for each in (59, 600, 7200)] == ["59 s", "10 min", "2.0 h"]
+
+
+def test_progress_is_a_bar_on_a_terminal() -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    stream = Terminal()
+    bars = show_progress(stream)
+    assert isinstance(bars, Bars)
+    bars.say("a [model]")
+    bars.begin("file[1].gguf", 1000, done=500)
+    bars.advance(500)
+    bars.end()
+    assert "a [model]" in stream.getvalue()
+    assert "file[1].gguf" in stream.getvalue()
+    assert "1.0/1.0 kB" in stream.getvalue()
