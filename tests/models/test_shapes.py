@@ -28,7 +28,9 @@ def test_no_shape_is_without_an_alias():
 
 def test_active_parameters_are_those_of_the_model_cards():
     shapes = known_shapes()
-    billions = {name: shapes[name].active / 1e9 for name in ("gpt-oss:20b", "gpt-oss:120b", "mixtral:8x7b", "deepseek-r1")}
+    billions = {
+        name: shapes[name].active / 1e9 for name in ("gpt-oss:20b", "gpt-oss:120b", "mixtral:8x7b", "deepseek-r1")
+    }
     # "3.6B", "5.1B", "about 13B" and "37B" activated parameters a token.
     assert billions == pytest.approx(
         {"gpt-oss:20b": 3.6, "gpt-oss:120b": 5.1, "mixtral:8x7b": 12.9, "deepseek-r1": 37}, rel=0.02

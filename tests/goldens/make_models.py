@@ -1,0 +1,256 @@
+"""Tiny random checkpoints of every family, and the logits that transformers computes from them.
+
+    python tests/goldens/make_models.py [case ...]     (in the environment with the references)
+
+Each case becomes a folder in tests/goldens/models: config.json and model.safetensors as transformers saves them,
+model.gguf with the same weights where GGUF can say all of it, and golden.safetensors with token ids, logits and rotary
+frequencies (versions in its metadata). Weights are drawn so that everything matters:
+biases are not nought, norms are not one, eps is large, windows are shorter than the prompt, positions are stretched.
+"""
+
+import contextlib
+import importlib
+import json
+import sys
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import gguf
+import numpy as np
+import torch
+import transformers
+from safetensors.torch import load_file, save_file
+
+HERE = Path(__file__).parent / "models"
+TOKENS = 21
+
+SMALL = {
+    "vocab_size": 64,
+    "hidden_size": 32,
+    "intermediate_size": 40,
+    "num_hidden_layers": 2,
+    "max_position_embeddings": 64,
+    "rms_norm_eps": 1e-2,  # large, so that a forgotten one shows
+}
+DEFAULT = {"rope_type": "default", "rope_theta": 10000.0}
+LLAMA3 = {
+    "rope_type": "llama3",
+    "rope_theta": 500.0,
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 32,
+}
+YARN = {
+    "rope_type": "yarn",
+    "rope_theta": 500.0,
+    "factor": 4.0,
+    "beta_fast": 4.0,
+    "beta_slow": 1.0,
+    "original_max_position_embeddings": 64,
+}
+
+
+def heads(query: int, key: int, head_dim: int) -> dict[str, int]:
+    return {"num_attention_heads": query, "num_key_value_heads": key, "head_dim": head_dim}
+
+
+# name: (class of the configuration, its values besides SMALL)
+CASES: dict[str, tuple[str, dict[str, Any]]] = {
+    "llama": (
+        "LlamaConfig",
+        heads(6, 3, 8) | {"hidden_size": 30, "rope_parameters": DEFAULT, "tie_word_embeddings": False},
+    ),
+    "llama-stretched": (
+        "LlamaConfig",
+        heads(5, 1, 12) | {"hidden_size": 30, "rope_parameters": LLAMA3, "tie_word_embeddings": True},
+    ),
+    "llama-yarn": ("LlamaConfig", heads(4, 4, 8) | {"rope_parameters": YARN, "tie_word_embeddings": True}),
+    "mistral": (
+        "MistralConfig",
+        heads(6, 2, 8)
+        | {"hidden_size": 30, "rope_parameters": DEFAULT, "sliding_window": 5, "tie_word_embeddings": False},
+    ),
+    "qwen2": (
+        "Qwen2Config",
+        {"num_attention_heads": 4, "num_key_value_heads": 2, "rope_parameters": DEFAULT, "tie_word_embeddings": True},
+    ),
+    "qwen2-window": (
+        "Qwen2Config",
+        {
+            "num_attention_heads": 4,
+            "num_key_value_heads": 1,
+            "rope_parameters": DEFAULT | {"rope_type": "linear", "factor": 2.5},
+            "use_sliding_window": True,
+            "sliding_window": 6,
+            "max_window_layers": 1,
+            "tie_word_embeddings": False,
+        },
+    ),
+    "qwen3": (
+        "Qwen3Config",
+        heads(5, 1, 12) | {"hidden_size": 30, "rope_parameters": DEFAULT, "tie_word_embeddings": False},
+    ),
+}
+
+
+def draw(config: transformers.PreTrainedConfig, seed: int) -> transformers.PreTrainedModel:
+    """A model with lively random weights, each exactly a bfloat16."""
+    random = torch.Generator().manual_seed(seed)
+    model = transformers.AutoModelForCausalLM.from_config(config, attn_implementation="eager").eval()
+    with torch.no_grad():
+        for name, values in model.named_parameters():
+            noise = torch.randn(values.shape, generator=random)
+            if values.ndim == 1 and name.endswith("norm.weight"):
+                noise = 1 + 0.3 * noise
+            elif name.endswith(("bias", "sinks")):
+                noise = 0.5 * noise
+            elif "embed" in name:
+                noise = noise * 0.7
+            else:
+                noise = noise * 1.5 / values.shape[-1] ** 0.5
+            values.copy_(noise.to(torch.bfloat16))
+    model.tie_weights()
+    return model
+
+
+class InDouble:
+    """torch, but float32 is float64."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(torch, "float64" if name == "float32" else name)
+
+
+@contextlib.contextmanager
+def in_double(model: transformers.PreTrainedModel) -> Iterator[None]:
+    """Let transformers compute in float64 throughout, where it would otherwise insist on float32 here and there."""
+    module = importlib.import_module(type(model).__module__)
+    model.double()
+    with mock.patch.object(module, "torch", InDouble()), mock.patch.object(torch.Tensor, "float", torch.Tensor.double):
+        yield
+    model.float()
+
+
+def frequencies_of(model: transformers.PreTrainedModel) -> torch.Tensor:
+    return model.model.rotary_emb.inv_freq.float().clone()
+
+
+def logits_of(folder: Path, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What transformers computes from a checkpoint, in float32 and in float64."""
+    model = open_model(folder)
+    with torch.no_grad():
+        single = model(torch.from_numpy(ids)[None]).logits[0].numpy()
+        with in_double(model):
+            double = model(torch.from_numpy(ids)[None]).logits[0].numpy()
+    return single, double
+
+
+def open_model(folder: Path) -> transformers.PreTrainedModel:
+    return transformers.AutoModelForCausalLM.from_pretrained(
+        folder, dtype=torch.float32, attn_implementation="eager"
+    ).eval()
+
+
+# GGUF has no key for windows in these families, and llama.cpp would not look at one.
+GGUF_SAYS_ALL = {name for name in CASES if name not in {"mistral", "qwen2-window"}}
+ARCHITECTURES = {
+    "llama": gguf.MODEL_ARCH.LLAMA,
+    "mistral": gguf.MODEL_ARCH.LLAMA,
+    "qwen2": gguf.MODEL_ARCH.QWEN2,
+    "qwen3": gguf.MODEL_ARCH.QWEN3,
+}
+
+
+def write_gguf(folder: Path, path: Path, kind: gguf.GGMLQuantizationType) -> None:
+    """The checkpoint as llama.cpp's converter would write it, matrices as `kind`, without a tokenizer."""
+    config = json.loads((folder / "config.json").read_text())
+    architecture = ARCHITECTURES[config["model_type"]]
+    writer = gguf.GGUFWriter(path, gguf.MODEL_ARCH_NAMES[architecture])
+    query_heads, key_heads = config["num_attention_heads"], config["num_key_value_heads"]
+    head_dim = config.get("head_dim", config["hidden_size"] // query_heads)
+    rope = config["rope_parameters"]
+    writer.add_tokenizer_model("no_vocab")
+    writer.add_vocab_size(config["vocab_size"])
+    writer.add_context_length(config["max_position_embeddings"])
+    writer.add_embedding_length(config["hidden_size"])
+    writer.add_block_count(config["num_hidden_layers"])
+    writer.add_feed_forward_length(config["intermediate_size"])
+    writer.add_head_count(query_heads)
+    writer.add_head_count_kv(key_heads)
+    writer.add_key_length(head_dim)
+    writer.add_value_length(head_dim)
+    writer.add_rope_dimension_count(head_dim)
+    writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
+    writer.add_rope_freq_base(rope["rope_theta"])
+    if rope["rope_type"] == "yarn":
+        writer.add_rope_scaling_type(gguf.RopeScalingType.YARN)
+        writer.add_rope_scaling_factor(rope["factor"])
+        writer.add_rope_scaling_orig_ctx_len(rope["original_max_position_embeddings"])
+        writer.add_rope_scaling_yarn_beta_fast(rope["beta_fast"])
+        writer.add_rope_scaling_yarn_beta_slow(rope["beta_slow"])
+    if rope["rope_type"] == "llama3":
+        writer.add_tensor(gguf.TENSOR_NAMES[gguf.MODEL_TENSOR.ROPE_FREQS] + ".weight", llama3_factors(rope, head_dim))
+    names = gguf.get_tensor_name_map(architecture, config["num_hidden_layers"])
+    for name, tensor in load_file(folder / "model.safetensors").items():
+        values = tensor.float().numpy()
+        if architecture == gguf.MODEL_ARCH.LLAMA and name.endswith(("q_proj.weight", "k_proj.weight")):
+            values = permuted(values, query_heads if "q_proj" in name else key_heads)
+        stored = kind if values.ndim > 1 else gguf.GGMLQuantizationType.F32
+        encoded = gguf.quants.quantize(values, stored)
+        writer.add_tensor(names.get_name(name, try_suffixes=(".weight", ".bias")), encoded, raw_dtype=stored)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def permuted(weight: np.ndarray, heads: int) -> np.ndarray:
+    """Rows of each head from (half, pair) to (pair, half): llama.cpp turns neighbours in its llama architecture."""
+    rows, columns = weight.shape
+    return weight.reshape(heads, 2, rows // heads // 2, columns).transpose(0, 2, 1, 3).reshape(rows, columns)
+
+
+def llama3_factors(rope: dict[str, Any], head_dim: int) -> np.ndarray:
+    """By how much each frequency is divided."""
+    factors = []
+    for i in range(0, head_dim, 2):
+        wave = 2 * np.pi * rope["rope_theta"] ** (i / head_dim)
+        turns = rope["original_max_position_embeddings"] / wave
+        if turns > rope["high_freq_factor"]:
+            factors.append(1.0)
+        elif turns < rope["low_freq_factor"]:
+            factors.append(rope["factor"])
+        else:
+            smooth = (turns - rope["low_freq_factor"]) / (rope["high_freq_factor"] - rope["low_freq_factor"])
+            factors.append(1 / ((1 - smooth) / rope["factor"] + smooth))
+    return np.array(factors, np.float32)
+
+
+def make(name: str, folder: Path) -> None:
+    kind, values = CASES[name]
+    config = getattr(transformers, kind)(**(SMALL | values))
+    seed = 1 + list(CASES).index(name)
+    model = draw(config, seed)
+    model.to(torch.bfloat16).save_pretrained(folder)
+    (folder / "generation_config.json").unlink(missing_ok=True)
+    ids = np.random.default_rng(seed).integers(0, SMALL["vocab_size"], TOKENS)
+    single, double = logits_of(folder, ids)
+    golden = {
+        "ids": torch.from_numpy(ids),
+        "float32": torch.from_numpy(single),
+        "float64": torch.from_numpy(double),
+        "inverse_frequencies": frequencies_of(open_model(folder)),
+    }
+    versions = {"torch": torch.__version__, "transformers": transformers.__version__, "gguf": version("gguf")}
+    save_file(golden, folder / "golden.safetensors", versions | {"seed": str(seed)})
+    if name in GGUF_SAYS_ALL:
+        write_gguf(folder, folder / "model.gguf", gguf.GGMLQuantizationType.BF16)
+
+
+if __name__ == "__main__":
+    for each in sys.argv[1:] or CASES:
+        make(each, HERE / each)
+        print(each, sum(file.stat().st_size for file in (HERE / each).iterdir()), "bytes")

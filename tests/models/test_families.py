@@ -1,0 +1,196 @@
+"""Every family's graph against transformers, on tiny checkpoints whose every weight and setting matters."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from ouvert import arithmetic, models
+from ouvert.arithmetic import Rope
+from ouvert.weights import open_checkpoint
+
+# Logits are made by two layers of sums over 8 to 48 terms, each rounded to 24 bits. transformers in float32 is within
+# 1e-6 of the largest logit of transformers in float64 on these checkpoints, and so are we; four times that is allowed.
+FLOAT32 = 4e-6
+# float64 leaves only its own rounding, provided both turn by the same frequencies.
+FLOAT64 = 1e-13
+
+
+def load(golden, ops, file="model.safetensors"):
+    with open_checkpoint(golden.folder / file) as checkpoint:
+        return models.load(checkpoint, ops)
+
+
+def logits(model, ops, ids, pieces):
+    """Logits of every token, given the sequence in pieces of that many tokens."""
+    past, rows, start = ops.new_past(model.memories), [], 0
+    for length in pieces:
+        rows.append(model.forward(ops.begin([(past, ids[start : start + length])], "all"), ops))
+        start += length
+    assert start == len(ids) == past.length
+    return np.concatenate(rows)
+
+
+def assert_same(ours, theirs, tolerance):
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=tolerance * np.abs(theirs).max())
+
+
+@pytest.mark.parametrize("pieces", [[21], [1] * 21, [7, 1, 1, 12], [3, 18]], ids=str)
+def test_prompt_and_decoding_agree_with_transformers(golden, pieces):
+    ops = arithmetic.Ops()
+    assert_same(logits(load(golden, ops), ops, golden.ids, pieces), golden.float32, FLOAT32)
+
+
+@pytest.mark.parametrize("pieces", [[21], [1] * 21], ids=["prompt", "decoding"])
+def test_in_float64_they_agree_to_the_last_digits(golden, pieces):
+    ops = arithmetic.Ops(np.float64)
+    model = load(golden, ops)
+    rope = replace(model.parameters.rope, inverse_frequencies=golden.inverse_frequencies)
+    model = replace(model, parameters=replace(model.parameters, rope=rope))
+    assert_same(logits(model, ops, golden.ids, pieces), golden.float64, FLOAT64)
+
+
+def test_frequencies_are_those_of_transformers_but_for_the_last_bits(golden):
+    """transformers raises to powers in float32, we in float64; it may be off by a few units in the last place."""
+    ours = load(golden, arithmetic.Ops()).parameters.rope.inverse_frequencies
+    assert ours.dtype == np.float32
+    np.testing.assert_allclose(ours, golden.inverse_frequencies, rtol=4e-7, atol=0)
+
+
+def test_gguf_gives_the_same_logits(golden_gguf):
+    ops = arithmetic.Ops()
+    model = load(golden_gguf, ops, "model.gguf")
+    assert_same(logits(model, ops, golden_gguf.ids, [20, 1]), golden_gguf.float32, FLOAT32)
+
+
+def test_sequences_in_one_batch_do_not_see_each_other(golden):
+    ops = arithmetic.Ops(np.float64)
+    model = load(golden, ops)
+    alone = logits(model, ops, golden.ids, [21])
+    backwards = logits(model, ops, golden.ids[::-1], [21])
+    one, other = ops.new_past(model.memories), ops.new_past(model.memories)
+    model.forward(ops.begin([(one, golden.ids[:9])], "none"), ops)
+    work = [(other, golden.ids[::-1][:20]), (one, golden.ids[9:])]
+    both = model.forward(ops.begin(work, "all"), ops)
+    assert_same(both, np.concatenate([backwards[:20], alone[9:]]), FLOAT64)
+    last = model.forward(ops.begin([(other, golden.ids[::-1][20:])]), ops)
+    assert_same(last, backwards[20:], FLOAT64)
+
+
+def test_a_truncated_sequence_goes_on_as_if_the_rest_had_not_been(golden):
+    ops = arithmetic.Ops(np.float64)
+    model = load(golden, ops)
+    past = ops.new_past(model.memories)
+    model.forward(ops.begin([(past, [*golden.ids[:10], 1, 2, 3])]), ops)
+    past.truncate(10)
+    rest = model.forward(ops.begin([(past, golden.ids[10:])], "all"), ops)
+    assert_same(rest, logits(model, ops, golden.ids, [21])[10:], FLOAT64)
+
+
+class RotatesBackwards(arithmetic.Ops):
+    def rotate(self, x, positions, rope):
+        return super().rotate(x, -positions, rope) if x.shape[1] > 3 else super().rotate(x, positions, rope)
+
+
+class RotatesNeighbours(arithmetic.Ops):
+    def rotate(self, x, positions, rope):
+        pairs = np.arange(x.shape[-1]).reshape(-1, 2).T.ravel()
+        return super().rotate(x[..., pairs], positions, rope)[..., np.argsort(pairs)]
+
+
+class DecodesOnePositionLate(arithmetic.Ops):
+    def begin(self, work, wanted="last"):
+        batch = super().begin(work, wanted)
+        return replace(batch, positions=batch.positions + (work[0][0].length > 0))
+
+
+class ForgetsHowRopeIsStretched(arithmetic.Ops):
+    def rotate(self, x, positions, rope):
+        plain = 10000.0 ** -(np.arange(0, x.shape[-1], 2, np.float32) / x.shape[-1])
+        return super().rotate(x, positions, Rope(plain.astype(np.float32)))
+
+
+class ForgetsMagnitude(arithmetic.Ops):
+    def rotate(self, x, positions, rope):
+        return super().rotate(x, positions, replace(rope, magnitude=1.0))
+
+
+class ForgetsScale(arithmetic.Ops):
+    def attend(self, q, k, v, past, *, scale, **rest):
+        return super().attend(q, k, v, past, scale=1.0, **rest)
+
+
+class ForgetsWindow(arithmetic.Ops):
+    def attend(self, q, k, v, past, *, window, **rest):
+        return super().attend(q, k, v, past, window=None, **rest)
+
+
+class WindowOneTooWide(arithmetic.Ops):
+    def attend(self, q, k, v, past, *, window, **rest):
+        return super().attend(q, k, v, past, window=window and window + 1, **rest)
+
+
+class SharesKeysCrosswise(arithmetic.Ops):
+    """Query head h looks at key head h mod kv_heads instead of h // group."""
+
+    def attend(self, q, k, v, past, **rest):
+        order = np.arange(q.shape[1]).reshape(-1, k.shape[1]).T.ravel()
+        mixed = super().attend(q[:, order], k, v, past, **rest).reshape(q.shape)
+        return mixed[:, np.argsort(order)].reshape(len(q), -1)
+
+
+class ForgetsEps(arithmetic.Ops):
+    def rms_norm(self, x, weight, eps):
+        return super().rms_norm(x, weight, 0.0)
+
+
+class ForgetsBias(arithmetic.Ops):
+    def linear(self, x, weight, bias=None):
+        return super().linear(x, weight)
+
+
+class ForgetsHeadNorms(arithmetic.Ops):
+    def rms_norm(self, x, weight, eps):
+        return x if x.ndim == 3 else super().rms_norm(x, weight, eps)
+
+
+ALL = ("llama", "llama-stretched", "llama-yarn", "mistral", "qwen2", "qwen2-window", "qwen3")
+MISTAKES = [
+    (RotatesBackwards, ALL),
+    (RotatesNeighbours, ALL),
+    (DecodesOnePositionLate, ALL),
+    (ForgetsHowRopeIsStretched, ("llama-stretched", "llama-yarn", "qwen2-window")),
+    (ForgetsMagnitude, ("llama-yarn",)),
+    (ForgetsScale, ALL),
+    (ForgetsWindow, ("mistral", "qwen2-window")),
+    (WindowOneTooWide, ("mistral", "qwen2-window")),
+    (SharesKeysCrosswise, ("llama", "mistral", "qwen2")),
+    (ForgetsEps, ALL),
+    (ForgetsBias, ("qwen2", "qwen2-window")),
+    (ForgetsHeadNorms, ("qwen3",)),
+]
+
+
+@pytest.mark.parametrize(
+    ("mistake", "name"), [(mistake, name) for mistake, names in MISTAKES for name in names], ids=lambda each: str(each)
+)
+def test_a_planted_mistake_is_noticed(mistake, name, golden_of):
+    golden, ops = golden_of(name), mistake()
+    with pytest.raises(AssertionError):
+        assert_same(logits(load(golden, ops), ops, golden.ids, [12, 9]), golden.float32, 10 * FLOAT32)
+
+
+def test_rows_of_gguf_left_as_they_are_would_be_noticed(golden_of, monkeypatch):
+    golden, ops = golden_of("llama"), arithmetic.Ops()
+    monkeypatch.setattr("ouvert.models.parameters.Parameter.encoded", lambda parameter: parameter.tensor)
+    with pytest.raises(AssertionError):
+        assert_same(logits(load(golden, ops, "model.gguf"), ops, golden.ids, [21]), golden.float32, 10 * FLOAT32)
+
+
+def test_only_wanted_logits_are_computed(golden):
+    ops = arithmetic.Ops()
+    model = load(golden, ops)
+    batch = ops.begin([(ops.new_past(model.memories), golden.ids)], "last")
+    assert_same(model.forward(batch, ops), golden.float32[-1:], FLOAT32)
+    batch = ops.begin([(ops.new_past(model.memories), golden.ids)], "none")
+    assert model.forward(batch, ops).shape == (0, 64)
