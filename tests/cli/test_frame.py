@@ -70,6 +70,9 @@ def test_an_unknown_command_gets_advice(word: str, advice: str, capsys: pytest.C
     assert said.err.startswith(f"ouvert: there is no command '{word}'. {advice}")
 
 
+Install = Callable[[BaseException | None], None]
+
+
 class Scripted:
     """A command that does what a test wants."""
 
@@ -88,20 +91,20 @@ class Scripted:
 
 
 @pytest.fixture
-def scripted(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException | None], None]:
+def scripted(monkeypatch: pytest.MonkeyPatch) -> Install:
     def install(problem: BaseException | None) -> None:
         monkeypatch.setattr(cli.importlib, "import_module", lambda name: Scripted(problem))
 
     return install
 
 
-def test_a_command_decides_the_status(scripted: Callable[[BaseException | None], None]) -> None:
+def test_a_command_decides_the_status(scripted: Install) -> None:
     scripted(None)
     assert main(["list"]) == 7
 
 
 def test_known_errors_are_one_line_and_others_are_not_hidden(
-    scripted: Callable[[BaseException | None], None], capsys: pytest.CaptureFixture[str]
+    scripted: Install, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from ouvert.store import StoreError, Unreachable
     from ouvert.weights import CheckpointError
@@ -115,9 +118,7 @@ def test_known_errors_are_one_line_and_others_are_not_hidden(
         main(["list"])
 
 
-def test_interrupting_is_no_error_message(
-    scripted: Callable[[BaseException | None], None], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_interrupting_is_no_error_message(scripted: Install, capsys: pytest.CaptureFixture[str]) -> None:
     scripted(KeyboardInterrupt())
     assert main(["list"]) == 130
     assert capsys.readouterr().err == ""

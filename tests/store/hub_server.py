@@ -41,6 +41,8 @@ class TinyHub:
     sent: dict[str, int] = field(default_factory=dict)  # file name -> bytes of body sent, all answers together
     lock: Lock = field(default_factory=Lock)
     address: str = ""
+    elsewhere: str = ""  # another address for large files, as when they come from a content network
+    lies: dict[str, object] = field(default_factory=dict)  # said of every file in large-file storage
 
     def ranges(self, name: str) -> list[str | None]:
         """The Range of every request for the content of `name`, in order."""
@@ -71,10 +73,10 @@ def git_sha1(content: bytes) -> str:
     return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
 
 
-def sibling(name: str, content: bytes) -> dict[str, object]:
+def sibling(name: str, content: bytes, lies: dict[str, object]) -> dict[str, object]:
     facts: dict[str, object] = {"rfilename": name, "size": len(content), "blobId": git_sha1(content)}
     if is_large(name):
-        facts["lfs"] = {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content), "pointerSize": 134}
+        facts["lfs"] = {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content), "pointerSize": 134} | lies
     return facts
 
 
@@ -115,7 +117,8 @@ def handler_of(hub: TinyHub) -> type[BaseHTTPRequestHandler]:
                 "sha": hub.commit,
                 "cardData": hub.card,
                 "siblings": [
-                    sibling(name, content) if with_sizes else {"rfilename": name} for name, content in files.items()
+                    sibling(name, content, hub.lies) if with_sizes else {"rfilename": name}
+                    for name, content in files.items()
                 ],
             }
             return self.answer(200, json.dumps(body).encode(), {"Content-Type": "application/json"})
@@ -129,7 +132,7 @@ def handler_of(hub: TinyHub) -> type[BaseHTTPRequestHandler]:
             if is_large(name):
                 facts["X-Linked-Etag"] = f'"{hashlib.sha256(content).hexdigest()}"'
                 facts["X-Linked-Size"] = str(len(content))
-                facts["Location"] = f"/content/{repository}/{name}"
+                facts["Location"] = f"{hub.elsewhere}/content/{repository}/{name}"
                 return self.answer(302, b"", facts)
             return self.content(repository, name)
 

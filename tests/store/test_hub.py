@@ -9,6 +9,8 @@ import sys
 import pytest
 
 from ouvert.store import Hub, Store, StoreError, Unreachable
+from ouvert.store.manifest import Manifest
+from ouvert.store.store import Order
 
 from .bodies import folder_model, gguf, safetensors
 from .hub_server import COMMIT, Fault, TinyHub
@@ -78,6 +80,22 @@ def test_a_token_is_sent_to_the_hub(store: Store, tiny_hub: TinyHub) -> None:
     tiny_hub.gated.add("maker/model")
     store.pull("hf:maker/model", hub=Hub(endpoint=tiny_hub.address, token="hf_mine"))
     assert all(headers.get("authorization") == "Bearer hf_mine" for _, path, headers in tiny_hub.requests)
+
+
+def test_a_token_is_not_sent_to_where_the_hub_points(store: Store, tiny_hub: TinyHub) -> None:
+    tiny_hub.repositories["maker/model"] = {"m.gguf": gguf(900)}
+    tiny_hub.elsewhere = tiny_hub.address.replace("127.0.0.1", "localhost")
+    store.pull("hf:maker/model", hub=Hub(endpoint=tiny_hub.address, token="hf_mine"))
+    told = {path.split("/")[1]: "authorization" in headers for _, path, headers in tiny_hub.requests}
+    assert told == {"api": True, "maker": True, "content": False}
+
+
+def test_a_digest_that_is_none_is_refused(store: Store, tiny_hub: TinyHub, hub: Hub) -> None:
+    tiny_hub.repositories["maker/model"] = {"m.gguf": gguf(900)}
+    tiny_hub.lies = {"sha256": "../../outside"}
+    with pytest.raises(StoreError, match=r"expected a number and hexadecimal digits"):
+        store.pull("hf:maker/model", hub=hub)
+    assert store.names() == ()
 
 
 def test_a_connection_lost_in_the_middle_is_taken_up_where_it_was(store: Store, tiny_hub: TinyHub, hub: Hub) -> None:
@@ -186,6 +204,23 @@ def test_a_commit_that_is_here_needs_no_connection(store: Store, tiny_hub: TinyH
     asked = len(tiny_hub.requests)
     assert store.pull(f"hf:maker/model@{COMMIT}", hub=hub).revision == COMMIT
     assert len(tiny_hub.requests) == asked
+
+
+def test_content_that_another_process_removes_meanwhile_is_fetched_again(
+    store: Store, tiny_hub: TinyHub, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny_hub.repositories["maker/model"] = {"m.gguf": gguf(900)}
+    check, calls = Store._require_right_content, []
+
+    def remove_once(self: Store, order: Order, manifest: Manifest) -> None:
+        check(self, order, manifest)
+        if not calls:
+            self.blobs.path(manifest.digest).unlink()
+        calls.append(manifest)
+
+    monkeypatch.setattr(Store, "_require_right_content", remove_once)
+    assert store.pull("hf:maker/model", hub=hub).path.read_bytes() == gguf(900)
+    assert len(calls) == 2
 
 
 def test_equal_content_is_kept_once(store: Store, tiny_hub: TinyHub, hub: Hub) -> None:

@@ -68,6 +68,11 @@ def test_a_copy_stands_on_its_own(store: Store, folder: Path, file: Path) -> Non
     store.verify("my-model")
 
 
+def test_a_shard_or_an_odd_name_leads_to_what_can_be_opened(store: Store, folder: Path) -> None:
+    assert store.resolve(str(folder / "model-00002-of-00002.safetensors")).path == folder
+    assert store.resolve(str(folder / "consolidated.safetensors")).path == folder / "consolidated.safetensors"
+
+
 def test_a_linked_file_that_changed_or_went_is_said(store: Store, file: Path) -> None:
     store.pull(str(file))
     file.write_bytes(gguf(900, seed=1))

