@@ -75,7 +75,7 @@ def check_places(path: Path, places: Iterable[tuple[int, int, str]], end: int, *
     CheckpointError.
     """
     remedy = "The file is cut off or damaged: fetch it again."
-    reached, before = 0, "the header"
+    reached, before = 0, ""
     for start, stop, name in sorted(places):
         if not 0 <= start <= stop <= end:
             raise CheckpointError(
@@ -83,7 +83,7 @@ def check_places(path: Path, places: Iterable[tuple[int, int, str]], end: int, *
             )
         if start < reached:
             raise CheckpointError(
-                f"{path}: tensors {before} and {shown(name)} overlap at byte {start}; each must have its own bytes. "
+                f"{path}: tensors {shown(before)} and {shown(name)} overlap at byte {start}; each must have its own bytes. "
                 f"{remedy}"
             )
         if start > reached and not gaps:
@@ -92,7 +92,7 @@ def check_places(path: Path, places: Iterable[tuple[int, int, str]], end: int, *
                 f"be no gaps. {remedy}"
             )
         if stop > start:
-            reached, before = stop, shown(name)
+            reached, before = stop, name
     if reached < end and not gaps:
         raise CheckpointError(
             f"{path}: bytes {reached} to {end}, after the last tensor, belong to none; there may be no gaps. {remedy}"
