@@ -261,7 +261,7 @@ class Store:
                 for inside, size in carried.files.items():
                     name = base_name(inside)
                     pinned = order.alias.sha256 if order.alias and name.endswith(".gguf") else None
-                    with shown(progress, name, size), archive.open(inside) as stream:
+                    with shown(progress, f"unpacking and checking {name}", size), archive.open(inside) as stream:
                         digest = self.blobs.take(
                             stream,  # type: ignore[arg-type]
                             f"take-{quote(order.name, safe='')}-{name}",
