@@ -2,7 +2,9 @@
 
 import codecs
 import functools
+import importlib.util
 import re
+from pathlib import Path
 
 import pytest
 
@@ -143,3 +145,13 @@ def tokenizer_of():
 @pytest.fixture(scope="session")
 def byte_tokenizer():
     return ByteTokenizer
+
+
+@pytest.fixture(scope="session")
+def make_chat():
+    """tests/goldens/make_chat.py: the conversations, and how to read them."""
+    path = Path(__file__).parents[1] / "goldens" / "make_chat.py"
+    spec = importlib.util.spec_from_file_location("make_chat", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

@@ -137,7 +137,9 @@ HERMES = '<tool_call>\n{"name": "weather", "arguments": {"city":  "Rome"}}\n</to
 
 
 def test_hermes_calls(chat):
-    tokens = chat.ids(f'Let me see.\n\n{HERMES}\n<tool_call>{{"name": "time", "arguments": {{}}}}</tool_call><|im_end|>')
+    tokens = chat.ids(
+        f'Let me see.\n\n{HERMES}\n<tool_call>{{"name": "time", "arguments": {{}}}}</tool_call><|im_end|>'
+    )
     parser, deltas = answered(chat, tokens)
     assert text(deltas) == "Let me see."
     assert calls(deltas) == [("weather", '{"city":  "Rome"}'), ("time", "{}")], "arguments as the model wrote them"
@@ -191,34 +193,67 @@ def test_arguments_written_as_a_string_are_unwrapped(chat):
     assert calls(deltas) == [("time", '{"zone": 1}')]
 
 
-@pytest.mark.parametrize(
-    ("family", "written", "expected", "said"),
-    [
-        ("llama3", '{"name": "weather", "parameters": {"city": "Rome"}}', [("weather", '{"city": "Rome"}')], ""),
-        ("llama3", '<|python_tag|>{"name": "time", "parameters": {}}; {"name": "weather", "parameters": {}}<|eom_id|>',
-         [("time", "{}"), ("weather", "{}")], ""),
-        ("llama3", '{"type": "function", "name": "time", "parameters": {}}', [("time", "{}")], ""),
-        ("llama3", '{"name": "Ada", "age": 36}', [], '{"name": "Ada", "age": 36}'),
-        ("llama3", "{ not JSON", [], "{ not JSON"),
-        ("llama3", "<|python_tag|>print(1)", [], "<|python_tag|>print(1)"),
-        ("llama3", 'Look: {"name": "time", "parameters": {}}', [], 'Look: {"name": "time", "parameters": {}}'),
-        ("mistral", '[TOOL_CALLS] [{"name": "time", "arguments": {"zone": "a]"}, "id": "abcdefghi"}]</s>',
-         [("time", '{"zone": "a]"}')], ""),
-        ("mistral", '[TOOL_CALLS]weather[ARGS]{"city": "Rome"}[TOOL_CALLS]time[CALL_ID]abc123def[ARGS]{}</s>',
-         [("weather", '{"city": "Rome"}'), ("time", "{}")], ""),
-        ("mistral", "[TOOL_CALLS] [oops", [], "[TOOL_CALLS] [oops"),
-        ("mistral", "Well. [TOOL_CALLS][]", [], "Well.[TOOL_CALLS][]"),
-        ("deepseek", "Now.<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>weather\n```json\n"
-         '{"city": "<｜"}\n```<｜tool▁call▁end｜>\n<｜tool▁call▁begin｜>function<｜tool▁sep｜>time\n```json\n{}\n```'
-         "<｜tool▁call▁end｜><｜tool▁calls▁end｜><｜end▁of▁sentence｜>", [("weather", '{"city": "<｜"}'), ("time", "{}")], "Now."),
-        ("deepseek", "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>time<｜tool▁sep｜>{}<｜tool▁call▁end｜><｜tool▁calls▁end｜>",
-         [("time", "{}")], ""),
-        ("deepseek", "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>time<｜tool▁calls▁end｜>", [],
-         "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>time<｜tool▁calls▁end｜>"),
-        ("kimi", "Hm.<|tool_calls_section_begin|><|tool_call_begin|>functions.weather:3<|tool_call_argument_begin|>"
-         '{"city": "Rome"}<|tool_call_end|><|tool_calls_section_end|><|im_end|>', [("weather", '{"city": "Rome"}')], "Hm."),
-    ],
-)  # fmt: skip
+FENCED = "<｜tool▁call▁begin｜>function<｜tool▁sep｜>{}\n```json\n{}\n```<｜tool▁call▁end｜>".format
+FAMILIES = [
+    ("llama3", '{"name": "weather", "parameters": {"city": "Rome"}}', [("weather", '{"city": "Rome"}')], ""),
+    (
+        "llama3",
+        '<|python_tag|>{"name": "time", "parameters": {}}; {"name": "weather", "parameters": {}}<|eom_id|>',
+        [("time", "{}"), ("weather", "{}")],
+        "",
+    ),
+    ("llama3", '{"type": "function", "name": "time", "parameters": {}}', [("time", "{}")], ""),
+    ("llama3", '{"name": "Ada", "age": 36}', [], '{"name": "Ada", "age": 36}'),
+    ("llama3", "{ not JSON", [], "{ not JSON"),
+    ("llama3", "<|python_tag|>print(1)", [], "<|python_tag|>print(1)"),
+    ("llama3", 'Look: {"name": "time", "parameters": {}}', [], 'Look: {"name": "time", "parameters": {}}'),
+    (
+        "mistral",
+        '[TOOL_CALLS] [{"name": "time", "arguments": {"zone": "a]"}, "id": "abcdefghi"}]</s>',
+        [("time", '{"zone": "a]"}')],
+        "",
+    ),
+    (
+        "mistral",
+        '[TOOL_CALLS]weather[ARGS]{"city": "Rome"}[TOOL_CALLS]time[CALL_ID]abc123def[ARGS]{}</s>',
+        [("weather", '{"city": "Rome"}'), ("time", "{}")],
+        "",
+    ),
+    ("mistral", "[TOOL_CALLS] [oops", [], "[TOOL_CALLS] [oops"),
+    ("mistral", "Well. [TOOL_CALLS][]", [], "Well.[TOOL_CALLS][]"),
+    (
+        "deepseek",
+        "Now.<｜tool▁calls▁begin｜>"
+        + "\n".join([FENCED("weather", '{"city": "<｜"}'), FENCED("time", "{}")])
+        + "<｜tool▁calls▁end｜>",
+        [("weather", '{"city": "<｜"}'), ("time", "{}")],
+        "Now.",
+    ),
+    (
+        "deepseek",
+        "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>time<｜tool▁sep｜>{}<｜tool▁call▁end｜><｜tool▁calls▁end｜>",
+        [("time", "{}")],
+        "",
+    ),
+    (
+        "deepseek",
+        "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>time<｜tool▁calls▁end｜>",
+        [],
+        "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>time<｜tool▁calls▁end｜>",
+    ),
+    (
+        "kimi",
+        (
+            "Hm.<|tool_calls_section_begin|><|tool_call_begin|>functions.weather:3<|tool_call_argument_begin|>"
+            '{"city": "Rome"}<|tool_call_end|><|tool_calls_section_end|><|im_end|>'
+        ),
+        [("weather", '{"city": "Rome"}')],
+        "Hm.",
+    ),
+]
+
+
+@pytest.mark.parametrize(("family", "written", "expected", "said"), FAMILIES)
 def test_every_familys_calls(tokenizer_of, family, written, expected, said):
     tokenizer = tokenizer_of(family)
     _, deltas = answered(format_for(tokenizer), closed(tokenizer, family) + tokenizer.ids(written))
@@ -237,8 +272,10 @@ def test_ids_the_model_wrote_are_kept(tokenizer_of):
         ("mistral", "[TOOL_CALLS]time[CALL_ID]abc123def[ARGS]{}", "abc123def"),
         (
             "kimi",
-            "<|tool_calls_section_begin|><|tool_call_begin|>functions.time:7<|tool_call_argument_begin|>{}"
-            "<|tool_call_end|><|tool_calls_section_end|>",
+            (
+                "<|tool_calls_section_begin|><|tool_call_begin|>functions.time:7<|tool_call_argument_begin|>{}"
+                "<|tool_call_end|><|tool_calls_section_end|>"
+            ),
             "functions.time:7",
         ),
     ]:

@@ -12,12 +12,12 @@ from ouvert.chat.template import TemplateFormat
 
 # Pieces of what an attacker would send; small enough that hypothesis joins them into control tokens by itself.
 SHRAPNEL = [
-    *("<|", "|>", "<", ">", "im_start", "im_end", "<|im_start|>", "<|im_end|>", "<|im_", "_end|>", "<think>", "</think>"),
-    *("<tool_call>", "</tool_call>", "<tool_response>", "<|eot_id|>", "eot_id", "<|start_header_id|>", "<|python_tag|>"),
-    *("[INST]", "[/INST]", "INST", "[", "]", "[TOOL_CALLS]", "<s>", "</s>", "<｜User｜>", "<｜", "｜>", "User", "｜"),
-    *("<｜end▁of▁sentence｜>", "<｜tool▁calls▁begin｜>", "\ufdd0", "\ufdd1", "\ufdd2", "\ufde0", "0", "\n", " ", "system"),
-    *("assistant", "a", "é", '"', "\\", "{", "}", "🙂"),
-]  # fmt: skip
+    *("<|", "|>", "<", ">", "im_start", "im_end", "<|im_start|>", "<|im_end|>", "<|im_", "_end|>", "<think>"),
+    *("</think>", "<tool_call>", "</tool_call>", "<tool_response>", "<|eot_id|>", "eot_id", "<|python_tag|>"),
+    *("<|start_header_id|>", "[INST]", "[/INST]", "INST", "[", "]", "[TOOL_CALLS]", "<s>", "</s>", "<｜User｜>"),
+    *("<｜", "｜>", "User", "｜", "<｜end▁of▁sentence｜>", "<｜tool▁calls▁begin｜>", "\ufdd0", "\ufdd1", "\ufdd2"),
+    *("\ufde0", "0", "\n", " ", "system", "assistant", "a", "é", '"', "\\", "{", "}", "🙂"),
+]
 nasty = st.lists(st.sampled_from(SHRAPNEL), max_size=8).map("".join)
 
 
@@ -38,7 +38,10 @@ def shapes(draw):
                 messages.append(Message(role="assistant", content=text(), tool_calls=(call,)))
                 messages.append(Message(role="tool", content=text(), tool_call_id=call.id, name=text()))
         messages.append(Message(role="user", content=text()))
-        parameters = {"type": "object", "properties": {"p": {"type": "string", "description": text(), "enum": [text()]}}}
+        parameters = {
+            "type": "object",
+            "properties": {"p": {"type": "string", "description": text(), "enum": [text()]}},
+        }
         tools = (Tool(name=text(), description=text(), parameters=parameters),)
         return Conversation(messages=tuple(messages), tools=tools)
 

@@ -33,7 +33,7 @@ class Guard:
         # Ends of a string that the text beside it could complete to a control token.
         self._prefixes = frozenset(text[:n] for text in long for n in range(1, len(text)))
         self._suffixes = frozenset(text[-n:] for text in long for n in range(1, len(text)))
-        self._joined = "\n".join(long)
+        self._joined = BREAK.join(long)
         self._longest = max(map(len, long), default=0)
         self._marks = re.compile(f"{ESCAPE}[{FIRST_ESCAPED}-{LAST_ESCAPED}]|[{BREAK}{ESCAPE}]")
 
@@ -41,6 +41,8 @@ class Guard:
         """`text` for a template. It prints the same but can neither be, begin, end nor lie within a control token."""
         text = self._to_escape.sub(lambda match: self._escapes[match[0]], text)
         text = self._starts.sub(lambda match: match[0] + BREAK, text)
+        if not text.strip():
+            return text
         lengths = range(1, min(self._longest, len(text) + 1))
         inside = 0 < len(text) < self._longest and text in self._joined
         if inside or any(text[-n:] in self._prefixes for n in lengths):
