@@ -83,8 +83,8 @@ def check_places(path: Path, places: Iterable[tuple[int, int, str]], end: int, *
             )
         if start < reached:
             raise CheckpointError(
-                f"{path}: tensors {shown(before)} and {shown(name)} overlap at byte {start}; each must have its own bytes. "
-                f"{remedy}"
+                f"{path}: tensors {shown(before)} and {shown(name)} overlap at byte {start}; each must have its "
+                f"own bytes. {remedy}"
             )
         if start > reached and not gaps:
             raise CheckpointError(
