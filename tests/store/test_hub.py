@@ -1,5 +1,6 @@
 """Fetching from a hub: what is taken, how it resumes, what is refused. The hub is a server on this machine."""
 
+import errno
 import hashlib
 import os
 import shutil
@@ -9,6 +10,7 @@ import sys
 import pytest
 
 from ouvert.store import Hub, Store, StoreError, Unreachable
+from ouvert.store.hub import Arrival
 from ouvert.store.manifest import Manifest
 from ouvert.store.store import Order
 
@@ -319,6 +321,26 @@ def test_a_full_disk_is_foreseen(store: Store, tiny_hub: TinyHub, hub: Hub, monk
     ):
         store.pull("hf:maker/model", hub=hub)
     assert tiny_hub.sent.get("m.gguf", 0) == 0
+
+
+def test_a_disk_that_fills_up_meanwhile_is_a_sentence_and_keeps_what_came(
+    store: Store, tiny_hub: TinyHub, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny_hub.repositories["maker/model"] = {"m.gguf": gguf(50_000)}
+    tiny_hub.faults["m.gguf"] = Fault(cut_after=20_000, cuts=1)
+    write = Arrival.write
+
+    def write_until_full(self: Arrival, piece: bytes) -> None:
+        if self.count >= 20_000:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(self, piece)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Arrival, "write", write_until_full)
+        with pytest.raises(StoreError, match=r"became full while .* What has arrived is kept"):
+            store.pull("hf:maker/model", hub=hub)
+    assert store.pull("hf:maker/model", hub=hub).path.read_bytes() == gguf(50_000)
+    assert tiny_hub.ranges("m.gguf")[-1] == "bytes=20000-"
 
 
 def test_what_has_arrived_counts_when_room_is_looked_for(

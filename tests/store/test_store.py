@@ -95,6 +95,13 @@ def test_lost_content_is_said_and_fetched_again(store: Store, file: Path) -> Non
     assert store.pull(str(file), copy=True).path.read_bytes() == gguf(900)
 
 
+def test_a_store_may_be_moved(store: Store, file: Path) -> None:
+    store.pull(str(file), copy=True)
+    moved = store.home.with_name("elsewhere")
+    store.home.rename(moved)
+    assert Store(moved).verify("mine").path.read_bytes() == gguf(900)
+
+
 def test_lost_links_are_made_again(store: Store, file: Path) -> None:
     installed = store.pull(str(file), copy=True)
     shutil.rmtree(installed.path.parent)

@@ -393,7 +393,7 @@ class Store:
     def _is_final(self, order: Order, before: Manifest) -> bool:
         """Whether what is here cannot have a newer version, and is whole."""
         match order.source:
-            case PackageSource(version=str()):
+            case PackageSource(version=str()) if before.source == str(order.source):
                 pass
             case HubSource(revision=str(revision)) if revision == before.revision:
                 pass
@@ -624,7 +624,7 @@ def same_origin(one: str, other: str) -> bool:
     """Whether both say where the same model comes from, perhaps in another revision or version."""
 
     def origin(text: str) -> str:
-        return re.sub(r"(@[^:@]+|==[^:]+)", "", text)
+        return re.sub(r"(@[^:@]+|==[^:]+)", "", text) if text.startswith(("hf:", "pypi:")) else text
 
     return origin(one) == origin(other)
 
