@@ -9,7 +9,7 @@ from typing import Any
 from ouvert.tokenization import byte_level, library, sentencepiece
 from ouvert.tokenization.endings import END_OF_TURN, end_ids
 from ouvert.tokenization.errors import TokenizerError
-from ouvert.tokenization.pretokenizers import PRE_TOKENIZERS
+from ouvert.tokenization.pretokenizers import PRE_TOKENIZERS, PreTokenizer
 from ouvert.tokenization.tokenizer import AddedToken, Tokenizer, is_control
 
 # Values of tokenizer.ggml.token_type (llama.h, enum llama_token_type).
@@ -129,14 +129,7 @@ def _byte_level(keys: _Keys) -> Tokenizer:
     words = [token.text for token in added if not token.control]
     merges = list(keys["merges"] or ())
     vocabulary = {text: token for token, text in enumerate(tokens) if text not in control}
-    speller = library.byte_level(
-        rule.cuts,
-        vocabulary,
-        _pairs(merges, vocabulary, control),
-        words=words,
-        whole_words_first=rule.whole_words_first,
-        normal_form=rule.normal_form,
-    )
+    speller = _speller(rule, vocabulary, merges, words, control)
     unused = {token for token, kind in enumerate(types) if kind == UNUSED}
     bos, eos = keys.id("bos_token_id", tokens), keys.id("eos_token_id", tokens)
     return Tokenizer(
@@ -156,18 +149,20 @@ def _byte_level(keys: _Keys) -> Tokenizer:
     )  # fmt: skip
 
 
-def _pairs(merges: Sequence[str], vocabulary: Mapping[str, int], control: set[str]) -> list[tuple[str, str]]:
-    """Merges as pairs, without those that would make or use a control token."""
-    pairs = []
-    for merge in merges:
-        # A token cannot hold a space, but some vocabularies have one as the first character of the left part.
-        cut = merge.find(" ", 1)
-        left, right = merge[:cut], merge[cut + 1 :]
-        if cut > 0 and left in vocabulary and right in vocabulary and left + right in vocabulary:
-            pairs.append((left, right))
-        elif cut < 0 or not control & {left, right, left + right}:
-            raise _contradiction(f"merges has {merge!r}", "two tokens of the vocabulary whose union is a third")
-    return pairs
+def _speller(
+    rule: PreTokenizer, vocabulary: Mapping[str, int], merges: Sequence[str], words: Sequence[str], control: set[str]
+) -> library.Speller:
+    pairs = [(left, right) for left, _, right in (merge.partition(" ") for merge in merges)]
+    try:
+        return library.byte_level(rule, vocabulary, pairs, words)
+    except ValueError:  # perhaps merges that make or use a control token: those must go, and only those
+        pairs = [pair for pair in pairs if control.isdisjoint({*pair, "".join(pair)})]
+    try:
+        return library.byte_level(rule, vocabulary, pairs, words)
+    except ValueError as problem:
+        raise _contradiction(
+            f"merges does not fit tokens ({problem})", "pairs of tokens whose union is a third, with a space between"
+        ) from problem
 
 
 def _sentencepiece(keys: _Keys) -> Tokenizer:

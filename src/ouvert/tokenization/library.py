@@ -5,27 +5,30 @@ It never sees a control token: those are left out of its vocabulary, so no text 
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from ouvert.tokenization.pretokenizers import PreTokenizer
+
 Speller = Callable[[str], list[int]]
 
 
 def byte_level(
-    cuts: Sequence[str],
-    vocabulary: Mapping[str, int],
-    merges: Sequence[tuple[str, str]],
-    *,
-    words: Iterable[str],
-    whole_words_first: bool,
-    normal_form: str | None,
+    rule: PreTokenizer, vocabulary: Mapping[str, int], merges: Sequence[tuple[str, str]], words: Sequence[str]
 ) -> Speller:
-    """Byte-level BPE. `words` are entries of the vocabulary matched whole before text is cut."""
+    """Byte-level BPE. `words` are entries of the vocabulary matched whole before text is cut.
+
+    Raises ValueError if a merge names what the vocabulary lacks.
+    """
     from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers
 
-    built = Tokenizer(models.BPE(dict(vocabulary), list(merges), ignore_merges=whole_words_first))
-    if normal_form == "NFC":
+    try:
+        model = models.BPE(dict(vocabulary), list(merges), ignore_merges=rule.whole_words_first)
+    except Exception as problem:  # the library raises nothing narrower
+        raise ValueError(str(problem)) from problem
+    built = Tokenizer(model)
+    if rule.normal_form == "NFC":
         built.normalizer = normalizers.NFC()
     built.pre_tokenizer = pre_tokenizers.Sequence(
         [
-            *(pre_tokenizers.Split(Regex(cut), "isolated") for cut in cuts),
+            *(pre_tokenizers.Split(Regex(cut), "isolated") for cut in rule.cuts),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )

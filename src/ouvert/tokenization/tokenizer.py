@@ -18,6 +18,9 @@ SpacePrefix = Literal["never", "start", "every piece"]
 # An added token with one of these in it is markup to a model: <think>, <|im_end|>, [/TOOL_RESULTS], ｜DSML｜, <dsml:.
 MARKUP = frozenset("<>[]|｜")
 
+# Characters in one text. The library's regular expressions give up, by a panic, where one word has some ten million.
+LONGEST_TEXT = 4_000_000
+
 
 @dataclass(frozen=True, slots=True)
 class AddedToken:
@@ -94,7 +97,8 @@ class Tokenizer:
     def encode(self, text: str) -> list[int]:
         """Ids of plain text. What looks like a control token is spelled out; nothing is added at either end.
 
-        Raises TokenizerError if the text holds half of a surrogate pair, which no UTF-8 can say.
+        Raises TokenizerError if the text holds half of a surrogate pair, which no UTF-8 can say, or is longer than
+        LONGEST_TEXT.
         """
         return self._spell(self._first, text)
 
@@ -194,6 +198,11 @@ class Tokenizer:
         return f"<Tokenizer of {self.vocabulary_size} tokens, {len(self.control_tokens)} of them control tokens>"
 
     def _spell(self, speller: Speller, text: str) -> list[int]:
+        if len(text) > LONGEST_TEXT:
+            raise TokenizerError(
+                f"encode: the text has {len(text)} characters, expected at most {LONGEST_TEXT}, more than any model "
+                "reads at once; encode it in pieces, cut where lines end."
+            )
         try:
             text.encode()
         except UnicodeEncodeError as problem:
