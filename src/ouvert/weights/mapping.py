@@ -56,6 +56,22 @@ def map_file(path: Path) -> np.ndarray:
         ) from error
 
 
+def release_pages(data: np.ndarray) -> None:
+    """Let go of the whole pages of a mapped file that `data` covers. Does nothing for arrays that are not mapped."""
+    owner: object = data
+    while isinstance(owner, np.ndarray):
+        owner = owner.base
+    if isinstance(owner, memoryview):
+        owner = owner.obj
+    if not isinstance(owner, mmap.mmap) or not hasattr(owner, "madvise") or not data.nbytes:
+        return
+    start = data.ctypes.data - np.frombuffer(owner, np.uint8).ctypes.data
+    first = -(-start // mmap.PAGESIZE) * mmap.PAGESIZE
+    last = (start + data.nbytes) // mmap.PAGESIZE * mmap.PAGESIZE
+    if last > first:
+        owner.madvise(mmap.MADV_DONTNEED, first, last - first)
+
+
 def other_file(path: Path, data: np.ndarray) -> CheckpointError:
     """The error for a file that is neither GGUF nor safetensors."""
     start = data[:24].tobytes()

@@ -6,6 +6,7 @@ import numpy as np
 
 from .encodings import decode, encoded_bytes
 from .error import CheckpointError, shown
+from .mapping import release_pages
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,3 +52,7 @@ class Tensor:
         width = self.row_bytes
         data = self.data.reshape(self.shape[0], width)[index].reshape(-1)
         return Tensor(self.name, (len(index), *self.shape[1:]), self.encoding, data)
+
+    def release(self) -> None:
+        """Let the system take back the memory that these bytes of the file occupy; they are read again if looked at."""
+        release_pages(self.data)
