@@ -186,6 +186,15 @@ def test_sweeping_takes_leftovers_and_waits_for_nobody(store: Store, file: Path)
     assert store.verify("mine") == kept
 
 
+def test_sweeping_takes_packed_halves_that_nobody_writes_to(store: Store) -> None:
+    old, fresh = (store.packed_path("sha256:" + digit * 64, "rows8").with_suffix(".partial") for digit in "01")
+    for path in (old, fresh):
+        path.write_bytes(b"half")
+    os.utime(old, (1, 1))
+    store.sweep()
+    assert (old.parent.exists(), fresh.exists()) == (False, True)
+
+
 def test_sources_are_read_as_they_are_written() -> None:
     assert parse_source("hf:org/name") == HubSource("org/name")
     assert parse_source("hf:org/name@v1.0:Q4_K_M") == HubSource("org/name", "v1.0", "Q4_K_M")

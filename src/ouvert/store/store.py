@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import tempfile
+import time
 import zipfile
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -28,6 +29,7 @@ from ouvert.store.source import HubSource, LocalSource, PackageSource, Source, l
 
 INDEX = ".safetensors.index.json"
 NAME = re.compile(r"[A-Za-z0-9][\w.+:@/-]*")
+ABANDONED_SECONDS = 3600
 LAYOUT = re.compile(r"[a-z0-9][a-z0-9_.-]*")
 
 
@@ -193,7 +195,7 @@ class Store:
             except Unreachable as problem:
                 raise Unreachable(f"{problem} {self._while_offline(order, before)}") from problem
             if before:
-                with FileLock(self.locks / "store.lock"):
+                with self._store_lock():
                     self._drop_content(before)
             return self._installed(manifest)
 
@@ -208,7 +210,7 @@ class Store:
                 case LocalSource():
                     manifest = self._from_path(order, order.source, copy, progress)
             self._require_right_content(order, manifest)
-            with FileLock(self.locks / "store.lock"):
+            with self._store_lock():
                 if manifest.linked or all(self.blobs.holds(file.digest, file.size) for file in manifest.files):
                     self._link_folder(manifest)
                     write_manifest(self._manifest_path(manifest.name), manifest)
@@ -319,7 +321,7 @@ class Store:
             raise StoreError(
                 f"{name} is not in the store, so there is nothing to remove.{self._near(self.names(), name)}"
             )
-        with self._lock(stored, SILENCE), FileLock(self.locks / "store.lock"):
+        with self._lock(stored, SILENCE), self._store_lock():
             path = self._manifest_path(stored)
             try:
                 manifest = read_manifest(path)
@@ -334,14 +336,15 @@ class Store:
     def sweep(self) -> Removed:
         """Free what no model needs: leftovers of fetches that were given up, packed forms of models that are gone."""
         self.locks.mkdir(parents=True, exist_ok=True)
-        for lock in self.locks.glob("model-*.lock"):
-            try:
-                FileLock(lock, timeout=0).acquire().lock.release()
-            except Timeout as problem:
-                raise StoreError(
-                    f"{unquote(lock.stem.removeprefix('model-'))} is being fetched: try again when that is done."
-                ) from problem
-        with FileLock(self.locks / "store.lock"):
+        with self._store_lock():  # nobody starts to fetch from here on
+            for path in self.locks.glob("model-*.lock"):
+                lock = FileLock(path)
+                try:
+                    lock.acquire(timeout=0)
+                except Timeout as problem:
+                    name = unquote(path.stem.removeprefix("model-"))
+                    raise StoreError(f"{name} is being fetched: try again when that is done.") from problem
+                lock.release()
             manifests = self._all_manifests()
             needed = {self.blobs.path(file.digest) for manifest in manifests for file in manifest.files}
             linked = {self._folder(manifest) for manifest in manifests}
@@ -350,6 +353,9 @@ class Store:
             doomed += [path for path in self.folders.glob("*") if path not in linked]
             doomed += [each.path for each in self.packed() if each.digest not in digests]
             doomed += self.home.glob("incoming-*")
+            # Packing is not under our locks: what was written to lately may still be in work.
+            halves = self.packed_folder.glob("*/*.partial")
+            doomed += [path for path in halves if time.time() - path.stat().st_mtime > ABANDONED_SECONDS]
             return discard("unused files", doomed)
 
     def _drop_content(self, manifest: Manifest) -> Removed:
@@ -542,18 +548,30 @@ class Store:
 
     @contextmanager
     def _lock(self, name: str, progress: Progress) -> Iterator[None]:
-        """Only one process at a time changes the model called `name`."""
+        """Only one process at a time changes the model called `name`; none starts while the store is swept."""
         self.locks.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.locks / f"model-{quote(name, safe='')}.lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
+        while not self._starts(lock):
             progress.say(f"another process is fetching or removing {name}: waiting for it")
-            lock.acquire()
+            with lock:  # until it is free: then try again, under the store's lock
+                pass
         try:
             yield
         finally:
             lock.release()
+
+    def _starts(self, lock: FileLock) -> bool:
+        """Take a model's lock if it is free."""
+        with self._store_lock():
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:
+                return False
+        return True
+
+    def _store_lock(self) -> FileLock:
+        """Held for moments: while a record is written, or something is deleted."""
+        return FileLock(self.locks / "store.lock")
 
 
 def new_manifest(
