@@ -26,15 +26,16 @@ def available_instruction_sets() -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """A packed matrix: see packing.pack."""
+    """A packed matrix: see packing.pack. With `experts`, so many of them one after the other, each padded by itself."""
 
     layout: str
     rows: int
     columns: int
     data: np.ndarray
+    experts: int = 1
 
     def __post_init__(self) -> None:
-        size = packed_bytes(self.layout, self.rows, self.columns)
+        size = self.experts * packed_bytes(self.layout, self.rows, self.columns)
         if self.data.dtype != np.uint8 or self.data.shape != (size,):
             raise ValueError(
                 f"Packed {self.layout} matrix of {self.rows} × {self.columns}: data is {self.data.dtype}"

@@ -15,9 +15,9 @@ struct RowKernels {
 
   void (*add)(const float* a, const float* b, float* y, std::int64_t count);
 
-  // y = sum over i, in order, fused, of share[i] * parts[i * stride ..]; count parts, at least one.
-  void (*mix)(const float* parts, std::int64_t stride, const float* share, std::int64_t count, float* y,
-              std::int64_t width);
+  // y = sum over i, in order, fused, of share[i] * parts[part[i] * stride ..]; count parts, at least one.
+  void (*mix)(const float* parts, std::int64_t stride, const std::int32_t* part, const float* share, std::int64_t count,
+              float* y, std::int64_t width);
 
   // silu(gate) * up
   void (*swiglu)(const float* gate, const float* up, float* y, std::int64_t count);

@@ -43,12 +43,12 @@ void add(const float* a, const float* b, float* y, std::int64_t count) {
   along(count, [&](std::int64_t i, int lanes) { put(get(a + i, lanes) + get(b + i, lanes), y + i, lanes); });
 }
 
-void mix(const float* parts, std::int64_t stride, const float* share, std::int64_t count, float* y,
-         std::int64_t width) {
+void mix(const float* parts, std::int64_t stride, const std::int32_t* part, const float* share, std::int64_t count,
+         float* y, std::int64_t width) {
   along(width, [&](std::int64_t i, int lanes) {
-    Lanes total = get(parts + i, lanes) * Lanes::all(share[0]);
-    for (std::int64_t part = 1; part < count; ++part)
-      total = fma(get(parts + part * stride + i, lanes), Lanes::all(share[part]), total);
+    Lanes total = get(parts + part[0] * stride + i, lanes) * Lanes::all(share[0]);
+    for (std::int64_t n = 1; n < count; ++n)
+      total = fma(get(parts + part[n] * stride + i, lanes), Lanes::all(share[n]), total);
     put(total, y + i, lanes);
   });
 }

@@ -1,0 +1,93 @@
+#include "program.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <new>
+
+namespace ouvert {
+
+Buffer::~Buffer() { std::free(data_); }
+
+void Buffer::grow(std::int64_t bytes) {
+  if (bytes <= bytes_) return;
+  bytes = (bytes + 63) / 64 * 64;
+  auto* data = static_cast<std::uint8_t*>(std::aligned_alloc(64, static_cast<std::size_t>(bytes)));
+  if (data == nullptr) throw std::bad_alloc();
+  std::free(data_);
+  data_ = data;
+  bytes_ = bytes;
+}
+
+Program::Program(int threads, InstructionSet set, std::vector<LayerMemory> layers, CacheType cache, std::int64_t kept)
+    : linear(linear_kernels(set)),
+      row(row_kernels(set)),
+      attention(attention_kernels(set)),
+      set_(set),
+      cache_(std::move(layers), cache, kept),
+      pool_(threads) {
+  for (int thread = 0; thread < pool_.threads(); ++thread) scratch_.push_back(std::make_unique<Buffer>());
+}
+
+void Program::make_room(std::int64_t tokens) {
+  if (tokens <= capacity_) return;
+  tokens = (tokens + kTokenTile - 1) / kTokenTile * kTokenTile;
+  arena_.grow(tokens * arena_per_token_);
+  std::int64_t floats = 0;
+  for (const LayerMemory& layer : cache_.layers())
+    floats = std::max(floats, attention_scratch(4 * kTileRows, layer.head_dim));
+  for (auto& scratch : scratch_) scratch->grow(floats * 4);
+  const auto count = static_cast<std::size_t>(tokens);
+  positions_.reserve(count), part_of_.reserve(count), wanted_rows_.reserve(count), parts_.reserve(count);
+  for (auto& instruction : instructions_) instruction->prepare(*this, tokens);
+  capacity_ = tokens;
+}
+
+void Program::step(std::span<Sequence* const> sequences, std::span<const std::int64_t> counts,
+                   std::span<const std::int32_t> ids, Wanted wanted, float* logits) {
+  make_room(static_cast<std::int64_t>(ids.size()));
+  for (std::size_t i = 0; i < sequences.size(); ++i) sequences[i]->reserve(counts[i]);
+
+  tokens_ = static_cast<std::int64_t>(ids.size());
+  ids_ = ids.data();
+  logits_ = logits;
+  parts_.clear(), positions_.clear(), part_of_.clear(), wanted_rows_.clear();
+  for (std::size_t i = 0; i < sequences.size(); ++i) {
+    const std::int64_t first = static_cast<std::int64_t>(positions_.size()), position = sequences[i]->length();
+    if (counts[i] == 0) continue;
+    for (std::int64_t t = 0; t < counts[i]; ++t) {
+      if (wanted == Wanted::all || (wanted == Wanted::last && t + 1 == counts[i]))
+        wanted_rows_.push_back(static_cast<std::int32_t>(first + t));
+      positions_.push_back(position + t);
+      part_of_.push_back(static_cast<std::int32_t>(parts_.size()));
+    }
+    parts_.push_back({sequences[i], first, counts[i], position});
+  }
+  ++step_number_;
+  if (tokens_ > 0) {
+    since_ = std::chrono::steady_clock::now();
+    pool_.execute(*this, static_cast<std::uint32_t>(instructions_.size()));
+    if (timed) note_time(static_cast<std::uint32_t>(instructions_.size()));
+  }
+  for (const Part& part : parts_) part.sequence->grew(part.tokens);
+}
+
+void Program::note_time(std::uint32_t instruction) noexcept {
+  const auto now = std::chrono::steady_clock::now();
+  if (instruction > 0) {
+    Instruction& before = *instructions_[instruction - 1];
+    before.seconds += std::chrono::duration<double>(now - since_).count();
+    ++before.runs;
+  }
+  since_ = now;
+}
+
+std::uint32_t Program::pieces(std::uint32_t instruction) noexcept {
+  if (timed) note_time(instruction);
+  return instructions_[instruction]->pieces(*this);
+}
+
+void Program::run(std::uint32_t instruction, std::uint32_t piece, int thread) noexcept {
+  if (!empty) instructions_[instruction]->run(*this, piece, thread);
+}
+
+}  // namespace ouvert

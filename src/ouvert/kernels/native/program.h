@@ -1,0 +1,162 @@
+// A recorded forward pass: a list of instructions over values, replayed for every step.
+//
+// A value is a matrix of one row per token (or per token whose logits are wanted) that lives in the program's arena
+// during a step. Instructions say how many pieces they fall into for the step at hand and do a piece; the pool's
+// threads go through the list together. Nothing is allocated during a step except where a step is larger than all
+// before it.
+
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "attention.h"
+#include "cache.h"
+#include "instruction_set.h"
+#include "linear.h"
+#include "pool.h"
+#include "rows.h"
+
+namespace ouvert {
+
+class Program;
+
+enum class Rows : std::uint8_t { tokens, wanted };
+enum class Wanted : std::uint8_t { none, last, all };
+
+// A matrix in the arena: row-major floats (or int32), or Activations. Buffers that are not needed at the same time
+// share their place.
+struct Value {
+  Rows rows = Rows::tokens;
+  std::int64_t width = 0;       // floats a row; columns for activations
+  std::int64_t offset = -1;     // bytes per token of capacity before it in the arena; -1: the step's logits
+};
+
+// The part of a step that belongs to one sequence.
+struct Part {
+  Sequence* sequence;
+  std::int64_t first;     // its first token's row
+  std::int64_t tokens;
+  std::int64_t position;  // of its first token
+};
+
+// Memory aligned to 64 that grows and never shrinks.
+class Buffer {
+ public:
+  ~Buffer();
+  Buffer() = default;
+  Buffer(const Buffer&) = delete;
+  Buffer& operator=(const Buffer&) = delete;
+  // At least so many bytes, from now on. What was there is lost if it grows. Throws std::bad_alloc.
+  void grow(std::int64_t bytes);
+  std::uint8_t* data() const { return data_; }
+  float* floats() const { return reinterpret_cast<float*>(data_); }
+  std::int64_t bytes() const { return bytes_; }
+
+ private:
+  std::uint8_t* data_ = nullptr;
+  std::int64_t bytes_ = 0;
+};
+
+class Instruction {
+ public:
+  virtual ~Instruction() = default;
+  virtual const char* kind() const = 0;
+  // What it needs beside the arena for steps of so many tokens; may throw std::bad_alloc.
+  virtual void prepare(Program&, std::int64_t /*tokens*/) {}
+  // See Job.
+  virtual std::uint32_t pieces(Program&) noexcept = 0;
+  virtual void run(Program&, std::uint32_t piece, int thread) noexcept = 0;
+
+  double seconds = 0;
+  std::int64_t runs = 0;
+};
+
+class Program final : private Job {
+ public:
+  Program(int threads, InstructionSet set, std::vector<LayerMemory> layers, CacheType cache, std::int64_t kept);
+
+  // --- recording ---
+
+  void add(std::unique_ptr<Instruction> instruction) { instructions_.push_back(std::move(instruction)); }
+  // Bytes per token of all values together.
+  void arena(std::int64_t bytes_per_token) { arena_per_token_ = bytes_per_token; }
+
+  // --- steps ---
+
+  // Appends counts[i] tokens to sequences[i], for all i, and computes. logits holds `rows of wanted` x width of the
+  // instruction that writes them. Sequences differ from one another; ids are within the vocabulary. Throws
+  // std::bad_alloc, and then the sequences are as they were.
+  void step(std::span<Sequence* const> sequences, std::span<const std::int64_t> counts, std::span<const std::int32_t> ids,
+            Wanted wanted, float* logits);
+
+  // A value as the last step left it.
+  std::int64_t rows_of(const Value& value) const { return value.rows == Rows::tokens ? tokens_ : wanted_count(); }
+  float* at(const Value& value) const {
+    return value.offset < 0 ? logits_ : reinterpret_cast<float*>(arena_.data() + value.offset * capacity_);
+  }
+  Activations activations(const Value& value) const {
+    return {rows_of(value), value.width, reinterpret_cast<std::uint8_t*>(at(value))};
+  }
+
+  // --- what instructions look at ---
+
+  std::int64_t tokens() const { return tokens_; }
+  std::int64_t wanted_count() const { return static_cast<std::int64_t>(wanted_rows_.size()); }
+  const std::int32_t* ids() const { return ids_; }
+  const std::vector<std::int64_t>& positions() const { return positions_; }
+  const std::vector<std::int32_t>& part_of() const { return part_of_; }
+  const std::vector<std::int32_t>& wanted_rows() const { return wanted_rows_; }
+  const std::vector<Part>& parts() const { return parts_; }
+  std::uint64_t step_number() const { return step_number_; }
+  int threads() const { return pool_.threads(); }
+  float* scratch(int thread) const { return scratch_[static_cast<std::size_t>(thread)]->floats(); }
+
+  Cache& cache() { return cache_; }
+  InstructionSet instruction_set() const { return set_; }
+  const LinearKernels& linear;
+  const RowKernels& row;
+  const AttentionKernels& attention;
+
+  // --- settings ---
+
+  // Ids below this may be stepped with; set by whoever records.
+  std::int32_t vocabulary = 0;
+  // Instructions are dispatched but do nothing.
+  bool empty = false;
+  // Seconds and runs of each instruction are kept.
+  bool timed = false;
+  const std::vector<std::unique_ptr<Instruction>>& instructions() const { return instructions_; }
+
+ private:
+  std::uint32_t pieces(std::uint32_t instruction) noexcept override;
+  void run(std::uint32_t instruction, std::uint32_t piece, int thread) noexcept override;
+  void make_room(std::int64_t tokens);
+  void note_time(std::uint32_t instruction) noexcept;
+
+  InstructionSet set_;
+  Cache cache_;
+  std::vector<std::unique_ptr<Instruction>> instructions_;
+  std::int64_t arena_per_token_ = 0;
+  Buffer arena_;
+  std::int64_t capacity_ = 0;  // tokens
+  std::vector<std::unique_ptr<Buffer>> scratch_;
+
+  std::int64_t tokens_ = 0;
+  const std::int32_t* ids_ = nullptr;
+  float* logits_ = nullptr;
+  std::vector<std::int64_t> positions_;
+  std::vector<std::int32_t> part_of_;  // which part a token belongs to
+  std::vector<std::int32_t> wanted_rows_;
+  std::vector<Part> parts_;
+  std::uint64_t step_number_ = 0;
+  std::chrono::steady_clock::time_point since_;
+
+  Pool pool_;  // last: its threads end before what they use
+};
+
+}  // namespace ouvert
