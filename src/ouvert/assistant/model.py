@@ -70,6 +70,7 @@ class Model:
     def __init__(self, name: str, source: str, opened: Opened) -> None:
         self._name, self._source, self._opened = name, source, opened
         self.engine = opened.engine
+        opened.digest.start()
 
     def __enter__(self) -> Self:
         return self

@@ -9,10 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ouvert import models
-from ouvert.arithmetic import Ops
+from ouvert.engine.choosing import open_runner
 from ouvert.engine.local import LocalEngine
-from ouvert.engine.numpy_runner import NumpyRunner, limit_threads
-from ouvert.engine.runner import Runner
 from ouvert.engine.waist import EngineError, EngineFacts
 from ouvert.weights import Checkpoint, open_checkpoint, sha256_of
 
@@ -22,7 +20,8 @@ class Opened:
     """A model ready to run, and what its files say besides.
 
     `trained_context` is the longest sequence its makers promise; `parameters` and `bytes` count what is in the files;
-    `metadata` are a GGUF file's keys and values; `folder` is where safetensors files have their companions.
+    `metadata` are a GGUF file's keys and values; `folder` is where safetensors files have their companions. `digest`
+    is computed when it is first asked for; `digest.start()` computes it beside everything else.
     """
 
     engine: LocalEngine
@@ -37,6 +36,7 @@ class Opened:
     cache_type: str
     metadata: Mapping[str, Any]
     folder: Path | None
+    digest: "WeightsDigest"
 
 
 def open_engine(
@@ -51,7 +51,7 @@ def open_engine(
 
     `threads`: how many compute, or as many as serve. `context`: most tokens of a sequence, or all the model was made
     for. `exact`: activations stay float32 where a faster way would round them. `weights_digest`: of the weights, if
-    it is known; otherwise it is computed beside the loading. Raises CheckpointError for files that cannot be used
+    it is known. Raises CheckpointError for files that cannot be used
     and EngineError for settings that cannot be honoured.
     """
     if threads is not None and threads < 1:
@@ -94,15 +94,8 @@ def open_engine(
             cache_type=runner.cache_type,
             metadata=checkpoint.metadata,
             folder=folder,
+            digest=digest,
         )
-
-
-def open_runner(checkpoint: Checkpoint, threads: int | None, exact: bool) -> tuple[Runner, str]:
-    """The fastest runner that can run this checkpoint, and the name of its family. NumPy computes in float32 anyway."""
-    limit_threads(threads)
-    ops = Ops()
-    model = models.load(checkpoint, ops)
-    return NumpyRunner(model, ops), model.family.name
 
 
 def count(checkpoint: Checkpoint) -> tuple[int, int]:
@@ -118,7 +111,7 @@ def count(checkpoint: Checkpoint) -> tuple[int, int]:
 
 
 class WeightsDigest:
-    """The digest of a checkpoint's weight files, computed beside everything else unless it is known.
+    """The digest of a checkpoint's weight files, unless it is known computed when it is needed, in a thread.
 
     Of one file: its SHA-256. Of several: the SHA-256 of the sorted lines "<hex> <name>\\n". The same as the store's.
     """
@@ -127,13 +120,18 @@ class WeightsDigest:
         self._files = tuple(files)
         self._value = known
         self._failure: OSError | None = None
-        self._thread = threading.Thread(target=self._compute, name="ouvert-digest", daemon=True)
-        if known is None:
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Begin to compute it, if it is not known and nobody has begun."""
+        if self._value is None and self._thread is None:
+            self._thread = threading.Thread(target=self._compute, name="ouvert-digest", daemon=True)
             self._thread.start()
 
     def value(self) -> str:
         """Waits until it is there. Raises EngineError if a file could not be read."""
-        if self._value is None:
+        self.start()
+        if self._value is None and self._thread is not None:
             self._thread.join()
         if self._value is None:
             raise EngineError(

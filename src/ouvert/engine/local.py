@@ -131,7 +131,7 @@ class LocalEngine:
             if alike:
                 self._kept = None
                 sequence.truncate(alike)
-                return sequence, alike
+                return sequence, sequence.length  # less where a layer with a window has let go of what is needed
         return self._open_runner().new_sequence(self._context), 0
 
     def _give(self, held: list[int], sequence: RunnerSequence) -> None:

@@ -15,8 +15,8 @@ class RunnerSequence(Protocol):
     def length(self) -> int:
         """Tokens it holds."""
 
-    def truncate(self, length: int) -> None:
-        """Forget every token from `length` on."""
+    def truncate(self, length: int) -> object:
+        """Forget every token from `length` on; or all, where less cannot be forgotten: see `length`."""
 
     def close(self) -> None:
         """Free its memory. It cannot be used afterwards."""

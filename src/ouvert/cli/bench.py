@@ -1,0 +1,153 @@
+"""`ouvert bench MODEL`: how fast a model runs on this machine."""
+
+import argparse
+import json
+from dataclasses import dataclass
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+from ouvert.cli.environment import add_model_argument, open_store
+
+if TYPE_CHECKING:
+    from ouvert.engine import Engine, Stopped
+
+SUMMARY = "Measure how fast a model runs on this machine."
+SEED = 20  # of the random tokens
+WARM_PROMPT, WARM_TOKENS = 64, 4
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        f"{SUMMARY} Random tokens, after a run that warms up; medians of the repeats. Needs no tokenizer. A prompt is "
+        "read from nothing, and tokens are generated after --depth tokens of context, each measured on its own."
+    )
+    add_model_argument(parser, help="a short name, a name in the store, a folder or a file")
+    parser.add_argument("--prompt", type=positive, default=512, metavar="N", help="tokens of a prompt (512)")
+    parser.add_argument("--generate", type=at_least_two, default=32, metavar="N", help="tokens of an answer (32)")
+    parser.add_argument("--depth", type=not_negative, default=0, metavar="N", help="context before the answer (0)")
+    parser.add_argument("--repeat", type=positive, default=3, metavar="N", help="times each is measured (3)")
+    parser.add_argument("--threads", type=positive, metavar="N", help="threads that compute (what serves best)")
+    parser.add_argument("--exact", action="store_true", help="keep activations in float32 where it is faster not to")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def run(args: argparse.Namespace) -> int:
+    """0: measured. One table or JSON object on stdout."""
+    from time import perf_counter
+
+    from ouvert.cli.machine import resident_bytes
+    from ouvert.engine import open_engine
+
+    installed = open_store().resolve(args.model)
+    began = perf_counter()
+    opened = open_engine(installed.path, threads=args.threads, exact=args.exact)
+    load_seconds = perf_counter() - began
+    engine = opened.engine
+    try:
+        runs = measure(engine, Settings(args.prompt, args.generate, args.depth, args.repeat))
+        resident = resident_bytes()
+    finally:
+        engine.close()
+    facts: dict[str, Any] = {
+        "model": installed.name,
+        "family": opened.family,
+        "prefill_tokens_per_second": round(args.prompt / median(runs.prefill), 2),
+        "decode_tokens_per_second": round((args.generate - 1) / median(runs.decode), 2),
+        "first_token_seconds": round(median(runs.first_token), 4),
+        "load_seconds": round(load_seconds, 3),
+        "resident_bytes": resident,
+        "threads": opened.threads,
+        "instruction_set": opened.instruction_set,
+        "cache_type": opened.cache_type,
+        "weights_bytes": opened.bytes,
+        "parameters": opened.parameters,
+        "prompt": args.prompt,
+        "generate": args.generate,
+        "depth": args.depth,
+        "repeat": args.repeat,
+        "exact": args.exact,
+        "prefill_tokens_per_second_each": [round(args.prompt / seconds, 2) for seconds in runs.prefill],
+        "decode_tokens_per_second_each": [round((args.generate - 1) / seconds, 2) for seconds in runs.decode],
+    }
+    if args.json:
+        print(json.dumps(facts))
+    else:
+        width = max(map(len, facts))
+        print("\n".join(f"{name.replace('_', ' '):<{width}}  {value}" for name, value in facts.items()))
+    return 0
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    prompt: int
+    generate: int
+    depth: int
+    repeat: int
+
+
+@dataclass(frozen=True, slots=True)
+class Runs:
+    """Seconds, one for each repeat."""
+
+    prefill: list[float]
+    decode: list[float]
+    first_token: list[float]
+
+
+def measure(engine: "Engine", settings: Settings) -> Runs:
+    """Every prompt begins with another token than the one before, so that nothing of it is reused."""
+    import numpy as np
+
+    random = np.random.default_rng(SEED)
+    used: list[int] = []
+
+    def prompt(tokens: int) -> list[int]:
+        ids = random.integers(0, engine.vocabulary_size, tokens).tolist()
+        while used and ids[0] == used[-1]:
+            ids[0] = int(random.integers(0, engine.vocabulary_size))
+        used.append(ids[0])
+        return [int(each) for each in ids]
+
+    before_answer = max(settings.depth, 1)
+    timed(engine, prompt(min(settings.prompt, WARM_PROMPT)), WARM_TOKENS)
+    runs = Runs([], [], [])
+    for _ in range(settings.repeat):
+        stopped = timed(engine, prompt(settings.prompt), 1)
+        runs.prefill.append(stopped.seconds_prefill)
+        runs.first_token.append(stopped.seconds_queued + stopped.seconds_prefill)
+        runs.decode.append(timed(engine, prompt(before_answer), settings.generate).seconds_decode)
+    return runs
+
+
+def timed(engine: "Engine", ids: list[int], tokens: int) -> "Stopped":
+    """Read `ids` and generate exactly `tokens`, greedily."""
+    from ouvert.engine import EngineError, Sampling
+
+    generation = engine.generate(ids, Sampling(temperature=0, max_tokens=tokens))
+    for _ in generation:
+        pass
+    stopped = generation.stopped
+    if stopped.output_tokens < tokens:
+        raise EngineError(
+            f"bench: {len(ids)} tokens of context and {tokens} generated need {len(ids) + tokens}, and this model "
+            f"holds {engine.context}. Ask for less."
+        )
+    return stopped
+
+
+def positive(text: str) -> int:
+    return whole(text, 1)
+
+
+def at_least_two(text: str) -> int:
+    return whole(text, 2)
+
+
+def not_negative(text: str) -> int:
+    return whole(text, 0)
+
+
+def whole(text: str, least: int) -> int:
+    if not text.isdecimal() or int(text) < least:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of {least} or more")
+    return int(text)

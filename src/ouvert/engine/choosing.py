@@ -1,0 +1,56 @@
+"""Which runner computes: the native one where it is built and knows the model, else NumPy's."""
+
+import importlib.util
+import os
+from pathlib import Path
+
+from ouvert import models
+from ouvert.arithmetic import Ops
+from ouvert.engine.numpy_runner import NumpyRunner, limit_threads
+from ouvert.engine.runner import Runner
+from ouvert.weights import Checkpoint
+
+SIBLINGS = "/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list"
+
+
+def open_runner(checkpoint: Checkpoint, threads: int | None, exact: bool) -> tuple[Runner, str]:
+    """The fastest runner for this checkpoint, and the name of the model's family.
+
+    `exact` matters to the native one only: NumPy computes in float32 anyway. Raises CheckpointError.
+    """
+    if native_is_built():
+        from ouvert.kernels.recorder import Recorder, RecordingError
+
+        recorder = Recorder(exact=exact)
+        model = models.load(checkpoint, recorder)
+        try:
+            logits = model.forward(recorder.begin(model.memories), recorder)
+            program: Runner = recorder.finish(logits, threads=threads or physical_cores())
+        except RecordingError:
+            pass  # a graph that programs cannot run yet: NumPy can
+        else:
+            return program, model.family.name
+    limit_threads(threads)
+    ops = Ops()
+    model = models.load(checkpoint, ops)
+    return NumpyRunner(model, ops), model.family.name
+
+
+def native_is_built() -> bool:
+    """Whether the C++ was compiled into this installation; a machine without a compiler has an Ouvert without it."""
+    if importlib.util.find_spec("ouvert.kernels._native") is None:
+        return False
+    from ouvert.kernels import _native
+
+    return hasattr(_native, "Program")
+
+
+def physical_cores() -> int:
+    """Cores this process may use, each counted once however many threads it runs; processors where that is unknown."""
+    if hasattr(os, "sched_getaffinity"):
+        usable = os.sched_getaffinity(0)
+        siblings = [Path(SIBLINGS.format(processor)) for processor in usable]
+        if all(path.exists() for path in siblings):
+            return len({path.read_text() for path in siblings})
+        return len(usable)
+    return os.cpu_count() or 1
