@@ -80,3 +80,15 @@ def test_the_mapped_bytes_cannot_be_changed(goldens: Path) -> None:
     tensor = open_checkpoint(goldens / "small.gguf").tensors["plain.f32"]
     with pytest.raises(ValueError, match="read-only"):
         tensor.data[0] = 1
+
+
+def test_released_bytes_are_read_again(tmp_path: Path, build: Any) -> None:
+    weights = np.arange(1 << 18, dtype=np.float32)
+    path = tmp_path / "x.gguf"
+    path.write_bytes(build.gguf(tensors=[build.entry("w", [512, 512], 0, 0)], data=weights.tobytes()))
+    tensor = open_checkpoint(path).tensors["w"]
+    for part in (tensor, tensor.rows(3, 400), tensor.rows(5, 5), tensor.take_rows(np.array([1, 0]))):
+        before = part.decode()
+        part.release()
+        assert np.array_equal(part.decode(), before)
+    assert np.array_equal(tensor.decode().reshape(-1), weights)
