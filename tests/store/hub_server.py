@@ -42,6 +42,7 @@ class TinyHub:
     lock: Lock = field(default_factory=Lock)
     address: str = ""
     elsewhere: str = ""  # another address for large files, as when they come from a content network
+    portal: bytes = b""  # answered to everything, as by a network that wants people to sign in
     lies: dict[str, object] = field(default_factory=dict)  # said of every file in large-file storage
 
     def ranges(self, name: str) -> list[str | None]:
@@ -94,6 +95,8 @@ def handler_of(hub: TinyHub) -> type[BaseHTTPRequestHandler]:
             with hub.lock:
                 headers = {name.lower(): value for name, value in self.headers.items()}
                 hub.requests.append((self.command, path, headers))
+            if hub.portal:
+                return self.answer(200, hub.portal, {"Content-Type": "text/html"})
             if found := re.fullmatch(r"/api/models/([^/]+/[^/]+)(?:/revision/(.+))?", path):
                 return self.listing(found[1], found[2], "blobs" in parse_qs(url.query))
             if found := re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):

@@ -313,6 +313,13 @@ def test_what_the_hub_refuses_is_said_with_a_remedy(
         store.pull(source, hub=hub)
 
 
+@pytest.mark.parametrize("page", [b"<html>Please sign in</html>", b"[]", b'{"siblings": 7}'])
+def test_a_page_that_is_no_hub_is_said(store: Store, tiny_hub: TinyHub, hub: Hub, page: bytes) -> None:
+    tiny_hub.portal = page
+    with pytest.raises(StoreError, match=r"does not speak as a hub does|does not say which commit"):
+        store.pull("hf:maker/model", hub=hub)
+
+
 def test_a_full_disk_is_foreseen(store: Store, tiny_hub: TinyHub, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     tiny_hub.repositories["maker/model"] = {"m.gguf": gguf(50_000)}
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 10**9 - 40_000, 40_000))

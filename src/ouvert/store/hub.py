@@ -91,10 +91,15 @@ class Hub:
                 f"{source}: the hub knows no such repository, or it is private. Check the spelling; for a private one "
                 "give a token of an account that may read it: `hf auth login`, or HF_TOKEN=... in the environment."
             ) from problem
-        except (httpx2.TransportError, errors.OfflineModeIsEnabled) as problem:
+        except (httpx2.RequestError, errors.OfflineModeIsEnabled) as problem:
             raise Unreachable(f"{source} cannot be fetched: the hub does not answer ({problem}).") from problem
         except errors.HfHubHTTPError as problem:
             raise StoreError(f"{source}: the hub answered {problem}. Try again later.") from problem
+        except (ValueError, TypeError, KeyError, AttributeError) as problem:
+            raise StoreError(
+                f"{source}: what answered does not speak as a hub does ({problem!r}). Is there a page to sign in to "
+                "before this network opens, or is HF_ENDPOINT not a hub?"
+            ) from problem
         files = []
         for each in info.siblings or ():
             sha256 = each.lfs.sha256 if each.lfs else None
@@ -167,7 +172,7 @@ class Hub:
                             return
                 if arrival.count < file.size:
                     raise httpx2.RemoteProtocolError("the body ended early")
-            except (httpx2.TransportError, errors.OfflineModeIsEnabled) as problem:
+            except (httpx2.RequestError, httpx2.StreamError, errors.OfflineModeIsEnabled) as problem:
                 failures = 1 if arrival.count > before else failures + 1
                 if failures > self.retries:
                     raise Unreachable(
