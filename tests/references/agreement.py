@@ -34,8 +34,8 @@ PROMPTS = (
 )
 
 # The opening of Charles Darwin's On the Origin of Species (1859), in the public domain.
-PAGE = """When on board H.M.S. 'Beagle,' as naturalist, I was much struck with certain facts in the distribution of the \
-inhabitants of South America, and in the geological relations of the present to the past inhabitants of that \
+PAGE = """When on board H.M.S. 'Beagle,' as naturalist, I was much struck with certain facts in the distribution of \
+the inhabitants of South America, and in the geological relations of the present to the past inhabitants of that \
 continent. These facts seemed to me to throw some light on the origin of species—that mystery of mysteries, as it has \
 been called by one of our greatest philosophers. On my return home, it occurred to me, in 1837, that something might \
 perhaps be made out on this question by patiently accumulating and reflecting on all sorts of facts which could \
@@ -57,9 +57,9 @@ This Abstract, which I now publish, must necessarily be imperfect. I cannot here
 my several statements; and I must trust to the reader reposing some confidence in my accuracy. No doubt errors will \
 have crept in, though I hope I have always been cautious in trusting to good authorities alone. I can here give only \
 the general conclusions at which I have arrived, with a few facts in illustration, but which, I hope, in most cases \
-will suffice. No one can feel more sensible than I do of the necessity of hereafter publishing in detail all the facts, \
-with references, on which my conclusions have been grounded; and I hope in a future work to do this. For I am well \
-aware that scarcely a single point is discussed in this volume on which facts cannot be adduced, often apparently \
+will suffice. No one can feel more sensible than I do of the necessity of hereafter publishing in detail all the \
+facts, with references, on which my conclusions have been grounded; and I hope in a future work to do this. For I am \
+well aware that scarcely a single point is discussed in this volume on which facts cannot be adduced, often apparently \
 leading to conclusions directly opposite to those at which I have arrived. A fair result can be obtained only by fully \
 stating and balancing the facts and arguments on both sides of each question; and this cannot possibly be here done.
 """

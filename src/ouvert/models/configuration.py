@@ -99,7 +99,7 @@ def windows_of_kinds(stated: Stated, kinds: list[str], layers: int, width: int |
     """`layer_types` in words to windows in numbers."""
     if len(kinds) != layers or not set(kinds) <= {"full_attention", "sliding_attention"}:
         raise stated.fault(
-            f"layer_types is {kinds[:4]}..., expected full_attention or sliding_attention {layers} times"
+            f"layer_types is {kinds[:4]}..., expected {layers} times full_attention or sliding_attention"
         )
     if width is None and "sliding_attention" in kinds:
         raise stated.fault("layer_types has sliding_attention, but no sliding_window is in force")

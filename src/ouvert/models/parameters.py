@@ -1,6 +1,6 @@
 """Which tensor in a file is which parameter of ours: every one found, shaped as it must be, none left over."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -60,22 +60,21 @@ class Row:
     gguf: str
 
 
-# Tensors that may lie in a file without being parameters, and why. {n} is the layer.
-COMPUTED = {
-    "model.layers.{n}.self_attn.rotary_emb.inv_freq": "frequencies we compute; old checkpoints saved them",
-    "model.rotary_emb.inv_freq": "frequencies we compute; old checkpoints saved them",
-    "rope_freqs.weight": "honoured when the configuration is read",
-}
+# Rotary frequencies that old checkpoints saved. We compute them, and look whether these are the same.
+SAVED_FREQUENCIES = ("model.rotary_emb.inv_freq", "model.layers.{n}.self_attn.rotary_emb.inv_freq")
+# Honoured when a GGUF file's configuration is read.
+ROPE_FACTORS = "rope_freqs.weight"
 
 
 def match(
-    rows_whole: Iterable[Row],
-    rows_layer: Iterable[Row],
+    rows_whole: Sequence[Row],
+    rows_layer: Sequence[Row],
     checkpoint: Checkpoint,
     *,
     layers: int,
     sizes: Mapping[str, int],
     tied: bool,
+    inverse_frequencies: Array,
     row_orders: Mapping[str, Callable[[], Array]] | None = None,
 ) -> list[Parameter]:
     """Pair every parameter with its tensor, in the order a forward pass meets them.
@@ -90,18 +89,18 @@ def match(
             "Is part of the checkpoint missing?"
         )
     theirs = {row.ours: (row.gguf if style == "gguf" else row.hf) for row in (*rows_whole, *rows_layer)}
-    wanted: list[tuple[str, str, Row]] = []
-    for row in rows_whole:
-        if not (tied and row.ours == "unembedding"):
-            wanted.append((row.ours, theirs[row.ours], row))
+    whole = [(row.ours, theirs[row.ours], row) for row in rows_whole if not (tied and row.ours == "unembedding")]
+    wanted = whole[:1]  # the embedding
     for n in range(layers):
         wanted.extend((f"layers.{n}.{row.ours}", theirs[row.ours].format(n=n), row) for row in rows_layer)
+    wanted.extend(whole[1:])
 
     used = {name for _, name, _ in wanted}
-    computed = {name.format(n=n) for name in COMPUTED for n in range(layers)}
-    extra_head = {theirs["unembedding"]} if tied and style != "gguf" else set()
+    frequencies = {name.format(n=n) for name in SAVED_FREQUENCIES for n in range(layers)} & in_file.keys()
+    extra_head = {theirs["unembedding"]} & in_file.keys() if tied and style != "gguf" else set()
+    honoured = frequencies | extra_head | ({ROPE_FACTORS} if style == "gguf" else set())
     missing = sorted(used - in_file.keys())
-    left_over = sorted(in_file.keys() - used - computed - extra_head)
+    left_over = sorted(in_file.keys() - used - honoured)
     if missing or left_over:
         raise CheckpointError(
             f"{checkpoint.path}: {len(missing)} tensors missing (first: {missing[:3]}), "
@@ -119,18 +118,29 @@ def match(
             )
         order = (row_orders or {}).get(row.ours) if style == "gguf" else None
         found.append(Parameter(ours, row.kind, shape, tensor, None if order is None else order()))
+    check_frequencies(checkpoint, frequencies, inverse_frequencies)
     if tied:
         embedding = found[0]
-        for name in extra_head & in_file.keys():
+        for name in extra_head:
             if not np.array_equal(in_file[name].data, embedding.tensor.data):
                 raise CheckpointError(
                     f"{checkpoint.path}: tie_word_embeddings is true, but {name} differs from the embedding. "
                     "Set it to false to use both, or remove the tensor."
                 )
-        found.append(
-            Parameter("unembedding", "linear", embedding.shape, embedding.tensor, same_as=embedding.name),
-        )
+        tied_head = Parameter("unembedding", "linear", embedding.shape, embedding.tensor, same_as=embedding.name)
+        found.append(tied_head)
     return found
+
+
+def check_frequencies(checkpoint: Checkpoint, names: Iterable[str], computed: Array) -> None:
+    """Saved frequencies, in 16 bits at worst, must be the computed ones: another model would turn otherwise."""
+    for name in sorted(names):
+        saved = checkpoint.tensors[name].decode()
+        if saved.shape != computed.shape or not np.allclose(saved, computed, rtol=0.01, atol=1e-7):
+            raise CheckpointError(
+                f"{checkpoint.path}: {name} differs from the frequencies of the configuration. "
+                "Compare rope_theta and rope_scaling with the publisher's."
+            )
 
 
 def halves_from_pairs(heads: int, head_dim: int) -> Array:

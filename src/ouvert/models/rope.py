@@ -119,16 +119,16 @@ def rope_from_hf(stated: Stated, head_dim: int, context_length: int, default_the
     if together is not None:
         settings = Stated(f"{stated.source}: rope_parameters", together)
         theta = settings.number("rope_theta")
-        stated.neutral("rope_scaling", None, together)
-        stated.neutral("rope_theta", None, theta)
+        stated.neutral("rope_scaling", together)
+        stated.neutral("rope_theta", theta)
     else:
         theta = stated.number("rope_theta", default_theta)
         scaling = stated.mapping("rope_scaling", None)
         settings = Stated(f"{stated.source}: rope_scaling", scaling or {"rope_type": "default"})
-        settings.neutral("rope_theta", None, theta)
+        settings.neutral("rope_theta", theta)
     kind = settings.text("rope_type", None) or settings.text("type", "default")
-    settings.neutral("type", None, kind)
-    settings.neutral("partial_rotary_factor", None, 1)
+    settings.neutral("type", kind)
+    settings.neutral("partial_rotary_factor", 1)
     result: Scaling | None
     match kind:
         case "default":

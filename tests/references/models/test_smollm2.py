@@ -14,7 +14,7 @@ from ouvert import arithmetic, models
 from ouvert.weights import open_checkpoint
 
 # Near tie: less than this many nats between the two tokens, to the program that found the choice less clear.
-NEAR_TIE_SHIPPED = 0.5  # 8-bit activations move this model's logits by about that much
+NEAR_TIE_SHIPPED = 0.3  # 8-bit activations move this model's logits by up to 2, most of them by far less
 NEAR_TIE_FLOAT32 = 0.01
 
 
@@ -52,7 +52,7 @@ def ours(smollm2: Path):
 
 @pytest.mark.parametrize(
     ("file", "near_tie", "whole_answers"),
-    [("smollm2", NEAR_TIE_SHIPPED, 0), ("smollm2_float32", NEAR_TIE_FLOAT32, 9)],
+    [("smollm2", NEAR_TIE_SHIPPED, 0), ("smollm2_float32", NEAR_TIE_FLOAT32, 10)],
     ids=["as shipped", "in float32"],
 )
 def test_greedy_answers_agree(file, near_tie, whole_answers, ours, agreement, llama_cpp, request):

@@ -1,5 +1,6 @@
 """The goldens are what transformers says today, and decoding step by step agrees with its decoding."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -69,3 +70,12 @@ def test_a_checkpoint_straight_from_transformers_is_read(case, make_models, tmp_
         loaded = models.load(checkpoint, ops)
     ours = loaded.forward(ops.begin([(ops.new_past(loaded.memories), golden["ids"])], "all"), ops)
     assert_same(ours, golden["float32"], FLOAT32)
+
+
+def test_the_golden_frequencies_are_what_transformers_says_today(make_models):
+    golden = json.loads((GOLDENS.parent / "models_rope.json").read_text())
+    today = make_models.ropes()
+    assert golden.keys() == today.keys()
+    for name in golden:
+        np.testing.assert_allclose(golden[name]["inverse_frequencies"], today[name]["inverse_frequencies"], rtol=2e-7)
+        assert golden[name]["magnitude"] == pytest.approx(today[name]["magnitude"], rel=1e-12)

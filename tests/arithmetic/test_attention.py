@@ -1,0 +1,87 @@
+"""Attention against a plain loop over queries, heads and keys."""
+
+import numpy as np
+import pytest
+
+from ouvert.arithmetic import KeyValues, attend, softmax_shares
+from ouvert.arithmetic import attention as module
+
+# Sums of at most 12 products and a softmax in float64.
+TOLERANCE = {"rtol": 1e-12, "atol": 1e-14}
+
+
+def one_by_one(q, keys, values, scale, window=None, sinks=None):
+    tokens, q_heads, head_dim = q.shape
+    kv_heads, length, _ = keys.shape
+    mixed = np.zeros((tokens, q_heads, head_dim))
+    for t in range(tokens):
+        position = length - tokens + t
+        for h in range(q_heads):
+            kv = h // (q_heads // kv_heads)
+            seen = [p for p in range(length) if p <= position and (window is None or p > position - window)]
+            weights = [np.exp(scale * (q[t, h] @ keys[kv, p])) for p in seen]
+            total = sum(weights) + (np.exp(sinks[h]) if sinks is not None else 0)
+            for p, weight in zip(seen, weights, strict=True):
+                mixed[t, h] += weight / total * values[kv, p]
+    return mixed.reshape(tokens, -1)
+
+
+@pytest.fixture
+def random():
+    return np.random.default_rng(20)
+
+
+@pytest.mark.parametrize("heads", [(1, 1), (6, 3), (5, 1), (4, 4)], ids=str)
+@pytest.mark.parametrize(("tokens", "length"), [(1, 1), (1, 9), (9, 9), (4, 9)])
+@pytest.mark.parametrize("window", [None, 1, 3, 9, 20])
+@pytest.mark.parametrize("with_sinks", [False, True])
+def test_attend_is_what_a_loop_says(random, heads, tokens, length, window, with_sinks):
+    q = random.standard_normal((tokens, heads[0], 12))
+    keys, values = random.standard_normal((2, heads[1], length, 12))
+    sinks = 2 * random.standard_normal(heads[0]) if with_sinks else None
+    expected = one_by_one(q, keys, values, 0.3, window, sinks)
+    np.testing.assert_allclose(attend(q, keys, values, scale=0.3, window=window, sinks=sinks), expected, **TOLERANCE)
+
+
+@pytest.mark.parametrize("window", [None, 3, 8])
+@pytest.mark.parametrize("at_once", [1, 4, 5])
+def test_long_prompts_in_strips_give_the_same(random, monkeypatch, window, at_once):
+    q, keys, values = random.standard_normal((3, 11, 2, 12))
+    keys, values = keys.swapaxes(0, 1), values.swapaxes(0, 1)
+    whole = attend(q, keys, values, scale=0.3, window=window)
+    monkeypatch.setattr(module, "QUERIES_AT_ONCE", at_once)
+    np.testing.assert_allclose(attend(q, keys, values, scale=0.3, window=window), whole, **TOLERANCE)
+
+
+def test_scores_of_any_size_give_shares(random):
+    scores = np.array([[1e4, 1e4 - 1, -np.inf], [-1e4, -1e4, -1e4]], np.float32)
+    shares = softmax_shares(scores)
+    np.testing.assert_allclose(shares, [[0.7310586, 0.2689414, 0], [1 / 3] * 3], rtol=1e-6)
+
+
+def test_a_sink_takes_its_share():
+    shares = softmax_shares(np.zeros((1, 3)), np.array([np.log(2.0)]))
+    np.testing.assert_allclose(shares, [[0.2, 0.2, 0.2]])
+    assert softmax_shares(np.zeros((1, 3)), np.array([1e5])).sum() == 0
+
+
+def test_heads_that_do_not_divide_are_named():
+    with pytest.raises(ValueError, match="5 query heads cannot share 2 key heads evenly"):
+        attend(np.zeros((1, 5, 4)), np.zeros((2, 1, 4)), np.zeros((2, 1, 4)), scale=1.0)
+
+
+def test_what_was_appended_is_kept_in_order(random):
+    past = KeyValues(3, 4, np.float32)
+    k, v = random.standard_normal((2, 200, 3, 4)).astype(np.float32)
+    for start, stop in [(0, 1), (1, 63), (63, 64), (64, 65), (65, 200)]:
+        past.append(k[start:stop], v[start:stop])
+    np.testing.assert_array_equal(past.keys, k.swapaxes(0, 1))
+    np.testing.assert_array_equal(past.values, v.swapaxes(0, 1))
+    past.truncate(70)
+    past.append(k[:5], v[:5])
+    np.testing.assert_array_equal(past.keys, np.concatenate([k[:70], k[:5]]).swapaxes(0, 1))
+
+
+def test_keys_of_another_shape_are_refused():
+    with pytest.raises(ValueError, match=r"k is \(1, 2, 4\).*expected \(tokens, 3, 4\)"):
+        KeyValues(3, 4, np.float32).append(np.zeros((1, 2, 4)), np.zeros((1, 2, 4)))

@@ -1,0 +1,175 @@
+"""Every tensor is accounted for: none missing, none left over, none of another shape."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from ouvert import arithmetic, models
+from ouvert.models import CheckpointError
+from ouvert.models.parameters import halves_from_pairs
+from ouvert.weights import Tensor, open_checkpoint
+
+
+def opened(golden, file="model.safetensors"):
+    """The checkpoint with its tensors in a dictionary that a test may change."""
+    checkpoint = open_checkpoint(golden.folder / file)
+    tensors = dict(checkpoint.tensors)
+    return SimpleNamespace(
+        path=checkpoint.path, format=checkpoint.format, tensors=tensors, metadata=checkpoint.metadata
+    )
+
+
+def parameters(checkpoint):
+    family, config = models.recognise(checkpoint)
+    return family.parameters(config, checkpoint)
+
+
+def float32(name, values):
+    data = np.asarray(values, np.float32)
+    return Tensor(name, data.shape, "F32", data.view(np.uint8).ravel())
+
+
+def test_parameters_come_in_the_order_of_a_forward_pass(golden):
+    names = [each.name for each in parameters(opened(golden))]
+    assert names[0] == "embedding"
+    assert names[1] == "layers.0.attention_norm"
+    assert names[-1] == "unembedding"
+    assert len(names) == len(set(names))
+
+
+def test_both_formats_have_the_same_parameters(golden_gguf):
+    from_hf, from_gguf = (parameters(opened(golden_gguf, file)) for file in ("model.safetensors", "model.gguf"))
+    for one, other in zip(from_hf, from_gguf, strict=True):
+        assert (one.name, one.kind, one.shape, one.same_as) == (other.name, other.kind, other.shape, other.same_as)
+        np.testing.assert_array_equal(one.decode(), other.decode())
+
+
+def test_encoded_rows_are_in_our_order(golden_of):
+    """What a packer sees: bytes row by row, whatever order the file has them in."""
+    from_hf, from_gguf = (
+        {each.name: each for each in parameters(opened(golden_of("llama"), file))}
+        for file in ("model.safetensors", "model.gguf")
+    )
+    for name in ("layers.1.q", "layers.1.k", "layers.1.v"):
+        assert from_gguf[name].encoding == from_hf[name].encoding == "BF16"
+        np.testing.assert_array_equal(from_gguf[name].encoded().data, from_hf[name].encoded().data)
+    assert not np.array_equal(from_gguf["layers.1.q"].tensor.data, from_hf["layers.1.q"].tensor.data)
+
+
+def test_pairs_become_halves():
+    assert halves_from_pairs(2, 6).tolist() == [0, 2, 4, 1, 3, 5, 6, 8, 10, 7, 9, 11]
+
+
+@pytest.mark.parametrize("name", ["model.layers.1.self_attn.k_proj.weight", "model.norm.weight", "lm_head.weight"])
+def test_a_missing_tensor_is_named(golden_of, name):
+    checkpoint = opened(golden_of("llama"))
+    del checkpoint.tensors[name]
+    with pytest.raises(CheckpointError, match=rf"1 tensors missing \(first: \['{name}'\]\), 0 left over"):
+        parameters(checkpoint)
+
+
+def test_a_tensor_left_over_is_named(golden):
+    checkpoint = opened(golden)
+    checkpoint.tensors["model.layers.0.mlp.extra.weight"] = float32("extra", [1.0])
+    with pytest.raises(CheckpointError, match=r"1 left over \(first: \['model.layers.0.mlp.extra.weight'\]\)"):
+        parameters(checkpoint)
+
+
+def test_a_tensor_of_another_shape_is_named(golden_of):
+    checkpoint = opened(golden_of("qwen2"))
+    name = "model.layers.0.self_attn.q_proj.bias"
+    checkpoint.tensors[name] = float32(name, [1.0] * 31)
+    with pytest.raises(CheckpointError, match=rf"{name} is \(31,\), expected \(32,\) \(queries\) by the configuration"):
+        parameters(checkpoint)
+
+
+def test_more_layers_than_tensors_is_refused_before_anything_is_listed(golden_of):
+    checkpoint = opened(golden_of("llama"))
+    family, _ = models.recognise(checkpoint)
+    config = dict(PLAIN) | {"num_hidden_layers": 10**4}
+    with pytest.raises(CheckpointError, match="10000 layers are announced, but there are only 21 tensors"):
+        family.parameters(family.config_from_hf(config, "config.json"), checkpoint)
+
+
+PLAIN = {
+    "model_type": "llama", "hidden_size": 30, "intermediate_size": 40, "num_hidden_layers": 2, "head_dim": 8,
+    "num_attention_heads": 6, "num_key_value_heads": 3, "rms_norm_eps": 1e-2, "max_position_embeddings": 64,
+    "rope_theta": 10000.0, "tie_word_embeddings": False, "vocab_size": 64,
+}  # fmt: skip
+
+
+def test_a_tied_head_is_the_embedding_and_is_placed_once(golden_of):
+    checkpoint = opened(golden_of("qwen2"))
+    head = parameters(checkpoint)[-1]
+    assert (head.name, head.kind, head.same_as) == ("unembedding", "linear", "embedding")
+    model = models.load(checkpoint, arithmetic.Ops())
+    assert model.parameters.unembedding is model.parameters.embedding
+
+
+def test_a_tied_head_may_be_stored_again_but_not_differently(golden_of):
+    checkpoint = opened(golden_of("qwen2"))
+    checkpoint.tensors["lm_head.weight"] = checkpoint.tensors["model.embed_tokens.weight"]
+    parameters(checkpoint)
+    checkpoint.tensors["lm_head.weight"] = float32("lm_head.weight", np.zeros((64, 32)))
+    with pytest.raises(CheckpointError, match=r"tie_word_embeddings is true, but lm_head.weight differs"):
+        parameters(checkpoint)
+
+
+def test_saved_frequencies_are_compared_with_ours(golden_of):
+    golden = golden_of("llama")
+    checkpoint = opened(golden)
+    name = "model.layers.1.self_attn.rotary_emb.inv_freq"
+    checkpoint.tensors[name] = float32(name, golden.inverse_frequencies)
+    parameters(checkpoint)
+    checkpoint.tensors[name] = float32(name, 2 * golden.inverse_frequencies)
+    with pytest.raises(CheckpointError, match=r"inv_freq differs from the frequencies of the configuration"):
+        parameters(checkpoint)
+
+
+def test_weights_are_placed_one_at_a_time(golden):
+    """No decoded copy outlives its placing."""
+    alive, most = [], 0
+
+    class Counting(arithmetic.Ops):
+        def place(self, parameter):
+            alive.append(parameter.name)
+            nonlocal most
+            most = max(most, len(alive))
+            return super().place(parameter)
+
+    models.load(opened(golden), Counting(), progress=lambda parameter: alive.clear())
+    assert most == 1
+
+
+def test_taps_see_every_named_value(golden):
+    from_table = {"embedding", "norm", "logits"} | {
+        f"layers.{n}.{name}"
+        for n in range(2)
+        for name in (
+            "attention.q", "attention.k", "attention.v", "attention.mixed", "attention.out", "mlp.inner", "mlp.out",
+            "out",
+        )
+    }  # fmt: skip
+    ops = arithmetic.Ops()
+    model = models.load(opened(golden), ops)
+    recorder = arithmetic.Recorder(*from_table)
+    logits = model.forward(ops.begin([(ops.new_past(model.memories), golden.ids)], "all"), ops, recorder)
+    values = recorder.values()
+    np.testing.assert_array_equal(values["logits"], logits)
+    assert values["layers.0.attention.q"].shape == (21, model.config.num_attention_heads, model.config.head_dim)
+    assert values["layers.1.mlp.inner"].shape == (21, 40)
+
+
+def test_a_tap_may_replace_a_value(golden):
+    class Silence(arithmetic.Tap):
+        def __call__(self, name, value):
+            return 0 * value if name.endswith((".out",)) and not name.startswith("layers") else value
+
+    ops = arithmetic.Ops()
+    model = models.load(opened(golden), ops)
+    past = ops.new_past(model.memories)
+    silenced = model.forward(ops.begin([(past, golden.ids)], "all"), ops, Silence())
+    x = ops.embed(golden.ids, model.parameters.embedding)
+    plain = ops.linear(ops.rms_norm(x, model.parameters.norm, model.config.rms_norm_eps), model.parameters.unembedding)
+    np.testing.assert_array_equal(silenced, plain)
