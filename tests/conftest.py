@@ -1,10 +1,14 @@
-"""What several tests share: a real, small model."""
+"""What several tests share: a real, small model, and tiny ones that say what they are told."""
 
+import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from ouvert.store import Store
+from ouvert.weights import SafetensorsWriter
 
 # Not the user's own store: tests neither see nor touch that.
 HOME = Path(__file__).parents[1] / "build" / "store"
@@ -14,3 +18,139 @@ HOME = Path(__file__).parents[1] / "build" / "store"
 def smollm2() -> Path:
     """SmolLM2-135M-Instruct, Q4_1 (Apache-2.0), as a GGUF file. Fetched once, digest checked."""
     return Store(HOME).pull("smollm2").path
+
+
+CHATML = (
+    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>\\n' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+)
+CONTROL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
+HELLO = {
+    "\n": "Hello",
+    "Hello": " from",
+    " from": " a",
+    " a": " tiny",
+    " tiny": " model",
+    " model": ".",
+    ".": "<|im_end|>",
+    "again": "again",
+}
+
+
+@pytest.fixture(scope="session")
+def speaking_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """speaking_model({"\\n": "Hello", ...}) -> folder: a checkpoint of the llama family whose next token is told by
+    its last one, as the mapping says (anything else is followed by "."). It speaks ChatML, so "\\n" begins an answer.
+    """
+    made: dict[str, Path] = {}
+
+    def speaking(follows: Mapping[str, str] = HELLO) -> Path:
+        key = json.dumps(follows)
+        if key not in made:
+            made[key] = tmp_path_factory.mktemp("speaking") / "tiny"
+            write_speaking_model(made[key], follows)
+        return made[key]
+
+    return speaking
+
+
+def write_speaking_model(folder: Path, follows: Mapping[str, str]) -> None:
+    """One layer of small random weights; the embedding gives every token a direction of its own, and the unembedding
+    answers each direction with the token that follows."""
+    folder.mkdir()
+    # Bytes as byte-level BPE writes them: printable ones as they are, the others from U+0100 on.
+    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    hidden = [byte for byte in range(256) if byte not in printable]
+    letters = {byte: chr(byte) for byte in printable} | {byte: chr(256 + n) for n, byte in enumerate(hidden)}
+    vocabulary = {letters[byte]: byte for byte in range(256)}
+    words = sorted({word for pair in follows.items() for word in pair if word not in CONTROL and len(word) > 1})
+    added = {text: 256 + n for n, text in enumerate([*CONTROL, *words])}
+    size = -(-(256 + len(added)) // 32) * 32
+    tokenizer = {
+        "version": "1.0",
+        "added_tokens": [
+            {
+                "id": token,
+                "content": text,
+                "single_word": False,
+                "lstrip": False,
+                "rstrip": False,
+                "normalized": False,
+                "special": text in CONTROL,
+            }
+            for text, token in added.items()
+        ],
+        "normalizer": None,
+        "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True},
+        "post_processor": None,
+        "decoder": {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "use_regex": True},
+        "model": {
+            "type": "BPE",
+            "dropout": None,
+            "unk_token": None,
+            "fuse_unk": False,
+            "byte_fallback": False,
+            "vocab": vocabulary,
+            "merges": [],
+        },
+    }
+    config = {
+        "architectures": ["LlamaForCausalLM"],
+        "model_type": "llama",
+        "hidden_act": "silu",
+        "hidden_size": size,
+        "intermediate_size": 64,
+        "max_position_embeddings": 2048,
+        "num_attention_heads": 4,
+        "num_hidden_layers": 1,
+        "num_key_value_heads": 2,
+        "head_dim": size // 4,
+        "rms_norm_eps": 1e-5,
+        "rope_theta": 10000.0,
+        "tie_word_embeddings": False,
+        "vocab_size": size,
+        "attention_bias": False,
+        "mlp_bias": False,
+        "bos_token_id": added["<|endoftext|>"],
+        "eos_token_id": added["<|im_end|>"],
+    }
+    settings = {"chat_template": CHATML, "eos_token": "<|im_end|>", "bos_token": "<|endoftext|>"}
+    for name, content in {
+        "config.json": config,
+        "tokenizer.json": tokenizer,
+        "tokenizer_config.json": {**settings, "tokenizer_class": "PreTrainedTokenizerFast"},
+    }.items():
+        (folder / name).write_text(json.dumps(content), encoding="utf-8")
+
+    random = np.random.default_rng(len(words))
+    small = {
+        "self_attn.q_proj": (size, size),
+        "self_attn.k_proj": (size // 2, size),
+        "self_attn.v_proj": (size // 2, size),
+        "self_attn.o_proj": (size, size),
+        "mlp.gate_proj": (64, size),
+        "mlp.up_proj": (64, size),
+        "mlp.down_proj": (size, 64),
+    }
+    weights = {
+        f"model.layers.0.{name}.weight": random.standard_normal(shape).astype(np.float32) * 1e-3
+        for name, shape in small.items()
+    }
+    ids = {**{chr(byte): byte for byte in range(128)}, **added}
+    answer = np.zeros((size, size), np.float32)
+    for token in range(size):
+        answer[ids["."], token] = 1
+    for text, following in follows.items():
+        answer[ids["."], ids[text]] = 0
+        answer[ids[following], ids[text]] = 1
+    weights |= {
+        "model.embed_tokens.weight": np.eye(size, dtype=np.float32),
+        "lm_head.weight": answer,
+        "model.norm.weight": np.ones(size, np.float32),
+        "model.layers.0.input_layernorm.weight": np.ones(size, np.float32),
+        "model.layers.0.post_attention_layernorm.weight": np.ones(size, np.float32),
+    }
+    declared = {name: ("F32", values.shape) for name, values in weights.items()}
+    with SafetensorsWriter(folder / "model.safetensors", declared) as writer:
+        for name, values in weights.items():
+            writer.write(name, values)
