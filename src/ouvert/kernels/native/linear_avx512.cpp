@@ -65,7 +65,7 @@ OUVERT_INLINE void unpack_codes(const std::uint8_t* from, __m512i (&codes)[8]) {
 
 struct BlockScales {
   __m512 scale, minimum;
-  __m512i sub[2];
+  __m512i sub[2];  // Q6_K
 };
 
 OUVERT_INLINE __m512 halves(const std::uint8_t* from) {
@@ -109,18 +109,61 @@ OUVERT_INLINE void load_scales(const std::uint8_t* scales, std::int64_t block, B
 
 // ---- one group of rows, W tokens --------------------------------------------------------------------------------
 
-OUVERT_INLINE __m512i broadcast4(const std::int8_t* from) {
-  std::int32_t four;
-  std::memcpy(&four, from, 4);
-  return _mm512_set1_epi32(four);
+typedef std::int32_t __attribute__((may_alias)) Four;  // four activations of one token
+
+// sum + codes x activations, four products to a lane. Written out because g++ 12 loads the broadcast by an instruction of
+// its own, which costs 3 to 5 % of a whole product.
+OUVERT_INLINE void add_products(__m512i& sum, __m512i codes, const std::int8_t* activations) {
+  asm("vpdpbusd %2%{1to16%}, %1, %0" : "+v"(sum) : "v"(codes), "m"(*reinterpret_cast<const Four*>(activations)));
+}
+
+// What a block of weights needs to know about each of W tokens.
+struct BlockTokens {
+  const std::int8_t* activations;
+  const float* scales;
+  const std::int32_t (&start)[2][16];  // where the integer sums of both halves begin (Q6_K), or of the block
+  const float (&scaled_sum)[16];       // layouts with a minimum
+};
+
+// Adds one block to the sums.
+template <Layout L, int W>
+OUVERT_INLINE void add_block(const __m512i (&codes)[8], const BlockScales& weights, const BlockTokens& tokens,
+                             __m512 (&sums)[W]) {
+  constexpr int kTogether = W < 4 ? W : 4;  // tokens whose integer sums are built at the same time: hides latency
+#pragma GCC unroll 4
+  for (int from = 0; from < W; from += kTogether) {
+    __m512i dots[kTogether], seconds[kTogether];
+#pragma GCC unroll 4
+    for (int t = 0; t < kTogether; ++t) {
+      dots[t] = has_minimum(L) ? _mm512_setzero_si512() : _mm512_set1_epi32(tokens.start[0][from + t]);
+      if constexpr (L == Layout::Q6_K) seconds[t] = _mm512_set1_epi32(tokens.start[1][from + t]);
+    }
+#pragma GCC unroll 8
+    for (int j = 0; j < 8; ++j)
+#pragma GCC unroll 4
+      for (int t = 0; t < kTogether; ++t)
+        add_products(L == Layout::Q6_K && j >= 4 ? seconds[t] : dots[t], codes[j],
+                     tokens.activations + (from + t) * kBlock + 4 * j);
+#pragma GCC unroll 4
+    for (int t = 0; t < kTogether; ++t) {
+      __m512i dot = dots[t];
+      if constexpr (L == Layout::Q6_K)
+        dot = _mm512_add_epi32(_mm512_mullo_epi32(dot, weights.sub[0]),
+                               _mm512_mullo_epi32(seconds[t], weights.sub[1]));
+      __m512& sum = sums[from + t];
+      const __m512 scale = _mm512_mul_ps(weights.scale, _mm512_set1_ps(tokens.scales[from + t]));
+      sum = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot), scale, sum);
+      if constexpr (has_minimum(L))
+        sum = _mm512_fmadd_ps(weights.minimum, _mm512_set1_ps(tokens.scaled_sum[from + t]), sum);
+    }
+  }
 }
 
 // The finished sums of W tokens, from token t0 of the tile on.
 template <Layout L, int W>
-inline void group_times_tokens(const std::uint8_t* group, std::int64_t columns, const Tile& tile, std::int64_t t0,
-                               __m512 (&sums)[W]) {
+OUVERT_INLINE void group_times_tokens(const std::uint8_t* group, std::int64_t columns, const Tile& tile,
+                                      std::int64_t t0, __m512 (&sums)[W]) {
   constexpr Geometry g = geometry(L);
-  constexpr int kTogether = W < 4 ? W : 4;  // tokens whose integer sums are built at the same time: hides latency
   const std::uint8_t* packed = group + scales_bytes(L, columns);
   const std::int8_t* activations = tile.codes + t0 * kBlock;
   const float* scales = tile.scales + t0;
@@ -144,45 +187,22 @@ inline void group_times_tokens(const std::uint8_t* group, std::int64_t columns, 
 
     const __m512i first = _mm512_maskz_loadu_epi32(those, code_sums);
     const __m512i second = _mm512_maskz_loadu_epi32(those, code_sums + tile.width);
+    const __m512 activation_scales = _mm512_maskz_loadu_ps(those, scales);
     if constexpr (L == Layout::Q6_K) {
       _mm512_store_si512(start[0], _mm512_slli_epi32(_mm512_sub_epi32(_mm512_setzero_si512(), first), 5));
       _mm512_store_si512(start[1], _mm512_slli_epi32(_mm512_sub_epi32(_mm512_setzero_si512(), second), 5));
     } else if constexpr (has_minimum(L)) {
       const __m512 all = _mm512_cvtepi32_ps(_mm512_add_epi32(first, second));
-      _mm512_store_ps(scaled_sum, _mm512_mul_ps(_mm512_maskz_loadu_ps(those, scales), all));
+      _mm512_store_ps(scaled_sum, _mm512_mul_ps(activation_scales, all));
     } else {
       const __m512i offset = _mm512_set1_epi32(-code_offset(L));
       _mm512_store_si512(start[0], _mm512_mullo_epi32(_mm512_add_epi32(first, second), offset));
     }
+    // Read back one by one: g++ would otherwise shuffle them out of the register, where the products need the room.
+    asm volatile("" : : "r"(start), "r"(scaled_sum) : "memory");
 
-#pragma GCC unroll 4
-    for (int from = 0; from < W; from += kTogether) {
-      __m512i dots[kTogether], seconds[kTogether];
-#pragma GCC unroll 4
-      for (int t = 0; t < kTogether; ++t) {
-        dots[t] = has_minimum(L) ? _mm512_setzero_si512() : _mm512_set1_epi32(start[0][from + t]);
-        if constexpr (L == Layout::Q6_K) seconds[t] = _mm512_set1_epi32(start[1][from + t]);
-      }
-#pragma GCC unroll 8
-      for (int j = 0; j < 8; ++j)
-#pragma GCC unroll 4
-        for (int t = 0; t < kTogether; ++t) {
-          __m512i& dot = L == Layout::Q6_K && j >= 4 ? seconds[t] : dots[t];
-          dot = _mm512_dpbusd_epi32(dot, codes[j], broadcast4(activations + (from + t) * kBlock + 4 * j));
-        }
-#pragma GCC unroll 4
-      for (int t = 0; t < kTogether; ++t) {
-        __m512i dot = dots[t];
-        if constexpr (L == Layout::Q6_K)
-          dot = _mm512_add_epi32(_mm512_mullo_epi32(dot, weights.sub[0]),
-                                 _mm512_mullo_epi32(seconds[t], weights.sub[1]));
-        __m512& sum = sums[from + t];
-        const __m512 scale = _mm512_mul_ps(weights.scale, _mm512_set1_ps(scales[from + t]));
-        sum = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot), scale, sum);
-        if constexpr (has_minimum(L))
-          sum = _mm512_fmadd_ps(weights.minimum, _mm512_set1_ps(scaled_sum[from + t]), sum);
-      }
-    }
+    const BlockTokens tokens{activations, scales, start, scaled_sum};
+    add_block<L, W>(codes, weights, tokens, sums);
     packed += g.codes;
     activations += tile.width * kBlock;
     scales += tile.width;
