@@ -90,6 +90,9 @@ def needed_rows(lines: Sequence[Line], logits: Value) -> list[Line]:
             value.rows = rows
             now[value, rows] = value
         moved.append(Line(line.kind, [have(value, rows) for value in line.reads], line.writes, line.given))
+        for value in line.writes:
+            if "wanted" in demands.get(value, set()):
+                have(value, "wanted")  # at once, so that it stands before whoever could be fused with its reader
     return moved
 
 

@@ -220,7 +220,7 @@ class Recorder:
         if k.value.width != width or v.value.width != width or q.value.width % width:
             raise RecordingError(
                 f"attend: q, k and v have {q.value.width}, {k.value.width} and {v.value.width} columns, expected k "
-                f"and v of {width} ({memory.kv_heads} heads of {memory.head_dim}, as the layer remembers) and q a multiple."
+                f"and v of {width} ({memory.kv_heads} heads of {memory.head_dim}, as remembered) and q a multiple."
             )
         if q.value.width // width > MOST_HEADS_TOGETHER:
             raise RecordingError(

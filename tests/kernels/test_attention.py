@@ -1,0 +1,94 @@
+"""Native attention against arithmetic.attend, at the sizes where blocks and segments break."""
+
+import numpy as np
+import pytest
+
+from ouvert import arithmetic
+from ouvert.kernels import _native
+from ouvert.kernels.linear import available_instruction_sets
+
+# Scores are sums of head_dim products in float32, and 2^x is within 1e-7 of its size.
+FLOAT32 = {"rtol": 2e-5, "atol": 2e-6}
+# Keys and values have 11 bits in float16: a score of a few units is off by a thousandth, a value by 5e-4 of its size.
+FLOAT16 = {"rtol": 5e-3, "atol": 5e-3}
+
+
+def dense(q, k, v, *, first, window=None, sinks=None, cache="f32", tile=1, segments=False, instruction_set=None):
+    out = np.empty_like(q)
+    _native.attend_dense(
+        instruction_set or _native.best_instruction_set(), cache, q, k, v, first, q.shape[-1] ** -0.5,
+        _native.NO_WINDOW if window is None else window, sinks, tile, segments, out,
+    )  # fmt: skip
+    return out.reshape(len(q), -1)
+
+
+def random_qkv(tokens, length, q_heads, kv_heads, head_dim, seed=0):
+    random = np.random.default_rng(seed)
+    return [
+        random.standard_normal((rows, heads, head_dim)).astype(np.float32)
+        for rows, heads in ((tokens, q_heads), (length, kv_heads), (length, kv_heads))
+    ]
+
+
+def expected(q, k, v, **options):
+    wide = [each.astype(np.float64) for each in (q, k.swapaxes(0, 1), v.swapaxes(0, 1))]
+    return arithmetic.attend(*wide, scale=q.shape[-1] ** -0.5, **options)
+
+
+@pytest.mark.parametrize("instruction_set", available_instruction_sets())
+@pytest.mark.parametrize(
+    ("length", "tokens"), [(1, 1), (5, 5), (63, 2), (64, 64), (65, 3), (255, 1), (256, 1), (257, 30), (530, 41)]
+)
+@pytest.mark.parametrize(("heads", "head_dim"), [((4, 2), 16), ((3, 1), 20), ((8, 1), 64), ((1, 1), 128), ((5, 5), 1)])
+def test_it_is_the_attention_of_arithmetic(instruction_set, length, tokens, heads, head_dim):
+    q, k, v = random_qkv(tokens, length, *heads, head_dim)
+    for tile in (1, 3, 16):
+        found = dense(q, k, v, first=length - tokens, tile=tile, instruction_set=instruction_set)
+        np.testing.assert_allclose(found, expected(q, k, v), **FLOAT32)
+
+
+@pytest.mark.parametrize("window", [1, 2, 63, 64, 65, 128, 300])
+@pytest.mark.parametrize("with_sinks", [False, True])
+def test_windows_and_sinks(window, with_sinks):
+    q, k, v = random_qkv(150, 400, 6, 2, 32)
+    sinks = np.linspace(-3, 5, 6).astype(np.float32) if with_sinks else None
+    reference = expected(q, k, v, window=window, sinks=sinks)
+    for tile in (1, 7, 21):
+        found = dense(q, k, v, first=250, window=window, sinks=sinks, tile=tile)
+        np.testing.assert_allclose(found, reference, **FLOAT32)
+
+
+def test_half_precision_caches_are_off_by_their_rounding():
+    q, k, v = random_qkv(70, 300, 4, 2, 64)
+    found = dense(q, k, v, first=230, cache="f16", tile=16)
+    np.testing.assert_allclose(found, expected(q, k, v), **FLOAT16)
+    rounded = expected(q, k.astype(np.float16).astype(np.float32), v.astype(np.float16).astype(np.float32))
+    np.testing.assert_allclose(found, rounded, **FLOAT32)
+
+
+def test_the_tolerance_would_notice_a_window_off_by_one():
+    q, k, v = random_qkv(40, 90, 2, 1, 32)
+    found, off = dense(q, k, v, first=50, window=20, tile=8), expected(q, k, v, window=21)
+    assert not np.allclose(found, off, **FLOAT32)
+    assert not np.allclose(found, off, **FLOAT16)
+
+
+@pytest.mark.parametrize("cache", ["f16", "f32"])
+@pytest.mark.parametrize("window", [None, 100])
+def test_tiles_segments_and_instruction_sets_change_no_bit(cache, window):
+    q, k, v = random_qkv(70, 700, 6, 2, 40)
+    sinks = np.ones(6, np.float32)
+    one = dense(q, k, v, first=630, window=window, sinks=sinks, cache=cache)
+    for instruction_set in available_instruction_sets():
+        for tile in (1, 5, 21):
+            for segments in (False, True):
+                options = {"tile": tile, "segments": segments, "instruction_set": instruction_set}
+                found = dense(q, k, v, first=630, window=window, sinks=sinks, cache=cache, **options)
+                np.testing.assert_array_equal(found, one)
+
+
+def test_large_scores_do_not_overflow():
+    q, k, v = random_qkv(10, 300, 2, 1, 16)
+    found = dense(q * 100, k * 100, v, first=290, tile=4)
+    assert np.isfinite(found).all()
+    np.testing.assert_allclose(found, expected(q * 100, k * 100, v), rtol=1e-3, atol=1e-3)
