@@ -132,6 +132,14 @@ VOCABULARIES = {
         "eos": "[EOS]",
         "ends": ("[EOS]", "<|im_end|>"),
     },
+    "harmony": {
+        "control": (
+            *("<|startoftext|>", "<|endoftext|>", "<|return|>", "<|constrain|>", "<|channel|>", "<|start|>"),
+            *("<|end|>", "<|message|>", "<|call|>", "<|reserved_200001|>"),
+        ),
+        "eos": "<|return|>",
+        "ends": ("<|return|>", "<|call|>", "<|endoftext|>"),
+    },
     "plain": {"control": ()},
 }
 

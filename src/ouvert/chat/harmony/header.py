@@ -9,7 +9,7 @@ import re
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from ouvert.chat.harmony.sections import FUNCTIONS
+from ouvert.chat.harmony.sections import CHANNELS, FUNCTIONS
 
 # How the tokens stand in the text of a header: as lone surrogates, which no token's bytes can spell.
 CHANNEL_MARK, CONSTRAIN_MARK = "\ud801", "\ud802"
@@ -18,6 +18,7 @@ KNOWN_CHANNEL = re.compile(r"\s*(analysis|commentary|final)(?![\w.])|\s*(analysi
 RECIPIENT = re.compile(r"to=\s*([^\s{\ud801\ud802]+)")
 FOREIGN_ROLES = frozenset({"user", "system", "developer", "tool"})
 CONTENT_TYPES = frozenset({"json", "code", "text"})
+HEADER_WORDS = frozenset({"assistant", "to=", *CHANNELS, *CONTENT_TYPES})
 
 
 @dataclass(frozen=True, slots=True)

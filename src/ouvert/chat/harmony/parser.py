@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from ouvert.chat.answer import call_id
 from ouvert.chat.conversation import Delta, ReasoningDelta, TextDelta, ToolCall, ToolCallDelta
 from ouvert.chat.format import Rendered
-from ouvert.chat.harmony.header import CHANNEL_MARK, CONSTRAIN_MARK, Header, read_header
+from ouvert.chat.harmony.header import CHANNEL_MARK, CONSTRAIN_MARK, HEADER_WORDS, Header, read_header
 from ouvert.chat.harmony.sections import BUILTIN
 from ouvert.chat.harmony.tokens import HarmonyTokens
 
@@ -68,6 +68,8 @@ class HarmonyParser:
         if self._header is None:
             return []
         self._header += text
+        if reason != "stop" and is_piece_of_header(read_header(self._header, self._rendered.tools).rest.strip()):
+            return []
         return self._end_header_early(by_token=False)
 
     def _push_content(self, token: int, text: str) -> list[Delta]:
@@ -171,6 +173,11 @@ class HarmonyParser:
         if complete or is_object(arguments):
             self.tool_calls.append(ToolCall(call_id(self._rendered.ids, index), self._name, arguments))
         return deltas
+
+
+def is_piece_of_header(text: str) -> bool:
+    """Whether a text may be the beginning of one of a header's own words, cut off."""
+    return any(word.startswith(text) for word in HEADER_WORDS)
 
 
 def is_object(text: str) -> bool:
