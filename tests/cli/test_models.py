@@ -31,7 +31,7 @@ def test_a_model_is_pulled_listed_shown_and_removed(smollm2: Path, capsys: pytes
     assert main(["list"]) == 0
     title, row = capsys.readouterr().out.splitlines()
     assert title.split() == ["NAME", "SIZE", "PACKED", "LICENCE", "SOURCE"]
-    assert row.split() == ["small", "98.4", "MB", "(linked)", "-", "not", "stated", str(smollm2)]
+    assert row.split() == ["small", "98.4", "MB", "(linked)", "96.6", "MB", "not", "stated", str(smollm2)]
     assert main(["show", "small"]) == 0
     shown = capsys.readouterr().out
     for fact in (
@@ -50,7 +50,7 @@ def test_a_model_is_pulled_listed_shown_and_removed(smollm2: Path, capsys: pytes
     ):
         assert fact in shown
     assert main(["remove", "small"]) == 0
-    assert capsys.readouterr().out == "removed small: 0 bytes freed\n"
+    assert capsys.readouterr().out == "removed small: 96.6 MB freed\n"
     assert smollm2.exists()
 
 

@@ -27,7 +27,7 @@ def packed_path(opened, tmp_path_factory):
     seen: list[tuple[int, int]] = []
     loss = write_packed(opened, path, source_digest="sha256:0", progress=lambda done, total: seen.append((done, total)))
     assert loss.relative == 0
-    assert seen[-1][0] == seen[-1][1] == sum(each.tensor.data.nbytes for each in opened if each.same_as is None)
+    assert seen[-1][0] == seen[-1][1] == sum(each.stored_bytes for each in opened if each.same_as is None)
     assert [done for done, _ in seen] == sorted(done for done, _ in seen)
     return path
 
@@ -36,7 +36,7 @@ def test_a_packed_file_holds_the_same_numbers(opened, packed_path):
     weights = PackedWeights(packed_path)
     assert weights.source_digest == "sha256:0"
     for parameter in [*opened[:12], *opened[-3:]]:
-        weight = weights.weight(parameter)
+        weight = weights.place(parameter)
         if isinstance(weight, Packed):
             assert weight.data.ctypes.data % packing.ALIGNMENT == 0
             rows = np.array([0, 1, 17, weight.rows - 1], np.int32)
@@ -67,7 +67,7 @@ def test_a_parameter_of_another_model_is_refused(opened, packed_path):
 
     stranger = dataclasses.replace(opened[1], name="layers.99.q")
     with pytest.raises(CheckpointError, match=r"layers\.99\.q is None.*another model"):
-        PackedWeights(packed_path).weight(stranger)
+        PackedWeights(packed_path).place(stranger)
 
 
 def test_a_file_of_another_layout_version_is_refused(tmp_path):
@@ -112,11 +112,12 @@ import resource
 from pathlib import Path
 from ouvert.engine.packed import write_packed
 from ouvert.models import Parameter
+from ouvert.models.sources import Plain
 from ouvert.weights import open_checkpoint
 with open_checkpoint(Path({str(source)!r})) as checkpoint:
     tensor = checkpoint.tensors["embedding"]
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    write_packed([Parameter("embedding", "embedding", tensor.shape, tensor)], Path({str(tmp_path / "packed")!r}),
+    write_packed([Parameter("embedding", "embedding", tensor.shape, Plain(tensor))], Path({str(tmp_path / "packed")!r}),
                  source_digest="sha256:0")
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """

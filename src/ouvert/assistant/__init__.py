@@ -4,6 +4,7 @@ from ouvert.assistant.assistant import Answer, Assistant
 from ouvert.assistant.error import AssistantError
 from ouvert.assistant.events import Event, Finished, Usage
 from ouvert.assistant.model import Model, ModelInfo, load
+from ouvert.assistant.opening import open_installed, pack_installed
 from ouvert.assistant.stops import StopStrings
 from ouvert.chat import Message, ReasoningDelta, TextDelta, Tool, ToolCall, ToolCallDelta
 from ouvert.engine import Sampling
@@ -26,4 +27,6 @@ __all__ = [
     "ToolCallDelta",
     "Usage",
     "load",
+    "open_installed",
+    "pack_installed",
 ]

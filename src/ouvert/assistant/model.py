@@ -13,10 +13,11 @@ import numpy as np
 from ouvert.assistant.assistant import Answer, Assistant
 from ouvert.assistant.error import AssistantError
 from ouvert.assistant.messages import as_conversation
+from ouvert.assistant.opening import open_installed
 from ouvert.assistant.sampling import default_sampling
 from ouvert.chat import ChatFormat, Effort, Message, Tool, format_for
-from ouvert.engine import Generation, Opened, Sampling, Token, open_engine
-from ouvert.store import Store, default_home
+from ouvert.engine import Generation, Opened, Sampling, Token
+from ouvert.store import SILENCE, Progress, Store, default_home
 from ouvert.tokenization import Tokenizer, tokenizer_from_folder, tokenizer_from_gguf
 
 
@@ -46,18 +47,21 @@ def load(
     context: int | None = None,
     exact: bool = False,
     store: Store | None = None,
+    progress: Progress = SILENCE,
 ) -> "Model":
     """Load a model: an alias ("smollm2"), a name in the store, or the path of a folder or file.
 
     `threads`: how many compute; left out, as many as serve best. `context`: most tokens of a conversation; left out,
     as many as the model was made for. `exact`: activations stay float32 where a faster way would round them. `store`:
-    another store than the one of this user. Opens no connection.
+    another store than the one of this user. `progress` is shown while weights are packed, which happens once. Opens no
+    connection.
 
     Raises StoreError with the command that fetches the model if it is not on this machine, CheckpointError for files
     that cannot be used, EngineError for settings that cannot be honoured.
     """
-    installed = (store or Store(default_home())).resolve(str(model))
-    opened = open_engine(installed.path, threads=threads, context=context, exact=exact, weights_digest=installed.digest)
+    store = store or Store(default_home())
+    installed = store.resolve(str(model))
+    opened = open_installed(store, installed, threads=threads, context=context, exact=exact, progress=progress)
     return Model(installed.name, installed.source, opened)
 
 

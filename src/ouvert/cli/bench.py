@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import sys
 from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING, Any
@@ -35,12 +36,15 @@ def run(args: argparse.Namespace) -> int:
     """0: measured. One table or JSON object on stdout."""
     from time import perf_counter
 
+    from ouvert.assistant import open_installed, pack_installed
     from ouvert.cli.machine import resident_bytes
-    from ouvert.engine import open_engine
+    from ouvert.cli.progress import show_progress
 
-    installed = open_store().resolve(args.model)
+    store = open_store()
+    installed = store.resolve(args.model)
+    pack_installed(store, installed, show_progress(sys.stderr))
     began = perf_counter()
-    opened = open_engine(installed.path, threads=args.threads, exact=args.exact)
+    opened = open_installed(store, installed, threads=args.threads, exact=args.exact)
     load_seconds = perf_counter() - began
     engine = opened.engine
     try:

@@ -33,18 +33,25 @@ def run(args: argparse.Namespace) -> int:
     """0: the model is here and whole. Its name and size go to stdout, progress to stderr."""
     import json
 
+    from ouvert.assistant import pack_installed
     from ouvert.cli.progress import show_progress
     from ouvert.cli.show import provenance
     from ouvert.store import bytes_in_words, find_alias
+    from ouvert.weights import CheckpointError
 
-    installed = open_store().pull(
-        args.source, name=args.name, copy=args.copy, hub=hub(), progress=show_progress(sys.stderr)
-    )
+    store, progress = open_store(), show_progress(sys.stderr)
+    installed = store.pull(args.source, name=args.name, copy=args.copy, hub=hub(), progress=progress)
+    alias = find_alias(installed.name)
+    if alias and not alias.built:
+        print(f"ouvert: this version cannot run the family {alias.family} yet.", file=sys.stderr)
+    else:
+        try:
+            pack_installed(store, installed, progress)
+        except CheckpointError as problem:
+            print(f"ouvert: {installed.name} is here, but cannot be run as it is: {problem}", file=sys.stderr)
+        installed = store.resolve(installed.name)
     if args.json:
         print(json.dumps(provenance(installed), indent=2, ensure_ascii=False))
     else:
         print(f"{installed.name}  {bytes_in_words(installed.size)}  {installed.licence or 'licence not stated'}")
-    alias = find_alias(installed.name)
-    if alias and not alias.built:
-        print(f"ouvert: this version cannot run the family {alias.family} yet.", file=sys.stderr)
     return 0

@@ -74,6 +74,9 @@ def run(args: argparse.Namespace) -> int:
     except UnicodeDecodeError as problem:
         complain(f"what came through the pipe is not UTF-8 text (byte {problem.start}). Convert it to text first.")
         return FAILED
+    if args.prompt is None and args.model is not None and " " in args.model and not os.path.exists(args.model):
+        complain(f"{args.model!r} is no model. To ask the default model: ouvert run {DEFAULT_MODEL} {args.model!r}")
+        return FAILED
     prompt = joined(piped, args.prompt)
     conversing = prompt is None
     if conversing and (args.json or args.raw):
@@ -87,9 +90,6 @@ def run(args: argparse.Namespace) -> int:
         return FAILED
     if "" in args.stop:
         complain("--stop needs a text that is not empty.")
-        return FAILED
-    if args.prompt is None and args.model is not None and " " in args.model and not os.path.exists(args.model):
-        complain(f"{args.model!r} is no model. To ask the default model: ouvert run {DEFAULT_MODEL} {args.model!r}")
         return FAILED
 
     with open_model(args) as model:
@@ -126,11 +126,19 @@ def joined(document: str | None, prompt: str | None) -> str | None:
 def open_model(args: argparse.Namespace, name: str | None = None) -> "Model":
     """The model that is meant, fetched first where that was asked for. A word on stderr where a person should know."""
     from ouvert.assistant import load
+    from ouvert.cli.progress import show_progress
 
     wanted = name or args.model or DEFAULT_MODEL
     store = open_store()
     fetch_if_absent(store, wanted, allowed=args.pull or (name or args.model) is None)
-    model = load(wanted, threads=args.threads, context=args.context, exact=args.exact, store=store)
+    model = load(
+        wanted,
+        threads=args.threads,
+        context=args.context,
+        exact=args.exact,
+        store=store,
+        progress=show_progress(sys.stderr),
+    )
     if model.info.name == DEFAULT_MODEL:
         from ouvert.cli.machine import advice
 
@@ -163,7 +171,7 @@ def fetch_if_absent(store: "Store", wanted: str, *, allowed: bool) -> None:
             if not (sys.stdin.isatty() and sys.stderr.isatty()):
                 raise
             print(f"{wanted} is not on this machine.{size} Fetch it now? [Y/n] ", end="", file=sys.stderr, flush=True)
-            if sys.stdin.readline().strip().lower() not in ("", "y", "yes"):
+            if sys.stdin.readline().lower() not in ("\n", "y\n", "yes\n"):
                 raise
         else:
             print(f"{wanted} is not on this machine yet: fetching it.{size}", file=sys.stderr)

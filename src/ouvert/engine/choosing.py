@@ -2,6 +2,8 @@
 
 import importlib.util
 import os
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from ouvert import models
@@ -10,22 +12,46 @@ from ouvert.engine.numpy_runner import NumpyRunner, limit_threads
 from ouvert.engine.runner import Runner
 from ouvert.weights import Checkpoint
 
+# Part of a packed file's name: another number whenever a layout changes, so that no old file is taken for a new one.
+LAYOUT_VERSION = "rows16-1"
+
 SIBLINGS = "/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list"
 
 
-def open_runner(checkpoint: Checkpoint, threads: int | None, exact: bool) -> tuple[Runner, str]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackedFile:
+    """Where the packed form of the weights is, or is to be written.
+
+    `progress(done, total)` counts source bytes; `say` is told, in a sentence, what packing lost, if anything.
+    """
+
+    path: Path
+    source_digest: str
+    progress: Callable[[int, int], None] | None = None
+    say: Callable[[str], None] | None = None
+
+
+def open_runner(
+    checkpoint: Checkpoint, threads: int | None, exact: bool, packed: PackedFile | None
+) -> tuple[Runner, str]:
     """The fastest runner for this checkpoint, and the name of the model's family.
 
-    `exact` matters to the native one only: NumPy computes in float32 anyway. Raises CheckpointError.
+    Native weights come from `packed`, memory-mapped; without it they are packed into memory. `exact` matters to the
+    native runner only: NumPy computes in float32 anyway. Raises CheckpointError.
     """
     if native_is_built():
+        from ouvert.engine.packed import packed_weights
         from ouvert.kernels.recorder import Recorder, RecordingError
 
+        count = threads or physical_cores()
         recorder = Recorder(exact=exact)
-        model = models.load(checkpoint, recorder)
+        places: models.Places = recorder
+        if packed is not None:
+            places = packed_weights(checkpoint, packed, count)
+        model = models.load(checkpoint, places)
         try:
             logits = model.forward(recorder.begin(model.memories), recorder)
-            program: Runner = recorder.finish(logits, threads=threads or physical_cores())
+            program: Runner = recorder.finish(logits, threads=count)
         except RecordingError:
             pass  # a graph that programs cannot run yet: NumPy can
         else:

@@ -1,6 +1,5 @@
 """From a path to a running engine."""
 
-import hashlib
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from ouvert import models
-from ouvert.engine.choosing import open_runner
+from ouvert.engine.choosing import PackedFile, native_is_built, open_runner, physical_cores
 from ouvert.engine.local import LocalEngine
 from ouvert.engine.waist import EngineError, EngineFacts
-from ouvert.weights import Checkpoint, open_checkpoint, sha256_of
+from ouvert.weights import Checkpoint, combined_digest, open_checkpoint, sha256_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,13 +45,15 @@ def open_engine(
     context: int | None = None,
     exact: bool = False,
     weights_digest: str | None = None,
+    packed: PackedFile | None = None,
 ) -> Opened:
     """Load the model at `path`: a GGUF or safetensors file, or a folder with one.
 
     `threads`: how many compute, or as many as serve. `context`: most tokens of a sequence, or all the model was made
     for. `exact`: activations stay float32 where a faster way would round them. `weights_digest`: of the weights, if
-    it is known. Raises CheckpointError for files that cannot be used
-    and EngineError for settings that cannot be honoured.
+    it is known. `packed`: where their packed form is kept, written now if it is not there; left out, weights are packed
+    into memory. Raises CheckpointError for files that cannot be used and EngineError for settings that cannot be
+    honoured.
     """
     if threads is not None and threads < 1:
         raise EngineError(
@@ -67,7 +68,7 @@ def open_engine(
                 "to look. Choose a smaller context, or a model made for longer texts."
             )
         digest = WeightsDigest(checkpoint.files, weights_digest)
-        runner, family = open_runner(checkpoint, threads, exact)
+        runner, family = open_runner(checkpoint, threads, exact, packed)
         parameters, size = count(checkpoint)
         folder = None if checkpoint.format == "gguf" else (path if path.is_dir() else path.parent)
 
@@ -113,7 +114,7 @@ def count(checkpoint: Checkpoint) -> tuple[int, int]:
 class WeightsDigest:
     """The digest of a checkpoint's weight files, unless it is known computed when it is needed, in a thread.
 
-    Of one file: its SHA-256. Of several: the SHA-256 of the sorted lines "<hex> <name>\\n". The same as the store's.
+    Of several files together it is weights.combined_digest, the same as the store's.
     """
 
     def __init__(self, files: Sequence[Path], known: str | None = None) -> None:
@@ -146,8 +147,18 @@ class WeightsDigest:
         except OSError as failure:
             self._failure = failure
             return
-        if len(digests) == 1:
-            self._value = next(iter(digests.values()))
-        else:
-            lines = sorted(f"{digest.removeprefix('sha256:')} {name}\n" for name, digest in digests.items())
-            self._value = "sha256:" + hashlib.sha256("".join(lines).encode()).hexdigest()
+        self._value = combined_digest(digests)
+
+
+def pack_weights(path: Path, packed: PackedFile) -> bool:
+    """Write the packed form of the model at `path` if it is not there. False where nothing here would use it.
+
+    Raises CheckpointError.
+    """
+    if not native_is_built():
+        return False
+    from ouvert.engine.packed import packed_weights
+
+    with open_checkpoint(path) as checkpoint:
+        packed_weights(checkpoint, packed, physical_cores())
+    return True

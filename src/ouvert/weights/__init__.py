@@ -1,7 +1,7 @@
 """Tensors on disk and their encodings. Imports nothing of ours."""
 
 from .checkpoint import Checkpoint
-from .digest import sha256_of
+from .digest import combined_digest, sha256_of
 from .encodings import ENCODINGS, Encoding, decode, encoded_bytes
 from .error import CheckpointError
 from .floats import decode_fp8_blocks, decode_mxfp4_blocks
@@ -16,6 +16,7 @@ __all__ = [
     "Encoding",
     "SafetensorsWriter",
     "Tensor",
+    "combined_digest",
     "decode",
     "decode_fp8_blocks",
     "decode_mxfp4_blocks",

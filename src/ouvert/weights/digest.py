@@ -1,7 +1,7 @@
 """Digests of files, as they stand in receipts: "sha256:" and 64 hexadecimal digits."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 PIECE_BYTES = 1 << 20
@@ -22,3 +22,12 @@ def sha256_of(path: Path, progress: Callable[[int], None] | None = None) -> str:
             if progress:
                 progress(done)
     return f"sha256:{digest.hexdigest()}"
+
+
+def combined_digest(digests: Mapping[str, str]) -> str:
+    """The digest of weights in files of these names: of one file its own, of several that of the sorted lines
+    "<hex> <name>\\n"."""
+    if len(digests) == 1:
+        return next(iter(digests.values()))
+    lines = sorted(f"{digest.removeprefix('sha256:')} {name}\n" for name, digest in digests.items())
+    return "sha256:" + hashlib.sha256("".join(lines).encode()).hexdigest()

@@ -1,0 +1,54 @@
+"""Digests of files outside the store, remembered until a file changes, so that a large one is read whole only once."""
+
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from ouvert.store.error import StoreError
+
+# The oldest entries go beyond this: a line is about 200 bytes.
+MOST_ENTRIES = 1000
+
+
+class RememberedDigests:
+    """A JSON file: absolute path -> [size, time of change in ns, inode, digest].
+
+    Losing it costs time and nothing else.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def digest_of(self, file: Path, compute: Callable[[Path], str]) -> str:
+        """The file's "sha256:<hex>": remembered where size, time and inode are the same, else computed now."""
+        absolute = str(file.absolute())
+        state = os.stat(file)
+        now = [state.st_size, state.st_mtime_ns, state.st_ino]
+        known = self._read()
+        if (entry := known.get(absolute)) is not None and entry[:3] == now:
+            return str(entry[3])
+        digest = compute(file)
+        after = os.stat(file)
+        if [after.st_size, after.st_mtime_ns, after.st_ino] != now:
+            raise StoreError(f"{file} changed while it was read. Wait until it is written, then try again.")
+        known = self._read()
+        known.pop(absolute, None)
+        known[absolute] = [*now, digest]
+        self._write(dict(list(known.items())[-MOST_ENTRIES:]))
+        return digest
+
+    def _read(self) -> dict[str, list[int | str]]:
+        try:
+            stated = json.loads(self.path.read_text(encoding="utf-8"))
+        except (FileNotFoundError, UnicodeDecodeError, json.JSONDecodeError):
+            return {}  # damaged is as good as lost: digests are computed again
+        sound = isinstance(stated, dict) and all(isinstance(row, list) and len(row) == 4 for row in stated.values())
+        return stated if sound else {}
+
+    def _write(self, known: dict[str, list[int | str]]) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=self.path.parent, delete=False, encoding="utf-8") as beside:
+            json.dump(known, beside)
+        os.replace(beside.name, self.path)
