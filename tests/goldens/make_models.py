@@ -58,6 +58,17 @@ def heads(query: int, key: int, head_dim: int) -> dict[str, int]:
     return {"num_attention_heads": query, "num_key_value_heads": key, "head_dim": head_dim}
 
 
+UNTRUNCATED = YARN | {"truncate": False}
+GPT_OSS = heads(6, 3, 8) | {
+    "intermediate_size": 32,
+    "num_local_experts": 5,
+    "num_experts_per_tok": 2,
+    "sliding_window": 5,
+    "layer_types": ["sliding_attention", "full_attention"],
+    "rope_parameters": UNTRUNCATED,
+    "tie_word_embeddings": False,
+}
+
 # name: (class of the configuration, its values besides SMALL)
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "llama": (
@@ -90,6 +101,8 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
             "tie_word_embeddings": False,
         },
     ),
+    "gpt_oss": ("GptOssConfig", GPT_OSS),
+    "gpt_oss-mxfp4": ("GptOssConfig", GPT_OSS | {"rope_parameters": UNTRUNCATED | {"factor": 8.0}}),
     "qwen3": (
         "Qwen3Config",
         heads(5, 1, 12) | {"hidden_size": 30, "rope_parameters": DEFAULT, "tie_word_embeddings": False},
@@ -106,8 +119,14 @@ def draw(config: transformers.PreTrainedConfig, seed: int) -> transformers.PreTr
             noise = torch.randn(values.shape, generator=random)
             if values.ndim == 1 and name.endswith("norm.weight"):
                 noise = 1 + 0.3 * noise
-            elif name.endswith(("bias", "sinks")):
+            elif name.endswith("bias"):
                 noise = 0.5 * noise
+            elif name.endswith("sinks"):
+                noise = 1 + 2 * noise  # some larger than every score
+            elif name.endswith("gate_up_proj"):  # (experts, in, out); many values beyond the gate's limit
+                noise = noise * 5 / values.shape[-2] ** 0.5
+            elif name.endswith("down_proj"):
+                noise = noise * 0.2 / values.shape[-2] ** 0.5
             elif "embed" in name:
                 noise = noise * 0.7
             else:
@@ -150,8 +169,25 @@ def logits_of(folder: Path, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def open_model(folder: Path) -> transformers.PreTrainedModel:
     return transformers.AutoModelForCausalLM.from_pretrained(
-        folder, dtype=torch.float32, attn_implementation="eager"
+        folder, dtype=torch.float32, attn_implementation="eager", experts_implementation="eager"
     ).eval()
+
+
+def into_mxfp4(folder: Path, seed: int) -> None:
+    """Replace a gpt-oss checkpoint's experts by random 4-bit ones, stored as OpenAI ships them."""
+    random = np.random.default_rng(seed)
+    tensors = load_file(folder / "model.safetensors")
+    for name in [name for name in tensors if name.endswith(("experts.gate_up_proj", "experts.down_proj"))]:
+        experts, inputs, outputs = tensors.pop(name).shape
+        groups = inputs // 32
+        codes = random.integers(0, 256, (experts, outputs, groups, 16), np.uint8)
+        exponents = random.integers(*((124, 128) if "gate_up" in name else (119, 123)), (experts, outputs, groups))
+        tensors[name + "_blocks"] = torch.from_numpy(codes)
+        tensors[name + "_scales"] = torch.from_numpy(exponents.astype(np.uint8))
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    config = json.loads((folder / "config.json").read_text())
+    config["quantization_config"] = {"quant_method": "mxfp4", "modules_to_not_convert": ["lm_head"]}
+    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
 
 
 # GGUF has no key for windows in these families, and llama.cpp would not look at one.
@@ -159,6 +195,7 @@ GGUF_SAYS_ALL = {name for name in CASES if name not in {"mistral", "qwen2-window
 ARCHITECTURES = {
     "llama": gguf.MODEL_ARCH.LLAMA,
     "mistral": gguf.MODEL_ARCH.LLAMA,
+    "gpt_oss": gguf.MODEL_ARCH.GPT_OSS,
     "qwen2": gguf.MODEL_ARCH.QWEN2,
     "qwen3": gguf.MODEL_ARCH.QWEN3,
 }
@@ -191,20 +228,68 @@ def write_gguf(folder: Path, path: Path, kind: gguf.GGMLQuantizationType) -> Non
         writer.add_rope_scaling_orig_ctx_len(rope["original_max_position_embeddings"])
         writer.add_rope_scaling_yarn_beta_fast(rope["beta_fast"])
         writer.add_rope_scaling_yarn_beta_slow(rope["beta_slow"])
+    if architecture == gguf.MODEL_ARCH.GPT_OSS:
+        writer.add_sliding_window(config["sliding_window"])
+        writer.add_expert_count(config["num_local_experts"])
+        writer.add_expert_used_count(config["num_experts_per_tok"])
+        writer.add_expert_feed_forward_length(config["intermediate_size"])
     if rope["rope_type"] == "llama3":
         writer.add_tensor(gguf.TENSOR_NAMES[gguf.MODEL_TENSOR.ROPE_FREQS] + ".weight", llama3_factors(rope, head_dim))
     names = gguf.get_tensor_name_map(architecture, config["num_hidden_layers"])
-    for name, tensor in load_file(folder / "model.safetensors").items():
+    tensors = load_file(folder / "model.safetensors")
+    for name, tensor in tensors.items():
+        if ".experts." in name:
+            for part, encoded, stored in gguf_experts(name, tensor, tensors, kind):
+                writer.add_tensor(part, encoded, raw_dtype=stored)
+            continue
         values = tensor.float().numpy()
         if architecture == gguf.MODEL_ARCH.LLAMA and name.endswith(("q_proj.weight", "k_proj.weight")):
             values = permuted(values, query_heads if "q_proj" in name else key_heads)
-        stored = kind if values.ndim > 1 else gguf.GGMLQuantizationType.F32
+        stored = kind if values.ndim > 1 and "router" not in name else gguf.GGMLQuantizationType.F32
         encoded = gguf.quants.quantize(values, stored)
-        writer.add_tensor(names.get_name(name, try_suffixes=(".weight", ".bias")), encoded, raw_dtype=stored)
+        if name.endswith("sinks"):
+            writer.add_tensor(names.get_name(name) + ".weight", encoded, raw_dtype=stored)
+        else:
+            writer.add_tensor(names.get_name(name, try_suffixes=(".weight", ".bias")), encoded, raw_dtype=stored)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
+
+
+def gguf_experts(
+    name: str, tensor: torch.Tensor, tensors: dict[str, torch.Tensor], kind: gguf.GGMLQuantizationType
+) -> Iterator[tuple[str, np.ndarray, gguf.GGMLQuantizationType]]:
+    """(name, encoded, encoding) of what llama.cpp makes of one of gpt-oss's expert tensors: gate and up apart."""
+    block = f"blk.{name.split('.')[2]}.ffn_"
+    if name.endswith("_scales"):
+        return
+    if name.endswith("_blocks"):
+        blocks, scales = tensor.numpy(), tensors[name.replace("_blocks", "_scales")].numpy()
+        if kind == gguf.GGMLQuantizationType.F32:
+            values, stored = gguf.quants.dequantize(mxfp4_blocks(blocks, scales), gguf.GGMLQuantizationType.MXFP4), kind
+        else:
+            values, stored = mxfp4_blocks(blocks, scales), gguf.GGMLQuantizationType.MXFP4
+        rows = 1
+    elif name.endswith("_bias"):
+        values, stored, rows = tensor.float().numpy(), gguf.GGMLQuantizationType.F32, -1
+    else:
+        values, stored, rows = gguf.quants.quantize(tensor.float().numpy().swapaxes(1, 2).copy(), kind), kind, 1
+    ending = "bias" if name.endswith("_bias") else "weight"
+    if "gate_up_proj" in name:
+        for first, part in enumerate(("gate", "up")):
+            chosen = np.take(values, range(first, values.shape[rows], 2), axis=rows)
+            yield f"{block}{part}_exps.{ending}", np.ascontiguousarray(chosen), stored
+    else:
+        yield f"{block}down_exps.{ending}", values, stored
+
+
+def mxfp4_blocks(blocks: np.ndarray, scales: np.ndarray) -> np.ndarray:
+    """llama.cpp's arrangement: the scale, then byte i with weights i and i + 16 of the group."""
+    experts, rows, groups, _ = blocks.shape
+    codes = np.stack([blocks & 15, blocks >> 4], axis=-1).reshape(experts, rows, groups, 32)  # in the weights' order
+    packed = codes[..., :16] | (codes[..., 16:] << 4)
+    return np.concatenate([scales[..., None], packed], axis=-1).reshape(experts, rows, groups * 17)
 
 
 def permuted(weight: np.ndarray, heads: int) -> np.ndarray:
@@ -236,6 +321,8 @@ def make(name: str, folder: Path) -> None:
     model = draw(config, seed)
     model.to(torch.bfloat16).save_pretrained(folder)
     (folder / "generation_config.json").unlink(missing_ok=True)
+    if name.endswith("mxfp4"):
+        into_mxfp4(folder, seed)
     ids = np.random.default_rng(seed).integers(0, SMALL["vocab_size"], TOKENS)
     single, double = logits_of(folder, ids)
     golden = {
@@ -246,7 +333,7 @@ def make(name: str, folder: Path) -> None:
     }
     versions = {"torch": torch.__version__, "transformers": transformers.__version__, "gguf": version("gguf")}
     save_file(golden, folder / "golden.safetensors", versions | {"seed": str(seed)})
-    if name in GGUF_SAYS_ALL:
+    if name in GGUF_SAYS_ALL and name != "gpt_oss":  # which would be large, and the 4-bit one shows more
         write_gguf(folder, folder / "model.gguf", gguf.GGMLQuantizationType.BF16)
 
 
@@ -343,6 +430,6 @@ def ropes() -> dict[str, Any]:
 
 if __name__ == "__main__":
     (HERE.parent / "models_rope.json").write_text(json.dumps(ropes(), indent=1) + "\n")
-    for each in sys.argv[1:] or CASES:
+    for each in sys.argv[1:] or sorted(CASES):
         make(each, HERE / each)
         print(each, sum(file.stat().st_size for file in (HERE / each).iterdir()), "bytes")

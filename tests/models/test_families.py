@@ -88,8 +88,10 @@ def test_a_truncated_sequence_goes_on_as_if_the_rest_had_not_been(golden):
 
 
 class RotatesBackwards(arithmetic.Ops):
+    """Backwards throughout would change nothing but the sign of every distance: turning only the queries does."""
+
     def rotate(self, x, positions, rope):
-        return super().rotate(x, -positions, rope) if x.shape[1] > 3 else super().rotate(x, positions, rope)
+        return super().rotate(x, -positions if x.shape[1] > 3 else positions, rope)
 
 
 class RotatesNeighbours(arithmetic.Ops):
@@ -154,20 +156,58 @@ class ForgetsHeadNorms(arithmetic.Ops):
         return x if x.ndim == 3 else super().rms_norm(x, weight, eps)
 
 
-ALL = ("llama", "llama-stretched", "llama-yarn", "mistral", "qwen2", "qwen2-window", "qwen3")
+class ForgetsSinks(arithmetic.Ops):
+    def attend(self, q, k, v, past, *, sinks=None, **rest):
+        return super().attend(q, k, v, past, sinks=None, **rest)
+
+
+class ForgetsTheGatesLimit(arithmetic.Ops):
+    def mix_experts(self, x, experts, chosen, share):
+        return super().mix_experts(x, replace(experts, limit=1e9), chosen, share)
+
+
+class ForgetsTheGatesAlpha(arithmetic.Ops):
+    def mix_experts(self, x, experts, chosen, share):
+        return super().mix_experts(x, replace(experts, alpha=1.0), chosen, share)
+
+
+class TakesGateForUp(arithmetic.Ops):
+    def mix_experts(self, x, experts, chosen, share):
+        return super().mix_experts(x, replace(experts, gate=experts.up, up=experts.gate), chosen, share)
+
+
+class SharesAmongAllExperts(arithmetic.Ops):
+    def best_few(self, scores, kept, chosen=None):
+        chosen, _ = super().best_few(scores, kept)
+        return chosen, np.take_along_axis(arithmetic.softmax_shares(scores), chosen, axis=-1)
+
+
+class KeepsOneExpert(arithmetic.Ops):
+    def best_few(self, scores, kept, chosen=None):
+        return super().best_few(scores, 1)
+
+
+GPT_OSS = ("gpt_oss", "gpt_oss-mxfp4")
+ALL = ("llama", "llama-stretched", "llama-yarn", "mistral", "qwen2", "qwen2-window", "qwen3", *GPT_OSS)
 MISTAKES = [
     (RotatesBackwards, ALL),
     (RotatesNeighbours, ALL),
     (DecodesOnePositionLate, ALL),
-    (ForgetsHowRopeIsStretched, ("llama-stretched", "llama-yarn", "qwen2-window")),
-    (ForgetsMagnitude, ("llama-yarn",)),
+    (ForgetsHowRopeIsStretched, ("llama-stretched", "llama-yarn", "qwen2-window", *GPT_OSS)),
+    (ForgetsMagnitude, ("llama-yarn", *GPT_OSS)),
     (ForgetsScale, ALL),
-    (ForgetsWindow, ("mistral", "qwen2-window")),
-    (WindowOneTooWide, ("mistral", "qwen2-window")),
-    (SharesKeysCrosswise, ("llama", "mistral", "qwen2")),
+    (ForgetsWindow, ("mistral", "qwen2-window", *GPT_OSS)),
+    (WindowOneTooWide, ("mistral", "qwen2-window", *GPT_OSS)),
+    (SharesKeysCrosswise, ("llama", "mistral", "qwen2", *GPT_OSS)),
     (ForgetsEps, ALL),
-    (ForgetsBias, ("qwen2", "qwen2-window")),
+    (ForgetsBias, ("qwen2", "qwen2-window", *GPT_OSS)),
     (ForgetsHeadNorms, ("qwen3",)),
+    (ForgetsSinks, GPT_OSS),
+    (ForgetsTheGatesLimit, GPT_OSS),
+    (ForgetsTheGatesAlpha, GPT_OSS),
+    (TakesGateForUp, GPT_OSS),
+    (SharesAmongAllExperts, GPT_OSS),
+    (KeepsOneExpert, GPT_OSS),
 ]
 
 
@@ -182,7 +222,7 @@ def test_a_planted_mistake_is_noticed(mistake, name, golden_of):
 
 def test_rows_of_gguf_left_as_they_are_would_be_noticed(golden_of, monkeypatch):
     golden, ops = golden_of("llama"), arithmetic.Ops()
-    monkeypatch.setattr("ouvert.models.parameters.Parameter.encoded", lambda parameter: parameter.tensor)
+    monkeypatch.setattr("ouvert.models.parameters.Parameter.encoded", lambda parameter: parameter.source.tensor)
     with pytest.raises(AssertionError):
         assert_same(logits(load(golden, ops, "model.gguf"), ops, golden.ids, [21]), golden.float32, 10 * FLOAT32)
 

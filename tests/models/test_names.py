@@ -1,5 +1,6 @@
 """Every tensor is accounted for: none missing, none left over, none of another shape."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -54,7 +55,7 @@ def test_encoded_rows_are_in_our_order(golden_of):
     for name in ("layers.1.q", "layers.1.k", "layers.1.v"):
         assert from_gguf[name].encoding == from_hf[name].encoding == "BF16"
         np.testing.assert_array_equal(from_gguf[name].encoded().data, from_hf[name].encoded().data)
-    assert not np.array_equal(from_gguf["layers.1.q"].tensor.data, from_hf["layers.1.q"].tensor.data)
+    assert not np.array_equal(from_gguf["layers.1.q"].source.tensor.data, from_hf["layers.1.q"].source.tensor.data)
 
 
 def test_pairs_become_halves():
@@ -142,23 +143,50 @@ def test_weights_are_placed_one_at_a_time(golden):
     assert most == 1
 
 
+ATTENTION_TAPS = ("attention.q", "attention.k", "attention.v", "attention.mixed", "attention.out", "out")
+MLP_TAPS = ("mlp.inner", "mlp.out")
+EXPERT_TAPS = ("experts.scores", "experts.chosen", "experts.share", "experts.out")
+
+
 def test_taps_see_every_named_value(golden):
-    from_table = {"embedding", "norm", "logits"} | {
-        f"layers.{n}.{name}"
-        for n in range(2)
-        for name in (
-            "attention.q", "attention.k", "attention.v", "attention.mixed", "attention.out", "mlp.inner", "mlp.out",
-            "out",
-        )
-    }  # fmt: skip
+    """The table of docs/formats/taps.md."""
     ops = arithmetic.Ops()
     model = models.load(opened(golden), ops)
-    recorder = arithmetic.Recorder(*from_table)
+    particular = EXPERT_TAPS if model.family.name == "gpt_oss" else MLP_TAPS
+    names = ["embedding", "norm", "logits"]
+    names += [f"layers.{n}.{name}" for n in range(2) for name in (*ATTENTION_TAPS, *particular)]
+    recorder = arithmetic.Recorder(*names)
     logits = model.forward(ops.begin([(ops.new_past(model.memories), golden.ids)], "all"), ops, recorder)
     values = recorder.values()
     np.testing.assert_array_equal(values["logits"], logits)
     assert values["layers.0.attention.q"].shape == (21, model.config.num_attention_heads, model.config.head_dim)
-    assert values["layers.1.mlp.inner"].shape == (21, 40)
+    documented = (Path(__file__).parents[2] / "docs" / "formats" / "taps.md").read_text()
+    assert all(f"`{name}`" in documented.replace("layers.N", "layers.0") for name in names if "layers.1" not in name)
+
+
+@pytest.mark.parametrize("name", ["gpt_oss", "gpt_oss-mxfp4"])
+def test_a_recorded_routing_can_be_repeated(golden_of, name):
+    """Whatever the router would say, the recorded experts answer."""
+    golden, ops = golden_of(name), arithmetic.Ops(np.float64)
+    model = models.load(opened(golden), ops)
+    routing = [f"layers.{n}.experts.{what}" for n in range(2) for what in ("chosen", "share")]
+    recorder = arithmetic.Recorder(*routing)
+    logits = model.forward(ops.begin([(ops.new_past(model.memories), golden.ids)], "all"), ops, recorder)
+
+    class Replay(arithmetic.Tap):
+        def __init__(self, scope=""):
+            self.scope = scope
+
+        def inside(self, scope):
+            return Replay(scope + ".")
+
+        def __call__(self, name, value):
+            if name == "experts.scores":
+                return value[:, ::-1]  # another router's opinion
+            return recorder.values().get(self.scope + name, value)
+
+    replayed = model.forward(ops.begin([(ops.new_past(model.memories), golden.ids)], "all"), ops, Replay())
+    np.testing.assert_allclose(replayed, logits, rtol=1e-12)
 
 
 def test_a_tap_may_replace_a_value(golden):

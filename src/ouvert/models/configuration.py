@@ -132,15 +132,18 @@ def shape_from_hf(stated: Stated, *, default_theta: float | None, key_heads_may_
     return shape
 
 
-def shape_from_gguf(stated: Stated, tensors: Mapping[str, Tensor], *, truncate: bool = True) -> dict[str, Any]:
+def shape_from_gguf(
+    stated: Stated, tensors: Mapping[str, Tensor], *, truncate: bool = True, with_experts: bool = False
+) -> dict[str, Any]:
     """The same from GGUF metadata; heads and frequencies may be left out where llama.cpp has a default."""
     query_heads = stated.integer("attention.head_count")
     hidden = stated.integer("embedding_length")
     head_dim = stated.integer("attention.key_length", max(hidden // query_heads, 1))
     stated.neutral("attention.value_length", head_dim)
     stated.neutral("attention.causal", True)
-    stated.neutral("expert_count", 0)
-    stated.neutral("expert_used_count", 0)
+    if not with_experts:
+        stated.neutral("expert_count", 0)
+        stated.neutral("expert_used_count", 0)
     context = stated.integer("context_length")
     embedding = tensors.get("token_embd.weight")
     if embedding is None or len(embedding.shape) != 2:

@@ -5,13 +5,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ouvert.models import llama, qwen2, qwen3
+from ouvert.models import gpt_oss, llama, qwen2, qwen3
 from ouvert.models.family import Family, Model
 from ouvert.models.operations import Places
 from ouvert.models.parameters import Parameter
 from ouvert.weights import Checkpoint, CheckpointError
 
-FAMILIES = (llama.FAMILY, qwen2.FAMILY, qwen3.FAMILY)
+FAMILIES = (gpt_oss.FAMILY, llama.FAMILY, qwen2.FAMILY, qwen3.FAMILY)
 
 
 def recognise(checkpoint: Checkpoint, config: Mapping[str, Any] | None = None) -> tuple[Family, Any]:
@@ -30,6 +30,8 @@ def recognise(checkpoint: Checkpoint, config: Mapping[str, Any] | None = None) -
     source = folder / "config.json"
     config = read_json(source) if config is None else config
     kind = str(config.get("model_type"))
+    if "model_type" not in config and config.keys() >= gpt_oss.ORIGINAL_KEYS:
+        kind = "gpt_oss"  # OpenAI's own config.json does not say what it is of
     for family in FAMILIES:
         if kind in family.model_types:
             return family, family.config_from_hf(config, str(source))

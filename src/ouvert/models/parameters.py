@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ouvert.models.sources import Plain, Source
 from ouvert.weights import Checkpoint, CheckpointError, Tensor
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -18,23 +19,27 @@ class Parameter:
 
     `name` is ours ("layers.3.q"). `kind` says what it is for: "embedding" (vocabulary, hidden) is looked up by row,
     "linear" (out, in) is multiplied with, "experts" (experts, out, in) holds a linear per expert, "expert_bias" is
-    (experts, out), the others are vectors. `row_order`, if any, says which row of the tensor each of ours is.
+    (experts, out), the others are vectors.
     """
 
     name: str
     kind: Kind
     shape: tuple[int, ...]
-    tensor: Tensor
-    row_order: Array | None = None
+    source: Source
     same_as: str | None = None  # our name of a parameter with the same bytes: a tied head is the embedding
 
     @property
     def encoding(self) -> str:
-        return self.tensor.encoding
+        return self.source.encoding
+
+    @property
+    def stored_bytes(self) -> int:
+        """Bytes of the file that it is read from."""
+        return self.source.stored_bytes
 
     def encoded(self) -> Tensor:
-        """The encoded bytes, rows in our order. A copy if they had to be put in order, else the file's own."""
-        return self.tensor if self.row_order is None else self.tensor.take_rows(self.row_order)
+        """The encoded bytes, rows in our order. The file's own where they lie there so, else a copy."""
+        return self.source.whole()
 
     def decode(self) -> Array:
         """float32 values of `shape`."""
@@ -42,11 +47,11 @@ class Parameter:
 
     def expert(self, expert: int) -> Tensor:
         """The encoded matrix (out, in) of one expert."""
-        return self.encoded().rows(expert, expert + 1)
+        return self.source.expert(expert)
 
     def decode_expert(self, expert: int) -> Array:
         """float32 (out, in) of one expert."""
-        return self.expert(expert).decode().reshape(self.shape[1:])
+        return self.expert(expert).decode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +81,16 @@ def match(
     tied: bool,
     inverse_frequencies: Array,
     row_orders: Mapping[str, Callable[[], Array]] | None = None,
+    unfolded: Mapping[str, Source] | None = None,
 ) -> list[Parameter]:
     """Pair every parameter with its tensor, in the order a forward pass meets them.
 
-    `row_orders` gives, for our names within a layer, the order of a GGUF tensor's rows. Raises CheckpointError,
-    by name, if a tensor is missing, has another shape than the configuration says, or is nobody's.
+    `row_orders` gives, for our names within a layer, the order of a GGUF tensor's rows. `unfolded` stands in for the
+    checkpoint's tensors where a family stores several parameters in one tensor or one in several. Raises
+    CheckpointError, by name, if a tensor is missing, has another shape than the configuration says, or is nobody's.
     """
-    in_file, style = checkpoint.tensors, checkpoint.format
+    style = checkpoint.format
+    in_file = unfolded or {name: Plain(tensor) for name, tensor in checkpoint.tensors.items()}
     if layers > len(in_file):
         raise CheckpointError(
             f"{checkpoint.path}: {layers} layers are announced, but there are only {len(in_file)} tensors. "
@@ -109,25 +117,27 @@ def match(
 
     found: list[Parameter] = []
     for ours, name, row in wanted:
-        tensor = in_file[name]
+        source = in_file[name]
         shape = tuple(sizes[dim] for dim in row.dims.split())
-        if tensor.shape != shape:
+        if source.shape != shape:
             raise CheckpointError(
-                f"{checkpoint.path}: {name} is {tensor.shape}, expected {shape} ({row.dims.replace(' ', ', ')}) by the "
+                f"{checkpoint.path}: {name} is {source.shape}, expected {shape} ({row.dims.replace(' ', ', ')}) by the "
                 "configuration. Do the configuration and the weights belong together?"
             )
         order = (row_orders or {}).get(row.ours) if style == "gguf" else None
-        found.append(Parameter(ours, row.kind, shape, tensor, None if order is None else order()))
+        if order is not None:
+            source = Plain(checkpoint.tensors[name], order())
+        found.append(Parameter(ours, row.kind, shape, source))
     check_frequencies(checkpoint, frequencies, inverse_frequencies)
     if tied:
         embedding = found[0]
         for name in extra_head:
-            if not np.array_equal(in_file[name].data, embedding.tensor.data):
+            if not np.array_equal(in_file[name].whole().data, embedding.encoded().data):
                 raise CheckpointError(
                     f"{checkpoint.path}: tie_word_embeddings is true, but {name} differs from the embedding. "
                     "Set it to false to use both, or remove the tensor."
                 )
-        tied_head = Parameter("unembedding", "linear", embedding.shape, embedding.tensor, same_as=embedding.name)
+        tied_head = Parameter("unembedding", "linear", embedding.shape, embedding.source, same_as=embedding.name)
         found.append(tied_head)
     return found
 

@@ -11,7 +11,7 @@ from ouvert import arithmetic, models
 from ouvert.weights import open_checkpoint
 
 GOLDENS = Path(__file__).parents[2] / "goldens" / "models"
-CASES = sorted(file.parent.name for file in GOLDENS.glob("*/model.gguf"))
+CASES = ("llama", "llama-stretched", "llama-yarn", "qwen2", "qwen3", "gpt_oss", "gpt_oss-mxfp4")
 
 # With weights, keys and values in float32, llama.cpp differs by float32's rounding alone: at most 3e-6 of the largest
 # logit was seen.

@@ -1,0 +1,144 @@
+"""What gpt-oss checkpoints say about themselves, in Hugging Face's words, OpenAI's and GGUF's."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ouvert.models.configuration import (
+    HARMLESS_GGUF_GROUPS,
+    HARMLESS_HF,
+    DecoderConfig,
+    check_shape,
+    shape_from_gguf,
+    shape_from_hf,
+    windows_of_kinds,
+)
+from ouvert.models.rope import RopeConfig, Yarn, yarn_attention_factor
+from ouvert.models.stated import Stated
+from ouvert.weights import Tensor
+
+# What the models were made with, where a file does not say it: GptOssConfig in transformers, swiglu and RMSNorm in
+# OpenAI's torch/model.py, openai-moe in llama.cpp.
+SWIGLU_ALPHA = 1.702
+SWIGLU_LIMIT = 7.0
+ORIGINAL_EPS = 1e-5
+
+# Keys of OpenAI's own config.json; it has no model_type to be known by.
+ORIGINAL_KEYS = frozenset({"num_experts", "experts_per_token", "swiglu_limit", "initial_context_length"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GptOssConfig(DecoderConfig):
+    """`intermediate_size` is that of one expert."""
+
+    num_local_experts: int
+    num_experts_per_tok: int
+    swiglu_alpha: float
+    swiglu_limit: float
+
+    def sizes(self) -> dict[str, int]:
+        return DecoderConfig.sizes(self) | {"experts": self.num_local_experts}
+
+
+def alternating(window: int | None, layers: int) -> tuple[int | None, ...]:
+    """Layers 0, 2, 4 ... have the window."""
+    return tuple(window if n % 2 == 0 else None for n in range(layers))
+
+
+def config_from_hf(config: Mapping[str, Any], source: str) -> GptOssConfig:
+    """`model_type` gpt_oss, or OpenAI's own words for the same."""
+    if "model_type" not in config and config.keys() >= ORIGINAL_KEYS:
+        return config_from_original(config, source)
+    stated = Stated(source, config)
+    stated.neutral("model_type", "gpt_oss")
+    stated.neutral("architectures", ["GptOssForCausalLM"])
+    stated.neutral("attention_bias", True)
+    shape = shape_from_hf(stated, default_theta=None, key_heads_may_be_left_out=False)
+    layers = shape["num_hidden_layers"]
+    kept = stated.integer("num_experts_per_tok")
+    stated.neutral("experts_per_token", kept)  # the published files say some things twice
+    scaling = shape["rope"].scaling
+    if isinstance(scaling, Yarn):
+        stated.neutral("initial_context_length", scaling.original_max_position_embeddings)
+    quantised = stated.mapping("quantization_config", None)
+    if quantised is not None:  # which tensors are in 4 bits, the tensors say themselves
+        how = Stated(f"{source}: quantization_config", quantised)
+        how.neutral("quant_method", "mxfp4")
+        how.finish({"modules_to_not_convert": "the tensors say it", "dequantize": "how another program loads it"})
+    window = stated.optional("sliding_window")
+    kinds = stated.texts("layer_types", None)
+    result = GptOssConfig(
+        **shape,
+        windows=alternating(window, layers) if kinds is None else windows_of_kinds(stated, kinds, layers, window),
+        tie_word_embeddings=stated.flag("tie_word_embeddings", False),
+        num_local_experts=stated.integer("num_local_experts"),
+        num_experts_per_tok=kept,
+        swiglu_alpha=stated.number("swiglu_alpha", SWIGLU_ALPHA),
+        swiglu_limit=stated.number("swiglu_limit", SWIGLU_LIMIT),
+    )
+    stated.finish(HARMLESS_HF)
+    return checked(stated, result)
+
+
+def config_from_original(config: Mapping[str, Any], source: str) -> GptOssConfig:
+    """OpenAI's original/config.json."""
+    stated = Stated(source, config)
+    head_dim, original = stated.integer("head_dim"), stated.integer("initial_context_length")
+    factor = stated.number("rope_scaling_factor")
+    scaling = Yarn(
+        factor=factor,
+        original_max_position_embeddings=original,
+        beta_fast=stated.number("rope_ntk_beta"),
+        beta_slow=stated.number("rope_ntk_alpha"),
+        attention_factor=yarn_attention_factor(factor),
+        truncate=False,
+    )
+    layers = stated.integer("num_hidden_layers")
+    result = GptOssConfig(
+        vocab_size=stated.integer("vocab_size"),
+        hidden_size=stated.integer("hidden_size"),
+        intermediate_size=stated.integer("intermediate_size"),
+        num_hidden_layers=layers,
+        num_attention_heads=stated.integer("num_attention_heads"),
+        num_key_value_heads=stated.integer("num_key_value_heads"),
+        head_dim=head_dim,
+        rms_norm_eps=ORIGINAL_EPS,
+        max_position_embeddings=max(int(original * factor), 1),
+        tie_word_embeddings=False,
+        windows=alternating(stated.optional("sliding_window"), layers),
+        rope=RopeConfig(
+            rope_theta=stated.number("rope_theta"), rotary_dim=head_dim, scaling=scaling if factor > 1 else None
+        ),
+        num_local_experts=stated.integer("num_experts"),
+        num_experts_per_tok=stated.integer("experts_per_token"),
+        swiglu_alpha=SWIGLU_ALPHA,
+        swiglu_limit=stated.number("swiglu_limit"),
+    )
+    stated.finish({})
+    check_shape(stated, {name: getattr(result, name) for name in GptOssConfig.__dataclass_fields__})
+    return checked(stated, result)
+
+
+def config_from_gguf(metadata: Mapping[str, Any], tensors: Mapping[str, Tensor], source: str) -> GptOssConfig:
+    """Architecture gpt-oss. YaRN's ramp is not truncated and the gate's constants are the model's, which GGUF omits."""
+    stated = Stated(source, metadata, prefix="gpt-oss.")
+    experts, kept = stated.integer("expert_count"), stated.integer("expert_used_count")
+    shape = shape_from_gguf(stated, tensors, truncate=False, with_experts=True)
+    inner = stated.integer("expert_feed_forward_length", shape["intermediate_size"])
+    window = stated.optional("attention.sliding_window")
+    stated.finish({}, HARMLESS_GGUF_GROUPS)
+    result = GptOssConfig(
+        **shape | {"intermediate_size": inner},
+        windows=alternating(window, shape["num_hidden_layers"]),
+        num_local_experts=experts,
+        num_experts_per_tok=kept,
+        swiglu_alpha=SWIGLU_ALPHA,
+        swiglu_limit=SWIGLU_LIMIT,
+    )
+    return checked(stated, result)
+
+
+def checked(stated: Stated, config: GptOssConfig) -> GptOssConfig:
+    if config.num_experts_per_tok > config.num_local_experts:
+        raise stated.fault(f"{config.num_experts_per_tok} experts a token cannot be kept of {config.num_local_experts}")
+    return config

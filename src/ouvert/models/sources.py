@@ -1,0 +1,182 @@
+"""Where a parameter's bytes lie in a file, when they do not lie there as one plain matrix."""
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from ouvert.weights import Tensor
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+class Source(Protocol):
+    """Something that can be read as a tensor of `shape`, whole or expert by expert, still encoded."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    @property
+    def encoding(self) -> str: ...
+    @property
+    def stored_bytes(self) -> int:
+        """Bytes of the file that this is read from."""
+        ...
+
+    def whole(self) -> Tensor: ...
+    def expert(self, expert: int) -> Tensor:
+        """The matrix at this index of the first axis."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Plain:
+    """A tensor as it is, or with its rows in another order."""
+
+    tensor: Tensor
+    row_order: Array | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.tensor.shape
+
+    @property
+    def encoding(self) -> str:
+        return self.tensor.encoding
+
+    @property
+    def stored_bytes(self) -> int:
+        return self.tensor.data.nbytes
+
+    def whole(self) -> Tensor:
+        return self.tensor if self.row_order is None else self.tensor.take_rows(self.row_order)
+
+    def expert(self, expert: int) -> Tensor:
+        return matrix_of(self.tensor, expert)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Strided:
+    """Every `step`-th number of the last axis from `first` on: gpt-oss's biases of gate and up, which alternate."""
+
+    tensor: Tensor
+    first: int
+    step: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        *outer, last = self.tensor.shape
+        return (*outer, len(range(self.first, last, self.step)))
+
+    @property
+    def encoding(self) -> str:
+        return self.tensor.encoding
+
+    @property
+    def stored_bytes(self) -> int:
+        return self.tensor.data.nbytes // self.step
+
+    def whole(self) -> Tensor:
+        values = elements(self.tensor)[..., self.first :: self.step]
+        return Tensor(self.tensor.name, values.shape, self.encoding, as_bytes(values))
+
+    def expert(self, expert: int) -> Tensor:
+        return matrix_of(self.whole(), expert)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Transposed:
+    """Experts stored (experts, in, out), of which every `step`-th output from `first` on is ours."""
+
+    tensor: Tensor
+    first: int = 0
+    step: int = 1
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        experts, inputs, outputs = self.tensor.shape
+        return experts, len(range(self.first, outputs, self.step)), inputs
+
+    @property
+    def encoding(self) -> str:
+        return self.tensor.encoding
+
+    @property
+    def stored_bytes(self) -> int:
+        return self.tensor.data.nbytes // self.step
+
+    def whole(self) -> Tensor:
+        return stacked(self)
+
+    def expert(self, expert: int) -> Tensor:
+        stored = matrix_of(self.tensor, expert)
+        values = elements(stored)[:, self.first :: self.step].T
+        matrix = Tensor(stored.name, values.shape, self.encoding, as_bytes(values))
+        stored.release()
+        return matrix
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Mxfp4Pair:
+    """gpt-oss's experts as shipped: 4-bit codes and scales in two tensors, of which every `step`-th row is ours.
+
+    blocks  uint8 (experts, rows, groups, 16): byte i of a group holds weights 2i (low half) and 2i + 1
+    scales  uint8 (experts, rows, groups)
+
+    They are read in GGUF's arrangement of the same bits, encoding MXFP4: 17 bytes a group, the scale first, and byte i
+    holds weights i (low half) and i + 16. OCP Microscaling Formats (MX) 1.0; ggml-quants.c.
+    """
+
+    blocks: Tensor
+    scales: Tensor
+    first: int = 0
+    step: int = 1
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        experts, rows, groups = self.scales.shape
+        return experts, len(range(self.first, rows, self.step)), 32 * groups
+
+    @property
+    def encoding(self) -> str:
+        return "MXFP4"
+
+    @property
+    def stored_bytes(self) -> int:
+        return (self.blocks.data.nbytes + self.scales.data.nbytes) // self.step
+
+    def whole(self) -> Tensor:
+        return stacked(self)
+
+    def expert(self, expert: int) -> Tensor:
+        stored = matrix_of(self.blocks, expert)
+        codes = stored.data.reshape(stored.shape)[self.first :: self.step]  # (rows, groups, 16)
+        scales = matrix_of(self.scales, expert)
+        even, odd = codes & 15, codes >> 4  # weights 0, 2, 4 ... and 1, 3, 5 ... of each group
+        packed = np.empty((*codes.shape[:2], 17), np.uint8)
+        packed[..., 0] = scales.data.reshape(scales.shape)[self.first :: self.step]
+        packed[..., 1::2] = even[..., :8] | even[..., 8:] << 4
+        packed[..., 2::2] = odd[..., :8] | odd[..., 8:] << 4
+        stored.release()
+        return Tensor(stored.name, self.shape[1:], self.encoding, packed.reshape(-1))
+
+
+def matrix_of(tensor: Tensor, expert: int) -> Tensor:
+    """The part of a tensor at one index of its first axis, without a copy."""
+    part = tensor.rows(expert, expert + 1)
+    return Tensor(part.name, tensor.shape[1:], part.encoding, part.data)
+
+
+def stacked(source: Source) -> Tensor:
+    """All experts of a source, one after the other."""
+    parts = [source.expert(e) for e in range(source.shape[0])]
+    return Tensor(parts[0].name, source.shape, source.encoding, np.concatenate([part.data for part in parts]))
+
+
+def elements(tensor: Tensor) -> Array:
+    """The encoded numbers of a tensor that stores each by itself (F32, BF16, F16), as integers of their width."""
+    width = tensor.data.nbytes // int(np.prod(tensor.shape))
+    return np.asarray(tensor.data.view(f"<u{width}").reshape(tensor.shape))
+
+
+def as_bytes(values: Array) -> Array:
+    return np.ascontiguousarray(values).reshape(-1).view(np.uint8)
