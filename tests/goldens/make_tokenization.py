@@ -45,6 +45,7 @@ TEXTS = [
     "नमस्ते दुनिया, क्षत्रिय ज्ञान",
     "สวัสดีชาวโลก น้ำ",
     "你好，世界！人工智能 makes 漢字 easier。",
+    "the中文the中文the中文the中文the中文the",
     "こんにちは世界、カタカナとーひらがな",
     "안녕하세요 세계 한글",
     "👨\u200d👩\u200d👧\u200d👦 family, 🏳️\u200d🌈 flag, 👍🏽 thumb, 🇫🇷🇩🇪 and 😀😀😀",
@@ -348,12 +349,9 @@ def by_llama_cpp(keys: dict[str, Any], texts: Sequence[str], trusted: Sequence[s
 def by_tiktoken(ranks: dict[bytes, int], pre: str, texts: Sequence[str]) -> list[list[int]]:
     import tiktoken
 
-    return [
-        tiktoken.Encoding(
-            pre, pat_str=TIKTOKEN_PATTERNS[pre], mergeable_ranks=ranks, special_tokens={}
-        ).encode_ordinary(text)
-        for text in texts
-    ]
+    pattern = TIKTOKEN_PATTERNS[pre]
+    encoding = tiktoken.Encoding(pre, pat_str=pattern, mergeable_ranks=ranks, special_tokens={})
+    return [encoding.encode_ordinary(text) for text in texts]
 
 
 def goldens(smollm2: Path) -> dict[str, Any]:

@@ -110,8 +110,8 @@ def byte_level_library() -> Library:
     return library
 
 
-def sentencepiece_library(prefix: str) -> Library:
-    """The SentencePiece vocabulary as the tokenizers library has it: `prefix` on every piece or at the start."""
+def build_sentencepiece_library(prefix: str) -> Library:
+    """The SentencePiece vocabulary in the tokenizers library: a space before "every piece" or at the "start"."""
     _, message = sentencepiece_model._fields((GOLDENS / "sentencepiece.model").read_bytes())
     pieces = [sentencepiece_model._piece(raw) for raw in message[sentencepiece_model.PIECES]]
     ids = {text: token for token, (text, _, _) in enumerate(pieces)}
@@ -137,6 +137,12 @@ def sentencepiece_library(prefix: str) -> Library:
 
 
 @pytest.fixture(scope="session")
+def sentencepiece_library() -> Callable[[str], Library]:
+    """The SentencePiece vocabulary as the tokenizers library has it, by where a space is put in front."""
+    return build_sentencepiece_library
+
+
+@pytest.fixture(scope="session")
 def make(
     tmp_path_factory: pytest.TempPathFactory,
     byte_level_keys: Callable[..., dict[str, Any]],
@@ -157,10 +163,10 @@ def make(
                 byte_level_library.save(str(folder / "tokenizer.json"))
                 named = {"bos_token": "<|im_start|>", "eos_token": "<|im_end|>"}
             case "tokenizer.json, SentencePiece":
-                sentencepiece_library("every piece").save(str(folder / "tokenizer.json"))
+                build_sentencepiece_library("every piece").save(str(folder / "tokenizer.json"))
                 named = {"bos_token": "<s>", "eos_token": "</s>"}
             case "tokenizer.json, prefix at the start":
-                sentencepiece_library("start").save(str(folder / "tokenizer.json"))
+                build_sentencepiece_library("start").save(str(folder / "tokenizer.json"))
                 named = {"bos_token": "<s>", "eos_token": "</s>"}
             case "tokenizer.model":
                 shutil.copy(GOLDENS / "sentencepiece.model", folder / "tokenizer.model")

@@ -1,0 +1,280 @@
+"""Tokenizers out of GGUF metadata: the same ids as llama.cpp, tiktoken and sentencepiece; faults named."""
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ouvert.tokenization import Tokenizer, TokenizerError, tokenizer_from_gguf
+from ouvert.tokenization.pretokenizers import PRE_TOKENIZERS
+from ouvert.weights import open_checkpoint
+
+Keys = Callable[..., dict[str, Any]]
+NAMES = sorted(
+    json.loads((Path(__file__).parents[1] / "goldens" / "tokenization" / "ids.json").read_bytes())["ids"].keys()
+    - {"SmolLM2", "SentencePiece"}
+)
+SPECIAL, USER_DEFINED, UNUSED = 3, 4, 5
+
+
+def with_token(keys: dict[str, Any], text: str, kind: int) -> dict[str, Any]:
+    """The same vocabulary with one more token at its end."""
+    longer = dict(keys)
+    longer["tokenizer.ggml.tokens"] = [*keys["tokenizer.ggml.tokens"], text]
+    longer["tokenizer.ggml.token_type"] = [*keys["tokenizer.ggml.token_type"], kind]
+    return longer
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_ids_are_those_of_another_program(name: str, goldens: dict[str, Any], byte_level_keys: Keys):
+    tokenizer = tokenizer_from_gguf(byte_level_keys(pre=name))
+    expected = goldens["ids"][name]
+    assert [tokenizer.encode(text) for text in goldens["texts"]] == expected["texts"]
+    if trusted := expected.get("trusted"):
+        parts = [tokenizer.split_control(text) for text in goldens["trusted"]]
+        assert [tokenizer.encode_parts(each) for each in parts] == trusted
+
+
+def test_the_texts_tell_the_pre_tokenizers_apart(goldens: dict[str, Any]):
+    """So that a pre-tokenizer put in another's place would be noticed; these few pairs are the same by design."""
+    same = [{"gpt-2", "mpt"}, {"gpt-2", "olmo"}, {"mpt", "olmo"}, {"deepseek-r1-qwen", "qwen2"}]
+    for one in NAMES:
+        for other in NAMES:
+            if one < other and {one, other} not in same:
+                assert goldens["ids"][one]["texts"] != goldens["ids"][other]["texts"], (one, other)
+
+
+def test_ids_of_smollm2_are_those_of_llama_cpp(goldens: dict[str, Any], smollm2_tokenizer: Tokenizer):
+    expected = goldens["ids"]["SmolLM2"]
+    assert [smollm2_tokenizer.encode(text) for text in goldens["texts"]] == expected["texts"]
+    parts = [smollm2_tokenizer.split_control(text) for text in goldens["trusted"]]
+    assert [smollm2_tokenizer.encode_parts(each) for each in parts] == expected["trusted"]
+
+
+def test_smollm2_knows_its_control_tokens(smollm2_tokenizer: Tokenizer):
+    assert smollm2_tokenizer.vocabulary_size == 49152
+    assert (smollm2_tokenizer.bos, smollm2_tokenizer.eos) == (1, 2)
+    assert smollm2_tokenizer.end_ids == {0, 2}
+    assert not smollm2_tokenizer.adds_bos
+    assert len(smollm2_tokenizer.control_tokens) == 17
+    assert smollm2_tokenizer.split_control("<|im_start|>user\nHi<|im_end|>\n") == [1, "user\nHi", 2, "\n"]
+
+
+def test_smollm2_is_ready_soon(smollm2: Path):
+    with open_checkpoint(smollm2) as checkpoint:
+        metadata = checkpoint.metadata
+        seconds = []
+        for _ in range(3):
+            began = time.perf_counter()
+            tokenizer_from_gguf(metadata)
+            seconds.append(time.perf_counter() - began)
+    assert min(seconds) < 0.3  # 0.1 s on a quiet machine
+
+
+def test_sentencepiece_ids_are_those_of_sentencepiece(goldens: dict[str, Any], sentencepiece_keys: Keys):
+    tokenizer = tokenizer_from_gguf(sentencepiece_keys())
+    assert [tokenizer.encode(text) for text in goldens["texts"]] == goldens["ids"]["SentencePiece"]["texts"]
+    assert tokenizer.adds_bos
+
+
+def test_sentencepiece_puts_a_space_before_every_piece_unless_told_otherwise(sentencepiece_keys: Keys):
+    tokenizer = tokenizer_from_gguf(sentencepiece_keys())
+    assert [tokenizer.token_bytes(token) for token in tokenizer.encode("the")] == [b" the"]
+    parts = [*tokenizer.encode("the"), 2, *tokenizer.encode("the")]
+    assert tokenizer.encode_parts(["the", 2, "the"]) == parts
+    assert tokenizer.decode(parts) == "thethe"
+    plain = tokenizer_from_gguf(sentencepiece_keys(add_space_prefix=False))
+    assert b"".join(plain.token_bytes(token) for token in plain.encode("the")) == b"the"
+
+
+def test_an_unknown_pre_tokenizer_is_refused_by_name(byte_level_keys: Keys):
+    with pytest.raises(TokenizerError, match=r"pre is 'poro-chat', expected one of deepseek-llm, .*smollm.*tekken; "):
+        tokenizer_from_gguf(byte_level_keys(pre="poro-chat"))
+
+
+def test_a_file_without_a_pre_tokenizer_is_read_as_llama_cpp_reads_it(byte_level_keys: Keys, goldens: dict[str, Any]):
+    tokenizer = tokenizer_from_gguf(byte_level_keys(pre=None))
+    assert [tokenizer.encode(text) for text in goldens["texts"]] == goldens["ids"]["default"]["texts"]
+
+
+@pytest.mark.parametrize("name", PRE_TOKENIZERS)
+def test_no_pre_tokenizer_is_quadratic(name: str, byte_level_keys: Keys):
+    tokenizer = tokenizer_from_gguf(byte_level_keys(pre=name))
+    began = time.perf_counter()
+    for unit in ("A", "é", " ", "\u00a0", "\n", "1", "!", "\u0301", "'s", " \n"):
+        for tail in ("", "中", "1"):
+            assert tokenizer.encode(unit * (20_000 // len(unit)) + tail)
+    assert time.perf_counter() - began < 20  # about 0.3 s; three seconds for each pair if a cut were quadratic
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (None, "there is no tokenizer.ggml.model, .*; use a file converted with its vocabulary"),
+        ("bert", "tokenizer.ggml.model is 'bert', expected 'gpt2' .* or 'llama'"),
+        (7, "model is int, expected text"),
+    ],
+)
+def test_other_tokenizers_are_refused_by_name(model: Any, message: str, byte_level_keys: Keys):
+    with pytest.raises(TokenizerError, match=message):
+        tokenizer_from_gguf(byte_level_keys(model=model))
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"tokens": None}, "tokens is missing or empty"),
+        ({"tokens": []}, "tokens is missing or empty"),
+        ({"tokens": ["a", "a"], "token_type": [1, 1]}, "tokens has 'a' twice"),
+        ({"tokens": ["a", 5], "token_type": [1, 1]}, "tokens holds other things than text"),
+        ({"token_type": [1, 1]}, "token_type has 2 entries, expected one for each of the 90. tokens"),
+        ({"merges": ["nospace"]}, "merges does not fit tokens .*'?nospace'?.*, expected pairs"),
+        ({"merges": ["q q"]}, "merges does not fit tokens"),
+        ({"merges": ["中 文"]}, "merges does not fit tokens"),
+    ],
+)
+def test_a_vocabulary_that_contradicts_itself_is_refused(changed: dict[str, Any], message: str, byte_level_keys: Keys):
+    with pytest.raises(TokenizerError, match=message):
+        tokenizer_from_gguf(byte_level_keys(**changed))
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"scores": None}, "token_type or scores is missing"),
+        ({"token_type": None}, "token_type or scores is missing"),
+        ({"remove_extra_whitespaces": True}, "expected a vocabulary that takes text as it is"),
+        ({"precompiled_charsmap": [1, 2]}, "expected a vocabulary that takes text as it is"),
+    ],
+)
+def test_a_sentencepiece_vocabulary_we_would_misread_is_refused(
+    changed: dict[str, Any], message: str, sentencepiece_keys: Keys
+):
+    with pytest.raises(TokenizerError, match=message):
+        tokenizer_from_gguf(sentencepiece_keys(**changed))
+
+
+def test_a_sentencepiece_vocabulary_without_bytes_is_refused(sentencepiece_keys: Keys):
+    kinds = [1 if kind == 6 else kind for kind in sentencepiece_keys()["tokenizer.ggml.token_type"]]
+    with pytest.raises(TokenizerError, match="256 of the 256 byte pieces are missing"):
+        tokenizer_from_gguf(sentencepiece_keys(token_type=kinds))
+
+
+def test_a_piece_of_absurd_length_is_refused(sentencepiece_keys: Keys):
+    keys = with_token(sentencepiece_keys(), "x" * 600, 1)
+    keys["tokenizer.ggml.scores"] = [*keys["tokenizer.ggml.scores"], -1.0]
+    with pytest.raises(TokenizerError, match="a piece has 600 characters, expected at most 512"):
+        tokenizer_from_gguf(keys)
+
+
+@pytest.mark.parametrize("kind", [SPECIAL, USER_DEFINED])
+@pytest.mark.parametrize("text", ["<think>", "</tool_call>", "<｜User｜>", "[TOOL_CALLS]", "｜DSML｜"])
+def test_markup_is_control_even_where_the_file_calls_it_ordinary(text: str, kind: int, byte_level_keys: Keys):
+    tokenizer = tokenizer_from_gguf(with_token(byte_level_keys(), text, kind))
+    token = tokenizer.vocabulary_size - 1
+    assert tokenizer.control_tokens[text] == token
+    assert token not in tokenizer.encode(f"a{text}b")
+    assert tokenizer.split_control(f"a{text}b") == ["a", token, "b"]
+    assert tokenizer.decode([token]) == ("" if kind == SPECIAL else text)
+
+
+@pytest.mark.parametrize("text", ["lorem ipsum", "     ", "\n\n\n", "ÿÿ"])
+def test_added_words_stay_text(text: str, byte_level_keys: Keys):
+    tokenizer = tokenizer_from_gguf(with_token(byte_level_keys(), text, USER_DEFINED))
+    token = tokenizer.vocabulary_size - 1
+    assert text not in tokenizer.control_tokens
+    assert tokenizer.encode(f"a{text}b") == [*tokenizer.encode("a"), token, *tokenizer.encode("b")]
+    assert tokenizer.encode_parts([f"a{text}b"]) == tokenizer.encode(f"a{text}b")
+    assert tokenizer.split_control(f"a{text}b") == [f"a{text}b"]
+    assert tokenizer.decode([token]) == text
+
+
+def test_a_control_token_inside_an_added_word_is_not_seen(byte_level_keys: Keys):
+    keys = with_token(with_token(byte_level_keys(), "xyz", SPECIAL), "wxyz", USER_DEFINED)
+    assert tokenizer_from_gguf(keys).split_control("wxyz xyz") == [
+        "wxyz ",
+        tokenizer_from_gguf(keys).control_tokens["xyz"],
+    ]
+
+
+def test_the_longest_control_token_wins(byte_level_keys: Keys):
+    keys = with_token(with_token(byte_level_keys(), "<a>", SPECIAL), "<a><b>", SPECIAL)
+    tokenizer = tokenizer_from_gguf(keys)
+    last = tokenizer.vocabulary_size - 1
+    assert tokenizer.split_control("<a><a><b>") == [last - 1, last]
+
+
+def test_merges_that_would_make_a_control_token_are_left_out(byte_level_keys: Keys):
+    keys = with_token(byte_level_keys(), "qx", SPECIAL)
+    keys["tokenizer.ggml.merges"] = ["q x", *keys["tokenizer.ggml.merges"]]
+    tokenizer = tokenizer_from_gguf(keys)
+    assert tokenizer.control_ids.isdisjoint(tokenizer.encode("qx"))
+    assert tokenizer.decode(tokenizer.encode("qx the quick")) == "qx the quick"
+
+
+def test_an_end_of_turn_counts_even_where_the_file_calls_it_normal(byte_level_keys: Keys):
+    tokenizer = tokenizer_from_gguf(with_token(byte_level_keys(), "<|eot_id|>", 1))
+    assert tokenizer.vocabulary_size - 1 in tokenizer.end_ids
+    assert "<|eot_id|>" in tokenizer.control_tokens
+
+
+def test_the_ends_a_file_names_count_whatever_they_are_called(byte_level_keys: Keys):
+    keys = with_token(byte_level_keys(), "<stop here>", SPECIAL)
+    token = len(keys["tokenizer.ggml.tokens"]) - 1
+    assert token not in tokenizer_from_gguf(keys).end_ids
+    for key in ("eot_token_id", "eom_token_id", "eos_token_id"):
+        assert token in tokenizer_from_gguf(keys | {f"tokenizer.ggml.{key}": token}).end_ids
+
+
+def test_in_harmony_the_end_of_a_message_does_not_end_the_answer(byte_level_keys: Keys):
+    keys = with_token(byte_level_keys(), "<|end|>", SPECIAL)
+    end = len(keys["tokenizer.ggml.tokens"]) - 1
+    assert end in tokenizer_from_gguf(keys).end_ids
+    harmony = tokenizer_from_gguf(with_token(keys, "<|return|>", SPECIAL))
+    assert end not in harmony.end_ids
+    assert end + 1 in harmony.end_ids
+
+
+def test_unused_tokens_say_nothing(byte_level_keys: Keys):
+    tokenizer = tokenizer_from_gguf(with_token(byte_level_keys(), "[PAD151936]", UNUSED))
+    assert tokenizer.decode([tokenizer.vocabulary_size - 1]) == ""
+
+
+def test_a_word_of_the_vocabulary_goes_before_the_merges_only_where_the_model_does_so(byte_level_keys: Keys):
+    for name, whole in (("llama-bpe", True), ("tekken", True), ("qwen2", False), ("smollm", False)):
+        tokenizer = tokenizer_from_gguf(with_token(byte_level_keys(pre=name), "Ġzqzqzq", 1))
+        assert (tokenizer.encode(" zqzqzq") == [tokenizer.vocabulary_size - 1]) is whole, name
+
+
+def test_bos_is_added_as_the_file_says_or_the_pre_tokenizer_does(byte_level_keys: Keys):
+    for name, usual in (("llama-bpe", True), ("tekken", True), ("qwen2", False)):
+        assert tokenizer_from_gguf(byte_level_keys(pre=name)).adds_bos is usual
+        assert not tokenizer_from_gguf(byte_level_keys(pre=name, add_bos_token=False)).adds_bos
+        assert tokenizer_from_gguf(byte_level_keys(pre=name, add_bos_token=True)).adds_bos
+        without = tokenizer_from_gguf(byte_level_keys(pre=name, bos_token_id=None))
+        assert without.bos is None
+        assert not without.adds_bos
+
+
+def test_an_id_outside_the_vocabulary_stands_for_none(byte_level_keys: Keys):
+    tokenizer = tokenizer_from_gguf(byte_level_keys(eos_token_id=2**32 - 1))
+    assert tokenizer.eos is None
+
+
+def test_the_digest_changes_with_everything_that_changes_ids(byte_level_keys: Keys):
+    usual = tokenizer_from_gguf(byte_level_keys())
+    assert tokenizer_from_gguf(byte_level_keys()).digest == usual.digest
+    merges = byte_level_keys()["tokenizer.ggml.merges"]
+    for changed in (
+        byte_level_keys(pre="qwen2"),
+        byte_level_keys(merges=merges[:-1]),
+        byte_level_keys(merges=[*merges[:-2], merges[-1], merges[-2]]),
+        byte_level_keys(add_bos_token=False),
+        byte_level_keys(eos_token_id=3),
+        with_token(byte_level_keys(), "<think>", USER_DEFINED),
+        with_token(byte_level_keys(), "<think>", SPECIAL),
+    ):
+        assert tokenizer_from_gguf(changed).digest != usual.digest
