@@ -7,6 +7,7 @@ Tests import the conversations from here; only `main` needs the references.
 
 import datetime
 import gzip
+import importlib.util
 import json
 import os
 import tempfile
@@ -309,9 +310,12 @@ def by_transformers(template: str, facts: dict) -> str:
 
 def o200k_folder(folder: Path) -> Path:
     """Writes the vocabulary of gpt-oss, which the package bpe-openai carries, where openai-harmony can read it."""
-    import bpe_openai
-
-    packed = Path(bpe_openai.__file__).parent / "data" / "o200k_base.tiktoken.gz"
+    spec = importlib.util.find_spec("bpe_openai")  # found, not imported: the package builds its vocabularies at import
+    if spec is None or spec.origin is None:
+        raise ModuleNotFoundError(
+            "reading o200k_base: the package bpe-openai is missing; pip install -e '.[references]'"
+        )
+    packed = Path(spec.origin).parent / "data" / "o200k_base.tiktoken.gz"
     (folder / "o200k_base.tiktoken").write_bytes(gzip.decompress(packed.read_bytes()))
     os.environ["TIKTOKEN_ENCODINGS_BASE"] = str(folder)  # openai-harmony knows no other way
     return folder

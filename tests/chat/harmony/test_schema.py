@@ -57,6 +57,7 @@ def test_a_schema_holds_only_what_json_can_say():
 def test_lines_are_counted_as_rust_counts_them():
     assert lines_of("a\r\nb\u2028c\n") == ["a", "b\u2028c"]
     assert lines_of("") == []
+    assert lines_of("a\r") == ["a\r"]
     assert lines_of("\n\n") == ["", ""]
 
 

@@ -23,3 +23,13 @@ def make_chat():
 def byte_tokenizer():
     """The tiny vocabulary of tests/chat."""
     return module_at(Path(__file__).parents[2] / "chat" / "conftest.py").ByteTokenizer
+
+
+@pytest.fixture(scope="session")
+def o200k(make_chat, tmp_path_factory):
+    """openai-harmony's encoding of gpt-oss and our tokenizer, both reading the same file of ranks."""
+    from ouvert.tokenization import tokenizer_from_ranks
+
+    folder = tmp_path_factory.mktemp("o200k")
+    encoding = make_chat.harmony_encoding(folder)
+    return encoding, tokenizer_from_ranks(folder / "o200k_base.tiktoken")

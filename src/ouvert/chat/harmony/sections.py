@@ -97,11 +97,9 @@ BUILTIN = {namespace.name: namespace for namespace in (BROWSER, PYTHON)}
 
 
 def lines_of(text: str) -> list[str]:
-    """The lines of a text as Rust counts them: a line break at the end begins no line, a return before it goes."""
-    lines = text.split("\n")
-    if not lines[-1]:
-        lines.pop()
-    return [line.removesuffix("\r") for line in lines]
+    """The lines of a text as Rust counts them: a line break at the end begins no line, a return before one goes."""
+    *ended, last = text.split("\n")
+    return [line.removesuffix("\r") for line in ended] + ([last] if last else [])
 
 
 def tools_section(namespaces: Iterable[Namespace]) -> str:
