@@ -1,0 +1,53 @@
+"""The examples run, and print what they promise; so does the first lines of the guide."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def python(tmp_path):
+    """python("file.py", words..., input=...) -> stdout."""
+
+    def python(*words, input=""):  # noqa: A002
+        environment = {**os.environ, "XDG_DATA_HOME": str(tmp_path), "PYTHONWARNINGS": "error"}
+        command = [sys.executable, *map(str, words)]
+        ran = subprocess.run(command, input=input, capture_output=True, text=True, env=environment, timeout=60)
+        assert ran.returncode == 0, ran.stderr
+        return ran.stdout
+
+    return python
+
+
+def test_the_chat(python, speaking_model):
+    out = python(ROOT / "examples" / "chat.py", speaking_model(), input="Who are you?\nAnd again?\n\n")
+    assert out == "> Hello from a tiny model.\n" * 2 + "> "
+
+
+def test_the_batch(python, speaking_model, tmp_path):
+    (tmp_path / "questions.txt").write_text("Who?\nWhat?\n")
+    out = python(ROOT / "examples" / "batch.py", speaking_model(), tmp_path / "questions.txt")
+    assert [json.loads(line) for line in out.splitlines()] == [
+        {"question": question, "answer": "Hello from a tiny model.", "ended": "stop"} for question in ("Who?", "What?")
+    ]
+
+
+def test_the_guide_begins_with_a_program_that_runs(python, speaking_model, tmp_path):
+    guide = (ROOT / "docs" / "guides" / "python.md").read_text(encoding="utf-8")
+    program = re.search(r"```python\n(.*?)```", guide, re.DOTALL)[1]
+    (tmp_path / "guide.py").write_text(program.replace('"smollm2"', repr(str(speaking_model()))))
+    assert python(tmp_path / "guide.py") == "Hello from a tiny model.\n(stop: 7 tokens)\n"
+
+
+def test_importing_ouvert_imports_nothing_heavy(python):
+    script = "import ouvert, sys; print([n for n in ('numpy', 'ouvert.engine', 'tokenizers') if n in sys.modules])"
+    assert python("-c", script) == "[]\n"
+    script = "import ouvert; print([n for n in ouvert.__all__ if getattr(ouvert, n) is None], 'load' in dir(ouvert))"
+    assert python("-c", script) == "[] True\n"
