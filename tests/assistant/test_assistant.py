@@ -46,7 +46,13 @@ class ScriptedGeneration:
 class ScriptedEngine:
     context, vocabulary_size = 100, 100
     facts = EngineFacts(
-        version="1", instruction_set="none", threads=1, cache_type="f16", weights_digest=DIGEST, packed_digest=None
+        version="1",
+        instruction_set="none",
+        threads=1,
+        cache_type="f16",
+        exact=False,
+        weights_digest=DIGEST,
+        packed_digest=None,
     )
 
     def __init__(self, tokens, reason="stop"):

@@ -92,6 +92,7 @@ def facts() -> Callable[[], EngineFacts]:
         instruction_set="fake",
         threads=1,
         cache_type="f32",
+        exact=True,
         weights_digest="sha256:" + "0" * 64,
         packed_digest=None,
     )

@@ -52,6 +52,7 @@ def write_receipt(
             "instruction_set": facts.instruction_set,
             "threads": facts.threads,
             "cache_type": facts.cache_type,
+            "exact": facts.exact,
         },
         "sampling": sampling_facts(sampling, stop, stopped.seed),
         "messages": sent_by_message(conversation, rendered),

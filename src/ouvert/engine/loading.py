@@ -10,6 +10,7 @@ from typing import Any
 from ouvert import models
 from ouvert.engine.choosing import PackedFile, native_is_built, open_runner, physical_cores
 from ouvert.engine.local import LocalEngine
+from ouvert.engine.numpy_runner import NumpyRunner
 from ouvert.engine.waist import EngineError, EngineFacts
 from ouvert.weights import Checkpoint, combined_digest, open_checkpoint, sha256_of
 
@@ -78,6 +79,7 @@ def open_engine(
                 instruction_set=runner.instruction_set,
                 threads=runner.threads,
                 cache_type=runner.cache_type,
+                exact=exact or isinstance(runner, NumpyRunner),
                 weights_digest=digest.value(),
                 packed_digest=None,
             )

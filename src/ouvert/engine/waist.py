@@ -76,12 +76,16 @@ class EngineError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineFacts:
-    """What changes the numbers, for receipts: digests are "sha256:<hex>"."""
+    """What changes the numbers, for receipts: digests are "sha256:<hex>".
+
+    `exact`: activations stay float32, instead of being rounded to 8 bits before products.
+    """
 
     version: str
     instruction_set: str
     threads: int
     cache_type: str
+    exact: bool
     weights_digest: str
     packed_digest: str | None
 

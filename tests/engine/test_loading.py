@@ -1,0 +1,124 @@
+"""From a file to an engine: the facts, and both runners on the same weights."""
+
+import hashlib
+
+import numpy as np
+import pytest
+
+from ouvert.engine import EngineError, Sampling, choosing, open_engine
+from ouvert.engine.loading import WeightsDigest
+from ouvert.engine.local import PROMPT_CHUNK
+
+# The native runner keeps keys and values in 16 bits, NumPy in 32: 0.04 at most was seen, where logits reach 20.
+CLOSE = 0.1
+GREEDY = Sampling(temperature=0, max_tokens=24, logprobs=3)
+
+
+@pytest.fixture
+def prompt():
+    return np.random.default_rng(3).integers(0, 256, 40).tolist()
+
+
+@pytest.fixture
+def numpy_only(monkeypatch):
+    monkeypatch.setattr(choosing, "native_is_built", lambda: False)
+
+
+def answer(engine, ids, sampling=GREEDY):
+    generation = engine.generate(ids, sampling)
+    return list(generation), generation.stopped
+
+
+def test_facts_are_those_of_the_file(speaking_model):
+    opened = open_engine(speaking_model(), threads=1, context=100)
+    weights = hashlib.sha256((speaking_model() / "model.safetensors").read_bytes()).hexdigest()
+    facts = opened.engine.facts
+    assert facts.weights_digest == f"sha256:{weights}"
+    assert facts.threads == opened.threads == 1
+    assert not facts.exact or facts.instruction_set == "numpy"
+    assert (opened.engine.context, opened.trained_context, opened.family) == (100, 2048, "llama")
+    assert opened.bytes == opened.parameters * 4
+    opened.engine.close()
+
+
+def test_numpy_runs_where_nothing_faster_can(speaking_model, numpy_only, prompt):
+    opened = open_engine(speaking_model(), threads=1)
+    facts = opened.engine.facts
+    assert (facts.instruction_set, facts.cache_type, facts.exact, facts.threads) == ("numpy", "f32", True, 1)
+    tokens, stopped = answer(opened.engine, prompt)
+    assert len(tokens) == stopped.output_tokens == 24
+
+
+def test_both_runners_agree_on_a_real_model(smollm2, monkeypatch):
+    text = np.random.default_rng(5).integers(500, 20_000, 30).tolist()
+    native = open_engine(smollm2, exact=True).engine
+    fast = native.logits(text)
+    native.close()
+    monkeypatch.setattr(choosing, "native_is_built", lambda: False)
+    plain = open_engine(smollm2).engine
+    np.testing.assert_allclose(fast, plain.logits(text), atol=CLOSE)
+    with pytest.raises(AssertionError):
+        np.testing.assert_allclose(fast[1:], plain.logits(text)[:-1], atol=CLOSE)  # one position off is noticed
+    plain.close()
+
+
+def test_decoding_step_by_step_gives_the_logits_of_the_whole(speaking_model, numpy_only, prompt):
+    engine = open_engine(speaking_model(), threads=1).engine
+    tokens, _ = answer(engine, prompt)
+    scored = engine.score([*prompt, *(token.id for token in tokens)])
+    expected = [each.logprob for each in scored[len(prompt) - 1 :]]
+    assert [each.logprob for each in tokens] == pytest.approx(expected, abs=1e-4)
+
+
+def test_a_kept_prefix_changes_nothing_bit_for_bit(speaking_model):
+    if not choosing.native_is_built():
+        pytest.fail("the native runner is not built here: install with a C++20 compiler")
+    random = np.random.default_rng(4)
+    start = random.integers(0, 256, PROMPT_CHUNK + 30).tolist()
+    kept, fresh = open_engine(speaking_model()).engine, open_engine(speaking_model()).engine
+    answer(kept, start)
+    for _ in range(4):
+        prompt = [*start[: int(random.integers(1, len(start)))], *random.integers(0, 256, 9).tolist()]
+        again, stopped = answer(kept, prompt)
+        assert stopped.reused_tokens > 0
+        assert again == answer(fresh, prompt)[0]  # tokens and log-probabilities alike
+        answer(fresh, [255])  # so that it keeps nothing of use
+    kept.close()
+    fresh.close()
+
+
+def test_what_cannot_be_honoured_is_refused(speaking_model):
+    with pytest.raises(EngineError, match="threads=0"):
+        open_engine(speaking_model(), threads=0)
+    with pytest.raises(EngineError, match="context=1, expected 2 to 2048"):
+        open_engine(speaking_model(), context=1)
+
+
+def test_a_known_digest_is_not_computed_again(tmp_path):
+    assert WeightsDigest([tmp_path / "absent"], "sha256:known").value() == "sha256:known"
+
+
+def test_the_digest_of_several_files_names_each(tmp_path):
+    for name in ("b", "a"):
+        (tmp_path / name).write_text(name)
+    lines = "".join(sorted(f"{hashlib.sha256(name.encode()).hexdigest()} {name}\n" for name in "ab"))
+    expected = "sha256:" + hashlib.sha256(lines.encode()).hexdigest()
+    assert WeightsDigest([tmp_path / "b", tmp_path / "a"]).value() == expected
+
+
+def test_a_file_that_went_away_is_named(tmp_path):
+    with pytest.raises(EngineError, match="absent"):
+        WeightsDigest([tmp_path / "absent"]).value()
+
+
+def test_a_window_that_has_let_go_starts_afresh(fake_runner, facts):
+    from ouvert.engine import LocalEngine
+
+    runner = fake_runner(16)
+    engine = LocalEngine(runner, 64, facts)
+    list(engine.generate([1, 2, 3, 4], Sampling(temperature=0, max_tokens=2)))
+    runner.sequences[0].truncate = lambda length: runner.sequences[0].ids.clear()
+    generation = engine.generate([1, 2, 9], Sampling(temperature=0, max_tokens=1))
+    assert [token.id for token in generation] == [10]
+    assert generation.stopped.reused_tokens == 0
+    assert runner.steps[-1] == (3, "last")
