@@ -85,7 +85,9 @@ def test_the_same_for_llguidance(chat):
         'turn_0: <|channel|> "analysis" <|message|> TEXT <|end|>\n'
         'turn_1: <|channel|> "commentary" <|message|> TEXT <|end|>\n'
         'turn_2: <|channel|> "commentary to=functions.weather " <|constrain|> "json" <|message|> '
-        '%json {"type": "object", "properties": {"city": {"type": "string"}}} <|call|>\n'
-        'turn_3: <|channel|> "final" <|message|> %json {"type": "object"} <|return|>\n'
+        '%json {"type": "object", "properties": {"city": {"type": "string"}}, '
+        '"x-guidance": {"whitespace_pattern": "[ \\\\n]?"}} <|call|>\n'
+        'turn_3: <|channel|> "final" <|message|> '
+        '%json {"type": "object", "x-guidance": {"whitespace_pattern": "[ \\\\n]?"}} <|return|>\n'
         "TEXT: /(?s:.*)/\n"
     )

@@ -15,6 +15,8 @@ from ouvert.chat.harmony.sections import BUILTIN, FUNCTIONS
 from ouvert.chat.harmony.tokens import HarmonyTokens
 
 Calls = Literal["auto", "none", "required"]
+# llguidance's own keys in a schema: without them a model may write white space in JSON for ever.
+LITTLE_SPACE = {"x-guidance": {"whitespace_pattern": "[ \\n]?"}}
 NO_ARGUMENTS: Mapping[str, Any] = {"type": "object", "properties": {}, "additionalProperties": False}
 
 
@@ -81,14 +83,19 @@ class HeaderGrammar:
         return Place(turn=turn) if turn else Place(behind)
 
     def lark(self) -> str:
-        """The same as a grammar for llguidance, with the schema of every content that has one."""
+        """The same as a grammar for llguidance, with the schema of every content that has one.
+
+        llguidance must not take <|return|> for the end of its input: give it the vocabulary's <|endoftext|> as that.
+        """
         rules: list[str] = []
         opening: list[str] = []
         closing: list[str] = []
         for number, turn in enumerate(self.turns):
             name = f"turn_{number}"
             (closing if turn.last else opening).append(name)
-            content = "TEXT" if turn.schema is None else f"%json {json.dumps(turn.schema, ensure_ascii=False)}"
+            content = "TEXT"
+            if turn.schema is not None:
+                content = f"%json {json.dumps({**turn.schema, **LITTLE_SPACE}, ensure_ascii=False)}"
             header = " ".join(part if part.startswith("<|") else json.dumps(part) for part in turn.header)
             rules.append(f"{name}: {header} {content} {turn.end}")
         start = f"start: ({opening_rule(opening)})* ({' | '.join(closing)})" if opening else f"start: {closing[0]}"
