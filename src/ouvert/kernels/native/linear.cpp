@@ -2,8 +2,6 @@
 
 #include "linear.h"
 
-#include <algorithm>
-
 #include "linear_layout.h"
 #include "linear_sets.h"
 
@@ -37,17 +35,6 @@ const LinearKernels& linear_kernels(InstructionSet set) {
 #endif
   (void)set;
   return kLinearPlain;
-}
-
-std::int64_t rows_per_piece(const Matrix& weights, std::int64_t tokens, int threads) {
-  // Measured: handing out a piece costs about a quarter of a microsecond, and a piece of this many products takes
-  // 10 to 30 microseconds, whether memory (few tokens) or arithmetic (many) is the limit.
-  constexpr std::int64_t kBytes = 256 << 10, kProducts = 4 << 20;
-  const std::int64_t groups = (weights.rows + kRowGroup - 1) / kRowGroup;
-  const std::int64_t by_bytes = kBytes / group_bytes(weights.layout, weights.columns);
-  const std::int64_t by_products = kProducts / std::max<std::int64_t>(1, tokens * weights.columns * kRowGroup);
-  const std::int64_t by_threads = (groups + 4 * threads - 1) / (4 * threads);
-  return kRowGroup * std::max<std::int64_t>(1, std::min({by_bytes, by_products, by_threads}));
 }
 
 }  // namespace ouvert

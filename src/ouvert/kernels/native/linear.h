@@ -116,8 +116,4 @@ const LinearKernels& linear_kernels(InstructionSet set);
 void dequantise_rows(const Matrix& weights, const std::int32_t* rows, std::int64_t count, float* out,
                      std::int64_t stride);
 
-// A good number of rows for one piece of a product over `tokens` tokens: a multiple of kRowGroup, small enough for
-// every thread to have several pieces, large enough for handing them out to cost nothing.
-std::int64_t rows_per_piece(const Matrix& weights, std::int64_t tokens, int threads);
-
 }  // namespace ouvert

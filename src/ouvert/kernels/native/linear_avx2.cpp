@@ -198,16 +198,21 @@ __attribute__((noinline)) void tokens(const std::uint8_t* group, std::int64_t co
   const std::int8_t* activations = tile.codes + t0 * kBlock;
   const float* scales = tile.scales + t0;
   const std::int32_t* code_sums = tile.sums + t0;
+  // One token: memory is the limit. What is needed 4096 bytes later is asked for in the order in which it lies there,
+  // across the ends of pages and groups, and past the second-level cache, where nothing of it would be found again.
+  constexpr std::int64_t kBytes = g.codes + g.scales * kBlock / g.scales_columns;  // of one block
+  const std::uint8_t* ahead = group + 4096;
   __m256 sums[H][W];
 #pragma GCC unroll 2
   for (int h = 0; h < H; ++h)
 #pragma GCC unroll 4
     for (int t = 0; t < W; ++t) sums[h][t] = _mm256_setzero_ps();
   for (std::int64_t block = 0; block < columns / kBlock; ++block) {
-    if constexpr (W == 1) {  // memory is the limit: ask for what comes next, across pages and into the next group
-#pragma GCC unroll 8
-      for (int line = 0; line < g.codes / 64; ++line)
-        _mm_prefetch(reinterpret_cast<const char*>(packed + 4096 + 64 * line), _MM_HINT_T0);
+    if constexpr (W == 1) {
+#pragma GCC unroll 10
+      for (std::int64_t line = 0; line < kBytes; line += 64)
+        _mm_prefetch(reinterpret_cast<const char*>(ahead + line), _MM_HINT_NTA);
+      ahead += kBytes;
     }
 #pragma GCC unroll 2
     for (int h = 0; h < H; ++h) {

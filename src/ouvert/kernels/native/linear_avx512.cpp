@@ -171,14 +171,19 @@ OUVERT_INLINE void group_times_tokens(const std::uint8_t* group, std::int64_t co
   const __mmask16 those = static_cast<__mmask16>((1u << W) - 1);
   alignas(64) std::int32_t start[2][16];
   alignas(64) float scaled_sum[16];
+  // One token: memory is the limit. What is needed 4096 bytes later is asked for in the order in which it lies there,
+  // across the ends of pages and groups, and past the second-level cache, where nothing of it would be found again.
+  constexpr std::int64_t kBytes = g.codes + g.scales * kBlock / g.scales_columns;  // of one block
+  const std::uint8_t* ahead = group + 4096;
 
 #pragma GCC unroll 16
   for (int t = 0; t < W; ++t) sums[t] = _mm512_setzero_ps();
   for (std::int64_t block = 0; block < columns / kBlock; ++block) {
-    if constexpr (W == 1) {  // memory is the limit: ask for what comes next, across pages and into the next group
-#pragma GCC unroll 8
-      for (int line = 0; line < g.codes / 64; ++line)
-        _mm_prefetch(reinterpret_cast<const char*>(packed + 4096 + 64 * line), _MM_HINT_T0);
+    if constexpr (W == 1) {
+#pragma GCC unroll 10
+      for (std::int64_t line = 0; line < kBytes; line += 64)
+        _mm_prefetch(reinterpret_cast<const char*>(ahead + line), _MM_HINT_NTA);
+      ahead += kBytes;
     }
     __m512i codes[8];
     BlockScales weights;

@@ -107,11 +107,8 @@ inline T load(const std::uint8_t* from) {
   return value;
 }
 
-// Unsigned 8-bit codes of a block, [column / 4][row][column % 4].
-using Codes = std::uint8_t[8][16][4];
-
-// The code at place n of Codes, out of a packed block.
-inline std::uint8_t code_at(Layout layout, const std::uint8_t* codes, int n) {
+// The unsigned 8-bit code of a packed block at place n of [column / 4][row][column % 4].
+constexpr std::uint8_t code_at(Layout layout, const std::uint8_t* codes, int n) {
   if (layout == Layout::Q8_0) return codes[n];
   const std::uint8_t* high = codes + 256;
   const int low = codes[n % 256] >> n / 256 * 4 & 15;  // low halves: columns 0 to 15, high halves: columns 16 to 31

@@ -78,18 +78,24 @@ double measure_integer_peak(InstructionSet set, int threads, int repeats) {
 double measure_matmul(const LinearKernels& kernels, const Matrix& weights, const float* x, std::int64_t tokens,
                       int threads, int repeats, bool exact) {
   exact = exact || !takes_int8(weights.layout);
-  const auto bytes = static_cast<std::size_t>(activation_bytes(tokens, (weights.columns + kBlock - 1) / kBlock * kBlock));
+  const auto bytes = static_cast<std::size_t>(activation_bytes(tokens, weights.columns + kBlock));
   std::unique_ptr<std::uint8_t[], void (*)(std::uint8_t*)> memory(
       static_cast<std::uint8_t*>(std::aligned_alloc(64, bytes)), [](std::uint8_t* p) { std::free(p); });
   const Activations activations{tokens, weights.columns, memory.get()};
   if (!exact) kernels.quantise(x, weights.columns, nullptr, activations, 0, tokens);
   std::vector<float> out(static_cast<std::size_t>(tokens * weights.rows));
   Pool pool(threads);
-  const std::int64_t step = rows_per_piece(weights, tokens, threads);
-  const auto pieces = static_cast<std::uint32_t>((weights.rows + step - 1) / step);
+  // Pieces of 10 to 30 microseconds, whether memory or arithmetic is the limit.
+  constexpr std::int64_t kPieceBytes = 192 << 10, kPieceProducts = 4 << 20, kTokens = 256;
+  const std::int64_t token_step = std::min(tokens, kTokens), token_pieces = (tokens + token_step - 1) / token_step;
+  const std::int64_t group = packed_group_bytes(weights.layout, weights.columns);
+  const std::int64_t products = token_step * weights.columns * kRowGroup;
+  const std::int64_t groups = std::max<std::int64_t>(1, std::min(kPieceBytes / group, kPieceProducts / products));
+  const std::int64_t row_step = groups * kRowGroup, row_pieces = (weights.rows + row_step - 1) / row_step;
   return fastest(repeats, [&] {
-    pool.for_each(pieces, [&](std::uint32_t n, int) {
-      const Piece piece{n * step, std::min(weights.rows, (n + 1) * step), 0, tokens};
+    pool.for_each(static_cast<std::uint32_t>(token_pieces * row_pieces), [&](std::uint32_t n, int) {
+      const std::int64_t row = n % row_pieces * row_step, token = n / row_pieces * token_step;
+      const Piece piece{row, std::min(weights.rows, row + row_step), token, std::min(tokens, token + token_step)};
       if (exact) {
         kernels.matmul_f32(weights, x, weights.columns, nullptr, out.data(), weights.rows, piece, {});
       } else {

@@ -12,7 +12,7 @@ int integer_peak_avx2() {
   __m256i a = _mm256_set1_epi8(start);
   const __m256i b = a;
   __m256i sums[8];
-  for (auto& sum : sums) sum = a;
+  for (int i = 0; i < 8; ++i) sums[i] = _mm256_set1_epi16(static_cast<short>(i));
   for (int n = 0; n < static_cast<int>(kPeakProducts) / 256; ++n)
 #pragma GCC unroll 8
     for (int i = 0; i < 8; ++i) {

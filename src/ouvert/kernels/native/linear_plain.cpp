@@ -44,12 +44,39 @@ void store(const float* sums, std::int64_t rows, std::int64_t first_row, std::in
   }
 }
 
+// Codes of a block less their offset, as [column][row].
+using Values = std::int16_t[kBlock][kRowGroup];
+
+template <Layout L>
+void unpack_as(const std::uint8_t* codes, Values& out) {
+  for (int j = 0; j < 8; ++j)
+    for (int row = 0; row < kRowGroup; ++row)
+      for (int i = 0; i < 4; ++i)
+        out[4 * j + i][row] = static_cast<std::int16_t>(code_at(L, codes, 64 * j + 4 * row + i) - code_offset(L));
+}
+
+void unpack(Layout layout, const std::uint8_t* codes, Values& out) {
+  switch (layout) {
+    case Layout::MXFP4: return unpack_as<Layout::MXFP4>(codes, out);
+    case Layout::Q4_0: return unpack_as<Layout::Q4_0>(codes, out);
+    case Layout::IQ4_NL: return unpack_as<Layout::IQ4_NL>(codes, out);
+    case Layout::Q4_1:
+    case Layout::Q4_K: return unpack_as<Layout::Q4_K>(codes, out);
+    case Layout::Q5_1:
+    case Layout::Q5_K: return unpack_as<Layout::Q5_K>(codes, out);
+    case Layout::Q6_K: return unpack_as<Layout::Q6_K>(codes, out);
+    case Layout::Q8_0: return unpack_as<Layout::Q8_0>(codes, out);
+    case Layout::BF16:
+    case Layout::F16:
+    case Layout::F32: return;  // not takes_int8: outside the contract
+  }
+}
+
 void matmul(const Matrix& weights, const Activations& x, float* out, std::int64_t stride, const Piece& piece,
             const Epilogue& epilogue) {
   const Layout layout = weights.layout;
   const std::int64_t blocks = weights.columns / kBlock, code_bytes = geometry(layout).codes;
-  const std::int32_t offset = code_offset(layout);
-  Codes codes;
+  Values values;
   Scales scales;
   for (std::int64_t first_row = piece.row_begin; first_row < piece.row_end; first_row += kRowGroup) {
     const std::uint8_t* group = weights.data + first_row / kRowGroup * group_bytes(layout, weights.columns);
@@ -60,21 +87,22 @@ void matmul(const Matrix& weights, const Activations& x, float* out, std::int64_
       const std::int64_t t0 = begin % kTokenTile, width = std::min(tile.width - t0, piece.token_end - begin);
       float sums[kTokenTile][kRowGroup] = {};
       for (std::int64_t block = 0; block < blocks; ++block) {
-        for (int n = 0; n < 512; ++n) (&codes[0][0][0])[n] = code_at(layout, group_codes + block * code_bytes, n);
+        unpack(layout, group_codes + block * code_bytes, values);
         unpack_scales(layout, group, block, 0, kRowGroup, scales);
         for (std::int64_t t = 0; t < width; ++t) {
           const std::int64_t at = block * tile.width + t0 + t;
           const std::int8_t* activation = tile.codes + at * kBlock;
           const std::int32_t* halves = tile.sums + 2 * block * tile.width + t0 + t;
-          const std::int32_t all = halves[0] + halves[tile.width];
-          const float scale = tile.scales[at], scaled_sum = scale * static_cast<float>(all);
+          const float scale = tile.scales[at];
+          const float scaled_sum = scale * static_cast<float>(halves[0] + halves[tile.width]);
+          std::int32_t dots[2][kRowGroup] = {};
+          for (int column = 0; column < kBlock; ++column)
+            for (int row = 0; row < kRowGroup; ++row)
+              dots[column / 16][row] += values[column][row] * activation[column];
           for (int row = 0; row < kRowGroup; ++row) {
-            std::int32_t dots[2] = {-offset * halves[0], -offset * halves[tile.width]};
-            for (int column = 0; column < kBlock; ++column)
-              dots[column / 16] += codes[column / 4][row][column % 4] * activation[column];
             const std::int32_t dot = layout == Layout::Q6_K
-                                         ? scales.sub[0][row] * dots[0] + scales.sub[1][row] * dots[1]
-                                         : dots[0] + dots[1];
+                                         ? scales.sub[0][row] * dots[0][row] + scales.sub[1][row] * dots[1][row]
+                                         : dots[0][row] + dots[1][row];
             float& sum = sums[t][row];
             sum = std::fma(static_cast<float>(dot), scales.scale[row] * scale, sum);
             if (has_minimum(layout)) sum = std::fma(scales.minimum[row], scaled_sum, sum);
