@@ -1,6 +1,8 @@
 """Conversations through templates: what is written, and where each token comes from."""
 
 import datetime
+import subprocess
+import sys
 
 import pytest
 
@@ -212,3 +214,30 @@ def test_the_digest_follows_the_template(tokenizer_of):
     one, two = format_for(tokenizer, SMOLLM2), format_for(tokenizer, SMOLLM2 + " ")
     assert one.digest == format_for(tokenizer, SMOLLM2).digest != two.digest
     assert one.digest.startswith("sha256:")
+
+
+def test_reasoning_that_a_caller_left_in_the_answer_is_told_apart(tokenizer_of):
+    template = "{% for m in messages %}[{{ m.reasoning_content }}|{{ m.content }}]{% endfor %}{# <think> #}"
+    chat = TemplateFormat(tokenizer_of("qwen3"), template)
+    tagged = "<think>\nWell …\n</think>\n\nYes, </think>."
+    assert (
+        chat.render(conversation(("user", tagged), ("assistant", tagged))).text == f"[|{tagged}][Well …|Yes, </think>.]"
+    )
+    plain = TemplateFormat(tokenizer_of("chatml"), template.replace("<think>", ""))
+    assert plain.render(conversation(("assistant", tagged))).text == f"[|{tagged}]", "this model does not think"
+
+
+def test_templates_can_compare_the_words_of_a_schema(tokenizer_of, byte_tokenizer):
+    """Even where a control token contains them: other text would be broken up."""
+    template = (
+        "{% for key, value in tools[0].function.parameters.items() %}"
+        "{{ key == 'type' }}{{ value == 'object' }}{{ key == 'my type' }} {% endfor %}"
+    )
+    chat = TemplateFormat(byte_tokenizer(("<|my type object|>",)), template)
+    tool = Tool(name="x", parameters={"type": "object", "my type": "object"})
+    assert chat.render(conversation(("user", "?"), tools=(tool,))).text == "TrueTrueFalse FalseFalseFalse "
+
+
+def test_the_part_is_imported_without_anything_heavy():
+    program = "import sys, ouvert.chat; sys.exit(bool({'jinja2', 'tokenizers', 'numpy'} & sys.modules.keys()))"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

@@ -23,6 +23,17 @@ SHORT_ID = re.compile(r"[0-9A-Za-z]{9}")
 # Variables by which templates let a caller switch thinking off or say how much.
 THINKING_SWITCHES = ("enable_thinking", "thinking")
 EFFORT_SWITCH = "reasoning_effort"
+# Words of JSON schema itself. Templates compare them, so they are shown as they are; they are nobody's text.
+SCHEMA_KEYS = frozenset(
+    {
+        *("$defs", "$ref", "additionalProperties", "allOf", "anyOf", "default", "description", "enum", "examples"),
+        *("format", "items", "maximum", "minimum", "nullable", "oneOf", "pattern", "properties", "required", "title"),
+        "type",
+    }
+)
+SCHEMA_TYPES = frozenset({"array", "boolean", "integer", "null", "number", "object", "string"})
+# Reasoning that a caller left in the text of an answer.
+TAGGED = re.compile(rf"\s*{OPEN_THINKING}(.*?){CLOSE_THINKING}\s*", re.DOTALL)
 
 Supply = Callable[[str, Owner], str]
 
@@ -137,6 +148,9 @@ class TemplateFormat:
     def _message(self, index: int, message: Message, messages: tuple[Message, ...], supply: Supply) -> dict[str, Any]:
         """One message as templates know them. Keys without a value are left out."""
         says = message.role == "assistant"
+        said, reasoning = message.content, message.reasoning
+        if says and self._thinks and reasoning is None and (tagged := TAGGED.match(said)):
+            said, reasoning = said[tagged.end() :], tagged[1].strip("\n")
         content = Owner(index, "final" if says else None, "chosen" if says else "supplied")
         thought = Owner(index, "analysis", "chosen")
         call = Owner(index, "commentary", "chosen")
@@ -144,10 +158,10 @@ class TemplateFormat:
         short = self._syntax is not None and self._syntax.short_ids
         found: dict[str, Any] = {
             "role": "system" if message.role == "developer" else message.role,
-            "content": supply(message.content, content),
+            "content": supply(said, content),
         }
-        if message.reasoning is not None:
-            found["reasoning_content"] = found["thinking"] = supply(message.reasoning, thought)
+        if reasoning is not None:
+            found["reasoning_content"] = found["thinking"] = supply(reasoning, thought)
         if message.tool_calls:
             found["tool_calls"] = [
                 {
@@ -220,7 +234,12 @@ def supplied_value(value: Any, owner: Owner, supply: Supply) -> Any:
         case str():
             return supply(value, owner)
         case Mapping():
-            return {supply(str(key), owner): supplied_value(each, owner, supply) for key, each in value.items()}
+            return {
+                key if key in SCHEMA_KEYS else supply(str(key), owner): each
+                if key == "type" and isinstance(each, str) and each in SCHEMA_TYPES
+                else supplied_value(each, owner, supply)
+                for key, each in value.items()
+            }
         case list() | tuple():
             return [supplied_value(each, owner, supply) for each in value]
         case None | bool() | int() | float():
