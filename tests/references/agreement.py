@@ -81,8 +81,11 @@ class Comparison:
         return min(self.gap_in_ours, self.gap_in_theirs)
 
 
-def greedy(step: Step, prompt: Sequence[int], tokens: int) -> tuple[list[int], np.ndarray]:
-    """The likeliest continuation, and the logits each token was chosen by."""
+Answer = tuple[list[int], np.ndarray]  # tokens, and for each the logits (vocabulary,) it was chosen by
+
+
+def greedy(step: Step, prompt: Sequence[int], tokens: int) -> Answer:
+    """The likeliest continuation. The program must be at the start of a sequence."""
     rows = [step(prompt)[-1]]
     chosen = [int(rows[0].argmax())]
     while len(chosen) < tokens:
@@ -91,15 +94,12 @@ def greedy(step: Step, prompt: Sequence[int], tokens: int) -> tuple[list[int], n
     return chosen, np.array(rows)
 
 
-def compare(ours: Step, theirs: Step, prompt: Sequence[int], tokens: int = 64) -> Comparison:
-    """Let both answer greedily and find where they first differ. Both must be at the start of a sequence."""
-    our_tokens, our_logits = greedy(ours, prompt, tokens)
-    their_tokens, their_logits = greedy(theirs, prompt, tokens)
-    for n, (a, b) in enumerate(zip(our_tokens, their_tokens, strict=True)):
+def compare(ours: Answer, theirs: Answer) -> Comparison:
+    """Where two greedy answers to one prompt first differ, and how clear the choice was."""
+    for n, (a, b) in enumerate(zip(ours[0], theirs[0], strict=True)):
         if a != b:
-            our_gap, their_gap = our_logits[n, a] - our_logits[n, b], their_logits[n, b] - their_logits[n, a]
-            return Comparison(n, a, b, float(our_gap), float(their_gap))
-    return Comparison(tokens)
+            return Comparison(n, a, b, float(ours[1][n, a] - ours[1][n, b]), float(theirs[1][n, b] - theirs[1][n, a]))
+    return Comparison(len(ours[0]))
 
 
 def perplexity(logits: np.ndarray, ids: Sequence[int]) -> float:

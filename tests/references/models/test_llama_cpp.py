@@ -1,5 +1,6 @@
 """GGUF files of every family: our graph and llama.cpp, on the same file."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import gguf
@@ -18,6 +19,18 @@ CASES = ("llama", "llama-stretched", "llama-yarn", "qwen2", "qwen3", "gpt_oss", 
 FLOAT32 = 1e-5
 
 
+def as_llama_cpp_turns(model):
+    """llama.cpp rounds the ends of YaRN's ramp outwards; gpt-oss was made without that, and so do we run it.
+
+    For the comparison we round too. What it does to gpt-oss-20b's 32 frequencies: the last two of the ramp become 27 %
+    and 76 % faster, those before it less so.
+    """
+    if model.family.name != "gpt_oss":
+        return model
+    rope = replace(model.config.rope, scaling=replace(model.config.rope.scaling, truncate=True))
+    return replace(model, parameters=replace(model.parameters, rope=rope.rope()))
+
+
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("pieces", [[21], [1] * 21], ids=["prompt", "decoding"])
 def test_agrees_with_llama_cpp(case, pieces, llama_cpp, make_models, tmp_path):
@@ -25,7 +38,7 @@ def test_agrees_with_llama_cpp(case, pieces, llama_cpp, make_models, tmp_path):
     ids = load_file(GOLDENS / case / "golden.safetensors")["ids"]
     ops = arithmetic.Ops()
     with open_checkpoint(tmp_path / "model.gguf") as checkpoint:
-        model = models.load(checkpoint, ops)
+        model = as_llama_cpp_turns(models.load(checkpoint, ops))
     past, start = ops.new_past(model.memories), 0
     with llama_cpp(tmp_path / "model.gguf", context=64) as theirs:
         for length in pieces:

@@ -9,7 +9,7 @@ import torch
 from safetensors.numpy import load_file
 
 from ouvert import arithmetic, models
-from ouvert.weights import open_checkpoint
+from ouvert.weights import CheckpointError, open_checkpoint
 
 GOLDENS = Path(__file__).parents[2] / "goldens" / "models"
 CASES = sorted(folder.name for folder in GOLDENS.iterdir())
@@ -58,7 +58,7 @@ def test_decoding_agrees_with_its_decoding(case, make_models):
     assert_same(np.array(ours), np.array(theirs), FAR)
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", [case for case in CASES if case != "gpt_oss-mxfp4"])
 def test_a_checkpoint_straight_from_transformers_is_read(case, make_models, tmp_path):
     """Sharded and in float32, as save_pretrained writes it today, config.json included."""
     model = make_models.open_model(GOLDENS / case)
@@ -70,6 +70,13 @@ def test_a_checkpoint_straight_from_transformers_is_read(case, make_models, tmp_
         loaded = models.load(checkpoint, ops)
     ours = loaded.forward(ops.begin([(ops.new_past(loaded.memories), golden["ids"])], "all"), ops)
     assert_same(ours, golden["float32"], FLOAT32)
+
+
+def test_decoded_experts_under_the_names_of_encoded_ones_are_refused(make_models, tmp_path):
+    """transformers 5.23 saves 4-bit experts that it decoded as float32, under the name of the codes, without scales."""
+    make_models.open_model(GOLDENS / "gpt_oss-mxfp4").save_pretrained(tmp_path)
+    with open_checkpoint(tmp_path) as checkpoint, pytest.raises(CheckpointError, match="down_proj_blocks"):
+        models.load(checkpoint, arithmetic.Ops())
 
 
 def test_the_golden_frequencies_are_what_transformers_says_today(make_models):
