@@ -1,5 +1,7 @@
 """A token's logits are the same bits, whatever happens around it."""
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -7,6 +9,7 @@ from hypothesis import strategies as st
 
 from ouvert import kernels, models, weights
 from ouvert.kernels.linear import available_instruction_sets
+
 from .tiny import SHAPES, program, some_ids, tiny
 
 TOKENS = 330  # more than a segment of keys, and five blocks of them
@@ -44,7 +47,7 @@ def test_splits_company_and_threads_change_no_bit(programs, threads, cuts, other
         company.append(chosen.new_sequence(10**5))
         chosen.step([(company[-1], some_ids(past, seed=n))], "none")
     bounds = [0, *sorted(set(cuts)), TOKENS]
-    for start, stop in zip(bounds, bounds[1:], strict=False):
+    for start, stop in itertools.pairwise(bounds):
         work = [(other, some_ids(new, seed=7)) for other, (_, new) in zip(company, others, strict=True)]
         at = min(place, len(work))
         before = sum(len(new) for _, new in work[:at])

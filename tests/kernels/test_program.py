@@ -8,6 +8,7 @@ from safetensors.numpy import load_file
 
 from ouvert import arithmetic, kernels, models, tokenization, weights
 from ouvert.kernels.linear import available_instruction_sets
+
 from .tiny import (
     GPT_OSS,
     LLAMA,
@@ -143,7 +144,7 @@ def test_a_name_that_never_comes_is_an_error():
 
 
 def test_a_layer_takes_few_instructions():
-    """The everyday path is fused: norm, q k v, cache, attend (and its join), activations, o, norm, gate up, activations, down."""
+    """The everyday path is fused."""
     built = program(tiny(LLAMA))
     kinds = [kind for kind, _, _ in built._native.profile()]
     layer = [

@@ -29,7 +29,7 @@ constexpr std::int64_t kPieceBytes = 192 << 10;
 constexpr std::int64_t kLeastPieceBytes = 12 << 10;
 constexpr std::int64_t kPieceProducts = 4 << 20;
 constexpr std::int64_t kPiecesPerThread = 6;
-constexpr std::int64_t kTokensPerPiece = 128;
+constexpr std::int64_t kTokensPerPiece = 256;
 
 // Rows of one piece, where all matrices of the instruction together have `bytes`.
 std::int64_t row_step(const Matrix& weights, std::int64_t bytes, std::int64_t tokens, int threads) {
@@ -180,7 +180,7 @@ void Remember::run(Program& p, std::uint32_t piece, int thread) noexcept {
   const LayerMemory& layer = p.cache().layers()[static_cast<std::size_t>(layer_)];
   const std::int64_t group = p.cache().group_of(layer_), offset = p.cache().offset_of(layer_);
   const std::int64_t stretch = head_block_bytes(layer.head_dim, p.cache().type());
-  const std::int64_t half = angles_.width / 2;
+  const std::int64_t half = angles_.width / 2, bytes = element_bytes(p.cache().type());
   float* turned = p.scratch(thread);
   const std::int64_t end = std::min(p.tokens(), (piece + 1) * kBlockKeys);
   for (std::int64_t t = piece * kBlockKeys; t < end; ++t) {
@@ -188,6 +188,17 @@ void Remember::run(Program& p, std::uint32_t piece, int thread) noexcept {
     const std::int64_t position = p.positions()[static_cast<std::size_t>(t)];
     std::uint8_t* block = part.sequence->blocks(group)[position / kBlockKeys] + offset;
     const float* angles = turns_ ? p.at(angles_) + t * angles_.width : nullptr;
+    // A key goes into as many cache lines as it has values; waiting for one after the other would take longer than
+    // everything else here.
+    if (t == piece * kBlockKeys || position % kBlockKeys == 0)
+      for (std::int64_t h = 0; h < layer.kv_heads; ++h)
+        for (std::int64_t i = 0; i < layer.head_dim; ++i)
+          __builtin_prefetch(block + h * stretch + (i * kBlockKeys + position % kBlockKeys) * bytes, 1);
+    if (turns_) {
+      float* q = p.at(q_) + t * q_.width;
+      for (std::int64_t h = 0; h < q_.width; h += layer.head_dim)
+        p.row.rotate(q + h, angles, angles + half, q + h, layer.head_dim, half);
+    }
     for (std::int64_t h = 0; h < layer.kv_heads; ++h) {
       const float* k = p.at(k_) + t * k_.width + h * layer.head_dim;
       if (turns_) {
@@ -197,10 +208,6 @@ void Remember::run(Program& p, std::uint32_t piece, int thread) noexcept {
       p.attention.remember(k, p.at(v_) + t * v_.width + h * layer.head_dim, layer.head_dim, p.cache().type(),
                            block + h * stretch, position % kBlockKeys);
     }
-    if (!turns_) continue;
-    float* q = p.at(q_) + t * q_.width;
-    for (std::int64_t h = 0; h < q_.width; h += layer.head_dim)
-      p.row.rotate(q + h, angles, angles + half, q + h, layer.head_dim, half);
   }
 }
 

@@ -14,6 +14,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
+constexpr int kBits = 20;  // of a piece's number: kMostPieces
 constexpr int kLooks = 40;                                        // about a microsecond
 constexpr auto kBetweenJobs = std::chrono::microseconds(150);     // then a worker sleeps
 constexpr auto kBetweenYields = std::chrono::microseconds(1000);  // while there is work
@@ -68,8 +69,8 @@ void Pool::advance(int thread) noexcept {
     if (count > 1) {
       count_ = count;
       done_.store(0, std::memory_order_relaxed);
-      const std::uint64_t turn = (open_.load(std::memory_order_relaxed) >> 32) + 1;
-      open_.store(turn << 32 | count, std::memory_order_release);
+      const std::uint64_t turn = (open_.load(std::memory_order_relaxed) >> (2 * kBits)) + 1;
+      open_.store(turn << (2 * kBits) | count, std::memory_order_release);
       return;
     }
     if (count == 1) job_->run(instruction_, 0, thread);  // too small to be worth telling anybody
@@ -93,9 +94,14 @@ bool Pool::report(Hand& hand) noexcept {
 // Takes and does one piece, or reports. Returns false if there was nothing to do.
 bool Pool::work(Hand& hand) noexcept {
   std::uint64_t open = open_.load(std::memory_order_acquire);
-  while (static_cast<std::uint32_t>(open) != 0) {
-    if (open_.compare_exchange_weak(open, open - 1, std::memory_order_acquire)) {
-      job_->run(instruction_, count_ - static_cast<std::uint32_t>(open), hand.thread);
+  for (;;) {
+    const auto begin = static_cast<std::uint32_t>(open >> kBits & kMostPieces);
+    const auto end = static_cast<std::uint32_t>(open & kMostPieces);
+    if (begin == end) return report(hand);
+    const bool front = hand.thread % 2 == 0;
+    if (open_.compare_exchange_weak(open, front ? open + (std::uint64_t{1} << kBits) : open - 1,
+                                    std::memory_order_acquire)) {
+      job_->run(instruction_, front ? begin : end - 1, hand.thread);
       ++hand.held;
       if (const auto now = Clock::now(); now - hand.yielded > kBetweenYields) {
         report(hand);
@@ -105,7 +111,6 @@ bool Pool::work(Hand& hand) noexcept {
       return true;
     }
   }
-  return report(hand);
 }
 
 void Pool::execute(Job& job, std::uint32_t instructions) noexcept {

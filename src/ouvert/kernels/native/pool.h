@@ -1,7 +1,8 @@
 // A pool of threads that work through a list of instructions together.
 //
 // The pool knows nothing of what an instruction does. Each is cut into pieces; any thread may take the
-// next piece, and whichever thread finishes the last piece of an instruction starts the next one. So no
+// next piece (half of the threads from the front, half from the back, so that each reads on
+// where it stopped), and whichever thread finishes the last piece of an instruction starts the next one. So no
 // thread waits for a particular other one: a thread that the system has put aside holds up the rest only
 // if it was put aside in the middle of a piece. To make that rare, threads hand their core over (yield)
 // between pieces, when they hold nothing.
@@ -20,12 +21,14 @@
 
 namespace ouvert {
 
+inline constexpr std::uint32_t kMostPieces = (1u << 20) - 1;
+
 // What a pool executes. Nothing here may throw.
 class Job {
  public:
   virtual ~Job() = default;
 
-  // Number of pieces of an instruction, 0 or more. Called once per instruction, by one thread, after every
+  // Number of pieces of an instruction, 0 to kMostPieces. Called once per instruction, by one thread, after every
   // piece of the instruction before it is done and visible; the place for what is too small to share.
   virtual std::uint32_t pieces(std::uint32_t instruction) noexcept = 0;
 
@@ -75,7 +78,7 @@ class Pool {
   std::uint32_t instruction_ = 0;
   std::uint32_t count_ = 0;
 
-  alignas(64) std::atomic<std::uint64_t> open_{0};   // turn << 32 | pieces not yet taken
+  alignas(64) std::atomic<std::uint64_t> open_{0};   // turn, first piece not taken, end of those not taken
   alignas(64) std::atomic<std::uint32_t> done_{0};   // pieces finished in this turn
   alignas(64) std::atomic<std::uint32_t> running_{0};  // 1 while a job is under way
   std::atomic<bool> stopping_{false};

@@ -1,7 +1,9 @@
 #include "program.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cstdlib>
+#include <ctime>
 #include <new>
 
 namespace ouvert {
@@ -64,18 +66,29 @@ void Program::step(std::span<Sequence* const> sequences, std::span<const std::in
   }
   ++step_number_;
   if (tokens_ > 0) {
-    since_ = std::chrono::steady_clock::now();
+    if (timed) since_ = seconds_now();
     pool_.execute(*this, static_cast<std::uint32_t>(instructions_.size()));
     if (timed) note_time(static_cast<std::uint32_t>(instructions_.size()));
   }
   for (const Part& part : parts_) part.sequence->grew(part.tokens);
 }
 
+double Program::seconds_now() const noexcept {
+#if defined(CLOCK_THREAD_CPUTIME_ID)
+  if (threads() == 1) {
+    timespec time{};
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+    return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
+  }
+#endif
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
 void Program::note_time(std::uint32_t instruction) noexcept {
-  const auto now = std::chrono::steady_clock::now();
+  const double now = seconds_now();
   if (instruction > 0) {
     Instruction& before = *instructions_[instruction - 1];
-    before.seconds += std::chrono::duration<double>(now - since_).count();
+    before.seconds += now - since_;
     ++before.runs;
   }
   since_ = now;

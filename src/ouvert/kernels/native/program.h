@@ -7,7 +7,6 @@
 
 #pragma once
 
-#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -128,7 +127,8 @@ class Program final : private Job {
   std::int32_t vocabulary = 0;
   // Instructions are dispatched but do nothing.
   bool empty = false;
-  // Seconds and runs of each instruction are kept.
+  // Seconds and runs of each instruction are kept. With one thread they are the seconds it ran, not those it was kept
+  // waiting by other processes.
   bool timed = false;
   const std::vector<std::unique_ptr<Instruction>>& instructions() const { return instructions_; }
 
@@ -137,6 +137,7 @@ class Program final : private Job {
   void run(std::uint32_t instruction, std::uint32_t piece, int thread) noexcept override;
   void make_room(std::int64_t tokens);
   void note_time(std::uint32_t instruction) noexcept;
+  double seconds_now() const noexcept;
 
   InstructionSet set_;
   Cache cache_;
@@ -154,7 +155,7 @@ class Program final : private Job {
   std::vector<std::int32_t> wanted_rows_;
   std::vector<Part> parts_;
   std::uint64_t step_number_ = 0;
-  std::chrono::steady_clock::time_point since_;
+  double since_ = 0;
 
   Pool pool_;  // last: its threads end before what they use
 };
