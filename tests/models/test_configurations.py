@@ -1,8 +1,13 @@
 """What published checkpoints say about themselves, read; and what must be refused, refused by name."""
 
+import contextlib
 import json
+from pathlib import Path
 
+import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ouvert import models
 from ouvert.models import CheckpointError, DecoderConfig
@@ -147,20 +152,73 @@ def test_a_missing_key_is_named(name, key):
         read(config)
 
 
-@pytest.mark.parametrize("value", ["64", -1, 0, 1.5, True, [64], 10**400])
+@pytest.mark.parametrize("value", ["64", -1, 0, 1.5, True, [64], 2**31, 10**4000])
 def test_an_impossible_size_is_named(value):
-    config = PUBLISHED["Llama-2-7b"]
-    if value == 10**400:  # a number, but no checkpoint has that many layers; see test_names
-        assert read(config | {"vocab_size": value}).vocab_size == value
-    else:
-        with pytest.raises(CheckpointError, match=r"num_attention_heads is .*expected a whole number above 0"):
-            read(config | {"num_attention_heads": value})
+    with pytest.raises(CheckpointError, match=r"num_attention_heads is .*expected a whole number from 1 to 2147483647"):
+        read(PUBLISHED["Llama-2-7b"] | {"num_attention_heads": value})
 
 
-@pytest.mark.parametrize("value", ["1e-5", float("nan"), float("inf"), -1e-5, True])
+def test_more_layers_than_any_model_has_are_refused_before_anything_is_made_for_them():
+    with pytest.raises(CheckpointError, match="num_hidden_layers is 1000000, expected a whole number from 1 to 10000"):
+        read(PUBLISHED["Llama-2-7b"] | {"num_hidden_layers": 10**6})
+
+
+@pytest.mark.parametrize("value", ["1e-5", float("nan"), float("inf"), -1e-5, True, 10**4000])
 def test_an_impossible_number_is_named(value):
-    with pytest.raises(CheckpointError, match=r"rms_norm_eps is .*expected a finite number, not negative"):
+    with pytest.raises(CheckpointError, match=r"rms_norm_eps is .*expected a number from 0 to 1e\+12"):
         read(PUBLISHED["Llama-2-7b"] | {"rms_norm_eps": value})
+
+
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.sampled_from([0, 1, 2**40])
+ANYTHING = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner))
+# The stretching alone has many ways to go wrong.
+SCALING_KEYS = [
+    "factor", "beta_fast", "beta_slow", "mscale", "mscale_all_dim", "low_freq_factor", "high_freq_factor",
+    "original_max_position_embeddings", "truncate", "attention_factor",
+]  # fmt: skip
+SCALING = st.builds(
+    lambda kind, keys: keys | {"rope_type": kind},
+    st.sampled_from(["linear", "llama3", "yarn"]),
+    st.dictionaries(st.sampled_from(SCALING_KEYS), SCALARS),
+)
+
+
+@given(st.data())
+@settings(max_examples=300, deadline=None)
+def test_whatever_a_file_says_it_is_read_or_refused_in_a_sentence(data):
+    config = dict(PUBLISHED[data.draw(st.sampled_from(sorted(PUBLISHED)))])
+    for key in data.draw(st.lists(st.sampled_from(sorted(config)), max_size=3)):
+        config[key] = data.draw(ANYTHING)
+    if data.draw(st.booleans()):
+        config["rope_scaling"] = data.draw(SCALING)
+    for family in models.FAMILIES:
+        try:
+            made = family.config_from_hf(config, "config.json")
+        except CheckpointError:
+            continue
+        if made.head_dim < 1000:
+            assert np.isfinite(made.rope.rope().inverse_frequencies).all()
+
+
+@given(st.data())
+@settings(max_examples=100, deadline=None)
+def test_whatever_gguf_metadata_say_they_are_read_or_refused_in_a_sentence(data):
+    metadata, tensors = GGUF
+    changed = dict(metadata)
+    for key in data.draw(st.lists(st.sampled_from(sorted(metadata)), max_size=3)):
+        changed[key] = data.draw(ANYTHING)
+    changed |= data.draw(st.dictionaries(st.sampled_from(ROPE_KEYS), SCALARS, max_size=3))
+    with contextlib.suppress(CheckpointError):
+        made = family_of("llama").config_from_gguf(changed, tensors, "a.gguf")
+        assert np.isfinite(made.rope.rope().inverse_frequencies).all()
+
+
+ROPE_KEYS = [
+    f"llama.rope.{key}"
+    for key in ("freq_base", "dimension_count", "scaling.type", "scaling.factor", "scaling.original_context_length")
+]
+with open_checkpoint(Path(__file__).parents[1] / "goldens" / "models" / "llama-yarn" / "model.gguf") as opened:
+    GGUF = opened.metadata, opened.tensors
 
 
 def test_heads_must_divide():

@@ -9,6 +9,9 @@ from ouvert.models.rope import RopeConfig, rope_from_gguf, rope_from_hf
 from ouvert.models.stated import Stated
 from ouvert.weights import Tensor
 
+# A file may say any number; the deepest models have a few hundred.
+MOST_LAYERS = 10_000
+
 # Keys of config.json that we have read about and that do not change the numbers of a forward pass, and why.
 HARMLESS_HF = {
     "_attn_implementation": "how another program computes the same attention",
@@ -120,7 +123,7 @@ def shape_from_hf(stated: Stated, *, default_theta: float | None, key_heads_may_
         "vocab_size": stated.integer("vocab_size"),
         "hidden_size": hidden,
         "intermediate_size": stated.integer("intermediate_size"),
-        "num_hidden_layers": stated.integer("num_hidden_layers"),
+        "num_hidden_layers": stated.integer("num_hidden_layers", most=MOST_LAYERS),
         "num_attention_heads": query_heads,
         "num_key_value_heads": key_heads or stated.integer("num_key_value_heads"),
         "head_dim": head_dim,
@@ -153,7 +156,7 @@ def shape_from_gguf(
         "vocab_size": stated.integer("vocab_size", embedding.shape[0]),
         "hidden_size": hidden,
         "intermediate_size": stated.integer("feed_forward_length"),
-        "num_hidden_layers": stated.integer("block_count"),
+        "num_hidden_layers": stated.integer("block_count", most=MOST_LAYERS),
         "num_attention_heads": query_heads,
         "num_key_value_heads": stated.integer("attention.head_count_kv", query_heads),
         "head_dim": head_dim,

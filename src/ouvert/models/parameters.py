@@ -79,7 +79,7 @@ def match(
     layers: int,
     sizes: Mapping[str, int],
     tied: bool,
-    inverse_frequencies: Array,
+    frequencies: Callable[[], Array],
     row_orders: Mapping[str, Callable[[], Array]] | None = None,
     unfolded: Mapping[str, Source] | None = None,
 ) -> list[Parameter]:
@@ -104,9 +104,9 @@ def match(
     wanted.extend(whole[1:])
 
     used = {name for _, name, _ in wanted}
-    frequencies = {name.format(n=n) for name in SAVED_FREQUENCIES for n in range(layers)} & in_file.keys()
+    saved = {name.format(n=n) for name in SAVED_FREQUENCIES for n in range(layers)} & in_file.keys()
     extra_head = {theirs["unembedding"]} & in_file.keys() if tied and style != "gguf" else set()
-    honoured = frequencies | extra_head | ({ROPE_FACTORS} if style == "gguf" else set())
+    honoured = saved | extra_head | ({ROPE_FACTORS} if style == "gguf" else set())
     missing = sorted(used - in_file.keys())
     left_over = sorted(in_file.keys() - used - honoured)
     if missing or left_over:
@@ -128,7 +128,8 @@ def match(
         if order is not None:
             source = Plain(checkpoint.tensors[name], order())
         found.append(Parameter(ours, row.kind, shape, source))
-    check_frequencies(checkpoint, frequencies, inverse_frequencies)
+    if saved:
+        check_frequencies(checkpoint, saved, frequencies())
     if tied:
         embedding = found[0]
         for name in extra_head:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ouvert.arithmetic import Rope
-from ouvert.models.stated import Stated
+from ouvert.models.stated import LARGEST, SMALLEST, Stated
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,11 +118,11 @@ def rope_from_hf(stated: Stated, head_dim: int, context_length: int, default_the
     together = stated.mapping("rope_parameters", None)
     if together is not None:
         settings = Stated(f"{stated.source}: rope_parameters", together)
-        theta = settings.number("rope_theta")
+        theta = settings.positive("rope_theta")
         stated.neutral("rope_scaling", together)
         stated.neutral("rope_theta", theta)
     else:
-        theta = stated.number("rope_theta", default_theta)
+        theta = stated.positive("rope_theta", default_theta)
         scaling = stated.mapping("rope_scaling", None)
         settings = Stated(f"{stated.source}: rope_scaling", scaling or {"rope_type": "default"})
         settings.neutral("rope_theta", theta)
@@ -134,30 +134,30 @@ def rope_from_hf(stated: Stated, head_dim: int, context_length: int, default_the
         case "default":
             result = None
         case "linear":
-            result = Linear(factor=settings.number("factor"))
+            result = Linear(factor=settings.positive("factor"))
         case "llama3":
             result = Llama3(
-                factor=settings.number("factor"),
-                low_freq_factor=settings.number("low_freq_factor"),
-                high_freq_factor=settings.number("high_freq_factor"),
+                factor=settings.positive("factor"),
+                low_freq_factor=settings.positive("low_freq_factor"),
+                high_freq_factor=settings.positive("high_freq_factor"),
                 original_max_position_embeddings=settings.integer("original_max_position_embeddings"),
             )
         case "yarn":
             original = settings.integer("original_max_position_embeddings", context_length)
-            factor = settings.number("factor", context_length / original)
+            factor = settings.positive("factor", context_length / original)
             mscale = settings.number("mscale", 0.0), settings.number("mscale_all_dim", 0.0)
             result = Yarn(
                 factor=factor,
                 original_max_position_embeddings=original,
-                beta_fast=settings.number("beta_fast", 32.0),
-                beta_slow=settings.number("beta_slow", 1.0),
-                attention_factor=settings.number("attention_factor", yarn_attention_factor(factor, *mscale)),
+                beta_fast=settings.positive("beta_fast", 32.0),
+                beta_slow=settings.positive("beta_slow", 1.0),
+                attention_factor=settings.positive("attention_factor", yarn_attention_factor(factor, *mscale)),
                 truncate=settings.flag("truncate", True),
             )
         case _:
             raise settings.fault(f"rope_type {kind!r} is not one we compute (default, linear, llama3, yarn)")
     settings.finish({})
-    return RopeConfig(rope_theta=theta, rotary_dim=head_dim, scaling=result)
+    return checked(settings, RopeConfig(rope_theta=theta, rotary_dim=head_dim, scaling=result))
 
 
 def rope_from_gguf(
@@ -167,13 +167,13 @@ def rope_from_gguf(
 
     GGUF has no key for YaRN's `truncate`: the family says what its models were made with.
     """
-    theta = stated.number("rope.freq_base", 10000.0)
+    theta = stated.positive("rope.freq_base", 10000.0)
     stated.neutral("rope.dimension_count", head_dim)
     kind = stated.text("rope.scaling.type", "linear")
     factor = stated.number("rope.scaling.factor", stated.number("rope.scale_linear", 1.0))
     original = stated.integer("rope.scaling.original_context_length", context_length)
-    attn_factor = stated.number("rope.scaling.attn_factor", 1.0)
-    betas = stated.number("rope.scaling.yarn_beta_fast", 32.0), stated.number("rope.scaling.yarn_beta_slow", 1.0)
+    attn_factor = stated.positive("rope.scaling.attn_factor", 1.0)
+    betas = stated.positive("rope.scaling.yarn_beta_fast", 32.0), stated.positive("rope.scaling.yarn_beta_slow", 1.0)
     stated.neutral("rope.scaling.yarn_ext_factor", 1)
     stated.neutral("rope.scaling.yarn_attn_factor", 1)
     scaling: Scaling | None
@@ -201,4 +201,21 @@ def rope_from_gguf(
         if len(factors) != head_dim // 2:
             raise stated.fault(f"rope_freqs.weight has {len(factors)} values, expected {head_dim // 2}")
         scaling = Factors(factors=factors)
-    return RopeConfig(rope_theta=theta, rotary_dim=head_dim, scaling=scaling)
+    return checked(stated, RopeConfig(rope_theta=theta, rotary_dim=head_dim, scaling=scaling))
+
+
+def checked(stated: Stated, config: RopeConfig) -> RopeConfig:
+    """Refuse settings that no frequencies follow from."""
+    match config.scaling:
+        case Llama3() as scaling if scaling.high_freq_factor <= scaling.low_freq_factor:
+            raise stated.fault(
+                f"high_freq_factor is {scaling.high_freq_factor}, expected more than low_freq_factor, "
+                f"which is {scaling.low_freq_factor}"
+            )
+        case Yarn(factor=factor) if factor < SMALLEST:
+            raise stated.fault(f"YaRN's factor is {factor}, expected the number of times the context grew")
+        case Factors(factors=factors) if not all(SMALLEST <= each <= LARGEST for each in factors):
+            raise stated.fault("rope_freqs.weight has values that frequencies cannot be divided by")
+    if config.rope_theta <= 1:
+        raise stated.fault(f"the base of rotary frequencies is {config.rope_theta}, expected more than 1")
+    return config

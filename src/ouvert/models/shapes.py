@@ -1,7 +1,7 @@
 """What a model of a known shape weighs and computes, from arithmetic alone: no file is needed. Table: shapes.toml."""
 
 import tomllib
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cache
 from pathlib import Path
 
@@ -32,6 +32,7 @@ class Shape:
     hidden: int
     layers: int
     vocabulary: int
+    context: int | None = None
     tied: bool = False
     heads: int = 0
     kv_heads: int = 0
@@ -138,7 +139,8 @@ def known_shapes() -> dict[str, Shape]:
     shapes: dict[str, Shape] = {}
     for name, row in table.items():
         if "same_as" in row:
-            shapes[name] = shapes[row["same_as"]]
+            changes = {key: value for key, value in row.items() if key != "same_as"}
+            shapes[name] = replace(shapes[row["same_as"]], **changes)
             continue
         if unknown := row.keys() - known:
             raise ValueError(f"shapes.toml: {name} has {sorted(unknown)}, which no field of Shape is called.")

@@ -1,10 +1,16 @@
 """What a checkpoint says about its own shape, read so that nothing it says is overlooked."""
 
-import math
 from collections.abc import Mapping
 from typing import Any, Final
 
 from ouvert.weights import CheckpointError
+
+
+def shown(value: Any) -> str:
+    """A value for an error message, cut short; a number may be too long even to be written out."""
+    if isinstance(value, int) and abs(value) > 10**40:
+        return "a number of more than 40 digits"
+    return repr(value)[:80]
 
 
 class Required:
@@ -12,6 +18,11 @@ class Required:
 
 
 REQUIRED: Final = Required()
+
+# No count or number of a real model comes near these; beyond them sizes overflow and powers vanish.
+MOST: Final = 2**31 - 1
+SMALLEST: Final = 1e-9
+LARGEST: Final = 1e12
 
 
 class Stated:
@@ -43,15 +54,15 @@ class Stated:
 
     def _wrong(self, name: str, value: Any, expected: str) -> CheckpointError:
         return CheckpointError(
-            f"{self.source}: {self.prefix + name} is {str(value)[:80]!r}, expected {expected}. "
+            f"{self.source}: {self.prefix + name} is {shown(value)}, expected {expected}. "
             "Compare the file with the publisher's."
         )
 
-    def integer(self, name: str, default: int | Required = REQUIRED) -> int:
-        """A whole number of at least 1 (no model has none of something it counts)."""
+    def integer(self, name: str, default: int | Required = REQUIRED, *, most: int = MOST) -> int:
+        """A whole number of at least 1 (no model has none of something it counts) and at most `most`."""
         value = self._take(name, default)
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise self._wrong(name, value, "a whole number above 0")
+        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
+            raise self._wrong(name, value, f"a whole number from 1 to {most}")
         return value
 
     def optional(self, name: str, default: int | Required | None = REQUIRED) -> int | None:
@@ -65,15 +76,23 @@ class Stated:
     def whole(self, name: str, default: int | Required = REQUIRED) -> int:
         """A whole number, 0 or more."""
         value = self._take(name, default)
-        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-            raise self._wrong(name, value, "a whole number, not negative")
+        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MOST:
+            raise self._wrong(name, value, f"a whole number from 0 to {MOST}")
         return value
 
     def number(self, name: str, default: float | Required | None = REQUIRED) -> float:
+        """A number from 0 to LARGEST."""
         value = self._take(name, REQUIRED if default is None else default)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
-            raise self._wrong(name, value, "a finite number, not negative")
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= LARGEST:
+            raise self._wrong(name, value, f"a number from 0 to {LARGEST:g}")
         return float(value)
+
+    def positive(self, name: str, default: float | Required | None = REQUIRED) -> float:
+        """A number from SMALLEST to LARGEST: something is divided by it."""
+        value = self.number(name, default)
+        if value < SMALLEST:
+            raise self._wrong(name, value, f"a number from {SMALLEST:g} to {LARGEST:g}")
+        return value
 
     def flag(self, name: str, default: bool | Required = REQUIRED) -> bool:
         value = self._take(name, default)
@@ -104,7 +123,7 @@ class Stated:
         value = self._take(name, None)
         if value is not None and value not in values:
             expected = " or ".join(repr(each) for each in values)
-            raise self.fault(f"{self.prefix + name} is {value!r}, and we compute it only as {expected}")
+            raise self.fault(f"{self.prefix + name} is {shown(value)}, and we compute it only as {expected}")
 
     def finish(self, harmless: Mapping[str, str], harmless_prefixes: tuple[str, ...] = ()) -> None:
         """Refuse every key that was neither asked for nor is known to change nothing."""

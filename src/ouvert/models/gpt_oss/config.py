@@ -7,6 +7,7 @@ from typing import Any
 from ouvert.models.configuration import (
     HARMLESS_GGUF_GROUPS,
     HARMLESS_HF,
+    MOST_LAYERS,
     DecoderConfig,
     check_shape,
     shape_from_gguf,
@@ -14,6 +15,7 @@ from ouvert.models.configuration import (
     windows_of_kinds,
 )
 from ouvert.models.rope import RopeConfig, Yarn, yarn_attention_factor
+from ouvert.models.rope import checked as checked_rope
 from ouvert.models.stated import Stated
 from ouvert.weights import Tensor
 
@@ -84,16 +86,19 @@ def config_from_original(config: Mapping[str, Any], source: str) -> GptOssConfig
     """OpenAI's original/config.json."""
     stated = Stated(source, config)
     head_dim, original = stated.integer("head_dim"), stated.integer("initial_context_length")
-    factor = stated.number("rope_scaling_factor")
+    factor = stated.positive("rope_scaling_factor")
     scaling = Yarn(
         factor=factor,
         original_max_position_embeddings=original,
-        beta_fast=stated.number("rope_ntk_beta"),
-        beta_slow=stated.number("rope_ntk_alpha"),
+        beta_fast=stated.positive("rope_ntk_beta"),
+        beta_slow=stated.positive("rope_ntk_alpha"),
         attention_factor=yarn_attention_factor(factor),
         truncate=False,
     )
-    layers = stated.integer("num_hidden_layers")
+    theta = stated.positive("rope_theta")
+    stretched = scaling if factor > 1 else None
+    rope = checked_rope(stated, RopeConfig(rope_theta=theta, rotary_dim=head_dim, scaling=stretched))
+    layers = stated.integer("num_hidden_layers", most=MOST_LAYERS)
     result = GptOssConfig(
         vocab_size=stated.integer("vocab_size"),
         hidden_size=stated.integer("hidden_size"),
@@ -106,9 +111,7 @@ def config_from_original(config: Mapping[str, Any], source: str) -> GptOssConfig
         max_position_embeddings=max(int(original * factor), 1),
         tie_word_embeddings=False,
         windows=alternating(stated.optional("sliding_window"), layers),
-        rope=RopeConfig(
-            rope_theta=stated.number("rope_theta"), rotary_dim=head_dim, scaling=scaling if factor > 1 else None
-        ),
+        rope=rope,
         num_local_experts=stated.integer("num_experts"),
         num_experts_per_tok=stated.integer("experts_per_token"),
         swiglu_alpha=SWIGLU_ALPHA,

@@ -31,7 +31,7 @@ def parameters(config: DecoderConfig, checkpoint: Checkpoint) -> list[Parameter]
         layers=config.num_hidden_layers,
         sizes=config.sizes(),
         tied=config.tie_word_embeddings,
-        inverse_frequencies=config.rope.rope().inverse_frequencies,
+        frequencies=lambda: config.rope.rope().inverse_frequencies,
         row_orders={
             "q": lambda: halves_from_pairs(config.num_attention_heads, config.head_dim),
             "k": lambda: halves_from_pairs(config.num_key_value_heads, config.head_dim),

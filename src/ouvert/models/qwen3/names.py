@@ -33,5 +33,5 @@ def parameters(config: DecoderConfig, checkpoint: Checkpoint) -> list[Parameter]
         layers=config.num_hidden_layers,
         sizes=config.sizes(),
         tied=config.tie_word_embeddings,
-        inverse_frequencies=config.rope.rope().inverse_frequencies,
+        frequencies=lambda: config.rope.rope().inverse_frequencies,
     )
