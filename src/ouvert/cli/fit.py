@@ -118,7 +118,7 @@ def print_answers(answers: list[dict[str, Any]], machine: "Machine", context: in
                 bytes_in_words(each["weight_bytes"]),
                 bytes_in_words(each["cache_bytes"]),
                 bytes_in_words(each["memory_bytes"]),
-                ("yes, up to " + tokens_in_words(each["longest_context"])) if each["fits"] else "no",
+                f"yes, to {tokens_in_words(each['longest_context'])}" if each["fits"] else "no",
                 *(
                     "-" if pair is None else f"{pair[0]:.{digits(pair[0])}f} to {pair[1]:.{digits(pair[0])}f}"
                     for pair in speed
@@ -134,5 +134,5 @@ def digits(value: float) -> int:
 
 def tokens_in_words(tokens: int) -> str:
     if tokens >= 1 << 20:
-        return "over a million tokens"
+        return "any length"
     return f"{tokens // 1024}k tokens" if tokens >= 1024 else f"{tokens} tokens"

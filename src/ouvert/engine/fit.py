@@ -42,12 +42,14 @@ class Machine:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Demand:
     """What a model asks for. `cache(tokens)` is bytes kept for one sequence; weights are bytes, in all and as read
-    for one generated token; `active` counts the weights one token is multiplied with."""
+    for one generated token; `active` counts the weights one token is multiplied with; `context` is the longest
+    sequence the model's makers promise, if they say."""
 
     weights: int
     read_per_token: int
     active: int
     cache: Callable[[int], int]
+    context: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,11 +83,14 @@ def forecast(demand: Demand, machine: Machine, context: int) -> Forecast:
     )
 
 
-def longest_context(demand: Demand, room: int, most: int = 1 << 22) -> int:
-    """The longest sequence that fits into `room` bytes beside the weights, up to `most`; to the nearest 64 tokens."""
+def longest_context(demand: Demand, room: int) -> int:
+    """The longest sequence that fits into `room` bytes beside the weights, to the nearest 64 tokens below."""
+    most = demand.context or 1 << 20
     left = room - demand.weights - BESIDES
     if left < demand.cache(64):
         return 0
+    if demand.cache(most) <= left:
+        return most
     low, high = 64, most
     while high - low > 63:
         middle = (low + high) // 2
@@ -115,6 +120,7 @@ def demand_of_shape(shape: Shape, encoding: str | None = None) -> Demand:
         read_per_token=shape.bytes_per_token(encoding),
         active=shape.active,
         cache=shape.cache_bytes,
+        context=shape.context,
     )
 
 
@@ -138,4 +144,10 @@ def demand_of_files(path: Path) -> Demand:
         held = (min(tokens, each.window or tokens) * each.kv_heads * each.head_dim for each in memories)
         return 2 * 2 * sum(held)
 
-    return Demand(weights=sum(sizes.values()), read_per_token=round(read), active=round(active), cache=cache)
+    return Demand(
+        weights=sum(sizes.values()),
+        read_per_token=round(read),
+        active=round(active),
+        cache=cache,
+        context=config.max_position_embeddings,
+    )

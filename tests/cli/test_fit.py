@@ -1,0 +1,50 @@
+"""`ouvert fit`, as typed. The machine is given: what it can do is measured elsewhere, and changes with the hour."""
+
+import json
+
+import pytest
+
+from ouvert.cli import main
+from ouvert.engine.fit import Machine
+
+
+@pytest.fixture(autouse=True)
+def machine(monkeypatch, tmp_path):
+    known = Machine(memory=24_000_000_000, bandwidth=40e9, multiply_adds=400e9, threads=2)
+    monkeypatch.setattr("ouvert.engine.fit.measure_machine", lambda memory, threads: known)
+    monkeypatch.setenv("OUVERT_HOME", str(tmp_path))
+
+
+def test_every_short_name_is_in_the_table(capsys):
+    from ouvert.store import aliases
+
+    assert main(["fit"]) == 0
+    said = capsys.readouterr().out
+    assert "24.0 GB of memory, reads 40 GB/s" in said
+    assert all(alias.name in said for alias in aliases())
+
+
+def test_a_model_that_is_not_here_is_forecast_from_its_shape(capsys):
+    assert main(["fit", "gpt-oss:20b", "--context", "32768", "--json"]) == 0
+    [row] = json.loads(capsys.readouterr().out)["models"]
+    assert row["fits"]
+    assert row["weight_bytes"] == pytest.approx(13.76e9, rel=0.01)
+    assert row["cache_bytes"] == (12 * 32768 + 12 * 128) * 2 * 2 * 8 * 64
+    low, high = row["decode_tokens_per_second"]
+    assert 1 < low < high < 25
+
+
+def test_a_file_is_forecast_from_its_own_tensors(smollm2, capsys):
+    assert main(["fit", str(smollm2), "--json"]) == 0
+    [row] = json.loads(capsys.readouterr().out)["models"]
+    assert row["form"] == "as it is here"
+    assert row["weight_bytes"] == pytest.approx(96.6e6, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [(["fit", "no-such-model"], "no-such-model"), (["fit", "--context", "0"], "--context is 0, expected 1 or more")],
+)
+def test_what_cannot_be_said_is_a_sentence(words, said, capsys):
+    assert main(words) == 1
+    assert said in capsys.readouterr().err
