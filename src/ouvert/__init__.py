@@ -11,7 +11,6 @@ docs/guides/python.md is the guide.
 """
 
 from importlib import import_module
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
     from ouvert.tokenization import TokenizerError
     from ouvert.weights import CheckpointError
 
-__version__ = version("ouvert")
+    __version__: str
 
 # Public name -> the part it comes from.
 PUBLIC = {
@@ -87,9 +86,14 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in PUBLIC:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        value: Any = version("ouvert")
+    elif name in PUBLIC:
+        value = getattr(import_module(f"ouvert.{PUBLIC[name]}"), name)
+    else:
         raise AttributeError(f"module 'ouvert' has no attribute {name!r}")
-    value = getattr(import_module(f"ouvert.{PUBLIC[name]}"), name)
     globals()[name] = value
     return value
 
