@@ -155,9 +155,9 @@ def attention(x, layer, n, model, batch, ops, tap):
 
 def mlp(x, layer, shape, ops, tap):
     if shape.experts:
-        chosen, share = ops.best_few(
-            tap("experts.scores", ops.linear(x, layer["router"], layer["router_bias"])), shape.kept
-        )
+        scores = tap("experts.scores", ops.linear(x, layer["router"], layer["router_bias"]))
+        chosen, share = ops.best_few(scores, shape.kept)
+        chosen = tap("experts.chosen", chosen)
         names = ("gate", "up", "down")
         experts = arithmetic.Experts(
             *(layer[name] for name in names), *(layer[f"{name}_bias"] for name in names), alpha=1.702, limit=2.0

@@ -28,7 +28,11 @@ class Step:
 def lower(
     lines: Sequence[Line], logits: Value, native: Any, *, exact: bool, memories: Sequence[Memory]
 ) -> tuple[dict[str, Any], list[Any]]:
-    """Fill `native`. Returns the native places of watched values by name, and what must live as long as the program."""
+    """Fill `native`.
+
+    Returns watched values by name (native place, whether they are whole numbers), and what must live as long as the
+    program.
+    """
     watched = [value for line in lines for value in line.writes if value.watched]
     lines = needed_rows(needed_lines(lines, [logits, *watched]), logits)
     steps, holds = Fusing(lines, logits, native, exact=exact, memories=memories).steps()
@@ -37,7 +41,7 @@ def lower(
     native.arena(places.bytes_per_token)
     for step in steps:
         step.emit(places.native)
-    return {name: places.native(value) for value in watched for name in value.watched}, holds
+    return {name: (places.native(value), value.integers) for value in watched for name in value.watched}, holds
 
 
 def needed_lines(lines: Iterable[Line], results: Iterable[Value]) -> list[Line]:

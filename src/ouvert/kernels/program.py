@@ -113,10 +113,10 @@ class Program:
             raise LookupError(
                 f"seen: {name} is not watched; watched are {sorted(self._seen)}. Watch it when recording."
             )
-        value = self._seen[name]
+        value, integers = self._seen[name]
         out = np.empty((self._native.rows_of(value), value.width), np.float32)
         self._native.read(value, out)
-        return out
+        return out.view(np.int32) if integers else out
 
     def cache_bytes(self, tokens: int) -> int:
         """Bytes that the past of one sequence of so many tokens takes at most."""
@@ -128,6 +128,11 @@ class Program:
         """Bytes of all sequences' pasts now."""
         size: int = self._native.cache_bytes_in_use
         return size
+
+    @property
+    def kinds(self) -> list[str]:
+        """The kinds of its instructions, in their order."""
+        return [kind for kind, _, _ in self._native.profile()]
 
     def profile(self, work: Ordered[tuple[Sequence, Array]], wanted: Wanted) -> list[tuple[str, float, int]]:
         """Run a step and say where its time went: (kind of instruction, seconds, instructions), the longest first."""

@@ -52,6 +52,7 @@ class Value:
     rows: Rows
     width: int
     codes: bool = False  # int8 activations instead of floats
+    integers: bool = False  # int32 instead of floats
     watched: list[str] = field(default_factory=list)
 
 
@@ -260,7 +261,7 @@ class Recorder:
             )
         if not 0 < kept <= scores.value.width:
             raise RecordingError(f"best_few: {kept} of {scores.value.width} experts cannot be kept.")
-        picked = Slot(self, Value(scores.value.rows, kept))
+        picked = Slot(self, Value(scores.value.rows, kept, integers=True))
         share = self._line("best_few", [scores], kept, scores.value.rows, kept=kept)
         self.lines[-1].writes.insert(0, picked.value)
         return picked, share
