@@ -1,6 +1,5 @@
 """Mixtures of experts: a router scores them, each token keeps its best few and mixes their answers."""
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,8 +55,8 @@ def mix_experts(x: Array, experts: Experts, chosen: Array, share: Array) -> Arra
 def one_expert(x: Array, experts: Experts, e: int) -> Array:
     """The answer of expert e alone, unweighted."""
 
-    def bias(each: Mapping[int, Array] | Sequence[Array] | None) -> Array | None:
-        return None if each is None else each[e]
+    def bias(of_all: Any) -> Array | None:
+        return None if of_all is None else of_all[e]
 
     gate = linear(x, experts.gate[e], bias(experts.gate_bias))
     up = linear(x, experts.up[e], bias(experts.up_bias))
