@@ -45,7 +45,7 @@ def test_text_stays_text_and_can_be_found_again(model, text):
     if text.strip() and tokenizer.decode(tokenizer.encode(text)) == text:
         [span] = [span for span in rendered.spans if span.message == 0 and span.source == "supplied"]
         # A token across the border counts as supplied, so a line break of the header may be in front.
-        assert tokenizer.decode(rendered.ids[span.start : span.stop]).removeprefix("\n") == text.removeprefix("\n")
+        assert tokenizer.decode(rendered.ids[span.start : span.stop]) in {text, "\n" + text}
 
 
 def test_what_it_writes_comes_through(model):
