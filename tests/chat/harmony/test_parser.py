@@ -219,6 +219,14 @@ def test_a_model_that_forgets_its_header_is_heard(answered):
     assert answered(written + "<|return|>")[1] == written
 
 
+@settings(max_examples=200, deadline=None)
+@given(words=st.lists(st.text(st.sampled_from("ab to=json.{}\n"), min_size=1, max_size=6), min_size=5, max_size=8))
+def test_plain_text_without_a_header_is_given_whole(answered, words):
+    written = " ".join(["So", *words, "it", "is", "so."])
+    for header in ("", "<|channel|>final "):
+        assert answered(header + written + "<|return|>")[:3] == ("", written, [])
+
+
 def test_parts_the_model_writes_for_others_are_no_answer(answered):
     one = CALLS["ended by end"]
     for other in (
@@ -267,7 +275,10 @@ def test_the_budget_for_thinking_ends_it_cleanly(tokenizer, chat, answered):
         (f" to=functions.f{CHANNEL_MARK}commentary", Header("commentary", "functions.f", "f", "")),
         (f"{CHANNEL_MARK}commentary to=functions.g", Header("commentary", "functions.g", None, "")),
         ("We could call f here", Header(None, None, None, "We could call f here")),
-        ("user", Header(None, None, None, "user", foreign=True)),
+        ("assistant is a word to=5 us", Header(None, None, None, "assistant is a word to=5 us")),
+        (f"{CHANNEL_MARK}final We set x to=5 here", Header("final", None, None, "We set x to=5 here")),
+        ("functions.f to=assistant", Header(None, None, None, "", foreign=True)),
+        ("user", Header(None, None, None, "", foreign=True)),
     ],
 )
 def test_headers(text, expected):

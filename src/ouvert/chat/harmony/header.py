@@ -16,7 +16,8 @@ CHANNEL_MARK, CONSTRAIN_MARK = "\ud801", "\ud802"
 MARKS = re.compile(f"[{CHANNEL_MARK}{CONSTRAIN_MARK}]")
 KNOWN_CHANNEL = re.compile(r"\s*(analysis|commentary|final)(?![\w.])|\s*(analysis|commentary|final)(?=to=)")
 RECIPIENT = re.compile(r"to=\s*([^\s{\ud801\ud802]+)")
-FOREIGN_ROLES = frozenset({"user", "system", "developer", "tool"})
+FOREIGN_ROLES = (["user"], ["system"], ["developer"], ["tool"])
+LONGEST_ROLE_PART = 4  # words; "assistant to= functions.name json" is the longest that can be meant
 CONTENT_TYPES = frozenset({"json", "code", "text"})
 HEADER_WORDS = frozenset({"assistant", "to=", *CHANNELS, *CONTENT_TYPES})
 
@@ -44,9 +45,11 @@ def called(recipient: str, tools: Collection[str]) -> str | None:
 def read_header(text: str, tools: Collection[str]) -> Header:
     """Reads all that can be read; nothing makes it raise."""
     role_part, *channel_parts = text.split(CHANNEL_MARK)
-    role = re.match(r"\s*assistant(?![\w.])", role_part)
     words = role_part.split()
-    foreign = role is None and bool(words) and (words[0] in FOREIGN_ROLES or "to=assistant" in words)
+    if not MARKS.search(text) and len(words) > LONGEST_ROLE_PART:
+        return Header(None, None, None, text)
+    role = re.match(r"\s*assistant(?![\w.])", role_part)
+    foreign = role is None and (words[:1] in FOREIGN_ROLES or "to=assistant" in words[1:])
 
     channel = None
     unread = [role_part[role.end() :] if role else role_part]
@@ -62,7 +65,9 @@ def read_header(text: str, tools: Collection[str]) -> Header:
 
     recipient = None
     for number, part in enumerate(unread):
-        if match := RECIPIENT.search(part):
+        in_a_sentence = len(part.split()) > LONGEST_ROLE_PART
+        if match := (RECIPIENT.match(part.lstrip()) if in_a_sentence else RECIPIENT.search(part)):
+            part = part.lstrip() if in_a_sentence else part
             recipient = recipient or match[1]
             unread[number] = part[: match.start()] + part[match.end() :]
     if recipient is None or called(recipient, tools) is None:
@@ -73,8 +78,9 @@ def read_header(text: str, tools: Collection[str]) -> Header:
         if named is not None:
             recipient = named
             unread = [part.replace(named, "", 1) for part in unread]
-    call = None if recipient is None or foreign else called(recipient, tools)
-    return Header(channel, recipient, call, rest_of(unread[-1]), foreign)
+    if foreign:
+        return Header(channel, None, None, "", foreign=True)
+    return Header(channel, recipient, None if recipient is None else called(recipient, tools), rest_of(unread[-1]))
 
 
 def rest_of(part: str) -> str:
