@@ -233,6 +233,8 @@ class Terminal:
         self.read_to = 0
 
     def type(self, text):
+        """At the next prompt: before it the terminal is not in raw mode, and Ctrl-D would mean something else."""
+        self.wait_for(">")
         os.write(self.master, text.encode())
 
     def wait_for(self, text, seconds=30):
@@ -247,14 +249,16 @@ class Terminal:
         return plain
 
     def close(self):
-        """The status it ends with."""
+        """The status it ends with, within half a minute."""
+        until = time.monotonic() + 30
         try:
-            while os.read(self.master, 4096):
-                pass
+            while select.select([self.master], [], [], max(0, until - time.monotonic()))[0]:
+                if not os.read(self.master, 4096):
+                    break
         except OSError:  # how Linux says that nobody is at the other end any more
             pass
         os.close(self.master)
-        return self.process.wait(30)
+        return self.process.wait(max(1, until - time.monotonic()))
 
 
 @pytest.fixture
@@ -281,7 +285,6 @@ def terminal(tmp_path):
 def test_a_conversation_at_a_terminal(terminal, speaking_model, tmp_path):
     at = terminal(speaking_model())
     at.wait_for("/help shows the commands.")
-    at.wait_for(">")
     at.type("Who are you?\r")
     at.wait_for("Hello from a tiny model.")
     at.wait_for("first token after")
@@ -301,7 +304,6 @@ def test_a_conversation_at_a_terminal(terminal, speaking_model, tmp_path):
 
 def test_ctrl_c_at_a_terminal_stops_the_answer_and_keeps_the_conversation(terminal, speaking_model, tmp_path):
     at = terminal(speaking_model({"\n": "again", "again": "again"}))
-    at.wait_for(">")
     at.type("Go on\r")
     at.wait_for("againagainagain")
     at.process.send_signal(signal.SIGINT)
