@@ -12,11 +12,14 @@ namespace {
 
 using namespace ouvert;
 
-// c[r][p] += a[r][k] * b[k][16 p ..] for k in order.
+// c[r][p] += a[r][k] * b[k][16 p ..] for k in order. Where memory is the limit (few rows, straight from the cache's
+// halves) it asks for what lies at `ahead` on the way, as many bytes as it reads.
 template <int kRows, int kPanel, typename Element>
 inline void add_product(const float* a, std::int64_t a_stride, const Element* b, std::int64_t b_stride,
-                        std::int64_t begin, std::int64_t end, Lanes (&c)[kRows][kPanel]) {
+                        std::int64_t begin, std::int64_t end, const Element* ahead, Lanes (&c)[kRows][kPanel]) {
   for (std::int64_t k = begin; k < end; ++k) {
+    if constexpr (sizeof(Element) == 2)
+      for (std::int64_t i = 0; i < b_stride; i += 32) __builtin_prefetch(ahead + k * b_stride + i);
     Lanes column[kPanel];
 #pragma GCC unroll 4
     for (int p = 0; p < kPanel; ++p) column[p] = Lanes::load(b + k * b_stride + 16 * p);
@@ -31,13 +34,14 @@ inline void add_product(const float* a, std::int64_t a_stride, const Element* b,
 
 // scores[r][16 v ..] for vectors v of [begin, end): rows of q times transposed keys.
 template <int kRows, int kPanel, typename Element>
-inline void score_panel(const float* q, std::int64_t head_dim, const Element* keys, std::int64_t v, float* scores) {
+inline void score_panel(const float* q, std::int64_t head_dim, const Element* keys, std::int64_t v, const Element* ahead,
+                        float* scores) {
   Lanes c[kRows][kPanel];
 #pragma GCC unroll 6
   for (int r = 0; r < kRows; ++r)
 #pragma GCC unroll 4
     for (int p = 0; p < kPanel; ++p) c[r][p] = Lanes::all(0.0f);
-  add_product<kRows, kPanel>(q, head_dim, keys + 16 * v, kBlockKeys, 0, head_dim, c);
+  add_product<kRows, kPanel>(q, head_dim, keys + 16 * v, kBlockKeys, 0, head_dim, ahead, c);
 #pragma GCC unroll 6
   for (int r = 0; r < kRows; ++r)
 #pragma GCC unroll 4
@@ -47,13 +51,14 @@ inline void score_panel(const float* q, std::int64_t head_dim, const Element* ke
 // sums[r][16 v ..] = sums * faded[r] + shares times values, for keys of [begin, end).
 template <int kRows, int kPanel, typename Element>
 inline void mix_panel(const float* shares, const Element* values, std::int64_t padded, std::int64_t begin,
-                      std::int64_t end, std::int64_t v, const Lanes* faded, float* sums, std::int64_t stride) {
+                      std::int64_t end, std::int64_t v, const Element* ahead, const Lanes* faded, float* sums,
+                      std::int64_t stride) {
   Lanes c[kRows][kPanel];
 #pragma GCC unroll 6
   for (int r = 0; r < kRows; ++r)
 #pragma GCC unroll 4
     for (int p = 0; p < kPanel; ++p) c[r][p] = Lanes::load(sums + r * stride + 16 * (v + p)) * faded[r];
-  add_product<kRows, kPanel>(shares, kBlockKeys, values + 16 * v, padded, begin, end, c);
+  add_product<kRows, kPanel>(shares, kBlockKeys, values + 16 * v, padded, begin, end, ahead, c);
 #pragma GCC unroll 6
   for (int r = 0; r < kRows; ++r)
 #pragma GCC unroll 4
@@ -74,7 +79,7 @@ inline Seen seen(const AttentionTile& tile, std::int64_t block, std::int64_t tok
 // Rows row .. row + kRows - 1 of a tile look at one block.
 template <int kRows, typename Element>
 inline void look(const AttentionTile& tile, std::int64_t block, std::int64_t row, const float* q, const Element* keys,
-                 const Element* values, float* shares, float* state) {
+                 const Element* values, const Element* next, float* shares, float* state) {
   const std::int64_t padded = padded_dim(tile.head_dim), stride = state_stride(tile.head_dim);
   const Seen earliest = seen(tile, block, row / tile.group);
   const Seen latest = seen(tile, block, (row + kRows - 1) / tile.group);
@@ -85,11 +90,11 @@ inline void look(const AttentionTile& tile, std::int64_t block, std::int64_t row
   const std::int64_t begin = earliest.first / 16, end = (latest.last + 15) / 16;
   for (std::int64_t v = begin; v < end;) {
     if (Lanes::kPanel >= 4 && end - v >= 4) {
-      score_panel<kRows, 4 <= Lanes::kPanel ? 4 : 1>(q, tile.head_dim, keys, v, shares), v += 4;
+      score_panel<kRows, 4 <= Lanes::kPanel ? 4 : 1>(q, tile.head_dim, keys, v, values, shares), v += 4;
     } else if (Lanes::kPanel >= 2 && end - v >= 2) {
-      score_panel<kRows, 2 <= Lanes::kPanel ? 2 : 1>(q, tile.head_dim, keys, v, shares), v += 2;
+      score_panel<kRows, 2 <= Lanes::kPanel ? 2 : 1>(q, tile.head_dim, keys, v, values, shares), v += 2;
     } else {
-      score_panel<kRows, 1>(q, tile.head_dim, keys, v, shares), v += 1;
+      score_panel<kRows, 1>(q, tile.head_dim, keys, v, values, shares), v += 1;
     }
   }
 
@@ -129,11 +134,11 @@ inline void look(const AttentionTile& tile, std::int64_t block, std::int64_t row
   const std::int64_t vectors = padded / 16;
   for (std::int64_t v = 0; v < vectors;) {
     if (Lanes::kPanel >= 4 && vectors - v >= 4) {
-      mix_panel<kRows, 4 <= Lanes::kPanel ? 4 : 1>(shares, values, padded, earliest.first, latest.last, v, faded, state,
+      mix_panel<kRows, 4 <= Lanes::kPanel ? 4 : 1>(shares, values, padded, earliest.first, latest.last, v, next, faded, state,
                                                    stride);
       v += 4;
     } else {
-      mix_panel<kRows, 1>(shares, values, padded, earliest.first, latest.last, v, faded, state, stride);
+      mix_panel<kRows, 1>(shares, values, padded, earliest.first, latest.last, v, next, faded, state, stride);
       v += 1;
     }
   }
@@ -141,15 +146,16 @@ inline void look(const AttentionTile& tile, std::int64_t block, std::int64_t row
 
 template <typename Element>
 inline void look_at_block(const AttentionTile& tile, std::int64_t block, std::int64_t row, std::int64_t end_row,
-                          const float* q, const Element* keys, const Element* values, float* shares, float* state) {
+                          const float* q, const Element* keys, const Element* values, const Element* next,
+                          float* shares, float* state) {
   for (; row + Lanes::kRows <= end_row; row += Lanes::kRows)
-    look<Lanes::kRows>(tile, block, row, q, keys, values, shares, state);
+    look<Lanes::kRows>(tile, block, row, q, keys, values, next, shares, state);
   switch (end_row - row) {
-    case 5: return look<5>(tile, block, row, q, keys, values, shares, state);
-    case 4: return look<4>(tile, block, row, q, keys, values, shares, state);
-    case 3: return look<3>(tile, block, row, q, keys, values, shares, state);
-    case 2: return look<2>(tile, block, row, q, keys, values, shares, state);
-    case 1: return look<1>(tile, block, row, q, keys, values, shares, state);
+    case 5: return look<5>(tile, block, row, q, keys, values, next, shares, state);
+    case 4: return look<4>(tile, block, row, q, keys, values, next, shares, state);
+    case 3: return look<3>(tile, block, row, q, keys, values, next, shares, state);
+    case 2: return look<2>(tile, block, row, q, keys, values, next, shares, state);
+    case 1: return look<1>(tile, block, row, q, keys, values, next, shares, state);
     default: return;
   }
 }
@@ -206,11 +212,14 @@ inline void look_at_segment(const AttentionTile& tile, std::int64_t segment, con
         for (std::int64_t i = 0; i < head_dim * kBlockKeys; i += 16) Lanes::load(keys + i).store(scratch.keys + i);
         const std::int64_t written = last - block * kBlockKeys < kBlockKeys ? last - block * kBlockKeys : kBlockKeys;
         for (std::int64_t i = 0; i < written * padded; i += 16) Lanes::load(values + i).store(scratch.values + i);
-        look_at_block<float>(tile, block, begin, end, scratch.q, scratch.keys, scratch.values, scratch.shares, state);
+        look_at_block<float>(tile, block, begin, end, scratch.q, scratch.keys, scratch.values, scratch.keys, scratch.shares,
+                             state);
         continue;
       }
     }
-    look_at_block<Element>(tile, block, begin, end, scratch.q, keys, values, scratch.shares, state);
+    const std::int64_t following = block < (last - 1) / kBlockKeys ? block + 1 : block;
+    const auto* next = reinterpret_cast<const Element*>(tile.blocks[following] + tile.offset);
+    look_at_block<Element>(tile, block, begin, end, scratch.q, keys, values, next, scratch.shares, state);
   }
 }
 

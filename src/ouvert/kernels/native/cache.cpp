@@ -25,6 +25,8 @@ std::uint8_t* reserve_stretch(std::int64_t bytes) {
                                                   kHugePage * kHugePage);
   if (aligned > start) munmap(start, static_cast<std::size_t>(aligned - start));
   if (const auto tail = static_cast<std::size_t>(start + kHugePage - aligned); tail > 0) munmap(aligned + bytes, tail);
+  // Long pasts are read end to end at every token: large pages spare the look-ups. Only advice.
+  madvise(aligned, static_cast<std::size_t>(bytes), MADV_HUGEPAGE);
   return aligned;
 #else
   auto* at = static_cast<std::uint8_t*>(std::aligned_alloc(64, static_cast<std::size_t>(bytes)));
@@ -46,6 +48,16 @@ std::int64_t blocks_of(std::int64_t tokens) { return (tokens + kBlockKeys - 1) /
 
 std::int64_t stretch_bytes(const Cache::Group& group) {
   return (group.stretch_blocks * group.block_bytes + kHugePage - 1) / kHugePage * kHugePage;
+}
+
+}  // namespace
+
+namespace {
+
+// The blocks of the last stretch are free.
+void offer(Cache::Group& group) {
+  for (std::int64_t b = group.stretch_blocks; b-- > 0;)
+    group.free.push_back(group.stretches.back() + b * group.block_bytes);
 }
 
 }  // namespace
@@ -76,7 +88,7 @@ std::uint8_t* Cache::take(std::int64_t n) {
     group.free.reserve((group.stretches.size() + 1) * static_cast<std::size_t>(group.stretch_blocks));
     std::uint8_t* stretch = reserve_stretch(stretch_bytes(group));
     group.stretches.push_back(stretch);
-    for (std::int64_t b = group.stretch_blocks; b-- > 0;) group.free.push_back(stretch + b * group.block_bytes);
+    offer(group);
   }
   std::uint8_t* block = group.free.back();
   group.free.pop_back();
@@ -87,10 +99,11 @@ std::uint8_t* Cache::take(std::int64_t n) {
 void Cache::give(std::int64_t n, std::uint8_t* block) noexcept {
   Group& group = groups_[static_cast<std::size_t>(n)];
   group.free.push_back(block);  // its room was reserved when the block was made
-  if (--group.in_use == 0) {    // nobody is left: the system has its memory back
-    for (std::uint8_t* stretch : group.stretches) release_stretch(stretch, stretch_bytes(group));
-    group.stretches.clear();
+  if (--group.in_use == 0 && group.stretches.size() > 1) {  // nobody is left: the system has all but one back
+    for (; group.stretches.size() > 1; group.stretches.pop_back())
+      release_stretch(group.stretches.back(), stretch_bytes(group));
     group.free.clear();
+    offer(group);
   }
 }
 
