@@ -16,7 +16,7 @@ from ouvert.cli import COMMANDS, KNOWN_ERRORS, build_parser, main
 RUN = "import sys; from ouvert.cli import main; sys.exit(main(sys.argv[1:]))"
 
 # What costs time to import, and what no --help needs.
-HEAVY = ("numpy", "huggingface_hub", "httpx2", "rich", "tokenizers", "jinja2", "prompt_toolkit", "ouvert.store")
+HEAVY = ("numpy", "huggingface_hub", "httpx2", "tqdm", "tokenizers", "jinja2", "prompt_toolkit", "ouvert.store")
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -192,4 +192,4 @@ def test_progress_is_a_bar_on_a_terminal() -> None:
     bars.end()
     assert "a [model]" in stream.getvalue()
     assert "file[1].gguf" in stream.getvalue()
-    assert "1.0/1.0 kB" in stream.getvalue()
+    assert "1.00k/1.00k" in stream.getvalue()

@@ -3,13 +3,12 @@
 import sys
 from collections.abc import Callable
 from time import monotonic
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, NoReturn, TextIO
 
 from ouvert.store import Progress, bytes_in_words
 
 if TYPE_CHECKING:
-    from rich.progress import Progress as RichProgress
-    from rich.progress import TaskID
+    from tqdm import tqdm
 
 QUIET_SECONDS = 10.0  # between two plain lines of one transfer
 
@@ -55,33 +54,27 @@ class Bars:
     """For a terminal: one bar for each file, with bytes, speed and the time that remains."""
 
     def __init__(self, stream: TextIO) -> None:
-        from rich.console import Console
-
-        self.console = Console(file=stream)
-        self.bar: RichProgress | None = None
-        self.task: TaskID | None = None
+        self.stream = stream
+        self.bar: tqdm[NoReturn] | None = None
 
     def say(self, text: str) -> None:
-        self.console.print(text, markup=False, highlight=False)
+        print(text, file=self.stream, flush=True)
 
     def begin(self, label: str, total: int | None, done: int = 0) -> None:
-        from rich.markup import escape
-        from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
-        from rich.progress import Progress as RichProgress
+        from tqdm import tqdm
 
-        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
-        self.bar = RichProgress(*columns, TransferSpeedColumn(), TimeRemainingColumn(), console=self.console)
-        self.bar.start()
-        self.task = self.bar.add_task(escape(label), total=total, completed=done)
+        self.bar = tqdm(
+            desc=label, total=total, initial=done, file=self.stream, unit="B", unit_scale=True, dynamic_ncols=True
+        )
 
     def advance(self, count: int) -> None:
-        if self.bar is not None and self.task is not None:
-            self.bar.advance(self.task, count)
+        if self.bar is not None:
+            self.bar.update(count)
 
     def end(self) -> None:
         if self.bar is not None:
-            self.bar.stop()
-            self.bar = self.task = None
+            self.bar.close()
+            self.bar = None
 
 
 def seconds_in_words(seconds: float) -> str:
