@@ -107,7 +107,7 @@ def lay_out(encoding, data, rows, columns):
         whole = np.zeros((groups * 16, *part.shape[1:]), np.uint8)
         whole[:rows] = part
         scales.append(whole.reshape(groups, 16, part.shape[1], -1).swapaxes(1, 2).reshape(groups, part.shape[1], -1))
-    scale_bytes = np.concatenate(scales, axis=2).reshape(groups, -1)
+    scale_bytes = np.concatenate(scales, axis=2)
     u = codes.reshape(groups, 16, -1, 8, 4).transpose(0, 2, 3, 1, 4)  # (groups, blocks, 8, 16 rows, 4 columns)
     if layout == "Q8_0":
         parts = [u]
@@ -119,8 +119,13 @@ def lay_out(encoding, data, rows, columns):
         high = u >> 4
         shifted = [high[:, :, n::4] << (2 * n) for n in range(4)]
         parts.append(shifted[0] | shifted[1] | shifted[2] | shifted[3])
-    code_bytes = np.concatenate([part.reshape(*u.shape[:2], -1) for part in parts], axis=2).reshape(groups, -1)
-    return np.concatenate([pad(scale_bytes), pad(code_bytes)], axis=1).reshape(-1)
+    code_bytes = np.concatenate([part.reshape(*u.shape[:2], -1) for part in parts], axis=2)
+    scales_in_256 = 8 * scale_bytes.shape[1] // code_bytes.shape[1]
+    stretches = []
+    for n in range(-(-code_bytes.shape[1] // 8)):
+        own_scales = scale_bytes[:, n * scales_in_256 : (n + 1) * scales_in_256]
+        stretches += [pad(own_scales.reshape(groups, -1)), code_bytes[:, 8 * n : 8 * n + 8].reshape(groups, -1)]
+    return np.concatenate(stretches, axis=1).reshape(-1)
 
 
 def pad(rows):
@@ -244,7 +249,7 @@ def test_bits_per_weight():
         "Q5_1": 6,
         "Q4_K": 4.5,
         "Q5_K": 5.5,
-        "Q6_K": 6.5625,
+        "Q6_K": 6.625,
     }
     expected |= {"Q8_0": 8.5, "BF16": 16, "F16": 16, "F32": 32}
     assert {layout: packing.bits_per_weight(layout, 4096, 4096) for layout in expected} == expected

@@ -13,7 +13,7 @@ from ouvert.engine.runner import Runner
 from ouvert.weights import Checkpoint
 
 # Part of a packed file's name: another number whenever a layout changes, so that no old file is taken for a new one.
-LAYOUT_VERSION = "rows16-1"
+LAYOUT_VERSION = "rows16-2"
 
 SIBLINGS = "/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list"
 

@@ -84,35 +84,31 @@ struct BlockScales {
 };
 
 template <Layout L>
-OUVERT_INLINE void load_scales(const std::uint8_t* scales, std::int64_t block, int half, BlockScales& out) {
+OUVERT_INLINE void load_scales(const std::uint8_t* scales, std::int64_t within, int half, BlockScales& out) {
   constexpr Geometry g = geometry(L);
   if constexpr (L == Layout::MXFP4) {
-    const __m256i code = _mm256_cvtepu8_epi32(bytes8(scales + 16 * block + kHalf * half));
+    const __m256i code = _mm256_cvtepu8_epi32(bytes8(scales + 16 * within + kHalf * half));
     const __m256i bits = _mm256_slli_epi32(_mm256_sub_epi32(code, _mm256_set1_epi32(1)), 23);
     const __m256i small = _mm256_sllv_epi32(_mm256_set1_epi32(0x00200000), code);
     const __m256i tiny = _mm256_cmpgt_epi32(_mm256_set1_epi32(2), code);
     out.scale = _mm256_castsi256_ps(_mm256_blendv_epi8(bits, small, tiny));
   } else if constexpr (L == Layout::Q4_K || L == Layout::Q5_K) {
-    const std::uint8_t* at = scales + block / 8 * g.scales;
-    const int within = static_cast<int>(block % 8);
-    const __m256i low = _mm256_cvtepu8_epi32(bytes8(at + 64 + 16 * within + kHalf * half));
-    const __m256i high = _mm256_srl_epi32(bytes32(at + 192 + 32 * half), _mm_cvtsi32_si128(4 * within));
+    const __m256i low = _mm256_cvtepu8_epi32(bytes8(scales + 64 + 16 * within + kHalf * half));
+    const __m256i high = _mm256_srl_epi32(bytes32(scales + 192 + 32 * half), _mm_cvtsi32_si128(static_cast<int>(4 * within)));
     const __m256i two = _mm256_set1_epi32(48);
     const __m256i s = _mm256_or_si256(_mm256_and_si256(low, _mm256_set1_epi32(15)),
                                       _mm256_and_si256(_mm256_slli_epi32(high, 4), two));
     const __m256i t = _mm256_or_si256(_mm256_srli_epi32(low, 4), _mm256_and_si256(_mm256_slli_epi32(high, 2), two));
-    out.scale = _mm256_mul_ps(halves(at + 16 * half), _mm256_cvtepi32_ps(s));
-    const __m256 minus = _mm256_mul_ps(halves(at + 32 + 16 * half), _mm256_cvtepi32_ps(t));
+    out.scale = _mm256_mul_ps(halves(scales + 16 * half), _mm256_cvtepi32_ps(s));
+    const __m256 minus = _mm256_mul_ps(halves(scales + 32 + 16 * half), _mm256_cvtepi32_ps(t));
     out.minimum = _mm256_xor_ps(minus, _mm256_set1_ps(-0.0f));
   } else if constexpr (L == Layout::Q6_K) {
-    const std::uint8_t* at = scales + block / 8 * g.scales;
-    const std::int64_t within = block % 8;
-    out.scale = halves(at + 16 * half);
-    out.sub[0] = _mm256_cvtepi8_epi32(bytes8(at + 32 + 32 * within + kHalf * half));
-    out.sub[1] = _mm256_cvtepi8_epi32(bytes8(at + 48 + 32 * within + kHalf * half));
+    out.scale = halves(scales + 16 * half);
+    out.sub[0] = _mm256_cvtepi8_epi32(bytes8(scales + 32 + 32 * within + kHalf * half));
+    out.sub[1] = _mm256_cvtepi8_epi32(bytes8(scales + 48 + 32 * within + kHalf * half));
   } else {
-    out.scale = halves(scales + g.scales * block + 16 * half);
-    if constexpr (has_minimum(L)) out.minimum = halves(scales + g.scales * block + 32 + 16 * half);
+    out.scale = halves(scales + g.scales * within + 16 * half);
+    if constexpr (has_minimum(L)) out.minimum = halves(scales + g.scales * within + 32 + 16 * half);
   }
 }
 
@@ -194,63 +190,69 @@ template <Layout L, int W, int H>
 __attribute__((noinline)) void tokens(const std::uint8_t* group, std::int64_t columns, const Tile& tile,
                                       std::int64_t t0, std::int64_t token, int half, const Destination& to) {
   constexpr Geometry g = geometry(L);
-  const std::uint8_t* packed = group + scales_bytes(L, columns);
   const std::int8_t* activations = tile.codes + t0 * kBlock;
   const float* scales = tile.scales + t0;
   const std::int32_t* code_sums = tile.sums + t0;
-  // One token: memory is the limit. What is needed 4096 bytes later is asked for in the order in which it lies there,
-  // across the ends of pages and groups, and past the second-level cache, where nothing of it would be found again.
+  // One token: memory is the limit. What is needed kAhead bytes later is asked for, across the ends of pages and groups,
+  // into the second-level cache: the first has too few requests under way to keep up.
+  constexpr std::int64_t kAhead = 8192;
   constexpr std::int64_t kBytes = g.codes + g.scales * kBlock / g.scales_columns;  // of one block
-  const std::uint8_t* ahead = group + 4096;
+  const std::uint8_t* ahead = group + kAhead;
   __m256 sums[H][W];
 #pragma GCC unroll 2
   for (int h = 0; h < H; ++h)
 #pragma GCC unroll 4
     for (int t = 0; t < W; ++t) sums[h][t] = _mm256_setzero_ps();
-  for (std::int64_t block = 0; block < columns / kBlock; ++block) {
-    if constexpr (W == 1) {
+  const std::uint8_t* stretch = group;
+  for (std::int64_t left = columns / kBlock; left > 0; left -= kStretchBlocks) {
+    const std::int64_t blocks = std::min(left, kStretchBlocks);
+    const std::uint8_t* packed = stretch + stretch_scales(L, blocks);
+    for (std::int64_t within = 0; within < blocks; ++within) {
+      if constexpr (W == 1) {
 #pragma GCC unroll 10
-      for (std::int64_t line = 0; line < kBytes; line += 64)
-        _mm_prefetch(reinterpret_cast<const char*>(ahead + line), _MM_HINT_NTA);
-      ahead += kBytes;
-    }
+        for (std::int64_t line = 0; line < kBytes; line += 64)
+          _mm_prefetch(reinterpret_cast<const char*>(ahead + line), _MM_HINT_T1);
+        ahead += kBytes;
+      }
 #pragma GCC unroll 2
-    for (int h = 0; h < H; ++h) {
-      __m256i codes[8];
-      BlockScales weights;
-      unpack_codes<L>(packed, half + h, codes);
-      load_scales<L>(group, block, half + h, weights);
-      if constexpr (by_sign(L)) {
+      for (int h = 0; h < H; ++h) {
+        __m256i codes[8];
+        BlockScales weights;
+        unpack_codes<L>(packed, half + h, codes);
+        load_scales<L>(stretch, within, half + h, weights);
+        if constexpr (by_sign(L)) {
 #pragma GCC unroll 8
-        for (int j = 0; j < 8; ++j)
-          codes[j] = _mm256_sub_epi8(codes[j], _mm256_set1_epi8(static_cast<char>(code_offset(L))));
-      }
+          for (int j = 0; j < 8; ++j)
+            codes[j] = _mm256_sub_epi8(codes[j], _mm256_set1_epi8(static_cast<char>(code_offset(L))));
+        }
 #pragma GCC unroll 4
-      for (int t = 0; t < W; ++t) {
-        const std::int8_t* x = activations + t * kBlock;
-        const std::int32_t first = code_sums[t], second = code_sums[tile.width + t];
-        const __m256 scale = _mm256_mul_ps(weights.scale, _mm256_set1_ps(scales[t]));
-        __m256i all;
-        if constexpr (L == Layout::Q6_K) {
-          const __m256i a = dot<L, 0, 4>(codes, x, _mm256_set1_epi32(-code_offset(L) * first));
-          const __m256i b = dot<L, 4, 8>(codes, x, _mm256_set1_epi32(-code_offset(L) * second));
-          all = _mm256_add_epi32(_mm256_mullo_epi32(a, weights.sub[0]), _mm256_mullo_epi32(b, weights.sub[1]));
-        } else if constexpr (by_sign(L) || has_minimum(L)) {
-          all = dot<L, 0, 8>(codes, x, _mm256_setzero_si256());
-        } else {
-          all = dot<L, 0, 8>(codes, x, _mm256_set1_epi32(-code_offset(L) * (first + second)));
-        }
-        sums[h][t] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(all), scale, sums[h][t]);
-        if constexpr (has_minimum(L)) {
-          const __m256 scaled_sum = _mm256_set1_ps(scales[t] * static_cast<float>(first + second));
-          sums[h][t] = _mm256_fmadd_ps(weights.minimum, scaled_sum, sums[h][t]);
+        for (int t = 0; t < W; ++t) {
+          const std::int8_t* x = activations + t * kBlock;
+          const std::int32_t first = code_sums[t], second = code_sums[tile.width + t];
+          const __m256 scale = _mm256_mul_ps(weights.scale, _mm256_set1_ps(scales[t]));
+          __m256i all;
+          if constexpr (L == Layout::Q6_K) {
+            const __m256i a = dot<L, 0, 4>(codes, x, _mm256_set1_epi32(-code_offset(L) * first));
+            const __m256i b = dot<L, 4, 8>(codes, x, _mm256_set1_epi32(-code_offset(L) * second));
+            all = _mm256_add_epi32(_mm256_mullo_epi32(a, weights.sub[0]), _mm256_mullo_epi32(b, weights.sub[1]));
+          } else if constexpr (by_sign(L) || has_minimum(L)) {
+            all = dot<L, 0, 8>(codes, x, _mm256_setzero_si256());
+          } else {
+            all = dot<L, 0, 8>(codes, x, _mm256_set1_epi32(-code_offset(L) * (first + second)));
+          }
+          sums[h][t] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(all), scale, sums[h][t]);
+          if constexpr (has_minimum(L)) {
+            const __m256 scaled_sum = _mm256_set1_ps(scales[t] * static_cast<float>(first + second));
+            sums[h][t] = _mm256_fmadd_ps(weights.minimum, scaled_sum, sums[h][t]);
+          }
         }
       }
+      packed += g.codes;
+      activations += tile.width * kBlock;
+      scales += tile.width;
+      code_sums += 2 * tile.width;
     }
-    packed += g.codes;
-    activations += tile.width * kBlock;
-    scales += tile.width;
-    code_sums += 2 * tile.width;
+    stretch = packed;
   }
 #pragma GCC unroll 2
   for (int h = 0; h < H; ++h)
@@ -315,13 +317,14 @@ void matmul(const Matrix& weights, const Activations& x, float* out, std::int64_
 
 // Weights of `columns` <= 32 columns of one half as floats.
 template <Layout L>
-OUVERT_INLINE void decode(const std::uint8_t* group, const std::uint8_t* packed, std::int64_t block, int half,
+OUVERT_INLINE void decode(const std::uint8_t* group, std::int64_t all_columns, std::int64_t block, int half,
                           std::int64_t columns, float (*out)[kHalf]) {
+  const auto [scales, within, packed] = block_at(L, group, all_columns, block);
   if constexpr (takes_int8(L)) {
     __m256i codes[8];
     BlockScales weights;
     unpack_codes<L>(packed, half, codes);
-    load_scales<L>(group, block, half, weights);
+    load_scales<L>(scales, within, half, weights);
 #pragma GCC unroll 8
     for (int j = 0; j < 8; ++j) {
       __m256 scale = weights.scale;
@@ -352,15 +355,14 @@ template <Layout L, int W>
 __attribute__((noinline)) void tokens_f32(const std::uint8_t* group, std::int64_t all_columns, const float* const* x,
                                           std::int64_t token, int half, const Destination& to) {
   alignas(32) float weights[kBlock][kHalf];
-  const std::uint8_t* packed = group + scales_bytes(L, all_columns);
   __m256 partial[W][4];
 #pragma GCC unroll 2
   for (int t = 0; t < W; ++t)
 #pragma GCC unroll 4
     for (int i = 0; i < 4; ++i) partial[t][i] = _mm256_setzero_ps();
-  for (std::int64_t column = 0; column < all_columns; column += kBlock, packed += geometry(L).codes) {
+  for (std::int64_t column = 0; column < all_columns; column += kBlock) {
     const std::int64_t columns = std::min(kBlock, all_columns - column);
-    decode<L>(group, packed, column / kBlock, half, columns, weights);
+    decode<L>(group, all_columns, column / kBlock, half, columns, weights);
     std::int64_t c = 0;
     for (; c + 4 <= columns; c += 4)
 #pragma GCC unroll 4

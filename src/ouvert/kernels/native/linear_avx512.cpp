@@ -76,34 +76,30 @@ OUVERT_INLINE __m128i bytes16(const std::uint8_t* from) {
 }
 
 template <Layout L>
-OUVERT_INLINE void load_scales(const std::uint8_t* scales, std::int64_t block, BlockScales& out) {
+OUVERT_INLINE void load_scales(const std::uint8_t* scales, std::int64_t within, BlockScales& out) {
   constexpr Geometry g = geometry(L);
   if constexpr (L == Layout::MXFP4) {
-    const __m512i code = _mm512_cvtepu8_epi32(bytes16(scales + 16 * block));
+    const __m512i code = _mm512_cvtepu8_epi32(bytes16(scales + 16 * within));
     const __m512i bits = _mm512_slli_epi32(_mm512_sub_epi32(code, _mm512_set1_epi32(1)), 23);
     const __mmask16 tiny = _mm512_cmplt_epi32_mask(code, _mm512_set1_epi32(2));
     out.scale = _mm512_castsi512_ps(_mm512_mask_sllv_epi32(bits, tiny, _mm512_set1_epi32(0x00200000), code));
   } else if constexpr (L == Layout::Q4_K || L == Layout::Q5_K) {
-    const std::uint8_t* at = scales + block / 8 * g.scales;
-    const int within = static_cast<int>(block % 8);
-    const __m512i low = _mm512_cvtepu8_epi32(bytes16(at + 64 + 16 * within));
-    const __m512i high = _mm512_srl_epi32(_mm512_loadu_si512(at + 192), _mm_cvtsi32_si128(4 * within));
+    const __m512i low = _mm512_cvtepu8_epi32(bytes16(scales + 64 + 16 * within));
+    const __m512i high = _mm512_srl_epi32(_mm512_loadu_si512(scales + 192), _mm_cvtsi32_si128(static_cast<int>(4 * within)));
     const __m512i two = _mm512_set1_epi32(48);
     const __m512i s = _mm512_or_si512(_mm512_and_si512(low, _mm512_set1_epi32(15)),
                                       _mm512_and_si512(_mm512_slli_epi32(high, 4), two));
     const __m512i t = _mm512_or_si512(_mm512_srli_epi32(low, 4), _mm512_and_si512(_mm512_slli_epi32(high, 2), two));
-    out.scale = _mm512_mul_ps(halves(at), _mm512_cvtepi32_ps(s));
-    const __m512 minus = _mm512_mul_ps(halves(at + 32), _mm512_cvtepi32_ps(t));
+    out.scale = _mm512_mul_ps(halves(scales), _mm512_cvtepi32_ps(s));
+    const __m512 minus = _mm512_mul_ps(halves(scales + 32), _mm512_cvtepi32_ps(t));
     out.minimum = _mm512_xor_ps(minus, _mm512_set1_ps(-0.0f));
   } else if constexpr (L == Layout::Q6_K) {
-    const std::uint8_t* at = scales + block / 8 * g.scales;
-    const std::int64_t within = block % 8;
-    out.scale = halves(at);
-    out.sub[0] = _mm512_cvtepi8_epi32(bytes16(at + 32 + 32 * within));
-    out.sub[1] = _mm512_cvtepi8_epi32(bytes16(at + 48 + 32 * within));
+    out.scale = halves(scales);
+    out.sub[0] = _mm512_cvtepi8_epi32(bytes16(scales + 32 + 32 * within));
+    out.sub[1] = _mm512_cvtepi8_epi32(bytes16(scales + 48 + 32 * within));
   } else {
-    out.scale = halves(scales + g.scales * block);
-    if constexpr (has_minimum(L)) out.minimum = halves(scales + g.scales * block + 32);
+    out.scale = halves(scales + g.scales * within);
+    if constexpr (has_minimum(L)) out.minimum = halves(scales + g.scales * within + 32);
   }
 }
 
@@ -164,54 +160,60 @@ template <Layout L, int W>
 OUVERT_INLINE void group_times_tokens(const std::uint8_t* group, std::int64_t columns, const Tile& tile,
                                       std::int64_t t0, __m512 (&sums)[W]) {
   constexpr Geometry g = geometry(L);
-  const std::uint8_t* packed = group + scales_bytes(L, columns);
   const std::int8_t* activations = tile.codes + t0 * kBlock;
   const float* scales = tile.scales + t0;
   const std::int32_t* code_sums = tile.sums + t0;
   const __mmask16 those = static_cast<__mmask16>((1u << W) - 1);
   alignas(64) std::int32_t start[2][16];
   alignas(64) float scaled_sum[16];
-  // One token: memory is the limit. What is needed 4096 bytes later is asked for in the order in which it lies there,
-  // across the ends of pages and groups, and past the second-level cache, where nothing of it would be found again.
+  // One token: memory is the limit. What is needed kAhead bytes later is asked for, across the ends of pages and groups,
+  // into the second-level cache: the first has too few requests under way to keep up.
+  constexpr std::int64_t kAhead = 8192;
   constexpr std::int64_t kBytes = g.codes + g.scales * kBlock / g.scales_columns;  // of one block
-  const std::uint8_t* ahead = group + 4096;
+  const std::uint8_t* ahead = group + kAhead;
 
 #pragma GCC unroll 16
   for (int t = 0; t < W; ++t) sums[t] = _mm512_setzero_ps();
-  for (std::int64_t block = 0; block < columns / kBlock; ++block) {
-    if constexpr (W == 1) {
+  const std::uint8_t* stretch = group;
+  for (std::int64_t left = columns / kBlock; left > 0; left -= kStretchBlocks) {
+    const std::int64_t blocks = std::min(left, kStretchBlocks);
+    const std::uint8_t* packed = stretch + stretch_scales(L, blocks);
+    for (std::int64_t within = 0; within < blocks; ++within) {
+      if constexpr (W == 1) {
 #pragma GCC unroll 10
-      for (std::int64_t line = 0; line < kBytes; line += 64)
-        _mm_prefetch(reinterpret_cast<const char*>(ahead + line), _MM_HINT_NTA);
-      ahead += kBytes;
-    }
-    __m512i codes[8];
-    BlockScales weights;
-    unpack_codes<L>(packed, codes);
-    load_scales<L>(group, block, weights);
+        for (std::int64_t line = 0; line < kBytes; line += 64)
+          _mm_prefetch(reinterpret_cast<const char*>(ahead + line), _MM_HINT_T1);
+        ahead += kBytes;
+      }
+      __m512i codes[8];
+      BlockScales weights;
+      unpack_codes<L>(packed, codes);
+      load_scales<L>(stretch, within, weights);
 
-    const __m512i first = _mm512_maskz_loadu_epi32(those, code_sums);
-    const __m512i second = _mm512_maskz_loadu_epi32(those, code_sums + tile.width);
-    const __m512 activation_scales = _mm512_maskz_loadu_ps(those, scales);
-    if constexpr (L == Layout::Q6_K) {
-      _mm512_store_si512(start[0], _mm512_slli_epi32(_mm512_sub_epi32(_mm512_setzero_si512(), first), 5));
-      _mm512_store_si512(start[1], _mm512_slli_epi32(_mm512_sub_epi32(_mm512_setzero_si512(), second), 5));
-    } else if constexpr (has_minimum(L)) {
-      const __m512 all = _mm512_cvtepi32_ps(_mm512_add_epi32(first, second));
-      _mm512_store_ps(scaled_sum, _mm512_mul_ps(activation_scales, all));
-    } else {
-      const __m512i offset = _mm512_set1_epi32(-code_offset(L));
-      _mm512_store_si512(start[0], _mm512_mullo_epi32(_mm512_add_epi32(first, second), offset));
-    }
-    // Read back one by one: g++ would otherwise shuffle them out of the register, where the products need the room.
-    asm volatile("" : : "r"(start), "r"(scaled_sum) : "memory");
+      const __m512i first = _mm512_maskz_loadu_epi32(those, code_sums);
+      const __m512i second = _mm512_maskz_loadu_epi32(those, code_sums + tile.width);
+      const __m512 activation_scales = _mm512_maskz_loadu_ps(those, scales);
+      if constexpr (L == Layout::Q6_K) {
+        _mm512_store_si512(start[0], _mm512_slli_epi32(_mm512_sub_epi32(_mm512_setzero_si512(), first), 5));
+        _mm512_store_si512(start[1], _mm512_slli_epi32(_mm512_sub_epi32(_mm512_setzero_si512(), second), 5));
+      } else if constexpr (has_minimum(L)) {
+        const __m512 all = _mm512_cvtepi32_ps(_mm512_add_epi32(first, second));
+        _mm512_store_ps(scaled_sum, _mm512_mul_ps(activation_scales, all));
+      } else {
+        const __m512i offset = _mm512_set1_epi32(-code_offset(L));
+        _mm512_store_si512(start[0], _mm512_mullo_epi32(_mm512_add_epi32(first, second), offset));
+      }
+      // Read back one by one: g++ would otherwise shuffle them out of the register, where the products need the room.
+      asm volatile("" : : "r"(start), "r"(scaled_sum) : "memory");
 
-    const BlockTokens tokens{activations, scales, start, scaled_sum};
-    add_block<L, W>(codes, weights, tokens, sums);
-    packed += g.codes;
-    activations += tile.width * kBlock;
-    scales += tile.width;
-    code_sums += 2 * tile.width;
+      const BlockTokens tokens{activations, scales, start, scaled_sum};
+      add_block<L, W>(codes, weights, tokens, sums);
+      packed += g.codes;
+      activations += tile.width * kBlock;
+      scales += tile.width;
+      code_sums += 2 * tile.width;
+    }
+    stretch = packed;
   }
 }
 
@@ -298,13 +300,14 @@ void matmul(const Matrix& weights, const Activations& x, float* out, std::int64_
 // ---- float activations ------------------------------------------------------------------------------------------
 
 template <Layout L>
-OUVERT_INLINE void decode(const std::uint8_t* group, const std::uint8_t* packed, std::int64_t block,
+OUVERT_INLINE void decode(const std::uint8_t* group, std::int64_t all_columns, std::int64_t block,
                           std::int64_t columns, float (*out)[16]) {
+  const auto [scales, within, packed] = block_at(L, group, all_columns, block);
   if constexpr (takes_int8(L)) {
     __m512i codes[8];
     BlockScales weights;
     unpack_codes<L>(packed, codes);
-    load_scales<L>(group, block, weights);
+    load_scales<L>(scales, within, weights);
 #pragma GCC unroll 8
     for (int j = 0; j < 8; ++j) {
       __m512 scale = weights.scale;
@@ -334,15 +337,14 @@ template <Layout L, int W>
 __attribute__((noinline)) void tokens_f32(const std::uint8_t* group, std::int64_t all_columns,
                                           const float* const* x, std::int64_t token, const Destination& to) {
   alignas(64) float weights[kBlock][kRowGroup];
-  const std::uint8_t* packed = group + scales_bytes(L, all_columns);
   __m512 partial[W][4];
 #pragma GCC unroll 6
   for (int t = 0; t < W; ++t)
 #pragma GCC unroll 4
     for (int i = 0; i < 4; ++i) partial[t][i] = _mm512_setzero_ps();
-  for (std::int64_t column = 0; column < all_columns; column += kBlock, packed += geometry(L).codes) {
+  for (std::int64_t column = 0; column < all_columns; column += kBlock) {
     const std::int64_t columns = std::min(kBlock, all_columns - column);
-    decode<L>(group, packed, column / kBlock, columns, weights);
+    decode<L>(group, all_columns, column / kBlock, columns, weights);
     std::int64_t c = 0;
     for (; c + 4 <= columns; c += 4)
 #pragma GCC unroll 4

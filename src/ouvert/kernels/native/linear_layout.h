@@ -15,9 +15,9 @@ namespace ouvert {
 namespace {
 
 struct Geometry {
-  std::int64_t codes;         // bytes of one block of 16 rows x 32 columns
-  std::int64_t scales;        // bytes of the scales of `scales_columns` columns of 16 rows
-  std::int64_t scales_columns;
+  std::int64_t codes;           // bytes of one block of 16 rows x 32 columns
+  std::int64_t scales;          // bytes of the scales of `scales_columns` columns of 16 rows
+  std::int64_t scales_columns;  // 32 or 256
 };
 
 constexpr Geometry geometry(Layout layout) {
@@ -40,15 +40,39 @@ constexpr Geometry geometry(Layout layout) {
 
 constexpr std::int64_t up_to_64(std::int64_t bytes) { return (bytes + 63) / 64 * 64; }
 
-// A group is its scales, then its codes, each padded to 64 bytes.
-constexpr std::int64_t scales_bytes(Layout layout, std::int64_t columns) {
-  return up_to_64(columns / geometry(layout).scales_columns * geometry(layout).scales);
+// A group is a row of stretches of 256 columns, the last of them perhaps shorter. A stretch is its scales, padded to 64
+// bytes, then its codes: so all of a group is read front to back, and both begin at multiples of 64.
+constexpr std::int64_t kStretch = 256;
+constexpr std::int64_t kStretchBlocks = kStretch / kBlock;
+
+constexpr std::int64_t stretch_scales(Layout layout, std::int64_t blocks) {
+  return up_to_64(blocks * kBlock / geometry(layout).scales_columns * geometry(layout).scales);
 }
-constexpr std::int64_t codes_bytes(Layout layout, std::int64_t columns) {
-  return up_to_64(geometry(layout).codes * columns / kBlock);
+constexpr std::int64_t stretch_bytes(Layout layout, std::int64_t blocks) {
+  return stretch_scales(layout, blocks) + blocks * geometry(layout).codes;
 }
 constexpr std::int64_t group_bytes(Layout layout, std::int64_t columns) {
-  return scales_bytes(layout, columns) + codes_bytes(layout, columns);
+  if (!takes_int8(layout)) return up_to_64(geometry(layout).codes * columns / kBlock);
+  const std::int64_t rest = columns % kStretch / kBlock;
+  return columns / kStretch * stretch_bytes(layout, kStretchBlocks) + (rest ? stretch_bytes(layout, rest) : 0);
+}
+
+// Where the parts of a block of 32 columns are: T is std::uint8_t, const or not.
+template <typename T>
+struct Block {
+  T* scales;  // of its stretch
+  int within;  // its place in the stretch
+  T* codes;
+};
+
+template <typename T>
+inline Block<T> block_at(Layout layout, T* group, std::int64_t columns, std::int64_t block) {
+  const std::int64_t codes = geometry(layout).codes, within = block % kStretchBlocks;
+  if (!takes_int8(layout)) return {nullptr, 0, group + block * codes};
+  T* scales = group + block / kStretchBlocks * stretch_bytes(layout, kStretchBlocks);
+  const std::int64_t left = columns / kBlock - (block - within);
+  const std::int64_t blocks = left < kStretchBlocks ? left : kStretchBlocks;
+  return {scales, static_cast<int>(within), scales + stretch_scales(layout, blocks) + within * codes};
 }
 
 // What is taken off an unsigned code to have the encoded value (in units of the scale).
@@ -128,12 +152,11 @@ struct Scales {
   std::int32_t sub[2][16];  // Q6_K: whole-number scales of both halves of the columns
 };
 
-// Scales of one block of a group for rows row_begin .. row_end - 1; `scales` is the group's.
-inline void unpack_scales(Layout layout, const std::uint8_t* scales, std::int64_t block, int row_begin, int row_end,
+// Scales of the block at place `within` of a stretch for rows row_begin .. row_end - 1; `scales` is the stretch's.
+inline void unpack_scales(Layout layout, const std::uint8_t* scales, int within, int row_begin, int row_end,
                           Scales& out) {
   const Geometry g = geometry(layout);
-  const std::uint8_t* at = scales + block / (g.scales_columns / kBlock) * g.scales;
-  const int within = static_cast<int>(block % (g.scales_columns / kBlock));
+  const std::uint8_t* at = g.scales_columns == kBlock ? scales + within * g.scales : scales;
   for (int row = row_begin; row < row_end; ++row) {
     out.minimum[row] = 0.0f;
     if (layout == Layout::MXFP4) {

@@ -75,20 +75,20 @@ void unpack(Layout layout, const std::uint8_t* codes, Values& out) {
 void matmul(const Matrix& weights, const Activations& x, float* out, std::int64_t stride, const Piece& piece,
             const Epilogue& epilogue) {
   const Layout layout = weights.layout;
-  const std::int64_t blocks = weights.columns / kBlock, code_bytes = geometry(layout).codes;
+  const std::int64_t blocks = weights.columns / kBlock;
   Values values;
   Scales scales;
   for (std::int64_t first_row = piece.row_begin; first_row < piece.row_end; first_row += kRowGroup) {
     const std::uint8_t* group = weights.data + first_row / kRowGroup * group_bytes(layout, weights.columns);
-    const std::uint8_t* group_codes = group + scales_bytes(layout, weights.columns);
     const std::int64_t rows = std::min(kRowGroup, weights.rows - first_row);
     for (std::int64_t begin = piece.token_begin; begin < piece.token_end;) {
       const Tile tile = tile_at(x, begin / kTokenTile);
       const std::int64_t t0 = begin % kTokenTile, width = std::min(tile.width - t0, piece.token_end - begin);
       float sums[kTokenTile][kRowGroup] = {};
       for (std::int64_t block = 0; block < blocks; ++block) {
-        unpack(layout, group_codes + block * code_bytes, values);
-        unpack_scales(layout, group, block, 0, kRowGroup, scales);
+        const Block place = block_at(layout, group, weights.columns, block);
+        unpack(layout, place.codes, values);
+        unpack_scales(layout, place.scales, place.within, 0, kRowGroup, scales);
         for (std::int64_t t = 0; t < width; ++t) {
           const std::int64_t at = block * tile.width + t0 + t;
           const std::int8_t* activation = tile.codes + at * kBlock;
@@ -118,9 +118,9 @@ void matmul(const Matrix& weights, const Activations& x, float* out, std::int64_
 // Weights of rows row_begin .. row_end - 1 of a group and up to 32 columns of a block, as floats [column][row].
 void decode(Layout layout, const std::uint8_t* group, std::int64_t all_columns, std::int64_t block, int row_begin,
             int row_end, float (*out)[kRowGroup]) {
-  const std::uint8_t* codes = group + scales_bytes(layout, all_columns) + block * geometry(layout).codes;
+  const auto [place, within, codes] = block_at(layout, group, all_columns, block);
   Scales scales;
-  if (takes_int8(layout)) unpack_scales(layout, group, block, row_begin, row_end, scales);
+  if (takes_int8(layout)) unpack_scales(layout, place, within, row_begin, row_end, scales);
   const int columns = static_cast<int>(std::min(kBlock, all_columns - block * kBlock));
   for (int column = 0; column < columns; ++column)
     for (int row = row_begin; row < row_end; ++row) {

@@ -90,13 +90,15 @@ void add_fifth_bits(std::uint32_t bits, std::uint8_t* codes) {
 struct Place {  // of a row in a group
   Layout layout;
   int row;
-  std::uint8_t* scales;
-  std::uint8_t* codes;
+  std::uint8_t* group;
+  std::int64_t columns;
 
-  std::uint8_t* scales_of(std::int64_t block) const {  // counted in the layout's own blocks of scales
-    return scales + block * geometry(layout).scales;
+  Block<std::uint8_t> block(std::int64_t n) const { return block_at(layout, group, columns, n); }
+  std::uint8_t* scales_of(std::int64_t n) const {  // layouts with scales per 32 columns
+    const Block<std::uint8_t> at = block(n);
+    return at.scales + at.within * geometry(layout).scales;
   }
-  std::uint8_t* codes_of(std::int64_t block) const { return codes + block * geometry(layout).codes; }
+  std::uint8_t* codes_of(std::int64_t n) const { return block(n).codes; }
 };
 
 // Blocks of 32 columns.
@@ -174,7 +176,7 @@ void put_six_bit_scales(const std::uint8_t* from, int row, std::uint8_t* scales)
 
 // Blocks of 256 columns.
 void pack_256(Encoding encoding, const std::uint8_t* from, std::int64_t block, const Place& to) {
-  std::uint8_t* scales = to.scales_of(block);
+  std::uint8_t* scales = to.block(8 * block).scales;
   std::uint8_t plain[256];
   switch (encoding) {
     case Encoding::Q4_K:
@@ -287,7 +289,7 @@ void pack_floats(const Source& source, const std::uint8_t* row, const Place& to,
   const std::int64_t bytes = to.layout == Layout::F32 ? 4 : 2;
   const bool same = std::string_view(name(source.encoding)) == name(to.layout);
   for (std::int64_t column = 0; column < source.columns; ++column) {
-    std::uint8_t* at = to.codes + (column * kRowGroup + to.row) * bytes;
+    std::uint8_t* at = to.group + (column * kRowGroup + to.row) * bytes;
     if (same) {
       std::memcpy(at, row + column * bytes, static_cast<std::size_t>(bytes));
       continue;
@@ -352,7 +354,7 @@ void pack(const Source& source, Layout layout, std::int64_t group_begin, std::in
     for (int r = 0; r < rows; ++r) {
       const std::int64_t row = group * kRowGroup + r, blocks = source.columns / from.columns;
       const std::uint8_t* encoded = source.data + row * row_bytes;
-      const Place to{layout, r, at, at + scales_bytes(layout, source.columns)};
+      const Place to{layout, r, at, source.columns};
       if (from.columns == 1 || source.encoding == Encoding::Q2_K) {
         pack_floats(source, encoded, to, loss);
       } else if (from.columns == 32) {
