@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from ouvert.cli.environment import add_model_argument, open_store
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from ouvert.engine import Engine, Stopped
 
 SUMMARY = "Measure how fast a model runs on this machine."
@@ -73,12 +75,31 @@ def run(args: argparse.Namespace) -> int:
         "prefill_tokens_per_second_each": [round(args.prompt / seconds, 2) for seconds in runs.prefill],
         "decode_tokens_per_second_each": [round((args.generate - 1) / seconds, 2) for seconds in runs.decode],
     }
+    facts |= foretold(installed.path, facts)
     if args.json:
         print(json.dumps(facts))
     else:
         width = max(map(len, facts))
         print("\n".join(f"{name.replace('_', ' '):<{width}}  {value}" for name, value in facts.items()))
     return 0
+
+
+def foretold(path: "Path", measured: dict[str, Any]) -> dict[str, Any]:
+    """What `ouvert fit` would have said, and whether it was right. Empty where nothing can be foretold: for NumPy, and
+    for activations in float32."""
+    from ouvert.cli.machine import memory_bytes
+    from ouvert.engine.fit import demand_of_files, forecast, measure_machine
+
+    memory = memory_bytes()
+    if measured["instruction_set"] == "numpy" or measured["exact"] or memory is None:
+        return {}
+    machine = measure_machine(memory, measured["threads"])
+    at_depth = forecast(demand_of_files(path), machine, max(1, 2 * measured["depth"]))
+    facts: dict[str, Any] = {"read_bytes_per_second": round(machine.bandwidth)}
+    for what, (low, high) in (("decode", at_depth.decode), ("prefill", at_depth.prefill)):
+        facts[f"forecast_{what}_tokens_per_second"] = [round(low, 2), round(high, 2)]
+        facts[f"forecast_{what}_was_right"] = low <= measured[f"{what}_tokens_per_second"] <= high
+    return facts
 
 
 @dataclass(frozen=True, slots=True)
