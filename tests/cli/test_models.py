@@ -193,3 +193,10 @@ def test_progress_is_a_bar_on_a_terminal() -> None:
     assert "a [model]" in stream.getvalue()
     assert "file[1].gguf" in stream.getvalue()
     assert "1.00k/1.00k" in stream.getvalue()
+
+
+def test_show_says_everything_once(smollm2: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", str(smollm2)]) == 0
+    titles = [line[:12].strip() for line in capsys.readouterr().out.splitlines() if line[:12].strip()]
+    assert len(titles) == len(set(titles))
+    assert {"family", "parameters", "shape", "context", "encodings", "licence", "source", "template"} <= set(titles)

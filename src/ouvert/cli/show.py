@@ -159,25 +159,6 @@ def print_facts(facts: dict[str, Any]) -> None:
     rest = len(lines) - TEMPLATE_LINES
     say("template", *(shortened(line) for line in lines[:TEMPLATE_LINES] if line.strip()))
     if rest > 0:
-        say("shape", ", ".join(shape))
-    say("context", facts["context"] and f"{facts['context']} tokens")
-    say(
-        "encodings",
-        *(f"{name}: {bytes_in_words(size)} ({size / total:.1%})" for name, size in facts["encodings"].items()),
-    )
-    say("licence", facts["licence"] or "not stated")
-    say("source", facts["source"] + (f" at {facts['revision']}" if facts["revision"] else ""))
-    say("fetched", facts["fetched_at"])
-    say("place", facts["path"] + (" (linked)" if facts["linked"] and facts["digest"] else ""))
-    say("size", bytes_in_words(facts["bytes"]))
-    say("digest", facts["digest"])
-    if len(facts["files"]) > 1:
-        say("files", *(f"{file['digest']}  {file['name']}" for file in facts["files"]))
-    say("packed", *(f"{each['layout']}: {bytes_in_words(each['bytes'])}" for each in facts["packed"]))
-    lines = (facts["chat_template"] or "none: a built-in one for the family is used").splitlines()
-    rest = len(lines) - TEMPLATE_LINES
-    say("template", *(shortened(line) for line in lines[:TEMPLATE_LINES] if line.strip()))
-    if rest > 0:
         say("", f"... and {rest} more lines: ouvert show {facts['name']} --template")
 
 
