@@ -1,4 +1,5 @@
-// Products of activations with packed weights: out[token][row] = sum over columns of weight[row][column] * x[token][column].
+// Products of activations with packed weights:
+// out[token][row] = sum over columns of weight[row][column] * x[token][column].
 //
 // Everything here is pure and single-threaded: no allocation, no state, pointers in, numbers out. A caller cuts a
 // product into pieces of rows and tokens and hands them to as many threads as it likes; the numbers of a token do

@@ -94,11 +94,13 @@ OUVERT_INLINE void load_scales(const std::uint8_t* scales, std::int64_t within, 
     out.scale = _mm256_castsi256_ps(_mm256_blendv_epi8(bits, small, tiny));
   } else if constexpr (L == Layout::Q4_K || L == Layout::Q5_K) {
     const __m256i low = _mm256_cvtepu8_epi32(bytes8(scales + 64 + 16 * within + kHalf * half));
-    const __m256i high = _mm256_srl_epi32(bytes32(scales + 192 + 32 * half), _mm_cvtsi32_si128(static_cast<int>(4 * within)));
+    const __m128i shift = _mm_cvtsi32_si128(static_cast<int>(4 * within));
+    const __m256i high = _mm256_srl_epi32(bytes32(scales + 192 + 32 * half), shift);
     const __m256i two = _mm256_set1_epi32(48);
     const __m256i s = _mm256_or_si256(_mm256_and_si256(low, _mm256_set1_epi32(15)),
                                       _mm256_and_si256(_mm256_slli_epi32(high, 4), two));
-    const __m256i t = _mm256_or_si256(_mm256_srli_epi32(low, 4), _mm256_and_si256(_mm256_slli_epi32(high, 2), two));
+    const __m256i t = _mm256_or_si256(_mm256_srli_epi32(low, 4),
+                                      _mm256_and_si256(_mm256_slli_epi32(high, 2), two));
     out.scale = _mm256_mul_ps(halves(scales + 16 * half), _mm256_cvtepi32_ps(s));
     const __m256 minus = _mm256_mul_ps(halves(scales + 32 + 16 * half), _mm256_cvtepi32_ps(t));
     out.minimum = _mm256_xor_ps(minus, _mm256_set1_ps(-0.0f));
@@ -193,8 +195,8 @@ __attribute__((noinline)) void tokens(const std::uint8_t* group, std::int64_t co
   const std::int8_t* activations = tile.codes + t0 * kBlock;
   const float* scales = tile.scales + t0;
   const std::int32_t* code_sums = tile.sums + t0;
-  // One token: memory is the limit. What is needed kAhead bytes later is asked for, across the ends of pages and groups,
-  // into the second-level cache: the first has too few requests under way to keep up.
+  // One token: memory is the limit. What is needed kAhead bytes later is asked for, across the ends of pages and
+  // groups, into the second-level cache: the first has too few requests under way to keep up.
   constexpr std::int64_t kAhead = 8192;
   constexpr std::int64_t kBytes = g.codes + g.scales * kBlock / g.scales_columns;  // of one block
   const std::uint8_t* ahead = group + kAhead;

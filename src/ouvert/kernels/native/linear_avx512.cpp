@@ -85,11 +85,13 @@ OUVERT_INLINE void load_scales(const std::uint8_t* scales, std::int64_t within, 
     out.scale = _mm512_castsi512_ps(_mm512_mask_sllv_epi32(bits, tiny, _mm512_set1_epi32(0x00200000), code));
   } else if constexpr (L == Layout::Q4_K || L == Layout::Q5_K) {
     const __m512i low = _mm512_cvtepu8_epi32(bytes16(scales + 64 + 16 * within));
-    const __m512i high = _mm512_srl_epi32(_mm512_loadu_si512(scales + 192), _mm_cvtsi32_si128(static_cast<int>(4 * within)));
+    const __m128i shift = _mm_cvtsi32_si128(static_cast<int>(4 * within));
+    const __m512i high = _mm512_srl_epi32(_mm512_loadu_si512(scales + 192), shift);
     const __m512i two = _mm512_set1_epi32(48);
     const __m512i s = _mm512_or_si512(_mm512_and_si512(low, _mm512_set1_epi32(15)),
                                       _mm512_and_si512(_mm512_slli_epi32(high, 4), two));
-    const __m512i t = _mm512_or_si512(_mm512_srli_epi32(low, 4), _mm512_and_si512(_mm512_slli_epi32(high, 2), two));
+    const __m512i t = _mm512_or_si512(_mm512_srli_epi32(low, 4),
+                                      _mm512_and_si512(_mm512_slli_epi32(high, 2), two));
     out.scale = _mm512_mul_ps(halves(scales), _mm512_cvtepi32_ps(s));
     const __m512 minus = _mm512_mul_ps(halves(scales + 32), _mm512_cvtepi32_ps(t));
     out.minimum = _mm512_xor_ps(minus, _mm512_set1_ps(-0.0f));
@@ -107,8 +109,8 @@ OUVERT_INLINE void load_scales(const std::uint8_t* scales, std::int64_t within, 
 
 typedef std::int32_t __attribute__((may_alias)) Four;  // four activations of one token
 
-// sum + codes x activations, four products to a lane. Written out because g++ 12 loads the broadcast by an instruction of
-// its own, which costs 3 to 5 % of a whole product.
+// sum + codes x activations, four products to a lane. Written out because g++ 12 loads the broadcast by an instruction
+// of its own, which costs 3 to 5 % of a whole product.
 OUVERT_INLINE void add_products(__m512i& sum, __m512i codes, const std::int8_t* activations) {
   asm("vpdpbusd %2%{1to16%}, %1, %0" : "+v"(sum) : "v"(codes), "m"(*reinterpret_cast<const Four*>(activations)));
 }
@@ -166,8 +168,8 @@ OUVERT_INLINE void group_times_tokens(const std::uint8_t* group, std::int64_t co
   const __mmask16 those = static_cast<__mmask16>((1u << W) - 1);
   alignas(64) std::int32_t start[2][16];
   alignas(64) float scaled_sum[16];
-  // One token: memory is the limit. What is needed kAhead bytes later is asked for, across the ends of pages and groups,
-  // into the second-level cache: the first has too few requests under way to keep up.
+  // One token: memory is the limit. What is needed kAhead bytes later is asked for, across the ends of pages and
+  // groups, into the second-level cache: the first has too few requests under way to keep up.
   constexpr std::int64_t kAhead = 8192;
   constexpr std::int64_t kBytes = g.codes + g.scales * kBlock / g.scales_columns;  // of one block
   const std::uint8_t* ahead = group + kAhead;

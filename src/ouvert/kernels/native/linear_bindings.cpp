@@ -1,5 +1,5 @@
-// Python's way to packing and to single products: for the packer, the tests and the benchmarks. A model's step calls the
-// kernels natively instead. Sizes are checked by ouvert.kernels.packing and ouvert.kernels.linear.
+// Python's way to packing and to single products: for the packer, the tests and the benchmarks. A model's step calls
+// the kernels natively instead. Sizes are checked by ouvert.kernels.packing and ouvert.kernels.linear.
 
 #include "linear_bindings.h"
 
