@@ -1,22 +1,37 @@
 """Tokens in, tokens out. May import models, kernels, arithmetic and weights."""
 
 from ouvert.engine.choosing import LAYOUT_VERSION, PackedFile
+from ouvert.engine.constraints import Grammar, Vocabulary
 from ouvert.engine.loading import Opened, open_engine, pack_weights
 from ouvert.engine.local import LocalEngine
-from ouvert.engine.waist import Engine, EngineError, EngineFacts, Generation, Sampling, Stopped, Token
+from ouvert.engine.waist import (
+    Constraint,
+    Engine,
+    EngineError,
+    EngineFacts,
+    Following,
+    Generation,
+    Sampling,
+    Stopped,
+    Token,
+)
 
 __all__ = [
     "LAYOUT_VERSION",
+    "Constraint",
     "Engine",
     "EngineError",
     "EngineFacts",
+    "Following",
     "Generation",
+    "Grammar",
     "LocalEngine",
     "Opened",
     "PackedFile",
     "Sampling",
     "Stopped",
     "Token",
+    "Vocabulary",
     "open_engine",
     "pack_weights",
 ]

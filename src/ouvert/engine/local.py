@@ -153,6 +153,7 @@ class LocalGeneration:
         self._prompt = prompt
         self._sampling = sampling
         self._sampler = Sampler(sampling, prompt, engine.vocabulary_size)
+        self._following = None if sampling.constraint is None else sampling.constraint.begin()
         room = engine.context - len(prompt)
         self._most_tokens = room if sampling.max_tokens is None else min(room, sampling.max_tokens)
         self._turn = threading.Lock()  # whoever holds it may change what follows
@@ -207,16 +208,33 @@ class LocalGeneration:
             if logits is None:
                 self._end("cancelled")
                 return None
-            token = self._sampler.choose(logits[-1])
+            if self._is_complete():  # before its first token: the constraint allows nothing but an empty answer
+                self._end("stop")
+                return None
+            token = self._sampler.choose(logits[-1], self._allowed())
+            if self._following is not None and token.id not in self._sampling.stop_ids:
+                self._following.advance(token.id)
         except BaseException:
             self._end("cancelled", whole=False)
             raise
         self._answer.append(token.id)
-        if token.id in self._sampling.stop_ids:
+        if token.id in self._sampling.stop_ids or self._is_complete():
             self._end("stop")
         elif len(self._answer) == self._most_tokens:
             self._end("length")
         return token
+
+    def _allowed(self) -> np.ndarray | None:
+        """The ids the constraint lets through, with those that end the answer where it may end."""
+        if self._following is None:
+            return None
+        allowed = self._following.allowed()
+        if allowed is None or not self._following.accepting:
+            return allowed
+        return np.union1d(allowed, np.fromiter(self._sampling.stop_ids, np.int64))
+
+    def _is_complete(self) -> bool:
+        return self._following is not None and self._following.finished
 
     def _read_prompt(self) -> np.ndarray | None:
         """The logits after the prompt, or None if cancelled on the way."""

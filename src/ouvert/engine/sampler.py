@@ -1,8 +1,8 @@
 """How one row of logits becomes one token.
 
-The order is fixed: logit bias, penalties, temperature, then top-k, top-p and min-p, each over what the one before
-left (as transformers' processors do). Ties go to the lowest id. Chance is one draw a token from a Philox stream
-keyed by the seed, so the n-th choice of a seed never depends on what else runs.
+The order is fixed: logit bias, penalties, what a constraint allows, temperature, then top-k, top-p and min-p, each over
+what the one before left (as transformers' processors do). Ties go to the lowest id. Chance is one draw a token from a
+Philox stream keyed by the seed, so the n-th choice of a seed never depends on what else runs.
 """
 
 import secrets
@@ -99,20 +99,32 @@ class Sampler:
             for token in prompt:
                 self._counts[token] = self._counts.get(token, 0) + 1
 
-    def choose(self, logits: np.ndarray) -> Token:
-        """The next token. Raises EngineError if a logit is not a finite number."""
+    def choose(self, logits: np.ndarray, allowed: np.ndarray | None = None) -> Token:
+        """The next token, one of `allowed` (ids, ascending) if given.
+
+        Raises EngineError if a logit is not a finite number, or nothing is allowed.
+        """
         if not np.isfinite(logits).all():
             broken = int(np.count_nonzero(~np.isfinite(logits)))
             raise EngineError(
                 f"sampling: {broken} of {logits.size} logits are NaN or infinite, so no token can be chosen. "
                 "The weights are damaged or the arithmetic overflowed: check the file's digest, then try exact=True."
             )
+        if allowed is not None and not allowed.size:
+            raise EngineError(
+                "sampling under a constraint: no token of the vocabulary may come next, and the answer may not end "
+                "here. Change the grammar so that this vocabulary can spell it."
+            )
         weighed = self._weighed(logits)
+        if allowed is not None:
+            weighed = weighed[allowed]
         if self.sampling.temperature == 0:
             token = int(np.argmax(weighed))
         else:
             ids, shares = candidates(weighed, self.sampling)
             token = int(ids[self._draw(shares)])
+        if allowed is not None:
+            token = int(allowed[token])
         if self._penalises:
             self._counts[token] = self._counts.get(token, 0) + 1
         if self.sampling.logprobs is None:

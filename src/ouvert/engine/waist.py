@@ -10,6 +10,30 @@ from typing import Literal, Protocol
 import numpy as np
 
 
+class Following(Protocol):
+    """One answer under a constraint, as far as it has come."""
+
+    def allowed(self) -> np.ndarray | None:
+        """The ids that may come next, ascending; None where any may."""
+
+    def advance(self, token: int) -> None:
+        """`token` was written. It is one of those allowed."""
+
+    @property
+    def accepting(self) -> bool:
+        """Whether the answer may end here: a token of `Sampling.stop_ids` may then come as well."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing may follow: the answer ends here by itself."""
+
+
+class Constraint(Protocol):
+    """What answers may be. Compiled once; every answer follows it from the beginning."""
+
+    def begin(self) -> Following: ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sampling:
     """How tokens are chosen. The defaults change nothing: plain sampling from the model's distribution.
@@ -17,7 +41,8 @@ class Sampling:
     `temperature` 0 is greedy (the lowest id wins a tie). `top_k` 0, `top_p` 1 and `min_p` 0 keep everything.
     Penalties look at the prompt and the answer alike. `logprobs` asks for the log-probability of each token
     and of so many likeliest ones, before temperature and penalties. `stop_ids` end the answer and are
-    themselves reported as the last token.
+    themselves reported as the last token. No token outside `constraint` is ever chosen; reported log-probabilities are
+    those of the model all the same.
     """
 
     temperature: float = 1.0
@@ -32,6 +57,7 @@ class Sampling:
     max_tokens: int | None = None
     stop_ids: frozenset[int] = frozenset()
     logprobs: int | None = None
+    constraint: Constraint | None = None
 
 
 @dataclass(frozen=True, slots=True)

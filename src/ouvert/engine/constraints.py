@@ -1,0 +1,214 @@
+"""Grammars over tokens: what an answer may be, compiled once by llguidance, a set of allowed ids at every step.
+
+The engine knows no text: a vocabulary is given to it as the bytes of each token. Facts about llguidance 1.9:
+docs/formats/constraints.md.
+"""
+
+import json
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+import numpy as np
+
+from ouvert.engine.waist import EngineError
+
+if TYPE_CHECKING:
+    from llguidance import LLMatcher, LLTokenizer
+
+# Without a bound a model may write white space between the parts of a JSON text for ever. This one leaves room for a
+# space, or for a new line with its indentation.
+JSON_SPACE = "( |\\n {0,16})?"
+END = b"<|the grammar is complete|>"  # the name of an id that no model has
+
+
+@dataclass(frozen=True, slots=True)
+class Grammar:
+    """What a text may be. `text` is the JSON schema, the regular expression or the Lark grammar itself."""
+
+    kind: Literal["json schema", "regex", "lark", "one of"]
+    text: str
+
+    @classmethod
+    def json_schema(cls, schema: Mapping[str, Any]) -> Self:
+        """JSON texts that a schema describes; members in the order in which it names them. Raises EngineError."""
+        if not isinstance(schema, Mapping):
+            raise EngineError(
+                f"reading a JSON schema: it is {schema!r:.80}, expected a dict; an empty one allows any JSON text."
+            )
+        try:
+            return cls("json schema", json.dumps(schema, ensure_ascii=False))
+        except (TypeError, ValueError) as problem:
+            raise EngineError(
+                f"reading a JSON schema: it holds what JSON cannot say ({problem}). Give a dict of plain JSON values."
+            ) from problem
+
+    @classmethod
+    def regex(cls, pattern: str) -> Self:
+        """Texts that a regular expression matches from end to end; syntax of Rust's `regex`, without look-around."""
+        return cls("regex", pattern)
+
+    @classmethod
+    def lark(cls, grammar: str) -> Self:
+        """Texts of a Lark grammar in llguidance's dialect; it begins with the rule `start`."""
+        return cls("lark", grammar)
+
+    @classmethod
+    def one_of(cls, texts: Sequence[str]) -> Self:
+        """One of these texts, letter by letter. Raises EngineError if there is none, or an empty one."""
+        if not texts or "" in texts:
+            raise EngineError(
+                f"reading a choice of texts: it is {list(texts)!r}, expected one or more, none of them empty. "
+                "Name what the answer may be."
+            )
+        return cls("one of", json.dumps(list(texts), ensure_ascii=False))
+
+
+class Vocabulary:
+    """The tokens of a model as bytes, for grammars. What llguidance needs is made when it is first used."""
+
+    def __init__(
+        self, tokens: Sequence[bytes], control_ids: Collection[int], encode: Callable[[str], list[int]]
+    ) -> None:
+        """`tokens[id]` are the bytes an id adds to a text; none if it adds nothing. `control_ids` are never text.
+
+        `encode` is the tokenizer's own spelling of a text, so that forced text is spelled as the model is used to.
+        """
+        self._tokens = tokens
+        self._control_ids = frozenset(control_ids)
+        self._encode = encode
+
+    @property
+    def size(self) -> int:
+        return len(self._tokens)
+
+    @cached_property
+    def text_ids(self) -> np.ndarray:
+        """Ascending ids of all tokens that are text."""
+        ids = (n for n, spelled in enumerate(self._tokens) if spelled and n not in self._control_ids)
+        return np.fromiter(ids, np.int64)
+
+    def compile(self, grammar: Grammar) -> "CompiledGrammar":
+        """Raises EngineError, with llguidance's reason, for a grammar that is wrong or asks for what it cannot do."""
+        from llguidance import LLMatcher
+
+        match grammar.kind:
+            case "json schema":
+                source = LLMatcher.grammar_from_json_schema(
+                    grammar.text, overrides={"whitespace_pattern": JSON_SPACE, "whitespace_flexible": True}
+                )
+            case "regex":
+                source = LLMatcher.grammar_from_regex(grammar.text)
+            case "lark":
+                source = LLMatcher.grammar_from_lark(grammar.text)
+            case "one of":
+                source = LLMatcher.grammar_from_regex("|".join(map(escaped, json.loads(grammar.text))))
+        matcher = LLMatcher(self._tokenizer, source, log_level=0)
+        if matcher.is_error():
+            raise EngineError(
+                f"compiling a constraint ({grammar.kind}): {matcher.get_error().strip()}. It was given "
+                f"{grammar.text!r:.200}; leave out or rewrite what is named here."
+            )
+        return CompiledGrammar(matcher, self.size, grammar)
+
+    def spell(self, text: bytes) -> list[int]:
+        """The tokenizer's ids of a text if they are exactly its bytes, else the longest token that fits, each time."""
+        try:
+            ids = self._encode(text.decode())
+        except UnicodeDecodeError:
+            ids = []
+        if b"".join(self._tokens[token] for token in ids if token < self.size) == text:
+            return ids
+        ids, at = [], 0
+        while at < len(text):
+            stop = min(len(text), at + self._longest)
+            while stop > at and text[at:stop] not in self._id_of:
+                stop -= 1
+            if stop == at:
+                break  # no token begins like this: llguidance takes what could be spelled
+            ids.append(self._id_of[text[at:stop]])
+            at = stop
+        return ids
+
+    @cached_property
+    def _id_of(self) -> dict[bytes, int]:
+        return {self._tokens[n]: n for n in reversed(self.text_ids.tolist())}
+
+    @cached_property
+    def _longest(self) -> int:
+        return max(map(len, self._id_of), default=0)
+
+    @cached_property
+    def _tokenizer(self) -> "LLTokenizer":
+        from llguidance import LLTokenizer, TokenizerWrapper
+
+        return LLTokenizer(TokenizerWrapper(Bytes(self)), n_vocab=self.size + 1, eos_token=self.size)
+
+
+def escaped(text: str) -> str:
+    """A regular expression that matches just this text."""
+    return "".join(sign if sign.isascii() and sign.isalnum() else f"\\x{{{ord(sign):x}}}" for sign in text)
+
+
+class Bytes:
+    """A vocabulary with one id more, which stands for the end of the text: the face llguidance asks for."""
+
+    bos_token_id = None
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self.eos_token_id = vocabulary.size
+        self.tokens = [*vocabulary._tokens, END]
+        self.special_token_ids = [*sorted(n for n in vocabulary._control_ids if n < vocabulary.size), vocabulary.size]
+        self._vocabulary = vocabulary
+
+    def __call__(self, text: bytes) -> list[int]:
+        return self._vocabulary.spell(text)
+
+
+class CompiledGrammar:
+    """`waist.Constraint`: a grammar over one vocabulary. Safe to use for several answers at once."""
+
+    def __init__(self, matcher: "LLMatcher", size: int, grammar: Grammar) -> None:
+        self.grammar = grammar
+        self._matcher, self._size = matcher, size
+
+    def begin(self) -> "FollowingGrammar":
+        return FollowingGrammar(self._matcher.deep_copy(), self._size)
+
+
+class FollowingGrammar:
+    """`waist.Following`: one text of a grammar, as far as it has come."""
+
+    def __init__(self, matcher: "LLMatcher", size: int) -> None:
+        self._matcher, self._size = matcher, size
+        self._allowed: np.ndarray | None = None
+
+    def allowed(self) -> np.ndarray:
+        """Raises EngineError if llguidance gave up, for instance because the grammar is too ambiguous."""
+        if self._allowed is None:
+            bits = np.frombuffer(self._matcher.compute_bitmask(), np.uint8)
+            self._complain()
+            self._allowed = np.flatnonzero(np.unpackbits(bits, count=self._size, bitorder="little"))
+        return self._allowed
+
+    def advance(self, token: int) -> None:
+        """Raises EngineError if the token is not one of those allowed."""
+        if not self._matcher.consume_token(token):
+            self._complain()
+        self._allowed = None
+
+    @property
+    def accepting(self) -> bool:
+        return bool(self._matcher.is_accepting())
+
+    @property
+    def finished(self) -> bool:
+        return self.accepting and (self._matcher.is_stopped() or not self.allowed().size)
+
+    def _complain(self) -> None:
+        if self._matcher.is_error():
+            raise EngineError(
+                f"following a constraint: {self._matcher.get_error().strip()}. A grammar with less ambiguity, or a "
+                "schema with fewer alternatives at one place, can be followed."
+            )
