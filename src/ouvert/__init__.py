@@ -28,7 +28,7 @@ if TYPE_CHECKING:
         load,
     )
     from ouvert.chat import ChatError, Message, Tool, ToolCall
-    from ouvert.engine import EngineError, Sampling, Token
+    from ouvert.engine import EngineError, Grammar, Sampling, Token
     from ouvert.store import StoreError
     from ouvert.tokenization import TokenizerError
     from ouvert.weights import CheckpointError
@@ -44,6 +44,7 @@ PUBLIC = {
     "EngineError": "engine",
     "Event": "assistant",
     "Finished": "assistant",
+    "Grammar": "engine",
     "Message": "chat",
     "Model": "assistant",
     "ModelInfo": "assistant",
@@ -68,6 +69,7 @@ __all__ = [
     "EngineError",
     "Event",
     "Finished",
+    "Grammar",
     "Message",
     "Model",
     "ModelInfo",

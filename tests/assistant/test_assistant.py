@@ -70,7 +70,7 @@ class ScriptedEngine:
 class ScriptedFormat:
     """Token n of the answer becomes deltas[n]; what `finish` gives is `held`."""
 
-    name, digest, stop_ids = "scripted", DIGEST, frozenset({99})
+    name, digest, stop_ids, guides = "scripted", DIGEST, frozenset({99}), False
 
     def __init__(self, deltas, held=(), tool_calls=(), reasoning_tokens=0):
         self.deltas, self.held = deltas, list(held)

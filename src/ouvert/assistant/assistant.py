@@ -1,56 +1,173 @@
 """The assistant's waist: one chat format joined to one engine. Conversation in, typed events out."""
 
-from collections.abc import Iterator, Sequence
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
+from ouvert.assistant.demands import Demands
+from ouvert.assistant.error import AssistantError
 from ouvert.assistant.events import Event, Finished, Usage
-from ouvert.assistant.receipt import Identity, write_receipt
+from ouvert.assistant.guide import Guide
+from ouvert.assistant.kept_reasoning import KeptReasoning
+from ouvert.assistant.receipt import Held, Identity, write_receipt
 from ouvert.assistant.stops import StopStrings
-from ouvert.chat import ChatFormat, Conversation, Delta, TextDelta
-from ouvert.engine import Engine, Sampling, Token
+from ouvert.chat import ChatFormat, Conversation, Delta, ReasoningDelta, Rendered, Segment, TextDelta
+from ouvert.engine import Constraint, Engine, EngineError, Grammar, Sampling, Token, Vocabulary
+
+MOST_COMPILED = 64  # grammars kept compiled
+ANY_OBJECT: Mapping[str, Any] = {"type": "object"}
+# A schema with none of these says nothing about the type, and arguments are objects.
+TYPE_KEYS = frozenset({"type", "$ref", "allOf", "anyOf", "const", "enum", "oneOf"})
 
 
 class Assistant:
-    """Answers conversations. Holds no conversation itself, and may write several answers at once."""
+    """Answers conversations. Holds no conversation itself, and may write several answers at once.
 
-    def __init__(self, engine: Engine, chat: ChatFormat, model: str, tokenizer_digest: str) -> None:
-        """`model` is its name for people; engine and chat format belong to the same model."""
+    What it remembers between answers, in memory and bounded: compiled grammars, and thoughts behind open tool calls.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        chat: ChatFormat,
+        model: str,
+        tokenizer_digest: str,
+        vocabulary: Callable[[], Vocabulary] | None = None,
+    ) -> None:
+        """`model` is its name for people; engine, chat format and vocabulary belong to the same model.
+
+        Without a `vocabulary` answers are not held to anything, and demands are refused.
+        """
         self.engine = engine
         self.chat = chat
         self.identity = Identity(
             model=model, format=chat.name, tokenizer_digest=tokenizer_digest, template_digest=chat.digest
         )
+        self.kept_reasoning = KeptReasoning()
+        self._make_vocabulary = vocabulary
+        self._vocabulary: Vocabulary | None = None
+        self._compiled: OrderedDict[Grammar, Constraint] = OrderedDict()
+        self._lock = threading.Lock()
 
-    def answer(self, conversation: Conversation, sampling: Sampling, stop: Sequence[str] = ()) -> "Answer":
+    def answer(
+        self,
+        conversation: Conversation,
+        sampling: Sampling,
+        stop: Sequence[str] = (),
+        demands: Demands = Demands(),  # noqa: B008 - a value that never changes
+    ) -> "Answer":
         """The answer, as it is written. `stop`: texts that end it; they are not shown, not even in part.
 
         They are looked for in the answer's text, not in its reasoning nor in tool calls. The chat format's own end
-        tokens are added to `sampling.stop_ids`. Raises EngineError if the conversation does not fit, and what the
-        chat format raises for one it cannot write; ValueError for an empty stop string.
+        tokens are added to `sampling.stop_ids`. The model is held to `demands`, and to the outline of its chat format
+        where that has one; `sampling.constraint` then has to be None. Thoughts that belong to an open tool loop and
+        that the caller left out are put back.
+
+        Raises EngineError if the conversation does not fit, or a grammar cannot be compiled; what the chat format
+        raises for what it cannot write or hold to; AssistantError for demands that make no sense here; ValueError for
+        an empty stop string.
         """
-        return Answer(self, conversation, sampling, stop)
+        return Answer(self, conversation, sampling, stop, demands)
 
     def score(self, ids: Sequence[int], top: int = 0) -> list[Token]:
         """`Engine.score`, handed on."""
         return self.engine.score(ids, top)
 
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """Raises AssistantError where there is none."""
+        if self._vocabulary is None:
+            if self._make_vocabulary is None:
+                raise AssistantError(
+                    "holding an answer to a form: this model's vocabulary is not known here. Do without."
+                )
+            self._vocabulary = self._make_vocabulary()
+        return self._vocabulary
+
+    def compiled(self, grammar: Grammar) -> Constraint:
+        """The grammar over this model's vocabulary; the last ones are remembered. Raises EngineError."""
+        with self._lock:
+            if grammar not in self._compiled:
+                self._compiled[grammar] = self.vocabulary.compile(grammar)
+                if len(self._compiled) > MOST_COMPILED:
+                    self._compiled.popitem(last=False)
+            self._compiled.move_to_end(grammar)
+            return self._compiled[grammar]
+
+    def guide(self, conversation: Conversation, rendered: Rendered, demands: Demands, held: Held) -> Guide | None:
+        """What this answer is held to, or None. `held` is told what comes of it."""
+        if not demands.any and not (self.chat.guides and self._make_vocabulary is not None):
+            return None
+        calls, talk = demands.calls, conversation
+        if demands.tool is not None:
+            only = tuple(tool for tool in talk.tools if tool.name == demands.tool)
+            talk = replace(talk, tools=only, builtin_tools=frozenset())
+        outline = self.chat.outline(talk, rendered, calls=calls, shaped=demands.answer is not None)
+        contents = [self._content(segment, demands, held) for segment in outline.segments]
+        return Guide(outline, contents, self.vocabulary, demands.think_budget, held.cut_thinking)
+
+    def _content(self, segment: Segment, demands: Demands, held: Held) -> Constraint | None:
+        match segment.kind:
+            case "answer" if demands.answer is not None:
+                return self.compiled(demands.answer)
+            case "call" if segment.schema is not None:
+                schema = segment.schema if TYPE_KEYS & segment.schema.keys() else {**ANY_OBJECT, **segment.schema}
+                try:
+                    return self.compiled(Grammar.json_schema(schema))
+                except (
+                    EngineError
+                ):  # the caller asked for a tool, not for this: any object will do, and the receipt says so
+                    held.loosened = True
+                    return self.compiled(Grammar.json_schema(ANY_OBJECT))
+        return None
+
 
 class Answer:
-    """One answer being written. Iterate for events; the last one is Finished."""
+    """One answer being written. Iterate for events; the last one is Finished.
+
+    `token_ids` are the tokens so far, those of headers and ends among them; `thought_tokens` and `thought_seconds` say
+    how long the model has thought so far.
+    """
 
     def __init__(
-        self, assistant: Assistant, conversation: Conversation, sampling: Sampling, stop: Sequence[str]
+        self,
+        assistant: Assistant,
+        conversation: Conversation,
+        sampling: Sampling,
+        stop: Sequence[str],
+        demands: Demands,
     ) -> None:
         self._assistant = assistant
-        self._conversation = conversation
         self._stop = tuple(stop)
         self._stops = StopStrings(stop)
-        self._rendered = assistant.chat.render(conversation)
+        self._demands = demands
+        self._held = Held()
+        if demands.calls == "none" and not assistant.chat.guides:
+            conversation = replace(conversation, tools=())  # nothing else keeps every such model from calling
+        self._conversation, self._restored = assistant.kept_reasoning.restored(conversation)
+        self._rendered = assistant.chat.render(self._conversation)
         self._parser = assistant.chat.parser(self._rendered)
+        self._reasoning: list[str] = []
+        self.token_ids: list[int] = []
+        self.thought_seconds = 0.0
+        guide = assistant.guide(self._conversation, self._rendered, demands, self._held)
+        if guide is not None:
+            if sampling.constraint is not None:
+                raise AssistantError(
+                    "sampling.constraint was given for a conversation, expected None: it would hold thoughts and calls "
+                    "as well. Say what the answer must be with response_schema or response_grammar."
+                )
+            sampling = replace(sampling, constraint=guide)
         self._sampling = replace(sampling, stop_ids=sampling.stop_ids | assistant.chat.stop_ids)
         self._generation = assistant.engine.generate(self._rendered.ids, self._sampling)
         self._events = self._written()
+
+    @property
+    def thought_tokens(self) -> int:
+        return self._parser.reasoning_tokens
 
     def __iter__(self) -> Iterator[Event]:
         return self._events
@@ -63,8 +180,16 @@ class Answer:
         self._generation.cancel()
 
     def _written(self) -> Iterator[Event]:
+        before: float | None = None  # when the token before came
         for token in self._generation:
-            yield from self._shown(self._parser.push(token.id))
+            self.token_ids.append(token.id)
+            thought = self._parser.reasoning_tokens
+            deltas = self._parser.push(token.id)
+            now = time.perf_counter()
+            if before is not None and self._parser.reasoning_tokens > thought:
+                self.thought_seconds += now - before
+            before = now
+            yield from self._shown(deltas)
             if self._stops.found is not None:
                 self._generation.cancel()
                 break
@@ -84,6 +209,8 @@ class Answer:
             output=stopped.output_tokens,
             reasoning=self._parser.reasoning_tokens,
         )
+        self._assistant.kept_reasoning.keep(tool_calls, "".join(self._reasoning))
+        self._held.thought_seconds = self.thought_seconds if usage.reasoning else None
         receipt = write_receipt(
             self._assistant.identity,
             self._assistant.engine.facts,
@@ -95,6 +222,9 @@ class Answer:
             usage,
             reason,
             self._stops.found,
+            self._demands.facts(),
+            self._held,
+            self._restored,
         )
         yield Finished(reason=reason, usage=usage, tool_calls=tool_calls, receipt=receipt)
 
@@ -105,6 +235,8 @@ class Answer:
                 if text := self._stops.push(delta.text):
                     yield TextDelta(text)
             else:
+                if isinstance(delta, ReasoningDelta):
+                    self._reasoning.append(delta.text)
                 yield from self._flushed()
                 if self._stops.found is None:
                     yield delta

@@ -19,8 +19,11 @@ def as_conversation(
     effort: Effort | None = None,
     thinking: bool | None = None,
     date: datetime.date | None = None,
+    schema: Mapping[str, Any] | None = None,
 ) -> Conversation:
     """A conversation; a plain string is one message from the user. It takes place today unless `date` says otherwise.
+
+    `schema` is what the final answer will follow, for formats that show it to the model.
 
     Raises AssistantError naming what is wrong and where.
     """
@@ -35,6 +38,7 @@ def as_conversation(
         effort=effort,
         thinking=thinking,
         date=date or datetime.date.today(),
+        answer_schema=schema,
     )
 
 

@@ -11,12 +11,14 @@ from typing import Any, Self
 import numpy as np
 
 from ouvert.assistant.assistant import Answer, Assistant
+from ouvert.assistant.demands import as_demands
 from ouvert.assistant.error import AssistantError
 from ouvert.assistant.messages import as_conversation
 from ouvert.assistant.opening import open_installed
 from ouvert.assistant.sampling import default_sampling
+from ouvert.assistant.vocabulary import vocabulary_of
 from ouvert.chat import ChatFormat, Effort, Message, Tool, format_for
-from ouvert.engine import Generation, Opened, Sampling, Token
+from ouvert.engine import Constraint, Generation, Grammar, Opened, Sampling, Token, Vocabulary
 from ouvert.store import SILENCE, Progress, Store, default_home
 from ouvert.tokenization import Tokenizer, tokenizer_from_folder, tokenizer_from_gguf
 
@@ -115,6 +117,10 @@ class Model:
         *,
         effort: Effort | None = None,
         thinking: bool | None = None,
+        think_budget: int | None = None,
+        tool_choice: str | Mapping[str, Any] = "auto",
+        response_schema: Mapping[str, Any] | None = None,
+        response_grammar: Grammar | None = None,
         stop: str | Sequence[str] = (),
         temperature: float | None = None,
         top_k: int | None = None,
@@ -133,8 +139,14 @@ class Model:
         string is one message from the user. Sampling that is left out is as `info.sampling` says; a temperature of
         0 takes the likeliest token, always. `stop` texts end the answer and are not shown.
 
-        Raises AssistantError for messages that make no sense, ChatError for a conversation the model's format cannot
-        write, EngineError if it does not fit into the context (both numbers in the message).
+        `effort` asks a reasoning model to think less or more; `think_budget` ends its thoughts after so many tokens.
+        `tool_choice`: auto, none, required, or the name of a tool. `response_schema` (a JSON schema) or
+        `response_grammar` (an ouvert.Grammar) is what the final answer has to be; thoughts and tool calls are not held
+        to it. An answer that the limit of tokens cuts off is only the beginning of such a text.
+
+        Raises AssistantError for messages or demands that make no sense, ChatError for what the model's format cannot
+        write or hold to, EngineError if the conversation does not fit into the context (both numbers in the message) or
+        a schema cannot be followed.
         """
         sampling = self.sampling(
             temperature=temperature,
@@ -149,7 +161,9 @@ class Model:
             max_tokens=max_tokens,
         )
         stops = (stop,) if isinstance(stop, str) else tuple(stop)
-        return self.assistant.answer(as_conversation(messages, tools, effort, thinking), sampling, stops)
+        conversation = as_conversation(messages, tools, effort, thinking, schema=response_schema)
+        demands = as_demands(tool_choice, conversation.tools, response_schema, response_grammar, think_budget)
+        return self.assistant.answer(conversation, sampling, stops, demands)
 
     def sampling(self, **changes: Any) -> Sampling:
         """`info.sampling` with those changes that are not None."""
@@ -183,9 +197,16 @@ class Model:
         """Ids of plain text: what looks like a control token is spelled out, and nothing is added at either end."""
         return self.tokenizer.encode(text)
 
-    def detokenize(self, token_ids: Iterable[int]) -> str:
-        """The text of the ids, control tokens left out."""
-        return self.tokenizer.decode(token_ids)
+    def detokenize(self, token_ids: Iterable[int], *, control: bool = False) -> str:
+        """The text of the ids, control tokens left out unless `control`."""
+        return self.tokenizer.decode(token_ids, control=control)
+
+    def constraint(self, grammar: Grammar) -> Constraint:
+        """A grammar over this model's tokens, for `generate`: `constraint=` holds every token to it.
+
+        Raises EngineError for a grammar that is wrong or asks for what cannot be done.
+        """
+        return self.vocabulary.compile(grammar)
 
     # --- the pieces it is made of -------------------------------------------------------------------------------------
 
@@ -206,6 +227,11 @@ class Model:
         return tokenizer_from_gguf(self._opened.metadata)
 
     @cached_property
+    def vocabulary(self) -> Vocabulary:
+        """The tokens as bytes, for grammars. Raises what `tokenizer` raises."""
+        return vocabulary_of(self.tokenizer, self.engine.vocabulary_size)
+
+    @cached_property
     def chat_format(self) -> ChatFormat:
         """Raises ChatError if there is no template and the family has none of its own."""
         return format_for(self.tokenizer, self.template, self._opened.family)
@@ -220,7 +246,7 @@ class Model:
 
     @cached_property
     def assistant(self) -> Assistant:
-        return Assistant(self.engine, self.chat_format, self._name, self.tokenizer.digest)
+        return Assistant(self.engine, self.chat_format, self._name, self.tokenizer.digest, lambda: self.vocabulary)
 
 
 def template_in(folder: Path) -> str | None:

@@ -1,6 +1,6 @@
 """The receipt of an answer: docs/formats/receipt.md. What is not known is absent, never invented."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -22,6 +22,18 @@ class Identity:
     template_digest: str
 
 
+@dataclass(slots=True)
+class Held:
+    """What became of holding an answer to its form. `loosened`: some tool's schema was too much for the grammar."""
+
+    thinking_cut: bool = False
+    loosened: bool = False
+    thought_seconds: float | None = None
+
+    def cut_thinking(self) -> None:
+        self.thinking_cut = True
+
+
 def write_receipt(
     identity: Identity,
     facts: EngineFacts,
@@ -33,8 +45,14 @@ def write_receipt(
     usage: Usage,
     reason: str,
     stopped_by: str | None,
+    demanded: Mapping[str, Any],
+    held: Held,
+    restored: Collection[int],
 ) -> dict[str, Any]:
-    """A JSON object. `stopped_by` is the stop string that ended the answer, if one did."""
+    """A JSON object. `stopped_by` is the stop string that ended the answer, if one did.
+
+    `restored` are the messages to which thoughts were put back.
+    """
     model = {
         "name": identity.model,
         "weights_digest": facts.weights_digest,
@@ -55,9 +73,11 @@ def write_receipt(
             "exact": facts.exact,
         },
         "sampling": sampling_facts(sampling, stop, stopped.seed),
-        "messages": sent_by_message(conversation, rendered),
+        "messages": sent_by_message(conversation, rendered, restored),
         "asked": without_absent(
             {
+                **demanded,
+                "arguments_loosened": held.loosened or None,
                 "effort": conversation.effort,
                 "thinking": conversation.thinking,
                 "date": None if conversation.date is None else conversation.date.isoformat(),
@@ -70,12 +90,17 @@ def write_receipt(
             "output": usage.output,
             "total": usage.prompt + usage.output,
         },
-        "ended": without_absent({"reason": reason, "stop_string": stopped_by}),
-        "seconds": {
-            "queued": round(stopped.seconds_queued, 6),
-            "prefill": round(stopped.seconds_prefill, 6),
-            "decode": round(stopped.seconds_decode, 6),
-        },
+        "ended": without_absent(
+            {"reason": reason, "stop_string": stopped_by, "thinking_cut": held.thinking_cut or None}
+        ),
+        "seconds": without_absent(
+            {
+                "queued": round(stopped.seconds_queued, 6),
+                "prefill": round(stopped.seconds_prefill, 6),
+                "decode": round(stopped.seconds_decode, 6),
+                "thinking": None if held.thought_seconds is None else round(held.thought_seconds, 6),
+            }
+        ),
     }
 
 
@@ -97,8 +122,12 @@ def sampling_facts(sampling: Sampling, stop: Sequence[str], seed: int) -> dict[s
     return without_absent(facts)
 
 
-def sent_by_message(conversation: Conversation, rendered: Rendered) -> list[dict[str, Any]]:
+def sent_by_message(
+    conversation: Conversation, rendered: Rendered, restored: Collection[int] = ()
+) -> list[dict[str, Any]]:
     """For every message, in order: its role, its tokens in the prompt, and its tokens that were refused.
+
+    Where thoughts were put back it says so; their tokens are among those sent.
 
     A conversation is sent whole or refused whole (then there is no answer and no receipt), so `refused` is 0. Tokens
     the format adds of its own (headers, a default system prompt) belong to no message.
@@ -108,8 +137,8 @@ def sent_by_message(conversation: Conversation, rendered: Rendered) -> list[dict
         if span.message is not None:
             sent[span.message] += span.stop - span.start
     return [
-        {"role": message.role, "sent": tokens, "refused": 0}
-        for message, tokens in zip(conversation.messages, sent, strict=True)
+        {"role": message.role, "sent": tokens, "refused": 0} | ({"reasoning_restored": True} if n in restored else {})
+        for n, (message, tokens) in enumerate(zip(conversation.messages, sent, strict=True))
     ]
 
 

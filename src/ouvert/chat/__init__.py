@@ -18,18 +18,22 @@ from ouvert.chat.conversation import (
     ToolCallDelta,
 )
 from ouvert.chat.format import ChatError, ChatFormat, Parser, Rendered, Span
+from ouvert.chat.outline import Calls, Outline, Segment
 
 __all__ = [
+    "Calls",
     "ChatError",
     "ChatFormat",
     "Conversation",
     "Delta",
     "Effort",
     "Message",
+    "Outline",
     "Parser",
     "ReasoningDelta",
     "Rendered",
     "Role",
+    "Segment",
     "Span",
     "TextDelta",
     "Tool",

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from ouvert.chat.conversation import Conversation, Delta, ToolCall
+from ouvert.chat.outline import Calls, Outline
 
 Source = Literal["format", "supplied", "chosen"]
 
@@ -87,6 +88,18 @@ class ChatFormat(Protocol):
         """Raises ChatError if the conversation asks for what the format cannot do."""
 
     def parser(self, rendered: Rendered) -> Parser: ...
+
+    @property
+    def guides(self) -> bool:
+        """Whether every answer can be held to its outline; else only those that must be, for a caller's sake."""
+
+    def outline(
+        self, conversation: Conversation, rendered: Rendered, *, calls: Calls = "auto", shaped: bool = False
+    ) -> Outline:
+        """What an answer may be made of. `shaped`: its contents are held to a grammar.
+
+        Raises ChatError if the format cannot hold an answer to that.
+        """
 
     def end_of_thinking(self) -> tuple[int, ...]:
         """The tokens that end the model's reasoning and begin its answer; none if it does not think."""

@@ -11,8 +11,10 @@ from ouvert.chat.answer import CLOSE_THINKING, OPEN_THINKING, AnswerParser, call
 from ouvert.chat.conversation import Conversation, Message, Tool
 from ouvert.chat.format import ChatError, Rendered
 from ouvert.chat.guard import Guard
+from ouvert.chat.outline import Calls, Outline
 from ouvert.chat.sandbox import Sandbox, TemplateError
 from ouvert.chat.spans import Leaves, Owner, pieces_of, token_spans
+from ouvert.chat.template_outline import template_outline
 from ouvert.chat.tool_syntax import as_object, syntax_of
 
 if TYPE_CHECKING:
@@ -117,6 +119,23 @@ class TemplateFormat:
 
     def parser(self, rendered: Rendered) -> AnswerParser:
         return AnswerParser(self._tokenizer, rendered, thinks=self._thinks, syntax=self._syntax)
+
+    guides = False  # a template tells how prompts are written; of answers it says too little
+
+    def outline(
+        self, conversation: Conversation, rendered: Rendered, *, calls: Calls = "auto", shaped: bool = False
+    ) -> Outline:
+        """Raises ChatError for calls in a syntax that cannot be held to a form."""
+        return template_outline(
+            self._tokenizer,
+            self._syntax,
+            conversation.tools,
+            thinks=self._thinks and conversation.thinking is not False,
+            thinking=rendered.thinking,
+            cut=self.end_of_thinking(),
+            calls=calls,
+            shaped=shaped,
+        )
 
     def end_of_thinking(self) -> tuple[int, ...]:
         if not self._thinks:

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 from ouvert.chat.conversation import Conversation
 from ouvert.chat.format import Rendered, Source, Span
-from ouvert.chat.harmony.grammar import HeaderGrammar, header_grammar
+from ouvert.chat.harmony.grammar import HeaderGrammar, Turn, header_grammar
 from ouvert.chat.harmony.messages import CONSTRAIN, HarmonyMessage, messages_of
 from ouvert.chat.harmony.parser import HarmonyParser
 from ouvert.chat.harmony.sections import BUILTIN, IDENTITY, KNOWLEDGE_CUTOFF
 from ouvert.chat.harmony.tokens import HarmonyTokens
+from ouvert.chat.outline import END, START, Calls, Kind, Outline, Segment
 
 if TYPE_CHECKING:
     from ouvert.tokenization import Tokenizer
@@ -92,9 +93,36 @@ class HarmonyFormat:
         beginning = [tokens.end, tokens.start, *encode("assistant"), tokens.channel, *encode("final")]
         return (*beginning, tokens.message)
 
+    guides = True
+
+    def outline(
+        self, conversation: Conversation, rendered: Rendered, *, calls: Calls = "auto", shaped: bool = False
+    ) -> Outline:
+        """Thoughts and preambles in any number and order, then a call or the answer."""
+        grammar = header_grammar(self._tokenizer.encode, self.tokens, conversation, calls)
+        segments = tuple(
+            Segment(kind_of(turn), turn.ids, (turn.end_id,) if turn.last else (turn.end_id, *grammar.link), turn.schema)
+            for turn in grammar.turns
+        )
+        every = frozenset(segment.kind for segment in segments)
+        over = frozenset({END})
+        return Outline(
+            segments=segments,
+            follows={START: every, "thought": every, "preamble": every, "call": over, "answer": over},
+            cut=(self.tokens.end, *grammar.link),
+        )
+
     def header_grammar(self, conversation: Conversation) -> HeaderGrammar:
         """What the model may write around its contents, for engines that can hold it to that."""
         return header_grammar(self._tokenizer.encode, self.tokens, conversation)
+
+
+def kind_of(turn: Turn) -> Kind:
+    if turn.call is not None:
+        return "call"
+    if turn.last:
+        return "answer"
+    return "thought" if "analysis" in turn.header else "preamble"
 
 
 class Writer:

@@ -1,0 +1,46 @@
+"""What an answer may be made of, as data: so that an engine can hold a model to its chat format.
+
+An answer is a row of segments: thoughts, words before a call, calls, the answer itself. Each is a header written token
+by token, then contents, then the tokens that end it. Formats say which there are and which may follow which; whoever
+generates turns that into the tokens that may come next.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Calls = Literal["auto", "none", "required"]
+Kind = Literal["thought", "preamble", "call", "answer"]
+START: Literal["start"] = "start"
+END: Literal["end"] = "end"
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """One stretch of an answer.
+
+    `header` may be empty: the segment then begins with its contents. `ends` may be empty: the contents then end with
+    the answer. `schema` is the JSON schema of the contents, or None for free text; what an answer's contents must be is
+    up to the caller. Contents hold no control tokens.
+    """
+
+    kind: Kind
+    header: tuple[int, ...]
+    ends: tuple[int, ...]
+    schema: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outline:
+    """All answers that are well formed.
+
+    `follows`: which kinds may follow a kind, or stand at the start; "end" among them: the answer may be over.
+    `inside`: the segment in whose contents the prompt ends, or None before a segment. `cut` are tokens that end a
+    thought in its middle, its own end among them. `between` are tokens that may stand behind a segment, before the next: at most two.
+    """
+
+    segments: tuple[Segment, ...]
+    follows: Mapping[str, frozenset[str]]
+    cut: tuple[int, ...]
+    inside: Segment | None = None
+    between: frozenset[int] = frozenset()

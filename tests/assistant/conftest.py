@@ -1,0 +1,80 @@
+"""A format, a vocabulary and an engine of noise, put together as a model would be."""
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ouvert.assistant import Assistant
+from ouvert.assistant.vocabulary import vocabulary_of
+from ouvert.chat import builtin_template, format_for
+from ouvert.chat.template import TemplateFormat
+from ouvert.engine import EngineFacts, LocalEngine
+
+TESTS = Path(__file__).parents[1]
+
+
+def module_at(path):
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+VOCABULARIES = module_at(TESTS / "chat" / "conftest.py")
+RUNNERS = module_at(TESTS / "engine" / "conftest.py")
+ENDS = ("<|end|>", "<|return|>", "<|call|>", "</think>", "</tool_call>", "<|im_end|>", "<|eot_id|>", "</s>")
+QWEN = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+    "{% if tools %}<tool_call>{{ tools | tojson }}</tool_call>{% endif %}"
+    "<|im_start|>assistant\n"
+    "{% if enable_thinking is defined and not enable_thinking %}<think>\n\n</think>\n\n{% endif %}"
+)
+
+
+@pytest.fixture
+def assistant():
+    """assistant("harmony" | "qwen3" | "r1" | "chatml" | "llama3" | "mistral", seed) -> (Assistant, tokenizer)
+
+    Its engine's scores are noise, somewhat in favour of tokens that end something, so that answers end.
+    """
+
+    def make(family, seed=0, favour=4.0, spare=3):
+        vocabulary = {"r1": "qwen3"}.get(family, family)
+        tokenizer = VOCABULARIES.ByteTokenizer(**VOCABULARIES.VOCABULARIES[vocabulary])
+        template = {
+            "harmony": None,
+            "qwen3": QWEN,
+            "r1": QWEN + "<think>\n",
+            "chatml": builtin_template("chatml"),
+            "llama3": builtin_template("llama3"),
+            "mistral": builtin_template("mistral"),
+        }[family]
+        chat = format_for(tokenizer) if template is None else TemplateFormat(tokenizer, template)
+        size = tokenizer.vocabulary_size + spare  # models have more rows than their vocabulary has entries
+
+        ends = [tokenizer.control_tokens[text] for text in ENDS if text in tokenizer.control_tokens]
+
+        def noise(ids):
+            row = np.random.default_rng((seed, len(ids))).standard_normal(size).astype(np.float32)
+            row[ends] += favour
+            return row
+
+        runner = RUNNERS.FakeRunner(noise, size)
+        engine = LocalEngine(runner, 6000, make_facts)
+        return Assistant(engine, chat, "noise", "sha256:0", lambda: vocabulary_of(tokenizer, size)), tokenizer
+
+    return make
+
+
+def make_facts():
+    return EngineFacts(
+        version="0",
+        instruction_set="fake",
+        threads=1,
+        cache_type="f32",
+        exact=True,
+        weights_digest="sha256:" + "0" * 64,
+        packed_digest=None,
+    )

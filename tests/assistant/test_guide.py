@@ -1,0 +1,281 @@
+"""Answers held to their outline: a model of noise writes them without a slip, whatever is demanded."""
+
+import json
+import re
+
+import jsonschema
+import pytest
+
+from ouvert.assistant import Assistant, AssistantError, Demands, Finished, Message, ReasoningDelta, TextDelta, Tool
+from ouvert.assistant.messages import as_conversation
+from ouvert.chat import ChatError
+from ouvert.engine import EngineError, Grammar, Sampling
+
+ARGUMENTS = {
+    "type": "object",
+    "properties": {"city": {"type": "string", "maxLength": 6}, "days": {"type": "integer", "minimum": 1, "maximum": 9}},
+    "required": ["city", "days"],
+    "additionalProperties": False,
+}
+WEATHER = Tool(name="weather", description="The weather", parameters=ARGUMENTS)
+TIME = Tool(name="time")
+ANSWER = {
+    "type": "object",
+    "properties": {"yes": {"type": "boolean"}, "why": {"enum": ["sun", "rain"]}},
+    "required": ["yes", "why"],
+    "additionalProperties": False,
+}
+SHAPED = Demands(answer=Grammar.json_schema(ANSWER))
+SEEDS = range(8)
+
+
+def ask(made, demands=Demands(), *, tools=(), thinking=None, schema=None, **sampling):  # noqa: B008
+    assistant, tokenizer = made
+    talk = as_conversation("Well?", tools, thinking=thinking, schema=schema)
+    answer = assistant.answer(talk, Sampling(**{"seed": 1} | sampling), (), demands)
+    *deltas, finished = answer
+    assert isinstance(finished, Finished)
+    text = "".join(delta.text for delta in deltas if isinstance(delta, TextDelta))
+    reasoning = "".join(delta.text for delta in deltas if isinstance(delta, ReasoningDelta))
+    return text, reasoning, finished, tokenizer.decode(answer.token_ids, control=True)
+
+
+# --- Harmony ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_harmony_is_well_formed_even_where_nobody_demands_anything(assistant, seed):
+    _, _, finished, written = ask(assistant("harmony", seed), tools=[WEATHER, TIME])
+    assert finished.reason in {"stop", "tool_calls"}
+    *before, last = written.split("<|start|>assistant")
+    for part in before:
+        assert part.startswith(("<|channel|>analysis<|message|>", "<|channel|>commentary<|message|>"))
+        assert part.endswith("<|end|>")
+    if finished.tool_calls:
+        [call] = finished.tool_calls
+        begin = f"<|channel|>commentary to=functions.{call.name} <|constrain|>json<|message|>"
+        assert last == begin + call.arguments + "<|call|>"
+        jsonschema.validate(json.loads(call.arguments), ARGUMENTS if call.name == "weather" else {"maxProperties": 0})
+    else:
+        assert last.startswith("<|channel|>final<|message|>")
+        assert last.endswith("<|return|>")
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_harmonys_final_text_follows_the_schema_and_its_thoughts_do_not(assistant, seed, temperature):
+    text, _, finished, written = ask(
+        assistant("harmony", seed), SHAPED, schema=ANSWER, temperature=temperature, max_tokens=5000
+    )
+    if finished.reason == "length":  # greedy noise may go round in its thoughts for ever
+        assert temperature == 0
+        return
+    jsonschema.validate(json.loads(text), ANSWER)
+    assert written.endswith(f"<|channel|>final<|message|>{text}<|return|>")
+    assert ("<|channel|>analysis" in written) == (finished.usage.reasoning > 0)
+    assert finished.receipt["asked"]["answer"]["grammar"] == "json schema"
+
+
+def test_harmony_shows_the_schema_to_the_model(assistant):
+    made, _ = assistant("harmony")
+    rendered = made.chat.render(as_conversation("Well?", schema=ANSWER))
+    assert "# Response Formats" in rendered.text
+
+
+@pytest.mark.parametrize("family", ["harmony", "qwen3", "r1", "llama3"])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_required_call_comes_and_follows_its_schema(assistant, family, seed):
+    text, _, finished, written = ask(
+        assistant(family, seed), Demands(calls="required"), tools=[WEATHER, TIME], max_tokens=5000
+    )
+    assert finished.reason == "tool_calls", written
+    for call in finished.tool_calls:
+        expected = ARGUMENTS if call.name == "weather" else {"type": "object", "maxProperties": 0}
+        jsonschema.validate(json.loads(call.arguments), expected)
+    if family != "harmony":  # a preamble is text
+        assert text.strip() == ""
+    assert finished.receipt["asked"]["tool_choice"] == "required"
+
+
+@pytest.mark.parametrize("family", ["harmony", "qwen3", "r1", "llama3"])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_named_tool_is_the_one_that_is_called(assistant, family, seed):
+    demands = Demands(calls="required", tool="time")
+    _, _, finished, _ = ask(assistant(family, seed), demands, tools=[WEATHER, TIME], max_tokens=5000)
+    assert {call.name for call in finished.tool_calls} == {"time"}
+    assert finished.receipt["asked"]["tool_choice"] == "time"
+
+
+@pytest.mark.parametrize("family", ["harmony", "qwen3", "r1", "llama3", "mistral"])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_without_calls_none_comes(assistant, family, seed):
+    _, _, finished, _ = ask(assistant(family, seed), Demands(calls="none"), tools=[WEATHER], max_tokens=600)
+    assert finished.tool_calls == ()
+    assert finished.reason in {"stop", "length"}
+
+
+# --- templates --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("family", ["chatml", "qwen3", "r1", "llama3", "mistral"])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_templates_final_text_follows_the_schema(assistant, family, seed):
+    text, reasoning, finished, written = ask(assistant(family, seed), SHAPED, schema=ANSWER, max_tokens=5000)
+    assert finished.reason == "stop"
+    jsonschema.validate(json.loads(text), ANSWER)
+    if family == "r1":
+        assert "</think>" in written
+        assert finished.usage.reasoning > 0
+    if family in {"chatml", "llama3", "mistral"}:
+        assert reasoning == ""
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_where_thinking_is_off_the_answer_begins_at_once(assistant, seed):
+    text, reasoning, _, written = ask(assistant("qwen3", seed), SHAPED, thinking=False)
+    assert "think>" not in written
+    assert reasoning == ""
+    jsonschema.validate(json.loads(text), ANSWER)
+
+
+def test_a_thinking_template_may_answer_call_or_think_first(assistant):
+    kinds = set()
+    for seed in range(40):
+        text, reasoning, finished, written = ask(
+            assistant("qwen3", seed, 1.0), SHAPED, tools=[WEATHER], max_tokens=5000
+        )
+        if finished.tool_calls:
+            kinds.add("call")
+            assert text == ""
+            assert all(call.name == "weather" for call in finished.tool_calls)
+        else:
+            kinds.add("answer")
+            jsonschema.validate(json.loads(text), ANSWER)
+        kinds |= {"thought"} if reasoning else set()
+        kinds |= {"calls"} if len(finished.tool_calls) > 1 else set()
+        assert written.count("<think>") == written.count("</think>") <= 1
+    assert kinds == {"call", "calls", "answer", "thought"}
+
+
+@pytest.mark.parametrize(("family", "named"), [("mistral", "'mistral'"), ("chatml", None)])
+def test_a_syntax_of_calls_that_cannot_be_held_is_refused_by_name(assistant, family, named):
+    made = assistant(family)
+    if named is None:  # ChatML's built-in template teaches Hermes' tags, spelled as text
+        assert ask(made, Demands(calls="required"), tools=[TIME])[2].tool_calls[0].name == "time"
+        return
+    with pytest.raises(ChatError, match=f"in the syntax {named}.*hermes and llama"):
+        ask(made, Demands(calls="required"), tools=[TIME])
+
+
+def test_a_form_beside_calls_that_begin_alike_is_refused(assistant):
+    with pytest.raises(ChatError, match="not beside a form of the answer"):
+        ask(assistant("llama3"), SHAPED, tools=[TIME])
+
+
+# --- the budget for thinking ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("budget", [0, 1, 7, 40])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_budget_ends_harmonys_thoughts_cleanly(assistant, budget, seed):
+    _, reasoning, finished, written = ask(
+        assistant("harmony", seed, favour=-9.0), Demands(think_budget=budget), max_tokens=500
+    )
+    thoughts = written.count("<|channel|>analysis<|message|>")
+    marks = 1 + len("analysis") + 1 + 1  # <|channel|>, a byte each, <|message|>; <|end|>
+    assert finished.usage.reasoning <= budget + thoughts * marks
+    assert "<|channel|>final<|message|>" in written
+    cut = finished.receipt["ended"].get("thinking_cut", False)
+    assert cut == (thoughts > 0)  # noise that shuns control tokens never ends by itself
+    assert finished.receipt["asked"]["think_budget"] == budget
+    assert written.startswith("<|channel|>analysis<|message|>" if thoughts else "<|channel|>final<|message|>")
+    if thoughts:
+        assert len(reasoning) <= budget
+        assert "<|end|><|start|>assistant<|channel|>final<|message|>" in written
+    if budget == 0:
+        assert thoughts == 0
+
+
+@pytest.mark.parametrize("budget", [0, 5])
+def test_a_budget_ends_a_templates_thoughts_cleanly(assistant, budget):
+    _, _, finished, written = ask(assistant("r1", 3, favour=-9.0), Demands(think_budget=budget), max_tokens=60)
+    thought, answer = written.split("\n</think>\n\n")
+    assert len(thought.encode(errors="replace")) >= budget
+    assert answer
+    assert finished.receipt["ended"]["thinking_cut"] is True
+    assert finished.usage.reasoning == budget + 2  # the thoughts, a line break, </think>
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_budget_of_nothing_keeps_a_template_from_opening_thoughts(assistant, seed):
+    _, _, _, written = ask(assistant("qwen3", seed), Demands(think_budget=0), max_tokens=50)
+    assert not written.startswith("<think>")
+
+
+def test_behind_a_cut_thought_a_required_call_still_comes(assistant):
+    for seed in SEEDS:
+        demands = Demands(calls="required", think_budget=3)
+        _, _, finished, written = ask(assistant("harmony", seed), demands, tools=[TIME], max_tokens=5000)
+        assert [call.name for call in finished.tool_calls] == ["time"], written
+
+
+def test_a_budget_where_nobody_thinks_is_refused(assistant):
+    with pytest.raises(AssistantError, match="does not think"):
+        ask(assistant("chatml"), Demands(think_budget=10))
+    with pytest.raises(AssistantError, match="expected 0 tokens or more"):
+        ask(assistant("harmony"), Demands(think_budget=-1))
+
+
+# --- what cannot be ---------------------------------------------------------------------------------------------------
+
+
+def test_a_constraint_on_a_whole_conversation_is_refused(assistant):
+    made, _ = assistant("harmony")
+    with pytest.raises(AssistantError, match="response_schema"):
+        made.answer(as_conversation("?"), Sampling(constraint=made.compiled(Grammar.regex("a"))))
+
+
+def test_a_tools_schema_that_is_too_much_is_loosened_and_the_receipt_says_so(assistant):
+    odd = Tool(name="odd", parameters={"type": "object", "not": {"required": ["x"]}})
+    _, _, finished, _ = ask(
+        assistant("harmony", 1), Demands(calls="required", think_budget=5), tools=[odd], max_tokens=5000
+    )
+    assert finished.receipt["asked"]["arguments_loosened"] is True
+    if finished.tool_calls:
+        assert isinstance(json.loads(finished.tool_calls[0].arguments), dict)
+
+
+def test_a_schema_of_the_answer_that_is_too_much_is_an_error(assistant):
+    with pytest.raises(EngineError, match="not"):
+        ask(assistant("harmony"), Demands(answer=Grammar.json_schema({"not": {}})))
+
+
+def test_demands_need_a_vocabulary(assistant):
+    made, _ = assistant("chatml")
+    bare = Assistant(made.engine, made.chat, "noise", "sha256:0")
+    with pytest.raises(AssistantError, match="vocabulary is not known"):
+        bare.answer(as_conversation("?"), Sampling(), (), SHAPED)
+
+
+def test_grammars_are_compiled_once(assistant):
+    made, _ = assistant("chatml")
+    first = made.compiled(Grammar.regex("a"))
+    assert made.compiled(Grammar.regex("a")) is first
+    for n in range(70):
+        made.compiled(Grammar.regex(f"b{n}"))
+    assert made.compiled(Grammar.regex("a")) is not first  # the store is bounded
+
+
+@pytest.mark.parametrize("grammar", [Grammar.regex("[0-9]{2}"), Grammar.one_of(["yes", "no"])])
+@pytest.mark.parametrize("family", ["harmony", "r1", "chatml"])
+def test_any_grammar_may_hold_the_answer(assistant, family, grammar):
+    text, _, finished, _ = ask(assistant(family, 2), Demands(answer=grammar), max_tokens=5000)
+    assert re.fullmatch("[0-9]{2}|yes|no", text)
+    assert finished.reason == "stop"
+
+
+def test_stop_texts_still_end_a_free_answer(assistant):
+    made, _ = assistant("harmony")
+    talk = as_conversation([Message(role="user", content="?")])
+    *_, finished = made.answer(talk, Sampling(seed=1, max_tokens=3000), ("e",))
+    assert finished.reason in {"stop", "length"}
