@@ -36,7 +36,8 @@ class Outline:
 
     `follows`: which kinds may follow a kind, or stand at the start; "end" among them: the answer may be over.
     `inside`: the segment in whose contents the prompt ends, or None before a segment. `cut` are tokens that end a
-    thought in its middle, its own end among them. `between` are tokens that may stand behind a segment, before the next: at most two.
+    thought in its middle, its own end among them. `between` are tokens that may stand behind a segment, before the
+    next: at most two.
     """
 
     segments: tuple[Segment, ...]
