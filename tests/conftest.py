@@ -1,5 +1,6 @@
 """What several tests share: a real, small model, and tiny ones that say what they are told."""
 
+import importlib.util
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,6 +19,20 @@ HOME = Path(__file__).parents[1] / "build" / "store"
 def smollm2() -> Path:
     """SmolLM2-135M-Instruct, Q4_1 (Apache-2.0), as a GGUF file. Fetched once, digest checked."""
     return Store(HOME).pull("smollm2").path
+
+
+@pytest.fixture(scope="session")
+def tiny_gpt_oss(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A gpt-oss of random weights that speaks Harmony, as examples/tiny_gpt_oss.py writes it."""
+    path = Path(__file__).parents[1] / "examples" / "tiny_gpt_oss.py"
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    folder = tmp_path_factory.mktemp("tiny_gpt_oss") / "tiny"
+    module.write_tiny_gpt_oss(folder)
+    return folder
 
 
 CHATML = (

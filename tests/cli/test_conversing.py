@@ -23,6 +23,7 @@ from prompt_toolkit.output import DummyOutput
 from ouvert.assistant import Finished, Message, ReasoningDelta, TextDelta, ToolCallDelta, Usage
 from ouvert.cli.answering import Screen, show_answer
 from ouvert.cli.conversing import COMMANDS, Talk, hold, lines_of, make_completer, make_session
+from ouvert.cli.thinking import ThinkingWindow, wrapped
 from ouvert.engine import EngineError
 
 RUN = "import sys; from ouvert.cli import main; sys.exit(main(sys.argv[1:]))"
@@ -61,7 +62,8 @@ class ScriptedModel:
 
 
 def args(**changes):
-    names = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty", "seed", "max_tokens")
+    names = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty", "seed", "max_tokens", "effort")
+    names += ("think_budget", "response_schema")
     return argparse.Namespace(**{**dict.fromkeys(names), "stop": [], **changes})
 
 
@@ -193,16 +195,80 @@ def shown(*events, tty=False, **settings):
     return out.getvalue(), aside.getvalue(), answer
 
 
-def test_thinking_is_dimmed_and_not_part_of_the_answer():
+THOUGHT = re.compile(r"thought for 0\.\d s(, \d+ tokens)?\n")
+
+
+def test_thinking_passes_by_dimmed_and_is_folded_into_one_line():
     out, aside, answer = shown(ReasoningDelta("h"), ReasoningDelta("m"), TextDelta("four"), tty=True)
     assert out == "four\n"
-    assert aside == "\x1b[2mhm\x1b[0m\n\n"
+    assert aside.startswith("\x1b[2mh\x1b[0m\r\x1b[J\x1b[2mhm\x1b[0m\r\x1b[J\x1b[2mthought for 0.0 s")
     assert (answer.text, answer.reasoning) == ("four", "hm")
+
+
+def test_all_thinking_stays_where_that_was_asked_for():
+    aside = shown(ReasoningDelta("h"), ReasoningDelta("m"), TextDelta("4"), tty=True, show_thinking=True)[1]
+    assert aside.startswith("\x1b[2mhm\x1b[0m\n\n\x1b[2mthought for 0.0 s")
 
 
 def test_thinking_can_be_hidden_and_is_plain_where_nobody_looks():
     assert shown(ReasoningDelta("hm"), TextDelta("four"), hide_thinking=True)[:2] == ("four\n", "")
-    assert shown(ReasoningDelta("hm"), TextDelta("four"))[1] == "hm\n\n"
+    before, line = shown(ReasoningDelta("hm"), TextDelta("four"))[1].split("\n\n")
+    assert before == "hm"
+    assert THOUGHT.fullmatch(line)
+
+
+def test_each_thought_has_its_own_size():
+    class Answer(list):
+        thought_tokens = 0
+
+        def __iter__(self):
+            for event in super().__iter__():
+                self.thought_tokens += 4 if isinstance(event, ReasoningDelta) else 0
+                yield event
+
+    aside = io.StringIO()
+    events = [ReasoningDelta("a"), TextDelta("x"), ReasoningDelta("b"), ReasoningDelta("c"), TextDelta("y"), finished()]
+    show_answer(Answer(events), Screen(io.StringIO(), aside))
+    assert re.findall(r"(\d+) tokens", aside.getvalue()) == ["4", "8"]
+
+
+def test_the_window_shows_the_last_rows_and_leaves_nothing():
+    screen = io.StringIO()
+    window = ThinkingWindow(screen, rows=2)
+    window.write("one\ntwo\nthr")
+    window.write("ee" + "x" * 100)
+    window.close()
+    first, second, third = screen.getvalue().split("\x1b[J")
+    assert first == "\x1b[2mtwo\nthr\x1b[0m\r\x1b[1A"
+    assert second == f"\x1b[2mthree{'x' * 74}\n{'x' * 26}\x1b[0m\r\x1b[1A"
+    assert third == ""
+    assert list(wrapped("日本語\x1b[31mab", 4)) == ["日本", "語[3", "1mab"]  # wide signs, and no escapes of the model's
+
+
+def test_effort_and_budget_can_be_changed_on_the_way():
+    model = ScriptedModel("a", "b", "c")
+    lines = [
+        "one",
+        "/effort low",
+        "/think 9",
+        "/effort",
+        "two",
+        "/effort -",
+        "/think -",
+        "three",
+        "/effort x",
+        "/think y",
+    ]
+    _, aside, _ = talked(model, *lines)
+    assert [(settings["effort"], settings["think_budget"]) for _, settings in model.asked] == [
+        (None, None),
+        ("low", 9),
+        (None, None),
+    ]
+    assert "Effort: low." in aside
+    assert "Thoughts end after 9 tokens." in aside
+    assert "low, medium, high" in aside
+    assert "a number of tokens" in aside
 
 
 def test_tool_calls_are_shown_on_lines_of_their_own():

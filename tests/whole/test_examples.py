@@ -39,6 +39,25 @@ def test_the_batch(python, speaking_model, tmp_path):
     ]
 
 
+def test_constrained_harmony_is_well_formed_and_calls_the_tool(python):
+    out = python(ROOT / "examples" / "constrained_harmony.py")
+    tokens, call = re.search(r"tokens   (.*)\ncall     weather (.*)\nended    tool_calls", out, re.DOTALL).groups()
+    thought, called = tokens.split("<|end|><|start|>assistant")
+    assert thought.startswith("<|channel|>analysis<|message|>")
+    assert called == f"<|channel|>commentary to=functions.weather <|constrain|>json<|message|>{call}<|call|>"
+    arguments = json.loads(call)
+    assert arguments["city"] in {"Paris", "Lima", "Kyoto"}
+    assert 1 <= arguments["days"] <= 7
+    assert arguments.keys() == {"city", "days", "unit"}
+
+
+def test_the_tools(python, tiny_gpt_oss):
+    out = python(ROOT / "examples" / "tools.py", tiny_gpt_oss, "What is 17 times 23?")
+    *calls, answer = re.findall(r"(?m)^(calculate|answer: )", out)
+    assert len(calls) <= 4
+    assert answer == "answer: "
+
+
 def test_the_guide_begins_with_a_program_that_runs(python, speaking_model, tmp_path):
     guide = (ROOT / "docs" / "guides" / "python.md").read_text(encoding="utf-8")
     program = re.search(r"```python\n(.*?)```", guide, re.DOTALL)[1]

@@ -1,8 +1,9 @@
-"""Showing one answer while it is written: text on stdout, thinking dimmed and facts on stderr, Ctrl-C ends it."""
+"""Showing one answer while it is written: text on stdout, thinking folded and facts on stderr, Ctrl-C ends it."""
 
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,8 +11,7 @@ from types import FrameType
 from typing import Any, TextIO
 
 from ouvert.assistant import Event, Finished, ReasoningDelta, TextDelta, ToolCallDelta
-
-DIM, PLAIN = "\x1b[2m", "\x1b[0m"
+from ouvert.cli.thinking import DIM, PLAIN, ThinkingWindow, thought_line
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,33 +26,47 @@ class Shown:
 class Screen:
     """Writes the pieces of an answer where they belong. Nothing is coloured where nobody looks."""
 
-    def __init__(self, out: TextIO, aside: TextIO, *, hide_thinking: bool = False, silent: bool = False) -> None:
-        """The answer goes to `out`, everything else to `aside`. `silent`: nothing of the answer is shown."""
+    def __init__(
+        self,
+        out: TextIO,
+        aside: TextIO,
+        *,
+        hide_thinking: bool = False,
+        show_thinking: bool = False,
+        silent: bool = False,
+    ) -> None:
+        """The answer goes to `out`, everything else to `aside`. `silent`: nothing of the answer is shown.
+
+        Thoughts are folded into one line when they are over, if `aside` is a terminal; `show_thinking` leaves all of
+        them there, `hide_thinking` shows none.
+        """
         self.out, self.aside, self.hide_thinking, self.silent = out, aside, hide_thinking, silent
         self._dimmed = aside.isatty()
-        self._thinking = False
+        self._window = ThinkingWindow(aside) if self._dimmed and not show_thinking else None
+        self._thinking_since: float | None = None
+        self._thought_before = 0  # tokens of the thoughts that are folded already
         self._call: int | None = None
         self._column = 0
 
-    def show(self, event: Event) -> None:
+    def show(self, event: Event, thought_tokens: int | None = None) -> None:
+        """`thought_tokens`: how many the answer has had so far, if known."""
         match event:
             case ReasoningDelta(text):
                 if not self.hide_thinking and not self.silent:
-                    self._begin_thinking()
-                    self.aside.write(text)
-                    self.aside.flush()
+                    self._think(text)
             case TextDelta(text):
-                self._end_thinking()
+                self._end_thinking(thought_tokens)
                 self.write(text)
             case ToolCallDelta(index, _, name, arguments):
-                self._end_thinking()
+                self._end_thinking(thought_tokens)
                 if index != self._call:
                     self.end_line()
                     self._call = index
                     self.write(f"{name} ")
                 self.write(arguments)
-            case Finished():
-                self._end_thinking()
+            case Finished(usage=usage):
+                self._end_thinking(usage.reasoning or None)
+                self._thought_before = 0
                 self.end_line()
 
     def write(self, text: str) -> None:
@@ -73,17 +87,29 @@ class Screen:
         self.aside.write(f"{DIM}{text}{PLAIN}\n" if self._dimmed else f"{text}\n")
         self.aside.flush()
 
-    def _begin_thinking(self) -> None:
-        if not self._thinking:
-            self._thinking = True
-            if self._dimmed:
+    def _think(self, text: str) -> None:
+        if self._thinking_since is None:
+            self.end_line()
+            self._thinking_since = time.perf_counter()
+            if self._dimmed and self._window is None:
                 self.aside.write(DIM)
-
-    def _end_thinking(self) -> None:
-        if self._thinking:
-            self._thinking = False
-            self.aside.write((PLAIN if self._dimmed else "") + "\n\n")
+        if self._window is not None:
+            self._window.write(text)
+        else:
+            self.aside.write(text)
             self.aside.flush()
+
+    def _end_thinking(self, tokens: int | None) -> None:
+        if self._thinking_since is None:
+            return
+        seconds = time.perf_counter() - self._thinking_since
+        self._thinking_since = None
+        if self._window is not None:
+            self._window.close()
+        else:
+            self.aside.write((PLAIN if self._dimmed else "") + "\n\n")
+        self.note(thought_line(seconds, None if tokens is None else tokens - self._thought_before))
+        self._thought_before = tokens or 0
 
 
 def show_answer(events: Iterable[Event], screen: Screen) -> Shown:
@@ -91,7 +117,7 @@ def show_answer(events: Iterable[Event], screen: Screen) -> Shown:
     text: list[str] = []
     reasoning: list[str] = []
     for event in events:
-        screen.show(event)
+        screen.show(event, getattr(events, "thought_tokens", None))
         match event:
             case TextDelta(piece):
                 text.append(piece)

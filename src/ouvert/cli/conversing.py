@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ouvert.assistant import Message, Model
-from ouvert.chat import ChatError
+from ouvert.assistant import AssistantError, Message, Model
+from ouvert.chat import ChatError, Effort
 from ouvert.cli.answering import Screen, ctrl_c_calls, facts_of, show_answer
 from ouvert.engine import EngineError
 
@@ -21,6 +21,8 @@ COMMANDS = {
     "/help": "show this list",
     "/model": "NAME: go on with another model; without NAME: say which one this is",
     "/system": "TEXT: instructions from here on; without TEXT: show them; - takes them away",
+    "/effort": "low, medium or high: how much to think from here on; - leaves it to the model",
+    "/think": "N: end thoughts after N tokens from here on; - takes the budget away",
     "/clear": "forget what was said (instructions stay)",
     "/save": "FILE: write the conversation, as JSON if the name ends so, else as text",
     "/quit": "leave (so does Ctrl-D)",
@@ -34,6 +36,8 @@ class Talk:
 
     model: Model
     system: str | None = None
+    effort: Effort | None = None
+    think_budget: int | None = None
     said: list[Message] = field(default_factory=list)
     receipts: list[Mapping[str, Any]] = field(default_factory=list)
 
@@ -52,9 +56,9 @@ def converse(model: Model, args: argparse.Namespace, open_other: Callable[[str],
     import sys
 
     session = make_session(history_file())
-    screen = Screen(sys.stdout, sys.stderr, hide_thinking=args.hide_thinking)
+    screen = Screen(sys.stdout, sys.stderr, hide_thinking=args.hide_thinking, show_thinking=args.show_thinking)
     screen.note(f"{model.info.name}. {KEYS} /help shows the commands.")
-    return hold(Talk(model, args.system), lines_of(session), screen, args, open_other)
+    return hold(Talk(model, args.system, args.effort, args.think_budget), lines_of(session), screen, args, open_other)
 
 
 def hold(
@@ -90,14 +94,15 @@ def hold(
 
 def say(talk: Talk, text: str, screen: Screen, args: argparse.Namespace) -> None:
     """Say something and show the answer. An answer that was stopped stays in the conversation as far as it came."""
-    from ouvert.cli.run import generation_settings
+    from ouvert.cli.run import chat_settings, generation_settings
 
     talk.said.append(Message(role="user", content=text))
     try:
-        answer = talk.model.chat(talk.messages, stop=args.stop, **generation_settings(args))
+        settings = chat_settings(args) | {"effort": talk.effort, "think_budget": talk.think_budget}
+        answer = talk.model.chat(talk.messages, stop=args.stop, **settings, **generation_settings(args))
         with ctrl_c_calls(answer.cancel):
             shown = show_answer(answer, screen)
-    except (ChatError, EngineError, KeyboardInterrupt):
+    except (AssistantError, ChatError, EngineError, KeyboardInterrupt):
         screen.end_line()
         talk.said.pop()
         raise
@@ -123,6 +128,10 @@ def command(talk: Talk, text: str, open_other: Callable[[str], Model]) -> str:
             return change_model(talk, rest, open_other)
         case "/system":
             return change_system(talk, rest)
+        case "/effort":
+            return change_effort(talk, rest)
+        case "/think":
+            return change_budget(talk, rest)
         case "/clear":
             talk.said.clear()
             talk.receipts.clear()
@@ -150,6 +159,33 @@ def change_system(talk: Talk, text: str) -> str:
         talk.system = text
         return "Instructions from here on: " + text
     return "There are no instructions." if talk.system is None else "Instructions: " + talk.system
+
+
+def change_effort(talk: Talk, text: str) -> str:
+    match text:
+        case "low" | "medium" | "high":
+            talk.effort = text
+        case "-":
+            talk.effort = None
+        case "":
+            pass
+        case _:
+            raise CommandError(f"/effort is low, medium, high, or - for what the model does by itself, not {text!r}.")
+    return f"Effort: {talk.effort or 'what the model does by itself'}."
+
+
+def change_budget(talk: Talk, text: str) -> str:
+    if text == "-":
+        talk.think_budget = None
+    elif text.isdecimal():
+        talk.think_budget = int(text)
+    elif text:
+        raise CommandError(f"/think is a number of tokens, or - for no end, not {text!r}.")
+    return (
+        "Thoughts end by themselves."
+        if talk.think_budget is None
+        else f"Thoughts end after {talk.think_budget} tokens."
+    )
 
 
 def save(talk: Talk, name: str) -> str:

@@ -6,6 +6,8 @@ import os
 import stat
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ouvert.cli.environment import add_model_argument, hub, open_store
@@ -35,9 +37,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--raw", action="store_true", help="continue the prompt as plain text: no chat template")
     parser.add_argument("--json", action="store_true", help="print one JSON object with answer, usage and receipt")
     parser.add_argument("--pull", action="store_true", help="fetch the model if it is not on this machine")
-    parser.add_argument("--hide-thinking", action="store_true", help="do not show what a model thinks first")
+    parser.add_argument(
+        "--schema", type=Path, metavar="FILE", help="the answer is JSON that follows the JSON schema in FILE"
+    )
+    add_thinking_arguments(parser)
     add_sampling_arguments(parser)
     add_engine_arguments(parser)
+
+
+def add_thinking_arguments(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group(
+        "thinking",
+        "For models that think before they answer. At a terminal their thoughts pass by dimmed, and are then folded "
+        "into one line with their time and size.",
+    )
+    group.add_argument("--effort", choices=["low", "medium", "high"], help="how much to think; only some models listen")
+    group.add_argument(
+        "--think-budget", type=int, metavar="N", help="end the thoughts after N tokens and go on to the answer"
+    )
+    shown = group.add_mutually_exclusive_group()
+    shown.add_argument("--hide-thinking", action="store_true", help="do not show thoughts")
+    shown.add_argument("--show-thinking", action="store_true", help="leave all thoughts on the screen")
 
 
 def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
@@ -88,8 +108,17 @@ def run(args: argparse.Namespace) -> int:
     if args.raw and args.system is not None:
         complain("--system needs a chat template, and --raw uses none: put the instructions into the prompt.")
         return FAILED
+    if args.raw and (args.effort is not None or args.think_budget is not None):
+        complain("--effort and --think-budget need a chat template, and --raw uses none: leave them out.")
+        return FAILED
     if "" in args.stop:
         complain("--stop needs a text that is not empty.")
+        return FAILED
+
+    try:
+        args.response_schema = read_schema(args.schema)
+    except SchemaError as problem:
+        complain(str(problem))
         return FAILED
 
     with open_model(args) as model:
@@ -178,6 +207,36 @@ def fetch_if_absent(store: "Store", wanted: str, *, allowed: bool) -> None:
     store.pull(wanted, hub=hub(), progress=show_progress(sys.stderr))
 
 
+class SchemaError(Exception):
+    """A file that is no JSON schema. The message says why and what to do."""
+
+
+def read_schema(path: Path | None) -> dict[str, Any] | None:
+    """Raises SchemaError."""
+    if path is None:
+        return None
+    try:
+        schema = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as problem:
+        raise SchemaError(
+            f"--schema {path} cannot be read ({problem.strerror}): name a file with a JSON schema."
+        ) from None
+    except ValueError as problem:
+        raise SchemaError(f"--schema {path} is not JSON ({problem}): correct it.") from None
+    if not isinstance(schema, dict):
+        raise SchemaError(f"--schema {path} holds {type(schema).__name__}, expected a JSON object: a schema.")
+    return schema
+
+
+def chat_settings(args: argparse.Namespace) -> dict[str, Any]:
+    """What `Model.chat` is told beside the sampling."""
+    return {
+        "effort": args.effort,
+        "think_budget": args.think_budget,
+        "response_schema": args.response_schema,
+    }
+
+
 def generation_settings(args: argparse.Namespace) -> dict[str, Any]:
     names = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty", "seed", "max_tokens")
     return {name: getattr(args, name) for name in names}
@@ -189,8 +248,14 @@ def answer_once(model: "Model", prompt: str, args: argparse.Namespace) -> int:
 
     messages = [Message(role="system", content=args.system)] if args.system is not None else []
     messages.append(Message(role="user", content=prompt))
-    answer = model.chat(messages, stop=args.stop, **generation_settings(args))
-    screen = Screen(sys.stdout, sys.stderr, hide_thinking=args.hide_thinking, silent=args.json)
+    answer = model.chat(messages, stop=args.stop, **chat_settings(args), **generation_settings(args))
+    screen = Screen(
+        sys.stdout,
+        sys.stderr,
+        hide_thinking=args.hide_thinking,
+        show_thinking=args.show_thinking,
+        silent=args.json,
+    )
     with ctrl_c_calls(answer.cancel):
         shown = show_answer(answer, screen)
     finished = shown.finished
@@ -214,7 +279,7 @@ def answer_once(model: "Model", prompt: str, args: argparse.Namespace) -> int:
 
 def continue_text(model: "Model", prompt: str, args: argparse.Namespace) -> int:
     """--raw: the prompt's tokens as they are, after the token a text begins with if the model has one."""
-    from ouvert.assistant import StopStrings
+    from ouvert.assistant import Grammar, StopStrings
     from ouvert.cli.answering import Screen, ctrl_c_calls, facts_line
 
     tokenizer = model.tokenizer
@@ -222,6 +287,8 @@ def continue_text(model: "Model", prompt: str, args: argparse.Namespace) -> int:
     if tokenizer.adds_bos and tokenizer.bos is not None:
         ids = [tokenizer.bos, *ids]
     sampling = model.sampling(**generation_settings(args), stop_ids=tokenizer.end_ids)
+    if args.response_schema is not None:
+        sampling = replace(sampling, constraint=model.constraint(Grammar.json_schema(args.response_schema)))
     generation = model.generation(ids, sampling)
     screen = Screen(sys.stdout, sys.stderr, silent=args.json)
     decoder = tokenizer.decoder()
