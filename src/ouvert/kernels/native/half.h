@@ -13,7 +13,7 @@ struct Half {
 };
 
 // Exact.
-inline float float_of(Half half) {
+static inline float float_of(Half half) {
   const std::uint32_t sign = static_cast<std::uint32_t>(half.bits & 0x8000u) << 16;
   const std::uint32_t magnitude = half.bits & 0x7fffu;
   if (magnitude >= 0x7c00u) return std::bit_cast<float>(sign | 0x7f800000u | (magnitude & 0x3ffu) << 13);
@@ -23,7 +23,7 @@ inline float float_of(Half half) {
 }
 
 // Rounds to nearest, ties to even; too large becomes infinite.
-inline Half half_of(float value) {
+static inline Half half_of(float value) {
   const std::uint32_t bits = std::bit_cast<std::uint32_t>(value);
   const std::uint32_t sign = bits >> 16 & 0x8000u;
   const std::uint32_t magnitude = bits & 0x7fffffffu;
