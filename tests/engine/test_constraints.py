@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ouvert.engine import EngineError, Grammar, LocalEngine, Sampling, Vocabulary
+from ouvert.engine.constraints import ids_of
 
 # Every byte is a token; then some longer pieces, two spellings of one, two control tokens, and a row without a token.
 PIECES = [b'{"', b'":', b'", "', b"true", b"null", b"10", b" ", b"\n\n", "é".encode(), b"\xf0\x9f", b"ab", b"ab"]
@@ -235,6 +236,14 @@ def test_log_probabilities_are_the_models_own(generate, fake_runner, facts):
     assert token.id == ord("a")
     assert token.top == free.top  # what the model itself would have said
     assert token.logprob < free.logprob
+
+
+@pytest.mark.parametrize("share", [0.0, 0.001, 0.1, 0.5, 1.0])
+@pytest.mark.parametrize("size", [1, 7, 8, 9, 31, 33, 1000])
+def test_ids_are_the_bits_that_are_set(size, share):
+    flags = np.random.default_rng(size).random(size + 20) < share
+    bits = np.packbits(flags, bitorder="little")
+    assert ids_of(bits, size).tolist() == [n for n in range(size) if flags[n]]
 
 
 class Mute:

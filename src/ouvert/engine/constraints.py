@@ -189,7 +189,7 @@ class FollowingGrammar:
         if self._allowed is None:
             bits = np.frombuffer(self._matcher.compute_bitmask(), np.uint8)
             self._complain()
-            self._allowed = np.flatnonzero(np.unpackbits(bits, count=self._size, bitorder="little"))
+            self._allowed = ids_of(bits, self._size)
         return self._allowed
 
     def advance(self, token: int) -> None:
@@ -212,3 +212,13 @@ class FollowingGrammar:
                 f"following a constraint: {self._matcher.get_error().strip()}. A grammar with less ambiguity, or a "
                 "schema with fewer alternatives at one place, can be followed."
             )
+
+
+def ids_of(bits: np.ndarray, size: int) -> np.ndarray:
+    """The places below `size` of the bits that are set, ascending; bit n of byte m is at place 8 m + n."""
+    places = np.flatnonzero(bits)
+    if places.size > bits.size // 4:
+        return np.flatnonzero(np.unpackbits(bits, count=size, bitorder="little").view(bool))
+    rows, columns = np.nonzero(np.unpackbits(bits[places, None], axis=1, bitorder="little"))
+    ids = places[rows] * 8 + columns
+    return ids[ids < size]

@@ -1,0 +1,206 @@
+"""What a constraint costs: microseconds a token for the set of allowed tokens, and how much of it a step could hide.
+
+    python benchmarks/constraints.py                       # SmolLM2's and o200k's vocabulary
+    python benchmarks/constraints.py --repeats 5 --json
+
+Three costs a token: finding which tokens may come next (llguidance's mask, made into ids), taking the token into
+account, and choosing among the allowed ids instead of all. Texts are written by a model of noise, so strings are
+longer and stranger than a real model's. The share of a step is told for SmolLM2, whose weights are here; beside, the
+same step with the mask computed meanwhile in another thread.
+"""
+
+import argparse
+import gzip
+import importlib.resources
+import json
+import statistics
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from ouvert.assistant.vocabulary import vocabulary_of
+from ouvert.chat import Conversation, Message, Tool, format_for
+from ouvert.engine import Constraint, Grammar, Sampling, Vocabulary
+from ouvert.engine.sampler import Sampler
+from ouvert.store import Store
+from ouvert.tokenization import Tokenizer, tokenizer_from_gguf, tokenizer_from_ranks
+from ouvert.weights import open_checkpoint
+
+HOME = Path(__file__).parents[1] / "build" / "store"
+PERSON = {
+    "type": "object",
+    "properties": {
+        "name": {"type": "string", "maxLength": 40},
+        "age": {"type": "integer", "minimum": 0, "maximum": 130},
+        "tags": {"type": "array", "items": {"enum": ["new", "old", "kept"]}, "maxItems": 4},
+        "address": {
+            "type": "object",
+            "properties": {
+                "street": {"type": "string", "maxLength": 40},
+                "zip": {"type": "string", "pattern": "^[0-9]{5}$"},
+            },
+            "required": ["street", "zip"],
+            "additionalProperties": False,
+        },
+    },
+    "required": ["name", "age", "tags", "address"],
+    "additionalProperties": False,
+}
+GRAMMARS = {
+    "JSON schema": Grammar.json_schema(PERSON),
+    "any JSON object": Grammar.json_schema({"type": "object"}),
+    "regex": Grammar.regex(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}(:[0-9]{2})?Z [a-z ]{10,60}"),
+    "one of": Grammar.one_of([f"choice number {n}" for n in range(50)]),
+}
+MOST_TOKENS = 300
+
+
+def o200k() -> Tokenizer:
+    """gpt-oss's vocabulary, from the package bpe-openai (MIT)."""
+    packed = importlib.resources.files("bpe_openai") / "data" / "o200k_base.tiktoken.gz"
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "o200k_base.tiktoken"
+        path.write_bytes(gzip.decompress(packed.read_bytes()))
+        return tokenizer_from_ranks(path)
+
+
+def steps(constraint: Constraint, size: int, seed: int) -> Iterator[tuple[float, float, float, int]]:
+    """Seconds for the allowed ids, for choosing, for taking the choice into account; how many were allowed."""
+    random = np.random.default_rng(seed)
+    sampler = Sampler(Sampling(seed=seed), [], size)
+    following = constraint.begin()
+    for _ in range(MOST_TOKENS):
+        scores = random.standard_normal(size, np.float32)
+        began = time.perf_counter()
+        if following.finished:
+            return
+        allowed = following.allowed()
+        masked = time.perf_counter()
+        token = sampler.choose(scores, allowed).id
+        chosen = time.perf_counter()
+        following.advance(token)
+        yield masked - began, chosen - masked, time.perf_counter() - chosen, size if allowed is None else allowed.size
+
+
+def measured(constraint: Constraint, size: int, repeats: int) -> dict[str, float]:
+    rows = [row for seed in range(repeats) for row in steps(constraint, size, seed)]
+    masks = sorted(row[0] * 1e6 for row in rows)
+    return {
+        "tokens": len(rows),
+        "mask_us": statistics.median(masks),
+        "mask_us_95": masks[int(len(masks) * 0.95)],
+        "mask_us_mean": statistics.mean(masks),
+        "choose_us": statistics.median(row[1] * 1e6 for row in rows),
+        "advance_us": statistics.median(row[2] * 1e6 for row in rows),
+        "allowed": statistics.median(row[3] for row in rows),
+    }
+
+
+def free_choice(size: int) -> float:
+    """Microseconds to choose without a constraint."""
+    sampler = Sampler(Sampling(seed=0), [], size)
+    times = []
+    for seed in range(20):
+        scores = np.random.default_rng(seed).standard_normal(size, np.float32)
+        began = time.perf_counter()
+        sampler.choose(scores)
+        times.append((time.perf_counter() - began) * 1e6)
+    return statistics.median(times)
+
+
+def harmony(tokenizer: Tokenizer, vocabulary: Vocabulary) -> Constraint:
+    """What every answer of gpt-oss with one tool is held to."""
+    from ouvert.assistant.guide import Guide
+
+    chat = format_for(tokenizer)
+    talk = Conversation(messages=(Message(role="user", content="?"),), tools=(Tool(name="person", parameters=PERSON),))
+    outline = chat.outline(talk, chat.render(talk), calls="required")
+    contents = [
+        None if segment.schema is None else vocabulary.compile(Grammar.json_schema(segment.schema))
+        for segment in outline.segments
+    ]
+    return Guide(outline, contents, vocabulary, think_budget=50)
+
+
+def overlap(path: Path, constraint: Constraint, repeats: int) -> dict[str, float]:
+    """Milliseconds a token on SmolLM2: without a constraint, with the mask after the step, with it meanwhile."""
+    import ouvert
+
+    medians: dict[str, list[float]] = {"free": [], "after": [], "meanwhile": []}
+    with ouvert.load(path, store=Store(HOME), context=2048) as model:
+        runner = model.engine._runner
+        for repeat in range(repeats):
+            for way, found in medians.items():
+                sequence = runner.new_sequence(2048)
+                logits = runner.step([(sequence, np.arange(100, 164, dtype=np.int32))], "last")
+                following = constraint.begin()
+                sampler = Sampler(Sampling(temperature=1.0, seed=repeat), [], logits.shape[1])
+                times = []
+                for _ in range(MOST_TOKENS // 4):
+                    if following.finished:
+                        following = constraint.begin()
+                    allowed = following.allowed() if way != "free" else None
+                    token = sampler.choose(logits[-1], allowed).id
+                    began = time.perf_counter()
+                    if way == "meanwhile":
+                        following.advance(token)
+                        other = threading.Thread(target=following.allowed)
+                        other.start()
+                        logits = runner.step([(sequence, np.array([token], np.int32))], "last")
+                        other.join()
+                    else:
+                        logits = runner.step([(sequence, np.array([token], np.int32))], "last")
+                        if way == "after":
+                            following.advance(token)
+                            following.allowed()
+                    times.append((time.perf_counter() - began) * 1e3)
+                sequence.close()
+                found.append(statistics.median(times))
+    return {way: statistics.median(found) for way, found in medians.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--json", action="store_true")
+    args = parser.parse_args()
+
+    smollm2 = Store(HOME).pull("smollm2").path
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    for name, tokenizer in {
+        "SmolLM2": tokenizer_from_gguf(open_checkpoint(smollm2).metadata),
+        "o200k": o200k(),
+    }.items():
+        began = time.perf_counter()
+        vocabulary = vocabulary_of(tokenizer, tokenizer.vocabulary_size)
+        read = time.perf_counter()
+        vocabulary.compile(Grammar.regex("a"))
+        ready = time.perf_counter()
+        of_this = found[f"{name} ({tokenizer.vocabulary_size} tokens)"] = {
+            "made once": {"bytes_ms": (read - began) * 1e3, "trie_ms": (ready - read) * 1e3},
+            "no constraint": {"choose_us": free_choice(vocabulary.size)},
+        }
+        for kind, grammar in GRAMMARS.items():
+            began = time.perf_counter()
+            constraint = vocabulary.compile(grammar)
+            compiled = (time.perf_counter() - began) * 1e3
+            of_this[kind] = {"compile_ms": compiled, **measured(constraint, vocabulary.size, args.repeats)}
+        if name == "o200k":
+            of_this["Harmony"] = measured(harmony(tokenizer, vocabulary), vocabulary.size, args.repeats)
+        else:
+            of_this["a step (ms)"] = overlap(smollm2, vocabulary.compile(GRAMMARS["JSON schema"]), args.repeats)
+    if args.json:
+        print(json.dumps(found))
+        return
+    for name, rows in found.items():
+        print(name)
+        for kind, figures in rows.items():
+            print(f"  {kind:>16}  " + "  ".join(f"{key} {value:.3g}" for key, value in figures.items()))
+
+
+if __name__ == "__main__":
+    main()
