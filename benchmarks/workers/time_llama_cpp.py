@@ -3,7 +3,8 @@
     time_llama_cpp.py {llama_cpp | ik_llama_cpp} MODEL.gguf THREADS CONTEXT
 
 Reads one JSON request a line, answers one JSON object a line. The best settings found for each are used:
-llama.cpp with flash attention and its load-time repacking, ik_llama.cpp with run-time repacking.
+llama.cpp with flash attention and its load-time repacking, ik_llama.cpp with run-time repacking. The request "stretch"
+makes llama.cpp's past as long as "depth" without computing it: see llama_cpp_cache.py.
 """
 
 import ctypes
@@ -14,6 +15,7 @@ import time
 from typing import Any
 
 BATCH = 2048
+STRETCHED_FROM = 256  # tokens
 QUIET = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)(lambda level, text, data: None)
 
 
@@ -39,6 +41,19 @@ class LlamaCpp:
 
     def forget(self, start: int) -> None:
         self.api.llama_memory_seq_rm(self.memory, 0, start, -1)
+
+    def stretch(self, tokens: int) -> None:
+        """Make the past of a few hundred tokens one of `tokens`."""
+        from llama_cpp_cache import stretched
+
+        size = self.api.llama_state_seq_get_size(self.context, 0)
+        saved = (ctypes.c_uint8 * size)()
+        self.api.llama_state_seq_get_data(self.context, saved, size, 0)
+        data = stretched(bytes(saved), tokens)
+        longer = (ctypes.c_uint8 * len(data)).from_buffer_copy(data)
+        self.forget(0)
+        if self.api.llama_state_seq_set_data(self.context, longer, len(data), 0) != len(data):
+            raise SystemExit("llama_cpp: the stretched past was not taken")
 
 
 class IkLlamaCpp:
@@ -98,6 +113,11 @@ def main() -> None:
             began = time.perf_counter()
             fill(request["tokens"])
             seconds, filled = time.perf_counter() - began, request["tokens"]
+        elif request["do"] == "stretch":
+            fill(STRETCHED_FROM)
+            began = time.perf_counter()
+            peer.stretch(request["depth"])
+            seconds, filled = time.perf_counter() - began, request["depth"]
         else:
             if filled != (depth := request["depth"]):
                 fill(depth)
