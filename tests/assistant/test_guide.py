@@ -8,6 +8,7 @@ import pytest
 
 from ouvert.assistant import Assistant, AssistantError, Demands, Finished, Message, ReasoningDelta, TextDelta, Tool
 from ouvert.assistant.messages import as_conversation
+from ouvert.assistant.receipt import Held
 from ouvert.chat import ChatError
 from ouvert.engine import EngineError, Grammar, Sampling
 
@@ -183,14 +184,14 @@ def test_a_budget_ends_harmonys_thoughts_cleanly(assistant, budget, seed):
     )
     thoughts = written.count("<|channel|>analysis<|message|>")
     marks = 1 + len("analysis") + 1 + 1  # <|channel|>, a byte each, <|message|>; <|end|>
-    assert finished.usage.reasoning <= budget + thoughts * marks
+    assert finished.usage.reasoning <= budget + thoughts * marks + 3  # a character that had begun
     assert "<|channel|>final<|message|>" in written
     cut = finished.receipt["ended"].get("thinking_cut", False)
     assert cut == (thoughts > 0)  # noise that shuns control tokens never ends by itself
     assert finished.receipt["asked"]["think_budget"] == budget
     assert written.startswith("<|channel|>analysis<|message|>" if thoughts else "<|channel|>final<|message|>")
     if thoughts:
-        assert len(reasoning) <= budget
+        assert len(reasoning) <= budget + 3
         assert "<|end|><|start|>assistant<|channel|>final<|message|>" in written
     if budget == 0:
         assert thoughts == 0
@@ -203,7 +204,22 @@ def test_a_budget_ends_a_templates_thoughts_cleanly(assistant, budget):
     assert len(thought.encode(errors="replace")) >= budget
     assert answer
     assert finished.receipt["ended"]["thinking_cut"] is True
-    assert finished.usage.reasoning == budget + 2  # the thoughts, a line break, </think>
+    assert 0 <= finished.usage.reasoning - (budget + 2) <= 3  # the thoughts, a line break, </think>
+
+
+def test_a_budget_lets_a_character_that_has_begun_come_to_its_end(assistant):
+    made, tokenizer = assistant("harmony")
+    face = "\U0001f600"
+    talk = as_conversation("?")
+    guide = made.guide(talk, made.chat.render(talk), Demands(think_budget=2), Held())
+    following = guide.begin()
+    for token in tokenizer.ids(f"<|channel|>analysis<|message|>{face}"):
+        following.advance(token)
+    assert following.allowed().tolist() == tokenizer.ids("<|end|>")  # four tokens instead of two, none instead of half
+    broken = guide.begin()
+    for token in [*tokenizer.ids("<|channel|>analysis<|message|>"), 0xF0, 0xF0, 0xF0, 0xF0, 0xF0]:
+        broken.advance(token)
+    assert broken.allowed().tolist() == tokenizer.ids("<|end|>")  # bytes that never become one are not waited for
 
 
 @pytest.mark.parametrize("seed", SEEDS)

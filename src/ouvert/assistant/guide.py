@@ -4,6 +4,7 @@
 Headers are spelled in one way, the one models were trained on; contents are any text, or what a grammar lets through.
 """
 
+import codecs
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -12,7 +13,9 @@ from ouvert.assistant.error import AssistantError
 from ouvert.chat import Outline, Segment
 from ouvert.chat.outline import END, START
 from ouvert.engine import Constraint, Following, Vocabulary
+from ouvert.engine.constraints import merged
 
+LONGEST_CHARACTER = 4  # bytes of UTF-8, so at most as many tokens
 MOST_BETWEEN = 2  # line breaks from one segment to the next
 
 
@@ -29,8 +32,8 @@ class Guide:
     ) -> None:
         """`contents[n]` is what the contents of segment n must be; None: free text.
 
-        After `think_budget` tokens of thought the model is made to end them, and `cut` is called. Raises AssistantError
-        for a budget where the model does not think.
+        After `think_budget` tokens of thought, and the rest of a character that has begun, the model is made to end
+        them, and `cut` is called. Raises AssistantError for a budget where the model does not think.
         """
         if think_budget is not None:
             if think_budget < 0:
@@ -49,7 +52,7 @@ class Guide:
     def text_or(self, token: int) -> np.ndarray:
         """All text, or this control token."""
         if token not in self._free:
-            self._free[token] = inserted(self.vocabulary.text_ids, token)
+            self._free[token] = merged(self.vocabulary.text_ids, [token])
         return self._free[token]
 
 
@@ -67,6 +70,7 @@ class Guided:
         self._ending = 0  # how many of its ends are written
         self._over = False
         self._thought = 0  # tokens of thought so far
+        self._characters = codecs.getincrementaldecoder("utf-8")("replace")  # of the thought
         self._bare: dict[int, Following | None] = {}  # what segments without a header must be, if one begins here
         if self._outline.inside is not None:
             self._enter(self._outline.inside)
@@ -99,7 +103,7 @@ class Guided:
             return self._guide.text_or(self._segment.ends[0]) if self._segment.ends else None
         allowed = self._inner.allowed()
         if allowed is not None and self._segment.ends and self._inner.accepting:
-            return inserted(allowed, self._segment.ends[0])
+            return merged(allowed, self._segment.ends[:1])
         return allowed
 
     def advance(self, token: int) -> None:
@@ -193,6 +197,7 @@ class Guided:
                 self._close()
         if segment.kind == "thought":
             self._thought += 1
+            self._characters.decode(self._guide.vocabulary.bytes_of(token))
             self._cut_if_spent()
 
     def _advance_ends(self) -> None:
@@ -214,7 +219,12 @@ class Guided:
         return self._guide.think_budget is not None and self._thought >= self._guide.think_budget
 
     def _cut_if_spent(self) -> None:
-        if self._spent:
+        """A character that has begun is waited for."""
+        budget = self._guide.think_budget
+        if budget is None or not self._spent:
+            return
+        half, _ = self._characters.getstate()
+        if not half or self._thought >= budget + LONGEST_CHARACTER - 1:
             self._forced = list(self._outline.cut)
             self._guide.cut()
 
@@ -229,11 +239,3 @@ def takes(following: Following, token: int) -> bool:
         return True
     place = int(np.searchsorted(allowed, token))
     return place < allowed.size and int(allowed[place]) == token
-
-
-def inserted(ids: np.ndarray, token: int) -> np.ndarray:
-    """Ascending ids with one more among them."""
-    place = int(np.searchsorted(ids, token))
-    if place < ids.size and int(ids[place]) == token:
-        return ids
-    return np.insert(ids, place, token)

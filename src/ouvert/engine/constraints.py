@@ -89,6 +89,10 @@ class Vocabulary:
         ids = (n for n, spelled in enumerate(self._tokens) if spelled and n not in self._control_ids)
         return np.fromiter(ids, np.int64)
 
+    def bytes_of(self, token: int) -> bytes:
+        """What the token adds to a text."""
+        return self._tokens[token]
+
     def compile(self, grammar: Grammar) -> "CompiledGrammar":
         """Raises EngineError, with llguidance's reason, for a grammar that is wrong or asks for what it cannot do."""
         from llguidance import LLMatcher
@@ -222,3 +226,11 @@ def ids_of(bits: np.ndarray, size: int) -> np.ndarray:
     rows, columns = np.nonzero(np.unpackbits(bits[places, None], axis=1, bitorder="little"))
     ids = places[rows] * 8 + columns
     return ids[ids < size]
+
+
+def merged(ids: np.ndarray, more: Collection[int]) -> np.ndarray:
+    """Ascending ids, with these among them."""
+    wanted = np.array(sorted(set(more)), np.int64)
+    places = np.searchsorted(ids, wanted)
+    missing = np.array([place == ids.size or ids[place] != n for place, n in zip(places, wanted, strict=True)], bool)
+    return np.insert(ids, places[missing], wanted[missing])

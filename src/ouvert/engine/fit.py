@@ -12,7 +12,6 @@ from pathlib import Path
 
 from ouvert import kernels
 from ouvert.engine.choosing import physical_cores
-from ouvert.engine.packed import declared, plan
 from ouvert.engine.waist import EngineError
 from ouvert.models import recognise
 from ouvert.models.shapes import Shape
@@ -125,7 +124,9 @@ def demand_of_shape(shape: Shape, encoding: str | None = None) -> Demand:
 
 
 def demand_of_files(path: Path) -> Demand:
-    """What the files at `path` ask for once they are packed. Raises CheckpointError."""
+    """What the files at `path` ask for once they are packed, by the native kernels. Raises CheckpointError."""
+    from ouvert.engine.packed import declared, plan  # needs the native part
+
     with open_checkpoint(path) as checkpoint:
         family, config = recognise(checkpoint)
         parameters = family.parameters(config, checkpoint)

@@ -11,6 +11,7 @@ from typing import Literal
 
 import numpy as np
 
+from ouvert.engine.constraints import merged
 from ouvert.engine.runner import Runner, RunnerSequence
 from ouvert.engine.sampler import Sampler, check, reported
 from ouvert.engine.waist import EngineError, EngineFacts, Sampling, Stopped, Token
@@ -231,7 +232,7 @@ class LocalGeneration:
         allowed = self._following.allowed()
         if allowed is None or not self._following.accepting:
             return allowed
-        return np.union1d(allowed, np.fromiter(self._sampling.stop_ids, np.int64))
+        return merged(allowed, self._sampling.stop_ids)
 
     def _is_complete(self) -> bool:
         return self._following is not None and self._following.finished
