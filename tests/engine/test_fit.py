@@ -1,5 +1,8 @@
 """Forecasts: arithmetic that a reader can check, and what the files of a real model ask for."""
 
+import subprocess
+import sys
+
 import pytest
 
 from ouvert.engine.fit import (
@@ -61,3 +64,19 @@ def test_files_ask_for_what_their_packed_form_weighs(smollm2):
 def test_experts_that_are_not_chosen_are_not_read():
     oss = demand_of_shape(known_shapes()["gpt-oss:20b"])
     assert oss.read_per_token < 0.3 * oss.weights
+
+
+def test_without_native_kernels_nothing_is_foretold():
+    """As on a machine without a compiler: forecasts end in a sentence, and everything else goes on."""
+    program = """
+import sys
+sys.modules["ouvert.kernels._native"] = None
+from ouvert import kernels
+kernels.available = lambda: False
+from ouvert.cli import main
+print(main(["fit"]))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "1\n"
+    assert "the native kernels were not built" in done.stderr
+    assert "Traceback" not in done.stderr

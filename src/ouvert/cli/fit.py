@@ -39,10 +39,10 @@ def run(args: argparse.Namespace) -> int:
         raise EngineError("fit: this system does not say how much memory it has, so nothing can be compared with it.")
     if args.context < 1:
         raise EngineError(f"fit: --context is {args.context}, expected 1 or more tokens.")
-    rows = list(candidates(args.model))
     if sys.stderr.isatty() and not args.json:
         print("measuring this machine ...", end="\r", file=sys.stderr, flush=True)
     machine = measure_machine(memory, args.threads)
+    rows = list(candidates(args.model))
     answers = [answer(name, form, built, demand, machine, args.context) for name, form, built, demand in rows]
     if args.json:
         facts = {
