@@ -4,6 +4,7 @@ Source: github.com/huggingface/tokenizers; the library itself reads the file, af
 would do beyond spelling text, have been taken out.
 """
 
+import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,8 +23,9 @@ NEUTRAL_ONLY = ("continuing_subword_prefix", "end_of_word_suffix")
 
 def tokenizer_from_json(path: Path, named: Named) -> Tokenizer:
     """Build the tokenizer of a tokenizer.json; `named` is what the files beside it say. Raises TokenizerError."""
+    content = path.read_bytes()
     try:
-        description = json.loads(path.read_bytes())
+        description = json.loads(content)
         model = description["model"]
         vocabulary: dict[str, int] = model["vocab"]
         entries = description.get("added_tokens") or []
@@ -45,10 +47,12 @@ def tokenizer_from_json(path: Path, named: Named) -> Tokenizer:
     prefix = _space_prefix(description)
     bytes_of = _bytes_of(description, texts, path)
     source = _without_control(description, added)
+    sha256 = hashlib.sha256(content).hexdigest()
     try:
-        first = later = library.described(json.dumps(source, ensure_ascii=False))
+        merging = library.bpe(source["model"])
+        first = later = library.described(source, merging)
         if prefix == "start":
-            later = library.described(json.dumps(_unprefixed(source), ensure_ascii=False))
+            later = library.described(_unprefixed(source), merging)
     except ValueError as problem:
         raise _fault(path, f"the tokenizers library says: {problem}", "a file it can read") from problem
     control = {token.text: token.id for token in added if token.control}
@@ -64,7 +68,7 @@ def tokenizer_from_json(path: Path, named: Named) -> Tokenizer:
         eos=eos,
         end_ids=end_ids([eos, *named.ends], control),
         adds_bos=bos is not None and adds_bos,
-        source=lambda: source,
+        source=lambda: ["tokenizer.json", sha256],
     )
 
 
