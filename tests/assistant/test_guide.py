@@ -261,6 +261,20 @@ def test_a_tools_schema_that_is_too_much_is_loosened_and_the_receipt_says_so(ass
         assert isinstance(json.loads(finished.tool_calls[0].arguments), dict)
 
 
+def test_strict_is_honoured_or_refused(assistant):
+    strict = Tool(name="weather", parameters=ARGUMENTS, strict=True)
+    assert as_conversation("?", [{"type": "function", "function": {"name": "f", "strict": True}}]).tools[0].strict
+    for family, demands in (("harmony", Demands(think_budget=9)), ("qwen3", Demands(calls="required"))):
+        _, _, finished, _ = ask(assistant(family, 1), demands, tools=[strict], max_tokens=5000)
+        for call in finished.tool_calls:
+            jsonschema.validate(json.loads(call.arguments), ARGUMENTS)
+    with pytest.raises(AssistantError, match="held to a schema only with tool_choice 'required'"):
+        ask(assistant("qwen3"), tools=[strict])
+    odd = Tool(name="odd", parameters={"type": "object", "not": {}}, strict=True)
+    with pytest.raises(EngineError, match="not"):  # never loosened
+        ask(assistant("harmony"), tools=[odd])
+
+
 def test_a_schema_of_the_answer_that_is_too_much_is_an_error(assistant):
     with pytest.raises(EngineError, match="not"):
         ask(assistant("harmony"), Demands(answer=Grammar.json_schema({"not": {}})))

@@ -74,7 +74,7 @@ def test_tools_become_ours():
     ("given", "named"),
     [
         ({"type": "web_search"}, r"tools\[0\]"),
-        ({"type": "function", "function": {"name": "f", "strict": True}}, "strict"),
+        ({"type": "function", "function": {"name": "f", "parallel": True}}, "parallel"),
         ({"type": "function", "function": {"name": "f", "params": {}}}, "params"),
     ],
 )

@@ -99,6 +99,13 @@ class Assistant:
 
     def guide(self, conversation: Conversation, rendered: Rendered, demands: Demands, held: Held) -> Guide | None:
         """What this answer is held to, or None. `held` is told what comes of it."""
+        strict = any(tool.strict for tool in conversation.tools)
+        held_calls = self._make_vocabulary is not None and (self.chat.guides or demands.calls == "required")
+        if strict and not held_calls:
+            raise AssistantError(
+                "a tool is strict, and this model's calls are held to a schema only with tool_choice 'required' or a "
+                "tool's name. Choose one of these, or leave strict out."
+            )
         if not demands.any and not (self.chat.guides and self._make_vocabulary is not None):
             return None
         calls, talk = demands.calls, conversation
@@ -106,10 +113,10 @@ class Assistant:
             only = tuple(tool for tool in talk.tools if tool.name == demands.tool)
             talk = replace(talk, tools=only, builtin_tools=frozenset())
         outline = self.chat.outline(talk, rendered, calls=calls, shaped=demands.answer is not None)
-        contents = [self._content(segment, demands, held) for segment in outline.segments]
+        contents = [self._content(segment, demands, held, strict) for segment in outline.segments]
         return Guide(outline, contents, self.vocabulary, demands.think_budget, held.cut_thinking)
 
-    def _content(self, segment: Segment, demands: Demands, held: Held) -> Constraint | None:
+    def _content(self, segment: Segment, demands: Demands, held: Held, strict: bool) -> Constraint | None:
         match segment.kind:
             case "answer" if demands.answer is not None:
                 return self.compiled(demands.answer)
@@ -117,10 +124,10 @@ class Assistant:
                 schema = segment.schema if TYPE_KEYS & segment.schema.keys() else {**ANY_OBJECT, **segment.schema}
                 try:
                     return self.compiled(Grammar.json_schema(schema))
-                except (
-                    EngineError
-                ):  # the caller asked for a tool, not for this: any object will do, and the receipt says so
-                    held.loosened = True
+                except EngineError:
+                    if strict:
+                        raise
+                    held.loosened = True  # a tool was asked for, not this: any object will do, and the receipt says so
                     return self.compiled(Grammar.json_schema(ANY_OBJECT))
         return None
 

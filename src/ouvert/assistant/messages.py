@@ -115,12 +115,11 @@ def as_tool(given: Tool | Mapping[str, Any], n: int) -> Tool:
             if parameters is None or isinstance(parameters, Mapping):
                 if unknown := sorted(set(function) - {"name", "description", "parameters", "strict"}):
                     raise AssistantError(f"tools[{n}].function: unknown keys {unknown}. Leave them out.")
-                if function.get("strict"):
-                    raise AssistantError(f"tools[{n}].function.strict cannot be honoured yet. Leave it out.")
                 return Tool(
                     name=name,
                     description=function.get("description") or "",
                     parameters=cast("Mapping[str, Any] | None", parameters),
+                    strict=bool(function.get("strict")),
                 )
     raise AssistantError(
         f"tools[{n}] is {given!r:.120}, expected an ouvert.Tool or "

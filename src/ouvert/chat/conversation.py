@@ -20,11 +20,15 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tool:
-    """A function the model may call. `parameters` is a JSON schema of an object, or None for no arguments."""
+    """A function the model may call. `parameters` is a JSON schema of an object, or None for no arguments.
+
+    `strict`: the arguments must follow the schema. Where that cannot be promised, the conversation is refused.
+    """
 
     name: str
     description: str = ""
     parameters: Mapping[str, Any] | None = None
+    strict: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
