@@ -78,4 +78,5 @@ peers: $(PEERS)/native/installed $(PEERS)/wheel/installed $(PEERS)/ik/installed 
 
 bench: $(VENV)/installed-dev $(REFERENCES)/installed peers  ## Ouvert beside llama.cpp, ik_llama.cpp and transformers (about an hour)
 	$(BIN)/python -m pip install -q --disable-pip-version-check matplotlib
+	$(BIN)/ouvert pull smollm2
 	$(BIN)/python benchmarks/side_by_side.py

@@ -1,13 +1,15 @@
 """Ouvert beside its peers: one script, one run, interleaved repeats, medians and spread.
 
     make bench                                   # everything, about an hour
-    python benchmarks/side_by_side.py --case smollm2 --repeats 3
+    python benchmarks/side_by_side.py --case smollm2 --repeats 5
 
 Every program loads the same file and keeps it; a program that is not being timed is stopped (SIGSTOP), so that
 its threads cannot spin. Each repeat asks every program in turn, so that a slow minute of the machine slows all.
-A ratio is Ouvert's median over the peer's. Limits (read bandwidth, integer peak) are measured in the same run.
+A ratio is Ouvert's median over the peer's. Each repeat also measures what the machine can do at that moment, read
+bandwidth for decoding and integer peak for prompts; the median share of it that Ouvert reached stands beside.
 
-Writes docs/figures/side_by_side.{md,png,json}.
+With two threads on a quiet machine everything is measured; with one thread, and with one core kept busy by another
+process, a prompt of 512 tokens and decoding from nothing. Writes docs/figures/side_by_side.{md,png,json}.
 """
 
 import argparse
@@ -20,8 +22,9 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 PEERS = ROOT / "build" / "peers"
@@ -30,30 +33,25 @@ WORKERS = ROOT / "benchmarks" / "workers"
 
 @dataclass(frozen=True)
 class Program:
-    """A peer: the environment it lives in and the worker that times it."""
+    """Something to time: the environment it lives in and the worker that times it."""
 
     name: str
     python: Path
     worker: tuple[str, ...]
     only: frozenset[str] = frozenset()  # cases it can run; empty: all
 
-    def command(self, model: Path, threads: int, context: int) -> list[str]:
-        return [
-            str(self.python),
-            str(WORKERS / self.worker[0]),
-            *self.worker[1:],
-            str(model),
-            str(threads),
-            str(context),
-        ]
+    def runs(self, case: str) -> bool:
+        return self.python.exists() and (not self.only or case in self.only)
 
 
+OURS = Program("ouvert", ROOT / ".venv/bin/python", ("time_ouvert.py",))
+LLAMA = Program("llama.cpp (native)", PEERS / "native/bin/python", ("time_llama_cpp.py", "llama_cpp"))
 PROGRAMS = (
-    Program("ouvert", ROOT / ".venv/bin/python", ("time_ouvert.py",)),
-    Program("llama.cpp (native)", PEERS / "native/bin/python", ("time_llama_cpp.py", "llama_cpp")),
+    OURS,
+    LLAMA,
     Program("ik_llama.cpp (wheel)", PEERS / "ik/bin/python", ("time_llama_cpp.py", "ik_llama_cpp")),
     # Its server refuses a file without a vocabulary, which the random checkpoints are.
-    Program("llama.cpp (xllamacpp wheel)", PEERS / "wheel/bin/python", ("time_xllamacpp.py",), frozenset({"smollm2"})),
+    Program("llama.cpp (wheel)", PEERS / "wheel/bin/python", ("time_xllamacpp.py",), frozenset({"smollm2"})),
     # It has no 4-bit CPU kernels: weights become bfloat16, and the larger cases do not fit.
     Program(
         "transformers (bfloat16)",
@@ -62,38 +60,95 @@ PROGRAMS = (
         frozenset({"smollm2", "llama-3.2-1b"}),
     ),
 )
+LIMITS = Program("limits", ROOT / ".venv/bin/python", ("time_limits.py",))
 
 
 @dataclass(frozen=True)
 class Case:
-    """A model and what is asked of it. `goals` are the ratios over llama.cpp that we want to reach."""
+    """A model, and the ratios over llama.cpp that we want to reach."""
 
-    name: str
+    title: str
     checkpoint: str | None  # a shape of random_checkpoints.py; None: the default model
-    layers: int | None
-    goals: dict[str, float]
-
-    def model(self) -> Path:
-        if self.checkpoint is None:
-            code = "import ouvert.store as s; print(s.Store(s.default_home()).resolve('smollm2').path)"
-            found = subprocess.run([PROGRAMS[0].python, "-c", code], check=True, capture_output=True, text=True)
-            return Path(found.stdout.strip())
-        command = [PEERS / "native/bin/python", ROOT / "benchmarks/random_checkpoints.py", self.checkpoint]
-        if self.layers:
-            command += ["--layers", str(self.layers)]
-        made = subprocess.run(
-            [*command, "--into", ROOT / "build/checkpoints"], check=True, stdout=subprocess.PIPE, text=True
-        )
-        return Path(made.stdout.strip())
+    layers: int | None  # fewer than the model has, to save time and disk
+    prefill: float
+    decode: float
 
 
 CASES = {
-    "smollm2": Case("SmolLM2-135M, Q4_1", None, None, {"prefill": 4.0, "decode": 1.8}),
-    "llama-3.2-1b": Case("Llama-3.2-1B shape, Q4_K", "llama-3.2-1b", None, {"prefill": 2.0, "decode": 1.15}),
-    "llama-3.1-8b": Case("Llama-3.1-8B shape, Q4_0", "llama-3.1-8b", None, {"prefill": 2.0, "decode": 1.15}),
-    "gpt-oss-20b-cut": Case("gpt-oss-20b shape, MXFP4, 4 layers", "gpt-oss-20b", 4, {"prefill": 3.0, "decode": 1.2}),
-    "gpt-oss-20b": Case("gpt-oss-20b shape, MXFP4, 24 layers", "gpt-oss-20b", None, {"prefill": 3.0, "decode": 1.2}),
+    "smollm2": Case("SmolLM2-135M, Q4_1", None, None, 4.0, 1.8),
+    "llama-3.2-1b": Case("Llama-3.2-1B shape, Q4_K", "llama-3.2-1b", None, 2.0, 1.15),
+    "llama-3.1-8b": Case("Llama-3.1-8B shape, Q4_0, 8 layers", "llama-3.1-8b", 8, 2.0, 1.15),
+    "gpt-oss-20b": Case("gpt-oss-20b shape, MXFP4, 4 layers", "gpt-oss-20b", 4, 3.0, 1.2),
 }
+FULL = {
+    "llama-3.1-8b-full": Case("Llama-3.1-8B shape, Q4_0", "llama-3.1-8b", None, 2.0, 1.15),
+    "gpt-oss-20b-full": Case("gpt-oss-20b shape, MXFP4", "gpt-oss-20b", None, 3.0, 1.2),
+}
+
+
+@dataclass(frozen=True)
+class Request:
+    """`tokens` of a prompt read from nothing ("prefill"), or generated after `depth` tokens ("decode")."""
+
+    do: str
+    tokens: int
+    depth: int = 0
+
+    @property
+    def label(self) -> str:
+        return f"prefill {self.tokens}" if self.do == "prefill" else f"decode at {self.depth}"
+
+
+@dataclass(frozen=True)
+class Setting:
+    threads: int
+    busy: bool
+    requests: tuple[Request, ...]
+
+    @property
+    def label(self) -> str:
+        return f"{self.threads}" + (", one core busy" if self.busy else "")
+
+
+@dataclass
+class Row:
+    """One line of the table. Rates are tokens a second: (median, lowest, highest) by program."""
+
+    title: str
+    setting: str
+    what: str
+    goal: float
+    rates: dict[str, tuple[float, float, float]]
+    share_of_limit: float
+    limit: str
+
+    def over(self, peer: str) -> float | None:
+        return self.rates[OURS.name][0] / self.rates[peer][0] if peer in self.rates else None
+
+
+def model_file(case: Case) -> Path:
+    """The file that all programs load; random ones are written now if they are not there."""
+    if case.checkpoint is None:
+        code = "from ouvert.store import Store, default_home; print(Store(default_home()).resolve('smollm2').path)"
+        found = subprocess.run([OURS.python, "-c", code], check=True, stdout=subprocess.PIPE, text=True)
+        return Path(found.stdout.strip())
+    command: list[Any] = [LLAMA.python, ROOT / "benchmarks/random_checkpoints.py", case.checkpoint]
+    command += ["--layers", str(case.layers)] if case.layers else []
+    command += ["--into", ROOT / "build/checkpoints"]
+    made = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    return Path(made.stdout.strip())
+
+
+def demand(model: Path) -> dict[str, float]:
+    """What one token needs: billions of bytes of weights read ("decode") and of multiply-adds ("prefill")."""
+    code = (
+        "import json, sys; from pathlib import Path; from ouvert.engine.fit import demand_of_files; "
+        "d = demand_of_files(Path(sys.argv[1])); "
+        "print(json.dumps({'decode': d.read_per_token / 1e9, 'prefill': d.active / 1e9}))"
+    )
+    found = subprocess.run([OURS.python, "-c", code, model], check=True, stdout=subprocess.PIPE, text=True)
+    needs: dict[str, float] = json.loads(found.stdout)
+    return needs
 
 
 @dataclass
@@ -102,41 +157,38 @@ class Worker:
 
     program: Program
     process: subprocess.Popen[str]
-    facts: dict[str, object] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
 
-    def ask(self, **request: object) -> float:
+    def ask(self, request: Request) -> float:
         os.kill(self.process.pid, signal.SIGCONT)
         assert self.process.stdin
-        self.process.stdin.write(json.dumps(request) + "\n")
+        self.process.stdin.write(json.dumps(asdict(request)) + "\n")
         self.process.stdin.flush()
-        answer = self.read()
+        seconds = float(self.read()["seconds"])
         os.kill(self.process.pid, signal.SIGSTOP)
-        return float(answer["seconds"])
+        return seconds
 
-    def read(self) -> dict[str, object]:
+    def read(self) -> dict[str, Any]:
         assert self.process.stdout
         line = self.process.stdout.readline()
         if not line:
             raise SystemExit(f"{self.program.name} ended unexpectedly (exit {self.process.wait()}).")
-        return json.loads(line)
+        answer: dict[str, Any] = json.loads(line)
+        return answer
 
 
 @contextlib.contextmanager
-def workers(programs: list[Program], model: Path, threads: int, context: int) -> Iterator[list[Worker]]:
+def started(programs: list[Program], model: Path, threads: int, context: int) -> Iterator[list[Worker]]:
     """The programs, each with the model loaded, one after the other."""
     running: list[Worker] = []
     try:
         for program in programs:
-            process = subprocess.Popen(
-                program.command(model, threads, context),
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                text=True,
-            )
-            running.append(Worker(program, process))
+            command = [str(program.python), str(WORKERS / program.worker[0]), *program.worker[1:]]
+            command += [str(threads)] if program is LIMITS else [str(model), str(threads), str(context)]
+            pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+            running.append(Worker(program, subprocess.Popen(command, text=True, **pipes)))
             running[-1].facts = running[-1].read()
-            os.kill(process.pid, signal.SIGSTOP)
+            os.kill(running[-1].process.pid, signal.SIGSTOP)
         yield running
     finally:
         for worker in running:
@@ -158,180 +210,126 @@ def busy_core(wanted: bool) -> Iterator[None]:
         process.wait()
 
 
-def measurements(prompts: list[int], depths: list[int], generate: int) -> list[dict[str, object]]:
-    prefills = [{"do": "prefill", "tokens": tokens} for tokens in prompts]
-    return prefills + [{"do": "decode", "tokens": generate, "depth": depth} for depth in depths]
-
-
-def label(request: dict[str, object]) -> str:
-    if request["do"] == "prefill":
-        return f"prefill {request['tokens']}"
-    return f"decode at {request['depth']}"
-
-
-def time_case(name: str, arguments: argparse.Namespace, threads: int, busy: bool) -> list[dict[str, object]]:
-    """One row per measurement: medians and spread of every program."""
-    case = CASES[name]
-    model = case.model()
-    programs = [
-        each
-        for each in PROGRAMS
-        if (not each.only or name in each.only)
-        and each.python.exists()
-        and (not arguments.peer or each.name in arguments.peer or each.name == "ouvert")
-    ]
-    seconds: dict[tuple[str, str], list[float]] = {}
-    requests = measurements(arguments.prompts, arguments.depths, arguments.generate)
-    with workers(programs, model, threads, max(arguments.prompts + arguments.depths) + 128) as running, busy_core(busy):
-        for worker in running:  # warm-up: pages read, threads started
-            worker.ask(do="prefill", tokens=32)
-            worker.ask(do="decode", tokens=4, depth=0)
-        for request in requests:
-            for _ in range(arguments.repeats):
-                for worker in running:
-                    seconds.setdefault((label(request), worker.program.name), []).append(worker.ask(**request))
-            medians = {w.program.name: statistics.median(seconds[label(request), w.program.name]) for w in running}
-            told = ", ".join(f"{name} {request['tokens'] / taken:.1f}" for name, taken in medians.items())
-            print(f"  {label(request)}: {told}", file=sys.stderr)
-        systems = {worker.program.name: worker.facts for worker in running}
+def time_case(name: str, case: Case, setting: Setting, repeats: int, peers: list[str] | None) -> list[Row]:
+    """One row per request."""
+    model = model_file(case)
+    needs = demand(model)
+    programs = [each for each in PROGRAMS if each.runs(name) and (not peers or each is OURS or each.name in peers)]
+    context = max(request.tokens + request.depth for request in setting.requests) + 128
     rows = []
-    for request in requests:
-        tokens = float(request["tokens"])
-        rates = {
-            program: {
-                "median": tokens / statistics.median(taken),
-                "low": tokens / max(taken),
-                "high": tokens / min(taken),
+    with (
+        started([*programs, LIMITS], model, setting.threads, context) as (*running, limits),
+        busy_core(setting.busy),
+    ):
+        for worker in running:  # pages read, threads started
+            worker.ask(Request("prefill", 32))
+            worker.ask(Request("decode", 4))
+        for request in setting.requests:
+            seconds: dict[str, list[float]] = {program.name: [] for program in programs}
+            shares, found = [], []
+            for _ in range(repeats):
+                unit = limits.ask(request)  # seconds of a billion bytes read, or of a billion multiply-adds
+                found.append(1 / unit)
+                for worker in running:
+                    seconds[worker.program.name].append(worker.ask(request))
+                shares.append(needs[request.do] * request.tokens * unit / seconds[OURS.name][-1])
+            rates = {
+                each: tuple(request.tokens / pick(taken) for pick in (statistics.median, max, min))
+                for each, taken in seconds.items()
             }
-            for (what, program), taken in seconds.items()
-            if what == label(request)
-        }
-        rows.append(
-            {
-                "case": name,
-                "title": case.name,
-                "bytes": model.stat().st_size,
-                "threads": threads,
-                "busy": busy,
-                "what": label(request),
-                "goal": case.goals[str(request["do"])],
-                "tokens_per_second": rates,
-                "systems": systems,
-            }
-        )
+            unit_name = "GB/s" if request.do == "decode" else "GMAC/s"
+            rows.append(
+                Row(
+                    title=case.title,
+                    setting=setting.label,
+                    what=request.label,
+                    goal=1.0 if setting.busy else getattr(case, request.do),
+                    rates=rates,  # type: ignore[arg-type]
+                    share_of_limit=statistics.median(shares),
+                    limit=f"{statistics.median(found):.0f} {unit_name}",
+                )
+            )
+            told = ", ".join(f"{each} {rate[0]:.1f}" for each, rate in rates.items())
+            print(f"  {request.label}: {told} (limit {rows[-1].limit})", file=sys.stderr, flush=True)
     return rows
 
 
-def limits(threads: int) -> dict[str, float]:
-    """Read bandwidth (GB/s) and integer multiply-adds (GMAC/s) of this machine, now."""
-    code = f"import json; from ouvert.kernels import limits; print(json.dumps(limits.measure({threads})))"
-    found = subprocess.run([PROGRAMS[0].python, "-c", code], check=True, capture_output=True, text=True)
-    return json.loads(found.stdout)
-
-
-def as_markdown(rows: list[dict], measured: dict[int, dict[str, float]]) -> str:
-    peers = [program.name for program in PROGRAMS if any(program.name in row["tokens_per_second"] for row in rows)]
-    lines = [
-        "| model | threads | measured | "
-        + " | ".join(f"{peer}, tokens/s" for peer in peers)
-        + " | over llama.cpp | goal |",
-        "|---|---|---|" + "---|" * (len(peers) + 2),
-    ]
+def as_markdown(rows: list[Row]) -> str:
+    peers = [each.name for each in PROGRAMS if any(each.name in row.rates for row in rows)]
+    titles = ["model", "threads", "measured", *peers, "over llama.cpp", "goal", "of the limit"]
+    lines = ["| " + " | ".join(titles) + " |", "|---" * len(titles) + "|"]
     for row in rows:
-        rates = row["tokens_per_second"]
-        cells = [
-            f"{rates[peer]['median']:.1f} ({rates[peer]['low']:.0f} to {rates[peer]['high']:.0f})"
-            if peer in rates
-            else ""
-            for peer in peers
-        ]
-        ratio = (
-            rates["ouvert"]["median"] / rates["llama.cpp (native)"]["median"]
-            if "llama.cpp (native)" in rates
-            else float("nan")
-        )
-        threads = f"{row['threads']}, one core busy" if row["busy"] else str(row["threads"])
-        goal = "1.0" if row["busy"] else f"{row['goal']:g}"
-        lines.append(
-            f"| {row['title']} | {threads} | {row['what']} | " + " | ".join(cells) + f" | {ratio:.2f} | {goal} |"
-        )
-    for threads, found in measured.items():
-        lines.append("")
-        lines.append(
-            f"Limits with {threads} thread(s): "
-            + ", ".join(f"{key.replace('_', ' ')} {value:.0f}" for key, value in found.items())
-            + "."
-        )
+        cells = [row.title, row.setting, row.what]
+        for peer in peers:
+            median, low, high = row.rates.get(peer, (0.0, 0.0, 0.0))
+            cells.append(f"{median:.1f} ({low:.0f} to {high:.0f})" if median else "")
+        ratio = row.over(LLAMA.name)
+        cells += ["" if ratio is None else f"**{ratio:.2f}**", f"{row.goal:g}"]
+        lines.append("| " + " | ".join([*cells, f"{row.share_of_limit:.0%} of {row.limit}"]) + " |")
     return "\n".join(lines) + "\n"
 
 
-def draw(rows: list[dict], path: Path) -> None:
-    """Bars: Ouvert's rate over each peer's, two threads, quiet machine."""
+def draw(rows: list[Row], path: Path) -> None:
+    """Bars: Ouvert's rate over each peer's, by row."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    shown = [row for row in rows if not row["busy"] and row["threads"] == max(each["threads"] for each in rows)]
-    peers = [
-        p.name for p in PROGRAMS if p.name != "ouvert" and any(p.name in row["tokens_per_second"] for row in shown)
-    ]
-    figure, axes = pyplot.subplots(figsize=(11, 0.5 * len(shown) + 1.5), constrained_layout=True)
+    peers = [each.name for each in PROGRAMS if each is not OURS and any(each.name in row.rates for row in rows)]
+    figure, axes = pyplot.subplots(figsize=(11, 0.45 * len(rows) + 1.5), constrained_layout=True)
     height = 0.8 / max(1, len(peers))
     for i, peer in enumerate(peers):
-        at, ratios = [], []
-        for n, row in enumerate(shown):
-            rates = row["tokens_per_second"]
-            if peer in rates:
-                at.append(n + i * height)
-                ratios.append(rates["ouvert"]["median"] / rates[peer]["median"])
-        axes.barh(at, ratios, height=height * 0.9, label=peer)
+        ratios = [(n, row.over(peer)) for n, row in enumerate(rows)]
+        shown = [(n + i * height, ratio) for n, ratio in ratios if ratio is not None]
+        axes.barh([at for at, _ in shown], [ratio for _, ratio in shown], height=height * 0.9, label=peer)
     axes.axvline(1, color="black", linewidth=1)
-    axes.set_yticks(
-        [n + 0.4 - height / 2 for n in range(len(shown))], [f"{row['title']}: {row['what']}" for row in shown]
-    )
+    names = [f"{row.title}: {row.what}, {row.setting} thr." for row in rows]
+    axes.set_yticks([n + 0.4 - height / 2 for n in range(len(rows))], names, fontsize=8)
     axes.invert_yaxis()
     axes.set_xscale("log")
-    axes.set_xticks([0.5, 1, 2, 4, 8], ["0.5", "1", "2", "4", "8"])
+    axes.set_xticks([0.5, 1, 2, 4, 8, 16], ["0.5", "1", "2", "4", "8", "16"])
     axes.set_xlabel("tokens a second: Ouvert over the peer (right of 1: Ouvert is faster)")
     axes.legend(loc="lower right")
-    figure.savefig(path, dpi=110)
+    figure.savefig(path, dpi=100)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--case", action="append", choices=CASES, help="default: all but the 24-layer gpt-oss")
-    parser.add_argument("--full", action="store_true", help="gpt-oss with all its 24 layers")
+    parser.add_argument("--case", action="append", choices=CASES | FULL, help="default: those that are cut in depth")
+    parser.add_argument("--full", action="store_true", help="8B and 20b shapes with all their layers")
     parser.add_argument("--peer", action="append", help="only these peers")
-    parser.add_argument("--threads", type=int, nargs="+", default=[2, 1])
     parser.add_argument("--prompts", type=int, nargs="+", default=[32, 512, 4096])
     parser.add_argument("--depths", type=int, nargs="+", default=[0, 4096])
     parser.add_argument("--generate", type=int, default=32)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--quiet-only", action="store_true", help="leave out the runs with one core busy")
+    parser.add_argument("--settings", nargs="+", choices=["two", "one", "busy"], default=["two", "one", "busy"])
     parser.add_argument("--into", type=Path, default=ROOT / "docs" / "figures")
     arguments = parser.parse_args()
-    names = arguments.case or [
-        name for name in CASES if name != ("gpt-oss-20b-cut" if arguments.full else "gpt-oss-20b")
-    ]
+    cases = CASES | FULL
+    names = arguments.case or [*CASES][:2] + ([*FULL] if arguments.full else [*CASES][2:])
 
-    rows: list[dict] = []
-    measured = {threads: limits(threads) for threads in arguments.threads}
+    everything = tuple(
+        [Request("prefill", tokens) for tokens in arguments.prompts]
+        + [Request("decode", arguments.generate, depth) for depth in arguments.depths]
+    )
+    few = (Request("prefill", 512), Request("decode", arguments.generate))
+    settings = {"two": Setting(2, False, everything), "one": Setting(1, False, few), "busy": Setting(2, True, few)}
+    rows: list[Row] = []
     for name in names:
-        for threads in arguments.threads:
-            print(f"{CASES[name].name}, {threads} threads", file=sys.stderr)
-            rows += time_case(name, arguments, threads, busy=False)
-        if not arguments.quiet_only:
-            print(f"{CASES[name].name}, {max(arguments.threads)} threads, one core busy", file=sys.stderr)
-            rows += time_case(name, arguments, max(arguments.threads), busy=True)
+        for setting in arguments.settings:
+            print(f"{cases[name].title}, threads: {settings[setting].label}", file=sys.stderr, flush=True)
+            rows += time_case(name, cases[name], settings[setting], arguments.repeats, arguments.peer)
     arguments.into.mkdir(parents=True, exist_ok=True)
-    text = as_markdown(rows, measured)
-    machine = f"{platform.machine()}, {os.cpu_count()} cores"
-    command = "python " + " ".join(["benchmarks/side_by_side.py", *sys.argv[1:]])
-    (arguments.into / "side_by_side.md").write_text(f"Measured on {machine} with `{command}`.\n\n{text}")
-    (arguments.into / "side_by_side.json").write_text(json.dumps({"limits": measured, "rows": rows}, indent=1))
+    command = " ".join(["python benchmarks/side_by_side.py", *sys.argv[1:]])
+    heading = (
+        f"`{command}` on {platform.machine()} with {os.cpu_count()} cores. Tokens a second: median (lowest to highest) "
+        f"of {arguments.repeats} interleaved repeats.\n\n"
+    )
+    (arguments.into / "side_by_side.md").write_text(heading + as_markdown(rows))
+    (arguments.into / "side_by_side.json").write_text(json.dumps([asdict(row) for row in rows], indent=1))
     draw(rows, arguments.into / "side_by_side.png")
-    print(text)
+    print(as_markdown(rows))
 
 
 if __name__ == "__main__":
