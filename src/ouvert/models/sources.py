@@ -157,6 +157,7 @@ class Mxfp4Pair:
         packed[..., 1::2] = even[..., :8] | even[..., 8:] << 4
         packed[..., 2::2] = odd[..., :8] | odd[..., 8:] << 4
         stored.release()
+        scales.release()
         return Tensor(stored.name, self.shape[1:], self.encoding, packed.reshape(-1))
 
 
