@@ -77,6 +77,16 @@ def test_harmonys_final_text_follows_the_schema_and_its_thoughts_do_not(assistan
     assert finished.receipt["asked"]["answer"]["grammar"] == "json schema"
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_beside_tools_the_whole_text_is_still_the_answer_and_nothing_else(assistant, seed):
+    """A preamble would be text before it."""
+    text, _, finished, _ = ask(assistant("harmony", seed), SHAPED, tools=[WEATHER], schema=ANSWER, max_tokens=5000)
+    if finished.tool_calls:
+        assert text == ""
+    else:
+        jsonschema.validate(json.loads(text), ANSWER)
+
+
 def test_harmony_shows_the_schema_to_the_model(assistant):
     made, _ = assistant("harmony")
     rendered = made.chat.render(as_conversation("Well?", schema=ANSWER))

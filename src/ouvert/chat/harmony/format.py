@@ -98,11 +98,15 @@ class HarmonyFormat:
     def outline(
         self, conversation: Conversation, rendered: Rendered, *, calls: Calls = "auto", shaped: bool = False
     ) -> Outline:
-        """Thoughts and preambles in any number and order, then a call or the answer."""
+        """Thoughts and preambles in any number and order, then a call or the answer.
+
+        Preambles are text, and would stand before an answer that has to be of a form: then there are none.
+        """
         grammar = header_grammar(self._tokenizer.encode, self.tokens, conversation, calls)
         segments = tuple(
             Segment(kind_of(turn), turn.ids, (turn.end_id,) if turn.last else (turn.end_id, *grammar.link), turn.schema)
             for turn in grammar.turns
+            if not (shaped and kind_of(turn) == "preamble")
         )
         every = frozenset(segment.kind for segment in segments)
         over = frozenset({END})
