@@ -6,6 +6,7 @@ sequence and returns the logits after each of them. Any engine of ours and llama
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -64,6 +65,9 @@ leading to conclusions directly opposite to those at which I have arrived. A fai
 stating and balancing the facts and arguments on both sides of each question; and this cannot possibly be here done.
 """
 
+TEXTS = {"page": PAGE, "licence": (Path(__file__).parents[2] / "LICENSE").read_text(encoding="utf-8")}
+TEXT_TOKENS = 700  # of each text at most
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -82,6 +86,7 @@ class Comparison:
 
 
 Answer = tuple[list[int], np.ndarray]  # tokens, and for each the logits (vocabulary,) it was chosen by
+Guess = Callable[[Sequence[int], int], list[int]]
 
 
 def greedy(step: Step, prompt: Sequence[int], tokens: int) -> Answer:
@@ -94,6 +99,21 @@ def greedy(step: Step, prompt: Sequence[int], tokens: int) -> Answer:
     return chosen, np.array(rows)
 
 
+def greedy_by_guesses(start: Callable[[], Step], prompt: Sequence[int], tokens: int, guess: Guess) -> Answer:
+    """The same of a program that reads faster than it writes: guessed tokens are read at once, and kept up to the
+    first that is not the likeliest, which is put right. `guess(ids, tokens)` says how `ids` may go on."""
+    chosen: list[int] = []
+    kept: list[np.ndarray] = []
+    while len(chosen) < tokens:
+        guessed = guess([*prompt, *chosen], tokens - len(chosen))
+        rows = start()([*prompt, *chosen, *guessed[:-1]])[-len(guessed) :]
+        best = rows.argmax(axis=-1)
+        right = int((best == guessed).cumprod().sum())
+        chosen += best[: right + 1].tolist()
+        kept += list(rows[: right + 1])
+    return chosen, np.array(kept)
+
+
 def compare(ours: Answer, theirs: Answer) -> Comparison:
     """Where two greedy answers to one prompt first differ, and how clear the choice was."""
     for n, (a, b) in enumerate(zip(ours[0], theirs[0], strict=True)):
@@ -102,9 +122,26 @@ def compare(ours: Answer, theirs: Answer) -> Comparison:
     return Comparison(len(ours[0]))
 
 
-def perplexity(logits: np.ndarray, ids: Sequence[int]) -> float:
-    """exp of the mean negative log-probability of each token but the first. logits (tokens, vocabulary) of all."""
-    wide = logits[:-1].astype(np.float64)
+def log_softmax(logits: np.ndarray) -> np.ndarray:
+    wide = logits.astype(np.float64)
     wide -= wide.max(axis=-1, keepdims=True)
-    chosen = np.take_along_axis(wide, np.asarray(ids)[1:, None], axis=-1)[:, 0]
-    return float(np.exp(np.mean(np.log(np.exp(wide).sum(axis=-1)) - chosen)))
+    return wide - np.log(np.exp(wide).sum(axis=-1, keepdims=True))
+
+
+def surprises(logits: np.ndarray, ids: Sequence[int]) -> np.ndarray:
+    """(tokens - 1,): negative log-probability of each token but the first. logits (tokens, vocabulary) of all."""
+    return -np.take_along_axis(log_softmax(logits[:-1]), np.asarray(ids)[1:, None], axis=-1)[:, 0]
+
+
+def perplexity(logits: np.ndarray, ids: Sequence[int]) -> float:
+    """exp of the mean of them."""
+    return float(np.exp(surprises(logits, ids).mean()))
+
+
+def divergence(reference: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """(tokens,): KL(reference || other) of the next token, in nats, from logits (tokens, vocabulary)."""
+    found = []
+    for rows in range(0, len(reference), 64):
+        wanted, given = log_softmax(reference[rows : rows + 64]), log_softmax(other[rows : rows + 64])
+        found.append((np.exp(wanted) * (wanted - given)).sum(axis=-1))
+    return np.concatenate(found)
