@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,8 +53,8 @@ def open_runner(
         try:
             logits = model.forward(recorder.begin(model.memories), recorder)
             program: Runner = recorder.finish(logits, threads=count)
-        except RecordingError:
-            pass  # a graph that programs cannot run yet: NumPy can
+        except RecordingError as problem:
+            warnings.warn(f"{checkpoint.path}: NumPy computes this model, slower: {problem}", stacklevel=2)
         else:
             return program, model.family.name
     limit_threads(threads)
