@@ -1,12 +1,11 @@
 """gpt-oss-20b's shape, all of it, beside llama.cpp on the same GGUF file: memory, start, prompts, answers.
 
-    python benchmarks/gpt_oss_20b.py                      # half an hour, most of it to read 32768 tokens
+    python benchmarks/gpt_oss_20b.py                      # ten minutes, once the checkpoint is there
     python benchmarks/gpt_oss_20b.py --depths 0 4096
 
-Both programs at once do not fit into 24 GB, so they run one after the other, in turns. Only the process whose past is
-the longest stays: it reads its tokens once, before everything else, and is stopped (SIGSTOP) until it is asked.
-llama.cpp gets long pasts without computing them (workers/llama_cpp_cache.py). Before a program starts, its file is read
-once, so that it is in page cache.
+Both programs at once do not fit into 24 GB, so they run one after the other, in turns. Long pasts are not computed, but
+stretched (workers/time_ouvert.py, workers/llama_cpp_cache.py); `--computed` reads every token instead, to show that
+answers after both are equally fast. Before a program starts, its file is read once, so that it is in page cache.
 
 Prints JSON lines as they are measured, and in the end the table of docs/figures/gpt_oss_20b.md.
 """
@@ -19,14 +18,12 @@ import subprocess
 import time
 from pathlib import Path
 
-from side_by_side import PEERS, PROGRAMS, ROOT, Program, Worker
+from side_by_side import LLAMA, OURS, PEERS, ROOT, WORKERS, Program
 
 from ouvert.assistant import pack_installed
 from ouvert.engine import LAYOUT_VERSION
 from ouvert.store import Store
 
-OUVERT = next(each for each in PROGRAMS if each.name == "ouvert")
-LLAMA = next(each for each in PROGRAMS if each.name == "llama.cpp (native)")
 START_PROMPT = 8  # tokens
 FACTS = ("RssAnon", "RssFile")
 
@@ -69,31 +66,44 @@ class Session:
     def __init__(self, program: Program, model: Path, threads: int, context: int) -> None:
         self.name = program.name
         self.began = time.perf_counter()
-        process = subprocess.Popen(
-            program.command(model, threads, context),
+        worker = [WORKERS / program.worker[0], *program.worker[1:]]
+        self.process = subprocess.Popen(
+            [program.python, *worker, model, str(threads), str(context)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
         )
-        self.worker = Worker(program, process)
-        self.worker.facts = self.worker.read()
+        self.read()
         self.load = time.perf_counter() - self.began
+
+    def read(self) -> dict[str, object]:
+        assert self.process.stdout
+        line = self.process.stdout.readline()
+        if not line:
+            raise SystemExit(f"{self.name} ended unexpectedly (exit {self.process.wait()}).")
+        return dict(json.loads(line))
+
+    def seconds(self, **request: object) -> float:
+        assert self.process.stdin
+        self.process.stdin.write(json.dumps(request) + "\n")
+        self.process.stdin.flush()
+        return float(str(self.read()["seconds"]))
 
     def ask(self, what: str, **request: object) -> dict[str, object]:
         load = os.getloadavg()[0]
-        seconds = self.worker.ask(**request)
+        seconds = self.seconds(**request)
         row: dict[str, object] = {"program": self.name, "what": what, "seconds": round(seconds, 4), "load": load}
         if "tokens" in request:
             row["tokens_per_second"] = round(float(str(request["tokens"])) / seconds, 2)
         return told(row)
 
     def holds(self, when: str) -> dict[str, object]:
-        return told({"program": self.name, "what": f"memory {when}"} | memory(self.worker.process.pid))
+        return told({"program": self.name, "what": f"memory {when}"} | memory(self.process.pid))
 
     def end(self) -> None:
-        self.worker.process.kill()
-        self.worker.process.wait()
+        self.process.kill()
+        self.process.wait()
 
 
 def told(row: dict[str, object]) -> dict[str, object]:
@@ -101,48 +111,31 @@ def told(row: dict[str, object]) -> dict[str, object]:
     return row
 
 
-def one_round(
-    program: Program, model: Path, file: Path, arguments: argparse.Namespace, deep: Session | None
-) -> list[dict[str, object]]:
+def one_round(program: Program, model: Path, file: Path, arguments: argparse.Namespace) -> list[dict[str, object]]:
     read_into_page_cache(file)
-    deepest = max(arguments.depths)
-    rows = []
-    session = Session(program, model, arguments.threads, deepest + 1024)
+    session = Session(program, model, arguments.threads, max(arguments.depths) + 1024)
     load = os.getloadavg()[0]
-    session.worker.ask(do="prefill", tokens=START_PROMPT)
+    session.seconds(do="prefill", tokens=START_PROMPT)
     start = time.perf_counter() - session.began
-    rows.append(
-        told(
-            {
-                "program": program.name,
-                "what": "start to first token",
-                "seconds": start,
-                "loaded": session.load,
-                "load": load,
-            }
-        )
-    )
+    row = {"program": program.name, "what": "start to first token", "seconds": start, "load": load}
+    rows = [told(row | {"loaded": session.load})]
     session.ask("warm", do="prefill", tokens=64)
     rows += [session.ask("prefill 512", do="prefill", tokens=512) for _ in range(arguments.prefills)]
     rows.append(session.holds("after 512 tokens"))
     for depth in arguments.depths:
-        asked = session
-        if depth and program is LLAMA:
-            session.worker.ask(do="stretch", depth=depth)
-        elif deep is not None and depth == deepest:
-            asked = deep
-        asked.worker.ask(do="decode", tokens=4, depth=depth)
+        if depth and not arguments.computed:
+            session.seconds(do="stretch", depth=depth)
+        session.seconds(do="decode", tokens=4, depth=depth)
         rows += [
-            asked.ask(f"decode at {depth}", do="decode", tokens=arguments.generate, depth=depth)
+            session.ask(f"decode at {depth}", do="decode", tokens=arguments.generate, depth=depth)
             for _ in range(arguments.decodes)
         ]
-    rows.append((session if deep is None else deep).holds(f"at {deepest}"))
     session.end()
     return rows
 
 
 def as_table(rows: list[dict[str, object]]) -> str:
-    programs = (OUVERT.name, LLAMA.name)
+    programs = (OURS.name, LLAMA.name)
     lines = ["| | " + " | ".join(programs) + " | Ouvert over llama.cpp |", "|---|---|---|---|"]
     for what in dict.fromkeys(str(row["what"]) for row in rows):
         cells, middles = [], []
@@ -175,27 +168,15 @@ def main() -> None:
     parser.add_argument("--prefills", type=int, default=2, help="of 512 tokens, in each round")
     parser.add_argument("--decodes", type=int, default=2, help="at each depth, in each round")
     parser.add_argument("--generate", type=int, default=16)
-    parser.add_argument("--wait-for", type=Path, help="begin to measure when this file is there")
+    parser.add_argument("--computed", action="store_true", help="read every token of a past")
     arguments = parser.parse_args()
     model = made_checkpoint(arguments.layers)
     packed = packed_file(model)
     told({"model": model.name, "bytes": model.stat().st_size, "packed_bytes": packed.stat().st_size})
-    deepest = max(arguments.depths)
-    deep, rows = None, []
-    try:
-        if deepest > 4096:
-            deep = Session(OUVERT, model, arguments.threads, deepest + 1024)
-            began = time.perf_counter()
-            deep.worker.ask(do="prefill", tokens=deepest)
-            told({"filled": deepest, "seconds": time.perf_counter() - began})
-        while arguments.wait_for is not None and not arguments.wait_for.exists():
-            time.sleep(1)
-        for _ in range(arguments.rounds):
-            rows += one_round(OUVERT, model, packed, arguments, deep)
-            rows += one_round(LLAMA, model, model, arguments, None)
-    finally:
-        if deep is not None:
-            deep.end()
+    rows = []
+    for _ in range(arguments.rounds):
+        rows += one_round(OURS, model, packed, arguments)
+        rows += one_round(LLAMA, model, model, arguments)
     print(as_table(rows))
 
 

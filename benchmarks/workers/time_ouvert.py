@@ -3,8 +3,11 @@
     time_ouvert.py MODEL.gguf THREADS CONTEXT
 
 Reads one JSON request a line, answers one JSON object a line. Packed weights lie beside the model's store, as in use.
+The request "stretch" makes the past as long as "depth" without computing it: what keys and values hold does not change
+how long attention over them takes. Here they are zeros, in memory of their own.
 """
 
+import ctypes
 import json
 import sys
 import time
@@ -14,6 +17,20 @@ import numpy as np
 
 from ouvert.assistant import open_installed, pack_installed
 from ouvert.store import Store
+
+MADV_POPULATE_WRITE = 23  # Linux 5.14
+
+
+def give_memory_to_everything() -> None:
+    """Otherwise all of a past that nobody wrote would be one page of zeros, which is read from the nearest cache."""
+    madvise = ctypes.CDLL(None).madvise
+    madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        where, access, _, _, file, *name = line.split()
+        if access == "rw-p" and file == "0" and not name:
+            start, stop = (int(end, 16) for end in where.split("-"))
+            if madvise(start, stop - start, MADV_POPULATE_WRITE):
+                raise SystemExit("time_ouvert: this system cannot give memory to a past that was not computed")
 
 
 def main() -> None:
@@ -37,9 +54,18 @@ def main() -> None:
         if count:
             runner.step([(sequence, ids(0, count))], "last")
 
+    def stretch(count: int) -> None:
+        sequence.truncate(0)
+        for start in range(0, count, 512):
+            runner.step_without_work([(sequence, ids(start, min(512, count - start)))], "none")
+        give_memory_to_everything()
+
     for line in sys.stdin:
         request = json.loads(line)
-        if request["do"] == "prefill":
+        if request["do"] == "stretch":
+            began = time.perf_counter()
+            stretch(request["depth"])
+        elif request["do"] == "prefill":
             began = time.perf_counter()
             fill(request["tokens"])
         else:
