@@ -25,6 +25,6 @@ def spelled(token: bytes) -> str:
 def unspelled(token: str) -> bytes:
     """The bytes a vocabulary entry stands for. An entry with characters outside the alphabet stands for itself."""
     try:
-        return bytes([BYTE_OF_CHARACTER[character] for character in token])
+        return bytes(map(BYTE_OF_CHARACTER.__getitem__, token))
     except KeyError:
         return token.encode()
