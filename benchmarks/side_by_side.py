@@ -99,6 +99,10 @@ class Request:
         return f"prefill {self.tokens}" if self.do == "prefill" else f"decode at {self.depth}"
 
 
+# Prompts of more tokens than this take a minute each with some peers, and are repeated less often.
+LONG = 1024
+
+
 @dataclass(frozen=True)
 class Setting:
     threads: int
@@ -210,7 +214,9 @@ def busy_core(wanted: bool) -> Iterator[None]:
         process.wait()
 
 
-def time_case(name: str, case: Case, setting: Setting, repeats: int, peers: list[str] | None) -> list[Row]:
+def time_case(
+    name: str, case: Case, setting: Setting, repeats: int, long_repeats: int, peers: list[str] | None
+) -> list[Row]:
     """One row per request."""
     model = model_file(case)
     needs = demand(model)
@@ -227,7 +233,7 @@ def time_case(name: str, case: Case, setting: Setting, repeats: int, peers: list
         for request in setting.requests:
             seconds: dict[str, list[float]] = {program.name: [] for program in programs}
             shares, found = [], []
-            for _ in range(repeats):
+            for _ in range(repeats if request.tokens <= LONG else long_repeats):
                 unit = limits.ask(request)  # seconds of a billion bytes read, or of a billion multiply-adds
                 found.append(1 / unit)
                 for worker in running:
@@ -302,7 +308,8 @@ def main() -> None:
     parser.add_argument("--prompts", type=int, nargs="+", default=[32, 512, 4096])
     parser.add_argument("--depths", type=int, nargs="+", default=[0, 4096])
     parser.add_argument("--generate", type=int, default=32)
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--long-repeats", type=int, default=2, help="of prompts of more than 1024 tokens")
     parser.add_argument("--settings", nargs="+", choices=["two", "one", "busy"], default=["two", "one", "busy"])
     parser.add_argument("--into", type=Path, default=ROOT / "docs" / "figures")
     arguments = parser.parse_args()
@@ -319,12 +326,14 @@ def main() -> None:
     for name in names:
         for setting in arguments.settings:
             print(f"{cases[name].title}, threads: {settings[setting].label}", file=sys.stderr, flush=True)
-            rows += time_case(name, cases[name], settings[setting], arguments.repeats, arguments.peer)
+            rows += time_case(
+                name, cases[name], settings[setting], arguments.repeats, arguments.long_repeats, arguments.peer
+            )
     arguments.into.mkdir(parents=True, exist_ok=True)
     command = " ".join(["python benchmarks/side_by_side.py", *sys.argv[1:]])
     heading = (
         f"`{command}` on {platform.machine()} with {os.cpu_count()} cores. Tokens a second: median (lowest to highest) "
-        f"of {arguments.repeats} interleaved repeats.\n\n"
+        f"of {arguments.repeats} interleaved repeats ({arguments.long_repeats} for prompts of more than {LONG} tokens).\n\n"
     )
     (arguments.into / "side_by_side.md").write_text(heading + as_markdown(rows))
     (arguments.into / "side_by_side.json").write_text(json.dumps([asdict(row) for row in rows], indent=1))
