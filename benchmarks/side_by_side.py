@@ -333,7 +333,7 @@ def main() -> None:
     command = " ".join(["python benchmarks/side_by_side.py", *sys.argv[1:]])
     heading = (
         f"`{command}` on {platform.machine()} with {os.cpu_count()} cores. Tokens a second: median (lowest to highest) "
-        f"of {arguments.repeats} interleaved repeats ({arguments.long_repeats} for prompts of more than {LONG} tokens).\n\n"
+        f"of {arguments.repeats} interleaved repeats, {arguments.long_repeats} for prompts beyond {LONG} tokens.\n\n"
     )
     (arguments.into / "side_by_side.md").write_text(heading + as_markdown(rows))
     (arguments.into / "side_by_side.json").write_text(json.dumps([asdict(row) for row in rows], indent=1))
