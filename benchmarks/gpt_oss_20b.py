@@ -4,8 +4,8 @@
     python benchmarks/gpt_oss_20b.py --depths 0 4096
 
 Both programs at once do not fit into 24 GB, so they run one after the other, in turns. Long pasts are not computed, but
-stretched (workers/time_ouvert.py, workers/llama_cpp_cache.py); `--computed` reads every token instead, to show that
-answers after both are equally fast. Before a program starts, its file is read once, so that it is in page cache.
+stretched (workers/time_ouvert.py, workers/llama_cpp_cache.py); `--computed` reads every token instead, to see what
+that changes. Before a program starts, its file is read once, so that it is in page cache.
 
 Prints JSON lines as they are measured, and in the end the table of docs/figures/gpt_oss_20b.md.
 """
