@@ -55,6 +55,7 @@ def test_files_ask_for_what_their_packed_form_weighs(smollm2):
     shape = demand_of_shape(known_shapes()["smollm2"])
     assert found.cache(1000) == shape.cache(1000) == 30 * 1000 * 2 * 3 * 64 * 2
     assert found.active == pytest.approx(shape.active, rel=0.001)
+    assert found.active == pytest.approx(30 * (576 * 64 * 24 + 3 * 576 * 1536), rel=0.001)
     # The table has 4-bit words, the file 8-bit ones: 15 % more in all.
     assert 1.0 < found.weights / shape.weights < 1.2
     assert found.read_per_token <= found.weights

@@ -41,7 +41,8 @@ class Machine:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Demand:
     """What a model asks for. `cache(tokens)` is bytes kept for one sequence; weights are bytes, in all and as read
-    for one generated token; `active` counts the weights one token is multiplied with; `context` is the longest
+    for one generated token; `active` counts the weights one token of a prompt is multiplied with (the head is computed
+    for the last one only); `context` is the longest
     sequence the model's makers promise, if they say."""
 
     weights: int
@@ -117,7 +118,7 @@ def demand_of_shape(shape: Shape, encoding: str | None = None) -> Demand:
     return Demand(
         weights=shape.weight_bytes(encoding),
         read_per_token=shape.bytes_per_token(encoding),
-        active=shape.active,
+        active=shape.active - shape.words,
         cache=shape.cache_bytes,
         context=shape.context,
     )
@@ -139,7 +140,7 @@ def demand_of_files(path: Path) -> Demand:
             continue  # one row of it is looked up; a head that shares its bytes is counted as the head
         share = chosen / each.shape[0] if each.kind == "experts" else 1.0
         read += share * sizes[each.same_as or each.name]
-        active += share * math.prod(each.shape)
+        active += share * math.prod(each.shape) if each.name != "unembedding" else 0
 
     def cache(tokens: int) -> int:
         held = (min(tokens, each.window or tokens) * each.kv_heads * each.head_dim for each in memories)
