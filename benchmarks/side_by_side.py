@@ -17,6 +17,7 @@ import contextlib
 import json
 import os
 import platform
+import shlex
 import signal
 import statistics
 import subprocess
@@ -60,6 +61,7 @@ PROGRAMS = (
         frozenset({"smollm2", "llama-3.2-1b"}),
     ),
 )
+COMMAND = shlex.join(["python", "benchmarks/side_by_side.py", *sys.argv[1:]])
 LIMITS = Program("limits", ROOT / ".venv/bin/python", ("time_limits.py",))
 
 
@@ -125,6 +127,7 @@ class Row:
     rates: dict[str, tuple[float, float, float]]
     share_of_limit: float
     limit: str
+    command: str
 
     def over(self, peer: str) -> float | None:
         return self.rates[OURS.name][0] / self.rates[peer][0] if peer in self.rates else None
@@ -253,6 +256,7 @@ def time_case(
                     rates=rates,  # type: ignore[arg-type]
                     share_of_limit=statistics.median(shares),
                     limit=f"{statistics.median(found):.0f} {unit_name}",
+                    command=COMMAND,
                 )
             )
             told = ", ".join(f"{each} {rate[0]:.1f}" for each, rate in rates.items())
@@ -311,6 +315,9 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--long-repeats", type=int, default=2, help="of prompts of more than 1024 tokens")
     parser.add_argument("--settings", nargs="+", choices=["two", "one", "busy"], default=["two", "one", "busy"])
+    parser.add_argument(
+        "--add", action="store_true", help="keep the rows of earlier runs that this one does not measure"
+    )
     parser.add_argument("--into", type=Path, default=ROOT / "docs" / "figures")
     arguments = parser.parse_args()
     cases = CASES | FULL
@@ -322,23 +329,42 @@ def main() -> None:
     )
     few = (Request("prefill", 512), Request("decode", arguments.generate))
     settings = {"two": Setting(2, False, everything), "one": Setting(1, False, few), "busy": Setting(2, True, few)}
-    rows: list[Row] = []
+    arguments.into.mkdir(parents=True, exist_ok=True)
+    rows = read_rows(arguments.into / "side_by_side.json") if arguments.add else []
     for name in names:
         for setting in arguments.settings:
             print(f"{cases[name].title}, threads: {settings[setting].label}", file=sys.stderr, flush=True)
-            rows += time_case(
+            new = time_case(
                 name, cases[name], settings[setting], arguments.repeats, arguments.long_repeats, arguments.peer
             )
-    arguments.into.mkdir(parents=True, exist_ok=True)
-    command = " ".join(["python benchmarks/side_by_side.py", *sys.argv[1:]])
+            measured = {(row.title, row.setting, row.what) for row in new}
+            rows = [row for row in rows if (row.title, row.setting, row.what) not in measured] + new
+            write(sorted(rows, key=place), arguments.into)
+    print((arguments.into / "side_by_side.md").read_text())
+
+
+def read_rows(path: Path) -> list[Row]:
+    return [Row(**row) for row in json.loads(path.read_text())] if path.exists() else []
+
+
+def place(row: Row) -> tuple[int, str, str, int]:
+    """Cases in their own order; two threads, one, one core busy; prompts before decoding; short before long."""
+    titles = [case.title for case in (*CASES.values(), *FULL.values())]
+    setting = {"2": "a", "1": "b"}.get(row.setting, "c")
+    what, number = row.what.split()[0], int(row.what.split()[-1])
+    return titles.index(row.title), setting, {"prefill": "a", "decode": "b"}[what], number
+
+
+def write(rows: list[Row], folder: Path) -> None:
+    """After every setting, so that nothing is lost when a run is cut short."""
     heading = (
-        f"`{command}` on {platform.machine()} with {os.cpu_count()} cores. Tokens a second: median (lowest to highest) "
-        f"of {arguments.repeats} interleaved repeats, {arguments.long_repeats} for prompts beyond {LONG} tokens.\n\n"
+        f"{platform.machine()}, {os.cpu_count()} cores, quiet but for other users of the host. Tokens a second: median "
+        "(lowest to highest) of interleaved repeats. Measured with:\n\n"
     )
-    (arguments.into / "side_by_side.md").write_text(heading + as_markdown(rows))
-    (arguments.into / "side_by_side.json").write_text(json.dumps([asdict(row) for row in rows], indent=1))
-    draw(rows, arguments.into / "side_by_side.png")
-    print(as_markdown(rows))
+    commands = "".join(f"    {command}\n" for command in dict.fromkeys(row.command for row in rows))
+    (folder / "side_by_side.md").write_text(f"{heading}{commands}\n{as_markdown(rows)}")
+    (folder / "side_by_side.json").write_text(json.dumps([asdict(row) for row in rows], indent=1))
+    draw(rows, folder / "side_by_side.png")
 
 
 if __name__ == "__main__":
