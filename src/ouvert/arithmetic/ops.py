@@ -12,6 +12,8 @@ from ouvert.arithmetic.dense import Array
 from ouvert.arithmetic.experts import Experts
 from ouvert.arithmetic.rotation import Rope
 
+Wanted = Literal["last", "all", "none"]
+
 
 class Memory(Protocol):
     """What one layer must remember of a sequence."""
@@ -101,11 +103,21 @@ class Ops:
         return Past(KeyValues(each.kv_heads, each.head_dim, self.dtype) for each in memories)
 
     def begin(
-        self, work: Sequence[tuple[Past, Sequence[int] | Array]], wanted: Literal["last", "all", "none"] = "last"
+        self, work: Sequence[tuple[Past, Sequence[int] | Array]], wanted: Wanted | Sequence[Wanted] = "last"
     ) -> Batch:
-        """A batch of new tokens for several sequences; each goes on where its past ends. No sequence comes twice."""
+        """A batch of new tokens for several sequences; each goes on where its past ends. No sequence comes twice.
+
+        `wanted`, the same for all sequences or one for each: the logits after a sequence's last new token, after all
+        of them, or none.
+        """
         if len({id(past) for past, _ in work}) != len(work):
             raise ValueError("begin: a sequence appears twice in one batch. Join its tokens, or use two steps.")
+        each = [wanted] * len(work) if isinstance(wanted, str) else list(wanted)
+        if len(each) != len(work) or not {"last", "all", "none"}.issuperset(each):
+            raise ValueError(
+                f"begin: wanted is {wanted} for {len(work)} sequences, expected last, all or none, or one of them for "
+                "each sequence."
+            )
         ids, positions, parts, ends = [], [], [], [0]
         for past, new in work:
             length = past.length
@@ -114,7 +126,9 @@ class Ops:
             positions.append(np.arange(length, length + len(new)))
             parts.append(slice(ends[-1], ends[-1] + len(new)))
             ends.append(ends[-1] + len(new))
-        rows = {"all": range(ends[-1]), "last": [end - 1 for end in ends[1:]], "none": []}[wanted]
+        rows: list[int] = []
+        for start, end, wish in zip(ends[:-1], ends[1:], each, strict=True):
+            rows += range({"all": start, "last": end - 1, "none": end}[wish], end)
         layers = zip(*(past.layers for past, _ in work), strict=True)
         return Batch(
             ids=np.concatenate(ids),

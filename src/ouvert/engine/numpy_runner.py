@@ -1,30 +1,103 @@
 """A runner over NumPy's operations: the definition of what a model computes, and what runs where nothing faster can."""
 
 from collections.abc import Sequence
+from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from ouvert.arithmetic import Ops, Past
 from ouvert.engine.runner import Wanted
+from ouvert.kernels.pages import PAGE_TOKENS, Layer, PageHeader, PageShape, check_resumption
 from ouvert.models import Model
 
 
-class NumpySequence:
-    """Keys and values in float32; arithmetic.Past behind the runner's face."""
+class NumpyPage:
+    """A copy of the keys and values of up to PAGE_TOKENS tokens: all layers' in one array, zeros where there are none.
 
-    def __init__(self, past: Past) -> None:
-        self.past = past
+    Laid out layer after layer, keys then values, (kv_heads, PAGE_TOKENS, head_dim) each.
+    """
+
+    def __init__(self, shape: PageShape, tokens: int, blocks: np.ndarray, holders: "Holders") -> None:
+        self.shape, self._tokens = shape, tokens
+        self._blocks: np.ndarray | None = blocks
+        holders.add(self)
+
+    @property
+    def tokens(self) -> int:
+        self.layers()
+        return self._tokens
+
+    @property
+    def nbytes(self) -> int:
+        return sum(keys.nbytes + values.nbytes for keys, values in self.layers())
+
+    def layers(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Views of each layer's keys and values."""
+        if self._blocks is None:
+            raise ValueError("using a page: it was closed, expected an open one. Close pages after their last use.")
+        views, at = [], 0
+        for layer in self.shape.layers:
+            dims = (2, layer.kv_heads, PAGE_TOKENS, layer.head_dim)
+            keys, values = self._blocks[at : at + np.prod(dims)].reshape(dims)
+            views.append((keys, values))
+            at += keys.size + values.size
+        return views
+
+    def read(self) -> memoryview:
+        self.layers()
+        header = PageHeader(self.shape, self._tokens, (True,)).to_bytes()
+        return memoryview(header + np.asarray(self._blocks).tobytes())
+
+    def close(self) -> None:
+        self._blocks = None
+
+    @property
+    def pages_held(self) -> int:
+        return int(self._blocks is not None)
+
+
+class NumpySequence:
+    """Keys and values as they are computed; arithmetic.Past behind the runner's face."""
+
+    def __init__(self, past: Past, shape: PageShape, dtype: type[np.floating], holders: "Holders") -> None:
+        self.past, self.shape, self.dtype = past, shape, dtype
+        self.holders = holders
+        holders.add(self)
 
     @property
     def length(self) -> int:
         return self.past.length
 
+    @property
+    def pages_held(self) -> int:
+        return -(-self.length // PAGE_TOKENS)
+
     def truncate(self, length: int) -> None:
         self.past.truncate(length)
 
+    def page(self, n: int) -> NumpyPage:
+        start = n * PAGE_TOKENS
+        if not 0 <= start < self.length:
+            raise ValueError(
+                f"page: n is {n}, expected 0 to {-(-self.length // PAGE_TOKENS) - 1} for a sequence of {self.length} "
+                f"tokens in pages of {PAGE_TOKENS}."
+            )
+        stop = min(start + PAGE_TOKENS, self.length)
+        blocks = np.zeros(self.shape.block_bytes[0] // np.dtype(self.dtype).itemsize, self.dtype)
+        page = NumpyPage(self.shape, stop - start, blocks, self.holders)
+        for (keys, values), layer in zip(page.layers(), self.past.layers, strict=True):
+            keys[:, : stop - start] = layer.keys[:, start:stop]
+            values[:, : stop - start] = layer.values[:, start:stop]
+        return page
+
     def close(self) -> None:
         self.past.close()
+
+
+# Whoever holds keys and values of one runner.
+Holders = WeakSet[NumpyPage | NumpySequence]
 
 
 class NumpyRunner:
@@ -35,7 +108,7 @@ class NumpyRunner:
     """
 
     instruction_set = "numpy"
-    cache_type = "f32"
+    page_tokens = PAGE_TOKENS
 
     def __init__(self, model: Model, ops: Ops) -> None:
         """`ops` are those the model's weights were placed with."""
@@ -43,11 +116,48 @@ class NumpyRunner:
         self.ops = ops
         self.vocabulary_size = int(model.config.vocab_size)
         self.threads = blas_threads()
+        self.cache_type = "f32" if ops.dtype is np.float32 else "f64"
+        layers = tuple(
+            Layer(each.kv_heads, each.head_dim, -1 if each.window is None else each.window) for each in model.memories
+        )
+        values = sum(2 * layer.kv_heads * PAGE_TOKENS * layer.head_dim for layer in layers)
+        self._shape = PageShape(self.cache_type, layers, (values * np.dtype(ops.dtype).itemsize,))
+        self._holders: Holders = WeakSet()
+
+    @property
+    def page_bytes(self) -> int:
+        return sum(self._shape.block_bytes)
+
+    @property
+    def cache_bytes_in_use(self) -> int:
+        """In whole pages. Room that arrays have to grow into is not counted."""
+        return self.page_bytes * sum(holder.pages_held for holder in self._holders)
+
+    def cache_bytes(self, tokens: int) -> int:
+        return self.page_bytes * -(-tokens // PAGE_TOKENS)
 
     def new_sequence(self, capacity: int) -> NumpySequence:
-        return NumpySequence(self.ops.new_past(self._open().memories))
+        return NumpySequence(self.ops.new_past(self._open().memories), self._shape, self.ops.dtype, self._holders)
 
-    def step(self, work: Sequence[tuple[NumpySequence, np.ndarray]], wanted: Wanted) -> np.ndarray:
+    def page_from(self, data: Any) -> NumpyPage:
+        view = memoryview(data).cast("B")
+        header = PageHeader.of(self._shape, view)
+        blocks = np.frombuffer(bytes(view[header.size :]), self.ops.dtype)
+        return NumpyPage(self._shape, header.tokens, blocks, self._holders)
+
+    def resume(self, pages: Sequence[NumpyPage], length: int, capacity: int) -> NumpySequence:
+        """Copies. Its layers keep everything, so the length is always the one asked for."""
+        check_resumption([page.tokens for page in pages], length, capacity)
+        if strange := [n for n, page in enumerate(pages) if page.shape is not self._shape]:
+            raise ValueError(f"resume: page {strange[0]} is of another runner. Take its bytes to this one: page_from.")
+        sequence = self.new_sequence(capacity)
+        for n, page in enumerate(pages[: -(-length // PAGE_TOKENS)]):
+            count = min(PAGE_TOKENS, length - n * PAGE_TOKENS)
+            for layer, (keys, values) in zip(sequence.past.layers, page.layers(), strict=True):
+                layer.append(keys[:, :count].swapaxes(0, 1), values[:, :count].swapaxes(0, 1))
+        return sequence
+
+    def step(self, work: Sequence[tuple[NumpySequence, np.ndarray]], wanted: Wanted | Sequence[Wanted]) -> np.ndarray:
         batch = self.ops.begin([(sequence.past, ids) for sequence, ids in work], wanted)
         logits: np.ndarray = self._open().forward(batch, self.ops)
         return logits.astype(np.float32, copy=False)

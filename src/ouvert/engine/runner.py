@@ -8,6 +8,27 @@ import numpy as np
 Wanted = Literal["last", "all", "none"]
 
 
+class RunnerPage(Protocol):
+    """What some tokens of a sequence, a page of them, left in the caches. Never changes; layers may leave holes.
+
+    Belongs to the runner that made it. read() may run in another thread beside steps.
+    """
+
+    @property
+    def tokens(self) -> int:
+        """How many: the runner's `page_tokens`, or less where the sequence ended."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes it holds, shared with others or not."""
+
+    def read(self) -> memoryview:
+        """A copy to keep elsewhere, for `Runner.page_from`."""
+
+    def close(self) -> None:
+        """Let go of what it holds. It cannot be used afterwards; closing again does nothing."""
+
+
 class RunnerSequence(Protocol):
     """The past of one sequence: what its tokens left in the caches. Owned by whoever asked for it."""
 
@@ -17,6 +38,9 @@ class RunnerSequence(Protocol):
 
     def truncate(self, length: int) -> object:
         """Forget every token from `length` on; or all, where less cannot be forgotten: see `length`."""
+
+    def page(self, n: int) -> RunnerPage:
+        """Its n-th page. The sequence goes on, and leaves the page as it is. ValueError if it has no such page."""
 
     def close(self) -> None:
         """Free its memory. It cannot be used afterwards."""
@@ -38,14 +62,43 @@ class Runner(Protocol):
     def cache_type(self) -> str:
         """How keys and values are kept: "f32" or "f16"."""
 
+    @property
+    def page_tokens(self) -> int:
+        """Tokens of a whole page."""
+
+    @property
+    def page_bytes(self) -> int:
+        """Bytes of a page without holes."""
+
+    @property
+    def cache_bytes_in_use(self) -> int:
+        """Bytes of what sequences and pages hold now; what they share counts once."""
+
+    def cache_bytes(self, tokens: int) -> int:
+        """Bytes that the past of one sequence of so many tokens takes at most."""
+
     def new_sequence(self, capacity: int) -> RunnerSequence:
         """A sequence of up to `capacity` tokens; its memory grows as tokens come."""
 
-    def step(self, work: Ordered[tuple[Any, np.ndarray]], wanted: Wanted) -> np.ndarray:
-        """Append new ids (int32) to each sequence (from this runner's `new_sequence`) and compute.
+    def resume(self, pages: Ordered[Any], length: int, capacity: int) -> RunnerSequence:
+        """A sequence of up to `capacity` tokens that holds the first `length` of these pages (from `page` or
+        `page_from` of this runner), or as many less as it takes for the next token to find all that it looks at.
+
+        The pages stay as they are. ValueError if they hold less, are closed or of another runner.
+        """
+
+    def page_from(self, data: Any) -> RunnerPage:
+        """The page that `RunnerPage.read` gave these bytes for. ValueError if they are none of this model's.
+
+        Damage within keys and values is not noticed: whoever stores pages keeps a digest.
+        """
+
+    def step(self, work: Ordered[tuple[Any, np.ndarray]], wanted: Wanted | Ordered[Wanted]) -> np.ndarray:
+        """Append new ids (int32) to each sequence (from this runner's `new_sequence` or `resume`) and compute.
 
         float32 (rows, vocabulary). Rows: for every sequence the one after its last new token ("last"), after each
-        of them ("all"), or none.
+        of them ("all"), or none; one wish for all, or one for each. They come in the order of the sequences.
+        MemoryError if the caches cannot grow; nothing has changed then.
         """
 
     def close(self) -> None: ...

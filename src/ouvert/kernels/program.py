@@ -1,10 +1,12 @@
 """A recorded model, ready to run: sequences, steps, and what they cost."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from collections.abc import Sequence as Ordered
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
+
+from ouvert.kernels.pages import PAGE_TOKENS, Layer, PageHeader, PageShape, check_resumption
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Wanted = Literal["last", "all", "none"]
@@ -14,13 +16,72 @@ WANTED: dict[str, int] = {"none": 0, "last": 1, "all": 2}
 MOST_TOKENS = 512
 
 
+class GroupUse(NamedTuple):
+    """Of the blocks of layers that look equally far back: how many are in use, and how often they are held in all."""
+
+    blocks: int
+    references: int
+
+
+class Page:
+    """What 64 tokens of a sequence left in the caches, or its last few tokens. Never changes.
+
+    Holds the blocks it shares until it is closed, whatever becomes of the sequence. Layers with a window that had let
+    go of them leave a hole. Belongs to the program that made it; read() may run in another thread beside steps.
+    """
+
+    __slots__ = ("_native", "_shape")
+
+    def __init__(self, native: Any, shape: PageShape) -> None:
+        self._native, self._shape = native, shape
+
+    @property
+    def tokens(self) -> int:
+        """How many tokens: 1 to 64."""
+        tokens: int = self._open().tokens
+        return tokens
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the blocks it holds, shared or not."""
+        size: int = self._open().bytes
+        return size
+
+    @property
+    def blocks_held(self) -> tuple[int, ...]:
+        """By group: 1, or 0 for a hole."""
+        native = self._open()
+        return tuple(int(native.holds(group)) for group in range(len(self._shape.block_bytes)))
+
+    def read(self) -> memoryview:
+        """A copy to keep elsewhere: `Program.page_from` makes a page of it again. docs/formats/cache.md."""
+        native = self._open()
+        header = PageHeader(self._shape, native.tokens, tuple(map(bool, self.blocks_held)))
+        data = np.empty(header.size + header.bytes_of_blocks, np.uint8)
+        data[: header.size] = np.frombuffer(header.to_bytes(), np.uint8)
+        native.read(data[header.size :])
+        return data.data
+
+    def close(self) -> None:
+        """Let go of the blocks. It cannot be used afterwards; closing again does nothing."""
+        if self._native is not None:
+            self._native.close()
+            self._native = None
+
+    def _open(self) -> Any:
+        if self._native is None:
+            raise ValueError("using a page: it was closed, expected an open one. Close pages after their last use.")
+        return self._native
+
+
 class Sequence:
     """The past of one sequence. Belongs to the program that made it."""
 
-    __slots__ = ("capacity", "native")
+    __slots__ = ("_program", "_shape", "capacity", "native")
 
-    def __init__(self, native: Any, capacity: int) -> None:
+    def __init__(self, native: Any, capacity: int, program: Any, shape: PageShape) -> None:
         self.native, self.capacity = native, capacity
+        self._program, self._shape = program, shape
 
     @property
     def length(self) -> int:
@@ -39,6 +100,20 @@ class Sequence:
         left: int = self.native.truncate(length)
         return left
 
+    def page(self, n: int) -> Page:
+        """Its n-th 64 tokens, shared: the sequence goes on, and leaves them as they are. The last may be fewer."""
+        if not 0 <= n * PAGE_TOKENS < self.length:
+            raise ValueError(
+                f"page: n is {n}, expected 0 to {-(-self.length // PAGE_TOKENS) - 1} for a sequence of {self.length} "
+                f"tokens in pages of {PAGE_TOKENS}."
+            )
+        return Page(self._program.page(self.native, n), self._shape)
+
+    @property
+    def blocks_held(self) -> tuple[int, ...]:
+        """By group: how many blocks it holds, shared or not."""
+        return tuple(self.native.blocks_held(group) for group in range(len(self._shape.block_bytes)))
+
     def close(self) -> None:
         """Give the memory back. The sequence is empty afterwards."""
         self.native.close()
@@ -52,28 +127,46 @@ class Program:
     """
 
     def __init__(
-        self, native: Any, *, width: int, cache_type: Literal["f16", "f32"], seen: Mapping[str, Any], holds: list[Any]
+        self,
+        native: Any,
+        *,
+        width: int,
+        cache_type: Literal["f16", "f32"],
+        layers: Iterable[tuple[int, int, int]],
+        seen: Mapping[str, Any],
+        holds: list[Any],
     ) -> None:
         self._native = native
         self._seen = dict(seen)
         self._holds = holds  # packed weights: the native program points into them
         self.vocabulary_size = width
         self.cache_type = cache_type
+        self._shape = PageShape(
+            cache_type, tuple(Layer(*layer) for layer in layers), tuple(size for size, *_ in native.groups)
+        )
         self.threads: int = native.threads
         self.instruction_set: str = native.instruction_set
 
     def new_sequence(self, capacity: int) -> Sequence:
         """A sequence of up to `capacity` tokens; its memory grows as tokens come."""
-        return Sequence(self._native.new_sequence(), capacity)
+        return Sequence(self._native.new_sequence(), capacity, self._native, self._shape)
 
-    def step(self, work: Ordered[tuple[Sequence, Array]], wanted: Wanted) -> Array:
+    def step(self, work: Ordered[tuple[Sequence, Array]], wanted: Wanted | Ordered[Wanted]) -> Array:
         """Append each sequence's new ids (int32) and compute. float32 (rows, vocabulary).
 
-        Rows: for every sequence the one after its last new token ("last"), after each of them ("all"), or none.
-        Raises ValueError, and changes nothing, if a sequence would outgrow its capacity, comes twice, has nothing new,
-        or an id is not in the vocabulary.
+        Rows: for every sequence the one after its last new token ("last"), after each of them ("all"), or none; one
+        wish for all sequences, or one for each. They come in the order of the sequences.
+
+        Raises ValueError if a sequence would outgrow its capacity, comes twice, has nothing new, or an id is not in
+        the vocabulary, and MemoryError if the caches cannot grow. Either way nothing has changed.
         """
         counts = [len(ids) for _, ids in work]
+        each = [wanted] * len(work) if isinstance(wanted, str) else list(wanted)
+        if len(each) != len(work) or not WANTED.keys() >= set(each):
+            raise ValueError(
+                f"step: wanted is {wanted} for {len(work)} sequences, expected one of {sorted(WANTED)}, or one of them "
+                "for each sequence."
+            )
         for (sequence, _), count in zip(work, counts, strict=True):
             if count == 0 or sequence.length + count > sequence.capacity:
                 raise ValueError(
@@ -82,30 +175,117 @@ class Program:
                 )
         if len(work) > 1 and len({id(sequence.native) for sequence, _ in work}) != len(work):
             raise ValueError("step: a sequence appears twice. Join its tokens, or use two steps.")
-        total = sum(counts)
-        if total <= MOST_TOKENS:
-            return self._run(work, counts, wanted)
-        return self._run_in_turns(work, wanted)
+        try:
+            if sum(counts) <= MOST_TOKENS:
+                return self._run(work, counts, each)
+            return self._run_in_turns(work, each)
+        except MemoryError:
+            limit = "no limit" if self.cache_limit is None else f"a limit of {self.cache_limit}"
+            raise MemoryError(
+                f"step: {sum(counts)} tokens need more than the caches can grow; they have {self.cache_bytes_in_use} "
+                f"bytes in use and {limit}. Close sequences or pages, or raise cache_limit."
+            ) from None
 
-    def _run(self, work: Ordered[tuple[Sequence, Array]], counts: list[int], wanted: Wanted) -> Array:
-        rows = len(work) if wanted == "last" else sum(counts) if wanted == "all" else 0
+    def _run(self, work: Ordered[tuple[Sequence, Array]], counts: list[int], wanted: list[Wanted]) -> Array:
+        rows = sum(count if rows == "all" else rows == "last" for count, rows in zip(counts, wanted, strict=True))
         logits = np.empty((rows, self.vocabulary_size), np.float32)
         ids = work[0][1] if len(work) == 1 else np.concatenate([new for _, new in work]) if work else np.empty(0)
         ids = np.ascontiguousarray(ids, np.int32)
-        self._native.step([sequence.native for sequence, _ in work], counts, ids, WANTED[wanted], logits)
+        natives = [sequence.native for sequence, _ in work]
+        self._native.step(natives, counts, [WANTED[rows] for rows in wanted], ids, logits)
         return logits
 
-    def _run_in_turns(self, work: Ordered[tuple[Sequence, Array]], wanted: Wanted) -> Array:
-        """Sequence after sequence, MOST_TOKENS at a time."""
+    def _run_in_turns(self, work: Ordered[tuple[Sequence, Array]], wanted: list[Wanted]) -> Array:
+        """Sequence after sequence, MOST_TOKENS at a time. What they hold now is held until the end, to go back to."""
         self._native.check(np.ascontiguousarray(np.concatenate([new for _, new in work]), np.int32))
+        before = [self._native.fork(sequence.native) for sequence, _ in work]
         rows = []
-        for sequence, ids in work:
-            for start in range(0, len(ids), MOST_TOKENS):
-                chunk = ids[start : start + MOST_TOKENS]
-                ends = start + len(chunk) == len(ids)
-                now: Wanted = "none" if wanted == "last" and not ends else wanted
-                rows.append(self._run([(sequence, chunk)], [len(chunk)], now))
+        try:
+            for (sequence, ids), wish in zip(work, wanted, strict=True):
+                for start in range(0, len(ids), MOST_TOKENS):
+                    chunk = ids[start : start + MOST_TOKENS]
+                    ends = start + len(chunk) == len(ids)
+                    rows.append(
+                        self._run([(sequence, chunk)], [len(chunk)], ["none" if wish == "last" and not ends else wish])
+                    )
+        except MemoryError:
+            for (sequence, _), past in zip(work, before, strict=True):
+                sequence.native.swap(past)
+            raise
+        finally:
+            for past in before:
+                past.close()
         return np.concatenate(rows)
+
+    # --- pages ---
+
+    @property
+    def page_tokens(self) -> int:
+        """Tokens of a whole page."""
+        return PAGE_TOKENS
+
+    @property
+    def page_bytes(self) -> int:
+        """Bytes of a page without holes."""
+        return sum(self._shape.block_bytes)
+
+    def page_from(self, data: Any) -> Page:
+        """The page that `Page.read` gave these bytes for (anything with a buffer).
+
+        Raises ValueError if they are not a page of this model and cache type, and MemoryError. Damage within keys and
+        values is not noticed: whoever stores pages keeps a digest.
+        """
+        view = memoryview(data).cast("B")
+        header = PageHeader.of(self._shape, view)
+        blocks = np.frombuffer(view, np.uint8)[header.size :]
+        return Page(
+            self._native.page_from(header.tokens, [int(there) for there in header.present], blocks), self._shape
+        )
+
+    def resume(self, pages: Ordered[Page], length: int, capacity: int) -> Sequence:
+        """A sequence of up to `capacity` tokens that holds the first `length` that these pages describe.
+
+        Or fewer, where layers with a window left holes: the longest start from which the next token finds all that it
+        looks at, 0 if there is none. See `Sequence.length`. Whole pages are shared, a last one of which only a part is
+        used is copied, and all stay as they are. Raises ValueError if the pages hold less, are closed or of another
+        program, and MemoryError.
+        """
+        natives = [page._open() for page in pages]
+        if strange := [n for n, native in enumerate(natives) if not self._native.owns(native)]:
+            raise ValueError(f"resume: page {strange[0]} is of another program. Take its bytes to this one: page_from.")
+        check_resumption([native.tokens for native in natives], length, capacity)
+        return Sequence(self._native.resume(natives, length), capacity, self._native, self._shape)
+
+    # --- memory ---
+
+    def cache_bytes(self, tokens: int) -> int:
+        """Bytes that the past of one sequence of so many tokens takes at most."""
+        size: int = self._native.bytes_for(tokens)
+        return size
+
+    @property
+    def cache_bytes_in_use(self) -> int:
+        """Bytes of all blocks that sequences and pages hold now; a block they share counts once."""
+        size: int = self._native.cache_bytes_in_use
+        return size
+
+    def blocks_in_use(self) -> tuple[GroupUse, ...]:
+        """By group. The references are the sum of `blocks_held` of all sequences and pages."""
+        return tuple(GroupUse(blocks, references) for _, blocks, references in self._native.groups)
+
+    @property
+    def cache_limit(self) -> int | None:
+        """Most bytes of blocks in use, or None. A step or page that needs more raises MemoryError."""
+        limit: int = self._native.cache_limit
+        return None if limit < 0 else limit
+
+    @cache_limit.setter
+    def cache_limit(self, limit: int | None) -> None:
+        if limit is not None and limit < 0:
+            raise ValueError(f"cache_limit: {limit} bytes, expected 0 or more, or None for no limit.")
+        self._native.cache_limit = -1 if limit is None else limit
+
+    # --- looking inside ---
 
     def seen(self, name: str) -> Array:
         """A value that was watched when recording, as the last native step left it: (tokens, width)."""
@@ -117,17 +297,6 @@ class Program:
         out = np.empty((self._native.rows_of(value), value.width), np.float32)
         self._native.read(value, out)
         return out.view(np.int32) if integers else out
-
-    def cache_bytes(self, tokens: int) -> int:
-        """Bytes that the past of one sequence of so many tokens takes at most."""
-        size: int = self._native.bytes_for(tokens)
-        return size
-
-    @property
-    def cache_bytes_in_use(self) -> int:
-        """Bytes of all sequences' pasts now."""
-        size: int = self._native.cache_bytes_in_use
-        return size
 
     @property
     def kinds(self) -> list[str]:

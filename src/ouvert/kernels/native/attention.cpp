@@ -1,6 +1,16 @@
 #include "attention.h"
 
+#include <cstring>
+
 namespace ouvert {
+
+void clear_slots(std::uint8_t* stretch, std::int64_t head_dim, CacheType type, std::int64_t first) {
+  const std::int64_t bytes = element_bytes(type), padded = padded_dim(head_dim);
+  std::uint8_t* values = stretch + head_dim * kBlockKeys * bytes;
+  for (; stretch < values; stretch += kBlockKeys * bytes)
+    std::memset(stretch + first * bytes, 0, static_cast<std::size_t>((kBlockKeys - first) * bytes));
+  std::memset(values + first * padded * bytes, 0, static_cast<std::size_t>((kBlockKeys - first) * padded * bytes));
+}
 
 const AttentionKernels& attention_kernels(InstructionSet set) {
   switch (set) {

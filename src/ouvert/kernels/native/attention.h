@@ -39,6 +39,9 @@ constexpr std::int64_t head_block_bytes(std::int64_t head_dim, CacheType type) {
   return (kBlockKeys * (head_dim + padded_dim(head_dim)) * element_bytes(type) + 63) / 64 * 64;
 }
 
+// Zeros in the slots of a stretch from `first` on.
+void clear_slots(std::uint8_t* stretch, std::int64_t head_dim, CacheType type, std::int64_t first);
+
 // Queries of one kv head that are computed together. Row r is token r / group, query head r % group.
 struct AttentionTile {
   const float* q;               // of the first token and the group's first head; heads are head_dim apart

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <cstring>
+#include <memory>
 #include <new>
 
 #if defined(__linux__) || defined(__APPLE__)
@@ -83,6 +85,7 @@ Cache::~Cache() {
 
 std::uint8_t* Cache::take(std::int64_t n) {
   Group& group = groups_[static_cast<std::size_t>(n)];
+  if (limit >= 0 && bytes_in_use() + group.block_bytes > limit) throw std::bad_alloc();
   if (group.free.empty()) {
     group.stretches.reserve(group.stretches.size() + 1);
     group.free.reserve((group.stretches.size() + 1) * static_cast<std::size_t>(group.stretch_blocks));
@@ -91,15 +94,26 @@ std::uint8_t* Cache::take(std::int64_t n) {
     offer(group);
   }
   std::uint8_t* block = group.free.back();
+  group.references.emplace(block, 1);
   group.free.pop_back();
-  ++group.in_use;
   return block;
+}
+
+void Cache::share(std::int64_t n, const std::uint8_t* block) noexcept {
+  ++groups_[static_cast<std::size_t>(n)].references.find(block)->second;
+}
+
+bool Cache::shared(std::int64_t n, const std::uint8_t* block) const noexcept {
+  return groups_[static_cast<std::size_t>(n)].references.find(block)->second > 1;
 }
 
 void Cache::give(std::int64_t n, std::uint8_t* block) noexcept {
   Group& group = groups_[static_cast<std::size_t>(n)];
+  const auto references = group.references.find(block);
+  if (--references->second > 0) return;
+  group.references.erase(references);
   group.free.push_back(block);  // its room was reserved when the block was made
-  if (--group.in_use == 0 && group.stretches.size() > 1) {  // nobody is left: the system has all but one back
+  if (group.references.empty() && group.stretches.size() > 1) {  // nobody is left: the system has all but one back
     for (; group.stretches.size() > 1; group.stretches.pop_back())
       release_stretch(group.stretches.back(), stretch_bytes(group));
     group.free.clear();
@@ -120,28 +134,180 @@ std::int64_t Cache::bytes_for(std::int64_t tokens) const {
 
 std::int64_t Cache::bytes_in_use() const {
   std::int64_t bytes = 0;
-  for (const Group& group : groups_) bytes += group.in_use * group.block_bytes;
+  for (const Group& group : groups_) bytes += group.in_use() * group.block_bytes;
   return bytes;
 }
 
+std::int64_t Cache::page_bytes() const {
+  std::int64_t bytes = 0;
+  for (const Group& group : groups_) bytes += group.block_bytes;
+  return bytes;
+}
+
+// --- pages ---
+
+namespace {
+
+// One block of each group at most.
+void give_all(Cache& cache, std::vector<std::uint8_t*>& blocks) noexcept {
+  for (std::size_t g = 0; g < blocks.size(); ++g) {
+    if (blocks[g] != nullptr) cache.give(static_cast<std::int64_t>(g), blocks[g]);
+    blocks[g] = nullptr;
+  }
+}
+
+// Zeros in every slot of a group's block from `tokens` on.
+void clear_from(const Cache& cache, std::int64_t group, std::int64_t tokens, std::uint8_t* block) noexcept {
+  for (std::size_t n = 0; n < cache.layers().size(); ++n) {
+    if (cache.group_of(static_cast<std::int64_t>(n)) != group) continue;
+    const LayerMemory& layer = cache.layers()[n];
+    std::uint8_t* stretch = block + cache.offset_of(static_cast<std::int64_t>(n));
+    for (std::int64_t h = 0; h < layer.kv_heads; ++h, stretch += head_block_bytes(layer.head_dim, cache.type()))
+      clear_slots(stretch, layer.head_dim, cache.type(), tokens);
+  }
+}
+
+}  // namespace
+
+Page::Page(Cache& cache, std::int64_t tokens, std::span<const bool> present, const std::uint8_t* bytes)
+    : cache_(&cache), tokens_(tokens), blocks_(static_cast<std::size_t>(cache.groups())) {
+  try {
+    for (std::size_t g = 0; g < blocks_.size(); ++g)
+      if (present[g]) blocks_[g] = cache.take(static_cast<std::int64_t>(g));
+  } catch (const std::bad_alloc&) {
+    give_all(cache, blocks_);
+    throw;
+  }
+  for (std::size_t g = 0; g < blocks_.size(); ++g) {
+    if (blocks_[g] == nullptr) continue;
+    const std::int64_t size = cache.group(static_cast<std::int64_t>(g)).block_bytes;
+    std::memcpy(blocks_[g], bytes, static_cast<std::size_t>(size));
+    bytes += size;
+  }
+}
+
+std::int64_t Page::bytes() const {
+  std::int64_t bytes = 0;
+  for (std::size_t g = 0; g < blocks_.size(); ++g)
+    if (blocks_[g] != nullptr) bytes += cache_->group(static_cast<std::int64_t>(g)).block_bytes;
+  return bytes;
+}
+
+void Page::read(std::uint8_t* to) const noexcept {
+  for (std::size_t g = 0; g < blocks_.size(); ++g) {
+    if (blocks_[g] == nullptr) continue;
+    const std::int64_t size = cache_->group(static_cast<std::int64_t>(g)).block_bytes;
+    std::memcpy(to, blocks_[g], static_cast<std::size_t>(size));
+    if (tokens_ < kBlockKeys) clear_from(*cache_, static_cast<std::int64_t>(g), tokens_, to);
+    to += size;
+  }
+}
+
+void Page::close() noexcept { give_all(*cache_, blocks_); }
+
+// --- sequences ---
+
+namespace {
+
+// Which blocks must be there for a sequence of `length` tokens to go on: from this one to the last.
+std::int64_t first_needed(std::int64_t length, std::int64_t window) {
+  return std::max<std::int64_t>(0, length - window + 1) / kBlockKeys;
+}
+
+// The longest length, up to `length`, at which every group finds what it needs in these pages.
+std::int64_t resumable(const Cache& cache, std::span<const Page* const> pages, std::int64_t length) {
+  for (std::int64_t before = -1; before != length;) {
+    before = length;
+    for (std::int64_t g = 0; g < cache.groups(); ++g) {
+      const std::int64_t first = first_needed(length, cache.group(g).window);
+      for (std::int64_t n = blocks_of(length); n-- > first;)
+        if (pages[static_cast<std::size_t>(n)]->block(g) == nullptr) {
+          length = n * kBlockKeys;
+          break;
+        }
+    }
+  }
+  return length;
+}
+
+}  // namespace
+
 Sequence::Sequence(Cache& cache)
-    : cache_(cache), blocks_(static_cast<std::size_t>(cache.groups())), first_(static_cast<std::size_t>(cache.groups())) {}
+    : cache_(cache),
+      blocks_(static_cast<std::size_t>(cache.groups())),
+      first_(static_cast<std::size_t>(cache.groups())),
+      copies_(static_cast<std::size_t>(cache.groups())) {}
+
+Sequence::Sequence(Cache& cache, std::span<const Page* const> pages, std::int64_t length) : Sequence(cache) {
+  length_ = resumable(cache, pages, length);
+  const std::int64_t count = blocks_of(length_);
+  for (auto& blocks : blocks_) blocks.resize(static_cast<std::size_t>(count));
+  for (std::int64_t g = 0; g < cache.groups(); ++g) {
+    // Backwards to the first hole; and no more than a sequence that computed the same would still hold.
+    const std::int64_t let_go = first_kept(g);
+    std::int64_t n = count;
+    for (; n > let_go && pages[static_cast<std::size_t>(n - 1)]->block(g) != nullptr; --n) {
+      std::uint8_t* block = pages[static_cast<std::size_t>(n - 1)]->block(g);
+      cache.share(g, block);
+      blocks_[static_cast<std::size_t>(g)][static_cast<std::size_t>(n - 1)] = block;
+    }
+    first_[static_cast<std::size_t>(g)] = n;
+  }
+  if (length_ % kBlockKeys == 0) return;
+  for (std::int64_t g = 0; g < cache.groups(); ++g) copies_[static_cast<std::size_t>(g)] = cache.take(g);
+  settle();
+}
+
+std::int64_t Sequence::blocks_held(std::int64_t group) const noexcept {
+  const auto& blocks = blocks_[static_cast<std::size_t>(group)];
+  return static_cast<std::int64_t>(blocks.size()) - std::count(blocks.begin(), blocks.end(), nullptr);
+}
 
 void Sequence::reserve(std::int64_t tokens) {
   const auto wanted = static_cast<std::size_t>(blocks_of(length_ + tokens));
-  for (std::size_t g = 0; g < blocks_.size(); ++g) {
-    blocks_[g].reserve(wanted);
-    while (blocks_[g].size() < wanted) blocks_[g].push_back(cache_.take(static_cast<std::int64_t>(g)));
+  try {
+    for (std::size_t g = 0; g < blocks_.size(); ++g) {
+      const auto group = static_cast<std::int64_t>(g);
+      blocks_[g].reserve(wanted);
+      while (blocks_[g].size() < wanted) blocks_[g].push_back(cache_.take(group));
+      if (tokens > 0 && length_ % kBlockKeys != 0 && cache_.shared(group, blocks_[g][last_block()]))
+        copies_[g] = cache_.take(group);
+    }
+  } catch (const std::bad_alloc&) {
+    release();
+    throw;
   }
+}
+
+void Sequence::settle() noexcept {
+  for (std::size_t g = 0; g < blocks_.size(); ++g) {
+    if (copies_[g] == nullptr) continue;
+    const auto group = static_cast<std::int64_t>(g);
+    std::uint8_t*& block = blocks_[g][last_block()];
+    std::memcpy(copies_[g], block, static_cast<std::size_t>(cache_.group(group).block_bytes));
+    cache_.give(group, block);
+    block = copies_[g];
+    copies_[g] = nullptr;
+  }
+}
+
+void Sequence::release() noexcept {
+  give_all(cache_, copies_);
+  for (std::size_t g = 0; g < blocks_.size(); ++g)
+    for (; static_cast<std::int64_t>(blocks_[g].size()) > blocks_of(length_); blocks_[g].pop_back())
+      if (blocks_[g].back() != nullptr) cache_.give(static_cast<std::int64_t>(g), blocks_[g].back());
+}
+
+std::int64_t Sequence::first_kept(std::int64_t group) const noexcept {
+  return std::max<std::int64_t>(0, length_ - cache_.group(group).window + 1 - cache_.kept()) / kBlockKeys;
 }
 
 void Sequence::grew(std::int64_t tokens) noexcept {
   length_ += tokens;
   for (std::size_t g = 0; g < blocks_.size(); ++g) {
-    const std::int64_t window = cache_.group(static_cast<std::int64_t>(g)).window;
-    const std::int64_t needed = (length_ - window + 1 - cache_.kept()) / kBlockKeys;
-    for (; first_[g] < needed; ++first_[g]) {
-      cache_.give(static_cast<std::int64_t>(g), blocks_[g][static_cast<std::size_t>(first_[g])]);
+    const auto group = static_cast<std::int64_t>(g);
+    for (const std::int64_t kept = first_kept(group); first_[g] < kept; ++first_[g]) {
+      cache_.give(group, blocks_[g][static_cast<std::size_t>(first_[g])]);
       blocks_[g][static_cast<std::size_t>(first_[g])] = nullptr;
     }
   }
@@ -149,20 +315,39 @@ void Sequence::grew(std::int64_t tokens) noexcept {
 
 std::int64_t Sequence::truncate(std::int64_t length) noexcept {
   length = std::min(length, length_);
-  for (std::size_t g = 0; g < blocks_.size(); ++g) {
-    const std::int64_t first_seen =
-        std::max<std::int64_t>(0, length - cache_.group(static_cast<std::int64_t>(g)).window + 1);
-    if (first_[g] * kBlockKeys > first_seen) length = 0;
-  }
-  for (std::size_t g = 0; g < blocks_.size(); ++g) {
-    while (static_cast<std::int64_t>(blocks_[g].size()) > blocks_of(length)) {
-      if (blocks_[g].back() != nullptr) cache_.give(static_cast<std::int64_t>(g), blocks_[g].back());
-      blocks_[g].pop_back();
-    }
-    if (length == 0) first_[g] = 0;
-  }
+  for (std::size_t g = 0; g < blocks_.size(); ++g)
+    if (first_[g] > first_needed(length, cache_.group(static_cast<std::int64_t>(g)).window)) length = 0;
   length_ = length;
+  release();
+  if (length == 0) std::fill(first_.begin(), first_.end(), 0);
   return length;
+}
+
+Page* Sequence::page(std::int64_t n) const {
+  std::vector<std::uint8_t*> blocks;
+  for (const auto& of_group : blocks_) blocks.push_back(of_group[static_cast<std::size_t>(n)]);
+  auto page = std::make_unique<Page>(cache_, std::min(kBlockKeys, length_ - n * kBlockKeys), std::move(blocks));
+  for (std::int64_t g = 0; g < cache_.groups(); ++g)
+    if (page->block(g) != nullptr) cache_.share(g, page->block(g));
+  return page.release();
+}
+
+Sequence* Sequence::fork() const {
+  auto other = std::make_unique<Sequence>(cache_);
+  auto blocks = blocks_;
+  other->first_ = first_;
+  other->length_ = length_;
+  other->blocks_.swap(blocks);
+  for (std::size_t g = 0; g < blocks_.size(); ++g)
+    for (const std::uint8_t* block : blocks_[g])
+      if (block != nullptr) cache_.share(static_cast<std::int64_t>(g), block);
+  return other.release();
+}
+
+void Sequence::swap(Sequence& other) noexcept {
+  std::swap(length_, other.length_);
+  blocks_.swap(other.blocks_);
+  first_.swap(other.first_);
 }
 
 }  // namespace ouvert

@@ -45,9 +45,15 @@ void Program::make_room(std::int64_t tokens) {
 }
 
 void Program::step(std::span<Sequence* const> sequences, std::span<const std::int64_t> counts,
-                   std::span<const std::int32_t> ids, Wanted wanted, float* logits) {
+                   std::span<const Wanted> wanted, std::span<const std::int32_t> ids, float* logits) {
   make_room(static_cast<std::int64_t>(ids.size()));
-  for (std::size_t i = 0; i < sequences.size(); ++i) sequences[i]->reserve(counts[i]);
+  try {
+    for (std::size_t i = 0; i < sequences.size(); ++i) sequences[i]->reserve(counts[i]);
+  } catch (const std::bad_alloc&) {
+    for (Sequence* sequence : sequences) sequence->release();
+    throw;
+  }
+  for (Sequence* sequence : sequences) sequence->settle();
 
   tokens_ = static_cast<std::int64_t>(ids.size());
   ids_ = ids.data();
@@ -57,7 +63,7 @@ void Program::step(std::span<Sequence* const> sequences, std::span<const std::in
     const std::int64_t first = static_cast<std::int64_t>(positions_.size()), position = sequences[i]->length();
     if (counts[i] == 0) continue;
     for (std::int64_t t = 0; t < counts[i]; ++t) {
-      if (wanted == Wanted::all || (wanted == Wanted::last && t + 1 == counts[i]))
+      if (wanted[i] == Wanted::all || (wanted[i] == Wanted::last && t + 1 == counts[i]))
         wanted_rows_.push_back(static_cast<std::int32_t>(first + t));
       positions_.push_back(position + t);
       part_of_.push_back(static_cast<std::int32_t>(parts_.size()));

@@ -88,10 +88,10 @@ class Program final : private Job {
   // --- steps ---
 
   // Appends counts[i] tokens to sequences[i], for all i, and computes. logits holds `rows of wanted` x width of the
-  // instruction that writes them. Sequences differ from one another; ids are within the vocabulary. Throws
-  // std::bad_alloc, and then the sequences are as they were.
-  void step(std::span<Sequence* const> sequences, std::span<const std::int64_t> counts, std::span<const std::int32_t> ids,
-            Wanted wanted, float* logits);
+  // instruction that writes them, sequence after sequence. Sequences differ from one another; ids are within the
+  // vocabulary. Throws std::bad_alloc, and then the sequences are as they were.
+  void step(std::span<Sequence* const> sequences, std::span<const std::int64_t> counts, std::span<const Wanted> wanted,
+            std::span<const std::int32_t> ids, float* logits);
 
   // A value as the last step left it.
   std::int64_t rows_of(const Value& value) const { return value.rows == Rows::tokens ? tokens_ : wanted_count(); }

@@ -7,7 +7,9 @@
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
+#include <algorithm>
 #include <cstring>
+#include <memory>
 #include <stdexcept>
 
 #include "program_bindings.h"
@@ -25,6 +27,7 @@ using Floats = nb::ndarray<const float, nb::c_contig, nb::device::cpu>;
 using FloatsOut = nb::ndarray<float, nb::c_contig, nb::device::cpu>;
 using Ids = nb::ndarray<const std::int32_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using Bytes = nb::ndarray<const std::uint8_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using BytesOut = nb::ndarray<std::uint8_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 
 std::vector<float> copied(const nb::object& array) {
   if (array.is_none()) return {};
@@ -178,7 +181,20 @@ void bind_program(nb::module_& m) {
   nb::class_<Sequence>(m, "Sequence")
       .def_prop_ro("length", &Sequence::length)
       .def("truncate", &Sequence::truncate)
+      .def("swap", &Sequence::swap)
+      .def("blocks_held", &Sequence::blocks_held)
       .def("close", &Sequence::close);
+
+  nb::class_<Page>(m, "Page")
+      .def_prop_ro("tokens", &Page::tokens)
+      .def_prop_ro("bytes", &Page::bytes)
+      .def("holds", [](const Page& page, std::int64_t group) { return page.block(group) != nullptr; })
+      .def("read",
+           [](const Page& page, const BytesOut& out) {
+             nb::gil_scoped_release released;
+             page.read(out.data());
+           })
+      .def("close", &Page::close);
 
   using Layers = std::vector<std::tuple<std::int64_t, std::int64_t, std::int64_t>>;
   nb::class_<Program>(m, "Program")
@@ -255,12 +271,31 @@ void bind_program(nb::module_& m) {
              p.add(std::make_unique<MixAnswers>(work));
            })
       .def("new_sequence", [](Program& p) { return new Sequence(p.cache()); }, nb::keep_alive<0, 1>())
+      .def("fork", [](Program&, const Sequence& sequence) { return sequence.fork(); }, nb::keep_alive<0, 1>())
+      .def("page", [](Program&, const Sequence& sequence, std::int64_t n) { return sequence.page(n); },
+           nb::keep_alive<0, 1>())
+      .def("page_from",
+           [](Program& p, std::int64_t tokens, const std::vector<std::int64_t>& present, const Bytes& data) {
+             std::unique_ptr<bool[]> flags(new bool[present.size()]);
+             std::copy(present.begin(), present.end(), flags.get());
+             return new Page(p.cache(), tokens, {flags.get(), present.size()}, data.data());
+           },
+           nb::keep_alive<0, 1>())
+      .def("resume",
+           [](Program& p, const std::vector<Page*>& pages, std::int64_t length) {
+             const std::vector<const Page*> list(pages.begin(), pages.end());
+             return new Sequence(p.cache(), list, length);
+           },
+           nb::keep_alive<0, 1>())
+      .def("owns", [](Program& p, const Page& page) { return &page.cache() == &p.cache(); })
       .def("step",
-           [](Program& p, const std::vector<Sequence*>& sequences, const std::vector<std::int64_t>& counts, const Ids& ids,
-              int wanted, const FloatsOut& logits) {
+           [](Program& p, const std::vector<Sequence*>& sequences, const std::vector<std::int64_t>& counts,
+              const std::vector<std::int64_t>& wanted, const Ids& ids, const FloatsOut& logits) {
              check_ids(p, ids);
+             std::vector<Wanted> each;
+             for (const std::int64_t rows : wanted) each.push_back(static_cast<Wanted>(rows));
              nb::gil_scoped_release released;
-             p.step(sequences, counts, {ids.data(), ids.size()}, static_cast<Wanted>(wanted), logits.data());
+             p.step(sequences, counts, each, {ids.data(), ids.size()}, logits.data());
            })
       .def("check", &check_ids)
       .def("read",
@@ -270,6 +305,20 @@ void bind_program(nb::module_& m) {
       .def("rows_of", [](Program& p, Value value) { return p.rows_of(value); })
       .def("bytes_for", [](Program& p, std::int64_t tokens) { return p.cache().bytes_for(tokens); })
       .def_prop_ro("cache_bytes_in_use", [](Program& p) { return p.cache().bytes_in_use(); })
+      .def_prop_ro("page_bytes", [](Program& p) { return p.cache().page_bytes(); })
+      .def_prop_rw("cache_limit", [](Program& p) { return p.cache().limit; },
+                   [](Program& p, std::int64_t bytes) { p.cache().limit = bytes; })
+      .def_prop_ro("groups",
+                   [](Program& p) {
+                     std::vector<std::tuple<std::int64_t, std::int64_t, std::int64_t>> groups;
+                     for (std::int64_t g = 0; g < p.cache().groups(); ++g) {
+                       const Cache::Group& group = p.cache().group(g);
+                       std::int64_t references = 0;
+                       for (const auto& [block, count] : group.references) references += count;
+                       groups.emplace_back(group.block_bytes, group.in_use(), references);
+                     }
+                     return groups;
+                   })
       .def_prop_ro("threads", &Program::threads)
       .def_prop_ro("instruction_set", [](Program& p) { return std::string(name(p.instruction_set())); })
       .def_rw("vocabulary", &Program::vocabulary)
@@ -289,6 +338,7 @@ void bind_program(nb::module_& m) {
            "window"_a);
   nb::class_<ExpertBuffers>(m, "ExpertBuffers").def(nb::init<>());
   m.attr("NO_WINDOW") = kNoWindow;
+  m.attr("BLOCK_KEYS") = kBlockKeys;
 }
 
 }  // namespace ouvert
