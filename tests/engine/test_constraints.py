@@ -115,7 +115,13 @@ LEAVES = st.one_of(
     ),
     st.builds(
         lambda values: {"enum": values},
-        st.lists(st.one_of(st.text(max_size=4), st.integers(), st.booleans()), min_size=1, max_size=3),
+        st.lists(
+            st.one_of(
+                st.text(st.characters(exclude_categories=["Cc", "Cs"]), max_size=4), st.integers(), st.booleans()
+            ),
+            min_size=1,
+            max_size=3,
+        ),
     ),
 )
 

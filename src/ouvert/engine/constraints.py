@@ -5,6 +5,7 @@ docs/formats/constraints.md.
 """
 
 import json
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 
+from ouvert.engine.schemas import DEEPEST, honoured
 from ouvert.engine.waist import EngineError
 
 if TYPE_CHECKING:
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
 # Without a bound a model may write white space between the parts of a JSON text for ever. This one leaves room for a
 # space, or for a new line with its indentation.
 JSON_SPACE = "( |\\n {0,16})?"
+# No \\u: with it a name could be spelled in two ways, and a member that a schema describes be written a second time,
+# past its description, under the other spelling.
+JSON_ESCAPES = 'nrbtf\\"'
 END = b"<|the grammar is complete|>"  # the name of an id that no model has
 
 
@@ -38,7 +43,12 @@ class Grammar:
                 f"reading a JSON schema: it is {schema!r:.80}, expected a dict; an empty one allows any JSON text."
             )
         try:
-            return cls("json schema", json.dumps(schema, ensure_ascii=False))
+            return cls("json schema", json.dumps(schema, ensure_ascii=False, allow_nan=False))
+        except RecursionError:
+            raise EngineError(
+                f"reading a JSON schema: it goes deeper than Python can follow, expected {DEEPEST} schemas inside "
+                "another at most. Name parts in $defs and use $ref."
+            ) from None
         except (TypeError, ValueError) as problem:
             raise EngineError(
                 f"reading a JSON schema: it holds what JSON cannot say ({problem}). Give a dict of plain JSON values."
@@ -99,8 +109,14 @@ class Vocabulary:
 
         match grammar.kind:
             case "json schema":
+                schema = honoured(json.loads(grammar.text))
                 source = LLMatcher.grammar_from_json_schema(
-                    grammar.text, overrides={"whitespace_pattern": JSON_SPACE, "whitespace_flexible": True}
+                    json.dumps(schema, ensure_ascii=False),
+                    overrides={
+                        "whitespace_pattern": JSON_SPACE,
+                        "whitespace_flexible": True,
+                        "json_allowed_escapes": JSON_ESCAPES,
+                    },
                 )
             case "regex":
                 source = LLMatcher.grammar_from_regex(grammar.text)
@@ -111,7 +127,7 @@ class Vocabulary:
         matcher = LLMatcher(self._tokenizer, source, log_level=0)
         if matcher.is_error():
             raise EngineError(
-                f"compiling a constraint ({grammar.kind}): {matcher.get_error().strip()}. It was given "
+                f"compiling a constraint ({grammar.kind}): {in_our_words(matcher.get_error().strip())}. It was given "
                 f"{grammar.text!r:.200}; leave out or rewrite what is named here."
             )
         return CompiledGrammar(matcher, self.size, grammar)
@@ -148,6 +164,26 @@ class Vocabulary:
         from llguidance import LLTokenizer, TokenizerWrapper
 
         return LLTokenizer(TokenizerWrapper(Bytes(self)), n_vocab=self.size + 1, eos_token=self.size)
+
+
+# What llguidance says, where its words name things that nobody here can see or set.
+REASONS = (
+    (
+        r"oneOf constraints are not supported.*",
+        "alternatives of oneOf that may hold at once, expected a type or a required constant to tell them apart",
+    ),
+    (
+        r"Resource '(.*?)' is not present in a registry.*",
+        r"a $ref to another document: '\1', expected one to a place in the schema itself",
+    ),
+)
+
+
+def in_our_words(reason: str) -> str:
+    for theirs, ours in REASONS:
+        if re.match(theirs, reason, re.S):
+            return re.sub(theirs, ours, reason, flags=re.S)
+    return reason
 
 
 def escaped(text: str) -> str:
