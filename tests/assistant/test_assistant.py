@@ -59,7 +59,7 @@ class ScriptedEngine:
         self.generation = ScriptedGeneration(tokens, reason)
         self.asked = None
 
-    def generate(self, ids, sampling):
+    def generate(self, ids, sampling, timeout=None):
         self.asked = (ids, sampling)
         return self.generation
 

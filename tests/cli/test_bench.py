@@ -87,7 +87,7 @@ class NotingEngine:
     def __init__(self):
         self.asked = []
 
-    def generate(self, ids, sampling):
+    def generate(self, ids, sampling, timeout=None):
         self.asked.append((list(ids), sampling.max_tokens))
         engine, tokens = self, min(sampling.max_tokens, self.context - len(ids))
 

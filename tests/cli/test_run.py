@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from ouvert.cli.machine import advice, memory_bytes, suggestion
+from ouvert.cli.machine import advice, suggestion
 from ouvert.cli.run import fetch_if_absent, joined
+from ouvert.engine.machine import memory_bytes
 from ouvert.store import Store, StoreError
 
 RUN = "import sys; from ouvert.cli import main; sys.exit(main(sys.argv[1:]))"

@@ -7,7 +7,7 @@ import pytest
 
 from ouvert.engine import EngineError, Sampling, choosing, open_engine
 from ouvert.engine.loading import WeightsDigest
-from ouvert.engine.local import PROMPT_CHUNK
+from ouvert.engine.loop import STEP_TOKENS
 
 # The native runner keeps keys and values in 16 bits, NumPy in 32: 0.04 at most was seen, where logits reach 20.
 CLOSE = 0.1
@@ -74,7 +74,7 @@ def test_a_kept_prefix_changes_nothing_bit_for_bit(speaking_model):
     if not choosing.native_is_built():
         pytest.fail("the native runner is not built here: install with a C++20 compiler")
     random = np.random.default_rng(4)
-    start = random.integers(0, 256, PROMPT_CHUNK + 30).tolist()
+    start = random.integers(0, 256, STEP_TOKENS + 30).tolist()
     kept, fresh = open_engine(speaking_model()).engine, open_engine(speaking_model()).engine
     answer(kept, start)
     for _ in range(4):
@@ -117,8 +117,8 @@ def test_a_window_that_has_let_go_starts_afresh(fake_runner, facts):
     runner = fake_runner(16)
     engine = LocalEngine(runner, 64, facts)
     list(engine.generate([1, 2, 3, 4], Sampling(temperature=0, max_tokens=2)))
-    runner.sequences[0].truncate = lambda length: runner.sequences[0].ids.clear()
+    runner.resume = lambda pages, length, capacity: runner.new_sequence(capacity)
     generation = engine.generate([1, 2, 9], Sampling(temperature=0, max_tokens=1))
     assert [token.id for token in generation] == [10]
     assert generation.stopped.reused_tokens == 0
-    assert runner.steps[-1] == (3, "last")
+    assert runner.steps[-1] == [(3, "last")]

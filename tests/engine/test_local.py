@@ -1,12 +1,16 @@
 """The local engine over a fake runner: limits, stops, chunks, kept prefixes, cancelling, errors."""
 
+import gc
 import threading
+import time
 
 import numpy as np
 import pytest
 
-from ouvert.engine import EngineError, LocalEngine, Sampling
-from ouvert.engine.local import PROMPT_CHUNK, SCORED_CHUNK, shared_start
+from ouvert.engine import EngineBusyError, EngineError, LocalEngine, Sampling
+from ouvert.engine.local import SCORED_CHUNK
+from ouvert.engine.loop import STEP_TOKENS
+from ouvert.engine.request import MOST_UNREAD
 
 GREEDY = Sampling(temperature=0)
 
@@ -29,6 +33,23 @@ def ids_of(generation):
     return [token.id for token in generation]
 
 
+def eventually(true):
+    """Wait, for ten seconds at most, until the engine's thread has come so far."""
+    until = time.monotonic() + 10
+    while not true():
+        assert time.monotonic() < until, "it did not come to it"
+        time.sleep(0.002)
+
+
+def counting(size):
+    def scores(ids):
+        row = np.zeros(size)
+        row[(ids[-1] + 1) % size] = 5
+        return row
+
+    return scores
+
+
 def test_an_answer_ends_at_a_stop_token_which_is_its_last(engine):
     generation = engine.generate([1, 2], greedy(stop_ids=frozenset({5})))
     assert ids_of(generation) == [3, 4, 5]
@@ -41,7 +62,7 @@ def test_an_answer_ends_after_max_tokens(engine, runner):
     generation = engine.generate([1], greedy(max_tokens=3))
     assert ids_of(generation) == [2, 3, 4]
     assert generation.stopped.reason == "length"
-    assert runner.steps == [(1, "last"), (1, "last"), (1, "last")]  # the last token is not computed on
+    assert runner.steps == [[(1, "last")]] * 3  # the last token is not computed on
 
 
 def test_an_answer_ends_where_the_context_is_full(fake_runner, facts):
@@ -75,10 +96,30 @@ def test_sampling_is_checked_on_arrival(engine):
         engine.generate([1], Sampling(top_p=3))
 
 
-def test_nothing_is_computed_before_the_first_token_is_asked_for(engine, runner):
-    engine.generate([1], GREEDY)
-    assert runner.steps == []
-    assert runner.sequences == []
+def test_the_answer_is_computed_ahead_of_its_reader_but_not_without_end(fake_runner, facts):
+    runner = fake_runner(16)
+    engine = LocalEngine(runner, 4 * MOST_UNREAD, facts)
+    generation = engine.generate([1], GREEDY)
+    eventually(lambda: len(runner.steps) >= MOST_UNREAD)
+    ids_of(engine.generate([2], greedy(max_tokens=30)))  # the other waits for its reader meanwhile
+    assert len(runner.steps) <= MOST_UNREAD + 30
+    assert len(ids_of(generation)) == 4 * MOST_UNREAD - 1
+
+
+def test_an_answer_that_nobody_holds_is_cancelled(fake_runner, facts):
+    runner = fake_runner(16)
+    engine = LocalEngine(runner, 1_000_000, facts)
+    next(iter(engine.generate([1], GREEDY)))
+    gc.collect()
+    eventually(lambda: engine.load.running == 0)
+    assert runner.open_sequences == 0
+
+
+def test_an_engine_that_nobody_holds_is_closed(fake_runner, facts):
+    runner = fake_runner(16)
+    ids_of(LocalEngine(runner, 100, facts).generate([1], greedy(max_tokens=3)))
+    gc.collect()
+    eventually(lambda: runner.closed)
 
 
 def test_stopped_cannot_be_asked_for_while_tokens_are_to_come(engine):
@@ -97,16 +138,16 @@ def test_iterating_again_goes_on_where_it_was(engine):
 
 def test_a_long_prompt_goes_in_chunks_and_only_its_end_gives_logits(fake_runner, facts):
     runner = fake_runner(16)
-    prompt = [n % 16 for n in range(2 * PROMPT_CHUNK + 10)]
+    prompt = [n % 16 for n in range(2 * STEP_TOKENS + 10)]
     generation = LocalEngine(runner, 4096, facts).generate(prompt, greedy(max_tokens=1))
     assert ids_of(generation) == [(prompt[-1] + 1) % 16]
-    assert runner.steps == [(PROMPT_CHUNK, "none"), (PROMPT_CHUNK, "none"), (10, "last")]
+    assert runner.steps == [[(STEP_TOKENS, "none")], [(STEP_TOKENS, "none")], [(10, "last")]]
 
 
 def test_a_prompt_of_exactly_one_chunk_is_one_step(fake_runner, facts):
     runner = fake_runner(16)
-    ids_of(LocalEngine(runner, 4096, facts).generate([1] * PROMPT_CHUNK, greedy(max_tokens=1)))
-    assert runner.steps == [(PROMPT_CHUNK, "last")]
+    ids_of(LocalEngine(runner, 4096, facts).generate([1] * STEP_TOKENS, greedy(max_tokens=1)))
+    assert runner.steps == [[(STEP_TOKENS, "last")]]
 
 
 def test_a_prompt_that_starts_like_the_last_answer_reuses_it(engine, runner):
@@ -115,8 +156,7 @@ def test_a_prompt_that_starts_like_the_last_answer_reuses_it(engine, runner):
     second = engine.generate([1, 2, 3, 4, 5, 6, 9], greedy(max_tokens=1))
     assert ids_of(second) == [10]
     assert second.stopped.reused_tokens == 5  # 6 was chosen but never computed on
-    assert runner.steps[-1] == (2, "last")
-    assert len(runner.sequences) == 1
+    assert runner.steps[-1] == [(2, "last")]
 
 
 def test_the_same_prompt_again_computes_its_last_token(engine, runner):
@@ -124,15 +164,18 @@ def test_the_same_prompt_again_computes_its_last_token(engine, runner):
         generation = engine.generate([1, 2, 3], greedy(max_tokens=2))
         assert ids_of(generation) == [4, 5]
         assert generation.stopped.reused_tokens == reused
-    assert runner.steps[-2] == (1, "last")
+    assert runner.steps[-2] == [(1, "last")]
 
 
-def test_a_prompt_that_starts_otherwise_reuses_nothing_and_replaces_what_was_kept(engine, runner):
+def test_a_prompt_that_starts_otherwise_reuses_nothing_and_the_first_is_kept_too(engine, runner):
     ids_of(engine.generate([1, 2, 3], greedy(max_tokens=1)))
     generation = engine.generate([2, 2, 3], greedy(max_tokens=1))
     assert ids_of(generation) == [4]
     assert generation.stopped.reused_tokens == 0
-    assert runner.open_sequences == 1
+    assert runner.open_sequences == 0
+    again = engine.generate([1, 2, 3, 4], greedy(max_tokens=1))
+    ids_of(again)
+    assert again.stopped.reused_tokens == 3
 
 
 def test_answers_are_the_same_with_and_without_a_kept_prefix(fake_runner, facts):
@@ -150,12 +193,12 @@ def test_answers_are_the_same_with_and_without_a_kept_prefix(fake_runner, facts)
         assert ids_of(kept.generate(prompt, sampling)) == ids_of(fresh.generate(prompt, sampling))
 
 
-def test_two_answers_take_turns_without_harming_each_other(engine, runner):
+def test_two_answers_are_computed_together_without_harming_each_other(engine, runner):
     one = iter(engine.generate([1], greedy(max_tokens=4)))
     other = iter(engine.generate([8], greedy(max_tokens=4)))
     mixed = [next(one).id, next(other).id, next(other).id, next(one).id, *(t.id for t in one), *(t.id for t in other)]
     assert mixed == [2, 9, 10, 3, 4, 5, 11, 12]
-    assert runner.open_sequences == 1  # the one kept
+    assert runner.open_sequences == 0
 
 
 def test_answers_in_several_threads_are_those_of_one(fake_runner, facts):
@@ -181,24 +224,51 @@ def test_cancelling_between_tokens_ends_at_once_and_keeps_the_prefix(engine, run
     assert generation.stopped.reason == "cancelled"
     assert generation.stopped.output_tokens == 2
     assert list(tokens) == []
-    again = engine.generate([1, 2, 3, 4], greedy(max_tokens=1))
+    again = engine.generate([1, 2, 3, 4, 9], greedy(max_tokens=1))
     ids_of(again)
-    assert again.stopped.reused_tokens == 3
+    assert again.stopped.reused_tokens == 4
 
 
-def test_cancelling_before_the_first_token_costs_nothing(engine, runner):
+def test_cancelling_before_the_first_token(engine, runner):
     generation = engine.generate([1], GREEDY)
     generation.cancel()
     assert ids_of(generation) == []
     assert generation.stopped.output_tokens == 0
-    assert runner.steps == []
+    assert runner.open_sequences == 0
+
+
+def test_an_answer_out_of_time_ends_as_it_is(fake_runner, facts):
+    runner = fake_runner(16)
+    runner.before_step = lambda: time.sleep(0.005)
+    engine = LocalEngine(runner, 1_000_000, facts)
+    generation = engine.generate([1], GREEDY, timeout=0.1)
+    tokens = ids_of(generation)
+    assert generation.stopped.reason == "timeout"
+    assert 0 < len(tokens) == generation.stopped.output_tokens < 21
+    assert runner.open_sequences == 0
+
+
+def test_too_many_are_refused_and_those_before_are_served(fake_runner, facts):
+    runner = fake_runner(16)
+    go_on = threading.Event()
+    runner.before_step = go_on.wait
+    engine = LocalEngine(runner, 64, facts, most_running=1, most_waiting=2)
+    first = engine.generate([1], greedy(max_tokens=2))
+    eventually(lambda: engine.load.waiting == 1)  # it is being read
+    second = engine.generate([3], greedy(max_tokens=2))
+    with pytest.raises(EngineBusyError, match="2 wait already"):
+        engine.generate([5], GREEDY)
+    go_on.set()
+    assert [ids_of(first), ids_of(second)] == [[2, 3], [4, 5]]
 
 
 def test_cancelling_within_a_long_prompt_ends_after_the_chunk(fake_runner, facts):
     runner = fake_runner(16)
     engine = LocalEngine(runner, 4096, facts)
-    generation = engine.generate([1] * (4 * PROMPT_CHUNK), GREEDY)
-    runner.before_step = lambda: len(runner.steps) == 1 and generation.cancel()  # in the second chunk
+    made = threading.Event()
+    runner.before_step = lambda: made.wait() and len(runner.steps) == 1 and generation.cancel()  # in the second chunk
+    generation = engine.generate([1] * (4 * STEP_TOKENS), GREEDY)
+    made.set()
     assert ids_of(generation) == []
     assert generation.stopped.reason == "cancelled"
     assert len(runner.steps) == 2
@@ -222,20 +292,90 @@ def test_cancelling_after_the_end_changes_nothing(engine):
     assert generation.stopped.reason == "length"
 
 
-def test_an_error_in_a_step_frees_the_sequence_and_the_next_answer_is_whole(engine, runner):
+@pytest.mark.parametrize(
+    ("problem", "raised"), [(ValueError("broken"), ValueError), (MemoryError("full"), EngineError)]
+)
+def test_an_error_in_a_step_frees_the_sequence_and_the_next_answer_is_whole(engine, runner, problem, raised):
     ids_of(engine.generate([1, 2, 3], greedy(max_tokens=1)))
 
     def fail():
-        raise MemoryError("no room")
+        raise problem
 
     runner.before_step = fail
-    with pytest.raises(MemoryError):
+    with pytest.raises(raised, match=str(problem)):
         ids_of(engine.generate([1, 2, 3, 4], GREEDY))
     assert runner.open_sequences == 0
     runner.before_step = lambda: None
     generation = engine.generate([1, 2, 3], greedy(max_tokens=1))
     assert ids_of(generation) == [4]
-    assert generation.stopped.reused_tokens == 0
+
+
+def test_one_that_fails_is_not_the_failure_of_the_others(fake_runner, facts):
+    def scores(ids):
+        if ids[0] == 7 and len(ids) > 3:
+            raise ValueError("seven")
+        return counting(16)(ids)
+
+    engine = LocalEngine(fake_runner(16, scores), 64, facts)
+    generations = [engine.generate([n], greedy(max_tokens=6)) for n in (1, 7, 3)]
+    assert ids_of(generations[0]) == [2, 3, 4, 5, 6, 7]
+    with pytest.raises(ValueError, match="seven"):
+        ids_of(generations[1])
+    assert ids_of(generations[2]) == [4, 5, 6, 7, 8, 9]
+
+
+def test_a_row_of_broken_numbers_names_the_layer_and_harms_no_other(fake_runner, facts):
+    def scores(ids):
+        return np.full(16, np.nan) if ids[:2] == [7, 8] else counting(16)(ids)
+
+    engine = LocalEngine(fake_runner(16, scores), 64, facts, locate=lambda ids: f"layers.3.out after {ids}")
+    good, bad = engine.generate([1], greedy(max_tokens=4)), engine.generate([7], greedy(max_tokens=4))
+    assert next(iter(bad)).id == 8
+    with pytest.raises(EngineError, match=r"NaN.*layers\.3\.out after \[7, 8\]"):
+        next(iter(bad))
+    assert ids_of(good) == [2, 3, 4, 5]
+
+
+def test_prompts_that_begin_alike_are_read_once(fake_runner, facts):
+    runner = fake_runner(16)
+    held = threading.Event()
+    runner.before_step = held.wait
+    engine = LocalEngine(runner, 4096, facts)
+    start = [n % 16 for n in range(400)]
+    generations = [engine.generate([*start, n], greedy(max_tokens=3)) for n in (5, 6, 7)]
+    held.set()
+    assert [ids_of(each) for each in generations] == [[6, 7, 8], [7, 8, 9], [8, 9, 10]]
+    assert [each.stopped.reused_tokens for each in generations] == [0, 400, 400]
+    assert sum(tokens for step in runner.steps for tokens, _ in step) == 401 + 1 + 1 + 3 * 2
+
+
+def test_answers_go_on_while_a_long_prompt_is_read(fake_runner, facts):
+    runner = fake_runner(16)
+    engine = LocalEngine(runner, 4096, facts)
+    answer = iter(engine.generate([1], greedy(max_tokens=400)))
+    next(answer)
+    ids_of(engine.generate([n % 16 for n in range(1000)], greedy(max_tokens=1)))
+    both = [step for step in runner.steps if len(step) == 2 and step[1][0] > 1]
+    assert both
+    assert all(step[0] == (1, "last") for step in both)
+
+
+def test_more_than_memory_holds_take_turns_and_nothing_changes(fake_runner, facts):
+    runner = fake_runner(16)
+    runner.cache_limit = 6 * runner.page_bytes
+    engine = LocalEngine(runner, 64, facts, cache_limit=runner.cache_limit)
+    generations = [engine.generate([n, n, n], greedy(max_tokens=12)) for n in range(5)]
+    assert [ids_of(each) for each in generations] == [[(n + 1 + k) % 16 for k in range(12)] for n in range(5)]
+    assert runner.open_sequences == 0
+
+
+def test_what_memory_can_never_hold_is_refused_with_both_numbers(fake_runner, facts):
+    runner = fake_runner(16)
+    engine = LocalEngine(runner, 4096, facts, cache_limit=100_000)
+    engine.generate([1] * 1000, greedy(max_tokens=1))
+    small = LocalEngine(fake_runner(16), 4096, facts, cache_limit=1000)
+    with pytest.raises(EngineError, match=r"0\.0 MB, and this engine has 0\.0 MB"):
+        small.generate([1] * 200, GREEDY)
 
 
 def test_broken_logits_are_an_error_in_the_middle_of_an_answer(fake_runner, facts):
@@ -278,7 +418,7 @@ def test_scores_are_log_softmaxes_and_go_in_chunks(fake_runner, facts):
     assert scored[0].logprob == pytest.approx(likely)
     assert scored[6].logprob == pytest.approx(unlikely)
     assert scored[6].top == ((7, pytest.approx(likely)),)
-    assert runner.steps == [(SCORED_CHUNK, "all"), (4, "all")]
+    assert runner.steps == [[(SCORED_CHUNK, "all")], [(4, "all")]]
 
 
 def test_one_token_has_no_score(engine, runner):
@@ -286,14 +426,18 @@ def test_one_token_has_no_score(engine, runner):
     assert runner.steps == []
 
 
-def test_a_closed_engine_says_so(engine, runner):
+def test_a_closed_engine_says_so(fake_runner, facts):
+    runner = fake_runner(16)
+    engine = LocalEngine(runner, 1_000_000, facts)
     tokens = iter(engine.generate([1], GREEDY))
     next(tokens)
     engine.close()
     engine.close()
     assert runner.closed
     with pytest.raises(EngineError, match="closed"):
-        next(tokens)
+        list(tokens)
+    with pytest.raises(EngineError, match="closed"):
+        engine.generate([1], GREEDY)
     with pytest.raises(EngineError, match="closed"):
         engine.logits([1])
     assert runner.open_sequences == 0
@@ -306,10 +450,3 @@ def test_facts_are_made_when_first_asked_for(runner, facts):
     assert engine.facts.threads == 1
     assert engine.facts is engine.facts
     assert asked == [1]
-
-
-def test_shared_start_counts_to_the_first_difference():
-    assert shared_start([1, 2, 3], [1, 2, 4]) == 2
-    assert shared_start([1, 2], [1, 2, 4]) == 2
-    assert shared_start([], [1]) == 0
-    assert shared_start([5], [1]) == 0

@@ -58,8 +58,10 @@ class Assistant:
         sampling: Sampling,
         stop: Sequence[str] = (),
         demands: Demands = Demands(),  # noqa: B008 - a value that never changes
+        timeout: float | None = None,
     ) -> "Answer":
-        """The answer, as it is written. `stop`: texts that end it; they are not shown, not even in part.
+        """The answer, as it is written. `stop`: texts that end it; they are not shown, not even in part. `timeout`:
+        seconds after which it ends as it is.
 
         They are looked for in the answer's text, not in its reasoning nor in tool calls. The chat format's own end
         tokens are added to `sampling.stop_ids`. The model is held to `demands`, and to the outline of its chat format
@@ -70,7 +72,7 @@ class Assistant:
         raises for what it cannot write or hold to; AssistantError for demands that make no sense here; ValueError for
         an empty stop string.
         """
-        return Answer(self, conversation, sampling, stop, demands)
+        return Answer(self, conversation, sampling, stop, demands, timeout)
 
     def score(self, ids: Sequence[int], top: int = 0) -> list[Token]:
         """`Engine.score`, handed on."""
@@ -146,6 +148,7 @@ class Answer:
         sampling: Sampling,
         stop: Sequence[str],
         demands: Demands,
+        timeout: float | None,
     ) -> None:
         self._assistant = assistant
         self._stop = tuple(stop)
@@ -169,7 +172,7 @@ class Answer:
                 )
             sampling = replace(sampling, constraint=guide)
         self._sampling = replace(sampling, stop_ids=sampling.stop_ids | assistant.chat.stop_ids)
-        self._generation = assistant.engine.generate(self._rendered.ids, self._sampling)
+        self._generation = assistant.engine.generate(self._rendered.ids, self._sampling, timeout)
         self._events = self._written()
 
     @property
@@ -201,7 +204,7 @@ class Answer:
                 self._generation.cancel()
                 break
         stopped = self._generation.stopped
-        reason: Literal["stop", "length", "tool_calls", "cancelled"] = stopped.reason
+        reason: Literal["stop", "length", "tool_calls", "cancelled", "timeout"] = stopped.reason
         if self._stops.found is None:
             yield from self._shown(self._parser.finish(reason))
             yield from self._flushed()

@@ -21,7 +21,7 @@ class Usage:
 class Finished:
     """The end of an answer. `receipt` is the JSON object of docs/formats/receipt.md."""
 
-    reason: Literal["stop", "length", "tool_calls", "cancelled"]
+    reason: Literal["stop", "length", "tool_calls", "cancelled", "timeout"]
     usage: Usage
     tool_calls: tuple[ToolCall, ...]
     receipt: Mapping[str, Any]

@@ -87,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
 def foretold(path: "Path", measured: dict[str, Any]) -> dict[str, Any]:
     """What `ouvert fit` would have said, and whether it was right. Empty where nothing can be foretold: for NumPy, and
     for activations in float32."""
-    from ouvert.cli.machine import memory_bytes
+    from ouvert.engine.machine import memory_bytes
 
     memory = memory_bytes()
     if measured["instruction_set"] == "numpy" or measured["exact"] or memory is None:

@@ -30,9 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """0: said. 1: no such model (a StoreError says what there is)."""
-    from ouvert.cli.machine import memory_bytes
     from ouvert.engine import EngineError
     from ouvert.engine.fit import measure_machine
+    from ouvert.engine.machine import memory_bytes
 
     memory = memory_bytes()
     if memory is None:

@@ -1,23 +1,12 @@
 """What this machine can carry, in words for its owner."""
 
-import os
 from pathlib import Path
 
+from ouvert.engine.machine import memory_bytes
 from ouvert.store import Alias, aliases, bytes_in_words
 
 # A model in the best shape for this many bytes of weights leaves room for caches, and for everything else that runs.
 SHARE_OF_MEMORY = 4
-CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
-
-
-def memory_bytes() -> int | None:
-    """Memory this process may use, as far as the system says: the machine's, or a container's limit if lower."""
-    if not hasattr(os, "sysconf") or "SC_PHYS_PAGES" not in os.sysconf_names:
-        return None
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if CGROUP_LIMIT.exists() and (limit := CGROUP_LIMIT.read_text().strip()).isdecimal():
-        memory = min(memory, int(limit))
-    return memory
 
 
 def resident_bytes() -> int | None:

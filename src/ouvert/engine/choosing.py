@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ouvert import models
 from ouvert.arithmetic import Ops
+from ouvert.engine.breakage import Locate, in_native, in_numpy
 from ouvert.engine.numpy_runner import NumpyRunner, limit_threads
 from ouvert.engine.runner import Runner
 from ouvert.weights import Checkpoint
@@ -34,8 +35,8 @@ class PackedFile:
 
 def open_runner(
     checkpoint: Checkpoint, threads: int | None, exact: bool, packed: PackedFile | None
-) -> tuple[Runner, str]:
-    """The fastest runner for this checkpoint, and the name of the model's family.
+) -> tuple[Runner, str, Locate]:
+    """The fastest runner for this checkpoint, the name of the model's family, and how to find where numbers break.
 
     Native weights come from `packed`, memory-mapped; without it they are packed into memory. `exact` matters to the
     native runner only: NumPy computes in float32 anyway. Raises CheckpointError.
@@ -56,11 +57,11 @@ def open_runner(
         except RecordingError as problem:
             warnings.warn(f"{checkpoint.path}: NumPy computes this model, slower: {problem}", stacklevel=2)
         else:
-            return program, model.family.name
+            return program, model.family.name, in_native(model, exact, count)
     limit_threads(threads)
     ops = Ops()
     model = models.load(checkpoint, ops)
-    return NumpyRunner(model, ops), model.family.name
+    return NumpyRunner(model, ops), model.family.name, in_numpy(model, ops)
 
 
 def native_is_built() -> bool:

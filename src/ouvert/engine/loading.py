@@ -1,18 +1,31 @@
 """From a path to a running engine."""
 
+import hashlib
+import importlib.util
+import sys
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from ouvert import models
 from ouvert.engine.choosing import PackedFile, native_is_built, open_runner, physical_cores
+from ouvert.engine.fit import BESIDES, USABLE
 from ouvert.engine.local import LocalEngine
+from ouvert.engine.machine import memory_bytes
 from ouvert.engine.numpy_runner import NumpyRunner
+from ouvert.engine.runner import Runner
+from ouvert.engine.shelf import PageStore, Shelf
 from ouvert.engine.waist import EngineError, EngineFacts
 from ouvert.weights import Checkpoint, combined_digest, open_checkpoint, sha256_of
+
+# However large the weights, there is room for a conversation of so many tokens.
+LEAST_CONTEXT = 4096
+# Of the memory, kept prefixes that no sequence uses take one part in so many.
+SHARE_FOR_KEPT = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,14 +60,15 @@ def open_engine(
     exact: bool = False,
     weights_digest: str | None = None,
     packed: PackedFile | None = None,
+    prefixes: PageStore | None = None,
 ) -> Opened:
     """Load the model at `path`: a GGUF or safetensors file, or a folder with one.
 
     `threads`: how many compute, or as many as serve. `context`: most tokens of a sequence, or all the model was made
     for. `exact`: activations stay float32 where a faster way would round them. `weights_digest`: of the weights, if
     it is known. `packed`: where their packed form is kept, written now if it is not there; left out, weights are packed
-    into memory. Raises CheckpointError for files that cannot be used and EngineError for settings that cannot be
-    honoured.
+    into memory. `prefixes`: where beginnings of sequences are kept on disk; left out, in memory only. Raises
+    CheckpointError for files that cannot be used and EngineError for settings that cannot be honoured.
     """
     if threads is not None and threads < 1:
         raise EngineError(
@@ -69,7 +83,7 @@ def open_engine(
                 "to look. Choose a smaller context, or a model made for longer texts."
             )
         digest = WeightsDigest(checkpoint.files, weights_digest)
-        runner, family = open_runner(checkpoint, threads, exact, packed)
+        runner, family, locate = open_runner(checkpoint, threads, exact, packed)
         parameters, size = count(checkpoint)
         folder = None if checkpoint.format == "gguf" else (path if path.is_dir() else path.parent)
 
@@ -82,10 +96,19 @@ def open_engine(
                 exact=exact or isinstance(runner, NumpyRunner),
                 weights_digest=digest.value(),
                 packed_digest=None,
+                build=build_digest(),
             )
 
+        engine: LocalEngine
+        shelf = None
+        if prefixes is not None:
+            shelf = Shelf(prefixes, lambda: fingerprint(engine.facts), runner.page_tokens)
+        limit, kept = cache_limits(runner, size, context or trained)
+        engine = LocalEngine(
+            runner, context or trained, facts, cache_limit=limit, kept_limit=kept, shelf=shelf, locate=locate
+        )
         return Opened(
-            engine=LocalEngine(runner, context or trained, facts),
+            engine=engine,
             path=path,
             format=checkpoint.format,
             family=family,
@@ -99,6 +122,42 @@ def open_engine(
             folder=folder,
             digest=digest,
         )
+
+
+def cache_limits(runner: Runner, weights: int, context: int) -> tuple[int, int | None]:
+    """Bytes for caches, and for kept prefixes among them, of what the weights leave of this machine."""
+    memory = memory_bytes()
+    if memory is None:
+        return sys.maxsize, None
+    room = int(memory * USABLE) - weights - BESIDES
+    return max(room, runner.cache_bytes(min(context, LEAST_CONTEXT))), memory // SHARE_FOR_KEPT
+
+
+def fingerprint(facts: EngineFacts) -> dict[str, Any]:
+    """All that changes the numbers that stand in caches."""
+    native = facts.instruction_set != "numpy"  # native programs compute the same bits with every instruction set
+    return {
+        "weights": facts.weights_digest,
+        "cache": facts.cache_type,
+        "exact": facts.exact,
+        "native": native,
+        "build": facts.build,
+    }
+
+
+@cache
+def build_digest() -> str:
+    """Of the code that computes: the compiled kernels, and the Python of kernels, models and arithmetic."""
+    digest = hashlib.sha256()
+    for part in ("ouvert.arithmetic", "ouvert.kernels", "ouvert.models", "ouvert.kernels._native"):
+        spec = importlib.util.find_spec(part)
+        if spec is None or spec.origin is None:
+            continue  # a machine without a compiler has no _native
+        origin = Path(spec.origin)
+        for file in sorted(origin.parent.rglob("*.py")) if origin.name == "__init__.py" else [origin]:
+            digest.update(f"{part}/{file.relative_to(origin.parent)}\0".encode())
+            digest.update(hashlib.sha256(file.read_bytes()).digest())
+    return f"sha256:{digest.hexdigest()}"
 
 
 def count(checkpoint: Checkpoint) -> tuple[int, int]:

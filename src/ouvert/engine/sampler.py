@@ -80,6 +80,23 @@ def reported(logits: np.ndarray, token: int, top: int) -> Token:
     return Token(token, float(logprobs[token]), tuple((int(i), float(logprobs[i])) for i in best))
 
 
+class NotFiniteError(EngineError):
+    """A logit is NaN or infinite."""
+
+
+def choose_all(
+    logits: np.ndarray, samplers: Sequence["Sampler"], allowed: Sequence[np.ndarray | None]
+) -> list[Token | EngineError]:
+    """The next token of every row, or why there is none: one row's failure is not the others'."""
+    chosen: list[Token | EngineError] = []
+    for row, sampler, mask in zip(logits, samplers, allowed, strict=True):
+        try:
+            chosen.append(sampler.choose(row, mask))
+        except EngineError as problem:
+            chosen.append(problem)
+    return chosen
+
+
 class Sampler:
     """Chooses the tokens of one sequence. `seed` is the one asked for, or one drawn for this sequence."""
 
@@ -106,7 +123,7 @@ class Sampler:
         """
         if not np.isfinite(logits).all():
             broken = int(np.count_nonzero(~np.isfinite(logits)))
-            raise EngineError(
+            raise NotFiniteError(
                 f"sampling: {broken} of {logits.size} logits are NaN or infinite, so no token can be chosen. "
                 "The weights are damaged or the arithmetic overflowed: check the file's digest, then try exact=True."
             )

@@ -73,7 +73,7 @@ class Token:
 class Stopped:
     """Why a generation ended, and what it cost. Seconds are wall-clock."""
 
-    reason: Literal["stop", "length", "cancelled"]
+    reason: Literal["stop", "length", "cancelled", "timeout"]
     prompt_tokens: int
     reused_tokens: int
     output_tokens: int
@@ -100,11 +100,35 @@ class EngineError(Exception):
     """A request the engine cannot serve. The message has the numbers and what to do."""
 
 
+class EngineBusyError(EngineError):
+    """Too many requests wait already. The same request may be served in a while."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """How busy an engine is now, and what it has done since it was opened.
+
+    `cache_bytes` are those of all caches, of which kept prefixes are `kept_bytes`. `prompt_tokens` were given, of which
+    `reused_tokens` came from a cache.
+    """
+
+    running: int
+    waiting: int
+    cache_bytes: int
+    cache_limit: int
+    kept_bytes: int
+    steps: int
+    prompt_tokens: int
+    reused_tokens: int
+    output_tokens: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineFacts:
     """What changes the numbers, for receipts: digests are "sha256:<hex>".
 
-    `exact`: activations stay float32, instead of being rounded to 8 bits before products.
+    `exact`: activations stay float32, instead of being rounded to 8 bits before products. `build`: of the code that
+    computes, so that two builds are never taken for one another.
     """
 
     version: str
@@ -114,6 +138,7 @@ class EngineFacts:
     exact: bool
     weights_digest: str
     packed_digest: str | None
+    build: str = "unknown"
 
 
 class Engine(Protocol):
@@ -129,8 +154,15 @@ class Engine(Protocol):
     @property
     def facts(self) -> EngineFacts: ...
 
-    def generate(self, ids: Sequence[int], sampling: Sampling) -> Generation:
-        """Raises EngineError at once if the prompt cannot fit (both numbers in the message)."""
+    @property
+    def load(self) -> Load: ...
+
+    def generate(self, ids: Sequence[int], sampling: Sampling, timeout: float | None = None) -> Generation:
+        """`timeout`: seconds after which the answer ends as it is.
+
+        Raises EngineError at once if the prompt cannot fit (both numbers in the message), and EngineBusyError where
+        too many wait already.
+        """
 
     def logits(self, ids: Sequence[int]) -> np.ndarray:
         """float32 (tokens, vocabulary): row i scores what comes after ids[: i + 1]."""

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ouvert.kernels import _native
+import ouvert.kernels._native as _native
 
 # Far more than caches hold, and little enough for any machine that runs a model.
 READ_BYTES = 512 << 20

@@ -1,0 +1,624 @@
+"""The engine's thread: it takes requests in, decides each step, computes it, and hands the tokens out.
+
+Everything here but what stands under "from any thread" runs in that one thread, so nothing in it needs a
+lock. A step is decided by `schedule.plan_step`, which changes nothing; what follows does as the plan says.
+"""
+
+import sys
+import threading
+import time
+from bisect import insort
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+
+from ouvert.engine.prefixes import Node, PrefixTree, alike
+from ouvert.engine.request import Reason, Request
+from ouvert.engine.runner import Runner, RunnerSequence
+from ouvert.engine.sampler import NotFiniteError, choose_all
+from ouvert.engine.schedule import Plan, Running, Waiting, plan_step
+from ouvert.engine.shelf import WORTH_FETCHING, WORTH_SAVING, Filed, Shelf
+from ouvert.engine.waist import EngineBusyError, EngineError, Load, Token
+
+# Tokens of a step at most: large enough for matrix work, small enough that cancelling is felt at once.
+STEP_TOKENS = 512
+# While answers are in progress a prompt is read in pieces of about so many seconds, and of so many tokens at least.
+PIECE_SECONDS = 0.25
+PIECE_TOKENS = 64
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A request's share of a step: the tokens to compute, and whether the logits after the last are wanted."""
+
+    request: Request
+    ids: list[int]
+    wanted: bool
+
+
+class Loop:
+    """One model's requests. The thread begins with the first of them and ends with `close`."""
+
+    def __init__(
+        self,
+        runner: Runner,
+        *,
+        cache_limit: int,
+        kept_limit: int,
+        most_running: int,
+        most_waiting: int,
+        shelf: Shelf | None,
+        locate: Callable[[list[int]], str | None] | None,
+    ) -> None:
+        self.runner = runner
+        self.cache_limit, self.kept_limit = cache_limit, kept_limit
+        self.most_running, self.most_waiting = most_running, most_waiting
+        self.shelf = shelf
+        self.locate = locate
+        self.tree = PrefixTree(runner.page_tokens)
+        self.running: list[Request] = []  # oldest first
+        self.waiting: list[Request] = []  # the same
+        self.counts = {"steps": 0, "prompt": 0, "reused": 0, "output": 0}
+        self.lent: list[RunnerSequence] = []
+        self._cache_bytes = 0  # after the last step
+        self._read_rate: float | None = None  # tokens of prompts a second, of late
+        self._arrived: deque[Request] = deque()
+        self._errands: deque[Callable[[], None]] = deque()
+        self._changed = threading.Condition()
+        self._woken = False
+        self._closing = False
+        self._thread: threading.Thread | None = None
+
+    # --- from any thread ----------------------------------------------------------------------------------------------
+
+    def submit(self, request: Request) -> None:
+        """Raises EngineBusyError where too many wait already, EngineError if the engine was closed."""
+        with self._changed:
+            self.refuse_if_closed()
+            waiting = len(self._arrived) + len(self.waiting)
+            if waiting >= self.most_waiting:
+                raise EngineBusyError(
+                    f"taking in a request: {waiting} wait already, and this engine lets {self.most_waiting} wait. "
+                    "Ask again in a while."
+                )
+            self._arrived.append(request)
+            self._start_or_wake()
+
+    def cancel(self, request: Request) -> None:
+        """It ends before the next step."""
+        request.cancelled.set()
+        self.wake()
+
+    def call(self, work: Callable[[], Result]) -> Result:
+        """Run `work` in the engine's thread, between two steps. Returns what it returns, or raises what it raises."""
+        done: Future[Result] = Future()
+
+        def errand() -> None:
+            try:
+                done.set_result(work())
+            except Exception as problem:
+                done.set_exception(problem)
+
+        with self._changed:
+            self.refuse_if_closed()
+            self._errands.append(errand)
+            self._start_or_wake()
+        return done.result()
+
+    def lend(self, capacity: int) -> RunnerSequence:
+        """A sequence for a caller who computes on it through `compute`, and gives it back."""
+
+        def work() -> RunnerSequence:
+            self.lent.append(self.runner.new_sequence(capacity))
+            return self.lent[-1]
+
+        return self.call(work)
+
+    def give_back(self, sequence: RunnerSequence) -> None:
+        def work() -> None:
+            self.lent.remove(sequence)
+            sequence.close()
+
+        try:
+            self.call(work)
+        except EngineClosedError:
+            return  # it was closed with the engine
+
+    def compute(self, sequence: RunnerSequence, ids: np.ndarray) -> np.ndarray:
+        """Append ids to a sequence that was lent, and the logits after each of them. Others make room if they must."""
+
+        def work() -> np.ndarray:
+            after = sequence.length + len(ids)
+            self._make_room(self.runner.cache_bytes(after) - self.runner.cache_bytes(sequence.length), even_theirs=True)
+            try:
+                return self.runner.step([(sequence, ids)], "all")
+            except MemoryError as problem:
+                raise out_of_memory(after, self.runner, self.cache_limit, problem) from problem
+
+        return self.call(work)
+
+    def wake(self) -> None:
+        with self._changed:
+            self._woken = True
+            self._changed.notify()
+
+    def close(self) -> None:
+        """Requests end with EngineError; what is kept is written; memory is given back. May be called twice."""
+        with self._changed:
+            if self._closing:
+                return
+            self._closing = True
+            thread = self._thread
+            self._changed.notify()
+        if thread is None:
+            self._wind_up()
+        elif thread is not threading.current_thread():
+            thread.join()
+
+    def load(self) -> Load:
+        """How busy it is, as far as it can be told while it works."""
+        return Load(
+            running=len(self.running),
+            waiting=len(self.waiting) + len(self._arrived),
+            cache_bytes=self._cache_bytes,
+            cache_limit=self.cache_limit,
+            kept_bytes=self.tree.bytes,
+            steps=self.counts["steps"],
+            prompt_tokens=self.counts["prompt"],
+            reused_tokens=self.counts["reused"],
+            output_tokens=self.counts["output"],
+        )
+
+    def refuse_if_closed(self) -> None:
+        if self._closing:
+            raise closed()
+
+    def _start_or_wake(self) -> None:
+        """The caller holds the condition."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, name="ouvert-engine", daemon=True)
+            self._thread.start()
+        self._woken = True
+        self._changed.notify()
+
+    # --- the thread ---------------------------------------------------------------------------------------------------
+
+    def _work(self) -> None:
+        try:
+            while not self._closing:
+                if not self._turn():
+                    self._wait()
+        except BaseException as problem:
+            self._closing = True
+            self._give_up(problem)
+            raise
+        self._wind_up()
+
+    def _wait(self) -> None:
+        deadlines = [each.deadline for each in (*self.running, *self.waiting) if each.deadline is not None]
+        timeout = max(0.0, min(deadlines) - time.perf_counter()) if deadlines else None
+        with self._changed:
+            if not (self._woken or self._arrived or self._errands or self._closing):
+                self._changed.wait(timeout)
+            self._woken = False
+
+    def _turn(self) -> bool:
+        """One step and what belongs to it. False where there was nothing to do."""
+        while self._arrived:
+            self._take_in(self._arrived.popleft())
+        self._let_go_of_ended()
+        errands = len(self._errands)
+        for _ in range(errands):
+            self._errands.popleft()()
+        budget = self._budget()
+        self._begin_prompts(budget)
+        plan = plan_step(
+            [Running(each.id, each.cached, each.stalled) for each in self.running],
+            [
+                Waiting(each.id, each.cached, len(each.tokens), each.sequence is not None, self._is_behind(each))
+                for each in self.waiting
+            ],
+            free=self._free(),
+            budget=budget,
+            bytes_for=self.runner.cache_bytes,
+            most_running=self.most_running,
+        )
+        for number in plan.paused:
+            self._pause(self._request(number))
+        parts = self._parts(plan)
+        if parts:
+            self._step(parts)
+        return bool(parts or errands or plan.paused)
+
+    def _request(self, number: int) -> Request:
+        return next(each for each in (*self.running, *self.waiting) if each.id == number)
+
+    def _take_in(self, request: Request) -> None:
+        start = request.tokens[:-1]
+        shared = max((alike(each.tokens, start), -n) for n, each in enumerate(self.waiting)) if self.waiting else (0, 0)
+        # Worth waiting for if it leaves a page more than what is kept already.
+        if shared[0] >= self.runner.page_tokens + self.tree.match(start).tokens:
+            request.behind = self.waiting[-shared[1]]
+        self.waiting.append(request)
+
+    def _is_behind(self, request: Request) -> bool:
+        """Whether it has to wait for another to read what both start with, or for pages from the disk."""
+        if request.behind is not None and request.behind not in self.waiting:
+            request.behind = None
+        return request.behind is not None or request.fetching
+
+    def _let_go_of_ended(self) -> None:
+        now = time.perf_counter()
+        for request in (*self.running, *self.waiting):
+            if request.cancelled.is_set():
+                self._end(request, "cancelled")
+            elif request.deadline is not None and now >= request.deadline:
+                self._end(request, "timeout")
+
+    def _budget(self) -> int:
+        """Tokens of the next step at most."""
+        if all(each.stalled for each in self.running):
+            return STEP_TOKENS
+        piece = PIECE_TOKENS if self._read_rate is None else int(self._read_rate * PIECE_SECONDS)
+        return min(STEP_TOKENS, len(self.running) + max(PIECE_TOKENS, piece))
+
+    # --- room ---------------------------------------------------------------------------------------------------------
+
+    def _free(self) -> int:
+        """Bytes that caches may still take: what nobody uses is let go when it comes to it."""
+        return self.cache_limit - self.runner.cache_bytes_in_use + self.tree.bytes_unused
+
+    def _make_room(self, wanted: int, *, even_theirs: bool = False) -> None:
+        """Let go of what nobody uses until there is room; `even_theirs`: then requests pause, the youngest first."""
+        holders = [each for each in (*self.running, *self.waiting) if each.sequence is not None] if even_theirs else []
+        while (short := wanted - (self.cache_limit - self.runner.cache_bytes_in_use)) > 0:
+            if not self.tree.evict(short):
+                if not holders:
+                    break
+                self._pause(holders.pop())
+
+    def _keep(self, request: Request) -> list[Node]:
+        """What the request has computed is kept for those that begin alike, and written to disk."""
+        sequence = request.sequence
+        if sequence is None or request.cached == 0:
+            return []
+        ids = request.tokens[: request.cached]
+        self.tree.release(request.nodes)
+        request.nodes = []
+        nodes = self.tree.insert(ids, sequence.page)
+        if self.shelf is not None and len(ids) >= WORTH_SAVING:
+            new = [node for node in nodes if not node.saved]
+            for node in new:
+                node.saved = True
+            self.tree.use(new)
+            self.shelf.save(new, lambda done: self._post(lambda: self.tree.release(done)))
+        return nodes
+
+    def _trim_kept(self) -> None:
+        if self.tree.bytes_unused > self.kept_limit:
+            self.tree.evict(self.tree.bytes_unused - self.kept_limit)
+
+    def _post(self, errand: Callable[[], None]) -> None:
+        with self._changed:
+            self._errands.append(errand)
+            self._woken = True
+            self._changed.notify()
+
+    def _release(self, request: Request) -> None:
+        """The caches and kept pages that a request holds."""
+        if request.sequence is not None:
+            request.sequence.close()
+            request.sequence = None
+        self.tree.release(request.nodes)
+        request.nodes = []
+        request.cached = 0
+
+    def _pause(self, request: Request) -> None:
+        """It makes room, and goes on from what of it is still kept when its turn comes."""
+        self._keep(request)
+        self._release(request)
+        if request in self.running:
+            self.running.remove(request)
+            insort(self.waiting, request, key=lambda each: each.id)
+
+    # --- prompts ------------------------------------------------------------------------------------------------------
+
+    def _begin_prompts(self, budget: int) -> None:
+        """Give a sequence, with whatever is kept of its beginning, to those whose turn may come in this step."""
+        size = self.runner.cache_bytes
+        free = self._free() - sum(size(each.cached + 1) - size(each.cached) for each in self.running)
+        first = True
+        for request in list(self.waiting):
+            if budget <= 0:
+                break
+            if self._is_behind(request):
+                continue
+            cost = size(len(request.tokens) + 1) - size(request.cached)
+            if request.sequence is None:
+                match = self.tree.match(request.tokens[:-1])
+                # What it will use can no longer make room for others; of the last page it may need a copy of its own.
+                cost += sum(node.page.nbytes for node in match.nodes if not node.users)
+                cost += self.runner.page_bytes - size(match.tokens)
+                if not first and cost > free:
+                    break
+                if not self._begin(request):
+                    continue
+            first = False
+            budget -= len(request.tokens) - request.cached
+            free -= cost
+
+    def _begin(self, request: Request) -> bool:
+        """False if pages have to come from the disk first, or there is no room even to begin."""
+        match = self.tree.match(request.tokens[:-1])  # the last token is always computed: its logits are needed
+        if self.shelf is not None and not request.fetched and len(request.tokens) >= WORTH_SAVING:
+            whole = match.nodes[: match.tokens // self.runner.page_tokens]
+            filed = self.shelf.beyond(request.tokens, whole)
+            held = len(whole) * self.runner.page_tokens + sum(len(each.ids) for each in filed)
+            request.fetched = True
+            if held - match.tokens >= WORTH_FETCHING:
+                self._fetch(self.shelf, request, whole, filed)
+                return False
+        sequence = self._resumed(match.nodes, match.tokens)
+        if sequence is None:
+            return False
+        request.sequence, request.cached = sequence, sequence.length
+        request.nodes = match.nodes if sequence.length else []
+        self.tree.use(request.nodes)
+        if request.reused is None:
+            request.begun = time.perf_counter()
+            request.reused = request.cached
+            self.counts["reused"] += request.cached
+            self.counts["prompt"] += request.prompt_tokens
+        if self.shelf is not None and (saved := [node for node in request.nodes if node.saved]):
+            self.shelf.touch(saved)
+        return True
+
+    def _resumed(self, nodes: list[Node], tokens: int) -> RunnerSequence | None:
+        """A sequence that holds so many tokens of those pages, or fewer; None where there is no room for it."""
+        capacity = sys.maxsize
+        if tokens == 0:
+            return self.runner.new_sequence(capacity)
+        self.tree.use(nodes)
+        try:
+            self._make_room(self.runner.page_bytes)
+            return self.runner.resume([node.page for node in nodes], tokens, capacity)
+        except MemoryError:
+            return None if self.running else self.runner.new_sequence(capacity)
+        finally:
+            self.tree.release(nodes)
+
+    def _fetch(self, shelf: Shelf, request: Request, whole: list[Node], filed: list[Filed]) -> None:
+        """Pages come from the disk, one by one, between steps; then the request's turn comes."""
+        request.fetching = True
+        request.begun = time.perf_counter()
+        nodes = list(whole)
+        self.tree.use(nodes)
+        last = filed[-1]
+
+        def place(each: Filed, data: memoryview | None) -> None:
+            placed = data is not None and not request.ended.is_set() and self._placed(nodes, each.ids, data)
+            if not placed or each is last:
+                request.fetching = False
+                self.tree.release(nodes)
+
+        def handed(each: Filed, data: memoryview | None) -> bool:
+            if self._closing:
+                return False
+            self._post(lambda: place(each, data))
+            return request.fetching
+
+        shelf.fetch(filed, handed)
+
+    def _placed(self, nodes: list[Node], ids: tuple[int, ...], data: memoryview) -> bool:
+        """A page from the disk goes into the tree, after `nodes`, and becomes the last of them. False without room."""
+        path = [token for node in nodes for token in node.ids] + list(ids)
+        try:
+            self._make_room(self.runner.page_bytes)
+            found = self.tree.insert(path, lambda _: self.runner.page_from(data))
+        except MemoryError:
+            return False
+        self.tree.use(found[-1:])
+        found[-1].saved = True
+        nodes.append(found[-1])
+        return True
+
+    # --- steps --------------------------------------------------------------------------------------------------------
+
+    def _parts(self, plan: Plan) -> list[Part]:
+        parts = [Part(each, each.tokens[-1:], True) for each in map(self._request, plan.decode)]
+        for number, count in plan.read:
+            request = self._request(number)
+            if request.sequence is None:
+                break  # no room even to begin it; nor for those after it
+            ids = request.tokens[request.cached : request.cached + count]
+            parts.append(Part(request, ids, request.cached + len(ids) == len(request.tokens)))
+        return parts
+
+    def _step(self, parts: list[Part]) -> None:
+        started = time.perf_counter()
+        done = self._computed(parts)
+        now = time.perf_counter()
+        self.counts["steps"] += 1
+        read = sum(len(part.ids) for part, _ in done if len(part.ids) > 1)
+        if read >= PIECE_TOKENS:
+            rate = read / (now - started)
+            self._read_rate = rate if self._read_rate is None else 0.5 * (self._read_rate + rate)
+        for part, _ in done:
+            part.request.cached += len(part.ids)
+        ready = [(part.request, row) for part, row in done if row is not None]
+        for request, _ in ready:
+            if request in self.waiting:
+                self.waiting.remove(request)
+                insort(self.running, request, key=lambda each: each.id)
+                if request.read is None:
+                    request.read = now
+                    request.nodes = self._keep(request)
+                    self.tree.use(request.nodes)
+        self._choose(ready)
+        self._trim_kept()
+        self._cache_bytes = self.runner.cache_bytes_in_use
+
+    def _computed(self, parts: list[Part]) -> list[tuple[Part, np.ndarray | None]]:
+        """The parts that could be computed, with their logits where they are wanted. The others have ended or paused.
+
+        A step that fails is tried again part by part, so that one request's failure is not the others'.
+        """
+        grown = sum(
+            self.runner.cache_bytes(part.request.cached + len(part.ids)) - self.runner.cache_bytes(part.request.cached)
+            for part in parts
+        )
+        self._make_room(grown)
+        try:
+            return self._run(parts)
+        except MemoryError:
+            self.tree.evict(sys.maxsize)
+        except Exception as problem:
+            if len(parts) == 1:
+                self._fail(parts[0].request, problem)
+                return []
+        done: list[tuple[Part, np.ndarray | None]] = []
+        for part in parts:
+            done += self._computed_alone(part, [finished.request for finished, _ in done])
+        return [(part, row) for part, row in done if part.request.sequence is not None]
+
+    def _computed_alone(self, part: Part, done: list[Request]) -> list[tuple[Part, np.ndarray | None]]:
+        """One part of a step that failed. Where memory is short the oldest goes on; the others make room for it."""
+        request = part.request
+        for everything_given in (False, True):
+            if request.sequence is None:
+                break  # it made room for one before it
+            try:
+                request.sequence.truncate(request.cached)
+                return self._run([part])
+            except MemoryError as problem:
+                others = [each for each in (*self.running, *self.waiting) if each.sequence and each is not request]
+                oldest = all(request.id < each.id for each in others)
+                if not oldest or (everything_given and self.lent):
+                    self._pause(request)  # its turn comes again
+                elif everything_given:
+                    self._fail(request, out_of_memory(len(request.tokens), self.runner, self.cache_limit, problem))
+                else:
+                    for each in others:
+                        if each not in done:
+                            self._pause(each)
+                    self.tree.clear()
+            except Exception as problem:
+                self._fail(request, problem)
+        return []
+
+    def _run(self, parts: list[Part]) -> list[tuple[Part, np.ndarray | None]]:
+        work = [(part.request.sequence, np.asarray(part.ids, np.int32)) for part in parts]
+        rows = iter(self.runner.step(work, ["last" if part.wanted else "none" for part in parts]))
+        return [(part, next(rows) if part.wanted else None) for part in parts]
+
+    def _choose(self, ready: list[tuple[Request, np.ndarray]]) -> None:
+        """The next token of each, handed out."""
+        rows: list[np.ndarray] = []
+        masks: list[np.ndarray | None] = []
+        asked: list[Request] = []
+        for request, row in ready:
+            try:
+                if request.complete:  # before its first token: the constraint allows nothing but an empty answer
+                    self._end(request, "stop")
+                    continue
+                masks.append(request.allowed())
+            except EngineError as problem:
+                self._fail(request, problem)
+                continue
+            rows.append(row)
+            asked.append(request)
+        if not asked:
+            return
+        chosen = choose_all(np.stack(rows), [request.sampler for request in asked], masks)
+        for request, token in zip(asked, chosen, strict=True):
+            if isinstance(token, EngineError):
+                self._fail(request, self._explained(token, request))
+                continue
+            try:
+                self._hand_out(request, token)
+            except EngineError as problem:
+                self._fail(request, problem)
+
+    def _hand_out(self, request: Request, token: Token) -> None:
+        """Raises EngineError where the constraint cannot follow."""
+        stops = token.id in request.sampling.stop_ids
+        if request.following is not None and not stops:
+            request.following.advance(token.id)
+        complete = request.complete
+        request.tokens.append(token.id)
+        self.counts["output"] += 1
+        request.out.put(token)
+        if stops or complete:
+            self._end(request, "stop")
+        elif request.answer_tokens == request.most_tokens:
+            self._end(request, "length")
+
+    def _explained(self, problem: EngineError, request: Request) -> EngineError:
+        """Numbers that are none: in which layer they came up, if that can be found."""
+        if isinstance(problem, NotFiniteError) and self.locate is not None:
+            layer = self.locate(request.tokens[: request.cached])
+            if layer is not None:
+                return NotFiniteError(f"{problem} The first value that is not a finite number is {layer}.")
+        return problem
+
+    # --- ends ---------------------------------------------------------------------------------------------------------
+
+    def _end(self, request: Request, reason: Reason) -> None:
+        self._keep(request)
+        self._leave(request)
+        request.end(reason)
+
+    def _fail(self, request: Request, problem: BaseException) -> None:
+        """Its caches may not hold what they are said to hold, so nothing of them is kept."""
+        self._leave(request)
+        request.end("cancelled", problem)
+
+    def _leave(self, request: Request) -> None:
+        self._release(request)
+        for queue in (self.running, self.waiting):
+            if request in queue:
+                queue.remove(request)
+
+    def _give_up(self, problem: BaseException) -> None:
+        for request in (*self.running, *self.waiting, *self._arrived):
+            request.end("cancelled", problem)
+        for errand in self._errands:
+            errand()
+
+    def _wind_up(self) -> None:
+        """Closed: everything ends."""
+        for request in (*self.running, *self.waiting):
+            self._keep(request)
+            self._fail(request, closed())
+        while self._arrived:
+            self._arrived.popleft().end("cancelled", closed())
+        if self.shelf is not None:
+            self.shelf.close()
+        while self._errands:
+            self._errands.popleft()()
+        for sequence in self.lent:
+            sequence.close()
+        self.tree.clear()
+        self.runner.close()
+
+
+class EngineClosedError(EngineError):
+    """The engine was closed before or while it was used."""
+
+
+def closed() -> EngineClosedError:
+    return EngineClosedError("using an engine: it was closed. Load the model again.")
+
+
+def out_of_memory(tokens: int, runner: Runner, limit: int, problem: MemoryError) -> EngineError:
+    return EngineError(
+        f"computing: no memory for the caches of {tokens} tokens "
+        f"({runner.cache_bytes(tokens) / 1e6:.0f} MB; the limit is {limit / 1e6:.0f} MB: {problem}). "
+        "Shorten the conversation, load the model with a smaller context, or close other programs."
+    )

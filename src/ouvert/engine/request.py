@@ -1,0 +1,105 @@
+"""One answer on its way through the engine: what was asked, how far it has come, what it holds."""
+
+import threading
+import time
+from dataclasses import dataclass, field
+from queue import SimpleQueue
+from typing import Literal
+
+import numpy as np
+
+from ouvert.engine.constraints import merged
+from ouvert.engine.prefixes import Node
+from ouvert.engine.runner import RunnerSequence
+from ouvert.engine.sampler import Sampler
+from ouvert.engine.waist import Following, Sampling, Stopped, Token
+
+Reason = Literal["stop", "length", "cancelled", "timeout"]
+
+# Tokens that may lie ready before an answer waits for its reader.
+MOST_UNREAD = 512
+
+
+@dataclass(eq=False, slots=True)
+class Request:
+    """Belongs to the engine's thread once it is submitted, but for `out`, `cancelled` and `ended`.
+
+    `tokens` are the prompt's `prompt_tokens`, then the answer's; the caches of `sequence` hold the first `cached` of
+    them. `out` takes the answer's tokens, and at the end None or the error that ended it. `deadline` is on
+    time.perf_counter's clock.
+    """
+
+    id: int
+    tokens: list[int]
+    prompt_tokens: int
+    sampling: Sampling
+    sampler: Sampler
+    following: Following | None
+    most_tokens: int
+    deadline: float | None
+    out: "SimpleQueue[Token | BaseException | None]" = field(default_factory=SimpleQueue)
+    cancelled: threading.Event = field(default_factory=threading.Event)
+    ended: threading.Event = field(default_factory=threading.Event)
+    stopped: Stopped | None = None
+
+    sequence: RunnerSequence | None = None
+    cached: int = 0
+    nodes: list[Node] = field(default_factory=list)  # kept pages that it uses
+    behind: "Request | None" = None  # reads now what this one starts with
+    fetching: bool = False  # pages are on their way from the disk
+    fetched: bool = False  # the disk was asked
+    reused: int | None = None  # tokens found in a cache when it was first begun
+
+    submitted: float = field(default_factory=time.perf_counter)
+    begun: float | None = None
+    read: float | None = None  # when its first logits were there
+
+    @property
+    def answer_tokens(self) -> int:
+        return len(self.tokens) - self.prompt_tokens
+
+    @property
+    def stalled(self) -> bool:
+        return self.out.qsize() >= MOST_UNREAD
+
+    @property
+    def complete(self) -> bool:
+        """Whether its constraint lets nothing follow."""
+        return self.following is not None and self.following.finished
+
+    def allowed(self) -> np.ndarray | None:
+        """The ids its constraint lets through, with those that end the answer where it may end; None if any may come.
+
+        Raises EngineError where the constraint cannot be followed further.
+        """
+        if self.following is None:
+            return None
+        allowed = self.following.allowed()
+        if allowed is None or not self.following.accepting:
+            return allowed
+        return merged(allowed, self.sampling.stop_ids)
+
+    def wait(self) -> Stopped:
+        """Until it has left the engine. From any thread."""
+        self.ended.wait()
+        if self.stopped is None:
+            raise RuntimeError("a request ended without saying why")
+        return self.stopped
+
+    def end(self, reason: Reason, error: BaseException | None = None) -> None:
+        """It has left the engine. Whoever reads it is told."""
+        now = time.perf_counter()
+        begun = self.begun or now
+        read = self.read or now
+        self.stopped = Stopped(
+            reason=reason,
+            prompt_tokens=self.prompt_tokens,
+            reused_tokens=self.reused or 0,
+            output_tokens=self.answer_tokens,
+            seed=self.sampler.seed,
+            seconds_queued=begun - self.submitted,
+            seconds_prefill=read - begun if self.begun else 0.0,
+            seconds_decode=now - read if self.read else 0.0,
+        )
+        self.ended.set()
+        self.out.put(error)

@@ -1,0 +1,126 @@
+"""Kept pages on disk: read and written in threads of its own, beside the engine's steps."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Sequence as Ordered
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Protocol
+
+from ouvert.engine.prefixes import Node
+
+# Shorter sequences are sooner computed than looked for.
+WORTH_SAVING = 128  # tokens
+WORTH_FETCHING = 16
+
+
+class PageStore(Protocol):
+    """Where pages outlive the process. Names are chained: each depends on all tokens before, and on the root."""
+
+    def root(self, fingerprint: Mapping[str, Any]) -> str:
+        """What the names of all pages of the same numbers start from."""
+
+    def name(self, parent: str, ids: Ordered[int]) -> str: ...
+
+    def holds(self, name: str) -> bool: ...
+
+    def read_many(self, wanted: Ordered[tuple[str, str, Ordered[int]]]) -> Iterator[memoryview | None]:
+        """Pages of (name, parent, ids), in order; None for one that is not there or not what it was."""
+
+    def write(self, name: str, parent: str, ids: Ordered[int], data: bytes | memoryview) -> None: ...
+
+    def touch(self, names: Iterable[str]) -> None:
+        """They were used just now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Filed:
+    """A page on disk that continues a sequence: its name, the name of the one before, its tokens."""
+
+    name: str
+    parent: str
+    ids: tuple[int, ...]
+
+
+class Shelf:
+    """The pages of one model, as they were left by engines of the same numbers: see `fingerprint`."""
+
+    def __init__(self, files: PageStore, fingerprint: Callable[[], Mapping[str, Any]], page_tokens: int) -> None:
+        """`fingerprint` names all that changes the numbers; it is asked for when it is first needed."""
+        self.files = files
+        self.page_tokens = page_tokens
+        self._fingerprint = fingerprint
+        self._reader = ThreadPoolExecutor(1, "ouvert-pages-read")
+        self._writer = ThreadPoolExecutor(1, "ouvert-pages-write")
+
+    @cached_property
+    def _root(self) -> str:
+        return self.files.root(self._fingerprint())
+
+    def name(self, node: Node | None) -> str:
+        """A node's name on disk; the name all others start from if it is None."""
+        if node is None:
+            return self._root
+        if node.name is None:
+            node.name = self.files.name(self.name(node.parent), node.ids)
+        return node.name
+
+    def beyond(self, tokens: Ordered[int], nodes: Ordered[Node]) -> list[Filed]:
+        """Pages on disk that go on with `tokens` where `nodes`, whole pages from the beginning, end."""
+        found: list[Filed] = []
+        parent = self.name(nodes[-1] if nodes else None)
+        start = len(nodes) * self.page_tokens
+        while start < len(tokens):
+            chunk = tuple(tokens[start : start + self.page_tokens])
+            for length in range(len(chunk), 0, -1):
+                name = self.files.name(parent, chunk[:length])
+                if self.files.holds(name):
+                    found.append(Filed(name, parent, chunk[:length]))
+                    break
+                if length == self.page_tokens and start + length < len(tokens) - self.page_tokens:
+                    return found  # tails are of use near the end only
+            else:
+                return found
+            if length < self.page_tokens:
+                return found
+            parent, start = name, start + length
+        return found
+
+    def fetch(self, wanted: Ordered[Filed], each: Callable[[Filed, memoryview | None], bool]) -> None:
+        """Read in order, and hand over, in the reader's thread; until a page is missing or `each` says to stop.
+
+        The last call is with None, or with the last page wanted.
+        """
+
+        def work() -> None:
+            pages = self.files.read_many([(filed.name, filed.parent, filed.ids) for filed in wanted])
+            for filed, data in zip(wanted, pages, strict=True):
+                if not each(filed, data) or data is None:
+                    break
+
+        self._reader.submit(work)
+
+    def save(self, nodes: Ordered[Node], saved: Callable[[Ordered[Node]], None]) -> None:
+        """Write what is not there yet. The nodes are in use until `saved` is called, in the writer's thread."""
+        parents = [self.name(node.parent) for node in nodes]
+        names = [self.name(node) for node in nodes]
+
+        def work() -> None:
+            try:
+                for node, name, parent in zip(nodes, names, parents, strict=True):
+                    if not self.files.holds(name):
+                        self.files.write(name, parent, node.ids, node.page.read())
+            finally:
+                saved(nodes)
+
+        self._writer.submit(work)
+
+    def touch(self, nodes: Ordered[Node]) -> None:
+        """These were used just now."""
+        names = [self.name(node) for node in nodes]
+        self._writer.submit(self.files.touch, names)
+
+    def close(self) -> None:
+        """What is to be written is written first."""
+        self._reader.shutdown(cancel_futures=True)
+        self._writer.shutdown()

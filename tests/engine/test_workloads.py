@@ -1,0 +1,132 @@
+"""Random workloads: requests that come, are cancelled, fail and run out of time, with little memory.
+
+After every step an invariant checker counts: every block belongs to a sequence or to the tree of kept prefixes, held
+as often as there are holders; nobody else's sequence is open; the tree's sums are right. And every answer that ended
+by itself is what it would have been alone.
+"""
+
+import random
+import time
+
+import numpy as np
+import pytest
+
+from ouvert.engine import EngineBusyError, EngineError, LocalEngine, Sampling
+
+SIZE = 16
+CONTEXT = 60
+
+
+def scores(ids):
+    """Noise that depends on every token so far; some sequences break."""
+    if len(ids) > 30 and sum(ids) % 97 == 0:
+        return np.full(SIZE, np.nan, np.float32)
+    return np.random.default_rng(ids).standard_normal(SIZE).astype(np.float32) * 2
+
+
+def check(loop, runner):
+    requests = [*loop.running, *loop.waiting]
+    references = {}
+    for request in requests:
+        if request.sequence is not None:
+            assert request.sequence.ids == request.tokens[: request.cached]
+            for block in request.sequence.blocks:
+                references[block] = references.get(block, 0) + 1
+        else:
+            assert (request.cached, request.nodes) == (0, [])
+    for sequence in loop.lent:
+        for block in sequence.blocks:
+            references[block] = references.get(block, 0) + 1
+    for node in loop.tree:
+        assert list(node.ids) == node.page.block.ids
+        references[node.page.block] = references.get(node.page.block, 0) + 1
+    assert references == {block: block.references for block in runner.blocks}
+    assert runner.cache_bytes_in_use <= runner.cache_limit
+    assert runner.open_sequences == len(loop.lent) + sum(request.sequence is not None for request in requests)
+    users = {}
+    for request in requests:
+        for node in request.nodes:
+            users[node] = users.get(node, 0) + 1
+    assert {node: node.users for node in loop.tree if node.users} == {
+        n: u for n, u in users.items() if n in loop.tree._order
+    }
+    assert len({request.id for request in requests}) == len(requests)
+    assert [request.id for request in loop.running] == sorted(request.id for request in loop.running)
+    assert not any(request.ended.is_set() for request in requests)
+
+
+def alone(fake_runner, facts, prompt, sampling):
+    with_room = LocalEngine(fake_runner(SIZE, scores), CONTEXT, facts)
+    try:
+        return [token.id for token in with_room.generate(prompt, sampling)], None
+    except EngineError as problem:
+        return None, str(problem)
+    finally:
+        with_room.close()
+
+
+@pytest.mark.parametrize("pages", [16, 20, 40, 200])
+@pytest.mark.parametrize("seed", range(12))
+def test_nothing_is_lost_shared_wrongly_or_changed(fake_runner, facts, pages, seed):
+    chance = random.Random(seed)
+    runner = fake_runner(SIZE, scores)
+    runner.cache_limit = pages * runner.page_bytes
+    engine = LocalEngine(
+        runner, CONTEXT, facts, cache_limit=runner.cache_limit, kept_limit=runner.cache_limit // 2, most_running=5,
+        most_waiting=12,
+    )  # fmt: skip
+    loop = engine._loop
+    turn, broken = loop._turn, []
+
+    def checked_turn():
+        done = turn()
+        if not broken:
+            try:
+                check(loop, runner)
+            except AssertionError as problem:
+                broken.append(problem)
+        return done
+
+    loop._turn = checked_turn
+    fails = chance.random() < 0.3
+    runner.before_step = lambda: fails and chance.random() < 0.02 and fail()
+
+    def fail():
+        raise MemoryError("now and then")
+
+    starts = [[chance.randrange(SIZE) for _ in range(chance.randrange(1, 30))] for _ in range(3)]
+    asked, complaints = [], []
+    for _ in range(25):
+        prompt = [*chance.choice(starts), *(chance.randrange(SIZE) for _ in range(chance.randrange(0, 9)))]
+        sampling = Sampling(seed=chance.randrange(1000), max_tokens=chance.randrange(1, 40))
+        timeout = chance.choice([None, None, None, 0.0, 0.01])
+        try:
+            generation = engine.generate(prompt, sampling, timeout)
+        except EngineBusyError:
+            time.sleep(0.002)
+            continue
+        asked.append((prompt, sampling, generation))
+        if chance.random() < 0.2:
+            chance.choice(asked)[2].cancel()
+        if chance.random() < 0.2:
+            scored = [chance.randrange(SIZE) for _ in range(9)]
+            try:
+                assert engine.logits(scored).shape == (9, SIZE)
+            except EngineError as problem:
+                complaints.append(str(problem))
+    for prompt, sampling, generation in asked:
+        try:
+            tokens = [token.id for token in generation]
+        except EngineError as problem:
+            complaints.append(str(problem))
+            continue
+        expected, _ = alone(fake_runner, facts, prompt, sampling)
+        if generation.stopped.reason in ("cancelled", "timeout"):
+            assert expected is None or tokens == expected[: len(tokens)]
+        else:
+            assert tokens == expected
+    engine.close()
+    assert not broken, broken[0]
+    assert [each for each in complaints if "NaN" not in each and "now and then" not in each] == []
+    assert not runner.blocks
+    assert runner.open_sequences == 0
