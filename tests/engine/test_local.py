@@ -351,6 +351,7 @@ def test_prompts_that_begin_alike_are_read_once(fake_runner, facts):
 
 def test_answers_go_on_while_a_long_prompt_is_read(fake_runner, facts):
     runner = fake_runner(16)
+    runner.before_step = lambda: time.sleep(0.001)  # so that the answer is still in progress when the prompt comes
     engine = LocalEngine(runner, 4096, facts)
     answer = iter(engine.generate([1], greedy(max_tokens=400)))
     next(answer)
