@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from ouvert.assistant import Ledger
 from ouvert.cli.machine import advice, suggestion
 from ouvert.cli.run import fetch_if_absent, joined
 from ouvert.engine.machine import memory_bytes
@@ -79,6 +80,29 @@ def test_json_holds_answer_usage_and_receipt(ouvert, tiny):
     assert facts["receipt"]["sampling"]["temperature"] == 0.5
     assert [message["role"] for message in facts["receipt"]["messages"]] == ["system", "user"]
     assert b"tokens/s" not in ran.stderr
+
+
+def test_every_answer_leaves_a_receipt_unless_its_owner_says_no(ouvert, tiny, tmp_path):
+    ledger = Ledger(tmp_path / "store" / "receipts")
+    shown = json.loads(ouvert("run", tiny, "Hi", "--json").stdout)["receipt"]
+    assert ledger.find("last").receipt == shown
+    ouvert("run", tiny, "Hi", "--receipts", "off")
+    ouvert("run", tiny, "Hi", OUVERT_RECEIPTS="off")
+    assert ledger.check().receipts == 1
+    assert ledger.contents(ledger.find("last").digest) is None
+    ouvert("run", tiny, "Hi", "--receipts", "contents", OUVERT_RECEIPTS="off")
+    assert ledger.contents(ledger.find("last").digest)["conversation"]["messages"][0]["content"] == "Hi"
+    ran = ouvert("run", tiny, "Hi", OUVERT_RECEIPTS="maybe")
+    assert (ran.returncode, ran.stdout) == (1, b"")
+    assert b"OUVERT_RECEIPTS is 'maybe', expected one of on, contents, off" in ran.stderr
+
+
+def test_a_receipt_that_cannot_be_kept_is_said_and_the_answer_stands(ouvert, tiny, tmp_path):
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store" / "receipts").write_text("")
+    ran = ouvert("run", tiny, "Hi")
+    assert (ran.returncode, ran.stdout) == (0, b"Hello from a tiny model.\n")
+    assert b"cannot be written" in ran.stderr
 
 
 def test_every_sampling_option_reaches_the_receipt(ouvert, tiny):

@@ -2,11 +2,15 @@
 
 import hashlib
 import json
+import re
+import struct
 
 import numpy as np
 import pytest
 
 import ouvert
+from ouvert.assistant.contents import read_contents
+from ouvert.assistant.messages import as_conversation
 from ouvert.engine import Sampling
 from ouvert.store import Store
 
@@ -90,10 +94,11 @@ def test_the_receipt_accounts_for_everything(tiny, speaking_model):
         {"role": "system", "content": "Be brief."},
         {"role": "user", "content": "Who are you?"},
     ]
-    [*_, finished] = tiny.chat(messages, temperature=0.5, top_p=0.9, seed=11, max_tokens=20)
+    answer = tiny.chat(messages, temperature=0.5, top_p=0.9, seed=11, max_tokens=20)
+    [*_, finished] = answer
     receipt = finished.receipt
     weights = hashlib.sha256((speaking_model() / "model.safetensors").read_bytes()).hexdigest()
-    assert receipt["receipt"] == 1
+    assert receipt["receipt"] == 2
     assert receipt["model"]["weights_digest"] == f"sha256:{weights}"
     assert receipt["model"]["tokenizer_digest"].startswith("sha256:")
     assert receipt["model"]["template_digest"].startswith("sha256:")
@@ -116,6 +121,49 @@ def test_the_receipt_accounts_for_everything(tiny, speaking_model):
     assert receipt["tokens"]["total"] == receipt["tokens"]["prompt"] + receipt["tokens"]["output"]
     assert all(seconds >= 0 for seconds in receipt["seconds"].values())
     assert json.loads(json.dumps(receipt)) == receipt
+    prompt = tiny.chat_format.render(as_conversation(messages)).ids
+    assert receipt["tokens"]["prompt_digest"] == digest_of_ids(prompt)
+    assert receipt["tokens"]["output_digest"] == digest_of_ids(answer.token_ids)
+
+
+def digest_of_ids(ids):
+    """As docs/formats/receipt.md words it, by other means."""
+    return f"sha256:{hashlib.sha256(b''.join(struct.pack('<I', each) for each in ids)).hexdigest()}"
+
+
+def test_every_answer_is_kept_in_the_ledger_without_a_word_of_it(load, speaking_model, tmp_path):
+    with load(speaking_model()) as model:
+        kept = [list(model.chat(text))[-1].receipt for text in ("Who are you?", "And I?")]
+    ledger = ouvert.Ledger(tmp_path / "store" / "receipts")
+    assert [entry.receipt for entry in ledger.entries()] == kept
+    assert ledger.check().whole
+    assert not re.search(rb"Who|tiny model", ledger.path.read_bytes().replace(str(tmp_path).encode(), b""))
+    assert [path.name for path in ledger.folder.iterdir()] == ["receipts.jsonl"]
+
+
+def test_receipts_may_be_turned_off_or_kept_elsewhere_with_what_was_said(load, speaking_model, tmp_path):
+    with load(speaking_model(), receipts=False) as model:
+        assert "previous" not in list(model.chat("Hi"))[-1].receipt
+    assert not (tmp_path / "store" / "receipts").exists()
+    ledger = ouvert.Ledger(tmp_path / "mine", contents=True)
+    tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
+    with load(speaking_model(), receipts=ledger) as model:
+        answer = model.chat("Hi", [tool], tool_choice="none", response_schema={"type": "string"}, max_tokens=3)
+        list(answer)
+    contents = read_contents(ledger.contents(ledger.find("last").digest))
+    assert contents.conversation == answer._conversation
+    assert contents.demands == answer._demands
+    assert list(contents.output) == answer.token_ids
+    assert contents.conversation.messages[0].content == "Hi"
+
+
+def test_an_answer_whose_receipt_cannot_be_kept_says_so_and_stands(load, speaking_model, tmp_path):
+    (tmp_path / "in-the-way").write_text("")
+    with load(speaking_model(), receipts=ouvert.Ledger(tmp_path / "in-the-way")) as model:
+        [*events, finished] = model.chat("Hi")
+    assert "".join(event.text for event in events) == "Hello from a tiny model."
+    assert "cannot be written" in finished.unrecorded
+    assert finished.receipt["ended"] == {"reason": "stop"}
 
 
 def test_what_is_not_known_is_absent_from_the_receipt(tiny):

@@ -1,9 +1,10 @@
-"""Conversation in, typed events out. May import engine, store, chat and tokenization."""
+"""Conversation in, typed events out, a receipt at the end. May import engine, store, chat, tokenization and safety."""
 
 from ouvert.assistant.assistant import Answer, Assistant
 from ouvert.assistant.demands import Demands
 from ouvert.assistant.error import AssistantError
 from ouvert.assistant.events import Event, Finished, Usage
+from ouvert.assistant.ledger import Checked, Entry, Ledger, LedgerError, receipt_digest
 from ouvert.assistant.model import Model, ModelInfo, load
 from ouvert.assistant.opening import open_installed, pack_installed
 from ouvert.assistant.stops import StopStrings
@@ -14,10 +15,14 @@ __all__ = [
     "Answer",
     "Assistant",
     "AssistantError",
+    "Checked",
     "Demands",
+    "Entry",
     "Event",
     "Finished",
     "Grammar",
+    "Ledger",
+    "LedgerError",
     "Message",
     "Model",
     "ModelInfo",
@@ -32,4 +37,5 @@ __all__ = [
     "load",
     "open_installed",
     "pack_installed",
+    "receipt_digest",
 ]

@@ -7,11 +7,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
+from ouvert.assistant.build import build_digest
+from ouvert.assistant.contents import contents_of
 from ouvert.assistant.demands import Demands
 from ouvert.assistant.error import AssistantError
 from ouvert.assistant.events import Event, Finished, Usage
 from ouvert.assistant.guide import Guide
 from ouvert.assistant.kept_reasoning import KeptReasoning
+from ouvert.assistant.ledger import Ledger, LedgerError
 from ouvert.assistant.receipt import Held, Identity, write_receipt
 from ouvert.assistant.stops import StopStrings
 from ouvert.chat import ChatFormat, Conversation, Delta, ReasoningDelta, Rendered, Segment, TextDelta
@@ -36,16 +39,23 @@ class Assistant:
         model: str,
         tokenizer_digest: str,
         vocabulary: Callable[[], Vocabulary] | None = None,
+        ledger: Ledger | None = None,
     ) -> None:
         """`model` is its name for people; engine, chat format and vocabulary belong to the same model.
 
-        Without a `vocabulary` answers are not held to anything, and demands are refused.
+        Without a `vocabulary` answers are not held to anything, and demands are refused. Receipts are kept in `ledger`;
+        without one they are only handed over.
         """
         self.engine = engine
         self.chat = chat
         self.identity = Identity(
-            model=model, format=chat.name, tokenizer_digest=tokenizer_digest, template_digest=chat.digest
+            model=model,
+            format=chat.name,
+            tokenizer_digest=tokenizer_digest,
+            template_digest=chat.digest,
+            build_digest=build_digest(),
         )
+        self.ledger = ledger
         self.kept_reasoning = KeptReasoning()
         self._make_vocabulary = vocabulary
         self._vocabulary: Vocabulary | None = None
@@ -171,6 +181,7 @@ class Answer:
                     "as well. Say what the answer must be with response_schema or response_grammar."
                 )
             sampling = replace(sampling, constraint=guide)
+        self._own_stop_ids = sampling.stop_ids - assistant.chat.stop_ids
         self._sampling = replace(sampling, stop_ids=sampling.stop_ids | assistant.chat.stop_ids)
         self._generation = assistant.engine.generate(self._rendered.ids, self._sampling, timeout)
         self._events = self._written()
@@ -235,8 +246,23 @@ class Answer:
             self._demands.facts(),
             self._held,
             self._restored,
+            self.token_ids,
+            self._own_stop_ids,
         )
-        yield Finished(reason=reason, usage=usage, tool_calls=tool_calls, receipt=receipt)
+        kept, unrecorded = self._recorded(receipt)
+        yield Finished(reason=reason, usage=usage, tool_calls=tool_calls, receipt=kept, unrecorded=unrecorded)
+
+    def _recorded(self, receipt: dict[str, Any]) -> tuple[dict[str, Any], str | None]:
+        """The receipt as it was kept, and why it was not. An answer is not lost because its receipt could not be."""
+        if self._assistant.ledger is None:
+            return receipt, None
+        try:
+            return self._assistant.ledger.append(
+                receipt,
+                lambda: contents_of(self._conversation, self._demands, self._stop, self._rendered.ids, self.token_ids),
+            ), None
+        except LedgerError as problem:
+            return receipt, str(problem)
 
     def _shown(self, deltas: Sequence[Delta]) -> Iterator[Delta]:
         """The deltas as far as stop strings let them through."""

@@ -19,12 +19,16 @@ class Usage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finished:
-    """The end of an answer. `receipt` is the JSON object of docs/formats/receipt.md."""
+    """The end of an answer. `receipt` is the JSON object of docs/formats/receipt.md.
+
+    `unrecorded` says why the receipt is not in the owner's ledger although it should be, or not all that should be.
+    """
 
     reason: Literal["stop", "length", "tool_calls", "cancelled", "timeout"]
     usage: Usage
     tool_calls: tuple[ToolCall, ...]
     receipt: Mapping[str, Any]
+    unrecorded: str | None = None
 
 
 Event = ReasoningDelta | TextDelta | ToolCallDelta | Finished

@@ -13,6 +13,7 @@ import numpy as np
 from ouvert.assistant.assistant import Answer, Assistant
 from ouvert.assistant.demands import as_demands
 from ouvert.assistant.error import AssistantError
+from ouvert.assistant.ledger import Ledger
 from ouvert.assistant.messages import as_conversation
 from ouvert.assistant.opening import open_installed
 from ouvert.assistant.sampling import default_sampling
@@ -50,13 +51,15 @@ def load(
     exact: bool = False,
     store: Store | None = None,
     progress: Progress = SILENCE,
+    receipts: Ledger | bool = True,
 ) -> "Model":
     """Load a model: an alias ("smollm2"), a name in the store, or the path of a folder or file.
 
     `threads`: how many compute; left out, as many as serve best. `context`: most tokens of a conversation; left out,
     as many as the model was made for. `exact`: activations stay float32 where a faster way would round them. `store`:
-    another store than the one of this user. `progress` is shown while weights are packed, which happens once. Opens no
-    connection.
+    another store than the one of this user. `progress` is shown while weights are packed, which happens once.
+    `receipts`: the receipt of every answer is kept in the store's ledger, without what was said
+    (docs/formats/receipt.md); False keeps none, an ouvert.Ledger says where and what. Opens no connection.
 
     Raises StoreError with the command that fetches the model if it is not on this machine, CheckpointError for files
     that cannot be used, EngineError for settings that cannot be honoured.
@@ -64,7 +67,8 @@ def load(
     store = store or Store(default_home())
     installed = store.resolve(str(model))
     opened = open_installed(store, installed, threads=threads, context=context, exact=exact, progress=progress)
-    return Model(installed.name, installed.source, opened)
+    ledger = Ledger(store.home / "receipts") if receipts is True else receipts or None
+    return Model(installed.name, installed.source, opened, ledger)
 
 
 class Model:
@@ -73,8 +77,8 @@ class Model:
     Tokenizer and chat format are made when they are first needed: a file without either still computes.
     """
 
-    def __init__(self, name: str, source: str, opened: Opened) -> None:
-        self._name, self._source, self._opened = name, source, opened
+    def __init__(self, name: str, source: str, opened: Opened, ledger: Ledger | None = None) -> None:
+        self._name, self._source, self._opened, self._ledger = name, source, opened, ledger
         self.engine = opened.engine
         opened.digest.start()
 
@@ -246,7 +250,14 @@ class Model:
 
     @cached_property
     def assistant(self) -> Assistant:
-        return Assistant(self.engine, self.chat_format, self._name, self.tokenizer.digest, lambda: self.vocabulary)
+        return Assistant(
+            self.engine,
+            self.chat_format,
+            self._name,
+            self.tokenizer.digest,
+            lambda: self.vocabulary,
+            ledger=self._ledger,
+        )
 
 
 def template_in(folder: Path) -> str | None:

@@ -1,5 +1,8 @@
 """The receipt of an answer: docs/formats/receipt.md. What is not known is absent, never invented."""
 
+import hashlib
+import sys
+from array import array
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -9,17 +12,21 @@ from ouvert.assistant.events import Usage
 from ouvert.chat import Conversation, Rendered
 from ouvert.engine import EngineFacts, Sampling, Stopped
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """Which model is talking: its name here, the format it is talked to in, and the digests of what that rests on."""
+    """Which model is talking: its name here, the format it is talked to in, and the digests of what that rests on.
+
+    `build_digest` is over the files of this program that computed the answer.
+    """
 
     model: str
     format: str
     tokenizer_digest: str
     template_digest: str
+    build_digest: str | None = None
 
 
 @dataclass(slots=True)
@@ -48,10 +55,15 @@ def write_receipt(
     demanded: Mapping[str, Any],
     held: Held,
     restored: Collection[int],
+    output_ids: Sequence[int],
+    own_stop_ids: Collection[int] = (),
+    connections: Mapping[str, Any] | None = None,
+    joules: float | None = None,
 ) -> dict[str, Any]:
     """A JSON object. `stopped_by` is the stop string that ended the answer, if one did.
 
-    `restored` are the messages to which thoughts were put back.
+    `restored` are the messages to which thoughts were put back; `own_stop_ids` the tokens that end an answer beside
+    those of the chat format. `connections` and `joules` were counted from the beginning of the answer to its end.
     """
     model = {
         "name": identity.model,
@@ -67,12 +79,13 @@ def write_receipt(
         "model": without_absent(model),
         "engine": {
             "version": facts.version,
+            **({} if identity.build_digest is None else {"build_digest": identity.build_digest}),
             "instruction_set": facts.instruction_set,
             "threads": facts.threads,
             "cache_type": facts.cache_type,
             "exact": facts.exact,
         },
-        "sampling": sampling_facts(sampling, stop, stopped.seed),
+        "sampling": sampling_facts(sampling, stop, stopped.seed, own_stop_ids),
         "messages": sent_by_message(conversation, rendered, restored),
         "asked": without_absent(
             {
@@ -89,6 +102,8 @@ def write_receipt(
             "reasoning": usage.reasoning,
             "output": usage.output,
             "total": usage.prompt + usage.output,
+            "prompt_digest": ids_digest(rendered.ids),
+            "output_digest": ids_digest(output_ids),
         },
         "ended": without_absent(
             {"reason": reason, "stop_string": stopped_by, "thinking_cut": held.thinking_cut or None}
@@ -101,10 +116,25 @@ def write_receipt(
                 "thinking": None if held.thought_seconds is None else round(held.thought_seconds, 6),
             }
         ),
+        **without_absent(
+            {"connections": connections, "joules": None if joules is None else round(joules, 3)},
+        ),
     }
 
 
-def sampling_facts(sampling: Sampling, stop: Sequence[str], seed: int) -> dict[str, Any]:
+def ids_digest(ids: Sequence[int]) -> str:
+    """ "sha256:<hex>" over the ids, each as four bytes, the lowest first."""
+    words = array("I", ids)
+    if words.itemsize != 4:
+        raise AssertionError(f"array('I') has items of {words.itemsize} bytes here, expected 4")
+    if sys.byteorder == "big":
+        words.byteswap()
+    return f"sha256:{hashlib.sha256(words.tobytes()).hexdigest()}"
+
+
+def sampling_facts(
+    sampling: Sampling, stop: Sequence[str], seed: int, own_stop_ids: Collection[int] = ()
+) -> dict[str, Any]:
     """Everything that decides which token is chosen, with the seed that was used."""
     facts = {
         "seed": seed,
@@ -118,6 +148,7 @@ def sampling_facts(sampling: Sampling, stop: Sequence[str], seed: int) -> dict[s
         "logit_bias": {str(token): bias for token, bias in sorted(sampling.logit_bias.items())} or None,
         "max_tokens": sampling.max_tokens,
         "stop": list(stop) or None,
+        "stop_ids": sorted(own_stop_ids) or None,
     }
     return without_absent(facts)
 

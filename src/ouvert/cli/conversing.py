@@ -117,6 +117,8 @@ def say(talk: Talk, text: str, screen: Screen, args: argparse.Namespace) -> None
     )
     talk.receipts.append(finished.receipt)
     screen.note(facts_of(finished))
+    if finished.unrecorded is not None:
+        screen.note(f"ouvert: {finished.unrecorded}")
 
 
 def command(talk: Talk, text: str, open_other: Callable[[str], Model]) -> str:

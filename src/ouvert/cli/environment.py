@@ -1,17 +1,26 @@
 """What the environment says: the one file that reads it. Everything below gets values.
 
 OUVERT_HOME  folder of the store; without it, the place where this system keeps a user's data
+OUVERT_RECEIPTS  which receipts are kept: on (as it is without), contents, or off; --receipts goes before it
 HF_ENDPOINT  another address of the hub, e.g. a mirror
 HF_TOKEN     the owner's token for the hub; without it, the one that `hf auth login` saved (below HF_HOME, if set)
 """
 
 import argparse
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from ouvert.assistant import Ledger
     from ouvert.store import Hub, Store
+
+RECEIPTS = {
+    "on": "digests, counts and times",
+    "contents": "what was said as well, so that `ouvert receipt replay` needs nothing else",
+    "off": "none",
+}
 
 
 def open_store() -> "Store":
@@ -20,6 +29,41 @@ def open_store() -> "Store":
 
     home = os.environ.get("OUVERT_HOME")
     return Store(Path(home).expanduser().absolute() if home else default_home())
+
+
+def add_receipts_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--receipts",
+        choices=list(RECEIPTS),
+        help="what is kept of every answer, on this machine only: "
+        + "; ".join(f"{name}: {meaning}" for name, meaning in RECEIPTS.items())
+        + " (without: what OUVERT_RECEIPTS says, else on)",
+    )
+
+
+def ledger_asked_for(choice: str | None, store: "Store") -> "Ledger | None":
+    """The owner's ledger, or None if receipts are not to be kept; `choice` is what --receipts says.
+
+    Raises AssistantError if the environment says what makes no sense.
+    """
+    from ouvert.assistant import AssistantError, Ledger
+
+    stated = choice or os.environ.get("OUVERT_RECEIPTS") or "on"
+    if stated not in RECEIPTS:
+        raise AssistantError(
+            f"keeping receipts: OUVERT_RECEIPTS is {stated!r}, expected one of {', '.join(RECEIPTS)}. Correct it."
+        )
+    if stated == "off":
+        return None
+    return Ledger(receipts_folder(store), contents=stated == "contents", say=warn)
+
+
+def receipts_folder(store: "Store") -> Path:
+    return store.home / "receipts"
+
+
+def warn(text: str) -> None:
+    print(f"ouvert: {text}", file=sys.stderr)
 
 
 def hub() -> "Hub":

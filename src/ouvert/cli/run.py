@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ouvert.cli.environment import add_model_argument, hub, open_store
+from ouvert.cli.environment import add_model_argument, add_receipts_argument, hub, ledger_asked_for, open_store
 
 if TYPE_CHECKING:
     from ouvert.assistant import Model
@@ -36,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--system", metavar="TEXT", help="instructions that stand before everything else")
     parser.add_argument("--raw", action="store_true", help="continue the prompt as plain text: no chat template")
     parser.add_argument("--json", action="store_true", help="print one JSON object with answer, usage and receipt")
+    add_receipts_argument(parser)
     parser.add_argument("--pull", action="store_true", help="fetch the model if it is not on this machine")
     parser.add_argument(
         "--schema", type=Path, metavar="FILE", help="the answer is JSON that follows the JSON schema in FILE"
@@ -159,6 +160,7 @@ def open_model(args: argparse.Namespace, name: str | None = None) -> "Model":
 
     wanted = name or args.model or DEFAULT_MODEL
     store = open_store()
+    ledger = ledger_asked_for(args.receipts, store)
     fetch_if_absent(store, wanted, allowed=args.pull or (name or args.model) is None)
     model = load(
         wanted,
@@ -167,6 +169,7 @@ def open_model(args: argparse.Namespace, name: str | None = None) -> "Model":
         exact=args.exact,
         store=store,
         progress=show_progress(sys.stderr),
+        receipts=ledger or False,
     )
     if model.info.name == DEFAULT_MODEL:
         from ouvert.cli.machine import advice
@@ -244,7 +247,7 @@ def generation_settings(args: argparse.Namespace) -> dict[str, Any]:
 
 def answer_once(model: "Model", prompt: str, args: argparse.Namespace) -> int:
     from ouvert.assistant import Message
-    from ouvert.cli.answering import Screen, ctrl_c_calls, facts_of, show_answer
+    from ouvert.cli.answering import Screen, complain, ctrl_c_calls, facts_of, show_answer
 
     messages = [Message(role="system", content=args.system)] if args.system is not None else []
     messages.append(Message(role="user", content=prompt))
@@ -259,6 +262,8 @@ def answer_once(model: "Model", prompt: str, args: argparse.Namespace) -> int:
     with ctrl_c_calls(answer.cancel):
         shown = show_answer(answer, screen)
     finished = shown.finished
+    if finished.unrecorded is not None:
+        complain(finished.unrecorded)
     if args.json:
         usage = {name: getattr(finished.usage, name) for name in ("prompt", "reused", "output", "reasoning")}
         calls = [{"id": call.id, "name": call.name, "arguments": call.arguments} for call in finished.tool_calls]
