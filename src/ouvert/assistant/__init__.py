@@ -2,24 +2,29 @@
 
 from ouvert.assistant.assistant import Answer, Assistant
 from ouvert.assistant.demands import Demands
-from ouvert.assistant.error import AssistantError
+from ouvert.assistant.error import AssistantError, ContextExceeded
 from ouvert.assistant.events import Event, Finished, Usage
 from ouvert.assistant.ledger import Checked, Entry, Ledger, LedgerError, receipt_digest
 from ouvert.assistant.model import Model, ModelInfo, load
 from ouvert.assistant.opening import open_installed, pack_installed
+from ouvert.assistant.scores import ScoredText, ScoredToken
 from ouvert.assistant.stops import StopStrings
 from ouvert.chat import Message, ReasoningDelta, TextDelta, Tool, ToolCall, ToolCallDelta
-from ouvert.engine import Grammar, Sampling
+from ouvert.engine import EngineError, Generation, Grammar, Sampling, Token
+from ouvert.tokenization import TokenizerError
 
 __all__ = [
     "Answer",
     "Assistant",
     "AssistantError",
     "Checked",
+    "ContextExceeded",
     "Demands",
+    "EngineError",
     "Entry",
     "Event",
     "Finished",
+    "Generation",
     "Grammar",
     "Ledger",
     "LedgerError",
@@ -28,8 +33,12 @@ __all__ = [
     "ModelInfo",
     "ReasoningDelta",
     "Sampling",
+    "ScoredText",
+    "ScoredToken",
     "StopStrings",
     "TextDelta",
+    "Token",
+    "TokenizerError",
     "Tool",
     "ToolCall",
     "ToolCallDelta",

@@ -10,14 +10,15 @@ from typing import Any, Literal
 from ouvert.assistant.build import build_digest
 from ouvert.assistant.contents import contents_of
 from ouvert.assistant.demands import Demands
-from ouvert.assistant.error import AssistantError
+from ouvert.assistant.error import AssistantError, ContextExceeded
 from ouvert.assistant.events import Event, Finished, Usage
 from ouvert.assistant.guide import Guide
 from ouvert.assistant.kept_reasoning import KeptReasoning
 from ouvert.assistant.ledger import Ledger, LedgerError
 from ouvert.assistant.receipt import Held, Identity, write_receipt
+from ouvert.assistant.scores import Scores
 from ouvert.assistant.stops import StopStrings
-from ouvert.chat import ChatFormat, Conversation, Delta, ReasoningDelta, Rendered, Segment, TextDelta
+from ouvert.chat import ChatFormat, Conversation, Delta, ReasoningDelta, Rendered, Segment, TextDelta, ToolCallDelta
 from ouvert.engine import Constraint, Engine, EngineError, Grammar, Sampling, Token, Vocabulary
 
 MOST_COMPILED = 64  # grammars kept compiled
@@ -74,7 +75,8 @@ class Assistant:
         seconds after which it ends as it is.
 
         They are looked for in the answer's text, not in its reasoning nor in tool calls. The chat format's own end
-        tokens are added to `sampling.stop_ids`. The model is held to `demands`, and to the outline of its chat format
+        tokens are added to `sampling.stop_ids`. With `sampling.logprobs` the
+        pieces of its text are ScoredText. The model is held to `demands`, and to the outline of its chat format
         where that has one; `sampling.constraint` then has to be None. Thoughts that belong to an open tool loop and
         that the caller left out are put back.
 
@@ -118,7 +120,7 @@ class Assistant:
                 "a tool is strict, and this model's calls are held to a schema only with tool_choice 'required' or a "
                 "tool's name. Choose one of these, or leave strict out."
             )
-        if not demands.any and not (self.chat.guides and self._make_vocabulary is not None):
+        if not demands.holds and not (self.chat.guides and self._make_vocabulary is not None):
             return None
         calls, talk = demands.calls, conversation
         if demands.tool is not None:
@@ -183,6 +185,8 @@ class Answer:
             sampling = replace(sampling, constraint=guide)
         self._own_stop_ids = sampling.stop_ids - assistant.chat.stop_ids
         self._sampling = replace(sampling, stop_ids=sampling.stop_ids | assistant.chat.stop_ids)
+        self._scores = None if sampling.logprobs is None else Scores(assistant.vocabulary)
+        ContextExceeded.check(len(self._rendered.ids), assistant.engine.context)
         self._generation = assistant.engine.generate(self._rendered.ids, self._sampling, timeout)
         self._events = self._written()
 
@@ -202,8 +206,11 @@ class Answer:
 
     def _written(self) -> Iterator[Event]:
         before: float | None = None  # when the token before came
+        called = False
         for token in self._generation:
             self.token_ids.append(token.id)
+            if self._scores is not None:
+                self._scores.push(token)
             thought = self._parser.reasoning_tokens
             deltas = self._parser.push(token.id)
             now = time.perf_counter()
@@ -211,18 +218,19 @@ class Answer:
                 self.thought_seconds += now - before
             before = now
             yield from self._shown(deltas)
-            if self._stops.found is not None:
+            called = self._demands.one_call and bool(self._parser.tool_calls)
+            if self._stops.found is not None or called:
                 self._generation.cancel()
                 break
         stopped = self._generation.stopped
         reason: Literal["stop", "length", "tool_calls", "cancelled", "timeout"] = stopped.reason
-        if self._stops.found is None:
+        if self._stops.found is None and not called:
             yield from self._shown(self._parser.finish(reason))
             yield from self._flushed()
-        tool_calls = tuple(self._parser.tool_calls)
+        tool_calls = tuple(self._parser.tool_calls[: 1 if self._demands.one_call else None])
         if self._stops.found is not None:
             reason = "stop"
-        elif tool_calls and reason == "stop":
+        elif tool_calls and (reason == "stop" or called):
             reason = "tool_calls"
         usage = Usage(
             prompt=stopped.prompt_tokens,
@@ -269,15 +277,24 @@ class Answer:
         for delta in deltas:
             if isinstance(delta, TextDelta):
                 if text := self._stops.push(delta.text):
-                    yield TextDelta(text)
+                    yield self._said(text)
             else:
                 if isinstance(delta, ReasoningDelta):
                     self._reasoning.append(delta.text)
+                    if self._scores is not None:
+                        self._scores.forget()
                 yield from self._flushed()
-                if self._stops.found is None:
+                if self._stops.found is None and not (self._demands.one_call and beyond_first_call(delta)):
                     yield delta
 
     def _flushed(self) -> Iterator[Delta]:
         """Text that was held back and proved harmless: the text goes no further here."""
         if text := self._stops.flush():
-            yield TextDelta(text)
+            yield self._said(text)
+
+    def _said(self, text: str) -> TextDelta:
+        return TextDelta(text) if self._scores is None else self._scores.scored(text)
+
+
+def beyond_first_call(delta: Delta) -> bool:
+    return isinstance(delta, ToolCallDelta) and delta.index > 0

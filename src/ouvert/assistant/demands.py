@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ouvert.assistant.error import AssistantError
@@ -14,25 +14,30 @@ from ouvert.engine import Grammar
 class Demands:
     """The model is held to these: no token that would break one is chosen.
 
-    `calls`: whether it may ("auto"), must not ("none") or must ("required") call a tool; `tool`: the only one it may.
+    `calls`: whether it may ("auto"), must not ("none") or must ("required") call a tool; `tool`: the only one it may;
+    `one_call`: the answer ends with its first call.
     `answer`: what the text of its final answer must be; thoughts and calls are not touched by it. `think_budget`: after
     so many tokens of thought it is made to end them and go on.
     """
 
     calls: Calls = "auto"
     tool: str | None = None
+    one_call: bool = False
     answer: Grammar | None = None
     think_budget: int | None = None
 
     @property
-    def any(self) -> bool:
-        return self != Demands()
+    def holds(self) -> bool:
+        """Whether they decide which tokens may come."""
+        return replace(self, one_call=False) != Demands()
 
     def facts(self) -> dict[str, Any]:
         """For the receipt: only what was demanded. A grammar is named by its kind and the digest of its text."""
         facts: dict[str, Any] = {}
         if self.calls != "auto":
             facts["tool_choice"] = self.tool if self.tool is not None else self.calls
+        if self.one_call:
+            facts["one_call"] = True
         if self.answer is not None:
             digest = hashlib.sha256(self.answer.text.encode()).hexdigest()
             facts["answer"] = {"grammar": self.answer.kind, "digest": f"sha256:{digest}"}
@@ -47,6 +52,7 @@ def as_demands(
     schema: Mapping[str, Any] | None,
     grammar: Grammar | None,
     think_budget: int | None,
+    one_call: bool = False,
 ) -> Demands:
     """`tool_choice`: auto, none, required, a declared tool's name, or OpenAI's dictionary. Raises AssistantError."""
     if schema is not None and grammar is not None:
@@ -77,6 +83,7 @@ def as_demands(
     return Demands(
         calls=calls,
         tool=name,
+        one_call=one_call,
         answer=grammar if schema is None else Grammar.json_schema(schema),
         think_budget=think_budget,
     )

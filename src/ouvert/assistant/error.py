@@ -1,5 +1,24 @@
 """What an assistant raises."""
 
+from ouvert.engine import EngineError
+
 
 class AssistantError(Exception):
     """A request that cannot be served as asked. The message says what was given and what to do."""
+
+
+class ContextExceeded(EngineError):  # noqa: N818 - it says what is the case
+    """A prompt that leaves no room for an answer."""
+
+    def __init__(self, prompt_tokens: int, context: int) -> None:
+        super().__init__(
+            f"reading a prompt: it has {prompt_tokens} tokens, and this engine's context holds {context} for "
+            "prompt and answer together. Shorten it, or load the model with a larger context."
+        )
+        self.prompt_tokens, self.context = prompt_tokens, context
+
+    @classmethod
+    def check(cls, prompt_tokens: int, context: int) -> None:
+        """Raise unless at least one token can follow."""
+        if prompt_tokens + 1 > context:
+            raise cls(prompt_tokens, context)

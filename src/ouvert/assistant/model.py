@@ -18,7 +18,7 @@ from ouvert.assistant.messages import as_conversation
 from ouvert.assistant.opening import open_installed
 from ouvert.assistant.sampling import default_sampling
 from ouvert.assistant.vocabulary import vocabulary_of
-from ouvert.chat import ChatFormat, Effort, Message, Tool, format_for
+from ouvert.chat import ChatFormat, Effort, Message, Rendered, Tool, format_for
 from ouvert.engine import Constraint, Generation, Grammar, Opened, Sampling, Token, Vocabulary
 from ouvert.store import SILENCE, Progress, Store, default_home
 from ouvert.tokenization import Tokenizer, tokenizer_from_folder, tokenizer_from_gguf
@@ -123,6 +123,7 @@ class Model:
         thinking: bool | None = None,
         think_budget: int | None = None,
         tool_choice: str | Mapping[str, Any] = "auto",
+        parallel_tool_calls: bool = True,
         response_schema: Mapping[str, Any] | None = None,
         response_grammar: Grammar | None = None,
         stop: str | Sequence[str] = (),
@@ -136,6 +137,7 @@ class Model:
         logit_bias: Mapping[int, float] | None = None,
         seed: int | None = None,
         max_tokens: int | None = None,
+        logprobs: int | None = None,
     ) -> Answer:
         """The answer to a conversation, as typed events while it is written; the last one is Finished.
 
@@ -144,9 +146,10 @@ class Model:
         0 takes the likeliest token, always. `stop` texts end the answer and are not shown.
 
         `effort` asks a reasoning model to think less or more; `think_budget` ends its thoughts after so many tokens.
-        `tool_choice`: auto, none, required, or the name of a tool. `response_schema` (a JSON schema) or
-        `response_grammar` (an ouvert.Grammar) is what the final answer has to be; thoughts and tool calls are not held
-        to it. An answer that the limit of tokens cuts off is only the beginning of such a text.
+        `tool_choice`: auto, none, required, or the name of a tool; without `parallel_tool_calls` the answer ends with
+        its first call. `logprobs`: pieces of text are ScoredText, with so many likeliest tokens. `response_schema` (a
+        JSON schema) or `response_grammar` (an ouvert.Grammar) is what the final answer has to be; thoughts and tool
+        calls are not held to it. An answer that the limit of tokens cuts off is only the beginning of such a text.
 
         Raises AssistantError for messages or demands that make no sense, ChatError for what the model's format cannot
         write or hold to, EngineError if the conversation does not fit into the context (both numbers in the message) or
@@ -163,11 +166,26 @@ class Model:
             logit_bias=logit_bias,
             seed=seed,
             max_tokens=max_tokens,
+            logprobs=logprobs,
         )
         stops = (stop,) if isinstance(stop, str) else tuple(stop)
         conversation = as_conversation(messages, tools, effort, thinking, schema=response_schema)
-        demands = as_demands(tool_choice, conversation.tools, response_schema, response_grammar, think_budget)
+        demands = as_demands(
+            tool_choice, conversation.tools, response_schema, response_grammar, think_budget, not parallel_tool_calls
+        )
         return self.assistant.answer(conversation, sampling, stops, demands)
+
+    def render(
+        self,
+        messages: str | Iterable[Message | Mapping[str, Any]],
+        tools: Iterable[Tool | Mapping[str, Any]] | None = None,
+        *,
+        effort: Effort | None = None,
+        thinking: bool | None = None,
+        response_schema: Mapping[str, Any] | None = None,
+    ) -> Rendered:
+        """The prompt that `chat` would read. Raises AssistantError and ChatError, as `chat` does."""
+        return self.chat_format.render(as_conversation(messages, tools, effort, thinking, schema=response_schema))
 
     def sampling(self, **changes: Any) -> Sampling:
         """`info.sampling` with those changes that are not None."""

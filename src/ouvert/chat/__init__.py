@@ -17,10 +17,11 @@ from ouvert.chat.conversation import (
     ToolCall,
     ToolCallDelta,
 )
-from ouvert.chat.format import ChatError, ChatFormat, Parser, Rendered, Span
+from ouvert.chat.format import Abilities, ChatError, ChatFormat, Parser, Rendered, Span
 from ouvert.chat.outline import Calls, Outline, Segment
 
 __all__ = [
+    "Abilities",
     "Calls",
     "ChatError",
     "ChatFormat",

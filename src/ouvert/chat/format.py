@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-from ouvert.chat.conversation import Conversation, Delta, ToolCall
+from ouvert.chat.conversation import Conversation, Delta, Effort, ToolCall
 from ouvert.chat.outline import Calls, Outline
 
 Source = Literal["format", "supplied", "chosen"]
@@ -49,6 +49,20 @@ class Rendered:
     thinking: bool = False
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Abilities:
+    """What a model can be asked for, as far as its format can say it.
+
+    `thinks`: it reasons before it answers; `optional`: it can be told not to; `efforts`: how much, least first.
+    `tools`: functions can be declared to it.
+    """
+
+    thinks: bool
+    optional: bool
+    efforts: tuple[Effort, ...]
+    tools: bool
+
+
 class Parser(Protocol):
     """Takes the tokens of one answer as they come. Nothing it is given makes it raise."""
 
@@ -83,6 +97,9 @@ class ChatFormat(Protocol):
     @property
     def stop_ids(self) -> frozenset[int]:
         """Tokens at which an answer ends."""
+
+    @property
+    def abilities(self) -> Abilities: ...
 
     def render(self, conversation: Conversation) -> Rendered:
         """Raises ChatError if the conversation asks for what the format cannot do."""

@@ -8,8 +8,8 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from ouvert.chat.answer import CLOSE_THINKING, OPEN_THINKING, AnswerParser, call_id
-from ouvert.chat.conversation import Conversation, Message, Tool
-from ouvert.chat.format import ChatError, Rendered
+from ouvert.chat.conversation import EFFORTS, Conversation, Message, Tool
+from ouvert.chat.format import Abilities, ChatError, Rendered
 from ouvert.chat.guard import Guard
 from ouvert.chat.outline import Calls, Outline
 from ouvert.chat.sandbox import Sandbox, TemplateError
@@ -81,6 +81,16 @@ class TemplateFormat:
     @property
     def stop_ids(self) -> frozenset[int]:
         return self._tokenizer.end_ids
+
+    @property
+    def abilities(self) -> Abilities:
+        variables = self._sandbox.variables
+        return Abilities(
+            thinks=self._thinks,
+            optional=self._thinks and not variables.isdisjoint(THINKING_SWITCHES),
+            efforts=EFFORTS if EFFORT_SWITCH in variables else (),
+            tools="tools" in variables,
+        )
 
     def render(self, conversation: Conversation) -> Rendered:
         """Raises ChatError if the template refuses the conversation, or cannot honour what it asks for."""

@@ -21,6 +21,7 @@ COMMANDS = {
     "list": "List the models on this machine, or those that have a short name.",
     "show": "Say what a model is, and where it came from.",
     "remove": "Remove a model from this machine.",
+    "serve": "Serve models to other programs, on this machine.",
     "fit": "Say whether a model will run here, in how much memory, and about how fast.",
     "bench": "Measure how fast a model runs on this machine.",
     "completion": "Print what makes your shell complete commands and names of models.",

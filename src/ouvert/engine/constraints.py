@@ -99,6 +99,9 @@ class Vocabulary:
         ids = (n for n, spelled in enumerate(self._tokens) if spelled and n not in self._control_ids)
         return np.fromiter(ids, np.int64)
 
+    def is_control(self, token: int) -> bool:
+        return token in self._control_ids
+
     def bytes_of(self, token: int) -> bytes:
         """What the token adds to a text."""
         return self._tokens[token]

@@ -5,8 +5,8 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from ouvert.chat.conversation import Conversation
-from ouvert.chat.format import Rendered, Source, Span
+from ouvert.chat.conversation import EFFORTS, Conversation
+from ouvert.chat.format import Abilities, Rendered, Source, Span
 from ouvert.chat.harmony.grammar import HeaderGrammar, Turn, header_grammar
 from ouvert.chat.harmony.messages import CONSTRAIN, HarmonyMessage, messages_of
 from ouvert.chat.harmony.parser import HarmonyParser
@@ -43,6 +43,8 @@ class HarmonyFormat:
     def stop_ids(self) -> frozenset[int]:
         """<|return|>, <|call|> and the end of a text; not <|end|>, behind which an answer goes on."""
         return (self._tokenizer.end_ids | {self.tokens.end_return, self.tokens.call}) - {self.tokens.end}
+
+    abilities = Abilities(thinks=True, optional=False, efforts=EFFORTS, tools=True)
 
     def render(self, conversation: Conversation) -> Rendered:
         """Raises ChatError for what Harmony cannot say."""

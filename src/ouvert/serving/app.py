@@ -1,0 +1,140 @@
+"""The application: every endpoint from one table, behind one door."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from ouvert.serving import (
+    chat_completions,
+    completions,
+    health,
+    model_list,
+    receipts,
+    tokens,
+)
+from ouvert.serving.door import Door
+from ouvert.serving.endpoints import Call, Endpoint, read_body
+from ouvert.serving.errors import Dialect, Refusal, openai_error, refusal_of
+from ouvert.serving.house import House
+from ouvert.serving.settings import Settings
+from ouvert.serving.streams import Gone, JSONAnswer
+from ouvert.store import SILENCE, Progress, Store
+
+LOG = logging.getLogger("ouvert.serving")
+
+ENDPOINTS: tuple[Endpoint, ...] = (
+    *chat_completions.ENDPOINTS,
+    *completions.ENDPOINTS,
+    *tokens.ENDPOINTS,
+    *model_list.ENDPOINTS,
+    *receipts.ENDPOINTS,
+    *health.ENDPOINTS,
+)
+CLIENT_GONE = 499  # nobody reads it; it tells the counters
+
+
+def make_app(
+    settings: Settings,
+    store: Store,
+    *,
+    progress: Progress = SILENCE,
+    endpoints: Iterable[Endpoint] = ENDPOINTS,
+    ready: Callable[[House], Awaitable[None]] | None = None,
+) -> Starlette:
+    """The application. Models named in `settings` are loaded when it starts; `ready` is awaited after that."""
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        house = app.state.house = House(settings, store, progress)
+        watch = asyncio.create_task(house.residents.watch())
+        first = asyncio.create_task(open_house(house, ready))
+        try:
+            yield
+        finally:
+            for task in (watch, first):
+                task.cancel()
+            await asyncio.gather(watch, first, return_exceptions=True)
+            await house.close()
+
+    app = Starlette(
+        routes=list(routes(endpoints)),
+        lifespan=lifespan,
+        exception_handlers={HTTPException: unknown_address},  # type: ignore[dict-item]
+    )
+    app.add_middleware(Door, settings=settings)
+    return app
+
+
+async def open_house(house: House, ready: Callable[[House], Awaitable[None]] | None) -> None:
+    """Load what was named, one after another, then say so. A model that cannot be loaded is said and left out."""
+    for model in house.residents.catalog.first:
+        try:
+            (await house.residents.lend(model.name)).give_back()
+        except Refusal as refusal:
+            LOG.error("%s", refusal.message)
+    if ready is not None:
+        await ready(house)
+
+
+def routes(endpoints: Iterable[Endpoint]) -> Iterable[Route]:
+    for endpoint in endpoints:
+        serve = served(endpoint)
+        yield Route(endpoint.path, serve, methods=[endpoint.method])
+        if endpoint.versioned:
+            yield Route("/v1" + endpoint.path, serve, methods=[endpoint.method])
+
+
+def served(endpoint: Endpoint) -> Callable[[Request], Awaitable[Response]]:
+    """The endpoint as Starlette calls it: key, body, handler, and every error in the endpoint's dialect."""
+
+    async def serve(request: Request) -> Response:
+        house: House = request.app.state.house
+        status = CLIENT_GONE
+        try:
+            caller = None if endpoint.public else house.keys.caller(request.headers)
+            body = None
+            if endpoint.body is not None:
+                settings = house.settings
+                body = await read_body(request, endpoint.body, settings.body_bytes, settings.read_seconds)
+            response = await endpoint.handler(Call(house=house, request=request, body=body, caller=caller))
+            status = response.status_code
+        except (Gone, ClientDisconnect):
+            response = Response(status_code=CLIENT_GONE)
+        except Exception as problem:
+            refusal = refusal_of(problem)
+            if refusal is None:
+                LOG.exception("%s %s", endpoint.method, endpoint.path)
+                refusal = Refusal(500, "Something went wrong here, and the server's log says what.", code="internal")
+            status = refusal.status
+            response = refused(refusal, endpoint.dialect)
+        house.metrics.requests.labels(endpoint.path, str(status)).inc()
+        return response
+
+    return serve
+
+
+def refused(refusal: Refusal, dialect: Dialect) -> Response:
+    headers = {} if refusal.retry_after is None else {"retry-after": str(refusal.retry_after)}
+    if refusal.status == 401:
+        headers["www-authenticate"] = "Bearer"
+    return JSONAnswer(dialect(refusal), refusal.status, headers)
+
+
+async def unknown_address(request: Request, problem: HTTPException) -> Response:
+    path = request.url.path
+    if problem.status_code == 405:
+        message = f"{path} does not take {request.method}. /openapi.json describes what it takes."
+        refusal = Refusal(405, message, code="method_not_allowed")
+    else:
+        message = f"There is nothing at {path}. /openapi.json describes what this server offers."
+        refusal = Refusal(problem.status_code, message, code="not_found")
+    response = refused(refusal, openai_error)
+    response.headers.update(problem.headers or {})
+    return response

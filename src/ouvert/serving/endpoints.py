@@ -1,0 +1,98 @@
+"""What an endpoint is: a row of a table, from which routes and the description of the interface are made."""
+
+import asyncio
+import json
+import math
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ouvert.serving.errors import Dialect, Refusal, openai_error
+from ouvert.serving.house import House
+from ouvert.serving.keys import Key
+
+
+class Wire(BaseModel):
+    """A request. Unknown fields are ignored; numbers are finite."""
+
+    model_config = ConfigDict(extra="ignore", allow_inf_nan=False, protected_namespaces=())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """One request on its way through an endpoint. `body` is what the endpoint declared, or None."""
+
+    house: House
+    request: Request
+    body: Any
+    caller: Key | None
+
+
+Handler = Callable[[Call], Awaitable[Response]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """`path` is written without /v1; `versioned` endpoints answer below it as well. `public`: no key is asked for.
+
+    `answers`: what a good answer holds, in a word or as a model, for the description. `loose`: the body may come with
+    any media type or be empty.
+    """
+
+    method: str
+    path: str
+    handler: Handler
+    summary: str
+    body: type[BaseModel] | None = None
+    answers: type[BaseModel] | str = "application/json"
+    public: bool = False
+    versioned: bool = True
+    dialect: Dialect = openai_error
+
+
+async def read_body(request: Request, model: type[BaseModel], limit: int, seconds: float) -> BaseModel:
+    """The body as `model`. Raises Refusal and pydantic's ValidationError."""
+    stated = request.headers.get("content-length", "")
+    if stated.isdecimal() and int(stated) > limit:
+        raise too_large(limit)
+    pieces, size = [], 0
+    try:
+        async with asyncio.timeout(seconds):
+            async for piece in request.stream():
+                size += len(piece)
+                if size > limit:
+                    raise too_large(limit)
+                pieces.append(piece)
+    except TimeoutError:
+        raise Refusal(
+            408, f"The body had not come after {seconds:g} s. Send it faster, or in a smaller request.", code="timeout"
+        ) from None
+    try:
+        value = json.loads(b"".join(pieces) or b"{}", parse_constant=refuse_constant, parse_float=finite)
+    except (ValueError, RecursionError) as problem:
+        fault = "it is nested too deeply" if isinstance(problem, RecursionError) else str(problem)
+        raise Refusal(400, f"The body is not JSON: {fault}. Send a JSON object.", code="invalid_json") from None
+    return model.model_validate(value)
+
+
+def too_large(limit: int) -> Refusal:
+    return Refusal(
+        413,
+        f"The body is larger than {limit} bytes, which is the most this server reads. Send less at once.",
+        code="body_too_large",
+    )
+
+
+def refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"the number {text:.40} is too large")
+    return value

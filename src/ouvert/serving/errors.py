@@ -1,0 +1,79 @@
+"""What a request can be refused for, before it is written in a dialect's own words."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import ValidationError
+
+from ouvert.assistant import AssistantError, ContextExceeded, EngineError, TokenizerError
+from ouvert.chat import ChatError
+from ouvert.store import StoreError
+
+# Status -> the kind of error, in OpenAI's words.
+KINDS = {
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    429: "rate_limit_error",
+    500: "server_error",
+    503: "overloaded_error",
+    507: "server_error",
+}
+
+
+@dataclass
+class Refusal(Exception):  # noqa: N818 - it is no fault of ours
+    """A request that is not served. `code` is for programs, `param` names the wrong field.
+
+    `facts` are numbers to act on; `retry_after`: seconds after which the same request may be served.
+    """
+
+    status: int
+    message: str
+    code: str | None = None
+    param: str | None = None
+    retry_after: int | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def kind(self) -> str:
+        return KINDS.get(self.status, "invalid_request_error")
+
+
+Dialect = Callable[[Refusal], dict[str, Any]]
+
+
+def openai_error(refusal: Refusal) -> dict[str, Any]:
+    error = {"message": refusal.message, "type": refusal.kind, "param": refusal.param, "code": refusal.code}
+    return {"error": error | dict(refusal.facts)}
+
+
+def refusal_of(problem: Exception) -> Refusal | None:
+    """The refusal that a known error amounts to; None for what nobody foresaw."""
+    match problem:
+        case Refusal():
+            return problem
+        case ContextExceeded(prompt_tokens=prompt, context=context):
+            facts = {"n_prompt_tokens": prompt, "n_ctx": context}
+            return Refusal(400, str(problem), code="context_length_exceeded", param="messages", facts=facts)
+        case ValidationError():
+            return refusal_of_validation(problem)
+        case EngineError() if type(problem).__name__ == "EngineBusyError":
+            return Refusal(503, str(problem), code="overloaded", retry_after=2)
+        case AssistantError() | ChatError() | EngineError() | TokenizerError() | ValueError():
+            return Refusal(400, str(problem), code="invalid_value")
+        case StoreError():
+            return Refusal(404, str(problem), code="model_not_found", param="model")
+    return None
+
+
+def refusal_of_validation(problem: ValidationError) -> Refusal:
+    """The first fault, with its place; how many more there are."""
+    first, *others = problem.errors(include_url=False, include_context=False)
+    place = ".".join(str(step) for step in first["loc"])
+    given = repr(first["input"])
+    given = given if len(given) <= 120 else given[:120] + " …"
+    more = f" ({len(others)} more faults.)" if others else ""
+    where = f"{place}: " if place else ""
+    return Refusal(400, f"{where}{first['msg']}; it is {given}.{more}", code="invalid_value", param=place or None)

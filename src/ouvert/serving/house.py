@@ -1,0 +1,290 @@
+"""What all endpoints share: models, threads, counters, receipts; and the one way to an answer."""
+
+import asyncio
+import hashlib
+import os
+import time
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from ouvert.assistant import Event, Finished, Grammar, Message, Model, Tool, Usage
+from ouvert.chat import Abilities, Effort
+from ouvert.serving.errors import Refusal
+from ouvert.serving.keys import Key, Keys
+from ouvert.serving.metrics import Metrics
+from ouvert.serving.residents import Catalog, Loan, Residents
+from ouvert.serving.running import Pullable, Pulled
+from ouvert.serving.settings import Settings
+from ouvert.store import SILENCE, Progress, Store
+
+Item = TypeVar("Item")
+
+# What clients call an effort, least first; those that no model has are moved to the nearest.
+EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh")
+BUSY_SECONDS = 2  # advice to a client that was turned away
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """A conversation to be answered, whatever dialect it came in. `effort` is the client's word for it.
+
+    `sampling` are fields of `Model.sampling`. `schema` is shown to the model where its format can; `grammar` is not.
+    """
+
+    model: str
+    messages: Sequence[Message]
+    tools: Sequence[Tool] = ()
+    tool_choice: str | Mapping[str, Any] = "auto"
+    parallel: bool = True
+    effort: str | None = None
+    thinking: bool | None = None
+    think_budget: int | None = None
+    schema: Mapping[str, Any] | None = None
+    grammar: Grammar | None = None
+    stop: tuple[str, ...] = ()
+    sampling: Mapping[str, Any] = field(default_factory=dict)
+    choices: int = 1
+
+
+class House:
+    """One server's belongings. Made inside the event loop that serves."""
+
+    def __init__(self, settings: Settings, store: Store, progress: Progress = SILENCE) -> None:
+        """Raises StoreError if a model that is to be served is not here."""
+        self.settings = settings
+        self.started = time.time()
+        self.residents = Residents(
+            store,
+            Catalog(store, settings.models, only_named=settings.only_these),
+            keep=settings.keep,
+            memory=settings.memory,
+            load_wait=settings.load_wait,
+            load_options=settings.load_options,
+            progress=progress,
+        )
+        self.keys = Keys(settings.state)
+        if settings.key_required:
+            self.keys.require()
+        self.metrics = Metrics(lambda: len(self.residents.loaded()), resident_bytes)
+        self.receipts = Receipts(settings.kept_receipts)
+        self.threads = ThreadPoolExecutor(settings.most_answers, thread_name_prefix="ouvert-answer")
+        self.in_flight = 0
+
+    async def close(self) -> None:
+        await self.residents.close()
+        self.threads.shutdown(wait=True)
+
+    async def borrow(self, name: str, caller: Key | None) -> Loan:
+        """The model of that name, for this caller. Raises Refusal."""
+        if caller is not None:
+            own = self.residents.catalog.find(name).installed.name
+            if not caller.admits(own):
+                raise Refusal(
+                    403,
+                    f"The key {caller.name!r} may not use {own!r}. It may use: {', '.join(caller.models or ())}.",
+                    code="model_not_allowed",
+                    param="model",
+                )
+        return await self.residents.lend(name)
+
+    async def answer(self, ask: Ask, caller: Key | None, answer_id: str) -> "Running[Event]":
+        """Answers that have begun: from here on only what the model does can go wrong. Raises Refusal, and what
+        `Model.chat` raises."""
+
+        notes: list[str] = []
+
+        def start(loan: Loan, number: int) -> Pullable[Event]:
+            return chat(loan, ask, number, notes)
+
+        running = await self.run(ask.model, caller, answer_id, start, ask.choices)
+        running.notes = sorted(set(notes))
+        return running
+
+    async def run(
+        self,
+        model: str,
+        caller: Key | None,
+        answer_id: str,
+        start: Callable[[Loan, int], Pullable[Item]],
+        count: int = 1,
+    ) -> "Running[Item]":
+        """`start(loan, number)` for each number below `count`, each in a thread."""
+        with_these = self.in_flight + count
+        if with_these > self.settings.most_answers:
+            self.metrics.refused.inc(count)
+            raise Refusal(
+                503,
+                f"{self.in_flight} answers are being written or wait, and this server takes "
+                f"{self.settings.most_answers} at once. Ask again in a few seconds.",
+                code="overloaded",
+                retry_after=BUSY_SECONDS,
+            )
+        self.in_flight = with_these
+        self.metrics.waiting.inc(count)
+        asked = time.monotonic()
+        loan: Loan | None = None
+        try:
+            loan = await self.borrow(model, caller)
+            pulled = Pulled([partial(start, loan, number) for number in range(count)], self.threads)
+            running = Running(self, loan, pulled, answer_id, count, asked)
+            await pulled.begin()
+        except BaseException:
+            self.in_flight -= count
+            self.metrics.waiting.dec(count)
+            if loan is not None:
+                loan.give_back()
+            raise
+        return running
+
+
+class Running(Generic[Item]):
+    """Answers being written. Iterate for (number, event); `close` in any case."""
+
+    def __init__(
+        self, house: House, loan: Loan, pulled: Pulled[Item], answer_id: str, count: int, asked: float
+    ) -> None:
+        self.id, self.created, self.name, self.model = answer_id, int(time.time()), loan.name, loan.model
+        self.notes: list[str] = []  # what was asked for and could not be promised
+        self.keep: float | None = float("nan")  # seconds the model stays from now on, if the client says so
+        self._house, self._loan, self._pulled = house, loan, pulled
+        self._count, self._asked = count, asked
+        self._waiting = count
+        self._closed = False
+
+    @property
+    def fingerprint(self) -> str:
+        return fingerprint_of(self.model)
+
+    async def __aiter__(self) -> AsyncIterator[tuple[int, Item]]:
+        metrics, name = self._house.metrics, self.model.info.name
+        begun: set[int] = set()
+        async for number, event in self._pulled:
+            if number not in begun:
+                begun.add(number)
+                self._begin_one()
+                metrics.first_token.labels(name).observe(time.monotonic() - self._asked)
+            if isinstance(event, Finished):
+                self.count_tokens(event.usage)
+                self._house.receipts.keep(self.id, number, event.receipt)
+            yield number, event
+
+    def count_tokens(self, usage: Usage) -> None:
+        metrics, name = self._house.metrics, self.model.info.name
+        metrics.prompt_tokens.labels(name).inc(usage.prompt)
+        metrics.reused_tokens.labels(name).inc(usage.reused)
+        metrics.output_tokens.labels(name).inc(usage.output)
+        metrics.reasoning_tokens.labels(name).inc(usage.reasoning)
+
+    def _begin_one(self) -> None:
+        self._waiting -= 1
+        self._house.metrics.waiting.dec()
+        self._house.metrics.running.inc()
+
+    def cancel(self) -> None:
+        """End the answers before their next token; their last events still come."""
+        self._pulled.cancel()
+
+    async def close(self) -> None:
+        """Ends what still runs, and gives everything back. May be called twice."""
+        if self._closed:
+            return
+        self._closed = True
+        if not self._pulled.finished:
+            self._house.metrics.cancelled.inc()
+            self._pulled.cancel()
+        await asyncio.shield(asyncio.ensure_future(self._give_back()))
+
+    async def _give_back(self) -> None:
+        await self._pulled.ended()
+        self._house.metrics.waiting.dec(self._waiting)
+        self._house.metrics.running.dec(self._count - self._waiting)
+        self._house.in_flight -= self._count
+        self._loan.give_back(self.keep)
+
+
+class Receipts:
+    """The receipts of the last answers, by the id of the answer; the oldest are forgotten first."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._of: OrderedDict[str, dict[int, Mapping[str, Any]]] = OrderedDict()
+
+    def keep(self, answer_id: str, number: int, receipt: Mapping[str, Any]) -> None:
+        self._of.setdefault(answer_id, {})[number] = receipt
+        while len(self._of) > self._most:
+            self._of.popitem(last=False)
+
+    def of(self, answer_id: str) -> list[Mapping[str, Any]]:
+        """Of every choice, in order; none if they are not known."""
+        kept = self._of.get(answer_id, {})
+        return [kept[number] for number in sorted(kept)]
+
+
+def chat(loan: Loan, ask: Ask, number: int, notes: list[str]) -> Pullable[Event]:
+    """The answer with that number to what was asked. `notes` are told what cannot be promised.
+
+    Libraries declare tools as strict of their own accord; where that can be honoured only for a call that is required,
+    the tool is declared all the same, and the answer says so.
+    """
+    model = loan.model
+    effort, thinking = thinking_of(model.chat_format.abilities, ask.effort or loan.effort, ask.thinking)
+    sampling = dict(ask.sampling)
+    if number and sampling.get("seed") is not None:
+        sampling["seed"] = (sampling["seed"] + number) % 2**64
+    tools = ask.tools
+    if not model.chat_format.guides and ask.tool_choice in ("auto", "none") and any(tool.strict for tool in tools):
+        tools = [replace(tool, strict=False) for tool in tools]
+        notes.append("tools.strict")
+    return model.chat(
+        ask.messages,
+        tools,
+        effort=effort,
+        thinking=thinking,
+        think_budget=ask.think_budget,
+        tool_choice=ask.tool_choice,
+        parallel_tool_calls=ask.parallel,
+        response_schema=ask.schema,
+        response_grammar=ask.grammar,
+        stop=ask.stop,
+        **sampling,
+    )
+
+
+def thinking_of(abilities: Abilities, word: str | None, thinking: bool | None) -> tuple[Effort | None, bool | None]:
+    """(effort, thinking) for the model: what the client's word comes to, moved to the nearest that the model has."""
+    if word is None:
+        return None, thinking if thinking is None or abilities.optional or thinking == abilities.thinks else None
+    if word not in EFFORTS:
+        raise Refusal(
+            400,
+            f"The effort is {word!r:.80}, expected one of {', '.join(EFFORTS)}.",
+            code="invalid_value",
+            param="reasoning_effort",
+        )
+    if word == "none" and abilities.optional:
+        return None, False
+    if not abilities.efforts:
+        return None, True if abilities.optional and word != "minimal" else (False if abilities.optional else None)
+    wanted = EFFORTS.index(word)
+    nearest = min(abilities.efforts, key=lambda effort: abs(EFFORTS.index(effort) - wanted))
+    return nearest, None
+
+
+def fingerprint_of(model: Model) -> str:
+    """Changes whenever the same request could give another answer: weights, build, instruction set, exactness."""
+    facts = model.engine.facts
+    text = f"{facts.weights_digest} {facts.version} {facts.instruction_set} {facts.cache_type} {facts.exact}"
+    return "fp_" + hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def resident_bytes() -> int:
+    """Memory this process holds; 0 where the system does not say."""
+    statm = Path("/proc/self/statm")
+    if not statm.exists():
+        return 0
+    return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")

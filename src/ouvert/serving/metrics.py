@@ -1,0 +1,40 @@
+"""What the server counts, for Prometheus: GET /metrics."""
+
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+FIRST_TOKEN_SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
+
+
+class Metrics:
+    """One set of counters for one server; nothing of what people ask is in them."""
+
+    content_type = CONTENT_TYPE_LATEST
+
+    def __init__(self, loaded: Callable[[], int], memory: Callable[[], int]) -> None:
+        """`loaded`: models in memory; `memory`: bytes this process holds. Both are asked when the numbers are read."""
+        self._registry = CollectorRegistry()
+        registry = self._registry
+        self.requests = Counter("ouvert_requests", "Requests answered", ["endpoint", "status"], registry=registry)
+        self.waiting = Gauge("ouvert_answers_waiting", "Answers without a first event yet", registry=registry)
+        self.running = Gauge("ouvert_answers_running", "Answers being written", registry=registry)
+        self.refused = Counter("ouvert_answers_refused", "Answers refused: too many at once", registry=registry)
+        self.cancelled = Counter("ouvert_answers_cancelled", "Answers whose clients went away", registry=registry)
+        self.prompt_tokens = Counter("ouvert_prompt_tokens", "Tokens of prompts", ["model"], registry=registry)
+        self.reused_tokens = Counter("ouvert_prompt_tokens_reused", "Those from a cache", ["model"], registry=registry)
+        self.output_tokens = Counter("ouvert_output_tokens", "Tokens of answers", ["model"], registry=registry)
+        self.reasoning_tokens = Counter("ouvert_reasoning_tokens", "Those of thoughts", ["model"], registry=registry)
+        self.first_token = Histogram(
+            "ouvert_first_token_seconds",
+            "From the request to the first event of its answer",
+            ["model"],
+            buckets=FIRST_TOKEN_SECONDS,
+            registry=registry,
+        )
+        Gauge("ouvert_models_loaded", "Models in memory", registry=registry).set_function(loaded)
+        Gauge("ouvert_resident_memory_bytes", "Memory this process holds", registry=registry).set_function(memory)
+
+    def text(self) -> bytes:
+        return generate_latest(self._registry)

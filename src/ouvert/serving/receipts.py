@@ -1,0 +1,75 @@
+"""GET /v1/receipts/{id}: the whole receipt of an answer; and its short form, which rides along with every answer."""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ouvert.serving.endpoints import Call, Endpoint, Wire
+from ouvert.serving.errors import Refusal
+from ouvert.serving.streams import JSONAnswer
+
+HEADER = "x-ouvert-receipt"
+FULL = "full"
+
+
+class Extras(Wire):
+    """The field `ouvert` of a request. `receipt`: the short form, or the whole."""
+
+    receipt: Literal["short", "full"] = "short"
+
+
+def short(receipt: Mapping[str, Any]) -> dict[str, Any]:
+    """What fits beside an answer: which weights, what it took, what left the machine."""
+    model, tokens = receipt["model"], receipt["tokens"]
+    facts = {
+        "model": model["name"],
+        "weights_digest": model["weights_digest"],
+        "seed": receipt["sampling"]["seed"],
+        "tokens": {name: tokens[name] for name in ("prompt", "reused", "reasoning", "output", "total")},
+        "ended": receipt["ended"],
+        "seconds": receipt["seconds"],
+    }
+    return facts | ({"connections": receipt["connections"]} if "connections" in receipt else {})
+
+
+def wants_full(request: Request, stated: Extras | None) -> bool:
+    """Asked for by a header, or in the body: `"ouvert": {"receipt": "full"}`."""
+    return request.headers.get(HEADER, "").lower() == FULL or (stated is not None and stated.receipt == FULL)
+
+
+def beside(answer_id: str, receipts: list[Mapping[str, Any]], *, full: bool, notes: list[str]) -> dict[str, Any]:
+    """The field `ouvert` of an answer. Of several choices: the first one's receipt, and where all of them are."""
+    shown = [dict(receipt) if full else short(receipt) for receipt in receipts]
+    field: dict[str, Any] = {"receipt_id": answer_id}
+    if shown:
+        field["receipt"] = shown[0]
+    if len(shown) > 1:
+        field["receipts"] = shown
+    if notes:
+        field["not_honoured"] = notes
+    return field
+
+
+async def whole_receipt(call: Call) -> Response:
+    answer_id = call.request.path_params["answer_id"]
+    receipts = call.house.receipts.of(answer_id)
+    if not receipts:
+        raise Refusal(
+            404,
+            f"No receipt is kept here for {answer_id!r:.100}. The last {call.house.settings.kept_receipts} are kept "
+            "while the server runs; the owner's ledger (`ouvert receipt`) keeps more.",
+            code="receipt_not_found",
+        )
+    return JSONAnswer({"object": "list", "id": answer_id, "data": [dict(receipt) for receipt in receipts]})
+
+
+ENDPOINTS = (
+    Endpoint(
+        method="GET",
+        path="/receipts/{answer_id}",
+        handler=whole_receipt,
+        summary="The receipts of an answer, one for each choice",
+    ),
+)

@@ -1,0 +1,78 @@
+"""The application behind a socket: uvicorn, with limits for clients that are slow or send too much."""
+
+import asyncio
+import socket
+from typing import Any
+
+import uvicorn
+from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from ouvert.serving.settings import Settings
+
+KEEP_ALIVE_SECONDS = 75
+
+
+def make_server(app: ASGIApp, settings: Settings) -> uvicorn.Server:
+    """`server.serve(sockets)` in an event loop, or `server.run(sockets)`. Nothing of requests is logged."""
+
+    class Protocol(ImpatientProtocol):
+        header_seconds = settings.read_seconds
+        most_connections = settings.most_connections
+
+    config = uvicorn.Config(
+        app,
+        http=Protocol,
+        ws="none",
+        loop="asyncio",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=int(settings.stop_seconds),
+        h11_max_incomplete_event_size=settings.header_bytes,
+    )
+    return uvicorn.Server(config)
+
+
+def bound_socket(host: str, port: int) -> socket.socket:
+    """A listening socket; port 0 takes any free one. Raises OSError."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listening.bind((host, port))
+    listening.listen(2048)
+    listening.setblocking(False)
+    return listening
+
+
+class ImpatientProtocol(H11Protocol):
+    """uvicorn's, but a connection has `header_seconds` for the headers of its first request, and there are only so many
+    connections."""
+
+    header_seconds = 30.0
+    most_connections = 1024
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self._patience = asyncio.get_running_loop().call_later(self.header_seconds, self._give_up)
+        if len(self.connections) > self.most_connections:
+            transport.write(
+                b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+            )
+            transport.close()
+
+    def handle_events(self) -> None:
+        super().handle_events()
+        if self.cycle is not None:
+            self._patience.cancel()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._patience.cancel()
+        super().connection_lost(exc)
+
+    def _give_up(self) -> None:
+        if self.cycle is None and not self.transport.is_closing():
+            self.transport.close()

@@ -1,0 +1,43 @@
+"""How a server is set up. The command line, the configuration file and tests make one of these."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """`models` are names or paths that are served and loaded first; without `only_these` the store's others are, too.
+
+    Seconds: `keep` an idle model stays in memory; `load_wait` a request waits for a model being loaded; `read_seconds`
+    a client may take to send a request; `write_seconds` it may leave what it asked for unread; `answer_seconds` an
+    answer may take; `stop_seconds` answers may go on when the server is told to stop; `ping_seconds` between signs of
+    life in a stream that has nothing to say. `memory`: bytes all models together may take, None for no limit.
+    `most_answers`: how many are written or wait to be at once. `load_options` are those of `assistant.load`.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 11435
+    models: tuple[str, ...] = ()
+    only_these: bool = False
+    keep: float | None = 1800.0
+    memory: int | None = None
+    load_wait: float = 300.0
+    load_options: Mapping[str, Any] = field(default_factory=dict)
+    most_answers: int = 256
+    most_choices: int = 16
+    most_connections: int = 1024
+    body_bytes: int = 32 << 20
+    header_bytes: int = 64 << 10
+    read_seconds: float = 30.0
+    write_seconds: float = 60.0
+    answer_seconds: float | None = None
+    stop_seconds: float = 10.0
+    ping_seconds: float = 10.0
+    names: tuple[str, ...] = ()  # host names, beside localhost, by which clients may call this server
+    origins: tuple[str, ...] = ()  # web pages, beside those of this machine, that may use it
+    stored_responses: int = 1000
+    kept_receipts: int = 2000
+    key_required: bool = False  # also where none has been made yet
+    state: Path | None = None  # folder for what outlives the process: keys

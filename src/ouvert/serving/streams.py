@@ -1,0 +1,131 @@
+"""Answers of the server as they go out: JSON, and streams of events that end when their reader does."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Any, TypeVar
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+PING = b": ping\n\n"
+Value = TypeVar("Value")
+
+
+def as_json(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode("utf-8", "replace")
+
+
+class JSONAnswer(Response):
+    """JSON as `as_json` writes it."""
+
+    media_type = "application/json"
+
+    def render(self, content: Any) -> bytes:
+        return as_json(content)
+
+
+def sse(data: Any, event: str | None = None) -> bytes:
+    """One server-sent event: one write."""
+    named = b"" if event is None else f"event: {event}\n".encode()
+    return named + b"data: " + as_json(data) + b"\n\n"
+
+
+class Gone(Exception):  # noqa: N818 - it says what is the case
+    """The client went away, or reads nothing any more."""
+
+
+async def unless_gone(request: Request, work: Awaitable[Value]) -> Value:
+    """What `work` gives; raises Gone, and gives `work` up, when the client disconnects first."""
+    task = asyncio.ensure_future(work)
+    watch = asyncio.ensure_future(disconnected(request.receive))
+    try:
+        await asyncio.wait({task, watch}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise Gone
+        return task.result()
+    finally:
+        watch.cancel()
+        if not task.done():
+            task.cancel()
+
+
+async def disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def next_of(pieces: AsyncIterator[bytes]) -> bytes | None:
+    async for piece in pieces:
+        return piece
+    return None
+
+
+class Streamed(Response):
+    """Pieces as they come, each in one write, with `ping` where nothing came for a while.
+
+    Whatever happens, `close` is awaited at the end. A client that disconnects, or leaves what it was sent unread for
+    `write_seconds`, ends the stream.
+    """
+
+    def __init__(
+        self,
+        pieces: AsyncIterator[bytes],
+        close: Callable[[], Awaitable[None]],
+        *,
+        ping: bytes | None = PING,
+        ping_seconds: float = 10.0,
+        write_seconds: float = 60.0,
+        headers: Mapping[str, str] | None = None,
+        media_type: str = "text/event-stream",
+    ) -> None:
+        self.status_code = 200
+        self.background = None
+        self.media_type = media_type
+        self.init_headers({"cache-control": "no-store", "x-accel-buffering": "no", **(headers or {})})
+        self._pieces, self._close, self._ping = pieces, close, ping
+        self._ping_seconds, self._write_seconds = ping_seconds, write_seconds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        watch = asyncio.ensure_future(disconnected(receive))
+        try:
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            await self._send_pieces(send, watch)
+            await self._write(send, b"", more=False)
+        except Gone:
+            pass
+        finally:
+            watch.cancel()
+            await self._close()
+
+    async def _send_pieces(self, send: Send, watch: "asyncio.Future[None]") -> None:
+        iterator = aiter(self._pieces)
+        following: asyncio.Future[bytes | None] | None = None
+        try:
+            while True:
+                if following is None:
+                    following = asyncio.ensure_future(next_of(iterator))
+                waited: set[asyncio.Future[Any]] = {following, watch}
+                await asyncio.wait(waited, timeout=self._ping_seconds, return_when=asyncio.FIRST_COMPLETED)
+                if watch.done():
+                    raise Gone
+                if not following.done():
+                    if self._ping is not None:
+                        await self._write(send, self._ping)
+                    continue
+                piece = following.result()
+                if piece is None:
+                    return
+                following = None
+                await self._write(send, piece)
+        finally:
+            if following is not None:
+                following.cancel()
+
+    async def _write(self, send: Send, body: bytes, *, more: bool = True) -> None:
+        try:
+            async with asyncio.timeout(self._write_seconds):
+                await send({"type": "http.response.body", "body": body, "more_body": more})
+        except TimeoutError as problem:
+            raise Gone from problem

@@ -1,0 +1,69 @@
+"""`ouvert serve` as it is typed: the line when it is ready, an answer, and a stop that keeps its word."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+
+import pytest
+
+RUN = "import sys; from ouvert.cli import main; sys.exit(main(sys.argv[1:]))"
+READY = re.compile(r"Ready at (http://127\.0\.0\.1:\d+) \(OpenAI: .*/v1\)\. Models: tiny")
+
+
+@pytest.fixture
+def serve(tmp_path, speaking_model):
+    """serve(*words) -> (process, base address once it is ready or None)."""
+    started = []
+    model = tmp_path / "tiny"
+    model.symlink_to(speaking_model())
+
+    def serve(*words):
+        process = subprocess.Popen(
+            [sys.executable, "-c", RUN, "serve", str(model), "--port", "0", "--threads", "1", *words],
+            stderr=subprocess.PIPE,
+            stdin=subprocess.DEVNULL,
+            text=True,
+            env={**os.environ, "OUVERT_HOME": str(tmp_path / "store")},
+        )
+        started.append(process)
+        for line in process.stderr:
+            if found := READY.match(line):
+                return process, found[1]
+        return process, None
+
+    yield serve
+    for process in started:
+        process.kill()
+        process.wait()
+        process.stderr.close()
+
+
+def ask(base, **headers):
+    body = json.dumps({"model": "tiny", "messages": [{"role": "user", "content": "Hi"}]}).encode()
+    request = urllib.request.Request(f"{base}/v1/chat/completions", body, headers)
+    with urllib.request.urlopen(request, timeout=20) as response:
+        return json.load(response)
+
+
+def test_it_says_where_it_is_answers_and_stops_when_told(serve):
+    process, base = serve()
+    assert ask(base)["choices"][0]["message"]["content"] == "Hello from a tiny model."
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) in (0, -signal.SIGTERM)
+
+
+def test_a_wide_address_needs_a_key(serve):
+    process, base = serve("--host", "0.0.0.0")
+    assert base is None
+    assert process.wait(20) == 1
+
+
+def test_a_port_that_is_taken_is_said(serve, capfd):
+    _, base = serve()
+    process, _ = serve("--port", base.rpartition(":")[2])
+    assert process.wait(20) == 1
