@@ -6,7 +6,7 @@
 Three costs a token: finding which tokens may come next (llguidance's mask, made into ids), taking the token into
 account, and choosing among the allowed ids instead of all. Texts are written by a model of noise, so strings are
 longer and stranger than a real model's. The share of a step is told for SmolLM2, whose weights are here; beside, the
-same step with the mask computed meanwhile in another thread.
+same steps, of one answer and of many, with the masks computed meanwhile in another thread.
 """
 
 import argparse
@@ -25,6 +25,8 @@ import numpy as np
 from ouvert.assistant.vocabulary import vocabulary_of
 from ouvert.chat import Conversation, Message, Tool, format_for
 from ouvert.engine import Constraint, Grammar, Sampling, Vocabulary
+from ouvert.engine.constraints import allowed_all
+from ouvert.engine.runner import Runner
 from ouvert.engine.sampler import Sampler
 from ouvert.store import Store
 from ouvert.tokenization import Tokenizer, tokenizer_from_gguf, tokenizer_from_ranks
@@ -57,6 +59,8 @@ GRAMMARS = {
     "one of": Grammar.one_of([f"choice number {n}" for n in range(50)]),
 }
 MOST_TOKENS = 300
+TOGETHER = (1, 8, 32)  # answers in a step
+STEPS = 24
 
 
 def o200k() -> Tokenizer:
@@ -93,7 +97,7 @@ def measured(constraint: Constraint, size: int, repeats: int) -> dict[str, float
         "tokens": len(rows),
         "mask_us": statistics.median(masks),
         "mask_us_95": masks[int(len(masks) * 0.95)],
-        "mask_us_mean": statistics.mean(masks),
+        "mask_us_most": masks[-1],
         "choose_us": statistics.median(row[1] * 1e6 for row in rows),
         "advance_us": statistics.median(row[2] * 1e6 for row in rows),
         "allowed": statistics.median(row[3] for row in rows),
@@ -126,41 +130,68 @@ def harmony(tokenizer: Tokenizer, vocabulary: Vocabulary) -> Constraint:
     return Guide(outline, contents, vocabulary, think_budget=50)
 
 
-def overlap(path: Path, constraint: Constraint, repeats: int) -> dict[str, float]:
-    """Milliseconds a token on SmolLM2: without a constraint, with the mask after the step, with it meanwhile."""
+def together(vocabulary: Vocabulary, constraint: Constraint, answers: int, repeats: int) -> dict[str, float]:
+    """Microseconds a step for the allowed ids of several answers, found one after the other."""
+    random, times = np.random.default_rng(answers), []
+    followings = [constraint.begin() for _ in range(answers)]
+    for _ in range(20 * repeats):
+        began = time.perf_counter()
+        found = allowed_all(followings)
+        times.append((time.perf_counter() - began) * 1e6)
+        for n, ids in enumerate(found):
+            if followings[n].finished:
+                followings[n] = constraint.begin()
+            else:
+                followings[n].advance(int(random.choice(ids)))
+    times.sort()
+    return {"us": statistics.median(times), "us_95": times[int(len(times) * 0.95)], "us_most": times[-1]}
+
+
+def overlap(path: Path, constraint: Constraint, answers: int, repeats: int) -> dict[str, float]:
+    """Milliseconds a step of several answers on SmolLM2: without a constraint, with masks after the step, meanwhile."""
     import ouvert
 
     medians: dict[str, list[float]] = {"free": [], "after": [], "meanwhile": []}
-    with ouvert.load(path, store=Store(HOME), context=2048) as model:
+    with ouvert.load(path, store=Store(HOME), context=512) as model:
         runner = model.engine._runner
         for repeat in range(repeats):
             for way, found in medians.items():
-                sequence = runner.new_sequence(2048)
-                logits = runner.step([(sequence, np.arange(100, 164, dtype=np.int32))], "last")
-                following = constraint.begin()
-                sampler = Sampler(Sampling(temperature=1.0, seed=repeat), [], logits.shape[1])
-                times = []
-                for _ in range(MOST_TOKENS // 4):
-                    if following.finished:
-                        following = constraint.begin()
-                    allowed = following.allowed() if way != "free" else None
-                    token = sampler.choose(logits[-1], allowed).id
-                    began = time.perf_counter()
-                    if way == "meanwhile":
-                        following.advance(token)
-                        other = threading.Thread(target=following.allowed)
-                        other.start()
-                        logits = runner.step([(sequence, np.array([token], np.int32))], "last")
-                        other.join()
-                    else:
-                        logits = runner.step([(sequence, np.array([token], np.int32))], "last")
-                        if way == "after":
-                            following.advance(token)
-                            following.allowed()
-                    times.append((time.perf_counter() - began) * 1e3)
-                sequence.close()
-                found.append(statistics.median(times))
+                found.append(statistics.median(step_times(runner, constraint, answers, repeat, way)))
     return {way: statistics.median(found) for way, found in medians.items()}
+
+
+def step_times(runner: Runner, constraint: Constraint, answers: int, seed: int, way: str) -> list[float]:
+    prompt = np.arange(100, 116, dtype=np.int32)
+    sequences = [runner.new_sequence(512) for _ in range(answers)]
+    for sequence in sequences:
+        logits = runner.step([(sequence, prompt)], "last")
+    logits = np.repeat(logits, answers, axis=0)
+    followings = [constraint.begin() for _ in range(answers)]
+    samplers = [Sampler(Sampling(temperature=1.0, seed=seed + n), [], logits.shape[1]) for n in range(answers)]
+    times = []
+    for _ in range(STEPS):
+        allowed = [None] * answers if way == "free" else allowed_all(followings)  # known already
+        tokens = [sampler.choose(row, ids).id for sampler, row, ids in zip(samplers, logits, allowed, strict=True)]
+        work = [(sequence, np.array([token], np.int32)) for sequence, token in zip(sequences, tokens, strict=True)]
+        began = time.perf_counter()
+        if way != "free":
+            for n, token in enumerate(tokens):
+                followings[n].advance(token)
+                if followings[n].finished:
+                    followings[n] = constraint.begin()
+        if way == "meanwhile":
+            other = threading.Thread(target=allowed_all, args=(followings,))
+            other.start()
+            logits = runner.step(work, "last")
+            other.join()
+        else:
+            logits = runner.step(work, "last")
+            if way == "after":
+                allowed_all(followings)
+        times.append((time.perf_counter() - began) * 1e3)
+    for sequence in sequences:
+        sequence.close()
+    return times
 
 
 def main() -> None:
@@ -189,17 +220,23 @@ def main() -> None:
             constraint = vocabulary.compile(grammar)
             compiled = (time.perf_counter() - began) * 1e3
             of_this[kind] = {"compile_ms": compiled, **measured(constraint, vocabulary.size, args.repeats)}
+        for kind in ("JSON schema", "any JSON object"):
+            for answers in TOGETHER:
+                constraint = vocabulary.compile(GRAMMARS[kind])
+                of_this[f"{answers}: {kind}"] = together(vocabulary, constraint, answers, args.repeats)
         if name == "o200k":
             of_this["Harmony"] = measured(harmony(tokenizer, vocabulary), vocabulary.size, args.repeats)
         else:
-            of_this["a step (ms)"] = overlap(smollm2, vocabulary.compile(GRAMMARS["JSON schema"]), args.repeats)
+            for answers in TOGETHER:
+                constraint = vocabulary.compile(GRAMMARS["JSON schema"])
+                of_this[f"step of {answers} (ms)"] = overlap(smollm2, constraint, answers, args.repeats)
     if args.json:
         print(json.dumps(found))
         return
     for name, rows in found.items():
         print(name)
         for kind, figures in rows.items():
-            print(f"  {kind:>16}  " + "  ".join(f"{key} {value:.3g}" for key, value in figures.items()))
+            print(f"  {kind:>18}  " + "  ".join(f"{key} {value:.3g}" for key, value in figures.items()))
 
 
 if __name__ == "__main__":

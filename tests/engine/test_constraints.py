@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ouvert.engine import EngineError, Grammar, LocalEngine, Sampling, Vocabulary
-from ouvert.engine.constraints import ids_of, merged
+from ouvert.engine.constraints import allowed_all, ids_of, merged
 
 # Every byte is a token; then some longer pieces, two spellings of one, two control tokens, and a row without a token.
 PIECES = [b'{"', b'":', b'", "', b"true", b"null", b"10", b" ", b"\n\n", "é".encode(), b"\xf0\x9f", b"ab", b"ab"]
@@ -244,12 +244,38 @@ def test_log_probabilities_are_the_models_own(generate, fake_runner, facts):
     assert token.logprob < free.logprob
 
 
+def test_the_masks_of_a_step_in_one_call_and_an_answer_that_gave_up_harms_no_other():
+    class GivesUp:
+        def allowed(self):
+            raise EngineError("too ambiguous")
+
+    class Free:
+        def allowed(self):
+            return None
+
+    ab, digit = (VOCABULARY.compile(Grammar.regex(pattern)).begin() for pattern in ("[ab]", "[0-9]"))
+    letters, problem, anything, digits = allowed_all([ab, GivesUp(), Free(), digit])
+    assert letters.tolist() == [ord("a"), ord("b")]
+    assert isinstance(problem, EngineError)
+    assert anything is None
+    assert digits.tolist() == [*range(ord("0"), ord("9") + 1)]
+    assert allowed_all([ab])[0] is letters  # found once until the answer goes on
+    assert allowed_all([]) == []
+
+
+def test_answers_at_the_same_place_share_one_array_that_nobody_can_change():
+    one, other = (VOCABULARY.compile(Grammar.regex("[xy]z")).begin() for _ in range(2))
+    assert one.allowed() is other.allowed()
+    with pytest.raises(ValueError, match="read-only"):
+        one.allowed()[0] = 3
+
+
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.1, 0.5, 1.0])
 @pytest.mark.parametrize("size", [1, 7, 8, 9, 31, 33, 1000])
 def test_ids_are_the_bits_that_are_set(size, share):
     flags = np.random.default_rng(size).random(size + 20) < share
     bits = np.packbits(flags, bitorder="little")
-    assert ids_of(bits, size).tolist() == [n for n in range(size) if flags[n]]
+    assert ids_of(bits.tobytes(), size).tolist() == [n for n in range(size) if flags[n]]
 
 
 def test_ids_are_merged_in_order_and_once():

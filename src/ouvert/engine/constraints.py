@@ -8,13 +8,13 @@ import json
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 
 from ouvert.engine.schemas import DEEPEST, honoured
-from ouvert.engine.waist import EngineError
+from ouvert.engine.waist import EngineError, Following
 
 if TYPE_CHECKING:
     from llguidance import LLMatcher, LLTokenizer
@@ -25,6 +25,7 @@ JSON_SPACE = "( |\\n {0,16})?"
 # No \\u: with it a name could be spelled in two ways, and a member that a schema describes be written a second time,
 # past its description, under the other spelling.
 JSON_ESCAPES = 'nrbtf\\"'
+MASKS_KEPT = 16  # at most 25 MB of ids at 200,000 words
 END = b"<|the grammar is complete|>"  # the name of an id that no model has
 
 
@@ -102,6 +103,12 @@ class Vocabulary:
     def is_control(self, token: int) -> bool:
         return token in self._control_ids
 
+    @cached_property
+    def ids_of(self) -> Callable[[bytes], np.ndarray]:
+        """The ids of a mask, read-only. The same few masks come again and again (inside a string, before a member),
+        and taking one apart costs as much as making it, so the last ones are kept."""
+        return lru_cache(maxsize=MASKS_KEPT)(lambda mask: ids_of(mask, self.size))
+
     def bytes_of(self, token: int) -> bytes:
         """What the token adds to a text."""
         return self._tokens[token]
@@ -133,7 +140,7 @@ class Vocabulary:
                 f"compiling a constraint ({grammar.kind}): {in_our_words(matcher.get_error().strip())}. It was given "
                 f"{grammar.text!r:.200}; leave out or rewrite what is named here."
             )
-        return CompiledGrammar(matcher, self.size, grammar)
+        return CompiledGrammar(matcher, self, grammar)
 
     def spell(self, text: bytes) -> list[int]:
         """The tokenizer's ids of a text if they are exactly its bytes, else the longest token that fits, each time."""
@@ -212,27 +219,27 @@ class Bytes:
 class CompiledGrammar:
     """`waist.Constraint`: a grammar over one vocabulary. Safe to use for several answers at once."""
 
-    def __init__(self, matcher: "LLMatcher", size: int, grammar: Grammar) -> None:
+    def __init__(self, matcher: "LLMatcher", vocabulary: Vocabulary, grammar: Grammar) -> None:
         self.grammar = grammar
-        self._matcher, self._size = matcher, size
+        self._matcher, self._vocabulary = matcher, vocabulary
 
     def begin(self) -> "FollowingGrammar":
-        return FollowingGrammar(self._matcher.deep_copy(), self._size)
+        return FollowingGrammar(self._matcher.deep_copy(), self._vocabulary)
 
 
 class FollowingGrammar:
     """`waist.Following`: one text of a grammar, as far as it has come."""
 
-    def __init__(self, matcher: "LLMatcher", size: int) -> None:
-        self._matcher, self._size = matcher, size
+    def __init__(self, matcher: "LLMatcher", vocabulary: Vocabulary) -> None:
+        self._matcher, self._vocabulary = matcher, vocabulary
         self._allowed: np.ndarray | None = None
 
     def allowed(self) -> np.ndarray:
         """Raises EngineError if llguidance gave up, for instance because the grammar is too ambiguous."""
         if self._allowed is None:
-            bits = np.frombuffer(self._matcher.compute_bitmask(), np.uint8)
+            mask = self._matcher.compute_bitmask()
             self._complain()
-            self._allowed = ids_of(bits, self._size)
+            self._allowed = self._vocabulary.ids_of(mask)
         return self._allowed
 
     def advance(self, token: int) -> None:
@@ -257,14 +264,33 @@ class FollowingGrammar:
             )
 
 
-def ids_of(bits: np.ndarray, size: int) -> np.ndarray:
+def allowed_all(followings: Sequence[Following]) -> list[np.ndarray | EngineError | None]:
+    """What may come next in each of several answers, for one step of all of them; the error where one gave up.
+
+    One after the other: llguidance's own threads take longer on two cores (docs/formats/constraints.md). Each answer
+    keeps its ids until it is advanced, so asking early, while a step runs, makes asking again free.
+    """
+    found: list[np.ndarray | EngineError | None] = []
+    for following in followings:
+        try:
+            found.append(following.allowed())
+        except EngineError as problem:  # of this answer alone: the others go on
+            found.append(problem)
+    return found
+
+
+def ids_of(mask: bytes, size: int) -> np.ndarray:
     """The places below `size` of the bits that are set, ascending; bit n of byte m is at place 8 m + n."""
+    bits = np.frombuffer(mask, np.uint8)
     places = np.flatnonzero(bits)
     if places.size > bits.size // 4:
-        return np.flatnonzero(np.unpackbits(bits, count=size, bitorder="little").view(bool))
-    rows, columns = np.nonzero(np.unpackbits(bits[places, None], axis=1, bitorder="little"))
-    ids = places[rows] * 8 + columns
-    return ids[ids < size]
+        ids = np.flatnonzero(np.unpackbits(bits, count=size, bitorder="little").view(bool))
+    else:
+        rows, columns = np.nonzero(np.unpackbits(bits[places, None], axis=1, bitorder="little"))
+        ids = places[rows] * 8 + columns
+        ids = ids[ids < size]
+    ids.setflags(write=False)
+    return ids
 
 
 def merged(ids: np.ndarray, more: Collection[int]) -> np.ndarray:
