@@ -14,9 +14,12 @@ from starlette.routing import Route
 from ouvert.serving import (
     chat_completions,
     completions,
+    embeddings,
     health,
     model_list,
+    openapi,
     receipts,
+    responses,
     tokens,
 )
 from ouvert.serving.door import Door
@@ -31,11 +34,14 @@ LOG = logging.getLogger("ouvert.serving")
 
 ENDPOINTS: tuple[Endpoint, ...] = (
     *chat_completions.ENDPOINTS,
+    *responses.ENDPOINTS,
     *completions.ENDPOINTS,
+    *embeddings.ENDPOINTS,
     *tokens.ENDPOINTS,
     *model_list.ENDPOINTS,
     *receipts.ENDPOINTS,
     *health.ENDPOINTS,
+    *openapi.ENDPOINTS,
 )
 CLIENT_GONE = 499  # nobody reads it; it tells the counters
 
@@ -63,11 +69,13 @@ def make_app(
             await asyncio.gather(watch, first, return_exceptions=True)
             await house.close()
 
+    rows = tuple(endpoints)
     app = Starlette(
-        routes=list(routes(endpoints)),
+        routes=list(routes(rows)),
         lifespan=lifespan,
         exception_handlers={HTTPException: unknown_address},  # type: ignore[dict-item]
     )
+    app.state.description = openapi.describe(rows)
     app.add_middleware(Door, settings=settings)
     return app
 

@@ -39,8 +39,7 @@ Handler = Callable[[Call], Awaitable[Response]]
 class Endpoint:
     """`path` is written without /v1; `versioned` endpoints answer below it as well. `public`: no key is asked for.
 
-    `answers`: what a good answer holds, in a word or as a model, for the description. `loose`: the body may come with
-    any media type or be empty.
+    `answers`: the media type of a good answer.
     """
 
     method: str
@@ -48,7 +47,7 @@ class Endpoint:
     handler: Handler
     summary: str
     body: type[BaseModel] | None = None
-    answers: type[BaseModel] | str = "application/json"
+    answers: str = "application/json"
     public: bool = False
     versioned: bool = True
     dialect: Dialect = openai_error

@@ -18,6 +18,7 @@ from ouvert.serving.errors import Refusal
 from ouvert.serving.keys import Key, Keys
 from ouvert.serving.metrics import Metrics
 from ouvert.serving.residents import Catalog, Loan, Residents
+from ouvert.serving.response_store import ResponseStore
 from ouvert.serving.running import Pullable, Pulled
 from ouvert.serving.settings import Settings
 from ouvert.store import SILENCE, Progress, Store
@@ -34,6 +35,7 @@ class Ask:
     """A conversation to be answered, whatever dialect it came in. `effort` is the client's word for it.
 
     `sampling` are fields of `Model.sampling`. `schema` is shown to the model where its format can; `grammar` is not.
+    `truncates`: where the conversation does not fit, its oldest messages may be left out.
     """
 
     model: str
@@ -46,6 +48,7 @@ class Ask:
     think_budget: int | None = None
     schema: Mapping[str, Any] | None = None
     grammar: Grammar | None = None
+    truncates: bool = False
     stop: tuple[str, ...] = ()
     sampling: Mapping[str, Any] = field(default_factory=dict)
     choices: int = 1
@@ -72,10 +75,14 @@ class House:
             self.keys.require()
         self.metrics = Metrics(lambda: len(self.residents.loaded()), resident_bytes)
         self.receipts = Receipts(settings.kept_receipts)
+        self.responses = ResponseStore(settings.stored_responses)
         self.threads = ThreadPoolExecutor(settings.most_answers, thread_name_prefix="ouvert-answer")
         self.in_flight = 0
 
     async def close(self) -> None:
+        for task in self.responses.tasks():
+            task.cancel()
+        await asyncio.gather(*self.responses.tasks(), return_exceptions=True)
         await self.residents.close()
         self.threads.shutdown(wait=True)
 
@@ -240,8 +247,13 @@ def chat(loan: Loan, ask: Ask, number: int, notes: list[str]) -> Pullable[Event]
     if not model.chat_format.guides and ask.tool_choice in ("auto", "none") and any(tool.strict for tool in tools):
         tools = [replace(tool, strict=False) for tool in tools]
         notes.append("tools.strict")
+    messages = list(ask.messages)
+    if ask.truncates:
+        messages = shortened(messages, lambda fewer: fits(model, fewer, tools, effort, thinking, ask.schema))
+        if len(messages) < len(ask.messages):
+            notes.append(f"truncation: {len(ask.messages) - len(messages)} of the oldest messages were left out")
     return model.chat(
-        ask.messages,
+        messages,
         tools,
         effort=effort,
         thinking=thinking,
@@ -253,6 +265,32 @@ def chat(loan: Loan, ask: Ask, number: int, notes: list[str]) -> Pullable[Event]
         stop=ask.stop,
         **sampling,
     )
+
+
+def fits(
+    model: Model,
+    messages: Sequence[Message],
+    tools: Sequence[Tool],
+    effort: Effort | None,
+    thinking: bool | None,
+    schema: Mapping[str, Any] | None,
+) -> bool:
+    rendered = model.render(messages, tools, effort=effort, thinking=thinking, response_schema=schema)
+    return len(rendered.ids) < model.engine.context
+
+
+def shortened(messages: Sequence[Message], fit: Callable[[Sequence[Message]], bool]) -> list[Message]:
+    """The newest messages that fit, instructions always among them, and never a tool's result without its call.
+
+    Where even the last turn does not fit nothing is left out: the error then has the numbers.
+    """
+    fixed = [message for message in messages if message.role in ("system", "developer")]
+    rest = [message for message in messages if message.role not in ("system", "developer")]
+    starts = [n for n, message in enumerate(rest) if message.role == "user"] or [0]
+    for start in [0, *(n for n in starts if n)]:
+        if fit([*fixed, *rest[start:]]):
+            return [*fixed, *rest[start:]] if start else list(messages)
+    return list(messages)
 
 
 def thinking_of(abilities: Abilities, word: str | None, thinking: bool | None) -> tuple[Effort | None, bool | None]:

@@ -1,0 +1,88 @@
+"""Responses and their items, kept in memory so that clients may refer to them. Bounded: the oldest go first."""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ouvert.serving.keys import Key
+
+MOST_ITEMS = 20_000
+MOST_CHARACTERS = 100_000_000
+
+
+@dataclass
+class Stored:
+    """A response as it stands now. `context` are the items the model read: those sent, and those before them."""
+
+    response: dict[str, Any]
+    input_items: list[dict[str, Any]]
+    context: list[Mapping[str, Any]]
+    owner: str | None
+    task: "asyncio.Task[None] | None" = None
+    size: int = field(default=0)
+
+
+class ResponseStore:
+    """Belongs to one event loop. What one key stored, no other key finds."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._responses: OrderedDict[str, Stored] = OrderedDict()
+        self._items: OrderedDict[tuple[str | None, str], Mapping[str, Any]] = OrderedDict()
+        self._characters = 0
+
+    def keep(self, stored: Stored) -> None:
+        response_id = stored.response["id"]
+        if (before := self._responses.pop(response_id, None)) is not None:
+            self._characters -= before.size
+        stored.size = sum(len(str(item)) for item in (*stored.input_items, *stored.response["output"]))
+        self._responses[response_id] = stored
+        self._characters += stored.size
+        for item in (*stored.input_items, *stored.response["output"]):
+            self._items[stored.owner, item["id"]] = item
+            self._items.move_to_end((stored.owner, item["id"]))
+        while len(self._responses) > self._most or (self._characters > MOST_CHARACTERS and len(self._responses) > 1):
+            forgotten = next(
+                (key for key, each in self._responses.items() if each.task is None or each.task.done()), None
+            )
+            if forgotten is None or forgotten == response_id:
+                break
+            self._forget(forgotten)
+        while len(self._items) > MOST_ITEMS:
+            self._items.popitem(last=False)
+
+    def find(self, response_id: str, caller: Key | None) -> Stored | None:
+        stored = self._responses.get(response_id)
+        return stored if stored is not None and stored.owner == owner_of(caller) else None
+
+    def delete(self, response_id: str) -> None:
+        self._forget(response_id)
+
+    def seen_by(self, caller: Key | None) -> "ItemsOf":
+        return ItemsOf(self._items, owner_of(caller))
+
+    def tasks(self) -> "list[asyncio.Task[None]]":
+        return [stored.task for stored in self._responses.values() if stored.task is not None]
+
+    def _forget(self, response_id: str) -> None:
+        stored = self._responses.pop(response_id)
+        self._characters -= stored.size
+        for item in (*stored.input_items, *stored.response["output"]):
+            self._items.pop((stored.owner, item["id"]), None)
+
+
+@dataclass(frozen=True)
+class ItemsOf:
+    """The stored items of one owner."""
+
+    items: Mapping[tuple[str | None, str], Mapping[str, Any]]
+    owner: str | None
+
+    def item(self, item_id: str) -> Mapping[str, Any] | None:
+        return self.items.get((self.owner, item_id))
+
+
+def owner_of(caller: Key | None) -> str | None:
+    return None if caller is None else caller.id

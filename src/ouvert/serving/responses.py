@@ -1,0 +1,464 @@
+"""/v1/responses: OpenAI's Responses, a translation of the assistant's events; stored ones can be referred to."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+from starlette.responses import Response
+
+from ouvert.assistant import Event, Finished, Grammar, Message, Tool
+from ouvert.serving import receipts
+from ouvert.serving.chat_completions import ANY_OBJECT, Limit, chosen_tools
+from ouvert.serving.endpoints import Call, Endpoint, Wire
+from ouvert.serving.errors import Refusal, refusal_of
+from ouvert.serving.house import Ask, Running
+from ouvert.serving.response_events import ResponseWriter, WireEvent, new_id, snapshot
+from ouvert.serving.response_items import Item, messages_of, resolved
+from ouvert.serving.response_store import Stored, owner_of
+from ouvert.serving.streams import JSONAnswer, Streamed, sse, unless_gone
+
+LOGPROBS = "message.output_text.logprobs"
+OVER = ("completed", "incomplete", "failed", "cancelled")
+ID_PREFIX = {"message": "msg", "reasoning": "rs", "function_call": "fc", "function_call_output": "fco"}
+
+
+class Format(Wire):
+    type: Literal["text", "json_object", "json_schema"] = "text"
+    name: str | None = None
+    description: str | None = None
+    schema_: dict[str, Any] | None = Field(None, alias="schema")
+    strict: bool | None = None
+
+
+class TextSettings(Wire):
+    format: Format | None = None
+    verbosity: Literal["low", "medium", "high"] | None = None
+
+
+class ReasoningSettings(Wire):
+    effort: str | None = None
+    summary: str | None = None
+    generate_summary: str | None = None
+
+
+class ResponsesRequest(Wire):
+    model: str = Field(min_length=1, max_length=512)
+    input: str | list[dict[str, Any]] = ""
+    instructions: str | None = None
+    max_output_tokens: Limit = None
+    temperature: float | None = Field(None, ge=0, le=1000)
+    top_p: float | None = Field(None, ge=0, le=1)
+    presence_penalty: float | None = Field(None, ge=-2, le=2)
+    frequency_penalty: float | None = Field(None, ge=-2, le=2)
+    seed: int | None = None
+    top_logprobs: int | None = Field(None, ge=0, le=20)
+    tools: list[dict[str, Any]] | None = None
+    tool_choice: str | dict[str, Any] | None = None
+    parallel_tool_calls: bool | None = None
+    reasoning: ReasoningSettings | None = None
+    text: TextSettings | None = None
+    include: list[str] | None = None
+    stream: bool | None = None
+    store: bool | None = None
+    background: bool | None = None
+    previous_response_id: str | None = None
+    truncation: Literal["auto", "disabled"] | None = None
+    metadata: Annotated[dict[str, str], Field(max_length=16)] | None = None
+    max_tool_calls: int | None = None
+    prompt_cache_key: str | None = None
+    safety_identifier: str | None = None
+    service_tier: str | None = None
+    user: str | None = None
+    conversation: str | dict[str, Any] | None = None
+    prompt: dict[str, Any] | None = None
+    ouvert: receipts.Extras | None = None
+
+
+# Fields that mean something to people and that this server cannot do: what to do instead.
+REFUSED = {
+    "conversation": "send previous_response_id, or the items themselves",
+    "prompt": "send the prompt's text as instructions or input",
+}
+
+
+def asked(request: ResponsesRequest, messages: list[Message]) -> Ask:
+    """What the request asks of the assistant. Raises Refusal for what cannot be honoured."""
+    tools, choice = chosen_tools([as_tool(tool, n) for n, tool in enumerate(functions(request))], request.tool_choice)
+    sampling: dict[str, Any] = {
+        "temperature": request.temperature,
+        "top_p": None if request.top_p is None else max(request.top_p, 1e-9),
+        "presence_penalty": request.presence_penalty,
+        "frequency_penalty": request.frequency_penalty,
+        "seed": None if request.seed is None else request.seed % 2**64,
+        "max_tokens": request.max_output_tokens,
+    }
+    if request.top_logprobs or LOGPROBS in (request.include or ()):
+        sampling["logprobs"] = request.top_logprobs or 0
+    schema, grammar = form_of(request.text.format if request.text else None)
+    return Ask(
+        model=request.model,
+        messages=messages,
+        tools=tools,
+        tool_choice=choice,
+        parallel=request.parallel_tool_calls is not False,
+        effort=request.reasoning.effort if request.reasoning else None,
+        schema=schema,
+        grammar=grammar,
+        sampling={name: value for name, value in sampling.items() if value is not None},
+        truncates=request.truncation == "auto",
+    )
+
+
+def functions(request: ResponsesRequest) -> list[dict[str, Any]]:
+    """The tools that are functions: those that only OpenAI's own servers can run are left out."""
+    return [tool for tool in request.tools or () if tool.get("type", "function") == "function"]
+
+
+def as_tool(tool: Mapping[str, Any], n: int) -> Tool:
+    match tool:
+        case {"name": str(name)} if name:
+            parameters, description = tool.get("parameters"), tool.get("description")
+            if (parameters is None or isinstance(parameters, dict)) and isinstance(description, str | None):
+                strict = bool(tool.get("strict"))
+                return Tool(name=name, description=description or "", parameters=parameters, strict=strict)
+    raise Refusal(
+        400,
+        f"tools[{n}] is {tool!r:.120}, expected a function with a name and, as parameters, a JSON schema.",
+        code="invalid_value",
+        param=f"tools[{n}]",
+    )
+
+
+def form_of(wanted: Format | None) -> tuple[Mapping[str, Any] | None, Grammar | None]:
+    match wanted:
+        case None | Format(type="text"):
+            return None, None
+        case Format(type="json_schema", schema_=dict(schema)):
+            return schema, None
+        case Format(type="json_schema"):
+            raise Refusal(
+                400,
+                "text.format is of type json_schema, expected a schema in it.",
+                code="invalid_value",
+                param="text.format.schema",
+            )
+    return None, ANY_OBJECT
+
+
+def new_response(request: ResponsesRequest, response_id: str) -> dict[str, Any]:
+    """A response of which nothing is written yet: every field of OpenAI's types, and of Open Responses."""
+    settings = request.text or TextSettings()
+    form: dict[str, Any] = {"type": "text"}
+    if settings.format is not None:
+        form = settings.format.model_dump(by_alias=True, exclude_none=True)
+        if form["type"] == "json_schema":
+            form.setdefault("name", "answer")
+    choice = request.tool_choice if request.tool_choice is not None else "auto"
+    return {
+        "id": response_id,
+        "object": "response",
+        "created_at": int(time.time()),
+        "completed_at": None,
+        "status": "queued" if request.background else "in_progress",
+        "background": bool(request.background),
+        "error": None,
+        "incomplete_details": None,
+        "instructions": request.instructions,
+        "max_output_tokens": request.max_output_tokens,
+        "max_tool_calls": request.max_tool_calls,
+        "metadata": request.metadata or {},
+        "model": request.model,
+        "output": [],
+        "parallel_tool_calls": request.parallel_tool_calls is not False,
+        "presence_penalty": request.presence_penalty or 0.0,
+        "frequency_penalty": request.frequency_penalty or 0.0,
+        "previous_response_id": request.previous_response_id,
+        "prompt_cache_key": request.prompt_cache_key,
+        "reasoning": {"effort": request.reasoning.effort if request.reasoning else None, "summary": None},
+        "safety_identifier": request.safety_identifier,
+        "service_tier": "default",
+        "store": request.store is not False,
+        "temperature": 1.0 if request.temperature is None else request.temperature,
+        "text": {"format": form, "verbosity": settings.verbosity or "medium"},
+        "tool_choice": choice,
+        "tools": [
+            {
+                "type": "function",
+                "name": tool["name"],
+                "description": tool.get("description"),
+                "parameters": tool.get("parameters"),
+                "strict": bool(tool.get("strict")),
+            }
+            for tool in functions(request)
+        ],
+        "top_logprobs": request.top_logprobs or 0,
+        "top_p": 1.0 if request.top_p is None else request.top_p,
+        "truncation": request.truncation or "disabled",
+        "usage": None,
+        "user": request.user,
+    }
+
+
+def sent_items(request: ResponsesRequest) -> list[dict[str, Any]]:
+    """What was sent, as items with ids."""
+    if isinstance(request.input, str):
+        given: list[dict[str, Any]] = [{"type": "message", "role": "user", "content": request.input}]
+    else:
+        given = request.input
+    return [with_id(item) for item in given]
+
+
+def with_id(item: dict[str, Any]) -> dict[str, Any]:
+    kind = item.get("type") or "message"
+    kept = isinstance(item.get("id"), str) and 0 < len(item["id"]) <= 256
+    identity = item["id"] if kept else new_id(ID_PREFIX.get(str(kind), "item"))
+    return {**item, "type": kind, "id": identity}
+
+
+async def create_response(call: Call) -> Response:
+    request: ResponsesRequest = call.body
+    for name, remedy in REFUSED.items():
+        if getattr(request, name):
+            raise Refusal(400, f"{name} is not supported here: {remedy}.", code="unsupported_parameter", param=name)
+    if request.background and (request.store is False or request.stream):
+        other = "stream" if request.stream else "store: false"
+        raise Refusal(
+            400, f"background goes with polling, not with {other}.", code="unsupported_parameter", param="background"
+        )
+    store = call.house.responses
+    items = sent_items(request)
+    if not items and request.previous_response_id is None:
+        raise Refusal(400, "input is empty, expected text or items.", code="invalid_value", param="input")
+    before: list[Item] = []
+    if request.previous_response_id is not None:
+        previous = store.find(request.previous_response_id, call.caller)
+        if previous is None:
+            raise Refusal(
+                400,
+                f"previous_response_id: {request.previous_response_id!r:.100} is not stored here. The last "
+                f"{call.house.settings.stored_responses} are, while the server runs. Send the items themselves.",
+                code="previous_response_not_found",
+                param="previous_response_id",
+            )
+        before = [*previous.context, *previous.response["output"]]
+    known = store.seen_by(call.caller)
+    context = resolved([*before, *items], known)
+    messages = messages_of(context, known)
+    if request.instructions:
+        messages.insert(0, Message(role="developer", content=request.instructions))
+    if not messages:
+        raise Refusal(400, "input holds no message, expected at least one.", code="invalid_value", param="input")
+    response = new_response(request, new_id("resp"))
+    ask = asked(request, messages)
+    stored = Stored(response, items, context, owner_of(call.caller))
+    full = receipts.wants_full(call.request, request.ouvert)
+    if request.background:
+        stored.task = asyncio.create_task(in_background(call, ask, stored, full))
+        store.keep(stored)
+        return JSONAnswer(snapshot(response), headers={receipts.HEADER: response["id"]})
+    running = await unless_gone(call.request, call.house.answer(ask, call.caller, response["id"]))
+    writer = ResponseWriter(response)
+    events = written(running, writer, full)
+
+    def keep() -> None:
+        if request.store is not False:
+            store.keep(stored)
+
+    headers = {receipts.HEADER: response["id"]}
+    if request.stream:
+        settings = call.house.settings
+
+        async def close() -> None:
+            await running.close()
+            if response["status"] in OVER:
+                keep()
+
+        return Streamed(
+            as_stream(events, keep),
+            close,
+            ping_seconds=settings.ping_seconds,
+            write_seconds=settings.write_seconds,
+            headers=headers,
+        )
+    try:
+        await unless_gone(call.request, exhausted(events))
+    finally:
+        await running.close()
+    if response["status"] == "failed":
+        raise Refusal(500, response["error"]["message"], code="server_error")
+    keep()
+    return JSONAnswer(response, headers=headers)
+
+
+async def written(running: Running[Event], writer: ResponseWriter, full: bool) -> AsyncIterator[WireEvent]:
+    """The response from its beginning to its end, whatever that is."""
+    response = writer.response
+    response["status"] = "in_progress"
+    for wire in writer.begin():
+        yield wire
+    ended: Finished | None = None
+    try:
+        async for _, event in running:
+            if isinstance(event, Finished):
+                ended = event
+            for wire in writer.take(event):
+                yield wire
+    except Exception as problem:
+        refusal = refusal_of(problem)
+        if refusal is None:
+            raise
+        for wire in writer.end("failed", None, error={"code": "server_error", "message": refusal.message}):
+            yield wire
+        return
+    usage = None if ended is None else ended.usage
+    field = receipts.beside(running.id, [] if ended is None else [ended.receipt], full=full, notes=running.notes)
+    reason = "cancelled" if ended is None else ended.reason
+    if reason in ("stop", "tool_calls"):
+        last = writer.end("completed", usage, ouvert=field)
+    elif reason == "cancelled":
+        last = writer.end("cancelled", usage, ouvert=field)
+    else:
+        last = writer.end("incomplete", usage, ouvert=field, incomplete_details={"reason": "max_output_tokens"})
+    for wire in last:
+        yield wire
+
+
+async def as_stream(events: AsyncIterator[WireEvent], keep: Any) -> AsyncIterator[bytes]:
+    async for event in events:
+        if event["type"].removeprefix("response.") in OVER:
+            keep()  # before the client knows that it is there
+        yield sse(event, event["type"])
+
+
+async def exhausted(events: AsyncIterator[WireEvent]) -> None:
+    async for _ in events:
+        pass
+
+
+async def in_background(call: Call, ask: Ask, stored: Stored, full: bool) -> None:
+    """Write a response that nobody waits for. Whatever happens, it says so in its status."""
+    response, writer = stored.response, ResponseWriter(stored.response)
+    try:
+        running = await call.house.answer(ask, call.caller, response["id"])
+        try:
+            await exhausted(written(running, writer, full))
+        finally:
+            await running.close()
+    except asyncio.CancelledError:
+        for _ in writer.end("cancelled", None):
+            pass
+    except Exception as problem:  # said to whoever polls
+        refusal = refusal_of(problem)
+        message = "Something went wrong here, and the server's log says what." if refusal is None else refusal.message
+        code = "server_error" if refusal is None or refusal.status >= 500 else "invalid_prompt"
+        response |= {"status": "failed", "error": {"code": code, "message": message}}
+        if refusal is None:
+            raise
+    finally:
+        call.house.responses.keep(stored)
+
+
+def found(call: Call) -> Stored:
+    response_id = call.request.path_params["response_id"]
+    stored = call.house.responses.find(response_id, call.caller)
+    if stored is None:
+        raise Refusal(
+            404,
+            f"There is no response {response_id!r:.100} here. The last {call.house.settings.stored_responses} are "
+            "kept, while the server runs and unless store is false.",
+            code="response_not_found",
+        )
+    return stored
+
+
+async def get_response(call: Call) -> Response:
+    if call.request.query_params.get("stream", "").lower() == "true":
+        raise Refusal(
+            400, "stream: a stored response is given whole. Poll it.", code="unsupported_parameter", param="stream"
+        )
+    return JSONAnswer(snapshot(found(call).response))
+
+
+async def delete_response(call: Call) -> Response:
+    stored = found(call)
+    if stored.task is not None:
+        stored.task.cancel()
+        await asyncio.gather(stored.task, return_exceptions=True)
+    call.house.responses.delete(stored.response["id"])
+    return JSONAnswer({"id": stored.response["id"], "object": "response", "deleted": True})
+
+
+async def cancel_response(call: Call) -> Response:
+    stored = found(call)
+    if stored.task is None:
+        raise Refusal(400, "Only a response in the background can be cancelled.", code="invalid_value")
+    if not stored.task.done():
+        stored.task.cancel()
+        await asyncio.gather(stored.task, return_exceptions=True)
+        if stored.response["status"] not in OVER:  # it had not even begun
+            stored.response["status"] = "cancelled"
+    return JSONAnswer(snapshot(stored.response))
+
+
+async def input_items(call: Call) -> Response:
+    """Newest first unless `order=asc`; `limit` and `after` turn the pages."""
+    query = call.request.query_params
+    items = list(found(call).input_items)
+    order, limit = query.get("order", "desc"), query.get("limit", "20")
+    if order not in ("asc", "desc"):
+        raise Refusal(400, f"order is {order!r:.40}, expected asc or desc.", code="invalid_value", param="order")
+    if not (limit.isdecimal() and len(limit) < 5 and 1 <= int(limit) <= 100):
+        raise Refusal(400, f"limit is {limit!r:.40}, expected 1 to 100.", code="invalid_value", param="limit")
+    if order == "desc":
+        items.reverse()
+    if after := query.get("after"):
+        places = [n for n, item in enumerate(items) if item["id"] == after]
+        if not places:
+            raise Refusal(400, f"after: there is no item {after!r:.100}.", code="invalid_value", param="after")
+        items = items[places[0] + 1 :]
+    page = [as_input_item(item) for item in items[: int(limit)]]
+    return JSONAnswer(
+        {
+            "object": "list",
+            "data": page,
+            "first_id": page[0]["id"] if page else None,
+            "last_id": page[-1]["id"] if page else None,
+            "has_more": len(items) > len(page),
+        }
+    )
+
+
+def as_input_item(item: dict[str, Any]) -> dict[str, Any]:
+    """As OpenAI lists it: a message's text is a part."""
+    if item["type"] != "message" or not isinstance(item.get("content"), str):
+        return item
+    kind = "output_text" if item.get("role") == "assistant" else "input_text"
+    part = {"type": kind, "text": item["content"]} | ({"annotations": []} if kind == "output_text" else {})
+    return {**item, "status": "completed", "content": [part]}
+
+
+ENDPOINTS = (
+    Endpoint(
+        method="POST",
+        path="/responses",
+        handler=create_response,
+        summary="Answer items; the answer is stored unless store is false",
+        body=ResponsesRequest,
+    ),
+    Endpoint(method="GET", path="/responses/{response_id}", handler=get_response, summary="A stored response"),
+    Endpoint(method="DELETE", path="/responses/{response_id}", handler=delete_response, summary="Forget a response"),
+    Endpoint(
+        method="POST",
+        path="/responses/{response_id}/cancel",
+        handler=cancel_response,
+        summary="Cancel a response in the background",
+    ),
+    Endpoint(
+        method="GET",
+        path="/responses/{response_id}/input_items",
+        handler=input_items,
+        summary="What a stored response was asked",
+    ),
+)
