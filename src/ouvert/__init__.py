@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     )
     from ouvert.chat import ChatError, Message, Tool, ToolCall
     from ouvert.engine import EngineError, Grammar, Sampling, Token
+    from ouvert.safety import guard
     from ouvert.store import StoreError
     from ouvert.tokenization import TokenizerError
     from ouvert.weights import CheckpointError
@@ -60,6 +61,7 @@ PUBLIC = {
     "ToolCall": "chat",
     "ToolCallDelta": "assistant",
     "Usage": "assistant",
+    "guard": "safety",
     "load": "assistant",
 }
 
@@ -86,6 +88,7 @@ __all__ = [
     "ToolCall",
     "ToolCallDelta",
     "Usage",
+    "guard",
     "load",
 ]
 

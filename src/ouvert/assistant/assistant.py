@@ -20,6 +20,7 @@ from ouvert.assistant.scores import Scores
 from ouvert.assistant.stops import StopStrings
 from ouvert.chat import ChatFormat, Conversation, Delta, ReasoningDelta, Rendered, Segment, TextDelta, ToolCallDelta
 from ouvert.engine import Constraint, Engine, EngineError, Grammar, Sampling, Token, Vocabulary
+from ouvert.safety import Guard
 
 MOST_COMPILED = 64  # grammars kept compiled
 ANY_OBJECT: Mapping[str, Any] = {"type": "object"}
@@ -41,11 +42,12 @@ class Assistant:
         tokenizer_digest: str,
         vocabulary: Callable[[], Vocabulary] | None = None,
         ledger: Ledger | None = None,
+        guard: Guard | None = None,
     ) -> None:
         """`model` is its name for people; engine, chat format and vocabulary belong to the same model.
 
         Without a `vocabulary` answers are not held to anything, and demands are refused. Receipts are kept in `ledger`;
-        without one they are only handed over.
+        without one they are only handed over. They count what `guard` saw; without one they say nothing of connections.
         """
         self.engine = engine
         self.chat = chat
@@ -56,7 +58,7 @@ class Assistant:
             template_digest=chat.digest,
             build_digest=build_digest(),
         )
-        self.ledger = ledger
+        self.ledger, self.guard = ledger, guard
         self.kept_reasoning = KeptReasoning()
         self._make_vocabulary = vocabulary
         self._vocabulary: Vocabulary | None = None
@@ -163,6 +165,7 @@ class Answer:
         timeout: float | None,
     ) -> None:
         self._assistant = assistant
+        self._before = None if assistant.guard is None else assistant.guard.counts
         self._stop = tuple(stop)
         self._stops = StopStrings(stop)
         self._demands = demands
@@ -240,6 +243,7 @@ class Answer:
         )
         self._assistant.kept_reasoning.keep(tool_calls, "".join(self._reasoning))
         self._held.thought_seconds = self.thought_seconds if usage.reasoning else None
+        guard = self._assistant.guard
         receipt = write_receipt(
             self._assistant.identity,
             self._assistant.engine.facts,
@@ -256,6 +260,7 @@ class Answer:
             self._restored,
             self.token_ids,
             self._own_stop_ids,
+            None if guard is None or self._before is None else guard.since(self._before),
         )
         kept, unrecorded = self._recorded(receipt)
         yield Finished(reason=reason, usage=usage, tool_calls=tool_calls, receipt=kept, unrecorded=unrecorded)

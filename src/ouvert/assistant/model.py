@@ -20,6 +20,7 @@ from ouvert.assistant.sampling import default_sampling
 from ouvert.assistant.vocabulary import vocabulary_of
 from ouvert.chat import ChatFormat, Effort, Message, Rendered, Tool, format_for
 from ouvert.engine import Constraint, Generation, Grammar, Opened, Sampling, Token, Vocabulary
+from ouvert.safety import Guard
 from ouvert.store import SILENCE, Progress, Store, default_home
 from ouvert.tokenization import Tokenizer, tokenizer_from_folder, tokenizer_from_gguf
 
@@ -52,6 +53,7 @@ def load(
     store: Store | None = None,
     progress: Progress = SILENCE,
     receipts: Ledger | bool = True,
+    guard: Guard | None = None,
 ) -> "Model":
     """Load a model: an alias ("smollm2"), a name in the store, or the path of a folder or file.
 
@@ -59,7 +61,8 @@ def load(
     as many as the model was made for. `exact`: activations stay float32 where a faster way would round them. `store`:
     another store than the one of this user. `progress` is shown while weights are packed, which happens once.
     `receipts`: the receipt of every answer is kept in the store's ledger, without what was said
-    (docs/formats/receipt.md); False keeps none, an ouvert.Ledger says where and what. Opens no connection.
+    (docs/formats/receipt.md); False keeps none, an ouvert.Ledger says where and what. `guard`: that of this process
+    (`ouvert.guard()`), whose counts then stand in every receipt. Opens no connection.
 
     Raises StoreError with the command that fetches the model if it is not on this machine, CheckpointError for files
     that cannot be used, EngineError for settings that cannot be honoured.
@@ -68,7 +71,7 @@ def load(
     installed = store.resolve(str(model))
     opened = open_installed(store, installed, threads=threads, context=context, exact=exact, progress=progress)
     ledger = Ledger(store.home / "receipts") if receipts is True else receipts or None
-    return Model(installed.name, installed.source, opened, ledger)
+    return Model(installed.name, installed.source, opened, ledger, guard)
 
 
 class Model:
@@ -77,8 +80,11 @@ class Model:
     Tokenizer and chat format are made when they are first needed: a file without either still computes.
     """
 
-    def __init__(self, name: str, source: str, opened: Opened, ledger: Ledger | None = None) -> None:
-        self._name, self._source, self._opened, self._ledger = name, source, opened, ledger
+    def __init__(
+        self, name: str, source: str, opened: Opened, ledger: Ledger | None = None, guard: Guard | None = None
+    ) -> None:
+        self._name, self._source, self._opened = name, source, opened
+        self._ledger, self._guard = ledger, guard
         self.engine = opened.engine
         opened.digest.start()
 
@@ -275,6 +281,7 @@ class Model:
             self.tokenizer.digest,
             lambda: self.vocabulary,
             ledger=self._ledger,
+            guard=self._guard,
         )
 
 

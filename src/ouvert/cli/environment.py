@@ -2,6 +2,8 @@
 
 OUVERT_HOME  folder of the store; without it, the place where this system keeps a user's data
 OUVERT_RECEIPTS  which receipts are kept: on (as it is without), contents, or off; --receipts goes before it
+OUVERT_GUARD  off: no guard against connections; without it, on in every process that answers
+OUVERT_ALLOW_HOSTS  hosts that the guard lets this process speak to, with commas between them: example.org:443,10.0.0.5
 HF_ENDPOINT  another address of the hub, e.g. a mirror
 HF_TOKEN     the owner's token for the hub; without it, the one that `hf auth login` saved (below HF_HOME, if set)
 """
@@ -14,6 +16,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ouvert.assistant import Ledger
+    from ouvert.safety import Guard
     from ouvert.store import Hub, Store
 
 RECEIPTS = {
@@ -56,6 +59,25 @@ def ledger_asked_for(choice: str | None, store: "Store") -> "Ledger | None":
     if stated == "off":
         return None
     return Ledger(receipts_folder(store), contents=stated == "contents", say=warn)
+
+
+def guard_asked_for() -> "Guard | None":
+    """The guard of this process, put up now; None if its owner turned it off.
+
+    Raises AssistantError if the environment says what makes no sense.
+    """
+    from ouvert.assistant import AssistantError
+    from ouvert.safety import guard
+
+    stated = os.environ.get("OUVERT_GUARD") or "on"
+    if stated not in ("on", "off"):
+        raise AssistantError(f"putting up the guard: OUVERT_GUARD is {stated!r}, expected on or off. Correct it.")
+    if stated == "off":
+        return None
+    try:
+        return guard([each for each in os.environ.get("OUVERT_ALLOW_HOSTS", "").split(",") if each.strip()])
+    except ValueError as problem:
+        raise AssistantError(f"OUVERT_ALLOW_HOSTS: {problem}") from problem
 
 
 def receipts_folder(store: "Store") -> Path:

@@ -6,11 +6,19 @@ import os
 import stat
 import sys
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ouvert.cli.environment import add_model_argument, add_receipts_argument, hub, ledger_asked_for, open_store
+from ouvert.cli.environment import (
+    add_model_argument,
+    add_receipts_argument,
+    guard_asked_for,
+    hub,
+    ledger_asked_for,
+    open_store,
+)
 
 if TYPE_CHECKING:
     from ouvert.assistant import Model
@@ -160,8 +168,9 @@ def open_model(args: argparse.Namespace, name: str | None = None) -> "Model":
 
     wanted = name or args.model or DEFAULT_MODEL
     store = open_store()
-    ledger = ledger_asked_for(args.receipts, store)
-    fetch_if_absent(store, wanted, allowed=args.pull or (name or args.model) is None)
+    ledger, guard = ledger_asked_for(args.receipts, store), guard_asked_for()
+    with guard.fetching() if guard is not None else nullcontext():
+        fetch_if_absent(store, wanted, allowed=args.pull or (name or args.model) is None)
     model = load(
         wanted,
         threads=args.threads,
@@ -170,6 +179,7 @@ def open_model(args: argparse.Namespace, name: str | None = None) -> "Model":
         store=store,
         progress=show_progress(sys.stderr),
         receipts=ledger or False,
+        guard=guard,
     )
     if model.info.name == DEFAULT_MODEL:
         from ouvert.cli.machine import advice

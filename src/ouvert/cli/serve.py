@@ -8,7 +8,13 @@ import socket
 import sys
 from typing import TYPE_CHECKING
 
-from ouvert.cli.environment import add_receipts_argument, complete_installed, ledger_asked_for, open_store
+from ouvert.cli.environment import (
+    add_receipts_argument,
+    complete_installed,
+    guard_asked_for,
+    ledger_asked_for,
+    open_store,
+)
 
 if TYPE_CHECKING:
     from ouvert.serving import House, Settings
@@ -93,7 +99,13 @@ def settings_of(args: argparse.Namespace) -> "Settings":
 
     memory = memory_bytes() if args.memory is None else None
     ledger = ledger_asked_for(args.receipts, open_store())
-    options = {"threads": args.threads, "context": args.context, "exact": args.exact, "receipts": ledger or False}
+    options = {
+        "threads": args.threads,
+        "context": args.context,
+        "exact": args.exact,
+        "receipts": ledger or False,
+        "guard": guard_asked_for(),
+    }
     return Settings(
         host="127.0.0.1" if args.host == "localhost" else args.host,
         port=args.port,

@@ -1,0 +1,14 @@
+"""What must not happen, in a form that can be checked: connections beyond this machine. May import chat only."""
+
+from ouvert.safety.guard import Attempt, Counts, Denied, Guard, guard
+from ouvert.safety.hosts import Hosts, is_this_machine
+
+__all__ = [
+    "Attempt",
+    "Counts",
+    "Denied",
+    "Guard",
+    "Hosts",
+    "guard",
+    "is_this_machine",
+]
