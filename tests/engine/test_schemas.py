@@ -97,6 +97,7 @@ def test_what_llguidance_would_let_through_is_held_back(schema, let_through, hel
         ({"patternProperties": {"(?:a)": {}, "(a)": {}}}, "another pattern that means the same"),
         ({"$ref": "#/examples/0", "examples": [{"not": {}}]}, "a .ref to '#/examples/0', where no schema stands"),
         ({"$ref": 3}, "the .ref 3"),
+        ({"$ref": "https://json-schema.org/draft/2020-12/schema"}, "a .ref to another document"),
         ({"$schema": OLD, "$ref": "#/definitions/a", "$id": "x", "definitions": {"a": {}}}, "an .id beside a .ref"),
         ({"properties": {"a": 5}}, "at #/properties/a it has 5. Expected a schema"),
         ({"oneOf": [{"minimum": 1}, {"maximum": 5}]}, "alternatives of oneOf that may hold at once"),

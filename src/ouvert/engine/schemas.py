@@ -238,6 +238,8 @@ class Honouring:
 
     def check_target(self, place: str, target: str) -> None:
         """llguidance follows a pointer anywhere; only what stands where schemas stand has been read here."""
+        if target.startswith(("http://json-schema.org/", "https://json-schema.org/")):  # llguidance carries these
+            raise refusal(place, f"a $ref to another document: {target!r:.120}", "Put the schema it means into $defs.")
         fragment = unquote(target.partition("#")[2])
         if fragment.startswith("/") and not any(known.endswith(fragment) for known in self.places):
             raise refusal(
