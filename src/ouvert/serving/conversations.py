@@ -1,0 +1,400 @@
+"""The conversations of the web page, kept on this machine: one JSON file each, readable by their owner only.
+
+A conversation is a tree of messages, so that editing a question or asking for another answer loses nothing. The format
+is docs/formats/conversations.md.
+"""
+
+import json
+import os
+import re
+import tempfile
+import unicodedata
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+ID = re.compile(r"[a-z0-9]{16,32}")
+MESSAGE_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+MOST_BYTES = 32 << 20  # a conversation as JSON; a person types and pastes less, a script that sends more has a fault
+LONGEST_TITLE = 200
+EXCERPT = 60  # characters to each side of what was found
+
+FORMAT = "ouvert_conversation"
+EXPORT = "ouvert_export"
+VERSION = 1
+
+Conversation = dict[str, Any]
+
+
+class ConversationError(Exception):
+    """A conversation cannot be kept or handed out. The message says what was given, what is expected and what to do."""
+
+
+class NoSuchConversation(ConversationError):  # noqa: N818, it says what is the case
+    """There is none of that id."""
+
+
+class ChangedMeanwhile(ConversationError):  # noqa: N818
+    """Another window wrote it since the caller read it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Damaged:
+    """A file in the folder that is not a conversation: shown, never deleted and never passed over in silence."""
+
+    file: str
+    fault: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listing:
+    """Newest first."""
+
+    conversations: tuple[dict[str, Any], ...]
+    damaged: tuple[Damaged, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Imported:
+    """Ids of what an import brought: new ones, ones that were already here, and ones that got another id."""
+
+    added: tuple[str, ...]
+    unchanged: tuple[str, ...]
+    copied: tuple[str, ...]
+
+
+def default_folder() -> Path:
+    """Where this system keeps a user's data, e.g. ~/.local/share/ouvert/conversations."""
+    from platformdirs import user_data_path
+
+    return user_data_path("ouvert", appauthor=False) / "conversations"
+
+
+class Conversations:
+    """All conversations in one folder. Safe to use from several threads and processes."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def listing(self, query: str = "") -> Listing:
+        """Summaries of all conversations in which every word of `query` occurs, capitals and accents aside."""
+        words = fold(query).split()
+        found: list[dict[str, Any]] = []
+        damaged: list[Damaged] = []
+        for path in self._files():
+            try:
+                conversation = self._read(path)
+            except NoSuchConversation:
+                continue  # deleted while we were listing
+            except ConversationError as problem:
+                damaged.append(Damaged(file=path.name, fault=str(problem)))
+                continue
+            if (match := matches(conversation, words)) is not None:
+                found.append(summary(conversation) | match)
+        found.sort(key=lambda each: (each["updated"], each["id"]), reverse=True)
+        return Listing(conversations=tuple(found), damaged=tuple(damaged))
+
+    def get(self, conversation_id: str) -> Conversation:
+        return self._read(self._path(conversation_id))
+
+    def put(self, conversation_id: str, stated: object) -> Conversation:
+        """Keep this conversation and hand back what was kept. Its `revision` is that of the version it was made from.
+
+        ChangedMeanwhile if the kept one has another revision. A new conversation has revision 0.
+        """
+        conversation = check(stated)
+        if conversation["id"] != conversation_id:
+            raise ConversationError(
+                f"Keeping conversation {conversation_id}: the body's id is {conversation['id']!r}. "
+                "Send the same id twice."
+            )
+        path = self._path(conversation_id)
+        with self._lock():
+            try:
+                before = self._read(path)
+            except NoSuchConversation:
+                before = None
+            kept_revision = 0 if before is None else before["revision"]
+            if conversation["revision"] != kept_revision:
+                raise ChangedMeanwhile(
+                    f"Keeping conversation {conversation_id}: it was made from revision {conversation['revision']}, "
+                    f"but revision {kept_revision} is kept. Read it, merge, then send it with that revision."
+                )
+            now = datetime.now(UTC).isoformat(timespec="milliseconds")
+            conversation["revision"] = kept_revision + 1
+            conversation["created"] = now if before is None else before["created"]
+            conversation["updated"] = now
+            self._write(path, conversation)
+        return conversation
+
+    def delete(self, conversation_id: str) -> None:
+        try:
+            self._path(conversation_id).unlink()
+        except FileNotFoundError:
+            raise NoSuchConversation(
+                f"There is no conversation {conversation_id}: it may be deleted already."
+            ) from None
+
+    def delete_all(self) -> int:
+        """Delete every conversation, damaged files included; how many there were."""
+        gone = 0
+        with self._lock():
+            for path in self._files():
+                path.unlink(missing_ok=True)
+                gone += 1
+        return gone
+
+    def export(self) -> dict[str, Any]:
+        """Everything in one value that import_all takes. ConversationError if a file is damaged: an export is whole."""
+        return {
+            EXPORT: VERSION,
+            "created": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "conversations": [self._read(path) for path in self._files()],
+        }
+
+    def import_all(self, stated: object, new_id: Callable[[], str]) -> Imported:
+        """Keep all conversations of an export, or a single one. All are checked before the first is written.
+
+        Nothing here is overwritten: one whose id is taken by a different conversation gets a new id.
+        """
+        if isinstance(stated, Mapping) and EXPORT in stated:
+            if stated[EXPORT] != VERSION or not isinstance(stated.get("conversations"), list):
+                raise ConversationError(
+                    f"Importing: {EXPORT} is {stated[EXPORT]!r}, expected {VERSION} and a list `conversations`. "
+                    "Export again with this version of Ouvert."
+                )
+            conversations = [check(each) for each in stated["conversations"]]
+        else:
+            conversations = [check(stated)]
+        added: list[str] = []
+        unchanged: list[str] = []
+        copied: list[str] = []
+        with self._lock():
+            for conversation in conversations:
+                now = datetime.now(UTC).isoformat(timespec="milliseconds")
+                conversation.setdefault("created", now)
+                conversation.setdefault("updated", now)
+                conversation["revision"] = max(1, conversation["revision"])
+                path = self._path(conversation["id"])
+                if path.exists():
+                    if self._read(path) == conversation:
+                        unchanged.append(conversation["id"])
+                        continue
+                    conversation["id"] = new_id()
+                    path = self._path(conversation["id"])
+                    copied.append(conversation["id"])
+                else:
+                    added.append(conversation["id"])
+                self._write(path, conversation)
+        return Imported(added=tuple(added), unchanged=tuple(unchanged), copied=tuple(copied))
+
+    def _path(self, conversation_id: str) -> Path:
+        if not ID.fullmatch(conversation_id):
+            raise ConversationError(
+                f"{conversation_id[:80]!r} is not a conversation's id: expected 16 to 32 letters a-z and digits."
+            )
+        return self.folder / f"{conversation_id}.json"
+
+    def _files(self) -> Iterator[Path]:
+        if self.folder.is_dir():
+            yield from sorted(path for path in self.folder.glob("*.json") if ID.fullmatch(path.stem))
+
+    def _lock(self) -> FileLock:
+        self._make_folder()
+        return FileLock(self.folder / ".lock", mode=0o600)
+
+    def _make_folder(self) -> None:
+        self.folder.parent.mkdir(parents=True, exist_ok=True)
+        self.folder.mkdir(mode=0o700, exist_ok=True)
+
+    def _read(self, path: Path) -> Conversation:
+        try:
+            text = path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            raise NoSuchConversation(f"There is no conversation {path.stem}: it may have been deleted.") from None
+        except UnicodeDecodeError as problem:
+            raise ConversationError(
+                f"{path}: not UTF-8 ({problem}). Restore it from an export, or delete it."
+            ) from None
+        try:
+            return check(json.loads(text))
+        except json.JSONDecodeError as problem:
+            raise ConversationError(f"{path}: not JSON ({problem}). Restore or delete it.") from None
+        except RecursionError:
+            raise ConversationError(f"{path}: nested too deeply. Restore or delete it.") from None
+
+    def _write(self, path: Path, conversation: Conversation) -> None:
+        """Whole or not at all: written beside, brought to disk, then renamed. mkstemp makes files of mode 0600."""
+        try:
+            content = json.dumps(conversation, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+        except (ValueError, RecursionError) as problem:  # NaN, half a surrogate pair, a receipt nested without end
+            raise ConversationError(
+                f"Keeping conversation {conversation['id']}: it cannot be written as JSON in UTF-8 ({problem})."
+            ) from None
+        if len(content) > MOST_BYTES:
+            raise ConversationError(
+                f"Keeping conversation {conversation['id']}: it has {len(content)} bytes, at most {MOST_BYTES} are "
+                "kept. Begin a new conversation."
+            )
+        handle, beside = tempfile.mkstemp(dir=self.folder, prefix=".writing-")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(beside, path)
+        except BaseException:
+            Path(beside).unlink(missing_ok=True)
+            raise
+
+
+# What a conversation and its messages may hold: name -> the types of its value, and whether it must be there.
+# `created`, `updated` and `revision` are the store's to set.
+CONVERSATION_FIELDS: dict[str, tuple[tuple[type, ...], bool]] = {
+    FORMAT: ((int,), True),
+    "id": ((str,), True),
+    "title": ((str,), True),
+    "created": ((str,), False),
+    "updated": ((str,), False),
+    "revision": ((int,), True),
+    "settings": ((dict,), False),  # model, effort, system prompt and sampling, as the page last used them
+    "messages": ((list,), True),
+    "leaf": ((str, type(None)), True),  # the last message of the branch in view
+}
+MESSAGE_FIELDS: dict[str, tuple[tuple[type, ...], bool]] = {
+    "id": ((str,), True),
+    "parent": ((str, type(None)), True),
+    "role": ((str,), True),
+    "text": ((str,), True),
+    "created": ((str,), True),
+    "attachments": ((list,), False),  # of {name, text}
+    "reasoning": ((str,), False),
+    "thinking_seconds": ((int, float), False),
+    "model": ((str,), False),
+    "ended": ((str,), False),  # stop, length, cancelled or error
+    "error": ((str,), False),
+    "receipt": ((dict,), False),
+    "usage": ((dict,), False),
+}
+ROLES = ("user", "assistant")
+
+
+def check(stated: object) -> Conversation:
+    """A copy of `stated`, if it is a conversation: known fields only, and every parent before its children."""
+    if not isinstance(stated, Mapping):
+        raise ConversationError(f"A conversation is a JSON object, not {type(stated).__name__}. See docs/formats.")
+    if stated.get(FORMAT) != VERSION:
+        raise ConversationError(
+            f"A conversation states {FORMAT}: {VERSION}; this one states {stated.get(FORMAT)!r}. "
+            "Export it again with this version of Ouvert."
+        )
+    check_fields(stated, CONVERSATION_FIELDS, "conversation")
+    conversation = dict(stated)
+    if not ID.fullmatch(conversation["id"]):
+        raise ConversationError(
+            f"A conversation's id is 16 to 32 letters a-z and digits, not {conversation['id'][:80]!r}."
+        )
+    if len(conversation["title"]) > LONGEST_TITLE:
+        raise ConversationError(
+            f"A title has at most {LONGEST_TITLE} characters; this one has {len(conversation['title'])}. Shorten it."
+        )
+    if conversation["revision"] < 0:
+        raise ConversationError(f"A revision counts from 0; this one is {conversation['revision']}.")
+    known: set[str | None] = {None}
+    for message in conversation["messages"]:
+        if not isinstance(message, Mapping):
+            raise ConversationError(f"A message is a JSON object, not {type(message).__name__}.")
+        check_fields(message, MESSAGE_FIELDS, "message")
+        if not MESSAGE_ID.fullmatch(message["id"]) or message["id"] in known:
+            raise ConversationError(
+                f"Message id {message['id'][:80]!r}: expected 1 to 64 letters, digits, - or _, each id once."
+            )
+        if message["role"] not in ROLES:
+            raise ConversationError(f"Message {message['id']}: role {message['role']!r}, expected one of {ROLES}.")
+        if message["parent"] not in known:
+            raise ConversationError(
+                f"Message {message['id']}: its parent {message['parent']!r} does not stand before it. "
+                "List parents before children."
+            )
+        known.add(message["id"])
+    if conversation["leaf"] not in known:
+        raise ConversationError(f"leaf {conversation['leaf']!r} is none of the messages' ids. Name one, or null.")
+    return conversation
+
+
+def check_fields(stated: Mapping[str, Any], fields: Mapping[str, tuple[tuple[type, ...], bool]], what: str) -> None:
+    if unknown := sorted(map(str, stated.keys() - fields.keys())):
+        raise ConversationError(f"A {what} has no field {', '.join(unknown)}. Known: {', '.join(fields)}.")
+    for name, (kinds, must) in fields.items():
+        if name not in stated:
+            if must:
+                raise ConversationError(f"A {what} needs the field {name}.")
+        elif not isinstance(stated[name], kinds) or isinstance(stated[name], bool):
+            raise ConversationError(
+                f"{name} of a {what} is {type(stated[name]).__name__}, expected "
+                f"{' or '.join('null' if kind is type(None) else kind.__name__ for kind in kinds)}."
+            )
+
+
+def summary(conversation: Conversation) -> dict[str, Any]:
+    """What a list of conversations shows of one."""
+    return {
+        "id": conversation["id"],
+        "title": conversation["title"],
+        "created": conversation.get("created", ""),
+        "updated": conversation.get("updated", ""),
+        "revision": conversation["revision"],
+        "messages": len(conversation["messages"]),
+    }
+
+
+def fold(text: str) -> str:
+    """Without capitals and accents: `Événement` and `evenement` are the same to a search."""
+    return "".join(map(fold_character, text))
+
+
+def fold_character(character: str) -> str:
+    if character.isascii():
+        return character.lower()
+    decomposed = unicodedata.normalize("NFKD", character)
+    return "".join(each for each in decomposed if not unicodedata.combining(each)).casefold()
+
+
+def matches(conversation: Conversation, words: list[str]) -> dict[str, Any] | None:
+    """None if some word is nowhere; else where the first word of a message was found: {"excerpt", "message"}."""
+    if not words:
+        return {}
+    title = fold(conversation["title"])
+    missing = {word for word in words if word not in title}
+    place: dict[str, Any] = {}
+    for message in conversation["messages"]:
+        text = message["text"] + "".join(
+            "\n" + str(each.get("text", "")) for each in message.get("attachments", ()) if isinstance(each, Mapping)
+        )
+        folded = fold(text)
+        here = [word for word in words if word in folded]
+        missing.difference_update(here)
+        if here and not place:
+            place = {"excerpt": excerpt(text, here[0]), "message": message["id"]}
+    return None if missing else place
+
+
+def excerpt(text: str, word: str) -> str:
+    """The neighbourhood of the first occurrence of a folded word, on one line."""
+    folded = ""
+    origin: list[int] = []  # index into text of each folded character
+    for index, character in enumerate(text):
+        piece = fold_character(character)
+        folded += piece
+        origin.extend([index] * len(piece))
+        if word in folded[-len(word) - len(piece) :]:
+            break
+    begin = origin[folded.find(word)]
+    end = origin[-1] + 1
+    before, after = max(0, begin - EXCERPT), min(len(text), end + EXCERPT)
+    line = " ".join(text[before:after].split())
+    return ("…" if before else "") + line + ("…" if after < len(text) else "")
