@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 
 SOURCES := pyproject.toml CMakeLists.txt $(wildcard src/ouvert/kernels/native/*)
 
-.PHONY: help run test check lint types test-references peers bench clean
+.PHONY: help run test check lint types test-references peers bench web web-check test-web clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */  make \1\t/' | expand -t 24
@@ -53,8 +53,30 @@ $(REFERENCES)/installed: $(SOURCES) | $(REFERENCES)/bin/python
 	$(REFERENCES)/bin/python -m pip install -q --disable-pip-version-check -e '.[dev,references]'
 	@touch $@
 
+# The web page. Node 20 or newer; what is built is committed, so that nobody needs Node to use Ouvert.
+WEB := web/node_modules/.package-lock.json
+NPM := npm --prefix web
+
+$(WEB): web/package.json web/package-lock.json
+	$(NPM) ci --no-fund --no-audit
+	@touch $@
+
+web: $(WEB)  ## build the web page into src/ouvert/serving/page
+	$(NPM) run build
+
+# Where there is no Node, `make test` still compares a digest of the sources with the one the page was built from.
+web-check: $(WEB)  ## the page's types and units, and that the committed page is what its sources build
+	$(NPM) run types
+	$(NPM) test
+	$(NPM) run build -- --outDir ../build/page --emptyOutDir
+	diff -r build/page src/ouvert/serving/page
+	@echo "The committed page is what web/ builds."
+
+test-web: $(WEB) $(VENV)/installed  ## the page in a real browser (apt-get install chromium, or CHROMIUM=path), axe-core included
+	$(NPM) run test:browser
+
 clean:  ## remove environments and builds (models stay)
-	rm -rf $(VENV) $(REFERENCES) build .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(REFERENCES) build web/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 # The peers of the benchmark, each in an environment of its own. llama.cpp is compiled here for this processor.
 PEERS := build/peers

@@ -21,6 +21,7 @@ from ouvert.serving import (
     receipts,
     responses,
     tokens,
+    web_page,
 )
 from ouvert.serving.door import Door
 from ouvert.serving.endpoints import Call, Endpoint, read_body
@@ -41,6 +42,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *model_list.ENDPOINTS,
     *receipts.ENDPOINTS,
     *health.ENDPOINTS,
+    *web_page.ENDPOINTS,
     *openapi.ENDPOINTS,
 )
 CLIENT_GONE = 499  # nobody reads it; it tells the counters

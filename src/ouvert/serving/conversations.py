@@ -7,6 +7,7 @@ is docs/formats/conversations.md.
 import json
 import os
 import re
+import secrets
 import tempfile
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping
@@ -67,11 +68,8 @@ class Imported:
     copied: tuple[str, ...]
 
 
-def default_folder() -> Path:
-    """Where this system keeps a user's data, e.g. ~/.local/share/ouvert/conversations."""
-    from platformdirs import user_data_path
-
-    return user_data_path("ouvert", appauthor=False) / "conversations"
+def new_id() -> str:
+    return secrets.token_hex(12)
 
 
 class Conversations:
@@ -208,8 +206,8 @@ class Conversations:
         return FileLock(self.folder / ".lock", mode=0o600)
 
     def _make_folder(self) -> None:
-        self.folder.parent.mkdir(parents=True, exist_ok=True)
-        self.folder.mkdir(mode=0o700, exist_ok=True)
+        for folder in (*reversed(self.folder.parents), self.folder):
+            folder.mkdir(mode=0o700, exist_ok=True)
 
     def _read(self, path: Path) -> Conversation:
         try:

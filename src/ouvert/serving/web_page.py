@@ -1,0 +1,230 @@
+"""GET / and what it needs: the web page, which web/ is built into; and its own addresses under /api/ui.
+
+The page talks to the model through the same interface as everybody else. What only it needs is here: conversations on
+disk, and models with whether they fit. Other pages may not ask for these, wherever they come from.
+"""
+
+import asyncio
+import hashlib
+import mimetypes
+from collections.abc import Awaitable, Callable, Mapping
+from functools import wraps
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from pydantic import RootModel
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ouvert.serving.conversations import (
+    ChangedMeanwhile,
+    ConversationError,
+    Conversations,
+    NoSuchConversation,
+    new_id,
+)
+from ouvert.serving.endpoints import Call, Endpoint, Handler
+from ouvert.serving.errors import Refusal
+from ouvert.serving.model_list import efforts_of, entry
+from ouvert.serving.streams import JSONAnswer
+
+FOLDER = Path(__file__).with_name("page")
+RUNNING = "Ollama is running"  # what Ollama's clients look for at /
+
+# Beside the policy, which is built with the page. Browsers look names in links up before a click, unless told not to.
+HEADERS = {
+    "referrer-policy": "no-referrer",
+    "x-dns-prefetch-control": "off",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "permissions-policy": "camera=(), geolocation=(), microphone=(), interest-cohort=()",
+}
+FOREVER = "public, max-age=31536000, immutable"  # the names of assets hold their digest
+ASK_AGAIN = "no-cache"
+
+# A model that takes more of what models may use than this leaves little for its caches.
+TIGHT = 0.85
+
+
+class Stated(RootModel[dict[str, Any]]):
+    """JSON that `conversations` checks."""
+
+
+def page_files(folder: Path) -> Mapping[str, Path]:
+    """Path in an address -> file: only what was there at the start can be asked for, so no address is a path."""
+    return {file.relative_to(folder).as_posix(): file for file in folder.rglob("*") if file.is_file()}
+
+
+FILES = page_files(FOLDER)
+
+
+async def front(call: Call) -> Response:
+    """The page for browsers; for others the line that Ollama's clients look for."""
+    if "text/html" not in call.request.headers.get("accept", ""):
+        return Response(RUNNING, media_type="text/plain")
+    return file_answer(call.request, "index.html")
+
+
+async def asset(call: Call) -> Response:
+    return file_answer(call.request, "assets/" + str(call.request.path_params["name"]))
+
+
+async def icon(call: Call) -> Response:
+    return file_answer(call.request, "icon.svg")
+
+
+def file_answer(request: Request, name: str) -> Response:
+    if name not in FILES:
+        raise Refusal(404, f"The page has no file {name!r:.100}. Reload it: the server may have been updated.")
+    content = FILES[name].read_bytes()
+    tag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
+    headers = {**HEADERS, "etag": tag, "cache-control": FOREVER if name.startswith("assets/") else ASK_AGAIN}
+    if name == "index.html":
+        headers["content-security-policy"] = FILES["content-security-policy.txt"].read_text("utf-8").strip()
+        headers["vary"] = "Accept"
+    if request.headers.get("if-none-match") == tag:
+        return Response(status_code=304, headers=headers)
+    kind = "font/woff2" if name.endswith(".woff2") else mimetypes.guess_type(name)[0] or "application/octet-stream"
+    return Response(content, headers=headers, media_type="text/javascript" if name.endswith(".js") else kind)
+
+
+def for_this_page(handler: Handler) -> Handler:
+    """Only for the page this server serves, and for programs; and what conversations complain of becomes a refusal."""
+
+    @wraps(handler)
+    async def guarded(call: Call) -> Response:
+        refuse_other_pages(call.request)
+        try:
+            return await handler(call)
+        except NoSuchConversation as problem:
+            raise Refusal(404, str(problem), code="conversation_not_found") from None
+        except ChangedMeanwhile as problem:
+            raise Refusal(409, str(problem), code="changed_meanwhile") from None
+        except ConversationError as problem:
+            raise Refusal(400, str(problem), code="invalid_conversation") from None
+
+    return guarded
+
+
+def refuse_other_pages(request: Request) -> None:
+    """A page on another port of this machine is another program's. It may talk to models, not read conversations."""
+    origin, site = request.headers.get("origin"), request.headers.get("sec-fetch-site", "none")
+    same = origin is None or urlsplit(origin).netloc.lower() == request.headers.get("host", "").lower()
+    if not same or site not in ("same-origin", "none"):
+        raise Refusal(
+            403,
+            f"Conversations are for this server's own page, and {origin or 'another page'!r:.200} asks for them. "
+            "Export them from the page, or read the files.",
+            code="origin_not_allowed",
+        )
+
+
+def conversations_of(call: Call) -> Conversations:
+    """Those of whoever asks: each key has its own, and so has the owner, who needs none."""
+    state = call.house.settings.state
+    if state is None:
+        raise Refusal(503, "This server was started without a folder for what it keeps, so it keeps no conversations.")
+    folder = state / "conversations"
+    return Conversations(folder if call.caller is None else folder / f"key-{call.caller.id}")
+
+
+def id_in_path(call: Call) -> str:
+    return str(call.request.path_params["conversation_id"])
+
+
+async def in_thread(work: Callable[[], Any]) -> Any:
+    return await asyncio.to_thread(work)
+
+
+@for_this_page
+async def list_conversations(call: Call) -> Response:
+    kept, query = conversations_of(call), call.request.query_params.get("query", "")
+    listing = await in_thread(lambda: kept.listing(query))
+    damaged = [{"file": each.file, "fault": each.fault} for each in listing.damaged]
+    return JSONAnswer({"conversations": list(listing.conversations), "damaged": damaged})
+
+
+@for_this_page
+async def get_conversation(call: Call) -> Response:
+    kept, wanted = conversations_of(call), id_in_path(call)
+    return JSONAnswer(await in_thread(lambda: kept.get(wanted)))
+
+
+@for_this_page
+async def put_conversation(call: Call) -> Response:
+    kept, wanted, stated = conversations_of(call), id_in_path(call), call.body.root
+    return JSONAnswer(await in_thread(lambda: kept.put(wanted, stated)))
+
+
+@for_this_page
+async def delete_conversation(call: Call) -> Response:
+    kept, wanted = conversations_of(call), id_in_path(call)
+    await in_thread(lambda: kept.delete(wanted))
+    return JSONAnswer({"deleted": 1})
+
+
+@for_this_page
+async def delete_conversations(call: Call) -> Response:
+    return JSONAnswer({"deleted": await in_thread(conversations_of(call).delete_all)})
+
+
+@for_this_page
+async def export_conversations(call: Call) -> Response:
+    return JSONAnswer(await in_thread(conversations_of(call).export))
+
+
+@for_this_page
+async def import_conversations(call: Call) -> Response:
+    kept, stated = conversations_of(call), call.body.root
+    outcome = await in_thread(lambda: kept.import_all(stated, new_id))
+    return JSONAnswer(
+        {"added": list(outcome.added), "unchanged": list(outcome.unchanged), "copied": list(outcome.copied)}
+    )
+
+
+@for_this_page
+async def list_models(call: Call) -> Response:
+    return JSONAnswer({"models": await in_thread(lambda: model_records(call))})
+
+
+def model_records(call: Call) -> list[dict[str, Any]]:
+    """Every model this caller may use: its facts, its state, and whether it fits into what models may use here."""
+    house = call.house
+    records = []
+    for installed in house.residents.catalog.every():
+        if call.caller is not None and not call.caller.admits(installed.name):
+            continue
+        facts = entry(house, installed, installed.name, efforts_of(house, installed))["ouvert"]
+        record = {"id": installed.name, **facts}
+        if (room := house.settings.memory) is not None:
+            record["fit"] = {"state": fit(installed.size, room), "needs_bytes": installed.size, "available_bytes": room}
+        records.append(record)
+    return records
+
+
+def fit(needs: int, room: int) -> str:
+    """Of weights in the memory that models may use here; the server refuses to load what is too large."""
+    if needs > room:
+        return "too_large"
+    return "tight" if needs > TIGHT * room else "fits"
+
+
+def own(method: str, path: str, handler: Callable[[Call], Awaitable[Response]], summary: str, **more: Any) -> Endpoint:
+    return Endpoint(method=method, path=path, handler=handler, summary=summary, versioned=False, **more)
+
+
+ONE = "/api/ui/conversations/{conversation_id}"
+ENDPOINTS = (
+    own("GET", "/", front, "The web page; `Ollama is running` for programs", answers="text/html", public=True),
+    own("GET", "/assets/{name}", asset, "Files of the web page", answers="*/*", public=True),
+    own("GET", "/icon.svg", icon, "The page's icon", answers="image/svg+xml", public=True),
+    own("GET", "/api/ui/models", list_models, "Models with their state and whether they fit, for the page"),
+    own("GET", "/api/ui/conversations", list_conversations, "The page's conversations; `query` searches them"),
+    own("DELETE", "/api/ui/conversations", delete_conversations, "Delete all of them"),
+    own("GET", ONE, get_conversation, "One conversation"),
+    own("PUT", ONE, put_conversation, "Keep a conversation", body=Stated),
+    own("DELETE", ONE, delete_conversation, "Delete a conversation"),
+    own("GET", "/api/ui/export", export_conversations, "All conversations in one value"),
+    own("POST", "/api/ui/import", import_conversations, "Keep all conversations of an export", body=Stated),
+)

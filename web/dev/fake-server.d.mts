@@ -1,0 +1,10 @@
+import type { Server } from "node:http";
+
+export const CONTEXT: number;
+export function makeFakeServer(options?: { key?: string }): {
+  server: Server;
+  // Tests look into what was kept and asked as they please.
+  conversations: Map<string, any>;
+  asked: any[];
+  state: { cancelled: number; models: unknown[] };
+};

@@ -1,0 +1,128 @@
+import { useEffect } from "preact/hooks";
+import { toMarkdown } from "../conversation";
+import {
+  announcement, current, editing, focusComposer, notice, panel, regenerate, run, show, sidebarShown, startNew, stop, keyWanted,
+} from "../state";
+import { words } from "../words";
+import { Composer } from "./composer";
+import { copyText, download, fileName } from "./copy";
+import { Button } from "./icons";
+import { lastAnswer, Messages } from "./messages";
+import { Panels } from "./panels";
+import { Sidebar } from "./sidebar";
+
+export function App() {
+  const say = words.value;
+  useEffect(() => {
+    addEventListener("keydown", onKeyDown);
+    addEventListener("hashchange", onHashChange);
+    return () => {
+      removeEventListener("keydown", onKeyDown);
+      removeEventListener("hashchange", onHashChange);
+    };
+  }, []);
+  useEffect(() => {
+    document.title = current.value.title ? `${current.value.title} · Ouvert` : "Ouvert";
+  }, [current.value.title]);
+  return (
+    <div class={sidebarShown.value ? "app with-sidebar" : "app"}>
+      <a class="skip" href="#composer" onClick={(event) => { event.preventDefault(); focusComposer(); }}>
+        {say.skip}
+      </a>
+      <Sidebar />
+      {sidebarShown.value && <div class="veil only-narrow" onClick={() => (sidebarShown.value = false)} />}
+      <main>
+        <header class="top">
+          <Button
+            icon="menu"
+            label={sidebarShown.value ? say.hideSidebar : say.showSidebar}
+            expanded={sidebarShown.value}
+            onClick={() => (sidebarShown.value = !sidebarShown.value)}
+          />
+          <h1 class="conversation-title">
+            {current.value.title || <span class="off-screen">{say.newConversation}</span>}
+          </h1>
+          {current.value.messages.length > 0 && (
+            <>
+              <Button
+                icon="export"
+                label={say.exportMarkdown}
+                onClick={() =>
+                  download(fileName(current.value.title, "md"), toMarkdown(current.value, { user: say.you, assistant: say.assistant }), "text/markdown")
+                }
+              />
+              <Button
+                icon="file"
+                label={say.exportJson}
+                onClick={() => download(fileName(current.value.title, "json"), JSON.stringify(current.value, null, 1))}
+              />
+            </>
+          )}
+        </header>
+        <Messages />
+        <div class="foot">
+          {notice.value && (
+            <div class={notice.value.isError ? "notice failed" : "notice"} role={notice.value.isError ? "alert" : "status"}>
+              <span>{notice.value.text}</span>
+              <Button icon="close" label={say.dismiss} onClick={() => (notice.value = null)} />
+            </div>
+          )}
+          <Composer />
+          <p class="tagline">{say.tagline}</p>
+        </div>
+      </main>
+      <div class="off-screen" role="status" aria-live="polite">
+        {announcement.value}
+      </div>
+      <Panels />
+    </div>
+  );
+}
+
+function onHashChange(): void {
+  const id = location.hash.slice(1);
+  if (id && id !== current.value.id) void show(id);
+}
+
+/** The shortcuts of the list in panels.tsx. */
+function onKeyDown(event: KeyboardEvent): void {
+  const isCommand = (event.ctrlKey || event.metaKey) && !event.altKey;
+  if (event.key === "Escape" && !panel.value && !keyWanted.value) {
+    if (editing.value) editing.value = null;
+    else if (run.value) stop();
+    else if (window.innerWidth < 900) sidebarShown.value = false;
+  } else if (isCommand && event.key.toLowerCase() === "k") {
+    event.preventDefault();
+    panel.value = null;
+    sidebarShown.value = true;
+    requestAnimationFrame(() => document.querySelector<HTMLInputElement>("#search")?.focus());
+  } else if (isCommand && event.key === "/") {
+    event.preventDefault();
+    panel.value = panel.value?.kind === "shortcuts" ? null : { kind: "shortcuts" };
+  } else if (event.altKey && !event.ctrlKey && !event.metaKey) {
+    const action = ALT[event.code];
+    if (action) {
+      event.preventDefault();
+      action();
+    }
+  }
+}
+
+const ALT: Record<string, () => void> = {
+  KeyN: startNew,
+  KeyS: () => (sidebarShown.value = !sidebarShown.value),
+  KeyM: () => (panel.value = { kind: "models" }),
+  Comma: () => (panel.value = { kind: "settings" }),
+  KeyI: () => {
+    const message = lastAnswer();
+    if (message) panel.value = { kind: "receipt", message: message.id };
+  },
+  KeyR: () => {
+    const message = lastAnswer();
+    if (message) regenerate(message);
+  },
+  KeyC: () => {
+    const message = lastAnswer();
+    if (message) void copyText(message.text);
+  },
+};

@@ -1,0 +1,43 @@
+import type { ComponentChildren } from "preact";
+import { useEffect, useRef } from "preact/hooks";
+import { words } from "../words";
+import { Button } from "./icons";
+
+/** A dialog that keeps the focus inside, closes with Escape or a click beside it, and gives the focus back. */
+export function Sheet(props: {
+  title: string;
+  place?: "side" | "centre";
+  onClose: () => void;
+  children: ComponentChildren;
+}) {
+  const dialog = useRef<HTMLDialogElement>(null);
+  useEffect(() => {
+    const before = document.activeElement;
+    dialog.current?.showModal();
+    return () => {
+      if (before instanceof HTMLElement && before.isConnected) before.focus();
+    };
+  }, []);
+  return (
+    <dialog
+      ref={dialog}
+      class={`sheet ${props.place ?? "side"}`}
+      aria-labelledby="sheet-title"
+      onCancel={(event) => {
+        event.preventDefault();
+        props.onClose();
+      }}
+      onMouseDown={(event) => {
+        if (event.target === dialog.current) props.onClose();
+      }}
+    >
+      <div class="sheet-inside">
+        <header class="sheet-head">
+          <h2 id="sheet-title">{props.title}</h2>
+          <Button icon="close" label={words.value.close} onClick={props.onClose} />
+        </header>
+        <div class="sheet-body">{props.children}</div>
+      </div>
+    </dialog>
+  );
+}

@@ -1,0 +1,18 @@
+import { effect } from "@preact/signals";
+import { render } from "preact";
+import "@fontsource-variable/hanken-grotesk/wght.css";
+import "@fontsource-variable/jetbrains-mono/wght.css";
+import "./style.css";
+import { App } from "./components/app";
+import { refreshModels, show } from "./state";
+import { language } from "./words";
+
+effect(() => {
+  document.documentElement.lang = language.value;
+  localStorage.setItem("ouvert.language", language.value);
+});
+
+const root = document.querySelector("#app");
+if (root) render(<App />, root);
+void refreshModels();
+if (location.hash.length > 1) void show(location.hash.slice(1));

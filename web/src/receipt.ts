@@ -1,0 +1,42 @@
+/** Reading a receipt (docs/formats/receipt.md). What a receipt does not state is absent here too. */
+import type { Json, Receipt } from "./conversation";
+
+export function at(receipt: Receipt, ...names: string[]): Json | undefined {
+  let value: Json | undefined = receipt;
+  for (const name of names) {
+    if (typeof value !== "object" || value === null || Array.isArray(value)) return undefined;
+    value = value[name];
+  }
+  return value;
+}
+
+export function numberAt(receipt: Receipt, ...names: string[]): number | undefined {
+  const value = at(receipt, ...names);
+  return typeof value === "number" ? value : undefined;
+}
+
+export function textAt(receipt: Receipt, ...names: string[]): string | undefined {
+  const value = at(receipt, ...names);
+  return typeof value === "string" ? value : undefined;
+}
+
+export interface Connections {
+  attempted: number;
+  allowed: number;
+  denied: number;
+}
+
+/** How many connections were counted, or undefined where the receipt does not say: never a zero that was not stated. */
+export function connectionsOf(receipt: Receipt): Connections | undefined {
+  const [attempted, allowed, denied] = ["attempted", "allowed", "denied"].map((name) => count(at(receipt, "connections", name)));
+  return attempted === undefined || allowed === undefined || denied === undefined ? undefined : { attempted, allowed, denied };
+}
+
+const count = (value: Json | undefined) => (Array.isArray(value) ? value.length : typeof value === "number" ? value : undefined);
+
+/** Tokens written a second: all but the first, over the time since the first. */
+export function speedOf(receipt: Receipt): number | undefined {
+  const tokens = numberAt(receipt, "tokens", "output");
+  const seconds = numberAt(receipt, "seconds", "decode");
+  return tokens !== undefined && seconds !== undefined && tokens > 1 && seconds > 0 ? (tokens - 1) / seconds : undefined;
+}

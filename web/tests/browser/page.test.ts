@@ -1,0 +1,477 @@
+/** The built page in a real browser, over the stand-in server. */
+import { createRequire } from "node:module";
+import { mkdirSync, readFileSync } from "node:fs";
+import type { AddressInfo } from "node:net";
+import { fileURLToPath } from "node:url";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { CONTEXT, makeFakeServer } from "../../dev/fake-server.mjs";
+import { answered, ask, lastAnswer, openPage, type Look, type Opened } from "./chromium";
+
+const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+const FIGURES = process.env.SCREENSHOTS ? fileURLToPath(new URL("../../../docs/figures/web", import.meta.url)) : null;
+if (FIGURES) mkdirSync(FIGURES, { recursive: true });
+
+let fake: ReturnType<typeof makeFakeServer>;
+let address: string;
+let opened: Opened;
+
+async function serve(options = {}): Promise<void> {
+  fake = makeFakeServer(options);
+  await new Promise<void>((done) => fake.server.listen(0, "127.0.0.1", done));
+  address = `http://127.0.0.1:${(fake.server.address() as AddressInfo).port}/`;
+}
+
+async function open(look: Look = {}): Promise<Opened["page"]> {
+  opened = await openPage(address, look);
+  await opened.page.waitForFunction(() => document.querySelector(".model")?.textContent?.includes("gpt-oss"));
+  return opened.page;
+}
+
+const picture = async (name: string) => {
+  if (FIGURES) await opened.page.screenshot({ path: `${FIGURES}/${name}.png`, animations: "disabled" });
+};
+
+/** Everything that must hold of every test here, whatever it did. */
+function expectQuiet(complaints: string[] = []): void {
+  expect(opened.requests.filter((url) => !url.startsWith(address) && !url.startsWith("blob:"))).toEqual([]);
+  expect(opened.violations).toEqual([]);
+  expect(opened.complaints).toEqual(complaints);
+}
+
+async function accessibilityFaults(): Promise<string[]> {
+  const { page } = opened;
+  if (!(await page.evaluate(() => "axe" in globalThis))) {
+    // Through the debugger, which the page's policy does not bind.
+    const session = await page.context().newCDPSession(page);
+    await session.send("Runtime.evaluate", { expression: AXE });
+  }
+  return page.evaluate(async () => {
+    const { axe } = globalThis as unknown as { axe: { run: (options: object) => Promise<{ violations: { id: string; nodes: { html: string; failureSummary: string }[] }[] }> } };
+    const { violations } = await axe.run({ runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"] });
+    return violations.flatMap(({ id, nodes }) => nodes.map((node) => `${id}: ${node.html.slice(0, 160)} (${node.failureSummary})`));
+  });
+}
+
+beforeEach(() => serve());
+afterEach(async () => {
+  await opened.close();
+  fake.server.closeAllConnections();
+  await new Promise((done) => fake.server.close(done));
+});
+
+describe("an answer", () => {
+  test("streams, with thoughts folded and timed, and is kept on the server", async () => {
+    const page = await open();
+    await ask(page, "Write a Python function that finds duplicate files in a folder");
+    await page.waitForSelector(".thoughts");
+    expect(await page.textContent(".thoughts summary")).toMatch(/Thinking, \d+ s/);
+    expect(await page.getAttribute(".thoughts", "open")).toBeNull();
+    await page.waitForSelector(".prose .code");
+    await answered(page);
+    expect(await page.textContent(".thoughts summary")).toMatch(/Thought for [\d.]+ s/);
+    expect(await page.textContent(".prose .hljs-keyword >> nth=0")).toBe("import");
+    await page.click(".thoughts summary");
+    expect(await page.textContent(".thought")).toContain("Group by size first");
+    await expect.poll(() => [...fake.conversations.values()][0]?.messages.length).toBe(2);
+    await expect.poll(() => [...fake.conversations.values()][0]?.messages[1].receipt?.receipt).toBe(1);
+    expect(fake.asked[0]).toMatchObject({ stream: true, reasoning_effort: "medium", model: "gpt-oss:20b" });
+    await page.reload();
+    await page.waitForSelector(".prose .hljs-keyword");
+    expect(await page.textContent(".conversation-title")).toContain("Write a Python function");
+    expectQuiet();
+  });
+
+  test("stops when told to, at the server too, and keeps what was written", async () => {
+    const page = await open();
+    await ask(page, "slowly");
+    await expect.poll(() => lastAnswer(page).textContent()).toContain("word word");
+    await page.keyboard.press("Escape");
+    await page.waitForSelector(".ended");
+    expect(await page.textContent(".ended")).toContain("Stopped.");
+    await expect.poll(() => fake.state.cancelled).toBe(1);
+    await expect.poll(() => [...fake.conversations.values()][0]?.messages[1].ended).toBe("cancelled");
+    expect([...fake.conversations.values()][0].messages[1].text).toContain("word word");
+    expectQuiet();
+  });
+
+  test("that is cut off or breaks says so", async () => {
+    const page = await open();
+    await ask(page, "cut off");
+    await page.waitForSelector(".ended");
+    expect(await page.textContent(".ended")).toContain("Cut off at the token limit");
+    await ask(page, "break");
+    await page.waitForSelector(".ended.failed");
+    expect(await lastAnswer(page).textContent()).toContain("Half an answ");
+    expect(await page.textContent(".ended.failed")).toContain("This answer failed. The server does not answer.");
+    expectQuiet([expect.stringContaining("net::ERR_INCOMPLETE_CHUNKED_ENCODING") as unknown as string]);
+  });
+
+  test("can be had again, its question reworded, and every version is kept", async () => {
+    const page = await open();
+    await ask(page, "first wording");
+    await answered(page);
+    await page.click("[aria-label='Another answer']");
+    await page.waitForSelector(".message.assistant .versions");
+    await answered(page);
+    expect(await page.textContent(".message.assistant .versions span")).toBe("2 of 2");
+    await page.hover(".message.user");
+    await page.click(".message.user [aria-label=Edit]");
+    await page.fill(".editor textarea", "second wording");
+    await page.keyboard.press("Enter");
+    await expect.poll(() => lastAnswer(page).textContent()).toContain("You said: second wording");
+    await answered(page);
+    expect(await page.textContent(".message.user .versions span")).toBe("2 of 2");
+    await page.click(".message.user [aria-label='Previous version']");
+    expect(await lastAnswer(page).textContent()).toContain("You said: first wording");
+    expect(await page.textContent(".message.assistant .versions span")).toBe("2 of 2");
+    await expect.poll(() => [...fake.conversations.values()][0].messages.length).toBe(5);
+    expect(fake.asked.map(({ messages }) => messages.map((each: { content: string }) => each.content))).toEqual([
+      ["first wording"], ["first wording"], ["second wording"],
+    ]);
+    expectQuiet();
+  });
+
+  test("goes on while another conversation is read", async () => {
+    const page = await open();
+    await ask(page, "slowly");
+    await page.waitForSelector(".prose");
+    await page.keyboard.press("Alt+n");
+    await ask(page, "something else");
+    await answered(page);
+    await page.click(".entry:has-text('slowly') .entry-open");
+    await answered(page);
+    expect((await page.textContent(".prose"))?.trim().split(/\s+/).length).toBe(400);
+    expect(fake.state.cancelled).toBe(0);
+    expectQuiet();
+  });
+});
+
+describe("hostile content", () => {
+  test("does nothing, loads nothing and is shown as text", async () => {
+    const page = await open();
+    await ask(page, "hostile <img src=x onerror=window.pwned=10>");
+    await answered(page);
+    await page.waitForTimeout(500);
+    expect(await page.evaluate(() => (globalThis as { pwned?: number }).pwned)).toBeUndefined();
+    expect(await page.locator(".messages img, .prose img, .prose iframe, .prose form, .prose svg, .prose script").count()).toBe(0);
+    expect(await lastAnswer(page).textContent()).toContain("<script>window.pwned = 1</script>");
+    expect(await lastAnswer(page).textContent()).toContain("Image not loaded: https://tracker.test/b.png?secret=1");
+    expectQuiet();
+    await page.click("a:has-text('fine')");
+    expect(await page.textContent("dialog .address")).toBe("https://example.org/?q=everything");
+    await page.keyboard.press("Escape");
+    expect(opened.context.pages().length).toBe(1);
+    expectQuiet();
+  });
+
+  test("the policy would stop a script even if one came through", async () => {
+    const page = await open();
+    const ran = await page.evaluate(async () => {
+      const results: string[] = [];
+      try {
+        document.body.innerHTML += "<img src=x onerror='window.pwned = 1'>";
+        results.push("innerHTML");
+      } catch {
+        results.push("refused");
+      }
+      const image = new Image();
+      const blocked = new Promise<string>((done) => {
+        image.onload = () => done("loaded");
+        image.onerror = () => done("refused");
+      });
+      image.src = "https://tracker.test/x.png";
+      results.push(await blocked);
+      results.push(await fetch("https://tracker.test/").then(() => "fetched", () => "refused"));
+      return results;
+    });
+    expect(ran).toEqual(["refused", "refused", "refused"]);
+    const violated = () => [...new Set(opened.violations.map((each) => each.split(":")[0]))].sort();
+    await expect.poll(violated).toEqual(["connect-src", "img-src", "require-trusted-types-for"]);
+    opened.violations.length = 0; // these were asked for
+  });
+});
+
+describe("long answers", () => {
+  test("stay smooth", async () => {
+    const page = await open();
+    await page.evaluate(() => {
+      const gaps: number[] = [];
+      let last = performance.now();
+      const tick = () => {
+        const now = performance.now();
+        gaps.push(now - last);
+        last = now;
+        requestAnimationFrame(tick);
+      };
+      requestAnimationFrame(tick);
+      (globalThis as unknown as { gaps: number[] }).gaps = gaps;
+    });
+    await ask(page, "very long");
+    await answered(page);
+    const gaps: number[] = await page.evaluate(() => (globalThis as unknown as { gaps: number[] }).gaps);
+    gaps.sort((a, b) => a - b);
+    const at = (share: number) => Math.round(gaps[Math.floor(gaps.length * share)] ?? 0);
+    console.log(`270,000 characters in ${gaps.length} frames; between frames: median ${at(0.5)} ms, 95 % ${at(0.95)} ms, longest ${at(0.9999)} ms`);
+    expect(await page.locator(".prose .block").count()).toBeGreaterThan(1400);
+    const end = await page.evaluate(() => {
+      const scroller = document.querySelector(".scroller");
+      return scroller ? scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight : NaN;
+    });
+    expect(end).toBeLessThan(80);
+    expectQuiet();
+  });
+});
+
+describe("documents", () => {
+  test("are attached, counted exactly, and cut to what fits only when asked", async () => {
+    const page = await open();
+    const text = "A line of a report that goes on. ".repeat(400);
+    await page.setInputFiles("input[type=file]", { name: "report.txt", mimeType: "text/plain", buffer: Buffer.from(text) });
+    await page.fill("#composer", "Summarise this");
+    await page.waitForSelector(".too-long");
+    expect(await page.textContent(".chip")).toContain("report.txt");
+    const needed = Number(/([\d,]+) of/.exec((await page.textContent("#context")) ?? "")?.[1]?.replace(",", ""));
+    expect(needed).toBeGreaterThan(CONTEXT);
+    expect(await page.textContent(".too-long")).toContain(`${(needed - CONTEXT + 1).toLocaleString("en-US")} tokens too many`);
+    expect(await page.isDisabled("button[type=submit]")).toBe(true);
+    await page.click("text=Keep the part that fits");
+    await page.waitForSelector("button[type=submit]:enabled");
+    expect(await page.textContent(".notice")).toMatch(/Of report.txt, the first [\d,]+ of 13,200 characters are kept/);
+    await page.press("#composer", "Enter");
+    await answered(page);
+    const sent: string = fake.asked[0].messages[0].content;
+    expect(sent).toMatch(/^<document name="report.txt">\nA line of a report/);
+    expect(sent).toContain("[Cut by the reader here: the first");
+    expect(sent).toMatch(/<\/document>\n\nSummarise this$/);
+    expectQuiet();
+  });
+
+  test("long pastes become documents; what is no text is refused by name", async () => {
+    const page = await open();
+    await page.evaluate((text) => navigator.clipboard.writeText(text), "pasted ".repeat(1000));
+    await page.focus("#composer");
+    await page.keyboard.press("Control+V");
+    await page.waitForSelector(".chip");
+    expect(await page.textContent(".chip")).toContain("Pasted text");
+    await page.setInputFiles("input[type=file]", { name: "photo.png", mimeType: "image/png", buffer: Buffer.from([0x89, 0x50, 0x4e, 0x47, 0, 1]) });
+    await page.waitForSelector(".notice.failed");
+    expect(await page.textContent(".notice")).toContain("photo.png is not a text file");
+    expectQuiet();
+  });
+});
+
+describe("conversations", () => {
+  test("are searched, renamed, exported, deleted", async () => {
+    const page = await open();
+    for (const text of ["about otters", "about herons"]) {
+      await page.keyboard.press("Alt+n");
+      await ask(page, text);
+      await answered(page);
+    }
+    await page.waitForSelector(".entry >> nth=1");
+    await page.keyboard.press("Control+k");
+    await page.keyboard.type("otters");
+    await expect.poll(() => page.locator(".entry").count()).toBe(1);
+    expect(await page.textContent(".excerpt")).toContain("otters");
+    await page.hover(".entry");
+    await page.click(".entry [aria-label^=Rename]");
+    await page.fill("dialog input", "Rivers");
+    await page.keyboard.press("Enter");
+    await page.fill("#search", "");
+    await page.waitForSelector(".entry:has-text('Rivers')");
+    const [download] = await Promise.all([page.waitForEvent("download"), page.click("[aria-label='Export as Markdown']")]);
+    expect(download.suggestedFilename()).toBe("about herons.md");
+    await page.hover(".entry:has-text('Rivers')");
+    await page.click(".entry:has-text('Rivers') [aria-label^=Delete]");
+    await page.click("dialog .primary");
+    await expect.poll(() => [...fake.conversations.values()].map(({ title }) => title)).toEqual(["about herons"]);
+    expectQuiet();
+  });
+
+  test("of two windows are merged", async () => {
+    const page = await open();
+    await ask(page, "from the first window");
+    await answered(page);
+    await expect.poll(() => [...fake.conversations.values()][0]?.messages[1].receipt).toBeTruthy();
+    const second = await opened.context.newPage();
+    await second.goto(page.url());
+    await second.bringToFront();
+    await second.waitForSelector(".message.assistant .tools");
+    await ask(second, "from the second window");
+    await expect.poll(() => lastAnswer(second).textContent()).toContain("second window");
+    await expect.poll(() => [...fake.conversations.values()][0].messages.length).toBe(4);
+    await page.bringToFront();
+    await ask(page, "from the first window again");
+    await expect.poll(() => [...fake.conversations.values()][0].messages.length).toBe(6);
+    expect(await page.textContent(".notice")).toContain("both versions were kept");
+    expectQuiet(["Failed to load resource: the server responded with a status of 409 (Conflict)"]);
+  });
+
+  test("of a server with a key are shown once the key is given", async () => {
+    fake.server.closeAllConnections();
+    await new Promise((done) => fake.server.close(done));
+    await serve({ key: "secret" });
+    opened = await openPage(address);
+    const { page } = opened;
+    await page.waitForSelector("dialog input[type=password]");
+    await page.fill("dialog input", "secret");
+    await page.keyboard.press("Enter");
+    await page.waitForFunction(() => document.querySelector(".model")?.textContent?.includes("gpt-oss"));
+    await ask(page, "hello");
+    await answered(page);
+    expect(await lastAnswer(page).textContent()).toContain("You said: hello");
+    opened.complaints.length = 0; // 401s before the key
+    expectQuiet();
+  });
+});
+
+describe("settings", () => {
+  test("are sent as they were set, and nothing is sent that was not", async () => {
+    const page = await open();
+    await page.keyboard.press("Alt+Comma");
+    await page.fill("#system-prompt", "Answer in verse.");
+    await page.fill("#number-temperature", "0,2");
+    await page.fill("#number-seed", "7");
+    await page.fill("#number-top_p", "3");
+    expect(await page.textContent("#number-top_p-hint")).toBe("between 0.01 and 1");
+    await page.keyboard.press("Escape");
+    await page.click(".effort label:has-text('High')");
+    await ask(page, "hello");
+    await answered(page);
+    expect(fake.asked[0]).toMatchObject({ temperature: 0.2, seed: 7, reasoning_effort: "high" });
+    expect(fake.asked[0]).not.toHaveProperty("top_p");
+    expect(fake.asked[0].messages[0]).toEqual({ role: "system", content: "Answer in verse." });
+    await page.keyboard.press("Alt+m");
+    await page.click(".choice:has-text('smollm2')");
+    await page.waitForSelector("dialog", { state: "detached" });
+    await expect.poll(() => page.locator(".effort").count()).toBe(0);
+    await ask(page, "again");
+    await answered(page);
+    expect(fake.asked[1].model).toBe("smollm2");
+    expect(fake.asked[1]).not.toHaveProperty("reasoning_effort");
+    expectQuiet();
+  });
+});
+
+describe("everyone", () => {
+  test("keyboard alone: send, edit, stop, receipt, model, shortcuts", async () => {
+    const page = await open();
+    await page.keyboard.press("Tab");
+    expect(await page.evaluate(() => document.activeElement?.className)).toBe("skip");
+    await page.keyboard.press("Enter");
+    await expect.poll(() => page.evaluate(() => document.activeElement?.id)).toBe("composer");
+    await page.keyboard.type("hello");
+    await page.keyboard.press("Shift+Enter");
+    await page.keyboard.type("there");
+    await page.waitForSelector("button[type=submit]:enabled");
+    await page.keyboard.press("Enter");
+    await answered(page);
+    expect(fake.asked[0].messages[0].content).toBe("hello\nthere");
+    await page.keyboard.press("Alt+i");
+    await page.waitForSelector("dialog .receipt");
+    await page.keyboard.press("Escape");
+    await page.waitForSelector("dialog", { state: "detached" });
+    expect(await page.evaluate(() => document.activeElement?.id)).toBe("composer");
+    await page.keyboard.press("ArrowUp");
+    await page.waitForSelector(".editor textarea");
+    await page.keyboard.press("Escape");
+    await page.keyboard.press("Control+/");
+    await page.waitForSelector(".shortcuts");
+    expect(await accessibilityFaults()).toEqual([]);
+    await page.keyboard.press("Escape");
+    await page.keyboard.press("Alt+r");
+    await page.waitForSelector(".versions");
+    expectQuiet();
+  });
+
+  test("screen readers: answers are announced, messages named, no fault that axe finds", async () => {
+    const page = await open();
+    expect(await accessibilityFaults()).toEqual([]);
+    await ask(page, "Write a Python function, and think");
+    await expect.poll(() => page.textContent("[role=status].off-screen")).toBe("The model is thinking.");
+    await answered(page);
+    expect(await page.textContent("[role=status].off-screen")).toMatch(/Answer complete, \d+ words\./);
+    expect(await page.locator("article").evaluateAll((all) => all.map((each) => each.getAttribute("aria-label")))).toEqual(["You", "gpt-oss:20b"]);
+    expect(await accessibilityFaults()).toEqual([]);
+    for (const shortcut of ["Alt+i", "Alt+m", "Alt+Comma"]) {
+      await page.keyboard.press(shortcut);
+      await page.waitForSelector("dialog");
+      await page.waitForTimeout(300);
+      expect(await accessibilityFaults()).toEqual([]);
+      await page.keyboard.press("Escape");
+      await page.waitForSelector("dialog", { state: "detached" });
+    }
+    expectQuiet();
+  });
+});
+
+describe("how it looks", () => {
+  const question = "Write a Python function that finds duplicate files in a folder";
+
+  test("light, with a receipt one click away that says what left", async () => {
+    const page = await open();
+    await picture("welcome");
+    await ask(page, question);
+    await answered(page);
+    await page.evaluate(() => document.querySelector(".scroller")?.scrollTo(0, 0));
+    await page.waitForTimeout(200);
+    await picture("light");
+    await page.click("text=Receipt");
+    await page.waitForTimeout(300);
+    expect(await page.textContent(".left.nothing p")).toBe("What left this machine: nothing.");
+    expect(await page.locator(".left dd").allTextContents()).toEqual(["0", "0", "0"]);
+    await picture("receipt");
+    await page.keyboard.press("Escape");
+    await page.keyboard.press("Alt+m");
+    await page.waitForTimeout(300);
+    await picture("models");
+    expectQuiet();
+  });
+
+  test("dark", async () => {
+    const page = await open({ dark: true });
+    await ask(page, question);
+    await answered(page);
+    await page.evaluate(() => document.querySelector(".scroller")?.scrollTo(0, 0));
+    await page.waitForTimeout(200);
+    await picture("dark");
+    expect(await page.evaluate(() => getComputedStyle(document.documentElement).backgroundColor)).toBe("rgb(22, 26, 28)");
+    expect(await accessibilityFaults()).toEqual([]);
+    expectQuiet();
+  });
+
+  test("narrow: nothing is wider than the screen, conversations slide over", async () => {
+    const page = await open({ width: 390, height: 780 });
+    await ask(page, question);
+    await answered(page);
+    await page.evaluate(() => document.querySelector(".scroller")?.scrollTo(0, 0));
+    await page.waitForTimeout(200);
+    await picture("narrow");
+    expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBe(390);
+    await page.click("[aria-label='Show conversations']");
+    await page.waitForSelector(".entry");
+    expect(await accessibilityFaults()).toEqual([]);
+    await page.click(".entry-open");
+    await expect.poll(() => page.isVisible(".sidebar")).toBe(false);
+    expectQuiet();
+  });
+
+  test("French, to the last word", async () => {
+    const page = await open({ locale: "fr-FR" });
+    expect(await page.getAttribute("html", "lang")).toBe("fr");
+    expect(await page.textContent(".welcome h2")).toBe("À quoi voulez-vous réfléchir ?");
+    await ask(page, "think");
+    await answered(page);
+    await page.click("text=Reçu");
+    await page.waitForTimeout(300);
+    expect(await page.textContent(".left.nothing p")).toBe("Ce qui est sorti de cette machine : rien.");
+    await picture("french");
+    expect(await accessibilityFaults()).toEqual([]);
+    await page.keyboard.press("Escape");
+    await page.keyboard.press("Alt+Comma");
+    await page.click(".segments label:has-text('English')");
+    expect(await page.textContent("dialog h2")).toBe("Settings");
+    expectQuiet();
+  });
+});
+

@@ -1,0 +1,59 @@
+import { expect, test } from "vitest";
+import { readNumber } from "../src/components/panels";
+import { groupByDay } from "../src/components/sidebar";
+import { beginning, decodeText, longestThatFits } from "../src/documents";
+import { connectionsOf, speedOf } from "../src/receipt";
+
+test("text is read whatever its encoding says, and what is no text is refused", () => {
+  const utf8 = new TextEncoder();
+  expect(decodeText(utf8.encode("é\r\nb\rc"))).toBe("é\nb\nc");
+  expect(decodeText(utf8.encode("\uFEFFa"))).toBe("a");
+  expect(decodeText(new Uint8Array([255, 254, 0x41, 0, 0xe9, 0]))).toBe("Aé");
+  expect(decodeText(new Uint8Array([254, 255, 0, 0x41]))).toBe("A");
+  expect(decodeText(new Uint8Array([0x89, 0x50, 0x4e, 0x47]))).toBeNull();
+  expect(decodeText(utf8.encode("a\0b"))).toBeNull();
+  expect(decodeText(new Uint8Array())).toBe("");
+});
+
+test("a cut never halves a character", () => {
+  expect(beginning("a😀b", 2)).toBe("a");
+  expect(beginning("a😀b", 3)).toBe("a😀");
+});
+
+test("the longest part that fits is found in few questions", async () => {
+  const document = { name: "a", text: "x".repeat(100_000) };
+  let asked = 0;
+  const fits = (most: number) => async ({ text }: { text: string }) => {
+    asked += 1;
+    return text.length <= most;
+  };
+  const kept = await longestThatFits(document, fits(31_234));
+  expect(kept?.text.length).toBeLessThanOrEqual(31_234);
+  expect(kept?.text.length).toBeGreaterThan(31_234 - 60);
+  expect(asked).toBeLessThan(15);
+  expect(await longestThatFits(document, fits(-1))).toBeNull();
+});
+
+test("a setting is a number in its range or nothing", () => {
+  const share = { low: 0, high: 2, step: 0.05 };
+  expect(["", " ", "0", "1,5", "2.1", "x", "1e999"].map((text) => readNumber(text, share))).toEqual([undefined, undefined, 0, 1.5, null, null, null]);
+  expect(readNumber("1.5", { low: 0, high: 9, step: 1 })).toBeNull();
+});
+
+test("a receipt that does not count connections is not read as none", () => {
+  expect(connectionsOf({})).toBeUndefined();
+  expect(connectionsOf({ connections: { attempted: 0 } })).toBeUndefined();
+  expect(connectionsOf({ connections: { attempted: 0, allowed: 0, denied: 0 } })).toEqual({ attempted: 0, allowed: 0, denied: 0 });
+  expect(speedOf({ tokens: { output: 11 }, seconds: { decode: 2 } })).toBe(5);
+  expect(speedOf({ tokens: { output: 1 }, seconds: { decode: 0 } })).toBeUndefined();
+});
+
+test("conversations stand under the day they were last used", () => {
+  const at = (id: string, updated: string) => ({ id, updated, title: id, created: updated, revision: 1, messages: 1 });
+  const now = new Date(2026, 10, 25, 12);
+  const days = [[25, 0], [24, 23], [24, 0], [20, 5], [2, 5]] as const;
+  const summaries = days.map(([day, hour], index) => at(String(index), new Date(2026, 10, day, hour).toISOString()));
+  expect(groupByDay(summaries, now).map(([name, members]) => [name, members.map(({ id }) => id)])).toEqual([
+    ["today", ["0"]], ["yesterday", ["1", "2"]], ["thisWeek", ["3"]], ["earlier", ["4"]],
+  ]);
+});

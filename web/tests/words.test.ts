@@ -1,0 +1,47 @@
+import { readdirSync, readFileSync } from "node:fs";
+import { expect, test } from "vitest";
+import { bytes, duration, language, LANGUAGES, number, preferredLanguage } from "../src/words";
+import { en } from "../src/words/en";
+import { fr } from "../src/words/fr";
+
+const files = (folder: string): string[] =>
+  readdirSync(folder, { withFileTypes: true }).flatMap((entry) =>
+    entry.isDirectory() ? files(`${folder}/${entry.name}`) : [`${folder}/${entry.name}`],
+  );
+const code = files("src").filter((path) => /\.tsx?$/.test(path) && !path.includes("/words/")).map((path) => readFileSync(path, "utf8")).join("\n");
+
+test("French says everything English says", () => {
+  expect(Object.keys(fr)).toEqual(Object.keys(en));
+  expect(fr.suggestions.length).toBe(en.suggestions.length);
+  expect(Object.keys(fr.effortNames)).toEqual(Object.keys(en.effortNames));
+});
+
+test("nothing was left in English", () => {
+  const alike = Object.entries(en).filter(([name, value]) => typeof value === "string" && fr[name as keyof typeof fr] === value).map(([name]) => name);
+  expect(alike.sort()).toEqual(["conversations", "message", "minP", "topK", "topP", "total"]);
+});
+
+test("every sentence is used", () => {
+  const unused = Object.keys(en).filter((name) => !new RegExp(`(say|value)\\.${name}\\b|"${name}"|^  ${name}\\b`).test(code) && !/Hint$|^effortNames$/.test(name));
+  expect(unused).toEqual([]);
+});
+
+test("no sentence stands outside the dictionaries", () => {
+  // Text between tags, and labels written as literals.
+  const literal = [...code.matchAll(/>\s*([A-Z][a-z]+ [a-z ]+)\s*</g), ...code.matchAll(/(?:aria-label|title|placeholder|label)="([^"{]+)"/g)];
+  expect(literal.map((match) => match[1])).toEqual([]);
+});
+
+test("the language is the one chosen, else the browser's, else English", () => {
+  expect(preferredLanguage("fr", ["en"])).toBe("fr");
+  expect(preferredLanguage(null, ["de-DE", "fr-CA", "en"])).toBe("fr");
+  expect(preferredLanguage("xx", ["de"])).toBe("en");
+});
+
+test("numbers are written as each language writes them", () => {
+  language.value = "fr";
+  expect([number(12345.6, 1), bytes(1_500_000_000), duration(72)].map((text) => text.replace(/\s/g, " "))).toEqual(["12 345,6", "1,5 Go", "1 min 12 s"]);
+  language.value = "en";
+  expect([number(12345.6, 1), bytes(1_500_000_000), bytes(999), duration(4.25), duration(59.7)]).toEqual(["12,345.6", "1.5 GB", "999 byte", "4.3 s", "1 min 0 s"]);
+  expect(Object.keys(LANGUAGES)).toEqual(["en", "fr"]);
+});
