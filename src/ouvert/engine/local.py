@@ -18,7 +18,7 @@ import numpy as np
 from ouvert.engine.loop import Loop
 from ouvert.engine.request import MOST_UNREAD, Request
 from ouvert.engine.runner import Runner
-from ouvert.engine.sampler import Sampler, check, reported
+from ouvert.engine.sampler import Sampler, check, report_all
 from ouvert.engine.shelf import Shelf
 from ouvert.engine.waist import EngineError, EngineFacts, Load, Sampling, Stopped, Token
 
@@ -119,7 +119,7 @@ class LocalEngine:
         given = self._checked(ids)
         scored: list[Token] = []
         for rows in self._rows(given[:-1]) if len(given) > 1 else ():
-            scored += [reported(row, token, top) for row, token in zip(rows, given[len(scored) + 1 :], strict=False)]
+            scored += report_all(rows, given[len(scored) + 1 : len(scored) + 1 + len(rows)], top)
         return scored
 
     def close(self) -> None:

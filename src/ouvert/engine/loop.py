@@ -535,7 +535,7 @@ class Loop:
             asked.append(request)
         if not asked:
             return
-        chosen = choose_all(np.stack(rows), [request.sampler for request in asked], masks)
+        chosen = choose_all(rows, [request.sampler for request in asked], masks)
         for request, token in zip(asked, chosen, strict=True):
             if isinstance(token, EngineError):
                 self._fail(request, self._explained(token, request))

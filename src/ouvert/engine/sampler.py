@@ -1,19 +1,47 @@
-"""How one row of logits becomes one token.
+"""How rows of logits become tokens: whole batches in one pass, each row by its own sequence's rules and draws.
 
-The order is fixed: logit bias, penalties, what a constraint allows, temperature, then top-k, top-p and min-p, each over
-what the one before left (as transformers' processors do). Ties go to the lowest id. Chance is one draw a token from a
-Philox stream keyed by the seed, so the n-th choice of a seed never depends on what else runs.
+What the rules mean is said in arithmetic.sampling, which kernels.sampling does faster. Chance is one draw a token from
+a Philox stream keyed by the seed, so the n-th choice of a seed never depends on what else runs.
 """
 
 import secrets
 from collections.abc import Sequence
+from functools import cache
+from typing import Protocol
 
 import numpy as np
 
+from ouvert import kernels
+from ouvert.arithmetic import sampling as plain
+from ouvert.arithmetic.sampling import ASK, LOG2_E, SHARE_BITS, Array, Changes, Rows, log_of_total
 from ouvert.engine.waist import EngineError, Sampling, Token
 
-# Enough candidates for nearly every nucleus; when they are not, the next attempt looks at eight times as many.
-FIRST_CANDIDATES = 256
+# A temperature so small that its inverse overflows is greedy just as well at this one.
+MOST_SCALE = 1e300
+
+
+class NotFiniteError(EngineError):
+    """Logits are NaN or infinite: something before them went wrong."""
+
+
+class Machinery(Protocol):
+    """arithmetic.sampling or kernels.sampling."""
+
+    def choose(
+        self, logits: Rows, asks: Array, changes: Sequence[Changes | None], allowed: Sequence[Array | None]
+    ) -> tuple[Array, Array]: ...
+
+    def report(self, logits: Rows, tops: Array) -> tuple[Array, Array]: ...
+
+
+@cache
+def machinery() -> Machinery:
+    """The native one where it was built. Both choose the same tokens."""
+    if not kernels.available():
+        return plain
+    from ouvert.kernels import sampling
+
+    return sampling
 
 
 def check(sampling: Sampling, vocabulary_size: int) -> None:
@@ -53,150 +81,166 @@ def check(sampling: Sampling, vocabulary_size: int) -> None:
         raise EngineError(f"sampling: {'; '.join(wrong)}. Change or leave out what is named here.")
 
 
-def log_softmax(logits: np.ndarray) -> np.ndarray:
-    """float64, over the last axis."""
-    wide = logits.astype(np.float64)
-    wide -= wide.max(axis=-1, keepdims=True)
-    wide -= np.log(np.exp(wide).sum(axis=-1, keepdims=True))
-    return wide
-
-
-def likeliest(scores: np.ndarray, count: int) -> np.ndarray:
-    """Ids of the `count` highest scores, highest first; equal scores in the order of their ids."""
-    count = min(count, scores.size)
-    if count == 0:
-        return np.empty(0, np.int64)
-    bar = np.partition(scores, scores.size - count)[scores.size - count]
-    above = np.flatnonzero(scores > bar)
-    level = np.flatnonzero(scores == bar)[: count - above.size]
-    above = above[np.argsort(-scores[above], kind="stable")]
-    return np.concatenate([above, level])
-
-
-def reported(logits: np.ndarray, token: int, top: int) -> Token:
-    """The token with its log-probability and those of the `top` likeliest, from unchanged logits."""
-    logprobs = log_softmax(logits)
-    best = likeliest(logits, top)
-    return Token(token, float(logprobs[token]), tuple((int(i), float(logprobs[i])) for i in best))
-
-
-class NotFiniteError(EngineError):
-    """A logit is NaN or infinite."""
-
-
-def choose_all(
-    logits: np.ndarray, samplers: Sequence["Sampler"], allowed: Sequence[np.ndarray | None]
-) -> list[Token | EngineError]:
-    """The next token of every row, or why there is none: one row's failure is not the others'."""
-    chosen: list[Token | EngineError] = []
-    for row, sampler, mask in zip(logits, samplers, allowed, strict=True):
-        try:
-            chosen.append(sampler.choose(row, mask))
-        except EngineError as problem:
-            chosen.append(problem)
-    return chosen
-
-
 class Sampler:
-    """Chooses the tokens of one sequence. `seed` is the one asked for, or one drawn for this sequence."""
+    """How the tokens of one sequence are chosen. `seed` is the one asked for, or one drawn for this sequence."""
 
     def __init__(self, sampling: Sampling, prompt: Sequence[int], vocabulary_size: int) -> None:
+        """Raises EngineError if the vocabulary has more words than can be counted with."""
+        if vocabulary_size > plain.MOST_WORDS:
+            raise EngineError(
+                f"sampling: the vocabulary has {vocabulary_size} words, expected at most {plain.MOST_WORDS}. Choosing "
+                "from more needs a smaller SHARE_BITS in ouvert.arithmetic.sampling."
+            )
         self.sampling = sampling
         self.seed = secrets.randbits(32) if sampling.seed is None else sampling.seed
         self._chance = np.random.Philox(key=self.seed)
-        self._counts: dict[int, int] = {}
-        self._bias = (
-            np.fromiter(sampling.logit_bias.keys(), np.int64),
-            np.fromiter(sampling.logit_bias.values(), np.float64),
+        self._next_draw: int | None = None
+        self._rules = (
+            min(LOG2_E / sampling.temperature, MOST_SCALE) if sampling.temperature > 0 else -1.0,
+            sampling.top_p,
+            sampling.repetition_penalty,
+            sampling.presence_penalty,
+            sampling.frequency_penalty,
         )
-        self._penalises = (
+        self._filters = (
+            int(np.ceil(sampling.min_p * 2.0**SHARE_BITS)),
+            sampling.top_k,
+            -1 if sampling.logprobs is None else sampling.logprobs,
+        )
+        self._biased = np.fromiter(sampling.logit_bias.keys(), np.int64)
+        self._bias = np.fromiter(sampling.logit_bias.values(), np.float64)
+        penalises = (
             sampling.repetition_penalty != 1 or sampling.presence_penalty != 0 or sampling.frequency_penalty != 0
         )
-        if self._penalises:
-            for token in prompt:
-                self._counts[token] = self._counts.get(token, 0) + 1
+        self._counts = Counts(prompt) if penalises else None
 
     def choose(self, logits: np.ndarray, allowed: np.ndarray | None = None) -> Token:
-        """The next token, one of `allowed` (ids, ascending) if given.
+        """The next token after this row of float32 logits, one of `allowed` (ids, ascending) if given.
 
-        Raises EngineError if a logit is not a finite number, or nothing is allowed.
+        Raises NotFiniteError if a logit is not a finite number, and EngineError if nothing is allowed. Then the draw is
+        kept for the next choice.
         """
-        if not np.isfinite(logits).all():
-            broken = int(np.count_nonzero(~np.isfinite(logits)))
-            raise NotFiniteError(
-                f"sampling: {broken} of {logits.size} logits are NaN or infinite, so no token can be chosen. "
-                "The weights are damaged or the arithmetic overflowed: check the file's digest, then try exact=True."
-            )
-        if allowed is not None and not allowed.size:
-            raise EngineError(
-                "sampling under a constraint: no token of the vocabulary may come next, and the answer may not end "
-                "here. Change the grammar so that this vocabulary can spell it."
-            )
-        weighed = self._weighed(logits)
-        if allowed is not None:
-            weighed = weighed[allowed]
-        if self.sampling.temperature == 0:
-            token = int(np.argmax(weighed))
-        else:
-            ids, shares = candidates(weighed, self.sampling)
-            token = int(ids[self._draw(shares)])
-        if allowed is not None:
-            token = int(allowed[token])
-        if self._penalises:
-            self._counts[token] = self._counts.get(token, 0) + 1
-        if self.sampling.logprobs is None:
-            return Token(token)
-        return reported(logits, token, self.sampling.logprobs)
+        (found,) = choose_all(logits[None], [self], [allowed])
+        if isinstance(found, EngineError):
+            raise found
+        return found
 
-    def _weighed(self, logits: np.ndarray) -> np.ndarray:
-        """The logits after bias and penalties; the very same array if there are none."""
-        if not self._bias[0].size and not self._counts:
-            return logits
-        weighed = logits.astype(np.float64)
-        weighed[self._bias[0]] += self._bias[1]
-        if self._counts:
-            seen = np.fromiter(self._counts.keys(), np.int64)
-            times = np.fromiter(self._counts.values(), np.float64)
-            values = weighed[seen]
-            # CTRL (Keskar et al. 2019, section 4.1), with the sign handled as transformers does.
-            values = np.where(
-                values > 0, values / self.sampling.repetition_penalty, values * self.sampling.repetition_penalty
-            )
-            weighed[seen] = values - self.sampling.presence_penalty - self.sampling.frequency_penalty * times
-        return weighed
+    def _ask(self) -> tuple[float | int, ...]:
+        """A row of arithmetic.sampling.ASK."""
+        if self._rules[0] < 0:
+            return (*self._rules, 0, *self._filters)
+        if self._next_draw is None:
+            self._next_draw = int(self._chance.random_raw())
+        return (*self._rules, self._next_draw, *self._filters)
 
-    def _draw(self, shares: np.ndarray) -> int:
-        """An index, each with its share of the sum as its chance."""
-        climb = np.cumsum(shares)
-        uniform = (int(self._chance.random_raw()) >> 11) * 2.0**-53  # [0, 1)
-        return min(int(np.searchsorted(climb, uniform * climb[-1], side="right")), shares.size - 1)
+    def _changes(self) -> Changes | None:
+        if self._counts is None and not self._biased.size:
+            return None
+        seen, times = (NOTHING_SEEN, NEVER) if self._counts is None else self._counts.arrays
+        return Changes(self._biased, self._bias, seen, times)
+
+    def _took(self, token: int) -> None:
+        self._next_draw = None
+        if self._counts is not None:
+            self._counts.add(token)
 
 
-def candidates(weighed: np.ndarray, sampling: Sampling) -> tuple[np.ndarray, np.ndarray]:
-    """Ids that may be chosen and their shares (float64, not normalised), after temperature and all filters.
+class Counts:
+    """How often each token came, in arrays that grow with the answer."""
 
-    Likeliest first where a filter made an order necessary, else in the order of ids.
+    def __init__(self, prompt: Sequence[int]) -> None:
+        ids, times = np.unique(np.asarray(prompt, np.int64), return_counts=True)
+        self._size = ids.size
+        self._ids = np.concatenate([ids, np.zeros(64, np.int64)])
+        self._times = np.concatenate([times.astype(np.float64), np.zeros(64)])
+        self._place = {token: place for place, token in enumerate(ids.tolist())}
+
+    @property
+    def arrays(self) -> tuple[np.ndarray, np.ndarray]:
+        """Ids, each once, and how often they came (float64). Valid until the next token is added."""
+        return self._ids[: self._size], self._times[: self._size]
+
+    def add(self, token: int) -> None:
+        place = self._place.setdefault(token, self._size)
+        if place == self._size:
+            if self._size == self._ids.size:
+                self._ids = np.concatenate([self._ids, np.zeros_like(self._ids)])
+                self._times = np.concatenate([self._times, np.zeros_like(self._times)])
+            self._ids[place] = token
+            self._size += 1
+        self._times[place] += 1
+
+
+NOTHING_SEEN, NEVER = np.empty(0, np.int64), np.empty(0)
+GREEDY = (-1.0, 1.0, 1.0, 0.0, 0.0, 0, 0, 0, -1)
+
+
+def choose_all(
+    logits: Rows,
+    samplers: Sequence[Sampler],
+    allowed: Sequence[np.ndarray | None],
+    by: Machinery | None = None,
+) -> list[Token | EngineError]:
+    """The next token of each row of float32 logits, by the sampler of the row, all different ones.
+
+    `allowed` has the ids (ascending) that a row may choose from, or None for all. A row for which no token can be
+    chosen has the error in its place: NotFiniteError if a logit is not a finite number, or EngineError if nothing is
+    allowed. Its sampler is left as it was. A row's token never depends on the other rows.
     """
-    # The largest is taken off before dividing, so that a tiny temperature cannot overflow.
-    wide = weighed.astype(np.float64)
-    shares: np.ndarray = np.exp((wide - wide.max()) / sampling.temperature)
-    ids = np.arange(shares.size)
-    if 0 < sampling.top_k < shares.size:
-        ids = likeliest(weighed, sampling.top_k)
-    if sampling.top_p < 1:
-        ids = nucleus(weighed, shares, ids, sampling.top_p)
-    if sampling.min_p > 0:
-        ids = ids[shares[ids] >= sampling.min_p]  # the likeliest has the share 1 here
-    return ids, shares[ids]
+    barred = [ids is not None and not ids.size for ids in allowed]
+    asks = np.array(
+        [GREEDY if nothing else sampler._ask() for sampler, nothing in zip(samplers, barred, strict=True)], ASK
+    )
+    outcomes, likeliest = (by or machinery()).choose(
+        logits,
+        asks,
+        [sampler._changes() for sampler in samplers],
+        [None if nothing else ids for ids, nothing in zip(allowed, barred, strict=True)],
+    )
+    found: list[Token | EngineError] = []
+    for row, sampler, nothing, outcome, ids in zip(logits, samplers, barred, outcomes.tolist(), likeliest, strict=True):
+        token, broken, total, largest = outcome
+        if broken:
+            found.append(not_finite(broken, row.size))
+        elif nothing:
+            found.append(
+                EngineError(
+                    "sampling under a constraint: no token of the vocabulary may come next, and the answer may not end "
+                    "here. Change the grammar so that this vocabulary can spell it."
+                )
+            )
+        else:
+            sampler._took(token)
+            top = sampler.sampling.logprobs
+            found.append(Token(token) if top is None else with_logprobs(row, token, total, largest, ids[:top]))
+    return found
 
 
-def nucleus(weighed: np.ndarray, shares: np.ndarray, ids: np.ndarray, top_p: float) -> np.ndarray:
-    """The fewest likeliest of `ids` whose shares reach `top_p` of the total (Holtzman et al. 2020), likeliest first."""
-    wanted = top_p * shares[ids].sum()
-    looked_at = FIRST_CANDIDATES
-    while True:
-        best: np.ndarray = ids[likeliest(weighed[ids], looked_at)]
-        climb = np.cumsum(shares[best])
-        if climb[-1] >= wanted or best.size == ids.size:
-            return best[: int(np.searchsorted(climb, wanted, side="left")) + 1]
-        looked_at *= 8
+def report_all(logits: Rows, tokens: Sequence[int], top: int = 0, by: Machinery | None = None) -> list[Token]:
+    """For each row of float32 logits its token with its log-probability and the `top` likeliest.
+
+    Raises NotFiniteError.
+    """
+    outcomes, likeliest = (by or machinery()).report(logits, np.full(len(logits), top, np.int64))
+    found = []
+    for row, token, outcome, ids in zip(logits, tokens, outcomes.tolist(), likeliest, strict=True):
+        _, broken, total, largest = outcome
+        if broken:
+            raise not_finite(broken, row.size)
+        found.append(with_logprobs(row, token, total, largest, ids))
+    return found
+
+
+def with_logprobs(row: np.ndarray, token: int, total: int, largest: float, likeliest: np.ndarray) -> Token:
+    """Log-probabilities in float64, within 1e-8 in rows of 200,000 words: shares are rounded (arithmetic.sampling)."""
+    log_total = log_of_total(total)
+    ids = likeliest.tolist()
+    logprobs = [(logit - largest) - log_total for logit in row[[token, *ids]].tolist()]
+    return Token(token, logprobs[0], tuple(zip(ids, logprobs[1:], strict=True)))
+
+
+def not_finite(broken: int, words: int) -> NotFiniteError:
+    return NotFiniteError(
+        f"sampling: {broken} of {words} logits are NaN or infinite, so no token can be chosen. "
+        "The weights are damaged or the arithmetic overflowed: check the file's digest, then try exact=True."
+    )

@@ -4,6 +4,7 @@
 
 #include "linear_bindings.h"
 #include "program_bindings.h"
+#include "sampling_bindings.h"
 
 namespace nb = nanobind;
 
@@ -11,4 +12,5 @@ NB_MODULE(_native, m) {
   m.doc() = "CPU kernels. Use them through ouvert.kernels, which checks shapes.";
   ouvert::bind_linear(m);
   ouvert::bind_program(m);
+  ouvert::bind_sampling(m);
 }

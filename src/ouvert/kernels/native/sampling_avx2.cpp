@@ -1,0 +1,13 @@
+// sampling.h for the instruction set avx2.
+
+#if defined(__x86_64__)
+
+#include "sampling_body.h"
+
+namespace ouvert {
+
+const SamplingKernels sampling_avx2 = {look, sum, shares, steps};
+
+}  // namespace ouvert
+
+#endif

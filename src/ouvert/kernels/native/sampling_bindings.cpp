@@ -1,0 +1,89 @@
+// Python's way to the choice of tokens. Everything is checked by ouvert.kernels.sampling.
+
+#include "sampling_bindings.h"
+
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
+#include <nanobind/stl/vector.h>
+
+#include <cstddef>
+#include <optional>
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include "sampling.h"
+
+namespace nb = nanobind;
+
+namespace ouvert {
+namespace {
+
+using Row = nb::ndarray<const float, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using Ids = nb::ndarray<const std::int64_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using Numbers = nb::ndarray<const double, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using Asks = nb::ndarray<const std::uint8_t, nb::shape<-1, sizeof(Ask)>, nb::c_contig, nb::device::cpu>;
+using Outcomes = nb::ndarray<std::uint8_t, nb::shape<-1, sizeof(Outcome)>, nb::c_contig, nb::device::cpu>;
+using IdRows = nb::ndarray<std::int64_t, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+using Shares = nb::ndarray<std::int64_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using ChangesOfRow = std::tuple<Ids, Numbers, Ids, Numbers>;
+
+const SamplingKernels& kernels_named(const std::string& wanted) {
+  for (const auto set : {InstructionSet::plain, InstructionSet::avx2, InstructionSet::avx512})
+    if (wanted == name(set) && set <= best_instruction_set()) return sampling_kernels(set);
+  throw nb::value_error(("This machine lacks the instruction set '" + wanted + "'.").c_str());
+}
+
+void choose_rows(const std::string& set, const std::vector<Row>& logits, Asks asks,
+                 const std::vector<std::optional<ChangesOfRow>>& changes, const std::vector<std::optional<Ids>>& allowed,
+                 Outcomes outcomes, IdRows likeliest) {
+  const SamplingKernels& kernels = kernels_named(set);
+  nb::gil_scoped_release release;
+  for (std::size_t row = 0; row < logits.size(); ++row) {
+    Changes of_row{};
+    if (const auto& given = changes[row]) {
+      const auto& [biased, bias, seen, times] = *given;
+      of_row = {biased.data(), bias.data(), static_cast<std::int64_t>(biased.shape(0)),
+                seen.data(),   times.data(), static_cast<std::int64_t>(seen.shape(0))};
+    }
+    const auto& of_these = allowed[row];
+    choose(kernels, logits[row].data(), static_cast<std::int64_t>(logits[row].shape(0)),
+           reinterpret_cast<const Ask*>(asks.data())[row], of_row, of_these ? of_these->data() : nullptr,
+           of_these ? static_cast<std::int64_t>(of_these->shape(0)) : 0,
+           reinterpret_cast<Outcome*>(outcomes.data())[row], likeliest.data() + row * likeliest.shape(1));
+  }
+}
+
+void report_rows(const std::string& set, const std::vector<Row>& logits, Ids tops, Outcomes outcomes,
+                 IdRows likeliest) {
+  const SamplingKernels& kernels = kernels_named(set);
+  nb::gil_scoped_release release;
+  for (std::size_t row = 0; row < logits.size(); ++row)
+    report(kernels, logits[row].data(), static_cast<std::int64_t>(logits[row].shape(0)), tops.data()[row],
+           reinterpret_cast<Outcome*>(outcomes.data())[row], likeliest.data() + row * likeliest.shape(1));
+}
+
+}  // namespace
+
+void bind_sampling(nb::module_& m) {
+  m.def("choose", &choose_rows, nb::arg("set"), nb::arg("logits"), nb::arg("asks"), nb::arg("changes"),
+        nb::arg("allowed"), nb::arg("outcomes"), nb::arg("likeliest"));
+  m.def("report", &report_rows, nb::arg("set"), nb::arg("logits"), nb::arg("tops"), nb::arg("outcomes"),
+        nb::arg("likeliest"));
+  m.def(
+      "shares",
+      [](const std::string& set, Row logits, float largest, double scale, Shares out) {
+        const SamplingKernels& kernels = kernels_named(set);
+        const auto words = static_cast<std::int64_t>(logits.shape(0));
+        for (std::int64_t first = 0; first < words; first += kWordBlock) {
+          std::int64_t shares[kWordBlock];
+          kernels.shares(logits.data(), words, first / kWordBlock, {largest, scale}, Bar{}, shares);
+          for (std::int64_t i = first; i < words && i < first + kWordBlock; ++i) out.data()[i] = shares[i - first];
+        }
+      },
+      nb::arg("set"), nb::arg("logits"), nb::arg("largest"), nb::arg("scale"), nb::arg("out"));
+}
+
+}  // namespace ouvert
