@@ -92,6 +92,30 @@ def test_gathered_and_split_activations_are_the_same(random, instruction_set):
         np.testing.assert_array_equal(one, other)
 
 
+def rest_in_numpy(x, codes, scales):
+    """x - code * scale, rounded once: in float64 the product is exact, and so is the difference of close numbers."""
+    exact = x.reshape(codes.shape).astype(np.float64) - codes * scales[:, :, None].astype(np.float64)
+    return exact.astype(np.float32).reshape(x.shape)
+
+
+@pytest.mark.parametrize("instruction_set", SETS)
+@pytest.mark.parametrize("tokens", [1, 2, 7, 8, 9, 40])
+def test_the_second_code_is_of_what_the_first_leaves(random, instruction_set, tokens):
+    x = (random.standard_normal((tokens, 96)) * 10.0 ** random.uniform(-6, 6, (tokens, 1))).astype(np.float32)
+    x[0, :32] = 0
+    codes, scales, sums = linear.quantise_twice(x, instruction_set=instruction_set).fields()
+    expected_codes, expected_scales = quantise_in_numpy(x)
+    np.testing.assert_array_equal(codes[::2], expected_codes)
+    np.testing.assert_array_equal(scales[::2], expected_scales)
+    rest_codes, rest_scales = quantise_in_numpy(rest_in_numpy(x, expected_codes, expected_scales))
+    np.testing.assert_array_equal(codes[1::2], rest_codes)
+    np.testing.assert_array_equal(scales[1::2], rest_scales)
+    np.testing.assert_array_equal(sums, codes.reshape(2 * tokens, -1, 2, 16).sum(-1, dtype=np.int32))
+    split = linear.quantise_twice(x, instruction_set=instruction_set, splits=tuple(range(1, tokens, 3)))
+    for one, other in zip(split.fields(), (codes, scales, sums), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 # ---- products
 
 
@@ -112,6 +136,33 @@ def test_products_agree_with_numpy(random, instruction_set, layout, rows, tokens
         np.testing.assert_allclose(result, quantised @ decoded.T, rtol=0, atol=slack)
     else:
         assert_sums_agree(result, decoded, quantised, steps=16)
+
+
+@pytest.mark.parametrize("instruction_set", SETS)
+@pytest.mark.parametrize("layout", INT8)
+@pytest.mark.parametrize(("rows", "tokens"), [(1, 1), (15, 2), (17, 8), (33, 21)])
+def test_two_codes_are_the_sum_of_both_products(random, instruction_set, layout, rows, tokens):
+    """To the bit; and the whole and its pieces are the same, alone or in a batch."""
+    weights, decoded = packed_weights(random, layout, rows, 512)
+    x = random.standard_normal((tokens, 512)).astype(np.float32)
+    bias = random.standard_normal(rows).astype(np.float32)
+    both = linear.quantise_twice(x)
+    rest = rest_in_numpy(x, *quantise_in_numpy(x))
+    parts = [linear.matmul(weights, linear.quantise(each), instruction_set=instruction_set) for each in (x, rest)]
+    result = linear.matmul(weights, both, bias=bias, instruction_set=instruction_set)
+    np.testing.assert_array_equal(result, parts[0] + parts[1] + bias)
+    pieces = np.full_like(result, np.nan)
+    for (row, row_end), (token, token_end) in itertools.product(
+        itertools.pairwise([*range(0, rows, 16), rows]), itertools.pairwise([*range(0, tokens, 3), tokens])
+    ):
+        piece = linear.Piece(row, row_end, token, token_end)
+        linear.matmul(weights, both, out=pieces, piece=piece, bias=bias, instruction_set=instruction_set)
+    np.testing.assert_array_equal(pieces, result)
+    alone = linear.matmul(weights, linear.quantise_twice(x[-1:]), bias=bias, instruction_set=instruction_set)
+    np.testing.assert_array_equal(result[-1:], alone)
+    # 1/254 of the error of one code, give or take chance for a single sum, and two more roundings of float32.
+    one, two = (np.abs(found - x.astype(np.float64) @ decoded.T).mean() for found in (parts[0], result - bias))
+    assert two < one / 50
 
 
 @pytest.mark.parametrize("instruction_set", SETS)
@@ -231,9 +282,8 @@ def test_the_largest_codes_do_not_overflow(random, instruction_set, layout, sign
     packed, _ = packing.pack(layout, encoded_bytes, rows, columns)
     decoded = decode(layout, encoded_bytes, (rows, columns)).astype(np.float64)
     x = np.full((5, columns), sign, np.float32)
-    result = linear.matmul(
-        linear.Packed(layout, rows, columns, packed), linear.quantise(x), instruction_set=instruction_set
-    )
+    weights = linear.Packed(layout, rows, columns, packed)
+    result = linear.matmul(weights, linear.quantise(x), instruction_set=instruction_set)
     codes = np.float64(np.float32(1) / np.float32(127)) * 127 * sign
     largest = np.abs(decoded).max() + 2 * np.abs(decoded.reshape(rows, -1, 32)).max()
     np.testing.assert_allclose(
@@ -248,6 +298,7 @@ def test_an_infinite_activation_spoils_its_token_and_no_other(random, instructio
     weights, _ = packed_weights(random, layout, 20, 256)
     x = random.standard_normal((20, 256)).astype(np.float32)
     before = linear.matmul(weights, x if layout in FLOAT else linear.quantise(x), instruction_set=instruction_set)
+    twice = None if layout in FLOAT else linear.matmul(weights, linear.quantise_twice(x))
     x[7, 100] = bad
     after = linear.matmul(
         weights,
@@ -256,6 +307,11 @@ def test_an_infinite_activation_spoils_its_token_and_no_other(random, instructio
     )
     assert not np.isfinite(after[7]).any()
     np.testing.assert_array_equal(np.delete(after, 7, axis=0), np.delete(before, 7, axis=0))
+    if twice is not None:
+        activations = linear.quantise_twice(x, instruction_set=instruction_set)
+        after = linear.matmul(weights, activations, instruction_set=instruction_set)
+        assert not np.isfinite(after[7]).any()
+        np.testing.assert_array_equal(np.delete(after, 7, axis=0), np.delete(twice, 7, axis=0))
 
 
 @pytest.mark.parametrize("instruction_set", SETS)

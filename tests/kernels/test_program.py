@@ -158,6 +158,7 @@ def test_a_layer_takes_few_instructions():
         *layer,
         *layer,
         "rms_norm",
+        "quantise",
         "unembed",
     ]
     assert kinds.count("select") == 2

@@ -64,21 +64,25 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Activations:
-    """Activations as int8, codes and scales per 32 columns: see linear.h."""
+    """Activations as int8, codes and scales per 32 columns, one code to each or two: see linear.h."""
 
     tokens: int
     columns: int
     data: np.ndarray
+    codes: int = 1
 
     def fields(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """codes int8 (tokens, blocks, 32), scales float32 (tokens, blocks), sums of half blocks int32 (…, 2)."""
-        blocks = self.columns // 32
-        codes = np.empty((self.tokens, blocks, 32), np.int8)
-        scales = np.empty((self.tokens, blocks), np.float32)
-        sums = np.empty((self.tokens, blocks, 2), np.int32)
+        """codes int8 (parts, blocks, 32), scales float32 (parts, blocks), sums of half blocks int32 (…, 2).
+
+        Parts are tokens, or with two codes each token's first, then its second.
+        """
+        blocks, parts = self.columns // 32, self.codes * self.tokens
+        codes = np.empty((parts, blocks, 32), np.int8)
+        scales = np.empty((parts, blocks), np.float32)
+        sums = np.empty((parts, blocks, 2), np.int32)
         start = 0
-        for first in range(0, self.tokens, 16):
-            width = min(16, self.tokens - first)
+        for first in range(0, parts, 16):
+            width = min(16, parts - first)
             tile = self.data[start : start + width * blocks * 44]
             at_scales, at_sums = width * blocks * 32, width * blocks * 36
             own = slice(first, first + width)
@@ -98,14 +102,23 @@ def quantise(
 ) -> Activations:
     """Activations as int8. With from_rows, token t is x[from_rows[t]]. `splits` cuts the work, for tests."""
     check_floats("x", x, (None, None))
-    if x.shape[1] % 32 or x.shape[1] == 0:
-        raise ValueError(f"linear: x has {x.shape[1]} columns, expected a positive multiple of 32.")
+    check_columns(x)
     check_rows("from_rows", from_rows, len(x))
     tokens = len(x) if from_rows is None else len(from_rows)
     data = aligned_bytes(_native.activation_bytes(tokens, x.shape[1]))
     for begin, end in zip((0, *splits), (*splits, tokens), strict=True):
         _native.quantise(instruction_set or best_instruction_set(), x, from_rows, data, tokens, begin, end)
     return Activations(tokens, x.shape[1], data)
+
+
+def quantise_twice(x: np.ndarray, *, instruction_set: str | None = None, splits: tuple[int, ...] = ()) -> Activations:
+    """Activations as int8 with two codes each, the second of what the first leaves. `splits`: for tests."""
+    check_floats("x", x, (None, None))
+    check_columns(x)
+    data = aligned_bytes(_native.activation_bytes(2 * len(x), x.shape[1]))
+    for begin, end in zip((0, *splits), (*splits, len(x)), strict=True):
+        _native.quantise_twice(instruction_set or best_instruction_set(), x, data, begin, end)
+    return Activations(len(x), x.shape[1], data, codes=2)
 
 
 def matmul(
@@ -126,7 +139,6 @@ def matmul(
     from_rows   float `x` only: token t is x[from_rows[t]]
     out_rows    the row of `out` that token t goes to; each at most once
     """
-    exact = isinstance(x, np.ndarray)
     if isinstance(x, np.ndarray):
         check_floats("x", x, (None, weights.columns))
         check_rows("from_rows", from_rows, len(x))
@@ -153,10 +165,10 @@ def matmul(
     bounds = (piece.row_begin, piece.row_end, piece.token_begin, piece.token_end)
     chosen = instruction_set or best_instruction_set()
     shape = (weights.layout, weights.rows, weights.columns, weights.data)
-    if exact:
+    if isinstance(x, np.ndarray):
         _native.matmul_f32(chosen, *shape, x, from_rows, out, bounds, bias, accumulate, out_rows)
     else:
-        _native.matmul(chosen, *shape, x.data, tokens, out, bounds, bias, accumulate, out_rows)
+        _native.matmul(chosen, *shape, x.data, x.codes, tokens, out, bounds, bias, accumulate, out_rows)
     return out
 
 
@@ -167,6 +179,11 @@ def check_floats(name: str, array: np.ndarray, shape: tuple[int | None, ...]) ->
     if array.dtype != np.float32 or not fits or not array.flags.c_contiguous:
         wanted = ", ".join("any" if size is None else str(size) for size in shape)
         raise ValueError(f"linear: {name} is {array.dtype}{array.shape}, expected contiguous float32({wanted}).")
+
+
+def check_columns(x: np.ndarray) -> None:
+    if x.shape[1] % 32 or x.shape[1] == 0:
+        raise ValueError(f"linear: x has {x.shape[1]} columns, expected a positive multiple of 32.")
 
 
 def check_rows(name: str, rows: np.ndarray | None, below: int | None, count: int | None = None) -> None:

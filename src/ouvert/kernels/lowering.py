@@ -113,7 +113,7 @@ class Fusing:
             for value in line.reads:
                 self.readers.setdefault(value, []).append(n)
         self.done: set[int] = set()
-        self.codes: dict[Value, Value] = {}
+        self.codes: dict[tuple[Value, int], Value] = {}
         self.angles: dict[int, Value] = {}
         self.plans: dict[tuple[int, int, int, int], Any] = {}
         self.matrices: dict[int, Any] = {}
@@ -138,15 +138,16 @@ class Fusing:
         readers = self.readers.get(value, [])
         return readers[0] if len(readers) == 1 and not value.watched else None
 
-    def takes_codes(self, weight: Packed) -> bool:
-        return not self.exact and bool(_native.takes_int8(weight.layout))
+    def takes_codes(self, n: int) -> int:
+        """How many int8 codes for each value product n takes; 0: it takes floats."""
+        line = self.lines[n]
+        if self.exact or not _native.takes_int8(line.given["weight"].layout):
+            return 0
+        return 2 if line.writes[0] is self.logits else 1
 
     def wants_codes(self, value: Value) -> bool:
-        """Whether some product takes this value as int8 activations."""
-        return any(
-            self.lines[n].kind == "linear" and self.takes_codes(self.lines[n].given["weight"])
-            for n in self.readers.get(value, [])
-        )
+        """Whether some product takes this value as int8 activations, with one code each."""
+        return any(self.lines[n].kind == "linear" and self.takes_codes(n) == 1 for n in self.readers.get(value, []))
 
     # --- steps ---
 
@@ -167,12 +168,12 @@ class Fusing:
             self.holds.append(weight)
         return self.matrices[id(weight)]
 
-    def codes_of(self, value: Value) -> Value:
+    def codes_of(self, value: Value, count: int) -> Value:
         """This value as int8 activations, made now if it has not been made."""
-        if value not in self.codes:
-            codes = self.codes[value] = Value(value.rows, value.width, codes=True)
-            self.step([value], [codes], lambda at: self.native.quantise(at(value), at(codes)))
-        return self.codes[value]
+        if (value, count) not in self.codes:
+            codes = self.codes[value, count] = Value(value.rows, value.width, codes=count)
+            self.step([value], [codes], lambda at: self.native.quantise(at(value), count, at(codes)))
+        return self.codes[value, count]
 
     def embed(self, n: int, line: Line) -> None:
         (out,), table = line.writes, self.matrix(line.given["table"])
@@ -182,7 +183,7 @@ class Fusing:
         (x,), (out,) = line.reads, line.writes
         writes, codes = [out], Value(out.rows, 0)
         if self.wants_codes(out):
-            codes = self.codes[out] = Value(out.rows, out.width, codes=True)
+            codes = self.codes[out, 1] = Value(out.rows, out.width, codes=1)
             writes.append(codes)
         weight, eps = line.given["weight"], line.given["eps"]
         nothing = _native.Value(_native.Rows.tokens, 0, 0)
@@ -215,22 +216,20 @@ class Fusing:
     def linear(self, n: int, line: Line) -> None:
         """This product and every later one of the same input, side by side."""
         (x,) = line.reads
-        quantised = self.takes_codes(line.given["weight"])
+        codes = self.takes_codes(n)
         together = [n] + [
             m
             for m in self.readers[x]
-            if m not in self.done
-            and self.lines[m].kind == "linear"
-            and self.takes_codes(self.lines[m].given["weight"]) == quantised
+            if m not in self.done and self.lines[m].kind == "linear" and self.takes_codes(m) == codes
         ]
         self.done.update(together)
-        source = self.codes_of(x) if quantised else x
+        source = self.codes_of(x, codes) if codes else x
         while together:
             pair = self.gated_pair(together)
             if pair is None:
-                self.products(n, source, quantised, together)
+                self.products(n, source, codes, together)
                 return
-            self.gated_products(source, quantised, pair)
+            self.gated_products(source, codes, pair)
             together = [m for m in together if m not in pair]
 
     def gated_pair(self, together: Sequence[int]) -> tuple[int, int] | None:
@@ -247,7 +246,7 @@ class Fusing:
                 return makers
         return None
 
-    def gated_products(self, source: Value, quantised: bool, pair: tuple[int, int]) -> None:
+    def gated_products(self, source: Value, codes: int, pair: tuple[int, int]) -> None:
         lines = [self.lines[m] for m in pair]
         gate, up = (line.writes[0] for line in lines)
         reader = self.readers[gate][0]
@@ -260,7 +259,7 @@ class Fusing:
             [out, up],
             lambda at: self.native.linear(
                 at(source),
-                quantised,
+                codes,
                 [(matrices[0], biases[0], at(out), False), (matrices[1], biases[1], at(up), False)],
                 True,
                 how["clamped"],
@@ -269,7 +268,7 @@ class Fusing:
             ),
         )
 
-    def products(self, n: int, source: Value, quantised: bool, together: Sequence[int]) -> None:
+    def products(self, n: int, source: Value, codes: int, together: Sequence[int]) -> None:
         outs: list[tuple[Any, Any, Value, bool]] = []
         reads, in_place = [source], {}
         for m in together:
@@ -287,7 +286,7 @@ class Fusing:
             reads,
             [out for _, _, out, _ in outs],
             lambda at: self.native.linear(
-                at(source), quantised, [(*rest, at(out), add) for *rest, out, add in outs], False, False, 1.0, 0.0
+                at(source), codes, [(*rest, at(out), add) for *rest, out, add in outs], False, False, 1.0, 0.0
             ),
             in_place,
         )
@@ -423,4 +422,4 @@ class Places:
 
 
 def bytes_per_token(value: Value) -> int:
-    return int(_native.activation_bytes_per_token(value.width)) if value.codes else 4 * value.width
+    return value.codes * int(_native.activation_bytes_per_token(value.width)) if value.codes else 4 * value.width

@@ -1,7 +1,8 @@
 """The native engine on real weights, as people run it: beside llama.cpp, and both beside the float32 graph.
 
-Both round activations to 8 bits, ours in blocks of 32 columns, llama.cpp's in blocks of 32 or, for K encodings, 256.
-What that does to the next token's probabilities is the KL divergence from the float32 graph on the same file.
+Both round activations to 8 bits, ours in blocks of 32 columns, llama.cpp's in blocks of 32 or, for K encodings, of 256.
+Where logits are made, ours are rounded to 16 bits. What all that does to the next token's probabilities is the KL
+divergence from the float32 graph on the same file: it must not be worse than llama.cpp's.
 """
 
 import numpy as np
@@ -10,9 +11,9 @@ import torch
 import transformers
 from gguf import GGMLQuantizationType as Encoding
 
-# Where the blocks are the same, both programs make equally large errors that differ by chance, and the means over a
-# page of text differ with them: for SmolLM2 as shipped by -6 % to +8 % on seven texts of 600 tokens, by 0.2 ± 1.4 % on
-# all of them. So does one engine of ours from another that only rounds its caches differently, by up to 7 %.
+# In gpt-oss with random weights the errors that both programs make in experts outweigh those of the unembedding. They
+# are equally large and differ by chance, as do those of two engines of ours of which one rounds its caches differently:
+# by up to 7 %.
 BY_CHANCE = 1.1
 # Float32 activations leave float32's rounding and that of caches in half precision.
 EXACT = 1e-3
@@ -66,7 +67,7 @@ def test_it_is_as_near_to_float32_as_llama_cpp(native_logits, exact, reference_l
         }.items()
     }
     found = measured("as shipped", agreement, joined.pop("reference"), **joined)
-    assert found["native"] <= BY_CHANCE * found["llama.cpp"]
+    assert found["native"] <= found["llama.cpp"]
     assert found["exact"] <= EXACT * found["llama.cpp"]
 
 
@@ -86,7 +87,7 @@ def test_so_it_is_in_other_encodings(
         **{"llama.cpp": their_logits},
         exact=native_of(path, exact=True)()(ids),
     )
-    assert found["native"] <= (0.5 if widened else BY_CHANCE) * found["llama.cpp"]
+    assert found["native"] <= (0.5 if widened else 1) * found["llama.cpp"]
     assert found["exact"] <= EXACT * found["llama.cpp"]
 
 

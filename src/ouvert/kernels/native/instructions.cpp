@@ -23,20 +23,31 @@ Range rows_of_piece(std::uint32_t piece, std::int64_t rows) {
   return {begin, std::min(rows, begin + kRowsPerPiece)};
 }
 
+// A value as int8, with so many codes to each of its floats.
+Activations as_int8(const Program& p, const Value& value, std::int64_t codes) {
+  Activations all = p.activations(value);
+  all.tokens *= codes;
+  return all;
+}
+
 // How a product is cut. A piece should take 10 to 30 microseconds, and every thread should have a few, whether memory
 // (few tokens) or arithmetic (many) is the limit.
 constexpr std::int64_t kPieceBytes = 192 << 10;
 constexpr std::int64_t kLeastPieceBytes = 12 << 10;
 constexpr std::int64_t kPieceProducts = 4 << 20;
 constexpr std::int64_t kPiecesPerThread = 6;
-constexpr std::int64_t kTokensPerPiece = 256;
+constexpr std::int64_t kTokensPerPiece = 64;
+constexpr std::int64_t kGroupsTogether = 4;  // products are fastest with multiples of so many groups of rows
 
-// Rows of one piece, where all matrices of the instruction together have `bytes`.
-std::int64_t row_step(const Matrix& weights, std::int64_t bytes, std::int64_t tokens, int threads) {
-  const std::int64_t fair = std::clamp(bytes / (kPiecesPerThread * threads), kLeastPieceBytes, kPieceBytes);
-  const std::int64_t by_bytes = fair / packed_group_bytes(weights.layout, weights.columns);
+// Rows of one piece, where all matrices of the instruction together have `bytes`, and are gone through `times` for
+// `tokens` each time.
+std::int64_t row_step(const Matrix& weights, std::int64_t bytes, std::int64_t tokens, std::int64_t times, int threads) {
+  const std::int64_t wanted = kPiecesPerThread * threads, group = packed_group_bytes(weights.layout, weights.columns);
+  const std::int64_t by_bytes = std::clamp(bytes / wanted, kLeastPieceBytes, kPieceBytes) / group;
   const std::int64_t by_products = kPieceProducts / (tokens * weights.columns * kRowGroup);
-  return kRowGroup * std::max<std::int64_t>(1, std::min(by_bytes, by_products));
+  const std::int64_t groups = std::max<std::int64_t>(1, std::min(by_bytes, by_products));
+  if (groups >= kGroupsTogether) return kRowGroup * (groups / kGroupsTogether * kGroupsTogether);
+  return kRowGroup * (bytes / (kGroupsTogether * group) * times >= wanted ? kGroupsTogether : groups);
 }
 
 std::int64_t parts(std::int64_t whole, std::int64_t step) { return (whole + step - 1) / step; }
@@ -69,7 +80,10 @@ void Angles::run(Program& p, std::uint32_t piece, int) noexcept {
 std::uint32_t Quantise::pieces(Program& p) noexcept { return row_pieces(p.rows_of(x_)); }
 void Quantise::run(Program& p, std::uint32_t piece, int) noexcept {
   const Range r = rows_of_piece(piece, p.rows_of(x_));
-  p.linear.quantise(p.at(x_), x_.width, nullptr, p.activations(out_), r.begin, r.end);
+  if (codes_ == 1)
+    p.linear.quantise(p.at(x_), x_.width, nullptr, p.activations(out_), r.begin, r.end);
+  else
+    p.linear.quantise_twice(p.at(x_), x_.width, as_int8(p, out_, 2), r.begin, r.end);
 }
 
 std::uint32_t Norm::pieces(Program& p) noexcept { return row_pieces(p.rows_of(x_)); }
@@ -126,7 +140,7 @@ const char* Linear::kind() const {
 }
 
 std::uint32_t Linear::pieces(Program& p) noexcept {
-  const std::int64_t tokens = p.rows_of(x_);
+  const std::int64_t tokens = this->tokens(p);
   if (tokens == 0) return 0;
   token_step_ = std::min(tokens, kTokensPerPiece);
   std::int64_t bytes = 0;
@@ -134,16 +148,19 @@ std::uint32_t Linear::pieces(Program& p) noexcept {
     bytes += packed_bytes(product.weights.layout, product.weights.rows, product.weights.columns);
   pieces_per_token_step_ = 0;
   for (std::size_t i = 0; i < products_.size(); ++i) {
-    row_step_[i] = row_step(products_[i].weights, gated_ ? bytes / 2 : bytes, token_step_, p.threads());
+    row_step_[i] = row_step(products_[i].weights, gated_ ? bytes / 2 : bytes, token_step_, parts(tokens, token_step_),
+                            p.threads());
     if (!gated_ || i == 0) pieces_per_token_step_ += parts(products_[i].weights.rows, row_step_[i]);
   }
   return static_cast<std::uint32_t>(pieces_per_token_step_ * parts(tokens, token_step_));
 }
 
 void Linear::multiply(Program& p, const Product& product, const Piece& piece) const noexcept {
-  const Epilogue epilogue{.bias = product.bias.empty() ? nullptr : product.bias.data(), .accumulate = product.accumulate};
-  if (quantised_)
-    p.linear.matmul(product.weights, p.activations(x_), p.at(product.out), product.out.width, piece, epilogue);
+  const Epilogue epilogue{.bias = product.bias.empty() ? nullptr : product.bias.data(),
+                          .accumulate = product.accumulate,
+                          .in_pairs = codes_ == 2};
+  if (codes_ != 0)
+    p.linear.matmul(product.weights, as_int8(p, x_, codes_), p.at(product.out), product.out.width, piece, epilogue);
   else
     p.linear.matmul_f32(product.weights, p.at(x_), x_.width, nullptr, p.at(product.out), product.out.width, piece,
                         epilogue);
@@ -153,7 +170,7 @@ void Linear::run(Program& p, std::uint32_t number, int) noexcept {
   std::int64_t n = number % pieces_per_token_step_;
   Piece piece{};
   piece.token_begin = number / pieces_per_token_step_ * token_step_;
-  piece.token_end = std::min(p.rows_of(x_), piece.token_begin + token_step_);
+  piece.token_end = std::min(tokens(p), piece.token_begin + token_step_);
   std::size_t i = 0;
   if (!gated_)
     for (; n >= parts(products_[i].weights.rows, row_step_[i]); ++i) n -= parts(products_[i].weights.rows, row_step_[i]);
@@ -400,7 +417,7 @@ void Experts::cut(Program& p, const Matrix& weights, std::int64_t matrices) noex
                              static_cast<std::int64_t>(stretches.size());
   for (std::size_t s = 0; s < stretches.size(); ++s) {
     const std::int64_t count = stretches[s].count, token_step = std::min(count, kTokensPerPiece);
-    const std::int64_t rows = std::max(kRowGroup, row_step(weights, bytes, token_step * matrices, p.threads()));
+    const std::int64_t rows = row_step(weights, bytes, token_step * matrices, parts(count, token_step), p.threads());
     for (std::int64_t t = 0; t < count; t += token_step)
       for (std::int64_t r = 0; r < weights.rows; r += rows)
         units.push_back({static_cast<std::int32_t>(s), static_cast<std::int32_t>(r),

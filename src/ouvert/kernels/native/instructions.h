@@ -38,16 +38,18 @@ class Angles final : public Instruction {
   Value out_;
 };
 
-// Rows of x as int8 with scales, for products.
+// Rows of x as int8 with scales, for products; with one code a value, or two.
 class Quantise final : public Instruction {
  public:
-  Quantise(Value x, Value out) : x_(x), out_(out) {}
+  Quantise(Value x, std::int64_t codes, Value out) : x_(x), codes_(codes), out_(out) {}
   const char* kind() const override { return "quantise"; }
   std::uint32_t pieces(Program& p) noexcept override;
   void run(Program& p, std::uint32_t piece, int thread) noexcept override;
 
  private:
-  Value x_, out_;
+  Value x_;
+  std::int64_t codes_;
+  Value out_;
 };
 
 // rms_norm of every stretch of weight.size() values of a row; if `quantised` has a width, the result as int8 as well.
@@ -123,12 +125,13 @@ struct Product {
   bool accumulate = false;  // out already holds what the product is added to
 };
 
-// Products of one input, computed side by side. With `gated` there are two of them, gate and up, and the first one's
-// output becomes their gated product.
+// Products of one input, computed side by side: floats (`codes` is 0), or int8 with one code a value or two. With
+// `gated` there are two products, gate and up, of one code a value, and the first one's output becomes their gated
+// product.
 class Linear final : public Instruction {
  public:
-  Linear(Value x, bool quantised, std::vector<Product> products, bool gated, Gate gate)
-      : x_(x), quantised_(quantised), products_(std::move(products)), gated_(gated), gate_(gate) {
+  Linear(Value x, std::int64_t codes, std::vector<Product> products, bool gated, Gate gate)
+      : x_(x), codes_(codes), products_(std::move(products)), gated_(gated), gate_(gate) {
     row_step_.resize(products_.size());
   }
   const char* kind() const override;
@@ -136,10 +139,11 @@ class Linear final : public Instruction {
   void run(Program& p, std::uint32_t piece, int thread) noexcept override;
 
  private:
+  std::int64_t tokens(Program& p) const { return p.rows_of(x_) * (codes_ == 2 ? 2 : 1); }  // as products count them
   void multiply(Program& p, const Product& product, const Piece& piece) const noexcept;
 
   Value x_;
-  bool quantised_;
+  std::int64_t codes_;
   std::vector<Product> products_;
   bool gated_;
   Gate gate_;

@@ -12,6 +12,9 @@
 //     sum = fma(minimum[row][block], activation scale[block] * activation sum[block], sum)  layouts with a minimum
 //   sum += bias; out = accumulate ? out + sum : sum
 //
+// Where one code an activation is too coarse (unembeddings), there are two: the second is what the first leaves. Both
+// parts are multiplied like tokens of their own, and their sums added at the end.
+//
 // The layouts are described in docs/formats/packed.md; packing is in pack.h.
 
 #pragma once
@@ -80,6 +83,9 @@ struct Epilogue {
   const float* bias = nullptr;             // added: one per row of the matrix
   bool accumulate = false;                 // out += sum (a residual), else out = sum
   const std::int32_t* out_rows = nullptr;  // token t is stored at out + out_rows[t] * stride, else at out + t * stride
+  // int8 activations in two parts (quantise_twice): tokens 2 t and 2 t + 1 are added up to token t of `out`. Bounds of
+  // pieces count parts, and are even.
+  bool in_pairs = false;
 };
 
 // A rectangle of a product. Row bounds are multiples of kRowGroup (row_end may be the matrix's number of rows).
@@ -97,6 +103,12 @@ struct LinearKernels {
   // of this token, and of no other, NaN.
   void (*quantise)(const float* x, std::int64_t stride, const std::int32_t* from_rows, const Activations& to,
                    std::int64_t token_begin, std::int64_t token_end);
+
+  // The same with two codes for each activation: token t of x becomes tokens 2 t and 2 t + 1 of `to`. The first is as
+  // above; the second is x - code * scale, rounded once to float, quantised in its turn. token_begin and token_end are
+  // tokens of x.
+  void (*quantise_twice)(const float* x, std::int64_t stride, const Activations& to, std::int64_t token_begin,
+                         std::int64_t token_end);
 
   // out[token][row] for a piece, from int8 activations. takes_int8(weights.layout); x.columns == weights.columns.
   void (*matmul)(const Matrix& weights, const Activations& x, float* out, std::int64_t stride, const Piece& piece,

@@ -242,8 +242,13 @@ __attribute__((noinline)) void tokens(const std::uint8_t* group, std::int64_t co
                                       std::int64_t t0, std::int64_t token, const Destination& to) {
   __m512 sums[W];
   group_times_tokens<L, W>(group, columns, tile, t0, sums);
+  if (W > 1 && to.epilogue->in_pairs) {
+#pragma GCC unroll 8
+    for (int t = 0; t + 1 < W; t += 2) store(to, (token + t) / 2, _mm512_add_ps(sums[t], sums[t + 1]));
+  } else {
 #pragma GCC unroll 16
-  for (int t = 0; t < W; ++t) store(to, token + t, sums[t]);
+    for (int t = 0; t < W; ++t) store(to, token + t, sums[t]);
+  }
 }
 
 // ---- a piece ----------------------------------------------------------------------------------------------------
@@ -413,39 +418,56 @@ void matmul_f32(const Matrix& w, const float* x, std::int64_t x_stride, const st
 
 // ---- activations ------------------------------------------------------------------------------------------------
 
+// One block of token t of a tile. What the codes leave of the values takes their place.
+OUVERT_INLINE void quantise_block(__m512& a, __m512& b, const Tile& tile, std::int64_t t, std::int64_t block) {
+  const __m512i without_sign = _mm512_set1_epi32(0x7fffffff);
+  const __m512i sizes = _mm512_max_epi32(_mm512_and_si512(_mm512_castps_si512(a), without_sign),
+                                         _mm512_and_si512(_mm512_castps_si512(b), without_sign));
+  const std::int32_t largest_bits = _mm512_reduce_max_epi32(sizes);  // infinities and NaN are the largest
+  const float largest = std::bit_cast<float>(largest_bits);
+  const bool finite = largest_bits < 0x7f800000, zero = !finite || largest < kSmallestActivation;
+  const float scale = !finite ? std::numeric_limits<float>::quiet_NaN() : zero ? 0.0f : largest / 127.0f;
+  const std::int64_t at = block * tile.width + t;
+  __m512i p = _mm512_setzero_si512(), q = p;
+  if (!zero) {
+    const __m512 inverse = _mm512_set1_ps(127.0f / largest);
+    p = _mm512_cvtps_epi32(_mm512_mul_ps(a, inverse));
+    q = _mm512_cvtps_epi32(_mm512_mul_ps(b, inverse));
+  }
+  a = _mm512_fnmadd_ps(_mm512_cvtepi32_ps(p), _mm512_set1_ps(scale), a);
+  b = _mm512_fnmadd_ps(_mm512_cvtepi32_ps(q), _mm512_set1_ps(scale), b);
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(tile.codes + at * kBlock), _mm512_cvtepi32_epi8(p));
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(tile.codes + at * kBlock + 16), _mm512_cvtepi32_epi8(q));
+  tile.scales[at] = scale;
+  tile.sums[(block * 2 + 0) * tile.width + t] = _mm512_reduce_add_epi32(p);
+  tile.sums[(block * 2 + 1) * tile.width + t] = _mm512_reduce_add_epi32(q);
+}
+
+template <int kParts>
+OUVERT_INLINE void quantise_token(const float* from, const Activations& to, std::int64_t token) {
+  const Tile tile = tile_at(to, token / kTokenTile);
+  for (std::int64_t block = 0; block < to.columns / kBlock; ++block, from += kBlock) {
+    __m512 a = _mm512_loadu_ps(from), b = _mm512_loadu_ps(from + 16);
+#pragma GCC unroll 2
+    for (int part = 0; part < kParts; ++part) quantise_block(a, b, tile, token % kTokenTile + part, block);
+  }
+}
+
 void quantise(const float* x, std::int64_t stride, const std::int32_t* from_rows, const Activations& to,
               std::int64_t token_begin, std::int64_t token_end) {
-  const __m512i without_sign = _mm512_set1_epi32(0x7fffffff);
-  for (std::int64_t token = token_begin; token < token_end; ++token) {
-    const float* from = x + (from_rows ? from_rows[token] : token) * stride;
-    const Tile tile = tile_at(to, token / kTokenTile);
-    const std::int64_t t = token % kTokenTile;
-    for (std::int64_t block = 0; block < to.columns / kBlock; ++block, from += kBlock) {
-      const __m512 a = _mm512_loadu_ps(from), b = _mm512_loadu_ps(from + 16);
-      const __m512i sizes = _mm512_max_epi32(_mm512_and_si512(_mm512_castps_si512(a), without_sign),
-                                             _mm512_and_si512(_mm512_castps_si512(b), without_sign));
-      const std::int32_t largest_bits = _mm512_reduce_max_epi32(sizes);  // infinities and NaN are the largest
-      const float largest = std::bit_cast<float>(largest_bits);
-      const bool finite = largest_bits < 0x7f800000, zero = !finite || largest < kSmallestActivation;
-      const std::int64_t at = block * tile.width + t;
-      __m512i p = _mm512_setzero_si512(), q = p;
-      if (!zero) {
-        const __m512 inverse = _mm512_set1_ps(127.0f / largest);
-        p = _mm512_cvtps_epi32(_mm512_mul_ps(a, inverse));
-        q = _mm512_cvtps_epi32(_mm512_mul_ps(b, inverse));
-      }
-      _mm_storeu_si128(reinterpret_cast<__m128i*>(tile.codes + at * kBlock), _mm512_cvtepi32_epi8(p));
-      _mm_storeu_si128(reinterpret_cast<__m128i*>(tile.codes + at * kBlock + 16), _mm512_cvtepi32_epi8(q));
-      tile.scales[at] = !finite ? std::numeric_limits<float>::quiet_NaN() : zero ? 0.0f : largest / 127.0f;
-      tile.sums[(block * 2 + 0) * tile.width + t] = _mm512_reduce_add_epi32(p);
-      tile.sums[(block * 2 + 1) * tile.width + t] = _mm512_reduce_add_epi32(q);
-    }
-  }
+  for (std::int64_t token = token_begin; token < token_end; ++token)
+    quantise_token<1>(x + (from_rows ? from_rows[token] : token) * stride, to, token);
+}
+
+void quantise_twice(const float* x, std::int64_t stride, const Activations& to, std::int64_t token_begin,
+                    std::int64_t token_end) {
+  for (std::int64_t token = token_begin; token < token_end; ++token)
+    quantise_token<2>(x + token * stride, to, 2 * token);
 }
 
 }  // namespace
 
-const LinearKernels kLinearAvx512 = {quantise, matmul, matmul_f32};
+const LinearKernels kLinearAvx512 = {quantise, quantise_twice, matmul, matmul_f32};
 
 }  // namespace ouvert
 

@@ -76,7 +76,9 @@ Matrix matrix(const std::string& layout, std::int64_t rows, std::int64_t columns
 }
 
 Epilogue epilogue(const std::optional<Vector>& bias, bool accumulate, const std::optional<Index>& out_rows) {
-  return {bias ? bias->data() : nullptr, accumulate, out_rows ? out_rows->data() : nullptr};
+  return {.bias = bias ? bias->data() : nullptr,
+          .accumulate = accumulate,
+          .out_rows = out_rows ? out_rows->data() : nullptr};
 }
 
 Piece piece_of(const std::tuple<std::int64_t, std::int64_t, std::int64_t, std::int64_t>& piece) {
@@ -122,18 +124,28 @@ void bind_linear(nb::module_& m) {
       nb::arg("set"), nb::arg("x"), nb::arg("from_rows").none(), nb::arg("out"), nb::arg("tokens"),
       nb::arg("token_begin"), nb::arg("token_end"));
   m.def(
+      "quantise_twice",
+      [](const std::string& set, Inputs x, Bytes out, std::int64_t token_begin, std::int64_t token_end) {
+        const auto tokens = static_cast<std::int64_t>(x.shape(0)), columns = static_cast<std::int64_t>(x.shape(1));
+        kernels_named(set).quantise_twice(x.data(), columns, {2 * tokens, columns, out.data()}, token_begin, token_end);
+      },
+      nb::arg("set"), nb::arg("x"), nb::arg("out"), nb::arg("token_begin"), nb::arg("token_end"));
+  m.def(
       "matmul",
       [](const std::string& set, const std::string& layout, std::int64_t rows, std::int64_t columns, Encoded data,
-         Bytes activations, std::int64_t tokens, Floats out,
+         Bytes activations, std::int64_t codes, std::int64_t tokens, Floats out,
          const std::tuple<std::int64_t, std::int64_t, std::int64_t, std::int64_t>& piece,
          const std::optional<Vector>& bias, bool accumulate, const std::optional<Index>& out_rows) {
-        kernels_named(set).matmul(matrix(layout, rows, columns, data), {tokens, columns, activations.data()},
-                                  out.data(), static_cast<std::int64_t>(out.shape(1)), piece_of(piece),
-                                  epilogue(bias, accumulate, out_rows));
+        Piece parts = piece_of(piece);
+        parts.token_begin *= codes, parts.token_end *= codes;
+        Epilogue after = epilogue(bias, accumulate, out_rows);
+        after.in_pairs = codes == 2;
+        kernels_named(set).matmul(matrix(layout, rows, columns, data), {codes * tokens, columns, activations.data()},
+                                  out.data(), static_cast<std::int64_t>(out.shape(1)), parts, after);
       },
       nb::arg("set"), nb::arg("layout"), nb::arg("rows"), nb::arg("columns"), nb::arg("data"), nb::arg("activations"),
-      nb::arg("tokens"), nb::arg("out"), nb::arg("piece"), nb::arg("bias").none(), nb::arg("accumulate"),
-      nb::arg("out_rows").none());
+      nb::arg("codes"), nb::arg("tokens"), nb::arg("out"), nb::arg("piece"), nb::arg("bias").none(),
+      nb::arg("accumulate"), nb::arg("out_rows").none());
   m.def(
       "matmul_f32",
       [](const std::string& set, const std::string& layout, std::int64_t rows, std::int64_t columns, Encoded data,

@@ -32,16 +32,19 @@ double fastest(int repeats, F&& f) {
 
 double measure_read(const std::uint8_t* data, std::int64_t bytes, int threads, int repeats) {
   constexpr std::int64_t kPiece = 1 << 18;
+  constexpr std::int64_t kStreams = 4;  // places a thread reads from at a time: more of them than one are faster
   Pool pool(threads);
   std::vector<std::uint64_t> sums(static_cast<std::size_t>(bytes / kPiece));
   const double time = fastest(repeats, [&] {
     pool.for_each(static_cast<std::uint32_t>(sums.size()), [&](std::uint32_t piece, int) {
       const auto* words = reinterpret_cast<const std::uint64_t*>(data + piece * kPiece);
       std::uint64_t lanes[8] = {};
-      for (std::int64_t i = 0; i < kPiece / 8; i += 8) {
-        __builtin_prefetch(words + i + 512);
-        for (int lane = 0; lane < 8; ++lane) lanes[lane] += words[i + lane];
-      }
+      for (std::int64_t i = 0; i < kPiece / 8 / kStreams; i += 8)
+        for (std::int64_t stream = 0; stream < kStreams; ++stream) {
+          const std::uint64_t* from = words + stream * kPiece / 8 / kStreams + i;
+          __builtin_prefetch(from + 128, 0, 2);
+          for (int lane = 0; lane < 8; ++lane) lanes[lane] += from[lane];
+        }
       for (std::uint64_t lane : lanes) sums[piece] += lane;
     });
   });
@@ -86,11 +89,11 @@ double measure_matmul(const LinearKernels& kernels, const Matrix& weights, const
   std::vector<float> out(static_cast<std::size_t>(tokens * weights.rows));
   Pool pool(threads);
   // Pieces of 10 to 30 microseconds, whether memory or arithmetic is the limit.
-  constexpr std::int64_t kPieceBytes = 192 << 10, kPieceProducts = 4 << 20, kTokens = 256;
+  constexpr std::int64_t kPieceBytes = 192 << 10, kPieceProducts = 4 << 20, kTokens = 64;
   const std::int64_t token_step = std::min(tokens, kTokens), token_pieces = (tokens + token_step - 1) / token_step;
   const std::int64_t group = packed_group_bytes(weights.layout, weights.columns);
   const std::int64_t products = token_step * weights.columns * kRowGroup;
-  const std::int64_t groups = std::max<std::int64_t>(1, std::min(kPieceBytes / group, kPieceProducts / products));
+  const std::int64_t groups = std::max<std::int64_t>(4, std::min(kPieceBytes / group, kPieceProducts / products) / 4 * 4);
   const std::int64_t row_step = groups * kRowGroup, row_pieces = (weights.rows + row_step - 1) / row_step;
   return fastest(repeats, [&] {
     pool.for_each(static_cast<std::uint32_t>(token_pieces * row_pieces), [&](std::uint32_t n, int) {

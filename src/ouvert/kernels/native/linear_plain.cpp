@@ -9,30 +9,46 @@
 namespace ouvert {
 namespace {
 
+// One block of one token; `rest` is what the codes leave of it, and may be `from`.
+void quantise_block(const float* from, const Activations& to, std::int64_t token, std::int64_t block, float* rest) {
+  const Tile tile = tile_at(to, token / kTokenTile);
+  const std::int64_t at = block * tile.width + token % kTokenTile;
+  std::uint32_t largest_bits = 0;  // compared as integers, infinities and NaN are the largest
+  for (int i = 0; i < kBlock; ++i)
+    largest_bits = std::max(largest_bits, std::bit_cast<std::uint32_t>(from[i]) & 0x7fffffffu);
+  const float largest = std::bit_cast<float>(largest_bits);
+  const bool finite = largest_bits < 0x7f800000u, zero = !finite || largest < kSmallestActivation;
+  const float inverse = zero ? 0.0f : 127.0f / largest, scale = !finite ? std::nanf("") : zero ? 0.0f : largest / 127.0f;
+  std::int8_t* codes = tile.codes + at * kBlock;
+  std::int32_t sums[2] = {0, 0};
+  for (int i = 0; i < kBlock; ++i) {
+    codes[i] = zero ? 0 : static_cast<std::int8_t>(std::nearbyint(from[i] * inverse));
+    sums[i / 16] += codes[i];
+    rest[i] = std::fma(-static_cast<float>(codes[i]), scale, from[i]);
+  }
+  tile.scales[at] = scale;
+  tile.sums[(block * 2 + 0) * tile.width + token % kTokenTile] = sums[0];
+  tile.sums[(block * 2 + 1) * tile.width + token % kTokenTile] = sums[1];
+}
+
 void quantise(const float* x, std::int64_t stride, const std::int32_t* from_rows, const Activations& to,
               std::int64_t token_begin, std::int64_t token_end) {
+  float rest[kBlock];
   for (std::int64_t token = token_begin; token < token_end; ++token) {
     const float* from = x + (from_rows ? from_rows[token] : token) * stride;
-    const Tile tile = tile_at(to, token / kTokenTile);
-    const std::int64_t t = token % kTokenTile;
-    for (std::int64_t block = 0; block < to.columns / kBlock; ++block, from += kBlock) {
-      std::uint32_t largest_bits = 0;  // compared as integers, infinities and NaN are the largest
-      for (int i = 0; i < kBlock; ++i)
-        largest_bits = std::max(largest_bits, std::bit_cast<std::uint32_t>(from[i]) & 0x7fffffffu);
-      float largest = std::bit_cast<float>(largest_bits);
-      const bool finite = largest_bits < 0x7f800000u, zero = !finite || largest < kSmallestActivation;
-      const float inverse = zero ? 0.0f : 127.0f / largest;
-      std::int8_t* codes = tile.codes + (block * tile.width + t) * kBlock;
-      std::int32_t sums[2] = {0, 0};
-      for (int i = 0; i < kBlock; ++i) {
-        codes[i] = zero ? 0 : static_cast<std::int8_t>(std::nearbyint(from[i] * inverse));
-        sums[i / 16] += codes[i];
-      }
-      tile.scales[block * tile.width + t] = !finite ? std::nanf("") : zero ? 0.0f : largest / 127.0f;
-      tile.sums[(block * 2 + 0) * tile.width + t] = sums[0];
-      tile.sums[(block * 2 + 1) * tile.width + t] = sums[1];
-    }
+    for (std::int64_t block = 0; block < to.columns / kBlock; ++block)
+      quantise_block(from + block * kBlock, to, token, block, rest);
   }
+}
+
+void quantise_twice(const float* x, std::int64_t stride, const Activations& to, std::int64_t token_begin,
+                    std::int64_t token_end) {
+  float rest[kBlock];
+  for (std::int64_t token = token_begin; token < token_end; ++token)
+    for (std::int64_t block = 0; block < to.columns / kBlock; ++block) {
+      quantise_block(x + token * stride + block * kBlock, to, 2 * token, block, rest);
+      quantise_block(rest, to, 2 * token + 1, block, rest);
+    }
 }
 
 void store(const float* sums, std::int64_t rows, std::int64_t first_row, std::int64_t token, float* out,
@@ -109,7 +125,11 @@ void matmul(const Matrix& weights, const Activations& x, float* out, std::int64_
           }
         }
       }
-      for (std::int64_t t = 0; t < width; ++t) store(sums[t], rows, first_row, begin + t, out, stride, epilogue);
+      for (std::int64_t t = 0; t < width; t += epilogue.in_pairs ? 2 : 1) {
+        if (epilogue.in_pairs)
+          for (int row = 0; row < kRowGroup; ++row) sums[t][row] += sums[t + 1][row];
+        store(sums[t], rows, first_row, epilogue.in_pairs ? (begin + t) / 2 : begin + t, out, stride, epilogue);
+      }
       begin += width;
     }
   }
@@ -173,7 +193,7 @@ void matmul_f32(const Matrix& weights, const float* x, std::int64_t x_stride, co
 
 }  // namespace
 
-const LinearKernels kLinearPlain = {quantise, matmul, matmul_f32};
+const LinearKernels kLinearPlain = {quantise, quantise_twice, matmul, matmul_f32};
 
 void dequantise_rows(const Matrix& weights, const std::int32_t* rows, std::int64_t count, float* out,
                      std::int64_t stride) {

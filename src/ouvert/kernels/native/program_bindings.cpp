@@ -213,7 +213,10 @@ void bind_program(nb::module_& m) {
            [](Program& p, const nb::object& frequencies, float magnitude, Value out) {
              p.add(std::make_unique<Angles>(copied(frequencies), magnitude, out));
            })
-      .def("quantise", [](Program& p, Value x, Value out) { p.add(std::make_unique<Quantise>(x, out)); })
+      .def("quantise",
+           [](Program& p, Value x, std::int64_t codes, Value out) {
+             p.add(std::make_unique<Quantise>(x, codes, out));
+           })
       .def("norm",
            [](Program& p, Value x, const nb::object& weight, float eps, Value out, Value quantised) {
              p.add(std::make_unique<Norm>(x, copied(weight), eps, out, quantised));
@@ -225,13 +228,13 @@ void bind_program(nb::module_& m) {
              p.add(std::make_unique<Gated>(gate, up, Gate{clamped, alpha, limit}, out));
            })
       .def("linear",
-           [](Program& p, Value x, bool quantised,
+           [](Program& p, Value x, std::int64_t codes,
               const std::vector<std::tuple<Matrix*, nb::object, Value, bool>>& products, bool gated, bool clamped,
               float alpha, float limit) {
              std::vector<Product> list;
              for (const auto& [weights, bias, out, accumulate] : products)
                list.push_back({*weights, copied(bias), out, accumulate});
-             p.add(std::make_unique<Linear>(x, quantised, std::move(list), gated, Gate{clamped, alpha, limit}));
+             p.add(std::make_unique<Linear>(x, codes, std::move(list), gated, Gate{clamped, alpha, limit}));
            })
       .def("rotate",
            [](Program& p, Value x, Value angles, std::int64_t head_dim, Value out) {
