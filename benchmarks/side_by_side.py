@@ -355,10 +355,24 @@ def place(row: Row) -> tuple[int, str, str, int]:
     return titles.index(row.title), setting, {"prefill": "a", "decode": "b"}[what], number
 
 
+def processor() -> str:
+    """What it is, with the widest instruction set that our kernels use on it."""
+    code = "from ouvert.kernels import instruction_set; print(instruction_set())"
+    found = subprocess.run([OURS.python, "-c", code], check=True, stdout=subprocess.PIPE, text=True)
+    facts = Path("/proc/cpuinfo")
+    lines = facts.read_text().splitlines() if facts.exists() else []
+    named = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+    model = [
+        named.get("model name", ""),
+        f"family {named['cpu family']} model {named['model']}" if "model" in named else "",
+    ]
+    return ", ".join(filter(None, [platform.machine(), *model, found.stdout.strip()]))
+
+
 def write(rows: list[Row], folder: Path) -> None:
     """After every setting, so that nothing is lost when a run is cut short."""
     heading = (
-        f"{platform.machine()}, {os.cpu_count()} cores, quiet but for other users of the host. Tokens a second: median "
+        f"{processor()}, {os.cpu_count()} cores, quiet but for other users of the host. Tokens a second: median "
         "(lowest to highest) of interleaved repeats. Measured with:\n\n"
     )
     commands = "".join(f"    {command}\n" for command in dict.fromkeys(row.command for row in rows))
