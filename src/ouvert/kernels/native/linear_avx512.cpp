@@ -168,7 +168,7 @@ OUVERT_INLINE void group_times_tokens(const std::uint8_t* group, std::int64_t co
   const __mmask16 those = static_cast<__mmask16>((1u << W) - 1);
   alignas(64) std::int32_t start[2][16];
   alignas(64) float scaled_sum[16];
-  // One token: memory is the limit. What is needed kAhead bytes later is asked for, across the ends of pages and
+  // Few tokens: memory is the limit. What is needed kAhead bytes later is asked for, across the ends of pages and
   // groups, into the second-level cache: the first has too few requests under way to keep up.
   constexpr std::int64_t kAhead = 8192;
   constexpr std::int64_t kBytes = g.codes + g.scales * kBlock / g.scales_columns;  // of one block
@@ -181,7 +181,7 @@ OUVERT_INLINE void group_times_tokens(const std::uint8_t* group, std::int64_t co
     const std::int64_t blocks = std::min(left, kStretchBlocks);
     const std::uint8_t* packed = stretch + stretch_scales(L, blocks);
     for (std::int64_t within = 0; within < blocks; ++within) {
-      if constexpr (W == 1) {
+      if constexpr (W <= 4) {
 #pragma GCC unroll 10
         for (std::int64_t line = 0; line < kBytes; line += 64)
           _mm_prefetch(reinterpret_cast<const char*>(ahead + line), _MM_HINT_T1);
