@@ -24,14 +24,12 @@ class Pages:
     def holds(self, name):
         return name in self.data
 
-    def read_many(self, wanted):
-        for name, parent, ids in wanted:
+    def read_many(self, names):
+        for name in names:
             self.may_read.wait()
-            assert name == self.name(parent, ids)
             yield self.data.get(name)
 
-    def write(self, name, parent, ids, data):
-        assert name == self.name(parent, ids)
+    def write(self, name, data):
         self.data[name] = memoryview(data)
 
     def touch(self, names):

@@ -24,10 +24,10 @@ class PageStore(Protocol):
 
     def holds(self, name: str) -> bool: ...
 
-    def read_many(self, wanted: Ordered[tuple[str, str, Ordered[int]]]) -> Iterator[memoryview | None]:
-        """Pages of (name, parent, ids), in order; None for one that is not there or not what it was."""
+    def read_many(self, names: Ordered[str]) -> Iterator[memoryview | None]:
+        """Pages in order; None for one that is not there or not what it was."""
 
-    def write(self, name: str, parent: str, ids: Ordered[int], data: bytes | memoryview) -> None: ...
+    def write(self, name: str, data: bytes | memoryview) -> None: ...
 
     def touch(self, names: Iterable[str]) -> None:
         """They were used just now."""
@@ -35,10 +35,9 @@ class PageStore(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Filed:
-    """A page on disk that continues a sequence: its name, the name of the one before, its tokens."""
+    """A page on disk that continues a sequence."""
 
     name: str
-    parent: str
     ids: tuple[int, ...]
 
 
@@ -75,7 +74,7 @@ class Shelf:
             for length in range(len(chunk), 0, -1):
                 name = self.files.name(parent, chunk[:length])
                 if self.files.holds(name):
-                    found.append(Filed(name, parent, chunk[:length]))
+                    found.append(Filed(name, chunk[:length]))
                     break
                 if length == self.page_tokens and start + length < len(tokens) - self.page_tokens:
                     return found  # tails are of use near the end only
@@ -93,7 +92,7 @@ class Shelf:
         """
 
         def work() -> None:
-            pages = self.files.read_many([(filed.name, filed.parent, filed.ids) for filed in wanted])
+            pages = self.files.read_many([filed.name for filed in wanted])
             for filed, data in zip(wanted, pages, strict=True):
                 if not each(filed, data) or data is None:
                     break
@@ -102,14 +101,13 @@ class Shelf:
 
     def save(self, nodes: Ordered[Node], saved: Callable[[Ordered[Node]], None]) -> None:
         """Write what is not there yet. The nodes are in use until `saved` is called, in the writer's thread."""
-        parents = [self.name(node.parent) for node in nodes]
         names = [self.name(node) for node in nodes]
 
         def work() -> None:
             try:
-                for node, name, parent in zip(nodes, names, parents, strict=True):
+                for node, name in zip(nodes, names, strict=True):
                     if not self.files.holds(name):
-                        self.files.write(name, parent, node.ids, node.page.read())
+                        self.files.write(name, node.page.read())
             finally:
                 saved(nodes)
 

@@ -1,0 +1,276 @@
+"""Pages as files: what is read is what was written, or nothing."""
+
+import errno
+import os
+import signal
+import stat
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ouvert.engine import EngineError
+from ouvert.engine.page_files import PageFiles
+from ouvert.engine.page_keys import key_from_file, key_from_passphrase
+
+KEY = bytes(range(32))
+QUOTA = 10_000_000
+
+
+@pytest.fixture(params=[None, KEY], ids=["plain", "encrypted"])
+def key(request):
+    return request.param
+
+
+@pytest.fixture
+def files(tmp_path, key):
+    return PageFiles(tmp_path / "pages", quota=QUOTA, key=key)
+
+
+def only_file(folder):
+    [path] = folder.rglob("*.page")
+    return path
+
+
+def test_what_is_written_is_read(files, tmp_path, key):
+    name = files.name(files.root({"weights": "a"}), [1, 2, 3])
+    files.write(name, b"page" * 1000)
+    again = PageFiles(tmp_path / "pages", quota=QUOTA, key=key)
+    assert again.holds(name)
+    assert bytes(again.read(name)) == b"page" * 1000
+    assert (again.usage().hits, again.usage().files) == (1, 1)
+
+
+def test_names_depend_on_all_before_them(files):
+    root, other = files.root({"weights": "a"}), files.root({"weights": "b"})
+    names = {
+        files.name(root, [1]), files.name(other, [1]), files.name(root, [1, 1]), files.name(root, [11]),
+        files.name(files.name(root, [1]), [1]), files.name(files.name(root, [2]), [1]),
+    }  # fmt: skip
+    assert len(names) == 6
+    assert files.name(root, [1]) == files.name(files.root({"weights": "a"}), (1,))
+
+
+def test_with_a_key_neither_names_nor_contents_say_anything(tmp_path):
+    plain, sealed = PageFiles(tmp_path / "a", quota=QUOTA), PageFiles(tmp_path / "b", quota=QUOTA, key=KEY)
+    assert plain.root({}) != sealed.root({})
+    name = sealed.name(sealed.root({}), [1])
+    sealed.write(name, b"secret" * 100)
+    assert b"secret" not in only_file(tmp_path).read_bytes()
+
+
+@pytest.mark.parametrize("other", [None, bytes(32)])
+def test_another_key_reads_nothing(tmp_path, other):
+    sealed = PageFiles(tmp_path, quota=QUOTA, key=KEY)
+    sealed.write("ab" * 32, b"page")
+    assert PageFiles(tmp_path, quota=QUOTA, key=other).read("ab" * 32) is None
+
+
+def test_a_file_under_another_name_is_a_miss(files, tmp_path):
+    files.write("ab" * 32, b"page")
+    path = only_file(tmp_path)
+    path.rename(path.with_name(f"{'ab' * 31}cd.page"))
+    assert files.read("ab" * 31 + "cd") is None
+    assert files.usage().damaged == 1
+    assert not list(tmp_path.rglob("*.page"))
+
+
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.integers(0, 10**6), st.integers(1, 255))
+def test_any_byte_changed_is_a_miss(files, tmp_path, place, flip):
+    files.write("ab" * 32, b"page" * 50)
+    path = only_file(tmp_path)
+    data = bytearray(path.read_bytes())
+    data[place % len(data)] ^= flip
+    path.write_bytes(data)
+    assert files.read("ab" * 32) is None
+
+
+def test_cut_short_anywhere_is_a_miss(files, tmp_path):
+    files.write("ab" * 32, b"page" * 20)
+    whole = only_file(tmp_path).read_bytes()
+    path = only_file(tmp_path)
+    for length in range(len(whole)):
+        path.write_bytes(whole[:length])
+        assert files.read("ab" * 32) is None, length
+    path.write_bytes(whole + b"!")
+    assert files.read("ab" * 32) is None
+
+
+def test_many_are_read_in_order_and_what_is_missing_is_none(files):
+    names = [files.name("", [n]) for n in range(30)]
+    for n, name in enumerate(names):
+        if n != 17:
+            files.write(name, bytes([n]) * 1000)
+    found = [None if page is None else page[0] for page in files.read_many(names)]
+    assert found == [n if n != 17 else None for n in range(30)]
+    assert list(files.read_many([])) == []
+    some = files.read_many(names)
+    next(some)
+    some.close()  # a reader that stops early leaves nothing behind
+    assert not [each for each in threading.enumerate() if "pages-check" in each.name]
+
+
+def test_the_least_recently_used_go_where_the_quota_is_reached(tmp_path):
+    files = PageFiles(tmp_path, quota=5000)
+    names = [files.name("", [n]) for n in range(4)]
+    for name in names:
+        files.write(name, b"x" * 1000)
+        time.sleep(0.01)
+    files.touch(names[:2])
+    for n in range(4, 6):
+        files.write(files.name("", [n]), b"x" * 1000)
+    assert [files.holds(name) for name in names[:3]] == [True, True, False]
+    assert files.usage().bytes <= 5000
+
+
+def test_ends_go_before_what_they_continue(tmp_path):
+    files = PageFiles(tmp_path, quota=3400)
+    names = [files.name("", [n]) for n in range(3)]
+    for name in names:
+        files.write(name, b"x" * 1000)
+    files.touch(names)
+    files.write(files.name("", [9]), b"x" * 1000)
+    assert [files.holds(name) for name in names] == [True, True, False] or not files.holds(names[2])
+
+
+def test_a_page_larger_than_the_quota_is_not_written(tmp_path):
+    files = PageFiles(tmp_path, quota=100)
+    files.write("ab" * 32, b"x" * 1000)
+    assert not files.holds("ab" * 32)
+
+
+def test_only_the_owner_may_look(files, tmp_path):
+    files.write("ab" * 32, b"page")
+    path = only_file(tmp_path)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+
+
+@pytest.mark.parametrize("call", ["open", "replace", "mkdir"])
+def test_a_full_disk_is_said_once_and_answers_go_on(tmp_path, monkeypatch, call):
+    said = []
+    files = PageFiles(tmp_path, quota=QUOTA, say=said.append)
+
+    def full(*_args, **_more):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(f"ouvert.engine.page_files.os.{call}", full)
+        files.write("ab" * 32, b"page")
+        files.write("cd" * 32, b"page")
+    assert len(said) == 1
+    assert "No space left" in said[0]
+    assert files.usage().unwritten == 2
+    assert not list(tmp_path.rglob("*.pa*"))
+    files.write("ab" * 32, b"page")
+    assert files.read("ab" * 32) == b"page"
+
+
+def test_a_disk_that_fills_in_the_middle_of_a_page_leaves_nothing(tmp_path):
+    """A limit on file sizes stands for the disk: the write comes up short, then fails."""
+    script = (
+        "import resource, signal, sys; from pathlib import Path; from ouvert.engine.page_files import PageFiles\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
+        "files = PageFiles(Path(sys.argv[1]), quota=10**9, say=print)\n"
+        "files.write('ab' * 32, b'x' * 1_000_000)\n"
+        "files.write('cd' * 32, b'x' * 1_000)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script, tmp_path], capture_output=True, text=True, check=True)
+    assert "File too large" in done.stdout
+    files = PageFiles(tmp_path, quota=QUOTA)
+    assert not files.holds("ab" * 32)
+    assert files.read("cd" * 32) == b"x" * 1000
+    assert not list(tmp_path.rglob("*.part"))
+
+
+def test_a_writer_that_is_killed_leaves_nothing_that_is_read(tmp_path, key):
+    script = (
+        "import sys; from pathlib import Path; from ouvert.engine.page_files import PageFiles\n"
+        "files = PageFiles(Path(sys.argv[1]), quota=10**10, key=bytes.fromhex(sys.argv[2]) or None)\n"
+        "print('ready', flush=True)\n"
+        "n = 0\n"
+        "while True:\n"
+        "    files.write(files.name('', [n % 50]), bytes([n % 50]) * 1_000_000)\n"
+        "    n += 1\n"
+    )
+    for delay in (0.01, 0.05, 0.12):
+        command = [sys.executable, "-c", script, str(tmp_path), (key or b"").hex()]
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as child:
+            child.stdout.readline()
+            time.sleep(delay)
+            child.send_signal(signal.SIGKILL)
+        files = PageFiles(tmp_path, quota=QUOTA, key=key)
+        assert not list(tmp_path.rglob("*.part"))
+        for n in range(50):
+            page = files.read(files.name("", [n]))
+            assert page is None or page == bytes([n]) * 1_000_000
+        assert files.usage().damaged == 0
+
+
+def test_two_that_write_the_same_do_no_harm(tmp_path, key):
+    def work():
+        files = PageFiles(tmp_path, quota=50_000, key=key)
+        for n in range(200):
+            files.write(files.name("", [n % 20]), bytes([n % 20]) * 4000)
+            page = files.read(files.name("", [(n * 7) % 20]))
+            assert page is None or page == bytes([(n * 7) % 20]) * 4000
+            if n == 100:
+                files.clear()
+
+    problems = []
+    threads = [threading.Thread(target=lambda: problems.append(caught(work))) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert problems == [None] * 3
+
+
+def caught(work):
+    try:
+        work()
+    except Exception as problem:
+        return problem
+
+
+def test_clearing_says_how_much_was_freed(files):
+    assert files.clear() == 0
+    files.write("ab" * 32, b"x" * 1000)
+    assert files.clear() >= 1000
+    assert files.usage().files == 0
+    files.write("ab" * 32, b"y")
+    assert files.read("ab" * 32) == b"y"
+
+
+def test_a_key_file_must_be_its_owners_and_whole(tmp_path):
+    path = tmp_path / "key"
+    with pytest.raises(EngineError, match="urandom"):
+        key_from_file(path)
+    path.write_bytes(KEY)
+    os.chmod(path, 0o644)
+    with pytest.raises(EngineError, match="chmod 600"):
+        key_from_file(path)
+    os.chmod(path, 0o600)
+    assert key_from_file(path) == KEY
+    path.write_text(KEY.hex() + "\n")
+    assert key_from_file(path) == KEY
+    path.write_text("too short")
+    with pytest.raises(EngineError, match="9 bytes, expected 32"):
+        key_from_file(path)
+    with pytest.raises(EngineError, match="5 bytes, expected 32"):
+        PageFiles(tmp_path, quota=1, key=b"short")
+
+
+def test_a_passphrase_gives_the_same_key_in_the_same_folder(tmp_path):
+    one = key_from_passphrase("correct horse", tmp_path / "a")
+    assert one == key_from_passphrase("correct horse", tmp_path / "a")
+    assert one != key_from_passphrase("correct horses", tmp_path / "a")
+    assert one != key_from_passphrase("correct horse", tmp_path / "b")
+    with pytest.raises(EngineError, match="empty"):
+        key_from_passphrase("", tmp_path)
