@@ -29,7 +29,7 @@ if TYPE_CHECKING:
         load,
     )
     from ouvert.chat import ChatError, Message, Tool, ToolCall
-    from ouvert.engine import EngineError, Grammar, Sampling, Token
+    from ouvert.engine import EngineError, Grammar, PageFiles, Sampling, Token
     from ouvert.safety import guard
     from ouvert.store import StoreError
     from ouvert.tokenization import TokenizerError
@@ -51,6 +51,7 @@ PUBLIC = {
     "Message": "chat",
     "Model": "assistant",
     "ModelInfo": "assistant",
+    "PageFiles": "engine",
     "ReasoningDelta": "assistant",
     "Sampling": "engine",
     "StoreError": "store",
@@ -78,6 +79,7 @@ __all__ = [
     "Message",
     "Model",
     "ModelInfo",
+    "PageFiles",
     "ReasoningDelta",
     "Sampling",
     "StoreError",

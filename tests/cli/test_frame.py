@@ -23,7 +23,9 @@ HEAVY = ("numpy", "huggingface_hub", "httpx2", "tqdm", "tokenizers", "jinja2", "
 def test_the_table_says_what_the_command_says(command: str) -> None:
     module = importlib.import_module(f"ouvert.cli.{command}")
     assert COMMANDS[command] == module.SUMMARY
-    assert build_parser(command).parse_known_args([command, *{"run": [], "list": []}.get(command, ["bash"])])
+    assert build_parser(command).parse_known_args(
+        [command, *{"run": [], "list": [], "cache": ["show"]}.get(command, ["bash"])]
+    )
 
 
 @pytest.mark.parametrize(("module", "name"), KNOWN_ERRORS)

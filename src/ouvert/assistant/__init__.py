@@ -6,11 +6,11 @@ from ouvert.assistant.error import AssistantError, ContextExceeded
 from ouvert.assistant.events import Event, Finished, Usage
 from ouvert.assistant.ledger import Checked, Entry, Ledger, LedgerError, receipt_digest
 from ouvert.assistant.model import Model, ModelInfo, load
-from ouvert.assistant.opening import open_installed, pack_installed
+from ouvert.assistant.opening import kept_prefixes, open_installed, pack_installed
 from ouvert.assistant.scores import ScoredText, ScoredToken
 from ouvert.assistant.stops import StopStrings
 from ouvert.chat import Message, ReasoningDelta, TextDelta, Tool, ToolCall, ToolCallDelta
-from ouvert.engine import EngineError, Generation, Grammar, Sampling, Token
+from ouvert.engine import EngineError, Generation, Grammar, PageFiles, Sampling, Token
 from ouvert.tokenization import TokenizerError
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "Message",
     "Model",
     "ModelInfo",
+    "PageFiles",
     "ReasoningDelta",
     "Sampling",
     "ScoredText",
@@ -43,6 +44,7 @@ __all__ = [
     "ToolCall",
     "ToolCallDelta",
     "Usage",
+    "kept_prefixes",
     "load",
     "open_installed",
     "pack_installed",

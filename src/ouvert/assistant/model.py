@@ -15,11 +15,11 @@ from ouvert.assistant.demands import as_demands
 from ouvert.assistant.error import AssistantError
 from ouvert.assistant.ledger import Ledger
 from ouvert.assistant.messages import as_conversation
-from ouvert.assistant.opening import open_installed
+from ouvert.assistant.opening import kept_prefixes, open_installed
 from ouvert.assistant.sampling import default_sampling
 from ouvert.assistant.vocabulary import vocabulary_of
 from ouvert.chat import ChatFormat, Effort, Message, Rendered, Tool, format_for
-from ouvert.engine import Constraint, Generation, Grammar, Opened, Sampling, Token, Vocabulary
+from ouvert.engine import Constraint, Generation, Grammar, Opened, PageFiles, Sampling, Token, Vocabulary
 from ouvert.safety import Guard
 from ouvert.store import SILENCE, Progress, Store, default_home
 from ouvert.tokenization import Tokenizer, tokenizer_from_folder, tokenizer_from_gguf
@@ -54,6 +54,7 @@ def load(
     progress: Progress = SILENCE,
     receipts: Ledger | bool = True,
     guard: Guard | None = None,
+    prefixes: PageFiles | bool = True,
 ) -> "Model":
     """Load a model: an alias ("smollm2"), a name in the store, or the path of a folder or file.
 
@@ -62,14 +63,20 @@ def load(
     another store than the one of this user. `progress` is shown while weights are packed, which happens once.
     `receipts`: the receipt of every answer is kept in the store's ledger, without what was said
     (docs/formats/receipt.md); False keeps none, an ouvert.Ledger says where and what. `guard`: that of this process
-    (`ouvert.guard()`), whose counts then stand in every receipt. Opens no connection.
+    (`ouvert.guard()`), whose counts then stand in every receipt.
+    `prefixes`: what prompts begin with is kept on disk, readable to this user only, so that it is not computed again
+    after a restart (docs/formats/prefix-cache.md); False keeps it in memory only, an ouvert.PageFiles says where, how
+    much, and with which key. Opens no connection.
 
     Raises StoreError with the command that fetches the model if it is not on this machine, CheckpointError for files
     that cannot be used, EngineError for settings that cannot be honoured.
     """
     store = store or Store(default_home())
     installed = store.resolve(str(model))
-    opened = open_installed(store, installed, threads=threads, context=context, exact=exact, progress=progress)
+    files = kept_prefixes(store) if prefixes is True else prefixes or None
+    opened = open_installed(
+        store, installed, threads=threads, context=context, exact=exact, prefixes=files, progress=progress
+    )
     ledger = Ledger(store.home / "receipts") if receipts is True else receipts or None
     return Model(installed.name, installed.source, opened, ledger, guard)
 

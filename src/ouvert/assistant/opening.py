@@ -1,13 +1,18 @@
 """From a model of the store to an engine: its weights packed once, into the store, with a progress that shows."""
 
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
-from ouvert.engine import LAYOUT_VERSION, Opened, PackedFile, open_engine, pack_weights
+from ouvert.engine import LAYOUT_VERSION, Opened, PackedFile, PageFiles, open_engine, pack_weights
 from ouvert.store import SILENCE, Installed, Progress, Store
 
 # Smaller models are read and packed before anybody has looked up.
 WORTH_SHOWING = 300_000_000  # bytes
+# For kept prefixes on disk: bytes, and one part in so many of what is free.
+MOST_FOR_PREFIXES = 8_000_000_000
+SHARE_FOR_PREFIXES = 10
 
 
 def open_installed(
@@ -17,6 +22,7 @@ def open_installed(
     threads: int | None = None,
     context: int | None = None,
     exact: bool = False,
+    prefixes: PageFiles | None = None,
     progress: Progress = SILENCE,
 ) -> Opened:
     """`engine.open_engine` for a model that the store resolved; raises what that and the store raise."""
@@ -24,8 +30,33 @@ def open_installed(
     digest = store.weights_digest(installed, progress)
     with packed_file(store, installed, digest, progress) as packed:
         return open_engine(
-            installed.path, threads=threads, context=context, exact=exact, weights_digest=digest, packed=packed
+            installed.path,
+            threads=threads,
+            context=context,
+            exact=exact,
+            weights_digest=digest,
+            packed=packed,
+            prefixes=prefixes,
         )
+
+
+def kept_prefixes(
+    store: Store,
+    folder: Path | None = None,
+    *,
+    quota: int | None = None,
+    key: bytes | None = None,
+    say: Callable[[str], None] | None = None,
+) -> PageFiles:
+    """Where the beginnings of prompts are kept across restarts: in the store, unless a folder is named.
+
+    `quota` is in bytes: left out, a tenth of what is free on that disk, 8 GB at most.
+    """
+    folder = folder or store.home / "prefixes"
+    if quota is None:
+        there = next(each for each in (folder, *folder.parents) if each.exists())
+        quota = min(MOST_FOR_PREFIXES, shutil.disk_usage(there).free // SHARE_FOR_PREFIXES)
+    return PageFiles(folder, quota=quota, key=key, say=say)
 
 
 def pack_installed(store: Store, installed: Installed, progress: Progress = SILENCE) -> None:

@@ -24,6 +24,7 @@ COMMANDS = {
     "serve": "Serve models to other programs, on this machine.",
     "fit": "Say whether a model will run here, in how much memory, and about how fast.",
     "bench": "Measure how fast a model runs on this machine.",
+    "cache": "Show or clear the kept beginnings of prompts.",
     "completion": "Print what makes your shell complete commands and names of models.",
 }
 

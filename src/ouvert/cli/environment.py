@@ -4,6 +4,8 @@ OUVERT_HOME  folder of the store; without it, the place where this system keeps 
 OUVERT_RECEIPTS  which receipts are kept: on (as it is without), contents, or off; --receipts goes before it
 OUVERT_GUARD  off: no guard against connections; without it, on in every process that answers
 OUVERT_ALLOW_HOSTS  hosts that the guard lets this process speak to, with commas between them: example.org:443,10.0.0.5
+OUVERT_PREFIX_CACHE, OUVERT_PREFIX_CACHE_QUOTA, OUVERT_PREFIX_CACHE_KEY  what --prefix-cache, --prefix-cache-quota and
+    --prefix-cache-key say, which go before them
 HF_ENDPOINT  another address of the hub, e.g. a mirror
 HF_TOKEN     the owner's token for the hub; without it, the one that `hf auth login` saved (below HF_HOME, if set)
 """
@@ -16,6 +18,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ouvert.assistant import Ledger
+    from ouvert.engine import PageFiles
     from ouvert.safety import Guard
     from ouvert.store import Hub, Store
 
@@ -103,6 +106,64 @@ def saved_token() -> str | None:
         return path.read_text(encoding="utf-8").strip() or None
     except FileNotFoundError:
         return None
+
+
+def add_prefix_arguments(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group(
+        "kept beginnings of prompts",
+        "What prompts begin with is kept on this disk, so that it is not computed again after a restart. "
+        "`ouvert cache` shows and clears it.",
+    )
+    group.add_argument("--prefix-cache", metavar="DIR", help="where; off: in memory only (without: in the store)")
+    group.add_argument("--prefix-cache-quota", metavar="GB", help="at most (without: a tenth of the free disk, 8)")
+    group.add_argument(
+        "--prefix-cache-key",
+        metavar="KEY",
+        help="encrypt it: a file with 32 bytes, `keyring` for the system's keyring, or `passphrase` to be asked",
+    )
+
+
+def prefixes_asked_for(args: argparse.Namespace, store: "Store") -> "PageFiles | None":
+    """Where beginnings of prompts are kept, or None for in memory only. Raises EngineError for what makes no sense."""
+    from ouvert.assistant import kept_prefixes
+    from ouvert.engine import EngineError
+
+    place = args.prefix_cache or os.environ.get("OUVERT_PREFIX_CACHE")
+    size = args.prefix_cache_quota or os.environ.get("OUVERT_PREFIX_CACHE_QUOTA")
+    key = args.prefix_cache_key
+    if key is None:
+        key = os.environ.get("OUVERT_PREFIX_CACHE_KEY")
+    if place == "off":
+        return None
+    quota = None
+    if size is not None:
+        try:
+            quota = int(float(size) * 1e9)
+        except (ValueError, OverflowError):
+            quota = -1
+        if quota < 0:
+            raise EngineError(
+                f"keeping beginnings of prompts: the quota is {size!r}, expected a number of gigabytes, such as 2.5."
+            )
+    folder = Path(place).expanduser().absolute() if place else store.home / "prefixes"
+    return kept_prefixes(store, folder, quota=quota, key=prefix_key(key, folder), say=warn)
+
+
+def prefix_key(key: str | None, folder: Path) -> bytes | None:
+    """The key that --prefix-cache-key names; None if it names none. Raises EngineError."""
+    from ouvert.engine.page_keys import key_from_file, key_from_keyring, key_from_passphrase
+
+    match key:
+        case None | "":
+            return None
+        case "keyring":
+            return key_from_keyring()
+        case "passphrase":
+            from getpass import getpass
+
+            return key_from_passphrase(getpass("Passphrase of kept prompts: "), folder)
+        case path:
+            return key_from_file(Path(path).expanduser())
 
 
 def add_model_argument(parser: argparse.ArgumentParser, *, help: str, **settings: object) -> None:  # noqa: A002

@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from ouvert.cli.environment import (
     add_model_argument,
+    add_prefix_arguments,
     add_receipts_argument,
     guard_asked_for,
     hub,
     ledger_asked_for,
     open_store,
+    prefixes_asked_for,
 )
 
 if TYPE_CHECKING:
@@ -52,6 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_thinking_arguments(parser)
     add_sampling_arguments(parser)
     add_engine_arguments(parser)
+    add_prefix_arguments(parser)
 
 
 def add_thinking_arguments(parser: argparse.ArgumentParser) -> None:
@@ -169,6 +172,7 @@ def open_model(args: argparse.Namespace, name: str | None = None) -> "Model":
     wanted = name or args.model or DEFAULT_MODEL
     store = open_store()
     ledger, guard = ledger_asked_for(args.receipts, store), guard_asked_for()
+    prefixes = prefixes_asked_for(args, store)
     with guard.fetching() if guard is not None else nullcontext():
         fetch_if_absent(store, wanted, allowed=args.pull or (name or args.model) is None)
     model = load(
@@ -180,6 +184,7 @@ def open_model(args: argparse.Namespace, name: str | None = None) -> "Model":
         progress=show_progress(sys.stderr),
         receipts=ledger or False,
         guard=guard,
+        prefixes=prefixes or False,
     )
     if model.info.name == DEFAULT_MODEL:
         from ouvert.cli.machine import advice

@@ -4,6 +4,7 @@ from ouvert.engine.choosing import LAYOUT_VERSION, PackedFile
 from ouvert.engine.constraints import Grammar, Vocabulary
 from ouvert.engine.loading import Opened, open_engine, pack_weights
 from ouvert.engine.local import LocalEngine
+from ouvert.engine.page_files import PageFiles
 from ouvert.engine.waist import (
     Constraint,
     Engine,
@@ -32,6 +33,7 @@ __all__ = [
     "LocalEngine",
     "Opened",
     "PackedFile",
+    "PageFiles",
     "Sampling",
     "Stopped",
     "Token",

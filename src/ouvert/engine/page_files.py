@@ -37,15 +37,16 @@ AHEAD = 4  # pages read before they are asked for
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """Of the folder: files, bytes, and when the least and the most recently used file was used (seconds since 1970).
+    """Of the folder: files, bytes, files that are encrypted, when the least and the most recently used one was used.
 
-    Of this process: pages found, not found, found damaged, and not written for want of room or permission.
+    Of this process: pages found, not found, found damaged, and not written for want of room or permission. Times are
+    seconds since 1970.
     """
 
     files: int
     bytes: int
     quota: int
-    encrypted: bool
+    encrypted: int
     oldest: float | None
     newest: float | None
     hits: int
@@ -219,7 +220,7 @@ class PageFiles:
             files=len(files),
             bytes=sum(each.size for each in files),
             quota=self.quota,
-            encrypted=self._sealing is not None,
+            encrypted=sum(each.is_sealed() for each in files),
             oldest=min((each.used for each in files), default=None),
             newest=max((each.used for each in files), default=None),
             **self._counts,
@@ -263,6 +264,13 @@ class PageFile:
     path: Path
     size: int
     used: float  # seconds since 1970
+
+    def is_sealed(self) -> bool:
+        try:
+            with self.path.open("rb") as file:
+                return file.read(len(MAGIC) + 1) == MAGIC + SEALED
+        except FileNotFoundError:
+            return False
 
 
 def checked(name: str, data: bytes | memoryview) -> bytes:
