@@ -1,0 +1,208 @@
+"""Many requests at once, beside llama.cpp: tokens a second in all, waiting, evenness.
+
+    python benchmarks/many.py --case smollm2          # also: gpt-oss-20b, the shape cut to 4 layers
+    python benchmarks/many.py --soak 20               # minutes of random requests and cancels; memory is printed
+
+All programs hold the same file and take turns within every repeat; the one that is not asked is stopped. Requests of
+mixed lengths arrive together. Writes docs/figures/many.{md,json}; `make peers` installs what it compares with.
+"""
+
+import argparse
+import itertools
+import json
+import os
+import platform
+import random
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent))
+from side_by_side import CASES, PEERS, ROOT, model_file
+
+WORKER = ROOT / "benchmarks/workers/many_requests.py"
+PROGRAMS = {
+    "ouvert": (ROOT / ".venv/bin/python", "ouvert"),
+    "llama.cpp (native)": (PEERS / "native/bin/python", "llama_cpp"),
+    "llama.cpp's server (wheel)": (PEERS / "wheel/bin/python", "server"),
+}
+AT_ONCE = (1, 2, 4, 8, 16, 32)
+# (tokens of the prompt, tokens of the answer), taken round: short questions, documents, short and long answers.
+LENGTHS = ((32, 64), (200, 48), (64, 96), (400, 32), (16, 80), (120, 64), (300, 40), (48, 72))
+
+
+class Program:
+    def __init__(self, name: str, model: Path, threads: int) -> None:
+        python, kind = PROGRAMS[name]
+        command = [str(python), str(WORKER), kind, str(model), str(threads), str(max(AT_ONCE))]
+        self.name = name
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        )
+        self.answer()
+        self.stop()
+
+    def answer(self) -> dict[str, Any]:
+        assert self.process.stdout
+        line = self.process.stdout.readline()
+        if not line:
+            raise SystemExit(f"{self.name} ended unexpectedly (exit {self.process.wait()}).")
+        found: dict[str, Any] = json.loads(line)
+        return found
+
+    def stop(self) -> None:
+        os.kill(self.process.pid, signal.SIGSTOP)
+
+    def ask(self, at_once: int, salt: int) -> dict[str, Any]:
+        os.kill(self.process.pid, signal.SIGCONT)
+        assert self.process.stdin
+        requests = [LENGTHS[n % len(LENGTHS)] for n in range(at_once)]
+        self.process.stdin.write(json.dumps({"requests": requests, "salt": salt}) + "\n")
+        self.process.stdin.flush()
+        found = self.answer()
+        self.stop()
+        return found
+
+
+def figures(runs: list[dict[str, Any]]) -> dict[str, float]:
+    """Medians over the repeats. Tokens a second count answers; waiting is for first tokens and between tokens."""
+    rates, firsts, gaps, evenness = [], [], [], []
+    for run in runs:
+        rates.append(sum(map(len, run["times"])) / run["seconds"])
+        firsts += [times[0] for times in run["times"]]
+        gaps += [b - a for times in run["times"] for a, b in itertools.pairwise(times)]
+        speeds = [(len(times) - 1) / (times[-1] - times[0]) for times in run["times"]]
+        evenness.append(sum(speeds) ** 2 / (len(speeds) * sum(speed**2 for speed in speeds)))  # Jain's index
+    return {
+        "tokens_per_s": statistics.median(rates),
+        "first_s": statistics.median(firsts),
+        "first_95_s": percentile(firsts),
+        "between_s": statistics.median(gaps),
+        "between_95_s": percentile(gaps),
+        "fairness": statistics.median(evenness),
+    }
+
+
+def percentile(values: list[float], share: float = 0.95) -> float:
+    return sorted(values)[min(len(values) - 1, int(share * len(values)))]
+
+
+def compare(case: str, repeats: int, threads: int, at_once: list[int]) -> list[dict[str, Any]]:
+    model = model_file(CASES[case])
+    names = [name for name in PROGRAMS if PROGRAMS[name][0].exists() and (case == "smollm2" or "server" not in name)]
+    programs = [Program(name, model, threads) for name in names]
+    rows = []
+    for count in at_once:
+        runs: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
+        for repeat in range(repeats):
+            for program in programs:
+                runs[program.name].append(program.ask(count, 10 * count + repeat))
+        row = {"case": case, "at_once": count} | {name: figures(found) for name, found in runs.items()}
+        rows.append(row)
+        print(table([row]), file=sys.stderr)
+    for program in programs:
+        program.process.kill()
+    return rows
+
+
+HEAD = (
+    "| model | at once | program | tokens/s | over llama.cpp | first token s (95 %) | between tokens ms (95 %) | "
+    "fairness |\n"
+    "|---|---|---|---|---|---|---|---|"
+)
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    lines = []
+    for row in rows:
+        ours = row["ouvert"]["tokens_per_s"]
+        for name in (name for name in PROGRAMS if name in row):
+            found = row[name]
+            over = "" if name == "ouvert" else f"**{ours / found['tokens_per_s']:.2f}**"
+            lines.append(
+                f"| {CASES[row['case']].title} | {row['at_once']} | {name} | {found['tokens_per_s']:.1f} | {over} | "
+                f"{found['first_s']:.2f} ({found['first_95_s']:.2f}) | "
+                f"{1e3 * found['between_s']:.1f} ({1e3 * found['between_95_s']:.1f}) | {found['fairness']:.2f} |"
+            )
+    return "\n".join(lines)
+
+
+def write(rows: list[dict[str, Any]], repeats: int) -> None:
+    kept = ROOT / "docs/figures/many.json"
+    before = json.loads(kept.read_text()) if kept.exists() else []
+    new = {(row["case"], row["at_once"]) for row in rows}
+    rows = [row for row in before if (row["case"], row["at_once"]) not in new] + rows
+    rows.sort(key=lambda row: (list(CASES).index(row["case"]), row["at_once"]))
+    kept.write_text(json.dumps(rows, indent=1) + "\n")
+    lengths = ", ".join(f"{prompt}+{answer}" for prompt, answer in LENGTHS)
+    (ROOT / "docs/figures/many.md").write_text(
+        f"# Many requests at once\n\n`python benchmarks/many.py`, {processor()}, 2 threads, {repeats} repeats, "
+        "programs "
+        f'in turn. Requests arrive together, of so many tokens (prompt+answer), taken round: {lengths}. "llama.cpp '
+        "(native)\" is its library, compiled on the machine, with its server's loop but without its HTTP and sampler; "
+        "ours is the engine with its sampler and a thread for each reader. Fairness is Jain's index of the answers' "
+        f"speeds.\n\n{HEAD}\n{table(rows)}\n"
+    )
+
+
+def processor() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()
+
+
+def soak(minutes: float) -> None:
+    """Random requests and cancels on SmolLM2, and what memory does meanwhile."""
+    import ouvert
+    from ouvert.cli.machine import resident_bytes
+
+    chance = random.Random(1)
+    with ouvert.load("smollm2") as model:
+        engine, until, asked, ended = model.engine, time.monotonic() + 60 * minutes, [], 0
+        next_word = time.monotonic()
+        while time.monotonic() < until:
+            while len(asked) < 24:
+                tokens, answer = chance.choice(LENGTHS)
+                ids = [chance.randrange(40000) for _ in range(tokens)]
+                sampling = ouvert.Sampling(seed=chance.randrange(99), max_tokens=answer)
+                asked.append(engine.generate(ids, sampling, timeout=chance.choice([None, None, 2.0])))
+            chosen = asked.pop(chance.randrange(len(asked)))
+            if chance.random() < 0.3:
+                for _, _token in zip(range(chance.randrange(9)), chosen, strict=False):
+                    pass
+                chosen.cancel()
+            else:
+                for _ in chosen:
+                    pass
+            ended += 1
+            if time.monotonic() >= next_word:
+                next_word += 60
+                load = engine.load
+                memory = (resident_bytes() or 0) / 1e6
+                print(f"{ended} requests, {load.output_tokens} tokens, {memory:.0f} MB, {load}", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--case", action="append", choices=["smollm2", "gpt-oss-20b"])
+    parser.add_argument("--at-once", type=int, action="append")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--soak", type=float, metavar="MINUTES")
+    args = parser.parse_args()
+    if args.soak:
+        soak(args.soak)
+        return
+    rows = []
+    for case in args.case or ["smollm2", "gpt-oss-20b"]:
+        rows += compare(case, args.repeats, args.threads, args.at_once or list(AT_ONCE))
+    write(rows, args.repeats)
+
+
+if __name__ == "__main__":
+    main()
