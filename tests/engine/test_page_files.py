@@ -6,16 +6,20 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
 import threading
 import time
+import types
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ouvert.engine import EngineError
-from ouvert.engine.page_files import PageFiles
-from ouvert.engine.page_keys import key_from_file, key_from_passphrase
+from ouvert.engine.page_files import PageFiles, begun
+from ouvert.engine.page_keys import kept_salt, key_from_file, key_from_keyring, key_from_passphrase
 
 KEY = bytes(range(32))
 QUOTA = 10_000_000
@@ -129,13 +133,36 @@ def test_the_least_recently_used_go_where_the_quota_is_reached(tmp_path):
 
 
 def test_ends_go_before_what_they_continue(tmp_path):
-    files = PageFiles(tmp_path, quota=3400)
+    files = PageFiles(tmp_path, quota=4000)
     names = [files.name("", [n]) for n in range(3)]
     for name in names:
         files.write(name, b"x" * 1000)
     files.touch(names)
     files.write(files.name("", [9]), b"x" * 1000)
-    assert [files.holds(name) for name in names] == [True, True, False] or not files.holds(names[2])
+    assert [files.holds(name) for name in names] == [True, True, False]
+
+
+def test_what_was_used_before_all_others_makes_no_room_for_itself(tmp_path):
+    """A prompt too long for the quota keeps its beginning, which is of use, and not its end, which alone is of none."""
+    files = PageFiles(tmp_path, quota=4000)
+    began = time.time()
+    names = [files.name("", [n]) for n in range(9)]
+    for n, name in enumerate(names):
+        files.write(name, b"x" * 1000, began - n)
+    assert [files.holds(name) for name in names] == [True] * 3 + [False] * 6
+    assert files.usage().unwritten == 0  # nothing failed
+    files.write(files.name("", [9]), b"x" * 1000, began + 1)
+    assert [files.holds(name) for name in names] == [True] * 2 + [False] * 7
+
+
+def test_processes_that_share_a_folder_keep_one_quota(tmp_path):
+    """Each counts what it writes, and often enough the folder."""
+    quota = 100_000
+    first, second = PageFiles(tmp_path, quota=quota), PageFiles(tmp_path, quota=quota)
+    for n in range(300):
+        (first, second)[n % 2].write(first.name("", [n]), b"x" * 1000)
+        if n % 9 == 0:
+            assert first.usage().bytes <= quota * 1.1
 
 
 def test_a_page_larger_than_the_quota_is_not_written(tmp_path):
@@ -149,6 +176,113 @@ def test_only_the_owner_may_look(files, tmp_path):
     path = only_file(tmp_path)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes of files are POSIX's")
+def test_where_others_may_write_nothing_is_believed(tmp_path):
+    """A digest shows damage, not who made the page."""
+    said = []
+    files = PageFiles(tmp_path / "pages", quota=QUOTA, say=said.append)
+    files.write("ab" * 32, b"page")
+    (tmp_path / "pages").chmod(0o777)
+    assert not files.holds("ab" * 32)
+    assert files.read("ab" * 32) is None
+    files.write("cd" * 32, b"page")
+    files.write("cd" * 32, b"page")
+    assert len(said) == 1
+    assert f"chmod 700 {tmp_path / 'pages'}" in said[0]
+    (tmp_path / "pages").chmod(0o700)
+    assert files.read("ab" * 32) == b"page"
+    assert files.read("cd" * 32) is None
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes of files are POSIX's")
+def test_with_a_key_others_may_write_what_they_like(tmp_path):
+    tmp_path.chmod(0o777)
+    files = PageFiles(tmp_path, quota=QUOTA, key=KEY)
+    files.write("ab" * 32, b"page")
+    assert files.read("ab" * 32) == b"page"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes of files are POSIX's")
+def test_a_folder_that_may_not_be_read_or_written_costs_no_answer(tmp_path):
+    """As after `sudo ouvert`: run by somebody who is not root, since root may do everything."""
+    PageFiles(tmp_path / "pages", quota=QUOTA).write("ab" * 32, b"page")
+    (tmp_path / "pages").chmod(0)
+    script = (
+        "import os, sys; from pathlib import Path; from ouvert.engine import EngineError\n"
+        "from ouvert.engine.page_files import PageFiles\n"
+        "os.chdir(sys.argv[1])\n"
+        "if os.geteuid() == 0: os.setgid(65534); os.setuid(65534)\n"
+        "files = PageFiles(Path('pages'), quota=10**9, say=print)\n"
+        "names = ['ab' * 32, 'cd' * 32]\n"
+        "print(files.holds(names[0]), files.read(names[0]), list(files.read_many(names)))\n"
+        "files.touch(names)\n"
+        "files.write(names[1], b'x')\n"
+        "print(files.usage().unwritten, files.usage().misses)\n"
+    )
+    try:
+        command = [sys.executable, "-c", script, tmp_path]
+        for each in tmp_path.parents:  # pytest's own folders are closed to others
+            if os.geteuid() == 0 and each.is_relative_to(tempfile.gettempdir()) and each != Path(tempfile.gettempdir()):
+                each.chmod(0o711)
+        tmp_path.chmod(0o711)
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    finally:
+        (tmp_path / "pages").chmod(0o700)
+    assert done.returncode == 0, done.stderr
+    first, *said, last = done.stdout.splitlines()
+    assert first == "False None [None, None]"
+    assert len(said) == 1
+    assert "Permission denied" in said[0]
+    assert last == "1 3"
+
+
+def test_what_a_killed_writer_left_goes_whatever_its_process_number(tmp_path):
+    """In containers every process has the same number: a lock tells who is still writing."""
+    files = PageFiles(tmp_path, quota=QUOTA)
+    files.write("ab" * 32, b"page")
+    folder = only_file(tmp_path).parent
+    path, open_file = begun(folder)
+    left = folder / ".0123456789abcdef.part"
+    left.write_bytes(b"half")
+    with open_file:
+        PageFiles(tmp_path, quota=QUOTA)
+        assert path.exists()
+        assert not left.exists()
+    PageFiles(tmp_path, quota=QUOTA)
+    assert not path.exists()
+    assert files.read("ab" * 32) == b"page"
+
+
+def test_a_writer_taken_for_abandoned_begins_again(tmp_path, monkeypatch):
+    """Between making a file and locking it somebody may tidy up."""
+    made = []
+
+    def tidied(file):
+        if not made:
+            Path(file.name if isinstance(file.name, str) else os.readlink(f"/proc/self/fd/{file.fileno()}")).unlink()
+        made.append(file)
+        return True
+
+    monkeypatch.setattr("ouvert.engine.page_files.claim", tidied)
+    path, file = begun(tmp_path)
+    file.close()
+    assert path.exists()
+    assert len(made) == 2
+
+
+def test_without_locks_age_tells_what_was_left(tmp_path, monkeypatch):
+    monkeypatch.setattr("ouvert.engine.page_files.claim", lambda file: None)
+    (tmp_path / "ab").mkdir()
+    old, new = tmp_path / "ab" / ".old.part", tmp_path / "ab" / ".new.part"
+    for each in (old, new):
+        each.write_bytes(b"half")
+    os.utime(old, (time.time() - 7200,) * 2)
+    files = PageFiles(tmp_path, quota=QUOTA)
+    assert (old.exists(), new.exists()) == (False, True)
+    files.write("ab" * 32, b"page")
+    assert files.read("ab" * 32) == b"page"
 
 
 @pytest.mark.parametrize("call", ["open", "replace", "mkdir"])
@@ -213,7 +347,30 @@ def test_a_writer_that_is_killed_leaves_nothing_that_is_read(tmp_path, key):
         assert files.usage().damaged == 0
 
 
-def test_two_that_write_the_same_do_no_harm(tmp_path, key):
+WRITER = (
+    "import sys; from pathlib import Path; from ouvert.engine.page_files import PageFiles\n"
+    "files = PageFiles(Path(sys.argv[1]), quota=50_000, key=bytes.fromhex(sys.argv[2]) or None, say=print)\n"
+    "for n in range(120):\n"
+    "    files.write(files.name('', [n % 20]), bytes([n % 20]) * 4000)\n"
+    "    other = n * 7 % 20\n"
+    "    page = files.read(files.name('', [other]))\n"
+    "    assert page is None or page == bytes([other]) * 4000\n"
+    "    if n == 60: files.clear()\n"
+    "usage = files.usage()\n"
+    "assert usage.damaged == usage.unwritten == 0, usage\n"
+    "assert usage.hits, usage\n"
+)
+
+
+def test_processes_that_write_the_same_do_no_harm(tmp_path, key):
+    command = [sys.executable, "-c", WRITER, str(tmp_path), (key or b"").hex()]
+    children = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(3)]
+    ended = [child.communicate() for child in children]
+    assert ended == [("", "")] * 3
+    assert [child.returncode for child in children] == [0] * 3
+
+
+def test_threads_that_write_the_same_do_no_harm(tmp_path, key):
     def work():
         files = PageFiles(tmp_path, quota=50_000, key=key)
         for n in range(200):
@@ -274,3 +431,69 @@ def test_a_passphrase_gives_the_same_key_in_the_same_folder(tmp_path):
     assert one != key_from_passphrase("correct horse", tmp_path / "b")
     with pytest.raises(EngineError, match="empty"):
         key_from_passphrase("", tmp_path)
+
+
+def test_a_passphrase_is_the_same_however_it_is_composed(tmp_path):
+    assert key_from_passphrase("caf\u00e9", tmp_path) == key_from_passphrase("cafe\u0301", tmp_path)
+
+
+def test_all_who_ask_at_once_get_one_salt(tmp_path):
+    with ThreadPoolExecutor(8) as pool:
+        salts = list(pool.map(lambda _: kept_salt(tmp_path / "new" / "salt"), range(8)))
+    assert len(set(salts)) == 1
+    assert [each.name for each in (tmp_path / "new").iterdir()] == ["salt"]
+
+
+def test_a_damaged_salt_is_named(tmp_path):
+    (tmp_path / "salt").write_bytes(b"")
+    with pytest.raises(EngineError, match=r"0 bytes, expected 16.*ouvert cache clear"):
+        key_from_passphrase("correct horse", tmp_path)
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(EngineError, match=r"Make .* yours"):
+        key_from_passphrase("correct horse", tmp_path / "file")
+
+
+def test_the_keyring_keeps_one_key(monkeypatch):
+    keyring = types.ModuleType("keyring")
+    errors = types.ModuleType("keyring.errors")
+    errors.KeyringError = type("KeyringError", (Exception,), {})
+    kept = {}
+    keyring.get_password = lambda *place: kept.get(place)
+    keyring.set_password = lambda service, account, text: kept.update({(service, account): text})
+    monkeypatch.setitem(sys.modules, "keyring", keyring)
+    monkeypatch.setitem(sys.modules, "keyring.errors", errors)
+    key = key_from_keyring()
+    assert len(key) == 32
+    assert key_from_keyring() == key
+    [place] = kept
+    kept[place] = "changed by hand"
+    with pytest.raises(EngineError, match="not 32 bytes in hexadecimal"):
+        key_from_keyring()
+
+    def locked(*_):
+        raise errors.KeyringError("it is locked")
+
+    keyring.get_password = locked
+    with pytest.raises(EngineError, match=r"it is locked. Unlock it"):
+        key_from_keyring()
+
+
+def test_what_cannot_be_cleared_is_said(tmp_path, monkeypatch):
+    files = PageFiles(tmp_path, quota=QUOTA)
+    files.write("ab" * 32, b"page")
+
+    def refused(*_args, **_more):
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    with monkeypatch.context() as broken:
+        broken.setattr("ouvert.engine.page_files.Path.unlink", refused)
+        with pytest.raises(EngineError, match=r"clearing kept prefixes: .*not permitted"):
+            files.clear()
+    assert files.clear() > 0
+
+
+@pytest.mark.parametrize("name", ["cryptography.hazmat.primitives.ciphers.aead", "keyring"])
+def test_without_the_library_a_key_is_refused_with_the_command_that_installs_it(tmp_path, monkeypatch, name):
+    monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(EngineError, match=r"pip install 'ouvert\[encryption\]'"):
+        key_from_keyring() if name == "keyring" else PageFiles(tmp_path, quota=QUOTA, key=KEY)

@@ -5,6 +5,7 @@ import threading
 import pytest
 
 from ouvert.engine import LocalEngine, Sampling
+from ouvert.engine.page_files import PageFiles
 from ouvert.engine.shelf import Shelf
 
 
@@ -29,10 +30,11 @@ class Pages:
             self.may_read.wait()
             yield self.data.get(name)
 
-    def write(self, name, data):
+    def write(self, name, data, used):
         self.data[name] = memoryview(data)
+        return True
 
-    def touch(self, names):
+    def touch(self, names, used):
         self.touched += names
 
 
@@ -157,3 +159,26 @@ def test_where_memory_is_short_what_does_not_fit_is_computed(engine, fake_runner
     assert answered(second)[0] == [6, 7, 8, 9, 10]
     second.close()
     assert not runner.blocks
+
+
+def test_where_the_disk_has_room_for_few_pages_they_are_the_first(engine, fake_runner, facts, tmp_path):
+    """Pages are found from the beginning on: ends alone would take room and be of no use."""
+
+    def over(files):
+        runner = fake_runner(16)
+        return LocalEngine(runner, 4096, facts, shelf=Shelf(files, dict, runner.page_tokens))
+
+    everything = PageFiles(tmp_path / "all", quota=10**9)
+    first = over(everything)
+    answered(first)
+    first.close()
+    few = PageFiles(tmp_path / "few", quota=everything.usage().bytes // 2)
+    for prompt in (PROMPT, PROMPT[:140] + [3] * 10):
+        first = over(few)
+        answered(first, prompt)
+        first.close()
+    held = few.usage().files
+    second = over(few)
+    assert answered(second) == ([6, 7, 8, 9, 10], held * fake_runner(16).page_tokens)
+    second.close()
+    assert held > 6

@@ -10,6 +10,7 @@ import hmac
 import json
 import os
 import secrets
+import sys
 import threading
 import time
 from collections import deque
@@ -19,18 +20,24 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
+from ouvert.engine.shelf import SOONER
 from ouvert.engine.waist import EngineError
 
 MAGIC = b"OUVPAGE1"
 PLAIN, SEALED = b"\0", b"\1"
 DIGEST_BYTES = 32
 NONCE_BYTES = 12
+TAG_BYTES = 16
 SUFFIX = ".page"
 PART = ".part"
 # Where the quota is reached, files go until so much of it is left: not every page has to look for room.
 AFTER_EVICTION = 0.9
+# Others may write into the folder too: it is counted anew whenever so much of the quota was written.
+COUNTED_EVERY = 0.05
+# Where files cannot be locked, what is being written is told from what a killed writer left by its age.
+ABANDONED_SECONDS = 3600
 READERS = 2
 AHEAD = 4  # pages read before they are asked for
 
@@ -71,7 +78,9 @@ class PageFiles:
         self._naming = b"" if key is None else hmac.digest(key, b"ouvert page names", "sha256")
         self._sealing = None if key is None else cipher(hmac.digest(key, b"ouvert page contents", "sha256"))
         self._lock = threading.Lock()
+        self._room = threading.Lock()
         self._bytes: int | None = None  # in the folder, as far as is known; None: not counted yet
+        self._uncounted = 0  # bytes written by us since the folder was counted
         self._counts = {"hits": 0, "misses": 0, "damaged": 0, "unwritten": 0}
         self._said = False
         self._remove_left_over()
@@ -95,15 +104,17 @@ class PageFiles:
     # --- reading ------------------------------------------------------------------------------------------------------
 
     def holds(self, name: str) -> bool:
-        """Whether there is a file; what is in it is seen when it is read."""
-        return self._path(name).exists()
+        """Whether there is a file that may be read; what is in it is seen then."""
+        return os.path.exists(self._path(name)) and self._distrust() is None
 
     def read(self, name: str) -> memoryview | None:
         """The page, or None if it is not there or not what it was: then its file is removed."""
         path = self._path(name)
         try:
-            data = memoryview(path.read_bytes())
+            data = None if self._distrust() else memoryview(path.read_bytes())
         except OSError:
+            data = None
+        if data is None:
             self._count("misses")
             return None
         page = self._opened(name, data)
@@ -147,69 +158,103 @@ class PageFiles:
 
     # --- writing ------------------------------------------------------------------------------------------------------
 
-    def write(self, name: str, data: bytes | memoryview) -> None:
-        """Beside, then renamed: whoever reads it finds all of it or nothing. What cannot be written is counted.
+    def write(self, name: str, data: bytes | memoryview, used: float | None = None) -> bool:
+        """Whether the page is kept. What cannot be written, for want of room or permission, is counted and said.
 
-        Nothing waits for the disk: after a loss of power a page may be cut short, which its digest shows.
+        Beside, then renamed: whoever reads it finds all of it or nothing. It counts as last used at `used` (seconds
+        since 1970; without: now), and is not written if all that would have to go for it was used later. Nothing waits
+        for the disk: after a loss of power a page may be cut short, which its digest shows.
         """
-        if self._sealing is None:
-            start = MAGIC + PLAIN + checked(name, data)
-        else:
-            # Random nonces of 96 bits stay apart for 2**32 pages under one key, far more than a disk holds.
-            nonce = secrets.token_bytes(NONCE_BYTES)
-            start = MAGIC + SEALED + nonce
-            data = self._sealing.encrypt(nonce, data, name.encode())
-        size = len(start) + len(data)
-        if size > self.quota:
-            return
+        used = time.time() if used is None else used
+        size = len(MAGIC) + 1 + (DIGEST_BYTES if self._sealing is None else NONCE_BYTES + TAG_BYTES) + len(data)
         path = self._path(name)
-        beside = path.with_name(f".{os.getpid()}-{secrets.token_hex(6)}{PART}")
         try:
-            self._make_room(size)
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            file = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with open(file, "wb", buffering=0) as out:
-                for piece in (memoryview(start), memoryview(data)):
-                    while len(piece):
-                        piece = piece[out.write(piece) :]
-            os.replace(beside, path)
+            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            if distrust := self._distrust():
+                self._not_written(distrust)
+                return False
+            if not self._make_room(size, used):
+                return False
+            path.parent.mkdir(exist_ok=True, mode=0o700)
+            put(path, self._closed(name, data), used)
         except OSError as problem:
-            with suppress(OSError):
-                beside.unlink()
-            self._count("unwritten")
-            self._complain(problem)
-            return
-        with self._lock:
+            self._not_written(f"{problem}. Free some room there, or choose another folder.")
+            return False
+        with self._room:
+            self._uncounted += size
             if self._bytes is not None:
                 self._bytes += size
+        return True
 
-    def touch(self, names: Iterable[str]) -> None:
-        """They were used just now; given from the beginning on, so that ends go before what they continue."""
-        now = time.time()
+    def _closed(self, name: str, data: bytes | memoryview) -> tuple[bytes | memoryview, ...]:
+        if self._sealing is None:
+            return MAGIC + PLAIN + checked(name, data), data
+        # Random nonces of 96 bits stay apart for 2**32 pages under one key, far more than a disk holds.
+        nonce = secrets.token_bytes(NONCE_BYTES)
+        return MAGIC + SEALED + nonce, self._sealing.encrypt(nonce, data, name.encode())
+
+    def touch(self, names: Iterable[str], used: float | None = None) -> None:
+        """They were used at `used` (without: now). From the beginning on: each counts as used sooner than the one
+        before, so that ends go before what they continue."""
+        used = time.time() if used is None else used
         for n, name in enumerate(names):
-            with suppress(FileNotFoundError):
-                os.utime(self._path(name), (now, now - n * 1e-3))
+            try:
+                os.utime(self._path(name), (used, used - n * SOONER))
+            except FileNotFoundError:
+                continue  # not there, or removed by another process
+            except OSError as problem:
+                self._complain(f"{problem}. Make the folder yours, or choose another.")
+                return
 
-    def _make_room(self, size: int) -> None:
-        with self._lock:
-            if self._bytes is None or self._bytes + size > self.quota:
-                files = self._files()
-                self._bytes = sum(each.size for each in files)
-                if self._bytes + size > self.quota:
-                    for each in sorted(files, key=lambda each: each.used):
-                        with suppress(FileNotFoundError):
-                            each.path.unlink()
-                        self._bytes -= each.size
-                        if self._bytes + size <= AFTER_EVICTION * self.quota:
-                            break
+    def _make_room(self, size: int, used: float) -> bool:
+        """Remove the least recently used until `size` more bytes fit; False, and nothing removed, if they never do."""
+        with self._room:
+            known = None if self._uncounted > COUNTED_EVERY * self.quota else self._bytes
+            if known is not None and known + size <= self.quota:
+                return True
+            files = sorted(self._files(), key=lambda each: each.used)
+            self._bytes = left = sum(each.size for each in files)
+            self._uncounted = 0
+            if left + size <= self.quota:
+                return True
+            going = []
+            for each in files:
+                if left + size <= AFTER_EVICTION * self.quota or each.used > used:
+                    break
+                going.append(each)
+                left -= each.size
+            if left + size > self.quota:
+                return False
+            for each in going:
+                each.path.unlink(missing_ok=True)
+                self._bytes -= each.size
+            return True
 
-    def _complain(self, problem: OSError) -> None:
+    def _distrust(self) -> str | None:
+        """Why pages in this folder may be somebody else's making, or None. Those written with our key cannot be."""
+        if self._sealing is not None or sys.platform == "win32":
+            return None
+        try:
+            folder = os.stat(self.folder)
+        except OSError:
+            return None  # then nothing in it can be read either
+        if folder.st_mode & 0o022:
+            return f"others may write there. `chmod 700 {self.folder}`, or encrypt it with a key."
+        if os.geteuid() not in (0, folder.st_uid) and folder.st_uid != 0:
+            return "it is somebody else's. Choose another folder, or encrypt it with a key."
+        return None
+
+    def _not_written(self, why: str) -> None:
+        self._count("unwritten")
+        self._complain(why)
+
+    def _complain(self, why: str) -> None:
         with self._lock:
             first, self._said = not self._said, True
         if first and self._say is not None:
             self._say(
-                f"Beginnings of prompts are not being kept in {self.folder}: {problem}. Answers do not suffer; after a "
-                "restart prompts are computed again. Free some room there, or choose another folder."
+                f"Beginnings of prompts are not being kept in {self.folder}: {why} Answers do not suffer; after a "
+                "restart prompts are computed again."
             )
 
     # --- the folder ---------------------------------------------------------------------------------------------------
@@ -227,14 +272,20 @@ class PageFiles:
         )
 
     def clear(self) -> int:
-        """Remove every page. Returns the bytes freed."""
+        """Remove every page. Returns the bytes freed. Raises EngineError for what cannot be removed."""
         freed = 0
-        for each in self._files():
-            with suppress(FileNotFoundError):
-                each.path.unlink()
-                freed += each.size
+        try:
+            for each in self._files():
+                with suppress(FileNotFoundError):
+                    each.path.unlink()
+                    freed += each.size
+        except OSError as problem:
+            raise EngineError(
+                f"clearing kept prefixes: {problem}. {freed} bytes were freed before that. Make {self.folder} yours, "
+                "or clear it as its owner."
+            ) from problem
         self._remove_left_over()
-        with self._lock:
+        with self._room:
             self._bytes = None
         return freed
 
@@ -249,9 +300,8 @@ class PageFiles:
     def _remove_left_over(self) -> None:
         """What a process that was killed had not finished."""
         for path in self.folder.glob(f"??/.*{PART}"):
-            writer = path.name[1:].partition("-")[0]
-            if not (writer.isdecimal() and is_running(int(writer))):
-                with suppress(OSError):
+            with suppress(OSError), path.open("r+b") as file:  # finished meanwhile, or not ours to remove
+                if is_abandoned(file):
                     path.unlink()
 
     def _count(self, what: str) -> None:
@@ -269,8 +319,8 @@ class PageFile:
         try:
             with self.path.open("rb") as file:
                 return file.read(len(MAGIC) + 1) == MAGIC + SEALED
-        except FileNotFoundError:
-            return False
+        except OSError:
+            return False  # removed by another process, or not ours
 
 
 def checked(name: str, data: bytes | memoryview) -> bytes:
@@ -280,16 +330,57 @@ def checked(name: str, data: bytes | memoryview) -> bytes:
     return digest.digest()
 
 
-def is_running(process: int) -> bool:
-    if process == os.getpid():
-        return True
+def put(path: Path, pieces: Iterable[bytes | memoryview], used: float) -> None:
+    """Write a file, whole or not at all. Raises OSError."""
+    beside, file = begun(path.parent)
     try:
-        os.kill(process, 0)
-    except ProcessLookupError:
+        with file:
+            for piece in pieces:
+                rest = memoryview(piece)
+                while len(rest):
+                    rest = rest[file.write(rest) :]
+            os.utime(beside, (used, used))
+            if sys.platform != "win32":  # there, only a closed file can be renamed
+                os.replace(beside, path)
+        if sys.platform == "win32":
+            os.replace(beside, path)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+
+
+def begun(folder: Path) -> tuple[Path, BinaryIO]:
+    """A new file that is claimed as long as it is open. Raises OSError."""
+    while True:
+        path = folder / f".{secrets.token_hex(8)}{PART}"
+        file = open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb", buffering=0)  # noqa: SIM115
+        if claim(file) is not False and path.exists():
+            return path, file
+        file.close()  # between our two calls somebody took it for abandoned, and removed it
+
+
+def claim(file: BinaryIO) -> bool | None:
+    """Lock a file until it is closed or its process ends, however that ends. False if another has it locked; None
+    where files cannot be locked so."""
+    if sys.platform == "win32":
+        return None
+    import fcntl
+
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
         return False
-    except (PermissionError, OSError):
-        return True
+    except OSError:  # some network file systems
+        return None
     return True
+
+
+def is_abandoned(file: BinaryIO) -> bool:
+    """Whether nobody is writing this file any more. Process numbers would not tell: containers have their own."""
+    claimed = claim(file)
+    if claimed is None:
+        return time.time() - os.fstat(file.fileno()).st_mtime > ABANDONED_SECONDS
+    return claimed
 
 
 def cipher(key: bytes) -> Any:

@@ -4,13 +4,16 @@ import hashlib
 import os
 import secrets
 import stat
+import unicodedata
+from contextlib import suppress
 from pathlib import Path
 
 from ouvert.engine.waist import EngineError
 
 KEY_BYTES = 32
-# scrypt, RFC 7914, with the parameters of its section 2 for interactive use, doubled: about a tenth of a second.
-SCRYPT_N, SCRYPT_R, SCRYPT_P = 2**15, 8, 1
+# scrypt (RFC 7914): 128 MB and about half a second for every guess.
+SCRYPT_N, SCRYPT_R, SCRYPT_P = 2**17, 8, 1
+SALT_BYTES = 16
 SALT_FILE = "salt"
 SERVICE = "ouvert"
 ACCOUNT = "prefix cache"
@@ -44,20 +47,35 @@ def key_from_passphrase(passphrase: str, folder: Path) -> bytes:
     if not passphrase:
         raise EngineError("deriving a key: the passphrase is empty. Give one, or keep prefixes without a key.")
     path = folder / SALT_FILE
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     try:
-        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        pass
-    else:
-        with open(file, "wb") as out:
-            out.write(secrets.token_bytes(16))
-    salt = path.read_bytes()
-    if len(salt) != 16:
-        raise EngineError(f"deriving a key: {path} is damaged. Remove it and clear the cache: `ouvert cache clear`.")
-    return hashlib.scrypt(
-        passphrase.encode(), salt=salt, n=SCRYPT_N, r=SCRYPT_R, p=SCRYPT_P, maxmem=2**26, dklen=KEY_BYTES
-    )
+        salt = kept_salt(path)
+    except OSError as problem:
+        raise EngineError(f"deriving a key: {problem}. Make {folder} yours, or choose another folder.") from problem
+    if len(salt) != SALT_BYTES:
+        raise EngineError(
+            f"deriving a key: {path} has {len(salt)} bytes, expected {SALT_BYTES}: it is damaged, and what was "
+            "encrypted with it is lost. Clear the cache (`ouvert cache clear`), then remove the file."
+        )
+    # However a keyboard composes é, it is the same passphrase.
+    text = unicodedata.normalize("NFC", passphrase).encode()
+    return hashlib.scrypt(text, salt=salt, n=SCRYPT_N, r=SCRYPT_R, p=SCRYPT_P, maxmem=2**28, dklen=KEY_BYTES)
+
+
+def kept_salt(path: Path) -> bytes:
+    """The salt in this file, made the first time: there whole or not at all, and one for all who ask at once."""
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        beside = path.with_name(f".{SALT_FILE}-{secrets.token_hex(8)}")
+        try:
+            with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+                file.write(secrets.token_bytes(SALT_BYTES))
+                file.flush()
+                os.fsync(file.fileno())
+            with suppress(FileExistsError):  # another process was first: its salt is the one
+                os.link(beside, path)
+        finally:
+            beside.unlink(missing_ok=True)
+    return path.read_bytes()
 
 
 def key_from_keyring() -> bytes:
@@ -73,10 +91,19 @@ def key_from_keyring() -> bytes:
     try:
         kept = keyring.get_password(SERVICE, ACCOUNT)
         if kept is None:
-            kept = secrets.token_hex(KEY_BYTES)
-            keyring.set_password(SERVICE, ACCOUNT, kept)
+            keyring.set_password(SERVICE, ACCOUNT, secrets.token_hex(KEY_BYTES))
+            kept = keyring.get_password(SERVICE, ACCOUNT)  # another process may have been first, or last
     except KeyringError as problem:
         raise EngineError(
             f"reading the key from the keyring: {problem}. Unlock it, or use a key file instead."
         ) from problem
-    return bytes.fromhex(kept)
+    try:
+        key = bytes.fromhex(kept or "")
+    except ValueError:
+        key = b""
+    if len(key) != KEY_BYTES:
+        raise EngineError(
+            f"reading the key from the keyring: {SERVICE!r}, {ACCOUNT!r} is not {KEY_BYTES} bytes in hexadecimal. "
+            "Remove that entry (a new key is made then), or use a key file."
+        )
+    return key

@@ -1,5 +1,6 @@
 """Kept pages on disk: read and written in threads of its own, beside the engine's steps."""
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from collections.abc import Sequence as Ordered
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +13,8 @@ from ouvert.engine.prefixes import Node
 # Shorter sequences are sooner computed than looked for.
 WORTH_SAVING = 128  # tokens
 WORTH_FETCHING = 16
+# How much sooner than a page the one that continues it counts as last used, so that ends go before beginnings.
+SOONER = 1e-3  # seconds
 
 
 class PageStore(Protocol):
@@ -27,10 +30,11 @@ class PageStore(Protocol):
     def read_many(self, names: Ordered[str]) -> Iterator[memoryview | None]:
         """Pages in order; None for one that is not there or not what it was."""
 
-    def write(self, name: str, data: bytes | memoryview) -> None: ...
+    def write(self, name: str, data: bytes | memoryview, used: float) -> bool:
+        """Whether it is kept: if there is room beside what was used later than `used` (seconds since 1970)."""
 
-    def touch(self, names: Iterable[str]) -> None:
-        """They were used just now."""
+    def touch(self, names: Iterable[str], used: float) -> None:
+        """They were used at `used`: pages in the order of their tokens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,13 +105,19 @@ class Shelf:
 
     def save(self, nodes: Ordered[Node], saved: Callable[[Ordered[Node]], None]) -> None:
         """Write what is not there yet. The nodes are in use until `saved` is called, in the writer's thread."""
-        names = [self.name(node) for node in nodes]
+        path = nodes[-1].path if nodes else []
+        names = [self.name(node) for node in path]
+        began, new = time.time(), set(nodes)
 
         def work() -> None:
             try:
-                for node, name in zip(nodes, names, strict=True):
-                    if not self.files.holds(name):
-                        self.files.write(name, node.page.read())
+                # What a page continues goes last where room is short: without it nobody finds the page.
+                self.files.touch(names, began)
+                for place, (node, name) in enumerate(zip(path, names, strict=True)):
+                    if node not in new or self.files.holds(name):
+                        continue
+                    if not self.files.write(name, node.page.read(), began - place * SOONER):
+                        break  # nobody would find those that continue it
             finally:
                 saved(nodes)
 
@@ -116,7 +126,7 @@ class Shelf:
     def touch(self, nodes: Ordered[Node]) -> None:
         """These were used just now."""
         names = [self.name(node) for node in nodes]
-        self._writer.submit(self.files.touch, names)
+        self._writer.submit(self.files.touch, names, time.time())
 
     def close(self) -> None:
         """What is to be written is written first."""
