@@ -57,3 +57,12 @@ def test_a_key_that_others_may_read_is_refused(home, capsys):
     os.chmod(key, 0o644)
     assert main(["cache", "show", "--prefix-cache-key", str(key)]) == 1
     assert "chmod 600" in capsys.readouterr().err
+
+
+def test_a_passphrase_with_nobody_to_ask_is_refused(home, capsys, monkeypatch):
+    def nobody(prompt):
+        raise EOFError
+
+    monkeypatch.setattr("getpass.getpass", nobody)
+    assert main(["cache", "show", "--prefix-cache-key", "passphrase"]) == 1
+    assert "Use a key file" in capsys.readouterr().err

@@ -43,8 +43,8 @@ def serve(tmp_path, speaking_model):
         process.stderr.close()
 
 
-def ask(base, **headers):
-    body = json.dumps({"model": "tiny", "messages": [{"role": "user", "content": "Hi"}]}).encode()
+def ask(base, text="Hi", **headers):
+    body = json.dumps({"model": "tiny", "messages": [{"role": "user", "content": text}]}).encode()
     request = urllib.request.Request(f"{base}/v1/chat/completions", body, headers)
     with urllib.request.urlopen(request, timeout=20) as response:
         return json.load(response)
@@ -55,6 +55,19 @@ def test_it_says_where_it_is_answers_and_stops_when_told(serve):
     assert ask(base)["choices"][0]["message"]["content"] == "Hello from a tiny model."
     process.send_signal(signal.SIGTERM)
     assert process.wait(20) in (0, -signal.SIGTERM)
+
+
+def test_what_a_prompt_begins_with_outlives_the_server_where_its_owner_wants_it(serve, tmp_path):
+    long = "Say it again. " * 40
+    for place, reused in (("kept", False), ("kept", True), ("off", False)):
+        where = place if place == "off" else str(tmp_path / place)
+        process, base = serve("--prefix-cache", where)
+        cached = ask(base, long)["usage"]["prompt_tokens_details"]["cached_tokens"]
+        assert (cached > 128) == reused, (place, cached)
+        process.send_signal(signal.SIGTERM)
+        process.wait(20)
+    assert list((tmp_path / "kept").rglob("*.page"))
+    assert not list((tmp_path / "store").rglob("*.page"))
 
 
 def test_a_wide_address_needs_a_key(serve):

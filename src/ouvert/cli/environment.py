@@ -151,6 +151,7 @@ def prefixes_asked_for(args: argparse.Namespace, store: "Store") -> "PageFiles |
 
 def prefix_key(key: str | None, folder: Path) -> bytes | None:
     """The key that --prefix-cache-key names; None if it names none. Raises EngineError."""
+    from ouvert.engine import EngineError
     from ouvert.engine.page_keys import key_from_file, key_from_keyring, key_from_passphrase
 
     match key:
@@ -161,7 +162,14 @@ def prefix_key(key: str | None, folder: Path) -> bytes | None:
         case "passphrase":
             from getpass import getpass
 
-            return key_from_passphrase(getpass("Passphrase of kept prompts: "), folder)
+            try:
+                passphrase = getpass("Passphrase of kept prompts: ")
+            except EOFError:
+                raise EngineError(
+                    "encrypting kept prefixes: a passphrase is needed, and there is nobody to ask. Use a key file, or "
+                    "the keyring."
+                ) from None
+            return key_from_passphrase(passphrase, folder)
         case path:
             return key_from_file(Path(path).expanduser())
 

@@ -9,11 +9,13 @@ import sys
 from typing import TYPE_CHECKING
 
 from ouvert.cli.environment import (
+    add_prefix_arguments,
     add_receipts_argument,
     complete_installed,
     guard_asked_for,
     ledger_asked_for,
     open_store,
+    prefixes_asked_for,
 )
 
 if TYPE_CHECKING:
@@ -47,6 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--threads", type=int, metavar="N", help="threads that compute (without: what serves best)")
     group.add_argument("--context", type=int, metavar="N", help="most tokens of a conversation (without: the model's)")
     group.add_argument("--exact", action="store_true", help="keep activations in float32 where it is faster not to")
+    add_prefix_arguments(parser)
 
 
 def seconds(text: str) -> float | None:
@@ -99,11 +102,13 @@ def settings_of(args: argparse.Namespace) -> "Settings":
 
     memory = memory_bytes() if args.memory is None else None
     ledger = ledger_asked_for(args.receipts, open_store())
+    prefixes = prefixes_asked_for(args, open_store())
     options = {
         "threads": args.threads,
         "context": args.context,
         "exact": args.exact,
         "receipts": ledger or False,
+        "prefixes": prefixes or False,
         "guard": guard_asked_for(),
     }
     return Settings(
