@@ -70,6 +70,13 @@ def test_what_a_prompt_begins_with_outlives_the_server_where_its_owner_wants_it(
     assert not list((tmp_path / "store").rglob("*.page"))
 
 
+def test_receipts_say_that_nothing_left_the_machine(serve, tmp_path):
+    _, base = serve()
+    connections = ask(base)["ouvert"]["receipt"]["connections"]
+    assert connections["attempted"] == connections["allowed"] == 0
+    assert list((tmp_path / "store" / "receipts").rglob("*")), "the ledger holds what was answered"
+
+
 def test_a_wide_address_needs_a_key(serve):
     process, base = serve("--host", "0.0.0.0")
     assert base is None

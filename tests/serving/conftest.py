@@ -78,7 +78,7 @@ def server(start_server, speaking_model, tmp_path_factory):
     """Serves `tiny`, which answers "Hello from a tiny model." to everything."""
     model = tmp_path_factory.mktemp("models") / "tiny"
     model.symlink_to(speaking_model())
-    return start_server(models=(str(model),))
+    return start_server(models=(str(model),), state=tmp_path_factory.mktemp("state"))
 
 
 @pytest.fixture

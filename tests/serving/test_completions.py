@@ -161,6 +161,8 @@ def test_the_counters_count(client, server):
     assert (value(written), value(first)) == (before[0] + 7, before[1] + 1)
     assert value("ouvert_models_loaded") == 1
     assert value("ouvert_answers_running") == value("ouvert_answers_waiting") == 0
+    assert value('ouvert_engine_sequences{model="tiny",state="running"}') == 0
+    assert value('ouvert_engine_cache_bytes{kind="all",model="tiny"}') > 0
     assert value("ouvert_resident_memory_bytes") > 10_000_000
 
 

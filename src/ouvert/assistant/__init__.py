@@ -10,7 +10,7 @@ from ouvert.assistant.opening import kept_prefixes, open_installed, pack_install
 from ouvert.assistant.scores import ScoredText, ScoredToken
 from ouvert.assistant.stops import StopStrings
 from ouvert.chat import Message, ReasoningDelta, TextDelta, Tool, ToolCall, ToolCallDelta
-from ouvert.engine import EngineError, Generation, Grammar, PageFiles, Sampling, Token
+from ouvert.engine import EngineBusyError, EngineError, Generation, Grammar, PageFiles, Sampling, Token
 from ouvert.tokenization import TokenizerError
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "Checked",
     "ContextExceeded",
     "Demands",
+    "EngineBusyError",
     "EngineError",
     "Entry",
     "Event",

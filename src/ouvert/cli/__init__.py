@@ -22,6 +22,7 @@ COMMANDS = {
     "show": "Say what a model is, and where it came from.",
     "remove": "Remove a model from this machine.",
     "serve": "Serve models to other programs, on this machine.",
+    "key": "Make, list and revoke the keys of clients of the server.",
     "fit": "Say whether a model will run here, in how much memory, and about how fast.",
     "bench": "Measure how fast a model runs on this machine.",
     "cache": "Show or clear the kept beginnings of prompts.",

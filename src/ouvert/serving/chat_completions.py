@@ -377,7 +377,6 @@ async def chat_completions(call: Call) -> Response:
             chunks(running, ask, scored=bool(request.logprobs), include_usage=include_usage, full=full),
             running.close,
             ping_seconds=settings.ping_seconds,
-            write_seconds=settings.write_seconds,
             headers=headers,
         )
     try:

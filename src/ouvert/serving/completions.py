@@ -212,7 +212,6 @@ async def completions(call: Call) -> Response:
             chunks(running, request),
             running.close,
             ping_seconds=settings.ping_seconds,
-            write_seconds=settings.write_seconds,
         )
     try:
         return JSONAnswer(await unless_gone(call.request, whole(running, request, count)))

@@ -24,6 +24,7 @@ class Door:
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._app = app
+        self._header_bytes = settings.header_bytes
         self._names = frozenset(name.lower() for name in settings.names)
         self._origins = frozenset(origin.lower().rstrip("/") for origin in settings.origins)
 
@@ -33,7 +34,8 @@ class Door:
             return
         headers = Headers(scope=scope)
         host, origin = headers.get("host", ""), headers.get("origin")
-        refusal = self._refusal(host, origin, len(headers.getlist("host")))
+        size = sum(len(name) + len(value) for name, value in scope["headers"]) + len(scope["raw_path"])
+        refusal = self._refusal(host, origin, len(headers.getlist("host")), size)
         if refusal is not None:
             await JSONAnswer(openai_error(refusal), refusal.status)(scope, receive, send)
             return
@@ -59,7 +61,13 @@ class Door:
 
         await self._app(scope, receive, send_with_headers)
 
-    def _refusal(self, host: str, origin: str | None, hosts: int) -> Refusal | None:
+    def _refusal(self, host: str, origin: str | None, hosts: int, size: int) -> Refusal | None:
+        if size > self._header_bytes:
+            return Refusal(
+                431,
+                f"The headers are {size} bytes long, and this server reads {self._header_bytes}.",
+                code="headers_too_large",
+            )
         name = host_name(host)
         if hosts != 1 or name is None or not self._is_ours(name):
             return Refusal(

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from ouvert.assistant import AssistantError, ContextExceeded, EngineError, TokenizerError
+from ouvert.assistant import AssistantError, ContextExceeded, EngineBusyError, EngineError, TokenizerError
 from ouvert.chat import ChatError
 from ouvert.store import StoreError
 
@@ -59,7 +59,7 @@ def refusal_of(problem: Exception) -> Refusal | None:
             return Refusal(400, str(problem), code="context_length_exceeded", param="messages", facts=facts)
         case ValidationError():
             return refusal_of_validation(problem)
-        case EngineError() if type(problem).__name__ == "EngineBusyError":
+        case EngineBusyError():
             return Refusal(503, str(problem), code="overloaded", retry_after=2)
         case AssistantError() | ChatError() | EngineError() | TokenizerError() | ValueError():
             return Refusal(400, str(problem), code="invalid_value")

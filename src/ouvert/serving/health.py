@@ -23,6 +23,8 @@ async def health(call: Call) -> Response:
 
 
 async def metrics(call: Call) -> Response:
+    models = (resident.model for resident in call.house.residents.loaded())
+    call.house.metrics.observe(model for model in models if model is not None)
     return Response(call.house.metrics.text(), media_type=call.house.metrics.content_type)
 
 

@@ -1,9 +1,11 @@
 """What the server counts, for Prometheus: GET /metrics."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+from ouvert.assistant import Model
 
 FIRST_TOKEN_SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 
@@ -33,8 +35,23 @@ class Metrics:
             buckets=FIRST_TOKEN_SECONDS,
             registry=registry,
         )
+        self._sequences = Gauge(
+            "ouvert_engine_sequences", "Sequences in the engine", ["model", "state"], registry=registry
+        )
+        self._cache = Gauge("ouvert_engine_cache_bytes", "Bytes of caches", ["model", "kind"], registry=registry)
         Gauge("ouvert_models_loaded", "Models in memory", registry=registry).set_function(loaded)
         Gauge("ouvert_resident_memory_bytes", "Memory this process holds", registry=registry).set_function(memory)
+
+    def observe(self, models: Iterable[Model]) -> None:
+        """What the engines of these models say of themselves now; of others nothing is said any more."""
+        self._sequences.clear()
+        self._cache.clear()
+        for model in models:
+            name, load = model.info.name, model.engine.load
+            self._sequences.labels(name, "running").set(load.running)
+            self._sequences.labels(name, "waiting").set(load.waiting)
+            self._cache.labels(name, "all").set(load.cache_bytes)
+            self._cache.labels(name, "kept").set(load.kept_bytes)
 
     def text(self) -> bytes:
         return generate_latest(self._registry)

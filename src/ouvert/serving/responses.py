@@ -279,7 +279,6 @@ async def create_response(call: Call) -> Response:
             as_stream(events, keep),
             close,
             ping_seconds=settings.ping_seconds,
-            write_seconds=settings.write_seconds,
             headers=headers,
         )
     try:

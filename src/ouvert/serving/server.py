@@ -18,6 +18,7 @@ def make_server(app: ASGIApp, settings: Settings) -> uvicorn.Server:
 
     class Protocol(ImpatientProtocol):
         header_seconds = settings.read_seconds
+        write_seconds = settings.write_seconds
         most_connections = settings.most_connections
 
     config = uvicorn.Config(
@@ -49,11 +50,13 @@ def bound_socket(host: str, port: int) -> socket.socket:
 
 
 class ImpatientProtocol(H11Protocol):
-    """uvicorn's, but a connection has `header_seconds` for the headers of its first request, and there are only so many
-    connections."""
+    """uvicorn's, but a connection has `header_seconds` for the headers of its first request, may leave what it was sent
+    unread for `write_seconds`, and there are only so many connections."""
 
     header_seconds = 30.0
+    write_seconds = 60.0
     most_connections = 1024
+    _stalled: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
@@ -69,8 +72,22 @@ class ImpatientProtocol(H11Protocol):
         if self.cycle is not None:
             self._patience.cancel()
 
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._stalled = asyncio.get_running_loop().call_later(self.write_seconds, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        self._read_again()
+        super().resume_writing()
+
+    def _read_again(self) -> None:
+        if self._stalled is not None:
+            self._stalled.cancel()
+            self._stalled = None
+
     def connection_lost(self, exc: Exception | None) -> None:
         self._patience.cancel()
+        self._read_again()
         super().connection_lost(exc)
 
     def _give_up(self) -> None:

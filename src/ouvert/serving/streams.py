@@ -65,8 +65,8 @@ async def next_of(pieces: AsyncIterator[bytes]) -> bytes | None:
 class Streamed(Response):
     """Pieces as they come, each in one write, with `ping` where nothing came for a while.
 
-    Whatever happens, `close` is awaited at the end. A client that disconnects, or leaves what it was sent unread for
-    `write_seconds`, ends the stream.
+    Whatever happens, `close` is awaited at the end. A client that disconnects ends the stream; one that does not read
+    is disconnected by the server (`server.ImpatientProtocol`).
     """
 
     def __init__(
@@ -76,7 +76,6 @@ class Streamed(Response):
         *,
         ping: bytes | None = PING,
         ping_seconds: float = 10.0,
-        write_seconds: float = 60.0,
         headers: Mapping[str, str] | None = None,
         media_type: str = "text/event-stream",
     ) -> None:
@@ -85,14 +84,14 @@ class Streamed(Response):
         self.media_type = media_type
         self.init_headers({"cache-control": "no-store", "x-accel-buffering": "no", **(headers or {})})
         self._pieces, self._close, self._ping = pieces, close, ping
-        self._ping_seconds, self._write_seconds = ping_seconds, write_seconds
+        self._ping_seconds = ping_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         watch = asyncio.ensure_future(disconnected(receive))
         try:
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
             await self._send_pieces(send, watch)
-            await self._write(send, b"", more=False)
+            await write(send, b"", more=False)
         except Gone:
             pass
         finally:
@@ -112,20 +111,17 @@ class Streamed(Response):
                     raise Gone
                 if not following.done():
                     if self._ping is not None:
-                        await self._write(send, self._ping)
+                        await write(send, self._ping)
                     continue
                 piece = following.result()
                 if piece is None:
                     return
                 following = None
-                await self._write(send, piece)
+                await write(send, piece)
         finally:
             if following is not None:
                 following.cancel()
 
-    async def _write(self, send: Send, body: bytes, *, more: bool = True) -> None:
-        try:
-            async with asyncio.timeout(self._write_seconds):
-                await send({"type": "http.response.body", "body": body, "more_body": more})
-        except TimeoutError as problem:
-            raise Gone from problem
+
+async def write(send: Send, body: bytes, *, more: bool = True) -> None:
+    await send({"type": "http.response.body", "body": body, "more_body": more})

@@ -1,0 +1,226 @@
+"""Models come into memory when asked for, leave when idle, and make room for each other."""
+
+import asyncio
+import threading
+import time
+
+import pytest
+
+from ouvert.serving.residents import spellings
+from ouvert.serving.streams import PING, Gone, Streamed, unless_gone
+
+QUESTION = [{"role": "user", "content": "Hi"}]
+ENDLESS = {"\n": "again", "again": "again"}
+
+
+@pytest.fixture
+def two(speaking_model, tmp_path):
+    """Paths of two models called one and two."""
+    paths = []
+    for name in ("one", "two"):
+        path = tmp_path / name
+        path.symlink_to(speaking_model())
+        paths.append(str(path))
+    return tuple(paths)
+
+
+def ask(client, model, **fields):
+    return client.post("/v1/chat/completions", json={"model": model, "messages": QUESTION, **fields})
+
+
+def loaded(server):
+    return {name for name, state in server.house.residents.states().items() if state == "loaded"}
+
+
+def until(condition, seconds=10):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def size_of(server):
+    return server.house.residents.catalog.first[0].size
+
+
+def test_models_that_are_named_are_loaded_at_the_start(start_server, two):
+    server = start_server(models=two)
+    until(lambda: loaded(server) == {"one", "two"})
+
+
+def test_an_idle_model_is_let_go_and_comes_back_when_asked_for(start_server, two):
+    server = start_server(models=two[:1], keep=0.2)
+    with server.client() as client:
+        until(lambda: loaded(server) == {"one"})
+        until(lambda: loaded(server) == set())
+        assert client.get("/v1/models").json()["data"][0]["ouvert"]["state"] == "on_disk"
+        assert ask(client, "one").status_code == 200
+
+
+def test_a_model_in_use_is_not_let_go(start_server, speaking_model):
+    server = start_server(models=(str(speaking_model(ENDLESS)),), keep=0.0)
+    with server.client() as client:
+        name = client.get("/v1/models").json()["data"][0]["id"]
+        body = ask(client, name, max_tokens=300).json()
+        assert body["usage"]["completion_tokens"] == 300
+
+
+def test_the_model_used_longest_ago_makes_room(start_server, two, speaking_model):
+    size = sum(file.stat().st_size for file in speaking_model().iterdir())
+    server = start_server(models=two, memory=int(size * 1.5))
+    with server.client() as client:
+        until(lambda: server.house.residents.loads == 2)
+        assert ask(client, "one").status_code == 200
+        assert loaded(server) == {"one"}
+        assert ask(client, "two").status_code == 200
+        assert loaded(server) == {"two"}
+
+
+def test_a_model_that_can_never_fit_is_refused(start_server, two):
+    server = start_server(models=two[:1], memory=1000)
+    with server.client() as client:
+        response = ask(client, "one")
+        assert response.status_code == 507
+        assert response.json()["error"]["code"] == "model_too_large"
+
+
+def test_many_ask_for_a_model_at_once_and_it_is_loaded_once(start_server, two):
+    server = start_server(models=two[:1], keep=3600)
+    statuses = []
+
+    def one():
+        with server.client() as client:
+            statuses.append(ask(client, "one").status_code)
+
+    threads = [threading.Thread(target=one) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert statuses == [200] * 8
+    assert server.house.residents.loads == 1
+
+
+def test_who_does_not_wait_for_a_model_is_told_when_to_come_back(start_server, two, monkeypatch):
+    release = threading.Event()
+
+    def slow_load(*_, **__):
+        release.wait(10)
+        raise ValueError("no model after all")
+
+    monkeypatch.setattr("ouvert.serving.residents.load", slow_load)
+    server = start_server(models=two[:1], load_wait=0.1)
+    try:
+        with server.client() as client:
+            response = ask(client, "one")
+            assert response.status_code == 503
+            assert int(response.headers["retry-after"]) >= 1
+            assert response.json()["error"]["code"] == "model_loading"
+            assert client.get("/health").json()["models_loading"] == 1
+            release.set()
+            until(lambda: server.house.residents.states() == {"one": "failed"})
+    finally:
+        release.set()
+
+
+def test_a_file_that_cannot_be_used_is_said(start_server, two, tmp_path):
+    broken = tmp_path / "broken.gguf"
+    broken.write_bytes(b"GGUF" + b"\0" * 100)
+    server = start_server(models=(str(broken),))
+    with server.client() as client:
+        response = ask(client, "broken.gguf")
+        assert response.status_code == 500
+        assert response.json()["error"]["code"] == "model_unusable"
+
+
+def test_only_the_models_named_are_offered(start_server, two, tmp_path):
+    server = start_server(models=two[:1], only_these=True)
+    with server.client() as client:
+        assert [model["id"] for model in client.get("/v1/models").json()["data"]] == ["one"]
+        assert ask(client, "two").status_code == 404
+        assert ask(client, two[1]).status_code == 404  # a path is no name, even a right one
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("m", [("m", None)]),
+        ("m:latest", [("m:latest", None), ("m", None)]),
+        ("gpt-oss:20b:low", [("gpt-oss:20b:low", None), ("gpt-oss:20b", "low")]),
+        ("m:high:latest", [("m:high:latest", None), ("m:high", None), ("m", "high")]),
+        (":low", [(":low", None)]),
+    ],
+)
+def test_what_a_name_may_mean(name, expected):
+    assert list(dict.fromkeys(spellings(name))) == expected
+
+
+# --- streams --------------------------------------------------------------------------------------------------------
+
+
+def run_stream(pieces, *, ping_seconds, gone_after=None):
+    """What a stream of these pieces sends, and whether it was closed."""
+    sent, closed = [], []
+
+    async def main():
+        left = asyncio.Event()
+
+        async def receive():
+            await left.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message):
+            sent.append(message.get("body"))
+            if gone_after is not None and len(sent) > gone_after:
+                left.set()
+
+        async def close():
+            closed.append(True)
+
+        await Streamed(pieces(), close, ping_seconds=ping_seconds)({"type": "http"}, receive, send)
+
+    asyncio.run(main())
+    return sent, closed
+
+
+def test_a_stream_with_nothing_to_say_shows_that_it_is_alive():
+    async def pieces():
+        await asyncio.sleep(0.25)
+        yield b"data: 1\n\n"
+
+    (_, *bodies), closed = run_stream(pieces, ping_seconds=0.1)
+    assert bodies == [PING, PING, b"data: 1\n\n", b""]
+    assert closed
+
+
+def test_a_stream_ends_when_its_reader_goes():
+    async def pieces():
+        while True:
+            await asyncio.sleep(0.01)
+            yield b"x"
+
+    sent, closed = run_stream(pieces, ping_seconds=1, gone_after=3)
+    assert 3 < len(sent) < 10
+    assert closed
+
+
+def test_work_is_given_up_when_its_client_goes():
+    class Request:
+        async def receive(self):
+            return {"type": "http.disconnect"}
+
+    ended = []
+
+    async def work():
+        try:
+            await asyncio.sleep(10)
+        finally:
+            ended.append(True)
+
+    async def main():
+        with pytest.raises(Gone):
+            await unless_gone(Request(), work())
+        await asyncio.sleep(0)
+
+    asyncio.run(main())
+    assert ended
