@@ -125,7 +125,7 @@ def by_llama_cpp(case: str, size: int) -> Callable[[np.ndarray], Any] | None:
     asked = CASES[case]
     if asked.logprobs is not None or allowed_of(case, size) is not None:
         return None
-    chain = module.Chain(asked, np.random.default_rng(2).integers(0, size, PROMPT).tolist())
+    chain = module.Chain(asked, np.random.default_rng(2).integers(0, size, PROMPT).tolist(), size, draws=True)
     return lambda logits: [chain.choose(row) for row in logits]
 
 
