@@ -11,6 +11,9 @@ from ouvert.kernels.linear import available_instruction_sets
 FLOAT32 = {"rtol": 2e-5, "atol": 2e-6}
 # Keys and values have 11 bits in float16: a score of a few units is off by a thousandth, a value by 5e-4 of its size.
 FLOAT16 = {"rtol": 5e-3, "atol": 5e-3}
+# A code is off by up to 1/254 of the largest of its 32 neighbours, which is three times their usual size.
+INT8 = {"rtol": 5e-2, "atol": 5e-2}
+SCALE_DIM = 32
 
 
 def dense(q, k, v, *, first, window=None, sinks=None, cache="f32", tile=1, segments=False, instruction_set=None):
@@ -33,6 +36,21 @@ def random_qkv(tokens, length, q_heads, kv_heads, head_dim, seed=0):
 def expected(q, k, v, **options):
     wide = [each.astype(np.float64) for each in (q, k.swapaxes(0, 1), v.swapaxes(0, 1))]
     return arithmetic.attend(*wide, scale=q.shape[-1] ** -0.5, **options)
+
+
+def through_int8(x):
+    """What an 8-bit cache gives back for (..., head_dim)."""
+    found = np.empty_like(x)
+    for start in range(0, x.shape[-1], SCALE_DIM):
+        near = x[..., start : start + SCALE_DIM]
+        largest = np.abs(near).max(-1, keepdims=True)
+        small, strange = largest < 2.0**-100, ~np.isfinite(near).all(-1, keepdims=True)
+        with np.errstate(invalid="ignore", over="ignore"):
+            safe = np.where(small | strange, np.float32(1), largest)
+            codes = np.rint(near * (np.float32(127) / safe)) * ~small
+            scales = np.where(strange, np.float32(np.nan), safe / np.float32(127))
+            found[..., start : start + SCALE_DIM] = np.where(strange, 0, codes) * scales
+    return found
 
 
 @pytest.mark.parametrize("instruction_set", available_instruction_sets())
@@ -66,6 +84,55 @@ def test_half_precision_caches_are_off_by_their_rounding():
     np.testing.assert_allclose(found, rounded, **FLOAT32)
 
 
+@pytest.mark.parametrize("instruction_set", available_instruction_sets())
+@pytest.mark.parametrize(
+    ("length", "tokens"), [(1, 1), (5, 5), (63, 2), (64, 64), (65, 3), (255, 1), (256, 1), (257, 30), (530, 41)]
+)
+@pytest.mark.parametrize(
+    ("heads", "head_dim"), [((4, 2), 16), ((3, 1), 20), ((2, 1), 40), ((8, 1), 64), ((1, 1), 128), ((5, 5), 1)]
+)
+def test_an_eight_bit_cache_is_a_float32_cache_of_rounded_keys_and_values(
+    instruction_set, length, tokens, heads, head_dim
+):
+    q, k, v = random_qkv(tokens, length, *heads, head_dim)
+    k[::3] *= 1000
+    v[1::2] *= 0.001
+    for tile in (1, 3, 16):
+        options = {"first": length - tokens, "tile": tile, "instruction_set": instruction_set}
+        found = dense(q, k, v, cache="q8", **options)
+        np.testing.assert_array_equal(found, dense(q, through_int8(k), through_int8(v), cache="f32", **options))
+
+
+def test_eight_bit_caches_are_off_by_their_rounding():
+    q, k, v = random_qkv(70, 300, 4, 2, 64)
+    found = dense(q, k, v, first=230, cache="q8", tile=16)
+    np.testing.assert_allclose(found, expected(q, k, v), **INT8)
+    np.testing.assert_allclose(found, expected(q, through_int8(k), through_int8(v)), **FLOAT32)
+    exact, off = expected(q, k, v), expected(q, np.roll(through_int8(k), 1, axis=-1), v)
+    assert not np.allclose(off, exact, **INT8)
+    # One scale for a whole row of 64 would be seen where a few values are large, as keys' are.
+    k[..., 3] *= 30
+    error = np.abs(dense(q, k, v, first=230, cache="q8", tile=16) - expected(q, k, v)).max()
+    row = np.abs(k).max(-1, keepdims=True) / 127
+    assert error < np.abs(expected(q, np.rint(k / row) * row, v) - expected(q, k, v)).max()
+
+
+@pytest.mark.parametrize("instruction_set", available_instruction_sets())
+@pytest.mark.parametrize("strange", [np.nan, np.inf, -np.inf, 0.0, 1e-40, 1e30])
+@pytest.mark.parametrize("what", ["k", "v"])
+def test_strange_values_are_the_same_everywhere_and_not_hidden(instruction_set, strange, what):
+    q, k, v = random_qkv(3, 70, 2, 1, 40)
+    (k if what == "k" else v)[66, 0, 33] = strange
+    (k if what == "k" else v)[67, 0, :32] = strange
+    options = {"first": 67, "instruction_set": instruction_set}
+    with np.errstate(invalid="ignore", over="ignore"):
+        found = dense(q, k, v, cache="q8", **options)
+        rounded = dense(q, through_int8(k), through_int8(v), cache="f32", **options)
+    np.testing.assert_array_equal(found, rounded)
+    if what == "v":
+        assert np.isfinite(found).all() == np.isfinite(strange)
+
+
 def test_the_tolerance_would_notice_a_window_off_by_one():
     q, k, v = random_qkv(40, 90, 2, 1, 32)
     found, off = dense(q, k, v, first=50, window=20, tile=8), expected(q, k, v, window=21)
@@ -73,7 +140,7 @@ def test_the_tolerance_would_notice_a_window_off_by_one():
     assert not np.allclose(found, off, **FLOAT16)
 
 
-@pytest.mark.parametrize("cache", ["f16", "f32"])
+@pytest.mark.parametrize("cache", ["f16", "f32", "q8"])
 @pytest.mark.parametrize("window", [None, 100])
 def test_tiles_segments_and_instruction_sets_change_no_bit(cache, window):
     q, k, v = random_qkv(70, 700, 6, 2, 40)

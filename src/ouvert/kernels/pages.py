@@ -10,7 +10,7 @@ PAGE_TOKENS = 64
 
 MAGIC = b"OUVPAGE\0"
 VERSION = 1
-CACHE_TYPES = {"f16": 0, "f32": 1, "f64": 3}
+CACHE_TYPES = {"f16": 0, "f32": 1, "q8": 2, "f64": 3}
 
 START = struct.Struct("<8sIIIII")  # magic, version, cache type, tokens, layers, groups
 LAYER = struct.Struct("<IIq")  # kv heads, head_dim, window (-1: none)

@@ -10,6 +10,7 @@ from ouvert.kernels.pages import PAGE_TOKENS, Layer, PageHeader, PageShape, chec
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Wanted = Literal["last", "all", "none"]
+CacheType = Literal["f16", "f32", "q8"]
 
 WANTED: dict[str, int] = {"none": 0, "last": 1, "all": 2}
 # Tokens of one native step. More are cut up: the numbers stay the same, and the work area small.
@@ -131,7 +132,7 @@ class Program:
         native: Any,
         *,
         width: int,
-        cache_type: Literal["f16", "f32"],
+        cache_type: CacheType,
         layers: Iterable[tuple[int, int, int]],
         seen: Mapping[str, Any],
         holds: list[Any],

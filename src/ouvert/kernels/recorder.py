@@ -24,7 +24,7 @@ import ouvert.kernels._native as _native
 from ouvert.arithmetic import Experts, Rope
 from ouvert.kernels.linear import Packed
 from ouvert.kernels.placing import Placeable, place
-from ouvert.kernels.program import Program
+from ouvert.kernels.program import CacheType, Program
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Rows = Literal["tokens", "wanted"]
@@ -120,10 +120,10 @@ class Recorder:
     """Takes a graph down. Used once: `begin`, the graph, `finish`.
 
     `exact` keeps activations in float32 where they are otherwise rounded to 8 bits. `cache` is how keys and values are
-    kept, "f16" or "f32".
+    kept: "f16", "f32", or "q8" for 8 bits and a float32 scale for every 32 of them.
     """
 
-    def __init__(self, *, exact: bool = False, cache: Literal["f16", "f32"] = "f16") -> None:
+    def __init__(self, *, exact: bool = False, cache: CacheType = "f16") -> None:
         self.exact, self.cache = exact, cache
         self.lines: list[Line] = []
         self.memories: tuple[Memory, ...] = ()

@@ -4,12 +4,30 @@
 
 namespace ouvert {
 
+namespace {
+
+// Zeros in columns first .. kBlockKeys - 1 of a matrix of kBlockKeys columns.
+void clear_columns(std::uint8_t* matrix, std::int64_t rows, std::int64_t bytes, std::int64_t first) {
+  for (std::int64_t r = 0; r < rows; ++r)
+    std::memset(matrix + (r * kBlockKeys + first) * bytes, 0, static_cast<std::size_t>((kBlockKeys - first) * bytes));
+}
+
+// The same in the rows of a matrix of kBlockKeys rows.
+void clear_rows(std::uint8_t* matrix, std::int64_t row_bytes, std::int64_t first) {
+  std::memset(matrix + first * row_bytes, 0, static_cast<std::size_t>((kBlockKeys - first) * row_bytes));
+}
+
+}  // namespace
+
 void clear_slots(std::uint8_t* stretch, std::int64_t head_dim, CacheType type, std::int64_t first) {
-  const std::int64_t bytes = element_bytes(type), padded = padded_dim(head_dim);
-  std::uint8_t* values = stretch + head_dim * kBlockKeys * bytes;
-  for (; stretch < values; stretch += kBlockKeys * bytes)
-    std::memset(stretch + first * bytes, 0, static_cast<std::size_t>((kBlockKeys - first) * bytes));
-  std::memset(values + first * padded * bytes, 0, static_cast<std::size_t>((kBlockKeys - first) * padded * bytes));
+  const std::int64_t bytes = element_bytes(type);
+  clear_columns(stretch, head_dim, bytes, first);
+  clear_rows(stretch + head_dim * kBlockKeys * bytes, padded_dim(head_dim) * bytes, first);
+  if (type != CacheType::q8) return;
+  const std::int64_t scales = scales_of(head_dim);
+  stretch += element_block_bytes(head_dim, type);
+  clear_columns(stretch, scales, 4, first);
+  clear_rows(stretch + scales * kBlockKeys * 4, scales * 4, first);
 }
 
 const AttentionKernels& attention_kernels(InstructionSet set) {

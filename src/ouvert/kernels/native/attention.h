@@ -1,8 +1,16 @@
 // Causal attention over paged caches.
 //
 // A sequence's cache is a row of blocks of kBlockKeys keys. Within a block, each kv head of each layer has one stretch
-// of bytes: its keys transposed, [head_dim][kBlockKeys], then its values, [kBlockKeys][padded_dim], as float16 or
-// float32. Transposed keys let one load serve sixteen keys, so that scores need no sums across lanes.
+// of bytes: its keys transposed, [head_dim][kBlockKeys], then its values, [kBlockKeys][padded_dim], as float16, float32
+// or int8. Transposed keys let one load serve sixteen keys, so that scores need no sums across lanes.
+//
+// int8 codes have a float32 scale for every kScaleDim neighbours of one key or value (the last of them for as many as
+// are left): behind the codes stand those of the keys, [scales][kBlockKeys], and of the values, [kBlockKeys][scales].
+//
+//   largest = max |x| of the neighbours      scale = largest / 127      code = nearest(x * (127 / largest)), ties to even
+//
+// Neighbours below 2^-100 become zero, and all of them not a number if one is infinite or not a number. What is read is
+// code * scale rounded to float32, and everything else is as if that had been in a float32 cache.
 //
 // The numbers of a query depend on its position, the cache and nothing else. Keys are taken in blocks at absolute
 // positions; blocks are joined one after the other within a segment of kSegmentKeys keys (running maximum), and
@@ -28,15 +36,28 @@ inline constexpr std::int64_t kSegmentKeys = 256;
 inline constexpr std::int64_t kTileRows = 64;  // queries looked at together: tokens times query heads of one kv head
 inline constexpr std::int64_t kNoWindow = INT64_MAX / 2;
 
-enum class CacheType : std::uint8_t { f16, f32 };
+inline constexpr std::int64_t kScaleDim = 32;
+
+enum class CacheType : std::uint8_t { f16, f32, q8 };
 
 constexpr std::int64_t padded_dim(std::int64_t head_dim) { return (head_dim + 15) / 16 * 16; }
 
-constexpr std::int64_t element_bytes(CacheType type) { return type == CacheType::f16 ? 2 : 4; }
+constexpr std::int64_t element_bytes(CacheType type) {
+  return type == CacheType::f16 ? 2 : type == CacheType::f32 ? 4 : 1;
+}
+
+// Scales of one key or value.
+constexpr std::int64_t scales_of(std::int64_t head_dim) { return (head_dim + kScaleDim - 1) / kScaleDim; }
+
+// Bytes of the keys and values in a stretch; scales, if there are any, stand behind them.
+constexpr std::int64_t element_block_bytes(std::int64_t head_dim, CacheType type) {
+  return kBlockKeys * (head_dim + padded_dim(head_dim)) * element_bytes(type);
+}
 
 // Bytes of one kv head of one layer in one block. A multiple of 64.
 constexpr std::int64_t head_block_bytes(std::int64_t head_dim, CacheType type) {
-  return (kBlockKeys * (head_dim + padded_dim(head_dim)) * element_bytes(type) + 63) / 64 * 64;
+  const std::int64_t scales = type == CacheType::q8 ? 2 * kBlockKeys * scales_of(head_dim) * 4 : 0;
+  return (element_block_bytes(head_dim, type) + scales + 63) / 64 * 64;
 }
 
 // Zeros in the slots of a stretch from `first` on.

@@ -12,36 +12,82 @@ namespace {
 
 using namespace ouvert;
 
-// c[r][p] += a[r][k] * b[k][16 p ..] for k in order. Where memory is the limit (few rows, straight from the cache's
-// halves) it asks for what lies at `ahead` on the way, as many bytes as it reads.
-template <int kRows, int kPanel, typename Element>
-inline void add_product(const float* a, std::int64_t a_stride, const Element* b, std::int64_t b_stride,
-                        std::int64_t begin, std::int64_t end, const Element* ahead, Lanes (&c)[kRows][kPanel]) {
+// One kv head's stretch of a block, read sixteen numbers at a time.
+template <typename Element>
+struct Stretch {
+  const Element *keys, *values;
+  std::int64_t padded;
+
+  Stretch(const std::uint8_t* at, std::int64_t head_dim)
+      : Stretch(reinterpret_cast<const Element*>(at), reinterpret_cast<const Element*>(at) + head_dim * kBlockKeys,
+                head_dim) {}
+  Stretch(const Element* keys, const Element* values, std::int64_t head_dim)
+      : keys(keys), values(values), padded(padded_dim(head_dim)) {}
+
+  // Value d of keys 16 v .., and values 16 v .. of key k.
+  Lanes key(std::int64_t d, std::int64_t v) const { return Lanes::load(keys + d * kBlockKeys + 16 * v); }
+  Lanes value(std::int64_t k, std::int64_t v) const { return Lanes::load(values + k * padded + 16 * v); }
+};
+
+template <>
+struct Stretch<std::int8_t> {
+  const std::int8_t *keys, *values;
+  const float *key_scales, *value_scales;
+  std::int64_t padded, scales;
+
+  Stretch(const std::uint8_t* at, std::int64_t head_dim)
+      : keys(reinterpret_cast<const std::int8_t*>(at)),
+        values(keys + head_dim * kBlockKeys),
+        key_scales(reinterpret_cast<const float*>(at + element_block_bytes(head_dim, CacheType::q8))),
+        value_scales(key_scales + scales_of(head_dim) * kBlockKeys),
+        padded(padded_dim(head_dim)),
+        scales(scales_of(head_dim)) {}
+
+  Lanes key(std::int64_t d, std::int64_t v) const {
+    return Lanes::load(keys + d * kBlockKeys + 16 * v) * Lanes::load(key_scales + d / kScaleDim * kBlockKeys + 16 * v);
+  }
+  Lanes value(std::int64_t k, std::int64_t v) const {
+    return Lanes::load(values + k * padded + 16 * v) * Lanes::all(value_scales[k * scales + 16 * v / kScaleDim]);
+  }
+};
+
+// Asks for a row of `count` elements. Where memory is the limit (few rows, straight from a cache of small elements) a
+// product asks for as many bytes of the next block as it reads of this one.
+template <typename Element>
+inline void ask_for(const Element* row, std::int64_t count) {
+  if constexpr (sizeof(Element) < 4)
+    for (std::int64_t i = 0; i < count; i += 64 / static_cast<std::int64_t>(sizeof(Element)))
+      __builtin_prefetch(row + i);
+}
+
+// c[r][p] += a[r][k] * column(k, p) for k in order.
+template <int kRows, int kPanel, typename Column>
+inline void add_product(const float* a, std::int64_t a_stride, std::int64_t begin, std::int64_t end, Column column_at,
+                        Lanes (&c)[kRows][kPanel]) {
   for (std::int64_t k = begin; k < end; ++k) {
-    if constexpr (sizeof(Element) == 2)
-      for (std::int64_t i = 0; i < b_stride; i += 32) __builtin_prefetch(ahead + k * b_stride + i);
-    Lanes column[kPanel];
 #pragma GCC unroll 4
-    for (int p = 0; p < kPanel; ++p) column[p] = Lanes::load(b + k * b_stride + 16 * p);
+    for (int p = 0; p < kPanel; ++p) {
+      const Lanes column = column_at(k, p);
 #pragma GCC unroll 6
-    for (int r = 0; r < kRows; ++r) {
-      const Lanes factor = Lanes::all(a[r * a_stride + k]);
-#pragma GCC unroll 4
-      for (int p = 0; p < kPanel; ++p) c[r][p] = fma(factor, column[p], c[r][p]);
+      for (int r = 0; r < kRows; ++r) c[r][p] = fma(Lanes::all(a[r * a_stride + k]), column, c[r][p]);
     }
   }
 }
 
 // scores[r][16 v ..] for vectors v of [begin, end): rows of q times transposed keys.
 template <int kRows, int kPanel, typename Element>
-inline void score_panel(const float* q, std::int64_t head_dim, const Element* keys, std::int64_t v, const Element* ahead,
-                        float* scores) {
+inline void score_panel(const float* q, std::int64_t head_dim, const Stretch<Element>& from, std::int64_t v,
+                        const Stretch<Element>& next, float* scores) {
   Lanes c[kRows][kPanel];
 #pragma GCC unroll 6
   for (int r = 0; r < kRows; ++r)
 #pragma GCC unroll 4
     for (int p = 0; p < kPanel; ++p) c[r][p] = Lanes::all(0.0f);
-  add_product<kRows, kPanel>(q, head_dim, keys + 16 * v, kBlockKeys, 0, head_dim, ahead, c);
+  const auto column = [&](std::int64_t d, int p) {
+    if (p == 0 && v == 0) ask_for(next.keys + d * kBlockKeys, kBlockKeys);
+    return from.key(d, v + p);
+  };
+  add_product<kRows, kPanel>(q, head_dim, 0, head_dim, column, c);
 #pragma GCC unroll 6
   for (int r = 0; r < kRows; ++r)
 #pragma GCC unroll 4
@@ -50,15 +96,19 @@ inline void score_panel(const float* q, std::int64_t head_dim, const Element* ke
 
 // sums[r][16 v ..] = sums * faded[r] + shares times values, for keys of [begin, end).
 template <int kRows, int kPanel, typename Element>
-inline void mix_panel(const float* shares, const Element* values, std::int64_t padded, std::int64_t begin,
-                      std::int64_t end, std::int64_t v, const Element* ahead, const Lanes* faded, float* sums,
+inline void mix_panel(const float* shares, const Stretch<Element>& from, std::int64_t begin, std::int64_t end,
+                      std::int64_t v, const Stretch<Element>& next, const Lanes* faded, float* sums,
                       std::int64_t stride) {
   Lanes c[kRows][kPanel];
 #pragma GCC unroll 6
   for (int r = 0; r < kRows; ++r)
 #pragma GCC unroll 4
     for (int p = 0; p < kPanel; ++p) c[r][p] = Lanes::load(sums + r * stride + 16 * (v + p)) * faded[r];
-  add_product<kRows, kPanel>(shares, kBlockKeys, values + 16 * v, padded, begin, end, ahead, c);
+  const auto column = [&](std::int64_t k, int p) {
+    if (p == 0 && v == 0) ask_for(next.values + k * from.padded, from.padded);
+    return from.value(k, v + p);
+  };
+  add_product<kRows, kPanel>(shares, kBlockKeys, begin, end, column, c);
 #pragma GCC unroll 6
   for (int r = 0; r < kRows; ++r)
 #pragma GCC unroll 4
@@ -78,8 +128,9 @@ inline Seen seen(const AttentionTile& tile, std::int64_t block, std::int64_t tok
 
 // Rows row .. row + kRows - 1 of a tile look at one block.
 template <int kRows, typename Element>
-inline void look(const AttentionTile& tile, std::int64_t block, std::int64_t row, const float* q, const Element* keys,
-                 const Element* values, const Element* next, float* shares, float* state) {
+inline void look(const AttentionTile& tile, std::int64_t block, std::int64_t row, const float* q,
+                 const Stretch<Element>& from, const Stretch<Element>& next, float* shares, float* state) {
+  constexpr int kPanel = Lanes::panel(kRows);
   const std::int64_t padded = padded_dim(tile.head_dim), stride = state_stride(tile.head_dim);
   const Seen earliest = seen(tile, block, row / tile.group);
   const Seen latest = seen(tile, block, (row + kRows - 1) / tile.group);
@@ -88,15 +139,9 @@ inline void look(const AttentionTile& tile, std::int64_t block, std::int64_t row
   state += row * stride;
 
   const std::int64_t begin = earliest.first / 16, end = (latest.last + 15) / 16;
-  for (std::int64_t v = begin; v < end;) {
-    if (Lanes::kPanel >= 4 && end - v >= 4) {
-      score_panel<kRows, 4 <= Lanes::kPanel ? 4 : 1>(q, tile.head_dim, keys, v, values, shares), v += 4;
-    } else if (Lanes::kPanel >= 2 && end - v >= 2) {
-      score_panel<kRows, 2 <= Lanes::kPanel ? 2 : 1>(q, tile.head_dim, keys, v, values, shares), v += 2;
-    } else {
-      score_panel<kRows, 1>(q, tile.head_dim, keys, v, values, shares), v += 1;
-    }
-  }
+  std::int64_t v = begin;
+  for (; v + kPanel <= end; v += kPanel) score_panel<kRows, kPanel>(q, tile.head_dim, from, v, next, shares);
+  for (; v < end; ++v) score_panel<kRows, 1>(q, tile.head_dim, from, v, next, shares);
 
   Lanes faded[kRows];
 #pragma GCC unroll 6
@@ -132,30 +177,24 @@ inline void look(const AttentionTile& tile, std::int64_t block, std::int64_t row
   }
 
   const std::int64_t vectors = padded / 16;
-  for (std::int64_t v = 0; v < vectors;) {
-    if (Lanes::kPanel >= 4 && vectors - v >= 4) {
-      mix_panel<kRows, 4 <= Lanes::kPanel ? 4 : 1>(shares, values, padded, earliest.first, latest.last, v, next, faded, state,
-                                                   stride);
-      v += 4;
-    } else {
-      mix_panel<kRows, 1>(shares, values, padded, earliest.first, latest.last, v, next, faded, state, stride);
-      v += 1;
-    }
-  }
+  for (v = 0; v + kPanel <= vectors; v += kPanel)
+    mix_panel<kRows, kPanel>(shares, from, earliest.first, latest.last, v, next, faded, state, stride);
+  for (; v < vectors; ++v)
+    mix_panel<kRows, 1>(shares, from, earliest.first, latest.last, v, next, faded, state, stride);
 }
 
 template <typename Element>
 inline void look_at_block(const AttentionTile& tile, std::int64_t block, std::int64_t row, std::int64_t end_row,
-                          const float* q, const Element* keys, const Element* values, const Element* next,
-                          float* shares, float* state) {
+                          const float* q, const Stretch<Element>& from, const Stretch<Element>& next, float* shares,
+                          float* state) {
   for (; row + Lanes::kRows <= end_row; row += Lanes::kRows)
-    look<Lanes::kRows>(tile, block, row, q, keys, values, next, shares, state);
+    look<Lanes::kRows>(tile, block, row, q, from, next, shares, state);
   switch (end_row - row) {
-    case 5: return look<5>(tile, block, row, q, keys, values, next, shares, state);
-    case 4: return look<4>(tile, block, row, q, keys, values, next, shares, state);
-    case 3: return look<3>(tile, block, row, q, keys, values, next, shares, state);
-    case 2: return look<2>(tile, block, row, q, keys, values, next, shares, state);
-    case 1: return look<1>(tile, block, row, q, keys, values, next, shares, state);
+    case 5: return look<5>(tile, block, row, q, from, next, shares, state);
+    case 4: return look<4>(tile, block, row, q, from, next, shares, state);
+    case 3: return look<3>(tile, block, row, q, from, next, shares, state);
+    case 2: return look<2>(tile, block, row, q, from, next, shares, state);
+    case 1: return look<1>(tile, block, row, q, from, next, shares, state);
     default: return;
   }
 }
@@ -200,26 +239,36 @@ inline void look_at_segment(const AttentionTile& tile, std::int64_t segment, con
                                                                                : start + kSegmentKeys;
   if (first >= last) return;
   for (std::int64_t block = first / kBlockKeys; block <= (last - 1) / kBlockKeys; ++block) {
-    const auto* keys = reinterpret_cast<const Element*>(tile.blocks[block] + tile.offset);
-    const Element* values = keys + head_dim * kBlockKeys;
+    const Stretch<Element> from(tile.blocks[block] + tile.offset, head_dim);
     // Tokens before the block's first key see nothing of it, nor do those whose window begins after its last.
     const std::int64_t begin_token = block * kBlockKeys - tile.position;
     const std::int64_t end_token = (block + 1) * kBlockKeys - 1 - tile.position + tile.window;
     const std::int64_t begin = begin_token > 0 ? begin_token * tile.group : 0;
     const std::int64_t end = end_token < tile.tokens ? end_token * tile.group : rows;
-    if constexpr (sizeof(Element) == 2) {
+    if constexpr (sizeof(Element) < 4) {
       if (end - begin > 2 * Lanes::kRows) {  // convert once for all of them; the values are the same
-        for (std::int64_t i = 0; i < head_dim * kBlockKeys; i += 16) Lanes::load(keys + i).store(scratch.keys + i);
         const std::int64_t written = last - block * kBlockKeys < kBlockKeys ? last - block * kBlockKeys : kBlockKeys;
-        for (std::int64_t i = 0; i < written * padded; i += 16) Lanes::load(values + i).store(scratch.values + i);
-        look_at_block<float>(tile, block, begin, end, scratch.q, scratch.keys, scratch.values, scratch.keys, scratch.shares,
-                             state);
+        for (std::int64_t d = 0; d < head_dim; ++d)
+          for (std::int64_t v = 0; v < kBlockKeys / 16; ++v)
+            from.key(d, v).store(scratch.keys + d * kBlockKeys + 16 * v);
+        for (std::int64_t k = 0; k < written; ++k)
+          for (std::int64_t v = 0; v < padded / 16; ++v) from.value(k, v).store(scratch.values + k * padded + 16 * v);
+        const Stretch<float> converted(scratch.keys, scratch.values, head_dim);
+        look_at_block(tile, block, begin, end, scratch.q, converted, converted, scratch.shares, state);
         continue;
       }
     }
     const std::int64_t following = block < (last - 1) / kBlockKeys ? block + 1 : block;
-    const auto* next = reinterpret_cast<const Element*>(tile.blocks[following] + tile.offset);
-    look_at_block<Element>(tile, block, begin, end, scratch.q, keys, values, next, scratch.shares, state);
+    const Stretch<Element> next(tile.blocks[following] + tile.offset, head_dim);
+    look_at_block(tile, block, begin, end, scratch.q, from, next, scratch.shares, state);
+  }
+}
+
+inline void look_at_segment(const AttentionTile& tile, std::int64_t segment, const Scratch& scratch, float* state) {
+  switch (tile.type) {
+    case CacheType::f16: return look_at_segment<Half>(tile, segment, scratch, state);
+    case CacheType::f32: return look_at_segment<float>(tile, segment, scratch, state);
+    case CacheType::q8: return look_at_segment<std::int8_t>(tile, segment, scratch, state);
   }
 }
 
@@ -258,10 +307,7 @@ inline void answer(const AttentionTile& tile, const float* state, const float* s
 void attend_segment(const AttentionTile& tile, std::int64_t segment, float* scratch_floats, float* state) {
   const Scratch scratch(scratch_floats, tile);
   scale_queries(tile, scratch.q);
-  if (tile.type == CacheType::f16)
-    look_at_segment<Half>(tile, segment, scratch, state);
-  else
-    look_at_segment<float>(tile, segment, scratch, state);
+  look_at_segment(tile, segment, scratch, state);
 }
 
 void attend(const AttentionTile& tile, const float* sinks, float* scratch_floats, float* out, std::int64_t out_stride) {
@@ -272,10 +318,7 @@ void attend(const AttentionTile& tile, const float* sinks, float* scratch_floats
   float* next = state + rows * state_stride(tile.head_dim);
   for (std::int64_t segment = tile.first_segment(); segment < tile.end_segment(); ++segment) {
     float* to = segment == tile.first_segment() ? state : next;
-    if (tile.type == CacheType::f16)
-      look_at_segment<Half>(tile, segment, scratch, to);
-    else
-      look_at_segment<float>(tile, segment, scratch, to);
+    look_at_segment(tile, segment, scratch, to);
     if (to == next) take_in(state, next, rows, tile.head_dim);
   }
   answer(tile, state, sinks, out, out_stride);
@@ -306,12 +349,52 @@ inline void remember_as(const float* k, const float* v, std::int64_t head_dim, E
   }
 }
 
+// codes: padded_dim(head_dim), with zeros beyond head_dim.
+inline void quantise(const float* x, std::int64_t head_dim, std::int8_t* codes, float* scales) {
+  constexpr float kLeast = 0x1p-100f;
+  for (std::int64_t i = 0; i < head_dim; i += kScaleDim, codes += kScaleDim) {
+    const int count = static_cast<int>(head_dim - i < kScaleDim ? head_dim - i : kScaleDim);
+    const Lanes zero = Lanes::all(0.0f), first = Lanes::load_some(x + i, count < 16 ? count : 16);
+    const Lanes second = count > 16 ? Lanes::load_some(x + i + 16, count - 16) : zero;
+    const float most = largest(larger(larger(first, zero - first), larger(second, zero - second)));
+    float inverse = 0.0f, scale = 0.0f;
+    if (sum(first * zero + second * zero) != 0.0f) {  // infinity times zero, too, is not a number
+      scale = std::numeric_limits<float>::quiet_NaN();
+    } else if (most >= kLeast) {
+      inverse = 127.0f / most;
+      scale = most / 127.0f;
+    }
+    *scales++ = scale;
+    if (inverse == 0.0f) {
+      for (int j = 0; j < (count > 16 ? 32 : 16); ++j) codes[j] = 0;
+      continue;
+    }
+    nearest(first * Lanes::all(inverse)).store(codes);
+    if (count > 16) nearest(second * Lanes::all(inverse)).store(codes + 16);
+  }
+}
+
+inline void remember_codes(const float* k, const float* v, std::int64_t head_dim, std::uint8_t* stretch,
+                           std::int64_t slot) {
+  const std::int64_t count = scales_of(head_dim), padded = padded_dim(head_dim);
+  auto* keys = reinterpret_cast<std::int8_t*>(stretch);
+  auto* key_scales = reinterpret_cast<float*>(stretch + element_block_bytes(head_dim, CacheType::q8));
+  for (std::int64_t i = 0; i < head_dim; i += kScaleDim) {
+    std::int8_t column[kScaleDim];
+    const std::int64_t some = head_dim - i < kScaleDim ? head_dim - i : kScaleDim;
+    quantise(k + i, some, column, key_scales + i / kScaleDim * kBlockKeys + slot);
+    for (std::int64_t j = 0; j < some; ++j) keys[(i + j) * kBlockKeys + slot] = column[j];
+  }
+  quantise(v, head_dim, keys + head_dim * kBlockKeys + slot * padded, key_scales + count * kBlockKeys + slot * count);
+}
+
 void remember(const float* k, const float* v, std::int64_t head_dim, CacheType type, std::uint8_t* stretch,
               std::int64_t slot) {
-  if (type == CacheType::f16)
-    remember_as(k, v, head_dim, reinterpret_cast<Half*>(stretch), slot);
-  else
-    remember_as(k, v, head_dim, reinterpret_cast<float*>(stretch), slot);
+  switch (type) {
+    case CacheType::f16: return remember_as(k, v, head_dim, reinterpret_cast<Half*>(stretch), slot);
+    case CacheType::f32: return remember_as(k, v, head_dim, reinterpret_cast<float*>(stretch), slot);
+    case CacheType::q8: return remember_codes(k, v, head_dim, stretch, slot);
+  }
 }
 
 }  // namespace

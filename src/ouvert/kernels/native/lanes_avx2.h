@@ -11,8 +11,9 @@
 namespace {
 
 struct Lanes {
-  static constexpr int kPanel = 1;
   static constexpr int kRows = 6;
+  // Fewer than eight sums on their way wait for one another; with more than twelve, registers run out.
+  static constexpr int panel(int rows) { return rows == 1 ? 4 : rows == 2 ? 2 : 1; }
 
   __m256 low, high;
 
@@ -21,6 +22,12 @@ struct Lanes {
   static Lanes load(const ouvert::Half* from) {
     const auto* halves = reinterpret_cast<const __m128i*>(from);
     return {_mm256_cvtph_ps(_mm_loadu_si128(halves)), _mm256_cvtph_ps(_mm_loadu_si128(halves + 1))};
+  }
+  static Lanes load(const std::int8_t* from) {
+    const auto eight = [](const std::int8_t* at) {
+      return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(at))));
+    };
+    return {eight(from), eight(from + 8)};
   }
   static __m256i first(int count) {
     return _mm256_cmpgt_epi32(_mm256_set1_epi32(count), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
@@ -36,6 +43,12 @@ struct Lanes {
     auto* halves = reinterpret_cast<__m128i*>(to);
     _mm_storeu_si128(halves, _mm256_cvtps_ph(low, _MM_FROUND_TO_NEAREST_INT));
     _mm_storeu_si128(halves + 1, _mm256_cvtps_ph(high, _MM_FROUND_TO_NEAREST_INT));
+  }
+  void store(std::int8_t* to) const {
+    const __m256i halves = _mm256_packs_epi32(_mm256_cvtps_epi32(low), _mm256_cvtps_epi32(high));
+    const __m256i in_order = _mm256_permute4x64_epi64(halves, 0xd8);  // packing works within each half of a register
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm_packs_epi16(_mm256_castsi256_si128(in_order),
+                                                                     _mm256_extracti128_si256(in_order, 1)));
   }
   void store_some(float* to, int count) const {
     _mm256_maskstore_ps(to, first(count), low);

@@ -16,8 +16,8 @@
 namespace {
 
 struct Lanes {
-  static constexpr int kPanel = 4;
   static constexpr int kRows = 6;
+  static constexpr int panel(int) { return 4; }
 
   __m512 all_lanes;
 
@@ -26,6 +26,9 @@ struct Lanes {
   static Lanes load(const ouvert::Half* from) {
     return {_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)))};
   }
+  static Lanes load(const std::int8_t* from) {
+    return {_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from))))};
+  }
   static __mmask16 first(int count) {
     return static_cast<__mmask16>(count <= 0 ? 0u : count >= 16 ? 0xffffu : (1u << count) - 1u);
   }
@@ -33,6 +36,9 @@ struct Lanes {
   void store(float* to) const { _mm512_storeu_ps(to, all_lanes); }
   void store(ouvert::Half* to) const {
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm512_cvtps_ph(all_lanes, _MM_FROUND_TO_NEAREST_INT));
+  }
+  void store(std::int8_t* to) const {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(all_lanes)));
   }
   void store_some(float* to, int count) const { _mm512_mask_storeu_ps(to, first(count), all_lanes); }
 };

@@ -13,8 +13,8 @@
 namespace {
 
 struct Lanes {
-  static constexpr int kPanel = 1;  // vectors that a product keeps side by side
-  static constexpr int kRows = 2;   // rows that a product keeps at a time
+  static constexpr int kRows = 2;              // rows that a product keeps at a time
+  static constexpr int panel(int) { return 1; }  // vectors that a product of so many rows keeps side by side
 
   float lane[16];
 
@@ -33,6 +33,11 @@ struct Lanes {
     for (int i = 0; i < 16; ++i) out.lane[i] = ouvert::float_of(from[i]);
     return out;
   }
+  static Lanes load(const std::int8_t* from) {
+    Lanes out;
+    for (int i = 0; i < 16; ++i) out.lane[i] = static_cast<float>(from[i]);
+    return out;
+  }
   // The first `count` of sixteen; the rest is zero and not read.
   static Lanes load_some(const float* from, int count) {
     Lanes out = all(0.0f);
@@ -44,6 +49,10 @@ struct Lanes {
   }
   void store(ouvert::Half* to) const {
     for (int i = 0; i < 16; ++i) to[i] = ouvert::half_of(lane[i]);
+  }
+  // Of whole numbers from -128 to 127.
+  void store(std::int8_t* to) const {
+    for (int i = 0; i < 16; ++i) to[i] = static_cast<std::int8_t>(lane[i]);
   }
   void store_some(float* to, int count) const {
     for (int i = 0; i < count; ++i) to[i] = lane[i];

@@ -67,7 +67,8 @@ Matrix matrix(const std::string& layout, std::int64_t rows, std::int64_t columns
 CacheType cache_type(const std::string& wanted) {
   if (wanted == "f16") return CacheType::f16;
   if (wanted == "f32") return CacheType::f32;
-  throw std::invalid_argument("cache type " + wanted + " is not known; expected f16 or f32");
+  if (wanted == "q8") return CacheType::q8;
+  throw std::invalid_argument("cache type " + wanted + " is not known; expected f16, f32 or q8");
 }
 
 void check_ids(const Program& p, const Ids& ids) {
