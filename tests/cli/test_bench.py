@@ -49,6 +49,15 @@ def test_one_json_object_with_the_promised_keys(bench, speaking_model):
     assert (facts["prompt"], facts["generate"], facts["depth"], facts["repeat"]) == (40, 5, 20, 2)
 
 
+def test_an_eight_bit_cache_is_measured_and_foretold_as_such(bench, speaking_model):
+    ran = bench(speaking_model(), "--prompt", 8, "--generate", 2, "--repeat", 1, "--cache", "q8", "--json")
+    facts = json.loads(ran.stdout)
+    assert facts["cache_type"] == "q8"
+    assert "forecast_decode_was_right" in facts
+    refused = bench(speaking_model(), "--cache", "q4")
+    assert (refused.returncode, "choose from" in refused.stderr) == (2, True)
+
+
 def test_without_json_it_is_a_table(bench, speaking_model):
     ran = bench(speaking_model(), "--prompt", 8, "--generate", 2, "--repeat", 1)
     assert "prefill tokens per second" in ran.stdout

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from ouvert.cli import main
+from ouvert.engine import open_engine
 from ouvert.engine.fit import Machine
 
 
@@ -32,6 +33,22 @@ def test_a_model_that_is_not_here_is_forecast_from_its_shape(capsys):
     assert row["cache_bytes"] == (12 * 32768 + 12 * 128) * 2 * 2 * 8 * 64
     low, high = row["decode_tokens_per_second"]
     assert 1 < low < high < 25
+
+
+def test_an_eight_bit_cache_is_forecast_as_it_is_kept(smollm2, capsys):
+    sizes = {}
+    for cache in ("f16", "q8"):
+        assert main(["fit", str(smollm2), "--context", "4096", "--cache", cache, "--json"]) == 0
+        said = json.loads(capsys.readouterr().out)
+        assert said["cache_type"] == cache
+        sizes[cache] = said["models"][0]["cache_bytes"]
+    assert sizes["q8"] == sizes["f16"] * 9 // 16  # 8 bits, and 32 for every 32 of them
+    opened = open_engine(smollm2, cache_type="q8")
+    assert opened.engine._loop.runner.cache_bytes(4096) == sizes["q8"]
+    opened.engine.close()
+    assert main(["fit", "gpt-oss:20b", "--context", "4096", "--cache", "q8", "--json"]) == 0
+    [row] = json.loads(capsys.readouterr().out)["models"]
+    assert row["cache_bytes"] == (12 * 4096 + 12 * 128) * 8 * 2 * (64 + 8)
 
 
 def test_a_file_is_forecast_from_its_own_tensors(smollm2, capsys):

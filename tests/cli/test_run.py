@@ -105,6 +105,15 @@ def test_a_receipt_that_cannot_be_kept_is_said_and_the_answer_stands(ouvert, tin
     assert b"cannot be written" in ran.stderr
 
 
+def test_the_cache_asked_for_is_in_the_receipt(ouvert, tiny):
+    kept = {}
+    for words in ((), ("--cache", "f16"), ("--cache", "q8")):
+        facts = json.loads(ouvert("run", tiny, "Hi", "--json", *words).stdout)
+        assert facts["text"] == "Hello from a tiny model."
+        kept[words] = facts["receipt"]["engine"]["cache_type"]
+    assert list(kept.values()) == ["f16", "f16", "q8"]
+
+
 def test_every_sampling_option_reaches_the_receipt(ouvert, tiny):
     options = {"temperature": 0.4, "top_k": 7, "top_p": 0.9, "min_p": 0.01, "repetition_penalty": 1.1, "seed": 1}
     words = [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", value)]

@@ -49,6 +49,26 @@ def test_numpy_runs_where_nothing_faster_can(speaking_model, numpy_only, prompt)
     assert len(tokens) == stopped.output_tokens == 24
 
 
+def test_caches_are_kept_as_asked_for(speaking_model, prompt):
+    answers = {}
+    for cache in (None, "f16", "f32", "q8"):
+        opened = open_engine(speaking_model(), threads=1, cache_type=cache)
+        assert opened.cache_type == opened.engine.facts.cache_type == (cache or "f16")
+        answers[cache] = answer(opened.engine, prompt)[0]
+        opened.engine.close()
+    assert answers[None] == answers["f16"]
+    assert [token.id for token in answers["q8"]] == [token.id for token in answers["f32"]]
+    assert [token.logprob for token in answers["q8"]] != [token.logprob for token in answers["f32"]]
+    with pytest.raises(EngineError, match=r"cache_type='q4', expected one of f16, f32, q8\. Leave it out"):
+        open_engine(speaking_model(), cache_type="q4")
+
+
+def test_numpy_says_which_cache_it_has(speaking_model, numpy_only):
+    assert open_engine(speaking_model(), cache_type="f32").cache_type == "f32"
+    with pytest.raises(EngineError, match=r"cache_type='q8', but NumPy computes this model, and keeps .* in f32 only"):
+        open_engine(speaking_model(), cache_type="q8")
+
+
 def test_both_runners_agree_on_a_real_model(smollm2, monkeypatch):
     text = np.random.default_rng(5).integers(500, 20_000, 30).tolist()
     native = open_engine(smollm2, exact=True).engine

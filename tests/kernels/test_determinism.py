@@ -22,11 +22,15 @@ def once(built, ids):
     return rows
 
 
-@pytest.fixture(scope="module", params=SHAPES)
+CACHED = [*((name, "f16") for name in SHAPES), ("gpt_oss", "q8"), ("qwen3", "q8")]
+
+
+@pytest.fixture(scope="module", params=CACHED, ids=" ".join)
 def programs(request):
     """(one program for each number of threads, the logits of some tokens computed in one step)"""
-    placed = tiny(SHAPES[request.param])
-    built = {threads: program(placed, threads=threads) for threads in (1, 2, 3)}
+    name, cache = request.param
+    placed = tiny(SHAPES[name])
+    built = {threads: program(placed, threads=threads, cache=cache) for threads in (1, 2, 3)}
     return built, once(built[1], some_ids(TOKENS))
 
 
@@ -58,12 +62,12 @@ def test_splits_company_and_threads_change_no_bit(programs, threads, cuts, other
         each.close()
 
 
-@pytest.mark.parametrize("name", SHAPES)
-def test_run_after_run_and_every_instruction_set_change_no_bit(name):
+@pytest.mark.parametrize(("name", "cache"), CACHED)
+def test_run_after_run_and_every_instruction_set_change_no_bit(name, cache):
     placed, ids = tiny(SHAPES[name]), some_ids(150)
-    expected = once(program(placed), ids)
+    expected = once(program(placed, cache=cache), ids)
     for instruction_set in available_instruction_sets():
-        built = program(placed, instruction_set=instruction_set)
+        built = program(placed, instruction_set=instruction_set, cache=cache)
         for _ in range(3):
             np.testing.assert_array_equal(once(built, ids), expected)
 

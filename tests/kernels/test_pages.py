@@ -9,7 +9,7 @@ from ouvert import kernels
 from ouvert.kernels import _native
 from ouvert.kernels.pages import PAGE_TOKENS
 
-from .tiny import GPT_OSS, LLAMA, MISTRAL, SHAPES, program, some_ids, tiny
+from .tiny import GPT_OSS, LLAMA, MISTRAL, QWEN3, SHAPES, program, some_ids, tiny
 
 TOKENS = 330  # five pages and a part of one
 NOTHING_KEPT = {"kept_before_window": 0}
@@ -49,10 +49,13 @@ def check_references(built, holders):
         assert (use.blocks == 0) == (use.references == 0)
 
 
-@pytest.fixture(scope="module", params=SHAPES)
+@pytest.fixture(
+    scope="module", params=[*((name, "f16") for name in SHAPES), ("gpt_oss", "q8"), ("qwen3", "q8")], ids=" ".join
+)
 def programs(request):
     """(a program for each number of threads, the logits of TOKENS tokens computed in one step)"""
-    built = {threads: program(tiny(SHAPES[request.param]), threads=threads) for threads in (1, 2, 3)}
+    name, cache = request.param
+    built = {threads: program(tiny(SHAPES[name]), threads=threads, cache=cache) for threads in (1, 2, 3)}
     sequence, whole = computed(built[1], some_ids(TOKENS))
     sequence.close()
     return built, whole
@@ -215,13 +218,15 @@ def test_a_block_that_is_shared_is_counted_once_and_copied_before_it_is_written_
     assert built.cache_bytes_in_use == 0
 
 
-def test_what_a_part_of_a_page_does_not_hold_is_not_read():
+@pytest.mark.parametrize("cache", ["f16", "f32", "q8"])
+@pytest.mark.parametrize("shape", [GPT_OSS, QWEN3])
+def test_what_a_part_of_a_page_does_not_hold_is_not_read(shape, cache):
     """A block that another text used before holds nothing of it when it is read."""
-    built = program(tiny(GPT_OSS))
+    built = program(tiny(shape), cache=cache)
     first, _ = computed(built, some_ids(64, seed=5))
     old = bytes(first.page(0).read())
     first.close()
-    fresh = program(tiny(GPT_OSS))
+    fresh = program(tiny(shape), cache=cache)
     pages = []
     for each in (built, fresh):
         sequence, _ = computed(each, some_ids(10))
@@ -305,7 +310,7 @@ def test_pages_that_are_none_of_ours_are_refused():
     built = program(tiny(GPT_OSS))
     sequence, _ = computed(built, some_ids(70))
     data = bytes(sequence.page(0).read())
-    others = [build(MISTRAL), build(LLAMA), build(GPT_OSS, cache="f32")]
+    others = [build(MISTRAL), build(LLAMA), build(GPT_OSS, cache="f32"), build(GPT_OSS, cache="q8")]
     for other in others:
         with pytest.raises(ValueError, match=r"page_from: the page has .* expected .* compute its tokens again"):
             other.page_from(data)

@@ -8,6 +8,7 @@ from safetensors.numpy import load_file
 
 from ouvert import arithmetic, kernels, models, tokenization, weights
 from ouvert.kernels.linear import available_instruction_sets
+from ouvert.models.shapes import key_value_bytes
 
 from .tiny import (
     GPT_OSS,
@@ -66,6 +67,14 @@ def test_with_int8_activations_it_is_close(name):
     # 8 bits a value, 1/254 of the largest of 32: about half a percent of each product's size.
     assert divergence(reference, found) < 2e-3
     assert divergence(reference, np.roll(reference, 1, axis=1)) > 0.1  # what being wrong looks like
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_an_eight_bit_cache_costs_little(name):
+    placed, ids = tiny(SHAPES[name]), some_ids(90)
+    found = logits(program(placed, exact=True, cache="q8"), ids)
+    # Activations are rounded the same way, and there are more of them.
+    assert divergence(in_arithmetic(placed, ids), found) < 2e-3
 
 
 def test_the_tolerance_would_notice_a_forgotten_sink():
@@ -218,9 +227,10 @@ def test_windowed_layers_let_go_and_say_so():
     np.testing.assert_array_equal(built.step([(sequence, ids[:300])], "all"), whole[:300])
 
 
-def test_memory_is_counted_and_given_back():
-    built = program(tiny(LLAMA))
-    per_block = 2 * LLAMA.layers * LLAMA.kv_heads * LLAMA.head_dim * 64 * 2  # keys and values, float16
+@pytest.mark.parametrize("cache", ["f16", "f32", "q8"])
+def test_memory_is_counted_and_given_back(cache):
+    built = program(tiny(LLAMA), cache=cache)
+    per_block = LLAMA.layers * LLAMA.kv_heads * key_value_bytes(LLAMA.head_dim, cache) * 64
     sequence = built.new_sequence(10**6)
     assert built.cache_bytes_in_use == 0
     built.step([(sequence, some_ids(65))], "none")

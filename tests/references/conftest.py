@@ -81,9 +81,9 @@ def start_of_reference(path: Path):
     return start
 
 
-def start_of_native(path: Path, *, exact: bool = False):
+def start_of_native(path: Path, *, exact: bool = False, cache: str = "f16"):
     """The same of the native engine, as `ouvert run` has it."""
-    recorder = kernels.Recorder(exact=exact)
+    recorder = kernels.Recorder(exact=exact, cache=cache)
     with open_checkpoint(path) as checkpoint:
         program = kernels.build(recorder, models.load(checkpoint, recorder), threads=2)
 

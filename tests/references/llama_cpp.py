@@ -72,24 +72,27 @@ QUIET = LogCallback(lambda level, text, data: None)
 # Where fields of llama_context_params lie, in words of 32 bits, and what llama.cpp fills in.
 N_CTX, N_BATCH, THREADS, THREADS_BATCH, FLASH, TYPE_K, TYPE_V = 0, 1, 7, 8, 13, 26, 27
 DEFAULTS = {0: 512, 1: 2048, 2: 512, 3: 1, 7: 4, 8: 4, 10: -1, 11: -1, 12: -1, 13: -1, 14: 0, 15: 0, 26: 1, 27: 1}
-F32, OFF = 0, 0
+OFF, ON = 0, 1
+CACHES = {"f32": 0, "f16": 1, "q8_0": 8}  # ggml_type
 
 
 class LlamaCpp:
-    """One model and one sequence. Keys and values are kept in float32, so that only llama.cpp's products differ.
+    """One model and one sequence. Keys and values are kept in float32 unless another type is asked for, so that only
+    llama.cpp's products differ. Others need its flash attention, without which it keeps no values in 8 bits.
 
     One thread, because its threads wait for each other by spinning, which takes for ever on a busy machine.
     """
 
-    def __init__(self, path: Path, context: int = 2048, threads: int = 1) -> None:
+    def __init__(self, path: Path, context: int = 2048, threads: int = 1, cache: str = "f32") -> None:
         library.llama_log_set(QUIET, None)
         library.llama_backend_init()
         parameters = library.llama_context_default_params()
         found = {at: parameters.words[at] for at in DEFAULTS}
         assert found == DEFAULTS, f"llama_context_params has another layout in this version: {found}"
-        for at, value in ((N_CTX, context), (THREADS, threads), (THREADS_BATCH, threads), (FLASH, OFF)):
+        flash = OFF if cache == "f32" else ON
+        for at, value in ((N_CTX, context), (THREADS, threads), (THREADS_BATCH, threads), (FLASH, flash)):
             parameters.words[at] = value
-        parameters.words[TYPE_K] = parameters.words[TYPE_V] = F32
+        parameters.words[TYPE_K] = parameters.words[TYPE_V] = CACHES[cache]
         self.model = library.llama_model_load_from_file(str(path).encode(), library.llama_model_default_params())
         assert self.model, f"llama.cpp does not load {path}"
         self.tokens = library.llama_model_get_vocab(self.model)

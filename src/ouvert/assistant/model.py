@@ -19,7 +19,17 @@ from ouvert.assistant.opening import kept_prefixes, open_installed
 from ouvert.assistant.sampling import default_sampling
 from ouvert.assistant.vocabulary import vocabulary_of
 from ouvert.chat import ChatFormat, Effort, Message, Rendered, Tool, format_for
-from ouvert.engine import Constraint, Generation, Grammar, Opened, PageFiles, Sampling, Token, Vocabulary
+from ouvert.engine import (
+    CacheType,
+    Constraint,
+    Generation,
+    Grammar,
+    Opened,
+    PageFiles,
+    Sampling,
+    Token,
+    Vocabulary,
+)
 from ouvert.safety import Guard
 from ouvert.store import SILENCE, Progress, Store, default_home
 from ouvert.tokenization import Tokenizer, tokenizer_from_folder, tokenizer_from_gguf
@@ -50,6 +60,7 @@ def load(
     threads: int | None = None,
     context: int | None = None,
     exact: bool = False,
+    cache: CacheType | None = None,
     store: Store | None = None,
     progress: Progress = SILENCE,
     receipts: Ledger | bool = True,
@@ -59,7 +70,8 @@ def load(
     """Load a model: an alias ("smollm2"), a name in the store, or the path of a folder or file.
 
     `threads`: how many compute; left out, as many as serve best. `context`: most tokens of a conversation; left out,
-    as many as the model was made for. `exact`: activations stay float32 where a faster way would round them. `store`:
+    as many as the model was made for. `exact`: activations stay float32 where a faster way would round them. `cache`:
+    how keys and values are kept: "f16" as a rule, "q8" for about half the memory (docs/formats/cache.md). `store`:
     another store than the one of this user. `progress` is shown while weights are packed, which happens once.
     `receipts`: the receipt of every answer is kept in the store's ledger, without what was said
     (docs/formats/receipt.md); False keeps none, an ouvert.Ledger says where and what. `guard`: that of this process
@@ -75,7 +87,14 @@ def load(
     installed = store.resolve(str(model))
     files = kept_prefixes(store) if prefixes is True else prefixes or None
     opened = open_installed(
-        store, installed, threads=threads, context=context, exact=exact, prefixes=files, progress=progress
+        store,
+        installed,
+        threads=threads,
+        context=context,
+        exact=exact,
+        cache=cache,
+        prefixes=files,
+        progress=progress,
     )
     ledger = Ledger(store.home / "receipts") if receipts is True else receipts or None
     return Model(installed.name, installed.source, opened, ledger, guard)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ouvert.engine import LAYOUT_VERSION, Opened, PackedFile, PageFiles, open_engine, pack_weights
+from ouvert.engine import LAYOUT_VERSION, CacheType, Opened, PackedFile, PageFiles, open_engine, pack_weights
 from ouvert.store import SILENCE, Installed, Progress, Store
 
 # Smaller models are read and packed before anybody has looked up.
@@ -22,6 +22,7 @@ def open_installed(
     threads: int | None = None,
     context: int | None = None,
     exact: bool = False,
+    cache: CacheType | None = None,
     prefixes: PageFiles | None = None,
     progress: Progress = SILENCE,
 ) -> Opened:
@@ -36,6 +37,7 @@ def open_installed(
             exact=exact,
             weights_digest=digest,
             packed=packed,
+            cache_type=cache,
             prefixes=prefixes,
         )
 

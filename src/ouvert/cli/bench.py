@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from ouvert.cli.environment import add_model_argument, open_store
+from ouvert.cli.environment import add_cache_argument, add_model_argument, open_store
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--repeat", type=positive, default=3, metavar="N", help="times each is measured (3)")
     parser.add_argument("--threads", type=positive, metavar="N", help="threads that compute (what serves best)")
     parser.add_argument("--exact", action="store_true", help="keep activations in float32 where it is faster not to")
+    add_cache_argument(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
@@ -46,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     installed = store.resolve(args.model)
     pack_installed(store, installed, show_progress(sys.stderr))
     began = perf_counter()
-    opened = open_installed(store, installed, threads=args.threads, exact=args.exact)
+    opened = open_installed(store, installed, threads=args.threads, exact=args.exact, cache=args.cache)
     load_seconds = perf_counter() - began
     engine = opened.engine
     try:
@@ -95,7 +96,7 @@ def foretold(path: "Path", measured: dict[str, Any]) -> dict[str, Any]:
     from ouvert.engine.fit import demand_of_files, forecast, measure_machine
 
     machine = measure_machine(memory, measured["threads"])
-    at_depth = forecast(demand_of_files(path), machine, max(1, 2 * measured["depth"]))
+    at_depth = forecast(demand_of_files(path, measured["cache_type"]), machine, max(1, 2 * measured["depth"]))
     facts: dict[str, Any] = {"read_bytes_per_second": round(machine.bandwidth)}
     for what, (low, high) in (("decode", at_depth.decode), ("prefill", at_depth.prefill)):
         facts[f"forecast_{what}_tokens_per_second"] = [round(low, 2), round(high, 2)]

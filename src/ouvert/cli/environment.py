@@ -180,6 +180,13 @@ def add_model_argument(parser: argparse.ArgumentParser, *, help: str, **settings
     argument.completer = complete_installed  # type: ignore[attr-defined]
 
 
+def add_cache_argument(parser: argparse._ActionsContainer) -> None:
+    """--cache, left out where the native runner keeps 16 bits and NumPy 32, as every day."""
+    parser.add_argument(
+        "--cache", choices=("f16", "q8"), help="keep keys and values in 16 bits (the rule), or 8: about half the memory"
+    )
+
+
 def complete_installed(prefix: str, **_: object) -> list[str]:
     """Names of models in the store, then files and folders: what `run`, `show` and `bench` can be given."""
     from argcomplete.completers import FilesCompleter

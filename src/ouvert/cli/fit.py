@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from ouvert.cli.environment import add_model_argument, open_store
+from ouvert.cli.environment import add_cache_argument, add_model_argument, open_store
 
 if TYPE_CHECKING:
     from ouvert.engine.fit import Demand, Machine
@@ -25,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model_argument(parser, nargs="?", default=None, help="a short name, a stored model or a file (without: all)")
     parser.add_argument("--context", type=int, default=8192, metavar="N", help="tokens of a conversation (8192)")
     parser.add_argument("--threads", type=int, metavar="N", help="threads that compute (without: all processors)")
+    add_cache_argument(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -42,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
     if sys.stderr.isatty() and not args.json:
         print("measuring this machine ...", end="\r", file=sys.stderr, flush=True)
     machine = measure_machine(memory, args.threads)
-    rows = list(candidates(args.model))
+    rows = list(candidates(args.model, args.cache or "f16"))
     answers = [answer(name, form, built, demand, machine, args.context) for name, form, built, demand in rows]
     if args.json:
         facts = {
@@ -51,13 +52,18 @@ def run(args: argparse.Namespace) -> int:
             "multiply_adds_per_second": round(machine.multiply_adds),
             "threads": machine.threads,
         }
-        print(json.dumps({"machine": facts, "context": args.context, "models": answers}, indent=2))
+        print(
+            json.dumps(
+                {"machine": facts, "context": args.context, "cache_type": args.cache or "f16", "models": answers},
+                indent=2,
+            )
+        )
     else:
         print_answers(answers, machine, args.context)
     return 0
 
 
-def candidates(wanted: str | None) -> Iterator[tuple[str, str, bool, "Demand"]]:
+def candidates(wanted: str | None, cache: str) -> Iterator[tuple[str, str, bool, "Demand"]]:
     """(name, form, whether this version runs the family, demand) of what was asked for, or of every short name."""
     from ouvert.engine.fit import demand_of_files, demand_of_shape
     from ouvert.models.shapes import known_shapes
@@ -71,14 +77,14 @@ def candidates(wanted: str | None) -> Iterator[tuple[str, str, bool, "Demand"]]:
             if find_alias(wanted) is None:
                 raise
         else:
-            yield installed.name, "as it is here", True, demand_of_files(installed.path)
+            yield installed.name, "as it is here", True, demand_of_files(installed.path, cache)
             return
     found = find_alias(wanted) if wanted is not None else None
     for alias in (found,) if found is not None else aliases():
         shape = shapes[alias.name]
-        yield alias.name, shape.shipped, alias.built, demand_of_shape(shape)
+        yield alias.name, shape.shipped, alias.built, demand_of_shape(shape, cache_type=cache)
         if shape.shipped in ("BF16", "F32", "F8_E4M3"):
-            yield alias.name, FOUR_BITS, alias.built, demand_of_shape(shape, FOUR_BITS)
+            yield alias.name, FOUR_BITS, alias.built, demand_of_shape(shape, FOUR_BITS, cache)
 
 
 def answer(name: str, form: str, built: bool, demand: "Demand", machine: "Machine", context: int) -> dict[str, Any]:

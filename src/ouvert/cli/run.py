@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ouvert.cli.environment import (
+    add_cache_argument,
     add_model_argument,
     add_prefix_arguments,
     add_receipts_argument,
@@ -95,6 +96,7 @@ def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--threads", type=int, metavar="N", help="threads that compute (without: what serves best)")
     group.add_argument("--context", type=int, metavar="N", help="most tokens of a conversation (without: the model's)")
     group.add_argument("--exact", action="store_true", help="keep activations in float32 where it is faster not to")
+    add_cache_argument(group)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -180,6 +182,7 @@ def open_model(args: argparse.Namespace, name: str | None = None) -> "Model":
         threads=args.threads,
         context=args.context,
         exact=args.exact,
+        cache=args.cache,
         store=store,
         progress=show_progress(sys.stderr),
         receipts=ledger or False,

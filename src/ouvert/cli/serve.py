@@ -9,6 +9,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from ouvert.cli.environment import (
+    add_cache_argument,
     add_prefix_arguments,
     add_receipts_argument,
     complete_installed,
@@ -49,6 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--threads", type=int, metavar="N", help="threads that compute (without: what serves best)")
     group.add_argument("--context", type=int, metavar="N", help="most tokens of a conversation (without: the model's)")
     group.add_argument("--exact", action="store_true", help="keep activations in float32 where it is faster not to")
+    add_cache_argument(group)
     add_prefix_arguments(parser)
 
 
@@ -107,6 +109,7 @@ def settings_of(args: argparse.Namespace) -> "Settings":
         "threads": args.threads,
         "context": args.context,
         "exact": args.exact,
+        "cache": args.cache,
         "receipts": ledger or False,
         "prefixes": prefixes or False,
         "guard": guard_asked_for(),

@@ -18,9 +18,11 @@ from ouvert.engine.waist import (
     Stopped,
     Token,
 )
+from ouvert.kernels.program import CacheType
 
 __all__ = [
     "LAYOUT_VERSION",
+    "CacheType",
     "Constraint",
     "Engine",
     "EngineBusyError",

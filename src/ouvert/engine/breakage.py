@@ -8,6 +8,7 @@ import numpy as np
 from ouvert.arithmetic import Ops
 from ouvert.arithmetic import Recorder as Kept
 from ouvert.engine.runner import Wanted
+from ouvert.kernels.program import CacheType
 from ouvert.models import Model
 
 # Tokens of a step: what is kept of it, one row a token and layer, stays small.
@@ -25,14 +26,14 @@ def first_broken(names: Sequence[str], seen: Callable[[str], np.ndarray]) -> str
     return next((name for name in names if not np.isfinite(seen(name)).all()), None)
 
 
-def in_native(model: Model, exact: bool, threads: int) -> Locate:
+def in_native(model: Model, exact: bool, cache: CacheType, threads: int) -> Locate:
     """For a model placed with kernels.Recorder: its graph is recorded again, with every layer's end kept."""
 
     def locate(ids: list[int]) -> str | None:
         from ouvert import kernels
 
         names = names_of(model)
-        program = kernels.build(kernels.Recorder(exact=exact), model, threads=threads, watch=names)
+        program = kernels.build(kernels.Recorder(exact=exact, cache=cache), model, threads=threads, watch=names)
         try:
             return located(program, ids, lambda: first_broken(names, program.seen))
         finally:

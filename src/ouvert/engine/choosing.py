@@ -6,12 +6,15 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 from ouvert import models
 from ouvert.arithmetic import Ops
 from ouvert.engine.breakage import Locate, in_native, in_numpy
 from ouvert.engine.numpy_runner import NumpyRunner, limit_threads
 from ouvert.engine.runner import Runner
+from ouvert.engine.waist import EngineError
+from ouvert.kernels.program import CacheType
 from ouvert.weights import Checkpoint
 
 # Part of a packed file's name: another number whenever a layout changes, so that no old file is taken for a new one.
@@ -33,20 +36,29 @@ class PackedFile:
     say: Callable[[str], None] | None = None
 
 
+CACHE_TYPES: tuple[CacheType, ...] = get_args(CacheType)
+
+
 def open_runner(
-    checkpoint: Checkpoint, threads: int | None, exact: bool, packed: PackedFile | None
+    checkpoint: Checkpoint,
+    threads: int | None,
+    exact: bool,
+    packed: PackedFile | None,
+    cache_type: CacheType | None = None,
 ) -> tuple[Runner, str, Locate]:
     """The fastest runner for this checkpoint, the name of the model's family, and how to find where numbers break.
 
     Native weights come from `packed`, memory-mapped; without it they are packed into memory. `exact` matters to the
-    native runner only: NumPy computes in float32 anyway. Raises CheckpointError.
+    native runner only: NumPy computes in float32 anyway. `cache_type`: how keys and values are kept; left out, as the
+    runner does it every day: native ones in 16 bits, NumPy in 32, which knows nothing else. Raises CheckpointError, and
+    EngineError for a cache that the runner has not.
     """
     if native_is_built():
         from ouvert.engine.packed import packed_weights
         from ouvert.kernels.recorder import Recorder, RecordingError
 
         count = threads or physical_cores()
-        recorder = Recorder(exact=exact)
+        recorder = Recorder(exact=exact, cache=cache_type or "f16")
         places: models.Places = recorder
         if packed is not None:
             places = packed_weights(checkpoint, packed, count)
@@ -57,7 +69,12 @@ def open_runner(
         except RecordingError as problem:
             warnings.warn(f"{checkpoint.path}: NumPy computes this model, slower: {problem}", stacklevel=2)
         else:
-            return program, model.family.name, in_native(model, exact, count)
+            return program, model.family.name, in_native(model, exact, recorder.cache, count)
+    if cache_type not in (None, "f32"):
+        raise EngineError(
+            f"loading {checkpoint.path}: cache_type={cache_type!r}, but NumPy computes this model, and keeps keys and "
+            "values in f32 only. Leave it out, or install a C++20 compiler and Ouvert again for the native kernels."
+        )
     limit_threads(threads)
     ops = Ops()
     model = models.load(checkpoint, ops)

@@ -14,7 +14,7 @@ from ouvert import kernels
 from ouvert.engine.choosing import physical_cores
 from ouvert.engine.waist import EngineError
 from ouvert.models import recognise
-from ouvert.models.shapes import Shape
+from ouvert.models.shapes import Shape, key_value_bytes
 from ouvert.weights import encoded_bytes, open_checkpoint
 
 # Shares of the limits that models of every family reached here; docs/journal.md has the runs they come from.
@@ -113,18 +113,18 @@ def measure_machine(memory: int, threads: int | None = None) -> Machine:
     )
 
 
-def demand_of_shape(shape: Shape, encoding: str | None = None) -> Demand:
+def demand_of_shape(shape: Shape, encoding: str | None = None, cache_type: str = "f16") -> Demand:
     """As its makers ship it, or in another encoding."""
     return Demand(
         weights=shape.weight_bytes(encoding),
         read_per_token=shape.bytes_per_token(encoding),
         active=shape.active - shape.words,
-        cache=shape.cache_bytes,
+        cache=lambda tokens: shape.cache_bytes(tokens, cache_type),
         context=shape.context,
     )
 
 
-def demand_of_files(path: Path) -> Demand:
+def demand_of_files(path: Path, cache_type: str = "f16") -> Demand:
     """What the files at `path` ask for once they are packed, by the native kernels. Raises CheckpointError."""
     from ouvert.engine.packed import declared, plan  # needs the native part
 
@@ -143,8 +143,10 @@ def demand_of_files(path: Path) -> Demand:
         active += share * math.prod(each.shape) if each.name != "unembedding" else 0
 
     def cache(tokens: int) -> int:
-        held = (min(tokens, each.window or tokens) * each.kv_heads * each.head_dim for each in memories)
-        return 2 * 2 * sum(held)
+        return sum(
+            min(tokens, each.window or tokens) * each.kv_heads * key_value_bytes(each.head_dim, cache_type)
+            for each in memories
+        )
 
     return Demand(
         weights=sum(sizes.values()),

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ouvert import models
-from ouvert.engine.choosing import PackedFile, native_is_built, open_runner, physical_cores
+from ouvert.engine.choosing import CACHE_TYPES, PackedFile, native_is_built, open_runner, physical_cores
 from ouvert.engine.fit import BESIDES, USABLE
 from ouvert.engine.local import LocalEngine
 from ouvert.engine.machine import memory_bytes
@@ -20,6 +20,7 @@ from ouvert.engine.numpy_runner import NumpyRunner
 from ouvert.engine.runner import Runner
 from ouvert.engine.shelf import PageStore, Shelf
 from ouvert.engine.waist import EngineError, EngineFacts
+from ouvert.kernels.program import CacheType
 from ouvert.weights import Checkpoint, combined_digest, open_checkpoint, sha256_of
 
 # However large the weights, there is room for a conversation of so many tokens.
@@ -61,18 +62,25 @@ def open_engine(
     weights_digest: str | None = None,
     packed: PackedFile | None = None,
     prefixes: PageStore | None = None,
+    cache_type: CacheType | None = None,
 ) -> Opened:
     """Load the model at `path`: a GGUF or safetensors file, or a folder with one.
 
     `threads`: how many compute, or as many as serve. `context`: most tokens of a sequence, or all the model was made
     for. `exact`: activations stay float32 where a faster way would round them. `weights_digest`: of the weights, if
     it is known. `packed`: where their packed form is kept, written now if it is not there; left out, weights are packed
-    into memory. `prefixes`: where beginnings of sequences are kept on disk; left out, in memory only. Raises
-    CheckpointError for files that cannot be used and EngineError for settings that cannot be honoured.
+    into memory. `prefixes`: where beginnings of sequences are kept on disk; left out, in memory only. `cache_type`: how
+    keys and values are kept, "f16", "f32" or "q8" (8 bits: docs/formats/cache.md); left out, f16 natively and f32 in
+    NumPy. Raises CheckpointError for files that cannot be used and EngineError for settings that cannot be honoured.
     """
     if threads is not None and threads < 1:
         raise EngineError(
             f"loading {path}: threads={threads}, expected 1 or more. Leave it out to use what serves best."
+        )
+    if cache_type is not None and cache_type not in CACHE_TYPES:
+        raise EngineError(
+            f"loading {path}: cache_type={cache_type!r}, expected one of {', '.join(CACHE_TYPES)}. Leave it out to "
+            "keep keys and values as every day."
         )
     with open_checkpoint(path) as checkpoint:
         _, config = models.recognise(checkpoint)
@@ -83,7 +91,7 @@ def open_engine(
                 "to look. Choose a smaller context, or a model made for longer texts."
             )
         digest = WeightsDigest(checkpoint.files, weights_digest)
-        runner, family, locate = open_runner(checkpoint, threads, exact, packed)
+        runner, family, locate = open_runner(checkpoint, threads, exact, packed, cache_type)
         parameters, size = count(checkpoint)
         folder = None if checkpoint.format == "gguf" else (path if path.is_dir() else path.parent)
 

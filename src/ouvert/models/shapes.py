@@ -7,6 +7,9 @@ from pathlib import Path
 
 TABLE = Path(__file__).with_name("shapes.toml")
 
+# Numbers that share one 32-bit scale in an 8-bit cache: docs/formats/cache.md.
+Q8_NEIGHBOURS = 32
+
 # Bits a weight takes, scales included, by encoding; docs/formats/encodings.md has the blocks.
 BITS = {
     "F32": 32.0,
@@ -120,15 +123,23 @@ class Shape:
         bits = BITS[encoding or self.shipped]
         return bits, bits
 
-    def cache_bytes(self, tokens: int) -> int:
-        """What a sequence of so many tokens keeps, with 16-bit keys and values and 32-bit states."""
+    def cache_bytes(self, tokens: int, cache_type: str = "f16") -> int:
+        """What a sequence of so many tokens keeps: keys and values as the cache type says, latent vectors in 16 bits
+        and states in 32 whatever it is."""
         if self.latent:
             return 2 * self.layers * tokens * (self.latent + self.rotary)
         if self.expanded:
             channels = self.expanded + 2 * self.groups * self.state
             return 4 * self.layers * (self.expanded * self.state + channels * self.convolution)
-        per_token = 2 * 2 * self.kv_heads * self.head_dim
+        per_token = self.kv_heads * key_value_bytes(self.head_dim, cache_type)
         return per_token * ((self.layers - self.windowed) * tokens + self.windowed * min(tokens, self.window))
+
+
+def key_value_bytes(head_dim: int, cache_type: str) -> int:
+    """Bytes of one key and one value of one head. docs/formats/cache.md."""
+    if cache_type == "q8":
+        return 2 * (head_dim + 4 * -(-head_dim // Q8_NEIGHBOURS))
+    return 2 * head_dim * {"f16": 2, "f32": 4}[cache_type]
 
 
 @cache

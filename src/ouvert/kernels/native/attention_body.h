@@ -51,8 +51,9 @@ struct Stretch<std::int8_t> {
   }
 };
 
-// Asks for a row of `count` elements. Where memory is the limit (few rows, straight from a cache of small elements) a
-// product asks for as many bytes of the next block as it reads of this one.
+// Asks for a row of `count` elements, where they are small: straight from such a cache, memory is the limit. All passes
+// over a block, values included, ask for the next block's keys, again and again: a processor that waits for many lines
+// drops what it is asked for besides. Asking once, or for the next values, was slower.
 template <typename Element>
 inline void ask_for(const Element* row, std::int64_t count) {
   if constexpr (sizeof(Element) < 4)
@@ -84,7 +85,7 @@ inline void score_panel(const float* q, std::int64_t head_dim, const Stretch<Ele
 #pragma GCC unroll 4
     for (int p = 0; p < kPanel; ++p) c[r][p] = Lanes::all(0.0f);
   const auto column = [&](std::int64_t d, int p) {
-    if (p == 0 && v == 0) ask_for(next.keys + d * kBlockKeys, kBlockKeys);
+    if (p == 0) ask_for(next.keys + d * kBlockKeys, kBlockKeys);
     return from.key(d, v + p);
   };
   add_product<kRows, kPanel>(q, head_dim, 0, head_dim, column, c);
@@ -105,7 +106,7 @@ inline void mix_panel(const float* shares, const Stretch<Element>& from, std::in
 #pragma GCC unroll 4
     for (int p = 0; p < kPanel; ++p) c[r][p] = Lanes::load(sums + r * stride + 16 * (v + p)) * faded[r];
   const auto column = [&](std::int64_t k, int p) {
-    if (p == 0 && v == 0) ask_for(next.values + k * from.padded, from.padded);
+    if (p == 0) ask_for(next.keys + k * from.padded, from.padded);
     return from.value(k, v + p);
   };
   add_product<kRows, kPanel>(shares, kBlockKeys, begin, end, column, c);
