@@ -63,7 +63,7 @@ class ScriptedModel:
 
 def args(**changes):
     names = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty", "seed", "max_tokens", "effort")
-    names += ("think_budget", "response_schema")
+    names += ("think_budget", "response_schema", "response_grammar")
     return argparse.Namespace(**{**dict.fromkeys(names), "stop": [], **changes})
 
 

@@ -137,6 +137,46 @@ def test_stop_texts_end_the_answer_with_and_without_a_template(ouvert, tiny):
     assert ouvert("run", tiny, "Hello", "--raw", "--stop", "tiny m").stdout == b" from a \n"
 
 
+@pytest.mark.parametrize("raw", [False, True])
+@pytest.mark.parametrize(
+    ("words", "answer"),
+    [
+        (("--regex", "[0-9]{3}-[0-9]{2}"), r"\d{3}-\d{2}"),
+        (("--choice", "yes", "--choice", "no, Sir"), "yes|no, Sir"),
+        (("--grammar", "a.gbnf"), "(ab){2,3}!"),
+        (("--grammar", "a.lark"), "(ab)+[?]"),
+        (("--schema", "a.json"), "true|false"),
+    ],
+)
+def test_an_answer_is_what_was_asked_for(ouvert, tiny, tmp_path, words, answer, raw):
+    (tmp_path / "a.gbnf").write_text('root ::= pair{2,3} "!" # twice or three times\npair ::= "ab"\n')
+    (tmp_path / "a.lark").write_text('start: "ab"+ "?"\n')
+    (tmp_path / "a.json").write_text('{"type": "boolean"}')
+    words = [tmp_path / word if word.startswith("a.") else word for word in words]
+    ran = ouvert("run", tiny, "Who are you?", "--max-tokens", 60, *words, *(["--raw"] if raw else []))
+    assert ran.returncode == 0, ran.stderr
+    assert re.fullmatch(f"{answer}|(ab)+", ran.stdout.decode().strip())  # a model that likes to repeat may be cut off
+
+
+def test_a_wrong_grammar_is_one_sentence_with_line_and_column(ouvert, tiny, tmp_path):
+    (tmp_path / "wrong.gbnf").write_text('root ::= word\nword ::= "a\n')
+    (tmp_path / "wrong.lark").write_text('start: "a\n')
+    (tmp_path / "words.txt").write_text("a")
+    for words, said in {
+        ("--grammar", tmp_path / "wrong.gbnf"): 'line 2, column 10: a " without its second',
+        ("--grammar", tmp_path / "wrong.lark"): "line 1, column 10: lexer error",
+        ("--grammar", tmp_path / "words.txt"): "expected .gbnf or .lark",
+        ("--grammar", tmp_path / "none.gbnf"): "cannot be read (No such file or directory)",
+        ("--regex", "a("): "unclosed group",
+        ("--choice", ""): "none of them empty",
+    }.items():
+        ran = ouvert("run", tiny, "Hello", *words)
+        assert ran.returncode == 1
+        assert said in ran.stderr.decode()
+        assert "Traceback" not in ran.stderr.decode()
+    assert b"not allowed with" in ouvert("run", tiny, "Hello", "--regex", "a", "--choice", "b").stderr
+
+
 def test_a_gguf_file_works_without_the_store(ouvert, smollm2):
     ran = ouvert("run", smollm2, "What is 2+2?", "--temperature", "0", "--max-tokens", "24")
     assert b"4" in ran.stdout

@@ -348,3 +348,56 @@ def test_forced_text_is_spelled_by_the_tokenizer_where_that_is_exact():
     assert spells(lambda text: [ord(" "), *text.encode()]) == longest  # a tokenizer that puts a space in front
     assert Vocabulary(TOKENS, {END}, lambda text: []).spell(b"\xff") == [255]
     assert Vocabulary([b"a"], (), lambda text: []).spell(b"ab") == [0]
+
+
+# --- too much ---------------------------------------------------------------------------------------------------------
+
+
+def chain(length, line, first, last):
+    return first + "".join(line.format(n, n + 1) for n in range(length)) + last.format(length)
+
+
+@pytest.mark.parametrize(
+    ("grammar", "numbers"),
+    [
+        (Grammar.regex("a" * 100_001), "100001 characters, expected at most 100000"),
+        (Grammar.gbnf('root ::= "' + "a" * 100_000 + '"'), "expected at most 100000"),
+        (Grammar.json_schema({"enum": ["a" * 200_000]}), "expected at most 200000"),
+        (Grammar.regex("a{20000}"), "repeated 20000 times, expected at most 10000"),
+        (Grammar.lark('start: "a"{2,20000}'), "repeated 20000 times, expected at most 10000"),
+        (Grammar.json_schema({"properties": {str(n): {} for n in range(1001)}}), "1001 properties. Expected 1000"),
+        (Grammar.json_schema({"patternProperties": {f"{n}$": {} for n in range(101)}}), "101 pattern.*Expected 100"),
+        (Grammar.regex("(" * 40_000 + "a" + ")" * 40_000), "invalid regex"),
+        (Grammar.lark("start: a\na: b\nb: a"), "no text is one of it"),
+        (Grammar.gbnf("root ::= root [a]"), "no text is one of it"),
+        (Grammar.gbnf("root ::= " + "(" * 99 + '"a"' + ")" * 99), "a group 26 deep in others, expected 25 at most"),
+    ],
+)
+def test_what_would_take_too_much_is_refused_with_both_numbers(grammar, numbers):
+    with pytest.raises(EngineError, match=numbers) as refused:
+        VOCABULARY.compile(grammar)
+    assert len(str(refused.value)) < 2000
+
+
+@pytest.mark.parametrize(
+    "grammar",
+    [
+        Grammar.lark(chain(4000, 'r{}: "x" r{}\n', "start: r0\n", 'r{}: "z"')),
+        Grammar.gbnf(chain(4000, 'r{} ::= "x" r{}\n', "root ::= r0\n", 'r{} ::= "z"')),
+        Grammar.json_schema(
+            {
+                "$ref": "#/$defs/0",
+                "$defs": {**{str(n): {"items": {"$ref": f"#/$defs/{n + 1}"}} for n in range(1200)}, "1200": {}},
+            }
+        ),
+    ],
+)
+def test_long_chains_of_rules_do_not_end_the_process(grammar):
+    assert VOCABULARY.compile(grammar).begin().allowed().size  # on an ordinary stack this is a segmentation fault
+
+
+def test_any_json_object(generate):
+    brackets = {ord(sign): 2.5 for sign in '}]"'}
+    tokens, stopped = generate(Grammar.json_object(), 1, logit_bias=brackets)
+    assert stopped.reason == "stop"
+    assert isinstance(json.loads(text_of(tokens)), dict)

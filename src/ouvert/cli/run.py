@@ -24,7 +24,7 @@ from ouvert.cli.environment import (
 )
 
 if TYPE_CHECKING:
-    from ouvert.assistant import Model
+    from ouvert.assistant import Grammar, Model
     from ouvert.store import Store
 
 SUMMARY = "Ask a model one thing, or hold a conversation with it."
@@ -49,13 +49,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object with answer, usage and receipt")
     add_receipts_argument(parser)
     parser.add_argument("--pull", action="store_true", help="fetch the model if it is not on this machine")
-    parser.add_argument(
-        "--schema", type=Path, metavar="FILE", help="the answer is JSON that follows the JSON schema in FILE"
-    )
+    add_form_arguments(parser)
     add_thinking_arguments(parser)
     add_sampling_arguments(parser)
     add_engine_arguments(parser)
     add_prefix_arguments(parser)
+
+
+def add_form_arguments(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group(
+        "what the answer may be",
+        "No token that would break it is chosen. Thoughts and tool calls are not held to it; an answer that "
+        "--max-tokens cuts off is only the beginning of such a text.",
+    )
+    form = group.add_mutually_exclusive_group()
+    form.add_argument("--schema", type=Path, metavar="FILE", help="JSON that follows the JSON schema in FILE")
+    form.add_argument("--regex", metavar="PATTERN", help="a text that PATTERN matches from end to end (Rust's syntax)")
+    form.add_argument(
+        "--grammar", type=Path, metavar="FILE", help="a text of the grammar in FILE: .gbnf (llama.cpp's) or .lark"
+    )
+    form.add_argument("--choice", action="append", metavar="TEXT", help="one of several texts; repeat it for each")
 
 
 def add_thinking_arguments(parser: argparse.ArgumentParser) -> None:
@@ -131,6 +144,7 @@ def run(args: argparse.Namespace) -> int:
 
     try:
         args.response_schema = read_schema(args.schema)
+        args.response_grammar = read_grammar(args)
     except SchemaError as problem:
         complain(str(problem))
         return FAILED
@@ -229,7 +243,7 @@ def fetch_if_absent(store: "Store", wanted: str, *, allowed: bool) -> None:
 
 
 class SchemaError(Exception):
-    """A file that is no JSON schema. The message says why and what to do."""
+    """A file that is no JSON schema, or no grammar. The message says why and what to do."""
 
 
 def read_schema(path: Path | None) -> dict[str, Any] | None:
@@ -249,12 +263,40 @@ def read_schema(path: Path | None) -> dict[str, Any] | None:
     return schema
 
 
+def read_grammar(args: argparse.Namespace) -> "Grammar | None":
+    """What --regex, --grammar or --choice ask for. Raises SchemaError; EngineError for choices that are none."""
+    from ouvert.assistant import Grammar
+
+    if args.regex is not None:
+        return Grammar.regex(args.regex)
+    if args.choice is not None:
+        return Grammar.one_of(args.choice)
+    if args.grammar is None:
+        return None
+    kinds = {".gbnf": Grammar.gbnf, ".lark": Grammar.lark}
+    kind = kinds.get(args.grammar.suffix.lower())
+    if kind is None:
+        raise SchemaError(
+            f"--grammar {args.grammar} ends in {args.grammar.suffix or 'nothing'!r}, expected {' or '.join(kinds)}: "
+            "name it after the language it is written in."
+        )
+    try:
+        return kind(args.grammar.read_text(encoding="utf-8"))
+    except OSError as problem:
+        raise SchemaError(
+            f"--grammar {args.grammar} cannot be read ({problem.strerror}): name a file with a grammar."
+        ) from None
+    except UnicodeDecodeError as problem:
+        raise SchemaError(f"--grammar {args.grammar} is not UTF-8 text (byte {problem.start}): convert it.") from None
+
+
 def chat_settings(args: argparse.Namespace) -> dict[str, Any]:
     """What `Model.chat` is told beside the sampling."""
     return {
         "effort": args.effort,
         "think_budget": args.think_budget,
         "response_schema": args.response_schema,
+        "response_grammar": args.response_grammar,
     }
 
 
@@ -310,8 +352,11 @@ def continue_text(model: "Model", prompt: str, args: argparse.Namespace) -> int:
     if tokenizer.adds_bos and tokenizer.bos is not None:
         ids = [tokenizer.bos, *ids]
     sampling = model.sampling(**generation_settings(args), stop_ids=tokenizer.end_ids)
+    grammar = args.response_grammar
     if args.response_schema is not None:
-        sampling = replace(sampling, constraint=model.constraint(Grammar.json_schema(args.response_schema)))
+        grammar = Grammar.json_schema(args.response_schema)
+    if grammar is not None:
+        sampling = replace(sampling, constraint=model.constraint(grammar))
     generation = model.generation(ids, sampling)
     screen = Screen(sys.stdout, sys.stderr, silent=args.json)
     decoder = tokenizer.decoder()

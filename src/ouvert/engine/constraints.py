@@ -6,6 +6,7 @@ docs/formats/constraints.md.
 
 import json
 import re
+import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 
+from ouvert.engine.gbnf import lark_of
 from ouvert.engine.schemas import DEEPEST, honoured
 from ouvert.engine.waist import EngineError, Following
 
@@ -25,15 +27,23 @@ JSON_SPACE = "( |\\n {0,16})?"
 # No \\u: with it a name could be spelled in two ways, and a member that a schema describes be written a second time,
 # past its description, under the other spelling.
 JSON_ESCAPES = 'nrbtf\\"'
+# Characters. What the largest take: docs/formats/constraints.md.
+LARGEST = {"json schema": 200_000, "regex": 100_000, "lark": 100_000, "gbnf": 100_000, "one of": 1_000_000}
+STACK = 512 << 20
+STACK_SIZE_IS_OURS = threading.Lock()  # it is one setting for the whole process
+MOST_REPEATS = 10_000
+LONGEST_REASON = 600
+MOST_LEXER_STATES = 50_000  # one to two kB each
+MOST_SYMBOLS = 200_000  # in all rules; about a kB each while compiling
 MASKS_KEPT = 16  # at most 25 MB of ids at 200,000 words
 END = b"<|the grammar is complete|>"  # the name of an id that no model has
 
 
 @dataclass(frozen=True, slots=True)
 class Grammar:
-    """What a text may be. `text` is the JSON schema, the regular expression or the Lark grammar itself."""
+    """What a text may be. `text` is the JSON schema, the regular expression or the grammar itself."""
 
-    kind: Literal["json schema", "regex", "lark", "one of"]
+    kind: Literal["json schema", "regex", "lark", "gbnf", "one of"]
     text: str
 
     @classmethod
@@ -64,6 +74,16 @@ class Grammar:
     def lark(cls, grammar: str) -> Self:
         """Texts of a Lark grammar in llguidance's dialect; it begins with the rule `start`."""
         return cls("lark", grammar)
+
+    @classmethod
+    def gbnf(cls, grammar: str) -> Self:
+        """Texts of a grammar as llama.cpp writes them; it begins with the rule `root`."""
+        return cls("gbnf", grammar)
+
+    @classmethod
+    def json_object(cls) -> Self:
+        """Any JSON object."""
+        return cls.json_schema({"type": "object"})
 
     @classmethod
     def one_of(cls, texts: Sequence[str]) -> Self:
@@ -115,8 +135,9 @@ class Vocabulary:
 
     def compile(self, grammar: Grammar) -> "CompiledGrammar":
         """Raises EngineError, with llguidance's reason, for a grammar that is wrong or asks for what it cannot do."""
-        from llguidance import LLMatcher
+        from llguidance import LLMatcher, LLParserLimits
 
+        check_size(grammar)
         match grammar.kind:
             case "json schema":
                 schema = honoured(json.loads(grammar.text))
@@ -132,12 +153,24 @@ class Vocabulary:
                 source = LLMatcher.grammar_from_regex(grammar.text)
             case "lark":
                 source = LLMatcher.grammar_from_lark(grammar.text)
+            case "gbnf":
+                source = LLMatcher.grammar_from_lark(lark_of(grammar.text))
             case "one of":
                 source = LLMatcher.grammar_from_regex("|".join(map(escaped, json.loads(grammar.text))))
-        matcher = LLMatcher(self._tokenizer, source, log_level=0)
-        if matcher.is_error():
+        limits = LLParserLimits(max_lexer_states=MOST_LEXER_STATES, max_grammar_size=MOST_SYMBOLS, verbose_errors=False)
+
+        def make() -> "tuple[LLMatcher, str]":
+            matcher = LLMatcher(tokenizer, source, log_level=0, limits=limits)
+            first = matcher.deep_copy()
+            if not matcher.is_error() and not first.is_accepting():
+                first.compute_bitmask()  # some grammars have no text, or are too much for the first token already
+            return matcher, matcher.get_error() or first.get_error()
+
+        tokenizer = self._tokenizer
+        matcher, problem = with_deep_stack(make)
+        if problem:
             raise EngineError(
-                f"compiling a constraint ({grammar.kind}): {in_our_words(matcher.get_error().strip())}. It was given "
+                f"compiling a constraint ({grammar.kind}): {in_our_words(problem, grammar.kind)}. It was given "
                 f"{grammar.text!r:.200}; leave out or rewrite what is named here."
             )
         return CompiledGrammar(matcher, self, grammar)
@@ -186,14 +219,63 @@ REASONS = (
         r"Resource '(.*?)' is not present in a registry.*",
         r"a $ref to another document: '\1', expected one to a place in the schema itself",
     ),
+    (r"panic: assertion failed: grammar.symbols.*", "it has more symbols than llguidance can count (65,525)"),
+    (r"NoExtensionBias.*", "no text is one of it, expected at least one"),
 )
 
 
-def in_our_words(reason: str) -> str:
+def with_deep_stack(make: "Callable[[], tuple[LLMatcher, str]]") -> "tuple[LLMatcher, str]":
+    """llguidance calls itself for every rule or $ref that another names; at some thousand of them an ordinary stack is
+    used up, and the process ends. A grammar within LARGEST fits into this one (only what is touched takes memory)."""
+    found: list[tuple[LLMatcher, str]] = []
+    problems: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            found.append(make())
+        except BaseException as problem:  # raised again below, in the caller's thread
+            problems.append(problem)
+
+    with STACK_SIZE_IS_OURS:
+        before = threading.stack_size(STACK)
+        try:
+            thread = threading.Thread(target=run, name="compiling a grammar")
+            thread.start()
+        finally:
+            threading.stack_size(before)
+    thread.join()
+    if problems:
+        raise problems[0]
+    return found[0]
+
+
+def check_size(grammar: Grammar) -> None:
+    """What would take minutes or gigabytes is refused before it begins; llguidance's own limits bound the rest."""
+    if len(grammar.text) > LARGEST[grammar.kind]:
+        raise EngineError(
+            f"compiling a constraint ({grammar.kind}): it has {len(grammar.text)} characters, expected at most "
+            f"{LARGEST[grammar.kind]}. Say it more briefly, or hold to a part of it."
+        )
+    if grammar.kind in ("regex", "lark", "gbnf"):
+        for counted in re.finditer(r"\{\s*(\d*)\s*(?:,\s*(\d*)\s*)?\}", grammar.text):
+            most = max((int(number[:20]) for number in counted.groups() if number), default=0)
+            if most > MOST_REPEATS:
+                raise EngineError(
+                    f"compiling a constraint ({grammar.kind}): something is repeated {most} times, expected at most "
+                    f"{MOST_REPEATS} ({counted[0]!r:.60}). Repeat it without a bound (*), and let the limit of tokens "
+                    "end it."
+                )
+
+
+def in_our_words(reason: str, kind: str = "lark") -> str:
+    """Without llguidance's traces; its places in a Lark grammar as line and column (others it has only translated)."""
+    reason = re.split(r"\s*<(?:backtrace|non-verbose|state)", reason.strip(), maxsplit=1)[0]
+    place = r"line \1, column \2: " if kind == "lark" else ""
+    reason = re.sub(r"\A(?:at )?(\d+)\((\d+)\): ", place, reason)
     for theirs, ours in REASONS:
         if re.match(theirs, reason, re.S):
             return re.sub(theirs, ours, reason, flags=re.S)
-    return reason
+    return reason if len(reason) <= LONGEST_REASON else reason[:LONGEST_REASON] + " ..."
 
 
 def escaped(text: str) -> str:
@@ -258,9 +340,10 @@ class FollowingGrammar:
 
     def _complain(self) -> None:
         if self._matcher.is_error():
+            reason = in_our_words(self._matcher.get_error())
             raise EngineError(
-                f"following a constraint: {self._matcher.get_error().strip()}. A grammar with less ambiguity, or a "
-                "schema with fewer alternatives at one place, can be followed."
+                f"following a constraint: {reason}. A grammar with less ambiguity, or a schema with fewer alternatives "
+                "at one place, can be followed."
             )
 
 
