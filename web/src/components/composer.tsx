@@ -1,5 +1,5 @@
 import { useSignal } from "@preact/signals";
-import { useEffect, useRef } from "preact/hooks";
+import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
 import { toWire, type Attachment, type Message } from "../conversation";
 import { decodeText, LARGEST_FILE, LONG_PASTE, longestThatFits } from "../documents";
 import { countTokens, type Count } from "../server";
@@ -49,11 +49,12 @@ export function Composer() {
     };
   }, [text.value, attachments.value, chosen, current.value.leaf, current.value.id, settings.value.system, isRunning]);
 
-  useEffect(() => {
+  // At once, not after the next frame: by then somebody may have begun to type.
+  useLayoutEffect(() => {
     text.value = "";
     attachments.value = [];
   }, [current.value.id]);
-  useEffect(() => {
+  useLayoutEffect(() => {
     if (!area.current) return;
     area.current.style.height = "auto";
     area.current.style.height = `${area.current.scrollHeight}px`;

@@ -446,6 +446,7 @@ describe("how it looks", () => {
     await answered(page);
     await page.evaluate(() => document.querySelector(".scroller")?.scrollTo(0, 0));
     await page.waitForTimeout(200);
+    await expect.poll(() => page.textContent("#context")).toContain("of 2,000 tokens");
     await picture("narrow");
     expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBe(390);
     await page.click("[aria-label='Show conversations']");

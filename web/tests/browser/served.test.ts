@@ -1,0 +1,100 @@
+/** The built page over `ouvert serve` itself, with a real model: what the stand-in cannot show. */
+import { type ChildProcess, execFileSync, spawn } from "node:child_process";
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { answered, ask, lastAnswer, openPage, type Opened } from "./chromium";
+
+const OUVERT = fileURLToPath(new URL("../../../.venv/bin/ouvert", import.meta.url));
+let home: string;
+let server: ChildProcess;
+let address: string;
+let opened: Opened;
+
+beforeAll(async () => {
+  execFileSync(OUVERT, ["pull", "smollm2"], { stdio: "ignore" });
+  const { path } = JSON.parse(execFileSync(OUVERT, ["show", "smollm2", "--json"], { encoding: "utf8" })) as { path: string };
+  home = mkdtempSync(join(tmpdir(), "ouvert-home-"));
+  server = spawn(OUVERT, ["serve", path, "--port", "0"], { env: { ...process.env, OUVERT_HOME: home } });
+  let said = "";
+  address = await new Promise<string>((ready, failed) => {
+    server.stderr?.on("data", (piece: Buffer) => {
+      said += piece.toString();
+      const found = /Ready at (http:\S+)/.exec(said);
+      if (found?.[1]) ready(`${found[1]}/`);
+    });
+    server.on("exit", () => failed(new Error(`ouvert serve ended: ${said}`)));
+  });
+}, 300_000);
+
+afterAll(async () => {
+  await opened?.close();
+  const ended = new Promise((done) => server.once("exit", done));
+  server.kill("SIGTERM");
+  await ended;
+  rmSync(home, { recursive: true });
+});
+
+test("a real model answers, its receipt says what left, and what is kept is private", { timeout: 300_000 }, async () => {
+  opened = await openPage(address);
+  const { page } = opened;
+  await page.keyboard.press("Alt+Comma");
+  await page.fill("#number-max_tokens", "60");
+  await page.fill("#number-seed", "3");
+  await page.fill("#number-temperature", "0");
+  await page.keyboard.press("Escape");
+  await page.fill("#composer", "What is the capital of France?");
+  await expect.poll(() => page.textContent("#context")).toMatch(/\d+ of 8,192 tokens/);
+  const counted = Number(/(\d+) of/.exec((await page.textContent("#context")) ?? "")?.[1]);
+  await ask(page, "What is the capital of France?");
+  await answered(page);
+  const text = await lastAnswer(page).locator(".prose").textContent();
+  expect(text?.trim()).toBeTruthy();
+
+  await page.keyboard.press("Alt+i");
+  expect(await page.textContent(".left.nothing p")).toBe("What left this machine: nothing.");
+  expect(await page.locator(".left dd").allTextContents()).toEqual(["0", "0", "0"]);
+  const receipt = JSON.parse((await page.textContent(".whole pre")) ?? "") as { tokens: { prompt: number }; sampling: { seed: number } };
+  expect(receipt.tokens.prompt).toBe(counted); // the count beside the arrow is what was sent
+  expect(receipt.sampling.seed).toBe(3);
+  await page.keyboard.press("Escape");
+
+  await page.click("[aria-label='Another answer']");
+  await expect.poll(() => page.locator(".versions").count()).toBe(1);
+  await answered(page);
+  expect(await lastAnswer(page).locator(".prose").textContent()).toBe(text); // same seed, same words
+
+  const folder = join(home, "server", "conversations");
+  const kept = () => readdirSync(folder).filter((name) => name.endsWith(".json"));
+  await expect.poll(() => kept().length).toBe(1);
+  const file = join(folder, kept()[0] ?? "");
+  await expect.poll(() => (JSON.parse(readFileSync(file, "utf8")) as { messages: { receipt?: unknown }[] }).messages.filter((each) => each.receipt).length).toBe(2);
+  expect(statSync(file).mode & 0o777).toBe(0o600);
+
+  await page.reload();
+  await page.waitForSelector(".message.assistant .versions");
+  await page.fill("#search", "CAPITAL");
+  await expect.poll(() => page.textContent(".excerpt")).toContain("What is the capital of France?");
+
+  expect(opened.requests.filter((url) => !url.startsWith(address))).toEqual([]);
+  expect(opened.violations).toEqual([]);
+  expect(opened.complaints).toEqual([]);
+});
+
+test("stopping frees the server at once", { timeout: 120_000 }, async () => {
+  const { page } = opened;
+  await page.keyboard.press("Alt+n");
+  await page.keyboard.press("Alt+Comma");
+  await page.fill("#number-max_tokens", "4000");
+  await page.fill("#number-temperature", "1");
+  await page.keyboard.press("Escape");
+  await ask(page, "Tell a very long story about a lighthouse, with many chapters.");
+  await page.waitForSelector(".prose .block");
+  const answers = async () => ((await (await fetch(`${address}health`)).json()) as { answers: number }).answers;
+  expect(await answers()).toBe(1);
+  await page.keyboard.press("Escape");
+  await expect.poll(answers).toBe(0);
+  await page.waitForSelector(".ended");
+});
