@@ -91,22 +91,21 @@ def percentile(values: list[float], share: float = 0.95) -> float:
     return sorted(values)[min(len(values) - 1, int(share * len(values)))]
 
 
-def compare(case: str, repeats: int, threads: int, at_once: list[int]) -> list[dict[str, Any]]:
+def compare(case: str, repeats: int, threads: int, at_once: list[int]) -> None:
+    """Every row is written as soon as it is measured."""
     model = model_file(CASES[case])
     names = [name for name in PROGRAMS if PROGRAMS[name][0].exists() and (case == "smollm2" or "server" not in name)]
     programs = [Program(name, model, threads) for name in names]
-    rows = []
     for count in at_once:
         runs: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
         for repeat in range(repeats):
             for program in programs:
                 runs[program.name].append(program.ask(count, 10 * count + repeat))
         row = {"case": case, "at_once": count} | {name: figures(found) for name, found in runs.items()}
-        rows.append(row)
         print(table([row]), file=sys.stderr)
+        write([row], repeats)
     for program in programs:
         program.process.kill()
-    return rows
 
 
 HEAD = (
@@ -198,10 +197,8 @@ def main() -> None:
     if args.soak:
         soak(args.soak)
         return
-    rows = []
     for case in args.case or ["smollm2", "gpt-oss-20b"]:
-        rows += compare(case, args.repeats, args.threads, args.at_once or list(AT_ONCE))
-    write(rows, args.repeats)
+        compare(case, args.repeats, args.threads, args.at_once or list(AT_ONCE))
 
 
 if __name__ == "__main__":
