@@ -26,6 +26,7 @@ COMMANDS = {
     "fit": "Say whether a model will run here, in how much memory, and about how fast.",
     "bench": "Measure how fast a model runs on this machine.",
     "cache": "Show or clear the kept beginnings of prompts.",
+    "receipt": "List, show, verify and replay the receipts of answers.",
     "completion": "Print what makes your shell complete commands and names of models.",
 }
 

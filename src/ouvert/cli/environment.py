@@ -83,6 +83,25 @@ def guard_asked_for() -> "Guard | None":
         raise AssistantError(f"OUVERT_ALLOW_HOSTS: {problem}") from problem
 
 
+def open_ledger() -> "Ledger":
+    """The owner's ledger, to be read."""
+    from ouvert.assistant import Ledger
+
+    return Ledger(receipts_folder(open_store()))
+
+
+def add_engine_override(parser: argparse.ArgumentParser) -> None:
+    """For commands that load the model a receipt names."""
+    argument = parser.add_argument("--model", metavar="MODEL", help="another name, folder or file of the model")
+    argument.completer = complete_installed  # type: ignore[attr-defined]
+    parser.add_argument(
+        "--exact",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="activations in float32, or not (without: as in the receipt)",
+    )
+
+
 def receipts_folder(store: "Store") -> Path:
     return store.home / "receipts"
 

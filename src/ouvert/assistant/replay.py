@@ -1,0 +1,186 @@
+"""An answer made once more from its receipt, and compared token by token: docs/formats/receipt.md."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ouvert.assistant.assistant import Assistant
+from ouvert.assistant.contents import Contents
+from ouvert.assistant.demands import Demands, as_demands
+from ouvert.assistant.events import Finished
+from ouvert.assistant.ledger import LedgerError
+from ouvert.assistant.receipt import ids_digest
+from ouvert.chat import Conversation
+from ouvert.engine import Grammar, Sampling
+
+# What decides an answer's tokens. The number of threads is among it so that a change is said; it changes no number.
+DECIDING = ("model", "engine", "sampling", "asked")
+NAMES_ONLY = frozenset({"model.name"})
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A field of the receipt that is not now what it was; None where it is absent."""
+
+    field: str
+    was: Any
+    now: Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replayed:
+    """What became of an answer made once more.
+
+    `agrees`: the same tokens, as far as the first answer went. `differs_at`: the place of the first token that is not
+    the same, with what it `was` and is `now` (None past an end); known only where contents were kept.
+    """
+
+    agrees: bool
+    prompt_agrees: bool
+    tokens: int
+    differs_at: int | None
+    was: int | None
+    now: int | None
+    changes: tuple[Change, ...]
+
+
+def changes_between(was: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[Change, ...]:
+    """The fields of two receipts that decide an answer and are not the same."""
+    before, after = dict(deciding(was)), dict(deciding(now))
+    return tuple(
+        Change(field, before.get(field), after.get(field))
+        for field in sorted(before.keys() | after.keys())
+        if before.get(field) != after.get(field) and field not in NAMES_ONLY
+    )
+
+
+def deciding(receipt: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for part in DECIDING:
+        yield from ((f"{part}.{name}", value) for name, value in receipt.get(part, {}).items())
+
+
+def identity_now(assistant: Assistant) -> dict[str, Any]:
+    """The parts `model` and `engine` of a receipt that this assistant would write."""
+    identity, facts = assistant.identity, assistant.engine.facts
+    return {
+        "model": {
+            "name": identity.model,
+            "weights_digest": facts.weights_digest,
+            "tokenizer_digest": identity.tokenizer_digest,
+            "format": identity.format,
+            "template_digest": identity.template_digest,
+        }
+        | ({} if facts.packed_digest is None else {"packed_digest": facts.packed_digest}),
+        "engine": {
+            "version": facts.version,
+            "build_digest": identity.build_digest,
+            "instruction_set": facts.instruction_set,
+            "threads": facts.threads,
+            "cache_type": facts.cache_type,
+            "exact": facts.exact,
+        },
+    }
+
+
+def sampling_of(receipt: Mapping[str, Any]) -> Sampling:
+    """As it was used. Raises LedgerError for a setting this version does not know."""
+    stated = dict(receipt["sampling"])
+    stated.pop("stop", None)
+    bias = {int(token): value for token, value in stated.pop("logit_bias", {}).items()}
+    stop_ids = frozenset(stated.pop("stop_ids", ()))
+    try:
+        return Sampling(logit_bias=bias, stop_ids=stop_ids, **stated)
+    except TypeError as problem:
+        raise LedgerError(
+            f"replaying: the receipt's sampling is {stated}, and this version does not know all of it ({problem}). "
+            f"Use version {receipt['engine']['version']}, which wrote it."
+        ) from problem
+
+
+def demands_of(receipt: Mapping[str, Any], conversation: Conversation, grammar: Grammar | None) -> Demands:
+    """As the receipt says; a grammar has to be handed over, for the receipt has only its digest. Raises LedgerError."""
+    asked = receipt.get("asked", {})
+    demands = as_demands(
+        asked.get("tool_choice", "auto"),
+        conversation.tools,
+        None,
+        grammar,
+        asked.get("think_budget"),
+        asked.get("one_call", False),
+    )
+    if demands.facts().get("answer") != asked.get("answer"):
+        raise LedgerError(
+            f"replaying: the answer was held to {asked.get('answer')}, given is {demands.facts().get('answer')}, "
+            "expected the same. Give the very schema with --schema, or none if there was none."
+        )
+    return demands
+
+
+def conversation_asked(
+    assistant: Assistant, receipt: Mapping[str, Any], conversation: Conversation
+) -> Conversation | None:
+    """The beginning of `conversation` whose prompt has the receipt's digest; None if no beginning has it."""
+    wanted = receipt["tokens"]["prompt_digest"]
+    if receipt.get("asked", {}).get("tool_choice") == "none" and not assistant.chat.guides:
+        conversation = replace(conversation, tools=())  # as an answer leaves them out
+    for end in range(len(conversation.messages), 0, -1):
+        beginning = replace(conversation, messages=conversation.messages[:end])
+        if beginning.messages[-1].role != "assistant" and wanted == ids_digest(assistant.chat.render(beginning).ids):
+            return beginning
+    return None
+
+
+def replay(
+    assistant: Assistant,
+    receipt: Mapping[str, Any],
+    conversation: Conversation,
+    demands: Demands,
+    *,
+    contents: Contents | None = None,
+    sampling: Sampling | None = None,
+) -> Replayed:
+    """Answer the conversation again as the receipt says, or with another `sampling`, and compare.
+
+    Nothing is added to a ledger. Raises what `Assistant.answer` raises, and LedgerError.
+    """
+    stop: Sequence[str] = receipt["sampling"].get("stop", ())
+    quiet = Assistant(
+        assistant.engine,
+        assistant.chat,
+        assistant.identity.model,
+        assistant.identity.tokenizer_digest,
+        lambda: assistant.vocabulary,
+    )
+    answer = quiet.answer(conversation, sampling or sampling_of(receipt), stop, demands)
+    length = receipt["tokens"]["output"] if contents is None else len(contents.output)
+    finished: Finished | None = None
+    for event in answer:
+        if isinstance(event, Finished):
+            finished = event
+        elif len(answer.token_ids) >= length and receipt["ended"]["reason"] in ("cancelled", "timeout"):
+            answer.cancel()  # as it was ended from outside
+    if finished is None:
+        raise AssertionError("an answer ended without Finished")
+    now = answer.token_ids
+    cut = receipt["ended"]["reason"] in ("cancelled", "timeout")
+    compared = now[:length] if cut else now
+    agrees = ids_digest(compared) == receipt["tokens"]["output_digest"]
+    place = None
+    if contents is not None and not agrees:
+        place = next(
+            (n for n, (a, b) in enumerate(zip(contents.output, compared, strict=False)) if a != b),
+            min(len(contents.output), len(compared)),
+        )
+    return Replayed(
+        agrees=agrees,
+        prompt_agrees=finished.receipt["tokens"]["prompt_digest"] == receipt["tokens"]["prompt_digest"],
+        tokens=len(compared),
+        differs_at=place,
+        was=None if place is None or contents is None else at(contents.output, place),
+        now=None if place is None else at(compared, place),
+        changes=changes_between(receipt, finished.receipt),
+    )
+
+
+def at(ids: Sequence[int], place: int) -> int | None:
+    return ids[place] if place < len(ids) else None

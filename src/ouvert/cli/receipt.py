@@ -1,0 +1,279 @@
+"""`ouvert receipt list|show|verify|replay`: the receipts of this owner's answers."""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ouvert.cli.environment import add_engine_override, open_ledger, open_store
+
+if TYPE_CHECKING:
+    from ouvert.assistant import Entry, Model
+    from ouvert.assistant.replay import Replayed
+
+SUMMARY = "List, show, verify and replay the receipts of answers."
+DIFFERENT = 1
+DIGITS = 12  # of a digest, where people read it
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
+    listing = actions.add_parser("list", help="one line a receipt, the latest last")
+    listing.add_argument("-n", "--last", type=int, metavar="N", help="only the last N")
+    show = actions.add_parser("show", help="print a receipt, and what was said if it was kept")
+    verify = actions.add_parser(
+        "verify", help="check the chain; with RECEIPT also that the model here is still the one of the receipt"
+    )
+    again = actions.add_parser("replay", help="make the answer once more and compare it token by token")
+    for action, act in ((listing, list_receipts), (show, show_receipt), (verify, verify_receipts), (again, replay_one)):
+        action.set_defaults(act=act)
+        action.add_argument("--json", action="store_true", help="print JSON")
+    for action in (show, verify, again):
+        named = action.add_argument(
+            "receipt",
+            metavar="RECEIPT",
+            nargs="?",
+            default=None if action is verify else "last",
+            help="its number, the beginning of its digest, or last",
+        )
+        named.completer = complete_receipts  # type: ignore[attr-defined]
+    add_engine_override(verify)
+    add_engine_override(again)
+    again.add_argument(
+        "--conversation",
+        type=Path,
+        metavar="FILE",
+        help="JSON with messages (and tools), as /save writes it: where no contents were kept",
+    )
+    again.add_argument("--schema", type=Path, metavar="FILE", help="the JSON schema the answer was held to")
+    again.add_argument("--seed", type=int, metavar="N", help="replay with another seed")
+    again.add_argument("--temperature", type=float, metavar="T", help="replay with another temperature")
+
+
+def complete_receipts(prefix: str, **_: object) -> list[str]:
+    """last, numbers, and digests of the receipts there are."""
+    entries = list(open_ledger().entries())
+    names = ["last", *(str(each.number) for each in entries), *(short(each.digest) for each in entries)]
+    return [name for name in names if name.startswith(prefix)]
+
+
+def run(args: argparse.Namespace) -> int:
+    """0: done, and the chain is whole, the model the same, the tokens the same. 1: not so; it is said what."""
+    act: Callable[[argparse.Namespace], int] = args.act
+    return act(args)
+
+
+def short(digest: str) -> str:
+    return digest.removeprefix("sha256:")[:DIGITS]
+
+
+def print_json(facts: Any) -> None:
+    print(json.dumps(facts, indent=2, ensure_ascii=False))
+
+
+def list_receipts(args: argparse.Namespace) -> int:
+    from ouvert.cli.list import print_columns
+
+    entries = list(open_ledger().entries())
+    entries = entries[-args.last :] if args.last else entries
+    if args.json:
+        print_json([{"number": e.number, "digest": e.digest, "problem": e.problem, **e.receipt} for e in entries])
+        return 0
+    rows = [row_of(entry) for entry in entries]
+    print_columns(("NO", "DIGEST", "WHEN", "MODEL", "TOKENS", "ENDED", "CONNECTIONS"), rows)
+    return 0
+
+
+def row_of(entry: "Entry") -> tuple[str, ...]:
+    receipt = entry.receipt
+    if not receipt:
+        return (str(entry.number), short(entry.digest), entry.problem or "", "", "", "", "")
+    connections = receipt.get("connections")
+    reach = "not watched" if connections is None else f"{connections['attempted']} ({connections['denied']} denied)"
+    tokens = receipt.get("tokens", {})
+    return (
+        str(entry.number),
+        short(entry.digest),
+        str(receipt.get("created", ""))[:19],
+        str(receipt.get("model", {}).get("name", "")),
+        f"{tokens.get('prompt', '')}+{tokens.get('output', '')}",
+        str(receipt.get("ended", {}).get("reason", "")),
+        reach if entry.problem is None else f"CHAIN BROKEN: {entry.problem}",
+    )
+
+
+def show_receipt(args: argparse.Namespace) -> int:
+    ledger = open_ledger()
+    entry = ledger.find(args.receipt)
+    facts: dict[str, Any] = {"number": entry.number, "digest": entry.digest, "receipt": entry.receipt}
+    if entry.problem is not None:
+        facts["problem"] = entry.problem
+    if (contents := ledger.contents(entry.digest)) is not None:
+        facts["contents"] = contents
+    print_json(facts)
+    return 0 if entry.problem is None else DIFFERENT
+
+
+def verify_receipts(args: argparse.Namespace) -> int:
+    ledger = open_ledger()
+    entry = None if args.receipt is None else ledger.find(args.receipt)
+    checked = ledger.check()
+    facts: dict[str, Any] = {
+        "ledger": str(ledger.path),
+        "receipts": checked.receipts,
+        "head": checked.head,
+        "whole": checked.whole,
+        "problems": checked.problems,
+        "torn_bytes": checked.torn_bytes,
+        "set_aside": [str(path) for path in checked.set_aside],
+    }
+    good = checked.whole
+    if entry is not None:
+        from ouvert.assistant.replay import changes_between, identity_now
+
+        with model_of(entry.receipt, args) as model:
+            now = identity_now(model.assistant)
+        recorded = {part: entry.receipt[part] for part in ("model", "engine")}
+        changes = changes_between(recorded, now)
+        fields = [f"{part}.{name}" for part in recorded for name in recorded[part]]
+        facts["receipt"] = {
+            "number": entry.number,
+            "digest": entry.digest,
+            "fields": {field: field not in {change.field for change in changes} for field in fields},
+            "changes": [asdict(change) for change in changes],
+        }
+        good = good and not any(change.field.startswith("model.") for change in changes)
+    if args.json:
+        print_json(facts)
+    else:
+        print_verified(facts)
+    return 0 if good else DIFFERENT
+
+
+def print_verified(facts: Mapping[str, Any]) -> None:
+    state = "the chain is whole" if facts["whole"] else "THE CHAIN IS BROKEN"
+    print(f"{facts['ledger']}: {facts['receipts']} receipts, {state}.")
+    for problem in facts["problems"]:
+        print(f"  {problem}")
+    if facts["head"]:
+        print(f"The last one is {facts['head']}")
+    if facts["torn_bytes"]:
+        print(f"{facts['torn_bytes']} bytes of an unfinished receipt are at its end; the next answer sets them aside.")
+    for path in facts["set_aside"]:
+        print(f"Set aside earlier, never finished: {path}")
+    if "receipt" in facts:
+        print(f"Receipt {facts['receipt']['number']}, {facts['receipt']['digest']}:")
+        changed = {change["field"]: change for change in facts["receipt"]["changes"]}
+        for field, same in facts["receipt"]["fields"].items():
+            print(
+                f"  {field:<24} " + ("the same" if same else f"was {changed[field]['was']}, is {changed[field]['now']}")
+            )
+
+
+def model_of(receipt: Mapping[str, Any], args: argparse.Namespace) -> "Model":
+    """The model a receipt names, loaded as it was; or the one --model names."""
+    from ouvert.assistant import load
+    from ouvert.cli.environment import guard_asked_for
+    from ouvert.cli.progress import show_progress
+    from ouvert.store import StoreError
+
+    name = args.model or receipt["model"]["name"]
+    store = open_store()
+    try:
+        store.resolve(name)
+    except StoreError as problem:
+        raise StoreError(
+            f"{problem} Of a receipt the name is known, not the place: --model says where it is."
+        ) from None
+    return load(
+        name,
+        exact=receipt["engine"]["exact"] if args.exact is None else args.exact,
+        store=store,
+        progress=show_progress(sys.stderr),
+        receipts=False,
+        guard=guard_asked_for(),
+    )
+
+
+def replay_one(args: argparse.Namespace) -> int:
+    from ouvert.assistant import LedgerError
+    from ouvert.assistant.contents import read_contents
+    from ouvert.assistant.messages import as_conversation
+    from ouvert.assistant.replay import conversation_asked, demands_of, replay, sampling_of
+    from ouvert.cli.run import SchemaError, read_schema
+    from ouvert.engine import Grammar
+
+    ledger = open_ledger()
+    entry = ledger.find(args.receipt)
+    receipt = entry.receipt
+    if receipt.get("receipt") != 2:
+        raise LedgerError(f"replaying receipt {entry.number}: its version is {receipt.get('receipt')!r}, expected 2.")
+    kept = ledger.contents(entry.digest)
+    contents = None if kept is None or args.conversation else read_contents(kept)
+    with model_of(receipt, args) as model:
+        if contents is not None:
+            conversation, demands = contents.conversation, contents.demands
+        elif args.conversation is None:
+            raise LedgerError(
+                f"replaying receipt {entry.number}: what was said was not kept, only its digest. Give it: "
+                "--conversation FILE (JSON with messages, as /save writes it). `--receipts contents` keeps it."
+            )
+        else:
+            import datetime
+
+            try:
+                schema = read_schema(args.schema)
+                given = json.loads(args.conversation.read_text(encoding="utf-8"))
+                messages, tools = given["messages"], given.get("tools")
+            except (OSError, ValueError, KeyError, TypeError, SchemaError) as problem:
+                raise LedgerError(
+                    f'reading {args.conversation}: {problem}, expected JSON: {{"messages": [...]}}. Correct it.'
+                ) from problem
+            asked = receipt["asked"]
+            date = asked.get("date")
+            whole = as_conversation(
+                messages,
+                tools,
+                asked.get("effort"),
+                asked.get("thinking"),
+                None if date is None else datetime.date.fromisoformat(date),
+                schema,
+            )
+            found = conversation_asked(model.assistant, receipt, whole)
+            if found is None:
+                print("The prompt of no beginning of that conversation has the receipt's digest.", file=sys.stderr)
+            conversation = found or whole
+            demands = demands_of(receipt, conversation, None if schema is None else Grammar.json_schema(schema))
+        changes = {"seed": args.seed, "temperature": args.temperature}
+        sampling = replace(sampling_of(receipt), **{n: value for n, value in changes.items() if value is not None})
+        replayed = replay(model.assistant, receipt, conversation, demands, contents=contents, sampling=sampling)
+    facts = {"number": entry.number, "digest": entry.digest, "verdict": verdict(replayed), **asdict(replayed)}
+    if args.json:
+        print_json(facts)
+    else:
+        print(facts["verdict"])
+        for change in replayed.changes:
+            print(f"  {change.field}: was {change.was}, is {change.now}")
+    return 0 if replayed.agrees else DIFFERENT
+
+
+def verdict(replayed: "Replayed") -> str:
+    """One sentence: the same tokens or not, and what is to blame."""
+    if replayed.agrees:
+        changed = " What has changed since made no difference:" if replayed.changes else " Nothing has changed since."
+        return f"The same {replayed.tokens} tokens, one by one.{changed}"
+    where = ""
+    if replayed.differs_at is not None:
+        where = f" at token {replayed.differs_at} (was {replayed.was}, is {replayed.now})"
+    prompt = "" if replayed.prompt_agrees else " Already the prompt is not the same."
+    if replayed.changes:
+        return f"Not the same tokens{where}.{prompt} Changed since, and the cause:"
+    if not replayed.prompt_agrees:
+        return f"Not the same tokens{where}.{prompt} It was another conversation: nothing else has changed."
+    return (
+        f"Not the same tokens{where}, and nothing that a receipt records has changed. With numpy a near "
+        "tie may fall the other way; otherwise please report it."
+    )

@@ -1,0 +1,185 @@
+"""`ouvert receipt` as it is typed: list, show, verify, and replay with the cause of a difference named."""
+
+import json
+import shutil
+
+import pytest
+
+import ouvert as library
+from ouvert.assistant import Ledger
+from ouvert.assistant.contents import read_contents
+from ouvert.assistant.replay import replay
+from ouvert.cli import main
+from ouvert.cli.environment import open_ledger
+from ouvert.cli.receipt import complete_receipts
+from ouvert.store import Store
+
+QUESTION = "Name three colours."
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("OUVERT_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("OUVERT_GUARD", "off")  # it would stay up for every test after this one
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def ouvert(home, capsys, monkeypatch):
+    """ouvert(word, ...) -> (status, what it printed); JSON is read."""
+    monkeypatch.setattr("sys.stdin", None)
+
+    def ouvert(*words):
+        status = main([str(word) for word in words])
+        out = capsys.readouterr()
+        if "--json" in words and out.out:
+            return status, json.loads(out.out)
+        return status, out.out + out.err
+
+    return ouvert
+
+
+@pytest.fixture
+def real(smollm2, home):
+    """A name in the store for a real model, whose answers depend on seed and settings."""
+    return Store(home).pull(str(smollm2), name="real").name
+
+
+def ask(ouvert, model, *words, kept="contents"):
+    settings = ("--temperature", 0.9, "--seed", 3, "--max-tokens", 12, "--receipts", kept)
+    status, facts = ouvert("run", model, QUESTION, "--json", *settings, *words)
+    assert status == 0
+    return facts["receipt"]
+
+
+def test_an_answer_is_replayed_token_by_token(ouvert, real):
+    receipt = ask(ouvert, real)
+    status, facts = ouvert("receipt", "replay", "--json")
+    assert (status, facts["agrees"], facts["prompt_agrees"], facts["tokens"]) == (0, True, True, 12)
+    assert facts["changes"] == []
+    assert facts["digest"] == open_ledger().find("last").digest
+    assert receipt["tokens"]["output"] == 12
+    _, said = ouvert("receipt", "replay", 1)
+    assert said.startswith("The same 12 tokens, one by one. Nothing has changed since.")
+    assert open_ledger().check().receipts == 1  # a replay adds none
+
+
+@pytest.mark.parametrize(
+    ("words", "field"), [(["--seed", "4"], "sampling.seed"), (["--temperature", "1.9"], "sampling.temperature")]
+)
+def test_another_seed_or_temperature_is_named_as_the_cause(ouvert, real, words, field):
+    ask(ouvert, real)
+    status, facts = ouvert("receipt", "replay", "--json", *words)
+    assert (status, facts["agrees"], facts["prompt_agrees"]) == (1, False, True)
+    assert [change["field"] for change in facts["changes"]] == [field]
+    assert 0 <= facts["differs_at"] < 12
+    assert facts["was"] != facts["now"]
+    assert "and the cause" in facts["verdict"]
+
+
+def test_other_arithmetic_is_named(ouvert, real):
+    ask(ouvert, real)
+    _, facts = ouvert("receipt", "replay", "--json", "--exact")
+    assert "engine.exact" in [change["field"] for change in facts["changes"]]
+
+
+def test_other_weights_and_another_template_are_named(ouvert, speaking_model, tmp_path):
+    for folder in ("first", "second"):
+        shutil.copytree(speaking_model(), tmp_path / folder)
+    weights = tmp_path / "second" / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    stated = tmp_path / "second" / "tokenizer_config.json"
+    settings = json.loads(stated.read_text())
+    settings["chat_template"] = settings["chat_template"].replace(r"assistant\n", r"assistant\n.")
+    assert settings["chat_template"] != json.loads(stated.read_text())["chat_template"]
+    stated.write_text(json.dumps(settings))
+    ouvert("run", tmp_path / "first", "Hi", "--receipts", "contents")
+    status, facts = ouvert("receipt", "replay", "--json", "--model", tmp_path / "second")
+    assert (status, facts["agrees"], facts["prompt_agrees"]) == (1, False, False)
+    assert [change["field"] for change in facts["changes"]] == ["model.template_digest", "model.weights_digest"]
+    status, facts = ouvert("receipt", "verify", "last", "--json", "--model", tmp_path / "second")
+    assert (status, facts["whole"]) == (1, True)
+    assert not facts["receipt"]["fields"]["model.weights_digest"]
+    assert facts["receipt"]["fields"]["model.tokenizer_digest"]
+
+
+def test_what_has_changed_without_effect_is_said_to_be_harmless(ouvert, speaking_model):
+    ouvert("run", speaking_model(), "Hi", "--receipts", "contents", "--temperature", 0, "--seed", 1)
+    assert "--model" in ouvert("receipt", "replay")[1]  # the receipt has the folder's name, not its place
+    status, facts = ouvert("receipt", "replay", "--json", "--seed", 2, "--model", speaking_model())
+    assert (status, facts["agrees"]) == (0, True)
+    assert "made no difference" in facts["verdict"]
+    assert [change["field"] for change in facts["changes"]] == ["sampling.seed"]
+
+
+def test_where_only_digests_were_kept_the_owner_gives_the_conversation(ouvert, real, tmp_path):
+    ask(ouvert, real, kept="on")
+    status, said = ouvert("receipt", "replay")
+    assert status == 1
+    assert "--conversation FILE" in said
+    talk = [{"role": "user", "content": QUESTION}, {"role": "assistant", "content": "and what came later"}]
+    (tmp_path / "talk.json").write_text(json.dumps({"messages": [*talk, {"role": "user", "content": "And?"}]}))
+    status, facts = ouvert("receipt", "replay", "--json", "--conversation", tmp_path / "talk.json")
+    assert (status, facts["agrees"], facts["prompt_agrees"]) == (0, True, True)
+    (tmp_path / "talk.json").write_text(json.dumps({"messages": [{"role": "user", "content": "Something else?"}]}))
+    status, said = ouvert("receipt", "replay", "--conversation", tmp_path / "talk.json")
+    assert status == 1
+    assert "Already the prompt is not the same. It was another conversation" in said
+
+
+def test_a_schema_is_needed_again_and_must_be_the_same(ouvert, real, tmp_path):
+    (tmp_path / "schema.json").write_text(json.dumps({"type": "object", "properties": {"a": {"type": "integer"}}}))
+    (tmp_path / "talk.json").write_text(json.dumps({"messages": [{"role": "user", "content": QUESTION}]}))
+    ask(ouvert, real, "--schema", tmp_path / "schema.json", kept="on")
+    words = ("receipt", "replay", "--conversation", tmp_path / "talk.json")
+    status, said = ouvert(*words)
+    assert status == 1
+    assert "Give the very schema with --schema" in said
+    status, said = ouvert(*words, "--schema", tmp_path / "schema.json")
+    assert (status, said[:9]) == (0, "The same ")
+
+
+def test_verify_names_the_place_of_a_broken_chain(ouvert, speaking_model):
+    for _ in range(3):
+        ouvert("run", speaking_model(), "Hi")
+    status, said = ouvert("receipt", "verify")
+    assert (status, "3 receipts, the chain is whole" in said) == (0, True)
+    path = open_ledger().path
+    path.write_bytes(path.read_bytes().replace(b'"stop"', b'"halt"', 1))
+    status, said = ouvert("receipt", "verify")
+    assert (status, "THE CHAIN IS BROKEN" in said, "line 2:" in said) == (1, True, True)
+    assert "CHAIN BROKEN" in ouvert("receipt", "list")[1]
+
+
+def test_list_and_show_tell_what_was_kept(ouvert, speaking_model):
+    assert ouvert("receipt", "list", "--json") == (0, [])
+    ouvert("run", speaking_model(), "Hi")
+    ouvert("run", speaking_model(), "Hi", "--receipts", "contents")
+    _, listed = ouvert("receipt", "list", "--json")
+    assert [each["number"] for each in listed] == [1, 2]
+    assert "not watched" in ouvert("receipt", "list", "-n", 1)[1]
+    assert "contents" not in ouvert("receipt", "show", 1, "--json")[1]
+    shown = ouvert("receipt", "show", listed[1]["digest"][:20], "--json")[1]
+    assert shown["contents"]["conversation"]["messages"][0]["content"] == "Hi"
+    assert complete_receipts("la") == ["last"]
+    assert complete_receipts(listed[0]["digest"][7:13]) == [listed[0]["digest"][7:19]]
+    status, said = ouvert("receipt", "show", 9)
+    assert (status, "finding a receipt" in said) == (1, True)
+
+
+def test_an_answer_that_was_stopped_is_replayed_as_far_as_it_went(speaking_model, tmp_path):
+    ledger = Ledger(tmp_path, contents=True)
+    endless = speaking_model({"\n": "again", "again": "again"})
+    with library.load(endless, store=Store(tmp_path / "store"), receipts=ledger) as model:
+        answer = model.chat("Hi")
+        for n, _ in enumerate(answer):
+            if n == 4:
+                answer.cancel()
+        entry = ledger.find("last")
+        contents = read_contents(ledger.contents(entry.digest))
+        assert entry.receipt["ended"]["reason"] == "cancelled"
+        replayed = replay(model.assistant, entry.receipt, contents.conversation, contents.demands, contents=contents)
+    assert replayed.agrees
+    assert replayed.changes == ()
