@@ -58,12 +58,11 @@ def write_receipt(
     output_ids: Sequence[int],
     own_stop_ids: Collection[int] = (),
     connections: Mapping[str, Any] | None = None,
-    joules: float | None = None,
 ) -> dict[str, Any]:
     """A JSON object. `stopped_by` is the stop string that ended the answer, if one did.
 
     `restored` are the messages to which thoughts were put back; `own_stop_ids` the tokens that end an answer beside
-    those of the chat format. `connections` and `joules` were counted from the beginning of the answer to its end.
+    those of the chat format. `connections` were counted from the beginning of the answer to its end.
     """
     model = {
         "name": identity.model,
@@ -117,7 +116,7 @@ def write_receipt(
             }
         ),
         **without_absent(
-            {"connections": connections, "joules": None if joules is None else round(joules, 3)},
+            {"connections": connections},
         ),
     }
 

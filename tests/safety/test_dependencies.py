@@ -1,0 +1,45 @@
+"""SECURITY.md says of every package of the base install what it could reach, and how it is kept quiet."""
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+# Not among what a process that answers may have imported: they speak to others, or can.
+OUTGOING = (
+    "huggingface_hub",
+    "hf_xet",
+    "httpx2",
+    "requests",
+    "tqdm.contrib",
+    "prompt_toolkit.contrib.telnet",
+    "uvloop",
+)
+ANSWER = """
+import sys
+from pathlib import Path
+import ouvert
+from ouvert.store import Store
+with ouvert.load(sys.argv[1], store=Store(Path(sys.argv[2])), guard=ouvert.guard()) as model:
+    list(model.chat("Hi"))
+print(*sys.modules)
+"""
+
+
+def test_every_base_dependency_is_in_the_list_and_nothing_else():
+    stated = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    needed = {re.match(r"[A-Za-z0-9_.-]+", each)[0] for each in stated}
+    table = (ROOT / "SECURITY.md").read_text().split("## What each dependency could reach")[1].split("\n## ")[0]
+    rows = [line.split("|")[1].strip() for line in table.splitlines() if line.startswith("| ")]
+    assert rows[0] == "Package"
+    assert sorted(rows[1:]) == sorted(needed)
+
+
+def test_an_answer_imports_nothing_that_speaks_to_others(speaking_model, tmp_path):
+    command = [sys.executable, "-c", ANSWER, str(speaking_model()), str(tmp_path)]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert "ouvert.store.hub" in ran.stdout.split()
+    assert [name for name in ran.stdout.split() if name in OUTGOING] == []
