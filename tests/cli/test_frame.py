@@ -24,7 +24,7 @@ def test_the_table_says_what_the_command_says(command: str) -> None:
     module = importlib.import_module(f"ouvert.cli.{command}")
     assert COMMANDS[command] == module.SUMMARY
     assert build_parser(command).parse_known_args(
-        [command, *{"run": [], "list": [], "cache": ["show"], "key": ["list"]}.get(command, ["bash"])]
+        [command, *{"run": [], "list": [], "cache": ["show"], "receipt": ["list"], "key": ["list"]}.get(command, ["bash"])]
     )
 
 
