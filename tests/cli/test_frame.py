@@ -24,7 +24,10 @@ def test_the_table_says_what_the_command_says(command: str) -> None:
     module = importlib.import_module(f"ouvert.cli.{command}")
     assert COMMANDS[command] == module.SUMMARY
     assert build_parser(command).parse_known_args(
-        [command, *{"run": [], "list": [], "cache": ["show"], "receipt": ["list"], "key": ["list"]}.get(command, ["bash"])]
+        [
+            command,
+            *{"run": [], "list": [], "cache": ["show"], "receipt": ["list"], "key": ["list"]}.get(command, ["bash"]),
+        ]
     )
 
 
@@ -171,7 +174,7 @@ def test_tab_completes_commands_names_and_files(tmp_path: Path) -> None:
     (tmp_path / "mine.gguf").write_bytes(b"GGUF....")
     (tmp_path / "notes.txt").touch()
     Store(home).pull(str(tmp_path / "mine.gguf"), name="my-model")
-    assert completions("ouvert re", home) == {"remove "}
+    assert completions("ouvert rem", home) == {"remove "}
     assert completions("ouvert show m", home) == {"my-model", "mine.gguf"}
     assert completions("ouvert run my", home) == {"my-model "}
     assert completions("ouvert remove m", home) == {"my-model "}
