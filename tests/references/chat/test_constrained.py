@@ -40,9 +40,13 @@ class Noise:
     """A runner whose scores are noise: what is well formed is so because nothing else was let through."""
 
     threads, instruction_set, cache_type = 1, "noise", "none"
+    page_tokens, page_bytes, cache_bytes_in_use = 64, 0, 0
 
     def __init__(self, size, seed, ends):
         self.vocabulary_size, self.random, self.ends = size, np.random.default_rng(seed), ends
+
+    def cache_bytes(self, tokens):
+        return 0
 
     def new_sequence(self, capacity):
         return Length()
@@ -50,7 +54,7 @@ class Noise:
     def step(self, work, wanted):
         [(sequence, ids)] = work
         sequence.length += len(ids)
-        scores = self.random.standard_normal((int(wanted == "last"), self.vocabulary_size), np.float32)
+        scores = self.random.standard_normal((int(wanted == ["last"]), self.vocabulary_size), np.float32)
         scores[:, self.ends] += 9.0  # of 200,000 words one would otherwise hardly ever be an end
         return scores
 
@@ -58,8 +62,20 @@ class Noise:
         pass
 
 
+class Page:
+    """What tokens of noise leave: nothing."""
+
+    nbytes = 0
+
+    def close(self):
+        pass
+
+
 class Length:
     length = 0
+
+    def page(self, n):
+        return Page()
 
     def truncate(self, length):
         self.length = length
