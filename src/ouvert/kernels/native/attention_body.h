@@ -51,14 +51,14 @@ struct Stretch<std::int8_t> {
   }
 };
 
-// Asks for a row of `count` elements, where they are small: straight from such a cache, memory is the limit. All passes
-// over a block, values included, ask for the next block's keys, again and again: a processor that waits for many lines
-// drops what it is asked for besides. Asking once, or for the next values, was slower.
+// Asks for a row of `count` elements, where they are small: straight from such a cache, memory is the limit. A product
+// asks for as much of the next block as it reads of this one, in every pass, because a processor that waits for many
+// lines drops what it is asked for besides; and into the second-level cache, because the first is full with one block.
 template <typename Element>
 inline void ask_for(const Element* row, std::int64_t count) {
   if constexpr (sizeof(Element) < 4)
     for (std::int64_t i = 0; i < count; i += 64 / static_cast<std::int64_t>(sizeof(Element)))
-      __builtin_prefetch(row + i);
+      __builtin_prefetch(row + i, 0, 2);
 }
 
 // c[r][p] += a[r][k] * column(k, p) for k in order.
@@ -106,7 +106,7 @@ inline void mix_panel(const float* shares, const Stretch<Element>& from, std::in
 #pragma GCC unroll 4
     for (int p = 0; p < kPanel; ++p) c[r][p] = Lanes::load(sums + r * stride + 16 * (v + p)) * faded[r];
   const auto column = [&](std::int64_t k, int p) {
-    if (p == 0) ask_for(next.keys + k * from.padded, from.padded);
+    if (p == 0) ask_for(next.values + k * from.padded, from.padded);
     return from.value(k, v + p);
   };
   add_product<kRows, kPanel>(shares, kBlockKeys, begin, end, column, c);
