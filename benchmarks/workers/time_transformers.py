@@ -38,10 +38,10 @@ def main() -> None:
                 model(ids(0, request["tokens"]), logits_to_keep=1)
             else:
                 depth = max(1, request["depth"])
-                past = model(ids(0, depth), logits_to_keep=1, use_cache=True).past_key_values
+                past = model(ids(0, depth), logits_to_keep=1, use_cache=True).cache
                 began = time.perf_counter()
                 for i in range(request["tokens"]):
-                    past = model(ids(depth + i, 1), past_key_values=past, use_cache=True).past_key_values
+                    past = model(ids(depth + i, 1), cache=past, use_cache=True).cache
         print(json.dumps({"seconds": time.perf_counter() - began}), flush=True)
 
 

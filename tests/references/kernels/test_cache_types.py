@@ -79,7 +79,7 @@ def test_eight_bits_cost_less_than_rounding_activations_does(
     found = measured(
         "SmolLM2", agreement, pairs_of(logits_of(smollm2, texts.values(), native_of, llama_cpp), reference)
     )
-    check(found)
+    check("SmolLM2", found)
 
 
 def test_so_they_do_with_windows_and_experts(make_models, reference_of, native_of, llama_cpp, agreement, tmp_path):
