@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <utility>
 
 #include "linear_layout.h"
 #include "linear_sets.h"
@@ -17,6 +18,14 @@ namespace ouvert {
 namespace {
 
 #define OUVERT_INLINE inline __attribute__((always_inline))
+
+// f(0), f(1), ... f(N - 1), each with its number as a constant.
+template <int N, typename F>
+OUVERT_INLINE void each(F f) {
+  [&]<int... I>(std::integer_sequence<int, I...>) __attribute__((always_inline)) {
+    (f(std::integral_constant<int, I>()), ...);
+  }(std::make_integer_sequence<int, N>());
+}
 
 constexpr int kHalf = 8;  // rows in one register
 
@@ -80,7 +89,7 @@ OUVERT_INLINE void unpack_two(const std::uint8_t* from, int half, int j, __m256i
 
 struct BlockScales {
   __m256 scale, minimum;
-  __m256i sub[2];
+  __m256i sub[2];  // Q6_K: in both 16-bit halves of each place
 };
 
 template <Layout L>
@@ -106,8 +115,11 @@ OUVERT_INLINE void load_scales(const std::uint8_t* scales, std::int64_t within, 
     out.minimum = _mm256_xor_ps(minus, _mm256_set1_ps(-0.0f));
   } else if constexpr (L == Layout::Q6_K) {
     out.scale = halves(scales + 16 * half);
-    out.sub[0] = _mm256_cvtepi8_epi32(bytes8(scales + 32 + 32 * within + kHalf * half));
-    out.sub[1] = _mm256_cvtepi8_epi32(bytes8(scales + 48 + 32 * within + kHalf * half));
+#pragma GCC unroll 2
+    for (int n = 0; n < 2; ++n) {
+      const __m256i sub = _mm256_cvtepi8_epi32(bytes8(scales + 32 + 32 * within + 16 * n + kHalf * half));
+      out.sub[n] = _mm256_blend_epi16(sub, _mm256_slli_epi32(sub, 16), 0xaa);
+    }
   } else {
     out.scale = halves(scales + g.scales * within + 16 * half);
     if constexpr (has_minimum(L)) out.minimum = halves(scales + g.scales * within + 32 + 16 * half);
@@ -121,50 +133,62 @@ constexpr int adds(Layout layout) {
   switch (layout) {
     case Layout::Q5_1:
     case Layout::Q5_K: return 4;              // 4 * 2 * 31 * 127 = 31496
-    case Layout::Q6_K: return 2;              // 2 * 2 * 63 * 127 = 32004
-    case Layout::Q8_0:
-    case Layout::IQ4_NL: return 1;            // 1 * 2 * 128 * 127 = 32512
-    default: return 8;                        // 8 * 2 * 15 * 127 = 30480; MXFP4 wraps
+    default: return 8;                        // 8 * 2 * 15 * 127 = 30480
   }
 }
 
-// MXFP4's values less 12 are at most 12 in size, so that eight results fit (8 * 2 * 12 * 127 = 24384), but not before 12
-// is taken off. It is taken off beforehand: the sums begin at -12 times those activations that their 16 bits will see.
-// On the way they may wrap around, in the end they are what they should be.
-constexpr bool wraps(Layout layout) { return layout == Layout::MXFP4; }
+// MXFP4's values less 12 are at most 12 in size, so that eight results fit (8 * 2 * 12 * 127 = 24384), and Q6_K's codes
+// less 32 at most 32, so that four do (4 * 2 * 32 * 127 = 32512), but not before 12 or 32 is taken off. It is taken off
+// beforehand: the sums begin at minus that many times the activations that their 16 bits will see. On the way they may
+// wrap around, in the end they are what they should be.
+constexpr bool wraps(Layout layout) { return layout == Layout::MXFP4 || layout == Layout::Q6_K; }
 
-// For 32 activations: minus `offset` times the sum of the first two of every four, and of the last two.
-OUVERT_INLINE __m256i wrapped_start(const std::int8_t* activations, int offset) {
+// For 32 activations: minus `offset` times the sum of the first two of every four, and of the last two, over each half of
+// the columns.
+OUVERT_INLINE __m128i wrapped_starts(const std::int8_t* activations, int offset) {
   const __m256i x = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(activations));
   const __m256i pairs = _mm256_maddubs_epi16(_mm256_set1_epi8(static_cast<char>(offset)), x);
-  __m128i sums = _mm_add_epi16(_mm256_castsi256_si128(pairs), _mm256_extracti128_si256(pairs, 1));
-  sums = _mm_add_epi16(sums, _mm_shuffle_epi32(sums, 0x4e));
-  sums = _mm_add_epi16(sums, _mm_shuffle_epi32(sums, 0xb1));
-  return _mm256_broadcastd_epi32(_mm_sub_epi16(_mm_setzero_si128(), sums));
+  __m256i sums = _mm256_add_epi16(pairs, _mm256_shuffle_epi32(pairs, 0x4e));
+  sums = _mm256_add_epi16(sums, _mm256_shuffle_epi32(sums, 0xb1));
+  sums = _mm256_sub_epi16(_mm256_setzero_si256(), sums);
+  return _mm_unpacklo_epi64(_mm256_castsi256_si128(sums), _mm256_extracti128_si256(sums, 1));
 }
 
 // Written out, because g++ 12 would otherwise load all activations before it multiplies, and add all products after,
 // and keep both in memory in between.
-typedef std::int32_t __attribute__((may_alias)) Four;  // four activations of one token
 
-OUVERT_INLINE __m256i broadcast4(const std::int8_t* from) {
-  __m256i fours;
-  asm volatile("vpbroadcastd %1, %0" : "=x"(fours) : "m"(*reinterpret_cast<const Four*>(from)));
-  return fours;
+// Four activations of one token, and the same in all eight places.
+typedef std::int32_t __attribute__((may_alias)) Four;
+typedef __m256i Spread;
+
+OUVERT_INLINE __m256i first_products(__m256i codes, const Four& x) {
+  __m256i products;
+  asm("vpbroadcastd %2, %0\n\tvpmaddubsw %0, %1, %0" : "=&x"(products) : "x"(codes), "m"(x));
+  return products;
 }
+OUVERT_INLINE __m256i first_products(__m256i codes, const Spread& x) { return _mm256_maddubs_epi16(codes, x); }
 
 // pairs + codes x activations, in 16 bits.
-OUVERT_INLINE void add_products(__m256i& pairs, __m256i codes, __m256i x) {
+OUVERT_INLINE void add_products(__m256i& pairs, __m256i codes, const Four& x) {
   __m256i products;
-  asm("vpmaddubsw %3, %2, %1\n\tvpaddw %1, %0, %0" : "+x"(pairs), "=&x"(products) : "x"(codes), "x"(x));
+  asm("vpbroadcastd %3, %1\n\tvpmaddubsw %1, %2, %1\n\tvpaddw %1, %0, %0"
+      : "+x"(pairs), "=&x"(products)
+      : "x"(codes), "m"(x));
+}
+OUVERT_INLINE void add_products(__m256i& pairs, __m256i codes, const Spread& x) {
+  pairs = _mm256_add_epi16(pairs, _mm256_maddubs_epi16(codes, x));
 }
 
 // sum + |codes| x activations under their sign, in 32 bits.
-OUVERT_INLINE void add_signed_products(__m256i& sum, __m256i codes, __m256i sizes, __m256i x) {
+OUVERT_INLINE void add_signed_products(__m256i& sum, __m256i codes, __m256i sizes, const Four& x) {
   __m256i products;
-  asm("vpsignb %3, %4, %1\n\tvpmaddubsw %1, %2, %1\n\tvpmaddwd %5, %1, %1\n\tvpaddd %1, %0, %0"
+  asm("vpbroadcastd %4, %1\n\tvpsignb %3, %1, %1\n\tvpmaddubsw %1, %2, %1\n\tvpmaddwd %5, %1, %1\n\tvpaddd %1, %0, %0"
       : "+x"(sum), "=&x"(products)
-      : "x"(sizes), "x"(codes), "x"(x), "x"(_mm256_set1_epi16(1)));
+      : "x"(sizes), "x"(codes), "m"(x), "x"(_mm256_set1_epi16(1)));
+}
+OUVERT_INLINE void add_signed_products(__m256i& sum, __m256i codes, __m256i sizes, const Spread& x) {
+  const __m256i products = _mm256_maddubs_epi16(sizes, _mm256_sign_epi8(x, codes));
+  sum = _mm256_add_epi32(sum, _mm256_madd_epi16(products, _mm256_set1_epi16(1)));
 }
 
 // ---- W tokens ---------------------------------------------------------------------------------------------------
@@ -200,115 +224,121 @@ inline void store(const Destination& to, std::int64_t token, int half, __m256 su
 template <int W>
 OUVERT_INLINE void store_all(const Destination& to, std::int64_t token, int half, const __m256 (&sums)[W]) {
   if (W > 1 && to.epilogue->in_pairs) {
-#pragma GCC unroll 2
+#pragma GCC unroll 4
     for (int t = 0; t + 1 < W; t += 2) store(to, (token + t) / 2, half, _mm256_add_ps(sums[t], sums[t + 1]));
   } else {
-#pragma GCC unroll 4
+#pragma GCC unroll 8
     for (int t = 0; t < W; ++t) store(to, token + t, half, sums[t]);
   }
 }
 
-// What a block of weights needs to know about W tokens.
+// What a block of weights needs to know about W tokens, in all eight places of a register. Said once, it serves all groups.
 template <Layout L, int W>
 struct BlockTokens {
+  static constexpr bool kSpread = W == 1;
   const std::int8_t* activations;
+  Spread spread[8];  // of a single token: several are spread as they are needed
   __m256 scales[W];
   __m256 scaled_sums[W];  // layouts with a minimum
-  __m256i start[2][W];    // where the integer sums of both halves of the columns (Q6_K) begin, or of all
+  __m256i start[2][W];    // where the integer sums begin; Q6_K: of both halves of the columns
 
   OUVERT_INLINE void look_at(const std::int8_t* codes, const float* token_scales, const std::int32_t* sums,
                              std::int64_t tile_width) {
     activations = codes;
-#pragma GCC unroll 4
+#pragma GCC unroll 8
     for (int t = 0; t < W; ++t) {
-      const std::int32_t first = sums[t], second = sums[tile_width + t];
       scales[t] = _mm256_set1_ps(token_scales[t]);
+      if constexpr (kSpread)
+#pragma GCC unroll 8
+        for (int j = 0; j < 8; ++j)
+          spread[j] = _mm256_set1_epi32(load<std::int32_t>(reinterpret_cast<const std::uint8_t*>(codes + t * kBlock + 4 * j)));
+      const std::int32_t sum = sums[t] + sums[tile_width + t];
       if constexpr (L == Layout::Q6_K) {
-        start[0][t] = _mm256_set1_epi32(-code_offset(L) * first);
-        start[1][t] = _mm256_set1_epi32(-code_offset(L) * second);
-      } else if constexpr (has_minimum(L)) {
-        scaled_sums[t] = _mm256_set1_ps(token_scales[t] * static_cast<float>(first + second));
+        const __m128i both = wrapped_starts(codes + t * kBlock, code_offset(L));
+        start[0][t] = _mm256_broadcastd_epi32(both);
+        start[1][t] = _mm256_broadcastd_epi32(_mm_unpackhi_epi64(both, both));
       } else if constexpr (wraps(L)) {
-        start[0][t] = wrapped_start(codes + t * kBlock, code_offset(L));
+        const __m128i both = wrapped_starts(codes + t * kBlock, code_offset(L));
+        start[0][t] = _mm256_broadcastd_epi32(_mm_add_epi16(both, _mm_unpackhi_epi64(both, both)));
+      } else if constexpr (has_minimum(L)) {
+        scaled_sums[t] = _mm256_set1_ps(token_scales[t] * static_cast<float>(sum));
       } else if constexpr (!by_sign(L)) {
-        start[0][t] = _mm256_set1_epi32(-code_offset(L) * (first + second));
+        start[0][t] = _mm256_set1_epi32(-code_offset(L) * sum);
       }
     }
   }
 };
 
-// Adds a block of 16 rows to the sums [half][token]. `scales` is its stretch's.
-//
-// Loading activations is what limits products with many tokens: each broadcast serves both halves of the rows and so
-// four columns of all 16. Codes are unpacked eight columns at a time, those that share their bytes.
+template <int t, int j, Layout L, int W>
+OUVERT_INLINE const auto& four(const BlockTokens<L, W>& tokens, const Four* fours) {
+  if constexpr (BlockTokens<L, W>::kSpread) {
+    return tokens.spread[j];
+  } else {
+    return fours[8 * t + j];
+  }
+}
+
+// Adds a block of 16 rows to the sums [half][token]. `scales` is its stretch's. Codes are unpacked eight columns at a
+// time, those that share their bytes, and stay in registers while the tokens pass. Activations come from the first-level
+// cache, which gives two a cycle: as many as can be multiplied.
 template <Layout L, int W>
 OUVERT_INLINE void add_block(const std::uint8_t* packed, const std::uint8_t* scales, std::int64_t within,
                              const BlockTokens<L, W>& tokens, __m256 (&sums)[2][W]) {
-  constexpr int kAdds = adds(L);
+  constexpr int kSteps = adds(L) / 2;
   const __m256i ones = _mm256_set1_epi16(1);
-  __m256i all[2][W], seconds[2][W], pairs[2][W], second_pairs[2][W];
-#pragma GCC unroll 4
-  for (int j = 0; j < 4; ++j) {
-    __m256i low[2], high[2];  // columns 4 j to 4 j + 3, and 16 more
-#pragma GCC unroll 2
-    for (int half = 0; half < 2; ++half) unpack_two<L>(packed, half, j, low[half], high[half]);
-#pragma GCC unroll 4
-    for (int t = 0; t < W; ++t) {
-      const __m256i x = broadcast4(tokens.activations + t * kBlock + 4 * j);
-      const __m256i y = broadcast4(tokens.activations + t * kBlock + 16 + 4 * j);
-#pragma GCC unroll 2
-      for (int half = 0; half < 2; ++half) {
-        __m256i& sum = all[half][t];
-        __m256i& pair = pairs[half][t];
-        if constexpr (by_sign(L)) {
-          if (j == 0) sum = _mm256_setzero_si256();
-          add_signed_products(sum, low[half], _mm256_abs_epi8(low[half]), x);
-          add_signed_products(sum, high[half], _mm256_abs_epi8(high[half]), y);
-        } else if constexpr (L == Layout::Q6_K) {
-          __m256i& other = second_pairs[half][t];
-          if (j % 2 == 0) {
-            pair = _mm256_maddubs_epi16(low[half], x);
-            other = _mm256_maddubs_epi16(high[half], y);
-          } else {
-            add_products(pair, low[half], x);
-            add_products(other, high[half], y);
-            sum = _mm256_add_epi32(j == 1 ? tokens.start[0][t] : sum, _mm256_madd_epi16(pair, ones));
-            seconds[half][t] =
-                _mm256_add_epi32(j == 1 ? tokens.start[1][t] : seconds[half][t], _mm256_madd_epi16(other, ones));
-          }
-        } else {
-          constexpr int kSteps = kAdds / 2;
-          if (j == 0 && wraps(L)) pair = tokens.start[0][t];
-          if (j % kSteps == 0 && !wraps(L))
-            pair = _mm256_maddubs_epi16(low[half], x);
-          else
-            add_products(pair, low[half], x);
-          add_products(pair, high[half], y);
-          if ((j + 1) % kSteps == 0) {
-            const __m256i wide = _mm256_madd_epi16(pair, ones);
-            if (j + 1 == kSteps)
-              sum = has_minimum(L) || wraps(L) ? wide : _mm256_add_epi32(tokens.start[0][t], wide);
-            else
-              sum = _mm256_add_epi32(sum, wide);
-          }
-        }
-      }
-    }
-  }
-#pragma GCC unroll 2
   for (int half = 0; half < 2; ++half) {
+    // g++ 12 would compute addresses, and load what is the same for both halves, beforehand, and keep it all in memory.
+    const BlockTokens<L, W>* known = &tokens;
+    const Four* fours = reinterpret_cast<const Four*>(tokens.activations);
+    asm volatile("" : "+r"(known), "+r"(fours));
     BlockScales weights;
     load_scales<L>(scales, within, half, weights);
-#pragma GCC unroll 4
-    for (int t = 0; t < W; ++t) {
-      __m256i dot = all[half][t];
-      if constexpr (L == Layout::Q6_K)
-        dot = _mm256_add_epi32(_mm256_mullo_epi32(dot, weights.sub[0]),
-                               _mm256_mullo_epi32(seconds[half][t], weights.sub[1]));
+    __m256i all[W], pairs[W];
+    // Q6_K: first the columns of the low halves of the bytes, then those of the high ones, each with a scale of its own.
+    each<L == Layout::Q6_K ? 2 : 1>([&](auto part) __attribute__((always_inline)) {
+      each<4>([&](auto j) __attribute__((always_inline)) {
+        __m256i low, high;  // columns 4 j to 4 j + 3, and 16 more
+        unpack_two<L>(packed, half, j, low, high);
+        each<W>([&](auto t) __attribute__((always_inline)) {
+          const auto& x = four<t, j>(*known, fours);
+          const auto& y = four<t, j + 4>(*known, fours);
+          if constexpr (by_sign(L)) {
+            if (j == 0) all[t] = _mm256_setzero_si256();
+            add_signed_products(all[t], low, _mm256_abs_epi8(low), x);
+            add_signed_products(all[t], high, _mm256_abs_epi8(high), y);
+          } else if constexpr (L == Layout::Q6_K) {
+            if (j == 0) pairs[t] = known->start[part][t];
+            add_products(pairs[t], part ? high : low, part ? y : x);
+          } else {
+            if (j == 0 && wraps(L)) pairs[t] = known->start[0][t];
+            if (j % kSteps == 0 && !wraps(L))
+              pairs[t] = first_products(low, x);
+            else
+              add_products(pairs[t], low, x);
+            add_products(pairs[t], high, y);
+            if (kSteps < 4 && j + 1 == kSteps) all[t] = _mm256_madd_epi16(pairs[t], ones);
+          }
+        });
+      });
+      if constexpr (L == Layout::Q6_K && part == 0)
+        each<W>([&](auto t) __attribute__((always_inline)) { all[t] = _mm256_madd_epi16(pairs[t], weights.sub[0]); });
+    });
+    each<W>([&](auto t) __attribute__((always_inline)) {
+      __m256i dot;
+      if constexpr (by_sign(L)) {
+        dot = all[t];
+      } else if constexpr (L == Layout::Q6_K) {
+        dot = _mm256_add_epi32(all[t], _mm256_madd_epi16(pairs[t], weights.sub[1]));
+      } else {
+        dot = _mm256_madd_epi16(pairs[t], ones);
+        if constexpr (kSteps < 4) dot = _mm256_add_epi32(all[t], dot);
+        if constexpr (!has_minimum(L) && !wraps(L)) dot = _mm256_add_epi32(dot, known->start[0][t]);
+      }
       __m256& sum = sums[half][t];
-      sum = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot), _mm256_mul_ps(weights.scale, tokens.scales[t]), sum);
-      if constexpr (has_minimum(L)) sum = _mm256_fmadd_ps(weights.minimum, tokens.scaled_sums[t], sum);
-    }
+      __m256 now = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot), _mm256_mul_ps(weights.scale, known->scales[t]), sum);
+      if constexpr (has_minimum(L)) now = _mm256_fmadd_ps(weights.minimum, known->scaled_sums[t], now);
+      sum = now;
+    });
   }
 }
 
@@ -330,7 +360,7 @@ __attribute__((noinline)) void tokens(const std::uint8_t* group, int groups, std
   BlockTokens<L, W> now;
   __m256 sums[kStreams][2][W];
   for (int n = 0; n < groups; ++n)
-#pragma GCC unroll 4
+#pragma GCC unroll 8
     for (int t = 0; t < W; ++t) sums[n][0][t] = sums[n][1][t] = _mm256_setzero_ps();
   std::int64_t stretch = 0, ahead = kAhead;  // from the start of each group
   for (std::int64_t left = columns / kBlock; left > 0; left -= kStretchBlocks) {
@@ -357,12 +387,17 @@ __attribute__((noinline)) void tokens(const std::uint8_t* group, int groups, std
     for (int half = 0; half < 2; ++half) store_all<W>(to.group(n), token, half, sums[n][half]);
 }
 
+constexpr std::int64_t kWidest = 8;
+using TokensFunction = void(const std::uint8_t*, int, std::int64_t, const Tile&, std::int64_t, std::int64_t, const Destination&);
+
 // ---- a piece ----------------------------------------------------------------------------------------------------
 
 template <Layout L>
 void matmul_layout(const Matrix& weights, const Activations& x, float* out, std::int64_t stride, const Piece& piece,
                    const Epilogue& epilogue) {
   const std::int64_t columns = weights.columns, bytes = group_bytes(L, columns);
+  constexpr TokensFunction* kTokens[kWidest] = {tokens<L, 1>, tokens<L, 2>, tokens<L, 3>, tokens<L, 4>,
+                                                tokens<L, 5>, tokens<L, 6>, tokens<L, 7>, tokens<L, 8>};
   // As many tokens at a time as stay in the second-level cache while the rows pass by.
   constexpr std::int64_t kCache = 192 << 10;
   const std::int64_t token_bytes = columns / kBlock * kActivationBytes;
@@ -376,15 +411,9 @@ void matmul_layout(const Matrix& weights, const Activations& x, float* out, std:
       for (std::int64_t token = begin; token < end;) {
         const Tile tile = tile_at(x, token / kTokenTile);
         const std::int64_t t0 = token % kTokenTile, left = std::min(tile.width - t0, end - token);
-        if (left >= 4) {
-          tokens<L, 4>(group, groups, columns, tile, t0, token, to), token += 4;
-        } else if (left == 3) {
-          tokens<L, 3>(group, groups, columns, tile, t0, token, to), token += 3;
-        } else if (left == 2) {
-          tokens<L, 2>(group, groups, columns, tile, t0, token, to), token += 2;
-        } else {
-          tokens<L, 1>(group, groups, columns, tile, t0, token, to), token += 1;
-        }
+        const std::int64_t width = std::min(left, kWidest);
+        kTokens[width - 1](group, groups, columns, tile, t0, token, to);
+        token += width;
       }
     }
   }
@@ -424,7 +453,7 @@ OUVERT_INLINE void decode(const std::uint8_t* group, std::int64_t all_columns, s
 #pragma GCC unroll 8
     for (int j = 0; j < 8; ++j) {
       __m256 scale = weights.scale;
-      if constexpr (L == Layout::Q6_K) scale = _mm256_mul_ps(scale, _mm256_cvtepi32_ps(weights.sub[j / 4]));
+      if constexpr (L == Layout::Q6_K) scale = _mm256_mul_ps(scale, _mm256_cvtepi32_ps(_mm256_srai_epi32(weights.sub[j / 4], 16)));
 #pragma GCC unroll 4
       for (int i = 0; i < 4; ++i) {  // byte i of each row's four
         __m256i value;
