@@ -2,7 +2,7 @@
 
 import importlib.util
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -55,21 +55,22 @@ HELLO = {
 @pytest.fixture(scope="session")
 def speaking_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """speaking_model({"\\n": "Hello", ...}) -> folder: a checkpoint of the llama family whose next token is told by
-    its last one, as the mapping says (anything else is followed by "."). It speaks ChatML, so "\\n" begins an answer.
+    its last one, as the mapping says (anything else is followed by "."). It speaks ChatML, so "\\n" begins an answer;
+    with template= and control=, whose first begins a text and whose last ends an answer, it speaks something else.
     """
     made: dict[str, Path] = {}
 
-    def speaking(follows: Mapping[str, str] = HELLO) -> Path:
-        key = json.dumps(follows)
+    def speaking(follows: Mapping[str, str] = HELLO, template: str = CHATML, control: Sequence[str] = CONTROL) -> Path:
+        key = json.dumps([follows, template, control])
         if key not in made:
             made[key] = tmp_path_factory.mktemp("speaking") / "tiny"
-            write_speaking_model(made[key], follows)
+            write_speaking_model(made[key], follows, template, control)
         return made[key]
 
     return speaking
 
 
-def write_speaking_model(folder: Path, follows: Mapping[str, str]) -> None:
+def write_speaking_model(folder: Path, follows: Mapping[str, str], template: str, control: Sequence[str]) -> None:
     """One layer of small random weights; the embedding gives every token a direction of its own, and the unembedding
     answers each direction with the token that follows."""
     folder.mkdir()
@@ -78,8 +79,8 @@ def write_speaking_model(folder: Path, follows: Mapping[str, str]) -> None:
     hidden = [byte for byte in range(256) if byte not in printable]
     letters = {byte: chr(byte) for byte in printable} | {byte: chr(256 + n) for n, byte in enumerate(hidden)}
     vocabulary = {letters[byte]: byte for byte in range(256)}
-    words = sorted({word for pair in follows.items() for word in pair if word not in CONTROL and len(word) > 1})
-    added = {text: 256 + n for n, text in enumerate([*CONTROL, *words])}
+    words = sorted({word for pair in follows.items() for word in pair if word not in control and len(word) > 1})
+    added = {text: 256 + n for n, text in enumerate([*control, *words])}
     size = -(-(256 + len(added)) // 32) * 32
     tokenizer = {
         "version": "1.0",
@@ -91,7 +92,7 @@ def write_speaking_model(folder: Path, follows: Mapping[str, str]) -> None:
                 "lstrip": False,
                 "rstrip": False,
                 "normalized": False,
-                "special": text in CONTROL,
+                "special": text in control,
             }
             for text, token in added.items()
         ],
@@ -126,10 +127,10 @@ def write_speaking_model(folder: Path, follows: Mapping[str, str]) -> None:
         "vocab_size": size,
         "attention_bias": False,
         "mlp_bias": False,
-        "bos_token_id": added["<|endoftext|>"],
-        "eos_token_id": added["<|im_end|>"],
+        "bos_token_id": added[control[0]],
+        "eos_token_id": added[control[-1]],
     }
-    settings = {"chat_template": CHATML, "eos_token": "<|im_end|>", "bos_token": "<|endoftext|>"}
+    settings = {"chat_template": template, "eos_token": control[-1], "bos_token": control[0]}
     for name, content in {
         "config.json": config,
         "tokenizer.json": tokenizer,

@@ -24,7 +24,10 @@ def module_at(path):
 
 VOCABULARIES = module_at(TESTS / "chat" / "conftest.py")
 RUNNERS = module_at(TESTS / "engine" / "conftest.py")
-ENDS = ("<|end|>", "<|return|>", "<|call|>", "</think>", "</tool_call>", "<|im_end|>", "<|eot_id|>", "</s>")
+ENDS = (
+    *("<|end|>", "<|return|>", "<|call|>", "</think>", "</tool_call>", "<|im_end|>", "<|eot_id|>", "</s>"),
+    *("<｜tool▁calls▁end｜>", "<|tool_calls_section_end|>", "<｜end▁of▁sentence｜>"),
+)
 QWEN = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
     "{% if tools %}<tool_call>{{ tools | tojson }}</tool_call>{% endif %}"
@@ -33,24 +36,41 @@ QWEN = (
 )
 
 
+# Of later versions only how calls are written differs.
+MISTRAL = builtin_template("mistral")
+MISTRAL_11 = """{{ bos_token }}{% for m in messages %}{% if m.tool_calls %}{% for call in m.tool_calls %}
+{{- '[TOOL_CALLS]' ~ call.function.name ~ '[ARGS]' ~ call.function.arguments | tojson }}{% endfor %}{{ eos_token }}
+{%- else %}[INST]{{ m.content }}[/INST]{% endif %}{% endfor %}{{ tools | tojson if tools }}"""
+DEEPSEEK_31 = """{{ bos_token }}{% for m in messages %}{% if m.tool_calls %}<｜Assistant｜><｜tool▁calls▁begin｜>
+{%- for call in m.tool_calls %}
+{{- '<｜tool▁call▁begin｜>' ~ call.function.name ~ '<｜tool▁sep｜>' ~ call.function.arguments | tojson }}
+{{- '<｜tool▁call▁end｜>' }}{% endfor %}<｜tool▁calls▁end｜>{{ eos_token }}
+{%- else %}<｜User｜>{{ m.content }}{% endif %}{% endfor %}{{ tools | tojson if tools }}"""
+TEMPLATES = {
+    "harmony": ("harmony", None),
+    "qwen3": ("qwen3", QWEN),
+    "r1": ("qwen3", QWEN + "<think>\n"),
+    "chatml": ("chatml", builtin_template("chatml")),
+    "llama3": ("llama3", builtin_template("llama3")),
+    "mistral": ("mistral", MISTRAL),
+    "mistral-tekken": ("mistral", MISTRAL.replace("[TOOL_CALLS] [", "[TOOL_CALLS][")),
+    "mistral-v11": ("mistral", MISTRAL_11),
+    "deepseek": ("deepseek", builtin_template("deepseek")),
+    "deepseek-v3.1": ("deepseek", DEEPSEEK_31),
+    "kimi": ("kimi", builtin_template("kimi")),
+}
+
+
 @pytest.fixture
 def assistant():
-    """assistant("harmony" | "qwen3" | "r1" | "chatml" | "llama3" | "mistral", seed) -> (Assistant, tokenizer)
+    """assistant(one of TEMPLATES, seed) -> (Assistant, tokenizer)
 
     Its engine's scores are noise, somewhat in favour of tokens that end something, so that answers end.
     """
 
     def make(family, seed=0, favour=4.0, spare=3):
-        vocabulary = {"r1": "qwen3"}.get(family, family)
+        vocabulary, template = TEMPLATES[family]
         tokenizer = VOCABULARIES.ByteTokenizer(**VOCABULARIES.VOCABULARIES[vocabulary])
-        template = {
-            "harmony": None,
-            "qwen3": QWEN,
-            "r1": QWEN + "<think>\n",
-            "chatml": builtin_template("chatml"),
-            "llama3": builtin_template("llama3"),
-            "mistral": builtin_template("mistral"),
-        }[family]
         chat = format_for(tokenizer) if template is None else TemplateFormat(tokenizer, template)
         size = tokenizer.vocabulary_size + spare  # models have more rows than their vocabulary has entries
 

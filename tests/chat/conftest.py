@@ -13,6 +13,7 @@ class ByteTokenizer:
     """Has what chat formats use of `ouvert.tokenization.Tokenizer`."""
 
     adds_bos = False
+    space_prefix = "never"
     digest = "sha256:bytes"
 
     def __init__(self, control=(), bos=None, eos=None, ends=(), hidden=None, first_id=256):

@@ -87,6 +87,34 @@ def test_llama_calls_are_bare_and_alone(outlined):
     assert outline.follows["call"] == {"end"}
 
 
+REGIONS = {
+    "mistral": ('[TOOL_CALLS] [{"name": "weather", "arguments": ', ', {"name": "weather", "arguments": ', "}", "]"),
+    "deepseek": (
+        "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>weather\n```json\n",
+        "\n<｜tool▁call▁begin｜>function<｜tool▁sep｜>weather\n```json\n",
+        "\n```<｜tool▁call▁end｜>",
+        "<｜tool▁calls▁end｜>",
+    ),
+    "kimi": (
+        "<|tool_calls_section_begin|><|tool_call_begin|>functions.weather:0<|tool_call_argument_begin|>",
+        "<|tool_call_begin|>functions.weather:1<|tool_call_argument_begin|>",
+        "<|tool_call_end|>",
+        "<|tool_calls_section_end|>",
+    ),
+}
+
+
+@pytest.mark.parametrize("family", REGIONS)
+def test_calls_in_a_region_are_opened_once_and_closed_once(outlined, family):
+    talk = Conversation(messages=TALK.messages, tools=TOOLS[:1])
+    outline, spell, tokenizer = outlined(family, builtin_template(family), conversation=talk, calls="required")
+    call = next(segment for segment in outline.segments if segment.kind == "call")
+    assert (spell(call.header), spell(call.later(1)), spell(call.ends), spell(outline.closing)) == REGIONS[family]
+    assert outline.follows["call"] == {"call", "end"}
+    marks = set(tokenizer.control_ids)
+    assert set(tokenizer.ids(REGIONS[family][0])) & marks == set(call.header) & marks  # as tokens, not as text
+
+
 def test_calls_stay_free_where_only_thoughts_are_counted(outlined):
     outline, spell, _ = outlined("qwen3", THINKS)
     assert spelled(outline, spell) == [("thought", "<think>", "</think>"), ("answer", "", "")]
@@ -95,7 +123,5 @@ def test_calls_stay_free_where_only_thoughts_are_counted(outlined):
 def test_what_cannot_be_told_in_tokens_is_refused(outlined):
     with pytest.raises(ChatError, match="</think> is no token of its vocabulary"):
         outlined("chatml", "{{ messages[0].content }}<think>", conversation=PLAIN, shaped=True)
-    with pytest.raises(ChatError, match="in the syntax 'mistral'"):
-        outlined("mistral", builtin_template("mistral"), calls="required")
     with pytest.raises(ChatError, match="of no known syntax"):
         outlined("plain", "{{ messages[0].content }}{{ tools }}", calls="required")

@@ -8,7 +8,7 @@ import jsonschema
 import pytest
 
 import ouvert
-from ouvert.chat import format_for
+from ouvert.chat import builtin_template, format_for
 from ouvert.store import Store
 
 SCHEMA = {
@@ -109,6 +109,42 @@ def test_a_model_that_would_say_something_else_is_held_to_the_schema(llama):
     assert finished.receipt["asked"]["answer"]["grammar"] == "json schema"
     *deltas, _ = llama.chat("Who are you?", response_grammar=ouvert.Grammar.one_of(["Hello again", "Goodbye"]))
     assert "".join(event.text for event in deltas) == "Hello again"  # its own taste decides where the grammar lets it
+
+
+MARKS = {
+    "mistral": ("<s>", "[INST]", "[/INST]", "[AVAILABLE_TOOLS]", "[/AVAILABLE_TOOLS]", "[TOOL_CALLS]", "</s>"),
+    "deepseek": (
+        *("<｜begin▁of▁sentence｜>", "<｜User｜>", "<｜Assistant｜>", "<｜tool▁calls▁begin｜>", "<｜tool▁calls▁end｜>"),
+        *("<｜tool▁call▁begin｜>", "<｜tool▁call▁end｜>", "<｜tool▁sep｜>", "<｜end▁of▁sentence｜>"),
+    ),
+    "kimi": (
+        *("[BOS]", "<|im_system|>", "<|im_user|>", "<|im_assistant|>", "<|im_middle|>"),
+        *("<|tool_calls_section_begin|>", "<|tool_calls_section_end|>", "<|tool_call_begin|>"),
+        *("<|tool_call_argument_begin|>", "<|tool_call_end|>", "<|im_end|>"),
+    ),
+    "llama3": ("<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|python_tag|>", "<|eot_id|>"),
+    "chatml": ("<|endoftext|>", "<|im_start|>", "<tool_call>", "</tool_call>", "<|im_end|>"),
+}
+
+
+@pytest.mark.parametrize("family", MARKS)
+def test_a_model_that_would_say_something_else_calls_in_the_syntax_of_its_template(speaking_model, family, tmp_path):
+    path = speaking_model(template=builtin_template(family), control=MARKS[family])
+    time = ouvert.Tool(name="time")
+    most = 0
+    with ouvert.load(path, store=Store(tmp_path / "store")) as model:
+        for seed in range(8):
+            for choice, named in (("required", {"weather", "time"}), ("time", {"time"})):
+                # Its own taste is a single token; two of the hottest let it write the others that are allowed.
+                settings = {"think_budget": None, "tool_choice": choice, "temperature": 2.0, "seed": seed}
+                text, finished, _ = asked(model, tools=[WEATHER, time], **settings)
+                assert (finished.reason, text) == ("tool_calls", "")
+                assert {call.name for call in finished.tool_calls} <= named
+                for call in finished.tool_calls:
+                    schema = ARGUMENTS if call.name == "weather" else {"type": "object", "maxProperties": 0}
+                    jsonschema.validate(json.loads(call.arguments), schema)
+                most = max(most, len(finished.tool_calls))
+    assert (most > 1) == (family != "llama3")  # whose calls stand alone
 
 
 def test_plain_tokens_can_be_held_too(llama):

@@ -19,6 +19,7 @@ from ouvert.assistant.receipt import Held, Identity, write_receipt
 from ouvert.assistant.scores import Scores
 from ouvert.assistant.stops import StopStrings
 from ouvert.chat import ChatFormat, Conversation, Delta, ReasoningDelta, Rendered, Segment, TextDelta, ToolCallDelta
+from ouvert.chat.outline import END
 from ouvert.engine import Constraint, Engine, EngineError, Grammar, Sampling, Token, Vocabulary
 from ouvert.safety import Guard
 
@@ -129,6 +130,8 @@ class Assistant:
             only = tuple(tool for tool in talk.tools if tool.name == demands.tool)
             talk = replace(talk, tools=only, builtin_tools=frozenset())
         outline = self.chat.outline(talk, rendered, calls=calls, shaped=demands.answer is not None)
+        if demands.one_call:
+            outline = replace(outline, follows={**outline.follows, "call": frozenset({END})})
         contents = [self._content(segment, demands, held, strict) for segment in outline.segments]
         return Guide(outline, contents, self.vocabulary, demands.think_budget, held.cut_thinking)
 

@@ -16,7 +16,7 @@ from ouvert.engine import Constraint, Following, Vocabulary
 from ouvert.engine.constraints import merged
 
 LONGEST_CHARACTER = 4  # bytes of UTF-8, so at most as many tokens
-MOST_BETWEEN = 2  # line breaks from one segment to the next
+MOST_BETWEEN = 2  # line breaks behind thoughts
 
 
 class Guide:
@@ -57,13 +57,17 @@ class Guide:
 
 
 class Guided:
-    """`engine.Following` for one answer. Exactly one of these is where it is: forced, before, inside, ending, over."""
+    """`engine.Following` for one answer. Exactly one of these is where it is: forced, before, inside, ending, over.
+
+    What closes a list of calls counts as the header of a segment without contents.
+    """
 
     def __init__(self, guide: Guide) -> None:
         self._guide, self._outline = guide, guide.outline
         self._forced: list[int] = []  # what is left of the tokens that cut a thought off
         self._header: tuple[int, ...] = ()  # what is written of a header
-        self._between = 0  # line breaks since the last segment
+        self._between = 0  # line breaks since the last thought
+        self._calls = 0  # that are written
         self._follows = self._outline.follows[START]
         self._segment: Segment | None = None  # whose contents are being written
         self._inner: Following | None = None  # and what they must be
@@ -83,7 +87,7 @@ class Guided:
             return False
         if self._segment is None:
             empty = (inner is None or inner.accepting for inner in self._bare.values())
-            return END in self._follows or any(empty)
+            return (END in self._follows and not self._closing) or any(empty)
         return not self._segment.ends and (self._inner is None or self._inner.accepting)
 
     @property
@@ -128,18 +132,30 @@ class Guided:
             if segment.kind in self._follows and not (segment.kind == "thought" and self._spent)
         ]
 
+    def _header_of(self, segment: Segment) -> tuple[int, ...]:
+        """As it is written here."""
+        if segment.kind == "call" and self._calls and segment.later is not None:
+            return segment.later(self._calls)
+        return segment.header
+
+    @property
+    def _closing(self) -> tuple[int, ...]:
+        """What has to be written before the answer may be over."""
+        return self._outline.closing if self._calls and END in self._follows else ()
+
     def _look(self) -> None:
         """Stand before the next segment."""
-        self._between = MOST_BETWEEN if self._segment is None else 0  # none stand at the start
+        thought = self._segment is not None and self._segment.kind == "thought"
+        self._between = 0 if thought else MOST_BETWEEN
         self._segment, self._inner, self._header, self._ending = None, None, (), 0
         self._bare = {}
         for n, segment in self._candidates():
-            if not segment.header:
+            if not self._header_of(segment):
                 self._bare[n] = begun(self._guide.contents[n])
 
     def _allowed_before(self) -> np.ndarray | None:
         written = len(self._header)
-        headers = [segment.header for _, segment in self._candidates()]
+        headers = [*(self._header_of(segment) for _, segment in self._candidates()), self._closing]
         next_ids = {header[written] for header in headers if len(header) > written and header[:written] == self._header}
         if written:
             return np.array(sorted(next_ids))
@@ -161,13 +177,15 @@ class Guided:
 
     def _advance_before(self, token: int) -> None:
         header = (*self._header, token)
-        begun_headers = [(n, segment) for n, segment in self._candidates() if segment.header[: len(header)] == header]
-        if begun_headers:
+        headers = [(n, segment, self._header_of(segment)) for n, segment in self._candidates()]
+        begun_headers = [each for each in headers if each[2][: len(header)] == header]
+        if begun_headers or self._closing[: len(header)] == header:
             self._header = header
-            for n, segment in begun_headers:
-                if segment.header == header:
+            for n, segment, whole in begun_headers:
+                if whole == header:
                     self._enter(segment, begun(self._guide.contents[n]))
                     return
+            self._over = self._closing == header
             return
         bare = next((n for n, inner in self._bare.items() if inner is None or takes(inner, token)), None)
         if bare is None:
@@ -209,7 +227,8 @@ class Guided:
         """The segment is over; so is the answer, where nothing may follow."""
         if self._segment is not None:
             self._follows = self._outline.follows[self._segment.kind]
-        self._over = self._follows == {END}
+            self._calls += self._segment.kind == "call"
+        self._over = self._follows == {END} and not self._closing
         self._look()
 
     # --- the budget ---------------------------------------------------------------------------------------------------

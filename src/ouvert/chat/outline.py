@@ -5,7 +5,7 @@ by token, then contents, then the tokens that end it. Formats say which there ar
 generates turns that into the tokens that may come next.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -20,14 +20,17 @@ class Segment:
     """One stretch of an answer.
 
     `header` may be empty: the segment then begins with its contents. `ends` may be empty: the contents then end with
-    the answer. `schema` is the JSON schema of the contents, or None for free text; what an answer's contents must be is
-    up to the caller. Contents hold no control tokens.
+    the answer, or where no more of them can come. `schema` is the JSON schema of the contents, or None for free text;
+    what an answer's contents must be is up to the caller. Contents hold no control tokens. `later(n)` is the header
+    where n calls stand before it in the answer, if it is another than the first's: formats that write calls as a list
+    open it once, or number its members.
     """
 
     kind: Kind
     header: tuple[int, ...]
     ends: tuple[int, ...]
     schema: Mapping[str, Any] | None = None
+    later: Callable[[int], tuple[int, ...]] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,8 +39,8 @@ class Outline:
 
     `follows`: which kinds may follow a kind, or stand at the start; "end" among them: the answer may be over.
     `inside`: the segment in whose contents the prompt ends, or None before a segment. `cut` are tokens that end a
-    thought in its middle, its own end among them. `between` are tokens that may stand behind a segment, before the
-    next: at most two.
+    thought in its middle, its own end among them. `between` are tokens that may stand behind a thought, before what
+    follows: at most two. `closing` is written behind the last call, before the answer is over.
     """
 
     segments: tuple[Segment, ...]
@@ -45,3 +48,4 @@ class Outline:
     cut: tuple[int, ...]
     inside: Segment | None = None
     between: frozenset[int] = frozenset()
+    closing: tuple[int, ...] = ()

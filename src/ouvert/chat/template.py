@@ -71,6 +71,7 @@ class TemplateFormat:
             "eos_token": text_of(tokenizer, tokenizer.eos) if eos_token is None else eos_token,
         }
         self._extra = dict(extra or {})
+        self._template = template
         self._syntax = syntax_of(template, tokenizer.control_tokens)
         self._thinks = OPEN_THINKING in template or CLOSE_THINKING in template
         self._thinks |= OPEN_THINKING in tokenizer.control_tokens
@@ -135,11 +136,13 @@ class TemplateFormat:
     def outline(
         self, conversation: Conversation, rendered: Rendered, *, calls: Calls = "auto", shaped: bool = False
     ) -> Outline:
-        """Raises ChatError for calls in a syntax that cannot be held to a form."""
+        """Raises ChatError for calls in a syntax that cannot be held to a form, or of a tool whose name has none."""
         return template_outline(
             self._tokenizer,
+            self._template,
             self._syntax,
             conversation.tools,
+            called=sum(len(message.tool_calls) for message in conversation.messages),
             thinks=self._thinks and conversation.thinking is not False,
             thinking=rendered.thinking,
             cut=self.end_of_thinking(),

@@ -3,7 +3,68 @@
 import importlib.util
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from ouvert.engine import EngineFacts, LocalEngine
+
+FACTS = EngineFacts(
+    version="0",
+    instruction_set="noise",
+    threads=1,
+    cache_type="none",
+    exact=True,
+    weights_digest="sha256:0",
+    packed_digest=None,
+)
+
+
+class Noise:
+    """A runner whose scores are noise: what is well formed is so because nothing else was let through."""
+
+    threads, instruction_set, cache_type = 1, "noise", "none"
+    page_tokens, page_bytes, cache_bytes_in_use = 64, 0, 0
+
+    def __init__(self, size, seed, ends, favour):
+        self.vocabulary_size, self.random, self.ends, self.favour = size, np.random.default_rng(seed), ends, favour
+
+    def cache_bytes(self, tokens):
+        return 0
+
+    def new_sequence(self, capacity):
+        return Length()
+
+    def step(self, work, wanted):
+        [(sequence, ids)] = work
+        sequence.length += len(ids)
+        scores = self.random.standard_normal((int(wanted == ["last"]), self.vocabulary_size), np.float32)
+        scores[:, self.ends] += self.favour  # of 200,000 words one would otherwise hardly ever be an end
+        return scores
+
+    def close(self):
+        pass
+
+
+class Page:
+    """What tokens of noise leave: nothing."""
+
+    nbytes = 0
+
+    def close(self):
+        pass
+
+
+class Length:
+    length = 0
+
+    def page(self, n):
+        return Page()
+
+    def truncate(self, length):
+        self.length = length
+
+    def close(self):
+        pass
 
 
 def module_at(path):
@@ -33,3 +94,9 @@ def o200k(make_chat, tmp_path_factory):
     folder = tmp_path_factory.mktemp("o200k")
     encoding = make_chat.harmony_encoding(folder)
     return encoding, tokenizer_from_ranks(folder / "o200k_base.tiktoken")
+
+
+@pytest.fixture(scope="session")
+def noise():
+    """noise(vocabulary_size, seed, ends) -> an engine whose scores are noise, in favour of the tokens `ends`."""
+    return lambda size, seed, ends, favour=9.0: LocalEngine(Noise(size, seed, ends, favour), 4000, lambda: FACTS)

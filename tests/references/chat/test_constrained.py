@@ -6,7 +6,6 @@ The strict parser raises at every slip: a run that it reads to the end is well-f
 import json
 
 import jsonschema
-import numpy as np
 import pytest
 from openai_harmony import Role, StreamableParser
 
@@ -14,7 +13,7 @@ from ouvert.assistant import Assistant, Demands, ReasoningDelta, Sampling, TextD
 from ouvert.assistant.messages import as_conversation
 from ouvert.assistant.vocabulary import vocabulary_of
 from ouvert.chat import format_for
-from ouvert.engine import EngineFacts, Grammar, LocalEngine
+from ouvert.engine import Grammar
 
 ARGUMENTS = {
     "type": "object",
@@ -36,54 +35,6 @@ TOOLS = (Tool(name="weather", description="The weather", parameters=ARGUMENTS), 
 ENDS = ("<|end|>", "<|return|>", "<|call|>")
 
 
-class Noise:
-    """A runner whose scores are noise: what is well formed is so because nothing else was let through."""
-
-    threads, instruction_set, cache_type = 1, "noise", "none"
-    page_tokens, page_bytes, cache_bytes_in_use = 64, 0, 0
-
-    def __init__(self, size, seed, ends):
-        self.vocabulary_size, self.random, self.ends = size, np.random.default_rng(seed), ends
-
-    def cache_bytes(self, tokens):
-        return 0
-
-    def new_sequence(self, capacity):
-        return Length()
-
-    def step(self, work, wanted):
-        [(sequence, ids)] = work
-        sequence.length += len(ids)
-        scores = self.random.standard_normal((int(wanted == ["last"]), self.vocabulary_size), np.float32)
-        scores[:, self.ends] += 9.0  # of 200,000 words one would otherwise hardly ever be an end
-        return scores
-
-    def close(self):
-        pass
-
-
-class Page:
-    """What tokens of noise leave: nothing."""
-
-    nbytes = 0
-
-    def close(self):
-        pass
-
-
-class Length:
-    length = 0
-
-    def page(self, n):
-        return Page()
-
-    def truncate(self, length):
-        self.length = length
-
-    def close(self):
-        pass
-
-
 @pytest.fixture(scope="module")
 def vocabulary(o200k):
     tokenizer = o200k[1]
@@ -91,22 +42,13 @@ def vocabulary(o200k):
 
 
 @pytest.fixture
-def written(o200k, vocabulary):
+def written(o200k, vocabulary, noise):
     """written(seed, demands, schema) -> (tokens, events): an answer of noise held to Harmony."""
     tokenizer = o200k[1]
-    facts = EngineFacts(
-        version="0",
-        instruction_set="noise",
-        threads=1,
-        cache_type="none",
-        exact=True,
-        weights_digest="sha256:0",
-        packed_digest=None,
-    )
 
     def written(seed, demands, schema=None):
         ends = [tokenizer.control_tokens[text] for text in ENDS]
-        engine = LocalEngine(Noise(tokenizer.vocabulary_size, seed, ends), 4000, lambda: facts)
+        engine = noise(tokenizer.vocabulary_size, seed, ends)
         made = Assistant(engine, format_for(tokenizer), "noise", tokenizer.digest, lambda: vocabulary)
         answer = made.answer(as_conversation("?", TOOLS, schema=schema), Sampling(seed=seed), (), demands)
         events = list(answer)
