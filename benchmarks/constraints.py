@@ -17,15 +17,14 @@ import statistics
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from ouvert.assistant.vocabulary import vocabulary_of
 from ouvert.chat import Conversation, Message, Tool, format_for
-from ouvert.engine import Constraint, Grammar, Sampling, Vocabulary
-from ouvert.engine.constraints import allowed_all
+from ouvert.engine import Constraint, Following, Grammar, Sampling, Vocabulary
 from ouvert.engine.runner import Runner
 from ouvert.engine.sampler import Sampler
 from ouvert.store import Store
@@ -130,13 +129,18 @@ def harmony(tokenizer: Tokenizer, vocabulary: Vocabulary) -> Constraint:
     return Guide(outline, contents, vocabulary, think_budget=50)
 
 
+def all_masks(followings: Sequence[Following]) -> list[np.ndarray | None]:
+    """As a step of the engine finds them: one after the other."""
+    return [following.allowed() for following in followings]
+
+
 def together(vocabulary: Vocabulary, constraint: Constraint, answers: int, repeats: int) -> dict[str, float]:
     """Microseconds a step for the allowed ids of several answers, found one after the other."""
     random, times = np.random.default_rng(answers), []
     followings = [constraint.begin() for _ in range(answers)]
     for _ in range(20 * repeats):
         began = time.perf_counter()
-        found = allowed_all(followings)
+        found = all_masks(followings)
         times.append((time.perf_counter() - began) * 1e6)
         for n, ids in enumerate(found):
             if followings[n].finished:
@@ -170,7 +174,7 @@ def step_times(runner: Runner, constraint: Constraint, answers: int, seed: int, 
     samplers = [Sampler(Sampling(temperature=1.0, seed=seed + n), [], logits.shape[1]) for n in range(answers)]
     times = []
     for _ in range(STEPS):
-        allowed = [None] * answers if way == "free" else allowed_all(followings)  # known already
+        allowed = [None] * answers if way == "free" else all_masks(followings)  # known already
         tokens = [sampler.choose(row, ids).id for sampler, row, ids in zip(samplers, logits, allowed, strict=True)]
         work = [(sequence, np.array([token], np.int32)) for sequence, token in zip(sequences, tokens, strict=True)]
         began = time.perf_counter()
@@ -180,14 +184,14 @@ def step_times(runner: Runner, constraint: Constraint, answers: int, seed: int, 
                 if followings[n].finished:
                     followings[n] = constraint.begin()
         if way == "meanwhile":
-            other = threading.Thread(target=allowed_all, args=(followings,))
+            other = threading.Thread(target=all_masks, args=(followings,))
             other.start()
             logits = runner.step(work, "last")
             other.join()
         else:
             logits = runner.step(work, "last")
             if way == "after":
-                allowed_all(followings)
+                all_masks(followings)
         times.append((time.perf_counter() - began) * 1e3)
     for sequence in sequences:
         sequence.close()

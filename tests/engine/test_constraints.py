@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ouvert.engine import EngineError, Grammar, LocalEngine, Sampling, Vocabulary
-from ouvert.engine.constraints import allowed_all, ids_of, merged
+from ouvert.engine.constraints import ids_of, merged
 
 # Every byte is a token; then some longer pieces, two spellings of one, two control tokens, and a row without a token.
 PIECES = [b'{"', b'":', b'", "', b"true", b"null", b"10", b" ", b"\n\n", "é".encode(), b"\xf0\x9f", b"ab", b"ab"]
@@ -242,25 +242,6 @@ def test_log_probabilities_are_the_models_own(generate, fake_runner, facts):
     assert token.id == ord("a")
     assert token.top == free.top  # what the model itself would have said
     assert token.logprob < free.logprob
-
-
-def test_the_masks_of_a_step_in_one_call_and_an_answer_that_gave_up_harms_no_other():
-    class GivesUp:
-        def allowed(self):
-            raise EngineError("too ambiguous")
-
-    class Free:
-        def allowed(self):
-            return None
-
-    ab, digit = (VOCABULARY.compile(Grammar.regex(pattern)).begin() for pattern in ("[ab]", "[0-9]"))
-    letters, problem, anything, digits = allowed_all([ab, GivesUp(), Free(), digit])
-    assert letters.tolist() == [ord("a"), ord("b")]
-    assert isinstance(problem, EngineError)
-    assert anything is None
-    assert digits.tolist() == [*range(ord("0"), ord("9") + 1)]
-    assert allowed_all([ab])[0] is letters  # found once until the answer goes on
-    assert allowed_all([]) == []
 
 
 def test_answers_at_the_same_place_share_one_array_that_nobody_can_change():

@@ -444,6 +444,52 @@ def test_a_closed_engine_says_so(fake_runner, facts):
     assert runner.open_sequences == 0
 
 
+class GivesUp:
+    """A constraint that lets everything through until its `what` fails at the third token."""
+
+    accepting = finished = False
+
+    def __init__(self, what, problem):
+        self.what, self.problem, self.taken = what, problem, 0
+
+    def begin(self):
+        return GivesUp(self.what, self.problem)
+
+    def allowed(self):
+        if self.what == "allowed" and self.taken == 2:
+            raise self.problem
+
+    def advance(self, token):
+        self.taken += 1
+        if self.what == "advance" and self.taken == 3:
+            raise self.problem
+
+
+@pytest.mark.parametrize("problem", [EngineError("too ambiguous"), RuntimeError("a bug of its own")])
+@pytest.mark.parametrize("what", ["allowed", "advance"])
+def test_a_constraint_that_gives_up_ends_its_own_answer_and_no_other(fake_runner, facts, what, problem):
+    runner = fake_runner(16)
+    engine = LocalEngine(runner, 64, facts)
+    together = threading.Barrier(2)
+
+    def wait_once():
+        runner.before_step = lambda: None
+        together.wait(10)  # until all three are handed in: from then on they share every step
+
+    runner.before_step = wait_once
+    others = [engine.generate([1], greedy(max_tokens=6))]
+    failing = engine.generate([1, 2], greedy(max_tokens=6, constraint=GivesUp(what, problem)))
+    others.append(engine.generate([1, 2, 3], greedy(max_tokens=6)))
+    together.wait(10)
+    found = []
+    with pytest.raises(type(problem), match=str(problem)):
+        found.extend(token.id for token in failing)
+    assert found == [3, 4]
+    assert [ids_of(each) for each in others] == [[2, 3, 4, 5, 6, 7], [4, 5, 6, 7, 8, 9]]
+    assert ids_of(engine.generate([7], greedy(max_tokens=2))) == [8, 9]  # and it goes on
+    assert runner.open_sequences == 0
+
+
 def test_facts_are_made_when_first_asked_for(runner, facts):
     asked = []
     engine = LocalEngine(runner, 64, lambda: asked.append(1) or facts())

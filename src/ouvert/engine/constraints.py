@@ -16,7 +16,7 @@ import numpy as np
 
 from ouvert.engine.gbnf import lark_of
 from ouvert.engine.schemas import DEEPEST, honoured
-from ouvert.engine.waist import EngineError, Following
+from ouvert.engine.waist import EngineError
 
 if TYPE_CHECKING:
     from llguidance import LLMatcher, LLTokenizer
@@ -345,21 +345,6 @@ class FollowingGrammar:
                 f"following a constraint: {reason}. A grammar with less ambiguity, or a schema with fewer alternatives "
                 "at one place, can be followed."
             )
-
-
-def allowed_all(followings: Sequence[Following]) -> list[np.ndarray | EngineError | None]:
-    """What may come next in each of several answers, for one step of all of them; the error where one gave up.
-
-    One after the other: llguidance's own threads take longer on two cores (docs/formats/constraints.md). Each answer
-    keeps its ids until it is advanced, so asking early, while a step runs, makes asking again free.
-    """
-    found: list[np.ndarray | EngineError | None] = []
-    for following in followings:
-        try:
-            found.append(following.allowed())
-        except EngineError as problem:  # of this answer alone: the others go on
-            found.append(problem)
-    return found
 
 
 def ids_of(mask: bytes, size: int) -> np.ndarray:

@@ -518,7 +518,7 @@ class Loop:
         return [(part, next(rows) if part.wanted else None) for part in parts]
 
     def _choose(self, ready: list[tuple[Request, np.ndarray]]) -> None:
-        """The next token of each, handed out."""
+        """The next token of each, handed out. Whatever a constraint raises ends its own answer and no other."""
         rows: list[np.ndarray] = []
         masks: list[np.ndarray | None] = []
         asked: list[Request] = []
@@ -528,7 +528,7 @@ class Loop:
                     self._end(request, "stop")
                     continue
                 masks.append(request.allowed())
-            except EngineError as problem:
+            except Exception as problem:
                 self._fail(request, problem)
                 continue
             rows.append(row)
@@ -542,11 +542,11 @@ class Loop:
                 continue
             try:
                 self._hand_out(request, token)
-            except EngineError as problem:
+            except Exception as problem:
                 self._fail(request, problem)
 
     def _hand_out(self, request: Request, token: Token) -> None:
-        """Raises EngineError where the constraint cannot follow."""
+        """Raises what the constraint raises where it cannot follow."""
         stops = token.id in request.sampling.stop_ids
         if request.following is not None and not stops:
             request.following.advance(token.id)
