@@ -92,8 +92,25 @@ struct BlockScales {
   __m256i sub[2];  // Q6_K: in both 16-bit halves of each place
 };
 
+// What all blocks of a stretch share: d and -dmin of both halves of the rows.
+struct StretchScales {
+  __m256 scale[2], minimum[2];
+};
+
 template <Layout L>
-OUVERT_INLINE void load_scales(const std::uint8_t* scales, std::int64_t within, int half, BlockScales& out) {
+OUVERT_INLINE void load_shared_scales(const std::uint8_t* scales, StretchScales& out) {
+  if constexpr (geometry(L).scales_columns == kStretch)
+#pragma GCC unroll 2
+    for (int half = 0; half < 2; ++half) {
+      out.scale[half] = halves(scales + 16 * half);
+      if constexpr (has_minimum(L))
+        out.minimum[half] = _mm256_xor_ps(halves(scales + 32 + 16 * half), _mm256_set1_ps(-0.0f));
+    }
+}
+
+template <Layout L>
+OUVERT_INLINE void load_scales(const std::uint8_t* scales, const StretchScales& stretch, std::int64_t within, int half,
+                               BlockScales& out) {
   constexpr Geometry g = geometry(L);
   if constexpr (L == Layout::MXFP4) {
     const __m256i code = _mm256_cvtepu8_epi32(bytes8(scales + 16 * within + kHalf * half));
@@ -110,11 +127,10 @@ OUVERT_INLINE void load_scales(const std::uint8_t* scales, std::int64_t within, 
                                       _mm256_and_si256(_mm256_slli_epi32(high, 4), two));
     const __m256i t = _mm256_or_si256(_mm256_srli_epi32(low, 4),
                                       _mm256_and_si256(_mm256_slli_epi32(high, 2), two));
-    out.scale = _mm256_mul_ps(halves(scales + 16 * half), _mm256_cvtepi32_ps(s));
-    const __m256 minus = _mm256_mul_ps(halves(scales + 32 + 16 * half), _mm256_cvtepi32_ps(t));
-    out.minimum = _mm256_xor_ps(minus, _mm256_set1_ps(-0.0f));
+    out.scale = _mm256_mul_ps(stretch.scale[half], _mm256_cvtepi32_ps(s));
+    out.minimum = _mm256_mul_ps(stretch.minimum[half], _mm256_cvtepi32_ps(t));
   } else if constexpr (L == Layout::Q6_K) {
-    out.scale = halves(scales + 16 * half);
+    out.scale = stretch.scale[half];
 #pragma GCC unroll 2
     for (int n = 0; n < 2; ++n) {
       const __m256i sub = _mm256_cvtepi8_epi32(bytes8(scales + 32 + 32 * within + 16 * n + kHalf * half));
@@ -282,8 +298,8 @@ OUVERT_INLINE const auto& four(const BlockTokens<L, W>& tokens, const Four* four
 // time, those that share their bytes, and stay in registers while the tokens pass. Activations come from the first-level
 // cache, which gives two a cycle: as many as can be multiplied.
 template <Layout L, int W>
-OUVERT_INLINE void add_block(const std::uint8_t* packed, const std::uint8_t* scales, std::int64_t within,
-                             const BlockTokens<L, W>& tokens, __m256 (&sums)[2][W]) {
+OUVERT_INLINE void add_block(const std::uint8_t* packed, const std::uint8_t* scales, const StretchScales& stretch,
+                             std::int64_t within, const BlockTokens<L, W>& tokens, __m256 (&sums)[2][W]) {
   constexpr int kSteps = adds(L) / 2;
   const __m256i ones = _mm256_set1_epi16(1);
   for (int half = 0; half < 2; ++half) {
@@ -292,7 +308,7 @@ OUVERT_INLINE void add_block(const std::uint8_t* packed, const std::uint8_t* sca
     const Four* fours = reinterpret_cast<const Four*>(tokens.activations);
     asm volatile("" : "+r"(known), "+r"(fours));
     BlockScales weights;
-    load_scales<L>(scales, within, half, weights);
+    load_scales<L>(scales, stretch, within, half, weights);
     __m256i all[W], pairs[W];
     // Q6_K: first the columns of the low halves of the bytes, then those of the high ones, each with a scale of its own.
     each<L == Layout::Q6_K ? 2 : 1>([&](auto part) __attribute__((always_inline)) {
@@ -366,6 +382,8 @@ __attribute__((noinline)) void tokens(const std::uint8_t* group, int groups, std
   for (std::int64_t left = columns / kBlock; left > 0; left -= kStretchBlocks) {
     const std::int64_t blocks = std::min(left, kStretchBlocks);
     std::int64_t packed = stretch + stretch_scales(L, blocks);
+    StretchScales shared[kStreams];
+    for (int n = 0; n < groups; ++n) load_shared_scales<L>(group + n * bytes + stretch, shared[n]);
     for (std::int64_t within = 0; within < blocks; ++within, packed += g.codes, ahead += kBytes) {
       now.look_at(activations, scales, code_sums, tile.width);
       activations += tile.width * kBlock;
@@ -377,7 +395,7 @@ __attribute__((noinline)) void tokens(const std::uint8_t* group, int groups, std
 #pragma GCC unroll 10
           for (std::int64_t line = 0; line < kBytes; line += 64)
             _mm_prefetch(reinterpret_cast<const char*>(from + skip + line), _MM_HINT_T1);
-        add_block<L, W>(from + packed, from + stretch, within, now, sums[n]);
+        add_block<L, W>(from + packed, from + stretch, shared[n], within, now, sums[n]);
       }
     }
     stretch = packed;
@@ -449,7 +467,9 @@ OUVERT_INLINE void decode(const std::uint8_t* group, std::int64_t all_columns, s
     BlockScales weights;
 #pragma GCC unroll 4
     for (int j = 0; j < 4; ++j) unpack_two<L>(packed, half, j, codes[j], codes[j + 4]);
-    load_scales<L>(scales, within, half, weights);
+    StretchScales shared;
+    load_shared_scales<L>(scales, shared);
+    load_scales<L>(scales, shared, within, half, weights);
 #pragma GCC unroll 8
     for (int j = 0; j < 8; ++j) {
       __m256 scale = weights.scale;
