@@ -83,6 +83,25 @@ def test_other_arithmetic_is_named(ouvert, real):
     assert "engine.exact" in [change["field"] for change in facts["changes"]]
 
 
+def test_a_cache_of_eight_bits_is_used_again_and_another_is_named(ouvert, real):
+    assert ask(ouvert, real, "--cache", "q8")["engine"]["cache_type"] == "q8"
+    status, facts = ouvert("receipt", "replay", "--json")
+    assert (status, facts["agrees"], facts["changes"]) == (0, True, [])
+    _, facts = ouvert("receipt", "replay", "--json", "--cache", "f16")
+    assert facts["changes"] == [{"field": "engine.cache_type", "was": "q8", "now": "f16"}]
+
+
+def test_another_build_is_named(ouvert, real, monkeypatch):
+    assert ask(ouvert, real)["engine"]["build_digest"].startswith("sha256:")
+    monkeypatch.setattr("ouvert.engine.loading.build_digest", lambda: "sha256:other")
+    _, facts = ouvert("receipt", "replay", "--json")
+    assert [(change["field"], change["now"]) for change in facts["changes"]] == [
+        ("engine.build_digest", "sha256:other")
+    ]
+    _, facts = ouvert("receipt", "verify", "last", "--json")
+    assert facts["receipt"]["fields"]["engine.build_digest"] is False
+
+
 def test_other_weights_and_another_template_are_named(ouvert, speaking_model, tmp_path):
     for folder in ("first", "second"):
         shutil.copytree(speaking_model(), tmp_path / folder)

@@ -57,6 +57,23 @@ def test_it_says_where_it_is_answers_and_stops_when_told(serve):
     assert process.wait(20) in (0, -signal.SIGTERM)
 
 
+def test_a_cache_of_eight_bits_takes_about_half_and_stands_in_the_receipt(serve, tmp_path):
+    taken = {}
+    for cache, words in (("f16", ()), ("q8", ("--cache", "q8"))):
+        process, base = serve("--prefix-cache", "off", *words)
+        assert ask(base, "Say it again. " * 40)["choices"][0]["message"]["content"] == "Hello from a tiny model."
+        with urllib.request.urlopen(f"{base}/metrics", timeout=20) as response:
+            [size] = re.findall(
+                r'^ouvert_engine_cache_bytes{kind="all",model="tiny"} (\S+)', response.read().decode(), re.M
+            )
+        taken[cache] = float(size)
+        process.send_signal(signal.SIGTERM)
+        process.wait(20)
+        *_, last = (tmp_path / "store" / "receipts" / "receipts.jsonl").read_text().splitlines()
+        assert json.loads(last)["engine"]["cache_type"] == cache
+    assert 0.4 < taken["q8"] / taken["f16"] < 0.7
+
+
 def test_what_a_prompt_begins_with_outlives_the_server_where_its_owner_wants_it(serve, tmp_path):
     long = "Say it again. " * 40
     for place, reused in (("kept", False), ("kept", True), ("off", False)):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from ouvert.engine import EngineError, Sampling, choosing, open_engine
+from ouvert.engine.build import build_digest
 from ouvert.engine.loading import WeightsDigest
 from ouvert.engine.loop import STEP_TOKENS
 
@@ -142,3 +143,17 @@ def test_a_window_that_has_let_go_starts_afresh(fake_runner, facts):
     assert [token.id for token in generation] == [10]
     assert generation.stopped.reused_tokens == 0
     assert runner.steps[-1] == [(3, "last")]
+
+
+def test_every_file_that_decides_an_answer_is_in_the_digest_of_the_build(tmp_path):
+    for name in ("kernels/_native.so", "models/graph.py", "chat/builtin/a.jinja", "cli/run.py", "models/notes.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(name)
+    digests = [build_digest.__wrapped__((str(tmp_path),))]
+    for name in ("kernels/_native.so", "models/graph.py", "chat/builtin/a.jinja"):
+        (tmp_path / name).write_text("something else")
+        digests.append(build_digest.__wrapped__((str(tmp_path),)))
+    assert len(set(digests)) == 4
+    for name in ("cli/run.py", "models/notes.txt"):
+        (tmp_path / name).write_text("something else")
+    assert build_digest.__wrapped__((str(tmp_path),)) == digests[-1]

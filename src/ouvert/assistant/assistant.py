@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
-from ouvert.assistant.build import build_digest
 from ouvert.assistant.contents import contents_of
 from ouvert.assistant.demands import Demands
 from ouvert.assistant.error import AssistantError, ContextExceeded
@@ -57,7 +56,6 @@ class Assistant:
             format=chat.name,
             tokenizer_digest=tokenizer_digest,
             template_digest=chat.digest,
-            build_digest=build_digest(),
         )
         self.ledger, self.guard = ledger, guard
         self.kept_reasoning = KeptReasoning()

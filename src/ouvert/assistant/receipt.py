@@ -17,16 +17,12 @@ VERSION = 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """Which model is talking: its name here, the format it is talked to in, and the digests of what that rests on.
-
-    `build_digest` is over the files of this program that computed the answer.
-    """
+    """Which model is talking: its name here, the format it is talked to in, and the digests of what that rests on."""
 
     model: str
     format: str
     tokenizer_digest: str
     template_digest: str
-    build_digest: str | None = None
 
 
 @dataclass(slots=True)
@@ -78,7 +74,7 @@ def write_receipt(
         "model": without_absent(model),
         "engine": {
             "version": facts.version,
-            **({} if identity.build_digest is None else {"build_digest": identity.build_digest}),
+            **({} if facts.build is None else {"build_digest": facts.build}),
             "instruction_set": facts.instruction_set,
             "threads": facts.threads,
             "cache_type": facts.cache_type,

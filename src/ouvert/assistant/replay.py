@@ -73,7 +73,7 @@ def identity_now(assistant: Assistant) -> dict[str, Any]:
         | ({} if facts.packed_digest is None else {"packed_digest": facts.packed_digest}),
         "engine": {
             "version": facts.version,
-            "build_digest": identity.build_digest,
+            **({} if facts.build is None else {"build_digest": facts.build}),
             "instruction_set": facts.instruction_set,
             "threads": facts.threads,
             "cache_type": facts.cache_type,

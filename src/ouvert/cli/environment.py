@@ -100,6 +100,9 @@ def add_engine_override(parser: argparse.ArgumentParser) -> None:
         default=None,
         help="activations in float32, or not (without: as in the receipt)",
     )
+    parser.add_argument(
+        "--cache", choices=("f16", "q8"), help="keys and values in 16 bits or 8 (without: as in the receipt)"
+    )
 
 
 def receipts_folder(store: "Store") -> Path:

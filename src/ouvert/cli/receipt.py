@@ -191,6 +191,7 @@ def model_of(receipt: Mapping[str, Any], args: argparse.Namespace) -> "Model":
     return load(
         name,
         exact=receipt["engine"]["exact"] if args.exact is None else args.exact,
+        cache=args.cache or ("q8" if receipt["engine"]["cache_type"] == "q8" else None),
         store=store,
         progress=show_progress(sys.stderr),
         receipts=False,

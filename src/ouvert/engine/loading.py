@@ -1,17 +1,15 @@
 """From a path to a running engine."""
 
-import hashlib
-import importlib.util
 import sys
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from ouvert import models
+from ouvert.engine.build import build_digest
 from ouvert.engine.choosing import CACHE_TYPES, PackedFile, native_is_built, open_runner, physical_cores
 from ouvert.engine.fit import BESIDES, USABLE
 from ouvert.engine.local import LocalEngine
@@ -151,21 +149,6 @@ def fingerprint(facts: EngineFacts) -> dict[str, Any]:
         "native": native,
         "build": facts.build,
     }
-
-
-@cache
-def build_digest() -> str:
-    """Of the code that computes: the compiled kernels, and the Python of kernels, models and arithmetic."""
-    digest = hashlib.sha256()
-    for part in ("ouvert.arithmetic", "ouvert.kernels", "ouvert.models", "ouvert.kernels._native"):
-        spec = importlib.util.find_spec(part)
-        if spec is None or spec.origin is None:
-            continue  # a machine without a compiler has no _native
-        origin = Path(spec.origin)
-        for file in sorted(origin.parent.rglob("*.py")) if origin.name == "__init__.py" else [origin]:
-            digest.update(f"{part}/{file.relative_to(origin.parent)}\0".encode())
-            digest.update(hashlib.sha256(file.read_bytes()).digest())
-    return f"sha256:{digest.hexdigest()}"
 
 
 def count(checkpoint: Checkpoint) -> tuple[int, int]:

@@ -127,8 +127,8 @@ class Load:
 class EngineFacts:
     """What changes the numbers, for receipts: digests are "sha256:<hex>".
 
-    `exact`: activations stay float32, instead of being rounded to 8 bits before products. `build`: of the code that
-    computes, so that two builds are never taken for one another.
+    `exact`: activations stay float32, instead of being rounded to 8 bits before products. `build`: of the files of
+    this program that decide an answer, where two builds of one version differ; None where it is not known.
     """
 
     version: str
@@ -138,7 +138,7 @@ class EngineFacts:
     exact: bool
     weights_digest: str
     packed_digest: str | None
-    build: str = "unknown"
+    build: str | None = None
 
 
 class Engine(Protocol):

@@ -1,4 +1,4 @@
-"""Which build of this program answers: the digest of its files, so that a replay can tell two of them apart."""
+"""Which build of this program answers: the digest of its files, so that two of them are never taken for one another."""
 
 import functools
 import hashlib
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import ouvert
 
-# What decides an answer's tokens. Faces (cli, serving) and what fetches models do not.
+# What decides an answer's tokens, and the numbers in caches. Faces (cli, serving) and what fetches models do not.
 PARTS = ("arithmetic", "assistant", "chat", "engine", "kernels", "models", "tokenization", "weights")
 KINDS = frozenset({".jinja", ".py", ".pyd", ".so", ".toml"})
 
