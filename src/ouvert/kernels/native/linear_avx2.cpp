@@ -302,57 +302,64 @@ OUVERT_INLINE void add_block(const std::uint8_t* packed, const std::uint8_t* sca
                              std::int64_t within, const BlockTokens<L, W>& tokens, __m256 (&sums)[2][W]) {
   constexpr int kSteps = adds(L) / 2;
   const __m256i ones = _mm256_set1_epi16(1);
-  for (int half = 0; half < 2; ++half) {
+  // Of few tokens, where memory is the limit, both halves together, so that its lines are asked for one after the other.
+  constexpr int kHalves = W <= 2 ? 2 : 1;
+  for (int first = 0; first < 2; first += kHalves) {
     // g++ 12 would compute addresses, and load what is the same for both halves, beforehand, and keep it all in memory.
     const BlockTokens<L, W>* known = &tokens;
     const Four* fours = reinterpret_cast<const Four*>(tokens.activations);
     asm volatile("" : "+r"(known), "+r"(fours));
-    BlockScales weights;
-    load_scales<L>(scales, stretch, within, half, weights);
-    __m256i all[W], pairs[W];
+    BlockScales weights[kHalves];
+    each<kHalves>([&](auto h) __attribute__((always_inline)) { load_scales<L>(scales, stretch, within, first + h, weights[h]); });
+    __m256i all[kHalves][W], pairs[kHalves][W];
     // Q6_K: first the columns of the low halves of the bytes, then those of the high ones, each with a scale of its own.
     each<L == Layout::Q6_K ? 2 : 1>([&](auto part) __attribute__((always_inline)) {
-      each<4>([&](auto j) __attribute__((always_inline)) {
+      each<4 * kHalves>([&](auto n) __attribute__((always_inline)) {
+        constexpr int j = n / kHalves, h = n % kHalves;
         __m256i low, high;  // columns 4 j to 4 j + 3, and 16 more
-        unpack_two<L>(packed, half, j, low, high);
+        unpack_two<L>(packed, first + h, j, low, high);
         each<W>([&](auto t) __attribute__((always_inline)) {
           const auto& x = four<t, j>(*known, fours);
           const auto& y = four<t, j + 4>(*known, fours);
+          __m256i &sum = all[h][t], &pair = pairs[h][t];
           if constexpr (by_sign(L)) {
-            if (j == 0) all[t] = _mm256_setzero_si256();
-            add_signed_products(all[t], low, _mm256_abs_epi8(low), x);
-            add_signed_products(all[t], high, _mm256_abs_epi8(high), y);
+            if (j == 0) sum = _mm256_setzero_si256();
+            add_signed_products(sum, low, _mm256_abs_epi8(low), x);
+            add_signed_products(sum, high, _mm256_abs_epi8(high), y);
           } else if constexpr (L == Layout::Q6_K) {
-            if (j == 0) pairs[t] = known->start[part][t];
-            add_products(pairs[t], part ? high : low, part ? y : x);
+            if (j == 0) pair = known->start[part][t];
+            add_products(pair, part ? high : low, part ? y : x);
           } else {
-            if (j == 0 && wraps(L)) pairs[t] = known->start[0][t];
+            if (j == 0 && wraps(L)) pair = known->start[0][t];
             if (j % kSteps == 0 && !wraps(L))
-              pairs[t] = first_products(low, x);
+              pair = first_products(low, x);
             else
-              add_products(pairs[t], low, x);
-            add_products(pairs[t], high, y);
-            if (kSteps < 4 && j + 1 == kSteps) all[t] = _mm256_madd_epi16(pairs[t], ones);
+              add_products(pair, low, x);
+            add_products(pair, high, y);
+            if (kSteps < 4 && j + 1 == kSteps) sum = _mm256_madd_epi16(pair, ones);
           }
         });
       });
       if constexpr (L == Layout::Q6_K && part == 0)
-        each<W>([&](auto t) __attribute__((always_inline)) { all[t] = _mm256_madd_epi16(pairs[t], weights.sub[0]); });
+        each<kHalves * W>([&](auto n) __attribute__((always_inline)) {
+          all[n / W][n % W] = _mm256_madd_epi16(pairs[n / W][n % W], weights[n / W].sub[0]);
+        });
     });
-    each<W>([&](auto t) __attribute__((always_inline)) {
+    each<kHalves * W>([&](auto n) __attribute__((always_inline)) {
+      constexpr int h = n / W, t = n % W;
       __m256i dot;
       if constexpr (by_sign(L)) {
-        dot = all[t];
+        dot = all[h][t];
       } else if constexpr (L == Layout::Q6_K) {
-        dot = _mm256_add_epi32(all[t], _mm256_madd_epi16(pairs[t], weights.sub[1]));
+        dot = _mm256_add_epi32(all[h][t], _mm256_madd_epi16(pairs[h][t], weights[h].sub[1]));
       } else {
-        dot = _mm256_madd_epi16(pairs[t], ones);
-        if constexpr (kSteps < 4) dot = _mm256_add_epi32(all[t], dot);
+        dot = _mm256_madd_epi16(pairs[h][t], ones);
+        if constexpr (kSteps < 4) dot = _mm256_add_epi32(all[h][t], dot);
         if constexpr (!has_minimum(L) && !wraps(L)) dot = _mm256_add_epi32(dot, known->start[0][t]);
       }
-      __m256& sum = sums[half][t];
-      __m256 now = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot), _mm256_mul_ps(weights.scale, known->scales[t]), sum);
-      if constexpr (has_minimum(L)) now = _mm256_fmadd_ps(weights.minimum, known->scaled_sums[t], now);
+      __m256& sum = sums[first + h][t];
+      __m256 now = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot), _mm256_mul_ps(weights[h].scale, known->scales[t]), sum);
+      if constexpr (has_minimum(L)) now = _mm256_fmadd_ps(weights[h].minimum, known->scaled_sums[t], now);
       sum = now;
     });
   }
