@@ -6,7 +6,18 @@ import re
 import jsonschema
 import pytest
 
-from ouvert.assistant import Assistant, AssistantError, Demands, Finished, Message, ReasoningDelta, TextDelta, Tool
+from ouvert.assistant import (
+    Assistant,
+    AssistantError,
+    Best,
+    Demands,
+    Finished,
+    Likelihood,
+    Message,
+    ReasoningDelta,
+    TextDelta,
+    Tool,
+)
 from ouvert.assistant.messages import as_conversation
 from ouvert.assistant.receipt import Held
 from ouvert.chat import ChatError
@@ -370,6 +381,23 @@ def test_demands_need_a_vocabulary(assistant):
     bare = Assistant(made.engine, made.chat, "noise", "sha256:0")
     with pytest.raises(AssistantError, match="vocabulary is not known"):
         bare.answer(as_conversation("?"), Sampling(), (), SHAPED)
+
+
+def test_of_several_candidates_one_that_fails_ends_the_others(assistant):
+    class Fails:
+        likelihood = Likelihood()
+
+        def __iter__(self):
+            raise EngineError("no memory")
+
+        def cancel(self):
+            pass
+
+    made, _ = assistant("chatml", favour=-9.0)  # it never ends by itself
+    endless = made.answer(as_conversation("?"), Sampling(seed=1, logprobs=0))
+    with pytest.raises(EngineError, match="no memory"):
+        Best([endless, Fails()]).read()
+    assert endless.likelihood.mean < 0
 
 
 def test_grammars_are_compiled_once(assistant):

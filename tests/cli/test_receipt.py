@@ -148,6 +148,110 @@ def test_where_only_digests_were_kept_the_owner_gives_the_conversation(ouvert, r
     assert "Already the prompt is not the same. It was another conversation" in said
 
 
+def test_the_prompts_tokens_do_as_well(ouvert, real, tmp_path):
+    status, answer = ouvert(
+        *("run", real, QUESTION, "--json", "--temperature", 0.9, "--seed", 3, "--max-tokens", 12, "--receipts", "on")
+    )
+    for content in (answer, answer["tokens"], answer["tokens"]["prompt"]):
+        (tmp_path / "tokens.json").write_text(json.dumps(content))
+        status, facts = ouvert("receipt", "replay", "--json", "--tokens", tmp_path / "tokens.json")
+        assert (status, facts["agrees"], facts["prompt_agrees"], facts["changes"]) == (0, True, True, [])
+    (tmp_path / "tokens.json").write_text(json.dumps(answer))
+    status, facts = ouvert("receipt", "replay", "--json", "--tokens", tmp_path / "tokens.json", "--seed", 4)
+    assert [change["field"] for change in facts["changes"]] == ["sampling.seed"]
+    assert (status, facts["was"]) == (1, answer["tokens"]["output"][facts["differs_at"]])
+    answer["tokens"]["prompt"][-1] += 1
+    (tmp_path / "tokens.json").write_text(json.dumps(answer))
+    status, said = ouvert("receipt", "replay", "--tokens", tmp_path / "tokens.json")
+    assert (status, "Already the prompt is not the same" in said) == (1, True)
+
+
+@pytest.mark.parametrize("content", ["{", "[1, -1]", '["a"]', '{"prompt": [1], "output": [1000000]}', "{}"])
+def test_what_are_no_tokens_is_refused(ouvert, speaking_model, tmp_path, content):
+    ouvert("run", speaking_model(), "Hi")
+    (tmp_path / "tokens.json").write_text(content)
+    words = ("--tokens", tmp_path / "tokens.json", "--model", speaking_model())
+    status, said = ouvert("receipt", "replay", *words)
+    assert status == 1
+    assert "token ids" in said
+
+
+def test_what_an_answer_was_held_to_takes_the_conversation(ouvert, real, tmp_path):
+    (tmp_path / "schema.json").write_text(json.dumps({"type": "object", "properties": {}}))
+    ask(ouvert, real, "--schema", tmp_path / "schema.json", kept="on")
+    (tmp_path / "tokens.json").write_text("[1]")
+    status, said = ouvert("receipt", "replay", "--tokens", tmp_path / "tokens.json")
+    assert (status, "held to answer, which takes the conversation" in said) == (1, True)
+
+
+@pytest.mark.parametrize("kept", ["contents", "on"])
+def test_a_continued_text_leaves_a_receipt_and_is_replayed(ouvert, real, tmp_path, kept):
+    words = ("--raw", "--json", "--temperature", 0.9, "--seed", 3, "--max-tokens", 12, "--receipts", kept)
+    status, answer = ouvert("run", real, "Once upon a time", *words)
+    receipt = answer["receipt"]
+    assert (receipt["model"]["format"], receipt["messages"]) == ("none", [])
+    assert "template_digest" not in receipt["model"]
+    assert receipt["tokens"]["output"] == len(answer["tokens"]["output"]) == 12
+    assert open_ledger().find("last").receipt == receipt
+    given = ()
+    if kept == "on":
+        status, said = ouvert("receipt", "replay")
+        assert (status, "--tokens FILE" in said) == (1, True)
+        (tmp_path / "answer.json").write_text(json.dumps(answer))
+        given = ("--tokens", tmp_path / "answer.json")
+    status, facts = ouvert("receipt", "replay", "--json", *given)
+    assert (status, facts["agrees"], facts["tokens"], facts["changes"]) == (0, True, 12, [])
+    status, facts = ouvert("receipt", "replay", "--json", "--seed", 4, *given)
+    assert (status, [change["field"] for change in facts["changes"]]) == (1, ["sampling.seed"])
+    assert facts["differs_at"] is not None
+    status, facts = ouvert("receipt", "verify", "last", "--json")
+    assert (status, set(facts["receipt"]["fields"].values())) == (0, {True})
+    (tmp_path / "talk.json").write_text('{"messages": []}')
+    status, said = ouvert("receipt", "replay", "--conversation", tmp_path / "talk.json")
+    assert (status, "of a text that was continued" in said) == (1, True)
+
+
+def test_a_continued_text_that_was_held_to_a_schema_needs_it_again(ouvert, real, tmp_path):
+    (tmp_path / "schema.json").write_text(json.dumps({"type": "object", "properties": {"a": {"type": "integer"}}}))
+    schema = ("--schema", tmp_path / "schema.json")
+    settings = ("--raw", "--json", "--max-tokens", 30, "--temperature", 1, *schema)
+    _, answer = ouvert("run", real, "A JSON object:", *settings)
+    assert answer["receipt"]["asked"]["answer"]["grammar"] == "json schema"
+    (tmp_path / "answer.json").write_text(json.dumps(answer))
+    words = ("receipt", "replay", "--tokens", tmp_path / "answer.json")
+    assert "Give the very schema with --schema" in ouvert(*words)[1]
+    assert ouvert(*words, *schema)[1].startswith("The same ")
+
+
+@pytest.mark.parametrize("raw", [(), ("--raw",)])
+def test_the_best_of_several_is_shown_and_every_receipt_says_of_how_many(ouvert, real, raw):
+    words = ("--best-of", 4, "--temperature", 1.2, "--seed", 3, "--max-tokens", 12, "--receipts", "contents", *raw)
+    status, answer = ouvert("run", real, QUESTION, "--json", *words)
+    assert status == 0
+    receipts = [entry.receipt for entry in open_ledger().entries()]
+    assert sorted((each["asked"]["candidate"], each["sampling"]["seed"]) for each in receipts) == [
+        (0, 3),
+        (1, 4),
+        (2, 5),
+        (3, 6),
+    ]
+    assert {each["asked"]["best_of"] for each in receipts} == {4}
+    best = max(receipts, key=lambda each: each["tokens"]["mean_logprob"])
+    assert answer["receipt"] == best
+    means = [each["mean_logprob"] for each in answer["candidates"]]
+    assert means == sorted(means, reverse=True)
+    assert len(set(means)) == 4
+    assert means[0] == pytest.approx(best["tokens"]["mean_logprob"], abs=1e-6)
+    # The prompt is computed once: each of the others computes its last token anew.
+    prompt = best["tokens"]["prompt"]
+    assert sorted(prompt - each["tokens"]["reused"] for each in receipts) == [1, 1, 1, prompt]
+    status, facts = ouvert("receipt", "replay", "--json")
+    assert (status, facts["agrees"], facts["changes"]) == (0, True, [])
+    shown = ouvert("run", real, QUESTION, *words)[1]
+    assert answer["text"].strip() in shown
+    assert "the likeliest of 4" in shown
+
+
 def test_a_schema_is_needed_again_and_must_be_the_same(ouvert, real, tmp_path):
     (tmp_path / "schema.json").write_text(json.dumps({"type": "object", "properties": {"a": {"type": "integer"}}}))
     (tmp_path / "talk.json").write_text(json.dumps({"messages": [{"role": "user", "content": QUESTION}]}))

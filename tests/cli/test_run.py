@@ -129,7 +129,8 @@ def test_raw_continues_the_text_without_a_template(ouvert, tiny):
     assert b"cut off by the limit of tokens" in ran.stderr
     facts = json.loads(ouvert("run", tiny, "again", "--raw", "--max-tokens", "3", "--json").stdout)
     assert (facts["text"], facts["reason"]) == ("again" * 3, "length")
-    assert facts["usage"] == {"prompt": 1, "reused": 0, "output": 3}
+    assert facts["usage"] == {"prompt": 1, "reused": 0, "output": 3, "reasoning": 0}
+    assert facts["receipt"]["tokens"]["output"] == len(facts["tokens"]["output"]) == 3
 
 
 def test_stop_texts_end_the_answer_with_and_without_a_template(ouvert, tiny):
@@ -218,6 +219,9 @@ def test_ctrl_c_stops_the_answer_and_keeps_what_was_said(environment, speaking_m
         (["{tiny}"], "a conversation needs a terminal"),
         (["{tiny}", "--json"], "--json needs a prompt"),
         (["{tiny}", "--raw"], "--raw needs a prompt"),
+        (["{tiny}", "--best-of", "2"], "--best-of needs a prompt"),
+        (["{tiny}", "Hi", "--best-of", "1", "--temperature", "1"], "expected 2 to 64"),
+        (["{tiny}", "Hi", "--best-of", "3"], "the temperature is 0, at which all are the same"),
         (["{tiny}", "Hi", "--raw", "--system", "x"], "--raw uses none"),
         (["{tiny}", "Hi", "--stop", ""], "--stop needs a text"),
         (["{tiny}", "Hi", "--top-p", "2"], "top_p=2.0 (expected more than 0, at most 1)"),

@@ -2,6 +2,7 @@
 
 import json
 import re
+import statistics
 
 import pytest
 
@@ -84,9 +85,28 @@ def test_a_suffix_is_for_models_that_fill_gaps(client):
     assert complete(client, suffix="").status_code == 200
 
 
+def test_the_best_of_several_are_those_the_model_finds_likeliest(client):
+    end = {"258": -100}  # <|im_end|>, the third control token behind 256 bytes
+    asked = {"prompt": ["again", "Hello"], "temperature": 2, "seed": 5, "max_tokens": 20, "logit_bias": end}
+    every = complete(client, **asked, n=6, logprobs=0).json()
+    best = complete(client, **asked, n=2, best_of=6).json()
+    expected = []
+    for start in (0, 6):
+        group = every["choices"][start : start + 6]
+        group.sort(key=lambda choice: statistics.fmean(choice["logprobs"]["token_logprobs"]), reverse=True)
+        expected += [choice["text"] for choice in group[:2]]
+        assert len({choice["text"] for choice in group}) > 2
+    assert [choice["text"] for choice in best["choices"]] == expected
+    assert [choice["index"] for choice in best["choices"]] == [0, 1, 2, 3]
+    assert best["choices"][0]["logprobs"] is None  # they were not asked for
+    assert best["usage"]["completion_tokens"] == every["usage"]["completion_tokens"]  # all that were written
+
+
 def test_what_makes_no_sense_is_a_400(client):
     assert complete(client, [10**6]).json()["error"]["param"] == "prompt"
-    assert complete(client, best_of=3).json()["error"]["param"] == "best_of"
+    assert complete(client, best_of=2, n=3).json()["error"]["param"] == "best_of"
+    assert "cannot be streamed" in complete(client, best_of=3, stream=True).json()["error"]["message"]
+    assert complete(client, best_of=1000).status_code == 400
     assert complete(client, []).status_code == 400
     assert complete(client, "x" * 3000).json()["error"]["code"] == "context_length_exceeded"
     assert complete(client, ["x"] * 1000).status_code == 400

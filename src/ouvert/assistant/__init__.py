@@ -1,10 +1,12 @@
 """Conversation in, typed events out, a receipt at the end. May import engine, store, chat, tokenization and safety."""
 
 from ouvert.assistant.assistant import Answer, Assistant
+from ouvert.assistant.continuation import Continuation
 from ouvert.assistant.demands import Demands
 from ouvert.assistant.error import AssistantError, ContextExceeded
 from ouvert.assistant.events import Event, Finished, Usage
 from ouvert.assistant.ledger import Checked, Entry, Ledger, LedgerError, receipt_digest
+from ouvert.assistant.likelihood import MOST_CANDIDATES, Best, Likelihood, Written
 from ouvert.assistant.model import Model, ModelInfo, load
 from ouvert.assistant.opening import kept_prefixes, open_installed, pack_installed
 from ouvert.assistant.scores import ScoredText, ScoredToken
@@ -14,11 +16,14 @@ from ouvert.engine import EngineBusyError, EngineError, Generation, Grammar, Pag
 from ouvert.tokenization import TokenizerError
 
 __all__ = [
+    "MOST_CANDIDATES",
     "Answer",
     "Assistant",
     "AssistantError",
+    "Best",
     "Checked",
     "ContextExceeded",
+    "Continuation",
     "Demands",
     "EngineBusyError",
     "EngineError",
@@ -29,6 +34,7 @@ __all__ = [
     "Grammar",
     "Ledger",
     "LedgerError",
+    "Likelihood",
     "Message",
     "Model",
     "ModelInfo",
@@ -45,6 +51,7 @@ __all__ = [
     "ToolCall",
     "ToolCallDelta",
     "Usage",
+    "Written",
     "kept_prefixes",
     "load",
     "open_installed",

@@ -13,8 +13,9 @@ from ouvert.assistant.error import AssistantError, ContextExceeded
 from ouvert.assistant.events import Event, Finished, Usage
 from ouvert.assistant.guide import Guide
 from ouvert.assistant.kept_reasoning import KeptReasoning
-from ouvert.assistant.ledger import Ledger, LedgerError
-from ouvert.assistant.receipt import Held, Identity, write_receipt
+from ouvert.assistant.ledger import Ledger, recorded
+from ouvert.assistant.likelihood import Likelihood
+from ouvert.assistant.receipt import Held, Identity, sent_by_message, wishes_of, write_receipt
 from ouvert.assistant.scores import Scores
 from ouvert.assistant.stops import StopStrings
 from ouvert.chat import ChatFormat, Conversation, Delta, ReasoningDelta, Rendered, Segment, TextDelta, ToolCallDelta
@@ -152,7 +153,8 @@ class Assistant:
 class Answer:
     """One answer being written. Iterate for events; the last one is Finished.
 
-    `token_ids` are the tokens so far, those of headers and ends among them; `thought_tokens` and `thought_seconds` say
+    `token_ids` are the tokens so far, those of headers and ends among them; `likelihood` counts their log-probabilities
+    where `sampling.logprobs` asks for them; `thought_tokens` and `thought_seconds` say
     how long the model has thought so far.
     """
 
@@ -178,6 +180,7 @@ class Answer:
         self._parser = assistant.chat.parser(self._rendered)
         self._reasoning: list[str] = []
         self.token_ids: list[int] = []
+        self.likelihood = Likelihood()
         self.thought_seconds = 0.0
         guide = assistant.guide(self._conversation, self._rendered, demands, self._held)
         if guide is not None:
@@ -193,6 +196,11 @@ class Answer:
         ContextExceeded.check(len(self._rendered.ids), assistant.engine.context)
         self._generation = assistant.engine.generate(self._rendered.ids, self._sampling, timeout)
         self._events = self._written()
+
+    @property
+    def prompt_ids(self) -> tuple[int, ...]:
+        """The conversation as the model reads it."""
+        return self._rendered.ids
 
     @property
     def thought_tokens(self) -> int:
@@ -213,6 +221,7 @@ class Answer:
         called = False
         for token in self._generation:
             self.token_ids.append(token.id)
+            self.likelihood.push(token)
             if self._scores is not None:
                 self._scores.push(token)
             thought = self._parser.reasoning_tokens
@@ -248,35 +257,27 @@ class Answer:
         receipt = write_receipt(
             self._assistant.identity,
             self._assistant.engine.facts,
-            self._conversation,
-            self._rendered,
+            sent_by_message(self._conversation, self._rendered, self._restored),
+            {**self._demands.facts(), **wishes_of(self._conversation)},
             self._sampling,
             self._stop,
             stopped,
             usage,
             reason,
             self._stops.found,
-            self._demands.facts(),
             self._held,
-            self._restored,
+            self._rendered.ids,
             self.token_ids,
+            self.likelihood.mean,
             self._own_stop_ids,
             None if guard is None or self._before is None else guard.since(self._before),
         )
-        kept, unrecorded = self._recorded(receipt)
+        kept, unrecorded = recorded(
+            self._assistant.ledger,
+            receipt,
+            lambda: contents_of(self._conversation, self._demands, self._stop, self._rendered.ids, self.token_ids),
+        )
         yield Finished(reason=reason, usage=usage, tool_calls=tool_calls, receipt=kept, unrecorded=unrecorded)
-
-    def _recorded(self, receipt: dict[str, Any]) -> tuple[dict[str, Any], str | None]:
-        """The receipt as it was kept, and why it was not. An answer is not lost because its receipt could not be."""
-        if self._assistant.ledger is None:
-            return receipt, None
-        try:
-            return self._assistant.ledger.append(
-                receipt,
-                lambda: contents_of(self._conversation, self._demands, self._stop, self._rendered.ids, self.token_ids),
-            ), None
-        except LedgerError as problem:
-            return receipt, str(problem)
 
     def _shown(self, deltas: Sequence[Delta]) -> Iterator[Delta]:
         """The deltas as far as stop strings let them through."""

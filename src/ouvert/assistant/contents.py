@@ -15,30 +15,41 @@ VERSION = 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contents:
-    """Everything an answer was made of beside the model and the receipt's settings, and the answer's tokens."""
+    """Everything an answer was made of beside the model and the receipt's settings, and the answer's tokens.
 
-    conversation: Conversation
+    Where a text was continued there is no conversation.
+    """
+
+    conversation: Conversation | None
     demands: Demands
     prompt: tuple[int, ...]
     output: tuple[int, ...]
 
 
 def contents_of(
-    conversation: Conversation, demands: Demands, stop: Sequence[str], prompt: Sequence[int], output: Sequence[int]
+    conversation: Conversation | None,
+    demands: Demands,
+    stop: Sequence[str],
+    prompt: Sequence[int],
+    output: Sequence[int],
 ) -> dict[str, Any]:
     """The JSON object. Raises LedgerError for what JSON cannot say."""
-    date = conversation.date
     return {
         "contents": VERSION,
-        "conversation": {
-            **asdict(conversation),
-            "date": None if date is None else date.isoformat(),
-            "builtin_tools": sorted(conversation.builtin_tools),
-        },
+        "conversation": None if conversation is None else conversation_facts(conversation),
         "demands": asdict(demands),
         "stop": list(stop),
         "prompt": list(prompt),
         "output": list(output),
+    }
+
+
+def conversation_facts(conversation: Conversation) -> dict[str, Any]:
+    date = conversation.date
+    return {
+        **asdict(conversation),
+        "date": None if date is None else date.isoformat(),
+        "builtin_tools": sorted(conversation.builtin_tools),
     }
 
 
@@ -51,7 +62,7 @@ def read_contents(kept: Mapping[str, Any]) -> Contents:
         )
     try:
         return Contents(
-            conversation=read_conversation(kept["conversation"]),
+            conversation=None if kept["conversation"] is None else read_conversation(kept["conversation"]),
             demands=read_demands(kept["demands"]),
             prompt=tuple(kept["prompt"]),
             output=tuple(kept["output"]),

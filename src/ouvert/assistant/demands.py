@@ -17,7 +17,8 @@ class Demands:
     `calls`: whether it may ("auto"), must not ("none") or must ("required") call a tool; `tool`: the only one it may;
     `one_call`: the answer ends with its first call.
     `answer`: what the text of its final answer must be; thoughts and calls are not touched by it. `think_budget`: after
-    so many tokens of thought it is made to end them and go on.
+    so many tokens of thought it is made to end them and go on. `candidate` says which of `best_of` answers to the same
+    this one is, from 0, where several are written and the best is chosen; it decides no token.
     """
 
     calls: Calls = "auto"
@@ -25,11 +26,13 @@ class Demands:
     one_call: bool = False
     answer: Grammar | None = None
     think_budget: int | None = None
+    best_of: int = 1
+    candidate: int = 0
 
     @property
     def holds(self) -> bool:
         """Whether they decide which tokens may come."""
-        return replace(self, one_call=False) != Demands()
+        return replace(self, one_call=False, best_of=1, candidate=0) != Demands()
 
     def facts(self) -> dict[str, Any]:
         """For the receipt: only what was demanded. A grammar is named by its kind and the digest of its text."""
@@ -43,6 +46,8 @@ class Demands:
             facts["answer"] = {"grammar": self.answer.kind, "digest": f"sha256:{digest}"}
         if self.think_budget is not None:
             facts["think_budget"] = self.think_budget
+        if self.best_of > 1:
+            facts |= {"best_of": self.best_of, "candidate": self.candidate}
         return facts
 
 

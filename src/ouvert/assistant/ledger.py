@@ -337,3 +337,15 @@ def busy(path: Path) -> LedgerError:
         f"opening {path}: another process has held it for {PATIENCE:g} s, expected well under a millisecond. "
         "Is one of them stopped? End it; this answer's receipt is not kept."
     )
+
+
+def recorded(
+    ledger: Ledger | None, receipt: dict[str, Any], contents: Callable[[], Mapping[str, Any]]
+) -> tuple[dict[str, Any], str | None]:
+    """The receipt as it was kept, and why it was not. An answer is not lost because its receipt could not be."""
+    if ledger is None:
+        return receipt, None
+    try:
+        return ledger.append(receipt, contents), None
+    except LedgerError as problem:
+        return receipt, str(problem)

@@ -1,7 +1,7 @@
 """A model on this machine, as a Python programmer meets it: `ouvert.load(...)`."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -11,11 +11,14 @@ from typing import Any, Self
 import numpy as np
 
 from ouvert.assistant.assistant import Answer, Assistant
+from ouvert.assistant.continuation import Continuation
 from ouvert.assistant.demands import as_demands
 from ouvert.assistant.error import AssistantError
 from ouvert.assistant.ledger import Ledger
+from ouvert.assistant.likelihood import Best, Candidate, check_count
 from ouvert.assistant.messages import as_conversation
 from ouvert.assistant.opening import kept_prefixes, open_installed
+from ouvert.assistant.receipt import NO_FORMAT, Identity
 from ouvert.assistant.sampling import default_sampling
 from ouvert.assistant.vocabulary import vocabulary_of
 from ouvert.chat import ChatFormat, Effort, Message, Rendered, Tool, format_for
@@ -170,6 +173,7 @@ class Model:
         seed: int | None = None,
         max_tokens: int | None = None,
         logprobs: int | None = None,
+        candidate: tuple[int, int] = (0, 1),
     ) -> Answer:
         """The answer to a conversation, as typed events while it is written; the last one is Finished.
 
@@ -182,6 +186,7 @@ class Model:
         its first call. `logprobs`: pieces of text are ScoredText, with so many likeliest tokens. `response_schema` (a
         JSON schema) or `response_grammar` (an ouvert.Grammar) is what the final answer has to be; thoughts and tool
         calls are not held to it. An answer that the limit of tokens cuts off is only the beginning of such a text.
+        `candidate` (which, of how many) stands in the receipt, where somebody chooses among several: see `best_of`.
 
         Raises AssistantError for messages or demands that make no sense, ChatError for what the model's format cannot
         write or hold to, EngineError if the conversation does not fit into the context (both numbers in the message) or
@@ -205,7 +210,80 @@ class Model:
         demands = as_demands(
             tool_choice, conversation.tools, response_schema, response_grammar, think_budget, not parallel_tool_calls
         )
+        demands = replace(demands, candidate=candidate[0], best_of=candidate[1])
         return self.assistant.answer(conversation, sampling, stops, demands)
+
+    def best_of(
+        self,
+        count: int,
+        messages: str | Iterable[Message | Mapping[str, Any]],
+        tools: Iterable[Tool | Mapping[str, Any]] | None = None,
+        **settings: Any,
+    ) -> Best:
+        """`count` answers to a conversation, side by side; the best is the one the model finds likeliest.
+
+        `settings` are those of `chat`. A seed is the first answer's; each has the next one. Raises AssistantError for
+        a count that makes no sense or a temperature of 0, and what `chat` raises.
+        """
+        given = messages if isinstance(messages, str) else list(messages)
+        declared = None if tools is None else list(tools)
+        return self._best(count, settings, lambda **own: self.chat(given, declared, **{**settings, **own}))
+
+    # --- texts --------------------------------------------------------------------------------------------------------
+
+    def continue_text(
+        self,
+        prompt: str | Sequence[int],
+        *,
+        response_schema: Mapping[str, Any] | None = None,
+        response_grammar: Grammar | None = None,
+        stop: str | Sequence[str] = (),
+        candidate: tuple[int, int] = (0, 1),
+        **settings: Any,
+    ) -> Continuation:
+        """What follows a text, without a chat format: TextDelta events, and Finished with a receipt.
+
+        A prompt of token ids is read as it is; text is read after the token a text begins with, where the model has
+        one. `settings` are fields of ouvert.Sampling; the other arguments mean what they mean in `chat`. Raises
+        EngineError if the prompt does not fit or a grammar cannot be compiled, AssistantError for demands that make no
+        sense, TokenizerError where there is no tokenizer.
+        """
+        demands = as_demands("auto", (), response_schema, response_grammar, None)
+        constraint = None if demands.answer is None else self.vocabulary.compile(demands.answer)
+        sampling = self.sampling(**{"stop_ids": self.tokenizer.end_ids, **settings})
+        return Continuation(
+            self.engine,
+            self.text_identity,
+            self.tokenizer,
+            self.text_ids(prompt) if isinstance(prompt, str) else list(prompt),
+            sampling if constraint is None else replace(sampling, constraint=constraint),
+            (stop,) if isinstance(stop, str) else tuple(stop),
+            replace(demands, candidate=candidate[0], best_of=candidate[1]),
+            self._ledger,
+            self._guard,
+        )
+
+    def best_text_of(self, count: int, prompt: str | Sequence[int], **settings: Any) -> Best:
+        """`best_of` for `continue_text`."""
+        return self._best(count, settings, lambda **own: self.continue_text(prompt, **{**settings, **own}))
+
+    def _best(self, count: int, settings: Mapping[str, Any], make: Callable[..., Candidate]) -> Best:
+        temperature, seed = settings.get("temperature"), settings.get("seed")
+        check_count(count, self.info.sampling.temperature if temperature is None else temperature)
+        logprobs = settings.get("logprobs") or 0
+        seeds = [None if seed is None else seed + n for n in range(count)]
+        return Best.of(make, [{"candidate": (n, count), "logprobs": logprobs, "seed": seeds[n]} for n in range(count)])
+
+    def text_ids(self, text: str) -> list[int]:
+        """The ids of a text, after the one that a text begins with if the model has such."""
+        tokenizer = self.tokenizer
+        start = [tokenizer.bos] if tokenizer.adds_bos and tokenizer.bos is not None else []
+        return [*start, *tokenizer.encode(text)]
+
+    @cached_property
+    def text_identity(self) -> Identity:
+        """What the receipts of continued texts say of the model."""
+        return Identity(model=self._name, format=NO_FORMAT, tokenizer_digest=self.tokenizer.digest)
 
     def render(
         self,

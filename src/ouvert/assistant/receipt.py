@@ -13,16 +13,20 @@ from ouvert.chat import Conversation, Rendered
 from ouvert.engine import EngineFacts, Sampling, Stopped
 
 VERSION = 2
+NO_FORMAT = "none"  # of a text that is continued
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """Which model is talking: its name here, the format it is talked to in, and the digests of what that rests on."""
+    """Which model is talking: its name here, the format it is talked to in, and the digests of what that rests on.
+
+    Where a text is continued there is no format, and no template.
+    """
 
     model: str
     format: str
     tokenizer_digest: str
-    template_digest: str
+    template_digest: str | None = None
 
 
 @dataclass(slots=True)
@@ -40,25 +44,26 @@ class Held:
 def write_receipt(
     identity: Identity,
     facts: EngineFacts,
-    conversation: Conversation,
-    rendered: Rendered,
+    messages: Sequence[Mapping[str, Any]],
+    asked: Mapping[str, Any],
     sampling: Sampling,
     stop: Sequence[str],
     stopped: Stopped,
     usage: Usage,
     reason: str,
     stopped_by: str | None,
-    demanded: Mapping[str, Any],
     held: Held,
-    restored: Collection[int],
+    prompt_ids: Sequence[int],
     output_ids: Sequence[int],
+    mean_logprob: float | None = None,
     own_stop_ids: Collection[int] = (),
     connections: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """A JSON object. `stopped_by` is the stop string that ended the answer, if one did.
 
-    `restored` are the messages to which thoughts were put back; `own_stop_ids` the tokens that end an answer beside
-    those of the chat format. `connections` were counted from the beginning of the answer to its end.
+    `messages` are as `sent_by_message` gives them; `asked` is what was demanded, and other wishes. `own_stop_ids` are
+    the tokens that end an answer beside those of the chat format. `connections` were counted from the beginning of the
+    answer to its end.
     """
     model = {
         "name": identity.model,
@@ -81,24 +86,17 @@ def write_receipt(
             "exact": facts.exact,
         },
         "sampling": sampling_facts(sampling, stop, stopped.seed, own_stop_ids),
-        "messages": sent_by_message(conversation, rendered, restored),
-        "asked": without_absent(
-            {
-                **demanded,
-                "arguments_loosened": held.loosened or None,
-                "effort": conversation.effort,
-                "thinking": conversation.thinking,
-                "date": None if conversation.date is None else conversation.date.isoformat(),
-            }
-        ),
+        "messages": list(messages),
+        "asked": without_absent({**asked, "arguments_loosened": held.loosened or None}),
         "tokens": {
             "prompt": usage.prompt,
             "reused": usage.reused,
             "reasoning": usage.reasoning,
             "output": usage.output,
             "total": usage.prompt + usage.output,
-            "prompt_digest": ids_digest(rendered.ids),
+            "prompt_digest": ids_digest(prompt_ids),
             "output_digest": ids_digest(output_ids),
+            **without_absent({"mean_logprob": None if mean_logprob is None else round(mean_logprob, 6)}),
         },
         "ended": without_absent(
             {"reason": reason, "stop_string": stopped_by, "thinking_cut": held.thinking_cut or None}
@@ -146,6 +144,15 @@ def sampling_facts(
         "stop_ids": sorted(own_stop_ids) or None,
     }
     return without_absent(facts)
+
+
+def wishes_of(conversation: Conversation) -> dict[str, Any]:
+    """What a conversation asks for beside its messages, for `asked`."""
+    return {
+        "effort": conversation.effort,
+        "thinking": conversation.thinking,
+        "date": None if conversation.date is None else conversation.date.isoformat(),
+    }
 
 
 def sent_by_message(

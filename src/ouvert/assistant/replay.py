@@ -1,6 +1,6 @@
 """An answer made once more from its receipt, and compared token by token: docs/formats/receipt.md."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -9,9 +9,9 @@ from ouvert.assistant.contents import Contents
 from ouvert.assistant.demands import Demands, as_demands
 from ouvert.assistant.events import Finished
 from ouvert.assistant.ledger import LedgerError
-from ouvert.assistant.receipt import ids_digest
+from ouvert.assistant.receipt import Identity, ids_digest, sampling_facts
 from ouvert.chat import Conversation
-from ouvert.engine import Grammar, Sampling
+from ouvert.engine import Constraint, Engine, EngineFacts, Grammar, Sampling
 
 # What decides an answer's tokens. The number of threads is among it so that a change is said; it changes no number.
 DECIDING = ("model", "engine", "sampling", "asked")
@@ -59,17 +59,16 @@ def deciding(receipt: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
         yield from ((f"{part}.{name}", value) for name, value in receipt.get(part, {}).items())
 
 
-def identity_now(assistant: Assistant) -> dict[str, Any]:
-    """The parts `model` and `engine` of a receipt that this assistant would write."""
-    identity, facts = assistant.identity, assistant.engine.facts
+def identity_now(identity: Identity, facts: EngineFacts) -> dict[str, Any]:
+    """The parts `model` and `engine` of a receipt that would be written now."""
     return {
         "model": {
             "name": identity.model,
             "weights_digest": facts.weights_digest,
             "tokenizer_digest": identity.tokenizer_digest,
             "format": identity.format,
-            "template_digest": identity.template_digest,
         }
+        | ({} if identity.template_digest is None else {"template_digest": identity.template_digest})
         | ({} if facts.packed_digest is None else {"packed_digest": facts.packed_digest}),
         "engine": {
             "version": facts.version,
@@ -108,6 +107,7 @@ def demands_of(receipt: Mapping[str, Any], conversation: Conversation, grammar: 
         asked.get("think_budget"),
         asked.get("one_call", False),
     )
+    demands = replace(demands, best_of=asked.get("best_of", 1), candidate=asked.get("candidate", 0))
     if demands.facts().get("answer") != asked.get("answer"):
         raise LedgerError(
             f"replaying: the answer was held to {asked.get('answer')}, given is {demands.facts().get('answer')}, "
@@ -164,21 +164,64 @@ def replay(
     now = answer.token_ids
     cut = receipt["ended"]["reason"] in ("cancelled", "timeout")
     compared = now[:length] if cut else now
-    agrees = ids_digest(compared) == receipt["tokens"]["output_digest"]
+    changes = changes_between(receipt, finished.receipt)
+    return compare(receipt, answer.prompt_ids, compared, None if contents is None else contents.output, changes)
+
+
+def replay_tokens(
+    engine: Engine,
+    identity: Identity,
+    receipt: Mapping[str, Any],
+    prompt: Sequence[int],
+    demands: Demands,
+    *,
+    constraint: Constraint | None = None,
+    format_stop_ids: Collection[int] = (),
+    output: Sequence[int] | None = None,
+    sampling: Sampling | None = None,
+) -> Replayed:
+    """Read the prompt's tokens again, write as many as the answer had, and compare them.
+
+    `constraint` is what `demands` ask for, compiled; `format_stop_ids` end an answer beside those the receipt names.
+    `output` are the answer's tokens, if they are known. Raises EngineError and LedgerError.
+    """
+    asked_for = sampling or sampling_of(receipt)
+    length = receipt["tokens"]["output"]
+    now: list[int] = []
+    if length:
+        stop_ids = asked_for.stop_ids | frozenset(format_stop_ids)
+        settings = replace(asked_for, max_tokens=length, constraint=constraint, stop_ids=stop_ids)
+        now = [token.id for token in engine.generate(list(prompt), settings)]
+    seed = receipt["sampling"]["seed"] if asked_for.seed is None else asked_for.seed
+    stated = sampling_facts(asked_for, receipt["sampling"].get("stop", ()), seed, asked_for.stop_ids)
+    # What was asked beside demands decides the prompt, and stands in its tokens.
+    asked = {**receipt.get("asked", {}), **demands.facts()}
+    current = {**identity_now(identity, engine.facts), "sampling": stated, "asked": asked}
+    return compare(receipt, prompt, now, output, changes_between(receipt, current))
+
+
+def compare(
+    receipt: Mapping[str, Any],
+    prompt: Sequence[int],
+    now: Sequence[int],
+    output: Sequence[int] | None,
+    changes: tuple[Change, ...],
+) -> Replayed:
+    """`output` are the tokens of the first answer, where they are known; `now` are those of the second."""
+    agrees = ids_digest(now) == receipt["tokens"]["output_digest"]
     place = None
-    if contents is not None and not agrees:
+    if output is not None and not agrees:
         place = next(
-            (n for n, (a, b) in enumerate(zip(contents.output, compared, strict=False)) if a != b),
-            min(len(contents.output), len(compared)),
+            (n for n, (a, b) in enumerate(zip(output, now, strict=False)) if a != b), min(len(output), len(now))
         )
     return Replayed(
         agrees=agrees,
-        prompt_agrees=finished.receipt["tokens"]["prompt_digest"] == receipt["tokens"]["prompt_digest"],
-        tokens=len(compared),
+        prompt_agrees=ids_digest(prompt) == receipt["tokens"]["prompt_digest"],
+        tokens=len(now),
         differs_at=place,
-        was=None if place is None or contents is None else at(contents.output, place),
-        now=None if place is None else at(compared, place),
-        changes=changes_between(receipt, finished.receipt),
+        was=None if place is None or output is None else at(output, place),
+        now=None if place is None else at(now, place),
+        changes=changes,
     )
 
 

@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING, Any
 from ouvert.cli.environment import add_engine_override, open_ledger, open_store
 
 if TYPE_CHECKING:
-    from ouvert.assistant import Entry, Model
+    from ouvert.assistant import Demands, Entry, Model
+    from ouvert.assistant.receipt import Identity
     from ouvert.assistant.replay import Replayed
+    from ouvert.chat import Conversation
+    from ouvert.engine import Grammar
 
 SUMMARY = "List, show, verify and replay the receipts of answers."
 DIFFERENT = 1
@@ -42,11 +45,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         named.completer = complete_receipts  # type: ignore[attr-defined]
     add_engine_override(verify)
     add_engine_override(again)
-    again.add_argument(
+    given = again.add_mutually_exclusive_group()
+    given.add_argument(
         "--conversation",
         type=Path,
         metavar="FILE",
         help="JSON with messages (and tools), as /save writes it: where no contents were kept",
+    )
+    given.add_argument(
+        "--tokens",
+        type=Path,
+        metavar="FILE",
+        help="JSON with the prompt's token ids, a list of them or what `run --json` printed",
     )
     again.add_argument("--schema", type=Path, metavar="FILE", help="the JSON schema the answer was held to")
     again.add_argument("--seed", type=int, metavar="N", help="replay with another seed")
@@ -135,7 +145,7 @@ def verify_receipts(args: argparse.Namespace) -> int:
         from ouvert.assistant.replay import changes_between, identity_now
 
         with model_of(entry.receipt, args) as model:
-            now = identity_now(model.assistant)
+            now = identity_now(identity_of(model, entry.receipt), model.engine.facts)
         recorded = {part: entry.receipt[part] for part in ("model", "engine")}
         changes = changes_between(recorded, now)
         fields = [f"{part}.{name}" for part in recorded for name in recorded[part]]
@@ -199,11 +209,18 @@ def model_of(receipt: Mapping[str, Any], args: argparse.Namespace) -> "Model":
     )
 
 
+def identity_of(model: "Model", receipt: Mapping[str, Any]) -> "Identity":
+    """What receipts of this kind of answer say of the model."""
+    from ouvert.assistant.receipt import NO_FORMAT
+
+    return model.text_identity if receipt["model"].get("format") == NO_FORMAT else model.assistant.identity
+
+
 def replay_one(args: argparse.Namespace) -> int:
     from ouvert.assistant import LedgerError
     from ouvert.assistant.contents import read_contents
-    from ouvert.assistant.messages import as_conversation
-    from ouvert.assistant.replay import conversation_asked, demands_of, replay, sampling_of
+    from ouvert.assistant.receipt import NO_FORMAT
+    from ouvert.assistant.replay import demands_of, replay, replay_tokens, sampling_of
     from ouvert.cli.run import SchemaError, read_schema
     from ouvert.engine import Grammar
 
@@ -213,44 +230,52 @@ def replay_one(args: argparse.Namespace) -> int:
     if receipt.get("receipt") != 2:
         raise LedgerError(f"replaying receipt {entry.number}: its version is {receipt.get('receipt')!r}, expected 2.")
     kept = ledger.contents(entry.digest)
-    contents = None if kept is None or args.conversation else read_contents(kept)
+    contents = None if kept is None or args.conversation or args.tokens else read_contents(kept)
+    if contents is None and args.conversation is None and args.tokens is None:
+        raise LedgerError(
+            f"replaying receipt {entry.number}: what was said was not kept, only its digest. Give it: "
+            "--conversation FILE (JSON with messages, as /save writes it) or --tokens FILE (the prompt's token ids). "
+            "`--receipts contents` keeps it."
+        )
+    try:
+        schema = read_schema(args.schema)
+    except SchemaError as problem:
+        raise LedgerError(f"replaying receipt {entry.number}: {problem}") from problem
+    grammar = None if schema is None else Grammar.json_schema(schema)
+    plain = receipt["model"].get("format") == NO_FORMAT
+    if plain and args.conversation is not None:
+        raise LedgerError(
+            f"replaying receipt {entry.number}: it is of a text that was continued, not of a conversation. Give the "
+            "prompt's token ids with --tokens FILE."
+        )
+    changes = {"seed": args.seed, "temperature": args.temperature}
+    sampling = replace(sampling_of(receipt), **{n: value for n, value in changes.items() if value is not None})
     with model_of(receipt, args) as model:
-        if contents is not None:
-            conversation, demands = contents.conversation, contents.demands
-        elif args.conversation is None:
-            raise LedgerError(
-                f"replaying receipt {entry.number}: what was said was not kept, only its digest. Give it: "
-                "--conversation FILE (JSON with messages, as /save writes it). `--receipts contents` keeps it."
+        if plain or args.tokens is not None:
+            output: list[int] | None
+            if contents is not None:
+                prompt, output, demands = list(contents.prompt), list(contents.output), contents.demands
+            else:
+                prompt, output = read_tokens(args.tokens, model.engine.vocabulary_size)
+                demands = demands_of_tokens(receipt, model, grammar)
+            replayed = replay_tokens(
+                model.engine,
+                identity_of(model, receipt),
+                receipt,
+                prompt,
+                demands,
+                constraint=None if demands.answer is None else model.constraint(demands.answer),
+                format_stop_ids=() if plain else model.assistant.chat.stop_ids,
+                output=output,
+                sampling=sampling,
             )
         else:
-            import datetime
-
-            try:
-                schema = read_schema(args.schema)
-                given = json.loads(args.conversation.read_text(encoding="utf-8"))
-                messages, tools = given["messages"], given.get("tools")
-            except (OSError, ValueError, KeyError, TypeError, SchemaError) as problem:
-                raise LedgerError(
-                    f'reading {args.conversation}: {problem}, expected JSON: {{"messages": [...]}}. Correct it.'
-                ) from problem
-            asked = receipt["asked"]
-            date = asked.get("date")
-            whole = as_conversation(
-                messages,
-                tools,
-                asked.get("effort"),
-                asked.get("thinking"),
-                None if date is None else datetime.date.fromisoformat(date),
-                schema,
-            )
-            found = conversation_asked(model.assistant, receipt, whole)
-            if found is None:
-                print("The prompt of no beginning of that conversation has the receipt's digest.", file=sys.stderr)
-            conversation = found or whole
-            demands = demands_of(receipt, conversation, None if schema is None else Grammar.json_schema(schema))
-        changes = {"seed": args.seed, "temperature": args.temperature}
-        sampling = replace(sampling_of(receipt), **{n: value for n, value in changes.items() if value is not None})
-        replayed = replay(model.assistant, receipt, conversation, demands, contents=contents, sampling=sampling)
+            if contents is not None and contents.conversation is not None:
+                conversation, demands = contents.conversation, contents.demands
+            else:
+                conversation = conversation_given(args.conversation, schema, receipt, model)
+                demands = demands_of(receipt, conversation, grammar)
+            replayed = replay(model.assistant, receipt, conversation, demands, contents=contents, sampling=sampling)
     facts = {"number": entry.number, "digest": entry.digest, "verdict": verdict(replayed), **asdict(replayed)}
     if args.json:
         print_json(facts)
@@ -259,6 +284,76 @@ def replay_one(args: argparse.Namespace) -> int:
         for change in replayed.changes:
             print(f"  {change.field}: was {change.was}, is {change.now}")
     return 0 if replayed.agrees else DIFFERENT
+
+
+def conversation_given(
+    path: Path, schema: Mapping[str, Any] | None, receipt: Mapping[str, Any], model: "Model"
+) -> "Conversation":
+    """The beginning of the conversation in a file that the receipt is of, else all of it. Raises LedgerError."""
+    import datetime
+
+    from ouvert.assistant import LedgerError
+    from ouvert.assistant.messages import as_conversation
+    from ouvert.assistant.replay import conversation_asked
+
+    try:
+        given = json.loads(path.read_text(encoding="utf-8"))
+        messages, tools = given["messages"], given.get("tools")
+    except (OSError, ValueError, KeyError, TypeError) as problem:
+        raise LedgerError(f'reading {path}: {problem}, expected JSON: {{"messages": [...]}}. Correct it.') from problem
+    asked = receipt["asked"]
+    date = asked.get("date")
+    whole = as_conversation(
+        messages,
+        tools,
+        asked.get("effort"),
+        asked.get("thinking"),
+        None if date is None else datetime.date.fromisoformat(date),
+        schema,
+    )
+    found = conversation_asked(model.assistant, receipt, whole)
+    if found is None:
+        print("The prompt of no beginning of that conversation has the receipt's digest.", file=sys.stderr)
+    return found or whole
+
+
+def demands_of_tokens(receipt: Mapping[str, Any], model: "Model", grammar: "Grammar | None") -> "Demands":
+    """What the receipt's answer was held to. Raises LedgerError where that takes more than the prompt's tokens."""
+    from ouvert.assistant import LedgerError
+    from ouvert.assistant.receipt import NO_FORMAT
+    from ouvert.assistant.replay import demands_of
+    from ouvert.chat import Conversation
+
+    if receipt["model"].get("format") != NO_FORMAT:
+        asked = [name for name in ("tool_choice", "answer", "think_budget") if name in receipt["asked"]]
+        if asked or model.assistant.chat.guides:
+            held = " and ".join(asked) or f"the outline of {model.assistant.chat.name}"
+            raise LedgerError(
+                f"replaying from tokens: the answer was held to {held}, which takes the conversation, expected an "
+                "answer that nothing held. Give --conversation FILE."
+            )
+    return demands_of(receipt, Conversation(messages=()), grammar)
+
+
+def read_tokens(path: Path, vocabulary_size: int) -> tuple[list[int], list[int] | None]:
+    """The prompt's ids, and the answer's where the file has them. Raises LedgerError."""
+    from ouvert.assistant import LedgerError
+
+    try:
+        given = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as problem:
+        raise LedgerError(f"reading {path}: {problem}, expected JSON with token ids. Correct it.") from problem
+    given = given["tokens"] if isinstance(given, dict) and "tokens" in given else given
+    found = given if isinstance(given, dict) else {"prompt": given}
+    prompt: Any = found.get("prompt")
+    output: Any = found.get("output")
+    for ids in (prompt,) if output is None else (prompt, output):
+        if not (isinstance(ids, list) and all(type(each) is int and 0 <= each < vocabulary_size for each in ids)):
+            raise LedgerError(
+                f"reading {path}: {ids!r:.60} stands where token ids should, expected a list of whole numbers below "
+                f'{vocabulary_size}: [...] or {{"prompt": [...], "output": [...]}}. Correct it.'
+            )
+    return prompt, output
 
 
 def verdict(replayed: "Replayed") -> str:

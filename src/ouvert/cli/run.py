@@ -7,7 +7,6 @@ import stat
 import sys
 from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +23,8 @@ from ouvert.cli.environment import (
 )
 
 if TYPE_CHECKING:
-    from ouvert.assistant import Grammar, Model
+    from ouvert.assistant import Answer, Best, Continuation, Grammar, Model
+    from ouvert.cli.answering import Screen, Shown
     from ouvert.store import Store
 
 SUMMARY = "Ask a model one thing, or hold a conversation with it."
@@ -100,6 +100,12 @@ def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--repetition-penalty", type=float, metavar="R", help="above 1: say less of what was said")
     group.add_argument("--seed", type=int, metavar="N", help="the same seed gives the same answer")
+    group.add_argument(
+        "--best-of",
+        type=int,
+        metavar="N",
+        help="write N answers and show the one with the highest mean log-probability of its tokens",
+    )
     group.add_argument("--max-tokens", type=int, metavar="N", help="end the answer after N tokens")
     group.add_argument("--stop", action="append", default=[], metavar="TEXT", help="end the answer at TEXT; repeatable")
 
@@ -126,8 +132,10 @@ def run(args: argparse.Namespace) -> int:
         return FAILED
     prompt = joined(piped, args.prompt)
     conversing = prompt is None
-    if conversing and (args.json or args.raw):
-        complain(f"{'--json' if args.json else '--raw'} needs a prompt: give one after the model, or through a pipe.")
+    needs_prompt = {"--json": args.json, "--raw": args.raw, "--best-of": args.best_of is not None}
+    if conversing and any(needs_prompt.values()):
+        word = next(word for word, given in needs_prompt.items() if given)
+        complain(f"{word} needs a prompt: give one after the model, or through a pipe.")
         return FAILED
     if conversing and not (sys.stdin.isatty() and sys.stdout.isatty()):
         complain("a conversation needs a terminal: give a prompt after the model, or through a pipe.")
@@ -307,20 +315,77 @@ def generation_settings(args: argparse.Namespace) -> dict[str, Any]:
 
 def answer_once(model: "Model", prompt: str, args: argparse.Namespace) -> int:
     from ouvert.assistant import Message
-    from ouvert.cli.answering import Screen, complain, ctrl_c_calls, facts_of, show_answer
 
     messages = [Message(role="system", content=args.system)] if args.system is not None else []
     messages.append(Message(role="user", content=prompt))
-    answer = model.chat(messages, stop=args.stop, **chat_settings(args), **generation_settings(args))
-    screen = Screen(
+    settings = {"stop": args.stop, **chat_settings(args), **generation_settings(args)}
+    if args.best_of is not None:
+        return show_best(model.best_of(args.best_of, messages, **settings), args)
+    return show_one(model.chat(messages, **settings), args)
+
+
+def continue_text(model: "Model", prompt: str, args: argparse.Namespace) -> int:
+    """--raw: the prompt's tokens as they are, after the token a text begins with if the model has one."""
+    settings = {
+        "stop": args.stop,
+        "response_schema": args.response_schema,
+        "response_grammar": args.response_grammar,
+        **generation_settings(args),
+    }
+    if args.best_of is not None:
+        return show_best(model.best_text_of(args.best_of, prompt, **settings), args)
+    return show_one(model.continue_text(prompt, **settings), args)
+
+
+def show_one(answer: "Answer | Continuation", args: argparse.Namespace) -> int:
+    from ouvert.cli.answering import ctrl_c_calls, show_answer
+
+    screen = screen_of(args)
+    with ctrl_c_calls(answer.cancel):
+        shown = show_answer(answer, screen)
+    tokens = {"prompt": list(answer.prompt_ids), "output": answer.token_ids}
+    return say_what_became(screen, shown, args, {"tokens": tokens})
+
+
+def show_best(best: "Best", args: argparse.Namespace) -> int:
+    """The best of several answers is shown when all are written."""
+    from ouvert.cli.answering import ctrl_c_calls, show_answer
+
+    screen = screen_of(args)
+    with ctrl_c_calls(best.cancel):
+        written = best.read()
+    shown = show_answer(written[0].events, screen)
+    candidates = [
+        {
+            "candidate": each.finished.receipt["asked"]["candidate"],
+            "mean_logprob": each.mean_logprob,
+            "reason": each.finished.reason,
+            "output": each.finished.usage.output,
+        }
+        for each in written
+    ]
+    if not args.json:
+        first, last = (each["mean_logprob"] for each in (candidates[0], candidates[-1]))
+        if first is not None and last is not None:
+            screen.note(f"the likeliest of {len(written)}: {first:.3f} a token, the least likely {last:.3f}")
+    return say_what_became(screen, shown, args, {"candidates": candidates})
+
+
+def screen_of(args: argparse.Namespace) -> "Screen":
+    from ouvert.cli.answering import Screen
+
+    return Screen(
         sys.stdout,
         sys.stderr,
         hide_thinking=args.hide_thinking,
         show_thinking=args.show_thinking,
         silent=args.json,
     )
-    with ctrl_c_calls(answer.cancel):
-        shown = show_answer(answer, screen)
+
+
+def say_what_became(screen: "Screen", shown: "Shown", args: argparse.Namespace, more: Mapping[str, Any]) -> int:
+    from ouvert.cli.answering import complain, facts_of
+
     finished = shown.finished
     if finished.unrecorded is not None:
         complain(finished.unrecorded)
@@ -334,66 +399,13 @@ def answer_once(model: "Model", prompt: str, args: argparse.Namespace) -> int:
                 "tool_calls": calls,
                 "reason": finished.reason,
                 "usage": usage,
+                **more,
                 "receipt": finished.receipt,
             }
         )
     else:
         screen.note(facts_of(finished))
     return INTERRUPTED if finished.reason == "cancelled" else 0
-
-
-def continue_text(model: "Model", prompt: str, args: argparse.Namespace) -> int:
-    """--raw: the prompt's tokens as they are, after the token a text begins with if the model has one."""
-    from ouvert.assistant import Grammar, StopStrings
-    from ouvert.cli.answering import Screen, ctrl_c_calls, facts_line
-
-    tokenizer = model.tokenizer
-    ids = model.tokenize(prompt)
-    if tokenizer.adds_bos and tokenizer.bos is not None:
-        ids = [tokenizer.bos, *ids]
-    sampling = model.sampling(**generation_settings(args), stop_ids=tokenizer.end_ids)
-    grammar = args.response_grammar
-    if args.response_schema is not None:
-        grammar = Grammar.json_schema(args.response_schema)
-    if grammar is not None:
-        sampling = replace(sampling, constraint=model.constraint(grammar))
-    generation = model.generation(ids, sampling)
-    screen = Screen(sys.stdout, sys.stderr, silent=args.json)
-    decoder = tokenizer.decoder()
-    stops = StopStrings(args.stop)
-    pieces: list[str] = []
-
-    def show(text: str) -> None:
-        pieces.append(text)
-        screen.write(text)
-
-    with ctrl_c_calls(generation.cancel):
-        for token in generation:
-            show(stops.push(decoder.push(token.id)))
-            if stops.found is not None:
-                generation.cancel()
-        show(stops.push(decoder.flush()))
-        show(stops.flush())
-    screen.end_line()
-    stopped = generation.stopped
-    reason = "stop" if stops.found is not None else stopped.reason
-    seconds = {
-        "queued": stopped.seconds_queued,
-        "prefill": stopped.seconds_prefill,
-        "decode": stopped.seconds_decode,
-    }
-    if args.json:
-        usage = {
-            "prompt": stopped.prompt_tokens,
-            "reused": stopped.reused_tokens,
-            "output": stopped.output_tokens,
-        }
-        print_json(
-            {"text": "".join(pieces), "reason": reason, "usage": usage, "seed": stopped.seed, "seconds": seconds}
-        )
-    else:
-        screen.note(facts_line(stopped.output_tokens, 0, seconds, reason))
-    return INTERRUPTED if reason == "cancelled" else 0
 
 
 def print_json(facts: Mapping[str, Any]) -> None:

@@ -1,14 +1,15 @@
 """POST /v1/completions: plain text goes on. No chat format, so no receipt of a conversation either."""
 
+import math
 import secrets
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
 from pydantic import Field
 from starlette.responses import Response
 
-from ouvert.assistant import ContextExceeded, Generation, Model, StopStrings, Token, Usage
+from ouvert.assistant import ContextExceeded, Generation, Likelihood, Model, StopStrings, Token, Usage
 from ouvert.serving.chat_completions import (
     DONE,
     FINISH_REASONS,
@@ -47,6 +48,16 @@ class CompletionRequest(SampledRequest):
     stream_options: StreamOptions | None = None
 
     @property
+    def written(self) -> int:
+        """How many continuations of each prompt."""
+        return self.best_of or self.n or 1
+
+    @property
+    def chooses(self) -> bool:
+        """Whether more are written than are given back."""
+        return self.written > (self.n or 1)
+
+    @property
     def prompts(self) -> list[str | Tokens]:
         match self.prompt:
             case str() | [int(), *_]:
@@ -75,6 +86,7 @@ class Piece:
 class Ended:
     reason: str
     usage: Usage
+    mean_logprob: float | None = None  # of the continuation's tokens, where asked for
 
 
 class Continuation:
@@ -95,7 +107,8 @@ class Continuation:
         self._stops = StopStrings(request.stops)
         self._generation: Generation | None = None
         if self._most != 0:
-            settings = {**request.sampling(), "max_tokens": self._most, "logprobs": request.logprobs}
+            logprobs = 0 if request.logprobs is None and request.chooses else request.logprobs
+            settings = {**request.sampling(), "max_tokens": self._most, "logprobs": logprobs}
             if number and "seed" in settings:
                 settings["seed"] = (settings["seed"] + number) % 2**64
             self._generation = model.generation(self._ids, **settings)
@@ -119,7 +132,9 @@ class Continuation:
             for read in self._ids[-8:]:  # a character may begin in the prompt
                 decoder.push(read)
         held: list[Written] = []
+        likelihood = Likelihood()
         for token in self._generation:
+            likelihood.push(token)
             text = "" if token.id in tokenizer.end_ids else decoder.push(token.id)
             if token.id not in tokenizer.end_ids:
                 held.append(Written(token, text, offset))
@@ -140,6 +155,7 @@ class Continuation:
             Usage(
                 prompt=stopped.prompt_tokens, reused=stopped.reused_tokens, output=stopped.output_tokens, reasoning=0
             ),
+            likelihood.mean,
         )
 
 
@@ -185,12 +201,11 @@ def around_gap(model: Model, before: Tokens, behind: Tokens) -> Tokens:
 
 async def completions(call: Call) -> Response:
     request: CompletionRequest = call.body
-    prompts, n = request.prompts, request.n or 1
+    prompts, n = request.prompts, request.written
     count = len(prompts) * n
-    if request.best_of not in (None, n):
-        raise Refusal(
-            400, "best_of is not supported here: leave it out.", code="unsupported_parameter", param="best_of"
-        )
+    if n < (request.n or 1) or (request.chooses and request.stream):
+        reason = "cannot be streamed, as none is chosen before all are written" if request.stream else "is less than n"
+        raise Refusal(400, f"best_of is {n}: it {reason}. Leave it out.", code="invalid_value", param="best_of")
     if n > call.house.settings.most_choices or count > call.house.settings.most_answers // 2:
         raise Refusal(
             400,
@@ -232,20 +247,34 @@ async def whole(running: Running[Piece | Ended], request: CompletionRequest, cou
                 ended[number] = event
                 running.count_tokens(event.usage)
     choices = []
-    for number in range(count):
+    for index, number in enumerate(chosen(request, ended)):
         text = "".join(texts[number])
         spell = running.model.tokenizer.token_bytes
         kept = [each for each in tokens[number] if each.offset < len(text) or not each.text]
         choices.append(
             {
-                "index": number,
+                "index": index,
                 "text": text,
                 "logprobs": None if request.logprobs is None else logprobs_of(kept, spell),
                 "finish_reason": FINISH_REASONS[ended[number].reason],
             }
         )
     usages = [ended[number].usage for number in sorted(ended)]
-    return {**frame(running, "text_completion"), "choices": choices, "usage": usage_of_all(usages, request.n or 1)}
+    return {**frame(running, "text_completion"), "choices": choices, "usage": usage_of_all(usages, request.written)}
+
+
+def chosen(request: CompletionRequest, ended: Mapping[int, Ended]) -> list[int]:
+    """The numbers of the continuations that are given back: of each prompt the n with the highest mean log-probability
+    of their tokens, the best first; all, as they come, where no more were written."""
+    if not request.chooses:
+        return sorted(ended)
+
+    def likelihood(number: int) -> float:
+        mean = ended[number].mean_logprob
+        return -math.inf if mean is None else mean
+
+    groups = [range(start, start + request.written) for start in range(0, len(ended), request.written)]
+    return [number for group in groups for number in sorted(group, key=likelihood, reverse=True)[: request.n or 1]]
 
 
 async def chunks(running: Running[Piece | Ended], request: CompletionRequest) -> AsyncIterator[bytes]:
