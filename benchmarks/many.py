@@ -31,6 +31,8 @@ PROGRAMS = {
     "llama.cpp's server (wheel)": (PEERS / "wheel/bin/python", "server"),
 }
 AT_ONCE = (1, 2, 4, 8, 16, 32)
+KEPT = 200 << 20
+FLAT = 1.03
 # (tokens of the prompt, tokens of the answer), taken round: short questions, documents, short and long answers.
 LENGTHS = ((32, 64), (200, 48), (64, 96), (400, 32), (16, 80), (120, 64), (300, 40), (48, 72))
 
@@ -156,14 +158,19 @@ def processor() -> str:
 
 
 def soak(minutes: float) -> None:
-    """Random requests and cancels on SmolLM2, and what memory does meanwhile."""
+    """Random requests and cancels on SmolLM2, and what memory does meanwhile. Exits with 1 unless it stays flat.
+
+    Prefixes that nobody uses may take KEPT bytes, which are reached in the first minutes. Flat: the highest reading of
+    the last quarter is at most FLAT times the highest of the second.
+    """
     import ouvert
     from ouvert.cli.machine import resident_bytes
 
     chance = random.Random(1)
     with ouvert.load("smollm2") as model:
         engine, until, asked, ended = model.engine, time.monotonic() + 60 * minutes, [], 0
-        next_word = time.monotonic()
+        engine._loop.kept_limit = KEPT
+        next_word, readings = time.monotonic(), []
         while time.monotonic() < until:
             while len(asked) < 24:
                 tokens, answer = chance.choice(LENGTHS)
@@ -180,10 +187,15 @@ def soak(minutes: float) -> None:
                     pass
             ended += 1
             if time.monotonic() >= next_word:
-                next_word += 60
+                next_word += 15
                 load = engine.load
-                memory = (resident_bytes() or 0) / 1e6
-                print(f"{ended} requests, {load.output_tokens} tokens, {memory:.0f} MB, {load}", flush=True)
+                readings.append((resident_bytes() or 0) / 1e6)
+                print(f"{ended} requests, {load.output_tokens} tokens, {readings[-1]:.0f} MB, {load}", flush=True)
+    quarter = len(readings) // 4
+    before, after = max(readings[quarter : 2 * quarter]), max(readings[-quarter:])
+    print(f"most in the second quarter {before:.0f} MB, in the last {after:.0f} MB: {after / before:.3f}")
+    if after > FLAT * before:
+        raise SystemExit("Memory grew: see the readings above.")
 
 
 def main() -> None:
