@@ -324,6 +324,23 @@ def test_one_that_fails_is_not_the_failure_of_the_others(fake_runner, facts):
     assert ids_of(generations[2]) == [4, 5, 6, 7, 8, 9]
 
 
+def test_out_of_memory_in_one_request_is_not_the_failure_of_the_others(fake_runner, facts):
+    def scores(ids):
+        if ids[0] == 7 and len(ids) > 3:
+            raise MemoryError("no room for seven")
+        return counting(16)(ids)
+
+    runner = fake_runner(16, scores)
+    engine = LocalEngine(runner, 64, facts)
+    generations = [engine.generate([n], greedy(max_tokens=6)) for n in (1, 7, 3)]
+    assert ids_of(generations[0]) == [2, 3, 4, 5, 6, 7]
+    with pytest.raises(EngineError, match=r"no memory for the caches of 4 tokens .*no room for seven"):
+        ids_of(generations[1])
+    assert ids_of(generations[2]) == [4, 5, 6, 7, 8, 9]
+    assert ids_of(engine.generate([5], greedy(max_tokens=1))) == [6]
+    assert runner.open_sequences == 0
+
+
 def test_a_row_of_broken_numbers_names_the_layer_and_harms_no_other(fake_runner, facts):
     def scores(ids):
         return np.full(16, np.nan) if ids[:2] == [7, 8] else counting(16)(ids)

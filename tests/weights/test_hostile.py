@@ -1,4 +1,9 @@
-"""Whatever bytes a file has, it opens and decodes or is refused with CheckpointError, within its means."""
+"""Whatever bytes a file has, it opens and decodes or is refused with CheckpointError, within its means.
+
+The assertions stand in `survives` and `hold_to_its_word`: another exception than CheckpointError, memory beyond what
+the file's size justifies, tensors that share bytes or do not decode. `test_the_helper_would_notice` shows that they can
+fail.
+"""
 
 import json
 import struct
@@ -6,6 +11,7 @@ import tempfile
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -36,6 +42,16 @@ HOSTILE = settings.get_profile("hostile")
 def file() -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as folder:
         yield Path(folder) / "model-00001-of-00001.gguf"
+
+
+class SimpleTensor:
+    """What `hold_to_its_word` looks at."""
+
+    def __init__(self, name: str, data: np.ndarray, shape: tuple[int, ...] = (2,)) -> None:
+        self.name, self.data, self.shape = name, data, shape
+
+    def decode(self) -> np.ndarray:
+        return np.zeros(2, np.float32)
 
 
 def survives(path: Path, data: bytes) -> bool:
@@ -136,6 +152,27 @@ def small_safetensors() -> bytes:
 def test_the_files_that_are_changed_are_right_before(file: Path) -> None:
     assert survives(file, small_gguf())
     assert survives(file, small_safetensors())
+
+
+@pytest.mark.parametrize("harm", ["another exception", "too much memory", "shared bytes", "another shape"])
+def test_the_helper_would_notice(file: Path, monkeypatch: pytest.MonkeyPatch, harm: str) -> None:
+    """A reader with one of the faults that hostile files look for."""
+
+    def faulty(path: Path) -> Any:
+        if harm == "another exception":
+            raise KeyError("general.architecture")
+        if harm == "too much memory":
+            bytearray(MOST_IN_ANY_CASE * 3)
+            raise CheckpointError("refused, but too late")
+        data = np.zeros(8, np.uint8)
+        tensors = {name: SimpleTensor(name, data) for name in "ab"}
+        if harm == "another shape":
+            tensors = {"a": SimpleTensor("a", data, (3,))}
+        return SimpleNamespace(tensors=tensors, metadata={})
+
+    monkeypatch.setattr(f"{__name__}.open_checkpoint", faulty)
+    with pytest.raises((KeyError, AssertionError)):
+        survives(file, small_gguf())
 
 
 @HOSTILE

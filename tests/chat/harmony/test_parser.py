@@ -301,6 +301,7 @@ pieces = st.one_of(
 @settings(max_examples=400, deadline=None)
 @given(written=st.lists(pieces, max_size=25), reason=st.sampled_from(["stop", "length", "cancelled"]))
 def test_no_sequence_of_tokens_raises(tokenizer, answered, written, reason):
+    """That nothing is raised is what is asserted: a model may write anything, and an answer must come to its end."""
     tokens = [token for each in written for token in (tokenizer.ids(each) if isinstance(each, str) else [each])]
     answered(tokens, reason)
     answered(tokens, reason, builtin=True)
