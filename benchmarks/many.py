@@ -10,19 +10,16 @@ mixed lengths arrive together. Writes docs/figures/many.{md,json}; `make peers` 
 import argparse
 import itertools
 import json
-import os
-import platform
 import random
-import signal
 import statistics
-import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
-from side_by_side import CASES, PEERS, ROOT, model_file
+from held_process import HeldProcess
+from side_by_side import CASES, PEERS, ROOT, model_file, processor
 
 WORKER = ROOT / "benchmarks/workers/many_requests.py"
 PROGRAMS = {
@@ -37,37 +34,9 @@ FLAT = 1.03
 LENGTHS = ((32, 64), (200, 48), (64, 96), (400, 32), (16, 80), (120, 64), (300, 40), (48, 72))
 
 
-class Program:
-    def __init__(self, name: str, model: Path, threads: int) -> None:
-        python, kind = PROGRAMS[name]
-        command = [str(python), str(WORKER), kind, str(model), str(threads), str(max(AT_ONCE))]
-        self.name = name
-        self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-        )
-        self.answer()
-        self.stop()
-
-    def answer(self) -> dict[str, Any]:
-        assert self.process.stdout
-        line = self.process.stdout.readline()
-        if not line:
-            raise SystemExit(f"{self.name} ended unexpectedly (exit {self.process.wait()}).")
-        found: dict[str, Any] = json.loads(line)
-        return found
-
-    def stop(self) -> None:
-        os.kill(self.process.pid, signal.SIGSTOP)
-
-    def ask(self, at_once: int, salt: int) -> dict[str, Any]:
-        os.kill(self.process.pid, signal.SIGCONT)
-        assert self.process.stdin
-        requests = [LENGTHS[n % len(LENGTHS)] for n in range(at_once)]
-        self.process.stdin.write(json.dumps({"requests": requests, "salt": salt}) + "\n")
-        self.process.stdin.flush()
-        found = self.answer()
-        self.stop()
-        return found
+def started(name: str, model: Path, threads: int) -> HeldProcess:
+    python, kind = PROGRAMS[name]
+    return HeldProcess(name, [str(python), str(WORKER), kind, str(model), str(threads), str(max(AT_ONCE))])
 
 
 def figures(runs: list[dict[str, Any]]) -> dict[str, float]:
@@ -97,17 +66,18 @@ def compare(case: str, repeats: int, threads: int, at_once: list[int]) -> None:
     """Every row is written as soon as it is measured."""
     model = model_file(CASES[case])
     names = [name for name in PROGRAMS if PROGRAMS[name][0].exists() and (case == "smollm2" or "server" not in name)]
-    programs = [Program(name, model, threads) for name in names]
+    programs = [started(name, model, threads) for name in names]
     for count in at_once:
         runs: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
+        requests = [LENGTHS[n % len(LENGTHS)] for n in range(count)]
         for repeat in range(repeats):
             for program in programs:
-                runs[program.name].append(program.ask(count, 10 * count + repeat))
+                runs[program.name].append(program.ask({"requests": requests, "salt": 10 * count + repeat}))
         row = {"case": case, "at_once": count} | {name: figures(found) for name, found in runs.items()}
         print(table([row]), file=sys.stderr)
         write([row], repeats)
     for program in programs:
-        program.process.kill()
+        program.close()
 
 
 HEAD = (
@@ -148,13 +118,6 @@ def write(rows: list[dict[str, Any]], repeats: int) -> None:
         "ours is the engine with its sampler and a thread for each reader. Fairness is Jain's index of the answers' "
         f"speeds.\n\n{HEAD}\n{table(rows)}\n"
     )
-
-
-def processor() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.machine()
 
 
 def soak(minutes: float) -> None:

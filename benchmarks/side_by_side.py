@@ -18,14 +18,15 @@ import json
 import os
 import platform
 import shlex
-import signal
 import statistics
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from held_process import HeldProcess
 
 ROOT = Path(__file__).resolve().parents[1]
 PEERS = ROOT / "build" / "peers"
@@ -158,30 +159,16 @@ def demand(model: Path) -> dict[str, float]:
     return needs
 
 
-@dataclass
+@dataclass(frozen=True)
 class Worker:
-    """A program with a model loaded, stopped except while it answers."""
+    """A program with a model loaded."""
 
     program: Program
-    process: subprocess.Popen[str]
-    facts: dict[str, Any] = field(default_factory=dict)
+    process: HeldProcess
 
     def ask(self, request: Request) -> float:
-        os.kill(self.process.pid, signal.SIGCONT)
-        assert self.process.stdin
-        self.process.stdin.write(json.dumps(asdict(request)) + "\n")
-        self.process.stdin.flush()
-        seconds = float(self.read()["seconds"])
-        os.kill(self.process.pid, signal.SIGSTOP)
-        return seconds
-
-    def read(self) -> dict[str, Any]:
-        assert self.process.stdout
-        line = self.process.stdout.readline()
-        if not line:
-            raise SystemExit(f"{self.program.name} ended unexpectedly (exit {self.process.wait()}).")
-        answer: dict[str, Any] = json.loads(line)
-        return answer
+        """Seconds."""
+        return float(self.process.ask(asdict(request))["seconds"])
 
 
 @contextlib.contextmanager
@@ -192,15 +179,11 @@ def started(programs: list[Program], model: Path, threads: int, context: int) ->
         for program in programs:
             command = [str(program.python), str(WORKERS / program.worker[0]), *program.worker[1:]]
             command += [str(threads)] if program is LIMITS else [str(model), str(threads), str(context)]
-            pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-            running.append(Worker(program, subprocess.Popen(command, text=True, **pipes)))
-            running[-1].facts = running[-1].read()
-            os.kill(running[-1].process.pid, signal.SIGSTOP)
+            running.append(Worker(program, HeldProcess(program.name, command)))
         yield running
     finally:
         for worker in running:
-            worker.process.kill()
-            worker.process.wait()
+            worker.process.close()
 
 
 @contextlib.contextmanager
