@@ -17,6 +17,7 @@ from ouvert.serving import (
     embeddings,
     health,
     model_list,
+    ollama,
     openapi,
     receipts,
     responses,
@@ -38,6 +39,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *responses.ENDPOINTS,
     *completions.ENDPOINTS,
     *embeddings.ENDPOINTS,
+    *ollama.ENDPOINTS,
     *tokens.ENDPOINTS,
     *model_list.ENDPOINTS,
     *receipts.ENDPOINTS,
@@ -145,6 +147,7 @@ async def unknown_address(request: Request, problem: HTTPException) -> Response:
     else:
         message = f"There is nothing at {path}. /openapi.json describes what this server offers."
         refusal = Refusal(problem.status_code, message, code="not_found")
-    response = refused(refusal, openai_error)
+    ollamas = path.startswith("/api/") and not path.startswith("/api/ui/")
+    response = refused(refusal, ollama.ollama_error if ollamas else openai_error)
     response.headers.update(problem.headers or {})
     return response

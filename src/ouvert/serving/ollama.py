@@ -1,0 +1,743 @@
+"""/api/…: Ollama's interface, a translation of the assistant's events (docs/formats/ollama-api.md)."""
+
+import json
+import re
+import secrets
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+from starlette.responses import Response
+
+from ouvert.assistant import (
+    AssistantError,
+    Event,
+    Finished,
+    Grammar,
+    Message,
+    ReasoningDelta,
+    ScoredText,
+    ScoredToken,
+    TextDelta,
+    Tool,
+    ToolCall,
+    Usage,
+)
+from ouvert.chat import ChatError
+from ouvert.serving import receipts
+from ouvert.serving.chat_completions import ANY_OBJECT, DeclaredTool, as_tool, scored_token
+from ouvert.serving.completions import GAP_TOKENS, CompletionRequest, Continuation, Ended, Piece
+from ouvert.serving.endpoints import Call, Endpoint, Wire, refuse_constant
+from ouvert.serving.errors import Refusal, refusal_of
+from ouvert.serving.house import EFFORTS, Ask, Running
+from ouvert.serving.model_list import created_at
+from ouvert.serving.residents import LATEST, Loan
+from ouvert.serving.streams import JSONAnswer, Streamed, as_json, unless_gone
+from ouvert.store import Installed
+
+# Clients ask for features by it: VS Code wants 0.6.4 at least, `think` came with 0.9.0, logprobs with 0.12.11.
+VERSION = "0.12.11"
+NDJSON = "application/x-ndjson"
+NANO = 1_000_000_000
+LONGEST = 100 * 365 * 86400.0  # seconds that a model may be kept
+FOR_GOOD = timedelta(days=365 * 100)  # when a model goes that stays: Ollama, too, names a day far away
+DURATION = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h)")
+SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def ollama_error(refusal: Refusal) -> dict[str, Any]:
+    """Ollama's clients show the text; some look for "not found" in it before they offer to fetch a model."""
+    missing = refusal.code == "model_not_found"
+    return {"error": f"model not found: {refusal.message}" if missing else refusal.message}
+
+
+class Options(Wire):
+    """How tokens are chosen. Those that say how Ollama should use a machine are ignored: this server knows its own."""
+
+    num_ctx: int | None = Field(None, ge=1)
+    num_predict: int | None = Field(None, ge=-2)
+    temperature: float | None = Field(None, ge=0, le=1000)
+    top_k: int | None = Field(None, ge=-1)
+    top_p: float | None = Field(None, ge=0, le=1)
+    min_p: float | None = Field(None, ge=0, le=1)
+    repeat_penalty: float | None = Field(None, gt=0, le=10)
+    repeat_last_n: int | None = Field(None, ge=-1)
+    presence_penalty: float | None = Field(None, ge=-2, le=2)
+    frequency_penalty: float | None = Field(None, ge=-2, le=2)
+    seed: int | None = None
+    stop: str | Annotated[list[str], Field(max_length=16)] | None = None
+    mirostat: int | None = None
+    typical_p: float | None = None
+    tfs_z: float | None = None
+
+    @property
+    def stops(self) -> tuple[str, ...]:
+        stops = (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
+        return tuple(stop for stop in stops if stop)
+
+    def sampling(self) -> dict[str, Any]:
+        """Fields of `Model.sampling`. Raises Refusal for ways of choosing that this engine does not have."""
+        for name, idle in (("mirostat", 0), ("typical_p", 1.0), ("tfs_z", 1.0)):
+            if getattr(self, name) not in (None, idle):
+                raise Refusal(
+                    400,
+                    f"options.{name} is not supported here: leave it out, or choose with temperature, top_k, top_p and "
+                    "min_p.",
+                    code="unsupported_parameter",
+                    param=f"options.{name}",
+                )
+        chosen = {
+            "temperature": self.temperature,
+            "top_p": None if self.top_p is None else max(self.top_p, 1e-9),
+            "top_k": None if self.top_k is None else max(self.top_k, 0),
+            "min_p": self.min_p,
+            "repetition_penalty": self.repeat_penalty,
+            "presence_penalty": self.presence_penalty,
+            "frequency_penalty": self.frequency_penalty,
+            "seed": None if self.seed is None else self.seed % 2**64,
+            # -1: without a limit, -2: until the context is full; both are what happens without one.
+            "max_tokens": self.num_predict if self.num_predict is not None and self.num_predict >= 1 else None,
+        }
+        return {name: value for name, value in chosen.items() if value is not None}
+
+    def unkept(self, context: int) -> list[str]:
+        """What cannot be promised, and harms nobody."""
+        notes = []
+        if self.num_ctx is not None and self.num_ctx > context:
+            notes.append(f"options.num_ctx: this server gives {context}")
+        if self.repeat_last_n not in (None, -1) and self.repeat_penalty not in (None, 1.0):
+            notes.append("options.repeat_last_n: penalties look at the whole text")
+        return notes
+
+
+class CalledFunction(Wire):
+    name: str
+    arguments: dict[str, Any] = Field(default_factory=dict)
+
+
+class SentCall(Wire):
+    id: str | None = None
+    function: CalledFunction
+
+
+class ChatMessage(Wire):
+    role: Literal["system", "user", "assistant", "tool"]
+    content: str | None = None
+    thinking: str | None = None
+    images: list[Any] | None = None
+    tool_calls: list[SentCall] | None = None
+    tool_name: str | None = None
+    tool_call_id: str | None = None
+
+
+class Asked(Wire):
+    """What /api/chat and /api/generate have in common."""
+
+    model: str = Field(min_length=1, max_length=512)
+    stream: bool | None = None
+    format: Literal["", "json"] | dict[str, Any] | None = None
+    think: bool | str | None = None
+    options: Options | None = None
+    keep_alive: float | str | None = None
+    logprobs: bool | None = None
+    top_logprobs: int | None = Field(None, ge=0, le=20)
+    ouvert: receipts.Extras | None = None
+
+    @property
+    def chosen(self) -> Options:
+        return self.options or Options.model_validate({})
+
+    @property
+    def sampling(self) -> dict[str, Any]:
+        sampling = self.chosen.sampling()
+        if self.logprobs:
+            sampling["logprobs"] = self.top_logprobs or 0
+        return sampling
+
+    @property
+    def form(self) -> dict[str, Any]:
+        """`schema` or `grammar` of an Ask."""
+        if isinstance(self.format, dict):
+            return {"schema": self.format}
+        grammar: Grammar | None = ANY_OBJECT if self.format == "json" else None
+        return {"grammar": grammar}
+
+    @property
+    def thought(self) -> dict[str, Any]:
+        """`effort` or `thinking` of an Ask. Raises Refusal."""
+        if isinstance(self.think, str):
+            if self.think not in EFFORTS:
+                raise Refusal(
+                    400,
+                    f"think is {self.think!r:.80}, expected true, false, or one of {', '.join(EFFORTS)}.",
+                    code="invalid_value",
+                    param="think",
+                )
+            return {"effort": self.think}
+        return {"thinking": self.think}
+
+
+class ChatRequest(Asked):
+    messages: list[ChatMessage] = Field(default_factory=list)
+    tools: list[DeclaredTool] | None = None
+
+
+class GenerateRequest(Asked):
+    prompt: str = ""
+    system: str | None = None
+    suffix: str | None = None
+    raw: bool | None = None
+    template: str | None = None
+    context: list[int] | None = None
+    images: list[Any] | None = None
+
+
+class ModelRequest(Wire):
+    """A model by either of the names that clients use for the field."""
+
+    model: str | None = Field(None, max_length=512)
+    name: str | None = Field(None, max_length=512)
+
+    @property
+    def named(self) -> str:
+        if not (name := self.model or self.name):
+            raise Refusal(400, "model is missing. Name one; /api/tags lists them.", code="invalid_value", param="model")
+        return name
+
+
+def messages_of(sent: Sequence[ChatMessage]) -> list[Message]:
+    """In the assistant's words. Ollama's calls and results need no ids: a result without one answers the oldest call
+    of its name, or simply the oldest, that has no result yet."""
+    messages: list[Message] = []
+    open_calls: list[ToolCall] = []
+    for n, message in enumerate(sent):
+        refuse_images(message.images, f"messages[{n}].images")
+        calls = tuple(
+            ToolCall(
+                call.id or f"call_{n}_{k}",
+                call.function.name,
+                as_json(call.function.arguments).decode(),
+            )
+            for k, call in enumerate(message.tool_calls or ())
+        )
+        answered: str | None = None
+        if message.role == "assistant":
+            open_calls = list(calls)
+        elif message.role == "tool":
+            answered = message.tool_call_id
+            if answered is None and open_calls:
+                fitting = [call for call in open_calls if call.name == message.tool_name] or open_calls
+                answered = fitting[0].id
+            open_calls = [call for call in open_calls if call.id != answered]
+        messages.append(
+            Message(
+                role=message.role,
+                content=message.content or "",
+                reasoning=message.thinking if message.role == "assistant" else None,
+                tool_calls=calls if message.role == "assistant" else (),
+                tool_call_id=answered,
+                name=message.tool_name,
+            )
+        )
+    return messages
+
+
+def refuse_images(images: Sequence[Any] | None, where: str) -> None:
+    if images:
+        raise Refusal(
+            400, f"{where}: these models read text only. Describe it in words.", code="unsupported_content", param=where
+        )
+
+
+def seconds_of(keep_alive: float | str) -> float | None:
+    """How long a model stays: a number of seconds or a duration like "5m" or "1h30m"; below 0: for good, None.
+
+    Raises Refusal.
+    """
+    if isinstance(keep_alive, str):
+        text = keep_alive.strip()
+        sign, digits = (-1.0, text[1:]) if text.startswith("-") else (1.0, text)
+        parts = DURATION.findall(digits)
+        if "".join(number + unit for number, unit in parts) == digits and parts:
+            keep_alive = sign * sum(float(number) * SECONDS[unit] for number, unit in parts)
+        elif re.fullmatch(r"\d+(\.\d*)?", digits):
+            keep_alive = sign * float(digits)
+        else:
+            raise Refusal(
+                400,
+                f'keep_alive is {text!r:.80}, expected seconds, or a duration like "5m".',
+                code="invalid_value",
+                param="keep_alive",
+            )
+    return None if keep_alive < 0 else min(keep_alive, LONGEST)
+
+
+class SourceRequest(ModelRequest):
+    """/api/copy names its model `source`."""
+
+    source: str | None = Field(None, max_length=512)
+
+    @property
+    def named(self) -> str:
+        return self.source or super().named
+
+
+# --- answers --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Held:
+    """One answer on its way out. `shape` puts a piece into the fields of its endpoint."""
+
+    model: str
+    shape: Callable[[str, str | None, Sequence[ToolCall]], dict[str, Any]]
+    began: float
+    loaded: float
+    scored: bool
+    full: bool
+    notes: list[str] = field(default_factory=list)
+
+    def line(self, text: str = "", thinking: str | None = None, calls: Sequence[ToolCall] = ()) -> dict[str, Any]:
+        return {"model": self.model, "created_at": now(), **self.shape(text, thinking, calls), "done": False}
+
+    def last(self, reason: str, usage: Usage, seconds: Mapping[str, float]) -> dict[str, Any]:
+        """The line that ends an answer. Durations are in nanoseconds."""
+        read, written = seconds.get("prefill", 0.0), seconds.get("decode", 0.0)
+        return {
+            "done": True,
+            "done_reason": "length" if reason in ("length", "cancelled", "timeout") else "stop",
+            "total_duration": int((time.monotonic() - self.began) * NANO),
+            "load_duration": int(self.loaded * NANO),
+            "prompt_eval_count": usage.prompt,
+            "prompt_eval_duration": int(read * NANO),
+            "eval_count": usage.output,
+            "eval_duration": int(written * NANO),
+        }
+
+
+def now() -> str:
+    return datetime.now(UTC).isoformat().replace("+00:00", "Z")
+
+
+def as_object(arguments: str) -> dict[str, Any]:
+    """The arguments of a call. What a model wrote that is no JSON object is handed on as it is, not dropped."""
+    try:
+        found = json.loads(arguments or "{}", parse_constant=refuse_constant)
+    except ValueError:
+        found = None
+    return found if isinstance(found, dict) else {"arguments": arguments}
+
+
+def as_chat(text: str, thinking: str | None, calls: Sequence[ToolCall]) -> dict[str, Any]:
+    message: dict[str, Any] = {"role": "assistant", "content": text}
+    if thinking is not None:
+        message["thinking"] = thinking
+    if calls:
+        message["tool_calls"] = [
+            {"id": call.id, "function": {"index": n, "name": call.name, "arguments": as_object(call.arguments)}}
+            for n, call in enumerate(calls)
+        ]
+    return {"message": message}
+
+
+def as_generated(text: str, thinking: str | None, _calls: Sequence[ToolCall]) -> dict[str, Any]:
+    return {"response": text} if thinking is None else {"response": text, "thinking": thinking}
+
+
+def logprobs_of(tokens: Sequence[ScoredToken]) -> list[dict[str, Any]]:
+    return [scored_token(token) for token in tokens]
+
+
+async def lines(running: Running[Event], held: Held) -> AsyncIterator[dict[str, Any]]:
+    """The objects of an answer. Those before the last are pieces; the last has counts and durations."""
+    async for _, event in running:
+        match event:
+            case TextDelta(text):
+                line = held.line(text)
+                if held.scored and isinstance(event, ScoredText):
+                    line["logprobs"] = logprobs_of(event.tokens)
+                yield line
+            case ReasoningDelta(text):
+                yield held.line(thinking=text)
+            case Finished():
+                if event.tool_calls:
+                    yield held.line(calls=event.tool_calls)
+                beside = receipts.beside(running.id, [event.receipt], full=held.full, notes=running.notes + held.notes)
+                ended = held.last(event.reason, event.usage, event.receipt["seconds"])
+                yield held.line() | ended | {"ouvert": beside}
+
+
+async def raw_lines(running: Running[Piece | Ended], held: Held) -> AsyncIterator[dict[str, Any]]:
+    began = time.monotonic()
+    first: float | None = None
+    async for _, event in running:
+        match event:
+            case Piece():
+                first = first or time.monotonic()
+                if event.text:
+                    yield held.line(event.text)
+            case Ended():
+                running.count_tokens(event.usage)
+                first = first or time.monotonic()
+                seconds = {"prefill": first - began, "decode": time.monotonic() - first}
+                beside = {"ouvert": {"not_honoured": held.notes}} if held.notes else {}
+                yield held.line() | held.last(event.reason, event.usage, seconds) | beside
+
+
+def joined(pieces: Sequence[Mapping[str, Any]], shape: str) -> dict[str, Any]:
+    """All lines of an answer as the one object that is sent where nothing is streamed."""
+    whole = dict(pieces[-1])
+    inner = [piece["message"] if shape == "chat" else piece for piece in pieces]
+    key = "content" if shape == "chat" else "response"
+    target = dict(whole["message"]) if shape == "chat" else whole
+    target[key] = "".join(piece[key] for piece in inner)
+    if thinking := "".join(piece.get("thinking", "") for piece in inner):
+        target["thinking"] = thinking
+    for piece in inner:
+        if "tool_calls" in piece:
+            target["tool_calls"] = piece["tool_calls"]
+    if shape == "chat":
+        whole["message"] = target
+    scored = [token for piece in pieces for token in piece.get("logprobs", ())]
+    return whole | ({"logprobs": scored} if scored else {})
+
+
+async def streamed(found: AsyncIterator[Mapping[str, Any]]) -> AsyncIterator[bytes]:
+    """One object a line, each in one write. What goes wrong on the way is said in the stream."""
+    try:
+        async for line in found:
+            yield as_json(line) + b"\n"
+    except Exception as problem:
+        refusal = refusal_of(problem)
+        if refusal is None:
+            raise
+        yield as_json(ollama_error(refusal)) + b"\n"
+
+
+async def answered(
+    call: Call,
+    running: Running[Any],
+    found: AsyncIterator[dict[str, Any]],
+    request: Asked,
+    shape: str,
+    *,
+    recorded: bool = True,
+) -> Response:
+    if request.keep_alive is not None:
+        running.keep = seconds_of(request.keep_alive)
+    headers = {receipts.HEADER: running.id} if recorded else {}
+    if request.stream is not False:
+        settings = call.house.settings
+        return Streamed(
+            streamed(found),
+            running.close,
+            ping=None,  # a line that is no object would end some clients
+            ping_seconds=settings.ping_seconds,
+            headers=headers,
+            media_type=NDJSON,
+        )
+    try:
+        pieces = await unless_gone(call.request, collected(found))
+    finally:
+        await running.close()
+    return JSONAnswer(joined(pieces, shape), headers=headers)
+
+
+async def collected(found: AsyncIterator[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [line async for line in found]
+
+
+async def begun(call: Call, request: Asked, tools: Sequence[Tool], shape: Callable[..., dict[str, Any]]) -> Held:
+    """The model in memory, and whether it can do what is asked for. Raises Refusal."""
+    began = time.monotonic()
+    if request.keep_alive is not None:
+        seconds_of(request.keep_alive)
+    held = Held(
+        model=request.model,
+        shape=shape,
+        began=began,
+        loaded=0.0,
+        scored=bool(request.logprobs),
+        full=receipts.wants_full(call.request, request.ouvert),
+    )
+    loan = await unless_gone(call.request, call.house.borrow(request.model, call.caller))
+    held.loaded = time.monotonic() - began
+    try:
+        held.notes = request.chosen.unkept(loan.model.engine.context)
+        if request.top_logprobs is not None and not request.logprobs:
+            raise Refusal(400, "top_logprobs needs logprobs: true.", code="invalid_value", param="top_logprobs")
+        if tools or request.think not in (None, False, "none"):
+            abilities = loan.model.chat_format.abilities
+            for wanted, able, what in (
+                (tools, abilities.tools, "tools"),
+                (request.think not in (None, False, "none"), abilities.thinks, "thinking"),
+            ):
+                if wanted and not able:
+                    sentence = f"{request.model!r:.200} does not support {what}. /api/show says what a model can do."
+                    raise Refusal(400, sentence, code="unsupported_parameter")
+    finally:
+        loan.give_back()
+    return held
+
+
+async def chat(call: Call) -> Response:
+    request: ChatRequest = call.body
+    if not request.messages:
+        return await only_loaded(call, request, as_chat)
+    tools = [as_tool(tool.function) for tool in request.tools or ()]
+    ask = Ask(
+        model=request.model,
+        messages=messages_of(request.messages),
+        tools=tools,
+        stop=request.chosen.stops,
+        sampling=request.sampling,
+        **request.form,
+        **request.thought,
+    )
+    held = await begun(call, request, tools, as_chat)
+    running = await unless_gone(call.request, call.house.answer(ask, call.caller, new_id()))
+    return await answered(call, running, lines(running, held), request, "chat")
+
+
+async def generate(call: Call) -> Response:
+    request: GenerateRequest = call.body
+    refuse_images(request.images, "images")
+    for name, remedy in (
+        ("template", "a model's own template is used; send raw: true to write all of the prompt yourself"),
+        ("context", "send the conversation to /api/chat; what was read before is kept and not read again"),
+    ):
+        if getattr(request, name):
+            raise Refusal(400, f"{name} is not supported here: {remedy}.", code="unsupported_parameter", param=name)
+    if not request.prompt and not request.suffix:
+        return await only_loaded(call, request, as_generated)
+    if request.raw or request.suffix:
+        return await continued(call, request)
+    system = [Message(role="system", content=request.system)] if request.system else []
+    ask = Ask(
+        model=request.model,
+        messages=[*system, Message(role="user", content=request.prompt)],
+        stop=request.chosen.stops,
+        sampling=request.sampling,
+        **request.form,
+        **request.thought,
+    )
+    held = await begun(call, request, (), as_generated)
+    running = await unless_gone(call.request, call.house.answer(ask, call.caller, new_id()))
+    return await answered(call, running, lines(running, held), request, "generate")
+
+
+async def continued(call: Call, request: GenerateRequest) -> Response:
+    """A text as it is, or the gap between two, without a template: what editors complete code with."""
+    for name in ("format", "think", "system", "logprobs"):
+        if getattr(request, name):
+            raise Refusal(
+                400,
+                f"{name} needs the model's template, which raw and suffix leave out. Leave {name} out.",
+                code="unsupported_parameter",
+                param=name,
+            )
+    sampling = request.sampling
+    limit = sampling.pop("max_tokens", -1)
+    wanted = CompletionRequest(
+        model=request.model,
+        prompt=request.prompt,
+        suffix=request.suffix,
+        max_tokens=limit,
+        stop=list(request.chosen.stops),
+        **sampling,
+    )
+
+    def start(loan: Loan, number: int) -> Continuation:
+        return Continuation(loan.model, request.prompt, wanted, number)
+
+    held = await begun(call, request, (), as_generated)
+    running: Running[Piece | Ended] = await unless_gone(
+        call.request, call.house.run(request.model, call.caller, new_id(), start)
+    )
+    return await answered(call, running, raw_lines(running, held), request, "generate", recorded=False)
+
+
+async def only_loaded(call: Call, request: Asked, shape: Callable[..., dict[str, Any]]) -> Response:
+    """Without anything to answer a model is loaded, or let go with `keep_alive: 0`."""
+    keep = float("nan") if request.keep_alive is None else seconds_of(request.keep_alive)
+    reason = "load"
+    if keep == 0:
+        loan = await unless_gone(call.request, call.house.borrow(request.model, call.caller))  # if the caller may
+        loan.give_back(0.0)
+        reason = "unload"
+        await call.house.residents.release(request.model)
+    else:
+        loan = await unless_gone(call.request, call.house.borrow(request.model, call.caller))
+        loan.give_back(keep)
+    held = Held(model=request.model, shape=shape, began=time.monotonic(), loaded=0.0, scored=False, full=False)
+    line = held.line() | {"done": True, "done_reason": reason}
+    if request.stream is False:
+        return JSONAnswer(line)
+    return Response(as_json(line) + b"\n", media_type=NDJSON)
+
+
+def new_id() -> str:
+    return "ollama-" + secrets.token_hex(12)
+
+
+# --- models ---------------------------------------------------------------------------------------------------------
+
+
+def tagged(name: str) -> str:
+    return name if ":" in name.rpartition("/")[2] else name + LATEST
+
+
+def parameter_size(count: int) -> str:
+    """7240000000 -> "7.2B", as Ollama writes it."""
+    for unit, size in (("T", 10**12), ("B", 10**9), ("M", 10**6), ("K", 10**3)):
+        if count >= size:
+            return f"{count / size:.1f}{unit}" if unit in "TB" else f"{count / size:.2f}{unit}"
+    return str(count)
+
+
+def details(call: Call, installed: Installed) -> dict[str, Any]:
+    """What is known of a model without opening it; of one in memory, its family and size too."""
+    model = call.house.residents.model_of(installed.name)
+    family = "" if model is None else model.info.family
+    names = [file.name for file in installed.files] or [installed.path.name]
+    return {
+        "parent_model": "",
+        "format": "gguf" if any(name.endswith(".gguf") for name in names) else "safetensors",
+        "family": family,
+        "families": [family] if family else [],
+        "parameter_size": "" if model is None else parameter_size(model.info.parameters),
+        "quantization_level": "",
+    }
+
+
+def listed(call: Call, installed: Installed) -> dict[str, Any]:
+    name = tagged(installed.name)
+    return {
+        "name": name,
+        "model": name,
+        "modified_at": created_at(installed).isoformat().replace("+00:00", "Z"),
+        "size": installed.size,
+        "digest": (installed.digest or "").removeprefix("sha256:"),
+        "details": details(call, installed),
+    }
+
+
+def admitted(call: Call, installed: Installed) -> bool:
+    return call.caller is None or call.caller.admits(installed.name)
+
+
+async def tags(call: Call) -> Response:
+    every = call.house.residents.catalog.every()
+    return JSONAnswer({"models": [listed(call, installed) for installed in every if admitted(call, installed)]})
+
+
+async def in_memory(call: Call) -> Response:
+    residents = call.house.residents
+    models = []
+    for resident in residents.loaded():
+        if not admitted(call, resident.installed) or resident.model is None:
+            continue
+        stays = residents.expires_in(resident)
+        until = datetime.now(UTC) + (FOR_GOOD if stays is None else timedelta(seconds=stays))
+        entry = listed(call, resident.installed)
+        del entry["modified_at"]
+        models.append(
+            {
+                **entry,
+                "expires_at": until.isoformat().replace("+00:00", "Z"),
+                "size_vram": 0,
+                "context_length": resident.model.info.context,
+            }
+        )
+    return JSONAnswer({"models": models})
+
+
+async def show(call: Call) -> Response:
+    """What a model is and can do; it is loaded for that, since its files say so."""
+    request: ModelRequest = call.body
+    named = call.house.residents.catalog.find(request.named)
+    loan = await unless_gone(call.request, call.house.borrow(request.named, call.caller))
+    try:
+        model = loan.model
+        info, family = model.info, model.info.family
+        capabilities = ["completion"]
+        if model.tokenizer.control_tokens.keys() & {gap[0] for gap in GAP_TOKENS}:
+            capabilities.append("insert")
+        with suppress(AssistantError, ChatError):  # one without a chat template continues texts, and no more
+            abilities = model.chat_format.abilities
+            capabilities += ["tools"] if abilities.tools else []
+            capabilities += ["thinking"] if abilities.thinks else []
+        return JSONAnswer(
+            {
+                "license": named.installed.licence or "",
+                "modelfile": f"FROM {named.installed.name}\n",
+                "parameters": "",
+                "template": "",
+                "details": details(call, named.installed),
+                "model_info": {
+                    "general.architecture": family,
+                    "general.basename": named.installed.name,
+                    "general.parameter_count": info.parameters,
+                    f"{family}.context_length": info.context,
+                    f"{family}.vocab_size": info.vocabulary_size,
+                },
+                "capabilities": capabilities,
+                "modified_at": created_at(named.installed).isoformat().replace("+00:00", "Z"),
+            }
+        )
+    finally:
+        loan.give_back()
+
+
+async def version(_call: Call) -> Response:
+    return JSONAnswer({"version": VERSION})
+
+
+async def embed(call: Call) -> Response:
+    """Raises Refusal 404 for a model that is not here, else 400."""
+    request: ModelRequest = call.body
+    name = call.house.residents.catalog.find(request.named).installed.name
+    raise Refusal(
+        400, f"{name!r} does not support embeddings. Use a model made for them, in another program.", param="model"
+    )
+
+
+async def owners_only(call: Call) -> Response:
+    """Models are fetched, renamed and removed by the owner of the machine: a server reaches out for nobody."""
+    request: ModelRequest = call.body
+    command = {"/api/pull": "pull", "/api/delete": "remove"}.get(call.request.url.path)
+    remedy = f"Run `ouvert {command} {request.named}` on it." if command else "`ouvert --help` says what there is."
+    raise Refusal(403, f"This server changes no models: the machine's owner does. {remedy}", code="not_offered")
+
+
+def own(method: str, path: str, handler: Callable[[Call], Awaitable[Response]], summary: str, **more: Any) -> Endpoint:
+    return Endpoint(
+        method=method,
+        path="/api/" + path,
+        handler=handler,
+        summary=summary,
+        dialect=ollama_error,
+        versioned=False,
+        **more,
+    )
+
+
+ENDPOINTS = (
+    own("POST", "chat", chat, "Ollama: answer a conversation", body=ChatRequest, answers=NDJSON),
+    own("POST", "generate", generate, "Ollama: answer or continue a text", body=GenerateRequest, answers=NDJSON),
+    own("GET", "tags", tags, "Ollama: the models this server offers"),
+    own("GET", "ps", in_memory, "Ollama: the models in memory"),
+    own("POST", "show", show, "Ollama: what a model is and can do", body=ModelRequest),
+    own("GET", "version", version, "Ollama: the version of its interface that is spoken here", public=True),
+    own("POST", "embed", embed, "Ollama: refused, clearly: no model here makes embeddings", body=ModelRequest),
+    own("POST", "embeddings", embed, "Ollama: refused, as /api/embed", body=ModelRequest),
+    own("POST", "pull", owners_only, "Ollama: refused: the owner fetches models", body=ModelRequest),
+    own("POST", "push", owners_only, "Ollama: refused", body=ModelRequest),
+    own("POST", "create", owners_only, "Ollama: refused", body=ModelRequest),
+    own("POST", "copy", owners_only, "Ollama: refused", body=SourceRequest),
+    own("DELETE", "delete", owners_only, "Ollama: refused: the owner removes models", body=ModelRequest),
+)
