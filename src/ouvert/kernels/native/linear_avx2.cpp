@@ -182,7 +182,11 @@ OUVERT_INLINE __m256i first_products(__m256i codes, const Four& x) {
   asm("vpbroadcastd %2, %0\n\tvpmaddubsw %0, %1, %0" : "=&x"(products) : "x"(codes), "m"(x));
   return products;
 }
-OUVERT_INLINE __m256i first_products(__m256i codes, const Spread& x) { return _mm256_maddubs_epi16(codes, x); }
+OUVERT_INLINE __m256i first_products(__m256i codes, const Spread& x) {
+  __m256i products;
+  asm("vpmaddubsw %2, %1, %0" : "=x"(products) : "x"(codes), "m"(x));
+  return products;
+}
 
 // pairs + codes x activations, in 16 bits.
 OUVERT_INLINE void add_products(__m256i& pairs, __m256i codes, const Four& x) {
@@ -192,7 +196,8 @@ OUVERT_INLINE void add_products(__m256i& pairs, __m256i codes, const Four& x) {
       : "x"(codes), "m"(x));
 }
 OUVERT_INLINE void add_products(__m256i& pairs, __m256i codes, const Spread& x) {
-  pairs = _mm256_add_epi16(pairs, _mm256_maddubs_epi16(codes, x));
+  __m256i products;
+  asm("vpmaddubsw %3, %2, %1\n\tvpaddw %1, %0, %0" : "+x"(pairs), "=&x"(products) : "x"(codes), "m"(x));
 }
 
 // sum + |codes| x activations under their sign, in 32 bits.
