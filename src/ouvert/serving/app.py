@@ -12,6 +12,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from ouvert.serving import (
+    anthropic_messages,
     chat_completions,
     completions,
     embeddings,
@@ -37,6 +38,7 @@ LOG = logging.getLogger("ouvert.serving")
 ENDPOINTS: tuple[Endpoint, ...] = (
     *chat_completions.ENDPOINTS,
     *responses.ENDPOINTS,
+    *anthropic_messages.ENDPOINTS,
     *completions.ENDPOINTS,
     *embeddings.ENDPOINTS,
     *ollama.ENDPOINTS,

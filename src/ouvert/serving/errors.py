@@ -20,6 +20,14 @@ KINDS = {
     503: "overloaded_error",
     507: "server_error",
 }
+# Where Anthropic's words differ.
+ANTHROPIC_KINDS = KINDS | {
+    408: "timeout_error",
+    409: "conflict_error",
+    413: "request_too_large",
+    500: "api_error",
+    507: "api_error",
+}
 
 
 @dataclass
@@ -47,6 +55,16 @@ Dialect = Callable[[Refusal], dict[str, Any]]
 def openai_error(refusal: Refusal) -> dict[str, Any]:
     error = {"message": refusal.message, "type": refusal.kind, "param": refusal.param, "code": refusal.code}
     return {"error": error | dict(refusal.facts)}
+
+
+def anthropic_error(refusal: Refusal) -> dict[str, Any]:
+    """Clients of this dialect know a prompt that is too long by how its message begins."""
+    message = refusal.message
+    if refusal.code == "context_length_exceeded":
+        facts = refusal.facts
+        message = f"prompt is too long: {facts['n_prompt_tokens']} tokens > {facts['n_ctx']} maximum. {message}"
+    kind = ANTHROPIC_KINDS.get(refusal.status, "invalid_request_error")
+    return {"type": "error", "error": {"type": kind, "message": message}}
 
 
 def refusal_of(problem: Exception) -> Refusal | None:

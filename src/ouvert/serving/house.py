@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from ouvert.assistant import Event, Finished, Grammar, Message, Model, Tool, Usage
+from ouvert.assistant import Answer, Event, Finished, Grammar, Message, Model, Tool, Usage
 from ouvert.chat import Abilities, Effort
 from ouvert.serving.errors import Refusal
 from ouvert.serving.keys import Key, Keys
@@ -104,12 +104,16 @@ class House:
         `Model.chat` raises."""
 
         notes: list[str] = []
+        prompts: list[int] = []
 
         def start(loan: Loan, number: int) -> Pullable[Event]:
-            return chat(loan, ask, number, notes)
+            answer = chat(loan, ask, number, notes)
+            prompts.append(len(answer.prompt_ids))
+            return answer
 
         running = await self.run(ask.model, caller, answer_id, start, ask.choices)
         running.notes = sorted(set(notes))
+        running.prompt_tokens = max(prompts)
         return running
 
     async def run(
@@ -157,6 +161,7 @@ class Running(Generic[Item]):
     ) -> None:
         self.id, self.created, self.name, self.model = answer_id, int(time.time()), loan.name, loan.model
         self.notes: list[str] = []  # what was asked for and could not be promised
+        self.prompt_tokens = 0  # of an answer to a conversation
         self.keep: float | None = float("nan")  # seconds the model stays from now on, if the client says so
         self._house, self._loan, self._pulled = house, loan, pulled
         self._count, self._asked = count, asked
@@ -232,7 +237,7 @@ class Receipts:
         return [kept[number] for number in sorted(kept)]
 
 
-def chat(loan: Loan, ask: Ask, number: int, notes: list[str]) -> Pullable[Event]:
+def chat(loan: Loan, ask: Ask, number: int, notes: list[str]) -> Answer:
     """The answer with that number to what was asked. `notes` are told what cannot be promised.
 
     Libraries declare tools as strict of their own accord; where that can be honoured only for a call that is required,
@@ -247,6 +252,10 @@ def chat(loan: Loan, ask: Ask, number: int, notes: list[str]) -> Pullable[Event]
     if not model.chat_format.guides and ask.tool_choice in ("auto", "none") and any(tool.strict for tool in tools):
         tools = [replace(tool, strict=False) for tool in tools]
         notes.append("tools.strict")
+    budget = ask.think_budget
+    if ask.thinking and not model.chat_format.abilities.thinks:
+        budget = None
+        notes.append("thinking: this model does not think before it answers")
     messages = list(ask.messages)
     if ask.truncates:
         messages = shortened(messages, lambda fewer: fits(model, fewer, tools, effort, thinking, ask.schema))
@@ -257,7 +266,7 @@ def chat(loan: Loan, ask: Ask, number: int, notes: list[str]) -> Pullable[Event]
         tools,
         effort=effort,
         thinking=thinking,
-        think_budget=ask.think_budget,
+        think_budget=budget,
         tool_choice=ask.tool_choice,
         parallel_tool_calls=ask.parallel,
         response_schema=ask.schema,
@@ -265,6 +274,14 @@ def chat(loan: Loan, ask: Ask, number: int, notes: list[str]) -> Pullable[Event]
         stop=ask.stop,
         **sampling,
     )
+
+
+def prompt_of(loan: Loan, ask: Ask) -> Sequence[int]:
+    """The tokens of the prompt that `chat` would read, thoughts that would be put back left out."""
+    model = loan.model
+    effort, thinking = thinking_of(model.chat_format.abilities, ask.effort or loan.effort, ask.thinking)
+    tools = () if ask.tool_choice == "none" and not model.chat_format.guides else ask.tools
+    return model.render(ask.messages, tools, effort=effort, thinking=thinking, response_schema=ask.schema).ids
 
 
 def fits(

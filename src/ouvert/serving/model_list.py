@@ -47,7 +47,8 @@ def entry(house: House, installed: Installed, name: str, efforts: tuple[str, ...
         "type": "model",
         "display_name": name,
         "created_at": created.strftime("%Y-%m-%dT%H:%M:%SZ"),
-        **({"max_model_len": model.info.context} if model is not None else {}),
+        "lifecycle": "active",
+        **({} if model is None else {"max_model_len": model.info.context, "max_input_tokens": model.info.context}),
         "ouvert": facts,
     }
 
