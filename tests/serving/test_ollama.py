@@ -9,7 +9,7 @@ import pytest
 
 from ouvert.serving.endpoints import Wire
 from ouvert.serving.errors import Refusal
-from ouvert.serving.ollama import ChatMessage, as_object, messages_of, parameter_size, seconds_of
+from ouvert.serving.ollama import OllamaMessage, as_object, messages_of, parameter_size, seconds_of
 
 HELLO = [{"role": "user", "content": "Hi"}]
 CALCULATOR = {
@@ -214,7 +214,7 @@ def test_calls_and_results_find_each_other_without_ids():
         {"role": "tool", "content": "noon", "tool_name": "clock"},
         {"role": "tool", "content": "42"},
     ]
-    _, asked, noon, result = messages_of([ChatMessage.model_validate(message) for message in sent])
+    _, asked, noon, result = messages_of([OllamaMessage.model_validate(message) for message in sent])
     assert [call.arguments for call in asked.tool_calls] == ['{"input":6}', "{}"]
     assert noon.tool_call_id == asked.tool_calls[1].id
     assert result.tool_call_id == asked.tool_calls[0].id
@@ -285,6 +285,6 @@ def test_an_abandoned_stream_frees_its_place(server, client):
 
 
 def test_requests_are_described(client):
-    assert issubclass(ChatMessage, Wire)
+    assert issubclass(OllamaMessage, Wire)
     paths = client.get("/openapi.json").json()["paths"]
     assert {"/api/chat", "/api/generate", "/api/tags", "/api/ps", "/api/show", "/api/version"} <= paths.keys()

@@ -124,7 +124,7 @@ class SentCall(Wire):
     function: CalledFunction
 
 
-class ChatMessage(Wire):
+class OllamaMessage(Wire):
     role: Literal["system", "user", "assistant", "tool"]
     content: str | None = None
     thinking: str | None = None
@@ -181,12 +181,12 @@ class Asked(Wire):
         return {"thinking": self.think}
 
 
-class ChatRequest(Asked):
-    messages: list[ChatMessage] = Field(default_factory=list)
+class OllamaChat(Asked):
+    messages: list[OllamaMessage] = Field(default_factory=list)
     tools: list[DeclaredTool] | None = None
 
 
-class GenerateRequest(Asked):
+class OllamaGenerate(Asked):
     prompt: str = ""
     system: str | None = None
     suffix: str | None = None
@@ -209,7 +209,7 @@ class ModelRequest(Wire):
         return name
 
 
-def messages_of(sent: Sequence[ChatMessage]) -> list[Message]:
+def messages_of(sent: Sequence[OllamaMessage]) -> list[Message]:
     """In the assistant's words. Ollama's calls and results need no ids: a result without one answers the oldest call
     of its name, or simply the oldest, that has no result yet."""
     messages: list[Message] = []
@@ -485,7 +485,7 @@ async def begun(call: Call, request: Asked, tools: Sequence[Tool], shape: Callab
 
 
 async def chat(call: Call) -> Response:
-    request: ChatRequest = call.body
+    request: OllamaChat = call.body
     if not request.messages:
         return await only_loaded(call, request, as_chat)
     tools = [as_tool(tool.function) for tool in request.tools or ()]
@@ -504,7 +504,7 @@ async def chat(call: Call) -> Response:
 
 
 async def generate(call: Call) -> Response:
-    request: GenerateRequest = call.body
+    request: OllamaGenerate = call.body
     refuse_images(request.images, "images")
     for name, remedy in (
         ("template", "a model's own template is used; send raw: true to write all of the prompt yourself"),
@@ -530,7 +530,7 @@ async def generate(call: Call) -> Response:
     return await answered(call, running, lines(running, held), request, "generate")
 
 
-async def continued(call: Call, request: GenerateRequest) -> Response:
+async def continued(call: Call, request: OllamaGenerate) -> Response:
     """A text as it is, or the gap between two, without a template: what editors complete code with."""
     for name in ("format", "think", "system", "logprobs"):
         if getattr(request, name):
@@ -727,8 +727,8 @@ def own(method: str, path: str, handler: Callable[[Call], Awaitable[Response]], 
 
 
 ENDPOINTS = (
-    own("POST", "chat", chat, "Ollama: answer a conversation", body=ChatRequest, answers=NDJSON),
-    own("POST", "generate", generate, "Ollama: answer or continue a text", body=GenerateRequest, answers=NDJSON),
+    own("POST", "chat", chat, "Ollama: answer a conversation", body=OllamaChat, answers=NDJSON),
+    own("POST", "generate", generate, "Ollama: answer or continue a text", body=OllamaGenerate, answers=NDJSON),
     own("GET", "tags", tags, "Ollama: the models this server offers"),
     own("GET", "ps", in_memory, "Ollama: the models in memory"),
     own("POST", "show", show, "Ollama: what a model is and can do", body=ModelRequest),
