@@ -297,16 +297,19 @@ def test_a_client_that_closes_its_half_is_gone(endless):
 
 
 def test_too_many_answers_at_once_are_turned_away_with_a_time(endless):
-    with (
-        endless.client() as client,
-        client.stream("POST", "/v1/chat/completions", json={**QUESTION, "stream": True, "n": 2}) as response,
-    ):
-        next(response.iter_raw())
-        turned_away = ask(client)
-        assert turned_away.status_code == 503
-        assert int(turned_away.headers["retry-after"]) >= 1
-        assert turned_away.json()["error"]["code"] == "overloaded"
-    endless.idle(2)
+    for _ in range(5):  # two answers fill their contexts in half a second, which a busy machine may take to ask again
+        with (
+            endless.client() as client,
+            client.stream("POST", "/v1/chat/completions", json={**QUESTION, "stream": True, "n": 2}) as response,
+        ):
+            next(response.iter_raw())
+            turned_away = ask(client)
+        endless.idle(2)
+        if turned_away.status_code != 200:
+            break
+    assert turned_away.status_code == 503
+    assert int(turned_away.headers["retry-after"]) >= 1
+    assert turned_away.json()["error"]["code"] == "overloaded"
     with endless.client() as client:
         assert client.post("/v1/chat/completions", json={**QUESTION, "max_tokens": 2}).status_code == 200
 
