@@ -6,6 +6,8 @@ import sys
 import tomllib
 from pathlib import Path
 
+from ouvert.safety import REACHES
+
 ROOT = Path(__file__).parents[2]
 # Not among what a process that answers may have imported: they speak to others, or can.
 OUTGOING = (
@@ -35,6 +37,12 @@ def test_every_base_dependency_is_in_the_list_and_nothing_else():
     rows = [line.split("|")[1].strip() for line in table.splitlines() if line.startswith("| ")]
     assert rows[0] == "Package"
     assert sorted(rows[1:]) == sorted(needed)
+
+
+def test_what_doctor_prints_is_what_security_says():
+    table = (ROOT / "SECURITY.md").read_text().split("## What each dependency could reach")[1].split("\n## ")[0]
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines() if line.startswith("| ")]
+    assert rows[1:] == [[each.package, each.could, each.silenced] for each in REACHES]
 
 
 def test_an_answer_imports_nothing_that_speaks_to_others(speaking_model, tmp_path):

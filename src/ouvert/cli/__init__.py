@@ -27,6 +27,7 @@ COMMANDS = {
     "bench": "Measure how fast a model runs on this machine.",
     "cache": "Show or clear the kept beginnings of prompts.",
     "receipt": "List, show, verify and replay the receipts of answers.",
+    "doctor": "Say what this machine is, what Ouvert found on it, and what is wrong.",
     "completion": "Print what makes your shell complete commands and names of models.",
 }
 

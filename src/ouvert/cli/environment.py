@@ -19,14 +19,29 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ouvert.assistant import Ledger
     from ouvert.engine import PageFiles
-    from ouvert.safety import Guard
+    from ouvert.safety import Guard, Hosts
     from ouvert.store import Hub, Store
+
+VARIABLES = (
+    "OUVERT_HOME",
+    "OUVERT_RECEIPTS",
+    "OUVERT_GUARD",
+    "OUVERT_ALLOW_HOSTS",
+    "OUVERT_PREFIX_CACHE",
+    "OUVERT_PREFIX_CACHE_QUOTA",
+    "OUVERT_PREFIX_CACHE_KEY",
+)
 
 RECEIPTS = {
     "on": "digests, counts and times",
     "contents": "what was said as well, so that `ouvert receipt replay` needs nothing else",
     "off": "none",
 }
+
+
+def strange_variables() -> list[str]:
+    """Those that look like ours and that nothing reads."""
+    return sorted(name for name in os.environ if name.startswith("OUVERT_") and name not in VARIABLES)
 
 
 def open_store() -> "Store":
@@ -69,8 +84,16 @@ def guard_asked_for() -> "Guard | None":
 
     Raises AssistantError if the environment says what makes no sense.
     """
-    from ouvert.assistant import AssistantError
     from ouvert.safety import guard
+
+    allowed = hosts_allowed()
+    return None if allowed is None else guard(list(allowed))
+
+
+def hosts_allowed() -> "Hosts | None":
+    """What the guard allows besides this machine; None if its owner turned it off. Raises AssistantError."""
+    from ouvert.assistant import AssistantError
+    from ouvert.safety import Hosts
 
     stated = os.environ.get("OUVERT_GUARD") or "on"
     if stated not in ("on", "off"):
@@ -78,7 +101,7 @@ def guard_asked_for() -> "Guard | None":
     if stated == "off":
         return None
     try:
-        return guard([each for each in os.environ.get("OUVERT_ALLOW_HOSTS", "").split(",") if each.strip()])
+        return Hosts(each for each in os.environ.get("OUVERT_ALLOW_HOSTS", "").split(",") if each.strip())
     except ValueError as problem:
         raise AssistantError(f"OUVERT_ALLOW_HOSTS: {problem}") from problem
 

@@ -51,6 +51,13 @@ class Opened:
     digest: "WeightsDigest"
 
 
+def native_instruction_set() -> str | None:
+    """What native programs would use on this machine; None where the native part was not built."""
+    from ouvert import kernels
+
+    return kernels.instruction_set() if kernels.available() else None
+
+
 def open_engine(
     path: Path,
     *,

@@ -2,13 +2,16 @@
 
 from ouvert.safety.guard import Attempt, Counts, Denied, Guard, guard
 from ouvert.safety.hosts import Hosts, is_this_machine
+from ouvert.safety.reach import REACHES, Reach
 
 __all__ = [
+    "REACHES",
     "Attempt",
     "Counts",
     "Denied",
     "Guard",
     "Hosts",
+    "Reach",
     "guard",
     "is_this_machine",
 ]

@@ -1,0 +1,46 @@
+"""Which packages of the base install could open a connection, and how each is kept quiet.
+
+The one list: SECURITY.md shows it, `ouvert doctor --egress` prints it, and a test holds it to pyproject.toml.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """`could`: whether it can open connections, and which; `silenced`: why it opens none here ("" where it cannot)."""
+
+    package: str
+    could: str
+    silenced: str
+
+    @property
+    def can(self) -> bool:
+        return not self.could.startswith("no")
+
+
+REACHES = (
+    Reach("argcomplete", "no", ""),
+    Reach("filelock", "no", ""),
+    Reach(
+        "httpx2", "yes: it is an HTTP client", "used by `store` alone, while its owner fetches; makes none by itself"
+    ),
+    Reach(
+        "huggingface_hub",
+        "yes: fetches, and tells its makers about use",
+        "imported only while its owner fetches; `HF_HUB_DISABLE_TELEMETRY` and `HF_HUB_DISABLE_UPDATE_CHECK` are set "
+        "before. Its compiled `hf-xet`, which the guard would not see, is not called: files come over HTTP",
+    ),
+    Reach("jinja2", "no", "templates run in its sandbox and reach no module"),
+    Reach("llguidance", "no: compiled, grammars only", ""),
+    Reach("numpy", "no", ""),
+    Reach("platformdirs", "no", ""),
+    Reach("prometheus_client", "yes: can push, and serve, its counters", "only its registry and text format are used"),
+    Reach("prompt_toolkit", "yes: has a telnet and an SSH server", "not imported"),
+    Reach("pydantic", "no", ""),
+    Reach("starlette", "no: it answers what the server accepted", ""),
+    Reach("threadpoolctl", "no", ""),
+    Reach("tokenizers", "yes: `from_pretrained` fetches", "never called; files are read from disk. Compiled"),
+    Reach("tqdm", "yes: `tqdm.contrib` can write to chat services", "not imported"),
+    Reach("uvicorn", "yes: it listens", "with h11 and asyncio, so the guard sees its sockets; bound by `ouvert serve`"),
+)
