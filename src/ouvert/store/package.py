@@ -58,7 +58,7 @@ def download_wheel(source: PackageSource, folder: Path, size: int | None, progre
         try:
             arrived = 0
             while waiting_for(pip):
-                now = max((size_now(path) for path in folder.rglob("*.whl")), default=arrived)
+                now = max((size_now(path) for path in wheels_below(folder)), default=arrived)
                 progress.advance(now - arrived)
                 arrived = now
         except BaseException:
@@ -77,6 +77,12 @@ def waiting_for(process: "subprocess.Popen[bytes]") -> bool:
     except subprocess.TimeoutExpired:
         return True
     return False
+
+
+def wheels_below(folder: Path) -> Iterator[Path]:
+    """Wherever they lie. Folders that pip removes meanwhile are passed over, which `Path.rglob` does not do."""
+    for where, _, names in os.walk(folder):
+        yield from (Path(where, name) for name in names if name.endswith(".whl"))
 
 
 def size_now(path: Path) -> int:
