@@ -6,11 +6,12 @@ PYTHON ?= python3
 PROMPT ?= What is 2+2?
 VENV := .venv
 REFERENCES := .venv-references
+CLIENTS := .venv-clients
 BIN := $(VENV)/bin
 
 SOURCES := pyproject.toml CMakeLists.txt $(wildcard src/ouvert/kernels/native/*)
 
-.PHONY: help run test check lint types test-references peers bench web web-check test-web clean
+.PHONY: help run test check lint types test-references test-clients peers bench web web-check test-web clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */  make \1\t/' | expand -t 24
@@ -33,6 +34,9 @@ check: lint types test  ## lint, format, types, arrows, tests: what must pass be
 test-references: $(REFERENCES)/installed  ## compare live with transformers, llama.cpp, gguf, openai-harmony
 	$(REFERENCES)/bin/python -m pytest -q -o addopts="--import-mode=importlib --strict-markers -ra" tests/references
 
+test-clients: $(CLIENTS)/installed  ## the programs people have, against a running server: SDKs, LangChain, LiteLLM, llm, agents
+	$(CLIENTS)/bin/python -m pytest -q -o addopts="--import-mode=importlib --strict-markers -ra" -W default tests/clients
+
 # A virtual environment is made beside and renamed by its stamp: a cut-off install is simply done again.
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Ouvert needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Name another with: make PYTHON=python3.12 …")'
@@ -51,6 +55,13 @@ $(REFERENCES)/bin/python:
 
 $(REFERENCES)/installed: $(SOURCES) | $(REFERENCES)/bin/python
 	$(REFERENCES)/bin/python -m pip install -q --disable-pip-version-check -e '.[dev,references]'
+	@touch $@
+
+$(CLIENTS)/bin/python:
+	$(PYTHON) -m venv $(CLIENTS)
+
+$(CLIENTS)/installed: $(SOURCES) | $(CLIENTS)/bin/python
+	$(CLIENTS)/bin/python -m pip install -q --disable-pip-version-check -e '.[dev,clients]'
 	@touch $@
 
 # The web page. Node 20 or newer; what is built is committed, so that nobody needs Node to use Ouvert.
