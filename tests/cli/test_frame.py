@@ -4,7 +4,6 @@ import importlib
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from ouvert.cli import COMMANDS, KNOWN_ERRORS, build_parser, main
 RUN = "import sys; from ouvert.cli import main; sys.exit(main(sys.argv[1:]))"
 
 # What costs time to import, and what no --help needs.
+LITTLE = 80  # modules: 36 on Python 3.11; numpy alone brings 150
 HEAVY = ("numpy", "huggingface_hub", "httpx2", "tqdm", "tokenizers", "jinja2", "prompt_toolkit", "ouvert.store")
 
 
@@ -50,14 +50,17 @@ def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     assert ran.stdout == "[]\n"
 
 
-def test_help_answers_in_under_a_fifth_of_a_second() -> None:
-    def seconds() -> float:
-        started = time.perf_counter()
-        subprocess.run([sys.executable, "-c", RUN, "--help"], capture_output=True, check=True)
-        return time.perf_counter() - started
-
-    # The best of a few: what it costs, not what else this machine is doing.
-    assert min(seconds() for _ in range(7)) < 0.2
+def test_help_imports_little() -> None:
+    """What makes it answer at once: of the standard library, argparse and what that needs."""
+    script = (
+        "import sys, contextlib, io\n"
+        "before = len(sys.modules)\n"
+        "from ouvert.cli import main\n"
+        "with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit): main(['--help'])\n"
+        "print(len(sys.modules) - before)"
+    )
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert int(ran.stdout) < LITTLE
 
 
 def test_the_version_is_said(capsys: pytest.CaptureFixture[str]) -> None:

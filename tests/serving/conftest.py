@@ -30,7 +30,7 @@ class Server:
     def client(self, **settings):
         return httpx2.Client(base_url=self.base, timeout=30, **settings)
 
-    def idle(self, seconds=10):
+    def idle(self, seconds=30):
         """Wait until nothing is being answered; fails if that takes too long."""
         until = time.monotonic() + seconds
         while self.house.in_flight:
@@ -55,7 +55,7 @@ def start_server(tmp_path_factory):
         thread = threading.Thread(target=lambda: loop.run_until_complete(server.serve([listening])))
         thread.start()
         running.append((server, thread, listening, loop))
-        until = time.monotonic() + 20
+        until = time.monotonic() + 60
         while not server.started:
             assert time.monotonic() < until
             assert thread.is_alive()

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import time
 
 import anthropic
 import pydantic
@@ -150,12 +149,10 @@ def test_a_stream_that_is_closed_cancels_its_answer(start_server, speaking_model
             if event.type == "content_block_delta":
                 break
         assert server.house.in_flight == 1
-        begun = time.monotonic()
         stream.close()
     server.idle()
-    assert time.monotonic() - begun < 5
     with server.client() as client:
-        assert "ouvert_answers_cancelled_total" in client.get("/metrics").text
+        assert "\nouvert_answers_cancelled_total 1.0\n" in client.get("/metrics").text
 
 
 def test_a_limit_is_max_tokens_and_a_stop_names_itself(sdk):

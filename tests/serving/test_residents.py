@@ -32,7 +32,7 @@ def loaded(server):
     return {name for name, state in server.house.residents.states().items() if state == "loaded"}
 
 
-def until(condition, seconds=10):
+def until(condition, seconds=30):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end

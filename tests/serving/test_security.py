@@ -283,7 +283,7 @@ def test_an_answer_whose_client_went_away_frees_its_place_too(endless):
     with connect(endless) as connection:
         connection.sendall(request_bytes())
         while not endless.house.in_flight:
-            assert time.monotonic() < before + 5
+            assert time.monotonic() < before + 30
             time.sleep(0.005)
     endless.idle(1)
 
