@@ -1,6 +1,7 @@
 """Keys for kept prefixes: from a file, a passphrase, or the system's keyring. They are never written or shown."""
 
 import hashlib
+import hmac
 import os
 import secrets
 import stat
@@ -15,6 +16,8 @@ KEY_BYTES = 32
 SCRYPT_N, SCRYPT_R, SCRYPT_P = 2**17, 8, 1
 SALT_BYTES = 16
 SALT_FILE = "salt"
+PROOF_FILE = "proof"
+PROOF = b"ouvert prefix cache passphrase"
 SERVICE = "ouvert"
 ACCOUNT = "prefix cache"
 
@@ -43,35 +46,45 @@ def key_from_file(path: Path) -> bytes:
 
 
 def key_from_passphrase(passphrase: str, folder: Path) -> bytes:
-    """Derived with scrypt, and a salt that is kept in the folder. Raises EngineError for an empty one."""
+    """Derived with scrypt; a salt, and what tells a mistyped passphrase, are kept in the folder.
+
+    Raises EngineError for an empty passphrase, and for another than the first that was given for this folder.
+    """
     if not passphrase:
         raise EngineError("deriving a key: the passphrase is empty. Give one, or keep prefixes without a key.")
     path = folder / SALT_FILE
-    try:
-        salt = kept_salt(path)
-    except OSError as problem:
-        raise EngineError(f"deriving a key: {problem}. Make {folder} yours, or choose another folder.") from problem
-    if len(salt) != SALT_BYTES:
-        raise EngineError(
-            f"deriving a key: {path} has {len(salt)} bytes, expected {SALT_BYTES}: it is damaged, and what was "
-            "encrypted with it is lost. Clear the cache (`ouvert cache clear`), then remove the file."
-        )
     # However a keyboard composes é, it is the same passphrase.
     text = unicodedata.normalize("NFC", passphrase).encode()
-    return hashlib.scrypt(text, salt=salt, n=SCRYPT_N, r=SCRYPT_R, p=SCRYPT_P, maxmem=2**28, dklen=KEY_BYTES)
+    try:
+        salt = kept(path, secrets.token_bytes(SALT_BYTES))
+        if len(salt) != SALT_BYTES:
+            raise EngineError(
+                f"deriving a key: {path} has {len(salt)} bytes, expected {SALT_BYTES}: it is damaged, and what was "
+                f"encrypted with it is lost. Clear the cache (`ouvert cache clear`), then remove the folder {folder}."
+            )
+        key = hashlib.scrypt(text, salt=salt, n=SCRYPT_N, r=SCRYPT_R, p=SCRYPT_P, maxmem=2**28, dklen=KEY_BYTES)
+        proof = hmac.digest(key, PROOF, "sha256")
+        if not hmac.compare_digest(kept(folder / PROOF_FILE, proof), proof):
+            raise EngineError(
+                f"deriving a key: this is not the passphrase that {folder} was first used with. Type it again; to take "
+                f"another, clear the cache (`ouvert cache clear`) and remove that folder."
+            )
+    except OSError as problem:
+        raise EngineError(f"deriving a key: {problem}. Make {folder} yours, or choose another folder.") from problem
+    return key
 
 
-def kept_salt(path: Path) -> bytes:
-    """The salt in this file, made the first time: there whole or not at all, and one for all who ask at once."""
+def kept(path: Path, first: bytes) -> bytes:
+    """What this file holds; `first`, if there was none: there whole or not at all, and one for all who ask at once."""
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        beside = path.with_name(f".{SALT_FILE}-{secrets.token_hex(8)}")
+        beside = path.with_name(f".{path.name}-{secrets.token_hex(8)}")
         try:
             with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-                file.write(secrets.token_bytes(SALT_BYTES))
+                file.write(first)
                 file.flush()
                 os.fsync(file.fileno())
-            with suppress(FileExistsError):  # another process was first: its salt is the one
+            with suppress(FileExistsError):  # another process was first: its content is the one
                 os.link(beside, path)
         finally:
             beside.unlink(missing_ok=True)
