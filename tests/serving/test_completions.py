@@ -205,3 +205,39 @@ def test_an_address_that_is_not_there_is_said_in_openais_words(client):
     assert response.status_code == 405
     assert response.headers["allow"] == "POST"
     assert response.json()["error"]["code"] == "method_not_allowed"
+
+
+# --- receipts -------------------------------------------------------------------------------------------------------
+
+
+def test_every_text_has_its_receipt(client):
+    answer = complete(client, ["\n", "again"], seed=3)
+    field = answer.json()["ouvert"]
+    assert answer.headers["x-ouvert-receipt"] == field["receipt_id"] == answer.json()["id"]
+    assert [each["ended"]["reason"] for each in field["receipts"]] == ["stop", "length"]
+    kept = client.get(f"/v1/receipts/{field['receipt_id']}").json()["receipts"]
+    assert [receipt["model"]["format"] for receipt in kept] == ["none", "none"]
+    assert [receipt["sampling"]["seed"] for receipt in kept] == [3, 3]
+    assert kept[0]["tokens"]["output"] == answer.json()["usage"]["completion_tokens"] - 16
+
+
+def test_a_stream_ends_with_its_receipt_in_full_where_that_is_asked_for(client):
+    body = {"model": "tiny", "prompt": "\n", "stream": True, "ouvert": {"receipt": "full"}}
+    with client.stream("POST", "/v1/completions", json=body) as response:
+        events = [line.removeprefix("data: ") for line in response.iter_lines() if line.startswith("data: ")]
+    assert events[-1] == "[DONE]"
+    last = json.loads(events[-2])
+    assert last["choices"][0]["finish_reason"] == "stop"
+    assert last["ouvert"]["receipt"]["tokens"]["output_digest"].startswith("sha256:")
+    assert not any("ouvert" in json.loads(event) for event in events[:-2])
+
+
+def test_of_the_best_the_receipt_is_the_one_that_is_shown(client):
+    body = complete(client, "\n", best_of=3, temperature=1, seed=1, ouvert={"receipt": "full"}).json()
+    receipt = body["ouvert"]["receipt"]
+    assert receipt["asked"]["best_of"] == 3
+    assert receipt["tokens"]["mean_logprob"] is not None
+
+
+def test_what_was_only_echoed_has_none(client):
+    assert "ouvert" not in complete(client, "\nHello", echo=True, max_tokens=0).json()

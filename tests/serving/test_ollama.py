@@ -110,6 +110,9 @@ def test_a_raw_prompt_is_continued_without_a_template(api, client):
     answer = api.generate("tiny", "Hello", raw=True, options={"num_predict": 3})
     assert answer.response == " from a tiny"
     assert (answer.done_reason, answer.eval_count, answer.prompt_eval_count) == ("length", 3, 1)
+    whole = client.post("/api/generate", json={"model": "tiny", "prompt": "Hello", "raw": True, "stream": False})
+    assert whole.json()["ouvert"]["receipt"]["ended"]["reason"] == "stop"
+    assert whole.headers["x-ouvert-receipt"] == whole.json()["ouvert"]["receipt_id"]
     refused = client.post("/api/generate", json={"model": "tiny", "prompt": "Hello", "raw": True, "format": "json"})
     assert refused.status_code == 400
     assert "format" in refused.json()["error"]

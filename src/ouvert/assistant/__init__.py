@@ -1,7 +1,7 @@
 """Conversation in, typed events out, a receipt at the end. May import engine, store, chat, tokenization and safety."""
 
 from ouvert.assistant.assistant import Answer, Assistant
-from ouvert.assistant.continuation import Continuation
+from ouvert.assistant.continuation import Continuation, ContinuedText, PlacedToken
 from ouvert.assistant.demands import Demands
 from ouvert.assistant.error import AssistantError, ContextExceeded
 from ouvert.assistant.events import Event, Finished, Usage
@@ -24,6 +24,7 @@ __all__ = [
     "Checked",
     "ContextExceeded",
     "Continuation",
+    "ContinuedText",
     "Demands",
     "EngineBusyError",
     "EngineError",
@@ -39,6 +40,7 @@ __all__ = [
     "Model",
     "ModelInfo",
     "PageFiles",
+    "PlacedToken",
     "ReasoningDelta",
     "Sampling",
     "ScoredText",

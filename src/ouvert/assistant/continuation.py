@@ -1,6 +1,7 @@
 """A text continued, without a chat format: token ids in, typed events out, a receipt at the end."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 from ouvert.assistant.contents import contents_of
@@ -12,13 +13,32 @@ from ouvert.assistant.likelihood import Likelihood
 from ouvert.assistant.receipt import Held, Identity, write_receipt
 from ouvert.assistant.stops import StopStrings
 from ouvert.chat import TextDelta
-from ouvert.engine import Engine, Sampling
+from ouvert.engine import Engine, Sampling, Token
 from ouvert.safety import Guard
 from ouvert.tokenization import Tokenizer
 
+# A character may begin in the last tokens of the prompt: so many are enough for any.
+PROMPT_TAIL = 8
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedToken:
+    """A token with the text it adds after all before it, and where that text begins, in characters."""
+
+    token: Token
+    text: str
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class ContinuedText(TextDelta):
+    """A piece of the text, with the tokens that came with it."""
+
+    tokens: tuple[PlacedToken, ...]
+
 
 class Continuation:
-    """One text being continued. Iterate for TextDelta; the last event is Finished.
+    """One text being continued. Iterate for ContinuedText; the last event is Finished.
 
     `prompt_ids` are read, `token_ids` are those written so far; the token that ends the text is among them and not
     shown. `likelihood` counts their log-probabilities where `sampling.logprobs` asks for them.
@@ -33,10 +53,13 @@ class Continuation:
         sampling: Sampling,
         stop: Sequence[str],
         demands: Demands,
+        timeout: float | None = None,
+        control: bool = False,
         ledger: Ledger | None = None,
         guard: Guard | None = None,
     ) -> None:
-        """`sampling` is held to `demands` already, which the receipt names; `stop` texts end it and are not shown.
+        """`sampling` is held to `demands` already, which the receipt names; `stop` texts end it and are not shown. With
+        `control`, control tokens are, but for those that end the text.
 
         Raises EngineError if the prompt does not fit, ValueError for an empty stop string.
         """
@@ -48,7 +71,8 @@ class Continuation:
         self.token_ids: list[int] = []
         self.likelihood = Likelihood()
         ContextExceeded.check(len(self.prompt_ids), engine.context)
-        self._generation = engine.generate(self.prompt_ids, sampling)
+        self._control = control
+        self._generation = engine.generate(self.prompt_ids, sampling, timeout)
         self._events = self._written()
 
     def __iter__(self) -> Iterator[Event]:
@@ -62,17 +86,28 @@ class Continuation:
         self._generation.cancel()
 
     def _written(self) -> Iterator[Event]:
-        decoder = self._tokenizer.decoder()
+        decoder = self._tokenizer.decoder(control=self._control)
+        for read in self.prompt_ids[-PROMPT_TAIL:]:
+            decoder.push(read)
+        held: list[PlacedToken] = []
+        offset = 0
         for token in self._generation:
             self.token_ids.append(token.id)
             self.likelihood.push(token)
-            if text := self._stops.push(decoder.push(token.id)):
-                yield TextDelta(text)
+            if token.id not in self._sampling.stop_ids:
+                text = decoder.push(token.id)
+                held.append(PlacedToken(token, text, offset))
+                offset += len(text)
+                if shown := self._stops.push(text):
+                    yield ContinuedText(shown, tuple(held))
+                    held = []
             if self._stops.found is not None:
                 self._generation.cancel()
                 break
-        if text := self._stops.push(decoder.flush()) + self._stops.flush():
-            yield TextDelta(text)
+        else:
+            rest = self._stops.push(decoder.flush()) + self._stops.flush()
+            if rest or (held and self._sampling.logprobs is not None):
+                yield ContinuedText(rest, tuple(held))
         stopped = self._generation.stopped
         reason: Literal["stop", "length", "cancelled", "timeout"] = (
             "stop" if self._stops.found is not None else stopped.reason

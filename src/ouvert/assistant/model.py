@@ -173,6 +173,7 @@ class Model:
         seed: int | None = None,
         max_tokens: int | None = None,
         logprobs: int | None = None,
+        timeout: float | None = None,
         candidate: tuple[int, int] = (0, 1),
     ) -> Answer:
         """The answer to a conversation, as typed events while it is written; the last one is Finished.
@@ -186,6 +187,7 @@ class Model:
         its first call. `logprobs`: pieces of text are ScoredText, with so many likeliest tokens. `response_schema` (a
         JSON schema) or `response_grammar` (an ouvert.Grammar) is what the final answer has to be; thoughts and tool
         calls are not held to it. An answer that the limit of tokens cuts off is only the beginning of such a text.
+        An answer that is not over `timeout` seconds after it was asked for ends as it is.
         `candidate` (which, of how many) stands in the receipt, where somebody chooses among several: see `best_of`.
 
         Raises AssistantError for messages or demands that make no sense, ChatError for what the model's format cannot
@@ -211,7 +213,7 @@ class Model:
             tool_choice, conversation.tools, response_schema, response_grammar, think_budget, not parallel_tool_calls
         )
         demands = replace(demands, candidate=candidate[0], best_of=candidate[1])
-        return self.assistant.answer(conversation, sampling, stops, demands)
+        return self.assistant.answer(conversation, sampling, stops, demands, timeout)
 
     def best_of(
         self,
@@ -238,15 +240,19 @@ class Model:
         response_schema: Mapping[str, Any] | None = None,
         response_grammar: Grammar | None = None,
         stop: str | Sequence[str] = (),
+        timeout: float | None = None,
+        control: bool = False,
         candidate: tuple[int, int] = (0, 1),
         **settings: Any,
     ) -> Continuation:
-        """What follows a text, without a chat format: TextDelta events, and Finished with a receipt.
+        """What follows a text, without a chat format: ContinuedText events, and Finished with a receipt.
 
         A prompt of token ids is read as it is; text is read after the token a text begins with, where the model has
-        one. `settings` are fields of ouvert.Sampling; the other arguments mean what they mean in `chat`. Raises
-        EngineError if the prompt does not fit or a grammar cannot be compiled, AssistantError for demands that make no
-        sense, TokenizerError where there is no tokenizer.
+        one. `control`: control tokens are text, too, but those that end it. `settings` are fields of
+        ouvert.Sampling; the other arguments mean what they mean in `chat`.
+
+        Raises EngineError if the prompt does not fit or a grammar cannot be compiled, AssistantError for demands that
+        make no sense, TokenizerError where there is no tokenizer.
         """
         demands = as_demands("auto", (), response_schema, response_grammar, None)
         constraint = None if demands.answer is None else self.vocabulary.compile(demands.answer)
@@ -259,6 +265,8 @@ class Model:
             sampling if constraint is None else replace(sampling, constraint=constraint),
             (stop,) if isinstance(stop, str) else tuple(stop),
             replace(demands, candidate=candidate[0], best_of=candidate[1]),
+            timeout,
+            control,
             self._ledger,
             self._guard,
         )

@@ -1,15 +1,26 @@
-"""POST /v1/completions: plain text goes on. No chat format, so no receipt of a conversation either."""
+"""POST /v1/completions: plain text goes on, without a chat format."""
 
 import math
 import secrets
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any
 
 from pydantic import Field
 from starlette.responses import Response
 
-from ouvert.assistant import ContextExceeded, Generation, Likelihood, Model, StopStrings, Token, Usage
+from ouvert.assistant import (
+    ContextExceeded,
+    Continuation,
+    ContinuedText,
+    Event,
+    Finished,
+    Model,
+    PlacedToken,
+    Token,
+    Usage,
+)
+from ouvert.serving import receipts
 from ouvert.serving.chat_completions import (
     DONE,
     FINISH_REASONS,
@@ -46,6 +57,7 @@ class CompletionRequest(SampledRequest):
     logprobs: int | None = Field(None, ge=0, le=20)
     stream: bool | None = None
     stream_options: StreamOptions | None = None
+    ouvert: receipts.Extras | None = None
 
     @property
     def written(self) -> int:
@@ -66,97 +78,71 @@ class CompletionRequest(SampledRequest):
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
-    """A token with the text it adds after all before it, and where that text begins."""
+class Echoed:
+    """The end of a prompt that was read and not continued."""
 
-    token: Token
-    text: str
-    offset: int
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """A piece of text that may be shown."""
-
-    text: str
-    tokens: tuple[Written, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    reason: str
     usage: Usage
-    mean_logprob: float | None = None  # of the continuation's tokens, where asked for
 
 
-class Continuation:
-    """One text being continued; `running.Pullable`."""
+class Completion:
+    """One text being continued, its prompt before it where that is asked for; `running.Pullable`."""
 
-    def __init__(self, model: Model, prompt: str | Tokens, request: CompletionRequest, number: int) -> None:
-        self._model, self._request = model, request
+    def __init__(
+        self, model: Model, prompt: str | Tokens, request: CompletionRequest, number: int, timeout: float | None
+    ) -> None:
+        self._model = model
         self._ids = prompt_ids(model, prompt, request.suffix)
-        self._most = None if request.max_tokens in (None, -1) else request.max_tokens
-        if self._most == 0 and not request.echo:
+        most = None if request.max_tokens in (None, -1) else request.max_tokens
+        if most == 0 and not request.echo:
             raise Refusal(400, "max_tokens is 0, which needs echo: true.", code="invalid_value", param="max_tokens")
-        ContextExceeded.check(len(self._ids) - (self._most == 0), model.engine.context)
+        ContextExceeded.check(len(self._ids) - (most == 0), model.engine.context)
         self._echo: list[Token] = []
         if request.echo:
             top = request.logprobs
             scored = [] if top is None else model.score(self._ids, top)
             self._echo = [Token(self._ids[0]), *scored] if top is not None else [Token(token) for token in self._ids]
-        self._stops = StopStrings(request.stops)
-        self._generation: Generation | None = None
-        if self._most != 0:
-            logprobs = 0 if request.logprobs is None and request.chooses else request.logprobs
-            settings = {**request.sampling(), "max_tokens": self._most, "logprobs": logprobs}
-            if number and "seed" in settings:
-                settings["seed"] = (settings["seed"] + number) % 2**64
-            self._generation = model.generation(self._ids, **settings)
+        self._continuation: Continuation | None = None
+        if most == 0:
+            return
+        settings = request.sampling()
+        if number and "seed" in settings:
+            settings["seed"] = (settings["seed"] + number) % 2**64
+        self._continuation = model.continue_text(
+            self._ids,
+            stop=request.stops,
+            timeout=timeout,
+            control=True,
+            candidate=(number, request.written) if request.chooses else (0, 1),
+            max_tokens=most,
+            logprobs=0 if request.logprobs is None and request.chooses else request.logprobs,
+            **settings,
+        )
+
+    @property
+    def mean_logprob(self) -> float | None:
+        """Of the tokens written so far, where asked for."""
+        return None if self._continuation is None else self._continuation.likelihood.mean
 
     def cancel(self) -> None:
-        if self._generation is not None:
-            self._generation.cancel()
+        if self._continuation is not None:
+            self._continuation.cancel()
 
-    def __iter__(self) -> Iterator[Piece | Ended]:
-        tokenizer = self._model.tokenizer
-        decoder = tokenizer.decoder(control=True)
+    def __iter__(self) -> Iterator[Event | Echoed]:
+        decoder = self._model.tokenizer.decoder(control=True)
         offset = 0
         for token in self._echo:
             text = decoder.push(token.id)
-            yield Piece(text, (Written(token, text, offset),))
+            yield ContinuedText(text, (PlacedToken(token, text, offset),))
             offset += len(text)
-        if self._generation is None:
-            yield Ended("length", Usage(prompt=len(self._ids), reused=0, output=0, reasoning=0))
+        if self._continuation is None:
+            yield Echoed(Usage(prompt=len(self._ids), reused=0, output=0, reasoning=0))
             return
-        if not self._echo:
-            for read in self._ids[-8:]:  # a character may begin in the prompt
-                decoder.push(read)
-        held: list[Written] = []
-        likelihood = Likelihood()
-        for token in self._generation:
-            likelihood.push(token)
-            text = "" if token.id in tokenizer.end_ids else decoder.push(token.id)
-            if token.id not in tokenizer.end_ids:
-                held.append(Written(token, text, offset))
-            offset += len(text)
-            if shown := self._stops.push(text):
-                yield Piece(shown, tuple(held))
-                held = []
-            if self._stops.found is not None:
-                self._generation.cancel()
-                break
-        if self._stops.found is None:
-            rest = self._stops.push(decoder.flush()) + self._stops.flush()
-            if rest or held:
-                yield Piece(rest, tuple(held))
-        stopped = self._generation.stopped
-        yield Ended(
-            "stop" if self._stops.found is not None else stopped.reason,
-            Usage(
-                prompt=stopped.prompt_tokens, reused=stopped.reused_tokens, output=stopped.output_tokens, reasoning=0
-            ),
-            likelihood.mean,
-        )
+        for event in self._continuation:
+            if isinstance(event, ContinuedText):
+                placed = tuple(replace(each, offset=each.offset + offset) for each in event.tokens)
+                yield ContinuedText(event.text, placed)
+            else:
+                yield event
 
 
 def prompt_ids(model: Model, prompt: str | Tokens, suffix: str | None) -> Tokens:
@@ -214,90 +200,141 @@ async def completions(call: Call) -> Response:
             param="prompt",
         )
 
-    def start(loan: Loan, number: int) -> Continuation:
-        return Continuation(loan.model, prompts[number // n], request, number % n)
+    written: dict[int, Completion] = {}
+
+    def start(loan: Loan, number: int) -> Completion:
+        timeout = call.house.settings.answer_seconds
+        return written.setdefault(number, Completion(loan.model, prompts[number // n], request, number % n, timeout))
 
     answer_id = "cmpl-" + secrets.token_hex(12)
-    running: Running[Piece | Ended] = await unless_gone(
+    running: Running[Event | Echoed] = await unless_gone(
         call.request, call.house.run(request.model, call.caller, answer_id, start, count)
     )
+    headers = {receipts.HEADER: answer_id}
+    full = receipts.wants_full(call.request, request.ouvert)
     if request.stream:
-        settings = call.house.settings
         return Streamed(
-            chunks(running, request),
+            chunks(running, request, full=full),
             running.close,
-            ping_seconds=settings.ping_seconds,
+            ping_seconds=call.house.settings.ping_seconds,
+            headers=headers,
         )
     try:
-        return JSONAnswer(await unless_gone(call.request, whole(running, request, count)))
+        choices = await unless_gone(call.request, collected(running, count))
     finally:
         await running.close()
+    likelihoods = {number: each.mean_logprob for number, each in written.items()}
+    return JSONAnswer(whole(running, request, choices, chosen(request, likelihoods), full=full), headers=headers)
 
 
-async def whole(running: Running[Piece | Ended], request: CompletionRequest, count: int) -> dict[str, Any]:
-    texts: list[list[str]] = [[] for _ in range(count)]
-    tokens: list[list[Written]] = [[] for _ in range(count)]
-    ended: dict[int, Ended] = {}
-    async for number, event in running:
+@dataclass(slots=True)
+class Choice:
+    """A text as it was written, with its tokens and how it ended."""
+
+    text: str = ""
+    tokens: list[PlacedToken] = field(default_factory=list)
+    ended: Finished | Echoed | None = None
+
+    def take(self, event: Event | Echoed) -> None:
         match event:
-            case Piece():
-                texts[number].append(event.text)
-                tokens[number] += event.tokens
-            case Ended():
-                ended[number] = event
-                running.count_tokens(event.usage)
-    choices = []
-    for index, number in enumerate(chosen(request, ended)):
-        text = "".join(texts[number])
-        spell = running.model.tokenizer.token_bytes
-        kept = [each for each in tokens[number] if each.offset < len(text) or not each.text]
-        choices.append(
+            case ContinuedText(text, tokens):
+                self.text += text
+                self.tokens += tokens
+            case Finished() | Echoed():
+                self.ended = event
+
+
+async def collected(running: Running[Event | Echoed], count: int) -> list[Choice]:
+    choices = [Choice() for _ in range(count)]
+    async for number, event in running:
+        choices[number].take(event)
+        count_echoed(running, event)
+    return choices
+
+
+def whole(
+    running: Running[Event | Echoed],
+    request: CompletionRequest,
+    choices: Sequence[Choice],
+    shown: Sequence[int],
+    *,
+    full: bool,
+) -> dict[str, Any]:
+    """The answer with the choices of those numbers."""
+    spell = running.model.tokenizer.token_bytes
+    listed = []
+    for index, number in enumerate(shown):
+        choice = choices[number]
+        kept = [each for each in choice.tokens if each.offset < len(choice.text) or not each.text]
+        listed.append(
             {
                 "index": index,
-                "text": text,
+                "text": choice.text,
                 "logprobs": None if request.logprobs is None else logprobs_of(kept, spell),
-                "finish_reason": FINISH_REASONS[ended[number].reason],
+                "finish_reason": finish_reason(choice.ended),
             }
         )
-    usages = [ended[number].usage for number in sorted(ended)]
-    return {**frame(running, "text_completion"), "choices": choices, "usage": usage_of_all(usages, request.written)}
+    endings = [choice.ended for choice in choices if choice.ended is not None]
+    answer = {**frame(running, "text_completion"), "choices": listed, "usage": usage_of_all(endings, request.written)}
+    return answer | beside(running, [choices[number].ended for number in shown], full=full)
 
 
-def chosen(request: CompletionRequest, ended: Mapping[int, Ended]) -> list[int]:
+def beside(
+    running: Running[Event | Echoed], endings: Sequence[Finished | Echoed | None], *, full: bool
+) -> dict[str, Any]:
+    """The field `ouvert`, where something was written."""
+    written = [each.receipt for each in endings if isinstance(each, Finished)]
+    return {"ouvert": receipts.beside(running.id, written, full=full, notes=running.notes)} if written else {}
+
+
+def finish_reason(ended: Finished | Echoed | None) -> str:
+    return FINISH_REASONS[ended.reason] if isinstance(ended, Finished) else "length"
+
+
+def count_echoed(running: Running[Event | Echoed], event: Event | Echoed) -> None:
+    """What was only read is counted here; what was written is counted where its receipt is kept."""
+    if isinstance(event, Echoed):
+        running.count_tokens(event.usage)
+
+
+def chosen(request: CompletionRequest, likelihoods: Mapping[int, float | None]) -> list[int]:
     """The numbers of the continuations that are given back: of each prompt the n with the highest mean log-probability
     of their tokens, the best first; all, as they come, where no more were written."""
     if not request.chooses:
-        return sorted(ended)
+        return sorted(likelihoods)
 
     def likelihood(number: int) -> float:
-        mean = ended[number].mean_logprob
+        mean = likelihoods[number]
         return -math.inf if mean is None else mean
 
-    groups = [range(start, start + request.written) for start in range(0, len(ended), request.written)]
+    groups = [range(start, start + request.written) for start in range(0, len(likelihoods), request.written)]
     return [number for group in groups for number in sorted(group, key=likelihood, reverse=True)[: request.n or 1]]
 
 
-async def chunks(running: Running[Piece | Ended], request: CompletionRequest) -> AsyncIterator[bytes]:
+async def chunks(running: Running[Event | Echoed], request: CompletionRequest, *, full: bool) -> AsyncIterator[bytes]:
     head = frame(running, "text_completion")
     spell = running.model.tokenizer.token_bytes
     include_usage = bool(request.stream_options and request.stream_options.include_usage)
-    ended: dict[int, Ended] = {}
+    count = len(request.prompts) * request.written
+    ended: dict[int, Finished | Echoed] = {}
 
-    def chunk(number: int, text: str, logprobs: Any = None, reason: str | None = None) -> bytes:
+    def chunk(number: int, text: str, logprobs: Any = None, reason: str | None = None, **more: Any) -> bytes:
         choice = {"index": number, "text": text, "logprobs": logprobs, "finish_reason": reason}
-        return sse({**head, "choices": [choice]})
+        return sse({**head, "choices": [choice], **more})
 
     try:
         async for number, event in running:
             match event:
-                case Piece():
-                    scored = None if request.logprobs is None else logprobs_of(event.tokens, spell)
-                    if event.text or scored:
-                        yield chunk(number, event.text, scored)
-                case Ended():
+                case ContinuedText(text, tokens):
+                    scored = None if request.logprobs is None else logprobs_of(tokens, spell)
+                    if text or scored:
+                        yield chunk(number, text, scored)
+                case Finished() | Echoed():
                     ended[number] = event
-                    running.count_tokens(event.usage)
-                    yield chunk(number, "", None, FINISH_REASONS[event.reason])
+                    count_echoed(running, event)
+                    last = len(ended) == count
+                    more = beside(running, [ended[n] for n in sorted(ended)], full=full) if last else {}
+                    yield chunk(number, "", None, finish_reason(event), **more)
     except Exception as problem:
         refusal = refusal_of(problem)
         if refusal is None:
@@ -305,13 +342,13 @@ async def chunks(running: Running[Piece | Ended], request: CompletionRequest) ->
         yield sse(openai_error(refusal))
         return
     if include_usage:
-        usages = [ended[number].usage for number in sorted(ended)]
-        yield sse({**head, "choices": [], "usage": usage_of_all(usages, request.n or 1)})
+        yield sse({**head, "choices": [], "usage": usage_of_all([ended[n] for n in sorted(ended)], request.n or 1)})
     yield DONE
 
 
-def usage_of_all(usages: Sequence[Usage], n: int) -> dict[str, Any]:
+def usage_of_all(endings: Sequence[Finished | Echoed], n: int) -> dict[str, Any]:
     """Each prompt counts once, however many choices it had."""
+    usages = [each.usage for each in endings]
     parts = [usage_of(usages[start : start + n]) for start in range(0, len(usages), n)]
     prompt = sum(part["prompt_tokens"] for part in parts)
     output = sum(part["completion_tokens"] for part in parts)
@@ -324,7 +361,7 @@ def usage_of_all(usages: Sequence[Usage], n: int) -> dict[str, Any]:
     }
 
 
-def logprobs_of(tokens: Sequence[Written], spell: Any) -> dict[str, Any]:
+def logprobs_of(tokens: Sequence[PlacedToken], spell: Any) -> dict[str, Any]:
     """OpenAI's older shape: lists side by side. The first token of an echoed prompt has no probability: null."""
 
     def text(token: int) -> str:

@@ -30,7 +30,7 @@ from ouvert.assistant import (
 from ouvert.chat import ChatError
 from ouvert.serving import receipts
 from ouvert.serving.chat_completions import ANY_OBJECT, DeclaredTool, as_tool, scored_token
-from ouvert.serving.completions import GAP_TOKENS, CompletionRequest, Continuation, Ended, Piece
+from ouvert.serving.completions import GAP_TOKENS, Completion, CompletionRequest, Echoed
 from ouvert.serving.endpoints import Call, Endpoint, Wire, refuse_constant
 from ouvert.serving.errors import Refusal, refusal_of
 from ouvert.serving.house import EFFORTS, Ask, Running
@@ -352,7 +352,7 @@ def logprobs_of(tokens: Sequence[ScoredToken]) -> list[dict[str, Any]]:
     return [scored_token(token) for token in tokens]
 
 
-async def lines(running: Running[Event], held: Held) -> AsyncIterator[dict[str, Any]]:
+async def lines(running: Running[Event] | Running[Event | Echoed], held: Held) -> AsyncIterator[dict[str, Any]]:
     """The objects of an answer. Those before the last are pieces; the last has counts and durations."""
     async for _, event in running:
         match event:
@@ -369,23 +369,6 @@ async def lines(running: Running[Event], held: Held) -> AsyncIterator[dict[str, 
                 beside = receipts.beside(running.id, [event.receipt], full=held.full, notes=running.notes + held.notes)
                 ended = held.last(event.reason, event.usage, event.receipt["seconds"])
                 yield held.line() | ended | {"ouvert": beside}
-
-
-async def raw_lines(running: Running[Piece | Ended], held: Held) -> AsyncIterator[dict[str, Any]]:
-    began = time.monotonic()
-    first: float | None = None
-    async for _, event in running:
-        match event:
-            case Piece():
-                first = first or time.monotonic()
-                if event.text:
-                    yield held.line(event.text)
-            case Ended():
-                running.count_tokens(event.usage)
-                first = first or time.monotonic()
-                seconds = {"prefill": first - began, "decode": time.monotonic() - first}
-                beside = {"ouvert": {"not_honoured": held.notes}} if held.notes else {}
-                yield held.line() | held.last(event.reason, event.usage, seconds) | beside
 
 
 def joined(pieces: Sequence[Mapping[str, Any]], shape: str) -> dict[str, Any]:
@@ -424,12 +407,10 @@ async def answered(
     found: AsyncIterator[dict[str, Any]],
     request: Asked,
     shape: str,
-    *,
-    recorded: bool = True,
 ) -> Response:
     if request.keep_alive is not None:
         running.keep = seconds_of(request.keep_alive)
-    headers = {receipts.HEADER: running.id} if recorded else {}
+    headers = {receipts.HEADER: running.id}
     if request.stream is not False:
         settings = call.house.settings
         return Streamed(
@@ -551,14 +532,14 @@ async def continued(call: Call, request: OllamaGenerate) -> Response:
         **sampling,
     )
 
-    def start(loan: Loan, number: int) -> Continuation:
-        return Continuation(loan.model, request.prompt, wanted, number)
+    def start(loan: Loan, number: int) -> Completion:
+        return Completion(loan.model, request.prompt, wanted, number, call.house.settings.answer_seconds)
 
     held = await begun(call, request, (), as_generated)
-    running: Running[Piece | Ended] = await unless_gone(
+    running: Running[Event | Echoed] = await unless_gone(
         call.request, call.house.run(request.model, call.caller, new_id(), start)
     )
-    return await answered(call, running, raw_lines(running, held), request, "generate", recorded=False)
+    return await answered(call, running, lines(running, held), request, "generate")
 
 
 async def only_loaded(call: Call, request: Asked, shape: Callable[..., dict[str, Any]]) -> Response:
