@@ -34,7 +34,7 @@ check: lint types test  ## lint, format, types, arrows, tests: what must pass be
 test-references: $(REFERENCES)/installed  ## compare live with transformers, llama.cpp, gguf, openai-harmony
 	$(REFERENCES)/bin/python -m pytest -q -o addopts="--import-mode=importlib --strict-markers -ra" tests/references
 
-test-clients: $(CLIENTS)/installed  ## the programs people have, against a running server: SDKs, LangChain, LiteLLM, llm, agents
+test-clients: $(CLIENTS)/installed $(CLIENTS)/node  ## the programs people have, against a running server: SDKs, LangChain, AI SDK, agents
 	$(CLIENTS)/bin/python -m pytest -q -o addopts="--import-mode=importlib --strict-markers -ra" -W default tests/clients
 
 # A virtual environment is made beside and renamed by its stamp: a cut-off install is simply done again.
@@ -55,6 +55,11 @@ $(REFERENCES)/bin/python:
 
 $(REFERENCES)/installed: $(SOURCES) | $(REFERENCES)/bin/python
 	$(REFERENCES)/bin/python -m pip install -q --disable-pip-version-check -e '.[dev,references]'
+	@touch $@
+
+# Clients in JavaScript need Node 20 or newer, and its npm.
+$(CLIENTS)/node: tests/clients/node/package.json tests/clients/node/package-lock.json
+	npm --prefix tests/clients/node ci --no-fund --no-audit
 	@touch $@
 
 $(CLIENTS)/bin/python:

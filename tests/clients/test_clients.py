@@ -19,19 +19,6 @@ SCHEMA = {
 FUNCTION = {"name": "decide", "description": "decides", "parameters": SCHEMA}
 
 
-@pytest.fixture
-def expected(served):
-    """The greedy answer, over the plainest of all clients."""
-    import urllib.request
-
-    body = json.dumps({"model": served.speaks, "messages": SAID, "temperature": 0, "max_tokens": 24}).encode()
-    request = urllib.request.Request(served.v1 + "/chat/completions", body, {"content-type": "application/json"})
-    with urllib.request.urlopen(request) as answer:
-        text = json.load(answer)["choices"][0]["message"]["content"]
-    assert len(text) > 5
-    return text
-
-
 def test_openai(served, expected):
     from openai import OpenAI
 

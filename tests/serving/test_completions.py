@@ -215,7 +215,7 @@ def test_every_text_has_its_receipt(client):
     field = answer.json()["ouvert"]
     assert answer.headers["x-ouvert-receipt"] == field["receipt_id"] == answer.json()["id"]
     assert [each["ended"]["reason"] for each in field["receipts"]] == ["stop", "length"]
-    kept = client.get(f"/v1/receipts/{field['receipt_id']}").json()["receipts"]
+    kept = client.get(f"/v1/receipts/{field['receipt_id']}").json()["data"]
     assert [receipt["model"]["format"] for receipt in kept] == ["none", "none"]
     assert [receipt["sampling"]["seed"] for receipt in kept] == [3, 3]
     assert kept[0]["tokens"]["output"] == answer.json()["usage"]["completion_tokens"] - 16
