@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import urllib.request
 import pytest
 
 RUN = "import sys; from ouvert.cli import main; sys.exit(main(sys.argv[1:]))"
-READY = re.compile(r"Ready at (http://127\.0\.0\.1:\d+) \(OpenAI: .*/v1\)\. Models: tiny")
+READY = re.compile(r"Ready at (http://127\.0\.0\.1:\d+) \(OpenAI: .*/v1\)\. Models: (tiny|endless)")
 
 
 @pytest.fixture
@@ -22,7 +23,7 @@ def serve(tmp_path, speaking_model):
     model = tmp_path / "tiny"
     model.symlink_to(speaking_model())
 
-    def serve(*words):
+    def serve(*words, model=model):
         process = subprocess.Popen(
             [sys.executable, "-c", RUN, "serve", str(model), "--port", "0", "--threads", "1", *words],
             stderr=subprocess.PIPE,
@@ -43,6 +44,16 @@ def serve(tmp_path, speaking_model):
         process.stderr.close()
 
 
+@pytest.fixture
+def endless(tmp_path, speaking_model):
+    """A model that writes until it is stopped, in a context that lasts."""
+    folder = tmp_path / "endless"
+    shutil.copytree(speaking_model({"\n": "again", "again": "again"}), folder)
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"max_position_embeddings": 200_000}))
+    return folder
+
+
 def ask(base, text="Hi", **headers):
     body = json.dumps({"model": "tiny", "messages": [{"role": "user", "content": text}]}).encode()
     request = urllib.request.Request(f"{base}/v1/chat/completions", body, headers)
@@ -54,7 +65,29 @@ def test_it_says_where_it_is_answers_and_stops_when_told(serve):
     process, base = serve()
     assert ask(base)["choices"][0]["message"]["content"] == "Hello from a tiny model."
     process.send_signal(signal.SIGTERM)
-    assert process.wait(20) in (0, -signal.SIGTERM)
+    assert process.wait(20) == 0
+
+
+@pytest.mark.parametrize(("within", "ended"), [("60s", "length"), ("0.5s", "cancelled")])
+def test_told_to_stop_it_finishes_what_it_writes_or_ends_and_keeps_it(serve, tmp_path, endless, within, ended):
+    process, base = serve("--stop-within", within, model=endless)
+    body = {"model": "endless", "messages": [{"role": "user", "content": "Hi"}], "stream": True}
+    if ended == "length":
+        body["max_tokens"] = 400
+    request = urllib.request.Request(f"{base}/v1/chat/completions", json.dumps(body).encode())
+    with urllib.request.urlopen(request, timeout=60) as response:
+        first = response.readline()
+        process.send_signal(signal.SIGTERM)
+        lines = [line for line in (first, *response) if line.startswith(b"data: ")]
+    assert lines[-1] == b"data: [DONE]\n"
+    last = json.loads(lines[-2].removeprefix(b"data: "))
+    assert last["choices"][0]["finish_reason"] == "length"
+    assert last["ouvert"]["receipt"]["ended"]["reason"] == ended
+    assert process.wait(60) == 0
+    [kept] = (tmp_path / "store" / "receipts" / "receipts.jsonl").read_text().splitlines()
+    receipt = json.loads(kept)
+    assert receipt["ended"]["reason"] == ended
+    assert (receipt["tokens"]["output"] == 400) == (ended == "length")
 
 
 def test_a_cache_of_eight_bits_takes_about_half_and_stands_in_the_receipt(serve, tmp_path):

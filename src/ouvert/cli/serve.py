@@ -3,15 +3,17 @@
 import argparse
 import asyncio
 import logging
-import re
+import os
+import signal
 import socket
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
+from ouvert.cli.configuration import SETTINGS, Configuration, add_settings
 from ouvert.cli.environment import (
-    add_cache_argument,
     add_prefix_arguments,
-    add_receipts_argument,
     complete_installed,
     guard_asked_for,
     ledger_asked_for,
@@ -23,10 +25,9 @@ if TYPE_CHECKING:
     from ouvert.serving import House, Settings
 
 SUMMARY = "Serve models to other programs, on this machine."
-PORT = 11435
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 SHARE_OF_MEMORY = 0.8  # for all models together; the rest is for caches and everything else
-UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+FOREVER = float("inf")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,39 +37,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     models = parser.add_argument("models", nargs="*", metavar="MODEL", help="load these first: names, folders or files")
     models.completer = complete_installed  # type: ignore[attr-defined]
-    parser.add_argument("--only", action="store_true", help="serve none but the models named here")
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen at (127.0.0.1); others need a key")
-    parser.add_argument("--port", type=int, default=PORT, help=f"port to listen at ({PORT}); 0: any free one")
-    parser.add_argument("--keep", type=seconds, default=1800.0, metavar="TIME", help="idle models stay so long (30m)")
-    parser.add_argument("--memory", type=size, metavar="SIZE", help="models together take at most so much, e.g. 12GB")
-    parser.add_argument("--name", action="append", default=[], help="host name by which clients call it; repeatable")
-    parser.add_argument("--origin", action="append", default=[], help="web page that may use it; repeatable")
-    parser.add_argument("--most", type=int, default=256, metavar="N", help="answers written or waiting at once (256)")
-    parser.add_argument("--stop-within", type=seconds, default=10.0, metavar="TIME", help="when told to stop (10s)")
-    add_receipts_argument(parser)
+    service = parser.add_mutually_exclusive_group()
+    service.add_argument(
+        "--install-service",
+        action="store_true",
+        help="run it so, now and with every session of yours, as a systemd user unit",
+    )
+    service.add_argument("--uninstall-service", action="store_true", help="stop that and take the unit away")
+    add_settings(
+        parser,
+        *(key for key, setting in SETTINGS.items() if key.startswith("serve.") and setting.flag),
+        "receipts",
+    )
     group = parser.add_argument_group("how it is computed")
-    group.add_argument("--threads", type=int, metavar="N", help="threads that compute (without: what serves best)")
-    group.add_argument("--context", type=int, metavar="N", help="most tokens of a conversation (without: the model's)")
-    group.add_argument("--exact", action="store_true", help="keep activations in float32 where it is faster not to")
-    add_cache_argument(group)
+    add_settings(group, "threads", "context", "exact", "cache")
     add_prefix_arguments(parser)
-
-
-def seconds(text: str) -> float | None:
-    """30m, 90, 1h; forever is None."""
-    if text == "forever":
-        return None
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", text)
-    if not found:
-        raise argparse.ArgumentTypeError(f"{text!r} is no time: write 90s, 30m, 2h or forever")
-    return float(found[1]) * UNITS[found[2] or "s"]
-
-
-def size(text: str) -> int:
-    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([kMGT]?)B?", text)
-    if not found:
-        raise argparse.ArgumentTypeError(f"{text!r} is no size: write 800MB or 12GB")
-    return int(float(found[1]) * 1000 ** " kMGT".index(found[2] or " "))
 
 
 def run(args: argparse.Namespace) -> int:
@@ -78,6 +61,8 @@ def run(args: argparse.Namespace) -> int:
     from ouvert.serving.server import bound_socket
 
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    if args.install_service or args.uninstall_service:
+        return change_service(args)
     settings = settings_of(args)
     if settings.host not in LOOPBACK and not Keys(settings.state).every():
         complain(
@@ -93,18 +78,45 @@ def run(args: argparse.Namespace) -> int:
             "already? Choose another with --port."
         )
         return 1
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # uvicorn raises it again when all is done
     with listening:
         asyncio.run(serve(settings, listening))
     return 0
+
+
+def change_service(args: argparse.Namespace) -> int:
+    from ouvert.cli.answering import complain
+    from ouvert.cli.service import NAME, ServiceError, install, uninstall
+
+    try:
+        if args.uninstall_service:
+            path = uninstall()
+            print("There is no such service." if path is None else f"Stopped; {path} is gone.", file=sys.stderr)
+            return 0
+        path = install(words_for_service(args.words), args.stop_within)
+    except ServiceError as problem:
+        complain(str(problem))
+        return 1
+    print(f"Started, by {path}. `systemctl --user status {NAME}` shows it.", file=sys.stderr)
+    print("To keep it running while nobody is logged in: `loginctl enable-linger`.", file=sys.stderr)
+    return 0
+
+
+def words_for_service(words: Sequence[str]) -> list[str]:
+    """The command's words without itself and --install-service; a relative path is made to work from anywhere."""
+    option = "--install-service"
+    kept = [word for word in words[1:] if not (word.startswith("--i") and option.startswith(word))]
+    return [str(Path(word).absolute()) if os.sep in word and Path(word).exists() else word for word in kept]
 
 
 def settings_of(args: argparse.Namespace) -> "Settings":
     from ouvert.engine.machine import memory_bytes
     from ouvert.serving import Settings
 
-    memory = memory_bytes() if args.memory is None else None
-    ledger = ledger_asked_for(args.receipts, open_store())
-    prefixes = prefixes_asked_for(args, open_store())
+    store = open_store()
+    machine = memory_bytes()
+    ledger = ledger_asked_for(args.receipts, store)
+    prefixes = prefixes_asked_for(store, args.prefix_cache, args.prefix_cache_quota, args.prefix_cache_key)
     options = {
         "threads": args.threads,
         "context": args.context,
@@ -114,20 +126,23 @@ def settings_of(args: argparse.Namespace) -> "Settings":
         "prefixes": prefixes or False,
         "guard": guard_asked_for(),
     }
+    models = args.models or cast("tuple[str, ...]", Configuration().value("serve.models"))
     return Settings(
         host="127.0.0.1" if args.host == "localhost" else args.host,
         port=args.port,
-        models=tuple(args.models),
+        models=tuple(models),
         only_these=args.only,
-        keep=args.keep,
-        memory=args.memory if memory is None else int(memory * SHARE_OF_MEMORY),
+        keep=None if args.keep == FOREVER else args.keep,
+        memory=int(machine * SHARE_OF_MEMORY) if args.memory is None and machine is not None else args.memory,
         load_options=options,
         most_answers=args.most,
-        stop_seconds=args.stop_within or 10.0,
-        names=tuple(args.name),
-        origins=tuple(args.origin),
+        answer_seconds=None if args.answer_within == FOREVER else args.answer_within,
+        stop_seconds=None if args.stop_within == FOREVER else args.stop_within,
+        body_bytes=args.largest_request,
+        names=tuple(args.names),
+        origins=tuple(args.origins),
         key_required=args.host not in LOOPBACK,
-        state=open_store().home / "server",
+        state=store.home / "server",
     )
 
 

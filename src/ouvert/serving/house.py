@@ -78,6 +78,12 @@ class House:
         self.responses = ResponseStore(settings.stored_responses)
         self.threads = ThreadPoolExecutor(settings.most_answers, thread_name_prefix="ouvert-answer")
         self.in_flight = 0
+        self.running: set[Running[Any]] = set()
+
+    def end_answers(self) -> None:
+        """End what is being written before its next token; the last events still come."""
+        for running in tuple(self.running):
+            running.cancel()
 
     async def close(self) -> None:
         for task in self.responses.tasks():
@@ -107,7 +113,7 @@ class House:
         prompts: list[int] = []
 
         def start(loan: Loan, number: int) -> Pullable[Event]:
-            answer = chat(loan, ask, number, notes)
+            answer = chat(loan, ask, number, notes, self.settings.answer_seconds)
             prompts.append(len(answer.prompt_ids))
             return answer
 
@@ -139,14 +145,18 @@ class House:
         self.metrics.waiting.inc(count)
         asked = time.monotonic()
         loan: Loan | None = None
+        running: Running[Item] | None = None
         try:
             loan = await self.borrow(model, caller)
             pulled = Pulled([partial(start, loan, number) for number in range(count)], self.threads)
             running = Running(self, loan, pulled, answer_id, count, asked)
+            self.running.add(running)
             await pulled.begin()
         except BaseException:
             self.in_flight -= count
             self.metrics.waiting.dec(count)
+            if running is not None:
+                self.running.discard(running)
             if loan is not None:
                 loan.give_back()
             raise
@@ -213,6 +223,7 @@ class Running(Generic[Item]):
 
     async def _give_back(self) -> None:
         await self._pulled.ended()
+        self._house.running.discard(self)
         self._house.metrics.waiting.dec(self._waiting)
         self._house.metrics.running.dec(self._count - self._waiting)
         self._house.in_flight -= self._count
@@ -237,7 +248,7 @@ class Receipts:
         return [kept[number] for number in sorted(kept)]
 
 
-def chat(loan: Loan, ask: Ask, number: int, notes: list[str]) -> Answer:
+def chat(loan: Loan, ask: Ask, number: int, notes: list[str], timeout: float | None = None) -> Answer:
     """The answer with that number to what was asked. `notes` are told what cannot be promised.
 
     Libraries declare tools as strict of their own accord; where that can be honoured only for a call that is required,
@@ -272,6 +283,7 @@ def chat(loan: Loan, ask: Ask, number: int, notes: list[str]) -> Answer:
         response_schema=ask.schema,
         response_grammar=ask.grammar,
         stop=ask.stop,
+        timeout=timeout,
         **sampling,
     )
 

@@ -1,19 +1,25 @@
 """The application behind a socket: uvicorn, with limits for clients that are slow or send too much."""
 
 import asyncio
+import logging
+import math
 import socket
 from typing import Any
 
 import uvicorn
-from starlette.types import ASGIApp
+from starlette.applications import Starlette
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from ouvert.serving.house import House
 from ouvert.serving.settings import Settings
 
+LOG = logging.getLogger("ouvert.serving")
+
 KEEP_ALIVE_SECONDS = 75
+LAST_WORDS = 5  # seconds in which answers that were ended say so
 
 
-def make_server(app: ASGIApp, settings: Settings) -> uvicorn.Server:
+def make_server(app: Starlette, settings: Settings) -> uvicorn.Server:
     """`server.serve(sockets)` in an event loop, or `server.run(sockets)`. Nothing of requests is logged."""
 
     class Protocol(ImpatientProtocol):
@@ -21,6 +27,7 @@ def make_server(app: ASGIApp, settings: Settings) -> uvicorn.Server:
         write_seconds = settings.write_seconds
         most_connections = settings.most_connections
 
+    stop = None if settings.stop_seconds is None else math.ceil(settings.stop_seconds) + LAST_WORDS
     config = uvicorn.Config(
         app,
         http=Protocol,
@@ -32,10 +39,10 @@ def make_server(app: ASGIApp, settings: Settings) -> uvicorn.Server:
         server_header=False,
         proxy_headers=False,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
-        timeout_graceful_shutdown=int(settings.stop_seconds),
+        timeout_graceful_shutdown=stop,
         h11_max_incomplete_event_size=settings.header_bytes,
     )
-    return uvicorn.Server(config)
+    return PatientServer(config, app, settings.stop_seconds)
 
 
 def bound_socket(host: str, port: int) -> socket.socket:
@@ -47,6 +54,31 @@ def bound_socket(host: str, port: int) -> socket.socket:
     listening.listen(2048)
     listening.setblocking(False)
     return listening
+
+
+class PatientServer(uvicorn.Server):
+    """uvicorn's, but answers that are not over when the time to stop has passed end as a limit would end them: their
+    clients get the last events, and their receipts are kept."""
+
+    def __init__(self, config: uvicorn.Config, app: Starlette, stop_seconds: float | None) -> None:
+        super().__init__(config)
+        self._app, self._stop_seconds = app, stop_seconds
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        house: House = self._app.state.house
+        if house.in_flight:
+            time = "until they end" if self._stop_seconds is None else f"{self._stop_seconds:g} s"
+            LOG.warning("Stopping: %d answers are being written, and have %s.", house.in_flight, time)
+        ending = (
+            None
+            if self._stop_seconds is None
+            else asyncio.get_running_loop().call_later(self._stop_seconds, house.end_answers)
+        )
+        try:
+            await super().shutdown(sockets)
+        finally:
+            if ending is not None:
+                ending.cancel()
 
 
 class ImpatientProtocol(H11Protocol):

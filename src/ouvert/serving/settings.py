@@ -12,9 +12,10 @@ class Settings:
 
     Seconds: `keep` an idle model stays in memory; `load_wait` a request waits for a model being loaded; `read_seconds`
     a client may take to send a request; `write_seconds` it may leave what it asked for unread; `answer_seconds` an
-    answer may take; `stop_seconds` answers may go on when the server is told to stop; `ping_seconds` between signs of
-    life in a stream that has nothing to say. `memory`: bytes all models together may take, None for no limit.
-    `most_answers`: how many are written or wait to be at once. `load_options` are those of `assistant.load`.
+    answer may take, None for no limit; `stop_seconds` answers may go on when the server is told to stop, None for until
+    they end; `ping_seconds` between signs of life in a stream that has nothing to say. `memory`: bytes all models
+    together may take, None for no limit. `most_answers`: how many are written or wait to be at once. `load_options` are
+    those of `assistant.load`.
     """
 
     host: str = "127.0.0.1"
@@ -33,7 +34,7 @@ class Settings:
     read_seconds: float = 30.0
     write_seconds: float = 60.0
     answer_seconds: float | None = None
-    stop_seconds: float = 10.0
+    stop_seconds: float | None = 10.0
     ping_seconds: float = 10.0
     names: tuple[str, ...] = ()  # host names, beside localhost, by which clients may call this server
     origins: tuple[str, ...] = ()  # web pages, beside those of this machine, that may use it
