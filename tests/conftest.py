@@ -2,7 +2,8 @@
 
 import importlib.util
 import json
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,16 @@ from ouvert.weights import SafetensorsWriter
 
 # Not the user's own store: tests neither see nor touch that.
 HOME = Path(__file__).parents[1] / "build" / "store"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nobodys_configuration() -> Iterator[None]:
+    """What the owner of this machine has set concerns no test."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("OUVERT_")]:
+            patch.delenv(name)
+        patch.setenv("OUVERT_CONFIG", os.devnull)
+        yield
 
 
 @pytest.fixture(scope="session")

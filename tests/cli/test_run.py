@@ -225,7 +225,7 @@ def test_ctrl_c_stops_the_answer_and_keeps_what_was_said(environment, speaking_m
         (["{tiny}", "Hi", "--raw", "--system", "x"], "--raw uses none"),
         (["{tiny}", "Hi", "--stop", ""], "--stop needs a text"),
         (["{tiny}", "Hi", "--top-p", "2"], "top_p=2.0 (expected more than 0, at most 1)"),
-        (["{tiny}", "Hi", "--threads", "0"], "threads=0, expected 1 or more"),
+        (["{tiny}", "Hi", "--threads", "0"], "--threads is '0', expected a whole number, 1 or more"),
         (["{tiny}", "word " * 500, "--context", "100"], "this engine's context holds 100"),
     ],
 )

@@ -27,6 +27,7 @@ COMMANDS = {
     "bench": "Measure how fast a model runs on this machine.",
     "cache": "Show or clear the kept beginnings of prompts.",
     "receipt": "List, show, verify and replay the receipts of answers.",
+    "config": "Show every setting, its value, and where it comes from.",
     "doctor": "Say what this machine is, what Ouvert found on it, and what is wrong.",
     "completion": "Print what makes your shell complete commands and names of models.",
 }
@@ -35,6 +36,7 @@ COMMANDS = {
 KNOWN_ERRORS = (
     ("ouvert.assistant", "AssistantError"),
     ("ouvert.chat", "ChatError"),
+    ("ouvert.cli.configuration", "ConfigurationError"),
     ("ouvert.engine", "EngineError"),
     ("ouvert.store", "StoreError"),
     ("ouvert.tokenization", "TokenizerError"),
@@ -55,9 +57,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return refuse_command(command)
     try:
         args = build_parser(command).parse_args(arguments)
+        args.words = [*arguments]
         if command is None:
             build_parser(None).print_help()
             return 0
+        if command is not None and hasattr(args, "settings"):
+            from ouvert.cli.configuration import settle
+
+            settle(args)
         status = int(args.run(args))
         sys.stdout.flush()
     except KeyboardInterrupt:

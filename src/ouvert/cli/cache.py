@@ -25,8 +25,8 @@ def run(args: argparse.Namespace) -> int:
     from ouvert.cli.answering import complain
     from ouvert.store import bytes_in_words
 
-    args.prefix_cache_key = "" if args.do == "clear" else args.prefix_cache_key
-    files = prefixes_asked_for(args, open_store())
+    key = None if args.do == "clear" else args.prefix_cache_key
+    files = prefixes_asked_for(open_store(), args.prefix_cache, args.prefix_cache_quota, key)
     if files is None:
         complain("beginnings of prompts are kept in memory only: --prefix-cache or OUVERT_PREFIX_CACHE is `off`.")
         return 1

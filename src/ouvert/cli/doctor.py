@@ -12,14 +12,8 @@ from dataclasses import asdict, dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
-from ouvert.cli.environment import (
-    VARIABLES,
-    complete_stored,
-    hosts_allowed,
-    open_store,
-    receipts_folder,
-    strange_variables,
-)
+from ouvert.cli.configuration import SETTINGS, VARIABLES, Configuration, ConfigurationError, strange_variables
+from ouvert.cli.environment import complete_stored, hosts_allowed, open_store, receipts_folder
 
 SUMMARY = "Say what this machine is, what Ouvert found on it, and what is wrong."
 DEFAULT_MODEL = "smollm2"
@@ -53,7 +47,10 @@ def run(args: argparse.Namespace) -> int:
     """0: nothing is wrong. 1: something is, and what to do stands beside it."""
     if args.egress:
         return egress(args)
-    findings = [finding for check in CHECKS for finding in check(args)]
+    try:
+        findings = [finding for check in CHECKS for finding in check(args)]
+    except ConfigurationError as problem:  # a file that is none: nothing else can be known
+        findings = [*program(args), Finding("configuration", "cannot be read", str(problem))]
     wrong = [finding for finding in findings if finding.remedy is not None]
     if args.json:
         print(json.dumps({"findings": [asdict(each) for each in findings], "wrong": len(wrong)}, ensure_ascii=False))
@@ -163,14 +160,15 @@ def prefix_cache(args: argparse.Namespace) -> Iterator[Finding]:
     from ouvert.cli.environment import prefixes_asked_for
     from ouvert.store import bytes_in_words
 
-    asked = argparse.Namespace(prefix_cache=None, prefix_cache_quota=None, prefix_cache_key="")
+    configuration = Configuration()
     try:
-        files = prefixes_asked_for(asked, open_store())
-    except EngineError as problem:
+        place, quota = str(configuration.value("prefix_cache") or ""), configuration.value("prefix_cache_quota")
+        files = prefixes_asked_for(open_store(), place or None, quota, None)  # type: ignore[arg-type]
+    except (ConfigurationError, EngineError) as problem:
         yield Finding("kept prompts", "cannot be kept", str(problem))
         return
     if files is None:
-        yield Finding("kept prompts", "in memory only (OUVERT_PREFIX_CACHE is off)")
+        yield Finding("kept prompts", "in memory only (prefix_cache is off)")
         return
     usage = files.usage()
     found = f"{bytes_in_words(usage.bytes)} of at most {bytes_in_words(usage.quota)} in {files.folder}"
@@ -191,25 +189,28 @@ def private_folders(args: argparse.Namespace) -> Iterator[Finding]:
     yield Finding("keys", f"{len(keys)} for clients of the server", open_to_others(folder / "keys.json"))
 
 
-def environment(args: argparse.Namespace) -> Iterator[Finding]:
-    from ouvert.assistant import AssistantError
-    from ouvert.cli.environment import ledger_asked_for
-
+def configuration(args: argparse.Namespace) -> Iterator[Finding]:
     for name in strange_variables():
         near = get_close_matches(name, VARIABLES, n=1)
         hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(VARIABLES)}."
         yield Finding("environment", f"{name} is set, and nothing reads it", f"take it away; {hint}")
-    try:
-        ledger_asked_for(None, open_store())
-    except AssistantError as problem:
-        yield Finding("environment", "a variable makes no sense", str(problem))
+    stated = Configuration()
+    set_here = []
+    for key in SETTINGS:
+        try:
+            if stated.stated(key).source != "default":
+                set_here.append(key)
+        except ConfigurationError as problem:
+            yield Finding("configuration", f"{key} makes no sense", str(problem))
+    there = stated.path if stated.path.exists() else f"{stated.path} (none yet)"
+    yield Finding("configuration", f"{there}; set: {', '.join(set_here) or 'nothing'}")
     try:
         allowed = hosts_allowed()
-    except AssistantError as problem:
-        yield Finding("guard", "a variable makes no sense", str(problem))
+    except ConfigurationError as problem:
+        yield Finding("guard", "it cannot be put up", str(problem))
         return
     if allowed is None:
-        yield Finding("guard", "off, because OUVERT_GUARD says so: connections are neither denied nor counted")
+        yield Finding("guard", "off, because its owner says so: connections are neither denied nor counted")
     else:
         yield Finding("guard", f"on; hosts allowed: {', '.join(allowed) or 'none'}")
 
@@ -222,7 +223,7 @@ CHECKS: tuple[Callable[[argparse.Namespace], Iterator[Finding]], ...] = (
     models,
     prefix_cache,
     private_folders,
-    environment,
+    configuration,
 )
 
 

@@ -1,20 +1,16 @@
-"""What the environment says: the one file that reads it. Everything below gets values.
+"""What commands share: the owner's store, ledger, guard and kept prompts, as they are set up; options and completions.
 
-OUVERT_HOME  folder of the store; without it, the place where this system keeps a user's data
-OUVERT_RECEIPTS  which receipts are kept: on (as it is without), contents, or off; --receipts goes before it
-OUVERT_GUARD  off: no guard against connections; without it, on in every process that answers
-OUVERT_ALLOW_HOSTS  hosts that the guard lets this process speak to, with commas between them: example.org:443,10.0.0.5
-OUVERT_PREFIX_CACHE, OUVERT_PREFIX_CACHE_QUOTA, OUVERT_PREFIX_CACHE_KEY  what --prefix-cache, --prefix-cache-quota and
-    --prefix-cache-key say, which go before them
-HF_ENDPOINT  another address of the hub, e.g. a mirror
-HF_TOKEN     the owner's token for the hub; without it, the one that `hf auth login` saved (below HF_HOME, if set)
+The hub's own variables are read here: HF_ENDPOINT, another address of the hub, e.g. a mirror; HF_TOKEN, the owner's
+token for it, without which the one counts that `hf auth login` saved (below HF_HOME, if set).
 """
 
 import argparse
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
+
+from ouvert.cli.configuration import Configuration, ConfigurationError, add_settings
 
 if TYPE_CHECKING:
     from ouvert.assistant import Ledger
@@ -22,68 +18,28 @@ if TYPE_CHECKING:
     from ouvert.safety import Guard, Hosts
     from ouvert.store import Hub, Store
 
-VARIABLES = (
-    "OUVERT_HOME",
-    "OUVERT_RECEIPTS",
-    "OUVERT_GUARD",
-    "OUVERT_ALLOW_HOSTS",
-    "OUVERT_PREFIX_CACHE",
-    "OUVERT_PREFIX_CACHE_QUOTA",
-    "OUVERT_PREFIX_CACHE_KEY",
-)
-
-RECEIPTS = {
-    "on": "digests, counts and times",
-    "contents": "what was said as well, so that `ouvert receipt replay` needs nothing else",
-    "off": "none",
-}
-
-
-def strange_variables() -> list[str]:
-    """Those that look like ours and that nothing reads."""
-    return sorted(name for name in os.environ if name.startswith("OUVERT_") and name not in VARIABLES)
+PREFIX_SETTINGS = ("prefix_cache", "prefix_cache_quota", "prefix_cache_key")
 
 
 def open_store() -> "Store":
-    """The owner's store. Nothing is created before something is put in."""
+    """The owner's store. Nothing is created before something is put in. Raises ConfigurationError."""
     from ouvert.store import Store, default_home
 
-    home = os.environ.get("OUVERT_HOME")
-    return Store(Path(home).expanduser().absolute() if home else default_home())
+    home = Configuration().value("home")
+    return Store(Path(str(home)).expanduser().absolute() if home else default_home())
 
 
-def add_receipts_argument(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--receipts",
-        choices=list(RECEIPTS),
-        help="what is kept of every answer, on this machine only: "
-        + "; ".join(f"{name}: {meaning}" for name, meaning in RECEIPTS.items())
-        + " (without: what OUVERT_RECEIPTS says, else on)",
-    )
+def ledger_asked_for(receipts: str, store: "Store") -> "Ledger | None":
+    """The owner's ledger, or None if receipts are not to be kept; `receipts` is one of RECEIPTS."""
+    from ouvert.assistant import Ledger
 
-
-def ledger_asked_for(choice: str | None, store: "Store") -> "Ledger | None":
-    """The owner's ledger, or None if receipts are not to be kept; `choice` is what --receipts says.
-
-    Raises AssistantError if the environment says what makes no sense.
-    """
-    from ouvert.assistant import AssistantError, Ledger
-
-    stated = choice or os.environ.get("OUVERT_RECEIPTS") or "on"
-    if stated not in RECEIPTS:
-        raise AssistantError(
-            f"keeping receipts: OUVERT_RECEIPTS is {stated!r}, expected one of {', '.join(RECEIPTS)}. Correct it."
-        )
-    if stated == "off":
+    if receipts == "off":
         return None
-    return Ledger(receipts_folder(store), contents=stated == "contents", say=warn)
+    return Ledger(receipts_folder(store), contents=receipts == "contents", say=warn)
 
 
 def guard_asked_for() -> "Guard | None":
-    """The guard of this process, put up now; None if its owner turned it off.
-
-    Raises AssistantError if the environment says what makes no sense.
-    """
+    """The guard of this process, put up now; None if its owner turned it off. Raises ConfigurationError."""
     from ouvert.safety import guard
 
     allowed = hosts_allowed()
@@ -91,19 +47,17 @@ def guard_asked_for() -> "Guard | None":
 
 
 def hosts_allowed() -> "Hosts | None":
-    """What the guard allows besides this machine; None if its owner turned it off. Raises AssistantError."""
-    from ouvert.assistant import AssistantError
+    """What the guard allows besides this machine; None if its owner turned it off. Raises ConfigurationError."""
     from ouvert.safety import Hosts
 
-    stated = os.environ.get("OUVERT_GUARD") or "on"
-    if stated not in ("on", "off"):
-        raise AssistantError(f"putting up the guard: OUVERT_GUARD is {stated!r}, expected on or off. Correct it.")
-    if stated == "off":
+    configuration = Configuration()
+    if not configuration.value("guard"):
         return None
+    allowed = configuration.stated("allow_hosts")
     try:
-        return Hosts(each for each in os.environ.get("OUVERT_ALLOW_HOSTS", "").split(",") if each.strip())
+        return Hosts(cast("tuple[str, ...]", allowed.value))
     except ValueError as problem:
-        raise AssistantError(f"OUVERT_ALLOW_HOSTS: {problem}") from problem
+        raise ConfigurationError(f"allow_hosts, from {allowed.source}: {problem}") from problem
 
 
 def open_ledger() -> "Ledger":
@@ -159,37 +113,18 @@ def add_prefix_arguments(parser: argparse.ArgumentParser) -> None:
         "What prompts begin with is kept on this disk, so that it is not computed again after a restart. "
         "`ouvert cache` shows and clears it.",
     )
-    group.add_argument("--prefix-cache", metavar="DIR", help="where; off: in memory only (without: in the store)")
-    group.add_argument("--prefix-cache-quota", metavar="GB", help="at most (without: a tenth of the free disk, 8)")
-    group.add_argument(
-        "--prefix-cache-key",
-        metavar="KEY",
-        help="encrypt it: a file with 32 bytes, `keyring` for the system's keyring, or `passphrase` to be asked",
-    )
+    add_settings(group, *PREFIX_SETTINGS)
 
 
-def prefixes_asked_for(args: argparse.Namespace, store: "Store") -> "PageFiles | None":
+def prefixes_asked_for(
+    store: "Store", place: str | None, gigabytes: float | None, key: str | None
+) -> "PageFiles | None":
     """Where beginnings of prompts are kept, or None for in memory only. Raises EngineError for what makes no sense."""
     from ouvert.assistant import kept_prefixes
-    from ouvert.engine import EngineError
 
-    place = args.prefix_cache or os.environ.get("OUVERT_PREFIX_CACHE")
-    size = args.prefix_cache_quota or os.environ.get("OUVERT_PREFIX_CACHE_QUOTA")
-    key = args.prefix_cache_key
-    if key is None:
-        key = os.environ.get("OUVERT_PREFIX_CACHE_KEY")
     if place == "off":
         return None
-    quota = None
-    if size is not None:
-        try:
-            quota = int(float(size) * 1e9)
-        except (ValueError, OverflowError):
-            quota = -1
-        if quota < 0:
-            raise EngineError(
-                f"keeping beginnings of prompts: the quota is {size!r}, expected a number of gigabytes, such as 2.5."
-            )
+    quota = None if gigabytes is None else int(gigabytes * 1e9)
     folder = Path(place).expanduser().absolute() if place else store.home / "prefixes"
     return kept_prefixes(store, folder, quota=quota, key=prefix_key(key, folder), say=warn)
 

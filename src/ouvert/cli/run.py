@@ -10,11 +10,10 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ouvert.cli.configuration import SETTINGS, Configuration, add_settings
 from ouvert.cli.environment import (
-    add_cache_argument,
     add_model_argument,
     add_prefix_arguments,
-    add_receipts_argument,
     guard_asked_for,
     hub,
     ledger_asked_for,
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     from ouvert.store import Store
 
 SUMMARY = "Ask a model one thing, or hold a conversation with it."
-DEFAULT_MODEL = "smollm2"
+DEFAULT_MODEL = SETTINGS["model"].default
 FAILED, INTERRUPTED = 1, 130
 
 
@@ -41,13 +40,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser,
         nargs="?",
         default=None,
-        help=f"a short name, a name in the store, a folder or a file (without: {DEFAULT_MODEL}, fetched when needed)",
+        help=f"a short name, a name in the store, a folder or a file (without: what `ouvert config model` says; "
+        f"{DEFAULT_MODEL} is fetched when needed)",
     )
     parser.add_argument("prompt", nargs="?", metavar="PROMPT", help="what to ask; without it: a conversation")
     parser.add_argument("--system", metavar="TEXT", help="instructions that stand before everything else")
     parser.add_argument("--raw", action="store_true", help="continue the prompt as plain text: no chat template")
     parser.add_argument("--json", action="store_true", help="print one JSON object with answer, usage and receipt")
-    add_receipts_argument(parser)
+    add_settings(parser, "receipts")
     parser.add_argument("--pull", action="store_true", help="fetch the model if it is not on this machine")
     add_form_arguments(parser)
     add_thinking_arguments(parser)
@@ -112,10 +112,7 @@ def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("how it is computed")
-    group.add_argument("--threads", type=int, metavar="N", help="threads that compute (without: what serves best)")
-    group.add_argument("--context", type=int, metavar="N", help="most tokens of a conversation (without: the model's)")
-    group.add_argument("--exact", action="store_true", help="keep activations in float32 where it is faster not to")
-    add_cache_argument(group)
+    add_settings(group, "threads", "context", "exact", "cache")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -193,12 +190,12 @@ def open_model(args: argparse.Namespace, name: str | None = None) -> "Model":
     from ouvert.assistant import load
     from ouvert.cli.progress import show_progress
 
-    wanted = name or args.model or DEFAULT_MODEL
+    wanted = name or args.model or configured_model()
     store = open_store()
     ledger, guard = ledger_asked_for(args.receipts, store), guard_asked_for()
-    prefixes = prefixes_asked_for(args, store)
+    prefixes = prefixes_asked_for(store, args.prefix_cache, args.prefix_cache_quota, args.prefix_cache_key)
     with guard.fetching() if guard is not None else nullcontext():
-        fetch_if_absent(store, wanted, allowed=args.pull or (name or args.model) is None)
+        fetch_if_absent(store, wanted, allowed=args.pull or ((name or args.model) is None and wanted == DEFAULT_MODEL))
     model = load(
         wanted,
         threads=args.threads,
@@ -216,6 +213,10 @@ def open_model(args: argparse.Namespace, name: str | None = None) -> "Model":
 
         print(advice(DEFAULT_MODEL, model.info.parameters), file=sys.stderr)
     return model
+
+
+def configured_model() -> str:
+    return str(Configuration().value("model"))
 
 
 def fetch_if_absent(store: "Store", wanted: str, *, allowed: bool) -> None:
