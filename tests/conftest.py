@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -181,3 +182,65 @@ def write_speaking_model(folder: Path, follows: Mapping[str, str], template: str
     with SafetensorsWriter(folder / "model.safetensors", declared) as writer:
         for name, values in weights.items():
             writer.write(name, values)
+
+
+@pytest.fixture(scope="session")
+def embedding_model(tmp_path_factory: pytest.TempPathFactory, speaking_model: Callable[..., Path]) -> Path:
+    """A Qwen3-Embedding of two layers of random weights, as such models are published: sentence-transformers' files,
+    tensors of the inner model, and a tokenizer that puts a token behind every text."""
+    folder = tmp_path_factory.mktemp("embedding") / "embedding"
+    shutil.copytree(speaking_model(), folder)
+    config = json.loads((folder / "config.json").read_text())
+    size, vocabulary = 64, config["vocab_size"]
+    config |= {
+        "architectures": ["Qwen3ForCausalLM"],
+        "model_type": "qwen3",
+        "hidden_size": size,
+        "head_dim": 16,
+        "num_hidden_layers": 2,
+        "max_position_embeddings": 512,
+        "tie_word_embeddings": True,
+    }
+    del config["mlp_bias"]
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    closing = CONTROL[-1]
+    tokenizer["post_processor"] = {
+        "type": "TemplateProcessing",
+        "single": [{"Sequence": {"id": "A", "type_id": 0}}, {"SpecialToken": {"id": closing, "type_id": 0}}],
+        "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
+        "special_tokens": {closing: {"id": closing, "ids": [config["eos_token_id"]], "tokens": [closing]}},
+    }
+    steps = [("Transformer", ""), ("Pooling", "1_Pooling"), ("Normalize", "2_Normalize")]
+    (folder / "1_Pooling").mkdir()
+    for name, content in {
+        "config.json": config,
+        "tokenizer.json": tokenizer,
+        "modules.json": [{"type": f"sentence_transformers.models.{kind}", "path": path} for kind, path in steps],
+        "1_Pooling/config.json": {"pooling_mode_lasttoken": True, "pooling_mode_mean_tokens": False},
+    }.items():
+        (folder / name).write_text(json.dumps(content), encoding="utf-8")
+    random = np.random.default_rng(3)
+    shapes: dict[str, tuple[int, ...]] = {"embed_tokens": (vocabulary, size), "norm": (size,)}
+    for n in range(2):
+        shapes |= {
+            f"layers.{n}.{name}": shape
+            for name, shape in {
+                "self_attn.q_proj": (64, size),
+                "self_attn.k_proj": (32, size),
+                "self_attn.v_proj": (32, size),
+                "self_attn.o_proj": (size, 64),
+                "self_attn.q_norm": (16,),
+                "self_attn.k_norm": (16,),
+                "mlp.gate_proj": (64, size),
+                "mlp.up_proj": (64, size),
+                "mlp.down_proj": (size, 64),
+                "input_layernorm": (size,),
+                "post_attention_layernorm": (size,),
+            }.items()
+        }
+    with SafetensorsWriter(
+        folder / "model.safetensors", {f"{name}.weight": ("F32", shape) for name, shape in shapes.items()}
+    ) as writer:
+        for name, shape in shapes.items():
+            writer.write(f"{name}.weight", random.standard_normal(shape).astype(np.float32) * 0.3 + (len(shape) == 1))
+    return folder

@@ -97,7 +97,7 @@ class FakeRunner:
     page_tokens, page_bytes = PAGE_TOKENS, PAGE_BYTES
 
     def __init__(self, scores: Callable[[list[int]], np.ndarray], vocabulary_size: int) -> None:
-        self.scores, self.vocabulary_size = scores, vocabulary_size
+        self.scores, self.vocabulary_size, self.width = scores, vocabulary_size, vocabulary_size
         self.cache_limit = sys.maxsize
         self.steps: list[list[tuple[int, str]]] = []
         self.sequences: list[FakeSequence] = []

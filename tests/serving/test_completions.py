@@ -148,7 +148,7 @@ def test_the_tokenizer_says_what_lm_eval_asks(client):
 # --- the rest -------------------------------------------------------------------------------------------------------
 
 
-def test_embeddings_are_refused_clearly(client):
+def test_a_model_that_writes_makes_no_embeddings(client):
     response = client.post("/v1/embeddings", json={"model": "tiny", "input": "x", "encoding_format": "base64"})
     assert response.status_code == 400
     assert response.json()["error"]["code"] == "model_cannot_embed"

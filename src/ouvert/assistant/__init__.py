@@ -3,6 +3,7 @@
 from ouvert.assistant.assistant import Answer, Assistant
 from ouvert.assistant.continuation import Continuation, ContinuedText, PlacedToken
 from ouvert.assistant.demands import Demands
+from ouvert.assistant.embeddings import Embeddings
 from ouvert.assistant.error import AssistantError, ContextExceeded
 from ouvert.assistant.events import Event, Finished, Usage
 from ouvert.assistant.ledger import Checked, Entry, Ledger, LedgerError, receipt_digest
@@ -26,6 +27,7 @@ __all__ = [
     "Continuation",
     "ContinuedText",
     "Demands",
+    "Embeddings",
     "EngineBusyError",
     "EngineError",
     "Entry",

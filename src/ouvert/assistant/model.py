@@ -13,6 +13,7 @@ import numpy as np
 from ouvert.assistant.assistant import Answer, Assistant
 from ouvert.assistant.continuation import Continuation
 from ouvert.assistant.demands import as_demands
+from ouvert.assistant.embeddings import Embeddings, ids_to_embed, shortened
 from ouvert.assistant.error import AssistantError
 from ouvert.assistant.ledger import Ledger
 from ouvert.assistant.likelihood import Best, Candidate, check_count
@@ -54,6 +55,7 @@ class ModelInfo:
     threads: int
     instruction_set: str
     cache_type: str
+    embedding_size: int | None  # of an embedding model, which writes no text
     sampling: Sampling  # what is used where a call does not say otherwise
 
 
@@ -144,6 +146,7 @@ class Model:
             threads=self._opened.threads,
             instruction_set=self._opened.instruction_set,
             cache_type=self._opened.cache_type,
+            embedding_size=self.engine.embedding_size,
             sampling=default_sampling(self._opened.folder, self._opened.metadata, self._opened.parameters),
         )
 
@@ -292,6 +295,27 @@ class Model:
     def text_identity(self) -> Identity:
         """What the receipts of continued texts say of the model."""
         return Identity(model=self._name, format=NO_FORMAT, tokenizer_digest=self.tokenizer.digest)
+
+    # --- vectors ------------------------------------------------------------------------------------------------------
+
+    def embed(
+        self, texts: Sequence[str | Sequence[int]], *, dimensions: int | None = None, truncate: bool = False
+    ) -> Embeddings:
+        """A vector of length 1 for each text, or list of token ids; the closer two point, the nearer their meanings.
+
+        Models made for this (Qwen3-Embedding) want an instruction before what is searched with, as their makers say,
+        and none before what is searched. `dimensions`: only the first of a vector's numbers. `truncate`: of a text
+        that does not fit into the context, what fits.
+
+        Raises EngineError for a model that writes text instead, and for a text that does not fit; AssistantError for
+        an empty text or dimensions the model has not.
+        """
+        most = self.engine.context if truncate else None
+        ids = [ids_to_embed(self.tokenizer, text, most) for text in texts]
+        vectors = shortened(self.engine.embed(ids), dimensions)
+        return Embeddings(vectors, tuple(map(len, ids)))
+
+    # --- tokens and texts ---------------------------------------------------------------------------------------------
 
     def render(
         self,

@@ -88,7 +88,7 @@ def open_engine(
             "keep keys and values as every day."
         )
     with open_checkpoint(path) as checkpoint:
-        _, config = models.recognise(checkpoint)
+        recognised, config = models.recognise(checkpoint)
         trained = int(config.max_position_embeddings)
         if context is not None and not 2 <= context <= trained:
             raise EngineError(
@@ -118,7 +118,14 @@ def open_engine(
             shelf = Shelf(prefixes, lambda: fingerprint(engine.facts), runner.page_tokens)
         limit, kept = cache_limits(runner, size, context or trained)
         engine = LocalEngine(
-            runner, context or trained, facts, cache_limit=limit, kept_limit=kept, shelf=shelf, locate=locate
+            runner,
+            context or trained,
+            facts,
+            cache_limit=limit,
+            kept_limit=kept,
+            shelf=shelf,
+            locate=locate,
+            embeds=recognised.embeds,
         )
         return Opened(
             engine=engine,

@@ -15,7 +15,7 @@ from functools import cached_property
 
 import numpy as np
 
-from ouvert.engine.loop import Loop
+from ouvert.engine.loop import STEP_TOKENS, Loop
 from ouvert.engine.request import MOST_UNREAD, Request
 from ouvert.engine.runner import Runner
 from ouvert.engine.sampler import Sampler, check, report_all
@@ -43,11 +43,13 @@ class LocalEngine:
         locate: Callable[[list[int]], str | None] | None = None,
         most_running: int = MOST_RUNNING,
         most_waiting: int = MOST_WAITING,
+        embeds: bool = False,
     ) -> None:
         """`context` is in tokens. `facts` is called when they are first asked for: a digest may take a while.
 
         `cache_limit`: bytes for caches of all sequences, of which those that no sequence uses take `kept_limit` at
-        most; left out, there is no limit. `locate(ids)` says in which layer the numbers break, if they do.
+        most; left out, there is no limit. `embeds`: the runner's rows are vectors of texts, not logits.
+        `locate(ids)` says in which layer the numbers break, if they do.
         """
         if context < 2:
             raise EngineError(
@@ -56,6 +58,7 @@ class LocalEngine:
         self._context = context
         self._runner = runner
         self._vocabulary_size = runner.vocabulary_size
+        self._embedding_size = runner.width if embeds else None
         self._make_facts = facts
         self._numbers = itertools.count()
         limit = sys.maxsize if cache_limit is None else cache_limit
@@ -79,6 +82,10 @@ class LocalEngine:
     def vocabulary_size(self) -> int:
         return self._vocabulary_size
 
+    @property
+    def embedding_size(self) -> int | None:
+        return self._embedding_size
+
     @cached_property
     def facts(self) -> EngineFacts:
         return self._make_facts()
@@ -89,6 +96,7 @@ class LocalEngine:
 
     def generate(self, ids: Sequence[int], sampling: Sampling, timeout: float | None = None) -> "LocalGeneration":
         """The answer is computed from now on, read or not; a few hundred tokens ahead of its reader at most."""
+        self._must_write()
         prompt = self._checked(ids, room=1)
         check(sampling, self._vocabulary_size)
         room = self._context - len(prompt)
@@ -107,6 +115,7 @@ class LocalEngine:
         return LocalGeneration(self, self._loop, request)
 
     def logits(self, ids: Sequence[int]) -> np.ndarray:
+        self._must_write()
         given = self._checked(ids)
         scores = np.empty((len(given), self._vocabulary_size), np.float32)
         done = 0
@@ -116,15 +125,37 @@ class LocalEngine:
         return scores
 
     def score(self, ids: Sequence[int], top: int = 0) -> list[Token]:
+        self._must_write()
         given = self._checked(ids)
         scored: list[Token] = []
         for rows in self._rows(given[:-1]) if len(given) > 1 else ():
             scored += report_all(rows, given[len(scored) + 1 : len(scored) + 1 + len(rows)], top)
         return scored
 
+    def embed(self, texts: Sequence[Sequence[int]]) -> np.ndarray:
+        if self._embedding_size is None:
+            raise EngineError(
+                "making embeddings: this model writes text, and vectors taken from its inside would compare badly. Use "
+                "a model made for embeddings, such as Qwen3-Embedding."
+            )
+        given = [self._checked(ids) for ids in texts]
+        vectors = np.empty((len(given), self._embedding_size), np.float32)
+        for batch in batches([len(ids) for ids in given]):
+            vectors[batch] = self._last_rows([given[n] for n in batch])
+        lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+        vectors /= np.maximum(lengths, np.finfo(np.float32).tiny)
+        return vectors
+
     def close(self) -> None:
         """Frees model and caches. Answers still being written end with EngineError; kept prefixes are written first."""
         self._loop.close()
+
+    def _must_write(self) -> None:
+        if self._embedding_size is not None:
+            raise EngineError(
+                "writing text: this model makes embeddings and writes none. Use a model that writes, or ask for "
+                "embeddings."
+            )
 
     def _checked(self, ids: Sequence[int], room: int = 0) -> list[int]:
         self._loop.refuse_if_closed()
@@ -156,9 +187,38 @@ class LocalEngine:
         try:
             for start in range(0, len(ids), SCORED_CHUNK):
                 chunk = np.asarray(ids[start : start + SCORED_CHUNK], np.int32)
-                yield self._loop.compute(sequence, chunk)
+                yield self._loop.compute([(sequence, chunk)], "all")
         finally:
             self._loop.give_back(sequence)
+
+    def _last_rows(self, texts: list[list[int]]) -> np.ndarray:
+        """The row of each text's last token, all computed side by side; a text of several steps comes alone."""
+        sequences = [self._loop.lend(len(ids)) for ids in texts]
+        try:
+            rows = np.empty(0)
+            for start in range(0, max(map(len, texts)), STEP_TOKENS):
+                work = [
+                    (sequence, np.asarray(ids[start : start + STEP_TOKENS], np.int32))
+                    for sequence, ids in zip(sequences, texts, strict=True)
+                ]
+                rows = self._loop.compute(work, "last")
+            return rows
+        finally:
+            for sequence in sequences:
+                self._loop.give_back(sequence)
+
+
+def batches(lengths: Sequence[int]) -> list[list[int]]:
+    """Which texts are computed together: of similar length, STEP_TOKENS in all; one that has more is alone."""
+    made: list[list[int]] = []
+    room = 0
+    for n in sorted(range(len(lengths)), key=lambda n: lengths[n]):
+        if lengths[n] > room:
+            made.append([])
+            room = STEP_TOKENS
+        made[-1].append(n)
+        room -= lengths[n]
+    return made
 
 
 class LocalGeneration:

@@ -9,7 +9,7 @@ import threading
 import time
 from bisect import insort
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TypeVar
@@ -18,7 +18,7 @@ import numpy as np
 
 from ouvert.engine.prefixes import Node, PrefixTree, alike
 from ouvert.engine.request import Reason, Request
-from ouvert.engine.runner import Runner, RunnerSequence
+from ouvert.engine.runner import Runner, RunnerSequence, Wanted
 from ouvert.engine.sampler import NotFiniteError, choose_all
 from ouvert.engine.schedule import Plan, Running, Waiting, plan_step
 from ouvert.engine.shelf import WORTH_FETCHING, WORTH_SAVING, Filed, Shelf
@@ -130,18 +130,22 @@ class Loop:
         except EngineClosedError:
             return  # it was closed with the engine
 
-    def compute(self, sequence: RunnerSequence, ids: np.ndarray) -> np.ndarray:
-        """Append ids to a sequence that was lent, and the logits after each of them. Others make room if they must."""
+    def compute(self, work: Sequence[tuple[RunnerSequence, np.ndarray]], wanted: Wanted) -> np.ndarray:
+        """Append ids to sequences that were lent, and their rows. Others make room if they must."""
 
-        def work() -> np.ndarray:
-            after = sequence.length + len(ids)
-            self._make_room(self.runner.cache_bytes(after) - self.runner.cache_bytes(sequence.length), even_theirs=True)
+        def step() -> np.ndarray:
+            after = [sequence.length + len(ids) for sequence, ids in work]
+            size = self.runner.cache_bytes
+            needed = sum(
+                size(length) - size(sequence.length) for length, (sequence, _) in zip(after, work, strict=True)
+            )
+            self._make_room(needed, even_theirs=True)
             try:
-                return self.runner.step([(sequence, ids)], "all")
+                return self.runner.step(work, wanted)
             except MemoryError as problem:
-                raise out_of_memory(after, self.runner, self.cache_limit, problem) from problem
+                raise out_of_memory(sum(after), self.runner, self.cache_limit, problem) from problem
 
-        return self.call(work)
+        return self.call(step)
 
     def wake(self) -> None:
         with self._changed:

@@ -115,6 +115,7 @@ class NumpyRunner:
         self.model: Model | None = model
         self.ops = ops
         self.vocabulary_size = int(model.config.vocab_size)
+        self.width = int(model.config.hidden_size) if model.family.embeds else self.vocabulary_size
         self.threads = blas_threads()
         self.cache_type = "f32" if ops.dtype is np.float32 else "f64"
         layers = tuple(

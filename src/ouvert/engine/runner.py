@@ -59,6 +59,10 @@ class Runner(Protocol):
     def vocabulary_size(self) -> int: ...
 
     @property
+    def width(self) -> int:
+        """Numbers of a row: the vocabulary's size, or of an embedding model that of its vectors."""
+
+    @property
     def cache_type(self) -> str:
         """How keys and values are kept: "f32" or "f16"."""
 
@@ -96,7 +100,7 @@ class Runner(Protocol):
     def step(self, work: Ordered[tuple[Any, np.ndarray]], wanted: Wanted | Ordered[Wanted]) -> np.ndarray:
         """Append new ids (int32) to each sequence (from this runner's `new_sequence` or `resume`) and compute.
 
-        float32 (rows, vocabulary). Rows: for every sequence the one after its last new token ("last"), after each
+        float32 (rows, width). Rows: for every sequence the one after its last new token ("last"), after each
         of them ("all"), or none; one wish for all, or one for each. They come in the order of the sequences.
         MemoryError if the caches cannot grow; nothing has changed then.
         """

@@ -170,4 +170,14 @@ class Engine(Protocol):
     def score(self, ids: Sequence[int], top: int = 0) -> list[Token]:
         """For every token but the first: its log-probability given those before it, and the `top` likeliest."""
 
+    @property
+    def embedding_size(self) -> int | None:
+        """Numbers of a text's vector; None of a model that writes text."""
+
+    def embed(self, texts: Sequence[Sequence[int]]) -> np.ndarray:
+        """float32 (texts, embedding_size), each of length 1. Raises EngineError of a model that writes text.
+
+        A model that makes embeddings writes none: `generate`, `logits` and `score` raise EngineError.
+        """
+
     def close(self) -> None: ...

@@ -131,6 +131,7 @@ class Program:
         self,
         native: Any,
         *,
+        vocabulary: int,
         width: int,
         cache_type: CacheType,
         layers: Iterable[tuple[int, int, int]],
@@ -140,7 +141,7 @@ class Program:
         self._native = native
         self._seen = dict(seen)
         self._holds = holds  # packed weights: the native program points into them
-        self.vocabulary_size = width
+        self.vocabulary_size, self.width = vocabulary, width
         self.cache_type = cache_type
         self._shape = PageShape(
             cache_type, tuple(Layer(*layer) for layer in layers), tuple(size for size, *_ in native.groups)
@@ -153,7 +154,7 @@ class Program:
         return Sequence(self._native.new_sequence(), capacity, self._native, self._shape)
 
     def step(self, work: Ordered[tuple[Sequence, Array]], wanted: Wanted | Ordered[Wanted]) -> Array:
-        """Append each sequence's new ids (int32) and compute. float32 (rows, vocabulary).
+        """Append each sequence's new ids (int32) and compute. float32 (rows, width).
 
         Rows: for every sequence the one after its last new token ("last"), after each of them ("all"), or none; one
         wish for all sequences, or one for each. They come in the order of the sequences.
@@ -189,7 +190,7 @@ class Program:
 
     def _run(self, work: Ordered[tuple[Sequence, Array]], counts: list[int], wanted: list[Wanted]) -> Array:
         rows = sum(count if rows == "all" else rows == "last" for count, rows in zip(counts, wanted, strict=True))
-        logits = np.empty((rows, self.vocabulary_size), np.float32)
+        logits = np.empty((rows, self.width), np.float32)
         ids = work[0][1] if len(work) == 1 else np.concatenate([new for _, new in work]) if work else np.empty(0)
         ids = np.ascontiguousarray(ids, np.int32)
         natives = [sequence.native for sequence, _ in work]

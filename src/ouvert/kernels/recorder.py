@@ -165,7 +165,15 @@ class Recorder:
         native = _native.Program(threads, chosen, layers, self.cache, kept_before_window)
         native.vocabulary = self.vocabulary
         seen, holds = lower(self.lines, logits.value, native, exact=self.exact, memories=self.memories)
-        return Program(native, width=logits.value.width, cache_type=self.cache, layers=layers, seen=seen, holds=holds)
+        return Program(
+            native,
+            vocabulary=self.vocabulary,
+            width=logits.value.width,
+            cache_type=self.cache,
+            layers=layers,
+            seen=seen,
+            holds=holds,
+        )
 
     # --- the operations ---
 

@@ -12,6 +12,11 @@ from ouvert.models.parameters import Parameter
 from ouvert.weights import Checkpoint, CheckpointError
 
 FAMILIES = (gpt_oss.FAMILY, llama.FAMILY, qwen2.FAMILY, qwen3.FAMILY)
+# What a checkpoint of a family is that says how one vector is made of a text.
+EMBEDDING = {qwen3.FAMILY.name: qwen3.EMBEDDING}
+# Pooling in GGUF (llama.cpp, enum llama_pooling_type) and its counterpart in sentence-transformers.
+NO_POOLING, LAST = 0, 3
+LAST_TOKEN = "pooling_mode_lasttoken"  # noqa: S105 - no password
 
 
 def recognise(checkpoint: Checkpoint, config: Mapping[str, Any] | None = None) -> tuple[Family, Any]:
@@ -24,6 +29,7 @@ def recognise(checkpoint: Checkpoint, config: Mapping[str, Any] | None = None) -
         architecture = str(checkpoint.metadata.get("general.architecture"))
         for family in FAMILIES:
             if architecture in family.gguf_architectures:
+                family = of_purpose(family, pools_gguf(checkpoint, architecture), str(checkpoint.path))
                 return family, family.config_from_gguf(checkpoint.metadata, checkpoint.tensors, str(checkpoint.path))
         raise unknown(str(checkpoint.path), "general.architecture", architecture, lambda each: each.gguf_architectures)
     folder = checkpoint.path if checkpoint.path.is_dir() else checkpoint.path.parent
@@ -34,8 +40,61 @@ def recognise(checkpoint: Checkpoint, config: Mapping[str, Any] | None = None) -
         kind = "gpt_oss"  # OpenAI's own config.json does not say what it is of
     for family in FAMILIES:
         if kind in family.model_types:
+            family = of_purpose(family, pools_hf(folder), str(folder))
             return family, family.config_from_hf(config, str(source))
     raise unknown(str(source), "model_type", kind, lambda each: each.model_types)
+
+
+def of_purpose(family: Family, pools: bool, source: str) -> Family:
+    if not pools:
+        return family
+    if family.name not in EMBEDDING:
+        raise CheckpointError(
+            f"{source}: it makes embeddings, which this version computes for {', '.join(EMBEDDING)} only, not for "
+            f"{family.name}. Take an embedding model of one of these."
+        )
+    return EMBEDDING[family.name]
+
+
+def pools_gguf(checkpoint: Checkpoint, architecture: str) -> bool:
+    """Whether a file says that a text's last token is its embedding. Raises CheckpointError for other ways."""
+    pooling = checkpoint.metadata.get(f"{architecture}.pooling_type", NO_POOLING)
+    if pooling not in (NO_POOLING, LAST):
+        raise CheckpointError(
+            f"{checkpoint.path}: {architecture}.pooling_type is {pooling!r}, expected {LAST} (the last token's value): "
+            "other ways to make one vector of a text are not computed here."
+        )
+    return bool(pooling == LAST)
+
+
+def pools_hf(folder: Path) -> bool:
+    """The same of a folder, which says it as sentence-transformers does: modules.json, and a file of the pooling."""
+    path = folder / "modules.json"
+    if not path.exists():
+        return False
+    steps = {}
+    for step in read_json(path, list):
+        match step:
+            case {"type": str(kind), "path": str(place)}:
+                steps[kind.rpartition(".")[2]] = place
+            case _:
+                raise CheckpointError(
+                    f"{path}: a step is {str(step)[:80]}, expected its type and path. Fetch it again."
+                )
+    if not {"Transformer", "Pooling"} <= steps.keys() <= {"Transformer", "Pooling", "Normalize"}:
+        raise CheckpointError(
+            f"{path}: its steps are {', '.join(steps)}, expected Transformer, Pooling, Normalize: this version "
+            "computes no others."
+        )
+    source = folder / steps["Pooling"] / "config.json"
+    stated = read_json(source)
+    modes = [name for name, value in stated.items() if name.startswith("pooling_mode") and value is True]
+    if modes != [LAST_TOKEN]:
+        raise CheckpointError(
+            f"{source}: it asks for {', '.join(modes) or 'nothing'}, expected {LAST_TOKEN}: other ways to make one "
+            "vector of a text are not computed here."
+        )
+    return True
 
 
 def unknown(source: str, key: str, said: str, known: Callable[[Family], frozenset[str]]) -> CheckpointError:
@@ -46,7 +105,8 @@ def unknown(source: str, key: str, said: str, known: Callable[[Family], frozense
     )
 
 
-def read_json(path: Path) -> Mapping[str, Any]:
+def read_json(path: Path, kind: type = dict) -> Any:
+    """What a JSON file holds, which must be of this kind. Raises CheckpointError."""
     try:
         stated = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -57,8 +117,11 @@ def read_json(path: Path) -> Mapping[str, Any]:
         raise CheckpointError(
             f"{path}: not JSON ({problem}). Fetch it again from where the weights came from."
         ) from None
-    if not isinstance(stated, dict):
-        raise CheckpointError(f"{path}: holds a {type(stated).__name__}, expected a JSON object. Fetch it again.")
+    if not isinstance(stated, kind):
+        raise CheckpointError(
+            f"{path}: holds a {type(stated).__name__}, expected a JSON {'object' if kind is dict else 'list'}. "
+            "Fetch it again."
+        )
     return stated
 
 

@@ -16,7 +16,8 @@ class Family:
     """One architecture. All functions raise weights.CheckpointError for what they do not honour.
 
     `forward(config, parameters, batch, ops, tap)` gives the logits of the wanted tokens, where `parameters` is what
-    `assemble(config, placed)` makes of the weights placed under our names.
+    `assemble(config, placed)` makes of the weights placed under our names. A family that `embeds` gives (wanted,
+    hidden) instead, of which the last token's is the embedding of a text.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Family:
     parameters: Callable[[Any, Checkpoint], list[Parameter]]
     assemble: Callable[[Any, dict[str, Any]], Any]
     forward: Callable[..., Value]
+    embeds: bool = False
 
     def memories(self, config: Any) -> list[KeyValueMemory]:
         """What each layer must remember of a sequence."""

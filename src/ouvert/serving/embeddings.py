@@ -1,31 +1,109 @@
-"""POST /v1/embeddings: none of the models served here makes embeddings, and the answer says so."""
+"""POST /v1/embeddings: texts to vectors. Also what Ollama's dialect needs of it."""
 
-from typing import Any
+import base64
+import secrets
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any, Literal
 
+import numpy as np
 from pydantic import Field
 from starlette.responses import Response
 
+from ouvert.assistant import Embeddings, Model, Usage
 from ouvert.serving.endpoints import Call, Endpoint, Wire
 from ouvert.serving.errors import Refusal
+from ouvert.serving.house import Running
+from ouvert.serving.residents import Loan
+from ouvert.serving.streams import JSONAnswer, unless_gone
+
+MOST_TEXTS = 2048  # OpenAI's
+Texts = Sequence[str | Sequence[int]]
 
 
 class EmbeddingsRequest(Wire):
     model: str = Field(min_length=1, max_length=512)
-    input: Any = None
-    encoding_format: str | None = None
-    dimensions: int | None = None
+    input: (
+        str
+        | Annotated[list[int], Field(min_length=1)]
+        | Annotated[list[str] | list[list[int]], Field(min_length=1, max_length=MOST_TEXTS)]
+    )
+    encoding_format: Literal["float", "base64"] | None = None
+    dimensions: int | None = Field(None, ge=1)
+
+    @property
+    def texts(self) -> Texts:
+        match self.input:
+            case str() | [int(), *_]:
+                return [self.input]  # type: ignore[list-item]
+        return self.input  # type: ignore[return-value]
+
+
+class Embedding:
+    """Some texts on their way to vectors; `running.Pullable`, with one event."""
+
+    def __init__(self, model: Model, texts: Texts, dimensions: int | None, truncate: bool) -> None:
+        if model.info.embedding_size is None:
+            raise Refusal(
+                400,
+                f"{model.info.name} writes text and was not trained to make embeddings: vectors taken from its inside "
+                "would compare badly. Use a model made for them, such as Qwen3-Embedding.",
+                code="model_cannot_embed",
+                param="model",
+            )
+        self._model, self._texts, self._dimensions, self._truncate = model, texts, dimensions, truncate
+
+    def cancel(self) -> None:
+        """What is computed is soon over, and is not waited for."""
+
+    def __iter__(self) -> Iterator[Embeddings]:
+        yield self._model.embed(self._texts, dimensions=self._dimensions, truncate=self._truncate)
+
+
+async def embedded(
+    call: Call, model: str, texts: Texts, dimensions: int | None, *, truncate: bool, keep: float | None = float("nan")
+) -> Embeddings:
+    """`keep`: seconds the model stays from now on, if the client says so. Raises Refusal."""
+
+    def start(loan: Loan, number: int) -> Embedding:
+        return Embedding(loan.model, texts, dimensions, truncate)
+
+    running: Running[Embeddings] = await unless_gone(
+        call.request, call.house.run(model, call.caller, "embd-" + secrets.token_hex(12), start)
+    )
+    running.keep = keep
+    try:
+        [found] = await unless_gone(call.request, collected(running))
+        running.count_tokens(Usage(prompt=sum(found.tokens), reused=0, output=0, reasoning=0))
+    finally:
+        await running.close()
+    return found
+
+
+async def collected(running: Running[Embeddings]) -> list[Embeddings]:
+    return [event async for _, event in running]
 
 
 async def embeddings(call: Call) -> Response:
-    """Raises Refusal 404 for a model that is not here, else 400."""
-    name = call.house.residents.catalog.find(call.body.model).installed.name
-    raise Refusal(
-        400,
-        f"{name} writes text and was not trained to make embeddings, and vectors taken from its inside would compare "
-        "badly. Use a model made for embeddings, in another program.",
-        code="model_cannot_embed",
-        param="model",
+    request: EmbeddingsRequest = call.body
+    found = await embedded(call, request.model, request.texts, request.dimensions, truncate=False)
+    return JSONAnswer(
+        {
+            "object": "list",
+            "data": [
+                {"object": "embedding", "index": n, "embedding": on_wire(vector, request)}
+                for n, vector in enumerate(found.vectors)
+            ],
+            "model": request.model,
+            "usage": {"prompt_tokens": sum(found.tokens), "total_tokens": sum(found.tokens)},
+        }
     )
+
+
+def on_wire(vector: np.ndarray, request: EmbeddingsRequest) -> Any:
+    """Numbers, or what OpenAI's clients ask for: little-endian float32 in base64."""
+    if request.encoding_format == "base64":
+        return base64.b64encode(vector.astype("<f4").tobytes()).decode()
+    return vector.tolist()
 
 
 ENDPOINTS = (
@@ -33,7 +111,7 @@ ENDPOINTS = (
         method="POST",
         path="/embeddings",
         handler=embeddings,
-        summary="Refused, clearly: no model here makes embeddings",
+        summary="Texts to vectors, with a model made for that",
         body=EmbeddingsRequest,
     ),
 )

@@ -39,6 +39,8 @@ def entry(house: House, installed: Installed, name: str, efforts: tuple[str, ...
     if model is not None:
         info = model.info
         facts |= {"family": info.family, "parameters": info.parameters, "context": info.context}
+        if info.embedding_size is not None:
+            facts["embedding_size"] = info.embedding_size
     return {
         "id": name,
         "object": "model",

@@ -31,6 +31,7 @@ from ouvert.chat import ChatError
 from ouvert.serving import receipts
 from ouvert.serving.chat_completions import ANY_OBJECT, DeclaredTool, as_tool, scored_token
 from ouvert.serving.completions import GAP_TOKENS, Completion, CompletionRequest, Echoed
+from ouvert.serving.embeddings import MOST_TEXTS, embedded
 from ouvert.serving.endpoints import Call, Endpoint, Wire, refuse_constant
 from ouvert.serving.errors import Refusal, refusal_of
 from ouvert.serving.house import EFFORTS, Ask, Running
@@ -207,6 +208,27 @@ class ModelRequest(Wire):
         if not (name := self.model or self.name):
             raise Refusal(400, "model is missing. Name one; /api/tags lists them.", code="invalid_value", param="model")
         return name
+
+
+class OllamaTexts(ModelRequest):
+    keep_alive: float | str | None = None
+    options: dict[str, Any] | None = None  # of answers; none concerns vectors
+
+    @property
+    def keep(self) -> float | None:
+        return float("nan") if self.keep_alive is None else seconds_of(self.keep_alive)
+
+
+class OllamaEmbed(OllamaTexts):
+    """`truncate`: of a text that does not fit, what fits; so it is without."""
+
+    input: str | Annotated[list[str], Field(max_length=MOST_TEXTS)] = Field(default_factory=list)
+    truncate: bool | None = None
+    dimensions: int | None = Field(None, ge=1)
+
+
+class OllamaEmbedding(OllamaTexts):
+    prompt: str = Field(min_length=1)
 
 
 def messages_of(sent: Sequence[OllamaMessage]) -> list[Message]:
@@ -645,7 +667,7 @@ async def show(call: Call) -> Response:
     try:
         model = loan.model
         info, family = model.info, model.info.family
-        capabilities = ["completion"]
+        capabilities = ["completion"] if info.embedding_size is None else ["embedding"]
         if model.tokenizer.control_tokens.keys() & {gap[0] for gap in GAP_TOKENS}:
             capabilities.append("insert")
         with suppress(AssistantError, ChatError):  # one without a chat template continues texts, and no more
@@ -679,12 +701,30 @@ async def version(_call: Call) -> Response:
 
 
 async def embed(call: Call) -> Response:
-    """Raises Refusal 404 for a model that is not here, else 400."""
-    request: ModelRequest = call.body
-    name = call.house.residents.catalog.find(request.named).installed.name
-    raise Refusal(
-        400, f"{name!r} does not support embeddings. Use a model made for them, in another program.", param="model"
+    request: OllamaEmbed = call.body
+    began = time.monotonic_ns()
+    texts = [request.input] if isinstance(request.input, str) else request.input
+    if not texts:  # only to load it
+        (await unless_gone(call.request, call.house.borrow(request.named, call.caller))).give_back(request.keep)
+        return JSONAnswer({"model": request.named, "embeddings": []})
+    truncate = request.truncate is not False
+    found = await embedded(call, request.named, texts, request.dimensions, truncate=truncate, keep=request.keep)
+    return JSONAnswer(
+        {
+            "model": request.named,
+            "embeddings": found.vectors.tolist(),
+            "total_duration": time.monotonic_ns() - began,
+            "load_duration": 0,
+            "prompt_eval_count": sum(found.tokens),
+        }
     )
+
+
+async def embed_one(call: Call) -> Response:
+    """The older form: one text, one vector."""
+    request: OllamaEmbedding = call.body
+    found = await embedded(call, request.named, [request.prompt], None, truncate=True, keep=request.keep)
+    return JSONAnswer({"embedding": found.vectors[0].tolist()})
 
 
 async def owners_only(call: Call) -> Response:
@@ -714,8 +754,8 @@ ENDPOINTS = (
     own("GET", "ps", in_memory, "Ollama: the models in memory"),
     own("POST", "show", show, "Ollama: what a model is and can do", body=ModelRequest),
     own("GET", "version", version, "Ollama: the version of its interface that is spoken here", public=True),
-    own("POST", "embed", embed, "Ollama: refused, clearly: no model here makes embeddings", body=ModelRequest),
-    own("POST", "embeddings", embed, "Ollama: refused, as /api/embed", body=ModelRequest),
+    own("POST", "embed", embed, "Ollama: texts to vectors", body=OllamaEmbed),
+    own("POST", "embeddings", embed_one, "Ollama: one text to a vector", body=OllamaEmbedding),
     own("POST", "pull", owners_only, "Ollama: refused: the owner fetches models", body=ModelRequest),
     own("POST", "push", owners_only, "Ollama: refused", body=ModelRequest),
     own("POST", "create", owners_only, "Ollama: refused", body=ModelRequest),

@@ -11,7 +11,7 @@ from ouvert.store.progress import bytes_in_words
 COMPANIONS = re.compile(
     r"config\.json|generation_config\.json|tokenizer\.json|tokenizer_config\.json|special_tokens_map\.json"
     r"|added_tokens\.json|vocab\.json|merges\.txt|tokenizer\.model(\.v\d+)?|tekken\.json|tiktoken\.model"
-    r"|chat_template\.(jinja|json)|(LICEN[CS]E|NOTICE|USE_POLICY|COPYING)([.-].*)?",
+    r"|chat_template\.(jinja|json)|modules\.json|\d+_Pooling/config\.json|(LICEN[CS]E|NOTICE|USE_POLICY|COPYING)([.-].*)?",
     re.IGNORECASE,
 )
 SHARD = re.compile(r"model(-\d+-of-\d+)?\.safetensors")

@@ -143,6 +143,7 @@ def _byte_level(keys: _Keys) -> Tokenizer:
         eos=eos,
         end_ids=end_ids([keys.id(key, tokens) for key in END_KEYS], {t.text: t.id for t in added if t.control}),
         adds_bos=bos is not None and keys.flag("add_bos_token", rule.adds_bos),
+        closing=eos if keys.flag("add_eos_token", False) else None,
         source=lambda: [
             "byte-level BPE", rule.cuts, rule.whole_words_first, rule.normal_form, tokens, types, merges,
         ],

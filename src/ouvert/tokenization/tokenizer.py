@@ -60,7 +60,8 @@ class Tokenizer:
     """Text to ids and back. Immutable and safe to use from several threads.
 
     `bos`, `eos`: ids, or None if the vocabulary has none. `end_ids`: eos and every end-of-turn token; generation
-    stops at them. `adds_bos`: whether a plain prompt should begin with `bos`; `encode` itself never adds it.
+    stops at them. `adds_bos`: whether a plain prompt should begin with `bos`; `encode` itself never adds it. `closing`:
+    the token that embedding models want behind a text, or None; not added either.
     `control_tokens`: text to id of all that user text can never become. `vocabulary_size`: one more than the highest
     id. `space_prefix`: where text gets a space in front that decoding takes off again (SentencePiece's habit).
     """
@@ -79,11 +80,12 @@ class Tokenizer:
         end_ids: frozenset[int],
         adds_bos: bool,
         source: Callable[[], Any],
+        closing: int | None = None,
     ) -> None:
         """`first` spells text at the start, `later` text after it; `source` gives, as JSON values, what changes ids."""
         self.vocabulary_size = vocabulary_size
         self.space_prefix = space_prefix
-        self.bos, self.eos, self.end_ids, self.adds_bos = bos, eos, end_ids, adds_bos
+        self.bos, self.eos, self.end_ids, self.adds_bos, self.closing = bos, eos, end_ids, adds_bos, closing
         self._first, self._later, self._bytes_of, self._source = first, later, bytes_of, source
         self._bytes: dict[int, bytes] = {}
 
@@ -170,7 +172,7 @@ class Tokenizer:
     @cached_property
     def digest(self) -> str:
         """ "sha256:<hex>" over everything that changes ids: vocabulary, merges, how text is cut, added tokens, bos."""
-        facts = {
+        facts: dict[str, Any] = {
             "added": [
                 [t.id, t.text, t.control, t.hidden, t.strips_left, t.strips_right, t.whole_word]
                 for t in sorted(self._added.values(), key=lambda token: token.id)
@@ -183,6 +185,8 @@ class Tokenizer:
             "space_prefix": self.space_prefix,
             "vocabulary_size": self.vocabulary_size,
         }
+        if self.closing is not None:
+            facts["closing"] = self.closing
         text = json.dumps(facts, sort_keys=True, separators=(",", ":"))
         return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
 

@@ -69,6 +69,7 @@ def tokenizer_from_json(path: Path, named: Named) -> Tokenizer:
         end_ids=end_ids([eos, *named.ends], control),
         adds_bos=bos is not None and adds_bos,
         source=lambda: ["tokenizer.json", sha256],
+        closing=_closing(description.get("post_processor"), ids),
     )
 
 
@@ -190,6 +191,15 @@ def _bytes_of(description: dict[str, Any], texts: dict[int, str], path: Path):  
 
         return piece
     raise _fault(path, f"its decoder has the steps {sorted(map(str, kinds))}", "ByteLevel, ByteFallback or Metaspace")
+
+
+def _closing(post_processor: Any, ids: dict[str, int]) -> int | None:
+    """The token that the file puts behind a single text."""
+    for step in _steps(post_processor):
+        match step:
+            case {"type": "TemplateProcessing", "single": [*_, {"SpecialToken": {"id": str(text)}}]}:
+                return ids.get(text)
+    return None
 
 
 def _starts_with(post_processor: Any, bos: int | None, ids: dict[str, int]) -> bool:

@@ -14,6 +14,8 @@ from ouvert.models.configuration import (
 from ouvert.models.stated import Stated
 from ouvert.weights import Tensor
 
+HARMLESS_GGUF_HERE = {"pooling_type": "families.pools has read it"}
+
 
 def config_from_hf(config: Mapping[str, Any], source: str) -> DecoderConfig:
     """`model_type` qwen3. Only tie_word_embeddings (false) and the keys about windows (none) may be left out."""
@@ -34,5 +36,5 @@ def config_from_gguf(metadata: Mapping[str, Any], tensors: Mapping[str, Tensor],
     """Architecture qwen3. A GGUF file says nothing about windows; Qwen3 checkpoints as published have none."""
     stated = Stated(source, metadata, prefix="qwen3.")
     shape = shape_from_gguf(stated, tensors)
-    stated.finish({}, HARMLESS_GGUF_GROUPS)
+    stated.finish(HARMLESS_GGUF_HERE, HARMLESS_GGUF_GROUPS)
     return DecoderConfig(**shape, windows=(None,) * shape["num_hidden_layers"])

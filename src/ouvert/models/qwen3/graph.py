@@ -33,7 +33,7 @@ class Parameters:
     embedding: Weight  # (vocabulary, hidden)
     layers: tuple[Layer, ...]
     norm: Weight  # (hidden,)
-    unembedding: Weight  # (vocabulary, hidden)
+    unembedding: Weight  # (vocabulary, hidden); an embedding model has none
     rope: Rope
 
 
@@ -44,11 +44,15 @@ def forward(
     config: DecoderConfig, parameters: Parameters, batch: Batch, ops: Operations, tap: Watch = EVERYDAY
 ) -> Value:
     """Logits of the wanted tokens, (wanted, vocabulary)."""
+    return tap("logits", ops.linear(embed(config, parameters, batch, ops, tap), parameters.unembedding))
+
+
+def embed(config: DecoderConfig, parameters: Parameters, batch: Batch, ops: Operations, tap: Watch = EVERYDAY) -> Value:
+    """What the wanted tokens and all before them have come to, (wanted, hidden): all there is of an embedding model."""
     x = tap("embedding", ops.embed(batch.ids, parameters.embedding))
     for n, layer in enumerate(parameters.layers):
         x = decoder_layer(x, layer, n, config, parameters.rope, batch, ops, tap.inside(f"layers.{n}"))
-    x = tap("norm", ops.rms_norm(ops.select(x, batch.wanted), parameters.norm, config.rms_norm_eps))
-    return tap("logits", ops.linear(x, parameters.unembedding))
+    return tap("norm", ops.rms_norm(ops.select(x, batch.wanted), parameters.norm, config.rms_norm_eps))
 
 
 def decoder_layer(
@@ -89,6 +93,6 @@ def assemble(config: DecoderConfig, placed: dict[str, Any]) -> Parameters:
             for n in range(config.num_hidden_layers)
         ),
         norm=placed["norm"],
-        unembedding=placed["unembedding"],
+        unembedding=placed.get("unembedding"),
         rope=config.rope.rope(),
     )

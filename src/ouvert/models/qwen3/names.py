@@ -1,5 +1,7 @@
 """Tensor names of the qwen3 family: Hugging Face's (transformers, models/qwen3) and GGUF's (gguf-py, constants.py)."""
 
+from dataclasses import replace
+
 from ouvert.models.configuration import DecoderConfig
 from ouvert.models.parameters import Parameter, Row, match
 from ouvert.weights import Checkpoint
@@ -35,3 +37,22 @@ def parameters(config: DecoderConfig, checkpoint: Checkpoint) -> list[Parameter]
         tied=config.tie_word_embeddings,
         frequencies=lambda: config.rope.rope().inverse_frequencies,
     )
+
+
+def embedding_parameters(config: DecoderConfig, checkpoint: Checkpoint) -> list[Parameter]:
+    """The same without a head. Published as safetensors, its tensors are those of the inner model: no "model." before
+    their names."""
+    inner = "embed_tokens.weight" in checkpoint.tensors
+    whole, layer = (
+        [replace(row, hf=row.hf.removeprefix("model.") if inner else row.hf) for row in rows] for rows in (WHOLE, LAYER)
+    )
+    found = match(
+        whole,
+        layer,
+        checkpoint,
+        layers=config.num_hidden_layers,
+        sizes=config.sizes(),
+        tied=True,
+        frequencies=lambda: config.rope.rope().inverse_frequencies,
+    )
+    return [parameter for parameter in found if parameter.name != "unembedding"]
