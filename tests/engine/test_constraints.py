@@ -117,7 +117,9 @@ LEAVES = st.one_of(
         lambda values: {"enum": values},
         st.lists(
             st.one_of(
-                st.text(st.characters(exclude_categories=["Cc", "Cs"]), max_size=4), st.integers(-(2**53), 2**53), st.booleans()
+                st.text(st.characters(exclude_categories=["Cc", "Cs"]), max_size=4),
+                st.integers(-(2**53), 2**53),
+                st.booleans(),
             ),
             min_size=1,
             max_size=3,

@@ -200,6 +200,19 @@ OUVERT_INLINE void add_products(__m256i& pairs, __m256i codes, const Spread& x) 
   asm("vpmaddubsw %3, %2, %1\n\tvpaddw %1, %0, %0" : "+x"(pairs), "=&x"(products) : "x"(codes), "m"(x));
 }
 
+// The same for codes of two halves of the rows: the activations are spread once.
+OUVERT_INLINE void first_products(__m256i (&pairs)[2], __m256i first, __m256i second, const Four& x) {
+  asm("vpbroadcastd %4, %1\n\tvpmaddubsw %1, %2, %0\n\tvpmaddubsw %1, %3, %1"
+      : "=&x"(pairs[0]), "=&x"(pairs[1])
+      : "x"(first), "x"(second), "m"(x));
+}
+OUVERT_INLINE void add_products(__m256i (&pairs)[2], __m256i first, __m256i second, const Four& x) {
+  __m256i products, others;
+  asm("vpbroadcastd %6, %3\n\tvpmaddubsw %3, %4, %2\n\tvpmaddubsw %3, %5, %3\n\tvpaddw %2, %0, %0\n\tvpaddw %3, %1, %1"
+      : "+x"(pairs[0]), "+x"(pairs[1]), "=&x"(products), "=&x"(others)
+      : "x"(first), "x"(second), "m"(x));
+}
+
 // sum + |codes| x activations under their sign, in 32 bits.
 OUVERT_INLINE void add_signed_products(__m256i& sum, __m256i codes, __m256i sizes, const Four& x) {
   __m256i products;
@@ -299,6 +312,14 @@ OUVERT_INLINE const auto& four(const BlockTokens<L, W>& tokens, const Four* four
   }
 }
 
+// sum + dot, scaled as the weights and the token are, and the minimum.
+template <Layout L, int W>
+OUVERT_INLINE void add_scaled(__m256i dot, const BlockScales& weights, const BlockTokens<L, W>& tokens, int t, __m256& sum) {
+  __m256 now = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot), _mm256_mul_ps(weights.scale, tokens.scales[t]), sum);
+  if constexpr (has_minimum(L)) now = _mm256_fmadd_ps(weights.minimum, tokens.scaled_sums[t], now);
+  sum = now;
+}
+
 // Adds a block of 16 rows to the sums [half][token]. `scales` is its stretch's. Codes are unpacked eight columns at a
 // time, those that share their bytes, and stay in registers while the tokens pass. Activations come from the first-level
 // cache, which gives two a cycle: as many as can be multiplied.
@@ -362,12 +383,46 @@ OUVERT_INLINE void add_block(const std::uint8_t* packed, const std::uint8_t* sca
         if constexpr (kSteps < 4) dot = _mm256_add_epi32(all[h][t], dot);
         if constexpr (!has_minimum(L) && !wraps(L)) dot = _mm256_add_epi32(dot, known->start[0][t]);
       }
-      __m256& sum = sums[first + h][t];
-      __m256 now = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot), _mm256_mul_ps(weights[h].scale, known->scales[t]), sum);
-      if constexpr (has_minimum(L)) now = _mm256_fmadd_ps(weights[h].minimum, known->scaled_sums[t], now);
-      sum = now;
+      add_scaled<L>(dot, weights[h], *known, t, sums[first + h][t]);
     });
   }
+}
+
+// The same for three or four tokens, both halves of the rows together: an activation that is spread over a register is
+// multiplied twice. With more tokens the sums would not stay in registers.
+template <Layout L>
+constexpr bool in_both_halves(int w) { return (w == 3 || w == 4) && adds(L) == 8 && !by_sign(L) && L != Layout::Q6_K; }
+
+template <Layout L, int W>
+OUVERT_INLINE void add_block_in_both_halves(const std::uint8_t* packed, const std::uint8_t* scales,
+                                            const StretchScales& stretch, std::int64_t within,
+                                            const BlockTokens<L, W>& tokens, __m256 (&sums)[2][W]) {
+  const __m256i ones = _mm256_set1_epi16(1);
+  const BlockTokens<L, W>* known = &tokens;
+  const Four* fours = reinterpret_cast<const Four*>(tokens.activations);
+  asm volatile("" : "+r"(known), "+r"(fours));
+  BlockScales weights[2];
+  each<2>([&](auto h) __attribute__((always_inline)) { load_scales<L>(scales, stretch, within, h, weights[h]); });
+  __m256i pairs[W][2];
+  if constexpr (wraps(L))
+    each<W>([&](auto t) __attribute__((always_inline)) { pairs[t][0] = pairs[t][1] = known->start[0][t]; });
+  each<4>([&](auto j) __attribute__((always_inline)) {
+    __m256i low[2], high[2];
+    each<2>([&](auto h) __attribute__((always_inline)) { unpack_two<L>(packed, h, j, low[h], high[h]); });
+    each<W>([&](auto t) __attribute__((always_inline)) {
+      if constexpr (j == 0 && !wraps(L))
+        first_products(pairs[t], low[0], low[1], fours[8 * t]);
+      else
+        add_products(pairs[t], low[0], low[1], fours[8 * t + j]);
+      add_products(pairs[t], high[0], high[1], fours[8 * t + j + 4]);
+    });
+  });
+  each<2 * W>([&](auto n) __attribute__((always_inline)) {
+    constexpr int h = n / W, t = n % W;
+    __m256i dot = _mm256_madd_epi16(pairs[t][h], ones);
+    if constexpr (!has_minimum(L) && !wraps(L)) dot = _mm256_add_epi32(dot, known->start[0][t]);
+    add_scaled<L>(dot, weights[h], *known, t, sums[h][t]);
+  });
 }
 
 // Up to kStreams groups side by side, block by block: where memory is the limit, a thread gets a fifth to a third more
@@ -407,7 +462,10 @@ __attribute__((noinline)) void tokens(const std::uint8_t* group, int groups, std
 #pragma GCC unroll 10
           for (std::int64_t line = 0; line < kBytes; line += 64)
             _mm_prefetch(reinterpret_cast<const char*>(from + skip + line), _MM_HINT_T1);
-        add_block<L, W>(from + packed, from + stretch, shared[n], within, now, sums[n]);
+        if constexpr (in_both_halves<L>(W))
+          add_block_in_both_halves<L, W>(from + packed, from + stretch, shared[n], within, now, sums[n]);
+        else
+          add_block<L, W>(from + packed, from + stretch, shared[n], within, now, sums[n]);
       }
     }
     stretch = packed;
