@@ -11,6 +11,7 @@ from ouvert.assistant import AssistantError
 from ouvert.engine import EngineError
 from ouvert.engine.local import batches
 from ouvert.engine.loop import STEP_TOKENS
+from ouvert.store import Store
 from ouvert.weights import CheckpointError
 
 TEXTS = ["Hello", "Hello from a tiny model.", "again " * 40, "A tiny model"]
@@ -101,3 +102,13 @@ def test_texts_are_computed_together_as_far_as_a_step_goes():
     assert sorted(n for batch in made for n in batch) == [0, 1, 2, 3, 4]
     assert all(len(batch) == 1 or sum(lengths[n] for n in batch) <= STEP_TOKENS for batch in made)
     assert [4, 0, 2] in made
+
+
+@pytest.mark.parametrize("copy", [False, True])
+def test_a_folder_is_brought_into_the_store_with_what_says_how_vectors_are_made(embedding_model, tmp_path, copy):
+    store = Store(tmp_path)
+    store.pull(str(embedding_model), name="mine", copy=copy)
+    with ouvert.load("mine", store=store, receipts=False) as model:
+        assert model.info.embedding_size == 64
+    assert store.verify("mine").name == "mine"
+    store.remove("mine")

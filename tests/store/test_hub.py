@@ -66,6 +66,19 @@ def test_a_folder_model_comes_with_what_is_needed_and_nothing_else(store: Store,
     assert not [path for path in asked if path.endswith((".bin", ".pth", ".md", ".onnx", "consolidated.safetensors"))]
 
 
+def test_an_embedding_model_comes_with_the_folder_its_own_files_name(store: Store, tiny_hub: TinyHub, hub: Hub) -> None:
+    said = {
+        "modules.json": b"[]",
+        "1_Pooling/config.json": b'{"pooling_mode_lasttoken": true}',
+        "onnx/config.json": b"{}",
+    }
+    tiny_hub.repositories["maker/model"] = folder_model() | said
+    installed = store.pull("hf:maker/model", hub=hub)
+    assert (installed.path / "1_Pooling" / "config.json").read_bytes() == said["1_Pooling/config.json"]
+    assert sorted(path.name for path in installed.path.iterdir()) == sorted([*FETCHED, "modules.json", "1_Pooling"])
+    assert store.resolve("maker/model").digests == installed.digests
+
+
 def test_the_hub_learns_nothing_but_the_request(store: Store, tiny_hub: TinyHub, hub: Hub) -> None:
     tiny_hub.repositories["maker/model"] = folder_model()
     store.pull("hf:maker/model", hub=hub)

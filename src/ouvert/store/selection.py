@@ -11,9 +11,11 @@ from ouvert.store.progress import bytes_in_words
 COMPANIONS = re.compile(
     r"config\.json|generation_config\.json|tokenizer\.json|tokenizer_config\.json|special_tokens_map\.json"
     r"|added_tokens\.json|vocab\.json|merges\.txt|tokenizer\.model(\.v\d+)?|tekken\.json|tiktoken\.model"
-    r"|chat_template\.(jinja|json)|modules\.json|\d+_Pooling/config\.json|(LICEN[CS]E|NOTICE|USE_POLICY|COPYING)([.-].*)?",
+    r"|chat_template\.(jinja|json)|modules\.json|(LICEN[CS]E|NOTICE|USE_POLICY|COPYING)([.-].*)?",
     re.IGNORECASE,
 )
+# How an embedding model makes one vector of a text, in the folder that its modules.json names.
+POOLING = re.compile(r"\d+_Pooling/config\.json")
 SHARD = re.compile(r"model(-\d+-of-\d+)?\.safetensors")
 SPLIT_GGUF = re.compile(r"-\d{5}-of-(?P<parts>\d{5})(?=\.gguf$)")
 # Formats that run code when they are opened.
@@ -26,7 +28,7 @@ def choose_files(files: Mapping[str, int], selection: str | None, where: str) ->
     Without `selection`: the safetensors at the top with their companions, else the only GGUF model there is.
     With it: the file of that name, or the GGUF whose name carries that quantisation. Pickles are refused.
     """
-    companions = [name for name in sorted(files) if COMPANIONS.fullmatch(name)]
+    companions = [name for name in sorted(files) if COMPANIONS.fullmatch(name) or POOLING.fullmatch(name)]
     if selection is not None:
         return companions_of(companions, chosen := chosen_by(files, selection, where)) + chosen
     top = [name for name in sorted(files) if name.endswith(".safetensors") and "/" not in name]

