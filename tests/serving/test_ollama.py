@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shutil
 import time
 
 import ollama
@@ -10,6 +11,7 @@ import pytest
 from ouvert.serving.endpoints import Wire
 from ouvert.serving.errors import Refusal
 from ouvert.serving.ollama import OllamaMessage, as_object, messages_of, parameter_size, seconds_of
+from ouvert.store import Store
 
 HELLO = [{"role": "user", "content": "Hi"}]
 CALCULATOR = {
@@ -153,6 +155,23 @@ def test_a_model_that_is_not_here(api):
     assert caught.value.status_code == 404
     with pytest.raises(ollama.ResponseError, match="not found"):
         api.show("absent")
+
+
+def test_a_model_is_shown_without_being_loaded(start_server, speaking_model, tmp_path_factory):
+    home = tmp_path_factory.mktemp("store")
+    copy = home / "copy"
+    shutil.copytree(speaking_model(), copy)
+    Store(home).pull(str(speaking_model()), name="whole")
+    (copy / "config.json").write_text((copy / "config.json").read_text().replace('"llama"', '"camel"'))
+    Store(home).pull(str(copy), name="broken")
+    server = start_server(home=home)
+    with server.client() as client:
+        shown = client.post("/api/show", json={"model": "whole"}).json()
+        assert (shown["capabilities"], shown["details"]["family"]) == (["completion"], "llama")
+        refused = client.post("/api/show", json={"model": "broken"})
+    assert refused.status_code == 500
+    assert "camel" in refused.json()["error"]
+    assert server.house.residents.loads == 0
 
 
 def test_lists_and_shows_models(api, client):

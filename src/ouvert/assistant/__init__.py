@@ -3,6 +3,7 @@
 from ouvert.assistant.assistant import Answer, Assistant
 from ouvert.assistant.continuation import Continuation, ContinuedText, PlacedToken
 from ouvert.assistant.demands import Demands
+from ouvert.assistant.description import Description, describe
 from ouvert.assistant.embeddings import Embeddings
 from ouvert.assistant.error import AssistantError, ContextExceeded
 from ouvert.assistant.events import Event, Finished, Usage
@@ -27,6 +28,7 @@ __all__ = [
     "Continuation",
     "ContinuedText",
     "Demands",
+    "Description",
     "Embeddings",
     "EngineBusyError",
     "EngineError",
@@ -56,6 +58,7 @@ __all__ = [
     "ToolCallDelta",
     "Usage",
     "Written",
+    "describe",
     "kept_prefixes",
     "load",
     "open_installed",

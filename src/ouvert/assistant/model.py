@@ -1,6 +1,5 @@
 """A model on this machine, as a Python programmer meets it: `ouvert.load(...)`."""
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -14,7 +13,7 @@ from ouvert.assistant.assistant import Answer, Assistant
 from ouvert.assistant.continuation import Continuation
 from ouvert.assistant.demands import as_demands
 from ouvert.assistant.embeddings import Embeddings, ids_to_embed, shortened
-from ouvert.assistant.error import AssistantError
+from ouvert.assistant.language import Language
 from ouvert.assistant.ledger import Ledger
 from ouvert.assistant.likelihood import Best, Candidate, check_count
 from ouvert.assistant.messages import as_conversation
@@ -22,7 +21,7 @@ from ouvert.assistant.opening import kept_prefixes, open_installed
 from ouvert.assistant.receipt import NO_FORMAT, Identity
 from ouvert.assistant.sampling import default_sampling
 from ouvert.assistant.vocabulary import vocabulary_of
-from ouvert.chat import ChatFormat, Effort, Message, Rendered, Tool, format_for
+from ouvert.chat import ChatFormat, Effort, Message, Rendered, Tool
 from ouvert.engine import (
     CacheType,
     Constraint,
@@ -36,7 +35,7 @@ from ouvert.engine import (
 )
 from ouvert.safety import Guard
 from ouvert.store import SILENCE, Progress, Store, default_home
-from ouvert.tokenization import Tokenizer, tokenizer_from_folder, tokenizer_from_gguf
+from ouvert.tokenization import Tokenizer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,6 +114,7 @@ class Model:
         self, name: str, source: str, opened: Opened, ledger: Ledger | None = None, guard: Guard | None = None
     ) -> None:
         self._name, self._source, self._opened = name, source, opened
+        self._language = Language(name, opened.family, opened.metadata, opened.folder)
         self._ledger, self._guard = ledger, guard
         self.engine = opened.engine
         opened.digest.start()
@@ -345,7 +345,7 @@ class Model:
 
     def generation(self, token_ids: Sequence[int], sampling: Sampling | None = None, **changes: Any) -> Generation:
         """The same as `generate`, whole: tokens with log-probabilities, cancelling, and why it ended."""
-        if sampling is None and "stop_ids" not in changes and self._has_tokenizer:
+        if sampling is None and "stop_ids" not in changes and self._language.has_tokenizer:
             changes["stop_ids"] = self.tokenizer.end_ids
         return self.engine.generate(token_ids, replace(sampling or self.info.sampling, **changes))
 
@@ -375,38 +375,24 @@ class Model:
     # --- the pieces it is made of -------------------------------------------------------------------------------------
 
     @property
-    def _has_tokenizer(self) -> bool:
-        return self._opened.folder is not None or "tokenizer.ggml.model" in self._opened.metadata
-
-    @cached_property
     def tokenizer(self) -> Tokenizer:
         """Raises AssistantError if the file has none, TokenizerError if it cannot be read."""
-        if not self._has_tokenizer:
-            raise AssistantError(
-                f"{self._name} has no tokenizer in its file, expected the key tokenizer.ggml.model. "
-                "Token ids still work (generate, logits, score); for text, use a file that has one."
-            )
-        if self._opened.folder is not None:
-            return tokenizer_from_folder(self._opened.folder)
-        return tokenizer_from_gguf(self._opened.metadata)
+        return self._language.tokenizer
 
     @cached_property
     def vocabulary(self) -> Vocabulary:
         """The tokens as bytes, for grammars. Raises what `tokenizer` raises."""
         return vocabulary_of(self.tokenizer, self.engine.vocabulary_size)
 
-    @cached_property
+    @property
     def chat_format(self) -> ChatFormat:
         """Raises ChatError if there is no template and the family has none of its own."""
-        return format_for(self.tokenizer, self.template, self._opened.family)
+        return self._language.chat_format
 
-    @cached_property
+    @property
     def template(self) -> str | None:
         """The chat template the model came with, or None."""
-        if self._opened.folder is None:
-            template = self._opened.metadata.get("tokenizer.chat_template")
-            return template if isinstance(template, str) else None
-        return template_in(self._opened.folder)
+        return self._language.template
 
     @cached_property
     def assistant(self) -> Assistant:
@@ -419,25 +405,3 @@ class Model:
             ledger=self._ledger,
             guard=self._guard,
         )
-
-
-def template_in(folder: Path) -> str | None:
-    """chat_template.jinja, else what tokenizer_config.json says; of several, the one called "default"."""
-    path = folder / "chat_template.jinja"
-    if path.exists():
-        return path.read_text(encoding="utf-8")
-    path = folder / "tokenizer_config.json"
-    if not path.exists():
-        return None
-    try:
-        stated = json.loads(path.read_text(encoding="utf-8")).get("chat_template")
-    except (UnicodeDecodeError, json.JSONDecodeError, AttributeError) as problem:
-        raise AssistantError(f"{path} is not a JSON object ({problem}). Fetch it again.") from problem
-    match stated:
-        case None | str():
-            return stated
-        case [*named]:
-            texts = {each["name"]: each["template"] for each in named if isinstance(each, dict)}
-            if "default" in texts:
-                return str(texts["default"])
-    raise AssistantError(f"{path}: chat_template is {stated!r:.80}, expected text or a list with one called default.")

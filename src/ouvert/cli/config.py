@@ -4,7 +4,15 @@ import argparse
 import json
 import sys
 
-from ouvert.cli.configuration import FILE_VARIABLE, SETTINGS, Configuration, configuration_path, in_words, template
+from ouvert.cli.configuration import (
+    FILE_VARIABLE,
+    SETTINGS,
+    Configuration,
+    Stated,
+    configuration_path,
+    in_words,
+    template,
+)
 
 SUMMARY = "Show every setting, its value, and where it comes from."
 
@@ -45,14 +53,17 @@ def run(args: argparse.Namespace) -> int:
         settings = {key: {"value": plain(each.value), "source": each.source} for key, each in stated.items()}
         print(json.dumps({"file": str(configuration.path), "settings": settings}, ensure_ascii=False))
         return 0
-    rows = [
-        (key, SETTINGS[key].fallback if each.source == "default" else in_words(each.value), each.source)
-        for key, each in stated.items()
-    ]
+    rows = [(key, shown(key, each), each.source) for key, each in stated.items()]
     print_columns(("SETTING", "VALUE", "FROM"), rows)
     there = "" if configuration.path.exists() else " (there is none yet: `ouvert config --write` makes it)"
     print(f"\nThe file is {configuration.path}{there}.", file=sys.stderr)
     return 0
+
+
+def shown(key: str, stated: Stated) -> str:
+    """A default that is decided elsewhere is said in words."""
+    own = SETTINGS[key].default
+    return SETTINGS[key].fallback if stated.source == "default" and stated.value == own else in_words(stated.value)
 
 
 def plain(value: object) -> object:

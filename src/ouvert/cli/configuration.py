@@ -24,6 +24,9 @@ RECEIPTS = {
 }
 
 
+CACHES = ("f16", "q8")
+
+
 class ConfigurationError(Exception):
     """What was set makes no sense. The message names the setting, where it stands, and what was expected."""
 
@@ -128,6 +131,7 @@ class Setting:
     without: str | None = None
     flag: str | None = None
     metavar: str | None = None
+    choices: tuple[str, ...] = ()
     example: str
 
     @property
@@ -184,7 +188,7 @@ SETTINGS: Mapping[str, Setting] = {
             + "; ".join(f"{name}: {meaning}" for name, meaning in RECEIPTS.items()),
             default="on",
             flag="--receipts",
-            metavar="{" + ",".join(RECEIPTS) + "}",
+            choices=tuple(RECEIPTS),
             example='"contents"',
         ),
         Setting(
@@ -229,11 +233,11 @@ SETTINGS: Mapping[str, Setting] = {
         ),
         Setting(
             key="cache",
-            read=one_of(("f16", "q8")),
+            read=one_of(CACHES),
             meaning="keep keys and values in 16 bits, or 8: about half the memory",
             without="f16, in float32 where NumPy computes",
             flag="--cache",
-            metavar="{f16,q8}",
+            choices=CACHES,
             example='"q8"',
         ),
         Setting(
@@ -365,7 +369,8 @@ SETTINGS: Mapping[str, Setting] = {
             key="serve.largest_request",
             read=size,
             meaning="bodies of requests may have so many bytes",
-            default=32 << 20,
+            default=32_000_000,
+            without="32MB",
             flag="--largest-request",
             metavar="SIZE",
             example='"100MB"',
@@ -401,6 +406,10 @@ class Configuration:
             return Stated(understood(setting, os.environ[setting.variable], setting.variable), setting.variable)
         if key in self.in_file:
             return Stated(understood(setting, self.in_file[key], f"{key} in {self.path}"), str(self.path))
+        if key == "home":
+            from ouvert.store import default_home
+
+            return Stated(str(default_home()), "default")
         return Stated(setting.default, "default")
 
     def value(self, key: str) -> object:
@@ -458,6 +467,16 @@ def strange_variables() -> list[str]:
 # --- settings as options of commands ---
 
 
+class ChoicesCompleter:
+    """For argcomplete, without importing it."""
+
+    def __init__(self, choices: tuple[str, ...]) -> None:
+        self.choices = choices
+
+    def __call__(self, prefix: str, **_: object) -> list[str]:
+        return [choice for choice in self.choices if choice.startswith(prefix)]
+
+
 def add_settings(parser: argparse._ActionsContainer, *keys: str) -> None:
     """An option for each: a text, or None where it is left out, until `settle` has read it."""
     for key in keys:
@@ -477,7 +496,10 @@ def add_settings(parser: argparse._ActionsContainer, *keys: str) -> None:
                 help=f"{setting.meaning}; repeatable",
             )
         else:
-            parser.add_argument(flag, dest=setting.name, metavar=setting.metavar, help=words)
+            metavar = "{" + ",".join(setting.choices) + "}" if setting.choices else setting.metavar
+            argument = parser.add_argument(flag, dest=setting.name, metavar=metavar, help=words)
+            if setting.choices:  # told to the shell; argparse's own would say what is wrong in another way
+                argument.completer = ChoicesCompleter(setting.choices)  # type: ignore[attr-defined]
     parser.set_defaults(settings=(*(parser.get_default("settings") or ()), *keys))
 
 

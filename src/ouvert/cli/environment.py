@@ -23,10 +23,9 @@ PREFIX_SETTINGS = ("prefix_cache", "prefix_cache_quota", "prefix_cache_key")
 
 def open_store() -> "Store":
     """The owner's store. Nothing is created before something is put in. Raises ConfigurationError."""
-    from ouvert.store import Store, default_home
+    from ouvert.store import Store
 
-    home = Configuration().value("home")
-    return Store(Path(str(home)).expanduser().absolute() if home else default_home())
+    return Store(Path(str(Configuration().value("home"))).expanduser().absolute())
 
 
 def ledger_asked_for(receipts: str, store: "Store") -> "Ledger | None":

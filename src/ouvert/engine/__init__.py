@@ -2,7 +2,7 @@
 
 from ouvert.engine.choosing import LAYOUT_VERSION, PackedFile
 from ouvert.engine.constraints import Grammar, Vocabulary
-from ouvert.engine.loading import Opened, native_instruction_set, open_engine, pack_weights
+from ouvert.engine.loading import Opened, look_at, native_instruction_set, open_engine, pack_weights
 from ouvert.engine.local import LocalEngine
 from ouvert.engine.page_files import PageFiles
 from ouvert.engine.waist import (
@@ -40,6 +40,7 @@ __all__ = [
     "Stopped",
     "Token",
     "Vocabulary",
+    "look_at",
     "native_instruction_set",
     "open_engine",
     "pack_weights",

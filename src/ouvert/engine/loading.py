@@ -51,6 +51,39 @@ class Opened:
     digest: "WeightsDigest"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LookedAt:
+    """What a model's files say, without its weights: see Opened. `embedding_size`: None of a model that writes text."""
+
+    family: str
+    trained_context: int
+    vocabulary_size: int
+    embedding_size: int | None
+    parameters: int
+    metadata: Mapping[str, Any]
+    folder: Path | None
+
+
+def look_at(path: Path) -> LookedAt:
+    """Raises CheckpointError for files that cannot be used."""
+    with open_checkpoint(path) as checkpoint:
+        family, config = models.recognise(checkpoint)
+        return LookedAt(
+            family=family.name,
+            trained_context=int(config.max_position_embeddings),
+            vocabulary_size=int(config.vocab_size),
+            embedding_size=int(config.hidden_size) if family.embeds else None,
+            parameters=count(checkpoint)[0],
+            metadata=checkpoint.metadata,
+            folder=companions_of(checkpoint, path),
+        )
+
+
+def companions_of(checkpoint: Checkpoint, path: Path) -> Path | None:
+    """The folder in which safetensors files have their companions; a GGUF file has all in itself."""
+    return None if checkpoint.format == "gguf" else (path if path.is_dir() else path.parent)
+
+
 def native_instruction_set() -> str | None:
     """What native programs would use on this machine; None where the native part was not built."""
     from ouvert import kernels
@@ -98,7 +131,6 @@ def open_engine(
         digest = WeightsDigest(checkpoint.files, weights_digest)
         runner, family, locate = open_runner(checkpoint, threads, exact, packed, cache_type)
         parameters, size = count(checkpoint)
-        folder = None if checkpoint.format == "gguf" else (path if path.is_dir() else path.parent)
 
         def facts() -> EngineFacts:
             return EngineFacts(
@@ -139,7 +171,7 @@ def open_engine(
             instruction_set=runner.instruction_set,
             cache_type=runner.cache_type,
             metadata=checkpoint.metadata,
-            folder=folder,
+            folder=companions_of(checkpoint, path),
             digest=digest,
         )
 

@@ -42,14 +42,6 @@ class Embedding:
     """Some texts on their way to vectors; `running.Pullable`, with one event."""
 
     def __init__(self, model: Model, texts: Texts, dimensions: int | None, truncate: bool) -> None:
-        if model.info.embedding_size is None:
-            raise Refusal(
-                400,
-                f"{model.info.name} writes text and was not trained to make embeddings: vectors taken from its inside "
-                "would compare badly. Use a model made for them, such as Qwen3-Embedding.",
-                code="model_cannot_embed",
-                param="model",
-            )
         self._model, self._texts, self._dimensions, self._truncate = model, texts, dimensions, truncate
 
     def cancel(self) -> None:
@@ -63,6 +55,16 @@ async def embedded(
     call: Call, model: str, texts: Texts, dimensions: int | None, *, truncate: bool, keep: float | None = float("nan")
 ) -> Embeddings:
     """`keep`: seconds the model stays from now on, if the client says so. Raises Refusal."""
+
+    installed = call.house.permitted(model, call.caller)
+    if (await call.house.description(installed)).embedding_size is None:
+        raise Refusal(
+            400,
+            f"{installed.name} writes text and was not trained to make embeddings: vectors taken from its inside would "
+            "compare badly. Use a model made for them, such as Qwen3-Embedding.",
+            code="model_cannot_embed",
+            param="model",
+        )
 
     def start(loan: Loan, number: int) -> Embedding:
         return Embedding(loan.model, texts, dimensions, truncate)

@@ -12,16 +12,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from ouvert.assistant import Answer, Event, Finished, Grammar, Message, Model, Tool, Usage
+from ouvert.assistant import Answer, Description, Event, Finished, Grammar, Message, Model, Tool, Usage, describe
 from ouvert.chat import Abilities, Effort
-from ouvert.serving.errors import Refusal
+from ouvert.serving.errors import Refusal, refusal_of
 from ouvert.serving.keys import Key, Keys
 from ouvert.serving.metrics import Metrics
 from ouvert.serving.residents import Catalog, Loan, Residents
 from ouvert.serving.response_store import ResponseStore
 from ouvert.serving.running import Pullable, Pulled
 from ouvert.serving.settings import Settings
-from ouvert.store import SILENCE, Progress, Store
+from ouvert.store import SILENCE, Installed, Progress, Store
 
 Item = TypeVar("Item")
 
@@ -79,6 +79,7 @@ class House:
         self.threads = ThreadPoolExecutor(settings.most_answers, thread_name_prefix="ouvert-answer")
         self.in_flight = 0
         self.running: set[Running[Any]] = set()
+        self._descriptions: dict[Installed, Description] = {}
 
     def end_answers(self) -> None:
         """End what is being written before its next token; the last events still come."""
@@ -94,16 +95,35 @@ class House:
 
     async def borrow(self, name: str, caller: Key | None) -> Loan:
         """The model of that name, for this caller. Raises Refusal."""
-        if caller is not None:
-            own = self.residents.catalog.find(name).installed.name
-            if not caller.admits(own):
-                raise Refusal(
-                    403,
-                    f"The key {caller.name!r} may not use {own!r}. It may use: {', '.join(caller.models or ())}.",
-                    code="model_not_allowed",
-                    param="model",
-                )
+        self.permitted(name, caller)
         return await self.residents.lend(name)
+
+    def permitted(self, name: str, caller: Key | None) -> Installed:
+        """What is called so, if this caller may use it. Raises Refusal."""
+        installed = self.residents.catalog.find(name).installed
+        if caller is not None and not caller.admits(installed.name):
+            raise Refusal(
+                403,
+                f"The key {caller.name!r} may not use {installed.name!r}. It may use: "
+                f"{', '.join(caller.models or ())}.",
+                code="model_not_allowed",
+                param="model",
+            )
+        return installed
+
+    async def description(self, installed: Installed) -> Description:
+        """What its files say of it; it is not loaded for that. Raises Refusal for files that cannot be used."""
+        if installed not in self._descriptions:
+            try:
+                found = await asyncio.to_thread(describe, installed)
+            except Exception as problem:
+                refusal = refusal_of(problem)
+                if refusal is None:
+                    sentence = f"Reading {installed.name}: {problem}"
+                    refusal = Refusal(500, sentence, code="model_unusable", param="model")
+                raise refusal from problem
+            self._descriptions[installed] = found
+        return self._descriptions[installed]
 
     async def answer(self, ask: Ask, caller: Key | None, answer_id: str) -> "Running[Event]":
         """Answers that have begun: from here on only what the model does can go wrong. Raises Refusal, and what

@@ -5,7 +5,6 @@ import re
 import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
@@ -14,7 +13,6 @@ from pydantic import Field
 from starlette.responses import Response
 
 from ouvert.assistant import (
-    AssistantError,
     Event,
     Finished,
     Grammar,
@@ -27,7 +25,6 @@ from ouvert.assistant import (
     ToolCall,
     Usage,
 )
-from ouvert.chat import ChatError
 from ouvert.serving import receipts
 from ouvert.serving.chat_completions import ANY_OBJECT, DeclaredTool, as_tool, scored_token
 from ouvert.serving.completions import GAP_TOKENS, Completion, CompletionRequest, Echoed
@@ -660,40 +657,40 @@ async def in_memory(call: Call) -> Response:
 
 
 async def show(call: Call) -> Response:
-    """What a model is and can do; it is loaded for that, since its files say so."""
+    """What a model is and can do, from its files: clients ask it of every model, so none is loaded."""
     request: ModelRequest = call.body
-    named = call.house.residents.catalog.find(request.named)
-    loan = await unless_gone(call.request, call.house.borrow(request.named, call.caller))
-    try:
-        model = loan.model
-        info, family = model.info, model.info.family
-        capabilities = ["completion"] if info.embedding_size is None else ["embedding"]
-        if model.tokenizer.control_tokens.keys() & {gap[0] for gap in GAP_TOKENS}:
-            capabilities.append("insert")
-        with suppress(AssistantError, ChatError):  # one without a chat template continues texts, and no more
-            abilities = model.chat_format.abilities
-            capabilities += ["tools"] if abilities.tools else []
-            capabilities += ["thinking"] if abilities.thinks else []
-        return JSONAnswer(
-            {
-                "license": named.installed.licence or "",
-                "modelfile": f"FROM {named.installed.name}\n",
-                "parameters": "",
-                "template": "",
-                "details": details(call, named.installed),
-                "model_info": {
-                    "general.architecture": family,
-                    "general.basename": named.installed.name,
-                    "general.parameter_count": info.parameters,
-                    f"{family}.context_length": info.context,
-                    f"{family}.vocab_size": info.vocabulary_size,
-                },
-                "capabilities": capabilities,
-                "modified_at": created_at(named.installed).isoformat().replace("+00:00", "Z"),
-            }
-        )
-    finally:
-        loan.give_back()
+    installed = call.house.permitted(request.named, call.caller)
+    found = await call.house.description(installed)
+    capabilities = ["completion"] if found.embedding_size is None else ["embedding"]
+    if found.control_tokens & {gap[0] for gap in GAP_TOKENS}:
+        capabilities.append("insert")
+    if found.abilities is not None:
+        capabilities += ["tools"] if found.abilities.tools else []
+        capabilities += ["thinking"] if found.abilities.thinks else []
+    family, limited = found.family, call.house.settings.load_options.get("context")
+    return JSONAnswer(
+        {
+            "license": installed.licence or "",
+            "modelfile": f"FROM {installed.name}\n",
+            "parameters": "",
+            "template": "",
+            "details": details(call, installed)
+            | {
+                "family": family,
+                "families": [family],
+                "parameter_size": parameter_size(found.parameters),
+            },
+            "model_info": {
+                "general.architecture": family,
+                "general.basename": installed.name,
+                "general.parameter_count": found.parameters,
+                f"{family}.context_length": limited or found.context,
+                f"{family}.vocab_size": found.vocabulary_size,
+            },
+            "capabilities": capabilities,
+            "modified_at": created_at(installed).isoformat().replace("+00:00", "Z"),
+        }
+    )
 
 
 async def version(_call: Call) -> Response:

@@ -1,0 +1,46 @@
+"""What a model is and can do, from its files alone: nothing is loaded."""
+
+from contextlib import suppress
+from dataclasses import dataclass
+
+from ouvert.assistant.error import AssistantError
+from ouvert.assistant.language import Language
+from ouvert.chat import Abilities, ChatError
+from ouvert.engine import look_at
+from ouvert.store import Installed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Description:
+    """`context`: the most tokens the model was made for. `abilities`: None of a model that holds no conversations.
+
+    `embedding_size`: None of one that writes text. `control_tokens`: the texts that steer it.
+    """
+
+    family: str
+    parameters: int
+    context: int
+    vocabulary_size: int
+    embedding_size: int | None
+    abilities: Abilities | None
+    control_tokens: frozenset[str]
+
+
+def describe(installed: Installed) -> Description:
+    """Raises CheckpointError for files that cannot be used, TokenizerError for a tokenizer that cannot be read."""
+    files = look_at(installed.path)
+    language = Language(installed.name, files.family, files.metadata, files.folder)
+    abilities = None
+    control_tokens: frozenset[str] = frozenset()
+    with suppress(AssistantError, ChatError):  # one without a tokenizer, or a template, does without
+        control_tokens = frozenset(language.tokenizer.control_tokens)
+        abilities = language.chat_format.abilities if files.embedding_size is None else None
+    return Description(
+        family=files.family,
+        parameters=files.parameters,
+        context=files.trained_context,
+        vocabulary_size=files.vocabulary_size,
+        embedding_size=files.embedding_size,
+        abilities=abilities,
+        control_tokens=control_tokens,
+    )
