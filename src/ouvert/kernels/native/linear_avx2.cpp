@@ -266,10 +266,18 @@ OUVERT_INLINE void store_all(const Destination& to, std::int64_t token, int half
   }
 }
 
+// How many tokens at once have both halves of 16 rows computed together, so that an activation that is spread over a
+// register is multiplied twice. Otherwise sums would leave the registers, or it was measured to be slower.
+template <Layout L>
+constexpr bool in_both_halves(int tokens) {
+  if (adds(L) != 8 || L == Layout::Q6_K) return false;
+  return tokens == 1 || (by_sign(L) ? tokens == 2 : tokens == 3 || tokens == 4);
+}
+
 // What a block of weights needs to know about W tokens, in all eight places of a register. Said once, it serves all groups.
 template <Layout L, int W>
 struct BlockTokens {
-  static constexpr bool kSpread = W == 1;
+  static constexpr bool kSpread = W == 1 && !in_both_halves<L>(W);
   const std::int8_t* activations;
   Spread spread[8];  // of a single token: several are spread as they are needed
   __m256 scales[W];
@@ -388,40 +396,57 @@ OUVERT_INLINE void add_block(const std::uint8_t* packed, const std::uint8_t* sca
   }
 }
 
-// The same for three or four tokens, both halves of the rows together: an activation that is spread over a register is
-// multiplied twice. With more tokens the sums would not stay in registers.
-template <Layout L>
-constexpr bool in_both_halves(int w) { return (w == 3 || w == 4) && adds(L) == 8 && !by_sign(L) && L != Layout::Q6_K; }
-
+// The same where both halves of the rows go together. With one or two tokens memory is the limit, and g++ orders what it
+// is given well; with more it would put sums aside.
 template <Layout L, int W>
 OUVERT_INLINE void add_block_in_both_halves(const std::uint8_t* packed, const std::uint8_t* scales,
                                             const StretchScales& stretch, std::int64_t within,
                                             const BlockTokens<L, W>& tokens, __m256 (&sums)[2][W]) {
   const __m256i ones = _mm256_set1_epi16(1);
-  const BlockTokens<L, W>* known = &tokens;
   const Four* fours = reinterpret_cast<const Four*>(tokens.activations);
-  asm volatile("" : "+r"(known), "+r"(fours));
   BlockScales weights[2];
-  each<2>([&](auto h) __attribute__((always_inline)) { load_scales<L>(scales, stretch, within, h, weights[h]); });
-  __m256i pairs[W][2];
-  if constexpr (wraps(L))
-    each<W>([&](auto t) __attribute__((always_inline)) { pairs[t][0] = pairs[t][1] = known->start[0][t]; });
+  const auto read_scales = [&]() __attribute__((always_inline)) {
+    each<2>([&](auto h) __attribute__((always_inline)) { load_scales<L>(scales, stretch, within, h, weights[h]); });
+  };
+  if constexpr (W > 2) read_scales();
+  __m256i pairs[W][2];  // by_sign: sums of 32 bits
+  each<W>([&](auto t) __attribute__((always_inline)) {
+    if constexpr (wraps(L)) pairs[t][0] = pairs[t][1] = tokens.start[0][t];
+    if constexpr (by_sign(L)) pairs[t][0] = pairs[t][1] = _mm256_setzero_si256();
+  });
   each<4>([&](auto j) __attribute__((always_inline)) {
     __m256i low[2], high[2];
     each<2>([&](auto h) __attribute__((always_inline)) { unpack_two<L>(packed, h, j, low[h], high[h]); });
     each<W>([&](auto t) __attribute__((always_inline)) {
-      if constexpr (j == 0 && !wraps(L))
-        first_products(pairs[t], low[0], low[1], fours[8 * t]);
-      else
-        add_products(pairs[t], low[0], low[1], fours[8 * t + j]);
-      add_products(pairs[t], high[0], high[1], fours[8 * t + j + 4]);
+      if constexpr (W > 2) {
+        if constexpr (j == 0 && !wraps(L))
+          first_products(pairs[t], low[0], low[1], fours[8 * t]);
+        else
+          add_products(pairs[t], low[0], low[1], fours[8 * t + j]);
+        add_products(pairs[t], high[0], high[1], fours[8 * t + j + 4]);
+      } else {
+        const __m256i x = _mm256_set1_epi32(fours[8 * t + j]), y = _mm256_set1_epi32(fours[8 * t + j + 4]);
+        each<2>([&](auto h) __attribute__((always_inline)) {
+          __m256i& sum = pairs[t][h];
+          if constexpr (by_sign(L)) {
+            add_signed_products(sum, low[h], _mm256_abs_epi8(low[h]), x);
+            add_signed_products(sum, high[h], _mm256_abs_epi8(high[h]), y);
+          } else {
+            const __m256i first = _mm256_maddubs_epi16(low[h], x);
+            sum = j == 0 && !wraps(L) ? first : _mm256_add_epi16(sum, first);
+            sum = _mm256_add_epi16(sum, _mm256_maddubs_epi16(high[h], y));
+          }
+        });
+      }
     });
   });
-  each<2 * W>([&](auto n) __attribute__((always_inline)) {
-    constexpr int h = n / W, t = n % W;
-    __m256i dot = _mm256_madd_epi16(pairs[t][h], ones);
-    if constexpr (!has_minimum(L) && !wraps(L)) dot = _mm256_add_epi32(dot, known->start[0][t]);
-    add_scaled<L>(dot, weights[h], *known, t, sums[h][t]);
+  if constexpr (W <= 2) read_scales();
+  each<2>([&](auto h) __attribute__((always_inline)) {
+    each<W>([&](auto t) __attribute__((always_inline)) {
+      __m256i dot = by_sign(L) ? pairs[t][h] : _mm256_madd_epi16(pairs[t][h], ones);
+      if constexpr (!has_minimum(L) && !wraps(L) && !by_sign(L)) dot = _mm256_add_epi32(dot, tokens.start[0][t]);
+      add_scaled<L>(dot, weights[h], tokens, t, sums[h][t]);
+    });
   });
 }
 
