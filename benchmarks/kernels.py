@@ -38,9 +38,9 @@ def random_matrix(layout: str, rows: int, columns: int) -> linear.Packed:
     return linear.Packed(layout, rows, columns, data)
 
 
-def seconds(weights: linear.Packed, x: np.ndarray, threads: int, set_: str, repeats: int) -> float:
+def seconds(weights: linear.Packed, x: np.ndarray, threads: int, set_: str, repeats: int, code_bytes: int = 1) -> float:
     shape = (weights.layout, weights.rows, weights.columns, weights.data)
-    best: float = _native.measure_matmul(set_, *shape, x, threads, repeats, False)
+    best: float = _native.measure_matmul(set_, *shape, x, threads, repeats, code_bytes)
     return best
 
 

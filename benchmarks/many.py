@@ -65,7 +65,7 @@ def percentile(values: list[float], share: float = 0.95) -> float:
 def compare(case: str, repeats: int, threads: int, at_once: list[int]) -> None:
     """Every row is written as soon as it is measured."""
     model = model_file(CASES[case])
-    names = [name for name in PROGRAMS if PROGRAMS[name][0].exists() and (case == "smollm2" or "server" not in name)]
+    names = [name for name in PROGRAMS if PROGRAMS[name][0].exists()]
     programs = [started(name, model, threads) for name in names]
     for count in at_once:
         runs: dict[str, list[dict[str, Any]]] = {name: [] for name in names}

@@ -3,8 +3,8 @@
     python benchmarks/random_checkpoints.py gpt-oss-20b --layers 4 --into build/checkpoints
     python benchmarks/random_checkpoints.py gpt-oss-20b --layout hf --into build/checkpoints
 
-GGUF files (for this the `gguf` package must be there) carry no tokenizer (`tokenizer.ggml.model = no_vocab`); both
-Ouvert and llama.cpp load them. `--layout hf` makes a gpt-oss folder as Hugging Face has it: config.json, and shards
+GGUF files (for this the `gguf` package must be there) carry a made-up vocabulary, because llama.cpp's server wants to
+write tokens as text; both Ouvert and llama.cpp load them. `--layout hf` makes a gpt-oss folder as Hugging Face has it: config.json, and shards
 with experts in 4-bit pairs and everything else in BF16; for this Ouvert must be there. Blocks are random bytes with
 small constant scales, so that activations stay finite through all layers. Memory stays at a few tensors' rows in
 folders, and at one tensor in GGUF.
@@ -343,7 +343,12 @@ def write_gguf(name: str, path: Path, layers: int, seed: int) -> None:
     else:
         describe_gpt_oss(writer, GPT_OSS_SHAPES[name], layers)
         planned = list(gpt_oss_tensors(GPT_OSS_SHAPES[name], layers))
-    writer.add_tokenizer_model("no_vocab")
+    vocabulary = planned[0].shape[0]  # of the embedding
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("gpt-2")
+    writer.add_token_list([f"t{n}" for n in range(vocabulary)])
+    writer.add_token_types([gguf.TokenType.NORMAL] * vocabulary)
+    writer.add_token_merges(["t 0"])
     for each in planned:
         block, size = BLOCKS[each.encoding]
         encoded_shape = (*each.shape[:-1], each.shape[-1] // block * size)

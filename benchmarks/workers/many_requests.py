@@ -126,7 +126,9 @@ class Server:
         params.port = 0
         self.server = xllamacpp.Server(params)
         self.address = self.server.listening_address.removeprefix("http://")
-        self.vocabulary = 49152
+        connection = http.client.HTTPConnection(self.address)
+        connection.request("GET", "/v1/models")
+        self.vocabulary = json.load(connection.getresponse())["data"][0]["meta"]["n_vocab"]
 
     def run(self, requests: list[tuple[list[int], int]]) -> Times:
         began = time.perf_counter()

@@ -30,14 +30,18 @@ def packed_weights(random, layout, rows, columns):
     return linear.Packed(layout, rows, columns, packed), decode(layout, data, (rows, columns)).astype(np.float64)
 
 
-def quantise_in_numpy(x):
+def quantise_in_numpy(x, most=127):
     """The definition in linear.h: codes (tokens, blocks, 32) and scales (tokens, blocks)."""
     grouped = x.reshape(len(x), -1, 32)
     largest = np.abs(grouped).max(-1)
     with np.errstate(divide="ignore", over="ignore"):
-        inverse = np.where(largest < 2.0**-100, np.float32(0), np.float32(127) / largest)
+        inverse = np.where(largest < 2.0**-100, np.float32(0), np.float32(most) / largest)
     codes = np.rint(grouped * inverse[:, :, None])
-    return codes.astype(np.int8), np.where(largest < 2.0**-100, np.float32(0), largest / np.float32(127))
+    return codes.astype(np.int16), np.where(largest < 2.0**-100, np.float32(0), largest / np.float32(most))
+
+
+WIDE = 16383  # the largest code of 16-bit activations
+WAYS = {127: linear.quantise, WIDE: linear.quantise_wide}
 
 
 def assert_sums_agree(result, weights, x, steps):
@@ -56,13 +60,14 @@ def assert_sums_agree(result, weights, x, steps):
 
 
 @pytest.mark.parametrize("instruction_set", SETS)
+@pytest.mark.parametrize("most", WAYS)
 @pytest.mark.parametrize("tokens", [1, 2, 15, 16, 17, 40])
 @pytest.mark.parametrize("columns", [32, 96, 576])
-def test_activations_are_quantised_as_defined(random, instruction_set, tokens, columns):
+def test_activations_are_quantised_as_defined(random, instruction_set, most, tokens, columns):
     x = (random.standard_normal((tokens, columns)) * 10.0 ** random.uniform(-6, 6, (tokens, 1))).astype(np.float32)
     x[0, :32] = 0
-    codes, scales, sums = linear.quantise(x, instruction_set=instruction_set).fields()
-    expected_codes, expected_scales = quantise_in_numpy(x)
+    codes, scales, sums = WAYS[most](x, instruction_set=instruction_set).fields()
+    expected_codes, expected_scales = quantise_in_numpy(x, most)
     np.testing.assert_array_equal(codes, expected_codes)
     np.testing.assert_array_equal(scales, expected_scales)
     np.testing.assert_array_equal(sums, expected_codes.reshape(tokens, -1, 2, 16).sum(-1, dtype=np.int32))
@@ -92,27 +97,12 @@ def test_gathered_and_split_activations_are_the_same(random, instruction_set):
         np.testing.assert_array_equal(one, other)
 
 
-def rest_in_numpy(x, codes, scales):
-    """x - code * scale, rounded once: in float64 the product is exact, and so is the difference of close numbers."""
-    exact = x.reshape(codes.shape).astype(np.float64) - codes * scales[:, :, None].astype(np.float64)
-    return exact.astype(np.float32).reshape(x.shape)
-
-
 @pytest.mark.parametrize("instruction_set", SETS)
-@pytest.mark.parametrize("tokens", [1, 2, 7, 8, 9, 40])
-def test_the_second_code_is_of_what_the_first_leaves(random, instruction_set, tokens):
-    x = (random.standard_normal((tokens, 96)) * 10.0 ** random.uniform(-6, 6, (tokens, 1))).astype(np.float32)
-    x[0, :32] = 0
-    codes, scales, sums = linear.quantise_twice(x, instruction_set=instruction_set).fields()
-    expected_codes, expected_scales = quantise_in_numpy(x)
-    np.testing.assert_array_equal(codes[::2], expected_codes)
-    np.testing.assert_array_equal(scales[::2], expected_scales)
-    rest_codes, rest_scales = quantise_in_numpy(rest_in_numpy(x, expected_codes, expected_scales))
-    np.testing.assert_array_equal(codes[1::2], rest_codes)
-    np.testing.assert_array_equal(scales[1::2], rest_scales)
-    np.testing.assert_array_equal(sums, codes.reshape(2 * tokens, -1, 2, 16).sum(-1, dtype=np.int32))
-    split = linear.quantise_twice(x, instruction_set=instruction_set, splits=tuple(range(1, tokens, 3)))
-    for one, other in zip(split.fields(), (codes, scales, sums), strict=True):
+def test_split_activations_of_16_bits_are_the_same(random, instruction_set):
+    x = random.standard_normal((40, 64)).astype(np.float32)
+    whole = linear.quantise_wide(x, instruction_set=instruction_set)
+    split = linear.quantise_wide(x, instruction_set=instruction_set, splits=(1, 16, 17, 33))
+    for one, other in zip(whole.fields(), split.fields(), strict=True):
         np.testing.assert_array_equal(one, other)
 
 
@@ -121,12 +111,13 @@ def test_the_second_code_is_of_what_the_first_leaves(random, instruction_set, to
 
 @pytest.mark.parametrize("instruction_set", SETS)
 @pytest.mark.parametrize("layout", INT8)
+@pytest.mark.parametrize("most", WAYS)
 @pytest.mark.parametrize(("rows", "tokens"), [(1, 1), (15, 3), (16, 16), (17, 17), (48, 33)])
-def test_products_agree_with_numpy(random, instruction_set, layout, rows, tokens):
+def test_products_agree_with_numpy(random, instruction_set, layout, most, rows, tokens):
     weights, decoded = packed_weights(random, layout, rows, 512)
     x = random.standard_normal((tokens, 512)).astype(np.float32)
-    result = linear.matmul(weights, linear.quantise(x), instruction_set=instruction_set)
-    codes, scales = quantise_in_numpy(x)
+    result = linear.matmul(weights, WAYS[most](x), instruction_set=instruction_set)
+    codes, scales = quantise_in_numpy(x, most)
     quantised = (codes * scales[:, :, None].astype(np.float64)).reshape(x.shape)
     if (
         layout in HAVE_MINIMUM
@@ -134,34 +125,35 @@ def test_products_agree_with_numpy(random, instruction_set, layout, rows, tokens
         largest = np.abs(decoded.reshape(rows, -1, 32)).max()
         slack = 8 * 16 * 2.0**-24 * largest * np.abs(quantised).sum(-1).max()
         np.testing.assert_allclose(result, quantised @ decoded.T, rtol=0, atol=slack)
-    else:
-        assert_sums_agree(result, decoded, quantised, steps=16)
+    else:  # sums of 16-bit codes may be larger than float32's 24 bits: they are rounded as well
+        assert_sums_agree(result, decoded, quantised, steps=16 + (most == WIDE))
 
 
 @pytest.mark.parametrize("instruction_set", SETS)
 @pytest.mark.parametrize("layout", INT8)
-@pytest.mark.parametrize(("rows", "tokens"), [(1, 1), (15, 2), (17, 8), (33, 21)])
-def test_two_codes_are_the_sum_of_both_products(random, instruction_set, layout, rows, tokens):
-    """To the bit; and the whole and its pieces are the same, alone or in a batch."""
-    weights, decoded = packed_weights(random, layout, rows, 512)
-    x = random.standard_normal((tokens, 512)).astype(np.float32)
+@pytest.mark.parametrize("tokens", [*range(1, 10), 16, 21])
+def test_products_of_16_bits_are_the_same_to_the_bit_in_pieces_and_in_plain_code(
+    random, instruction_set, layout, tokens
+):
+    rows = 49
+    weights, decoded = packed_weights(random, layout, rows, 768)
+    x = random.standard_normal((tokens, 768)).astype(np.float32)
     bias = random.standard_normal(rows).astype(np.float32)
-    both = linear.quantise_twice(x)
-    rest = rest_in_numpy(x, *quantise_in_numpy(x))
-    parts = [linear.matmul(weights, linear.quantise(each), instruction_set=instruction_set) for each in (x, rest)]
-    result = linear.matmul(weights, both, bias=bias, instruction_set=instruction_set)
-    np.testing.assert_array_equal(result, parts[0] + parts[1] + bias)
+    wide = linear.quantise_wide(x)
+    result = linear.matmul(weights, wide, bias=bias, instruction_set=instruction_set)
+    np.testing.assert_array_equal(result, linear.matmul(weights, wide, bias=bias, instruction_set="plain"))
     pieces = np.full_like(result, np.nan)
     for (row, row_end), (token, token_end) in itertools.product(
         itertools.pairwise([*range(0, rows, 16), rows]), itertools.pairwise([*range(0, tokens, 3), tokens])
     ):
         piece = linear.Piece(row, row_end, token, token_end)
-        linear.matmul(weights, both, out=pieces, piece=piece, bias=bias, instruction_set=instruction_set)
+        linear.matmul(weights, wide, out=pieces, piece=piece, bias=bias, instruction_set=instruction_set)
     np.testing.assert_array_equal(pieces, result)
-    alone = linear.matmul(weights, linear.quantise_twice(x[-1:]), bias=bias, instruction_set=instruction_set)
+    alone = linear.matmul(weights, linear.quantise_wide(x[-1:]), bias=bias, instruction_set=instruction_set)
     np.testing.assert_array_equal(result[-1:], alone)
-    # 1/254 of the error of one code, give or take chance for a single sum, and two more roundings of float32.
-    one, two = (np.abs(found - x.astype(np.float64) @ decoded.T).mean() for found in (parts[0], result - bias))
+    # 127 / 16383 of the error of 8 bits, give or take chance for a single sum, and the roundings of float32.
+    narrow = linear.matmul(weights, linear.quantise(x), instruction_set=instruction_set)
+    one, two = (np.abs(found - x.astype(np.float64) @ decoded.T).mean() for found in (narrow, result - bias))
     assert two < one / 50
 
 
@@ -269,10 +261,11 @@ def test_an_experts_tokens_are_gathered_and_scattered(random, instruction_set, l
 
 @pytest.mark.parametrize("instruction_set", SETS)
 @pytest.mark.parametrize("layout", INT8)
+@pytest.mark.parametrize("most", WAYS)
 @pytest.mark.parametrize("sign", [-1, 1])
 @pytest.mark.parametrize("byte", [0x00, 0xFF, 0x77, 0x88, 0x80, 0x7F])
-def test_the_largest_codes_do_not_overflow(random, instruction_set, layout, sign, byte):
-    """Every code and every activation at an end of its range: where 16-bit sums would overflow."""
+def test_the_largest_codes_do_not_overflow(random, instruction_set, layout, most, sign, byte):
+    """Every code and every activation at an end of its range: where sums of 16 or 32 bits would overflow."""
     rows, columns = 16, 512
     data = encoded(random, layout, rows, columns).view(RECORDS[layout])
     for field in data.dtype.names:
@@ -283,8 +276,8 @@ def test_the_largest_codes_do_not_overflow(random, instruction_set, layout, sign
     decoded = decode(layout, encoded_bytes, (rows, columns)).astype(np.float64)
     x = np.full((5, columns), sign, np.float32)
     weights = linear.Packed(layout, rows, columns, packed)
-    result = linear.matmul(weights, linear.quantise(x), instruction_set=instruction_set)
-    codes = np.float64(np.float32(1) / np.float32(127)) * 127 * sign
+    result = linear.matmul(weights, WAYS[most](x), instruction_set=instruction_set)
+    codes = np.float64(np.float32(1) / np.float32(most)) * most * sign
     largest = np.abs(decoded).max() + 2 * np.abs(decoded.reshape(rows, -1, 32)).max()
     np.testing.assert_allclose(
         result, np.full_like(x, codes) @ decoded.T, rtol=0, atol=64 * 2.0**-24 * largest * columns
@@ -298,7 +291,7 @@ def test_an_infinite_activation_spoils_its_token_and_no_other(random, instructio
     weights, _ = packed_weights(random, layout, 20, 256)
     x = random.standard_normal((20, 256)).astype(np.float32)
     before = linear.matmul(weights, x if layout in FLOAT else linear.quantise(x), instruction_set=instruction_set)
-    twice = None if layout in FLOAT else linear.matmul(weights, linear.quantise_twice(x))
+    wide = None if layout in FLOAT else linear.matmul(weights, linear.quantise_wide(x))
     x[7, 100] = bad
     after = linear.matmul(
         weights,
@@ -307,11 +300,11 @@ def test_an_infinite_activation_spoils_its_token_and_no_other(random, instructio
     )
     assert not np.isfinite(after[7]).any()
     np.testing.assert_array_equal(np.delete(after, 7, axis=0), np.delete(before, 7, axis=0))
-    if twice is not None:
-        activations = linear.quantise_twice(x, instruction_set=instruction_set)
+    if wide is not None:
+        activations = linear.quantise_wide(x, instruction_set=instruction_set)
         after = linear.matmul(weights, activations, instruction_set=instruction_set)
         assert not np.isfinite(after[7]).any()
-        np.testing.assert_array_equal(np.delete(after, 7, axis=0), np.delete(twice, 7, axis=0))
+        np.testing.assert_array_equal(np.delete(after, 7, axis=0), np.delete(wide, 7, axis=0))
 
 
 @pytest.mark.parametrize("instruction_set", SETS)
@@ -367,7 +360,7 @@ def test_the_tolerance_notices_one_wrong_code(random, layout):
 def test_what_does_not_fit_is_named(random):
     weights, _ = packed_weights(random, "Q4_0", 32, 64)
     x = linear.quantise(np.zeros((3, 64), np.float32))
-    with pytest.raises(ValueError, match="int8 activations of 32 columns for Q4_0 weights of 64"):
+    with pytest.raises(ValueError, match="quantised activations of 32 columns for Q4_0 weights of 64"):
         linear.matmul(weights, linear.quantise(np.zeros((3, 32), np.float32)))
     with pytest.raises(ValueError, match="float activations for BF16"):
         linear.matmul(packed_weights(random, "BF16", 32, 64)[0], x)

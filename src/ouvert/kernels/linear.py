@@ -64,32 +64,32 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Activations:
-    """Activations as int8, codes and scales per 32 columns, one code to each or two: see linear.h."""
+    """Activations as whole numbers of 1 or 2 bytes, codes and scales per 32 columns: see linear.h."""
 
     tokens: int
     columns: int
     data: np.ndarray
-    codes: int = 1
+    code_bytes: int = 1
 
     def fields(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """codes int8 (parts, blocks, 32), scales float32 (parts, blocks), sums of half blocks int32 (…, 2).
-
-        Parts are tokens, or with two codes each token's first, then its second.
-        """
-        blocks, parts = self.columns // 32, self.codes * self.tokens
-        codes = np.empty((parts, blocks, 32), np.int8)
-        scales = np.empty((parts, blocks), np.float32)
-        sums = np.empty((parts, blocks, 2), np.int32)
+        """codes int8 or int16 (tokens, blocks, 32), scales float32 (tokens, blocks), sums of half blocks int32 (…, 2)."""
+        blocks, kind = self.columns // 32, np.dtype(f"i{self.code_bytes}")
+        codes = np.empty((self.tokens, blocks, 32), kind)
+        scales = np.empty((self.tokens, blocks), np.float32)
+        sums = np.empty((self.tokens, blocks, 2), np.int32)
         start = 0
-        for first in range(0, parts, 16):
-            width = min(16, parts - first)
-            tile = self.data[start : start + width * blocks * 44]
-            at_scales, at_sums = width * blocks * 32, width * blocks * 36
+        for first in range(0, self.tokens, 16):
+            width = min(16, self.tokens - first)
+            at_scales = 32 * self.code_bytes * width * blocks
+            at_sums = at_scales + 4 * width * blocks
+            tile = self.data[start : start + at_sums + 8 * width * blocks]
             own = slice(first, first + width)
-            codes[own] = tile[:at_scales].view(np.int8).reshape(blocks, width, 32).swapaxes(0, 1)
+            codes[own] = tile[:at_scales].view(kind).reshape(blocks, width, 32).swapaxes(0, 1)
             scales[own] = tile[at_scales:at_sums].view(np.float32).reshape(blocks, width).T
             sums[own] = tile[at_sums:].view(np.int32).reshape(blocks, 2, width).transpose(2, 0, 1)
             start += len(tile)
+        if self.code_bytes == 2:  # of every four columns 0, 2, 1, 3
+            codes = codes.reshape(-1, 2, 2).swapaxes(1, 2).reshape(codes.shape)
         return codes, scales, sums
 
 
@@ -105,20 +105,20 @@ def quantise(
     check_columns(x)
     check_rows("from_rows", from_rows, len(x))
     tokens = len(x) if from_rows is None else len(from_rows)
-    data = aligned_bytes(_native.activation_bytes(tokens, x.shape[1]))
+    data = aligned_bytes(_native.activation_bytes(tokens, x.shape[1], 1))
     for begin, end in zip((0, *splits), (*splits, tokens), strict=True):
         _native.quantise(instruction_set or best_instruction_set(), x, from_rows, data, tokens, begin, end)
     return Activations(tokens, x.shape[1], data)
 
 
-def quantise_twice(x: np.ndarray, *, instruction_set: str | None = None, splits: tuple[int, ...] = ()) -> Activations:
-    """Activations as int8 with two codes each, the second of what the first leaves. `splits`: for tests."""
+def quantise_wide(x: np.ndarray, *, instruction_set: str | None = None, splits: tuple[int, ...] = ()) -> Activations:
+    """Activations in 16 bits. `splits` cuts the work, for tests."""
     check_floats("x", x, (None, None))
     check_columns(x)
-    data = aligned_bytes(_native.activation_bytes(2 * len(x), x.shape[1]))
+    data = aligned_bytes(_native.activation_bytes(len(x), x.shape[1], 2))
     for begin, end in zip((0, *splits), (*splits, len(x)), strict=True):
-        _native.quantise_twice(instruction_set or best_instruction_set(), x, data, begin, end)
-    return Activations(len(x), x.shape[1], data, codes=2)
+        _native.quantise_wide(instruction_set or best_instruction_set(), x, data, begin, end)
+    return Activations(len(x), x.shape[1], data, code_bytes=2)
 
 
 def matmul(
@@ -133,7 +133,7 @@ def matmul(
     out_rows: np.ndarray | None = None,
     instruction_set: str | None = None,
 ) -> np.ndarray:
-    """x @ weights.T (+ bias), from int8 activations, or in float32 if `x` is an array.
+    """x @ weights.T (+ bias), from quantised activations, or in float32 if `x` is an array.
 
     accumulate  add to `out` instead of overwriting it
     from_rows   float `x` only: token t is x[from_rows[t]]
@@ -148,7 +148,7 @@ def matmul(
             raise ValueError("linear: from_rows goes with float activations; quantised ones are gathered by quantise.")
         if x.columns != weights.columns or not _native.takes_int8(weights.layout):
             raise ValueError(
-                f"linear: int8 activations of {x.columns} columns for {weights.layout} weights of {weights.columns}; "
+                f"linear: quantised activations of {x.columns} columns for {weights.layout} weights of {weights.columns}; "
                 "expected equal columns, and float activations for BF16, F16 and F32."
             )
         tokens = x.tokens
@@ -168,7 +168,7 @@ def matmul(
     if isinstance(x, np.ndarray):
         _native.matmul_f32(chosen, *shape, x, from_rows, out, bounds, bias, accumulate, out_rows)
     else:
-        _native.matmul(chosen, *shape, x.data, x.codes, tokens, out, bounds, bias, accumulate, out_rows)
+        _native.matmul(chosen, *shape, x.data, x.code_bytes, tokens, out, bounds, bias, accumulate, out_rows)
     return out
 
 

@@ -139,14 +139,14 @@ class Fusing:
         return readers[0] if len(readers) == 1 and not value.watched else None
 
     def takes_codes(self, n: int) -> int:
-        """How many int8 codes for each value product n takes; 0: it takes floats."""
+        """Bytes of each whole number that product n takes for an activation; 0: it takes floats."""
         line = self.lines[n]
         if self.exact or not _native.takes_int8(line.given["weight"].layout):
             return 0
         return 2 if line.writes[0] is self.logits else 1
 
     def wants_codes(self, value: Value) -> bool:
-        """Whether some product takes this value as int8 activations, with one code each."""
+        """Whether some product takes this value as int8 activations."""
         return any(self.lines[n].kind == "linear" and self.takes_codes(n) == 1 for n in self.readers.get(value, []))
 
     # --- steps ---
@@ -168,12 +168,12 @@ class Fusing:
             self.holds.append(weight)
         return self.matrices[id(weight)]
 
-    def codes_of(self, value: Value, count: int) -> Value:
-        """This value as int8 activations, made now if it has not been made."""
-        if (value, count) not in self.codes:
-            codes = self.codes[value, count] = Value(value.rows, value.width, codes=count)
-            self.step([value], [codes], lambda at: self.native.quantise(at(value), count, at(codes)))
-        return self.codes[value, count]
+    def codes_of(self, value: Value, size: int) -> Value:
+        """This value as whole numbers of so many bytes, made now if it has not been made."""
+        if (value, size) not in self.codes:
+            codes = self.codes[value, size] = Value(value.rows, value.width, code_bytes=size)
+            self.step([value], [codes], lambda at: self.native.quantise(at(value), size, at(codes)))
+        return self.codes[value, size]
 
     def embed(self, n: int, line: Line) -> None:
         (out,), table = line.writes, self.matrix(line.given["table"])
@@ -183,7 +183,7 @@ class Fusing:
         (x,), (out,) = line.reads, line.writes
         writes, codes = [out], Value(out.rows, 0)
         if self.wants_codes(out):
-            codes = self.codes[out, 1] = Value(out.rows, out.width, codes=1)
+            codes = self.codes[out, 1] = Value(out.rows, out.width, code_bytes=1)
             writes.append(codes)
         weight, eps = line.given["weight"], line.given["eps"]
         nothing = _native.Value(_native.Rows.tokens, 0, 0)
@@ -422,4 +422,6 @@ class Places:
 
 
 def bytes_per_token(value: Value) -> int:
-    return value.codes * int(_native.activation_bytes_per_token(value.width)) if value.codes else 4 * value.width
+    if value.code_bytes:
+        return int(_native.activation_bytes_per_token(value.width, value.code_bytes))
+    return 4 * value.width

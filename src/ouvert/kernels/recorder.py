@@ -5,8 +5,8 @@ the list into a native program that is replayed for every step. So a graph must 
 it cannot look at a value. What happens in between, in this order:
 
 1. Rows that nobody looks at are not computed: `select` moves up as far as the attention before it.
-   Products take activations as int8; the one that makes logits takes two codes each, for what is rounded there goes
-   straight into the answer, while reading its weights takes longer than multiplying twice.
+   Products take activations as int8; the one that makes logits takes them in 16 bits, for what is rounded there goes
+   straight into the answer.
 2. Neighbours that share work become one instruction (norm and int8 activations, products of one input, gate and up,
    product and residual, rotation and cache). A fused instruction computes the same numbers, bit for bit, as its parts.
 3. Values that are not needed at the same time share memory.
@@ -53,7 +53,7 @@ class Value:
 
     rows: Rows
     width: int
-    codes: int = 0  # int8 activations instead of floats, with so many codes each
+    code_bytes: int = 0  # activations as whole numbers of so many bytes instead of floats
     integers: bool = False  # int32 instead of floats
     watched: list[str] = field(default_factory=list)
 

@@ -23,13 +23,6 @@ Range rows_of_piece(std::uint32_t piece, std::int64_t rows) {
   return {begin, std::min(rows, begin + kRowsPerPiece)};
 }
 
-// A value as int8, with so many codes to each of its floats.
-Activations as_int8(const Program& p, const Value& value, std::int64_t codes) {
-  Activations all = p.activations(value);
-  all.tokens *= codes;
-  return all;
-}
-
 // How a product is cut. A piece should take 10 to 30 microseconds, and every thread should have a few, whether memory
 // (few tokens) or arithmetic (many) is the limit.
 constexpr std::int64_t kPieceBytes = 192 << 10;
@@ -80,10 +73,10 @@ void Angles::run(Program& p, std::uint32_t piece, int) noexcept {
 std::uint32_t Quantise::pieces(Program& p) noexcept { return row_pieces(p.rows_of(x_)); }
 void Quantise::run(Program& p, std::uint32_t piece, int) noexcept {
   const Range r = rows_of_piece(piece, p.rows_of(x_));
-  if (codes_ == 1)
+  if (code_bytes_ == 1)
     p.linear.quantise(p.at(x_), x_.width, nullptr, p.activations(out_), r.begin, r.end);
   else
-    p.linear.quantise_twice(p.at(x_), x_.width, as_int8(p, out_, 2), r.begin, r.end);
+    p.linear.quantise_wide(p.at(x_), x_.width, p.activations(out_), r.begin, r.end);
 }
 
 std::uint32_t Norm::pieces(Program& p) noexcept { return row_pieces(p.rows_of(x_)); }
@@ -140,7 +133,7 @@ const char* Linear::kind() const {
 }
 
 std::uint32_t Linear::pieces(Program& p) noexcept {
-  const std::int64_t tokens = this->tokens(p);
+  const std::int64_t tokens = p.rows_of(x_);
   if (tokens == 0) return 0;
   token_step_ = std::min(tokens, kTokensPerPiece);
   std::int64_t bytes = 0;
@@ -157,10 +150,10 @@ std::uint32_t Linear::pieces(Program& p) noexcept {
 
 void Linear::multiply(Program& p, const Product& product, const Piece& piece) const noexcept {
   const Epilogue epilogue{.bias = product.bias.empty() ? nullptr : product.bias.data(),
-                          .accumulate = product.accumulate,
-                          .in_pairs = codes_ == 2};
-  if (codes_ != 0)
-    p.linear.matmul(product.weights, as_int8(p, x_, codes_), p.at(product.out), product.out.width, piece, epilogue);
+                          .accumulate = product.accumulate};
+  if (code_bytes_ != 0)
+    (code_bytes_ == 1 ? p.linear.matmul : p.linear.matmul_wide)(product.weights, p.activations(x_), p.at(product.out),
+                                                                product.out.width, piece, epilogue);
   else
     p.linear.matmul_f32(product.weights, p.at(x_), x_.width, nullptr, p.at(product.out), product.out.width, piece,
                         epilogue);
@@ -170,7 +163,7 @@ void Linear::run(Program& p, std::uint32_t number, int) noexcept {
   std::int64_t n = number % pieces_per_token_step_;
   Piece piece{};
   piece.token_begin = number / pieces_per_token_step_ * token_step_;
-  piece.token_end = std::min(tokens(p), piece.token_begin + token_step_);
+  piece.token_end = std::min(p.rows_of(x_), piece.token_begin + token_step_);
   std::size_t i = 0;
   if (!gated_)
     for (; n >= parts(products_[i].weights.rows, row_step_[i]); ++i) n -= parts(products_[i].weights.rows, row_step_[i]);

@@ -38,17 +38,17 @@ class Angles final : public Instruction {
   Value out_;
 };
 
-// Rows of x as int8 with scales, for products; with one code a value, or two.
+// Rows of x as whole numbers with scales, for products: int8, or int16 with two bytes a code.
 class Quantise final : public Instruction {
  public:
-  Quantise(Value x, std::int64_t codes, Value out) : x_(x), codes_(codes), out_(out) {}
+  Quantise(Value x, std::int64_t code_bytes, Value out) : x_(x), code_bytes_(code_bytes), out_(out) {}
   const char* kind() const override { return "quantise"; }
   std::uint32_t pieces(Program& p) noexcept override;
   void run(Program& p, std::uint32_t piece, int thread) noexcept override;
 
  private:
   Value x_;
-  std::int64_t codes_;
+  std::int64_t code_bytes_;
   Value out_;
 };
 
@@ -125,13 +125,12 @@ struct Product {
   bool accumulate = false;  // out already holds what the product is added to
 };
 
-// Products of one input, computed side by side: floats (`codes` is 0), or int8 with one code a value or two. With
-// `gated` there are two products, gate and up, of one code a value, and the first one's output becomes their gated
-// product.
+// Products of one input, computed side by side: floats (`code_bytes` is 0), or whole numbers of 1 or 2 bytes. With `gated`
+// there are two products, gate and up, of int8, and the first one's output becomes their gated product.
 class Linear final : public Instruction {
  public:
-  Linear(Value x, std::int64_t codes, std::vector<Product> products, bool gated, Gate gate)
-      : x_(x), codes_(codes), products_(std::move(products)), gated_(gated), gate_(gate) {
+  Linear(Value x, std::int64_t code_bytes, std::vector<Product> products, bool gated, Gate gate)
+      : x_(x), code_bytes_(code_bytes), products_(std::move(products)), gated_(gated), gate_(gate) {
     row_step_.resize(products_.size());
   }
   const char* kind() const override;
@@ -139,11 +138,10 @@ class Linear final : public Instruction {
   void run(Program& p, std::uint32_t piece, int thread) noexcept override;
 
  private:
-  std::int64_t tokens(Program& p) const { return p.rows_of(x_) * (codes_ == 2 ? 2 : 1); }  // as products count them
   void multiply(Program& p, const Product& product, const Piece& piece) const noexcept;
 
   Value x_;
-  std::int64_t codes_;
+  std::int64_t code_bytes_;
   std::vector<Product> products_;
   bool gated_;
   Gate gate_;

@@ -24,8 +24,8 @@ const char* name(Layout layout) {
   return names[static_cast<int>(layout)];
 }
 
-std::int64_t activation_bytes(std::int64_t tokens, std::int64_t columns) {
-  return up_to_64(tokens * (columns / kBlock) * kActivationBytes);
+std::int64_t activation_bytes(std::int64_t tokens, std::int64_t columns, std::int64_t code_bytes) {
+  return up_to_64(tokens * (columns / kBlock) * activation_block_bytes(code_bytes));
 }
 
 const LinearKernels& linear_kernels(InstructionSet set) {

@@ -12,8 +12,7 @@
 //     sum = fma(minimum[row][block], activation scale[block] * activation sum[block], sum)  layouts with a minimum
 //   sum += bias; out = accumulate ? out + sum : sum
 //
-// Where one code an activation is too coarse (unembeddings), there are two: the second is what the first leaves. Both
-// parts are multiplied like tokens of their own, and their sums added at the end.
+// Where 8 bits are too coarse for activations (unembeddings), they have 16, and everything else stays as above.
 //
 // The layouts are described in docs/formats/packed.md; packing is in pack.h.
 
@@ -68,24 +67,23 @@ struct Matrix {
   const std::uint8_t* data;
 };
 
-// Activations as int8: per 32 columns codes -127..127, a float scale and the sums of both halves' codes. A view;
-// `data` is aligned to 64 and holds activation_bytes(tokens, columns) bytes. columns is a multiple of 32.
+// Activations as whole numbers: per 32 columns codes, a float scale and the sums of both halves' codes. Codes are int8
+// within -127 .. 127, or int16 within -16383 .. 16383, so that sums of 32 products with any layout's codes (Q6_K: scaled
+// ones) fit into 32 bits. A view; `data` is aligned to 64 and holds activation_bytes(tokens, columns, bytes of a code)
+// bytes. columns is a multiple of 32.
 struct Activations {
   std::int64_t tokens;
   std::int64_t columns;
   std::uint8_t* data;
 };
 
-std::int64_t activation_bytes(std::int64_t tokens, std::int64_t columns);  // a multiple of 64
+std::int64_t activation_bytes(std::int64_t tokens, std::int64_t columns, std::int64_t code_bytes = 1);  // a multiple of 64
 
 // What happens to a finished sum before it is stored.
 struct Epilogue {
   const float* bias = nullptr;             // added: one per row of the matrix
   bool accumulate = false;                 // out += sum (a residual), else out = sum
   const std::int32_t* out_rows = nullptr;  // token t is stored at out + out_rows[t] * stride, else at out + t * stride
-  // int8 activations in two parts (quantise_twice): tokens 2 t and 2 t + 1 are added up to token t of `out`. Bounds of
-  // pieces count parts, and are even.
-  bool in_pairs = false;
 };
 
 // A rectangle of a product. Row bounds are multiples of kRowGroup (row_end may be the matrix's number of rows).
@@ -104,15 +102,17 @@ struct LinearKernels {
   void (*quantise)(const float* x, std::int64_t stride, const std::int32_t* from_rows, const Activations& to,
                    std::int64_t token_begin, std::int64_t token_end);
 
-  // The same with two codes for each activation: token t of x becomes tokens 2 t and 2 t + 1 of `to`. The first is as
-  // above; the second is x - code * scale, rounded once to float, quantised in its turn. token_begin and token_end are
-  // tokens of x.
-  void (*quantise_twice)(const float* x, std::int64_t stride, const Activations& to, std::int64_t token_begin,
-                         std::int64_t token_end);
+  // The same in 16 bits: 16383 in place of 127.
+  void (*quantise_wide)(const float* x, std::int64_t stride, const Activations& to, std::int64_t token_begin,
+                        std::int64_t token_end);
 
   // out[token][row] for a piece, from int8 activations. takes_int8(weights.layout); x.columns == weights.columns.
   void (*matmul)(const Matrix& weights, const Activations& x, float* out, std::int64_t stride, const Piece& piece,
                  const Epilogue& epilogue);
+
+  // The same from int16 activations.
+  void (*matmul_wide)(const Matrix& weights, const Activations& x, float* out, std::int64_t stride, const Piece& piece,
+                      const Epilogue& epilogue);
 
   // The same from float activations, for every layout: weights are decoded exactly, products and sums are float32
   // (four partial sums by column modulo 4, joined as (0 + 1) + (2 + 3)). Token t is read from

@@ -8,6 +8,7 @@
 #include <immintrin.h>
 
 #include <algorithm>
+#include <array>
 #include <limits>
 #include <utility>
 
@@ -254,18 +255,6 @@ inline void store(const Destination& to, std::int64_t token, int half, __m256 su
   _mm256_maskstore_ps(at, those, sum);
 }
 
-// The sums of W tokens, or of W / 2 in two parts.
-template <int W>
-OUVERT_INLINE void store_all(const Destination& to, std::int64_t token, int half, const __m256 (&sums)[W]) {
-  if (W > 1 && to.epilogue->in_pairs) {
-#pragma GCC unroll 4
-    for (int t = 0; t + 1 < W; t += 2) store(to, (token + t) / 2, half, _mm256_add_ps(sums[t], sums[t + 1]));
-  } else {
-#pragma GCC unroll 8
-    for (int t = 0; t < W; ++t) store(to, token + t, half, sums[t]);
-  }
-}
-
 // How many tokens at once have both halves of 16 rows computed together, so that an activation that is spread over a
 // register is multiplied twice. Otherwise sums would leave the registers, or it was measured to be slower.
 template <Layout L>
@@ -277,6 +266,8 @@ constexpr bool in_both_halves(int tokens) {
 // What a block of weights needs to know about W tokens, in all eight places of a register. Said once, it serves all groups.
 template <Layout L, int W>
 struct BlockTokens {
+  using Code = std::int8_t;
+  static constexpr int kWidest = 8;
   static constexpr bool kSpread = W == 1 && !in_both_halves<L>(W);
   const std::int8_t* activations;
   Spread spread[8];  // of a single token: several are spread as they are needed
@@ -321,8 +312,8 @@ OUVERT_INLINE const auto& four(const BlockTokens<L, W>& tokens, const Four* four
 }
 
 // sum + dot, scaled as the weights and the token are, and the minimum.
-template <Layout L, int W>
-OUVERT_INLINE void add_scaled(__m256i dot, const BlockScales& weights, const BlockTokens<L, W>& tokens, int t, __m256& sum) {
+template <Layout L, typename Tokens>
+OUVERT_INLINE void add_scaled(__m256i dot, const BlockScales& weights, const Tokens& tokens, int t, __m256& sum) {
   __m256 now = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot), _mm256_mul_ps(weights.scale, tokens.scales[t]), sum);
   if constexpr (has_minimum(L)) now = _mm256_fmadd_ps(weights.minimum, tokens.scaled_sums[t], now);
   sum = now;
@@ -450,22 +441,133 @@ OUVERT_INLINE void add_block_in_both_halves(const std::uint8_t* packed, const st
   });
 }
 
+// ---- activations of 16 bits -------------------------------------------------------------------------------------
+
+// Four codes of each of eight rows as two pairs of 16 bits: columns 0 and 2, 1 and 3.
+template <Layout L>
+OUVERT_INLINE void widen(__m256i codes, __m256i& even, __m256i& odd) {
+  if constexpr (by_sign(L)) {
+    even = _mm256_srai_epi16(_mm256_slli_epi16(codes, 8), 8);
+    odd = _mm256_srai_epi16(codes, 8);
+  } else {
+    even = _mm256_and_si256(codes, _mm256_set1_epi16(255));
+    odd = _mm256_srli_epi16(codes, 8);
+  }
+}
+
+// sum + codes x activations, in 32 bits.
+OUVERT_INLINE void add_wide_products(__m256i& sum, __m256i even, __m256i odd, const Four* x) {
+  __m256i products, others;
+  asm("vpbroadcastd %5, %1\n\tvpbroadcastd %6, %2\n\tvpmaddwd %1, %3, %1\n\tvpmaddwd %2, %4, %2\n\t"
+      "vpaddd %1, %0, %0\n\tvpaddd %2, %0, %0"
+      : "+x"(sum), "=&x"(products), "=&x"(others)
+      : "x"(even), "x"(odd), "m"(x[0]), "m"(x[1]));
+}
+
+// The same for codes of two halves of the rows: the activations are spread once.
+OUVERT_INLINE void add_wide_products(__m256i& sum, __m256i& other, const __m256i (&even)[2], const __m256i (&odd)[2],
+                                     const Four* x) {
+  __m256i products, others;
+  asm("vpbroadcastd %8, %3\n\tvpmaddwd %3, %4, %2\n\tvpmaddwd %3, %5, %3\n\tvpaddd %2, %0, %0\n\tvpaddd %3, %1, %1\n\t"
+      "vpbroadcastd %9, %3\n\tvpmaddwd %3, %6, %2\n\tvpmaddwd %3, %7, %3\n\tvpaddd %2, %0, %0\n\tvpaddd %3, %1, %1"
+      : "+x"(sum), "+x"(other), "=&x"(products), "=&x"(others)
+      : "x"(even[0]), "x"(even[1]), "x"(odd[0]), "x"(odd[1]), "m"(x[0]), "m"(x[1]));
+}
+
+// What a block of weights needs to know about W tokens whose codes have 16 bits.
+template <Layout L, int W>
+struct WideBlockTokens {
+  using Code = std::int16_t;
+  static constexpr int kWidest = 4;  // both halves of the rows go together: their sums fill half of the registers
+  const Four* activations;  // [token][4 columns][2]
+  __m256 scales[W];
+  __m256 scaled_sums[W];  // layouts with a minimum
+  __m256i start[2][W];    // where the integer sums begin; Q6_K: of both halves of the columns
+
+  OUVERT_INLINE void look_at(const std::int16_t* codes, const float* token_scales, const std::int32_t* sums,
+                             std::int64_t tile_width) {
+    activations = reinterpret_cast<const Four*>(codes);
+#pragma GCC unroll 8
+    for (int t = 0; t < W; ++t) {
+      scales[t] = _mm256_set1_ps(token_scales[t]);
+      const std::int32_t first = sums[t], second = sums[tile_width + t];
+      if constexpr (L == Layout::Q6_K) {
+        start[0][t] = _mm256_set1_epi32(-code_offset(L) * first);
+        start[1][t] = _mm256_set1_epi32(-code_offset(L) * second);
+      } else if constexpr (has_minimum(L)) {
+        scaled_sums[t] = _mm256_set1_ps(token_scales[t] * static_cast<float>(first + second));
+      } else if constexpr (!by_sign(L)) {
+        start[0][t] = _mm256_set1_epi32(-code_offset(L) * (first + second));
+      }
+    }
+  }
+};
+
+template <Layout L, int W>
+OUVERT_INLINE void add_block(const std::uint8_t* packed, const std::uint8_t* scales, const StretchScales& stretch,
+                             std::int64_t within, const WideBlockTokens<L, W>& tokens, __m256 (&sums)[2][W]) {
+  const WideBlockTokens<L, W>* known = &tokens;
+  const Four* fours = tokens.activations;
+  asm volatile("" : "+r"(known), "+r"(fours));
+  __m256i dots[W][2], before[W][2];
+  // Q6_K: first the columns of the low halves of the bytes, then those of the high ones, each with a scale of its own.
+  constexpr bool kParts = L == Layout::Q6_K;
+  each<kParts ? 2 : 1>([&](auto part) __attribute__((always_inline)) {
+    each<W>([&](auto t) __attribute__((always_inline)) {
+      dots[t][0] = dots[t][1] = by_sign(L) || has_minimum(L) ? _mm256_setzero_si256() : known->start[part][t];
+    });
+    each<4>([&](auto j) __attribute__((always_inline)) {
+      __m256i low[2], high[2];  // columns 4 j to 4 j + 3, and 16 more
+      each<2>([&](auto h) __attribute__((always_inline)) { unpack_two<L>(packed, h, j, low[h], high[h]); });
+      each<2>([&](auto side) __attribute__((always_inline)) {
+        if constexpr (!kParts || side == part) {
+          __m256i even[2], odd[2];
+          each<2>([&](auto h) __attribute__((always_inline)) { widen<L>(side ? high[h] : low[h], even[h], odd[h]); });
+          each<W>([&](auto t) __attribute__((always_inline)) {
+            add_wide_products(dots[t][0], dots[t][1], even, odd, fours + 16 * t + 2 * (j + 4 * side));
+          });
+        }
+      });
+    });
+    if constexpr (kParts)
+      each<2>([&](auto h) __attribute__((always_inline)) {
+        BlockScales weights;
+        load_scales<L>(scales, stretch, within, h, weights);
+        each<W>([&](auto t) __attribute__((always_inline)) {
+          const __m256i scaled = _mm256_mullo_epi32(dots[t][h], _mm256_srai_epi32(weights.sub[part], 16));
+          if constexpr (part == 0)
+            before[t][h] = scaled;
+          else
+            dots[t][h] = _mm256_add_epi32(before[t][h], scaled);
+        });
+      });
+  });
+  each<2>([&](auto h) __attribute__((always_inline)) {
+    BlockScales weights;
+    load_scales<L>(scales, stretch, within, h, weights);
+    each<W>([&](auto t) __attribute__((always_inline)) { add_scaled<L>(dots[t][h], weights, *known, t, sums[h][t]); });
+  });
+}
+
+// ---- a few groups -----------------------------------------------------------------------------------------------
+
 // Up to kStreams groups side by side, block by block: where memory is the limit, a thread gets a fifth to a third more
 // of it from several places at a time than from one; and what is known of a block's tokens serves all of them. What is
 // needed kAhead bytes later is asked for, across the ends of pages and of groups, into the second-level cache.
 constexpr int kStreams = 4;
 constexpr std::int64_t kAhead = 1024;
 
-template <Layout L, int W>
-__attribute__((noinline)) void tokens(const std::uint8_t* group, int groups, std::int64_t columns, const Tile& tile,
-                                      std::int64_t t0, std::int64_t token, const Destination& to) {
+template <Layout L, int W, template <Layout, int> typename Tokens>
+__attribute__((noinline)) void tokens(const std::uint8_t* group, int groups, std::int64_t columns,
+                                      const TileOf<typename Tokens<L, W>::Code>& tile, std::int64_t t0,
+                                      std::int64_t token, const Destination& to) {
   constexpr Geometry g = geometry(L);
   constexpr std::int64_t kBytes = g.codes + g.scales * kBlock / g.scales_columns;  // of one block
   const std::int64_t bytes = group_bytes(L, columns);
-  const std::int8_t* activations = tile.codes + t0 * kBlock;
+  const auto* activations = tile.codes + t0 * kBlock;
   const float* scales = tile.scales + t0;
   const std::int32_t* code_sums = tile.sums + t0;
-  BlockTokens<L, W> now;
+  Tokens<L, W> now;
   __m256 sums[kStreams][2][W];
   for (int n = 0; n < groups; ++n)
 #pragma GCC unroll 8
@@ -487,7 +589,7 @@ __attribute__((noinline)) void tokens(const std::uint8_t* group, int groups, std
 #pragma GCC unroll 10
           for (std::int64_t line = 0; line < kBytes; line += 64)
             _mm_prefetch(reinterpret_cast<const char*>(from + skip + line), _MM_HINT_T1);
-        if constexpr (in_both_halves<L>(W))
+        if constexpr (sizeof(*activations) == 1 && in_both_halves<L>(W))
           add_block_in_both_halves<L, W>(from + packed, from + stretch, shared[n], within, now, sums[n]);
         else
           add_block<L, W>(from + packed, from + stretch, shared[n], within, now, sums[n]);
@@ -497,23 +599,29 @@ __attribute__((noinline)) void tokens(const std::uint8_t* group, int groups, std
   }
   for (int n = 0; n < groups; ++n)
 #pragma GCC unroll 2
-    for (int half = 0; half < 2; ++half) store_all<W>(to.group(n), token, half, sums[n][half]);
+    for (int half = 0; half < 2; ++half)
+#pragma GCC unroll 8
+      for (int t = 0; t < W; ++t) store(to.group(n), token + t, half, sums[n][half][t]);
 }
 
-constexpr std::int64_t kWidest = 8;
-using TokensFunction = void(const std::uint8_t*, int, std::int64_t, const Tile&, std::int64_t, std::int64_t, const Destination&);
+template <typename Code>
+using TokensFunction = void(const std::uint8_t*, int, std::int64_t, const TileOf<Code>&, std::int64_t, std::int64_t,
+                            const Destination&);
 
 // ---- a piece ----------------------------------------------------------------------------------------------------
 
-template <Layout L>
+template <template <Layout, int> typename T, Layout L>
 void matmul_layout(const Matrix& weights, const Activations& x, float* out, std::int64_t stride, const Piece& piece,
                    const Epilogue& epilogue) {
+  using Code = typename T<L, 1>::Code;
+  constexpr std::int64_t kWidest = T<L, 1>::kWidest;
   const std::int64_t columns = weights.columns, bytes = group_bytes(L, columns);
-  constexpr TokensFunction* kTokens[kWidest] = {tokens<L, 1>, tokens<L, 2>, tokens<L, 3>, tokens<L, 4>,
-                                                tokens<L, 5>, tokens<L, 6>, tokens<L, 7>, tokens<L, 8>};
+  constexpr auto kTokens = []<int... N>(std::integer_sequence<int, N...>) {
+    return std::array<TokensFunction<Code>*, kWidest>{tokens<L, N + 1, T>...};
+  }(std::make_integer_sequence<int, kWidest>());
   // As many tokens at a time as stay in the second-level cache while the rows pass by.
   constexpr std::int64_t kCache = 192 << 10;
-  const std::int64_t token_bytes = columns / kBlock * kActivationBytes;
+  const std::int64_t token_bytes = columns / kBlock * activation_block_bytes(sizeof(Code));
   const std::int64_t chunk = std::max<std::int64_t>(1, kCache / token_bytes / kTokenTile) * kTokenTile;
   for (std::int64_t begin = piece.token_begin, end; begin < piece.token_end; begin = end) {
     end = std::min(piece.token_end, (begin / chunk + 1) * chunk);
@@ -522,28 +630,28 @@ void matmul_layout(const Matrix& weights, const Activations& x, float* out, std:
       const int groups = static_cast<int>(std::min<std::int64_t>(kStreams, (piece.row_end - row + kRowGroup - 1) / kRowGroup));
       const Destination to{out, stride, &epilogue, row, weights.rows - row};
       for (std::int64_t token = begin; token < end;) {
-        const Tile tile = tile_at(x, token / kTokenTile);
+        const TileOf<Code> tile = tile_at<Code>(x, token / kTokenTile);
         const std::int64_t t0 = token % kTokenTile, left = std::min(tile.width - t0, end - token);
         const std::int64_t width = std::min(left, kWidest);
-        kTokens[width - 1](group, groups, columns, tile, t0, token, to);
+        kTokens[static_cast<std::size_t>(width - 1)](group, groups, columns, tile, t0, token, to);
         token += width;
       }
     }
   }
 }
 
-void matmul(const Matrix& weights, const Activations& x, float* out, std::int64_t stride, const Piece& piece,
-            const Epilogue& epilogue) {
-  switch (weights.layout) {
-    case Layout::MXFP4: return matmul_layout<Layout::MXFP4>(weights, x, out, stride, piece, epilogue);
-    case Layout::Q4_0: return matmul_layout<Layout::Q4_0>(weights, x, out, stride, piece, epilogue);
-    case Layout::IQ4_NL: return matmul_layout<Layout::IQ4_NL>(weights, x, out, stride, piece, epilogue);
-    case Layout::Q4_1: return matmul_layout<Layout::Q4_1>(weights, x, out, stride, piece, epilogue);
-    case Layout::Q5_1: return matmul_layout<Layout::Q5_1>(weights, x, out, stride, piece, epilogue);
-    case Layout::Q4_K: return matmul_layout<Layout::Q4_K>(weights, x, out, stride, piece, epilogue);
-    case Layout::Q5_K: return matmul_layout<Layout::Q5_K>(weights, x, out, stride, piece, epilogue);
-    case Layout::Q6_K: return matmul_layout<Layout::Q6_K>(weights, x, out, stride, piece, epilogue);
-    case Layout::Q8_0: return matmul_layout<Layout::Q8_0>(weights, x, out, stride, piece, epilogue);
+template <template <Layout, int> typename T>
+void multiply(const Matrix& w, const Activations& x, float* out, std::int64_t stride, const Piece& piece, const Epilogue& e) {
+  switch (w.layout) {
+    case Layout::MXFP4: return matmul_layout<T, Layout::MXFP4>(w, x, out, stride, piece, e);
+    case Layout::Q4_0: return matmul_layout<T, Layout::Q4_0>(w, x, out, stride, piece, e);
+    case Layout::IQ4_NL: return matmul_layout<T, Layout::IQ4_NL>(w, x, out, stride, piece, e);
+    case Layout::Q4_1: return matmul_layout<T, Layout::Q4_1>(w, x, out, stride, piece, e);
+    case Layout::Q5_1: return matmul_layout<T, Layout::Q5_1>(w, x, out, stride, piece, e);
+    case Layout::Q4_K: return matmul_layout<T, Layout::Q4_K>(w, x, out, stride, piece, e);
+    case Layout::Q5_K: return matmul_layout<T, Layout::Q5_K>(w, x, out, stride, piece, e);
+    case Layout::Q6_K: return matmul_layout<T, Layout::Q6_K>(w, x, out, stride, piece, e);
+    case Layout::Q8_0: return matmul_layout<T, Layout::Q8_0>(w, x, out, stride, piece, e);
     case Layout::BF16:
     case Layout::F16:
     case Layout::F32: return;  // not takes_int8: outside the contract
@@ -674,9 +782,16 @@ void matmul_f32(const Matrix& w, const float* x, std::int64_t x_stride, const st
 
 // ---- activations ------------------------------------------------------------------------------------------------
 
-OUVERT_INLINE __m128i narrow(__m256i a, __m256i b) {  // 16 whole numbers within -127 .. 127 as bytes
+// Places of 16 whole numbers from `to` on.
+OUVERT_INLINE void narrow(__m256i a, __m256i b, std::int8_t* to) {
   const __m256i words = _mm256_permute4x64_epi64(_mm256_packs_epi32(a, b), 0xd8);
-  return _mm_packs_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
+  const __m128i bytes = _mm_packs_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(to), bytes);
+}
+OUVERT_INLINE void narrow(__m256i a, __m256i b, std::int16_t* to) {
+  const __m256i words = _mm256_permute4x64_epi64(_mm256_packs_epi32(a, b), 0xd8);
+  const __m256i placed = _mm256_shufflehi_epi16(_mm256_shufflelo_epi16(words, 0xd8), 0xd8);  // wide_place
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), placed);
 }
 
 OUVERT_INLINE std::int32_t sum(__m256i a, __m256i b) {
@@ -686,8 +801,13 @@ OUVERT_INLINE std::int32_t sum(__m256i a, __m256i b) {
   return _mm_cvtsi128_si32(_mm_add_epi32(x, _mm_shuffle_epi32(x, 0xb1)));
 }
 
-// One block of token t of a tile. What the codes leave of the values takes their place.
-OUVERT_INLINE void quantise_block(__m256 (&values)[4], const Tile& tile, std::int64_t t, std::int64_t block) {
+// One block of token t of a tile.
+template <typename Code>
+OUVERT_INLINE void quantise_block(const float* from, const TileOf<Code>& tile, std::int64_t t, std::int64_t block) {
+  constexpr float kLargest = kLargestCode<Code>;
+  __m256 values[4];
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; ++i) values[i] = _mm256_loadu_ps(from + 8 * i);
   __m256i sizes = _mm256_setzero_si256();
 #pragma GCC unroll 4
   for (int i = 0; i < 4; ++i)
@@ -698,51 +818,48 @@ OUVERT_INLINE void quantise_block(__m256 (&values)[4], const Tile& tile, std::in
   const std::int32_t largest_bits = _mm_cvtsi128_si32(most);  // infinities and NaN are the largest
   const float largest = std::bit_cast<float>(largest_bits);
   const bool finite = largest_bits < 0x7f800000, zero = !finite || largest < kSmallestActivation;
-  const float scale = !finite ? std::numeric_limits<float>::quiet_NaN() : zero ? 0.0f : largest / 127.0f;
+  const float scale = !finite ? std::numeric_limits<float>::quiet_NaN() : zero ? 0.0f : largest / kLargest;
   const std::int64_t at = block * tile.width + t;
   __m256i codes[4] = {_mm256_setzero_si256(), _mm256_setzero_si256(), _mm256_setzero_si256(), _mm256_setzero_si256()};
   if (!zero) {
-    const __m256 inverse = _mm256_set1_ps(127.0f / largest);
+    const __m256 inverse = _mm256_set1_ps(kLargest / largest);
 #pragma GCC unroll 4
     for (int i = 0; i < 4; ++i) codes[i] = _mm256_cvtps_epi32(_mm256_mul_ps(values[i], inverse));
   }
-#pragma GCC unroll 4
-  for (int i = 0; i < 4; ++i)
-    values[i] = _mm256_fnmadd_ps(_mm256_cvtepi32_ps(codes[i]), _mm256_set1_ps(scale), values[i]);
-  _mm_storeu_si128(reinterpret_cast<__m128i*>(tile.codes + at * kBlock), narrow(codes[0], codes[1]));
-  _mm_storeu_si128(reinterpret_cast<__m128i*>(tile.codes + at * kBlock + 16), narrow(codes[2], codes[3]));
+  narrow(codes[0], codes[1], tile.codes + at * kBlock);
+  narrow(codes[2], codes[3], tile.codes + at * kBlock + 16);
   tile.scales[at] = scale;
   tile.sums[(block * 2 + 0) * tile.width + t] = sum(codes[0], codes[1]);
   tile.sums[(block * 2 + 1) * tile.width + t] = sum(codes[2], codes[3]);
 }
 
-template <int kParts>
+template <typename Code>
 OUVERT_INLINE void quantise_token(const float* from, const Activations& to, std::int64_t token) {
-  const Tile tile = tile_at(to, token / kTokenTile);
-  for (std::int64_t block = 0; block < to.columns / kBlock; ++block, from += kBlock) {
-    __m256 values[4];
-#pragma GCC unroll 4
-    for (int i = 0; i < 4; ++i) values[i] = _mm256_loadu_ps(from + 8 * i);
-#pragma GCC unroll 2
-    for (int part = 0; part < kParts; ++part) quantise_block(values, tile, token % kTokenTile + part, block);
-  }
+  const TileOf<Code> tile = tile_at<Code>(to, token / kTokenTile);
+  for (std::int64_t block = 0; block < to.columns / kBlock; ++block)
+    quantise_block(from + block * kBlock, tile, token % kTokenTile, block);
 }
 
 void quantise(const float* x, std::int64_t stride, const std::int32_t* from_rows, const Activations& to,
               std::int64_t token_begin, std::int64_t token_end) {
   for (std::int64_t token = token_begin; token < token_end; ++token)
-    quantise_token<1>(x + (from_rows ? from_rows[token] : token) * stride, to, token);
-}
-
-void quantise_twice(const float* x, std::int64_t stride, const Activations& to, std::int64_t token_begin,
-                    std::int64_t token_end) {
-  for (std::int64_t token = token_begin; token < token_end; ++token)
-    quantise_token<2>(x + token * stride, to, 2 * token);
+    quantise_token<std::int8_t>(x + (from_rows ? from_rows[token] : token) * stride, to, token);
 }
 
 }  // namespace
 
-const LinearKernels kLinearAvx2 = {quantise, quantise_twice, matmul, matmul_f32};
+void quantise_wide_avx2(const float* x, std::int64_t stride, const Activations& to, std::int64_t token_begin,
+                        std::int64_t token_end) {
+  for (std::int64_t token = token_begin; token < token_end; ++token)
+    quantise_token<std::int16_t>(x + token * stride, to, token);
+}
+
+void matmul_wide_avx2(const Matrix& weights, const Activations& x, float* out, std::int64_t stride, const Piece& piece,
+                      const Epilogue& epilogue) {
+  multiply<WideBlockTokens>(weights, x, out, stride, piece, epilogue);
+}
+
+const LinearKernels kLinearAvx2 = {quantise, quantise_wide_avx2, multiply<BlockTokens>, matmul_wide_avx2, matmul_f32};
 
 }  // namespace ouvert
 

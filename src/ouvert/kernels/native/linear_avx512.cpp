@@ -242,13 +242,8 @@ __attribute__((noinline)) void tokens(const std::uint8_t* group, std::int64_t co
                                       std::int64_t t0, std::int64_t token, const Destination& to) {
   __m512 sums[W];
   group_times_tokens<L, W>(group, columns, tile, t0, sums);
-  if (W > 1 && to.epilogue->in_pairs) {
-#pragma GCC unroll 8
-    for (int t = 0; t + 1 < W; t += 2) store(to, (token + t) / 2, _mm512_add_ps(sums[t], sums[t + 1]));
-  } else {
 #pragma GCC unroll 16
-    for (int t = 0; t < W; ++t) store(to, token + t, sums[t]);
-  }
+  for (int t = 0; t < W; ++t) store(to, token + t, sums[t]);
 }
 
 // ---- a piece ----------------------------------------------------------------------------------------------------
@@ -259,7 +254,7 @@ void matmul_layout(const Matrix& weights, const Activations& x, float* out, std:
   const std::int64_t columns = weights.columns, bytes = group_bytes(L, columns);
   // As many tokens at a time as stay in the second-level cache while the rows pass by.
   constexpr std::int64_t kCache = 512 << 10;
-  const std::int64_t token_bytes = columns / kBlock * kActivationBytes;
+  const std::int64_t token_bytes = columns / kBlock * activation_block_bytes(1);
   const std::int64_t chunk = std::max<std::int64_t>(1, kCache / token_bytes / kTokenTile) * kTokenTile;
   for (std::int64_t begin = piece.token_begin, end; begin < piece.token_end; begin = end) {
     end = std::min(piece.token_end, (begin / chunk + 1) * chunk);
@@ -418,8 +413,8 @@ void matmul_f32(const Matrix& w, const float* x, std::int64_t x_stride, const st
 
 // ---- activations ------------------------------------------------------------------------------------------------
 
-// One block of token t of a tile. What the codes leave of the values takes their place.
-OUVERT_INLINE void quantise_block(__m512& a, __m512& b, const Tile& tile, std::int64_t t, std::int64_t block) {
+// One block of token t of a tile.
+OUVERT_INLINE void quantise_block(__m512 a, __m512 b, const Tile& tile, std::int64_t t, std::int64_t block) {
   const __m512i without_sign = _mm512_set1_epi32(0x7fffffff);
   const __m512i sizes = _mm512_max_epi32(_mm512_and_si512(_mm512_castps_si512(a), without_sign),
                                          _mm512_and_si512(_mm512_castps_si512(b), without_sign));
@@ -434,8 +429,6 @@ OUVERT_INLINE void quantise_block(__m512& a, __m512& b, const Tile& tile, std::i
     p = _mm512_cvtps_epi32(_mm512_mul_ps(a, inverse));
     q = _mm512_cvtps_epi32(_mm512_mul_ps(b, inverse));
   }
-  a = _mm512_fnmadd_ps(_mm512_cvtepi32_ps(p), _mm512_set1_ps(scale), a);
-  b = _mm512_fnmadd_ps(_mm512_cvtepi32_ps(q), _mm512_set1_ps(scale), b);
   _mm_storeu_si128(reinterpret_cast<__m128i*>(tile.codes + at * kBlock), _mm512_cvtepi32_epi8(p));
   _mm_storeu_si128(reinterpret_cast<__m128i*>(tile.codes + at * kBlock + 16), _mm512_cvtepi32_epi8(q));
   tile.scales[at] = scale;
@@ -443,31 +436,19 @@ OUVERT_INLINE void quantise_block(__m512& a, __m512& b, const Tile& tile, std::i
   tile.sums[(block * 2 + 1) * tile.width + t] = _mm512_reduce_add_epi32(q);
 }
 
-template <int kParts>
-OUVERT_INLINE void quantise_token(const float* from, const Activations& to, std::int64_t token) {
-  const Tile tile = tile_at(to, token / kTokenTile);
-  for (std::int64_t block = 0; block < to.columns / kBlock; ++block, from += kBlock) {
-    __m512 a = _mm512_loadu_ps(from), b = _mm512_loadu_ps(from + 16);
-#pragma GCC unroll 2
-    for (int part = 0; part < kParts; ++part) quantise_block(a, b, tile, token % kTokenTile + part, block);
-  }
-}
-
 void quantise(const float* x, std::int64_t stride, const std::int32_t* from_rows, const Activations& to,
               std::int64_t token_begin, std::int64_t token_end) {
-  for (std::int64_t token = token_begin; token < token_end; ++token)
-    quantise_token<1>(x + (from_rows ? from_rows[token] : token) * stride, to, token);
-}
-
-void quantise_twice(const float* x, std::int64_t stride, const Activations& to, std::int64_t token_begin,
-                    std::int64_t token_end) {
-  for (std::int64_t token = token_begin; token < token_end; ++token)
-    quantise_token<2>(x + token * stride, to, 2 * token);
+  for (std::int64_t token = token_begin; token < token_end; ++token) {
+    const Tile tile = tile_at(to, token / kTokenTile);
+    const float* from = x + (from_rows ? from_rows[token] : token) * stride;
+    for (std::int64_t block = 0; block < to.columns / kBlock; ++block, from += kBlock)
+      quantise_block(_mm512_loadu_ps(from), _mm512_loadu_ps(from + 16), tile, token % kTokenTile, block);
+  }
 }
 
 }  // namespace
 
-const LinearKernels kLinearAvx512 = {quantise, quantise_twice, matmul, matmul_f32};
+const LinearKernels kLinearAvx512 = {quantise, quantise_wide_avx2, matmul, matmul_wide_avx2, matmul_f32};
 
 }  // namespace ouvert
 

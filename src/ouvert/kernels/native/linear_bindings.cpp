@@ -112,7 +112,7 @@ void bind_linear(nb::module_& m) {
       },
       nb::arg("layout"), nb::arg("rows"), nb::arg("columns"), nb::arg("data"), nb::arg("which"), nb::arg("out"));
 
-  m.def("activation_bytes", &activation_bytes, nb::arg("tokens"), nb::arg("columns"));
+  m.def("activation_bytes", &activation_bytes, nb::arg("tokens"), nb::arg("columns"), nb::arg("code_bytes"));
   m.def(
       "quantise",
       [](const std::string& set, Inputs x, const std::optional<Index>& from_rows, Bytes out, std::int64_t tokens,
@@ -124,27 +124,25 @@ void bind_linear(nb::module_& m) {
       nb::arg("set"), nb::arg("x"), nb::arg("from_rows").none(), nb::arg("out"), nb::arg("tokens"),
       nb::arg("token_begin"), nb::arg("token_end"));
   m.def(
-      "quantise_twice",
+      "quantise_wide",
       [](const std::string& set, Inputs x, Bytes out, std::int64_t token_begin, std::int64_t token_end) {
         const auto tokens = static_cast<std::int64_t>(x.shape(0)), columns = static_cast<std::int64_t>(x.shape(1));
-        kernels_named(set).quantise_twice(x.data(), columns, {2 * tokens, columns, out.data()}, token_begin, token_end);
+        kernels_named(set).quantise_wide(x.data(), columns, {tokens, columns, out.data()}, token_begin, token_end);
       },
       nb::arg("set"), nb::arg("x"), nb::arg("out"), nb::arg("token_begin"), nb::arg("token_end"));
   m.def(
       "matmul",
       [](const std::string& set, const std::string& layout, std::int64_t rows, std::int64_t columns, Encoded data,
-         Bytes activations, std::int64_t codes, std::int64_t tokens, Floats out,
+         Bytes activations, std::int64_t code_bytes, std::int64_t tokens, Floats out,
          const std::tuple<std::int64_t, std::int64_t, std::int64_t, std::int64_t>& piece,
          const std::optional<Vector>& bias, bool accumulate, const std::optional<Index>& out_rows) {
-        Piece parts = piece_of(piece);
-        parts.token_begin *= codes, parts.token_end *= codes;
-        Epilogue after = epilogue(bias, accumulate, out_rows);
-        after.in_pairs = codes == 2;
-        kernels_named(set).matmul(matrix(layout, rows, columns, data), {codes * tokens, columns, activations.data()},
-                                  out.data(), static_cast<std::int64_t>(out.shape(1)), parts, after);
+        const LinearKernels& kernels = kernels_named(set);
+        (code_bytes == 1 ? kernels.matmul : kernels.matmul_wide)(
+            matrix(layout, rows, columns, data), {tokens, columns, activations.data()}, out.data(),
+            static_cast<std::int64_t>(out.shape(1)), piece_of(piece), epilogue(bias, accumulate, out_rows));
       },
       nb::arg("set"), nb::arg("layout"), nb::arg("rows"), nb::arg("columns"), nb::arg("data"), nb::arg("activations"),
-      nb::arg("codes"), nb::arg("tokens"), nb::arg("out"), nb::arg("piece"), nb::arg("bias").none(),
+      nb::arg("code_bytes"), nb::arg("tokens"), nb::arg("out"), nb::arg("piece"), nb::arg("bias").none(),
       nb::arg("accumulate"), nb::arg("out_rows").none());
   m.def(
       "matmul_f32",
@@ -182,16 +180,16 @@ void bind_linear(nb::module_& m) {
   m.def(
       "measure_matmul",
       [](const std::string& set, const std::string& layout, std::int64_t rows, std::int64_t columns, Encoded data,
-         Inputs x, int threads, int repeats, bool exact) {
+         Inputs x, int threads, int repeats, std::int64_t code_bytes) {
         const LinearKernels& kernels = kernels_named(set);
         const Matrix weights = matrix(layout, rows, columns, data);
         const auto tokens = static_cast<std::int64_t>(x.shape(0));
         nb::gil_scoped_release release;
-        return measure_matmul(kernels, weights, x.data(), tokens, threads, repeats, exact);
+        return measure_matmul(kernels, weights, x.data(), tokens, threads, repeats, code_bytes);
       },
       nb::arg("set"), nb::arg("layout"), nb::arg("rows"), nb::arg("columns"), nb::arg("data"), nb::arg("x"),
-      nb::arg("threads"), nb::arg("repeats"), nb::arg("exact"),
-      "Seconds of one product, activations quantised beforehand.");
+      nb::arg("threads"), nb::arg("repeats"), nb::arg("code_bytes"),
+      "Seconds of one product, activations quantised beforehand: floats (0), or whole numbers of 1 or 2 bytes.");
 }
 
 }  // namespace ouvert

@@ -96,23 +96,35 @@ alignas(16) constexpr std::uint8_t kMxfp4Values[16] = {12, 13, 14, 15, 16, 18, 2
 alignas(16) constexpr std::uint8_t kIq4Values[16] = {0,   23,  44,  62,  78,  92,  105, 117,
                                                      128, 140, 152, 165, 180, 196, 216, 240};
 
-constexpr std::int64_t kActivationBytes = 32 + 4 + 8;  // per token and block: codes, scale, two sums
+// Bytes per token and block: codes, scale, two sums.
+constexpr std::int64_t activation_block_bytes(std::int64_t code_bytes) { return 32 * code_bytes + 4 + 8; }
 
 // One tile of at most kTokenTile tokens: codes [block][token][32], scales [block][token], sums [block][half][token].
-struct Tile {
+template <typename Code>
+struct TileOf {
   std::int64_t width;  // tokens in it
-  std::int8_t* codes;
+  Code* codes;
   float* scales;
   std::int32_t* sums;
 };
+using Tile = TileOf<std::int8_t>;
+// Of every four columns 0, 2, 1, 3: four weights in a register's 32 bits are two pairs of 16 in this order.
+using WideTile = TileOf<std::int16_t>;
+constexpr int wide_place(int column) { return (column & ~3) + ((column & 1) << 1 | (column >> 1 & 1)); }
 
-inline Tile tile_at(const Activations& x, std::int64_t tile) {
+template <typename Code = std::int8_t>
+inline TileOf<Code> tile_at(const Activations& x, std::int64_t tile) {
+  constexpr std::int64_t kCodes = kBlock * sizeof(Code);
   const std::int64_t blocks = x.columns / kBlock, first = tile * kTokenTile;
   const std::int64_t width = x.tokens - first < kTokenTile ? x.tokens - first : kTokenTile;
-  std::uint8_t* data = x.data + first * blocks * kActivationBytes;
-  return {width, reinterpret_cast<std::int8_t*>(data), reinterpret_cast<float*>(data + width * blocks * 32),
-          reinterpret_cast<std::int32_t*>(data + width * blocks * 36)};
+  std::uint8_t* data = x.data + first * blocks * activation_block_bytes(sizeof(Code));
+  return {width, reinterpret_cast<Code*>(data), reinterpret_cast<float*>(data + width * blocks * kCodes),
+          reinterpret_cast<std::int32_t*>(data + width * blocks * (kCodes + 4))};
 }
+
+// The largest code, to which the largest of a block's activations is taken.
+template <typename Code>
+constexpr float kLargestCode = sizeof(Code) == 1 ? 127.0f : 16383.0f;
 
 // Largest |x| below which a block of activations counts as zeros: its inverse would overflow.
 constexpr float kSmallestActivation = 0x1p-100f;

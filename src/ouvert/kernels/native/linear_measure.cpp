@@ -79,13 +79,14 @@ double measure_integer_peak(InstructionSet set, int threads, int repeats) {
 }
 
 double measure_matmul(const LinearKernels& kernels, const Matrix& weights, const float* x, std::int64_t tokens,
-                      int threads, int repeats, bool exact) {
-  exact = exact || !takes_int8(weights.layout);
-  const auto bytes = static_cast<std::size_t>(activation_bytes(tokens, weights.columns + kBlock));
+                      int threads, int repeats, std::int64_t code_bytes) {
+  if (!takes_int8(weights.layout)) code_bytes = 0;
+  const auto bytes = static_cast<std::size_t>(activation_bytes(tokens, weights.columns + kBlock, 2));
   std::unique_ptr<std::uint8_t[], void (*)(std::uint8_t*)> memory(
       static_cast<std::uint8_t*>(std::aligned_alloc(64, bytes)), [](std::uint8_t* p) { std::free(p); });
   const Activations activations{tokens, weights.columns, memory.get()};
-  if (!exact) kernels.quantise(x, weights.columns, nullptr, activations, 0, tokens);
+  if (code_bytes == 1) kernels.quantise(x, weights.columns, nullptr, activations, 0, tokens);
+  if (code_bytes == 2) kernels.quantise_wide(x, weights.columns, activations, 0, tokens);
   std::vector<float> out(static_cast<std::size_t>(tokens * weights.rows));
   Pool pool(threads);
   // Pieces of 10 to 30 microseconds, whether memory or arithmetic is the limit.
@@ -99,11 +100,8 @@ double measure_matmul(const LinearKernels& kernels, const Matrix& weights, const
     pool.for_each(static_cast<std::uint32_t>(token_pieces * row_pieces), [&](std::uint32_t n, int) {
       const std::int64_t row = n % row_pieces * row_step, token = n / row_pieces * token_step;
       const Piece piece{row, std::min(weights.rows, row + row_step), token, std::min(tokens, token + token_step)};
-      if (exact) {
-        kernels.matmul_f32(weights, x, weights.columns, nullptr, out.data(), weights.rows, piece, {});
-      } else {
-        kernels.matmul(weights, activations, out.data(), weights.rows, piece, {});
-      }
+      if (code_bytes == 0) return kernels.matmul_f32(weights, x, weights.columns, nullptr, out.data(), weights.rows, piece, {});
+      (code_bytes == 1 ? kernels.matmul : kernels.matmul_wide)(weights, activations, out.data(), weights.rows, piece, {});
     });
   });
 }

@@ -14,10 +14,10 @@ double measure_read(const std::uint8_t* data, std::int64_t bytes, int threads, i
 // Products of bytes a second (multiplied and added), in registers, of all threads together: the fastest repeat.
 double measure_integer_peak(InstructionSet set, int threads, int repeats);
 
-// Seconds, of the fastest repeat, of one product cut into pieces as a model's step cuts it. `exact` keeps the
-// activations in float32.
+// Seconds, of the fastest repeat, of one product cut into pieces as a model's step cuts it. `code_bytes` of each
+// activation: 1 or 2, or 0 for floats.
 double measure_matmul(const LinearKernels& kernels, const Matrix& weights, const float* x, std::int64_t tokens,
-                      int threads, int repeats, bool exact);
+                      int threads, int repeats, std::int64_t code_bytes);
 
 // One loop of kPeakProducts products, for measure_integer_peak; the result only keeps the compiler from dropping it.
 inline constexpr double kPeakProducts = 1 << 24;

@@ -9,22 +9,29 @@
 namespace ouvert {
 namespace {
 
-// One block of one token; `rest` is what the codes leave of it, and may be `from`.
-void quantise_block(const float* from, const Activations& to, std::int64_t token, std::int64_t block, float* rest) {
-  const Tile tile = tile_at(to, token / kTokenTile);
+template <typename Code>
+constexpr int place_of(int column) {
+  return sizeof(Code) == 1 ? column : wide_place(column);
+}
+
+template <typename Code>
+void quantise_block(const float* from, const Activations& to, std::int64_t token, std::int64_t block) {
+  constexpr float kLargest = kLargestCode<Code>;
+  const TileOf<Code> tile = tile_at<Code>(to, token / kTokenTile);
   const std::int64_t at = block * tile.width + token % kTokenTile;
   std::uint32_t largest_bits = 0;  // compared as integers, infinities and NaN are the largest
   for (int i = 0; i < kBlock; ++i)
     largest_bits = std::max(largest_bits, std::bit_cast<std::uint32_t>(from[i]) & 0x7fffffffu);
   const float largest = std::bit_cast<float>(largest_bits);
   const bool finite = largest_bits < 0x7f800000u, zero = !finite || largest < kSmallestActivation;
-  const float inverse = zero ? 0.0f : 127.0f / largest, scale = !finite ? std::nanf("") : zero ? 0.0f : largest / 127.0f;
-  std::int8_t* codes = tile.codes + at * kBlock;
+  const float inverse = zero ? 0.0f : kLargest / largest;
+  const float scale = !finite ? std::nanf("") : zero ? 0.0f : largest / kLargest;
+  Code* codes = tile.codes + at * kBlock;
   std::int32_t sums[2] = {0, 0};
   for (int i = 0; i < kBlock; ++i) {
-    codes[i] = zero ? 0 : static_cast<std::int8_t>(std::nearbyint(from[i] * inverse));
-    sums[i / 16] += codes[i];
-    rest[i] = std::fma(-static_cast<float>(codes[i]), scale, from[i]);
+    const auto code = zero ? Code{0} : static_cast<Code>(std::nearbyint(from[i] * inverse));
+    codes[place_of<Code>(i)] = code;
+    sums[i / 16] += code;
   }
   tile.scales[at] = scale;
   tile.sums[(block * 2 + 0) * tile.width + token % kTokenTile] = sums[0];
@@ -33,22 +40,18 @@ void quantise_block(const float* from, const Activations& to, std::int64_t token
 
 void quantise(const float* x, std::int64_t stride, const std::int32_t* from_rows, const Activations& to,
               std::int64_t token_begin, std::int64_t token_end) {
-  float rest[kBlock];
   for (std::int64_t token = token_begin; token < token_end; ++token) {
     const float* from = x + (from_rows ? from_rows[token] : token) * stride;
     for (std::int64_t block = 0; block < to.columns / kBlock; ++block)
-      quantise_block(from + block * kBlock, to, token, block, rest);
+      quantise_block<std::int8_t>(from + block * kBlock, to, token, block);
   }
 }
 
-void quantise_twice(const float* x, std::int64_t stride, const Activations& to, std::int64_t token_begin,
-                    std::int64_t token_end) {
-  float rest[kBlock];
+void quantise_wide(const float* x, std::int64_t stride, const Activations& to, std::int64_t token_begin,
+                   std::int64_t token_end) {
   for (std::int64_t token = token_begin; token < token_end; ++token)
-    for (std::int64_t block = 0; block < to.columns / kBlock; ++block) {
-      quantise_block(x + token * stride + block * kBlock, to, 2 * token, block, rest);
-      quantise_block(rest, to, 2 * token + 1, block, rest);
-    }
+    for (std::int64_t block = 0; block < to.columns / kBlock; ++block)
+      quantise_block<std::int16_t>(x + token * stride + block * kBlock, to, token, block);
 }
 
 void store(const float* sums, std::int64_t rows, std::int64_t first_row, std::int64_t token, float* out,
@@ -88,8 +91,9 @@ void unpack(Layout layout, const std::uint8_t* codes, Values& out) {
   }
 }
 
-void matmul(const Matrix& weights, const Activations& x, float* out, std::int64_t stride, const Piece& piece,
-            const Epilogue& epilogue) {
+template <typename Code>
+void multiply(const Matrix& weights, const Activations& x, float* out, std::int64_t stride, const Piece& piece,
+              const Epilogue& epilogue) {
   const Layout layout = weights.layout;
   const std::int64_t blocks = weights.columns / kBlock;
   Values values;
@@ -98,7 +102,7 @@ void matmul(const Matrix& weights, const Activations& x, float* out, std::int64_
     const std::uint8_t* group = weights.data + first_row / kRowGroup * group_bytes(layout, weights.columns);
     const std::int64_t rows = std::min(kRowGroup, weights.rows - first_row);
     for (std::int64_t begin = piece.token_begin; begin < piece.token_end;) {
-      const Tile tile = tile_at(x, begin / kTokenTile);
+      const TileOf<Code> tile = tile_at<Code>(x, begin / kTokenTile);
       const std::int64_t t0 = begin % kTokenTile, width = std::min(tile.width - t0, piece.token_end - begin);
       float sums[kTokenTile][kRowGroup] = {};
       for (std::int64_t block = 0; block < blocks; ++block) {
@@ -107,14 +111,14 @@ void matmul(const Matrix& weights, const Activations& x, float* out, std::int64_
         unpack_scales(layout, place.scales, place.within, 0, kRowGroup, scales);
         for (std::int64_t t = 0; t < width; ++t) {
           const std::int64_t at = block * tile.width + t0 + t;
-          const std::int8_t* activation = tile.codes + at * kBlock;
+          const Code* activation = tile.codes + at * kBlock;
           const std::int32_t* halves = tile.sums + 2 * block * tile.width + t0 + t;
           const float scale = tile.scales[at];
           const float scaled_sum = scale * static_cast<float>(halves[0] + halves[tile.width]);
           std::int32_t dots[2][kRowGroup] = {};
           for (int column = 0; column < kBlock; ++column)
             for (int row = 0; row < kRowGroup; ++row)
-              dots[column / 16][row] += values[column][row] * activation[column];
+              dots[column / 16][row] += values[column][row] * activation[place_of<Code>(column)];
           for (int row = 0; row < kRowGroup; ++row) {
             const std::int32_t dot = layout == Layout::Q6_K
                                          ? scales.sub[0][row] * dots[0][row] + scales.sub[1][row] * dots[1][row]
@@ -125,11 +129,7 @@ void matmul(const Matrix& weights, const Activations& x, float* out, std::int64_
           }
         }
       }
-      for (std::int64_t t = 0; t < width; t += epilogue.in_pairs ? 2 : 1) {
-        if (epilogue.in_pairs)
-          for (int row = 0; row < kRowGroup; ++row) sums[t][row] += sums[t + 1][row];
-        store(sums[t], rows, first_row, epilogue.in_pairs ? (begin + t) / 2 : begin + t, out, stride, epilogue);
-      }
+      for (std::int64_t t = 0; t < width; ++t) store(sums[t], rows, first_row, begin + t, out, stride, epilogue);
       begin += width;
     }
   }
@@ -193,7 +193,7 @@ void matmul_f32(const Matrix& weights, const float* x, std::int64_t x_stride, co
 
 }  // namespace
 
-const LinearKernels kLinearPlain = {quantise, quantise_twice, matmul, matmul_f32};
+const LinearKernels kLinearPlain = {quantise, quantise_wide, multiply<std::int8_t>, multiply<std::int16_t>, matmul_f32};
 
 void dequantise_rows(const Matrix& weights, const std::int32_t* rows, std::int64_t count, float* out,
                      std::int64_t stride) {

@@ -146,7 +146,9 @@ std::int64_t pool_faults(int threads, const std::vector<std::uint32_t>& counts, 
 }  // namespace
 
 void bind_program(nb::module_& m) {
-  m.def("activation_bytes_per_token", [](std::int64_t columns) { return activation_bytes(kTokenTile, columns) / kTokenTile; });
+  m.def("activation_bytes_per_token", [](std::int64_t columns, std::int64_t code_bytes) {
+    return activation_bytes(kTokenTile, columns, code_bytes) / kTokenTile;
+  });
   m.def("attend_dense", &attend_dense, "instruction_set"_a, "cache"_a, "q"_a, "k"_a, "v"_a, "first"_a, "scale"_a,
         "window"_a, "sinks"_a.none(), "tile_tokens"_a, "segments"_a, "out"_a);
   m.def("pool_faults", &pool_faults, "threads"_a, "counts"_a, "times"_a, nb::call_guard<nb::gil_scoped_release>());
@@ -215,8 +217,8 @@ void bind_program(nb::module_& m) {
              p.add(std::make_unique<Angles>(copied(frequencies), magnitude, out));
            })
       .def("quantise",
-           [](Program& p, Value x, std::int64_t codes, Value out) {
-             p.add(std::make_unique<Quantise>(x, codes, out));
+           [](Program& p, Value x, std::int64_t code_bytes, Value out) {
+             p.add(std::make_unique<Quantise>(x, code_bytes, out));
            })
       .def("norm",
            [](Program& p, Value x, const nb::object& weight, float eps, Value out, Value quantised) {
