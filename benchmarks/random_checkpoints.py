@@ -4,10 +4,10 @@
     python benchmarks/random_checkpoints.py gpt-oss-20b --layout hf --into build/checkpoints
 
 GGUF files (for this the `gguf` package must be there) carry a made-up vocabulary, because llama.cpp's server wants to
-write tokens as text; both Ouvert and llama.cpp load them. `--layout hf` makes a gpt-oss folder as Hugging Face has it: config.json, and shards
-with experts in 4-bit pairs and everything else in BF16; for this Ouvert must be there. Blocks are random bytes with
-small constant scales, so that activations stay finite through all layers. Memory stays at a few tensors' rows in
-folders, and at one tensor in GGUF.
+write tokens as text; both Ouvert and llama.cpp load them. `--layout hf` makes a gpt-oss folder as Hugging Face has it:
+config.json, and shards with experts in 4-bit pairs and everything else in BF16; for this Ouvert must be there. Blocks
+are random bytes with small constant scales, so that activations stay finite through all layers. Memory stays at a few
+tensors' rows in folders, and at one tensor in GGUF.
 """
 
 import argparse

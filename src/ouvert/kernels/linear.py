@@ -72,7 +72,7 @@ class Activations:
     code_bytes: int = 1
 
     def fields(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """codes int8 or int16 (tokens, blocks, 32), scales float32 (tokens, blocks), sums of half blocks int32 (…, 2)."""
+        """codes int8 or int16 (tokens, blocks, 32), scales float32 (tokens, blocks), half blocks' sums int32 (…, 2)."""
         blocks, kind = self.columns // 32, np.dtype(f"i{self.code_bytes}")
         codes = np.empty((self.tokens, blocks, 32), kind)
         scales = np.empty((self.tokens, blocks), np.float32)
@@ -148,8 +148,8 @@ def matmul(
             raise ValueError("linear: from_rows goes with float activations; quantised ones are gathered by quantise.")
         if x.columns != weights.columns or not _native.takes_int8(weights.layout):
             raise ValueError(
-                f"linear: quantised activations of {x.columns} columns for {weights.layout} weights of {weights.columns}; "
-                "expected equal columns, and float activations for BF16, F16 and F32."
+                f"linear: quantised activations of {x.columns} columns for {weights.layout} weights of "
+                f"{weights.columns}; expected equal columns, and float activations for BF16, F16 and F32."
             )
         tokens = x.tokens
     if bias is not None:
