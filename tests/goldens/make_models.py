@@ -69,7 +69,9 @@ GPT_OSS = heads(6, 3, 8) | {
     "tie_word_embeddings": False,
 }
 
-# name: (class of the configuration, its values besides SMALL)
+MAMBA = {"layer_norm_epsilon": 1e-2}
+
+# name: (class of the configuration, its values besides SMALL, of which Mamba knows some)
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "llama": (
         "LlamaConfig",
@@ -107,6 +109,15 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
         "Qwen3Config",
         heads(5, 1, 12) | {"hidden_size": 30, "rope_parameters": DEFAULT, "tie_word_embeddings": False},
     ),
+    "mamba": (
+        "MambaConfig",
+        MAMBA
+        | {"hidden_size": 30, "state_size": 5, "conv_kernel": 4, "time_step_rank": 3, "tie_word_embeddings": True},
+    ),
+    "mamba-auto": (
+        "MambaConfig",
+        MAMBA | {"hidden_size": 34, "state_size": 3, "conv_kernel": 3, "expand": 1, "tie_word_embeddings": False},
+    ),
 }
 
 
@@ -123,6 +134,8 @@ def draw(config: transformers.PreTrainedConfig, seed: int) -> transformers.PreTr
                 noise = 0.5 * noise
             elif name.endswith("sinks"):
                 noise = 1 + 2 * noise  # some larger than every score
+            elif name.endswith(("A_log", ".D", "conv1d.weight")):
+                noise = 0.7 * noise
             elif name.endswith("gate_up_proj"):  # (experts, in, out); many values beyond the gate's limit
                 noise = noise * 5 / values.shape[-2] ** 0.5
             elif name.endswith("down_proj"):
@@ -154,7 +167,8 @@ def in_double(model: transformers.PreTrainedModel) -> Iterator[None]:
 
 
 def frequencies_of(model: transformers.PreTrainedModel) -> torch.Tensor:
-    return model.model.rotary_emb.inv_freq.float().clone()
+    """None of a model that turns nothing."""
+    return model.model.rotary_emb.inv_freq.float().clone() if hasattr(model, "model") else torch.empty(0)
 
 
 def logits_of(folder: Path, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -194,6 +208,7 @@ def into_mxfp4(folder: Path, seed: int) -> None:
 GGUF_SAYS_ALL = {name for name in CASES if name not in {"mistral", "qwen2-window"}}
 ARCHITECTURES = {
     "llama": gguf.MODEL_ARCH.LLAMA,
+    "mamba": gguf.MODEL_ARCH.MAMBA,
     "mistral": gguf.MODEL_ARCH.LLAMA,
     "gpt_oss": gguf.MODEL_ARCH.GPT_OSS,
     "qwen2": gguf.MODEL_ARCH.QWEN2,
@@ -206,14 +221,59 @@ def write_gguf(folder: Path, path: Path, kind: gguf.GGMLQuantizationType) -> Non
     config = json.loads((folder / "config.json").read_text())
     architecture = ARCHITECTURES[config["model_type"]]
     writer = gguf.GGUFWriter(path, gguf.MODEL_ARCH_NAMES[architecture])
+    writer.add_tokenizer_model("no_vocab")
+    writer.add_vocab_size(config["vocab_size"])
+    writer.add_embedding_length(config["hidden_size"])
+    writer.add_block_count(config["num_hidden_layers"])
+    if architecture == gguf.MODEL_ARCH.MAMBA:
+        write_mamba(writer, config, load_file(folder / "model.safetensors"), kind)
+    else:
+        write_transformer(writer, config, folder, architecture, kind)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def write_mamba(
+    writer: gguf.GGUFWriter,
+    config: dict[str, Any],
+    tensors: dict[str, torch.Tensor],
+    kind: gguf.GGMLQuantizationType,
+) -> None:
+    writer.add_context_length(2**20)
+    writer.add_feed_forward_length(0)
+    writer.add_head_count(0)
+    writer.add_ssm_conv_kernel(config["conv_kernel"])
+    writer.add_ssm_inner_size(config["intermediate_size"])
+    writer.add_ssm_state_size(config["state_size"])
+    writer.add_ssm_time_step_rank(config["time_step_rank"])
+    writer.add_ssm_dt_b_c_rms(False)
+    writer.add_layer_norm_rms_eps(config["layer_norm_epsilon"])
+    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.MAMBA, config["num_hidden_layers"])
+    for name, tensor in tensors.items():
+        values = tensor.float().numpy()
+        if name.endswith("conv1d.weight"):
+            values = values[:, 0]
+        if name.endswith("A_log"):
+            values = -np.exp(values)
+        matrix = values.ndim > 1 and not name.endswith(("conv1d.weight", "A_log"))
+        stored = kind if matrix else gguf.GGMLQuantizationType.F32
+        ours = names.get_name(name, try_suffixes=(".weight", ".bias"))
+        writer.add_tensor(ours, gguf.quants.quantize(values, stored), raw_dtype=stored)
+
+
+def write_transformer(
+    writer: gguf.GGUFWriter,
+    config: dict[str, Any],
+    folder: Path,
+    architecture: gguf.MODEL_ARCH,
+    kind: gguf.GGMLQuantizationType,
+) -> None:
     query_heads, key_heads = config["num_attention_heads"], config["num_key_value_heads"]
     head_dim = config.get("head_dim", config["hidden_size"] // query_heads)
     rope = config["rope_parameters"]
-    writer.add_tokenizer_model("no_vocab")
-    writer.add_vocab_size(config["vocab_size"])
     writer.add_context_length(config["max_position_embeddings"])
-    writer.add_embedding_length(config["hidden_size"])
-    writer.add_block_count(config["num_hidden_layers"])
     writer.add_feed_forward_length(config["intermediate_size"])
     writer.add_head_count(query_heads)
     writer.add_head_count_kv(key_heads)
@@ -251,10 +311,6 @@ def write_gguf(folder: Path, path: Path, kind: gguf.GGMLQuantizationType) -> Non
             writer.add_tensor(names.get_name(name) + ".weight", encoded, raw_dtype=stored)
         else:
             writer.add_tensor(names.get_name(name, try_suffixes=(".weight", ".bias")), encoded, raw_dtype=stored)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
 
 
 def gguf_experts(
@@ -316,7 +372,8 @@ def llama3_factors(rope: dict[str, Any], head_dim: int) -> np.ndarray:
 
 def make(name: str, folder: Path) -> None:
     kind, values = CASES[name]
-    config = getattr(transformers, kind)(**(SMALL | values))
+    shared = SMALL if kind != "MambaConfig" else {key: SMALL[key] for key in ("vocab_size", "num_hidden_layers")}
+    config = getattr(transformers, kind)(**(shared | values))
     seed = 1 + list(CASES).index(name)
     model = draw(config, seed)
     model.to(torch.bfloat16).save_pretrained(folder)

@@ -10,8 +10,9 @@ from ouvert.arithmetic import Rope
 from ouvert.weights import open_checkpoint
 
 # Logits are made by two layers of sums over 8 to 48 terms, each rounded to 24 bits. transformers in float32 is within
-# 1e-6 of the largest logit of transformers in float64 on these checkpoints, and so are we; four times that is allowed.
-FLOAT32 = 4e-6
+# 1e-6 of the largest logit of transformers in float64 on these checkpoints (3.3e-6 where states decay by powers of
+# powers), and so are we; two and a half times the latter is allowed.
+FLOAT32 = 8e-6
 # float64 leaves only its own rounding, provided both turn by the same frequencies.
 FLOAT64 = 1e-13
 
@@ -45,14 +46,19 @@ def test_prompt_and_decoding_agree_with_transformers(golden, pieces):
 def test_in_float64_they_agree_to_the_last_digits(golden, pieces):
     ops = arithmetic.Ops(np.float64)
     model = load(golden, ops)
-    rope = replace(model.parameters.rope, inverse_frequencies=golden.inverse_frequencies)
-    model = replace(model, parameters=replace(model.parameters, rope=rope))
+    if hasattr(model.parameters, "rope"):
+        rope = replace(model.parameters.rope, inverse_frequencies=golden.inverse_frequencies)
+        model = replace(model, parameters=replace(model.parameters, rope=rope))
     assert_same(logits(model, ops, golden.ids, pieces), golden.float64, FLOAT64)
 
 
 def test_frequencies_are_those_of_transformers_but_for_the_last_bits(golden):
     """transformers raises to powers in float32, we in float64; it may be off by a few units in the last place."""
-    ours = load(golden, arithmetic.Ops()).parameters.rope.inverse_frequencies
+    parameters = load(golden, arithmetic.Ops()).parameters
+    if not len(golden.inverse_frequencies):
+        assert not hasattr(parameters, "rope")
+        return
+    ours = parameters.rope.inverse_frequencies
     assert ours.dtype == np.float32
     np.testing.assert_allclose(ours, golden.inverse_frequencies, rtol=4e-7, atol=0)
 
@@ -83,8 +89,10 @@ def test_a_truncated_sequence_goes_on_as_if_the_rest_had_not_been(golden):
     past = ops.new_past(model.memories)
     model.forward(ops.begin([(past, [*golden.ids[:10], 1, 2, 3])]), ops)
     past.truncate(10)
-    rest = model.forward(ops.begin([(past, golden.ids[10:])], "all"), ops)
-    assert_same(rest, logits(model, ops, golden.ids, [21])[10:], FLOAT64)
+    left = past.length
+    assert left == (0 if isinstance(model.memories[0], models.StateMemory) else 10)  # a state was not kept there
+    rest = model.forward(ops.begin([(past, golden.ids[left:])], "all"), ops)
+    assert_same(rest, logits(model, ops, golden.ids, [21])[left:], FLOAT64)
 
 
 class RotatesBackwards(arithmetic.Ops):
@@ -187,7 +195,52 @@ class KeepsOneExpert(arithmetic.Ops):
         return super().best_few(scores, 1)
 
 
+class ForgetsTheConvolutionsBias(arithmetic.Ops):
+    def convolve(self, x, weight, bias, past):
+        return super().convolve(x, weight, 0 * bias, past)
+
+
+class TurnsTheConvolutionRound(arithmetic.Ops):
+    def convolve(self, x, weight, bias, past):
+        return super().convolve(x, weight[:, ::-1], bias, past)
+
+
+class ForgetsWhatWasConvolved(arithmetic.Ops):
+    def convolve(self, x, weight, bias, past):
+        for state, _ in past.parts:
+            state.now.inputs[:] = 0
+        return super().convolve(x, weight, bias, past)
+
+
+class ForgetsTheState(arithmetic.Ops):
+    def scan(self, x, step, decay, b, c, skip, past):
+        for state, _ in past.parts:
+            state.now.state[:] = 0
+        return super().scan(x, step, decay, b, c, skip, past)
+
+
+class ForgetsTheSkip(arithmetic.Ops):
+    def scan(self, x, step, decay, b, c, skip, past):
+        return super().scan(x, step, decay, b, c, 0 * skip, past)
+
+
+class TakesStepsAsTheyAre(arithmetic.Ops):
+    def scan(self, x, step, decay, b, c, skip, past):
+        return super().scan(x, np.log(np.expm1(np.abs(step))), decay, b, c, skip, past)
+
+
+class TakesTheLogarithmForTheDecay(arithmetic.Ops):
+    def scan(self, x, step, decay, b, c, skip, past):
+        return super().scan(x, step, -np.abs(np.log(-decay)), b, c, skip, past)
+
+
+class TakesBForC(arithmetic.Ops):
+    def scan(self, x, step, decay, b, c, skip, past):
+        return super().scan(x, step, decay, c, b, skip, past)
+
+
 GPT_OSS = ("gpt_oss", "gpt_oss-mxfp4")
+MAMBA = ("mamba", "mamba-auto")
 ALL = ("llama", "llama-stretched", "llama-yarn", "mistral", "qwen2", "qwen2-window", "qwen3", *GPT_OSS)
 MISTAKES = [
     (RotatesBackwards, ALL),
@@ -199,8 +252,8 @@ MISTAKES = [
     (ForgetsWindow, ("mistral", "qwen2-window", *GPT_OSS)),
     (WindowOneTooWide, ("mistral", "qwen2-window", *GPT_OSS)),
     (SharesKeysCrosswise, ("llama", "mistral", "qwen2", *GPT_OSS)),
-    (ForgetsEps, ALL),
-    (ForgetsBias, ("qwen2", "qwen2-window", *GPT_OSS)),
+    (ForgetsEps, (*ALL, *MAMBA)),
+    (ForgetsBias, ("qwen2", "qwen2-window", *GPT_OSS, *MAMBA)),
     (ForgetsHeadNorms, ("qwen3",)),
     (ForgetsSinks, GPT_OSS),
     (ForgetsTheGatesLimit, GPT_OSS),
@@ -208,6 +261,14 @@ MISTAKES = [
     (TakesGateForUp, GPT_OSS),
     (SharesAmongAllExperts, GPT_OSS),
     (KeepsOneExpert, GPT_OSS),
+    (ForgetsTheConvolutionsBias, MAMBA),
+    (TurnsTheConvolutionRound, MAMBA),
+    (ForgetsWhatWasConvolved, MAMBA),
+    (ForgetsTheState, MAMBA),
+    (ForgetsTheSkip, MAMBA),
+    (TakesStepsAsTheyAre, MAMBA),
+    (TakesTheLogarithmForTheDecay, MAMBA),
+    (TakesBForC, MAMBA),
 ]
 
 

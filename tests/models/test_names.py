@@ -34,7 +34,7 @@ def float32(name, values):
 def test_parameters_come_in_the_order_of_a_forward_pass(golden):
     names = [each.name for each in parameters(opened(golden))]
     assert names[0] == "embedding"
-    assert names[1] == "layers.0.attention_norm"
+    assert names[1] in ("layers.0.attention_norm", "layers.0.mixer_norm")
     assert names[-1] == "unembedding"
     assert len(names) == len(set(names))
 
@@ -42,6 +42,10 @@ def test_parameters_come_in_the_order_of_a_forward_pass(golden):
 def test_both_formats_have_the_same_parameters(golden_gguf):
     from_hf, from_gguf = (parameters(opened(golden_gguf, file)) for file in ("model.safetensors", "model.gguf"))
     for one, other in zip(from_hf, from_gguf, strict=True):
+        if one.kind == "decay":  # which GGUF stores as it is used, to float32's last bit
+            assert (one.name, one.shape) == (other.name.replace("decay", "log_decay"), other.shape)
+            np.testing.assert_allclose(-np.exp(one.decode()), other.decode(), rtol=2e-7)
+            continue
         assert (one.name, one.kind, one.shape, one.same_as) == (other.name, other.kind, other.shape, other.same_as)
         np.testing.assert_array_equal(one.decode(), other.decode())
 
@@ -146,20 +150,22 @@ def test_weights_are_placed_one_at_a_time(golden):
 ATTENTION_TAPS = ("attention.q", "attention.k", "attention.v", "attention.mixed", "attention.out", "out")
 MLP_TAPS = ("mlp.inner", "mlp.out")
 EXPERT_TAPS = ("experts.scores", "experts.chosen", "experts.share", "experts.out")
+MIXER_TAPS = (*(f"mixer.{name}" for name in ("convolved", "step", "b", "c", "scanned", "inner", "out")), "out")
 
 
 def test_taps_see_every_named_value(golden):
     """The table of docs/formats/taps.md."""
     ops = arithmetic.Ops()
     model = models.load(opened(golden), ops)
-    particular = EXPERT_TAPS if model.family.name == "gpt_oss" else MLP_TAPS
-    names = ["embedding", "norm", "logits"]
-    names += [f"layers.{n}.{name}" for n in range(2) for name in (*ATTENTION_TAPS, *particular)]
+    in_a_layer = {"gpt_oss": (*ATTENTION_TAPS, *EXPERT_TAPS), "mamba": MIXER_TAPS}
+    shown = in_a_layer.get(model.family.name, (*ATTENTION_TAPS, *MLP_TAPS))
+    names = ["embedding", "norm", "logits", *(f"layers.{n}.{name}" for n in range(2) for name in shown)]
     recorder = arithmetic.Recorder(*names)
     logits = model.forward(ops.begin([(ops.new_past(model.memories), golden.ids)], "all"), ops, recorder)
     values = recorder.values()
     np.testing.assert_array_equal(values["logits"], logits)
-    assert values["layers.0.attention.q"].shape == (21, model.config.num_attention_heads, model.config.head_dim)
+    if "attention.q" in shown:
+        assert values["layers.0.attention.q"].shape == (21, model.config.num_attention_heads, model.config.head_dim)
     documented = (Path(__file__).parents[2] / "docs" / "formats" / "taps.md").read_text()
     assert all(f"`{name}`" in documented.replace("layers.N", "layers.0") for name in names if "layers.1" not in name)
 
@@ -199,5 +205,6 @@ def test_a_tap_may_replace_a_value(golden):
     past = ops.new_past(model.memories)
     silenced = model.forward(ops.begin([(past, golden.ids)], "all"), ops, Silence())
     x = ops.embed(golden.ids, model.parameters.embedding)
-    plain = ops.linear(ops.rms_norm(x, model.parameters.norm, model.config.rms_norm_eps), model.parameters.unembedding)
+    eps = 1e-2  # of every golden
+    plain = ops.linear(ops.rms_norm(x, model.parameters.norm, eps), model.parameters.unembedding)
     np.testing.assert_array_equal(silenced, plain)

@@ -6,22 +6,38 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from ouvert.arithmetic import attention, dense, experts, gates, rotation
+from ouvert.arithmetic import attention, dense, experts, gates, rotation, states
 from ouvert.arithmetic.attention import KeyValues
 from ouvert.arithmetic.dense import Array
 from ouvert.arithmetic.experts import Experts
 from ouvert.arithmetic.rotation import Rope
+from ouvert.arithmetic.states import State
 
 Wanted = Literal["last", "all", "none"]
 
 
-class Memory(Protocol):
-    """What one layer must remember of a sequence."""
+class KeyValueMemory(Protocol):
+    """A layer that remembers keys and values."""
 
     @property
     def kv_heads(self) -> int: ...
     @property
     def head_dim(self) -> int: ...
+
+
+class StateMemory(Protocol):
+    """A layer that remembers a state."""
+
+    @property
+    def channels(self) -> int: ...
+    @property
+    def convolution(self) -> int: ...
+    @property
+    def states(self) -> int: ...
+
+
+# What one layer must remember of a sequence.
+Memory = KeyValueMemory | StateMemory
 
 
 class Placeable(Protocol):
@@ -49,7 +65,7 @@ class EncodedExperts:
 class Past:
     """What is remembered of one sequence, layer by layer."""
 
-    def __init__(self, layers: Iterable[KeyValues]) -> None:
+    def __init__(self, layers: Iterable[KeyValues | State]) -> None:
         self.layers = tuple(layers)
 
     @property
@@ -58,9 +74,11 @@ class Past:
         return min((layer.length for layer in self.layers), default=0)
 
     def truncate(self, length: int) -> None:
-        """Forget everything from position `length` on."""
+        """Forget everything from position `length` on, or from the last one before that every layer can go back to."""
         for layer in self.layers:
             layer.truncate(length)
+        while any(layer.length > self.length for layer in self.layers) and self.length < length:
+            self.truncate(self.length)
 
     def close(self) -> None:
         """Give the memory back. The sequence must not be used afterwards."""
@@ -71,7 +89,7 @@ class Past:
 class LayerPast:
     """One layer's pasts of all sequences in a batch, and which of the batch's tokens are whose."""
 
-    parts: tuple[tuple[KeyValues, slice], ...]
+    parts: tuple[tuple[Any, slice], ...]  # KeyValues or State
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +118,12 @@ class Ops:
 
     def new_past(self, memories: Iterable[Memory]) -> Past:
         """The past of a sequence that has none yet."""
-        return Past(KeyValues(each.kv_heads, each.head_dim, self.dtype) for each in memories)
+        return Past(self._remembering(each) for each in memories)
+
+    def _remembering(self, memory: Any) -> KeyValues | State:
+        if hasattr(memory, "channels"):
+            return State(memory.channels, memory.convolution, memory.states, self.dtype)
+        return KeyValues(memory.kv_heads, memory.head_dim, self.dtype)
 
     def begin(
         self, work: Sequence[tuple[Past, Sequence[int] | Array]], wanted: Wanted | Sequence[Wanted] = "last"
@@ -155,6 +178,26 @@ class Ops:
             mixed.append(
                 attention.attend(q[tokens], remembered.keys, remembered.values, scale=scale, window=window, sinks=sinks)
             )
+        return np.concatenate(mixed)
+
+    def convolve(self, x: Array, weight: Array, bias: Array, past: LayerPast) -> Array:
+        """A causal convolution of each channel over its inputs, those of each sequence's past included, and silu."""
+        mixed = []
+        for remembered, tokens in past.parts:
+            remembered.incoming = x[tokens]
+            mixed.append(states.convolve(x[tokens], weight, bias, remembered.now.inputs))
+        return np.concatenate(mixed)
+
+    def scan(self, x: Array, step: Array, decay: Array, b: Array, c: Array, skip: Array, past: LayerPast) -> Array:
+        """The selective scan, going on from each sequence's state, which it leaves as its tokens made it.
+
+        Stands after the `convolve` of the same past.
+        """
+        mixed = []
+        for remembered, tokens in past.parts:
+            y, after = states.scan(x[tokens], step[tokens], decay, b[tokens], c[tokens], skip, remembered.now.state)
+            remembered.append(after)
+            mixed.append(y)
         return np.concatenate(mixed)
 
     def embed(self, ids: Array, table: Array) -> Array:

@@ -13,7 +13,7 @@ from pathlib import Path
 from ouvert import kernels
 from ouvert.engine.choosing import physical_cores
 from ouvert.engine.waist import EngineError
-from ouvert.models import recognise
+from ouvert.models import StateMemory, recognise
 from ouvert.models.shapes import Shape, key_value_bytes
 from ouvert.weights import encoded_bytes, open_checkpoint
 
@@ -144,7 +144,9 @@ def demand_of_files(path: Path, cache_type: str = "f16") -> Demand:
 
     def cache(tokens: int) -> int:
         return sum(
-            min(tokens, each.window or tokens) * each.kv_heads * key_value_bytes(each.head_dim, cache_type)
+            4 * each.channels * (each.convolution - 1 + each.states)
+            if isinstance(each, StateMemory)
+            else min(tokens, each.window or tokens) * each.kv_heads * key_value_bytes(each.head_dim, cache_type)
             for each in memories
         )
 

@@ -1,5 +1,6 @@
 """A runner over NumPy's operations: the definition of what a model computes, and what runs where nothing faster can."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 from weakref import WeakSet
@@ -7,16 +8,17 @@ from weakref import WeakSet
 import numpy as np
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from ouvert.arithmetic import Ops, Past
+from ouvert.arithmetic import Ops, Past, State
 from ouvert.engine.runner import Wanted
-from ouvert.kernels.pages import PAGE_TOKENS, Layer, PageHeader, PageShape, check_resumption
+from ouvert.kernels.pages import PAGE_TOKENS, STATE, Layer, PageHeader, PageShape, check_resumption
 from ouvert.models import Model
 
 
 class NumpyPage:
-    """A copy of the keys and values of up to PAGE_TOKENS tokens: all layers' in one array, zeros where there are none.
+    """A copy of what up to PAGE_TOKENS tokens left in all layers, in one array, zeros where there is nothing.
 
-    Laid out layer after layer, keys then values, (kv_heads, PAGE_TOKENS, head_dim) each.
+    Laid out layer after layer: keys, then values, (kv_heads, PAGE_TOKENS, head_dim) each; or the last inputs of the
+    convolution and then the state after the last of these tokens, (inputs and states, channels).
     """
 
     def __init__(self, shape: PageShape, tokens: int, blocks: np.ndarray, holders: "Holders") -> None:
@@ -31,18 +33,17 @@ class NumpyPage:
 
     @property
     def nbytes(self) -> int:
-        return sum(keys.nbytes + values.nbytes for keys, values in self.layers())
+        return sum(part.nbytes for part in self.layers())
 
-    def layers(self) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Views of each layer's keys and values."""
+    def layers(self) -> list[np.ndarray]:
+        """A view of each layer's part: (2, kv_heads, PAGE_TOKENS, head_dim), or (inputs and states, channels)."""
         if self._blocks is None:
             raise ValueError("using a page: it was closed, expected an open one. Close pages after their last use.")
         views, at = [], 0
         for layer in self.shape.layers:
-            dims = (2, layer.kv_heads, PAGE_TOKENS, layer.head_dim)
-            keys, values = self._blocks[at : at + np.prod(dims)].reshape(dims)
-            views.append((keys, values))
-            at += keys.size + values.size
+            dims = dims_of(layer)
+            views.append(self._blocks[at : at + math.prod(dims)].reshape(dims))
+            at += math.prod(dims)
         return views
 
     def read(self) -> memoryview:
@@ -58,8 +59,13 @@ class NumpyPage:
         return int(self._blocks is not None)
 
 
+def dims_of(layer: Layer) -> tuple[int, ...]:
+    """Of a layer's part of a page."""
+    return (layer.dim, layer.heads) if layer.kind == STATE else (2, layer.heads, PAGE_TOKENS, layer.dim)
+
+
 class NumpySequence:
-    """Keys and values as they are computed; arithmetic.Past behind the runner's face."""
+    """Keys, values and states as they are computed; arithmetic.Past behind the runner's face."""
 
     def __init__(self, past: Past, shape: PageShape, dtype: type[np.floating], holders: "Holders") -> None:
         self.past, self.shape, self.dtype = past, shape, dtype
@@ -87,9 +93,12 @@ class NumpySequence:
         stop = min(start + PAGE_TOKENS, self.length)
         blocks = np.zeros(self.shape.block_bytes[0] // np.dtype(self.dtype).itemsize, self.dtype)
         page = NumpyPage(self.shape, stop - start, blocks, self.holders)
-        for (keys, values), layer in zip(page.layers(), self.past.layers, strict=True):
-            keys[:, : stop - start] = layer.keys[:, start:stop]
-            values[:, : stop - start] = layer.values[:, start:stop]
+        for part, layer in zip(page.layers(), self.past.layers, strict=True):
+            if isinstance(layer, State):
+                part[:] = np.concatenate(layer.moments[stop])
+            else:
+                part[0, :, : stop - start] = layer.keys[:, start:stop]
+                part[1, :, : stop - start] = layer.values[:, start:stop]
         return page
 
     def close(self) -> None:
@@ -118,10 +127,8 @@ class NumpyRunner:
         self.width = int(model.config.hidden_size) if model.family.embeds else self.vocabulary_size
         self.threads = blas_threads()
         self.cache_type = "f32" if ops.dtype is np.float32 else "f64"
-        layers = tuple(
-            Layer(each.kv_heads, each.head_dim, -1 if each.window is None else each.window) for each in model.memories
-        )
-        values = sum(2 * layer.kv_heads * PAGE_TOKENS * layer.head_dim for layer in layers)
+        layers = tuple(map(Layer.of, model.memories))
+        values = sum(math.prod(dims_of(layer)) for layer in layers)
         self._shape = PageShape(self.cache_type, layers, (values * np.dtype(ops.dtype).itemsize,))
         self._holders: Holders = WeakSet()
 
@@ -147,15 +154,21 @@ class NumpyRunner:
         return NumpyPage(self._shape, header.tokens, blocks, self._holders)
 
     def resume(self, pages: Sequence[NumpyPage], length: int, capacity: int) -> NumpySequence:
-        """Copies. Its layers keep everything, so the length is always the one asked for."""
+        """Copies. Keys and values can be resumed anywhere, states at the end of a page only, whole or not."""
         check_resumption([page.tokens for page in pages], length, capacity)
         if strange := [n for n, page in enumerate(pages) if page.shape is not self._shape]:
             raise ValueError(f"resume: page {strange[0]} is of another runner. Take its bytes to this one: page_from.")
+        whole, rest = divmod(length, PAGE_TOKENS)
+        if rest and pages[whole].tokens != rest and any(layer.kind == STATE for layer in self._shape.layers):
+            length = whole * PAGE_TOKENS
         sequence = self.new_sequence(capacity)
         for n, page in enumerate(pages[: -(-length // PAGE_TOKENS)]):
             count = min(PAGE_TOKENS, length - n * PAGE_TOKENS)
-            for layer, (keys, values) in zip(sequence.past.layers, page.layers(), strict=True):
-                layer.append(keys[:, :count].swapaxes(0, 1), values[:, :count].swapaxes(0, 1))
+            for layer, part in zip(sequence.past.layers, page.layers(), strict=True):
+                if isinstance(layer, State):
+                    layer.resume(layer.length + count, part.copy())
+                else:
+                    layer.append(part[0, :, :count].swapaxes(0, 1), part[1, :, :count].swapaxes(0, 1))
         return sequence
 
     def step(self, work: Sequence[tuple[NumpySequence, np.ndarray]], wanted: Wanted | Sequence[Wanted]) -> np.ndarray:

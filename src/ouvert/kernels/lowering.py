@@ -6,10 +6,12 @@ from typing import Any
 
 import ouvert.kernels._native as _native
 from ouvert.kernels.linear import Packed
-from ouvert.kernels.recorder import Line, Memory, Rows, Value
+from ouvert.kernels.recorder import KeyValueMemory, Line, Memory, Rows, Value
 
 # What computes each row from the same row of what it reads.
 ROWWISE = frozenset({"linear", "rms_norm", "gated", "add", "best_few", "mix_experts", "rotate"})
+# What fills caches.
+REMEMBERING = frozenset({"attend", "convolve", "scan"})
 
 
 @dataclass(eq=False)
@@ -45,10 +47,10 @@ def lower(
 
 
 def needed_lines(lines: Iterable[Line], results: Iterable[Value]) -> list[Line]:
-    """The lines that the results depend on, in their order. Attention is always needed: it fills the caches."""
+    """The lines that the results depend on, in their order, and whatever fills caches."""
     wanted, kept = set(results), []
     for line in reversed(list(lines)):
-        if line.kind == "attend" or wanted.intersection(line.writes):
+        if line.kind in REMEMBERING or wanted.intersection(line.writes):
             wanted.update(line.reads)
             kept.append(line)
     return kept[::-1]
@@ -325,7 +327,7 @@ class Fusing:
             return None
         attend = self.lines[reader]
         q, k = (self.maker[value] for value in attend.reads[:2])
-        head_dim = self.memories[attend.given["layer"]].head_dim
+        head_dim = self.remembered(attend).head_dim
         for m in (q, k):
             line = self.lines[m]
             if line.kind != "rotate" or not self.hidden(line.writes[0], reader) or line.given["each"] != head_dim:
@@ -351,7 +353,7 @@ class Fusing:
             )
         else:
             self.step([k, v], [], lambda at: native.remember(layer, at(k), at(v)))
-        memory = self.memories[layer]
+        memory = self.remembered(line)
         group = q.width // (memory.kv_heads * memory.head_dim)
         window = _native.NO_WINDOW if memory.window is None else memory.window
         shape = (group, memory.kv_heads, memory.head_dim, window)
@@ -359,6 +361,26 @@ class Fusing:
         self.plans[shape] = plan
         sinks, scale = given["sinks"], given["scale"]
         self.step([q], [out], lambda at: native.attend(plan, layer, at(q), sinks, scale, at(out)))
+
+    def remembered(self, attend: Line) -> KeyValueMemory:
+        memory: KeyValueMemory = self.memories[attend.given["layer"]]
+        return memory
+
+    def convolve(self, n: int, line: Line) -> None:
+        (x,), (out,), given = line.reads, line.writes, line.given
+        self.step(
+            [x], [out], lambda at: self.native.convolve(given["layer"], at(x), given["weight"], given["bias"], at(out))
+        )
+
+    def scan(self, n: int, line: Line) -> None:
+        (x, step, b, c), (out,), given = line.reads, line.writes, line.given
+        self.step(
+            [x, step, b, c],
+            [out],
+            lambda at: self.native.scan(
+                given["layer"], at(x), at(step), given["decay"], at(b), at(c), given["skip"], at(out)
+            ),
+        )
 
     def mix_experts(self, n: int, line: Line) -> None:
         (x, chosen, share), (out,), experts = line.reads, line.writes, line.given["experts"]

@@ -3,26 +3,38 @@
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 # Tokens of a page: the keys of one block of the native caches.
 PAGE_TOKENS = 64
 
 MAGIC = b"OUVPAGE\0"
-VERSION = 1
+VERSION = 2
 CACHE_TYPES = {"f16": 0, "f32": 1, "q8": 2, "f64": 3}
 
 START = struct.Struct("<8sIIIII")  # magic, version, cache type, tokens, layers, groups
-LAYER = struct.Struct("<IIq")  # kv heads, head_dim, window (-1: none)
+LAYER = struct.Struct("<IIIq")  # kind, heads, dim, window (-1: none)
 GROUP = struct.Struct("<QQ")  # bytes of a block, 1 if it follows and 0 for a hole
 
 
-class Layer(NamedTuple):
-    """What one layer keeps of a token; `window` is -1 for none."""
+KEYS_AND_VALUES, STATE = 0, 2  # kinds of layers
 
-    kv_heads: int
-    head_dim: int
+
+class Layer(NamedTuple):
+    """What one layer keeps: keys and values of every token, (kv heads, head_dim), or a state, (channels, inputs of the
+    convolution and states of each). `window` is -1 for none."""
+
+    kind: int
+    heads: int
+    dim: int
     window: int
+
+    @classmethod
+    def of(cls, memory: Any) -> Self:
+        """What models.KeyValueMemory or models.StateMemory describes."""
+        if hasattr(memory, "channels"):
+            return cls(STATE, memory.channels, memory.convolution - 1 + memory.states, -1)
+        return cls(KEYS_AND_VALUES, memory.kv_heads, memory.head_dim, -1 if memory.window is None else memory.window)
 
 
 @dataclass(frozen=True, slots=True)

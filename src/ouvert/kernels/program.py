@@ -134,7 +134,7 @@ class Program:
         vocabulary: int,
         width: int,
         cache_type: CacheType,
-        layers: Iterable[tuple[int, int, int]],
+        layers: Iterable[Layer],
         seen: Mapping[str, Any],
         holds: list[Any],
     ) -> None:
@@ -143,9 +143,7 @@ class Program:
         self._holds = holds  # packed weights: the native program points into them
         self.vocabulary_size, self.width = vocabulary, width
         self.cache_type = cache_type
-        self._shape = PageShape(
-            cache_type, tuple(Layer(*layer) for layer in layers), tuple(size for size, *_ in native.groups)
-        )
+        self._shape = PageShape(cache_type, tuple(layers), tuple(size for size, *_ in native.groups))
         self.threads: int = native.threads
         self.instruction_set: str = native.instruction_set
 

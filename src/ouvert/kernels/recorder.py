@@ -23,6 +23,7 @@ import numpy as np
 import ouvert.kernels._native as _native
 from ouvert.arithmetic import Experts, Rope
 from ouvert.kernels.linear import Packed
+from ouvert.kernels.pages import Layer
 from ouvert.kernels.placing import Placeable, place
 from ouvert.kernels.program import CacheType, Program
 
@@ -36,8 +37,8 @@ MOST_HEADS_TOGETHER = 256
 KEPT_BEFORE_WINDOW = 4096
 
 
-class Memory(Protocol):
-    """What one layer remembers of a sequence: models.KeyValueMemory."""
+class KeyValueMemory(Protocol):
+    """A layer that remembers keys and values: models.KeyValueMemory."""
 
     @property
     def kv_heads(self) -> int: ...
@@ -45,6 +46,20 @@ class Memory(Protocol):
     def head_dim(self) -> int: ...
     @property
     def window(self) -> int | None: ...
+
+
+class StateMemory(Protocol):
+    """A layer that remembers a state: models.StateMemory."""
+
+    @property
+    def channels(self) -> int: ...
+    @property
+    def convolution(self) -> int: ...
+    @property
+    def states(self) -> int: ...
+
+
+Memory = KeyValueMemory | StateMemory
 
 
 @dataclass(eq=False)
@@ -160,7 +175,7 @@ class Recorder:
                 "finish: the logits are of every token, expected those of the wanted ones. "
                 "Let the graph select(x, batch.wanted) before its last norm."
             )
-        layers = [(each.kv_heads, each.head_dim, -1 if each.window is None else each.window) for each in self.memories]
+        layers = list(map(Layer.of, self.memories))
         chosen = instruction_set or _native.best_instruction_set()
         native = _native.Program(threads, chosen, layers, self.cache, kept_before_window)
         native.vocabulary = self.vocabulary
@@ -226,7 +241,7 @@ class Recorder:
         window: int | None = None,
         sinks: Array | None = None,
     ) -> Slot:
-        memory = self.memories[past.layer]
+        memory: Any = self.memories[past.layer]
         width = memory.kv_heads * memory.head_dim
         if k.value.width != width or v.value.width != width or q.value.width % width:
             raise RecordingError(
@@ -244,6 +259,34 @@ class Recorder:
                 "Both come from the model's configuration and must agree."
             )
         return self._line("attend", [q, k, v], q.value.width, "tokens", layer=past.layer, scale=scale, sinks=sinks)
+
+    def convolve(self, x: Slot, weight: Array, bias: Array, past: LayerPast) -> Slot:
+        memory: Any = self.memories[past.layer]
+        wanted = (memory.channels, memory.convolution)
+        if (weight.shape, bias.shape, x.value.width) != (wanted, wanted[:1], memory.channels):
+            raise RecordingError(
+                f"convolve: x has {x.value.width} columns, weight is {weight.shape} and bias {bias.shape}, expected "
+                f"{memory.channels} channels and {memory.convolution} taps, as remembered."
+            )
+        if memory.convolution > _native.MOST_TAPS:
+            raise RecordingError(
+                f"convolve: {memory.convolution} taps, expected at most {_native.MOST_TAPS}. "
+                "Run this model with arithmetic.Ops."
+            )
+        taps_first = np.ascontiguousarray(weight.T, np.float32)
+        return self._line("convolve", [x], x.value.width, "tokens", layer=past.layer, weight=taps_first, bias=bias)
+
+    def scan(self, x: Slot, step: Slot, decay: Array, b: Slot, c: Slot, skip: Array, past: LayerPast) -> Slot:
+        memory: Any = self.memories[past.layer]
+        given = (x.value.width, step.value.width, b.value.width, c.value.width, decay.shape, skip.shape)
+        channels, states = memory.channels, memory.states
+        if given != (channels, channels, states, states, (channels, states), (channels,)):
+            raise RecordingError(
+                f"scan: x, step, b and c have {given[:4]} columns, decay is {decay.shape} and skip {skip.shape}, "
+                f"expected {channels} channels with {states} states each, as remembered."
+            )
+        states_first = np.ascontiguousarray(decay.T, np.float32)
+        return self._line("scan", [x, step, b, c], channels, "tokens", layer=past.layer, decay=states_first, skip=skip)
 
     def swiglu(self, gate: Slot, up: Slot) -> Slot:
         return self._line("gated", [gate, up], gate.value.width, gate.value.rows, clamped=False, alpha=1.0, limit=0.0)

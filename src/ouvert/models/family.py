@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ouvert.arithmetic import Tap
-from ouvert.models.memory import KeyValueMemory
+from ouvert.models.memory import Memory
 from ouvert.models.operations import Batch, Operations, Value, Watch
 from ouvert.models.parameters import Parameter
 from ouvert.weights import Checkpoint, Tensor
@@ -30,9 +30,9 @@ class Family:
     forward: Callable[..., Value]
     embeds: bool = False
 
-    def memories(self, config: Any) -> list[KeyValueMemory]:
+    def memories(self, config: Any) -> list[Memory]:
         """What each layer must remember of a sequence."""
-        memories: list[KeyValueMemory] = config.memories()
+        memories: list[Memory] = config.memories()
         return memories
 
 
@@ -45,7 +45,7 @@ class Model:
     parameters: Any
 
     @property
-    def memories(self) -> list[KeyValueMemory]:
+    def memories(self) -> list[Memory]:
         return self.family.memories(self.config)
 
     def forward(self, batch: Batch, ops: Operations, tap: Watch | None = None) -> Value:

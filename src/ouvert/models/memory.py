@@ -10,3 +10,15 @@ class KeyValueMemory:
     kv_heads: int
     head_dim: int
     window: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class StateMemory:
+    """The last `convolution` - 1 inputs of every channel, and its state: `states` numbers that all tokens have made."""
+
+    channels: int
+    convolution: int
+    states: int
+
+
+Memory = KeyValueMemory | StateMemory

@@ -130,7 +130,7 @@ class Shape:
             return 2 * self.layers * tokens * (self.latent + self.rotary)
         if self.expanded:
             channels = self.expanded + 2 * self.groups * self.state
-            return 4 * self.layers * (self.expanded * self.state + channels * self.convolution)
+            return 4 * self.layers * (self.expanded * self.state + channels * (self.convolution - 1))
         per_token = self.kv_heads * key_value_bytes(self.head_dim, cache_type)
         return per_token * ((self.layers - self.windowed) * tokens + self.windowed * min(tokens, self.window))
 

@@ -67,12 +67,16 @@ void offer(Cache::Group& group) {
 Cache::Cache(std::vector<LayerMemory> layers, CacheType type, std::int64_t kept)
     : layers_(std::move(layers)), type_(type), kept_(kept) {
   for (const LayerMemory& layer : layers_) {
+    const std::int64_t window = layer.state ? 2 : layer.window;
     std::size_t n = 0;
-    while (n < groups_.size() && groups_[n].window != layer.window) ++n;
-    if (n == groups_.size()) groups_.emplace_back().window = layer.window;
+    while (n < groups_.size() && (groups_[n].window != window || groups_[n].state != layer.state)) ++n;
+    if (n == groups_.size()) {
+      groups_.emplace_back().window = window;
+      groups_[n].state = layer.state;
+    }
     group_of_.push_back(static_cast<std::int64_t>(n));
     offset_of_.push_back(groups_[n].block_bytes);
-    groups_[n].block_bytes += layer.kv_heads * head_block_bytes(layer.head_dim, type);
+    groups_[n].block_bytes += layer.block_bytes(type);
   }
   for (Group& group : groups_)
     group.stretch_blocks = std::max<std::int64_t>(1, kStretchBytes / std::max<std::int64_t>(1, group.block_bytes));
@@ -126,7 +130,10 @@ std::int64_t Cache::bytes_for(std::int64_t tokens) const {
   for (const Group& group : groups_) {
     std::int64_t blocks = blocks_of(tokens);
     // A window, what is kept before it, and the blocks at both ends that are not whole.
-    if (group.window != kNoWindow) blocks = std::min(blocks, blocks_of(group.window + kept_) + 1);
+    if (group.state)
+      blocks = std::min(blocks, blocks / kStateEvery + 3);
+    else if (group.window != kNoWindow)
+      blocks = std::min(blocks, blocks_of(group.window + kept_) + 1);
     bytes += blocks * group.block_bytes;
   }
   return bytes;
@@ -156,8 +163,9 @@ void give_all(Cache& cache, std::vector<std::uint8_t*>& blocks) noexcept {
   }
 }
 
-// Zeros in every slot of a group's block from `tokens` on.
+// Zeros in every slot of a group's block from `tokens` on. States have none.
 void clear_from(const Cache& cache, std::int64_t group, std::int64_t tokens, std::uint8_t* block) noexcept {
+  if (cache.group(group).state) return;
   for (std::size_t n = 0; n < cache.layers().size(); ++n) {
     if (cache.group_of(static_cast<std::int64_t>(n)) != group) continue;
     const LayerMemory& layer = cache.layers()[n];
@@ -214,11 +222,22 @@ std::int64_t first_needed(std::int64_t length, std::int64_t window) {
   return std::max<std::int64_t>(0, length - window + 1) / kBlockKeys;
 }
 
+// Whether a sequence never lets go of its n-th block of states.
+bool kept_forever(std::int64_t n) { return (n + 1) % kStateEvery == 0; }
+
 // The longest length, up to `length`, at which every group finds what it needs in these pages.
 std::int64_t resumable(const Cache& cache, std::span<const Page* const> pages, std::int64_t length) {
   for (std::int64_t before = -1; before != length;) {
     before = length;
     for (std::int64_t g = 0; g < cache.groups(); ++g) {
+      if (cache.group(g).state) {
+        while (length > 0) {
+          const Page& page = *pages[static_cast<std::size_t>((length - 1) / kBlockKeys)];
+          if (page.block(g) != nullptr && page.tokens() == (length - 1) % kBlockKeys + 1) break;
+          length = (length - 1) / kBlockKeys * kBlockKeys;
+        }
+        continue;
+      }
       const std::int64_t first = first_needed(length, cache.group(g).window);
       for (std::int64_t n = blocks_of(length); n-- > first;)
         if (pages[static_cast<std::size_t>(n)]->block(g) == nullptr) {
@@ -252,6 +271,13 @@ Sequence::Sequence(Cache& cache, std::span<const Page* const> pages, std::int64_
       blocks_[static_cast<std::size_t>(g)][static_cast<std::size_t>(n - 1)] = block;
     }
     first_[static_cast<std::size_t>(g)] = n;
+    if (!cache.group(g).state) continue;
+    while (n-- > 0) {
+      std::uint8_t* block = pages[static_cast<std::size_t>(n)]->block(g);
+      if (!kept_forever(n) || block == nullptr) continue;
+      cache.share(g, block);
+      blocks_[static_cast<std::size_t>(g)][static_cast<std::size_t>(n)] = block;
+    }
   }
   if (length_ % kBlockKeys == 0) return;
   for (std::int64_t g = 0; g < cache.groups(); ++g) copies_[static_cast<std::size_t>(g)] = cache.take(g);
@@ -299,7 +325,8 @@ void Sequence::release() noexcept {
 }
 
 std::int64_t Sequence::first_kept(std::int64_t group) const noexcept {
-  return std::max<std::int64_t>(0, length_ - cache_.group(group).window + 1 - cache_.kept()) / kBlockKeys;
+  const std::int64_t kept = cache_.group(group).state ? kBlockKeys : cache_.kept();
+  return std::max<std::int64_t>(0, length_ - cache_.group(group).window + 1 - kept) / kBlockKeys;
 }
 
 void Sequence::grew(std::int64_t tokens) noexcept {
@@ -307,6 +334,7 @@ void Sequence::grew(std::int64_t tokens) noexcept {
   for (std::size_t g = 0; g < blocks_.size(); ++g) {
     const auto group = static_cast<std::int64_t>(g);
     for (const std::int64_t kept = first_kept(group); first_[g] < kept; ++first_[g]) {
+      if (cache_.group(group).state && kept_forever(first_[g])) continue;
       cache_.give(group, blocks_[g][static_cast<std::size_t>(first_[g])]);
       blocks_[g][static_cast<std::size_t>(first_[g])] = nullptr;
     }
@@ -315,11 +343,20 @@ void Sequence::grew(std::int64_t tokens) noexcept {
 
 std::int64_t Sequence::truncate(std::int64_t length) noexcept {
   length = std::min(length, length_);
-  for (std::size_t g = 0; g < blocks_.size(); ++g)
-    if (first_[g] > first_needed(length, cache_.group(static_cast<std::int64_t>(g)).window)) length = 0;
+  for (std::size_t g = 0; g < blocks_.size(); ++g) {
+    if (!cache_.group(static_cast<std::int64_t>(g)).state || length == length_) continue;
+    length -= length % kBlockKeys;
+    while (length > 0 && blocks_[g][static_cast<std::size_t>(length / kBlockKeys - 1)] == nullptr) length -= kBlockKeys;
+  }
+  for (std::size_t g = 0; g < blocks_.size(); ++g) {
+    const Cache::Group& group = cache_.group(static_cast<std::int64_t>(g));
+    if (!group.state && first_[g] > first_needed(length, group.window)) length = 0;
+  }
   length_ = length;
   release();
-  if (length == 0) std::fill(first_.begin(), first_.end(), 0);
+  for (std::size_t g = 0; g < blocks_.size(); ++g)
+    if (length == 0 || cache_.group(static_cast<std::int64_t>(g)).state)
+      first_[g] = std::min(first_[g], blocks_of(length));
   return length;
 }
 

@@ -4,6 +4,10 @@
 // head of every such layer, so a sequence needs one pointer per block, whatever the number of layers. Blocks come from
 // large stretches of address space that the system backs with memory as they are first written to.
 //
+// Layers with a state in place of keys and values share a table as well: a block of theirs holds, for every such layer,
+// the inputs and the state as they were after the last of the block's tokens that are there. A sequence goes on from the
+// block of its last token, and can be cut back to the end of a block only.
+//
 // Blocks are counted references: sequences and pages may hold the same one. Nobody writes into a block that somebody
 // else holds as well; a sequence that goes on in the middle of such a block goes on in a copy.
 
@@ -19,10 +23,19 @@
 namespace ouvert {
 
 struct LayerMemory {
-  std::int64_t kv_heads;
-  std::int64_t head_dim;
-  std::int64_t window;  // tokens that a token sees, itself included; kNoWindow for all
+  std::int64_t kv_heads;  // of a state: channels
+  std::int64_t head_dim;  // of a state: floats of each channel, [inputs, then states][channels]
+  std::int64_t window;    // tokens that a token sees, itself included; kNoWindow for all
+  bool state = false;
+
+  std::int64_t block_bytes(CacheType type) const {
+    return state ? (kv_heads * head_dim * 4 + 63) / 64 * 64 : kv_heads * head_block_bytes(head_dim, type);
+  }
 };
+
+// States are large: a sequence holds those at the ends of every so many blocks (then they take about as much as keys and
+// values would), and of its last two.
+inline constexpr std::int64_t kStateEvery = 4;
 
 class Cache {
  public:
@@ -33,7 +46,8 @@ class Cache {
   Cache& operator=(const Cache&) = delete;
 
   struct Group {
-    std::int64_t window = 0;
+    std::int64_t window = 0;  // of states 2: the next token looks at what the last one left
+    bool state = false;
     std::int64_t block_bytes = 0;
     std::vector<std::uint8_t*> free;
     std::vector<std::uint8_t*> stretches;
@@ -123,8 +137,9 @@ class Sequence {
   void release() noexcept;
   // The tokens that there is room for now are there. Windowed layers let go of what nobody will look at.
   void grew(std::int64_t tokens) noexcept;
-  // Forgets every token from `length` on, and returns the length that is left: `length`, or 0 if a windowed layer has
-  // let go of keys that the next token would look at.
+  // Forgets every token from `length` on, and returns the length that is left: `length`; the end of a block before it
+  // whose states are held, if there are states; or 0 if a windowed layer has let go of keys that the next token would
+  // look at.
   std::int64_t truncate(std::int64_t length) noexcept;
   void close() noexcept { truncate(0); }
 

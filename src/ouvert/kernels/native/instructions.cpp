@@ -221,6 +221,90 @@ void Remember::run(Program& p, std::uint32_t piece, int thread) noexcept {
   }
 }
 
+namespace {
+
+// Some channels of one sequence's tokens in a step, and where its state is kept.
+struct Channels {
+  const Part& part;
+  std::int64_t begin, count, all;  // channels
+  std::uint8_t* const* blocks;
+  std::int64_t offset;
+
+  Channels(Program& p, std::int64_t layer, std::int64_t channels, std::uint32_t piece)
+      : part(p.parts()[piece / static_cast<std::uint32_t>(parts(channels, kChannels))]),
+        begin(piece % static_cast<std::uint32_t>(parts(channels, kChannels)) * kChannels),
+        count(std::min(kChannels, channels - begin)),
+        all(channels),
+        blocks(part.sequence->blocks(p.cache().group_of(layer))),
+        offset(p.cache().offset_of(layer)) {}
+
+  // Number `row` of these channels, as it was before the step; null if nothing was.
+  const float* before(std::int64_t row) const {
+    return part.position == 0 ? nullptr : at(part.position - 1, row);
+  }
+  float* at(std::int64_t position, std::int64_t row) const {
+    return reinterpret_cast<float*>(blocks[position / kBlockKeys] + offset) + row * all + begin;
+  }
+  // Whether what the step's t-th token leaves is kept.
+  bool keeps(std::int64_t t) const { return t + 1 == part.tokens || (part.position + t + 1) % kBlockKeys == 0; }
+};
+
+std::uint32_t channel_pieces(const Program& p, std::int64_t channels) {
+  return static_cast<std::uint32_t>(static_cast<std::int64_t>(p.parts().size()) * parts(channels, kChannels));
+}
+
+}  // namespace
+
+std::uint32_t Convolve::pieces(Program& p) noexcept { return channel_pieces(p, x_.width); }
+void Convolve::run(Program& p, std::uint32_t piece, int) noexcept {
+  const Channels of(p, layer_, x_.width, piece);
+  const std::int64_t kept = taps() - 1;
+  float before[kMostTaps][kChannels] = {};  // a copy: its place may be written to on the way
+  for (std::int64_t k = 0; k < kept; ++k)
+    if (const float* from = of.before(k)) std::copy(from, from + of.count, before[k]);
+  const auto input = [&](std::int64_t t) -> const float* {
+    return t < 0 ? before[kept + t] : p.at(x_) + (of.part.first + t) * x_.width + of.begin;
+  };
+  for (std::int64_t t = 0; t < of.part.tokens; ++t) {
+    const float* rows[kMostTaps];
+    for (std::int64_t tap = 0; tap <= kept; ++tap) rows[tap] = input(t + tap - kept);
+    p.row.convolve(rows, kept + 1, weight_.data() + of.begin, of.all, bias_.data() + of.begin,
+                   p.at(out_) + (of.part.first + t) * out_.width + of.begin, of.count);
+    if (!of.keeps(t)) continue;
+    for (std::int64_t k = 0; k < kept; ++k) {
+      const float* from = input(t + 1 + k - kept);
+      std::copy(from, from + of.count, of.at(of.part.position + t, k));
+    }
+  }
+}
+
+Scan::Scan(std::int64_t layer, Value x, Value step, std::vector<float> decay, Value b, Value c, std::vector<float> skip,
+           Value out)
+    : layer_(layer), x_(x), step_(step), decay_(std::move(decay)), b_(b), c_(c), skip_(std::move(skip)), out_(out) {
+  constexpr float kLog2OfE = 1.44269504088896340736f;
+  for (float& each : decay_) each *= kLog2OfE;
+}
+
+std::uint32_t Scan::pieces(Program& p) noexcept { return channel_pieces(p, x_.width); }
+void Scan::run(Program& p, std::uint32_t piece, int thread) noexcept {
+  const Channels of(p, layer_, x_.width, piece);
+  const std::int64_t inputs = p.cache().layers()[static_cast<std::size_t>(layer_)].head_dim - states();
+  float* state = p.scratch(thread);  // [states][kChannels]
+  for (std::int64_t s = 0; s < states(); ++s) {
+    const float* from = of.before(inputs + s);
+    for (std::int64_t i = 0; i < of.count; ++i) state[s * kChannels + i] = from == nullptr ? 0.0f : from[i];
+  }
+  for (std::int64_t t = 0; t < of.part.tokens; ++t) {
+    const std::int64_t row = of.part.first + t;
+    p.row.scan(p.at(x_) + row * x_.width + of.begin, p.at(step_) + row * step_.width + of.begin,
+               decay_.data() + of.begin, of.all, p.at(b_) + row * b_.width, p.at(c_) + row * c_.width,
+               skip_.data() + of.begin, state, kChannels, states(), p.at(out_) + row * out_.width + of.begin, of.count);
+    if (!of.keeps(t)) continue;
+    for (std::int64_t s = 0; s < states(); ++s)
+      std::copy(state + s * kChannels, state + s * kChannels + of.count, of.at(of.part.position + t, inputs + s));
+  }
+}
+
 void AttentionPlan::make(Program& p) noexcept {
   if (made_for_ == p.step_number()) return;
   made_for_ = p.step_number();

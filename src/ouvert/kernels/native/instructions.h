@@ -182,6 +182,45 @@ class Remember final : public Instruction {
   Value q_, angles_;
 };
 
+// The causal convolution of a layer with a state, and silu: weight is [taps][channels]. Leaves the last inputs where the
+// state is kept. Channels by themselves, so that a piece is some of them, of one sequence.
+class Convolve final : public Instruction {
+ public:
+  Convolve(std::int64_t layer, Value x, std::vector<float> weight, std::vector<float> bias, Value out)
+      : layer_(layer), x_(x), weight_(std::move(weight)), bias_(std::move(bias)), out_(out) {}
+  const char* kind() const override { return "convolve"; }
+  std::uint32_t pieces(Program& p) noexcept override;
+  void run(Program& p, std::uint32_t piece, int thread) noexcept override;
+
+ private:
+  std::int64_t taps() const { return static_cast<std::int64_t>(weight_.size() / bias_.size()); }
+
+  std::int64_t layer_;
+  Value x_;
+  std::vector<float> weight_, bias_;
+  Value out_;
+};
+
+// The selective scan of a layer, from the state before a step to the one after: decay is [states][channels]. Cut as above.
+class Scan final : public Instruction {
+ public:
+  Scan(std::int64_t layer, Value x, Value step, std::vector<float> decay, Value b, Value c, std::vector<float> skip,
+       Value out);
+  const char* kind() const override { return "scan"; }
+  std::uint32_t pieces(Program& p) noexcept override;
+  void run(Program& p, std::uint32_t piece, int thread) noexcept override;
+
+ private:
+  std::int64_t states() const { return static_cast<std::int64_t>(decay_.size() / skip_.size()); }
+
+  std::int64_t layer_;
+  Value x_, step_;
+  std::vector<float> decay_;  // times log2 e
+  Value b_, c_;
+  std::vector<float> skip_;
+  Value out_;
+};
+
 // Which tiles the attention of a step falls into; the same for all layers of one shape.
 class AttentionPlan {
  public:

@@ -36,7 +36,7 @@ void Program::make_room(std::int64_t tokens) {
   arena_.grow(tokens * arena_per_token_);
   std::int64_t floats = 0;
   for (const LayerMemory& layer : cache_.layers())
-    floats = std::max(floats, attention_scratch(4 * kTileRows, layer.head_dim));
+    floats = std::max(floats, layer.state ? kChannels * layer.head_dim : attention_scratch(4 * kTileRows, layer.head_dim));
   for (auto& scratch : scratch_) scratch->grow(floats * 4);
   const auto count = static_cast<std::size_t>(tokens);
   positions_.reserve(count), part_of_.reserve(count), wanted_rows_.reserve(count), parts_.reserve(count);

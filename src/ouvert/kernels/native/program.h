@@ -24,6 +24,10 @@ namespace ouvert {
 
 class Program;
 
+// Of layers with a state: taps of the convolution that there is room for, and channels of a piece of work.
+inline constexpr std::int64_t kMostTaps = 16;
+inline constexpr std::int64_t kChannels = 64;
+
 enum class Rows : std::uint8_t { tokens, wanted };
 enum class Wanted : std::uint8_t { none, last, all };
 

@@ -199,14 +199,15 @@ void bind_program(nb::module_& m) {
            })
       .def("close", &Page::close);
 
-  using Layers = std::vector<std::tuple<std::int64_t, std::int64_t, std::int64_t>>;
+  constexpr std::int64_t kStateKind = 2;  // pages.py
+  using Layers = std::vector<std::tuple<std::int64_t, std::int64_t, std::int64_t, std::int64_t>>;
   nb::class_<Program>(m, "Program")
       .def("__init__",
            [](Program* self, int threads, const std::string& set, const Layers& layers, const std::string& cache,
               std::int64_t kept) {
              std::vector<LayerMemory> memories;
-             for (const auto& [kv_heads, head_dim, window] : layers)
-               memories.push_back({kv_heads, head_dim, window < 0 ? kNoWindow : window});
+             for (const auto& [kind, heads, dim, window] : layers)
+               memories.push_back({heads, dim, window < 0 ? kNoWindow : window, kind == kStateKind});
              new (self) Program(threads, instruction_set(set), std::move(memories), cache_type(cache), kept);
            },
            "threads"_a, "instruction_set"_a, "layers"_a, "cache"_a, "kept"_a)
@@ -258,6 +259,15 @@ void bind_program(nb::module_& m) {
              p.add(std::move(join));
            },
            "plan"_a, "layer"_a, "q"_a, "sinks"_a.none(), "scale"_a, "out"_a)
+      .def("convolve",
+           [](Program& p, std::int64_t layer, Value x, const nb::object& weight, const nb::object& bias, Value out) {
+             p.add(std::make_unique<Convolve>(layer, x, copied(weight), copied(bias), out));
+           })
+      .def("scan",
+           [](Program& p, std::int64_t layer, Value x, Value step, const nb::object& decay, Value b, Value c,
+              const nb::object& skip, Value out) {
+             p.add(std::make_unique<Scan>(layer, x, step, copied(decay), b, c, copied(skip), out));
+           })
       .def("best_few",
            [](Program& p, Value scores, std::int64_t kept, Value chosen, Value share) {
              p.add(std::make_unique<BestFew>(scores, kept, chosen, share));
@@ -345,6 +355,7 @@ void bind_program(nb::module_& m) {
   nb::class_<ExpertBuffers>(m, "ExpertBuffers").def(nb::init<>());
   m.attr("NO_WINDOW") = kNoWindow;
   m.attr("BLOCK_KEYS") = kBlockKeys;
+  m.attr("MOST_TAPS") = kMostTaps;
 }
 
 }  // namespace ouvert

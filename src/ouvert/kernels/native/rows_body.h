@@ -69,6 +69,32 @@ void clamped_swiglu(const float* gate, const float* up, float* y, std::int64_t c
   });
 }
 
+void convolve(const float* const* rows, std::int64_t taps, const float* weight, std::int64_t stride, const float* bias,
+              float* y, std::int64_t count) {
+  along(count, [&](std::int64_t i, int lanes) {
+    Lanes total = get(bias + i, lanes);
+    for (std::int64_t tap = 0; tap < taps; ++tap)
+      total = fma(get(rows[tap] + i, lanes), get(weight + tap * stride + i, lanes), total);
+    put(total * sigmoid(total), y + i, lanes);
+  });
+}
+
+void scan(const float* x, const float* step, const float* decay, std::int64_t decay_stride, const float* b, const float* c,
+          const float* skip, float* state, std::int64_t state_stride, std::int64_t states, float* y, std::int64_t count) {
+  along(count, [&](std::int64_t i, int lanes) {
+    const Lanes input = get(x + i, lanes), d = softplus(get(step + i, lanes)), moved = d * input;
+    Lanes total = get(skip + i, lanes) * input;
+    for (std::int64_t s = 0; s < states; ++s) {
+      float* at = state + s * state_stride + i;
+      const Lanes kept = two_to_the(d * get(decay + s * decay_stride + i, lanes));
+      const Lanes now = fma(kept, get(at, lanes), moved * Lanes::all(b[s]));
+      put(now, at, lanes);
+      total = fma(now, Lanes::all(c[s]), total);
+    }
+    put(total, y + i, lanes);
+  });
+}
+
 void rotate(const float* x, const float* cosines, const float* sines, float* y, std::int64_t head_dim,
             std::int64_t half) {
   along(half, [&](std::int64_t i, int lanes) {

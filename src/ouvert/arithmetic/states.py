@@ -1,0 +1,84 @@
+"""Selective state spaces: what Mamba has in place of attention, and what it keeps of a sequence."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ouvert.arithmetic.dense import Array
+from ouvert.arithmetic.gates import silu
+
+# A state is what all tokens so far have made of it: there is no cutting it back. So it is kept at the end of every
+# so many tokens.
+KEPT_EVERY = 64
+
+
+class Moment(NamedTuple):
+    """What is kept of one layer at one length: the convolution's last inputs, the latest last, and the state."""
+
+    inputs: Array  # (convolution - 1, channels)
+    state: Array  # (states, channels)
+
+
+class State:
+    """One layer's moments of one sequence: at its length, at the length before the last step, and every KEPT_EVERY."""
+
+    def __init__(self, channels: int, convolution: int, states: int, dtype: type[np.floating]) -> None:
+        self.length = 0
+        self.moments = {0: Moment(np.zeros((convolution - 1, channels), dtype), np.zeros((states, channels), dtype))}
+        self.incoming = np.empty((0, channels), dtype)  # inputs whose states are yet to come
+
+    @property
+    def now(self) -> Moment:
+        return self.moments[self.length]
+
+    def append(self, states: Array) -> None:
+        """Take in the states (tokens, states, channels) after each of the tokens whose inputs are `incoming`."""
+        inputs = np.concatenate([self.now.inputs, self.incoming])
+        kept = len(self.now.inputs)
+        before, self.length = self.length, self.length + len(states)
+        self.moments = {at: each for at, each in self.moments.items() if at % KEPT_EVERY == 0 or at == before}
+        for n, state in enumerate(states, 1):
+            if (before + n) % KEPT_EVERY == 0 or n == len(states):
+                self.moments[before + n] = Moment(inputs[n : n + kept].copy(), state.copy())
+
+    def resume(self, length: int, moment: Array) -> None:
+        """Go on at `length` from the inputs and the state, (inputs and states, channels), that were kept of it."""
+        inputs = len(self.moments[0].inputs)
+        self.length, self.moments[length] = length, Moment(moment[:inputs], moment[inputs:])
+
+    def truncate(self, length: int) -> None:
+        """Go back to the last kept moment at or before `length`."""
+        self.length = max(at for at in self.moments if at <= length)
+        self.moments = {at: each for at, each in self.moments.items() if at <= self.length}
+
+
+def convolve(x: Array, weight: Array, bias: Array, before: Array) -> Array:
+    """silu of each channel's weighted sum over its last inputs: causal, and one filter a channel.
+
+    x (tokens, channels); weight (channels, taps), the latest input's last; bias (channels,); before (taps - 1,
+    channels) is what stood before x. -> like x. Gu and Dao, Mamba, arXiv:2312.00752, figure 3.
+    """
+    inputs = np.concatenate([before, x])
+    total = np.broadcast_to(bias, x.shape).astype(x.dtype)
+    for tap in range(weight.shape[1]):
+        total = total + inputs[tap : tap + len(x)] * weight[:, tap]
+    return silu(total)
+
+
+def scan(x: Array, step: Array, decay: Array, b: Array, c: Array, skip: Array, before: Array) -> tuple[Array, Array]:
+    """The selective scan of Mamba (arXiv:2312.00752, algorithm 2), token by token.
+
+    x and step (tokens, channels), step before its softplus; decay (channels, states), less than 0; b and c (tokens,
+    states); skip (channels,); before (states, channels) is the state that x meets.
+
+        d = softplus(step)    state = exp(d * decay) * state + d * x * b    y = sum over states of state * c, + skip * x
+
+    -> y like x, and the state after every token, (tokens, states, channels).
+    """
+    d = np.logaddexp(0, step).astype(x.dtype)
+    states = np.empty((len(x), *before.shape), x.dtype)
+    state = before
+    for t in range(len(x)):
+        state = np.exp(d[t] * decay.T) * state + (d[t] * x[t]) * b[t][:, None]
+        states[t] = state
+    return np.einsum("tsc,ts->tc", states, c) + skip * x, states

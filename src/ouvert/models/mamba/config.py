@@ -1,0 +1,122 @@
+"""What Mamba checkpoints say about themselves."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ouvert.models.configuration import HARMLESS_GGUF_GROUPS, HARMLESS_HF, MOST_LAYERS
+from ouvert.models.memory import Memory, StateMemory
+from ouvert.models.stated import Stated
+from ouvert.weights import Tensor
+
+# Nothing in a state space counts positions. llama.cpp's converter writes this as the context's length.
+NO_LIMIT = 2**20
+
+# What only matters before or in training, or to another program.
+HARMLESS = HARMLESS_HF | {
+    "fused_add_norm": "how another program computes the same",
+    "pad_vocab_size_multiple": "how vocab_size was rounded up; the embedding's rows say it",
+    "rescale_prenorm_residual": "only before training",
+    "residual_in_fp32": "we add residuals in float32 whatever it says",
+    "time_step_floor": "only before training",
+    "time_step_init_scheme": "only before training",
+    "time_step_max": "only before training",
+    "time_step_min": "only before training",
+    "time_step_scale": "only before training",
+    "use_associative_scan": "how another program computes the same",
+    "use_mambapy": "how another program computes the same",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MambaConfig:
+    """Field names are those of config.json where it has them; nothing has a default."""
+
+    vocab_size: int
+    hidden_size: int
+    intermediate_size: int  # channels
+    state_size: int
+    conv_kernel: int
+    time_step_rank: int
+    num_hidden_layers: int
+    layer_norm_epsilon: float
+    max_position_embeddings: int
+    tie_word_embeddings: bool
+
+    def memories(self) -> list[Memory]:
+        return [StateMemory(self.intermediate_size, self.conv_kernel, self.state_size)] * self.num_hidden_layers
+
+    def sizes(self) -> dict[str, int]:
+        """The named dimensions of this model's tensors."""
+        return {
+            "vocabulary": self.vocab_size,
+            "hidden": self.hidden_size,
+            "channels": self.intermediate_size,
+            "states": self.state_size,
+            "taps": self.conv_kernel,
+            "rank": self.time_step_rank,
+        }
+
+
+def config_from_hf(config: Mapping[str, Any], source: str) -> MambaConfig:
+    """`model_type` mamba. What transformers assumes where a file says nothing is assumed here too."""
+    stated = Stated(source, config)
+    stated.neutral("model_type", "mamba")
+    stated.neutral("architectures", ["MambaForCausalLM"])
+    stated.neutral("hidden_act", "silu")
+    stated.neutral("use_bias", False)
+    stated.neutral("use_conv_bias", True)
+    stated.neutral("rms_norm", True)
+    stated.neutral("ssm_cfg", {})
+    hidden = stated.integer("hidden_size")
+    channels = int(stated.positive("expand", 2) * hidden)
+    layers = stated.integer("num_hidden_layers", most=MOST_LAYERS)
+    # The published files say some things twice.
+    stated.neutral("d_model", hidden)
+    stated.neutral("d_inner", channels)
+    stated.neutral("intermediate_size", channels)
+    stated.neutral("n_layer", layers)
+    rank = -(-hidden // 16)
+    if stated.stated.get("time_step_rank") == "auto":
+        stated.text("time_step_rank")
+    else:
+        rank = stated.integer("time_step_rank", rank)
+    shape = MambaConfig(
+        vocab_size=stated.integer("vocab_size"),
+        hidden_size=hidden,
+        intermediate_size=channels,
+        state_size=stated.integer("state_size", 16),
+        conv_kernel=stated.integer("conv_kernel", 4),
+        time_step_rank=rank,
+        num_hidden_layers=layers,
+        layer_norm_epsilon=stated.number("layer_norm_epsilon", 1e-5),
+        max_position_embeddings=NO_LIMIT,
+        tie_word_embeddings=stated.flag("tie_word_embeddings", True),
+    )
+    stated.finish(HARMLESS)
+    return shape
+
+
+def config_from_gguf(metadata: Mapping[str, Any], tensors: Mapping[str, Tensor], source: str) -> MambaConfig:
+    """Architecture mamba."""
+    stated = Stated(source, metadata, prefix="mamba.")
+    stated.neutral("ssm.dt_b_c_rms", False)  # FalconMamba
+    stated.neutral("feed_forward_length", 0)
+    stated.neutral("attention.head_count", 0)
+    embedding = tensors.get("token_embd.weight")
+    if embedding is None or len(embedding.shape) != 2:
+        raise stated.fault("the tensor token_embd.weight is missing or has no rows and columns")
+    shape = MambaConfig(
+        vocab_size=stated.integer("vocab_size", embedding.shape[0]),
+        hidden_size=stated.integer("embedding_length"),
+        intermediate_size=stated.integer("ssm.inner_size"),
+        state_size=stated.integer("ssm.state_size"),
+        conv_kernel=stated.integer("ssm.conv_kernel"),
+        time_step_rank=stated.integer("ssm.time_step_rank"),
+        num_hidden_layers=stated.integer("block_count", most=MOST_LAYERS),
+        layer_norm_epsilon=stated.number("attention.layer_norm_rms_epsilon"),
+        max_position_embeddings=stated.integer("context_length"),
+        tie_word_embeddings="output.weight" not in tensors,
+    )
+    stated.finish({}, HARMLESS_GGUF_GROUPS)
+    return shape

@@ -1,0 +1,81 @@
+"""Mamba, written the way it is explained at a whiteboard. Gu and Dao, arXiv:2312.00752.
+
+`ops` computes, `layer` holds one layer's weights, `past` its state after all tokens so far, `tap` may look at or
+replace any named value. x is the residual stream, (tokens, hidden).
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ouvert.arithmetic import Tap
+from ouvert.models.mamba.config import MambaConfig
+from ouvert.models.operations import Batch, Operations, Value, Watch, Weight
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Layer:
+    mixer_norm: Weight  # (hidden,)
+    x: Weight  # (channels, hidden)
+    gate: Weight  # (channels, hidden)
+    convolution: Weight  # (channels, taps)
+    convolution_bias: Weight  # (channels,)
+    step_low: Weight  # (rank, channels)
+    b: Weight  # (states, channels)
+    c: Weight  # (states, channels)
+    step: Weight  # (channels, rank)
+    step_bias: Weight  # (channels,)
+    decay: Weight  # (channels, states), less than 0
+    skip: Weight  # (channels,)
+    out: Weight  # (hidden, channels)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Parameters:
+    embedding: Weight  # (vocabulary, hidden)
+    layers: tuple[Layer, ...]
+    norm: Weight  # (hidden,)
+    unembedding: Weight  # (vocabulary, hidden)
+
+
+EVERYDAY = Tap()
+
+
+def forward(config: MambaConfig, parameters: Parameters, batch: Batch, ops: Operations, tap: Watch = EVERYDAY) -> Value:
+    """Logits of the wanted tokens, (wanted, vocabulary)."""
+    x = tap("embedding", ops.embed(batch.ids, parameters.embedding))
+    for n, layer in enumerate(parameters.layers):
+        within = tap.inside(f"layers.{n}")
+        normed = ops.rms_norm(x, layer.mixer_norm, config.layer_norm_epsilon)
+        x = within("out", x + within("mixer.out", mixer(normed, layer, batch.pasts[n], ops, within)))
+    x = tap("norm", ops.rms_norm(ops.select(x, batch.wanted), parameters.norm, config.layer_norm_epsilon))
+    return tap("logits", ops.linear(x, parameters.unembedding))
+
+
+def mixer(x: Value, layer: Layer, past: Any, ops: Operations, tap: Watch) -> Value:
+    """Each channel looks at its last few inputs, then at its state, which remembers what the inputs told it to."""
+    gate = ops.linear(x, layer.gate)  # (tokens, channels)
+    x = tap("mixer.convolved", ops.convolve(ops.linear(x, layer.x), layer.convolution, layer.convolution_bias, past))
+    step = ops.linear(ops.linear(x, layer.step_low), layer.step, layer.step_bias)  # (tokens, channels)
+    b, c = tap("mixer.b", ops.linear(x, layer.b)), tap("mixer.c", ops.linear(x, layer.c))  # (tokens, states)
+    y = ops.scan(x, tap("mixer.step", step), layer.decay, b, c, layer.skip, past)  # (tokens, channels)
+    return ops.linear(tap("mixer.inner", ops.swiglu(gate, tap("mixer.scanned", y))), layer.out)
+
+
+def assemble(config: MambaConfig, placed: dict[str, Any]) -> Parameters:
+    """The placed weights, by our names, in the shape the graph wants. Hugging Face stores the decay's logarithm."""
+
+    def layer(n: int) -> Layer:
+        of_layer = f"layers.{n}."
+        weights = {name: placed.get(of_layer + name) for name in Layer.__dataclass_fields__}
+        if weights["decay"] is None:
+            weights["decay"] = -np.exp(placed[of_layer + "log_decay"])
+        return Layer(**weights)
+
+    return Parameters(
+        embedding=placed["embedding"],
+        layers=tuple(layer(n) for n in range(config.num_hidden_layers)),
+        norm=placed["norm"],
+        unembedding=placed["unembedding"],
+    )
