@@ -40,6 +40,7 @@ class ScriptedGeneration:
             seconds_queued=0.0,
             seconds_prefill=0.25,
             seconds_decode=0.5,
+            joules=12.3456,
         )
 
 
@@ -180,6 +181,7 @@ def test_the_receipt_counts_what_was_sent_of_each_message():
     events, _, _ = answer([[TextDelta("a")]])
     assert events[-1].receipt["messages"] == [{"role": "user", "sent": 2, "refused": 0}]
     assert events[-1].receipt["seconds"] == {"queued": 0.0, "prefill": 0.25, "decode": 0.5}
+    assert events[-1].receipt["joules"] == 12.346
     assert events[-1].receipt["sampling"]["seed"] == 5
 
 

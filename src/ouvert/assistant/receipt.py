@@ -110,7 +110,10 @@ def write_receipt(
             }
         ),
         **without_absent(
-            {"connections": connections},
+            {
+                "joules": None if stopped.joules is None else round(stopped.joules, 3),
+                "connections": connections,
+            }
         ),
     }
 

@@ -16,6 +16,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from ouvert.engine import energy
 from ouvert.engine.prefixes import Node, PrefixTree, alike
 from ouvert.engine.request import Reason, Request
 from ouvert.engine.runner import Runner, RunnerSequence, Wanted
@@ -61,6 +62,7 @@ class Loop:
         self.most_running, self.most_waiting = most_running, most_waiting
         self.shelf = shelf
         self.locate = locate
+        self.meter = energy.Meter(energy.POWERCAP)
         self.tree = PrefixTree(runner.page_tokens)
         self.running: list[Request] = []  # oldest first
         self.waiting: list[Request] = []  # the same
@@ -445,10 +447,11 @@ class Loop:
         return parts
 
     def _step(self, parts: list[Part]) -> None:
-        started = time.perf_counter()
+        started, used = time.perf_counter(), self.meter.read()
         done = self._computed(parts)
         now = time.perf_counter()
         self.counts["steps"] += 1
+        self._share_energy(used, [part for part, _ in done])
         read = sum(len(part.ids) for part, _ in done if len(part.ids) > 1)
         if read >= PIECE_TOKENS:
             rate = read / (now - started)
@@ -467,6 +470,16 @@ class Loop:
         self._choose(ready)
         self._trim_kept()
         self._cache_bytes = self.runner.cache_bytes_in_use
+
+    def _share_energy(self, before: tuple[int, ...] | None, parts: list[Part]) -> None:
+        """What this step used, among its requests by the tokens that were computed for each."""
+        after = self.meter.read()
+        if before is None or after is None:
+            return
+        tokens = sum(len(part.ids) for part in parts)
+        for part in parts:
+            share = self.meter.joules(before, after) * len(part.ids) / tokens
+            part.request.joules = share + (part.request.joules or 0.0)
 
     def _computed(self, parts: list[Part]) -> list[tuple[Part, np.ndarray | None]]:
         """The parts that could be computed, with their logits where they are wanted. The others have ended or paused.
@@ -609,6 +622,7 @@ class Loop:
         for sequence in self.lent:
             sequence.close()
         self.tree.clear()
+        self.meter.close()
         self.runner.close()
 
 

@@ -53,6 +53,7 @@ class Request:
     submitted: float = field(default_factory=time.perf_counter)
     begun: float | None = None
     read: float | None = None  # when its first logits were there
+    joules: float | None = None  # its share of what steps used; None where the machine does not say
 
     @property
     def answer_tokens(self) -> int:
@@ -100,6 +101,7 @@ class Request:
             seconds_queued=begun - self.submitted,
             seconds_prefill=read - begun if self.begun else 0.0,
             seconds_decode=now - read if self.read else 0.0,
+            joules=self.joules,
         )
         self.ended.set()
         self.out.put(error)

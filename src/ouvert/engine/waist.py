@@ -71,7 +71,11 @@ class Token:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stopped:
-    """Why a generation ended, and what it cost. Seconds are wall-clock."""
+    """Why a generation ended, and what it cost. Seconds are wall-clock.
+
+    `joules`: what the processors used in the steps of this answer, its share of each by the tokens computed; whatever
+    else ran on the machine is in it. None where the machine does not say.
+    """
 
     reason: Literal["stop", "length", "cancelled", "timeout"]
     prompt_tokens: int
@@ -81,6 +85,7 @@ class Stopped:
     seconds_queued: float
     seconds_prefill: float
     seconds_decode: float
+    joules: float | None = None
 
 
 class Generation(Protocol):
