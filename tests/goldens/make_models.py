@@ -70,6 +70,22 @@ GPT_OSS = heads(6, 3, 8) | {
 }
 
 MAMBA = {"layer_norm_epsilon": 1e-2}
+DEEPSEEK = {
+    "num_hidden_layers": 3,
+    "first_k_dense_replace": 1,
+    "num_attention_heads": 5,
+    "num_key_value_heads": 5,
+    "kv_lora_rank": 12,
+    "qk_nope_head_dim": 7,
+    "qk_rope_head_dim": 6,
+    "v_head_dim": 9,
+    "n_routed_experts": 9,
+    "num_experts_per_tok": 3,
+    "n_shared_experts": 2,
+    "moe_intermediate_size": 11,
+    "num_mtp_layers": 0,
+    "tie_word_embeddings": False,
+}
 
 # name: (class of the configuration, its values besides SMALL, of which Mamba knows some)
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -109,6 +125,30 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
         "Qwen3Config",
         heads(5, 1, 12) | {"hidden_size": 30, "rope_parameters": DEFAULT, "tie_word_embeddings": False},
     ),
+    "deepseek_v3": (
+        "DeepseekV3Config",
+        DEEPSEEK
+        | {
+            "q_lora_rank": 9,
+            "n_group": 3,
+            "topk_group": 2,
+            "routed_scaling_factor": 2.5,
+            "rope_parameters": YARN | {"mscale": 1.0, "mscale_all_dim": 0.7},
+        },
+    ),
+    "deepseek_v3-plain": (
+        "DeepseekV3Config",
+        DEEPSEEK
+        | {
+            "q_lora_rank": None,
+            "n_group": 1,
+            "topk_group": 1,
+            "norm_topk_prob": False,
+            "routed_scaling_factor": 1.5,
+            "rope_interleave": False,
+            "rope_parameters": DEFAULT,
+        },
+    ),
     "mamba": (
         "MambaConfig",
         MAMBA
@@ -145,6 +185,9 @@ def draw(config: transformers.PreTrainedConfig, seed: int) -> transformers.PreTr
             else:
                 noise = noise * 1.5 / values.shape[-1] ** 0.5
             values.copy_(noise.to(torch.bfloat16))
+        for name, values in model.named_buffers():
+            if name.endswith("e_score_correction_bias"):
+                values.copy_((0.3 * torch.randn(values.shape, generator=random)).to(torch.bfloat16))
     model.tie_weights()
     return model
 
@@ -205,7 +248,7 @@ def into_mxfp4(folder: Path, seed: int) -> None:
 
 
 # GGUF has no key for windows in these families, and llama.cpp would not look at one.
-GGUF_SAYS_ALL = {name for name in CASES if name not in {"mistral", "qwen2-window"}}
+GGUF_SAYS_ALL = {name for name in CASES if name not in {"mistral", "qwen2-window"} and "deepseek" not in name}
 ARCHITECTURES = {
     "llama": gguf.MODEL_ARCH.LLAMA,
     "mamba": gguf.MODEL_ARCH.MAMBA,

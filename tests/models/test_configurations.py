@@ -241,7 +241,8 @@ def test_a_family_we_do_not_know_is_refused_with_those_we_do(tmp_path, golden_of
     folder = golden_of("llama").folder
     with open_checkpoint(folder / "model.safetensors") as checkpoint:
         with pytest.raises(
-            CheckpointError, match=r"model_type is 'bert', a family .* It knows: gpt_oss .*, llama \(llama, mistral\)"
+            CheckpointError,
+            match=r"model_type is 'bert', a family .* It knows: deepseek_v3 .*, gpt_oss .*, llama \(llama, mistral\)",
         ):
             models.recognise(checkpoint, {"model_type": "bert"})
         assert models.recognise(checkpoint)[0].name == "llama"

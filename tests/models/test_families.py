@@ -239,7 +239,67 @@ class TakesBForC(arithmetic.Ops):
         return super().scan(x, step, decay, c, b, skip, past)
 
 
+class RotatesNeighboursOfLatents(arithmetic.Ops):
+    """Files have the numbers that turn together side by side; turning j with j + half all the same is a mistake."""
+
+    def rotate(self, x, positions, rope):
+        pairs = np.arange(x.shape[-1]).reshape(2, -1).T.ravel()
+        return super().rotate(x[..., pairs], positions, rope)[..., np.argsort(pairs)]
+
+
+class ForgetsWhatYarnPutsOnTheScale(arithmetic.Ops):
+    def attend_latent(self, q, latents, past, *, scale):
+        return super().attend_latent(q, latents, past, scale=13**-0.5)
+
+
+class TakesValuesFromTheEndOfLatents(arithmetic.Ops):
+    def attend_latent(self, q, latents, past, *, scale):
+        turned = np.roll(latents, 1, axis=1), np.roll(q, 1, axis=2)
+        return super().attend_latent(turned[1], turned[0], past, scale=scale)
+
+
+class PutsPositionsFirst(arithmetic.Ops):
+    def join(self, a, b, heads):
+        return super().join(b, a, heads) if heads > 1 else super().join(a, b, heads)
+
+
+class SharesLikeGptOss(arithmetic.Ops):
+    def best_few_of_groups(self, scores, correction, kept, groups, groups_kept, *, normalised, factor):
+        chosen, _ = super().best_few_of_groups(
+            scores, correction, kept, groups, groups_kept, normalised=normalised, factor=factor
+        )
+        return super().best_few(scores, kept, chosen)
+
+
+class Router(arithmetic.Ops):
+    def best_few_of_groups(self, scores, correction, kept, groups, groups_kept, *, normalised, factor):
+        given = {"correction": correction, "groups": groups, "groups_kept": groups_kept, "normalised": normalised}
+        given = given | {"factor": factor} | self.instead(correction, normalised)
+        return super().best_few_of_groups(scores, kept=kept, **given)
+
+
+class ForgetsTheCorrection(Router):
+    def instead(self, correction, normalised):
+        return {"correction": 0 * correction}
+
+
+class ForgetsGroups(Router):
+    def instead(self, correction, normalised):
+        return {"groups": 1, "groups_kept": 1}
+
+
+class ForgetsTheFactor(Router):
+    def instead(self, correction, normalised):
+        return {"factor": 1.0}
+
+
+class NormalisesTheOtherWay(Router):
+    def instead(self, correction, normalised):
+        return {"normalised": not normalised}
+
+
 GPT_OSS = ("gpt_oss", "gpt_oss-mxfp4")
+DEEPSEEK = ("deepseek_v3", "deepseek_v3-plain")
 MAMBA = ("mamba", "mamba-auto")
 ALL = ("llama", "llama-stretched", "llama-yarn", "mistral", "qwen2", "qwen2-window", "qwen3", *GPT_OSS)
 MISTAKES = [
@@ -261,6 +321,19 @@ MISTAKES = [
     (TakesGateForUp, GPT_OSS),
     (SharesAmongAllExperts, GPT_OSS),
     (KeepsOneExpert, GPT_OSS),
+    (DecodesOnePositionLate, DEEPSEEK),
+    (ForgetsEps, DEEPSEEK),
+    (ForgetsHowRopeIsStretched, ("deepseek_v3",)),
+    (ForgetsMagnitude, ("deepseek_v3",)),
+    (RotatesNeighboursOfLatents, DEEPSEEK),
+    (ForgetsWhatYarnPutsOnTheScale, ("deepseek_v3",)),
+    (TakesValuesFromTheEndOfLatents, DEEPSEEK),
+    (PutsPositionsFirst, DEEPSEEK),
+    (SharesLikeGptOss, DEEPSEEK),
+    (ForgetsTheCorrection, DEEPSEEK),
+    (ForgetsGroups, ("deepseek_v3",)),
+    (ForgetsTheFactor, DEEPSEEK),
+    (NormalisesTheOtherWay, DEEPSEEK),
     (ForgetsTheConvolutionsBias, MAMBA),
     (TurnsTheConvolutionRound, MAMBA),
     (ForgetsWhatWasConvolved, MAMBA),

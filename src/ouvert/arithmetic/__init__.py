@@ -3,9 +3,9 @@
 Imports nothing of ours. Plain functions for single operations; `Ops` is the object a model's graph receives.
 """
 
-from ouvert.arithmetic.attention import KeyValues, attend, softmax_shares
-from ouvert.arithmetic.dense import embed, heads, linear, rms_norm, select
-from ouvert.arithmetic.experts import Experts, best_few, mix_experts
+from ouvert.arithmetic.attention import KeyValues, Latents, attend, softmax_shares
+from ouvert.arithmetic.dense import embed, heads, join, linear, linear_heads, rms_norm, select
+from ouvert.arithmetic.experts import Experts, best_few, best_few_of_groups, mix_experts
 from ouvert.arithmetic.gates import clamped_swiglu, silu, swiglu
 from ouvert.arithmetic.ops import Batch, Ops, Past
 from ouvert.arithmetic.rotation import Rope, rotate
@@ -17,6 +17,7 @@ __all__ = [
     "Batch",
     "Experts",
     "KeyValues",
+    "Latents",
     "Moment",
     "Ops",
     "Past",
@@ -26,11 +27,14 @@ __all__ = [
     "Tap",
     "attend",
     "best_few",
+    "best_few_of_groups",
     "clamped_swiglu",
     "convolve",
     "embed",
     "heads",
+    "join",
     "linear",
+    "linear_heads",
     "mix_experts",
     "rms_norm",
     "rotate",

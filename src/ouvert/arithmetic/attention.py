@@ -45,6 +45,36 @@ class KeyValues:
         self.length = min(self.length, length)
 
 
+class Latents:
+    """What one layer with latent attention remembers: one vector a token, whose beginning is also the value.
+
+    keys (1, length, width) and values (1, length, value_width), the same numbers. DeepSeek-AI, arXiv:2405.04434, 2.1.
+    """
+
+    def __init__(self, width: int, value_width: int, dtype: type[np.floating]) -> None:
+        self._kept = KeyValues(1, width, dtype)
+        self.value_width = value_width
+
+    @property
+    def length(self) -> int:
+        return self._kept.length
+
+    @property
+    def keys(self) -> Array:
+        return self._kept.keys
+
+    @property
+    def values(self) -> Array:
+        return self._kept.keys[..., : self.value_width]
+
+    def append(self, latents: Array) -> None:
+        """Take in the vectors (tokens, width) of the tokens that follow."""
+        self._kept.append(latents[:, None], latents[:, None])
+
+    def truncate(self, length: int) -> None:
+        self._kept.truncate(length)
+
+
 def softmax_shares(scores: Array, sinks: Array | None = None) -> Array:
     """Each key's share of the attention: softmax along the last axis.
 
@@ -66,9 +96,9 @@ def attend(
 ) -> Array:
     """Attention of the last `tokens` tokens of one sequence to all its tokens up to themselves.
 
-    q (tokens, q_heads, head_dim); keys and values (kv_heads, length, head_dim), length >= tokens, where
-    q_heads / kv_heads neighbouring query heads share one key head. With a `window` a token sees itself and the
-    window - 1 tokens before it. `sinks` (q_heads,). -> (tokens, q_heads * head_dim)
+    q (tokens, q_heads, head_dim); keys (kv_heads, length, head_dim) and values (kv_heads, length, value_dim), length >=
+    tokens, where q_heads / kv_heads neighbouring query heads share one key head. With a `window` a token sees itself
+    and the window - 1 tokens before it. `sinks` (q_heads,). -> (tokens, q_heads * value_dim)
     """
     tokens, q_heads, head_dim = q.shape
     kv_heads, length, _ = keys.shape
@@ -77,7 +107,7 @@ def attend(
         raise ValueError(f"attend: {q_heads} query heads cannot share {kv_heads} key heads evenly.")
     grouped = q.reshape(tokens, kv_heads, group, head_dim).transpose(1, 2, 0, 3)  # (kv_heads, group, tokens, head_dim)
     sink_rows = None if sinks is None else sinks.astype(q.dtype).reshape(kv_heads, group, 1)
-    mixed = np.empty_like(grouped)
+    mixed = np.empty((*grouped.shape[:-1], values.shape[-1]), q.dtype)
     for start in range(0, tokens, QUERIES_AT_ONCE):
         stop = min(start + QUERIES_AT_ONCE, tokens)
         position = np.arange(length - tokens + start, length - tokens + stop)[:, None]
@@ -91,4 +121,4 @@ def attend(
         scores[..., hidden] = -np.inf
         shares = softmax_shares(scores, sink_rows)  # (kv_heads, group, queries, keys)
         mixed[:, :, start:stop] = shares @ values[:, None, first:last]
-    return mixed.transpose(2, 0, 1, 3).reshape(tokens, q_heads * head_dim)
+    return mixed.transpose(2, 0, 1, 3).reshape(tokens, -1)

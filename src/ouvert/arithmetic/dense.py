@@ -42,6 +42,24 @@ def heads(x: Array, head_dim: int) -> Array:
     return x.reshape(len(x), -1, head_dim)
 
 
+def linear_heads(x: Array, weight: Any) -> Array:
+    """Each head's columns of x (tokens, heads * in) times its own matrix weight[h] (out, in).
+
+    -> (tokens, heads * out)
+    """
+    heads = len(weight)
+    return np.concatenate([part @ weight[h].T for h, part in enumerate(np.split(x, heads, axis=1))], axis=1)
+
+
+def join(a: Array, b: Array, heads: int) -> Array:
+    """Head by head, the columns of a (tokens, heads * m), then those of b (tokens, heads * n).
+
+    -> (tokens, heads * (m + n))
+    """
+    both = [part.reshape(len(a), heads, -1) for part in (a, b)]
+    return np.concatenate(both, axis=2).reshape(len(a), -1)
+
+
 def select(x: Array, rows: Array) -> Array:
     """The rows of x that somebody wants, in that order."""
     return np.asarray(x[rows])

@@ -7,7 +7,7 @@ import numpy as np
 
 from ouvert.arithmetic.attention import softmax_shares
 from ouvert.arithmetic.dense import Array, linear
-from ouvert.arithmetic.gates import clamped_swiglu, swiglu
+from ouvert.arithmetic.gates import clamped_swiglu, sigmoid, swiglu
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +37,31 @@ def best_few(scores: Array, kept: int, chosen: Array | None = None) -> tuple[Arr
     if chosen is None:
         chosen = np.argsort(-scores, axis=-1, kind="stable")[:, :kept].astype(np.int32)
     return chosen, softmax_shares(np.take_along_axis(scores, chosen, axis=-1))
+
+
+def best_few_of_groups(
+    scores: Array, correction: Array, kept: int, groups: int, groups_kept: int, *, normalised: bool, factor: float
+) -> tuple[Array, Array]:
+    """DeepSeek-V3's choice: the `kept` best experts of each token among those of its best groups.
+
+    Chosen by sigmoid(scores) + correction, best first, the lower index at a tie; a group counts for its two best
+    experts (DeepSeek-AI, arXiv:2412.19437, 2.1.2). Shares are the uncorrected sigmoids, `normalised` to a sum of 1 or
+    not, times factor.
+    scores (tokens, experts), correction (experts,) -> chosen int32 and share, (tokens, kept) each.
+    """
+    likings = sigmoid(scores)
+    corrected = likings + correction
+    grouped = corrected.reshape(len(scores), groups, -1)
+    worth = np.sort(grouped, axis=-1)[..., -2:].sum(-1)
+    best = np.argsort(-worth, axis=-1, kind="stable")[:, :groups_kept]
+    allowed = np.zeros_like(worth, bool)
+    np.put_along_axis(allowed, best, True, axis=-1)
+    corrected = np.where(allowed[..., None], grouped, -np.inf).reshape(scores.shape)
+    chosen = np.argsort(-corrected, axis=-1, kind="stable")[:, :kept].astype(np.int32)
+    share = np.take_along_axis(likings, chosen, axis=-1)
+    if normalised:
+        share = share / share.sum(-1, keepdims=True)
+    return chosen, share * scores.dtype.type(factor)
 
 
 def mix_experts(x: Array, experts: Experts, chosen: Array, share: Array) -> Array:

@@ -7,7 +7,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from ouvert.arithmetic import attention, dense, experts, gates, rotation, states
-from ouvert.arithmetic.attention import KeyValues
+from ouvert.arithmetic.attention import KeyValues, Latents
 from ouvert.arithmetic.dense import Array
 from ouvert.arithmetic.experts import Experts
 from ouvert.arithmetic.rotation import Rope
@@ -36,8 +36,18 @@ class StateMemory(Protocol):
     def states(self) -> int: ...
 
 
+class LatentMemory(Protocol):
+    """A layer that remembers one vector a token, whose beginning is also the value."""
+
+    @property
+    def width(self) -> int: ...
+    @property
+    def value_width(self) -> int: ...
+
+
 # What one layer must remember of a sequence.
-Memory = KeyValueMemory | StateMemory
+Memory = KeyValueMemory | LatentMemory | StateMemory
+Remembered = KeyValues | Latents | State
 
 
 class Placeable(Protocol):
@@ -45,6 +55,8 @@ class Placeable(Protocol):
 
     @property
     def kind(self) -> str: ...
+    @property
+    def shape(self) -> tuple[int, ...]: ...
     def decode(self) -> Array: ...
     def decode_expert(self, expert: int) -> Array: ...
 
@@ -58,6 +70,9 @@ class EncodedExperts:
     def __init__(self, parameter: Placeable, dtype: type[np.floating]) -> None:
         self.parameter, self.dtype = parameter, dtype
 
+    def __len__(self) -> int:
+        return self.parameter.shape[0]
+
     def __getitem__(self, expert: int) -> Array:
         return self.parameter.decode_expert(expert).astype(self.dtype, copy=False)
 
@@ -65,7 +80,7 @@ class EncodedExperts:
 class Past:
     """What is remembered of one sequence, layer by layer."""
 
-    def __init__(self, layers: Iterable[KeyValues | State]) -> None:
+    def __init__(self, layers: Iterable[Remembered]) -> None:
         self.layers = tuple(layers)
 
     @property
@@ -89,7 +104,7 @@ class Past:
 class LayerPast:
     """One layer's pasts of all sequences in a batch, and which of the batch's tokens are whose."""
 
-    parts: tuple[tuple[Any, slice], ...]  # KeyValues or State
+    parts: tuple[tuple[Any, slice], ...]  # Remembered
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,9 +135,11 @@ class Ops:
         """The past of a sequence that has none yet."""
         return Past(self._remembering(each) for each in memories)
 
-    def _remembering(self, memory: Any) -> KeyValues | State:
+    def _remembering(self, memory: Any) -> Remembered:
         if hasattr(memory, "channels"):
             return State(memory.channels, memory.convolution, memory.states, self.dtype)
+        if hasattr(memory, "value_width"):
+            return Latents(memory.width, memory.value_width, self.dtype)
         return KeyValues(memory.kv_heads, memory.head_dim, self.dtype)
 
     def begin(
@@ -180,6 +197,17 @@ class Ops:
             )
         return np.concatenate(mixed)
 
+    def attend_latent(self, q: Array, latents: Array, past: LayerPast, *, scale: float) -> Array:
+        """Append the latents (tokens, width) to each sequence's past, and let all heads of q look at them.
+
+        q (tokens, heads, width) -> (tokens, heads * value_width)
+        """
+        mixed = []
+        for remembered, tokens in past.parts:
+            remembered.append(latents[tokens])
+            mixed.append(attention.attend(q[tokens], remembered.keys, remembered.values, scale=scale))
+        return np.concatenate(mixed)
+
     def convolve(self, x: Array, weight: Array, bias: Array, past: LayerPast) -> Array:
         """A causal convolution of each channel over its inputs, those of each sequence's past included, and silu."""
         mixed = []
@@ -206,6 +234,12 @@ class Ops:
     def linear(self, x: Array, weight: Array, bias: Array | None = None) -> Array:
         return dense.linear(x, weight, bias)
 
+    def linear_heads(self, x: Array, weight: Any) -> Array:
+        return dense.linear_heads(x, weight)
+
+    def join(self, a: Array, b: Array, heads: int) -> Array:
+        return dense.join(a, b, heads)
+
     def rms_norm(self, x: Array, weight: Array, eps: float) -> Array:
         return dense.rms_norm(x, weight, eps)
 
@@ -223,6 +257,21 @@ class Ops:
 
     def best_few(self, scores: Array, kept: int, chosen: Array | None = None) -> tuple[Array, Array]:
         return experts.best_few(scores, kept, chosen)
+
+    def best_few_of_groups(
+        self,
+        scores: Array,
+        correction: Array,
+        kept: int,
+        groups: int,
+        groups_kept: int,
+        *,
+        normalised: bool,
+        factor: float,
+    ) -> tuple[Array, Array]:
+        return experts.best_few_of_groups(
+            scores, correction, kept, groups, groups_kept, normalised=normalised, factor=factor
+        )
 
     def mix_experts(self, x: Array, experts_: Experts, chosen: Array, share: Array) -> Array:
         return experts.mix_experts(x, experts_, chosen, share)

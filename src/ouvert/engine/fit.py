@@ -13,7 +13,7 @@ from pathlib import Path
 from ouvert import kernels
 from ouvert.engine.choosing import physical_cores
 from ouvert.engine.waist import EngineError
-from ouvert.models import StateMemory, recognise
+from ouvert.models import KeyValueMemory, LatentMemory, Memory, StateMemory, recognise
 from ouvert.models.shapes import Shape, key_value_bytes
 from ouvert.weights import encoded_bytes, open_checkpoint
 
@@ -124,6 +124,18 @@ def demand_of_shape(shape: Shape, encoding: str | None = None, cache_type: str =
     )
 
 
+def memory_bytes(memory: Memory, tokens: int, cache_type: str) -> int:
+    """What one layer keeps of a sequence of so many tokens."""
+    match memory:
+        case StateMemory():
+            return 4 * memory.channels * (memory.convolution - 1 + memory.states)
+        case LatentMemory():
+            return tokens * key_value_bytes(memory.width, cache_type) // 2
+        case KeyValueMemory():
+            kept = min(tokens, memory.window or tokens)
+            return kept * memory.kv_heads * key_value_bytes(memory.head_dim, cache_type)
+
+
 def demand_of_files(path: Path, cache_type: str = "f16") -> Demand:
     """What the files at `path` ask for once they are packed, by the native kernels. Raises CheckpointError."""
     from ouvert.engine.packed import declared, plan  # needs the native part
@@ -143,12 +155,7 @@ def demand_of_files(path: Path, cache_type: str = "f16") -> Demand:
         active += share * math.prod(each.shape) if each.name != "unembedding" else 0
 
     def cache(tokens: int) -> int:
-        return sum(
-            4 * each.channels * (each.convolution - 1 + each.states)
-            if isinstance(each, StateMemory)
-            else min(tokens, each.window or tokens) * each.kv_heads * key_value_bytes(each.head_dim, cache_type)
-            for each in memories
-        )
+        return sum(memory_bytes(each, tokens, cache_type) for each in memories)
 
     return Demand(
         weights=sum(sizes.values()),

@@ -8,17 +8,18 @@ from weakref import WeakSet
 import numpy as np
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from ouvert.arithmetic import Ops, Past, State
+from ouvert.arithmetic import Latents, Ops, Past, State
 from ouvert.engine.runner import Wanted
-from ouvert.kernels.pages import PAGE_TOKENS, STATE, Layer, PageHeader, PageShape, check_resumption
+from ouvert.kernels.pages import LATENTS, PAGE_TOKENS, STATE, Layer, PageHeader, PageShape, check_resumption
 from ouvert.models import Model
 
 
 class NumpyPage:
     """A copy of what up to PAGE_TOKENS tokens left in all layers, in one array, zeros where there is nothing.
 
-    Laid out layer after layer: keys, then values, (kv_heads, PAGE_TOKENS, head_dim) each; or the last inputs of the
-    convolution and then the state after the last of these tokens, (inputs and states, channels).
+    Laid out layer after layer: keys, then values, (kv_heads, PAGE_TOKENS, head_dim) each; latents, (PAGE_TOKENS,
+    width); or the last inputs of the convolution and then the state after the last of these tokens, (inputs and states,
+    channels).
     """
 
     def __init__(self, shape: PageShape, tokens: int, blocks: np.ndarray, holders: "Holders") -> None:
@@ -36,7 +37,7 @@ class NumpyPage:
         return sum(part.nbytes for part in self.layers())
 
     def layers(self) -> list[np.ndarray]:
-        """A view of each layer's part: (2, kv_heads, PAGE_TOKENS, head_dim), or (inputs and states, channels)."""
+        """A view of each layer's part, of dims_of it."""
         if self._blocks is None:
             raise ValueError("using a page: it was closed, expected an open one. Close pages after their last use.")
         views, at = [], 0
@@ -61,6 +62,8 @@ class NumpyPage:
 
 def dims_of(layer: Layer) -> tuple[int, ...]:
     """Of a layer's part of a page."""
+    if layer.kind == LATENTS:
+        return PAGE_TOKENS, layer.dim
     return (layer.dim, layer.heads) if layer.kind == STATE else (2, layer.heads, PAGE_TOKENS, layer.dim)
 
 
@@ -96,6 +99,8 @@ class NumpySequence:
         for part, layer in zip(page.layers(), self.past.layers, strict=True):
             if isinstance(layer, State):
                 part[:] = np.concatenate(layer.moments[stop])
+            elif isinstance(layer, Latents):
+                part[: stop - start] = layer.keys[0, start:stop]
             else:
                 part[0, :, : stop - start] = layer.keys[:, start:stop]
                 part[1, :, : stop - start] = layer.values[:, start:stop]
@@ -167,6 +172,8 @@ class NumpyRunner:
             for layer, part in zip(sequence.past.layers, page.layers(), strict=True):
                 if isinstance(layer, State):
                     layer.resume(layer.length + count, part.copy())
+                elif isinstance(layer, Latents):
+                    layer.append(part[:count])
                 else:
                     layer.append(part[0, :, :count].swapaxes(0, 1), part[1, :, :count].swapaxes(0, 1))
         return sequence

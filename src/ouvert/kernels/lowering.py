@@ -9,9 +9,22 @@ from ouvert.kernels.linear import Packed
 from ouvert.kernels.recorder import KeyValueMemory, Line, Memory, Rows, Value
 
 # What computes each row from the same row of what it reads.
-ROWWISE = frozenset({"linear", "rms_norm", "gated", "add", "best_few", "mix_experts", "rotate"})
+ROWWISE = frozenset(
+    {
+        "linear",
+        "rms_norm",
+        "gated",
+        "add",
+        "best_few",
+        "mix_experts",
+        "rotate",
+        "linear_heads",
+        "join",
+        "best_few_of_groups",
+    }
+)
 # What fills caches.
-REMEMBERING = frozenset({"attend", "convolve", "scan"})
+REMEMBERING = frozenset({"attend", "attend_latent", "convolve", "scan"})
 
 
 @dataclass(eq=False)
@@ -117,7 +130,7 @@ class Fusing:
         self.done: set[int] = set()
         self.codes: dict[tuple[Value, int], Value] = {}
         self.angles: dict[int, Value] = {}
-        self.plans: dict[tuple[int, int, int, int], Any] = {}
+        self.plans: dict[tuple[int, ...], Any] = {}
         self.matrices: dict[int, Any] = {}
         self.expert_buffers: Any = None
         self.holds: list[Any] = []
@@ -356,15 +369,44 @@ class Fusing:
         memory = self.remembered(line)
         group = q.width // (memory.kv_heads * memory.head_dim)
         window = _native.NO_WINDOW if memory.window is None else memory.window
-        shape = (group, memory.kv_heads, memory.head_dim, window)
-        plan = self.plans.setdefault(shape, None) or _native.AttentionPlan(*shape)
-        self.plans[shape] = plan
+        plan = self.plan(group, memory.kv_heads, memory.head_dim, window, memory.head_dim)
         sinks, scale = given["sinks"], given["scale"]
         self.step([q], [out], lambda at: native.attend(plan, layer, at(q), sinks, scale, at(out)))
 
     def remembered(self, attend: Line) -> KeyValueMemory:
         memory: KeyValueMemory = self.memories[attend.given["layer"]]
         return memory
+
+    def plan(self, *shape: int) -> Any:
+        if shape not in self.plans:
+            self.plans[shape] = _native.AttentionPlan(*shape)
+        return self.plans[shape]
+
+    def attend_latent(self, n: int, line: Line) -> None:
+        (q, latents), (out,), given = line.reads, line.writes, line.given
+        layer, native, scale = given["layer"], self.native, given["scale"]
+        memory: Any = self.memories[layer]
+        plan = self.plan(q.width // memory.width, 1, memory.width, _native.NO_WINDOW, memory.value_width)
+        self.step([latents], [], lambda at: native.remember_latent(layer, at(latents)))
+        self.step([q], [out], lambda at: native.attend(plan, layer, at(q), None, scale, at(out)))
+
+    def linear_heads(self, n: int, line: Line) -> None:
+        (x,), (out,), weights = line.reads, line.writes, self.matrix(line.given["weight"])
+        self.step([x], [out], lambda at: self.native.linear_heads(at(x), weights, at(out)))
+
+    def join(self, n: int, line: Line) -> None:
+        (a, b), (out,), heads = line.reads, line.writes, line.given["heads"]
+        self.step([a, b], [out], lambda at: self.native.join_columns(at(a), at(b), heads, at(out)))
+
+    def best_few_of_groups(self, n: int, line: Line) -> None:
+        (scores,), (chosen, share), given = line.reads, line.writes, line.given
+        names = ("correction", "kept", "groups", "groups_kept", "normalised", "factor")
+        how = [given[name] for name in names]
+        self.step(
+            [scores],
+            [chosen, share],
+            lambda at: self.native.best_few_of_groups(at(scores), *how, at(chosen), at(share)),
+        )
 
     def convolve(self, n: int, line: Line) -> None:
         (x,), (out,), given = line.reads, line.writes, line.given

@@ -17,12 +17,12 @@ LAYER = struct.Struct("<IIIq")  # kind, heads, dim, window (-1: none)
 GROUP = struct.Struct("<QQ")  # bytes of a block, 1 if it follows and 0 for a hole
 
 
-KEYS_AND_VALUES, STATE = 0, 2  # kinds of layers
+KEYS_AND_VALUES, LATENTS, STATE = 0, 1, 2  # kinds of layers
 
 
 class Layer(NamedTuple):
-    """What one layer keeps: keys and values of every token, (kv heads, head_dim), or a state, (channels, inputs of the
-    convolution and states of each). `window` is -1 for none."""
+    """What one layer keeps: keys and values of every token, (kv heads, head_dim); latents, (how much of one is a value,
+    its width); or a state, (channels, inputs of the convolution and states of each). `window` is -1 for none."""
 
     kind: int
     heads: int
@@ -31,7 +31,9 @@ class Layer(NamedTuple):
 
     @classmethod
     def of(cls, memory: Any) -> Self:
-        """What models.KeyValueMemory or models.StateMemory describes."""
+        """What models.KeyValueMemory, LatentMemory or StateMemory describes."""
+        if hasattr(memory, "value_width"):
+            return cls(LATENTS, memory.value_width, memory.width, -1)
         if hasattr(memory, "channels"):
             return cls(STATE, memory.channels, memory.convolution - 1 + memory.states, -1)
         return cls(KEYS_AND_VALUES, memory.kv_heads, memory.head_dim, -1 if memory.window is None else memory.window)

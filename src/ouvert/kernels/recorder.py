@@ -48,6 +48,15 @@ class KeyValueMemory(Protocol):
     def window(self) -> int | None: ...
 
 
+class LatentMemory(Protocol):
+    """A layer that remembers latents: models.LatentMemory."""
+
+    @property
+    def width(self) -> int: ...
+    @property
+    def value_width(self) -> int: ...
+
+
 class StateMemory(Protocol):
     """A layer that remembers a state: models.StateMemory."""
 
@@ -59,7 +68,7 @@ class StateMemory(Protocol):
     def states(self) -> int: ...
 
 
-Memory = KeyValueMemory | StateMemory
+Memory = KeyValueMemory | LatentMemory | StateMemory
 
 
 @dataclass(eq=False)
@@ -259,6 +268,73 @@ class Recorder:
                 "Both come from the model's configuration and must agree."
             )
         return self._line("attend", [q, k, v], q.value.width, "tokens", layer=past.layer, scale=scale, sinks=sinks)
+
+    def attend_latent(self, q: Slot, latents: Slot, past: LayerPast, *, scale: float) -> Slot:
+        memory: Any = self.memories[past.layer]
+        heads, rest = divmod(q.value.width, memory.width)
+        if latents.value.width != memory.width or rest:
+            raise RecordingError(
+                f"attend_latent: q and latents have {q.value.width} and {latents.value.width} columns, expected the "
+                f"former a multiple of {memory.width}, as remembered, the latter that."
+            )
+        if heads > MOST_HEADS_TOGETHER:
+            raise RecordingError(
+                f"attend_latent: {heads} heads, expected at most {MOST_HEADS_TOGETHER}. "
+                "Run this model with arithmetic.Ops."
+            )
+        return self._line(
+            "attend_latent", [q, latents], heads * memory.value_width, "tokens", layer=past.layer, scale=scale
+        )
+
+    def linear_heads(self, x: Slot, weight: Packed) -> Slot:
+        if x.value.width != weight.experts * weight.columns:
+            raise RecordingError(
+                f"linear_heads: x has {x.value.width} columns, expected {weight.columns} for each of {weight.experts} "
+                f"heads as in weight ({weight.experts}, {weight.rows}, {weight.columns})."
+            )
+        return self._line("linear_heads", [x], weight.experts * weight.rows, x.value.rows, weight=weight)
+
+    def join(self, a: Slot, b: Slot, heads: int) -> Slot:
+        if a.value.width % heads or b.value.width % heads or a.value.rows != b.value.rows:
+            raise RecordingError(
+                f"join: {a.value.width} and {b.value.width} columns of the rows of {a.value.rows} and {b.value.rows} "
+                f"tokens cannot be joined in {heads} heads."
+            )
+        return self._line("join", [a, b], a.value.width + b.value.width, a.value.rows, heads=heads)
+
+    def best_few_of_groups(
+        self,
+        scores: Slot,
+        correction: Array,
+        kept: int,
+        groups: int,
+        groups_kept: int,
+        *,
+        normalised: bool,
+        factor: float,
+    ) -> tuple[Slot, Slot]:
+        experts = scores.value.width
+        fits = experts % groups == 0 and 2 * groups <= experts <= _native.MOST_EXPERTS
+        if not fits or not 0 < groups_kept <= groups or not 0 < kept <= groups_kept * (experts // groups):
+            raise RecordingError(
+                f"best_few_of_groups: {kept} of {experts} experts in {groups_kept} of {groups} groups cannot be kept; "
+                f"expected two or more a group, and at most {_native.MOST_EXPERTS} in all."
+            )
+        picked = Slot(self, Value(scores.value.rows, kept, integers=True))
+        share = self._line(
+            "best_few_of_groups",
+            [scores],
+            kept,
+            scores.value.rows,
+            correction=correction,
+            kept=kept,
+            groups=groups,
+            groups_kept=groups_kept,
+            normalised=normalised,
+            factor=factor,
+        )
+        self.lines[-1].writes.insert(0, picked.value)
+        return picked, share
 
     def convolve(self, x: Slot, weight: Array, bias: Array, past: LayerPast) -> Slot:
         memory: Any = self.memories[past.layer]

@@ -7,7 +7,7 @@ offers the pieces one by one (configuration, parameters with their encoded bytes
 from ouvert.models.configuration import DecoderConfig
 from ouvert.models.families import FAMILIES, load, recognise
 from ouvert.models.family import Family, Model
-from ouvert.models.memory import KeyValueMemory, Memory, StateMemory
+from ouvert.models.memory import KeyValueMemory, LatentMemory, Memory, StateMemory
 from ouvert.models.operations import Batch, Operations, Places, Watch
 from ouvert.models.parameters import Parameter
 from ouvert.weights import CheckpointError
@@ -19,6 +19,7 @@ __all__ = [
     "DecoderConfig",
     "Family",
     "KeyValueMemory",
+    "LatentMemory",
     "Memory",
     "Model",
     "Operations",

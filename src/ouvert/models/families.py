@@ -5,13 +5,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ouvert.models import gpt_oss, llama, mamba, qwen2, qwen3
+from ouvert.models import deepseek_v3, gpt_oss, llama, mamba, qwen2, qwen3
 from ouvert.models.family import Family, Model
 from ouvert.models.operations import Places
 from ouvert.models.parameters import Parameter
 from ouvert.weights import Checkpoint, CheckpointError
 
-FAMILIES = (gpt_oss.FAMILY, llama.FAMILY, mamba.FAMILY, qwen2.FAMILY, qwen3.FAMILY)
+FAMILIES = (deepseek_v3.FAMILY, gpt_oss.FAMILY, llama.FAMILY, mamba.FAMILY, qwen2.FAMILY, qwen3.FAMILY)
 # What a checkpoint of a family is that says how one vector is made of a text.
 EMBEDDING = {qwen3.FAMILY.name: qwen3.EMBEDDING}
 # Pooling in GGUF (llama.cpp, enum llama_pooling_type) and its counterpart in sentence-transformers.

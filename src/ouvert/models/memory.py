@@ -21,4 +21,12 @@ class StateMemory:
     states: int
 
 
-Memory = KeyValueMemory | StateMemory
+@dataclass(frozen=True, slots=True)
+class LatentMemory:
+    """One vector of every token, shared by all heads; its first `value_width` numbers are the values as well."""
+
+    width: int
+    value_width: int
+
+
+Memory = KeyValueMemory | LatentMemory | StateMemory

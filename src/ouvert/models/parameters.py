@@ -73,7 +73,7 @@ ROPE_FACTORS = "rope_freqs.weight"
 
 def match(
     rows_whole: Sequence[Row],
-    rows_layer: Sequence[Row],
+    rows_layer: Sequence[Row] | Callable[[int], Sequence[Row]],
     checkpoint: Checkpoint,
     *,
     layers: int,
@@ -85,6 +85,7 @@ def match(
 ) -> list[Parameter]:
     """Pair every parameter with its tensor, in the order a forward pass meets them.
 
+    `rows_layer` is the same for all layers, or says it for each.
     `row_orders` gives, for our names within a layer, the order of a GGUF tensor's rows. `unfolded` stands in for the
     checkpoint's tensors where a family stores several parameters in one tensor or one in several. Raises
     CheckpointError, by name, if a tensor is missing, has another shape than the configuration says, or is nobody's.
@@ -96,16 +97,21 @@ def match(
             f"{checkpoint.path}: {layers} layers are announced, but there are only {len(in_file)} tensors. "
             "Is part of the checkpoint missing?"
         )
-    theirs = {row.ours: (row.gguf if style == "gguf" else row.hf) for row in (*rows_whole, *rows_layer)}
-    whole = [(row.ours, theirs[row.ours], row) for row in rows_whole if not (tied and row.ours == "unembedding")]
+
+    def theirs(row: Row) -> str:
+        return row.gguf if style == "gguf" else row.hf
+
+    whole = [(row.ours, theirs(row), row) for row in rows_whole if not (tied and row.ours == "unembedding")]
     wanted = whole[:1]  # the embedding
     for n in range(layers):
-        wanted.extend((f"layers.{n}.{row.ours}", theirs[row.ours].format(n=n), row) for row in rows_layer)
+        of_layer = rows_layer(n) if callable(rows_layer) else rows_layer
+        wanted.extend((f"layers.{n}.{row.ours}", theirs(row).format(n=n), row) for row in of_layer)
     wanted.extend(whole[1:])
 
     used = {name for _, name, _ in wanted}
     saved = {name.format(n=n) for name in SAVED_FREQUENCIES for n in range(layers)} & in_file.keys()
-    extra_head = {theirs["unembedding"]} & in_file.keys() if tied and style != "gguf" else set()
+    heads = {theirs(row) for row in rows_whole if row.ours == "unembedding"}
+    extra_head = heads & in_file.keys() if tied and style != "gguf" else set()
     honoured = saved | extra_head | ({ROPE_FACTORS} if style == "gguf" else set())
     missing = sorted(used - in_file.keys())
     left_over = sorted(in_file.keys() - used - honoured)

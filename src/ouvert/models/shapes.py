@@ -124,10 +124,10 @@ class Shape:
         return bits, bits
 
     def cache_bytes(self, tokens: int, cache_type: str = "f16") -> int:
-        """What a sequence of so many tokens keeps: keys and values as the cache type says, latent vectors in 16 bits
-        and states in 32 whatever it is."""
+        """What a sequence of so many tokens keeps: keys and values, or latents, as the cache type says, and states in
+        32 bits whatever it is."""
         if self.latent:
-            return 2 * self.layers * tokens * (self.latent + self.rotary)
+            return self.layers * tokens * key_value_bytes(self.latent + self.rotary, cache_type) // 2
         if self.expanded:
             channels = self.expanded + 2 * self.groups * self.state
             return 4 * self.layers * (self.expanded * self.state + channels * (self.convolution - 1))

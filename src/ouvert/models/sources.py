@@ -1,7 +1,7 @@
 """Where a parameter's bytes lie in a file, when they do not lie there as one plain matrix."""
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
@@ -52,6 +52,140 @@ class Plain:
 
     def expert(self, expert: int) -> Tensor:
         return matrix_of(self.tensor, expert)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Fp8Blocks:
+    """DeepSeek's matrices as shipped: FP8 codes, and a scale for every block of 128 rows and columns.
+
+    Read as BF16, which is what DeepSeek's own converter makes of them (inference/fp8_cast_bf16.py of DeepSeek-V3).
+    """
+
+    codes: Tensor  # F8_E4M3 (rows, columns)
+    scales: Tensor  # (rows / BLOCK, columns / BLOCK), rounded up
+
+    BLOCK: ClassVar[int] = 128
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.codes.shape
+
+    @property
+    def encoding(self) -> str:
+        return "BF16"
+
+    @property
+    def row_bytes(self) -> int:
+        return self.codes.row_bytes
+
+    @property
+    def stored_bytes(self) -> int:
+        return self.codes.data.nbytes + self.scales.data.nbytes
+
+    def rows(self, start: int, stop: int) -> Tensor:
+        return self.take_rows(np.arange(start, stop))
+
+    def take_rows(self, index: Array) -> Tensor:
+        codes = self.codes.take_rows(index).decode()
+        scales = self.scales.decode()[index // self.BLOCK].repeat(self.BLOCK, axis=1)[:, : codes.shape[1]]
+        bits = (codes * scales).astype(np.float32).view(np.uint32)
+        rounded = (bits + 0x7FFF + (bits >> 16 & 1)) >> 16  # to nearest, ties to even
+        return Tensor(self.codes.name, codes.shape, self.encoding, as_bytes(rounded.astype("<u2")))
+
+    def whole(self) -> Tensor:
+        return self.rows(0, self.shape[0])
+
+    def expert(self, expert: int) -> Tensor:
+        raise TypeError(f"{self.codes.name}: one matrix, of which there are no experts.")
+
+
+Matrix = Tensor | Fp8Blocks
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rows:
+    """Some rows of a matrix, in this order."""
+
+    tensor: Matrix
+    order: Array
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return len(self.order), self.tensor.shape[1]
+
+    @property
+    def encoding(self) -> str:
+        return self.tensor.encoding
+
+    @property
+    def stored_bytes(self) -> int:
+        return len(self.order) * self.tensor.row_bytes
+
+    def whole(self) -> Tensor:
+        return self.tensor.take_rows(self.order)
+
+    def expert(self, expert: int) -> Tensor:
+        raise TypeError("rows of one matrix, of which there are no experts.")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Stack:
+    """Matrices of the same shape, one for each expert."""
+
+    tensors: tuple[Matrix, ...]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return len(self.tensors), *self.tensors[0].shape
+
+    @property
+    def encoding(self) -> str:
+        return self.tensors[0].encoding
+
+    @property
+    def stored_bytes(self) -> int:
+        return sum(tensor.shape[0] * tensor.row_bytes for tensor in self.tensors)
+
+    def whole(self) -> Tensor:
+        return stacked(self)
+
+    def expert(self, expert: int) -> Tensor:
+        return self.tensors[expert].rows(0, self.shape[1])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class HeadsOf:
+    """Rows `first` to `last` of each head's equal share of a matrix, a matrix a head; `transposed`: turned round."""
+
+    tensor: Matrix
+    heads: int
+    first: int
+    last: int
+    transposed: bool
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        sides = self.last - self.first, self.tensor.shape[-1]
+        return self.heads, *(sides[::-1] if self.transposed else sides)
+
+    @property
+    def encoding(self) -> str:
+        return self.tensor.encoding
+
+    @property
+    def stored_bytes(self) -> int:
+        return self.heads * (self.last - self.first) * self.tensor.row_bytes
+
+    def whole(self) -> Tensor:
+        return stacked(self)
+
+    def expert(self, expert: int) -> Tensor:
+        start = expert * (self.tensor.shape[0] // self.heads)
+        part = self.tensor.rows(start + self.first, start + self.last)
+        if not self.transposed:
+            return part
+        values = elements(part).T
+        return Tensor(part.name, values.shape, part.encoding, as_bytes(values))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -30,6 +30,12 @@ void clear_slots(std::uint8_t* stretch, std::int64_t head_dim, CacheType type, s
   clear_rows(stretch + scales * kBlockKeys * 4, scales * 4, first);
 }
 
+void clear_latents(std::uint8_t* latents, std::int64_t width, CacheType type, std::int64_t first) {
+  const std::int64_t row_bytes = padded_dim(width) * element_bytes(type);
+  clear_rows(latents, row_bytes, first);
+  if (type == CacheType::q8) clear_rows(latents + kBlockKeys * row_bytes, scales_of(width) * 4, first);
+}
+
 const AttentionKernels& attention_kernels(InstructionSet set) {
   switch (set) {
 #if defined(__x86_64__)

@@ -60,8 +60,17 @@ constexpr std::int64_t head_block_bytes(std::int64_t head_dim, CacheType type) {
   return (element_block_bytes(head_dim, type) + scales + 63) / 64 * 64;
 }
 
-// Zeros in the slots of a stretch from `first` on.
+// Bytes of the latents of one layer in one block: [kBlockKeys][padded_dim(width)], and for int8 the scales of each,
+// [kBlockKeys][scales]. A multiple of 64. They are read as keys and, as far as a value goes, as values, and everything
+// else is as if both had been in a float32 cache.
+constexpr std::int64_t latent_block_bytes(std::int64_t width, CacheType type) {
+  const std::int64_t scales = type == CacheType::q8 ? scales_of(width) * 4 : 0;
+  return (kBlockKeys * (padded_dim(width) * element_bytes(type) + scales) + 63) / 64 * 64;
+}
+
+// Zeros in the slots of a stretch, or of a layer's latents, from `first` on.
 void clear_slots(std::uint8_t* stretch, std::int64_t head_dim, CacheType type, std::int64_t first);
+void clear_latents(std::uint8_t* latents, std::int64_t width, CacheType type, std::int64_t first);
 
 // Queries of one kv head that are computed together. Row r is token r / group, query head r % group.
 struct AttentionTile {
@@ -76,6 +85,8 @@ struct AttentionTile {
   CacheType type;
   std::uint8_t* const* blocks;  // block b holds keys b * kBlockKeys ..
   std::int64_t offset;          // bytes from a block's start to this layer's and head's stretch
+  std::int64_t value_dim;       // head_dim, but for latents
+  bool latent = false;
 
   std::int64_t rows() const { return tokens * group; }
   std::int64_t first_key() const { return position - window + 1 > 0 ? position - window + 1 : 0; }
@@ -84,12 +95,12 @@ struct AttentionTile {
 };
 
 // Floats of a row of a state: padded_dim sums, 16 partial totals, 16 with the largest score.
-constexpr std::int64_t state_stride(std::int64_t head_dim) { return padded_dim(head_dim) + 32; }
+constexpr std::int64_t state_stride(std::int64_t value_dim) { return padded_dim(value_dim) + 32; }
 
 // Floats of scratch that a thread needs for tiles of so many rows.
-constexpr std::int64_t attention_scratch(std::int64_t rows, std::int64_t head_dim) {
-  return rows * head_dim + kBlockKeys * (head_dim + padded_dim(head_dim)) + 8 * kBlockKeys +
-         2 * rows * state_stride(head_dim) + 64;
+constexpr std::int64_t attention_scratch(std::int64_t rows, std::int64_t head_dim, std::int64_t value_dim) {
+  return rows * head_dim + kBlockKeys * (head_dim + padded_dim(value_dim)) + 8 * kBlockKeys +
+         2 * rows * state_stride(value_dim) + 64;
 }
 
 struct AttentionKernels {
@@ -97,7 +108,10 @@ struct AttentionKernels {
   void (*remember)(const float* k, const float* v, std::int64_t head_dim, CacheType type, std::uint8_t* stretch,
                    std::int64_t slot);
 
-  // The whole answer of a tile: out[token * out_stride + head * head_dim + d]. sinks: one per head of the group, or
+  // Writes the latent of one token into slot `slot` of a layer's latents.
+  void (*remember_latent)(const float* x, std::int64_t width, CacheType type, std::uint8_t* latents, std::int64_t slot);
+
+  // The whole answer of a tile: out[token * out_stride + head * value_dim + d]. sinks: one per head of the group, or
   // null. The keys up to the last token's are in the cache.
   void (*attend)(const AttentionTile& tile, const float* sinks, float* scratch, float* out, std::int64_t out_stride);
 

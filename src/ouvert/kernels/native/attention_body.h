@@ -21,8 +21,8 @@ struct Stretch {
   Stretch(const std::uint8_t* at, std::int64_t head_dim)
       : Stretch(reinterpret_cast<const Element*>(at), reinterpret_cast<const Element*>(at) + head_dim * kBlockKeys,
                 head_dim) {}
-  Stretch(const Element* keys, const Element* values, std::int64_t head_dim)
-      : keys(keys), values(values), padded(padded_dim(head_dim)) {}
+  Stretch(const Element* keys, const Element* values, std::int64_t value_dim)
+      : keys(keys), values(values), padded(padded_dim(value_dim)) {}
 
   // Value d of keys 16 v .., and values 16 v .. of key k.
   Lanes key(std::int64_t d, std::int64_t v) const { return Lanes::load(keys + d * kBlockKeys + 16 * v); }
@@ -50,6 +50,16 @@ struct Stretch<std::int8_t> {
     return Lanes::load(values + k * padded + 16 * v) * Lanes::all(value_scales[k * scales + 16 * v / kScaleDim]);
   }
 };
+
+// Numbers 16 v .. of latent k of a layer's latents in a block.
+template <typename Element>
+inline Lanes latent_at(const std::uint8_t* at, std::int64_t width, std::int64_t k, std::int64_t v) {
+  const std::int64_t padded = padded_dim(width);
+  const Lanes x = Lanes::load(reinterpret_cast<const Element*>(at) + k * padded + 16 * v);
+  if constexpr (sizeof(Element) > 1) return x;
+  const auto* scales = reinterpret_cast<const float*>(at + kBlockKeys * padded);
+  return x * Lanes::all(scales[k * scales_of(width) + 16 * v / kScaleDim]);
+}
 
 // Asks for a row of `count` elements, where they are small: straight from such a cache, memory is the limit. A product
 // asks for as much of the next block as it reads of this one, in every pass, because a processor that waits for many
@@ -132,7 +142,7 @@ template <int kRows, typename Element>
 inline void look(const AttentionTile& tile, std::int64_t block, std::int64_t row, const float* q,
                  const Stretch<Element>& from, const Stretch<Element>& next, float* shares, float* state) {
   constexpr int kPanel = Lanes::panel(kRows);
-  const std::int64_t padded = padded_dim(tile.head_dim), stride = state_stride(tile.head_dim);
+  const std::int64_t padded = padded_dim(tile.value_dim), stride = state_stride(tile.value_dim);
   const Seen earliest = seen(tile, block, row / tile.group);
   const Seen latest = seen(tile, block, (row + kRows - 1) / tile.group);
   if (latest.last <= 0 || earliest.first >= kBlockKeys) return;
@@ -212,7 +222,7 @@ struct Scratch {
     q = from;
     keys = q + tile.rows() * tile.head_dim;
     values = keys + kBlockKeys * tile.head_dim;
-    shares = values + kBlockKeys * padded_dim(tile.head_dim);
+    shares = values + kBlockKeys * padded_dim(tile.value_dim);
     states = shares + 8 * kBlockKeys;
   }
 };
@@ -227,7 +237,7 @@ inline void scale_queries(const AttentionTile& tile, float* to) {
 
 template <typename Element>
 inline void look_at_segment(const AttentionTile& tile, std::int64_t segment, const Scratch& scratch, float* state) {
-  const std::int64_t head_dim = tile.head_dim, padded = padded_dim(head_dim), stride = state_stride(head_dim);
+  const std::int64_t head_dim = tile.head_dim, padded = padded_dim(tile.value_dim), stride = state_stride(tile.value_dim);
   const std::int64_t rows = tile.rows();
   for (std::int64_t r = 0; r < rows; ++r) {
     float* row = state + r * stride;
@@ -240,21 +250,34 @@ inline void look_at_segment(const AttentionTile& tile, std::int64_t segment, con
                                                                                : start + kSegmentKeys;
   if (first >= last) return;
   for (std::int64_t block = first / kBlockKeys; block <= (last - 1) / kBlockKeys; ++block) {
-    const Stretch<Element> from(tile.blocks[block] + tile.offset, head_dim);
     // Tokens before the block's first key see nothing of it, nor do those whose window begins after its last.
     const std::int64_t begin_token = block * kBlockKeys - tile.position;
     const std::int64_t end_token = (block + 1) * kBlockKeys - 1 - tile.position + tile.window;
     const std::int64_t begin = begin_token > 0 ? begin_token * tile.group : 0;
     const std::int64_t end = end_token < tile.tokens ? end_token * tile.group : rows;
+    const std::int64_t written = last - block * kBlockKeys < kBlockKeys ? last - block * kBlockKeys : kBlockKeys;
+    const Stretch<float> converted(scratch.keys, scratch.values, tile.value_dim);
+    if (tile.latent) {  // keys and values of all heads are made of the same rows
+      for (std::int64_t k = 0; k < written; ++k)
+        for (std::int64_t v = 0; 16 * v < head_dim; ++v) {
+          const Lanes x = latent_at<Element>(tile.blocks[block] + tile.offset, head_dim, k, v);
+          if (16 * v < padded) x.store(scratch.values + k * padded + 16 * v);
+          float column[16];
+          x.store(column);
+          for (std::int64_t d = 16 * v; d < head_dim && d < 16 * v + 16; ++d)
+            scratch.keys[d * kBlockKeys + k] = column[d - 16 * v];
+        }
+      look_at_block(tile, block, begin, end, scratch.q, converted, converted, scratch.shares, state);
+      continue;
+    }
+    const Stretch<Element> from(tile.blocks[block] + tile.offset, head_dim);
     if constexpr (sizeof(Element) < 4) {
       if (end - begin > 2 * Lanes::kRows) {  // convert once for all of them; the values are the same
-        const std::int64_t written = last - block * kBlockKeys < kBlockKeys ? last - block * kBlockKeys : kBlockKeys;
         for (std::int64_t d = 0; d < head_dim; ++d)
           for (std::int64_t v = 0; v < kBlockKeys / 16; ++v)
             from.key(d, v).store(scratch.keys + d * kBlockKeys + 16 * v);
         for (std::int64_t k = 0; k < written; ++k)
           for (std::int64_t v = 0; v < padded / 16; ++v) from.value(k, v).store(scratch.values + k * padded + 16 * v);
-        const Stretch<float> converted(scratch.keys, scratch.values, head_dim);
         look_at_block(tile, block, begin, end, scratch.q, converted, converted, scratch.shares, state);
         continue;
       }
@@ -274,8 +297,8 @@ inline void look_at_segment(const AttentionTile& tile, std::int64_t segment, con
 }
 
 // One state takes in the next.
-inline void take_in(float* state, const float* next, std::int64_t rows, std::int64_t head_dim) {
-  const std::int64_t padded = padded_dim(head_dim), stride = state_stride(head_dim);
+inline void take_in(float* state, const float* next, std::int64_t rows, std::int64_t value_dim) {
+  const std::int64_t padded = padded_dim(value_dim), stride = state_stride(value_dim);
   for (std::int64_t r = 0; r < rows; ++r, state += stride, next += stride) {
     const Lanes mine = Lanes::load(state + padded + 16), theirs = Lanes::load(next + padded + 16);
     const Lanes now = larger(mine, theirs);
@@ -288,7 +311,7 @@ inline void take_in(float* state, const float* next, std::int64_t rows, std::int
 
 inline void answer(const AttentionTile& tile, const float* state, const float* sinks, float* out,
                    std::int64_t out_stride) {
-  const std::int64_t head_dim = tile.head_dim, padded = padded_dim(head_dim), stride = state_stride(head_dim);
+  const std::int64_t value_dim = tile.value_dim, padded = padded_dim(value_dim), stride = state_stride(value_dim);
   for (std::int64_t r = 0; r < tile.rows(); ++r, state += stride) {
     Lanes total = Lanes::all(sum(Lanes::load(state + padded)));
     Lanes part = Lanes::all(1.0f);
@@ -299,9 +322,9 @@ inline void answer(const AttentionTile& tile, const float* state, const float* s
       total = fma(total, part, two_to_the(sink - now));
     }
     part = part / total;
-    float* to = out + r / tile.group * out_stride + r % tile.group * head_dim;
-    for (std::int64_t i = 0; i < head_dim; i += 16)
-      (Lanes::load(state + i) * part).store_some(to + i, static_cast<int>(head_dim - i));
+    float* to = out + r / tile.group * out_stride + r % tile.group * value_dim;
+    for (std::int64_t i = 0; i < value_dim; i += 16)
+      (Lanes::load(state + i) * part).store_some(to + i, static_cast<int>(value_dim - i));
   }
 }
 
@@ -316,18 +339,18 @@ void attend(const AttentionTile& tile, const float* sinks, float* scratch_floats
   scale_queries(tile, scratch.q);
   const std::int64_t rows = tile.rows();
   float* state = scratch.states;
-  float* next = state + rows * state_stride(tile.head_dim);
+  float* next = state + rows * state_stride(tile.value_dim);
   for (std::int64_t segment = tile.first_segment(); segment < tile.end_segment(); ++segment) {
     float* to = segment == tile.first_segment() ? state : next;
     look_at_segment(tile, segment, scratch, to);
-    if (to == next) take_in(state, next, rows, tile.head_dim);
+    if (to == next) take_in(state, next, rows, tile.value_dim);
   }
   answer(tile, state, sinks, out, out_stride);
 }
 
 void join(const AttentionTile& tile, float* states, std::int64_t count, std::int64_t between, const float* sinks,
           float* out, std::int64_t out_stride) {
-  for (std::int64_t i = 1; i < count; ++i) take_in(states, states + i * between, tile.rows(), tile.head_dim);
+  for (std::int64_t i = 1; i < count; ++i) take_in(states, states + i * between, tile.rows(), tile.value_dim);
   answer(tile, states, sinks, out, out_stride);
 }
 
@@ -395,6 +418,24 @@ void remember(const float* k, const float* v, std::int64_t head_dim, CacheType t
     case CacheType::f16: return remember_as(k, v, head_dim, reinterpret_cast<Half*>(stretch), slot);
     case CacheType::f32: return remember_as(k, v, head_dim, reinterpret_cast<float*>(stretch), slot);
     case CacheType::q8: return remember_codes(k, v, head_dim, stretch, slot);
+  }
+}
+
+template <typename Element>
+inline void remember_latent_as(const float* x, std::int64_t width, Element* row) {
+  for (std::int64_t i = 0; i < width; i += 16)
+    Lanes::load_some(x + i, static_cast<int>(width - i < 16 ? width - i : 16)).store(row + i);  // zeros beyond width
+}
+
+void remember_latent(const float* x, std::int64_t width, CacheType type, std::uint8_t* latents, std::int64_t slot) {
+  const std::int64_t padded = padded_dim(width);
+  switch (type) {
+    case CacheType::f16: return remember_latent_as(x, width, reinterpret_cast<Half*>(latents) + slot * padded);
+    case CacheType::f32: return remember_latent_as(x, width, reinterpret_cast<float*>(latents) + slot * padded);
+    case CacheType::q8: {
+      auto* scales = reinterpret_cast<float*>(latents + kBlockKeys * padded);
+      return quantise(x, width, reinterpret_cast<std::int8_t*>(latents) + slot * padded, scales + slot * scales_of(width));
+    }
   }
 }
 

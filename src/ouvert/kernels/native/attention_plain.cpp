@@ -6,6 +6,6 @@
 
 namespace ouvert {
 
-const AttentionKernels attention_plain = {remember, attend, attend_segment, join};
+const AttentionKernels attention_plain = {remember, remember_latent, attend, attend_segment, join};
 
 }  // namespace ouvert

@@ -67,12 +67,12 @@ void offer(Cache::Group& group) {
 Cache::Cache(std::vector<LayerMemory> layers, CacheType type, std::int64_t kept)
     : layers_(std::move(layers)), type_(type), kept_(kept) {
   for (const LayerMemory& layer : layers_) {
-    const std::int64_t window = layer.state ? 2 : layer.window;
+    const std::int64_t window = layer.state() ? 2 : layer.window;
     std::size_t n = 0;
-    while (n < groups_.size() && (groups_[n].window != window || groups_[n].state != layer.state)) ++n;
+    while (n < groups_.size() && (groups_[n].window != window || groups_[n].state != layer.state())) ++n;
     if (n == groups_.size()) {
       groups_.emplace_back().window = window;
-      groups_[n].state = layer.state;
+      groups_[n].state = layer.state();
     }
     group_of_.push_back(static_cast<std::int64_t>(n));
     offset_of_.push_back(groups_[n].block_bytes);
@@ -170,6 +170,10 @@ void clear_from(const Cache& cache, std::int64_t group, std::int64_t tokens, std
     if (cache.group_of(static_cast<std::int64_t>(n)) != group) continue;
     const LayerMemory& layer = cache.layers()[n];
     std::uint8_t* stretch = block + cache.offset_of(static_cast<std::int64_t>(n));
+    if (layer.latents()) {
+      clear_latents(stretch, layer.head_dim, cache.type(), tokens);
+      continue;
+    }
     for (std::int64_t h = 0; h < layer.kv_heads; ++h, stretch += head_block_bytes(layer.head_dim, cache.type()))
       clear_slots(stretch, layer.head_dim, cache.type(), tokens);
   }

@@ -23,13 +23,16 @@
 namespace ouvert {
 
 struct LayerMemory {
-  std::int64_t kv_heads;  // of a state: channels
-  std::int64_t head_dim;  // of a state: floats of each channel, [inputs, then states][channels]
+  std::int64_t kv_heads;  // of latents: how much of them is a value; of a state: channels
+  std::int64_t head_dim;  // of latents: their width; of a state: floats of each channel, [inputs, then states][channels]
   std::int64_t window;    // tokens that a token sees, itself included; kNoWindow for all
-  bool state = false;
+  enum class Kind : std::uint8_t { keys_and_values, latents, state } kind = Kind::keys_and_values;
 
+  bool state() const { return kind == Kind::state; }
+  bool latents() const { return kind == Kind::latents; }
   std::int64_t block_bytes(CacheType type) const {
-    return state ? (kv_heads * head_dim * 4 + 63) / 64 * 64 : kv_heads * head_block_bytes(head_dim, type);
+    if (state()) return (kv_heads * head_dim * 4 + 63) / 64 * 64;
+    return latents() ? latent_block_bytes(head_dim, type) : kv_heads * head_block_bytes(head_dim, type);
   }
 };
 

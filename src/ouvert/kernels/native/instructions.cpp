@@ -221,6 +221,42 @@ void Remember::run(Program& p, std::uint32_t piece, int thread) noexcept {
   }
 }
 
+std::uint32_t RememberLatent::pieces(Program& p) noexcept { return row_pieces(p.tokens()); }
+void RememberLatent::run(Program& p, std::uint32_t piece, int) noexcept {
+  const std::int64_t group = p.cache().group_of(layer_), offset = p.cache().offset_of(layer_);
+  const Range r = rows_of_piece(piece, p.tokens());
+  for (std::int64_t t = r.begin; t < r.end; ++t) {
+    const Part& part = p.parts()[static_cast<std::size_t>(p.part_of()[static_cast<std::size_t>(t)])];
+    const std::int64_t position = p.positions()[static_cast<std::size_t>(t)];
+    p.attention.remember_latent(p.at(x_) + t * x_.width, x_.width, p.cache().type(),
+                                part.sequence->blocks(group)[position / kBlockKeys] + offset, position % kBlockKeys);
+  }
+}
+
+std::uint32_t JoinColumns::pieces(Program& p) noexcept { return row_pieces(p.rows_of(out_)); }
+void JoinColumns::run(Program& p, std::uint32_t piece, int) noexcept {
+  const Range r = rows_of_piece(piece, p.rows_of(out_));
+  const std::int64_t first = a_.width / heads_, second = b_.width / heads_;
+  for (std::int64_t t = r.begin; t < r.end; ++t) {
+    const float *a = p.at(a_) + t * a_.width, *b = p.at(b_) + t * b_.width;
+    float* to = p.at(out_) + t * out_.width;
+    for (std::int64_t h = 0; h < heads_; ++h, a += first, b += second)
+      to = std::copy(b, b + second, std::copy(a, a + first, to));
+  }
+}
+
+std::uint32_t LinearHeads::pieces(Program& p) noexcept {
+  const std::int64_t heads = out_.width / product_.weights.rows;
+  return static_cast<std::uint32_t>(heads * parts(p.rows_of(out_), kTokensPerPiece));
+}
+void LinearHeads::run(Program& p, std::uint32_t piece, int) noexcept {
+  const std::int64_t heads = out_.width / product_.weights.rows, head = piece % heads;
+  const std::int64_t begin = piece / heads * kTokensPerPiece;
+  const Matrix weights = product_.expert(head);
+  p.linear.matmul_f32(weights, p.at(x_) + head * weights.columns, x_.width, nullptr, p.at(out_) + head * weights.rows,
+                      out_.width, {0, weights.rows, begin, std::min(p.rows_of(out_), begin + kTokensPerPiece)}, {});
+}
+
 namespace {
 
 // Some channels of one sequence's tokens in a step, and where its state is kept.
@@ -329,7 +365,7 @@ void AttentionPlan::make(Program& p, bool split) {
       const std::int64_t token = tile * tile_tokens, tokens = std::min(tile_tokens, part.tokens - token);
       const AttentionTile shape{.q = nullptr, .q_stride = 0, .tokens = tokens, .group = group, .head_dim = head_dim,
                                 .position = part.position + token, .window = window, .scale = 0, .type = CacheType::f16,
-                                .blocks = nullptr, .offset = 0};
+                                .blocks = nullptr, .offset = 0, .value_dim = value_dim};
       const std::int64_t first = shape.first_segment(), segments = shape.end_segment() - first;
       Item item{static_cast<std::int32_t>(n), static_cast<std::int32_t>(token), static_cast<std::int32_t>(tokens), -1, 0};
       if (!split || segments == 1) {
@@ -368,12 +404,14 @@ AttentionTile Attend::tile(Program& p, std::int32_t part, std::int32_t token, st
           .scale = scale_,
           .type = p.cache().type(),
           .blocks = of.sequence->blocks(p.cache().group_of(layer_)),
-          .offset = p.cache().offset_of(layer_) + head * stretch};
+          .offset = p.cache().offset_of(layer_) + head * stretch,
+          .value_dim = plan_->value_dim,
+          .latent = p.cache().layers()[static_cast<std::size_t>(layer_)].latents()};
 }
 
 float* Attend::out(Program& p, std::int32_t part, std::int32_t token, std::int64_t head) const {
   const Part& of = p.parts()[static_cast<std::size_t>(part)];
-  return p.at(out_) + (of.first + token) * out_.width + head * plan_->group * plan_->head_dim;
+  return p.at(out_) + (of.first + token) * out_.width + head * plan_->group * plan_->value_dim;
 }
 
 std::uint32_t Attend::pieces(Program& p) noexcept {
@@ -389,7 +427,7 @@ void Attend::run(Program& p, std::uint32_t piece, int thread) noexcept {
     const float* sinks = sinks_.empty() ? nullptr : sinks_.data() + head * plan_->group;
     p.attention.attend(t, sinks, p.scratch(thread), out(p, item.part, item.token, head), out_.width);
   } else {
-    const std::int64_t floats = t.rows() * state_stride(plan_->head_dim), segments = t.end_segment() - t.first_segment();
+    const std::int64_t floats = t.rows() * state_stride(plan_->value_dim), segments = t.end_segment() - t.first_segment();
     p.attention.attend_segment(t, item.segment, p.scratch(thread),
                                plan_->states.floats() + item.state + head * segments * floats);
   }
@@ -413,6 +451,20 @@ void Join::run(Program& p, std::uint32_t piece, int) noexcept {
 
 // --- experts ---
 
+namespace {
+
+// Puts index `i` into a list of at most `most`, sorted by values, behind those that are as large.
+void insert(std::int32_t* list, std::int64_t& have, std::int64_t most, const float* values, std::int64_t i) {
+  std::int64_t at = have;
+  while (at > 0 && values[i] > values[list[at - 1]]) --at;
+  if (at == most) return;
+  if (have < most) ++have;
+  for (std::int64_t j = have - 1; j > at; --j) list[j] = list[j - 1];
+  list[at] = static_cast<std::int32_t>(i);
+}
+
+}  // namespace
+
 std::uint32_t BestFew::pieces(Program& p) noexcept { return row_pieces(p.rows_of(scores_)); }
 void BestFew::run(Program& p, std::uint32_t piece, int) noexcept {
   const Range r = rows_of_piece(piece, p.rows_of(scores_));
@@ -420,22 +472,46 @@ void BestFew::run(Program& p, std::uint32_t piece, int) noexcept {
     const float* scores = p.at(scores_) + t * scores_.width;
     auto* chosen = reinterpret_cast<std::int32_t*>(p.at(chosen_) + t * kept_);
     float* share = p.at(share_) + t * kept_;
-    // Insertion into a short sorted list: an equal score goes behind the earlier one.
     std::int64_t have = 0;
-    for (std::int64_t e = 0; e < scores_.width; ++e) {
-      std::int64_t at = have;
-      while (at > 0 && scores[e] > scores[chosen[at - 1]]) --at;
-      if (at == kept_) continue;
-      if (have < kept_) ++have;
-      for (std::int64_t i = have - 1; i > at; --i) chosen[i] = chosen[i - 1];
-      chosen[at] = static_cast<std::int32_t>(e);
-    }
+    for (std::int64_t e = 0; e < scores_.width; ++e) insert(chosen, have, kept_, scores, e);
     float total = 0.0f;
     for (std::int64_t i = 0; i < kept_; ++i) {
       share[i] = std::exp(scores[chosen[i]] - scores[chosen[0]]);
       total += share[i];
     }
     for (std::int64_t i = 0; i < kept_; ++i) share[i] /= total;
+  }
+}
+
+std::uint32_t BestFewOfGroups::pieces(Program& p) noexcept { return row_pieces(p.rows_of(scores_)); }
+void BestFewOfGroups::run(Program& p, std::uint32_t piece, int thread) noexcept {
+  const Range r = rows_of_piece(piece, p.rows_of(scores_));
+  const std::int64_t experts = scores_.width, each = experts / groups_;
+  float *likings = p.scratch(thread), *corrected = likings + experts, *worth = corrected + experts;
+  auto* groups = reinterpret_cast<std::int32_t*>(worth + groups_);
+  for (std::int64_t t = r.begin; t < r.end; ++t) {
+    const float* scores = p.at(scores_) + t * experts;
+    auto* chosen = reinterpret_cast<std::int32_t*>(p.at(chosen_) + t * kept_);
+    float* share = p.at(share_) + t * kept_;
+    for (std::int64_t e = 0; e < experts; ++e) {
+      likings[e] = 1.0f / (1.0f + std::exp(-scores[e]));
+      corrected[e] = likings[e] + correction_[static_cast<std::size_t>(e)];
+    }
+    std::int64_t have = 0;
+    for (std::int64_t g = 0; g < groups_; ++g) {
+      std::int32_t best[2];
+      std::int64_t two = 0;
+      for (std::int64_t e = g * each; e < (g + 1) * each; ++e) insert(best, two, 2, corrected, e);
+      worth[g] = corrected[best[0]] + corrected[best[1]];
+      insert(groups, have, groups_kept_, worth, g);
+    }
+    std::sort(groups, groups + groups_kept_);  // experts in ascending order, so that the lower index wins a tie
+    have = 0;
+    for (std::int64_t g = 0; g < groups_kept_; ++g)
+      for (std::int64_t e = groups[g] * each; e < (groups[g] + 1) * each; ++e) insert(chosen, have, kept_, corrected, e);
+    float total = 0.0f;
+    for (std::int64_t i = 0; i < kept_; ++i) total += share[i] = likings[chosen[i]];
+    for (std::int64_t i = 0; i < kept_; ++i) share[i] = (normalised_ ? share[i] / total : share[i]) * factor_;
   }
 }
 

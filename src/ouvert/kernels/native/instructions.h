@@ -221,11 +221,40 @@ class Scan final : public Instruction {
   Value out_;
 };
 
-// Which tiles the attention of a step falls into; the same for all layers of one shape.
+// Writes latents into the cache of one layer.
+class RememberLatent final : public Instruction {
+ public:
+  RememberLatent(std::int64_t layer, Value x) : layer_(layer), x_(x) {}
+  const char* kind() const override { return "remember"; }
+  std::uint32_t pieces(Program& p) noexcept override;
+  void run(Program& p, std::uint32_t piece, int thread) noexcept override;
+
+ private:
+  std::int64_t layer_;
+  Value x_;
+};
+
+// Head by head, the columns of a, then those of b.
+class JoinColumns final : public Instruction {
+ public:
+  JoinColumns(Value a, Value b, std::int64_t heads, Value out) : a_(a), b_(b), heads_(heads), out_(out) {}
+  const char* kind() const override { return "join columns"; }
+  std::uint32_t pieces(Program& p) noexcept override;
+  void run(Program& p, std::uint32_t piece, int thread) noexcept override;
+
+ private:
+  Value a_, b_;
+  std::int64_t heads_;
+  Value out_;
+};
+
+// Which tiles the attention of a step falls into; the same for all layers of one shape. `value_dim` is head_dim, but for
+// latents.
 class AttentionPlan {
  public:
-  AttentionPlan(std::int64_t group, std::int64_t kv_heads, std::int64_t head_dim, std::int64_t window)
-      : group(group), kv_heads(kv_heads), head_dim(head_dim), window(window) {}
+  AttentionPlan(std::int64_t group, std::int64_t kv_heads, std::int64_t head_dim, std::int64_t window,
+                std::int64_t value_dim)
+      : group(group), kv_heads(kv_heads), head_dim(head_dim), window(window), value_dim(value_dim) {}
 
   struct Item {
     std::int32_t part;
@@ -239,9 +268,9 @@ class AttentionPlan {
   };
 
   void make(Program& p) noexcept;
-  std::int64_t state_floats(const Split& split) const { return split.tokens * group * state_stride(head_dim); }
+  std::int64_t state_floats(const Split& split) const { return split.tokens * group * state_stride(value_dim); }
 
-  const std::int64_t group, kv_heads, head_dim, window;
+  const std::int64_t group, kv_heads, head_dim, window, value_dim;
   std::vector<Item> items;
   std::vector<Split> splits;
   Buffer states;
@@ -302,6 +331,28 @@ class BestFew final : public Instruction {
   Value chosen_, share_;
 };
 
+// DeepSeek-V3's choice: per row the `kept` best experts by sigmoid(score) + correction, among those of the best groups (by
+// their two best experts), best first; shares are the sigmoids, perhaps over their sum, times factor. The lower index first
+// among equals.
+class BestFewOfGroups final : public Instruction {
+ public:
+  BestFewOfGroups(Value scores, std::vector<float> correction, std::int64_t kept, std::int64_t groups,
+                  std::int64_t groups_kept, bool normalised, float factor, Value chosen, Value share)
+      : scores_(scores), correction_(std::move(correction)), kept_(kept), groups_(groups), groups_kept_(groups_kept),
+        normalised_(normalised), factor_(factor), chosen_(chosen), share_(share) {}
+  const char* kind() const override { return "best_few"; }
+  std::uint32_t pieces(Program& p) noexcept override;
+  void run(Program& p, std::uint32_t piece, int thread) noexcept override;
+
+ private:
+  Value scores_;
+  std::vector<float> correction_;
+  std::int64_t kept_, groups_, groups_kept_;
+  bool normalised_;
+  float factor_;
+  Value chosen_, share_;
+};
+
 // The matrices of all experts, one after the other; biases are (experts, rows) or empty.
 struct ExpertProduct {
   Matrix weights;  // of expert 0
@@ -313,6 +364,20 @@ struct ExpertProduct {
     return one;
   }
   Epilogue epilogue(std::int64_t e) const { return {.bias = bias.empty() ? nullptr : bias.data() + e * weights.rows}; }
+};
+
+// Each head's columns of x times its own matrix, in floats.
+class LinearHeads final : public Instruction {
+ public:
+  LinearHeads(Value x, ExpertProduct product, Value out) : x_(x), product_(std::move(product)), out_(out) {}
+  const char* kind() const override { return "linear of heads"; }
+  std::uint32_t pieces(Program& p) noexcept override;
+  void run(Program& p, std::uint32_t piece, int thread) noexcept override;
+
+ private:
+  Value x_;
+  ExpertProduct product_;
+  Value out_;
 };
 
 // What the experts of a step are busy with. All layers' mixtures use the same one, one after the other.

@@ -34,9 +34,11 @@ void Program::make_room(std::int64_t tokens) {
   if (tokens <= capacity_) return;
   tokens = (tokens + kTokenTile - 1) / kTokenTile * kTokenTile;
   arena_.grow(tokens * arena_per_token_);
-  std::int64_t floats = 0;
+  std::int64_t floats = 4 * kMostExperts;
   for (const LayerMemory& layer : cache_.layers())
-    floats = std::max(floats, layer.state ? kChannels * layer.head_dim : attention_scratch(4 * kTileRows, layer.head_dim));
+    floats = std::max(floats, layer.state() ? kChannels * layer.head_dim
+                                            : attention_scratch(4 * kTileRows, layer.head_dim,
+                                                                layer.latents() ? layer.kv_heads : layer.head_dim));
   for (auto& scratch : scratch_) scratch->grow(floats * 4);
   const auto count = static_cast<std::size_t>(tokens);
   positions_.reserve(count), part_of_.reserve(count), wanted_rows_.reserve(count), parts_.reserve(count);

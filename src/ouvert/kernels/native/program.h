@@ -27,6 +27,8 @@ class Program;
 // Of layers with a state: taps of the convolution that there is room for, and channels of a piece of work.
 inline constexpr std::int64_t kMostTaps = 16;
 inline constexpr std::int64_t kChannels = 64;
+// Experts that a choice among groups has room for.
+inline constexpr std::int64_t kMostExperts = 1024;
 
 enum class Rows : std::uint8_t { tokens, wanted };
 enum class Wanted : std::uint8_t { none, last, all };

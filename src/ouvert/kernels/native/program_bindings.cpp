@@ -88,7 +88,7 @@ void attend_dense(const std::string& set, const std::string& type, const Floats&
              length = static_cast<std::int64_t>(k.shape(0)), kv_heads = static_cast<std::int64_t>(k.shape(1)),
              head_dim = static_cast<std::int64_t>(k.shape(2)), group = heads / kv_heads;
   const std::vector<float> sinks = copied(sinks_array);
-  Cache cache({{kv_heads, head_dim, window}}, cache_type(type), 0);
+  Cache cache({LayerMemory{kv_heads, head_dim, window}}, cache_type(type), 0);
   Sequence sequence(cache);
   sequence.reserve(length);
   const std::int64_t stretch = head_block_bytes(head_dim, cache.type());
@@ -97,13 +97,13 @@ void attend_dense(const std::string& set, const std::string& type, const Floats&
       kernels.remember(k.data() + (t * kv_heads + h) * head_dim, v.data() + (t * kv_heads + h) * head_dim, head_dim,
                        cache.type(), sequence.blocks(0)[t / kBlockKeys] + h * stretch, t % kBlockKeys);
   Buffer scratch, states;
-  scratch.grow(4 * attention_scratch(tile_tokens * group, head_dim));
+  scratch.grow(4 * attention_scratch(tile_tokens * group, head_dim, head_dim));
   for (std::int64_t t = 0; t < tokens; t += tile_tokens)
     for (std::int64_t h = 0; h < kv_heads; ++h) {
       const AttentionTile tile{.q = q.data() + (t * heads + h * group) * head_dim, .q_stride = heads * head_dim,
                                .tokens = std::min(tile_tokens, tokens - t), .group = group, .head_dim = head_dim,
                                .position = first + t, .window = window, .scale = scale, .type = cache.type(),
-                               .blocks = sequence.blocks(0), .offset = h * stretch};
+                               .blocks = sequence.blocks(0), .offset = h * stretch, .value_dim = head_dim};
       const float* sink = sinks.empty() ? nullptr : sinks.data() + h * group;
       float* to = out.data() + (t * heads + h * group) * head_dim;
       if (!segments) {
@@ -199,7 +199,6 @@ void bind_program(nb::module_& m) {
            })
       .def("close", &Page::close);
 
-  constexpr std::int64_t kStateKind = 2;  // pages.py
   using Layers = std::vector<std::tuple<std::int64_t, std::int64_t, std::int64_t, std::int64_t>>;
   nb::class_<Program>(m, "Program")
       .def("__init__",
@@ -207,7 +206,7 @@ void bind_program(nb::module_& m) {
               std::int64_t kept) {
              std::vector<LayerMemory> memories;
              for (const auto& [kind, heads, dim, window] : layers)
-               memories.push_back({heads, dim, window < 0 ? kNoWindow : window, kind == kStateKind});
+               memories.push_back({heads, dim, window < 0 ? kNoWindow : window, static_cast<LayerMemory::Kind>(kind)});  // pages.py
              new (self) Program(threads, instruction_set(set), std::move(memories), cache_type(cache), kept);
            },
            "threads"_a, "instruction_set"_a, "layers"_a, "cache"_a, "kept"_a)
@@ -259,6 +258,22 @@ void bind_program(nb::module_& m) {
              p.add(std::move(join));
            },
            "plan"_a, "layer"_a, "q"_a, "sinks"_a.none(), "scale"_a, "out"_a)
+      .def("remember_latent",
+           [](Program& p, std::int64_t layer, Value x) { p.add(std::make_unique<RememberLatent>(layer, x)); })
+      .def("join_columns",
+           [](Program& p, Value a, Value b, std::int64_t heads, Value out) {
+             p.add(std::make_unique<JoinColumns>(a, b, heads, out));
+           })
+      .def("linear_heads",
+           [](Program& p, Value x, const Matrix& weights, Value out) {
+             p.add(std::make_unique<LinearHeads>(x, ExpertProduct{weights, {}}, out));
+           })
+      .def("best_few_of_groups",
+           [](Program& p, Value scores, const nb::object& correction, std::int64_t kept, std::int64_t groups,
+              std::int64_t groups_kept, bool normalised, float factor, Value chosen, Value share) {
+             p.add(std::make_unique<BestFewOfGroups>(scores, copied(correction), kept, groups, groups_kept, normalised,
+                                                     factor, chosen, share));
+           })
       .def("convolve",
            [](Program& p, std::int64_t layer, Value x, const nb::object& weight, const nb::object& bias, Value out) {
              p.add(std::make_unique<Convolve>(layer, x, copied(weight), copied(bias), out));
@@ -350,12 +365,13 @@ void bind_program(nb::module_& m) {
       });
 
   nb::class_<AttentionPlan>(m, "AttentionPlan")
-      .def(nb::init<std::int64_t, std::int64_t, std::int64_t, std::int64_t>(), "group"_a, "kv_heads"_a, "head_dim"_a,
-           "window"_a);
+      .def(nb::init<std::int64_t, std::int64_t, std::int64_t, std::int64_t, std::int64_t>(), "group"_a, "kv_heads"_a,
+           "head_dim"_a, "window"_a, "value_dim"_a);
   nb::class_<ExpertBuffers>(m, "ExpertBuffers").def(nb::init<>());
   m.attr("NO_WINDOW") = kNoWindow;
   m.attr("BLOCK_KEYS") = kBlockKeys;
   m.attr("MOST_TAPS") = kMostTaps;
+  m.attr("MOST_EXPERTS") = kMostExperts;
 }
 
 }  // namespace ouvert

@@ -1,0 +1,134 @@
+"""DeepSeek-V3, written the way it is explained at a whiteboard. DeepSeek-AI, arXiv:2412.19437 and arXiv:2405.04434.
+
+Of every token only one short vector is remembered, the latent, from which all heads would make their keys and values.
+Nobody makes them: what turns latents into keys is applied to the queries instead, and what turns them into values to
+what the heads bring back. `ops` computes, `layer` holds one layer's weights, `past` the latents so far, `tap` may look
+at or replace any named value. x is the residual stream, (tokens, hidden).
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from ouvert.arithmetic import Experts, Rope, Tap
+from ouvert.models.deepseek_v3.config import DeepseekV3Config
+from ouvert.models.operations import Batch, Operations, Value, Watch, Weight
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Layer:
+    attention_norm: Weight  # (hidden,)
+    query_low: Weight | None  # (query_rank, hidden); None: queries straight from x
+    query_norm: Weight | None  # (query_rank,)
+    query_nope: Weight  # (heads * nope, query_rank or hidden)
+    query_rope: Weight  # (heads * rope, query_rank or hidden)
+    latent: Weight  # (latent, hidden)
+    latent_norm: Weight  # (latent,)
+    key_rope: Weight  # (rope, hidden)
+    key: Weight  # (heads, latent, nope): from a query to what it looks for in latents
+    value: Weight  # (heads, value, latent): from what it found there to a head's answer
+    o: Weight  # (hidden, heads * value)
+    mlp_norm: Weight  # (hidden,)
+    gate: Weight  # (inner, hidden): of the layer itself, or of the experts that all tokens share
+    up: Weight
+    down: Weight  # (hidden, inner)
+    router: Weight | None  # (experts, hidden)
+    correction: Weight | None  # (experts,)
+    experts: Experts | None  # None in the first layers
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Parameters:
+    embedding: Weight  # (vocabulary, hidden)
+    layers: tuple[Layer, ...]
+    norm: Weight  # (hidden,)
+    unembedding: Weight  # (vocabulary, hidden)
+    rope: Rope
+
+
+EVERYDAY = Tap()
+
+# Of the norms within attention, whatever the configuration says of the others: modeling_deepseek_v3.py.
+LATENT_EPS = 1e-6
+
+
+def forward(
+    config: DeepseekV3Config, parameters: Parameters, batch: Batch, ops: Operations, tap: Watch = EVERYDAY
+) -> Value:
+    """Logits of the wanted tokens, (wanted, vocabulary)."""
+    x = tap("embedding", ops.embed(batch.ids, parameters.embedding))
+    for n, layer in enumerate(parameters.layers):
+        x = decoder_layer(x, layer, n, config, parameters.rope, batch, ops, tap.inside(f"layers.{n}"))
+    x = tap("norm", ops.rms_norm(ops.select(x, batch.wanted), parameters.norm, config.rms_norm_eps))
+    return tap("logits", ops.linear(x, parameters.unembedding))
+
+
+def decoder_layer(
+    x: Value, layer: Layer, n: int, config: DeepseekV3Config, rope: Rope, batch: Batch, ops: Operations, tap: Watch
+) -> Value:
+    normed = ops.rms_norm(x, layer.attention_norm, config.rms_norm_eps)
+    x = x + tap("attention.out", attention(normed, layer, n, config, rope, batch, ops, tap))
+    normed = ops.rms_norm(x, layer.mlp_norm, config.rms_norm_eps)
+    if layer.experts is not None:
+        x = x + tap("experts.out", experts(normed, layer, layer.experts, config, ops, tap))
+    return tap("out", x + tap("mlp.out", mlp(normed, layer, ops, tap)))
+
+
+def attention(
+    x: Value, layer: Layer, n: int, config: DeepseekV3Config, rope: Rope, batch: Batch, ops: Operations, tap: Watch
+) -> Value:
+    """Latent attention. A score is that of the latents plus that of the part which knows positions."""
+    heads, width = config.num_attention_heads, config.latent_width
+    queries = x
+    if layer.query_low is not None:
+        queries = ops.rms_norm(ops.linear(x, layer.query_low), layer.query_norm, LATENT_EPS)
+    sought = ops.linear_heads(ops.linear(queries, layer.query_nope), layer.key)  # (tokens, heads * latent)
+    turning = ops.heads(ops.linear(queries, layer.query_rope), config.qk_rope_head_dim)  # (tokens, heads, rope)
+    turning = ops.rotate(turning, batch.positions, rope)
+    latent = ops.rms_norm(ops.linear(x, layer.latent), layer.latent_norm, LATENT_EPS)  # (tokens, latent)
+    position = ops.rotate(ops.heads(ops.linear(x, layer.key_rope), config.qk_rope_head_dim), batch.positions, rope)
+    q = tap("attention.q", ops.heads(ops.join(sought, turning, heads), width))  # (tokens, heads, latent + rope)
+    remembered = tap("attention.latent", ops.join(latent, position, 1))  # (tokens, latent + rope)
+    mixed = ops.attend_latent(q, remembered, batch.pasts[n], scale=config.attention_scale)  # (tokens, heads * latent)
+    return ops.linear(tap("attention.mixed", ops.linear_heads(mixed, layer.value)), layer.o)
+
+
+def experts(x: Value, layer: Layer, experts_: Experts, config: DeepseekV3Config, ops: Operations, tap: Watch) -> Value:
+    """Each token keeps its best few experts of its best few groups and mixes their answers."""
+    scores = tap("experts.scores", ops.linear(x, layer.router))  # (tokens, experts)
+    chosen, share = ops.best_few_of_groups(
+        scores,
+        layer.correction,
+        config.num_experts_per_tok,
+        config.n_group,
+        config.topk_group,
+        normalised=config.norm_topk_prob,
+        factor=config.routed_scaling_factor,
+    )
+    chosen, share = tap("experts.chosen", chosen), tap("experts.share", share)
+    return ops.mix_experts(x, experts_, chosen, share)
+
+
+def mlp(x: Value, layer: Layer, ops: Operations, tap: Watch) -> Value:
+    inner = ops.swiglu(ops.linear(x, layer.gate), ops.linear(x, layer.up))  # (tokens, inner)
+    return ops.linear(tap("mlp.inner", inner), layer.down)
+
+
+ALONE = tuple(name for name in Layer.__dataclass_fields__ if name != "experts")
+
+
+def assemble(config: DeepseekV3Config, placed: dict[str, Any]) -> Parameters:
+    """The placed weights, by our names, in the shape the graph wants."""
+
+    def layer(n: int) -> Layer:
+        mixture = None
+        if config.has_experts(n):
+            mixture = Experts(**{name: placed[f"layers.{n}.experts.{name}"] for name in ("gate", "up", "down")})
+        return Layer(**{name: placed.get(f"layers.{n}.{name}") for name in ALONE}, experts=mixture)
+
+    return Parameters(
+        embedding=placed["embedding"],
+        layers=tuple(layer(n) for n in range(config.num_hidden_layers)),
+        norm=placed["norm"],
+        unembedding=placed["unembedding"],
+        rope=config.rope.rope(),
+    )

@@ -1,0 +1,138 @@
+"""Tensor names of DeepSeek-V3: Hugging Face's (transformers, models/deepseek_v3), and what lies in one tensor there."""
+
+import re
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from ouvert.models.deepseek_v3.config import DeepseekV3Config
+from ouvert.models.parameters import Array, Parameter, Row, match
+from ouvert.models.sources import Fp8Blocks, HeadsOf, Matrix, Plain, Rows, Source, Stack
+from ouvert.weights import Checkpoint, Tensor
+
+WHOLE = (
+    Row("embedding", "embedding", "vocabulary hidden", "model.embed_tokens.weight", ""),
+    Row("norm", "norm", "hidden", "model.norm.weight", ""),
+    Row("unembedding", "linear", "vocabulary hidden", "lm_head.weight", ""),
+)
+LAYER, ATTENTION, MLP = "model.layers.{n}.", "model.layers.{n}.self_attn.", "model.layers.{n}.mlp."
+SHARED, EXPERTS = MLP + "shared_experts.", MLP + "experts."
+# Names that end in a word of ours are parts of a tensor, or several tensors together: see unfold.
+FIRST = (Row("attention_norm", "norm", "hidden", LAYER + "input_layernorm.weight", ""),)
+QUERIES_BY_WAY_OF_A_LATENT = (
+    Row("query_low", "linear", "query_rank hidden", ATTENTION + "q_a_proj.weight", ""),
+    Row("query_norm", "norm", "query_rank", ATTENTION + "q_a_layernorm.weight", ""),
+    Row("query_nope", "linear", "nopes query_rank", ATTENTION + "q_b_proj.nope", ""),
+    Row("query_rope", "linear", "ropes query_rank", ATTENTION + "q_b_proj.rope", ""),
+)
+QUERIES = (
+    Row("query_nope", "linear", "nopes hidden", ATTENTION + "q_proj.nope", ""),
+    Row("query_rope", "linear", "ropes hidden", ATTENTION + "q_proj.rope", ""),
+)
+REST = (
+    Row("latent", "linear", "latent hidden", ATTENTION + "kv_a_proj_with_mqa.latent", ""),
+    Row("latent_norm", "norm", "latent", ATTENTION + "kv_a_layernorm.weight", ""),
+    Row("key_rope", "linear", "rope hidden", ATTENTION + "kv_a_proj_with_mqa.rope", ""),
+    Row("key", "experts", "heads latent nope", ATTENTION + "kv_b_proj.key", ""),
+    Row("value", "experts", "heads value latent", ATTENTION + "kv_b_proj.value", ""),
+    Row("o", "linear", "hidden values", ATTENTION + "o_proj.weight", ""),
+    Row("mlp_norm", "norm", "hidden", LAYER + "post_attention_layernorm.weight", ""),
+)
+DENSE = (
+    Row("gate", "linear", "inner hidden", MLP + "gate_proj.weight", ""),
+    Row("up", "linear", "inner hidden", MLP + "up_proj.weight", ""),
+    Row("down", "linear", "hidden inner", MLP + "down_proj.weight", ""),
+)
+MIXTURE = (
+    Row("gate", "linear", "shared_inner hidden", SHARED + "gate_proj.weight", ""),
+    Row("up", "linear", "shared_inner hidden", SHARED + "up_proj.weight", ""),
+    Row("down", "linear", "hidden shared_inner", SHARED + "down_proj.weight", ""),
+    Row("router", "linear", "experts hidden", MLP + "gate.weight", ""),
+    Row("correction", "bias", "experts", MLP + "gate.e_score_correction_bias", ""),
+    Row("experts.gate", "experts", "experts expert_inner hidden", EXPERTS + "gate", ""),
+    Row("experts.up", "experts", "experts expert_inner hidden", EXPERTS + "up", ""),
+    Row("experts.down", "experts", "experts hidden expert_inner", EXPERTS + "down", ""),
+)
+
+
+def parameters(config: DeepseekV3Config, checkpoint: Checkpoint) -> list[Parameter]:
+    """Every parameter, in the order a forward pass meets them."""
+    queries = QUERIES if config.q_lora_rank is None else QUERIES_BY_WAY_OF_A_LATENT
+    dense, mixed = (*FIRST, *queries, *REST, *DENSE), (*FIRST, *queries, *REST, *MIXTURE)
+    return match(
+        WHOLE,
+        lambda n: mixed if config.has_experts(n) else dense,
+        checkpoint,
+        layers=config.num_hidden_layers,
+        sizes=config.sizes(),
+        tied=config.tie_word_embeddings,
+        frequencies=lambda: config.rope.rope().inverse_frequencies,
+        unfolded=unfold(checkpoint.tensors, config),
+    )
+
+
+def unfold(tensors: Mapping[str, Tensor], config: DeepseekV3Config) -> dict[str, Source]:
+    """The parts of a tensor under a name for each, and the tensors of all experts under one.
+
+    What has another shape than the configuration says keeps its name, so that `match` finds it left over. Layers from
+    `num_hidden_layers` on predict further tokens and are left out.
+    """
+    result: dict[str, Source] = {}
+    experts: dict[str, dict[int, Matrix]] = {}
+    for name, tensor in matrices(tensors).items():
+        layer = re.match(r"model\.layers\.(\d+)\.", name)
+        if layer is not None and int(layer[1]) >= config.num_hidden_layers:
+            continue
+        expert = re.fullmatch(r"(.*\.mlp\.experts)\.(\d+)\.(gate|up|down)_proj\.weight", name)
+        if expert is not None:
+            experts.setdefault(f"{expert[1]}.{expert[3]}", {})[int(expert[2])] = tensor
+            continue
+        result.update(parts(name, tensor, config))
+    for name, found in experts.items():
+        if sorted(found) == list(range(config.n_routed_experts)) and len({each.shape for each in found.values()}) == 1:
+            result[name] = Stack(tuple(found[e] for e in sorted(found)))
+        else:
+            result |= {f"{name}.{e}": source_of(matrix) for e, matrix in found.items()}
+    return result
+
+
+def matrices(tensors: Mapping[str, Tensor]) -> dict[str, Matrix]:
+    """The tensors, FP8 ones together with their scales. A half without the other keeps its name."""
+    result: dict[str, Matrix] = dict(tensors)
+    for name, codes in tensors.items():
+        scales = tensors.get(f"{name}_scale_inv")
+        if codes.encoding == "F8_E4M3" and scales is not None and len(codes.shape) == 2:
+            blocks = tuple(-(-side // Fp8Blocks.BLOCK) for side in codes.shape)
+            if scales.shape == blocks:
+                result[name] = Fp8Blocks(codes, scales)
+                del result[f"{name}_scale_inv"]
+    return result
+
+
+def source_of(matrix: Matrix) -> Source:
+    return Plain(matrix) if isinstance(matrix, Tensor) else matrix
+
+
+def parts(name: str, tensor: Matrix, config: DeepseekV3Config) -> Iterator[tuple[str, Source]]:
+    heads, nope, turning = config.num_attention_heads, config.qk_nope_head_dim, config.qk_rope_head_dim
+    latent, value = config.kv_lora_rank, config.v_head_dim
+    prefix, _, last = name.removesuffix(".weight").rpartition(".")
+    rows = tensor.shape[0]
+    if last in ("q_proj", "q_b_proj") and rows == heads * (nope + turning):
+        of_head = np.arange(rows).reshape(heads, -1)
+        yield f"{prefix}.{last}.nope", Rows(tensor, of_head[:, :nope].ravel())
+        yield f"{prefix}.{last}.rope", Rows(tensor, of_head[:, nope + halves(config)].ravel())
+    elif last == "kv_a_proj_with_mqa" and rows == latent + turning:
+        yield f"{prefix}.{last}.latent", Rows(tensor, np.arange(latent))
+        yield f"{prefix}.{last}.rope", Rows(tensor, latent + halves(config))
+    elif last == "kv_b_proj" and rows == heads * (nope + value):
+        yield f"{prefix}.{last}.key", HeadsOf(tensor, heads, 0, nope, transposed=True)
+        yield f"{prefix}.{last}.value", HeadsOf(tensor, heads, nope, nope + value, transposed=False)
+    else:
+        yield name, source_of(tensor)
+
+
+def halves(config: DeepseekV3Config) -> Array:
+    """Which of a head's turning numbers in files is which of ours, where j turns with j + half."""
+    order = np.arange(config.qk_rope_head_dim)
+    return order.reshape(-1, 2).T.ravel() if config.rope_interleave else order
