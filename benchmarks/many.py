@@ -67,6 +67,8 @@ def compare(case: str, repeats: int, threads: int, at_once: list[int]) -> None:
     model = model_file(CASES[case])
     names = [name for name in PROGRAMS if PROGRAMS[name][0].exists()]
     programs = [started(name, model, threads) for name in names]
+    for program in programs:  # weights that are mapped into memory are read from the disk once
+        program.ask({"requests": [(400, 8)], "salt": 0})
     for count in at_once:
         runs: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
         requests = [LENGTHS[n % len(LENGTHS)] for n in range(count)]

@@ -371,7 +371,7 @@ describe("everyone", () => {
     await page.waitForSelector("dialog .receipt");
     await page.keyboard.press("Escape");
     await page.waitForSelector("dialog", { state: "detached" });
-    expect(await page.evaluate(() => document.activeElement?.id)).toBe("composer");
+    await expect.poll(() => page.evaluate(() => document.activeElement?.id)).toBe("composer"); // the next frame
     await page.keyboard.press("ArrowUp");
     await page.waitForSelector(".editor textarea");
     await page.keyboard.press("Escape");
