@@ -46,6 +46,7 @@ async function accessibilityFaults(): Promise<string[]> {
     await session.send("Runtime.evaluate", { expression: AXE });
   }
   return page.evaluate(async () => {
+    await Promise.all(document.getAnimations().map((each) => each.finished)); // colours on their way are nobody's
     const { axe } = globalThis as unknown as { axe: { run: (options: object) => Promise<{ violations: { id: string; nodes: { html: string; failureSummary: string }[] }[] }> } };
     const { violations } = await axe.run({ runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"] });
     return violations.flatMap(({ id, nodes }) => nodes.map((node) => `${id}: ${node.html.slice(0, 160)} (${node.failureSummary})`));
