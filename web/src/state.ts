@@ -149,6 +149,9 @@ async function write(value: Conversation): Promise<void> {
       revisions.set(value.id, theirs.revision);
       update(value.id, (mine) => tree.merge(mine, theirs));
       value = tree.merge(value, theirs);
+      // What was to be saved next was taken before: saved as it is, it would undo the merge.
+      const next = waiting.get(value.id);
+      if (next) waiting.set(value.id, tree.merge(next, theirs));
       notice.value = { text: words.value.mergedWindows, isError: false };
     }
   }
