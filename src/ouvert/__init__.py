@@ -29,7 +29,7 @@ if TYPE_CHECKING:
         load,
     )
     from ouvert.chat import ChatError, Message, Tool, ToolCall
-    from ouvert.engine import EngineError, Grammar, PageFiles, Sampling, Token
+    from ouvert.engine import EngineError, Grammar, PageFiles, Reading, Sampling, Token
     from ouvert.safety import guard
     from ouvert.store import StoreError
     from ouvert.tokenization import TokenizerError
@@ -52,6 +52,7 @@ PUBLIC = {
     "Model": "assistant",
     "ModelInfo": "assistant",
     "PageFiles": "engine",
+    "Reading": "engine",
     "ReasoningDelta": "assistant",
     "Sampling": "engine",
     "StoreError": "store",
@@ -80,6 +81,7 @@ __all__ = [
     "Model",
     "ModelInfo",
     "PageFiles",
+    "Reading",
     "ReasoningDelta",
     "Sampling",
     "StoreError",

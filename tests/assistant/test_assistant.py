@@ -8,9 +8,10 @@ from ouvert.assistant import Assistant, Finished, Message, ReasoningDelta, TextD
 from ouvert.assistant.messages import as_conversation
 from ouvert.chat import Conversation
 from ouvert.chat.format import Rendered, Span
-from ouvert.engine import EngineError, EngineFacts, Sampling, Stopped, Token
+from ouvert.engine import EngineError, EngineFacts, Reading, Sampling, Stopped, Token
 
 DIGEST = "sha256:" + "0" * 64
+READ = Reading(done=2, total=3, reused=1, seconds=0.5)
 HELLO = Conversation(messages=(Message(role="user", content="hello"),))
 
 
@@ -25,6 +26,9 @@ class ScriptedGeneration:
             if isinstance(token, Exception):
                 raise token
             yield Token(token)
+
+    def reading(self):
+        yield READ
 
     def cancel(self):
         self.cancelled = True
@@ -108,6 +112,14 @@ def test_deltas_pass_in_order_and_finished_comes_last():
     assert events[-1].usage.reasoning == 1
     assert (events[-1].usage.prompt, events[-1].usage.reused, events[-1].usage.output) == (3, 1, 3)
     assert chat.finished_with == "stop"
+
+
+def test_how_far_the_prompt_is_read_comes_first_and_only_where_it_is_asked_for():
+    for progress, before in ((True, [READ]), (False, [])):
+        assistant = Assistant(ScriptedEngine([0]), ScriptedFormat({0: [TextDelta("a")]}), "tiny", DIGEST)
+        *events, last = assistant.answer(HELLO, Sampling(), progress=progress)
+        assert events == [*before, TextDelta("a")]
+        assert isinstance(last, Finished)
 
 
 def test_the_formats_end_tokens_are_added_to_the_callers():

@@ -101,7 +101,7 @@ def test_the_answer_is_computed_ahead_of_its_reader_but_not_without_end(fake_run
     runner = fake_runner(16)
     engine = LocalEngine(runner, 4 * MOST_UNREAD, facts)
     generation = engine.generate([1], GREEDY)
-    eventually(lambda: len(runner.steps) >= MOST_UNREAD)
+    eventually(lambda: len(runner.steps) >= MOST_UNREAD - 1)  # how far the prompt was read lies unread as well
     ids_of(engine.generate([2], greedy(max_tokens=30)))  # the other waits for its reader meanwhile
     assert len(runner.steps) <= MOST_UNREAD + 30
     assert len(ids_of(generation)) == 4 * MOST_UNREAD - 1
@@ -143,6 +143,58 @@ def test_a_long_prompt_goes_in_chunks_and_only_its_end_gives_logits(fake_runner,
     generation = LocalEngine(runner, 4096, facts).generate(prompt, greedy(max_tokens=1))
     assert ids_of(generation) == [(prompt[-1] + 1) % 16]
     assert runner.steps == [[(STEP_TOKENS, "none")], [(STEP_TOKENS, "none")], [(10, "last")]]
+
+
+def test_who_asks_is_told_after_each_step_how_far_the_prompt_is_read(fake_runner, facts):
+    runner = fake_runner(16)
+    taken = threading.Semaphore(0)
+    runner.before_step = taken.acquire  # no step before what was said so far is read
+    prompt = [n % 16 for n in range(2 * STEP_TOKENS + 10)]
+    generation = LocalEngine(runner, 4096, facts).generate(prompt, greedy(max_tokens=1))
+    readings = []
+    for reading in generation.reading():
+        readings.append(reading)
+        taken.release()
+    assert [each.done for each in readings] == [0, STEP_TOKENS, 2 * STEP_TOKENS]
+    assert {(each.total, each.reused) for each in readings} == {(len(prompt), 0)}
+    assert readings[0].seconds_left is None
+    last = readings[-1]
+    assert last.seconds_left == last.seconds * 10 / (2 * STEP_TOKENS)
+    assert list(generation.reading()) == []
+    assert ids_of(generation) == [(prompt[-1] + 1) % 16]
+
+
+def test_what_a_cache_holds_counts_as_read_from_the_beginning(engine):
+    ids_of(engine.generate([1, 2, 3], greedy(max_tokens=3)))
+    generation = engine.generate([1, 2, 3, 4, 5, 9, 9], greedy(max_tokens=1))
+    assert [(each.done, each.reused, each.total) for each in generation.reading()] == [(5, 5, 7)]
+    assert ids_of(generation) == [10]
+
+
+def test_how_far_a_prompt_is_read_is_never_taken_for_a_token(fake_runner, facts):
+    engine = LocalEngine(fake_runner(16), 4096, facts)
+    generation = engine.generate([1] * (3 * STEP_TOKENS), greedy(max_tokens=2))
+    assert ids_of(generation) == [2, 3]
+    assert list(generation.reading()) == []
+
+
+@pytest.mark.parametrize("fault", [None, RuntimeError("the step failed")])
+def test_reading_ends_where_the_answer_is_cancelled_or_fails(fake_runner, facts, fault):
+    runner = fake_runner(16)
+    begun = threading.Event()
+
+    def before_step():
+        begun.wait()
+        generation.cancel()
+        if fault is not None:
+            raise fault
+
+    runner.before_step = before_step
+    generation = LocalEngine(runner, 4096, facts).generate([1] * (3 * STEP_TOKENS), GREEDY)
+    begun.set()
+    list(generation.reading())  # comes to an end
+    assert ids_of(generation) == []
+    assert generation.stopped.reason == "cancelled"
 
 
 def test_a_prompt_of_exactly_one_chunk_is_one_step(fake_runner, facts):

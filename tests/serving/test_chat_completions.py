@@ -49,6 +49,22 @@ def test_a_stream_has_the_role_first_the_reason_last_and_then_done(client):
     assert len({chunk["id"] for chunk in (first, *middle, last)}) == 1
 
 
+def test_a_stream_that_asks_says_first_how_far_the_prompt_is_read(client):
+    long = [{"role": "user", "content": "Who are you? " * 60}]
+    role, reading, *rest = streamed(client, messages=long, ouvert={"progress": True})
+    assert role["choices"][0]["delta"]["role"] == "assistant"
+    assert reading["choices"] == []
+    told = reading["ouvert"]["reading"]
+    assert told["index"] == 0
+    assert 0 <= told["done"] == told["reused"] < told["total"]
+    assert "".join(chunk["choices"][0]["delta"].get("content", "") for chunk in rest if chunk["choices"]) == ANSWER
+
+
+def test_who_does_not_ask_hears_nothing_of_it(client):
+    assert all(chunk["choices"] for chunk in streamed(client))
+    assert "reading" not in ask(client, ouvert={"progress": True}).text
+
+
 def test_usage_comes_in_a_chunk_of_its_own_and_only_when_asked_for(client):
     *chunks, last = streamed(client, stream_options={"include_usage": True})
     assert last["choices"] == []

@@ -14,7 +14,7 @@ from ouvert.assistant.opening import kept_prefixes, open_installed, pack_install
 from ouvert.assistant.scores import ScoredText, ScoredToken
 from ouvert.assistant.stops import StopStrings
 from ouvert.chat import Message, ReasoningDelta, TextDelta, Tool, ToolCall, ToolCallDelta
-from ouvert.engine import EngineBusyError, EngineError, Generation, Grammar, PageFiles, Sampling, Token
+from ouvert.engine import EngineBusyError, EngineError, Generation, Grammar, PageFiles, Reading, Sampling, Token
 from ouvert.tokenization import TokenizerError
 
 __all__ = [
@@ -45,6 +45,7 @@ __all__ = [
     "ModelInfo",
     "PageFiles",
     "PlacedToken",
+    "Reading",
     "ReasoningDelta",
     "Sampling",
     "ScoredText",

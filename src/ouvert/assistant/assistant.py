@@ -72,9 +72,11 @@ class Assistant:
         stop: Sequence[str] = (),
         demands: Demands = Demands(),  # noqa: B008 - a value that never changes
         timeout: float | None = None,
+        progress: bool = False,
     ) -> "Answer":
         """The answer, as it is written. `stop`: texts that end it; they are not shown, not even in part. `timeout`:
-        seconds after which it ends as it is.
+        seconds after which it ends as it is. `progress`: Reading events come before the others, while the prompt is
+        read.
 
         They are looked for in the answer's text, not in its reasoning nor in tool calls. The chat format's own end
         tokens are added to `sampling.stop_ids`. With `sampling.logprobs` the
@@ -86,7 +88,7 @@ class Assistant:
         raises for what it cannot write or hold to; AssistantError for demands that make no sense here; ValueError for
         an empty stop string.
         """
-        return Answer(self, conversation, sampling, stop, demands, timeout)
+        return Answer(self, conversation, sampling, stop, demands, timeout, progress)
 
     def score(self, ids: Sequence[int], top: int = 0) -> list[Token]:
         """`Engine.score`, handed on."""
@@ -166,8 +168,10 @@ class Answer:
         stop: Sequence[str],
         demands: Demands,
         timeout: float | None,
+        progress: bool = False,
     ) -> None:
         self._assistant = assistant
+        self._progress = progress
         self._before = None if assistant.guard is None else assistant.guard.counts
         self._stop = tuple(stop)
         self._stops = StopStrings(stop)
@@ -219,6 +223,8 @@ class Answer:
     def _written(self) -> Iterator[Event]:
         before: float | None = None  # when the token before came
         called = False
+        if self._progress:
+            yield from self._generation.reading()
         for token in self._generation:
             self.token_ids.append(token.id)
             self.likelihood.push(token)

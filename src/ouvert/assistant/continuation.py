@@ -57,9 +57,10 @@ class Continuation:
         control: bool = False,
         ledger: Ledger | None = None,
         guard: Guard | None = None,
+        progress: bool = False,
     ) -> None:
         """`sampling` is held to `demands` already, which the receipt names; `stop` texts end it and are not shown. With
-        `control`, control tokens are, but for those that end the text.
+        `control`, control tokens are, but for those that end the text. `progress`: Reading events come first.
 
         Raises EngineError if the prompt does not fit, ValueError for an empty stop string.
         """
@@ -71,7 +72,7 @@ class Continuation:
         self.token_ids: list[int] = []
         self.likelihood = Likelihood()
         ContextExceeded.check(len(self.prompt_ids), engine.context)
-        self._control = control
+        self._control, self._progress = control, progress
         self._generation = engine.generate(self.prompt_ids, sampling, timeout)
         self._events = self._written()
 
@@ -91,6 +92,8 @@ class Continuation:
             decoder.push(read)
         held: list[PlacedToken] = []
         offset = 0
+        if self._progress:
+            yield from self._generation.reading()
         for token in self._generation:
             self.token_ids.append(token.id)
             self.likelihood.push(token)

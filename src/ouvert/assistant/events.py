@@ -1,10 +1,11 @@
-"""What an assistant does, as typed events: deltas while it writes, Finished at the end."""
+"""What an assistant does, as typed events: Reading if asked for, deltas while it writes, Finished at the end."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from ouvert.chat import ReasoningDelta, TextDelta, ToolCall, ToolCallDelta
+from ouvert.engine import Reading
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,4 +32,4 @@ class Finished:
     unrecorded: str | None = None
 
 
-Event = ReasoningDelta | TextDelta | ToolCallDelta | Finished
+Event = ReasoningDelta | TextDelta | ToolCallDelta | Finished | Reading

@@ -178,6 +178,7 @@ class Model:
         logprobs: int | None = None,
         timeout: float | None = None,
         candidate: tuple[int, int] = (0, 1),
+        progress: bool = False,
     ) -> Answer:
         """The answer to a conversation, as typed events while it is written; the last one is Finished.
 
@@ -190,7 +191,8 @@ class Model:
         its first call. `logprobs`: pieces of text are ScoredText, with so many likeliest tokens. `response_schema` (a
         JSON schema) or `response_grammar` (an ouvert.Grammar) is what the final answer has to be; thoughts and tool
         calls are not held to it. An answer that the limit of tokens cuts off is only the beginning of such a text.
-        An answer that is not over `timeout` seconds after it was asked for ends as it is.
+        An answer that is not over `timeout` seconds after it was asked for ends as it is. `progress`: Reading events
+        say how far the prompt has been read, before anything is written.
         `candidate` (which, of how many) stands in the receipt, where somebody chooses among several: see `best_of`.
 
         Raises AssistantError for messages or demands that make no sense, ChatError for what the model's format cannot
@@ -216,7 +218,7 @@ class Model:
             tool_choice, conversation.tools, response_schema, response_grammar, think_budget, not parallel_tool_calls
         )
         demands = replace(demands, candidate=candidate[0], best_of=candidate[1])
-        return self.assistant.answer(conversation, sampling, stops, demands, timeout)
+        return self.assistant.answer(conversation, sampling, stops, demands, timeout, progress)
 
     def best_of(
         self,
@@ -246,6 +248,7 @@ class Model:
         timeout: float | None = None,
         control: bool = False,
         candidate: tuple[int, int] = (0, 1),
+        progress: bool = False,
         **settings: Any,
     ) -> Continuation:
         """What follows a text, without a chat format: ContinuedText events, and Finished with a receipt.
@@ -272,6 +275,7 @@ class Model:
             control,
             self._ledger,
             self._guard,
+            progress,
         )
 
     def best_text_of(self, count: int, prompt: str | Sequence[int], **settings: Any) -> Best:

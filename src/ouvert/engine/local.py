@@ -20,7 +20,7 @@ from ouvert.engine.request import MOST_UNREAD, Request
 from ouvert.engine.runner import Runner
 from ouvert.engine.sampler import Sampler, check, report_all
 from ouvert.engine.shelf import Shelf
-from ouvert.engine.waist import EngineError, EngineFacts, Load, Sampling, Stopped, Token
+from ouvert.engine.waist import EngineError, EngineFacts, Load, Reading, Sampling, Stopped, Token
 
 # Every row of logits is wanted in scoring: a chunk of them stays under 256 MB at 200,000 words.
 SCORED_CHUNK = 256
@@ -229,12 +229,21 @@ class LocalGeneration:
         self._loop = loop
         self._request = request
         self._given = 0  # tokens handed on
+        self._ahead: list[Token | BaseException | None] = []  # what `reading` met behind the last of its own
         self._over = False
         weakref.finalize(self, loop.cancel, request).atexit = False
 
     def __iter__(self) -> Iterator[Token]:
         while (token := self._next()) is not None:
             yield token
+
+    def reading(self) -> Iterator[Reading]:
+        while not (self._ahead or self._given or self._over):
+            taken = self._request.out.get()
+            if isinstance(taken, Reading):
+                yield taken
+            else:
+                self._ahead.append(taken)
 
     def cancel(self) -> None:
         self._loop.cancel(self._request)
@@ -257,7 +266,9 @@ class LocalGeneration:
         request = self._request
         if self._over or request.cancelled.is_set():
             return None
-        taken = request.out.get()
+        taken = self._ahead.pop() if self._ahead else request.out.get()
+        while isinstance(taken, Reading):
+            taken = request.out.get()
         if request.out.qsize() == MOST_UNREAD // 2:
             self._loop.wake()  # it may have waited for its reader
         if isinstance(taken, BaseException):

@@ -381,6 +381,7 @@ class Loop:
             request.reused = request.cached
             self.counts["reused"] += request.cached
             self.counts["prompt"] += request.prompt_tokens
+            request.tell_reading(request.begun)
         if self.shelf is not None and (saved := [node for node in request.nodes if node.saved]):
             self.shelf.touch(saved)
         return True
@@ -456,8 +457,10 @@ class Loop:
         if read >= PIECE_TOKENS:
             rate = read / (now - started)
             self._read_rate = rate if self._read_rate is None else 0.5 * (self._read_rate + rate)
-        for part, _ in done:
+        for part, row in done:
             part.request.cached += len(part.ids)
+            if row is None and part.request.read is None:
+                part.request.tell_reading(now)
         ready = [(part.request, row) for part, row in done if row is not None]
         for request, _ in ready:
             if request in self.waiting:

@@ -12,7 +12,7 @@ from ouvert.engine.constraints import merged
 from ouvert.engine.prefixes import Node
 from ouvert.engine.runner import RunnerSequence
 from ouvert.engine.sampler import Sampler
-from ouvert.engine.waist import Following, Sampling, Stopped, Token
+from ouvert.engine.waist import Following, Reading, Sampling, Stopped, Token
 
 Reason = Literal["stop", "length", "cancelled", "timeout"]
 
@@ -25,8 +25,8 @@ class Request:
     """Belongs to the engine's thread once it is submitted, but for `out`, `cancelled` and `ended`.
 
     `tokens` are the prompt's `prompt_tokens`, then the answer's; the caches of `sequence` hold the first `cached` of
-    them. `out` takes the answer's tokens, and at the end None or the error that ended it. `deadline` is on
-    time.perf_counter's clock.
+    them. `out` takes how far the prompt is read, the answer's tokens, and at the end None or the error that ended it.
+    `deadline` is on time.perf_counter's clock.
     """
 
     id: int
@@ -37,7 +37,7 @@ class Request:
     following: Following | None
     most_tokens: int
     deadline: float | None
-    out: "SimpleQueue[Token | BaseException | None]" = field(default_factory=SimpleQueue)
+    out: "SimpleQueue[Reading | Token | BaseException | None]" = field(default_factory=SimpleQueue)
     cancelled: threading.Event = field(default_factory=threading.Event)
     ended: threading.Event = field(default_factory=threading.Event)
     stopped: Stopped | None = None
@@ -67,6 +67,14 @@ class Request:
     def complete(self) -> bool:
         """Whether its constraint lets nothing follow."""
         return self.following is not None and self.following.finished
+
+    def tell_reading(self, now: float) -> None:
+        """How far its prompt is read, unless its reader has not yet taken what was said before."""
+        if self.out.empty() and self.begun is not None:
+            reading = Reading(
+                done=self.cached, total=self.prompt_tokens, reused=self.reused or 0, seconds=now - self.begun
+            )
+            self.out.put(reading)
 
     def allowed(self) -> np.ndarray | None:
         """The ids its constraint lets through, with those that end the answer where it may end; None if any may come.

@@ -88,10 +88,35 @@ class Stopped:
     joules: float | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """How far a prompt has been read: `done` of its `total` tokens, of which `reused` came from a cache.
+
+    `seconds` have passed since reading began; time in the queue is not among them.
+    """
+
+    done: int
+    total: int
+    reused: int
+    seconds: float
+
+    @property
+    def seconds_left(self) -> float | None:
+        """At the speed so far; None while nothing was computed yet."""
+        computed = self.done - self.reused
+        return self.seconds * (self.total - self.done) / computed if computed > 0 else None
+
+
 class Generation(Protocol):
     """One answer being written. Iterate for tokens; afterwards `stopped` says why it ended."""
 
     def __iter__(self) -> Iterator[Token]: ...
+
+    def reading(self) -> Iterator[Reading]:
+        """How far the prompt has been read: when reading begins, then after each step; ends when a token is there.
+
+        Iterate it before the tokens, or not at all. A reader who comes late misses some, never a token.
+        """
 
     def cancel(self) -> None:
         """End the answer before its next token and free what it holds. Safe from any thread."""

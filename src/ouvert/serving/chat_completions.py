@@ -13,6 +13,7 @@ from ouvert.assistant import (
     Finished,
     Grammar,
     Message,
+    Reading,
     ReasoningDelta,
     ScoredText,
     ScoredToken,
@@ -153,6 +154,12 @@ class SampledRequest(Wire):
         return {name: value for name, value in chosen.items() if value is not None}
 
 
+class ChatExtras(receipts.Extras):
+    """`progress`: a stream says how far the prompt has been read, before it says anything else."""
+
+    progress: bool = False
+
+
 class ChatRequest(SampledRequest):
     model: str = Field(min_length=1, max_length=512)
     messages: list[ChatMessage] = Field(min_length=1)
@@ -171,7 +178,7 @@ class ChatRequest(SampledRequest):
     chat_template_kwargs: TemplateSwitches | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    ouvert: receipts.Extras | None = None
+    ouvert: ChatExtras | None = None
     functions: list[dict[str, Any]] | None = None
     function_call: str | dict[str, Any] | None = None
     audio: dict[str, Any] | None = None
@@ -236,6 +243,7 @@ def asked(request: ChatRequest, most_choices: int) -> Ask:
         stop=request.stops,
         sampling=sampling,
         choices=request.n or 1,
+        progress=bool(request.stream and request.ouvert and request.ouvert.progress),
     )
 
 
@@ -465,6 +473,8 @@ async def chunks(
                 case ToolCallDelta():
                     for piece in call_pieces(event):
                         yield chunk(number, {"tool_calls": [piece]})
+                case Reading():
+                    yield sse({**head, "choices": [], "ouvert": {"reading": {"index": number, **reading_of(event)}}})
                 case Finished():
                     ended[number] = event
                     if len(ended) < ask.choices:
@@ -489,6 +499,17 @@ async def chunks(
     if include_usage:
         yield sse({**head, "choices": [], "usage": usage_of([each.usage for each in ended.values()])})
     yield DONE
+
+
+def reading_of(event: Reading) -> dict[str, Any]:
+    left = event.seconds_left
+    return {
+        "done": event.done,
+        "total": event.total,
+        "reused": event.reused,
+        "seconds": round(event.seconds, 3),
+        "seconds_left": None if left is None else round(left, 3),
+    }
 
 
 def call_pieces(event: ToolCallDelta) -> Iterator[dict[str, Any]]:

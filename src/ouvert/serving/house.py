@@ -12,7 +12,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from ouvert.assistant import Answer, Description, Event, Finished, Grammar, Message, Model, Tool, Usage, describe
+from ouvert.assistant import (
+    Answer,
+    Description,
+    Event,
+    Finished,
+    Grammar,
+    Message,
+    Model,
+    Reading,
+    Tool,
+    Usage,
+    describe,
+)
 from ouvert.chat import Abilities, Effort
 from ouvert.serving.errors import Refusal, refusal_of
 from ouvert.serving.keys import Key, Keys
@@ -35,7 +47,8 @@ class Ask:
     """A conversation to be answered, whatever dialect it came in. `effort` is the client's word for it.
 
     `sampling` are fields of `Model.sampling`. `schema` is shown to the model where its format can; `grammar` is not.
-    `truncates`: where the conversation does not fit, its oldest messages may be left out.
+    `truncates`: where the conversation does not fit, its oldest messages may be left out. `progress`: Reading events
+    are wanted.
     """
 
     model: str
@@ -52,6 +65,7 @@ class Ask:
     stop: tuple[str, ...] = ()
     sampling: Mapping[str, Any] = field(default_factory=dict)
     choices: int = 1
+    progress: bool = False
 
 
 class House:
@@ -206,7 +220,7 @@ class Running(Generic[Item]):
         metrics, name = self._house.metrics, self.model.info.name
         begun: set[int] = set()
         async for number, event in self._pulled:
-            if number not in begun:
+            if number not in begun and not isinstance(event, Reading):
                 begun.add(number)
                 self._begin_one()
                 metrics.first_token.labels(name).observe(time.monotonic() - self._asked)
@@ -304,6 +318,7 @@ def chat(loan: Loan, ask: Ask, number: int, notes: list[str], timeout: float | N
         response_grammar=ask.grammar,
         stop=ask.stop,
         timeout=timeout,
+        progress=ask.progress,
         **sampling,
     )
 
