@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from ouvert.engine import EngineBusyError, EngineError, LocalEngine, Sampling
+from ouvert.engine import EngineBusyError, EngineError, EngineFailedError, EngineFaultError, LocalEngine, Sampling
 from ouvert.engine.local import SCORED_CHUNK
 from ouvert.engine.loop import STEP_TOKENS
 from ouvert.engine.request import MOST_UNREAD
@@ -348,7 +348,7 @@ def test_cancelling_after_the_end_changes_nothing(engine):
 
 
 @pytest.mark.parametrize(
-    ("problem", "raised"), [(ValueError("broken"), ValueError), (MemoryError("full"), EngineError)]
+    ("problem", "raised"), [(ValueError("broken"), EngineFaultError), (MemoryError("full"), EngineError)]
 )
 def test_an_error_in_a_step_frees_the_sequence_and_the_next_answer_is_whole(engine, runner, problem, raised):
     ids_of(engine.generate([1, 2, 3], greedy(max_tokens=1)))
@@ -374,7 +374,7 @@ def test_one_that_fails_is_not_the_failure_of_the_others(fake_runner, facts):
     engine = LocalEngine(fake_runner(16, scores), 64, facts)
     generations = [engine.generate([n], greedy(max_tokens=6)) for n in (1, 7, 3)]
     assert ids_of(generations[0]) == [2, 3, 4, 5, 6, 7]
-    with pytest.raises(ValueError, match="seven"):
+    with pytest.raises(EngineFaultError, match="seven"):
         ids_of(generations[1])
     assert ids_of(generations[2]) == [4, 5, 6, 7, 8, 9]
 
@@ -516,6 +516,10 @@ def test_a_closed_engine_says_so(fake_runner, facts):
     assert runner.open_sequences == 0
 
 
+class Panic(BaseException):
+    """As pyo3 hands on a panic: no Exception."""
+
+
 class GivesUp:
     """A constraint that lets everything through until its `what` fails at the third token."""
 
@@ -537,7 +541,9 @@ class GivesUp:
             raise self.problem
 
 
-@pytest.mark.parametrize("problem", [EngineError("too ambiguous"), RuntimeError("a bug of its own")])
+@pytest.mark.parametrize(
+    "problem", [EngineError("too ambiguous"), RuntimeError("a bug of its own"), Panic("as Rust does")]
+)
 @pytest.mark.parametrize("what", ["allowed", "advance"])
 def test_a_constraint_that_gives_up_ends_its_own_answer_and_no_other(fake_runner, facts, what, problem):
     runner = fake_runner(16)
@@ -554,12 +560,152 @@ def test_a_constraint_that_gives_up_ends_its_own_answer_and_no_other(fake_runner
     others.append(engine.generate([1, 2, 3], greedy(max_tokens=6)))
     together.wait(10)
     found = []
-    with pytest.raises(type(problem), match=str(problem)):
+    with pytest.raises(EngineError, match=str(problem)):
         found.extend(token.id for token in failing)
     assert found == [3, 4]
     assert [ids_of(each) for each in others] == [[2, 3, 4, 5, 6, 7], [4, 5, 6, 7, 8, 9]]
     assert ids_of(engine.generate([7], greedy(max_tokens=2))) == [8, 9]  # and it goes on
     assert runner.open_sequences == 0
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"top_k": 2**63},
+        {"top_k": 10**5000},
+        {"top_k": True},
+        {"top_k": 1.0},
+        {"seed": 2**64},
+        {"seed": -1},
+        {"max_tokens": 2**63},
+        {"temperature": float("nan")},
+        {"temperature": "1"},
+        {"temperature": 10**400},
+        {"repetition_penalty": 0.0},
+        {"presence_penalty": float("inf")},
+        {"frequency_penalty": 1e31},
+        {"logit_bias": {2**63: 1.0}},
+        {"logit_bias": {1: float("nan")}},
+        {"logit_bias": {1.5: 1.0}},
+        {"stop_ids": frozenset({2**64})},
+        {"logprobs": 17},
+    ],
+    ids=lambda fields: next(iter(fields)),
+)
+def test_a_number_out_of_its_range_is_refused_by_name_and_the_engine_goes_on(engine, fields):
+    with pytest.raises(EngineError, match=next(iter(fields))):
+        engine.generate([1], Sampling(**fields))
+    assert ids_of(engine.generate([1], greedy(max_tokens=2))) == [2, 3]
+
+
+@pytest.mark.parametrize("timeout", [float("nan"), float("inf"), -1.0, 1e300, "5", 10**400], ids=str)
+def test_a_timeout_that_is_no_number_of_seconds_is_refused_by_name(engine, timeout):
+    with pytest.raises(EngineError, match="timeout"):
+        engine.generate([1], GREEDY, timeout)
+    assert ids_of(engine.generate([1], greedy(max_tokens=2), 1e9)) == [2, 3]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"top_k": 2**31 - 1, "temperature": 1e-300},
+        {"temperature": 1e30, "top_k": np.int64(3)},
+        {"presence_penalty": 1e30, "frequency_penalty": -1e30, "repetition_penalty": 1e30},
+        {"logit_bias": {3: -1e30, 4: 1e30}, "min_p": 1.0},
+        {"seed": 2**64 - 1, "max_tokens": 2**63 - 1},
+    ],
+    ids=str,
+)
+def test_the_largest_numbers_that_are_taken_give_an_answer(engine, fields):
+    ids = ids_of(engine.generate([1], Sampling(**fields)))
+    assert len(ids) == 63
+    assert all(0 <= each < 16 for each in ids)
+
+
+def test_stop_ids_that_the_vocabulary_does_not_have_are_never_chosen(engine):
+    class Open:
+        accepting, finished = True, False
+
+        def begin(self):
+            return self
+
+        def allowed(self):
+            return np.array([2, 3])
+
+        def advance(self, token):
+            pass
+
+    ends = frozenset({3, 16, 2**31 - 1})
+    assert ids_of(engine.generate([1], greedy(stop_ids=ends, constraint=Open()))) == [2, 3]
+
+
+def test_a_sampler_that_fails_ends_its_own_answer_and_the_others_choose_what_they_would_have(fake_runner, facts):
+    alone = ids_of(LocalEngine(fake_runner(16), 64, facts).generate([1], Sampling(seed=5, max_tokens=8)))
+    runner = fake_runner(16)
+    engine = LocalEngine(runner, 64, facts)
+    together = threading.Barrier(2)
+
+    def wait_once():
+        runner.before_step = lambda: None
+        together.wait(10)
+
+    runner.before_step = wait_once
+    good = engine.generate([1], Sampling(seed=5, max_tokens=8))
+    bad = engine.generate([2], greedy(max_tokens=8))
+    bad._request.sampler._filters = (0, 2**63, -1)
+    together.wait(10)
+    with pytest.raises(EngineFaultError, match="choosing a token"):
+        ids_of(bad)
+    assert ids_of(good) == alone
+
+
+def test_an_engine_that_fails_says_so_to_everybody_and_gives_its_memory_back(fake_runner, facts, monkeypatch):
+    runner = fake_runner(16)
+    engine = LocalEngine(runner, 64, facts)
+    assert engine.failure is None
+
+    def fail(parts):
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(engine._loop, "_step", fail)
+    with pytest.raises(EngineFailedError, match="Too many open files"):
+        ids_of(engine.generate([1], GREEDY))
+    with pytest.raises(EngineFailedError, match="loaded again"):
+        engine.generate([1], GREEDY)
+    with pytest.raises(EngineFailedError):
+        engine.logits([1])
+    engine._loop._thread.join(30)
+    assert engine.failure == "OSError: [Errno 24] Too many open files"
+    assert runner.closed
+    assert runner.open_sequences == 0
+    engine.close()
+
+
+def test_no_thread_for_the_engine_is_said_and_the_next_request_has_one(fake_runner, facts, monkeypatch):
+    engine = LocalEngine(fake_runner(16), 64, facts)
+    with monkeypatch.context() as patched:
+
+        def no_thread(thread):
+            raise RuntimeError("can't start new thread")
+
+        patched.setattr(threading.Thread, "start", no_thread)
+        with pytest.raises(EngineBusyError, match="no thread"):
+            engine.generate([1], GREEDY)
+    assert ids_of(engine.generate([1], greedy(max_tokens=2))) == [2, 3]
+
+
+def test_what_cannot_be_begun_ends_alone(fake_runner, facts, monkeypatch):
+    runner = fake_runner(16)
+    engine = LocalEngine(runner, 64, facts)
+    with monkeypatch.context() as patched:
+
+        def fail(capacity):
+            raise OSError(24, "Too many open files")
+
+        patched.setattr(runner, "new_sequence", fail)
+        with pytest.raises(EngineFaultError, match="Too many open files"):
+            ids_of(engine.generate([1], GREEDY))
+    assert ids_of(engine.generate([1], greedy(max_tokens=2))) == [2, 3]
 
 
 def test_facts_are_made_when_first_asked_for(runner, facts):

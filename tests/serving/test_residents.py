@@ -224,3 +224,95 @@ def test_work_is_given_up_when_its_client_goes():
 
     asyncio.run(main())
     assert ended
+
+
+def break_engine(server, model="one", times=1):
+    """The engine's own thread fails at its next steps."""
+    loop = server.house.residents.model_of(model).engine._loop
+
+    def fail(parts):
+        raise OSError(24, "Too many open files")
+
+    loop._step = fail
+
+
+def test_an_engine_that_failed_says_503_meanwhile_and_comes_back_by_itself(start_server, two):
+    server = start_server(models=two[:1])
+    residents = server.house.residents
+    with server.client() as client:
+        until(lambda: loaded(server) == {"one"})
+        whole = ask(client, "one").json()["choices"][0]["message"]["content"]
+        load, may_load = residents._load, threading.Event()
+
+        async def held(*arguments):
+            await asyncio.to_thread(may_load.wait, 30)
+            await load(*arguments)
+
+        residents._load = held
+        break_engine(server)
+        response = ask(client, "one")
+        assert (response.status_code, response.json()["error"]["code"]) == (503, "model_recovering")
+        assert "Too many open files" in response.json()["error"]["message"]
+        assert int(response.headers["retry-after"]) >= 1
+        until(lambda: client.get("/health").json()["status"] == "recovering")
+        assert client.get("/health").json()["models_recovering"] == 1
+        response = ask(client, "one")
+        assert (response.status_code, response.json()["error"]["code"]) == (503, "model_recovering")
+        assert int(response.headers["retry-after"]) >= 1
+        may_load.set()
+        until(lambda: client.get("/health").json()["status"] == "ok")  # nobody has to ask for the model
+        assert ask(client, "one").json()["choices"][0]["message"]["content"] == whole
+
+
+def test_a_model_that_fails_again_and_again_is_loaded_after_longer_pauses(start_server, two, monkeypatch):
+    server = start_server(models=two[:1])
+    residents, pauses = server.house.residents, []
+    until(lambda: loaded(server) == {"one"})
+    begin = residents._begin
+
+    def watched(installed, failed=None, pause=0.0):
+        pauses.append(pause)
+        return begin(installed, failed, 0.0)
+
+    monkeypatch.setattr(residents, "_begin", watched)
+    with server.client() as client:
+        for n in range(4):
+            until(lambda: client.get("/health").json()["models_loaded"] == 1)
+            break_engine(server)
+            assert ask(client, "one").status_code == 503
+            until(lambda n=n: len(pauses) == n + 1)
+    assert pauses == [0, 1, 3, 7]
+
+
+@pytest.mark.parametrize(
+    ("path", "fields"),
+    [
+        ("/v1/chat/completions", {"top_k": 2**63}),
+        ("/v1/chat/completions", {"max_tokens": 2**63}),
+        ("/v1/chat/completions", {"n": 2**31}),
+        ("/v1/chat/completions", {"think_budget": 2**64}),
+        ("/v1/chat/completions", {"logit_bias": {str(2**63): 1}}),
+        ("/v1/chat/completions", {"logit_bias": {"-1": 1}}),
+        ("/v1/chat/completions", {"temperature": 10**400}),
+        ("/v1/messages", {"top_k": 2**63, "max_tokens": 1}),
+        ("/v1/messages", {"max_tokens": 2**63}),
+        ("/api/chat", {"options": {"top_k": 2**63}}),
+        ("/api/chat", {"options": {"num_predict": 2**63}}),
+        ("/api/chat", {"keep_alive": 10**400}),
+        ("/v1/completions", {"top_k": 2**63, "prompt": "a"}),
+        ("/v1/completions", {"max_tokens": 2**63, "prompt": "a"}),
+    ],
+    ids=str,
+)
+def test_a_number_that_nothing_can_hold_is_refused_in_every_dialect_and_the_model_stays(client, path, fields):
+    name = next(iter(fields))
+    response = client.post(path, json={"model": "tiny", "messages": QUESTION, **fields})
+    assert response.status_code == 400, response.text
+    assert name.split("/")[0] in response.text
+    assert client.get("/health").json()["status"] == "ok"
+    assert ask(client, "tiny").status_code == 200
+
+
+@pytest.mark.parametrize("seed", [-1, 2**64, -(10**40), 10**4000], ids=["negative", "2**64", "long", "very long"])
+def test_a_seed_may_be_any_whole_number(client, seed):
+    assert ask(client, "tiny", seed=seed, max_tokens=2, temperature=1.0).status_code == 200

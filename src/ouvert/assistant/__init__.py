@@ -14,7 +14,18 @@ from ouvert.assistant.opening import kept_prefixes, open_installed, pack_install
 from ouvert.assistant.scores import ScoredText, ScoredToken
 from ouvert.assistant.stops import StopStrings
 from ouvert.chat import Message, ReasoningDelta, TextDelta, Tool, ToolCall, ToolCallDelta
-from ouvert.engine import EngineBusyError, EngineError, Generation, Grammar, PageFiles, Reading, Sampling, Token
+from ouvert.engine import (
+    EngineBusyError,
+    EngineError,
+    EngineFailedError,
+    EngineFaultError,
+    Generation,
+    Grammar,
+    PageFiles,
+    Reading,
+    Sampling,
+    Token,
+)
 from ouvert.tokenization import TokenizerError
 
 __all__ = [
@@ -32,6 +43,8 @@ __all__ = [
     "Embeddings",
     "EngineBusyError",
     "EngineError",
+    "EngineFailedError",
+    "EngineFaultError",
     "Entry",
     "Event",
     "Finished",

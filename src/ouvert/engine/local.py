@@ -18,12 +18,13 @@ import numpy as np
 from ouvert.engine.loop import STEP_TOKENS, Loop
 from ouvert.engine.request import MOST_UNREAD, Request
 from ouvert.engine.runner import Runner
-from ouvert.engine.sampler import Sampler, check, report_all
+from ouvert.engine.sampler import Sampler, check, machinery, number, report_all, shown
 from ouvert.engine.shelf import Shelf
 from ouvert.engine.waist import EngineError, EngineFacts, Load, Reading, Sampling, Stopped, Token
 
 # Every row of logits is wanted in scoring: a chunk of them stays under 256 MB at 200,000 words.
 SCORED_CHUNK = 256
+LONGEST = 1e9  # seconds
 MOST_RUNNING = 64
 MOST_WAITING = 1024
 
@@ -71,6 +72,7 @@ class LocalEngine:
             shelf=shelf,
             locate=locate,
         )
+        machinery()  # now: at the limit of open files the engine's thread could not import it any more
         # Closed when nobody holds it any more, and before the interpreter goes: its thread may be within a step.
         weakref.finalize(self, self._loop.close)
 
@@ -91,6 +93,10 @@ class LocalEngine:
         return self._make_facts()
 
     @property
+    def failure(self) -> str | None:
+        return self._loop.failure
+
+    @property
     def load(self) -> Load:
         return self._loop.load()
 
@@ -99,6 +105,11 @@ class LocalEngine:
         self._must_write()
         prompt = self._checked(ids, room=1)
         check(sampling, self._vocabulary_size)
+        if timeout is not None and not number(timeout, 0, LONGEST):
+            raise EngineError(
+                f"beginning an answer: timeout={shown(timeout)}, expected seconds, 0 to {LONGEST:g}. Leave it out, and "
+                "there is no limit."
+            )
         room = self._context - len(prompt)
         most_tokens = room if sampling.max_tokens is None else min(room, sampling.max_tokens)
         request = Request(
@@ -108,6 +119,7 @@ class LocalEngine:
             sampling=sampling,
             sampler=Sampler(sampling, prompt, self._vocabulary_size),
             following=None if sampling.constraint is None else sampling.constraint.begin(),
+            stop_ids=tuple(sorted(token for token in sampling.stop_ids if token < self._vocabulary_size)),
             most_tokens=most_tokens,
             deadline=None if timeout is None else time.perf_counter() + timeout,
         )

@@ -4,6 +4,7 @@ Everything here but what stands under "from any thread" runs in that one thread,
 lock. A step is decided by `schedule.plan_step`, which changes nothing; what follows does as the plan says.
 """
 
+import logging
 import sys
 import threading
 import time
@@ -23,13 +24,16 @@ from ouvert.engine.runner import Runner, RunnerSequence, Wanted
 from ouvert.engine.sampler import NotFiniteError, choose_all
 from ouvert.engine.schedule import Plan, Running, Waiting, plan_step
 from ouvert.engine.shelf import WORTH_FETCHING, WORTH_SAVING, Filed, Shelf
-from ouvert.engine.waist import EngineBusyError, EngineError, Load, Token
+from ouvert.engine.waist import EngineBusyError, EngineError, EngineFailedError, EngineFaultError, Load, Token
+
+LOG = logging.getLogger("ouvert.engine")
 
 # Tokens of a step at most: large enough for matrix work, small enough that cancelling is felt at once.
 STEP_TOKENS = 512
 # While answers are in progress a prompt is read in pieces of about so many seconds, and of so many tokens at least.
 PIECE_SECONDS = 0.25
 PIECE_TOKENS = 64
+LONGEST_WAIT = 3600.0  # seconds; longer ones overflow in some systems
 
 Result = TypeVar("Result")
 
@@ -75,6 +79,7 @@ class Loop:
         self._changed = threading.Condition()
         self._woken = False
         self._closing = False
+        self.failure: str | None = None  # what ended the thread, if something did
         self._thread: threading.Thread | None = None
 
     # --- from any thread ----------------------------------------------------------------------------------------------
@@ -89,8 +94,8 @@ class Loop:
                     f"taking in a request: {waiting} wait already, and this engine lets {self.most_waiting} wait. "
                     "Ask again in a while."
                 )
-            self._arrived.append(request)
             self._start_or_wake()
+            self._arrived.append(request)
 
     def cancel(self, request: Request) -> None:
         """It ends before the next step."""
@@ -103,14 +108,16 @@ class Loop:
 
         def errand() -> None:
             try:
+                if self.failure is not None:
+                    raise failed(self.failure)
                 done.set_result(work())
-            except Exception as problem:
+            except BaseException as problem:  # raised again in the caller's thread
                 done.set_exception(problem)
 
         with self._changed:
             self.refuse_if_closed()
-            self._errands.append(errand)
             self._start_or_wake()
+            self._errands.append(errand)
         return done.result()
 
     def lend(self, capacity: int) -> RunnerSequence:
@@ -129,7 +136,7 @@ class Loop:
 
         try:
             self.call(work)
-        except EngineClosedError:
+        except (EngineClosedError, EngineFailedError):
             return  # it was closed with the engine
 
     def compute(self, work: Sequence[tuple[RunnerSequence, np.ndarray]], wanted: Wanted) -> np.ndarray:
@@ -182,14 +189,23 @@ class Loop:
         )
 
     def refuse_if_closed(self) -> None:
+        if self.failure is not None:
+            raise failed(self.failure)
         if self._closing:
             raise closed()
 
     def _start_or_wake(self) -> None:
-        """The caller holds the condition."""
+        """The caller holds the condition. Raises EngineBusyError where the system gives no thread now."""
         if self._thread is None:
-            self._thread = threading.Thread(target=self._work, name="ouvert-engine", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._work, name="ouvert-engine", daemon=True)
+            try:
+                thread.start()
+            except (RuntimeError, MemoryError) as problem:
+                raise EngineBusyError(
+                    f"beginning to compute: the system gives no thread for it ({problem}). Ask again in a while, close "
+                    "other programs, or raise the limit of processes."
+                ) from problem
+            self._thread = thread
         self._woken = True
         self._changed.notify()
 
@@ -200,15 +216,14 @@ class Loop:
             while not self._closing:
                 if not self._turn():
                     self._wait()
-        except BaseException as problem:
-            self._closing = True
+        except BaseException as problem:  # said to everybody who waits, and to whoever asks from now on
             self._give_up(problem)
-            raise
-        self._wind_up()
+        else:
+            self._wind_up()
 
     def _wait(self) -> None:
         deadlines = [each.deadline for each in (*self.running, *self.waiting) if each.deadline is not None]
-        timeout = max(0.0, min(deadlines) - time.perf_counter()) if deadlines else None
+        timeout = min(LONGEST_WAIT, max(0.0, min(deadlines) - time.perf_counter())) if deadlines else None
         with self._changed:
             if not (self._woken or self._arrived or self._errands or self._closing):
                 self._changed.wait(timeout)
@@ -290,14 +305,19 @@ class Loop:
                 self._pause(holders.pop())
 
     def _keep(self, request: Request) -> list[Node]:
-        """What the request has computed is kept for those that begin alike, and written to disk."""
+        """What the request has computed is kept for those that begin alike, and written to disk. Where there is no
+        memory for that, it is not kept."""
         sequence = request.sequence
         if sequence is None or request.cached == 0:
             return []
         ids = request.tokens[: request.cached]
         self.tree.release(request.nodes)
         request.nodes = []
-        nodes = self.tree.insert(ids, sequence.page)
+        try:
+            nodes = self.tree.insert(ids, sequence.page)
+        except MemoryError:
+            LOG.warning("no memory to keep the caches of %d tokens: who begins alike computes them again", len(ids))
+            return []
         if self.shelf is not None and len(ids) >= WORTH_SAVING:
             new = [node for node in nodes if not node.saved]
             for node in new:
@@ -353,11 +373,19 @@ class Loop:
                 cost += self.runner.page_bytes - size(match.tokens)
                 if not first and cost > free:
                     break
-                if not self._begin(request):
+                if not self._begun(request):
                     continue
             first = False
             budget -= len(request.tokens) - request.cached
             free -= cost
+
+    def _begun(self, request: Request) -> bool:
+        """`_begin`; a fault there ends this request, and not the engine."""
+        try:
+            return self._begin(request)
+        except Exception as problem:
+            self._fail(request, problem, "beginning an answer")
+            return False
 
     def _begin(self, request: Request) -> bool:
         """False if pages have to come from the disk first, or there is no room even to begin."""
@@ -500,7 +528,7 @@ class Loop:
             self.tree.evict(sys.maxsize)
         except Exception as problem:
             if len(parts) == 1:
-                self._fail(parts[0].request, problem)
+                self._fail(parts[0].request, problem, "computing")
                 return []
         done: list[tuple[Part, np.ndarray | None]] = []
         for part in parts:
@@ -529,7 +557,7 @@ class Loop:
                             self._pause(each)
                     self.tree.clear()
             except Exception as problem:
-                self._fail(request, problem)
+                self._fail(request, problem, "computing")
         return []
 
     def _run(self, parts: list[Part]) -> list[tuple[Part, np.ndarray | None]]:
@@ -547,10 +575,11 @@ class Loop:
                 if request.complete:  # before its first token: the constraint allows nothing but an empty answer
                     self._end(request, "stop")
                     continue
-                masks.append(request.allowed())
-            except Exception as problem:
-                self._fail(request, problem)
+                mask = request.allowed()
+            except BaseException as problem:  # a panic of a library in Rust is no Exception
+                self._fail(request, problem, "following a constraint")
                 continue
+            masks.append(mask)
             rows.append(row)
             asked.append(request)
         if not asked:
@@ -562,8 +591,8 @@ class Loop:
                 continue
             try:
                 self._hand_out(request, token)
-            except Exception as problem:
-                self._fail(request, problem)
+            except BaseException as problem:  # as above
+                self._fail(request, problem, "following a constraint")
 
     def _hand_out(self, request: Request, token: Token) -> None:
         """Raises what the constraint raises where it cannot follow."""
@@ -582,7 +611,11 @@ class Loop:
     def _explained(self, problem: EngineError, request: Request) -> EngineError:
         """Numbers that are none: in which layer they came up, if that can be found."""
         if isinstance(problem, NotFiniteError) and self.locate is not None:
-            layer = self.locate(request.tokens[: request.cached])
+            try:
+                layer = self.locate(request.tokens[: request.cached])
+            except Exception:  # the error says less, and that is all
+                LOG.exception("finding the layer whose numbers are not finite")
+                return problem
             if layer is not None:
                 return NotFiniteError(f"{problem} The first value that is not a finite number is {layer}.")
         return problem
@@ -594,10 +627,13 @@ class Loop:
         self._leave(request)
         request.end(reason)
 
-    def _fail(self, request: Request, problem: BaseException) -> None:
+    def _fail(self, request: Request, problem: BaseException, operation: str = "answering") -> None:
         """Its caches may not hold what they are said to hold, so nothing of them is kept."""
         self._leave(request)
-        request.end("cancelled", problem)
+        fault = EngineFaultError.of(operation, problem)
+        if isinstance(fault, EngineFaultError):
+            LOG.error("an answer ended by a fault of the program, %s", operation, exc_info=problem)
+        request.end("cancelled", fault)
 
     def _leave(self, request: Request) -> None:
         self._release(request)
@@ -606,10 +642,22 @@ class Loop:
                 queue.remove(request)
 
     def _give_up(self, problem: BaseException) -> None:
+        """The engine failed: everybody is told, and its memory is given back as far as that still goes."""
+        LOG.critical("an engine failed; its answers end, and it has to be opened again", exc_info=problem)
+        with self._changed:
+            self.failure = f"{type(problem).__name__}: {problem!s:.300}"
+            self._closing = True
         for request in (*self.running, *self.waiting, *self._arrived):
-            request.end("cancelled", problem)
-        for errand in self._errands:
-            errand()
+            request.end("cancelled", failed(self.failure))
+        errands, self._errands = self._errands, deque()
+        closing = [] if self.shelf is None else [self.shelf.close]
+        held = [each.sequence.close for each in (*self.running, *self.waiting) if each.sequence is not None]
+        lent = [sequence.close for sequence in self.lent]
+        for work in (*errands, *closing, *held, *lent, self.tree.clear, self.meter.close, self.runner.close):
+            try:
+                work()
+            except Exception:  # of one piece; the others are still given back
+                LOG.exception("winding up an engine that failed")
 
     def _wind_up(self) -> None:
         """Closed: everything ends."""
@@ -629,8 +677,15 @@ class Loop:
         self.runner.close()
 
 
-class EngineClosedError(EngineError):
+class EngineClosedError(EngineFailedError):
     """The engine was closed before or while it was used."""
+
+
+def failed(failure: str) -> EngineFailedError:
+    return EngineFailedError(
+        f"using an engine: it failed ({failure}), and has to be loaded again. A server does that by itself: ask again "
+        "in a few seconds. The log says where it failed."
+    )
 
 
 def closed() -> EngineClosedError:

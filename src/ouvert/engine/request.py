@@ -35,6 +35,7 @@ class Request:
     sampling: Sampling
     sampler: Sampler
     following: Following | None
+    stop_ids: tuple[int, ...]  # those of `sampling` that this vocabulary has
     most_tokens: int
     deadline: float | None
     out: "SimpleQueue[Reading | Token | BaseException | None]" = field(default_factory=SimpleQueue)
@@ -86,7 +87,7 @@ class Request:
         allowed = self.following.allowed()
         if allowed is None or not self.following.accepting:
             return allowed
-        return merged(allowed, self.sampling.stop_ids)
+        return merged(allowed, self.stop_ids)
 
     def wait(self) -> Stopped:
         """Until it has left the engine. From any thread."""

@@ -14,10 +14,15 @@ import numpy as np
 from ouvert import kernels
 from ouvert.arithmetic import sampling as plain
 from ouvert.arithmetic.sampling import ASK, LOG2_E, SHARE_BITS, Array, Changes, Rows, log_of_total
-from ouvert.engine.waist import EngineError, Sampling, Token
+from ouvert.engine.waist import EngineError, EngineFaultError, Sampling, Token
 
 # A temperature so small that its inverse overflows is greedy just as well at this one.
 MOST_SCALE = 1e300
+# Beyond these nothing changes any more: the likeliest token alone is left, or all are alike.
+MOST_NUMBER = 1e30
+MOST_COUNT = 2**31 - 1
+AMOUNT = f"a number from {-MOST_NUMBER:g} to {MOST_NUMBER:g}"
+MOST_NAMED = 5  # faults of one kind in an error
 
 
 class NotFiniteError(EngineError):
@@ -45,40 +50,78 @@ def machinery() -> Machinery:
 
 
 def check(sampling: Sampling, vocabulary_size: int) -> None:
-    """Raise EngineError naming every field that cannot be honoured."""
+    """Raise EngineError naming every field that cannot be honoured: of the wrong type, NaN, or out of its range."""
     wrong = [
-        f"{name}={value!r} (expected {expected})"
+        f"{name}={shown(value)} (expected {expected})"
         for name, value, fits, expected in (
-            ("temperature", sampling.temperature, 0 <= sampling.temperature < np.inf, "0 or more"),
-            ("top_k", sampling.top_k, sampling.top_k >= 0, "0 (keeps all) or more"),
-            ("top_p", sampling.top_p, 0 < sampling.top_p <= 1, "more than 0, at most 1"),
-            ("min_p", sampling.min_p, 0 <= sampling.min_p <= 1, "0 to 1"),
+            ("temperature", sampling.temperature, number(sampling.temperature, 0, MOST_NUMBER), "0 or more"),
+            ("top_k", sampling.top_k, whole(sampling.top_k, 0, MOST_COUNT), "0 (keeps all) to 2**31 - 1"),
+            (
+                "top_p",
+                sampling.top_p,
+                number(sampling.top_p, 0, 1) and sampling.top_p > 0,
+                "more than 0, at most 1",
+            ),
+            ("min_p", sampling.min_p, number(sampling.min_p, 0, 1), "0 to 1"),
             (
                 "repetition_penalty",
                 sampling.repetition_penalty,
-                0 < sampling.repetition_penalty < np.inf,
+                number(sampling.repetition_penalty, 1 / MOST_NUMBER, MOST_NUMBER),
                 "more than 0; 1 changes nothing",
             ),
-            ("presence_penalty", sampling.presence_penalty, np.isfinite(sampling.presence_penalty), "a number"),
-            ("frequency_penalty", sampling.frequency_penalty, np.isfinite(sampling.frequency_penalty), "a number"),
-            ("seed", sampling.seed, sampling.seed is None or 0 <= sampling.seed < 2**64, "0 to 2**64 - 1"),
-            ("max_tokens", sampling.max_tokens, sampling.max_tokens is None or sampling.max_tokens >= 1, "1 or more"),
+            ("presence_penalty", sampling.presence_penalty, amount(sampling.presence_penalty), AMOUNT),
+            ("frequency_penalty", sampling.frequency_penalty, amount(sampling.frequency_penalty), AMOUNT),
+            ("seed", sampling.seed, sampling.seed is None or whole(sampling.seed, 0, 2**64 - 1), "0 to 2**64 - 1"),
+            (
+                "max_tokens",
+                sampling.max_tokens,
+                sampling.max_tokens is None or whole(sampling.max_tokens, 1, 2**63 - 1),
+                "1 or more, below 2**63",
+            ),
             (
                 "logprobs",
                 sampling.logprobs,
-                sampling.logprobs is None or 0 <= sampling.logprobs <= vocabulary_size,
+                sampling.logprobs is None or whole(sampling.logprobs, 0, vocabulary_size),
                 f"0 to {vocabulary_size}",
             ),
         )
         if not fits
     ]
     wrong += [
-        f"logit_bias[{token}]={bias!r} (expected an id below {vocabulary_size} and a number)"
+        f"logit_bias[{shown(token)}]={shown(bias)} (expected an id below {vocabulary_size}, and {AMOUNT})"
         for token, bias in sampling.logit_bias.items()
-        if not 0 <= token < vocabulary_size or not np.isfinite(bias)
-    ]
+        if not whole(token, 0, vocabulary_size - 1) or not amount(bias)
+    ][:MOST_NAMED]
+    wrong += [
+        f"stop_ids has {shown(token)} (expected ids, 0 to 2**31 - 1)"
+        for token in sampling.stop_ids
+        if not whole(token, 0, MOST_COUNT)
+    ][:MOST_NAMED]
     if wrong:
         raise EngineError(f"sampling: {'; '.join(wrong)}. Change or leave out what is named here.")
+
+
+def whole(value: object, least: int, most: int) -> bool:
+    """Whether it is a whole number within these, both included. True and 1.0 are none."""
+    return isinstance(value, int | np.integer) and not isinstance(value, bool) and least <= int(value) <= most
+
+
+def number(value: object, least: float, most: float) -> bool:
+    """Whether it is a number within these, both included; NaN never is."""
+    real = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+    return real and bool(least <= value <= most)  # type: ignore[operator]
+
+
+def shown(value: object) -> str:
+    """The value for an error, cut off; Python does not write a whole number of thousands of digits."""
+    if isinstance(value, int) and value.bit_length() > 1000:
+        return f"a number of {value.bit_length()} bits"
+    return f"{value!r:.60}"
+
+
+def amount(value: object) -> bool:
+    """Whether it may be added to a logit: so many of them never leave float64."""
+    return number(value, -MOST_NUMBER, MOST_NUMBER)
 
 
 class Sampler:
@@ -93,7 +136,7 @@ class Sampler:
             )
         self.sampling = sampling
         self.seed = secrets.randbits(32) if sampling.seed is None else sampling.seed
-        self._chance = np.random.Philox(key=self.seed)
+        self._chance = np.random.Philox(key=int(self.seed))
         self._next_draw: int | None = None
         self._rules = (
             min(LOG2_E / sampling.temperature, MOST_SCALE) if sampling.temperature > 0 else -1.0,
@@ -104,7 +147,7 @@ class Sampler:
         )
         self._filters = (
             int(np.ceil(sampling.min_p * 2.0**SHARE_BITS)),
-            sampling.top_k,
+            int(sampling.top_k),
             -1 if sampling.logprobs is None else sampling.logprobs,
         )
         self._biased = np.fromiter(sampling.logit_bias.keys(), np.int64)
@@ -184,19 +227,29 @@ def choose_all(
     """The next token of each row of float32 logits, by the sampler of the row, all different ones.
 
     `allowed` has the ids (ascending) that a row may choose from, or None for all. A row for which no token can be
-    chosen has the error in its place: NotFiniteError if a logit is not a finite number, or EngineError if nothing is
-    allowed. Its sampler is left as it was. A row's token never depends on the other rows.
+    chosen has the error in its place: NotFiniteError if a logit is not a finite number, EngineFaultError for what
+    nobody foresaw, or EngineError if nothing is allowed. Its sampler is left as it was. A row's token never depends on
+    the other rows, nor does a row's fault end them.
     """
     barred = [ids is not None and not ids.size for ids in allowed]
-    asks = np.array(
-        [GREEDY if nothing else sampler._ask() for sampler, nothing in zip(samplers, barred, strict=True)], ASK
-    )
-    outcomes, likeliest = (by or machinery()).choose(
-        logits,
-        asks,
-        [sampler._changes() for sampler in samplers],
-        [None if nothing else ids for ids, nothing in zip(allowed, barred, strict=True)],
-    )
+    try:
+        asks = np.array(
+            [GREEDY if nothing else sampler._ask() for sampler, nothing in zip(samplers, barred, strict=True)], ASK
+        )
+        outcomes, likeliest = (by or machinery()).choose(
+            logits,
+            asks,
+            [sampler._changes() for sampler in samplers],
+            [None if nothing else ids for ids, nothing in zip(allowed, barred, strict=True)],
+        )
+    except Exception as problem:
+        if len(samplers) == 1:
+            return [EngineFaultError.of("choosing a token", problem)]
+        # No sampler has gone on yet, so that each row by itself chooses what it would have chosen here.
+        return [
+            choose_all([row], [sampler], [ids], by)[0]
+            for row, sampler, ids in zip(logits, samplers, allowed, strict=True)
+        ]
     found: list[Token | EngineError] = []
     for row, sampler, nothing, outcome, ids in zip(logits, samplers, barred, outcomes.tolist(), likeliest, strict=True):
         token, broken, total, largest = outcome
@@ -210,9 +263,9 @@ def choose_all(
                 )
             )
         else:
-            sampler._took(token)
             top = sampler.sampling.logprobs
             found.append(Token(token) if top is None else with_logprobs(row, token, total, largest, ids[:top]))
+            sampler._took(token)
     return found
 
 

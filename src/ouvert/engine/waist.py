@@ -134,6 +134,26 @@ class EngineBusyError(EngineError):
     """Too many requests wait already. The same request may be served in a while."""
 
 
+class EngineFaultError(EngineError):
+    """A fault of this program, not of the request, ended one answer; others go on."""
+
+    @classmethod
+    def of(cls, operation: str, problem: BaseException) -> "EngineError":
+        """`problem` in a sentence; one that is an EngineError already stays what it is."""
+        if isinstance(problem, EngineError):
+            return problem
+        fault = cls(
+            f"{operation}: {type(problem).__name__}: {problem!s:.300}. This is a fault of the program, and ended this "
+            "answer alone. Ask again; if it comes again, the log has what to report."
+        )
+        fault.__cause__ = problem
+        return fault
+
+
+class EngineFailedError(EngineError):
+    """The engine itself failed and computes nothing more. The same request may be served once it is loaded again."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
     """How busy an engine is now, and what it has done since it was opened.
@@ -183,6 +203,10 @@ class Engine(Protocol):
 
     @property
     def facts(self) -> EngineFacts: ...
+
+    @property
+    def failure(self) -> str | None:
+        """What ended this engine, if it failed; it then has to be closed, and opened again."""
 
     @property
     def load(self) -> Load: ...

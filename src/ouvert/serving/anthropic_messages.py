@@ -13,7 +13,7 @@ from ouvert.assistant import Event, Finished, Model, Tool
 from ouvert.serving import receipts
 from ouvert.serving.anthropic_blocks import Block, SentMessage, read_messages
 from ouvert.serving.anthropic_events import PING, MessageWriter, as_sse
-from ouvert.serving.endpoints import Call, Endpoint, Wire
+from ouvert.serving.endpoints import MOST_COUNT, MOST_TOKENS, Call, Endpoint, Wire
 from ouvert.serving.errors import Refusal, anthropic_error, refusal_of
 from ouvert.serving.house import Ask, Running, prompt_of
 from ouvert.serving.streams import JSONAnswer, Streamed, sse, unless_gone
@@ -45,7 +45,7 @@ class ToolChoice(Wire):
 
 class Thinking(Wire):
     type: Literal["enabled", "adaptive", "disabled"]
-    budget_tokens: int | None = Field(None, ge=1)
+    budget_tokens: int | None = Field(None, ge=1, le=MOST_TOKENS)
     display: Literal["summarized", "omitted"] | None = None
 
 
@@ -80,11 +80,11 @@ class CountRequest(Wire):
 
 
 class MessagesRequest(CountRequest):
-    max_tokens: int = Field(ge=1)
+    max_tokens: int = Field(ge=1, le=MOST_TOKENS)
     stop_sequences: list[str] | None = Field(None, max_length=16)
     temperature: float | None = Field(None, ge=0, le=1000)
     top_p: float | None = Field(None, ge=0, le=1)
-    top_k: int | None = Field(None, ge=-1)
+    top_k: int | None = Field(None, ge=-1, le=MOST_COUNT)
     seed: int | None = None  # ours: Anthropic has none
     stream: bool | None = None
     ouvert: receipts.Extras | None = None

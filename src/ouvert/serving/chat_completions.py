@@ -24,7 +24,7 @@ from ouvert.assistant import (
     Usage,
 )
 from ouvert.serving import receipts
-from ouvert.serving.endpoints import Call, Endpoint, Wire
+from ouvert.serving.endpoints import MOST_COUNT, MOST_TOKENS, Call, Endpoint, Wire
 from ouvert.serving.errors import Refusal, openai_error, refusal_of
 from ouvert.serving.house import Ask, Running
 from ouvert.serving.streams import JSONAnswer, Streamed, sse, unless_gone
@@ -32,6 +32,7 @@ from ouvert.serving.streams import JSONAnswer, Streamed, sse, unless_gone
 ANY_OBJECT = Grammar.json_schema({"type": "object"})
 DONE = b"data: [DONE]\n\n"
 TEXT_PARTS = frozenset({"text", "input_text", "output_text", "refusal", "summary_text", "reasoning_text"})
+MOST_BIASED = 4096  # tokens; OpenAI's clients send a few hundred
 LOWEST_LOGPROB = -9999.0  # OpenAI's way to say "never"
 # Why an answer ended -> what OpenAI calls it. One that was cut off, by whatever, is not whole: "length".
 FINISH_REASONS = {
@@ -48,7 +49,10 @@ def unlimited_is_none(value: Any) -> Any:
     return None if value == -1 and not isinstance(value, bool) else value
 
 
-Limit = Annotated[Annotated[int, Field(ge=1)] | None, BeforeValidator(unlimited_is_none)]
+Limit = Annotated[Annotated[int, Field(ge=1, le=MOST_TOKENS)] | None, BeforeValidator(unlimited_is_none)]
+
+
+Bias = Annotated[float, Field(ge=-100, le=100)]
 
 
 class Part(Wire):
@@ -124,12 +128,12 @@ class SampledRequest(Wire):
 
     temperature: float | None = Field(None, ge=0, le=1000)
     top_p: float | None = Field(None, ge=0, le=1)
-    top_k: int | None = Field(None, ge=-1)
+    top_k: int | None = Field(None, ge=-1, le=MOST_COUNT)
     min_p: float | None = Field(None, ge=0, le=1)
     presence_penalty: float | None = Field(None, ge=-2, le=2)
     frequency_penalty: float | None = Field(None, ge=-2, le=2)
     repetition_penalty: float | None = Field(None, gt=0, le=10)
-    logit_bias: dict[str, Annotated[float, Field(ge=-100, le=100)]] | None = None
+    logit_bias: Annotated[dict[Annotated[str, Field(max_length=10)], Bias], Field(max_length=MOST_BIASED)] | None = None
     seed: int | None = None
     stop: str | Annotated[list[str], Field(max_length=16)] | None = None
 
@@ -165,7 +169,7 @@ class ChatRequest(SampledRequest):
     messages: list[ChatMessage] = Field(min_length=1)
     max_completion_tokens: Limit = None
     max_tokens: Limit = None
-    n: int | None = Field(None, ge=1)
+    n: int | None = Field(None, ge=1, le=MOST_COUNT)
     logprobs: bool | None = None
     top_logprobs: int | None = Field(None, ge=0, le=20)
     tools: list[DeclaredTool] | None = None
@@ -174,7 +178,7 @@ class ChatRequest(SampledRequest):
     response_format: ResponseFormat | None = None
     reasoning_effort: str | None = None
     reasoning: Reasoning | None = None
-    think_budget: int | None = Field(None, ge=1)
+    think_budget: int | None = Field(None, ge=1, le=MOST_TOKENS)
     chat_template_kwargs: TemplateSwitches | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None

@@ -30,7 +30,7 @@ from ouvert.serving.chat_completions import (
     frame,
     usage_of,
 )
-from ouvert.serving.endpoints import Call, Endpoint
+from ouvert.serving.endpoints import MOST_COUNT, MOST_TOKENS, Call, Endpoint
 from ouvert.serving.errors import Refusal, openai_error, refusal_of
 from ouvert.serving.house import Running
 from ouvert.serving.residents import Loan
@@ -50,9 +50,9 @@ class CompletionRequest(SampledRequest):
     model: str = Field(min_length=1, max_length=512)
     prompt: str | Annotated[Tokens, Field(min_length=1)] | Annotated[list[str] | list[Tokens], Field(min_length=1)] = ""
     suffix: str | None = None
-    max_tokens: Annotated[int | None, Field(ge=-1)] = DEFAULT_TOKENS
-    n: int | None = Field(None, ge=1)
-    best_of: int | None = Field(None, ge=1)
+    max_tokens: Annotated[int | None, Field(ge=-1, le=MOST_TOKENS)] = DEFAULT_TOKENS
+    n: int | None = Field(None, ge=1, le=MOST_COUNT)
+    best_of: int | None = Field(None, ge=1, le=MOST_COUNT)
     echo: bool | None = None
     logprobs: int | None = Field(None, ge=0, le=20)
     stream: bool | None = None

@@ -10,7 +10,7 @@ from pydantic import Field
 from starlette.responses import Response
 
 from ouvert.assistant import Embeddings, Model, Usage
-from ouvert.serving.endpoints import Call, Endpoint, Wire
+from ouvert.serving.endpoints import MOST_COUNT, Call, Endpoint, Wire
 from ouvert.serving.errors import Refusal
 from ouvert.serving.house import Running
 from ouvert.serving.residents import Loan
@@ -28,7 +28,7 @@ class EmbeddingsRequest(Wire):
         | Annotated[list[str] | list[list[int]], Field(min_length=1, max_length=MOST_TEXTS)]
     )
     encoding_format: Literal["float", "base64"] | None = None
-    dimensions: int | None = Field(None, ge=1)
+    dimensions: int | None = Field(None, ge=1, le=MOST_COUNT)
 
     @property
     def texts(self) -> Texts:

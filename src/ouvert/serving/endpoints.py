@@ -15,6 +15,11 @@ from ouvert.serving.errors import Dialect, Refusal, openai_error
 from ouvert.serving.house import House
 from ouvert.serving.keys import Key
 
+# What whole numbers of a request may be at most: counts of things, and of tokens, for which clients like to send the
+# largest number they have.
+MOST_COUNT = 2**31 - 1
+MOST_TOKENS = 2**63 - 1
+
 
 class Wire(BaseModel):
     """A request. Unknown fields are ignored; numbers are finite."""

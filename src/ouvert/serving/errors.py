@@ -1,12 +1,21 @@
 """What a request can be refused for, before it is written in a dialect's own words."""
 
+import errno
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import ValidationError
 
-from ouvert.assistant import AssistantError, ContextExceeded, EngineBusyError, EngineError, TokenizerError
+from ouvert.assistant import (
+    AssistantError,
+    ContextExceeded,
+    EngineBusyError,
+    EngineError,
+    EngineFailedError,
+    EngineFaultError,
+    TokenizerError,
+)
 from ouvert.chat import ChatError
 from ouvert.store import StoreError
 
@@ -20,6 +29,10 @@ KINDS = {
     503: "overloaded_error",
     507: "server_error",
 }
+# What the system says where there is no room on the disk, and where there are no descriptors or threads.
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG})
+NONE_LEFT = frozenset({errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM})
+SOON = 5  # seconds; advice where something may pass
 # Where Anthropic's words differ.
 ANTHROPIC_KINDS = KINDS | {
     408: "timeout_error",
@@ -79,6 +92,22 @@ def refusal_of(problem: Exception) -> Refusal | None:
             return refusal_of_validation(problem)
         case EngineBusyError():
             return Refusal(503, str(problem), code="overloaded", retry_after=2)
+        case EngineFailedError():
+            return Refusal(503, str(problem), code="model_recovering", retry_after=SOON)
+        case EngineFaultError():
+            return Refusal(500, str(problem), code="internal")
+        case OSError(errno=number) if number in NO_ROOM:
+            why = f"{problem.strerror}. Free some room there; what was kept before is still there."
+            return Refusal(507, f"Nothing can be written to the disk now: {why}", code="no_room")
+        case OSError(errno=number) if number in NONE_LEFT:
+            why = f"{problem.strerror}. Ask again in a few seconds, or let the owner raise its limits (ulimit -n)."
+            return Refusal(503, f"The system gives no more now: {why}", code="overloaded", retry_after=SOON)
+        case MemoryError():
+            sentence = "There is no memory for this now. Ask again in a few seconds, or send less at once."
+            return Refusal(503, sentence, code="overloaded", retry_after=SOON)
+        case RecursionError():
+            sentence = "Something in the request is nested too deeply. Send it with fewer levels."
+            return Refusal(400, sentence, code="invalid_value")
         case AssistantError() | ChatError() | EngineError() | TokenizerError() | ValueError():
             return Refusal(400, str(problem), code="invalid_value")
         case StoreError():

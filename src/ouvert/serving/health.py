@@ -9,11 +9,14 @@ from ouvert.serving.streams import JSONAnswer
 
 
 async def health(call: Call) -> Response:
-    """200 as soon as requests are answered; a model may still be loading."""
+    """200 as soon as requests are answered; a model may still be loading. `status` is "recovering" while one that
+    failed is loaded again: requests to it get 503 until then."""
     residents = call.house.residents
     loading = sorted(name for name, state in residents.states().items() if state == "loading")
+    recovering = residents.recovering()
     facts = {
-        "status": "ok",
+        "status": "recovering" if recovering else "ok",
+        "models_recovering": recovering,
         "models_loaded": len(residents.loaded()),
         "models_loading": len(loading),
         "answers": call.house.in_flight,

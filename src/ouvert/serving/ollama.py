@@ -29,7 +29,7 @@ from ouvert.serving import receipts
 from ouvert.serving.chat_completions import ANY_OBJECT, DeclaredTool, as_tool, scored_token
 from ouvert.serving.completions import GAP_TOKENS, Completion, CompletionRequest, Echoed
 from ouvert.serving.embeddings import MOST_TEXTS, embedded
-from ouvert.serving.endpoints import Call, Endpoint, Wire, refuse_constant
+from ouvert.serving.endpoints import MOST_COUNT, MOST_TOKENS, Call, Endpoint, Wire, refuse_constant
 from ouvert.serving.errors import Refusal, refusal_of
 from ouvert.serving.house import EFFORTS, Ask, Running
 from ouvert.serving.model_list import created_at
@@ -56,14 +56,14 @@ def ollama_error(refusal: Refusal) -> dict[str, Any]:
 class Options(Wire):
     """How tokens are chosen. Those that say how Ollama should use a machine are ignored: this server knows its own."""
 
-    num_ctx: int | None = Field(None, ge=1)
-    num_predict: int | None = Field(None, ge=-2)
+    num_ctx: int | None = Field(None, ge=1, le=MOST_TOKENS)
+    num_predict: int | None = Field(None, ge=-2, le=MOST_TOKENS)
     temperature: float | None = Field(None, ge=0, le=1000)
-    top_k: int | None = Field(None, ge=-1)
+    top_k: int | None = Field(None, ge=-1, le=MOST_COUNT)
     top_p: float | None = Field(None, ge=0, le=1)
     min_p: float | None = Field(None, ge=0, le=1)
     repeat_penalty: float | None = Field(None, gt=0, le=10)
-    repeat_last_n: int | None = Field(None, ge=-1)
+    repeat_last_n: int | None = Field(None, ge=-1, le=MOST_TOKENS)
     presence_penalty: float | None = Field(None, ge=-2, le=2)
     frequency_penalty: float | None = Field(None, ge=-2, le=2)
     seed: int | None = None
@@ -221,7 +221,7 @@ class OllamaEmbed(OllamaTexts):
 
     input: str | Annotated[list[str], Field(max_length=MOST_TEXTS)] = Field(default_factory=list)
     truncate: bool | None = None
-    dimensions: int | None = Field(None, ge=1)
+    dimensions: int | None = Field(None, ge=1, le=MOST_COUNT)
 
 
 class OllamaEmbedding(OllamaTexts):

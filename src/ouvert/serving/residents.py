@@ -20,6 +20,8 @@ LOG = logging.getLogger("ouvert.serving")
 State = Literal["on_disk", "loading", "loaded", "failed"]
 LATEST = ":latest"
 RETRY_SECONDS = 5  # advice to a client that asks for a model being loaded
+FORGIVEN = 600.0  # seconds after which a failure of a model is no longer counted
+LONGEST_PAUSE = 60.0  # seconds between a model's failure and its next loading, however often it failed
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +105,7 @@ class Resident:
     keep: float | None = None  # seconds it stays when idle; None: for good
     loaded: "asyncio.Future[Model] | None" = None
     progress: float | None = None
+    recovers: bool = False  # its engine failed; it is loaded again, by itself
 
 
 class Loan:
@@ -145,6 +148,7 @@ class Residents:
         self._turn = asyncio.Lock()  # held while a model is loaded or let go
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="ouvert-load")
         self._tasks: set[asyncio.Task[None]] = set()
+        self._failures: dict[str, list[float]] = {}  # when the model of that name failed, of late
         self.loads = 0
 
     def state_of(self, name: str) -> tuple[State, float | None]:
@@ -167,6 +171,10 @@ class Residents:
         except (AssistantError, ChatError):
             return ()
 
+    def recovering(self) -> int:
+        """How many models failed and are not there again yet."""
+        return sum(has_failed(each) or (each.recovers and each.model is None) for each in self._here.values())
+
     def loaded(self) -> tuple[Resident, ...]:
         return tuple(resident for resident in self._here.values() if resident.state == "loaded")
 
@@ -176,12 +184,23 @@ class Residents:
         return None if keep is None else max(0.0, keep - (time.monotonic() - resident.last_used))
 
     async def lend(self, name: str) -> Loan:
-        """The model, in memory. Raises Refusal: 404 where there is none, 503 while it is loaded for too long."""
+        """The model, in memory. Raises Refusal: 404 where there is none, 503 while it is loaded for too long, and at
+        once where its engine failed and it is loaded again."""
         named = self.catalog.find(name)
         model_name = named.installed.name
         resident = self._here.get(model_name)
-        if resident is None or resident.state == "failed":
+        if resident is not None and has_failed(resident):
+            resident = self._recover(resident)
+        if resident is None or (resident.state == "failed" and not resident.recovers):
             resident = self._begin(named.installed)
+        if resident.recovers and resident.model is None:
+            raise Refusal(
+                503,
+                f"{model_name} failed, and is being loaded again. Ask again in a few seconds; the server's log says "
+                "why it failed.",
+                code="model_recovering",
+                retry_after=RETRY_SECONDS,
+            )
         if resident.model is not None:
             return Loan(resident, resident.model, named.effort, name)
         assert resident.loaded is not None  # noqa: S101 - set by `_begin`, and gone only when the model is there
@@ -212,10 +231,27 @@ class Residents:
                 await self._close(name)
 
     async def watch(self) -> None:
-        """`let_go_of_idle`, every now and then, for ever."""
+        """`let_go_of_idle` and `recover`, every now and then, for ever."""
         while True:
             await asyncio.sleep(1.0 if self._keep is None else min(1.0, max(self._keep / 4, 0.05)))
+            self.recover()
             await self.let_go_of_idle()
+
+    def recover(self) -> None:
+        """Load again what failed since it was loaded, or could not be loaded again."""
+        for resident in tuple(self._here.values()):
+            if has_failed(resident) or (resident.recovers and resident.state == "failed"):
+                self._recover(resident)
+
+    def _recover(self, failed: Resident) -> Resident:
+        """Another in its place: at once where it failed for the first time, then after longer and longer pauses."""
+        name, now = failed.installed.name, time.monotonic()
+        cause = "it could not be loaded" if failed.model is None else failed.model.engine.failure
+        recent = [each for each in self._failures.get(name, []) if now - each < FORGIVEN]
+        pause = min(LONGEST_PAUSE, 2.0 ** len(recent) - 1)
+        self._failures[name] = [*recent, now]
+        LOG.error("%s failed (%s); it is loaded again in %g s.", name, cause, pause)
+        return self._begin(failed.installed, failed, pause)
 
     async def close(self) -> None:
         """Close all. Answers still being written end."""
@@ -226,20 +262,27 @@ class Residents:
             await self._close(name)
         self._thread.shutdown(wait=True)
 
-    def _begin(self, installed: Installed) -> Resident:
+    def _begin(self, installed: Installed, failed: Resident | None = None, pause: float = 0.0) -> Resident:
+        """`failed` is what it takes the place of, after `pause` seconds."""
         resident = Resident(installed, installed.size, keep=self._keep)
+        if failed is not None:
+            resident.keep, resident.recovers = failed.keep, True
         resident.loaded = asyncio.get_running_loop().create_future()
         self._here[installed.name] = resident
-        task = asyncio.get_running_loop().create_task(self._load(resident))
+        task = asyncio.get_running_loop().create_task(self._load(resident, failed, pause))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return resident
 
-    async def _load(self, resident: Resident) -> None:
+    async def _load(self, resident: Resident, failed: Resident | None, pause: float) -> None:
         assert resident.loaded is not None  # noqa: S101 - `_begin` has just made it
         resident.loaded.add_done_callback(lambda future: future.cancelled() or future.exception())  # may go unasked
         try:
+            await asyncio.sleep(pause)
             async with self._turn:
+                if failed is not None and failed.model is not None:
+                    model, failed.model = failed.model, None
+                    await asyncio.get_running_loop().run_in_executor(self._thread, model.close)
                 await self._make_room(resident)
                 watched = Watched(self._progress, resident)
                 installed = resident.installed
@@ -300,6 +343,11 @@ class Residents:
         else:
             async with self._turn:
                 await close
+
+
+def has_failed(resident: Resident) -> bool:
+    """Whether its engine failed since it was loaded."""
+    return resident.model is not None and resident.model.engine.failure is not None
 
 
 def ready(model: Model) -> Model:

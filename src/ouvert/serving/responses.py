@@ -11,7 +11,7 @@ from starlette.responses import Response
 from ouvert.assistant import Event, Finished, Grammar, Message, Tool
 from ouvert.serving import receipts
 from ouvert.serving.chat_completions import ANY_OBJECT, Limit, chosen_tools
-from ouvert.serving.endpoints import Call, Endpoint, Wire
+from ouvert.serving.endpoints import MOST_COUNT, Call, Endpoint, Wire
 from ouvert.serving.errors import Refusal, refusal_of
 from ouvert.serving.house import Ask, Running
 from ouvert.serving.response_events import ResponseWriter, WireEvent, new_id, snapshot
@@ -66,7 +66,7 @@ class ResponsesRequest(Wire):
     previous_response_id: str | None = None
     truncation: Literal["auto", "disabled"] | None = None
     metadata: Annotated[dict[str, str], Field(max_length=16)] | None = None
-    max_tool_calls: int | None = None
+    max_tool_calls: int | None = Field(None, ge=0, le=MOST_COUNT)
     prompt_cache_key: str | None = None
     safety_identifier: str | None = None
     service_tier: str | None = None
