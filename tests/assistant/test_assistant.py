@@ -64,7 +64,7 @@ class ScriptedEngine:
         self.generation = ScriptedGeneration(tokens, reason)
         self.asked = None
 
-    def generate(self, ids, sampling, timeout=None):
+    def generate(self, ids, sampling, timeout=None, owner=""):
         self.asked = (ids, sampling)
         return self.generation
 

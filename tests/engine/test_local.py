@@ -715,3 +715,21 @@ def test_facts_are_made_when_first_asked_for(runner, facts):
     assert engine.facts.threads == 1
     assert engine.facts is engine.facts
     assert asked == [1]
+
+
+def test_prompts_that_arrive_together_wait_for_their_own_owners_only(fake_runner, facts):
+    """Who waits for another to read what both start with has it read for him: his answer says so, and comes later."""
+    runner = fake_runner(16)
+    engine = LocalEngine(runner, 4096, facts)
+    hold, held = threading.Event(), threading.Event()
+    runner.before_step = lambda: (held.set(), hold.wait())
+    prompt = [n % 16 for n in range(100)]
+    first = engine.generate([1], greedy(max_tokens=1))
+    held.wait()
+    together = [engine.generate(prompt, greedy(max_tokens=1), owner=owner) for owner in ("a", "a", "b")]
+    hold.set()
+    ids_of(first)
+    for each in together:
+        ids_of(each)
+    assert [each.stopped.reused_tokens for each in together] == [0, 99, 0]
+    engine.close()

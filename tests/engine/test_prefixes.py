@@ -17,8 +17,8 @@ class Page:
         self.closed = True
 
 
-def insert(tree, ids):
-    return tree.insert(ids, lambda n: Page(tuple(ids[n * P : (n + 1) * P])))
+def insert(tree, ids, owner=""):
+    return tree.insert(ids, lambda n: Page(tuple(ids[n * P : (n + 1) * P])), owner)
 
 
 def held(match):
@@ -78,23 +78,30 @@ sequences = st.lists(st.integers(0, 2), min_size=1, max_size=14)
 
 
 @settings(max_examples=300)
-@given(st.lists(st.tuples(st.sampled_from(["insert", "match", "evict", "use", "release"]), sequences), max_size=40))
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["insert", "match", "evict", "use", "release"]), sequences, st.sampled_from(["", "a"])
+        ),
+        max_size=40,
+    )
+)
 def test_whatever_is_done_the_tree_says_the_truth(steps):
-    tree, used, kept = PrefixTree(P), [], []
-    for what, ids in steps:
+    tree, used, kept = PrefixTree(P), [], {"": [], "a": []}
+    for what, ids, owner in steps:
         if what == "insert":
-            nodes = insert(tree, ids)
+            nodes = insert(tree, ids, owner)
             assert [t for node in nodes for t in node.ids][: len(ids)] == ids
-            kept.append(ids)
+            kept[owner].append(ids)
         elif what == "match":
-            match = tree.match(ids)
+            match = tree.match(ids, owner)
             assert held(match) == ids[: match.tokens]
-            assert match.tokens <= max((alike(ids, each) for each in kept), default=0)
+            assert match.tokens <= max((alike(ids, each) for each in kept[owner]), default=0)
         elif what == "evict":
             before = tree.bytes
             assert before - tree.evict(10 * len(ids)) == tree.bytes
         elif what == "use":
-            nodes = tree.match(ids).nodes
+            nodes = tree.match(ids, owner).nodes
             tree.use(nodes)
             used.append(nodes)
         elif used:

@@ -182,3 +182,20 @@ def test_where_the_disk_has_room_for_few_pages_they_are_the_first(engine, fake_r
     assert answered(second) == ([6, 7, 8, 9, 10], held * fake_runner(16).page_tokens)
     second.close()
     assert held > 6
+
+
+def test_what_one_owner_left_is_never_used_for_another(engine):
+    """Neither in memory nor on disk: the count of reused tokens would be an oracle of another's prompt."""
+
+    def reused(engine, owner):
+        generation = engine.generate(PROMPT, GREEDY, owner=owner)
+        assert [token.id for token in generation] == [6, 7, 8, 9, 10]
+        return generation.stopped.reused_tokens
+
+    first, _ = engine()
+    assert [reused(first, owner) for owner in ("", "a", "b")] == [0, 0, 0]
+    assert [reused(first, owner) for owner in ("a", "", "b")] == [149, 149, 149]
+    first.close()
+    second, _ = engine()
+    assert [reused(second, owner) for owner in ("c", "b", "", "a")] == [0, 149, 149, 149]
+    second.close()

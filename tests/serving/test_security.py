@@ -327,3 +327,31 @@ def test_nothing_of_what_was_asked_is_logged(client, caplog):
     secret = "a very private question"
     client.post("/v1/chat/completions", json={**QUESTION, "messages": [{"role": "user", "content": secret}]})
     assert secret not in caplog.text
+
+
+SECRET = "My number is 4711 and my password is swordfish, which nobody else may ever find out. " * 3
+
+
+def reused_by(client, key, question=SECRET):
+    body = {"model": "tiny", "messages": [{"role": "user", "content": question}], "temperature": 0}
+    answer = client.post("/v1/chat/completions", json=body, headers={"authorization": f"Bearer {key}"})
+    assert answer.status_code == 200, answer.text
+    facts = answer.json()
+    reused = facts["ouvert"]["receipt"]["tokens"]["reused"]
+    assert facts["usage"]["prompt_tokens_details"]["cached_tokens"] == reused
+    return reused
+
+
+@pytest.mark.parametrize("shared", [False, True], ids=["separate", "shared"])
+def test_whether_another_key_asked_the_same_shows_nowhere(start_server, speaking_model, tmp_path, shared):
+    """Unless the owner shares kept prompts among all keys."""
+    model = tmp_path / "tiny"
+    model.symlink_to(speaking_model())
+    keys = Keys(tmp_path / "state")
+    first, second = (keys.create(name)[1] for name in ("first", "second"))
+    server = start_server(models=(str(model),), state=tmp_path / "state", share_prefixes=shared)
+    with server.client() as client:
+        assert reused_by(client, first) == 0
+        mine = reused_by(client, first)
+        assert mine > len(SECRET)  # a token a character
+        assert reused_by(client, second) == (mine if shared else 0)

@@ -73,10 +73,11 @@ class Assistant:
         demands: Demands = Demands(),  # noqa: B008 - a value that never changes
         timeout: float | None = None,
         progress: bool = False,
+        owner: str = "",
     ) -> "Answer":
         """The answer, as it is written. `stop`: texts that end it; they are not shown, not even in part. `timeout`:
         seconds after which it ends as it is. `progress`: Reading events come before the others, while the prompt is
-        read.
+        read. `owner`: whose conversation it is, as in `Engine.generate`.
 
         They are looked for in the answer's text, not in its reasoning nor in tool calls. The chat format's own end
         tokens are added to `sampling.stop_ids`. With `sampling.logprobs` the
@@ -88,7 +89,7 @@ class Assistant:
         raises for what it cannot write or hold to; AssistantError for demands that make no sense here; ValueError for
         an empty stop string.
         """
-        return Answer(self, conversation, sampling, stop, demands, timeout, progress)
+        return Answer(self, conversation, sampling, stop, demands, timeout, progress, owner)
 
     def score(self, ids: Sequence[int], top: int = 0) -> list[Token]:
         """`Engine.score`, handed on."""
@@ -169,6 +170,7 @@ class Answer:
         demands: Demands,
         timeout: float | None,
         progress: bool = False,
+        owner: str = "",
     ) -> None:
         self._assistant = assistant
         self._progress = progress
@@ -198,7 +200,7 @@ class Answer:
         self._sampling = replace(sampling, stop_ids=sampling.stop_ids | assistant.chat.stop_ids)
         self._scores = None if sampling.logprobs is None else Scores(assistant.vocabulary)
         ContextExceeded.check(len(self._rendered.ids), assistant.engine.context)
-        self._generation = assistant.engine.generate(self._rendered.ids, self._sampling, timeout)
+        self._generation = assistant.engine.generate(self._rendered.ids, self._sampling, timeout, owner)
         self._events = self._written()
 
     @property

@@ -58,9 +58,11 @@ class Continuation:
         ledger: Ledger | None = None,
         guard: Guard | None = None,
         progress: bool = False,
+        owner: str = "",
     ) -> None:
         """`sampling` is held to `demands` already, which the receipt names; `stop` texts end it and are not shown. With
-        `control`, control tokens are, but for those that end the text. `progress`: Reading events come first.
+        `control`, control tokens are, but for those that end the text. `progress`: Reading events come first. `owner`:
+        as in `Engine.generate`.
 
         Raises EngineError if the prompt does not fit, ValueError for an empty stop string.
         """
@@ -73,7 +75,7 @@ class Continuation:
         self.likelihood = Likelihood()
         ContextExceeded.check(len(self.prompt_ids), engine.context)
         self._control, self._progress = control, progress
-        self._generation = engine.generate(self.prompt_ids, sampling, timeout)
+        self._generation = engine.generate(self.prompt_ids, sampling, timeout, owner)
         self._events = self._written()
 
     def __iter__(self) -> Iterator[Event]:

@@ -179,6 +179,7 @@ class Model:
         timeout: float | None = None,
         candidate: tuple[int, int] = (0, 1),
         progress: bool = False,
+        owner: str = "",
     ) -> Answer:
         """The answer to a conversation, as typed events while it is written; the last one is Finished.
 
@@ -194,6 +195,8 @@ class Model:
         An answer that is not over `timeout` seconds after it was asked for ends as it is. `progress`: Reading events
         say how far the prompt has been read, before anything is written.
         `candidate` (which, of how many) stands in the receipt, where somebody chooses among several: see `best_of`.
+        `owner`: whose conversation it is, where several people use one model: what prompts of one left in caches is not
+        used for those of another.
 
         Raises AssistantError for messages or demands that make no sense, ChatError for what the model's format cannot
         write or hold to, EngineError if the conversation does not fit into the context (both numbers in the message) or
@@ -218,7 +221,7 @@ class Model:
             tool_choice, conversation.tools, response_schema, response_grammar, think_budget, not parallel_tool_calls
         )
         demands = replace(demands, candidate=candidate[0], best_of=candidate[1])
-        return self.assistant.answer(conversation, sampling, stops, demands, timeout, progress)
+        return self.assistant.answer(conversation, sampling, stops, demands, timeout, progress, owner)
 
     def best_of(
         self,
@@ -249,13 +252,14 @@ class Model:
         control: bool = False,
         candidate: tuple[int, int] = (0, 1),
         progress: bool = False,
+        owner: str = "",
         **settings: Any,
     ) -> Continuation:
         """What follows a text, without a chat format: ContinuedText events, and Finished with a receipt.
 
         A prompt of token ids is read as it is; text is read after the token a text begins with, where the model has
         one. `control`: control tokens are text, too, but those that end it. `settings` are fields of
-        ouvert.Sampling; the other arguments mean what they mean in `chat`.
+        ouvert.Sampling; the other arguments mean what they mean in `chat`, `owner` among them.
 
         Raises EngineError if the prompt does not fit or a grammar cannot be compiled, AssistantError for demands that
         make no sense, TokenizerError where there is no tokenizer.
@@ -276,6 +280,7 @@ class Model:
             self._ledger,
             self._guard,
             progress,
+            owner,
         )
 
     def best_text_of(self, count: int, prompt: str | Sequence[int], **settings: Any) -> Best:

@@ -338,6 +338,15 @@ SETTINGS: Mapping[str, Setting] = {
             example='["https://chat.example.org"]',
         ),
         Setting(
+            key="serve.share_prefixes",
+            read=switch,
+            meaning="kept beginnings of prompts are one for all keys: less to compute where they begin alike, and "
+            "whoever has a key can find out how another key's prompts began",
+            default=False,
+            flag="--share-prefixes",
+            example="true",
+        ),
+        Setting(
             key="serve.most",
             read=whole(1),
             meaning="answers written or waiting at once",

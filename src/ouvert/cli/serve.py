@@ -139,6 +139,7 @@ def settings_of(args: argparse.Namespace) -> "Settings":
         answer_seconds=None if args.answer_within == FOREVER else args.answer_within,
         stop_seconds=None if args.stop_within == FOREVER else args.stop_within,
         body_bytes=args.largest_request,
+        share_prefixes=args.share_prefixes,
         names=tuple(args.names),
         origins=tuple(args.origins),
         key_required=args.host not in LOOPBACK,

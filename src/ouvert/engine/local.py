@@ -100,7 +100,9 @@ class LocalEngine:
     def load(self) -> Load:
         return self._loop.load()
 
-    def generate(self, ids: Sequence[int], sampling: Sampling, timeout: float | None = None) -> "LocalGeneration":
+    def generate(
+        self, ids: Sequence[int], sampling: Sampling, timeout: float | None = None, owner: str = ""
+    ) -> "LocalGeneration":
         """The answer is computed from now on, read or not; a few hundred tokens ahead of its reader at most."""
         self._must_write()
         prompt = self._checked(ids, room=1)
@@ -122,6 +124,7 @@ class LocalEngine:
             stop_ids=tuple(sorted(token for token in sampling.stop_ids if token < self._vocabulary_size)),
             most_tokens=most_tokens,
             deadline=None if timeout is None else time.perf_counter() + timeout,
+            owner=owner,
         )
         self._loop.submit(request)
         return LocalGeneration(self, self._loop, request)

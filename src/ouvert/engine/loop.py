@@ -262,10 +262,12 @@ class Loop:
 
     def _take_in(self, request: Request) -> None:
         start = request.tokens[:-1]
-        shared = max((alike(each.tokens, start), -n) for n, each in enumerate(self.waiting)) if self.waiting else (0, 0)
+        theirs = [each for each in self.waiting if each.owner == request.owner]
+        reader = max(theirs, key=lambda each: alike(each.tokens, start), default=None)
+        shared = 0 if reader is None else alike(reader.tokens, start)
         # Worth waiting for if it leaves a page more than what is kept already.
-        if shared[0] >= self.runner.page_tokens + self.tree.match(start).tokens:
-            request.behind = self.waiting[-shared[1]]
+        if shared >= self.runner.page_tokens + self.tree.match(start, request.owner).tokens:
+            request.behind = reader
         self.waiting.append(request)
 
     def _is_behind(self, request: Request) -> bool:
@@ -314,7 +316,7 @@ class Loop:
         self.tree.release(request.nodes)
         request.nodes = []
         try:
-            nodes = self.tree.insert(ids, sequence.page)
+            nodes = self.tree.insert(ids, sequence.page, request.owner)
         except MemoryError:
             LOG.warning("no memory to keep the caches of %d tokens: who begins alike computes them again", len(ids))
             return []
@@ -367,7 +369,7 @@ class Loop:
                 continue
             cost = size(len(request.tokens) + 1) - size(request.cached)
             if request.sequence is None:
-                match = self.tree.match(request.tokens[:-1])
+                match = self.tree.match(request.tokens[:-1], request.owner)
                 # What it will use can no longer make room for others; of the last page it may need a copy of its own.
                 cost += sum(node.page.nbytes for node in match.nodes if not node.users)
                 cost += self.runner.page_bytes - size(match.tokens)
@@ -389,10 +391,11 @@ class Loop:
 
     def _begin(self, request: Request) -> bool:
         """False if pages have to come from the disk first, or there is no room even to begin."""
-        match = self.tree.match(request.tokens[:-1])  # the last token is always computed: its logits are needed
+        # The last token is always computed: its logits are needed.
+        match = self.tree.match(request.tokens[:-1], request.owner)
         if self.shelf is not None and not request.fetched and len(request.tokens) >= WORTH_SAVING:
             whole = match.nodes[: match.tokens // self.runner.page_tokens]
-            filed = self.shelf.beyond(request.tokens, whole)
+            filed = self.shelf.beyond(request.tokens, whole, request.owner)
             held = len(whole) * self.runner.page_tokens + sum(len(each.ids) for each in filed)
             request.fetched = True
             if held - match.tokens >= WORTH_FETCHING:
@@ -437,7 +440,9 @@ class Loop:
         last = filed[-1]
 
         def place(each: Filed, data: memoryview | None) -> None:
-            placed = data is not None and not request.ended.is_set() and self._placed(nodes, each.ids, data)
+            placed = (
+                data is not None and not request.ended.is_set() and self._placed(nodes, each.ids, data, request.owner)
+            )
             if not placed or each is last:
                 request.fetching = False
                 self.tree.release(nodes)
@@ -450,12 +455,12 @@ class Loop:
 
         shelf.fetch(filed, handed)
 
-    def _placed(self, nodes: list[Node], ids: tuple[int, ...], data: memoryview) -> bool:
+    def _placed(self, nodes: list[Node], ids: tuple[int, ...], data: memoryview, owner: str) -> bool:
         """A page from the disk goes into the tree, after `nodes`, and becomes the last of them. False without room."""
         path = [token for node in nodes for token in node.ids] + list(ids)
         try:
             self._make_room(self.runner.page_bytes)
-            found = self.tree.insert(path, lambda _: self.runner.page_from(data))
+            found = self.tree.insert(path, lambda _: self.runner.page_from(data), owner)
         except MemoryError:
             return False
         self.tree.use(found[-1:])

@@ -1,5 +1,7 @@
 """Beginnings of sequences, kept in memory for those that begin alike: a radix tree over pages.
 
+Every owner has a tree of their own: what one left is never found by another.
+
 A node is a page: what up to `page_tokens` tokens left in the caches, after the tokens of the nodes above it. Only whole
 pages have nodes below them; the last page of a sequence may be a part of one. The tree shares its pages with the
 sequences that use them; nothing in it is ever written to.
@@ -20,6 +22,7 @@ class Node:
     ids: tuple[int, ...]
     page: RunnerPage
     parent: "Node | None"
+    owner: str = ""
     children: dict[int, list["Node"]] = field(default_factory=dict)  # by their first token
     users: int = 0
     name: str | None = None  # on disk, once anybody asked
@@ -61,7 +64,7 @@ class PrefixTree:
         self.page_tokens = page_tokens
         self.bytes = 0  # of all pages
         self.bytes_unused = 0  # of those that have no users
-        self._top: dict[int, list[Node]] = {}
+        self._tops: dict[str, dict[int, list[Node]]] = {}  # owner -> first pages, by their first token
         self._order: OrderedDict[Node, None] = OrderedDict()  # least recently used first, children before parents
 
     def __len__(self) -> int:
@@ -70,11 +73,11 @@ class PrefixTree:
     def __iter__(self) -> Iterator[Node]:
         return iter(self._order)
 
-    def match(self, ids: Ordered[int]) -> Match:
-        """The longest beginning of `ids` that is kept."""
+    def match(self, ids: Ordered[int], owner: str = "") -> Match:
+        """The longest beginning of `ids` that is kept for this owner."""
         nodes: list[Node] = []
         tokens = 0
-        below = self._top
+        below = self._tops.get(owner, {})
         while tokens < len(ids):
             chunk = tuple(ids[tokens : tokens + self.page_tokens])
             candidates = below.get(chunk[0], ())
@@ -90,7 +93,7 @@ class PrefixTree:
         self._touch(nodes)
         return Match(nodes, tokens)
 
-    def insert(self, ids: Ordered[int], page: Callable[[int], RunnerPage]) -> list[Node]:
+    def insert(self, ids: Ordered[int], page: Callable[[int], RunnerPage], owner: str = "") -> list[Node]:
         """Keep what `ids` left. `page(n)` gives the n-th page, asked for only where it is needed.
 
         Returns the nodes that hold `ids` from the beginning. The last of them may hold more tokens than were given.
@@ -98,14 +101,14 @@ class PrefixTree:
         nodes: list[Node] = []
         for n in range(-(-len(ids) // self.page_tokens)):
             chunk = tuple(ids[n * self.page_tokens : (n + 1) * self.page_tokens])
-            below = nodes[-1].children if nodes else self._top
-            siblings = below.setdefault(chunk[0], [])
+            parent = nodes[-1] if nodes else None
+            siblings = self._below(parent, owner).setdefault(chunk[0], [])
             node = next((each for each in siblings if each.ids[: len(chunk)] == chunk), None)
             if node is None:
                 for shorter in [each for each in siblings if each.ids == chunk[: len(each.ids)] and not each.users]:
                     self._remove(shorter)
-                siblings = below.setdefault(chunk[0], [])
-                node = Node(chunk, page(n), nodes[-1] if nodes else None)
+                siblings = self._below(parent, owner).setdefault(chunk[0], [])  # the last of them may have gone
+                node = Node(chunk, page(n), parent, owner)
                 siblings.append(node)
                 self._order[node] = None
                 self.bytes += node.page.nbytes
@@ -148,12 +151,18 @@ class PrefixTree:
         for node in reversed(nodes):
             self._order.move_to_end(node)
 
+    def _below(self, parent: Node | None, owner: str) -> dict[int, list[Node]]:
+        """The nodes that continue `parent`, or of an owner's first pages, by their first token."""
+        return self._tops.setdefault(owner, {}) if parent is None else parent.children
+
     def _remove(self, node: Node) -> None:
-        below = node.parent.children if node.parent is not None else self._top
+        below = self._below(node.parent, node.owner)
         siblings = below[node.ids[0]]
         siblings.remove(node)
         if not siblings:
             del below[node.ids[0]]
+        if not self._tops.get(node.owner, True):
+            del self._tops[node.owner]
         del self._order[node]
         self.bytes -= node.page.nbytes
         if node.users == 0:

@@ -38,6 +38,7 @@ class Request:
     stop_ids: tuple[int, ...]  # those of `sampling` that this vocabulary has
     most_tokens: int
     deadline: float | None
+    owner: str = ""  # whose kept prefixes it may use, and adds to
     out: "SimpleQueue[Reading | Token | BaseException | None]" = field(default_factory=SimpleQueue)
     cancelled: threading.Event = field(default_factory=threading.Event)
     ended: threading.Event = field(default_factory=threading.Event)

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from collections.abc import Sequence as Ordered
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, Protocol
 
 from ouvert.engine.prefixes import Node
@@ -53,25 +52,28 @@ class Shelf:
         self.files = files
         self.page_tokens = page_tokens
         self._fingerprint = fingerprint
+        self._roots: dict[str, str] = {}  # by owner
         self._reader = ThreadPoolExecutor(1, "ouvert-pages-read")
         self._writer = ThreadPoolExecutor(1, "ouvert-pages-write")
 
-    @cached_property
-    def _root(self) -> str:
-        return self.files.root(self._fingerprint())
+    def root(self, owner: str) -> str:
+        """The name that those of all pages of this owner start from."""
+        if owner not in self._roots:
+            whose = {"owner": owner} if owner else {}
+            self._roots[owner] = self.files.root({**self._fingerprint(), **whose})
+        return self._roots[owner]
 
-    def name(self, node: Node | None) -> str:
-        """A node's name on disk; the name all others start from if it is None."""
-        if node is None:
-            return self._root
+    def name(self, node: Node) -> str:
+        """A node's name on disk."""
         if node.name is None:
-            node.name = self.files.name(self.name(node.parent), node.ids)
+            before = self.root(node.owner) if node.parent is None else self.name(node.parent)
+            node.name = self.files.name(before, node.ids)
         return node.name
 
-    def beyond(self, tokens: Ordered[int], nodes: Ordered[Node]) -> list[Filed]:
-        """Pages on disk that go on with `tokens` where `nodes`, whole pages from the beginning, end."""
+    def beyond(self, tokens: Ordered[int], nodes: Ordered[Node], owner: str = "") -> list[Filed]:
+        """This owner's pages on disk that go on with `tokens` where `nodes`, whole pages from the beginning, end."""
         found: list[Filed] = []
-        parent = self.name(nodes[-1] if nodes else None)
+        parent = self.name(nodes[-1]) if nodes else self.root(owner)
         start = len(nodes) * self.page_tokens
         while start < len(tokens):
             chunk = tuple(tokens[start : start + self.page_tokens])

@@ -211,8 +211,12 @@ class Engine(Protocol):
     @property
     def load(self) -> Load: ...
 
-    def generate(self, ids: Sequence[int], sampling: Sampling, timeout: float | None = None) -> Generation:
-        """`timeout`: seconds after which the answer ends as it is.
+    def generate(
+        self, ids: Sequence[int], sampling: Sampling, timeout: float | None = None, owner: str = ""
+    ) -> Generation:
+        """`timeout`: seconds after which the answer ends as it is. `owner`: whose prompt it is. What one owner's
+        prompts left in caches is never used for another's, in memory or on disk: neither the time an answer takes nor
+        its `reused_tokens` says anything of them.
 
         Raises EngineError at once if the prompt cannot fit (both numbers in the message), and EngineBusyError where
         too many wait already.

@@ -88,9 +88,9 @@ class Completion:
     """One text being continued, its prompt before it where that is asked for; `running.Pullable`."""
 
     def __init__(
-        self, model: Model, prompt: str | Tokens, request: CompletionRequest, number: int, timeout: float | None
+        self, loan: Loan, prompt: str | Tokens, request: CompletionRequest, number: int, timeout: float | None
     ) -> None:
-        self._model = model
+        model = self._model = loan.model
         self._ids = prompt_ids(model, prompt, request.suffix)
         most = None if request.max_tokens in (None, -1) else request.max_tokens
         if most == 0 and not request.echo:
@@ -115,6 +115,7 @@ class Completion:
             candidate=(number, request.written) if request.chooses else (0, 1),
             max_tokens=most,
             logprobs=0 if request.logprobs is None and request.chooses else request.logprobs,
+            owner=loan.owner,
             **settings,
         )
 
@@ -204,7 +205,7 @@ async def completions(call: Call) -> Response:
 
     def start(loan: Loan, number: int) -> Completion:
         timeout = call.house.settings.answer_seconds
-        return written.setdefault(number, Completion(loan.model, prompts[number // n], request, number % n, timeout))
+        return written.setdefault(number, Completion(loan, prompts[number // n], request, number % n, timeout))
 
     answer_id = "cmpl-" + secrets.token_hex(12)
     running: Running[Event | Echoed] = await unless_gone(

@@ -110,7 +110,11 @@ class House:
     async def borrow(self, name: str, caller: Key | None) -> Loan:
         """The model of that name, for this caller. Raises Refusal."""
         self.permitted(name, caller)
-        return await self.residents.lend(name)
+        return await self.residents.lend(name, self.owner_of_prefixes(caller))
+
+    def owner_of_prefixes(self, caller: Key | None) -> str:
+        """Whose kept prefixes a caller's prompts use and add to: each key has its own, unless the owner shares them."""
+        return "" if caller is None or self.settings.share_prefixes else caller.id
 
     def permitted(self, name: str, caller: Key | None) -> Installed:
         """What is called so, if this caller may use it. Raises Refusal."""
@@ -319,6 +323,7 @@ def chat(loan: Loan, ask: Ask, number: int, notes: list[str], timeout: float | N
         stop=ask.stop,
         timeout=timeout,
         progress=ask.progress,
+        owner=loan.owner,
         **sampling,
     )
 

@@ -552,7 +552,7 @@ async def continued(call: Call, request: OllamaGenerate) -> Response:
     )
 
     def start(loan: Loan, number: int) -> Completion:
-        return Completion(loan.model, request.prompt, wanted, number, call.house.settings.answer_seconds)
+        return Completion(loan, request.prompt, wanted, number, call.house.settings.answer_seconds)
 
     held = await begun(call, request, (), as_generated)
     running: Running[Event | Echoed] = await unless_gone(

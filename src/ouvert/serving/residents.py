@@ -111,9 +111,9 @@ class Resident:
 class Loan:
     """The use of a model; it stays in memory until `give_back`, which may be called twice."""
 
-    def __init__(self, resident: Resident, model: Model, effort: Effort | None, name: str) -> None:
-        """`name` is what the client called it."""
-        self.model, self.effort, self.name = model, effort, name
+    def __init__(self, resident: Resident, model: Model, effort: Effort | None, name: str, owner: str) -> None:
+        """`name` is what the client called it, `owner` whose prompts it is for: see `Engine.generate`."""
+        self.model, self.effort, self.name, self.owner = model, effort, name, owner
         self._resident: Resident | None = resident
         resident.uses += 1
 
@@ -183,7 +183,7 @@ class Residents:
         keep = resident.keep
         return None if keep is None else max(0.0, keep - (time.monotonic() - resident.last_used))
 
-    async def lend(self, name: str) -> Loan:
+    async def lend(self, name: str, owner: str = "") -> Loan:
         """The model, in memory. Raises Refusal: 404 where there is none, 503 while it is loaded for too long, and at
         once where its engine failed and it is loaded again."""
         named = self.catalog.find(name)
@@ -202,7 +202,7 @@ class Residents:
                 retry_after=RETRY_SECONDS,
             )
         if resident.model is not None:
-            return Loan(resident, resident.model, named.effort, name)
+            return Loan(resident, resident.model, named.effort, name, owner)
         assert resident.loaded is not None  # noqa: S101 - set by `_begin`, and gone only when the model is there
         try:
             async with asyncio.timeout(self._load_wait):
@@ -214,7 +214,7 @@ class Residents:
                 code="model_loading",
                 retry_after=RETRY_SECONDS,
             ) from None
-        return Loan(resident, model, named.effort, name)
+        return Loan(resident, model, named.effort, name, owner)
 
     async def release(self, name: str) -> None:
         """Let go of a model as soon as it is idle."""

@@ -36,6 +36,7 @@ class Settings:
     answer_seconds: float | None = None
     stop_seconds: float | None = 10.0
     ping_seconds: float = 10.0
+    share_prefixes: bool = False  # kept beginnings of prompts are one for all keys, which then can be told of others'
     names: tuple[str, ...] = ()  # host names, beside localhost, by which clients may call this server
     origins: tuple[str, ...] = ()  # web pages, beside those of this machine, that may use it
     stored_responses: int = 1000
