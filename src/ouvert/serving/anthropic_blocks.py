@@ -8,7 +8,7 @@ from typing import Any, Literal
 from ouvert.assistant import Message, ToolCall
 from ouvert.serving.endpoints import Wire
 from ouvert.serving.errors import Refusal
-from ouvert.serving.streams import as_json
+from ouvert.serving.streams import json_text
 
 SIGNATURE = "ouvert-sha256:"
 PARAGRAPH = "\n\n"
@@ -137,7 +137,7 @@ def read_assistant(content: str | Sequence[Block], where: str, reading: Reading)
             case "redacted_thinking":
                 reading.notes.append("redacted_thinking: thoughts that another provider hid cannot be read here")
             case "tool_use":
-                arguments = as_json(given(block.input, f"{place}.input")).decode()
+                arguments = json_text(given(block.input, f"{place}.input"))
                 calls.append(ToolCall(given(block.id, f"{place}.id"), given(block.name, f"{place}.name"), arguments))
             case _:
                 texts.append(text_of(block, place, reading))

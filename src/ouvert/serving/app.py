@@ -4,12 +4,13 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
+from difflib import get_close_matches
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Match, Route
 
 from ouvert.serving import (
     anthropic_messages,
@@ -27,7 +28,7 @@ from ouvert.serving import (
 )
 from ouvert.serving.door import Door
 from ouvert.serving.endpoints import Call, Endpoint, read_body
-from ouvert.serving.errors import Dialect, Refusal, openai_error, refusal_of
+from ouvert.serving.errors import Dialect, Refusal, dialect_of, refusal_of
 from ouvert.serving.house import House
 from ouvert.serving.settings import Settings
 from ouvert.serving.streams import Gone, JSONAnswer
@@ -49,6 +50,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *web_page.ENDPOINTS,
     *openapi.ENDPOINTS,
 )
+LONGEST_GUESSED = 200
 CLIENT_GONE = 499  # nobody reads it; it tells the counters
 
 
@@ -101,7 +103,7 @@ def routes(endpoints: Iterable[Endpoint]) -> Iterable[Route]:
     for endpoint in endpoints:
         serve = served(endpoint)
         yield Route(endpoint.path, serve, methods=[endpoint.method])
-        if endpoint.versioned:
+        if endpoint.both_ways:
             yield Route("/v1" + endpoint.path, serve, methods=[endpoint.method])
 
 
@@ -135,21 +137,51 @@ def served(endpoint: Endpoint) -> Callable[[Request], Awaitable[Response]]:
 
 
 def refused(refusal: Refusal, dialect: Dialect) -> Response:
-    headers = {} if refusal.retry_after is None else {"retry-after": str(refusal.retry_after)}
+    headers = dict(refusal.headers)
+    if refusal.retry_after is not None:
+        headers["retry-after"] = str(refusal.retry_after)
     if refusal.status == 401:
         headers["www-authenticate"] = "Bearer"
     return JSONAnswer(dialect(refusal), refusal.status, headers)
 
 
 async def unknown_address(request: Request, problem: HTTPException) -> Response:
-    path = request.url.path
+    """In the dialect of the address, with the address that was meant where that can be told."""
+    path, app = request.url.path, request.app
     if problem.status_code == 405:
-        message = f"{path} does not take {request.method}. /openapi.json describes what it takes."
-        refusal = Refusal(405, message, code="method_not_allowed")
+        methods = methods_at(app, path)
+        message = f"{path} takes {' and '.join(methods)}, not {request.method}. /openapi.json describes what it takes."
+        refusal = Refusal(405, message, code="method_not_allowed", headers={"allow": ", ".join(methods)})
     else:
-        message = f"There is nothing at {path}. /openapi.json describes what this server offers."
+        meant = address_meant(app, path)
+        hint = f" Did you mean {meant}?" if meant else " /openapi.json describes what this server offers."
+        message = f"There is nothing at {path!r:.200}.{hint}"
         refusal = Refusal(problem.status_code, message, code="not_found")
-    ollamas = path.startswith("/api/") and not path.startswith("/api/ui/")
-    response = refused(refusal, ollama.ollama_error if ollamas else openai_error)
-    response.headers.update(problem.headers or {})
-    return response
+    return refused(refusal, dialect_of(path))
+
+
+def methods_at(app: Starlette, path: str) -> list[str]:
+    """What the address takes; HEAD is not worth a word."""
+    scope = {"type": "http", "path": path, "root_path": "", "method": ""}
+    found = {
+        method
+        for route in app.routes
+        if isinstance(route, Route) and route.matches(scope)[0] is not Match.NONE
+        for method in route.methods or ()
+    }
+    return sorted(found - {"HEAD"})
+
+
+def address_meant(app: Starlette, path: str) -> str | None:
+    """An address of this server that this one comes to without doubled parts and slashes, or nearly is."""
+    parts = [part for part in path.split("/") if part]
+    plain = [part for n, part in enumerate(parts) if n == 0 or part != parts[n - 1]]
+    while len(plain) > 1 and plain[1] == "v1":  # /api/v1/…, /openai/v1/…
+        plain = plain[1:]
+    candidate = "/" + "/".join(plain)
+    if candidate != path and methods_at(app, candidate):
+        return candidate
+    if len(path) > LONGEST_GUESSED:
+        return None
+    fixed = [route.path for route in app.routes if isinstance(route, Route) and "{" not in route.path]
+    return next(iter(get_close_matches(path, fixed, n=1, cutoff=0.8)), None)

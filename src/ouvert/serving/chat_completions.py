@@ -337,16 +337,21 @@ def as_text(content: str | Sequence[Part] | None, where: str) -> str:
 
 
 def part_text(part: Part, where: str) -> str:
-    text = part.text if part.text is not None else part.refusal
-    if (
-        part.type not in ("text", "input_text", "output_text", "refusal", "summary_text", "reasoning_text")
-        or text is None
-    ):
+    if part.type not in TEXT_PARTS:
         raise Refusal(
             400,
             f"{where} is of the type {part.type!r:.40}, and these models read text only. Describe it in words.",
             code="unsupported_content",
             param=where,
+        )
+    text = part.text if part.text is not None else part.refusal
+    if text is None:
+        name = "refusal" if part.type == "refusal" else "text"
+        raise Refusal(
+            400,
+            f"{where}.{name} is missing or null, expected text, as the part is of the type {part.type!r}. Send it.",
+            code="invalid_value",
+            param=f"{where}.{name}",
         )
     return text
 

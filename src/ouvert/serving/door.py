@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ouvert.serving.errors import Refusal, openai_error
+from ouvert.serving.errors import Refusal, dialect_of
 from ouvert.serving.settings import Settings
 from ouvert.serving.streams import JSONAnswer
 
@@ -37,7 +37,7 @@ class Door:
         size = sum(len(name) + len(value) for name, value in scope["headers"]) + len(scope["raw_path"])
         refusal = self._refusal(host, origin, len(headers.getlist("host")), size)
         if refusal is not None:
-            await JSONAnswer(openai_error(refusal), refusal.status)(scope, receive, send)
+            await JSONAnswer(dialect_of(scope["path"])(refusal), refusal.status)(scope, receive, send)
             return
         shared = [] if origin is None else cors(origin)
         if scope["method"] == "OPTIONS" and origin is not None and "access-control-request-method" in headers:

@@ -7,13 +7,15 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ouvert.serving.content_encoding import codings_of, unpacked
 from ouvert.serving.errors import Dialect, Refusal, openai_error
 from ouvert.serving.house import House
 from ouvert.serving.keys import Key
+from ouvert.serving.validation import refusal_of_validation
 
 # What whole numbers of a request may be at most: counts of things, and of tokens, for which clients like to send the
 # largest number they have.
@@ -42,9 +44,8 @@ Handler = Callable[[Call], Awaitable[Response]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """`path` is written without /v1; `versioned` endpoints answer below it as well. `public`: no key is asked for.
-
-    `answers`: the media type of a good answer.
+    """`path` is written without /v1. `versioned`: it is described below it. `both_ways`: it answers with and
+    without it. `public`: no key is asked for. `answers`: the media type of a good answer.
     """
 
     method: str
@@ -55,11 +56,13 @@ class Endpoint:
     answers: str = "application/json"
     public: bool = False
     versioned: bool = True
+    both_ways: bool = True
     dialect: Dialect = openai_error
 
 
 async def read_body(request: Request, model: type[BaseModel], limit: int, seconds: float) -> BaseModel:
-    """The body as `model`. Raises Refusal and pydantic's ValidationError."""
+    """The body as `model`, unpacked where it came compressed; `limit` holds for both sizes. Raises Refusal."""
+    codings = codings_of(request.headers.get("content-encoding", ""))
     stated = request.headers.get("content-length", "")
     if stated.isdecimal() and int(stated) > limit:
         raise too_large(limit)
@@ -75,12 +78,20 @@ async def read_body(request: Request, model: type[BaseModel], limit: int, second
         raise Refusal(
             408, f"The body had not come after {seconds:g} s. Send it faster, or in a smaller request.", code="timeout"
         ) from None
+    body: bytes | None = b"".join(pieces)
+    if codings and body:
+        body = await asyncio.to_thread(unpacked, body, codings, limit)
+        if body is None:
+            raise too_large(limit)
     try:
-        value = json.loads(b"".join(pieces) or b"{}", parse_constant=refuse_constant, parse_float=finite)
+        value = json.loads(body or b"{}", parse_constant=refuse_constant, parse_float=finite)
     except (ValueError, RecursionError) as problem:
         fault = "it is nested too deeply" if isinstance(problem, RecursionError) else str(problem)
         raise Refusal(400, f"The body is not JSON: {fault}. Send a JSON object.", code="invalid_json") from None
-    return model.model_validate(value)
+    try:
+        return model.model_validate(value)
+    except ValidationError as problem:
+        raise refusal_of_validation(problem, value) from None
 
 
 def too_large(limit: int) -> Refusal:

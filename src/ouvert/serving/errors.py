@@ -5,8 +5,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pydantic import ValidationError
-
 from ouvert.assistant import (
     AssistantError,
     ContextExceeded,
@@ -47,7 +45,8 @@ ANTHROPIC_KINDS = KINDS | {
 class Refusal(Exception):  # noqa: N818 - it is no fault of ours
     """A request that is not served. `code` is for programs, `param` names the wrong field.
 
-    `facts` are numbers to act on; `retry_after`: seconds after which the same request may be served.
+    `facts` are numbers to act on; `retry_after`: seconds after which the same request may be served; `headers` go with
+    the answer.
     """
 
     status: int
@@ -56,6 +55,7 @@ class Refusal(Exception):  # noqa: N818 - it is no fault of ours
     param: str | None = None
     retry_after: int | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def kind(self) -> str:
@@ -80,6 +80,26 @@ def anthropic_error(refusal: Refusal) -> dict[str, Any]:
     return {"type": "error", "error": {"type": kind, "message": message}}
 
 
+def ollama_error(refusal: Refusal) -> dict[str, Any]:
+    """Ollama's clients show the text; some look for "not found" in it before they offer to fetch a model."""
+    missing = refusal.code == "model_not_found"
+    return {"error": f"model not found: {refusal.message}" if missing else refusal.message}
+
+
+def dialect_of(path: str) -> Dialect:
+    """What the clients of an address read, whether there is something at it or not."""
+    plain = "/" + "/".join(part for part in path.split("/") if part)
+    while plain.startswith("/v1/"):
+        plain = plain.removeprefix("/v1")
+    if is_below(plain, "/api") and not is_below(plain, "/api/ui"):
+        return ollama_error
+    return anthropic_error if is_below(plain, "/messages") else openai_error
+
+
+def is_below(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(folder + "/")
+
+
 def refusal_of(problem: Exception) -> Refusal | None:
     """The refusal that a known error amounts to; None for what nobody foresaw."""
     match problem:
@@ -88,8 +108,6 @@ def refusal_of(problem: Exception) -> Refusal | None:
         case ContextExceeded(prompt_tokens=prompt, context=context):
             facts = {"n_prompt_tokens": prompt, "n_ctx": context}
             return Refusal(400, str(problem), code="context_length_exceeded", param="messages", facts=facts)
-        case ValidationError():
-            return refusal_of_validation(problem)
         case EngineBusyError():
             return Refusal(503, str(problem), code="overloaded", retry_after=2)
         case EngineFailedError():
@@ -113,14 +131,3 @@ def refusal_of(problem: Exception) -> Refusal | None:
         case StoreError():
             return Refusal(404, str(problem), code="model_not_found", param="model")
     return None
-
-
-def refusal_of_validation(problem: ValidationError) -> Refusal:
-    """The first fault, with its place; how many more there are."""
-    first, *others = problem.errors(include_url=False, include_context=False)
-    place = ".".join(str(step) for step in first["loc"])
-    given = repr(first["input"])
-    given = given if len(given) <= 120 else given[:120] + " …"
-    more = f" ({len(others)} more faults.)" if others else ""
-    where = f"{place}: " if place else ""
-    return Refusal(400, f"{where}{first['msg']}; it is {given}.{more}", code="invalid_value", param=place or None)

@@ -78,6 +78,8 @@ async def list_models(call: Call) -> Response:
 
 async def one_model(call: Call) -> Response:
     name = name_in_path(call.request)
+    if not name:  # /models/ is the list
+        return await list_models(call)
     named = call.house.residents.catalog.find(name)
     return JSONAnswer(entry(call.house, named.installed, name, efforts_of(call.house, named.installed)))
 

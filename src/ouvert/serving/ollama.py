@@ -30,11 +30,11 @@ from ouvert.serving.chat_completions import ANY_OBJECT, DeclaredTool, as_tool, s
 from ouvert.serving.completions import GAP_TOKENS, Completion, CompletionRequest, Echoed
 from ouvert.serving.embeddings import MOST_TEXTS, embedded
 from ouvert.serving.endpoints import MOST_COUNT, MOST_TOKENS, Call, Endpoint, Wire, refuse_constant
-from ouvert.serving.errors import Refusal, refusal_of
+from ouvert.serving.errors import Refusal, ollama_error, refusal_of
 from ouvert.serving.house import EFFORTS, Ask, Running
 from ouvert.serving.model_list import created_at
 from ouvert.serving.residents import LATEST, Loan
-from ouvert.serving.streams import JSONAnswer, Streamed, as_json, unless_gone
+from ouvert.serving.streams import JSONAnswer, Streamed, as_json, json_text, unless_gone
 from ouvert.store import Installed
 
 # Clients ask for features by it: VS Code wants 0.6.4 at least, `think` came with 0.9.0, logprobs with 0.12.11.
@@ -45,12 +45,6 @@ LONGEST = 100 * 365 * 86400.0  # seconds that a model may be kept
 FOR_GOOD = timedelta(days=365 * 100)  # when a model goes that stays: Ollama, too, names a day far away
 DURATION = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h)")
 SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
-
-
-def ollama_error(refusal: Refusal) -> dict[str, Any]:
-    """Ollama's clients show the text; some look for "not found" in it before they offer to fetch a model."""
-    missing = refusal.code == "model_not_found"
-    return {"error": f"model not found: {refusal.message}" if missing else refusal.message}
 
 
 class Options(Wire):
@@ -239,7 +233,7 @@ def messages_of(sent: Sequence[OllamaMessage]) -> list[Message]:
             ToolCall(
                 call.id or f"call_{n}_{k}",
                 call.function.name,
-                as_json(call.function.arguments).decode(),
+                json_text(call.function.arguments),
             )
             for k, call in enumerate(message.tool_calls or ())
         )

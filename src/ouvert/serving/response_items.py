@@ -24,9 +24,15 @@ def resolved(items: Sequence[Item], stored: Lookup) -> list[Item]:
     """The items with every reference replaced by what it stands for. Raises Refusal for one that is not stored."""
 
     def one(n: int, item: Item) -> Item:
-        return referenced(item, stored, n) if item.get("type") == "item_reference" else item
+        return referenced(item, stored, n) if is_reference(item) else item
 
     return [one(n, item) for n, item in enumerate(items)]
+
+
+def is_reference(item: Item) -> bool:
+    """OpenAI's types let a reference do without its type: then it has an id, and nothing that a message has."""
+    kind = item.get("type")
+    return kind == "item_reference" or (kind is None and "id" in item and not {"role", "content"} & item.keys())
 
 
 def referenced(item: Item, stored: Lookup, n: int) -> Item:

@@ -15,7 +15,7 @@ from ouvert.serving.endpoints import MOST_COUNT, Call, Endpoint, Wire
 from ouvert.serving.errors import Refusal, refusal_of
 from ouvert.serving.house import Ask, Running
 from ouvert.serving.response_events import ResponseWriter, WireEvent, new_id, snapshot
-from ouvert.serving.response_items import Item, messages_of, resolved
+from ouvert.serving.response_items import Item, is_reference, messages_of, resolved
 from ouvert.serving.response_store import Stored, owner_of
 from ouvert.serving.streams import JSONAnswer, Streamed, sse, unless_gone
 
@@ -211,7 +211,7 @@ def sent_items(request: ResponsesRequest) -> list[dict[str, Any]]:
 
 
 def with_id(item: dict[str, Any]) -> dict[str, Any]:
-    kind = item.get("type") or "message"
+    kind = "item_reference" if is_reference(item) else item.get("type") or "message"
     kept = isinstance(item.get("id"), str) and 0 < len(item["id"]) <= 256
     identity = item["id"] if kept else new_id(ID_PREFIX.get(str(kind), "item"))
     return {**item, "type": kind, "id": identity}

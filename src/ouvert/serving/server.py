@@ -6,16 +6,20 @@ import math
 import socket
 from typing import Any
 
+import h11
 import uvicorn
 from starlette.applications import Starlette
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from ouvert.serving.errors import Refusal, dialect_of
 from ouvert.serving.house import House
 from ouvert.serving.settings import Settings
+from ouvert.serving.streams import as_json
 
 LOG = logging.getLogger("ouvert.serving")
 
 KEEP_ALIVE_SECONDS = 75
+LONGEST_ADDRESS = 4096
 LAST_WORDS = 5  # seconds in which answers that were ended say so
 
 
@@ -40,7 +44,7 @@ def make_server(app: Starlette, settings: Settings) -> uvicorn.Server:
         proxy_headers=False,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=stop,
-        h11_max_incomplete_event_size=settings.header_bytes,
+        h11_max_incomplete_event_size=2 * settings.header_bytes,  # the guard refuses them with a sentence before
     )
     return PatientServer(config, app, settings.stop_seconds)
 
@@ -103,6 +107,19 @@ class ImpatientProtocol(H11Protocol):
         super().handle_events()
         if self.cycle is not None:
             self._patience.cancel()
+
+    def send_400_response(self, msg: str) -> None:
+        """What is no HTTP, or has headers without end, is refused in the dialect of its address, if that is known."""
+        if self.conn.our_state not in (h11.IDLE, h11.SEND_RESPONSE):  # an answer is on its way already
+            self.transport.close()
+            return
+        line = self.conn.trailing_data[0][:LONGEST_ADDRESS].split(b" ")
+        path = line[1].decode("latin-1").partition("?")[0] if len(line) > 1 else "/"
+        sentence = "The request is no HTTP that this server reads, or its headers are too long. Send a shorter one."
+        body = as_json(dialect_of(path)(Refusal(400, sentence, code="invalid_http")))
+        head = f"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n"
+        self.transport.write(head.encode() + b"connection: close\r\n\r\n" + body)
+        self.transport.close()
 
     def pause_writing(self) -> None:
         super().pause_writing()

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
@@ -10,11 +11,22 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 PING = b": ping\n\n"
+# JSON may hold these as they are, and clients that split lines as Python's str.splitlines does cut there. The other
+# characters at which that function cuts are control characters, which JSON escapes in any case.
+LINE_ENDS = re.compile("[\x85\u2028\u2029]")
 Value = TypeVar("Value")
 
 
+def json_text(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
+
 def as_json(value: Any) -> bytes:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode("utf-8", "replace")
+    """JSON that is one line for every reader: what some of them take for the end of a line is escaped."""
+    text = json_text(value)
+    if not text.isascii():
+        text = LINE_ENDS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    return text.encode("utf-8", "replace")
 
 
 class JSONAnswer(Response):

@@ -211,7 +211,9 @@ def fit(needs: int, room: int) -> str:
 
 
 def own(method: str, path: str, handler: Callable[[Call], Awaitable[Response]], summary: str, **more: Any) -> Endpoint:
-    return Endpoint(method=method, path=path, handler=handler, summary=summary, versioned=False, **more)
+    return Endpoint(
+        method=method, path=path, handler=handler, summary=summary, versioned=False, both_ways=False, **more
+    )
 
 
 ONE = "/api/ui/conversations/{conversation_id}"
