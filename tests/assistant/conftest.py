@@ -11,6 +11,7 @@ from ouvert.assistant.vocabulary import vocabulary_of
 from ouvert.chat import builtin_template, format_for
 from ouvert.chat.template import TemplateFormat
 from ouvert.engine import EngineFacts, LocalEngine
+from ouvert.engine.identity import NumericIdentity
 
 TESTS = Path(__file__).parents[1]
 
@@ -93,8 +94,13 @@ def make_facts():
         version="0",
         instruction_set="fake",
         threads=1,
-        cache_type="f32",
-        exact=True,
-        weights_digest="sha256:" + "0" * 64,
-        packed_digest=None,
+        identity=NumericIdentity(
+            weights="sha256:" + "0" * 64,
+            configuration="sha256:" + "c" * 64,
+            layout="none",
+            arithmetic="scripted",
+            build=None,
+            exact=True,
+            cache="f32",
+        ),
     )

@@ -9,6 +9,7 @@ from ouvert.assistant.messages import as_conversation
 from ouvert.chat import Conversation
 from ouvert.chat.format import Rendered, Span
 from ouvert.engine import EngineError, EngineFacts, Reading, Sampling, Stopped, Token
+from ouvert.engine.identity import NumericIdentity
 
 DIGEST = "sha256:" + "0" * 64
 READ = Reading(done=2, total=3, reused=1, seconds=0.5)
@@ -54,10 +55,15 @@ class ScriptedEngine:
         version="1",
         instruction_set="none",
         threads=1,
-        cache_type="f16",
-        exact=False,
-        weights_digest=DIGEST,
-        packed_digest=None,
+        identity=NumericIdentity(
+            weights=DIGEST,
+            configuration="sha256:" + "c" * 64,
+            layout="none",
+            arithmetic="scripted",
+            build=None,
+            exact=False,
+            cache="f16",
+        ),
     )
 
     def __init__(self, tokens, reason="stop"):

@@ -306,3 +306,81 @@ def test_an_answer_that_was_stopped_is_replayed_as_far_as_it_went(speaking_model
         replayed = replay(model.assistant, entry.receipt, contents.conversation, contents.demands, contents=contents)
     assert replayed.agrees
     assert replayed.changes == ()
+
+
+@pytest.fixture
+def editable(speaking_model, tmp_path):
+    """A checkpoint of this test's own, and edit(**changes) of its config.json."""
+    folder = tmp_path / "model"
+    shutil.copytree(speaking_model(), folder)
+    stated = json.loads((folder / "config.json").read_text())
+
+    def edit(**changes):
+        (folder / "config.json").write_text(json.dumps(stated | changes))
+
+    return folder, edit
+
+
+@pytest.mark.parametrize("change", [{"rope_theta": 9.0}, {"rms_norm_eps": 0.5}])
+def test_another_config_json_is_another_model(ouvert, editable, change):
+    folder, edit = editable
+    _, before = ouvert("run", folder, "Hi", "--json", "--receipts", "contents")
+    edit(**change)
+    _, after = ouvert("run", folder, "Hi", "--json", "--receipts", "off")
+    assert before["receipt"]["model"]["weights_digest"] == after["receipt"]["model"]["weights_digest"]
+    assert before["receipt"]["model"]["configuration_digest"] != after["receipt"]["model"]["configuration_digest"]
+    assert before["receipt"]["engine"]["identity_digest"] != after["receipt"]["engine"]["identity_digest"]
+    status, facts = ouvert("receipt", "verify", "1", "--json", "--model", folder)
+    assert (status, facts["receipt"]["fields"]["model.configuration_digest"]) == (1, False)
+    _, facts = ouvert("receipt", "replay", "1", "--json", "--model", folder)
+    assert [each["field"] for each in facts["changes"]] == ["model.configuration_digest"]
+    edit()
+    assert ouvert("receipt", "verify", "1", "--json", "--model", folder)[0] == 0
+
+
+def test_other_advice_of_the_makers_stands_in_receipts(ouvert, editable):
+    folder, _ = editable
+    (folder / "generation_config.json").write_text('{"temperature": 0.25, "top_k": 7, "do_sample": true}')
+    _, answer = ouvert("run", folder, "Hi", "--json")
+    assert {"temperature": 0.25, "top_k": 7}.items() <= answer["receipt"]["sampling"].items()
+
+
+def written_as(version, receipt):
+    """The receipt as that version wrote it, in the ledger alone."""
+    later = {"configuration_digest", "packed_digest", "weights_checked", "end_ids"}
+    later |= {"identity_digest", "arithmetic", "layout", "precision", "variant"}
+    old = dict(receipt, receipt=version)
+    for part in ("model", "engine"):
+        old[part] = {name: value for name, value in receipt[part].items() if version > 2 or name not in later}
+    ledger = open_ledger()
+    contents = ledger.contents(ledger.find("last").digest)
+    shutil.rmtree(ledger.folder)
+    Ledger(ledger.folder, contents=True).append(old, lambda: contents)
+
+
+def test_a_receipt_of_version_2_is_read_as_such(ouvert, editable):
+    folder, _ = editable
+    _, answer = ouvert("run", folder, "Hi", "--json", "--receipts", "contents")
+    written_as(2, answer["receipt"])
+    status, facts = ouvert("receipt", "verify", "1", "--json", "--model", folder)
+    assert (status, set(facts["receipt"]["fields"].values())) == (0, {True})
+    assert "model.configuration_digest" in facts["receipt"]["not_recorded"]
+    assert (
+        "a change would not show: model.configuration_digest" in ouvert("receipt", "verify", "1", "--model", folder)[1]
+    )
+    status, facts = ouvert("receipt", "replay", "1", "--json", "--model", folder)
+    assert (status, facts["agrees"], facts["changes"]) == (0, True, [])
+
+
+@pytest.mark.parametrize("version", [1, 4, "3", None])
+def test_a_receipt_of_a_version_that_is_not_known_is_never_misread(ouvert, speaking_model, version):
+    _, answer = ouvert("run", speaking_model(), "Hi", "--json", "--receipts", "contents")
+    receipt = answer["receipt"] | {"receipt": version}
+    ledger = open_ledger()
+    shutil.rmtree(ledger.folder)
+    Ledger(ledger.folder).append(receipt)
+    for action in ("verify", "replay"):
+        status, said = ouvert("receipt", action, "1", "--model", speaking_model())
+        assert status == 1
+        assert f"the receipt's version is {version!r}, expected 2 or 3" in said
+    assert ouvert("receipt", "verify")[0] == 0  # the chain needs no version

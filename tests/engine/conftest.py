@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from ouvert.engine import EngineFacts
+from ouvert.engine.identity import NumericIdentity
 
 PAGE_TOKENS = 4
 PAGE_BYTES = 40
@@ -200,8 +201,13 @@ def facts() -> Callable[[], EngineFacts]:
         version="0",
         instruction_set="fake",
         threads=1,
-        cache_type="f32",
-        exact=True,
-        weights_digest="sha256:" + "0" * 64,
-        packed_digest=None,
+        identity=NumericIdentity(
+            weights="sha256:" + "0" * 64,
+            configuration="sha256:" + "c" * 64,
+            layout="none",
+            arithmetic="scripted",
+            build=None,
+            exact=True,
+            cache="f32",
+        ),
     )

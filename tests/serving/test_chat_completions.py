@@ -1,10 +1,13 @@
 """POST /v1/chat/completions, over a socket: every rule that real clients need, one test each."""
 
 import json
+import shutil
 
 import pytest
 
+from ouvert.assistant import load
 from ouvert.serving.chat_completions import ChatRequest, asked
+from ouvert.store import Store
 
 QUESTION = [{"role": "user", "content": "Who are you?"}]
 ANSWER = "Hello from a tiny model."
@@ -315,3 +318,32 @@ def test_allowed_tools_are_the_only_ones():
     ask = asked(request, 4)
     assert [tool.name for tool in ask.tools] == ["b"]
     assert ask.tool_choice == "required"
+
+
+def test_the_fingerprint_changes_with_whatever_changes_an_answer(speaking_model, tmp_path, monkeypatch):
+    folder = tmp_path / "model"
+    shutil.copytree(speaking_model(), folder)
+    store = Store(tmp_path / "home")
+
+    def fingerprint(**settings):
+        with load(folder, store=store, receipts=False, prefixes=False, **settings) as model:
+            return model.fingerprint
+
+    def edit(name, **changes):
+        path = folder / name
+        stated = json.loads(path.read_text()) if path.exists() else {}
+        path.write_text(json.dumps(stated | changes))
+
+    found = [fingerprint()]
+    assert fingerprint(threads=2) == found[0]
+    found.append(fingerprint(cache="q8"))
+    edit("config.json", rope_theta=9.0)
+    found.append(fingerprint())
+    edit("generation_config.json", temperature=0.5)
+    found.append(fingerprint())
+    template = json.loads((folder / "tokenizer_config.json").read_text())["chat_template"]
+    edit("tokenizer_config.json", chat_template=template + " ")
+    found.append(fingerprint())
+    monkeypatch.setattr("ouvert.engine.loading.build_digest", lambda: "sha256:another build")
+    found.append(fingerprint())
+    assert len(set(found)) == len(found)

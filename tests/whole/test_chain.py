@@ -98,7 +98,7 @@ def test_the_receipt_accounts_for_everything(tiny, speaking_model):
     [*_, finished] = answer
     receipt = finished.receipt
     weights = hashlib.sha256((speaking_model() / "model.safetensors").read_bytes()).hexdigest()
-    assert receipt["receipt"] == 2
+    assert receipt["receipt"] == 3
     assert receipt["model"]["weights_digest"] == f"sha256:{weights}"
     assert receipt["model"]["tokenizer_digest"].startswith("sha256:")
     assert receipt["model"]["template_digest"].startswith("sha256:")

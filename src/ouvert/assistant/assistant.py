@@ -57,6 +57,7 @@ class Assistant:
             format=chat.name,
             tokenizer_digest=tokenizer_digest,
             template_digest=chat.digest,
+            end_ids=tuple(sorted(chat.stop_ids)),
         )
         self.ledger, self.guard = ledger, guard
         self.kept_reasoning = KeptReasoning()

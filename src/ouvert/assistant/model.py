@@ -13,15 +13,16 @@ from ouvert.assistant.assistant import Answer, Assistant
 from ouvert.assistant.continuation import Continuation
 from ouvert.assistant.demands import as_demands
 from ouvert.assistant.embeddings import Embeddings, ids_to_embed, shortened
+from ouvert.assistant.error import AssistantError
 from ouvert.assistant.language import Language
 from ouvert.assistant.ledger import Ledger
 from ouvert.assistant.likelihood import Best, Candidate, check_count
 from ouvert.assistant.messages import as_conversation
 from ouvert.assistant.opening import kept_prefixes, open_installed
-from ouvert.assistant.receipt import NO_FORMAT, Identity
+from ouvert.assistant.receipt import NO_FORMAT, Identity, fingerprint
 from ouvert.assistant.sampling import default_sampling
 from ouvert.assistant.vocabulary import vocabulary_of
-from ouvert.chat import ChatFormat, Effort, Message, Rendered, Tool
+from ouvert.chat import ChatError, ChatFormat, Effort, Message, Rendered, Tool
 from ouvert.engine import (
     CacheType,
     Constraint,
@@ -304,6 +305,15 @@ class Model:
     def text_identity(self) -> Identity:
         """What the receipts of continued texts say of the model."""
         return Identity(model=self._name, format=NO_FORMAT, tokenizer_digest=self.tokenizer.digest)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Another one whenever the same request could give another answer: what OpenAI calls system_fingerprint."""
+        try:
+            identity = self.assistant.identity
+        except (AssistantError, ChatError):  # without a chat format only texts are continued
+            identity = self.text_identity
+        return fingerprint(identity, self.engine.facts, self.info.sampling)
 
     # --- vectors ------------------------------------------------------------------------------------------------------
 

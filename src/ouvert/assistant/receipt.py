@@ -1,6 +1,7 @@
 """The receipt of an answer: docs/formats/receipt.md. What is not known is absent, never invented."""
 
 import hashlib
+import json
 import sys
 from array import array
 from collections.abc import Collection, Mapping, Sequence
@@ -12,7 +13,18 @@ from ouvert.assistant.events import Usage
 from ouvert.chat import Conversation, Rendered
 from ouvert.engine import EngineFacts, Sampling, Stopped
 
-VERSION = 2
+VERSION = 3
+# Versions that `verify` and `replay` understand, and the fields that came later than the oldest of them.
+READABLE = (2, 3)
+SINCE = {
+    "model.configuration_digest": 3,
+    "model.packed_digest": 3,
+    "model.end_ids": 3,
+    "engine.arithmetic": 3,
+    "engine.layout": 3,
+    "engine.precision": 3,
+    "engine.variant": 3,
+}
 NO_FORMAT = "none"  # of a text that is continued
 
 
@@ -20,13 +32,14 @@ NO_FORMAT = "none"  # of a text that is continued
 class Identity:
     """Which model is talking: its name here, the format it is talked to in, and the digests of what that rests on.
 
-    Where a text is continued there is no format, and no template.
+    Where a text is continued there is no format, and no template. `end_ids`: tokens that end an answer in this format.
     """
 
     model: str
     format: str
     tokenizer_digest: str
     template_digest: str | None = None
+    end_ids: tuple[int, ...] = ()
 
 
 @dataclass(slots=True)
@@ -65,26 +78,10 @@ def write_receipt(
     the tokens that end an answer beside those of the chat format. `connections` were counted from the beginning of the
     answer to its end.
     """
-    model = {
-        "name": identity.model,
-        "weights_digest": facts.weights_digest,
-        "packed_digest": facts.packed_digest,
-        "tokenizer_digest": identity.tokenizer_digest,
-        "format": identity.format,
-        "template_digest": identity.template_digest,
-    }
     return {
         "receipt": VERSION,
         "created": datetime.now(UTC).isoformat(timespec="milliseconds"),
-        "model": without_absent(model),
-        "engine": {
-            "version": facts.version,
-            **({} if facts.build is None else {"build_digest": facts.build}),
-            "instruction_set": facts.instruction_set,
-            "threads": facts.threads,
-            "cache_type": facts.cache_type,
-            "exact": facts.exact,
-        },
+        **identity_facts(identity, facts),
         "sampling": sampling_facts(sampling, stop, stopped.seed, own_stop_ids),
         "messages": list(messages),
         "asked": without_absent({**asked, "arguments_loosened": held.loosened or None}),
@@ -116,6 +113,50 @@ def write_receipt(
             }
         ),
     }
+
+
+def identity_facts(identity: Identity, facts: EngineFacts) -> dict[str, Any]:
+    """The parts `model` and `engine`: which model answers, and everything that changes its numbers."""
+    numbers = facts.identity
+    model = {
+        "name": identity.model,
+        "weights_digest": numbers.weights,
+        "configuration_digest": numbers.configuration,
+        "packed_digest": facts.packed_digest,
+        "weights_checked": facts.weights_checked,
+        "tokenizer_digest": identity.tokenizer_digest,
+        "format": identity.format,
+        "template_digest": identity.template_digest,
+        "end_ids": list(identity.end_ids) or None,
+    }
+    engine = {
+        "version": facts.version,
+        "build_digest": numbers.build,
+        "identity_digest": numbers.digest,
+        "instruction_set": facts.instruction_set,
+        "arithmetic": numbers.arithmetic,
+        "layout": numbers.layout,
+        "precision": numbers.precision,
+        "variant": numbers.variant,
+        "threads": facts.threads,
+        "cache_type": numbers.cache,
+        "exact": numbers.exact,
+    }
+    return {"model": without_absent(model), "engine": without_absent(engine)}
+
+
+def fingerprint(identity: Identity, facts: EngineFacts, sampling: Sampling) -> str:
+    """ "fp_<hex>": another one whenever the same request could give another answer. `sampling` is what is used where a
+    request says nothing."""
+    parts = [
+        facts.identity.digest,
+        identity.tokenizer_digest,
+        identity.format,
+        identity.template_digest,
+        identity.end_ids,
+        sampling_facts(sampling, (), 0),
+    ]
+    return "fp_" + hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def ids_digest(ids: Sequence[int]) -> str:

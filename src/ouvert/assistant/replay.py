@@ -9,13 +9,15 @@ from ouvert.assistant.contents import Contents
 from ouvert.assistant.demands import Demands, as_demands
 from ouvert.assistant.events import Finished
 from ouvert.assistant.ledger import LedgerError
-from ouvert.assistant.receipt import Identity, ids_digest, sampling_facts
+from ouvert.assistant.receipt import READABLE, SINCE, VERSION, Identity, identity_facts, ids_digest, sampling_facts
 from ouvert.chat import Conversation
-from ouvert.engine import Constraint, Engine, EngineFacts, Grammar, Sampling
+from ouvert.engine import Constraint, Engine, Grammar, Sampling
 
 # What decides an answer's tokens. The number of threads is among it so that a change is said; it changes no number.
 DECIDING = ("model", "engine", "sampling", "asked")
-NAMES_ONLY = frozenset({"model.name"})
+# A name changes nothing; whether weights were checked yet says when, not what; the digest of an identity is told by the
+# fields that it is of.
+NOT_COMPARED = frozenset({"model.name", "model.weights_checked", "engine.identity_digest"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +47,19 @@ class Replayed:
 
 
 def changes_between(was: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[Change, ...]:
-    """The fields of two receipts that decide an answer and are not the same."""
+    """The fields of two receipts that decide an answer and are not the same, as far as both versions have them."""
+    version = min(receipt.get("receipt", VERSION) for receipt in (was, now))
     before, after = dict(deciding(was)), dict(deciding(now))
     return tuple(
         Change(field, before.get(field), after.get(field))
         for field in sorted(before.keys() | after.keys())
-        if before.get(field) != after.get(field) and field not in NAMES_ONLY
+        if before.get(field) != after.get(field) and field not in NOT_COMPARED and SINCE.get(field, 0) <= version
     )
+
+
+def not_recorded(receipt: Mapping[str, Any]) -> list[str]:
+    """Fields that decide an answer and that receipts of this one's version do not have."""
+    return [field for field, since in SINCE.items() if since > receipt.get("receipt", VERSION)]
 
 
 def deciding(receipt: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -59,26 +67,15 @@ def deciding(receipt: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
         yield from ((f"{part}.{name}", value) for name, value in receipt.get(part, {}).items())
 
 
-def identity_now(identity: Identity, facts: EngineFacts) -> dict[str, Any]:
-    """The parts `model` and `engine` of a receipt that would be written now."""
-    return {
-        "model": {
-            "name": identity.model,
-            "weights_digest": facts.weights_digest,
-            "tokenizer_digest": identity.tokenizer_digest,
-            "format": identity.format,
-        }
-        | ({} if identity.template_digest is None else {"template_digest": identity.template_digest})
-        | ({} if facts.packed_digest is None else {"packed_digest": facts.packed_digest}),
-        "engine": {
-            "version": facts.version,
-            **({} if facts.build is None else {"build_digest": facts.build}),
-            "instruction_set": facts.instruction_set,
-            "threads": facts.threads,
-            "cache_type": facts.cache_type,
-            "exact": facts.exact,
-        },
-    }
+def check_version(receipt: Mapping[str, Any], operation: str) -> None:
+    """Raises LedgerError for a receipt of a version that is not understood here."""
+    version = receipt.get("receipt")
+    if version not in READABLE:
+        raise LedgerError(
+            f"{operation}: the receipt's version is {version!r}, expected {' or '.join(map(str, READABLE))}. Use the "
+            f"version of Ouvert that wrote it ({receipt.get('engine', {}).get('version', 'it does not say which')}); "
+            "`ouvert receipt show` prints it as it is."
+        )
 
 
 def sampling_of(receipt: Mapping[str, Any]) -> Sampling:
@@ -196,7 +193,7 @@ def replay_tokens(
     stated = sampling_facts(asked_for, receipt["sampling"].get("stop", ()), seed, asked_for.stop_ids)
     # What was asked beside demands decides the prompt, and stands in its tokens.
     asked = {**receipt.get("asked", {}), **demands.facts()}
-    current = {**identity_now(identity, engine.facts), "sampling": stated, "asked": asked}
+    current = {**identity_facts(identity, engine.facts), "sampling": stated, "asked": asked}
     return compare(receipt, prompt, now, output, changes_between(receipt, current))
 
 

@@ -142,18 +142,22 @@ def verify_receipts(args: argparse.Namespace) -> int:
     }
     good = checked.whole
     if entry is not None:
-        from ouvert.assistant.replay import changes_between, identity_now
+        from ouvert.assistant.receipt import identity_facts
+        from ouvert.assistant.replay import NOT_COMPARED, changes_between, check_version, not_recorded
 
+        check_version(entry.receipt, f"verifying receipt {entry.number}")
         with model_of(entry.receipt, args) as model:
-            now = identity_now(identity_of(model, entry.receipt), model.engine.facts)
-        recorded = {part: entry.receipt[part] for part in ("model", "engine")}
+            now = identity_facts(identity_of(model, entry.receipt), model.engine.facts)
+        recorded = {part: entry.receipt[part] for part in ("receipt", "model", "engine")}
         changes = changes_between(recorded, now)
-        fields = [f"{part}.{name}" for part in recorded for name in recorded[part]]
+        fields = [f"{part}.{name}" for part in ("model", "engine") for name in recorded[part]]
+        fields = [field for field in fields if field not in NOT_COMPARED]
         facts["receipt"] = {
             "number": entry.number,
             "digest": entry.digest,
             "fields": {field: field not in {change.field for change in changes} for field in fields},
             "changes": [asdict(change) for change in changes],
+            "not_recorded": not_recorded(entry.receipt),
         }
         good = good and not any(change.field.startswith("model.") for change in changes)
     if args.json:
@@ -181,6 +185,11 @@ def print_verified(facts: Mapping[str, Any]) -> None:
             print(
                 f"  {field:<24} " + ("the same" if same else f"was {changed[field]['was']}, is {changed[field]['now']}")
             )
+        for field, change in changed.items():
+            if field not in facts["receipt"]["fields"]:
+                print(f"  {field:<24} was absent, is {change['now']}")
+        if unknown := facts["receipt"]["not_recorded"]:
+            print(f"  A receipt of its version does not say, so that a change would not show: {', '.join(unknown)}.")
 
 
 def model_of(receipt: Mapping[str, Any], args: argparse.Namespace) -> "Model":
@@ -220,15 +229,14 @@ def replay_one(args: argparse.Namespace) -> int:
     from ouvert.assistant import LedgerError
     from ouvert.assistant.contents import read_contents
     from ouvert.assistant.receipt import NO_FORMAT
-    from ouvert.assistant.replay import demands_of, replay, replay_tokens, sampling_of
+    from ouvert.assistant.replay import check_version, demands_of, replay, replay_tokens, sampling_of
     from ouvert.cli.run import SchemaError, read_schema
     from ouvert.engine import Grammar
 
     ledger = open_ledger()
     entry = ledger.find(args.receipt)
     receipt = entry.receipt
-    if receipt.get("receipt") != 2:
-        raise LedgerError(f"replaying receipt {entry.number}: its version is {receipt.get('receipt')!r}, expected 2.")
+    check_version(receipt, f"replaying receipt {entry.number}")
     kept = ledger.contents(entry.digest)
     contents = None if kept is None or args.conversation or args.tokens else read_contents(kept)
     if contents is None and args.conversation is None and args.tokens is None:

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 from ouvert import models
 from ouvert.arithmetic import Ops
@@ -45,8 +45,9 @@ def open_runner(
     exact: bool,
     packed: PackedFile | None,
     cache_type: CacheType | None = None,
-) -> tuple[Runner, str, Locate]:
-    """The fastest runner for this checkpoint, the name of the model's family, and how to find where numbers break.
+) -> tuple[Runner, models.Family, Any, Locate]:
+    """The fastest runner for this checkpoint, the family and configuration that it computes, and how to find where
+    numbers break.
 
     Native weights come from `packed`, memory-mapped; without it they are packed into memory. `exact` matters to the
     native runner only: NumPy computes in float32 anyway. `cache_type`: how keys and values are kept; left out, as the
@@ -69,7 +70,7 @@ def open_runner(
         except RecordingError as problem:
             warnings.warn(f"{checkpoint.path}: NumPy computes this model, slower: {problem}", stacklevel=2)
         else:
-            return program, model.family.name, in_native(model, exact, recorder.cache, count)
+            return program, model.family, model.config, in_native(model, exact, recorder.cache, count)
     if cache_type not in (None, "f32"):
         raise EngineError(
             f"loading {checkpoint.path}: cache_type={cache_type!r}, but NumPy computes this model, and keeps keys and "
@@ -78,7 +79,7 @@ def open_runner(
     limit_threads(threads)
     ops = Ops()
     model = models.load(checkpoint, ops)
-    return NumpyRunner(model, ops), model.family.name, in_numpy(model, ops)
+    return NumpyRunner(model, ops), model.family, model.config, in_numpy(model, ops)
 
 
 def native_is_built() -> bool:

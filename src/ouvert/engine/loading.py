@@ -10,8 +10,16 @@ from typing import Any
 
 from ouvert import models
 from ouvert.engine.build import build_digest
-from ouvert.engine.choosing import CACHE_TYPES, PackedFile, native_is_built, open_runner, physical_cores
+from ouvert.engine.choosing import (
+    CACHE_TYPES,
+    LAYOUT_VERSION,
+    PackedFile,
+    native_is_built,
+    open_runner,
+    physical_cores,
+)
 from ouvert.engine.fit import BESIDES, USABLE
+from ouvert.engine.identity import DECODED, NATIVE, NumericIdentity, configuration_digest, numpy_arithmetic
 from ouvert.engine.local import LocalEngine
 from ouvert.engine.machine import memory_bytes
 from ouvert.engine.numpy_runner import NumpyRunner
@@ -129,7 +137,9 @@ def open_engine(
                 "to look. Choose a smaller context, or a model made for longer texts."
             )
         digest = WeightsDigest(checkpoint.files, weights_digest)
-        runner, family, locate = open_runner(checkpoint, threads, exact, packed, cache_type)
+        runner, family, config, locate = open_runner(checkpoint, threads, exact, packed, cache_type)
+        configuration = configuration_digest(family.name, checkpoint.format, config)
+        native = not isinstance(runner, NumpyRunner)
         parameters, size = count(checkpoint)
 
         def facts() -> EngineFacts:
@@ -137,17 +147,21 @@ def open_engine(
                 version=version("ouvert"),
                 instruction_set=runner.instruction_set,
                 threads=runner.threads,
-                cache_type=runner.cache_type,
-                exact=exact or isinstance(runner, NumpyRunner),
-                weights_digest=digest.value(),
-                packed_digest=None,
-                build=build_digest(),
+                identity=NumericIdentity(
+                    weights=digest.value(),
+                    configuration=configuration,
+                    layout=LAYOUT_VERSION if native else DECODED,
+                    arithmetic=NATIVE if native else numpy_arithmetic(),
+                    build=build_digest(),
+                    exact=exact or not native,
+                    cache=runner.cache_type,
+                ),
             )
 
         engine: LocalEngine
         shelf = None
         if prefixes is not None:
-            shelf = Shelf(prefixes, lambda: fingerprint(engine.facts), runner.page_tokens)
+            shelf = Shelf(prefixes, lambda: engine.facts.identity.facts(), runner.page_tokens)
         limit, kept = cache_limits(runner, size, context or trained)
         engine = LocalEngine(
             runner,
@@ -163,7 +177,7 @@ def open_engine(
             engine=engine,
             path=path,
             format=checkpoint.format,
-            family=family,
+            family=family.name,
             trained_context=trained,
             parameters=parameters,
             bytes=size,
@@ -183,18 +197,6 @@ def cache_limits(runner: Runner, weights: int, context: int) -> tuple[int, int |
         return sys.maxsize, None
     room = int(memory * USABLE) - weights - BESIDES
     return max(room, runner.cache_bytes(min(context, LEAST_CONTEXT))), memory // SHARE_FOR_KEPT
-
-
-def fingerprint(facts: EngineFacts) -> dict[str, Any]:
-    """All that changes the numbers that stand in caches."""
-    native = facts.instruction_set != "numpy"  # native programs compute the same bits with every instruction set
-    return {
-        "weights": facts.weights_digest,
-        "cache": facts.cache_type,
-        "exact": facts.exact,
-        "native": native,
-        "build": facts.build,
-    }
 
 
 def count(checkpoint: Checkpoint) -> tuple[int, int]:

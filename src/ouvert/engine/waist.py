@@ -9,6 +9,8 @@ from typing import Literal, Protocol
 
 import numpy as np
 
+from ouvert.engine.identity import NumericIdentity
+
 
 class Following(Protocol):
     """One answer under a constraint, as far as it has come."""
@@ -175,20 +177,37 @@ class Load:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineFacts:
-    """What changes the numbers, for receipts: digests are "sha256:<hex>".
+    """What an answer came from, for receipts: digests are "sha256:<hex>".
 
-    `exact`: activations stay float32, instead of being rounded to 8 bits before products. `build`: of the files of
-    this program that decide an answer, where two builds of one version differ; None where it is not known.
+    What changes its numbers is its `identity`; the rest says where and how fast. `packed_digest` is of the packed
+    weights. `weights_checked`: since this start, the weights that compute were compared with their digests, and their
+    file has not changed since it was opened.
     """
 
     version: str
     instruction_set: str
     threads: int
-    cache_type: str
-    exact: bool
-    weights_digest: str
-    packed_digest: str | None
-    build: str | None = None
+    identity: NumericIdentity
+    packed_digest: str | None = None
+    weights_checked: bool = False
+
+    @property
+    def weights_digest(self) -> str:
+        return self.identity.weights
+
+    @property
+    def cache_type(self) -> str:
+        return self.identity.cache
+
+    @property
+    def exact(self) -> bool:
+        """Activations stay float32, instead of being rounded to 8 bits before products."""
+        return self.identity.exact
+
+    @property
+    def build(self) -> str | None:
+        """Of the files of this program that decide an answer, where two builds of one version differ."""
+        return self.identity.build
 
 
 class Engine(Protocol):

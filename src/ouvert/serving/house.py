@@ -1,7 +1,6 @@
 """What all endpoints share: models, threads, counters, receipts; and the one way to an answer."""
 
 import asyncio
-import hashlib
 import os
 import time
 from collections import OrderedDict
@@ -218,7 +217,7 @@ class Running(Generic[Item]):
 
     @property
     def fingerprint(self) -> str:
-        return fingerprint_of(self.model)
+        return self.model.fingerprint
 
     async def __aiter__(self) -> AsyncIterator[tuple[int, Item]]:
         metrics, name = self._house.metrics, self.model.info.name
@@ -380,13 +379,6 @@ def thinking_of(abilities: Abilities, word: str | None, thinking: bool | None) -
     wanted = EFFORTS.index(word)
     nearest = min(abilities.efforts, key=lambda effort: abs(EFFORTS.index(effort) - wanted))
     return nearest, None
-
-
-def fingerprint_of(model: Model) -> str:
-    """Changes whenever the same request could give another answer: weights, build, instruction set, exactness."""
-    facts = model.engine.facts
-    text = f"{facts.weights_digest} {facts.version} {facts.instruction_set} {facts.cache_type} {facts.exact}"
-    return "fp_" + hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def resident_bytes() -> int:

@@ -7,15 +7,21 @@ import numpy as np
 import pytest
 
 from ouvert.engine import EngineFacts, LocalEngine
+from ouvert.engine.identity import NumericIdentity
 
 FACTS = EngineFacts(
     version="0",
     instruction_set="noise",
     threads=1,
-    cache_type="none",
-    exact=True,
-    weights_digest="sha256:0",
-    packed_digest=None,
+    identity=NumericIdentity(
+        weights="sha256:0",
+        configuration="sha256:" + "c" * 64,
+        layout="none",
+        arithmetic="scripted",
+        build=None,
+        exact=True,
+        cache="none",
+    ),
 )
 
 
