@@ -284,7 +284,10 @@ def as_dict(config):
     [
         ("llama.attention.temperature", 2.0, r"unknown keys \['llama.attention.temperature'\]"),
         ("llama.expert_count", 8, "llama.expert_count is 8, and we compute it only as 0"),
-        ("llama.attention.head_count_kv", [1, 2], "llama.attention.head_count_kv is .*expected a whole number"),
+        ("llama.attention.head_count_kv", [2, 1], "llama.attention.head_count_kv differs from layer to layer"),
+        ("llama.attention.head_count_kv", [2], "llama.attention.head_count_kv is .*expected a whole number"),
+        ("llama.attention.max_alibi_bias", 8.0, "max_alibi_bias is 8.0, and we compute it only as 0"),
+        ("llama.pooling_type", 1, "llama.pooling_type is 1, expected 3"),
         ("general.architecture", "rwkv6", r"general.architecture is 'rwkv6'.*It knows: .*llama \(llama\)"),
     ],
 )
@@ -293,6 +296,82 @@ def test_gguf_metadata_we_do_not_honour_is_refused_by_name(golden_of, key, value
         checkpoint.metadata = {**checkpoint.metadata, key: value}
         with pytest.raises(CheckpointError, match=said):
             models.recognise(checkpoint)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("llama.rope.scaling.finetuned", False),
+        ("llama.tensor_data_layout", "Meta AI original pth"),
+        ("llama.attention.layer_norm_epsilon", 1e-5),
+        ("llama.attention.sliding_window", 0),
+        ("llama.pooling_type", 0),
+        ("llama.use_parallel_residual", False),
+        ("rustformers.note", "x"),
+        ("qwen2.block_count", 7),
+    ],
+)
+def test_gguf_metadata_that_say_nothing_of_the_model_change_nothing(golden_of, key, value):
+    with open_checkpoint(golden_of("llama").folder / "model.gguf") as checkpoint:
+        plain = models.recognise(checkpoint)
+        checkpoint.metadata = {**checkpoint.metadata, key: value}
+        assert models.recognise(checkpoint) == plain
+
+
+@pytest.mark.parametrize("key", ["attention.head_count_kv", "feed_forward_length", "attention.layer_norm_rms_epsilon"])
+def test_gguf_may_say_the_same_number_for_each_layer(golden_of, key):
+    with open_checkpoint(golden_of("llama").folder / "model.gguf") as checkpoint:
+        family, plain = models.recognise(checkpoint)
+        layers, key = plain.num_hidden_layers, f"llama.{key}"
+        checkpoint.metadata = {**checkpoint.metadata, key: [checkpoint.metadata[key]] * layers}
+        assert models.recognise(checkpoint) == (family, plain)
+
+
+def test_a_qwen3_file_that_pools_its_last_token_makes_embeddings(golden_of):
+    with open_checkpoint(golden_of("qwen3").folder / "model.gguf") as checkpoint:
+        family, config = models.recognise(checkpoint)
+        checkpoint.metadata = {**checkpoint.metadata, "qwen3.pooling_type": 3}
+        pooled, same = models.recognise(checkpoint)
+    assert same == config
+    assert pooled is not family
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"quantization_config": None},
+        {"nobody.has.heard.of.this": None},
+        {
+            "max_sequence_length": 8192,
+            "do_sample": False,
+            "is_decoder": False,
+            "torchscript": False,
+            "pruned_heads": {},
+        },
+    ],
+)
+def test_keys_that_say_nothing_change_nothing(said):
+    assert read(PUBLISHED["Llama-2-7b"] | said) == read(PUBLISHED["Llama-2-7b"])
+
+
+def test_yarn_may_say_whether_the_model_was_trained_with_it():
+    scaling = {"factor": 2.0, "original_max_position_embeddings": 2048, "type": "yarn"}
+    plain = read(PUBLISHED["Llama-2-7b"] | {"rope_scaling": scaling})
+    assert read(PUBLISHED["Llama-2-7b"] | {"rope_scaling": scaling | {"finetuned": True}}) == plain
+
+
+@pytest.mark.parametrize("name", ["Llama-2-7b", "Qwen3-0.6B", "DeepSeek-R1-Distill-Qwen-7B"])
+@pytest.mark.parametrize(
+    ("said", "method"),
+    [
+        ({"quantization_config": {"quant_method": "gptq", "bits": 4}}, "gptq"),
+        ({"quantization_config": {"quant_method": "awq"}}, "awq"),
+        ({"compression_config": {"quant_method": "compressed-tensors"}}, "compressed-tensors"),
+    ],
+)
+def test_weights_quantised_by_another_program_are_refused_by_its_name(name, said, method):
+    with pytest.raises(CheckpointError, match=f"its weights are quantised with '{method}', expected BF16.*GGUF"):
+        read(PUBLISHED[name] | said)
 
 
 def test_configurations_as_transformers_writes_them_today(golden):

@@ -6,8 +6,8 @@ from typing import Any
 
 from ouvert.models.memory import KeyValueMemory
 from ouvert.models.rope import RopeConfig, rope_from_gguf, rope_from_hf
-from ouvert.models.stated import Stated
-from ouvert.weights import Tensor
+from ouvert.models.stated import Stated, shown
+from ouvert.weights import CheckpointError, Tensor
 
 # A file may say any number; the deepest models have a few hundred.
 MOST_LAYERS = 10_000
@@ -44,12 +44,32 @@ HARMLESS_HF = {
     "use_cache": "whether another program keeps keys and values",
 }
 
-# The same for GGUF metadata, without the architecture's prefix.
+# What every config.json of transformers may carry, whatever the model: PretrainedConfig's own fields, and those of
+# generation that older versions kept there.
+HARMLESS_HF |= dict.fromkeys(
+    (
+        "bad_words_ids", "begin_suppress_tokens", "cross_attention_hidden_size", "decoder_start_token_id",
+        "diversity_penalty", "do_sample", "early_stopping", "encoder_no_repeat_ngram_size",
+        "exponential_decay_length_penalty", "finetuning_task", "forced_bos_token_id", "forced_eos_token_id",
+        "gradient_checkpointing", "is_decoder", "length_penalty", "max_length", "max_sequence_length", "min_length",
+        "model_max_length", "name_or_path", "no_repeat_ngram_size", "num_beam_groups", "num_beams",
+        "num_return_sequences", "output_scores", "prefix", "remove_invalid_values", "repetition_penalty",
+        "return_dict_in_generate", "sep_token_id", "suppress_tokens", "task_specific_params", "temperature",
+        "tf_legacy_loss", "tokenizer_class", "top_k", "top_p", "torchscript", "typical_p", "unk_token_id",
+        "use_bfloat16",
+    ),
+    "a field of every config.json; ours read causally and sample as generation_config.json says",
+)  # fmt: skip
+
+# The same for GGUF metadata, without the architecture's prefix. Keys under any other prefix (general., tokenizer.,
+# quantize., a community's own) are no part of the architecture: the specification leaves them to whoever adds them.
 HARMLESS_GGUF = {
+    "attention.layer_norm_epsilon": "of another kind of norm than ours, which has a key of its own",
+    "pooling_type": "families.pools_gguf has read it",
+    "rope.scaling.finetuned": "whether the original was trained on the stretched context",
+    "tensor_data_layout": "where the file's maker took the tensors from; llama.cpp's converter writes one order",
     "vocab_size": "the embedding's rows say it",
 }
-# Whole groups of GGUF keys: descriptions, the tokenizer's, how the file was made and split.
-HARMLESS_GGUF_GROUPS = ("general.", "tokenizer.", "quantize.", "split.", "GGUF.", "imatrix.", "mradermacher.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,8 +132,12 @@ def windows_of_kinds(stated: Stated, kinds: list[str], layers: int, width: int |
 def shape_from_hf(stated: Stated, *, default_theta: float | None, key_heads_may_be_left_out: bool) -> dict[str, Any]:
     """What all our decoders say in the same words. Raises CheckpointError for what is missing or impossible."""
     stated.neutral("hidden_act", "silu")
+    refuse_quantised(stated)
     stated.neutral("is_encoder_decoder", False)
     stated.neutral("add_cross_attention", False)
+    stated.neutral("tie_encoder_decoder", False)
+    stated.neutral("is_causal", True)
+    stated.neutral("pruned_heads", {})
     query_heads = stated.integer("num_attention_heads")
     hidden = stated.integer("hidden_size")
     key_heads = stated.integer("num_key_value_heads", query_heads) if key_heads_may_be_left_out else None
@@ -144,6 +168,9 @@ def shape_from_gguf(
     head_dim = stated.integer("attention.key_length", max(hidden // query_heads, 1))
     stated.neutral("attention.value_length", head_dim)
     stated.neutral("attention.causal", True)
+    stated.neutral("attention.max_alibi_bias", 0)
+    stated.neutral("attention.clamp_kqv", 0)
+    stated.neutral("use_parallel_residual", False)
     if not with_experts:
         stated.neutral("expert_count", 0)
         stated.neutral("expert_used_count", 0)
@@ -173,6 +200,23 @@ def shape_from_gguf(
     }
     check_shape(stated, shape)
     return shape
+
+
+def refuse_quantised(stated: Stated) -> None:
+    """Raise CheckpointError for weights in a form of another program's, by the name of that form.
+
+    Families that are published in such a form (gpt_oss, deepseek_v3) ask for quantization_config before.
+    """
+    for key in ("quantization_config", "compression_config"):
+        if stated.prefix + key in stated.asked:
+            continue
+        how = stated.mapping(key, None)
+        if how:
+            method = how.get("quant_method") or how.get("quantization_type") or "a method it does not name"
+            raise CheckpointError(
+                f"{stated.source}: its weights are quantised with {shown(method)[:40]}, expected BF16, F16 or F32, "
+                "which this version reads of this family. Fetch the original, or a GGUF file of the same model."
+            )
 
 
 def check_shape(stated: Stated, shape: Mapping[str, Any]) -> None:

@@ -156,7 +156,7 @@ def rope_from_hf(stated: Stated, head_dim: int, context_length: int, default_the
             )
         case _:
             raise settings.fault(f"rope_type {kind!r} is not one we compute (default, linear, llama3, yarn)")
-    settings.finish({})
+    settings.finish({"finetuned": "whether the original was trained on the stretched context"})
     return checked(settings, RopeConfig(rope_theta=theta, rotary_dim=head_dim, scaling=result))
 
 

@@ -28,8 +28,9 @@ LARGEST: Final = 1e12
 class Stated:
     """The keys of one configuration. Each is asked for by name; `finish` refuses those that nobody asked about.
 
-    `source` names the file (and place in it) in errors; `prefix` stands before every key in the file. A key whose
-    value is null counts as absent, except in `optional`.
+    `source` names the file (and place in it) in errors; `prefix` stands before every key in the file, and keys without
+    it are not this configuration's. A key whose value is null counts as absent, except in `optional`. Where GGUF is
+    expected to say one number, a list that gives every layer the same one is read as that number.
     """
 
     def __init__(self, source: str, stated: Mapping[str, Any], prefix: str = "") -> None:
@@ -52,6 +53,16 @@ class Stated:
             )
         return default
 
+    def _same(self, name: str, value: Any) -> Any:
+        """The one value of a list that says it for each layer, as GGUF may. CheckpointError where layers differ."""
+        if not self.prefix or not isinstance(value, list) or len(value) != self.stated.get(self.prefix + "block_count"):
+            return value
+        if any(each != value[0] for each in value):
+            raise self.fault(
+                f"{self.prefix + name} differs from layer to layer ({shown(value)}), and we compute all layers alike"
+            )
+        return value[0]
+
     def _wrong(self, name: str, value: Any, expected: str) -> CheckpointError:
         return CheckpointError(
             f"{self.source}: {self.prefix + name} is {shown(value)}, expected {expected}. "
@@ -60,7 +71,7 @@ class Stated:
 
     def integer(self, name: str, default: int | Required = REQUIRED, *, most: int = MOST) -> int:
         """A whole number of at least 1 (no model has none of something it counts) and at most `most`."""
-        value = self._take(name, default)
+        value = self._same(name, self._take(name, default))
         if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
             raise self._wrong(name, value, f"a whole number from 1 to {most}")
         return value
@@ -75,14 +86,14 @@ class Stated:
 
     def whole(self, name: str, default: int | Required = REQUIRED) -> int:
         """A whole number, 0 or more."""
-        value = self._take(name, default)
+        value = self._same(name, self._take(name, default))
         if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MOST:
             raise self._wrong(name, value, f"a whole number from 0 to {MOST}")
         return value
 
     def number(self, name: str, default: float | Required | None = REQUIRED) -> float:
         """A number from 0 to LARGEST."""
-        value = self._take(name, REQUIRED if default is None else default)
+        value = self._same(name, self._take(name, REQUIRED if default is None else default))
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= LARGEST:
             raise self._wrong(name, value, f"a number from 0 to {LARGEST:g}")
         return float(value)
@@ -121,16 +132,20 @@ class Stated:
     def neutral(self, name: str, *values: Any) -> None:
         """Accept the key only at values that mean "as we compute it"; absent is fine too."""
         value = self._take(name, None)
-        if value is not None and value not in values:
+        if value is not None and value not in values and self._same(name, value) not in values:
             expected = " or ".join(repr(each) for each in values)
             raise self.fault(f"{self.prefix + name} is {shown(value)}, and we compute it only as {expected}")
 
-    def finish(self, harmless: Mapping[str, str], harmless_prefixes: tuple[str, ...] = ()) -> None:
-        """Refuse every key that was neither asked for nor is known to change nothing."""
+    def finish(self, harmless: Mapping[str, str]) -> None:
+        """Refuse every key that was neither asked for nor is known to change nothing. `harmless` has no prefixes.
+
+        Null says nothing, whatever the key.
+        """
         unknown = sorted(
             key
-            for key in self.stated
-            if key not in self.asked and key not in harmless and not key.startswith(harmless_prefixes)
+            for key, value in self.stated.items()
+            if key.startswith(self.prefix) and value is not None
+            if key not in self.asked and key.removeprefix(self.prefix) not in harmless
         )
         if unknown:
             raise CheckpointError(

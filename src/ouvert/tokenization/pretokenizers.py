@@ -94,22 +94,58 @@ _LLAMA_BPE = PreTokenizer(
 )
 _NEOX = PreTokenizer((_GPT2,), "EleutherAI/gpt-neox-20b, tokenizer.json (Mamba, OLMo, MPT)", normal_form="NFC")
 
+_GPT2_AS_IT_IS = PreTokenizer((_GPT2,), "openai/gpt-2, src/encoder.py")
+_DIGIT_BY_DIGIT = PreTokenizer((r"\p{N}", _GPT2), "HuggingFaceTB/SmolLM2-135M-Instruct, tokenizer.json")
+_LLAMA3_BY_MERGES = PreTokenizer(
+    (_LLAMA3,), "databricks/dbrx-base, tokenizer.json: Llama 3's cuts, merges never passed over"
+)
+_QWEN2_AS_IT_IS = PreTokenizer((_QWEN2,), "deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B, tokenizer.json")
+
+_DEEPSEEK_CODER = (r"[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", r"[一-龥ࠀ-一가-퟿]+", r"\p{N}")
+
+_SEED_CODER = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}\r\n]+"
+    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+
+# Names that llama.cpp reads as another name's: src/llama-vocab.cpp, the table of tokenizer.ggml.pre. Files of the
+# architectures we run carry them: fine-tunes and models "made like Llama".
 PRE_TOKENIZERS = {
+    "a.x-4.0": _GPT2_AS_IT_IS,
+    "command-r": _DIGIT_BY_DIGIT,
+    "dbrx": _LLAMA3_BY_MERGES,
+    "deepseek-coder": PreTokenizer(_DEEPSEEK_CODER, "deepseek-ai/deepseek-coder-6.7b-base, tokenizer.json"),
     "deepseek-llm": PreTokenizer(_DEEPSEEK_LLM, "deepseek-ai/deepseek-llm-7b-base, tokenizer.json"),
-    "deepseek-r1-qwen": PreTokenizer((_QWEN2,), "deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B, tokenizer.json"),
+    "deepseek-r1-qwen": _QWEN2_AS_IT_IS,
     "deepseek-v3": PreTokenizer(_DEEPSEEK_V3, "deepseek-ai/DeepSeek-V3, tokenizer.json"),
     "default": PreTokenizer(_DEFAULT, "llama.cpp, src/llama-vocab.cpp: what files without a name are read with"),
-    "gpt-2": PreTokenizer((_GPT2,), "openai/gpt-2, src/encoder.py"),
+    "exaone": _DIGIT_BY_DIGIT,
+    "falcon3": _LLAMA_BPE,
+    "gigachat": _GPT2_AS_IT_IS,
+    "gpt-2": _GPT2_AS_IT_IS,
     "gpt-4o": PreTokenizer((_GPT4O,), "openai/tiktoken, tiktoken_ext/openai_public.py: o200k_base"),
     "kimi-k2": PreTokenizer((_KIMI_K2,), "moonshotai/Kimi-K2-Instruct, tokenization_kimi.py"),
+    "lfm2": _LLAMA_BPE,
     "llama-bpe": _LLAMA_BPE,
     "llama-v3": _LLAMA_BPE,
     "llama3": _LLAMA_BPE,
+    "megrez": _QWEN2_AS_IT_IS,
+    "mellum": _GPT2_AS_IT_IS,
+    "midm-2.0": _LLAMA_BPE,
+    "minerva-7b": _DIGIT_BY_DIGIT,
     "mpt": _NEOX,
     "olmo": _NEOX,
+    "phi-2": _GPT2_AS_IT_IS,
+    "pixtral": _LLAMA_BPE,
     "qwen2": PreTokenizer((_QWEN2,), "Qwen/Qwen2-7B-Instruct, tokenizer.json", normal_form="NFC"),
-    "smollm": PreTokenizer((r"\p{N}", _GPT2), "HuggingFaceTB/SmolLM2-135M-Instruct, tokenizer.json"),
+    "refact": _DIGIT_BY_DIGIT,
+    "seed-coder": PreTokenizer((_SEED_CODER,), "ByteDance-Seed/Seed-Coder-8B-Base, tokenizer.json"),
+    "smaug-bpe": _LLAMA3_BY_MERGES,
+    "smollm": _DIGIT_BY_DIGIT,
+    "stablelm2": _QWEN2_AS_IT_IS,
+    "starcoder": _DIGIT_BY_DIGIT,
     "tekken": PreTokenizer(
         (_TEKKEN,), "mistralai/Mistral-Nemo-Instruct-2407, tokenizer.json", whole_words_first=True, adds_bos=True
     ),
+    "trillion": _GPT2_AS_IT_IS,
 }

@@ -24,6 +24,30 @@ BY_LLAMA_CPP = (
     "qwen2",
     "smollm",
 )
+OTHER_NAMES = (
+    "a.x-4.0",
+    "command-r",
+    "dbrx",
+    "deepseek-coder",
+    "exaone",
+    "falcon3",
+    "gigachat",
+    "lfm2",
+    "llama-v3",
+    "llama3",
+    "megrez",
+    "mellum",
+    "midm-2.0",
+    "minerva-7b",
+    "phi-2",
+    "pixtral",
+    "refact",
+    "seed-coder",
+    "smaug-bpe",
+    "stablelm2",
+    "starcoder",
+    "trillion",
+)
 BY_TIKTOKEN = ("deepseek-r1-qwen", "gpt-2", "gpt-4o", "kimi-k2", "llama-bpe", "tekken")
 
 
@@ -119,3 +143,16 @@ def test_ids_are_those_of_sentencepiece_and_llama_cpp(make_tokenization: ModuleT
                 assert tokenizer.encode_parts(tokenizer.split_control(text)) == expected, text
         assert sorted(from_gguf.end_ids) == llama_cpp.ends()
         assert from_gguf.adds_bos == llama_cpp.adds_bos()
+
+
+@pytest.mark.parametrize("name", OTHER_NAMES)
+def test_other_names_of_these_pre_tokenizers_are_read_as_llama_cpp_reads_them(
+    name: str, make_tokenization: ModuleType, vocabulary: dict[str, Any], tmp_path: Path
+):
+    keys = make_tokenization.byte_level_keys(vocabulary, name)
+    make_tokenization.write_gguf(tmp_path / "small.gguf", keys)
+    tokenizer = ours(keys)
+    with make_tokenization.LlamaVocabulary(tmp_path / "small.gguf") as theirs:
+        for text in make_tokenization.random_texts(COUNT // 10, seed=5):
+            assert tokenizer.encode(text) == theirs.encode(text), text
+        assert tokenizer.adds_bos == theirs.adds_bos()

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ouvert.models.configuration import (
-    HARMLESS_GGUF_GROUPS,
+    HARMLESS_GGUF,
     HARMLESS_HF,
     MOST_LAYERS,
     DecoderConfig,
@@ -55,6 +55,11 @@ def config_from_hf(config: Mapping[str, Any], source: str) -> GptOssConfig:
     stated.neutral("model_type", "gpt_oss")
     stated.neutral("architectures", ["GptOssForCausalLM"])
     stated.neutral("attention_bias", True)
+    quantised = stated.mapping("quantization_config", None)
+    if quantised is not None:  # which tensors are in 4 bits, the tensors say themselves
+        how = Stated(f"{source}: quantization_config", quantised)
+        how.neutral("quant_method", "mxfp4")
+        how.finish({"modules_to_not_convert": "the tensors say it", "dequantize": "how another program loads it"})
     shape = shape_from_hf(stated, default_theta=None, key_heads_may_be_left_out=False)
     layers = shape["num_hidden_layers"]
     kept = stated.integer("num_experts_per_tok")
@@ -62,11 +67,6 @@ def config_from_hf(config: Mapping[str, Any], source: str) -> GptOssConfig:
     scaling = shape["rope"].scaling
     if isinstance(scaling, Yarn):
         stated.neutral("initial_context_length", scaling.original_max_position_embeddings)
-    quantised = stated.mapping("quantization_config", None)
-    if quantised is not None:  # which tensors are in 4 bits, the tensors say themselves
-        how = Stated(f"{source}: quantization_config", quantised)
-        how.neutral("quant_method", "mxfp4")
-        how.finish({"modules_to_not_convert": "the tensors say it", "dequantize": "how another program loads it"})
     window = stated.optional("sliding_window")
     kinds = stated.texts("layer_types", None)
     result = GptOssConfig(
@@ -129,7 +129,7 @@ def config_from_gguf(metadata: Mapping[str, Any], tensors: Mapping[str, Tensor],
     shape = shape_from_gguf(stated, tensors, truncate=False, with_experts=True)
     inner = stated.integer("expert_feed_forward_length", shape["intermediate_size"])
     window = stated.optional("attention.sliding_window")
-    stated.finish({}, HARMLESS_GGUF_GROUPS)
+    stated.finish(HARMLESS_GGUF)
     result = GptOssConfig(
         **shape | {"intermediate_size": inner},
         windows=alternating(window, shape["num_hidden_layers"]),

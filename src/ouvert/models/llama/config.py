@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ouvert.models.configuration import (
-    HARMLESS_GGUF_GROUPS,
+    HARMLESS_GGUF,
     HARMLESS_HF,
     DecoderConfig,
     shape_from_gguf,
@@ -34,6 +34,6 @@ def config_from_gguf(metadata: Mapping[str, Any], tensors: Mapping[str, Tensor],
     """Architecture llama. llama.cpp gives Mistral the same architecture, with a window only if the file says so."""
     stated = Stated(source, metadata, prefix="llama.")
     shape = shape_from_gguf(stated, tensors)
-    window = stated.optional("attention.sliding_window", None)
-    stated.finish({}, HARMLESS_GGUF_GROUPS)
+    window = stated.whole("attention.sliding_window", 0) or None  # 0: none, as llama.cpp has it
+    stated.finish(HARMLESS_GGUF)
     return DecoderConfig(**shape, windows=(window,) * shape["num_hidden_layers"])

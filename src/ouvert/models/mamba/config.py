@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ouvert.models.configuration import HARMLESS_GGUF_GROUPS, HARMLESS_HF, MOST_LAYERS
+from ouvert.models.configuration import HARMLESS_GGUF, HARMLESS_HF, MOST_LAYERS, refuse_quantised
 from ouvert.models.memory import Memory, StateMemory
 from ouvert.models.stated import Stated
 from ouvert.weights import Tensor
@@ -68,6 +68,7 @@ def config_from_hf(config: Mapping[str, Any], source: str) -> MambaConfig:
     stated.neutral("use_conv_bias", True)
     stated.neutral("rms_norm", True)
     stated.neutral("ssm_cfg", {})
+    refuse_quantised(stated)
     hidden = stated.integer("hidden_size")
     channels = int(stated.positive("expand", 2) * hidden)
     layers = stated.integer("num_hidden_layers", most=MOST_LAYERS)
@@ -118,5 +119,5 @@ def config_from_gguf(metadata: Mapping[str, Any], tensors: Mapping[str, Tensor],
         max_position_embeddings=stated.integer("context_length"),
         tie_word_embeddings="output.weight" not in tensors,
     )
-    stated.finish({}, HARMLESS_GGUF_GROUPS)
+    stated.finish(HARMLESS_GGUF)
     return shape

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ouvert.models.configuration import (
-    HARMLESS_GGUF_GROUPS,
+    HARMLESS_GGUF,
     HARMLESS_HF,
     DecoderConfig,
     shape_from_gguf,
@@ -33,5 +33,5 @@ def config_from_gguf(metadata: Mapping[str, Any], tensors: Mapping[str, Tensor],
     """Architecture qwen2. A GGUF file says nothing about windows; Qwen2 checkpoints as published have none."""
     stated = Stated(source, metadata, prefix="qwen2.")
     shape = shape_from_gguf(stated, tensors)
-    stated.finish({}, HARMLESS_GGUF_GROUPS)
+    stated.finish(HARMLESS_GGUF)
     return DecoderConfig(**shape, windows=(None,) * shape["num_hidden_layers"])

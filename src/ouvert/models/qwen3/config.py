@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ouvert.models.configuration import (
-    HARMLESS_GGUF_GROUPS,
+    HARMLESS_GGUF,
     HARMLESS_HF,
     DecoderConfig,
     shape_from_gguf,
@@ -13,8 +13,6 @@ from ouvert.models.configuration import (
 )
 from ouvert.models.stated import Stated
 from ouvert.weights import Tensor
-
-HARMLESS_GGUF_HERE = {"pooling_type": "families.pools has read it"}
 
 
 def config_from_hf(config: Mapping[str, Any], source: str) -> DecoderConfig:
@@ -36,5 +34,5 @@ def config_from_gguf(metadata: Mapping[str, Any], tensors: Mapping[str, Tensor],
     """Architecture qwen3. A GGUF file says nothing about windows; Qwen3 checkpoints as published have none."""
     stated = Stated(source, metadata, prefix="qwen3.")
     shape = shape_from_gguf(stated, tensors)
-    stated.finish(HARMLESS_GGUF_HERE, HARMLESS_GGUF_GROUPS)
+    stated.finish(HARMLESS_GGUF)
     return DecoderConfig(**shape, windows=(None,) * shape["num_hidden_layers"])
