@@ -116,6 +116,13 @@ def test_a_tied_head_may_be_stored_again_but_not_differently(golden_of):
     checkpoint = opened(golden_of("qwen2"))
     checkpoint.tensors["lm_head.weight"] = checkpoint.tensors["model.embed_tokens.weight"]
     parameters(checkpoint)
+    embedding = checkpoint.tensors["model.embed_tokens.weight"]
+    halves = np.asarray(embedding.decode(), np.float16)
+    checkpoint.tensors["model.embed_tokens.weight"] = Tensor(
+        embedding.name, halves.shape, "F16", halves.view(np.uint8).ravel()
+    )
+    checkpoint.tensors["lm_head.weight"] = float32("lm_head.weight", halves)  # the same numbers in another type
+    parameters(checkpoint)
     checkpoint.tensors["lm_head.weight"] = float32("lm_head.weight", np.zeros((64, 32)))
     with pytest.raises(CheckpointError, match=r"tie_word_embeddings is true, but lm_head.weight differs"):
         parameters(checkpoint)

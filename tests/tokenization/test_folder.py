@@ -141,6 +141,35 @@ def test_names_come_from_the_small_files(description: dict[str, Any], tmp_path: 
     assert ids["</think>"] in tokenizer_from_folder(tmp_path).end_ids
 
 
+@pytest.mark.parametrize("generation", [None, {}, {"eos_token_id": None}, {"eos_token_id": []}])
+@pytest.mark.parametrize("several", [False, True])
+def test_the_configuration_names_the_ends_where_generation_config_does_not(
+    several: bool, generation: dict[str, Any] | None, description: dict[str, Any], tmp_path: Path
+):
+    """As transformers derives one from the other."""
+    fox = description["model"]["vocab"]["q"]
+    write(tmp_path, tokenizer=description, config={"eos_token_id": [fox] if several else fox})
+    if generation is not None:
+        write(tmp_path, generation_config=generation)
+    assert fox in tokenizer_from_folder(tmp_path).end_ids
+
+
+def test_generation_config_goes_before_the_configuration(description: dict[str, Any], tmp_path: Path):
+    one, other = (description["model"]["vocab"][text] for text in "qz")
+    write(tmp_path, tokenizer=description, config={"eos_token_id": one}, generation_config={"eos_token_id": other})
+    assert {one, other} & tokenizer_from_folder(tmp_path).end_ids == {other}
+
+
+@pytest.mark.parametrize("merges", [None, [], "missing"])
+def test_a_tokenizer_json_that_lost_its_merges_is_refused(merges: Any, description: dict[str, Any], tmp_path: Path):
+    description["model"]["merges"] = merges
+    if merges == "missing":
+        del description["model"]["merges"]
+    write(tmp_path, tokenizer=description)
+    with pytest.raises(TokenizerError, match="merges has 0 pairs, expected about one for each of 644 tokens"):
+        tokenizer_from_folder(tmp_path)
+
+
 def test_an_ordinary_token_that_is_named_as_an_end_is_a_control_token(description: dict[str, Any], tmp_path: Path):
     fox = description["model"]["vocab"]["q"]
     write(tmp_path, tokenizer=description, generation_config={"eos_token_id": fox})

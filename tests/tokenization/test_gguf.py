@@ -91,7 +91,9 @@ def test_sentencepiece_puts_a_space_before_every_piece_unless_told_otherwise(sen
 
 
 def test_an_unknown_pre_tokenizer_is_refused_by_name(byte_level_keys: Keys):
-    with pytest.raises(TokenizerError, match=r"pre is 'poro-chat', expected one of a.x-4.0, .*smollm.*tekken, trillion; "):
+    with pytest.raises(
+        TokenizerError, match=r"pre is 'poro-chat', expected one of a.x-4.0, .*smollm.*tekken, trillion; "
+    ):
         tokenizer_from_gguf(byte_level_keys(pre="poro-chat"))
 
 
@@ -139,6 +141,68 @@ def test_other_tokenizers_are_refused_by_name(model: Any, message: str, byte_lev
 def test_a_vocabulary_that_contradicts_itself_is_refused(changed: dict[str, Any], message: str, byte_level_keys: Keys):
     with pytest.raises(TokenizerError, match=message):
         tokenizer_from_gguf(byte_level_keys(**changed))
+
+
+@pytest.mark.parametrize("merges", [None, [], 20])
+def test_a_vocabulary_that_lost_its_merges_is_refused(merges: Any, byte_level_keys: Keys):
+    """Every text would be read byte by byte, and answered without a word about it."""
+    given = byte_level_keys()["tokenizer.ggml.merges"][:merges] if isinstance(merges, int) else merges
+    with pytest.raises(TokenizerError, match=r"merges has (0|20) pairs, expected about one for each of \d{3} tokens"):
+        tokenizer_from_gguf(byte_level_keys(merges=given))
+
+
+def test_a_vocabulary_of_bytes_alone_needs_no_merges(byte_level_keys: Keys):
+    tokens = [*(token for token in byte_level_keys()["tokenizer.ggml.tokens"] if len(token) == 1), "<|end|>", "lorem"]
+    types = [1] * (len(tokens) - 2) + [SPECIAL, USER_DEFINED]
+    tokenizer = tokenizer_from_gguf(
+        byte_level_keys(tokens=tokens, token_type=types, merges=None, bos_token_id=None, eos_token_id=len(tokens) - 2)
+    )
+    assert tokenizer.decode(tokenizer.encode("no lorem here")) == "no lorem here"
+
+
+def test_a_token_of_raw_bytes_decodes_to_them_and_is_never_spelled(byte_level_keys: Keys):
+    raw = b"\xff\xfe".decode(errors="surrogateescape")
+    tokenizer = tokenizer_from_gguf(with_token(byte_level_keys(), raw, 1))
+    token = tokenizer.vocabulary_size - 1
+    assert tokenizer.token_bytes(token) == b"\xff\xfe"
+    assert tokenizer.encode("héllo 中文 ÿþ") == tokenizer_from_gguf(byte_level_keys()).encode("héllo 中文 ÿþ")
+    assert tokenizer.digest != tokenizer_from_gguf(byte_level_keys()).digest
+
+
+def test_places_without_a_token_are_never_spelled(byte_level_keys: Keys):
+    tokenizer = tokenizer_from_gguf(with_token(with_token(byte_level_keys(), "", 1), "", UNUSED))
+    assert tokenizer.encode("a b") == tokenizer_from_gguf(byte_level_keys()).encode("a b")
+    assert tokenizer.token_bytes(tokenizer.vocabulary_size - 1) == b""
+
+
+def test_raw_bytes_in_a_sentencepiece_vocabulary_decode_to_themselves(sentencepiece_keys: Keys):
+    keys = with_token(sentencepiece_keys(), b"\xff\xfe".decode(errors="surrogateescape"), 1)
+    keys["tokenizer.ggml.scores"] = [*keys["tokenizer.ggml.scores"], -1.0]
+    tokenizer = tokenizer_from_gguf(keys)
+    assert tokenizer.token_bytes(tokenizer.vocabulary_size - 1) == b"\xff\xfe"
+    assert tokenizer.encode("ÿþ the") == tokenizer_from_gguf(sentencepiece_keys()).encode("ÿþ the")
+
+
+@pytest.mark.parametrize(
+    ("changed", "ends"),
+    [
+        ({"eos_token_ids": [300, 301]}, {300, 301}),
+        ({"eos_token_id": [300, 301]}, {300, 301}),
+        ({"eom_token_id": 302, "eos_token_ids": [-1]}, {302}),
+        ({"eos_token_ids": []}, set()),
+    ],
+)
+def test_every_key_that_names_an_end_is_read(changed: dict[str, Any], ends: set[int], byte_level_keys: Keys):
+    plain = tokenizer_from_gguf(byte_level_keys(eos_token_id=None)).end_ids
+    tokenizer = tokenizer_from_gguf(byte_level_keys(**{"eos_token_id": None, **changed}))
+    assert tokenizer.end_ids == plain | ends
+    for token in ends:  # what ends an answer never comes out of a user's text
+        assert token in tokenizer.control_tokens.values()
+
+
+def test_an_end_that_is_no_number_is_named(byte_level_keys: Keys):
+    with pytest.raises(TokenizerError, match="eos_token_ids is 'x', expected the number of a token"):
+        tokenizer_from_gguf(byte_level_keys(eos_token_ids=["x"]))
 
 
 @pytest.mark.parametrize(

@@ -23,8 +23,11 @@ def spelled(token: bytes) -> str:
 
 
 def unspelled(token: str) -> bytes:
-    """The bytes a vocabulary entry stands for. An entry with characters outside the alphabet stands for itself."""
+    """The bytes a vocabulary entry stands for. An entry with characters outside the alphabet stands for itself.
+
+    Lone surrogates are bytes that were no UTF-8 (PEP 383).
+    """
     try:
         return bytes(map(BYTE_OF_CHARACTER.__getitem__, token))
     except KeyError:
-        return token.encode()
+        return token.encode(errors="surrogateescape")

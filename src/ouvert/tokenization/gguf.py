@@ -15,8 +15,8 @@ from ouvert.tokenization.tokenizer import AddedToken, Tokenizer, is_control
 # Values of tokenizer.ggml.token_type (llama.h, enum llama_token_type).
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
 
-# Keys that name where an answer ends.
-END_KEYS = ("eos_token_id", "eot_token_id", "eom_token_id")
+# Keys that name where an answer ends. The last is a list, which Ollama's converter writes.
+END_KEYS = ("eos_token_id", "eot_token_id", "eom_token_id", "eos_token_ids")
 
 
 def tokenizer_from_gguf(metadata: Mapping[str, Any]) -> Tokenizer:
@@ -63,12 +63,17 @@ class _Keys:
         return default if value is None else bool(value)
 
     def id(self, key: str, tokens: Sequence[str]) -> int | None:
+        """A token's number, or None. Of several, the first."""
         value = self[key]
-        if value is None:
+        return self._place(value[0] if isinstance(value, list) and value else value, key, tokens)
+
+    def _place(self, value: Any, key: str, tokens: Sequence[str]) -> int | None:
+        if value is None or value == []:
             return None
-        token = int(value)
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise _contradiction(f"{key} is {value!r:.40}", "the number of a token")
         # Converters write -1 (or its unsigned twin) for "none".
-        return token if 0 <= token < len(tokens) else None
+        return value if 0 <= value < len(tokens) else None
 
     def tokens(self) -> list[str]:
         value = self["tokens"]
@@ -77,11 +82,21 @@ class _Keys:
         tokens = list(value)
         if not all(isinstance(token, str) for token in tokens):
             raise _contradiction("tokens holds other things than text", "an array of strings")
+        seen: set[str] = set()
         if len(set(tokens)) < len(tokens):
-            seen: set[str] = set()
-            twice = next(token for token in tokens if token in seen or seen.add(token))  # type: ignore[func-returns-value]
-            raise _contradiction(f"tokens has {twice!r} twice", "every token once")
+            for token in filter(None, tokens):  # places without a token are empty, and no text is spelled with them
+                if token in seen:
+                    raise _contradiction(f"tokens has {token!r} twice", "every token once")
+                seen.add(token)
         return tokens
+
+    def ends(self, tokens: Sequence[str]) -> list[int | None]:
+        """Where an answer ends, by each of END_KEYS; a key may name one token or several."""
+        named: list[int | None] = []
+        for key in END_KEYS:
+            value = self[key]
+            named += [self._place(each, key, tokens) for each in (value if isinstance(value, list) else [value])]
+        return named
 
     def numbers(self, key: str, tokens: Sequence[str], kind: type[int] | type[float]) -> list[Any] | None:
         value = self[key]
@@ -101,7 +116,7 @@ def _contradiction(given: str, expected: str) -> TokenizerError:
 
 def _added_tokens(tokens: Sequence[str], types: Sequence[int], keys: _Keys) -> list[AddedToken]:
     """Every token that is matched whole. Ends of turns are control tokens even where the file calls them normal."""
-    named = {keys.id(key, tokens) for key in ("bos_token_id", *END_KEYS)}
+    named = {keys.id("bos_token_id", tokens), *keys.ends(tokens)}
     added = []
     for token, (text, kind) in enumerate(zip(tokens, types, strict=True)):
         if not text:
@@ -125,11 +140,14 @@ def _byte_level(keys: _Keys) -> Tokenizer:
     tokens = keys.tokens()
     types = keys.numbers("token_type", tokens, int) or [NORMAL] * len(tokens)
     added = _added_tokens(tokens, types, keys)
-    control = {token.text for token in added if token.control}
+    control = frozenset(token.text for token in added if token.control)
     words = [token.text for token in added if not token.control]
+    never = control | library.never_spelled(tokens)
+    vocabulary = {text: token for token, text in enumerate(tokens) if text not in never}
     merges = list(keys["merges"] or ())
-    vocabulary = {text: token for token, text in enumerate(tokens) if text not in control}
-    speller = _speller(rule, vocabulary, merges, words, control)
+    speller = _speller(rule, vocabulary, merges, words, never - {""})
+    where = "reading a tokenizer from GGUF metadata: tokenizer.ggml.merges"
+    library.check_merges(len(merges), vocabulary, {token.text for token in added}, where)
     unused = {token for token, kind in enumerate(types) if kind == UNUSED}
     bos, eos = keys.id("bos_token_id", tokens), keys.id("eos_token_id", tokens)
     return Tokenizer(
@@ -141,7 +159,7 @@ def _byte_level(keys: _Keys) -> Tokenizer:
         space_prefix="never",
         bos=bos,
         eos=eos,
-        end_ids=end_ids([keys.id(key, tokens) for key in END_KEYS], {t.text: t.id for t in added if t.control}),
+        end_ids=end_ids(keys.ends(tokens), {t.text: t.id for t in added if t.control}),
         adds_bos=bos is not None and keys.flag("add_bos_token", rule.adds_bos),
         closing=eos if keys.flag("add_eos_token", False) else None,
         source=lambda: [
@@ -151,13 +169,17 @@ def _byte_level(keys: _Keys) -> Tokenizer:
 
 
 def _speller(
-    rule: PreTokenizer, vocabulary: Mapping[str, int], merges: Sequence[str], words: Sequence[str], control: set[str]
+    rule: PreTokenizer,
+    vocabulary: Mapping[str, int],
+    merges: Sequence[str],
+    words: Sequence[str],
+    never: frozenset[str],
 ) -> library.Speller:
     pairs = [(left, right) for left, _, right in (merge.partition(" ") for merge in merges)]
     try:
         return library.byte_level(rule, vocabulary, pairs, words)
-    except ValueError:  # perhaps merges that make or use a control token: those must go, and only those
-        pairs = [pair for pair in pairs if control.isdisjoint({*pair, "".join(pair)})]
+    except ValueError:  # perhaps merges that make or use a token that is never spelled: those must go, and only those
+        pairs = [pair for pair in pairs if never.isdisjoint({*pair, "".join(pair)})]
     try:
         return library.byte_level(rule, vocabulary, pairs, words)
     except ValueError as problem:
@@ -186,6 +208,6 @@ def _sentencepiece(keys: _Keys) -> Tokenizer:
         adds_prefix=keys.flag("add_space_prefix", True),
         bos=bos,
         eos=eos,
-        ends=[keys.id(key, tokens) for key in END_KEYS],
+        ends=keys.ends(tokens),
         adds_bos=bos is not None and keys.flag("add_bos_token", True),
     )

@@ -4,16 +4,42 @@ It never sees a control token: those are left out of its vocabulary, so no text 
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ouvert.tokenization.errors import TokenizerError
 from ouvert.tokenization.pretokenizers import PreTokenizer
 
 if TYPE_CHECKING:
     from tokenizers import models
 
 Speller = Callable[[str], list[int]]
+LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 FLAGS = ("single_word", "lstrip", "rstrip", "normalized")  # of an added token, in a tokenizer.json
+
+
+def check_merges(merges: int, vocabulary: Iterable[str], words: Collection[str], where: str) -> None:
+    """Raise TokenizerError for a BPE vocabulary most of whose tokens no merge could make.
+
+    `words` are matched whole and need none. A file that lost its merges would be read byte by byte, and answered so.
+    """
+    made = sum(len(text) > 1 for text in vocabulary if text not in words)
+    if 2 * merges < made:
+        raise TokenizerError(
+            f"{where} has {merges} pairs, expected about one for each of {made} tokens of several characters, which "
+            "only merges make: without them texts fall to pieces that the model was not trained on. Fetch the model from "
+            "where its tokenizer is whole, or convert it again with its merges."
+        )
+
+
+def never_spelled(tokens: Sequence[str]) -> frozenset[str]:
+    """The entries that no text is spelled with: places without a token, and bytes that are no UTF-8 (PEP 383)."""
+    try:
+        "".join(tokens).encode()
+    except UnicodeEncodeError:
+        return frozenset({"", *filter(LONE_SURROGATE.search, tokens)})
+    return frozenset({""})
 
 
 def byte_level(

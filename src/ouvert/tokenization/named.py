@@ -28,7 +28,8 @@ class Named:
 
 
 def named_tokens(folder: Path) -> Named:
-    """Read tokenizer_config.json, special_tokens_map.json, added_tokens.json and generation_config.json, where present.
+    """Read tokenizer_config.json, special_tokens_map.json, added_tokens.json, generation_config.json and, where that
+    names no end, config.json: each where present.
 
     tokenizer_config.json goes before special_tokens_map.json. Raises TokenizerError for a file that is not JSON of the
     expected kind.
@@ -47,7 +48,10 @@ def named_tokens(folder: Path) -> Named:
                 "an object with 'content'; fetch the file again."
             )
         added[_number(token, folder)] = NamedToken(content, special=bool(entry.get("special", False)))
+    # Without generation_config.json, or where it names none, transformers takes the ends from config.json.
     ends = generation.get("eos_token_id")
+    if ends is None or ends == []:
+        ends = _read(folder / "config.json").get("eos_token_id")
     adds_bos = config.get("add_bos_token")
     return Named(
         bos=_text(config.get("bos_token")) or _text(special.get("bos_token")),

@@ -58,8 +58,9 @@ def build(
         )
     controls = {token.text for token in added if token.control}
     words = {token.text: token.id for token in added if not token.control}
-    pieces = {text: entry for text, entry in pieces.items() if text not in controls}
-    text_of = {token: text for text, (token, _) in pieces.items()}
+    text_of = {token: text for text, (token, _) in pieces.items() if text not in controls}
+    never = controls | library.never_spelled([*pieces])
+    pieces = {text: entry for text, entry in pieces.items() if text not in never}
     speller = library.sentencepiece(
         {text: token for text, (token, _) in pieces.items()} | dict(bytes_) | words,
         merges_of(pieces),
@@ -70,7 +71,7 @@ def build(
     def bytes_of(token: int) -> bytes:
         if token in byte_of:
             return bytes([byte_of[token]])
-        return text_of.get(token, "").replace(SPACE, " ").encode()
+        return text_of.get(token, "").replace(SPACE, " ").encode(errors="surrogateescape")
 
     return Tokenizer(
         first=speller,

@@ -55,6 +55,8 @@ def tokenizer_from_json(path: Path, named: Named) -> Tokenizer:
             later = library.described(_unprefixed(source), merging)
     except ValueError as problem:
         raise _fault(path, f"the tokenizers library says: {problem}", "a file it can read") from problem
+    words = {token.text for token in added}
+    library.check_merges(len(source["model"]["merges"]), source["model"]["vocab"], words, f"reading {path}: merges")
     control = {token.text: token.id for token in added if token.control}
     adds_bos = _starts_with(description.get("post_processor"), bos, ids) if named.adds_bos is None else named.adds_bos
     return Tokenizer(

@@ -65,15 +65,20 @@ class Reader:
         self.position += size
         return value
 
-    def string(self, what: str) -> str:
+    def string(self, what: str, errors: str = "replace") -> str:
+        """Text. Bytes that are no UTF-8 become U+FFFD: an author's name in Latin-1 changes no number."""
         length = self.number("Q", f"the length of {what}")
         self.need(length, what)
         try:
-            text = str(self.bytes[self.position : self.position + length], "utf-8")
+            text = str(self.bytes[self.position : self.position + length], "utf-8", errors)
         except UnicodeDecodeError as error:
             self.refuse(f"{what} is not UTF-8 ({error.reason})")
         self.position += length
         return text
+
+    def name(self, what: str) -> str:
+        """Text that tells things apart: the specification wants it in ASCII."""
+        return self.string(what, "strict")
 
     def value(self, kind: int, what: str, depth: int = 0) -> Any:
         if kind in NUMBERS:
@@ -106,7 +111,10 @@ class Reader:
         return list(values.tolist())
 
     def strings(self, count: int, what: str) -> list[str]:
-        """One pass with local names and one comparison an element: vocabularies have 200,000 of them."""
+        """Texts. Bytes that are no UTF-8 come as lone surrogates (PEP 383): a token may be made of any bytes.
+
+        One pass with local names and one comparison an element: vocabularies have 200,000 of them.
+        """
         self.need(8 * count, what)  # a string takes at least its length
         data, position, end = self.bytes, self.position, self.end
         length_at: Callable[..., tuple[int]] = struct.Struct("<Q").unpack_from
@@ -119,9 +127,7 @@ class Reader:
                 position = start + length
                 if position > end:
                     break
-                append(str(data[start:position], "utf-8"))
-        except UnicodeDecodeError as error:
-            self.refuse(f"string {len(texts)} of {what} is not UTF-8 ({error.reason})")
+                append(str(data[start:position], "utf-8", "surrogateescape"))
         except struct.error:
             position = end + 1
         if position > end:
@@ -148,7 +154,7 @@ def read_file(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     reader.need(13 * num_keys, f"metadata of {num_keys} keys")
     metadata: dict[str, Any] = {}
     for _ in range(num_keys):
-        key = reader.string("a metadata key")
+        key = reader.name("a metadata key")
         if key in metadata:
             reader.refuse(f"the key {shown(key)} stands a second time; each may stand once")
         kind = reader.number("I", f"the type of {shown(key)}")
@@ -170,7 +176,7 @@ def read_tensors(reader: Reader, num_tensors: int, alignment: int, data: np.ndar
     reader.need(24 * num_tensors, f"a table of {num_tensors} tensors")
     places: dict[str, tuple[tuple[int, ...], str, int, int]] = {}
     for _ in range(num_tensors):
-        name = reader.string("a tensor's name")
+        name = reader.name("a tensor's name")
         what = f"tensor {shown(name)}"
         if name in places:
             reader.refuse(f"{what} stands a second time; names must differ")
