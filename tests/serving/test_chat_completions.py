@@ -68,6 +68,21 @@ def test_who_does_not_ask_hears_nothing_of_it(client):
     assert "reading" not in ask(client, ouvert={"progress": True}).text
 
 
+def test_the_oldest_turns_are_left_out_where_that_was_asked_for_and_the_receipt_says_so(client):
+    messages = [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "x" * 1300},
+        {"role": "assistant", "content": "y" * 1300},
+        *QUESTION,
+    ]
+    assert ask(client, messages=messages).json()["error"]["code"] == "context_length_exceeded"
+    body = ask(client, messages=messages, ouvert={"truncation": "auto", "receipt": "full"}).json()
+    assert body["choices"][0]["message"]["content"] == ANSWER
+    assert body["ouvert"]["not_honoured"] == ["truncation: 2 of the oldest messages were left out"]
+    told = [(each["role"], each["sent"] > 0, each["refused"] >= 1300) for each in body["ouvert"]["receipt"]["messages"]]
+    assert told == [("system", True, False), ("user", False, True), ("assistant", False, True), ("user", True, False)]
+
+
 def test_usage_comes_in_a_chunk_of_its_own_and_only_when_asked_for(client):
     *chunks, last = streamed(client, stream_options={"include_usage": True})
     assert last["choices"] == []

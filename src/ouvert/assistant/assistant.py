@@ -18,6 +18,7 @@ from ouvert.assistant.likelihood import Likelihood
 from ouvert.assistant.receipt import Held, Identity, sent_by_message, wishes_of, write_receipt
 from ouvert.assistant.scores import Scores
 from ouvert.assistant.stops import StopStrings
+from ouvert.assistant.truncation import LeftOut, answer_room, without_oldest_turns
 from ouvert.chat import ChatFormat, Conversation, Delta, ReasoningDelta, Rendered, Segment, TextDelta, ToolCallDelta
 from ouvert.chat.outline import END
 from ouvert.engine import Constraint, Engine, EngineError, Grammar, Sampling, Token, Vocabulary
@@ -75,10 +76,12 @@ class Assistant:
         timeout: float | None = None,
         progress: bool = False,
         owner: str = "",
+        truncate: bool = False,
     ) -> "Answer":
         """The answer, as it is written. `stop`: texts that end it; they are not shown, not even in part. `timeout`:
         seconds after which it ends as it is. `progress`: Reading events come before the others, while the prompt is
-        read. `owner`: whose conversation it is, as in `Engine.generate`.
+        read. `truncate`: where there is no room for the answer, the oldest turns are left out; the receipt says which.
+        `owner`: whose conversation it is, as in `Engine.generate`.
 
         They are looked for in the answer's text, not in its reasoning nor in tool calls. The chat format's own end
         tokens are added to `sampling.stop_ids`. With `sampling.logprobs` the
@@ -90,7 +93,7 @@ class Assistant:
         raises for what it cannot write or hold to; AssistantError for demands that make no sense here; ValueError for
         an empty stop string.
         """
-        return Answer(self, conversation, sampling, stop, demands, timeout, progress, owner)
+        return Answer(self, conversation, sampling, stop, demands, timeout, progress, owner, truncate)
 
     def score(self, ids: Sequence[int], top: int = 0) -> list[Token]:
         """`Engine.score`, handed on."""
@@ -158,8 +161,8 @@ class Answer:
     """One answer being written. Iterate for events; the last one is Finished.
 
     `token_ids` are the tokens so far, those of headers and ends among them; `likelihood` counts their log-probabilities
-    where `sampling.logprobs` asks for them; `thought_tokens` and `thought_seconds` say
-    how long the model has thought so far.
+    where `sampling.logprobs` asks for them; `left_out` are messages that were not sent; `thought_tokens` and
+    `thought_seconds` say how long the model has thought so far.
     """
 
     def __init__(
@@ -172,6 +175,7 @@ class Answer:
         timeout: float | None,
         progress: bool = False,
         owner: str = "",
+        truncate: bool = False,
     ) -> None:
         self._assistant = assistant
         self._progress = progress
@@ -182,6 +186,12 @@ class Answer:
         self._held = Held()
         if demands.calls == "none" and not assistant.chat.guides:
             conversation = replace(conversation, tools=())  # nothing else keeps every such model from calling
+        self.left_out: LeftOut = {}
+        if truncate:
+            room = answer_room(sampling.max_tokens, assistant.engine.context)
+            conversation, self.left_out = without_oldest_turns(
+                conversation, assistant.chat, assistant.engine.context, room
+            )
         self._conversation, self._restored = assistant.kept_reasoning.restored(conversation)
         self._rendered = assistant.chat.render(self._conversation)
         self._parser = assistant.chat.parser(self._rendered)
@@ -266,7 +276,7 @@ class Answer:
         receipt = write_receipt(
             self._assistant.identity,
             self._assistant.engine.facts,
-            sent_by_message(self._conversation, self._rendered, self._restored),
+            sent_by_message(self._conversation, self._rendered, self._restored, self.left_out),
             {**self._demands.facts(), **wishes_of(self._conversation)},
             self._sampling,
             self._stop,

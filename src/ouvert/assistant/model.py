@@ -181,6 +181,7 @@ class Model:
         candidate: tuple[int, int] = (0, 1),
         progress: bool = False,
         owner: str = "",
+        truncate: bool = False,
     ) -> Answer:
         """The answer to a conversation, as typed events while it is written; the last one is Finished.
 
@@ -194,7 +195,8 @@ class Model:
         JSON schema) or `response_grammar` (an ouvert.Grammar) is what the final answer has to be; thoughts and tool
         calls are not held to it. An answer that the limit of tokens cuts off is only the beginning of such a text.
         An answer that is not over `timeout` seconds after it was asked for ends as it is. `progress`: Reading events
-        say how far the prompt has been read, before anything is written.
+        say how far the prompt has been read, before anything is written. `truncate`: where the conversation leaves no
+        room for an answer its oldest turns are left out; instructions stay, and the receipt says what was refused.
         `candidate` (which, of how many) stands in the receipt, where somebody chooses among several: see `best_of`.
         `owner`: whose conversation it is, where several people use one model: what prompts of one left in caches is not
         used for those of another.
@@ -222,7 +224,7 @@ class Model:
             tool_choice, conversation.tools, response_schema, response_grammar, think_budget, not parallel_tool_calls
         )
         demands = replace(demands, candidate=candidate[0], best_of=candidate[1])
-        return self.assistant.answer(conversation, sampling, stops, demands, timeout, progress, owner)
+        return self.assistant.answer(conversation, sampling, stops, demands, timeout, progress, owner, truncate)
 
     def best_of(
         self,

@@ -200,23 +200,28 @@ def wishes_of(conversation: Conversation) -> dict[str, Any]:
 
 
 def sent_by_message(
-    conversation: Conversation, rendered: Rendered, restored: Collection[int] = ()
+    conversation: Conversation,
+    rendered: Rendered,
+    restored: Collection[int] = (),
+    left_out: Mapping[int, tuple[str, int]] | None = None,
 ) -> list[dict[str, Any]]:
     """For every message, in order: its role, its tokens in the prompt, and its tokens that were refused.
 
-    Where thoughts were put back it says so; their tokens are among those sent.
-
-    A conversation is sent whole or refused whole (then there is no answer and no receipt), so `refused` is 0. Tokens
-    the format adds of its own (headers, a default system prompt) belong to no message.
+    `left_out` are messages that were given and not sent: place among all -> role and tokens. Where thoughts were put
+    back (`restored`, places in `conversation`) it says so; their tokens are among those sent. Tokens the format adds of
+    its own (headers, a default system prompt) belong to no message.
     """
     sent = [0] * len(conversation.messages)
     for span in rendered.spans:
         if span.message is not None:
             sent[span.message] += span.stop - span.start
-    return [
+    entries: list[dict[str, Any]] = [
         {"role": message.role, "sent": tokens, "refused": 0} | ({"reasoning_restored": True} if n in restored else {})
         for n, (message, tokens) in enumerate(zip(conversation.messages, sent, strict=True))
     ]
+    for place, (role, tokens) in sorted((left_out or {}).items()):
+        entries.insert(place, {"role": role, "sent": 0, "refused": tokens})
+    return entries
 
 
 def without_absent(facts: Mapping[str, Any]) -> dict[str, Any]:

@@ -120,8 +120,12 @@ def conversation_asked(
     wanted = receipt["tokens"]["prompt_digest"]
     if receipt.get("asked", {}).get("tool_choice") == "none" and not assistant.chat.guides:
         conversation = replace(conversation, tools=())  # as an answer leaves them out
+    stated = receipt.get("messages", ())
+    refused = {n for n, each in enumerate(stated) if each.get("refused") and not each.get("sent")}
     for end in range(len(conversation.messages), 0, -1):
-        beginning = replace(conversation, messages=conversation.messages[:end])
+        given = conversation.messages[:end]
+        sent = tuple(each for n, each in enumerate(given) if n not in refused) if end == len(stated) else given
+        beginning = replace(conversation, messages=sent)
         if beginning.messages[-1].role != "assistant" and wanted == ids_digest(assistant.chat.render(beginning).ids):
             return beginning
     return None

@@ -159,9 +159,13 @@ class SampledRequest(Wire):
 
 
 class ChatExtras(receipts.Extras):
-    """`progress`: a stream says how far the prompt has been read, before it says anything else."""
+    """`progress`: a stream says how far the prompt has been read, before it says anything else.
+
+    `truncation`: "auto" leaves out the oldest turns where there is no room for an answer, as Responses' field does.
+    """
 
     progress: bool = False
+    truncation: Literal["auto", "disabled"] = "disabled"
 
 
 class ChatRequest(SampledRequest):
@@ -247,6 +251,7 @@ def asked(request: ChatRequest, most_choices: int) -> Ask:
         stop=request.stops,
         sampling=sampling,
         choices=request.n or 1,
+        truncates=request.ouvert is not None and request.ouvert.truncation == "auto",
         progress=bool(request.stream and request.ouvert and request.ouvert.progress),
     )
 

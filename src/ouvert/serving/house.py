@@ -46,8 +46,8 @@ class Ask:
     """A conversation to be answered, whatever dialect it came in. `effort` is the client's word for it.
 
     `sampling` are fields of `Model.sampling`. `schema` is shown to the model where its format can; `grammar` is not.
-    `truncates`: where the conversation does not fit, its oldest messages may be left out. `progress`: Reading events
-    are wanted.
+    `truncates`: where the conversation leaves no room for an answer, its oldest turns may be left out. `progress`:
+    Reading events are wanted.
     """
 
     model: str
@@ -304,13 +304,8 @@ def chat(loan: Loan, ask: Ask, number: int, notes: list[str], timeout: float | N
     if ask.thinking and not model.chat_format.abilities.thinks:
         budget = None
         notes.append("thinking: this model does not think before it answers")
-    messages = list(ask.messages)
-    if ask.truncates:
-        messages = shortened(messages, lambda fewer: fits(model, fewer, tools, effort, thinking, ask.schema))
-        if len(messages) < len(ask.messages):
-            notes.append(f"truncation: {len(ask.messages) - len(messages)} of the oldest messages were left out")
-    return model.chat(
-        messages,
+    answer = model.chat(
+        ask.messages,
         tools,
         effort=effort,
         thinking=thinking,
@@ -323,8 +318,12 @@ def chat(loan: Loan, ask: Ask, number: int, notes: list[str], timeout: float | N
         timeout=timeout,
         progress=ask.progress,
         owner=loan.owner,
+        truncate=ask.truncates,
         **sampling,
     )
+    if answer.left_out:
+        notes.append(f"truncation: {len(answer.left_out)} of the oldest messages were left out")
+    return answer
 
 
 def prompt_of(loan: Loan, ask: Ask) -> Sequence[int]:
@@ -333,32 +332,6 @@ def prompt_of(loan: Loan, ask: Ask) -> Sequence[int]:
     effort, thinking = thinking_of(model.chat_format.abilities, ask.effort or loan.effort, ask.thinking)
     tools = () if ask.tool_choice == "none" and not model.chat_format.guides else ask.tools
     return model.render(ask.messages, tools, effort=effort, thinking=thinking, response_schema=ask.schema).ids
-
-
-def fits(
-    model: Model,
-    messages: Sequence[Message],
-    tools: Sequence[Tool],
-    effort: Effort | None,
-    thinking: bool | None,
-    schema: Mapping[str, Any] | None,
-) -> bool:
-    rendered = model.render(messages, tools, effort=effort, thinking=thinking, response_schema=schema)
-    return len(rendered.ids) < model.engine.context
-
-
-def shortened(messages: Sequence[Message], fit: Callable[[Sequence[Message]], bool]) -> list[Message]:
-    """The newest messages that fit, instructions always among them, and never a tool's result without its call.
-
-    Where even the last turn does not fit nothing is left out: the error then has the numbers.
-    """
-    fixed = [message for message in messages if message.role in ("system", "developer")]
-    rest = [message for message in messages if message.role not in ("system", "developer")]
-    starts = [n for n, message in enumerate(rest) if message.role == "user"] or [0]
-    for start in [0, *(n for n in starts if n)]:
-        if fit([*fixed, *rest[start:]]):
-            return [*fixed, *rest[start:]] if start else list(messages)
-    return list(messages)
 
 
 def thinking_of(abilities: Abilities, word: str | None, thinking: bool | None) -> tuple[Effort | None, bool | None]:
