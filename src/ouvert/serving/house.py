@@ -18,7 +18,6 @@ from ouvert.assistant import (
     Finished,
     Grammar,
     Message,
-    Model,
     Reading,
     Tool,
     Usage,
