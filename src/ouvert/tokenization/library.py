@@ -28,8 +28,8 @@ def check_merges(merges: int, vocabulary: Iterable[str], words: Collection[str],
     if 2 * merges < made:
         raise TokenizerError(
             f"{where} has {merges} pairs, expected about one for each of {made} tokens of several characters, which "
-            "only merges make: without them texts fall to pieces that the model was not trained on. Fetch the model from "
-            "where its tokenizer is whole, or convert it again with its merges."
+            "only merges make: without them texts fall to pieces that the model was not trained on. Fetch the model "
+            "from where its tokenizer is whole, or convert it again with its merges."
         )
 
 
