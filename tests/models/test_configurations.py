@@ -318,6 +318,25 @@ def test_gguf_metadata_that_say_nothing_of_the_model_change_nothing(golden_of, k
         assert models.recognise(checkpoint) == plain
 
 
+@pytest.mark.parametrize(
+    ("said", "what"),
+    [
+        ({"general.type": "adapter", "general.base_model.0.name": "Base"}, "a LoRA adapter for Base, not a model"),
+        ({"adapter.type": "lora"}, "a LoRA adapter, not a model"),
+        ({"general.type": "imatrix", "general.architecture": None}, "an importance matrix"),
+        ({"general.type": "mmproj"}, "a projector"),
+        ({"general.architecture": "clip"}, "a projector"),
+        ({"general.type": "vocab"}, "a vocabulary without weights"),
+        ({"general.type": "hologram"}, "of type 'hologram'"),
+    ],
+)
+def test_a_gguf_file_that_is_no_model_is_refused_by_what_it_is(golden_of, said, what):
+    with open_checkpoint(golden_of("llama").folder / "model.gguf") as checkpoint:
+        checkpoint.metadata = {**checkpoint.metadata, **said}
+        with pytest.raises(CheckpointError, match=what):
+            models.recognise(checkpoint)
+
+
 @pytest.mark.parametrize("key", ["attention.head_count_kv", "feed_forward_length", "attention.layer_norm_rms_epsilon"])
 def test_gguf_may_say_the_same_number_for_each_layer(golden_of, key):
     with open_checkpoint(golden_of("llama").folder / "model.gguf") as checkpoint:

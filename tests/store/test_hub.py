@@ -277,7 +277,9 @@ def test_the_quantisation_asked_for_is_taken_with_its_parts(store: Store, tiny_h
 
 def test_a_choice_is_asked_for_by_name_and_size(store: Store, tiny_hub: TinyHub, hub: Hub) -> None:
     tiny_hub.repositories["maker/model-GGUF"] = QUANTISED
-    with pytest.raises(StoreError, match=r"holds 4 models: say which .*Q8_0\.gguf \(1\.0 kB\), m-Q4_K_M\.gguf \(400 "):
+    with pytest.raises(
+        StoreError, match=r"holds 4 models: say which .*-00001-of-00002\.gguf \(1\.0 kB\), m-Q4_K_M\.gguf \(400 "
+    ):
         store.pull("hf:maker/model-GGUF", hub=hub)
     with pytest.raises(StoreError, match=r"holds nothing called Q2_K\. There are: .*m-Q4_K_S\.gguf"):
         store.pull("hf:maker/model-GGUF:Q2_K", hub=hub)

