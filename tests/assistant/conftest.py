@@ -66,10 +66,11 @@ TEMPLATES = {
 def assistant():
     """assistant(one of TEMPLATES, seed) -> (Assistant, tokenizer)
 
-    Its engine's scores are noise, somewhat in favour of tokens that end something, so that answers end.
+    Its engine's scores are noise, somewhat in favour of tokens that end something, so that answers end. With a
+    `script` the model wants to write just that, and then to end its answer.
     """
 
-    def make(family, seed=0, favour=4.0, spare=3):
+    def make(family, seed=0, favour=4.0, spare=3, script=None):
         vocabulary, template = TEMPLATES[family]
         tokenizer = VOCABULARIES.ByteTokenizer(**VOCABULARIES.VOCABULARIES[vocabulary])
         chat = format_for(tokenizer) if template is None else TemplateFormat(tokenizer, template)
@@ -82,11 +83,37 @@ def assistant():
             row[ends] += favour
             return row
 
-        runner = RUNNERS.FakeRunner(noise, size)
-        engine = LocalEngine(runner, 6000, make_facts)
-        return Assistant(engine, chat, "noise", "sha256:0", lambda: vocabulary_of(tokenizer, size)), tokenizer
+        scores = noise if script is None else Script(chat, tokenizer, size, script)
+        engine = LocalEngine(RUNNERS.FakeRunner(scores, size), 6000, make_facts)
+        made = Scripted if script is not None else Assistant
+        assistant = made(engine, chat, "noise", "sha256:0", lambda: vocabulary_of(tokenizer, size))
+        assistant.script = scores
+        return assistant, tokenizer
 
     return make
+
+
+class Script:
+    """Scores of a model that wants to write `text` and then to end its answer, whatever else has been written."""
+
+    def __init__(self, chat, tokenizer, size, text):
+        self.ids = tokenizer.ids(text)
+        self.stops = sorted(chat.stop_ids)
+        self.size = size
+        self.prompt = 0  # tokens before the answer
+
+    def __call__(self, ids):
+        row = np.zeros(self.size, np.float32)
+        at = len(ids) - self.prompt
+        row[self.ids[at] if at < len(self.ids) else self.stops] = 9
+        return row
+
+
+class Scripted(Assistant):
+    def answer(self, conversation, *rest, **more):
+        written = super().answer(conversation, *rest, **more)
+        self.script.prompt = len(written.prompt_ids)  # the engine begins with the first token that is asked for
+        return written
 
 
 def make_facts():

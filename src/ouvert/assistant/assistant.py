@@ -1,5 +1,6 @@
 """The assistant's waist: one chat format joined to one engine. Conversation in, typed events out."""
 
+import json
 import threading
 import time
 from collections import OrderedDict
@@ -7,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
+from ouvert.assistant.arguments import follows
 from ouvert.assistant.contents import contents_of
 from ouvert.assistant.demands import Demands
 from ouvert.assistant.error import AssistantError, ContextExceeded
@@ -19,8 +21,22 @@ from ouvert.assistant.receipt import Held, Identity, sent_by_message, wishes_of,
 from ouvert.assistant.scores import Scores
 from ouvert.assistant.stops import StopStrings
 from ouvert.assistant.truncation import LeftOut, answer_room, without_oldest_turns
-from ouvert.chat import ChatFormat, Conversation, Delta, ReasoningDelta, Rendered, Segment, TextDelta, ToolCallDelta
+from ouvert.chat import (
+    ChatFormat,
+    Conversation,
+    Delta,
+    ReasoningDelta,
+    Rendered,
+    Segment,
+    TextDelta,
+    ToolCall,
+    ToolCallDelta,
+)
+from ouvert.chat.answer import call_id
+from ouvert.chat.conversation import NO_ARGUMENTS
 from ouvert.chat.outline import END
+from ouvert.chat.tool_syntax import WrittenCall
+from ouvert.chat.untagged_calls import UntaggedCalls
 from ouvert.engine import Constraint, Engine, EngineError, Grammar, Sampling, Token, Vocabulary
 from ouvert.safety import Guard
 
@@ -136,7 +152,7 @@ class Assistant:
             only = tuple(tool for tool in talk.tools if tool.name == demands.tool)
             talk = replace(talk, tools=only, builtin_tools=frozenset())
         outline = self.chat.outline(talk, rendered, calls=calls, shaped=demands.answer is not None)
-        if demands.one_call:
+        if demands.single:
             outline = replace(outline, follows={**outline.follows, "call": frozenset({END})})
         contents = [self._content(segment, demands, held, strict) for segment in outline.segments]
         return Guide(outline, contents, self.vocabulary, demands.think_budget, held.cut_thinking)
@@ -196,6 +212,7 @@ class Answer:
         self._rendered = assistant.chat.render(self._conversation)
         self._parser = assistant.chat.parser(self._rendered)
         self._reasoning: list[str] = []
+        self._untagged_found: list[ToolCall] = []
         self.token_ids: list[int] = []
         self.likelihood = Likelihood()
         self.thought_seconds = 0.0
@@ -207,12 +224,26 @@ class Answer:
                     "as well. Say what the answer must be with response_schema or response_grammar."
                 )
             sampling = replace(sampling, constraint=guide)
+        self._speaks = guide is None or guide.speaks
+        self._untagged = self._untagged_calls()
         self._own_stop_ids = sampling.stop_ids - assistant.chat.stop_ids
         self._sampling = replace(sampling, stop_ids=sampling.stop_ids | assistant.chat.stop_ids)
         self._scores = None if sampling.logprobs is None else Scores(assistant.vocabulary)
         ContextExceeded.check(len(self._rendered.ids), assistant.engine.context)
         self._generation = assistant.engine.generate(self._rendered.ids, self._sampling, timeout, owner)
         self._events = self._written()
+
+    def _untagged_calls(self) -> UntaggedCalls | None:
+        """Where the model may call or answer as it likes, an answer that is nothing but a call's JSON is that call."""
+        tools = {tool.name: tool for tool in self._conversation.tools}
+        if not tools or self._demands.calls != "auto" or self._demands.answer is not None:
+            return None
+
+        def valid(call: WrittenCall) -> bool:
+            parameters = tools[call.name].parameters
+            return follows(json.loads(call.arguments), NO_ARGUMENTS if parameters is None else parameters)
+
+        return UntaggedCalls(tools.keys(), valid)
 
     @property
     def prompt_ids(self) -> tuple[int, ...]:
@@ -250,7 +281,7 @@ class Answer:
                 self.thought_seconds += now - before
             before = now
             yield from self._shown(deltas)
-            called = self._demands.one_call and bool(self._parser.tool_calls)
+            called = self._demands.single and bool(self._parser.tool_calls)
             if self._stops.found is not None or called:
                 self._generation.cancel()
                 break
@@ -258,8 +289,9 @@ class Answer:
         reason: Literal["stop", "length", "tool_calls", "cancelled", "timeout"] = stopped.reason
         if self._stops.found is None and not called:
             yield from self._shown(self._parser.finish(reason))
+            yield from self._calls_without_tags(cut=reason != "stop")
             yield from self._flushed()
-        tool_calls = tuple(self._parser.tool_calls[: 1 if self._demands.one_call else None])
+        tool_calls = tuple([*self._parser.tool_calls, *self._untagged_found][: 1 if self._demands.single else None])
         if self._stops.found is not None:
             reason = "stop"
         elif tool_calls and (reason == "stop" or called):
@@ -302,21 +334,39 @@ class Answer:
         """The deltas as far as stop strings let them through."""
         for delta in deltas:
             if isinstance(delta, TextDelta):
-                if text := self._stops.push(delta.text):
+                if not self._speaks:
+                    continue  # the beginning of a call that was cut off
+                text = delta.text if self._untagged is None else self._untagged.push(delta.text)
+                if text := self._stops.push(text):
                     yield self._said(text)
             else:
+                yield from self._flushed()
                 if isinstance(delta, ReasoningDelta):
                     self._reasoning.append(delta.text)
                     if self._scores is not None:
                         self._scores.forget()
-                yield from self._flushed()
-                if self._stops.found is None and not (self._demands.one_call and beyond_first_call(delta)):
+                if self._stops.found is None and not (self._demands.single and beyond_first_call(delta)):
                     yield delta
 
     def _flushed(self) -> Iterator[Delta]:
         """Text that was held back and proved harmless: the text goes no further here."""
-        if text := self._stops.flush():
+        held = "" if self._untagged is None else self._untagged.give_up_what_is_held()
+        if text := self._stops.push(held) + self._stops.flush():
             yield self._said(text)
+
+    def _calls_without_tags(self, *, cut: bool) -> Iterator[Delta]:
+        """What the text was that was held back all along: calls, or text after all."""
+        if self._untagged is None:
+            return
+        text, written = self._untagged.finish(cut=cut)
+        if shown := self._stops.push(text):
+            yield self._said(shown)
+        for index, each in enumerate(written):
+            call = ToolCall(call_id(self._rendered.ids, index), each.name, each.arguments)
+            self._untagged_found.append(call)
+            self._held.untagged = True
+            if not (self._demands.single and index):
+                yield ToolCallDelta(index, call.id, call.name, call.arguments)
 
     def _said(self, text: str) -> TextDelta:
         return TextDelta(text) if self._scores is None else self._scores.scored(text)

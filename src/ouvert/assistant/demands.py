@@ -14,8 +14,8 @@ from ouvert.engine import Grammar
 class Demands:
     """The model is held to these: no token that would break one is chosen.
 
-    `calls`: whether it may ("auto"), must not ("none") or must ("required") call a tool; `tool`: the only one it may;
-    `one_call`: the answer ends with its first call.
+    `calls`: whether it may ("auto"), must not ("none") or must ("required", at least once) call a tool; `tool`: the one
+    it calls, and exactly once; `one_call`: the answer ends with its first call.
     `answer`: what the text of its final answer must be; thoughts and calls are not touched by it. `think_budget`: after
     so many tokens of thought it is made to end them and go on. `candidate` says which of `best_of` answers to the same
     this one is, from 0, where several are written and the best is chosen; it decides no token.
@@ -33,6 +33,11 @@ class Demands:
     def holds(self) -> bool:
         """Whether they decide which tokens may come."""
         return replace(self, one_call=False, best_of=1, candidate=0) != Demands()
+
+    @property
+    def single(self) -> bool:
+        """Whether the answer ends with its first call."""
+        return self.one_call or self.tool is not None
 
     def facts(self) -> dict[str, Any]:
         """For the receipt: only what was demanded. A grammar is named by its kind and the digest of its text."""

@@ -46,6 +46,11 @@ class Guide:
         self.think_budget, self.cut = think_budget, cut
         self._free: dict[int, np.ndarray] = {}
 
+    @property
+    def speaks(self) -> bool:
+        """Whether an answer can have any text beside its calls."""
+        return any(segment.kind in ("preamble", "answer") for segment in self.outline.segments)
+
     def begin(self) -> "Guided":
         return Guided(self)
 
@@ -83,11 +88,13 @@ class Guided:
 
     @property
     def accepting(self) -> bool:
-        if self._forced or self._over or self._header or self._ending:
+        if self._forced or self._over or self._ending:
             return False
         if self._segment is None:
+            if self._header:
+                return self._in_gap and END in self._follows
             empty = (inner is None or inner.accepting for inner in self._bare.values())
-            return (END in self._follows and not self._closing) or any(empty)
+            return END in self._follows or any(empty)
         return not self._segment.ends and (self._inner is None or self._inner.accepting)
 
     @property
@@ -139,9 +146,16 @@ class Guided:
         return segment.header
 
     @property
-    def _closing(self) -> tuple[int, ...]:
-        """What has to be written before the answer may be over."""
-        return self._outline.closing if self._calls and END in self._follows else ()
+    def _closings(self) -> list[tuple[int, ...]]:
+        """What a model may write to say that there are no more calls."""
+        closing = self._outline.closing if self._calls and END in self._follows else ()
+        gap = self._outline.gap if len(self._follows) > 1 else ()
+        return [closing, gap + closing] if closing and gap else [closing] if closing else []
+
+    @property
+    def _in_gap(self) -> bool:
+        """Whether nothing but white space between two calls is written: it promises nothing."""
+        return bool(self._calls) and self._header == self._outline.gap[: len(self._header)]
 
     def _look(self) -> None:
         """Stand before the next segment."""
@@ -155,7 +169,7 @@ class Guided:
 
     def _allowed_before(self) -> np.ndarray | None:
         written = len(self._header)
-        headers = [*(self._header_of(segment) for _, segment in self._candidates()), self._closing]
+        headers = [*(self._header_of(segment) for _, segment in self._candidates()), *self._closings]
         next_ids = {header[written] for header in headers if len(header) > written and header[:written] == self._header}
         if written:
             return np.array(sorted(next_ids))
@@ -179,13 +193,14 @@ class Guided:
         header = (*self._header, token)
         headers = [(n, segment, self._header_of(segment)) for n, segment in self._candidates()]
         begun_headers = [each for each in headers if each[2][: len(header)] == header]
-        if begun_headers or self._closing[: len(header)] == header:
+        closings = self._closings
+        if begun_headers or any(closing[: len(header)] == header for closing in closings):
             self._header = header
             for n, segment, whole in begun_headers:
                 if whole == header:
                     self._enter(segment, begun(self._guide.contents[n]))
                     return
-            self._over = self._closing == header
+            self._over = header in closings
             return
         bare = next((n for n, inner in self._bare.items() if inner is None or takes(inner, token)), None)
         if bare is None:
@@ -228,7 +243,7 @@ class Guided:
         if self._segment is not None:
             self._follows = self._outline.follows[self._segment.kind]
             self._calls += self._segment.kind == "call"
-        self._over = self._follows == {END} and not self._closing
+        self._over = self._follows == {END} and not self._closings
         self._look()
 
     # --- the budget ---------------------------------------------------------------------------------------------------

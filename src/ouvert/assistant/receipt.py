@@ -44,9 +44,13 @@ class Identity:
 
 @dataclass(slots=True)
 class Held:
-    """What became of holding an answer to its form. `loosened`: some tool's schema was too much for the grammar."""
+    """What became of holding an answer to its form. `loosened`: some tool's schema was too much for the grammar.
+
+    `untagged`: the answer was the JSON of calls without the marks of the model's syntax, and was read as such.
+    """
 
     thinking_cut: bool = False
+    untagged: bool = False
     loosened: bool = False
     thought_seconds: float | None = None
 
@@ -96,7 +100,12 @@ def write_receipt(
             **without_absent({"mean_logprob": None if mean_logprob is None else round(mean_logprob, 6)}),
         },
         "ended": without_absent(
-            {"reason": reason, "stop_string": stopped_by, "thinking_cut": held.thinking_cut or None}
+            {
+                "reason": reason,
+                "stop_string": stopped_by,
+                "thinking_cut": held.thinking_cut or None,
+                "calls_without_tags": held.untagged or None,
+            }
         ),
         "seconds": without_absent(
             {

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from ouvert.chat.conversation import Delta, ReasoningDelta, TextDelta, ToolCall, ToolCallDelta
 from ouvert.chat.format import Rendered
 from ouvert.chat.tool_syntax import ToolSyntax, WrittenCall
+from ouvert.chat.untagged_calls import CallRow
 
 if TYPE_CHECKING:
     from ouvert.tokenization import Tokenizer
@@ -55,7 +56,7 @@ class AnswerParser:
         self._text = ""  # what was not given yet
         self._reasoning = ""
         self._region: str | None = None  # what stands behind the opening of a region of calls
-        self._opened_bare = False  # whether the region began without an opening mark
+        self._bare: CallRow | None = None  # what the region has to be that began without an opening mark
         self._control_ids = frozenset(tokenizer.control_tokens.values())
         texts = [OPEN_THINKING, CLOSE_THINKING]
         if self._syntax:
@@ -94,9 +95,13 @@ class AnswerParser:
             deltas += self._reason(self._text)
             self._text = ""
             return deltas + self._calls_left_in_reasoning(reason)
+        cut = reason != "stop"
         if self._region is not None:
-            deltas += self._end_region(self._region + self._text, "")
+            deltas += self._end_region(self._region + self._text, "", cut=cut)
         else:
+            if cut and self._syntax:  # the beginning of a mark that was cut off is no text
+                opening = self._marks[self._syntax.opening]
+                self._text = self._text[: len(self._text) - held_back(self._text, [opening])]
             deltas += self._say("" if self.tool_calls and not self._text.strip() else self._text)
         self._text = ""
         return deltas
@@ -145,7 +150,7 @@ class AnswerParser:
                     return None
                 self._may_think = False
             if self._syntax and self._syntax.bare and start.startswith("{"):
-                self._region, self._text, self._opened_bare = "", start, True
+                self._region, self._text, self._bare = "", start, CallRow(self._rendered.tools)
                 return []
         if not self._syntax:
             text, self._text = self._text, ""
@@ -153,7 +158,7 @@ class AnswerParser:
         opening = self._marks[self._syntax.opening]
         before, found, after = self._text.partition(opening)
         if found:
-            self._region, self._text, self._opened_bare = "", after, False
+            self._region, self._text, self._bare = "", after, None
             return self._say(before.rstrip())
         sure = len(before) - held_back(before, [opening])
         sure = len(before[:sure].rstrip())  # white space before a call is not part of the answer
@@ -165,8 +170,11 @@ class AnswerParser:
     def _advance_region(self) -> list[Delta] | None:
         assert self._syntax is not None  # noqa: S101 - regions are only opened by a syntax
         if self._syntax.closing is None or self._region is None:
-            self._region = (self._region or "") + self._text
-            self._text = ""
+            new, self._text = self._text, ""
+            self._region = (self._region or "") + new
+            if self._bare is not None and not all(map(self._bare.push, new)):
+                text, self._region, self._bare = self._region, None, None
+                return self._say(text)
             return None
         closing = self._marks[self._syntax.closing]
         before, found, after = self._text.partition(closing)
@@ -178,14 +186,17 @@ class AnswerParser:
         self._text = before[sure:]
         return None
 
-    def _end_region(self, region: str, closing: str) -> list[Delta]:
+    def _end_region(self, region: str, closing: str, *, cut: bool = False) -> list[Delta]:
+        """`cut`: the answer was cut off inside. Calls that are whole are calls, and the beginning of one is nothing."""
         assert self._syntax is not None  # noqa: S101 - regions are only opened by a syntax
         self._region = None
-        calls = self._syntax.read(region, self._marks)
-        if calls is None or any(call.name not in self._rendered.tools for call in calls):
-            opening = "" if self._opened_bare else self._marks[self._syntax.opening]
-            return self._say(opening + region + closing)
-        return [self._call(call) for call in calls]
+        calls = self._syntax.read(region, self._marks, cut)
+        if calls is not None and all(call.name in self._rendered.tools for call in calls):
+            return [self._call(call) for call in calls]
+        if cut and (self._bare.clear if self._bare is not None else self._syntax.begins(region)):
+            return []
+        opening = "" if self._bare is not None else self._marks[self._syntax.opening]
+        return self._say(opening + region + closing)
 
     def _calls_left_in_reasoning(self, reason: str) -> list[Delta]:
         """Some models call a tool without ending their reasoning first. A call at its very end is meant."""
@@ -199,7 +210,7 @@ class AnswerParser:
         closing = self._marks[self._syntax.closing] if self._syntax.closing else None
         for region in rest.split(opening) if closing else [rest]:
             inside, _, after = region.partition(closing) if closing else (region, "", "")
-            read = self._syntax.read(inside, self._marks)
+            read = self._syntax.read(inside, self._marks, False)
             if read is None or after.strip() or any(call.name not in self._rendered.tools for call in read):
                 return []
             calls += read

@@ -10,6 +10,10 @@ Effort = Literal["low", "medium", "high"]
 EFFORTS: tuple[Effort, ...] = ("low", "medium", "high")
 
 
+# What the arguments of a tool without parameters follow.
+NO_ARGUMENTS: Mapping[str, Any] = {"type": "object", "properties": {}, "additionalProperties": False}
+
+
 @dataclass(frozen=True, slots=True)
 class ToolCall:
     """A request by the model to run a tool. `arguments` is the JSON text exactly as the model wrote it."""

@@ -40,7 +40,9 @@ class Outline:
     `follows`: which kinds may follow a kind, or stand at the start; "end" among them: the answer may be over.
     `inside`: the segment in whose contents the prompt ends, or None before a segment. `cut` are tokens that end a
     thought in its middle, its own end among them. `between` are tokens that may stand behind a thought, before what
-    follows: at most two. `closing` is written behind the last call, before the answer is over.
+    follows: at most two. `gap` is the white space that stands between two calls; it promises nothing: behind it the
+    answer may be over as well as go on. `closing` is written behind the last call, before the answer is over; an
+    answer that ends without it is whole all the same.
     """
 
     segments: tuple[Segment, ...]
@@ -48,4 +50,5 @@ class Outline:
     cut: tuple[int, ...]
     inside: Segment | None = None
     between: frozenset[int] = frozenset()
+    gap: tuple[int, ...] = ()
     closing: tuple[int, ...] = ()

@@ -2,13 +2,13 @@
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ouvert.chat.answer import CLOSE_THINKING, OPEN_THINKING
-from ouvert.chat.conversation import Tool
+from ouvert.chat.conversation import NO_ARGUMENTS, Tool
 from ouvert.chat.format import ChatError
 from ouvert.chat.outline import END, START, Calls, Outline, Segment
 from ouvert.chat.tool_syntax import ToolSyntax
@@ -16,16 +16,15 @@ from ouvert.chat.tool_syntax import ToolSyntax
 if TYPE_CHECKING:
     from ouvert.tokenization import Tokenizer
 
-NO_ARGUMENTS: Mapping[str, Any] = {"type": "object", "properties": {}, "additionalProperties": False}
-
 
 @dataclass(frozen=True, slots=True)
 class Spelling:
     """How calls are written in a syntax: `opening`, then calls with `between` from one to the next, then `closing`.
 
-    A call is `before`, the arguments, `behind`. In `before`, NAME stands for the tool's name (a JSON string if
-    `quoted`), NUMBER for how many calls the conversation had before. Without `between` an answer has one call. `taught`
-    is a text that templates of this spelling have: the first one that fits counts.
+    White space at the beginning of `between` is the outline's `gap`. A call is `before`, the arguments, `behind`. In
+    `before`, NAME stands for the tool's name (a JSON string if `quoted`), NUMBER for how many calls the conversation
+    had before. Without `between` an answer has one call. `taught` is a text that templates of this spelling have: the
+    first one that fits counts.
     """
 
     syntax: str
@@ -127,6 +126,7 @@ def template_outline(
         cut=cut,
         inside=thoughts[0] if thinking else None,
         between=newlines(tokenizer),
+        gap=() if spelled is None else spelled.gap,
         closing=() if spelled is None or spelling is None else spelled(spelling.closing),
     )
 
@@ -152,6 +152,8 @@ class Speller:
         # The longest first: no mark of a syntax is part of another, and none may become so unseen.
         marks = filter(None, (syntax.opening, syntax.closing, *syntax.marks))
         self.marks = re.compile("(" + "|".join(map(re.escape, sorted(marks, key=len, reverse=True))) + ")")
+        between = spelling.between or ""
+        self.gap = self(between[: len(between) - len(between.lstrip())])
 
     def segment(self, tool: Tool) -> Segment:
         """Raises ChatError for a name that could not be read back."""
@@ -166,8 +168,8 @@ class Speller:
 
     def _header(self, name: str, before: int) -> tuple[int, ...]:
         """What stands before the arguments of a call with so many before it in the answer."""
-        start = (self.spelling.between or "") if before else self.spelling.opening
-        return self(start + self.spelling.before, self._name(name), str(self.called + before))
+        gap, start = ((), self.spelling.opening) if not before else (self.gap, (self.spelling.between or "").lstrip())
+        return (*gap, *self(start + self.spelling.before, self._name(name), str(self.called + before)))
 
     def _name(self, name: str) -> str:
         return json.dumps(name, ensure_ascii=False) if self.spelling.quoted else name
@@ -186,7 +188,7 @@ class Speller:
             return
         marks = {mark: mark for mark in (self.syntax.opening, self.syntax.closing or "", *self.syntax.marks)}
         call = self.spelling.before.replace("NUMBER", "0").replace("NAME", name) + "{}" + self.spelling.behind
-        read = self.syntax.read(call.removeprefix(self.syntax.opening), marks)
+        read = self.syntax.read(call.removeprefix(self.syntax.opening), marks, False)
         if read is None or [each.name for each in read] != [name]:
             raise ChatError(
                 f"holding tool calls to a form: the tool's name {name!r:.80} cannot be told from what stands around it "

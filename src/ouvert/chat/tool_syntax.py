@@ -35,16 +35,23 @@ class ToolSyntax:
     """`opening` begins a region of calls and `closing` ends it; without `closing` it lasts to the end of the answer.
 
     `marks` are all texts with a meaning. `bare` says that an answer which is nothing but JSON may be a call.
-    `read` gives the calls of a region, or None if it is not what it should be.
+    `read` gives the calls of a region, or None if it is not what it should be; of a region that was cut off, those
+    that are whole. `first` are the characters with which a region may begin; none: any.
     """
 
     name: str
     opening: str
     closing: str | None
     marks: tuple[str, ...]
-    read: Callable[[str, Marks], list[WrittenCall] | None]
+    read: Callable[[str, Marks, bool], list[WrittenCall] | None]
     bare: bool = False
     short_ids: bool = False  # ids are nine letters and digits
+    first: str = ""
+
+    def begins(self, region: str) -> bool:
+        """Whether what stands behind the opening, cut off, may be the beginning of calls."""
+        start = region.lstrip()
+        return not start or not self.first or start[0] in self.first
 
 
 def members(text: str, start: int = 0) -> tuple[dict[str, str], int] | None:
@@ -97,7 +104,7 @@ def as_object(text: str) -> object:
         return None
 
 
-def read_hermes(region: str, marks: Marks) -> list[WrittenCall] | None:
+def read_hermes(region: str, marks: Marks, cut: bool) -> list[WrittenCall] | None:
     found = members(region, skip(region, 0))
     if found is None or region[found[1] :].strip():
         return None
@@ -105,13 +112,13 @@ def read_hermes(region: str, marks: Marks) -> list[WrittenCall] | None:
     return [call] if call else None
 
 
-def read_llama(region: str, marks: Marks) -> list[WrittenCall] | None:
-    calls = []
+def read_llama(region: str, marks: Marks, cut: bool) -> list[WrittenCall] | None:
+    calls: list[WrittenCall] = []
     at = skip(region, 0)
     while at < len(region):
         found = members(region, at)
         if found is None:
-            return None
+            return calls or None if cut else None
         call = call_of(found[0], ("parameters", "arguments"))
         if call is None or not {"parameters", "arguments"} & found[0].keys():
             return None
@@ -122,40 +129,39 @@ def read_llama(region: str, marks: Marks) -> list[WrittenCall] | None:
     return calls or None
 
 
-def read_mistral(region: str, marks: Marks) -> list[WrittenCall] | None:
+def read_mistral(region: str, marks: Marks, cut: bool) -> list[WrittenCall] | None:
     begin, arguments, identity = marks["[TOOL_CALLS]"], marks["[ARGS]"], marks["[CALL_ID]"]
+    calls: list[WrittenCall] = []
     if arguments in region:
-        calls = []
         for piece in region.split(begin):
             head, mark, written = piece.partition(arguments)
             name, _, written_id = head.partition(identity)
             if not mark or not isinstance(as_object(written), dict):
-                return None
+                return calls or None if cut else None
             calls.append(WrittenCall(name.strip(), written.strip(), written_id.strip() or None))
         return calls
     at = skip(region, 0)
     if region[at : at + 1] != "[":
         return None
-    calls = []
     at = skip(region, at + 1)
-    while region[at : at + 1] != "]":
+    while region[at : at + 1] != "]" and not (calls and at == len(region)):  # some end without closing the list
         found = members(region, at)
         call = call_of(found[0], ("arguments",)) if found else None
         if found is None or call is None:
-            return None
+            return calls or None if cut else None
         calls.append(call)
         at = skip(region, found[1])
         at = skip(region, at + 1) if region[at : at + 1] == "," else at
     return None if region[at + 1 :].strip() else calls or None
 
 
-def read_deepseek(region: str, marks: Marks) -> list[WrittenCall] | None:
+def read_deepseek(region: str, marks: Marks, cut: bool) -> list[WrittenCall] | None:
     begin, separator, end = (marks[f"<｜tool▁{mark}｜>"] for mark in ("call▁begin", "sep", "call▁end"))
-    calls = []
+    calls: list[WrittenCall] = []
     for piece in filter(str.strip, region.split(end)):
         head, mark, body = piece.strip().removeprefix(begin).partition(separator)
         if not mark:
-            return None
+            return calls or None if cut else None
         if head.strip() in {"", "function"} and (
             fenced := re.fullmatch(r"(.*?)\n```json\n(.*)\n```", body.strip(), re.S)
         ):
@@ -163,19 +169,19 @@ def read_deepseek(region: str, marks: Marks) -> list[WrittenCall] | None:
         else:
             name, written = head, body
         if not isinstance(as_object(written), dict):
-            return None
+            return calls or None if cut else None
         calls.append(WrittenCall(name.strip(), written.strip()))
     return calls or None
 
 
-def read_kimi(region: str, marks: Marks) -> list[WrittenCall] | None:
+def read_kimi(region: str, marks: Marks, cut: bool) -> list[WrittenCall] | None:
     begin, argument, end = (marks[f"<|tool_call_{mark}|>"] for mark in ("begin", "argument_begin", "end"))
-    calls = []
+    calls: list[WrittenCall] = []
     for piece in filter(str.strip, region.split(end)):
         written_id, mark, written = piece.strip().removeprefix(begin).partition(argument)
         name = re.fullmatch(r"(?:functions\.)?(.+?)(?::\d+)?", written_id.strip())
         if not mark or not name or not isinstance(as_object(written), dict):
-            return None
+            return calls or None if cut else None
         calls.append(WrittenCall(name[1], written.strip(), written_id.strip()))
     return calls or None
 
@@ -195,9 +201,9 @@ SYNTAXES = (
         ("<｜tool▁call▁begin｜>", "<｜tool▁sep｜>", "<｜tool▁call▁end｜>"),
         read_deepseek,
     ),
-    ToolSyntax("hermes", "<tool_call>", "</tool_call>", (), read_hermes),
+    ToolSyntax("hermes", "<tool_call>", "</tool_call>", (), read_hermes, first="{"),
     ToolSyntax("mistral", "[TOOL_CALLS]", None, ("[ARGS]", "[CALL_ID]"), read_mistral, short_ids=True),
-    ToolSyntax("llama", "<|python_tag|>", None, (), read_llama, bare=True),
+    ToolSyntax("llama", "<|python_tag|>", None, (), read_llama, bare=True, first="{"),
 )
 # What in a template or vocabulary tells that a model was trained on a syntax, besides the opening itself.
 TELLTALES = {"llama": ("<|start_header_id|>",)}

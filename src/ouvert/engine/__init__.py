@@ -1,7 +1,7 @@
 """Tokens in, tokens out. May import models, kernels, arithmetic and weights."""
 
 from ouvert.engine.choosing import LAYOUT_VERSION, PackedFile
-from ouvert.engine.constraints import Grammar, Vocabulary
+from ouvert.engine.constraints import Grammar, Vocabulary, matches
 from ouvert.engine.loading import Opened, look_at, native_instruction_set, open_engine, pack_weights
 from ouvert.engine.local import LocalEngine
 from ouvert.engine.page_files import PageFiles
@@ -47,6 +47,7 @@ __all__ = [
     "Token",
     "Vocabulary",
     "look_at",
+    "matches",
     "native_instruction_set",
     "open_engine",
     "pack_weights",

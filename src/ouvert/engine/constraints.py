@@ -9,7 +9,7 @@ import re
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cache, cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
@@ -345,6 +345,37 @@ class FollowingGrammar:
                 f"following a constraint: {reason}. A grammar with less ambiguity, or a schema with fewer alternatives "
                 "at one place, can be followed."
             )
+
+
+@cache
+def bytes_alone() -> Vocabulary:
+    """A vocabulary of the 256 bytes, for texts that no model writes."""
+    return Vocabulary([bytes([n]) for n in range(256)], (), lambda text: list(text.encode()))
+
+
+@lru_cache(maxsize=64)
+def strings_of(pattern: str) -> "CompiledGrammar | None":
+    try:
+        return bytes_alone().compile(Grammar.json_schema({"type": "string", "pattern": pattern}))
+    except EngineError:
+        return None
+
+
+def matches(pattern: str, text: str) -> bool:
+    """Whether a pattern of a JSON schema matches somewhere in the text, in time that is linear in it.
+
+    True for patterns that no grammar can follow (look-around, back-references): nobody can say so of these in time.
+    """
+    strings = strings_of(pattern)
+    if strings is None:
+        return True
+    following = strings.begin()
+    try:
+        for byte in json.dumps(text, ensure_ascii=False).encode("utf-8", "replace"):
+            following.advance(byte)
+    except EngineError:
+        return False
+    return following.accepting
 
 
 def ids_of(mask: bytes, size: int) -> np.ndarray:

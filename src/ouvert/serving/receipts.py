@@ -12,6 +12,10 @@ from ouvert.serving.streams import JSONAnswer
 
 HEADER = "x-ouvert-receipt"
 FULL = "full"
+WITHOUT_TAGS = (
+    "tool_calls: the model wrote its calls as plain JSON, without the marks of its format; the whole answer was that, "
+    "every name is declared and all arguments follow their schemas, so it was read as calls"
+)
 
 
 class Extras(Wire):
@@ -49,6 +53,8 @@ def beside(answer_id: str, receipts: list[Mapping[str, Any]], *, full: bool, not
         field["receipts"] = shown
     if notes:
         field["not_honoured"] = notes
+    if any(receipt["ended"].get("calls_without_tags") for receipt in receipts):
+        field["notes"] = [WITHOUT_TAGS]
     return field
 
 

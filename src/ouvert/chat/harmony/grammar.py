@@ -10,14 +10,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ouvert.chat.conversation import Conversation
+from ouvert.chat.conversation import NO_ARGUMENTS, Conversation
 from ouvert.chat.harmony.sections import BUILTIN, FUNCTIONS
 from ouvert.chat.harmony.tokens import HarmonyTokens
 
 Calls = Literal["auto", "none", "required"]
 # llguidance's own keys in a schema: without them a model may write white space in JSON for ever.
 LITTLE_SPACE = {"x-guidance": {"whitespace_pattern": "[ \\n]?"}}
-NO_ARGUMENTS: Mapping[str, Any] = {"type": "object", "properties": {}, "additionalProperties": False}
 
 
 @dataclass(frozen=True, slots=True)
