@@ -18,12 +18,14 @@ HOME = Path(__file__).parents[1] / "build" / "store"
 
 
 @pytest.fixture(scope="session", autouse=True)
-def nobodys_configuration() -> Iterator[None]:
-    """What the owner of this machine has set concerns no test."""
+def nobodys_configuration(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What the owner of this machine has set concerns no test, and no test touches the owner's key of kept prefixes."""
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith("OUVERT_")]:
             patch.delenv(name)
         patch.setenv("OUVERT_CONFIG", os.devnull)
+        patch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("config")))
+        patch.setenv("PYTHON_KEYRING_BACKEND", "keyring.backends.null.Keyring")
         yield
 
 

@@ -17,9 +17,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ouvert.assistant import kept_prefixes
 from ouvert.engine import EngineError
 from ouvert.engine.page_files import PageFiles, begun
-from ouvert.engine.page_keys import kept, key_from_file, key_from_keyring, key_from_passphrase
+from ouvert.engine.page_keys import kept, key_from_file, key_from_keyring, key_from_passphrase, key_of_this_user
+from ouvert.store import Store
 
 KEY = bytes(range(32))
 QUOTA = 10_000_000
@@ -496,5 +498,211 @@ def test_what_cannot_be_cleared_is_said(tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", ["cryptography.hazmat.primitives.ciphers.aead", "keyring"])
 def test_without_the_library_a_key_is_refused_with_the_command_that_installs_it(tmp_path, monkeypatch, name):
     monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(EngineError, match=r"pip install 'ouvert\[encryption\]'"):
+    with pytest.raises(EngineError, match=r"pip install (cryptography|keyring)`"):
         key_from_keyring() if name == "keyring" else PageFiles(tmp_path, quota=QUOTA, key=KEY)
+
+
+# --- this user's key --------------------------------------------------------------------------------------------------
+
+
+class OpenKeyring(types.ModuleType):
+    """A keyring that answers at once; `entries` are what it keeps."""
+
+    def __init__(self, module="keyring.backends.macOS"):
+        super().__init__("keyring")
+        self.entries, self.module = {}, module
+
+    def get_keyring(self):
+        return type("Keyring", (), {"__module__": self.module})()
+
+    def get_password(self, service, account):
+        return self.entries.get((service, account))
+
+    def set_password(self, service, account, password):
+        self.entries[service, account] = password
+
+
+@pytest.fixture
+def no_keyring(monkeypatch):
+    monkeypatch.setitem(sys.modules, "keyring", None)
+
+
+def test_without_a_keyring_the_key_is_a_file_of_its_owners_made_once(tmp_path, no_keyring):
+    path = tmp_path / "settings" / "prefixes.key"
+    first = key_of_this_user(path)
+    assert (len(first), stat.S_IMODE(path.stat().st_mode)) == (32, 0o600)
+    assert key_of_this_user(path) == first == path.read_bytes()
+
+
+def test_two_that_start_at_once_have_one_key(tmp_path, no_keyring):
+    with ThreadPoolExecutor(8) as pool:
+        assert len(set(pool.map(lambda _: key_of_this_user(tmp_path / "prefixes.key"), range(8)))) == 1
+
+
+def test_an_open_keyring_keeps_the_key_and_no_file_does(tmp_path, monkeypatch):
+    keyring = OpenKeyring()
+    monkeypatch.setitem(sys.modules, "keyring", keyring)
+    monkeypatch.setitem(sys.modules, "keyring.errors", types.SimpleNamespace(KeyringError=OSError))
+    first = key_of_this_user(tmp_path / "prefixes.key")
+    assert key_of_this_user(tmp_path / "prefixes.key") == first
+    assert list(keyring.entries.values()) == [first.hex()]
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "module", ["keyring.backends.fail", "keyring.backends.SecretService", "keyring.backends.kwallet"]
+)
+def test_a_keyring_that_might_ask_somebody_is_not_asked(tmp_path, monkeypatch, module):
+    """A server has nobody in front of it. D-Bus may answer never, or by opening a dialogue."""
+    keyring = OpenKeyring(module)
+    monkeypatch.setitem(sys.modules, "keyring", keyring)
+    monkeypatch.setattr("ouvert.engine.page_keys.asked_whether_open", lambda: False)
+    key_of_this_user(tmp_path / "prefixes.key")
+    assert keyring.entries == {}
+    assert (tmp_path / "prefixes.key").exists()
+
+
+def test_a_keyring_that_never_says_whether_it_is_open_is_not_waited_for(tmp_path, monkeypatch):
+    silent = threading.Event()
+    monkeypatch.setitem(sys.modules, "keyring", OpenKeyring("keyring.backends.SecretService"))
+    monkeypatch.setattr("ouvert.engine.page_keys.asked_whether_open", silent.wait)
+    monkeypatch.setattr("ouvert.engine.page_keys.PATIENCE", 0.01)
+    key_of_this_user(tmp_path / "prefixes.key")
+    silent.set()
+    assert (tmp_path / "prefixes.key").exists()
+
+
+def test_once_a_file_has_the_key_it_stays_there(tmp_path, monkeypatch, no_keyring):
+    """A keyring that is locked at one start and open at the next would make two keys of one."""
+    first = key_of_this_user(tmp_path / "prefixes.key")
+    keyring = OpenKeyring()
+    monkeypatch.setitem(sys.modules, "keyring", keyring)
+    assert key_of_this_user(tmp_path / "prefixes.key") == first
+    assert keyring.entries == {}
+
+
+def test_without_a_place_for_a_key_prompts_are_kept_in_memory_only(tmp_path, monkeypatch, no_keyring):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "file"))
+    monkeypatch.setenv("HOME", str(tmp_path / "file"))
+    said = []
+    assert kept_prefixes(Store(tmp_path), say=said.append) is None
+    assert len(said) == 1
+    assert "in memory only" in said[0]
+    assert kept_prefixes(Store(tmp_path), encrypted=False, say=said.append) is not None
+
+
+def test_pages_are_encrypted_unless_their_owner_says_otherwise(tmp_path, monkeypatch, no_keyring):
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "settings"))
+    for encrypted in (True, False):
+        files = kept_prefixes(Store(tmp_path / str(encrypted)), quota=QUOTA, encrypted=encrypted)
+        files.write("ab" * 32, b"secret" * 100)
+        assert (b"secret" not in only_file(tmp_path / str(encrypted)).read_bytes()) is encrypted
+        assert files.usage().encrypted == encrypted
+
+
+# --- earlier pages ----------------------------------------------------------------------------------------------------
+
+
+def test_pages_of_the_first_version_are_removed_and_it_is_said_once(tmp_path, key):
+    old = tmp_path / "ab" / f"{'ab' * 32}.page"
+    old.parent.mkdir()
+    old.write_bytes(b"OUVPAGE1\0" + bytes(32) + b"words of a prompt")
+    said = []
+    assert PageFiles(tmp_path, quota=QUOTA, key=key, say=said.append).read("ab" * 32) is None
+    assert not old.exists()
+    assert len(said) == 1
+    assert "1 kept pages" in said[0]
+    PageFiles(tmp_path, quota=QUOTA, key=key, say=said.append)
+    assert len(said) == 1
+
+
+def test_plain_pages_go_where_pages_are_encrypted_now(tmp_path):
+    PageFiles(tmp_path, quota=QUOTA).write("ab" * 32, b"words of a prompt")
+    said = []
+    files = PageFiles(tmp_path, quota=QUOTA, key=KEY, say=said.append)
+    assert not list(tmp_path.rglob("*.page"))
+    assert "not encrypted" in said[0]
+    files.write("ab" * 32, b"words of a prompt")
+    PageFiles(tmp_path, quota=QUOTA)
+    assert only_file(tmp_path)  # an encrypted one harms nobody
+
+
+# --- what is no file --------------------------------------------------------------------------------------------------
+
+
+def fifo(path, tmp_path):
+    os.mkfifo(path)
+
+
+def link_to_a_device(path, tmp_path):
+    path.symlink_to("/dev/zero")
+
+
+def link_to_a_fifo(path, tmp_path):
+    os.mkfifo(tmp_path / "fifo")
+    path.symlink_to(tmp_path / "fifo")
+
+
+def folder(path, tmp_path):
+    path.mkdir()
+
+
+STRANGERS = [fifo, link_to_a_device, link_to_a_fifo, folder]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="FIFOs and devices are POSIX's")
+@pytest.mark.parametrize("stranger", STRANGERS)
+def test_what_stands_in_the_place_of_a_page_and_is_none_is_not_opened(files, tmp_path, stranger, monkeypatch):
+    """Opening a FIFO would wait for ever: a server's first answer with it."""
+    files.write("ab" * 32, b"page")
+    path = only_file(tmp_path)
+    path.unlink()
+    opened = []
+    really = os.open
+    monkeypatch.setattr("os.open", lambda at, *rest: opened.append(str(at)) or really(at, *rest))
+    stranger(path, tmp_path)
+    assert not files.holds("ab" * 32)
+    assert files.read("ab" * 32) is None
+    assert list(files.read_many(["ab" * 32])) == [None]
+    assert (files.usage().files, files.clear()) == (0, 0)
+    assert str(path) not in opened
+    assert os.path.lexists(path)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="FIFOs and devices are POSIX's")
+@pytest.mark.parametrize("stranger", STRANGERS)
+def test_a_key_that_is_no_file_is_not_opened(tmp_path, stranger):
+    path = tmp_path / "key"
+    stranger(path, tmp_path)
+    with pytest.raises(EngineError, match="stands where a file should"):
+        key_from_file(path)
+    with pytest.raises(EngineError, match="stands where a file should"):
+        key_of_this_user(path)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="FIFOs and devices are POSIX's")
+@pytest.mark.parametrize("name", ["salt", "proof"])
+@pytest.mark.parametrize("stranger", STRANGERS)
+def test_what_a_passphrase_is_tested_with_is_a_file_or_not_opened(tmp_path, stranger, name, monkeypatch):
+    monkeypatch.setattr("ouvert.engine.page_keys.SCRYPT_N", 2)
+    if name == "proof":
+        (tmp_path / "salt").write_bytes(bytes(16))
+    stranger(tmp_path / name, tmp_path)
+    with pytest.raises(EngineError, match="stands where a file should"):
+        key_from_passphrase("a passphrase", tmp_path)
+
+
+def test_a_mounted_secret_is_a_link_and_may_be_a_key(tmp_path):
+    (tmp_path / "data").write_bytes(KEY)
+    (tmp_path / "data").chmod(0o600)
+    (tmp_path / "key").symlink_to("data")
+    assert key_from_file(tmp_path / "key") == KEY
+
+
+@pytest.mark.skipif(os.name != "posix", reason="FIFOs and devices are POSIX's")
+def test_what_a_writer_left_that_is_no_file_is_not_opened(tmp_path, key):
+    (tmp_path / "encrypted" / "ab").mkdir(parents=True)
+    os.mkfifo(tmp_path / "encrypted" / "ab" / ".0123.part")
+    (tmp_path / "encrypted" / "ab" / ".4567.part").symlink_to("/dev/zero")
+    PageFiles(tmp_path, quota=QUOTA, key=key)

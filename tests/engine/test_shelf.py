@@ -30,7 +30,7 @@ class Pages:
             self.may_read.wait()
             yield self.data.get(name)
 
-    def write(self, name, data, used):
+    def write(self, name, data, used, place):
         self.data[name] = memoryview(data)
         return True
 

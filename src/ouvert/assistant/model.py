@@ -81,16 +81,16 @@ def load(
     `receipts`: the receipt of every answer is kept in the store's ledger, without what was said
     (docs/formats/receipt.md); False keeps none, an ouvert.Ledger says where and what. `guard`: that of this process
     (`ouvert.guard()`), whose counts then stand in every receipt.
-    `prefixes`: what prompts begin with is kept on disk, readable to this user only, so that it is not computed again
-    after a restart (docs/formats/prefix-cache.md); False keeps it in memory only, an ouvert.PageFiles says where, how
-    much, and with which key. Opens no connection.
+    `prefixes`: what prompts begin with is kept on disk, encrypted with a key of this user's, so that it is not computed
+    again after a restart (docs/formats/prefix-cache.md); False keeps it in memory only, an ouvert.PageFiles says where,
+    how much, and with which key. Opens no connection.
 
     Raises StoreError with the command that fetches the model if it is not on this machine, CheckpointError for files
     that cannot be used, EngineError for settings that cannot be honoured.
     """
     store = store or Store(default_home())
     installed = store.resolve(str(model))
-    files = kept_prefixes(store) if prefixes is True else prefixes or None
+    files = kept_prefixes(store, say=progress.say) if prefixes is True else prefixes or None
     opened = open_installed(
         store,
         installed,

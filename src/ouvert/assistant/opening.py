@@ -5,7 +5,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ouvert.engine import LAYOUT_VERSION, CacheType, Opened, PackedFile, PageFiles, open_engine, pack_weights
+from ouvert.engine import (
+    LAYOUT_VERSION,
+    CacheType,
+    EngineError,
+    Opened,
+    PackedFile,
+    PageFiles,
+    key_of_this_user,
+    open_engine,
+    pack_weights,
+)
 from ouvert.store import SILENCE, Installed, Progress, Store
 
 # Smaller models are read and packed before anybody has looked up.
@@ -48,12 +58,22 @@ def kept_prefixes(
     *,
     quota: int | None = None,
     key: bytes | None = None,
+    encrypted: bool = True,
     say: Callable[[str], None] | None = None,
-) -> PageFiles:
+) -> PageFiles | None:
     """Where the beginnings of prompts are kept across restarts: in the store, unless a folder is named.
 
-    `quota` is in bytes: left out, a tenth of what is free on that disk, 8 GB at most.
+    `quota` is in bytes: left out, a tenth of what is free on that disk, 8 GB at most. `key`: 32 bytes; left out, this
+    user's own (`engine.key_of_this_user`). Not `encrypted`: none. None, and `say` is told, if there is no place for
+    such a key: prompts are then kept in memory only.
     """
+    if encrypted and key is None:
+        try:
+            key = key_of_this_user()
+        except EngineError as problem:
+            if say is not None:
+                say(f"Beginnings of prompts are kept in memory only: {problem}")
+            return None
     folder = folder or store.home / "prefixes"
     if quota is None:
         there = next(each for each in (folder, *folder.parents) if each.exists())

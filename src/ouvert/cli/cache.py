@@ -6,7 +6,7 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from ouvert.cli.environment import add_prefix_arguments, open_store, prefixes_asked_for
+from ouvert.cli.environment import UNENCRYPTED, add_prefix_arguments, open_store, prefixes_asked_for
 
 if TYPE_CHECKING:
     from ouvert.engine import PageFiles
@@ -25,7 +25,8 @@ def run(args: argparse.Namespace) -> int:
     from ouvert.cli.answering import complain
     from ouvert.store import bytes_in_words
 
-    key = None if args.do == "clear" else args.prefix_cache_key
+    # No page is read, so no key is made for that; one that is named is looked at, to say what is wrong with it.
+    key = UNENCRYPTED if args.do == "clear" else args.prefix_cache_key or UNENCRYPTED
     files = prefixes_asked_for(open_store(), args.prefix_cache, args.prefix_cache_quota, key)
     if files is None:
         complain("beginnings of prompts are kept in memory only: --prefix-cache or OUVERT_PREFIX_CACHE is `off`.")

@@ -261,8 +261,9 @@ SETTINGS: Mapping[str, Setting] = {
         Setting(
             key="prefix_cache_key",
             read=text,
-            meaning="encrypt them: a file with 32 bytes, `keyring` for the system's, or `passphrase` to be asked",
-            without="not encrypted",
+            meaning="the key that encrypts them: a file with 32 bytes, `keyring` for the system's, `passphrase` to be "
+            "asked; none: they are not encrypted",
+            without="a key of this user's, in the system's keyring or beside this file",
             flag="--prefix-cache-key",
             metavar="KEY",
             example='"keyring"',

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ouvert.safety import Guard, Hosts
     from ouvert.store import Hub, Store
 
+UNENCRYPTED = "none"  # what --prefix-cache-key says where pages are not to be encrypted
 PREFIX_SETTINGS = ("prefix_cache", "prefix_cache_quota", "prefix_cache_key")
 
 
@@ -125,16 +126,18 @@ def prefixes_asked_for(
         return None
     quota = None if gigabytes is None else int(gigabytes * 1e9)
     folder = Path(place).expanduser().absolute() if place else store.home / "prefixes"
-    return kept_prefixes(store, folder, quota=quota, key=prefix_key(key, folder), say=warn)
+    return kept_prefixes(
+        store, folder, quota=quota, key=prefix_key(key, folder), encrypted=key != UNENCRYPTED, say=warn
+    )
 
 
 def prefix_key(key: str | None, folder: Path) -> bytes | None:
-    """The key that --prefix-cache-key names; None if it names none. Raises EngineError."""
+    """The key that --prefix-cache-key names; None for this user's own, or for none. Raises EngineError."""
     from ouvert.engine import EngineError
     from ouvert.engine.page_keys import key_from_file, key_from_keyring, key_from_passphrase
 
     match key:
-        case None | "":
+        case None | "" | "none":
             return None
         case "keyring":
             return key_from_keyring()

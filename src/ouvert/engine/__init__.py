@@ -5,6 +5,7 @@ from ouvert.engine.constraints import Grammar, Vocabulary, matches
 from ouvert.engine.loading import Opened, look_at, native_instruction_set, open_engine, pack_weights
 from ouvert.engine.local import LocalEngine
 from ouvert.engine.page_files import PageFiles
+from ouvert.engine.page_keys import key_of_this_user
 from ouvert.engine.waist import (
     Constraint,
     Engine,
@@ -46,6 +47,7 @@ __all__ = [
     "Stopped",
     "Token",
     "Vocabulary",
+    "key_of_this_user",
     "look_at",
     "matches",
     "native_instruction_set",

@@ -161,6 +161,9 @@ class LocalEngine:
         vectors /= np.maximum(lengths, np.finfo(np.float32).tiny)
         return vectors
 
+    def forget(self, holds: Callable[[Sequence[int]], bool], owner: str = "") -> str | None:
+        return self._loop.forget(holds, owner)
+
     def close(self) -> None:
         """Frees model and caches. Answers still being written end with EngineError; kept prefixes are written first."""
         self._loop.close()

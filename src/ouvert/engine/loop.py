@@ -156,6 +156,23 @@ class Loop:
 
         return self.call(step)
 
+    def forget(self, holds: Callable[[Sequence[int]], bool], owner: str) -> str | None:
+        """See `waist.Engine.forget`."""
+
+        def work() -> None:
+            if self.shelf is not None:
+                self.shelf.wait_until_written()  # what is being written is being read
+            for request in (*self.running, *self.waiting):
+                if request.owner == owner and holds(request.tokens):
+                    request.leaves = False
+            self.tree.forget(holds, owner)
+
+        self.call(work)
+        if self.shelf is None:
+            return None
+        self.shelf.forget(holds, owner)
+        return self.shelf.root(owner)
+
     def wake(self) -> None:
         with self._changed:
             self._woken = True
@@ -310,7 +327,7 @@ class Loop:
         """What the request has computed is kept for those that begin alike, and written to disk. Where there is no
         memory for that, it is not kept."""
         sequence = request.sequence
-        if sequence is None or request.cached == 0:
+        if sequence is None or request.cached == 0 or not request.leaves:
             return []
         ids = request.tokens[: request.cached]
         self.tree.release(request.nodes)
@@ -440,9 +457,8 @@ class Loop:
         last = filed[-1]
 
         def place(each: Filed, data: memoryview | None) -> None:
-            placed = (
-                data is not None and not request.ended.is_set() and self._placed(nodes, each.ids, data, request.owner)
-            )
+            wanted = request.leaves and not request.ended.is_set()
+            placed = wanted and data is not None and self._placed(nodes, each.ids, data, request.owner)
             if not placed or each is last:
                 request.fetching = False
                 self.tree.release(nodes)
@@ -456,7 +472,10 @@ class Loop:
         shelf.fetch(filed, handed)
 
     def _placed(self, nodes: list[Node], ids: tuple[int, ...], data: memoryview, owner: str) -> bool:
-        """A page from the disk goes into the tree, after `nodes`, and becomes the last of them. False without room."""
+        """A page from the disk goes into the tree, after `nodes`, and becomes the last of them. False without room, or
+        if it would follow one that was let go of meanwhile."""
+        if nodes and nodes[-1] not in self.tree:
+            return False
         path = [token for node in nodes for token in node.ids] + list(ids)
         try:
             self._make_room(self.runner.page_bytes)

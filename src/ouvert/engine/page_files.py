@@ -1,8 +1,9 @@
 """Kept pages as files: `shelf.PageStore` in a folder of the owner's. Format: docs/formats/prefix-cache.md.
 
-A file is named by a digest of everything its numbers depend on, and what is read is checked against a digest (or, with
-a key, authenticated and decrypted): what is damaged, cut short, or not what it is called is a miss, never an answer.
-Safe from several threads and several processes at once.
+Encrypted and plain pages have folders of their own. What an earlier version wrote, and plain pages where pages are
+encrypted, are removed when the folder is opened. A file is named by a digest of everything its numbers depend on, and
+what is read is checked against a digest (or, with a key, authenticated and decrypted): what is damaged, cut short, or
+not what it is called is a miss, never an answer. Safe from several threads and several processes at once.
 """
 
 import hashlib
@@ -10,11 +11,13 @@ import hmac
 import json
 import os
 import secrets
+import stat
+import struct
 import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from collections.abc import Sequence as Ordered
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -22,14 +25,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from ouvert.engine.shelf import SOONER
+from ouvert.engine.prefixes import doomed
+from ouvert.engine.shelf import NOWHERE, SOONER, Holds, Place
 from ouvert.engine.waist import EngineError
+from ouvert.weights import open_regular, read_regular
 
-MAGIC = b"OUVPAGE1"
-PLAIN, SEALED = b"\0", b"\1"
+MAGIC = b"OUVPAGE2"
+SEALED, PLAIN = "encrypted", "plain"  # folders of pages
+LENGTH = struct.Struct("<I")  # of the place, as it stands in the file
 DIGEST_BYTES = 32
 NONCE_BYTES = 12
 TAG_BYTES = 16
+LONGEST_PLACE = 1 << 13  # bytes; 64 tokens take a tenth of it
 SUFFIX = ".page"
 PART = ".part"
 # Where the quota is reached, files go until so much of it is left: not every page has to look for room.
@@ -63,9 +70,11 @@ class Usage:
 
 
 class PageFiles:
-    """`quota` is in bytes. `key`, 32 bytes, encrypts what is written from now on, and is needed to read it.
+    """`quota` is in bytes. `key`, 32 bytes, encrypts what is written, and is needed to read it; without one pages are
+    plain. `key_of_this_user` has a key for everybody who names none.
 
-    `say` is told, once, when pages cannot be written. Raises EngineError for a key of another length.
+    `say` is told, once, when pages cannot be written, and what was removed of earlier ones. Raises EngineError for a
+    key of another length.
     """
 
     def __init__(
@@ -77,6 +86,8 @@ class PageFiles:
         self._say = say
         self._naming = b"" if key is None else hmac.digest(key, b"ouvert page names", "sha256")
         self._sealing = None if key is None else cipher(hmac.digest(key, b"ouvert page contents", "sha256"))
+        self._placing = None if key is None else cipher(hmac.digest(key, b"ouvert page places", "sha256"))
+        self._mine = folder / (PLAIN if key is None else SEALED)
         self._lock = threading.Lock()
         self._room = threading.Lock()
         self._bytes: int | None = None  # in the folder, as far as is known; None: not counted yet
@@ -84,6 +95,7 @@ class PageFiles:
         self._counts = {"hits": 0, "misses": 0, "damaged": 0, "unwritten": 0}
         self._said = False
         self._remove_left_over()
+        self._remove_earlier()
 
     # --- names --------------------------------------------------------------------------------------------------------
 
@@ -99,19 +111,24 @@ class PageFiles:
         return (hmac.new(self._naming, data, "sha256") if self._naming else hashlib.sha256(data)).hexdigest()
 
     def _path(self, name: str) -> Path:
-        return self.folder / name[:2] / f"{name}{SUFFIX}"
+        return self._mine / name[:2] / f"{name}{SUFFIX}"
 
     # --- reading ------------------------------------------------------------------------------------------------------
 
     def holds(self, name: str) -> bool:
         """Whether there is a file that may be read; what is in it is seen then."""
-        return os.path.exists(self._path(name)) and self._distrust() is None
+        try:
+            there = stat.S_ISREG(os.lstat(self._path(name)).st_mode)
+        except OSError:
+            return False
+        return there and self._distrust() is None
 
     def read(self, name: str) -> memoryview | None:
-        """The page, or None if it is not there or not what it was: then its file is removed."""
+        """The page, or None if it is not there or not what it was: then its file is removed. What is no file is not
+        opened, and left."""
         path = self._path(name)
         try:
-            data = None if self._distrust() else memoryview(path.read_bytes())
+            data = None if self._distrust() else memoryview(read_regular(path))
         except OSError:
             data = None
         if data is None:
@@ -139,34 +156,56 @@ class PageFiles:
                     each.cancel()
 
     def _opened(self, name: str, data: memoryview) -> memoryview | None:
-        head = len(MAGIC) + 1
-        kind = bytes(data[len(MAGIC) : head])
-        if bytes(data[: len(MAGIC)]) != MAGIC:
+        parts = parted(data)
+        if parts is None:
             return None
-        if kind == PLAIN and self._sealing is None:
-            digest, page = data[head : head + DIGEST_BYTES], data[head + DIGEST_BYTES :]
-            return page if hmac.compare_digest(checked(name, page), digest) else None
-        if kind == SEALED and self._sealing is not None:
+        place, page = parts
+        if self._sealing is not None:
             from cryptography.exceptions import InvalidTag
 
-            nonce, sealed = data[head : head + NONCE_BYTES], data[head + NONCE_BYTES :]
             try:
-                return memoryview(self._sealing.decrypt(bytes(nonce), sealed, name.encode()))
+                return memoryview(
+                    self._sealing.decrypt(bytes(page[:NONCE_BYTES]), page[NONCE_BYTES:], name.encode() + place)
+                )
+            except (InvalidTag, ValueError):
+                return None  # damaged, or written with another key
+        digest, page = page[:DIGEST_BYTES], page[DIGEST_BYTES:]
+        return page if hmac.compare_digest(checked(name, place, page), digest) else None
+
+    def _placed(self, path: Path) -> Place | None:
+        """Where a page belongs, of whom; None for what cannot be read. Not checked against the page. Raises OSError."""
+        name = path.name.removesuffix(SUFFIX)
+        head = len(MAGIC) + LENGTH.size
+        parts = parted(memoryview(read_regular(path, head + LONGEST_PLACE)))
+        if parts is None or path != self._path(name):
+            return None
+        stated = parts[0]
+        if self._placing is not None:
+            from cryptography.exceptions import InvalidTag
+
+            try:
+                stated = self._placing.decrypt(stated[:NONCE_BYTES], stated[NONCE_BYTES:], name.encode())
             except (InvalidTag, ValueError):
                 return None
-        return None  # written with another key, or without one
+        try:
+            owner, root, parent, ids = json.loads(stated)
+        except (ValueError, TypeError):
+            return None
+        return Place(owner, root, parent, tuple(ids))
 
     # --- writing ------------------------------------------------------------------------------------------------------
 
-    def write(self, name: str, data: bytes | memoryview, used: float | None = None) -> bool:
-        """Whether the page is kept. What cannot be written, for want of room or permission, is counted and said.
+    def write(self, name: str, data: bytes | memoryview, used: float | None = None, place: Place = NOWHERE) -> bool:
+        """Whether the page is kept; `place` is where it belongs, for `forget`. What cannot be written, for want of room
+        or permission, is counted and said.
 
         Beside, then renamed: whoever reads it finds all of it or nothing. It counts as last used at `used` (seconds
         since 1970; without: now), and is not written if all that would have to go for it was used later. Nothing waits
         for the disk: after a loss of power a page may be cut short, which its digest shows.
         """
         used = time.time() if used is None else used
-        size = len(MAGIC) + 1 + (DIGEST_BYTES if self._sealing is None else NONCE_BYTES + TAG_BYTES) + len(data)
+        pieces = self._closed(name, data, place)
+        size = sum(map(len, pieces))
         path = self._path(name)
         try:
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -175,8 +214,9 @@ class PageFiles:
                 return False
             if not self._make_room(size, used):
                 return False
+            self._mine.mkdir(exist_ok=True, mode=0o700)
             path.parent.mkdir(exist_ok=True, mode=0o700)
-            put(path, self._closed(name, data), used)
+            put(path, pieces, used)
         except OSError as problem:
             self._not_written(f"{problem}. Free some room there, or choose another folder.")
             return False
@@ -186,12 +226,15 @@ class PageFiles:
                 self._bytes += size
         return True
 
-    def _closed(self, name: str, data: bytes | memoryview) -> tuple[bytes | memoryview, ...]:
-        if self._sealing is None:
-            return MAGIC + PLAIN + checked(name, data), data
+    def _closed(self, name: str, data: bytes | memoryview, place: Place) -> tuple[bytes | memoryview, ...]:
+        stated = json.dumps([place.owner, place.root, place.parent, place.ids], separators=(",", ":")).encode()
+        if self._sealing is None or self._placing is None:
+            return MAGIC, LENGTH.pack(len(stated)), stated, checked(name, stated, data), data
         # Random nonces of 96 bits stay apart for 2**32 pages under one key, far more than a disk holds.
-        nonce = secrets.token_bytes(NONCE_BYTES)
-        return MAGIC + SEALED + nonce, self._sealing.encrypt(nonce, data, name.encode())
+        nonces = secrets.token_bytes(NONCE_BYTES), secrets.token_bytes(NONCE_BYTES)
+        stated = nonces[0] + self._placing.encrypt(nonces[0], stated, name.encode())
+        sealed = self._sealing.encrypt(nonces[1], data, name.encode() + stated)
+        return MAGIC, LENGTH.pack(len(stated)), stated, nonces[1], sealed
 
     def touch(self, names: Iterable[str], used: float | None = None) -> None:
         """They were used at `used` (without: now). From the beginning on: each counts as used sooner than the one
@@ -265,7 +308,7 @@ class PageFiles:
             files=len(files),
             bytes=sum(each.size for each in files),
             quota=self.quota,
-            encrypted=sum(each.is_sealed() for each in files),
+            encrypted=sum(each.is_sealed for each in files),
             oldest=min((each.used for each in files), default=None),
             newest=max((each.used for each in files), default=None),
             **self._counts,
@@ -289,20 +332,84 @@ class PageFiles:
             self._bytes = None
         return freed
 
+    def forget(self, owner: str, root: str, holds: Holds) -> None:
+        """Remove the pages of one owner and one model, those whose names start from `root`, that `doomed` picks; and
+        every page of which this process cannot tell what it is of. Raises EngineError for what cannot be removed."""
+
+        def chosen(places: Mapping[str, Place]) -> Iterable[str]:
+            theirs = {name: each for name, each in places.items() if (each.owner, each.root) == (owner, root)}
+            pages = {name: (None if each.parent == root else each.parent, each.ids) for name, each in theirs.items()}
+            return doomed(pages, holds)
+
+        self._remove(chosen)
+
+    def keep_only(self, owner: str, roots: Collection[str]) -> None:
+        """Remove this owner's pages but those whose names start from one of `roots`, as `forget` does."""
+
+        def chosen(places: Mapping[str, Place]) -> Iterable[str]:
+            return [name for name, each in places.items() if each.owner == owner and each.root not in roots]
+
+        self._remove(chosen)
+
+    def _remove(self, chosen: Callable[[Mapping[str, Place]], Iterable[str]]) -> None:
+        self._remove_left_over()
+        places: dict[str, Place] = {}
+        going: list[Path] = []
+        for each in self._files():
+            try:
+                place = self._placed(each.path)
+            except FileNotFoundError:
+                continue  # another process removed it
+            except OSError:
+                place = None
+            if place is None or place == NOWHERE:
+                going.append(each.path)
+            else:
+                places[each.path.name.removesuffix(SUFFIX)] = place
+        going += [self._path(name) for name in chosen(places)]
+        try:
+            for path in going:
+                path.unlink(missing_ok=True)
+        except OSError as problem:
+            raise EngineError(
+                f"removing kept prefixes: {problem}. They may still hold what was to be deleted. Make {self.folder} "
+                "yours, or clear it as its owner (`ouvert cache clear`)."
+            ) from problem
+        with self._room:
+            self._bytes = None
+
     def _files(self) -> list["PageFile"]:
         found = []
-        for path in self.folder.glob(f"??/*{SUFFIX}"):
+        for path in (*self.folder.glob(f"??/*{SUFFIX}"), *self.folder.glob(f"*/??/*{SUFFIX}")):
             with suppress(FileNotFoundError):  # another process removed it
-                stat = path.stat()
-                found.append(PageFile(path, stat.st_size, stat.st_mtime))
+                facts = path.lstat()
+                if stat.S_ISREG(facts.st_mode):
+                    found.append(PageFile(path, facts.st_size, facts.st_mtime))
         return found
 
     def _remove_left_over(self) -> None:
         """What a process that was killed had not finished."""
-        for path in self.folder.glob(f"??/.*{PART}"):
-            with suppress(OSError), path.open("r+b") as file:  # finished meanwhile, or not ours to remove
+        for path in (*self.folder.glob(f"??/.*{PART}"), *self.folder.glob(f"*/??/.*{PART}")):
+            # It may be finished meanwhile, or not ours to remove.
+            with suppress(OSError), open(open_regular(path, os.O_RDWR), "r+b") as file:
                 if is_abandoned(file):
                     path.unlink()
+
+    def _remove_earlier(self) -> None:
+        """Pages of version 1, of which nobody can tell whose they are; and plain ones, where pages are encrypted."""
+        earlier = [*self.folder.glob(f"??/*{SUFFIX}")]
+        if self._sealing is not None:
+            earlier += self.folder.glob(f"{PLAIN}/??/*{SUFFIX}")
+        gone = 0
+        for path in earlier:
+            with suppress(OSError):  # not ours to remove, or removed by another process
+                path.unlink()
+                gone += 1
+        if gone and self._say is not None:
+            self._say(
+                f"{gone} kept pages in {self.folder} were removed: they were written by an earlier version of Ouvert, "
+                "or not encrypted. What they held is computed again when it is needed."
+            )
 
     def _count(self, what: str) -> None:
         with self._lock:
@@ -315,17 +422,25 @@ class PageFile:
     size: int
     used: float  # seconds since 1970
 
+    @property
     def is_sealed(self) -> bool:
-        try:
-            with self.path.open("rb") as file:
-                return file.read(len(MAGIC) + 1) == MAGIC + SEALED
-        except OSError:
-            return False  # removed by another process, or not ours
+        return self.path.parent.parent.name == SEALED
 
 
-def checked(name: str, data: bytes | memoryview) -> bytes:
+def parted(data: memoryview) -> tuple[bytes, memoryview] | None:
+    """What a file says of its page's place, as it stands there, and what comes after it; None if it is no such file."""
+    head = len(MAGIC) + LENGTH.size
+    if len(data) < head or bytes(data[: len(MAGIC)]) != MAGIC:
+        return None
+    (length,) = LENGTH.unpack(data[len(MAGIC) : head])
+    if length > LONGEST_PLACE or len(data) < head + length:
+        return None
+    return bytes(data[head : head + length]), data[head + length :]
+
+
+def checked(name: str, place: bytes, data: bytes | memoryview) -> bytes:
     """The digest of a page under its name, so that no file is taken for another."""
-    digest = hashlib.sha256(name.encode() + b"\0")
+    digest = hashlib.sha256(name.encode() + b"\0" + place + b"\0")
     digest.update(data)
     return digest.digest()
 
@@ -390,6 +505,6 @@ def cipher(key: bytes) -> Any:
     except ImportError as problem:
         raise EngineError(
             "encrypting kept prefixes: the package `cryptography` is not installed. Install it with "
-            "`pip install 'ouvert[encryption]'`, or keep prefixes without a key."
+            "`pip install cryptography`, or keep prefixes unencrypted (--prefix-cache-key none)."
         ) from problem
     return AESGCM(key)

@@ -8,9 +8,10 @@ sequences that use them; nothing in it is ever written to.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from collections.abc import Sequence as Ordered
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from ouvert.engine.runner import RunnerPage
 
@@ -55,6 +56,26 @@ def alike(one: Ordered[int], other: Ordered[int]) -> int:
         else:
             most = middle - 1
     return same
+
+
+Key = TypeVar("Key", bound=Hashable)
+
+
+def doomed(pages: Mapping[Key, tuple[Key | None, Ordered[int]]], holds: Callable[[Ordered[int]], bool]) -> set[Key]:
+    """Which pages go, so that nothing is left of what `holds` finds in the tokens of a sequence.
+
+    `pages`: key -> (key of the page before; None at the beginning, and the tokens). Of sequences in which it is found
+    all pages go, but for beginnings that a sequence without it has too. So do pages after one that is missing: nobody
+    reaches them, and nobody knows what they follow.
+    """
+    staying: set[Key] = set()
+    for end in pages.keys() - {parent for parent, _ in pages.values()}:
+        path = [end]
+        while (parent := pages[path[-1]][0]) is not None and parent in pages:
+            path.append(parent)
+        if parent is None and not holds([token for key in reversed(path) for token in pages[key][1]]):
+            staying.update(path)
+    return pages.keys() - staying
 
 
 class PrefixTree:
@@ -143,6 +164,17 @@ class PrefixTree:
             freed += leaf.page.nbytes
             self._remove(leaf)
         return freed
+
+    def forget(self, holds: Callable[[Ordered[int]], bool], owner: str) -> None:
+        """Let go of the pages of this owner that `doomed` picks, also of those in use: who uses them keeps a hold of
+        its own."""
+        pages = {node: (node.parent, node.ids) for node in self._order if node.owner == owner}
+        going = doomed(pages, holds)
+        for node in [each for each in self._order if each in going]:  # ends before what they continue
+            self._remove(node)
+
+    def __contains__(self, node: Node) -> bool:
+        return node in self._order
 
     def clear(self) -> None:
         self.evict(self.bytes + 1, even_used=True)

@@ -48,6 +48,7 @@ class Request:
     cached: int = 0
     nodes: list[Node] = field(default_factory=list)  # kept pages that it uses
     behind: "Request | None" = None  # reads now what this one starts with
+    leaves: bool = True  # what it computed is kept; False: it holds what was to be forgotten
     fetching: bool = False  # pages are on their way from the disk
     fetched: bool = False  # the disk was asked
     reused: int | None = None  # tokens found in a cache when it was first begun

@@ -16,6 +16,23 @@ WORTH_FETCHING = 16
 SOONER = 1e-3  # seconds
 
 
+Holds = Callable[[Ordered[int]], bool]  # whether the tokens of a sequence hold what is to be forgotten
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a page belongs: the name that its owner's pages of these numbers start from, that of the page before it or
+    again of the start, and the tokens it holds."""
+
+    owner: str
+    root: str
+    parent: str
+    ids: tuple[int, ...]
+
+
+NOWHERE = Place("", "", "", ())
+
+
 class PageStore(Protocol):
     """Where pages outlive the process. Names are chained: each depends on all tokens before, and on the root."""
 
@@ -29,11 +46,14 @@ class PageStore(Protocol):
     def read_many(self, names: Ordered[str]) -> Iterator[memoryview | None]:
         """Pages in order; None for one that is not there or not what it was."""
 
-    def write(self, name: str, data: bytes | memoryview, used: float) -> bool:
+    def write(self, name: str, data: bytes | memoryview, used: float, place: Place) -> bool:
         """Whether it is kept: if there is room beside what was used later than `used` (seconds since 1970)."""
 
     def touch(self, names: Iterable[str], used: float) -> None:
         """They were used at `used`: pages in the order of their tokens."""
+
+    def forget(self, owner: str, root: str, holds: Holds) -> None:
+        """Remove the pages of this owner that start from `root` and that `doomed` picks. Raises EngineError."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +89,10 @@ class Shelf:
             before = self.root(node.owner) if node.parent is None else self.name(node.parent)
             node.name = self.files.name(before, node.ids)
         return node.name
+
+    def place(self, node: Node) -> Place:
+        root = self.root(node.owner)
+        return Place(node.owner, root, root if node.parent is None else self.name(node.parent), node.ids)
 
     def beyond(self, tokens: Ordered[int], nodes: Ordered[Node], owner: str = "") -> list[Filed]:
         """This owner's pages on disk that go on with `tokens` where `nodes`, whole pages from the beginning, end."""
@@ -109,16 +133,17 @@ class Shelf:
         """Write what is not there yet. The nodes are in use until `saved` is called, in the writer's thread."""
         path = nodes[-1].path if nodes else []
         names = [self.name(node) for node in path]
+        places = [self.place(node) for node in path]
         began, new = time.time(), set(nodes)
 
         def work() -> None:
             try:
                 # What a page continues goes last where room is short: without it nobody finds the page.
                 self.files.touch(names, began)
-                for place, (node, name) in enumerate(zip(path, names, strict=True)):
+                for n, (node, name) in enumerate(zip(path, names, strict=True)):
                     if node not in new or self.files.holds(name):
                         continue
-                    if not self.files.write(name, node.page.read(), began - place * SOONER):
+                    if not self.files.write(name, node.page.read(), began - n * SOONER, places[n]):
                         break  # nobody would find those that continue it
             finally:
                 saved(nodes)
@@ -129,6 +154,14 @@ class Shelf:
         """These were used just now."""
         names = [self.name(node) for node in nodes]
         self._writer.submit(self.files.touch, names, time.time())
+
+    def wait_until_written(self) -> None:
+        """What was to be saved until now is, or could not be."""
+        self._writer.submit(lambda: None).result()
+
+    def forget(self, holds: Holds, owner: str) -> None:
+        """Remove this owner's pages of the sequences that `holds` picks; see `prefixes.doomed`. Raises EngineError."""
+        self._writer.submit(self.files.forget, owner, self.root(owner), holds).result()
 
     def close(self) -> None:
         """What is to be written is written first."""

@@ -3,7 +3,7 @@
 Implementations: ours (`ouvert.engine.local`), a remote one later, and a scripted one in tests.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -255,6 +255,14 @@ class Engine(Protocol):
         """float32 (texts, embedding_size), each of length 1. Raises EngineError of a model that writes text.
 
         A model that makes embeddings writes none: `generate`, `logits` and `score` raise EngineError.
+        """
+
+    def forget(self, holds: Callable[[Sequence[int]], bool], owner: str = "") -> str | None:
+        """Let go of what is kept of this owner's sequences in which `holds(ids)`, in memory and on disk, but for
+        beginnings that others without it share. Answers that are being written go on, and leave nothing behind.
+
+        Returns what the names of this owner's pages on disk start from, if any are kept there. Raises EngineError for
+        what cannot be removed.
         """
 
     def close(self) -> None: ...

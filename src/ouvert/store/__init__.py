@@ -9,6 +9,7 @@ from ouvert.store.hub import Hub
 from ouvert.store.manifest import StoredFile
 from ouvert.store.progress import SILENCE, Progress, bytes_in_words
 from ouvert.store.store import Installed, Packed, Removed, Store, default_home
+from ouvert.weights import open_regular, read_regular
 
 __all__ = [
     "SILENCE",
@@ -26,4 +27,6 @@ __all__ = [
     "bytes_in_words",
     "default_home",
     "find_alias",
+    "open_regular",
+    "read_regular",
 ]

@@ -6,6 +6,7 @@ from .encodings import ENCODINGS, Encoding, decode, encoded_bytes
 from .error import CheckpointError
 from .floats import decode_fp8_blocks, decode_mxfp4_blocks
 from .opening import open_checkpoint
+from .regular import NotRegularError, open_regular, read_regular
 from .tensor import Tensor
 from .writing import SafetensorsWriter
 
@@ -14,6 +15,7 @@ __all__ = [
     "Checkpoint",
     "CheckpointError",
     "Encoding",
+    "NotRegularError",
     "SafetensorsWriter",
     "Tensor",
     "combined_digest",
@@ -22,5 +24,7 @@ __all__ = [
     "decode_mxfp4_blocks",
     "encoded_bytes",
     "open_checkpoint",
+    "open_regular",
+    "read_regular",
     "sha256_of",
 ]
