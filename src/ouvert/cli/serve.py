@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -58,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
     """0: stopped as it was told to. 1: it could not start; a sentence on stderr says why."""
     from ouvert.cli.answering import complain
     from ouvert.serving import Keys
-    from ouvert.serving.server import bound_socket
+    from ouvert.serving.server import allow_more_files, bound_socket
 
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     if args.install_service or args.uninstall_service:
@@ -78,6 +79,7 @@ def run(args: argparse.Namespace) -> int:
             "already? Choose another with --port."
         )
         return 1
+    allow_more_files()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # uvicorn raises it again when all is done
     with listening:
         asyncio.run(serve(settings, listening))
@@ -160,4 +162,23 @@ async def serve(settings: "Settings", listening: socket.socket) -> None:
         print(f"Ready at {base} (OpenAI: {base}/v1). Models: {models or 'none yet'}", file=sys.stderr, flush=True)
 
     app = make_app(settings, open_store(), progress=show_progress(sys.stderr), ready=ready)
-    await make_server(app, settings).serve([listening])
+    await make_server(app, settings, leave_within).serve([listening])
+
+
+def leave_within(seconds: float) -> None:
+    """End the process then, whatever it still does: what could be put in order by then is. Threads that nobody waits
+    for, in the middle of something long, would keep it from ending otherwise."""
+    import faulthandler
+
+    def leave() -> None:
+        names = ", ".join(sorted(thread.name for thread in threading.enumerate() if not thread.daemon))
+        print(f"Stopping took longer than {seconds:g} s, and ends here. Still at work: {names}.", file=sys.stderr)
+        sys.stderr.flush()
+        os._exit(0)
+
+    timer = threading.Timer(seconds, leave)
+    timer.daemon = True
+    timer.start()
+    # Work that gives no other thread a turn: this one needs none.
+    nowhere = open(os.devnull, "w")  # noqa: SIM115 - open until the process ends
+    faulthandler.dump_traceback_later(seconds + 2, exit=True, file=nowhere)

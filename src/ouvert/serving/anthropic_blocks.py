@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from ouvert.assistant import Message, ToolCall
-from ouvert.serving.endpoints import Wire
+from ouvert.serving.endpoints import Several, Wire
 from ouvert.serving.errors import Refusal
 from ouvert.serving.streams import json_text
 
@@ -25,7 +25,7 @@ class Source(Wire):
     type: str
     data: str | None = None
     media_type: str | None = None
-    content: "str | list[Block] | None" = None
+    content: "str | Several[Block] | None" = None
 
 
 class Citations(Wire):
@@ -44,17 +44,17 @@ class Block(Wire):
     name: str | None = None
     input: dict[str, Any] | None = None
     tool_use_id: str | None = None
-    content: "str | list[Block] | None" = None
+    content: "str | Several[Block] | None" = None
     is_error: bool | None = None
     source: Source | str | None = None
     title: str | None = None
     context: str | None = None
-    citations: Citations | list[Any] | None = None
+    citations: Citations | Several[Any] | None = None
 
 
 class SentMessage(Wire):
     role: Literal["user", "assistant", "system"]
-    content: str | list[Block]
+    content: str | Several[Block]
 
 
 @dataclass

@@ -13,7 +13,7 @@ from ouvert.assistant import Event, Finished, Model, Tool
 from ouvert.serving import receipts
 from ouvert.serving.anthropic_blocks import Block, SentMessage, read_messages
 from ouvert.serving.anthropic_events import PING, MessageWriter, as_sse
-from ouvert.serving.endpoints import MOST_COUNT, MOST_TOKENS, Call, Endpoint, Wire
+from ouvert.serving.endpoints import MOST_COUNT, MOST_TOKENS, Call, Endpoint, Several, Wire
 from ouvert.serving.errors import Refusal, anthropic_error, refusal_of
 from ouvert.serving.house import Ask, Running, prompt_of
 from ouvert.serving.streams import JSONAnswer, Streamed, sse, unless_gone
@@ -63,15 +63,15 @@ class CountRequest(Wire):
     """What a prompt is made of."""
 
     model: str = Field(min_length=1, max_length=512)
-    messages: list[SentMessage] = Field(min_length=1)
-    system: str | list[Block] | None = None
-    tools: list[CustomTool] | None = None
+    messages: Several[SentMessage] = Field(min_length=1)
+    system: str | Several[Block] | None = None
+    tools: Several[CustomTool] | None = None
     tool_choice: ToolChoice | None = None
     thinking: Thinking | None = None
     output_config: OutputConfig | None = None
     output_format: OutputFormat | None = None
     container: str | dict[str, Any] | None = None
-    mcp_servers: list[dict[str, Any]] | None = None
+    mcp_servers: Several[dict[str, Any]] | None = None
 
     @property
     def schema_of_answer(self) -> Mapping[str, Any] | None:
@@ -81,7 +81,7 @@ class CountRequest(Wire):
 
 class MessagesRequest(CountRequest):
     max_tokens: int = Field(ge=1, le=MOST_TOKENS)
-    stop_sequences: list[str] | None = Field(None, max_length=16)
+    stop_sequences: Several[str] | None = Field(None, max_length=16)
     temperature: float | None = Field(None, ge=0, le=1000)
     top_p: float | None = Field(None, ge=0, le=1)
     top_k: int | None = Field(None, ge=-1, le=MOST_COUNT)

@@ -26,6 +26,7 @@ from ouvert.serving import (
     tokens,
     web_page,
 )
+from ouvert.serving.body import Bounds
 from ouvert.serving.door import Door
 from ouvert.serving.endpoints import Call, Endpoint, read_body
 from ouvert.serving.errors import Dialect, Refusal, dialect_of, refusal_of
@@ -118,7 +119,12 @@ def served(endpoint: Endpoint) -> Callable[[Request], Awaitable[Response]]:
             body = None
             if endpoint.body is not None:
                 settings = house.settings
-                body = await read_body(request, endpoint.body, settings.body_bytes, settings.read_seconds)
+                bounds = Bounds(
+                    bytes=settings.body_bytes,
+                    values=max(settings.body_values, endpoint.values),
+                    seconds=settings.read_seconds,
+                )
+                body = await read_body(request, endpoint.body, bounds)
             response = await endpoint.handler(Call(house=house, request=request, body=body, caller=caller))
             status = response.status_code
         except (Gone, ClientDisconnect):

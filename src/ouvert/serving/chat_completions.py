@@ -24,7 +24,7 @@ from ouvert.assistant import (
     Usage,
 )
 from ouvert.serving import receipts
-from ouvert.serving.endpoints import MOST_COUNT, MOST_TOKENS, Call, Endpoint, Wire
+from ouvert.serving.endpoints import MOST_COUNT, MOST_TOKENS, Call, Endpoint, Several, Wire
 from ouvert.serving.errors import Refusal, openai_error, refusal_of
 from ouvert.serving.house import Ask, Running
 from ouvert.serving.streams import JSONAnswer, Streamed, sse, unless_gone
@@ -76,9 +76,9 @@ class SentToolCall(Wire):
 
 class ChatMessage(Wire):
     role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: str | list[Part] | None = None
+    content: str | Several[Part] | None = None
     name: str | None = None
-    tool_calls: list[SentToolCall] | None = None
+    tool_calls: Several[SentToolCall] | None = None
     tool_call_id: str | None = None
     reasoning: str | None = None
     reasoning_content: str | None = None
@@ -135,7 +135,7 @@ class SampledRequest(Wire):
     repetition_penalty: float | None = Field(None, gt=0, le=10)
     logit_bias: Annotated[dict[Annotated[str, Field(max_length=10)], Bias], Field(max_length=MOST_BIASED)] | None = None
     seed: int | None = None
-    stop: str | Annotated[list[str], Field(max_length=16)] | None = None
+    stop: str | Annotated[Several[str], Field(max_length=16)] | None = None
 
     @property
     def stops(self) -> tuple[str, ...]:
@@ -170,13 +170,13 @@ class ChatExtras(receipts.Extras):
 
 class ChatRequest(SampledRequest):
     model: str = Field(min_length=1, max_length=512)
-    messages: list[ChatMessage] = Field(min_length=1)
+    messages: Several[ChatMessage] = Field(min_length=1)
     max_completion_tokens: Limit = None
     max_tokens: Limit = None
     n: int | None = Field(None, ge=1, le=MOST_COUNT)
     logprobs: bool | None = None
     top_logprobs: int | None = Field(None, ge=0, le=20)
-    tools: list[DeclaredTool] | None = None
+    tools: Several[DeclaredTool] | None = None
     tool_choice: str | dict[str, Any] | None = None
     parallel_tool_calls: bool | None = None
     response_format: ResponseFormat | None = None
@@ -187,10 +187,10 @@ class ChatRequest(SampledRequest):
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     ouvert: ChatExtras | None = None
-    functions: list[dict[str, Any]] | None = None
+    functions: Several[dict[str, Any]] | None = None
     function_call: str | dict[str, Any] | None = None
     audio: dict[str, Any] | None = None
-    modalities: list[str] | None = None
+    modalities: Several[str] | None = None
 
 
 # Fields that mean something to people and that this server cannot do: what to do instead.

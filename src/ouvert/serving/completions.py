@@ -21,6 +21,7 @@ from ouvert.assistant import (
     Usage,
 )
 from ouvert.serving import receipts
+from ouvert.serving.body import TOKEN_VALUES
 from ouvert.serving.chat_completions import (
     DONE,
     FINISH_REASONS,
@@ -30,7 +31,7 @@ from ouvert.serving.chat_completions import (
     frame,
     usage_of,
 )
-from ouvert.serving.endpoints import MOST_COUNT, MOST_TOKENS, Call, Endpoint
+from ouvert.serving.endpoints import MOST_COUNT, MOST_TOKENS, Call, Endpoint, Several
 from ouvert.serving.errors import Refusal, openai_error, refusal_of
 from ouvert.serving.house import Running
 from ouvert.serving.residents import Loan
@@ -43,12 +44,14 @@ GAP_TOKENS = (
     ("<fim_prefix>", "<fim_suffix>", "<fim_middle>"),
     ("<PRE>", "<SUF>", "<MID>"),
 )
-Tokens = list[int]
+Tokens = Several[int]
 
 
 class CompletionRequest(SampledRequest):
     model: str = Field(min_length=1, max_length=512)
-    prompt: str | Annotated[Tokens, Field(min_length=1)] | Annotated[list[str] | list[Tokens], Field(min_length=1)] = ""
+    prompt: (
+        str | Annotated[Tokens, Field(min_length=1)] | Annotated[Several[str] | Several[Tokens], Field(min_length=1)]
+    ) = ""
     suffix: str | None = None
     max_tokens: Annotated[int | None, Field(ge=-1, le=MOST_TOKENS)] = DEFAULT_TOKENS
     n: int | None = Field(None, ge=1, le=MOST_COUNT)
@@ -389,5 +392,6 @@ ENDPOINTS = (
         handler=completions,
         summary="Continue a text",
         body=CompletionRequest,
+        values=TOKEN_VALUES,
     ),
 )

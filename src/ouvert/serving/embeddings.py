@@ -10,7 +10,8 @@ from pydantic import Field
 from starlette.responses import Response
 
 from ouvert.assistant import Embeddings, Model, Usage
-from ouvert.serving.endpoints import MOST_COUNT, Call, Endpoint, Wire
+from ouvert.serving.body import TOKEN_VALUES
+from ouvert.serving.endpoints import MOST_COUNT, Call, Endpoint, Several, Wire
 from ouvert.serving.errors import Refusal
 from ouvert.serving.house import Running
 from ouvert.serving.residents import Loan
@@ -24,8 +25,8 @@ class EmbeddingsRequest(Wire):
     model: str = Field(min_length=1, max_length=512)
     input: (
         str
-        | Annotated[list[int], Field(min_length=1)]
-        | Annotated[list[str] | list[list[int]], Field(min_length=1, max_length=MOST_TEXTS)]
+        | Annotated[Several[int], Field(min_length=1)]
+        | Annotated[Several[str] | Several[Several[int]], Field(min_length=1, max_length=MOST_TEXTS)]
     )
     encoding_format: Literal["float", "base64"] | None = None
     dimensions: int | None = Field(None, ge=1, le=MOST_COUNT)
@@ -115,5 +116,6 @@ ENDPOINTS = (
         handler=embeddings,
         summary="Texts to vectors, with a model made for that",
         body=EmbeddingsRequest,
+        values=TOKEN_VALUES,
     ),
 )

@@ -1,18 +1,15 @@
 """What an endpoint is: a row of a table, from which routes and the description of the interface are made."""
 
-import asyncio
-import json
-import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, TypeAlias, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ouvert.serving.content_encoding import codings_of, unpacked
-from ouvert.serving.errors import Dialect, Refusal, openai_error
+from ouvert.serving.body import Bounds, read_json
+from ouvert.serving.errors import Dialect, openai_error
 from ouvert.serving.house import House
 from ouvert.serving.keys import Key
 from ouvert.serving.validation import refusal_of_validation
@@ -21,6 +18,11 @@ from ouvert.serving.validation import refusal_of_validation
 # largest number they have.
 MOST_COUNT = 2**31 - 1
 MOST_TOKENS = 2**63 - 1
+
+
+Element = TypeVar("Element")
+# A list whose first wrong element is the only one that is looked for: there may be a hundred thousand of them.
+Several: TypeAlias = Annotated[list[Element], Field(fail_fast=True)]
 
 
 class Wire(BaseModel):
@@ -45,7 +47,8 @@ Handler = Callable[[Call], Awaitable[Response]]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
     """`path` is written without /v1. `versioned`: it is described below it. `both_ways`: it answers with and
-    without it. `public`: no key is asked for. `answers`: the media type of a good answer.
+    without it. `public`: no key is asked for. `answers`: the media type of a good answer. `values`: the most that its
+    body may hold, where that is more than elsewhere.
     """
 
     method: str
@@ -53,6 +56,7 @@ class Endpoint:
     handler: Handler
     summary: str
     body: type[BaseModel] | None = None
+    values: int = 0
     answers: str = "application/json"
     public: bool = False
     versioned: bool = True
@@ -60,54 +64,10 @@ class Endpoint:
     dialect: Dialect = openai_error
 
 
-async def read_body(request: Request, model: type[BaseModel], limit: int, seconds: float) -> BaseModel:
-    """The body as `model`, unpacked where it came compressed; `limit` holds for both sizes. Raises Refusal."""
-    codings = codings_of(request.headers.get("content-encoding", ""))
-    stated = request.headers.get("content-length", "")
-    if stated.isdecimal() and int(stated) > limit:
-        raise too_large(limit)
-    pieces, size = [], 0
-    try:
-        async with asyncio.timeout(seconds):
-            async for piece in request.stream():
-                size += len(piece)
-                if size > limit:
-                    raise too_large(limit)
-                pieces.append(piece)
-    except TimeoutError:
-        raise Refusal(
-            408, f"The body had not come after {seconds:g} s. Send it faster, or in a smaller request.", code="timeout"
-        ) from None
-    body: bytes | None = b"".join(pieces)
-    if codings and body:
-        body = await asyncio.to_thread(unpacked, body, codings, limit)
-        if body is None:
-            raise too_large(limit)
-    try:
-        value = json.loads(body or b"{}", parse_constant=refuse_constant, parse_float=finite)
-    except (ValueError, RecursionError) as problem:
-        fault = "it is nested too deeply" if isinstance(problem, RecursionError) else str(problem)
-        raise Refusal(400, f"The body is not JSON: {fault}. Send a JSON object.", code="invalid_json") from None
+async def read_body(request: Request, model: type[BaseModel], bounds: Bounds) -> BaseModel:
+    """The body as `model`. Raises Refusal."""
+    value = await read_json(request, bounds)
     try:
         return model.model_validate(value)
     except ValidationError as problem:
         raise refusal_of_validation(problem, value) from None
-
-
-def too_large(limit: int) -> Refusal:
-    return Refusal(
-        413,
-        f"The body is larger than {limit} bytes, which is the most this server reads. Send less at once.",
-        code="body_too_large",
-    )
-
-
-def refuse_constant(name: str) -> float:
-    raise ValueError(f"{name} is no JSON number")
-
-
-def finite(text: str) -> float:
-    value = float(text)
-    if not math.isfinite(value):
-        raise ValueError(f"the number {text:.40} is too large")
-    return value

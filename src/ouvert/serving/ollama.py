@@ -26,10 +26,11 @@ from ouvert.assistant import (
     Usage,
 )
 from ouvert.serving import receipts
+from ouvert.serving.body import TOKEN_VALUES, refuse_constant
 from ouvert.serving.chat_completions import ANY_OBJECT, DeclaredTool, as_tool, scored_token
 from ouvert.serving.completions import GAP_TOKENS, Completion, CompletionRequest, Echoed
 from ouvert.serving.embeddings import MOST_TEXTS, embedded
-from ouvert.serving.endpoints import MOST_COUNT, MOST_TOKENS, Call, Endpoint, Wire, refuse_constant
+from ouvert.serving.endpoints import MOST_COUNT, MOST_TOKENS, Call, Endpoint, Several, Wire
 from ouvert.serving.errors import Refusal, ollama_error, refusal_of
 from ouvert.serving.house import EFFORTS, Ask, Running
 from ouvert.serving.model_list import created_at
@@ -61,7 +62,7 @@ class Options(Wire):
     presence_penalty: float | None = Field(None, ge=-2, le=2)
     frequency_penalty: float | None = Field(None, ge=-2, le=2)
     seed: int | None = None
-    stop: str | Annotated[list[str], Field(max_length=16)] | None = None
+    stop: str | Annotated[Several[str], Field(max_length=16)] | None = None
     mirostat: int | None = None
     typical_p: float | None = None
     tfs_z: float | None = None
@@ -120,8 +121,8 @@ class OllamaMessage(Wire):
     role: Literal["system", "user", "assistant", "tool"]
     content: str | None = None
     thinking: str | None = None
-    images: list[Any] | None = None
-    tool_calls: list[SentCall] | None = None
+    images: Several[Any] | None = None
+    tool_calls: Several[SentCall] | None = None
     tool_name: str | None = None
     tool_call_id: str | None = None
 
@@ -174,8 +175,8 @@ class Asked(Wire):
 
 
 class OllamaChat(Asked):
-    messages: list[OllamaMessage] = Field(default_factory=list)
-    tools: list[DeclaredTool] | None = None
+    messages: Several[OllamaMessage] = Field(default_factory=list)
+    tools: Several[DeclaredTool] | None = None
 
 
 class OllamaGenerate(Asked):
@@ -184,8 +185,8 @@ class OllamaGenerate(Asked):
     suffix: str | None = None
     raw: bool | None = None
     template: str | None = None
-    context: list[int] | None = None
-    images: list[Any] | None = None
+    context: Several[int] | None = None
+    images: Several[Any] | None = None
 
 
 class ModelRequest(Wire):
@@ -213,7 +214,7 @@ class OllamaTexts(ModelRequest):
 class OllamaEmbed(OllamaTexts):
     """`truncate`: of a text that does not fit, what fits; so it is without."""
 
-    input: str | Annotated[list[str], Field(max_length=MOST_TEXTS)] = Field(default_factory=list)
+    input: str | Annotated[Several[str], Field(max_length=MOST_TEXTS)] = Field(default_factory=list)
     truncate: bool | None = None
     dimensions: int | None = Field(None, ge=1, le=MOST_COUNT)
 
@@ -740,7 +741,15 @@ def own(method: str, path: str, handler: Callable[[Call], Awaitable[Response]], 
 
 ENDPOINTS = (
     own("POST", "chat", chat, "Ollama: answer a conversation", body=OllamaChat, answers=NDJSON),
-    own("POST", "generate", generate, "Ollama: answer or continue a text", body=OllamaGenerate, answers=NDJSON),
+    own(
+        "POST",
+        "generate",
+        generate,
+        "Ollama: answer or continue a text",
+        body=OllamaGenerate,
+        answers=NDJSON,
+        values=TOKEN_VALUES,
+    ),
     own("GET", "tags", tags, "Ollama: the models this server offers"),
     own("GET", "ps", in_memory, "Ollama: the models in memory"),
     own("POST", "show", show, "Ollama: what a model is and can do", body=ModelRequest),

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from ouvert.assistant import Event, Finished, Grammar, Message, Tool
 from ouvert.serving import receipts
 from ouvert.serving.chat_completions import ANY_OBJECT, Limit, chosen_tools
-from ouvert.serving.endpoints import MOST_COUNT, Call, Endpoint, Wire
+from ouvert.serving.endpoints import MOST_COUNT, Call, Endpoint, Several, Wire
 from ouvert.serving.errors import Refusal, refusal_of
 from ouvert.serving.house import Ask, Running
 from ouvert.serving.response_events import ResponseWriter, WireEvent, new_id, snapshot
@@ -45,7 +45,7 @@ class ReasoningSettings(Wire):
 
 class ResponsesRequest(Wire):
     model: str = Field(min_length=1, max_length=512)
-    input: str | list[dict[str, Any]] = ""
+    input: str | Several[dict[str, Any]] = ""
     instructions: str | None = None
     max_output_tokens: Limit = None
     temperature: float | None = Field(None, ge=0, le=1000)
@@ -54,12 +54,12 @@ class ResponsesRequest(Wire):
     frequency_penalty: float | None = Field(None, ge=-2, le=2)
     seed: int | None = None
     top_logprobs: int | None = Field(None, ge=0, le=20)
-    tools: list[dict[str, Any]] | None = None
+    tools: Several[dict[str, Any]] | None = None
     tool_choice: str | dict[str, Any] | None = None
     parallel_tool_calls: bool | None = None
     reasoning: ReasoningSettings | None = None
     text: TextSettings | None = None
-    include: list[str] | None = None
+    include: Several[str] | None = None
     stream: bool | None = None
     store: bool | None = None
     background: bool | None = None

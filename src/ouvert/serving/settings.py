@@ -14,8 +14,9 @@ class Settings:
     a client may take to send a request; `write_seconds` it may leave what it asked for unread; `answer_seconds` an
     answer may take, None for no limit; `stop_seconds` answers may go on when the server is told to stop, None for until
     they end; `ping_seconds` between signs of life in a stream that has nothing to say. `memory`: bytes all models
-    together may take, None for no limit. `most_answers`: how many are written or wait to be at once. `load_options` are
-    those of `assistant.load`.
+    together may take, None for no limit. `body_values`: members and elements that the objects and arrays of a request
+    may have in all (where token ids are sent: body.TOKEN_VALUES at least). `most_answers`: how many are written or wait
+    to be at once. `load_options` are those of `assistant.load`.
     """
 
     host: str = "127.0.0.1"
@@ -30,6 +31,7 @@ class Settings:
     most_choices: int = 16
     most_connections: int = 1024
     body_bytes: int = 32 << 20
+    body_values: int = 100_000
     header_bytes: int = 64 << 10
     read_seconds: float = 30.0
     write_seconds: float = 60.0

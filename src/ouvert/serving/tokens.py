@@ -7,8 +7,9 @@ from pydantic import Field
 from starlette.responses import Response
 
 from ouvert.assistant import Model
+from ouvert.serving.body import TOKEN_VALUES
 from ouvert.serving.chat_completions import ChatMessage, DeclaredTool, as_message, as_tool
-from ouvert.serving.endpoints import Call, Endpoint, Wire
+from ouvert.serving.endpoints import Call, Endpoint, Several, Wire
 from ouvert.serving.errors import Refusal
 from ouvert.serving.house import House, thinking_of
 from ouvert.serving.streams import JSONAnswer
@@ -19,8 +20,8 @@ class TokenizeRequest(Wire):
 
     model: str | None = None
     prompt: str | None = None
-    messages: list[ChatMessage] | None = Field(None, min_length=1)
-    tools: list[DeclaredTool] | None = None
+    messages: Several[ChatMessage] | None = Field(None, min_length=1)
+    tools: Several[DeclaredTool] | None = None
     reasoning_effort: str | None = None
     add_special_tokens: bool | None = None
     add_generation_prompt: bool = True
@@ -29,7 +30,7 @@ class TokenizeRequest(Wire):
 
 class DetokenizeRequest(Wire):
     model: str | None = None
-    tokens: list[int] = Field(max_length=4_000_000)
+    tokens: Several[int] = Field(max_length=TOKEN_VALUES)
     skip_special_tokens: bool = False
 
 
@@ -137,7 +138,12 @@ ENDPOINTS = (
         body=TokenizeRequest,
     ),
     Endpoint(
-        method="POST", path="/detokenize", handler=detokenize, summary="The text of tokens", body=DetokenizeRequest
+        method="POST",
+        path="/detokenize",
+        handler=detokenize,
+        summary="The text of tokens",
+        body=DetokenizeRequest,
+        values=TOKEN_VALUES,
     ),
     Endpoint(method="GET", path="/tokenizer_info", handler=tokenizer_info, summary="What the tokenizer is"),
 )

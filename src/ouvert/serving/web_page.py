@@ -17,6 +17,7 @@ from pydantic import RootModel
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ouvert.serving.body import TOKEN_VALUES
 from ouvert.serving.conversations import (
     ChangedMeanwhile,
     ConversationError,
@@ -225,8 +226,15 @@ ENDPOINTS = (
     own("GET", "/api/ui/conversations", list_conversations, "The page's conversations; `query` searches them"),
     own("DELETE", "/api/ui/conversations", delete_conversations, "Delete all of them"),
     own("GET", ONE, get_conversation, "One conversation"),
-    own("PUT", ONE, put_conversation, "Keep a conversation", body=Stated),
+    own("PUT", ONE, put_conversation, "Keep a conversation", body=Stated, values=TOKEN_VALUES),
     own("DELETE", ONE, delete_conversation, "Delete a conversation"),
     own("GET", "/api/ui/export", export_conversations, "All conversations in one value"),
-    own("POST", "/api/ui/import", import_conversations, "Keep all conversations of an export", body=Stated),
+    own(
+        "POST",
+        "/api/ui/import",
+        import_conversations,
+        "Keep all conversations of an export",
+        body=Stated,
+        values=TOKEN_VALUES,
+    ),
 )

@@ -12,10 +12,11 @@ from ouvert.tokenization.errors import TokenizerError
 from ouvert.tokenization.pretokenizers import PreTokenizer
 
 if TYPE_CHECKING:
-    from tokenizers import models
+    from tokenizers import Tokenizer, models
 
 Speller = Callable[[str], list[int]]
 LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+LONG_TEXT = 10_000  # characters; some ten milliseconds
 FLAGS = ("single_word", "lstrip", "rstrip", "normalized")  # of an added token, in a tokenizer.json
 
 
@@ -65,7 +66,7 @@ def byte_level(
         ]
     )
     built.add_tokens([AddedToken(word, normalized=False) for word in words])
-    return lambda text: built.encode(text, add_special_tokens=False).ids
+    return speller(built)
 
 
 def sentencepiece(
@@ -78,7 +79,7 @@ def sentencepiece(
     prefix = [normalizers.Prepend("▁")] if adds_prefix else []
     built.normalizer = normalizers.Sequence([*prefix, normalizers.Replace(" ", "▁")])
     built.add_tokens([AddedToken(word, normalized=False) for word in words])
-    return lambda text: built.encode(text, add_special_tokens=False).ids
+    return speller(built)
 
 
 def bpe(description: Mapping[str, Any]) -> "models.BPE":
@@ -119,7 +120,19 @@ def described(description: Mapping[str, Any], model: "models.BPE") -> Speller:
             add([AddedToken(entry["content"], **flags)])
     except Exception as problem:  # the library raises nothing narrower
         raise ValueError(str(problem)) from problem
-    return lambda text: built.encode(text, add_special_tokens=False).ids
+    return speller(built)
+
+
+def speller(built: "Tokenizer") -> Speller:
+    """The same ids either way. The library's way for many texts lets other threads work meanwhile, its way for one does
+    not; but it takes longer to begin."""
+
+    def spelled(text: str) -> list[int]:
+        if len(text) < LONG_TEXT:
+            return list(built.encode(text, add_special_tokens=False).ids)
+        return list(built.encode_batch_fast([text], add_special_tokens=False)[0].ids)
+
+    return spelled
 
 
 def cutter(pattern: str) -> Callable[[str], list[str]]:
