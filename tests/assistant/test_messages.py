@@ -3,7 +3,7 @@
 import pytest
 
 from ouvert.assistant import AssistantError, Message, Tool, ToolCall
-from ouvert.assistant.messages import as_conversation
+from ouvert.assistant.messages import as_conversation, as_message
 
 CALL = {"id": "1", "type": "function", "function": {"name": "f", "arguments": '{"x": 1}'}}
 TOOL = {"type": "function", "function": {"name": "f", "description": "d", "parameters": {"type": "object"}}}
@@ -41,7 +41,7 @@ TOOL = {"type": "function", "function": {"name": "f", "description": "d", "param
     ],
 )
 def test_a_message_becomes_ours(given, expected):
-    assert as_conversation([given]).messages == (expected,)
+    assert as_message(given, 0) == expected
 
 
 @pytest.mark.parametrize(

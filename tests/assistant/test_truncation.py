@@ -28,7 +28,8 @@ class LetterFormat:
 
 def talk(*said):
     roles = {"s": "system", "d": "developer", "u": "user", "a": "assistant", "t": "tool"}
-    return as_conversation([{"role": roles[each[0]], "content": each} for each in said])
+    names = {"t": {"name": "clock"}}
+    return as_conversation([{"role": roles[each[0]], "content": each, **names.get(each[0], {})} for each in said])
 
 
 def said(conversation):

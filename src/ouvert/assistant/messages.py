@@ -7,6 +7,7 @@ from typing import Any, cast, get_args
 
 from ouvert.assistant.error import AssistantError
 from ouvert.chat import Conversation, Effort, Message, Role, Tool, ToolCall
+from ouvert.chat.results import in_the_order_of_calls
 
 MESSAGE_KEYS = frozenset(
     {"role", "content", "name", "tool_calls", "tool_call_id", "reasoning", "reasoning_content", "refusal"}
@@ -25,7 +26,8 @@ def as_conversation(
 
     `schema` is what the final answer will follow, for formats that show it to the model.
 
-    Raises AssistantError naming what is wrong and where.
+    Results of tools come in the order of their calls, whatever order they are given in. Raises AssistantError naming
+    what is wrong and where; ChatError for results that cannot be matched with calls by their ids.
     """
     if isinstance(messages, str):
         messages = [Message(role="user", content=messages)]
@@ -33,7 +35,7 @@ def as_conversation(
     if not given:
         raise AssistantError("a conversation has no messages, expected at least one. Send what the user says.")
     return Conversation(
-        messages=given,
+        messages=in_the_order_of_calls(given),
         tools=tuple(as_tool(tool, n) for n, tool in enumerate(tools or ())),
         effort=effort,
         thinking=thinking,
