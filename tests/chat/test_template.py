@@ -55,7 +55,9 @@ def test_spans_say_where_each_token_comes_from(tokenizer_of):
         ("\n<|im_start|>assistant\n", 1, None, "format"),
         ("<|im_end|> is a token", 1, "final", "chosen"),
         ("<|im_end|>", 1, None, "format"),
-        ("\n<|im_start|>user\n \n<|im_end|>", None, None, "format"),  # white space alone has no span of its own
+        ("\n<|im_start|>user\n", 2, None, "format"),
+        (" \n", 2, None, "supplied"),
+        ("<|im_end|>", 2, None, "format"),
         ("\n<|im_start|>user\n", 3, None, "format"),
         ("bye", 3, None, "supplied"),
         ("<|im_end|>", 3, None, "format"),
@@ -64,11 +66,15 @@ def test_spans_say_where_each_token_comes_from(tokenizer_of):
     assert rendered.spans[-1].stop == len(rendered.ids)
 
 
-def test_a_template_that_reads_its_messages_makes_one_cautious_span(tokenizer_of):
+def test_text_that_a_template_changes_is_still_known(tokenizer_of):
     tokenizer = tokenizer_of("chatml")
-    peeking = "{% for m in messages %}{{ m.content | upper }}<|im_end|>{% endfor %}"
-    rendered = TemplateFormat(tokenizer, peeking).render(conversation(("user", "secret")))
-    assert [(span.start, span.stop, span.source) for span in rendered.spans] == [(0, len(rendered.ids), "supplied")]
+    peeking = "{% for m in messages %}{{ m.content | upper }}<|im_end|>{{ m.content | title }}{% endfor %}"
+    rendered = TemplateFormat(tokenizer, peeking).render(conversation(("user", "a secret")))
+    assert spans_of(rendered, tokenizer) == [
+        ("A SECRET", 0, None, "supplied"),
+        ("<|im_end|>", 0, None, "format"),
+        ("A Secret", 0, None, "supplied"),
+    ]
 
 
 def test_developer_is_system_and_dates_come_from_the_conversation(tokenizer_of):
@@ -216,26 +222,59 @@ def test_the_digest_follows_the_template(tokenizer_of):
     assert one.digest.startswith("sha256:")
 
 
-def test_reasoning_that_a_caller_left_in_the_answer_is_told_apart(tokenizer_of):
+TAGGED = "<think>\nWell …\n</think>\n\nYes, </think>."
+
+
+def test_a_models_own_template_gets_the_thoughts_that_a_caller_left_in_an_answer(tokenizer_of):
     template = "{% for m in messages %}[{{ m.reasoning_content }}|{{ m.content }}]{% endfor %}{# <think> #}"
     chat = TemplateFormat(tokenizer_of("qwen3"), template)
-    tagged = "<think>\nWell …\n</think>\n\nYes, </think>."
-    assert (
-        chat.render(conversation(("user", tagged), ("assistant", tagged))).text == f"[|{tagged}][Well …|Yes, </think>.]"
+    rendered = chat.render(conversation(("user", TAGGED), ("assistant", TAGGED)))
+    assert rendered.text == f"[|{TAGGED}][|{TAGGED}]"
+    assert not [token for token in rendered.ids if token >= 256], "tags in a caller's text are text"
+
+
+@pytest.mark.parametrize("said", [TAGGED, "Well …</think>\n\nYes.", "</think>Yes"])
+def test_a_template_cuts_off_earlier_thoughts_by_itself(tokenizer_of, said):
+    """As those of R1's distillations, QwQ, Qwen3 and DeepSeek V3.1 do."""
+    cutting = (
+        "{% for m in messages %}{% set content = m.content %}{% if m.role == 'assistant' and '</think>' in content %}"
+        "{% set content = content.split('</think>')[-1].lstrip('\n') %}{% endif %}{{ content }}<|im_end|>{% endfor %}"
     )
-    plain = TemplateFormat(tokenizer_of("chatml"), template.replace("<think>", ""))
-    assert plain.render(conversation(("assistant", tagged))).text == f"[|{tagged}]", "this model does not think"
+    rendered = TemplateFormat(tokenizer_of("qwen3"), cutting).render(conversation(("user", "?"), ("assistant", said)))
+    assert rendered.text == f"?<|im_end|>{said.split('</think>')[-1].lstrip()}<|im_end|>"
+
+
+def test_our_own_templates_leave_out_thoughts_that_a_caller_left_in_an_answer(tokenizer_of):
+    chat = format_for(tokenizer_of("qwen3"))
+    assert "Well" not in chat.render(conversation(("user", "?"), ("assistant", TAGGED), ("user", "?"))).text
 
 
 def test_templates_can_compare_the_words_of_a_schema(tokenizer_of, byte_tokenizer):
-    """Even where a control token contains them: other text would be broken up."""
     template = (
         "{% for key, value in tools[0].function.parameters.items() %}"
         "{{ key == 'type' }}{{ value == 'object' }}{{ key == 'my type' }} {% endfor %}"
     )
     chat = TemplateFormat(byte_tokenizer(("<|my type object|>",)), template)
     tool = Tool(name="x", parameters={"type": "object", "my type": "object"})
-    assert chat.render(conversation(("user", "?"), tools=(tool,))).text == "TrueTrueFalse FalseFalseFalse "
+    assert chat.render(conversation(("user", "?"), tools=(tool,))).text == "TrueTrueFalse FalseTrueTrue "
+
+
+def test_a_byte_order_mark_at_the_beginning_of_a_template_is_no_content(tokenizer_of):
+    chat = format_for(tokenizer_of("chatml"), "\ufeff" + SMOLLM2)
+    plain = format_for(tokenizer_of("chatml"), SMOLLM2)
+    talk = conversation(("user", "\ufeffHi"))
+    assert chat.render(talk) == plain.render(talk)
+    assert chat.digest == plain.digest
+    assert "\ufeffHi" in chat.render(talk).text, "in a caller's text it is a character"
+
+
+def test_schemas_nested_deeper_than_any_model_reads_are_refused_in_words(tokenizer_of):
+    deep = {}
+    for _ in range(900):
+        deep = {"x": [deep]}
+    tool = Tool(name="deep", parameters={"type": "object", "properties": deep})
+    with pytest.raises(ChatError, match="more than 100 deep"):
+        format_for(tokenizer_of("chatml")).render(conversation(("user", "?"), tools=(tool,)))
 
 
 def test_the_part_is_imported_without_anything_heavy():

@@ -58,6 +58,33 @@ FEATURES = """\
 {% if add_generation_prompt %}{{ '<|assistant|>' }}{%- endif %}
 """
 
+# ruff: noqa: E501 - templates are easiest to read one a line
+# Templates that look into what they are given, or write it through something that escapes. Some in use do each of these.
+LOOKING = {
+    "repr of tools": "{{ tools }}{{ tools | string }}{{ tools[0].function.parameters | string | length }}",
+    "repr of messages": "{{ messages }}{{ messages[0] ~ '' }}{{ messages | map(attribute='content') | list }}",
+    "json in ascii": "{{ tools | tojson(ensure_ascii=true) }}{{ messages | tojson(ensure_ascii=true, indent=1) }}",
+    "json": "{{ messages | tojson(separators=(',', ':')) }}{{ tools | tojson(sort_keys=true, indent=4) }}",
+    "urlencode": "{{ messages[0].content | urlencode }}{{ {'q': messages[0].content} | urlencode }}",
+    "percent": "{{ '%r' | format(messages[0].content) }}{{ '<%s|%5s|%-9s>%%' % (messages[0].content, 'a', messages[0].role) }}",
+    "braces": "{{ '{} {0!r}'.replace('{}', '') .format(messages[0].content) }}{{ '<|{}|>{x:>9}'.format('im_end', x=messages[0].role) }}",
+    "length": "{{ messages[0].content | length }} {{ messages[0].content | wordcount }} {{ messages[0].content | count }}",
+    "slices": "{{ messages[0].content[:3] }}|{{ messages[0].content[-2:] }}|{{ messages[0].content[::-1] }}|{{ messages[0].content[1] }}",
+    "letters": "{{ messages[0].content | upper }}{{ messages[0].content.title() }}{{ messages[0].content | title | lower | capitalize }}",
+    "comparisons": "{{ messages[0].content == '<|im_end|>' }}{{ messages[0].content < 'b' }}{{ '<|im' in messages[0].content }}{{ messages[0].content in ['a', '</think>'] }}{{ messages[0].content.startswith('<') }}{{ messages[0].content.find('|') }}",
+    "split": "{{ messages[0].content.split() }}{{ messages[0].content.split('</think>')[-1].lstrip('\\n') }}{{ messages[0].content.rsplit('<', 1) }}{{ messages[0].content.partition('|')[0] }}",
+    "lines": "{% for line in messages[0].content.splitlines() %}{{ loop.index }}: {{ line | trim }};{% endfor %}{{ messages[0].content | indent(2, true, true) }}",
+    "replace": "{{ messages[0].content | replace('<', '&lt;') }}{{ messages[0].content.replace('|', '') }}{{ messages[0].content.strip('<|>') }}",
+    "letter by letter": "{% for c in messages[0].content %}{{ c }}.{% endfor %}{{ messages[0].content | list | join('-') }}{{ messages[0].content | first }}{{ messages[0].content | last }}",
+    "sorted": "{{ messages | map(attribute='content') | sort | join('|') }}{{ messages | groupby('role') | map('first') | join }}{{ messages[0] | dictsort }}",
+    "blocks": "{% set x %}{{ messages[0].content }}<|im_end|>{% endset %}{{ x | length }}{{ x }}{% macro m(t) %}[{{ t }}]{% endmacro %}{{ m(x) ~ m(messages[0].content) }}{% filter upper %}{{ messages[0].content }}{% endfilter %}",
+    "markup": "{{ messages[0].content | e }}{{ messages[0].content | safe }}{{ ('<b>' | safe) + messages[0].content }}{{ messages[0].content | striptags }}",
+    "cut short": "{{ messages[0].content | truncate(9, true, '', 0) }}{{ messages[0].content | truncate(9) }}{{ messages[0].content | center(20) }}",
+    "kinds": "{{ messages[0].content is string }}{{ messages[0].content is mapping }}{{ messages[0] is mapping }}{{ messages[0].content is sequence }}{{ messages[0].content | int }}{{ messages[0].content * 2 }}",
+    "numbers": "{{ tools[0].function.parameters.properties.n.minimum + 1 }}{{ tools[0].function.parameters.properties.n.minimum is number }}{{ tools[0].function.parameters | tojson }}",
+    "namespaces": "{% set ns = namespace(t='', seen=[]) %}{% for m in messages %}{% set ns.t = ns.t ~ m.role ~ ': ' ~ m.content + '\\n' %}{% set ns.seen = ns.seen + [m.content] %}{% endfor %}{{ ns.t }}{{ ns.seen }}",
+}  # fmt: skip
+
 WEATHER = {
     "name": "weather",
     "description": 'The weather <now> & "later", in °C',

@@ -5,28 +5,39 @@ The template comes with the weights, so it may be anything. It runs in Jinja's i
 * only the methods and filters listed here exist;
 * every value it makes is charged its full size to a budget, before it is made where it could be large, and every
   turn of a loop is charged too: memory and output are bounded, and the bound does not depend on the machine;
+* no value is nested deeper than DEEPEST, so nothing that walks through one can use up the stack;
 * a clock ends what is slow in spite of that.
+
+What none of this foresees ends with the process it runs in: ouvert.chat.renderer runs here only templates it knows.
+
+Every text that the template itself has is its own, and every text it makes knows whose each character is
+(ouvert.chat.owned_text).
 
 Apart from these limits it behaves as `transformers` does in `apply_chat_template` (trim_blocks, lstrip_blocks, loop
 controls, `{% generation %}`, `raise_exception`, its `tojson`).
 """
 
-import json
+import datetime
 import operator
 import re
 import time
-from collections.abc import Callable, ItemsView, Iterator, KeysView, Mapping, ValuesView
+from collections.abc import Callable, ItemsView, Iterable, Iterator, KeysView, Mapping, ValuesView
 from itertools import chain
 from string import Formatter
 from typing import Any
 
 import jinja2
 from jinja2 import ext, meta, nodes, runtime
+from jinja2.compiler import CodeGenerator, Frame
 from jinja2.filters import FILTERS
 from jinja2.parser import Parser as TemplateParser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Cycler, Joiner, Namespace, pass_context
 from jinja2.visitor import NodeTransformer
+from markupsafe import Markup
+
+from ouvert.chat.owned_text import OwnedText, between, coarse, common_owner, joined, plain, whole
+from ouvert.chat.written import JsonWriter, brace_format, own, percent_format, written
 
 SOURCE_LIMIT = 256 * 1024  # characters of a template; the longest in use are about 20 thousand
 FREE_WORK = 2_000_000  # units of the budget whatever the conversation
@@ -38,7 +49,15 @@ LARGEST_ARGUMENT = 100_000  # of whole numbers handed to a method or filter: wid
 LARGEST_INDENT = 16
 LARGEST_EXPONENT = 64
 LARGEST_INTEGER_BITS = 4096
+DEEPEST = 128  # lists in lists: what walks through a value takes a few frames of Python for each
+LONGEST_DATE_FORMAT = 256
+DATE_FORMAT = re.compile(r"(?:[^%]|%[-_0^#]?[A-Za-z%])*")  # no widths: the C library pads to any
+CHARGES_A_LOOK = 16  # the clock is looked at once in so many charges
 
+REMEDY = (
+    "use another: --template builtin, or --template FILE.jinja (ouvert.load(template=...); `template` in the "
+    "configuration file)"
+)
 # The name under which a run's budget travels in Jinja's context. No template can spell it.
 BUDGET = " budget"
 
@@ -66,7 +85,7 @@ RUNTIME_TYPES = (
 )
 PLAIN_FILTERS = """
     abs attr capitalize count d default dictsort e escape first float groupby int items last length list lower map max
-    min reject rejectattr reverse round safe select selectattr sort string striptags title trim truncate unique upper
+    min reject rejectattr reverse round safe select selectattr sort striptags title trim truncate unique upper
     urlencode wordcount
 """
 
@@ -85,32 +104,39 @@ class Budget:
     def __init__(self, supplied: int, seconds: float = SECONDS) -> None:
         self.work = FREE_WORK + WORK_PER_CHARACTER * supplied
         self.output = FREE_OUTPUT + OUTPUT_PER_CHARACTER * supplied
-        self.deadline = time.monotonic() + seconds
+        self.seconds = seconds
+        self._deadline = time.thread_time() + seconds  # of this thread's own: a busy machine slows nobody's template
+        self._until_look = 0
 
     def charge(self, amount: int) -> None:
         self.work -= amount
         if self.work < 0:
             raise TooCostlyError("it makes more text and takes more steps than any chat template needs")
-        if time.monotonic() > self.deadline:
-            raise TooCostlyError(f"it took longer than {SECONDS:g} seconds")
+        self._until_look -= 1
+        if self._until_look <= 0:
+            self._until_look = CHARGES_A_LOOK
+            if time.thread_time() > self._deadline:
+                raise TooCostlyError(f"it computed for more than {self.seconds:g} seconds")
 
     def weigh(self, value: Any) -> None:
-        """Charge the size `value` would have if it were written out."""
-        pending = [value]
+        """Charge the size `value` would have if it were written out. Raises TooCostlyError for one nested too deep."""
+        pending = [(value, 0)]
         while pending:
-            item = pending.pop()
+            item, depth = pending.pop()
             if isinstance(item, str):
                 self.charge(1 + len(item))
             elif isinstance(item, list | tuple | KeysView | ItemsView | ValuesView):
                 self.charge(1 + len(item))
-                pending.extend(item)
+                pending.extend((each, depth + 1) for each in item)
             elif isinstance(item, dict):
                 self.charge(1 + 2 * len(item))
-                pending.extend(chain(item.keys(), item.values()))
+                pending.extend((each, depth + 1) for each in chain(item.keys(), item.values()))
             elif isinstance(item, int):
                 self.charge(1 + item.bit_length() // 64)
             else:
                 self.charge(1)
+            if depth > DEEPEST:
+                raise TooCostlyError(f"it makes a value of lists within lists, more than {DEEPEST} deep")
 
 
 def budget_of(context: runtime.Context) -> Budget:
@@ -141,12 +167,12 @@ def check_format(text: str, arguments: Any, budget: Budget, fields: list[str]) -
     budget.charge(len(text))
 
 
-def percent_format(text: str, arguments: Any, budget: Budget) -> str:
+def checked_percent_format(text: str, arguments: Any, budget: Budget) -> str:
     fields = re.findall(r"%(?:\([^)]*\))?[^a-zA-Z%]*[a-zA-Z%]", text)
     if re.search(r"\*", "".join(re.sub(r"\([^)]*\)", "", field) for field in fields)):
         raise TooCostlyError("it formats with a width taken from an argument")
     check_format(text, arguments, budget, [re.sub(r"\([^)]*\)", "", field) for field in fields])
-    return str(text % arguments)
+    return percent_format(text, arguments)
 
 
 def multiply(left: Any, right: Any, budget: Budget) -> Any:
@@ -160,7 +186,7 @@ def multiply(left: Any, right: Any, budget: Budget) -> Any:
                 before = budget.work
                 budget.weigh(sequence)
                 budget.charge((before - budget.work) * (count - 1))
-    return left * right
+    return traced(left * right, left, right)
 
 
 def power(left: Any, right: Any, budget: Budget) -> Any:
@@ -172,11 +198,29 @@ def power(left: Any, right: Any, budget: Budget) -> Any:
 def add(left: Any, right: Any, budget: Budget) -> Any:
     budget.weigh(left)
     budget.weigh(right)
-    return left + right
+    return traced(left + right, left, right)
 
 
 def modulo(left: Any, right: Any, budget: Budget) -> Any:
-    return percent_format(left, right, budget) if isinstance(left, str) else operator.mod(left, right)
+    return checked_percent_format(left, right, budget) if isinstance(left, str) else operator.mod(left, right)
+
+
+class OwnedMarkup(Markup):
+    """Text that a template called safe, or escaped: it escapes what is put beside it, as Jinja's own."""
+
+    __slots__ = ("runs",)
+    runs: tuple[tuple[int, int], ...]
+
+
+def traced(result: Any, *inputs: Any) -> Any:
+    """`result`; if it is a string that lost its owners, it belongs to whoever owns the inputs."""
+    if not isinstance(result, str) or hasattr(result, "runs"):
+        return result
+    if not isinstance(result, Markup):
+        return coarse(result, *inputs)
+    marked = OwnedMarkup(result)
+    marked.runs = whole(plain(result), common_owner(inputs)).runs
+    return marked
 
 
 OPERATORS: dict[str, Callable[[Any, Any, Budget], Any]] = {"+": add, "*": multiply, "**": power, "%": modulo}
@@ -190,7 +234,7 @@ def string_method(method: Callable[..., Any], text: str, args: tuple[Any, ...], 
         pieces = list(args[0])
         budget.weigh(pieces)
         budget.charge(len(text) * len(pieces))
-        return text.join(pieces)
+        args = (pieces,)
     return method(*args)
 
 
@@ -205,37 +249,48 @@ def filter_join(context: runtime.Context, value: Any, d: str = "", attribute: st
     pieces = list(value)
     budget.weigh(pieces)
     budget.charge(len(str(d)) * len(pieces))
-    return str(d).join(map(str, pieces))
+    return joined(between([written(piece) for piece in pieces], written(d)))
 
 
 @pass_context
 def filter_replace(context: runtime.Context, s: str, old: str, new: str, count: int | None = None) -> str:
-    text = str(s)
-    budget_of(context).charge(text.count(str(old)) * len(str(new)) + len(text))
-    return text.replace(str(old), str(new), -1 if count is None else count)
+    text, inserted = written(s), written(new)
+    budget_of(context).charge(text.count(str(old)) * len(inserted) + len(text))
+    return text.replace(written(old), inserted, -1 if count is None else count)
+
+
+@pass_context
+def filter_string(context: runtime.Context, value: Any) -> str:
+    budget_of(context).weigh(value)
+    return value if isinstance(value, str) else written(value)
 
 
 @pass_context
 def filter_format(context: runtime.Context, value: str, *args: Any, **kwargs: Any) -> str:
     if args and kwargs:
         raise TypeError("format takes either positional or keyword arguments")
-    return percent_format(str(value), kwargs or args, budget_of(context))
+    return checked_percent_format(written(value), kwargs or args, budget_of(context))
 
 
 @pass_context
 def filter_indent(
     context: runtime.Context, s: str, width: int | str = 4, first: bool = False, blank: bool = False
 ) -> str:
+    """Every line but the first, and those that are empty, unless the arguments say otherwise."""
     check_arguments("indent", iter([width]))
-    budget_of(context).charge((str(s).count("\n") + 2) * (len(width) if isinstance(width, str) else abs(width)))
-    return str(FILTERS["indent"](str(s), width, first, blank))
+    margin = width if isinstance(width, str) else own(" " * width)
+    text = written(s)
+    budget_of(context).charge((len(text.splitlines()) + 2) * len(margin))
+    lines = joined((text, own("\n"))).splitlines()  # as Jinja's own: an empty line at the end stays
+    indented = [joined((margin, line)) if number and (line or blank) else line for number, line in enumerate(lines)]
+    return joined([margin if first else own(""), *between(indented, own("\n"))])
 
 
 @pass_context
 def filter_center(context: runtime.Context, value: str, width: int = 80) -> str:
     check_arguments("center", iter([width]))
     budget_of(context).charge(width)
-    return str(value).center(width)
+    return written(value).center(width)
 
 
 @pass_context
@@ -268,8 +323,12 @@ def filter_tojson(
     widths = [indent if isinstance(indent, int) else len(indent or ""), *(len(str(s)) for s in separators or ())]
     if max(widths) > LARGEST_INDENT:
         raise TooCostlyError(f"it asks tojson for an indent or separator of {max(widths)} characters")
-    budget_of(context).weigh(x)
-    return json.dumps(x, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
+    budget = budget_of(context)
+    budget.weigh(x)
+    writer = JsonWriter(
+        budget.charge, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys
+    )
+    return writer.text(x)
 
 
 OWN_FILTERS: dict[str, Callable[..., Any]] = {
@@ -279,14 +338,15 @@ OWN_FILTERS: dict[str, Callable[..., Any]] = {
     "indent": filter_indent,
     "join": filter_join,
     "replace": filter_replace,
+    "string": filter_string,
     "sum": filter_sum,
     "tojson": filter_tojson,
 }
 
 
-def charged(name: str, plain: Callable[..., Any]) -> Callable[..., Any]:
-    """The filter `plain`, its numbers checked and its result charged. Lazy results are charged as they are used."""
-    wants = getattr(plain, "jinja_pass_arg", None)
+def charged(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    """The filter `function`, its numbers checked and its result charged. Lazy results are charged as they are used."""
+    wants = getattr(function, "jinja_pass_arg", None)
 
     @pass_context
     def filter_charged(context: runtime.Context, value: Any, *args: Any, **kwargs: Any) -> Any:
@@ -295,11 +355,11 @@ def charged(name: str, plain: Callable[..., Any]) -> Callable[..., Any]:
         first: tuple[Any, ...] = ()
         if wants is not None:
             first = ({"context": context, "eval_context": context.eval_ctx}.get(wants.name, context.environment),)
-        result = plain(*first, value, *args, **kwargs)
+        result = function(*first, value, *args, **kwargs)
         if isinstance(result, Iterator):
             return counted(result, budget)
         budget.weigh(result)
-        return result
+        return traced(result, value, args, kwargs)
 
     return filter_charged
 
@@ -340,6 +400,24 @@ class Meters(NodeTransformer):
     def visit_Getitem(self, node: nodes.Getitem) -> nodes.Node:  # noqa: N802 - the visitor's naming
         self.generic_visit(node)
         return own_call("weighed", [node], node.lineno) if isinstance(node.arg, nodes.Slice) else node
+
+
+class OwnLiterals(CodeGenerator):
+    """Compiles every text that stands in the template to an OwnedText that is the template's."""
+
+    environment: "Environment"
+
+    def visit_Const(self, node: nodes.Const, frame: Frame) -> None:  # noqa: N802 - the visitor's naming
+        if isinstance(node.value, str):
+            self.write(self.environment.literal(node.value))
+        else:
+            super().visit_Const(node, frame)
+
+    def visit_TemplateData(self, node: nodes.TemplateData, frame: Frame) -> None:  # noqa: N802 - the visitor's naming
+        self.write(self.environment.literal(node.data))
+
+    def _output_const_repr(self, group: Iterable[Any]) -> str:
+        return self.environment.literal("".join(map(str, group)))
 
 
 def own_call(name: str, arguments: list[nodes.Expr], line: int) -> nodes.Expr:
@@ -397,9 +475,13 @@ class Environment(ImmutableSandboxedEnvironment):
     """Jinja's immutable sandbox with the limits of this module."""
 
     intercepted_binops = frozenset(OPERATORS)
+    code_generator_class = OwnLiterals
+    concat = staticmethod(joined)  # of the pieces of blocks and macros
 
     def __init__(self) -> None:
+        self.literals: list[OwnedText] = []
         super().__init__(
+            optimized=False,  # nothing is computed while it is compiled
             trim_blocks=True,
             lstrip_blocks=True,
             extensions=[Generation, ext.loopcontrols],
@@ -423,6 +505,11 @@ class Environment(ImmutableSandboxedEnvironment):
         metered.set_environment(self)
         return metered  # type: ignore[no-any-return]
 
+    def literal(self, text: str) -> str:
+        """The expression for a text of the template in its compiled form."""
+        self.literals.append(own(text))
+        return f"environment.literals[{len(self.literals) - 1}]"
+
     def tick(self, context: runtime.Context, cost: int) -> None:
         budget_of(context).charge(cost)
 
@@ -432,7 +519,7 @@ class Environment(ImmutableSandboxedEnvironment):
 
     def joined(self, context: runtime.Context, *pieces: Any) -> str:
         budget_of(context).weigh(pieces)
-        return "".join(map(str, pieces))
+        return joined(map(written, pieces))
 
     def call_binop(self, context: runtime.Context, operator: str, left: Any, right: Any) -> Any:
         return OPERATORS[operator](left, right, budget_of(context))
@@ -457,7 +544,8 @@ class Environment(ImmutableSandboxedEnvironment):
                 (kwargs,), args = args, ()
             fields = [f"{spec or ''}" for _, field, spec, _ in Formatter().parse(text) if field is not None]
             check_format(text, (args, kwargs), budget_of(context), fields)
-            return GuardedFormatter(self).vformat(text, args, kwargs)
+            truth = GuardedFormatter(self).vformat(plain(text), args, kwargs)
+            return brace_format(text, truth, args, kwargs)
 
         return guarded_format
 
@@ -467,6 +555,7 @@ class Environment(ImmutableSandboxedEnvironment):
             return __obj(*args)
         budget = budget_of(__context)
         budget.charge(1)
+        charge_kept_arguments(__obj, args, kwargs, budget)
         if isinstance(owner, str | list | tuple | dict):
             check_arguments(__obj.__name__, chain(args, kwargs.values()))
             if isinstance(owner, str) and not kwargs:
@@ -476,14 +565,38 @@ class Environment(ImmutableSandboxedEnvironment):
         else:
             result = super().call(__context, __obj, *args, **kwargs)
         budget.weigh(result)
-        return result
+        return traced(result, owner, args, kwargs)
+
+
+def charge_kept_arguments(called: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], budget: Budget) -> None:
+    """Some calls make a new list of what they are given: varargs and kwargs of a macro, the items of a cycler."""
+    if called is Cycler or called is GuardedNamespace:
+        budget.weigh((args, kwargs))
+    elif isinstance(called, runtime.Macro):
+        named = {name: value for name, value in kwargs.items() if name not in called.arguments}
+        budget.weigh((args[len(called.arguments) :], named))
 
 
 @pass_context
-def output(context: runtime.Context, value: Any) -> Any:
+def output(context: runtime.Context, value: Any) -> OwnedText:
     """Every value a template prints passes here."""
     budget_of(context).weigh(value)
-    return value
+    return written(value)
+
+
+class DateFormatter:
+    """`strftime_now(format)` for the day of a conversation."""
+
+    def __init__(self, date: datetime.date) -> None:
+        self.date = date
+
+    def __call__(self, form: str) -> str:
+        text = str(form)
+        if len(text) > LONGEST_DATE_FORMAT or not DATE_FORMAT.fullmatch(text):
+            raise TooCostlyError(
+                f"it asks strftime_now for {text!r:.40}; expected at most {LONGEST_DATE_FORMAT} characters, no widths"
+            )
+        return coarse(self.date.strftime(plain(text)), form)
 
 
 class TemplateDict:
@@ -498,16 +611,11 @@ def raise_exception(message: str) -> None:
 
 
 class Sandbox:
-    """A compiled template. `source` is the text it came from."""
+    """A compiled template. `variables` are the names it reads."""
 
     def __init__(self, source: str) -> None:
         """Raises TemplateError if the text is no template, or one that asks for what is not offered."""
-        if len(source) > SOURCE_LIMIT:
-            raise TemplateError(
-                f"compiling a chat template: it has {len(source)} characters, at most {SOURCE_LIMIT} are allowed. "
-                "Give a template of your own, or use the family's built-in one."
-            )
-        self.source = source
+        refuse_what_is_too_long(source)
         environment = Environment()
         try:
             self.template = environment.from_string(source)
@@ -515,11 +623,12 @@ class Sandbox:
         except Exception as problem:  # a stranger's text may break the compiler in any way; nothing is hidden
             raise TemplateError(
                 f"compiling a chat template of {len(source)} characters: {problem} ({type(problem).__name__}). "
-                "Expected a Jinja template of the kind transformers uses; give another, or use the built-in one."
+                f"Expected a Jinja template of the kind transformers uses; {REMEDY}."
             ) from problem
 
-    def render(self, variables: Mapping[str, Any], supplied: int, seconds: float = SECONDS) -> str:
-        """The text of a prompt. `supplied` is the number of characters in the conversation.
+    def render(self, variables: Mapping[str, Any], supplied: int, seconds: float = SECONDS) -> OwnedText:
+        """A prompt. `supplied` is the number of characters in the conversation; texts of unknown owner in `variables`
+        count as from outside.
 
         Raises TemplateError when the template refuses the conversation, fails, or costs too much.
         """
@@ -532,18 +641,33 @@ class Sandbox:
                     raise TooCostlyError("its prompt is far longer than the conversation")
                 pieces.append(piece)
         except TooCostlyError as problem:
-            raise TemplateError(
-                f"writing a prompt with the model's chat template: stopped, because {problem}. "
-                "The template is broken or hostile; use the family's built-in one."
-            ) from problem
+            raise too_costly(str(problem)) from problem
+        except MemoryError as problem:
+            raise too_costly("it takes more memory than any chat template needs") from problem
         except jinja2.TemplateError as problem:
             raise TemplateError(
                 f"writing a prompt with the model's chat template: it refused this conversation: {problem}. "
-                "Change the conversation as it asks, or use the family's built-in template."
+                f"Change the conversation as it asks, or {REMEDY}."
             ) from problem
         except Exception as problem:  # any failure of a stranger's program ends here, with its name
             raise TemplateError(
-                f"writing a prompt with the model's chat template: it failed with {type(problem).__name__}: {problem}. "
-                "It may expect other fields; use the family's built-in template."
+                f"writing a prompt with the model's chat template: it failed with {type(problem).__name__}: "
+                f"{problem!s:.500}. It may expect other fields; {REMEDY}."
             ) from problem
-        return "".join(pieces)
+        return joined(pieces)
+
+
+def refuse_what_is_too_long(source: str) -> None:
+    """Raises TemplateError."""
+    if len(source) > SOURCE_LIMIT:
+        raise TemplateError(
+            f"compiling a chat template: it has {len(source)} characters, at most {SOURCE_LIMIT} are allowed. "
+            f"It is no chat template; {REMEDY}."
+        )
+
+
+def too_costly(why: str) -> TemplateError:
+    return TemplateError(
+        f"writing a prompt with the model's chat template: stopped, because {why}. "
+        f"The template is broken or hostile; {REMEDY}."
+    )

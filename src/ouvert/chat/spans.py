@@ -1,19 +1,12 @@
-"""Which tokens of a prompt came from which message.
+"""Which tokens of a prompt came from which message."""
 
-A template is a program, so nobody can say beforehand where it will put a message's text. It is run twice: once with
-the text, once with a mark in the place of each piece of text. Where the two agree on everything but the marks, each
-mark shows what the text became; where they do not, the whole prompt counts as supplied from outside.
-"""
-
-import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ouvert.chat.format import Source, Span
-
-MARK = "\ufde0"
-MARKED = re.compile(f"{MARK}(\\d+){MARK}")
+from ouvert.chat.own_control import Part
+from ouvert.chat.owned_text import TEMPLATE, OwnedText, plain
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,60 +27,24 @@ class Piece:
     owner: Owner
 
 
-class Leaves:
-    """The pieces of text a conversation supplies, in the order a template's variables hold them."""
-
-    def __init__(self) -> None:
-        self.texts: list[str] = []
-        self.owners: list[Owner] = []
-
-    def mark(self, text: str, owner: Owner) -> str:
-        """What stands for `text` in the second run. White space stays: templates ask whether there is any text."""
-        if not text.strip():
-            return text
-        self.texts.append(text)
-        self.owners.append(owner)
-        return f"{MARK}{len(self.texts) - 1}{MARK}"
+OUTSIDE = Owner(None, None, "supplied")  # of text whose owner is not known
 
 
-def written_forms(text: str) -> Iterator[str]:
-    """What templates make of a piece of text: as it is, without the space around it, inside JSON."""
-    for form in (text, text.strip(), text.strip("\n"), text.rstrip(), text.lstrip()):
-        yield form
-        yield json.dumps(form, ensure_ascii=False)[1:-1]
-
-
-def pieces_of(text: str, skeleton: str, leaves: Leaves, turn_ends: Sequence[str]) -> list[Piece]:
-    """The rendered `text` cut into pieces; `skeleton` is the same prompt with marks in it."""
-    literals = MARKED.split(skeleton)[::2]
-    indices = [int(index) for index in MARKED.findall(skeleton)]
-    cuts: list[tuple[int, int, int]] = []  # start, stop, index of the leaf
-    at = len(literals[0])
-    fits = text.startswith(literals[0])
-    for index, literal in zip(indices, literals[1:], strict=True):
-        if not fits:
-            break
-        for form in written_forms(leaves.texts[index]):
-            stop = at + len(form)
-            if text.startswith(form, at) and text.startswith(literal, stop):
-                cuts.append((at, stop, index))
-                at = stop + len(literal)
-                break
-        else:
-            fits = False
-    if not fits or at != len(text):
-        return [Piece(0, len(text), Owner(None, None, "supplied"))]
-
+def pieces_of(text: OwnedText, owners: Sequence[Owner], turn_ends: Sequence[str]) -> list[Piece]:
+    """The rendered `text` cut into pieces. `owners` are those of runs, from 1 on."""
     end = re.compile("|".join(map(re.escape, turn_ends)) or r"(?!)")
     pieces: list[Piece] = []
     before: int | None = None
-    at = 0
-    for start, stop, index in [*cuts, (len(text), len(text), -1)]:
-        after = leaves.owners[index].message if index >= 0 else None
-        pieces += between(text, at, start, before, after, end)
-        if index >= 0:
-            pieces.append(Piece(start, stop, leaves.owners[index]))
-        before, at = after, stop
+    at = 0  # where the last piece that is not the template's ended
+    place = 0
+    for length, number in text.runs:
+        if number != TEMPLATE:
+            owner = owners[number - 1] if TEMPLATE < number <= len(owners) else OUTSIDE
+            pieces += between(plain(text), at, place, before, owner.message, end)
+            pieces.append(Piece(place, place + length, owner))
+            before, at = owner.message, place + length
+        place += length
+    pieces += between(plain(text), at, place, before, None, end)
     return [piece for piece in pieces if piece.start < piece.stop]
 
 
@@ -108,12 +65,11 @@ def between(
 
 
 def token_spans(
-    text: str,
+    text: OwnedText,
     pieces: Sequence[Piece],
-    parts: Sequence[str | int],
+    parts: Sequence[Part],
     ids: Sequence[int],
     token_bytes: Callable[[int], bytes],
-    mended: Callable[[str], str],
 ) -> tuple[Span, ...]:
     """Spans of `ids`, which are the tokens of `parts`, into which `text` was split."""
     spans: list[Span] = []
@@ -126,31 +82,26 @@ def token_spans(
             start = last.stop if last else 0
             spans.append(Span(start, start + 1, owner.message, owner.channel, owner.source))
 
-    at, taken, first_piece = 0, 0, 0
+    taken = first_piece = 0
     for number, part in enumerate(parts):
-        if isinstance(part, int):
-            spelled = token_bytes(part).decode(errors="replace")
-            at = text.index(spelled, at) + len(spelled)
-            while pieces[first_piece].stop < at:
-                first_piece += 1
+        while pieces[first_piece].stop <= part.start:
+            first_piece += 1
+        if isinstance(part.content, int):
             give(pieces[first_piece].owner)
             taken += 1
             continue
-        at = text.index(part, at)
-        stop = at + len(part)
-        following = next((p for p in parts[number + 1 :] if isinstance(p, int)), None)
-        upto = ids.index(following, taken) if following is not None else len(ids)
-        while first_piece < len(pieces) and pieces[first_piece].stop <= at:
-            first_piece += 1
+        following = parts[number + 1].content if number + 1 < len(parts) else None  # behind text stands a control token
+        upto = ids.index(following, taken) if isinstance(following, int) else len(ids)
         inside = []  # (bytes, owner) of each piece's share in this part
-        for piece in pieces[first_piece:]:
-            if piece.start >= stop:
-                break
-            share = mended(text[max(piece.start, at) : min(piece.stop, stop)])
+        place = first_piece
+        while place < len(pieces) and pieces[place].start < part.stop:
+            piece = pieces[place]
+            place += 1
+            share = plain(text)[max(piece.start, part.start) : min(piece.stop, part.stop)]
             inside.append((len(share.encode(errors="replace")), piece.owner))
         for owner in owners_of(ids[taken:upto], inside, token_bytes):
             give(owner)
-        at, taken = stop, upto
+        taken = upto
     return tuple(spans)
 
 

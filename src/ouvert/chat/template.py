@@ -3,41 +3,83 @@
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from ouvert.chat.answer import CLOSE_THINKING, OPEN_THINKING, AnswerParser, call_id
 from ouvert.chat.conversation import EFFORTS, Conversation, Message, Tool
 from ouvert.chat.format import Abilities, ChatError, Rendered
-from ouvert.chat.guard import Guard
 from ouvert.chat.outline import Calls, Outline
-from ouvert.chat.sandbox import Sandbox, TemplateError
-from ouvert.chat.spans import Leaves, Owner, pieces_of, token_spans
+from ouvert.chat.own_control import OwnControl
+from ouvert.chat.owned_text import OwnedFloat, OwnedInt, OwnedText, plain, whole
+from ouvert.chat.renderer import Renderer
+from ouvert.chat.sandbox import DateFormatter, TemplateError
+from ouvert.chat.spans import Owner, pieces_of, token_spans
 from ouvert.chat.template_outline import template_outline
 from ouvert.chat.tool_syntax import as_object, syntax_of
+from ouvert.chat.written import own
 
 if TYPE_CHECKING:
     from ouvert.tokenization import Tokenizer
 
-VERSION = "1"  # of what this file hands to templates; part of the digest
+VERSION = "2"  # of what this file hands to templates; part of the digest
 SHORT_ID = re.compile(r"[0-9A-Za-z]{9}")
 # Variables by which templates let a caller switch thinking off or say how much.
 THINKING_SWITCHES = ("enable_thinking", "thinking")
 EFFORT_SWITCH = "reasoning_effort"
-# Words of JSON schema itself. Templates compare them, so they are shown as they are; they are nobody's text.
-SCHEMA_KEYS = frozenset(
-    {
-        *("$defs", "$ref", "additionalProperties", "allOf", "anyOf", "default", "description", "enum", "examples"),
-        *("format", "items", "maximum", "minimum", "nullable", "oneOf", "pattern", "properties", "required", "title"),
-        "type",
-    }
-)
-SCHEMA_TYPES = frozenset({"array", "boolean", "integer", "null", "number", "object", "string"})
 # Reasoning that a caller left in the text of an answer.
 TAGGED = re.compile(rf"\s*{OPEN_THINKING}(.*?){CLOSE_THINKING}\s*", re.DOTALL)
 
-Supply = Callable[[str, Owner], str]
+# Lists in lists of what callers hand over: deeper than any real schema, shallow enough for every way through it.
+DEEPEST_JSON = 100
+BYTE_ORDER_MARK = "\ufeff"
+
+
+class Supply:
+    """Hands the values of one conversation to a template, each with its owner, and counts their characters."""
+
+    def __init__(self) -> None:
+        self.owners: list[Owner] = []
+        self.characters = 0
+        self._numbers: dict[Owner, int] = {}
+
+    def number(self, owner: Owner) -> int:
+        """What stands for the owner in runs."""
+        if owner not in self._numbers:
+            self.owners.append(owner)
+            self._numbers[owner] = len(self.owners)
+        return self._numbers[owner]
+
+    def text(self, text: str, owner: Owner) -> OwnedText:
+        self.characters += len(text)
+        return whole(text, self.number(owner))
+
+    def value(self, value: Any, owner: Owner, depth: int = 0) -> Any:
+        """A JSON value with everything in it the owner's. Raises ChatError for what JSON cannot say."""
+        self.characters += 1
+        if depth > DEEPEST_JSON:
+            raise ChatError(
+                f"writing a prompt: a tool's parameters or a call's arguments are lists and objects within each other, "
+                f"more than {DEEPEST_JSON} deep; expected what a model can read. Make them flatter."
+            )
+        match value:
+            case str():
+                return self.text(value, owner)
+            case Mapping():
+                return {self.text(str(key), owner): self.value(each, owner, depth + 1) for key, each in value.items()}
+            case list() | tuple():
+                return [self.value(each, owner, depth + 1) for each in value]
+            case None | bool():
+                return value
+            case int():
+                return OwnedInt(value, self.number(owner))
+            case float():
+                return OwnedFloat(value, self.number(owner))
+        raise ChatError(
+            f"writing a prompt: a tool's schema holds {type(value).__name__}, expected what JSON can say; "
+            "convert it first."
+        )
 
 
 class TemplateFormat:
@@ -59,13 +101,14 @@ class TemplateFormat:
         extra: Mapping[str, Any] | None = None,
     ) -> None:
         """`bos_token` and `eos_token` default to the tokenizer's. Raises ChatError if the template cannot be used."""
+        template = template.removeprefix(BYTE_ORDER_MARK)
         try:
-            self._sandbox = Sandbox(template)
+            self._renderer = Renderer(template)
         except TemplateError as problem:
             raise ChatError(str(problem)) from problem
         self.name = name
         self._tokenizer = tokenizer
-        self._guard = Guard(tokenizer.control_tokens)
+        self._control = OwnControl(tokenizer)
         self._special = {
             "bos_token": text_of(tokenizer, tokenizer.bos) if bos_token is None else bos_token,
             "eos_token": text_of(tokenizer, tokenizer.eos) if eos_token is None else eos_token,
@@ -75,6 +118,8 @@ class TemplateFormat:
         self._syntax = syntax_of(template, tokenizer.control_tokens)
         self._thinks = OPEN_THINKING in template or CLOSE_THINKING in template
         self._thinks |= OPEN_THINKING in tokenizer.control_tokens
+        # A model's own template is shown what callers sent, as transformers shows it: it cuts thoughts off by itself.
+        self._splits_thoughts = self._thinks and name.startswith("builtin")
         self._turn_ends = tuple(text_of(tokenizer, token) for token in tokenizer.end_ids)
         facts = json.dumps([VERSION, name, template, self._special, self._extra], sort_keys=True)
         self.digest = "sha256:" + hashlib.sha256(facts.encode()).hexdigest()
@@ -85,7 +130,7 @@ class TemplateFormat:
 
     @property
     def abilities(self) -> Abilities:
-        variables = self._sandbox.variables
+        variables = self._renderer.variables
         return Abilities(
             thinks=self._thinks,
             optional=self._thinks and not variables.isdisjoint(THINKING_SWITCHES),
@@ -95,37 +140,22 @@ class TemplateFormat:
 
     def render(self, conversation: Conversation) -> Rendered:
         """Raises ChatError if the template refuses the conversation, or cannot honour what it asks for."""
-        refuse_what_the_template_ignores(conversation, self._sandbox.variables, thinks=self._thinks)
-        supplied = 0
-
-        def broken(text: str, owner: Owner) -> str:
-            nonlocal supplied
-            supplied += len(text)
-            return self._guard.broken(text)
-
-        leaves = Leaves()
-        variables = self._variables(conversation, broken)
-        marked = self._variables(conversation, lambda text, owner: leaves.mark(self._guard.broken(text), owner))
+        refuse_what_the_template_ignores(conversation, self._renderer.variables, thinks=self._thinks)
+        supply = Supply()
+        variables = self._variables(conversation, supply)
         try:
-            text = self._sandbox.render(variables, supplied)
+            text = self._renderer.render(variables, supply.characters)
         except TemplateError as problem:
             raise ChatError(str(problem)) from problem
-        try:
-            skeleton = self._sandbox.render(marked, supplied)
-        except TemplateError:  # it reads what it is given: the prompt then counts as supplied, as a whole
-            skeleton = ""
-        pieces = pieces_of(text, skeleton, leaves, self._turn_ends)
-        parts = self._tokenizer.split_control(text)
-        ids = self._tokenizer.encode_parts(
-            [part if isinstance(part, int) else self._guard.mended(part) for part in parts]
-        )
-        spans = token_spans(text, pieces, parts, ids, self._tokenizer.token_bytes, self._guard.mended)
+        parts = list(self._control.parts(text))
+        ids = self._tokenizer.encode_parts([part.content for part in parts])
+        pieces = pieces_of(text, supply.owners, self._turn_ends)
         return Rendered(
             ids=tuple(ids),
-            spans=spans,
-            text=self._guard.mended(text),
+            spans=token_spans(text, pieces, parts, ids, self._tokenizer.token_bytes),
+            text=plain(text),
             tools=frozenset(tool.name for tool in conversation.tools),
-            thinking=self._thinks and text.rstrip().endswith(OPEN_THINKING),
+            thinking=self._thinks and self._control.blotted(text).rstrip().endswith(OPEN_THINKING),
         )
 
     def parser(self, rendered: Rendered) -> AnswerParser:
@@ -173,15 +203,15 @@ class TemplateFormat:
         if conversation.effort is not None:
             variables[EFFORT_SWITCH] = conversation.effort
         if (date := conversation.date) is not None:
-            variables["strftime_now"] = lambda form: date.strftime(str(form))
+            variables["strftime_now"] = DateFormatter(date)
             variables["date_string"] = f"{date:%d %b %Y}"
-        return variables
+        return {name: templates_own(value) for name, value in variables.items()}
 
     def _message(self, index: int, message: Message, messages: tuple[Message, ...], supply: Supply) -> dict[str, Any]:
         """One message as templates know them. Keys without a value are left out."""
         says = message.role == "assistant"
         said, reasoning = message.content, message.reasoning
-        if says and self._thinks and reasoning is None and (tagged := TAGGED.match(said)):
+        if says and self._splits_thoughts and reasoning is None and (tagged := TAGGED.match(said)):
             said, reasoning = said[tagged.end() :], tagged[1].strip("\n")
         content = Owner(index, "final" if says else None, "chosen" if says else "supplied")
         thought = Owner(index, "analysis", "chosen")
@@ -190,26 +220,26 @@ class TemplateFormat:
         short = self._syntax is not None and self._syntax.short_ids
         found: dict[str, Any] = {
             "role": "system" if message.role == "developer" else message.role,
-            "content": supply(said, content),
+            "content": supply.text(said, content),
         }
         if reasoning is not None:
-            found["reasoning_content"] = found["thinking"] = supply(reasoning, thought)
+            found["reasoning_content"] = found["thinking"] = supply.text(reasoning, thought)
         if message.tool_calls:
             found["tool_calls"] = [
                 {
-                    "id": supply(fitting_id(each.id, short=short), call),
+                    "id": supply.text(fitting_id(each.id, short=short), call),
                     "type": "function",
                     "function": {
-                        "name": supply(each.name, call),
-                        "arguments": supplied_value(arguments_of(each.arguments), call, supply),
+                        "name": supply.text(each.name, call),
+                        "arguments": supply.value(arguments_of(each.arguments), call),
                     },
                 }
                 for each in message.tool_calls
             ]
         if message.tool_call_id is not None:
-            found["tool_call_id"] = supply(fitting_id(message.tool_call_id, short=short), content)
+            found["tool_call_id"] = supply.text(fitting_id(message.tool_call_id, short=short), content)
         if name is not None:
-            found["name"] = supply(name, content)
+            found["name"] = supply.text(name, content)
         return found
 
 
@@ -247,38 +277,31 @@ def tool_dict(tool: Tool, supply: Supply) -> dict[str, Any]:
     return {
         "type": "function",
         "function": {
-            "name": supply(tool.name, owner),
-            "description": supply(tool.description, owner),
-            "parameters": supplied_value(parameters, owner, supply),
+            "name": supply.text(tool.name, owner),
+            "description": supply.text(tool.description, owner),
+            "parameters": supply.value(parameters, owner),
         },
     }
+
+
+def templates_own(value: Any) -> Any:
+    """Strings that nobody supplied (keys of messages, roles) are as good as the template's own."""
+    match value:
+        case OwnedText():
+            return value
+        case str():
+            return own(value)
+        case dict():
+            return {templates_own(key): templates_own(each) for key, each in value.items()}
+        case list():
+            return [templates_own(each) for each in value]
+    return value
 
 
 def arguments_of(written: str) -> Any:
     """A call's arguments as templates want them, an object; text that is none stays text."""
     value = as_object(written)
     return value if isinstance(value, dict) else written
-
-
-def supplied_value(value: Any, owner: Owner, supply: Supply) -> Any:
-    """A JSON value with every string in it supplied, the names of members too."""
-    match value:
-        case str():
-            return supply(value, owner)
-        case Mapping():
-            return {
-                key if key in SCHEMA_KEYS else supply(str(key), owner): each
-                if key == "type" and isinstance(each, str) and each in SCHEMA_TYPES
-                else supplied_value(each, owner, supply)
-                for key, each in value.items()
-            }
-        case list() | tuple():
-            return [supplied_value(each, owner, supply) for each in value]
-        case None | bool() | int() | float():
-            return value
-    raise ChatError(
-        f"writing a prompt: a tool's schema holds {type(value).__name__}, expected what JSON can say; convert it first."
-    )
 
 
 def answered_call(message: Message, before: tuple[Message, ...]) -> str | None:

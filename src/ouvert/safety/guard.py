@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from ouvert.chat.renderer_command import renderer_command
 from ouvert.safety.hosts import Hosts, is_address, is_this_machine
 
 Kind = Literal["connect", "send", "look up", "program"]
@@ -161,6 +162,14 @@ class Guard:
         if family not in FAMILIES:
             self._judge("connect", f"socket family {family}", None, False)
 
+    def judge_popen(self, args: tuple[Any, ...]) -> None:
+        """The arguments of the audit event: executable, words, folder, environment."""
+        words = args[1]
+        if isinstance(words, list | tuple) and tuple(words) == renderer_command():
+            self._count_local()  # our own, which can open no connection: docs/decisions/0007-templates-in-a-process.md
+            return
+        self.judge_program(program_of(args))
+
     def judge_program(self, program: Any) -> None:
         text = os.fsdecode(program) if isinstance(program, str | bytes | os.PathLike) else repr(program)
         self._judge("program", os.path.basename(text.split(" ")[0]), None, False)
@@ -215,7 +224,7 @@ JUDGES: dict[str, Callable[[Guard, tuple[Any, ...]], None]] = {
     "socket.gethostbyname": lambda guard, args: guard.judge_name(args[0]),
     "socket.gethostbyaddr": lambda guard, args: guard.judge_name(args[0], backwards=True),
     "socket.getnameinfo": lambda guard, args: guard.judge_name(args[0][0], backwards=True),
-    "subprocess.Popen": lambda guard, args: guard.judge_program(program_of(args)),
+    "subprocess.Popen": lambda guard, args: guard.judge_popen(args),
     "os.exec": lambda guard, args: guard.judge_program(args[0]),
     "os.posix_spawn": lambda guard, args: guard.judge_program(args[0]),
     "os.spawn": lambda guard, args: guard.judge_program(args[1]),

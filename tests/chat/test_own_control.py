@@ -7,7 +7,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ouvert.chat import Conversation, Message, Tool, ToolCall, builtin_template
-from ouvert.chat.guard import Guard
 from ouvert.chat.template import TemplateFormat
 
 # Pieces of what an attacker would send; small enough that hypothesis joins them into control tokens by itself.
@@ -87,16 +86,6 @@ def test_the_control_tokens_are_those_of_harmless_text(tokenizer_of, chat_of, fa
     # The harmless twin is empty or white space where the nasty text is: templates ask whether there is any text.
     harmless = iter([text if not text.strip() else "h" for text in given_texts])
     assert attacked == control_ids(lambda: next(harmless))
-
-
-@settings(max_examples=300, deadline=None)
-@given(st.lists(st.sampled_from([*SHRAPNEL, "x", "¤"]), max_size=12).map("".join))
-def test_broken_text_mends(text):
-    guard = Guard(["<|im_start|>", "<|im_end|>", "<think>", "<｜User｜>", "¤"])
-    broken = guard.broken(text)
-    assert guard.mended(broken) == text
-    for control in ("<|im_start|>", "<|im_end|>", "<think>", "<｜User｜>", "¤"):
-        assert control not in broken
 
 
 def test_text_from_outside_is_written_as_it_is(tokenizer_of):
