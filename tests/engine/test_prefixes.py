@@ -3,7 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ouvert.engine.prefixes import PrefixTree, alike
+from ouvert.engine.prefixes import PrefixTree, alike, doomed
 
 P = 4
 
@@ -115,3 +115,37 @@ def test_whatever_is_done_the_tree_says_the_truth(steps):
         tree.release(nodes)
     tree.clear()
     assert (tree.bytes, tree.bytes_unused, len(tree)) == (0, 0, 0)
+
+
+SECRET = 2
+
+
+@settings(max_examples=300)
+@given(st.lists(sequences, max_size=8))
+def test_what_is_forgotten_is_nowhere_and_what_has_nothing_of_it_stays(kept):
+    tree = PrefixTree(P)
+    for ids in kept:
+        insert(tree, ids)
+        insert(tree, ids, "another")
+    harmless = [ids for ids in kept if SECRET not in ids]
+    before = [tree.match(ids).tokens for ids in harmless]
+    tree.forget(lambda ids: SECRET in ids, "")
+    left = [node for node in tree if node.owner == ""]
+    assert all(SECRET not in node.ids for node in left)
+    assert all(node.parent is None or node.parent in tree for node in left)
+    # All of it, but for a last page that a longer one with the secret begins with.
+    assert all(tree.match(ids).tokens >= was // P * P for ids, was in zip(harmless, before, strict=True))
+    assert all(tree.match(ids, "another").tokens == len(ids) for ids in kept)
+    tree.clear()
+    assert (tree.bytes, tree.bytes_unused, len(tree)) == (0, 0, 0)
+
+
+def test_pages_that_follow_nothing_go():
+    """Nobody reaches them, and nobody can tell what stood before."""
+    pages = {"a": (None, (1,)), "b": ("a", (1,)), "c": ("gone", (1,)), "d": ("c", (1,))}
+    assert doomed(pages, lambda ids: False) == {"c", "d"}
+
+
+def test_a_tail_that_what_goes_begins_with_goes_too():
+    pages = {"a": (None, (1, 1, 1, 1)), "b": ("a", (2, 2, 3)), "c": ("a", (2, 2)), "d": ("a", (2, 4))}
+    assert doomed(pages, lambda ids: 3 in ids) == {"b", "c"}

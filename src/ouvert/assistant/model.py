@@ -14,6 +14,7 @@ from ouvert.assistant.continuation import Continuation
 from ouvert.assistant.demands import as_demands
 from ouvert.assistant.embeddings import Embeddings, ids_to_embed, shortened
 from ouvert.assistant.error import AssistantError
+from ouvert.assistant.forgetting import Forgotten
 from ouvert.assistant.language import Language
 from ouvert.assistant.ledger import Ledger
 from ouvert.assistant.likelihood import Best, Candidate, check_count
@@ -241,6 +242,17 @@ class Model:
         given = messages if isinstance(messages, str) else list(messages)
         declared = None if tools is None else list(tools)
         return self._best(count, settings, lambda **own: self.chat(given, declared, **{**settings, **own}))
+
+    def forget(self, texts: Iterable[str] | None, owner: str = "") -> str | None:
+        """Let go of kept beginnings of this owner's prompts, in memory and on disk, in which any of `texts` stands, or
+        part of it; of all of them if it is None. Beginnings that other prompts share stay.
+
+        Returns what `Engine.forget` returns. Raises EngineError for what cannot be removed.
+        """
+        if texts is None or not self._language.has_tokenizer:
+            return self.engine.forget(lambda ids: True, owner)
+        forgotten = Forgotten(texts)
+        return self.engine.forget(lambda ids: forgotten.in_text(self.tokenizer.decode(ids, control=True)), owner)
 
     # --- texts --------------------------------------------------------------------------------------------------------
 

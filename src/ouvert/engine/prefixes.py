@@ -65,8 +65,9 @@ def doomed(pages: Mapping[Key, tuple[Key | None, Ordered[int]]], holds: Callable
     """Which pages go, so that nothing is left of what `holds` finds in the tokens of a sequence.
 
     `pages`: key -> (key of the page before; None at the beginning, and the tokens). Of sequences in which it is found
-    all pages go, but for beginnings that a sequence without it has too. So do pages after one that is missing: nobody
-    reaches them, and nobody knows what they follow.
+    all pages go, but for beginnings that a sequence without it has too. So do pages that hold a beginning of one that
+    goes, left when less of the sequence was there; and pages after one that is missing: nobody reaches them, and nobody
+    knows what they follow.
     """
     staying: set[Key] = set()
     for end in pages.keys() - {parent for parent, _ in pages.values()}:
@@ -75,7 +76,14 @@ def doomed(pages: Mapping[Key, tuple[Key | None, Ordered[int]]], holds: Callable
             path.append(parent)
         if parent is None and not holds([token for key in reversed(path) for token in pages[key][1]]):
             staying.update(path)
-    return pages.keys() - staying
+    going = pages.keys() - staying
+    gone: dict[Key | None, list[Ordered[int]]] = {}  # by the page before
+    for parent, ids in (pages[key] for key in going):
+        gone.setdefault(parent, []).append(ids)
+    beginnings = {
+        key for key in staying if any(ids[: len(pages[key][1])] == pages[key][1] for ids in gone.get(pages[key][0], ()))
+    }
+    return going | beginnings
 
 
 class PrefixTree:

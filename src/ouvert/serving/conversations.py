@@ -100,9 +100,14 @@ class Conversations:
         return self._read(self._path(conversation_id))
 
     def put(self, conversation_id: str, stated: object) -> Conversation:
-        """Keep this conversation and hand back what was kept. Its `revision` is that of the version it was made from.
+        """Keep this conversation and hand back what was kept: see `exchange`."""
+        return self.exchange(conversation_id, stated)[1]
 
-        ChangedMeanwhile if the kept one has another revision. A new conversation has revision 0.
+    def exchange(self, conversation_id: str, stated: object) -> tuple[Conversation | None, Conversation]:
+        """Keep this conversation; hand back what was kept before it, if anything, and what is kept now.
+
+        Its `revision` is that of the version it was made from: ChangedMeanwhile if the kept one has another. A new
+        conversation has revision 0.
         """
         conversation = check(stated)
         if conversation["id"] != conversation_id:
@@ -127,15 +132,22 @@ class Conversations:
             conversation["created"] = now if before is None else before["created"]
             conversation["updated"] = now
             self._write(path, conversation)
-        return conversation
+        return before, conversation
 
-    def delete(self, conversation_id: str) -> None:
-        try:
-            self._path(conversation_id).unlink()
-        except FileNotFoundError:
-            raise NoSuchConversation(
-                f"There is no conversation {conversation_id}: it may be deleted already."
-            ) from None
+    def delete(self, conversation_id: str) -> Conversation | None:
+        """What was deleted; None where the file was damaged."""
+        path = self._path(conversation_id)
+        with self._lock():
+            try:
+                gone = self._read(path)
+            except NoSuchConversation:
+                raise NoSuchConversation(
+                    f"There is no conversation {conversation_id}: it may be deleted already."
+                ) from None
+            except ConversationError:
+                gone = None
+            path.unlink(missing_ok=True)
+        return gone
 
     def delete_all(self) -> int:
         """Delete every conversation, damaged files included; how many there were."""
@@ -336,6 +348,16 @@ def check_fields(stated: Mapping[str, Any], fields: Mapping[str, tuple[tuple[typ
                 f"{name} of a {what} is {type(stated[name]).__name__}, expected "
                 f"{' or '.join('null' if kind is type(None) else kind.__name__ for kind in kinds)}."
             )
+
+
+def texts_of(conversation: Conversation) -> list[str]:
+    """All that was said in it: messages, thoughts, attachments."""
+    texts: list[str] = []
+    for message in conversation["messages"]:
+        texts += [message["text"], message.get("reasoning", "")]
+        attached = (each.get("text") for each in message.get("attachments", ()) if isinstance(each, Mapping))
+        texts += [text for text in attached if isinstance(text, str)]
+    return texts
 
 
 def summary(conversation: Conversation) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """What all endpoints share: models, threads, counters, receipts; and the one way to an answer."""
 
 import asyncio
+import logging
 import os
 import time
 from collections import OrderedDict
@@ -14,6 +15,7 @@ from typing import Any, Generic, TypeVar
 from ouvert.assistant import (
     Answer,
     Description,
+    EngineError,
     Event,
     Finished,
     Grammar,
@@ -22,6 +24,7 @@ from ouvert.assistant import (
     Tool,
     Usage,
     describe,
+    kept_prefixes,
 )
 from ouvert.chat import Abilities, Effort
 from ouvert.serving.errors import Refusal, refusal_of
@@ -32,6 +35,8 @@ from ouvert.serving.response_store import ResponseStore
 from ouvert.serving.running import Pullable, Pulled
 from ouvert.serving.settings import Settings
 from ouvert.store import SILENCE, Installed, Progress, Store
+
+LOG = logging.getLogger("ouvert.serving")
 
 Item = TypeVar("Item")
 
@@ -73,13 +78,16 @@ class House:
         """Raises StoreError if a model that is to be served is not here."""
         self.settings = settings
         self.started = time.time()
+        # One for all models, so that what is to be forgotten is found also where no model is in memory.
+        kept = settings.load_options.get("prefixes", True)
+        self.prefixes = (kept_prefixes(store, say=LOG.warning) if kept is True else kept) or None
         self.residents = Residents(
             store,
             Catalog(store, settings.models, only_named=settings.only_these),
             keep=settings.keep,
             memory=settings.memory,
             load_wait=settings.load_wait,
-            load_options=settings.load_options,
+            load_options={**settings.load_options, "prefixes": self.prefixes or False},
             progress=progress,
         )
         self.keys = Keys(settings.state)
@@ -92,6 +100,7 @@ class House:
         self.in_flight = 0
         self.running: set[Running[Any]] = set()
         self._descriptions: dict[Installed, Description] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
 
     def end_answers(self) -> None:
         """End what is being written before its next token; the last events still come."""
@@ -101,7 +110,7 @@ class House:
     async def close(self) -> None:
         for task in self.responses.tasks():
             task.cancel()
-        await asyncio.gather(*self.responses.tasks(), return_exceptions=True)
+        await asyncio.gather(*self.responses.tasks(), *self._tasks, return_exceptions=True)
         await self.residents.close()
         self.threads.shutdown(wait=True)
 
@@ -113,6 +122,39 @@ class House:
     def owner_of_prefixes(self, caller: Key | None) -> str:
         """Whose kept prefixes a caller's prompts use and add to: each key has its own, unless the owner shares them."""
         return "" if caller is None or self.settings.share_prefixes else caller.id
+
+    async def forget(self, texts: Sequence[str] | None, caller: Key | None) -> None:
+        """Remove what is kept of this caller's prompts in which one of `texts` stands, or anything if it is None: in
+        memory and on disk. Of models that are not in memory all of it goes: only a model can read its tokens. Raises
+        Refusal for what cannot be removed.
+        """
+        owner = self.owner_of_prefixes(caller)
+        changing = self.residents.changing
+        await asyncio.to_thread(self._forget, texts, owner)
+        if changing:  # a model that was on its way out has written what it still had to write
+            task = asyncio.create_task(self._forget_when_settled(texts, owner))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _forget_when_settled(self, texts: Sequence[str] | None, owner: str) -> None:
+        await self.residents.settled()
+        try:
+            await asyncio.to_thread(self._forget, texts, owner)
+        except Refusal as refusal:
+            LOG.error("%s", refusal.message)
+
+    def _forget(self, texts: Sequence[str] | None, owner: str) -> None:
+        roots = []
+        for model in self.residents.models():
+            try:
+                roots.append(model.forget(texts, owner))
+            except EngineError as problem:
+                LOG.info("%s: what it kept goes as a whole (%s)", model.info.name, problem)  # closed, or broken
+        try:
+            if self.prefixes is not None:
+                self.prefixes.keep_only(owner, [root for root in roots if root is not None])
+        except EngineError as problem:
+            raise Refusal(500, f"It is deleted, but: {problem}", code="kept_prefixes_not_removed") from problem
 
     def permitted(self, name: str, caller: Key | None) -> Installed:
         """What is called so, if this caller may use it. Raises Refusal."""

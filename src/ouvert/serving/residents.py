@@ -175,6 +175,20 @@ class Residents:
         """How many models failed and are not there again yet."""
         return sum(has_failed(each) or (each.recovers and each.model is None) for each in self._here.values())
 
+    def models(self) -> tuple[Model, ...]:
+        """Those in memory. From any thread."""
+        return tuple(each.model for each in tuple(self._here.values()) if each.model is not None)
+
+    @property
+    def changing(self) -> bool:
+        """Whether a model is being loaded or let go."""
+        return self._turn.locked()
+
+    async def settled(self) -> None:
+        """Until what is being loaded or let go now is."""
+        async with self._turn:
+            return
+
     def loaded(self) -> tuple[Resident, ...]:
         return tuple(resident for resident in self._here.values() if resident.state == "loaded")
 

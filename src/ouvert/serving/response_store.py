@@ -84,5 +84,22 @@ class ItemsOf:
         return self.items.get((self.owner, item_id))
 
 
+# Fields of items that say what an item is, and nothing of what was said; and bytes in letters.
+NO_TEXT = frozenset({"type", "id", "role", "status", "call_id", "name", "object", "detail"})
+NO_TEXT |= {"encrypted_content", "image_url", "file_data"}
+
+
+def texts_of(items: object) -> list[str]:
+    """All that was said in items: every text in them, however deep."""
+    match items:
+        case str():
+            return [items]
+        case Mapping():
+            return [text for name, each in items.items() if name not in NO_TEXT for text in texts_of(each)]
+        case list() | tuple():
+            return [text for each in items for text in texts_of(each)]
+    return []
+
+
 def owner_of(caller: Key | None) -> str | None:
     return None if caller is None else caller.id

@@ -16,7 +16,7 @@ from ouvert.serving.errors import Refusal, refusal_of
 from ouvert.serving.house import Ask, Running
 from ouvert.serving.response_events import ResponseWriter, WireEvent, new_id, snapshot
 from ouvert.serving.response_items import Item, is_reference, messages_of, resolved
-from ouvert.serving.response_store import Stored, owner_of
+from ouvert.serving.response_store import Stored, owner_of, texts_of
 from ouvert.serving.streams import JSONAnswer, Streamed, sse, unless_gone
 
 LOGPROBS = "message.output_text.logprobs"
@@ -386,6 +386,7 @@ async def delete_response(call: Call) -> Response:
         stored.task.cancel()
         await asyncio.gather(stored.task, return_exceptions=True)
     call.house.responses.delete(stored.response["id"])
+    await call.house.forget(texts_of([*stored.input_items, *stored.response["output"]]), call.caller)
     return JSONAnswer({"id": stored.response["id"], "object": "response", "deleted": True})
 
 

@@ -24,6 +24,7 @@ from ouvert.serving.conversations import (
     Conversations,
     NoSuchConversation,
     new_id,
+    texts_of,
 )
 from ouvert.serving.endpoints import Call, Endpoint, Handler
 from ouvert.serving.errors import Refusal
@@ -155,19 +156,25 @@ async def get_conversation(call: Call) -> Response:
 @for_this_page
 async def put_conversation(call: Call) -> Response:
     kept, wanted, stated = conversations_of(call), id_in_path(call), call.body.root
-    return JSONAnswer(await in_thread(lambda: kept.put(wanted, stated)))
+    before, now = await in_thread(lambda: kept.exchange(wanted, stated))
+    if before is not None and (gone := set(texts_of(before)) - set(texts_of(now))):
+        await call.house.forget(sorted(gone), call.caller)
+    return JSONAnswer(now)
 
 
 @for_this_page
 async def delete_conversation(call: Call) -> Response:
     kept, wanted = conversations_of(call), id_in_path(call)
-    await in_thread(lambda: kept.delete(wanted))
+    gone = await in_thread(lambda: kept.delete(wanted))
+    await call.house.forget(None if gone is None else texts_of(gone), call.caller)
     return JSONAnswer({"deleted": 1})
 
 
 @for_this_page
 async def delete_conversations(call: Call) -> Response:
-    return JSONAnswer({"deleted": await in_thread(conversations_of(call).delete_all)})
+    count = await in_thread(conversations_of(call).delete_all)
+    await call.house.forget(None, call.caller)
+    return JSONAnswer({"deleted": count})
 
 
 @for_this_page
