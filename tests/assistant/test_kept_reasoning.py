@@ -1,11 +1,11 @@
-"""Thoughts behind an open tool call: kept by the call's id, put back where the caller lacks them, and only there."""
+"""Thoughts behind an open tool call: put back where the caller lacks them, and only for the very call."""
 
 from dataclasses import replace
 
 import pytest
 
 from ouvert.assistant import Demands, Message, Tool, ToolCall
-from ouvert.assistant.kept_reasoning import KeptReasoning
+from ouvert.assistant.kept_reasoning import KeptReasoning, turn_digests
 from ouvert.chat import Conversation
 from ouvert.engine import Sampling
 
@@ -18,8 +18,8 @@ RESULT = Message(role="tool", tool_call_id="call_1", content="sun")
 @pytest.fixture
 def kept():
     kept = KeptReasoning()
-    kept.keep([ONE], "it is about weather")
-    kept.keep([TWO], "it is about time")
+    kept.keep([ONE], "it is about weather", Conversation(messages=(USER,)))
+    kept.keep([TWO], "it is about time", Conversation(messages=(USER, CALLED, RESULT)))
     return kept
 
 
@@ -45,14 +45,59 @@ def test_a_caller_who_keeps_thoughts_keeps_them_all(kept):
 def test_a_loop_that_was_closed_by_an_answer_is_left_alone(kept):
     answer = Message(role="assistant", content="sunny")
     assert restored(kept, USER, CALLED, RESULT, answer, USER) == ([None] * 5, frozenset())
-    again = Message(role="assistant", tool_calls=(TWO,))
-    assert restored(kept, USER, CALLED, RESULT, answer, USER, again)[1] == {5}
+    assert restored(kept, USER, CALLED, RESULT, answer, USER, CALLED)[1] == {5}, "the same turn once more"
 
 
-def test_an_id_alone_is_not_enough_and_unknown_calls_get_nothing(kept):
-    other = Message(role="assistant", tool_calls=(ToolCall("call_1", "delete", "{}"),))
-    unknown = Message(role="assistant", tool_calls=(ToolCall("x", "weather", "{}"),))
-    assert restored(kept, USER, other, unknown) == ([None] * 3, frozenset())
+@pytest.mark.parametrize(
+    "calls",
+    [
+        (ToolCall("call_1", "delete", "{}"),),
+        (ToolCall("x", "weather", "{}"),),
+        (ToolCall("call_1", "weather", '{"city": "Oslo"}'),),
+        (ONE, TWO),
+        (ONE, ToolCall("call_3", "weather", "{}")),
+    ],
+)
+def test_only_the_very_calls_that_the_thoughts_led_to_get_them(kept, calls):
+    assert restored(kept, USER, Message(role="assistant", tool_calls=calls)) == ([None] * 2, frozenset())
+
+
+def test_another_conversation_gets_nothing_whatever_ids_it_has(kept):
+    """Some models write ids that every conversation has: Kimi's first call is functions.NAME:0."""
+    for other in (Message(role="user", content="Another question"), replace(USER, role="system")):
+        assert restored(kept, other, CALLED, RESULT) == ([None] * 3, frozenset())
+    changed = replace(RESULT, content="rain")
+    assert restored(kept, USER, CALLED, changed, Message(role="assistant", tool_calls=(TWO,)))[1] == {1}
+
+
+def test_nobody_else_gets_them(kept):
+    kept.keep([ONE], "a key's thoughts", Conversation(messages=(USER,)), "key:1")
+    talk = Conversation(messages=(USER, CALLED, RESULT))
+    found = {asker: kept.restored(talk, asker)[0].messages[1].reasoning for asker in ("", "key:1", "key:2")}
+    assert found == {"": "it is about weather", "key:1": "a key's thoughts", "key:2": None}
+
+
+def test_what_was_said_before_the_turn_may_change_and_arguments_may_be_written_anew(kept):
+    call = ToolCall("call_5", "weather", '{"city": "Rome", "days": 2}')
+    kept.keep([call], "it rains", Conversation(messages=(Message(role="system", content="It is noon."), USER)))
+    written_anew = replace(call, arguments='{"days":2,"city":"Rome"}')
+    later = Message(role="system", content="It is one o'clock.")
+    assert restored(kept, later, USER, Message(role="assistant", tool_calls=(written_anew,)))[1] == {2}
+
+
+def test_calls_of_one_answer_get_its_thoughts_together_or_alone():
+    kept = KeptReasoning()
+    kept.keep([ONE, TWO], "both", Conversation(messages=(USER,)))
+    for calls in ((ONE, TWO), (TWO, ONE), (TWO,)):
+        assert restored(kept, USER, Message(role="assistant", tool_calls=calls))[0] == [None, "both"]
+
+
+def test_every_place_of_a_long_tool_loop_is_a_turn_of_its_own(kept):
+    talk = Conversation(messages=(USER, *([CALLED, RESULT] * 5000)))
+    digests = turn_digests(talk.messages)
+    assert len(digests) == len(talk.messages) + 1
+    assert len(set(digests[1:])) == len(digests) - 1
+    assert kept.restored(talk)[1] == {1}
 
 
 def test_the_conversation_itself_is_never_changed(kept):

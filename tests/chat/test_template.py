@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from ouvert.chat import ChatError, Conversation, Message, Tool, ToolCall, builtin_template, format_for
+from ouvert.chat.call_ids import short_form
 from ouvert.chat.template import TemplateFormat
 
 SMOLLM2 = """{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}{{ '<|im_start|>system
@@ -196,14 +197,12 @@ BUILTIN = {
 
 @pytest.mark.parametrize("family", BUILTIN)
 def test_a_model_without_a_template_gets_its_familys(tokenizer_of, family):
-    from ouvert.chat.template import fitting_id
-
     tokenizer = tokenizer_of(family)
     chat = format_for(tokenizer)
     rendered = chat.render(TALK)
     expected = BUILTIN[family]
     for n in (0, 1):
-        expected = expected.replace(f"ID{n}", fitting_id(f"functions.weather:{n}", short=True))
+        expected = expected.replace(f"ID{n}", short_form(f"functions.weather:{n}"))
     assert rendered.text == expected
     assert list(rendered.ids) == tokenizer.ids(expected)
     assert chat.name == f"builtin {family}"

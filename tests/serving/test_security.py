@@ -153,8 +153,8 @@ def test_a_key_may_be_for_some_models_only(locked):
     _, secret = keys.create("other", models=("another",))
     with server.client() as client:
         response = ask(client, **{"x-api-key": secret})
-        assert response.status_code == 403
-        assert response.json()["error"]["code"] == "model_not_allowed"
+        assert response.status_code == 404
+        assert response.json()["error"]["code"] == "model_not_found"
         assert client.get("/v1/models", headers={"x-api-key": secret}).json()["data"] == []
 
 
@@ -186,7 +186,9 @@ def test_a_damaged_file_of_keys_opens_nothing(locked, tmp_path):
     keys.create("n8n")
     (tmp_path / "state" / "keys.json").write_text("{")
     with server.client() as client:
-        assert ask(client).status_code == 500
+        response = ask(client)
+        assert response.status_code == 503
+        assert response.json()["error"]["code"] == "keys_unreadable"
 
 
 def test_keys_are_made_listed_and_revoked_at_the_command_line(tmp_path, monkeypatch, capsys):

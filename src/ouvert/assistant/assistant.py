@@ -32,7 +32,7 @@ from ouvert.chat import (
     ToolCall,
     ToolCallDelta,
 )
-from ouvert.chat.answer import call_id
+from ouvert.chat.call_ids import new_call_id
 from ouvert.chat.conversation import NO_ARGUMENTS
 from ouvert.chat.outline import END
 from ouvert.chat.tool_syntax import WrittenCall
@@ -93,23 +93,24 @@ class Assistant:
         progress: bool = False,
         owner: str = "",
         truncate: bool = False,
+        asker: str = "",
     ) -> "Answer":
         """The answer, as it is written. `stop`: texts that end it; they are not shown, not even in part. `timeout`:
         seconds after which it ends as it is. `progress`: Reading events come before the others, while the prompt is
         read. `truncate`: where there is no room for the answer, the oldest turns are left out; the receipt says which.
-        `owner`: whose conversation it is, as in `Engine.generate`.
+        `owner`: whose conversation it is, as in `Engine.generate`. `asker`: who asks.
 
         They are looked for in the answer's text, not in its reasoning nor in tool calls. The chat format's own end
         tokens are added to `sampling.stop_ids`. With `sampling.logprobs` the
         pieces of its text are ScoredText. The model is held to `demands`, and to the outline of its chat format
         where that has one; `sampling.constraint` then has to be None. Thoughts that belong to an open tool loop and
-        that the caller left out are put back.
+        that the caller left out are put back, if they led to that call, in that turn, in an answer of the same `asker`.
 
         Raises EngineError if the conversation does not fit, or a grammar cannot be compiled; what the chat format
         raises for what it cannot write or hold to; AssistantError for demands that make no sense here; ValueError for
         an empty stop string.
         """
-        return Answer(self, conversation, sampling, stop, demands, timeout, progress, owner, truncate)
+        return Answer(self, conversation, sampling, stop, demands, timeout, progress, owner, truncate, asker)
 
     def score(self, ids: Sequence[int], top: int = 0) -> list[Token]:
         """`Engine.score`, handed on."""
@@ -192,8 +193,9 @@ class Answer:
         progress: bool = False,
         owner: str = "",
         truncate: bool = False,
+        asker: str = "",
     ) -> None:
-        self._assistant = assistant
+        self._assistant, self._asker = assistant, asker
         self._progress = progress
         self._before = None if assistant.guard is None else assistant.guard.counts
         self._stop = tuple(stop)
@@ -208,7 +210,7 @@ class Answer:
             conversation, self.left_out = without_oldest_turns(
                 conversation, assistant.chat, assistant.engine.context, room
             )
-        self._conversation, self._restored = assistant.kept_reasoning.restored(conversation)
+        self._conversation, self._restored = assistant.kept_reasoning.restored(conversation, asker)
         self._rendered = assistant.chat.render(self._conversation)
         self._parser = assistant.chat.parser(self._rendered)
         self._reasoning: list[str] = []
@@ -302,7 +304,7 @@ class Answer:
             output=stopped.output_tokens,
             reasoning=self._parser.reasoning_tokens,
         )
-        self._assistant.kept_reasoning.keep(tool_calls, "".join(self._reasoning))
+        self._assistant.kept_reasoning.keep(tool_calls, "".join(self._reasoning), self._conversation, self._asker)
         self._held.thought_seconds = self.thought_seconds if usage.reasoning else None
         guard = self._assistant.guard
         receipt = write_receipt(
@@ -362,7 +364,7 @@ class Answer:
         if shown := self._stops.push(text):
             yield self._said(shown)
         for index, each in enumerate(written):
-            call = ToolCall(call_id(self._rendered.ids, index), each.name, each.arguments)
+            call = ToolCall(new_call_id(), each.name, each.arguments)
             self._untagged_found.append(call)
             self._held.untagged = True
             if not (self._demands.single and index):

@@ -183,6 +183,7 @@ class Model:
         progress: bool = False,
         owner: str = "",
         truncate: bool = False,
+        asker: str = "",
     ) -> Answer:
         """The answer to a conversation, as typed events while it is written; the last one is Finished.
 
@@ -201,6 +202,7 @@ class Model:
         `candidate` (which, of how many) stands in the receipt, where somebody chooses among several: see `best_of`.
         `owner`: whose conversation it is, where several people use one model: what prompts of one left in caches is not
         used for those of another.
+        `asker`: who asks, where several do: thoughts that one's answers left are put back for nobody else.
 
         Raises AssistantError for messages or demands that make no sense, ChatError for what the model's format cannot
         write or hold to, EngineError if the conversation does not fit into the context (both numbers in the message) or
@@ -225,7 +227,7 @@ class Model:
             tool_choice, conversation.tools, response_schema, response_grammar, think_budget, not parallel_tool_calls
         )
         demands = replace(demands, candidate=candidate[0], best_of=candidate[1])
-        return self.assistant.answer(conversation, sampling, stops, demands, timeout, progress, owner, truncate)
+        return self.assistant.answer(conversation, sampling, stops, demands, timeout, progress, owner, truncate, asker)
 
     def best_of(
         self,

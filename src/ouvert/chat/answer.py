@@ -1,9 +1,9 @@
 """The answer of a template model, token by token: reasoning between tags, text, tool calls."""
 
-import hashlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from ouvert.chat.call_ids import new_call_id
 from ouvert.chat.conversation import Delta, ReasoningDelta, TextDelta, ToolCall, ToolCallDelta
 from ouvert.chat.format import Rendered
 from ouvert.chat.tool_syntax import ToolSyntax, WrittenCall
@@ -16,15 +16,6 @@ OPEN_THINKING, CLOSE_THINKING = "<think>", "</think>"
 # Marks that are tokens of their own stand in the text as lone surrogates, which no token's bytes can spell. So a tag
 # that the model merely quotes stays apart from one that it means.
 FIRST_MARK = 0xD800
-ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-
-
-def call_id(prompt: Sequence[int], index: int, *, short: bool = False) -> str:
-    """The id of an answer's call: the same for the same prompt, different in every turn of a conversation."""
-    digest = hashlib.sha256(b"".join(token.to_bytes(4, "little") for token in (*prompt, index))).digest()
-    if short:
-        return "".join(ALPHABET[byte % len(ALPHABET)] for byte in digest[:9])
-    return "call_" + digest[:12].hex()
 
 
 def held_back(text: str, wanted: Sequence[str]) -> int:
@@ -219,8 +210,7 @@ class AnswerParser:
 
     def _call(self, written: WrittenCall) -> ToolCallDelta:
         index = len(self.tool_calls)
-        short = self._syntax is not None and self._syntax.short_ids
-        identity = written.id or call_id(self._rendered.ids, index, short=short)
+        identity = new_call_id(None if self._syntax is None else self._syntax.id_form)
         call = ToolCall(identity, written.name, written.arguments.translate(self._shown))
         self.tool_calls.append(call)
         return ToolCallDelta(index, call.id, call.name, call.arguments)

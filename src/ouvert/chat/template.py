@@ -4,10 +4,10 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from ouvert.chat.answer import CLOSE_THINKING, OPEN_THINKING, AnswerParser, call_id
+from ouvert.chat.answer import CLOSE_THINKING, OPEN_THINKING, AnswerParser
+from ouvert.chat.call_ids import ids_in_prompt
 from ouvert.chat.conversation import EFFORTS, Conversation, Message, Tool
 from ouvert.chat.format import Abilities, ChatError, Rendered
 from ouvert.chat.outline import Calls, Outline
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from ouvert.tokenization import Tokenizer
 
 VERSION = "2"  # of what this file hands to templates; part of the digest
-SHORT_ID = re.compile(r"[0-9A-Za-z]{9}")
 # Variables by which templates let a caller switch thinking off or say how much.
 THINKING_SWITCHES = ("enable_thinking", "thinking")
 EFFORT_SWITCH = "reasoning_effort"
@@ -187,11 +186,13 @@ class TemplateFormat:
         return tuple(self._tokenizer.encode_parts(parts))
 
     def _variables(self, conversation: Conversation, supply: Supply) -> dict[str, Any]:
+        form = None if self._syntax is None else self._syntax.id_form
+        ids = ids_in_prompt(conversation.messages, form)
         variables: dict[str, Any] = {
             **self._extra,
             **self._special,
             "messages": [
-                self._message(index, message, conversation.messages, supply)
+                self._message(index, message, conversation.messages, supply, ids)
                 for index, message in enumerate(conversation.messages)
             ],
             "tools": [tool_dict(tool, supply) for tool in conversation.tools] or None,
@@ -207,8 +208,16 @@ class TemplateFormat:
             variables["date_string"] = f"{date:%d %b %Y}"
         return {name: templates_own(value) for name, value in variables.items()}
 
-    def _message(self, index: int, message: Message, messages: tuple[Message, ...], supply: Supply) -> dict[str, Any]:
-        """One message as templates know them. Keys without a value are left out."""
+    def _message(
+        self,
+        index: int,
+        message: Message,
+        messages: tuple[Message, ...],
+        supply: Supply,
+        ids: Mapping[str, str],
+    ) -> dict[str, Any]:
+        """One message as templates know them. Keys without a value are left out. `ids`: of calls, as `ids_in_prompt`
+        gives them."""
         says = message.role == "assistant"
         said, reasoning = message.content, message.reasoning
         if says and self._splits_thoughts and reasoning is None and (tagged := TAGGED.match(said)):
@@ -217,7 +226,6 @@ class TemplateFormat:
         thought = Owner(index, "analysis", "chosen")
         call = Owner(index, "commentary", "chosen")
         name = message.name or answered_call(message, messages[:index])
-        short = self._syntax is not None and self._syntax.short_ids
         found: dict[str, Any] = {
             "role": "system" if message.role == "developer" else message.role,
             "content": supply.text(said, content),
@@ -227,7 +235,7 @@ class TemplateFormat:
         if message.tool_calls:
             found["tool_calls"] = [
                 {
-                    "id": supply.text(fitting_id(each.id, short=short), call),
+                    "id": supply.text(ids[each.id], call),
                     "type": "function",
                     "function": {
                         "name": supply.text(each.name, call),
@@ -237,7 +245,7 @@ class TemplateFormat:
                 for each in message.tool_calls
             ]
         if message.tool_call_id is not None:
-            found["tool_call_id"] = supply.text(fitting_id(message.tool_call_id, short=short), content)
+            found["tool_call_id"] = supply.text(ids[message.tool_call_id], content)
         if name is not None:
             found["name"] = supply.text(name, content)
         return found
@@ -310,11 +318,3 @@ def answered_call(message: Message, before: tuple[Message, ...]) -> str | None:
         return None
     calls = (call for earlier in reversed(before) for call in earlier.tool_calls)
     return next((call.name for call in calls if call.id == message.tool_call_id), None)
-
-
-@lru_cache(maxsize=1024)
-def fitting_id(identity: str, *, short: bool) -> str:
-    """An id of a form the template accepts: Mistral's refuses any that is not nine letters and digits."""
-    if not short or SHORT_ID.fullmatch(identity):
-        return identity
-    return call_id(tuple(identity.encode()), 0, short=True)

@@ -14,6 +14,8 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from ouvert.chat.call_ids import IdForm
+
 DECODER = json.JSONDecoder()
 SPACE = " \t\r\n"
 
@@ -45,7 +47,7 @@ class ToolSyntax:
     marks: tuple[str, ...]
     read: Callable[[str, Marks, bool], list[WrittenCall] | None]
     bare: bool = False
-    short_ids: bool = False  # ids are nine letters and digits
+    id_form: IdForm | None = None  # of ids in prompts; None: any will do, or none are shown
     first: str = ""
 
     def begins(self, region: str) -> bool:
@@ -193,6 +195,7 @@ SYNTAXES = (
         "<|tool_calls_section_end|>",
         ("<|tool_call_begin|>", "<|tool_call_argument_begin|>", "<|tool_call_end|>"),
         read_kimi,
+        id_form="numbered",
     ),
     ToolSyntax(
         "deepseek",
@@ -202,7 +205,7 @@ SYNTAXES = (
         read_deepseek,
     ),
     ToolSyntax("hermes", "<tool_call>", "</tool_call>", (), read_hermes, first="{"),
-    ToolSyntax("mistral", "[TOOL_CALLS]", None, ("[ARGS]", "[CALL_ID]"), read_mistral, short_ids=True),
+    ToolSyntax("mistral", "[TOOL_CALLS]", None, ("[ARGS]", "[CALL_ID]"), read_mistral, id_form="short"),
     ToolSyntax("llama", "<|python_tag|>", None, (), read_llama, bare=True, first="{"),
 )
 # What in a template or vocabulary tells that a model was trained on a syntax, besides the opening itself.

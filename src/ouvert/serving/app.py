@@ -27,7 +27,8 @@ from ouvert.serving import (
     web_page,
 )
 from ouvert.serving.body import Bounds
-from ouvert.serving.door import Door
+from ouvert.serving.callers import ANYBODY, identify, refuse_strangers
+from ouvert.serving.door import Door, refuse_other_pages
 from ouvert.serving.endpoints import Call, Endpoint, read_body
 from ouvert.serving.errors import Dialect, Refusal, dialect_of, refusal_of
 from ouvert.serving.house import House
@@ -69,13 +70,14 @@ def make_app(
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         house = app.state.house = House(settings, store, progress)
         watch = asyncio.create_task(house.residents.watch())
+        keys = asyncio.create_task(house.watch_keys())
         first = asyncio.create_task(open_house(house, ready))
         try:
             yield
         finally:
-            for task in (watch, first):
+            for task in (watch, keys, first):
                 task.cancel()
-            await asyncio.gather(watch, first, return_exceptions=True)
+            await asyncio.gather(watch, keys, first, return_exceptions=True)
             await house.close()
 
     rows = tuple(endpoints)
@@ -115,7 +117,10 @@ def served(endpoint: Endpoint) -> Callable[[Request], Awaitable[Response]]:
         house: House = request.app.state.house
         status = CLIENT_GONE
         try:
-            caller = None if endpoint.public else house.keys.caller(request.headers)
+            caller = ANYBODY if endpoint.public else identify(request, house.keys)
+            if endpoint.private:
+                refuse_other_pages(request)
+                refuse_strangers(caller)
             body = None
             if endpoint.body is not None:
                 settings = house.settings

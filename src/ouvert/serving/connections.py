@@ -9,6 +9,7 @@ import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from ouvert.serving.errors import Refusal, dialect_of
+from ouvert.serving.peers import Connection
 from ouvert.serving.streams import as_json
 
 LONGEST_ADDRESS = 4096
@@ -35,6 +36,8 @@ class ImpatientProtocol(H11Protocol):
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
+        # h11_impl hands `app_state` to each of the connection's requests, as `state` in its scope.
+        self.app_state = {**self.app_state, "connection": Connection(transport.get_extra_info("socket"))}
         self.quiet_since = time.monotonic()
         self._lose_patience_later()
         if len(self.connections) > self.most_connections and not self._make_room():

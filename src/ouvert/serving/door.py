@@ -4,6 +4,7 @@ import ipaddress
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ouvert.serving.errors import Refusal, dialect_of
@@ -113,6 +114,19 @@ def host_name(host: str) -> str | None:
     if parts.path or parts.query or parts.fragment or parts.username is not None or not parts.hostname:
         return None
     return parts.hostname.rstrip(".")
+
+
+def refuse_other_pages(request: Request) -> None:
+    """A page on another port of this machine is another program's. It may talk to models, not read what is stored."""
+    origin, site = request.headers.get("origin"), request.headers.get("sec-fetch-site", "none")
+    same = origin is None or urlsplit(origin).netloc.lower() == request.headers.get("host", "").lower()
+    if not same or site not in ("same-origin", "none"):
+        raise Refusal(
+            403,
+            f"What is stored here is for this server's own page, and {origin or 'another page'!r:.200} asks for it. "
+            "Export conversations from the page, or read the files.",
+            code="origin_not_allowed",
+        )
 
 
 def cors(origin: str) -> list[tuple[bytes, bytes]]:

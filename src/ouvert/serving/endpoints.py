@@ -9,9 +9,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ouvert.serving.body import Bounds, read_json
+from ouvert.serving.callers import Caller
 from ouvert.serving.errors import Dialect, openai_error
 from ouvert.serving.house import House
-from ouvert.serving.keys import Key
 from ouvert.serving.validation import refusal_of_validation
 
 # What whole numbers of a request may be at most: counts of things, and of tokens, for which clients like to send the
@@ -33,12 +33,15 @@ class Wire(BaseModel):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """One request on its way through an endpoint. `body` is what the endpoint declared, or None."""
+    """One request on its way through an endpoint. `body` is what the endpoint declared, or None.
+
+    `caller` is who asks; of a public endpoint, who asks is not asked.
+    """
 
     house: House
     request: Request
     body: Any
-    caller: Key | None
+    caller: Caller
 
 
 Handler = Callable[[Call], Awaitable[Response]]
@@ -47,7 +50,8 @@ Handler = Callable[[Call], Awaitable[Response]]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
     """`path` is written without /v1. `versioned`: it is described below it. `both_ways`: it answers with and
-    without it. `public`: no key is asked for. `answers`: the media type of a good answer. `values`: the most that its
+    without it. `public`: no key is asked for. `private`: it shows what is stored here, so it is for the owner and for
+    keys, and for no page but the server's own. `answers`: the media type of a good answer. `values`: the most that its
     body may hold, where that is more than elsewhere.
     """
 
@@ -59,6 +63,7 @@ class Endpoint:
     values: int = 0
     answers: str = "application/json"
     public: bool = False
+    private: bool = False
     versioned: bool = True
     both_ways: bool = True
     dialect: Dialect = openai_error

@@ -1,34 +1,51 @@
 """GET /health, for whoever watches the server, and GET /metrics, for Prometheus."""
 
 import time
+from typing import Any
 
 from starlette.responses import Response
 
+from ouvert.serving.callers import identify
 from ouvert.serving.endpoints import Call, Endpoint
+from ouvert.serving.errors import Refusal
 from ouvert.serving.streams import JSONAnswer
 
 
 async def health(call: Call) -> Response:
     """200 as soon as requests are answered; a model may still be loading. `status` is "recovering" while one that
-    failed is loaded again: requests to it get 503 until then."""
-    residents = call.house.residents
-    loading = sorted(name for name, state in residents.states().items() if state == "loading")
+    failed is loaded again: requests to it get 503 until then.
+
+    What is going on is for those who may see what is stored; a key for some models hears of those alone."""
+    house, residents = call.house, call.house.residents
     recovering = residents.recovering()
-    facts = {
+    facts: dict[str, Any] = {
         "status": "recovering" if recovering else "ok",
-        "models_recovering": recovering,
-        "models_loaded": len(residents.loaded()),
-        "models_loading": len(loading),
-        "answers": call.house.in_flight,
-        "uptime_seconds": round(time.time() - call.house.started),
+        "uptime_seconds": round(time.time() - house.started),
     }
+    try:
+        caller = identify(call.request, house.keys, counted=False)
+    except Refusal:  # this much is for everybody
+        return JSONAnswer(facts)
+    if caller.reads_stored:
+        states = [state for name, state in residents.states().items() if caller.admits(name)]
+        answers = sum(each.count for each in house.running if caller.admits(each.model.info.name))
+        recovering = residents.recovering(caller.admits)
+        facts |= {
+            "status": "recovering" if recovering else "ok",
+            "models_recovering": recovering,
+            "models_loaded": states.count("loaded"),
+            "models_loading": states.count("loading"),
+            "answers": answers if caller.is_limited else house.in_flight,
+        }
     return JSONAnswer(facts)
 
 
 async def metrics(call: Call) -> Response:
+    """A key for some models is told of those, and of nothing that all models have in common."""
     models = (resident.model for resident in call.house.residents.loaded())
     call.house.metrics.observe(model for model in models if model is not None)
-    return Response(call.house.metrics.text(), media_type=call.house.metrics.content_type)
+    text = call.house.metrics.text(call.caller.admits if call.caller.is_limited else None)
+    return Response(text, media_type=call.house.metrics.content_type)
 
 
 ENDPOINTS = (
@@ -39,5 +56,6 @@ ENDPOINTS = (
         handler=metrics,
         summary="Counters for Prometheus",
         answers="text/plain",
+        private=True,
     ),
 )

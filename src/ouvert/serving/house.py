@@ -27,8 +27,9 @@ from ouvert.assistant import (
     kept_prefixes,
 )
 from ouvert.chat import Abilities, Effort
+from ouvert.serving.callers import OWNER, Caller
 from ouvert.serving.errors import Refusal, refusal_of
-from ouvert.serving.keys import Key, Keys
+from ouvert.serving.keys import KeyFileError, Keys
 from ouvert.serving.metrics import Metrics
 from ouvert.serving.residents import Catalog, Loan, Residents
 from ouvert.serving.response_store import ResponseStore
@@ -42,6 +43,7 @@ Item = TypeVar("Item")
 
 # What clients call an effort, least first; those that no model has are moved to the nearest.
 EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh")
+KEY_SECONDS = 0.25  # between looks at whether the keys of running answers still count
 BUSY_SECONDS = 2  # advice to a client that was turned away
 
 
@@ -107,6 +109,24 @@ class House:
         for running in tuple(self.running):
             running.cancel()
 
+    async def watch_keys(self) -> None:
+        """End the answers of keys that are revoked, soon after they are, for ever."""
+        while True:
+            await asyncio.sleep(KEY_SECONDS)
+            self.end_answers_of_revoked_keys()
+
+    def end_answers_of_revoked_keys(self) -> None:
+        for running in tuple(self.running):
+            key = running.caller.key
+            try:
+                revoked = key is not None and not self.keys.holds(key)
+            except KeyFileError:  # nobody new is served meanwhile, and whoever asks is told
+                continue
+            if revoked:
+                running.refuse(
+                    Refusal(401, "The key of this request was revoked while it was answered.", code="key_revoked")
+                )
+
     async def close(self) -> None:
         for task in self.responses.tasks():
             task.cancel()
@@ -114,16 +134,18 @@ class House:
         await self.residents.close()
         self.threads.shutdown(wait=True)
 
-    async def borrow(self, name: str, caller: Key | None) -> Loan:
+    async def borrow(self, name: str, caller: Caller) -> Loan:
         """The model of that name, for this caller. Raises Refusal."""
         self.permitted(name, caller)
         return await self.residents.lend(name, self.owner_of_prefixes(caller))
 
-    def owner_of_prefixes(self, caller: Key | None) -> str:
+    def owner_of_prefixes(self, caller: Caller) -> str:
         """Whose kept prefixes a caller's prompts use and add to: each key has its own, unless the owner shares them."""
-        return "" if caller is None or self.settings.share_prefixes else caller.id
+        if self.settings.share_prefixes or caller.is_owner:
+            return OWNER
+        return caller.whose if caller.key is None else caller.key.id
 
-    async def forget(self, texts: Sequence[str] | None, caller: Key | None) -> None:
+    async def forget(self, texts: Sequence[str] | None, caller: Caller) -> None:
         """Remove what is kept of this caller's prompts in which one of `texts` stands, or anything if it is None: in
         memory and on disk. Of models that are not in memory all of it goes: only a model can read its tokens. Raises
         Refusal for what cannot be removed.
@@ -156,18 +178,9 @@ class House:
         except EngineError as problem:
             raise Refusal(500, f"It is deleted, but: {problem}", code="kept_prefixes_not_removed") from problem
 
-    def permitted(self, name: str, caller: Key | None) -> Installed:
-        """What is called so, if this caller may use it. Raises Refusal."""
-        installed = self.residents.catalog.find(name).installed
-        if caller is not None and not caller.admits(installed.name):
-            raise Refusal(
-                403,
-                f"The key {caller.name!r} may not use {installed.name!r}. It may use: "
-                f"{', '.join(caller.models or ())}.",
-                code="model_not_allowed",
-                param="model",
-            )
-        return installed
+    def permitted(self, name: str, caller: Caller) -> Installed:
+        """What is called so. For a caller who may not use it there is no such model. Raises Refusal 404."""
+        return self.residents.catalog.find(name, caller.admits).installed
 
     async def description(self, installed: Installed) -> Description:
         """What its files say of it; it is not loaded for that. Raises Refusal for files that cannot be used."""
@@ -183,7 +196,7 @@ class House:
             self._descriptions[installed] = found
         return self._descriptions[installed]
 
-    async def answer(self, ask: Ask, caller: Key | None, answer_id: str) -> "Running[Event]":
+    async def answer(self, ask: Ask, caller: Caller, answer_id: str) -> "Running[Event]":
         """Answers that have begun: from here on only what the model does can go wrong. Raises Refusal, and what
         `Model.chat` raises."""
 
@@ -191,7 +204,7 @@ class House:
         prompts: list[int] = []
 
         def start(loan: Loan, number: int) -> Pullable[Event]:
-            answer = chat(loan, ask, number, notes, self.settings.answer_seconds)
+            answer = chat(loan, ask, number, notes, self.settings.answer_seconds, caller.whose)
             prompts.append(len(answer.prompt_ids))
             return answer
 
@@ -203,7 +216,7 @@ class House:
     async def run(
         self,
         model: str,
-        caller: Key | None,
+        caller: Caller,
         answer_id: str,
         start: Callable[[Loan, int], Pullable[Item]],
         count: int = 1,
@@ -227,7 +240,7 @@ class House:
         try:
             loan = await self.borrow(model, caller)
             pulled = Pulled([partial(start, loan, number) for number in range(count)], self.threads)
-            running = Running(self, loan, pulled, answer_id, count, asked)
+            running = Running(self, loan, pulled, answer_id, count, asked, caller)
             self.running.add(running)
             await pulled.begin()
         except BaseException:
@@ -245,14 +258,22 @@ class Running(Generic[Item]):
     """Answers being written. Iterate for (number, event); `close` in any case."""
 
     def __init__(
-        self, house: House, loan: Loan, pulled: Pulled[Item], answer_id: str, count: int, asked: float
+        self,
+        house: House,
+        loan: Loan,
+        pulled: Pulled[Item],
+        answer_id: str,
+        count: int,
+        asked: float,
+        caller: Caller,
     ) -> None:
         self.id, self.created, self.name, self.model = answer_id, int(time.time()), loan.name, loan.model
         self.notes: list[str] = []  # what was asked for and could not be promised
         self.prompt_tokens = 0  # of an answer to a conversation
         self.keep: float | None = float("nan")  # seconds the model stays from now on, if the client says so
+        self.caller = caller
         self._house, self._loan, self._pulled = house, loan, pulled
-        self._count, self._asked = count, asked
+        self.count, self._asked = count, asked
         self._waiting = count
         self._closed = False
 
@@ -270,7 +291,7 @@ class Running(Generic[Item]):
                 metrics.first_token.labels(name).observe(time.monotonic() - self._asked)
             if isinstance(event, Finished):
                 self.count_tokens(event.usage)
-                self._house.receipts.keep(self.id, number, event.receipt)
+                self._house.receipts.keep(self.id, self.caller.whose, number, event.receipt)
             yield number, event
 
     def count_tokens(self, usage: Usage) -> None:
@@ -289,6 +310,10 @@ class Running(Generic[Item]):
         """End the answers before their next token; their last events still come."""
         self._pulled.cancel()
 
+    def refuse(self, refusal: Refusal) -> None:
+        """End the answers before their next token; whoever iterates is told why instead of what was still to come."""
+        self._pulled.fail(refusal)
+
     async def close(self) -> None:
         """Ends what still runs, and gives everything back. May be called twice."""
         if self._closed:
@@ -303,30 +328,32 @@ class Running(Generic[Item]):
         await self._pulled.ended()
         self._house.running.discard(self)
         self._house.metrics.waiting.dec(self._waiting)
-        self._house.metrics.running.dec(self._count - self._waiting)
-        self._house.in_flight -= self._count
+        self._house.metrics.running.dec(self.count - self._waiting)
+        self._house.in_flight -= self.count
         self._loan.give_back(self.keep)
 
 
 class Receipts:
-    """The receipts of the last answers, by the id of the answer; the oldest are forgotten first."""
+    """The receipts of the last answers, by whose they are and the id of the answer; the oldest are forgotten first."""
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._of: OrderedDict[str, dict[int, Mapping[str, Any]]] = OrderedDict()
+        self._of: OrderedDict[tuple[str, str], dict[int, Mapping[str, Any]]] = OrderedDict()
 
-    def keep(self, answer_id: str, number: int, receipt: Mapping[str, Any]) -> None:
-        self._of.setdefault(answer_id, {})[number] = receipt
+    def keep(self, answer_id: str, whose: str, number: int, receipt: Mapping[str, Any]) -> None:
+        self._of.setdefault((whose, answer_id), {})[number] = receipt
         while len(self._of) > self._most:
             self._of.popitem(last=False)
 
-    def of(self, answer_id: str) -> list[Mapping[str, Any]]:
+    def of(self, answer_id: str, whose: str) -> list[Mapping[str, Any]]:
         """Of every choice, in order; none if they are not known."""
-        kept = self._of.get(answer_id, {})
+        kept = self._of.get((whose, answer_id), {})
         return [kept[number] for number in sorted(kept)]
 
 
-def chat(loan: Loan, ask: Ask, number: int, notes: list[str], timeout: float | None = None) -> Answer:
+def chat(
+    loan: Loan, ask: Ask, number: int, notes: list[str], timeout: float | None = None, asker: str = OWNER
+) -> Answer:
     """The answer with that number to what was asked. `notes` are told what cannot be promised.
 
     Libraries declare tools as strict of their own accord; where that can be honoured only for a call that is required,
@@ -360,6 +387,7 @@ def chat(loan: Loan, ask: Ask, number: int, notes: list[str], timeout: float | N
         progress=ask.progress,
         owner=loan.owner,
         truncate=ask.truncates,
+        asker=asker,
         **sampling,
     )
     if answer.left_out:

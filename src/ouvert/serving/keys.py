@@ -1,26 +1,34 @@
 """Keys of clients: made once, shown once, stored hashed, compared in constant time.
 
-A key is 256 random bits, so a plain SHA-256 of it is as good as a slow one.
+A key is 256 random bits, so a plain SHA-256 of it is as good as a slow one. As soon as a client has had a key the
+server is closed: it needs a key, also when the last one is gone, until its owner opens it again (`ouvert key open`).
 """
 
 import hashlib
 import hmac
 import json
+import logging
 import os
 import secrets
+import stat
 import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock
 
 from ouvert.serving.errors import Refusal
 
+LOG = logging.getLogger("ouvert.serving")
+
 PREFIX = "sk-ouvert-"
 FILE = "keys.json"
+VERSION = 2  # 1 had no `closed`, and its servers opened when the last key was gone: its files count as closed
+OWNERS = "owner"  # the name of the owner's own key
 
 
 class KeyFileError(Exception):
@@ -29,7 +37,10 @@ class KeyFileError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Key:
-    """What is kept of a key. `per_minute`: requests; `models`: own names of those it may use; None: no limit."""
+    """What is kept of a key. `per_minute`: requests; `models`: own names of those it may use; None: no limit.
+
+    `owner`: it shows that its bearer is the owner of this server; having one closes nothing.
+    """
 
     id: str
     name: str
@@ -37,9 +48,18 @@ class Key:
     created: str
     per_minute: int | None = None
     models: tuple[str, ...] | None = None
+    owner: bool = False
 
     def admits(self, model: str) -> bool:
         return self.models is None or model in self.models
+
+
+@dataclass(frozen=True, slots=True)
+class KeyFile:
+    """`closed`: every request needs a key."""
+
+    keys: tuple[Key, ...] = ()
+    closed: bool = False
 
 
 class Keys:
@@ -48,17 +68,38 @@ class Keys:
     def __init__(self, folder: Path | None) -> None:
         """Without a folder there are no keys and none can be made."""
         self._path = None if folder is None else folder / FILE
-        self._required = False  # once keys are in use, revoking the last one opens nothing
-        self._read: tuple[int, tuple[Key, ...]] | None = None  # (the file's time, what was in it)
+        self._required = False
+        self._read: tuple[tuple[int, int, int], KeyFile] | None = None  # (which version of the file, what was in it)
         self._buckets: dict[str, tuple[float, float]] = {}  # key id -> (requests left, when that was)
 
     def every(self) -> tuple[Key, ...]:
         """Raises KeyFileError."""
-        if self._path is None or not self._path.exists():
-            return ()
-        changed = self._path.stat().st_mtime_ns
-        if self._read is None or self._read[0] != changed:
-            self._read = changed, read_keys(self._path)
+        return self._file().keys
+
+    @property
+    def closed(self) -> bool:
+        """Whether every request needs a key. Raises KeyFileError."""
+        return self._required or self._file().closed
+
+    def _file(self) -> KeyFile:
+        """A file that was closed and has vanished still closes the server that has read it: `ouvert key open` opens.
+
+        Raises KeyFileError.
+        """
+        if self._path is None:
+            return KeyFile()
+        try:
+            facts = self._path.stat()
+        except FileNotFoundError:
+            return KeyFile((), self._read is not None and self._read[1].closed)
+        except OSError as problem:
+            raise KeyFileError(f"{self._path} cannot be read ({problem.strerror}). Correct its rights.") from problem
+        # The time alone has steps of milliseconds; a file that was written anew has another inode.
+        version = (facts.st_mtime_ns, facts.st_ino, facts.st_size)
+        if self._read is None or self._read[0] != version:
+            if not stat.S_ISREG(facts.st_mode):
+                raise KeyFileError(f"{self._path} is no regular file, expected a list of keys. Move it away.")
+            self._read = version, read_keys(self._path)
         return self._read[1]
 
     def require(self) -> None:
@@ -69,44 +110,66 @@ class Keys:
         self, name: str, *, per_minute: int | None = None, models: tuple[str, ...] | None = None
     ) -> tuple[Key, str]:
         """The key as it is kept, and the secret, which is kept nowhere. Raises KeyFileError."""
-        secret = PREFIX + secrets.token_urlsafe(32)
-        key = Key(
-            id=secrets.token_hex(4),
-            name=name,
-            digest=digest_of(secret),
-            created=datetime.now(UTC).isoformat(timespec="seconds"),
-            per_minute=per_minute,
-            models=models,
-        )
+        key, secret = made(name, per_minute=per_minute, models=models)
         with self._locked() as path:
-            write_keys(path, (*self.every(), key))
+            write_keys(path, KeyFile((*self.every(), key), closed=True))
+        return key, secret
+
+    def create_owners(self) -> tuple[Key, str]:
+        """The owner's own key, in place of the one before. Raises KeyFileError."""
+        key, secret = made(OWNERS, owner=True)
+        with self._locked() as path:
+            file = self._file()
+            write_keys(path, KeyFile((*(each for each in file.keys if not each.owner), key), file.closed))
         return key, secret
 
     def revoke(self, which: str) -> Key:
         """By id or name. Raises KeyFileError if there is none, or several."""
         with self._locked() as path:
-            found = [key for key in self.every() if which in (key.id, key.name)]
+            file = self._file()
+            found = [key for key in file.keys if which in (key.id, key.name)]
             if len(found) != 1:
                 raise KeyFileError(
                     f"revoking a key: {len(found)} keys are called {which!r}, expected one. `ouvert key list` shows "
                     "their ids."
                 )
-            write_keys(path, tuple(key for key in self.every() if key.id != found[0].id))
+            write_keys(path, KeyFile(tuple(key for key in file.keys if key.id != found[0].id), file.closed))
         return found[0]
 
-    def caller(self, headers: Mapping[str, str]) -> Key | None:
-        """Whose request it is; None where no key is needed. Raises Refusal 401 or 429."""
-        keys = self.every()
-        self._required = self._required or bool(keys)
-        if not self._required:
-            return None
+    def open(self) -> None:
+        """From now on this machine's programs need no key. Raises KeyFileError while clients have keys."""
+        with self._locked() as path:
+            file = self._file()
+            clients = [key for key in file.keys if not key.owner]
+            if clients:
+                raise KeyFileError(
+                    f"opening the server: {len(clients)} keys of clients are in use ({clients[0].name!r} is one), "
+                    "expected none. Revoke them first (`ouvert key list` shows them), or leave it closed."
+                )
+            write_keys(path, KeyFile(file.keys, closed=False))
+
+    def holds(self, key: Key) -> bool:
+        """Whether that key still counts. Raises KeyFileError."""
+        return any(each.id == key.id and each.digest == key.digest for each in self.every())
+
+    def caller(self, headers: Mapping[str, str], *, counted: bool = True) -> Key | None:
+        """Whose key came with a request; None where none did and none is needed. Raises Refusal 401, 429 or 503."""
+        try:
+            keys, closed = self.every(), self.closed
+        except KeyFileError as problem:
+            LOG.error("%s", problem)
+            raise Refusal(
+                503,
+                "This server's keys cannot be read, so it serves nobody. Its log says what to do.",
+                code="keys_unreadable",
+            ) from None
         given = presented(headers)
         digest = digest_of(given)
         found = None
         for key in keys:  # all of them, so that the time tells nothing
             if hmac.compare_digest(key.digest, digest):
                 found = key
-        if found is None:
+        if found is None and closed:
             what = "no key was sent" if not given else "the key that was sent is not known"
             raise Refusal(
                 401,
@@ -114,7 +177,8 @@ class Keys:
                 "owner makes one with `ouvert key create`.",
                 code="invalid_api_key",
             )
-        self._count(found)
+        if found is not None and counted:
+            self._count(found)
         return found
 
     def _count(self, key: Key) -> None:
@@ -168,24 +232,39 @@ def digest_of(secret: str) -> str:
     return hashlib.sha256(secret.encode("utf-8", "replace")).hexdigest()
 
 
-def read_keys(path: Path) -> tuple[Key, ...]:
+def made(name: str, **limits: Any) -> tuple[Key, str]:
+    """A new key and its secret."""
+    secret = PREFIX + secrets.token_urlsafe(32)
+    created = datetime.now(UTC).isoformat(timespec="seconds")
+    return Key(id=secrets.token_hex(4), name=name, digest=digest_of(secret), created=created, **limits), secret
+
+
+def read_keys(path: Path) -> KeyFile:
     try:
         stated = json.loads(path.read_text(encoding="utf-8"))
-        return tuple(
+        if stated["version"] not in (1, VERSION):
+            raise ValueError(f"its version is {stated['version']!r}, and this program knows 1 and {VERSION}")
+        keys = tuple(
             Key(**{**each, "models": None if each["models"] is None else tuple(each["models"])})
             for each in stated["keys"]
         )
+        closed = True if stated["version"] == 1 else stated["closed"]
+        if not isinstance(closed, bool):
+            raise ValueError(f"closed is {closed!r}")
     except (OSError, ValueError, KeyError, TypeError) as problem:
         raise KeyFileError(
-            f"{path} cannot be read as a list of keys ({problem}). Restore it, or delete it and make new keys."
+            f"{path} cannot be read as a list of keys ({problem}), so nobody is served. Restore it; or move it away, "
+            "make new keys, and start the server again."
         ) from problem
+    return KeyFile(keys, closed)
 
 
-def write_keys(path: Path, keys: tuple[Key, ...]) -> None:
+def write_keys(path: Path, file: KeyFile) -> None:
     """Whole or not at all; readable by its owner only."""
     handle, beside = tempfile.mkstemp(prefix=".keys-", dir=path.parent)
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        json.dump({"version": 1, "keys": [asdict(key) for key in keys]}, file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
+    with os.fdopen(handle, "w", encoding="utf-8") as out:
+        stated = {"version": VERSION, "closed": file.closed, "keys": [asdict(key) for key in file.keys]}
+        json.dump(stated, out, indent=1)
+        out.flush()
+        os.fsync(out.fileno())
     os.replace(beside, path)

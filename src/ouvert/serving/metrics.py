@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
 
 from ouvert.assistant import Model
 
@@ -53,5 +55,22 @@ class Metrics:
             self._cache.labels(name, "all").set(load.cache_bytes)
             self._cache.labels(name, "kept").set(load.kept_bytes)
 
-    def text(self) -> bytes:
-        return generate_latest(self._registry)
+    def text(self, admits: Callable[[str], bool] | None = None) -> bytes:
+        """`admits`: only the numbers of the models that it says yes to."""
+        return generate_latest(self._registry if admits is None else OfModels(self._registry, admits))
+
+
+class OfModels(Collector):
+    """The numbers of some models, and none that are of no model."""
+
+    def __init__(self, registry: CollectorRegistry, admits: Callable[[str], bool]) -> None:
+        self._registry, self._admits = registry, admits
+
+    def collect(self) -> Iterable[Metric]:
+        for metric in self._registry.collect():
+            kept = [
+                sample for sample in metric.samples if "model" in sample.labels and self._admits(sample.labels["model"])
+            ]
+            if kept:
+                metric.samples = kept
+                yield metric

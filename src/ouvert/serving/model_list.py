@@ -8,20 +8,20 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ouvert.serving.callers import Caller
 from ouvert.serving.endpoints import Call, Endpoint
 from ouvert.serving.house import House
-from ouvert.serving.keys import Key
 from ouvert.serving.streams import JSONAnswer
 from ouvert.store import Installed
 
 HARMONY_EFFORTS = ("low", "medium", "high")
 
 
-def entries(house: House, caller: Key | None) -> list[dict[str, Any]]:
+def entries(house: House, caller: Caller) -> list[dict[str, Any]]:
     """One for every model, and one for each effort that is offered as a suffix of its name."""
     found = []
     for installed in house.residents.catalog.every():
-        if caller is not None and not caller.admits(installed.name):
+        if not caller.admits(installed.name):
             continue
         efforts = efforts_of(house, installed)
         for name in (installed.name, *(f"{installed.name}:{effort}" for effort in efforts)):
@@ -80,8 +80,8 @@ async def one_model(call: Call) -> Response:
     name = name_in_path(call.request)
     if not name:  # /models/ is the list
         return await list_models(call)
-    named = call.house.residents.catalog.find(name)
-    return JSONAnswer(entry(call.house, named.installed, name, efforts_of(call.house, named.installed)))
+    installed = call.house.permitted(name, call.caller)
+    return JSONAnswer(entry(call.house, installed, name, efforts_of(call.house, installed)))
 
 
 def name_in_path(request: Request) -> str:

@@ -622,7 +622,7 @@ def listed(call: Call, installed: Installed) -> dict[str, Any]:
 
 
 def admitted(call: Call, installed: Installed) -> bool:
-    return call.caller is None or call.caller.admits(installed.name)
+    return call.caller.admits(installed.name)
 
 
 async def tags(call: Call) -> Response:

@@ -60,7 +60,7 @@ def beside(answer_id: str, receipts: list[Mapping[str, Any]], *, full: bool, not
 
 async def whole_receipt(call: Call) -> Response:
     answer_id = call.request.path_params["answer_id"]
-    receipts = call.house.receipts.of(answer_id)
+    receipts = call.house.receipts.of(answer_id, call.caller.whose)
     if not receipts:
         raise Refusal(
             404,

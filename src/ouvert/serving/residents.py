@@ -4,7 +4,7 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -51,12 +51,17 @@ class Catalog:
             return self.first
         return (*self.first, *(model for model in self._store.list() if model.name not in self._named))
 
-    def find(self, name: str) -> Named:
-        """Also with `:latest`, and with an effort behind the name. Raises Refusal 404."""
+    def find(self, name: str, admits: Callable[[str], bool] = lambda own_name: True) -> Named:
+        """Also with `:latest`, and with an effort behind the name. Raises Refusal 404.
+
+        A model that `admits` says no to is, and is spoken of, as if it were not here."""
         for known, effort in spellings(name):
-            if (installed := self._exactly(known)) is not None:
+            if (installed := self._exactly(known)) is not None and admits(installed.name):
                 return Named(installed, effort)
-        offered = ", ".join(model.name for model in self.every()) or "none yet: `ouvert pull smollm2` brings one"
+        offered = (
+            ", ".join(model.name for model in self.every() if admits(model.name))
+            or "none yet: `ouvert pull smollm2` brings one"
+        )
         alias = find_alias(name)
         fetch = f" `ouvert pull {alias.name}` fetches it." if alias is not None and not self._only_named else ""
         raise Refusal(
@@ -171,9 +176,13 @@ class Residents:
         except (AssistantError, ChatError):
             return ()
 
-    def recovering(self) -> int:
-        """How many models failed and are not there again yet."""
-        return sum(has_failed(each) or (each.recovers and each.model is None) for each in self._here.values())
+    def recovering(self, admits: Callable[[str], bool] = lambda own_name: True) -> int:
+        """How many models failed and are not there again yet, of those that `admits` says yes to."""
+        return sum(
+            has_failed(each) or (each.recovers and each.model is None)
+            for name, each in self._here.items()
+            if admits(name)
+        )
 
     def models(self) -> tuple[Model, ...]:
         """Those in memory. From any thread."""

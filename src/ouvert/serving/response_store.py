@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ouvert.serving.keys import Key
+from ouvert.serving.callers import Caller
 
 MOST_ITEMS = 20_000
 MOST_CHARACTERS = 100_000_000
@@ -19,18 +19,18 @@ class Stored:
     response: dict[str, Any]
     input_items: list[dict[str, Any]]
     context: list[Mapping[str, Any]]
-    owner: str | None
+    owner: str  # `whose` of its caller
     task: "asyncio.Task[None] | None" = None
     size: int = field(default=0)
 
 
 class ResponseStore:
-    """Belongs to one event loop. What one key stored, no other key finds."""
+    """Belongs to one event loop. What one caller stored, no other finds."""
 
     def __init__(self, most: int) -> None:
         self._most = most
         self._responses: OrderedDict[str, Stored] = OrderedDict()
-        self._items: OrderedDict[tuple[str | None, str], Mapping[str, Any]] = OrderedDict()
+        self._items: OrderedDict[tuple[str, str], Mapping[str, Any]] = OrderedDict()
         self._characters = 0
 
     def keep(self, stored: Stored) -> None:
@@ -53,15 +53,15 @@ class ResponseStore:
         while len(self._items) > MOST_ITEMS:
             self._items.popitem(last=False)
 
-    def find(self, response_id: str, caller: Key | None) -> Stored | None:
+    def find(self, response_id: str, caller: Caller) -> Stored | None:
         stored = self._responses.get(response_id)
-        return stored if stored is not None and stored.owner == owner_of(caller) else None
+        return stored if stored is not None and stored.owner == caller.whose else None
 
     def delete(self, response_id: str) -> None:
         self._forget(response_id)
 
-    def seen_by(self, caller: Key | None) -> "ItemsOf":
-        return ItemsOf(self._items, owner_of(caller))
+    def seen_by(self, caller: Caller) -> "ItemsOf":
+        return ItemsOf(self._items, caller.whose)
 
     def tasks(self) -> "list[asyncio.Task[None]]":
         return [stored.task for stored in self._responses.values() if stored.task is not None]
@@ -77,8 +77,8 @@ class ResponseStore:
 class ItemsOf:
     """The stored items of one owner."""
 
-    items: Mapping[tuple[str | None, str], Mapping[str, Any]]
-    owner: str | None
+    items: Mapping[tuple[str, str], Mapping[str, Any]]
+    owner: str
 
     def item(self, item_id: str) -> Mapping[str, Any] | None:
         return self.items.get((self.owner, item_id))
@@ -99,7 +99,3 @@ def texts_of(items: object) -> list[str]:
         case list() | tuple():
             return [text for each in items for text in texts_of(each)]
     return []
-
-
-def owner_of(caller: Key | None) -> str | None:
-    return None if caller is None else caller.id

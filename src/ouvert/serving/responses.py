@@ -16,7 +16,7 @@ from ouvert.serving.errors import Refusal, refusal_of
 from ouvert.serving.house import Ask, Running
 from ouvert.serving.response_events import ResponseWriter, WireEvent, new_id, snapshot
 from ouvert.serving.response_items import Item, is_reference, messages_of, resolved
-from ouvert.serving.response_store import Stored, owner_of, texts_of
+from ouvert.serving.response_store import Stored, texts_of
 from ouvert.serving.streams import JSONAnswer, Streamed, sse, unless_gone
 
 LOGPROBS = "message.output_text.logprobs"
@@ -252,7 +252,7 @@ async def create_response(call: Call) -> Response:
         raise Refusal(400, "input holds no message, expected at least one.", code="invalid_value", param="input")
     response = new_response(request, new_id("resp"))
     ask = asked(request, messages)
-    stored = Stored(response, items, context, owner_of(call.caller))
+    stored = Stored(response, items, context, call.caller.whose)
     full = receipts.wants_full(call.request, request.ouvert)
     if request.background:
         stored.task = asyncio.create_task(in_background(call, ask, stored, full))

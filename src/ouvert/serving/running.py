@@ -117,6 +117,13 @@ class Pulled(Generic[Event]):
         for answer in answers:
             self._loop.run_in_executor(None, answer.cancel)
 
+    def fail(self, problem: BaseException) -> None:
+        """`cancel`, and the reader is told this instead of what it has not taken yet."""
+        with self._lock:
+            self._queue.clear()
+        self._put(problem)
+        self.cancel()
+
     async def ended(self) -> None:
         """Returns when no thread works for these answers any more."""
         if self._done:

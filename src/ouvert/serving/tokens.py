@@ -11,7 +11,7 @@ from ouvert.serving.body import TOKEN_VALUES
 from ouvert.serving.chat_completions import ChatMessage, DeclaredTool, as_message, as_tool
 from ouvert.serving.endpoints import Call, Endpoint, Several, Wire
 from ouvert.serving.errors import Refusal
-from ouvert.serving.house import House, thinking_of
+from ouvert.serving.house import thinking_of
 from ouvert.serving.streams import JSONAnswer
 
 
@@ -34,14 +34,17 @@ class DetokenizeRequest(Wire):
     skip_special_tokens: bool = False
 
 
-def named_or_only(house: House, name: str | None) -> str:
-    """The model a request means that names none: the one in memory that was used last, else the first offered."""
+def named_or_only(call: Call, name: str | None) -> str:
+    """The model a request means that names none: the one in memory that was used last, else the first offered.
+
+    Only those count that the caller may know of."""
     if name is not None:
         return name
-    loaded = house.residents.loaded()
+    residents, admits = call.house.residents, call.caller.admits
+    loaded = [resident for resident in residents.loaded() if admits(resident.installed.name)]
     if loaded:
         return max(loaded, key=lambda resident: resident.last_used).installed.name
-    every = house.residents.catalog.every()
+    every = [installed for installed in residents.catalog.every() if admits(installed.name)]
     if not every:
         raise Refusal(404, "There is no model here yet: `ouvert pull smollm2` brings one.", code="model_not_found")
     return every[0].name
@@ -58,7 +61,7 @@ async def tokenize(call: Call) -> Response:
             code="unsupported_parameter",
             param="add_generation_prompt",
         )
-    loan = await call.house.borrow(named_or_only(call.house, request.model), call.caller)
+    loan = await call.house.borrow(named_or_only(call, request.model), call.caller)
     try:
         tokens = await asyncio.to_thread(tokens_of, loan.model, request)
         answer: dict[str, Any] = {"count": len(tokens), "max_model_len": loan.model.info.context, "tokens": tokens}
@@ -85,7 +88,7 @@ def tokens_of(model: Model, request: TokenizeRequest) -> list[int]:
 
 async def detokenize(call: Call) -> Response:
     request: DetokenizeRequest = call.body
-    loan = await call.house.borrow(named_or_only(call.house, request.model), call.caller)
+    loan = await call.house.borrow(named_or_only(call, request.model), call.caller)
     try:
         tokenizer = loan.model.tokenizer
         strange = [token for token in request.tokens if not 0 <= token < tokenizer.vocabulary_size]
@@ -104,7 +107,7 @@ async def detokenize(call: Call) -> Response:
 
 async def tokenizer_info(call: Call) -> Response:
     name = call.request.query_params.get("model")
-    loan = await call.house.borrow(named_or_only(call.house, name), call.caller)
+    loan = await call.house.borrow(named_or_only(call, name), call.caller)
     try:
         model, tokenizer = loan.model, loan.model.tokenizer
 

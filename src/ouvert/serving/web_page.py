@@ -11,13 +11,13 @@ from collections.abc import Awaitable, Callable, Mapping
 from functools import wraps
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from pydantic import RootModel
 from starlette.requests import Request
 from starlette.responses import Response
 
 from ouvert.serving.body import TOKEN_VALUES
+from ouvert.serving.callers import identify, opened_from
 from ouvert.serving.conversations import (
     ChangedMeanwhile,
     ConversationError,
@@ -26,6 +26,7 @@ from ouvert.serving.conversations import (
     new_id,
     texts_of,
 )
+from ouvert.serving.door import refuse_other_pages
 from ouvert.serving.endpoints import Call, Endpoint, Handler
 from ouvert.serving.errors import Refusal
 from ouvert.serving.model_list import efforts_of, entry
@@ -91,12 +92,11 @@ def file_answer(request: Request, name: str) -> Response:
     return Response(content, headers=headers, media_type="text/javascript" if name.endswith(".js") else kind)
 
 
-def for_this_page(handler: Handler) -> Handler:
-    """Only for the page this server serves, and for programs; and what conversations complain of becomes a refusal."""
+def of_conversations(handler: Handler) -> Handler:
+    """What conversations complain of becomes a refusal."""
 
     @wraps(handler)
     async def guarded(call: Call) -> Response:
-        refuse_other_pages(call.request)
         try:
             return await handler(call)
         except NoSuchConversation as problem:
@@ -109,26 +109,13 @@ def for_this_page(handler: Handler) -> Handler:
     return guarded
 
 
-def refuse_other_pages(request: Request) -> None:
-    """A page on another port of this machine is another program's. It may talk to models, not read conversations."""
-    origin, site = request.headers.get("origin"), request.headers.get("sec-fetch-site", "none")
-    same = origin is None or urlsplit(origin).netloc.lower() == request.headers.get("host", "").lower()
-    if not same or site not in ("same-origin", "none"):
-        raise Refusal(
-            403,
-            f"Conversations are for this server's own page, and {origin or 'another page'!r:.200} asks for them. "
-            "Export them from the page, or read the files.",
-            code="origin_not_allowed",
-        )
-
-
 def conversations_of(call: Call) -> Conversations:
-    """Those of whoever asks: each key has its own, and so has the owner, who needs none."""
+    """Those of whoever asks: each key has its own, and so has the owner."""
     state = call.house.settings.state
     if state is None:
         raise Refusal(503, "This server was started without a folder for what it keeps, so it keeps no conversations.")
     folder = state / "conversations"
-    return Conversations(folder if call.caller is None else folder / f"key-{call.caller.id}")
+    return Conversations(folder if call.caller.key is None else folder / f"key-{call.caller.key.id}")
 
 
 def id_in_path(call: Call) -> str:
@@ -139,7 +126,7 @@ async def in_thread(work: Callable[[], Any]) -> Any:
     return await asyncio.to_thread(work)
 
 
-@for_this_page
+@of_conversations
 async def list_conversations(call: Call) -> Response:
     kept, query = conversations_of(call), call.request.query_params.get("query", "")
     listing = await in_thread(lambda: kept.listing(query))
@@ -147,13 +134,13 @@ async def list_conversations(call: Call) -> Response:
     return JSONAnswer({"conversations": list(listing.conversations), "damaged": damaged})
 
 
-@for_this_page
+@of_conversations
 async def get_conversation(call: Call) -> Response:
     kept, wanted = conversations_of(call), id_in_path(call)
     return JSONAnswer(await in_thread(lambda: kept.get(wanted)))
 
 
-@for_this_page
+@of_conversations
 async def put_conversation(call: Call) -> Response:
     kept, wanted, stated = conversations_of(call), id_in_path(call), call.body.root
     before, now = await in_thread(lambda: kept.exchange(wanted, stated))
@@ -162,7 +149,7 @@ async def put_conversation(call: Call) -> Response:
     return JSONAnswer(now)
 
 
-@for_this_page
+@of_conversations
 async def delete_conversation(call: Call) -> Response:
     kept, wanted = conversations_of(call), id_in_path(call)
     gone = await in_thread(lambda: kept.delete(wanted))
@@ -170,19 +157,19 @@ async def delete_conversation(call: Call) -> Response:
     return JSONAnswer({"deleted": 1})
 
 
-@for_this_page
+@of_conversations
 async def delete_conversations(call: Call) -> Response:
     count = await in_thread(conversations_of(call).delete_all)
     await call.house.forget(None, call.caller)
     return JSONAnswer({"deleted": count})
 
 
-@for_this_page
+@of_conversations
 async def export_conversations(call: Call) -> Response:
     return JSONAnswer(await in_thread(conversations_of(call).export))
 
 
-@for_this_page
+@of_conversations
 async def import_conversations(call: Call) -> Response:
     kept, stated = conversations_of(call), call.body.root
     outcome = await in_thread(lambda: kept.import_all(stated, new_id))
@@ -191,8 +178,8 @@ async def import_conversations(call: Call) -> Response:
     )
 
 
-@for_this_page
 async def list_models(call: Call) -> Response:
+    refuse_other_pages(call.request)
     return JSONAnswer({"models": await in_thread(lambda: model_records(call))})
 
 
@@ -201,7 +188,7 @@ def model_records(call: Call) -> list[dict[str, Any]]:
     house = call.house
     records = []
     for installed in house.residents.catalog.every():
-        if call.caller is not None and not call.caller.admits(installed.name):
+        if not call.caller.admits(installed.name):
             continue
         facts = entry(house, installed, installed.name, efforts_of(house, installed))["ouvert"]
         record = {"id": installed.name, **facts}
@@ -209,6 +196,27 @@ def model_records(call: Call) -> list[dict[str, Any]]:
             record["fit"] = {"state": fit(installed.size, room), "needs_bytes": installed.size, "available_bytes": room}
         records.append(record)
     return records
+
+
+async def session(call: Call) -> Response:
+    """What the page may say of where its words go, and whether it must ask for a key before it shows conversations."""
+    refuse_other_pages(call.request)
+    try:
+        caller = identify(call.request, call.house.keys, counted=False)
+    except Refusal as refusal:
+        if refusal.status != 401:
+            raise
+        caller = None
+    who = "nobody" if caller is None else "owner" if caller.is_owner else "guest" if caller.key is None else "key"
+    return JSONAnswer(
+        {
+            "opened_from": opened_from(call.request),
+            "who": who,
+            "needs_key": caller is None,
+            "reads_stored": caller is not None and caller.reads_stored,
+        },
+        headers={"cache-control": "no-store"},
+    )
 
 
 def fit(needs: int, room: int) -> str:
@@ -224,19 +232,24 @@ def own(method: str, path: str, handler: Callable[[Call], Awaitable[Response]], 
     )
 
 
+def stored(method: str, path: str, handler: Handler, summary: str, **more: Any) -> Endpoint:
+    return own(method, path, handler, summary, private=True, **more)
+
+
 ONE = "/api/ui/conversations/{conversation_id}"
 ENDPOINTS = (
     own("GET", "/", front, "The web page; `Ollama is running` for programs", answers="text/html", public=True),
     own("GET", "/assets/{name}", asset, "Files of the web page", answers="*/*", public=True),
     own("GET", "/icon.svg", icon, "The page's icon", answers="image/svg+xml", public=True),
+    own("GET", "/api/ui/session", session, "From where the page was opened, and who asks", public=True),
     own("GET", "/api/ui/models", list_models, "Models with their state and whether they fit, for the page"),
-    own("GET", "/api/ui/conversations", list_conversations, "The page's conversations; `query` searches them"),
-    own("DELETE", "/api/ui/conversations", delete_conversations, "Delete all of them"),
-    own("GET", ONE, get_conversation, "One conversation"),
-    own("PUT", ONE, put_conversation, "Keep a conversation", body=Stated, values=TOKEN_VALUES),
-    own("DELETE", ONE, delete_conversation, "Delete a conversation"),
-    own("GET", "/api/ui/export", export_conversations, "All conversations in one value"),
-    own(
+    stored("GET", "/api/ui/conversations", list_conversations, "The page's conversations; `query` searches them"),
+    stored("DELETE", "/api/ui/conversations", delete_conversations, "Delete all of them"),
+    stored("GET", ONE, get_conversation, "One conversation"),
+    stored("PUT", ONE, put_conversation, "Keep a conversation", body=Stated, values=TOKEN_VALUES),
+    stored("DELETE", ONE, delete_conversation, "Delete a conversation"),
+    stored("GET", "/api/ui/export", export_conversations, "All conversations in one value"),
+    stored(
         "POST",
         "/api/ui/import",
         import_conversations,

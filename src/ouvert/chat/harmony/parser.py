@@ -8,7 +8,7 @@ import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
-from ouvert.chat.answer import call_id
+from ouvert.chat.call_ids import new_call_id
 from ouvert.chat.conversation import Delta, ReasoningDelta, TextDelta, ToolCall, ToolCallDelta
 from ouvert.chat.format import Rendered
 from ouvert.chat.harmony.header import CHANNEL_MARK, CONSTRAIN_MARK, HEADER_WORDS, Header, read_header
@@ -40,7 +40,7 @@ class HarmonyParser:
         self._header: str | None = ""  # None inside a message's content, and behind its end
         self._header_tokens = 0
         self._kind: Kind | None = None  # of the message whose content is being read
-        self._name = ""  # of the tool that is being called
+        self._name = self._call_id = ""  # of the tool that is being called
         self._arguments: list[str] = []
         self._calls_begun = 0
         self._said: dict[Kind, bool] = {"reasoning": False, "text": False}
@@ -141,7 +141,8 @@ class HarmonyParser:
         if header.call is not None:
             self._kind, self._name, self._arguments = "call", header.call, []
             index, self._calls_begun = self._calls_begun, self._calls_begun + 1
-            return [ToolCallDelta(index, call_id(self._rendered.ids, index), header.call, "")]
+            self._call_id = new_call_id()
+            return [ToolCallDelta(index, self._call_id, header.call, "")]
         self._kind = "reasoning" if header.channel == "analysis" or header.foreign else "text"
         if self._kind == "reasoning":
             self.reasoning_tokens += self._header_tokens
@@ -171,7 +172,7 @@ class HarmonyParser:
             arguments += "{}"
             deltas.append(ToolCallDelta(index, None, None, "{}"))
         if complete or is_object(arguments):
-            self.tool_calls.append(ToolCall(call_id(self._rendered.ids, index), self._name, arguments))
+            self.tool_calls.append(ToolCall(self._call_id, self._name, arguments))
         return deltas
 
 
