@@ -171,6 +171,21 @@ def test_models_come_with_their_state_and_fit(server, client):
     }
 
 
+def test_a_small_model_is_called_a_toy_before_it_is_loaded_and_one_of_embeddings_is_not_offered(
+    start_server, speaking_model, embedding_model, tmp_path
+):
+    speaks, broken = tmp_path / "speaks", tmp_path / "broken.gguf"
+    speaks.symlink_to(speaking_model())
+    broken.write_bytes(b"GGUF but no more")
+    with start_server(models=(str(speaks), str(broken), str(embedding_model))).client() as client:
+        small, damaged = client.get("/api/ui/models").json()["models"]
+    assert small["toy"] is True
+    assert small["parameters"] < 1_000_000
+    assert small["context"] == 2048
+    assert "broken.gguf" in damaged["fault"]
+    assert "toy" not in damaged
+
+
 def test_fit_is_decided_by_what_models_may_use():
     assert [fit(needs, 100) for needs in (1, 85, 86, 100, 101)] == ["fits", "fits", "tight", "tight", "too_large"]
 

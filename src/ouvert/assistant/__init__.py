@@ -3,7 +3,7 @@
 from ouvert.assistant.assistant import Answer, Assistant
 from ouvert.assistant.continuation import Continuation, ContinuedText, PlacedToken
 from ouvert.assistant.demands import Demands
-from ouvert.assistant.description import Description, describe
+from ouvert.assistant.description import Description, Size, describe, is_toy, size_of
 from ouvert.assistant.embeddings import Embeddings
 from ouvert.assistant.error import AssistantError, ContextExceeded
 from ouvert.assistant.events import Event, Finished, Usage
@@ -63,6 +63,7 @@ __all__ = [
     "Sampling",
     "ScoredText",
     "ScoredToken",
+    "Size",
     "StopStrings",
     "TextDelta",
     "Token",
@@ -73,9 +74,11 @@ __all__ = [
     "Usage",
     "Written",
     "describe",
+    "is_toy",
     "kept_prefixes",
     "load",
     "open_installed",
     "pack_installed",
     "receipt_digest",
+    "size_of",
 ]

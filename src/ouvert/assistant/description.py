@@ -2,9 +2,11 @@
 
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 
 from ouvert.assistant.error import AssistantError
 from ouvert.assistant.language import Language
+from ouvert.assistant.sampling import SMALL
 from ouvert.chat import Abilities, ChatError
 from ouvert.engine import look_at
 from ouvert.store import Installed
@@ -24,6 +26,33 @@ class Description:
     embedding_size: int | None
     abilities: Abilities | None
     control_tokens: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Size:
+    """What a list of models says of one that is not loaded; its tokenizer is not read for that."""
+
+    family: str
+    parameters: int
+    context: int
+    writes_text: bool
+
+
+@lru_cache(maxsize=256)
+def size_of(installed: Installed) -> Size:
+    """Raises CheckpointError for files that cannot be used."""
+    files = look_at(installed.path)
+    return Size(
+        family=files.family,
+        parameters=files.parameters,
+        context=files.trained_context,
+        writes_text=files.embedding_size is None,
+    )
+
+
+def is_toy(parameters: int) -> bool:
+    """Whether a model of so many parameters is for trying things out: what it says is often wrong."""
+    return parameters < SMALL
 
 
 def describe(installed: Installed) -> Description:

@@ -16,6 +16,7 @@ from pydantic import RootModel
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ouvert.assistant import is_toy, size_of
 from ouvert.serving.body import TOKEN_VALUES
 from ouvert.serving.callers import identify, opened_from
 from ouvert.serving.conversations import (
@@ -28,9 +29,10 @@ from ouvert.serving.conversations import (
 )
 from ouvert.serving.door import refuse_other_pages
 from ouvert.serving.endpoints import Call, Endpoint, Handler
-from ouvert.serving.errors import Refusal
+from ouvert.serving.errors import Refusal, refusal_of
 from ouvert.serving.model_list import efforts_of, entry
 from ouvert.serving.streams import JSONAnswer
+from ouvert.store import Installed
 
 FOLDER = Path(__file__).with_name("page")
 RUNNING = "Ollama is running"  # what Ollama's clients look for at /
@@ -191,7 +193,9 @@ def model_records(call: Call) -> list[dict[str, Any]]:
         if not call.caller.admits(installed.name):
             continue
         facts = entry(house, installed, installed.name, efforts_of(house, installed))["ouvert"]
-        record = {"id": installed.name, **facts}
+        record = {"id": installed.name, **size_facts(installed), **facts}
+        if not record.pop("writes_text"):
+            continue  # a model of embeddings holds no conversation
         if (room := house.settings.memory) is not None:
             record["fit"] = {"state": fit(installed.size, room), "needs_bytes": installed.size, "available_bytes": room}
         records.append(record)
@@ -217,6 +221,22 @@ async def session(call: Call) -> Response:
         },
         headers={"cache-control": "no-store"},
     )
+
+
+def size_facts(installed: Installed) -> dict[str, Any]:
+    """Also of a model that is not loaded. One whose files cannot be read is listed, with what is wrong with it."""
+    try:
+        size = size_of(installed)
+    except Exception as problem:
+        refusal = refusal_of(problem)
+        return {"writes_text": True, "fault": str(problem) if refusal is None else refusal.message}
+    return {
+        "family": size.family,
+        "parameters": size.parameters,
+        "context": size.context,
+        "toy": is_toy(size.parameters),
+        "writes_text": size.writes_text,
+    }
 
 
 def fit(needs: int, room: int) -> str:
