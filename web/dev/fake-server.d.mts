@@ -6,5 +6,6 @@ export function makeFakeServer(options?: { key?: string }): {
   // Tests look into what was kept and asked as they please.
   conversations: Map<string, any>;
   asked: any[];
-  state: { cancelled: number; models: unknown[] };
+  titled: any[];
+  state: { cancelled: number; loaded: Promise<unknown>; models: unknown[] };
 };

@@ -72,6 +72,9 @@ const pieces = (text, size) => text.match(new RegExp(`[\\s\\S]{1,${size}}`, "g")
 const tokens = (text) => Math.ceil(text.length / 4);
 
 function answerTo(question) {
+  if (question.includes("long prompt")) return { text: "Read.", reading: [[0, null], [512, 8], [1024, 5]], delay: 300 };
+  if (question.includes("load first")) return { text: "Loaded.", loads: true };
+  if (question.includes("Summarise our conversation")) return { text: "They talked about otters." };
   if (question.includes("hostile")) return { text: HOSTILE };
   if (question.includes("very long")) return { text: Array.from({ length: 1500 }, (_, n) => `Paragraph ${n}: ${"some words that go on ".repeat(8)}\n\n`).join(""), size: 400, delay: 12 };
   if (question.includes("slowly")) return { text: "word ".repeat(400), size: 5, delay: 20 };
@@ -90,7 +93,7 @@ function receipt(body, prompt, thought, text) {
     model: { name: body.model, weights_digest: digest("b"), tokenizer_digest: digest("a"), format: "harmony", template_digest: digest("f") },
     engine: { version: "0.1.0", instruction_set: "avx512", threads: 2, cache_type: "f16", exact: false },
     sampling: { seed: body.seed ?? 2661076391, temperature: body.temperature ?? 1, top_k: 0, top_p: 1, min_p: 0 },
-    messages: body.messages.map(({ role, content }) => ({ role, sent: tokens(content), refused: 0 })),
+    messages: body.messages.map(({ role, content }, n) => (n < body.messages.length - 1 && prompt > CONTEXT && body.ouvert?.truncation === "auto" ? { role, sent: 0, refused: tokens(content) } : { role, sent: tokens(content), refused: 0 })),
     asked: body.reasoning_effort ? { effort: body.reasoning_effort } : {},
     tokens: { prompt, reused: Math.floor(prompt / 2), reasoning, output, total: prompt + output },
     ended: { reason: "stop" },
@@ -103,11 +106,11 @@ function receipt(body, prompt, thought, text) {
 export function makeFakeServer({ key = null } = {}) {
   const conversations = new Map();
   const asked = [];
-  const state = { cancelled: 0, models: MODELS.map((each) => ({ ...each })) };
+  const titled = []; // requests for a title
+  const state = { cancelled: 0, loaded: Promise.resolve(), models: MODELS.map((each) => ({ ...each })) };
 
   async function answer(request, response, body) {
-    asked.push(body);
-    response.writeHead(200, { "Content-Type": "text/event-stream", "Cache-Control": "no-store" });
+    (body.stream === true ? asked : titled).push(body);
     let isOpen = true;
     response.on("close", () => {
       if (!response.writableEnded) state.cancelled += 1;
@@ -115,9 +118,20 @@ export function makeFakeServer({ key = null } = {}) {
     });
     const send = (chunk) => response.write(`data: ${JSON.stringify(chunk)}\n\n`);
     const delta = (value, finish_reason = null) => send({ id: "c", object: "chat.completion.chunk", choices: [{ index: 0, delta: value, finish_reason }] });
-    const { thought = "", text, reason = "stop", size = 7, delay = 3, breaks = false } = answerTo(body.messages.at(-1).content);
+    const { thought = "", text, reason = "stop", size = 7, delay = 3, breaks = false, reading = [], loads = false } = answerTo(body.messages.at(-1).content);
+    if (body.stream !== true) {
+      response.writeHead(200, { "Content-Type": "application/json" });
+      const title = body.messages[0].content.includes("otters live") ? "**Title: A matter of animals.**\n" : ""; // none: the question's beginning stays
+      return response.end(JSON.stringify({ choices: [{ message: { role: "assistant", content: title } }] }));
+    }
+    if (loads) await load(body.model);
+    response.writeHead(200, { "Content-Type": "text/event-stream", "Cache-Control": "no-store" });
     response.write(": ping\n\n");
     delta({ role: "assistant", content: "" });
+    for (const [done, seconds_left] of body.ouvert.progress ? reading : []) {
+      send({ id: "c", object: "chat.completion.chunk", choices: [], ouvert: { reading: { index: 0, done, total: 1500, reused: 0, seconds: 1, seconds_left } } });
+      await pause(delay);
+    }
     for (const piece of pieces(thought, 6)) {
       if (!isOpen) return;
       delta({ reasoning: piece, reasoning_content: piece });
@@ -141,6 +155,14 @@ export function makeFakeServer({ key = null } = {}) {
     const completion = tokens(thought + text);
     send({ id: "c", object: "chat.completion.chunk", choices: [], usage: { prompt_tokens: prompt, completion_tokens: completion, total_tokens: prompt + completion } });
     response.end("data: [DONE]\n\n");
+  }
+
+  /** As a server does for the first answer: nothing is sent before the model is there. */
+  async function load(id) {
+    const model = state.models.find((each) => each.id === id);
+    Object.assign(model, { state: "loading", progress: 0.37 });
+    await state.loaded;
+    Object.assign(model, { state: "loaded", progress: undefined });
   }
 
   const count = (messages) => 10 + messages.reduce((sum, { content }) => sum + 4 + tokens(content), 0);
@@ -206,14 +228,14 @@ export function makeFakeServer({ key = null } = {}) {
     if (path === "/tokenize") return json(200, { count: count(body.messages), max_model_len: CONTEXT });
     return json(...conversationRoutes(request.method, path, url, body));
   });
-  return { server, conversations, asked, state };
+  return { server, conversations, asked, titled, state };
 }
 
 const MODELS = [
   { id: "gpt-oss:20b", family: "gpt_oss", parameters: 20_900_000_000, size_bytes: 13_800_000_000, context: 131072, efforts: ["low", "medium", "high"], fit: { state: "fits", needs_bytes: 14_600_000_000, available_bytes: 21_000_000_000 }, state: "loaded" },
   { id: "qwen3-8b", family: "qwen3", parameters: 8_200_000_000, size_bytes: 5_000_000_000, context: 40960, efforts: [], fit: { state: "tight", needs_bytes: 6_100_000_000, available_bytes: 6_400_000_000 }, state: "loading", progress: 0.42 },
   { id: "gpt-oss:120b", family: "gpt_oss", parameters: 116_800_000_000, size_bytes: 65_000_000_000, context: 131072, efforts: ["low", "medium", "high"], fit: { state: "too_large", needs_bytes: 66_900_000_000, available_bytes: 21_000_000_000 }, state: "on_disk" },
-  { id: "smollm2", family: "llama", parameters: 134_500_000, size_bytes: 98_000_000, context: 8192, efforts: [], fit: { state: "fits", needs_bytes: 300_000_000, available_bytes: 21_000_000_000 }, state: "on_disk" },
+  { id: "smollm2", family: "llama", parameters: 134_500_000, size_bytes: 98_000_000, context: 8192, efforts: [], toy: true, fit: { state: "fits", needs_bytes: 300_000_000, available_bytes: 21_000_000_000 }, state: "on_disk" },
 ];
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {

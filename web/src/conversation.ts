@@ -48,6 +48,7 @@ export interface Settings {
   effort?: string;
   system?: string;
   sampling?: Sampling;
+  truncation?: "auto"; // where the context is full, the oldest turns are left out
 }
 
 export interface Conversation {
@@ -128,6 +129,13 @@ export function titleFor(text: string, attachments: Attachment[] = []): string {
   return `${cut.slice(0, Math.max(30, cut.lastIndexOf(" "))).toWellFormed().replace(/\uFFFD$/, "")}…`;
 }
 
+/** A title as a model worded it: one line, without what models put around it. Empty where nothing is left. */
+export function asTitle(said: string): string {
+  const line = said.trim().split("\n")[0] ?? "";
+  const bare = (text: string) => text.replace(/^[\s"'«“*#_-]+|[\s"'»”*_.]+$/gu, "");
+  return titleFor(bare(bare(line).replace(/^(title|titre)\s*:/i, "")));
+}
+
 /** A message's text as the model gets it: documents first, each under its name, then what was typed. */
 export function asSent(message: Message): string {
   const documents = (message.attachments ?? []).map(
@@ -141,6 +149,10 @@ export interface WireMessage {
   content: string;
 }
 
+/** What the model is told before the conversation: instructions for all conversations, then those of this one. */
+export const instructions = (...given: (string | undefined)[]): string =>
+  given.map((each) => each?.trim() ?? "").filter(Boolean).join("\n\n");
+
 /** The messages of a request: the system prompt, then a branch. Answers that failed before their first word are left out. */
 export function toWire(path: Message[], system: string | undefined): WireMessage[] {
   const said = path.filter((message) => message.role === "user" || message.text !== "");
@@ -148,10 +160,13 @@ export function toWire(path: Message[], system: string | undefined): WireMessage
   return system?.trim() ? [{ role: "system", content: system }, ...wire] : wire;
 }
 
-export function toMarkdown(conversation: Conversation, names: Record<Role, string>): string {
+/** Whether an answer came to no end that anybody noted: the page or the server went away while it was written. */
+export const isInterrupted = (message: Message): boolean => message.role === "assistant" && message.ended === undefined;
+
+export function toMarkdown(conversation: Conversation, names: Record<Role | "interrupted", string>): string {
   const parts = pathTo(conversation, conversation.leaf).map((message) => {
     const documents = (message.attachments ?? []).map((each) => `> ${each.name}\n`).join("");
-    return `## ${names[message.role]}${message.model ? ` (${message.model})` : ""}\n\n${documents}${message.text}\n`;
+    return `## ${names[message.role]}${message.model ? ` (${message.model})` : ""}\n\n${documents}${message.text}\n${isInterrupted(message) ? `\n*${names.interrupted}*\n` : ""}`;
   });
   return `# ${conversation.title}\n\n${parts.join("\n")}`;
 }

@@ -32,6 +32,13 @@ export function connectionsOf(receipt: Receipt): Connections | undefined {
   return attempted === undefined || allowed === undefined || denied === undefined ? undefined : { attempted, allowed, denied };
 }
 
+/** Tokens of older turns that were not sent because the context was full. */
+export function refusedOf(receipt: Receipt): number {
+  const messages = at(receipt, "messages");
+  if (!Array.isArray(messages)) return 0;
+  return messages.reduce<number>((sum, each) => sum + (numberAt({ each }, "each", "refused") ?? 0), 0);
+}
+
 const count = (value: Json | undefined) => (Array.isArray(value) ? value.length : typeof value === "number" ? value : undefined);
 
 /** Tokens written a second: all but the first, over the time since the first. */

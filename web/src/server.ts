@@ -32,6 +32,8 @@ export interface ModelRecord {
   context?: number; // tokens
   efforts?: string[];
   fit?: Fit;
+  toy?: boolean; // small enough that its answers are often wrong
+  fault?: string; // why its files cannot be used
   state: "loaded" | "loading" | "on_disk" | "failed";
   progress?: number; // 0 to 1, while loading
 }
@@ -111,7 +113,15 @@ export interface Count {
 export const countTokens = (model: string, messages: WireMessage[], signal?: AbortSignal) =>
   json<Count>(ask("POST", "/tokenize", { model, messages, add_generation_prompt: true }, signal));
 
+/** How far the conversation has been read before the answer begins. */
+export interface Reading {
+  done: number;
+  total: number;
+  seconds_left: number | null;
+}
+
 export type Event =
+  | { kind: "reading"; reading: Reading }
   | { kind: "reasoning"; text: string }
   | { kind: "text"; text: string }
   | { kind: "finished"; reason: string }
@@ -124,13 +134,14 @@ interface Chunk {
     finish_reason?: string | null;
   }[];
   usage?: Usage | null;
-  ouvert?: { receipt?: Receipt } | null;
+  ouvert?: { receipt?: Receipt; reading?: Reading } | null;
   error?: { message: string; code?: string };
 }
 
 /** What one chunk of a streamed answer says. */
 export function* eventsOf(chunk: Chunk): Generator<Event> {
   if (chunk.error) throw new ServerError(200, chunk.error.message, chunk.error.code);
+  if (chunk.ouvert?.reading) yield { kind: "reading", reading: chunk.ouvert.reading };
   const choice = chunk.choices?.[0];
   const reasoning = choice?.delta?.reasoning ?? choice?.delta?.reasoning_content;
   if (reasoning) yield { kind: "reasoning", text: reasoning };
@@ -145,20 +156,28 @@ export interface Request {
   messages: WireMessage[];
   effort?: string | undefined;
   sampling?: Sampling | undefined;
+  truncation?: "auto" | undefined; // the oldest turns may be left out
 }
 
-export function requestBody({ model, messages, effort, sampling = {} }: Request): Record<string, unknown> {
+export function requestBody({ model, messages, effort, sampling = {}, truncation }: Request): Record<string, unknown> {
   const { max_tokens, ...numbers } = sampling;
   return {
     model,
     messages,
     stream: true,
     stream_options: { include_usage: true },
-    ouvert: { receipt: "full" },
+    ouvert: { receipt: "full", progress: true, ...(truncation === undefined ? {} : { truncation }) },
     ...numbers,
     ...(max_tokens === undefined ? {} : { max_completion_tokens: max_tokens }),
     ...(effort === undefined ? {} : { reasoning_effort: effort }),
   };
+}
+
+/** A short answer, whole. */
+export async function say(model: string, messages: WireMessage[], most: number, signal: AbortSignal): Promise<string> {
+  const body = { model, messages, temperature: 0, max_completion_tokens: most };
+  const { choices } = await json<{ choices: { message: { content: string | null } }[] }>(ask("POST", "/v1/chat/completions", body, signal));
+  return choices[0]?.message.content ?? "";
 }
 
 /** An answer as it is written. Ends with the stream; aborting `signal` closes it, and the server stops computing. */

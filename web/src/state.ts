@@ -3,7 +3,7 @@ import { batch, computed, effect, signal, type Signal } from "@preact/signals";
 import * as tree from "./conversation";
 import type { Conversation, Ended, Message, Receipt, Settings, Usage } from "./conversation";
 import * as server from "./server";
-import { ServerError, type Listing, type ModelRecord } from "./server";
+import { ServerError, type Listing, type ModelRecord, type Reading } from "./server";
 import { words } from "./words";
 
 /** An answer that is being written. Only the message that shows it follows `live`. */
@@ -17,6 +17,7 @@ export interface Live {
   text: string;
   reasoning: string;
   began: number; // milliseconds, as performance.now() counts
+  reading?: Reading & { at: number }; // how far the conversation was read, and when that was said
   thinkingBegan?: number;
   thinkingEnded?: number;
 }
@@ -25,6 +26,11 @@ export interface Notice {
   text: string;
   isError: boolean;
 }
+
+const REMEMBERED = "ouvert.settings";
+const INSTRUCTIONS = "ouvert.instructions";
+const PRESETS = "ouvert.presets";
+const TITLES = "ouvert.titles";
 
 export const current = signal<Conversation>(tree.emptyConversation(rememberedSettings()));
 export const runs = signal<ReadonlyMap<string, Run>>(new Map());
@@ -37,6 +43,9 @@ export const keyWanted = signal(false);
 export const panel = signal<Panel | null>(null);
 export const sidebarShown = signal(window.innerWidth >= 900);
 export const editing = signal<string | null>(null);
+
+/** What the message box of the next conversation begins with. */
+export const handedOn = signal<{ text: string; attachments: tree.Attachment[] } | null>(null);
 
 export type Panel =
   | { kind: "settings" | "shortcuts" | "models" }
@@ -59,7 +68,57 @@ export const effort = computed<string | undefined>(() => {
   return chosen && efforts.includes(chosen) ? chosen : efforts.includes("medium") ? "medium" : efforts[0];
 });
 
-const REMEMBERED = "ouvert.settings";
+/** Instructions that every conversation begins with, kept in this browser. */
+export const general = signal(localStorage.getItem(INSTRUCTIONS) ?? "");
+effect(() => localStorage.setItem(INSTRUCTIONS, general.value));
+export const system = computed(() => tree.instructions(general.value, settings.value.system));
+
+/** Instructions, effort and sampling under a name, for any conversation; kept in this browser. */
+export interface Preset {
+  name: string;
+  settings: Pick<Settings, "system" | "effort" | "sampling">;
+}
+
+export const presets = signal<Preset[]>(rememberedPresets());
+effect(() => localStorage.setItem(PRESETS, JSON.stringify(presets.value)));
+
+/** Whether models give titles to conversations. */
+export const titles = signal(localStorage.getItem(TITLES) !== "off");
+effect(() => localStorage.setItem(TITLES, titles.value ? "on" : "off"));
+
+// Another window of this browser changed them.
+addEventListener("storage", ({ key: name, newValue }) => {
+  if (name === INSTRUCTIONS) general.value = newValue ?? "";
+  if (name === PRESETS) presets.value = rememberedPresets();
+  if (name === TITLES) titles.value = newValue !== "off";
+});
+
+function rememberedPresets(): Preset[] {
+  try {
+    const kept = JSON.parse(localStorage.getItem(PRESETS) ?? "[]") as unknown;
+    return Array.isArray(kept) ? (kept as Preset[]).filter((each) => typeof each?.name === "string" && typeof each.settings === "object") : [];
+  } catch {
+    return []; // written by hand or by another version
+  }
+}
+
+/** The settings of the conversation in view under that name; an older preset of the name is replaced. */
+export function keepPreset(name: string): void {
+  const { system: own, effort: wanted, sampling } = settings.value;
+  const kept: Preset = { name, settings: { ...(own ? { system: own } : {}), ...(wanted ? { effort: wanted } : {}), ...(sampling ? { sampling } : {}) } };
+  presets.value = [...presets.value.filter((each) => each.name !== name), kept].sort((a, b) => a.name.localeCompare(b.name));
+}
+
+export function usePreset(name: string): void {
+  const found = presets.value.find((each) => each.name === name);
+  if (!found) return;
+  const { system: _, effort: __, sampling: ___, ...others } = settings.value;
+  replaceSettings({ ...others, ...found.settings });
+}
+
+export function forgetPreset(name: string): void {
+  presets.value = presets.value.filter((each) => each.name !== name);
+}
 
 function rememberedSettings(): Settings {
   try {
@@ -71,9 +130,12 @@ function rememberedSettings(): Settings {
 
 /** Settings belong to a conversation; a new one begins with those used last, but for the system prompt. */
 export function changeSettings(change: Settings): void {
-  const changed = { ...settings.value, ...change };
+  replaceSettings({ ...settings.value, ...change });
+}
+
+function replaceSettings(changed: Settings): void {
   current.value = { ...current.value, settings: changed };
-  const { system: _, ...lasting } = changed;
+  const { system: _, truncation: __, ...lasting } = changed;
   localStorage.setItem(REMEMBERED, JSON.stringify(lasting));
   if (current.value.messages.length > 0) void save(current.value.id);
 }
@@ -174,6 +236,15 @@ export async function refreshList(): Promise<void> {
 
 const isAbort = (problem: unknown) => problem instanceof DOMException && problem.name === "AbortError";
 
+/** While an answer is waited for: is its model being loaded, and how far is it? Failing to know is no fault. */
+async function watchModels(): Promise<void> {
+  try {
+    models.value = await server.listModels();
+  } catch (problem) {
+    if (!(problem instanceof ServerError)) throw problem;
+  }
+}
+
 export async function refreshModels(): Promise<void> {
   try {
     models.value = await server.listModels();
@@ -205,6 +276,7 @@ export async function show(id: string, message?: string): Promise<void> {
       if (window.innerWidth < 900) sidebarShown.value = false;
     });
     location.hash = id;
+    focusComposer();
   } catch (problem) {
     complain(problem, words.value.loadFailed);
   }
@@ -269,7 +341,32 @@ export function resend(message: Message, text: string): void {
   ask(message.parent, text, message.attachments ?? []);
 }
 
+/** From here on the oldest turns of this conversation are left out where there is no room; every receipt says it. */
+export function leaveOutOldest(isWanted: boolean): void {
+  const { truncation: _, ...others } = settings.value;
+  replaceSettings(isWanted ? { ...others, truncation: "auto" } : others);
+}
+
+/** The model writes a summary, in view like any answer; a new conversation begins with it as a document. */
+export async function goOnWithSummary(text: string, attachments: tree.Attachment[]): Promise<void> {
+  const before = current.value.id;
+  const question = asked(current.value.leaf, words.value.summaryRequest, []);
+  const outcome = await answer(question, { truncation: "auto", sampling: { ...settings.value.sampling, max_tokens: SUMMARY_TOKENS } });
+  if (outcome?.ended !== "stop" && outcome?.ended !== "length") return; // stopped or failed: the conversation says so
+  const summary = { name: words.value.summaryName(valueOf(before)?.title ?? ""), text: outcome.text ?? "" };
+  if (current.value.id !== before) return; // somebody looks at another conversation by now
+  handedOn.value = { text, attachments: [summary, ...attachments] };
+  startNew();
+}
+
+const SUMMARY_TOKENS = 500;
+
 function ask(parent: string | null, text: string, attachments: tree.Attachment[]): void {
+  void answer(asked(parent, text, attachments));
+}
+
+/** A question in the conversation in view; its id. */
+function asked(parent: string | null, text: string, attachments: tree.Attachment[]): string {
   const question: Message = {
     id: tree.newId(),
     parent,
@@ -279,7 +376,7 @@ function ask(parent: string | null, text: string, attachments: tree.Attachment[]
     ...(attachments.length > 0 ? { attachments } : {}),
   };
   current.value = withoutEmptyTitle(tree.withMessage(current.value, question));
-  void answer(question.id);
+  return question.id;
 }
 
 /** Another answer to the same question: a branch beside the old one. */
@@ -289,14 +386,18 @@ export function regenerate(message: Message): void {
 
 export function stop(): void {
   run.value?.stop.abort();
+  focusComposer(); // the button that was pressed is gone
 }
 
 const SAVE_EVERY = 5000; // milliseconds, while an answer is written
 
-/** Let the model answer the question of that id in the conversation in view. */
-async function answer(question: string): Promise<void> {
+const WATCH_EVERY = 1000; // milliseconds, while an answer has not begun
+
+/** Let the model answer the question of that id in the conversation in view. Hands back how the answer ended. */
+async function answer(question: string, otherwise: Partial<server.Request> = {}): Promise<Partial<Message> | undefined> {
   const chosen = model.value;
   if (!chosen || run.value) return;
+  entitling.abort();
   const id = current.value.id;
   const message: Message = {
     id: tree.newId(),
@@ -308,9 +409,11 @@ async function answer(question: string): Promise<void> {
   };
   const request = {
     model: chosen.id,
-    messages: tree.toWire(tree.pathTo(current.value, question), settings.value.system),
+    messages: tree.toWire(tree.pathTo(current.value, question), system.value),
     effort: effort.value,
     sampling: settings.value.sampling,
+    truncation: settings.value.truncation,
+    ...otherwise,
   };
   const live = signal<Live>({ text: "", reasoning: "", began: performance.now() });
   const started: Run = { message: message.id, live, stop: new AbortController() };
@@ -322,10 +425,16 @@ async function answer(question: string): Promise<void> {
   });
   if (location.hash !== `#${id}`) location.hash = id;
   void save(id);
+  const watch = window.setInterval(() => {
+    const { reading, text, reasoning } = live.value;
+    if (reading || text || reasoning) clearInterval(watch);
+    else void watchModels();
+  }, WATCH_EVERY);
   const outcome = await follow(request, started, () => {
     update(id, (value) => tree.withChanged(value, message.id, soFar(live.value)));
     void save(id);
   });
+  clearInterval(watch);
   batch(() => {
     update(id, (value) => tree.withChanged(value, message.id, outcome));
     const remaining = new Map(runs.value);
@@ -336,7 +445,29 @@ async function answer(question: string): Promise<void> {
   await save(id);
   open.delete(id);
   void refreshModels();
+  if (outcome.ended === "stop" && !outcome.reasoning && !chosen.toy) void entitle(id, chosen.id);
+  return outcome;
 }
+
+let entitling = new AbortController();
+
+/** The model words a title for a conversation that has none but the beginning of its first question. */
+async function entitle(id: string, by: string): Promise<void> {
+  const value = valueOf(id) ?? (await server.getConversation(id));
+  const first = value.messages[0];
+  if (!titles.value || !first || value.messages.length !== 2 || value.title !== tree.titleFor(first.text, first.attachments)) return;
+  entitling = new AbortController();
+  try {
+    const messages = [...tree.toWire(tree.pathTo(value, value.leaf), system.value), { role: "user" as const, content: words.value.titleRequest }];
+    const title = tree.asTitle(await server.say(by, messages, TITLE_TOKENS, entitling.signal));
+    if (title) await rename(id, title);
+  } catch (problem) {
+    // The beginning of the question stays. Somebody who asked on meanwhile comes first.
+    if (!isAbort(problem) && !(problem instanceof ServerError)) throw problem;
+  }
+}
+
+const TITLE_TOKENS = 24;
 
 function spoken(outcome: Partial<Message>): string {
   if (outcome.ended === "cancelled") return words.value.announceStopped;
@@ -370,6 +501,9 @@ async function follow(request: server.Request, { live, stop }: Run, keep: () => 
   try {
     for await (const event of server.streamAnswer(request, stop.signal)) {
       switch (event.kind) {
+        case "reading":
+          now = { ...now, reading: { ...event.reading, at: performance.now() } };
+          break;
         case "reasoning":
           if (now.thinkingBegan === undefined) announcement.value = words.value.announceThinking;
           now = { ...now, reasoning: now.reasoning + event.text, thinkingBegan: now.thinkingBegan ?? performance.now() };
@@ -419,8 +553,12 @@ export function showVersion(message: Message): void {
   void save(current.value.id);
 }
 
+/** The message box has the focus, but for screens on which that would open a keyboard unasked. */
 export function focusComposer(): void {
-  requestAnimationFrame(() => document.querySelector<HTMLTextAreaElement>("#composer")?.focus());
+  if (matchMedia("(pointer: coarse)").matches) return;
+  requestAnimationFrame(() => {
+    if (!document.querySelector("dialog, .editor")) document.querySelector<HTMLTextAreaElement>("#composer")?.focus();
+  });
 }
 
 // Appearance

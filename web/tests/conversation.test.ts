@@ -12,7 +12,7 @@ const message = (id: string, parent: string | null, role: tree.Role = "user", mo
 const talk: Conversation = {
   ...tree.emptyConversation({}),
   messages: [
-    message("q1", null), message("a1", "q1", "assistant"), message("q2", "a1"), message("a2", "q2", "assistant"),
+    message("q1", null), message("a1", "q1", "assistant", { ended: "stop" }), message("q2", "a1"), message("a2", "q2", "assistant", { ended: "stop" }),
     message("a1b", "q1", "assistant"), message("q2b", "a1"), message("a2b", "q2b", "assistant"),
   ],
   leaf: "a2",
@@ -81,8 +81,23 @@ describe("titles and names", () => {
     expect(made.every((id) => /^[a-z0-9]{16,32}$/.test(id))).toBe(true);
     expect(new Set(made).size).toBe(500);
   });
+  test("a title that a model worded is one plain line", () => {
+    expect(['**Title: "Otters in rivers".**\nThey', "« Les loutres »", "Titre : Des mots", "   ", "x".repeat(90)].map(tree.asTitle)).toEqual([
+      "Otters in rivers", "Les loutres", "Des mots", "", `${"x".repeat(30)}…`,
+    ]);
+  });
+  test("instructions for all conversations come before those of one", () => {
+    expect(tree.instructions(" Be kind. ", undefined)).toBe("Be kind.");
+    expect(tree.instructions("Be kind.", "Rhyme.")).toBe("Be kind.\n\nRhyme.");
+    expect(tree.instructions("", "  ")).toBe("");
+  });
+  test("an answer without an end was interrupted, and an export says so", () => {
+    const cut = { ...talk, title: "T", messages: talk.messages.map((each) => (each.text === "a2" ? (({ ended: _, ...rest }) => rest)(each) : each)) };
+    expect(cut.messages.filter(tree.isInterrupted).map((each) => each.text)).toContain("a2");
+    expect(tree.toMarkdown(cut, { interrupted: "Cut.", user: "You", assistant: "Model" })).toMatch(/a2\n\n\*Cut\.\*\n$/);
+  });
   test("Markdown holds the branch in view", () => {
-    expect(tree.toMarkdown({ ...talk, title: "T" }, { user: "You", assistant: "Model" })).toBe(
+    expect(tree.toMarkdown({ ...talk, title: "T" }, { interrupted: "Cut.", user: "You", assistant: "Model" })).toBe(
       "# T\n\n## You\n\nq1\n\n## Model\n\na1\n\n## You\n\nq2\n\n## Model\n\na2\n",
     );
   });

@@ -13,12 +13,32 @@ const code = files("src").filter((path) => /\.tsx?$/.test(path) && !path.include
 test("French says everything English says", () => {
   expect(Object.keys(fr)).toEqual(Object.keys(en));
   expect(fr.suggestions.length).toBe(en.suggestions.length);
-  expect(Object.keys(fr.effortNames)).toEqual(Object.keys(en.effortNames));
+  for (const names of ["effortNames", "endNames", "samplingNames", "taglines"] as const) expect(Object.keys(fr[names])).toEqual(Object.keys(en[names]));
+});
+
+/** Every sentence as it is read, with something in each gap. */
+const sentences = (value: unknown): string[] =>
+  typeof value === "string" ? [value]
+  : typeof value === "function" ? [String((value as (...gaps: unknown[]) => unknown)("1", "2", "3")), String((value as (...gaps: unknown[]) => unknown)(2, 3, 4))]
+  : Object.values(value as object).flatMap(sentences);
+
+test("French is set as French is: narrow no-break spaces, curly apostrophes, decimal commas", () => {
+  const said = sentences(fr);
+  expect(said.length).toBeGreaterThan(200);
+  expect(said.filter((each) => /[^\u202f\d/] ?[;!?»]|[^\u202f]:(?!\/)|«[^\u202f]/u.test(each))).toEqual([]);
+  expect(said.filter((each) => /'|"|\d\.\d| {2}/.test(each))).toEqual([]);
+});
+
+test("a French reader finds none of the words that were translated one by one", () => {
+  const said = sentences(fr).join("\n");
+  for (const odd of ["défaut propre", "Revenir", "octets", "Vos mots", "Renvoyer", "Une autre réponse", "la plus longue", "Consigne\n", "Segmenteur", "Coupé à", "Garder ce qui tient", "sont gardés", "tout juste", "par lui-même", "Comme le système", "Ignorer", "Enter", "Shift", "Esc", "empaqueté", "Gabarit"]) {
+    expect(said).not.toContain(odd);
+  }
 });
 
 test("nothing was left in English", () => {
   const alike = Object.entries(en).filter(([name, value]) => typeof value === "string" && fr[name as keyof typeof fr] === value).map(([name]) => name);
-  expect(alike.sort()).toEqual(["conversations", "message", "minP", "topK", "topP", "total"]);
+  expect(alike.sort()).toEqual(["conversations", "message", "minP", "systemPrompt", "topK", "topP", "total"]);
 });
 
 test("every sentence is used", () => {
@@ -42,6 +62,6 @@ test("numbers are written as each language writes them", () => {
   language.value = "fr";
   expect([number(12345.6, 1), bytes(1_500_000_000), duration(72)].map((text) => text.replace(/\s/g, " "))).toEqual(["12 345,6", "1,5 Go", "1 min 12 s"]);
   language.value = "en";
-  expect([number(12345.6, 1), bytes(1_500_000_000), bytes(999), duration(4.25), duration(59.7)]).toEqual(["12,345.6", "1.5 GB", "999 byte", "4.3 s", "1 min 0 s"]);
+  expect([number(12345.6, 1), bytes(1_500_000_000), bytes(999), duration(4.25), duration(59.7)]).toEqual(["12,345.6", "1.5 GB", "999 byte", "4.3\u00a0s", "1\u00a0min 0\u00a0s"]);
   expect(Object.keys(LANGUAGES)).toEqual(["en", "fr"]);
 });

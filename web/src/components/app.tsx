@@ -1,12 +1,14 @@
 import { useEffect } from "preact/hooks";
 import { toMarkdown } from "../conversation";
+import { altKey, isComposing } from "../keys";
 import {
-  announcement, current, editing, focusComposer, notice, panel, regenerate, run, show, sidebarShown, startNew, stop, keyWanted,
+  announcement, current, editing, focusComposer, model, notice, panel, regenerate, run, show, sidebarShown, startNew, stop, keyWanted,
 } from "../state";
+import { host, where } from "../where";
 import { words } from "../words";
 import { Composer } from "./composer";
 import { copyText, download, fileName } from "./copy";
-import { Button } from "./icons";
+import { Button, Icon } from "./icons";
 import { lastAnswer, Messages } from "./messages";
 import { Panels } from "./panels";
 import { Sidebar } from "./sidebar";
@@ -16,7 +18,11 @@ export function App() {
   useEffect(() => {
     addEventListener("keydown", onKeyDown);
     addEventListener("hashchange", onHashChange);
+    addEventListener("beforeprint", unfoldForPrint);
+    addEventListener("afterprint", foldAfterPrint);
     return () => {
+      removeEventListener("beforeprint", unfoldForPrint);
+      removeEventListener("afterprint", foldAfterPrint);
       removeEventListener("keydown", onKeyDown);
       removeEventListener("hashchange", onHashChange);
     };
@@ -48,7 +54,7 @@ export function App() {
                 icon="export"
                 label={say.exportMarkdown}
                 onClick={() =>
-                  download(fileName(current.value.title, "md"), toMarkdown(current.value, { user: say.you, assistant: say.assistant }), "text/markdown")
+                  download(fileName(current.value.title, "md"), toMarkdown(current.value, { user: say.you, assistant: say.assistant, interrupted: say.endedInterrupted }), "text/markdown")
                 }
               />
               <Button
@@ -59,6 +65,15 @@ export function App() {
             </>
           )}
         </header>
+        {model.value?.toy && (
+          <p class="honest">
+            <Icon name="warning" />
+            <span>{say.toyModel(model.value.id)}</span>
+            <button type="button" class="plain" onClick={() => (panel.value = { kind: "models" })}>
+              {say.chooseAnother}
+            </button>
+          </p>
+        )}
         <Messages />
         <div class="foot">
           {notice.value && (
@@ -68,7 +83,7 @@ export function App() {
             </div>
           )}
           <Composer />
-          <p class="tagline">{say.tagline}</p>
+          <p class={where === "open" ? "tagline open" : "tagline"}>{say.taglines[where](host)}</p>
         </div>
       </main>
       <div class="off-screen" role="status" aria-live="polite">
@@ -79,6 +94,21 @@ export function App() {
   );
 }
 
+/** Paper shows all of a question. What was folded is folded again afterwards. */
+function unfoldForPrint(): void {
+  for (const each of document.querySelectorAll<HTMLDetailsElement>("details.long:not([open])")) {
+    each.open = true;
+    each.dataset.unfolded = "";
+  }
+}
+
+function foldAfterPrint(): void {
+  for (const each of document.querySelectorAll<HTMLDetailsElement>("details[data-unfolded]")) {
+    each.open = false;
+    delete each.dataset.unfolded;
+  }
+}
+
 function onHashChange(): void {
   const id = location.hash.slice(1);
   if (id && id !== current.value.id) void show(id);
@@ -86,9 +116,13 @@ function onHashChange(): void {
 
 /** The shortcuts of the list in panels.tsx. */
 function onKeyDown(event: KeyboardEvent): void {
+  if (isComposing(event)) return; // the input method's keys, Escape among them
   const isCommand = (event.ctrlKey || event.metaKey) && !event.altKey;
   if (event.key === "Escape" && !panel.value && !keyWanted.value) {
-    if (editing.value) editing.value = null;
+    if (editing.value) {
+      editing.value = null;
+      focusComposer();
+    }
     else if (run.value) stop();
     else if (window.innerWidth < 900) sidebarShown.value = false;
   } else if (isCommand && event.key.toLowerCase() === "k") {
@@ -100,7 +134,7 @@ function onKeyDown(event: KeyboardEvent): void {
     event.preventDefault();
     panel.value = panel.value?.kind === "shortcuts" ? null : { kind: "shortcuts" };
   } else if (event.altKey && !event.ctrlKey && !event.metaKey) {
-    const action = ALT[event.code];
+    const action = ALT[altKey(event)];
     if (action) {
       event.preventDefault();
       action();
@@ -109,19 +143,19 @@ function onKeyDown(event: KeyboardEvent): void {
 }
 
 const ALT: Record<string, () => void> = {
-  KeyN: startNew,
-  KeyS: () => (sidebarShown.value = !sidebarShown.value),
-  KeyM: () => (panel.value = { kind: "models" }),
-  Comma: () => (panel.value = { kind: "settings" }),
-  KeyI: () => {
+  n: startNew,
+  s: () => (sidebarShown.value = !sidebarShown.value),
+  m: () => (panel.value = { kind: "models" }),
+  ",": () => (panel.value = { kind: "settings" }),
+  i: () => {
     const message = lastAnswer();
     if (message) panel.value = { kind: "receipt", message: message.id };
   },
-  KeyR: () => {
+  r: () => {
     const message = lastAnswer();
     if (message) regenerate(message);
   },
-  KeyC: () => {
+  c: () => {
     const message = lastAnswer();
     if (message) void copyText(message.text);
   },

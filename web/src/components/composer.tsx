@@ -1,9 +1,13 @@
 import { useSignal } from "@preact/signals";
 import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
 import { toWire, type Attachment, type Message } from "../conversation";
-import { decodeText, LARGEST_FILE, LONG_PASTE, longestThatFits } from "../documents";
+import { comingFormat, decodeText, LARGEST_FILE, LONG_PASTE, longestThatFits } from "../documents";
+import { isComposing, isSend } from "../keys";
 import { countTokens, type Count } from "../server";
-import { changeSettings, complain, current, editing, effort, model, notice, panel, path, run, send, settings, stop } from "../state";
+import {
+  changeSettings, complain, current, editing, effort, focusComposer, goOnWithSummary, handedOn, leaveOutOldest, model, notice, panel, path, run, send,
+  settings, stop, system,
+} from "../state";
 import { bytes, number, words } from "../words";
 import { Button, Icon } from "./icons";
 
@@ -24,7 +28,7 @@ export function Composer() {
   });
   const isEmpty = text.value.trim() === "" && attachments.value.length === 0;
   const wire = (documents: Attachment[]) =>
-    toWire(isEmpty ? path.value : [...path.value, draft(documents)], settings.value.system);
+    toWire(isEmpty ? path.value : [...path.value, draft(documents)], system.value);
 
   // Counting waits until typing pauses; a newer text cancels the older request.
   const chosen = model.value?.id;
@@ -47,13 +51,15 @@ export function Composer() {
       clearTimeout(delay);
       abort.abort();
     };
-  }, [text.value, attachments.value, chosen, current.value.leaf, current.value.id, settings.value.system, isRunning]);
+  }, [text.value, attachments.value, chosen, current.value.leaf, current.value.id, system.value, isRunning]);
 
   // At once, not after the next frame: by then somebody may have begun to type.
   useLayoutEffect(() => {
-    text.value = "";
-    attachments.value = [];
+    text.value = handedOn.value?.text ?? "";
+    attachments.value = handedOn.value?.attachments ?? [];
+    handedOn.value = null;
   }, [current.value.id]);
+  useEffect(focusComposer, []);
   useLayoutEffect(() => {
     if (!area.current) return;
     area.current.style.height = "auto";
@@ -61,7 +67,9 @@ export function Composer() {
   }, [text.value]);
 
   const over = typeof count.value === "object" && count.value ? count.value.count - count.value.max_model_len : 0;
-  const mayNotSend = isEmpty || isRunning || !chosen || over >= 0 && typeof count.value === "object" && count.value !== null;
+  const isFull = typeof count.value === "object" && count.value !== null && over >= 0;
+  const leavesOut = settings.value.truncation === "auto";
+  const mayNotSend = isEmpty || isRunning || !chosen || (isFull && !leavesOut);
 
   const submit = () => {
     if (mayNotSend) return;
@@ -73,10 +81,19 @@ export function Composer() {
 
   const attach = async (files: Iterable<File>) => {
     for (const each of files) {
-      const content = each.size > LARGEST_FILE ? undefined : decodeText(new Uint8Array(await each.arrayBuffer()));
-      if (content === undefined) notice.value = { text: say.fileTooLarge(each.name, bytes(LARGEST_FILE)), isError: true };
-      else if (content === null) notice.value = { text: say.notText(each.name), isError: true };
-      else attachments.value = [...attachments.value, { name: each.name, text: content }];
+      if (each.size > LARGEST_FILE) {
+        notice.value = { text: say.fileTooLarge(each.name, bytes(LARGEST_FILE)), isError: true };
+        continue;
+      }
+      const content = new Uint8Array(await each.arrayBuffer());
+      const decoded = decodeText(content);
+      if (decoded === null) {
+        const format = comingFormat(content, each.name);
+        notice.value = { text: format ? say.formatToCome(each.name, format) : say.notText(each.name), isError: true };
+        continue;
+      }
+      if (decoded.isGuess) notice.value = { text: say.readAs(each.name, "Windows-1252"), isError: false };
+      attachments.value = [...attachments.value, { name: each.name, text: decoded.text }];
     }
     area.current?.focus();
   };
@@ -165,10 +182,10 @@ export function Composer() {
           }
         }}
         onKeyDown={(event) => {
-          if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
+          if (isSend(event)) {
             event.preventDefault();
             submit();
-          } else if (event.key === "ArrowUp" && text.value === "" && !isRunning) {
+          } else if (event.key === "ArrowUp" && !isComposing(event) && text.value === "" && !isRunning) {
             const last = path.value.findLast((each) => each.role === "user");
             if (last) {
               event.preventDefault();
@@ -207,18 +224,42 @@ export function Composer() {
           </button>
         )}
       </div>
-      {over >= 0 && typeof count.value === "object" && count.value !== null && (
+      {isFull && !isRunning && (
         <div class="too-long" role="alert">
           <Icon name="warning" />
-          <span>{say.tooLong(number(over + 1))}</span>
-          {attachments.value.length > 0 && (
+          <span>{leavesOut ? say.leavingOut : say.tooLong(number(over + 1))}</span>
+          {attachments.value.length > 0 && !leavesOut && (
             <button type="button" class="plain" disabled={fitting.value} onClick={() => void keepWhatFits()}>
               {fitting.value ? say.fitting : say.keepWhatFits}
             </button>
           )}
+          {path.value.length > 0 && <ContextFull text={text.value} attachments={attachments.value} />}
         </div>
       )}
     </form>
+  );
+}
+
+/** What may be done about a conversation that is as long as the model's context. */
+export function ContextFull({ text, attachments }: { text: string; attachments: Attachment[] }) {
+  const say = words.value;
+  const leavesOut = settings.value.truncation === "auto";
+  return (
+    <span class="ways-on">
+      <button
+        type="button"
+        class="plain"
+        onClick={() => {
+          leaveOutOldest(!leavesOut);
+          focusComposer();
+        }}
+      >
+        {leavesOut ? say.leaveOutNothing : say.leaveOutOldest}
+      </button>
+      <button type="button" class="plain" disabled={run.value !== undefined} onClick={() => void goOnWithSummary(text, attachments)}>
+        {say.goOnWithSummary}
+      </button>
+    </span>
   );
 }
 

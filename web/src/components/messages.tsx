@@ -1,9 +1,15 @@
 import { signal } from "@preact/signals";
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
-import { find, siblings, type Message } from "../conversation";
-import { current, editing, panel, path, regenerate, resend, run, send, showVersion, model, models, type Run } from "../state";
-import { duration, number, words } from "../words";
+import { find, isInterrupted, siblings, type Message } from "../conversation";
+import { isComposing, isSend } from "../keys";
+import { numberAt, refusedOf } from "../receipt";
+import {
+  current, editing, focusComposer, model, models, panel, path, regenerate, resend, run, send, showVersion, type Live, type Run,
+} from "../state";
+import { host, where } from "../where";
+import { duration, number, percent, words } from "../words";
 import { AnswerText } from "./answer-text";
+import { ContextFull } from "./composer";
 import { copyText } from "./copy";
 import { Button, Icon, Mark } from "./icons";
 
@@ -63,9 +69,9 @@ function Welcome() {
     <div class="welcome">
       <Mark />
       <h2>{say.welcome}</h2>
-      <p>{say.welcomeHint}</p>
+      <p>{model.value?.toy ? say.toyModel(model.value.id) : say.welcomeHints[where](host)}</p>
       <ul>
-        {say.suggestions.map((each) => (
+        {(model.value?.toy ? say.toySuggestions : say.suggestions).map((each) => (
           <li key={each}>
             <button type="button" disabled={!model.value} onClick={() => send(each, [])}>
               {each}
@@ -160,12 +166,13 @@ function Editor({ message }: { message: Message }) {
         rows={Math.min(16, message.text.split("\n").length + 1)}
         onInput={(event) => (text.value = event.currentTarget.value)}
         onKeyDown={(event) => {
-          if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
+          if (isSend(event)) {
             event.preventDefault();
             submit();
-          } else if (event.key === "Escape") {
+          } else if (event.key === "Escape" && !isComposing(event)) {
             event.stopPropagation();
             editing.value = null;
+            focusComposer();
           }
         }}
       />
@@ -183,12 +190,7 @@ function Editor({ message }: { message: Message }) {
 
 function Thoughts({ text, began, ended }: { text: string; began: number; ended: number | undefined }) {
   const say = words.value;
-  const [now, setNow] = useState(performance.now());
-  useEffect(() => {
-    if (ended !== undefined) return;
-    const clock = setInterval(() => setNow(performance.now()), 1000);
-    return () => clearInterval(clock);
-  }, [ended]);
+  const now = useClock(ended === undefined);
   const seconds = Math.max(0, (ended ?? now) - began) / 1000;
   return (
     <details class="thoughts">
@@ -224,19 +226,69 @@ function Said({ message, running }: { message: Message; running: Run | undefined
     <>
       {reasoning && <Thoughts text={reasoning} began={began ?? 0} ended={ended} />}
       {text && <AnswerText text={text} growing={running !== undefined} />}
-      {running && !text && !reasoning && (
-        <p class="waiting">
-          <Mark breathing /> {words.value.waiting}
-        </p>
-      )}
+      {live && !text && !reasoning && <Waiting reading={live.reading} by={message.model} />}
     </>
   );
+}
+
+/** What happens before the first word: the model is loaded, then the conversation is read. */
+function Waiting({ reading, by }: { reading: Live["reading"]; by: string | undefined }) {
+  const say = words.value;
+  const now = useClock(reading !== undefined);
+  if (reading) {
+    const left = reading.seconds_left === null ? undefined : Math.max(0, reading.seconds_left - (now - reading.at) / 1000);
+    return (
+      <div class="waiting">
+        <Mark breathing />
+        <span>
+          {say.readingOf(number(reading.done), number(reading.total))}
+          {left !== undefined && `, ${say.timeLeft(duration(Math.ceil(left)))}`}
+        </span>
+        <progress aria-label={say.readingPrompt} value={reading.done} max={reading.total} />
+      </div>
+    );
+  }
+  const { state, progress } = models.value?.find((each) => each.id === by) ?? {};
+  if (state === "loading") {
+    return (
+      <div class="waiting">
+        <Mark breathing />
+        <span>{progress === undefined ? say.loadingModel : say.preparingModel(percent(progress))}</span>
+        {progress !== undefined && <progress aria-label={say.loadingModel} value={progress} />}
+      </div>
+    );
+  }
+  return (
+    <p class="waiting">
+      <Mark breathing /> {say.waiting}
+    </p>
+  );
+}
+
+/** The time, once a second while it `runs`. */
+function useClock(runs: boolean): number {
+  const [now, setNow] = useState(performance.now());
+  useEffect(() => {
+    if (!runs) return;
+    const clock = setInterval(() => setNow(performance.now()), 1000);
+    return () => clearInterval(clock);
+  }, [runs]);
+  return Math.max(now, performance.now());
 }
 
 function AnswerEnd({ message }: { message: Message }) {
   const say = words.value;
   const isLast = path.value.at(-1)?.id === message.id;
-  const ended = { length: say.endedLength, cancelled: say.endedCancelled, error: say.endedError, stop: "" }[message.ended ?? "stop"];
+  const by = models.value?.find((each) => each.id === message.model);
+  const isFull = message.ended === "length" && isContextFull(message, by?.context);
+  const ended = {
+    length: isFull ? say.endedFull : say.endedLength,
+    cancelled: say.endedCancelled,
+    error: say.endedError,
+    stop: "",
+    interrupted: say.endedInterrupted,
+  }[isInterrupted(message) ? "interrupted" : (message.ended ?? "stop")];
+  const refused = message.receipt ? refusedOf(message.receipt) : 0;
   return (
     <>
       {ended && (
@@ -247,6 +299,12 @@ function AnswerEnd({ message }: { message: Message }) {
           </span>
         </p>
       )}
+      {refused > 0 && <p class="ended">{say.leftOut(number(refused))}</p>}
+      {isFull && isLast && (
+        <div class="ended">
+          <ContextFull text="" attachments={[]} />
+        </div>
+      )}
       <div class={isLast ? "tools always" : "tools"}>
         <Versions message={message} />
         <CopyButton text={message.text} />
@@ -254,8 +312,15 @@ function AnswerEnd({ message }: { message: Message }) {
         <Button icon="receipt" shown label={say.receipt} onClick={() => (panel.value = { kind: "receipt", message: message.id })} />
         {message.model && <span class="by">{message.model}</span>}
       </div>
+      <p class="fallible">{by?.toy ? say.toyAnswer : say.mayBeWrong}</p>
     </>
   );
+}
+
+/** Whether it was the context that ended an answer, and not a limit that somebody set. */
+function isContextFull({ receipt }: Message, context: number | undefined): boolean {
+  const total = receipt && numberAt(receipt, "tokens", "total");
+  return total !== undefined && context !== undefined && total >= context;
 }
 
 function CopyButton({ text }: { text: string }) {

@@ -2,9 +2,10 @@ import { useState } from "preact/hooks";
 import type { Sampling } from "../conversation";
 import { exportConversations, importConversations, key, type ModelRecord } from "../server";
 import {
-  changeSettings, complain, focusComposer, keyWanted, model, models, notice, panel, refreshList, refreshModels, remove,
-  removeAll, rename, settings, theme, type Theme,
+  changeSettings, complain, focusComposer, forgetPreset, general, keepPreset, keyWanted, model, models, notice, panel, presets, refreshList,
+  refreshModels, remove, removeAll, rename, settings, theme, titles, usePreset, type Theme,
 } from "../state";
+import { host, where } from "../where";
 import { bytes, compact, LANGUAGES, language, number, percent, words } from "../words";
 import { download } from "./copy";
 import { Button, Icon } from "./icons";
@@ -33,10 +34,19 @@ export function Panels() {
       return <RenamePanel id={shown.id} title={shown.title} />;
     case "delete":
       return (
-        <Question title={words.value.deleteQuestion} text={`${shown.title}. ${words.value.deleteExplained}`} yes={words.value.delete} act={() => remove(shown.id)} />
+        <Question
+          title={words.value.deleteQuestion}
+          text={words.value.deleteExplained}
+          detail={shown.title}
+          yes={words.value.delete}
+          act={() => remove(shown.id)}
+          isFinal
+        />
       );
     case "delete-all":
-      return <Question title={words.value.deleteAllQuestion} text={words.value.deleteExplained} yes={words.value.delete} act={removeAll} />;
+      return (
+        <Question title={words.value.deleteAllQuestion} text={words.value.deleteAllExplained} yes={words.value.deleteAll} act={removeAll} isFinal />
+      );
     case "link":
       return (
         <Question
@@ -50,18 +60,20 @@ export function Panels() {
   }
 }
 
-function Question(props: { title: string; text: string; detail?: string; yes: string; act: () => void }) {
+/** `isFinal`: it cannot be undone, so the button looks it, and Enter alone does not do it. */
+function Question(props: { title: string; text: string; detail?: string; yes: string; act: () => void; isFinal?: boolean }) {
   return (
     <Sheet title={props.title} place="centre" onClose={close}>
       <p>{props.text}</p>
       {props.detail && <p class="address">{props.detail}</p>}
       <div class="row-of-buttons end">
-        <button type="button" class="plain" onClick={close}>
+        <button type="button" class="plain" onClick={close} data-first={props.isFinal}>
           {words.value.cancel}
         </button>
         <button
           type="button"
-          class="primary"
+          class={props.isFinal ? "primary final" : "primary"}
+          data-first={!props.isFinal}
           onClick={() => {
             close();
             props.act();
@@ -88,7 +100,7 @@ function RenamePanel({ id, title }: { id: string; title: string }) {
       >
         <label class="field">
           <span>{say.title}</span>
-          <input type="text" value={text} maxLength={200} onInput={(event) => setText(event.currentTarget.value)} />
+          <input type="text" value={text} maxLength={200} data-first onInput={(event) => setText(event.currentTarget.value)} />
         </label>
         <div class="row-of-buttons end">
           <button type="button" class="plain" onClick={close}>
@@ -120,7 +132,7 @@ function KeyPanel() {
         <p>{key.get() ? say.keyWrong : say.keyHint}</p>
         <label class="field">
           <span>{say.keyLabel}</span>
-          <input type="password" autocomplete="off" value={text} onInput={(event) => setText(event.currentTarget.value)} />
+          <input type="password" autocomplete="off" value={text} data-first onInput={(event) => setText(event.currentTarget.value)} />
         </label>
         <div class="row-of-buttons end">
           <button type="submit" class="primary">
@@ -167,6 +179,7 @@ function ModelChoice({ record }: { record: ModelRecord }) {
         type="radio"
         name="model"
         checked={model.value?.id === record.id}
+        data-first={model.value?.id === record.id}
         onChange={() => changeSettings({ model: record.id })}
         onClick={(event) => {
           if (event.detail === 0) return; // an arrow key, which only looks around
@@ -178,6 +191,8 @@ function ModelChoice({ record }: { record: ModelRecord }) {
       <span class="choice-text">
         <strong>{record.id}</strong>
         <small>{facts.filter(Boolean).join(" · ")}</small>
+        {record.toy && <small class="toy">{say.toyChoice}</small>}
+        {record.fault && <small class="fit too_large">{record.fault}</small>}
         {record.fit && (
           <small class={`fit ${record.fit.state}`}>
             {fit} ({say.fitDetail(bytes(record.fit.needs_bytes), bytes(record.fit.available_bytes))})
@@ -217,7 +232,7 @@ function ShortcutsPanel() {
             <dt>{String(words.value[name])}</dt>
             <dd>
               {keys.map((each) => (
-                <kbd key={each}>{each}</kbd>
+                <kbd key={each}>{words.value.keyNames[each] ?? each}</kbd>
               ))}
             </dd>
           </div>
@@ -292,7 +307,27 @@ function SettingsPanel() {
   return (
     <Sheet title={say.settings} onClose={close}>
       <section>
+        <h3>{say.allConversations}</h3>
+        <div class="field">
+          <label for="instructions">{say.systemPrompt}</label>
+          <textarea
+            id="instructions"
+            rows={3}
+            data-first
+            value={general.value}
+            aria-describedby="instructions-hint"
+            onInput={(event) => (general.value = event.currentTarget.value)}
+          />
+          <small id="instructions-hint">{say.instructionsHint}</small>
+        </div>
+        <label class="check">
+          <input type="checkbox" checked={titles.value} onChange={(event) => (titles.value = event.currentTarget.checked)} />
+          <span>{say.titlesByModel}</span>
+        </label>
+      </section>
+      <section>
         <h3>{say.thisConversation}</h3>
+        <Presets changed={() => setRound(round + 1)} />
         <div class="field">
           <label for="system-prompt">{say.systemPrompt}</label>
           <textarea
@@ -348,6 +383,49 @@ function SettingsPanel() {
   );
 }
 
+/** Instructions, effort and numbers under a name: chosen for this conversation, or kept for others. */
+function Presets({ changed }: { changed: () => void }) {
+  const say = words.value;
+  const [name, setName] = useState("");
+  return (
+    <div class="field">
+      {presets.value.length > 0 && (
+        <ul class="presets" aria-label={say.presets}>
+          {presets.value.map((each) => (
+            <li key={each.name} class="chip">
+              <button
+                type="button"
+                class="plain"
+                onClick={() => {
+                  usePreset(each.name);
+                  changed();
+                }}
+              >
+                {each.name}
+              </button>
+              <Button icon="trash" class="danger" label={say.about(say.delete, each.name)} onClick={() => forgetPreset(each.name)} />
+            </li>
+          ))}
+        </ul>
+      )}
+      <form
+        class="row-of-buttons keep-preset"
+        onSubmit={(event) => {
+          event.preventDefault();
+          if (name.trim()) keepPreset(name.trim());
+          setName("");
+        }}
+      >
+        <input type="text" maxLength={60} aria-label={say.presetName} placeholder={say.presetName} value={name} onInput={(event) => setName(event.currentTarget.value)} />
+        <button type="submit" class="plain" disabled={!name.trim()}>
+          {say.keepPreset}
+        </button>
+      </form>
+      <small>{say.presetsHint}</small>
+    </div>
+  );
+}
+
 function Choices<Value extends string>(props: {
   name: string;
   label: string;
@@ -396,7 +474,7 @@ function Data() {
   return (
     <section>
       <h3>{say.data}</h3>
-      <p class="quiet">{say.dataHint}</p>
+      <p class="quiet">{say.dataHints[where](host)}</p>
       <div class="column-of-buttons">
         <Button icon="export" shown label={say.exportAll} onClick={() => void exportAll()} />
         <label class="button file-button">

@@ -71,7 +71,7 @@ function Contents({ receipt }: { receipt: Receipt }) {
             .join(" · ")}
         />
         <Row name={say.created} value={created && moment(created)} />
-        <Row name={say.endedBy} value={textAt(receipt, "ended", "reason")} />
+        <Row name={say.endedBy} value={endOf(receipt)} />
       </Group>
       {Array.isArray(messages) && (
         <Group title={say.sent}>
@@ -83,7 +83,7 @@ function Contents({ receipt }: { receipt: Receipt }) {
       {typeof sampling === "object" && sampling !== null && !Array.isArray(sampling) && (
         <Group title={say.sampling}>
           {Object.entries(sampling).map(([name, value]) => (
-            <Row key={name} name={name} value={typeof value === "number" ? String(value) : JSON.stringify(value)} />
+            <Row key={name} name={say.samplingNames[name] ?? name} value={samplingValue(name, value)} />
           ))}
         </Group>
       )}
@@ -97,6 +97,17 @@ function Contents({ receipt }: { receipt: Receipt }) {
       </div>
     </div>
   );
+}
+
+function endOf(receipt: Receipt): string | undefined {
+  const reason = textAt(receipt, "ended", "reason");
+  return reason === undefined ? undefined : (words.value.endNames[reason] ?? reason);
+}
+
+/** A seed and ids are names, not amounts: their digits are not grouped. */
+function samplingValue(name: string, value: Json): string {
+  if (typeof value !== "number") return JSON.stringify(value);
+  return name === "seed" ? String(value) : number(value, 6);
 }
 
 function answerTokens(receipt: Receipt): number | undefined {
@@ -170,7 +181,7 @@ function Digest({ name, value }: { name: string; value: string | undefined }) {
       <span>{name}</span>
       <span class="digest">
         <code title={value}>{`${value.slice(0, 15)}…${value.slice(-6)}`}</code>
-        <Button icon="copy" label={`${words.value.copy}: ${name}`} onClick={() => void copyText(value)} />
+        <Button icon="copy" label={words.value.about(words.value.copy, name)} onClick={() => void copyText(value)} />
       </span>
     </div>
   );

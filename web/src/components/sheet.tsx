@@ -1,5 +1,6 @@
 import type { ComponentChildren } from "preact";
 import { useEffect, useRef } from "preact/hooks";
+import { focusComposer } from "../state";
 import { words } from "../words";
 import { Button } from "./icons";
 
@@ -14,8 +15,13 @@ export function Sheet(props: {
   useEffect(() => {
     const before = document.activeElement;
     dialog.current?.showModal();
+    // What is to be typed or chosen; without such the button that closes.
+    const first = dialog.current?.querySelector<HTMLElement>("[data-first]");
+    first?.focus();
+    if (first instanceof HTMLInputElement && first.type === "text") first.select();
     return () => {
-      if (before instanceof HTMLElement && before.isConnected) before.focus();
+      if (before instanceof HTMLElement && before.isConnected && before !== document.body) before.focus();
+      else focusComposer();
     };
   }, []);
   return (

@@ -89,8 +89,8 @@ function Entry({ summary }: { summary: Summary }) {
         {query.value && summary.excerpt && <span class="excerpt">{summary.excerpt}</span>}
       </button>
       <span class="entry-tools">
-        <Button icon="edit" label={`${say.rename}: ${title}`} onClick={() => (panel.value = { kind: "rename", id: summary.id, title })} />
-        <Button icon="trash" label={`${say.delete}: ${title}`} onClick={() => (panel.value = { kind: "delete", id: summary.id, title })} />
+        <Button icon="edit" label={say.about(say.rename, title)} onClick={() => (panel.value = { kind: "rename", id: summary.id, title })} />
+        <Button icon="trash" class="danger" label={say.about(say.delete, title)} onClick={() => (panel.value = { kind: "delete", id: summary.id, title })} />
       </span>
     </li>
   );

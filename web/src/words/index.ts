@@ -39,8 +39,8 @@ export function bytes(size: number): string {
 /** A length of time as one would say it: 4 s, 1 min 12 s. */
 export function duration(seconds: number): string {
   const whole = Math.round(seconds);
-  if (whole < 60) return `${number(seconds, seconds < 9.95 ? 1 : 0)} s`;
-  return `${number(Math.floor(whole / 60))} min ${number(whole % 60)} s`;
+  if (whole < 60) return `${number(seconds, seconds < 9.95 ? 1 : 0)} s`;
+  return `${number(Math.floor(whole / 60))} min ${number(whole % 60)} s`;
 }
 
 export const moment = (iso: string) =>

@@ -31,6 +31,8 @@ const picture = async (name: string) => {
   if (FIGURES) await opened.page.screenshot({ path: `${FIGURES}/${name}.png`, animations: "disabled" });
 };
 
+const focused = () => opened.page.evaluate(() => document.activeElement?.id || document.activeElement?.textContent || (document.activeElement as HTMLInputElement | null)?.name);
+
 /** Everything that must hold of every test here, whatever it did. */
 function expectQuiet(complaints: string[] = []): void {
   expect(opened.requests.filter((url) => !url.startsWith(address) && !url.startsWith("blob:"))).toEqual([]);
@@ -46,7 +48,7 @@ async function accessibilityFaults(): Promise<string[]> {
     await session.send("Runtime.evaluate", { expression: AXE });
   }
   return page.evaluate(async () => {
-    await Promise.all(document.getAnimations().map((each) => each.finished)); // colours on their way are nobody's
+    await Promise.all(document.getAnimations().filter((each) => each.effect?.getTiming().iterations === 1).map((each) => each.finished)); // colours on their way are nobody's
     const { axe } = globalThis as unknown as { axe: { run: (options: object) => Promise<{ violations: { id: string; nodes: { html: string; failureSummary: string }[] }[] }> } };
     const { violations } = await axe.run({ runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"] });
     return violations.flatMap(({ id, nodes }) => nodes.map((node) => `${id}: ${node.html.slice(0, 160)} (${node.failureSummary})`));
@@ -65,11 +67,11 @@ describe("an answer", () => {
     const page = await open();
     await ask(page, "Write a Python function that finds duplicate files in a folder");
     await page.waitForSelector(".thoughts");
-    expect(await page.textContent(".thoughts summary")).toMatch(/Thinking, \d+ s/);
+    expect(await page.textContent(".thoughts summary")).toMatch(/Thinking, \d+\s+s/);
     expect(await page.getAttribute(".thoughts", "open")).toBeNull();
     await page.waitForSelector(".prose .code");
     await answered(page);
-    expect(await page.textContent(".thoughts summary")).toMatch(/Thought for [\d.]+ s/);
+    expect(await page.textContent(".thoughts summary")).toMatch(/Thought for [\d.]+\ss/);
     expect(await page.textContent(".prose .hljs-keyword >> nth=0")).toBe("import");
     await page.click(".thoughts summary");
     expect(await page.textContent(".thought")).toContain("Group by size first");
@@ -99,7 +101,7 @@ describe("an answer", () => {
     const page = await open();
     await ask(page, "cut off");
     await page.waitForSelector(".ended");
-    expect(await page.textContent(".ended")).toContain("Cut off at the token limit");
+    expect(await page.textContent(".ended")).toContain("Cut off: the maximum answer length was reached.");
     await ask(page, "break");
     await page.waitForSelector(".ended.failed");
     expect(await lastAnswer(page).textContent()).toContain("Half an answ");
@@ -143,6 +145,113 @@ describe("an answer", () => {
     await answered(page);
     expect((await page.textContent(".prose"))?.trim().split(/\s+/).length).toBe(400);
     expect(fake.state.cancelled).toBe(0);
+    expectQuiet();
+  });
+});
+
+describe("before an answer begins", () => {
+  test("the page says how far a long prompt is read, and how long it takes yet", async () => {
+    const page = await open();
+    await ask(page, "a long prompt");
+    await expect.poll(() => page.textContent(".waiting")).toContain("Reading: 512 of 1,500 tokens, about 8\u00a0s left");
+    expect(await page.getAttribute(".waiting progress", "max")).toBe("1500");
+    await answered(page);
+    expect(await lastAnswer(page).textContent()).toContain("Read.");
+    expectQuiet();
+  });
+
+  test("and how far the model is prepared", async () => {
+    const page = await open();
+    let loaded = (_: unknown) => {};
+    fake.state.loaded = new Promise((resolve) => (loaded = resolve));
+    await ask(page, "load first");
+    await expect.poll(() => page.textContent(".waiting")).toContain("Preparing the model, 37%");
+    expect(await accessibilityFaults()).toEqual([]);
+    loaded(null);
+    await answered(page);
+    expect(await lastAnswer(page).textContent()).toContain("Loaded.");
+    expectQuiet();
+  });
+});
+
+describe("honesty", () => {
+  test("a toy is called one where it is chosen, at the top and under its answers; no answer is beyond doubt", async () => {
+    const page = await open();
+    await ask(page, "hello");
+    await answered(page);
+    expect(await lastAnswer(page).textContent()).toContain("This answer may be wrong.");
+    expect(await page.locator(".honest").count()).toBe(0);
+    await page.keyboard.press("Alt+n");
+    await page.keyboard.press("Alt+m");
+    expect(await page.textContent(".choice:has-text('smollm2')")).toContain("A toy: answers are often wrong");
+    await page.click(".choice:has-text('smollm2')");
+    expect(await page.textContent(".honest")).toContain("smollm2 is a toy: its answers are often wrong");
+    expect(await page.textContent(".welcome")).not.toMatch(/vaccine|doctor|medic/i);
+    await ask(page, "hello");
+    await answered(page);
+    expect(await lastAnswer(page).textContent()).toContain("This model is a toy: its answers are often wrong.");
+    expect(await accessibilityFaults()).toEqual([]);
+    expectQuiet();
+  });
+
+  test("an answer that the server or the page lost is shown as cut, in the export too", async () => {
+    const page = await open();
+    await ask(page, "slowly");
+    await expect.poll(() => lastAnswer(page).textContent()).toContain("word word");
+    await expect.poll(() => [...fake.conversations.values()][0]?.messages[1]?.text ?? "", { timeout: 20_000 }).toContain("word"); // saved on the way
+    await page.reload();
+    await page.waitForSelector(".ended");
+    expect(await page.textContent(".ended")).toContain("This answer is not complete.");
+    const [download] = await Promise.all([page.waitForEvent("download"), page.click("[aria-label='Export as Markdown']")]);
+    expect(readFileSync(await download.path(), "utf8")).toContain("*This answer is not complete.");
+    expectQuiet();
+  });
+});
+
+describe("a conversation that fills the context", () => {
+  const LONG = "A line of a report that goes on. ".repeat(200);
+
+  async function fill(): Promise<Opened["page"]> {
+    const page = await open();
+    await ask(page, LONG);
+    await answered(page);
+    await page.fill("#composer", LONG);
+    await page.waitForSelector(".too-long");
+    expect(await page.isDisabled("button[type=submit]")).toBe(true);
+    return page;
+  }
+
+  test("goes on without its oldest turns, if that is wished, and the receipt says so", async () => {
+    const page = await fill();
+    await page.click("text=Continue without the oldest turns");
+    expect(await page.textContent(".too-long")).toContain("The oldest turns will not be sent.");
+    expect(await accessibilityFaults()).toEqual([]);
+    await page.press("#composer", "Enter");
+    await expect.poll(() => page.locator(".message.assistant").count()).toBe(2);
+    await answered(page);
+    expect(fake.asked.map(({ ouvert }) => ouvert.truncation)).toEqual([undefined, "auto"]);
+    expect(await lastAnswer(page).textContent()).toMatch(/Without the oldest turns: [\d,]+ tokens were not sent/);
+    await page.click("text=Leave nothing out");
+    await page.keyboard.press("Alt+n");
+    await ask(page, "hello");
+    await answered(page);
+    expect(fake.asked[2].ouvert).not.toHaveProperty("truncation"); // it is this conversation's alone
+    expectQuiet();
+  });
+
+  test("goes on in a new one with a summary, and what was typed is not lost", async () => {
+    const page = await fill();
+    await page.click("text=New conversation with a summary");
+    await page.waitForSelector(".chip:has-text('Summary of')");
+    expect(await page.inputValue("#composer")).toBe(LONG);
+    await page.fill("#composer", "Go on.");
+    await page.waitForSelector("button[type=submit]:enabled");
+    await page.press("#composer", "Enter");
+    await answered(page);
+    expect(fake.asked[1].messages.at(-1).content).toContain("Summarise our conversation");
+    expect(fake.asked[1].ouvert.truncation).toBe("auto");
+    expect(fake.asked[2].messages).toEqual([{ role: "user", content: expect.stringContaining("They talked about otters.\n</document>\n\nGo on.") }]);
+    await expect.poll(() => fake.conversations.size).toBe(2);
     expectQuiet();
   });
 });
@@ -235,14 +344,14 @@ describe("documents", () => {
     expect(needed).toBeGreaterThan(CONTEXT);
     expect(await page.textContent(".too-long")).toContain(`${(needed - CONTEXT + 1).toLocaleString("en-US")} tokens too many`);
     expect(await page.isDisabled("button[type=submit]")).toBe(true);
-    await page.click("text=Keep the part that fits");
+    await page.click("text=Keep only the beginning");
     await page.waitForSelector("button[type=submit]:enabled");
-    expect(await page.textContent(".notice")).toMatch(/Of report.txt, the first [\d,]+ of 13,200 characters are kept/);
+    expect(await page.textContent(".notice")).toMatch(/Only the first [\d,]+ of 13,200 characters of report.txt will be sent/);
     await page.press("#composer", "Enter");
     await answered(page);
     const sent: string = fake.asked[0].messages[0].content;
     expect(sent).toMatch(/^<document name="report.txt">\nA line of a report/);
-    expect(sent).toContain("[Cut by the reader here: the first");
+    expect(sent).toContain("[Cut here by the user: only the first");
     expect(sent).toMatch(/<\/document>\n\nSummarise this$/);
     expectQuiet();
   });
@@ -257,6 +366,21 @@ describe("documents", () => {
     await page.setInputFiles("input[type=file]", { name: "photo.png", mimeType: "image/png", buffer: Buffer.from([0x89, 0x50, 0x4e, 0x47, 0, 1]) });
     await page.waitForSelector(".notice.failed");
     expect(await page.textContent(".notice")).toContain("photo.png is not a text file");
+    expectQuiet();
+  });
+
+  test("PDF and Office files are said to come; a CSV in Windows-1252 is read", async () => {
+    const page = await open();
+    await page.setInputFiles("input[type=file]", { name: "report.pdf", mimeType: "application/pdf", buffer: Buffer.from("%PDF-1.7\n\x80\x81\x82", "latin1") });
+    await expect.poll(() => page.textContent(".notice")).toContain("report.pdf cannot be read yet: PDF files come with a later version.");
+    await page.setInputFiles("input[type=file]", { name: "table.xlsx", mimeType: "", buffer: Buffer.from([0x50, 0x4b, 3, 4, 0, 0xff]) });
+    await expect.poll(() => page.textContent(".notice")).toContain("XLSX files come with a later version");
+    await page.setInputFiles("input[type=file]", { name: "prix.csv", mimeType: "text/csv", buffer: Buffer.from("Pr\xe9nom;No\xebl;3 \x80", "latin1") });
+    await page.waitForSelector(".chip:has-text('prix.csv')");
+    expect(await page.textContent(".notice")).toContain("It was read as Windows-1252");
+    await ask(page, "Total?");
+    await answered(page);
+    expect(fake.asked[0].messages[0].content).toContain("Prénom;Noël;3 €");
     expectQuiet();
   });
 });
@@ -276,7 +400,8 @@ describe("conversations", () => {
     expect(await page.textContent(".excerpt")).toContain("otters");
     await page.hover(".entry");
     await page.click(".entry [aria-label^=Rename]");
-    await page.fill("dialog input", "Rivers");
+    await page.waitForSelector("dialog input");
+    await page.keyboard.type("Rivers"); // the field has the focus, and all of the old title is selected
     await page.keyboard.press("Enter");
     await page.fill("#search", "");
     await page.waitForSelector(".entry:has-text('Rivers')");
@@ -284,6 +409,9 @@ describe("conversations", () => {
     expect(download.suggestedFilename()).toBe("about herons.md");
     await page.hover(".entry:has-text('Rivers')");
     await page.click(".entry:has-text('Rivers') [aria-label^=Delete]");
+    expect(await focused()).toBe("Cancel"); // Enter alone deletes nothing
+    const look = (name: string) => page.evaluate((at) => getComputedStyle(document.querySelector(at) ?? document.body).backgroundColor, name);
+    expect(await look("dialog .primary")).toBe("rgb(163, 38, 29)");
     await page.click("dialog .primary");
     await expect.poll(() => [...fake.conversations.values()].map(({ title }) => title)).toEqual(["about herons"]);
     expectQuiet();
@@ -315,7 +443,7 @@ describe("conversations", () => {
     opened = await openPage(address);
     const { page } = opened;
     await page.waitForSelector("dialog input[type=password]");
-    await page.fill("dialog input", "secret");
+    await page.keyboard.type("secret");
     await page.keyboard.press("Enter");
     await page.waitForFunction(() => document.querySelector(".model")?.textContent?.includes("gpt-oss"));
     await ask(page, "hello");
@@ -354,11 +482,158 @@ describe("settings", () => {
   });
 });
 
+describe("instructions and presets", () => {
+  test("hold for all conversations, or under a name for any", async () => {
+    const page = await open();
+    await page.keyboard.press("Alt+Comma");
+    await expect.poll(focused).toBe("instructions");
+    await page.keyboard.type("Answer in verse.");
+    await page.fill("#system-prompt", "Be brief.");
+    await page.fill("#number-temperature", "0.2");
+    await page.fill("[aria-label='Name of a preset']", "Short verse");
+    await page.click("text=Keep as preset");
+    await page.keyboard.press("Escape");
+    await ask(page, "first");
+    await answered(page);
+    await page.keyboard.press("Alt+n");
+    await page.keyboard.press("Alt+Comma");
+    await page.fill("#number-temperature", "");
+    await page.keyboard.press("Escape");
+    await ask(page, "second");
+    await answered(page);
+    await page.reload();
+    await page.keyboard.press("Alt+n");
+    await page.keyboard.press("Alt+Comma");
+    await page.click(".presets >> text=Short verse");
+    expect(await page.inputValue("#system-prompt")).toBe("Be brief.");
+    expect(await page.inputValue("#number-temperature")).toBe("0.2");
+    expect(await accessibilityFaults()).toEqual([]);
+    await page.keyboard.press("Escape");
+    await ask(page, "third");
+    await answered(page);
+    expect(fake.asked.map(({ messages, temperature }) => [messages[0].content, temperature])).toEqual([
+      ["Answer in verse.\n\nBe brief.", 0.2], ["Answer in verse.", undefined], ["Answer in verse.\n\nBe brief.", 0.2],
+    ]);
+    expectQuiet();
+  });
+
+  test("a conversation gets its title from the model, unless somebody gave it one or wants none", async () => {
+    const page = await open();
+    await ask(page, "Where do otters live?");
+    await answered(page);
+    await expect.poll(() => page.textContent(".conversation-title")).toBe("A matter of animals");
+    expect(fake.titled.map(({ model }) => model)).toEqual(["gpt-oss:20b"]);
+    await page.keyboard.press("Alt+n");
+    await page.keyboard.press("Alt+Comma");
+    await page.click("text=Let the model give titles");
+    await page.keyboard.press("Escape");
+    await ask(page, "And herons?");
+    await answered(page);
+    await expect.poll(() => fake.conversations.size).toBe(2);
+    expect(await page.textContent(".conversation-title")).toBe("And herons?");
+    expect(fake.titled.length).toBe(1);
+    expectQuiet();
+  });
+});
+
 describe("everyone", () => {
+  test("an input method's Enter and Escape are its own, in Safari's order of events too", async () => {
+    const page = await open();
+    const press = (at: string, key: string, isComposing: boolean) =>
+      page.evaluate(
+        ([selector, name, composing]) =>
+          document.querySelector(selector as string)?.dispatchEvent(
+            new KeyboardEvent("keydown", { key: name as string, code: name as string, keyCode: 229, which: 229, isComposing: composing as boolean, bubbles: true, cancelable: true }),
+          ),
+        [at, key, isComposing] as const,
+      );
+    await page.fill("#composer", "にほん");
+    await page.waitForSelector("button[type=submit]:enabled");
+    for (const isComposing of [true, false]) await press("#composer", "Enter", isComposing);
+    expect(fake.asked).toEqual([]);
+    await page.press("#composer", "Enter");
+    await answered(page);
+    expect(fake.asked.length).toBe(1);
+    await page.keyboard.press("ArrowUp");
+    await page.waitForSelector(".editor textarea");
+    for (const isComposing of [true, false]) for (const key of ["Enter", "Escape"]) await press(".editor textarea", key, isComposing);
+    expect(await page.locator(".editor").count()).toBe(1);
+    expect(fake.asked.length).toBe(1);
+    expectQuiet();
+  });
+
+  test("dialogs begin where something is to be typed or chosen, and give the focus back to the message box", async () => {
+    const page = await open();
+    await page.keyboard.press("Alt+m");
+    await expect.poll(() => page.evaluate(() => (document.activeElement as HTMLInputElement).checked)).toBe(true);
+    await page.keyboard.press("ArrowDown");
+    await expect.poll(() => page.textContent(".model")).toContain("qwen3-8b");
+    await page.keyboard.press("Escape");
+    await expect.poll(focused).toBe("composer");
+    await page.keyboard.press("Alt+,");
+    await expect.poll(focused).toBe("instructions");
+    await page.keyboard.press("Escape");
+    await ask(page, "slowly");
+    await page.click("[aria-label=Stop]");
+    await page.waitForSelector(".ended");
+    expect(await focused()).toBe("composer");
+    expectQuiet();
+  });
+
+  test("settings at 200 % on a small screen: all of it is reached by keyboard, and scrolls in one place", async () => {
+    const page = await open({ width: 640, height: 400 });
+    await ask(page, "hello");
+    await answered(page);
+    for (const [shortcut, last] of [["Alt+Comma", "Delete all conversations"], ["Alt+i", "Download"], ["Alt+m", undefined]] as const) {
+      await page.keyboard.press(shortcut);
+      await page.waitForSelector("dialog");
+      const scrolled = await page.evaluate(() =>
+        [...document.querySelectorAll("dialog, dialog *")]
+          .filter((each) => each.tagName !== "TEXTAREA" && each.scrollHeight > each.clientHeight + 1 && /auto|scroll/.test(getComputedStyle(each).overflowY))
+          .map((each) => each.className),
+      );
+      expect(scrolled.filter((name) => !name.startsWith("sheet "))).toEqual([]);
+      expect(await page.evaluate(() => (document.querySelector("dialog")?.scrollWidth ?? 0) <= 640)).toBe(true);
+      for (let n = 0; last && n < 60 && (await focused()) !== last; n += 1) await page.keyboard.press("Tab");
+      if (last) {
+        expect(await focused()).toBe(last);
+        const inView = await page.evaluate(() => {
+          const place = document.activeElement?.getBoundingClientRect();
+          return place !== undefined && place.top >= 0 && place.bottom <= innerHeight;
+        });
+        expect(inView).toBe(true);
+      }
+      await page.keyboard.press("Escape");
+      await page.waitForSelector("dialog", { state: "detached" });
+    }
+    expectQuiet();
+  });
+
+  test("paper shows the whole conversation, and nothing to press", async () => {
+    const page = await open({ dark: true });
+    for (let n = 0; n < 6; n += 1) {
+      await ask(page, `question ${n}\n${"and a line of it\n".repeat(30)}`);
+      await expect.poll(() => page.locator(".message.assistant .tools").count()).toBe(n + 1);
+    }
+    const pages = (await page.pdf()).toString("latin1").match(/\/Type\s*\/Page\b/g) ?? [];
+    expect(pages.length).toBeGreaterThanOrEqual(3); // 180 lines and six answers
+    await page.emulateMedia({ media: "print" });
+    await page.evaluate(() => dispatchEvent(new Event("beforeprint")));
+    const shown = await page.evaluate(() => ({
+      hidden: ["#composer", ".sidebar", ".tools"].filter((at) => (document.querySelector(at) as HTMLElement).offsetParent !== null),
+      questions: [...document.querySelectorAll<HTMLElement>(".said")].filter((each) => each.checkVisibility()).length,
+      isWhole: (document.querySelector(".scroller")?.scrollHeight ?? 1) === (document.querySelector(".scroller")?.clientHeight ?? 0),
+    }));
+    expect(shown).toEqual({ hidden: [], questions: 6, isWhole: true });
+    await page.evaluate(() => dispatchEvent(new Event("afterprint")));
+    expect(await page.locator("details.long[open]").count()).toBe(0);
+    expectQuiet();
+  });
+
   test("keyboard alone: send, edit, stop, receipt, model, shortcuts", async () => {
     const page = await open();
-    await page.keyboard.press("Tab");
-    expect(await page.evaluate(() => document.activeElement?.className)).toBe("skip");
+    await expect.poll(focused).toBe("composer"); // from the first moment
+    await page.focus(".skip");
     await page.keyboard.press("Enter");
     await expect.poll(() => page.evaluate(() => document.activeElement?.id)).toBe("composer");
     await page.keyboard.type("hello");
@@ -461,12 +736,12 @@ describe("how it looks", () => {
   test("French, to the last word", async () => {
     const page = await open({ locale: "fr-FR" });
     expect(await page.getAttribute("html", "lang")).toBe("fr");
-    expect(await page.textContent(".welcome h2")).toBe("À quoi voulez-vous réfléchir ?");
+    expect(await page.textContent(".welcome h2")).toBe("Que puis-je faire pour vous\u202f?");
     await ask(page, "think");
     await answered(page);
     await page.click("text=Reçu");
     await page.waitForTimeout(300);
-    expect(await page.textContent(".left.nothing p")).toBe("Ce qui est sorti de cette machine : rien.");
+    expect(await page.textContent(".left.nothing p")).toBe("Données sorties de cette machine\u202f: aucune.");
     await picture("french");
     expect(await accessibilityFaults()).toEqual([]);
     await page.keyboard.press("Escape");
