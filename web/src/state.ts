@@ -556,9 +556,11 @@ export function showVersion(message: Message): void {
 /** The message box has the focus, but for screens on which that would open a keyboard unasked. */
 export function focusComposer(): void {
   if (matchMedia("(pointer: coarse)").matches) return;
-  requestAnimationFrame(() => {
+  const focus = () => {
     if (!document.querySelector("dialog, .editor")) document.querySelector<HTMLTextAreaElement>("#composer")?.focus();
-  });
+  };
+  focus(); // at once, for what is typed next
+  requestAnimationFrame(focus); // where something was still in front of it
 }
 
 // Appearance

@@ -129,7 +129,9 @@ function onKeyDown(event: KeyboardEvent): void {
     event.preventDefault();
     panel.value = null;
     sidebarShown.value = true;
-    requestAnimationFrame(() => document.querySelector<HTMLInputElement>("#search")?.focus());
+    const focusSearch = () => document.querySelector<HTMLInputElement>("#search")?.focus();
+    focusSearch(); // at once, for what is typed next
+    requestAnimationFrame(focusSearch); // where the list was hidden, or a dialog open
   } else if (isCommand && event.key === "/") {
     event.preventDefault();
     panel.value = panel.value?.kind === "shortcuts" ? null : { kind: "shortcuts" };

@@ -396,6 +396,7 @@ describe("conversations", () => {
     await page.waitForSelector(".entry >> nth=1");
     await page.keyboard.press("Control+k");
     await page.keyboard.type("otters");
+    expect(await page.inputValue("#search")).toBe("otters"); // from the first letter on
     await expect.poll(() => page.locator(".entry").count()).toBe(1);
     expect(await page.textContent(".excerpt")).toContain("otters");
     await page.hover(".entry");
