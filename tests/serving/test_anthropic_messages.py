@@ -215,7 +215,7 @@ def test_instructions_may_be_text_blocks_or_a_message():
         },
         {"messages": [{"role": "system", "content": "Be brief.\n\nBe kind."}, *QUESTION]},
     ):
-        first, *_ = read(**more).ask.messages
+        first, *_ = read(**more).messages
         assert (first.role, first.content) == ("system", "Be brief.\n\nBe kind.")
 
 
@@ -245,7 +245,7 @@ def test_a_history_of_blocks_becomes_messages():
             ],
         },
     ]
-    user, assistant, tool, after = read(messages=history).ask.messages
+    user, assistant, tool, after = read(messages=history).messages
     assert (user.role, user.content) == ("user", "One.\n\nTwo.\n\nThree.")
     assert (assistant.content, assistant.reasoning) == ("Let me see.", thought)
     [call] = assistant.tool_calls
@@ -269,7 +269,7 @@ def test_documents_of_text_are_read():
             "content": [{"type": "text", "text": "This."}],
         },
     ]
-    [message] = read(messages=[{"role": "user", "content": blocks}]).ask.messages
+    [message] = read(messages=[{"role": "user", "content": blocks}]).messages
     assert message.content == "Notes\n\nPlain.\n\nParts.\n\nFound\n\nshelf 3\n\nThis."
 
 
@@ -303,7 +303,7 @@ def test_thoughts_are_recognised_by_their_signature():
         ({"thinking": "A", "signature": "of another provider"}, "A"),
         ({"thinking": "", "signature": signature_of("A")}, None),  # display: omitted
     ):
-        assert read(messages=history(**block)).ask.messages[1].reasoning == reasoning
+        assert read(messages=history(**block)).messages[1].reasoning == reasoning
     with pytest.raises(Exception, match="changed"):
         read(messages=history(thinking="B", signature=signature_of("A")))
 

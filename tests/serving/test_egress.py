@@ -19,9 +19,13 @@ from ouvert.serving.app import ENDPOINTS
 from ouvert.serving.server import bound_socket
 from ouvert.store import Store
 model, folder, planted = sys.argv[1], Path(sys.argv[2]), sys.argv[3] == "planted"
+HELLO = [{"role": "user", "content": "Hi"}]
+LIMIT = {"options": {"num_predict": 3}, "stream": False}
 ASKED = {
-    "messages": [{"role": "user", "content": "Hi"}], "input": "Hi", "prompt": "Hi", "max_tokens": 3, "stream": False,
-    "max_output_tokens": 3, "options": {"num_predict": 3}, "content": "Hi", "tokens": [1, 2],
+    "/chat/completions": {"messages": HELLO, "max_tokens": 3}, "/messages": {"messages": HELLO, "max_tokens": 3},
+    "/messages/count_tokens": {"messages": HELLO}, "/responses": {"input": "Hi", "max_output_tokens": 3},
+    "/completions": {"prompt": "Hi", "max_tokens": 3}, "/api/chat": {"messages": HELLO, **LIMIT},
+    "/api/generate": {"prompt": "Hi", **LIMIT}, "/tokenize": {"prompt": "Hi"}, "/detokenize": {"tokens": [1, 2]},
 }
 settings = Settings(
     port=0, models=(model,), state=folder / "server", load_options={"threads": 1, "receipts": False, "guard": guard}
@@ -48,8 +52,8 @@ with bound_socket("127.0.0.1", 0) as listening:
         path = re.sub(r"\\{[^}]*\\}", "tiny", endpoint.path)
         connection = http.client.HTTPConnection("127.0.0.1", listening.getsockname()[1], timeout=60)
         headers = {"content-type": "application/json", "sec-fetch-site": "same-origin"}
-        asked = {name: value for name, value in ASKED.items() if (name, path) != ("prompt", "/responses")}
-        body = json.dumps(asked | {"model": Path(model).name}) if endpoint.body is not None else None
+        asked = ASKED.get(path, {"input": "Hi", "content": "Hi"}) | {"model": Path(model).name}
+        body = json.dumps(asked) if endpoint.body is not None else None
         connection.request(endpoint.method, path, body, headers)
         response = connection.getresponse()
         response.read()
@@ -83,6 +87,7 @@ def test_no_endpoint_reaches_another_machine(speaking_model, tmp_path):
     assert [address for address, status in said["answers"].items() if status >= 500] == []
     answered = {address for address, status in said["answers"].items() if status == 200}
     assert {"POST /chat/completions", "POST /responses", "POST /messages", "POST /api/chat", "GET /health"} <= answered
+    assert {"POST /completions", "POST /api/generate", "POST /tokenize", "POST /detokenize"} <= answered
     if seen is not None:  # without strace only what Python does is seen, and SECURITY.md says so
         assert seen["beyond"] == []
         assert seen["sockets"]

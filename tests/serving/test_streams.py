@@ -46,7 +46,7 @@ def test_an_event_is_cut_nowhere_but_at_its_end():
 )
 def test_no_answer_has_an_end_of_a_line_within_an_event(breaking, path, body):
     with breaking.client() as client:
-        response = client.post(path, json={"model": "breaking", "temperature": 0, **body})
+        response = client.post(path, json={"model": "breaking", **body})
     text = response.content.decode()
     assert response.status_code == 200, text
     assert "\\u2028" in text

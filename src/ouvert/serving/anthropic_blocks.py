@@ -3,12 +3,12 @@
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from ouvert.assistant import Message, ToolCall
-from ouvert.serving.endpoints import Several, Wire
 from ouvert.serving.errors import Refusal
 from ouvert.serving.streams import json_text
+from ouvert.serving.wire import Several, Wire
 
 SIGNATURE = "ouvert-sha256:"
 PARAGRAPH = "\n\n"
@@ -35,6 +35,8 @@ class Citations(Wire):
 class Block(Wire):
     """A piece of a message. Which fields count is told by its type: text, thinking, redacted_thinking, tool_use,
     tool_result, document or search_result."""
+
+    without_effect: ClassVar[frozenset[str]] = frozenset({"cache_control", "caller"})
 
     type: str
     text: str | None = None

@@ -2,33 +2,35 @@
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from collections.abc import AsyncIterator, Iterator, Mapping
+from dataclasses import replace
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 from starlette.responses import Response
 
 from ouvert.assistant import Event, Finished, Model, Tool
 from ouvert.serving import receipts
+from ouvert.serving.answer_form import Form, FormedRequest
 from ouvert.serving.anthropic_blocks import Block, SentMessage, read_messages
 from ouvert.serving.anthropic_events import PING, MessageWriter, as_sse
-from ouvert.serving.endpoints import MOST_COUNT, MOST_TOKENS, Call, Endpoint, Several, Wire
+from ouvert.serving.bounds import AnthropicTemperature, Share, StopList
+from ouvert.serving.endpoints import MOST_COUNT, MOST_TOKENS, Call, Endpoint
 from ouvert.serving.errors import Refusal, anthropic_error, refusal_of
+from ouvert.serving.foreign_fields import ANTHROPIC_HARMLESS, ANTHROPIC_REFUSED
 from ouvert.serving.house import Ask, Running, prompt_of
 from ouvert.serving.streams import JSONAnswer, Streamed, sse, unless_gone
+from ouvert.serving.wire import Several, Wire
 
-# Fields that mean something to people and that this server cannot do: what to do instead.
-REFUSED = {
-    "container": "nothing runs in a container here; declare a tool of your own",
-    "mcp_servers": "this server calls no other; declare their tools, and call them yourself",
-}
 # Anthropic's words for an effort -> ours, where they differ.
 EFFORTS = {"max": "xhigh"}
 
 
 class CustomTool(Wire):
     """A tool of the caller's. One of Anthropic's own (`type: web_search_…`) has no input_schema, and is left out."""
+
+    without_effect: ClassVar[frozenset[str]] = frozenset({"cache_control", "eager_input_streaming"})
+    refused: ClassVar[Mapping[str, str]] = {"function": "send its name, description and input_schema as fields here"}
 
     name: str = Field(min_length=1, max_length=256)
     type: str | None = None
@@ -59,8 +61,11 @@ class OutputConfig(Wire):
     format: OutputFormat | None = None
 
 
-class CountRequest(Wire):
+class CountRequest(FormedRequest):
     """What a prompt is made of."""
+
+    without_effect: ClassVar[frozenset[str]] = ANTHROPIC_HARMLESS
+    refused: ClassVar[Mapping[str, str]] = ANTHROPIC_REFUSED
 
     model: str = Field(min_length=1, max_length=512)
     messages: Several[SentMessage] = Field(min_length=1)
@@ -70,20 +75,19 @@ class CountRequest(Wire):
     thinking: Thinking | None = None
     output_config: OutputConfig | None = None
     output_format: OutputFormat | None = None
-    container: str | dict[str, Any] | None = None
-    mcp_servers: Several[dict[str, Any]] | None = None
 
-    @property
-    def schema_of_answer(self) -> Mapping[str, Any] | None:
+    def stated_forms(self) -> Iterator[tuple[str, Form]]:
         wanted = (self.output_config.format if self.output_config else None) or self.output_format
-        return None if wanted is None else wanted.schema_
+        if wanted is not None:
+            yield "output_config.format", Form(schema=wanted.schema_)
+        yield from super().stated_forms()
 
 
 class MessagesRequest(CountRequest):
     max_tokens: int = Field(ge=1, le=MOST_TOKENS)
-    stop_sequences: Several[str] | None = Field(None, max_length=16)
-    temperature: float | None = Field(None, ge=0, le=1000)
-    top_p: float | None = Field(None, ge=0, le=1)
+    stop_sequences: StopList | None = None
+    temperature: AnthropicTemperature | None = None
+    top_p: Share | None = None
     top_k: int | None = Field(None, ge=-1, le=MOST_COUNT)
     seed: int | None = None  # ours: Anthropic has none
     stream: bool | None = None
@@ -100,25 +104,15 @@ class MessagesRequest(CountRequest):
         return {name: value for name, value in chosen.items() if value is not None}
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What a request asks of the assistant, and what of it could not be honoured."""
-
-    ask: Ask
-    notes: tuple[str, ...]
-
-
-def asked(request: CountRequest) -> Asked:
+def asked(request: CountRequest) -> Ask:
     """Raises Refusal for what cannot be honoured and must not be left out."""
-    for name, remedy in REFUSED.items():
-        if getattr(request, name):
-            raise Refusal(400, f"{name} is not supported here: {remedy}.", code="unsupported_parameter", param=name)
     reading = read_messages(request.system, request.messages)
     own = [tool for tool in request.tools or () if tool.input_schema is not None or tool.type in (None, "custom")]
     notes = [f"tools: {tool.type} is Anthropic's own" for tool in request.tools or () if tool not in own]
     choice, thinking = request.tool_choice, request.thinking
     effort = request.output_config.effort if request.output_config else None
-    ask = Ask(
+    form = request.form
+    return Ask(
         model=request.model,
         messages=reading.messages,
         tools=[as_tool(tool) for tool in own],
@@ -126,10 +120,12 @@ def asked(request: CountRequest) -> Asked:
         parallel=not (choice is not None and choice.disable_parallel_tool_use),
         effort="none" if thinking is not None and thinking.type == "disabled" else EFFORTS.get(effort or "", effort),
         thinking=True if thinking is not None and thinking.type != "disabled" else None,
+        thinks_unasked=False,
         think_budget=thinking.budget_tokens if thinking is not None and thinking.type == "enabled" else None,
-        schema=request.schema_of_answer,
+        schema=form.schema,
+        grammar=form.grammar,
+        notes=(*request.unknown, *reading.notes, *notes),
     )
-    return Asked(ask, (*reading.notes, *notes))
 
 
 def as_tool(tool: CustomTool) -> Tool:
@@ -177,11 +173,10 @@ def how_thoughts_are_shown(thinking: Thinking | None) -> str:
 
 async def create_message(call: Call) -> Response:
     request: MessagesRequest = call.body
-    wanted = asked(request)
     answer_id = "msg_" + secrets.token_hex(12)
-    ask = with_sampling(wanted.ask, request)
+    ask = with_sampling(asked(request), request)
     running = await unless_gone(call.request, call.house.answer(ask, call.caller, answer_id))
-    running.notes += [*wanted.notes, *notes_on_thinking(request.thinking, running.model)]
+    running.notes += notes_on_thinking(request.thinking, running.model)
     writer = MessageWriter(new_message(running), how_thoughts_are_shown(request.thinking))
     full = receipts.wants_full(call.request, request.ouvert)
     headers = {receipts.HEADER: answer_id, "request-id": answer_id}
@@ -249,11 +244,12 @@ async def streamed(
 
 
 async def count_tokens(call: Call) -> Response:
-    wanted = asked(call.body)
-    loan = await unless_gone(call.request, call.house.borrow(wanted.ask.model, call.caller))
+    ask = asked(call.body)
+    loan = await unless_gone(call.request, call.house.borrow(ask.model, call.caller))
     try:
-        ids = await asyncio.to_thread(prompt_of, loan, wanted.ask)
-        return JSONAnswer({"input_tokens": len(ids)})
+        ids = await asyncio.to_thread(prompt_of, loan, ask)
+        beside = {"ouvert": {"not_honoured": list(ask.notes)}} if ask.notes else {}
+        return JSONAnswer({"input_tokens": len(ids), **beside})
     finally:
         loan.give_back()
 

@@ -3,7 +3,7 @@
 import secrets
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field
 from starlette.responses import Response
@@ -11,7 +11,6 @@ from starlette.responses import Response
 from ouvert.assistant import (
     Event,
     Finished,
-    Grammar,
     Message,
     Reading,
     ReasoningDelta,
@@ -24,12 +23,15 @@ from ouvert.assistant import (
     Usage,
 )
 from ouvert.serving import receipts
-from ouvert.serving.endpoints import MOST_COUNT, MOST_TOKENS, Call, Endpoint, Several, Wire
+from ouvert.serving.answer_form import ANY_OBJECT, Form, FormedRequest, StatedFormat, in_schema
+from ouvert.serving.bounds import Bias, OpenAITemperature, Penalty, RepetitionPenalty, Share, StopList, TopLogprobs
+from ouvert.serving.endpoints import MOST_COUNT, MOST_TOKENS, Call, Endpoint
 from ouvert.serving.errors import Refusal, openai_error, refusal_of
+from ouvert.serving.foreign_fields import CHAT_REFUSED, CHAT_UNKEPT, OPENAI_HARMLESS
 from ouvert.serving.house import Ask, Running
 from ouvert.serving.streams import JSONAnswer, Streamed, sse, unless_gone
+from ouvert.serving.wire import Several, Wire
 
-ANY_OBJECT = Grammar.json_schema({"type": "object"})
 DONE = b"data: [DONE]\n\n"
 TEXT_PARTS = frozenset({"text", "input_text", "output_text", "refusal", "summary_text", "reasoning_text"})
 MOST_BIASED = 4096  # tokens; OpenAI's clients send a few hundred
@@ -52,11 +54,10 @@ def unlimited_is_none(value: Any) -> Any:
 Limit = Annotated[Annotated[int, Field(ge=1, le=MOST_TOKENS)] | None, BeforeValidator(unlimited_is_none)]
 
 
-Bias = Annotated[float, Field(ge=-100, le=100)]
-
-
 class Part(Wire):
     """A piece of a message. This server's models read text."""
+
+    without_effect: ClassVar[frozenset[str]] = frozenset({"annotations", "cache_control", "id", "logprobs"})
 
     type: str
     text: str | None = None
@@ -69,12 +70,23 @@ class FunctionCall(Wire):
 
 
 class SentToolCall(Wire):
+    without_effect: ClassVar[frozenset[str]] = frozenset({"index"})
+
     id: str
     type: Literal["function"] = "function"
     function: FunctionCall
 
 
 class ChatMessage(Wire):
+    without_effect: ClassVar[frozenset[str]] = frozenset({"annotations", "cache_control", "id"})
+    refused: ClassVar[Mapping[str, str]] = {
+        "audio": "these models read text only; send what was said",
+        "function_call": "send `tool_calls` instead",
+        "images": "these models read text only; describe them in words",
+        "partial": "an answer that has been begun is not continued here; send its text to /v1/completions",
+        "prefix": "an answer that has been begun is not continued here; send its text to /v1/completions",
+    }
+
     role: Literal["system", "developer", "user", "assistant", "tool"]
     content: str | Several[Part] | None = None
     name: str | None = None
@@ -93,22 +105,15 @@ class DeclaredFunction(Wire):
 
 
 class DeclaredTool(Wire):
+    without_effect: ClassVar[frozenset[str]] = frozenset({"cache_control"})
+
     type: Literal["function"] = "function"
     function: DeclaredFunction
 
 
-class JSONSchema(Wire):
-    name: str | None = None
-    schema_: dict[str, Any] | None = Field(None, alias="schema")
-    strict: bool | None = None
-
-
-class ResponseFormat(Wire):
-    type: Literal["text", "json_object", "json_schema"]
-    json_schema: JSONSchema | None = None
-
-
 class StreamOptions(Wire):
+    without_effect: ClassVar[frozenset[str]] = frozenset({"include_obfuscation"})
+
     include_usage: bool | None = None
 
 
@@ -123,19 +128,37 @@ class TemplateSwitches(Wire):
     thinking: bool | None = None
 
 
-class SampledRequest(Wire):
-    """How tokens are chosen: fields that several endpoints share. What is left out is as the model's makers advise."""
+class ThinkingSwitch(Wire):
+    """What clients of DeepSeek, Kimi and GLM send."""
 
-    temperature: float | None = Field(None, ge=0, le=1000)
-    top_p: float | None = Field(None, ge=0, le=1)
+    without_effect: ClassVar[frozenset[str]] = frozenset({"clear_thinking"})
+
+    type: Literal["enabled", "disabled", "auto"]
+    budget_tokens: int | None = Field(None, ge=1, le=MOST_TOKENS)
+
+
+class SampledRequest(FormedRequest):
+    """How tokens are chosen, and what the answer has to be: fields that several endpoints share.
+
+    What is left out is as the model's makers advise.
+    """
+
+    temperature: OpenAITemperature | None = None
+    top_p: Share | None = None
     top_k: int | None = Field(None, ge=-1, le=MOST_COUNT)
-    min_p: float | None = Field(None, ge=0, le=1)
-    presence_penalty: float | None = Field(None, ge=-2, le=2)
-    frequency_penalty: float | None = Field(None, ge=-2, le=2)
-    repetition_penalty: float | None = Field(None, gt=0, le=10)
+    min_p: Share | None = None
+    presence_penalty: Penalty | None = None
+    frequency_penalty: Penalty | None = None
+    repetition_penalty: RepetitionPenalty | None = None
     logit_bias: Annotated[dict[Annotated[str, Field(max_length=10)], Bias], Field(max_length=MOST_BIASED)] | None = None
     seed: int | None = None
-    stop: str | Annotated[Several[str], Field(max_length=16)] | None = None
+    stop: str | StopList | None = None
+    response_format: StatedFormat | None = None
+
+    def stated_forms(self) -> Iterator[tuple[str, Form]]:
+        if self.response_format is not None and self.response_format.type != "text":
+            yield "response_format", self.response_format.form("response_format")
+        yield from super().stated_forms()
 
     @property
     def stops(self) -> tuple[str, ...]:
@@ -169,36 +192,59 @@ class ChatExtras(receipts.Extras):
 
 
 class ChatRequest(SampledRequest):
+    without_effect: ClassVar[frozenset[str]] = OPENAI_HARMLESS
+    refused: ClassVar[Mapping[str, str]] = CHAT_REFUSED
+    unkept: ClassVar[Mapping[str, str]] = CHAT_UNKEPT
+
     model: str = Field(min_length=1, max_length=512)
     messages: Several[ChatMessage] = Field(min_length=1)
     max_completion_tokens: Limit = None
     max_tokens: Limit = None
     n: int | None = Field(None, ge=1, le=MOST_COUNT)
     logprobs: bool | None = None
-    top_logprobs: int | None = Field(None, ge=0, le=20)
+    top_logprobs: TopLogprobs | None = None
     tools: Several[DeclaredTool] | None = None
     tool_choice: str | dict[str, Any] | None = None
     parallel_tool_calls: bool | None = None
-    response_format: ResponseFormat | None = None
+    format: Literal["", "json"] | dict[str, Any] | None = None
     reasoning_effort: str | None = None
     reasoning: Reasoning | None = None
     think_budget: int | None = Field(None, ge=1, le=MOST_TOKENS)
+    enable_thinking: bool | None = None
+    thinking: bool | ThinkingSwitch | None = None
+    think: bool | str | None = None
     chat_template_kwargs: TemplateSwitches | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     ouvert: ChatExtras | None = None
-    functions: Several[dict[str, Any]] | None = None
-    function_call: str | dict[str, Any] | None = None
-    audio: dict[str, Any] | None = None
     modalities: Several[str] | None = None
 
+    def stated_forms(self) -> Iterator[tuple[str, Form]]:
+        yield from super().stated_forms()
+        if self.format not in (None, ""):
+            yield "format", ANY_OBJECT if self.format == "json" else in_schema(self.format, "format")
 
-# Fields that mean something to people and that this server cannot do: what to do instead.
-REFUSED = {
-    "functions": "declare `tools` instead",
-    "function_call": "send `tool_choice` instead",
-    "audio": "these models write text only",
-}
+    @property
+    def thinks(self) -> bool | None:
+        """Whether the model is to think, in the words of whichever client; None where nothing is said."""
+        if isinstance(self.thinking, ThinkingSwitch):
+            return {"enabled": True, "disabled": False, "auto": None}[self.thinking.type]
+        switches = self.chat_template_kwargs or TemplateSwitches()
+        think = self.think if isinstance(self.think, bool) else None
+        stated = (self.thinking, think, self.enable_thinking, switches.enable_thinking, switches.thinking)
+        return next((each for each in stated if each is not None), None)
+
+    @property
+    def effort(self) -> str | None:
+        word = self.reasoning_effort or (self.reasoning.effort if self.reasoning else None)
+        return word or (self.think if isinstance(self.think, str) else None)
+
+    @property
+    def budget(self) -> int | None:
+        """Most tokens of thought."""
+        if self.think_budget is None and isinstance(self.thinking, ThinkingSwitch):
+            return self.thinking.budget_tokens
+        return self.think_budget
 
 
 def bias_by_token(bias: Mapping[str, float]) -> dict[int, float]:
@@ -212,9 +258,6 @@ def bias_by_token(bias: Mapping[str, float]) -> dict[int, float]:
 
 def asked(request: ChatRequest, most_choices: int) -> Ask:
     """What the request asks of the assistant. Raises Refusal for what cannot be honoured."""
-    for name, remedy in REFUSED.items():
-        if getattr(request, name):
-            raise Refusal(400, f"{name} is not supported here: {remedy}.", code="unsupported_parameter", param=name)
     if request.modalities and request.modalities != ["text"]:
         raise Refusal(
             400, "modalities: these models write text only.", code="unsupported_parameter", param="modalities"
@@ -235,19 +278,19 @@ def asked(request: ChatRequest, most_choices: int) -> Ask:
         sampling["max_tokens"] = limit
     if request.logprobs:
         sampling["logprobs"] = request.top_logprobs or 0
-    schema, grammar = form_of(request.response_format)
-    switches = request.chat_template_kwargs or TemplateSwitches()
+    form = request.form
     return Ask(
         model=request.model,
         messages=[as_message(message, n) for n, message in enumerate(request.messages)],
         tools=tools,
         tool_choice=choice,
         parallel=request.parallel_tool_calls is not False,
-        effort=request.reasoning_effort or (request.reasoning.effort if request.reasoning else None),
-        thinking=switches.enable_thinking if switches.enable_thinking is not None else switches.thinking,
-        think_budget=request.think_budget,
-        schema=schema,
-        grammar=grammar,
+        effort=request.effort,
+        thinking=request.thinks,
+        think_budget=request.budget,
+        schema=form.schema,
+        grammar=form.grammar,
+        notes=request.unknown,
         stop=request.stops,
         sampling=sampling,
         choices=request.n or 1,
@@ -295,23 +338,6 @@ def tool_name(listed: Any) -> str | None:
         case {"function": {"name": str(name)}} | {"name": str(name)}:
             return name
     return None
-
-
-def form_of(wanted: ResponseFormat | None) -> tuple[Mapping[str, Any] | None, Grammar | None]:
-    """(schema that is shown to the model, grammar that is not)."""
-    match wanted:
-        case None | ResponseFormat(type="text"):
-            return None, None
-        case ResponseFormat(type="json_schema", json_schema=JSONSchema(schema_=dict(schema))):
-            return schema, None
-        case ResponseFormat(type="json_schema", json_schema=None):
-            raise Refusal(
-                400,
-                "response_format is of type json_schema, expected the field json_schema with a schema in it.",
-                code="invalid_value",
-                param="response_format.json_schema",
-            )
-    return None, ANY_OBJECT
 
 
 def as_message(message: ChatMessage, n: int) -> Message:
@@ -418,9 +444,6 @@ async def collected(running: Running[Event], count: int) -> list[Choice]:
 def completion(running: Running[Event], choices: Sequence[Choice], *, scored: bool, full: bool) -> dict[str, Any]:
     ended = [choice.finished for choice in choices if choice.finished is not None]
     field = receipts.beside(running.id, [each.receipt for each in ended], full=full, notes=running.notes)
-    preambles = ["".join(choice.text) for choice in choices if choice.finished and choice.finished.tool_calls]
-    if any(preambles):
-        field["preamble"] = preambles[0]  # what the model said before its calls: clients take text for the answer
     return {
         **frame(running, "chat.completion"),
         "choices": [whole_choice(n, choice, scored=scored) for n, choice in enumerate(choices)],
@@ -431,9 +454,10 @@ def completion(running: Running[Event], choices: Sequence[Choice], *, scored: bo
 
 def whole_choice(index: int, choice: Choice, *, scored: bool) -> dict[str, Any]:
     calls = () if choice.finished is None else choice.finished.tool_calls
+    text = "".join(choice.text)
     message: dict[str, Any] = {
         "role": "assistant",
-        "content": None if calls else "".join(choice.text),
+        "content": None if calls and not text else text,  # what stands beside calls is said here as in a stream
         "refusal": None,
     }
     if reasoning := "".join(choice.reasoning):

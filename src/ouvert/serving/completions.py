@@ -4,7 +4,7 @@ import math
 import secrets
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 from starlette.responses import Response
@@ -22,6 +22,7 @@ from ouvert.assistant import (
 )
 from ouvert.serving import receipts
 from ouvert.serving.body import TOKEN_VALUES
+from ouvert.serving.bounds import TopLogprobs
 from ouvert.serving.chat_completions import (
     DONE,
     FINISH_REASONS,
@@ -31,11 +32,13 @@ from ouvert.serving.chat_completions import (
     frame,
     usage_of,
 )
-from ouvert.serving.endpoints import MOST_COUNT, MOST_TOKENS, Call, Endpoint, Several
+from ouvert.serving.endpoints import MOST_COUNT, MOST_TOKENS, Call, Endpoint
 from ouvert.serving.errors import Refusal, openai_error, refusal_of
+from ouvert.serving.foreign_fields import COMPLETIONS_REFUSED, OPENAI_HARMLESS
 from ouvert.serving.house import Running
 from ouvert.serving.residents import Loan
 from ouvert.serving.streams import JSONAnswer, Streamed, sse, unless_gone
+from ouvert.serving.wire import Several
 
 DEFAULT_TOKENS = 16  # OpenAI's
 # Tokens around a gap to be filled: before the text before it, before the text behind it, and where the filling begins.
@@ -45,19 +48,23 @@ GAP_TOKENS = (
     ("<PRE>", "<SUF>", "<MID>"),
 )
 Tokens = Several[int]
+Prompts = Annotated[Several[str] | Several[Tokens], Field(min_length=1)]
 
 
 class CompletionRequest(SampledRequest):
+    without_effect: ClassVar[frozenset[str]] = OPENAI_HARMLESS
+    refused: ClassVar[Mapping[str, str]] = COMPLETIONS_REFUSED
+
     model: str = Field(min_length=1, max_length=512)
     prompt: (
         str | Annotated[Tokens, Field(min_length=1)] | Annotated[Several[str] | Several[Tokens], Field(min_length=1)]
-    ) = ""
+    )
     suffix: str | None = None
     max_tokens: Annotated[int | None, Field(ge=-1, le=MOST_TOKENS)] = DEFAULT_TOKENS
     n: int | None = Field(None, ge=1, le=MOST_COUNT)
     best_of: int | None = Field(None, ge=1, le=MOST_COUNT)
     echo: bool | None = None
-    logprobs: int | None = Field(None, ge=0, le=20)
+    logprobs: TopLogprobs | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     ouvert: receipts.Extras | None = None
@@ -94,7 +101,15 @@ class Completion:
         self, loan: Loan, prompt: str | Tokens, request: CompletionRequest, number: int, timeout: float | None
     ) -> None:
         model = self._model = loan.model
+        if request.suffix and request.echo:
+            raise Refusal(
+                400,
+                "echo gives back a prompt that goes on, and suffix asks for the gap between two texts. Leave one out.",
+                code="unsupported_parameter",
+                param="echo",
+            )
         self._ids = prompt_ids(model, prompt, request.suffix)
+        form = request.form
         most = None if request.max_tokens in (None, -1) else request.max_tokens
         if most == 0 and not request.echo:
             raise Refusal(400, "max_tokens is 0, which needs echo: true.", code="invalid_value", param="max_tokens")
@@ -112,6 +127,8 @@ class Completion:
             settings["seed"] = (settings["seed"] + number) % 2**64
         self._continuation = model.continue_text(
             self._ids,
+            response_schema=form.schema,
+            response_grammar=form.grammar,
             stop=request.stops,
             timeout=timeout,
             control=True,
@@ -152,7 +169,9 @@ class Completion:
 def prompt_ids(model: Model, prompt: str | Tokens, suffix: str | None) -> Tokens:
     """The tokens that are continued, behind the one that begins a text where the model has such."""
     tokenizer = model.tokenizer
-    if not isinstance(prompt, str):
+    if isinstance(prompt, str):
+        ids = model.tokenize(prompt)
+    else:
         if strange := [token for token in prompt if not 0 <= token < model.engine.vocabulary_size]:
             raise Refusal(
                 400,
@@ -161,12 +180,10 @@ def prompt_ids(model: Model, prompt: str | Tokens, suffix: str | None) -> Tokens
                 param="prompt",
             )
         ids = list(prompt)
-    else:
-        ids = model.tokenize(prompt)
-        if suffix:
-            ids = around_gap(model, ids, model.tokenize(suffix))
-        if tokenizer.adds_bos and tokenizer.bos is not None:
-            ids = [tokenizer.bos, *ids]
+    if suffix:
+        ids = around_gap(model, ids, model.tokenize(suffix))
+    if isinstance(prompt, str) and tokenizer.adds_bos and tokenizer.bos is not None:
+        ids = [tokenizer.bos, *ids]
     if not ids:  # nothing to go on from: the token that begins or ends texts
         start = tokenizer.bos if tokenizer.bos is not None else tokenizer.eos
         if start is None:
@@ -214,6 +231,7 @@ async def completions(call: Call) -> Response:
     running: Running[Event | Echoed] = await unless_gone(
         call.request, call.house.run(request.model, call.caller, answer_id, start, count)
     )
+    running.notes += request.unknown
     headers = {receipts.HEADER: answer_id}
     full = receipts.wants_full(call.request, request.ouvert)
     if request.stream:
@@ -288,7 +306,8 @@ def beside(
 ) -> dict[str, Any]:
     """The field `ouvert`, where something was written."""
     written = [each.receipt for each in endings if isinstance(each, Finished)]
-    return {"ouvert": receipts.beside(running.id, written, full=full, notes=running.notes)} if written else {}
+    field = receipts.beside(running.id, written, full=full, notes=running.notes)
+    return {"ouvert": field} if written or running.notes else {}
 
 
 def finish_reason(ended: Finished | Echoed | None) -> str:

@@ -2,8 +2,8 @@
 
 import base64
 import secrets
-from collections.abc import Iterator, Sequence
-from typing import Annotated, Any, Literal
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -11,17 +11,22 @@ from starlette.responses import Response
 
 from ouvert.assistant import Embeddings, Model, Usage
 from ouvert.serving.body import TOKEN_VALUES
-from ouvert.serving.endpoints import MOST_COUNT, Call, Endpoint, Several, Wire
+from ouvert.serving.endpoints import MOST_COUNT, Call, Endpoint
 from ouvert.serving.errors import Refusal
+from ouvert.serving.foreign_fields import EMBEDDINGS_REFUSED, OPENAI_HARMLESS
 from ouvert.serving.house import Running
 from ouvert.serving.residents import Loan
 from ouvert.serving.streams import JSONAnswer, unless_gone
+from ouvert.serving.wire import Several, Wire
 
 MOST_TEXTS = 2048  # OpenAI's
 Texts = Sequence[str | Sequence[int]]
 
 
 class EmbeddingsRequest(Wire):
+    without_effect: ClassVar[frozenset[str]] = OPENAI_HARMLESS
+    refused: ClassVar[Mapping[str, str]] = EMBEDDINGS_REFUSED
+
     model: str = Field(min_length=1, max_length=512)
     input: (
         str
@@ -98,6 +103,7 @@ async def embeddings(call: Call) -> Response:
             ],
             "model": request.model,
             "usage": {"prompt_tokens": sum(found.tokens), "total_tokens": sum(found.tokens)},
+            **request.beside,
         }
     )
 

@@ -2,9 +2,9 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeAlias, TypeVar
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -13,22 +13,12 @@ from ouvert.serving.callers import Caller
 from ouvert.serving.errors import Dialect, openai_error
 from ouvert.serving.house import House
 from ouvert.serving.validation import refusal_of_validation
+from ouvert.serving.wire import Wire, checked
 
 # What whole numbers of a request may be at most: counts of things, and of tokens, for which clients like to send the
 # largest number they have.
 MOST_COUNT = 2**31 - 1
 MOST_TOKENS = 2**63 - 1
-
-
-Element = TypeVar("Element")
-# A list whose first wrong element is the only one that is looked for: there may be a hundred thousand of them.
-Several: TypeAlias = Annotated[list[Element], Field(fail_fast=True)]
-
-
-class Wire(BaseModel):
-    """A request. Unknown fields are ignored; numbers are finite."""
-
-    model_config = ConfigDict(extra="ignore", allow_inf_nan=False, protected_namespaces=())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +63,9 @@ async def read_body(request: Request, model: type[BaseModel], bounds: Bounds) ->
     """The body as `model`. Raises Refusal."""
     value = await read_json(request, bounds)
     try:
-        return model.model_validate(value)
+        body_read = model.model_validate(value)
     except ValidationError as problem:
         raise refusal_of_validation(problem, value) from None
+    if isinstance(body_read, Wire):
+        checked(body_read)
+    return body_read

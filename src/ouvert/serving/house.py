@@ -51,9 +51,10 @@ BUSY_SECONDS = 2  # advice to a client that was turned away
 class Ask:
     """A conversation to be answered, whatever dialect it came in. `effort` is the client's word for it.
 
-    `sampling` are fields of `Model.sampling`. `schema` is shown to the model where its format can; `grammar` is not.
-    `truncates`: where the conversation leaves no room for an answer, its oldest turns may be left out. `progress`:
-    Reading events are wanted.
+    `thinks_unasked`: where neither the request nor the model's name says whether to think, a model that can do either
+    does. `sampling` are fields of `Model.sampling`. `schema` is shown to the model where its format can; `grammar` is
+    not. `truncates`: where the conversation leaves no room for an answer, its oldest turns may be left out. `progress`:
+    Reading events are wanted. `notes`: what of the request cannot be promised, as far as that is known already.
     """
 
     model: str
@@ -63,6 +64,7 @@ class Ask:
     parallel: bool = True
     effort: str | None = None
     thinking: bool | None = None
+    thinks_unasked: bool = True
     think_budget: int | None = None
     schema: Mapping[str, Any] | None = None
     grammar: Grammar | None = None
@@ -71,6 +73,7 @@ class Ask:
     sampling: Mapping[str, Any] = field(default_factory=dict)
     choices: int = 1
     progress: bool = False
+    notes: tuple[str, ...] = ()
 
 
 class House:
@@ -209,7 +212,7 @@ class House:
             return answer
 
         running = await self.run(ask.model, caller, answer_id, start, ask.choices)
-        running.notes = sorted(set(notes))
+        running.notes = [*ask.notes, *sorted(set(notes))]
         running.prompt_tokens = max(prompts)
         return running
 
@@ -360,7 +363,7 @@ def chat(
     the tool is declared all the same, and the answer says so.
     """
     model = loan.model
-    effort, thinking = thinking_of(model.chat_format.abilities, ask.effort or loan.effort, ask.thinking)
+    effort, thinking = wanted_thinking(loan, ask)
     sampling = dict(ask.sampling)
     if number and sampling.get("seed") is not None:
         sampling["seed"] = (sampling["seed"] + number) % 2**64
@@ -398,13 +401,22 @@ def chat(
 def prompt_of(loan: Loan, ask: Ask) -> Sequence[int]:
     """The tokens of the prompt that `chat` would read, thoughts that would be put back left out."""
     model = loan.model
-    effort, thinking = thinking_of(model.chat_format.abilities, ask.effort or loan.effort, ask.thinking)
+    effort, thinking = wanted_thinking(loan, ask)
     tools = () if ask.tool_choice == "none" and not model.chat_format.guides else ask.tools
     return model.render(ask.messages, tools, effort=effort, thinking=thinking, response_schema=ask.schema).ids
 
 
+def wanted_thinking(loan: Loan, ask: Ask) -> tuple[Effort | None, bool | None]:
+    abilities = loan.model.chat_format.abilities
+    if ask.thinking is None and not ask.thinks_unasked and loan.effort is None and abilities.optional:
+        return None, False
+    return thinking_of(abilities, ask.effort or loan.effort, ask.thinking)
+
+
 def thinking_of(abilities: Abilities, word: str | None, thinking: bool | None) -> tuple[Effort | None, bool | None]:
     """(effort, thinking) for the model: what the client's word comes to, moved to the nearest that the model has."""
+    if thinking is False and abilities.optional:
+        return None, False
     if word is None:
         return None, thinking if thinking is None or abilities.optional or thinking == abilities.thinks else None
     if word not in EFFORTS:

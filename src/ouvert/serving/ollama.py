@@ -4,10 +4,10 @@ import json
 import re
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 from starlette.responses import Response
@@ -15,7 +15,6 @@ from starlette.responses import Response
 from ouvert.assistant import (
     Event,
     Finished,
-    Grammar,
     Message,
     ReasoningDelta,
     ScoredText,
@@ -26,16 +25,20 @@ from ouvert.assistant import (
     Usage,
 )
 from ouvert.serving import receipts
+from ouvert.serving.answer_form import ANY_OBJECT, Form, FormedRequest
 from ouvert.serving.body import TOKEN_VALUES, refuse_constant
-from ouvert.serving.chat_completions import ANY_OBJECT, DeclaredTool, as_tool, scored_token
+from ouvert.serving.bounds import OllamaTemperature, Penalty, RepetitionPenalty, Share, StopList, TopLogprobs
+from ouvert.serving.chat_completions import DeclaredTool, as_tool, scored_token
 from ouvert.serving.completions import GAP_TOKENS, Completion, CompletionRequest, Echoed
 from ouvert.serving.embeddings import MOST_TEXTS, embedded
-from ouvert.serving.endpoints import MOST_COUNT, MOST_TOKENS, Call, Endpoint, Several, Wire
+from ouvert.serving.endpoints import MOST_COUNT, MOST_TOKENS, Call, Endpoint
 from ouvert.serving.errors import Refusal, ollama_error, refusal_of
+from ouvert.serving.foreign_fields import OLLAMA_REFUSED, OPTIONS_HARMLESS, OPTIONS_REFUSED
 from ouvert.serving.house import EFFORTS, Ask, Running
 from ouvert.serving.model_list import created_at
 from ouvert.serving.residents import LATEST, Loan
 from ouvert.serving.streams import JSONAnswer, Streamed, as_json, json_text, unless_gone
+from ouvert.serving.wire import Several, Wire
 from ouvert.store import Installed
 
 # Clients ask for features by it: VS Code wants 0.6.4 at least, `think` came with 0.9.0, logprobs with 0.12.11.
@@ -51,21 +54,22 @@ SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0,
 class Options(Wire):
     """How tokens are chosen. Those that say how Ollama should use a machine are ignored: this server knows its own."""
 
+    without_effect: ClassVar[frozenset[str]] = OPTIONS_HARMLESS
+    refused: ClassVar[Mapping[str, str]] = OPTIONS_REFUSED
+    unkept: ClassVar[Mapping[str, str]] = {"penalize_newline": "penalties treat a line break as any other token"}
+
     num_ctx: int | None = Field(None, ge=1, le=MOST_TOKENS)
     num_predict: int | None = Field(None, ge=-2, le=MOST_TOKENS)
-    temperature: float | None = Field(None, ge=0, le=1000)
+    temperature: OllamaTemperature | None = None
     top_k: int | None = Field(None, ge=-1, le=MOST_COUNT)
-    top_p: float | None = Field(None, ge=0, le=1)
-    min_p: float | None = Field(None, ge=0, le=1)
-    repeat_penalty: float | None = Field(None, gt=0, le=10)
+    top_p: Share | None = None
+    min_p: Share | None = None
+    repeat_penalty: RepetitionPenalty | None = None
     repeat_last_n: int | None = Field(None, ge=-1, le=MOST_TOKENS)
-    presence_penalty: float | None = Field(None, ge=-2, le=2)
-    frequency_penalty: float | None = Field(None, ge=-2, le=2)
+    presence_penalty: Penalty | None = None
+    frequency_penalty: Penalty | None = None
     seed: int | None = None
-    stop: str | Annotated[Several[str], Field(max_length=16)] | None = None
-    mirostat: int | None = None
-    typical_p: float | None = None
-    tfs_z: float | None = None
+    stop: str | StopList | None = None
 
     @property
     def stops(self) -> tuple[str, ...]:
@@ -73,16 +77,7 @@ class Options(Wire):
         return tuple(stop for stop in stops if stop)
 
     def sampling(self) -> dict[str, Any]:
-        """Fields of `Model.sampling`. Raises Refusal for ways of choosing that this engine does not have."""
-        for name, idle in (("mirostat", 0), ("typical_p", 1.0), ("tfs_z", 1.0)):
-            if getattr(self, name) not in (None, idle):
-                raise Refusal(
-                    400,
-                    f"options.{name} is not supported here: leave it out, or choose with temperature, top_k, top_p and "
-                    "min_p.",
-                    code="unsupported_parameter",
-                    param=f"options.{name}",
-                )
+        """Fields of `Model.sampling`."""
         chosen = {
             "temperature": self.temperature,
             "top_p": None if self.top_p is None else max(self.top_p, 1e-9),
@@ -97,7 +92,7 @@ class Options(Wire):
         }
         return {name: value for name, value in chosen.items() if value is not None}
 
-    def unkept(self, context: int) -> list[str]:
+    def not_kept(self, context: int) -> list[str]:
         """What cannot be promised, and harms nobody."""
         notes = []
         if self.num_ctx is not None and self.num_ctx > context:
@@ -108,11 +103,15 @@ class Options(Wire):
 
 
 class CalledFunction(Wire):
+    without_effect: ClassVar[frozenset[str]] = frozenset({"index"})
+
     name: str
     arguments: dict[str, Any] = Field(default_factory=dict)
 
 
 class SentCall(Wire):
+    without_effect: ClassVar[frozenset[str]] = frozenset({"index", "type"})
+
     id: str | None = None
     function: CalledFunction
 
@@ -127,8 +126,10 @@ class OllamaMessage(Wire):
     tool_call_id: str | None = None
 
 
-class Asked(Wire):
+class Asked(FormedRequest):
     """What /api/chat and /api/generate have in common."""
+
+    refused: ClassVar[Mapping[str, str]] = OLLAMA_REFUSED
 
     model: str = Field(min_length=1, max_length=512)
     stream: bool | None = None
@@ -137,7 +138,7 @@ class Asked(Wire):
     options: Options | None = None
     keep_alive: float | str | None = None
     logprobs: bool | None = None
-    top_logprobs: int | None = Field(None, ge=0, le=20)
+    top_logprobs: TopLogprobs | None = None
     ouvert: receipts.Extras | None = None
 
     @property
@@ -151,13 +152,18 @@ class Asked(Wire):
             sampling["logprobs"] = self.top_logprobs or 0
         return sampling
 
-    @property
-    def form(self) -> dict[str, Any]:
-        """`schema` or `grammar` of an Ask."""
+    def stated_forms(self) -> Iterator[tuple[str, Form]]:
         if isinstance(self.format, dict):
-            return {"schema": self.format}
-        grammar: Grammar | None = ANY_OBJECT if self.format == "json" else None
-        return {"grammar": grammar}
+            yield "format", Form(schema=self.format)
+        elif self.format == "json":
+            yield "format", ANY_OBJECT
+        yield from super().stated_forms()
+
+    @property
+    def held_to(self) -> dict[str, Any]:
+        """`schema` or `grammar` of an Ask."""
+        form = self.form
+        return {"schema": form.schema, "grammar": form.grammar}
 
     @property
     def thought(self) -> dict[str, Any]:
@@ -175,17 +181,34 @@ class Asked(Wire):
 
 
 class OllamaChat(Asked):
+    refused: ClassVar[Mapping[str, str]] = {
+        **OLLAMA_REFUSED,
+        "prompt": "send it as a message, or to /api/generate",
+        "suffix": "send the text to /api/generate",
+        "system": "send it as a message of the role system",
+        "template": "a model's own template is used; /api/generate with raw: true takes the prompt as it is",
+    }
+
     messages: Several[OllamaMessage] = Field(default_factory=list)
     tools: Several[DeclaredTool] | None = None
 
 
 class OllamaGenerate(Asked):
+    refused: ClassVar[Mapping[str, str]] = {
+        **OLLAMA_REFUSED,
+        "context": "send the conversation to /api/chat; what was read before is kept and not read again",
+        "height": "these models write text only",
+        "messages": "send them to /api/chat",
+        "steps": "these models write text only",
+        "template": "a model's own template is used; send raw: true to write all of the prompt yourself",
+        "tools": "send messages and tools to /api/chat",
+        "width": "these models write text only",
+    }
+
     prompt: str = ""
     system: str | None = None
     suffix: str | None = None
     raw: bool | None = None
-    template: str | None = None
-    context: Several[int] | None = None
     images: Several[Any] | None = None
 
 
@@ -462,7 +485,7 @@ async def begun(call: Call, request: Asked, tools: Sequence[Tool], shape: Callab
     loan = await unless_gone(call.request, call.house.borrow(request.model, call.caller))
     held.loaded = time.monotonic() - began
     try:
-        held.notes = request.chosen.unkept(loan.model.engine.context)
+        held.notes = request.chosen.not_kept(loan.model.engine.context)
         if request.top_logprobs is not None and not request.logprobs:
             raise Refusal(400, "top_logprobs needs logprobs: true.", code="invalid_value", param="top_logprobs")
         if tools or request.think not in (None, False, "none"):
@@ -490,7 +513,8 @@ async def chat(call: Call) -> Response:
         tools=tools,
         stop=request.chosen.stops,
         sampling=request.sampling,
-        **request.form,
+        **request.held_to,
+        notes=request.unknown,
         **request.thought,
     )
     held = await begun(call, request, tools, as_chat)
@@ -501,12 +525,6 @@ async def chat(call: Call) -> Response:
 async def generate(call: Call) -> Response:
     request: OllamaGenerate = call.body
     refuse_images(request.images, "images")
-    for name, remedy in (
-        ("template", "a model's own template is used; send raw: true to write all of the prompt yourself"),
-        ("context", "send the conversation to /api/chat; what was read before is kept and not read again"),
-    ):
-        if getattr(request, name):
-            raise Refusal(400, f"{name} is not supported here: {remedy}.", code="unsupported_parameter", param=name)
     if not request.prompt and not request.suffix:
         return await only_loaded(call, request, as_generated)
     if request.raw or request.suffix:
@@ -517,7 +535,8 @@ async def generate(call: Call) -> Response:
         messages=[*system, Message(role="user", content=request.prompt)],
         stop=request.chosen.stops,
         sampling=request.sampling,
-        **request.form,
+        **request.held_to,
+        notes=request.unknown,
         **request.thought,
     )
     held = await begun(call, request, (), as_generated)
@@ -537,7 +556,7 @@ async def continued(call: Call, request: OllamaGenerate) -> Response:
             )
     sampling = request.sampling
     limit = sampling.pop("max_tokens", -1)
-    wanted = CompletionRequest(
+    wanted = CompletionRequest.model_construct(  # of values that were checked by this dialect's bounds
         model=request.model,
         prompt=request.prompt,
         suffix=request.suffix,
@@ -553,6 +572,7 @@ async def continued(call: Call, request: OllamaGenerate) -> Response:
     running: Running[Event | Echoed] = await unless_gone(
         call.request, call.house.run(request.model, call.caller, new_id(), start)
     )
+    running.notes += request.unknown
     return await answered(call, running, lines(running, held), request, "generate")
 
 
@@ -569,7 +589,7 @@ async def only_loaded(call: Call, request: Asked, shape: Callable[..., dict[str,
         loan = await unless_gone(call.request, call.house.borrow(request.model, call.caller))
         loan.give_back(keep)
     held = Held(model=request.model, shape=shape, began=time.monotonic(), loaded=0.0, scored=False, full=False)
-    line = held.line() | {"done": True, "done_reason": reason}
+    line = held.line() | {"done": True, "done_reason": reason} | request.beside
     if request.stream is False:
         return JSONAnswer(line)
     return Response(as_json(line) + b"\n", media_type=NDJSON)
@@ -698,7 +718,7 @@ async def embed(call: Call) -> Response:
     texts = [request.input] if isinstance(request.input, str) else request.input
     if not texts:  # only to load it
         (await unless_gone(call.request, call.house.borrow(request.named, call.caller))).give_back(request.keep)
-        return JSONAnswer({"model": request.named, "embeddings": []})
+        return JSONAnswer({"model": request.named, "embeddings": [], **request.beside})
     truncate = request.truncate is not False
     found = await embedded(call, request.named, texts, request.dimensions, truncate=truncate, keep=request.keep)
     return JSONAnswer(
@@ -708,6 +728,7 @@ async def embed(call: Call) -> Response:
             "total_duration": time.monotonic_ns() - began,
             "load_duration": 0,
             "prompt_eval_count": sum(found.tokens),
+            **request.beside,
         }
     )
 
@@ -716,7 +737,7 @@ async def embed_one(call: Call) -> Response:
     """The older form: one text, one vector."""
     request: OllamaEmbedding = call.body
     found = await embedded(call, request.named, [request.prompt], None, truncate=True, keep=request.keep)
-    return JSONAnswer({"embedding": found.vectors[0].tolist()})
+    return JSONAnswer({"embedding": found.vectors[0].tolist(), **request.beside})
 
 
 async def owners_only(call: Call) -> Response:

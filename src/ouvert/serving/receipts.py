@@ -6,9 +6,10 @@ from typing import Any, Literal
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ouvert.serving.endpoints import Call, Endpoint, Wire
+from ouvert.serving.endpoints import Call, Endpoint
 from ouvert.serving.errors import Refusal
 from ouvert.serving.streams import JSONAnswer
+from ouvert.serving.wire import Wire
 
 HEADER = "x-ouvert-receipt"
 FULL = "full"

@@ -1,6 +1,6 @@
 """Items of the Responses dialect: what a client sends, as messages; stored ones are found again by their ids."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, cast
 
@@ -8,16 +8,45 @@ from ouvert.assistant import Message, ToolCall
 from ouvert.chat import Role
 from ouvert.serving.chat_completions import Part, part_text
 from ouvert.serving.errors import Refusal
+from ouvert.serving.wire import Rules
 
 Item = Mapping[str, Any]
 ROLES = ("system", "developer", "user", "assistant")
 LONGEST_ID = 256
+# Kind of an item -> the fields of it that are read.
+READ: Mapping[str, frozenset[str]] = {
+    "message": frozenset({"role", "content"}),
+    "reasoning": frozenset({"content", "summary"}),
+    "function_call": frozenset({"call_id", "name", "arguments"}),
+    "function_call_output": frozenset({"call_id", "output"}),
+    "item_reference": frozenset(),
+}
+ITEMS = Rules(
+    without_effect=frozenset({"type", "id", "status", "encrypted_content", "created_by", "phase", "cache_control"}),
+    unkept={"namespace": "names of functions are taken as they are"},
+)
+PARTS = Rules(without_effect=frozenset({"type", "text", "refusal", "annotations", "logprobs", "cache_control"}))
 
 
 class Lookup(Protocol):
     """Where items that were stored are found."""
 
     def item(self, item_id: str) -> Item | None: ...
+
+
+def unknown_in_items(sent: Any) -> Iterator[str]:
+    """Notes on fields of items and of their parts that are not read."""
+    for item in sent if isinstance(sent, list) else ():
+        read = READ.get(str(item.get("type") or "message"), frozenset())
+        yield from ITEMS.notes(
+            {name: value for name, value in item.items() if name not in read}, "input[].", "input[]."
+        )
+        for field_name in read & {"content", "summary", "output"}:
+            parts = item.get(field_name)
+            for part in parts if isinstance(parts, list) else ():
+                if isinstance(part, dict):
+                    place = f"input[].{field_name}[]."
+                    yield from PARTS.notes(part, place, place)
 
 
 def resolved(items: Sequence[Item], stored: Lookup) -> list[Item]:

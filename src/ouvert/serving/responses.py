@@ -2,90 +2,100 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
-from typing import Annotated, Any, Literal
+from collections.abc import AsyncIterator, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 from starlette.responses import Response
 
-from ouvert.assistant import Event, Finished, Grammar, Message, Tool
+from ouvert.assistant import Event, Finished, Message, Tool
 from ouvert.serving import receipts
-from ouvert.serving.chat_completions import ANY_OBJECT, Limit, chosen_tools
-from ouvert.serving.endpoints import MOST_COUNT, Call, Endpoint, Several, Wire
+from ouvert.serving.answer_form import Form, FormedRequest, StatedFormat
+from ouvert.serving.bounds import OpenAITemperature, Penalty, Share, TopLogprobs
+from ouvert.serving.chat_completions import Limit, StreamOptions, chosen_tools
+from ouvert.serving.endpoints import MOST_COUNT, MOST_TOKENS, Call, Endpoint
 from ouvert.serving.errors import Refusal, refusal_of
-from ouvert.serving.house import Ask, Running
+from ouvert.serving.foreign_fields import OPENAI_HARMLESS, RESPONSES_REFUSED
+from ouvert.serving.house import Ask, Running, prompt_of
 from ouvert.serving.response_events import ResponseWriter, WireEvent, new_id, snapshot
-from ouvert.serving.response_items import Item, is_reference, messages_of, resolved
+from ouvert.serving.response_items import Item, is_reference, messages_of, resolved, unknown_in_items
 from ouvert.serving.response_store import Stored, texts_of
 from ouvert.serving.streams import JSONAnswer, Streamed, sse, unless_gone
+from ouvert.serving.wire import Rules, Several, Wire, first_notes
 
 LOGPROBS = "message.output_text.logprobs"
+TOOL_FIELDS = frozenset({"type", "name", "description", "parameters", "strict"})
+FIELDS_OF_TOOLS = Rules(without_effect=frozenset({"cache_control", "defer_loading"}))
 OVER = ("completed", "incomplete", "failed", "cancelled")
 ID_PREFIX = {"message": "msg", "reasoning": "rs", "function_call": "fc", "function_call_output": "fco"}
 
 
-class Format(Wire):
-    type: Literal["text", "json_object", "json_schema"] = "text"
-    name: str | None = None
-    description: str | None = None
-    schema_: dict[str, Any] | None = Field(None, alias="schema")
-    strict: bool | None = None
-
-
 class TextSettings(Wire):
-    format: Format | None = None
+    unkept: ClassVar[Mapping[str, str]] = {"verbosity": "say in the instructions how long the answer is to be"}
+
+    format: StatedFormat | None = None
     verbosity: Literal["low", "medium", "high"] | None = None
 
 
 class ReasoningSettings(Wire):
+    unkept: ClassVar[Mapping[str, str]] = {
+        "generate_summary": "thoughts are given whole",
+        "summary": "thoughts are given whole",
+    }
+
     effort: str | None = None
-    summary: str | None = None
-    generate_summary: str | None = None
 
 
-class ResponsesRequest(Wire):
+class InputRequest(FormedRequest):
+    """What a prompt is made of."""
+
+    without_effect: ClassVar[frozenset[str]] = OPENAI_HARMLESS | {"access_programs"}
+    refused: ClassVar[Mapping[str, str]] = RESPONSES_REFUSED
+
     model: str = Field(min_length=1, max_length=512)
-    input: str | Several[dict[str, Any]] = ""
+    input: str | Several[dict[str, Any]] | None = None
     instructions: str | None = None
-    max_output_tokens: Limit = None
-    temperature: float | None = Field(None, ge=0, le=1000)
-    top_p: float | None = Field(None, ge=0, le=1)
-    presence_penalty: float | None = Field(None, ge=-2, le=2)
-    frequency_penalty: float | None = Field(None, ge=-2, le=2)
-    seed: int | None = None
-    top_logprobs: int | None = Field(None, ge=0, le=20)
     tools: Several[dict[str, Any]] | None = None
     tool_choice: str | dict[str, Any] | None = None
     parallel_tool_calls: bool | None = None
     reasoning: ReasoningSettings | None = None
     text: TextSettings | None = None
-    include: Several[str] | None = None
-    stream: bool | None = None
-    store: bool | None = None
-    background: bool | None = None
     previous_response_id: str | None = None
     truncation: Literal["auto", "disabled"] | None = None
+
+    def stated_forms(self) -> Iterator[tuple[str, Form]]:
+        stated = self.text.format if self.text else None
+        if stated is not None and stated.type != "text":
+            yield "text.format", stated.form("text.format")
+        yield from super().stated_forms()
+
+
+class ResponsesRequest(InputRequest):
+    max_output_tokens: Limit = None
+    temperature: OpenAITemperature | None = None
+    top_p: Share | None = None
+    presence_penalty: Penalty | None = None
+    frequency_penalty: Penalty | None = None
+    seed: int | None = None
+    top_logprobs: TopLogprobs | None = None
+    think_budget: int | None = Field(None, ge=1, le=MOST_TOKENS)
+    include: Several[str] | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    store: bool | None = None
+    background: bool | None = None
     metadata: Annotated[dict[str, str], Field(max_length=16)] | None = None
     max_tool_calls: int | None = Field(None, ge=0, le=MOST_COUNT)
     prompt_cache_key: str | None = None
     safety_identifier: str | None = None
     service_tier: str | None = None
     user: str | None = None
-    conversation: str | dict[str, Any] | None = None
-    prompt: dict[str, Any] | None = None
     ouvert: receipts.Extras | None = None
-
-
-# Fields that mean something to people and that this server cannot do: what to do instead.
-REFUSED = {
-    "conversation": "send previous_response_id, or the items themselves",
-    "prompt": "send the prompt's text as instructions or input",
-}
 
 
 def asked(request: ResponsesRequest, messages: list[Message]) -> Ask:
     """What the request asks of the assistant. Raises Refusal for what cannot be honoured."""
-    tools, choice = chosen_tools([as_tool(tool, n) for n, tool in enumerate(functions(request))], request.tool_choice)
     sampling: dict[str, Any] = {
         "temperature": request.temperature,
         "top_p": None if request.top_p is None else max(request.top_p, 1e-9),
@@ -96,7 +106,17 @@ def asked(request: ResponsesRequest, messages: list[Message]) -> Ask:
     }
     if request.top_logprobs or LOGPROBS in (request.include or ()):
         sampling["logprobs"] = request.top_logprobs or 0
-    schema, grammar = form_of(request.text.format if request.text else None)
+    return replace(
+        asked_to_read(request, messages),
+        sampling={name: value for name, value in sampling.items() if value is not None},
+        think_budget=request.think_budget,
+    )
+
+
+def asked_to_read(request: InputRequest, messages: list[Message]) -> Ask:
+    """The part of it that a prompt is made of."""
+    tools, choice = chosen_tools([as_tool(tool, n) for n, tool in enumerate(functions(request))], request.tool_choice)
+    form = request.form
     return Ask(
         model=request.model,
         messages=messages,
@@ -104,14 +124,25 @@ def asked(request: ResponsesRequest, messages: list[Message]) -> Ask:
         tool_choice=choice,
         parallel=request.parallel_tool_calls is not False,
         effort=request.reasoning.effort if request.reasoning else None,
-        schema=schema,
-        grammar=grammar,
-        sampling={name: value for name, value in sampling.items() if value is not None},
+        schema=form.schema,
+        grammar=form.grammar,
         truncates=request.truncation == "auto",
+        notes=(*request.unknown, *notes_on_tools(request), *first_notes(unknown_in_items(request.input))),
     )
 
 
-def functions(request: ResponsesRequest) -> list[dict[str, Any]]:
+def notes_on_tools(request: InputRequest) -> Iterator[str]:
+    """Tools that are left out, as OpenAI's own servers run them, or Codex does; and fields of others."""
+    for tool in request.tools or ():
+        kind = tool.get("type", "function")
+        if kind != "function":
+            yield f"tools: {str(kind)[:40]} is not offered here, and was left out"
+        else:
+            extra = {name: value for name, value in tool.items() if name not in TOOL_FIELDS}
+            yield from FIELDS_OF_TOOLS.notes(extra, "tools[].", "tools[].")
+
+
+def functions(request: InputRequest) -> list[dict[str, Any]]:
     """The tools that are functions: those that only OpenAI's own servers can run are left out."""
     return [tool for tool in request.tools or () if tool.get("type", "function") == "function"]
 
@@ -131,30 +162,12 @@ def as_tool(tool: Mapping[str, Any], n: int) -> Tool:
     )
 
 
-def form_of(wanted: Format | None) -> tuple[Mapping[str, Any] | None, Grammar | None]:
-    match wanted:
-        case None | Format(type="text"):
-            return None, None
-        case Format(type="json_schema", schema_=dict(schema)):
-            return schema, None
-        case Format(type="json_schema"):
-            raise Refusal(
-                400,
-                "text.format is of type json_schema, expected a schema in it.",
-                code="invalid_value",
-                param="text.format.schema",
-            )
-    return None, ANY_OBJECT
-
-
 def new_response(request: ResponsesRequest, response_id: str) -> dict[str, Any]:
     """A response of which nothing is written yet: every field of OpenAI's types, and of Open Responses."""
     settings = request.text or TextSettings()
     form: dict[str, Any] = {"type": "text"}
     if settings.format is not None:
-        form = settings.format.model_dump(by_alias=True, exclude_none=True)
-        if form["type"] == "json_schema":
-            form.setdefault("name", "answer")
+        form = shown_format(settings.format)
     choice = request.tool_choice if request.tool_choice is not None else "auto"
     return {
         "id": response_id,
@@ -201,8 +214,20 @@ def new_response(request: ResponsesRequest, response_id: str) -> dict[str, Any]:
     }
 
 
-def sent_items(request: ResponsesRequest) -> list[dict[str, Any]]:
+def shown_format(stated: StatedFormat) -> dict[str, Any]:
+    """As OpenAI's types have it: what other servers write into a format is a schema, or is said by its type."""
+    form: dict[str, Any] = {"type": stated.type if stated.type in ("text", "json_object", "json_schema") else "text"}
+    if (schema := stated.form("text.format").schema) is not None:
+        extra = stated.model_extra or {}
+        form = {"type": "json_schema", "name": "answer", "schema": dict(schema)}
+        form |= {name: extra[name] for name in ("name", "description", "strict") if extra.get(name) is not None}
+    return form
+
+
+def sent_items(request: InputRequest) -> list[dict[str, Any]]:
     """What was sent, as items with ids."""
+    if request.input is None:
+        return []
     if isinstance(request.input, str):
         given: list[dict[str, Any]] = [{"type": "message", "role": "user", "content": request.input}]
     else:
@@ -217,20 +242,26 @@ def with_id(item: dict[str, Any]) -> dict[str, Any]:
     return {**item, "type": kind, "id": identity}
 
 
-async def create_response(call: Call) -> Response:
-    request: ResponsesRequest = call.body
-    for name, remedy in REFUSED.items():
-        if getattr(request, name):
-            raise Refusal(400, f"{name} is not supported here: {remedy}.", code="unsupported_parameter", param=name)
-    if request.background and (request.store is False or request.stream):
-        other = "stream" if request.stream else "store: false"
-        raise Refusal(
-            400, f"background goes with polling, not with {other}.", code="unsupported_parameter", param="background"
-        )
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """`items` are those sent now, `context` those and all before them, `messages` what the model reads of them."""
+
+    items: list[dict[str, Any]]
+    context: list[Item]
+    messages: list[Message]
+
+
+def conversation_of(call: Call, request: InputRequest) -> Conversation:
+    """Raises Refusal where nothing was sent, or what it refers to is not stored here."""
     store = call.house.responses
     items = sent_items(request)
-    if not items and request.previous_response_id is None:
-        raise Refusal(400, "input is empty, expected text or items.", code="invalid_value", param="input")
+    if request.input in (None, "", []) and request.previous_response_id is None:
+        raise Refusal(
+            400,
+            "Neither input nor previous_response_id was sent, or both are empty; expected text or items. Send input.",
+            code="missing_required_parameter" if request.input is None else "invalid_value",
+            param="input",
+        )
     before: list[Item] = []
     if request.previous_response_id is not None:
         previous = store.find(request.previous_response_id, call.caller)
@@ -250,9 +281,21 @@ async def create_response(call: Call) -> Response:
         messages.insert(0, Message(role="developer", content=request.instructions))
     if not messages:
         raise Refusal(400, "input holds no message, expected at least one.", code="invalid_value", param="input")
+    return Conversation(items, context, messages)
+
+
+async def create_response(call: Call) -> Response:
+    request: ResponsesRequest = call.body
+    if request.background and (request.store is False or request.stream):
+        other = "stream" if request.stream else "store: false"
+        raise Refusal(
+            400, f"background goes with polling, not with {other}.", code="unsupported_parameter", param="background"
+        )
+    store = call.house.responses
+    conversation = conversation_of(call, request)
     response = new_response(request, new_id("resp"))
-    ask = asked(request, messages)
-    stored = Stored(response, items, context, call.caller.whose)
+    ask = asked(request, conversation.messages)
+    stored = Stored(response, conversation.items, conversation.context, call.caller.whose)
     full = receipts.wants_full(call.request, request.ouvert)
     if request.background:
         stored.task = asyncio.create_task(in_background(call, ask, stored, full))
@@ -359,6 +402,19 @@ async def in_background(call: Call, ask: Ask, stored: Stored, full: bool) -> Non
         call.house.responses.keep(stored)
 
 
+async def count_input_tokens(call: Call) -> Response:
+    """What `input_tokens` of a response to the same would be."""
+    request: InputRequest = call.body
+    ask = asked_to_read(request, conversation_of(call, request).messages)
+    loan = await unless_gone(call.request, call.house.borrow(ask.model, call.caller))
+    try:
+        ids = await asyncio.to_thread(prompt_of, loan, ask)
+        beside = {"ouvert": {"not_honoured": list(ask.notes)}} if ask.notes else {}
+        return JSONAnswer({"object": "response.input_tokens", "input_tokens": len(ids), **beside})
+    finally:
+        loan.give_back()
+
+
 def found(call: Call) -> Stored:
     response_id = call.request.path_params["response_id"]
     stored = call.house.responses.find(response_id, call.caller)
@@ -446,6 +502,13 @@ ENDPOINTS = (
         handler=create_response,
         summary="Answer items; the answer is stored unless store is false",
         body=ResponsesRequest,
+    ),
+    Endpoint(
+        method="POST",
+        path="/responses/input_tokens",
+        handler=count_input_tokens,
+        summary="How many tokens the prompt of such a response has",
+        body=InputRequest,
     ),
     Endpoint(method="GET", path="/responses/{response_id}", handler=get_response, summary="A stored response"),
     Endpoint(method="DELETE", path="/responses/{response_id}", handler=delete_response, summary="Forget a response"),

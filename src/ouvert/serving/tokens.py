@@ -9,10 +9,11 @@ from starlette.responses import Response
 from ouvert.assistant import Model
 from ouvert.serving.body import TOKEN_VALUES
 from ouvert.serving.chat_completions import ChatMessage, DeclaredTool, as_message, as_tool
-from ouvert.serving.endpoints import Call, Endpoint, Several, Wire
+from ouvert.serving.endpoints import Call, Endpoint
 from ouvert.serving.errors import Refusal
 from ouvert.serving.house import thinking_of
 from ouvert.serving.streams import JSONAnswer
+from ouvert.serving.wire import Several, Wire
 
 
 class TokenizeRequest(Wire):
@@ -65,6 +66,7 @@ async def tokenize(call: Call) -> Response:
     try:
         tokens = await asyncio.to_thread(tokens_of, loan.model, request)
         answer: dict[str, Any] = {"count": len(tokens), "max_model_len": loan.model.info.context, "tokens": tokens}
+        answer |= request.beside
         if request.return_token_strs:
             spelled = loan.model.tokenizer.token_bytes
             answer["token_strs"] = [spelled(token).decode("utf-8", "replace") for token in tokens]
@@ -100,7 +102,7 @@ async def detokenize(call: Call) -> Response:
                 param="tokens",
             )
         text = await asyncio.to_thread(loan.model.detokenize, request.tokens, control=not request.skip_special_tokens)
-        return JSONAnswer({"prompt": text})
+        return JSONAnswer({"prompt": text, **request.beside})
     finally:
         loan.give_back()
 

@@ -53,8 +53,8 @@ def refusal_of_validation(problem: ValidationError, body: Any = None) -> Refusal
     """The first wrong field's nearest fault. `body` is what was read; without it places keep the names of alternatives.
 
     A value that may be several things has a fault for each. The nearest is the one that lies deepest (a list of parts
-    whose second part is wrong was meant to be that list), of the alternative with the fewest faults; then one about a
-    value of the right kind.
+    whose second part is wrong was meant to be that list), of the alternative with the fewest faults, or whose fault is
+    the last; then one about a value of the right kind.
     """
     placed = [(*place_of(fault, body), fault) for fault in problem.errors(include_url=False)]
     top = placed[0][0][:1]
@@ -64,7 +64,7 @@ def refusal_of_validation(problem: ValidationError, body: Any = None) -> Refusal
     faults_of = Counter(alternative for _, alternative, _ in related)
     deepest = max(len(place) for place, _, _ in related)
     candidates = [each for each in related if len(each[0]) == deepest]
-    candidates.sort(key=lambda each: faults_of[each[1]])
+    candidates.sort(key=lambda each: (faults_of[each[1]], [-step for step in each[0] if isinstance(step, int)]))
     place = candidates[0][0]
     here = [fault for where, _, fault in candidates if where == place]
     right_kind = [fault for fault in here if fault["type"] not in OTHER_KINDS and fault["type"] != "literal_error"]
