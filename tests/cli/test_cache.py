@@ -66,3 +66,20 @@ def test_a_passphrase_with_nobody_to_ask_is_refused(home, capsys, monkeypatch):
     monkeypatch.setattr("getpass.getpass", nobody)
     assert main(["cache", "show", "--prefix-cache-key", "passphrase"]) == 1
     assert "Use a key file" in capsys.readouterr().err
+
+
+def test_what_was_typed_is_cleared_on_demand(home, capsys, monkeypatch):
+    monkeypatch.setenv("XDG_STATE_HOME", str(home / "state"))
+    history = home / "state" / "ouvert" / "history"
+    history.parent.mkdir(parents=True)
+    history.write_text("+ a secret\n")
+    assert main(["cache", "clear"]) == 0
+    assert history.exists()
+    assert main(["cache", "clear", "--history"]) == 0
+    assert not history.exists()
+
+
+def test_looking_makes_no_key(home, monkeypatch):
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(home / "settings"))
+    assert main(["cache", "show"]) == main(["cache", "clear"]) == 0
+    assert not (home / "settings").exists()

@@ -22,7 +22,7 @@ from prompt_toolkit.output import DummyOutput
 
 from ouvert.assistant import Finished, Message, ReasoningDelta, TextDelta, ToolCallDelta, Usage
 from ouvert.cli.answering import Screen, show_answer
-from ouvert.cli.conversing import COMMANDS, Talk, hold, lines_of, make_completer, make_session
+from ouvert.cli.conversing import COMMANDS, Talk, history_file, hold, lines_of, make_completer, make_session
 from ouvert.cli.thinking import ThinkingWindow, wrapped
 from ouvert.engine import EngineError
 
@@ -380,3 +380,24 @@ def test_ctrl_c_at_a_terminal_stops_the_answer_and_keeps_the_conversation(termin
     assert at.close() == 0
     [_, answer] = json.loads((tmp_path / "talk.json").read_text())["messages"]
     assert answer["content"].startswith("againagainagain")
+
+
+def test_a_history_that_can_no_longer_be_written_ends_no_conversation(tmp_path, capsys):
+    with create_pipe_input() as given:
+        given.send_text("first\rsecond\r\x04")
+        (tmp_path / "history").mkdir()
+        session = make_session(tmp_path / "history" / "below" / "none", input=given, output=DummyOutput())
+        assert list(lines_of(session)) == ["first", "second"]
+    assert capsys.readouterr().err.count("no longer kept") == 1
+
+
+@pytest.mark.skipif(os.name != "posix", reason="FIFOs are POSIX's")
+def test_a_history_that_is_no_file_is_not_opened(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    (tmp_path / "ouvert").mkdir()
+    os.mkfifo(tmp_path / "ouvert" / "history")
+    with pytest.raises(OSError, match="a FIFO stands where a file should"):
+        history_file()
+    with create_pipe_input() as given:
+        given.send_text("first\r\x04")
+        assert list(lines_of(make_session(None, input=given, output=DummyOutput()))) == ["first"]

@@ -1,6 +1,7 @@
 """`ouvert receipt` as it is typed: list, show, verify, and replay with the cause of a difference named."""
 
 import json
+import os
 import shutil
 
 import pytest
@@ -384,3 +385,45 @@ def test_a_receipt_of_a_version_that_is_not_known_is_never_misread(ouvert, speak
         assert status == 1
         assert f"the receipt's version is {version!r}, expected 2 or 3" in said
     assert ouvert("receipt", "verify")[0] == 0  # the chain needs no version
+
+
+LONG = "Please keep this to yourself: the swordfish is under the lighthouse, behind the third stone from the left. "
+
+
+def test_what_was_said_can_be_forgotten_and_the_chain_stays_whole(ouvert, speaking_model, home):
+    """One receipt's, or all of them; kept prompts go as well, since they hold it too."""
+    for _ in range(3):
+        ouvert("run", speaking_model(), LONG, "--receipts", "contents")
+    contents = home / "receipts" / "contents"
+    assert len(list(contents.iterdir())) == 3
+    assert list((home / "prefixes").rglob("*.page"))
+    (contents / "0000.partial").write_text(LONG)  # a process was killed here
+    status, facts = ouvert("receipt", "forget", 2, "--json")
+    assert (status, facts["forgotten"], facts["freed"] > 0) == (0, 1, True)
+    assert not list((home / "prefixes").rglob("*.page"))
+    assert "contents" not in ouvert("receipt", "show", 2, "--json")[1]
+    assert "contents" in ouvert("receipt", "show", 3, "--json")[1]
+    assert ouvert("receipt", "forget", "--all", "--json")[1]["forgotten"] == 2
+    assert not list(contents.iterdir())
+    status, facts = ouvert("receipt", "verify", "--json")
+    assert (status, facts["receipts"], facts["whole"]) == (0, 3, True)
+
+
+@pytest.mark.parametrize("words", [(), ("1", "--all")])
+def test_what_to_forget_is_said_once(ouvert, speaking_model, words):
+    ouvert("run", speaking_model(), "Hi", "--receipts", "contents")
+    status, said = ouvert("receipt", "forget", *words)
+    assert status == 1
+    assert "expected one of them" in said
+
+
+@pytest.mark.skipif(os.name != "posix", reason="FIFOs are POSIX's")
+def test_a_ledger_that_is_no_file_is_not_opened(ouvert, speaking_model, home):
+    """It would wait for ever. The answer is given all the same, and its receipt is said not to be kept."""
+    (home / "receipts").mkdir(parents=True)
+    os.mkfifo(home / "receipts" / "receipts.jsonl")
+    status, said = ouvert("run", speaking_model(), "Hi")
+    assert status == 0
+    assert "Hello from a tiny model." in said
+    assert "a FIFO stands where a file should" in said
+    assert ouvert("receipt", "list")[0] == 1

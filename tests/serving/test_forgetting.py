@@ -245,3 +245,18 @@ def test_what_cannot_be_removed_is_said(served, pages, monkeypatch):
         answer = client.delete(f"/v1/responses/{response['id']}")
         assert answer.status_code == 500
         assert "ouvert cache clear" in answer.json()["error"]["message"]
+
+
+def test_cleared_by_another_process_they_go_from_memory_too(served, pages, monkeypatch):
+    monkeypatch.setattr("ouvert.serving.house.CLEARED_SECONDS", 0.01)
+    server = served()
+    with server.client() as client:
+        asked(client, SECRET)
+        assert asked(client, SECRET) > len(SECRET)
+        written(server, pages)
+        PageFiles(pages.folder, quota=1).clear()
+        [model] = server.house.residents.models()
+        while model.engine.load.kept_bytes:
+            threading.Event().wait(0.01)
+        assert on_disk(pages) == {}
+        assert asked(client, SECRET) == 0

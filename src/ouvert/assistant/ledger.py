@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ouvert.assistant.error import AssistantError
+from ouvert.store import open_regular, read_regular
 
 LEDGER = "receipts.jsonl"
 CONTENTS = "contents"
@@ -116,7 +117,7 @@ class Ledger:
     def _opened(self) -> Iterator[int]:
         """The file, open for reading and appending, and locked."""
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0), 0o600)
+        file = open_regular(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, follow=True)
         try:
             with locked(file, self.path):
                 yield file
@@ -214,12 +215,31 @@ class Ledger:
         """What was kept beside the receipt with that digest, if anything. Raises LedgerError."""
         path = self._contents_path(digest)
         try:
-            kept: dict[str, Any] = json.loads(path.read_bytes())
+            kept: dict[str, Any] = json.loads(read_regular(path))
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as problem:
             raise LedgerError(f"{path} cannot be read ({problem}). Delete it: the receipt stands without it.") from None
         return kept
+
+    def forget_contents(self, digest: str | None = None) -> int:
+        """Remove what was kept beside the receipt with that digest, or beside all of them; the chain stays whole.
+
+        Returns how many had any. Raises LedgerError for what cannot be removed.
+        """
+        folder = self.folder / CONTENTS
+        name = "*" if digest is None else self._contents_path(digest).stem
+        gone = 0
+        try:
+            # Partial ones were left by processes that were killed.
+            for path in (*folder.glob(f"{name}.json"), *folder.glob(f"{name}.partial")):
+                path.unlink(missing_ok=True)
+                gone += path.suffix == ".json"
+        except OSError as problem:
+            raise LedgerError(
+                f"forgetting what was said: {path} cannot be removed ({problem.strerror}). Correct the folder's rights."
+            ) from problem
+        return gone
 
     def _contents_path(self, digest: str) -> Path:
         return self.folder / CONTENTS / f"{digest.removeprefix('sha256:')}.json"
@@ -227,7 +247,7 @@ class Ledger:
     def _lines(self) -> tuple[list[bytes], int]:
         """The whole lines, and how many bytes come after them."""
         try:
-            file = os.open(self.path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+            file = open_regular(self.path, follow=True)
         except FileNotFoundError:
             return [], 0
         except OSError as problem:

@@ -17,6 +17,7 @@ SUMMARY = "Show or clear the kept beginnings of prompts."
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("do", choices=["show", "clear"], help="show: how much is kept, and where; clear: remove it all")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of text")
+    parser.add_argument("--history", action="store_true", help="clear: also what was typed in conversations here")
     add_prefix_arguments(parser)
 
 
@@ -33,6 +34,10 @@ def run(args: argparse.Namespace) -> int:
         return 1
     if args.do == "clear":
         freed = files.clear()
+        if args.history:
+            from ouvert.cli.conversing import history_path
+
+            history_path().unlink(missing_ok=True)
         print(json.dumps({"freed": freed}) if args.json else f"{bytes_in_words(freed)} freed")
         return 0
     print(json.dumps(facts(files)) if args.json else in_words(files))

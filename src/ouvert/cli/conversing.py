@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ouvert.assistant import AssistantError, Message, Model
 from ouvert.chat import ChatError, Effort
-from ouvert.cli.answering import Screen, ctrl_c_calls, facts_of, show_answer
+from ouvert.cli.answering import Screen, complain, ctrl_c_calls, facts_of, show_answer
 from ouvert.engine import EngineError
 
 if TYPE_CHECKING:
@@ -55,7 +55,12 @@ def converse(model: Model, args: argparse.Namespace, open_other: Callable[[str],
     """Hold a conversation until its owner leaves. `open_other` loads a model by name, for /model."""
     import sys
 
-    session = make_session(history_file())
+    try:
+        history = history_file()
+    except OSError as problem:
+        complain(f"what is typed is not kept: {problem}. `ouvert cache clear --history` removes what stands there.")
+        history = None
+    session = make_session(history)
     screen = Screen(sys.stdout, sys.stderr, hide_thinking=args.hide_thinking, show_thinking=args.show_thinking)
     screen.note(f"{model.info.name}. {KEYS} /help shows the commands.")
     return hold(Talk(model, args.system, args.effort, args.think_budget), lines_of(session), screen, args, open_other)
@@ -233,14 +238,20 @@ def message_facts(message: Message) -> dict[str, Any]:
 # --- the terminal -----------------------------------------------------------------------------------------------------
 
 
-def history_file() -> Path:
-    """Where what was typed is kept, readable by its owner only."""
+def history_path() -> Path:
+    """Where what was typed is kept; `ouvert cache clear --history` removes it."""
     from platformdirs import user_state_path
 
-    folder = user_state_path("ouvert", appauthor=False)
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    path = folder / "history"
-    os.close(owner_only(str(path), os.O_CREAT | os.O_WRONLY))
+    return user_state_path("ouvert", appauthor=False) / "history"
+
+
+def history_file() -> Path:
+    """That file, there and readable by its owner only. Raises OSError, also for what is no file."""
+    from ouvert.store import open_regular
+
+    path = history_path()
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    os.close(open_regular(path, os.O_CREAT | os.O_WRONLY, follow=True))
     path.chmod(0o600)
     return path
 
@@ -249,11 +260,25 @@ def owner_only(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
 
 
-def make_session(history: Path, **terminal: Any) -> "PromptSession[str]":
-    """What reads lines: editing, history, completion of commands. `terminal`: other input and output, for tests."""
+def make_session(history: Path | None, **terminal: Any) -> "PromptSession[str]":
+    """What reads lines: editing, history, completion of commands. `terminal`: other input and output, for tests.
+
+    Without a `history` file, or where it can no longer be written, what is typed is known as long as this goes on.
+    """
     from prompt_toolkit import PromptSession
-    from prompt_toolkit.history import FileHistory
+    from prompt_toolkit.history import FileHistory, InMemoryHistory
     from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
+
+    class KeptHistory(FileHistory):
+        said = False
+
+        def store_string(self, string: str) -> None:
+            try:
+                super().store_string(string)
+            except OSError as problem:
+                if not self.said:
+                    complain(f"what is typed is no longer kept: {problem}. Make room, or make that file yours.")
+                self.said = True
 
     keys = KeyBindings()
 
@@ -272,7 +297,7 @@ def make_session(history: Path, **terminal: Any) -> "PromptSession[str]":
 
     return PromptSession(
         "> ",
-        history=FileHistory(str(history)),
+        history=InMemoryHistory() if history is None else KeptHistory(str(history)),
         completer=make_completer(),
         complete_while_typing=False,
         key_bindings=keys,

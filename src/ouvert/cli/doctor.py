@@ -157,13 +157,11 @@ def models(args: argparse.Namespace) -> Iterator[Finding]:
 
 def prefix_cache(args: argparse.Namespace) -> Iterator[Finding]:
     from ouvert.assistant import EngineError
-    from ouvert.cli.environment import UNENCRYPTED, prefixes_asked_for
+    from ouvert.cli.environment import kept_on_disk
     from ouvert.store import bytes_in_words
 
-    configuration = Configuration()
     try:
-        place, quota = str(configuration.value("prefix_cache") or ""), configuration.value("prefix_cache_quota")
-        files = prefixes_asked_for(open_store(), place or None, quota, UNENCRYPTED)  # type: ignore[arg-type]
+        files = kept_on_disk()
     except (ConfigurationError, EngineError) as problem:
         yield Finding("kept prompts", "cannot be kept", str(problem))
         return

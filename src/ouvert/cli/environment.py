@@ -131,6 +131,13 @@ def prefixes_asked_for(
     )
 
 
+def kept_on_disk() -> "PageFiles | None":
+    """The owner's kept prompts, as they are set up, to be counted or cleared: no page is read, so no key is needed."""
+    configuration = Configuration()
+    place, quota = configuration.value("prefix_cache"), configuration.value("prefix_cache_quota")
+    return prefixes_asked_for(open_store(), cast("str | None", place), cast("float | None", quota), UNENCRYPTED)
+
+
 def prefix_key(key: str | None, folder: Path) -> bytes | None:
     """The key that --prefix-cache-key names; None for this user's own, or for none. Raises EngineError."""
     from ouvert.engine import EngineError

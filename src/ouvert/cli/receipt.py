@@ -1,4 +1,4 @@
-"""`ouvert receipt list|show|verify|replay`: the receipts of this owner's answers."""
+"""`ouvert receipt list|show|verify|replay|forget`: the receipts of this owner's answers."""
 
 import argparse
 import json
@@ -34,12 +34,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for action, act in ((listing, list_receipts), (show, show_receipt), (verify, verify_receipts), (again, replay_one)):
         action.set_defaults(act=act)
         action.add_argument("--json", action="store_true", help="print JSON")
-    for action in (show, verify, again):
+    forget = actions.add_parser(
+        "forget", help="delete what was said beside a receipt; the receipt stays, and so does the chain"
+    )
+    forget.set_defaults(act=forget_contents)
+    forget.add_argument("--json", action="store_true", help="print JSON")
+    forget.add_argument("--all", action="store_true", help="beside all receipts")
+    for action in (show, verify, again, forget):
         named = action.add_argument(
             "receipt",
             metavar="RECEIPT",
             nargs="?",
-            default=None if action is verify else "last",
+            default="last" if action in (show, again) else None,
             help="its number, the beginning of its digest, or last",
         )
         named.completer = complete_receipts  # type: ignore[attr-defined]
@@ -125,6 +131,28 @@ def show_receipt(args: argparse.Namespace) -> int:
         facts["contents"] = contents
     print_json(facts)
     return 0 if entry.problem is None else DIFFERENT
+
+
+def forget_contents(args: argparse.Namespace) -> int:
+    """Kept beginnings of prompts go as well, all of them: which hold what was said only a loaded model could tell."""
+    from ouvert.assistant import LedgerError
+    from ouvert.cli.environment import kept_on_disk
+    from ouvert.store import bytes_in_words
+
+    if (args.receipt is None) != args.all:
+        raise LedgerError(
+            f"forgetting what was said: {'a receipt and --all' if args.all else 'neither a receipt nor --all'} was "
+            "given, expected one of them. `ouvert receipt list` shows the receipts."
+        )
+    ledger = open_ledger()
+    gone = ledger.forget_contents(None if args.all else ledger.find(args.receipt).digest)
+    files = kept_on_disk()
+    freed = 0 if files is None else files.clear()
+    if args.json:
+        print_json({"forgotten": gone, "freed": freed})
+    else:
+        print(f"Contents of {gone} receipts are deleted, and {bytes_in_words(freed)} of kept prompts with them.")
+    return 0
 
 
 def verify_receipts(args: argparse.Namespace) -> int:

@@ -164,6 +164,9 @@ class LocalEngine:
     def forget(self, holds: Callable[[Sequence[int]], bool], owner: str = "") -> str | None:
         return self._loop.forget(holds, owner)
 
+    def forget_all(self) -> None:
+        self._loop.forget_all()
+
     def close(self) -> None:
         """Frees model and caches. Answers still being written end with EngineError; kept prefixes are written first."""
         self._loop.close()

@@ -159,19 +159,15 @@ class Loop:
     def forget(self, holds: Callable[[Sequence[int]], bool], owner: str) -> str | None:
         """See `waist.Engine.forget`."""
 
-        def work() -> None:
-            if self.shelf is not None:
-                self.shelf.wait_until_written()  # what is being written is being read
-            for request in (*self.running, *self.waiting):
-                if request.owner == owner and holds(request.tokens):
-                    request.leaves = False
-            self.tree.forget(holds, owner)
-
-        self.call(work)
+        self.call(lambda: self._forget(holds, lambda each: each == owner))
         if self.shelf is None:
             return None
         self.shelf.forget(holds, owner)
         return self.shelf.root(owner)
+
+    def forget_all(self) -> None:
+        """See `waist.Engine.forget_all`."""
+        self.call(lambda: self._forget(lambda ids: True, lambda owner: True))
 
     def wake(self) -> None:
         with self._changed:
@@ -344,6 +340,15 @@ class Loop:
             self.tree.use(new)
             self.shelf.save(new, lambda done: self._post(lambda: self.tree.release(done)))
         return nodes
+
+    def _forget(self, holds: Callable[[Sequence[int]], bool], whose: Callable[[str], bool]) -> None:
+        if self.shelf is not None:
+            self.shelf.wait_until_written()  # what is being written is being read
+        for request in (*self.running, *self.waiting):
+            if whose(request.owner) and holds(request.tokens):
+                request.leaves = False
+        for owner in filter(whose, self.tree.owners):
+            self.tree.forget(holds, owner)
 
     def _trim_kept(self) -> None:
         if self.tree.bytes_unused > self.kept_limit:

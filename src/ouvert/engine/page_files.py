@@ -38,6 +38,7 @@ NONCE_BYTES = 12
 TAG_BYTES = 16
 LONGEST_PLACE = 1 << 13  # bytes; 64 tokens take a tenth of it
 SUFFIX = ".page"
+CLEARED = "cleared"  # its time says when all pages were last removed
 PART = ".part"
 # Where the quota is reached, files go until so much of it is left: not every page has to look for room.
 AFTER_EVICTION = 0.9
@@ -315,13 +316,16 @@ class PageFiles:
         )
 
     def clear(self) -> int:
-        """Remove every page. Returns the bytes freed. Raises EngineError for what cannot be removed."""
+        """Remove every page, and have other processes let go of theirs in memory: those that watch `cleared`. Returns
+        the bytes freed. Raises EngineError for what cannot be removed."""
         freed = 0
         try:
             for each in self._files():
                 with suppress(FileNotFoundError):
                     each.path.unlink()
                     freed += each.size
+            if self.folder.exists():
+                put(self.folder / CLEARED, (), time.time())
         except OSError as problem:
             raise EngineError(
                 f"clearing kept prefixes: {problem}. {freed} bytes were freed before that. Make {self.folder} yours, "
@@ -331,6 +335,14 @@ class PageFiles:
         with self._room:
             self._bytes = None
         return freed
+
+    @property
+    def cleared(self) -> float | None:
+        """When all pages were last removed, by whatever process, in seconds since 1970; None for never."""
+        try:
+            return os.lstat(self.folder / CLEARED).st_mtime
+        except OSError:
+            return None
 
     def forget(self, owner: str, root: str, holds: Holds) -> None:
         """Remove the pages of one owner and one model, those whose names start from `root`, that `doomed` picks; and

@@ -181,6 +181,10 @@ class PrefixTree:
         for node in [each for each in self._order if each in going]:  # ends before what they continue
             self._remove(node)
 
+    @property
+    def owners(self) -> tuple[str, ...]:
+        return tuple(self._tops)
+
     def __contains__(self, node: Node) -> bool:
         return node in self._order
 

@@ -265,4 +265,7 @@ class Engine(Protocol):
         what cannot be removed.
         """
 
+    def forget_all(self) -> None:
+        """Let go of what is kept in memory, of every owner. Answers that are being written leave nothing behind."""
+
     def close(self) -> None: ...

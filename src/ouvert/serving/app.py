@@ -71,13 +71,14 @@ def make_app(
         house = app.state.house = House(settings, store, progress)
         watch = asyncio.create_task(house.residents.watch())
         keys = asyncio.create_task(house.watch_keys())
+        cleared = asyncio.create_task(house.watch_cleared())
         first = asyncio.create_task(open_house(house, ready))
         try:
             yield
         finally:
-            for task in (watch, keys, first):
+            for task in (watch, keys, cleared, first):
                 task.cancel()
-            await asyncio.gather(watch, keys, first, return_exceptions=True)
+            await asyncio.gather(watch, keys, cleared, first, return_exceptions=True)
             await house.close()
 
     rows = tuple(endpoints)

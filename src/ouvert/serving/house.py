@@ -44,6 +44,7 @@ Item = TypeVar("Item")
 # What clients call an effort, least first; those that no model has are moved to the nearest.
 EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh")
 KEY_SECONDS = 0.25  # between looks at whether the keys of running answers still count
+CLEARED_SECONDS = 0.5  # between two looks at whether kept pages were cleared
 BUSY_SECONDS = 2  # advice to a client that was turned away
 
 
@@ -167,6 +168,22 @@ class House:
             await asyncio.to_thread(self._forget, texts, owner)
         except Refusal as refusal:
             LOG.error("%s", refusal.message)
+
+    async def watch_cleared(self) -> None:
+        """When all kept pages on disk are removed, by whatever process, let go of those in memory too. For ever."""
+        known = None if self.prefixes is None else self.prefixes.cleared
+        while self.prefixes is not None:
+            await asyncio.sleep(CLEARED_SECONDS)
+            if (now := self.prefixes.cleared) != known:
+                known = now
+                await asyncio.to_thread(self._forget_all)
+
+    def _forget_all(self) -> None:
+        for model in self.residents.models():
+            try:
+                model.engine.forget_all()
+            except EngineError as problem:
+                LOG.info("%s: what it kept in memory goes with it (%s)", model.info.name, problem)
 
     def _forget(self, texts: Sequence[str] | None, owner: str) -> None:
         roots = []
