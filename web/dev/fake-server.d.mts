@@ -1,7 +1,7 @@
 import type { Server } from "node:http";
 
 export const CONTEXT: number;
-export function makeFakeServer(options?: { key?: string }): {
+export function makeFakeServer(options?: { key?: string; openedFrom?: string; guest?: boolean }): {
   server: Server;
   // Tests look into what was kept and asked as they please.
   conversations: Map<string, any>;

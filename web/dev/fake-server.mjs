@@ -103,7 +103,7 @@ function receipt(body, prompt, thought, text) {
 }
 
 /** What the tests look at: every request body that asked for an answer, and answers whose reader went away. */
-export function makeFakeServer({ key = null } = {}) {
+export function makeFakeServer({ key = null, openedFrom = "this_machine", guest = false } = {}) {
   const conversations = new Map();
   const asked = [];
   const titled = []; // requests for a title
@@ -222,6 +222,9 @@ export function makeFakeServer({ key = null } = {}) {
       }
       return;
     }
+    const hasKey = !key || request.headers.authorization === `Bearer ${key}`;
+    if (path === "/api/ui/session") return json(200, { opened_from: openedFrom, who: "owner", needs_key: !hasKey, reads_stored: hasKey && !guest });
+    if (guest && path.startsWith("/api/ui/") && path !== "/api/ui/models") return json(401, { error: { message: "a key is needed" } });
     if (key && request.headers.authorization !== `Bearer ${key}`) return json(401, { error: { message: "a key is needed" } });
     if (path === "/v1/chat/completions") return answer(request, response, body);
     if (path === "/api/ui/models") return json(200, { models: state.models });

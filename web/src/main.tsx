@@ -4,7 +4,7 @@ import "@fontsource-variable/hanken-grotesk/wght.css";
 import "@fontsource-variable/jetbrains-mono/wght.css";
 import "./style.css";
 import { App } from "./components/app";
-import { refreshModels, show } from "./state";
+import { begin, show } from "./state";
 import { language } from "./words";
 
 effect(() => {
@@ -14,5 +14,6 @@ effect(() => {
 
 const root = document.querySelector("#app");
 if (root) render(<App />, root);
-void refreshModels();
-if (location.hash.length > 1) void show(location.hash.slice(1));
+void begin().then(() => {
+  if (location.hash.length > 1) void show(location.hash.slice(1));
+});

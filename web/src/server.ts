@@ -1,6 +1,7 @@
 /** Everything the page asks of the server it came from. Addresses are relative: there is no other server. */
 import type { Conversation, Receipt, Sampling, Usage, WireMessage } from "./conversation";
 import { EventStream } from "./sse";
+import type { OpenedFrom } from "./where";
 
 export interface Summary {
   id: string;
@@ -92,6 +93,14 @@ async function asError(response: Response): Promise<ServerError> {
 
 const json = async <Value>(response: Promise<Response>): Promise<Value> => (await response).json() as Promise<Value>;
 
+/** From where the page was opened, and who asks. `reads_stored`: conversations are kept for them. */
+export interface Session {
+  opened_from: OpenedFrom;
+  needs_key: boolean;
+  reads_stored: boolean;
+}
+
+export const getSession = () => json<Session>(ask("GET", "/api/ui/session"));
 export const listConversations = (query: string, signal?: AbortSignal) =>
   json<Listing>(ask("GET", `/api/ui/conversations?query=${encodeURIComponent(query)}`, undefined, signal));
 export const getConversation = (id: string) => json<Conversation>(ask("GET", `/api/ui/conversations/${id}`));

@@ -4,6 +4,7 @@ import * as tree from "./conversation";
 import type { Conversation, Ended, Message, Receipt, Settings, Usage } from "./conversation";
 import * as server from "./server";
 import { ServerError, type Listing, type ModelRecord, type Reading } from "./server";
+import { whereIs } from "./where";
 import { words } from "./words";
 
 /** An answer that is being written. Only the message that shows it follows `live`. */
@@ -40,6 +41,7 @@ export const models = signal<ModelRecord[] | null>(null); // null: not known yet
 export const notice = signal<Notice | null>(null);
 export const announcement = signal(""); // spoken by screen readers
 export const keyWanted = signal(false);
+export const session = signal<server.Session | null>(null); // null: not known yet
 export const panel = signal<Panel | null>(null);
 export const sidebarShown = signal(window.innerWidth >= 900);
 export const editing = signal<string | null>(null);
@@ -53,6 +55,22 @@ export type Panel =
   | { kind: "rename" | "delete"; id: string; title: string }
   | { kind: "delete-all" }
   | { kind: "link"; href: string };
+
+/** Conversations are kept for whoever has a key, or is the owner. Others may talk, and nothing of it stays. */
+export const keeps = computed(() => session.value?.reads_stored ?? true);
+export const where = computed(() => whereIs(session.value?.opened_from, location));
+export const host = location.hostname;
+
+/** Who asks, and from where; then what may be shown to them. */
+export async function begin(): Promise<void> {
+  try {
+    session.value = await server.getSession();
+  } catch (problem) {
+    complain(problem);
+  }
+  if (session.value?.needs_key) keyWanted.value = true;
+  else await Promise.all([refreshModels(), refreshList()]);
+}
 
 export const path = computed(() => tree.pathTo(current.value, current.value.leaf));
 export const run = computed(() => runs.value.get(current.value.id));
@@ -177,7 +195,7 @@ const saving = new Map<string, Promise<void>>();
 
 export async function save(id: string): Promise<void> {
   const value = valueOf(id);
-  if (!value) return; // deleted meanwhile
+  if (!value || !keeps.value) return; // deleted meanwhile, or nothing is kept
   waiting.set(id, value);
   const busy = saving.get(id) ?? writeWaiting(id);
   saving.set(id, busy);
@@ -225,6 +243,7 @@ const withoutEmptyTitle = (value: Conversation): Conversation =>
 let listRequest = new AbortController();
 
 export async function refreshList(): Promise<void> {
+  if (!keeps.value || session.value?.needs_key) return;
   listRequest.abort();
   listRequest = new AbortController();
   try {

@@ -1,14 +1,17 @@
-/** Where the page is opened, as far as its address tells: what it promises about what is written depends on it. */
+/** Where the page is opened: what may be promised about what is written depends on it. */
 
-/** On the machine that serves it; or on another one, over plain or over encrypted HTTP. */
-export type Where = "here" | "open" | "encrypted";
+/** On the machine that serves it; on another one, over plain or over encrypted HTTP; or nobody can tell. */
+export type Where = "here" | "open" | "encrypted" | "unknown";
+
+/** What the server knows of the connection (docs/guides/web.md). */
+export type OpenedFrom = "this_machine" | "network_plain" | "network_tls" | "unknown";
 
 const LOOPBACK = /^(localhost|.*\.localhost|127(\.\d{1,3}){3}|\[::1\])$/;
 
-export function whereIs({ hostname, protocol }: { hostname: string; protocol: string }): Where {
-  if (LOOPBACK.test(hostname)) return "here";
-  return protocol === "https:" ? "encrypted" : "open";
+/** From what the server says and what the browser's address shows. Nothing is promised before the server has spoken. */
+export function whereIs(openedFrom: OpenedFrom | undefined, { hostname, protocol }: { hostname: string; protocol: string }): Where {
+  if (openedFrom === "this_machine") return "here";
+  if (protocol === "https:") return "encrypted";
+  if (openedFrom === undefined || (openedFrom === "unknown" && LOOPBACK.test(hostname))) return "unknown";
+  return "open";
 }
-
-export const where = whereIs(location);
-export const host = location.hostname;

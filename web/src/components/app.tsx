@@ -2,9 +2,8 @@ import { useEffect } from "preact/hooks";
 import { toMarkdown } from "../conversation";
 import { altKey, isComposing } from "../keys";
 import {
-  announcement, current, editing, focusComposer, model, notice, panel, regenerate, run, show, sidebarShown, startNew, stop, keyWanted,
+  announcement, current, editing, focusComposer, host, model, notice, panel, regenerate, run, show, sidebarShown, startNew, stop, keyWanted, where,
 } from "../state";
-import { host, where } from "../where";
 import { words } from "../words";
 import { Composer } from "./composer";
 import { copyText, download, fileName } from "./copy";
@@ -83,7 +82,7 @@ export function App() {
             </div>
           )}
           <Composer />
-          <p class={where === "open" ? "tagline open" : "tagline"}>{say.taglines[where](host)}</p>
+          <p class={where.value === "open" ? "tagline open" : "tagline"}>{say.taglines[where.value](host)}</p>
         </div>
       </main>
       <div class="off-screen" role="status" aria-live="polite">

@@ -4,9 +4,8 @@ import { find, isInterrupted, siblings, type Message } from "../conversation";
 import { isComposing, isSend } from "../keys";
 import { numberAt, refusedOf } from "../receipt";
 import {
-  current, editing, focusComposer, model, models, panel, path, regenerate, resend, run, send, showVersion, type Live, type Run,
+  current, editing, focusComposer, host, model, models, panel, path, regenerate, resend, run, send, showVersion, where, type Live, type Run,
 } from "../state";
-import { host, where } from "../where";
 import { duration, number, percent, words } from "../words";
 import { AnswerText } from "./answer-text";
 import { ContextFull } from "./composer";
@@ -69,7 +68,7 @@ function Welcome() {
     <div class="welcome">
       <Mark />
       <h2>{say.welcome}</h2>
-      <p>{model.value?.toy ? say.toyModel(model.value.id) : say.welcomeHints[where](host)}</p>
+      <p>{model.value?.toy ? say.toyModel(model.value.id) : say.welcomeHints[where.value](host)}</p>
       <ul>
         {(model.value?.toy ? say.toySuggestions : say.suggestions).map((each) => (
           <li key={each}>

@@ -2,10 +2,9 @@ import { useState } from "preact/hooks";
 import type { Sampling } from "../conversation";
 import { exportConversations, importConversations, key, type ModelRecord } from "../server";
 import {
-  changeSettings, complain, focusComposer, forgetPreset, general, keepPreset, keyWanted, model, models, notice, panel, presets, refreshList,
-  refreshModels, remove, removeAll, rename, settings, theme, titles, usePreset, type Theme,
+  begin, changeSettings, complain, focusComposer, forgetPreset, general, host, keepPreset, keyWanted, model, models, notice, panel, presets, refreshList,
+  remove, removeAll, rename, settings, theme, titles, usePreset, where, type Theme,
 } from "../state";
-import { host, where } from "../where";
 import { bytes, compact, LANGUAGES, language, number, percent, words } from "../words";
 import { download } from "./copy";
 import { Button, Icon } from "./icons";
@@ -125,8 +124,7 @@ function KeyPanel() {
           event.preventDefault();
           key.set(text.trim());
           keyWanted.value = false;
-          void refreshModels();
-          void refreshList();
+          void begin();
         }}
       >
         <p>{key.get() ? say.keyWrong : say.keyHint}</p>
@@ -474,7 +472,7 @@ function Data() {
   return (
     <section>
       <h3>{say.data}</h3>
-      <p class="quiet">{say.dataHints[where](host)}</p>
+      <p class="quiet">{say.dataHints[where.value](host)}</p>
       <div class="column-of-buttons">
         <Button icon="export" shown label={say.exportAll} onClick={() => void exportAll()} />
         <label class="button file-button">

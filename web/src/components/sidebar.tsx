@@ -1,5 +1,5 @@
 import type { Summary } from "../server";
-import { current, listing, panel, query, runs, show, sidebarShown, startNew } from "../state";
+import { current, keeps, keyWanted, listing, panel, query, runs, show, sidebarShown, startNew } from "../state";
 import { words } from "../words";
 import { Button, Icon, Mark } from "./icons";
 
@@ -45,7 +45,15 @@ export function Sidebar() {
         />
       </div>
       <div class="list" role="region" aria-label={say.conversations} tabindex={0}>
-        {conversations.length === 0 && <p class="quiet">{query.value ? say.noResults : say.noConversations}</p>}
+        {!keeps.value && (
+          <p class="quiet">
+            {say.notKept}{" "}
+            <button type="button" class="plain" onClick={() => (keyWanted.value = true)}>
+              {say.enterKey}
+            </button>
+          </p>
+        )}
+        {keeps.value && conversations.length === 0 && <p class="quiet">{query.value ? say.noResults : say.noConversations}</p>}
         {groupByDay(conversations, new Date()).map(([group, members]) => (
           <section key={group}>
             <h2>{say[group]}</h2>

@@ -1,11 +1,12 @@
 /** Every sentence of the page in English. The other languages have the same names, which the compiler checks. */
 export const en = {
   language: "English",
-  // By where the page is opened: on the machine that serves it, or on another one over plain or encrypted HTTP.
+  // By where the page is opened: on the machine that serves it, on another one over plain or encrypted HTTP, or unknown.
   taglines: {
     here: () => "An open model, on your machine. Nothing leaves it.",
     open: (host: string) => `An open model on ${host}. What you write travels there unencrypted: others on the network can read it.`,
     encrypted: (host: string) => `An open model on ${host}. What you write goes there, encrypted, and no further.`,
+    unknown: (host: string) => `An open model on ${host}.`,
   },
   skip: "Skip to the message box",
   conversations: "Conversations",
@@ -14,6 +15,8 @@ export const en = {
   searchHint: "Search…",
   noResults: "No conversation contains that.",
   noConversations: "Your conversations will appear here. They are kept by this server only.",
+  notKept: "Without a key, what you write here is not kept: it is gone when you close this page.",
+  enterKey: "Enter a key",
   today: "Today",
   yesterday: "Yesterday",
   thisWeek: "This week",
@@ -42,6 +45,7 @@ export const en = {
     here: () => "The model runs here. What you write stays here.",
     open: (host: string) => `The model runs on ${host}.`,
     encrypted: (host: string) => `The model runs on ${host}.`,
+    unknown: (host: string) => `The model runs on ${host}.`,
   },
   noModels: "No model is installed yet.",
   noModelsHint: "In a terminal, type: ouvert pull smollm2",
@@ -229,6 +233,7 @@ export const en = {
     here: () => "Conversations are files on this machine, in a folder that only the user of the server can read.",
     open: (host: string) => `Conversations are files on ${host}. Whoever runs that server can read them.`,
     encrypted: (host: string) => `Conversations are files on ${host}. Whoever runs that server can read them.`,
+    unknown: (host: string) => `Conversations are files on ${host}. Whoever runs that server can read them.`,
   },
   exportAll: "Export all conversations",
   importAll: "Import conversations",

@@ -208,6 +208,42 @@ describe("honesty", () => {
   });
 });
 
+describe("what is promised", () => {
+  async function reopen(options: { openedFrom?: string; guest?: boolean }): Promise<Opened["page"]> {
+    fake.server.closeAllConnections();
+    await new Promise((done) => fake.server.close(done));
+    await serve(options);
+    return open();
+  }
+
+  test("depends on where the page is opened, as the server sees it", async () => {
+    let page = await open();
+    expect(await page.textContent(".tagline")).toBe("An open model, on your machine. Nothing leaves it.");
+    await opened.close();
+    page = await reopen({ openedFrom: "network_plain" });
+    expect(await page.textContent(".tagline")).toContain("travels there unencrypted: others on the network can read it.");
+    await opened.close();
+    page = await reopen({ openedFrom: "unknown" });
+    expect(await page.textContent(".tagline")).toBe("An open model on 127.0.0.1.");
+    expect(await page.textContent(".welcome")).not.toContain("stays here");
+    expectQuiet();
+  });
+
+  test("without a key another user of the machine may talk, and is told that nothing is kept", async () => {
+    const page = await reopen({ guest: true, openedFrom: "unknown" });
+    expect(await page.textContent(".sidebar")).toContain("what you write here is not kept");
+    await ask(page, "hello");
+    await answered(page);
+    expect(await lastAnswer(page).textContent()).toContain("You said: hello");
+    expect(await page.locator("dialog, .notice").count()).toBe(0);
+    expect(fake.conversations.size).toBe(0);
+    await page.click("text=Enter a key");
+    await page.waitForSelector("dialog input[type=password]");
+    expect(await accessibilityFaults()).toEqual([]);
+    expectQuiet();
+  });
+});
+
 describe("a conversation that fills the context", () => {
   const LONG = "A line of a report that goes on. ".repeat(200);
 
@@ -450,7 +486,6 @@ describe("conversations", () => {
     await ask(page, "hello");
     await answered(page);
     expect(await lastAnswer(page).textContent()).toContain("You said: hello");
-    opened.complaints.length = 0; // 401s before the key
     expectQuiet();
   });
 });
