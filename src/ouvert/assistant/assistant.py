@@ -323,7 +323,7 @@ class Answer:
             self.token_ids,
             self.likelihood.mean,
             self._own_stop_ids,
-            None if guard is None or self._before is None else guard.since(self._before),
+            None if guard is None or self._before is None else guard.report(self._before),
         )
         kept, unrecorded = recorded(
             self._assistant.ledger,

@@ -136,7 +136,7 @@ class Continuation:
             self.token_ids,
             self.likelihood.mean,
             self._sampling.stop_ids,
-            None if self._guard is None or self._before is None else self._guard.since(self._before),
+            None if self._guard is None or self._before is None else self._guard.report(self._before),
         )
         kept, unrecorded = recorded(
             self._ledger,

@@ -1,4 +1,4 @@
-"""`ouvert key create | list | revoke`: the keys with which other programs may use the server."""
+"""`ouvert key create | list | revoke | owner | open`: the keys with which programs may use the server."""
 
 import argparse
 import sys
@@ -10,11 +10,16 @@ if TYPE_CHECKING:
     from ouvert.serving.keys import Keys
 
 SUMMARY = "Make, list and revoke the keys of clients of the server."
+CLOSED = (
+    "The server stays closed. `ouvert key create NAME` makes another key; `ouvert key open` lets the programs of this "
+    "machine in without one."
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        f"{SUMMARY} As soon as there is one, every request needs one. A running server notices changes at once."
+        f"{SUMMARY} As soon as a client has one, every request needs one. So it stays when the last one is revoked, "
+        "until you open the server again. A running server notices changes at once."
     )
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     create = actions.add_parser("create", help="make a key; it is shown once and kept hashed")
@@ -24,6 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions.add_parser("list", help="the keys there are")
     revoke = actions.add_parser("revoke", help="refuse a key from now on")
     revoke.add_argument("which", metavar="ID", help="its id, or its name")
+    actions.add_parser("owner", help="make your own key, in place of the one before: it shows what is stored here")
+    actions.add_parser("open", help="let the programs of this machine in without a key, once no client has one")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -47,6 +54,19 @@ def run(args: argparse.Namespace) -> int:
             case "revoke":
                 key = keys.revoke(args.which)
                 print(f"{key.name} ({key.id}) is refused from now on.", file=sys.stderr)
+                if keys.closed and not any(not each.owner for each in keys.every()):
+                    print(CLOSED, file=sys.stderr)
+            case "owner":
+                _, secret = keys.create_owners()
+                print(secret)
+                print(
+                    "This is the only time it is shown, and the one before counts no longer. The page asks for it "
+                    "where it cannot tell that you are its owner; programs send it as `Authorization: Bearer <key>`.",
+                    file=sys.stderr,
+                )
+            case "open":
+                keys.open()
+                print("Programs of this machine need no key from now on.", file=sys.stderr)
     except KeyFileError as problem:
         complain(str(problem))
         return 1
@@ -59,7 +79,7 @@ def show(keys: "Keys") -> None:
     rows = [
         (
             key.id,
-            key.name,
+            f"{key.name} (yours)" if key.owner else key.name,
             key.created,
             "-" if key.per_minute is None else str(key.per_minute),
             "all" if key.models is None else ", ".join(key.models),

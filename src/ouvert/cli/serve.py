@@ -8,7 +8,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -23,7 +23,7 @@ from ouvert.cli.environment import (
 )
 
 if TYPE_CHECKING:
-    from ouvert.serving import House, Settings
+    from ouvert.serving import House, Keys, Settings
 
 SUMMARY = "Serve models to other programs, on this machine."
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -58,14 +58,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """0: stopped as it was told to. 1: it could not start; a sentence on stderr says why."""
     from ouvert.cli.answering import complain
-    from ouvert.serving import Keys
+    from ouvert.serving import KeyFileError, Keys
     from ouvert.serving.server import allow_more_files, bound_socket
 
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     if args.install_service or args.uninstall_service:
         return change_service(args)
     settings = settings_of(args)
-    if settings.host not in LOOPBACK and not Keys(settings.state).every():
+    try:
+        has_key = bool(Keys(settings.state).every())
+    except KeyFileError as problem:
+        complain(str(problem))
+        return 1
+    if settings.host not in LOOPBACK and not has_key:
         complain(
             f"--host {settings.host} would open this server to other machines, and it has no key. Make one first: "
             "`ouvert key create NAME`."
@@ -159,10 +164,29 @@ async def serve(settings: "Settings", listening: socket.socket) -> None:
         host = f"[{address[0]}]" if ":" in address[0] else address[0]
         base = f"http://{host}:{address[1]}"
         models = ", ".join(model.name for model in house.residents.catalog.every())
-        print(f"Ready at {base} (OpenAI: {base}/v1). Models: {models or 'none yet'}", file=sys.stderr, flush=True)
+        print(f"Ready at {base} (OpenAI: {base}/v1). Models: {models or 'none yet'}", file=sys.stderr)
+        for line in about_keys(house.keys):
+            print(line, file=sys.stderr)
+        sys.stderr.flush()
 
     app = make_app(settings, open_store(), progress=show_progress(sys.stderr), ready=ready)
     await make_server(app, settings, leave_within).serve([listening])
+
+
+def about_keys(keys: "Keys") -> Iterator[str]:
+    """What the owner has to know to come in."""
+    from ouvert.serving.peers import users_can_be_told
+
+    if keys.closed and not keys.every():
+        yield (
+            "Every key was revoked, so nobody is let in. `ouvert key create NAME` makes a key, `ouvert key owner` one "
+            "for you; `ouvert key open` lets the programs of this machine in without one."
+        )
+    elif not keys.closed and not users_can_be_told():
+        yield (
+            "This system does not say whose a connection is, so the page shows conversations to a key alone: `ouvert "
+            "key owner` makes yours."
+        )
 
 
 def leave_within(seconds: float) -> None:

@@ -81,6 +81,7 @@ class Guard:
         self._scope = threading.local()
         self._found: dict[str, str] = {}  # address -> the allowed host whose look-up gave it
         self._allowed = self._denied = self._local = 0
+        self._reported = Counts()  # what stands in receipts
         self._attempts: deque[Attempt] = deque(maxlen=REMEMBERED)
 
     # --- what has happened --------------------------------------------------------------------------------------------
@@ -96,8 +97,18 @@ class Guard:
         with self._lock:
             return tuple(self._attempts)
 
+    def report(self, begun: Counts) -> dict[str, Any]:
+        """For the receipt of an answer that is over: every attempt of this process that stands in no receipt yet, also
+        those before the answer began. `begun`: the counts when it began; of what has been attempted since, what other
+        answers' receipts have is only counted, as "in_other_receipts"."""
+        with self._lock:
+            elsewhere = self._reported.attempted - begun.attempted
+            facts = self.since(self._reported)
+            self._reported = self.counts
+            return facts | ({"in_other_receipts": elsewhere} if elsewhere > 0 else {})
+
     def since(self, before: Counts) -> dict[str, Any]:
-        """For a receipt: what this process has attempted since those counts were taken."""
+        """What this process has attempted since those counts were taken."""
         with self._lock:
             now = self.counts
             attempted = now.attempted - before.attempted

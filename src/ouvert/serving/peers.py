@@ -55,7 +55,7 @@ class Connection:
 
     @property
     def is_this_users(self) -> bool:
-        return self.user is not None and self.user == os.geteuid()
+        return self.user is not None and self.user == this_user()
 
     @property
     def is_within_this_machine(self) -> bool:
@@ -63,6 +63,11 @@ class Connection:
             return False
         there, here = self.addresses
         return there == here or ipaddress.ip_address(there).is_loopback
+
+
+def this_user() -> int:
+    """The number of the user who runs this process; -1, which is nobody's, where users have none."""
+    return os.geteuid() if hasattr(os, "geteuid") else -1
 
 
 def addresses_of(accepted: Any) -> tuple[Address, Address] | None:
