@@ -208,6 +208,12 @@ def test_ctrl_c_stops_the_answer_and_keeps_what_was_said(environment, speaking_m
     assert process.returncode == 130
 
 
+def test_a_context_beyond_the_models_own_is_clipped_with_a_word(ouvert, tiny):
+    ran = ouvert("run", str(tiny), "Hi", "--context", "1000000")
+    assert ran.stdout == b"Hello from a tiny model.\n"
+    assert re.search(r"was made for (\d+) tokens: its context is \1, and not 1000000\.", ran.stderr.decode())
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

@@ -12,6 +12,7 @@ import numpy as np
 from ouvert.assistant.assistant import Answer, Assistant
 from ouvert.assistant.continuation import Continuation
 from ouvert.assistant.demands import as_demands
+from ouvert.assistant.description import size_of
 from ouvert.assistant.embeddings import Embeddings, ids_to_embed, shortened
 from ouvert.assistant.error import AssistantError
 from ouvert.assistant.forgetting import Forgotten
@@ -72,6 +73,7 @@ def load(
     receipts: Ledger | bool = True,
     guard: Guard | None = None,
     prefixes: PageFiles | bool = True,
+    clip_context: bool = False,
 ) -> "Model":
     """Load a model: an alias ("smollm2"), a name in the store, or the path of a folder or file.
 
@@ -84,13 +86,17 @@ def load(
     (`ouvert.guard()`), whose counts then stand in every receipt.
     `prefixes`: what prompts begin with is kept on disk, encrypted with a key of this user's, so that it is not computed
     again after a restart (docs/formats/prefix-cache.md); False keeps it in memory only, an ouvert.PageFiles says where,
-    how much, and with which key. Opens no connection.
+    how much, and with which key. `clip_context`: a `context` beyond what the model was made for is taken for that, and
+    `progress` says so; without, it is an error. Opens no connection.
 
     Raises StoreError with the command that fetches the model if it is not on this machine, CheckpointError for files
     that cannot be used, EngineError for settings that cannot be honoured.
     """
     store = store or Store(default_home())
     installed = store.resolve(str(model))
+    if clip_context and context is not None and context > (most := size_of(installed).context):
+        progress.say(f"{installed.name} was made for {most} tokens: its context is {most}, and not {context}.")
+        context = most
     files = kept_prefixes(store, say=progress.say) if prefixes is True else prefixes or None
     opened = open_installed(
         store,

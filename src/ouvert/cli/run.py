@@ -200,6 +200,7 @@ def open_model(args: argparse.Namespace, name: str | None = None) -> "Model":
         wanted,
         threads=args.threads,
         context=args.context,
+        clip_context=True,
         exact=args.exact,
         cache=args.cache,
         store=store,

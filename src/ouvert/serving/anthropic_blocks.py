@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal
 
 from ouvert.assistant import Message, ToolCall
 from ouvert.serving.errors import Refusal
+from ouvert.serving.header_lines import LEFT_OUT, without_header_lines
 from ouvert.serving.streams import json_text
 from ouvert.serving.wire import Several, Wire
 
@@ -84,13 +85,13 @@ class Reading:
 def read_messages(system: str | Sequence[Block] | None, messages: Sequence[SentMessage]) -> Reading:
     """Raises Refusal for what cannot be read."""
     reading = Reading()
-    if text := joined(system or "", "system", reading):
+    if text := instructions(system or "", "system", reading):
         reading.add(Message(role="system", content=text))
     for n, message in enumerate(messages):
         where = f"messages[{n}].content"
         match message.role:
             case "system":
-                reading.add(Message(role="system", content=joined(message.content, where, reading)))
+                reading.add(Message(role="system", content=instructions(message.content, where, reading)))
             case "user":
                 read_user(message.content, where, reading)
             case "assistant":
@@ -151,6 +152,18 @@ def read_assistant(content: str | Sequence[Block], where: str, reading: Reading)
             tool_calls=tuple(calls),
         )
     )
+
+
+def instructions(content: str | Sequence[Block], where: str, reading: Reading) -> str:
+    """`joined`, without the lines that are for the client's own provider."""
+    if isinstance(content, str):
+        texts = [content]
+    else:
+        texts = [text_of(block, f"{where}[{n}]", reading) for n, block in enumerate(content)]
+    read = [without_header_lines(text) for text in texts]
+    if read != texts:
+        reading.notes.append(LEFT_OUT)
+    return PARAGRAPH.join(text for text in read if text)
 
 
 def joined(content: str | Sequence[Block], where: str, reading: Reading) -> str:

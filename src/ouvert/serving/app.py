@@ -19,6 +19,7 @@ from ouvert.serving import (
     embeddings,
     health,
     model_list,
+    not_offered,
     ollama,
     openapi,
     receipts,
@@ -39,6 +40,7 @@ from ouvert.store import SILENCE, Progress, Store
 LOG = logging.getLogger("ouvert.serving")
 
 ENDPOINTS: tuple[Endpoint, ...] = (
+    *not_offered.ENDPOINTS,
     *chat_completions.ENDPOINTS,
     *responses.ENDPOINTS,
     *anthropic_messages.ENDPOINTS,

@@ -28,12 +28,14 @@ from ouvert.serving.bounds import Bias, OpenAITemperature, Penalty, RepetitionPe
 from ouvert.serving.endpoints import MOST_COUNT, MOST_TOKENS, Call, Endpoint
 from ouvert.serving.errors import Refusal, openai_error, refusal_of
 from ouvert.serving.foreign_fields import CHAT_REFUSED, CHAT_UNKEPT, OPENAI_HARMLESS
+from ouvert.serving.header_lines import LEFT_OUT, without_header_lines
 from ouvert.serving.house import Ask, Running
 from ouvert.serving.streams import JSONAnswer, Streamed, sse, unless_gone
 from ouvert.serving.wire import Several, Wire
 
 DONE = b"data: [DONE]\n\n"
 TEXT_PARTS = frozenset({"text", "input_text", "output_text", "refusal", "summary_text", "reasoning_text"})
+INSTRUCTING = ("system", "developer")
 MOST_BIASED = 4096  # tokens; OpenAI's clients send a few hundred
 LOWEST_LOGPROB = -9999.0  # OpenAI's way to say "never"
 # Why an answer ended -> what OpenAI calls it. One that was cut off, by whatever, is not whole: "length".
@@ -290,7 +292,7 @@ def asked(request: ChatRequest, most_choices: int) -> Ask:
         think_budget=request.budget,
         schema=form.schema,
         grammar=form.grammar,
-        notes=request.unknown,
+        notes=(*request.unknown, *notes_on_instructions(request.messages)),
         stop=request.stops,
         sampling=sampling,
         choices=request.n or 1,
@@ -342,9 +344,12 @@ def tool_name(listed: Any) -> str | None:
 
 def as_message(message: ChatMessage, n: int) -> Message:
     reasoning = message.reasoning if message.reasoning is not None else message.reasoning_content
+    texts = texts_of(message.content, f"messages[{n}].content")
+    if message.role in INSTRUCTING:
+        texts = [without_header_lines(text) for text in texts]
     return Message(
         role=message.role,
-        content=as_text(message.content, f"messages[{n}].content") or message.refusal or "",
+        content="".join(texts) or message.refusal or "",
         reasoning=reasoning if message.role == "assistant" else None,
         tool_calls=tuple(as_call(call) for call in message.tool_calls or ()) if message.role == "assistant" else (),
         tool_call_id=message.tool_call_id,
@@ -360,11 +365,21 @@ def as_call(call: SentToolCall) -> ToolCall:
     return ToolCall(call.id, call.function.name, text)
 
 
-def as_text(content: str | Sequence[Part] | None, where: str) -> str:
-    """The texts of a message joined. Raises Refusal for a part that is not text."""
+def texts_of(content: str | Sequence[Part] | None, where: str) -> list[str]:
+    """The text of every part of a message. Raises Refusal for a part that is not text."""
     if content is None or isinstance(content, str):
-        return content or ""
-    return "".join(part_text(part, f"{where}[{n}]") for n, part in enumerate(content))
+        return [content or ""]
+    return [part_text(part, f"{where}[{n}]") for n, part in enumerate(content)]
+
+
+def notes_on_instructions(messages: Sequence[ChatMessage]) -> Iterator[str]:
+    """Whether lines of them are left out."""
+    for message in messages:
+        if message.role in INSTRUCTING and any(
+            text != without_header_lines(text) for text in texts_of(message.content, "messages")
+        ):
+            yield LEFT_OUT
+            return
 
 
 def part_text(part: Part, where: str) -> str:

@@ -93,7 +93,7 @@ class House:
             keep=settings.keep,
             memory=settings.memory,
             load_wait=settings.load_wait,
-            load_options={**settings.load_options, "prefixes": self.prefixes or False},
+            load_options={"clip_context": True, **settings.load_options, "prefixes": self.prefixes or False},
             progress=progress,
         )
         self.keys = Keys(settings.state)

@@ -313,14 +313,18 @@ def seconds_of(keep_alive: float | str) -> float | None:
     return None if keep_alive < 0 else min(keep_alive, LONGEST)
 
 
-class SourceRequest(ModelRequest):
-    """/api/copy names its model `source`."""
+class ShowRequest(ModelRequest):
+    without_effect: ClassVar[frozenset[str]] = frozenset({"options", "template"})
+    unkept: ClassVar[Mapping[str, str]] = {
+        "system": "nothing is set here; send it with a conversation",
+        "verbose": "all that is known is said in any case",
+    }
 
-    source: str | None = Field(None, max_length=512)
 
-    @property
-    def named(self) -> str:
-        return self.source or super().named
+class PullRequest(ModelRequest):
+    without_effect: ClassVar[frozenset[str]] = frozenset({"insecure"})
+
+    stream: bool | None = None
 
 
 # --- answers --------------------------------------------------------------------------------------------------------
@@ -699,11 +703,12 @@ async def show(call: Call) -> Response:
                 "general.architecture": family,
                 "general.basename": installed.name,
                 "general.parameter_count": found.parameters,
-                f"{family}.context_length": limited or found.context,
+                f"{family}.context_length": min(limited or found.context, found.context),
                 f"{family}.vocab_size": found.vocabulary_size,
             },
             "capabilities": capabilities,
             "modified_at": created_at(installed).isoformat().replace("+00:00", "Z"),
+            **request.beside,
         }
     )
 
@@ -740,12 +745,31 @@ async def embed_one(call: Call) -> Response:
     return JSONAnswer({"embedding": found.vectors[0].tolist(), **request.beside})
 
 
-async def owners_only(call: Call) -> Response:
-    """Models are fetched, renamed and removed by the owner of the machine: a server reaches out for nobody."""
+async def pull(call: Call) -> Response:
+    """Of what is here nothing is to be fetched, so it is done; anything else is the owner's to fetch."""
+    request: PullRequest = call.body
+    try:
+        call.house.permitted(request.named, call.caller)
+    except Refusal:
+        raise changes_nothing(f"Run `ouvert pull {request.named}` on it.") from None
+    statuses = [{"status": "already here, nothing was fetched"}, {"status": "success", **request.beside}]
+    if request.stream is False:
+        return JSONAnswer(statuses[-1])
+    return Response(b"".join(as_json(status) + b"\n" for status in statuses), media_type=NDJSON)
+
+
+async def remove(call: Call) -> Response:
     request: ModelRequest = call.body
-    command = {"/api/pull": "pull", "/api/delete": "remove"}.get(call.request.url.path)
-    remedy = f"Run `ouvert {command} {request.named}` on it." if command else "`ouvert --help` says what there is."
-    raise Refusal(403, f"This server changes no models: the machine's owner does. {remedy}", code="not_offered")
+    raise changes_nothing(f"Run `ouvert remove {request.named}` on it.")
+
+
+async def make(_call: Call) -> Response:
+    raise changes_nothing("`ouvert --help` says what there is.")
+
+
+def changes_nothing(remedy: str) -> Refusal:
+    """Models are fetched, renamed and removed by the owner of the machine: a server reaches out for nobody."""
+    return Refusal(403, f"This server changes no models: the machine's owner does. {remedy}", code="not_offered")
 
 
 def own(method: str, path: str, handler: Callable[[Call], Awaitable[Response]], summary: str, **more: Any) -> Endpoint:
@@ -773,13 +797,13 @@ ENDPOINTS = (
     ),
     own("GET", "tags", tags, "Ollama: the models this server offers"),
     own("GET", "ps", in_memory, "Ollama: the models in memory"),
-    own("POST", "show", show, "Ollama: what a model is and can do", body=ModelRequest),
+    own("POST", "show", show, "Ollama: what a model is and can do", body=ShowRequest),
     own("GET", "version", version, "Ollama: the version of its interface that is spoken here", public=True),
     own("POST", "embed", embed, "Ollama: texts to vectors", body=OllamaEmbed),
     own("POST", "embeddings", embed_one, "Ollama: one text to a vector", body=OllamaEmbedding),
-    own("POST", "pull", owners_only, "Ollama: refused: the owner fetches models", body=ModelRequest),
-    own("POST", "push", owners_only, "Ollama: refused", body=ModelRequest),
-    own("POST", "create", owners_only, "Ollama: refused", body=ModelRequest),
-    own("POST", "copy", owners_only, "Ollama: refused", body=SourceRequest),
-    own("DELETE", "delete", owners_only, "Ollama: refused: the owner removes models", body=ModelRequest),
+    own("POST", "pull", pull, "Ollama: done for a model that is here; the owner fetches others", body=PullRequest),
+    own("DELETE", "delete", remove, "Ollama: refused: the owner removes models", body=ModelRequest),
+    own("POST", "push", make, "Ollama: refused"),
+    own("POST", "create", make, "Ollama: refused"),
+    own("POST", "copy", make, "Ollama: refused"),
 )
