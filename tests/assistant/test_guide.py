@@ -349,14 +349,32 @@ def test_a_constraint_on_a_whole_conversation_is_refused(assistant):
         made.answer(as_conversation("?"), Sampling(constraint=made.compiled(Grammar.regex("a"))))
 
 
-def test_a_tools_schema_that_is_too_much_is_loosened_and_the_receipt_says_so(assistant):
-    odd = Tool(name="odd", parameters={"type": "object", "not": {"required": ["x"]}})
-    _, _, finished, _ = ask(
-        assistant("harmony", 1), Demands(calls="required", think_budget=5), tools=[odd], max_tokens=5000
-    )
-    assert finished.receipt["asked"]["arguments_loosened"] is True
-    if finished.tool_calls:
-        assert isinstance(json.loads(finished.tool_calls[0].arguments), dict)
+def test_what_cannot_be_kept_of_a_tools_schema_loosens_its_own_place_and_the_receipt_says_so(assistant):
+    schema = {**ARGUMENTS, "properties": {**ARGUMENTS["properties"], "days": {"type": "integer", "not": {"const": 7}}}}
+    odd = Tool(name="odd", parameters=schema)
+    demands = Demands(calls="required", think_budget=5)
+    _, _, finished, _ = ask(assistant("harmony", 1), demands, tools=[odd], max_tokens=5000)
+    note = "tools: odd: #/properties/days: the keyword 'not'"
+    assert finished.receipt["asked"]["schemas_loosened"] == [note]
+    for call in finished.tool_calls:
+        arguments = json.loads(call.arguments)
+        assert set(arguments) == {"city", "days"}
+        assert isinstance(arguments["days"], int)
+
+
+def test_parameters_that_are_no_object_are_loosened_to_one_or_refused(assistant):
+    array = {"type": "array", "items": {"type": "integer"}}
+    demands = Demands(calls="required")
+    _, _, finished, _ = ask(assistant("qwen3", 1), demands, tools=[Tool(name="f", parameters=array)], max_tokens=900)
+    [note] = finished.receipt["asked"]["schemas_loosened"]
+    assert note == "tools: f: #: the type 'array' where arguments are an object"
+    assert all(isinstance(json.loads(call.arguments), dict) for call in finished.tool_calls)
+    with pytest.raises(EngineError, match="at # it has the type 'array'"):
+        ask(assistant("qwen3"), demands, tools=[Tool(name="f", parameters=array, strict=True)])
+    either = {"anyOf": [{"type": "string"}, ARGUMENTS]}
+    _, _, finished, _ = ask(assistant("qwen3", 1), demands, tools=[Tool(name="f", parameters=either)], max_tokens=5000)
+    for call in finished.tool_calls:
+        jsonschema.validate(json.loads(call.arguments), ARGUMENTS)
 
 
 def test_strict_is_honoured_or_refused(assistant):
@@ -376,6 +394,10 @@ def test_strict_is_honoured_or_refused(assistant):
 def test_a_schema_of_the_answer_that_is_too_much_is_an_error(assistant):
     with pytest.raises(EngineError, match="not"):
         ask(assistant("harmony"), Demands(answer=Grammar.json_schema({"not": {}})))
+    lenient = Demands(answer=Grammar.json_schema({**ANSWER, "not": {}}, strict=False))
+    text, _, finished, _ = ask(assistant("harmony", 1), lenient, max_tokens=5000)
+    jsonschema.validate(json.loads(text), ANSWER)
+    assert finished.receipt["asked"]["schemas_loosened"] == ["response_format: #: the keyword 'not'"]
 
 
 def test_demands_need_a_vocabulary(assistant):

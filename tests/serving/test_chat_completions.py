@@ -235,6 +235,15 @@ def test_json_is_enforced_on_the_text(client):
 def test_a_schema_that_cannot_be_followed_is_refused(client):
     wanted = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "no such type"}}}
     assert ask(client, response_format=wanted).status_code == 400
+    held = {"type": "object", "properties": {"a": {"enum": [1]}}, "required": ["a"], "additionalProperties": False}
+    for strict, status in ((None, 200), (False, 200), (True, 400)):
+        schema = {"name": "x", "schema": {**held, "not": {"required": ["b"]}}, "strict": strict}
+        answer = ask(client, response_format={"type": "json_schema", "json_schema": schema})
+        assert answer.status_code == status
+        if status == 200:
+            notes = answer.json()["ouvert"]["not_honoured"]
+            assert notes == ["response_format: #: the keyword 'not', is not held to"]
+            assert json.loads(answer.json()["choices"][0]["message"]["content"]) == {"a": 1}
 
 
 @pytest.mark.parametrize("field", ["functions", "function_call", "audio"])

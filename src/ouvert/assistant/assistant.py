@@ -4,9 +4,9 @@ import json
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Literal
 
 from ouvert.assistant.arguments import follows
 from ouvert.assistant.contents import contents_of
@@ -29,6 +29,7 @@ from ouvert.chat import (
     Rendered,
     Segment,
     TextDelta,
+    Tool,
     ToolCall,
     ToolCallDelta,
 )
@@ -37,13 +38,10 @@ from ouvert.chat.conversation import NO_ARGUMENTS
 from ouvert.chat.outline import END
 from ouvert.chat.tool_syntax import WrittenCall
 from ouvert.chat.untagged_calls import UntaggedCalls
-from ouvert.engine import Constraint, Engine, EngineError, Grammar, Sampling, Token, Vocabulary
+from ouvert.engine import CompiledGrammar, Constraint, Engine, Grammar, Sampling, Token, Vocabulary, of_objects
 from ouvert.safety import Guard
 
 MOST_COMPILED = 64  # grammars kept compiled
-ANY_OBJECT: Mapping[str, Any] = {"type": "object"}
-# A schema with none of these says nothing about the type, and arguments are objects.
-TYPE_KEYS = frozenset({"type", "$ref", "allOf", "anyOf", "const", "enum", "oneOf"})
 
 
 class Assistant:
@@ -80,7 +78,7 @@ class Assistant:
         self.kept_reasoning = KeptReasoning()
         self._make_vocabulary = vocabulary
         self._vocabulary: Vocabulary | None = None
-        self._compiled: OrderedDict[Grammar, Constraint] = OrderedDict()
+        self._compiled: OrderedDict[Grammar, CompiledGrammar] = OrderedDict()
         self._lock = threading.Lock()
 
     def answer(
@@ -127,7 +125,7 @@ class Assistant:
             self._vocabulary = self._make_vocabulary()
         return self._vocabulary
 
-    def compiled(self, grammar: Grammar) -> Constraint:
+    def compiled(self, grammar: Grammar) -> CompiledGrammar:
         """The grammar over this model's vocabulary; the last ones are remembered. Raises EngineError."""
         with self._lock:
             if grammar not in self._compiled:
@@ -155,23 +153,24 @@ class Assistant:
         outline = self.chat.outline(talk, rendered, calls=calls, shaped=demands.answer is not None)
         if demands.single:
             outline = replace(outline, follows={**outline.follows, "call": frozenset({END})})
-        contents = [self._content(segment, demands, held, strict) for segment in outline.segments]
+        contents = [self._content(segment, conversation.tools, demands, held) for segment in outline.segments]
         return Guide(outline, contents, self.vocabulary, demands.think_budget, held.cut_thinking)
 
-    def _content(self, segment: Segment, demands: Demands, held: Held, strict: bool) -> Constraint | None:
-        match segment.kind:
-            case "answer" if demands.answer is not None:
-                return self.compiled(demands.answer)
-            case "call" if segment.schema is not None:
-                schema = segment.schema if TYPE_KEYS & segment.schema.keys() else {**ANY_OBJECT, **segment.schema}
-                try:
-                    return self.compiled(Grammar.json_schema(schema))
-                except EngineError:
-                    if strict:
-                        raise
-                    held.loosened = True  # a tool was asked for, not this: any object will do, and the receipt says so
-                    return self.compiled(Grammar.json_schema(ANY_OBJECT))
-        return None
+    def _content(self, segment: Segment, tools: Sequence[Tool], demands: Demands, held: Held) -> Constraint | None:
+        """What the contents of a segment have to be. `held` is told what of a schema could not be kept."""
+        if segment.kind == "answer" and demands.answer is not None:
+            constraint = self.compiled(demands.answer)
+            held.loosened += [f"response_format: {each}" for each in constraint.loosened]
+            return constraint
+        if segment.kind != "call" or segment.schema is None:
+            return None
+        tool = next((tool for tool in tools if tool.parameters is segment.schema), None)
+        strict = tool is not None and tool.strict
+        schema, wrong = of_objects(segment.schema, strict=strict)
+        constraint = self.compiled(Grammar.json_schema(schema, strict=strict))
+        name = "" if tool is None else tool.name
+        held.loosened += [f"tools: {name}: {each}" for each in (*wrong, *constraint.loosened)]
+        return constraint
 
 
 class Answer:
@@ -246,6 +245,11 @@ class Answer:
             return follows(json.loads(call.arguments), NO_ARGUMENTS if parameters is None else parameters)
 
         return UntaggedCalls(tools.keys(), valid)
+
+    @property
+    def loosened(self) -> tuple[str, ...]:
+        """What of schemas that are not strict the answer is not held to: whose they are, the place, and what it is."""
+        return tuple(self._held.loosened)
 
     @property
     def prompt_ids(self) -> tuple[int, ...]:

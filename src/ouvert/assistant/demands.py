@@ -7,7 +7,7 @@ from typing import Any
 
 from ouvert.assistant.error import AssistantError
 from ouvert.chat import Calls, Tool
-from ouvert.engine import Grammar
+from ouvert.engine import Grammar, refuse_wrong
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +63,8 @@ def as_demands(
     grammar: Grammar | None,
     think_budget: int | None,
     one_call: bool = False,
+    *,
+    strict: bool = True,
 ) -> Demands:
     """`tool_choice`: auto, none, required, a declared tool's name, or OpenAI's dictionary. Raises AssistantError."""
     if schema is not None and grammar is not None:
@@ -90,10 +92,12 @@ def as_demands(
         )
     if calls == "required" and not tools:
         raise AssistantError("tool_choice is 'required', but no tools were declared. Declare some, or leave it out.")
+    if schema is not None and not strict:
+        refuse_wrong(schema)
     return Demands(
         calls=calls,
         tool=name,
         one_call=one_call,
-        answer=grammar if schema is None else Grammar.json_schema(schema),
+        answer=grammar if schema is None else Grammar.json_schema(schema, strict=strict),
         think_budget=think_budget,
     )

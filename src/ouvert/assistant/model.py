@@ -172,6 +172,7 @@ class Model:
         parallel_tool_calls: bool = True,
         response_schema: Mapping[str, Any] | None = None,
         response_grammar: Grammar | None = None,
+        strict_schema: bool = True,
         stop: str | Sequence[str] = (),
         temperature: float | None = None,
         top_k: int | None = None,
@@ -201,10 +202,12 @@ class Model:
         `tool_choice`: auto, none, required, or the name of a tool; without `parallel_tool_calls` the answer ends with
         its first call. `logprobs`: pieces of text are ScoredText, with so many likeliest tokens. `response_schema` (a
         JSON schema) or `response_grammar` (an ouvert.Grammar) is what the final answer has to be; thoughts and tool
-        calls are not held to it. An answer that the limit of tokens cuts off is only the beginning of such a text.
-        An answer that is not over `timeout` seconds after it was asked for ends as it is. `progress`: Reading events
-        say how far the prompt has been read, before anything is written. `truncate`: where the conversation leaves no
-        room for an answer its oldest turns are left out; instructions stay, and the receipt says what was refused.
+        calls are not held to it. Of a schema that is not strict (`strict_schema`) what cannot be held to is left out at
+        its own place, and `Answer.loosened` names it. An answer that the limit of tokens cuts off is only the beginning
+        of such a text. An answer that is not over `timeout` seconds after it was asked for ends as it is. `progress`:
+        Reading events say how far the prompt has been read, before anything is written. `truncate`: where the
+        conversation leaves no room for an answer its oldest turns are left out; instructions stay, and the receipt says
+        what was refused.
         `candidate` (which, of how many) stands in the receipt, where somebody chooses among several: see `best_of`.
         `owner`: whose conversation it is, where several people use one model: what prompts of one left in caches is not
         used for those of another.
@@ -230,7 +233,13 @@ class Model:
         stops = (stop,) if isinstance(stop, str) else tuple(stop)
         conversation = as_conversation(messages, tools, effort, thinking, schema=response_schema)
         demands = as_demands(
-            tool_choice, conversation.tools, response_schema, response_grammar, think_budget, not parallel_tool_calls
+            tool_choice,
+            conversation.tools,
+            response_schema,
+            response_grammar,
+            think_budget,
+            not parallel_tool_calls,
+            strict=strict_schema,
         )
         demands = replace(demands, candidate=candidate[0], best_of=candidate[1])
         return self.assistant.answer(conversation, sampling, stops, demands, timeout, progress, owner, truncate, asker)

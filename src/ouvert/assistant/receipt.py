@@ -5,7 +5,7 @@ import json
 import sys
 from array import array
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -44,14 +44,14 @@ class Identity:
 
 @dataclass(slots=True)
 class Held:
-    """What became of holding an answer to its form. `loosened`: some tool's schema was too much for the grammar.
+    """What became of holding an answer to its form. `loosened`: what of schemas that are not strict it is not held to.
 
     `untagged`: the answer was the JSON of calls without the marks of the model's syntax, and was read as such.
     """
 
     thinking_cut: bool = False
     untagged: bool = False
-    loosened: bool = False
+    loosened: list[str] = field(default_factory=list)
     thought_seconds: float | None = None
 
     def cut_thinking(self) -> None:
@@ -88,7 +88,7 @@ def write_receipt(
         **identity_facts(identity, facts),
         "sampling": sampling_facts(sampling, stop, stopped.seed, own_stop_ids),
         "messages": list(messages),
-        "asked": without_absent({**asked, "arguments_loosened": held.loosened or None}),
+        "asked": without_absent({**asked, "schemas_loosened": held.loosened or None}),
         "tokens": {
             "prompt": usage.prompt,
             "reused": usage.reused,

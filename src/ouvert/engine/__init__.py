@@ -1,11 +1,12 @@
 """Tokens in, tokens out. May import models, kernels, arithmetic and weights."""
 
 from ouvert.engine.choosing import LAYOUT_VERSION, PackedFile
-from ouvert.engine.constraints import Grammar, Vocabulary, matches
+from ouvert.engine.constraints import CompiledGrammar, Grammar, Vocabulary, matches
 from ouvert.engine.loading import Opened, look_at, native_instruction_set, open_engine, pack_weights
 from ouvert.engine.local import LocalEngine
 from ouvert.engine.page_files import PageFiles
 from ouvert.engine.page_keys import key_of_this_user
+from ouvert.engine.schemas import of_objects, refuse_wrong
 from ouvert.engine.waist import (
     Constraint,
     Engine,
@@ -27,6 +28,7 @@ from ouvert.kernels.program import CacheType
 __all__ = [
     "LAYOUT_VERSION",
     "CacheType",
+    "CompiledGrammar",
     "Constraint",
     "Engine",
     "EngineBusyError",
@@ -51,6 +53,8 @@ __all__ = [
     "look_at",
     "matches",
     "native_instruction_set",
+    "of_objects",
     "open_engine",
     "pack_weights",
+    "refuse_wrong",
 ]

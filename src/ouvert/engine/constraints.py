@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import numpy as np
 
 from ouvert.engine.gbnf import lark_of
-from ouvert.engine.schemas import DEEPEST, honoured
+from ouvert.engine.loosening import widened
+from ouvert.engine.number_lengths import DigitRuns, NumberLength
+from ouvert.engine.schemas import DEEPEST, honoured, loosened
 from ouvert.engine.waist import EngineError
 
 if TYPE_CHECKING:
@@ -41,20 +43,24 @@ END = b"<|the grammar is complete|>"  # the name of an id that no model has
 
 @dataclass(frozen=True, slots=True)
 class Grammar:
-    """What a text may be. `text` is the JSON schema, the regular expression or the grammar itself."""
+    """What a text may be. `text` is the JSON schema, the regular expression or the grammar itself.
+
+    A JSON schema that is not `strict` is kept as far as it can be: what cannot is left out at its own place.
+    """
 
     kind: Literal["json schema", "regex", "lark", "gbnf", "one of"]
     text: str
+    strict: bool = True
 
     @classmethod
-    def json_schema(cls, schema: Mapping[str, Any]) -> Self:
+    def json_schema(cls, schema: Mapping[str, Any], *, strict: bool = True) -> Self:
         """JSON texts that a schema describes; members in the order in which it names them. Raises EngineError."""
         if not isinstance(schema, Mapping):
             raise EngineError(
                 f"reading a JSON schema: it is {schema!r:.80}, expected a dict; an empty one allows any JSON text."
             )
         try:
-            return cls("json schema", json.dumps(schema, ensure_ascii=False, allow_nan=False))
+            return cls("json schema", json.dumps(schema, ensure_ascii=False, allow_nan=False), strict)
         except RecursionError:
             raise EngineError(
                 f"reading a JSON schema: it goes deeper than Python can follow, expected {DEEPEST} schemas inside "
@@ -135,29 +141,29 @@ class Vocabulary:
 
     def compile(self, grammar: Grammar) -> "CompiledGrammar":
         """Raises EngineError, with llguidance's reason, for a grammar that is wrong or asks for what it cannot do."""
+        check_size(grammar)
+        loosened_places: tuple[str, ...] = ()
+        if grammar.kind == "json schema" and not grammar.strict:
+            schema, loosened_places = loosened(json.loads(grammar.text))
+            schema, more = widened(schema, lambda schema: self._matcher(schema_source(schema), grammar.kind)[1])
+            loosened_places += more
+            source = schema_source(schema)
+        else:
+            source = source_of(grammar)
+        matcher, problem = self._matcher(source, grammar.kind)
+        if problem:
+            raise EngineError(
+                f"compiling a constraint ({grammar.kind}): {problem}. It was given {grammar.text!r:.200}; leave out or "
+                "rewrite what is named here."
+            )
+        return CompiledGrammar(matcher, self, grammar, loosened_places)
+
+    def _matcher(self, source: str, kind: str) -> "tuple[LLMatcher, str]":
+        """What llguidance makes of a source, and why it cannot be used; nothing, if it can."""
         from llguidance import LLMatcher, LLParserLimits
 
-        check_size(grammar)
-        match grammar.kind:
-            case "json schema":
-                schema = honoured(json.loads(grammar.text))
-                source = LLMatcher.grammar_from_json_schema(
-                    json.dumps(schema, ensure_ascii=False),
-                    overrides={
-                        "whitespace_pattern": JSON_SPACE,
-                        "whitespace_flexible": True,
-                        "json_allowed_escapes": JSON_ESCAPES,
-                    },
-                )
-            case "regex":
-                source = LLMatcher.grammar_from_regex(grammar.text)
-            case "lark":
-                source = LLMatcher.grammar_from_lark(grammar.text)
-            case "gbnf":
-                source = LLMatcher.grammar_from_lark(lark_of(grammar.text))
-            case "one of":
-                source = LLMatcher.grammar_from_regex("|".join(map(escaped, json.loads(grammar.text))))
         limits = LLParserLimits(max_lexer_states=MOST_LEXER_STATES, max_grammar_size=MOST_SYMBOLS, verbose_errors=False)
+        tokenizer = self._tokenizer
 
         def make() -> "tuple[LLMatcher, str]":
             matcher = LLMatcher(tokenizer, source, log_level=0, limits=limits)
@@ -166,14 +172,8 @@ class Vocabulary:
                 first.compute_bitmask()  # some grammars have no text, or are too much for the first token already
             return matcher, matcher.get_error() or first.get_error()
 
-        tokenizer = self._tokenizer
         matcher, problem = with_deep_stack(make)
-        if problem:
-            raise EngineError(
-                f"compiling a constraint ({grammar.kind}): {in_our_words(problem, grammar.kind)}. It was given "
-                f"{grammar.text!r:.200}; leave out or rewrite what is named here."
-            )
-        return CompiledGrammar(matcher, self, grammar)
+        return matcher, in_our_words(problem, kind) if problem else ""
 
     def spell(self, text: bytes) -> list[int]:
         """The tokenizer's ids of a text if they are exactly its bytes, else the longest token that fits, each time."""
@@ -203,10 +203,48 @@ class Vocabulary:
         return max(map(len, self._id_of), default=0)
 
     @cached_property
+    def digit_runs(self) -> DigitRuns:
+        return DigitRuns(self._tokens)
+
+    @cached_property
     def _tokenizer(self) -> "LLTokenizer":
         from llguidance import LLTokenizer, TokenizerWrapper
 
         return LLTokenizer(TokenizerWrapper(Bytes(self)), n_vocab=self.size + 1, eos_token=self.size)
+
+
+def schema_source(schema: Mapping[str, Any]) -> str:
+    """llguidance's grammar for a schema that says nothing but what it honours."""
+    from llguidance import LLMatcher
+
+    return str(
+        LLMatcher.grammar_from_json_schema(
+            json.dumps(schema, ensure_ascii=False),
+            overrides={
+                "whitespace_pattern": JSON_SPACE,
+                "whitespace_flexible": True,
+                "json_allowed_escapes": JSON_ESCAPES,
+            },
+        )
+    )
+
+
+def source_of(grammar: Grammar) -> str:
+    """What llguidance is given for a grammar that is kept whole. Raises EngineError for what cannot be."""
+    from llguidance import LLMatcher
+
+    match grammar.kind:
+        case "json schema":
+            return schema_source(honoured(json.loads(grammar.text)))
+        case "regex":
+            source = LLMatcher.grammar_from_regex(grammar.text)
+        case "lark":
+            source = LLMatcher.grammar_from_lark(grammar.text)
+        case "gbnf":
+            source = LLMatcher.grammar_from_lark(lark_of(grammar.text))
+        case "one of":
+            source = LLMatcher.grammar_from_regex("|".join(map(escaped, json.loads(grammar.text))))
+    return str(source)
 
 
 # What llguidance says, where its words name things that nobody here can see or set.
@@ -299,21 +337,27 @@ class Bytes:
 
 
 class CompiledGrammar:
-    """`waist.Constraint`: a grammar over one vocabulary. Safe to use for several answers at once."""
+    """`waist.Constraint`: a grammar over one vocabulary. Safe to use for several answers at once.
 
-    def __init__(self, matcher: "LLMatcher", vocabulary: Vocabulary, grammar: Grammar) -> None:
-        self.grammar = grammar
+    `loosened`: what of a schema that was not strict is not held to, with its place as a JSON pointer.
+    """
+
+    def __init__(
+        self, matcher: "LLMatcher", vocabulary: Vocabulary, grammar: Grammar, loosened_places: tuple[str, ...] = ()
+    ) -> None:
+        self.grammar, self.loosened = grammar, loosened_places
         self._matcher, self._vocabulary = matcher, vocabulary
 
     def begin(self) -> "FollowingGrammar":
-        return FollowingGrammar(self._matcher.deep_copy(), self._vocabulary)
+        numbers = NumberLength() if self.grammar.kind == "json schema" else None
+        return FollowingGrammar(self._matcher.deep_copy(), self._vocabulary, numbers)
 
 
 class FollowingGrammar:
-    """`waist.Following`: one text of a grammar, as far as it has come."""
+    """`waist.Following`: one text of a grammar, as far as it has come. With `numbers` none in it goes on for ever."""
 
-    def __init__(self, matcher: "LLMatcher", vocabulary: Vocabulary) -> None:
-        self._matcher, self._vocabulary = matcher, vocabulary
+    def __init__(self, matcher: "LLMatcher", vocabulary: Vocabulary, numbers: NumberLength | None = None) -> None:
+        self._matcher, self._vocabulary, self._numbers = matcher, vocabulary, numbers
         self._allowed: np.ndarray | None = None
 
     def allowed(self) -> np.ndarray:
@@ -321,13 +365,22 @@ class FollowingGrammar:
         if self._allowed is None:
             mask = self._matcher.compute_bitmask()
             self._complain()
-            self._allowed = self._vocabulary.ids_of(mask)
+            self._allowed = self._within_numbers(self._vocabulary.ids_of(mask))
         return self._allowed
+
+    def _within_numbers(self, ids: np.ndarray) -> np.ndarray:
+        room = None if self._numbers is None else self._numbers.room
+        if room is None or room >= self._vocabulary.digit_runs.longest:
+            return ids
+        kept = self._vocabulary.digit_runs.within(ids, room)
+        return kept if kept.size or self.accepting else ids  # a schema may ask for more than readers take
 
     def advance(self, token: int) -> None:
         """Raises EngineError if the token is not one of those allowed."""
         if not self._matcher.consume_token(token):
             self._complain()
+        if self._numbers is not None:
+            self._numbers.push(self._vocabulary.bytes_of(token))
         self._allowed = None
 
     @property

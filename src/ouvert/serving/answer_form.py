@@ -24,10 +24,14 @@ ABOUT_A_SCHEMA = frozenset({"name", "description", "schema", "strict"})
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """At most one of both. `schema` is shown to the model where its format can; `grammar` is not."""
+    """At most one of both. `schema` is shown to the model where its format can; `grammar` is not.
+
+    Of a schema that is not `strict` what cannot be held to is left out at its own place, and the answer says so.
+    """
 
     schema: Mapping[str, Any] | None = None
     grammar: Grammar | None = None
+    strict: bool = True
 
 
 FREE = Form()
@@ -37,9 +41,10 @@ ANY_OBJECT = Form(grammar=Grammar.json_object())
 class StatedFormat(Wire):
     """OpenAI's response_format and text.format, with what other servers write into them."""
 
-    without_effect: ClassVar[frozenset[str]] = frozenset({"name", "description", "strict"})
+    without_effect: ClassVar[frozenset[str]] = frozenset({"name", "description"})
 
     type: str = "text"
+    strict: bool | None = None
     json_schema: dict[str, Any] | None = None
     schema_: dict[str, Any] | None = Field(None, alias="schema")
     grammar: str | None = None
@@ -76,7 +81,8 @@ class StatedFormat(Wire):
             if schema is None:
                 raise missing(f"{where}.json_schema", self.type, "schema")
         if schema is not None:
-            return Form(schema=schema)
+            stated = self.strict or (self.json_schema or {}).get("strict") is True
+            return Form(schema=schema, strict=stated or self.type != "json_schema")
         if self.type == "json_schema":
             raise missing(where, self.type, "schema" if where.startswith("text") else "json_schema")
         return ANY_OBJECT

@@ -291,6 +291,7 @@ def asked(request: ChatRequest, most_choices: int) -> Ask:
         thinking=request.thinks,
         think_budget=request.budget,
         schema=form.schema,
+        strict_schema=form.strict,
         grammar=form.grammar,
         notes=(*request.unknown, *notes_on_instructions(request.messages)),
         stop=request.stops,

@@ -54,7 +54,8 @@ class Ask:
 
     `thinks_unasked`: where neither the request nor the model's name says whether to think, a model that can do either
     does. `sampling` are fields of `Model.sampling`. `schema` is shown to the model where its format can; `grammar` is
-    not. `truncates`: where the conversation leaves no room for an answer, its oldest turns may be left out. `progress`:
+    not. Without `strict_schema` what cannot be held to is left out at its own place, and the notes name it.
+    `truncates`: where the conversation leaves no room for an answer, its oldest turns may be left out. `progress`:
     Reading events are wanted. `notes`: what of the request cannot be promised, as far as that is known already.
     """
 
@@ -68,6 +69,7 @@ class Ask:
     thinks_unasked: bool = True
     think_budget: int | None = None
     schema: Mapping[str, Any] | None = None
+    strict_schema: bool = True
     grammar: Grammar | None = None
     truncates: bool = False
     stop: tuple[str, ...] = ()
@@ -402,6 +404,7 @@ def chat(
         parallel_tool_calls=ask.parallel,
         response_schema=ask.schema,
         response_grammar=ask.grammar,
+        strict_schema=ask.strict_schema,
         stop=ask.stop,
         timeout=timeout,
         progress=ask.progress,
@@ -412,6 +415,7 @@ def chat(
     )
     if answer.left_out:
         notes.append(f"truncation: {len(answer.left_out)} of the oldest messages were left out")
+    notes += [f"{each}, is not held to" for each in answer.loosened]
     return answer
 
 

@@ -125,6 +125,7 @@ def asked_to_read(request: InputRequest, messages: list[Message]) -> Ask:
         parallel=request.parallel_tool_calls is not False,
         effort=request.reasoning.effort if request.reasoning else None,
         schema=form.schema,
+        strict_schema=form.strict,
         grammar=form.grammar,
         truncates=request.truncation == "auto",
         notes=(*request.unknown, *notes_on_tools(request), *first_notes(unknown_in_items(request.input))),
