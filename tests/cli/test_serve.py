@@ -12,6 +12,9 @@ import urllib.request
 
 import pytest
 
+from ouvert.cli.serve import about_keys
+from ouvert.serving import Keys
+
 RUN = "import sys; from ouvert.cli import main; sys.exit(main(sys.argv[1:]))"
 READY = re.compile(r"Ready at (http://127\.0\.0\.1:\d+) \(OpenAI: .*/v1\)\. Models: (tiny|endless)")
 
@@ -131,6 +134,24 @@ def test_a_wide_address_needs_a_key(serve):
     process, base = serve("--host", "0.0.0.0")
     assert base is None
     assert process.wait(20) == 1
+
+
+def test_after_the_last_key_was_revoked_the_owner_is_told_how_to_come_in(serve, tmp_path):
+    keys = Keys(tmp_path / "store" / "server")
+    keys.revoke(keys.create("n8n")[0].id)
+    process, _ = serve()
+    assert "`ouvert key open` lets the programs of this machine in without one." in process.stderr.readline()
+    (tmp_path / "store" / "server" / "keys.json").write_text("{")
+    process, base = serve()
+    assert (process.wait(20), base) == (1, None)
+
+
+def test_where_a_connections_user_is_not_told_the_owner_is_told_of_a_key(monkeypatch, tmp_path):
+    keys = Keys(tmp_path)
+    assert list(about_keys(keys)) == []
+    monkeypatch.setattr("ouvert.serving.peers.user_of_socket", lambda *_: None)
+    [line] = about_keys(keys)
+    assert "`ouvert key owner` makes yours" in line
 
 
 def test_a_port_that_is_taken_is_said(serve, capfd):

@@ -1,6 +1,8 @@
 """Who may use the server, and what it takes from those who may: over a socket."""
 
+import hashlib
 import json
+import os
 import socket
 import stat
 import time
@@ -200,8 +202,62 @@ def test_keys_are_made_listed_and_revoked_at_the_command_line(tmp_path, monkeypa
     listed = capsys.readouterr().out
     assert "n8n" in listed
     assert secret not in listed
+    assert main(["key", "open"]) == 1
+    assert "1 keys of clients are in use ('n8n' is one)" in capsys.readouterr().err
     assert main(["key", "revoke", "n8n"]) == 0
+    assert "The server stays closed" in capsys.readouterr().err
     assert main(["key", "revoke", "n8n"]) == 1
+    assert main(["key", "owner"]) == 0
+    assert capsys.readouterr().out.startswith("sk-ouvert-")
+    assert main(["key", "list"]) == 0
+    assert "owner (yours)" in capsys.readouterr().out
+    assert Keys(tmp_path / "server").closed
+    assert main(["key", "open"]) == 0
+    assert not Keys(tmp_path / "server").closed
+
+
+@pytest.mark.parametrize(
+    ("stated", "closed"),
+    [
+        ({"version": 1, "keys": []}, True),  # the last one was revoked before versions said whether it is closed
+        ({"version": 2, "closed": False, "keys": []}, False),
+        ({"version": 2, "closed": True, "keys": []}, True),
+    ],
+)
+def test_a_file_of_keys_of_an_earlier_version_is_read(tmp_path, stated, closed):
+    (tmp_path / "keys.json").write_text(json.dumps(stated))
+    assert Keys(tmp_path).closed == closed
+
+
+def test_keys_of_version_1_still_count(tmp_path):
+    digest = hashlib.sha256(b"secret").hexdigest()
+    key = {"id": "1a2b", "name": "n", "digest": digest, "created": "", "per_minute": None, "models": ["tiny"]}
+    (tmp_path / "keys.json").write_text(json.dumps({"version": 1, "keys": [key]}))
+    found = Keys(tmp_path).caller({"x-api-key": "secret"})
+    assert (found.id, found.models, found.owner) == ("1a2b", ("tiny",), False)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        '{"version": 3, "keys": []}',
+        '{"keys": []}',
+        '{"version": 2, "keys": []}',
+        '{"version": 2, "closed": 0, "keys": []}',
+        '{"version": 2, "closed": false, "keys": [{"id": "x"}]}',
+        "[]",
+    ],
+)
+def test_a_file_of_keys_that_is_not_understood_is_an_error_and_never_open(tmp_path, content):
+    (tmp_path / "keys.json").write_text(content)
+    with pytest.raises(KeyFileError, match="so nobody is served"):
+        _ = Keys(tmp_path).closed
+
+
+def test_a_file_of_keys_that_is_no_file_is_not_opened(tmp_path):
+    os.mkfifo(tmp_path / "keys.json")
+    with pytest.raises(KeyFileError, match="no regular file"):
+        Keys(tmp_path).every()
 
 
 # --- what is too large, too slow, or gone ---------------------------------------------------------------------------

@@ -5,6 +5,8 @@ import json
 import pytest
 from openai import OpenAI
 
+from ouvert.serving.keys import Keys
+
 NAME = "gpt-oss:tiny"
 QUESTION = [{"role": "user", "content": "What is 6*7?"}]
 PARAMETERS = {
@@ -199,3 +201,52 @@ def test_tools_are_refused_where_the_model_has_no_place_for_them(server):
         response = client.post("/v1/chat/completions", json={"model": "tiny", "messages": QUESTION, "tools": TOOLS})
         assert response.status_code == 400
         assert "tools" in response.json()["error"]["message"]
+
+
+# --- ids of calls, and thoughts that are put back ---------------------------------------------------------------------
+
+
+def restored(server, talk, **headers):
+    """Which messages of a conversation got thoughts back."""
+    body = {"model": NAME, "messages": talk, "tools": TOOLS, "max_tokens": 1, "ouvert": {"receipt": "full"}}
+    with server.client(headers=headers) as client:
+        answer = client.post("/v1/chat/completions", json=body)
+    assert answer.status_code == 200, answer.text
+    messages = answer.json()["ouvert"]["receipt"]["messages"]
+    return [n for n, message in enumerate(messages) if message.get("reasoning_restored")]
+
+
+def without_thoughts(message):
+    return {"role": "assistant", "content": None, "tool_calls": message["tool_calls"]}
+
+
+def loop(message, **changed):
+    [call] = message["tool_calls"]
+    call = {**call, **changed}
+    message = {"tool_calls": [call]}
+    return [*QUESTION, without_thoughts(message), {"role": "tool", "tool_call_id": call["id"], "content": "42"}]
+
+
+def test_every_choice_and_every_repeat_has_ids_of_its_own_and_its_own_thoughts_back(harmony, client):
+    settings, body = thoughtful(client, tools=TOOLS, tool_choice="required")
+    first = body["choices"][0]["message"]
+    again = ask(client, tools=TOOLS, tool_choice="required", n=3, **settings).json()["choices"]
+    messages = [first, *(choice["message"] for choice in again if choice["message"].get("tool_calls"))]
+    ids = [call["id"] for message in messages for call in message["tool_calls"]]
+    assert len(set(ids)) == len(ids) > 2
+    assert first["tool_calls"][0]["function"] == messages[1]["tool_calls"][0]["function"], "the same answer again"
+    assert restored(harmony, loop(first)) == [1]
+    assert restored(harmony, loop(first, id="call_of_another_server")) == []
+    other = [{"role": "user", "content": "Something else"}, *loop(first)[1:]]
+    assert restored(harmony, other) == [], "the same call in another conversation"
+
+
+def test_thoughts_of_one_key_are_not_put_into_anothers_prompt(start_server, tiny_gpt_oss, tmp_path):
+    (tmp_path / NAME).symlink_to(tiny_gpt_oss)
+    server = start_server(models=(str(tmp_path / NAME),), state=tmp_path / "state")
+    keys = Keys(tmp_path / "state")
+    secrets = [keys.create(name)[1] for name in ("one", "other")]
+    with server.client(headers={"x-api-key": secrets[0]}) as client:
+        _, body = thoughtful(client, tools=TOOLS, tool_choice="required")
+    talk = loop(body["choices"][0]["message"])
+    assert [restored(server, talk, **{"x-api-key": secret}) for secret in secrets] == [[1], []]
