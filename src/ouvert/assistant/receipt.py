@@ -79,8 +79,8 @@ def write_receipt(
     """A JSON object. `stopped_by` is the stop string that ended the answer, if one did.
 
     `messages` are as `sent_by_message` gives them; `asked` is what was demanded, and other wishes. `own_stop_ids` are
-    the tokens that end an answer beside those of the chat format. `connections` were counted from the beginning of the
-    answer to its end.
+    the tokens that end an answer beside those of the chat format. `connections` are as `Guard.report` gives
+    them.
     """
     return {
         "receipt": VERSION,
