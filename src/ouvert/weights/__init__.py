@@ -1,10 +1,11 @@
 """Tensors on disk and their encodings. Imports nothing of ours."""
 
 from .checkpoint import Checkpoint
-from .digest import combined_digest, sha256_of
+from .digest import combined_digest, sha256_of, sha256_of_range
 from .encodings import ENCODINGS, Encoding, decode, encoded_bytes
 from .error import CheckpointError
 from .floats import decode_fp8_blocks, decode_mxfp4_blocks
+from .mapping import FileState, MappedFile
 from .opening import open_checkpoint
 from .regular import NotRegularError, open_regular, read_regular
 from .tensor import Tensor
@@ -15,6 +16,8 @@ __all__ = [
     "Checkpoint",
     "CheckpointError",
     "Encoding",
+    "FileState",
+    "MappedFile",
     "NotRegularError",
     "SafetensorsWriter",
     "Tensor",
@@ -27,4 +30,5 @@ __all__ = [
     "open_regular",
     "read_regular",
     "sha256_of",
+    "sha256_of_range",
 ]

@@ -5,6 +5,7 @@ from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Any, Literal, Self
 
+from .mapping import MappedFile, mapped_file
 from .tensor import Tensor
 
 
@@ -14,7 +15,7 @@ class Checkpoint:
     `metadata` holds GGUF's keys and values, or the strings of safetensors' `__metadata__`. Closing forgets the
     tensors; a tensor or array that somebody still holds stays readable, and its file stays mapped until it is let go.
     A file must not be cut shorter while it is mapped (replacing it by renaming is fine): the system ends a process
-    that reads where a mapped file no longer is.
+    that reads where a mapped file no longer is, unless the range is guarded (ouvert.kernels.mapped).
     """
 
     def __init__(
@@ -30,6 +31,12 @@ class Checkpoint:
         self.files = files
         self.tensors: Mapping[str, Tensor] = MappingProxyType(tensors)
         self.metadata: Mapping[str, Any] = MappingProxyType(metadata)
+
+    @property
+    def maps(self) -> tuple[MappedFile, ...]:
+        """The maps that its tensors lie in, one for each file that has any."""
+        found = {id(mapped): mapped for each in self.tensors.values() if (mapped := mapped_file(each.data)) is not None}
+        return tuple(found.values())
 
     def close(self) -> None:
         """Let go of the files. May be called twice."""

@@ -1,6 +1,8 @@
 """Digests of files, as they stand in receipts: "sha256:" and 64 hexadecimal digits."""
 
 import hashlib
+import os
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -22,6 +24,27 @@ def sha256_of(path: Path, progress: Callable[[int], None] | None = None) -> str:
             if progress:
                 progress(done)
     return f"sha256:{digest.hexdigest()}"
+
+
+def sha256_of_range(descriptor: int, start: int, stop: int) -> bytes | None:
+    """The SHA-256 of an open file's bytes `start` to `stop`; None if it ends before. Raises OSError.
+
+    Read, not looked at in a memory map: a file that is cut shorter meanwhile is an answer, not a signal. The bytes are
+    those that a map of the same file shows. One thread at a time: some systems move the file's position.
+    """
+    digest = hashlib.sha256()
+    while start < stop:
+        count = min(PIECE_BYTES, stop - start)
+        if sys.platform == "win32":
+            os.lseek(descriptor, start, os.SEEK_SET)
+            piece = os.read(descriptor, count)
+        else:
+            piece = os.pread(descriptor, count, start)
+        if not piece:
+            return None
+        digest.update(piece)
+        start += len(piece)
+    return digest.digest()
 
 
 def combined_digest(digests: Mapping[str, str]) -> str:

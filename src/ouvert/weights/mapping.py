@@ -5,6 +5,7 @@ import os
 import stat
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple, Self
 
 import numpy as np
 
@@ -33,6 +34,48 @@ OTHER_FILES = (
 )
 
 
+class FileState(NamedTuple):
+    """Which file it is, and when its content or its inode last changed. Times are in nanoseconds; `changed_ns` cannot
+    be set by anybody, other than `modified_ns`."""
+
+    device: int
+    inode: int
+    size: int
+    modified_ns: int
+    changed_ns: int
+
+    @classmethod
+    def of(cls, stat: os.stat_result) -> Self:
+        return cls(stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+
+
+class MappedFile(mmap.mmap):
+    """A file's memory map that knows which file it is of, whatever becomes of the name.
+
+    `descriptor` is open as long as the map is; `state` is the file's when it was mapped.
+    """
+
+    path: Path
+    descriptor: int
+    state: FileState
+
+    @classmethod
+    def of(cls, path: Path, descriptor: int) -> Self:
+        """Map the whole of an open file. Raises OSError, and ValueError for an empty one."""
+        mapped = cls(descriptor, 0, access=mmap.ACCESS_READ)
+        mapped.path = path
+        mapped.descriptor = os.dup(descriptor)
+        mapped.state = FileState.of(os.fstat(descriptor))
+        return mapped
+
+    def state_now(self) -> FileState:
+        return FileState.of(os.fstat(self.descriptor))
+
+    def __del__(self) -> None:
+        if hasattr(self, "descriptor"):
+            os.close(self.descriptor)
+
+
 def map_file(path: Path) -> np.ndarray:
     """All bytes of a regular file as read-only uint8. The file stays mapped as long as an array looks at it.
 
@@ -48,7 +91,7 @@ def map_file(path: Path) -> np.ndarray:
         with open(path, "rb") as file:
             if not os.fstat(file.fileno()).st_size:
                 raise CheckpointError(f"{path} is empty: a checkpoint has a header at least. Fetch it again.")
-            return np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
+            return np.frombuffer(MappedFile.of(path, file.fileno()), np.uint8)
     except (OSError, ValueError) as error:  # ValueError: a name with a zero byte
         raise CheckpointError(
             f"{path} cannot be opened as a checkpoint: {error}. It must be a readable file: check the path and its "
@@ -56,14 +99,20 @@ def map_file(path: Path) -> np.ndarray:
         ) from error
 
 
-def release_pages(data: np.ndarray) -> None:
-    """Let go of the whole pages of a mapped file that `data` covers. Does nothing for arrays that are not mapped."""
+def mapped_file(data: np.ndarray) -> MappedFile | None:
+    """The mapped file that an array looks at; None for arrays in memory."""
     owner: object = data
     while isinstance(owner, np.ndarray):
         owner = owner.base
     if isinstance(owner, memoryview):
         owner = owner.obj
-    if not isinstance(owner, mmap.mmap) or not hasattr(owner, "madvise") or not data.nbytes:
+    return owner if isinstance(owner, MappedFile) else None
+
+
+def release_pages(data: np.ndarray) -> None:
+    """Let go of the whole pages of a mapped file that `data` covers. Does nothing for arrays that are not mapped."""
+    owner = mapped_file(data)
+    if owner is None or not hasattr(owner, "madvise") or not data.nbytes:
         return
     start = data.ctypes.data - np.frombuffer(owner, np.uint8).ctypes.data
     first = -(-start // mmap.PAGESIZE) * mmap.PAGESIZE

@@ -1,5 +1,6 @@
 """Writing safetensors files of any size with little memory."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -77,6 +78,7 @@ class SafetensorsWriter:
         self.path = path
         self.partial = path.with_name(path.name + ".partial")
         header, self._places = arrange(tensors, metadata or {})
+        self.header_digest = hashlib.sha256(header).digest()  # of all bytes before the first tensor
         self._encodings = {name: ENCODINGS[encoding] for name, (encoding, _) in tensors.items()}
         self._written = dict.fromkeys(tensors, 0)
         try:

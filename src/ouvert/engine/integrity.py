@@ -1,0 +1,251 @@
+"""Whether the weights that compute are what their digests say: checked in the background, and watched at every step.
+
+docs/formats/packed.md says what is promised, docs/decisions/0005-damage-is-an-error.md why it is done so.
+"""
+
+import logging
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ouvert.engine import choosing
+from ouvert.engine.waist import EngineFailedError
+from ouvert.weights import MappedFile, combined_digest, sha256_of_range
+
+if TYPE_CHECKING:
+    from ouvert.kernels.mapped import Guarded
+
+LOG = logging.getLogger("ouvert.engine")
+
+# How much more politely the check asks for the processor than answers do, of 19. Under full load it still gets about a
+# tenth of a core: 12 GB take under two minutes then, and ten seconds on an idle machine.
+NICENESS = 10
+# A file that changes while it is checked is checked again after so many seconds.
+PAUSE_SECONDS = 1.0
+
+Ended = Callable[[], bool]
+# What is wrong, or None; None also once it is told to end.
+Check = Callable[[Ended], str | None]
+
+
+class WeightsDamagedError(EngineFailedError):
+    """The weights that were computing are not what they were made as. The message names file, place and remedy."""
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Bytes `start` to `stop` of a file, their SHA-256, and what they are, for people."""
+
+    start: int
+    stop: int
+    digest: bytes
+    name: str
+
+
+def check_of_pieces(mapped: MappedFile, pieces: Sequence[Piece]) -> Check:
+    def check(ended: Ended) -> str | None:
+        for piece in pieces:
+            if ended():
+                return None
+            where = f"{piece.name} (bytes {piece.start} to {piece.stop})"
+            try:
+                digest = sha256_of_range(mapped.descriptor, piece.start, piece.stop)
+            except OSError as problem:
+                return f"{where} cannot be read: {problem}"
+            if digest != piece.digest:
+                return f"{where} is not what was written: its digest is another one"
+        return None
+
+    return check
+
+
+def check_of_source(maps: Sequence[MappedFile], digest: str) -> Check:
+    """Of the files that a model came in: `digest` is of all of them together, as weights.combined_digest says."""
+
+    def check(ended: Ended) -> str | None:
+        found = digest_of_maps(maps, ended)
+        return None if found in (None, digest) else f"its digest is {found}, expected {digest}"
+
+    return check
+
+
+def digest_of_maps(maps: Sequence[MappedFile], ended: Ended = lambda: False) -> str | None:
+    """The digest of the files as they are now; None once `ended`."""
+    digests = {}
+    for mapped in maps:
+        if ended():
+            return None
+        try:
+            digest = sha256_of_range(mapped.descriptor, 0, mapped.state.size)
+        except OSError as problem:
+            return f"unknown ({mapped.path}: {problem})"
+        digests[mapped.path.name] = f"sha256:{digest.hex()}" if digest is not None else f"cut off ({mapped.path})"
+    return combined_digest(digests)
+
+
+class WeightsWatch:
+    """The weights of one loaded model, in one file or several. What it tells may be asked for from any thread."""
+
+    def __init__(self, maps: Sequence[MappedFile], check: Check | None, *, derived: bool, instance: str) -> None:
+        """Guards the maps from now on; `start` begins the check. Without a `check` nothing is known to compare with.
+
+        `derived`: the file can be made again, and is removed if it is damaged. `instance`: another one for every
+        making of the file, so that what was computed with a damaged one is never taken for the next one's.
+        """
+        self.instance = instance
+        self.on_damage: Callable[[], None] | None = None  # called in the check's thread
+        self._maps, self._check, self._derived = tuple(maps), check, derived
+        self._guards = guards_of(maps)
+        self._seen = [each.state for each in maps]
+        self._problem: WeightsDamagedError | None = None
+        self._whole = False  # everything was what its digest says
+        self._changed = False  # since the files were opened
+        self._again = False  # they changed since the check began
+        self._closed = threading.Event()
+        self._over = threading.Event()  # the first check has come to its end
+        self._lock = threading.RLock()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Begin to check in a thread of low priority, unless that was begun."""
+        with self._lock:
+            if self._thread is None and not self._over.is_set() and not self._closed.is_set():
+                self._begin()
+
+    def wait(self) -> WeightsDamagedError | None:
+        """What is wrong, once that is known. Begins the check if nobody has."""
+        if self._check is not None:
+            self.start()
+            self._over.wait()
+        return self.fault()
+
+    def checked(self) -> bool:
+        """Whether all of it was compared with its digests since it was opened, and no file has changed since: neither
+        its size, nor its content, nor its times."""
+        return self.fault() is None and self._whole and not self._changed
+
+    def fault(self) -> WeightsDamagedError | None:
+        """What is wrong with the weights, if that is known. Takes some microseconds: asked after every step."""
+        if self._problem is not None or self._closed.is_set():
+            return self._problem
+        for n, mapped in enumerate(self._maps):
+            guard, now = self._guards[n], mapped.state_now()
+            if now.size != mapped.state.size:
+                return self._damaged(f"{mapped.path} has {now.size} bytes now, expected {mapped.state.size}")
+            if guard is not None and guard.lost:
+                return self._damaged(f"{mapped.path} was cut shorter, or could not be read, while it was in use")
+            if now != self._seen[n]:
+                self._seen[n] = now
+                self._check_again(mapped)
+        return None
+
+    def close(self) -> None:
+        """End check and guards. May be called twice."""
+        self._closed.set()
+        self._over.set()
+        thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join()
+        for guard in self._guards:
+            if guard is not None:
+                guard.close()
+
+    def _begin(self) -> None:
+        """The caller holds the lock."""
+        if self._check is not None:
+            self._thread = threading.Thread(target=self._work, name="ouvert-weights-check", daemon=True)
+            self._thread.start()
+
+    def _check_again(self, mapped: MappedFile) -> None:
+        """Something touched the file: from now on no receipt says that it was checked, and it is checked again."""
+        with self._lock:
+            first, self._changed, self._again = not self._changed, True, True
+            if self._over.is_set() and self._thread is None and not self._closed.is_set():
+                self._begin()
+        if first:
+            LOG.warning(
+                "%s was touched while it was in use: it is checked again, and receipts say no more that it was checked "
+                "until the model is loaded again",
+                mapped.path,
+            )
+
+    def _damaged(self, what: str) -> WeightsDamagedError:
+        with self._lock:
+            if self._problem is None:
+                self._problem = damaged(what, self._derived)
+                if self._derived:
+                    for mapped in self._maps:
+                        remove(mapped)
+            return self._problem
+
+    def _work(self) -> None:
+        lower_priority()
+        assert self._check is not None  # noqa: S101 - `_begin` has looked
+        while not self._closed.is_set():
+            self._again = False
+            before = [each.state_now() for each in self._maps]
+            what = self._check(self._closed.is_set)
+            if what is not None:
+                paths = ", ".join(str(each.path) for each in self._maps[:3])
+                self._damaged(f"in {paths}, {what}")
+            with self._lock:
+                still = before == [each.state_now() for each in self._maps] and not self._again
+                if self._problem is not None or still or self._closed.is_set():
+                    self._whole = self._problem is None and not self._closed.is_set()
+                    self._thread = None
+                    break
+            self._closed.wait(PAUSE_SECONDS)
+        self._over.set()
+        if self._problem is not None and self.on_damage is not None:
+            self.on_damage()
+
+
+def damaged(what: str, derived: bool) -> WeightsDamagedError:
+    if derived:
+        remedy = "That file was removed, and is made again when the model is next loaded: ask again."
+    else:
+        remedy = "`ouvert show --verify` names the file that is not what was fetched: fetch the model again."
+    return WeightsDamagedError(
+        f"computing: the weights are damaged: {what}. Answers may be wrong, so they end here. {remedy}"
+    )
+
+
+def remove(mapped: MappedFile) -> None:
+    """Remove a file, unless another one has its name by now."""
+    with suppress(OSError):  # gone, or in a store that cannot be written to
+        if os.path.samestat(os.stat(mapped.path), os.fstat(mapped.descriptor)):
+            mapped.path.unlink()
+
+
+def guards_of(maps: Iterable[MappedFile]) -> "list[Guarded | None]":
+    """A guard for each map; None where the native part was not built, and a file that is cut ends the process."""
+    if not choosing.native_is_built():
+        return [None for _ in maps]
+    from ouvert.kernels.mapped import Guarded
+
+    return [Guarded(np.frombuffer(mapped, np.uint8)) for mapped in maps]
+
+
+@contextmanager
+def guarded(maps: Sequence[MappedFile]) -> Iterator[Callable[[], bool]]:
+    """Guards for as long as it lasts. What it gives says whether some file was lost meanwhile."""
+    guards = guards_of(maps)
+    try:
+        yield lambda: any(each is not None and each.lost for each in guards)
+    finally:
+        for each in guards:
+            if each is not None:
+                each.close()
+
+
+def lower_priority() -> None:
+    """Of this thread, where threads have priorities of their own."""
+    if sys.platform == "linux":
+        with suppress(OSError):  # some containers deny it; the check is then as quick as all else
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
