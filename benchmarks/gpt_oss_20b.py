@@ -43,7 +43,8 @@ def packed_file(model: Path) -> Path:
     store = Store(ROOT / "build" / "store")
     installed = store.resolve(str(model))
     pack_installed(store, installed)
-    return store.packed_path(store.weights_digest(installed), LAYOUT_VERSION)
+    folder = store.packed_path(store.weights_digest(installed), LAYOUT_VERSION).parent
+    return max(folder.glob(f"{LAYOUT_VERSION}-*"), key=lambda path: path.stat().st_mtime_ns)
 
 
 def read_into_page_cache(path: Path) -> None:

@@ -36,7 +36,7 @@ class Ouvert:
 
         with open_checkpoint(Path(path)) as checkpoint:
             digest = combined_digest({file.name: sha256_of(file) for file in checkpoint.files})
-        packed = PackedFile(path=Path(path).with_suffix(".packed"), source_digest=digest)
+        packed = PackedFile(place=lambda layout: Path(path).with_suffix(f".{layout}"), source_digest=digest)
         self.engine = open_engine(Path(path), threads=threads, packed=packed, weights_digest=digest).engine
         self.vocabulary = self.engine.vocabulary_size
 

@@ -13,6 +13,8 @@ from ouvert.kernels import packing
 from ouvert.kernels.linear import Packed
 from ouvert.weights import CheckpointError, SafetensorsWriter, open_checkpoint
 
+MADE_FROM = {"source_digest": "sha256:0", "recipe": "r"}
+
 
 @pytest.fixture(scope="module")
 def opened(smollm2):
@@ -25,7 +27,7 @@ def opened(smollm2):
 def packed_path(opened, tmp_path_factory):
     path = tmp_path_factory.mktemp("packed") / "smollm2.safetensors"
     seen: list[tuple[int, int]] = []
-    loss = write_packed(opened, path, source_digest="sha256:0", progress=lambda done, total: seen.append((done, total)))
+    loss = write_packed(opened, path, progress=lambda *counts: seen.append(counts), **MADE_FROM)
     assert loss.relative == 0
     assert seen[-1][0] == seen[-1][1] == sum(each.stored_bytes for each in opened if each.same_as is None)
     assert [done for done, _ in seen] == sorted(done for done, _ in seen)
@@ -91,13 +93,13 @@ with open_checkpoint(Path({str(smollm2)!r})) as checkpoint:
     def die(done, total):
         if done > total // 2:
             os.kill(os.getpid(), signal.SIGKILL)
-    write_packed(family.parameters(config, checkpoint), Path({str(target)!r}), source_digest="sha256:0", progress=die)
+    write_packed(family.parameters(config, checkpoint), Path({str(target)!r}), progress=die, **{MADE_FROM!r})
 """
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == -9
     assert not target.exists()
     with open_checkpoint(smollm2) as checkpoint:
         family, config = models.recognise(checkpoint)
-        write_packed(family.parameters(config, checkpoint), target, source_digest="sha256:0")
+        write_packed(family.parameters(config, checkpoint), target, **MADE_FROM)
     assert [path.name for path in tmp_path.iterdir()] == [target.name]
 
 
@@ -118,7 +120,7 @@ with open_checkpoint(Path({str(source)!r})) as checkpoint:
     tensor = checkpoint.tensors["embedding"]
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     write_packed([Parameter("embedding", "embedding", tensor.shape, Plain(tensor))], Path({str(tmp_path / "packed")!r}),
-                 source_digest="sha256:0")
+                 **{MADE_FROM!r})
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
     found = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)

@@ -3,10 +3,10 @@
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from ouvert.engine import (
-    LAYOUT_VERSION,
     CacheType,
     EngineError,
     Opened,
@@ -37,8 +37,7 @@ def open_installed(
     progress: Progress = SILENCE,
 ) -> Opened:
     """`engine.open_engine` for a model that the store resolved; raises what that and the store raise."""
-    progress = progress if installed.size >= WORTH_SHOWING else SILENCE
-    digest = store.weights_digest(installed, progress)
+    digest = store.weights_digest(installed, worth_showing(installed, progress))
     with packed_file(store, installed, digest, progress) as packed:
         return open_engine(
             installed.path,
@@ -83,29 +82,33 @@ def kept_prefixes(
 
 def pack_installed(store: Store, installed: Installed, progress: Progress = SILENCE) -> None:
     """Write the packed form of a model's weights now, so that its first start is as quick as every other."""
-    progress = progress if installed.size >= WORTH_SHOWING else SILENCE
-    digest = store.weights_digest(installed, progress)
+    digest = store.weights_digest(installed, worth_showing(installed, progress))
     with packed_file(store, installed, digest, progress) as packed:
         pack_weights(installed.path, packed)
+
+
+def worth_showing(installed: Installed, progress: Progress) -> Progress:
+    return progress if installed.size >= WORTH_SHOWING else SILENCE
 
 
 @contextmanager
 def packed_file(store: Store, installed: Installed, digest: str, progress: Progress) -> Iterator[PackedFile]:
     """Where the store keeps the packed weights; if they have to be written, `progress` is shown meanwhile."""
     before: int | None = None
+    shown = worth_showing(installed, progress)
 
     def advance(done: int, total: int) -> None:
         nonlocal before
         if before is None:
-            progress.begin(f"packing {installed.name}", total)
+            shown.begin(f"packing {installed.name}", total)
             before = 0
-        progress.advance(done - before)
+        shown.advance(done - before)
         before = done
 
     try:
         yield PackedFile(
-            path=store.packed_path(digest, LAYOUT_VERSION), source_digest=digest, progress=advance, say=progress.say
+            place=partial(store.packed_path, digest), source_digest=digest, progress=advance, say=progress.say
         )
     finally:
         if before is not None:
-            progress.end()
+            shown.end()

@@ -20,6 +20,10 @@ DECIDING = ("model", "engine", "sampling", "asked")
 NOT_COMPARED = frozenset({"model.name", "model.weights_checked", "engine.identity_digest"})
 
 
+PACKED = "model.packed_digest"
+PACKED_FROM = ("model.weights_digest", "model.configuration_digest", "engine.layout")
+
+
 @dataclass(frozen=True, slots=True)
 class Change:
     """A field of the receipt that is not now what it was; None where it is absent."""
@@ -50,6 +54,13 @@ def changes_between(was: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[Cha
     """The fields of two receipts that decide an answer and are not the same, as far as both versions have them."""
     version = min(receipt.get("receipt", VERSION) for receipt in (was, now))
     before, after = dict(deciding(was)), dict(deciding(now))
+    # Of other weights, in another layout, or of none (NumPy), packed weights are others, too: no change of its own.
+    if any(before.get(field) != after.get(field) for field in PACKED_FROM) or None in (
+        before.get(PACKED),
+        after.get(PACKED),
+    ):
+        before.pop(PACKED, None)
+        after.pop(PACKED, None)
     return tuple(
         Change(field, before.get(field), after.get(field))
         for field in sorted(before.keys() | after.keys())

@@ -3,7 +3,8 @@
 import sys
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,8 @@ from ouvert.engine.choosing import (
     physical_cores,
 )
 from ouvert.engine.fit import BESIDES, USABLE
-from ouvert.engine.identity import DECODED, NATIVE, NumericIdentity, configuration_digest, numpy_arithmetic
+from ouvert.engine.identity import DECODED, NATIVE, NumericIdentity, configuration_digest, json_digest, numpy_arithmetic
+from ouvert.engine.integrity import WeightsWatch, check_of_source
 from ouvert.engine.local import LocalEngine
 from ouvert.engine.machine import memory_bytes
 from ouvert.engine.numpy_runner import NumpyRunner
@@ -137,12 +139,22 @@ def open_engine(
                 "to look. Choose a smaller context, or a model made for longer texts."
             )
         digest = WeightsDigest(checkpoint.files, weights_digest)
-        runner, family, config, locate = open_runner(checkpoint, threads, exact, packed, cache_type)
-        configuration = configuration_digest(family.name, checkpoint.format, config)
+        configuration = configuration_digest(recognised.name, checkpoint.format, config)
+        # The files themselves compute, or are packed into memory from, where no packed file is kept.
+        source = None if packed is not None and native_is_built() else watch_over_source(checkpoint, weights_digest)
+        try:
+            chosen = open_runner(checkpoint, (recognised, config), threads, exact, packed, cache_type)
+        except BaseException:
+            if source is not None:
+                source.close()
+            raise
+        runner = chosen.runner
+        watch = chosen.watch or source or watch_over_source(checkpoint, weights_digest)
         native = not isinstance(runner, NumpyRunner)
         parameters, size = count(checkpoint)
 
-        def facts() -> EngineFacts:
+        @cache
+        def fixed() -> EngineFacts:
             return EngineFacts(
                 version=version("ouvert"),
                 instruction_set=runner.instruction_set,
@@ -156,12 +168,17 @@ def open_engine(
                     exact=exact or not native,
                     cache=runner.cache_type,
                 ),
+                packed_digest=chosen.packed_digest,
             )
+
+        def facts() -> EngineFacts:
+            return replace(fixed(), weights_checked=watch.checked())
 
         engine: LocalEngine
         shelf = None
         if prefixes is not None:
-            shelf = Shelf(prefixes, lambda: engine.facts.identity.facts(), runner.page_tokens)
+            made = {"weights_instance": watch.instance}  # what damaged weights left is never used with whole ones
+            shelf = Shelf(prefixes, lambda: {**engine.facts.identity.facts(), **made}, runner.page_tokens)
         limit, kept = cache_limits(runner, size, context or trained)
         engine = LocalEngine(
             runner,
@@ -170,14 +187,16 @@ def open_engine(
             cache_limit=limit,
             kept_limit=kept,
             shelf=shelf,
-            locate=locate,
+            locate=chosen.locate,
             embeds=recognised.embeds,
+            watch=watch,
         )
+        watch.start()
         return Opened(
             engine=engine,
             path=path,
             format=checkpoint.format,
-            family=family.name,
+            family=recognised.name,
             trained_context=trained,
             parameters=parameters,
             bytes=size,
@@ -188,6 +207,14 @@ def open_engine(
             folder=companions_of(checkpoint, path),
             digest=digest,
         )
+
+
+def watch_over_source(checkpoint: Checkpoint, digest: str | None) -> WeightsWatch:
+    """Over the files that a model came in, compared with their digest if that is known."""
+    maps = checkpoint.maps
+    check = None if digest is None else check_of_source(maps, digest)
+    instance = json_digest({str(each.path): list(each.state) for each in maps})
+    return WeightsWatch(maps, check, derived=False, instance=instance)
 
 
 def cache_limits(runner: Runner, weights: int, context: int) -> tuple[int, int | None]:
@@ -260,5 +287,16 @@ def pack_weights(path: Path, packed: PackedFile) -> bool:
     from ouvert.engine.packed import packed_weights
 
     with open_checkpoint(path) as checkpoint:
-        packed_weights(checkpoint, packed, physical_cores())
+        family, config = models.recognise(checkpoint)
+        _, watch = packed_weights(checkpoint, family.parameters(config, checkpoint), packed, physical_cores())
+        watch.close()
     return True
+
+
+def packed_damage(path: Path) -> str | None:
+    """What is wrong with a packed file, all of which is read; None if nothing is, or where nothing here can read it."""
+    if not native_is_built():
+        return None
+    from ouvert.engine.packed import damage_in
+
+    return damage_in(path)

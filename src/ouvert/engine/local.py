@@ -11,10 +11,10 @@ import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from functools import cached_property
 
 import numpy as np
 
+from ouvert.engine.integrity import WeightsWatch
 from ouvert.engine.loop import STEP_TOKENS, Loop
 from ouvert.engine.request import MOST_UNREAD, Request
 from ouvert.engine.runner import Runner
@@ -45,8 +45,10 @@ class LocalEngine:
         most_running: int = MOST_RUNNING,
         most_waiting: int = MOST_WAITING,
         embeds: bool = False,
+        watch: WeightsWatch | None = None,
     ) -> None:
-        """`context` is in tokens. `facts` is called when they are first asked for: a digest may take a while.
+        """`context` is in tokens. `facts` is called whenever they are asked for; the first time a digest may take a
+        while. `watch` says whether the weights are what they should be; it is closed with the engine.
 
         `cache_limit`: bytes for caches of all sequences, of which those that no sequence uses take `kept_limit` at
         most; left out, there is no limit. `embeds`: the runner's rows are vectors of texts, not logits.
@@ -71,6 +73,7 @@ class LocalEngine:
             most_waiting=most_waiting,
             shelf=shelf,
             locate=locate,
+            watch=watch,
         )
         machinery()  # now: at the limit of open files the engine's thread could not import it any more
         # Closed when nobody holds it any more, and before the interpreter goes: its thread may be within a step.
@@ -88,13 +91,18 @@ class LocalEngine:
     def embedding_size(self) -> int | None:
         return self._embedding_size
 
-    @cached_property
+    @property
     def facts(self) -> EngineFacts:
         return self._make_facts()
 
     @property
     def failure(self) -> str | None:
         return self._loop.failure
+
+    def check_weights(self) -> str | None:
+        """What is wrong with the weights that compute, once all of them were compared with their digests; None if
+        nothing is, or if no digest of theirs is known."""
+        return self._loop.check_weights()
 
     @property
     def load(self) -> Load:

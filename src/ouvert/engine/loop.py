@@ -13,11 +13,12 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
 from ouvert.engine import energy
+from ouvert.engine.integrity import WeightsWatch
 from ouvert.engine.prefixes import Node, PrefixTree, alike
 from ouvert.engine.request import Reason, Request
 from ouvert.engine.runner import Runner, RunnerSequence, Wanted
@@ -60,8 +61,9 @@ class Loop:
         most_waiting: int,
         shelf: Shelf | None,
         locate: Callable[[list[int]], str | None] | None,
+        watch: WeightsWatch | None = None,
     ) -> None:
-        self.runner = runner
+        self.runner, self.watch = runner, watch
         self.cache_limit, self.kept_limit = cache_limit, kept_limit
         self.most_running, self.most_waiting = most_running, most_waiting
         self.shelf = shelf
@@ -79,8 +81,10 @@ class Loop:
         self._changed = threading.Condition()
         self._woken = False
         self._closing = False
-        self.failure: str | None = None  # what ended the thread, if something did
+        self._failure: str | None = None  # what ended the thread, if something did
         self._thread: threading.Thread | None = None
+        if watch is not None:
+            watch.on_damage = self.wake
 
     # --- from any thread ----------------------------------------------------------------------------------------------
 
@@ -108,8 +112,8 @@ class Loop:
 
         def errand() -> None:
             try:
-                if self.failure is not None:
-                    raise failed(self.failure)
+                if self._failure is not None:
+                    raise failed(self._failure)
                 done.set_result(work())
             except BaseException as problem:  # raised again in the caller's thread
                 done.set_exception(problem)
@@ -150,7 +154,7 @@ class Loop:
             )
             self._make_room(needed, even_theirs=True)
             try:
-                return self.runner.step(work, wanted)
+                return self._stepped(work, wanted)
             except MemoryError as problem:
                 raise out_of_memory(sum(after), self.runner, self.cache_limit, problem) from problem
 
@@ -201,11 +205,23 @@ class Loop:
             output_tokens=self.counts["output"],
         )
 
+    @property
+    def failure(self) -> str | None:
+        """What ended the engine or is about to, or None."""
+        if self._failure is None and not self._closing and self.watch is not None and (problem := self.watch.fault()):
+            return str(problem)
+        return self._failure
+
+    def check_weights(self) -> str | None:
+        problem = None if self.watch is None else self.watch.wait()
+        return None if problem is None else str(problem)
+
     def refuse_if_closed(self) -> None:
-        if self.failure is not None:
-            raise failed(self.failure)
+        if self._failure is not None:
+            raise failed(self._failure)
         if self._closing:
             raise closed()
+        self._refuse_damaged()
 
     def _start_or_wake(self) -> None:
         """The caller holds the condition. Raises EngineBusyError where the system gives no thread now."""
@@ -244,6 +260,7 @@ class Loop:
 
     def _turn(self) -> bool:
         """One step and what belongs to it. False where there was nothing to do."""
+        self._refuse_damaged()
         while self._arrived:
             self._take_in(self._arrived.popleft())
         self._let_go_of_ended()
@@ -555,6 +572,8 @@ class Loop:
             return self._run(parts)
         except MemoryError:
             self.tree.evict(sys.maxsize)
+        except EngineFailedError:
+            raise
         except Exception as problem:
             if len(parts) == 1:
                 self._fail(parts[0].request, problem, "computing")
@@ -585,13 +604,26 @@ class Loop:
                         if each not in done:
                             self._pause(each)
                     self.tree.clear()
+            except EngineFailedError:
+                raise
             except Exception as problem:
                 self._fail(request, problem, "computing")
         return []
 
+    def _stepped(self, work: Sequence[tuple[Any, np.ndarray]], wanted: Wanted | list[Wanted]) -> np.ndarray:
+        """A step of the runner, whose numbers are given to nobody if the weights turn out to be damaged."""
+        rows = self.runner.step(work, wanted)
+        self._refuse_damaged()
+        return rows
+
+    def _refuse_damaged(self) -> None:
+        """Raises what ends the engine's thread, and with it every answer."""
+        if self.watch is not None and (problem := self.watch.fault()) is not None:
+            raise problem
+
     def _run(self, parts: list[Part]) -> list[tuple[Part, np.ndarray | None]]:
         work = [(part.request.sequence, np.asarray(part.ids, np.int32)) for part in parts]
-        rows = iter(self.runner.step(work, ["last" if part.wanted else "none" for part in parts]))
+        rows = iter(self._stepped(work, ["last" if part.wanted else "none" for part in parts]))
         return [(part, next(rows) if part.wanted else None) for part in parts]
 
     def _choose(self, ready: list[tuple[Request, np.ndarray]]) -> None:
@@ -674,12 +706,13 @@ class Loop:
         """The engine failed: everybody is told, and its memory is given back as far as that still goes."""
         LOG.critical("an engine failed; its answers end, and it has to be opened again", exc_info=problem)
         with self._changed:
-            self.failure = f"{type(problem).__name__}: {problem!s:.300}"
+            self._failure = f"{type(problem).__name__}: {problem!s:.300}"
             self._closing = True
+        told = problem if isinstance(problem, EngineFailedError) else failed(self._failure)
         for request in (*self.running, *self.waiting, *self._arrived):
-            request.end("cancelled", failed(self.failure))
+            request.end("cancelled", told)
         errands, self._errands = self._errands, deque()
-        closing = [] if self.shelf is None else [self.shelf.close]
+        closing = [each.close for each in (self.shelf, self.watch) if each is not None]
         held = [each.sequence.close for each in (*self.running, *self.waiting) if each.sequence is not None]
         lent = [sequence.close for sequence in self.lent]
         for work in (*errands, *closing, *held, *lent, self.tree.clear, self.meter.close, self.runner.close):
@@ -704,6 +737,8 @@ class Loop:
         self.tree.clear()
         self.meter.close()
         self.runner.close()
+        if self.watch is not None:
+            self.watch.close()
 
 
 class EngineClosedError(EngineFailedError):

@@ -154,13 +154,15 @@ def load(
     ops: Places,
     config: Mapping[str, Any] | None = None,
     progress: Callable[[Parameter], None] | None = None,
+    recognised: tuple[Family, Any] | None = None,
 ) -> Model:
-    """Recognise a checkpoint and place its weights with `ops`, one parameter at a time.
+    """Recognise a checkpoint and place its weights with `ops`, one parameter at a time. What was `recognised` before
+    is not read again: config.json may have changed meanwhile.
 
     Nothing is kept of a parameter but what `ops.place` returned; a tied head is what was placed as the embedding.
     `progress` is told of each parameter once it is placed.
     """
-    family, shape = recognise(checkpoint, config)
+    family, shape = recognised or recognise(checkpoint, config)
     placed: dict[str, Any] = {}
     for parameter in family.parameters(shape, checkpoint):
         placed[parameter.name] = placed[parameter.same_as] if parameter.same_as else ops.place(parameter)

@@ -9,7 +9,7 @@ import pytest
 
 from ouvert import arithmetic, models
 from ouvert.engine import PackedFile, open_engine
-from ouvert.weights import open_checkpoint
+from ouvert.weights import combined_digest, open_checkpoint, sha256_of
 
 SCRIPT = Path(__file__).parents[3] / "benchmarks" / "random_checkpoints.py"
 IDS = (7919 * np.arange(150) + 13) % 320  # longer than the window
@@ -28,13 +28,14 @@ def file(tmp_path_factory):
 
 
 def test_it_packs_and_computes(file, tmp_path):
-    packed = PackedFile(path=tmp_path / "packed.safetensors", source_digest="sha256:0")
     ops = arithmetic.Ops()
     with open_checkpoint(file) as checkpoint:
+        digest = combined_digest({each.name: sha256_of(each) for each in checkpoint.files})
         model = models.load(checkpoint, ops)
         expected = model.forward(ops.begin([(ops.new_past(model.memories), IDS)], "all"), ops)
+    packed = PackedFile(place=lambda layout: tmp_path / layout, source_digest=digest)
     for _ in range(2):  # once packed now, once from the packed file
-        opened = open_engine(file, exact=True, packed=packed, weights_digest="sha256:0")
+        opened = open_engine(file, exact=True, packed=packed, weights_digest=digest)
         logits = opened.engine.logits(IDS.tolist())
         np.testing.assert_allclose(logits, expected, rtol=0, atol=SIXTEEN_BIT_CACHE * np.abs(expected).max())
         opened.engine.close()
