@@ -108,7 +108,7 @@ class WeightsWatch:
         self._changed = False  # since the files were opened
         self._again = False  # they changed since the check began
         self._closed = threading.Event()
-        self._over = threading.Event()  # the first check has come to its end
+        self._over = threading.Event()  # a check has come to its end, and none is under way
         self._lock = threading.RLock()
         self._thread: threading.Thread | None = None
 
@@ -119,9 +119,10 @@ class WeightsWatch:
                 self._begin()
 
     def wait(self) -> WeightsDamagedError | None:
-        """What is wrong, once that is known. Begins the check if nobody has."""
+        """What is wrong, once all is compared as it is now. Begins the check if nobody has."""
         if self._check is not None:
             self.start()
+            self.fault()  # what changed since the last check is checked again
             self._over.wait()
         return self.fault()
 
@@ -167,6 +168,7 @@ class WeightsWatch:
         with self._lock:
             first, self._changed, self._again = not self._changed, True, True
             if self._over.is_set() and self._thread is None and not self._closed.is_set():
+                self._over.clear()
                 self._begin()
         if first:
             LOG.warning(
@@ -199,9 +201,9 @@ class WeightsWatch:
                 if self._problem is not None or still or self._closed.is_set():
                     self._whole = self._problem is None and not self._closed.is_set()
                     self._thread = None
+                    self._over.set()
                     break
             self._closed.wait(PAUSE_SECONDS)
-        self._over.set()
         if self._problem is not None and self.on_damage is not None:
             self.on_damage()
 
