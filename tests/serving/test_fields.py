@@ -284,13 +284,10 @@ MEANT = {
     },
     "/api/chat": {
         "response_format": {"type": "json_object"},
-        "max_tokens": 3,
-        "temperature": 0,
-        "stop": ["e"],
         "tool_choice": "required",
         "min_tokens": 5,
     },
-    "/api/generate": {"template": "{{ .Prompt }}", "context": [1], "messages": HELLO, "seed": 0},
+    "/api/generate": {"template": "{{ .Prompt }}", "context": [1], "messages": HELLO},
 }
 
 
@@ -312,11 +309,20 @@ def test_what_means_something_and_is_not_honoured_is_refused_by_name_with_a_reme
         ("/v1/messages", "response_format", "output_config.format"),
         ("/v1/messages", "stop", "stop_sequences"),
         ("/api/chat", "response_format", "format"),
-        ("/api/chat", "max_tokens", "options.num_predict"),
     ],
 )
 def test_the_remedy_names_the_right_field(client, path, name, remedy):
     assert remedy in fault(post(client, path, **{name: {"type": "json_object"}}))
+
+
+@pytest.mark.parametrize("path", ["/api/chat", "/api/generate"])
+@pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens", "num_predict"])
+def test_what_stands_beside_ollamas_options_counts_as_one(client, path, name):
+    asked = {key: value for key, value in ASKED[path].items() if key != "options"}
+    body = client.post(path, json={"model": "tiny", **asked, name: 2}).json()
+    assert (body["eval_count"], notes(body)) == (2, [])
+    both = client.post(path, json={"model": "tiny", **asked, name: 2, "options": {"num_predict": 1}}).json()
+    assert both["eval_count"] == 1
 
 
 @pytest.mark.parametrize("name", ["mirostat", "typical_p", "tfs_z", "min_p_", "grammar", "max_tokens"])

@@ -146,7 +146,7 @@ def test_harmless_top_level_fields_are_accepted(client):
     assert response["prompt_cache_key"] == "k"
 
 
-@pytest.mark.parametrize("kind", ["web_search", "namespace", "custom", "mcp", "local_shell"])
+@pytest.mark.parametrize("kind", ["web_search", "namespace", "mcp", "local_shell"])
 def test_tools_of_other_kinds_are_ignored(client, kind):
     assert ask(client, tools=[{"type": kind, "name": "x"}])["tools"] == []
 

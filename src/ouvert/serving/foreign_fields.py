@@ -242,39 +242,40 @@ ANTHROPIC_HARMLESS = frozenset(
         "workspace_id",
     }
 )
-IN_OPTIONS = "send it in options"
+# What clients of Ollama send beside options, or in OpenAI's words -> the option that it is.
+IN_OPTIONS: Mapping[str, str] = {
+    "max_tokens": "num_predict",
+    "max_completion_tokens": "num_predict",
+    "repetition_penalty": "repeat_penalty",
+} | {
+    name: name
+    for name in (
+        "frequency_penalty",
+        "min_p",
+        "num_ctx",
+        "num_predict",
+        "presence_penalty",
+        "repeat_penalty",
+        "seed",
+        "stop",
+        "temperature",
+        "top_k",
+        "top_p",
+    )
+}
 OLLAMA_REFUSED: Mapping[str, str] = {
     **CHOOSING,
     **WHAT_IS_READ,
     **FORMS,
-    **dict.fromkeys(
-        (
-            "frequency_penalty",
-            "min_p",
-            "num_ctx",
-            "num_predict",
-            "presence_penalty",
-            "repeat_penalty",
-            "seed",
-            "stop",
-            "temperature",
-            "top_k",
-            "top_p",
-        ),
-        IN_OPTIONS,
-    ),
     "functions": "declare `tools` instead",
     "function_call": "leave it out; whether a tool is called is the model's choice here",
     "instructions": "send them as a message of the role system",
     "logit_bias": "send messages to /v1/chat/completions",
-    "max_completion_tokens": "send options.num_predict",
-    "max_tokens": "send options.num_predict",
     "n": "one answer is written; send the request again, or messages to /v1/chat/completions",
     "n_predict": "send options.num_predict",
     "output_config": "send format",
     "parallel_tool_calls": "leave it out, or send messages to /v1/chat/completions",
     "reasoning_effort": "send think",
-    "repetition_penalty": "send options.repeat_penalty",
     "response_format": "send format",
     "text": "send format",
     "tool_choice": "leave it out, or send messages to /v1/chat/completions",

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from starlette.responses import Response
 
 from ouvert.assistant import (
@@ -33,7 +33,7 @@ from ouvert.serving.completions import GAP_TOKENS, Completion, CompletionRequest
 from ouvert.serving.embeddings import MOST_TEXTS, embedded
 from ouvert.serving.endpoints import MOST_COUNT, MOST_TOKENS, Call, Endpoint
 from ouvert.serving.errors import Refusal, ollama_error, refusal_of
-from ouvert.serving.foreign_fields import OLLAMA_REFUSED, OPTIONS_HARMLESS, OPTIONS_REFUSED
+from ouvert.serving.foreign_fields import IN_OPTIONS, OLLAMA_REFUSED, OPTIONS_HARMLESS, OPTIONS_REFUSED
 from ouvert.serving.house import EFFORTS, Ask, Running
 from ouvert.serving.model_list import created_at
 from ouvert.serving.residents import LATEST, Loan
@@ -130,6 +130,19 @@ class Asked(FormedRequest):
     """What /api/chat and /api/generate have in common."""
 
     refused: ClassVar[Mapping[str, str]] = OLLAMA_REFUSED
+
+    @model_validator(mode="before")
+    @classmethod
+    def put_into_options(cls, sent: Any) -> Any:
+        """What belongs into options and stands beside them is taken as if it stood there; what stands there counts."""
+        if not isinstance(sent, dict):
+            return sent
+        options = sent.get("options")
+        beside = {IN_OPTIONS[name]: sent[name] for name in IN_OPTIONS if sent.get(name) is not None}
+        if not beside or not isinstance(options, dict | None):
+            return sent
+        kept = {name: value for name, value in sent.items() if name not in IN_OPTIONS}
+        return {**kept, "options": beside | (options or {})}
 
     model: str = Field(min_length=1, max_length=512)
     stream: bool | None = None

@@ -2,11 +2,12 @@
 
 import secrets
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Literal
 
 from ouvert.assistant import Event, Finished, ReasoningDelta, ScoredText, TextDelta, ToolCallDelta, Usage
 from ouvert.serving.chat_completions import scored_token
+from ouvert.serving.response_tools import text_in
 
 WireEvent = dict[str, Any]
 Status = Literal["completed", "incomplete", "failed", "cancelled"]
@@ -20,9 +21,11 @@ PARTS: Mapping[str, tuple[str, Mapping[str, Any], str]] = {
 class ResponseWriter:
     """Grows `response` with every event it takes, and gives the wire's events for it. Numbered from 0."""
 
-    def __init__(self, response: dict[str, Any]) -> None:
-        """`response` is in progress, and has no output yet."""
+    def __init__(self, response: dict[str, Any], custom: Collection[str] = ()) -> None:
+        """`response` is in progress, and has no output yet. `custom`: names of tools that are called with a text."""
         self.response = response
+        self._custom = custom
+        self._arguments: list[str] = []  # of a call of such a tool
         self._number = 0
         self._item: dict[str, Any] | None = None  # the one being written: the last of the output
         self._call_index: int | None = None
@@ -91,11 +94,15 @@ class ResponseWriter:
 
     def _call(self, event: ToolCallDelta) -> Iterator[WireEvent]:
         if event.id is not None:
-            item = new_item("function_call")
-            item |= {"call_id": event.id, "name": event.name, "arguments": ""}
+            custom = event.name in self._custom
+            item = new_item("custom_tool_call" if custom else "function_call")
+            item |= {"call_id": event.id, "name": event.name, "input" if custom else "arguments": ""}
             yield from self._open(item)
+            self._arguments = []
         assert self._item is not None  # noqa: S101 - a call begins with its id
-        if event.arguments:
+        if event.arguments and self._item["type"] == "custom_tool_call":
+            self._arguments.append(event.arguments)  # the text is known when it is whole
+        elif event.arguments:
             self._item["arguments"] += event.arguments
             yield self._event("response.function_call_arguments.delta", **self._place, delta=event.arguments)
 
@@ -104,7 +111,12 @@ class ResponseWriter:
         if item is None:
             return
         item["status"] = status
-        if item["type"] == "function_call":
+        if item["type"] == "custom_tool_call":
+            item["input"] = text_in("".join(self._arguments))
+            stem = "response.custom_tool_call_input"
+            yield self._event(f"{stem}.delta", **self._place, delta=item["input"])
+            yield self._event(f"{stem}.done", **self._place, input=item["input"])
+        elif item["type"] == "function_call":
             yield self._event(
                 "response.function_call_arguments.done",
                 **self._place,
@@ -126,7 +138,7 @@ def new_item(kind: str) -> dict[str, Any]:
             return {"id": new_id("rs"), "type": kind, "summary": [], "content": [], "status": "in_progress"}
         case "message":
             return {"id": new_id("msg"), "type": kind, "role": "assistant", "content": [], "status": "in_progress"}
-    return {"id": new_id("fc"), "type": "function_call", "status": "in_progress"}
+    return {"id": new_id("fc" if kind == "function_call" else "ctc"), "type": kind, "status": "in_progress"}
 
 
 def new_id(prefix: str) -> str:

@@ -8,6 +8,8 @@ from ouvert.assistant import Message, ToolCall
 from ouvert.chat import Role
 from ouvert.serving.chat_completions import Part, part_text
 from ouvert.serving.errors import Refusal
+from ouvert.serving.response_tools import INPUT
+from ouvert.serving.streams import json_text
 from ouvert.serving.wire import Rules
 
 Item = Mapping[str, Any]
@@ -19,6 +21,8 @@ READ: Mapping[str, frozenset[str]] = {
     "reasoning": frozenset({"content", "summary"}),
     "function_call": frozenset({"call_id", "name", "arguments"}),
     "function_call_output": frozenset({"call_id", "output"}),
+    "custom_tool_call": frozenset({"call_id", "name", "input"}),
+    "custom_tool_call_output": frozenset({"call_id", "output"}),
     "item_reference": frozenset(),
 }
 ITEMS = Rules(
@@ -122,6 +126,10 @@ def messages_of(items: Sequence[Item], stored: Lookup) -> list[Message]:
                     text_field(item, "arguments", where),
                 )
             )
+        elif kind == "custom_tool_call":
+            turn = turn or Turn()
+            text = json_text({INPUT: text_field(item, "input", where)})
+            turn.calls.append(ToolCall(text_field(item, "call_id", where), text_field(item, "name", where), text))
         elif kind == "message" and item.get("role") == "assistant":
             if turn is not None and (turn.text or turn.calls):
                 end_turn()
@@ -138,7 +146,7 @@ def messages_of(items: Sequence[Item], stored: Lookup) -> list[Message]:
                 raise wrong(f"{where}.role", role, f"one of {', '.join(ROLES)}")
             content = content_text(item.get("content"), f"{where}.content")
             messages.append(Message(role=cast("Role", role), content=content))
-        elif kind == "function_call_output":
+        elif kind in ("function_call_output", "custom_tool_call_output"):
             end_turn()
             output = content_text(item.get("output"), f"{where}.output")
             messages.append(Message(role="tool", content=output, tool_call_id=text_field(item, "call_id", where)))
@@ -146,8 +154,8 @@ def messages_of(items: Sequence[Item], stored: Lookup) -> list[Message]:
             raise wrong(
                 f"{where}.type",
                 kind,
-                "message, reasoning, function_call, function_call_output or item_reference: no other kind of item is "
-                "known here",
+                "message, reasoning, function_call, function_call_output, custom_tool_call, custom_tool_call_output or "
+                "item_reference: no other kind of item is known here",
             )
     end_turn()
     return messages

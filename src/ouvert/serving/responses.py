@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 from starlette.responses import Response
 
-from ouvert.assistant import Event, Finished, Message, Tool
+from ouvert.assistant import Event, Finished, Message
 from ouvert.serving import receipts
 from ouvert.serving.answer_form import Form, FormedRequest, StatedFormat
 from ouvert.serving.bounds import OpenAITemperature, Penalty, Share, TopLogprobs
@@ -21,14 +21,14 @@ from ouvert.serving.house import Ask, Running, prompt_of
 from ouvert.serving.response_events import ResponseWriter, WireEvent, new_id, snapshot
 from ouvert.serving.response_items import Item, is_reference, messages_of, resolved, unknown_in_items
 from ouvert.serving.response_store import Stored, texts_of
+from ouvert.serving.response_tools import declared_tools
 from ouvert.serving.streams import JSONAnswer, Streamed, sse, unless_gone
-from ouvert.serving.wire import Rules, Several, Wire, first_notes
+from ouvert.serving.wire import Several, Wire, first_notes
 
 LOGPROBS = "message.output_text.logprobs"
-TOOL_FIELDS = frozenset({"type", "name", "description", "parameters", "strict"})
-FIELDS_OF_TOOLS = Rules(without_effect=frozenset({"cache_control", "defer_loading"}))
 OVER = ("completed", "incomplete", "failed", "cancelled")
 ID_PREFIX = {"message": "msg", "reasoning": "rs", "function_call": "fc", "function_call_output": "fco"}
+ID_PREFIX |= {"custom_tool_call": "ctc", "custom_tool_call_output": "ctco"}
 
 
 class TextSettings(Wire):
@@ -115,7 +115,8 @@ def asked(request: ResponsesRequest, messages: list[Message]) -> Ask:
 
 def asked_to_read(request: InputRequest, messages: list[Message]) -> Ask:
     """The part of it that a prompt is made of."""
-    tools, choice = chosen_tools([as_tool(tool, n) for n, tool in enumerate(functions(request))], request.tool_choice)
+    declared = declared_tools(request.tools or ())
+    tools, choice = chosen_tools(declared.tools, as_choice(request.tool_choice))
     form = request.form
     return Ask(
         model=request.model,
@@ -128,39 +129,13 @@ def asked_to_read(request: InputRequest, messages: list[Message]) -> Ask:
         strict_schema=form.strict,
         grammar=form.grammar,
         truncates=request.truncation == "auto",
-        notes=(*request.unknown, *notes_on_tools(request), *first_notes(unknown_in_items(request.input))),
+        notes=(*request.unknown, *declared.notes, *first_notes(unknown_in_items(request.input))),
     )
 
 
-def notes_on_tools(request: InputRequest) -> Iterator[str]:
-    """Tools that are left out, as OpenAI's own servers run them, or Codex does; and fields of others."""
-    for tool in request.tools or ():
-        kind = tool.get("type", "function")
-        if kind != "function":
-            yield f"tools: {str(kind)[:40]} is not offered here, and was left out"
-        else:
-            extra = {name: value for name, value in tool.items() if name not in TOOL_FIELDS}
-            yield from FIELDS_OF_TOOLS.notes(extra, "tools[].", "tools[].")
-
-
-def functions(request: InputRequest) -> list[dict[str, Any]]:
-    """The tools that are functions: those that only OpenAI's own servers can run are left out."""
-    return [tool for tool in request.tools or () if tool.get("type", "function") == "function"]
-
-
-def as_tool(tool: Mapping[str, Any], n: int) -> Tool:
-    match tool:
-        case {"name": str(name)} if name:
-            parameters, description = tool.get("parameters"), tool.get("description")
-            if (parameters is None or isinstance(parameters, dict)) and isinstance(description, str | None):
-                strict = bool(tool.get("strict"))
-                return Tool(name=name, description=description or "", parameters=parameters, strict=strict)
-    raise Refusal(
-        400,
-        f"tools[{n}] is {tool!r:.120}, expected a function with a name and, as parameters, a JSON schema.",
-        code="invalid_value",
-        param=f"tools[{n}]",
-    )
+def as_choice(choice: str | dict[str, Any] | None) -> str | dict[str, Any] | None:
+    """A custom tool is called as the function it is offered as."""
+    return {**choice, "type": "function"} if isinstance(choice, dict) and choice.get("type") == "custom" else choice
 
 
 def new_response(request: ResponsesRequest, response_id: str) -> dict[str, Any]:
@@ -197,22 +172,17 @@ def new_response(request: ResponsesRequest, response_id: str) -> dict[str, Any]:
         "temperature": 1.0 if request.temperature is None else request.temperature,
         "text": {"format": form, "verbosity": settings.verbosity or "medium"},
         "tool_choice": choice,
-        "tools": [
-            {
-                "type": "function",
-                "name": tool["name"],
-                "description": tool.get("description"),
-                "parameters": tool.get("parameters"),
-                "strict": bool(tool.get("strict")),
-            }
-            for tool in functions(request)
-        ],
+        "tools": declared_tools(request.tools or ()).shown,
         "top_logprobs": request.top_logprobs or 0,
         "top_p": 1.0 if request.top_p is None else request.top_p,
         "truncation": request.truncation or "disabled",
         "usage": None,
         "user": request.user,
     }
+
+
+def custom_names(response: Mapping[str, Any]) -> frozenset[str]:
+    return frozenset(tool["name"] for tool in response["tools"] if tool["type"] == "custom")
 
 
 def shown_format(stated: StatedFormat) -> dict[str, Any]:
@@ -303,7 +273,7 @@ async def create_response(call: Call) -> Response:
         store.keep(stored)
         return JSONAnswer(snapshot(response), headers={receipts.HEADER: response["id"]})
     running = await unless_gone(call.request, call.house.answer(ask, call.caller, response["id"]))
-    writer = ResponseWriter(response)
+    writer = ResponseWriter(response, custom_names(response))
     events = written(running, writer, full)
 
     def keep() -> None:
@@ -382,7 +352,7 @@ async def exhausted(events: AsyncIterator[WireEvent]) -> None:
 
 async def in_background(call: Call, ask: Ask, stored: Stored, full: bool) -> None:
     """Write a response that nobody waits for. Whatever happens, it says so in its status."""
-    response, writer = stored.response, ResponseWriter(stored.response)
+    response, writer = stored.response, ResponseWriter(stored.response, custom_names(stored.response))
     try:
         running = await call.house.answer(ask, call.caller, response["id"])
         try:

@@ -35,10 +35,7 @@ IDLE: Mapping[str, Any] = {
 ONLY_IDLE: Mapping[str, Any] = {
     "add_generation_prompt": True,
     "random_seed": None,
-    "seed": None,
     "skip_special_tokens": True,
-    "temperature": None,
-    "top_p": None,
 }
 
 
