@@ -106,6 +106,18 @@ def test_the_conversation_itself_is_never_changed(kept):
     assert given.messages == (USER, CALLED, RESULT)
 
 
+def test_what_is_forgotten_is_not_put_back_and_others_thoughts_are():
+    kept = KeptReasoning(most_characters=20)
+    before = Conversation(messages=(USER,))
+    kept.keep([ONE], "swordfish", before)
+    kept.keep([ONE], "swordfish", before, "key:1")
+    kept.forget(lambda text: "sword" in text, "")
+    assert restored(kept, USER, CALLED, RESULT)[0][1] is None
+    assert kept.restored(Conversation(messages=(USER, CALLED, RESULT)), "key:1")[0].messages[1].reasoning == "swordfish"
+    kept.keep([TWO], "eleven more", before)  # there is room for it again
+    assert kept.restored(Conversation(messages=(USER, CALLED, RESULT)), "key:1")[0].messages[1].reasoning == "swordfish"
+
+
 def test_what_has_gone_unused_longest_is_forgotten():
     kept = KeptReasoning(most_calls=2)
     calls = [ToolCall(f"c{n}", "f", "{}") for n in range(3)]

@@ -1,5 +1,6 @@
 """Deleted is deleted: of what was said nothing is left in kept pages, neither on disk nor in memory."""
 
+import asyncio
 import threading
 
 import pytest
@@ -207,8 +208,9 @@ def test_what_a_model_that_is_not_in_memory_kept_goes_as_a_whole(served, pages):
     with server.client() as client:
         asked(client, SECRET)
         kept(client, FIRST, SECRET)
-        while server.house.residents.models() or server.house.residents.changing:
+        while server.house.residents.models():
             threading.Event().wait(0.02)
+        asyncio.run_coroutine_threadsafe(server.house.residents.settled(), server.loop).result()
         assert any("swordfish" in text for text in texts_on_disk(pages))
         client.delete(f"/api/ui/conversations/{FIRST}")
         assert on_disk(pages) == {}

@@ -9,7 +9,7 @@ import hashlib
 import json
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from ouvert.chat import Conversation, Message, ToolCall
@@ -25,6 +25,7 @@ class KeptReasoning:
     def __init__(self, most_calls: int = MOST_CALLS, most_characters: int = MOST_CHARACTERS) -> None:
         self._most_calls, self._most_characters = most_calls, most_characters
         self._of_call: OrderedDict[bytes, str] = OrderedDict()  # `call_key` -> reasoning
+        self._askers: dict[bytes, str] = {}  # `call_key` -> who asked
         self._characters = 0
         self._lock = threading.Lock()
 
@@ -40,9 +41,11 @@ class KeptReasoning:
                 key = call_key(asker, turn, call)
                 self._characters -= len(self._of_call.pop(key, ""))
                 self._of_call[key] = reasoning
+                self._askers[key] = asker
                 self._characters += len(reasoning)
             while len(self._of_call) > self._most_calls or self._characters > self._most_characters:
-                _, forgotten = self._of_call.popitem(last=False)
+                key, forgotten = self._of_call.popitem(last=False)
+                del self._askers[key]
                 self._characters -= len(forgotten)
 
     def restored(self, conversation: Conversation, asker: str = "") -> tuple[Conversation, frozenset[int]]:
@@ -64,6 +67,15 @@ class KeptReasoning:
                     messages[n] = replace(messages[n], reasoning=reasoning)
                     found.add(n)
         return (replace(conversation, messages=tuple(messages)) if found else conversation), frozenset(found)
+
+    def forget(self, holds: Callable[[str], bool], asker: str) -> None:
+        """Let go of the thoughts in this asker's answers for which `holds(thoughts)`."""
+        with self._lock:
+            theirs = [key for key, whose in self._askers.items() if whose == asker]
+            for key in theirs:
+                if holds(self._of_call[key]):
+                    self._characters -= len(self._of_call.pop(key))
+                    del self._askers[key]
 
     def _find(self, asker: str, turn: bytes, calls: Sequence[ToolCall]) -> str | None:
         """The thoughts that all of these calls came from."""

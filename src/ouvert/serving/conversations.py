@@ -18,6 +18,8 @@ from typing import Any
 
 from filelock import FileLock
 
+from ouvert.store import read_regular
+
 ID = re.compile(r"[a-z0-9]{16,32}")
 MESSAGE_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 MOST_BYTES = 32 << 20  # a conversation as JSON; a person types and pastes less, a script that sends more has a fault
@@ -223,9 +225,13 @@ class Conversations:
 
     def _read(self, path: Path) -> Conversation:
         try:
-            text = path.read_text(encoding="utf-8")
+            text = read_regular(path).decode("utf-8")
         except FileNotFoundError:
             raise NoSuchConversation(f"There is no conversation {path.stem}: it may have been deleted.") from None
+        except OSError as problem:
+            raise ConversationError(
+                f"{path} cannot be read ({problem.strerror}). Make it a file of yours, or delete it."
+            ) from None
         except UnicodeDecodeError as problem:
             raise ConversationError(
                 f"{path}: not UTF-8 ({problem}). Restore it from an export, or delete it."

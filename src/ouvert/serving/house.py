@@ -147,27 +147,25 @@ class House:
 
     def owner_of_prefixes(self, caller: Caller) -> str:
         """Whose kept prefixes a caller's prompts use and add to: each key has its own, unless the owner shares them."""
-        if self.settings.share_prefixes or caller.is_owner:
-            return OWNER
-        return caller.whose if caller.key is None else caller.key.id
+        return OWNER if self.settings.share_prefixes else caller.whose
 
     async def forget(self, texts: Sequence[str] | None, caller: Caller) -> None:
-        """Remove what is kept of this caller's prompts in which one of `texts` stands, or anything if it is None: in
-        memory and on disk. Of models that are not in memory all of it goes: only a model can read its tokens. Raises
-        Refusal for what cannot be removed.
+        """Remove what is kept of this caller's prompts, and of the thoughts in their answers, where one of `texts`
+        stands in it; all of it if that is None: in memory and on disk. Of models that are not in memory all pages go:
+        only a model can read its tokens. Raises Refusal for what cannot be removed.
         """
         owner = self.owner_of_prefixes(caller)
         changing = self.residents.changing
-        await asyncio.to_thread(self._forget, texts, owner)
+        await asyncio.to_thread(self._forget, texts, owner, caller.whose)
         if changing:  # a model that was on its way out has written what it still had to write
-            task = asyncio.create_task(self._forget_when_settled(texts, owner))
+            task = asyncio.create_task(self._forget_when_settled(texts, owner, caller.whose))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def _forget_when_settled(self, texts: Sequence[str] | None, owner: str) -> None:
+    async def _forget_when_settled(self, texts: Sequence[str] | None, owner: str, asker: str) -> None:
         await self.residents.settled()
         try:
-            await asyncio.to_thread(self._forget, texts, owner)
+            await asyncio.to_thread(self._forget, texts, owner, asker)
         except Refusal as refusal:
             LOG.error("%s", refusal.message)
 
@@ -187,11 +185,11 @@ class House:
             except EngineError as problem:
                 LOG.info("%s: what it kept in memory goes with it (%s)", model.info.name, problem)
 
-    def _forget(self, texts: Sequence[str] | None, owner: str) -> None:
+    def _forget(self, texts: Sequence[str] | None, owner: str, asker: str) -> None:
         roots = []
         for model in self.residents.models():
             try:
-                roots.append(model.forget(texts, owner))
+                roots.append(model.forget(texts, owner, asker))
             except EngineError as problem:
                 LOG.info("%s: what it kept goes as a whole (%s)", model.info.name, problem)  # closed, or broken
         try:

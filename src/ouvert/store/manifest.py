@@ -9,6 +9,7 @@ from typing import Any, Self
 
 from ouvert.store.error import StoreError
 from ouvert.store.selection import is_companion
+from ouvert.weights import NotRegularError, read_regular
 
 FORMAT = 1
 
@@ -68,8 +69,8 @@ class Manifest:
 def read_manifest(path: Path) -> Manifest:
     """The manifest at `path`. Raises FileNotFoundError, or StoreError for one that cannot be understood."""
     try:
-        return Manifest.from_json(json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, TypeError, KeyError, AttributeError) as problem:
+        return Manifest.from_json(json.loads(read_regular(path, follow=True)))
+    except (NotRegularError, ValueError, TypeError, KeyError, AttributeError) as problem:
         raise StoreError(
             f"{path} cannot be understood as the record of a model ({problem}). Another version of ouvert may have "
             "written it; delete that file and pull the model again (its weights are kept and not fetched twice)."

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ouvert.store.error import StoreError
+from ouvert.weights import NotRegularError, read_regular
 
 # The oldest entries go beyond this: a line is about 200 bytes.
 MOST_ENTRIES = 1000
@@ -41,8 +42,8 @@ class RememberedDigests:
 
     def _read(self) -> dict[str, list[int | str]]:
         try:
-            stated = json.loads(self.path.read_text(encoding="utf-8"))
-        except (FileNotFoundError, UnicodeDecodeError, json.JSONDecodeError):
+            stated = json.loads(read_regular(self.path, follow=True))
+        except (FileNotFoundError, NotRegularError, UnicodeDecodeError, json.JSONDecodeError):
             return {}  # damaged is as good as lost: digests are computed again
         sound = isinstance(stated, dict) and all(isinstance(row, list) and len(row) == 4 for row in stated.values())
         return stated if sound else {}
