@@ -226,6 +226,7 @@ export function makeFakeServer({ key = null, openedFrom = "this_machine", guest 
     if (path === "/api/ui/session") return json(200, { opened_from: openedFrom, who: "owner", needs_key: !hasKey, reads_stored: hasKey && !guest });
     if (guest && path.startsWith("/api/ui/") && path !== "/api/ui/models") return json(401, { error: { message: "a key is needed" } });
     if (key && request.headers.authorization !== `Bearer ${key}`) return json(401, { error: { message: "a key is needed" } });
+    if (path === "/v1/chat/completions" && body.messages.at(-1).content.includes("over the limit")) return json(400, { error: { message: "reading a prompt: too long", code: "context_length_exceeded", n_prompt_tokens: 9001, n_ctx: 2000 } });
     if (path === "/v1/chat/completions") return answer(request, response, body);
     if (path === "/api/ui/models") return json(200, { models: state.models });
     if (path === "/tokenize") return json(200, { count: count(body.messages), max_model_len: CONTEXT });

@@ -5,7 +5,7 @@ import type { Conversation, Ended, Message, Receipt, Settings, Usage } from "./c
 import * as server from "./server";
 import { ServerError, type Listing, type ModelRecord, type Reading } from "./server";
 import { whereIs } from "./where";
-import { words } from "./words";
+import { number, words } from "./words";
 
 /** An answer that is being written. Only the message that shows it follows `live`. */
 export interface Run {
@@ -168,6 +168,11 @@ export function complain(problem: unknown, say: (why: string) => string = (why) 
 
 function why(problem: unknown, say: (why: string) => string = (text) => text): string {
   if (problem instanceof ServerError && problem.status === 0) return words.value.unreachable;
+  if (problem instanceof ServerError && problem.code !== undefined) {
+    const { n_prompt_tokens: prompt = 0, n_ctx: context = 0 } = problem.detail;
+    const sentence = words.value.faults[problem.code]?.(number(prompt), number(context));
+    if (sentence) return say(sentence);
+  }
   return say(problem instanceof Error ? problem.message : String(problem));
 }
 

@@ -13,7 +13,7 @@ const code = files("src").filter((path) => /\.tsx?$/.test(path) && !path.include
 test("French says everything English says", () => {
   expect(Object.keys(fr)).toEqual(Object.keys(en));
   expect(fr.suggestions.length).toBe(en.suggestions.length);
-  for (const names of ["effortNames", "endNames", "samplingNames", "taglines"] as const) expect(Object.keys(fr[names])).toEqual(Object.keys(en[names]));
+  for (const names of ["effortNames", "endNames", "samplingNames", "taglines", "faults"] as const) expect(Object.keys(fr[names])).toEqual(Object.keys(en[names]));
 });
 
 /** Every sentence as it is read, with something in each gap. */

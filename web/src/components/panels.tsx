@@ -221,6 +221,9 @@ const SHORTCUTS: [keyof typeof words.value, string[]][] = [
   ["shortcutHelp", ["Ctrl", "/"]],
 ];
 
+const IS_MAC = /Mac/.test(navigator.userAgent);
+const MAC_NAMES: Record<string, string> = { Ctrl: "⌘", Alt: "⌥" };
+
 function ShortcutsPanel() {
   return (
     <Sheet title={words.value.shortcuts} place="centre" onClose={close}>
@@ -230,7 +233,7 @@ function ShortcutsPanel() {
             <dt>{String(words.value[name])}</dt>
             <dd>
               {keys.map((each) => (
-                <kbd key={each}>{words.value.keyNames[each] ?? each}</kbd>
+                <kbd key={each}>{words.value.keyNames[each] ?? (IS_MAC ? (MAC_NAMES[each] ?? each) : each)}</kbd>
               ))}
             </dd>
           </div>

@@ -16,11 +16,14 @@ export function ReceiptPanel({ message }: { message: string }) {
   );
 }
 
+const SHORTEST = 0.01; // seconds; whatever is shorter nobody feels
+
 function Contents({ receipt }: { receipt: Receipt }) {
   const say = words.value;
   const seconds = (name: string) => {
     const value = numberAt(receipt, "seconds", name);
-    return value === undefined ? undefined : say.seconds(precise(value));
+    if (value === undefined) return undefined;
+    return value < SHORTEST ? say.lessThan(say.seconds(precise(SHORTEST))) : say.seconds(precise(value));
   };
   const tokens = (name: string) => {
     const value = numberAt(receipt, "tokens", name);

@@ -1,15 +1,12 @@
 /** The built page in a real browser, over the stand-in server. */
 import { createRequire } from "node:module";
-import { mkdirSync, readFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import type { AddressInfo } from "node:net";
-import { fileURLToPath } from "node:url";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { CONTEXT, makeFakeServer } from "../../dev/fake-server.mjs";
 import { answered, ask, lastAnswer, openPage, type Look, type Opened } from "./chromium";
 
 const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
-const FIGURES = process.env.SCREENSHOTS ? fileURLToPath(new URL("../../../docs/figures/web", import.meta.url)) : null;
-if (FIGURES) mkdirSync(FIGURES, { recursive: true });
 
 let fake: ReturnType<typeof makeFakeServer>;
 let address: string;
@@ -26,10 +23,6 @@ async function open(look: Look = {}): Promise<Opened["page"]> {
   await opened.page.waitForFunction(() => document.querySelector(".model")?.textContent?.includes("gpt-oss"));
   return opened.page;
 }
-
-const picture = async (name: string) => {
-  if (FIGURES) await opened.page.screenshot({ path: `${FIGURES}/${name}.png`, animations: "disabled" });
-};
 
 const focused = () => opened.page.evaluate(() => document.activeElement?.id || document.activeElement?.textContent || (document.activeElement as HTMLInputElement | null)?.name);
 
@@ -722,21 +715,17 @@ describe("how it looks", () => {
 
   test("light, with a receipt one click away that says what left", async () => {
     const page = await open();
-    await picture("welcome");
     await ask(page, question);
     await answered(page);
     await page.evaluate(() => document.querySelector(".scroller")?.scrollTo(0, 0));
     await page.waitForTimeout(200);
-    await picture("light");
     await page.click("text=Receipt");
     await page.waitForTimeout(300);
     expect(await page.textContent(".left.nothing p")).toBe("What left this machine: nothing.");
     expect(await page.locator(".left dd").allTextContents()).toEqual(["0", "0", "0"]);
-    await picture("receipt");
     await page.keyboard.press("Escape");
     await page.keyboard.press("Alt+m");
     await page.waitForTimeout(300);
-    await picture("models");
     expectQuiet();
   });
 
@@ -746,7 +735,6 @@ describe("how it looks", () => {
     await answered(page);
     await page.evaluate(() => document.querySelector(".scroller")?.scrollTo(0, 0));
     await page.waitForTimeout(200);
-    await picture("dark");
     expect(await page.evaluate(() => getComputedStyle(document.documentElement).backgroundColor)).toBe("rgb(22, 26, 28)");
     expect(await accessibilityFaults()).toEqual([]);
     expectQuiet();
@@ -759,7 +747,6 @@ describe("how it looks", () => {
     await page.evaluate(() => document.querySelector(".scroller")?.scrollTo(0, 0));
     await page.waitForTimeout(200);
     await expect.poll(() => page.textContent("#context")).toContain("of 2,000 tokens");
-    await picture("narrow");
     expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBe(390);
     await page.click("[aria-label='Show conversations']");
     await page.waitForSelector(".entry");
@@ -777,14 +764,25 @@ describe("how it looks", () => {
     await answered(page);
     await page.click("text=Reçu");
     await page.waitForTimeout(300);
+    expect(await page.textContent(".receipt")).toContain("Terminée normalement");
     expect(await page.textContent(".left.nothing p")).toBe("Données sorties de cette machine\u202f: aucune.");
-    await picture("french");
     expect(await accessibilityFaults()).toEqual([]);
+    await page.keyboard.press("Escape");
+    await page.keyboard.press("Alt+Comma");
+    await page.fill("#number-top_p", "3");
+    expect(await page.textContent("#number-top_p-hint")).toBe("entre 0,01 et 1");
+    await page.fill("#number-top_p", "0,9");
+    await page.keyboard.press("Escape");
+    await ask(page, "over the limit");
+    await page.waitForSelector(".ended.failed");
+    expect((await page.textContent(".ended.failed"))?.replace(/\s/g, " ")).toContain("La réponse a échoué. Cette conversation compte 9 001 jetons, et le modèle en admet 2 000");
+    await page.keyboard.press("Control+/");
+    expect(await page.locator("kbd").allTextContents()).toEqual(expect.arrayContaining(["Entrée", "Maj", "Échap"]));
     await page.keyboard.press("Escape");
     await page.keyboard.press("Alt+Comma");
     await page.click(".segments label:has-text('English')");
     expect(await page.textContent("dialog h2")).toBe("Settings");
-    expectQuiet();
+    expectQuiet([expect.stringContaining("400 (Bad Request)") as unknown as string]);
   });
 });
 

@@ -1,0 +1,147 @@
+/**
+ * Pictures of the page for the guide, from a real server with real models: `npm --prefix web run screenshots`.
+ *
+ * REAL: the file of a model that answers well; the pictures in the guide are of Qwen2.5-Coder-1.5B-Instruct, Q4_K_M, as
+ * its makers publish it. OUVERT: the command (.venv/bin/ouvert); it fetches SmolLM2. Nothing on the pictures is made up:
+ * the answers are those that the models gave when they were taken. What is written goes to docs/figures/web.
+ */
+import { execFileSync, spawn } from "node:child_process";
+import { existsSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { chromium } from "playwright-core";
+
+const ROOT = fileURLToPath(new URL("../..", import.meta.url));
+const FIGURES = join(ROOT, "docs/figures/web");
+const OUVERT = process.env.OUVERT ?? join(ROOT, ".venv/bin/ouvert");
+const REAL = process.env.REAL;
+const REAL_NAME = process.env.REAL_NAME ?? "qwen2.5-coder:1.5b";
+const CHROMIUM = [process.env.CHROMIUM, "/usr/bin/chromium", "/usr/bin/chromium-browser"].find((path) => path && existsSync(path));
+const QUESTION = "What is the difference between a list and a tuple in Python? Answer in two sentences and show one line of code for each.";
+const FRENCH = "Explique en deux phrases ce qu’est une fonction récursive en Python, avec un exemple court.";
+const TOY = "Name three animals that live in the sea";
+const LONG = `What is this list about?\n\n${Array.from({ length: 120 }, (_, n) => `${n + 1}. A line about otters, herons and the river they share.`).join("\n")}`;
+const SETTINGS = { sampling: { temperature: 0, seed: 1, max_tokens: 700 } };
+
+/** A server of its own, with an empty folder for what it keeps. */
+async function serve(home) {
+  const env = { ...process.env, OUVERT_HOME: home };
+  execFileSync(OUVERT, ["pull", "smollm2"], { stdio: "inherit", env });
+  execFileSync(OUVERT, ["pull", REAL, "--name", REAL_NAME], { stdio: "inherit", env });
+  const server = spawn(OUVERT, ["serve", REAL_NAME, "smollm2", "--port", "0"], { env });
+  let said = "";
+  const address = await new Promise((ready, failed) => {
+    server.stderr.on("data", (piece) => {
+      said += piece;
+      const found = /Ready at (http:\S+)/.exec(said);
+      if (found) ready(`${found[1]}/`);
+    });
+    server.on("exit", () => failed(new Error(`ouvert serve ended: ${said}`)));
+  });
+  return { server, address };
+}
+
+async function open(browser, address, { language = "en", model, ...look } = {}) {
+  const context = await browser.newContext({ viewport: { width: 1180, height: 760 }, locale: language, ...look });
+  await context.addInitScript(
+    ([settings]) => {
+      localStorage.setItem("ouvert.settings", JSON.stringify(settings));
+      localStorage.setItem("ouvert.titles", "off");
+    },
+    [{ ...SETTINGS, model }],
+  );
+  const page = await context.newPage();
+  page.setDefaultTimeout(600_000);
+  await page.goto(address);
+  await page.waitForSelector(".model .dot.loaded, .model .dot.on_disk, .model .dot.loading");
+  return page;
+}
+
+async function ask(page, text) {
+  await page.fill("#composer", text);
+  await page.waitForSelector("button[type=submit]:enabled");
+  await page.press("#composer", "Enter");
+}
+
+async function answered(page) {
+  await page.waitForSelector(".message.assistant:last-child .tools");
+  await page.waitForSelector(".meter-text");
+  await page.evaluate(() => document.querySelector(".scroller")?.scrollTo(0, 0));
+  await page.mouse.move(0, 0);
+}
+
+const take = async (page, name) => {
+  await page.waitForTimeout(400); // transitions
+  await page.screenshot({ path: join(FIGURES, `${name}.png`), animations: "disabled" });
+  console.log(`docs/figures/web/${name}.png`);
+};
+
+async function takeAll(browser, address) {
+  const { models } = await (await fetch(`${address}api/ui/models`)).json();
+  const [real, toy] = [REAL_NAME, "smollm2"];
+  if (models.find((each) => each.id === real)?.toy !== false) throw new Error(`${real} is a toy, expected a model that answers well. Set REAL to the file of one.`);
+
+  const page = await open(browser, address, { model: real });
+  await take(page, "welcome");
+  await ask(page, QUESTION);
+  await answered(page);
+  await take(page, "light");
+  await page.setViewportSize({ width: 1180, height: 1060 });
+  await page.click("text=Receipt");
+  await page.waitForSelector(".receipt");
+  await take(page, "receipt");
+  await page.keyboard.press("Escape");
+  await page.keyboard.press("Alt+,");
+  await page.waitForSelector("#instructions");
+  await take(page, "settings");
+  await page.keyboard.press("Escape");
+  await page.setViewportSize({ width: 1180, height: 760 });
+  await page.keyboard.press("Alt+m");
+  await page.waitForSelector(".choice");
+  await take(page, "models");
+  await page.keyboard.press("Escape");
+  const address_of_answer = page.url();
+
+  const dark = await open(browser, address, { model: real, colorScheme: "dark" });
+  await dark.goto(address_of_answer);
+  await dark.reload();
+  await answered(dark);
+  await take(dark, "dark");
+  const narrow = await open(browser, address, { model: real, viewport: { width: 390, height: 780 } });
+  await narrow.goto(address_of_answer);
+  await narrow.reload();
+  await answered(narrow);
+  await take(narrow, "narrow");
+
+  const french = await open(browser, address, { model: real, language: "fr-FR" });
+  await ask(french, FRENCH);
+  await answered(french);
+  await take(french, "french");
+
+  const reading = await open(browser, address, { model: real });
+  await ask(reading, LONG);
+  await reading.waitForFunction(() => Number(document.querySelector(".waiting progress")?.value) > 600); // the second step
+  await take(reading, "reading");
+  await reading.keyboard.press("Escape");
+
+  const plaything = await open(browser, address, { model: toy });
+  await ask(plaything, TOY);
+  await answered(plaything);
+  await take(plaything, "toy");
+}
+
+if (!REAL) throw new Error("REAL is not set, expected the path of a model that answers well: REAL=path/to/model.gguf npm --prefix web run screenshots");
+const home = mkdtempSync(join(tmpdir(), "ouvert-pictures-"));
+mkdirSync(FIGURES, { recursive: true });
+const { server, address } = await serve(home);
+const browser = await chromium.launch({ executablePath: CHROMIUM, args: ["--no-sandbox", "--headless", "--disable-gpu"] });
+try {
+  await takeAll(browser, address);
+} finally {
+  await browser.close();
+  const ended = new Promise((done) => server.once("exit", done));
+  server.kill("SIGTERM");
+  await ended;
+  rmSync(home, { recursive: true });
+}
