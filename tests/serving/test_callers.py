@@ -193,7 +193,7 @@ def test_a_proxy_that_keeps_the_name_it_was_called_by_is_seen_too(start_server, 
     with server.client() as client:
         assert refused_what_is_stored(client, host="box.lan")
         assert refused_what_is_stored(client, host="192.168.1.7")
-        for name in ("localhost", "127.0.0.1:9", "[::1]", "a.localhost"):
+        for name in ("localhost", "127.0.0.1:9", "[::1]", "a.localhost", "0.0.0.0", "127.0.1.1"):
             assert client.get("/api/ui/conversations", headers={"host": name}).status_code == 200
 
 
@@ -389,11 +389,11 @@ class Endless:
         self.told.set()
 
 
-@pytest.fixture
-def endless(here, monkeypatch):
+@pytest.fixture(params=["a client's", "the owner's"])
+def endless(here, monkeypatch, request):
     """(client, revoke): conversations are answered without end, for a key that `revoke` revokes."""
     server, keys = here
-    key, secret = keys.create("n8n")
+    key, secret = keys.create("n8n") if request.param == "a client's" else keys.create_owners()
     keys.create("another")
     monkeypatch.setattr("ouvert.serving.house.chat", lambda *_: Endless())
     with server.client(headers=bearer(secret)) as client:

@@ -1,5 +1,6 @@
 """Who may use the server, and what it takes from those who may: over a socket."""
 
+import errno
 import hashlib
 import json
 import os
@@ -252,6 +253,24 @@ def test_a_file_of_keys_that_is_not_understood_is_an_error_and_never_open(tmp_pa
     (tmp_path / "keys.json").write_text(content)
     with pytest.raises(KeyFileError, match="so nobody is served"):
         _ = Keys(tmp_path).closed
+
+
+def test_a_key_that_cannot_be_kept_is_an_error_and_leaves_nothing_behind(tmp_path, monkeypatch):
+    keys = Keys(tmp_path)
+    key, _ = keys.create("n8n")
+
+    def full(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("ouvert.serving.keys.os.fsync", full)
+        with pytest.raises(KeyFileError, match="No space left on device"):
+            keys.revoke(key.id)
+    assert keys.holds(key)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["keys.json", "keys.lock"]
+    (tmp_path / "no folder").write_text("")
+    with pytest.raises(KeyFileError, match="cannot be written"):
+        Keys(tmp_path / "no folder").create("n8n")
 
 
 def test_a_file_of_keys_that_is_no_file_is_not_opened(tmp_path):

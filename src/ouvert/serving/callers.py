@@ -65,7 +65,7 @@ def identify(request: Request, keys: Keys, *, counted: bool = True) -> Caller:
     """
     key = keys.caller(request.headers, counted=counted)
     if key is not None:
-        return Caller(OWNER if key.owner else f"key:{key.id}", None if key.owner else key, True)
+        return Caller(OWNER if key.owner else f"key:{key.id}", key, True)
     connection = connection_of(request)
     if not is_direct(connection, request.headers):
         return Caller(UNKNOWN)
@@ -106,9 +106,11 @@ def names_this_end(connection: Connection, host: str) -> bool:
     if name is None or is_local(name):
         return name is not None
     try:
-        return connection.addresses is not None and str(ipaddress.ip_address(name)) == connection.addresses[1]
+        address = ipaddress.ip_address(name)
     except ValueError:
         return False
+    ours = connection.addresses is not None and str(address) == connection.addresses[1]
+    return ours or address.is_loopback or address.is_unspecified  # 0.0.0.0, as servers like to call themselves
 
 
 def opened_from(request: Request) -> OpenedFrom:

@@ -209,15 +209,26 @@ class LockedFile:
     """The file of keys, while nobody else writes it."""
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._path, self._lock = path, FileLock(path.with_suffix(".lock"))
 
     def __enter__(self) -> Path:
-        self._lock.acquire()
+        """Raises KeyFileError."""
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._lock.acquire()
+        except OSError as problem:
+            raise unwritable(self._path, problem) from problem
         return self._path
 
     def __exit__(self, *_: object) -> None:
         self._lock.release()
+
+
+def unwritable(path: Path, problem: OSError) -> KeyFileError:
+    return KeyFileError(
+        f"keeping keys: {path} cannot be written ({problem.strerror}), so nothing has changed. Make room, or correct "
+        "the folder's rights."
+    )
 
 
 def presented(headers: Mapping[str, str]) -> str:
@@ -260,11 +271,17 @@ def read_keys(path: Path) -> KeyFile:
 
 
 def write_keys(path: Path, file: KeyFile) -> None:
-    """Whole or not at all; readable by its owner only."""
-    handle, beside = tempfile.mkstemp(prefix=".keys-", dir=path.parent)
-    with os.fdopen(handle, "w", encoding="utf-8") as out:
-        stated = {"version": VERSION, "closed": file.closed, "keys": [asdict(key) for key in file.keys]}
-        json.dump(stated, out, indent=1)
-        out.flush()
-        os.fsync(out.fileno())
-    os.replace(beside, path)
+    """Whole or not at all; readable by its owner only. Raises KeyFileError."""
+    stated = {"version": VERSION, "closed": file.closed, "keys": [asdict(key) for key in file.keys]}
+    beside: str | None = None
+    try:
+        handle, beside = tempfile.mkstemp(prefix=".keys-", dir=path.parent)
+        with os.fdopen(handle, "w", encoding="utf-8") as out:
+            json.dump(stated, out, indent=1)
+            out.flush()
+            os.fsync(out.fileno())
+        os.replace(beside, path)
+    except OSError as problem:
+        if beside is not None:
+            Path(beside).unlink(missing_ok=True)
+        raise unwritable(path, problem) from problem

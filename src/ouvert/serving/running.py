@@ -35,7 +35,7 @@ class Pulled(Generic[Event]):
         self._waiting = asyncio.Event()
         self._scheduled = False
         self._lock = threading.Lock()
-        self._cancelled = False
+        self._cancelled = self._failed = False
         self._answers: list[Pullable[Event]] = []
         self._open = 0
         self._done: list[asyncio.Future[None]] = []
@@ -118,8 +118,11 @@ class Pulled(Generic[Event]):
             self._loop.run_in_executor(None, answer.cancel)
 
     def fail(self, problem: BaseException) -> None:
-        """`cancel`, and the reader is told this instead of what it has not taken yet."""
+        """`cancel`, and the reader is told this instead of what it has not taken yet. Only the first time counts."""
         with self._lock:
+            if self._failed:
+                return
+            self._failed = True
             self._queue.clear()
         self._put(problem)
         self.cancel()

@@ -117,7 +117,8 @@ def conversations_of(call: Call) -> Conversations:
     if state is None:
         raise Refusal(503, "This server was started without a folder for what it keeps, so it keeps no conversations.")
     folder = state / "conversations"
-    return Conversations(folder if call.caller.key is None else folder / f"key-{call.caller.key.id}")
+    key = call.caller.key
+    return Conversations(folder if key is None or key.owner else folder / f"key-{key.id}")
 
 
 def id_in_path(call: Call) -> str:
