@@ -428,7 +428,9 @@ def test_a_call_streams_in_pieces_behind_its_thought(thinker):
     said, repeated = whole.to_dict()["content"], message.to_dict()["content"]
     for block in (*said, *repeated):
         block.pop("parsed_output", None)
-    assert repeated == said  # the ids of calls are told by the prompt, so these are the same as well
+    ids = [block.pop("id") for block in (*said, *repeated) if block["type"] == "tool_use"]
+    assert len(set(ids)) == len(ids), "the same call again has another id"
+    assert repeated == said
     starts = [event.content_block for event in events if event.type == "content_block_start"]
     assert [block.type for block in starts] == [block.type for block in whole.content]
     deltas = [event.delta for event in events if event.type == "content_block_delta"]

@@ -175,16 +175,22 @@ def prefix_cache(args: argparse.Namespace) -> Iterator[Finding]:
 
 def private_folders(args: argparse.Namespace) -> Iterator[Finding]:
     from ouvert.serving import KeyFileError, Keys
+    from ouvert.serving.peers import users_can_be_told
 
     receipts = receipts_folder(open_store())
     yield Finding("receipts", f"{receipts}{'' if receipts.exists() else ' (none yet)'}", open_to_others(receipts))
     folder = open_store().home / "server"
+    keys = Keys(folder)
     try:
-        keys = Keys(folder).every()
+        clients, closed = sum(not key.owner for key in keys.every()), keys.closed
     except KeyFileError as problem:
         yield Finding("keys", "cannot be read", str(problem))
         return
-    yield Finding("keys", f"{len(keys)} for clients of the server", open_to_others(folder / "keys.json"))
+    needed = "every request needs one" if closed else "programs of this machine need none"
+    yield Finding("keys", f"{clients} for clients of the server; {needed}", open_to_others(folder / "keys.json"))
+    if not closed and not users_can_be_told():
+        remedy = "the page shows conversations to a key alone: `ouvert key owner` makes yours."
+        yield Finding("keys", "this system does not say whose a connection is", remedy)
 
 
 def configuration(args: argparse.Namespace) -> Iterator[Finding]:
