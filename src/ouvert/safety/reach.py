@@ -21,6 +21,7 @@ class Reach:
 
 REACHES = (
     Reach("argcomplete", "no", ""),
+    Reach("cryptography", "no: compiled, AES-GCM only", ""),
     Reach("filelock", "no", ""),
     Reach(
         "httpx2", "yes: it is an HTTP client", "used by `store` alone, while its owner fetches; makes none by itself"
