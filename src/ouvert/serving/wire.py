@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Annotated, Any, ClassVar, TypeAlias, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
@@ -84,17 +85,15 @@ def undeclared(part: Wire, place: str = "", general: str = "") -> Iterator[str]:
     `place` is where the part is in the request, `general` the same for all elements of a list.
     """
     kind = type(part)
-    rules = Rules(kind.without_effect, kind.refused, kind.unkept)
-    yield from rules.notes(part.model_extra or {}, place, general)
+    if part.model_extra:
+        yield from rules_of(kind).notes(part.model_extra, place, general)
     for name, value in part.__dict__.items():
-        if not isinstance(value, Wire | list):
-            continue
-        wire_name = kind.model_fields[name].alias or name
         if isinstance(value, Wire):
+            wire_name = kind.model_fields[name].alias or name
             yield from undeclared(value, f"{place}{wire_name}.", f"{general}{wire_name}.")
-            continue
-        for n, each in enumerate(value):
-            if isinstance(each, Wire):
+        elif isinstance(value, list) and value and isinstance(value[0], Wire):  # of one kind, all of them
+            wire_name = kind.model_fields[name].alias or name
+            for n, each in enumerate(value):
                 yield from undeclared(each, f"{place}{wire_name}[{n}].", f"{general}{wire_name}[].")
 
 
@@ -120,6 +119,11 @@ class Rules:
             else:
                 shown = name if len(name) <= LONGEST_NAME else name[:LONGEST_NAME] + "…"
                 yield f"{general}{shown}: this field is not known here"
+
+
+@cache
+def rules_of(kind: type[Wire]) -> Rules:
+    return Rules(kind.without_effect, kind.refused, kind.unkept)
 
 
 def is_idle(name: str, value: Any) -> bool:
