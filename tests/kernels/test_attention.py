@@ -38,8 +38,39 @@ def expected(q, k, v, **options):
     return arithmetic.attend(*wide, scale=q.shape[-1] ** -0.5, **options)
 
 
+def turned(x):
+    """(..., head_dim) times an orthonormal Hadamard matrix, in float32 and in the order of the native code.
+
+    Every n neighbours together, n the largest power of two that goes into head_dim.
+    """
+    count = x.shape[-1]
+    n = min(count & -count, 256)
+    x = x.astype(np.float32).reshape(*x.shape[:-1], count // n, n)
+    half = 1
+    while half < n:
+        pairs = x.reshape(*x.shape[:-1], n // (2 * half), 2, half)
+        a, b = pairs[..., 0, :], pairs[..., 1, :]
+        x = np.stack([a + b, a - b], axis=-2).reshape(x.shape)
+        half *= 2
+    if n > 1:
+        x = x * np.float32(n**-0.5)
+    return x.reshape(*x.shape[:-2], count)
+
+
+def kept_keys(k):
+    """What an 8-bit cache gives back for turned keys (length, heads, head_dim): of each block, the first is exact."""
+    first = k[np.arange(len(k)) // _native.BLOCK_KEYS * _native.BLOCK_KEYS]
+    return through_int8(k - first) + first
+
+
+def in_eight_bits(q, k, v, **options):
+    """Attention over a float32 cache that holds what an 8-bit one would give back."""
+    found = dense(turned(q), kept_keys(turned(k)), through_int8(turned(v)), cache="f32", **options)
+    return turned(found.reshape(q.shape)).reshape(len(q), -1)
+
+
 def through_int8(x):
-    """What an 8-bit cache gives back for (..., head_dim)."""
+    """What int8 codes with a scale for every SCALE_DIM neighbours give back for (..., head_dim)."""
     found = np.empty_like(x)
     for start in range(0, x.shape[-1], SCALE_DIM):
         near = x[..., start : start + SCALE_DIM]
@@ -91,7 +122,7 @@ def test_half_precision_caches_are_off_by_their_rounding():
 @pytest.mark.parametrize(
     ("heads", "head_dim"), [((4, 2), 16), ((3, 1), 20), ((2, 1), 40), ((8, 1), 64), ((1, 1), 128), ((5, 5), 1)]
 )
-def test_an_eight_bit_cache_is_a_float32_cache_of_rounded_keys_and_values(
+def test_an_eight_bit_cache_is_a_float32_cache_of_turned_and_rounded_keys_and_values(
     instruction_set, length, tokens, heads, head_dim
 ):
     q, k, v = random_qkv(tokens, length, *heads, head_dim)
@@ -100,21 +131,37 @@ def test_an_eight_bit_cache_is_a_float32_cache_of_rounded_keys_and_values(
     for tile in (1, 3, 16):
         options = {"first": length - tokens, "tile": tile, "instruction_set": instruction_set}
         found = dense(q, k, v, cache="q8", **options)
-        np.testing.assert_array_equal(found, dense(q, through_int8(k), through_int8(v), cache="f32", **options))
+        np.testing.assert_array_equal(found, in_eight_bits(q, k, v, **options))
 
 
 def test_eight_bit_caches_are_off_by_their_rounding():
     q, k, v = random_qkv(70, 300, 4, 2, 64)
     found = dense(q, k, v, first=230, cache="q8", tile=16)
     np.testing.assert_allclose(found, expected(q, k, v), **INT8)
-    np.testing.assert_allclose(found, expected(q, through_int8(k), through_int8(v)), **FLOAT32)
-    exact, off = expected(q, k, v), expected(q, np.roll(through_int8(k), 1, axis=-1), v)
+    back = [turned(kept_keys(turned(k))), turned(through_int8(turned(v)))]
+    np.testing.assert_allclose(found, expected(q, *back), **FLOAT32)
+    exact, off = expected(q, k, v), expected(q, np.roll(back[0], 1, axis=-1), v)
     assert not np.allclose(off, exact, **INT8)
-    # One scale for a whole row of 64 would be seen where a few values are large, as keys' are.
-    k[..., 3] *= 30
-    error = np.abs(dense(q, k, v, first=230, cache="q8", tile=16) - expected(q, k, v)).max()
-    row = np.abs(k).max(-1, keepdims=True) / 127
-    assert error < np.abs(expected(q, np.rint(k / row) * row, v) - expected(q, k, v)).max()
+
+
+def test_a_few_large_numbers_of_every_key_do_not_round_the_others_away():
+    """As Qwen2.5's biases make them. Without turning, all that shares their scale is lost."""
+    q, k, v = random_qkv(70, 300, 4, 2, 64)
+    k[..., [3, 17]] += 200
+    q[..., [3, 17]] *= 0.01
+    exact = expected(q, k, v)
+    error = np.abs(dense(q, k, v, first=230, cache="q8", tile=16) - exact).max()
+    assert error < 0.5 * np.abs(expected(q, through_int8(k), v) - exact).max()
+    # Turning alone would spread them, and round everything by an eighth of them.
+    once = turned(through_int8(turned(k)))
+    assert error < 0.5 * np.abs(expected(q, once, v) - exact).max()
+
+
+def test_turning_keeps_lengths_and_is_its_own_inverse():
+    x = np.random.default_rng(1).standard_normal((5, 96)).astype(np.float32)
+    np.testing.assert_allclose(turned(turned(x)), x, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(np.linalg.norm(turned(x), axis=-1), np.linalg.norm(x, axis=-1), rtol=1e-6)
+    assert not np.allclose(turned(x), x)
 
 
 @pytest.mark.parametrize("instruction_set", available_instruction_sets())
@@ -127,7 +174,7 @@ def test_strange_values_are_the_same_everywhere_and_not_hidden(instruction_set, 
     options = {"first": 67, "instruction_set": instruction_set}
     with np.errstate(invalid="ignore", over="ignore"):
         found = dense(q, k, v, cache="q8", **options)
-        rounded = dense(q, through_int8(k), through_int8(v), cache="f32", **options)
+        rounded = in_eight_bits(q, k, v, **options)
     np.testing.assert_array_equal(found, rounded)
     if what == "v":
         assert np.isfinite(found).all() == np.isfinite(strange)

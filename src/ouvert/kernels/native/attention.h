@@ -5,9 +5,18 @@
 // or int8. Transposed keys let one load serve sixteen keys, so that scores need no sums across lanes.
 //
 // int8 codes have a float32 scale for every kScaleDim neighbours of one key or value (the last of them for as many as
-// are left): behind the codes stand those of the keys, [scales][kBlockKeys], and of the values, [kBlockKeys][scales].
+// are left): behind the codes stand those of the keys, [scales][kBlockKeys], and of the values, [kBlockKeys][scales], and
+// behind them the first key, [head_dim].
 //
 //   largest = max |x| of the neighbours      scale = largest / 127      code = nearest(x * (127 / largest)), ties to even
+//
+// Before that, keys and values are turned: multiplied by an orthonormal Hadamard matrix (Sylvester's order), every
+// turned_dim(head_dim) neighbours together. A few numbers that are many times larger than the rest are then spread over
+// all, and the common scale does not round the rest away. Queries are turned too, so that scores are what they were; what
+// the shares bring back is turned once more, which is back. Ashkboos et al., QuaRot, arXiv:2404.00456.
+// And of a key only its difference from the block's first key is rounded: what all keys have in common, as Qwen2.5's
+// biases give them, takes no part of the scale. The first key of a block, turned, stands behind the scales as float32,
+// and what is read is code * scale, rounded, plus its number, rounded. Latents are neither turned nor taken from another.
 //
 // Neighbours below 2^-100 become zero, and all of them not a number if one is infinite or not a number. What is read is
 // code * scale rounded to float32, and everything else is as if that had been in a float32 cache.
@@ -38,6 +47,13 @@ inline constexpr std::int64_t kNoWindow = INT64_MAX / 2;
 
 inline constexpr std::int64_t kScaleDim = 32;
 
+// Numbers of a key that are turned together: as many as the largest power of two that goes into them.
+inline constexpr std::int64_t kMostTurned = 256;
+constexpr std::int64_t turned_dim(std::int64_t head_dim) {
+  const std::int64_t n = head_dim & -head_dim;
+  return n < kMostTurned ? n : kMostTurned;
+}
+
 enum class CacheType : std::uint8_t { f16, f32, q8 };
 
 constexpr std::int64_t padded_dim(std::int64_t head_dim) { return (head_dim + 15) / 16 * 16; }
@@ -54,10 +70,16 @@ constexpr std::int64_t element_block_bytes(std::int64_t head_dim, CacheType type
   return kBlockKeys * (head_dim + padded_dim(head_dim)) * element_bytes(type);
 }
 
+// Where the first key of a block of int8 codes stands, in bytes from the start of the stretch.
+constexpr std::int64_t first_key_at(std::int64_t head_dim) {
+  return element_block_bytes(head_dim, CacheType::q8) + 2 * kBlockKeys * scales_of(head_dim) * 4;
+}
+
 // Bytes of one kv head of one layer in one block. A multiple of 64.
 constexpr std::int64_t head_block_bytes(std::int64_t head_dim, CacheType type) {
-  const std::int64_t scales = type == CacheType::q8 ? 2 * kBlockKeys * scales_of(head_dim) * 4 : 0;
-  return (element_block_bytes(head_dim, type) + scales + 63) / 64 * 64;
+  const std::int64_t bytes = type == CacheType::q8 ? first_key_at(head_dim) + 4 * head_dim
+                                                   : element_block_bytes(head_dim, type);
+  return (bytes + 63) / 64 * 64;
 }
 
 // Bytes of the latents of one layer in one block: [kBlockKeys][padded_dim(width)], and for int8 the scales of each,
@@ -104,9 +126,10 @@ constexpr std::int64_t attention_scratch(std::int64_t rows, std::int64_t head_di
 }
 
 struct AttentionKernels {
-  // Writes the key and value of one token and kv head into slot `slot` (0 .. 63) of a block's stretch.
+  // Writes the key and value of one token and kv head into slot `slot` (0 .. 63) of a block's stretch. `first` is the key
+  // of slot 0, or null where slot 0 has been written: by this thread, or in an earlier step.
   void (*remember)(const float* k, const float* v, std::int64_t head_dim, CacheType type, std::uint8_t* stretch,
-                   std::int64_t slot);
+                   std::int64_t slot, const float* first);
 
   // Writes the latent of one token into slot `slot` of a layer's latents.
   void (*remember_latent)(const float* x, std::int64_t width, CacheType type, std::uint8_t* latents, std::int64_t slot);

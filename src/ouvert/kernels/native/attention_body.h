@@ -3,6 +3,8 @@
 #pragma once
 
 #include <cfloat>
+#include <cmath>
+#include <cstring>
 #include <limits>
 
 #include "attention.h"
@@ -32,7 +34,7 @@ struct Stretch {
 template <>
 struct Stretch<std::int8_t> {
   const std::int8_t *keys, *values;
-  const float *key_scales, *value_scales;
+  const float *key_scales, *value_scales, *first_key;
   std::int64_t padded, scales;
 
   Stretch(const std::uint8_t* at, std::int64_t head_dim)
@@ -40,11 +42,13 @@ struct Stretch<std::int8_t> {
         values(keys + head_dim * kBlockKeys),
         key_scales(reinterpret_cast<const float*>(at + element_block_bytes(head_dim, CacheType::q8))),
         value_scales(key_scales + scales_of(head_dim) * kBlockKeys),
+        first_key(reinterpret_cast<const float*>(at + first_key_at(head_dim))),
         padded(padded_dim(head_dim)),
         scales(scales_of(head_dim)) {}
 
   Lanes key(std::int64_t d, std::int64_t v) const {
-    return Lanes::load(keys + d * kBlockKeys + 16 * v) * Lanes::load(key_scales + d / kScaleDim * kBlockKeys + 16 * v);
+    const Lanes scale = Lanes::load(key_scales + d / kScaleDim * kBlockKeys + 16 * v);
+    return Lanes::load(keys + d * kBlockKeys + 16 * v) * scale + Lanes::all(first_key[d]);
   }
   Lanes value(std::int64_t k, std::int64_t v) const {
     return Lanes::load(values + k * padded + 16 * v) * Lanes::all(value_scales[k * scales + 16 * v / kScaleDim]);
@@ -227,11 +231,32 @@ struct Scratch {
   }
 };
 
-inline void scale_queries(const AttentionTile& tile, float* to) {
+// x = H x for every n neighbours: log2 n rounds of sums and differences, then one product. H is its own inverse. The
+// order of the sums is the same everywhere, and nothing is fused. `count` is a multiple of n.
+inline void turn(float* x, std::int64_t count, std::int64_t n) {
+  if (n == 1) return;
+  const float factor = static_cast<float>(1.0 / std::sqrt(static_cast<double>(n)));
+  for (std::int64_t half = 1; half < n; half *= 2)
+    for (std::int64_t i = 0; i < count; i += 2 * half)
+      for (std::int64_t j = i; j < i + half; ++j) {
+        const float a = x[j], b = x[j + half];
+        x[j] = a + b;
+        x[j + half] = a - b;
+      }
+  for (std::int64_t i = 0; i < count; ++i) x[i] *= factor;
+}
+
+inline bool turned(const AttentionTile& tile) { return tile.type == CacheType::q8 && !tile.latent; }
+
+inline void prepare_queries(const AttentionTile& tile, float* to) {
   const float factor = tile.scale * kLog2OfE;
   for (std::int64_t token = 0; token < tile.tokens; ++token) {
     const float* from = tile.q + token * tile.q_stride;
-    for (std::int64_t i = 0; i < tile.group * tile.head_dim; ++i) *to++ = from[i] * factor;
+    for (std::int64_t head = 0; head < tile.group; ++head, from += tile.head_dim, to += tile.head_dim) {
+      for (std::int64_t i = 0; i < tile.head_dim; ++i) to[i] = from[i];
+      if (turned(tile)) turn(to, tile.head_dim, turned_dim(tile.head_dim));
+      for (std::int64_t i = 0; i < tile.head_dim; ++i) to[i] *= factor;
+    }
   }
 }
 
@@ -325,18 +350,19 @@ inline void answer(const AttentionTile& tile, const float* state, const float* s
     float* to = out + r / tile.group * out_stride + r % tile.group * value_dim;
     for (std::int64_t i = 0; i < value_dim; i += 16)
       (Lanes::load(state + i) * part).store_some(to + i, static_cast<int>(value_dim - i));
+    if (turned(tile)) turn(to, value_dim, turned_dim(value_dim));
   }
 }
 
 void attend_segment(const AttentionTile& tile, std::int64_t segment, float* scratch_floats, float* state) {
   const Scratch scratch(scratch_floats, tile);
-  scale_queries(tile, scratch.q);
+  prepare_queries(tile, scratch.q);
   look_at_segment(tile, segment, scratch, state);
 }
 
 void attend(const AttentionTile& tile, const float* sinks, float* scratch_floats, float* out, std::int64_t out_stride) {
   const Scratch scratch(scratch_floats, tile);
-  scale_queries(tile, scratch.q);
+  prepare_queries(tile, scratch.q);
   const std::int64_t rows = tile.rows();
   float* state = scratch.states;
   float* next = state + rows * state_stride(tile.value_dim);
@@ -398,26 +424,46 @@ inline void quantise(const float* x, std::int64_t head_dim, std::int8_t* codes, 
   }
 }
 
+// Keys and values turned, keys less the first of the block, as codes and scales.
 inline void remember_codes(const float* k, const float* v, std::int64_t head_dim, std::uint8_t* stretch,
-                           std::int64_t slot) {
-  const std::int64_t count = scales_of(head_dim), padded = padded_dim(head_dim);
+                           std::int64_t slot, const float* first) {
+  const std::int64_t count = scales_of(head_dim), padded = padded_dim(head_dim), n = turned_dim(head_dim);
   auto* keys = reinterpret_cast<std::int8_t*>(stretch);
+  std::int8_t* values = keys + head_dim * kBlockKeys + slot * padded;
   auto* key_scales = reinterpret_cast<float*>(stretch + element_block_bytes(head_dim, CacheType::q8));
-  for (std::int64_t i = 0; i < head_dim; i += kScaleDim) {
-    std::int8_t column[kScaleDim];
-    const std::int64_t some = head_dim - i < kScaleDim ? head_dim - i : kScaleDim;
-    quantise(k + i, some, column, key_scales + i / kScaleDim * kBlockKeys + slot);
-    for (std::int64_t j = 0; j < some; ++j) keys[(i + j) * kBlockKeys + slot] = column[j];
+  float* value_scales = key_scales + count * kBlockKeys + slot * count;
+  auto* first_turned = reinterpret_cast<float*>(stretch + first_key_at(head_dim));
+  const auto turned_part = [n](const float* from, std::int64_t some, float* to) {
+    std::memcpy(to, from, static_cast<std::size_t>(some) * sizeof(float));
+    turn(to, some, n);
+  };
+  for (std::int64_t start = 0; start < head_dim; start += kMostTurned) {  // whole neighbourhoods, of n and of kScaleDim
+    const std::int64_t some = head_dim - start < kMostTurned ? head_dim - start : kMostTurned;
+    float turning[kMostTurned], others[kMostTurned], scales[kMostTurned / kScaleDim];
+    std::int8_t codes[kMostTurned];
+    turned_part(k + start, some, turning);
+    const float* centre = first_turned + start;
+    if (slot == 0) {
+      std::memcpy(first_turned + start, turning, static_cast<std::size_t>(some) * sizeof(float));
+    } else if (first != nullptr) {
+      turned_part(first + start, some, others);
+      centre = others;
+    }
+    for (std::int64_t i = 0; i < some; ++i) turning[i] -= centre[i];
+    quantise(turning, some, codes, scales);
+    for (std::int64_t i = 0; i < some; ++i) keys[(start + i) * kBlockKeys + slot] = codes[i];
+    for (std::int64_t i = 0; i < scales_of(some); ++i) key_scales[(start / kScaleDim + i) * kBlockKeys + slot] = scales[i];
+    turned_part(v + start, some, turning);
+    quantise(turning, some, values + start, value_scales + start / kScaleDim);
   }
-  quantise(v, head_dim, keys + head_dim * kBlockKeys + slot * padded, key_scales + count * kBlockKeys + slot * count);
 }
 
 void remember(const float* k, const float* v, std::int64_t head_dim, CacheType type, std::uint8_t* stretch,
-              std::int64_t slot) {
+              std::int64_t slot, const float* first) {
   switch (type) {
     case CacheType::f16: return remember_as(k, v, head_dim, reinterpret_cast<Half*>(stretch), slot);
     case CacheType::f32: return remember_as(k, v, head_dim, reinterpret_cast<float*>(stretch), slot);
-    case CacheType::q8: return remember_codes(k, v, head_dim, stretch, slot);
+    case CacheType::q8: return remember_codes(k, v, head_dim, stretch, slot, first);
   }
 }
 

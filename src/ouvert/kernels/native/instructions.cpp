@@ -209,15 +209,22 @@ void Remember::run(Program& p, std::uint32_t piece, int thread) noexcept {
       for (std::int64_t h = 0; h < q_.width; h += layer.head_dim)
         p.row.rotate(q + h, angles, angles + half, q + h, layer.head_dim, half);
     }
-    for (std::int64_t h = 0; h < layer.kv_heads; ++h) {
-      const float* k = p.at(k_) + t * k_.width + h * layer.head_dim;
-      if (turns_) {
-        p.row.rotate(k, angles, angles + half, turned, layer.head_dim, half);
-        k = turned;
-      }
-      p.attention.remember(k, p.at(v_) + t * v_.width + h * layer.head_dim, layer.head_dim, p.cache().type(),
-                           block + h * stretch, position % kBlockKeys);
-    }
+    // The key of another token of this step, h'th head, as it is remembered.
+    const auto key = [&](std::int64_t token, std::int64_t h, float* to) -> const float* {
+      const float* k = p.at(k_) + token * k_.width + h * layer.head_dim;
+      if (!turns_) return k;
+      const float* at = p.at(angles_) + token * angles_.width;
+      p.row.rotate(k, at, at + half, to, layer.head_dim, half);
+      return to;
+    };
+    // The block's first token, if another thread may be writing it now.
+    const std::int64_t slot = position % kBlockKeys, first = t - slot;
+    const bool beside = first < piece * kBlockKeys && first >= 0 &&
+                        p.part_of()[static_cast<std::size_t>(first)] == p.part_of()[static_cast<std::size_t>(t)];
+    for (std::int64_t h = 0; h < layer.kv_heads; ++h)
+      p.attention.remember(key(t, h, turned), p.at(v_) + t * v_.width + h * layer.head_dim, layer.head_dim,
+                           p.cache().type(), block + h * stretch, slot,
+                           beside ? key(first, h, turned + layer.head_dim) : nullptr);
   }
 }
 

@@ -95,7 +95,7 @@ void attend_dense(const std::string& set, const std::string& type, const Floats&
   for (std::int64_t t = 0; t < length; ++t)
     for (std::int64_t h = 0; h < kv_heads; ++h)
       kernels.remember(k.data() + (t * kv_heads + h) * head_dim, v.data() + (t * kv_heads + h) * head_dim, head_dim,
-                       cache.type(), sequence.blocks(0)[t / kBlockKeys] + h * stretch, t % kBlockKeys);
+                       cache.type(), sequence.blocks(0)[t / kBlockKeys] + h * stretch, t % kBlockKeys, nullptr);
   Buffer scratch, states;
   scratch.grow(4 * attention_scratch(tile_tokens * group, head_dim, head_dim));
   for (std::int64_t t = 0; t < tokens; t += tile_tokens)
