@@ -5,7 +5,7 @@
 
 Mean KL divergence of the next token's probabilities, how often the likeliest token stays the same, over a page of
 English and the text of a licence (tests/references/agreement.py). Ours with float32 activations (`--exact`), where
-nothing but the cache differs, and as every day, where rounded activations answer every difference with another rounding,
+nothing but the cache differs, and as every day, where rounded activations round otherwise at every difference,
 as llama.cpp's do too. llama.cpp with its flash attention, without which it keeps no values in 8 bits.
 """
 
