@@ -83,6 +83,13 @@ class ScriptedFormat:
 
     name, digest, stop_ids, guides = "scripted", DIGEST, frozenset({99}), False
 
+    @property
+    def variants(self):
+        return (self,)
+
+    def for_conversation(self, conversation):
+        return self
+
     def __init__(self, deltas, held=(), tool_calls=(), reasoning_tokens=0):
         self.deltas, self.held = deltas, list(held)
         self.tool_calls, self.reasoning_tokens = list(tool_calls), reasoning_tokens

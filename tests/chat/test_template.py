@@ -279,3 +279,56 @@ def test_schemas_nested_deeper_than_any_model_reads_are_refused_in_words(tokeniz
 def test_the_part_is_imported_without_anything_heavy():
     program = "import sys, ouvert.chat; sys.exit(bool({'jinja2', 'tokenizers', 'numpy'} & sys.modules.keys()))"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+# As DeepSeek's do: a call without words has no turn of words before it.
+ASKS_FOR_NULL = (
+    "{% for m in messages %}{% if m.content is none %}<call>{{ m.tool_calls[0].function.name }}{% else %}"
+    "[{{ m.content }}]{% if m.tool_calls %}<call>{{ m.tool_calls[0].function.name }}{% endif %}{% endif %}{% endfor %}"
+)
+CALLING = Message(role="assistant", tool_calls=(ToolCall("call_1", "weather", "{}"),))
+
+
+@pytest.mark.parametrize(
+    ("template", "expected"),
+    [
+        (ASKS_FOR_NULL, "[?]<call>weather"),
+        ("{% for m in messages %}[{{ m.content }}]{% endfor %}", "[?][]"),  # would print None
+        ("{% for m in messages %}[{{ m.content + '!' }}]{% endfor %}", "[?!][!]"),  # would fail
+        ("{% for m in messages %}{% if m.content %}[{{ m.content }}]{% endif %}{% endfor %}", "[?]"),
+        ("{% for m in messages %}[{{ m.content or 'None' }}]{% endfor %}", "[?][None]"),
+    ],
+)
+def test_a_call_without_words_makes_no_empty_turn_where_the_template_would_not(tokenizer_of, template, expected):
+    chat = TemplateFormat(tokenizer_of("plain"), template)
+    assert chat.render(conversation(("user", "?"), CALLING)).text == expected
+
+
+def test_words_beside_a_call_stay(tokenizer_of):
+    chat = TemplateFormat(tokenizer_of("plain"), ASKS_FOR_NULL)
+    said = Message(role="assistant", content="Let me see.", tool_calls=CALLING.tool_calls)
+    assert chat.render(conversation(("user", "?"), said)).text == "[?][Let me see.]<call>weather"
+    assert chat.render(conversation(("user", ""), ("assistant", ""))).text == "[][]", "empty words without a call stay"
+
+
+def test_a_hundred_thousand_messages_take_no_longer_each(tokenizer_of):
+    """Nothing is looked for from the beginning again for every message."""
+    import sys
+
+    chat = format_for(tokenizer_of("chatml"))
+    steps = []
+    for count in (100, 1000):
+        talk = conversation(*[("user", ""), ("tool", "x")] * count)
+        calls = 0
+
+        def count_call(frame, event, arg):
+            nonlocal calls
+            calls += event == "call"
+
+        sys.setprofile(count_call)
+        try:
+            chat.render(talk)
+        finally:
+            sys.setprofile(None)
+        steps.append(calls)
+    assert steps[1] < 11 * steps[0]

@@ -4,9 +4,9 @@ import json
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 from ouvert.assistant.arguments import follows
 from ouvert.assistant.contents import contents_of
@@ -109,6 +109,16 @@ class Assistant:
         an empty stop string.
         """
         return Answer(self, conversation, sampling, stop, demands, timeout, progress, owner, truncate, asker)
+
+    def identity_in(self, chat: ChatFormat) -> Identity:
+        """What receipts of answers in this variant of the format say of the model."""
+        return replace(self.identity, format=chat.name, template_digest=chat.digest)
+
+    def identity_like(self, receipt: Mapping[str, Any]) -> Identity:
+        """The same for the variant that a receipt was written of; where it is none of them, for the first."""
+        variants = self.chat.variants
+        wanted = receipt["model"].get("template_digest")
+        return self.identity_in(next((each for each in variants if each.digest == wanted), variants[0]))
 
     def score(self, ids: Sequence[int], top: int = 0) -> list[Token]:
         """`Engine.score`, handed on."""
@@ -312,7 +322,7 @@ class Answer:
         self._held.thought_seconds = self.thought_seconds if usage.reasoning else None
         guard = self._assistant.guard
         receipt = write_receipt(
-            self._assistant.identity,
+            self._assistant.identity_in(self._assistant.chat.for_conversation(self._conversation)),
             self._assistant.engine.facts,
             sent_by_message(self._conversation, self._rendered, self._restored, self.left_out),
             {**self._demands.facts(), **wishes_of(self._conversation)},

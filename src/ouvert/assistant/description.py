@@ -55,10 +55,13 @@ def is_toy(parameters: int) -> bool:
     return parameters < SMALL
 
 
-def describe(installed: Installed) -> Description:
-    """Raises CheckpointError for files that cannot be used, TokenizerError for a tokenizer that cannot be read."""
+def describe(installed: Installed, template: str | None = None) -> Description:
+    """What the files say. `template` is that of `load`.
+
+    Raises CheckpointError for files that cannot be used, TokenizerError for a tokenizer that cannot be read.
+    """
     files = look_at(installed.path)
-    language = Language(installed.name, files.family, files.metadata, files.folder)
+    language = Language(installed.name, files.family, files.metadata, files.folder, template)
     abilities = None
     control_tokens: frozenset[str] = frozenset()
     with suppress(AssistantError, ChatError):  # one without a tokenizer, or a template, does without

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from contextlib import nullcontext, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,22 @@ from ouvert.assistant.error import AssistantError
 from ouvert.chat import ChatFormat, format_for
 from ouvert.tokenization import Tokenizer, tokenizer_from_folder, tokenizer_from_gguf
 
+GGUF_TEMPLATE = "tokenizer.chat_template"
+
 
 class Language:
     """Read when first asked for. `metadata` are a GGUF file's keys; `folder` is where safetensors' companions are."""
 
-    def __init__(self, name: str, family: str, metadata: Mapping[str, Any], folder: Path | None) -> None:
+    def __init__(
+        self,
+        name: str,
+        family: str,
+        metadata: Mapping[str, Any],
+        folder: Path | None,
+        template: str | None = None,
+    ) -> None:
+        """`template`: which one to use instead of the model's own, as in `format_for`."""
+        self._chosen = template
         self._name, self._family, self._metadata, self._folder = name, family, metadata, folder
 
     @property
@@ -35,35 +47,73 @@ class Language:
 
     @cached_property
     def chat_format(self) -> ChatFormat:
-        """Raises ChatError if there is no template and the family has none of its own."""
-        return format_for(self.tokenizer, self.template, self._family)
+        """Raises ChatError if there is no template and the family has none of its own, or the one chosen is none."""
+        own: dict[str, str] = {}
+        # Where another was chosen, the model's own may be unreadable: that is what choosing is for.
+        with suppress(AssistantError) if self._chosen is not None else nullcontext():
+            own = self.templates
+        return format_for(self.tokenizer, own, self._family, chosen=self._chosen)
 
     @cached_property
+    def templates(self) -> dict[str, str]:
+        """The chat templates the model came with, by name."""
+        return templates_in_gguf(self._metadata) if self._folder is None else templates_in(self._folder)
+
+    @property
     def template(self) -> str | None:
-        """The chat template the model came with, or None."""
-        if self._folder is None:
-            template = self._metadata.get("tokenizer.chat_template")
-            return template if isinstance(template, str) else None
-        return template_in(self._folder)
+        """The chat template the model came with, or None; of several, the one called default, else the first."""
+        return self.templates.get("default", next(iter(self.templates.values()), None))
 
 
-def template_in(folder: Path) -> str | None:
-    """chat_template.jinja, else what tokenizer_config.json says; of several, the one called "default"."""
-    path = folder / "chat_template.jinja"
-    if path.exists():
-        return path.read_text(encoding="utf-8")
-    path = folder / "tokenizer_config.json"
-    if not path.exists():
-        return None
+def templates_in_gguf(metadata: Mapping[str, Any]) -> dict[str, str]:
+    """tokenizer.chat_template, and others behind it: tokenizer.chat_template.NAME."""
+    keys = {GGUF_TEMPLATE: "default"}
+    keys |= {key: key.removeprefix(GGUF_TEMPLATE + ".") for key in metadata if key.startswith(GGUF_TEMPLATE + ".")}
+    return {name: metadata[key] for key, name in keys.items() if isinstance(metadata.get(key), str)}
+
+
+def templates_in(folder: Path) -> dict[str, str]:
+    """chat_template.jinja, else what tokenizer_config.json says (a text or several with names), else
+    chat_template.json; and additional_chat_templates/NAME.jinja.
+
+    Raises AssistantError for a file that is not what it should be.
+    """
+    more = {path.stem: path for path in sorted((folder / "additional_chat_templates").glob("*.jinja"))}
+    if (path := folder / "chat_template.jinja").is_file():
+        named = {"default": text_in(path)}
+    else:
+        stated = (folder / "tokenizer_config.json", folder / "chat_template.json")
+        named = next((found for path in stated if path.is_file() and (found := templates_stated(path))), {})
+    return named | {name: text_in(path) for name, path in more.items()}
+
+
+def text_in(path: Path) -> str:
     try:
-        stated = json.loads(path.read_text(encoding="utf-8")).get("chat_template")
-    except (UnicodeDecodeError, json.JSONDecodeError, AttributeError) as problem:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as problem:
+        raise AssistantError(
+            f"{path} is not UTF-8 text (byte {problem.start}), expected a chat template. Fetch it again, or use "
+            "another: --template builtin."
+        ) from problem
+
+
+def templates_stated(path: Path) -> dict[str, str]:
+    try:
+        stated = json.loads(path.read_text(encoding="utf-8-sig")).get("chat_template")
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError, AttributeError) as problem:
         raise AssistantError(f"{path} is not a JSON object ({problem}). Fetch it again.") from problem
     match stated:
-        case None | str():
-            return stated
-        case [*named]:
-            texts = {each["name"]: each["template"] for each in named if isinstance(each, dict)}
-            if "default" in texts:
-                return str(texts["default"])
-    raise AssistantError(f"{path}: chat_template is {stated!r:.80}, expected text or a list with one called default.")
+        case None:
+            return {}
+        case str():
+            return {"default": stated}
+        case [*listed] if all(is_named(each) for each in listed):
+            return {each["name"]: each["template"] for each in listed}
+    raise AssistantError(
+        f"{path}: chat_template is {stated!r:.80}, expected text or a list of objects with name and template. "
+        "Fetch it again, or use another: --template builtin."
+    )
+
+
+def is_named(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(value.get(key), str) for key in ("name", "template"))

@@ -74,6 +74,7 @@ def load(
     guard: Guard | None = None,
     prefixes: PageFiles | bool = True,
     clip_context: bool = False,
+    template: str | Path | None = None,
 ) -> "Model":
     """Load a model: an alias ("smollm2"), a name in the store, or the path of a folder or file.
 
@@ -87,10 +88,13 @@ def load(
     `prefixes`: what prompts begin with is kept on disk, encrypted with a key of this user's, so that it is not computed
     again after a restart (docs/formats/prefix-cache.md); False keeps it in memory only, an ouvert.PageFiles says where,
     how much, and with which key. `clip_context`: a `context` beyond what the model was made for is taken for that, and
-    `progress` says so; without, it is an error. Opens no connection.
+    `progress` says so; without, it is an error.
+    `template`: a chat template instead of the model's own: "builtin" (ours for its
+    vocabulary), "builtin:chatml" or another of ours, the name of one of several that the model brings, or a file.
+    Opens no connection.
 
     Raises StoreError with the command that fetches the model if it is not on this machine, CheckpointError for files
-    that cannot be used, EngineError for settings that cannot be honoured.
+    that cannot be used, EngineError for settings that cannot be honoured, ChatError for a template that cannot be used.
     """
     store = store or Store(default_home())
     installed = store.resolve(str(model))
@@ -109,7 +113,14 @@ def load(
         progress=progress,
     )
     ledger = Ledger(store.home / "receipts") if receipts is True else receipts or None
-    return Model(installed.name, installed.source, opened, ledger, guard)
+    made = Model(installed.name, installed.source, opened, ledger, guard, None if template is None else str(template))
+    if template is not None:
+        try:
+            _ = made.chat_format  # what was asked for is refused now, not at the first answer
+        except Exception:
+            made.close()
+            raise
+    return made
 
 
 class Model:
@@ -119,10 +130,16 @@ class Model:
     """
 
     def __init__(
-        self, name: str, source: str, opened: Opened, ledger: Ledger | None = None, guard: Guard | None = None
+        self,
+        name: str,
+        source: str,
+        opened: Opened,
+        ledger: Ledger | None = None,
+        guard: Guard | None = None,
+        template: str | None = None,
     ) -> None:
         self._name, self._source, self._opened = name, source, opened
-        self._language = Language(name, opened.family, opened.metadata, opened.folder)
+        self._language = Language(name, opened.family, opened.metadata, opened.folder, template)
         self._ledger, self._guard = ledger, guard
         self.engine = opened.engine
         opened.digest.start()

@@ -61,7 +61,7 @@ def advised_sampling(folder: Path | None, metadata: Mapping[str, Any]) -> Sampli
 
 def read_generation_config(path: Path) -> dict[str, Any]:
     try:
-        stated = json.loads(path.read_text(encoding="utf-8"))
+        stated = json.loads(path.read_text(encoding="utf-8-sig"))
     except (UnicodeDecodeError, json.JSONDecodeError) as problem:
         raise AssistantError(f"{path} is not JSON ({problem}). Fetch it again or delete it.") from problem
     if not isinstance(stated, dict):

@@ -1,7 +1,9 @@
 """Which chat format a model speaks."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from functools import partial
 from importlib.resources import files
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ouvert.chat.format import ChatError, ChatFormat
@@ -18,6 +20,9 @@ BUILTIN_BY_TOKEN = (
     ("<|im_start|>", "chatml"),
     ("[INST]", "mistral"),
 )
+BUILTIN_NAMES = ("chatml", "deepseek", "kimi", "llama3", "mistral")
+BUILTIN = "builtin"
+TOOL_USE = "tool_use"  # by this name models bring a second template, for conversations with tools
 BUILTIN_BY_FAMILY = {"mixtral": "mistral", "deepseek_v3": "deepseek"}
 
 
@@ -34,33 +39,91 @@ def builtin_for(control_tokens: Mapping[str, int], family: str) -> str | None:
 
 def format_for(
     tokenizer: "Tokenizer",
-    template: str | None = None,
+    own: str | Mapping[str, str] | None = None,
     family: str = "",
     *,
+    chosen: str | None = None,
     bos_token: str | None = None,
     eos_token: str | None = None,
 ) -> ChatFormat:
     """The format of a model: Harmony for gpt-oss, else its own template, else our template for its vocabulary.
 
-    `family` is a name of `ouvert.models`. Raises ChatError if the model has none of these.
+    `own` are the model's templates by name: "default", or its only one, and for conversations with tools "tool_use".
+    `family` is a name of `ouvert.models`. `chosen` goes before all that: the name of one of its own templates,
+    "builtin" (ours for its vocabulary), "builtin:NAME" (one of ours), or the path of a file.
+
+    Raises ChatError if the model has no format, or what was chosen cannot be used.
     """
+    named = {"default": own} if isinstance(own, str) else dict(own or {})
+    named = {name: text for name, text in named.items() if text.strip()}
     if family == "gpt_oss" or tokenizer.control_tokens.keys() >= HARMONY_TOKENS:
+        if chosen is not None:
+            raise ChatError(
+                f"choosing a chat format: the template {chosen!r:.200} was asked for, and this model speaks Harmony, "
+                "which no template can write. Leave the template out."
+            )
         from ouvert.chat.harmony import HarmonyFormat
 
         return HarmonyFormat(tokenizer)
+    if chosen is None and not named:
+        chosen = BUILTIN
     from ouvert.chat.template import TemplateFormat  # imported here: it brings jinja2
 
-    if template is not None and template.strip():
-        return TemplateFormat(tokenizer, template, bos_token=bos_token, eos_token=eos_token)
-    name = builtin_for(tokenizer.control_tokens, family)
+    make = partial(TemplateFormat, tokenizer, bos_token=bos_token, eos_token=eos_token)
+    if chosen is not None and chosen not in named:
+        if chosen == BUILTIN or chosen.startswith(BUILTIN + ":"):
+            name = builtin_name(chosen, tokenizer.control_tokens, family)
+            thinks = "<think>" in tokenizer.control_tokens
+            return make(builtin_template(name), name=f"builtin {name}", extra={"thinks": thinks})
+        return make(text_of_file(chosen, named), name=f"file {Path(chosen).name}")
+
+    def format_of(name: str) -> TemplateFormat:
+        return make(named[name], name="template" if name == "default" else f"template {name}")
+
+    main = chosen or ("default" if "default" in named else next(iter(named)))
+    if chosen is None and main != "default" and len(named) > 1:
+        raise ChatError(
+            f"choosing a chat format: the model brings {len(named)} templates ({listed(named)}) and none of them is "
+            "called default. Say which: --template NAME (ouvert.load(template=...))."
+        )
+    if chosen is None and TOOL_USE in named and main != TOOL_USE:
+        from ouvert.chat.named_templates import NamedTemplates
+
+        return NamedTemplates(format_of(main), format_of(TOOL_USE))
+    return format_of(main)
+
+
+def builtin_name(chosen: str, control_tokens: Mapping[str, int], family: str) -> str:
+    """Which of our templates "builtin" or "builtin:NAME" means. Raises ChatError."""
+    name = chosen.partition(":")[2] or builtin_for(control_tokens, family)
     if name is None:
         raise ChatError(
             f"choosing a chat format: the model ({family or 'family unknown'}) brings no chat template, and none of "
-            f"its {len(tokenizer.control_tokens)} control tokens tells which of ours would fit. It may be a base "
-            "model: use it without a template (--raw)."
+            f"its {len(control_tokens)} control tokens tells which of ours would fit. It may be a base model: use it "
+            f"without a template (--raw), or name one: --template FILE.jinja, or --template builtin:NAME with "
+            f"{listed(BUILTIN_NAMES)}."
         )
-    thinks = "<think>" in tokenizer.control_tokens
-    text = builtin_template(name)
-    return TemplateFormat(
-        tokenizer, text, name=f"builtin {name}", bos_token=bos_token, eos_token=eos_token, extra={"thinks": thinks}
-    )
+    if name not in BUILTIN_NAMES:
+        raise ChatError(
+            f"choosing a chat format: there is no built-in template {name!r:.80}, expected one of "
+            f"{listed(BUILTIN_NAMES)}. Name one of these, or `builtin` alone for the one that fits the model."
+        )
+    return name
+
+
+def text_of_file(path: str, named: Mapping[str, str]) -> str:
+    """Raises ChatError."""
+    try:
+        return Path(path).read_text(encoding="utf-8-sig")
+    except (OSError, ValueError) as problem:
+        why = problem.strerror if isinstance(problem, OSError) else problem
+        raise ChatError(
+            f"choosing a chat format: the template {path!r:.200} cannot be read ({why}), expected a file with a Jinja "
+            f"template, `builtin`, builtin:NAME with {listed(BUILTIN_NAMES)}, or a template of the model's own "
+            f"({listed(named) or 'it has none'}). Name one of these."
+        ) from problem
+
+
+def listed(names: Iterable[str]) -> str:
+    """Names for an error; those that a model brings may be anything."""
+    return ", ".join(f"{name!r:.40}"[1:-1] for name in list(names)[:20])

@@ -95,6 +95,13 @@ class ChatFormat(Protocol):
         """ "sha256:<hex>" of everything that decides how prompts are written."""
 
     @property
+    def variants(self) -> "tuple[ChatFormat, ...]":
+        """The formats that conversations may be written in: several where a model has more than one template."""
+
+    def for_conversation(self, conversation: Conversation) -> "ChatFormat":
+        """The variant that this conversation is written in."""
+
+    @property
     def stop_ids(self) -> frozenset[int]:
         """Tokens at which an answer ends."""
 

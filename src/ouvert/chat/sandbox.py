@@ -94,6 +94,10 @@ class TemplateError(Exception):
     """A chat template cannot be used, or refused the conversation. The message says which and what to do."""
 
 
+class RefusalError(jinja2.TemplateError):
+    """Raised by a template, in its own words, for a conversation that it does not write."""
+
+
 class TooCostlyError(Exception):
     """Raised inside a template that has used up its budget."""
 
@@ -607,7 +611,12 @@ class TemplateDict:
 
 
 def raise_exception(message: str) -> None:
-    raise jinja2.TemplateError(str(message)[:1000])
+    raise RefusalError(plain(written(message))[:1000])
+
+
+def sentence(problem: Exception) -> str:
+    """What an exception says, as a sentence, in Python's names."""
+    return str(problem)[:1000].replace("'OwnedText' object", "'str' object").rstrip(".") + "."
 
 
 class Sandbox:
@@ -644,15 +653,20 @@ class Sandbox:
             raise too_costly(str(problem)) from problem
         except MemoryError as problem:
             raise too_costly("it takes more memory than any chat template needs") from problem
-        except jinja2.TemplateError as problem:
+        except RefusalError as problem:
             raise TemplateError(
-                f"writing a prompt with the model's chat template: it refused this conversation: {problem}. "
-                f"Change the conversation as it asks, or {REMEDY}."
+                f"writing a prompt with the model's chat template: it refused this conversation: "
+                f"{sentence(problem)} Change the conversation as it asks, or {REMEDY}."
+            ) from problem
+        except jinja2.exceptions.SecurityError as problem:
+            raise TemplateError(
+                f"writing a prompt with the model's chat template: it asks for what templates are not offered: "
+                f"{sentence(problem)} It is broken or hostile; {REMEDY}."
             ) from problem
         except Exception as problem:  # any failure of a stranger's program ends here, with its name
             raise TemplateError(
                 f"writing a prompt with the model's chat template: it failed with {type(problem).__name__}: "
-                f"{problem!s:.500}. It may expect other fields; {REMEDY}."
+                f"{sentence(problem)} It may expect other fields; {REMEDY}."
             ) from problem
         return joined(pieces)
 

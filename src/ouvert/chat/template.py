@@ -3,13 +3,14 @@
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from ouvert.chat.answer import CLOSE_THINKING, OPEN_THINKING, AnswerParser
 from ouvert.chat.call_ids import ids_in_prompt
-from ouvert.chat.conversation import EFFORTS, Conversation, Message, Tool
-from ouvert.chat.format import Abilities, ChatError, Rendered
+from ouvert.chat.conversation import EFFORTS, Conversation, Message, Tool, ToolCall
+from ouvert.chat.format import Abilities, ChatError, ChatFormat, Rendered
 from ouvert.chat.outline import Calls, Outline
 from ouvert.chat.own_control import OwnControl
 from ouvert.chat.owned_text import OwnedFloat, OwnedInt, OwnedText, plain, whole
@@ -124,6 +125,13 @@ class TemplateFormat:
         self.digest = "sha256:" + hashlib.sha256(facts.encode()).hexdigest()
 
     @property
+    def variants(self) -> tuple[ChatFormat, ...]:
+        return (self,)
+
+    def for_conversation(self, conversation: Conversation) -> ChatFormat:
+        return self
+
+    @property
     def stop_ids(self) -> frozenset[int]:
         return self._tokenizer.end_ids
 
@@ -185,16 +193,39 @@ class TemplateFormat:
         parts = self._tokenizer.split_control(f"\n{CLOSE_THINKING}\n\n")
         return tuple(self._tokenizer.encode_parts(parts))
 
-    def _variables(self, conversation: Conversation, supply: Supply) -> dict[str, Any]:
-        form = None if self._syntax is None else self._syntax.id_form
-        ids = ids_in_prompt(conversation.messages, form)
+    @cached_property
+    def _takes_null(self) -> bool:
+        """Whether the template tells a call without words from one with empty words, and prints no None."""
+        call = ToolCall("call00000", "f", "{}")
+        talk = Conversation(
+            messages=(
+                Message(role="user", content="u"),
+                Message(role="assistant", tool_calls=(call,)),
+                Message(role="tool", content="r", tool_call_id=call.id, name="f"),
+            ),
+            tools=(Tool(name="f"),),
+        )
+        empty, null = (
+            self._tried(self._variables(talk, Supply(), null_beside_calls=null_beside_calls))
+            for null_beside_calls in (False, True)
+        )
+        return null is not None and null != empty and null.count("None") <= (empty or "").count("None")
+
+    def _tried(self, variables: dict[str, Any]) -> str | None:
+        """The prompt, or None if there is none."""
+        try:
+            return self._renderer.render(variables, 0)
+        except TemplateError:
+            return None
+
+    def _variables(
+        self, conversation: Conversation, supply: Supply, *, null_beside_calls: bool | None = None
+    ) -> dict[str, Any]:
+        """`null_beside_calls`: an empty text beside calls is shown as null; left out, if the template takes it."""
         variables: dict[str, Any] = {
             **self._extra,
             **self._special,
-            "messages": [
-                self._message(index, message, conversation.messages, supply, ids)
-                for index, message in enumerate(conversation.messages)
-            ],
+            "messages": self._messages(conversation.messages, supply, null_beside_calls=null_beside_calls),
             "tools": [tool_dict(tool, supply) for tool in conversation.tools] or None,
             "documents": None,
             "add_generation_prompt": True,
@@ -208,13 +239,26 @@ class TemplateFormat:
             variables["date_string"] = f"{date:%d %b %Y}"
         return {name: templates_own(value) for name, value in variables.items()}
 
+    def _messages(
+        self, messages: Sequence[Message], supply: Supply, *, null_beside_calls: bool | None
+    ) -> list[dict[str, Any]]:
+        ids = ids_in_prompt(messages, None if self._syntax is None else self._syntax.id_form)
+        found: list[dict[str, Any]] = []
+        called: dict[str, str] = {}  # id of a call -> the tool's name
+        for index, message in enumerate(messages):
+            name = message.name
+            if name is None and message.role == "tool" and message.tool_call_id is not None:
+                name = called.get(message.tool_call_id)  # if the caller left it out
+            shown = self._message(index, message, name, supply, ids)
+            wordless = message.role == "assistant" and bool(message.tool_calls) and not message.content
+            if wordless and (self._takes_null if null_beside_calls is None else null_beside_calls):
+                shown["content"] = None
+            found.append(shown)
+            called.update((call.id, call.name) for call in message.tool_calls)
+        return found
+
     def _message(
-        self,
-        index: int,
-        message: Message,
-        messages: tuple[Message, ...],
-        supply: Supply,
-        ids: Mapping[str, str],
+        self, index: int, message: Message, name: str | None, supply: Supply, ids: Mapping[str, str]
     ) -> dict[str, Any]:
         """One message as templates know them. Keys without a value are left out. `ids`: of calls, as `ids_in_prompt`
         gives them."""
@@ -225,7 +269,6 @@ class TemplateFormat:
         content = Owner(index, "final" if says else None, "chosen" if says else "supplied")
         thought = Owner(index, "analysis", "chosen")
         call = Owner(index, "commentary", "chosen")
-        name = message.name or answered_call(message, messages[:index])
         found: dict[str, Any] = {
             "role": "system" if message.role == "developer" else message.role,
             "content": supply.text(said, content),
@@ -310,11 +353,3 @@ def arguments_of(written: str) -> Any:
     """A call's arguments as templates want them, an object; text that is none stays text."""
     value = as_object(written)
     return value if isinstance(value, dict) else written
-
-
-def answered_call(message: Message, before: tuple[Message, ...]) -> str | None:
-    """The name of the tool whose call this message answers, if the caller left it out."""
-    if message.role != "tool" or message.tool_call_id is None:
-        return None
-    calls = (call for earlier in reversed(before) for call in earlier.tool_calls)
-    return next((call.name for call in calls if call.id == message.tool_call_id), None)

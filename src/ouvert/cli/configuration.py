@@ -241,6 +241,16 @@ SETTINGS: Mapping[str, Setting] = {
             example='"q8"',
         ),
         Setting(
+            key="template",
+            read=text,
+            meaning="chat template instead of the model's: a file, `builtin` (ours for the model), `builtin:NAME`, or "
+            "the name of one of several that the model brings",
+            without="the model's own, or ours where it has none",
+            flag="--template",
+            metavar="FILE|NAME",
+            example='"builtin"',
+        ),
+        Setting(
             key="prefix_cache",
             read=text,
             meaning="where beginnings of prompts are kept on this disk; off: in memory only",
@@ -445,7 +455,7 @@ def configuration_path() -> Path:
 def read_file(path: Path, *, asked_for: bool) -> dict[str, object]:
     """Key -> value as TOML has it; empty if there is no file and none was asked for. Raises ConfigurationError."""
     try:
-        stated = tomllib.loads(path.read_bytes().decode("utf-8"))
+        stated = tomllib.loads(path.read_bytes().decode("utf-8-sig"))
     except FileNotFoundError:
         if not asked_for:
             return {}

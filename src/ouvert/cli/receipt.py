@@ -51,6 +51,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         named.completer = complete_receipts  # type: ignore[attr-defined]
     add_engine_override(verify)
     add_engine_override(again)
+    for action in (verify, again):
+        action.add_argument(
+            "--template",
+            metavar="FILE|NAME",
+            help="the chat template of the answer, where it was in a file: of files a receipt has only name and digest",
+        )
     given = again.add_mutually_exclusive_group()
     given.add_argument(
         "--conversation",
@@ -243,14 +249,32 @@ def model_of(receipt: Mapping[str, Any], args: argparse.Namespace) -> "Model":
         progress=show_progress(sys.stderr),
         receipts=False,
         guard=guard_asked_for(),
+        template=template_of(receipt, args),
     )
+
+
+def template_of(receipt: Mapping[str, Any], args: argparse.Namespace) -> str | None:
+    """What --template has to say for the format that a receipt names. Raises LedgerError where only its owner knows."""
+    from ouvert.assistant import LedgerError
+
+    kind, _, name = str(receipt["model"].get("format")).partition(" ")
+    if args.template is not None:
+        return str(args.template)
+    if kind == "file":
+        raise LedgerError(
+            f"reading a receipt: the chat template of its answer was in a file, {name!r:.80}; its digest is "
+            f"{receipt['model'].get('template_digest')}. Give that file: --template FILE."
+        )
+    return {"builtin": f"builtin:{name}", "template": name or None}.get(kind)
 
 
 def identity_of(model: "Model", receipt: Mapping[str, Any]) -> "Identity":
     """What receipts of this kind of answer say of the model."""
     from ouvert.assistant.receipt import NO_FORMAT
 
-    return model.text_identity if receipt["model"].get("format") == NO_FORMAT else model.assistant.identity
+    return (
+        model.text_identity if receipt["model"].get("format") == NO_FORMAT else model.assistant.identity_like(receipt)
+    )
 
 
 def replay_one(args: argparse.Namespace) -> int:
@@ -333,7 +357,7 @@ def conversation_given(
     from ouvert.assistant.replay import conversation_asked
 
     try:
-        given = json.loads(path.read_text(encoding="utf-8"))
+        given = json.loads(path.read_text(encoding="utf-8-sig"))
         messages, tools = given["messages"], given.get("tools")
     except (OSError, ValueError, KeyError, TypeError) as problem:
         raise LedgerError(f'reading {path}: {problem}, expected JSON: {{"messages": [...]}}. Correct it.') from problem
@@ -376,7 +400,7 @@ def read_tokens(path: Path, vocabulary_size: int) -> tuple[list[int], list[int] 
     from ouvert.assistant import LedgerError
 
     try:
-        given = json.loads(path.read_text(encoding="utf-8"))
+        given = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as problem:
         raise LedgerError(f"reading {path}: {problem}, expected JSON with token ids. Correct it.") from problem
     given = given["tokens"] if isinstance(given, dict) and "tokens" in given else given

@@ -112,7 +112,7 @@ def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("how it is computed")
-    add_settings(group, "threads", "context", "exact", "cache")
+    add_settings(group, "threads", "context", "exact", "cache", "template")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -208,6 +208,7 @@ def open_model(args: argparse.Namespace, name: str | None = None) -> "Model":
         receipts=ledger or False,
         guard=guard,
         prefixes=prefixes or False,
+        template=args.template,
     )
     if model.info.name == DEFAULT_MODEL:
         from ouvert.cli.machine import advice
@@ -261,7 +262,7 @@ def read_schema(path: Path | None) -> dict[str, Any] | None:
     if path is None:
         return None
     try:
-        schema = json.loads(path.read_text(encoding="utf-8"))
+        schema = json.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as problem:
         raise SchemaError(
             f"--schema {path} cannot be read ({problem.strerror}): name a file with a JSON schema."
@@ -291,7 +292,7 @@ def read_grammar(args: argparse.Namespace) -> "Grammar | None":
             "name it after the language it is written in."
         )
     try:
-        return kind(args.grammar.read_text(encoding="utf-8"))
+        return kind(args.grammar.read_text(encoding="utf-8-sig"))
     except OSError as problem:
         raise SchemaError(
             f"--grammar {args.grammar} cannot be read ({problem.strerror}): name a file with a grammar."

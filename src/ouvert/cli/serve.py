@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "receipts",
     )
     group = parser.add_argument_group("how it is computed")
-    add_settings(group, "threads", "context", "exact", "cache")
+    add_settings(group, "threads", "context", "exact", "cache", "template")
     add_prefix_arguments(parser)
 
 
@@ -132,6 +132,7 @@ def settings_of(args: argparse.Namespace) -> "Settings":
         "receipts": ledger or False,
         "prefixes": prefixes or False,
         "guard": guard_asked_for(),
+        "template": args.template,
     }
     models = args.models or cast("tuple[str, ...]", Configuration().value("serve.models"))
     return Settings(

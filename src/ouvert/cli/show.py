@@ -82,6 +82,7 @@ def contents(installed: "Installed") -> dict[str, Any]:
         encodings: dict[str, int] = {}
         for tensor in checkpoint.tensors.values():
             encodings[tensor.encoding] = encodings.get(tensor.encoding, 0) + tensor.data.nbytes
+        templates = chat_templates(checkpoint)
         facts: dict[str, Any] = {
             "format": checkpoint.format,
             "family": None,
@@ -91,7 +92,8 @@ def contents(installed: "Installed") -> dict[str, Any]:
             "configuration": None,
             "tensors": len(checkpoint.tensors),
             "encodings": dict(sorted(encodings.items(), key=lambda pair: -pair[1])),
-            "chat_template": chat_template(checkpoint),
+            "chat_template": templates.get("default", next(iter(templates.values()), None)),
+            "chat_template_names": list(templates),
         }
         try:
             family, config = recognise(checkpoint)
@@ -106,20 +108,13 @@ def contents(installed: "Installed") -> dict[str, Any]:
         }
 
 
-def chat_template(checkpoint: "Checkpoint") -> str | None:
-    """The model's own template, from wherever its format keeps it."""
+def chat_templates(checkpoint: "Checkpoint") -> dict[str, str]:
+    """The model's own templates by name, from wherever its format keeps them."""
+    from ouvert.assistant.language import templates_in, templates_in_gguf
+
     if checkpoint.format == "gguf":
-        said = checkpoint.metadata.get("tokenizer.chat_template")
-        return said if isinstance(said, str) else None
-    folder = checkpoint.path if checkpoint.path.is_dir() else checkpoint.path.parent
-    if (alone := folder / "chat_template.jinja").exists():
-        return alone.read_text(encoding="utf-8")
-    if not (config := folder / "tokenizer_config.json").exists():
-        return None
-    said = json.loads(config.read_text(encoding="utf-8")).get("chat_template")
-    if isinstance(said, list):  # several, by name
-        said = next((each["template"] for each in said if each["name"] == "default"), None)
-    return said if isinstance(said, str) else None
+        return templates_in_gguf(checkpoint.metadata)
+    return templates_in(checkpoint.path if checkpoint.path.is_dir() else checkpoint.path.parent)
 
 
 def print_facts(facts: dict[str, Any]) -> None:
@@ -160,6 +155,9 @@ def print_facts(facts: dict[str, Any]) -> None:
     say("template", *(shortened(line) for line in lines[:TEMPLATE_LINES] if line.strip()))
     if rest > 0:
         say("", f"... and {rest} more lines: ouvert show {facts['name']} --template")
+    if len(facts["chat_template_names"]) > 1:
+        names = ", ".join(shortened(repr(name)[1:-1], 40) for name in facts["chat_template_names"][:20])
+        say("templates", f"{names} (tool_use is taken where tools are given; --template NAME takes another)")
 
 
 def shortened(line: str, width: int = 100) -> str:

@@ -132,7 +132,7 @@ def unknown(source: str, key: str, said: str, known: Callable[[Family], frozense
 def read_json(path: Path, kind: type = dict) -> Any:
     """What a JSON file holds, which must be of this kind. Raises CheckpointError."""
     try:
-        stated = json.loads(path.read_text(encoding="utf-8"))
+        stated = json.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise CheckpointError(
             f"{path}: not found, expected beside the weights. Fetch it from where the weights came from."

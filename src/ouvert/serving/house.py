@@ -206,7 +206,7 @@ class House:
         """What its files say of it; it is not loaded for that. Raises Refusal for files that cannot be used."""
         if installed not in self._descriptions:
             try:
-                found = await asyncio.to_thread(describe, installed)
+                found = await asyncio.to_thread(describe, installed, self.settings.load_options.get("template"))
             except Exception as problem:
                 refusal = refusal_of(problem)
                 if refusal is None:

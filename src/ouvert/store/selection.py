@@ -15,6 +15,8 @@ COMPANIONS = re.compile(
     r"|chat_template\.(jinja|json)|modules\.json|(LICEN[CS]E|NOTICE|USE_POLICY|COPYING)([.-].*)?",
     re.IGNORECASE,
 )
+# A model's other chat templates, by name.
+OTHER_TEMPLATES = re.compile(r"additional_chat_templates/[\w.-]+\.jinja")
 # How an embedding model makes one vector of a text, in the folder that its modules.json names.
 POOLING = re.compile(r"\d+_Pooling/config\.json")
 INDEX = ".safetensors.index.json"
@@ -48,7 +50,7 @@ def choose_files(
     is for. Raises StoreError for pickles, adapters, missing parts, and where a choice is left.
     """
     kinds = kinds_by_name(files) if kinds is None else kinds
-    companions = [name for name in sorted(files) if COMPANIONS.fullmatch(name) or POOLING.fullmatch(name)]
+    companions = [name for name in sorted(files) if COMPANIONS.fullmatch(name) or in_folder(name)]
     if selection is not None:
         chosen = chosen_by(files, kinds, selection, where)
     else:
@@ -113,7 +115,12 @@ def basename(name: str) -> str:
 
 def is_companion(name: str) -> bool:
     """Whether a file of a model stands beside its weights."""
-    return bool(COMPANIONS.fullmatch(name) or POOLING.fullmatch(name)) or name.endswith(INDEX)
+    return bool(COMPANIONS.fullmatch(name)) or in_folder(name) or name.endswith(INDEX)
+
+
+def in_folder(name: str) -> bool:
+    """Whether a file is looked for in the folder it came in, not beside the weights."""
+    return bool(POOLING.fullmatch(name) or OTHER_TEMPLATES.fullmatch(name))
 
 
 def gguf_models(kinds: Mapping[str, Kind]) -> dict[str, list[str]]:

@@ -25,7 +25,7 @@ from ouvert.store.manifest import Manifest, StoredFile, read_manifest, write_man
 from ouvert.store.package import download_wheel, read_wheel
 from ouvert.store.progress import SILENCE, Progress, bytes_in_words
 from ouvert.store.remembered import RememberedDigests
-from ouvert.store.selection import ADAPTER, INDEX, POOLING, SHARD, Kind, choose_files, is_companion, kinds_by_name
+from ouvert.store.selection import ADAPTER, INDEX, SHARD, Kind, choose_files, in_folder, is_companion, kinds_by_name
 from ouvert.store.source import HubSource, LocalSource, PackageSource, Source, looks_like_path, parse_source
 
 NAME = re.compile(r"[A-Za-z0-9][\w.+:@/-]*")
@@ -689,7 +689,7 @@ def require_magic(path: Path, name: str, where: str) -> None:
 def require_shards(index: Path, names: Collection[str], where: str) -> None:
     """Raise StoreError unless every file that the index of a sharded model names is among `names`."""
     try:
-        shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        shards = set(json.loads(index.read_text(encoding="utf-8-sig"))["weight_map"].values())
     except (ValueError, KeyError, TypeError, AttributeError) as problem:
         raise StoreError(f"{where}: its index of shards cannot be understood ({problem!r}). Fetch another copy.") from (
             problem
@@ -715,8 +715,8 @@ def known_names() -> list[str]:
 
 
 def kept_name(name: str) -> str:
-    """How a file is called here: without the folders it came in, unless the model's own files name the folder."""
-    return name if POOLING.fullmatch(name) else PurePosixPath(name).name
+    """How a file is called here: without the folders it came in, unless it is looked for there."""
+    return name if in_folder(name) else PurePosixPath(name).name
 
 
 def size_or_zero(path: Path) -> int:

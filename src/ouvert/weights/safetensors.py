@@ -1,5 +1,6 @@
 """safetensors files and folders. The format: huggingface.co/docs/safetensors, section "Format"."""
 
+import codecs
 import json
 import os
 import re
@@ -139,7 +140,8 @@ def shards_in(index: Path) -> dict[str, str]:
         raise CheckpointError(
             f"{index}: an index of shards of {len(data)} bytes; at most {MOST_HEADER_BYTES} are expected. {DAMAGED}"
         )
-    weight_map = parse_json(index, data.tobytes(), floats=True).get("weight_map")
+    text = data.tobytes().removeprefix(codecs.BOM_UTF8)
+    weight_map = parse_json(index, text, floats=True).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
         raise CheckpointError(f"{index}: weight_map must say which file has which tensor. {DAMAGED}")
     for name, file in weight_map.items():

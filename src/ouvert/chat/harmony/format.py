@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from ouvert.chat.conversation import EFFORTS, Conversation
-from ouvert.chat.format import Abilities, Rendered, Source, Span
+from ouvert.chat.format import Abilities, ChatFormat, Rendered, Source, Span
 from ouvert.chat.harmony.grammar import HeaderGrammar, Turn, header_grammar
 from ouvert.chat.harmony.messages import CONSTRAIN, HarmonyMessage, messages_of
 from ouvert.chat.harmony.parser import HarmonyParser
@@ -38,6 +38,13 @@ class HarmonyFormat:
         self._identity, self._knowledge_cutoff = identity, knowledge_cutoff
         facts = json.dumps([VERSION, self.name, identity, knowledge_cutoff])
         self.digest = "sha256:" + hashlib.sha256(facts.encode()).hexdigest()
+
+    @property
+    def variants(self) -> tuple[ChatFormat, ...]:
+        return (self,)
+
+    def for_conversation(self, conversation: Conversation) -> ChatFormat:
+        return self
 
     @property
     def stop_ids(self) -> frozenset[int]:
