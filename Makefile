@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 
 SOURCES := pyproject.toml CMakeLists.txt $(wildcard src/ouvert/kernels/native/*)
 
-.PHONY: help run test check lint types test-references test-clients peers bench web web-check test-web clean
+.PHONY: help run test check lint types test-references test-clients test-real peers bench web web-check test-web clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */  make \1\t/' | expand -t 24
@@ -36,6 +36,9 @@ test-references: $(REFERENCES)/installed  ## compare live with transformers, lla
 
 test-clients: $(CLIENTS)/installed $(CLIENTS)/node  ## the programs people have, against a running server: SDKs, LangChain, AI SDK, agents
 	$(CLIENTS)/bin/python -m pytest -q -o addopts="--import-mode=importlib --strict-markers -ra" -W default tests/clients
+
+test-real: $(VENV)/installed-dev  ## tools and long prompts with a real model of 1.5 billion parameters: fetches 1.1 GB, once
+	$(BIN)/python -m pytest -q -o addopts="--import-mode=importlib --strict-markers -ra" tests/real
 
 # A virtual environment is made beside and renamed by its stamp: a cut-off install is simply done again.
 $(VENV)/bin/python:

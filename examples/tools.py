@@ -38,7 +38,7 @@ with ouvert.load(sys.argv[1]) as model:
             messages,
             tools=[CALCULATE],
             tool_choice="auto" if turn < MOST_CALLS else "none",
-            think_budget=400,
+            think_budget=400 if model.chat_format.abilities.thinks else None,
             max_tokens=1000,
         )
         text = "".join(event.text for event in deltas if isinstance(event, ouvert.TextDelta))

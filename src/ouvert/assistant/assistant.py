@@ -33,7 +33,6 @@ from ouvert.chat import (
     ToolCall,
     ToolCallDelta,
 )
-from ouvert.chat.call_ids import new_call_id
 from ouvert.chat.conversation import NO_ARGUMENTS
 from ouvert.chat.outline import END
 from ouvert.chat.tool_syntax import WrittenCall
@@ -378,7 +377,7 @@ class Answer:
         if shown := self._stops.push(text):
             yield self._said(shown)
         for index, each in enumerate(written):
-            call = ToolCall(new_call_id(), each.name, each.arguments)
+            call = ToolCall(self._parser.call_id(), each.name, each.arguments)
             self._untagged_found.append(call)
             self._held.untagged = True
             if not (self._demands.single and index):

@@ -208,9 +208,12 @@ class AnswerParser:
         self.thinking = False
         return [self._call(call) for call in calls]
 
+    def call_id(self) -> str:
+        return new_call_id(None if self._syntax is None else self._syntax.id_form)
+
     def _call(self, written: WrittenCall) -> ToolCallDelta:
         index = len(self.tool_calls)
-        identity = new_call_id(None if self._syntax is None else self._syntax.id_form)
+        identity = self.call_id()
         call = ToolCall(identity, written.name, written.arguments.translate(self._shown))
         self.tool_calls.append(call)
         return ToolCallDelta(index, call.id, call.name, call.arguments)

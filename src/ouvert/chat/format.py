@@ -78,6 +78,9 @@ class Parser(Protocol):
     def thinking(self) -> bool:
         """Whether the next token continues the model's reasoning."""
 
+    def call_id(self) -> str:
+        """The id of one more call, in the form that this format likes."""
+
     def push(self, token: int) -> list[Delta]: ...
 
     def finish(self, reason: str) -> list[Delta]:

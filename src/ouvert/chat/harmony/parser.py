@@ -50,6 +50,9 @@ class HarmonyParser:
     def thinking(self) -> bool:
         return self._kind == "reasoning"
 
+    def call_id(self) -> str:
+        return new_call_id()
+
     def push(self, token: int) -> list[Delta]:
         if token < 0:
             return []
@@ -141,7 +144,7 @@ class HarmonyParser:
         if header.call is not None:
             self._kind, self._name, self._arguments = "call", header.call, []
             index, self._calls_begun = self._calls_begun, self._calls_begun + 1
-            self._call_id = new_call_id()
+            self._call_id = self.call_id()
             return [ToolCallDelta(index, self._call_id, header.call, "")]
         self._kind = "reasoning" if header.channel == "analysis" or header.foreign else "text"
         if self._kind == "reasoning":
