@@ -292,6 +292,35 @@ def test_ids_the_model_wrote_go_no_further(tokenizer_of, family, written):
         assert re.fullmatch("[0-9A-Za-z]{9}" if family == "mistral" else "call_[0-9a-f]{24}", call.id)
 
 
+@pytest.mark.parametrize(
+    ("family", "written", "read"),
+    [
+        (
+            "kimi",
+            (
+                "<|tool_calls_section_begin|><|tool_call_begin|>functions.time:0<|tool_call_argument_begin|>{}"
+                "<|tool_call_end|><|tool_calls_section_end|>"
+            ),
+            r"<\|tool_call_begin\|>functions\.time:0<\|tool_call_argument_begin\|>.*## Return of functions\.time:0\n",
+        ),
+        ("mistral", '[TOOL_CALLS][{"name": "time", "arguments": {}}]', r'"id": "([0-9A-Za-z]{9})".*"call_id": "\1"'),
+    ],
+)
+def test_a_call_that_is_sent_back_has_the_id_that_its_template_wants(tokenizer_of, family, written, read):
+    tokenizer = tokenizer_of(family)
+    chat = format_for(tokenizer)
+    [call] = answered(chat, tokenizer.ids(written))[0].tool_calls
+    talk = Conversation(
+        messages=(
+            *ASK,
+            Message(role="assistant", tool_calls=(call,)),
+            Message(role="tool", tool_call_id=call.id, content="noon"),
+        ),
+        tools=(WEATHER, TIME),
+    )
+    assert re.search(read, chat.render(talk).text, re.DOTALL), chat.render(talk).text
+
+
 def test_the_end_of_thinking_can_be_written_for_the_model(chat):
     _, deltas = answered(chat, [*chat.ids("<think>on and on"), *chat.end_of_thinking(), *chat.ids("So: yes")])
     assert (reasoning(deltas), text(deltas)) == ("on and on", "So: yes")

@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from ouvert.assistant import TextDelta
+from ouvert.assistant import ContinuedText, TextDelta
 from ouvert.serving import peers
 from ouvert.serving.callers import FORWARDED
 from ouvert.serving.keys import Keys
@@ -314,12 +314,16 @@ def test_a_key_for_one_model_is_told_of_no_other(here):
             ("/api/generate", {"prompt": "Hi"}),
             ("/api/generate", {"keep_alive": 0}),
             ("/api/embed", {"input": "Hi"}),
+            ("/api/pull", {}),
         ):
             hidden = client.post(path, json={**body, "model": "secret-plans"})
             absent = client.post(path, json={**body, "model": "secret-plane"})
-            assert hidden.status_code == absent.status_code == 404, (path, hidden.text)
+            assert hidden.status_code == absent.status_code == (403 if path == "/api/pull" else 404), (
+                path,
+                hidden.text,
+            )
             assert hidden.text.replace("secret-plans", "secret-plane") == absent.text, path
-            assert "tiny" in absent.text, "what it may use is named"
+            assert path == "/api/pull" or "tiny" in absent.text, "what it may use is named"
         hidden = client.get("/v1/models/secret-plans")
         assert hidden.status_code == 404
     assert "secret" not in "".join(said)
@@ -378,11 +382,11 @@ class Endless:
 
     prompt_ids = (1, 2)
 
-    def __init__(self):
-        self.told = threading.Event()
+    def __init__(self, word):
+        self.word, self.told = word, threading.Event()
 
     def __iter__(self):
-        yield TextDelta("Hello")
+        yield self.word
         assert self.told.wait(30)
 
     def cancel(self):
@@ -395,7 +399,8 @@ def endless(here, monkeypatch, request):
     server, keys = here
     key, secret = keys.create("n8n") if request.param == "a client's" else keys.create_owners()
     keys.create("another")
-    monkeypatch.setattr("ouvert.serving.house.chat", lambda *_: Endless())
+    monkeypatch.setattr("ouvert.serving.house.chat", lambda *_: Endless(TextDelta("Hello")))
+    monkeypatch.setattr("ouvert.serving.completions.Completion", lambda *_: Endless(ContinuedText("Hello", ())))
     with server.client(headers=bearer(secret)) as client:
         yield client, lambda: keys.revoke(key.id)
     server.idle()
@@ -407,6 +412,7 @@ def endless(here, monkeypatch, request):
         ("/v1/chat/completions", {**QUESTION, "stream": True}, '"code":"key_revoked"'),
         ("/v1/responses", {"model": "tiny", "input": "Hi", "stream": True}, "event: response.failed"),
         ("/v1/messages", {**QUESTION, "max_tokens": 5, "stream": True}, "event: error"),
+        ("/v1/completions", {"model": "tiny", "prompt": "Hi", "stream": True}, '"code":"key_revoked"'),
         ("/api/chat", QUESTION, '{"error":"'),
         ("/api/generate", {"model": "tiny", "prompt": "Hi"}, '{"error":"'),
     ],
