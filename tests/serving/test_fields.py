@@ -271,8 +271,8 @@ MEANT = {
         "reasoning_effort": "low",
         "conversation": "conv_1",
         "prompt": {"id": "pmpt_1"},
-        "top_k": 3,
         "min_tokens": 5,
+        "modalities": ["text", "audio"],
     },
     "/v1/messages": {
         "response_format": {"type": "json_object"},
@@ -280,6 +280,7 @@ MEANT = {
         "n": 2,
         "reasoning_effort": "low",
         "mcp_servers": [{"name": "x"}],
+        "parallel_tool_calls": False,
         "min_tokens": 5,
     },
     "/api/chat": {
@@ -338,6 +339,30 @@ def test_options_of_ollama_are_sorted_in_the_same_way(client, name):
 def test_values_that_ask_for_nothing_are_no_fault(client, path):
     idle = {"ignore_eos": False, "min_tokens": 0, "mirostat": 0, "typical_p": 1.0, "stop_token_ids": [], "n": None}
     assert notes(answered(client, path, **idle)) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "fields", "note"),
+    [
+        ("/v1/chat/completions", {"store": True}, "store: "),
+        ("/v1/chat/completions", {"num_ctx": 4096}, "num_ctx: "),
+        ("/v1/chat/completions", {"verbosity": "low"}, "verbosity: "),
+        ("/v1/responses", {"reasoning": {"summary": "auto"}}, "reasoning.summary: "),
+        ("/v1/responses", {"text": {"verbosity": "low"}}, "verbosity"),
+        ("/v1/responses", {"include": ["web_search_call.results"]}, "include: web_search_call.results"),
+    ],
+)
+def test_what_an_answer_is_as_good_without_is_left_out_with_the_reason(client, path, fields, note):
+    found = notes(answered(client, path, **fields))
+    assert [each for each in found if note in each] == found != []
+
+
+def test_responses_choose_tokens_as_chat_completions_do(client):
+    chosen = {"top_k": 1, "min_p": 0.1, "repetition_penalty": 1.1, "temperature": 1.0}
+    full = {"ouvert": {"receipt": "full"}}
+    for path in ("/v1/responses", "/v1/chat/completions"):
+        sampling = answered(client, path, **chosen, **full)["ouvert"]["receipt"]["sampling"]
+        assert chosen.items() <= sampling.items()
 
 
 HARMLESS = {

@@ -103,7 +103,6 @@ CHAT_REFUSED: Mapping[str, str] = {
     "max_output_tokens": SEND_MAX_TOKENS,
     "n_predict": SEND_MAX_TOKENS,
     "n_probs": "send logprobs and top_logprobs",
-    "num_ctx": "the context is the owner's choice, with --context",
     "num_predict": SEND_MAX_TOKENS,
     "options": OPTIONS,
     "output_config": "send response_format",
@@ -121,6 +120,7 @@ STAYS = "how long a model stays is the owner's choice, with --keep"
 # Left out, and said: the answer is as good without.
 CHAT_UNKEPT: Mapping[str, str] = {
     "keep_alive": STAYS,
+    "num_ctx": "the context is the owner's choice, with --context",
     "store": "nothing of Chat Completions is stored here; /v1/responses stores",
     "ttl": STAYS,
     "verbosity": "say in a message how long the answer is to be",
@@ -175,7 +175,6 @@ RESPONSES_REFUSED: Mapping[str, str] = {
     "max_new_tokens": "send max_output_tokens",
     "max_tokens": "send max_output_tokens",
     "messages": "it is called input here",
-    "min_p": "send messages and min_p to /v1/chat/completions",
     "modalities": "these models write text only",
     "n": "one response is written; send the request again, or messages and n to /v1/chat/completions",
     "n_predict": "send max_output_tokens",
@@ -185,13 +184,11 @@ RESPONSES_REFUSED: Mapping[str, str] = {
     "prompt": "send the prompt's text as instructions or input",
     "random_seed": "send seed",
     "reasoning_effort": "send reasoning.effort",
-    "repeat_penalty": "send messages and repetition_penalty to /v1/chat/completions",
-    "repetition_penalty": "send messages and repetition_penalty to /v1/chat/completions",
+    "repeat_penalty": "send repetition_penalty",
     "response_format": "send text.format",
     "stop": NO_STOP,
     "stop_sequences": NO_STOP,
     "system": "send instructions",
-    "top_k": "send messages and top_k to /v1/chat/completions",
 }
 ANTHROPIC_REFUSED: Mapping[str, str] = {
     **CHOOSING,

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from ouvert.assistant import Event, Finished, Message
 from ouvert.serving import receipts
 from ouvert.serving.answer_form import Form, FormedRequest, StatedFormat
-from ouvert.serving.bounds import OpenAITemperature, Penalty, Share, TopLogprobs
+from ouvert.serving.bounds import OpenAITemperature, Penalty, RepetitionPenalty, Share, TopLogprobs
 from ouvert.serving.chat_completions import Limit, StreamOptions, chosen_tools
 from ouvert.serving.endpoints import MOST_COUNT, MOST_TOKENS, Call, Endpoint
 from ouvert.serving.errors import Refusal, refusal_of
@@ -26,14 +26,13 @@ from ouvert.serving.streams import JSONAnswer, Streamed, sse, unless_gone
 from ouvert.serving.wire import Several, Wire, first_notes
 
 LOGPROBS = "message.output_text.logprobs"
+INCLUDED = (LOGPROBS, "reasoning.encrypted_content")  # thoughts are given as they are, and taken back so
 OVER = ("completed", "incomplete", "failed", "cancelled")
 ID_PREFIX = {"message": "msg", "reasoning": "rs", "function_call": "fc", "function_call_output": "fco"}
 ID_PREFIX |= {"custom_tool_call": "ctc", "custom_tool_call_output": "ctco"}
 
 
 class TextSettings(Wire):
-    unkept: ClassVar[Mapping[str, str]] = {"verbosity": "say in the instructions how long the answer is to be"}
-
     format: StatedFormat | None = None
     verbosity: Literal["low", "medium", "high"] | None = None
 
@@ -75,8 +74,11 @@ class ResponsesRequest(InputRequest):
     max_output_tokens: Limit = None
     temperature: OpenAITemperature | None = None
     top_p: Share | None = None
+    top_k: int | None = Field(None, ge=-1, le=MOST_COUNT)
+    min_p: Share | None = None
     presence_penalty: Penalty | None = None
     frequency_penalty: Penalty | None = None
+    repetition_penalty: RepetitionPenalty | None = None
     seed: int | None = None
     top_logprobs: TopLogprobs | None = None
     think_budget: int | None = Field(None, ge=1, le=MOST_TOKENS)
@@ -99,15 +101,23 @@ def asked(request: ResponsesRequest, messages: list[Message]) -> Ask:
     sampling: dict[str, Any] = {
         "temperature": request.temperature,
         "top_p": None if request.top_p is None else max(request.top_p, 1e-9),
+        "top_k": None if request.top_k is None else max(request.top_k, 0),
+        "min_p": request.min_p,
         "presence_penalty": request.presence_penalty,
         "frequency_penalty": request.frequency_penalty,
+        "repetition_penalty": request.repetition_penalty,
         "seed": None if request.seed is None else request.seed % 2**64,
         "max_tokens": request.max_output_tokens,
     }
     if request.top_logprobs or LOGPROBS in (request.include or ()):
         sampling["logprobs"] = request.top_logprobs or 0
+    ask = asked_to_read(request, messages)
+    beside = [f"include: {name[:80]} is not given here" for name in request.include or () if name not in INCLUDED]
+    if request.text and request.text.verbosity in ("low", "high"):
+        beside.append("text.verbosity: say in the instructions how long the answer is to be")
     return replace(
-        asked_to_read(request, messages),
+        ask,
+        notes=(*ask.notes, *first_notes(iter(beside))),
         sampling={name: value for name, value in sampling.items() if value is not None},
         think_budget=request.think_budget,
     )
@@ -189,9 +199,9 @@ def shown_format(stated: StatedFormat) -> dict[str, Any]:
     """As OpenAI's types have it: what other servers write into a format is a schema, or is said by its type."""
     form: dict[str, Any] = {"type": stated.type if stated.type in ("text", "json_object", "json_schema") else "text"}
     if (schema := stated.form("text.format").schema) is not None:
-        extra = stated.model_extra or {}
+        facts = {**(stated.model_extra or {}), "strict": stated.strict}
         form = {"type": "json_schema", "name": "answer", "schema": dict(schema)}
-        form |= {name: extra[name] for name in ("name", "description", "strict") if extra.get(name) is not None}
+        form |= {name: facts[name] for name in ("name", "description", "strict") if facts.get(name) is not None}
     return form
 
 

@@ -19,9 +19,9 @@ LONGEST_NAME = 80
 IDLE: Mapping[str, Any] = {
     "best_of": 1,
     "length_penalty": 1,
+    "modalities": ["text"],
     "n": 1,
     "num_beams": 1,
-    "parallel_tool_calls": True,
     "repeat_penalty": 1,
     "repetition_penalty": 1,
     "tfs": 1,
@@ -35,6 +35,7 @@ IDLE: Mapping[str, Any] = {
 # Of these, whatever is sent asks for something but the one value that stands here.
 ONLY_IDLE: Mapping[str, Any] = {
     "add_generation_prompt": True,
+    "parallel_tool_calls": True,
     "random_seed": None,
     "skip_special_tokens": True,
 }
