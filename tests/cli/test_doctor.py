@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from ouvert.assistant import pack_installed
 from ouvert.cli import main
 from ouvert.cli.egress import dependencies, observe, problems_of, seen_by_kernel, statement
 from ouvert.store import Store
@@ -46,6 +47,31 @@ def test_a_sound_machine_needs_nobody(home, capsys, smollm2):
     assert (status, facts["wrong"]) == (0, 0)
     (model,) = [each for each in facts["findings"] if each["about"] == "model real"]
     assert "every digest is right" in model["found"]
+
+
+def damage(path):
+    with open(path, "r+b") as file:
+        file.seek(path.stat().st_size // 2)
+        file.write(bytes(4096))
+
+
+def test_damaged_packed_weights_are_found_by_doctor_and_by_show(home, capsys, smollm2):
+    store = Store(home)
+    pack_installed(store, store.pull(str(smollm2), name="real"))
+    [packed] = store.resolve("real").packed
+    status, said = doctor(capsys)
+    assert (status, "every digest is right" in said) == (0, True)
+    assert main(["show", "real", "--verify"]) == 0
+    damage(packed.path)
+    status, said = doctor(capsys)
+    assert status == 1
+    assert f"the packed weights in {packed.path} are damaged: " in said
+    capsys.readouterr()
+    assert main(["show", "real", "--verify"]) == 1
+    assert "delete that file, and it is made again" in capsys.readouterr().err
+    assert packed.path.exists()  # who looks changes nothing
+    packed.path.unlink()
+    assert main(["show", "real", "--verify"]) == 0
 
 
 def test_what_is_wrong_is_said_with_what_to_do(home, capsys, monkeypatch, speaking_model):

@@ -427,3 +427,21 @@ def test_a_ledger_that_is_no_file_is_not_opened(ouvert, speaking_model, home):
     assert "Hello from a tiny model." in said
     assert "a FIFO stands where a file should" in said
     assert ouvert("receipt", "list")[0] == 1
+
+
+def test_verify_compares_all_weights_and_says_what_is_damaged(ouvert, home, editable, monkeypatch):
+    folder, _ = editable
+    _, answer = ouvert("run", folder, "Hi", "--json")
+    assert answer["receipt"]["model"]["weights_checked"] is True
+    status, facts = ouvert("receipt", "verify", "1", "--json", "--model", folder)
+    assert (status, facts["receipt"]["weights_checked"]) == (0, True)
+    monkeypatch.setattr("ouvert.engine.packed.CHECKED_AT_ONCE", -1)  # as of a large file
+    [packed] = home.glob("packed/*/*.safetensors")
+    with open(packed, "r+b") as file:
+        file.seek(packed.stat().st_size // 2)
+        file.write(b"something else")
+    status, facts = ouvert("receipt", "verify", "1", "--json", "--model", folder)
+    assert (status, facts["receipt"]["weights_checked"]) == (1, False)
+    assert "the weights are damaged" in facts["receipt"]["damage"]
+    status, facts = ouvert("receipt", "verify", "1", "--json", "--model", folder)  # made again meanwhile
+    assert (status, facts["receipt"]["weights_checked"]) == (0, True)

@@ -74,6 +74,20 @@ def test_a_shard_or_an_odd_name_leads_to_what_can_be_opened(store: Store, folder
     assert store.resolve(str(folder / "consolidated.safetensors")).path == folder / "consolidated.safetensors"
 
 
+def test_linked_weights_replaced_in_place_with_the_same_size_and_time_are_said(store: Store, file: Path) -> None:
+    os.utime(file, ns=(5, 5))
+    linked = store.pull(str(file))
+    assert store.weights_digest(linked) == linked.digest
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    os.utime(file, ns=(5, 5))
+    with pytest.raises(StoreError, match=r"its weights in .* were changed after it was put into the store.*takes note"):
+        store.weights_digest(store.resolve("Mine.Q4_0"))
+    again = store.pull(str(file))
+    assert store.weights_digest(again) == again.digest != linked.digest
+
+
 def test_a_linked_file_that_changed_or_went_is_said(store: Store, file: Path) -> None:
     store.pull(str(file))
     file.write_bytes(gguf(900, seed=1))

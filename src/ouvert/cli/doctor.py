@@ -19,6 +19,7 @@ SUMMARY = "Say what this machine is, what Ouvert found on it, and what is wrong.
 DEFAULT_MODEL = "smollm2"
 LITTLE_MEMORY = 1_000_000_000
 LITTLE_DISK = 1_000_000_000
+LARGE_PACKED = 2_000_000_000  # bytes, which are read in a second or two
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +156,27 @@ def models(args: argparse.Namespace) -> Iterator[Finding]:
         yield Finding(f"model {name}", f"{bytes_in_words(installed.size)}, {how}")
 
 
+def packed_weights(args: argparse.Namespace) -> Iterator[Finding]:
+    """Those of up to LARGE_PACKED bytes are read whole, larger ones with --verify."""
+    from ouvert.cli.show import require_whole
+    from ouvert.store import StoreError, bytes_in_words
+
+    every = open_store().packed()
+    small = [each for each in every if args.verify or each.size <= LARGE_PACKED]
+    damaged = False
+    for each in small:
+        try:
+            require_whole((each,))
+        except StoreError as problem:
+            damaged = True
+            yield Finding(f"packed {each.digest[:19]}", f"{bytes_in_words(each.size)}, damaged", str(problem))
+    if every and not damaged:
+        left = len(every) - len(small)
+        unread = f", of which {left} were not read (--verify reads them)" if left else ""
+        size = bytes_in_words(sum(each.size for each in every))
+        yield Finding("packed weights", f"{size} in {len(every)} files{unread}; every digest is right")
+
+
 def prefix_cache(args: argparse.Namespace) -> Iterator[Finding]:
     from ouvert.assistant import EngineError
     from ouvert.cli.environment import kept_on_disk
@@ -225,6 +247,7 @@ CHECKS: tuple[Callable[[argparse.Namespace], Iterator[Finding]], ...] = (
     memory,
     store,
     models,
+    packed_weights,
     prefix_cache,
     private_folders,
     configuration,

@@ -181,6 +181,7 @@ def verify_receipts(args: argparse.Namespace) -> int:
 
         check_version(entry.receipt, f"verifying receipt {entry.number}")
         with model_of(entry.receipt, args) as model:
+            damage = model.engine.check_weights()
             now = identity_facts(identity_of(model, entry.receipt), model.engine.facts)
         recorded = {part: entry.receipt[part] for part in ("receipt", "model", "engine")}
         changes = changes_between(recorded, now)
@@ -192,8 +193,9 @@ def verify_receipts(args: argparse.Namespace) -> int:
             "fields": {field: field not in {change.field for change in changes} for field in fields},
             "changes": [asdict(change) for change in changes],
             "not_recorded": not_recorded(entry.receipt),
-        }
-        good = good and not any(change.field.startswith("model.") for change in changes)
+            "weights_checked": now["model"]["weights_checked"],
+        } | ({} if damage is None else {"damage": damage})
+        good = good and damage is None and not any(change.field.startswith("model.") for change in changes)
     if args.json:
         print_json(facts)
     else:
@@ -222,6 +224,10 @@ def print_verified(facts: Mapping[str, Any]) -> None:
         for field, change in changed.items():
             if field not in facts["receipt"]["fields"]:
                 print(f"  {field:<24} was absent, is {change['now']}")
+        if facts["receipt"]["weights_checked"]:
+            print("  All weights were compared with their digests just now.")
+        if "damage" in facts["receipt"]:
+            print(f"  DAMAGED: {facts['receipt']['damage']}")
         if unknown := facts["receipt"]["not_recorded"]:
             print(f"  A receipt of its version does not say, so that a change would not show: {', '.join(unknown)}.")
 

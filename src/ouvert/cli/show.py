@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+from collections.abc import Iterable
 from dataclasses import asdict
 from math import prod
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ouvert.cli.environment import add_model_argument, open_store
 
 if TYPE_CHECKING:
-    from ouvert.store import Installed
+    from ouvert.store import Installed, Packed
     from ouvert.weights import Checkpoint
 
 SUMMARY = "Say what a model is, and where it came from."
@@ -41,11 +42,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """0: shown. 1: there is no such model here, or (with --verify) it is not what was fetched."""
+    """0: shown. 1: there is no such model here, or (with --verify) it is not what was fetched, or its packed weights
+    are not what was packed."""
     from ouvert.cli.progress import show_progress
 
     store = open_store()
     installed = store.verify(args.model, show_progress(sys.stderr)) if args.verify else store.resolve(args.model)
+    if args.verify:
+        require_whole(installed.packed)
     facts = provenance(installed) | contents(installed)
     if args.template:
         print(facts["chat_template"] or "")
@@ -54,6 +58,19 @@ def run(args: argparse.Namespace) -> int:
     else:
         print_facts(facts)
     return 0
+
+
+def require_whole(packed: "Iterable[Packed]") -> None:
+    """Read packed weights of this version's layout whole. Raises StoreError for the first that is damaged."""
+    from ouvert.engine import LAYOUT_VERSION, packed_damage
+    from ouvert.store import StoreError
+
+    for each in packed:
+        if each.layout.startswith(f"{LAYOUT_VERSION}-") and (damage := packed_damage(each.path)) is not None:
+            raise StoreError(
+                f"the packed weights in {each.path} are damaged: {damage}. The model itself is whole: delete that "
+                "file, and it is made again when the model is next used."
+            )
 
 
 def provenance(installed: "Installed") -> dict[str, Any]:

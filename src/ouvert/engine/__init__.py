@@ -2,7 +2,7 @@
 
 from ouvert.engine.choosing import LAYOUT_VERSION, PackedFile
 from ouvert.engine.constraints import CompiledGrammar, Grammar, Vocabulary, matches
-from ouvert.engine.loading import Opened, look_at, native_instruction_set, open_engine, pack_weights
+from ouvert.engine.loading import Opened, look_at, native_instruction_set, open_engine, pack_weights, packed_damage
 from ouvert.engine.local import LocalEngine
 from ouvert.engine.page_files import PageFiles
 from ouvert.engine.page_keys import key_of_this_user
@@ -56,5 +56,6 @@ __all__ = [
     "of_objects",
     "open_engine",
     "pack_weights",
+    "packed_damage",
     "refuse_wrong",
 ]

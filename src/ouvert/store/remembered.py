@@ -3,6 +3,7 @@
 import json
 import os
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,29 +12,33 @@ from ouvert.weights import NotRegularError, read_regular
 
 # The oldest entries go beyond this: a line is about 200 bytes.
 MOST_ENTRIES = 1000
+# A file that was changed so shortly before it was read is read again the next time: no file system's clock is coarser.
+SETTLED_NS = 2_000_000_000
 
 
 class RememberedDigests:
-    """A JSON file: absolute path -> [size, time of change in ns, inode, digest].
+    """A JSON file: absolute path -> [size, time of modification, time of change (both in ns), inode, digest].
 
-    Losing it costs time and nothing else.
+    Whoever replaces a file in place can give it the size and the time of modification that it had; its time of change
+    is the system's alone. Losing the file, or one of another version, costs time and nothing else.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def digest_of(self, file: Path, compute: Callable[[Path], str]) -> str:
-        """The file's "sha256:<hex>": remembered where size, time and inode are the same, else computed now."""
+        """The file's "sha256:<hex>": remembered where size, times and inode are the same, else computed now."""
         absolute = str(file.absolute())
-        state = os.stat(file)
-        now = [state.st_size, state.st_mtime_ns, state.st_ino]
+        now = state_of(file)
         known = self._read()
-        if (entry := known.get(absolute)) is not None and entry[:3] == now:
-            return str(entry[3])
+        if (entry := known.get(absolute)) is not None and entry[:-1] == now:
+            return str(entry[-1])
+        begun = time.time_ns()
         digest = compute(file)
-        after = os.stat(file)
-        if [after.st_size, after.st_mtime_ns, after.st_ino] != now:
+        if state_of(file) != now:
             raise StoreError(f"{file} changed while it was read. Wait until it is written, then try again.")
+        if begun - max(now[1:3]) < SETTLED_NS:
+            return digest  # another change within the same tick of the clock would not be noticed
         known = self._read()
         known.pop(absolute, None)
         known[absolute] = [*now, digest]
@@ -45,7 +50,7 @@ class RememberedDigests:
             stated = json.loads(read_regular(self.path, follow=True))
         except (FileNotFoundError, NotRegularError, UnicodeDecodeError, json.JSONDecodeError):
             return {}  # damaged is as good as lost: digests are computed again
-        sound = isinstance(stated, dict) and all(isinstance(row, list) and len(row) == 4 for row in stated.values())
+        sound = isinstance(stated, dict) and all(isinstance(row, list) and len(row) == 5 for row in stated.values())
         return stated if sound else {}
 
     def _write(self, known: dict[str, list[int | str]]) -> None:
@@ -53,3 +58,8 @@ class RememberedDigests:
         with tempfile.NamedTemporaryFile("w", dir=self.path.parent, delete=False, encoding="utf-8") as beside:
             json.dump(known, beside)
         os.replace(beside.name, self.path)
+
+
+def state_of(file: Path) -> list[int]:
+    state = os.stat(file)
+    return [state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino]

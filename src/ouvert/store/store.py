@@ -102,6 +102,7 @@ class Store:
         self.folders = home / "folders"
         self.packed_folder = home / "packed"
         self.locks = home / "locks"
+        self._remembered = RememberedDigests(home / "digests.json")
         self.blobs = Blobs(home / "blobs", self.locks)
 
     # --- what is here -------------------------------------------------------------------------------------------------
@@ -144,22 +145,31 @@ class Store:
     def weights_digest(self, installed: Installed, progress: Progress = SILENCE) -> str:
         """The digest that keys the packed form of a model's weights; raises StoreError or CheckpointError.
 
-        The store knows it of what it fetched. Of files elsewhere it is computed once, and remembered until they change.
+        The store knows it of what it fetched. Of files elsewhere it is computed once, and remembered until they change;
+        those that were linked must still be what they were.
         """
-        if installed.digest is not None:
+        if installed.digest is not None and not installed.linked:
             return installed.digest
         from ouvert.weights import combined_digest, open_checkpoint
-
-        remembered = RememberedDigests(self.home / "digests.json")
 
         def compute(file: Path) -> str:
             with shown(progress, f"reading {file.name}", file.stat().st_size):
                 return digest_of(file, progress)
 
-        with open_checkpoint(installed.path) as checkpoint:
-            files = checkpoint.files
-        digests = {file.name: remembered.digest_of(file, compute) for file in files}
-        return combined_digest(digests)
+        if installed.files:  # its files are known, and are not parsed for that
+            folder = installed.path if installed.path.is_dir() else installed.path.parent
+            files = tuple(folder / file.name for file in installed.files if not is_companion(file.name))
+        else:
+            with open_checkpoint(installed.path) as checkpoint:
+                files = checkpoint.files
+        digest = combined_digest({file.name: self._remembered.digest_of(file, compute) for file in files})
+        if installed.digest not in (None, digest):
+            raise StoreError(
+                f"{installed.name}: its weights in {installed.path} were changed after it was put into the store "
+                f"(their digest is {digest}, expected {installed.digest}): `ouvert pull {installed.source}` takes "
+                "note of it."
+            )
+        return digest
 
     def packed(self) -> tuple[Packed, ...]:
         """All packed models, also those of weights that are not in the store."""
@@ -313,7 +323,7 @@ class Store:
                         digest = self.blobs.take(stream, key, progress, name=name)
                     files.append(StoredFile(name=name, size=size, digest=digest))
                 else:
-                    digest = digest_of(path, progress)
+                    digest = self._remembered.digest_of(path, lambda file: digest_of(file, progress))
                     modified = path.stat().st_mtime_ns
                     files.append(StoredFile(name=name, size=size, digest=digest, modified=modified))
         return replace(new_manifest(order, tuple(files)), linked=None if copy else str(folder))
