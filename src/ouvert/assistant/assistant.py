@@ -1,11 +1,13 @@
 """The assistant's waist: one chat format joined to one engine. Conversation in, typed events out."""
 
 import json
+import sys
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import Any, Literal
 
 from ouvert.assistant.arguments import follows
@@ -41,6 +43,7 @@ from ouvert.engine import CompiledGrammar, Constraint, Engine, Grammar, Sampling
 from ouvert.safety import Guard
 
 MOST_COMPILED = 64  # grammars kept compiled
+NORMALISED = 4  # characters that a tokenizer may make one of: letters and their marks
 
 
 class Assistant:
@@ -134,6 +137,19 @@ class Assistant:
             self._vocabulary = self._make_vocabulary()
         return self._vocabulary
 
+    def refuse_what_never_fits(self, conversation: Conversation) -> None:
+        """Raise ContextExceeded for texts so long that no spelling of them fits: cutting megabytes into tokens, only to
+        count them, takes seconds. What the model said before is not counted: templates leave thoughts out."""
+        given = (each.content.strip() for each in conversation.messages if each.role != "assistant")
+        least = sum(map(len, given)) // (NORMALISED * self._longest_token)
+        if least > self.engine.context:
+            raise ContextExceeded(least, self.engine.context, at_least=True)
+
+    @cached_property
+    def _longest_token(self) -> int:
+        """Bytes; far more than any token has where there is no vocabulary."""
+        return sys.maxsize if self._make_vocabulary is None else self.vocabulary.longest
+
     def compiled(self, grammar: Grammar) -> CompiledGrammar:
         """The grammar over this model's vocabulary; the last ones are remembered. Raises EngineError."""
         with self._lock:
@@ -218,8 +234,11 @@ class Answer:
             conversation, self.left_out = without_oldest_turns(
                 conversation, assistant.chat, assistant.engine.context, room
             )
+        else:
+            assistant.refuse_what_never_fits(conversation)
         self._conversation, self._restored = assistant.kept_reasoning.restored(conversation, asker)
         self._rendered = assistant.chat.render(self._conversation)
+        ContextExceeded.check(len(self._rendered.ids), assistant.engine.context)
         self._parser = assistant.chat.parser(self._rendered)
         self._reasoning: list[str] = []
         self._untagged_found: list[ToolCall] = []
@@ -239,7 +258,6 @@ class Answer:
         self._own_stop_ids = sampling.stop_ids - assistant.chat.stop_ids
         self._sampling = replace(sampling, stop_ids=sampling.stop_ids | assistant.chat.stop_ids)
         self._scores = None if sampling.logprobs is None else Scores(assistant.vocabulary)
-        ContextExceeded.check(len(self._rendered.ids), assistant.engine.context)
         self._generation = assistant.engine.generate(self._rendered.ids, self._sampling, timeout, owner)
         self._events = self._written()
 

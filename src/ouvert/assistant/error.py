@@ -10,9 +10,11 @@ class AssistantError(Exception):
 class ContextExceeded(EngineError):  # noqa: N818 - it says what is the case
     """A prompt that leaves no room for an answer."""
 
-    def __init__(self, prompt_tokens: int, context: int) -> None:
+    def __init__(self, prompt_tokens: int, context: int, *, at_least: bool = False) -> None:
+        """`at_least`: it was not counted to its end, since so many are too many already."""
+        least = "at least " if at_least else ""
         super().__init__(
-            f"reading a prompt: it has {prompt_tokens} tokens, and this engine's context holds {context} for "
+            f"reading a prompt: it has {least}{prompt_tokens} tokens, and this engine's context holds {context} for "
             "prompt and answer together. Shorten it, or load the model with a larger context."
         )
         self.prompt_tokens, self.context = prompt_tokens, context

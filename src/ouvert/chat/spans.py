@@ -37,14 +37,15 @@ def pieces_of(text: OwnedText, owners: Sequence[Owner], turn_ends: Sequence[str]
     before: int | None = None
     at = 0  # where the last piece that is not the template's ended
     place = 0
+    whole = plain(text)
     for length, number in text.runs:
         if number != TEMPLATE:
             owner = owners[number - 1] if TEMPLATE < number <= len(owners) else OUTSIDE
-            pieces += between(plain(text), at, place, before, owner.message, end)
+            pieces += between(whole, at, place, before, owner.message, end)
             pieces.append(Piece(place, place + length, owner))
             before, at = owner.message, place + length
         place += length
-    pieces += between(plain(text), at, place, before, None, end)
+    pieces += between(whole, at, place, before, None, end)
     return [piece for piece in pieces if piece.start < piece.stop]
 
 
@@ -83,6 +84,7 @@ def token_spans(
             spans.append(Span(start, start + 1, owner.message, owner.channel, owner.source))
 
     taken = first_piece = 0
+    whole = plain(text)
     for number, part in enumerate(parts):
         while pieces[first_piece].stop <= part.start:
             first_piece += 1
@@ -97,7 +99,7 @@ def token_spans(
         while place < len(pieces) and pieces[place].start < part.stop:
             piece = pieces[place]
             place += 1
-            share = plain(text)[max(piece.start, part.start) : min(piece.stop, part.stop)]
+            share = whole[max(piece.start, part.start) : min(piece.stop, part.stop)]
             inside.append((len(share.encode(errors="replace")), piece.owner))
         for owner in owners_of(ids[taken:upto], inside, token_bytes):
             give(owner)

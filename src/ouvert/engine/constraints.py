@@ -185,7 +185,7 @@ class Vocabulary:
             return ids
         ids, at = [], 0
         while at < len(text):
-            stop = min(len(text), at + self._longest)
+            stop = min(len(text), at + self.longest)
             while stop > at and text[at:stop] not in self._id_of:
                 stop -= 1
             if stop == at:
@@ -199,8 +199,9 @@ class Vocabulary:
         return {self._tokens[n]: n for n in reversed(self.text_ids.tolist())}
 
     @cached_property
-    def _longest(self) -> int:
-        return max(map(len, self._id_of), default=0)
+    def longest(self) -> int:
+        """Bytes of the longest token that is text; at least 1."""
+        return max((len(self._tokens[n]) for n in self.text_ids.tolist()), default=1)
 
     @cached_property
     def digit_runs(self) -> DigitRuns:
