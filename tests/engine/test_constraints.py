@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ouvert.engine import EngineError, Grammar, LocalEngine, Sampling, Vocabulary
+from ouvert.engine import EngineBusyError, EngineError, Grammar, LocalEngine, Sampling, Vocabulary, trial
 from ouvert.engine.constraints import ids_of, merged
 
 # Every byte is a token; then some longer pieces, two spellings of one, two control tokens, and a row without a token.
@@ -384,3 +384,23 @@ def test_any_json_object(generate):
     tokens, stopped = generate(Grammar.json_object(), 1, logit_bias=brackets)
     assert stopped.reason == "stop"
     assert isinstance(json.loads(text_of(tokens)), dict)
+
+
+def test_patterns_that_must_all_match_are_refused_in_a_bounded_time_and_the_process_goes_on(monkeypatch):
+    """llguidance looks for hours whether forty patterns have a text in common, and no thread within it can be stopped."""
+    monkeypatch.setattr(trial, "PATIENCE", 2.0)
+    patterns = [{"pattern": f".*a{n}.*"} for n in range(40)]
+    with pytest.raises(EngineError, match="takes too long to compile"):
+        VOCABULARY.compile(Grammar.json_schema({"type": "string", "allOf": patterns}))
+    assert VOCABULARY.compile(Grammar.json_schema({"type": "string", "allOf": patterns[:2]}))
+
+
+def test_where_no_trial_can_be_made_now_the_same_may_be_asked_later(monkeypatch):
+    monkeypatch.setattr(trial, "PATIENCE", 0.01)
+    turns = [trial._turns.acquire() for _ in range(trial.MOST_AT_ONCE)]
+    try:
+        with pytest.raises(EngineBusyError, match="others are being compiled"):
+            VOCABULARY.compile(Grammar.lark("start: A\nA: /a/ & /[ab]/"))
+    finally:
+        for _ in turns:
+            trial._turns.release()

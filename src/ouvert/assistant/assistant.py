@@ -39,7 +39,18 @@ from ouvert.chat.conversation import NO_ARGUMENTS
 from ouvert.chat.outline import END
 from ouvert.chat.tool_syntax import WrittenCall
 from ouvert.chat.untagged_calls import UntaggedCalls
-from ouvert.engine import CompiledGrammar, Constraint, Engine, Grammar, Sampling, Token, Vocabulary, of_objects
+from ouvert.engine import (
+    CompiledGrammar,
+    Constraint,
+    Engine,
+    EngineBusyError,
+    EngineError,
+    Grammar,
+    Sampling,
+    Token,
+    Vocabulary,
+    of_objects,
+)
 from ouvert.safety import Guard
 
 MOST_COMPILED = 64  # grammars kept compiled
@@ -80,7 +91,8 @@ class Assistant:
         self.kept_reasoning = KeptReasoning()
         self._make_vocabulary = vocabulary
         self._vocabulary: Vocabulary | None = None
-        self._compiled: OrderedDict[Grammar, CompiledGrammar] = OrderedDict()
+        self._compiled: OrderedDict[Grammar, CompiledGrammar | EngineError] = OrderedDict()
+        self._making: dict[Grammar, threading.Lock] = {}
         self._lock = threading.Lock()
 
     def answer(
@@ -153,12 +165,30 @@ class Assistant:
     def compiled(self, grammar: Grammar) -> CompiledGrammar:
         """The grammar over this model's vocabulary; the last ones are remembered. Raises EngineError."""
         with self._lock:
-            if grammar not in self._compiled:
-                self._compiled[grammar] = self.vocabulary.compile(grammar)
-                if len(self._compiled) > MOST_COMPILED:
+            making = self._making.setdefault(grammar, threading.Lock())
+        with making:  # whoever asks for another grammar does not wait for this one
+            with self._lock:
+                found = self._compiled.get(grammar)
+            if found is None:
+                found = self._compile(grammar)
+            with self._lock:
+                self._making.pop(grammar, None)
+                self._compiled[grammar] = found
+                self._compiled.move_to_end(grammar)
+                while len(self._compiled) > MOST_COMPILED:
                     self._compiled.popitem(last=False)
-            self._compiled.move_to_end(grammar)
-            return self._compiled[grammar]
+        if isinstance(found, EngineError):
+            raise found.with_traceback(None)
+        return found
+
+    def _compile(self, grammar: Grammar) -> CompiledGrammar | EngineError:
+        """A refusal is kept like a success: what took long to refuse is not tried again for everybody who waits."""
+        try:
+            return self.vocabulary.compile(grammar)
+        except EngineBusyError:
+            raise
+        except EngineError as problem:
+            return problem
 
     def guide(self, conversation: Conversation, rendered: Rendered, demands: Demands, held: Held) -> Guide | None:
         """What this answer is held to, or None. `held` is told what comes of it."""

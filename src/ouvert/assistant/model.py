@@ -26,6 +26,7 @@ from ouvert.assistant.sampling import default_sampling
 from ouvert.assistant.vocabulary import vocabulary_of
 from ouvert.chat import ChatError, ChatFormat, Effort, Message, Rendered, Tool
 from ouvert.engine import (
+    TRIAL_COMMAND,
     CacheType,
     Constraint,
     Generation,
@@ -141,6 +142,8 @@ class Model:
         self._name, self._source, self._opened = name, source, opened
         self._language = Language(name, opened.family, opened.metadata, opened.folder, template)
         self._ledger, self._guard = ledger, guard
+        if guard is not None:
+            guard.admit(TRIAL_COMMAND)
         self.engine = opened.engine
         opened.digest.start()
 

@@ -7,6 +7,7 @@ from ouvert.engine.local import LocalEngine
 from ouvert.engine.page_files import PageFiles
 from ouvert.engine.page_keys import key_of_this_user
 from ouvert.engine.schemas import of_objects, refuse_wrong
+from ouvert.engine.trial import COMMAND as TRIAL_COMMAND
 from ouvert.engine.waist import (
     Constraint,
     Engine,
@@ -27,6 +28,7 @@ from ouvert.kernels.program import CacheType
 
 __all__ = [
     "LAYOUT_VERSION",
+    "TRIAL_COMMAND",
     "CacheType",
     "CompiledGrammar",
     "Constraint",

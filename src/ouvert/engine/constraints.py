@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 
+from ouvert.engine import trial
 from ouvert.engine.gbnf import lark_of
 from ouvert.engine.loosening import widened
 from ouvert.engine.number_lengths import DigitRuns, NumberLength
 from ouvert.engine.schemas import DEEPEST, honoured, loosened
-from ouvert.engine.waist import EngineError
+from ouvert.engine.waist import EngineBusyError, EngineError
 
 if TYPE_CHECKING:
     from llguidance import LLMatcher, LLTokenizer
@@ -37,6 +38,7 @@ MOST_REPEATS = 10_000
 LONGEST_REASON = 600
 MOST_LEXER_STATES = 50_000  # one to two kB each
 MOST_SYMBOLS = 200_000  # in all rules; about a kB each while compiling
+LARGE = 30_000  # characters from which a grammar is tried first in a process of its own
 MASKS_KEPT = 16  # at most 25 MB of ids at 200,000 words
 END = b"<|the grammar is complete|>"  # the name of an id that no model has
 
@@ -162,6 +164,9 @@ class Vocabulary:
         """What llguidance makes of a source, and why it cannot be used; nothing, if it can."""
         from llguidance import LLMatcher, LLParserLimits
 
+        if may_be_much(source, kind):
+            bounds = {"max_lexer_states": MOST_LEXER_STATES, "max_grammar_size": MOST_SYMBOLS}
+            refuse_too_much(source, kind, trial.tried(source, bounds))
         limits = LLParserLimits(max_lexer_states=MOST_LEXER_STATES, max_grammar_size=MOST_SYMBOLS, verbose_errors=False)
         tokenizer = self._tokenizer
 
@@ -286,6 +291,33 @@ def with_deep_stack(make: "Callable[[], tuple[LLMatcher, str]]") -> "tuple[LLMat
     if problems:
         raise problems[0]
     return found[0]
+
+
+def may_be_much(source: str, kind: str) -> bool:
+    """Whether compiling may take long whatever llguidance's limits: texts that must match several patterns, or must not
+    match one; divisors; and what is merely large."""
+    count = source.count
+    match kind:
+        case "json schema":
+            much = bool(count('"pattern') and count('"pattern') + count('"format"') >= 2) or bool(
+                count('"multipleOf"') >= 2
+            )
+        case "lark":
+            much = bool(count("&") or count("~"))
+        case _:
+            much = False
+    return much or len(source) > LARGE
+
+
+def refuse_too_much(source: str, kind: str, found: str | None) -> None:
+    if found == trial.BUSY:
+        raise EngineBusyError(f"compiling a constraint ({kind}): {found}. Ask again in a few seconds.")
+    if found is not None:
+        raise EngineError(
+            f"compiling a constraint ({kind}): {found} (more than {trial.SECONDS} s or "
+            f"{trial.MEMORY >> 30} GB). It was given {source!r:.200}. Say it more simply: fewer patterns that "
+            "must match the same text, no large divisors, or hold to a part of it."
+        )
 
 
 def check_size(grammar: Grammar) -> None:

@@ -102,7 +102,7 @@ def translated(pattern: str, *, narrow: bool = True) -> str:
 def group(reader: Reader) -> str:
     """The opening of a group; captures are of no interest."""
     reader.at += 1
-    rest = reader.pattern[reader.at :]
+    rest = reader.pattern[reader.at : reader.at + 3]  # not all of it: there may be thousands of groups
     if not rest.startswith("?"):
         return "(?:"
     if rest.startswith("?:"):

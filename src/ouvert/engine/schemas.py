@@ -287,7 +287,8 @@ class Honouring:
         if target.startswith(("http://json-schema.org/", "https://json-schema.org/")):  # llguidance carries these
             return f"a $ref to another document: {target!r:.120}", meant
         fragment = unquote(target.partition("#")[2])
-        if fragment.startswith("/") and not any(known.endswith(fragment) for known in self.places):
+        known = "#" + fragment in self.places or any(place.endswith(fragment) for place in self.places)
+        if fragment.startswith("/") and not known:
             return f"a $ref to {target!r:.120}, where no schema stands", meant
         if not self.strict and not target.startswith("#"):
             return f"a $ref to another document: {target!r:.120}", meant

@@ -76,6 +76,7 @@ class Guard:
 
     def __init__(self, hosts: Hosts) -> None:
         self.hosts = hosts
+        self.own: frozenset[tuple[str, ...]] = frozenset()  # commands of ours that may be started
         self.is_up = False
         self._lock = threading.RLock()  # a signal's handler may connect while its thread is being counted
         self._scope = threading.local()
@@ -128,6 +129,10 @@ class Guard:
         """Hosts that the owner's configuration names. Raises ValueError for what is no host."""
         self.hosts = self.hosts | Hosts(hosts)
 
+    def admit(self, command: tuple[str, ...]) -> None:
+        """A program of ours that opens no connection, word for word as it is started."""
+        self.own |= {command}
+
     @contextmanager
     def fetching(self) -> Iterator[None]:
         """Within, this thread may connect anywhere and start programs: its owner asked for a fetch. All is counted."""
@@ -176,7 +181,7 @@ class Guard:
     def judge_popen(self, args: tuple[Any, ...]) -> None:
         """The arguments of the audit event: executable, words, folder, environment."""
         words = args[1]
-        if isinstance(words, list | tuple) and tuple(words) == renderer_command():
+        if isinstance(words, list | tuple) and tuple(words) in (renderer_command(), *self.own):
             self._count_local()  # our own, which can open no connection: docs/decisions/0007-templates-in-a-process.md
             return
         self.judge_program(program_of(args))
