@@ -387,7 +387,7 @@ def test_any_json_object(generate):
 
 
 def test_patterns_that_must_all_match_are_refused_in_a_bounded_time_and_the_process_goes_on(monkeypatch):
-    """llguidance looks for hours whether forty patterns have a text in common, and no thread within it can be stopped."""
+    """llguidance looks for hours whether forty patterns share a text, and no thread within it can be stopped."""
     monkeypatch.setattr(trial, "PATIENCE", 2.0)
     patterns = [{"pattern": f".*a{n}.*"} for n in range(40)]
     with pytest.raises(EngineError, match="takes too long to compile"):
