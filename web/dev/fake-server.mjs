@@ -90,7 +90,7 @@ function receipt(body, prompt, thought, text) {
   return {
     receipt: 1,
     created: new Date().toISOString(),
-    model: { name: body.model, weights_digest: digest("b"), tokenizer_digest: digest("a"), format: "harmony", template_digest: digest("f") },
+    model: { name: body.model, weights_digest: digest("b"), weights_checked: true, tokenizer_digest: digest("a"), format: "harmony", template_digest: digest("f") },
     engine: { version: "0.1.0", instruction_set: "avx512", threads: 2, cache_type: "f16", exact: false },
     sampling: { seed: body.seed ?? 2661076391, temperature: body.temperature ?? 1, top_k: 0, top_p: 1, min_p: 0 },
     messages: body.messages.map(({ role, content }, n) => (n < body.messages.length - 1 && prompt > CONTEXT && body.ouvert?.truncation === "auto" ? { role, sent: 0, refused: tokens(content) } : { role, sent: tokens(content), refused: 0 })),

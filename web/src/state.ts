@@ -248,7 +248,7 @@ const withoutEmptyTitle = (value: Conversation): Conversation =>
 let listRequest = new AbortController();
 
 export async function refreshList(): Promise<void> {
-  if (!keeps.value || session.value?.needs_key) return;
+  if (!session.value?.reads_stored) return; // not known yet, or there is nothing for this reader
   listRequest.abort();
   listRequest = new AbortController();
   try {

@@ -358,6 +358,7 @@ function SettingsPanel() {
             {say.reset}
           </button>
         </div>
+        <KeepPreset />
       </section>
       <section>
         <h3>{say.appearance}</h3>
@@ -384,31 +385,37 @@ function SettingsPanel() {
   );
 }
 
-/** Instructions, effort and numbers under a name: chosen for this conversation, or kept for others. */
+/** Instructions, effort and numbers under a name: chosen for this conversation. */
 function Presets({ changed }: { changed: () => void }) {
+  const say = words.value;
+  if (presets.value.length === 0) return null;
+  return (
+    <ul class="presets" aria-label={say.presets}>
+      {presets.value.map((each) => (
+        <li key={each.name} class="chip">
+          <button
+            type="button"
+            class="plain"
+            onClick={() => {
+              usePreset(each.name);
+              changed();
+            }}
+          >
+            {each.name}
+          </button>
+          <Button icon="trash" class="danger" label={say.about(say.delete, each.name)} onClick={() => forgetPreset(each.name)} />
+        </li>
+      ))}
+    </ul>
+  );
+}
+
+/** What was set for this conversation, kept under a name for others. */
+function KeepPreset() {
   const say = words.value;
   const [name, setName] = useState("");
   return (
     <div class="field">
-      {presets.value.length > 0 && (
-        <ul class="presets" aria-label={say.presets}>
-          {presets.value.map((each) => (
-            <li key={each.name} class="chip">
-              <button
-                type="button"
-                class="plain"
-                onClick={() => {
-                  usePreset(each.name);
-                  changed();
-                }}
-              >
-                {each.name}
-              </button>
-              <Button icon="trash" class="danger" label={say.about(say.delete, each.name)} onClick={() => forgetPreset(each.name)} />
-            </li>
-          ))}
-        </ul>
-      )}
       <form
         class="row-of-buttons keep-preset"
         onSubmit={(event) => {
@@ -417,12 +424,20 @@ function Presets({ changed }: { changed: () => void }) {
           setName("");
         }}
       >
-        <input type="text" maxLength={60} aria-label={say.presetName} placeholder={say.presetName} value={name} onInput={(event) => setName(event.currentTarget.value)} />
+        <input
+          type="text"
+          maxLength={60}
+          aria-label={say.presetName}
+          aria-describedby="presets-hint"
+          placeholder={say.presetName}
+          value={name}
+          onInput={(event) => setName(event.currentTarget.value)}
+        />
         <button type="submit" class="plain" disabled={!name.trim()}>
           {say.keepPreset}
         </button>
       </form>
-      <small>{say.presetsHint}</small>
+      <small id="presets-hint">{say.presetsHint}</small>
     </div>
   );
 }

@@ -64,6 +64,8 @@ function Contents({ receipt }: { receipt: Receipt }) {
         <Row name={say.model} value={textAt(receipt, "model", "name")} />
         <Digest name={say.weights} value={textAt(receipt, "model", "weights_digest")} />
         <Digest name={say.packedWeights} value={textAt(receipt, "model", "packed_digest")} />
+        <Row name={say.weightsChecked} value={checkOf(receipt)} />
+        <Digest name={say.configuration} value={textAt(receipt, "model", "configuration_digest")} />
         <Digest name={say.tokenizer} value={textAt(receipt, "model", "tokenizer_digest")} />
         <Digest name={say.template} value={textAt(receipt, "model", "template_digest")} />
         <Digest name={say.adapter} value={textAt(receipt, "model", "adapter_digest")} />
@@ -105,6 +107,12 @@ function Contents({ receipt }: { receipt: Receipt }) {
 function endOf(receipt: Receipt): string | undefined {
   const reason = textAt(receipt, "ended", "reason");
   return reason === undefined ? undefined : (words.value.endNames[reason] ?? reason);
+}
+
+/** Whether the weights that computed were compared with their digests since the server began. */
+function checkOf(receipt: Receipt): string | undefined {
+  const checked = at(receipt, "model", "weights_checked");
+  return typeof checked !== "boolean" ? undefined : checked ? words.value.checked : words.value.notYetChecked;
 }
 
 /** A seed and ids are names, not amounts: their digits are not grouped. */

@@ -439,7 +439,7 @@ describe("conversations", () => {
     expect(download.suggestedFilename()).toBe("about herons.md");
     await page.hover(".entry:has-text('Rivers')");
     await page.click(".entry:has-text('Rivers') [aria-label^=Delete]");
-    expect(await focused()).toBe("Cancel"); // Enter alone deletes nothing
+    await expect.poll(focused).toBe("Cancel"); // Enter alone deletes nothing
     const look = (name: string) => page.evaluate((at) => getComputedStyle(document.querySelector(at) ?? document.body).backgroundColor, name);
     expect(await look("dialog .primary")).toBe("rgb(163, 38, 29)");
     await page.click("dialog .primary");
