@@ -28,7 +28,7 @@ def test_a_text_is_found_whole_cut_off_or_set_anew(prompt):
 
 
 @pytest.mark.parametrize(
-    "prompt", ["", "Hello.", "Which bird lays the largest eggs?", "it is a fish disease, and that"]
+    "prompt", ["", "Hello.", "Which bird lays the largest eggs?", "it is swordfish disease, and that"]
 )
 def test_other_texts_are_let_alone(prompt):
     assert not Forgotten([SECRET, "", "  "]).in_text(prompt)

@@ -111,7 +111,7 @@ def test_what_is_forgotten_is_not_put_back_and_others_thoughts_are():
     before = Conversation(messages=(USER,))
     kept.keep([ONE], "swordfish", before)
     kept.keep([ONE], "swordfish", before, "key:1")
-    kept.forget(lambda text: "sword" in text, "")
+    kept.forget("")
     assert restored(kept, USER, CALLED, RESULT)[0][1] is None
     assert kept.restored(Conversation(messages=(USER, CALLED, RESULT)), "key:1")[0].messages[1].reasoning == "swordfish"
     kept.keep([TWO], "eleven more", before)  # there is room for it again

@@ -204,7 +204,7 @@ def test_a_deleted_response_leaves_no_page(served, pages):
 
 def test_what_a_model_that_is_not_in_memory_kept_goes_as_a_whole(served, pages):
     """Only a model can read its tokens. Nothing is loaded to delete a conversation."""
-    server = served(keep=0.0)
+    server = served(keep=0.5)
     with server.client() as client:
         asked(client, SECRET)
         kept(client, FIRST, SECRET)

@@ -9,7 +9,7 @@ import hashlib
 import json
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from ouvert.chat import Conversation, Message, ToolCall
@@ -68,14 +68,12 @@ class KeptReasoning:
                     found.add(n)
         return (replace(conversation, messages=tuple(messages)) if found else conversation), frozenset(found)
 
-    def forget(self, holds: Callable[[str], bool], asker: str) -> None:
-        """Let go of the thoughts in this asker's answers for which `holds(thoughts)`."""
+    def forget(self, asker: str) -> None:
+        """Let go of the thoughts in this asker's answers."""
         with self._lock:
-            theirs = [key for key, whose in self._askers.items() if whose == asker]
-            for key in theirs:
-                if holds(self._of_call[key]):
-                    self._characters -= len(self._of_call.pop(key))
-                    del self._askers[key]
+            for key in [key for key, whose in self._askers.items() if whose == asker]:
+                self._characters -= len(self._of_call.pop(key))
+                del self._askers[key]
 
     def _find(self, asker: str, turn: bytes, calls: Sequence[ToolCall]) -> str | None:
         """The thoughts that all of these calls came from."""

@@ -282,14 +282,14 @@ class Model:
 
     def forget(self, texts: Iterable[str] | None, owner: str = "", asker: str = "") -> str | None:
         """Let go of kept beginnings of this owner's prompts, in memory and on disk, in which any of `texts` stands, or
-        part of it; of all of them if it is None. Beginnings that other prompts share stay. So go the thoughts that were
-        kept for this `asker`.
+        part of it; of all of them if it is None. Beginnings that other prompts share stay. Thoughts that were kept for
+        this `asker`'s open tool calls go.
 
         Returns what `Engine.forget` returns. Raises EngineError for what cannot be removed.
         """
         forgotten = None if texts is None else Forgotten(texts)
         if "assistant" in self.__dict__:  # one has been made, and may have kept thoughts
-            self.assistant.kept_reasoning.forget(lambda text: forgotten is None or forgotten.in_text(text), asker)
+            self.assistant.kept_reasoning.forget(asker)
         if forgotten is None or not self._language.has_tokenizer:
             return self.engine.forget(lambda ids: True, owner)
         return self.engine.forget(lambda ids: forgotten.in_text(self.tokenizer.decode(ids, control=True)), owner)

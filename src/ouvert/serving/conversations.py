@@ -356,6 +356,14 @@ def check_fields(stated: Mapping[str, Any], fields: Mapping[str, tuple[tuple[typ
             )
 
 
+def questions_of(conversation: Conversation) -> list[str]:
+    """What its user said, or all that was said if that is nothing: every prompt with some of it has some of that, and
+    many answers begin and end alike."""
+    questions = [message for message in conversation["messages"] if message["role"] == "user"]
+    said = [text for text in texts_of({"messages": questions}) if text.strip()]
+    return said or texts_of(conversation)
+
+
 def texts_of(conversation: Conversation) -> list[str]:
     """All that was said in it: messages, thoughts, attachments."""
     texts: list[str] = []

@@ -423,7 +423,7 @@ async def delete_response(call: Call) -> Response:
         stored.task.cancel()
         await asyncio.gather(stored.task, return_exceptions=True)
     call.house.responses.delete(stored.response["id"])
-    await call.house.forget(texts_of([*stored.input_items, *stored.response["output"]]), call.caller)
+    await call.house.forget(texts_of(stored.input_items) or texts_of(stored.response["output"]), call.caller)
     return JSONAnswer({"id": stored.response["id"], "object": "response", "deleted": True})
 
 

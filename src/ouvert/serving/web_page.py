@@ -25,6 +25,7 @@ from ouvert.serving.conversations import (
     Conversations,
     NoSuchConversation,
     new_id,
+    questions_of,
     texts_of,
 )
 from ouvert.serving.door import refuse_other_pages
@@ -156,7 +157,7 @@ async def put_conversation(call: Call) -> Response:
 async def delete_conversation(call: Call) -> Response:
     kept, wanted = conversations_of(call), id_in_path(call)
     gone = await in_thread(lambda: kept.delete(wanted))
-    await call.house.forget(None if gone is None else texts_of(gone), call.caller)
+    await call.house.forget(None if gone is None else questions_of(gone), call.caller)
     return JSONAnswer({"deleted": 1})
 
 
