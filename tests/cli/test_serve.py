@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import urllib.error
@@ -12,7 +13,7 @@ import urllib.request
 
 import pytest
 
-from ouvert.cli.serve import about_keys
+from ouvert.cli.serve import about_keys, who_is_there
 from ouvert.serving import Keys
 
 RUN = "import sys; from ouvert.cli import main; sys.exit(main(sys.argv[1:]))"
@@ -158,3 +159,12 @@ def test_a_port_that_is_taken_is_said(serve, capfd):
     _, base = serve()
     process, _ = serve("--port", base.rpartition(":")[2])
     assert process.wait(20) == 1
+
+
+def test_a_port_that_another_user_took_is_said_to_be_theirs(monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+        assert who_is_there("127.0.0.1", port) == "Is a server running there already?"
+        monkeypatch.setattr("ouvert.serving.peers.this_user", lambda: os.geteuid() + 1)
+        assert f"another user of this machine (number {os.geteuid()})" in who_is_there("127.0.0.1", port)
+    assert who_is_there("127.0.0.1", port) == who_is_there("a name", port) == "Is a server running there already?"

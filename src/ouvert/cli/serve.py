@@ -80,8 +80,8 @@ def run(args: argparse.Namespace) -> int:
         listening = bound_socket(settings.host, settings.port)
     except OSError as problem:
         complain(
-            f"cannot listen at {settings.host} port {settings.port} ({problem.strerror}). Is a server running there "
-            "already? Choose another with --port."
+            f"cannot listen at {settings.host} port {settings.port} ({problem.strerror}). "
+            f"{who_is_there(settings.host, settings.port)} Choose another with --port."
         )
         return 1
     allow_more_files()
@@ -89,6 +89,22 @@ def run(args: argparse.Namespace) -> int:
     with listening:
         asyncio.run(serve(settings, listening))
     return 0
+
+
+def who_is_there(host: str, port: int) -> str:
+    """What is said of an address that is taken. Whoever opens the page there types to that program."""
+    from ouvert.serving.peers import this_user, user_who_listens
+
+    try:
+        user = user_who_listens(host, port)
+    except ValueError:  # a name
+        user = None
+    if user is None or user == this_user():
+        return "Is a server running there already?"
+    return (
+        f"A program of another user of this machine (number {user}) listens there: what you type at that address goes "
+        "to them."
+    )
 
 
 def change_service(args: argparse.Namespace) -> int:

@@ -9,6 +9,7 @@ import ipaddress
 import os
 import socket
 import struct
+from collections.abc import Collection
 from functools import cached_property
 from typing import Any
 
@@ -17,7 +18,7 @@ SOCK_DIAG_BY_FAMILY = 20
 NLM_F_REQUEST = 1
 ANY = 0xFFFFFFFF  # every state; and, for a cookie, none in particular
 # States of TCP, as the kernel numbers them.
-ESTABLISHED, FIN_WAIT1, FIN_WAIT2, CLOSE_WAIT = 1, 4, 5, 8
+ESTABLISHED, FIN_WAIT1, FIN_WAIT2, CLOSE_WAIT, LISTEN = 1, 4, 5, 8, 10
 # linux/netlink.h nlmsghdr; linux/inet_diag.h inet_diag_req_v2 and inet_diag_msg, the addresses apart.
 MESSAGE = struct.Struct("=IHHII")  # length, type, flags, sequence, port
 REQUEST = struct.Struct("=BBBBI")  # family, protocol, extensions, padding, states
@@ -99,15 +100,26 @@ def is_connected(accepted: Any) -> bool:
 
 def user_of_socket(local: Address, remote: Address) -> int | None:
     """Whose is the open socket of this machine that is bound to `local` and connected to `remote`? None: not known."""
+    return user_in(answer_to(question(local, remote)), local[1], remote[1])
+
+
+def user_who_listens(address: str, port: int) -> int | None:
+    """Whose program accepts connections there, on this machine? None: not known."""
+    nobody = "::" if ":" in address else "0.0.0.0"  # noqa: S104 - nothing is bound: a listening socket has no other end
+    answer = answer_to(question((address, port), (nobody, 0)))
+    return user_in(answer, port, 0, states=(LISTEN,))
+
+
+def answer_to(asked: bytes) -> bytes:
+    """The kernel's; b"" from a kernel or in a container without this table."""
     if not hasattr(socket, "AF_NETLINK"):
-        return None
+        return b""
     try:
         with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_SOCK_DIAG) as kernel:
-            kernel.send(question(local, remote))
-            answer = kernel.recv(1 << 13, socket.MSG_DONTWAIT)
-    except OSError:  # a kernel or a container without this table
-        return None
-    return user_in(answer, local[1], remote[1])
+            kernel.send(asked)
+            return kernel.recv(1 << 13, socket.MSG_DONTWAIT)
+    except OSError:
+        return b""
 
 
 def question(local: Address, remote: Address) -> bytes:
@@ -124,7 +136,9 @@ def question(local: Address, remote: Address) -> bytes:
     return MESSAGE.pack(MESSAGE.size + len(body), SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST, 1, 0) + body
 
 
-def user_in(answer: bytes, local_port: int, remote_port: int) -> int | None:
+def user_in(
+    answer: bytes, local_port: int, remote_port: int, states: Collection[int] = (ESTABLISHED, FIN_WAIT1, FIN_WAIT2)
+) -> int | None:
     """A socket that nobody holds any more has no inode, and its user is said to be 0: that is nobody's."""
     fixed = MESSAGE.size + REPLY.size
     if len(answer) < fixed + ADDRESSES_BYTES + REPLY_END.size or MESSAGE.unpack_from(answer)[1] != SOCK_DIAG_BY_FAMILY:
@@ -132,7 +146,7 @@ def user_in(answer: bytes, local_port: int, remote_port: int) -> int | None:
     state = REPLY.unpack_from(answer, MESSAGE.size)[1]
     *_, user, inode = REPLY_END.unpack_from(answer, fixed + ADDRESSES_BYTES)
     # The kernel looks among listening sockets, too, where it finds no connected one.
-    open_ = state in (ESTABLISHED, FIN_WAIT1, FIN_WAIT2) and inode != 0
+    open_ = state in states and inode != 0
     ours = PORTS.unpack_from(answer, fixed) == (local_port, remote_port)
     return int(user) if open_ and ours and user != NOBODY_KNOWN else None
 
