@@ -122,3 +122,9 @@ def said(client, path, **fields):
 )
 def test_the_fault_that_is_told_is_that_of_what_was_meant(client, path, fields, expected):
     assert expected in said(client, path, **fields)
+
+
+def test_other_wrong_fields_are_counted_and_alternatives_are_not(client):
+    messages = [{"role": "user", "content": ["hi"]}]
+    assert "more" not in said(client, "/v1/chat/completions", messages=messages)
+    assert said(client, "/v1/chat/completions", messages=messages, stop=[1], n=0).endswith("(2 more fields are wrong.)")

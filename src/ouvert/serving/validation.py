@@ -69,8 +69,8 @@ def refusal_of_validation(problem: ValidationError, body: Any = None) -> Refusal
     here = [fault for where, _, fault in candidates if where == place]
     right_kind = [fault for fault in here if fault["type"] not in OTHER_KINDS and fault["type"] != "literal_error"]
     where = written(place)
-    more = len({where for where, _, _ in placed}) - 1
-    others = f" ({more} more fields are wrong.)" if more else ""
+    more = len({where[:1] for where, _, _ in placed} - {top})
+    others = f" ({more} more {'field is' if more == 1 else 'fields are'} wrong.)" if more else ""
     sentence = said(where, right_kind[:1] or here)
     return Refusal(400, sentence + others, code="invalid_value", param=where or None)
 
