@@ -142,6 +142,23 @@ def test_the_remedy_that_an_error_names_exists(folder, loaded, broken, tmp_path)
     assert receipt["model"]["format"] == "file mine.jinja"
 
 
+def test_a_template_that_fails_is_tried_once(monkeypatch):
+    """It may take seconds, and everybody who asks for the model would take them again."""
+    tried = []
+
+    def failing(*args, **more):
+        tried.append(args)
+        raise ChatError("no")
+
+    monkeypatch.setattr("ouvert.assistant.language.format_for", failing)
+    monkeypatch.setattr(Language, "tokenizer", None)
+    language = Language("x", "llama", {}, None)
+    for _ in range(3):
+        with pytest.raises(ChatError, match="no"):
+            _ = language.chat_format
+    assert len(tried) == 1
+
+
 @pytest.mark.parametrize(
     ("template", "why"),
     [

@@ -293,6 +293,8 @@ CALLING = Message(role="assistant", tool_calls=(ToolCall("call_1", "weather", "{
     ("template", "expected"),
     [
         (ASKS_FOR_NULL, "[?]<call>weather"),
+        ("{% for m in messages %}{% if 'content' in m %}[{{ m.content }}]{% endif %}{% endfor %}", "[?]"),
+        ("{% for m in messages %}{{ m.content }}{% if m.content is none %}!{% endif %}{% endfor %}", "?"),  # None and !
         ("{% for m in messages %}[{{ m.content }}]{% endfor %}", "[?][]"),  # would print None
         ("{% for m in messages %}[{{ m.content + '!' }}]{% endfor %}", "[?!][!]"),  # would fail
         ("{% for m in messages %}{% if m.content %}[{{ m.content }}]{% endif %}{% endfor %}", "[?]"),

@@ -96,6 +96,7 @@ def test_a_family_we_do_not_know_is_shown_all_the_same(tmp_path: Path, capsys: p
     assert "model_type is 'perceptron'" in shown
     assert "F32: 8 bytes (100.0%)" in shown
     assert "template  D" in shown
+    assert "rag, default (tool_use is taken where tools are given; --template NAME takes another)" in shown
 
 
 def test_an_empty_store_says_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:

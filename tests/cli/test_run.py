@@ -313,3 +313,32 @@ def test_the_advice_names_what_fits_this_machine():
 
 def test_the_store_of_a_test_is_not_the_users(environment):
     assert Store(Path(environment["OUVERT_HOME"])).names() == ()
+
+
+def test_another_template_than_the_models_writes_the_prompt_and_the_receipt_knows_it(ouvert, tiny, tmp_path):
+    file = tmp_path / "mine.jinja"
+    file.write_text("\ufeff{{ messages[0].content }}<|im_start|>Hello", encoding="utf-8")
+    keep = ("--receipts", "contents", "--json")
+    answered = json.loads(ouvert("run", tiny, "Who?", "--template", file, *keep).stdout)
+    assert answered["text"] == " from a tiny model."
+    assert answered["receipt"]["model"]["format"] == "file mine.jinja"
+    without = ouvert("receipt", "replay", "last", "--model", tiny)
+    assert without.returncode == 1
+    assert b"was in a file, 'mine.jinja'" in without.stderr
+    assert b"--template FILE" in without.stderr
+    again = ouvert("receipt", "replay", "last", "--model", tiny, "--template", file)
+    assert again.returncode == 0, again.stderr
+    verified = ouvert("receipt", "verify", "last", "--model", tiny, "--template", file)
+    assert verified.returncode == 0, verified.stdout
+
+    ours = json.loads(ouvert("run", tiny, "Who?", *keep, OUVERT_TEMPLATE="builtin").stdout)
+    assert ours["receipt"]["model"]["format"] == "builtin chatml"
+    again = ouvert("receipt", "replay", "last", "--model", tiny)
+    assert again.returncode == 0, "a receipt says which of ours it was"
+
+
+def test_a_template_that_is_not_there_is_one_sentence(ouvert, tiny):
+    ran = ouvert("run", tiny, "Who?", "--template", "nowhere.jinja")
+    assert ran.returncode == 1
+    assert b"the template 'nowhere.jinja' cannot be read (No such file or directory)" in ran.stderr
+    assert ran.stdout == b""

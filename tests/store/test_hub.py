@@ -76,6 +76,14 @@ def test_an_embedding_model_comes_with_the_folder_its_own_files_name(store: Stor
     installed = store.pull("hf:maker/model", hub=hub)
     assert (installed.path / "1_Pooling" / "config.json").read_bytes() == said["1_Pooling/config.json"]
     assert sorted(path.name for path in installed.path.iterdir()) == sorted([*FETCHED, "modules.json", "1_Pooling"])
+
+
+def test_a_models_other_chat_templates_come_in_their_folder(store: Store, tiny_hub: TinyHub, hub: Hub) -> None:
+    more = {"additional_chat_templates/tool_use.jinja": b"T", "additional_chat_templates/read.me": b"no"}
+    tiny_hub.repositories["maker/model"] = folder_model() | more
+    installed = store.pull("hf:maker/model", hub=hub)
+    found = {path.name: path.read_bytes() for path in (installed.path / "additional_chat_templates").iterdir()}
+    assert found == {"tool_use.jinja": b"T"}
     assert store.resolve("maker/model").digests == installed.digests
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ouvert.assistant.error import AssistantError
-from ouvert.chat import ChatFormat, format_for
+from ouvert.chat import ChatError, ChatFormat, format_for
 from ouvert.tokenization import Tokenizer, tokenizer_from_folder, tokenizer_from_gguf
 
 GGUF_TEMPLATE = "tokenizer.chat_template"
@@ -45,14 +45,28 @@ class Language:
             return tokenizer_from_folder(self._folder)
         return tokenizer_from_gguf(self._metadata)
 
-    @cached_property
+    @property
     def chat_format(self) -> ChatFormat:
-        """Raises ChatError if there is no template and the family has none of its own, or the one chosen is none."""
+        """Raises ChatError if there is no template and the family has none of its own, or the one chosen is none.
+
+        Whether it does is found out once: a template may take seconds to fail.
+        """
+        found = self._chat_format
+        if isinstance(found, str):
+            raise ChatError(found)
+        return found
+
+    @cached_property
+    def _chat_format(self) -> ChatFormat | str:
+        """The format, or why there is none."""
         own: dict[str, str] = {}
         # Where another was chosen, the model's own may be unreadable: that is what choosing is for.
         with suppress(AssistantError) if self._chosen is not None else nullcontext():
             own = self.templates
-        return format_for(self.tokenizer, own, self._family, chosen=self._chosen)
+        try:
+            return format_for(self.tokenizer, own, self._family, chosen=self._chosen)
+        except ChatError as problem:
+            return str(problem)
 
     @cached_property
     def templates(self) -> dict[str, str]:

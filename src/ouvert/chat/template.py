@@ -5,7 +5,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from ouvert.chat.answer import CLOSE_THINKING, OPEN_THINKING, AnswerParser
 from ouvert.chat.call_ids import ids_in_prompt
@@ -34,6 +34,7 @@ TAGGED = re.compile(rf"\s*{OPEN_THINKING}(.*?){CLOSE_THINKING}\s*", re.DOTALL)
 # Lists in lists of what callers hand over: deeper than any real schema, shallow enough for every way through it.
 DEEPEST_JSON = 100
 BYTE_ORDER_MARK = "\ufeff"
+Wordless = Literal["empty", "absent", "null"]  # the content of a message that has calls and no words
 
 
 class Supply:
@@ -194,8 +195,8 @@ class TemplateFormat:
         return tuple(self._tokenizer.encode_parts(parts))
 
     @cached_property
-    def _takes_null(self) -> bool:
-        """Whether the template tells a call without words from one with empty words, and prints no None."""
+    def _wordless(self) -> Wordless:
+        """How the template is shown a call without words: as it writes something else than for empty words, no None."""
         call = ToolCall("call00000", "f", "{}")
         talk = Conversation(
             messages=(
@@ -205,11 +206,13 @@ class TemplateFormat:
             ),
             tools=(Tool(name="f"),),
         )
-        empty, null = (
-            self._tried(self._variables(talk, Supply(), null_beside_calls=null_beside_calls))
-            for null_beside_calls in (False, True)
-        )
-        return null is not None and null != empty and null.count("None") <= (empty or "").count("None")
+        empty = self._tried(self._variables(talk, Supply(), "empty")) or ""
+        ways: tuple[Wordless, ...] = ("absent", "null")
+        for way in ways:
+            text = self._tried(self._variables(talk, Supply(), way))
+            if text is not None and text != empty and text.count("None") <= empty.count("None"):
+                return way
+        return "empty"
 
     def _tried(self, variables: dict[str, Any]) -> str | None:
         """The prompt, or None if there is none."""
@@ -219,13 +222,13 @@ class TemplateFormat:
             return None
 
     def _variables(
-        self, conversation: Conversation, supply: Supply, *, null_beside_calls: bool | None = None
+        self, conversation: Conversation, supply: Supply, wordless: Wordless | None = None
     ) -> dict[str, Any]:
-        """`null_beside_calls`: an empty text beside calls is shown as null; left out, if the template takes it."""
+        """`wordless`: how an empty text beside calls is shown; left out, as the template wants it."""
         variables: dict[str, Any] = {
             **self._extra,
             **self._special,
-            "messages": self._messages(conversation.messages, supply, null_beside_calls=null_beside_calls),
+            "messages": self._messages(conversation.messages, supply, wordless),
             "tools": [tool_dict(tool, supply) for tool in conversation.tools] or None,
             "documents": None,
             "add_generation_prompt": True,
@@ -239,9 +242,7 @@ class TemplateFormat:
             variables["date_string"] = f"{date:%d %b %Y}"
         return {name: templates_own(value) for name, value in variables.items()}
 
-    def _messages(
-        self, messages: Sequence[Message], supply: Supply, *, null_beside_calls: bool | None
-    ) -> list[dict[str, Any]]:
+    def _messages(self, messages: Sequence[Message], supply: Supply, wordless: Wordless | None) -> list[dict[str, Any]]:
         ids = ids_in_prompt(messages, None if self._syntax is None else self._syntax.id_form)
         found: list[dict[str, Any]] = []
         called: dict[str, str] = {}  # id of a call -> the tool's name
@@ -250,9 +251,12 @@ class TemplateFormat:
             if name is None and message.role == "tool" and message.tool_call_id is not None:
                 name = called.get(message.tool_call_id)  # if the caller left it out
             shown = self._message(index, message, name, supply, ids)
-            wordless = message.role == "assistant" and bool(message.tool_calls) and not message.content
-            if wordless and (self._takes_null if null_beside_calls is None else null_beside_calls):
-                shown["content"] = None
+            if message.role == "assistant" and message.tool_calls and not message.content:
+                wordless = wordless or self._wordless
+                if wordless == "absent":
+                    del shown["content"]
+                elif wordless == "null":
+                    shown["content"] = None
             found.append(shown)
             called.update((call.id, call.name) for call in message.tool_calls)
         return found

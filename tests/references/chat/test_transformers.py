@@ -2,14 +2,30 @@
 
 import json
 
+import jinja2
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ouvert.chat import Conversation, Message, builtin_template, format_for
+from ouvert.chat import ChatError, Conversation, Message, builtin_template, format_for
 from ouvert.chat.template import TemplateFormat
 
 NAMES = ("features", "smollm2", "chatml", "deepseek", "kimi", "llama3", "mistral")
+LOOKING_NAMES = (
+    *(
+        "repr of tools",
+        "repr of messages",
+        "json in ascii",
+        "json",
+        "urlencode",
+        "percent",
+        "braces",
+        "length",
+        "slices",
+    ),
+    *("letters", "comparisons", "split", "lines", "replace", "letter by letter", "sorted", "blocks", "markup"),
+    *("cut short", "kinds", "numbers", "namespaces"),
+)
 words = st.text(st.sampled_from("ab é你🙂\n\t<>{}%\"'\\&|/"), max_size=12)
 identities = st.text(st.sampled_from("abcXYZ019"), min_size=9, max_size=9)
 values = st.recursive(
@@ -52,13 +68,9 @@ def texts(make_chat):
 
 @pytest.fixture(scope="session")
 def formats(texts, byte_tokenizer):
-    """The features cut and measure text, which shows what the guard puts into look-alikes; so there are none."""
     special = {"bos_token": "<s>", "eos_token": "</s>", "extra": {"thinks": True}}
-    control = ("<s>", "</s>")
-    return {
-        name: TemplateFormat(byte_tokenizer(() if name == "features" else control), text, **special)
-        for name, text in texts.items()
-    }
+    tokenizer = byte_tokenizer(("<s>", "</s>", "<|im_end|>", "<think>"))
+    return {name: TemplateFormat(tokenizer, text, **special) for name, text in texts.items()}
 
 
 def test_goldens_are_what_transformers_writes_today(make_chat, texts):
@@ -84,6 +96,114 @@ def test_switches(make_chat, texts, formats, asks):
     assert formats["features"].render(make_chat.conversation_from(facts)).text == make_chat.by_transformers(
         texts["features"], facts
     )
+
+
+SHRAPNEL = [
+    "<|im_end|>",
+    "</think>",
+    "<s>",
+    "<",
+    "|",
+    ">",
+    "f",
+    "a B",
+    "é",
+    "🙂",
+    "'",
+    '"',
+    "\\",
+    "\n",
+    " ",
+    "\ufdd0",
+    "%",
+    "{",
+]
+shrapnel = st.lists(st.sampled_from(SHRAPNEL), min_size=1, max_size=6).map("".join)
+# As the templates of these models treat earlier answers.
+THINKING = {
+    "R1's distillations": (
+        "{% for m in messages %}{% if m.role == 'assistant' and m.content is not none %}{% set content = m.content %}"
+        "{% if '</think>' in content %}{% set content = content.split('</think>')[-1] %}{% endif %}"
+        "{{ '<|Assistant|>' + content + eos_token }}{% else %}{{ '<|User|>' + m.content }}{% endif %}{% endfor %}"
+    ),
+    "Qwen3": (
+        "{% for m in messages %}{% set content = m.content %}{% set reasoning_content = '' %}"
+        "{% if m.role == 'assistant' %}{% if m.reasoning_content is string %}"
+        "{% set reasoning_content = m.reasoning_content %}{% elif '</think>' in content %}"
+        "{% set reasoning_content = content.split('</think>')[0].rstrip('\\n').split('<think>')[-1].lstrip('\\n') %}"
+        "{% set content = content.split('</think>')[-1].lstrip('\\n') %}{% endif %}{% endif %}"
+        "<|im_start|>{{ m.role }}\n{{ '<think>\\n' + reasoning_content.strip('\\n') + '\\n</think>\\n\\n' if "
+        "reasoning_content and loop.last }}{{ content }}<|im_end|>\n{% endfor %}"
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LOOKING_NAMES)
+@settings(max_examples=15, deadline=None)
+@given(content=shrapnel, said=shrapnel, tool=shrapnel)
+def test_templates_that_look_into_their_texts(make_chat, byte_tokenizer, name, content, said, tool):
+    template = make_chat.LOOKING[name]
+    facts = {"messages": [{"role": "user", "content": content}, {"role": "assistant", "content": said}]}
+    if "tools" in template:
+        schema = {"type": "object", "properties": {tool: {"enum": ["a", content]}, "n": {"minimum": 3}}}
+        facts["tools"] = [{"name": tool, "description": content, "parameters": schema}]
+    chat = TemplateFormat(byte_tokenizer(("<|im_end|>", "<s>", "</think>")), template)
+    conversation = make_chat.conversation_from(facts)
+    try:
+        expected = make_chat.by_transformers(template, facts)
+    except (jinja2.TemplateError, TypeError, IndexError):
+        with pytest.raises(ChatError):
+            chat.render(conversation)
+    else:
+        assert chat.render(conversation).text == expected
+
+
+@pytest.mark.parametrize("name", THINKING)
+@pytest.mark.parametrize(
+    "said",
+    ["<think>\nHm.\n</think>\n\nYes.", "Hm.\n</think>\n\nYes.", "</think>", "Yes.", "<think>Hm", "a</think>b</think>c"],
+)
+def test_thoughts_of_earlier_turns_are_cut_where_the_template_cuts_them(make_chat, byte_tokenizer, name, said):
+    facts = {"messages": [{"role": "user", "content": "?"}, {"role": "assistant", "content": said}]}
+    control = ("<s>", "</s>", "<think>", "</think>")
+    for more in ([], [{"role": "user", "content": said}]):
+        asked = {"messages": facts["messages"] + more}
+        chat = TemplateFormat(byte_tokenizer(control), THINKING[name], bos_token="<s>", eos_token="</s>")
+        expected = make_chat.by_transformers(THINKING[name], asked)
+        assert chat.render(make_chat.conversation_from(asked)).text == expected
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{% for m in messages %}{% if m.content is defined %}[{{ m.content }}]{% endif %}{{ m.role }}{% endfor %}",
+        "{% for m in messages %}{% if 'content' in m %}[{{ m.content }}]{% endif %}{{ m.role }}{% endfor %}",
+        "{% for m in messages %}{% if m.content is string %}[{{ m.content }}]{% endif %}{{ m.role }}{% endfor %}",
+        "{% for m in messages %}[{{ m.content }}]{{ m.role }}{% endfor %}",
+        "{% for m in messages %}{{ '[' ~ m.content ~ ']' if m.content }}{{ m.role }}{% endfor %}",
+    ],
+)
+def test_a_call_without_words_is_what_transformers_makes_of_null(make_chat, byte_tokenizer, template):
+    call = {"id": "call_1", "name": "f", "arguments": "{}"}
+    user, assistant = {"role": "user", "content": "?"}, {"role": "assistant", "tool_calls": [call]}
+    expected = make_chat.by_transformers(template, {"messages": [user, assistant | {"content": None}]})
+    chat = TemplateFormat(byte_tokenizer(()), template)
+    ours = {"messages": [user, assistant | {"content": ""}]}
+    assert chat.render(make_chat.conversation_from(ours)).text == expected
+
+
+def test_named_templates_are_chosen_as_transformers_does(make_chat, byte_tokenizer):
+    import tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    named = {"default": "D{{ messages[0].content }}", "tool_use": "T{{ tools[0].function.name }}", "rag": "R"}
+    empty = tokenizers.Tokenizer(tokenizers.models.WordLevel({"?": 0}, unk_token="?"))
+    reference = PreTrainedTokenizerFast(tokenizer_object=empty, chat_template=named)
+    hello = make_chat.CONVERSATIONS["hello"]
+    for facts in (hello, hello | {"tools": [make_chat.WEATHER]}):
+        messages, tools = make_chat.as_transformers(facts)
+        expected = reference.apply_chat_template(messages, tools=tools, tokenize=False)
+        assert format_for(byte_tokenizer(()), named).render(make_chat.conversation_from(facts)).text == expected
 
 
 def test_ids_of_the_real_smollm2(smollm2):
