@@ -2,7 +2,9 @@
 
 import json
 import os
+import re
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -445,3 +447,16 @@ def test_verify_compares_all_weights_and_says_what_is_damaged(ouvert, home, edit
     assert "the weights are damaged" in facts["receipt"]["damage"]
     status, facts = ouvert("receipt", "verify", "1", "--json", "--model", folder)  # made again meanwhile
     assert (status, facts["receipt"]["weights_checked"]) == (0, True)
+
+
+def test_the_example_in_the_documents_has_the_fields_that_receipts_have(ouvert, real):
+    page = (Path(__file__).parents[2] / "docs/formats/receipt.md").read_text(encoding="utf-8")
+    example = json.loads(page.split("```json\n")[1].split("```")[0])
+    _, answer = ouvert("run", real, "What is 2+2?", "--json", "--receipts", "off", "--max-tokens", 3)
+    receipt = answer["receipt"]
+    assert example["receipt"] == receipt["receipt"]
+    for part in ("model", "engine", "tokens", "seconds"):
+        assert example[part].keys() == receipt[part].keys()
+    described = set(re.findall(r"`(\w+\.\w+)`", page))
+    for part in ("model", "engine"):
+        assert {f"{part}.{name}" for name in receipt[part]} <= described

@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -337,7 +338,7 @@ if sys.argv[2] == "unguarded":
 os.truncate(path, 4096)
 print(int(data[:4096].sum()), guard.lost, int(data.sum()), guard.lost)
 """
-    for how, status, printed in (("guarded", 0, "4096 False 4096 True"), ("unguarded", -7, "")):
+    for how, status, printed in (("guarded", 0, "4096 False 4096 True"), ("unguarded", -signal.SIGBUS, "")):
         found = subprocess.run(
             [sys.executable, "-c", program, str(tmp_path / "file"), how], check=False, capture_output=True, text=True
         )

@@ -11,6 +11,7 @@ import math
 import secrets
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -252,7 +253,8 @@ def packed_weights(
             return usable(path, recipe)
         except CheckpointError as problem:  # of another kind or damaged: it is only derived, so it is made again
             say(f"Packed weights are made again. {problem}")
-            path.unlink(missing_ok=True)
+            with suppress(OSError):  # where it cannot be removed, neither can another be written, and that is said
+                path.unlink(missing_ok=True)
     loss = write_checked(checkpoint, parameters, path, recipe, file, threads)
     if loss.relative:
         say(
@@ -319,8 +321,11 @@ def remove_older(path: Path, say: Callable[[str], None]) -> None:
     """What versions with other layouts left of the same weights: no version reads it any more."""
     for older in path.parent.glob("*.safetensors"):
         if not older.name.startswith(f"{LAYOUT_VERSION}-"):
-            size = older.stat().st_size
-            older.unlink(missing_ok=True)
+            try:
+                size = older.stat().st_size
+                older.unlink()
+            except OSError:
+                continue  # another process removed it, or it is not ours to remove: it is in nobody's way
             say(
                 f"Removed {older}, packed by another version ({size / 1e6:.0f} MB): its layout is not {LAYOUT_VERSION}."
             )
