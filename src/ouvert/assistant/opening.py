@@ -1,5 +1,6 @@
 """From a model of the store to an engine: its weights packed once, into the store, with a progress that shows."""
 
+import errno
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,11 +13,15 @@ from ouvert.engine import (
     Opened,
     PackedFile,
     PageFiles,
+    UnwritableError,
     key_of_this_user,
     open_engine,
     pack_weights,
 )
 from ouvert.store import SILENCE, Installed, Progress, Store
+
+# What the system says of a folder that cannot be written.
+UNWRITABLE = frozenset({errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT, errno.EIO})
 
 # Smaller models are read and packed before anybody has looked up.
 WORTH_SHOWING = 300_000_000  # bytes
@@ -36,19 +41,35 @@ def open_installed(
     prefixes: PageFiles | None = None,
     progress: Progress = SILENCE,
 ) -> Opened:
-    """`engine.open_engine` for a model that the store resolved; raises what that and the store raise."""
+    """`engine.open_engine` for a model that the store resolved; raises what that and the store raise.
+
+    Where the store cannot be written, the weights are packed into memory, and `progress` says so.
+    """
     digest = store.weights_digest(installed, worth_showing(installed, progress))
-    with packed_file(store, installed, digest, progress) as packed:
-        return open_engine(
-            installed.path,
-            threads=threads,
-            context=context,
-            exact=exact,
-            weights_digest=digest,
-            packed=packed,
-            cache_type=cache,
-            prefixes=prefixes,
-        )
+    opened = partial(
+        open_engine,
+        installed.path,
+        threads=threads,
+        context=context,
+        exact=exact,
+        weights_digest=digest,
+        cache_type=cache,
+        prefixes=prefixes,
+    )
+    try:
+        with packed_file(store, installed, digest, progress) as packed:
+            return opened(packed=packed)
+    except UnwritableError as problem:
+        why = str(problem)
+    except OSError as problem:
+        if problem.errno not in UNWRITABLE:
+            raise
+        why = f"{problem.filename or store.home}: {problem.strerror}."
+    progress.say(
+        f"The packed weights of {installed.name} are not kept: {why} They are packed into memory, now and at every "
+        "start, until the store can be written; `ouvert doctor` says what is in the way."
+    )
+    return opened(packed=None)
 
 
 def kept_prefixes(

@@ -43,6 +43,7 @@ KNOWN_ERRORS = (
     ("ouvert.weights", "CheckpointError"),
 )
 
+TRACE = "OUVERT_TRACE"  # set to anything: the traceback of what nobody foresaw is shown
 INTERRUPTED = 130  # 128 + SIGINT, as shells say it
 WRONG_USE = 2  # argparse's own status for a wrong command line
 
@@ -74,11 +75,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except Exception as problem:
-        if not isinstance(problem, tuple(known_errors())):
-            raise
-        print(f"ouvert: {problem}", file=sys.stderr)
+        if isinstance(problem, tuple(known_errors())):
+            print(f"ouvert: {problem}", file=sys.stderr)
+        else:
+            explain_unforeseen(problem)
         return 1
     return status
+
+
+def explain_unforeseen(problem: Exception) -> None:
+    """What nobody foresaw, in a sentence; where it came from on request, for a report."""
+    if os.environ.get(TRACE):
+        import traceback
+
+        traceback.print_exception(problem)
+    if isinstance(problem, OSError):
+        place = "" if problem.filename is None else f"{problem.filename}: "
+        sentence = (
+            f"{place}{problem.strerror or problem}. `ouvert doctor` says whether something is wrong with the store."
+        )
+    elif isinstance(problem, MemoryError):
+        sentence = "there is no memory left for this. Close other programs, or choose a smaller model or --context."
+    else:
+        sentence = f"this should not have happened: {type(problem).__name__}: {problem!s:.500}."
+    print(f"ouvert: {sentence} ({TRACE}=1 shows where it happened.)", file=sys.stderr)
 
 
 def chosen_command(arguments: Sequence[str]) -> str | None:

@@ -25,6 +25,7 @@ from ouvert.engine.waist import (
     Token,
 )
 from ouvert.kernels.program import CacheType
+from ouvert.weights import UnwritableError
 
 __all__ = [
     "LAYOUT_VERSION",
@@ -50,6 +51,7 @@ __all__ = [
     "Sampling",
     "Stopped",
     "Token",
+    "UnwritableError",
     "Vocabulary",
     "key_of_this_user",
     "look_at",

@@ -1,6 +1,7 @@
 """Digests of files outside the store, remembered until a file changes, so that a large one is read whole only once."""
 
 import json
+import logging
 import os
 import tempfile
 import time
@@ -9,6 +10,8 @@ from pathlib import Path
 
 from ouvert.store.error import StoreError
 from ouvert.weights import NotRegularError, read_regular
+
+LOG = logging.getLogger("ouvert.store")
 
 # The oldest entries go beyond this: a line is about 200 bytes.
 MOST_ENTRIES = 1000
@@ -42,7 +45,10 @@ class RememberedDigests:
         known = self._read()
         known.pop(absolute, None)
         known[absolute] = [*now, digest]
-        self._write(dict(list(known.items())[-MOST_ENTRIES:]))
+        try:
+            self._write(dict(list(known.items())[-MOST_ENTRIES:]))
+        except OSError as problem:  # it costs time the next time, and nothing else
+            LOG.warning("%s cannot be written (%s): %s is read whole the next time, too", self.path, problem, file)
         return digest
 
     def _read(self) -> dict[str, list[int | str]]:
@@ -56,8 +62,13 @@ class RememberedDigests:
     def _write(self, known: dict[str, list[int | str]]) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile("w", dir=self.path.parent, delete=False, encoding="utf-8") as beside:
-            json.dump(known, beside)
-        os.replace(beside.name, self.path)
+            try:
+                json.dump(known, beside)
+                beside.flush()
+                os.replace(beside.name, self.path)
+            except OSError:
+                os.unlink(beside.name)
+                raise
 
 
 def state_of(file: Path) -> list[int]:

@@ -3,7 +3,7 @@
 from .checkpoint import Checkpoint
 from .digest import combined_digest, sha256_of, sha256_of_range
 from .encodings import ENCODINGS, Encoding, decode, encoded_bytes
-from .error import CheckpointError
+from .error import CheckpointError, UnwritableError
 from .floats import decode_fp8_blocks, decode_mxfp4_blocks
 from .mapping import FileState, MappedFile
 from .opening import open_checkpoint
@@ -21,6 +21,7 @@ __all__ = [
     "NotRegularError",
     "SafetensorsWriter",
     "Tensor",
+    "UnwritableError",
     "combined_digest",
     "decode",
     "decode_fp8_blocks",

@@ -14,3 +14,7 @@ class CheckpointError(Exception):
 def shown(value: object) -> str:
     """A value out of a file as an error may print it: escaped and cut short."""
     return SHORT.repr(value)
+
+
+class UnwritableError(CheckpointError):
+    """A file cannot be written where it was to be: no room, no right, a failing disk. What was to be read is sound."""

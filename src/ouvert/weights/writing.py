@@ -13,7 +13,7 @@ from typing import Self
 import numpy as np
 
 from .encodings import ENCODINGS, encoded_bytes
-from .error import CheckpointError, shown
+from .error import CheckpointError, UnwritableError, shown
 from .mapping import MOST_HEADER_BYTES
 from .safetensors import DTYPES, METADATA, is_text
 
@@ -85,7 +85,7 @@ class SafetensorsWriter:
             self.partial.touch()  # not emptied yet: it may be somebody else's
             self._file = open(self.partial, "r+b", buffering=0)  # noqa: SIM115 - closed by finish or abandon
         except OSError as error:
-            raise CheckpointError(
+            raise UnwritableError(
                 f"{self.partial} cannot be written: {error}. Its folder must exist and be writable: create it."
             ) from error
         self._claim()
@@ -93,7 +93,7 @@ class SafetensorsWriter:
             self._file.truncate(0)
             total = max((at.stop for at in self._places.values()), default=len(header))
             if (room := shutil.disk_usage(self.partial.parent).free) < total:
-                raise CheckpointError(
+                raise UnwritableError(
                     f"{path} will take {total} bytes, but its disk has room for {room}. Free some, or write elsewhere."
                 )
             self._file.truncate(total)
@@ -126,7 +126,7 @@ class SafetensorsWriter:
             while rest:
                 rest = rest[self._file.write(rest) :]
         except OSError as error:
-            raise CheckpointError(
+            raise UnwritableError(
                 f"{self.partial} cannot be written further: {error}. Check the disk, then write the file again."
             ) from error
 
