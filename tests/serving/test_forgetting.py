@@ -262,3 +262,16 @@ def test_cleared_by_another_process_they_go_from_memory_too(served, pages, monke
             threading.Event().wait(0.01)
         assert on_disk(pages) == {}
         assert asked(client, SECRET) == 0
+
+
+def test_where_prompts_are_kept_in_memory_only_they_go_from_there(start_server, speaking_model, tmp_path):
+    model = tmp_path / "tiny"
+    model.symlink_to(speaking_model())
+    options = {"threads": 1, "receipts": False, "prefixes": False}
+    server = start_server(models=(str(model),), state=tmp_path / "state", load_options=options)
+    with server.client() as client:
+        asked(client, SECRET)
+        assert asked(client, SECRET) > len(SECRET)
+        kept(client, FIRST, SECRET)
+        client.delete(f"/api/ui/conversations/{FIRST}")
+        assert asked(client, SECRET) == 0
