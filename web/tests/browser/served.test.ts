@@ -17,7 +17,7 @@ beforeAll(async () => {
   execFileSync(OUVERT, ["pull", "smollm2"], { stdio: "ignore" });
   const { path } = JSON.parse(execFileSync(OUVERT, ["show", "smollm2", "--json"], { encoding: "utf8" })) as { path: string };
   home = mkdtempSync(join(tmpdir(), "ouvert-home-"));
-  server = spawn(OUVERT, ["serve", path, "--port", "0"], { env: { ...process.env, OUVERT_HOME: home } });
+  server = spawn(OUVERT, ["serve", path, "--port", "0", "--context", "2048"], { env: { ...process.env, OUVERT_HOME: home } });
   let said = "";
   address = await new Promise<string>((ready, failed) => {
     server.stderr?.on("data", (piece: Buffer) => {
@@ -46,7 +46,7 @@ test("a real model answers, its receipt says what left, and what is kept is priv
   await page.fill("#number-temperature", "0");
   await page.keyboard.press("Escape");
   await page.fill("#composer", "What is the capital of France?");
-  await expect.poll(() => page.textContent("#context")).toMatch(/\d+ of 8,192 tokens/);
+  await expect.poll(() => page.textContent("#context")).toMatch(/\d+ of 2,048 tokens/);
   const counted = Number(/(\d+) of/.exec((await page.textContent("#context")) ?? "")?.[1]);
   await ask(page, "What is the capital of France?");
   await answered(page);
@@ -97,4 +97,30 @@ test("stopping frees the server at once", { timeout: 120_000 }, async () => {
   await page.keyboard.press("Escape");
   await expect.poll(answers).toBe(0);
   await page.waitForSelector(".ended");
+});
+
+test("a long prompt is read in view, and a full context goes on without its oldest turns", { timeout: 300_000 }, async () => {
+  const { page } = opened;
+  const long = "One of the many lines that a long report consists of.\n".repeat(75);
+  await page.keyboard.press("Alt+n");
+  await page.keyboard.press("Alt+Comma");
+  await page.fill("#number-max_tokens", "20");
+  await page.keyboard.press("Escape");
+  for (const n of [1, 2]) {
+    await ask(page, `${n}. ${long}`);
+    await expect.poll(() => page.textContent(".waiting").catch(() => ""), { interval: 20 }).toMatch(/Reading: [\d,]+ of [\d,]+ tokens/);
+    await answered(page);
+    expect(await lastAnswer(page).textContent()).toContain("This model is a toy");
+  }
+  await page.fill("#composer", `3. ${long}`);
+  await page.waitForSelector(".too-long");
+  await page.click("text=Continue without the oldest turns");
+  await page.press("#composer", "Enter");
+  await expect.poll(() => page.locator(".message.assistant").count()).toBe(3);
+  await answered(page);
+  expect(await lastAnswer(page).textContent()).toMatch(/Without the oldest turns: [\d,]+ tokens were not sent/);
+  await page.keyboard.press("Alt+i");
+  expect(await page.textContent(".receipt")).toMatch(/0 tokens sent, [\d,]+ refused/);
+  await page.keyboard.press("Escape");
+  expect(opened.complaints).toEqual([]);
 });
