@@ -26,7 +26,9 @@ FORMATS = "a format is held to where the draft only describes it"
 DIALECTS = "dialects differ about the character, or it would need \\u"
 SECOND_60 = "there is no second 60"
 NARROW_FORMATS = "llguidance's format is narrower (quoted mail addresses, IPv4 in IPv6)"
+LONG_NUMBERS = "a number has no more digits than readers of JSON keep"
 REASONS = {
+    "optional/bignum.json": LONG_NUMBERS,
     "const.json": WHOLE_NUMBERS,
     "enum.json": WHOLE_NUMBERS,
     "type.json": WHOLE_NUMBERS,
