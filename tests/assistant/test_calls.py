@@ -81,6 +81,14 @@ def test_a_call_is_over_where_the_model_wants_to_end(assistant, family, tool):
     assert finished.usage.output <= len(made[1].ids(script_of(family))) + 1, written
 
 
+def test_a_model_that_would_rather_think_on_or_answer_calls_all_the_same(assistant):
+    thought = "<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant"
+    made = assistant("harmony", script=thought * 20)
+    _, _, finished, written = ask(made, Demands(calls="required"), tools=(CLOCK,))
+    assert (len(finished.tool_calls), finished.reason) == (1, "tool_calls")
+    assert written.count("<|channel|>analysis") == 1
+
+
 SEVERAL = [family for family in CALLS if family not in ("harmony", "llama3")]  # formats of one call an answer
 
 

@@ -109,7 +109,9 @@ class HarmonyFormat:
     ) -> Outline:
         """Thoughts and preambles in any number and order, then a call or the answer.
 
-        Preambles are text, and would stand before an answer that has to be of a form: then there are none.
+        Preambles are text, and would stand before an answer that has to be of a form: then there are none. Before a
+        call that is required there is at most one thought and one preamble: a model that would rather answer could go
+        on thinking for ever.
         """
         grammar = header_grammar(self._tokenizer.encode, self.tokens, conversation, calls)
         segments = tuple(
@@ -119,9 +121,16 @@ class HarmonyFormat:
         )
         every = frozenset(segment.kind for segment in segments)
         over = frozenset({END})
+        forced = calls == "required"
         return Outline(
             segments=segments,
-            follows={START: every, "thought": every, "preamble": every, "call": over, "answer": over},
+            follows={
+                START: every,
+                "thought": every - {"thought"} if forced else every,
+                "preamble": frozenset({"call"}) if forced else every,
+                "call": over,
+                "answer": over,
+            },
             cut=(self.tokens.end, *grammar.link),
         )
 
