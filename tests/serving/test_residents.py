@@ -1,6 +1,7 @@
 """Models come into memory when asked for, leave when idle, and make room for each other."""
 
 import asyncio
+import os
 import threading
 import time
 
@@ -262,6 +263,26 @@ def test_an_engine_that_failed_says_503_meanwhile_and_comes_back_by_itself(start
         may_load.set()
         until(lambda: client.get("/health").json()["status"] == "ok")  # nobody has to ask for the model
         assert ask(client, "one").json()["choices"][0]["message"]["content"] == whole
+
+
+def test_a_server_whose_packed_weights_are_cut_off_packs_them_again_by_itself(start_server, two):
+    server = start_server(models=two[:1])
+    until(lambda: loaded(server) == {"one"})
+    with server.client() as client:
+        receipt = {"x-ouvert-receipt": "full"}
+        body = {"model": "one", "messages": QUESTION}
+        before = client.post("/v1/chat/completions", json=body, headers=receipt).json()
+        [packed] = server.house.residents._store.packed()
+        os.truncate(packed.path, packed.size // 2)
+        first = ask(client, "one")
+        assert first.status_code in (200, 503)  # 200: the watch was sooner than the question, and it was loaded again
+        until(lambda: client.get("/health").json()["models_loaded"] == 1 and ask(client, "one").status_code == 200)
+        after = client.post("/v1/chat/completions", json=body, headers=receipt).json()
+    assert after["choices"][0]["message"]["content"] == before["choices"][0]["message"]["content"]
+    model = after["ouvert"]["receipt"]["model"]
+    assert model["weights_checked"] is True
+    assert model["packed_digest"] == before["ouvert"]["receipt"]["model"]["packed_digest"]
+    assert after["system_fingerprint"] == before["system_fingerprint"]
 
 
 def test_a_model_that_fails_again_and_again_is_loaded_after_longer_pauses(start_server, two, monkeypatch):
