@@ -158,6 +158,17 @@ def test_one_that_died_while_nobody_looked_is_started_again(apart):
     assert apart.render({"a": "x"}, 1).runs == ((1, UNTRACED),)
 
 
+def test_no_more_than_a_few_are_kept_warm(monkeypatch):
+    monkeypatch.setattr(renderer, "RUNNING", renderer.Running(2))
+    three = [SandboxApart(HELLO) for _ in range(3)]
+    assert [each._process is not None for each in three] == [False, True, True]
+    assert three[0].render({"a": "x"}, 1) == "x", "it is started again"
+    assert [each._process is not None for each in three] == [True, False, True]
+    with three[2]._lock:  # while it is used it does not rest
+        assert three[1].render({"a": "x"}, 1) == "x"
+    assert [each._process is not None for each in three] == [True, True, True]
+
+
 def test_ctrl_c_at_a_terminal_does_not_reach_it(apart):
     assert os.getsid(apart._process.pid) != os.getsid(0)
 

@@ -17,6 +17,7 @@ import struct
 import subprocess
 import threading
 import weakref
+from collections import OrderedDict
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
@@ -30,6 +31,7 @@ START_SECONDS = 60.0  # for Python to start and to compile a template, on a mach
 WALL_SECONDS = 30.0  # for one prompt
 GRACE_SECONDS = 5.0  # the process ends itself; so much later it is ended
 LARGEST_ANSWER = 1 << 30
+MOST_PROCESSES = 8  # kept warm at once, whatever the number of models
 LENGTH = struct.Struct("<Q")
 # Why a process ended, by the signal that ended it.
 ENDED_BY = {
@@ -64,6 +66,29 @@ def digest_of(template: str) -> str:
     return hashlib.sha256(template.encode(errors="surrogatepass")).hexdigest()
 
 
+class Running:
+    """The processes of this program. Beyond so many, those that were used longest ago rest: they are ended, and started
+    again when their template is needed."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._lock = threading.Lock()
+        self._order: OrderedDict[int, weakref.ref[SandboxApart]] = OrderedDict()
+
+    def used(self, sandbox: "SandboxApart") -> None:
+        """Called by a sandbox that holds its own lock."""
+        with self._lock:
+            self._order[id(sandbox)] = weakref.ref(sandbox)
+            self._order.move_to_end(id(sandbox))
+            for key in list(self._order)[: max(0, len(self._order) - self._most)]:
+                other = self._order[key]()
+                if other is None or other.rests():
+                    del self._order[key]
+
+
+RUNNING = Running(MOST_PROCESSES)
+
+
 class SandboxApart:
     """A `Sandbox` in a process of its own, which is started again where it died. Safe from any thread."""
 
@@ -73,7 +98,19 @@ class SandboxApart:
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._end: weakref.finalize[..., Any] | None = None
-        self.variables = frozenset(self._started())
+        with self._lock:
+            self.variables = frozenset(self._started())
+            RUNNING.used(self)
+
+    def rests(self) -> bool:
+        """End the process until it is needed again; not while it is used, and then the answer is no."""
+        if not self._lock.acquire(blocking=False):
+            return False
+        try:
+            self._ended()
+        finally:
+            self._lock.release()
+        return True
 
     def render(self, variables: Mapping[str, Any], supplied: int) -> OwnedText:
         """Raises TemplateError when the template refuses the conversation, fails, or costs too much."""
@@ -82,6 +119,7 @@ class SandboxApart:
             if self._process is None or self._process.poll() is not None:
                 self._started()
             answer = self._asked(request, WALL_SECONDS)
+            RUNNING.used(self)
         text, runs = answer["text"], tuple((length, owner) for length, owner in answer["runs"])
         if len(text) != sum(length for length, _ in runs):
             raise too_costly("its process answered with nonsense")
