@@ -174,8 +174,12 @@ def holds(text, held):
     return re.fullmatch(held, text) is not None
 
 
-@pytest.mark.parametrize("path", ANSWERS)
-@pytest.mark.parametrize(("fields", "held"), ALL_FORMS, ids=lambda each: json.dumps(each)[:40])
+# Every form in one dialect, since all read them in one place; and one of each kind in the others.
+HELD = [("/v1/chat/completions", *form) for form in ALL_FORMS]
+HELD += [(path, {name: FORMS[name][0]}, FORMS[name][1]) for path in ANSWERS[1:] for name in ("json_schema", "grammar")]
+
+
+@pytest.mark.parametrize(("path", "fields", "held"), HELD, ids=lambda each: json.dumps(each)[:40])
 def test_a_form_of_another_server_is_held(client, path, fields, held):
     body = answered(client, path, **fields)
     assert holds(text_of(body), held)
@@ -194,11 +198,15 @@ RESPONSE_FORMATS = [
 
 @pytest.mark.parametrize("stated", RESPONSE_FORMATS, ids=json.dumps)
 def test_a_schema_is_found_wherever_a_response_format_has_it(client, stated):
-    for path in ("/v1/chat/completions", "/v1/completions"):
-        assert holds(text_of(answered(client, path, response_format=stated)), "team")
+    assert holds(text_of(answered(client, "/v1/chat/completions", response_format=stated)), "team")
     body = answered(client, "/v1/responses", text={"format": stated})
     assert holds(text_of(body), "team")
     assert body["text"]["format"]["schema"] == SCHEMA
+
+
+def test_a_text_is_continued_in_the_form_of_a_response_format(client):
+    stated = {"type": "json_object", "schema": SCHEMA}
+    assert holds(text_of(answered(client, "/v1/completions", response_format=stated)), "team")
 
 
 @pytest.mark.parametrize("stated", ["json", SCHEMA])
