@@ -149,6 +149,7 @@ def write_speaking_model(folder: Path, follows: Mapping[str, str], template: str
         "config.json": config,
         "tokenizer.json": tokenizer,
         "tokenizer_config.json": {**settings, "tokenizer_class": "PreTrainedTokenizerFast"},
+        "generation_config.json": {"do_sample": False},  # and no repetition guard: some of them say one word for ever
     }.items():
         (folder / name).write_text(json.dumps(content), encoding="utf-8")
 

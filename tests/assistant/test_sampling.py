@@ -41,7 +41,7 @@ def test_gguf_metadata_are_followed():
 
 
 def test_without_advice_small_models_are_greedy_and_others_lively(tmp_path):
-    assert default_sampling(None, {}, SMALL - 1) == DEFAULT_SMALL == Sampling(temperature=0)
+    assert default_sampling(None, {}, SMALL - 1) == DEFAULT_SMALL == Sampling(temperature=0, repetition_guard=256)
     assert default_sampling(tmp_path, {}, SMALL) == DEFAULT == Sampling(temperature=0.7, top_p=0.95)
 
 

@@ -20,7 +20,7 @@ from prompt_toolkit.history import FileHistory
 from prompt_toolkit.input import create_pipe_input
 from prompt_toolkit.output import DummyOutput
 
-from ouvert.assistant import Finished, Message, ReasoningDelta, TextDelta, ToolCallDelta, Usage
+from ouvert.assistant import ContextExceeded, Finished, Message, ReasoningDelta, TextDelta, ToolCallDelta, Usage
 from ouvert.cli.answering import Screen, show_answer
 from ouvert.cli.conversing import COMMANDS, Talk, history_file, hold, lines_of, make_completer, make_session
 from ouvert.cli.thinking import ThinkingWindow, wrapped
@@ -49,6 +49,8 @@ class ScriptedModel:
             raise answer
 
         class Answer:
+            left_out = {1: ("user", 9)} if settings.get("truncate") and len(messages) > 2 else {}
+
             def __iter__(self):
                 return iter([TextDelta(answer), finished()])
 
@@ -62,8 +64,8 @@ class ScriptedModel:
 
 
 def args(**changes):
-    names = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty", "seed", "max_tokens", "effort")
-    names += ("think_budget", "response_schema", "response_grammar")
+    names = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty", "repetition_guard", "seed", "max_tokens")
+    names += ("effort", "think_budget", "response_schema", "response_grammar")
     return argparse.Namespace(**{**dict.fromkeys(names), "stop": [], **changes})
 
 
@@ -87,6 +89,28 @@ def test_what_is_said_is_remembered_and_the_model_hears_all_of_it():
         ("user", "twice?"),
     ]
     assert settings["temperature"] == 0.0
+
+
+def test_a_full_context_is_said_with_the_ways_on_and_shortened_where_that_is_chosen():
+    model = ScriptedModel("one", ContextExceeded(70, 64), "three")
+    out, aside, talk = talked(model, "a", "b", "/shorten")
+    assert "The context of 64 tokens is full. /shorten goes on without the oldest turns, /summary begins" in aside
+    assert out == "one\nthree\n"  # what did not fit was said again
+    assert [settings["truncate"] for _, settings in model.asked] == [False, False, True]
+    assert "read without the 1 oldest messages of the conversation; the receipt names them" in aside
+    assert [message.content for message in talk.said] == ["a", "one", "b", "three"]
+
+
+def test_a_conversation_begins_anew_with_a_summary_that_the_model_writes():
+    model = ScriptedModel("one", ContextExceeded(70, 64), "in short: a", "four")
+    _, aside, talk = talked(model, "a", "b", "/summary")
+    assert [message.content for message in model.asked[-1][0]][1:] == ["in short: a", "b"]
+    assert [message.role for message in talk.said] == ["user", "assistant"] * 2
+    assert talk.said[0].content.startswith("Summarise our conversation")
+    assert "The conversation goes on from this summary." in aside
+    _, aside, _ = talked(ScriptedModel(), "/summary", "/shorten")
+    assert "/summary: nothing was said yet." in aside
+    assert "From here on the oldest turns are left out" in aside
 
 
 def test_instructions_stand_first_until_they_are_taken_away():
@@ -183,7 +207,7 @@ def completions(text):
 
 
 def test_commands_are_completed_and_nothing_else():
-    assert completions("/s") == ["/system", "/save"]
+    assert completions("/s") == ["/system", "/shorten", "/summary", "/save"]
     assert completions("/") == list(COMMANDS)
     assert completions("hello /s") == []
 

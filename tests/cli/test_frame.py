@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ouvert import cli
-from ouvert.cli import COMMANDS, KNOWN_ERRORS, build_parser, main
+from ouvert.cli import COMMANDS, KNOWN_ERRORS, build_parser, main, parsed
 
 RUN = "import sys; from ouvert.cli import main; sys.exit(main(sys.argv[1:]))"
 
@@ -185,3 +185,38 @@ def test_tab_completes_commands_names_and_files(tmp_path: Path) -> None:
     assert completions("ouvert remove m", home) == {"my-model "}
     assert "gpt-oss:20b" in {word.strip().replace("\\", "") for word in completions("ouvert pull gpt", home)}
     assert completions("ouvert completion z", home) == {"zsh "}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["run", "--max-tokens", "3", "small", "What is", "--seed", "1", "2+2?", "--temperature", "0"],
+        ["run", "small", "What is", "2+2?", "--max-tokens", "3", "--seed", "1", "--temperature", "0"],
+        ["run", "--max-tokens", "3", "--seed", "1", "--temperature", "0", "small", "What is 2+2?"],
+    ],
+)
+def test_options_stand_before_between_and_after_the_words(words: list[str]) -> None:
+    args = parsed("run", words)
+    assert (args.model, " ".join(args.prompt)) == ("small", "What is 2+2?")
+    assert (args.max_tokens, args.seed, args.temperature) == (3, 1, 0.0)
+
+
+@pytest.mark.parametrize("command", ["pull", "show", "key", "receipt", "completion"])
+def test_a_command_that_needs_words_explains_itself_without_any(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as left:
+        main([command])
+    assert left.value.code == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith(f"usage: ouvert {command}")
+    assert importlib.import_module(f"ouvert.cli.{command}").SUMMARY in " ".join(said.err.split())
+
+
+def test_wrong_use_of_run_is_told_with_its_own_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["run", "small", "--nope", "hi"])
+    usage, error = capsys.readouterr().err.splitlines()
+    assert usage == "usage: ouvert run [OPTIONS] [MODEL] [PROMPT]"
+    assert error.startswith("ouvert run: error: unrecognized arguments: --nope")

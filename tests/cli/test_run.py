@@ -116,6 +116,7 @@ def test_the_cache_asked_for_is_in_the_receipt(ouvert, tiny):
 
 def test_every_sampling_option_reaches_the_receipt(ouvert, tiny):
     options = {"temperature": 0.4, "top_k": 7, "top_p": 0.9, "min_p": 0.01, "repetition_penalty": 1.1, "seed": 1}
+    options["repetition_guard"] = 100
     words = [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", value)]
     sampling = json.loads(ouvert("run", tiny, "Hi", "--json", *words, "--max-tokens", "2").stdout)["receipt"][
         "sampling"

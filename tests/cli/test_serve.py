@@ -168,3 +168,20 @@ def test_a_port_that_another_user_took_is_said_to_be_theirs(monkeypatch):
         monkeypatch.setattr("ouvert.serving.peers.this_user", lambda: os.geteuid() + 1)
         assert f"another user of this machine (number {os.geteuid()})" in who_is_there("127.0.0.1", port)
     assert who_is_there("127.0.0.1", port) == who_is_there("a name", port) == "Is a server running there already?"
+
+
+def test_a_model_that_is_not_here_is_one_sentence_before_anything_is_bound(tmp_path):
+    environment = {**os.environ, "OUVERT_HOME": str(tmp_path / "home"), "HOME": str(tmp_path)}
+    for words in (["not-here"], ["--install-service", "not-here"]):
+        ran = subprocess.run(
+            [sys.executable, "-c", RUN, "serve", "--port", "0", *words],
+            capture_output=True,
+            text=True,
+            env=environment,
+            timeout=60,
+        )
+        assert ran.returncode == 1
+        assert ran.stdout == ""
+        assert ran.stderr.startswith("ouvert: there is no model called 'not-here'")
+        assert len(ran.stderr.splitlines()) == 1
+    assert not (tmp_path / ".config").exists()

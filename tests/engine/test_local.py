@@ -11,7 +11,7 @@ import pytest
 from ouvert.engine import EngineBusyError, EngineError, EngineFailedError, EngineFaultError, LocalEngine, Sampling
 from ouvert.engine.local import SCORED_CHUNK
 from ouvert.engine.loop import STEP_TOKENS
-from ouvert.engine.request import MOST_UNREAD
+from ouvert.engine.request import MOST_UNREAD, goes_in_circles
 
 GREEDY = Sampling(temperature=0)
 
@@ -49,6 +49,39 @@ def counting(size):
         return row
 
     return scores
+
+
+def test_an_answer_that_goes_in_circles_ends_and_says_so(fake_runner, facts):
+    """The runner counts to fifteen for ever: a round of sixteen tokens."""
+    engine = LocalEngine(fake_runner(16), 1000, facts)
+    generation = engine.generate([1, 2], greedy(repetition_guard=64))
+    assert len(ids_of(generation)) == 64
+    assert generation.stopped.reason == "repetition"
+    long_round = engine.generate([1], greedy(repetition_guard=16))
+    assert len(ids_of(long_round)) == 48  # three rounds at least
+    unguarded = engine.generate([1, 2], greedy(max_tokens=200))
+    assert len(ids_of(unguarded)) == 200
+    assert unguarded.stopped.reason == "length"
+    engine.close()
+
+
+@pytest.mark.parametrize(
+    ("tokens", "circling"),
+    [
+        ([7] * 32, True),
+        ([1, 2, 3] * 11, True),
+        ([*range(100), *([4, 5] * 16)], True),
+        ([7] * 31, False),
+        ([*range(8), 9] * 3, False),  # three rounds, but of less than 32 tokens
+        ([*range(20)] * 3, True),
+        ([*range(20)] * 2 + [*range(19)], False),
+        ([*([1, 2] * 16), 3], False),  # it has got out
+        ([*range(200)], False),
+        ([], False),
+    ],
+)
+def test_circles_are_told_from_lists(tokens, circling):
+    assert goes_in_circles(tokens, 32) is circling
 
 
 def test_an_answer_ends_at_a_stop_token_which_is_its_last(engine):

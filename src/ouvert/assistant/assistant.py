@@ -349,7 +349,7 @@ class Answer:
                 self._generation.cancel()
                 break
         stopped = self._generation.stopped
-        reason: Literal["stop", "length", "tool_calls", "cancelled", "timeout"] = stopped.reason
+        reason: Literal["stop", "length", "repetition", "tool_calls", "cancelled", "timeout"] = stopped.reason
         if self._stops.found is None and not called:
             yield from self._shown(self._parser.finish(reason))
             yield from self._calls_without_tags(cut=reason != "stop")

@@ -114,7 +114,7 @@ class Continuation:
             if rest or (held and self._sampling.logprobs is not None):
                 yield ContinuedText(rest, tuple(held))
         stopped = self._generation.stopped
-        reason: Literal["stop", "length", "cancelled", "timeout"] = (
+        reason: Literal["stop", "length", "repetition", "cancelled", "timeout"] = (
             "stop" if self._stops.found is not None else stopped.reason
         )
         usage = Usage(

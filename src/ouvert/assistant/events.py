@@ -25,7 +25,7 @@ class Finished:
     `unrecorded` says why the receipt is not in the owner's ledger although it should be, or not all that should be.
     """
 
-    reason: Literal["stop", "length", "tool_calls", "cancelled", "timeout"]
+    reason: Literal["stop", "length", "repetition", "tool_calls", "cancelled", "timeout"]
     usage: Usage
     tool_calls: tuple[ToolCall, ...]
     receipt: Mapping[str, Any]

@@ -199,6 +199,7 @@ class Model:
         top_p: float | None = None,
         min_p: float | None = None,
         repetition_penalty: float | None = None,
+        repetition_guard: int | None = None,
         presence_penalty: float | None = None,
         frequency_penalty: float | None = None,
         logit_bias: Mapping[int, float] | None = None,
@@ -224,7 +225,8 @@ class Model:
         JSON schema) or `response_grammar` (an ouvert.Grammar) is what the final answer has to be; thoughts and tool
         calls are not held to it. Of a schema that is not strict (`strict_schema`) what cannot be held to is left out at
         its own place, and `Answer.loosened` names it. An answer that the limit of tokens cuts off is only the beginning
-        of such a text. An answer that is not over `timeout` seconds after it was asked for ends as it is. `progress`:
+        of such a text. An answer that goes in circles for `repetition_guard` tokens ends there (0: not for that). An
+        answer that is not over `timeout` seconds after it was asked for ends as it is. `progress`:
         Reading events say how far the prompt has been read, before anything is written. `truncate`: where the
         conversation leaves no room for an answer its oldest turns are left out; instructions stay, and the receipt says
         what was refused.
@@ -243,6 +245,7 @@ class Model:
             top_p=top_p,
             min_p=min_p,
             repetition_penalty=repetition_penalty,
+            repetition_guard=repetition_guard,
             presence_penalty=presence_penalty,
             frequency_penalty=frequency_penalty,
             logit_bias=logit_bias,

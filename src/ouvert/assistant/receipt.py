@@ -193,6 +193,7 @@ def sampling_facts(
         "frequency_penalty": sampling.frequency_penalty,
         "logit_bias": {str(token): bias for token, bias in sorted(sampling.logit_bias.items())} or None,
         "max_tokens": sampling.max_tokens,
+        "repetition_guard": sampling.repetition_guard or None,
         "stop": list(stop) or None,
         "stop_ids": sorted(own_stop_ids) or None,
     }

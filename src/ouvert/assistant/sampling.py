@@ -12,7 +12,8 @@ from ouvert.engine import Sampling
 DEFAULT = Sampling(temperature=0.7, top_p=0.95)
 # Models with fewer parameters lose the thread when sampled: they take the likeliest token unless told otherwise.
 # A repetition penalty would keep them from going in circles, but with 1.05 SmolLM2-135M no longer knows what 3+5 is.
-DEFAULT_SMALL = Sampling(temperature=0.0)
+# So such an answer ends when it goes in circles, instead of going on to the end of the context.
+DEFAULT_SMALL = Sampling(temperature=0.0, repetition_guard=256)
 SMALL = 1_000_000_000
 
 # Field of Sampling -> key in generation_config.json / key of GGUF metadata (llama.cpp's general.sampling.*).

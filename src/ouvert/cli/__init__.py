@@ -57,12 +57,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if command is not None and command not in COMMANDS:
         return refuse_command(command)
     try:
-        args = build_parser(command).parse_args(arguments)
-        args.words = [*arguments]
         if command is None:
+            build_parser(None).parse_args(arguments)
             build_parser(None).print_help()
             return 0
-        if command is not None and hasattr(args, "settings"):
+        args = parsed(command, arguments)
+        args.words = [*arguments]
+        if hasattr(args, "settings"):
             from ouvert.cli.configuration import settle
 
             settle(args)
@@ -99,6 +100,28 @@ def explain_unforeseen(problem: Exception) -> None:
     else:
         sentence = f"this should not have happened: {type(problem).__name__}: {problem!s:.500}."
     print(f"ouvert: {sentence} ({TRACE}=1 shows where it happened.)", file=sys.stderr)
+
+
+def parsed(command: str, arguments: Sequence[str]) -> argparse.Namespace:
+    """What the words of a command mean: options may stand before, between and after its other words.
+
+    Wrong use leaves the process with WRONG_USE and the command's own usage; no words where some are needed, with all
+    of its help.
+    """
+    at = arguments.index(command)
+    if at:  # options of `ouvert` itself
+        return build_parser(command).parse_args(arguments)
+    module = importlib.import_module(f"ouvert.cli.{command}")
+    parser = argparse.ArgumentParser(prog=f"ouvert {command}", description=COMMANDS[command])
+    module.add_arguments(parser)
+    parser.set_defaults(run=module.run)
+    words = arguments[at + 1 :]
+    if not words and any(action.required for action in parser._actions):
+        parser.print_help(sys.stderr)
+        parser.exit(WRONG_USE)
+    # Actions with words of their own (`ouvert key create`) take what follows them, and argparse reads those in order.
+    has_actions = any(isinstance(action, argparse._SubParsersAction) for action in parser._actions)
+    return parser.parse_args(words) if has_actions else parser.parse_intermixed_args(words)
 
 
 def chosen_command(arguments: Sequence[str]) -> str | None:

@@ -10,8 +10,12 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any, TextIO
 
-from ouvert.assistant import Event, Finished, ReasoningDelta, TextDelta, ToolCallDelta
+from ouvert.assistant import Event, Finished, Reading, ReasoningDelta, TextDelta, ToolCallDelta
+from ouvert.cli.progress import seconds_in_words
 from ouvert.cli.thinking import DIM, PLAIN, ThinkingWindow, thought_line
+
+READING_SHOWN_AFTER = 0.5  # seconds: a short prompt is read before anybody wonders
+CLEAR_LINE = "\x1b[K"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +51,15 @@ class Screen:
         self._thought_before = 0  # tokens of the thoughts that are folded already
         self._call: int | None = None
         self._column = 0
+        self._reading = False  # a line says how far the prompt is read
 
     def show(self, event: Event, thought_tokens: int | None = None) -> None:
         """`thought_tokens`: how many the answer has had so far, if known."""
+        if not isinstance(event, Reading):
+            self._end_reading()
         match event:
+            case Reading():
+                self._read(event)
             case ReasoningDelta(text):
                 if not self.hide_thinking and not self.silent:
                     self._think(text)
@@ -86,6 +95,23 @@ class Screen:
         """A line about the answer, not of it."""
         self.aside.write(f"{DIM}{text}{PLAIN}\n" if self._dimmed else f"{text}\n")
         self.aside.flush()
+
+    def _read(self, reading: Reading) -> None:
+        """How far a long prompt is read: one line that is drawn over, where somebody looks."""
+        if not self._dimmed or self.silent or reading.seconds < READING_SHOWN_AFTER:
+            return
+        left = reading.seconds_left
+        rest = "" if left is None else f", {seconds_in_words(left)} left"
+        line = f"reading the prompt: {reading.done:,} of {reading.total:,} tokens{rest}"
+        self.aside.write(f"\r{CLEAR_LINE}{DIM}{line}{PLAIN}")
+        self.aside.flush()
+        self._reading = True
+
+    def _end_reading(self) -> None:
+        if self._reading:
+            self.aside.write(f"\r{CLEAR_LINE}")
+            self.aside.flush()
+            self._reading = False
 
     def _think(self, text: str) -> None:
         if self._thinking_since is None:
@@ -139,6 +165,8 @@ def facts_line(tokens: int, reasoning: int, seconds: Mapping[str, float], reason
         facts.append(f"{reused} tokens of the conversation were still known")
     if reason == "length":
         facts.append("cut off by the limit of tokens")
+    if reason == "repetition":
+        facts.append("ended because it went in circles (--repetition-guard)")
     if reason == "cancelled":
         facts.append("stopped by you")
     return ", ".join(facts)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ouvert.assistant import AssistantError, Message, Model
+from ouvert.assistant import AssistantError, ContextExceeded, Message, Model
 from ouvert.chat import ChatError, Effort
 from ouvert.cli.answering import Screen, complain, ctrl_c_calls, facts_of, show_answer
 from ouvert.engine import EngineError
@@ -23,10 +23,21 @@ COMMANDS = {
     "/system": "TEXT: instructions from here on; without TEXT: show them; - takes them away",
     "/effort": "low, medium or high: how much to think from here on; - leaves it to the model",
     "/think": "N: end thoughts after N tokens from here on; - takes the budget away",
+    "/shorten": "where the conversation is too long, go on without its oldest turns; the receipts say which",
+    "/summary": "begin anew with a summary of what was said, which the model writes",
     "/clear": "forget what was said (instructions stay)",
     "/save": "FILE: write the conversation, as JSON if the name ends so, else as text",
     "/quit": "leave (so does Ctrl-D)",
 }
+FULL = "The context of {} tokens is full."
+WAYS_ON = (
+    "/shorten goes on without the oldest turns, /summary begins anew with a summary, /clear forgets everything; "
+    "--context N loads the model with more, where it was trained for it."
+)
+SUMMARISE = (
+    "Summarise our conversation so far, so that it can be continued elsewhere: what was asked, what was found, what is "
+    "still open. Be brief."
+)
 KEYS = "Enter sends, Alt-Enter (or \\ before Enter) begins a new line, Ctrl-C stops an answer, Tab completes commands."
 
 
@@ -40,6 +51,8 @@ class Talk:
     think_budget: int | None = None
     said: list[Message] = field(default_factory=list)
     receipts: list[Mapping[str, Any]] = field(default_factory=list)
+    shortens: bool = False
+    unsaid: str | None = None  # what was typed and no longer fitted
 
     @property
     def messages(self) -> list[Message]:
@@ -81,7 +94,9 @@ def hold(
             if text == "/quit":
                 break
             try:
-                if text.split()[0] in COMMANDS:
+                if text in ("/shorten", "/summary"):
+                    go_on(talk, text, screen, args)
+                elif text.split()[0] in COMMANDS:
                     screen.note(command(talk, text, open_other))
                 elif text.startswith("/") and "/" not in text.split()[0][1:]:
                     raise CommandError(f"there is no command {text.split()[0]}. /help shows those there are.")
@@ -104,9 +119,20 @@ def say(talk: Talk, text: str, screen: Screen, args: argparse.Namespace) -> None
     talk.said.append(Message(role="user", content=text))
     try:
         settings = chat_settings(args) | {"effort": talk.effort, "think_budget": talk.think_budget}
-        answer = talk.model.chat(talk.messages, stop=args.stop, **settings, **generation_settings(args))
+        answer = talk.model.chat(
+            talk.messages,
+            stop=args.stop,
+            progress=True,
+            truncate=talk.shortens,
+            **settings,
+            **generation_settings(args),
+        )
         with ctrl_c_calls(answer.cancel):
             shown = show_answer(answer, screen)
+    except ContextExceeded as problem:
+        talk.said.pop()
+        talk.unsaid = text
+        raise CommandError(f"{FULL.format(problem.context)} {WAYS_ON}") from problem
     except (AssistantError, ChatError, EngineError, KeyboardInterrupt):
         screen.end_line()
         talk.said.pop()
@@ -121,9 +147,32 @@ def say(talk: Talk, text: str, screen: Screen, args: argparse.Namespace) -> None
         )
     )
     talk.receipts.append(finished.receipt)
+    talk.unsaid = None
     screen.note(facts_of(finished))
+    if answer.left_out:
+        screen.note(
+            f"read without the {len(answer.left_out)} oldest messages of the conversation; the receipt names them"
+        )
+    elif finished.reason == "length" and finished.usage.prompt + finished.usage.output >= talk.model.info.context:
+        screen.note(f"{FULL.format(talk.model.info.context)} {WAYS_ON}")
     if finished.unrecorded is not None:
         screen.note(f"ouvert: {finished.unrecorded}")
+
+
+def go_on(talk: Talk, way: str, screen: Screen, args: argparse.Namespace) -> None:
+    """Where the context is full: without the oldest turns, or anew with a summary. What did not fit is said again."""
+    unsaid = talk.unsaid
+    talk.shortens = True
+    if way == "/summary":
+        if not talk.said:
+            raise CommandError("/summary: nothing was said yet.")
+        say(talk, SUMMARISE, screen, args)
+        talk.said[:-2] = []  # the question for a summary and the summary are what is left
+        screen.note("The conversation goes on from this summary.")
+    elif unsaid is None:
+        screen.note("From here on the oldest turns are left out where there is no room.")
+    if unsaid is not None:
+        say(talk, unsaid, screen, args)
 
 
 def command(talk: Talk, text: str, open_other: Callable[[str], Model]) -> str:
@@ -141,6 +190,7 @@ def command(talk: Talk, text: str, open_other: Callable[[str], Model]) -> str:
             return change_budget(talk, rest)
         case "/clear":
             talk.said.clear()
+            talk.unsaid = None
             talk.receipts.clear()
             return "Forgotten."
         case "/save":

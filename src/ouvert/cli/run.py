@@ -43,7 +43,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"a short name, a name in the store, a folder or a file (without: what `ouvert config model` says; "
         f"{DEFAULT_MODEL} is fetched when needed)",
     )
-    parser.add_argument("prompt", nargs="?", metavar="PROMPT", help="what to ask; without it: a conversation")
+    parser.usage = "ouvert run [OPTIONS] [MODEL] [PROMPT]"
+    parser.add_argument("prompt", nargs="*", metavar="PROMPT", help="what to ask; without it: a conversation")
     parser.add_argument("--system", metavar="TEXT", help="instructions that stand before everything else")
     parser.add_argument("--raw", action="store_true", help="continue the prompt as plain text: no chat template")
     parser.add_argument("--json", action="store_true", help="print one JSON object with answer, usage and receipt")
@@ -90,7 +91,8 @@ def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group(
         "how tokens are chosen",
         "Left out, they are as the model's makers advise (generation_config.json, general.sampling in GGUF); if these "
-        "say nothing: temperature 0.7 and top-p 0.95, or temperature 0 for models below a billion parameters.",
+        "say nothing: temperature 0.7 and top-p 0.95, or temperature 0 and a repetition guard for models below a "
+        "billion parameters.",
     )
     group.add_argument("--temperature", type=float, metavar="T", help="0: always the likeliest token")
     group.add_argument("--top-k", type=int, metavar="K", help="choose among the K likeliest; 0: among all")
@@ -99,6 +101,12 @@ def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
         "--min-p", type=float, metavar="P", help="leave out tokens with less than P of the best's chance"
     )
     group.add_argument("--repetition-penalty", type=float, metavar="R", help="above 1: say less of what was said")
+    group.add_argument(
+        "--repetition-guard",
+        type=int,
+        metavar="N",
+        help="end an answer that goes in circles for N tokens (models below a billion parameters: 256); 0: never",
+    )
     group.add_argument("--seed", type=int, metavar="N", help="the same seed gives the same answer")
     group.add_argument(
         "--best-of",
@@ -119,6 +127,7 @@ def run(args: argparse.Namespace) -> int:
     """0: answered, 1: not, with a sentence on stderr; 130: stopped by Ctrl-C."""
     from ouvert.cli.answering import complain
 
+    args.prompt = " ".join(args.prompt) or None  # what was not put in quotes is one prompt all the same
     try:
         piped = read_pipe()
     except UnicodeDecodeError as problem:
@@ -312,7 +321,7 @@ def chat_settings(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def generation_settings(args: argparse.Namespace) -> dict[str, Any]:
-    names = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty", "seed", "max_tokens")
+    names = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty", "repetition_guard", "seed", "max_tokens")
     return {name: getattr(args, name) for name in names}
 
 
@@ -324,7 +333,7 @@ def answer_once(model: "Model", prompt: str, args: argparse.Namespace) -> int:
     settings = {"stop": args.stop, **chat_settings(args), **generation_settings(args)}
     if args.best_of is not None:
         return show_best(model.best_of(args.best_of, messages, **settings), args)
-    return show_one(model.chat(messages, **settings), args)
+    return show_one(model.chat(messages, progress=True, **settings), args)
 
 
 def continue_text(model: "Model", prompt: str, args: argparse.Namespace) -> int:
@@ -337,7 +346,7 @@ def continue_text(model: "Model", prompt: str, args: argparse.Namespace) -> int:
     }
     if args.best_of is not None:
         return show_best(model.best_text_of(args.best_of, prompt, **settings), args)
-    return show_one(model.continue_text(prompt, **settings), args)
+    return show_one(model.continue_text(prompt, progress=True, **settings), args)
 
 
 def show_one(answer: "Answer | Continuation", args: argparse.Namespace) -> int:

@@ -62,9 +62,12 @@ def run(args: argparse.Namespace) -> int:
     from ouvert.serving.server import allow_more_files, bound_socket
 
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    settings = settings_of(args)
+    if not args.uninstall_service:
+        for name in settings.models:  # StoreError, before anything is bound or written
+            open_store().resolve(name)
     if args.install_service or args.uninstall_service:
         return change_service(args)
-    settings = settings_of(args)
     try:
         has_key = bool(Keys(settings.state).every())
     except KeyFileError as problem:

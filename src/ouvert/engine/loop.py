@@ -668,6 +668,8 @@ class Loop:
             self._end(request, "stop")
         elif request.answer_tokens == request.most_tokens:
             self._end(request, "length")
+        elif request.circling:
+            self._end(request, "repetition")
 
     def _explained(self, problem: EngineError, request: Request) -> EngineError:
         """Numbers that are none: in which layer they came up, if that can be found."""

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from queue import SimpleQueue
 from typing import Literal
@@ -14,10 +15,11 @@ from ouvert.engine.runner import RunnerSequence
 from ouvert.engine.sampler import Sampler
 from ouvert.engine.waist import Following, Reading, Sampling, Stopped, Token
 
-Reason = Literal["stop", "length", "cancelled", "timeout"]
+Reason = Literal["stop", "length", "repetition", "cancelled", "timeout"]
 
 # Tokens that may lie ready before an answer waits for its reader.
 MOST_UNREAD = 512
+LOOKED_EVERY = 16  # tokens of an answer, between two looks at whether it goes in circles
 
 
 @dataclass(eq=False, slots=True)
@@ -71,6 +73,15 @@ class Request:
         """Whether its constraint lets nothing follow."""
         return self.following is not None and self.following.finished
 
+    @property
+    def circling(self) -> bool:
+        """Whether its repetition guard ends the answer here."""
+        guard = self.sampling.repetition_guard
+        # Looked at now and then, by the answer's own count: so it ends at the same token however steps fall.
+        if not guard or self.answer_tokens % LOOKED_EVERY:
+            return False
+        return goes_in_circles(self.tokens[self.prompt_tokens :], guard)
+
     def tell_reading(self, now: float) -> None:
         """How far its prompt is read, unless its reader has not yet taken what was said before."""
         if self.out.empty() and self.begun is not None:
@@ -116,3 +127,12 @@ class Request:
         )
         self.ended.set()
         self.out.put(error)
+
+
+def goes_in_circles(tokens: Sequence[int], guard: int) -> bool:
+    """Whether the end is one round of at most `guard` tokens again and again: for `guard` tokens, and three rounds."""
+    for period in range(1, min(guard, len(tokens) // 3) + 1):
+        again = max(guard, 3 * period) - period  # tokens that are what stood one round before
+        if len(tokens) >= again + period and tokens[-again:] == tokens[-again - period : -period]:
+            return True
+    return False

@@ -79,6 +79,12 @@ def check(sampling: Sampling, vocabulary_size: int) -> None:
                 "1 or more, below 2**63",
             ),
             (
+                "repetition_guard",
+                sampling.repetition_guard,
+                whole(sampling.repetition_guard, 0, MOST_COUNT),
+                "0 (never) to 2**31 - 1",
+            ),
+            (
                 "logprobs",
                 sampling.logprobs,
                 sampling.logprobs is None or whole(sampling.logprobs, 0, vocabulary_size),

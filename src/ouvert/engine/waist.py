@@ -43,8 +43,9 @@ class Sampling:
     `temperature` 0 is greedy (the lowest id wins a tie). `top_k` 0, `top_p` 1 and `min_p` 0 keep everything.
     Penalties look at the prompt and the answer alike. `logprobs` asks for the log-probability of each token
     and of so many likeliest ones, before temperature and penalties. `stop_ids` end the answer and are
-    themselves reported as the last token. No token outside `constraint` is ever chosen; reported log-probabilities are
-    those of the model all the same.
+    themselves reported as the last token. An answer that goes in circles for `repetition_guard` tokens, and at least
+    three times round, ends; 0: it never does for that. No token outside `constraint` is ever chosen; reported
+    log-probabilities are those of the model all the same.
     """
 
     temperature: float = 1.0
@@ -58,6 +59,7 @@ class Sampling:
     seed: int | None = None
     max_tokens: int | None = None
     stop_ids: frozenset[int] = frozenset()
+    repetition_guard: int = 0
     logprobs: int | None = None
     constraint: Constraint | None = None
 
@@ -79,7 +81,7 @@ class Stopped:
     else ran on the machine is in it. None where the machine does not say.
     """
 
-    reason: Literal["stop", "length", "cancelled", "timeout"]
+    reason: Literal["stop", "length", "repetition", "cancelled", "timeout"]
     prompt_tokens: int
     reused_tokens: int
     output_tokens: int

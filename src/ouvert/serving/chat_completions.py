@@ -45,6 +45,7 @@ FINISH_REASONS = {
     "tool_calls": "tool_calls",
     "cancelled": "length",
     "timeout": "length",
+    "repetition": "length",
 }
 
 
@@ -152,6 +153,7 @@ class SampledRequest(FormedRequest):
     presence_penalty: Penalty | None = None
     frequency_penalty: Penalty | None = None
     repetition_penalty: RepetitionPenalty | None = None
+    repetition_guard: Annotated[int, Field(ge=0, le=MOST_COUNT)] | None = None
     logit_bias: Annotated[dict[Annotated[str, Field(max_length=10)], Bias], Field(max_length=MOST_BIASED)] | None = None
     seed: int | None = None
     stop: str | StopList | None = None
@@ -177,6 +179,7 @@ class SampledRequest(FormedRequest):
             "presence_penalty": self.presence_penalty,
             "frequency_penalty": self.frequency_penalty,
             "repetition_penalty": self.repetition_penalty,
+            "repetition_guard": self.repetition_guard,
             "logit_bias": None if not self.logit_bias else bias_by_token(self.logit_bias),
             "seed": None if self.seed is None else self.seed % 2**64,
         }

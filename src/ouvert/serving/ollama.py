@@ -363,7 +363,7 @@ class Held:
         read, written = seconds.get("prefill", 0.0), seconds.get("decode", 0.0)
         return {
             "done": True,
-            "done_reason": "length" if reason in ("length", "cancelled", "timeout") else "stop",
+            "done_reason": "length" if reason in ("length", "repetition", "cancelled", "timeout") else "stop",
             "total_duration": int((time.monotonic() - self.began) * NANO),
             "load_duration": int(self.loaded * NANO),
             "prompt_eval_count": usage.prompt,
