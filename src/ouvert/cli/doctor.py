@@ -138,6 +138,15 @@ def store(args: argparse.Namespace) -> Iterator[Finding]:
         yield Finding("store", found)
 
 
+def left_behind(args: argparse.Namespace) -> Iterator[Finding]:
+    from ouvert.store import strays
+
+    for path in strays(open_store().home):
+        yield Finding(
+            "left behind", str(path), "a writer that was ended left it: `ouvert serve` removes it, or you do."
+        )
+
+
 def models(args: argparse.Namespace) -> Iterator[Finding]:
     from ouvert.cli.progress import show_progress
     from ouvert.store import StoreError, bytes_in_words
@@ -246,6 +255,7 @@ CHECKS: tuple[Callable[[argparse.Namespace], Iterator[Finding]], ...] = (
     kernels,
     memory,
     store,
+    left_behind,
     models,
     packed_weights,
     prefix_cache,

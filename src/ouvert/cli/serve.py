@@ -60,6 +60,7 @@ def run(args: argparse.Namespace) -> int:
     from ouvert.cli.answering import complain
     from ouvert.serving import KeyFileError, Keys
     from ouvert.serving.server import allow_more_files, bound_socket
+    from ouvert.store import sweep_strays
 
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     settings = settings_of(args)
@@ -88,6 +89,8 @@ def run(args: argparse.Namespace) -> int:
         )
         return 1
     allow_more_files()
+    for path in sweep_strays(open_store().home):
+        print(f"Removed {path}: a writer that was ended left it.", file=sys.stderr)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # uvicorn raises it again when all is done
     with listening:
         asyncio.run(serve(settings, listening))

@@ -9,6 +9,7 @@ from ouvert.store.hub import Hub
 from ouvert.store.manifest import StoredFile
 from ouvert.store.progress import SILENCE, Progress, bytes_in_words
 from ouvert.store.store import Installed, Packed, Removed, Store, default_home
+from ouvert.store.strays import strays, sweep_strays
 from ouvert.weights import open_regular, read_regular
 
 __all__ = [
@@ -29,4 +30,6 @@ __all__ = [
     "find_alias",
     "open_regular",
     "read_regular",
+    "strays",
+    "sweep_strays",
 ]

@@ -61,7 +61,9 @@ class RememberedDigests:
 
     def _write(self, known: dict[str, list[int | str]]) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=self.path.parent, delete=False, encoding="utf-8") as beside:
+        with tempfile.NamedTemporaryFile(
+            "w", dir=self.path.parent, prefix=".digests-", delete=False, encoding="utf-8"
+        ) as beside:
             try:
                 json.dump(known, beside)
                 beside.flush()
