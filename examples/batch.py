@@ -8,6 +8,8 @@ import ouvert
 
 INSTRUCTIONS = ouvert.Message(role="system", content="Answer in one short sentence.")
 
+if len(sys.argv) != 3:
+    sys.exit(__doc__)
 with ouvert.load(sys.argv[1]) as model:
     for question in Path(sys.argv[2]).read_text(encoding="utf-8").splitlines():
         *deltas, finished = model.chat(

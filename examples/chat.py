@@ -1,10 +1,12 @@
-"""A chat in ten lines. Run: python examples/chat.py [MODEL]; an empty line ends it."""
+"""A chat in ten lines. Run: python examples/chat.py MODEL, for example smollm2; an empty line ends it."""
 
 import sys
 
 import ouvert
 
-with ouvert.load(sys.argv[1] if len(sys.argv) > 1 else "smollm2") as model:
+if len(sys.argv) != 2 or sys.argv[1].startswith("-"):
+    sys.exit(__doc__)
+with ouvert.load(sys.argv[1]) as model:
     messages = []
     while text := input("> "):
         messages.append(ouvert.Message(role="user", content=text))

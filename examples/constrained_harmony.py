@@ -38,7 +38,9 @@ def main(model_path: str) -> None:
         print("ended   ", finished.reason, finished.usage)
 
 
-if len(sys.argv) > 1:
+if len(sys.argv) > 2 or sys.argv[-1].startswith("-"):
+    sys.exit(__doc__)
+elif len(sys.argv) == 2:
     main(sys.argv[1])
 else:
     from tiny_gpt_oss import write_tiny_gpt_oss

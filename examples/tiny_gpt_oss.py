@@ -108,4 +108,6 @@ def write_tiny_gpt_oss(folder: Path, seed: int = 4) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 2 or sys.argv[1].startswith("-"):
+        sys.exit(__doc__)
     write_tiny_gpt_oss(Path(sys.argv[1]))

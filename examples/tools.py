@@ -31,6 +31,8 @@ def calculate(a: int, operator: str, b: int) -> int:
 
 MOST_CALLS = 4
 
+if len(sys.argv) != 3:
+    sys.exit(__doc__)
 with ouvert.load(sys.argv[1]) as model:
     messages = [ouvert.Message(role="user", content=sys.argv[2])]
     for turn in range(MOST_CALLS + 1):

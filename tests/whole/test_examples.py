@@ -65,6 +65,22 @@ def test_the_guide_begins_with_a_program_that_runs(python, speaking_model, tmp_p
     assert python(tmp_path / "guide.py") == "Hello from a tiny model.\n(stop: 7 tokens)\n"
 
 
+NEEDS_NOTHING = {"constrained_harmony.py"}  # it makes its own model
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+
+
+@pytest.mark.parametrize("words", [[], ["--help"]], ids=["nothing", "help"])
+@pytest.mark.parametrize("example", EXAMPLES, ids=[each.name for each in EXAMPLES])
+def test_an_example_without_what_it_needs_says_how_to_run_it(example, words, tmp_path):
+    if not words and example.name in NEEDS_NOTHING:
+        words = ["too", "many"]
+    ran = subprocess.run([sys.executable, example, *words], capture_output=True, text=True, cwd=tmp_path, timeout=60)
+    assert ran.returncode == 1
+    assert f"python examples/{example.name}" in ran.stderr
+    assert "Traceback" not in ran.stderr
+    assert not list(tmp_path.iterdir())
+
+
 def test_importing_ouvert_imports_nothing_heavy(python):
     script = "import ouvert, sys; print([n for n in ('numpy', 'ouvert.engine', 'tokenizers') if n in sys.modules])"
     assert python("-c", script) == "[]\n"

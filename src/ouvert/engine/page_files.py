@@ -517,6 +517,6 @@ def cipher(key: bytes) -> Any:
     except ImportError as problem:
         raise EngineError(
             "encrypting kept prefixes: the package `cryptography` is not installed. Install it with "
-            "`pip install cryptography`, or keep prefixes unencrypted (--prefix-cache-key none)."
+            f"`{sys.executable} -m pip install cryptography`, or keep prefixes unencrypted (--prefix-cache-key none)."
         ) from problem
     return AESGCM(key)

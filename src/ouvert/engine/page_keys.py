@@ -10,6 +10,7 @@ import hmac
 import os
 import secrets
 import stat
+import sys
 import threading
 import unicodedata
 from contextlib import closing, suppress
@@ -190,7 +191,7 @@ def key_from_keyring() -> bytes:
     except ImportError as problem:
         raise EngineError(
             "reading the key from the keyring: the package `keyring` is not installed. Install it with "
-            "`pip install keyring`, or use a key file."
+            f"`{sys.executable} -m pip install keyring`, or use a key file."
         ) from problem
     try:
         kept = keyring.get_password(SERVICE, ACCOUNT)

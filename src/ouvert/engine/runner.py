@@ -64,7 +64,7 @@ class Runner(Protocol):
 
     @property
     def cache_type(self) -> str:
-        """How keys and values are kept: "f32" or "f16"."""
+        """How keys and values are kept: "f16", "q8" or "f32"; "f64" where NumPy computes in float64."""
 
     @property
     def page_tokens(self) -> int:

@@ -35,7 +35,7 @@ enum class Layout : std::uint8_t {
   Q5_1,    // 6     q * d + m, 5-bit q; also holds Q5_0 exactly
   Q4_K,    // 4.5   q * (d * s) - (dmin * t), 6-bit s, t per 32; d, dmin per 256
   Q5_K,    // 5.5
-  Q6_K,    // 6.5625 (q - 32) * (d * s), 8-bit s per 16; also holds Q3_K exactly
+  Q6_K,    // 6.625 (q - 32) * (d * s), 8-bit s per 16; also holds Q3_K exactly
   Q8_0,    // 8.5   q * d
   BF16,    // 16
   F16,     // 16
