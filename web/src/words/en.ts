@@ -40,7 +40,7 @@ export const en = {
   exportMarkdown: "Export as Markdown",
   exportJson: "Export as JSON",
 
-  welcome: "What would you like to think about?",
+  welcome: "What can I help you with?",
   welcomeHints: {
     here: () => "The model runs here. What you write stays here.",
     open: (host: string) => `The model runs on ${host}.`,
@@ -180,7 +180,7 @@ export const en = {
   madeBy: "Made by",
   weights: "Weights",
   packedWeights: "Packed weights",
-  weightsChecked: "Compared with their digests",
+  weightsChecked: "Weights checked",
   checked: "yes, since the server started",
   notYetChecked: "not yet",
   configuration: "Configuration",
