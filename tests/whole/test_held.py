@@ -68,7 +68,9 @@ def test_a_gpt_oss_that_knows_nothing_calls_a_tool_and_our_parser_reads_it(gpt_o
     for token in answer.token_ids:
         parser.push(token)
     assert parser.finish("stop") == []
-    assert parser.tool_calls == [call]
+    assert [(each.name, each.arguments) for each in parser.tool_calls] == [
+        (call.name, call.arguments)
+    ]  # ids are random
 
 
 def test_effort_and_budget_stand_in_the_prompt_and_in_the_receipt(gpt_oss):
@@ -145,8 +147,9 @@ def test_a_model_that_would_say_something_else_calls_in_the_syntax_of_its_templa
                 for call in finished.tool_calls:
                     schema = ARGUMENTS if call.name == "weather" else {"type": "object", "maxProperties": 0}
                     jsonschema.validate(json.loads(call.arguments), schema)
+                assert len(finished.tool_calls) == 1 or choice == "required"
                 most = max(most, len(finished.tool_calls))
-    assert (most > 1) == (family != "llama3")  # whose calls stand alone
+    assert most == 1 or family != "llama3"  # whose calls stand alone
 
 
 def test_plain_tokens_can_be_held_too(llama):
