@@ -8,16 +8,34 @@ VENV := .venv
 REFERENCES := .venv-references
 CLIENTS := .venv-clients
 BIN := $(VENV)/bin
+PREFIX ?= $(HOME)/.local
+LINK = $(PREFIX)/bin/ouvert
+# How a person types the command: by its name where the shell finds ours, else by its place.
+OUVERT = $(shell [ "$$(command -v ouvert)" = "$(LINK)" ] && [ -L "$(LINK)" ] && echo ouvert || echo $(BIN)/ouvert)
 
 SOURCES := pyproject.toml CMakeLists.txt $(wildcard src/ouvert/kernels/native/*)
 
-.PHONY: help run test check lint types test-references test-clients test-real peers bench web web-check test-web clean
+.PHONY: FORCE help install uninstall run test check lint types test-references test-clients test-real peers bench web web-check test-web clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */  make \1\t/' | expand -t 24
 
 run: $(VENV)/installed  ## set up, fetch the default model, answer PROMPT="…"
 	@$(BIN)/ouvert run --pull smollm2 "$(PROMPT)" < /dev/null
+	@printf '\nNext, a conversation with it:\n\n  %s run smollm2\n\n' "$(OUVERT)"
+	@[ "$(OUVERT)" = ouvert ] || echo "(\`make install\` makes that \`ouvert run smollm2\`, from any folder.)"
+
+install: $(VENV)/installed  ## make `ouvert` a command of yours: a link in ~/.local/bin, or in PREFIX/bin
+	@mkdir -p "$(PREFIX)/bin"
+	@if [ -e "$(LINK)" ] && [ ! -L "$(LINK)" ]; then echo "$(LINK) is there already and is no link of ours: move it, or choose another place with make install PREFIX=…" >&2; exit 1; fi
+	@ln -sf "$(abspath $(BIN))/ouvert" "$(LINK)"
+	@echo "ouvert is $(LINK) now; it stays with this folder, $(CURDIR)."
+	@case ":$$PATH:" in *":$(PREFIX)/bin:"*) echo "Try: ouvert run smollm2" ;; \
+	  *) echo "Your shell does not look there yet. Add this line to its start-up file (~/.profile), and type it once here:"; \
+	     echo; echo "  export PATH=\"$(PREFIX)/bin:\$$PATH\"" ;; esac
+
+uninstall:  ## take that link away again
+	@if [ -L "$(LINK)" ]; then rm "$(LINK)" && echo "$(LINK) is gone."; else echo "There is no link $(LINK)."; fi
 
 test: $(VENV)/installed-dev  ## set up and pass the whole suite
 	$(BIN)/python -m pytest -q
@@ -45,11 +63,21 @@ $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Ouvert needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Name another with: make PYTHON=python3.12 …")'
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/installed: $(SOURCES) | $(VENV)/bin/python
-	$(BIN)/python -m pip install -q --disable-pip-version-check -e .
+# Which C++ compiler there is. Changes when one is installed, so that the kernels are built then.
+$(VENV)/compiler: FORCE | $(VENV)/bin/python
+	@found=$$(command -v "$${CXX:-c++}" || command -v g++ || command -v clang++ || echo none); \
+	if [ "$$found" = none ]; then \
+	  echo "No C++ compiler is here: Ouvert will work, but some 30 times slower than it could. Stop with Ctrl-C and install one" >&2; \
+	  echo "(apt-get install g++, dnf install gcc-c++, xcode-select --install), or go on and run the same command again after it." >&2; \
+	fi; \
+	[ -f $@ ] && [ "$$(cat $@)" = "$$found" ] || echo "$$found" > $@
+
+$(VENV)/installed: $(SOURCES) $(VENV)/compiler | $(VENV)/bin/python
+	@echo "Setting Ouvert up in $(VENV): 140 MB to fetch, then its kernels are compiled. One to three minutes."
+	$(BIN)/python -m pip install --disable-pip-version-check -e .
 	@touch $@
 
-$(VENV)/installed-dev: $(SOURCES) | $(VENV)/bin/python
+$(VENV)/installed-dev: $(SOURCES) $(VENV)/compiler | $(VENV)/bin/python
 	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[dev]'
 	@touch $(VENV)/installed $@
 

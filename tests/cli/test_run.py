@@ -190,7 +190,7 @@ def test_without_a_model_the_default_answers_and_says_what_it_is(ouvert, smollm2
     ran = ouvert("run", "--max-tokens", "24", input=b"What is 2+2?", OUVERT_HOME=str(home))
     assert b"4" in ran.stdout
     first, *_ = ran.stderr.decode().splitlines()
-    assert first.startswith("smollm2 is a very small model (135 million parameters)")
+    assert first.startswith("smollm2 is a toy (135 million parameters)")
 
 
 @pytest.mark.parametrize("raw", [[], ["--raw"]])
@@ -309,7 +309,7 @@ def test_the_advice_names_what_fits_this_machine():
     assert suggestion(10**6) is None
     assert all(suggestion(memory).size * 4 <= memory for memory in (10**9, 10**10, 10**11))
     assert memory_bytes() > 10**8
-    assert "smollm2 is a very small model (135 million parameters)" in advice("smollm2", 134_515_008)
+    assert "smollm2 is a toy (135 million parameters)" in advice("smollm2", 134_515_008)
 
 
 def test_the_store_of_a_test_is_not_the_users(environment):

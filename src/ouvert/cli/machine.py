@@ -26,8 +26,8 @@ def suggestion(memory: int) -> Alias | None:
 
 
 def advice(model: str, parameters: int) -> str:
-    """One line: how small the default model is, and what to fetch for real work on this machine."""
-    line = f"{model} is a very small model ({parameters / 1e6:.0f} million parameters): good for a first try."
+    """One line: what the default model is good for, and what to fetch for real work on this machine."""
+    line = f"{model} is a toy ({parameters / 1e6:.0f} million parameters): good for a first try, and often wrong."
     memory = memory_bytes()
     better = suggestion(memory) if memory is not None else None
     if memory is None or better is None or better.name == model:
