@@ -103,7 +103,7 @@ def test_every_template_is_tried(make_chat):
 
 
 @pytest.mark.parametrize("name", NAMES)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(content=words, tool=words)
 def test_the_prompt_is_what_the_template_writes_of_the_texts_themselves(
     make_chat, plain_jinja, chat_of, name, content, tool

@@ -87,7 +87,7 @@ def characters(text):
 
 
 @pytest.mark.parametrize("name", [*MOVED, *CHANGED])
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(a=texts, b=texts, i=small, j=small)
 def test_the_text_is_what_it_would_be_without_owners(name, a, b, i, j):
     operation = {**MOVED, **CHANGED}[name]
@@ -155,7 +155,7 @@ def safe(text):
     return all(owner != TEMPLATE for character, owner in characters(text) if character in others - set("abcn"))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(value=values)
 def test_values_look_as_python_shows_them(value):
     for ours, pythons in ((written, str), (described, repr)):
@@ -166,7 +166,7 @@ def test_values_look_as_python_shows_them(value):
         assert plain(written(value.keys())) == str(plainly(value).keys())
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     value=values,
     ensure_ascii=st.booleans(),
@@ -192,7 +192,7 @@ def test_json_refuses_what_python_refuses():
 FORMATS = ["%s", "%r|", "<%5s>", "%-6s|", "%.2s", "%%%s", "%5.1s%%", "no field at all"]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(form=st.lists(st.sampled_from(FORMATS[:-1]), min_size=1, max_size=3).map("".join), given_values=st.data())
 def test_percent_formats_are_pythons(form, given_values):
     arguments = tuple(given_values.draw(values) for _ in range(form.replace("%%", "").count("%")))

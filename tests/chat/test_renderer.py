@@ -76,7 +76,7 @@ def test_what_is_no_template_is_said_at_once(template):
         Renderer(template)
 
 
-@pytest.mark.parametrize("part", [" + 1", " | upper", ".a", " and 1"])
+@pytest.mark.parametrize("part", [" + 1", " | upper"])
 def test_endless_expressions_end(part):
     """Jinja and Python take long over some of these, and fail at others; none holds anybody up."""
     with pytest.raises(TemplateError, match=r"stopped, because|compiling a chat template"):
