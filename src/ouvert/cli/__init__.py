@@ -116,7 +116,8 @@ def parsed(command: str, arguments: Sequence[str]) -> argparse.Namespace:
     module.add_arguments(parser)
     parser.set_defaults(run=module.run)
     words = arguments[at + 1 :]
-    if not words and any(action.required for action in parser._actions):
+    # argparse calls words required of which there may be none ("*", where nothing says what else holds).
+    if not words and any(action.required and action.nargs != argparse.ZERO_OR_MORE for action in parser._actions):
         parser.print_help(sys.stderr)
         parser.exit(WRONG_USE)
     # Actions with words of their own (`ouvert key create`) take what follows them, and argparse reads those in order.

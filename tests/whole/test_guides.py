@@ -1,0 +1,204 @@
+"""Every block of code in the guides and the README is run as it stands, or says beside it, where no reader sees it, why not.
+
+The models have the names that the guides use: SmolLM2 itself, and tiny ones of random weights for the others.
+"""
+
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tomllib
+import urllib.request
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+
+import ouvert
+from ouvert.store import Store
+
+TESTS = Path(__file__).parents[1]
+spec = importlib.util.spec_from_file_location("guides", TESTS / "guides.py")
+assert spec
+assert spec.loader
+guides = importlib.util.module_from_spec(spec)
+sys.modules["guides"] = guides  # dataclasses look there
+spec.loader.exec_module(guides)
+
+BLOCKS = guides.all_blocks()
+HERE = [block for block in BLOCKS if block.run == "here"]
+SHELL = [block for block in HERE if block.language == "sh"]
+PROGRAMS = sorted({block.document for block in HERE if block.language == "python"})
+OUVERT = Path(sys.executable).with_name("ouvert")
+
+# What no test runs. A line more here is a decision: can the block not be written so that it runs?
+NEVER_RUN = [
+    "README.md: make run       # sets everything up, fetches a small model (98 MB) and lets it answer",
+    'README.md: $ ouvert run smollm2 "What is 2+2?"',
+    "docs/guides/clients.md: name: here",
+    "docs/guides/clients.md: OLLAMA_BASE_URL=http://127.0.0.1:11435 RAG_EMBEDDING_ENGINE=ollama HF_HUB_OFFLINE=1 "
+    "open-webui serve",
+    "docs/guides/command-line.md: ouvert run",
+    "docs/guides/models.md: ouvert pull smollm2                                  # a very small one, to see that "
+    "everything works (98 MB)",
+    "docs/guides/server.md: ouvert serve gpt-oss:20b --install-service    # a systemd user unit: now, and with every "
+    "session of yours",
+    "docs/guides/server.md: docker build -t ouvert .",
+    "docs/guides/web.md: cd web && npm ci",
+]
+
+# `ouvert serve` never ends by itself: it is told to stop as soon as it is ready, and has to end well.
+SERVE = """
+import subprocess, sys
+server = subprocess.Popen(sys.argv[1:], stderr=subprocess.PIPE, text=True)
+ready = False
+for line in server.stderr:
+    sys.stderr.write(line)
+    if line.startswith("Ready at "):
+        ready = True
+        server.terminate()
+sys.exit(server.wait() if ready else 1)
+"""
+
+# All pieces of a document in one program, each with the lines it has there, so that a traceback shows the place.
+PIECES = """
+import json, sys
+names = {"__name__": "guide"}
+for line, code in json.load(sys.stdin):
+    exec(compile("\\n" * (line - 1) + code, sys.argv[1], "exec"), names)
+"""
+
+
+@pytest.fixture(scope="module")
+def stores(tmp_path_factory, smollm2, speaking_model, tiny_gpt_oss, embedding_model):
+    """Folders of stores with models under the names of the guides: "quick", where SmolLM2 is a stand-in too and answers
+    in seven tokens, and "real"."""
+    folder = tmp_path_factory.mktemp("guides")
+    tiny = ((tiny_gpt_oss, "gpt-oss:20b"), (embedding_model, "Qwen/Qwen3-Embedding-0.6B"))
+    for kind, models in (("quick", (*tiny, (speaking_model(), "smollm2"))), ("real", tiny)):
+        store = Store(folder / kind)
+        for path, name in models:
+            store.pull(str(path), name="stand-in")  # the store itself gives no model the short name of another
+            record = folder / kind / "models" / "stand-in.json"
+            kept = json.loads(record.read_text()) | {"name": name}
+            record.with_name(f"{quote(name, safe='')}.json").write_text(json.dumps(kept))
+            record.unlink()
+    shared = next(parent for parent in smollm2.parents if (parent / "blobs").is_dir())
+    for name in ("folders", "blobs"):
+        shutil.copytree(shared / name, folder / "real" / name, symlinks=True, copy_function=linked)
+    shutil.copy(shared / "models" / "smollm2.json", folder / "real" / "models")
+    ouvert.load("smollm2", store=store, receipts=False, prefixes=False).close()  # packed once for all
+    return folder
+
+
+def linked(source, target):
+    """A second name of a file, or a copy where it would lie on another disk."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+
+
+@pytest.fixture
+def place(stores, tmp_path, speaking_model, request):
+    """Where commands are typed, with the files that the guides name; the folder above it is the user's home."""
+    kind = "real" if request.node.name.startswith("test_python") else "quick"
+    data = tmp_path / ".local" / "share"
+    shutil.copytree(stores / kind, data / "ouvert", symlinks=True, copy_function=linked)
+    work = tmp_path / "work"
+    work.mkdir()
+    (work / "model.gguf").symlink_to(speaking_model())  # what it is, its content says
+    (work / "my-model").symlink_to(speaking_model())
+    (work / "letter.txt").write_text("Dear Ada, the meeting is on Monday. Yours, Grace.\n")
+    (work / "report.txt").write_text("Everything went well.\n")
+    return work
+
+
+@pytest.fixture
+def environment(place):
+    commands = place.parent / "bin"
+    commands.mkdir()
+    (commands / "serve.py").write_text(SERVE)
+    (commands / "ouvert").write_text(
+        f'#!/bin/sh\ncase "$1" in serve) exec "{sys.executable}" "{commands}/serve.py" "{OUVERT}" "$@";; esac\n'
+        f'exec "{OUVERT}" "$@"\n'
+    )
+    (commands / "ouvert").chmod(0o700)
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("OUVERT_", "XDG_"))}
+    return kept | {
+        "HOME": str(place.parent),
+        "OUVERT_SERVE_PORT": "0",
+        "PATH": f"{commands}:{Path(sys.executable).parent}:{os.environ['PATH']}",
+    }
+
+
+@pytest.fixture
+def served(place, environment):
+    """A server that runs: its address."""
+    command = [OUVERT, "serve", "smollm2"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment, cwd=place) as server:
+        said = []
+        for line in server.stderr:
+            said.append(line)
+            if line.startswith("Ready at "):
+                break
+        else:
+            raise AssertionError("".join(said))
+        yield said[-1].split()[2]
+        server.terminate()
+        server.stderr.read()
+        assert server.wait(30) == 0
+
+
+def test_every_block_is_run_or_says_why_not():
+    assert all(block.because for block in BLOCKS if block.run != "here")
+    never = [block for block in BLOCKS if block.run == "never"]
+    assert [f"{block.document.relative_to(guides.ROOT)}: {block.code.splitlines()[0]}" for block in never] == NEVER_RUN
+    assert {block.language for block in HERE} == {"sh", "python", "json", "toml"}
+    clients = [block for block in BLOCKS if block.run == "clients"]
+    assert {(block.document.name, block.language) for block in clients} == {("clients.md", "js"), ("clients.md", "python")}
+
+
+@pytest.mark.parametrize("block", SHELL, ids=map(str, SHELL))
+def test_commands_run(block, place, environment, request):
+    code = block.code
+    if guides.ADDRESS in code.partition("#")[0]:
+        code = code.replace(guides.ADDRESS, request.getfixturevalue("served"))
+    command = ["bash", "-euo", "pipefail", "-c", code]
+    ran = subprocess.run(
+        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, env=environment, cwd=place, timeout=120
+    )
+    assert ran.returncode == 0, f"{block}\n{ran.stdout}\n{ran.stderr}"
+    assert "Traceback" not in ran.stderr
+
+
+@pytest.mark.parametrize("document", PROGRAMS, ids=[each.name for each in PROGRAMS])
+def test_python_runs(document, place, environment, request):
+    pieces = [(block.line, block.code) for block in HERE if (block.document, block.language) == (document, "python")]
+    if any(guides.ADDRESS in code for _, code in pieces):
+        base = request.getfixturevalue("served")
+        pieces = [(line, code.replace(guides.ADDRESS, base)) for line, code in pieces]
+    ran = subprocess.run(
+        [sys.executable, "-c", PIECES, str(document)],
+        input=json.dumps(pieces),
+        capture_output=True,
+        text=True,
+        env=environment,
+        cwd=place,
+        timeout=120,
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert len(ran.stdout.strip()) > 5
+
+
+def test_configuration_and_answers_are_those_of_the_guides(served):
+    for block in HERE:
+        if block.language == "toml":
+            settings = tomllib.loads(block.code)
+            assert settings["model_providers"][settings["model_provider"]]["base_url"] == guides.ADDRESS + "/v1"
+        elif block.language == "json":
+            assert block.document.name == "web.md"
+            with urllib.request.urlopen(served + "/api/ui/session") as answer:
+                assert json.load(answer) == json.loads(block.code)
