@@ -1,4 +1,5 @@
-"""docs/guides/clients.md, as it is written: every piece of Python and JavaScript in it is run."""
+"""docs/guides/clients.md, as it is written: every piece of Python and JavaScript in it is run, those too that
+`make test` runs (tests/whole/test_guides.py), here with a real model."""
 
 import re
 import subprocess
