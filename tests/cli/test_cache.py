@@ -22,7 +22,9 @@ def written(folder, **more):
 
 def test_what_is_kept_is_shown_and_cleared(home, capsys):
     assert main(["cache", "show"]) == 0
-    assert "0 pages" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "0 pages" in said
+    assert "encrypted" not in said  # "encrypted: none" of no page at all would alarm for nothing
     written(home / "prefixes")
     assert main(["cache", "show", "--json"]) == 0
     shown = json.loads(capsys.readouterr().out)

@@ -38,9 +38,11 @@ def finished(reason="stop"):
 class ScriptedModel:
     """Says the next of its answers; an exception is raised."""
 
-    def __init__(self, *answers, name="tiny"):
+    def __init__(self, *answers, name="tiny", thinks=True):
         self.answers, self.asked, self.closed = list(answers), [], False
         self.info = SimpleNamespace(name=name, family="llama", parameters=1e6, context=64)
+        abilities = SimpleNamespace(efforts=("low", "medium", "high") if thinks else (), thinks=thinks)
+        self.assistant = SimpleNamespace(chat=SimpleNamespace(abilities=abilities))
 
     def chat(self, messages, **settings):
         self.asked.append((list(messages), settings))
@@ -293,6 +295,22 @@ def test_effort_and_budget_can_be_changed_on_the_way():
     assert "Thoughts end after 9 tokens." in aside
     assert "low, medium, high" in aside
     assert "a number of tokens" in aside
+
+
+def test_what_a_model_cannot_do_is_refused_when_it_is_asked_for_and_not_with_every_line_after_it():
+    model = ScriptedModel("one", "two", thinks=False)
+    _, aside, talk = talked(model, "/effort high", "/think 9", "hi")
+    assert "/effort high: tiny has no efforts to choose" in aside
+    assert "/think 9: tiny does not think before it answers" in aside
+    assert (talk.effort, talk.think_budget) == (None, None)
+    assert model.asked[0][1]["effort"] is None
+
+
+def test_another_model_is_not_asked_for_what_it_cannot_do():
+    thinker, toy = ScriptedModel("a"), ScriptedModel("b", name="toy", thinks=False)
+    talked(thinker, "/effort low", "/think 9", "one", "/model toy", "two", open_other=lambda name: toy)
+    assert thinker.asked[0][1]["effort"] == "low"
+    assert (toy.asked[0][1]["effort"], toy.asked[0][1]["think_budget"]) == (None, None)
 
 
 def test_tool_calls_are_shown_on_lines_of_their_own():

@@ -214,6 +214,38 @@ def test_a_command_that_needs_words_explains_itself_without_any(
     assert importlib.import_module(f"ouvert.cli.{command}").SUMMARY in " ".join(said.err.split())
 
 
+@pytest.mark.parametrize("command", ["run", "serve", "list", "config", "doctor", "fit"])
+def test_a_command_that_means_something_by_itself_is_done_without_words(command: str) -> None:
+    """A conversation with the default model, the server of every model here: not a page of help."""
+    assert callable(parsed(command, [command]).run)
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"), [("help", "--help"), ("rm", "remove"), ("chat", "run"), ("version", "--version")]
+)
+def test_words_of_other_programs_are_told_what_they_are_here(
+    word: str, meant: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([word]) == 2
+    assert f"Did you mean 'ouvert {meant}'?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["--temperature", "0.3", "run", "small", "hi"], ["--temperature=0.3", "run"]])
+def test_an_option_before_the_command_is_told_where_it_belongs(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("ouvert: --temperature stands before the command")
+    assert "`ouvert run --temperature ...`" in said
+
+
+def test_a_mistyped_option_is_told_the_nearest_one(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["run", "small", "hi", "--temprature", "0.3"])
+    assert "--temprature 0.3. Did you mean --temperature?" in capsys.readouterr().err
+
+
 def test_wrong_use_of_run_is_told_with_its_own_usage(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["run", "small", "--nope", "hi"])

@@ -281,6 +281,7 @@ def test_verify_names_the_place_of_a_broken_chain(ouvert, speaking_model):
 
 def test_list_and_show_tell_what_was_kept(ouvert, speaking_model):
     assert ouvert("receipt", "list", "--json") == (0, [])
+    assert "No receipt is kept on this machine yet." in ouvert("receipt", "list")[1]
     ouvert("run", speaking_model(), "Hi")
     ouvert("run", speaking_model(), "Hi", "--receipts", "contents")
     _, listed = ouvert("receipt", "list", "--json")
@@ -406,6 +407,7 @@ def test_what_was_said_can_be_forgotten_and_the_chain_stays_whole(ouvert, speaki
     assert "contents" not in ouvert("receipt", "show", 2, "--json")[1]
     assert "contents" in ouvert("receipt", "show", 3, "--json")[1]
     assert ouvert("receipt", "forget", "--all", "--json")[1]["forgotten"] == 2
+    assert "Nothing was kept beside any receipt" in ouvert("receipt", "forget", "--all")[1]
     assert not list(contents.iterdir())
     status, facts = ouvert("receipt", "verify", "--json")
     assert (status, facts["receipts"], facts["whole"]) == (0, 3, True)

@@ -196,6 +196,8 @@ def test_a_damaged_file_of_keys_opens_nothing(locked, tmp_path):
 
 def test_keys_are_made_listed_and_revoked_at_the_command_line(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("OUVERT_HOME", str(tmp_path))
+    assert main(["key", "list"]) == 0
+    assert "There is no key." in capsys.readouterr().out
     assert main(["key", "create", "n8n", "--per-minute", "60"]) == 0
     secret = capsys.readouterr().out.strip()
     assert secret.startswith("sk-ouvert-")

@@ -37,6 +37,7 @@ def test_opening_a_store_touches_nothing(store: Store) -> None:
         ("hf:maker/model", r"hf:maker/model is not on this machine: `ouvert pull hf:maker/model` fetches it\."),
         ("maker/model", r"if it is a repository of the hub, `ouvert pull hf:maker/model` fetches it"),
         ("smolm2", r"no model called 'smolm2'.*Did you mean smollm2"),
+        ("my-modle", r"no model called 'my-modle'.*Did you mean my-model\?"),
         ("my-modl", r"no model called 'my-modl'.*Did you mean my-model"),
         ("zzzzz", r"no model called 'zzzzz': neither here nor among the short names\. `ouvert list --all`"),
     ],

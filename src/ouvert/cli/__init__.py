@@ -43,7 +43,25 @@ KNOWN_ERRORS = (
     ("ouvert.weights", "CheckpointError"),
 )
 
+# Words that people bring from other programs -> what they are called here.
+CALLED_HERE = {
+    "help": "--help",
+    "version": "--version",
+    "chat": "run",
+    "ask": "run",
+    "start": "serve",
+    "download": "pull",
+    "install": "pull",
+    "delete": "remove",
+    "rm": "remove",
+    "ls": "list",
+    "models": "list",
+    "info": "show",
+    "settings": "config",
+}
+
 TRACE = "OUVERT_TRACE"  # set to anything: the traceback of what nobody foresaw is shown
+OWN_OPTIONS = ("--help", "--version")  # of `ouvert` itself: all others stand behind a command
 INTERRUPTED = 130  # 128 + SIGINT, as shells say it
 WRONG_USE = 2  # argparse's own status for a wrong command line
 
@@ -54,6 +72,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         complete()
     arguments = sys.argv[1:] if arguments is None else arguments
     command = chosen_command(arguments)
+    if arguments and arguments[0].startswith("--") and arguments[0] not in OWN_OPTIONS:
+        return refuse_option(arguments)
     if command is not None and command not in COMMANDS:
         return refuse_command(command)
     try:
@@ -112,7 +132,7 @@ def parsed(command: str, arguments: Sequence[str]) -> argparse.Namespace:
     if at:  # options of `ouvert` itself
         return build_parser(command).parse_args(arguments)
     module = importlib.import_module(f"ouvert.cli.{command}")
-    parser = argparse.ArgumentParser(prog=f"ouvert {command}", description=COMMANDS[command])
+    parser = CommandParser(prog=f"ouvert {command}", description=COMMANDS[command])
     module.add_arguments(parser)
     parser.set_defaults(run=module.run)
     words = arguments[at + 1 :]
@@ -125,6 +145,19 @@ def parsed(command: str, arguments: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(words) if has_actions else parser.parse_intermixed_args(words)
 
 
+class CommandParser(argparse.ArgumentParser):
+    """A command's words. Of an option that does not exist it says which one may be meant, and where they are listed."""
+
+    def error(self, message: str) -> NoReturn:
+        from difflib import get_close_matches
+
+        if message.startswith("unrecognized arguments: "):
+            wrong = next((word for word in message.split()[2:] if word.startswith("-")), "").partition("=")[0]
+            near = get_close_matches(wrong, self._option_string_actions, n=1)
+            message += f". Did you mean {near[0]}?" if near else f". `{self.prog} --help` lists every option."
+        super().error(message)
+
+
 def chosen_command(arguments: Sequence[str]) -> str | None:
     """The first word that is not an option: the options before it take no values."""
     return next((word for word in arguments if not word.startswith("-")), None)
@@ -133,16 +166,30 @@ def chosen_command(arguments: Sequence[str]) -> str | None:
 def refuse_command(command: str) -> int:
     from difflib import get_close_matches
 
-    near = get_close_matches(command, COMMANDS, n=1, cutoff=0.5)
+    near = [CALLED_HERE[command]] if command in CALLED_HERE else get_close_matches(command, COMMANDS, n=1, cutoff=0.5)
     advice = f"Did you mean 'ouvert {near[0]}'?" if near else f"There are: {', '.join(COMMANDS)}."
     print(f"ouvert: there is no command {command!r}. {advice}", file=sys.stderr)
+    return WRONG_USE
+
+
+def refuse_option(arguments: Sequence[str]) -> int:
+    command = next((word for word in arguments if word in COMMANDS), "COMMAND")
+    option = arguments[0].partition("=")[0]
+    print(
+        f"ouvert: {option} stands before the command, expected a command there. Options come behind it: "
+        f"`ouvert {command} {option} ...`; `ouvert --help` lists the commands.",
+        file=sys.stderr,
+    )
     return WRONG_USE
 
 
 def build_parser(chosen: str | None) -> argparse.ArgumentParser:
     """The parser of the whole command line, with the arguments of `chosen` only."""
     parser = argparse.ArgumentParser(
-        prog="ouvert", description="Runs open-weight reasoning models entirely on this machine."
+        prog="ouvert",
+        description="Runs open-weight reasoning models entirely on this machine.",
+        epilog="To begin: `ouvert run` fetches a small model and talks with it; `ouvert serve` opens a page for your "
+        "browser. `ouvert COMMAND --help` lists a command's options.",
     )
     parser.add_argument("--version", action=ShowVersion, help="show the version and exit")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")

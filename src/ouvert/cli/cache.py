@@ -57,8 +57,9 @@ def in_words(files: "PageFiles") -> str:
     lines = [
         f"folder     {files.folder}",
         f"kept       {bytes_in_words(usage.bytes)} in {usage.files} pages, of at most {bytes_in_words(usage.quota)}",
-        f"encrypted  {'none' if not usage.encrypted else 'all' if usage.encrypted == usage.files else usage.encrypted}",
     ]
+    if usage.files:
+        lines.append(f"encrypted  {'all' if usage.encrypted == usage.files else usage.encrypted or 'none'}")
     if usage.oldest is not None and usage.newest is not None:
         day = "%Y-%m-%d %H:%M"
         used = [datetime.fromtimestamp(each).strftime(day) for each in (usage.oldest, usage.newest)]

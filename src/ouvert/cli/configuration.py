@@ -273,7 +273,7 @@ SETTINGS: Mapping[str, Setting] = {
             read=text,
             meaning="the key that encrypts them: a file with 32 bytes, `keyring` for the system's, `passphrase` to be "
             "asked; none: they are not encrypted",
-            without="a key of this user's, in the system's keyring or beside this file",
+            without="a key of this user's, in the system's keyring or beside the configuration file",
             flag="--prefix-cache-key",
             metavar="KEY",
             example='"keyring"',

@@ -68,6 +68,14 @@ def converse(model: Model, args: argparse.Namespace, open_other: Callable[[str],
     """Hold a conversation until its owner leaves. `open_other` loads a model by name, for /model."""
     import sys
 
+    if args.effort is not None and lacks_efforts(model):
+        complain(f"--effort {args.effort}: {model.info.name} has no efforts to choose. Leave it out.")
+        return 1
+    if args.think_budget is not None and lacks_thoughts(model):
+        complain(
+            f"--think-budget {args.think_budget}: {model.info.name} does not think before it answers. Leave it out."
+        )
+        return 1
     try:
         history = history_file()
     except OSError as problem:
@@ -204,6 +212,10 @@ def change_model(talk: Talk, name: str, open_other: Callable[[str], Model]) -> s
         other = open_other(name)
         talk.model.close()
         talk.model = other
+        if talk.effort is not None and lacks_efforts(other):
+            talk.effort = None
+        if talk.think_budget is not None and lacks_thoughts(other):
+            talk.think_budget = None
     info = talk.model.info
     return f"{info.name}: {info.family}, {info.parameters / 1e6:.0f} million parameters, context {info.context} tokens."
 
@@ -218,9 +230,19 @@ def change_system(talk: Talk, text: str) -> str:
     return "There are no instructions." if talk.system is None else "Instructions: " + talk.system
 
 
+def lacks_efforts(model: Model) -> bool:
+    return not model.assistant.chat.abilities.efforts
+
+
+def lacks_thoughts(model: Model) -> bool:
+    return not model.assistant.chat.abilities.thinks
+
+
 def change_effort(talk: Talk, text: str) -> str:
     match text:
         case "low" | "medium" | "high":
+            if lacks_efforts(talk.model):
+                raise CommandError(f"/effort {text}: {talk.model.info.name} has no efforts to choose. Nothing changed.")
             talk.effort = text
         case "-":
             talk.effort = None
@@ -235,6 +257,10 @@ def change_budget(talk: Talk, text: str) -> str:
     if text == "-":
         talk.think_budget = None
     elif text.isdecimal():
+        if lacks_thoughts(talk.model):
+            raise CommandError(
+                f"/think {text}: {talk.model.info.name} does not think before it answers. Nothing changed."
+            )
         talk.think_budget = int(text)
     elif text:
         raise CommandError(f"/think is a number of tokens, or - for no end, not {text!r}.")

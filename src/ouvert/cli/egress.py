@@ -211,7 +211,7 @@ def statement(facts: Mapping[str, Any]) -> str:
     for row in facts["dependencies"]:
         state = "imported" if row["imported"] else "not imported"
         version_here = row["version"] or "(not installed)"
-        lines.append(f"  {row['package']} {version_here}, {state}: {row['could']}. {row['silenced']}")
+        lines.append(f"  {row['package']} {version_here} ({state}). Could it? {row['could']}. Here: {row['silenced']}.")
     lines += ["", "What this does not prove", *(f"  - {text}" for text in facts["not_proved"]), ""]
     if facts["problems"]:
         lines += ["RESULT: it does not hold.", *(f"  - {problem}" for problem in facts["problems"])]

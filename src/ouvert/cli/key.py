@@ -86,4 +86,7 @@ def show(keys: "Keys") -> None:
         )
         for key in keys.every()
     ]
+    if not rows:
+        print("There is no key. `ouvert key create NAME` makes one; from then on every request needs one.")
+        return
     print_columns(("ID", "NAME", "CREATED", "A MINUTE", "MODELS"), rows)

@@ -104,6 +104,9 @@ def list_receipts(args: argparse.Namespace) -> int:
     if args.json:
         print_json([{"number": e.number, "digest": e.digest, "problem": e.problem, **e.receipt} for e in entries])
         return 0
+    if not entries:
+        print("No receipt is kept on this machine yet. Every answer leaves one, unless the setting `receipts` is off.")
+        return 0
     rows = [row_of(entry) for entry in entries]
     print_columns(("NO", "DIGEST", "WHEN", "MODEL", "TOKENS", "ENDED", "CONNECTIONS"), rows)
     return 0
@@ -157,8 +160,18 @@ def forget_contents(args: argparse.Namespace) -> int:
     if args.json:
         print_json({"forgotten": gone, "freed": freed})
     else:
-        print(f"Contents of {gone} receipts are deleted, and {bytes_in_words(freed)} of kept prompts with them.")
+        which = "any receipt" if args.all else f"receipt {args.receipt}"
+        what = (
+            f"What was said beside {counted(gone, 'receipt')} is deleted"
+            if gone
+            else f"Nothing was kept beside {which}"
+        )
+        print(f"{what}; {bytes_in_words(freed)} of kept prompts are deleted as well.")
     return 0
+
+
+def counted(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def verify_receipts(args: argparse.Namespace) -> int:
@@ -205,7 +218,7 @@ def verify_receipts(args: argparse.Namespace) -> int:
 
 def print_verified(facts: Mapping[str, Any]) -> None:
     state = "the chain is whole" if facts["whole"] else "THE CHAIN IS BROKEN"
-    print(f"{facts['ledger']}: {facts['receipts']} receipts, {state}.")
+    print(f"{facts['ledger']}: {counted(facts['receipts'], 'receipt')}, {state}.")
     for problem in facts["problems"]:
         print(f"  {problem}")
     if facts["head"]:

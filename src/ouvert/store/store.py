@@ -484,7 +484,7 @@ class Store:
         )
 
     def _near(self, names: Collection[str], name: str) -> str:
-        near = get_close_matches(name.lower(), list(names), n=3, cutoff=0.6)
+        near = get_close_matches(name.lower(), sorted(set(names)), n=3, cutoff=0.6)
         return f" Did you mean {' or '.join(near)}?" if near else ""
 
     def _find(self, name: str) -> Manifest | None:
