@@ -70,10 +70,20 @@ def test_white_space_beside_a_token_goes_where_the_file_says(description: dict[s
         usual | {"id": size, "content": "<left>", "lstrip": True},
         usual | {"id": size + 1, "content": "<right>", "rstrip": True},
         usual | {"id": size + 2, "content": "<word>", "single_word": True},
+        usual | {"id": size + 3, "content": " <own>", "lstrip": True},
     ]
     tokenizer = tokenizer_from_folder(write(tmp_path, tokenizer=description))
     library = Library.from_str(json.dumps(description | {"truncation": None}))
-    for text in ("a  <left>  b", "a  <right> \n b", "<left> <right>", "<word>", "x<word>", "<word>9", "(<word>)"):
+    for text in (
+        " a  <own>  b",
+        "a  <left>  b",
+        "a  <right> \n b",
+        "<left> <right>",
+        "<word>",
+        "x<word>",
+        "<word>9",
+        "(<word>)",
+    ):
         expected = library.encode(text, add_special_tokens=False).ids
         assert tokenizer.encode_parts(tokenizer.split_control(text)) == expected, text
 
@@ -190,6 +200,14 @@ def test_an_ordinary_token_that_is_named_as_an_end_is_a_control_token(descriptio
         (lambda d: d.update(decoder=None), "its decoder has the steps"),
         (lambda d: d["model"].update(merges=[["zz", "qq"]]), "the tokenizers library says"),
         (lambda d: d.update(pre_tokenizer={"type": "Unheard"}), "the tokenizers library says"),
+        (
+            lambda d: d.update(normalizer={"type": "Precompiled", "precompiled_charsmap": "AAAA"}),
+            "the tokenizers library says: Precompiled",  # by a panic, which is no Exception
+        ),
+        (lambda d: d["added_tokens"].append({"id": -1, "content": "<x>"}), "an added token is {'id': -1"),
+        (lambda d: d["added_tokens"].append({"id": 2**40, "content": "<x>"}), "an added token is {'id': 1099511627776"),
+        (lambda d: d["added_tokens"].append({"id": 5, "content": 7}), "an added token is {'id': 5"),
+        (lambda d: d["added_tokens"].append({"id": 5, "content": "\ud800"}), "surrogates not allowed"),
     ],
 )
 def test_a_tokenizer_json_we_would_misread_is_refused(
@@ -201,9 +219,23 @@ def test_a_tokenizer_json_we_would_misread_is_refused(
 
 
 def test_a_tokenizer_json_that_is_not_json_is_refused(tmp_path: Path):
-    (tmp_path / "tokenizer.json").write_bytes(b"\xff\xfe nonsense")
-    with pytest.raises(TokenizerError, match="it lacks the shape of a tokenizer"):
-        tokenizer_from_folder(tmp_path)
+    for content in (b"\xff\xfe nonsense", b"[" * 100_000):
+        (tmp_path / "tokenizer.json").write_bytes(content)
+        with pytest.raises(TokenizerError, match="it lacks the shape of a tokenizer"):
+            tokenizer_from_folder(tmp_path)
+
+
+def test_an_added_token_without_text_stands_nowhere(description: dict[str, Any], tmp_path: Path):
+    plain = tokenizer_from_folder(write(tmp_path, tokenizer=description))
+    description["added_tokens"].append({"id": plain.vocabulary_size, "content": "", "special": True})
+    tokenizer = tokenizer_from_folder(write(tmp_path, tokenizer=description))
+    assert tokenizer.split_control("<s>the fox") == plain.split_control("<s>the fox")
+
+
+def test_an_end_below_zero_is_none(description: dict[str, Any], tmp_path: Path):
+    plain = tokenizer_from_folder(write(tmp_path, tokenizer=description)).end_ids
+    folder = write(tmp_path, tokenizer=description, generation_config={"eos_token_id": [-1, 5]})
+    assert tokenizer_from_folder(folder).end_ids == plain | {5}
 
 
 @pytest.mark.parametrize(
@@ -214,6 +246,9 @@ def test_a_tokenizer_json_that_is_not_json_is_refused(tmp_path: Path):
         ("generation_config", b'{"eos_token_id": ["x"]}', "a token id is 'x', expected a number"),
         ("tokenizer_config", b'{"added_tokens_decoder": {"x": {"content": "y"}}}', "a token id is 'x'"),
         ("tokenizer_config", b'{"added_tokens_decoder": {"5": 7}}', r"added_tokens_decoder\['5'\] is 7"),
+        ("tokenizer_config", b'{"added_tokens_decoder": [1]}', r"added_tokens_decoder is \[1\], expected an object"),
+        ("generation_config", b'{"eos_token_id": 1e999}', "a token id is inf, expected a number"),
+        ("special_tokens_map", b"[" * 100_000, "it is not JSON"),
     ],
 )
 def test_small_files_that_are_damaged_are_named(
@@ -221,6 +256,12 @@ def test_small_files_that_are_damaged_are_named(
 ):
     (tmp_path / f"{name}.json").write_bytes(content)
     with pytest.raises(TokenizerError, match=message):
+        tokenizer_from_folder(write(tmp_path, tokenizer=description))
+
+
+def test_a_small_file_that_cannot_be_read_is_named(description: dict[str, Any], tmp_path: Path):
+    (tmp_path / "generation_config.json").mkdir()
+    with pytest.raises(TokenizerError, match=r"generation_config.json: Is a directory, expected a file"):
         tokenizer_from_folder(write(tmp_path, tokenizer=description))
 
 

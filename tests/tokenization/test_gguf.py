@@ -133,6 +133,10 @@ def test_other_tokenizers_are_refused_by_name(model: Any, message: str, byte_lev
         ({"tokens": ["a", "a"], "token_type": [1, 1]}, "tokens has 'a' twice"),
         ({"tokens": ["a", 5], "token_type": [1, 1]}, "tokens holds other things than text"),
         ({"token_type": [1, 1]}, "token_type has 2 entries, expected one for each of the 90. tokens"),
+        ({"token_type": 1}, "token_type is 1, expected an array of 90. numbers"),
+        ({"token_type": ["1"] * 1000}, "token_type holds other things than numbers"),
+        ({"tokens": "abc"}, "tokens holds other things than text"),
+        ({"merges": [1, 2]}, "merges holds other things than text"),
         ({"merges": ["nospace"]}, "merges does not fit tokens .*'?nospace'?.*, expected pairs"),
         ({"merges": ["q q"]}, "merges does not fit tokens"),
         ({"merges": ["中 文"]}, "merges does not fit tokens"),
@@ -158,6 +162,24 @@ def test_a_vocabulary_of_bytes_alone_needs_no_merges(byte_level_keys: Keys):
         byte_level_keys(tokens=tokens, token_type=types, merges=None, bos_token_id=None, eos_token_id=len(tokens) - 2)
     )
     assert tokenizer.decode(tokenizer.encode("no lorem here")) == "no lorem here"
+
+
+def test_tokens_that_only_fill_a_vocabulary_need_no_merges_and_are_never_spelled(byte_level_keys: Keys):
+    """Converters fill it up to the number of rows: [PAD151646], unused."""
+    keys = byte_level_keys()
+    fill = [f"[PAD{n}]" for n in range(2000)]
+    keys["tokenizer.ggml.tokens"] = [*keys["tokenizer.ggml.tokens"], *fill]
+    keys["tokenizer.ggml.token_type"] = [*keys["tokenizer.ggml.token_type"], *[UNUSED] * len(fill)]
+    tokenizer = tokenizer_from_gguf(keys)
+    assert tokenizer.encode("see [PAD7]") == tokenizer_from_gguf(byte_level_keys()).encode("see [PAD7]")
+    assert tokenizer.token_bytes(tokenizer.vocabulary_size - 1) == b""
+
+
+def test_types_beyond_the_last_token_are_nobodys(byte_level_keys: Keys):
+    types = [*byte_level_keys()["tokenizer.ggml.token_type"], 1, 1]
+    assert (
+        tokenizer_from_gguf(byte_level_keys(token_type=types)).digest == tokenizer_from_gguf(byte_level_keys()).digest
+    )
 
 
 def test_a_token_of_raw_bytes_decodes_to_them_and_is_never_spelled(byte_level_keys: Keys):

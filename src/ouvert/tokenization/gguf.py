@@ -76,12 +76,9 @@ class _Keys:
         return value if 0 <= value < len(tokens) else None
 
     def tokens(self) -> list[str]:
-        value = self["tokens"]
-        if value is None or len(value) == 0:
+        tokens = self.texts("tokens")
+        if not tokens:
             raise _contradiction("tokens is missing or empty", "the vocabulary")
-        tokens = list(value)
-        if not all(isinstance(token, str) for token in tokens):
-            raise _contradiction("tokens holds other things than text", "an array of strings")
         seen: set[str] = set()
         if len(set(tokens)) < len(tokens):
             for token in filter(None, tokens):  # places without a token are empty, and no text is spelled with them
@@ -89,6 +86,16 @@ class _Keys:
                     raise _contradiction(f"tokens has {token!r} twice", "every token once")
                 seen.add(token)
         return tokens
+
+    def texts(self, key: str) -> list[str]:
+        """An array of strings; a key that is not there has none."""
+        value = self[key]
+        if value is None:
+            return []
+        listed = isinstance(value, Sequence) and not isinstance(value, str)
+        if not listed or not all(isinstance(text, str) for text in value):
+            raise _contradiction(f"{key} holds other things than text", "an array of strings")
+        return list(value)
 
     def ends(self, tokens: Sequence[str]) -> list[int | None]:
         """Where an answer ends, by each of END_KEYS; a key may name one token or several."""
@@ -102,8 +109,13 @@ class _Keys:
         value = self[key]
         if value is None:
             return None
-        if len(value) != len(tokens):
+        if isinstance(value, str) or not hasattr(value, "__len__"):
+            raise _contradiction(f"{key} is {value!r:.40}", f"an array of {len(tokens)} numbers")
+        if len(value) < len(tokens):  # llama.cpp does not look at more either
             raise _contradiction(f"{key} has {len(value)} entries", f"one for each of the {len(tokens)} tokens")
+        value = value[: len(tokens)]
+        if any(isinstance(number, str | list) for number in value):
+            raise _contradiction(f"{key} holds other things than numbers", "an array of numbers")
         return [kind(number) for number in value]
 
 
@@ -142,13 +154,14 @@ def _byte_level(keys: _Keys) -> Tokenizer:
     added = _added_tokens(tokens, types, keys)
     control = frozenset(token.text for token in added if token.control)
     words = [token.text for token in added if not token.control]
-    never = control | library.never_spelled(tokens)
+    # Converters fill a vocabulary up with tokens that no text has ([PAD151646]), and call them unused.
+    unused = {token for token, kind in enumerate(types) if kind == UNUSED}
+    never = control | library.never_spelled(tokens) | {tokens[token] for token in unused}
     vocabulary = {text: token for token, text in enumerate(tokens) if text not in never}
-    merges = list(keys["merges"] or ())
+    merges = keys.texts("merges")
     speller = _speller(rule, vocabulary, merges, words, never - {""})
     where = "reading a tokenizer from GGUF metadata: tokenizer.ggml.merges"
     library.check_merges(len(merges), vocabulary, {token.text for token in added}, where)
-    unused = {token for token, kind in enumerate(types) if kind == UNUSED}
     bos, eos = keys.id("bos_token_id", tokens), keys.id("eos_token_id", tokens)
     return Tokenizer(
         first=speller,

@@ -120,6 +120,10 @@ def described(description: Mapping[str, Any], model: "models.BPE") -> Speller:
             add([AddedToken(entry["content"], **flags)])
     except Exception as problem:  # the library raises nothing narrower
         raise ValueError(str(problem)) from problem
+    except BaseException as problem:
+        if type(problem).__name__ != "PanicException":  # a fault in Rust, which is no Exception and has no public class
+            raise
+        raise ValueError(str(problem)) from problem
     return speller(built)
 
 

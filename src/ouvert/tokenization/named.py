@@ -40,14 +40,21 @@ def named_tokens(folder: Path) -> Named:
     added = {}
     for text, token in _read(folder / "added_tokens.json").items():
         added[_number(token, folder)] = NamedToken(text, special=False)
-    for token, entry in (config.get("added_tokens_decoder") or {}).items():
+    decoder = config.get("added_tokens_decoder") or {}
+    if not isinstance(decoder, dict):
+        raise TokenizerError(
+            f"reading {folder / 'tokenizer_config.json'}: added_tokens_decoder is {decoder!r:.40}, expected an object "
+            "of token ids; fetch the file again."
+        )
+    for token, entry in decoder.items():
         content = _text(entry)
         if content is None:
             raise TokenizerError(
                 f"reading {folder / 'tokenizer_config.json'}: added_tokens_decoder[{token!r}] is {entry!r}, expected "
                 "an object with 'content'; fetch the file again."
             )
-        added[_number(token, folder)] = NamedToken(content, special=bool(entry.get("special", False)))
+        special_too = isinstance(entry, dict) and bool(entry.get("special", False))
+        added[_number(token, folder)] = NamedToken(content, special=special_too)
     # Without generation_config.json, or where it names none, transformers takes the ends from config.json.
     ends = generation.get("eos_token_id")
     if ends is None or ends == []:
@@ -57,7 +64,10 @@ def named_tokens(folder: Path) -> Named:
         bos=_text(config.get("bos_token")) or _text(special.get("bos_token")),
         eos=_text(config.get("eos_token")) or _text(special.get("eos_token")),
         ends=tuple(
-            _number(token, folder) for token in (ends if isinstance(ends, list) else [ends]) if token is not None
+            number
+            for token in (ends if isinstance(ends, list) else [ends])
+            # Below 0 is how some write "none": no token ever is that.
+            if token is not None and (number := _number(token, folder)) >= 0
         ),
         adds_bos=None if adds_bos is None else bool(adds_bos),
         added=added,
@@ -69,7 +79,12 @@ def _read(path: Path) -> dict[str, Any]:
         value = json.loads(path.read_bytes())
     except FileNotFoundError:
         return {}
-    except ValueError as problem:
+    except OSError as problem:
+        raise TokenizerError(
+            f"reading {path}: {problem.strerror}, expected a file that you may read; check what it is, and its "
+            "permissions."
+        ) from problem
+    except (ValueError, RecursionError) as problem:
         raise TokenizerError(f"reading {path}: it is not JSON ({problem}); fetch the file again.") from problem
     if not isinstance(value, dict):
         raise TokenizerError(f"reading {path}: it holds a {type(value).__name__}, expected an object; fetch it again.")
@@ -85,7 +100,7 @@ def _text(entry: Any) -> str | None:
 def _number(token: Any, folder: Path) -> int:
     try:
         return int(token)
-    except (TypeError, ValueError) as problem:
+    except (TypeError, ValueError, OverflowError) as problem:
         raise TokenizerError(
             f"reading the tokenizer's files in {folder}: a token id is {token!r}, expected a number; "
             "fetch the files again."

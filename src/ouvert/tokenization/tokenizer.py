@@ -95,6 +95,8 @@ class Tokenizer:
         self.hidden_ids = frozenset(token.id for token in added if token.hidden)
         self._bytes.update((token.id, token.text.encode()) for token in added)
         self._added = {token.text: token for token in added}
+        # Found with white space beside it that belongs to it, and perhaps with some of its own.
+        self._added_without_space = {token.text.strip(): token for token in added}
 
     def encode(self, text: str) -> list[int]:
         """Ids of plain text. What looks like a control token is spelled out; nothing is added at either end.
@@ -112,7 +114,7 @@ class Tokenizer:
         parts: list[str | int] = []
         start = 0
         for match in self._added_pattern.finditer(text):
-            token = self._added.get(match.group()) or self._added[match.group().strip()]
+            token = self._added.get(match.group()) or self._added_without_space[match.group().strip()]
             if token.control:
                 if start < match.start():
                     parts.append(text[start : match.start()])

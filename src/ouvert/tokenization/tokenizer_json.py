@@ -19,18 +19,23 @@ from ouvert.tokenization.tokenizer import AddedToken, SpacePrefix, Tokenizer, is
 
 # Parts of the model that would change ids in ways we do not undo when decoding.
 NEUTRAL_ONLY = ("continuing_subword_prefix", "end_of_word_suffix")
+LAST_ID = 2**32 - 1  # the library's
 
 
 def tokenizer_from_json(path: Path, named: Named) -> Tokenizer:
     """Build the tokenizer of a tokenizer.json; `named` is what the files beside it say. Raises TokenizerError."""
-    content = path.read_bytes()
+    try:
+        content = path.read_bytes()
+    except OSError as problem:
+        raise _fault(path, f"it cannot be read ({problem.strerror})", "a file that you may read") from problem
     try:
         description = json.loads(content)
         model = description["model"]
         vocabulary: dict[str, int] = model["vocab"]
         entries = description.get("added_tokens") or []
-        added = [_added(entry) for entry in entries]
-    except (ValueError, KeyError, TypeError) as problem:
+        # A token without text stands nowhere: the library leaves it out too.
+        added = [_added(entry) for entry in entries if entry["content"] != ""]
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as problem:
         raise _fault(
             path, f"it lacks the shape of a tokenizer ({problem!r})", "model, vocab and added tokens"
         ) from None
@@ -83,6 +88,9 @@ def _fault(path: Path, given: str, expected: str) -> TokenizerError:
 
 def _added(entry: dict[str, Any]) -> AddedToken:
     text = entry["content"]
+    if not isinstance(text, str) or not 0 <= int(entry["id"]) <= LAST_ID:
+        raise ValueError(f"an added token is {str(entry)[:80]}")
+    text.encode()  # half a character is no text
     special = bool(entry.get("special", False)) or text in END_OF_TURN
     return AddedToken(
         int(entry["id"]),
