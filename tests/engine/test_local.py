@@ -454,6 +454,48 @@ def test_prompts_that_begin_alike_are_read_once(fake_runner, facts):
     assert sum(tokens for step in runner.steps for tokens, _ in step) == 401 + 1 + 1 + 3 * 2
 
 
+def held_runner(fake_runner):
+    """A runner that computes once its event is set, so that what is asked for before arrives together."""
+    runner = fake_runner(16)
+    held = threading.Event()
+    runner.before_step = held.wait
+    return runner, held
+
+
+def test_short_prompts_that_begin_alike_are_read_once_even_if_they_arrive_together(fake_runner, facts):
+    runner, held = held_runner(fake_runner)
+    engine = LocalEngine(runner, 64, facts)
+    prompt = [n % 16 for n in range(12)]
+    generations = [engine.generate(prompt, greedy(max_tokens=3)) for _ in range(4)]
+    held.set()
+    assert [ids_of(each) for each in generations] == [[12, 13, 14]] * 4
+    assert [each.stopped.reused_tokens for each in generations] == [0, 11, 11, 11]
+
+
+def test_short_prompts_that_share_only_a_few_tokens_are_read_together(fake_runner, facts):
+    runner, held = held_runner(fake_runner)
+    engine = LocalEngine(runner, 64, facts)
+    first = engine.generate([9], greedy(max_tokens=1))
+    generations = [engine.generate([1, 2, n, n, n, n, n], greedy(max_tokens=1)) for n in (5, 6)]
+    held.set()
+    assert [ids_of(each) for each in (first, *generations)] == [[10], [6], [7]]
+    assert max(len(step) for step in runner.steps) >= 2
+    assert [each.stopped.reused_tokens for each in generations] == [0, 0]
+
+
+def test_where_the_one_that_reads_goes_away_one_of_those_behind_it_reads(fake_runner, facts):
+    runner, held = held_runner(fake_runner)
+    engine = LocalEngine(runner, 64, facts)
+    busy = engine.generate([9], greedy(max_tokens=1))
+    prompt = [n % 16 for n in range(12)]
+    generations = [engine.generate(prompt, greedy(max_tokens=3)) for _ in range(4)]
+    generations[0].cancel()
+    held.set()
+    assert ids_of(busy) == [10]
+    assert [ids_of(each) for each in generations[1:]] == [[12, 13, 14]] * 3
+    assert [each.stopped.reused_tokens for each in generations[1:]] == [0, 11, 11]
+
+
 def test_answers_go_on_while_a_long_prompt_is_read(fake_runner, facts):
     runner = fake_runner(16)
     runner.before_step = lambda: time.sleep(0.001)  # so that the answer is still in progress when the prompt comes

@@ -337,3 +337,39 @@ def test_a_number_that_nothing_can_hold_is_refused_in_every_dialect_and_the_mode
 @pytest.mark.parametrize("seed", [-1, 2**64, -(10**40), 10**4000], ids=["negative", "2**64", "long", "very long"])
 def test_a_seed_may_be_any_whole_number(client, seed):
     assert ask(client, "tiny", seed=seed, max_tokens=2, temperature=1.0).status_code == 200
+
+
+def test_a_model_that_is_kept_for_no_time_is_still_there_for_whom_it_was_loaded(start_server, two):
+    server = start_server(keep=0.0, models=two[:1])
+    residents = server.house.residents
+
+    async def lend():
+        lending = asyncio.ensure_future(residents.lend("one"))
+        await asyncio.sleep(0)
+        await residents._here["one"].loaded  # this task learns of it before the one that borrows
+        await residents.let_go_of_idle()
+        loan = await lending
+        there = residents.model_of("one") is loan.model
+        loan.give_back()
+        await residents.let_go_of_idle()
+        return there, residents.states()
+
+    until(lambda: residents.loads == 1 and not residents.states())
+    assert asyncio.run_coroutine_threadsafe(lend(), server.loop).result(30) == (True, {})
+
+
+def test_what_took_the_place_of_an_idle_model_meanwhile_is_not_let_go_in_its_stead(start_server, two):
+    server = start_server(models=two[:1])
+    residents = server.house.residents
+
+    async def exchange():
+        (await residents.lend("one")).give_back()
+        idle = residents._here["one"]
+        await residents._close(idle)
+        loan = await residents.lend("one")
+        await residents._close(idle)
+        there = residents.model_of("one") is loan.model
+        loan.give_back()
+        return there
+
+    assert asyncio.run_coroutine_threadsafe(exchange(), server.loop).result(30)

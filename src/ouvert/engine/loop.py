@@ -291,14 +291,21 @@ class Loop:
         return next(each for each in (*self.running, *self.waiting) if each.id == number)
 
     def _take_in(self, request: Request) -> None:
-        start = request.tokens[:-1]
-        theirs = [each for each in self.waiting if each.owner == request.owner]
-        reader = max(theirs, key=lambda each: alike(each.tokens, start), default=None)
-        shared = 0 if reader is None else alike(reader.tokens, start)
-        # Worth waiting for if it leaves a page more than what is kept already.
-        if shared >= self.runner.page_tokens + self.tree.match(start, request.owner).tokens:
-            request.behind = reader
+        self._line_up(request, self.waiting)
         self.waiting.append(request)
+
+    def _line_up(self, request: Request, others: Sequence[Request]) -> None:
+        """Behind the one of `others`, who wait and are older, that reads the most of what both begin with: if that is a
+        page more than what is kept already, or half of what there is to read."""
+        start = request.tokens[:-1]
+        theirs = [each for each in others if each.owner == request.owner and each.leaves]
+        reader = max(theirs, key=lambda each: alike(each.tokens, start), default=None)
+        if reader is None:
+            return
+        kept = self.tree.match(start, request.owner).tokens
+        more = alike(reader.tokens, start) - kept
+        if more >= self.runner.page_tokens or (more > 0 and 2 * more >= len(start) - kept):
+            request.behind = reader
 
     def _is_behind(self, request: Request) -> bool:
         """Whether it has to wait for another to read what both start with, or for pages from the disk."""
@@ -703,6 +710,12 @@ class Loop:
         for queue in (self.running, self.waiting):
             if request in queue:
                 queue.remove(request)
+        if request.read is None:  # it left before it had read: the oldest of those behind it reads in its place
+            heirs = [each for each in self.waiting if each.behind is request]
+            for heir in heirs:
+                heir.behind = None
+            for heir in heirs[1:]:
+                self._line_up(heir, heirs[:1])
 
     def _give_up(self, problem: BaseException) -> None:
         """The engine failed: everybody is told, and its memory is given back as far as that still goes."""

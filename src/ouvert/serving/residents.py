@@ -227,9 +227,11 @@ class Residents:
         if resident.model is not None:
             return Loan(resident, resident.model, named.effort, name, owner)
         assert resident.loaded is not None  # noqa: S101 - set by `_begin`, and gone only when the model is there
+        resident.uses += 1  # from now on, or it could be let go of between its loading and this one's turn
         try:
             async with asyncio.timeout(self._load_wait):
                 model = await asyncio.shield(resident.loaded)
+            return Loan(resident, model, named.effort, name, owner)
         except TimeoutError:
             raise Refusal(
                 503,
@@ -237,7 +239,8 @@ class Residents:
                 code="model_loading",
                 retry_after=RETRY_SECONDS,
             ) from None
-        return Loan(resident, model, named.effort, name, owner)
+        finally:
+            resident.uses -= 1
 
     async def release(self, name: str) -> None:
         """Let go of a model as soon as it is idle."""
@@ -248,10 +251,10 @@ class Residents:
 
     async def let_go_of_idle(self) -> None:
         """Close the models that nobody used for as long as they are kept."""
-        for name, resident in list(self._here.items()):
+        for resident in list(self._here.values()):
             idle = resident.state == "loaded" and not resident.uses
             if idle and resident.keep is not None and time.monotonic() - resident.last_used >= resident.keep:
-                await self._close(name)
+                await self._close(resident)
 
     async def watch(self) -> None:
         """`let_go_of_idle` and `recover`, every now and then, for ever."""
@@ -281,8 +284,8 @@ class Residents:
         for task in tuple(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        for name in list(self._here):
-            await self._close(name)
+        for resident in list(self._here.values()):
+            await self._close(resident)
         self._thread.shutdown(wait=True)
 
     def _begin(self, installed: Installed, failed: Resident | None = None, pause: float = 0.0) -> Resident:
@@ -344,7 +347,7 @@ class Residents:
             idle = [each for each in self.loaded() if not each.uses]
             if idle:
                 oldest = min(idle, key=lambda each: each.last_used)
-                await self._close(oldest.installed.name, holds_turn=True)
+                await self._close(oldest, holds_turn=True)
             elif time.monotonic() - waited_since > self._load_wait:
                 raise Refusal(
                     503,
@@ -355,9 +358,11 @@ class Residents:
             else:
                 await asyncio.sleep(0.05)
 
-    async def _close(self, name: str, *, holds_turn: bool = False) -> None:
-        resident = self._here.pop(name, None)
-        if resident is None or resident.model is None:
+    async def _close(self, resident: Resident, *, holds_turn: bool = False) -> None:
+        """This one, and not one that has taken its place meanwhile."""
+        if self._here.get(resident.installed.name) is resident:
+            del self._here[resident.installed.name]
+        if resident.model is None:
             return
         model, resident.model = resident.model, None
         close = asyncio.get_running_loop().run_in_executor(self._thread, model.close)
