@@ -1,12 +1,18 @@
 """Templates by strangers: what they may do, and what they may not cost."""
 # ruff: noqa: E501 - tables of templates are easiest to read one a line
 
-import time
-import tracemalloc
+import importlib.util
+from pathlib import Path
 
 import pytest
 
 from ouvert.chat.sandbox import Sandbox, TemplateError
+
+spec = importlib.util.spec_from_file_location("bounded", Path(__file__).parents[1] / "bounded.py")
+assert spec
+assert spec.loader
+bounded = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(bounded)
 
 MESSAGES = [{"role": "user", "content": " Hi <b> \n"}, {"role": "assistant", "content": "Yo"}]
 
@@ -203,18 +209,27 @@ BOMBS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", BOMBS)
-def test_no_template_costs_much(name):
+EXPLODES = f"""
+import tracemalloc
+from ouvert.chat.sandbox import Sandbox, TemplateError
+
+def task(template):
     tracemalloc.start()
-    began = time.monotonic()
     try:
-        with pytest.raises(TemplateError):
-            Sandbox(BOMBS[name]).render({"messages": MESSAGES}, 100, seconds=0.2)
-        taken, (_, peak) = time.monotonic() - began, tracemalloc.get_traced_memory()
+        Sandbox(template).render({{"messages": {MESSAGES!r}}}, 100, seconds=0.2)
+    except TemplateError:
+        _, peak = tracemalloc.get_traced_memory()
+        assert peak < 100e6, peak
+    else:
+        raise AssertionError("it was rendered")
     finally:
         tracemalloc.stop()
-    assert taken < 10, "tracing and a busy machine slow it down; without them it is about a second at most"
-    assert peak < 100e6
+"""
+
+
+def test_no_template_costs_much():
+    """One takes a second at most, without tracing and a busy machine."""
+    assert bounded.unfinished(EXPLODES, BOMBS, seconds=10) is None
 
 
 def test_a_long_conversation_fits_the_budget():

@@ -98,6 +98,13 @@ def test_nothing_promises_a_package_of_ours_in_an_index():
         assert not promised.search(file.read_text(encoding="utf-8")), file
 
 
+def test_no_test_asserts_a_time():
+    """Clocks are for waiting until something is so, and for tests of what has a time itself."""
+    measured = re.compile(r"time\.(?:thread_time|process_time)\(|assert [^#\n]*(?:monotonic|perf_counter)\(\) - ")
+    for file in (ROOT / "tests").rglob("*.py"):
+        assert not measured.search(file.read_text(encoding="utf-8").replace("measured = re", "")), file
+
+
 # --- commands ---------------------------------------------------------------------------------------------------------
 
 
