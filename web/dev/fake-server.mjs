@@ -79,12 +79,13 @@ function answerTo(question) {
   if (question.includes("very long")) return { text: Array.from({ length: 1500 }, (_, n) => `Paragraph ${n}: ${"some words that go on ".repeat(8)}\n\n`).join(""), size: 400, delay: 12 };
   if (question.includes("slowly")) return { text: "word ".repeat(400), size: 5, delay: 20 };
   if (question.includes("cut off")) return { text: "This answer is", reason: "length" };
+  if (question.includes("in circles")) return { text: "round and round and round", reason: "length", cut: "repetition" };
   if (question.includes("break")) return { text: "Half an answ", breaks: true };
   if (question.includes("Python") || question.includes("think")) return { thought: THOUGHT, text: CODE, size: 12, delay: 2 };
   return { text: `You said: ${question.slice(-60)}` };
 }
 
-function receipt(body, prompt, thought, text) {
+function receipt(body, prompt, thought, text, end) {
   const [reasoning, output] = [tokens(thought), tokens(thought) + tokens(text)];
   const digest = (letter) => `sha256:${letter.repeat(8)}c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea3${letter.repeat(8)}`;
   return {
@@ -96,7 +97,7 @@ function receipt(body, prompt, thought, text) {
     messages: body.messages.map(({ role, content }, n) => (n < body.messages.length - 1 && prompt > CONTEXT && body.ouvert?.truncation === "auto" ? { role, sent: 0, refused: tokens(content) } : { role, sent: tokens(content), refused: 0 })),
     asked: body.reasoning_effort ? { effort: body.reasoning_effort } : {},
     tokens: { prompt, reused: Math.floor(prompt / 2), reasoning, output, total: prompt + output },
-    ended: { reason: "stop" },
+    ended: { reason: end },
     seconds: { queued: 7.2e-5, prefill: 0.31, decode: 0.04 * output, ...(reasoning ? { thinking: 0.04 * reasoning } : {}) },
     connections: { attempted: 0, allowed: 0, denied: 0 },
   };
@@ -118,7 +119,7 @@ export function makeFakeServer({ key = null, openedFrom = "this_machine", guest 
     });
     const send = (chunk) => response.write(`data: ${JSON.stringify(chunk)}\n\n`);
     const delta = (value, finish_reason = null) => send({ id: "c", object: "chat.completion.chunk", choices: [{ index: 0, delta: value, finish_reason }] });
-    const { thought = "", text, reason = "stop", size = 7, delay = 3, breaks = false, reading = [], loads = false } = answerTo(body.messages.at(-1).content);
+    const { thought = "", text, reason = "stop", cut = reason, size = 7, delay = 3, breaks = false, reading = [], loads = false } = answerTo(body.messages.at(-1).content);
     if (body.stream !== true) {
       response.writeHead(200, { "Content-Type": "application/json" });
       const title = body.messages[0].content.includes("otters live") ? "**Title: A matter of animals.**\n" : ""; // none: the question's beginning stays
@@ -150,7 +151,7 @@ export function makeFakeServer({ key = null, openedFrom = "this_machine", guest 
     const prompt = count(body.messages);
     send({
       id: "c", object: "chat.completion.chunk", choices: [{ index: 0, delta: {}, finish_reason: reason }],
-      ouvert: { receipt_id: "c", receipt: receipt(body, prompt, thought, text) },
+      ouvert: { receipt_id: "c", receipt: receipt(body, prompt, thought, text, cut) },
     });
     const completion = tokens(thought + text);
     send({ id: "c", object: "chat.completion.chunk", choices: [], usage: { prompt_tokens: prompt, completion_tokens: completion, total_tokens: prompt + completion } });

@@ -2,7 +2,7 @@ import { signal } from "@preact/signals";
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { find, isInterrupted, siblings, type Message } from "../conversation";
 import { isComposing, isSend } from "../keys";
-import { numberAt, refusedOf } from "../receipt";
+import { numberAt, refusedOf, textAt } from "../receipt";
 import {
   current, editing, focusComposer, host, model, models, panel, path, regenerate, resend, run, send, showVersion, where, type Live, type Run,
 } from "../state";
@@ -280,8 +280,14 @@ function AnswerEnd({ message }: { message: Message }) {
   const isLast = path.value.at(-1)?.id === message.id;
   const by = models.value?.find((each) => each.id === message.model);
   const isFull = message.ended === "length" && isContextFull(message, by?.context);
+  // The protocol knows one word for every answer that was cut off; the receipt says by what.
+  const cut = message.receipt && textAt(message.receipt, "ended", "reason");
   const ended = {
-    length: isFull ? say.endedFull : say.endedLength,
+    length:
+      cut === "repetition" ? say.endedRepetition
+      : cut === "timeout" ? say.endedTimeout
+      : isFull ? say.endedFull
+      : say.endedLength,
     cancelled: say.endedCancelled,
     error: say.endedError,
     stop: "",

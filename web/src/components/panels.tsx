@@ -1,8 +1,8 @@
-import { useState } from "preact/hooks";
+import { useEffect, useState } from "preact/hooks";
 import type { Sampling } from "../conversation";
 import { exportConversations, importConversations, key, type ModelRecord } from "../server";
 import {
-  begin, changeSettings, complain, focusComposer, forgetPreset, general, host, keepPreset, keyWanted, model, models, notice, panel, presets, refreshList,
+  begin, changeSettings, complain, focusComposer, forgetPreset, general, host, keepPreset, keyWanted, model, models, notice, panel, presets, refreshList, refreshModels,
   remove, removeAll, rename, settings, theme, titles, usePreset, where, type Theme,
 } from "../state";
 import { bytes, compact, LANGUAGES, language, number, percent, words } from "../words";
@@ -144,6 +144,7 @@ function KeyPanel() {
 
 function ModelsPanel() {
   const say = words.value;
+  useEffect(() => void refreshModels(), []); // one may have been fetched in a terminal meanwhile
   return (
     <Sheet title={say.chooseModel} place="centre" onClose={close}>
       {models.value?.length === 0 && <p>{`${say.noModels} ${say.noModelsHint}`}</p>}
@@ -153,6 +154,7 @@ function ModelsPanel() {
           <ModelChoice key={each.id} record={each} />
         ))}
       </fieldset>
+      <p class="quiet">{say.moreModels}</p>
     </Sheet>
   );
 }

@@ -50,6 +50,7 @@ export const fr: Words = {
   },
   noModels: "Aucun modèle n’est encore installé.",
   noModelsHint: "Dans un terminal, tapez : ouvert pull smollm2",
+  moreModels: "Pour d’autres modèles, dans un terminal : `ouvert list --all` les énumère, `ouvert pull NOM` en télécharge un. Il apparaît ensuite ici.",
   suggestions: [
     "Explique pourquoi le ciel est bleu, comme à un enfant curieux de douze ans",
     "Écris une fonction Python qui trouve les fichiers en double dans un dossier",
@@ -133,6 +134,8 @@ export const fr: Words = {
   nextVersion: "Version suivante",
   versionOf: (at, all) => `${at} sur ${all}`,
   endedLength: "Réponse interrompue : longueur maximale atteinte.",
+  endedRepetition: "Réponse interrompue : elle tournait en rond.",
+  endedTimeout: "Réponse interrompue : durée maximale atteinte.",
   endedFull: "Réponse interrompue : la conversation occupe tout le contexte de ce modèle.",
   endedCancelled: "Réponse arrêtée.",
   endedError: "La réponse a échoué.",
@@ -192,13 +195,13 @@ export const fr: Words = {
   created: "Date",
   endedBy: "Fin",
   endNames: {
-    stop: "Terminée normalement", length: "Longueur maximale atteinte", cancelled: "Arrêtée", timeout: "Durée maximale atteinte", tool_calls: "Appel d’outils",
+    stop: "Terminée normalement", length: "Longueur maximale atteinte", cancelled: "Arrêtée", timeout: "Durée maximale atteinte", repetition: "Interrompue, elle tournait en rond", tool_calls: "Appel d’outils",
   },
   sampling: "Échantillonnage",
   samplingNames: {
     seed: "Graine", temperature: "Température", top_k: "Top-k", top_p: "Top-p", min_p: "Min-p", repetition_penalty: "Pénalité de répétition",
     presence_penalty: "Pénalité de présence", frequency_penalty: "Pénalité de fréquence", logit_bias: "Biais de logits", max_tokens: "Longueur maximale",
-    stop: "Textes d’arrêt", stop_ids: "Jetons d’arrêt",
+    stop: "Textes d’arrêt", stop_ids: "Jetons d’arrêt", repetition_guard: "Arrêt en cas de répétition",
   },
   sent: "Ce que le modèle a reçu",
   sentExplained: (sent, refused) => `${sent} jetons envoyés, ${refused} laissés de côté`,

@@ -90,6 +90,26 @@ describe("an answer", () => {
     expectQuiet();
   });
 
+  test("that went in circles is not said to have reached its length", async () => {
+    const page = await open();
+    await ask(page, "in circles");
+    await page.waitForSelector(".ended");
+    expect(await page.textContent(".ended")).toContain("Ended early: the answer went in circles.");
+    await page.keyboard.press("Alt+i");
+    await page.waitForSelector("dialog[open]");
+    expect(await page.textContent("dialog[open]")).toContain("it went in circles");
+    expectQuiet();
+  });
+
+  test("the choice of models says how to get others, and has those that came meanwhile", async () => {
+    const page = await open();
+    fake.state.models.push({ ...(fake.state.models[0] as object), id: "fetched-meanwhile" });
+    await page.keyboard.press("Alt+m");
+    await page.getByText("fetched-meanwhile").waitFor();
+    expect(await page.textContent("dialog[open]")).toContain("ouvert pull NAME");
+    expectQuiet();
+  });
+
   test("that is cut off or breaks says so", async () => {
     const page = await open();
     await ask(page, "cut off");
