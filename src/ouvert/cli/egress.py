@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -48,14 +48,21 @@ class EgressError(Exception):
     """The session could not be run. The message says why and what to do."""
 
 
-def observe(store: "Store", model: str) -> dict[str, Any]:
-    """Run the sessions and judge them. Raises EgressError, and StoreError if the model is not here."""
+def observe(store: "Store", model: str, say: Callable[[str], None] = lambda _: None) -> dict[str, Any]:
+    """Run the sessions and judge them. `say` is told what is under way.
+
+    Raises EgressError, and StoreError if the model is not here.
+    """
     from ouvert import __version__
     from ouvert.engine.build import build_digest
 
     installed = store.resolve(model)
     refusal = namespaces_refused()
-    runs = [run_session(store, model, namespace=True)] if refusal is None else []
+    runs = []
+    if refusal is None:
+        say(f"Session 1: {model} answers without a network. Some seconds ...")
+        runs.append(run_session(store, model, namespace=True))
+    say(f"Session {len(runs) + 1}: {model} answers with the machine's network, under watch. Some seconds ...")
     runs.append(run_session(store, model, namespace=False))
     facts: dict[str, Any] = {
         "made": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -71,3 +71,8 @@ def print_columns(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     widths = [max(len(row[n]) for row in (titles, *rows)) for n in range(len(titles))]
     for row in (titles, *rows):
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def counted(number: int, what: str) -> str:
+    """A number of things, as one says it: 1 receipt, 2 receipts."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"

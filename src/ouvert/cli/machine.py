@@ -7,6 +7,8 @@ from ouvert.store import Alias, aliases, bytes_in_words
 
 # A model in the best shape for this many bytes of weights leaves room for caches, and for everything else that runs.
 SHARE_OF_MEMORY = 4
+# Licences under which any work may be done, and for which the hub asks nobody to sign: what can be advised unasked.
+FREE_FOR_ANY_WORK = ("Apache-2.0", "MIT")
 
 
 def resident_bytes() -> int | None:
@@ -20,8 +22,12 @@ def resident_bytes() -> int | None:
 
 
 def suggestion(memory: int) -> Alias | None:
-    """The largest model of a family this version runs that takes at most a quarter of the memory."""
-    fitting = [alias for alias in aliases() if alias.built and alias.size * SHARE_OF_MEMORY <= memory]
+    """The largest model of a family this version runs that takes at most a quarter of the memory, free for any work."""
+    fitting = [
+        alias
+        for alias in aliases()
+        if alias.built and alias.size * SHARE_OF_MEMORY <= memory and alias.licence in FREE_FOR_ANY_WORK
+    ]
     return max(fitting, key=lambda alias: alias.size, default=None)
 
 
@@ -34,5 +40,5 @@ def advice(model: str, parameters: int) -> str:
         return f"{line} `ouvert list --all` shows larger ones."
     return (
         f"{line} For real work on this machine ({bytes_in_words(memory)} of memory): "
-        f"`ouvert pull {better.name}` ({bytes_in_words(better.size)})."
+        f"`ouvert pull {better.name}` ({bytes_in_words(better.size)}, {better.licence})."
     )

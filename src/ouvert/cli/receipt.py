@@ -146,6 +146,7 @@ def forget_contents(args: argparse.Namespace) -> int:
     """Kept beginnings of prompts go as well, all of them: which hold what was said only a loaded model could tell."""
     from ouvert.assistant import LedgerError
     from ouvert.cli.environment import kept_on_disk
+    from ouvert.cli.list import counted
     from ouvert.store import bytes_in_words
 
     if (args.receipt is None) != args.all:
@@ -168,10 +169,6 @@ def forget_contents(args: argparse.Namespace) -> int:
         )
         print(f"{what}; {bytes_in_words(freed)} of kept prompts are deleted as well.")
     return 0
-
-
-def counted(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def verify_receipts(args: argparse.Namespace) -> int:
@@ -217,6 +214,8 @@ def verify_receipts(args: argparse.Namespace) -> int:
 
 
 def print_verified(facts: Mapping[str, Any]) -> None:
+    from ouvert.cli.list import counted
+
     state = "the chain is whole" if facts["whole"] else "THE CHAIN IS BROKEN"
     print(f"{facts['ledger']}: {counted(facts['receipts'], 'receipt')}, {state}.")
     for problem in facts["problems"]:

