@@ -307,6 +307,10 @@ def test_gguf_metadata_we_do_not_honour_is_refused_by_name(golden_of, key, value
         ("llama.attention.sliding_window", 0),
         ("llama.pooling_type", 0),
         ("llama.use_parallel_residual", False),
+        ("llama.vocab_size", 7),
+        ("llama.rope.scaling.original_context_length", 0),
+        ("llama.residual_scale", 1.0),
+        ("llama.final_logit_softcapping", 0.0),
         ("rustformers.note", "x"),
         ("qwen2.block_count", 7),
     ],
@@ -360,6 +364,12 @@ def test_a_qwen3_file_that_pools_its_last_token_makes_embeddings(golden_of):
     [
         {"quantization_config": None},
         {"nobody.has.heard.of.this": None},
+        {"architectures": []},
+        {"architectures": ["LlamaModel"]},
+        {"hidden_act": "swish"},
+        {"partial_rotary_factor": 1.0},
+        {"use_sliding_window": False, "layer_types": ["full_attention"] * 32},
+        {"rope_parameters": {"rope_type": "default"}},
         {
             "max_sequence_length": 8192,
             "do_sample": False,
@@ -386,6 +396,7 @@ def test_yarn_may_say_whether_the_model_was_trained_with_it():
         ({"quantization_config": {"quant_method": "gptq", "bits": 4}}, "gptq"),
         ({"quantization_config": {"quant_method": "awq"}}, "awq"),
         ({"compression_config": {"quant_method": "compressed-tensors"}}, "compressed-tensors"),
+        ({"quantization": {"group_size": 64, "bits": 4}}, "mlx"),
     ],
 )
 def test_weights_quantised_by_another_program_are_refused_by_its_name(name, said, method):

@@ -128,6 +128,41 @@ def test_a_tied_head_may_be_stored_again_but_not_differently(golden_of):
         parameters(checkpoint)
 
 
+@pytest.mark.parametrize("name", ["llama", "qwen2", "qwen3"])
+def test_an_inner_model_saved_without_its_head_has_the_same_parameters(golden_of, name):
+    """Its tensors lack the "model." in front: so transformers' AutoModel saves them, and reads them."""
+    checkpoint = opened(golden_of(name))
+    whole = parameters(checkpoint)
+    checkpoint.tensors = {each.removeprefix("model."): tensor for each, tensor in checkpoint.tensors.items()}
+    inner = parameters(checkpoint)
+    assert [each.name for each in inner] == [each.name for each in whole]
+    for one, other in zip(inner, whole, strict=True):
+        np.testing.assert_array_equal(one.decode(), other.decode())
+
+
+def test_a_head_that_is_missing_is_told_with_what_may_stand_for_it(golden_of):
+    checkpoint = opened(golden_of("llama"))
+    del checkpoint.tensors["lm_head.weight"]
+    with pytest.raises(CheckpointError, match=r"'lm_head.weight'.*tie_word_embeddings true"):
+        parameters(checkpoint)
+
+
+@pytest.mark.parametrize("name", ["model.norm.weight", "model.layers.1.input_layernorm.weight"])
+def test_a_hole_in_a_file_is_told_by_a_norm_of_zeros(golden_of, name):
+    checkpoint = opened(golden_of("llama"))
+    checkpoint.tensors[name] = float32(name, np.zeros(checkpoint.tensors[name].shape))
+    with pytest.raises(CheckpointError, match=r"holds nothing but zeros.*Fetch it again"):
+        parameters(checkpoint)
+
+
+def test_tables_that_old_programs_saved_are_nobodys(golden_of):
+    checkpoint = opened(golden_of("llama"))
+    plain = [each.name for each in parameters(checkpoint)]
+    for name in ("model.layers.0.self_attn.rotary_emb.cos_cached", "model.layers.0.self_attn.masked_bias"):
+        checkpoint.tensors[name] = float32(name, np.zeros((2, 2)))
+    assert [each.name for each in parameters(checkpoint)] == plain
+
+
 def test_saved_frequencies_are_compared_with_ours(golden_of):
     golden = golden_of("llama")
     checkpoint = opened(golden)

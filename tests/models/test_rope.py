@@ -41,6 +41,19 @@ def test_the_older_spelling_says_the_same(name):
     assert older == read(golden["rope_parameters"], golden["head_dim"], golden["max_position_embeddings"])
 
 
+@pytest.mark.parametrize(
+    ("settings", "more"),
+    [
+        ({"rope_type": "default"}, {"factor": 1.0, "original_max_position_embeddings": 4096}),
+        ({"rope_type": "linear", "factor": 2.0}, {"original_max_position_embeddings": 2048}),
+        ({"rope_type": "yarn", "factor": 4.0}, {"extrapolation_factor": 1.0, "attn_factor": 1.0}),
+    ],
+)
+def test_settings_that_say_nothing_new_change_nothing(settings, more):
+    settings = settings | {"rope_theta": 10000.0}
+    assert read(settings | more) == read(settings)
+
+
 def test_untruncated_ramps_differ_from_truncated_ones():
     settings = GOLDEN["gpt-oss"]["rope_parameters"]
     whole = read(settings | {"truncate": True}).rope().inverse_frequencies

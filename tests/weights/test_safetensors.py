@@ -112,12 +112,57 @@ def test_a_shard_whose_name_no_disk_takes_is_missing(tmp_path: Path) -> None:
 def test_index_and_shards_that_disagree_are_refused(tmp_path: Path) -> None:
     weight_map = shards(tmp_path)
     index(tmp_path, weight_map | {"t0": weight_map["t1"]})
-    with pytest.raises(CheckpointError, match="disagree: 1 tensors are not in the file"):
+    with pytest.raises(CheckpointError, match=r"disagree: 1 tensors are in none of them \(first: 't0'"):
         open_checkpoint(tmp_path)
     index(tmp_path, weight_map)
-    save_file({"t1": np.zeros(1, np.float32), "more": np.zeros(1, np.float32)}, tmp_path / weight_map["t1"])
-    with pytest.raises(CheckpointError, match=r"1 not in the index for it \(first: \['more'\]\)"):
+    save_file({"t1": np.zeros(1, np.float32), "t0": np.zeros(1, np.float32)}, tmp_path / weight_map["t1"])
+    with pytest.raises(CheckpointError, match="tensor 't0' stands in another part"):
         open_checkpoint(tmp_path)
+
+
+def test_the_files_say_which_of_them_has_a_tensor_not_the_index(tmp_path: Path) -> None:
+    weight_map = shards(tmp_path)
+    index(tmp_path, weight_map | {"t0": weight_map["t1"], "t1": weight_map["t0"]})
+    with open_checkpoint(tmp_path) as checkpoint:
+        assert checkpoint.tensors.keys() == weight_map.keys()
+    save_file({"t1": np.zeros(1, np.float32), "more": np.zeros(1, np.float32)}, tmp_path / weight_map["t1"])
+    index(tmp_path, weight_map)
+    with open_checkpoint(tmp_path) as checkpoint:  # whoever wants the tensors finds one left over
+        assert checkpoint.tensors.keys() == {*weight_map, "more"}
+
+
+def test_the_parts_of_one_model_need_no_index(tmp_path: Path) -> None:
+    weight_map = shards(tmp_path)
+    (tmp_path / "model.safetensors.index.json").unlink(missing_ok=True)
+    with open_checkpoint(tmp_path) as checkpoint:
+        assert checkpoint.tensors.keys() == weight_map.keys()
+    (tmp_path / weight_map["t1"]).unlink()
+    with pytest.raises(CheckpointError, match=rf"2 of 3 parts of a model, missing {weight_map['t1']}"):
+        open_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("wrapped", "plain"),
+    [
+        ("_orig_mod.model.norm", "model.norm"),
+        ("module.model.norm", "model.norm"),
+        ("module._orig_mod.model.layers.0._checkpoint_wrapped_module.norm", "model.layers.0.norm"),
+        ("base_model.model.model.norm", "model.norm"),
+    ],
+)
+def test_what_training_wrapped_around_a_model_is_not_part_of_its_names(
+    wrapped: str, plain: str, tmp_path: Path
+) -> None:
+    save_file({wrapped: np.ones(2, np.float32)}, tmp_path / "model.safetensors")
+    with open_checkpoint(tmp_path) as checkpoint:
+        assert {name: each.name for name, each in checkpoint.tensors.items()} == {plain: plain}
+
+
+def test_names_that_would_be_alike_stay_as_they_are(tmp_path: Path) -> None:
+    both = {"model.norm", "model._orig_mod.norm"}
+    save_file({name: np.ones(2, np.float32) for name in both}, tmp_path / "model.safetensors")
+    with open_checkpoint(tmp_path) as checkpoint:
+        assert checkpoint.tensors.keys() == both
 
 
 def tensor(dtype: object = "F32", shape: object = (1,), offsets: object = (0, 4), **more: object) -> dict[str, object]:

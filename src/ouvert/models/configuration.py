@@ -16,12 +16,18 @@ MOST_LAYERS = 10_000
 HARMLESS_HF = {
     "_attn_implementation": "how another program computes the same attention",
     "_attn_implementation_autoset": "how another program computes the same attention",
+    "_commit_hash": "where the checkpoint was saved",
+    "_flash_attn_2_enabled": "how another program computes the same attention",
     "_name_or_path": "where the checkpoint was saved",
+    "_pre_quantization_dtype": "how tensors were stored before",
     "attention_dropout": "only in training",
+    "attn_implementation": "how another program computes the same attention",
+    "attn_pdrop": "only in training",
     "auto_map": "Python files we never run",
     "bos_token_id": "belongs to the tokenizer and the sampler",
     "chunk_size_feed_forward": "splits work, not numbers",
     "dtype": "how tensors are stored; each file says it itself",
+    "embd_pdrop": "only in training",
     "eos_token_id": "belongs to the tokenizer and the sampler",
     "hidden_dropout": "only in training",
     "id2label": "names of classes, for classifiers",
@@ -34,6 +40,7 @@ HARMLESS_HF = {
     "pad_token_id": "belongs to batches of another program",
     "pretraining_tp": "how another program splits the same products",
     "problem_type": "for classifiers",
+    "resid_pdrop": "only in training",
     "return_dict": "what another program returns",
     "router_aux_loss_coef": "only in training",
     "torch_dtype": "how tensors are stored; each file says it itself",
@@ -68,7 +75,7 @@ HARMLESS_GGUF = {
     "pooling_type": "families.pools_gguf has read it",
     "rope.scaling.finetuned": "whether the original was trained on the stretched context",
     "tensor_data_layout": "where the file's maker took the tensors from; llama.cpp's converter writes one order",
-    "vocab_size": "the embedding's rows say it",
+    "vocab_size": "the embedding's rows say it, and files whose vocabulary grew later say another number here",
 }
 
 
@@ -131,7 +138,9 @@ def windows_of_kinds(stated: Stated, kinds: list[str], layers: int, width: int |
 
 def shape_from_hf(stated: Stated, *, default_theta: float | None, key_heads_may_be_left_out: bool) -> dict[str, Any]:
     """What all our decoders say in the same words. Raises CheckpointError for what is missing or impossible."""
-    stated.neutral("hidden_act", "silu")
+    stated.neutral("hidden_act", "silu", "swish")  # two names of one function
+    stated.neutral("partial_rotary_factor", 1)
+    stated.neutral("rotary_pct", 1)
     refuse_quantised(stated)
     stated.neutral("is_encoder_decoder", False)
     stated.neutral("add_cross_attention", False)
@@ -171,6 +180,12 @@ def shape_from_gguf(
     stated.neutral("attention.max_alibi_bias", 0)
     stated.neutral("attention.clamp_kqv", 0)
     stated.neutral("use_parallel_residual", False)
+    # Keys of other architectures, at the value at which they do nothing.
+    stated.neutral("attention.scale", 0, head_dim**-0.5)
+    for name in ("logit_scale", "residual_scale", "embedding_scale"):
+        stated.neutral(name, 0, 1)
+    for name in ("attn_logit_softcapping", "final_logit_softcapping"):
+        stated.neutral(name, 0)
     if not with_experts:
         stated.neutral("expert_count", 0)
         stated.neutral("expert_used_count", 0)
@@ -180,7 +195,7 @@ def shape_from_gguf(
         raise stated.fault("the tensor token_embd.weight is missing or has no rows and columns")
     factors = tensors.get("rope_freqs.weight")
     shape = {
-        "vocab_size": stated.integer("vocab_size", embedding.shape[0]),
+        "vocab_size": embedding.shape[0],
         "hidden_size": hidden,
         "intermediate_size": stated.integer("feed_forward_length"),
         "num_hidden_layers": stated.integer("block_count", most=MOST_LAYERS),
@@ -207,12 +222,13 @@ def refuse_quantised(stated: Stated) -> None:
 
     Families that are published in such a form (gpt_oss, deepseek_v3) ask for quantization_config before.
     """
-    for key in ("quantization_config", "compression_config"):
+    for key in ("quantization", "quantization_config", "compression_config"):
         if stated.prefix + key in stated.asked:
             continue
         how = stated.mapping(key, None)
         if how:
-            method = how.get("quant_method") or how.get("quantization_type") or "a method it does not name"
+            unnamed = "mlx" if key == "quantization" else "a method it does not name"
+            method = how.get("quant_method") or how.get("quantization_type") or unnamed
             raise CheckpointError(
                 f"{stated.source}: its weights are quantised with {shown(method)[:40]}, expected BF16, F16 or F32, "
                 "which this version reads of this family. Fetch the original, or a GGUF file of the same model."

@@ -1,6 +1,6 @@
 """Which tensor in a file is which parameter of ours: every one found, shaped as it must be, none left over."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -66,7 +66,13 @@ class Row:
 
 
 # Rotary frequencies that old checkpoints saved. We compute them, and look whether these are the same.
-SAVED_FREQUENCIES = ("model.rotary_emb.inv_freq", "model.layers.{n}.self_attn.rotary_emb.inv_freq")
+SAVED_FREQUENCIES = (
+    "model.rotary_emb.inv_freq",
+    "model.layers.{n}.self_attn.rotary_emb.inv_freq",
+    "blk.{n}.attn_rot_embd.weight",
+)
+# What old programs saved besides and no program reads: tables of those frequencies, masks and numbers of positions.
+SAVED_TABLES = (".rotary_emb.cos_cached", ".rotary_emb.sin_cached", ".self_attn.masked_bias", ".position_ids")
 ROWS_COMPARED = 1024  # decoded at once, of two matrices that should hold the same numbers
 # Honoured when a GGUF file's configuration is read.
 ROPE_FACTORS = "rope_freqs.weight"
@@ -93,6 +99,8 @@ def match(
     """
     style = checkpoint.format
     in_file = unfolded or {name: Plain(tensor) for name, tensor in checkpoint.tensors.items()}
+    if style != "gguf":
+        in_file = with_the_prefix_of(rows_whole[0].hf, in_file)
     if layers > len(in_file):
         raise CheckpointError(
             f"{checkpoint.path}: {layers} layers are announced, but there are only {len(in_file)} tensors. "
@@ -113,13 +121,19 @@ def match(
     saved = {name.format(n=n) for name in SAVED_FREQUENCIES for n in range(layers)} & in_file.keys()
     heads = {theirs(row) for row in rows_whole if row.ours == "unembedding"}
     extra_head = heads & in_file.keys() if tied and style != "gguf" else set()
-    honoured = saved | extra_head | ({ROPE_FACTORS} if style == "gguf" else set())
+    tables = {name for name in in_file if name.endswith(SAVED_TABLES)}
+    honoured = saved | extra_head | tables | ({ROPE_FACTORS} if style == "gguf" else set())
     missing = sorted(used - in_file.keys())
     left_over = sorted(in_file.keys() - used - honoured)
     if missing or left_over:
+        hint = "Is the checkpoint whole, and of this architecture?"
+        if not left_over and heads.issuperset(missing):
+            hint = (
+                "If its head is the embedding, config.json must say so: tie_word_embeddings true. Else fetch the head."
+            )
         raise CheckpointError(
             f"{checkpoint.path}: {len(missing)} tensors missing (first: {missing[:3]}), "
-            f"{len(left_over)} left over (first: {left_over[:3]}). Is the checkpoint whole, and of this architecture?"
+            f"{len(left_over)} left over (first: {left_over[:3]}). {hint}"
         )
 
     found: list[Parameter] = []
@@ -135,8 +149,9 @@ def match(
         if order is not None:
             source = Plain(checkpoint.tensors[name], order())
         found.append(Parameter(ours, row.kind, shape, source))
+    refuse_holes(checkpoint, found)
     if saved:
-        check_frequencies(checkpoint, saved, frequencies())
+        check_frequencies(checkpoint, {name: in_file[name].whole() for name in saved}, frequencies())
     if tied:
         embedding = found[0]
         for name in extra_head:
@@ -161,10 +176,32 @@ def same_numbers(one: Tensor, other: Tensor) -> bool:
     )
 
 
-def check_frequencies(checkpoint: Checkpoint, names: Iterable[str], computed: Array) -> None:
+def refuse_holes(checkpoint: Checkpoint, parameters: Sequence[Parameter]) -> None:
+    """Raise CheckpointError if a norm holds nothing but zeros. No model has such a norm: whatever it computed would be
+    lost there. A download that was broken off leaves such holes in a file of the right length."""
+    for parameter in parameters:
+        if parameter.kind == "norm" and not parameter.encoded().data.any():
+            raise CheckpointError(
+                f"{checkpoint.path}: {parameter.name} holds nothing but zeros, expected a norm's weights: part of the "
+                "file never arrived. Fetch it again."
+            )
+
+
+def with_the_prefix_of(embedding: str, in_file: Mapping[str, Source]) -> Mapping[str, Source]:
+    """The tensors of an inner model, saved without its head, under the names they have inside the whole.
+
+    `embedding` is the name of the embedding in the whole. transformers reads such files just so.
+    """
+    prefix = embedding.partition(".")[0] + "."
+    if embedding in in_file or embedding.removeprefix(prefix) not in in_file:
+        return in_file
+    return {name if name.startswith((prefix, "lm_head.")) else prefix + name: each for name, each in in_file.items()}
+
+
+def check_frequencies(checkpoint: Checkpoint, tensors: Mapping[str, Tensor], computed: Array) -> None:
     """Saved frequencies, in 16 bits at worst, must be the computed ones: another model would turn otherwise."""
-    for name in sorted(names):
-        saved = checkpoint.tensors[name].decode()
+    for name, tensor in sorted(tensors.items()):
+        saved = tensor.decode()
         if saved.shape != computed.shape or not np.allclose(saved, computed, rtol=0.01, atol=1e-7):
             raise CheckpointError(
                 f"{checkpoint.path}: {name} differs from the frequencies of the configuration. "

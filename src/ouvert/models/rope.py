@@ -118,7 +118,12 @@ def rope_from_hf(stated: Stated, head_dim: int, context_length: int, default_the
     together = stated.mapping("rope_parameters", None)
     if together is not None:
         settings = Stated(f"{stated.source}: rope_parameters", together)
-        theta = settings.positive("rope_theta")
+        # Left out, it stands where it stood before there was this object.
+        theta = (
+            settings.positive("rope_theta")
+            if "rope_theta" in together
+            else stated.positive("rope_theta", default_theta)
+        )
         stated.neutral("rope_scaling", together)
         stated.neutral("rope_theta", theta)
     else:
@@ -132,8 +137,11 @@ def rope_from_hf(stated: Stated, head_dim: int, context_length: int, default_the
     result: Scaling | None
     match kind:
         case "default":
+            settings.neutral("factor", 1)
+            settings.optional("original_max_position_embeddings", None)  # says what nothing is stretched from
             result = None
         case "linear":
+            settings.optional("original_max_position_embeddings", None)
             result = Linear(factor=settings.positive("factor"))
         case "llama3":
             result = Llama3(
@@ -145,6 +153,8 @@ def rope_from_hf(stated: Stated, head_dim: int, context_length: int, default_the
         case "yarn":
             original = settings.integer("original_max_position_embeddings", context_length)
             factor = settings.positive("factor", context_length / original)
+            settings.neutral("extrapolation_factor", 1)
+            settings.neutral("attn_factor", 1)
             mscale = settings.number("mscale", 0.0), settings.number("mscale_all_dim", 0.0)
             result = Yarn(
                 factor=factor,
@@ -171,7 +181,7 @@ def rope_from_gguf(
     stated.neutral("rope.dimension_count", head_dim)
     kind = stated.text("rope.scaling.type", "linear")
     factor = stated.number("rope.scaling.factor", stated.number("rope.scale_linear", 1.0))
-    original = stated.integer("rope.scaling.original_context_length", context_length)
+    original = stated.whole("rope.scaling.original_context_length", 0) or context_length
     attn_factor = stated.positive("rope.scaling.attn_factor", 1.0)
     betas = stated.positive("rope.scaling.yarn_beta_fast", 32.0), stated.positive("rope.scaling.yarn_beta_slow", 1.0)
     stated.neutral("rope.scaling.yarn_ext_factor", 1)

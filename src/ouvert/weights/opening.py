@@ -19,7 +19,10 @@ def open_checkpoint(path: Path) -> Checkpoint:
     """
     path = Path(path)
     if os.path.isdir(path):  # Path.is_dir would raise for some names
-        path = chosen_in(path)
+        chosen = chosen_in(path)
+        if isinstance(chosen, list):
+            return safetensors.open_shards(chosen)
+        path = chosen
     if path.name.endswith(".safetensors.index.json"):
         return safetensors.open_sharded(path)
     if map_file(path)[:4].tobytes() == gguf.MAGIC:
@@ -27,8 +30,9 @@ def open_checkpoint(path: Path) -> Checkpoint:
     return safetensors.open_safetensors(path)
 
 
-def chosen_in(folder: Path) -> Path:
-    """The file to open in a folder: an index, else model.safetensors, else the only safetensors or GGUF model.
+def chosen_in(folder: Path) -> Path | list[Path]:
+    """The file to open in a folder: an index, else model.safetensors, else the only safetensors or GGUF model; or all
+    the parts of one, where the index is missing.
 
     Raises CheckpointError if there is none or a choice is left.
     """
@@ -46,6 +50,14 @@ def chosen_in(folder: Path) -> Path:
     for found in (tensors, firsts):
         if len(found) == 1:
             return found[0]
+        lacking = safetensors.parts_lacking([file.name for file in found]) if found is tensors else None
+        if lacking:
+            raise CheckpointError(
+                f"{folder} holds {len(found)} of {len(found) + len(lacking)} parts of a model, missing "
+                f"{', '.join(lacking[:20])}{' …' if len(lacking) > 20 else ''}. Fetch them into the same folder."
+            )
+        if lacking is not None:
+            return found
         if found:
             raise CheckpointError(
                 f"{folder} holds {len(found)} models or parts and no {safetensors.INDEX} that joins them: "

@@ -5,6 +5,8 @@ import json
 import os
 import re
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -23,6 +25,11 @@ METADATA = "__metadata__"
 # A file's own name, on any system: no way out of the folder.
 PLAIN_NAME = re.compile(r"(?!\.{1,2}$)[^/\\:\0]+")
 INDEX = "model.safetensors.index.json"
+# A shard's name, as transformers writes it: which part it is, and of how many.
+SHARD_NAME = re.compile(r"(.+)-(\d{5})-of-(\d{5})\.safetensors")
+# What torch.compile, FSDP, DistributedDataParallel and peft put into or before the names of the tensors they wrap.
+WRAPPERS = frozenset({"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"})
+OUTER_WRAPPERS = ("module.", "base_model.model.")
 DAMAGED = "The file is cut off or damaged: fetch it again."
 
 
@@ -130,7 +137,18 @@ def place(path: Path, name: str, entry: object) -> tuple[tuple[int, ...], str, i
 def open_safetensors(path: Path) -> Checkpoint:
     """One safetensors file. Raises CheckpointError."""
     metadata, tensors = read_file(path)
-    return Checkpoint(path, "safetensors", tensors, dict(metadata), (path,))
+    return Checkpoint(path, "safetensors", unwrapped(tensors), dict(metadata), (path,))
+
+
+def unwrapped(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors without what training's wrappers put into their names; as they are if two would be called alike."""
+    names = {name: ".".join(part for part in name.split(".") if part not in WRAPPERS) for name in tensors}
+    for outer in OUTER_WRAPPERS:
+        if all(name.startswith(outer) for name in names.values()):
+            names = {name: plain.removeprefix(outer) for name, plain in names.items()}
+    if len(set(names.values())) < len(names):
+        return tensors
+    return {names[name]: replace(tensor, name=names[name]) for name, tensor in tensors.items()}
 
 
 def shards_in(index: Path) -> dict[str, str]:
@@ -156,31 +174,52 @@ def shards_in(index: Path) -> dict[str, str]:
 def open_sharded(index: Path) -> Checkpoint:
     """All the files that an index names. Raises CheckpointError, with every missing file in it.
 
-    The metadata are what the files agree on.
+    Which file has which tensor is what the files say: an index may lag behind them. None of its names may be missing.
     """
     weight_map = shards_in(index)
-    names_in: dict[str, set[str]] = {}
-    for name, file_name in weight_map.items():
-        names_in.setdefault(file_name, set()).add(name)
-    files = [index.with_name(name) for name in sorted(names_in)]
+    files = [index.with_name(name) for name in sorted(set(weight_map.values()))]
     if missing := [shown(file.name) for file in files if not os.path.isfile(file)]:
         listed = ", ".join(missing[:20]) + (" …" if len(missing) > 20 else "")
         raise CheckpointError(
             f"{index.parent}: {len(missing)} of the {len(files)} files that {index.name} names are missing: {listed}. "
             "Fetch them into the same folder."
         )
+    metadata, tensors = joined(files)
+    if absent := sorted(weight_map.keys() - tensors.keys()):
+        raise CheckpointError(
+            f"{index.parent}: {index.name} and its files disagree: {len(absent)} tensors are in none of them (first: "
+            f"{shown(absent[0])}, said to be in {shown(weight_map[absent[0]])}). Fetch both from one place."
+        )
+    return Checkpoint(index.parent, "safetensors", unwrapped(tensors), metadata, tuple(files))
+
+
+def parts_lacking(names: Sequence[str]) -> list[str] | None:
+    """The names that are missing among the parts of one model; None if these are not parts of one."""
+    parts = [part for name in names if (part := SHARD_NAME.fullmatch(name))]
+    if len(parts) < len(names) or len({(part[1], part[3]) for part in parts}) != 1:
+        return None
+    base, count = parts[0][1], parts[0][3]
+    wanted = [f"{base}-{n:05}-of-{count}.safetensors" for n in range(1, int(count) + 1)]
+    return [name for name in wanted if name not in names]
+
+
+def open_shards(files: Sequence[Path]) -> Checkpoint:
+    """All the parts of one model, whose index is not there. Raises CheckpointError."""
+    metadata, tensors = joined(files)
+    return Checkpoint(files[0].parent, "safetensors", unwrapped(tensors), metadata, tuple(files))
+
+
+def joined(files: Sequence[Path]) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Metadata that the files agree on, and the tensors of all. Raises CheckpointError for a name in two of them."""
     tensors: dict[str, Tensor] = {}
     common: dict[str, str] | None = None
     for file in files:
         metadata, own_tensors = read_file(file)
         common = dict(metadata if common is None else metadata.items() & common.items())
-        expected = names_in[file.name]
-        if expected != own_tensors.keys():
-            absent, extra = sorted(expected - own_tensors.keys()), sorted(own_tensors.keys() - expected)
+        if twice := sorted(tensors.keys() & own_tensors.keys()):
             raise CheckpointError(
-                f"{file}: {index.name} and this file disagree: {len(absent)} tensors are not in the file (first: "
-                f"{shown(absent[:1])}), {len(extra)} not in the index for it (first: {shown(extra[:1])}). "
-                "Fetch both from one place."
+                f"{file}: tensor {shown(twice[0])} stands in another part of this model too, expected each once. "
+                "Fetch all parts from one place."
             )
         tensors |= own_tensors
-    return Checkpoint(index.parent, "safetensors", tensors, dict(common or {}), tuple(files))
+    return dict(common or {}), tensors

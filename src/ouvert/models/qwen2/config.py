@@ -19,7 +19,7 @@ def config_from_hf(config: Mapping[str, Any], source: str) -> DecoderConfig:
     """`model_type` qwen2. Only tie_word_embeddings (false) and the keys about windows (none) may be left out."""
     stated = Stated(source, config)
     stated.neutral("model_type", "qwen2")
-    stated.neutral("architectures", ["Qwen2ForCausalLM"])
+    stated.neutral("architectures", [], ["Qwen2ForCausalLM"], ["Qwen2Model"])
     stated.neutral("attention_bias", True)
     stated.neutral("use_mrope", False)
     shape = shape_from_hf(stated, default_theta=None, key_heads_may_be_left_out=False)

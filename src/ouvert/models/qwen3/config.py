@@ -19,7 +19,7 @@ def config_from_hf(config: Mapping[str, Any], source: str) -> DecoderConfig:
     """`model_type` qwen3. Only tie_word_embeddings (false) and the keys about windows (none) may be left out."""
     stated = Stated(source, config)
     stated.neutral("model_type", "qwen3")
-    stated.neutral("architectures", ["Qwen3ForCausalLM"])
+    stated.neutral("architectures", [], ["Qwen3ForCausalLM"], ["Qwen3Model"])
     stated.neutral("attention_bias", False)
     stated.neutral("use_mrope", False)
     stated.integer("head_dim")  # it is not hidden_size / num_attention_heads, so it must be said

@@ -40,19 +40,6 @@ def parameters(config: DecoderConfig, checkpoint: Checkpoint) -> list[Parameter]
 
 
 def embedding_parameters(config: DecoderConfig, checkpoint: Checkpoint) -> list[Parameter]:
-    """The same without a head. Published as safetensors, its tensors are those of the inner model: no "model." before
-    their names."""
-    inner = "embed_tokens.weight" in checkpoint.tensors
-    whole, layer = (
-        [replace(row, hf=row.hf.removeprefix("model.") if inner else row.hf) for row in rows] for rows in (WHOLE, LAYER)
-    )
-    found = match(
-        whole,
-        layer,
-        checkpoint,
-        layers=config.num_hidden_layers,
-        sizes=config.sizes(),
-        tied=True,
-        frequencies=lambda: config.rope.rope().inverse_frequencies,
-    )
-    return [parameter for parameter in found if parameter.name != "unembedding"]
+    """The same without a head."""
+    whole = parameters(replace(config, tie_word_embeddings=True), checkpoint)
+    return [parameter for parameter in whole if parameter.name != "unembedding"]
