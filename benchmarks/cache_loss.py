@@ -23,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "references"))
 import agreement
 from llama_cpp import LlamaCpp
 
+from ouvert import models
 from ouvert.engine.choosing import open_runner
 from ouvert.weights import open_checkpoint
 
@@ -31,7 +32,7 @@ def ours(path: Path, cache: str, texts: list[list[int]], *, exact: bool) -> np.n
     """float32 logits (tokens, vocabulary) of all texts, one after the other."""
     found = []
     with open_checkpoint(path) as checkpoint:
-        runner, *_ = open_runner(checkpoint, None, exact, None, cache)
+        runner = open_runner(checkpoint, models.recognise(checkpoint), None, exact, None, cache).runner
         for ids in texts:
             sequence = runner.new_sequence(len(ids))
             found.append(runner.step([(sequence, np.asarray(ids, np.int32))], "all"))

@@ -232,11 +232,12 @@ def test_kimis_calls_are_numbered_through_the_whole_conversation(assistant):
     ]
     numbers = set()
     for seed in SEEDS:
-        made, _ = assistant("kimi", seed, 1.0)
-        *_, finished = made.answer(as_conversation(before, [TIME]), Sampling(seed=seed), (), Demands(calls="required"))
-        assert [each.id for each in finished.tool_calls] == [
-            f"functions.time:{n + 1}" for n in range(len(finished.tool_calls))
-        ]
+        made, tokenizer = assistant("kimi", seed, 1.0)
+        answer = made.answer(as_conversation(before, [TIME]), Sampling(seed=seed), (), Demands(calls="required"))
+        *_, finished = answer
+        written = re.findall(r"functions\.time:(\d+)", tokenizer.decode(answer.token_ids, control=True))
+        assert written == [str(n + 1) for n in range(len(finished.tool_calls))]
+        assert len({each.id for each in finished.tool_calls}) == len(written)  # clients get ids nobody else has
         numbers.add(len(finished.tool_calls))
     assert len(numbers) > 1
 

@@ -42,13 +42,13 @@ def test_an_eight_bit_cache_is_forecast_as_it_is_kept(smollm2, capsys):
         said = json.loads(capsys.readouterr().out)
         assert said["cache_type"] == cache
         sizes[cache] = said["models"][0]["cache_bytes"]
-    assert sizes["q8"] == sizes["f16"] * 9 // 16  # 8 bits, and 32 for every 32 of them
+    assert sizes["q8"] == sizes["f16"] * 37 // 64  # 8 bits, 32 for every 32 of them, and 32 for every 64 keys
     opened = open_engine(smollm2, cache_type="q8")
     assert opened.engine._loop.runner.cache_bytes(4096) == sizes["q8"]
     opened.engine.close()
     assert main(["fit", "gpt-oss:20b", "--context", "4096", "--cache", "q8", "--json"]) == 0
     [row] = json.loads(capsys.readouterr().out)["models"]
-    assert row["cache_bytes"] == (12 * 4096 + 12 * 128) * 8 * 2 * (64 + 8)
+    assert row["cache_bytes"] == (12 * 4096 + 12 * 128) * 8 * (2 * (64 + 8) + 4)
 
 
 def test_a_file_is_forecast_from_its_own_tensors(smollm2, capsys):

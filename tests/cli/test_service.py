@@ -32,7 +32,7 @@ def unit(folder):
 
 def test_the_service_is_installed_started_and_taken_away(systemd, monkeypatch, capsys):
     (systemd / "here").mkdir()
-    (systemd / "here" / "model.gguf").write_bytes(b"")
+    (systemd / "here" / "model.gguf").write_bytes(b"GGUF")
     monkeypatch.chdir(systemd)
     assert main(["serve", "here/model.gguf", "--install-service", "--stop-within", "20s", "--name", "a b"]) == 0
     lines = unit(systemd).read_text().splitlines()

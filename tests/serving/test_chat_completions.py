@@ -363,7 +363,7 @@ def test_the_fingerprint_changes_with_whatever_changes_an_answer(speaking_model,
     found.append(fingerprint(cache="q8"))
     edit("config.json", rope_theta=9.0)
     found.append(fingerprint())
-    edit("generation_config.json", temperature=0.5)
+    edit("generation_config.json", do_sample=True, temperature=0.5)
     found.append(fingerprint())
     template = json.loads((folder / "tokenizer_config.json").read_text())["chat_template"]
     edit("tokenizer_config.json", chat_template=template + " ")

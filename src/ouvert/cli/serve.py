@@ -63,12 +63,12 @@ def run(args: argparse.Namespace) -> int:
     from ouvert.store import sweep_strays
 
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    settings = settings_of(args)
     if not args.uninstall_service:
-        for name in settings.models:  # StoreError, before anything is bound or written
+        for name in models_named(args):  # StoreError, before anything is bound or written
             open_store().resolve(name)
     if args.install_service or args.uninstall_service:
         return change_service(args)
+    settings = settings_of(args)
     try:
         has_key = bool(Keys(settings.state).every())
     except KeyFileError as problem:
@@ -138,6 +138,11 @@ def words_for_service(words: Sequence[str]) -> list[str]:
     return [str(Path(word).absolute()) if os.sep in word and Path(word).exists() else word for word in kept]
 
 
+def models_named(args: argparse.Namespace) -> tuple[str, ...]:
+    """On the command line, else in the configuration."""
+    return tuple(args.models or cast("tuple[str, ...]", Configuration().value("serve.models")))
+
+
 def settings_of(args: argparse.Namespace) -> "Settings":
     from ouvert.engine.machine import memory_bytes
     from ouvert.serving import Settings
@@ -156,11 +161,10 @@ def settings_of(args: argparse.Namespace) -> "Settings":
         "guard": guard_asked_for(),
         "template": args.template,
     }
-    models = args.models or cast("tuple[str, ...]", Configuration().value("serve.models"))
     return Settings(
         host="127.0.0.1" if args.host == "localhost" else args.host,
         port=args.port,
-        models=tuple(models),
+        models=models_named(args),
         only_these=args.only,
         keep=None if args.keep == FOREVER else args.keep,
         memory=int(machine * SHARE_OF_MEMORY) if args.memory is None and machine is not None else args.memory,

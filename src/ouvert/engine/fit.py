@@ -14,7 +14,7 @@ from ouvert import kernels
 from ouvert.engine.choosing import physical_cores
 from ouvert.engine.waist import EngineError
 from ouvert.models import KeyValueMemory, LatentMemory, Memory, StateMemory, recognise
-from ouvert.models.shapes import Shape, key_value_bytes
+from ouvert.models.shapes import Shape, key_value_bytes, latent_bytes
 from ouvert.weights import encoded_bytes, open_checkpoint
 
 # Shares of the limits that models of every family reached here; docs/journal.md has the runs they come from.
@@ -130,7 +130,7 @@ def memory_bytes(memory: Memory, tokens: int, cache_type: str) -> int:
         case StateMemory():
             return 4 * memory.channels * (memory.convolution - 1 + memory.states)
         case LatentMemory():
-            return tokens * key_value_bytes(memory.width, cache_type) // 2
+            return tokens * latent_bytes(memory.width, cache_type)
         case KeyValueMemory():
             kept = min(tokens, memory.window or tokens)
             return kept * memory.kv_heads * key_value_bytes(memory.head_dim, cache_type)

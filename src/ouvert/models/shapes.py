@@ -9,6 +9,8 @@ TABLE = Path(__file__).with_name("shapes.toml")
 
 # Numbers that share one 32-bit scale in an 8-bit cache: docs/formats/cache.md.
 Q8_NEIGHBOURS = 32
+# Keys of a block, of whose first an 8-bit cache keeps a copy in 32 bits.
+BLOCK_KEYS = 64
 
 # Bits a weight takes, scales included, by encoding; docs/formats/encodings.md has the blocks.
 BITS = {
@@ -127,7 +129,7 @@ class Shape:
         """What a sequence of so many tokens keeps: keys and values, or latents, as the cache type says, and states in
         32 bits whatever it is."""
         if self.latent:
-            return self.layers * tokens * key_value_bytes(self.latent + self.rotary, cache_type) // 2
+            return self.layers * tokens * latent_bytes(self.latent + self.rotary, cache_type)
         if self.expanded:
             channels = self.expanded + 2 * self.groups * self.state
             return 4 * self.layers * (self.expanded * self.state + channels * (self.convolution - 1))
@@ -136,10 +138,16 @@ class Shape:
 
 
 def key_value_bytes(head_dim: int, cache_type: str) -> int:
-    """Bytes of one key and one value of one head. docs/formats/cache.md."""
+    """Bytes of one key and one value of one head, with its share of the first key for q8. docs/formats/cache.md."""
+    first = -(-4 * head_dim // BLOCK_KEYS) if cache_type == "q8" else 0
+    return 2 * latent_bytes(head_dim, cache_type) + first
+
+
+def latent_bytes(width: int, cache_type: str) -> int:
+    """Bytes of one latent, or of a value. docs/formats/cache.md."""
     if cache_type == "q8":
-        return 2 * (head_dim + 4 * -(-head_dim // Q8_NEIGHBOURS))
-    return 2 * head_dim * {"f16": 2, "f32": 4}[cache_type]
+        return width + 4 * -(-width // Q8_NEIGHBOURS)
+    return width * {"f16": 2, "f32": 4}[cache_type]
 
 
 @cache
