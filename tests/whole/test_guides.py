@@ -101,7 +101,8 @@ def linked(source, target):
 @pytest.fixture
 def place(stores, tmp_path, speaking_model, request):
     """Where commands are typed, with the files that the guides name; the folder above it is the user's home."""
-    kind = "real" if request.node.name.startswith("test_python") else "quick"
+    document = request.node.callspec.params.get("document") if hasattr(request.node, "callspec") else None
+    kind = "real" if document is not None and document.name != "clients.md" else "quick"
     data = tmp_path / ".local" / "share"
     shutil.copytree(stores / kind, data / "ouvert", symlinks=True, copy_function=linked)
     work = tmp_path / "work"
@@ -127,6 +128,7 @@ def environment(place):
     return kept | {
         "HOME": str(place.parent),
         "OUVERT_SERVE_PORT": "0",
+        "OUVERT_THREADS": "1",
         "PATH": f"{commands}:{Path(sys.executable).parent}:{os.environ['PATH']}",
     }
 

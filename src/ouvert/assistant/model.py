@@ -230,7 +230,7 @@ class Model:
         Reading events say how far the prompt has been read, before anything is written. `truncate`: where the
         conversation leaves no room for an answer its oldest turns are left out; instructions stay, and the receipt says
         what was refused.
-        `candidate` (which, of how many) stands in the receipt, where somebody chooses among several: see `best_of`.
+        `candidate=(index, count)`: which of several answers this is, written to the receipt: see `best_of`.
         `owner`: whose conversation it is, where several people use one model: what prompts of one left in caches is not
         used for those of another.
         `asker`: who asks, where several do: thoughts that one's answers left are put back for nobody else.

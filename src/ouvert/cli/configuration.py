@@ -502,7 +502,7 @@ def add_settings(parser: argparse._ActionsContainer, *keys: str) -> None:
     for key in keys:
         setting = SETTINGS[key]
         flag = str(setting.flag)
-        words = f"{setting.meaning} (without: {setting.fallback})"
+        words = f"{setting.meaning} (default: {setting.fallback})"
         if setting.read is switch:
             parser.add_argument(
                 flag, dest=setting.name, action=argparse.BooleanOptionalAction, default=None, help=setting.meaning
@@ -556,7 +556,7 @@ def template() -> str:
             table = of
         lines += [
             "",
-            f"# {setting.meaning} (without: {setting.fallback}) [{setting.variable}]",
+            f"# {setting.meaning} (default: {setting.fallback}) [{setting.variable}]",
             f"# {name} = {setting.example}",
         ]
     return "\n".join(lines) + "\n"

@@ -75,10 +75,10 @@ def add_engine_override(parser: argparse.ArgumentParser) -> None:
         "--exact",
         action=argparse.BooleanOptionalAction,
         default=None,
-        help="activations in float32, or not (without: as in the receipt)",
+        help="activations in float32, or not (default: as in the receipt)",
     )
     parser.add_argument(
-        "--cache", choices=("f16", "q8"), help="keys and values in 16 bits or 8 (without: as in the receipt)"
+        "--cache", choices=("f16", "q8"), help="keys and values in 16 bits or 8 (default: as in the receipt)"
     )
 
 

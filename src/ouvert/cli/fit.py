@@ -22,9 +22,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         f"{SUMMARY} Nothing is downloaded: sizes come from a table of shapes, or from the files if they are here. "
         "Speeds are ranges, from this machine's read bandwidth and integer peak, measured now."
     )
-    add_model_argument(parser, nargs="?", default=None, help="a short name, a stored model or a file (without: all)")
+    add_model_argument(parser, nargs="?", default=None, help="a short name, a stored model or a file (default: all)")
     parser.add_argument("--context", type=int, default=8192, metavar="N", help="tokens of a conversation (8192)")
-    parser.add_argument("--threads", type=int, metavar="N", help="threads that compute (without: all processors)")
+    parser.add_argument("--threads", type=int, metavar="N", help="threads that compute (default: all processors)")
     add_cache_argument(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
 

@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser,
         nargs="?",
         default=None,
-        help=f"a short name, a name in the store, a folder or a file (without: what `ouvert config model` says; "
+        help=f"a short name, a name in the store, a folder or a file (default: what `ouvert config model` says; "
         f"{DEFAULT_MODEL} is fetched when needed)",
     )
     parser.usage = "ouvert run [OPTIONS] [MODEL] [PROMPT]"

@@ -48,7 +48,7 @@ def plan_step(
 
     Answers in progress come first, so nobody's stalls because somebody else sent a long prompt. Prompts are read in
     the order in which they came; one is begun when all of it fits, so that no half-read one keeps others from room.
-    Where caches do not suffice, room is made by the youngest: prompts that were begun, then answers that nobody takes,
+    Where caches do not suffice, room is made by the youngest: prompts that were begun, then answers nobody reads,
     then answers in progress; no prompt is read in that step. The oldest never yields: that it fits alone was seen to on
     arrival. `bytes_for` is what the caches of so many tokens take. Prompts are begun while fewer than `most_running`
     answers are in progress.

@@ -24,7 +24,7 @@ class Layer:
     latent: Weight  # (latent, hidden)
     latent_norm: Weight  # (latent,)
     key_rope: Weight  # (rope, hidden)
-    key: Weight  # (heads, latent, nope): from a query to what it looks for in latents
+    key: Weight  # (heads, latent, nope): the query in latent space
     value: Weight  # (heads, value, latent): from what it found there to a head's answer
     o: Weight  # (hidden, heads * value)
     mlp_norm: Weight  # (hidden,)
