@@ -247,3 +247,17 @@ def test_what_is_not_there_is_said(store: Store) -> None:
         store.resolve("./nothing-here")
     with pytest.raises(StoreError, match=r"there is no such file or folder"):
         store.pull("./nothing-here.gguf")
+
+
+def test_what_is_no_file_is_refused_by_what_it_is(store, tmp_path):
+    os.mkfifo(tmp_path / "pipe.gguf")
+    (tmp_path / "link.gguf").symlink_to("nowhere.gguf")
+    (tmp_path / "loop.gguf").symlink_to("loop.gguf")
+    for name, said in {
+        "pipe.gguf": "a device, a pipe or a socket, expected a file",
+        "link.gguf": "leads to nowhere.gguf, where nothing is",
+        "loop.gguf": "leads to loop.gguf, where nothing is",
+        "absent.gguf": "there is no such file or folder",
+    }.items():
+        with pytest.raises(StoreError, match=said):
+            store.resolve(str(tmp_path / name))

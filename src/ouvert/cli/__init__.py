@@ -11,6 +11,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import NoReturn
 
+from ouvert.cli.terminal import ready_streams, visible
+
 __all__ = ["COMMANDS", "main"]
 
 # Command -> what --help says of it. The command's file is ouvert/cli/<command>.py, with SUMMARY (the same words),
@@ -70,6 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit status: 0 done, 1 failed with a sentence on stderr, 2 wrong use."""
     if "_ARGCOMPLETE" in os.environ:
         complete()
+    ready_streams()
     arguments = sys.argv[1:] if arguments is None else arguments
     command = chosen_command(arguments)
     if arguments and arguments[0].startswith("--") and arguments[0] not in OWN_OPTIONS:
@@ -97,7 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except Exception as problem:
         if isinstance(problem, tuple(known_errors())):
-            print(f"ouvert: {problem}", file=sys.stderr)
+            print(visible(f"ouvert: {problem}"), file=sys.stderr)
         else:
             explain_unforeseen(problem)
         return 1
@@ -119,7 +122,7 @@ def explain_unforeseen(problem: Exception) -> None:
         sentence = "there is no memory left for this. Close other programs, or choose a smaller model or --context."
     else:
         sentence = f"this should not have happened: {type(problem).__name__}: {problem!s:.500}."
-    print(f"ouvert: {sentence} ({TRACE}=1 shows where it happened.)", file=sys.stderr)
+    print(visible(f"ouvert: {sentence} ({TRACE}=1 shows where it happened.)"), file=sys.stderr)
 
 
 def parsed(command: str, arguments: Sequence[str]) -> argparse.Namespace:

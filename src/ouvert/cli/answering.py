@@ -12,6 +12,7 @@ from typing import Any, TextIO
 
 from ouvert.assistant import Event, Finished, Reading, ReasoningDelta, TextDelta, ToolCallDelta
 from ouvert.cli.progress import seconds_in_words
+from ouvert.cli.terminal import visible
 from ouvert.cli.thinking import DIM, PLAIN, ThinkingWindow, thought_line
 
 READING_SHOWN_AFTER = 0.5  # seconds: a short prompt is read before anybody wonders
@@ -81,7 +82,7 @@ class Screen:
     def write(self, text: str) -> None:
         if self.silent:
             return
-        self.out.write(text)
+        self.out.write(visible(text) if self.out.isatty() else text)
         self.out.flush()
         if text:
             self._column = 0 if text.endswith("\n") else 1
@@ -122,7 +123,7 @@ class Screen:
         if self._window is not None:
             self._window.write(text)
         else:
-            self.aside.write(text)
+            self.aside.write(visible(text) if self.aside.isatty() else text)
             self.aside.flush()
 
     def _end_thinking(self, tokens: int | None) -> None:
@@ -198,4 +199,4 @@ def ctrl_c_calls(cancel: Callable[[], None]) -> Iterator[None]:
 
 
 def complain(text: str) -> None:
-    print(f"ouvert: {text}", file=sys.stderr)
+    print(visible(f"ouvert: {text}"), file=sys.stderr)

@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Sequence
 
 from ouvert.cli.environment import open_store
+from ouvert.cli.terminal import visible
 
 SUMMARY = "List the models on this machine, or those that have a short name."
 
@@ -70,7 +71,7 @@ def print_columns(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Left-aligned columns, two spaces apart: easy to read, and to cut with other tools."""
     widths = [max(len(row[n]) for row in (titles, *rows)) for n in range(len(titles))]
     for row in (titles, *rows):
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        print(visible("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()))
 
 
 def counted(number: int, what: str) -> str:

@@ -9,6 +9,7 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 from ouvert.cli.environment import add_model_argument, open_store
+from ouvert.cli.terminal import visible
 
 if TYPE_CHECKING:
     from ouvert.store import Installed, Packed
@@ -52,7 +53,8 @@ def run(args: argparse.Namespace) -> int:
         require_whole(installed.packed)
     facts = provenance(installed) | contents(installed)
     if args.template:
-        print(facts["chat_template"] or "")
+        template = facts["chat_template"] or ""
+        print(visible(template) if sys.stdout.isatty() else template)
     elif args.json:
         print(json.dumps(facts, indent=2, ensure_ascii=False, default=str))
     else:
@@ -141,7 +143,7 @@ def print_facts(facts: dict[str, Any]) -> None:
     def say(title: str, *lines: object) -> None:
         for line in lines:
             if line not in (None, ""):
-                print(f"{title:>12}  {line}")
+                print(visible(f"{title:>12}  {line}"))
                 title = ""
 
     configuration = facts["configuration"] or {}

@@ -641,13 +641,22 @@ def files_at(path: Path) -> tuple[Path, list[str]]:
     path = path.absolute()
     folder = path if path.is_dir() else path.parent
     if not path.is_dir() and not path.is_file():
-        raise StoreError(f"{path}: there is no such file or folder.")
+        raise StoreError(f"{path}: {why_no_file(path)}")
     found = [*folder.iterdir(), *(path.glob("*/config.json") if path.is_dir() else ())]
     sizes = {each.relative_to(folder).as_posix(): each.stat().st_size for each in found if each.is_file()}
     # A shard stands for the whole of which it is a part.
     selection = None if path.is_dir() or SHARD.fullmatch(path.name) else path.name
     kinds = kinds_in(folder, sizes, selection)
     return folder, choose_files(sizes, selection, str(folder), kinds, base_of_adapter(folder / ADAPTER))
+
+
+def why_no_file(path: Path) -> str:
+    """What stands at a path where no file or folder is."""
+    if path.is_symlink() and not path.exists():
+        return f"this link leads to {os.readlink(path)}, where nothing is. Make the link anew, or name the file itself."
+    if path.exists():
+        return "this is a device, a pipe or a socket, expected a file or a folder. Write what it holds to a file."
+    return "there is no such file or folder."
 
 
 def kinds_in(folder: Path, names: Collection[str], selection: str | None) -> dict[str, Kind]:

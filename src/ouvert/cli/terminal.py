@@ -1,0 +1,23 @@
+"""What may be written to a terminal: files and models hold what others wrote, and a terminal obeys some characters."""
+
+import os
+import sys
+from io import TextIOWrapper
+
+# Everything a terminal may obey (C0, DEL, C1) but line breaks and tabs, and how it is shown instead.
+OBEYED = {n: f"\\x{n:02x}" for n in (*range(32), *range(127, 160)) if chr(n) not in "\n\t"}
+
+
+def visible(text: str) -> str:
+    """The text with control characters spelled out, so that no file's text moves the cursor or names the window."""
+    return text.translate(OBEYED)
+
+
+def ready_streams() -> None:
+    """Make stdout and stderr take any text: what their encoding lacks is spelled out, and closed ones swallow all."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # closed by whoever started us
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - as long as the process
+        elif isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
