@@ -15,6 +15,7 @@ import pytest
 
 from ouvert.cli.serve import about_keys, who_is_there
 from ouvert.serving import Keys
+from ouvert.store import Store
 
 RUN = "import sys; from ouvert.cli import main; sys.exit(main(sys.argv[1:]))"
 READY = re.compile(r"Ready at (http://127\.0\.0\.1:\d+) \(OpenAI: .*/v1\)\. Models: (tiny|endless)")
@@ -63,6 +64,21 @@ def ask(base, text="Hi", **headers):
     request = urllib.request.Request(f"{base}/v1/chat/completions", body, headers)
     with urllib.request.urlopen(request, timeout=20) as response:
         return json.load(response)
+
+
+def test_where_there_is_no_model_it_says_how_to_get_one_and_serves_it_without_a_restart(tmp_path, speaking_model):
+    command = [sys.executable, "-c", RUN, "serve", "--port", "0"]
+    surroundings = {**os.environ, "OUVERT_HOME": str(tmp_path / "store")}
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True, env=surroundings)
+    with process, process.stderr:
+        try:
+            said = process.stderr.readline()
+            assert "Models: none yet. `ouvert pull smollm2`" in said
+            Store(tmp_path / "store").pull(str(speaking_model()), name="fetched")
+            with urllib.request.urlopen(f"{said.split()[2]}/v1/models", timeout=20) as response:
+                assert [each["id"] for each in json.load(response)["data"]] == ["fetched"]
+        finally:
+            process.kill()
 
 
 def test_it_says_where_it_is_answers_and_stops_when_told(serve):

@@ -1,5 +1,7 @@
 """`ouvert serve --install-service`: the unit it writes, and what it asks of systemd."""
 
+import os
+import subprocess
 import sys
 
 import pytest
@@ -54,6 +56,20 @@ def test_the_service_is_installed_started_and_taken_away(systemd, monkeypatch, c
     ]
     assert main(["serve", "--uninstall-service"]) == 0
     assert "There is no such service" in capsys.readouterr().err
+
+
+def test_the_guard_of_a_server_does_not_keep_systemctl_from_being_asked(systemd):
+    """In a process of its own, as typed: a guard cannot be taken away again."""
+    (systemd / "model.gguf").write_bytes(b"GGUF....")
+    for words in (["model.gguf", "--install-service"], ["--uninstall-service"]):
+        command = [sys.executable, "-m", "ouvert", "serve", *words]
+        surroundings = {**os.environ, "OUVERT_GUARD": "on"}
+        ran = subprocess.run(command, capture_output=True, text=True, cwd=systemd, env=surroundings)
+        assert ran.returncode == 0, ran.stderr
+    assert (systemd / "told").read_text().splitlines()[2:4] == [
+        "--user restart ouvert.service",
+        "--user disable --now ouvert.service",
+    ]
 
 
 @pytest.mark.parametrize("action", ["daemon-reload", "enable", "restart"])

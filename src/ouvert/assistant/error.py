@@ -15,7 +15,8 @@ class ContextExceeded(EngineError):  # noqa: N818 - it says what is the case
         least = "at least " if at_least else ""
         super().__init__(
             f"reading a prompt: it has {least}{prompt_tokens} tokens, and this engine's context holds {context} for "
-            "prompt and answer together. Shorten it, or load the model with a larger context."
+            "prompt and answer together. Shorten it, or load the model with a larger context, "
+            "if it was made for one."
         )
         self.prompt_tokens, self.context = prompt_tokens, context
 

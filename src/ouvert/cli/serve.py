@@ -29,6 +29,7 @@ SUMMARY = "Serve models to other programs, on this machine."
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 SHARE_OF_MEMORY = 0.8  # for all models together; the rest is for caches and everything else
 FOREVER = float("inf")
+NO_MODEL = "none yet. `ouvert pull smollm2`, in another terminal, fetches a very small one; it is served at once."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -191,7 +192,7 @@ async def serve(settings: "Settings", listening: socket.socket) -> None:
         host = f"[{address[0]}]" if ":" in address[0] else address[0]
         base = f"http://{host}:{address[1]}"
         models = ", ".join(model.name for model in house.residents.catalog.every())
-        print(f"Ready at {base} (OpenAI: {base}/v1). Models: {models or 'none yet'}", file=sys.stderr)
+        print(f"Ready at {base} (OpenAI: {base}/v1). Models: {models or NO_MODEL}", file=sys.stderr)
         for line in about_keys(house.keys):
             print(line, file=sys.stderr)
         sys.stderr.flush()

@@ -194,7 +194,8 @@ class LocalEngine:
         if len(checked) + room > self._context:
             raise EngineError(
                 f"reading a prompt: it has {len(checked)} tokens, and this engine's context holds "
-                f"{self._context} for prompt and answer together. Shorten it, or load the model with a larger context."
+                f"{self._context} for prompt and answer together. Shorten it, or load the model with a larger context, "
+                "if it was made for one."
             )
         needed = self._runner.cache_bytes(len(checked) + room)
         if needed > self._loop.cache_limit:

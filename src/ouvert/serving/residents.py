@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 from ouvert.assistant import AssistantError, Model, load
 from ouvert.chat import ChatError, Effort
 from ouvert.serving.errors import Refusal, refusal_of
-from ouvert.store import Installed, Progress, Store, find_alias
+from ouvert.store import Installed, Progress, Store, bytes_in_words, find_alias
 
 LOG = logging.getLogger("ouvert.serving")
 
@@ -337,8 +337,8 @@ class Residents:
         if wanted.bytes > self._memory:
             raise Refusal(
                 507,
-                f"{wanted.installed.name} takes {wanted.bytes} bytes, and this server may use {self._memory}. Serve a "
-                "smaller model, or allow more with --memory.",
+                f"{wanted.installed.name} takes {bytes_in_words(wanted.bytes)}, and this server may use "
+                f"{bytes_in_words(self._memory)}. Serve a smaller model, or allow more with --memory.",
                 code="model_too_large",
                 param="model",
             )
