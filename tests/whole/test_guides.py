@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import tomllib
 import urllib.request
 from pathlib import Path
@@ -57,6 +58,53 @@ for line in server.stderr:
         ready = True
         server.terminate()
 sys.exit(server.wait() if ready else 1)
+"""
+
+# `ouvert`, as typed, from a process that has imported what commands need, since a start takes half a second otherwise.
+# Its streams, words, environment and folder are those of whoever typed it.
+STARTER = """
+import json, os, signal, socket, sys
+import numpy, ouvert.assistant, ouvert.cli, ouvert.cli.answering, ouvert.serving
+from ouvert.cli import main
+listening = socket.socket(socket.AF_UNIX)
+listening.bind(sys.argv[1])
+listening.listen()
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+print("ready", flush=True)
+while True:
+    asked, _ = listening.accept()
+    if os.fork():
+        asked.close()
+        continue
+    listening.close()
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    said, streams, *_ = socket.recv_fds(asked, 1 << 16, 3)
+    words, folder, environment = json.loads(said)
+    for n, stream in enumerate(streams):
+        os.dup2(stream, n)
+        os.close(stream)
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
+    try:
+        status = main(words)
+    except SystemExit as left:
+        status = left.code or 0
+    sys.stdout.flush()
+    sys.stderr.flush()
+    asked.send(bytes([status]))
+    os._exit(status)
+"""
+TYPED = """#!{python} -SI
+import json, os, socket, sys
+if sys.argv[1:2] == ["serve"]:
+    os.execv("{python}", ["{python}", "{serve}", "{ouvert}", *sys.argv[1:]])
+with socket.socket(socket.AF_UNIX) as asked:
+    asked.connect("{starter}")
+    said = json.dumps([sys.argv[1:], os.getcwd(), dict(os.environ)]).encode()
+    socket.send_fds(asked, [said], [0, 1, 2])
+    status = asked.recv(1)
+    sys.exit(status[0] if status else 1)
 """
 
 # All pieces of a document in one program, each with the lines it has there, so that a traceback shows the place.
@@ -114,15 +162,24 @@ def place(stores, tmp_path, speaking_model, request):
     return work
 
 
+@pytest.fixture(scope="module")
+def starter():
+    """Where the process listens that starts commands."""
+    with tempfile.TemporaryDirectory() as folder:  # a socket's name has 107 bytes at most
+        command = [sys.executable, "-c", STARTER, f"{folder}/socket"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout.readline() == "ready\n"
+            yield f"{folder}/socket"
+            process.terminate()
+
+
 @pytest.fixture
-def environment(place):
+def environment(place, starter):
     commands = place.parent / "bin"
     commands.mkdir()
     (commands / "serve.py").write_text(SERVE)
-    (commands / "ouvert").write_text(
-        f'#!/bin/sh\ncase "$1" in serve) exec "{sys.executable}" "{commands}/serve.py" "{OUVERT}" "$@";; esac\n'
-        f'exec "{OUVERT}" "$@"\n'
-    )
+    typed = TYPED.format(python=sys.executable, serve=commands / "serve.py", ouvert=OUVERT, starter=starter)
+    (commands / "ouvert").write_text(typed)
     (commands / "ouvert").chmod(0o700)
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("OUVERT_", "XDG_"))}
     return kept | {
