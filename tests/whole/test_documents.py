@@ -251,6 +251,20 @@ def test_the_reasons_for_an_end_are_those_there_are():
     assert all(reason in told[1] for reason in reasons)
 
 
+def test_every_field_of_a_receipt_is_described(speaking_model):
+    with ouvert.load(speaking_model(), receipts=False, prefixes=False) as model:
+        [*_, finished] = model.chat("Hi", max_tokens=3, stop=["nothing"], response_schema={"type": "boolean"})
+        [*_, continued] = model.continue_text("Once", max_tokens=2)
+    rows = table(DOCS / "formats" / "receipt.md", "Field")
+    for receipt in (finished.receipt, continued.receipt):
+        for part, value in receipt.items():
+            about = [row for row in rows if re.match(rf"`{part}[`.\[]", row[0])]
+            assert about, part
+            fields = value[0] if isinstance(value, list) and value else value if isinstance(value, dict) else {}
+            words = {word for row in about for cell in row for text in named(cell) for word in re.findall(r"\w+", text)}
+            assert set(fields) <= words, part
+
+
 # --- formats ----------------------------------------------------------------------------------------------------------
 
 
@@ -291,3 +305,11 @@ def test_the_map_of_the_readme_has_every_part():
         assert (ROOT / folder).is_dir()
     inside = text.partition("<!-- figures: begin -->")[2].partition("<!-- figures: end -->")[0]
     assert "over llama.cpp" in inside  # the one place where figures are replaced
+
+
+def test_each_figure_of_the_readme_has_a_command_that_is_there():
+    for row in table(ROOT / "README.md", "| case"):
+        words = named(row[1])[0].split()
+        script = words[0] if words[0].endswith(".py") else "side_by_side.py"
+        source = (ROOT / "benchmarks" / script).read_text(encoding="utf-8")
+        assert words[0] == script or f'"{words[-1]}"' in source, row[1]
