@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from ouvert import models
-from ouvert.engine.packed import PackedWeights, pieces, plan, write_packed
+from ouvert.engine.choosing import PackedFile
+from ouvert.engine.packed import PackedWeights, packed_weights, pieces, plan, write_packed
 from ouvert.kernels import packing
 from ouvert.kernels.linear import Packed
-from ouvert.weights import CheckpointError, SafetensorsWriter, open_checkpoint
+from ouvert.weights import CheckpointError, SafetensorsWriter, open_checkpoint, sha256_of
 
 MADE_FROM = {"source_digest": "sha256:0", "recipe": "r"}
 
@@ -127,3 +128,22 @@ with open_checkpoint(Path({str(source)!r})) as checkpoint:
     unit = 1 if sys.platform == "darwin" else 1024
     assert int(found.stdout) * unit < 250e6
     assert Path(tmp_path / "packed").stat().st_size > 400e6
+
+
+def test_a_second_start_waits_for_the_weights_that_the_first_is_packing(smollm2, tmp_path):
+    """Two terminals, one model, for the first time: both answer."""
+    path = tmp_path / "packed.safetensors"
+    said: list[str] = []
+    first = SafetensorsWriter(path, {"a": ("U8", (1,))})
+
+    def say(text: str) -> None:
+        said.append(text)
+        first.abandon()  # as if that process had been killed: then the second one packs
+
+    with open_checkpoint(smollm2) as checkpoint:
+        family, config = models.recognise(checkpoint)
+        file = PackedFile(place=lambda _: path, source_digest=sha256_of(smollm2), say=say)
+        weights, watch = packed_weights(checkpoint, family.parameters(config, checkpoint), file, 1)
+        watch.close()
+    assert said == ["Another process is packing this model's weights: waiting for it."]
+    assert weights.entries["layers.0.q"].layout == "Q4_1"

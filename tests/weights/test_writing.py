@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import tracemalloc
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import load_file
 
-from ouvert.weights import CheckpointError, SafetensorsWriter, open_checkpoint, writing
+from ouvert.weights import CheckpointError, SafetensorsWriter, open_checkpoint, wait_for_writer, writing
 
 DECLARED = {
     "odd": ("F32", (3,)),
@@ -107,6 +108,19 @@ def test_two_writers_of_one_file_do_not_mix(tmp_path: Path) -> None:
             SafetensorsWriter(path, {"b": ("U8", (1,))})
         writer.write("a", b"x")
     assert list(load_file(path)) == ["a"]
+
+
+def test_one_may_wait_until_another_has_written(tmp_path: Path) -> None:
+    path = tmp_path / "x.safetensors"
+    seen: list[list[str]] = []
+    with SafetensorsWriter(path, {"a": ("U8", (1,))}) as writer:
+        waiting = threading.Thread(target=lambda: (wait_for_writer(path), seen.append(os.listdir(tmp_path))))
+        waiting.start()
+        writer.write("a", b"x")
+        assert not seen
+    waiting.join()
+    assert seen == [["x.safetensors"]]
+    wait_for_writer(path)  # nobody writes
 
 
 def test_what_was_not_declared_so_is_refused(tmp_path: Path) -> None:

@@ -25,12 +25,14 @@ from ouvert.kernels import packing
 from ouvert.kernels.linear import Packed
 from ouvert.models import Parameter
 from ouvert.weights import (
+    BusyError,
     Checkpoint,
     CheckpointError,
     SafetensorsWriter,
     encoded_bytes,
     open_checkpoint,
     sha256_of_range,
+    wait_for_writer,
 )
 
 # Source bytes packed at once, about: enough for several threads, little beside any model.
@@ -248,14 +250,20 @@ def packed_weights(
     recipe = recipe_digest(LAYOUT_VERSION, file.source_digest, parameters)
     path = file.place(f"{LAYOUT_VERSION}-{recipe.removeprefix('sha256:')[:16]}")
     say = file.say or (lambda _: None)
-    if path.exists():
+    loss: packing.Loss | None = None
+    while loss is None:
+        if path.exists():
+            try:
+                return usable(path, recipe)
+            except CheckpointError as problem:  # of another kind or damaged: it is only derived, so it is made again
+                say(f"Packed weights are made again. {problem}")
+                with suppress(OSError):  # where it cannot be removed, neither can another be written; that is said
+                    path.unlink(missing_ok=True)
         try:
-            return usable(path, recipe)
-        except CheckpointError as problem:  # of another kind or damaged: it is only derived, so it is made again
-            say(f"Packed weights are made again. {problem}")
-            with suppress(OSError):  # where it cannot be removed, neither can another be written, and that is said
-                path.unlink(missing_ok=True)
-    loss = write_checked(checkpoint, parameters, path, recipe, file, threads)
+            loss = write_checked(checkpoint, parameters, path, recipe, file, threads)
+        except BusyError:
+            say("Another process is packing this model's weights: waiting for it.")
+            wait_for_writer(path)
     if loss.relative:
         say(
             f"Packing changed the weights by {loss.relative:.2%} (root mean square, of the weights' own): their "

@@ -560,6 +560,11 @@ class Store:
             try:
                 found = path.stat()
             except FileNotFoundError as problem:
+                if manifest.linked:  # what is no longer there cannot be pulled again from there
+                    again = (
+                        "put it back, or `ouvert pull` it from where it is now, or forget it: "
+                        f"`ouvert remove {manifest.name}`"
+                    )
                 raise StoreError(f"{manifest.name}: {file.name} is gone from {path}: {again}.") from problem
             if found.st_size != file.size:
                 raise StoreError(

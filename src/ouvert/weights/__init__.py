@@ -3,16 +3,17 @@
 from .checkpoint import Checkpoint
 from .digest import combined_digest, sha256_of, sha256_of_range
 from .encodings import ENCODINGS, Encoding, decode, encoded_bytes
-from .error import CheckpointError, UnwritableError
+from .error import BusyError, CheckpointError, UnwritableError
 from .floats import decode_fp8_blocks, decode_mxfp4_blocks
 from .mapping import FileState, MappedFile
 from .opening import open_checkpoint
 from .regular import NotRegularError, open_regular, read_regular
 from .tensor import Tensor
-from .writing import SafetensorsWriter
+from .writing import SafetensorsWriter, wait_for_writer
 
 __all__ = [
     "ENCODINGS",
+    "BusyError",
     "Checkpoint",
     "CheckpointError",
     "Encoding",
@@ -32,4 +33,5 @@ __all__ = [
     "read_regular",
     "sha256_of",
     "sha256_of_range",
+    "wait_for_writer",
 ]

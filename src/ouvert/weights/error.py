@@ -16,5 +16,9 @@ def shown(value: object) -> str:
     return SHORT.repr(value)
 
 
+class BusyError(CheckpointError):
+    """Another process is writing the same file. `weights.wait_for_writer` returns when it no longer does."""
+
+
 class UnwritableError(CheckpointError):
     """A file cannot be written where it was to be: no room, no right, a failing disk. What was to be read is sound."""

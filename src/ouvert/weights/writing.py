@@ -13,7 +13,7 @@ from typing import Self
 import numpy as np
 
 from .encodings import ENCODINGS, encoded_bytes
-from .error import CheckpointError, UnwritableError, shown
+from .error import BusyError, CheckpointError, UnwritableError, shown
 from .mapping import MOST_HEADER_BYTES
 from .safetensors import DTYPES, METADATA, is_text
 
@@ -56,6 +56,24 @@ def arrange(
     return header, {name: range(len(header) + at.start, len(header) + at.stop) for name, at in places.items()}
 
 
+def partial_of(path: Path) -> Path:
+    """What a file is called until it is whole."""
+    return path.with_name(path.name + ".partial")
+
+
+def wait_for_writer(path: Path) -> None:
+    """Return when no process writes the file at `path`: it is whole then, or its writer gave up or was killed."""
+    if sys.platform == "win32":
+        return
+    import fcntl
+
+    try:
+        with open(partial_of(path), "rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH)
+    except FileNotFoundError:
+        return
+
+
 class SafetensorsWriter:
     """A safetensors file whose tensors are declared first and then written in pieces, in any order of tensors.
 
@@ -68,15 +86,16 @@ class SafetensorsWriter:
     leaves it behind, and the next writer starts it afresh. Tensors whose size is a multiple of 64 bytes begin at a
     multiple of 64; the others come after them, those of wider numbers first.
 
-    Raises CheckpointError if something cannot be declared, another process is writing the same file, the disk has too
-    little room, or a tensor gets more or in the end fewer bytes than declared. Not for use by two threads at once.
+    Raises CheckpointError if something cannot be declared, another process is writing the same file (BusyError), the
+    disk has too little room, or a tensor gets more or in the end fewer bytes than declared. Not for use by two threads
+    at once.
     """
 
     def __init__(
         self, path: Path, tensors: Mapping[str, tuple[str, Sequence[int]]], metadata: Mapping[str, str] | None = None
     ) -> None:
         self.path = path
-        self.partial = path.with_name(path.name + ".partial")
+        self.partial = partial_of(path)
         header, self._places = arrange(tensors, metadata or {})
         self.header_digest = hashlib.sha256(header).digest()  # of all bytes before the first tensor
         self._encodings = {name: ENCODINGS[encoding] for name, (encoding, _) in tensors.items()}
@@ -115,7 +134,7 @@ class SafetensorsWriter:
             ours = False
         if not ours:
             self._file.close()
-            raise CheckpointError(
+            raise BusyError(
                 f"{self.partial} is being written by another process; one at a time may. Wait for it and try again."
             )
 
