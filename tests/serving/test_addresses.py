@@ -93,6 +93,21 @@ def test_the_list_of_models_with_a_slash_is_the_list(client):
     assert client.get("/v1/models/").json() == client.get("/v1/models").json()
 
 
+def test_a_slash_at_the_end_of_an_address_changes_nothing_and_redirects_nobody(client):
+    body = {"model": "tiny", "max_tokens": 2, "messages": [{"role": "user", "content": "Hi"}]}
+    for path in ("/v1/chat/completions/", "/v1/messages/", "/api/chat/", "/v1/models/tiny/"):
+        response = client.get(path) if "models" in path else client.post(path, json=body)
+        assert response.status_code == 200
+
+
+def test_a_whole_address_is_read_where_a_path_is_expected_if_its_host_is_the_one_that_is_asked(server):
+    for host, status in (("localhost", b"200"), ("elsewhere", b"404")):
+        request = f"GET http://{host}/v1/models HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+        with socket.create_connection(("127.0.0.1", server.port)) as connection:
+            connection.sendall(request.encode())
+            assert connection.recv(65536).split(b" ")[1] == status
+
+
 @pytest.mark.parametrize(
     ("path", "meant"),
     [

@@ -128,3 +128,29 @@ def test_other_wrong_fields_are_counted_and_alternatives_are_not(client):
     messages = [{"role": "user", "content": ["hi"]}]
     assert "more" not in said(client, "/v1/chat/completions", messages=messages)
     assert said(client, "/v1/chat/completions", messages=messages, stop=[1], n=0).endswith("(2 more fields are wrong.)")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le"])
+def test_json_is_read_in_every_encoding_it_had(client, encoding):
+    text = json.dumps({**BODY, "input": "字" * 300}, ensure_ascii=False)  # its bytes hold brackets in UTF-16
+    response = client.post("/v1/responses", content=text.encode(encoding))
+    assert response.status_code == 200, response.text
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16-le", "utf-32"])
+def test_values_are_counted_in_every_encoding(client, encoding):
+    text = json.dumps({"model": "tiny", "\u2201": 0, "messages": [[]] * 200_000}, ensure_ascii=False)
+    response = client.post("/v1/chat/completions", content=text.encode(encoding))
+    assert response.status_code == 413
+    assert "values" in response.json()["error"]["message"]
+
+
+def test_a_charset_that_is_stated_is_read_and_one_that_is_not_is_asked_for(client):
+    body = json.dumps({**BODY, "input": "café"}, ensure_ascii=False).encode("latin-1")
+    stated = client.post(
+        "/v1/responses", content=body, headers={"content-type": "application/json; charset=ISO-8859-1"}
+    )
+    assert stated.status_code == 200
+    response = client.post("/v1/responses", content=body)
+    assert response.status_code == 400
+    assert "0xe9. Send JSON in UTF-8, or name its charset" in response.json()["error"]["message"]

@@ -1,6 +1,7 @@
 """Which call each tool's message answers: told by its id, never by its place."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from ouvert.chat.conversation import Message, ToolCall
 from ouvert.chat.format import ChatError
@@ -51,7 +52,9 @@ class Matcher:
 
     def answer(self, n: int, message: Message) -> None:
         place = self._place(n, message)
-        self._open.pop(place, None)
+        call = self._open.pop(place, None)
+        if message.tool_call_id is None and call is not None:  # said for the formats that write it
+            message = replace(message, tool_call_id=call.id)
         self._done.add(place)
         self._answered.append((place, message))
 

@@ -24,6 +24,10 @@ DEEPEST = 200  # levels of objects and arrays
 # Bytes a second of a body at least, once `read_seconds` are over; and how many times as long it may take in all.
 SLOWEST = 64_000
 LONGEST = 10
+ENOUGH = 4  # bytes of a JSON text that show how it is encoded
+CHARSET = re.compile(r'charset\s*=\s*"?([\w.:-]+)', re.IGNORECASE)
+# Of one byte a character, and the more usual ones of several: others are not worth their attack surface.
+CHARSETS = frozenset({"iso-8859-1", "latin1", "us-ascii", "windows-1252", "iso-8859-15", "gbk", "gb18030", "shift_jis"})
 BRACKETS = re.compile(rb"[\[{]+|[\]}]+")
 
 
@@ -46,17 +50,51 @@ async def read_json(request: Request, bounds: Bounds) -> Any:
     Raises Refusal: 408 where it is slow, 413 where it is too much, 400 for what is no JSON.
     """
     codings = codings_of(request.headers.get("content-encoding", ""))
-    raw: bytes | None = await read(request, bounds, counted=not codings)
+    raw = await read(request, bounds, counted=not codings)
     if codings and raw:
-        raw = await asyncio.to_thread(unpacked, raw, codings, bounds.bytes)
-        if raw is None:
+        plain = await asyncio.to_thread(unpacked, raw, codings, bounds.bytes)
+        if plain is None:
             raise too_large(bounds.bytes)
-        await asyncio.to_thread(Count(bounds.values).add, raw)
+        raw = plain
     try:
+        encoding = encoding_of(raw, request.headers.get("content-type", ""))
+        if encoding != "utf-8":
+            raw = await asyncio.to_thread(in_utf8, raw, encoding)
+        if codings or encoding != "utf-8":
+            await asyncio.to_thread(Count(bounds.values).add, raw)
         return json.loads(raw or b"{}", parse_constant=refuse_constant, parse_float=finite)
+    except UnicodeDecodeError as problem:
+        raise Refusal(
+            400,
+            f"The body is no text in {problem.encoding}: its byte {problem.start} is "
+            f"{problem.object[problem.start]:#x}. Send JSON in UTF-8, or name its charset in Content-Type.",
+            code="invalid_json",
+        ) from None
     except (ValueError, RecursionError) as problem:
         fault = "it is nested too deeply" if isinstance(problem, RecursionError) else str(problem)
         raise Refusal(400, f"The body is not JSON: {fault:.300}. Send a JSON object.", code="invalid_json") from None
+
+
+def in_utf8(raw: bytes, encoding: str) -> bytes:
+    errors = "surrogatepass" if encoding.startswith("utf") else "strict"
+    return raw.decode(encoding, errors).encode("utf-8", "surrogatepass")
+
+
+def encoding_of(raw: bytes, content_type: str) -> str:
+    """Of a JSON text: UTF-8, 16 or 32, as its first bytes show, or what its sender says where it is none of these.
+
+    Raises UnicodeDecodeError where nobody says what it is."""
+    shown = json.detect_encoding(raw)
+    if shown != "utf-8":
+        return shown
+    try:
+        raw.decode("utf-8", "surrogatepass")
+    except UnicodeDecodeError:
+        stated = CHARSET.search(content_type)
+        if stated is None or stated[1].lower() not in CHARSETS:
+            raise
+        return stated[1].lower()
+    return shown
 
 
 async def read(request: Request, bounds: Bounds, *, counted: bool) -> bytes:
@@ -65,6 +103,7 @@ async def read(request: Request, bounds: Bounds, *, counted: bool) -> bytes:
         raise too_large(bounds.bytes)
     pieces: list[bytes] = []
     size, count = 0, Count(bounds.values)
+    counts: bool | None = None if counted else False  # None: it has to be seen first whether it is UTF-8
     began = time.monotonic()
     stream = aiter(request.stream())
     while True:
@@ -84,9 +123,12 @@ async def read(request: Request, bounds: Bounds, *, counted: bool) -> bytes:
         size += len(piece)
         if size > bounds.bytes:
             raise too_large(bounds.bytes)
-        if counted:
-            count.add(piece)
         pieces.append(piece)
+        if counts is None and size >= ENOUGH:
+            piece = b"".join(pieces)
+            counts = json.detect_encoding(piece).startswith("utf-8")
+        if counts:
+            count.add(piece)
 
 
 class Count:

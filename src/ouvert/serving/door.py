@@ -1,7 +1,8 @@
 """Who may come in at all: the Host a request names, the page it comes from, and what browsers are told about it."""
 
 import ipaddress
-from urllib.parse import urlsplit
+import re
+from urllib.parse import unquote, urlsplit
 
 from starlette.datastructures import Headers
 from starlette.requests import Request
@@ -13,6 +14,7 @@ from ouvert.serving.streams import JSONAnswer
 
 LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 ALLOWED_METHODS = "GET, POST, PUT, DELETE, HEAD, OPTIONS"
+ABSOLUTE = re.compile(rb"https?://([^/]*)(/[^?]*)?", re.IGNORECASE)
 EXPOSED = "x-ouvert-receipt, retry-after"
 
 
@@ -33,6 +35,7 @@ class Door:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        scope = addressed(scope)
         headers = Headers(scope=scope)
         host, origin = headers.get("host", ""), headers.get("origin")
         size = sum(len(name) + len(value) for name, value in scope["headers"]) + len(scope["raw_path"])
@@ -98,6 +101,19 @@ class Door:
         except ValueError:
             return False
         return True
+
+
+def addressed(scope: Scope) -> Scope:
+    """The request with its path as it is listed: without a slash at its end, and without the `http://host` that clients
+    send to what they take for a proxy (RFC 9112, 3.2.2), if it is the host they ask for."""
+    path, raw_path = scope["path"], scope["raw_path"]
+    absolute = ABSOLUTE.fullmatch(raw_path)
+    if absolute is not None and [absolute[1]] == [value for name, value in scope["headers"] if name == b"host"]:
+        raw_path = absolute[2] or b"/"
+        path = unquote(raw_path.decode("ascii"))
+    if len(path) > 1 and path.endswith("/") and not path.endswith("//"):
+        path = path[:-1]
+    return {**scope, "path": path, "raw_path": raw_path}
 
 
 def is_local(name: str) -> bool:
