@@ -103,6 +103,18 @@ def test_a_full_context_is_said_with_the_ways_on_and_shortened_where_that_is_cho
     assert [message.content for message in talk.said] == ["a", "one", "b", "three"]
 
 
+def test_a_message_that_is_too_long_by_itself_is_not_offered_what_cannot_help():
+    _, aside, talk = talked(ScriptedModel(ContextExceeded(70, 64)), "b")
+    assert "This message is too long by itself" in aside
+    assert "/shorten" not in aside
+    assert (talk.said, talk.unsaid) == ([], None)
+    model = ScriptedModel("one", ContextExceeded(170, 64), ContextExceeded(70, 64))
+    _, aside, talk = talked(model, "a", "b", "/shorten")
+    assert "/shorten goes on" in aside
+    assert "This message is too long by itself" in aside
+    assert [message.content for message in talk.said] == ["a", "one"]
+
+
 def test_a_conversation_begins_anew_with_a_summary_that_the_model_writes():
     model = ScriptedModel("one", ContextExceeded(70, 64), "in short: a", "four")
     _, aside, talk = talked(model, "a", "b", "/summary")

@@ -176,6 +176,10 @@ function why(problem: unknown, say: (why: string) => string = (text) => text): s
   return say(problem instanceof Error ? problem.message : String(problem));
 }
 
+const isTooLong = (problem: unknown): problem is ServerError => problem instanceof ServerError && problem.code === "context_length_exceeded";
+
+const contextOf = (problem: ServerError) => number(problem.detail.n_ctx ?? 0);
+
 // Conversations that are open: the one in view and those whose answers are still being written.
 
 const open = new Map<string, Conversation>();
@@ -556,7 +560,7 @@ async function follow(request: server.Request, { live, stop }: Run, keep: () => 
     if (ended === "error") error = words.value.endedError;
   } catch (problem) {
     ended = isAbort(problem) ? "cancelled" : "error";
-    if (ended === "error") error = why(problem);
+    if (ended === "error") error = request.truncation === "auto" && isTooLong(problem) ? words.value.messageTooLong(contextOf(problem)) : why(problem);
     if (problem instanceof ServerError && problem.status === 401) keyWanted.value = true;
   }
   live.value = now;

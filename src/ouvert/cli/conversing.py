@@ -34,6 +34,10 @@ WAYS_ON = (
     "/shorten goes on without the oldest turns, /summary begins anew with a summary, /clear forgets everything; "
     "--context N loads the model with more, where it was trained for it."
 )
+TOO_LONG = (
+    "This message is too long by itself, with nothing said before it: the context holds {} tokens, instructions and "
+    "answer among them. Send a part of it."
+)
 SUMMARISE = (
     "Summarise our conversation so far, so that it can be continued elsewhere: what was asked, what was found, what is "
     "still open. Be brief."
@@ -139,6 +143,9 @@ def say(talk: Talk, text: str, screen: Screen, args: argparse.Namespace) -> None
             shown = show_answer(answer, screen)
     except ContextExceeded as problem:
         talk.said.pop()
+        if talk.shortens or not talk.said:  # there is nothing left to leave out
+            talk.unsaid = None
+            raise CommandError(TOO_LONG.format(problem.context)) from problem
         talk.unsaid = text
         raise CommandError(f"{FULL.format(problem.context)} {WAYS_ON}") from problem
     except (AssistantError, ChatError, EngineError, KeyboardInterrupt):

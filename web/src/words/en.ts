@@ -254,6 +254,8 @@ export const en = {
   keyLabel: "Key",
   keyWrong: "The server did not accept this key.",
 
+  messageTooLong: (context: string) => `This message is too long by itself, whatever is left out before it: the model holds ${context} tokens, its answer included. Send a part of it.`,
+
   // What the server refuses with a code that people meet; anything else is shown in the server's own words.
   faults: {
     context_length_exceeded: (prompt: string, context: string) => `This conversation has ${prompt} tokens, and the model holds ${context}, its answer included.`,

@@ -258,6 +258,8 @@ export const fr: Words = {
   keyLabel: "Clé",
   keyWrong: "Le serveur a refusé cette clé.",
 
+  messageTooLong: (context) => `Ce message est trop long à lui seul, même sans les échanges précédents : le modèle admet ${context} jetons, réponse comprise. Envoyez-en une partie.`,
+
   faults: {
     context_length_exceeded: (prompt, context) => `Cette conversation compte ${prompt} jetons, et le modèle en admet ${context}, réponse comprise.`,
     overloaded: () => "Le serveur est occupé par d’autres réponses. Réessayez dans quelques secondes.",

@@ -270,6 +270,17 @@ describe("a conversation that fills the context", () => {
     return page;
   }
 
+  test("does not say that leaving out helps where one message is too long by itself", async () => {
+    const page = await fill();
+    await page.click("text=Continue without the oldest turns");
+    await page.fill("#composer", "over the limit");
+    await page.press("#composer", "Enter");
+    await page.waitForSelector(".ended.failed");
+    expect(await page.textContent(".ended.failed")).toContain("too long by itself");
+    expect(await page.textContent(".ended.failed")).toContain("Send a part of it.");
+    expectQuiet([expect.stringContaining("400 (Bad Request)") as unknown as string]);
+  });
+
   test("goes on without its oldest turns, if that is wished, and the receipt says so", async () => {
     const page = await fill();
     await page.click("text=Continue without the oldest turns");
