@@ -356,7 +356,9 @@ def write(rows: list[Row], folder: Path) -> None:
     """After every setting, so that nothing is lost when a run is cut short."""
     heading = (
         f"{processor()}, {os.cpu_count()} cores, quiet but for other users of the host. Tokens a second: median "
-        "(lowest to highest) of interleaved repeats. Measured with:\n\n"
+        "(lowest to highest) of interleaved repeats. Compare programs in one row, not rows: those of different "
+        "commands were taken in different hours, in which the host gave different bandwidth (last column). "
+        "Measured with:\n\n"
     )
     commands = "".join(f"    {command}\n" for command in dict.fromkeys(row.command for row in rows))
     (folder / "side_by_side.md").write_text(f"{heading}{commands}\n{as_markdown(rows)}")
