@@ -5,7 +5,7 @@ import json
 import pytest
 
 from ouvert.assistant import AssistantError
-from ouvert.assistant.sampling import DEFAULT, DEFAULT_SMALL, SMALL, default_sampling
+from ouvert.assistant.sampling import DEFAULT, DEFAULT_SMALL, SMALL, default_sampling, not_done
 from ouvert.engine import Sampling
 
 
@@ -33,6 +33,30 @@ def folder(tmp_path):
 )  # fmt: skip
 def test_generation_config_is_followed(folder, stated, expected):
     assert default_sampling(folder(stated), {}, SMALL) == expected
+
+
+@pytest.mark.parametrize(
+    ("stated", "message"),
+    [
+        ({"temperature": -1}, "temperature is -1, expected 0 or more"),
+        ({"top_p": 1.5}, "top_p is 1.5, expected more than 0, at most 1"),
+        ({"top_p": float("nan")}, "top_p is nan"),
+        ({"top_k": -5}, "top_k is -5, expected 0 or more"),
+        ({"repetition_penalty": 0}, "repetition_penalty is 0, expected more than 0"),
+        ("[" * 100_000, "is not JSON"),
+    ],
+)
+def test_advice_that_cannot_be_followed_is_told_with_its_file(folder, stated, message):
+    with pytest.raises(AssistantError, match=rf"generation_config\.json.*{message}"):
+        default_sampling(folder(stated), {}, SMALL)
+
+
+def test_advice_that_is_not_done_here_is_said(folder):
+    stated = {"suppress_tokens": [5], "num_beams": 4, "typical_p": 1.0, "bad_words_ids": None, "min_length": 0}
+    assert "ask for num_beams, suppress_tokens, which" in (not_done(folder(stated), {}) or "")
+    assert not_done(folder({"do_sample": True, "max_length": 20, "typical_p": 1.0}), {}) is None
+    assert "general.sampling.mirostat" in (not_done(None, {"general.sampling.mirostat": 2}) or "")
+    assert not_done(None, {"general.sampling.temp": 0.5}) is None
 
 
 def test_gguf_metadata_are_followed():

@@ -22,7 +22,7 @@ from ouvert.assistant.likelihood import Best, Candidate, check_count
 from ouvert.assistant.messages import as_conversation
 from ouvert.assistant.opening import kept_prefixes, open_installed
 from ouvert.assistant.receipt import NO_FORMAT, Identity, fingerprint
-from ouvert.assistant.sampling import default_sampling
+from ouvert.assistant.sampling import default_sampling, not_done
 from ouvert.assistant.vocabulary import vocabulary_of
 from ouvert.chat import ChatError, ChatFormat, Effort, Message, Rendered, Tool
 from ouvert.engine import (
@@ -115,12 +115,14 @@ def load(
     )
     ledger = Ledger(store.home / "receipts") if receipts is True else receipts or None
     made = Model(installed.name, installed.source, opened, ledger, guard, None if template is None else str(template))
-    if template is not None:
-        try:
+    try:
+        if template is not None:
             _ = made.chat_format  # what was asked for is refused now, not at the first answer
-        except Exception:
-            made.close()
-            raise
+        if (advice := not_done(opened.folder, opened.metadata)) is not None:
+            progress.say(advice)
+    except Exception:
+        made.close()
+        raise
     return made
 
 

@@ -33,6 +33,41 @@ GGUF_KEYS = {
 }
 
 
+# The values that can be followed, as the engine has them; outside of them transformers refuses such a file too.
+RANGES: dict[str, tuple[float, float, str]] = {  # field -> least, most, and both in words
+    "temperature": (0, 1e30, "0 or more"),
+    "top_k": (0, 2**31 - 1, "0 or more"),
+    "top_p": (1e-30, 1, "more than 0, at most 1"),
+    "min_p": (0, 1, "0 to 1"),
+    "repetition_penalty": (1e-30, 1e30, "more than 0"),
+}
+# What else the makers may ask for, which is not done here, with the values at which it does nothing.
+NOT_DONE: dict[str, tuple[Any, ...]] = {
+    "bad_words_ids": (), "begin_suppress_tokens": (), "constraints": (), "diversity_penalty": (0,),
+    "encoder_repetition_penalty": (1,), "epsilon_cutoff": (0,), "eta_cutoff": (0,),
+    "exponential_decay_length_penalty": (), "force_words_ids": (), "forced_bos_token_id": (),
+    "forced_decoder_ids": (), "forced_eos_token_id": (), "guidance_scale": (1,), "min_length": (0,),
+    "min_new_tokens": (0,), "no_repeat_ngram_size": (0,), "num_beams": (1,), "penalty_alpha": (0,),
+    "sequence_bias": (), "stop_strings": (), "suppress_tokens": (), "typical_p": (1,), "watermarking_config": (),
+    "general.sampling.mirostat": (0,), "general.sampling.xtc_probability": (0,),
+}  # fmt: skip
+
+
+def not_done(folder: Path | None, metadata: Mapping[str, Any]) -> str | None:
+    """A sentence about what the makers advise and this version does not do; None if there is nothing of that kind."""
+    stated = metadata
+    if folder is not None:
+        path = folder / "generation_config.json"
+        stated = read_generation_config(path) if path.exists() else {}
+    asked = [key for key, off in NOT_DONE.items() if stated.get(key) not in (None, [], {}, *off)]
+    if not asked:
+        return None
+    return (
+        f"The model's makers also ask for {', '.join(asked)}, which this version does not do: answers may differ from "
+        "those of programs that do."
+    )
+
+
 def default_sampling(folder: Path | None, metadata: Mapping[str, Any], parameters: int) -> Sampling:
     """The sampling of a model about which the caller said nothing.
 
@@ -55,15 +90,17 @@ def advised_sampling(folder: Path | None, metadata: Mapping[str, Any]) -> Sampli
         values = picked(metadata, GGUF_KEYS, "GGUF metadata")
     if not values:
         return None
-    if values.get("top_k") == -1:  # vLLM's way to write "all"
-        values["top_k"] = 0
     return Sampling(**values)
 
 
 def read_generation_config(path: Path) -> dict[str, Any]:
     try:
         stated = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as problem:
+    except OSError as problem:
+        raise AssistantError(
+            f"{path} cannot be read: {problem.strerror}. Make it a file that you may read."
+        ) from problem
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as problem:
         raise AssistantError(f"{path} is not JSON ({problem}). Fetch it again or delete it.") from problem
     if not isinstance(stated, dict):
         raise AssistantError(f"{path} holds {type(stated).__name__}, expected a JSON object. Fetch it again.")
@@ -76,6 +113,15 @@ def picked(stated: Mapping[str, Any], keys: Mapping[str, str], where: str) -> di
     for field, value in values.items():
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise AssistantError(f"{where}: {keys[field]} is {value!r}, expected a number. Correct or delete it.")
+    if values.get("top_k") == -1:  # vLLM's way to write "all"
+        values["top_k"] = 0
+    for field, value in values.items():
+        least, most, expected = RANGES[field]
+        if not least <= value <= most:
+            raise AssistantError(
+                f"{where}: {keys[field]} is {value!r:.40}, expected {expected}. Correct or delete it, or take the "
+                "model from its publisher."
+            )
     if "top_k" in values:
         values["top_k"] = int(values["top_k"])
     return values
