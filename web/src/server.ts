@@ -109,6 +109,10 @@ export const putConversation = (conversation: Conversation) =>
 export const deleteConversation = (id: string) => ask("DELETE", `/api/ui/conversations/${id}`);
 export const deleteAllConversations = () => ask("DELETE", "/api/ui/conversations");
 export const exportConversations = async () => (await ask("GET", "/api/ui/export")).blob();
+/** Whether a file holds conversations, or one: what each is made of the server looks at. */
+export const isExport = (value: unknown): boolean =>
+  typeof value === "object" && value !== null && ("ouvert_export" in value || "ouvert_conversation" in value);
+
 export const importConversations = (value: unknown) =>
   json<{ added: string[]; unchanged: string[]; copied: string[] }>(ask("POST", "/api/ui/import", value));
 export const listModels = async () => (await json<{ models: ModelRecord[] }>(ask("GET", "/api/ui/models"))).models;

@@ -1,6 +1,6 @@
 import { useEffect, useState } from "preact/hooks";
 import type { Sampling } from "../conversation";
-import { exportConversations, importConversations, key, type ModelRecord } from "../server";
+import { exportConversations, importConversations, isExport, key, type ModelRecord } from "../server";
 import {
   begin, changeSettings, complain, focusComposer, forgetPreset, general, host, keepPreset, keyWanted, model, models, notice, panel, presets, refreshList, refreshModels,
   remove, removeAll, rename, settings, theme, titles, usePreset, where, type Theme,
@@ -478,6 +478,9 @@ function Data() {
     try {
       value = JSON.parse(await file.text());
     } catch {
+      value = undefined;
+    }
+    if (!isExport(value)) {
       notice.value = { text: say.notAnExport, isError: true };
       return;
     }

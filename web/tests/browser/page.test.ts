@@ -787,6 +787,14 @@ describe("how it looks", () => {
     expectQuiet();
   });
 
+  test.each(["not JSON", "[1, 2]", "{}", "null"])("a file that is no export is called so in the reader's words: %s", async (content) => {
+    const page = await open({ locale: "fr-FR" });
+    await page.keyboard.press("Alt+Comma");
+    await page.setInputFiles("dialog input[type=file]", { name: "a.json", mimeType: "application/json", buffer: Buffer.from(content) });
+    await page.getByText("Ce fichier n’est pas un export de conversations.").waitFor();
+    expectQuiet();
+  });
+
   test("French, to the last word", async () => {
     const page = await open({ locale: "fr-FR" });
     expect(await page.getAttribute("html", "lang")).toBe("fr");
