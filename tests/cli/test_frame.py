@@ -123,6 +123,14 @@ def test_known_errors_are_one_line_and_others_are_not_hidden(
         scripted(problem)
         assert main(["list"]) == 1
         assert capsys.readouterr().err == "ouvert: it is so\n"
+    from ouvert.safety import Denied
+
+    scripted(Denied("it is so"))  # an OSError too, but nothing is wrong with the store
+    assert main(["list"]) == 1
+    assert capsys.readouterr().err == "ouvert: it is so\n"
+    scripted(OSError("It is so."))
+    assert main(["list"]) == 1
+    assert capsys.readouterr().err.startswith("ouvert: It is so. `ouvert doctor`")
     scripted(ZeroDivisionError())
     assert main(["list"]) == 1
     assert "ZeroDivisionError" in capsys.readouterr().err

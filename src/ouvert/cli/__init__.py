@@ -40,6 +40,7 @@ KNOWN_ERRORS = (
     ("ouvert.chat", "ChatError"),
     ("ouvert.cli.configuration", "ConfigurationError"),
     ("ouvert.engine", "EngineError"),
+    ("ouvert.safety", "Denied"),
     ("ouvert.store", "StoreError"),
     ("ouvert.tokenization", "TokenizerError"),
     ("ouvert.weights", "CheckpointError"),
@@ -115,9 +116,8 @@ def explain_unforeseen(problem: Exception) -> None:
         traceback.print_exception(problem)
     if isinstance(problem, OSError):
         place = "" if problem.filename is None else f"{problem.filename}: "
-        sentence = (
-            f"{place}{problem.strerror or problem}. `ouvert doctor` says whether something is wrong with the store."
-        )
+        what = str(problem.strerror or problem).rstrip(".")
+        sentence = f"{place}{what}. `ouvert doctor` says whether something is wrong with the store."
     elif isinstance(problem, MemoryError):
         sentence = "there is no memory left for this. Close other programs, or choose a smaller model or --context."
     else:
