@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 
 import jsonschema
 import pytest
@@ -409,17 +410,21 @@ def test_demands_need_a_vocabulary(assistant):
 
 
 def test_of_several_candidates_one_that_fails_ends_the_others(assistant):
+    made, _ = assistant("chatml", favour=-9.0)  # it never ends by itself
+    endless = made.answer(as_conversation("?"), Sampling(seed=1, logprobs=0))
+
     class Fails:
         likelihood = Likelihood()
 
         def __iter__(self):
+            until = time.monotonic() + 60
+            while not endless.token_ids and time.monotonic() < until:  # the other one has begun
+                time.sleep(0.001)
             raise EngineError("no memory")
 
         def cancel(self):
             pass
 
-    made, _ = assistant("chatml", favour=-9.0)  # it never ends by itself
-    endless = made.answer(as_conversation("?"), Sampling(seed=1, logprobs=0))
     with pytest.raises(EngineError, match="no memory"):
         Best([endless, Fails()]).read()
     assert endless.likelihood.mean < 0
