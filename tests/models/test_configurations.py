@@ -256,6 +256,7 @@ def test_a_family_we_do_not_know_is_refused_with_those_we_do(tmp_path, golden_of
         ("[" * 100000, "not JSON"),
         ("[1]", "holds a list, expected a JSON object"),
         (b"\xff\xfe", "not JSON"),
+        ('{"hidden_size": ' + "9" * 5000 + "}", "not JSON"),
     ],
 )
 def test_a_broken_config_is_a_sentence(tmp_path, golden_of, content, said):
@@ -264,6 +265,22 @@ def test_a_broken_config_is_a_sentence(tmp_path, golden_of, content, said):
         (tmp_path / "config.json").write_bytes(content if isinstance(content, bytes) else content.encode())
     with open_checkpoint(tmp_path / "model.safetensors") as checkpoint, pytest.raises(CheckpointError, match=said):
         models.recognise(checkpoint)
+
+
+def test_a_config_that_is_a_folder_is_a_sentence(tmp_path, golden_of):
+    (tmp_path / "model.safetensors").write_bytes((golden_of("llama").folder / "model.safetensors").read_bytes())
+    (tmp_path / "config.json").mkdir()
+    said = r"config\.json: cannot be read \(Is a directory\)"
+    with open_checkpoint(tmp_path / "model.safetensors") as checkpoint, pytest.raises(CheckpointError, match=said):
+        models.recognise(checkpoint)
+
+
+def test_a_config_may_be_in_utf_16_as_windows_shells_write_it(tmp_path, golden_of):
+    folder = golden_of("llama").folder
+    (tmp_path / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes())
+    (tmp_path / "config.json").write_text((folder / "config.json").read_text(), encoding="utf-16")
+    with open_checkpoint(tmp_path) as checkpoint, open_checkpoint(folder / "model.safetensors") as plain:
+        assert models.recognise(checkpoint)[1] == models.recognise(plain)[1]
 
 
 def test_gguf_says_its_shape(smollm2):

@@ -251,6 +251,21 @@ def test_what_is_not_there_is_said(store: Store) -> None:
         store.pull("./nothing-here.gguf")
 
 
+def test_parts_without_an_index_make_a_model_if_all_are_there(store, tmp_path):
+    names = [f"model-0000{n}-of-00002.safetensors" for n in (1, 2)]
+    for name in (*names, "config.json"):
+        (tmp_path / name).write_bytes(safetensors(8) if name in names else b"{}")
+    assert store.resolve(str(tmp_path)).path == tmp_path
+    (tmp_path / names[0]).unlink()
+    with pytest.raises(StoreError, match=rf"1 of them are missing: {names[0]}"):
+        store.resolve(str(tmp_path))
+
+
+def test_a_name_that_no_disk_takes_is_refused(store, file):
+    with pytest.raises(StoreError, match=r"longer than 200 characters.*--name"):
+        store.pull(str(file), name="a" * 250)
+
+
 def test_what_is_no_file_is_refused_by_what_it_is(store, tmp_path):
     os.mkfifo(tmp_path / "pipe.gguf")
     (tmp_path / "link.gguf").symlink_to("nowhere.gguf")

@@ -113,8 +113,12 @@ def text_in(path: Path) -> str:
 
 def templates_stated(path: Path) -> dict[str, str]:
     try:
-        stated = json.loads(path.read_text(encoding="utf-8-sig")).get("chat_template")
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError, AttributeError) as problem:
+        stated = json.loads(path.read_bytes()).get("chat_template")
+    except OSError as problem:
+        raise AssistantError(
+            f"{path} cannot be read: {problem.strerror}. Make it a file that you may read."
+        ) from problem
+    except (ValueError, RecursionError, AttributeError) as problem:
         raise AssistantError(f"{path} is not a JSON object ({problem}). Fetch it again.") from problem
     match stated:
         case None:

@@ -95,12 +95,12 @@ def advised_sampling(folder: Path | None, metadata: Mapping[str, Any]) -> Sampli
 
 def read_generation_config(path: Path) -> dict[str, Any]:
     try:
-        stated = json.loads(path.read_text(encoding="utf-8-sig"))
+        stated = json.loads(path.read_bytes())
     except OSError as problem:
         raise AssistantError(
             f"{path} cannot be read: {problem.strerror}. Make it a file that you may read."
         ) from problem
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as problem:
+    except (ValueError, RecursionError) as problem:
         raise AssistantError(f"{path} is not JSON ({problem}). Fetch it again or delete it.") from problem
     if not isinstance(stated, dict):
         raise AssistantError(f"{path} holds {type(stated).__name__}, expected a JSON object. Fetch it again.")

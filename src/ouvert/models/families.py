@@ -132,12 +132,17 @@ def unknown(source: str, key: str, said: str, known: Callable[[Family], frozense
 def read_json(path: Path, kind: type = dict) -> Any:
     """What a JSON file holds, which must be of this kind. Raises CheckpointError."""
     try:
-        stated = json.loads(path.read_text(encoding="utf-8-sig"))
+        stated = json.loads(path.read_bytes())  # UTF-8 or UTF-16, as the bytes say, with a byte order mark or without
     except FileNotFoundError:
         raise CheckpointError(
             f"{path}: not found, expected beside the weights. Fetch it from where the weights came from."
         ) from None
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as problem:
+    except OSError as problem:
+        raise CheckpointError(
+            f"{path}: cannot be read ({problem.strerror}), expected a file that you may read. Check what it "
+            "is, and its permissions."
+        ) from problem
+    except (ValueError, RecursionError) as problem:
         raise CheckpointError(
             f"{path}: not JSON ({problem}). Fetch it again from where the weights came from."
         ) from None

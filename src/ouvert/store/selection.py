@@ -21,7 +21,9 @@ OTHER_TEMPLATES = re.compile(r"additional_chat_templates/[\w.-]+\.jinja")
 POOLING = re.compile(r"\d+_Pooling/config\.json")
 INDEX = ".safetensors.index.json"
 SHARD = re.compile(r"model(-\d+-of-\d+)?\.safetensors")
-SPLIT_GGUF = re.compile(r"(?P<base>.*)-(?P<part>\d{5})-of-(?P<parts>\d{5})(?P<end>\.gguf)", re.IGNORECASE | re.DOTALL)
+SPLIT = re.compile(
+    r"(?P<base>.*)-(?P<part>\d{5})-of-(?P<parts>\d{5})(?P<end>\.gguf|\.safetensors)", re.IGNORECASE | re.DOTALL
+)
 # What stands beside models in GGUF and is none: the naming convention's sidecars and types (docs/gguf.md of ggml), and
 # what llama.cpp's tools write. A file that is named outright is opened all the same, and says itself what it is.
 SIDECAR = re.compile(r"mmproj|^mtp-|(^|[-_.])imatrix([-_.]|$)|[-.](lora|vocab)(-\d{5}-of-\d{5})?\.gguf$", re.IGNORECASE)
@@ -70,6 +72,8 @@ def chosen_alone(files: Mapping[str, int], kinds: Mapping[str, Kind], where: str
     top = [name for name in tensors if not ADAPTER_WEIGHTS.fullmatch(name)]
     shards = [name for name in top if SHARD.fullmatch(name)]
     # Some repositories hold the same weights twice, the second time as consolidated*.safetensors.
+    if shards and f"model{INDEX}" not in files and len({split_base(name) for name in shards}) == 1:
+        return require_parts(shards, where)  # the parts of one model, which need no index if all are there
     if weights := shards or [name for name in top if not name.startswith("consolidated")] or top:
         return [name for name in (f"model{INDEX}",) if name in files] + weights
     models = {name: parts for name, parts in gguf_models(kinds).items() if not SIDECAR.search(basename(name))}
@@ -127,18 +131,24 @@ def gguf_models(kinds: Mapping[str, Kind]) -> dict[str, list[str]]:
     """GGUF files by model, each with the parts that are there, in order. A model is called by its first file's name."""
     models: dict[str, list[str]] = {}
     for name in sorted(name for name, kind in kinds.items() if kind == "gguf"):
-        split = SPLIT_GGUF.fullmatch(name)
+        split = SPLIT.fullmatch(name)
         first = f"{split['base']}-00001-of-{split['parts']}{split['end']}" if split else name
         models.setdefault(first, []).append(name)
     return models
 
 
+def split_base(name: str) -> tuple[str, str] | None:
+    """What the names of all parts of one model share."""
+    split = SPLIT.fullmatch(name)
+    return (split["base"], split["parts"]) if split else None
+
+
 def missing(parts: list[str]) -> list[str]:
     """The names of the parts that a split model lacks."""
-    split = SPLIT_GGUF.fullmatch(parts[0])
+    split = SPLIT.fullmatch(parts[0])
     if split is None:
         return []
-    there = {int(each["part"]) for part in parts if (each := SPLIT_GGUF.fullmatch(part))}
+    there = {int(each["part"]) for part in parts if (each := SPLIT.fullmatch(part))}
     absent = [n for n in range(1, int(split["parts"]) + 1) if n not in there]
     return [f"{split['base']}-{n:05}-of-{split['parts']}{split['end']}" for n in absent]
 

@@ -29,6 +29,7 @@ from ouvert.store.selection import ADAPTER, INDEX, SHARD, Kind, choose_files, in
 from ouvert.store.source import HubSource, LocalSource, PackageSource, Source, looks_like_path, parse_source
 
 NAME = re.compile(r"[A-Za-z0-9][\w.+:@/-]*")
+LONGEST_NAME = 200  # written with %, as records are called
 ABANDONED_SECONDS = 3600
 LAYOUT = re.compile(r"[a-z0-9][a-z0-9_.-]*")
 
@@ -426,6 +427,11 @@ class Store:
         if alias is None:
             alias = next((each for each in aliases() if each.source == str(source)), None)
         chosen = name or (alias.name if alias else source.name)
+        if len(quote(chosen, safe="")) > LONGEST_NAME:
+            raise StoreError(
+                f"{chosen[:40]}… cannot be the name of a model: it is longer than {LONGEST_NAME} characters (a sign "
+                "such as / counts three times), which no disk takes. Choose one with --name."
+            )
         if not NAME.fullmatch(chosen):
             raise StoreError(
                 f"{chosen!r} cannot be the name of a model: expected letters, digits and . _ + : @ / -, beginning with "
