@@ -278,3 +278,11 @@ def test_what_is_no_file_is_refused_by_what_it_is(store, tmp_path):
     }.items():
         with pytest.raises(StoreError, match=said):
             store.resolve(str(tmp_path / name))
+
+
+def test_an_index_beside_a_single_part_is_still_what_is_opened(store, tmp_path):
+    """Its other parts may be where none are looked for; who opens it says so."""
+    (tmp_path / "model-00001-of-00002.safetensors").write_bytes(safetensors(8))
+    (tmp_path / "model.safetensors.index.json").write_text('{"weight_map": {"t": "sub/b.safetensors"}}')
+    (tmp_path / "config.json").write_text("{}")
+    assert store.resolve(str(tmp_path)).path == tmp_path

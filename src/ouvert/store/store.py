@@ -703,6 +703,7 @@ def kind_of(path: Path) -> Kind | None:
 def opened_at(folder: Path, weights: Sequence[str]) -> Path:
     """What weights.open_checkpoint takes for these: a folder where an index or its name leads to them, else a file."""
     sharded = len(weights) > 1 and weights[0].endswith(".safetensors")
+    sharded = sharded or (SHARD.fullmatch(weights[0]) is not None and (folder / f"model{INDEX}").exists())
     return folder if sharded or weights[0] == "model.safetensors" else folder / weights[0]
 
 
