@@ -394,3 +394,8 @@ def test_the_digest_changes_with_everything_that_changes_ids(byte_level_keys: Ke
         with_token(byte_level_keys(), "<think>", SPECIAL),
     ):
         assert tokenizer_from_gguf(changed).digest != usual.digest
+
+
+def test_an_empty_table_of_characters_changes_none(sentencepiece_keys: Keys):
+    plain = tokenizer_from_gguf(sentencepiece_keys())
+    assert tokenizer_from_gguf(sentencepiece_keys(precompiled_charsmap=[])).digest == plain.digest

@@ -202,7 +202,7 @@ def _speller(
 
 
 def _sentencepiece(keys: _Keys) -> Tokenizer:
-    if keys.flag("remove_extra_whitespaces", False) or keys["precompiled_charsmap"] is not None:
+    if keys.flag("remove_extra_whitespaces", False) or keys["precompiled_charsmap"] not in (None, []):
         raise _contradiction(
             "remove_extra_whitespaces or precompiled_charsmap is set", "a vocabulary that takes text as it is"
         )
