@@ -447,3 +447,21 @@ def test_the_file_of_keys_says_of_which_version_it_is(tmp_path):
     keys.create("n8n")
     stated = json.loads((tmp_path / "keys.json").read_text())
     assert (stated["version"], stated["closed"]) == (2, True)
+
+
+def test_another_user_does_not_say_how_long_a_model_stays_for_everybody(client, stranger):
+    for keep in (0, -1, "5m"):
+        refused = client.post("/api/generate", json={"model": "tiny", "keep_alive": keep})
+        assert refused.status_code == 403
+        assert "said by the owner of this server, or with a key" in refused.json()["error"]
+    body = {"model": "tiny", "prompt": "Hi", "stream": False, "keep_alive": 0}
+    answered = client.post("/api/generate", json=body)
+    assert answered.status_code == 200
+    assert any("keep_alive" in note for note in answered.json()["ouvert"]["not_honoured"])
+    assert [each["name"] for each in client.get("/api/ps").json()["models"]] == ["tiny:latest"]
+
+
+def test_the_owner_lets_a_model_go_with_keep_alive(client):
+    done = client.post("/api/generate", json={"model": "tiny", "keep_alive": 0, "stream": False})
+    assert done.json()["done_reason"] == "unload"
+    assert client.get("/api/ps").json()["models"] == []

@@ -45,6 +45,12 @@ class Caller:
         return self.reads_stored and self.whose == OWNER
 
     @property
+    def keeps_models(self) -> bool:
+        """Whether this caller may say how long a model stays in memory, which is so for everybody. Where this system
+        does not tell whose a connection is, any program of this machine may."""
+        return self.reads_stored or (self.whose == UNKNOWN and not users_can_be_told())
+
+    @property
     def is_limited(self) -> bool:
         """Whether there are models that this caller may not know of."""
         return self.key is not None and self.key.models is not None

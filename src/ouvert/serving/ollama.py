@@ -303,6 +303,9 @@ def refuse_images(images: Sequence[Any] | None, where: str) -> None:
         )
 
 
+NOT_YOURS_TO_KEEP = "how long a model stays in memory is said by the owner of this server, or with a key."
+
+
 def seconds_of(keep_alive: float | str) -> float | None:
     """How long a model stays: a number of seconds or a duration like "5m" or "1h30m"; below 0: for good, None.
 
@@ -462,8 +465,10 @@ async def answered(
     request: Asked,
     shape: str,
 ) -> Response:
-    if request.keep_alive is not None:
+    if request.keep_alive is not None and call.caller.keeps_models:
         running.keep = seconds_of(request.keep_alive)
+    elif request.keep_alive is not None:
+        running.notes += (f"keep_alive: {NOT_YOURS_TO_KEEP}",)
     headers = {receipts.HEADER: running.id}
     if request.stream is not False:
         settings = call.house.settings
@@ -596,6 +601,8 @@ async def continued(call: Call, request: OllamaGenerate) -> Response:
 async def only_loaded(call: Call, request: Asked, shape: Callable[..., dict[str, Any]]) -> Response:
     """Without anything to answer a model is loaded, or let go with `keep_alive: 0`."""
     keep = float("nan") if request.keep_alive is None else seconds_of(request.keep_alive)
+    if request.keep_alive is not None and not call.caller.keeps_models:
+        raise Refusal(403, f"keep_alive: {NOT_YOURS_TO_KEEP} Leave it out.", code="not_yours", param="keep_alive")
     reason = "load"
     if keep == 0:
         loan = await unless_gone(call.request, call.house.borrow(request.model, call.caller))  # if the caller may
