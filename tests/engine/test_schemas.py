@@ -236,3 +236,44 @@ def test_names_are_told_apart_as_ecma_262_says_and_contents_hold_what_all_agree_
 def test_a_piece_without_one_meaning_is_refused_with_its_place(pattern, message):
     with pytest.raises(PatternError, match=message):
         translated(pattern)
+
+
+def tagged(value, **more):
+    return {"type": "object", "properties": {"v": {"const": value}, **more}, "required": ["v"]}
+
+
+@pytest.mark.parametrize(
+    ("schema", "let_through", "held_back"),
+    [
+        ({"oneOf": [{"const": 1}, {"const": 2}]}, ["1", "2"], ["3"]),
+        ({"oneOf": [{"enum": [1, True]}, {"enum": [None, 2.5]}]}, ["1", "true", "null", "2.5"], ["false", "2"]),
+        ({"type": "integer", "oneOf": [{"const": 1, "title": "A"}, {"const": 2}]}, ["2"], ["true"]),
+        ({"oneOf": [tagged(1), tagged(True), tagged("1")]}, ['{"v":1}', '{"v":true}', '{"v":"1"}'], ['{"v":2}', "1"]),
+        (
+            {"$defs": {"A": tagged(1), "B": tagged(2)}, "oneOf": [{"$ref": "#/$defs/A"}, {"$ref": "#/$defs/B"}]},
+            ['{"v":1}', '{"v":2}'],
+            ['{"v":3}'],
+        ),
+    ],
+)
+def test_alternatives_of_one_of_are_told_apart_by_constants_of_every_kind(schema, let_through, held_back):
+    grammar = compiled(schema)
+    assert [text for text in let_through if not oracle.accepts(grammar, text)] == []
+    assert [text for text in held_back if oracle.accepts(grammar, text)] == []
+
+
+@pytest.mark.parametrize(
+    "alternatives",
+    [
+        [{"const": 1}, {"enum": [1.0, 2]}],
+        [
+            {"properties": {"v": {"const": 1}}, "required": ["v"]},
+            {"properties": {"v": {"const": 2}}, "required": ["v"]},
+        ],
+        [{**tagged(1), "required": []}, {**tagged(2), "required": []}],
+        [tagged(1), {**tagged(2), "properties": {"v": {"type": "integer"}}}],
+    ],
+)
+def test_alternatives_of_one_of_that_share_a_value_are_refused(alternatives):
+    with pytest.raises(EngineError, match="alternatives of oneOf that may hold at once"):
+        compiled({"oneOf": alternatives})

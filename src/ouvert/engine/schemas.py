@@ -46,6 +46,7 @@ DRAFTS = (
 )
 
 TYPES = ("array", "boolean", "integer", "null", "number", "object", "string")
+KINDS = {bool: "boolean", str: "string", type(None): "null"}
 BESIDE_ZERO = 1e-9
 # Characters of a JSON text that would have to be written with \\u, which grammars here never do.
 UNSPELLABLE = re.compile("[\x00-\x07\x0b\x0e-\x1f\x7f]")
@@ -131,6 +132,7 @@ class Honouring:
             stated = DRAFTS[-1]
             schema = {word: value for word, value in schema.items() if word != "$schema"}
         self.draft = stated.rstrip("#")
+        self.root = schema
         self.places: set[str] = set()  # of all schemas, as JSON pointers
         self.refs: list[tuple[str, dict[str, Any]]] = []  # (where, the schema that came out there)
         self.schema = self.one(schema, "#", 0)
@@ -309,6 +311,8 @@ class Honouring:
             kept.pop("additionalItems", None)  # means nothing, but makes llguidance forget prefixItems
         if self.old and "$ref" in kept:  # beside it nothing has a meaning
             return {word: value for word, value in kept.items() if word in NAMED or word == "$ref"}
+        if "oneOf" in kept and "anyOf" not in kept and self.told_apart(kept["oneOf"]):
+            kept = {("anyOf" if word == "oneOf" else word): value for word, value in kept.items()}
         move_inwards(kept)
         self.move_from_zero(kept, "Minimum", max)
         self.move_from_zero(kept, "Maximum", min)
@@ -325,6 +329,33 @@ class Honouring:
                 kept["pattern"] = meant
         return in_one_piece(kept)
 
+    def told_apart(self, alternatives: Any) -> bool:
+        """Whether no value can be two of them: each is of constants of its own, or an object with a member that is.
+        llguidance sees that of texts only; with numbers, true or null it would refuse the oneOf."""
+        if not isinstance(alternatives, list) or not all(isinstance(each, Mapping) for each in alternatives):
+            return False
+        meant = [self.followed(each) for each in alternatives]
+        if disjoint([constants(each) for each in meant]):
+            return True
+        for each in meant:
+            lists = isinstance(each.get("properties"), Mapping) and isinstance(each.get("required"), list)
+            if each.get("type") != "object" or not lists:
+                return False
+        names = [set(map(str, each["required"])) & each["properties"].keys() for each in meant]
+        tags = set.intersection(*names) if names else set()
+        return any(disjoint([constants(self.followed(each["properties"][tag])) for each in meant]) for tag in tags)
+
+    def followed(self, schema: Any) -> Mapping[str, Any]:
+        """What a schema that is only a $ref to a definition refers to, or the schema itself."""
+        for _ in range(DEEPEST):
+            target = schema.get("$ref") if isinstance(schema, Mapping) else None
+            kind, _, name = target.removeprefix("#/").partition("/") if isinstance(target, str) else ("", "", "")
+            definitions = self.root.get(kind) if kind in ("$defs", "definitions") else None
+            if not isinstance(definitions, Mapping) or name not in definitions:
+                break
+            schema = definitions[name]
+        return schema if isinstance(schema, Mapping) else {}
+
     def move_from_zero(self, kept: dict[str, Any], end: str, stricter: Callable[[float, float], float]) -> None:
         """llguidance lets 0 through for "above 0 and at most 0.5": the bound becomes a number beside 0."""
         exclusive, inclusive = f"exclusive{end}", end.lower()
@@ -335,6 +366,21 @@ class Honouring:
             del kept[exclusive]
             beside = BESIDE_ZERO if end == "Minimum" else -BESIDE_ZERO
             kept[inclusive] = stricter(kept.get(inclusive, beside), beside)
+
+
+def constants(schema: Mapping[str, Any]) -> list[tuple[str, Any]] | None:
+    """The values a schema allows at most, each once and with its kind; None where it does not list plain ones."""
+    values = [schema["const"]] if "const" in schema else schema.get("enum")
+    if not isinstance(values, list) or not all(
+        value is None or isinstance(value, str | int | float) for value in values
+    ):
+        return None
+    return list(dict.fromkeys((KINDS.get(type(value), "number"), value) for value in values))  # 1 is 1.0, not true
+
+
+def disjoint(rows: list[list[tuple[str, Any]] | None]) -> bool:
+    found = [value for row in rows if row is not None for value in row]
+    return None not in rows and len(set(found)) == len(found)
 
 
 def pointer(name: str) -> str:
