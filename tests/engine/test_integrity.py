@@ -312,9 +312,9 @@ def test_a_file_that_is_cut_shorter_while_it_answers_is_an_error(opened, path, s
 
 def test_a_cut_between_the_look_at_the_size_and_the_reading_is_an_error_too(opened, path, monkeypatch):
     engine = opened().engine
-    answer(engine)
-    # No look at the file ever shows it: only who reads beyond the end finds out.
+    # No look at the file ever shows it, not even one that has begun: only who reads beyond the end finds out.
     monkeypatch.setattr("ouvert.weights.MappedFile.state_now", lambda mapped: mapped.state)
+    answer(engine)
     os.truncate(path, header_bytes(path))
     with pytest.raises(WeightsDamagedError, match="was cut shorter"):
         answer(engine)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ouvert import models
-from ouvert.engine.choosing import PackedFile
+from ouvert.engine.choosing import LAYOUT_VERSION, PackedFile
 from ouvert.engine.packed import PackedWeights, packed_weights, pieces, plan, write_packed
 from ouvert.kernels import packing
 from ouvert.kernels.linear import Packed
@@ -132,7 +132,7 @@ with open_checkpoint(Path({str(source)!r})) as checkpoint:
 
 def test_a_second_start_waits_for_the_weights_that_the_first_is_packing(smollm2, tmp_path):
     """Two terminals, one model, for the first time: both answer."""
-    path = tmp_path / "packed.safetensors"
+    path = tmp_path / f"{LAYOUT_VERSION}-test.safetensors"
     said: list[str] = []
     first = SafetensorsWriter(path, {"a": ("U8", (1,))})
 

@@ -93,7 +93,7 @@ class _Keys:
         if value is None:
             return []
         listed = isinstance(value, Sequence) and not isinstance(value, str)
-        if not listed or not all(isinstance(text, str) for text in value):
+        if not listed or not set(map(type, value)) <= {str}:  # a vocabulary's worth of them: one pass in C
             raise _contradiction(f"{key} holds other things than text", "an array of strings")
         return list(value)
 
@@ -114,7 +114,7 @@ class _Keys:
         if len(value) < len(tokens):  # llama.cpp does not look at more either
             raise _contradiction(f"{key} has {len(value)} entries", f"one for each of the {len(tokens)} tokens")
         value = value[: len(tokens)]
-        if any(isinstance(number, str | list) for number in value):
+        if {str, list} & set(map(type, value)):
             raise _contradiction(f"{key} holds other things than numbers", "an array of numbers")
         return [kind(number) for number in value]
 

@@ -25,7 +25,7 @@ def check_merges(merges: int, vocabulary: Iterable[str], words: Collection[str],
 
     `words` are matched whole and need none. A file that lost its merges would be read byte by byte, and answered so.
     """
-    made = sum(len(text) > 1 for text in vocabulary if text not in words)
+    made = len({text for text in vocabulary if text[1:]}.difference(words))
     if 2 * merges < made:
         raise TokenizerError(
             f"{where} has {merges} pairs, expected about one for each of {made} tokens of several characters, which "

@@ -61,6 +61,7 @@ def called(noise):
 def agree(theirs, tokens, calls):
     """mistral-common reads our calls out of the tokens, and writes them as they stand there."""
     instruct = theirs.instruct_tokenizer
+    tokens = closed(instruct.tokenizer, tokens)
     content, regions = _split_content_and_tool_calls(tokens, instruct.TOOL_CALLS)
     assert content == []
     read = _decode_tool_calls(regions, instruct.tokenizer)
@@ -80,6 +81,18 @@ def agree(theirs, tokens, calls):
         ours = ours.replace(call.arguments, json.dumps(json.loads(call.arguments), ensure_ascii=False), 1)
     assert ours == theirs_text
     return written
+
+
+def closed(tokenizer, tokens):
+    """With the bracket behind the list of calls that v3 has: an answer of ours may end without it and is whole all the
+    same (chat/outline.py), but mistral-common does not read it then."""
+    text = marked(tokenizer, tokens)
+    if not text.startswith("[TOOL_CALLS]") or not text.removeprefix("[TOOL_CALLS]").lstrip().startswith("["):
+        return tokens
+    if text.endswith("]"):
+        return tokens
+    [bracket] = [token for token in range(tokenizer.n_words) if tokenizer.id_to_piece(token) == "]"][:1]
+    return [*tokens, bracket]
 
 
 def marked(tokenizer, ids):
