@@ -154,6 +154,8 @@ WITHOUT_TAGS = (
     f"```json\n{OBJECT}\n```",
     f"```\n{OBJECT}\n```\n",
     f" \n{OBJECT}\n",
+    f"{{{OBJECT}}}",
+    f"```json\n{{{OBJECT} }}\n```",
     f"[{OBJECT}]",
     f"```json\n[{OBJECT}]\n```",
     '{\n  "type": "function",\n  "function": {"name": "set_timer", "arguments": {"minutes": 10}}\n}',
@@ -174,6 +176,11 @@ def test_an_answer_that_is_nothing_but_the_json_of_a_call_is_that_call(assistant
     assert [(name, json.loads(arguments)) for name, arguments in streamed] == called(finished)
     assert (text, finished.reason) == ("", "tool_calls")
     assert finished.receipt["ended"]["calls_without_tags"] is True
+
+
+def test_a_tagged_call_may_have_its_outer_braces_doubled_as_a_shipped_template_shows_it(assistant):
+    text, _, finished, _ = ask(assistant("chatml", script=f"<tool_call>\n{{{OBJECT}}}\n</tool_call>"))
+    assert (called(finished), text) == ([("set_timer", {"minutes": 10})], "")
 
 
 @pytest.mark.parametrize("between", [("[", ", ", "]"), ("", "\n", ""), ("", "", "\n"), ("```json\n[", ",\n", "]\n```")])
@@ -202,6 +209,9 @@ def test_several_objects_are_several_calls_and_one_where_one_is_wanted(assistant
         '{"name": "set_timer", "arguments": {"minutes": 10}, "parameters": {"minutes": 10}}',
         f"Sure: {OBJECT}",
         f"{OBJECT} I set it.",
+        f"{{{OBJECT}}} I set it.",
+        f"{{{{{OBJECT}}}}}",
+        f"{OBJECT}}}",
         f"```json\n{OBJECT}\n```\nThat sets it.",
         f"```python\n{OBJECT}\n```",
         f"[{OBJECT},]",

@@ -107,6 +107,9 @@ def as_object(text: str) -> object:
 
 
 def read_hermes(region: str, marks: Marks, cut: bool) -> list[WrittenCall] | None:
+    text = region.strip()
+    if text.startswith("{{") and text.endswith("}}"):  # as Qwen2.5-Coder's template shows calls, by mistake
+        region = text[1:-1]
     found = members(region, skip(region, 0))
     if found is None or region[found[1] :].strip():
         return None

@@ -1,8 +1,9 @@
 """Tool calls that a model writes without the marks of its syntax: the whole answer is the JSON of a call.
 
 Small models do: `{"name": …, "arguments": {…}}`, the same with "parameters", in a fence, or several in a list or one
-below the other. Such an answer is read as calls where every name is declared and all arguments are valid. Text is held
-back only as long as it may still become that.
+below the other; and with the outer braces doubled, as Qwen2.5-Coder's template shows them by mistake. Such an answer is
+read as calls where every name is declared and all arguments are valid. Text is held back only as long as it may still
+become that.
 """
 
 from collections.abc import Callable, Collection
@@ -101,9 +102,9 @@ class UntaggedCalls:
         """`names` are those of the declared tools; `valid` says whether a call's arguments follow its tool's schema."""
         self._names, self._valid = names, valid
         self._held = ""  # all of the answer, until it is decided
-        self._place: Literal["head", "fence", "object", "between", "closing", "tail", "text"] = "head"
+        self._place: Literal["head", "fence", "object", "doubled", "between", "closing", "tail", "text"] = "head"
         self._word = ""  # behind the opening of a fence
-        self._fenced = self._listed = self._more = False
+        self._fenced = self._listed = self._more = self._doubled = False
         self._scanner: CallScanner | None = None
         self._started = 0  # where the object begins, in what is held
         self._calls: list[WrittenCall] = []
@@ -135,7 +136,7 @@ class UntaggedCalls:
         """What the answer was: text, or calls. `cut`: it did not end by itself. A call that was cut off is neither."""
         if self._place == "text":
             return "", []
-        whole = bool(self._calls) and self._place in ("between", "closing", "tail") and not self._listed
+        whole = bool(self._calls) and self._place in ("doubled", "between", "closing", "tail") and not self._listed
         begun = cut and (bool(self._calls) or (self._scanner is not None and self._scanner.clear))
         text = self.give_up()
         return ("", self._calls) if whole or begun else (text, [])
@@ -149,6 +150,8 @@ class UntaggedCalls:
                 return self._step_fence(sign)
             case "object":
                 return self._step_object(sign)
+            case "doubled":
+                return self._step_doubled(sign)
             case "between" | "closing":
                 return self._step_between(sign)
         return sign in SPACE
@@ -179,10 +182,13 @@ class UntaggedCalls:
         return FENCE.startswith(self._word) or any((FENCE + word).startswith(self._word) for word in FENCED)
 
     def _begin_object(self) -> None:
-        self._place, self._more = "object", False
+        self._place, self._more, self._doubled = "object", False, False
         self._scanner, self._started = CallScanner(self._names), len(self._held) - 1
 
     def _step_object(self, sign: str) -> bool:
+        if sign == "{" and len(self._held) - 1 == self._started + 1 and not self._doubled:
+            self._begin_object()
+            self._doubled = True
         if self._scanner is None or not self._scanner.push(sign):
             return False
         if not self._scanner.complete:
@@ -191,8 +197,14 @@ class UntaggedCalls:
         if call is None or call.name not in self._names or not self._valid(call):
             return False
         self._calls.append(call)
-        self._place, self._scanner = "between", None
+        self._place, self._scanner = "doubled" if self._doubled else "between", None
         return True
+
+    def _step_doubled(self, sign: str) -> bool:
+        """Behind an object whose first brace was doubled: its last one again."""
+        if sign == "}":
+            self._place = "between"
+        return sign == "}" or sign in SPACE
 
     def _step_between(self, sign: str) -> bool:
         """Behind an object: another one, or the end of the list, or of the fence."""
