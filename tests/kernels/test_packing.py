@@ -183,17 +183,6 @@ def test_every_half_is_read_right():
     np.testing.assert_array_equal(packing.unpack("F16", packed, 1, len(finite))[0], finite.view("<f2"))
 
 
-def test_the_experts_of_hugging_face_are_those_of_gguf(random):
-    rows, columns = 32, 96
-    gguf = encoded(random, "MXFP4", rows, columns)
-    parts = gguf.view(blocks.MXFP4)
-    codes = np.empty((len(parts), 32), np.uint8)
-    codes[:, :16], codes[:, 16:] = parts["codes"] & 15, parts["codes"] >> 4
-    neighbours = (codes[:, 0::2] | codes[:, 1::2] << 4).reshape(-1)
-    packed, _ = packing.pack("MXFP4_BLOCKS", neighbours, rows, columns, exponents=parts["exponent"].copy())
-    np.testing.assert_array_equal(packed, packing.pack("MXFP4", gguf, rows, columns)[0])
-
-
 def test_pieces_of_rows_are_pieces_of_bytes(random):
     rows, columns, encoding = 50, 512, "Q4_K"
     data = encoded(random, encoding, rows, columns)
@@ -265,8 +254,6 @@ def test_what_does_not_fit_is_named(random):
         packing.pack("Q4_0", data, 16, 48)
     with pytest.raises(ValueError, match="multiple of 256"):
         packing.pack("Q4_K", data, 16, 64)
-    with pytest.raises(ValueError, match="exponents go with"):
-        packing.pack("MXFP4_BLOCKS", data, 16, 64)
     with pytest.raises(ValueError, match="expected a list of numbers below 16"):
         packing.unpack("Q4_0", packing.pack("Q4_0", data, 16, 64)[0], 16, 64, np.array([16]))
 
@@ -276,10 +263,6 @@ def test_scales_a_layout_cannot_hold_are_refused(random):
     large.view(blocks.Q5_0)["scale"][3] = 5000  # its minimum would be -80000
     with pytest.raises(ValueError, match="1 blocks have a value or scale"):
         packing.pack("Q5_0", large, 16, 64)
-    exponents = np.full(16 * 2, 127, np.uint8)
-    exponents[[4, 9]] = 255
-    with pytest.raises(ValueError, match="2 blocks have a value or scale"):
-        packing.pack("MXFP4_BLOCKS", np.zeros(16 * 32, np.uint8), 16, 64, exponents=exponents)
     weights = np.zeros((16, 64), np.float32)
     weights[5, 40] = np.inf
     with pytest.raises(ValueError, match="1 blocks have a value or scale"):

@@ -32,7 +32,6 @@ LAYOUTS = {
     "Q6_K": "Q6_K",
     "IQ4_NL": "IQ4_NL",
     "MXFP4": "MXFP4",
-    "MXFP4_BLOCKS": "MXFP4",  # gpt-oss as Hugging Face ships it: *_blocks, with *_scales as `exponents`
 }
 
 
@@ -86,16 +85,14 @@ def pack(
     columns: int,
     *,
     layout: str | None = None,
-    exponents: np.ndarray | None = None,
     out: np.ndarray | None = None,
     threads: int = 1,
 ) -> tuple[np.ndarray, Loss]:
     """Pack `rows` encoded rows; returns the packed bytes (`out`, if given) and what was lost.
 
-    data       uint8, flat: the encoded rows one after the other
-    layout     as LAYOUTS says if left out; floats can also be packed as F32, F16, BF16 or Q8_0
-    exponents  uint8, flat, rows × columns / 32: for MXFP4_BLOCKS, and only there
-    out        uint8, flat, packed_bytes(layout, rows, columns)
+    data    uint8, flat: the encoded rows one after the other
+    layout  as LAYOUTS says if left out; floats can also be packed as F32, F16, BF16 or Q8_0
+    out     uint8, flat, packed_bytes(layout, rows, columns)
 
     Raises ValueError if a size does not fit, the pair is not offered, or the layout cannot hold a block's scale.
     """
@@ -108,16 +105,12 @@ def pack(
     block = _native.encoded_block(encoding)
     if columns % block:
         raise ValueError(f"Packing {encoding}: {columns} columns, expected a multiple of its block of {block}.")
-    if (exponents is not None) != (encoding == "MXFP4_BLOCKS"):
-        raise ValueError(f"Packing {encoding}: exponents go with MXFP4_BLOCKS, and only with it.")
     check_flat("data", data, rows * _native.encoded_row_bytes(encoding, columns), encoding, rows, columns)
-    if exponents is not None:
-        check_flat("exponents", exponents, rows * columns // 32, encoding, rows, columns)
     size = packed_bytes(layout, rows, columns)
     if out is None:
         out = aligned_bytes(size)
     check_flat("out", out, size, encoding, rows, columns)
-    squared_error, squares, refused = _native.pack(encoding, layout, data, exponents, rows, columns, out, threads)
+    squared_error, squares, refused = _native.pack(encoding, layout, data, rows, columns, out, threads)
     if refused:
         raise ValueError(
             f"Packing {encoding} as {layout}: {refused} blocks have a value or scale that is not a number or too large "

@@ -37,7 +37,7 @@ T named(const char* kind, const std::string& wanted) {
   throw nb::value_error((std::string(kind) + " '" + wanted + "' is not known to the kernels.").c_str());
 }
 Layout layout_named(const std::string& wanted) { return named<Layout, 12>("Layout", wanted); }
-Encoding encoding_named(const std::string& wanted) { return named<Encoding, 16>("Encoding", wanted); }
+Encoding encoding_named(const std::string& wanted) { return named<Encoding, 15>("Encoding", wanted); }
 
 const LinearKernels& kernels_named(const std::string& wanted) {
   const auto set = named<InstructionSet, 3>("Instruction set", wanted);
@@ -46,10 +46,9 @@ const LinearKernels& kernels_named(const std::string& wanted) {
   return linear_kernels(set);
 }
 
-nb::tuple pack_rows(const std::string& encoding, const std::string& layout, Encoded data,
-                    const std::optional<Encoded>& exponents, std::int64_t rows, std::int64_t columns, Bytes out,
-                    int threads) {
-  const Source source{encoding_named(encoding), rows, columns, data.data(), exponents ? exponents->data() : nullptr};
+nb::tuple pack_rows(const std::string& encoding, const std::string& layout, Encoded data, std::int64_t rows,
+                    std::int64_t columns, Bytes out, int threads) {
+  const Source source{encoding_named(encoding), rows, columns, data.data()};
   const Layout to = layout_named(layout);
   const std::int64_t groups = (rows + kRowGroup - 1) / kRowGroup;
   constexpr std::int64_t kGroupsAtOnce = 8;
@@ -101,8 +100,8 @@ void bind_linear(nb::module_& m) {
   m.def("can_pack", [](const std::string& encoding, const std::string& layout) {
     return can_pack(encoding_named(encoding), layout_named(layout));
   });
-  m.def("pack", &pack_rows, nb::arg("encoding"), nb::arg("layout"), nb::arg("data"), nb::arg("exponents").none(),
-        nb::arg("rows"), nb::arg("columns"), nb::arg("out"), nb::arg("threads"));
+  m.def("pack", &pack_rows, nb::arg("encoding"), nb::arg("layout"), nb::arg("data"), nb::arg("rows"),
+        nb::arg("columns"), nb::arg("out"), nb::arg("threads"));
   m.def(
       "dequantise_rows",
       [](const std::string& layout, std::int64_t rows, std::int64_t columns, Encoded data, Index which, Floats out) {

@@ -33,7 +33,6 @@ constexpr Record record(Encoding encoding) {
     case Encoding::Q6_K: return {"Q6_K", 256, 210};
     case Encoding::IQ4_NL: return {"IQ4_NL", 32, 18};
     case Encoding::MXFP4: return {"MXFP4", 32, 17};
-    case Encoding::MXFP4_BLOCKS: return {"MXFP4_BLOCKS", 32, 16};
   }
   return {};
 }
@@ -102,8 +101,7 @@ struct Place {  // of a row in a group
 };
 
 // Blocks of 32 columns.
-void pack_32(Encoding encoding, const std::uint8_t* from, const std::uint8_t* exponent, std::int64_t block,
-             const Place& to, Loss& loss) {
+void pack_32(Encoding encoding, const std::uint8_t* from, std::int64_t block, const Place& to, Loss& loss) {
   std::uint8_t* scales = to.scales_of(block);
   std::uint8_t* codes = to.codes_of(block);
   std::uint8_t plain[32];
@@ -144,15 +142,6 @@ void pack_32(Encoding encoding, const std::uint8_t* from, const std::uint8_t* ex
     case Encoding::MXFP4:
       scales[to.row] = from[0];
       put_nibbles(from + 1, to.row, codes);
-      break;
-    case Encoding::MXFP4_BLOCKS:
-      if (*exponent == 255) ++loss.refused;  // not a number
-      scales[to.row] = *exponent;
-      for (int i = 0; i < 16; ++i) {
-        plain[2 * i] = from[i] & 15;
-        plain[2 * i + 1] = from[i] >> 4;
-      }
-      put_codes(to.layout, plain, to.row, codes);
       break;
     default: break;
   }
@@ -336,8 +325,7 @@ bool can_pack(Encoding from, Layout to) {
     case Encoding::Q4_K: return to == Layout::Q4_K;
     case Encoding::Q5_K: return to == Layout::Q5_K;
     case Encoding::IQ4_NL: return to == Layout::IQ4_NL;
-    case Encoding::MXFP4:
-    case Encoding::MXFP4_BLOCKS: return to == Layout::MXFP4;
+    case Encoding::MXFP4: return to == Layout::MXFP4;
   }
   return false;
 }
@@ -352,15 +340,14 @@ void pack(const Source& source, Layout layout, std::int64_t group_begin, std::in
     std::memset(at, 0, static_cast<std::size_t>(bytes));
     const std::int64_t rows = std::min(kRowGroup, source.rows - group * kRowGroup);
     for (int r = 0; r < rows; ++r) {
-      const std::int64_t row = group * kRowGroup + r, blocks = source.columns / from.columns;
-      const std::uint8_t* encoded = source.data + row * row_bytes;
+      const std::int64_t blocks = source.columns / from.columns;
+      const std::uint8_t* encoded = source.data + (group * kRowGroup + r) * row_bytes;
       const Place to{layout, r, at, source.columns};
       if (from.columns == 1 || source.encoding == Encoding::Q2_K) {
         pack_floats(source, encoded, to, loss);
       } else if (from.columns == 32) {
         for (std::int64_t block = 0; block < blocks; ++block)
-          pack_32(source.encoding, encoded + block * from.bytes,
-                  source.exponents ? source.exponents + row * blocks + block : nullptr, block, to, loss);
+          pack_32(source.encoding, encoded + block * from.bytes, block, to, loss);
       } else {
         for (std::int64_t block = 0; block < blocks; ++block)
           pack_256(source.encoding, encoded + block * from.bytes, block, to);

@@ -8,7 +8,7 @@
 
 namespace ouvert {
 
-// Encodings of weights in files: those of GGUF (ggml-common.h), and MXFP4 as Hugging Face ships gpt-oss.
+// Encodings of weights in files: those of GGUF (ggml-common.h).
 enum class Encoding : std::uint8_t {
   F32,
   F16,
@@ -25,12 +25,11 @@ enum class Encoding : std::uint8_t {
   Q6_K,
   IQ4_NL,
   MXFP4,
-  MXFP4_BLOCKS,  // codes of 32 columns as 16 bytes, neighbours together; exponents in an array of their own
 };
 
 const char* name(Encoding encoding);
 
-// Bytes of one encoded row; for MXFP4_BLOCKS of its codes (the exponents are columns / 32 bytes).
+// Bytes of one encoded row.
 std::int64_t encoded_row_bytes(Encoding encoding, std::int64_t columns);
 
 // Columns of one encoded block.
@@ -42,8 +41,7 @@ bool can_pack(Encoding from, Layout to);
 struct Source {
   Encoding encoding;
   std::int64_t rows, columns;
-  const std::uint8_t* data;       // rows, one after the other
-  const std::uint8_t* exponents;  // MXFP4_BLOCKS only: rows x columns / 32, E8M0
+  const std::uint8_t* data;  // rows, one after the other
 };
 
 // What packing lost, over the weights packed so far. All zero when the layout holds the encoding exactly.
