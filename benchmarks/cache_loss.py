@@ -24,7 +24,7 @@ import agreement
 from llama_cpp import LlamaCpp
 
 from ouvert import models
-from ouvert.engine.choosing import open_runner
+from ouvert.engine.runners.choosing import open_runner
 from ouvert.weights import open_checkpoint
 
 

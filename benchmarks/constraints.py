@@ -25,7 +25,7 @@ import numpy as np
 from ouvert.assistant.vocabulary import vocabulary_of
 from ouvert.chat import Conversation, Message, Tool, format_for
 from ouvert.engine import Constraint, Following, Grammar, Sampling, Vocabulary
-from ouvert.engine.runner import Runner
+from ouvert.engine.runners.interface import Runner
 from ouvert.engine.sampler import Sampler
 from ouvert.store import Store
 from ouvert.tokenization import Tokenizer, tokenizer_from_gguf, tokenizer_from_ranks
@@ -117,7 +117,7 @@ def free_choice(size: int) -> float:
 
 def harmony(tokenizer: Tokenizer, vocabulary: Vocabulary) -> Constraint:
     """What every answer of gpt-oss with one tool is held to."""
-    from ouvert.assistant.guide import Guide
+    from ouvert.assistant.outline_constraint import Guide
 
     chat = format_for(tokenizer)
     talk = Conversation(messages=(Message(role="user", content="?"),), tools=(Tool(name="person", parameters=PERSON),))

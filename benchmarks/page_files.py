@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 from ouvert.engine import PageFiles
-from ouvert.engine.page_keys import key_from_passphrase
+from ouvert.engine.prefixes.page_keys import key_from_passphrase
 
 
 def main() -> None:

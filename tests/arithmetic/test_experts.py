@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ouvert.arithmetic import Experts, best_few, clamped_swiglu, mix_experts, swiglu
+from ouvert.arithmetic import Experts, clamped_swiglu, mix_experts, route_top_k, swiglu
 
 
 @pytest.fixture
@@ -12,20 +12,20 @@ def random():
 
 
 def test_the_best_come_first_and_share_by_softmax():
-    chosen, share = best_few(np.array([[0.0, 3.0, 1.0, 2.0]]), 2)
+    chosen, share = route_top_k(np.array([[0.0, 3.0, 1.0, 2.0]]), 2)
     assert chosen.dtype == np.int32
     np.testing.assert_array_equal(chosen, [[1, 3]])
     np.testing.assert_allclose(share, [[np.e / (np.e + 1), 1 / (np.e + 1)]])
 
 
 def test_the_lower_index_wins_a_tie():
-    chosen, _ = best_few(np.array([[1.0, 2.0, 2.0, 2.0]]), 2)
+    chosen, _ = route_top_k(np.array([[1.0, 2.0, 2.0, 2.0]]), 2)
     np.testing.assert_array_equal(chosen, [[1, 2]])
 
 
 def test_recorded_experts_are_taken_as_they_are():
     scores = np.array([[0.0, 3.0, 1.0, 2.0]])
-    chosen, share = best_few(scores, 2, chosen=np.array([[0, 2]], np.int32))
+    chosen, share = route_top_k(scores, 2, chosen=np.array([[0, 2]], np.int32))
     np.testing.assert_array_equal(chosen, [[0, 2]])
     np.testing.assert_allclose(share, [[1 / (1 + np.e), np.e / (1 + np.e)]])
 
@@ -39,7 +39,7 @@ def test_mixing_is_what_a_loop_says(random, clamped):
     down_bias = random.standard_normal((experts, hidden))
     all_of_them = Experts(gate, up, down, gate_bias, up_bias, down_bias, 1.702, 1.0 if clamped else None)
     x, scores = random.standard_normal((tokens, hidden)), random.standard_normal((tokens, experts))
-    chosen, share = best_few(scores, 2)
+    chosen, share = route_top_k(scores, 2)
     expected = np.zeros_like(x)
     for t in range(tokens):
         for e, s in zip(chosen[t], share[t], strict=True):

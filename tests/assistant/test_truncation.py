@@ -3,7 +3,7 @@
 import pytest
 
 from ouvert.assistant.messages import as_conversation
-from ouvert.assistant.receipt import sent_by_message
+from ouvert.assistant.receipts.receipt import sent_by_message
 from ouvert.assistant.truncation import answer_room, without_oldest_turns
 from ouvert.chat.format import Rendered, Span
 

@@ -21,7 +21,7 @@ HEAVY = ("numpy", "huggingface_hub", "httpx2", "tqdm", "tokenizers", "jinja2", "
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_the_table_says_what_the_command_says(command: str) -> None:
-    module = importlib.import_module(f"ouvert.cli.{command}")
+    module = importlib.import_module(f"ouvert.cli.commands.{command}")
     assert COMMANDS[command] == module.SUMMARY
     assert build_parser(command).parse_known_args(
         [
@@ -219,7 +219,7 @@ def test_a_command_that_needs_words_explains_itself_without_any(
     said = capsys.readouterr()
     assert said.out == ""
     assert said.err.startswith(f"usage: ouvert {command}")
-    assert importlib.import_module(f"ouvert.cli.{command}").SUMMARY in " ".join(said.err.split())
+    assert importlib.import_module(f"ouvert.cli.commands.{command}").SUMMARY in " ".join(said.err.split())
 
 
 @pytest.mark.parametrize("command", ["run", "serve", "list", "config", "doctor", "fit"])

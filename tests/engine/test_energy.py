@@ -6,7 +6,7 @@ from tests.models.conftest import golden_called
 from ouvert import arithmetic, models
 from ouvert.engine import LocalEngine, Sampling, energy
 from ouvert.engine.energy import Meter
-from ouvert.engine.numpy_runner import NumpyRunner
+from ouvert.engine.runners.numpy_runner import NumpyRunner
 from ouvert.weights import open_checkpoint
 
 

@@ -85,7 +85,7 @@ def test_settings_that_change_numbers_change_it_and_threads_do_not(speaking_mode
 
 def test_numpy_and_native_programs_are_told_apart(speaking_model, monkeypatch):
     native = identity_of(speaking_model(), exact=True, cache_type="f32")
-    monkeypatch.setattr("ouvert.engine.choosing.native_is_built", lambda: False)
+    monkeypatch.setattr("ouvert.engine.runners.choosing.native_is_built", lambda: False)
     plain = identity_of(speaking_model())
     assert (plain.exact, plain.cache) == (native.exact, native.cache)
     assert plain.digest != native.digest

@@ -382,7 +382,7 @@ def test_what_damaged_weights_left_is_never_used_with_whole_ones(opened, path, i
 
 
 def test_where_numpy_computes_the_source_is_what_is_checked(model, file, monkeypatch):
-    monkeypatch.setattr("ouvert.engine.choosing.native_is_built", lambda: False)
+    monkeypatch.setattr("ouvert.engine.runners.choosing.native_is_built", lambda: False)
     monkeypatch.setattr("ouvert.engine.loading.native_is_built", lambda: False)
     for digest, right in ((file.source_digest, True), ("sha256:" + "0" * 64, False)):
         engine = open_engine(model, packed=file, weights_digest=digest).engine

@@ -5,10 +5,11 @@ import hashlib
 import numpy as np
 import pytest
 
-from ouvert.engine import EngineError, Sampling, choosing, open_engine
+from ouvert.engine import EngineError, Sampling, open_engine
 from ouvert.engine.build import build_digest
 from ouvert.engine.loading import WeightsDigest
 from ouvert.engine.loop import STEP_TOKENS
+from ouvert.engine.runners import choosing
 
 # The native runner keeps keys and values in 16 bits, NumPy in 32: 0.04 at most was seen, where logits reach 20.
 CLOSE = 0.1

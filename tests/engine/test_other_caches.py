@@ -6,9 +6,9 @@ from tests.models.conftest import golden_called
 
 from ouvert import arithmetic, kernels, models
 from ouvert.engine import LocalEngine, Sampling
-from ouvert.engine.numpy_runner import NumpyRunner
-from ouvert.engine.page_files import PageFiles
-from ouvert.engine.shelf import Shelf
+from ouvert.engine.prefixes.disk import DiskPrefixes
+from ouvert.engine.prefixes.page_files import PageFiles
+from ouvert.engine.runners.numpy_runner import NumpyRunner
 from ouvert.weights import open_checkpoint
 
 PAGE = 64
@@ -78,7 +78,7 @@ def test_the_next_turn_goes_on_where_the_last_one_ended(facts, runner):
 
 def test_what_is_kept_outlives_a_restart(facts, runner, whole_pages, tmp_path):
     def engine():
-        shelf = Shelf(PageFiles(tmp_path, quota=10**9), lambda: {"weights": "a"}, PAGE)
+        shelf = DiskPrefixes(PageFiles(tmp_path, quota=10**9), lambda: {"weights": "a"}, PAGE)
         return LocalEngine(runner(), 4096, facts, shelf=shelf)
 
     first = engine()

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from ouvert import models
-from ouvert.engine.choosing import LAYOUT_VERSION, PackedFile
 from ouvert.engine.packed import PackedWeights, packed_weights, pieces, plan, write_packed
+from ouvert.engine.runners.choosing import LAYOUT_VERSION, PackedFile
 from ouvert.kernels import packing
 from ouvert.kernels.linear import Packed
 from ouvert.weights import CheckpointError, SafetensorsWriter, open_checkpoint, sha256_of

@@ -156,14 +156,14 @@ def test_experts_are_chosen_as_arithmetic_chooses(experts, groups, groups_kept, 
     recorder = kernels.Recorder(exact=True)
     batch = recorder.begin([])
     scores = recorder.select(recorder.embed(batch.ids, matrix(table, "F32")), batch.wanted)
-    chosen, share = recorder.best_few_of_groups(
+    chosen, share = recorder.route_top_k_of_groups(
         scores, correction, kept, groups, groups_kept, normalised=normalised, factor=2.5
     )
     recorder.watch("chosen", chosen)
     program = recorder.finish(share, threads=2)
     ids = np.arange(VOCABULARY, dtype=np.int32)
     found = program.step([(program.new_sequence(99), ids)], "all")
-    expected = arithmetic.best_few_of_groups(
+    expected = arithmetic.route_top_k_of_groups(
         table, correction, kept, groups, groups_kept, normalised=normalised, factor=2.5
     )
     np.testing.assert_array_equal(program.seen("chosen"), expected[0])

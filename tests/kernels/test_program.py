@@ -143,7 +143,7 @@ def test_watching_experts_changes_no_bit():
     built = program(placed, watch=names)
     np.testing.assert_array_equal(logits(built, ids), logits(program(placed), ids))
     scores, chosen = built.seen(names[0]), built.seen(names[1])
-    np.testing.assert_array_equal(chosen, arithmetic.best_few(scores, GPT_OSS.kept)[0])
+    np.testing.assert_array_equal(chosen, arithmetic.route_top_k(scores, GPT_OSS.kept)[0])
 
 
 def test_a_name_that_never_comes_is_an_error():
@@ -278,7 +278,7 @@ def test_graphs_that_do_not_fit_are_refused_by_name():
         recorder.attend(x, recorder.linear(x, placed.weights["0.k"]), recorder.linear(x, placed.weights["0.v"]),
                         batch.pasts[0], scale=1.0, window=9)  # fmt: skip
     with pytest.raises(kernels.RecordingError, match="Replay a choice with arithmetic"):
-        recorder.best_few(x, 2, chosen=x)
+        recorder.route_top_k(x, 2, chosen=x)
     with pytest.raises(kernels.RecordingError, match=r"select\(x, batch.wanted\)"):
         recorder.finish(x, threads=1)
 

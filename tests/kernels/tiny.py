@@ -156,7 +156,7 @@ def attention(x, layer, n, model, batch, ops, tap):
 def mlp(x, layer, shape, ops, tap):
     if shape.experts:
         scores = tap("experts.scores", ops.linear(x, layer["router"], layer["router_bias"]))
-        chosen, share = ops.best_few(scores, shape.kept)
+        chosen, share = ops.route_top_k(scores, shape.kept)
         chosen = tap("experts.chosen", chosen)
         names = ("gate", "up", "down")
         experts = arithmetic.Experts(

@@ -185,14 +185,14 @@ class TakesGateForUp(arithmetic.Ops):
 
 
 class SharesAmongAllExperts(arithmetic.Ops):
-    def best_few(self, scores, kept, chosen=None):
-        chosen, _ = super().best_few(scores, kept)
+    def route_top_k(self, scores, kept, chosen=None):
+        chosen, _ = super().route_top_k(scores, kept)
         return chosen, np.take_along_axis(arithmetic.softmax_shares(scores), chosen, axis=-1)
 
 
 class KeepsOneExpert(arithmetic.Ops):
-    def best_few(self, scores, kept, chosen=None):
-        return super().best_few(scores, 1)
+    def route_top_k(self, scores, kept, chosen=None):
+        return super().route_top_k(scores, 1)
 
 
 class ForgetsTheConvolutionsBias(arithmetic.Ops):
@@ -264,18 +264,18 @@ class PutsPositionsFirst(arithmetic.Ops):
 
 
 class SharesLikeGptOss(arithmetic.Ops):
-    def best_few_of_groups(self, scores, correction, kept, groups, groups_kept, *, normalised, factor):
-        chosen, _ = super().best_few_of_groups(
+    def route_top_k_of_groups(self, scores, correction, kept, groups, groups_kept, *, normalised, factor):
+        chosen, _ = super().route_top_k_of_groups(
             scores, correction, kept, groups, groups_kept, normalised=normalised, factor=factor
         )
-        return super().best_few(scores, kept, chosen)
+        return super().route_top_k(scores, kept, chosen)
 
 
 class Router(arithmetic.Ops):
-    def best_few_of_groups(self, scores, correction, kept, groups, groups_kept, *, normalised, factor):
+    def route_top_k_of_groups(self, scores, correction, kept, groups, groups_kept, *, normalised, factor):
         given = {"correction": correction, "groups": groups, "groups_kept": groups_kept, "normalised": normalised}
         given = given | {"factor": factor} | self.instead(correction, normalised)
-        return super().best_few_of_groups(scores, kept=kept, **given)
+        return super().route_top_k_of_groups(scores, kept=kept, **given)
 
 
 class ForgetsTheCorrection(Router):

@@ -15,7 +15,7 @@ from ouvert.store import Store
 
 @dataclass
 class Server:
-    """`base` is its address; `house` what it holds; `loop` where it runs."""
+    """`base` is its address; `service` what it holds; `loop` where it runs."""
 
     base: str
     port: int
@@ -24,8 +24,8 @@ class Server:
     uvicorn: object
 
     @property
-    def house(self):
-        return self.app.state.house
+    def service(self):
+        return self.app.state.service
 
     def client(self, **settings):
         return httpx2.Client(base_url=self.base, timeout=30, **settings)
@@ -33,8 +33,8 @@ class Server:
     def idle(self, seconds=30):
         """Wait until nothing is being answered; fails if that takes too long."""
         until = time.monotonic() + seconds
-        while self.house.in_flight:
-            assert time.monotonic() < until, f"{self.house.in_flight} answers are still being written"
+        while self.service.in_flight:
+            assert time.monotonic() < until, f"{self.service.in_flight} answers are still being written"
             time.sleep(0.01)
 
 

@@ -69,7 +69,7 @@ def texts_on_disk(pages):
 def written(server, pages):
     """Wait until all that was to be written is."""
     server.idle()
-    for model in server.house.residents.models():
+    for model in server.service.loaded_models.models():
         model.engine.forget(lambda ids: False)
     return texts_on_disk(pages)
 
@@ -208,9 +208,9 @@ def test_what_a_model_that_is_not_in_memory_kept_goes_as_a_whole(served, pages):
     with server.client() as client:
         asked(client, SECRET)
         kept(client, FIRST, SECRET)
-        while server.house.residents.models():
+        while server.service.loaded_models.models():
             threading.Event().wait(0.02)
-        asyncio.run_coroutine_threadsafe(server.house.residents.settled(), server.loop).result()
+        asyncio.run_coroutine_threadsafe(server.service.loaded_models.settled(), server.loop).result()
         assert any("swordfish" in text for text in texts_on_disk(pages))
         client.delete(f"/api/ui/conversations/{FIRST}")
         assert on_disk(pages) == {}
@@ -239,7 +239,7 @@ def test_what_cannot_be_removed_is_said(served, pages, monkeypatch):
         def refused(path, **_):
             raise PermissionError(13, "Permission denied", str(path))
 
-        monkeypatch.setattr("ouvert.engine.page_files.Path.unlink", refused)
+        monkeypatch.setattr("ouvert.engine.prefixes.page_files.Path.unlink", refused)
         answer = client.delete("/v1/responses/none")
         assert answer.status_code == 404
         body = {"model": "tiny", "input": SECRET, "temperature": 0}
@@ -250,14 +250,14 @@ def test_what_cannot_be_removed_is_said(served, pages, monkeypatch):
 
 
 def test_cleared_by_another_process_they_go_from_memory_too(served, pages, monkeypatch):
-    monkeypatch.setattr("ouvert.serving.house.CLEARED_SECONDS", 0.01)
+    monkeypatch.setattr("ouvert.serving.service.CLEARED_SECONDS", 0.01)
     server = served()
     with server.client() as client:
         asked(client, SECRET)
         assert asked(client, SECRET) > len(SECRET)
         written(server, pages)
         PageFiles(pages.folder, quota=1).clear()
-        [model] = server.house.residents.models()
+        [model] = server.service.loaded_models.models()
         while model.engine.load.kept_bytes:
             threading.Event().wait(0.01)
         assert on_disk(pages) == {}

@@ -5,8 +5,8 @@ import os
 import pytest
 
 from ouvert.assistant import Ledger, LedgerError
-from ouvert.serving.conversations import Conversations
 from ouvert.serving.keys import KeyFileError, Keys
+from ouvert.serving.web.conversations import Conversations
 from ouvert.store import StoreError
 from ouvert.store.manifest import read_manifest
 from ouvert.store.remembered import RememberedDigests

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import ouvert
-from ouvert.assistant.contents import read_contents
 from ouvert.assistant.messages import as_conversation
+from ouvert.assistant.receipts.contents import read_contents
 from ouvert.engine import Sampling
 from ouvert.store import Store
 

@@ -11,18 +11,18 @@ import pytest
 
 import ouvert
 from ouvert.assistant.events import Finished
-from ouvert.assistant.receipt import VERSION as RECEIPT_VERSION
+from ouvert.assistant.receipts.receipt import VERSION as RECEIPT_VERSION
 from ouvert.cli import COMMANDS, build_parser
 from ouvert.cli.conversing import COMMANDS as TYPED
-from ouvert.engine.choosing import LAYOUT_VERSION
-from ouvert.engine.page_files import MAGIC
+from ouvert.engine.prefixes.page_files import MAGIC
+from ouvert.engine.runners.choosing import LAYOUT_VERSION
 from ouvert.kernels.pages import VERSION as PAGE_VERSION
 from ouvert.kernels.program import CacheType
 from ouvert.models.families import FAMILIES
 from ouvert.serving import Settings
 from ouvert.serving.app import ENDPOINTS
 from ouvert.serving.callers import OpenedFrom
-from ouvert.serving.conversations import VERSION as CONVERSATION_VERSION
+from ouvert.serving.web.conversations import VERSION as CONVERSATION_VERSION
 from ouvert.store.manifest import FORMAT as RECORD_FORMAT
 from ouvert.tokenization.tokenizer import LONGEST_TEXT
 
@@ -118,7 +118,7 @@ def options_of(parser):
 
 def options(command):
     parser = argparse.ArgumentParser()
-    importlib.import_module(f"ouvert.cli.{command}").add_arguments(parser)
+    importlib.import_module(f"ouvert.cli.commands.{command}").add_arguments(parser)
     return set(options_of(parser))
 
 
@@ -186,7 +186,7 @@ def offered():
 
 def test_every_endpoint_is_in_the_guide_and_the_guide_offers_no_other():
     there = {(each.method, without_names(each.path)) for each in ENDPOINTS}
-    from ouvert.serving import not_offered
+    from ouvert.serving.openai import not_offered
 
     refused = {(each.method, without_names(each.path)) for each in not_offered.ENDPOINTS}
     ui = prose(DOCS / "formats" / "conversations.md")

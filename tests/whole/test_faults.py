@@ -13,7 +13,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 import ouvert
-from ouvert.engine import choosing
+from ouvert.engine.runners import choosing
 from ouvert.store import Store
 
 ANSWER = "Hello from a tiny model."

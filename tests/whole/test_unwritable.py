@@ -73,7 +73,7 @@ def test_weights_are_packed_into_memory_where_the_store_cannot_be_written(refusi
 
 
 def test_what_nobody_foresaw_is_a_sentence_and_its_trace_is_shown_on_request(monkeypatch, capsys):
-    from ouvert.cli import doctor
+    from ouvert.cli.commands import doctor
 
     def fail(args):
         raise OSError(errno.EIO, "Input/output error", "/somewhere/file")

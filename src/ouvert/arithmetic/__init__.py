@@ -5,7 +5,7 @@ Imports nothing of ours. Plain functions for single operations; `Ops` is the obj
 
 from ouvert.arithmetic.attention import KeyValues, Latents, attend, softmax_shares
 from ouvert.arithmetic.dense import embed, heads, join, linear, linear_heads, rms_norm, select
-from ouvert.arithmetic.experts import Experts, best_few, best_few_of_groups, mix_experts
+from ouvert.arithmetic.experts import Experts, mix_experts, route_top_k, route_top_k_of_groups
 from ouvert.arithmetic.gates import clamped_swiglu, silu, swiglu
 from ouvert.arithmetic.ops import Batch, Ops, Past
 from ouvert.arithmetic.rotation import Rope, rotate
@@ -26,8 +26,6 @@ __all__ = [
     "State",
     "Tap",
     "attend",
-    "best_few",
-    "best_few_of_groups",
     "clamped_swiglu",
     "convolve",
     "embed",
@@ -38,6 +36,8 @@ __all__ = [
     "mix_experts",
     "rms_norm",
     "rotate",
+    "route_top_k",
+    "route_top_k_of_groups",
     "scan",
     "select",
     "silu",

@@ -28,7 +28,7 @@ class Experts:
     limit: float | None = None
 
 
-def best_few(scores: Array, kept: int, chosen: Array | None = None) -> tuple[Array, Array]:
+def route_top_k(scores: Array, kept: int, chosen: Array | None = None) -> tuple[Array, Array]:
     """The `kept` best experts of each token, best first, and their shares (softmax over the kept scores).
 
     scores (tokens, experts) -> chosen int32 and share, (tokens, kept) each. The lower index wins a tie.
@@ -39,7 +39,7 @@ def best_few(scores: Array, kept: int, chosen: Array | None = None) -> tuple[Arr
     return chosen, softmax_shares(np.take_along_axis(scores, chosen, axis=-1))
 
 
-def best_few_of_groups(
+def route_top_k_of_groups(
     scores: Array, correction: Array, kept: int, groups: int, groups_kept: int, *, normalised: bool, factor: float
 ) -> tuple[Array, Array]:
     """DeepSeek-V3's choice: the `kept` best experts of each token among those of its best groups.

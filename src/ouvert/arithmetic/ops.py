@@ -255,10 +255,10 @@ class Ops:
     def clamped_swiglu(self, gate: Array, up: Array, alpha: float, limit: float) -> Array:
         return gates.clamped_swiglu(gate, up, alpha, limit)
 
-    def best_few(self, scores: Array, kept: int, chosen: Array | None = None) -> tuple[Array, Array]:
-        return experts.best_few(scores, kept, chosen)
+    def route_top_k(self, scores: Array, kept: int, chosen: Array | None = None) -> tuple[Array, Array]:
+        return experts.route_top_k(scores, kept, chosen)
 
-    def best_few_of_groups(
+    def route_top_k_of_groups(
         self,
         scores: Array,
         correction: Array,
@@ -269,7 +269,7 @@ class Ops:
         normalised: bool,
         factor: float,
     ) -> tuple[Array, Array]:
-        return experts.best_few_of_groups(
+        return experts.route_top_k_of_groups(
             scores, correction, kept, groups, groups_kept, normalised=normalised, factor=factor
         )
 

@@ -7,10 +7,10 @@ from ouvert.assistant.description import Description, Size, describe, is_toy, si
 from ouvert.assistant.embeddings import Embeddings
 from ouvert.assistant.error import AssistantError, ContextExceeded
 from ouvert.assistant.events import Event, Finished, Usage
-from ouvert.assistant.ledger import Checked, Entry, Ledger, LedgerError, receipt_digest
 from ouvert.assistant.likelihood import MOST_CANDIDATES, Best, Likelihood, Written
+from ouvert.assistant.load_installed import kept_prefixes, open_installed, pack_installed
 from ouvert.assistant.model import Model, ModelInfo, load
-from ouvert.assistant.opening import kept_prefixes, open_installed, pack_installed
+from ouvert.assistant.receipts.ledger import Checked, Entry, Ledger, LedgerError, receipt_digest
 from ouvert.assistant.scores import ScoredText, ScoredToken
 from ouvert.assistant.stops import StopStrings
 from ouvert.chat import Message, ReasoningDelta, TextDelta, Tool, ToolCall, ToolCallDelta

@@ -11,15 +11,15 @@ from functools import cached_property
 from typing import Any, Literal
 
 from ouvert.assistant.arguments import follows
-from ouvert.assistant.contents import contents_of
 from ouvert.assistant.demands import Demands
 from ouvert.assistant.error import AssistantError, ContextExceeded
 from ouvert.assistant.events import Event, Finished, Usage
-from ouvert.assistant.guide import Guide
 from ouvert.assistant.kept_reasoning import KeptReasoning
-from ouvert.assistant.ledger import Ledger, recorded
 from ouvert.assistant.likelihood import Likelihood
-from ouvert.assistant.receipt import Held, Identity, sent_by_message, wishes_of, write_receipt
+from ouvert.assistant.outline_constraint import Guide
+from ouvert.assistant.receipts.contents import contents_of
+from ouvert.assistant.receipts.ledger import Ledger, recorded
+from ouvert.assistant.receipts.receipt import Held, Identity, requested, sent_by_message, write_receipt
 from ouvert.assistant.scores import Scores
 from ouvert.assistant.stops import StopStrings
 from ouvert.assistant.truncation import LeftOut, answer_room, without_oldest_turns
@@ -372,7 +372,7 @@ class Answer:
             self._assistant.identity_in(self._assistant.chat.for_conversation(self._conversation)),
             self._assistant.engine.facts,
             sent_by_message(self._conversation, self._rendered, self._restored, self.left_out),
-            {**self._demands.facts(), **wishes_of(self._conversation)},
+            {**self._demands.facts(), **requested(self._conversation)},
             self._sampling,
             self._stop,
             stopped,

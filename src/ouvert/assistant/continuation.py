@@ -4,13 +4,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from ouvert.assistant.contents import contents_of
 from ouvert.assistant.demands import Demands
 from ouvert.assistant.error import ContextExceeded
 from ouvert.assistant.events import Event, Finished, Usage
-from ouvert.assistant.ledger import Ledger, recorded
 from ouvert.assistant.likelihood import Likelihood
-from ouvert.assistant.receipt import Held, Identity, write_receipt
+from ouvert.assistant.receipts.contents import contents_of
+from ouvert.assistant.receipts.ledger import Ledger, recorded
+from ouvert.assistant.receipts.receipt import Held, Identity, write_receipt
 from ouvert.assistant.stops import StopStrings
 from ouvert.chat import TextDelta
 from ouvert.engine import Engine, Sampling, Token

@@ -17,11 +17,11 @@ from ouvert.assistant.embeddings import Embeddings, ids_to_embed, shortened
 from ouvert.assistant.error import AssistantError
 from ouvert.assistant.forgetting import Forgotten
 from ouvert.assistant.language import Language
-from ouvert.assistant.ledger import Ledger
 from ouvert.assistant.likelihood import Best, Candidate, check_count
+from ouvert.assistant.load_installed import kept_prefixes, open_installed
 from ouvert.assistant.messages import as_conversation
-from ouvert.assistant.opening import kept_prefixes, open_installed
-from ouvert.assistant.receipt import NO_FORMAT, Identity, fingerprint
+from ouvert.assistant.receipts.ledger import Ledger
+from ouvert.assistant.receipts.receipt import NO_FORMAT, Identity, fingerprint
 from ouvert.assistant.sampling import default_sampling, not_done
 from ouvert.assistant.vocabulary import vocabulary_of
 from ouvert.chat import ChatError, ChatFormat, Effort, Message, Rendered, Tool

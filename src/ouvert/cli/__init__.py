@@ -134,7 +134,7 @@ def parsed(command: str, arguments: Sequence[str]) -> argparse.Namespace:
     at = arguments.index(command)
     if at:  # options of `ouvert` itself
         return build_parser(command).parse_args(arguments)
-    module = importlib.import_module(f"ouvert.cli.{command}")
+    module = importlib.import_module(f"ouvert.cli.commands.{command}")
     parser = CommandParser(prog=f"ouvert {command}", description=COMMANDS[command])
     module.add_arguments(parser)
     parser.set_defaults(run=module.run)
@@ -199,7 +199,7 @@ def build_parser(chosen: str | None) -> argparse.ArgumentParser:
     for name, summary in COMMANDS.items():
         subparser = commands.add_parser(name, help=summary, description=summary)
         if name == chosen:
-            module = importlib.import_module(f"ouvert.cli.{name}")
+            module = importlib.import_module(f"ouvert.cli.commands.{name}")
             module.add_arguments(subparser)
             subparser.set_defaults(run=module.run)
     return parser

@@ -126,7 +126,7 @@ def hold(
 
 def say(talk: Talk, text: str, screen: Screen, args: argparse.Namespace) -> None:
     """Say something and show the answer. An answer that was stopped stays in the conversation as far as it came."""
-    from ouvert.cli.run import chat_settings, generation_settings
+    from ouvert.cli.commands.run import chat_settings, generation_settings
 
     talk.said.append(Message(role="user", content=text))
     try:

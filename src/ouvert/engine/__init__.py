@@ -1,22 +1,17 @@
 """Tokens in, tokens out. May import models, kernels, arithmetic and weights."""
 
-from ouvert.engine.choosing import LAYOUT_VERSION, PackedFile
-from ouvert.engine.constraints import CompiledGrammar, Grammar, Vocabulary, matches
-from ouvert.engine.loading import Opened, look_at, native_instruction_set, open_engine, pack_weights, packed_damage
-from ouvert.engine.local import LocalEngine
-from ouvert.engine.page_files import PageFiles
-from ouvert.engine.page_keys import key_of_this_user
-from ouvert.engine.schemas import of_objects, refuse_wrong
-from ouvert.engine.trial import COMMAND as TRIAL_COMMAND
-from ouvert.engine.waist import (
+from ouvert.engine.constraints.grammar import CompiledGrammar, Grammar, Vocabulary, matches
+from ouvert.engine.constraints.schemas import of_objects, refuse_wrong
+from ouvert.engine.constraints.trial import COMMAND as TRIAL_COMMAND
+from ouvert.engine.interface import (
     Constraint,
+    ConstraintState,
     Engine,
     EngineBusyError,
     EngineError,
     EngineFacts,
     EngineFailedError,
     EngineFaultError,
-    Following,
     Generation,
     Load,
     Reading,
@@ -24,6 +19,11 @@ from ouvert.engine.waist import (
     Stopped,
     Token,
 )
+from ouvert.engine.loading import Opened, look_at, native_instruction_set, open_engine, pack_weights, packed_damage
+from ouvert.engine.local import LocalEngine
+from ouvert.engine.prefixes.page_files import PageFiles
+from ouvert.engine.prefixes.page_keys import key_of_this_user
+from ouvert.engine.runners.choosing import LAYOUT_VERSION, PackedFile
 from ouvert.kernels.program import CacheType
 from ouvert.weights import UnwritableError
 
@@ -33,13 +33,13 @@ __all__ = [
     "CacheType",
     "CompiledGrammar",
     "Constraint",
+    "ConstraintState",
     "Engine",
     "EngineBusyError",
     "EngineError",
     "EngineFacts",
     "EngineFailedError",
     "EngineFaultError",
-    "Following",
     "Generation",
     "Grammar",
     "Load",

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ouvert import kernels
-from ouvert.engine.choosing import physical_cores
-from ouvert.engine.waist import EngineError
+from ouvert.engine.interface import EngineError
+from ouvert.engine.runners.choosing import physical_cores
 from ouvert.models import KeyValueMemory, LatentMemory, Memory, StateMemory, recognise
 from ouvert.models.shapes import Shape, key_value_bytes, latent_bytes
 from ouvert.weights import encoded_bytes, open_checkpoint

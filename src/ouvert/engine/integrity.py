@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ouvert.engine import choosing
-from ouvert.engine.waist import EngineFailedError
+from ouvert.engine.interface import EngineFailedError
+from ouvert.engine.runners import choosing
 from ouvert.weights import MappedFile, combined_digest, sha256_of_range
 
 if TYPE_CHECKING:

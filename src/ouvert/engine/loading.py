@@ -11,7 +11,14 @@ from typing import Any
 
 from ouvert import models
 from ouvert.engine.build import build_digest
-from ouvert.engine.choosing import (
+from ouvert.engine.fit import BESIDES, USABLE
+from ouvert.engine.identity import DECODED, NATIVE, NumericIdentity, configuration_digest, json_digest, numpy_arithmetic
+from ouvert.engine.integrity import WeightsWatch, check_of_source
+from ouvert.engine.interface import EngineError, EngineFacts
+from ouvert.engine.local import LocalEngine
+from ouvert.engine.machine import memory_bytes
+from ouvert.engine.prefixes.disk import DiskPrefixes, PageStore
+from ouvert.engine.runners.choosing import (
     CACHE_TYPES,
     LAYOUT_VERSION,
     PackedFile,
@@ -19,15 +26,8 @@ from ouvert.engine.choosing import (
     open_runner,
     physical_cores,
 )
-from ouvert.engine.fit import BESIDES, USABLE
-from ouvert.engine.identity import DECODED, NATIVE, NumericIdentity, configuration_digest, json_digest, numpy_arithmetic
-from ouvert.engine.integrity import WeightsWatch, check_of_source
-from ouvert.engine.local import LocalEngine
-from ouvert.engine.machine import memory_bytes
-from ouvert.engine.numpy_runner import NumpyRunner
-from ouvert.engine.runner import Runner
-from ouvert.engine.shelf import PageStore, Shelf
-from ouvert.engine.waist import EngineError, EngineFacts
+from ouvert.engine.runners.interface import Runner
+from ouvert.engine.runners.numpy_runner import NumpyRunner
 from ouvert.kernels.program import CacheType
 from ouvert.weights import Checkpoint, combined_digest, open_checkpoint, sha256_of
 
@@ -178,7 +178,7 @@ def open_engine(
         shelf = None
         if prefixes is not None:
             made = {"weights_instance": watch.instance}  # what damaged weights left is never used with whole ones
-            shelf = Shelf(prefixes, lambda: {**engine.facts.identity.facts(), **made}, runner.page_tokens)
+            shelf = DiskPrefixes(prefixes, lambda: {**engine.facts.identity.facts(), **made}, runner.page_tokens)
         limit, kept = cache_limits(runner, size, context or trained)
         engine = LocalEngine(
             runner,

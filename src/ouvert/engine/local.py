@@ -15,12 +15,12 @@ from dataclasses import replace
 import numpy as np
 
 from ouvert.engine.integrity import WeightsWatch
+from ouvert.engine.interface import EngineError, EngineFacts, Load, Reading, Sampling, Stopped, Token
 from ouvert.engine.loop import STEP_TOKENS, Loop
+from ouvert.engine.prefixes.disk import DiskPrefixes
 from ouvert.engine.request import MOST_UNREAD, Request
-from ouvert.engine.runner import Runner
+from ouvert.engine.runners.interface import Runner
 from ouvert.engine.sampler import Sampler, check, machinery, number, report_all, shown
-from ouvert.engine.shelf import Shelf
-from ouvert.engine.waist import EngineError, EngineFacts, Load, Reading, Sampling, Stopped, Token
 
 # Every row of logits is wanted in scoring: a chunk of them stays under 256 MB at 200,000 words.
 SCORED_CHUNK = 256
@@ -30,7 +30,7 @@ MOST_WAITING = 1024
 
 
 class LocalEngine:
-    """`waist.Engine` over a runner. Prefixes of sequences are kept in memory and, with a shelf, on disk."""
+    """`interface.Engine` over a runner. Prefixes of sequences are kept in memory and, with a shelf, on disk."""
 
     def __init__(
         self,
@@ -40,7 +40,7 @@ class LocalEngine:
         *,
         cache_limit: int | None = None,
         kept_limit: int | None = None,
-        shelf: Shelf | None = None,
+        shelf: DiskPrefixes | None = None,
         locate: Callable[[list[int]], str | None] | None = None,
         most_running: int = MOST_RUNNING,
         most_waiting: int = MOST_WAITING,
@@ -128,7 +128,7 @@ class LocalEngine:
             prompt_tokens=len(prompt),
             sampling=sampling,
             sampler=Sampler(sampling, prompt, self._vocabulary_size),
-            following=None if sampling.constraint is None else sampling.constraint.begin(),
+            constraint_state=None if sampling.constraint is None else sampling.constraint.begin(),
             stop_ids=tuple(sorted(token for token in sampling.stop_ids if token < self._vocabulary_size)),
             most_tokens=most_tokens,
             deadline=None if timeout is None else time.perf_counter() + timeout,
@@ -252,7 +252,7 @@ def batches(lengths: Sequence[int]) -> list[list[int]]:
 
 
 class LocalGeneration:
-    """`waist.Generation`: takes what the engine's thread hands out. Dropping it cancels it."""
+    """`interface.Generation`: takes what the engine's thread hands out. Dropping it cancels it."""
 
     def __init__(self, engine: LocalEngine, loop: Loop, request: Request) -> None:
         self._engine = engine  # lives as long as its answers

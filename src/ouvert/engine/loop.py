@@ -19,13 +19,13 @@ import numpy as np
 
 from ouvert.engine import energy
 from ouvert.engine.integrity import WeightsWatch
-from ouvert.engine.prefixes import Node, PrefixTree, alike
+from ouvert.engine.interface import EngineBusyError, EngineError, EngineFailedError, EngineFaultError, Load, Token
+from ouvert.engine.prefixes.disk import WORTH_FETCHING, WORTH_SAVING, DiskPrefixes, Filed
+from ouvert.engine.prefixes.tree import Node, PrefixTree, alike
 from ouvert.engine.request import Reason, Request
-from ouvert.engine.runner import Runner, RunnerSequence, Wanted
+from ouvert.engine.runners.interface import Runner, RunnerSequence, Wanted
 from ouvert.engine.sampler import NotFiniteError, choose_all
 from ouvert.engine.schedule import Plan, Running, Waiting, plan_step
-from ouvert.engine.shelf import WORTH_FETCHING, WORTH_SAVING, Filed, Shelf
-from ouvert.engine.waist import EngineBusyError, EngineError, EngineFailedError, EngineFaultError, Load, Token
 
 LOG = logging.getLogger("ouvert.engine")
 
@@ -59,7 +59,7 @@ class Loop:
         kept_limit: int,
         most_running: int,
         most_waiting: int,
-        shelf: Shelf | None,
+        shelf: DiskPrefixes | None,
         locate: Callable[[list[int]], str | None] | None,
         watch: WeightsWatch | None = None,
     ) -> None:
@@ -161,7 +161,7 @@ class Loop:
         return self.call(step)
 
     def forget(self, holds: Callable[[Sequence[int]], bool], owner: str) -> str | None:
-        """See `waist.Engine.forget`."""
+        """See `interface.Engine.forget`."""
 
         self.call(lambda: self._forget(holds, lambda each: each == owner))
         if self.shelf is None:
@@ -170,7 +170,7 @@ class Loop:
         return self.shelf.root(owner)
 
     def forget_all(self) -> None:
-        """See `waist.Engine.forget_all`."""
+        """See `interface.Engine.forget_all`."""
         self.call(lambda: self._forget(lambda ids: True, lambda owner: True))
 
     def wake(self) -> None:
@@ -477,7 +477,7 @@ class Loop:
         finally:
             self.tree.release(nodes)
 
-    def _fetch(self, shelf: Shelf, request: Request, whole: list[Node], filed: list[Filed]) -> None:
+    def _fetch(self, shelf: DiskPrefixes, request: Request, whole: list[Node], filed: list[Filed]) -> None:
         """Pages come from the disk, one by one, between steps; then the request's turn comes."""
         request.fetching = True
         request.begun = time.perf_counter()
@@ -665,8 +665,8 @@ class Loop:
     def _hand_out(self, request: Request, token: Token) -> None:
         """Raises what the constraint raises where it cannot follow."""
         stops = token.id in request.sampling.stop_ids
-        if request.following is not None and not stops:
-            request.following.advance(token.id)
+        if request.constraint_state is not None and not stops:
+            request.constraint_state.advance(token.id)
         complete = request.complete
         request.tokens.append(token.id)
         self.counts["output"] += 1

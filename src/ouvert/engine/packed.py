@@ -18,9 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from ouvert.engine.choosing import LAYOUT_VERSION, PackedFile
 from ouvert.engine.identity import recipe_digest
 from ouvert.engine.integrity import Piece, WeightsWatch, check_of_pieces, digest_of_maps, guarded
+from ouvert.engine.runners.choosing import LAYOUT_VERSION, PackedFile
 from ouvert.kernels import packing
 from ouvert.kernels.linear import Packed
 from ouvert.models import Parameter

@@ -9,11 +9,11 @@ from typing import Literal
 
 import numpy as np
 
-from ouvert.engine.constraints import merged
-from ouvert.engine.prefixes import Node
-from ouvert.engine.runner import RunnerSequence
+from ouvert.engine.constraints.grammar import merged
+from ouvert.engine.interface import ConstraintState, Reading, Sampling, Stopped, Token
+from ouvert.engine.prefixes.tree import Node
+from ouvert.engine.runners.interface import RunnerSequence
 from ouvert.engine.sampler import Sampler
-from ouvert.engine.waist import Following, Reading, Sampling, Stopped, Token
 
 Reason = Literal["stop", "length", "repetition", "cancelled", "timeout"]
 
@@ -36,7 +36,7 @@ class Request:
     prompt_tokens: int
     sampling: Sampling
     sampler: Sampler
-    following: Following | None
+    constraint_state: ConstraintState | None
     stop_ids: tuple[int, ...]  # those of `sampling` that this vocabulary has
     most_tokens: int
     deadline: float | None
@@ -71,7 +71,7 @@ class Request:
     @property
     def complete(self) -> bool:
         """Whether its constraint lets nothing follow."""
-        return self.following is not None and self.following.finished
+        return self.constraint_state is not None and self.constraint_state.finished
 
     @property
     def circling(self) -> bool:
@@ -95,10 +95,10 @@ class Request:
 
         Raises EngineError where the constraint cannot be followed further.
         """
-        if self.following is None:
+        if self.constraint_state is None:
             return None
-        allowed = self.following.allowed()
-        if allowed is None or not self.following.accepting:
+        allowed = self.constraint_state.allowed()
+        if allowed is None or not self.constraint_state.accepting:
             return allowed
         return merged(allowed, self.stop_ids)
 

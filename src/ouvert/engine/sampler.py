@@ -14,7 +14,7 @@ import numpy as np
 from ouvert import kernels
 from ouvert.arithmetic import sampling as plain
 from ouvert.arithmetic.sampling import ASK, LOG2_E, SHARE_BITS, Array, Changes, Rows, log_of_total
-from ouvert.engine.waist import EngineError, EngineFaultError, Sampling, Token
+from ouvert.engine.interface import EngineError, EngineFaultError, Sampling, Token
 
 # A temperature so small that its inverse overflows is greedy just as well at this one.
 MOST_SCALE = 1e300

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from ouvert.kernels.linear import Packed
     from ouvert.kernels.program import Program, Sequence
-    from ouvert.kernels.recorder import Batch, Memory, Recorder, RecordingError, Slot, Watch
+    from ouvert.kernels.tracer import Batch, Memory, Recorder, RecordingError, Slot, Watch
 
 __all__ = [
     "Batch",
@@ -92,7 +92,7 @@ def build(
     the same with and without. Raises LookupError for a name that never comes, and RecordingError, by name, for what a
     program cannot do.
     """
-    from ouvert.kernels.recorder import Watch
+    from ouvert.kernels.tracer import Watch
 
     tap = Watch(recorder, watch)
     logits = model.forward(recorder.begin(model.memories), recorder, tap)

@@ -6,7 +6,7 @@ from typing import Any
 
 import ouvert.kernels._native as _native
 from ouvert.kernels.linear import Packed
-from ouvert.kernels.recorder import KeyValueMemory, Line, Memory, Rows, Value
+from ouvert.kernels.tracer import KeyValueMemory, Line, Memory, Rows, Value
 
 # What computes each row from the same row of what it reads.
 ROWWISE = frozenset(
@@ -15,12 +15,12 @@ ROWWISE = frozenset(
         "rms_norm",
         "gated",
         "add",
-        "best_few",
+        "route_top_k",
         "mix_experts",
         "rotate",
         "linear_heads",
         "join",
-        "best_few_of_groups",
+        "route_top_k_of_groups",
     }
 )
 # What fills caches.
@@ -224,9 +224,11 @@ class Fusing:
             lambda at: self.native.gated(at(gate), at(up), given["clamped"], given["alpha"], given["limit"], at(out)),
         )
 
-    def best_few(self, n: int, line: Line) -> None:
+    def route_top_k(self, n: int, line: Line) -> None:
         (scores,), (chosen, share), kept = line.reads, line.writes, line.given["kept"]
-        self.step([scores], [chosen, share], lambda at: self.native.best_few(at(scores), kept, at(chosen), at(share)))
+        self.step(
+            [scores], [chosen, share], lambda at: self.native.route_top_k(at(scores), kept, at(chosen), at(share))
+        )
 
     def linear(self, n: int, line: Line) -> None:
         """This product and every later one of the same input, side by side."""
@@ -398,14 +400,14 @@ class Fusing:
         (a, b), (out,), heads = line.reads, line.writes, line.given["heads"]
         self.step([a, b], [out], lambda at: self.native.join_columns(at(a), at(b), heads, at(out)))
 
-    def best_few_of_groups(self, n: int, line: Line) -> None:
+    def route_top_k_of_groups(self, n: int, line: Line) -> None:
         (scores,), (chosen, share), given = line.reads, line.writes, line.given
         names = ("correction", "kept", "groups", "groups_kept", "normalised", "factor")
         how = [given[name] for name in names]
         self.step(
             [scores],
             [chosen, share],
-            lambda at: self.native.best_few_of_groups(at(scores), *how, at(chosen), at(share)),
+            lambda at: self.native.route_top_k_of_groups(at(scores), *how, at(chosen), at(share)),
         )
 
     def convolve(self, n: int, line: Line) -> None:

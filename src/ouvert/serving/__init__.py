@@ -8,21 +8,21 @@ the event loop.
 from ouvert.serving.app import make_app
 from ouvert.serving.endpoints import Call, Endpoint
 from ouvert.serving.errors import Refusal
-from ouvert.serving.house import Ask, House, Running
 from ouvert.serving.keys import Key, KeyFileError, Keys
 from ouvert.serving.server import make_server
+from ouvert.serving.service import Ask, Running, Service
 from ouvert.serving.settings import Settings
 
 __all__ = [
     "Ask",
     "Call",
     "Endpoint",
-    "House",
     "Key",
     "KeyFileError",
     "Keys",
     "Refusal",
     "Running",
+    "Service",
     "Settings",
     "make_app",
     "make_server",

@@ -12,27 +12,13 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Match, Route
 
-from ouvert.serving import (
-    anthropic_messages,
-    chat_completions,
-    completions,
-    embeddings,
-    health,
-    model_list,
-    not_offered,
-    ollama,
-    openapi,
-    receipts,
-    responses,
-    tokens,
-    web_page,
-)
+from ouvert.serving import anthropic, health, ollama, openai, openapi, receipts, web
 from ouvert.serving.body import Bounds
 from ouvert.serving.callers import ANYBODY, identify, refuse_strangers
-from ouvert.serving.door import Door, refuse_other_pages
 from ouvert.serving.endpoints import Call, Endpoint, read_body
 from ouvert.serving.errors import Dialect, Refusal, dialect_of, refusal_of
-from ouvert.serving.house import House
+from ouvert.serving.origin_guard import HostAndOriginGuard, refuse_other_pages
+from ouvert.serving.service import Service
 from ouvert.serving.settings import Settings
 from ouvert.serving.streams import Gone, JSONAnswer
 from ouvert.store import SILENCE, Progress, Store
@@ -40,18 +26,12 @@ from ouvert.store import SILENCE, Progress, Store
 LOG = logging.getLogger("ouvert.serving")
 
 ENDPOINTS: tuple[Endpoint, ...] = (
-    *not_offered.ENDPOINTS,
-    *chat_completions.ENDPOINTS,
-    *responses.ENDPOINTS,
-    *anthropic_messages.ENDPOINTS,
-    *completions.ENDPOINTS,
-    *embeddings.ENDPOINTS,
+    *openai.ENDPOINTS,
+    *anthropic.ENDPOINTS,
     *ollama.ENDPOINTS,
-    *tokens.ENDPOINTS,
-    *model_list.ENDPOINTS,
     *receipts.ENDPOINTS,
     *health.ENDPOINTS,
-    *web_page.ENDPOINTS,
+    *web.ENDPOINTS,
     *openapi.ENDPOINTS,
 )
 LONGEST_GUESSED = 200
@@ -64,24 +44,24 @@ def make_app(
     *,
     progress: Progress = SILENCE,
     endpoints: Iterable[Endpoint] = ENDPOINTS,
-    ready: Callable[[House], Awaitable[None]] | None = None,
+    ready: Callable[[Service], Awaitable[None]] | None = None,
 ) -> Starlette:
     """The application. Models named in `settings` are loaded when it starts; `ready` is awaited after that."""
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        house = app.state.house = House(settings, store, progress)
-        watch = asyncio.create_task(house.residents.watch())
-        keys = asyncio.create_task(house.watch_keys())
-        cleared = asyncio.create_task(house.watch_cleared())
-        first = asyncio.create_task(open_house(house, ready))
+        service = app.state.service = Service(settings, store, progress)
+        watch = asyncio.create_task(service.loaded_models.watch())
+        keys = asyncio.create_task(service.watch_keys())
+        cleared = asyncio.create_task(service.watch_cleared())
+        first = asyncio.create_task(open_house(service, ready))
         try:
             yield
         finally:
             for task in (watch, keys, cleared, first):
                 task.cancel()
             await asyncio.gather(watch, keys, cleared, first, return_exceptions=True)
-            await house.close()
+            await service.close()
 
     rows = tuple(endpoints)
     app = Starlette(
@@ -90,19 +70,19 @@ def make_app(
         exception_handlers={HTTPException: unknown_address},  # type: ignore[dict-item]
     )
     app.state.description = openapi.describe(rows)
-    app.add_middleware(Door, settings=settings)
+    app.add_middleware(HostAndOriginGuard, settings=settings)
     return app
 
 
-async def open_house(house: House, ready: Callable[[House], Awaitable[None]] | None) -> None:
+async def open_house(service: Service, ready: Callable[[Service], Awaitable[None]] | None) -> None:
     """Load what was named, one after another, then say so. A model that cannot be loaded is said and left out."""
-    for model in house.residents.catalog.first:
+    for model in service.loaded_models.catalog.first:
         try:
-            (await house.residents.lend(model.name)).give_back()
+            (await service.loaded_models.lend(model.name)).give_back()
         except Refusal as refusal:
             LOG.error("%s", refusal.message)
     if ready is not None:
-        await ready(house)
+        await ready(service)
 
 
 def routes(endpoints: Iterable[Endpoint]) -> Iterable[Route]:
@@ -117,23 +97,23 @@ def served(endpoint: Endpoint) -> Callable[[Request], Awaitable[Response]]:
     """The endpoint as Starlette calls it: key, body, handler, and every error in the endpoint's dialect."""
 
     async def serve(request: Request) -> Response:
-        house: House = request.app.state.house
+        service: Service = request.app.state.service
         status = CLIENT_GONE
         try:
-            caller = ANYBODY if endpoint.public else identify(request, house.keys)
+            caller = ANYBODY if endpoint.public else identify(request, service.keys)
             if endpoint.private:
                 refuse_other_pages(request)
                 refuse_strangers(caller)
             body = None
             if endpoint.body is not None:
-                settings = house.settings
+                settings = service.settings
                 bounds = Bounds(
                     bytes=settings.body_bytes,
                     values=max(settings.body_values, endpoint.values),
                     seconds=settings.read_seconds,
                 )
                 body = await read_body(request, endpoint.body, bounds)
-            response = await endpoint.handler(Call(house=house, request=request, body=body, caller=caller))
+            response = await endpoint.handler(Call(service=service, request=request, body=body, caller=caller))
             status = response.status_code
         except (Gone, ClientDisconnect):
             response = Response(status_code=CLIENT_GONE)
@@ -144,7 +124,7 @@ def served(endpoint: Endpoint) -> Callable[[Request], Awaitable[Response]]:
                 refusal = Refusal(500, "Something went wrong here, and the server's log says what.", code="internal")
             status = refusal.status
             response = refused(refusal, endpoint.dialect)
-        house.metrics.requests.labels(endpoint.path, str(status)).inc()
+        service.metrics.requests.labels(endpoint.path, str(status)).inc()
         return response
 
     return serve

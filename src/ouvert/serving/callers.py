@@ -11,9 +11,9 @@ from typing import Literal
 
 from starlette.requests import Request
 
-from ouvert.serving.door import host_name, is_local
 from ouvert.serving.errors import Refusal
 from ouvert.serving.keys import Key, Keys
+from ouvert.serving.origin_guard import host_name, is_local
 from ouvert.serving.peers import Connection, users_can_be_told
 
 OpenedFrom = Literal["this_machine", "network_plain", "network_tls", "unknown"]

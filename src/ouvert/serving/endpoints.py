@@ -11,7 +11,7 @@ from starlette.responses import Response
 from ouvert.serving.body import Bounds, read_json
 from ouvert.serving.callers import Caller
 from ouvert.serving.errors import Dialect, openai_error
-from ouvert.serving.house import House
+from ouvert.serving.service import Service
 from ouvert.serving.validation import refusal_of_validation
 from ouvert.serving.wire import Wire, checked
 
@@ -28,7 +28,7 @@ class Call:
     `caller` is who asks; of a public endpoint, who asks is not asked.
     """
 
-    house: House
+    service: Service
     request: Request
     body: Any
     caller: Caller

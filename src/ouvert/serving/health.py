@@ -16,36 +16,36 @@ async def health(call: Call) -> Response:
     failed is loaded again: requests to it get 503 until then.
 
     What is going on is for those who may see what is stored; a key for some models hears of those alone."""
-    house, residents = call.house, call.house.residents
-    recovering = residents.recovering()
+    service, loaded_models = call.service, call.service.loaded_models
+    recovering = loaded_models.recovering()
     facts: dict[str, Any] = {
         "status": "recovering" if recovering else "ok",
-        "uptime_seconds": round(time.time() - house.started),
+        "uptime_seconds": round(time.time() - service.started),
     }
     try:
-        caller = identify(call.request, house.keys, counted=False)
+        caller = identify(call.request, service.keys, counted=False)
     except Refusal:  # this much is for everybody
         return JSONAnswer(facts)
     if caller.reads_stored:
-        states = [state for name, state in residents.states().items() if caller.admits(name)]
-        answers = sum(each.count for each in house.running if caller.admits(each.model.info.name))
-        recovering = residents.recovering(caller.admits)
+        states = [state for name, state in loaded_models.states().items() if caller.admits(name)]
+        answers = sum(each.count for each in service.running if caller.admits(each.model.info.name))
+        recovering = loaded_models.recovering(caller.admits)
         facts |= {
             "status": "recovering" if recovering else "ok",
             "models_recovering": recovering,
             "models_loaded": states.count("loaded"),
             "models_loading": states.count("loading"),
-            "answers": answers if caller.is_limited else house.in_flight,
+            "answers": answers if caller.is_limited else service.in_flight,
         }
     return JSONAnswer(facts)
 
 
 async def metrics(call: Call) -> Response:
     """A key for some models is told of those, and of nothing that all models have in common."""
-    models = (resident.model for resident in call.house.residents.loaded())
-    call.house.metrics.observe(model for model in models if model is not None)
-    text = call.house.metrics.text(call.caller.admits if call.caller.is_limited else None)
-    return Response(text, media_type=call.house.metrics.content_type)
+    models = (resident.model for resident in call.service.loaded_models.loaded())
+    call.service.metrics.observe(model for model in models if model is not None)
+    text = call.service.metrics.text(call.caller.admits if call.caller.is_limited else None)
+    return Response(text, media_type=call.service.metrics.content_type)
 
 
 ENDPOINTS = (

@@ -61,11 +61,11 @@ def beside(answer_id: str, receipts: list[Mapping[str, Any]], *, full: bool, not
 
 async def whole_receipt(call: Call) -> Response:
     answer_id = call.request.path_params["answer_id"]
-    receipts = call.house.receipts.of(answer_id, call.caller.whose)
+    receipts = call.service.receipts.of(answer_id, call.caller.whose)
     if not receipts:
         raise Refusal(
             404,
-            f"No receipt is kept here for {answer_id!r:.100}. The last {call.house.settings.kept_receipts} are kept "
+            f"No receipt is kept here for {answer_id!r:.100}. The last {call.service.settings.kept_receipts} are kept "
             "while the server runs; the owner's ledger (`ouvert receipt`) keeps more.",
             code="receipt_not_found",
         )

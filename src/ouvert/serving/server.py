@@ -11,7 +11,7 @@ import uvicorn
 from starlette.applications import Starlette
 
 from ouvert.serving.connections import ImpatientProtocol
-from ouvert.serving.house import House
+from ouvert.serving.service import Service
 from ouvert.serving.settings import Settings
 
 LOG = logging.getLogger("ouvert.serving")
@@ -104,16 +104,16 @@ class PatientServer(uvicorn.Server):
         self._app, self._stop_seconds, self._leave_within = app, stop_seconds, leave_within
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        house: House = self._app.state.house
-        if house.in_flight:
+        service: Service = self._app.state.service
+        if service.in_flight:
             time = "until they end" if self._stop_seconds is None else f"{self._stop_seconds:g} s"
-            LOG.warning("Stopping: %d answers are being written, and have %s.", house.in_flight, time)
+            LOG.warning("Stopping: %d answers are being written, and have %s.", service.in_flight, time)
         if self._leave_within is not None and self._stop_seconds is not None:
             self._leave_within(self._stop_seconds + LAST_WORDS + PUT_AWAY)
         ending = (
             None
             if self._stop_seconds is None
-            else asyncio.get_running_loop().call_later(self._stop_seconds, house.end_answers)
+            else asyncio.get_running_loop().call_later(self._stop_seconds, service.end_answers)
         )
         try:
             await super().shutdown(sockets)

@@ -268,7 +268,7 @@ void bind_program(nb::module_& m) {
            [](Program& p, Value x, const Matrix& weights, Value out) {
              p.add(std::make_unique<LinearHeads>(x, ExpertProduct{weights, {}}, out));
            })
-      .def("best_few_of_groups",
+      .def("route_top_k_of_groups",
            [](Program& p, Value scores, const nb::object& correction, std::int64_t kept, std::int64_t groups,
               std::int64_t groups_kept, bool normalised, float factor, Value chosen, Value share) {
              p.add(std::make_unique<BestFewOfGroups>(scores, copied(correction), kept, groups, groups_kept, normalised,
@@ -283,7 +283,7 @@ void bind_program(nb::module_& m) {
               const nb::object& skip, Value out) {
              p.add(std::make_unique<Scan>(layer, x, step, copied(decay), b, c, copied(skip), out));
            })
-      .def("best_few",
+      .def("route_top_k",
            [](Program& p, Value scores, std::int64_t kept, Value chosen, Value share) {
              p.add(std::make_unique<BestFew>(scores, kept, chosen, share));
            })

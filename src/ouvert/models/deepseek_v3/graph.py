@@ -95,7 +95,7 @@ def attention(
 def experts(x: Value, layer: Layer, experts_: Experts, config: DeepseekV3Config, ops: Operations, tap: Watch) -> Value:
     """Each token keeps its best few experts of its best few groups and mixes their answers."""
     scores = tap("experts.scores", ops.linear(x, layer.router))  # (tokens, experts)
-    chosen, share = ops.best_few_of_groups(
+    chosen, share = ops.route_top_k_of_groups(
         scores,
         layer.correction,
         config.num_experts_per_tok,

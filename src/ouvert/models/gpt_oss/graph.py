@@ -82,7 +82,7 @@ def attention(
 def experts(x: Value, layer: Layer, config: GptOssConfig, ops: Operations, tap: Watch) -> Value:
     """The router scores every expert; each token keeps its best few and mixes their answers."""
     scores = tap("experts.scores", ops.linear(x, layer.router, layer.router_bias))  # (tokens, experts)
-    chosen, share = ops.best_few(scores, config.num_experts_per_tok)  # (tokens, kept) each
+    chosen, share = ops.route_top_k(scores, config.num_experts_per_tok)  # (tokens, kept) each
     chosen, share = tap("experts.chosen", chosen), tap("experts.share", share)
     return ops.mix_experts(x, layer.experts, chosen, share)
 

@@ -1,0 +1,1 @@
+"""Receipts of answers: written, kept in a ledger, and answered again."""

@@ -1,0 +1,144 @@
+"""`ouvert fit [MODEL]`: will it run here, in how much memory, and about how fast? Before any download."""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from ouvert.cli.environment import add_cache_argument, add_model_argument, open_store
+
+if TYPE_CHECKING:
+    from ouvert.engine.fit import Demand, Machine
+
+SUMMARY = "Say whether a model will run here, in how much memory, and about how fast."
+
+# What a model of 16 or 8 bits is compared with: the usual 4-bit file that somebody else made of it.
+FOUR_BITS = "Q4_K"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        f"{SUMMARY} Nothing is downloaded: sizes come from a table of shapes, or from the files if they are here. "
+        "Speeds are ranges, from this machine's read bandwidth and integer peak, measured now."
+    )
+    add_model_argument(parser, nargs="?", default=None, help="a short name, a stored model or a file (default: all)")
+    parser.add_argument("--context", type=int, default=8192, metavar="N", help="tokens of a conversation (8192)")
+    parser.add_argument("--threads", type=int, metavar="N", help="threads that compute (default: all processors)")
+    add_cache_argument(parser)
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """0: said. 1: no such model (a StoreError says what there is)."""
+    from ouvert.engine import EngineError
+    from ouvert.engine.fit import measure_machine
+    from ouvert.engine.machine import memory_bytes
+
+    memory = memory_bytes()
+    if memory is None:
+        raise EngineError("fit: this system does not say how much memory it has, so nothing can be compared with it.")
+    if args.context < 1:
+        raise EngineError(f"fit: --context is {args.context}, expected 1 or more tokens.")
+    if sys.stderr.isatty() and not args.json:
+        print("measuring this machine ...", end="\r", file=sys.stderr, flush=True)
+    machine = measure_machine(memory, args.threads)
+    rows = list(candidates(args.model, args.cache or "f16"))
+    answers = [answer(name, form, built, demand, machine, args.context) for name, form, built, demand in rows]
+    if args.json:
+        facts = {
+            "memory_bytes": machine.memory,
+            "read_bytes_per_second": round(machine.bandwidth),
+            "multiply_adds_per_second": round(machine.multiply_adds),
+            "threads": machine.threads,
+        }
+        print(
+            json.dumps(
+                {"machine": facts, "context": args.context, "cache_type": args.cache or "f16", "models": answers},
+                indent=2,
+            )
+        )
+    else:
+        print_answers(answers, machine, args.context)
+    return 0
+
+
+def candidates(wanted: str | None, cache: str) -> Iterator[tuple[str, str, bool, "Demand"]]:
+    """(name, form, whether this version runs the family, demand) of what was asked for, or of every short name."""
+    from ouvert.engine.fit import demand_of_files, demand_of_shape
+    from ouvert.models.shapes import known_shapes
+    from ouvert.store import StoreError, aliases, find_alias
+
+    shapes = known_shapes()
+    if wanted is not None:
+        try:
+            installed = open_store().resolve(wanted)
+        except StoreError:
+            if find_alias(wanted) is None:
+                raise
+        else:
+            yield installed.name, "as it is here", True, demand_of_files(installed.path, cache)
+            return
+    found = find_alias(wanted) if wanted is not None else None
+    for alias in (found,) if found is not None else aliases():
+        shape = shapes[alias.name]
+        yield alias.name, shape.shipped, alias.built, demand_of_shape(shape, cache_type=cache)
+        if shape.shipped in ("BF16", "F32", "F8_E4M3"):
+            yield alias.name, FOUR_BITS, alias.built, demand_of_shape(shape, FOUR_BITS, cache)
+
+
+def answer(name: str, form: str, built: bool, demand: "Demand", machine: "Machine", context: int) -> dict[str, Any]:
+    from ouvert.engine.fit import forecast
+
+    seen = forecast(demand, machine, context)
+    return {
+        "name": name,
+        "form": form,
+        "built": built,
+        "weight_bytes": demand.weights,
+        "cache_bytes": seen.cache,
+        "memory_bytes": seen.memory,
+        "fits": seen.fits,
+        "longest_context": seen.longest,
+        "decode_tokens_per_second": list(seen.decode) if seen.fits else None,
+        "prefill_tokens_per_second": list(seen.prefill) if seen.fits else None,
+    }
+
+
+def print_answers(answers: list[dict[str, Any]], machine: "Machine", context: int) -> None:
+    from ouvert.cli.commands.list import print_columns
+    from ouvert.store import bytes_in_words
+
+    print(
+        f"This machine: {bytes_in_words(machine.memory)} of memory, reads {machine.bandwidth / 1e9:.0f} GB/s and does "
+        f"{machine.multiply_adds / 1e9:.0f} billion 8-bit multiply-adds a second with {machine.threads} threads."
+    )
+    print(f"For conversations of {context} tokens:\n")
+    rows = []
+    for each in answers:
+        speed = each["decode_tokens_per_second"], each["prefill_tokens_per_second"]
+        rows.append(
+            (
+                each["name"] + ("" if each["built"] else " (not yet built)"),
+                each["form"],
+                bytes_in_words(each["weight_bytes"]),
+                bytes_in_words(each["cache_bytes"]),
+                bytes_in_words(each["memory_bytes"]),
+                f"yes, to {tokens_in_words(each['longest_context'])}" if each["fits"] else "no",
+                *(
+                    "-" if pair is None else f"{pair[0]:.{digits(pair[0])}f} to {pair[1]:.{digits(pair[0])}f}"
+                    for pair in speed
+                ),
+            )
+        )
+    print_columns(("MODEL", "FORM", "WEIGHTS", "CACHE", "IN ALL", "FITS", "WRITES tokens/s", "READS tokens/s"), rows)
+
+
+def digits(value: float) -> int:
+    return 0 if value >= 10 else 1
+
+
+def tokens_in_words(tokens: int) -> str:
+    if tokens >= 1 << 20:
+        return "any length"
+    return f"{tokens // 1024}k tokens" if tokens >= 1024 else f"{tokens} tokens"

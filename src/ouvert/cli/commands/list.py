@@ -1,0 +1,79 @@
+"""`ouvert list`: the models on this machine, or the short names of those that can be fetched."""
+
+import argparse
+from collections.abc import Sequence
+
+from ouvert.cli.environment import open_store
+from ouvert.cli.terminal import visible
+
+SUMMARY = "List the models on this machine, or those that have a short name."
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--all", action="store_true", help="also the short names of models that can be fetched")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    import json
+    from dataclasses import asdict
+
+    from ouvert.cli.commands.show import provenance
+    from ouvert.store import aliases, bytes_in_words
+
+    store = open_store()
+    installed = store.list()
+    kept = {model.digest for model in installed}
+    orphans = [packed for packed in store.packed() if packed.digest not in kept]
+    if args.json:
+        answer: dict[str, object] = {"models": [provenance(model) for model in installed]}
+        if args.all:
+            answer["short_names"] = [asdict(alias) for alias in aliases()]
+        print(json.dumps(answer, indent=2, ensure_ascii=False))
+        return 0
+    if installed:
+        rows = [
+            (
+                model.name,
+                bytes_in_words(model.size) + (" (linked)" if model.linked else ""),
+                bytes_in_words(sum(packed.size for packed in model.packed)) if model.packed else "-",
+                model.licence or "not stated",
+                model.source,
+            )
+            for model in installed
+        ]
+        print_columns(("NAME", "SIZE", "PACKED", "LICENCE", "SOURCE"), rows)
+    elif not args.all:
+        print("There is no model on this machine yet. `ouvert pull smollm2` fetches a very small one (98 MB);")
+        print("`ouvert list --all` shows others.")
+    if orphans:
+        size = bytes_in_words(sum(packed.size for packed in orphans))
+        print(f"\n{size} are packed forms of models that are not in the store; `ouvert remove --unused` frees them.")
+    if args.all:
+        names = {model.name for model in installed}
+        rows = [
+            (
+                alias.name,
+                ("" if alias.sha256 else "~ ") + bytes_in_words(alias.size),
+                alias.family + ("" if alias.built else " (not yet built)"),
+                alias.licence,
+                "here" if alias.name in names else alias.source,
+            )
+            for alias in aliases()
+        ]
+        if installed:
+            print()
+        print_columns(("SHORT NAME", "SIZE", "FAMILY", "LICENCE", "SOURCE"), rows)
+    return 0
+
+
+def print_columns(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Left-aligned columns, two spaces apart: easy to read, and to cut with other tools."""
+    widths = [max(len(row[n]) for row in (titles, *rows)) for n in range(len(titles))]
+    for row in (titles, *rows):
+        print(visible("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()))
+
+
+def counted(number: int, what: str) -> str:
+    """A number of things, as one says it: 1 receipt, 2 receipts."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"

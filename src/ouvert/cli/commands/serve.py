@@ -1,0 +1,236 @@
+"""`ouvert serve [MODEL…]`: the server. Models load when they are asked for, and leave when they are not."""
+
+import argparse
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from ouvert.cli.configuration import SETTINGS, Configuration, add_settings
+from ouvert.cli.environment import (
+    add_prefix_arguments,
+    complete_installed,
+    guard_asked_for,
+    ledger_asked_for,
+    open_store,
+    prefixes_asked_for,
+)
+
+if TYPE_CHECKING:
+    from ouvert.serving import Keys, Service, Settings
+
+SUMMARY = "Serve models to other programs, on this machine."
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+SHARE_OF_MEMORY = 0.8  # for all models together; the rest is for caches and everything else
+FOREVER = float("inf")
+NO_MODEL = "none yet. `ouvert pull smollm2`, in another terminal, fetches a very small one; it is served at once."
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        f"{SUMMARY} It speaks the OpenAI, Ollama and Anthropic protocols. Models named here are loaded at once; every "
+        "other model in the store is loaded when a client asks for it. Nothing is fetched."
+    )
+    models = parser.add_argument("models", nargs="*", metavar="MODEL", help="load these first: names, folders or files")
+    models.completer = complete_installed  # type: ignore[attr-defined]
+    service = parser.add_mutually_exclusive_group()
+    service.add_argument(
+        "--install-service",
+        action="store_true",
+        help="run it so, now and with every session of yours, as a systemd user unit",
+    )
+    service.add_argument("--uninstall-service", action="store_true", help="stop that and take the unit away")
+    add_settings(
+        parser,
+        *(key for key, setting in SETTINGS.items() if key.startswith("serve.") and setting.flag),
+        "receipts",
+    )
+    group = parser.add_argument_group("how it is computed")
+    add_settings(group, "threads", "context", "exact", "cache", "template")
+    add_prefix_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """0: stopped as it was told to. 1: it could not start; a sentence on stderr says why."""
+    from ouvert.cli.answering import complain
+    from ouvert.serving import KeyFileError, Keys
+    from ouvert.serving.server import allow_more_files, bound_socket
+    from ouvert.store import sweep_strays
+
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    if not args.uninstall_service:
+        for name in models_named(args):  # StoreError, before anything is bound or written
+            open_store().resolve(name)
+    if args.install_service or args.uninstall_service:
+        return change_service(args)
+    settings = settings_of(args)
+    try:
+        has_key = bool(Keys(settings.state).every())
+    except KeyFileError as problem:
+        complain(str(problem))
+        return 1
+    if settings.host not in LOOPBACK and not has_key:
+        complain(
+            f"--host {settings.host} would open this server to other machines, and it has no key. Make one first: "
+            "`ouvert key create NAME`."
+        )
+        return 1
+    try:
+        listening = bound_socket(settings.host, settings.port)
+    except OSError as problem:
+        complain(
+            f"cannot listen at {settings.host} port {settings.port} ({problem.strerror}). "
+            f"{who_is_there(settings.host, settings.port)} Choose another with --port."
+        )
+        return 1
+    allow_more_files()
+    for path in sweep_strays(open_store().home):
+        print(f"Removed {path}: a writer that was ended left it.", file=sys.stderr)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # uvicorn raises it again when all is done
+    with listening:
+        asyncio.run(serve(settings, listening))
+    return 0
+
+
+def who_is_there(host: str, port: int) -> str:
+    """What is said of an address that is taken. Whoever opens the page there types to that program."""
+    from ouvert.serving.peers import this_user, user_who_listens
+
+    try:
+        user = user_who_listens(host, port)
+    except ValueError:  # a name
+        user = None
+    if user is None or user == this_user():
+        return "Is a server running there already?"
+    return (
+        f"A program of another user of this machine (number {user}) listens there: what you type at that address goes "
+        "to them."
+    )
+
+
+def change_service(args: argparse.Namespace) -> int:
+    from ouvert.cli.answering import complain
+    from ouvert.cli.service import NAME, ServiceError, install, uninstall
+
+    try:
+        if args.uninstall_service:
+            path = uninstall()
+            print("There is no such service." if path is None else f"Stopped; {path} is gone.", file=sys.stderr)
+            return 0
+        path = install(words_for_service(args.words), args.stop_within)
+    except ServiceError as problem:
+        complain(str(problem))
+        return 1
+    print(f"Started, by {path}. `systemctl --user status {NAME}` shows it.", file=sys.stderr)
+    print("To keep it running while nobody is logged in: `loginctl enable-linger`.", file=sys.stderr)
+    return 0
+
+
+def words_for_service(words: Sequence[str]) -> list[str]:
+    """The command's words without itself and --install-service; a relative path is made to work from anywhere."""
+    option = "--install-service"
+    kept = [word for word in words[1:] if not (word.startswith("--i") and option.startswith(word))]
+    return [str(Path(word).absolute()) if os.sep in word and Path(word).exists() else word for word in kept]
+
+
+def models_named(args: argparse.Namespace) -> tuple[str, ...]:
+    """On the command line, else in the configuration."""
+    return tuple(args.models or cast("tuple[str, ...]", Configuration().value("serve.models")))
+
+
+def settings_of(args: argparse.Namespace) -> "Settings":
+    from ouvert.engine.machine import memory_bytes
+    from ouvert.serving import Settings
+
+    store = open_store()
+    machine = memory_bytes()
+    ledger = ledger_asked_for(args.receipts, store)
+    prefixes = prefixes_asked_for(store, args.prefix_cache, args.prefix_cache_quota, args.prefix_cache_key)
+    options = {
+        "threads": args.threads,
+        "context": args.context,
+        "exact": args.exact,
+        "cache": args.cache,
+        "receipts": ledger or False,
+        "prefixes": prefixes or False,
+        "guard": guard_asked_for(),
+        "template": args.template,
+    }
+    return Settings(
+        host="127.0.0.1" if args.host == "localhost" else args.host,
+        port=args.port,
+        models=models_named(args),
+        only_these=args.only,
+        keep=None if args.keep == FOREVER else args.keep,
+        memory=int(machine * SHARE_OF_MEMORY) if args.memory is None and machine is not None else args.memory,
+        load_options=options,
+        most_answers=args.most,
+        answer_seconds=None if args.answer_within == FOREVER else args.answer_within,
+        stop_seconds=None if args.stop_within == FOREVER else args.stop_within,
+        body_bytes=args.largest_request,
+        share_prefixes=args.share_prefixes,
+        names=tuple(args.names),
+        origins=tuple(args.origins),
+        key_required=args.host not in LOOPBACK,
+        state=store.home / "server",
+    )
+
+
+async def serve(settings: "Settings", listening: socket.socket) -> None:
+    from ouvert.cli.progress import show_progress
+    from ouvert.serving import make_app, make_server
+
+    address = listening.getsockname()
+
+    async def ready(service: "Service") -> None:
+        host = f"[{address[0]}]" if ":" in address[0] else address[0]
+        base = f"http://{host}:{address[1]}"
+        models = ", ".join(model.name for model in service.loaded_models.catalog.every())
+        print(f"Ready at {base} (OpenAI: {base}/v1). Models: {models or NO_MODEL}", file=sys.stderr)
+        for line in about_keys(service.keys):
+            print(line, file=sys.stderr)
+        sys.stderr.flush()
+
+    app = make_app(settings, open_store(), progress=show_progress(sys.stderr), ready=ready)
+    await make_server(app, settings, leave_within).serve([listening])
+
+
+def about_keys(keys: "Keys") -> Iterator[str]:
+    """What the owner has to know to come in."""
+    from ouvert.serving.peers import users_can_be_told
+
+    if keys.closed and not keys.every():
+        yield (
+            "Every key was revoked, so nobody is let in. `ouvert key create NAME` makes a key, `ouvert key owner` one "
+            "for you; `ouvert key open` lets the programs of this machine in without one."
+        )
+    elif not keys.closed and not users_can_be_told():
+        yield (
+            "This system does not say whose a connection is, so the page shows conversations to a key alone: `ouvert "
+            "key owner` makes yours."
+        )
+
+
+def leave_within(seconds: float) -> None:
+    """End the process then, whatever it still does: what could be put in order by then is. Threads that nobody waits
+    for, in the middle of something long, would keep it from ending otherwise."""
+    import faulthandler
+
+    def leave() -> None:
+        names = ", ".join(sorted(thread.name for thread in threading.enumerate() if not thread.daemon))
+        print(f"Stopping took longer than {seconds:g} s, and ends here. Still at work: {names}.", file=sys.stderr)
+        sys.stderr.flush()
+        os._exit(0)
+
+    timer = threading.Timer(seconds, leave)
+    timer.daemon = True
+    timer.start()
+    # Work that gives no other thread a turn: this one needs none.
+    nowhere = open(os.devnull, "w")  # noqa: SIM115 - open until the process ends
+    faulthandler.dump_traceback_later(seconds + 2, exit=True, file=nowhere)

@@ -1,0 +1,1 @@
+"""What an answer may be: schemas, patterns and grammars, as masks of tokens."""

@@ -1,0 +1,273 @@
+"""The engine's waist: token ids in, token ids out. It knows no text, no tools, no HTTP.
+
+Implementations: ours (`ouvert.engine.local`), a remote one later, and a scripted one in tests.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+import numpy as np
+
+from ouvert.engine.identity import NumericIdentity
+
+
+class ConstraintState(Protocol):
+    """One answer under a constraint, as far as it has come."""
+
+    def allowed(self) -> np.ndarray | None:
+        """The ids that may come next, ascending; None where any may."""
+
+    def advance(self, token: int) -> None:
+        """`token` was written. It is one of those allowed."""
+
+    @property
+    def accepting(self) -> bool:
+        """Whether the answer may end here: a token of `Sampling.stop_ids` may then come as well."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing may follow: the answer ends here by itself."""
+
+
+class Constraint(Protocol):
+    """What answers may be. Compiled once; every answer follows it from the beginning."""
+
+    def begin(self) -> ConstraintState: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampling:
+    """How tokens are chosen. The defaults change nothing: plain sampling from the model's distribution.
+
+    `temperature` 0 is greedy (the lowest id wins a tie). `top_k` 0, `top_p` 1 and `min_p` 0 keep everything.
+    Penalties look at the prompt and the answer alike. `logprobs` asks for the log-probability of each token
+    and of so many likeliest ones, before temperature and penalties. `stop_ids` end the answer and are
+    themselves reported as the last token. An answer that goes in circles for `repetition_guard` tokens, and at least
+    three times round, ends; 0: it never does for that. No token outside `constraint` is ever chosen; reported
+    log-probabilities are those of the model all the same.
+    """
+
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    logit_bias: Mapping[int, float] = field(default_factory=dict)
+    seed: int | None = None
+    max_tokens: int | None = None
+    stop_ids: frozenset[int] = frozenset()
+    repetition_guard: int = 0
+    logprobs: int | None = None
+    constraint: Constraint | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A token the model chose. `logprob` and `top` (id, log-probability; likeliest first) only if asked for."""
+
+    id: int
+    logprob: float | None = None
+    top: tuple[tuple[int, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stopped:
+    """Why a generation ended, and what it cost. Seconds are wall-clock.
+
+    `joules`: what the processors used in the steps of this answer, its share of each by the tokens computed; whatever
+    else ran on the machine is in it. None where the machine does not say.
+    """
+
+    reason: Literal["stop", "length", "repetition", "cancelled", "timeout"]
+    prompt_tokens: int
+    reused_tokens: int
+    output_tokens: int
+    seed: int
+    seconds_queued: float
+    seconds_prefill: float
+    seconds_decode: float
+    joules: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """How far a prompt has been read: `done` of its `total` tokens, of which `reused` came from a cache.
+
+    `seconds` have passed since reading began; time in the queue is not among them.
+    """
+
+    done: int
+    total: int
+    reused: int
+    seconds: float
+
+    @property
+    def seconds_left(self) -> float | None:
+        """At the speed so far; None while nothing was computed yet."""
+        computed = self.done - self.reused
+        return self.seconds * (self.total - self.done) / computed if computed > 0 else None
+
+
+class Generation(Protocol):
+    """One answer being written. Iterate for tokens; afterwards `stopped` says why it ended."""
+
+    def __iter__(self) -> Iterator[Token]: ...
+
+    def reading(self) -> Iterator[Reading]:
+        """How far the prompt has been read: when reading begins, then after each step; ends when a token is there.
+
+        Iterate it before the tokens, or not at all. A reader who comes late misses some, never a token.
+        """
+
+    def cancel(self) -> None:
+        """End the answer before its next token and free what it holds. Safe from any thread."""
+
+    @property
+    def stopped(self) -> Stopped:
+        """Raises RuntimeError while tokens are still to come."""
+
+
+class EngineError(Exception):
+    """A request the engine cannot serve. The message has the numbers and what to do."""
+
+
+class EngineBusyError(EngineError):
+    """Too many requests wait already. The same request may be served in a while."""
+
+
+class EngineFaultError(EngineError):
+    """A fault of this program, not of the request, ended one answer; others go on."""
+
+    @classmethod
+    def of(cls, operation: str, problem: BaseException) -> "EngineError":
+        """`problem` in a sentence; one that is an EngineError already stays what it is."""
+        if isinstance(problem, EngineError):
+            return problem
+        fault = cls(
+            f"{operation}: {type(problem).__name__}: {problem!s:.300}. This is a fault of the program, and ended this "
+            "answer alone. Ask again; if it comes again, the log has what to report."
+        )
+        fault.__cause__ = problem
+        return fault
+
+
+class EngineFailedError(EngineError):
+    """The engine itself failed and computes nothing more. The same request may be served once it is loaded again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """How busy an engine is now, and what it has done since it was opened.
+
+    `cache_bytes` are those of all caches, of which kept prefixes are `kept_bytes`. `prompt_tokens` were given, of which
+    `reused_tokens` came from a cache.
+    """
+
+    running: int
+    waiting: int
+    cache_bytes: int
+    cache_limit: int
+    kept_bytes: int
+    steps: int
+    prompt_tokens: int
+    reused_tokens: int
+    output_tokens: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineFacts:
+    """What an answer came from, for receipts: digests are "sha256:<hex>".
+
+    What changes its numbers is its `identity`; the rest says where and how fast. `packed_digest` is of the packed
+    weights. `weights_checked`: since this start, the weights that compute were compared with their digests, and their
+    file has not changed since it was opened.
+    """
+
+    version: str
+    instruction_set: str
+    threads: int
+    identity: NumericIdentity
+    packed_digest: str | None = None
+    weights_checked: bool = False
+
+    @property
+    def weights_digest(self) -> str:
+        return self.identity.weights
+
+    @property
+    def cache_type(self) -> str:
+        return self.identity.cache
+
+    @property
+    def exact(self) -> bool:
+        """Activations stay float32, instead of being rounded to 8 bits before products."""
+        return self.identity.exact
+
+    @property
+    def build(self) -> str | None:
+        """Of the files of this program that decide an answer, where two builds of one version differ."""
+        return self.identity.build
+
+
+class Engine(Protocol):
+    """What every engine offers."""
+
+    @property
+    def context(self) -> int:
+        """Most tokens a sequence may have, prompt and answer together."""
+
+    @property
+    def vocabulary_size(self) -> int: ...
+
+    @property
+    def facts(self) -> EngineFacts: ...
+
+    @property
+    def failure(self) -> str | None:
+        """What ended this engine, if it failed; it then has to be closed, and opened again."""
+
+    @property
+    def load(self) -> Load: ...
+
+    def generate(
+        self, ids: Sequence[int], sampling: Sampling, timeout: float | None = None, owner: str = ""
+    ) -> Generation:
+        """`timeout`: seconds after which the answer ends as it is. `owner`: whose prompt it is. What one owner's
+        prompts left in caches is never used for another's, in memory or on disk: neither the time an answer takes nor
+        its `reused_tokens` says anything of them.
+
+        Raises EngineError at once if the prompt cannot fit (both numbers in the message), and EngineBusyError where
+        too many wait already.
+        """
+
+    def logits(self, ids: Sequence[int]) -> np.ndarray:
+        """float32 (tokens, vocabulary): row i scores what comes after ids[: i + 1]."""
+
+    def score(self, ids: Sequence[int], top: int = 0) -> list[Token]:
+        """For every token but the first: its log-probability given those before it, and the `top` likeliest."""
+
+    @property
+    def embedding_size(self) -> int | None:
+        """Numbers of a text's vector; None of a model that writes text."""
+
+    def embed(self, texts: Sequence[Sequence[int]]) -> np.ndarray:
+        """float32 (texts, embedding_size), each of length 1. Raises EngineError of a model that writes text.
+
+        A model that makes embeddings writes none: `generate`, `logits` and `score` raise EngineError.
+        """
+
+    def forget(self, holds: Callable[[Sequence[int]], bool], owner: str = "") -> str | None:
+        """Let go of what is kept of this owner's sequences in which `holds(ids)`, in memory and on disk, but for
+        beginnings that others without it share. Answers that are being written go on, and leave nothing behind.
+
+        Returns what the names of this owner's pages on disk start from, if any are kept there. Raises EngineError for
+        what cannot be removed.
+        """
+
+    def forget_all(self) -> None:
+        """Let go of what is kept in memory, of every owner. Answers that are being written leave nothing behind."""
+
+    def close(self) -> None: ...

@@ -1,0 +1,1 @@
+"""What runs a model over sequences: NumPy, or the native program."""

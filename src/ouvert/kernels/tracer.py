@@ -1,0 +1,445 @@
+"""The operations of `arithmetic.Ops`, noted down instead of computed.
+
+A graph is run once with a `Recorder`: values are `Slot`s, every operation becomes a line of a list, and `finish` turns
+the list into a native program that is replayed for every step. So a graph must be straight-line code over operations:
+it cannot look at a value. What happens in between, in this order:
+
+1. Rows that nobody looks at are not computed: `select` moves up as far as the attention before it.
+   Products take activations as int8; the one that makes logits takes them in 16 bits, for what is rounded there goes
+   straight into the answer.
+2. Neighbours that share work become one instruction (norm and int8 activations, products of one input, gate and up,
+   product and residual, rotation and cache). A fused instruction computes the same numbers, bit for bit, as its parts.
+3. Values that are not needed at the same time share memory.
+
+A value that is watched is kept until the end of the step, and what would have hidden it is not fused.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, Self
+
+import numpy as np
+
+import ouvert.kernels._native as _native
+from ouvert.arithmetic import Experts, Rope
+from ouvert.kernels.linear import Packed
+from ouvert.kernels.pages import Layer
+from ouvert.kernels.placing import Placeable, place
+from ouvert.kernels.program import CacheType, Program
+
+Array = np.ndarray[Any, np.dtype[Any]]
+Rows = Literal["tokens", "wanted"]
+
+# Heads that may share one kv head: the attention's work area is made for tiles of so many rows.
+MOST_HEADS_TOGETHER = 256
+# Tokens before its window that a windowed layer goes on holding, so that a conversation can be cut back to an earlier
+# turn without computing everything again.
+KEPT_BEFORE_WINDOW = 4096
+
+
+class KeyValueMemory(Protocol):
+    """A layer that remembers keys and values: models.KeyValueMemory."""
+
+    @property
+    def kv_heads(self) -> int: ...
+    @property
+    def head_dim(self) -> int: ...
+    @property
+    def window(self) -> int | None: ...
+
+
+class LatentMemory(Protocol):
+    """A layer that remembers latents: models.LatentMemory."""
+
+    @property
+    def width(self) -> int: ...
+    @property
+    def value_width(self) -> int: ...
+
+
+class StateMemory(Protocol):
+    """A layer that remembers a state: models.StateMemory."""
+
+    @property
+    def channels(self) -> int: ...
+    @property
+    def convolution(self) -> int: ...
+    @property
+    def states(self) -> int: ...
+
+
+Memory = KeyValueMemory | LatentMemory | StateMemory
+
+
+@dataclass(eq=False)
+class Value:
+    """A matrix with one row per token, or per wanted token."""
+
+    rows: Rows
+    width: int
+    code_bytes: int = 0  # activations as whole numbers of so many bytes instead of floats
+    integers: bool = False  # int32 instead of floats
+    watched: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, eq=False)
+class Slot:
+    """What a graph holds in place of an array. `head_dim` says how `heads` has cut its columns, if it has."""
+
+    recorder: "Recorder"
+    value: Value
+    head_dim: int | None = None
+
+    def __add__(self, other: "Slot") -> "Slot":
+        return self.recorder.add(self, other)
+
+
+@dataclass(frozen=True, eq=False)
+class Ids:
+    """The token ids of a step."""
+
+
+@dataclass(frozen=True, eq=False)
+class Positions:
+    """The position of each token of a step in its sequence."""
+
+
+@dataclass(frozen=True, eq=False)
+class WantedRows:
+    """The rows whose logits are wanted."""
+
+
+@dataclass(frozen=True, eq=False)
+class LayerPast:
+    """The past of one layer, of all sequences of a step."""
+
+    layer: int
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """The tokens of a step, whichever they will be."""
+
+    ids: Ids
+    positions: Positions
+    wanted: WantedRows
+    pasts: tuple[LayerPast, ...]
+
+
+@dataclass(eq=False)
+class Line:
+    """One operation: what it reads, what it writes, and whatever else it needs."""
+
+    kind: str
+    reads: list[Value]
+    writes: list[Value]
+    given: dict[str, Any] = field(default_factory=dict)
+
+
+class RecordingError(Exception):
+    """A graph asks for what a program cannot do. The message names the operation, what it was given and the remedy."""
+
+
+class Recorder:
+    """Takes a graph down. Used once: `begin`, the graph, `finish`.
+
+    `exact` keeps activations in float32 where they are otherwise rounded to 8 bits. `cache` is how keys and values are
+    kept: "f16", "f32", or "q8" for 8 bits and a float32 scale for every 32 of them.
+    """
+
+    def __init__(self, *, exact: bool = False, cache: CacheType = "f16") -> None:
+        self.exact, self.cache = exact, cache
+        self.lines: list[Line] = []
+        self.memories: tuple[Memory, ...] = ()
+        self.vocabulary = 0
+
+    # --- what surrounds a graph ---
+
+    def place(self, parameter: Placeable | Packed) -> Packed | Array:
+        """Packed weights for matrices, float32 arrays for the rest. What is packed already is used as it is."""
+        return parameter if isinstance(parameter, Packed) else place(parameter)
+
+    def begin(self, memories: Iterable[Memory]) -> Batch:
+        """The batch to run the graph on, for a model whose layers remember `memories`."""
+        self.memories = tuple(memories)
+        return Batch(Ids(), Positions(), WantedRows(), tuple(LayerPast(n) for n in range(len(self.memories))))
+
+    def watch(self, name: str, slot: Slot) -> None:
+        """Keep this value, for every token, until the end of each step: `Program.seen(name)`."""
+        slot.value.watched.append(name)
+
+    def finish(
+        self,
+        logits: Slot,
+        *,
+        threads: int,
+        instruction_set: str | None = None,
+        kept_before_window: int = KEPT_BEFORE_WINDOW,
+    ) -> Program:
+        """The program that computes `logits`, which must be of the wanted rows."""
+        from ouvert.kernels.lowering import lower
+
+        if logits.value.rows != "wanted":
+            raise RecordingError(
+                "finish: the logits are of every token, expected those of the wanted ones. "
+                "Let the graph select(x, batch.wanted) before its last norm."
+            )
+        layers = list(map(Layer.of, self.memories))
+        chosen = instruction_set or _native.best_instruction_set()
+        native = _native.Program(threads, chosen, layers, self.cache, kept_before_window)
+        native.vocabulary = self.vocabulary
+        seen, holds = lower(self.lines, logits.value, native, exact=self.exact, memories=self.memories)
+        return Program(
+            native,
+            vocabulary=self.vocabulary,
+            width=logits.value.width,
+            cache_type=self.cache,
+            layers=layers,
+            seen=seen,
+            holds=holds,
+        )
+
+    # --- the operations ---
+
+    def embed(self, ids: Ids, table: Packed) -> Slot:
+        self.vocabulary = table.rows
+        return self._line("embed", [], table.columns, "tokens", table=table)
+
+    def linear(self, x: Slot, weight: Packed, bias: Array | None = None) -> Slot:
+        if x.value.width != weight.columns:
+            raise RecordingError(
+                f"linear: x has {x.value.width} columns, expected {weight.columns} as in weight "
+                f"({weight.rows}, {weight.columns}). Weights are (out, in)."
+            )
+        if bias is not None and bias.shape != (weight.rows,):
+            raise RecordingError(
+                f"linear: bias is {bias.shape}, expected ({weight.rows},), one for each row of weight."
+            )
+        return self._line("linear", [x], weight.rows, x.value.rows, weight=weight, bias=bias)
+
+    def rms_norm(self, x: Slot, weight: Array, eps: float) -> Slot:
+        if len(weight) != (x.head_dim or x.value.width):
+            raise RecordingError(
+                f"rms_norm: weight has {len(weight)} values, expected {x.head_dim or x.value.width}, "
+                "the length of x's last axis. Is `heads` missing or wrong?"
+            )
+        return self._line("rms_norm", [x], x.value.width, x.value.rows, x.head_dim, weight=weight, eps=eps)
+
+    def heads(self, x: Slot, head_dim: int) -> Slot:
+        if x.value.width % head_dim:
+            raise RecordingError(f"heads: {x.value.width} columns cannot be cut into heads of {head_dim}.")
+        return Slot(self, x.value, head_dim)
+
+    def rotate(self, x: Slot, positions: Positions, rope: Rope) -> Slot:
+        head_dim = x.head_dim or x.value.width
+        if 2 * len(rope.inverse_frequencies) > head_dim:
+            raise RecordingError(
+                f"rotate: heads have {head_dim} values, expected at least {2 * len(rope.inverse_frequencies)} for this "
+                "rope. Is `heads` missing or wrong?"
+            )
+        return self._line("rotate", [x], x.value.width, x.value.rows, head_dim, rope=rope, each=head_dim)
+
+    def attend(
+        self,
+        q: Slot,
+        k: Slot,
+        v: Slot,
+        past: LayerPast,
+        *,
+        scale: float,
+        window: int | None = None,
+        sinks: Array | None = None,
+    ) -> Slot:
+        memory: Any = self.memories[past.layer]
+        width = memory.kv_heads * memory.head_dim
+        if k.value.width != width or v.value.width != width or q.value.width % width:
+            raise RecordingError(
+                f"attend: q, k and v have {q.value.width}, {k.value.width} and {v.value.width} columns, expected k "
+                f"and v of {width} ({memory.kv_heads} heads of {memory.head_dim}, as remembered) and q a multiple."
+            )
+        if q.value.width // width > MOST_HEADS_TOGETHER:
+            raise RecordingError(
+                f"attend: {q.value.width // width} query heads share one key head, expected at most "
+                f"{MOST_HEADS_TOGETHER}. Run this model with arithmetic.Ops."
+            )
+        if window != memory.window:
+            raise RecordingError(
+                f"attend: the window is {window}, but layer {past.layer} remembers one of {memory.window}. "
+                "Both come from the model's configuration and must agree."
+            )
+        return self._line("attend", [q, k, v], q.value.width, "tokens", layer=past.layer, scale=scale, sinks=sinks)
+
+    def attend_latent(self, q: Slot, latents: Slot, past: LayerPast, *, scale: float) -> Slot:
+        memory: Any = self.memories[past.layer]
+        heads, rest = divmod(q.value.width, memory.width)
+        if latents.value.width != memory.width or rest:
+            raise RecordingError(
+                f"attend_latent: q and latents have {q.value.width} and {latents.value.width} columns, expected the "
+                f"former a multiple of {memory.width}, as remembered, the latter that."
+            )
+        if heads > MOST_HEADS_TOGETHER:
+            raise RecordingError(
+                f"attend_latent: {heads} heads, expected at most {MOST_HEADS_TOGETHER}. "
+                "Run this model with arithmetic.Ops."
+            )
+        return self._line(
+            "attend_latent", [q, latents], heads * memory.value_width, "tokens", layer=past.layer, scale=scale
+        )
+
+    def linear_heads(self, x: Slot, weight: Packed) -> Slot:
+        if x.value.width != weight.experts * weight.columns:
+            raise RecordingError(
+                f"linear_heads: x has {x.value.width} columns, expected {weight.columns} for each of {weight.experts} "
+                f"heads as in weight ({weight.experts}, {weight.rows}, {weight.columns})."
+            )
+        return self._line("linear_heads", [x], weight.experts * weight.rows, x.value.rows, weight=weight)
+
+    def join(self, a: Slot, b: Slot, heads: int) -> Slot:
+        if a.value.width % heads or b.value.width % heads or a.value.rows != b.value.rows:
+            raise RecordingError(
+                f"join: {a.value.width} and {b.value.width} columns of the rows of {a.value.rows} and {b.value.rows} "
+                f"tokens cannot be joined in {heads} heads."
+            )
+        return self._line("join", [a, b], a.value.width + b.value.width, a.value.rows, heads=heads)
+
+    def route_top_k_of_groups(
+        self,
+        scores: Slot,
+        correction: Array,
+        kept: int,
+        groups: int,
+        groups_kept: int,
+        *,
+        normalised: bool,
+        factor: float,
+    ) -> tuple[Slot, Slot]:
+        experts = scores.value.width
+        fits = experts % groups == 0 and 2 * groups <= experts <= _native.MOST_EXPERTS
+        if not fits or not 0 < groups_kept <= groups or not 0 < kept <= groups_kept * (experts // groups):
+            raise RecordingError(
+                f"route_top_k_of_groups: {kept} of {experts} experts in {groups_kept} of {groups} groups cannot be "
+                f"kept; expected two or more a group, and at most {_native.MOST_EXPERTS} in all."
+            )
+        picked = Slot(self, Value(scores.value.rows, kept, integers=True))
+        share = self._line(
+            "route_top_k_of_groups",
+            [scores],
+            kept,
+            scores.value.rows,
+            correction=correction,
+            kept=kept,
+            groups=groups,
+            groups_kept=groups_kept,
+            normalised=normalised,
+            factor=factor,
+        )
+        self.lines[-1].writes.insert(0, picked.value)
+        return picked, share
+
+    def convolve(self, x: Slot, weight: Array, bias: Array, past: LayerPast) -> Slot:
+        memory: Any = self.memories[past.layer]
+        wanted = (memory.channels, memory.convolution)
+        if (weight.shape, bias.shape, x.value.width) != (wanted, wanted[:1], memory.channels):
+            raise RecordingError(
+                f"convolve: x has {x.value.width} columns, weight is {weight.shape} and bias {bias.shape}, expected "
+                f"{memory.channels} channels and {memory.convolution} taps, as remembered."
+            )
+        if memory.convolution > _native.MOST_TAPS:
+            raise RecordingError(
+                f"convolve: {memory.convolution} taps, expected at most {_native.MOST_TAPS}. "
+                "Run this model with arithmetic.Ops."
+            )
+        taps_first = np.ascontiguousarray(weight.T, np.float32)
+        return self._line("convolve", [x], x.value.width, "tokens", layer=past.layer, weight=taps_first, bias=bias)
+
+    def scan(self, x: Slot, step: Slot, decay: Array, b: Slot, c: Slot, skip: Array, past: LayerPast) -> Slot:
+        memory: Any = self.memories[past.layer]
+        given = (x.value.width, step.value.width, b.value.width, c.value.width, decay.shape, skip.shape)
+        channels, states = memory.channels, memory.states
+        if given != (channels, channels, states, states, (channels, states), (channels,)):
+            raise RecordingError(
+                f"scan: x, step, b and c have {given[:4]} columns, decay is {decay.shape} and skip {skip.shape}, "
+                f"expected {channels} channels with {states} states each, as remembered."
+            )
+        states_first = np.ascontiguousarray(decay.T, np.float32)
+        return self._line("scan", [x, step, b, c], channels, "tokens", layer=past.layer, decay=states_first, skip=skip)
+
+    def swiglu(self, gate: Slot, up: Slot) -> Slot:
+        return self._line("gated", [gate, up], gate.value.width, gate.value.rows, clamped=False, alpha=1.0, limit=0.0)
+
+    def clamped_swiglu(self, gate: Slot, up: Slot, alpha: float, limit: float) -> Slot:
+        return self._line(
+            "gated", [gate, up], gate.value.width, gate.value.rows, clamped=True, alpha=alpha, limit=limit
+        )
+
+    def add(self, a: Slot, b: Slot) -> Slot:
+        if (a.value.width, a.value.rows) != (b.value.width, b.value.rows):
+            raise RecordingError(
+                f"+: the sides have {a.value.width} and {b.value.width} columns and the rows of {a.value.rows} and "
+                f"{b.value.rows} tokens, expected the same."
+            )
+        return self._line("add", [a, b], a.value.width, a.value.rows, a.head_dim)
+
+    def select(self, x: Slot, rows: WantedRows) -> Slot:
+        return self._line("select", [x], x.value.width, "wanted", x.head_dim)
+
+    def route_top_k(self, scores: Slot, kept: int, chosen: Slot | None = None) -> tuple[Slot, Slot]:
+        if chosen is not None:
+            raise RecordingError(
+                "route_top_k: chosen experts are given, but a program routes afresh. Replay a choice with "
+                "arithmetic.Ops."
+            )
+        if not 0 < kept <= scores.value.width:
+            raise RecordingError(f"route_top_k: {kept} of {scores.value.width} experts cannot be kept.")
+        picked = Slot(self, Value(scores.value.rows, kept, integers=True))
+        share = self._line("route_top_k", [scores], kept, scores.value.rows, kept=kept)
+        self.lines[-1].writes.insert(0, picked.value)
+        return picked, share
+
+    def mix_experts(self, x: Slot, experts: Experts, chosen: Slot, share: Slot) -> Slot:
+        inner, hidden = experts.gate.rows, experts.gate.columns
+        sizes = [(each.experts, each.rows, each.columns) for each in (experts.gate, experts.up, experts.down)]
+        count = experts.gate.experts
+        if sizes != [(count, inner, hidden), (count, inner, hidden), (count, hidden, inner)] or x.value.width != hidden:
+            raise RecordingError(
+                f"mix_experts: gate, up and down are (experts, out, in) = {sizes} and x has {x.value.width} columns; "
+                "expected gate and up alike, down turned round, and x as wide as they are."
+            )
+        return self._line("mix_experts", [x, chosen, share], hidden, x.value.rows, experts=experts)
+
+    def _line(
+        self, kind: str, reads: Sequence[Slot], width: int, rows: Rows, head_dim: int | None = None, **given: Any
+    ) -> Slot:
+        out = Value(rows, width)
+        self.lines.append(Line(kind, [slot.value for slot in reads], [out], given))
+        return Slot(self, out, head_dim)
+
+
+class Watch:
+    """A tap for recording: the values named are kept, for `Program.seen`. Raises if a name never comes."""
+
+    def __init__(self, recorder: Recorder, names: Iterable[str], scope: str = "") -> None:
+        self.recorder, self.scope = recorder, scope
+        self.names = frozenset(names)
+        self.shown: set[str] = set()
+
+    def __call__(self, name: str, value: Any) -> Any:
+        if (full_name := self.scope + name) in self.names:
+            if not isinstance(value, Slot):
+                raise RecordingError(
+                    f"watching {full_name}: it is {type(value).__name__}, expected a value of the graph."
+                )
+            self.recorder.watch(full_name, value)
+            self.shown.add(full_name)
+        return value
+
+    def inside(self, scope: str) -> Self:
+        child = type(self)(self.recorder, self.names, f"{self.scope}{scope}.")
+        child.shown = self.shown
+        return child
+
+    def check(self) -> None:
+        if never := sorted(self.names - self.shown):
+            raise LookupError(
+                f"never computed: {never}. Is the name in docs/formats/taps.md, for this family and this many layers?"
+            )

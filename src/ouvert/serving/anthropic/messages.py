@@ -1,0 +1,274 @@
+"""POST /v1/messages and /v1/messages/count_tokens: Anthropic's Messages, a translation of the assistant's events."""
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Iterator, Mapping
+from dataclasses import replace
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field
+from starlette.responses import Response
+
+from ouvert.assistant import Event, Finished, Model, Tool
+from ouvert.serving import receipts
+from ouvert.serving.answer_form import Form, FormedRequest
+from ouvert.serving.anthropic.blocks import Block, SentMessage, read_messages
+from ouvert.serving.anthropic.events import PING, MessageWriter, as_sse
+from ouvert.serving.bounds import AnthropicTemperature, Share, StopList
+from ouvert.serving.endpoints import MOST_COUNT, MOST_TOKENS, Call, Endpoint
+from ouvert.serving.errors import Refusal, anthropic_error, refusal_of
+from ouvert.serving.foreign_fields import ANTHROPIC_HARMLESS, ANTHROPIC_REFUSED
+from ouvert.serving.service import Ask, Running, prompt_of
+from ouvert.serving.streams import JSONAnswer, Streamed, sse, unless_gone
+from ouvert.serving.wire import Several, Wire
+
+# Anthropic's words for an effort -> ours, where they differ.
+EFFORTS = {"max": "xhigh"}
+
+
+class CustomTool(Wire):
+    """A tool of the caller's. One of Anthropic's own (`type: web_search_…`) has no input_schema, and is left out."""
+
+    without_effect: ClassVar[frozenset[str]] = frozenset({"cache_control", "eager_input_streaming"})
+    refused: ClassVar[Mapping[str, str]] = {"function": "send its name, description and input_schema as fields here"}
+
+    name: str = Field(min_length=1, max_length=256)
+    type: str | None = None
+    description: str | None = None
+    input_schema: dict[str, Any] | None = None
+    strict: bool | None = None
+
+
+class ToolChoice(Wire):
+    type: Literal["auto", "any", "tool", "none"]
+    name: str | None = None
+    disable_parallel_tool_use: bool | None = None
+
+
+class Thinking(Wire):
+    type: Literal["enabled", "adaptive", "disabled"]
+    budget_tokens: int | None = Field(None, ge=1, le=MOST_TOKENS)
+    display: Literal["summarized", "omitted"] | None = None
+
+
+class OutputFormat(Wire):
+    type: Literal["json_schema"]
+    schema_: dict[str, Any] = Field(alias="schema")
+
+
+class OutputConfig(Wire):
+    effort: Literal["low", "medium", "high", "xhigh", "max"] | None = None
+    format: OutputFormat | None = None
+
+
+class CountRequest(FormedRequest):
+    """What a prompt is made of."""
+
+    without_effect: ClassVar[frozenset[str]] = ANTHROPIC_HARMLESS
+    refused: ClassVar[Mapping[str, str]] = ANTHROPIC_REFUSED
+
+    model: str = Field(min_length=1, max_length=512)
+    messages: Several[SentMessage] = Field(min_length=1)
+    system: str | Several[Block] | None = None
+    tools: Several[CustomTool] | None = None
+    tool_choice: ToolChoice | None = None
+    thinking: Thinking | None = None
+    output_config: OutputConfig | None = None
+    output_format: OutputFormat | None = None
+
+    def stated_forms(self) -> Iterator[tuple[str, Form]]:
+        wanted = (self.output_config.format if self.output_config else None) or self.output_format
+        if wanted is not None:
+            yield "output_config.format", Form(schema=wanted.schema_)
+        yield from super().stated_forms()
+
+
+class MessagesRequest(CountRequest):
+    max_tokens: int = Field(ge=1, le=MOST_TOKENS)
+    stop_sequences: StopList | None = None
+    temperature: AnthropicTemperature | None = None
+    top_p: Share | None = None
+    top_k: int | None = Field(None, ge=-1, le=MOST_COUNT)
+    seed: int | None = None  # ours: Anthropic has none
+    stream: bool | None = None
+    ouvert: receipts.Extras | None = None
+
+    def sampling(self) -> dict[str, Any]:
+        chosen: dict[str, Any] = {
+            "temperature": self.temperature,
+            "top_p": None if self.top_p is None else max(self.top_p, 1e-9),
+            "top_k": None if self.top_k is None else max(self.top_k, 0),
+            "seed": None if self.seed is None else self.seed % 2**64,
+            "max_tokens": self.max_tokens,
+        }
+        return {name: value for name, value in chosen.items() if value is not None}
+
+
+def asked(request: CountRequest) -> Ask:
+    """Raises Refusal for what cannot be honoured and must not be left out."""
+    reading = read_messages(request.system, request.messages)
+    own = [tool for tool in request.tools or () if tool.input_schema is not None or tool.type in (None, "custom")]
+    notes = [f"tools: {tool.type} is Anthropic's own" for tool in request.tools or () if tool not in own]
+    choice, thinking = request.tool_choice, request.thinking
+    effort = request.output_config.effort if request.output_config else None
+    form = request.form
+    return Ask(
+        model=request.model,
+        messages=reading.messages,
+        tools=[as_tool(tool) for tool in own],
+        tool_choice="auto" if choice is None else as_choice(choice),
+        parallel=not (choice is not None and choice.disable_parallel_tool_use),
+        effort="none" if thinking is not None and thinking.type == "disabled" else EFFORTS.get(effort or "", effort),
+        thinking=True if thinking is not None and thinking.type != "disabled" else None,
+        thinks_unasked=False,
+        think_budget=thinking.budget_tokens if thinking is not None and thinking.type == "enabled" else None,
+        schema=form.schema,
+        grammar=form.grammar,
+        notes=(*request.unknown, *reading.notes, *notes),
+    )
+
+
+def as_tool(tool: CustomTool) -> Tool:
+    return Tool(
+        name=tool.name,
+        description=tool.description or "",
+        parameters=tool.input_schema,
+        strict=bool(tool.strict),
+    )
+
+
+def as_choice(choice: ToolChoice) -> str | Mapping[str, Any]:
+    match choice.type:
+        case "any":
+            return "required"
+        case "tool":
+            if choice.name is None:
+                raise Refusal(
+                    400,
+                    "tool_choice is of the type tool, expected the tool's name in it.",
+                    code="invalid_value",
+                    param="tool_choice.name",
+                )
+            return {"type": "function", "function": {"name": choice.name}}
+    return choice.type
+
+
+def with_sampling(ask: Ask, request: MessagesRequest) -> Ask:
+    stops = tuple(stop for stop in request.stop_sequences or () if stop)
+    return replace(ask, sampling=request.sampling(), stop=stops)
+
+
+def notes_on_thinking(thinking: Thinking | None, model: Model) -> list[str]:
+    abilities = model.chat_format.abilities
+    if thinking is not None and thinking.type == "disabled" and abilities.thinks and not abilities.optional:
+        return ["thinking: this model always thinks; it was asked to think least, and its thoughts are left out"]
+    return []
+
+
+def how_thoughts_are_shown(thinking: Thinking | None) -> str:
+    if thinking is not None and thinking.type == "disabled":
+        return "left out"
+    return "omitted" if thinking is not None and thinking.display == "omitted" else "shown"
+
+
+async def create_message(call: Call) -> Response:
+    request: MessagesRequest = call.body
+    answer_id = "msg_" + secrets.token_hex(12)
+    ask = with_sampling(asked(request), request)
+    running = await unless_gone(call.request, call.service.answer(ask, call.caller, answer_id))
+    running.notes += notes_on_thinking(request.thinking, running.model)
+    writer = MessageWriter(new_message(running), how_thoughts_are_shown(request.thinking))
+    full = receipts.wants_full(call.request, request.ouvert)
+    headers = {receipts.HEADER: answer_id, "request-id": answer_id}
+    if request.stream:
+        return Streamed(
+            streamed(running, writer, request.max_tokens, full=full),
+            running.close,
+            ping=sse(PING, "ping"),
+            ping_seconds=call.service.settings.ping_seconds,
+            headers=headers,
+        )
+    try:
+        await unless_gone(call.request, written(running, writer, request.max_tokens, full=full))
+    finally:
+        await running.close()
+    return JSONAnswer(writer.message, headers=headers)
+
+
+def new_message(running: Running[Event]) -> dict[str, Any]:
+    """A message of which nothing is written yet. How much of its prompt was kept is known at its end."""
+    return {
+        "id": running.id,
+        "type": "message",
+        "role": "assistant",
+        "model": running.name,
+        "content": [],
+        "stop_reason": None,
+        "stop_sequence": None,
+        "usage": {"input_tokens": running.prompt_tokens, "output_tokens": 0},
+    }
+
+
+async def events(
+    running: Running[Event], writer: MessageWriter, max_tokens: int, *, full: bool
+) -> AsyncIterator[dict[str, Any]]:
+    for told in writer.begin():
+        yield told
+    async for _, event in running:
+        for told in writer.take(event):
+            yield told
+        if isinstance(event, Finished):
+            beside = receipts.beside(running.id, [event.receipt], full=full, notes=running.notes)
+            for told in writer.end(event, max_tokens, beside):
+                yield told
+
+
+async def written(running: Running[Event], writer: MessageWriter, max_tokens: int, *, full: bool) -> None:
+    async for _ in events(running, writer, max_tokens, full=full):
+        pass
+
+
+async def streamed(
+    running: Running[Event], writer: MessageWriter, max_tokens: int, *, full: bool
+) -> AsyncIterator[bytes]:
+    """What goes wrong on the way is said in the stream."""
+    try:
+        async for event in events(running, writer, max_tokens, full=full):
+            for piece in as_sse([event]):
+                yield piece
+    except Exception as problem:
+        refusal = refusal_of(problem)
+        if refusal is None:
+            raise
+        yield sse(anthropic_error(refusal), "error")
+
+
+async def count_tokens(call: Call) -> Response:
+    ask = asked(call.body)
+    lease = await unless_gone(call.request, call.service.borrow(ask.model, call.caller))
+    try:
+        ids = await asyncio.to_thread(prompt_of, lease, ask)
+        beside = {"ouvert": {"not_honoured": list(ask.notes)}} if ask.notes else {}
+        return JSONAnswer({"input_tokens": len(ids), **beside})
+    finally:
+        lease.give_back()
+
+
+ENDPOINTS = (
+    Endpoint(
+        method="POST",
+        path="/messages",
+        handler=create_message,
+        summary="Answer a conversation, in Anthropic's dialect",
+        body=MessagesRequest,
+        dialect=anthropic_error,
+    ),
+    Endpoint(
+        method="POST",
+        path="/messages/count_tokens",
+        handler=count_tokens,
+        summary="How many tokens the prompt of such a conversation has",
+        body=CountRequest,
+        dialect=anthropic_error,
+    ),
+)

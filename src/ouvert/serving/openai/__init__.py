@@ -1,0 +1,13 @@
+"""OpenAI's dialect, and what vLLM adds to it: Chat Completions, Responses, Completions, Embeddings, tokens."""
+
+from ouvert.serving.openai import chat_completions, completions, embeddings, model_list, not_offered, responses, tokens
+
+ENDPOINTS = (
+    *not_offered.ENDPOINTS,
+    *chat_completions.ENDPOINTS,
+    *responses.ENDPOINTS,
+    *completions.ENDPOINTS,
+    *embeddings.ENDPOINTS,
+    *tokens.ENDPOINTS,
+    *model_list.ENDPOINTS,
+)

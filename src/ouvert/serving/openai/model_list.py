@@ -1,0 +1,94 @@
+"""GET /v1/models and /v1/models/{id}: what is offered, in OpenAI's shape with Anthropic's fields beside it."""
+
+import asyncio
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ouvert.serving.callers import Caller
+from ouvert.serving.endpoints import Call, Endpoint
+from ouvert.serving.service import Service
+from ouvert.serving.streams import JSONAnswer
+from ouvert.store import Installed
+
+HARMONY_EFFORTS = ("low", "medium", "high")
+
+
+def entries(service: Service, caller: Caller) -> list[dict[str, Any]]:
+    """One for every model, and one for each effort that is offered as a suffix of its name."""
+    found = []
+    for installed in service.loaded_models.catalog.every():
+        if not caller.admits(installed.name):
+            continue
+        efforts = efforts_of(service, installed)
+        for name in (installed.name, *(f"{installed.name}:{effort}" for effort in efforts)):
+            found.append(entry(service, installed, name, efforts))
+    return found
+
+
+def entry(service: Service, installed: Installed, name: str, efforts: tuple[str, ...]) -> dict[str, Any]:
+    created = created_at(installed)
+    state, progress = service.loaded_models.state_of(installed.name)
+    model = service.loaded_models.model_of(installed.name)
+    facts: dict[str, Any] = {"state": state, "size_bytes": installed.size, "efforts": list(efforts)}
+    if progress is not None:
+        facts["progress"] = round(progress, 3)
+    if model is not None:
+        info = model.info
+        facts |= {"family": info.family, "parameters": info.parameters, "context": info.context}
+        if info.embedding_size is not None:
+            facts["embedding_size"] = info.embedding_size
+    return {
+        "id": name,
+        "object": "model",
+        "created": int(created.timestamp()),
+        "owned_by": "ouvert",
+        "type": "model",
+        "display_name": name,
+        "created_at": created.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "lifecycle": "active",
+        **({} if model is None else {"max_model_len": model.info.context, "max_input_tokens": model.info.context}),
+        "ouvert": facts,
+    }
+
+
+def efforts_of(service: Service, installed: Installed) -> tuple[str, ...]:
+    """Of a model in memory as its format says, else as its name tells: gpt-oss has them."""
+    model = service.loaded_models.model_of(installed.name)
+    if model is not None:
+        return service.loaded_models.efforts_of(model)
+    return HARMONY_EFFORTS if "gpt-oss" in installed.name.lower() else ()
+
+
+def created_at(installed: Installed) -> datetime:
+    """When it came here; of a path, when its files were last written."""
+    if installed.fetched_at is not None:
+        return datetime.fromisoformat(installed.fetched_at).astimezone(UTC)
+    return datetime.fromtimestamp(Path(installed.path).stat().st_mtime, UTC)
+
+
+async def list_models(call: Call) -> Response:
+    data = await asyncio.to_thread(entries, call.service, call.caller)
+    first, last = (data[0]["id"], data[-1]["id"]) if data else (None, None)
+    return JSONAnswer({"object": "list", "data": data, "has_more": False, "first_id": first, "last_id": last})
+
+
+async def one_model(call: Call) -> Response:
+    name = name_in_path(call.request)
+    if not name:  # /models/ is the list
+        return await list_models(call)
+    installed = call.service.permitted(name, call.caller)
+    return JSONAnswer(entry(call.service, installed, name, efforts_of(call.service, installed)))
+
+
+def name_in_path(request: Request) -> str:
+    return str(request.path_params["model"])
+
+
+ENDPOINTS = (
+    Endpoint(method="GET", path="/models", handler=list_models, summary="The models this server offers"),
+    Endpoint(method="GET", path="/models/{model:path}", handler=one_model, summary="One of them"),
+)
