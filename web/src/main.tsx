@@ -4,7 +4,8 @@ import "@fontsource-variable/hanken-grotesk/wght.css";
 import "@fontsource-variable/jetbrains-mono/wght.css";
 import "./style.css";
 import { App } from "./components/app";
-import { begin, show } from "./state";
+import { connect } from "./state/connecting";
+import { show } from "./state/conversations";
 import { language } from "./words";
 
 effect(() => {
@@ -14,6 +15,6 @@ effect(() => {
 
 const root = document.querySelector("#app");
 if (root) render(<App />, root);
-void begin().then(() => {
+void connect().then(() => {
   if (location.hash.length > 1) void show(location.hash.slice(1));
 });

@@ -51,6 +51,9 @@ export class ServerError extends Error {
   }
 }
 
+/** Whether a request ended because the page itself ended it. */
+export const isAbort = (problem: unknown): boolean => problem instanceof DOMException && problem.name === "AbortError";
+
 const KEY = "ouvert.key";
 
 /** A server that people share asks for a key; it stays in this tab. */
@@ -73,7 +76,7 @@ async function ask(method: string, path: string, body?: unknown, signal?: AbortS
       ...(signal ? { signal } : {}),
     });
   } catch (problem) {
-    if (problem instanceof DOMException && problem.name === "AbortError") throw problem;
+    if (isAbort(problem)) throw problem;
     throw new ServerError(0, String(problem));
   }
   if (!response.ok) throw await asError(response);
@@ -186,9 +189,12 @@ export function requestBody({ model, messages, effort, sampling = {}, truncation
   };
 }
 
-/** A short answer, whole. */
-export async function say(model: string, messages: WireMessage[], most: number, signal: AbortSignal): Promise<string> {
-  const body = { model, messages, temperature: 0, max_completion_tokens: most };
+/** A short answer in one piece, the same each time. */
+export async function completeOnce(
+  { model, messages, maxTokens }: { model: string; messages: WireMessage[]; maxTokens: number },
+  signal: AbortSignal,
+): Promise<string> {
+  const body = { model, messages, temperature: 0, max_completion_tokens: maxTokens };
   const { choices } = await json<{ choices: { message: { content: string | null } }[] }>(ask("POST", "/v1/chat/completions", body, signal));
   return choices[0]?.message.content ?? "";
 }

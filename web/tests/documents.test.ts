@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { readNumber } from "../src/components/panels";
+import { readNumber } from "../src/components/panels/sampling-fields";
 import { groupByDay } from "../src/components/sidebar";
 import { beginning, comingFormat, decodeText, longestThatFits } from "../src/documents";
 import { connectionsOf, refusedOf, speedOf } from "../src/receipt";

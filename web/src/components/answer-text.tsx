@@ -1,9 +1,9 @@
 import { memo } from "preact/compat";
 import { useMemo, useRef } from "preact/hooks";
 import { renderBlock, splitBlocks, type Block } from "../markdown";
-import { panel } from "../state";
+import { panel } from "../state/view";
 import { language, words } from "../words";
-import { copyText } from "./copy";
+import { copyText } from "./clipboard";
 
 /** A model's Markdown. As it grows, blocks that cannot change any more are left alone. */
 export function AnswerText({ text, growing }: { text: string; growing: boolean }) {

@@ -1,8 +1,8 @@
 import type { ComponentChildren } from "preact";
 import { useEffect, useRef } from "preact/hooks";
-import { focusComposer } from "../state";
-import { words } from "../words";
-import { Button } from "./icons";
+import { focusComposer } from "../../state/view";
+import { words } from "../../words";
+import { Button } from "../button";
 
 /** A dialog that keeps the focus inside, closes with Escape or a click beside it, and gives the focus back. */
 export function Sheet(props: {

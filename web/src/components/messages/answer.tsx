@@ -1,0 +1,51 @@
+import type { Message } from "../../conversation";
+import type { Generation } from "../../state/open-conversations";
+import { duration, words } from "../../words";
+import { AnswerText } from "../answer-text";
+import { Mark } from "../icons";
+import { AnswerEnd } from "./answer-end";
+import { useClock } from "./clock";
+import { Waiting } from "./waiting";
+
+/** An answer, written or being written: the same elements, so that at its end only what is new is drawn. */
+export function Answer({ message, writing }: { message: Message; writing: Generation | undefined }) {
+  return (
+    <>
+      <AnswerBody message={message} writing={writing} />
+      {!writing && <AnswerEnd message={message} />}
+    </>
+  );
+}
+
+/** The only part of the page that is drawn again for every token. */
+function AnswerBody({ message, writing }: { message: Message; writing: Generation | undefined }) {
+  const partial = writing?.partial.value;
+  const { text, reasoning } = partial ?? message;
+  const began = partial ? partial.thinkingBegan : 0;
+  const ended = partial ? partial.thinkingEnded : (message.thinking_seconds ?? 0) * 1000;
+  return (
+    <>
+      {reasoning && <Thoughts text={reasoning} began={began ?? 0} ended={ended} />}
+      {text && <AnswerText text={text} growing={writing !== undefined} />}
+      {partial && !text && !reasoning && <Waiting reading={partial.reading} model={message.model} />}
+    </>
+  );
+}
+
+/** `ended` is undefined while the model thinks. Both times are in milliseconds. */
+function Thoughts({ text, began, ended }: { text: string; began: number; ended: number | undefined }) {
+  const say = words.value;
+  const now = useClock(ended === undefined);
+  const seconds = Math.max(0, (ended ?? now) - began) / 1000;
+  return (
+    <details class="thoughts">
+      <summary>
+        <Mark breathing={ended === undefined} />
+        <span>{ended === undefined ? say.thinkingFor(duration(Math.floor(seconds))) : say.thoughtFor(duration(seconds))}</span>
+      </summary>
+      <div class="thought" role="region" aria-label={say.thoughts} tabindex={0}>
+        {text}
+      </div>
+    </details>
+  );
+}

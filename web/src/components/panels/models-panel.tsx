@@ -1,0 +1,90 @@
+import { useEffect } from "preact/hooks";
+import type { Fit, ModelRecord } from "../../server";
+import { model, models, refreshModels } from "../../state/models";
+import { changeSettings } from "../../state/settings";
+import { closePanel, focusComposer } from "../../state/view";
+import { bytes, compact, number, percent, words } from "../../words";
+import { Sheet } from "./sheet";
+
+export function ModelsPanel() {
+  const say = words.value;
+  useEffect(() => void refreshModels(), []); // one may have been fetched in a terminal meanwhile
+  return (
+    <Sheet title={say.chooseModel} place="centre" onClose={closePanel}>
+      {models.value?.length === 0 && <p>{`${say.noModels} ${say.noModelsHint}`}</p>}
+      <fieldset class="models">
+        <legend class="off-screen">{say.chooseModel}</legend>
+        {models.value?.map((each) => (
+          <ModelChoice key={each.id} record={each} />
+        ))}
+      </fieldset>
+      <p class="quiet">{say.moreModels}</p>
+    </Sheet>
+  );
+}
+
+function ModelChoice({ record }: { record: ModelRecord }) {
+  const isChosen = model.value?.id === record.id;
+  const choose = () => changeSettings({ model: record.id });
+  return (
+    <label class="choice">
+      <input
+        type="radio"
+        name="model"
+        checked={isChosen}
+        data-first={isChosen || undefined}
+        onChange={choose}
+        onClick={(event) => {
+          if (event.detail === 0) return; // an arrow key, which only looks around
+          choose(); // "change" would come too late: the dialog is gone by then
+          closePanel();
+          focusComposer();
+        }}
+      />
+      <ModelFacts record={record} />
+      <span class={`state ${record.state}`}>
+        <span class={`dot ${record.state}`} />
+        {stateOf(record)}
+      </span>
+    </label>
+  );
+}
+
+function ModelFacts({ record }: { record: ModelRecord }) {
+  const say = words.value;
+  const { family, parameters, size_bytes, context } = record;
+  const facts = [family, parameters && compact(parameters), size_bytes && bytes(size_bytes), context && say.contextOf(number(context))];
+  return (
+    <span class="choice-text">
+      <strong>{record.id}</strong>
+      <small>{facts.filter(Boolean).join(" · ")}</small>
+      {record.toy && <small class="toy">{say.toyChoice}</small>}
+      {record.fault && <small class="fit too_large">{record.fault}</small>}
+      {record.fit && <FitInMemory fit={record.fit} />}
+    </span>
+  );
+}
+
+function FitInMemory({ fit }: { fit: Fit }) {
+  const say = words.value;
+  const verdict = { fits: say.fits, tight: say.tight, too_large: say.tooLarge }[fit.state];
+  return (
+    <small class={`fit ${fit.state}`}>
+      {verdict} ({say.fitDetail(bytes(fit.needs_bytes), bytes(fit.available_bytes))})
+    </small>
+  );
+}
+
+function stateOf({ state, progress }: ModelRecord): string {
+  const say = words.value;
+  switch (state) {
+    case "loaded":
+      return say.loaded;
+    case "on_disk":
+      return say.onDisk;
+    case "failed":
+      return say.loadingFailed;
+    case "loading":
+      return progress === undefined ? say.loadingNow : say.loading(percent(progress));
+  }
+}

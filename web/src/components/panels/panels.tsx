@@ -1,0 +1,53 @@
+import { remove, removeAll } from "../../state/conversations";
+import { isKeyNeeded } from "../../state/session";
+import { panel } from "../../state/view";
+import { words } from "../../words";
+import { Confirmation } from "./confirmation";
+import { KeyPanel } from "./key-panel";
+import { ModelsPanel } from "./models-panel";
+import { ReceiptPanel } from "./receipt-panel";
+import { RenamePanel } from "./rename-panel";
+import { SettingsPanel } from "./settings-panel";
+import { ShortcutsPanel } from "./shortcuts-panel";
+
+/** The panel that is open, if one is. */
+export function Panels() {
+  const shown = panel.value;
+  if (isKeyNeeded.value) return <KeyPanel />;
+  switch (shown?.kind) {
+    case undefined:
+      return null;
+    case "settings":
+      return <SettingsPanel />;
+    case "shortcuts":
+      return <ShortcutsPanel />;
+    case "models":
+      return <ModelsPanel />;
+    case "receipt":
+      return <ReceiptPanel message={shown.message} />;
+    case "rename":
+      return <RenamePanel id={shown.id} title={shown.title} />;
+    case "delete":
+      return <ConfirmDelete id={shown.id} title={shown.title} />;
+    case "delete-all":
+      return <ConfirmDeleteAll />;
+    case "link":
+      return <ConfirmLink href={shown.href} />;
+  }
+}
+
+function ConfirmDelete({ id, title }: { id: string; title: string }) {
+  const say = words.value;
+  return <Confirmation title={say.deleteQuestion} text={say.deleteExplained} detail={title} yes={say.delete} act={() => void remove(id)} isFinal />;
+}
+
+function ConfirmDeleteAll() {
+  const say = words.value;
+  return <Confirmation title={say.deleteAllQuestion} text={say.deleteAllExplained} yes={say.deleteAll} act={() => void removeAll()} isFinal />;
+}
+
+function ConfirmLink({ href }: { href: string }) {
+  const say = words.value;
+  const open = () => void window.open(href, "_blank", "noopener,noreferrer");
+  return <Confirmation title={say.linkQuestion} text={say.linkExplained} detail={href} yes={say.open} act={open} />;
+}

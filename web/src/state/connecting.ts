@@ -1,0 +1,16 @@
+/** The page connects to its server: first who asks, and from where; then what may be shown to them. */
+import * as server from "../server";
+import { refreshList } from "./conversation-list";
+import { refreshModels } from "./models";
+import { showError } from "./notices";
+import { isKeyNeeded, session } from "./session";
+
+export async function connect(): Promise<void> {
+  try {
+    session.value = await server.getSession();
+  } catch (problem) {
+    showError(problem);
+  }
+  if (session.value?.needs_key) isKeyNeeded.value = true;
+  else await Promise.all([refreshModels(), refreshList()]);
+}

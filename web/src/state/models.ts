@@ -1,0 +1,38 @@
+/** The models of the server, and the one that answers in the conversation in view. */
+import { computed, signal } from "@preact/signals";
+import * as server from "../server";
+import { ServerError, type ModelRecord } from "../server";
+import { showError } from "./notices";
+import { settings } from "./settings";
+
+export const models = signal<ModelRecord[] | null>(null); // null: not known yet
+
+export const model = computed<ModelRecord | undefined>(() => {
+  const known = models.value ?? [];
+  return known.find((each) => each.id === settings.value.model) ?? known.find((each) => each.state === "loaded") ?? known[0];
+});
+
+/** Undefined for a model that has no efforts to choose from. */
+export const effort = computed<string | undefined>(() => {
+  const efforts = model.value?.efforts ?? [];
+  const chosen = [settings.value.effort, "medium"].find((each) => each !== undefined && efforts.includes(each));
+  return chosen ?? efforts[0];
+});
+
+export async function refreshModels(): Promise<void> {
+  try {
+    models.value = await server.listModels();
+  } catch (problem) {
+    models.value ??= [];
+    showError(problem);
+  }
+}
+
+/** While an answer is awaited: is its model being loaded, and how far is it? If the server does not say, nothing is shown. */
+export async function refreshModelsQuietly(): Promise<void> {
+  try {
+    models.value = await server.listModels();
+  } catch (problem) {
+    if (!(problem instanceof ServerError)) throw problem;
+  }
+}

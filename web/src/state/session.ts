@@ -1,0 +1,12 @@
+/** Who uses the page, and from where; what they may see follows from it. */
+import { computed, signal } from "@preact/signals";
+import type { Session } from "../server";
+import { whereIs } from "../where";
+
+export const session = signal<Session | null>(null); // null: not known yet
+export const isKeyNeeded = signal(false);
+
+/** Conversations are stored for a reader who has a key, or who is the owner. Others may talk, and nothing is stored. */
+export const storesConversations = computed(() => session.value?.reads_stored ?? true);
+export const where = computed(() => whereIs(session.value?.opened_from, location));
+export const host = location.hostname;

@@ -1,0 +1,41 @@
+/** What is shown beside the conversation: the list of conversations, one panel at a time, and where the focus is. */
+import { signal } from "@preact/signals";
+
+export type Panel =
+  | { kind: "settings" | "shortcuts" | "models" }
+  | { kind: "receipt"; message: string }
+  | { kind: "rename" | "delete"; id: string; title: string }
+  | { kind: "delete-all" }
+  | { kind: "link"; href: string };
+
+const NARROW = 900; // pixels: a narrower window shows the list of conversations or the conversation, not both
+
+const isNarrow = () => window.innerWidth < NARROW;
+
+export const panel = signal<Panel | null>(null);
+export const sidebarShown = signal(!isNarrow());
+export const editing = signal<string | null>(null); // the message that is being reworded
+
+export function closePanel(): void {
+  panel.value = null;
+}
+
+export function hideSidebarIfNarrow(): void {
+  if (isNarrow()) sidebarShown.value = false;
+}
+
+/** Give the message box the focus, except on screens where that would open a keyboard unasked. */
+export function focusComposer(): void {
+  if (matchMedia("(pointer: coarse)").matches) return;
+  const focus = () => {
+    if (!document.querySelector("dialog, .editor")) document.querySelector<HTMLTextAreaElement>("#composer")?.focus();
+  };
+  focus(); // at once, for what is typed next
+  requestAnimationFrame(focus); // for when something was still in front of it
+}
+
+export function focusSearch(): void {
+  const focus = () => document.querySelector<HTMLInputElement>("#search")?.focus();
+  focus(); // at once, for what is typed next
+  requestAnimationFrame(focus); // for when the list was hidden, or a dialog was open
+}
