@@ -19,15 +19,15 @@ void clear_rows(std::uint8_t* matrix, std::int64_t row_bytes, std::int64_t first
 
 }  // namespace
 
-void clear_slots(std::uint8_t* stretch, std::int64_t head_dim, CacheType type, std::int64_t first) {
+void clear_slots(std::uint8_t* head_block, std::int64_t head_dim, CacheType type, std::int64_t first) {
   const std::int64_t bytes = element_bytes(type);
-  clear_columns(stretch, head_dim, bytes, first);
-  clear_rows(stretch + head_dim * kBlockKeys * bytes, padded_dim(head_dim) * bytes, first);
+  clear_columns(head_block, head_dim, bytes, first);
+  clear_rows(head_block + head_dim * kBlockKeys * bytes, padded_dim(head_dim) * bytes, first);
   if (type != CacheType::q8) return;
   const std::int64_t scales = scales_of(head_dim);
-  stretch += element_block_bytes(head_dim, type);
-  clear_columns(stretch, scales, 4, first);
-  clear_rows(stretch + scales * kBlockKeys * 4, scales * 4, first);
+  head_block += element_block_bytes(head_dim, type);
+  clear_columns(head_block, scales, 4, first);
+  clear_rows(head_block + scales * kBlockKeys * 4, scales * 4, first);
 }
 
 void clear_latents(std::uint8_t* latents, std::int64_t width, CacheType type, std::int64_t first) {

@@ -8,7 +8,7 @@
 
 namespace ouvert {
 
-const AttentionKernels attention_avx2 = {remember, remember_latent, attend, attend_segment, join};
+const AttentionKernels attention_avx2 = {append, append_latent, attend, attend_segment, merge_segments};
 
 }  // namespace ouvert
 

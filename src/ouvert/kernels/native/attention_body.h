@@ -9,21 +9,22 @@
 
 #include "attention.h"
 #include "exponential.h"
+#include "inline.h"
 
 namespace {
 
 using namespace ouvert;
 
-// One kv head's stretch of a block, read sixteen numbers at a time.
+// A head block, read sixteen numbers at a time.
 template <typename Element>
-struct Stretch {
+struct HeadBlock {
   const Element *keys, *values;
   std::int64_t padded;
 
-  Stretch(const std::uint8_t* at, std::int64_t head_dim)
-      : Stretch(reinterpret_cast<const Element*>(at), reinterpret_cast<const Element*>(at) + head_dim * kBlockKeys,
+  HeadBlock(const std::uint8_t* at, std::int64_t head_dim)
+      : HeadBlock(reinterpret_cast<const Element*>(at), reinterpret_cast<const Element*>(at) + head_dim * kBlockKeys,
                 head_dim) {}
-  Stretch(const Element* keys, const Element* values, std::int64_t value_dim)
+  HeadBlock(const Element* keys, const Element* values, std::int64_t value_dim)
       : keys(keys), values(values), padded(padded_dim(value_dim)) {}
 
   // Value d of keys 16 v .., and values 16 v .. of key k.
@@ -32,12 +33,12 @@ struct Stretch {
 };
 
 template <>
-struct Stretch<std::int8_t> {
+struct HeadBlock<std::int8_t> {
   const std::int8_t *keys, *values;
   const float *key_scales, *value_scales, *first_key;
   std::int64_t padded, scales;
 
-  Stretch(const std::uint8_t* at, std::int64_t head_dim)
+  HeadBlock(const std::uint8_t* at, std::int64_t head_dim)
       : keys(reinterpret_cast<const std::int8_t*>(at)),
         values(keys + head_dim * kBlockKeys),
         key_scales(reinterpret_cast<const float*>(at + element_block_bytes(head_dim, CacheType::q8))),
@@ -65,11 +66,11 @@ inline Lanes latent_at(const std::uint8_t* at, std::int64_t width, std::int64_t 
   return x * Lanes::all(scales[k * scales_of(width) + 16 * v / kScaleDim]);
 }
 
-// Asks for a row of `count` elements, where they are small: straight from such a cache, memory is the limit. A product
-// asks for as much of the next block as it reads of this one, in every pass, because a processor that waits for many
-// lines drops what it is asked for besides; and into the second-level cache, because the first is full with one block.
+// Prefetches a row of `count` elements if they are small: such caches are read straight, and memory is the limit. In
+// every pass a product prefetches as much of the next block as it reads of this one, because a processor that waits for
+// many lines drops further prefetches; and into the second-level cache, because one block fills the first.
 template <typename Element>
-inline void ask_for(const Element* row, std::int64_t count) {
+inline void prefetch_row(const Element* row, std::int64_t count) {
   if constexpr (sizeof(Element) < 4)
     for (std::int64_t i = 0; i < count; i += 64 / static_cast<std::int64_t>(sizeof(Element)))
       __builtin_prefetch(row + i, 0, 2);
@@ -89,17 +90,17 @@ inline void add_product(const float* a, std::int64_t a_stride, std::int64_t begi
   }
 }
 
-// scores[r][16 v ..] for vectors v of [begin, end): rows of q times transposed keys.
+// scores[r][16 v ..] for kPanel vectors from v on: rows of q times transposed keys.
 template <int kRows, int kPanel, typename Element>
-inline void score_panel(const float* q, std::int64_t head_dim, const Stretch<Element>& from, std::int64_t v,
-                        const Stretch<Element>& next, float* scores) {
+inline void score_panel(const float* q, std::int64_t head_dim, const HeadBlock<Element>& from, std::int64_t v,
+                        const HeadBlock<Element>& next, float* scores) {
   Lanes c[kRows][kPanel];
 #pragma GCC unroll 6
   for (int r = 0; r < kRows; ++r)
 #pragma GCC unroll 4
     for (int p = 0; p < kPanel; ++p) c[r][p] = Lanes::all(0.0f);
   const auto column = [&](std::int64_t d, int p) {
-    if (p == 0) ask_for(next.keys + d * kBlockKeys, kBlockKeys);
+    if (p == 0) prefetch_row(next.keys + d * kBlockKeys, kBlockKeys);
     return from.key(d, v + p);
   };
   add_product<kRows, kPanel>(q, head_dim, 0, head_dim, column, c);
@@ -109,21 +110,21 @@ inline void score_panel(const float* q, std::int64_t head_dim, const Stretch<Ele
     for (int p = 0; p < kPanel; ++p) c[r][p].store(scores + r * kBlockKeys + 16 * (v + p));
 }
 
-// sums[r][16 v ..] = sums * faded[r] + shares times values, for keys of [begin, end).
+// sums[r][16 v ..] = sums * rescale[r] + weights times values, for keys of [begin, end).
 template <int kRows, int kPanel, typename Element>
-inline void mix_panel(const float* shares, const Stretch<Element>& from, std::int64_t begin, std::int64_t end,
-                      std::int64_t v, const Stretch<Element>& next, const Lanes* faded, float* sums,
+inline void value_panel(const float* weights, const HeadBlock<Element>& from, std::int64_t begin, std::int64_t end,
+                      std::int64_t v, const HeadBlock<Element>& next, const Lanes* rescale, float* sums,
                       std::int64_t stride) {
   Lanes c[kRows][kPanel];
 #pragma GCC unroll 6
   for (int r = 0; r < kRows; ++r)
 #pragma GCC unroll 4
-    for (int p = 0; p < kPanel; ++p) c[r][p] = Lanes::load(sums + r * stride + 16 * (v + p)) * faded[r];
+    for (int p = 0; p < kPanel; ++p) c[r][p] = Lanes::load(sums + r * stride + 16 * (v + p)) * rescale[r];
   const auto column = [&](std::int64_t k, int p) {
-    if (p == 0) ask_for(next.values + k * from.padded, from.padded);
+    if (p == 0) prefetch_row(next.values + k * from.padded, from.padded);
     return from.value(k, v + p);
   };
-  add_product<kRows, kPanel>(shares, kBlockKeys, begin, end, column, c);
+  add_product<kRows, kPanel>(weights, kBlockKeys, begin, end, column, c);
 #pragma GCC unroll 6
   for (int r = 0; r < kRows; ++r)
 #pragma GCC unroll 4
@@ -131,109 +132,117 @@ inline void mix_panel(const float* shares, const Stretch<Element>& from, std::in
 }
 
 // Which keys of a block a token sees: [first, last).
-struct Seen {
+struct VisibleKeys {
   std::int64_t first, last;
 };
 
-inline Seen seen(const AttentionTile& tile, std::int64_t block, std::int64_t token) {
+inline VisibleKeys visible_keys(const AttentionTile& tile, std::int64_t block, std::int64_t token) {
   const std::int64_t position = tile.position + token, start = block * kBlockKeys;
   const std::int64_t first = position - tile.window + 1 - start, last = position + 1 - start;
   return {first < 0 ? 0 : first, last > kBlockKeys ? kBlockKeys : last};
 }
 
-// Rows row .. row + kRows - 1 of a tile look at one block.
+// Adds the scores of one row, vectors [begin, end), to its softmax: scores become weights relative to the new largest
+// score, and `total` (16 partial sums of weights, then 16 times the largest score) is updated. Returns by what the sums
+// of earlier blocks must be multiplied.
+OUVERT_INLINE Lanes update_softmax(const VisibleKeys& visible, std::int64_t begin, std::int64_t end, float* scores,
+                                   float* total) {
+  Lanes best = Lanes::all(-std::numeric_limits<float>::infinity());
+  Lanes score[4] = {best, best, best, best};
+  const bool whole = visible.first <= 16 * begin && visible.last >= 16 * end;
+#pragma GCC unroll 4
+  for (int v = 0; v < 4; ++v) {
+    if (v < begin || v >= end) continue;
+    score[v] = Lanes::load(scores + 16 * v);
+    if (!whole)
+      score[v] = keep(score[v], static_cast<int>(visible.first - 16 * v), static_cast<int>(visible.last - 16 * v),
+                      -std::numeric_limits<float>::infinity());
+    best = larger(best, score[v]);
+  }
+  const Lanes before = Lanes::load(total + 16);
+  const Lanes now = larger(Lanes::all(largest(best)), before);
+  const Lanes rescale = two_to_the(before - now);
+  Lanes sums = Lanes::load(total) * rescale;
+#pragma GCC unroll 4
+  for (int v = 0; v < 4; ++v) {
+    if (v < begin || v >= end) continue;
+    score[v] = two_to_the(score[v] - now);
+    sums = sums + score[v];
+    score[v].store(scores + 16 * v);
+  }
+  sums.store(total);
+  now.store(total + 16);
+  return rescale;
+}
+
+// Adds one block to the states of rows row .. row + kRows - 1. `weights` is work space, kRows x kBlockKeys.
 template <int kRows, typename Element>
-inline void look(const AttentionTile& tile, std::int64_t block, std::int64_t row, const float* q,
-                 const Stretch<Element>& from, const Stretch<Element>& next, float* shares, float* state) {
+inline void attend_block_rows(const AttentionTile& tile, std::int64_t block, std::int64_t row, const float* q,
+                              const HeadBlock<Element>& from, const HeadBlock<Element>& next, float* weights,
+                              float* state) {
   constexpr int kPanel = Lanes::panel(kRows);
   const std::int64_t padded = padded_dim(tile.value_dim), stride = state_stride(tile.value_dim);
-  const Seen earliest = seen(tile, block, row / tile.group);
-  const Seen latest = seen(tile, block, (row + kRows - 1) / tile.group);
+  const VisibleKeys earliest = visible_keys(tile, block, row / tile.group);
+  const VisibleKeys latest = visible_keys(tile, block, (row + kRows - 1) / tile.group);
   if (latest.last <= 0 || earliest.first >= kBlockKeys) return;
   q += row * tile.head_dim;
   state += row * stride;
 
   const std::int64_t begin = earliest.first / 16, end = (latest.last + 15) / 16;
   std::int64_t v = begin;
-  for (; v + kPanel <= end; v += kPanel) score_panel<kRows, kPanel>(q, tile.head_dim, from, v, next, shares);
-  for (; v < end; ++v) score_panel<kRows, 1>(q, tile.head_dim, from, v, next, shares);
+  for (; v + kPanel <= end; v += kPanel) score_panel<kRows, kPanel>(q, tile.head_dim, from, v, next, weights);
+  for (; v < end; ++v) score_panel<kRows, 1>(q, tile.head_dim, from, v, next, weights);
 
-  Lanes faded[kRows];
+  Lanes rescale[kRows];
 #pragma GCC unroll 6
-  for (int r = 0; r < kRows; ++r) {
-    const Seen keys_seen = seen(tile, block, (row + r) / tile.group);
-    float* scores = shares + r * kBlockKeys;
-    Lanes best = Lanes::all(-std::numeric_limits<float>::infinity());
-    Lanes score[4] = {best, best, best, best};
-    const bool whole = keys_seen.first <= 16 * begin && keys_seen.last >= 16 * end;
-#pragma GCC unroll 4
-    for (int v = 0; v < 4; ++v) {
-      if (v < begin || v >= end) continue;
-      score[v] = Lanes::load(scores + 16 * v);
-      if (!whole)
-        score[v] = keep(score[v], static_cast<int>(keys_seen.first - 16 * v), static_cast<int>(keys_seen.last - 16 * v),
-                        -std::numeric_limits<float>::infinity());
-      best = larger(best, score[v]);
-    }
-    float* total = state + r * stride + padded;
-    const Lanes before = Lanes::load(total + 16);
-    const Lanes now = larger(Lanes::all(largest(best)), before);
-    faded[r] = two_to_the(before - now);
-    Lanes sums = Lanes::load(total) * faded[r];
-#pragma GCC unroll 4
-    for (int v = 0; v < 4; ++v) {
-      if (v < begin || v >= end) continue;
-      score[v] = two_to_the(score[v] - now);
-      sums = sums + score[v];
-      score[v].store(scores + 16 * v);
-    }
-    sums.store(total);
-    now.store(total + 16);
-  }
+  for (int r = 0; r < kRows; ++r)
+    rescale[r] = update_softmax(visible_keys(tile, block, (row + r) / tile.group), begin, end, weights + r * kBlockKeys,
+                                state + r * stride + padded);
 
   const std::int64_t vectors = padded / 16;
   for (v = 0; v + kPanel <= vectors; v += kPanel)
-    mix_panel<kRows, kPanel>(shares, from, earliest.first, latest.last, v, next, faded, state, stride);
+    value_panel<kRows, kPanel>(weights, from, earliest.first, latest.last, v, next, rescale, state, stride);
   for (; v < vectors; ++v)
-    mix_panel<kRows, 1>(shares, from, earliest.first, latest.last, v, next, faded, state, stride);
+    value_panel<kRows, 1>(weights, from, earliest.first, latest.last, v, next, rescale, state, stride);
 }
 
+// Adds one block to the states of rows row .. end_row - 1. `next` is the block to prefetch.
 template <typename Element>
-inline void look_at_block(const AttentionTile& tile, std::int64_t block, std::int64_t row, std::int64_t end_row,
-                          const float* q, const Stretch<Element>& from, const Stretch<Element>& next, float* shares,
-                          float* state) {
+inline void attend_block(const AttentionTile& tile, std::int64_t block, std::int64_t row, std::int64_t end_row,
+                         const float* q, const HeadBlock<Element>& from, const HeadBlock<Element>& next, float* weights,
+                         float* state) {
   for (; row + Lanes::kRows <= end_row; row += Lanes::kRows)
-    look<Lanes::kRows>(tile, block, row, q, from, next, shares, state);
+    attend_block_rows<Lanes::kRows>(tile, block, row, q, from, next, weights, state);
   switch (end_row - row) {
-    case 5: return look<5>(tile, block, row, q, from, next, shares, state);
-    case 4: return look<4>(tile, block, row, q, from, next, shares, state);
-    case 3: return look<3>(tile, block, row, q, from, next, shares, state);
-    case 2: return look<2>(tile, block, row, q, from, next, shares, state);
-    case 1: return look<1>(tile, block, row, q, from, next, shares, state);
+    case 5: return attend_block_rows<5>(tile, block, row, q, from, next, weights, state);
+    case 4: return attend_block_rows<4>(tile, block, row, q, from, next, weights, state);
+    case 3: return attend_block_rows<3>(tile, block, row, q, from, next, weights, state);
+    case 2: return attend_block_rows<2>(tile, block, row, q, from, next, weights, state);
+    case 1: return attend_block_rows<1>(tile, block, row, q, from, next, weights, state);
     default: return;
   }
 }
 
-// Where things stand in a thread's scratch.
+// The parts of a thread's scratch.
 struct Scratch {
-  float* q;       // rows x head_dim, scaled
-  float* keys;    // head_dim x kBlockKeys
-  float* values;  // kBlockKeys x padded
-  float* shares;  // kRows x kBlockKeys
-  float* states;  // 2 x rows x state_stride
+  float* q;        // rows x head_dim, scaled
+  float* keys;     // head_dim x kBlockKeys
+  float* values;   // kBlockKeys x padded
+  float* weights;  // kRows x kBlockKeys
+  float* states;   // 2 x rows x state_stride
 
   Scratch(float* from, const AttentionTile& tile) {
     q = from;
     keys = q + tile.rows() * tile.head_dim;
     values = keys + kBlockKeys * tile.head_dim;
-    shares = values + kBlockKeys * padded_dim(tile.value_dim);
-    states = shares + 8 * kBlockKeys;
+    weights = values + kBlockKeys * padded_dim(tile.value_dim);
+    states = weights + 8 * kBlockKeys;
   }
 };
 
-// x = H x for every n neighbours: log2 n rounds of sums and differences, then one product. H is its own inverse. The
-// order of the sums is the same everywhere, and nothing is fused. `count` is a multiple of n.
-inline void turn(float* x, std::int64_t count, std::int64_t n) {
+// x = H x for every n neighbours, H a Hadamard matrix: log2 n rounds of sums and differences, then one product. H is its
+// own inverse. The order of the sums is the same everywhere, and nothing is fused. `count` is a multiple of n.
+inline void hadamard(float* x, std::int64_t count, std::int64_t n) {
   if (n == 1) return;
   const float factor = static_cast<float>(1.0 / std::sqrt(static_cast<double>(n)));
   for (std::int64_t half = 1; half < n; half *= 2)
@@ -246,7 +255,7 @@ inline void turn(float* x, std::int64_t count, std::int64_t n) {
   for (std::int64_t i = 0; i < count; ++i) x[i] *= factor;
 }
 
-inline bool turned(const AttentionTile& tile) { return tile.type == CacheType::q8 && !tile.latent; }
+inline bool is_rotated(const AttentionTile& tile) { return tile.type == CacheType::q8 && !tile.latent; }
 
 inline void prepare_queries(const AttentionTile& tile, float* to) {
   const float factor = tile.scale * kLog2OfE;
@@ -254,110 +263,129 @@ inline void prepare_queries(const AttentionTile& tile, float* to) {
     const float* from = tile.q + token * tile.q_stride;
     for (std::int64_t head = 0; head < tile.group; ++head, from += tile.head_dim, to += tile.head_dim) {
       for (std::int64_t i = 0; i < tile.head_dim; ++i) to[i] = from[i];
-      if (turned(tile)) turn(to, tile.head_dim, turned_dim(tile.head_dim));
+      if (is_rotated(tile)) hadamard(to, tile.head_dim, hadamard_dim(tile.head_dim));
       for (std::int64_t i = 0; i < tile.head_dim; ++i) to[i] *= factor;
     }
   }
 }
 
-template <typename Element>
-inline void look_at_segment(const AttentionTile& tile, std::int64_t segment, const Scratch& scratch, float* state) {
-  const std::int64_t head_dim = tile.head_dim, padded = padded_dim(tile.value_dim), stride = state_stride(tile.value_dim);
-  const std::int64_t rows = tile.rows();
+// The state of rows that have seen no key.
+inline void clear_state(float* state, std::int64_t rows, std::int64_t value_dim) {
+  const std::int64_t padded = padded_dim(value_dim), stride = state_stride(value_dim);
   for (std::int64_t r = 0; r < rows; ++r) {
     float* row = state + r * stride;
     for (std::int64_t i = 0; i < padded + 16; i += 16) Lanes::all(0.0f).store(row + i);
     Lanes::all(-FLT_MAX).store(row + padded + 16);
   }
-  const std::int64_t start = segment * kSegmentKeys;
+}
+
+// The first `count` latents of a block as float keys and values: both of all heads are made of the same rows.
+template <typename Element>
+inline void convert_latents(const AttentionTile& tile, std::int64_t block, std::int64_t count, const Scratch& scratch) {
+  const std::int64_t head_dim = tile.head_dim, padded = padded_dim(tile.value_dim);
+  for (std::int64_t k = 0; k < count; ++k)
+    for (std::int64_t v = 0; 16 * v < head_dim; ++v) {
+      const Lanes x = latent_at<Element>(tile.blocks[block] + tile.offset, head_dim, k, v);
+      if (16 * v < padded) x.store(scratch.values + k * padded + 16 * v);
+      float column[16];
+      x.store(column);
+      for (std::int64_t d = 16 * v; d < head_dim && d < 16 * v + 16; ++d)
+        scratch.keys[d * kBlockKeys + k] = column[d - 16 * v];
+    }
+}
+
+// A head block as float keys and values, of which the first `count` are there.
+template <typename Element>
+inline void convert_head_block(const HeadBlock<Element>& from, const AttentionTile& tile, std::int64_t count,
+                               const Scratch& scratch) {
+  const std::int64_t padded = padded_dim(tile.value_dim);
+  for (std::int64_t d = 0; d < tile.head_dim; ++d)
+    for (std::int64_t v = 0; v < kBlockKeys / 16; ++v) from.key(d, v).store(scratch.keys + d * kBlockKeys + 16 * v);
+  for (std::int64_t k = 0; k < count; ++k)
+    for (std::int64_t v = 0; v < padded / 16; ++v) from.value(k, v).store(scratch.values + k * padded + 16 * v);
+}
+
+// The state of one segment. Queries are prepared in scratch.q.
+template <typename Element>
+inline void segment_state(const AttentionTile& tile, std::int64_t segment, const Scratch& scratch, float* state) {
+  clear_state(state, tile.rows(), tile.value_dim);
+  const std::int64_t start = segment * kSegmentKeys, end = tile.position + tile.tokens;
   const std::int64_t first = tile.first_key() > start ? tile.first_key() : start;
-  const std::int64_t last = tile.position + tile.tokens < start + kSegmentKeys ? tile.position + tile.tokens
-                                                                               : start + kSegmentKeys;
+  const std::int64_t last = end < start + kSegmentKeys ? end : start + kSegmentKeys;
   if (first >= last) return;
+  const HeadBlock<float> converted(scratch.keys, scratch.values, tile.value_dim);
   for (std::int64_t block = first / kBlockKeys; block <= (last - 1) / kBlockKeys; ++block) {
     // Tokens before the block's first key see nothing of it, nor do those whose window begins after its last.
     const std::int64_t begin_token = block * kBlockKeys - tile.position;
     const std::int64_t end_token = (block + 1) * kBlockKeys - 1 - tile.position + tile.window;
     const std::int64_t begin = begin_token > 0 ? begin_token * tile.group : 0;
-    const std::int64_t end = end_token < tile.tokens ? end_token * tile.group : rows;
+    const std::int64_t end = end_token < tile.tokens ? end_token * tile.group : tile.rows();
     const std::int64_t written = last - block * kBlockKeys < kBlockKeys ? last - block * kBlockKeys : kBlockKeys;
-    const Stretch<float> converted(scratch.keys, scratch.values, tile.value_dim);
-    if (tile.latent) {  // keys and values of all heads are made of the same rows
-      for (std::int64_t k = 0; k < written; ++k)
-        for (std::int64_t v = 0; 16 * v < head_dim; ++v) {
-          const Lanes x = latent_at<Element>(tile.blocks[block] + tile.offset, head_dim, k, v);
-          if (16 * v < padded) x.store(scratch.values + k * padded + 16 * v);
-          float column[16];
-          x.store(column);
-          for (std::int64_t d = 16 * v; d < head_dim && d < 16 * v + 16; ++d)
-            scratch.keys[d * kBlockKeys + k] = column[d - 16 * v];
-        }
-      look_at_block(tile, block, begin, end, scratch.q, converted, converted, scratch.shares, state);
+    if (tile.latent) {
+      convert_latents<Element>(tile, block, written, scratch);
+      attend_block(tile, block, begin, end, scratch.q, converted, converted, scratch.weights, state);
       continue;
     }
-    const Stretch<Element> from(tile.blocks[block] + tile.offset, head_dim);
+    const HeadBlock<Element> from(tile.blocks[block] + tile.offset, tile.head_dim);
     if constexpr (sizeof(Element) < 4) {
       if (end - begin > 2 * Lanes::kRows) {  // convert once for all of them; the values are the same
-        for (std::int64_t d = 0; d < head_dim; ++d)
-          for (std::int64_t v = 0; v < kBlockKeys / 16; ++v)
-            from.key(d, v).store(scratch.keys + d * kBlockKeys + 16 * v);
-        for (std::int64_t k = 0; k < written; ++k)
-          for (std::int64_t v = 0; v < padded / 16; ++v) from.value(k, v).store(scratch.values + k * padded + 16 * v);
-        look_at_block(tile, block, begin, end, scratch.q, converted, converted, scratch.shares, state);
+        convert_head_block(from, tile, written, scratch);
+        attend_block(tile, block, begin, end, scratch.q, converted, converted, scratch.weights, state);
         continue;
       }
     }
     const std::int64_t following = block < (last - 1) / kBlockKeys ? block + 1 : block;
-    const Stretch<Element> next(tile.blocks[following] + tile.offset, head_dim);
-    look_at_block(tile, block, begin, end, scratch.q, from, next, scratch.shares, state);
+    const HeadBlock<Element> next(tile.blocks[following] + tile.offset, tile.head_dim);
+    attend_block(tile, block, begin, end, scratch.q, from, next, scratch.weights, state);
   }
 }
 
-inline void look_at_segment(const AttentionTile& tile, std::int64_t segment, const Scratch& scratch, float* state) {
+inline void segment_state(const AttentionTile& tile, std::int64_t segment, const Scratch& scratch, float* state) {
   switch (tile.type) {
-    case CacheType::f16: return look_at_segment<Half>(tile, segment, scratch, state);
-    case CacheType::f32: return look_at_segment<float>(tile, segment, scratch, state);
-    case CacheType::q8: return look_at_segment<std::int8_t>(tile, segment, scratch, state);
+    case CacheType::f16: return segment_state<Half>(tile, segment, scratch, state);
+    case CacheType::f32: return segment_state<float>(tile, segment, scratch, state);
+    case CacheType::q8: return segment_state<std::int8_t>(tile, segment, scratch, state);
   }
 }
 
-// One state takes in the next.
-inline void take_in(float* state, const float* next, std::int64_t rows, std::int64_t value_dim) {
+// Merges the state of later keys into `state`.
+inline void merge_states(float* state, const float* next, std::int64_t rows, std::int64_t value_dim) {
   const std::int64_t padded = padded_dim(value_dim), stride = state_stride(value_dim);
   for (std::int64_t r = 0; r < rows; ++r, state += stride, next += stride) {
     const Lanes mine = Lanes::load(state + padded + 16), theirs = Lanes::load(next + padded + 16);
     const Lanes now = larger(mine, theirs);
-    const Lanes my_part = two_to_the(mine - now), their_part = two_to_the(theirs - now);
+    const Lanes rescale = two_to_the(mine - now), rescale_next = two_to_the(theirs - now);
     for (std::int64_t i = 0; i < padded + 16; i += 16)
-      (Lanes::load(state + i) * my_part + Lanes::load(next + i) * their_part).store(state + i);
+      (Lanes::load(state + i) * rescale + Lanes::load(next + i) * rescale_next).store(state + i);
     now.store(state + padded + 16);
   }
 }
 
-inline void answer(const AttentionTile& tile, const float* state, const float* sinks, float* out,
-                   std::int64_t out_stride) {
+// Divides the sums by the total of the weights, sinks included.
+inline void finalise(const AttentionTile& tile, const float* state, const float* sinks, float* out,
+                     std::int64_t out_stride) {
   const std::int64_t value_dim = tile.value_dim, padded = padded_dim(value_dim), stride = state_stride(value_dim);
   for (std::int64_t r = 0; r < tile.rows(); ++r, state += stride) {
     Lanes total = Lanes::all(sum(Lanes::load(state + padded)));
-    Lanes part = Lanes::all(1.0f);
+    Lanes factor = Lanes::all(1.0f);
     if (sinks != nullptr) {
       const Lanes sink = Lanes::all(sinks[r % tile.group] * kLog2OfE), mine = Lanes::load(state + padded + 16);
       const Lanes now = larger(mine, sink);
-      part = two_to_the(mine - now);
-      total = fma(total, part, two_to_the(sink - now));
+      factor = two_to_the(mine - now);
+      total = fma(total, factor, two_to_the(sink - now));
     }
-    part = part / total;
+    factor = factor / total;
     float* to = out + r / tile.group * out_stride + r % tile.group * value_dim;
     for (std::int64_t i = 0; i < value_dim; i += 16)
-      (Lanes::load(state + i) * part).store_some(to + i, static_cast<int>(value_dim - i));
-    if (turned(tile)) turn(to, value_dim, turned_dim(value_dim));
+      (Lanes::load(state + i) * factor).store_some(to + i, static_cast<int>(value_dim - i));
+    if (is_rotated(tile)) hadamard(to, value_dim, hadamard_dim(value_dim));
   }
 }
 
 void attend_segment(const AttentionTile& tile, std::int64_t segment, float* scratch_floats, float* state) {
   const Scratch scratch(scratch_floats, tile);
   prepare_queries(tile, scratch.q);
-  look_at_segment(tile, segment, scratch, state);
+  segment_state(tile, segment, scratch, state);
 }
 
 void attend(const AttentionTile& tile, const float* sinks, float* scratch_floats, float* out, std::int64_t out_stride) {
@@ -368,16 +396,16 @@ void attend(const AttentionTile& tile, const float* sinks, float* scratch_floats
   float* next = state + rows * state_stride(tile.value_dim);
   for (std::int64_t segment = tile.first_segment(); segment < tile.end_segment(); ++segment) {
     float* to = segment == tile.first_segment() ? state : next;
-    look_at_segment(tile, segment, scratch, to);
-    if (to == next) take_in(state, next, rows, tile.value_dim);
+    segment_state(tile, segment, scratch, to);
+    if (to == next) merge_states(state, next, rows, tile.value_dim);
   }
-  answer(tile, state, sinks, out, out_stride);
+  finalise(tile, state, sinks, out, out_stride);
 }
 
-void join(const AttentionTile& tile, float* states, std::int64_t count, std::int64_t between, const float* sinks,
-          float* out, std::int64_t out_stride) {
-  for (std::int64_t i = 1; i < count; ++i) take_in(states, states + i * between, tile.rows(), tile.value_dim);
-  answer(tile, states, sinks, out, out_stride);
+void merge_segments(const AttentionTile& tile, float* states, std::int64_t count, std::int64_t between,
+                    const float* sinks, float* out, std::int64_t out_stride) {
+  for (std::int64_t i = 1; i < count; ++i) merge_states(states, states + i * between, tile.rows(), tile.value_dim);
+  finalise(tile, states, sinks, out, out_stride);
 }
 
 inline void write(const Lanes& from, float* to, int count) { from.store_some(to, count); }
@@ -388,13 +416,13 @@ inline void write(const Lanes& from, Half* to, int count) {
 }
 
 template <typename Element>
-inline void remember_as(const float* k, const float* v, std::int64_t head_dim, Element* stretch, std::int64_t slot) {
+inline void append_as(const float* k, const float* v, std::int64_t head_dim, Element* head_block, std::int64_t slot) {
   Element column[16];
-  Element* values = stretch + head_dim * kBlockKeys + slot * padded_dim(head_dim);
+  Element* values = head_block + head_dim * kBlockKeys + slot * padded_dim(head_dim);
   for (std::int64_t i = 0; i < head_dim; i += 16) {
     const int count = static_cast<int>(head_dim - i < 16 ? head_dim - i : 16);
     Lanes::load_some(k + i, count).store(column);
-    for (int j = 0; j < count; ++j) stretch[(i + j) * kBlockKeys + slot] = column[j];
+    for (int j = 0; j < count; ++j) head_block[(i + j) * kBlockKeys + slot] = column[j];
     Lanes::load_some(v + i, count).store(values + i);  // zeros beyond head_dim
   }
 }
@@ -408,7 +436,7 @@ inline void quantise(const float* x, std::int64_t head_dim, std::int8_t* codes, 
     const Lanes second = count > 16 ? Lanes::load_some(x + i + 16, count - 16) : zero;
     const float most = largest(larger(larger(first, zero - first), larger(second, zero - second)));
     float inverse = 0.0f, scale = 0.0f;
-    if (sum(first * zero + second * zero) != 0.0f) {  // infinity times zero, too, is not a number
+    if (sum(first * zero + second * zero) != 0.0f) {  // NaN also for infinity times zero
       scale = std::numeric_limits<float>::quiet_NaN();
     } else if (most >= kLeast) {
       inverse = 127.0f / most;
@@ -424,60 +452,60 @@ inline void quantise(const float* x, std::int64_t head_dim, std::int8_t* codes, 
   }
 }
 
-// Keys and values turned, keys less the first of the block, as codes and scales.
-inline void remember_codes(const float* k, const float* v, std::int64_t head_dim, std::uint8_t* stretch,
-                           std::int64_t slot, const float* first) {
-  const std::int64_t count = scales_of(head_dim), padded = padded_dim(head_dim), n = turned_dim(head_dim);
-  auto* keys = reinterpret_cast<std::int8_t*>(stretch);
+// Rotates the key and value, subtracts the block's first key from the key, and writes both as codes and scales.
+inline void append_codes(const float* k, const float* v, std::int64_t head_dim, std::uint8_t* head_block,
+                         std::int64_t slot, const float* first) {
+  const std::int64_t count = scales_of(head_dim), padded = padded_dim(head_dim), n = hadamard_dim(head_dim);
+  auto* keys = reinterpret_cast<std::int8_t*>(head_block);
   std::int8_t* values = keys + head_dim * kBlockKeys + slot * padded;
-  auto* key_scales = reinterpret_cast<float*>(stretch + element_block_bytes(head_dim, CacheType::q8));
+  auto* key_scales = reinterpret_cast<float*>(head_block + element_block_bytes(head_dim, CacheType::q8));
   float* value_scales = key_scales + count * kBlockKeys + slot * count;
-  auto* first_turned = reinterpret_cast<float*>(stretch + first_key_at(head_dim));
-  const auto turned_part = [n](const float* from, std::int64_t some, float* to) {
+  auto* first_rotated = reinterpret_cast<float*>(head_block + first_key_at(head_dim));
+  const auto rotated = [n](const float* from, std::int64_t some, float* to) {
     std::memcpy(to, from, static_cast<std::size_t>(some) * sizeof(float));
-    turn(to, some, n);
+    hadamard(to, some, n);
   };
-  for (std::int64_t start = 0; start < head_dim; start += kMostTurned) {  // whole neighbourhoods, of n and of kScaleDim
-    const std::int64_t some = head_dim - start < kMostTurned ? head_dim - start : kMostTurned;
-    float turning[kMostTurned], others[kMostTurned], scales[kMostTurned / kScaleDim];
-    std::int8_t codes[kMostTurned];
-    turned_part(k + start, some, turning);
-    const float* centre = first_turned + start;
+  for (std::int64_t start = 0; start < head_dim; start += kMostHadamard) {  // whole neighbourhoods, of n and of kScaleDim
+    const std::int64_t some = head_dim - start < kMostHadamard ? head_dim - start : kMostHadamard;
+    float numbers[kMostHadamard], first_key[kMostHadamard], scales[kMostHadamard / kScaleDim];
+    std::int8_t codes[kMostHadamard];
+    rotated(k + start, some, numbers);
+    const float* centre = first_rotated + start;
     if (slot == 0) {
-      std::memcpy(first_turned + start, turning, static_cast<std::size_t>(some) * sizeof(float));
+      std::memcpy(first_rotated + start, numbers, static_cast<std::size_t>(some) * sizeof(float));
     } else if (first != nullptr) {
-      turned_part(first + start, some, others);
-      centre = others;
+      rotated(first + start, some, first_key);
+      centre = first_key;
     }
-    for (std::int64_t i = 0; i < some; ++i) turning[i] -= centre[i];
-    quantise(turning, some, codes, scales);
+    for (std::int64_t i = 0; i < some; ++i) numbers[i] -= centre[i];
+    quantise(numbers, some, codes, scales);
     for (std::int64_t i = 0; i < some; ++i) keys[(start + i) * kBlockKeys + slot] = codes[i];
     for (std::int64_t i = 0; i < scales_of(some); ++i) key_scales[(start / kScaleDim + i) * kBlockKeys + slot] = scales[i];
-    turned_part(v + start, some, turning);
-    quantise(turning, some, values + start, value_scales + start / kScaleDim);
+    rotated(v + start, some, numbers);
+    quantise(numbers, some, values + start, value_scales + start / kScaleDim);
   }
 }
 
-void remember(const float* k, const float* v, std::int64_t head_dim, CacheType type, std::uint8_t* stretch,
-              std::int64_t slot, const float* first) {
+void append(const float* k, const float* v, std::int64_t head_dim, CacheType type, std::uint8_t* head_block,
+            std::int64_t slot, const float* first) {
   switch (type) {
-    case CacheType::f16: return remember_as(k, v, head_dim, reinterpret_cast<Half*>(stretch), slot);
-    case CacheType::f32: return remember_as(k, v, head_dim, reinterpret_cast<float*>(stretch), slot);
-    case CacheType::q8: return remember_codes(k, v, head_dim, stretch, slot, first);
+    case CacheType::f16: return append_as(k, v, head_dim, reinterpret_cast<Half*>(head_block), slot);
+    case CacheType::f32: return append_as(k, v, head_dim, reinterpret_cast<float*>(head_block), slot);
+    case CacheType::q8: return append_codes(k, v, head_dim, head_block, slot, first);
   }
 }
 
 template <typename Element>
-inline void remember_latent_as(const float* x, std::int64_t width, Element* row) {
+inline void append_latent_as(const float* x, std::int64_t width, Element* row) {
   for (std::int64_t i = 0; i < width; i += 16)
     Lanes::load_some(x + i, static_cast<int>(width - i < 16 ? width - i : 16)).store(row + i);  // zeros beyond width
 }
 
-void remember_latent(const float* x, std::int64_t width, CacheType type, std::uint8_t* latents, std::int64_t slot) {
+void append_latent(const float* x, std::int64_t width, CacheType type, std::uint8_t* latents, std::int64_t slot) {
   const std::int64_t padded = padded_dim(width);
   switch (type) {
-    case CacheType::f16: return remember_latent_as(x, width, reinterpret_cast<Half*>(latents) + slot * padded);
-    case CacheType::f32: return remember_latent_as(x, width, reinterpret_cast<float*>(latents) + slot * padded);
+    case CacheType::f16: return append_latent_as(x, width, reinterpret_cast<Half*>(latents) + slot * padded);
+    case CacheType::f32: return append_latent_as(x, width, reinterpret_cast<float*>(latents) + slot * padded);
     case CacheType::q8: {
       auto* scales = reinterpret_cast<float*>(latents + kBlockKeys * padded);
       return quantise(x, width, reinterpret_cast<std::int8_t*>(latents) + slot * padded, scales + slot * scales_of(width));

@@ -6,6 +6,6 @@
 
 namespace ouvert {
 
-const AttentionKernels attention_plain = {remember, remember_latent, attend, attend_segment, join};
+const AttentionKernels attention_plain = {append, append_latent, attend, attend_segment, merge_segments};
 
 }  // namespace ouvert

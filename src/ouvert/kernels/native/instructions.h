@@ -1,5 +1,5 @@
-// What a program can be made of. Each takes values it reads and values it writes; how they compute is said in rows.h,
-// linear.h and attention.h.
+// The instructions of a program. Each is made with the values that it reads and writes. What they compute is described in
+// rows.h, linear.h and attention.h; the code is in instructions_*.cpp.
 
 #pragma once
 
@@ -10,7 +10,7 @@
 
 namespace ouvert {
 
-// Row i is row ids[i] of the table, as its encoding says.
+// Row i is row ids[i] of the table, decoded.
 class Embed final : public Instruction {
  public:
   Embed(Matrix table, Value out) : table_(table), out_(out) {}
@@ -38,7 +38,7 @@ class Angles final : public Instruction {
   Value out_;
 };
 
-// Rows of x as whole numbers with scales, for products: int8, or int16 with two bytes a code.
+// Rows of x as whole numbers with scales, for products: int8 (code_bytes 1) or int16 (2).
 class Quantise final : public Instruction {
  public:
   Quantise(Value x, std::int64_t code_bytes, Value out) : x_(x), code_bytes_(code_bytes), out_(out) {}
@@ -52,7 +52,7 @@ class Quantise final : public Instruction {
   Value out_;
 };
 
-// rms_norm of every stretch of weight.size() values of a row; if `quantised` has a width, the result as int8 as well.
+// rms_norm of every weight.size() neighbours of a row. If `quantised` has a width, the result as int8 too.
 class Norm final : public Instruction {
  public:
   Norm(Value x, std::vector<float> weight, float eps, Value out, Value quantised)
@@ -91,7 +91,7 @@ class Select final : public Instruction {
   Value x_, out_;
 };
 
-// How gate and up become one.
+// How gate and up become one value.
 struct Gate {
   bool clamped = false;
   float alpha = 1.0f;
@@ -125,8 +125,8 @@ struct Product {
   bool accumulate = false;  // out already holds what the product is added to
 };
 
-// Products of one input, computed side by side: floats (`code_bytes` is 0), or whole numbers of 1 or 2 bytes. With `gated`
-// there are two products, gate and up, of int8, and the first one's output becomes their gated product.
+// Several products of one input, which is floats (`code_bytes` is 0) or whole numbers of 1 or 2 bytes. With `gated` there
+// are two products of int8, gate and up, and the output of the first becomes their gated product.
 class Linear final : public Instruction {
  public:
   Linear(Value x, std::int64_t code_bytes, std::vector<Product> products, bool gated, Gate gate)
@@ -149,7 +149,7 @@ class Linear final : public Instruction {
   std::int64_t token_step_ = 0, pieces_per_token_step_ = 0;
 };
 
-// Turns the heads of x by the angles of their tokens.
+// Rotary embedding: rotates the heads of x by the angles of their tokens.
 class Rotate final : public Instruction {
  public:
   Rotate(Value x, Value angles, std::int64_t head_dim, Value out)
@@ -164,26 +164,31 @@ class Rotate final : public Instruction {
   Value out_;
 };
 
-// Writes keys and values into the caches of one layer.
-class Remember final : public Instruction {
+// Appends keys and values to the caches of one layer.
+class Append final : public Instruction {
  public:
-  Remember(std::int64_t layer, Value k, Value v) : layer_(layer), k_(k), v_(v) {}
-  // The same, turning the keys, and the queries q in place, on the way.
-  Remember(std::int64_t layer, Value k, Value v, Value q, Value angles)
-      : layer_(layer), k_(k), v_(v), turns_(true), q_(q), angles_(angles) {}
-  const char* kind() const override { return turns_ ? "rotate, remember" : "remember"; }
+  Append(std::int64_t layer, Value k, Value v) : layer_(layer), k_(k), v_(v) {}
+  // The same, but rotates first: the keys on their way into the cache, the queries q in place.
+  Append(std::int64_t layer, Value k, Value v, Value q, Value angles)
+      : layer_(layer), k_(k), v_(v), rotates_(true), q_(q), angles_(angles) {}
+  const char* kind() const override { return rotates_ ? "rotate, remember" : "remember"; }
   std::uint32_t pieces(Program& p) noexcept override;
   void run(Program& p, std::uint32_t piece, int thread) noexcept override;
 
  private:
+  static void prefetch_slot(Program& p, const LayerMemory& layer, const std::uint8_t* block, std::int64_t slot);
+  void rotate_queries(Program& p, const LayerMemory& layer, std::int64_t token) const;
+  // A token's key of one head as it goes into the cache: where it is, or rotated, in `to`.
+  const float* key(Program& p, const LayerMemory& layer, std::int64_t token, std::int64_t head, float* to) const;
+
   std::int64_t layer_;
   Value k_, v_;
-  bool turns_ = false;
+  bool rotates_ = false;
   Value q_, angles_;
 };
 
-// The causal convolution of a layer with a state, and silu: weight is [taps][channels]. Leaves the last inputs where the
-// state is kept. Channels by themselves, so that a piece is some of them, of one sequence.
+// The causal convolution of a layer with a state, and silu: weight is [taps][channels]. Writes the last inputs into the
+// layer's state. Channels do not depend on one another: a piece is some channels of one sequence.
 class Convolve final : public Instruction {
  public:
   Convolve(std::int64_t layer, Value x, std::vector<float> weight, std::vector<float> bias, Value out)
@@ -201,30 +206,34 @@ class Convolve final : public Instruction {
   Value out_;
 };
 
-// The selective scan of a layer, from the state before a step to the one after: decay is [states][channels]. Cut as above.
-class Scan final : public Instruction {
+// What a selective scan reads of each token. Names as in the Mamba paper; dt is before its softplus.
+struct ScanInputs {
+  Value x, dt, B, C;
+};
+
+// The selective scan of a layer: reads the layer's state, and writes the one after the step. A is [states][channels].
+// Pieces are as in Convolve.
+class SelectiveScan final : public Instruction {
  public:
-  Scan(std::int64_t layer, Value x, Value step, std::vector<float> decay, Value b, Value c, std::vector<float> skip,
-       Value out);
+  SelectiveScan(std::int64_t layer, ScanInputs inputs, std::vector<float> A, std::vector<float> D, Value out);
   const char* kind() const override { return "scan"; }
   std::uint32_t pieces(Program& p) noexcept override;
   void run(Program& p, std::uint32_t piece, int thread) noexcept override;
 
  private:
-  std::int64_t states() const { return static_cast<std::int64_t>(decay_.size() / skip_.size()); }
+  std::int64_t states() const { return static_cast<std::int64_t>(A_.size() / D_.size()); }
 
   std::int64_t layer_;
-  Value x_, step_;
-  std::vector<float> decay_;  // times log2 e
-  Value b_, c_;
-  std::vector<float> skip_;
+  ScanInputs in_;
+  std::vector<float> A_;  // times log2 e
+  std::vector<float> D_;
   Value out_;
 };
 
-// Writes latents into the cache of one layer.
-class RememberLatent final : public Instruction {
+// Appends latents to the cache of one layer.
+class AppendLatent final : public Instruction {
  public:
-  RememberLatent(std::int64_t layer, Value x) : layer_(layer), x_(x) {}
+  AppendLatent(std::int64_t layer, Value x) : layer_(layer), x_(x) {}
   const char* kind() const override { return "remember"; }
   std::uint32_t pieces(Program& p) noexcept override;
   void run(Program& p, std::uint32_t piece, int thread) noexcept override;
@@ -234,7 +243,7 @@ class RememberLatent final : public Instruction {
   Value x_;
 };
 
-// Head by head, the columns of a, then those of b.
+// For each head: its columns of a, then its columns of b.
 class JoinColumns final : public Instruction {
  public:
   JoinColumns(Value a, Value b, std::int64_t heads, Value out) : a_(a), b_(b), heads_(heads), out_(out) {}
@@ -248,8 +257,8 @@ class JoinColumns final : public Instruction {
   Value out_;
 };
 
-// Which tiles the attention of a step falls into; the same for all layers of one shape. `value_dim` is head_dim, but for
-// latents.
+// How the attention of a step is cut into tiles; the same for all layers of one shape. `value_dim` is head_dim, or for
+// latents how much of one is the value.
 class AttentionPlan {
  public:
   AttentionPlan(std::int64_t group, std::int64_t kv_heads, std::int64_t head_dim, std::int64_t window,
@@ -259,8 +268,8 @@ class AttentionPlan {
   struct Item {
     std::int32_t part;
     std::int32_t token, tokens;  // within the part
-    std::int32_t segment;        // -1: all segments, and straight to the answer
-    std::int64_t state;          // floats from the start of the states, of this segment and the first head
+    std::int32_t segment;        // -1: all segments, straight to the result
+    std::int64_t state;          // where the state of this segment and the first head is, in floats from `states`
   };
   struct Split {
     std::int32_t part, token, tokens, segments;
@@ -291,7 +300,7 @@ class Attend final : public Instruction {
   void run(Program& p, std::uint32_t piece, int thread) noexcept override;
 
  private:
-  friend class Join;
+  friend class MergeSegments;
   AttentionTile tile(Program& p, std::int32_t part, std::int32_t token, std::int32_t tokens, std::int64_t head) const;
   float* out(Program& p, std::int32_t part, std::int32_t token, std::int64_t head) const;
 
@@ -303,10 +312,10 @@ class Attend final : public Instruction {
   Value out_;
 };
 
-// Puts together what Attend left in pieces: long pasts of few tokens.
-class Join final : public Instruction {
+// Merges the segments that Attend computed one by one: few tokens with a long past.
+class MergeSegments final : public Instruction {
  public:
-  explicit Join(const Attend& attend) : attend_(attend) {}
+  explicit MergeSegments(const Attend& attend) : attend_(attend) {}
   const char* kind() const override { return "join"; }
   std::uint32_t pieces(Program& p) noexcept override;
   void run(Program& p, std::uint32_t piece, int thread) noexcept override;
@@ -315,42 +324,47 @@ class Join final : public Instruction {
   const Attend& attend_;  // stands before this one in the same program
 };
 
-// Per row the indices (int32) of the `kept` largest scores, best first, the lower index first among equals, and their
-// softmax. Both outputs are `kept` wide.
-class BestFew final : public Instruction {
+// Per row the indices (int32) of the top_k largest scores, largest first, the lower index first among equals, and their
+// softmax. Both outputs are top_k wide.
+class RouteTopK final : public Instruction {
  public:
-  BestFew(Value scores, std::int64_t kept, Value chosen, Value share)
-      : scores_(scores), kept_(kept), chosen_(chosen), share_(share) {}
+  RouteTopK(Value scores, std::int64_t top_k, Value chosen, Value expert_weights)
+      : scores_(scores), top_k_(top_k), chosen_(chosen), expert_weights_(expert_weights) {}
   const char* kind() const override { return "best_few"; }
   std::uint32_t pieces(Program& p) noexcept override;
   void run(Program& p, std::uint32_t piece, int thread) noexcept override;
 
  private:
   Value scores_;
-  std::int64_t kept_;
-  Value chosen_, share_;
+  std::int64_t top_k_;
+  Value chosen_, expert_weights_;
 };
 
-// DeepSeek-V3's choice: per row the `kept` best experts by sigmoid(score) + correction, among those of the best groups (by
-// their two best experts), best first; shares are the sigmoids, perhaps over their sum, times factor. The lower index first
-// among equals.
-class BestFewOfGroups final : public Instruction {
+// How DeepSeek-V3 routes (arXiv:2412.19437): the top_groups best groups (by the sum of their two best experts) stay, and
+// of their experts the top_k best, by sigmoid(score) + correction.
+struct GroupRouting {
+  std::vector<float> correction;  // one per expert
+  std::int64_t top_k, groups, top_groups;
+  bool normalised;  // weights are divided by their sum
+  float factor;     // and then multiplied by this
+};
+
+// RouteTopK within groups of experts. Weights are sigmoids, without the correction. The lower index wins among equals.
+class RouteTopKOfGroups final : public Instruction {
  public:
-  BestFewOfGroups(Value scores, std::vector<float> correction, std::int64_t kept, std::int64_t groups,
-                  std::int64_t groups_kept, bool normalised, float factor, Value chosen, Value share)
-      : scores_(scores), correction_(std::move(correction)), kept_(kept), groups_(groups), groups_kept_(groups_kept),
-        normalised_(normalised), factor_(factor), chosen_(chosen), share_(share) {}
+  RouteTopKOfGroups(Value scores, GroupRouting how, Value chosen, Value expert_weights)
+      : scores_(scores), how_(std::move(how)), chosen_(chosen), expert_weights_(expert_weights) {}
   const char* kind() const override { return "best_few"; }
   std::uint32_t pieces(Program& p) noexcept override;
   void run(Program& p, std::uint32_t piece, int thread) noexcept override;
 
  private:
+  // The top_k of one row by `corrected`. scratch: 2 x groups floats.
+  void choose(const float* corrected, float* scratch, std::int32_t* chosen) const;
+
   Value scores_;
-  std::vector<float> correction_;
-  std::int64_t kept_, groups_, groups_kept_;
-  bool normalised_;
-  float factor_;
-  Value chosen_, share_;
+  GroupRouting how_;
+  Value chosen_, expert_weights_;
 };
 
 // The matrices of all experts, one after the other; biases are (experts, rows) or empty.
@@ -366,7 +380,7 @@ struct ExpertProduct {
   Epilogue epilogue(std::int64_t e) const { return {.bias = bias.empty() ? nullptr : bias.data() + e * weights.rows}; }
 };
 
-// Each head's columns of x times its own matrix, in floats.
+// The columns of each head of x times a matrix of its own, in floats.
 class LinearHeads final : public Instruction {
  public:
   LinearHeads(Value x, ExpertProduct product, Value out) : x_(x), product_(std::move(product)), out_(out) {}
@@ -380,56 +394,62 @@ class LinearHeads final : public Instruction {
   Value out_;
 };
 
-// What the experts of a step are busy with. All layers' mixtures use the same one, one after the other.
+// Work space of the experts. All layers' mixtures use the same one, one after the other.
 struct ExpertBuffers {
-  Buffer codes, gate, up, inner_codes, answers;
+  Buffer codes, gate, up, inner_codes, outputs;
 };
 
-// A mixture of experts, in five instructions: tokens are gathered by expert, so that each expert's weights are read
-// once; every token's answers are mixed in ascending order of experts.
+// The experts of one layer.
+struct ExpertMatrices {
+  std::int64_t count;
+  ExpertProduct gate, up, down;
+  Gate how;
+};
+
+// A mixture of experts, in five instructions. Tokens are gathered by expert, so that the weights of each expert are read
+// once. The outputs of a token's experts are added in ascending order of experts. `exact`: products take floats.
 class Experts {
  public:
-  Experts(Value x, Value chosen, Value share, Value out, std::int64_t experts, std::int64_t kept, ExpertProduct gate,
-          ExpertProduct up, ExpertProduct down, Gate how, bool exact, std::shared_ptr<ExpertBuffers> buffers)
-      : x(x), chosen(chosen), share(share), out(out), experts(experts), kept(kept), gate(std::move(gate)),
-        up(std::move(up)), down(std::move(down)), how(how), exact(exact), buffers(std::move(buffers)) {}
+  Experts(Value x, Value chosen, Value expert_weights, Value out, std::int64_t top_k, ExpertMatrices matrices, bool exact,
+          std::shared_ptr<ExpertBuffers> buffers)
+      : x(x), chosen(chosen), expert_weights(expert_weights), out(out), top_k(top_k), matrices(std::move(matrices)),
+        exact(exact), buffers(std::move(buffers)) {}
 
-  // One expert's pairs of token and rank: [first, first + count), and where their activations begin, in tokens.
-  struct Stretch {
+  // The pairs of a token and this expert: [first, first + count), and where their activations begin, in tokens.
+  struct Batch {
     std::int64_t expert, first, count, padded_first;
   };
-  // Rows and pairs (within a stretch) of one piece of a product.
+  // Rows and pairs (within a batch) of one piece of a product.
   struct Unit {
-    std::int32_t stretch, row_begin, row_end, token_begin, token_end;
+    std::int32_t batch, row_begin, row_end, token_begin, token_end;
   };
 
   void prepare(Program& p, std::int64_t tokens);
   void gather(Program& p) noexcept;
-  void cut(Program& p, const Matrix& weights, std::int64_t matrices) noexcept;
+  void cut(Program& p, const Matrix& weights, std::int64_t together) noexcept;
   void multiply(Program& p, const ExpertProduct& product, const Buffer& codes, const float* x, std::int64_t x_stride,
                 const std::int32_t* from_rows, float* to, const Unit& unit) const noexcept;
   bool int8(const ExpertProduct& product) const { return !exact && takes_int8(product.weights.layout); }
-  bool alone(Program& p) const { return p.rows_of(x) == 1; }  // one token: all its experts look at the same activations
-  static Activations view(const Buffer& codes, std::int64_t columns, const Stretch& stretch, bool shared);
+  bool alone(Program& p) const { return p.rows_of(x) == 1; }  // one token: all its experts read the same activations
+  static Activations view(const Buffer& codes, std::int64_t columns, const Batch& batch, bool shared);
 
-  const Value x, chosen, share, out;
-  const std::int64_t experts, kept;
-  const ExpertProduct gate, up, down;
-  const Gate how;
+  const Value x, chosen, expert_weights, out;
+  const std::int64_t top_k;
+  const ExpertMatrices matrices;
   const bool exact;
   const std::shared_ptr<ExpertBuffers> buffers;
 
-  std::vector<Stretch> stretches;
+  std::vector<Batch> batches;
   std::vector<std::int32_t> token_of;  // by pair
   std::vector<std::int32_t> pair_of;   // [token][n-th of its experts in ascending order]
-  std::vector<float> share_of;         // the same
+  std::vector<float> weight_of;        // the same
   std::vector<Unit> units;
 
  private:
   std::vector<std::int64_t> next_;  // by expert, while gathering
 };
 
-// The five, in this order.
+// The five instructions, in this order.
 class GatherTokens final : public Instruction {
  public:
   explicit GatherTokens(std::shared_ptr<Experts> e) : e_(std::move(e)) {}
@@ -475,9 +495,9 @@ class DownExperts final : public Instruction {
   std::shared_ptr<Experts> e_;
 };
 
-class MixAnswers final : public Instruction {
+class MixOutputs final : public Instruction {
  public:
-  explicit MixAnswers(std::shared_ptr<Experts> e) : e_(std::move(e)) {}
+  explicit MixOutputs(std::shared_ptr<Experts> e) : e_(std::move(e)) {}
   const char* kind() const override { return "experts: mix"; }
   std::uint32_t pieces(Program& p) noexcept override;
   void run(Program& p, std::uint32_t piece, int thread) noexcept override;

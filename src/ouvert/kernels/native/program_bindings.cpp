@@ -94,7 +94,7 @@ void attend_dense(const std::string& set, const std::string& type, const Floats&
   const std::int64_t stretch = head_block_bytes(head_dim, cache.type());
   for (std::int64_t t = 0; t < length; ++t)
     for (std::int64_t h = 0; h < kv_heads; ++h)
-      kernels.remember(k.data() + (t * kv_heads + h) * head_dim, v.data() + (t * kv_heads + h) * head_dim, head_dim,
+      kernels.append(k.data() + (t * kv_heads + h) * head_dim, v.data() + (t * kv_heads + h) * head_dim, head_dim,
                        cache.type(), sequence.blocks(0)[t / kBlockKeys] + h * stretch, t % kBlockKeys, nullptr);
   Buffer scratch, states;
   scratch.grow(4 * attention_scratch(tile_tokens * group, head_dim, head_dim));
@@ -114,7 +114,7 @@ void attend_dense(const std::string& set, const std::string& type, const Floats&
       states.grow(4 * between * count);
       for (std::int64_t s = count; s-- > 0;)
         kernels.attend_segment(tile, tile.first_segment() + s, scratch.floats(), states.floats() + s * between);
-      kernels.join(tile, states.floats(), count, between, sink, to, heads * head_dim);
+      kernels.merge_segments(tile, states.floats(), count, between, sink, to, heads * head_dim);
     }
 }
 
@@ -244,22 +244,22 @@ void bind_program(nb::module_& m) {
              p.add(std::make_unique<Rotate>(x, angles, head_dim, out));
            })
       .def("remember",
-           [](Program& p, std::int64_t layer, Value k, Value v) { p.add(std::make_unique<Remember>(layer, k, v)); })
+           [](Program& p, std::int64_t layer, Value k, Value v) { p.add(std::make_unique<Append>(layer, k, v)); })
       .def("rotate_remember",
            [](Program& p, std::int64_t layer, Value k, Value v, Value q, Value angles) {
-             p.add(std::make_unique<Remember>(layer, k, v, q, angles));
+             p.add(std::make_unique<Append>(layer, k, v, q, angles));
            })
       .def("attend",
            [](Program& p, const std::shared_ptr<AttentionPlan>& plan, std::int64_t layer, Value q, const nb::object& sinks,
               float scale, Value out) {
              auto attend = std::make_unique<Attend>(plan, layer, q, copied(sinks), scale, out);
-             auto join = std::make_unique<Join>(*attend);
+             auto join = std::make_unique<MergeSegments>(*attend);
              p.add(std::move(attend));
              p.add(std::move(join));
            },
            "plan"_a, "layer"_a, "q"_a, "sinks"_a.none(), "scale"_a, "out"_a)
       .def("remember_latent",
-           [](Program& p, std::int64_t layer, Value x) { p.add(std::make_unique<RememberLatent>(layer, x)); })
+           [](Program& p, std::int64_t layer, Value x) { p.add(std::make_unique<AppendLatent>(layer, x)); })
       .def("join_columns",
            [](Program& p, Value a, Value b, std::int64_t heads, Value out) {
              p.add(std::make_unique<JoinColumns>(a, b, heads, out));
@@ -271,8 +271,8 @@ void bind_program(nb::module_& m) {
       .def("route_top_k_of_groups",
            [](Program& p, Value scores, const nb::object& correction, std::int64_t kept, std::int64_t groups,
               std::int64_t groups_kept, bool normalised, float factor, Value chosen, Value share) {
-             p.add(std::make_unique<BestFewOfGroups>(scores, copied(correction), kept, groups, groups_kept, normalised,
-                                                     factor, chosen, share));
+             p.add(std::make_unique<RouteTopKOfGroups>(
+                 scores, GroupRouting{copied(correction), kept, groups, groups_kept, normalised, factor}, chosen, share));
            })
       .def("convolve",
            [](Program& p, std::int64_t layer, Value x, const nb::object& weight, const nb::object& bias, Value out) {
@@ -281,11 +281,11 @@ void bind_program(nb::module_& m) {
       .def("scan",
            [](Program& p, std::int64_t layer, Value x, Value step, const nb::object& decay, Value b, Value c,
               const nb::object& skip, Value out) {
-             p.add(std::make_unique<Scan>(layer, x, step, copied(decay), b, c, copied(skip), out));
+             p.add(std::make_unique<SelectiveScan>(layer, ScanInputs{x, step, b, c}, copied(decay), copied(skip), out));
            })
       .def("route_top_k",
            [](Program& p, Value scores, std::int64_t kept, Value chosen, Value share) {
-             p.add(std::make_unique<BestFew>(scores, kept, chosen, share));
+             p.add(std::make_unique<RouteTopK>(scores, kept, chosen, share));
            })
       .def("mix_experts",
            [](Program& p, const std::shared_ptr<ExpertBuffers>& buffers, Value x, Value chosen, Value share, Value out,
@@ -293,13 +293,13 @@ void bind_program(nb::module_& m) {
               bool clamped, float alpha, float limit, bool exact) {
              std::vector<ExpertProduct> three;
              for (const auto& [weights, bias] : products) three.push_back({*weights, copied(bias)});
-             auto work = std::make_shared<Experts>(x, chosen, share, out, experts, kept, three.at(0), three.at(1),
-                                                   three.at(2), Gate{clamped, alpha, limit}, exact, buffers);
+             ExpertMatrices matrices{experts, three.at(0), three.at(1), three.at(2), Gate{clamped, alpha, limit}};
+             auto work = std::make_shared<Experts>(x, chosen, share, out, kept, std::move(matrices), exact, buffers);
              p.add(std::make_unique<GatherTokens>(work));
              p.add(std::make_unique<GateExperts>(work));
              p.add(std::make_unique<QuantiseInner>(work));
              p.add(std::make_unique<DownExperts>(work));
-             p.add(std::make_unique<MixAnswers>(work));
+             p.add(std::make_unique<MixOutputs>(work));
            })
       .def("new_sequence", [](Program& p) { return new Sequence(p.cache()); }, nb::keep_alive<0, 1>())
       .def("fork", [](Program&, const Sequence& sequence) { return sequence.fork(); }, nb::keep_alive<0, 1>())

@@ -1,5 +1,6 @@
-// What happens to each token by itself: norms, gates, rotation, sums. All pure; outputs may be inputs unless it says
-// otherwise. Held to ouvert.arithmetic's functions of the same name; all instruction sets give the same bits.
+// Operations on single rows (one token each): norms, gates, rotation, sums. All are pure. An output may be an input
+// unless a comment says otherwise. Tests compare them with the functions of the same names in ouvert.arithmetic. All
+// instruction sets give the same bits.
 
 #pragma once
 
@@ -9,14 +10,28 @@
 
 namespace ouvert {
 
+// Parameters of a selective scan (Gu and Dao, Mamba, arXiv:2312.00752), from its first channel on.
+struct ScanParameters {
+  const float* A;         // [states][stride], times log2 e
+  std::int64_t stride;    // floats from state to state
+  const float* D;         // [channels]
+  std::int64_t states;
+};
+
+// One token's inputs of a selective scan. dt is before its softplus.
+struct ScanToken {
+  const float *x, *dt;  // [channels]
+  const float *B, *C;   // [states]
+};
+
 struct RowKernels {
   // y = x / sqrt(mean of squares + eps) * weight. Squares add up in 32 lanes, joined at the end.
   void (*rms_norm)(const float* x, const float* weight, float* y, std::int64_t width, float eps);
 
   void (*add)(const float* a, const float* b, float* y, std::int64_t count);
 
-  // y = sum over i, in order, fused, of share[i] * parts[part[i] * stride ..]; count parts, at least one.
-  void (*mix)(const float* parts, std::int64_t stride, const std::int32_t* part, const float* share, std::int64_t count,
+  // y = sum over i, in order, fused, of weight[i] * parts[part[i] * stride ..]; `count` parts, at least one.
+  void (*mix)(const float* parts, std::int64_t stride, const std::int32_t* part, const float* weight, std::int64_t count,
               float* y, std::int64_t width);
 
   // silu(gate) * up
@@ -29,13 +44,12 @@ struct RowKernels {
   void (*convolve)(const float* const* rows, std::int64_t taps, const float* weight, std::int64_t stride,
                    const float* bias, float* y, std::int64_t count);
 
-  // One token of a selective scan over `count` channels. decay (log2 e of it) and state are [states][stride]; step is
-  // taken before its softplus, d = softplus(step):
-  //   state = fma(2^(d * decay), state, d * x * b)    y = skip * x + sum over states, in order, fused, of state * c
-  // y may be x or step.
-  void (*scan)(const float* x, const float* step, const float* decay, std::int64_t decay_stride, const float* b,
-               const float* c, const float* skip, float* state, std::int64_t state_stride, std::int64_t states, float* y,
-               std::int64_t count);
+  // One token of a selective scan over `count` channels, at most state_stride. state is [states][state_stride]:
+  //   step = softplus(dt)    state = fma(2^(step * A), state, step * x * B)
+  //   y = D * x + sum over states, in order, fused, of state * C
+  // y may be x or dt.
+  void (*selective_scan)(const ScanParameters& parameters, const ScanToken& token, float* state,
+                         std::int64_t state_stride, float* y, std::int64_t count);
 
   // One head: element i < half pairs with i + half and turns by the angle whose cosine and sine are given, `half` of
   // each; what lies beyond 2 * half is copied.

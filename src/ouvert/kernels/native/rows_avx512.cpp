@@ -8,7 +8,7 @@
 
 namespace ouvert {
 
-const RowKernels rows_avx512 = {rms_norm, add, mix, swiglu, clamped_swiglu, convolve, scan, rotate};
+const RowKernels rows_avx512 = {rms_norm, add, mix, swiglu, clamped_swiglu, convolve, selective_scan, rotate};
 
 }  // namespace ouvert
 

@@ -9,6 +9,9 @@
 
 namespace {
 
+using ouvert::ScanParameters;
+using ouvert::ScanToken;
+
 // f(index, lanes to do): sixteen at a time, then what is left.
 template <typename F>
 inline void along(std::int64_t count, F f) {
@@ -43,12 +46,12 @@ void add(const float* a, const float* b, float* y, std::int64_t count) {
   along(count, [&](std::int64_t i, int lanes) { put(get(a + i, lanes) + get(b + i, lanes), y + i, lanes); });
 }
 
-void mix(const float* parts, std::int64_t stride, const std::int32_t* part, const float* share, std::int64_t count,
+void mix(const float* parts, std::int64_t stride, const std::int32_t* part, const float* weight, std::int64_t count,
          float* y, std::int64_t width) {
   along(width, [&](std::int64_t i, int lanes) {
-    Lanes total = get(parts + part[0] * stride + i, lanes) * Lanes::all(share[0]);
+    Lanes total = get(parts + part[0] * stride + i, lanes) * Lanes::all(weight[0]);
     for (std::int64_t n = 1; n < count; ++n)
-      total = fma(get(parts + part[n] * stride + i, lanes), Lanes::all(share[n]), total);
+      total = fma(get(parts + part[n] * stride + i, lanes), Lanes::all(weight[n]), total);
     put(total, y + i, lanes);
   });
 }
@@ -79,17 +82,19 @@ void convolve(const float* const* rows, std::int64_t taps, const float* weight, 
   });
 }
 
-void scan(const float* x, const float* step, const float* decay, std::int64_t decay_stride, const float* b, const float* c,
-          const float* skip, float* state, std::int64_t state_stride, std::int64_t states, float* y, std::int64_t count) {
+void selective_scan(const ScanParameters& parameters, const ScanToken& token, float* state, std::int64_t state_stride,
+                    float* y, std::int64_t count) {
+  const ScanParameters of = parameters;  // copies, which no store can change
+  const ScanToken in = token;
   along(count, [&](std::int64_t i, int lanes) {
-    const Lanes input = get(x + i, lanes), d = softplus(get(step + i, lanes)), moved = d * input;
-    Lanes total = get(skip + i, lanes) * input;
-    for (std::int64_t s = 0; s < states; ++s) {
+    const Lanes x = get(in.x + i, lanes), step = softplus(get(in.dt + i, lanes)), scaled = step * x;
+    Lanes total = get(of.D + i, lanes) * x;
+    for (std::int64_t s = 0; s < of.states; ++s) {
       float* at = state + s * state_stride + i;
-      const Lanes kept = two_to_the(d * get(decay + s * decay_stride + i, lanes));
-      const Lanes now = fma(kept, get(at, lanes), moved * Lanes::all(b[s]));
+      const Lanes decay = two_to_the(step * get(of.A + s * of.stride + i, lanes));
+      const Lanes now = fma(decay, get(at, lanes), scaled * Lanes::all(in.B[s]));
       put(now, at, lanes);
-      total = fma(now, Lanes::all(c[s]), total);
+      total = fma(now, Lanes::all(in.C[s]), total);
     }
     put(total, y + i, lanes);
   });

@@ -6,6 +6,6 @@
 
 namespace ouvert {
 
-const RowKernels rows_plain = {rms_norm, add, mix, swiglu, clamped_swiglu, convolve, scan, rotate};
+const RowKernels rows_plain = {rms_norm, add, mix, swiglu, clamped_swiglu, convolve, selective_scan, rotate};
 
 }  // namespace ouvert

@@ -11,8 +11,8 @@ namespace {
 constexpr double kLog2OfE = 1.4426950408889634;
 constexpr float kFinite = std::numeric_limits<float>::max();
 
-// Nuclei of so many words are looked for among the likeliest first, larger ones by counting all words.
-constexpr std::int64_t kFewWords = 256;
+// A nucleus of up to so many tokens is found among the likeliest; a larger one by counting all tokens.
+constexpr std::int64_t kFewTokens = 256;
 
 struct Candidate {
   float logit;
@@ -20,9 +20,15 @@ struct Candidate {
   std::int64_t share = 0;
 };
 
+// How many tokens of a row are on one step, and their shares together.
+struct Step {
+  std::int64_t tokens = 0;
+  std::uint64_t shares = 0;
+};
+
 bool likelier(const Candidate& a, const Candidate& b) { return a.logit != b.logit ? a.logit > b.logit : a.id < b.id; }
 
-// The smallest whole number of shares that is such a part of them.
+// The smallest whole number of shares that is the part top_p of them.
 std::uint64_t part(double top_p, std::uint64_t total) {
   return std::min(total, static_cast<std::uint64_t>(std::ceil(top_p * static_cast<double>(total))));
 }
@@ -35,14 +41,14 @@ std::uint64_t aim(std::uint64_t draw, std::uint64_t total) {
 // One row of logits, and the distribution that it stands for.
 class Row {
  public:
-  Row(const SamplingKernels& kernels, const float* logits, std::int64_t words)
-      : kernels_(kernels), logits_(logits), words_(words),
-        tops_(static_cast<std::size_t>((words + kWordBlock - 1) / kWordBlock)), sums_(tops_.size()) {
-    finite_ = kernels_.look(logits, words, tops_.data());
+  Row(const SamplingKernels& kernels, const float* logits, std::int64_t tokens)
+      : kernels_(kernels), logits_(logits), words_(tokens),
+        tops_(static_cast<std::size_t>((tokens + kTokenBlock - 1) / kTokenBlock)), sums_(tops_.size()) {
+    finite_ = kernels_.block_maxima(logits, tokens, tops_.data());
     largest_ = *std::max_element(tops_.begin(), tops_.end());
   }
 
-  // How many logits are NaN or infinite. Nothing else may be asked if there is one.
+  // How many logits are NaN or infinite. If any is, no other function may be called.
   std::int64_t broken() const {
     if (finite_) return 0;
     return std::count_if(logits_, logits_ + words_, [](float logit) { return !(std::abs(logit) <= kFinite); });
@@ -52,15 +58,15 @@ class Row {
 
   std::int64_t likeliest() const {
     const auto block = std::find(tops_.begin(), tops_.end(), largest_) - tops_.begin();
-    return std::find(logits_ + block * kWordBlock, logits_ + words_, largest_) - logits_;
+    return std::find(logits_ + block * kTokenBlock, logits_ + words_, largest_) - logits_;
   }
 
-  // The `count` likeliest words become the candidates, likeliest first.
+  // The `count` likeliest tokens become the candidates, likeliest first.
   const std::vector<Candidate>& best(std::int64_t count) {
     count = std::min(count, words_);
     float bar = Bar{}.logit;
     if (count > 0 && count <= blocks()) {
-      // `count` blocks hold a word that is as likely as this, so whatever is less likely is not among the best.
+      // `count` blocks hold a token that is as likely as this, so whatever is less likely is not among the best.
       sorted_tops_ = tops_;
       std::nth_element(sorted_tops_.begin(), sorted_tops_.begin() + (count - 1), sorted_tops_.end(), std::greater<>());
       bar = sorted_tops_[static_cast<std::size_t>(count - 1)];
@@ -68,7 +74,7 @@ class Row {
     found_.clear();
     for (std::int64_t b = 0; b < blocks(); ++b)
       if (tops_[static_cast<std::size_t>(b)] >= bar)
-        for (std::int64_t i = b * kWordBlock; i < std::min(words_, (b + 1) * kWordBlock); ++i)
+        for (std::int64_t i = b * kTokenBlock; i < std::min(words_, (b + 1) * kTokenBlock); ++i)
           if (logits_[i] >= bar) found_.push_back({logits_[i], i});
     if (count < static_cast<std::int64_t>(found_.size())) {
       std::nth_element(found_.begin(), found_.begin() + count, found_.end(), likelier);
@@ -80,7 +86,7 @@ class Row {
 
   // The sum of all shares that the bar lets through.
   std::uint64_t total(double scale, const Bar& bar) {
-    kernels_.sum(logits_, words_, tops_.data(), curve(scale), bar, sums_.data());
+    kernels_.block_sums(logits_, words_, tops_.data(), curve(scale), bar, sums_.data());
     std::uint64_t total = 0;
     for (const std::uint64_t sum : sums_) total += sum;
     return total;
@@ -96,8 +102,8 @@ class Row {
     }
     if (ask.top_p < 1 && count == words_) {
       const std::uint64_t wanted = part(ask.top_p, total(ask.scale, Bar{}));
-      if (wanted <= static_cast<std::uint64_t>(kFewWords) << kShareBits) {  // no word has a share above 1
-        best(kFewWords);
+      if (wanted <= static_cast<std::uint64_t>(kFewTokens) << kShareBits) {  // no token has a share above 1
+        best(kFewTokens);
         if (give_shares(ask.scale) >= wanted) return choose_among(prefix(wanted), ask);
       }
     }
@@ -114,11 +120,11 @@ class Row {
     std::vector<float> logits(found_.size());
     for (std::size_t i = 0; i < found_.size(); ++i) logits[i] = found_[i].logit;
     std::uint64_t sum = 0;
-    for (std::size_t first = 0; first < found_.size(); first += kWordBlock) {
-      std::int64_t shares[kWordBlock];
+    for (std::size_t first = 0; first < found_.size(); first += kTokenBlock) {
+      std::int64_t shares[kTokenBlock];
       kernels_.shares(logits.data(), static_cast<std::int64_t>(logits.size()),
-                      static_cast<std::int64_t>(first) / kWordBlock, curve(scale), Bar{}, shares);
-      for (std::size_t i = first; i < std::min(found_.size(), first + kWordBlock); ++i) {
+                      static_cast<std::int64_t>(first) / kTokenBlock, curve(scale), Bar{}, shares);
+      for (std::size_t i = first; i < std::min(found_.size(), first + kTokenBlock); ++i) {
         found_[i].share = shares[i - first];
         sum += static_cast<std::uint64_t>(found_[i].share);
       }
@@ -126,7 +132,7 @@ class Row {
     return sum;
   }
 
-  // How many of the candidates, in order, have so many shares together; all of them if they have fewer.
+  // How many candidates, in order, are needed to have `wanted` shares together; all of them if they have fewer.
   std::size_t prefix(std::uint64_t wanted) const {
     std::uint64_t sum = 0;
     for (std::size_t i = 0; i < found_.size(); ++i) {
@@ -149,45 +155,36 @@ class Row {
     return found_[i].id;
   }
 
-  // Draws from all words that the bar lets through. total() was called last, with this bar.
+  // Draws from all tokens that the bar lets through. total() was called last, with this bar.
   std::int64_t draw(const Ask& ask, const Bar& bar, std::uint64_t total) const {
     const std::uint64_t aimed = aim(ask.draw, total);
     std::uint64_t sum = 0;
     std::size_t block = 0;
     while (sum + sums_[block] <= aimed) sum += sums_[block++];
-    std::int64_t shares[kWordBlock];
+    std::int64_t shares[kTokenBlock];
     kernels_.shares(logits_, words_, static_cast<std::int64_t>(block), curve(ask.scale), bar, shares);
     std::int64_t i = 0;
     while ((sum += static_cast<std::uint64_t>(shares[i])) <= aimed) ++i;
-    return static_cast<std::int64_t>(block) * kWordBlock + i;
+    return static_cast<std::int64_t>(block) * kTokenBlock + i;
   }
 
-  // The bar below the `count` likeliest words, and then below the nucleus of these. Words and shares are counted by
-  // steps; only the words of the step where a bar lies are put in order.
+  // The bar below the nucleus of the `count` likeliest tokens. Tokens and shares are counted by steps; only the tokens of
+  // the step where the bar lies are sorted.
   Bar cut(const Ask& ask, std::int64_t count) {
-    struct Step {
-      std::int64_t words = 0;
-      std::uint64_t shares = 0;
-    };
-    std::vector<Step> steps(kShareSteps);
-    each_step(ask.scale, [&](std::int64_t, std::int32_t step, std::int64_t share) {
-      Step& of_word = steps[static_cast<std::size_t>(step)];
-      ++of_word.words;
-      of_word.shares += static_cast<std::uint64_t>(share);
-    });
+    const std::vector<Step> steps = counted_steps(ask.scale);
     std::size_t last = 0;
-    std::int64_t words = 0;
+    std::int64_t tokens = 0;
     std::uint64_t whole = 0;
-    for (; words + steps[last].words < count; ++last) {
-      words += steps[last].words;
+    for (; tokens + steps[last].tokens < count; ++last) {
+      tokens += steps[last].tokens;
       whole += steps[last].shares;
     }
-    if (words + steps[last].words == count) {
+    if (tokens + steps[last].tokens == count) {
       whole += steps[last].shares;
       if (ask.top_p >= 1) find(ask.scale, last);
     } else {
       find(ask.scale, last);
-      found_.resize(static_cast<std::size_t>(count - words));
+      found_.resize(static_cast<std::size_t>(count - tokens));
       for (const Candidate& one : found_) whole += static_cast<std::uint64_t>(one.share);
     }
     if (ask.top_p < 1) {
@@ -195,13 +192,13 @@ class Row {
       std::uint64_t sum = 0;
       std::size_t step = 0;
       for (; step < last && sum + steps[step].shares < wanted; ++step) sum += steps[step].shares;
-      if (step < last || words + steps[last].words == count) find(ask.scale, step);
+      if (step < last || tokens + steps[last].tokens == count) find(ask.scale, step);
       found_.resize(prefix(wanted - sum));
     }
     return {found_.back().logit, found_.back().id, ask.least};
   }
 
-  // The words of one step become the candidates, likeliest first.
+  // The tokens of one step become the candidates, likeliest first.
   void find(double scale, std::size_t wanted) {
     found_.clear();
     each_step(scale, [&](std::int64_t id, std::int32_t step, std::int64_t share) {
@@ -210,14 +207,24 @@ class Row {
     if (!std::is_sorted(found_.begin(), found_.end(), likelier)) std::sort(found_.begin(), found_.end(), likelier);
   }
 
+  std::vector<Step> counted_steps(double scale) const {
+    std::vector<Step> steps(kShareSteps);
+    each_step(scale, [&](std::int64_t, std::int32_t number, std::int64_t share) {
+      Step& step = steps[static_cast<std::size_t>(number)];
+      ++step.tokens;
+      step.shares += static_cast<std::uint64_t>(share);
+    });
+    return steps;
+  }
+
   template <typename F>
   void each_step(double scale, F&& f) const {
     for (std::int64_t b = 0; b < blocks(); ++b) {
-      std::int32_t steps[kWordBlock];
-      std::int64_t shares[kWordBlock];
+      std::int32_t steps[kTokenBlock];
+      std::int64_t shares[kTokenBlock];
       kernels_.steps(logits_, words_, b, curve(scale), steps, shares);
-      const std::int64_t length = std::min(kWordBlock, words_ - b * kWordBlock);
-      for (std::int64_t i = 0; i < length; ++i) f(b * kWordBlock + i, steps[i], shares[i]);
+      const std::int64_t length = std::min(kTokenBlock, words_ - b * kTokenBlock);
+      for (std::int64_t i = 0; i < length; ++i) f(b * kTokenBlock + i, steps[i], shares[i]);
     }
   }
 
@@ -235,17 +242,17 @@ float narrow(double value) {
   return static_cast<float>(std::clamp(value, -static_cast<double>(kFinite), static_cast<double>(kFinite)));
 }
 
-// False if an id is no word.
+// False if an id is outside the row.
 bool change(std::vector<float>& logits, const Ask& ask, const Changes& changes) {
-  const auto words = static_cast<std::uint64_t>(logits.size());
+  const auto tokens = static_cast<std::uint64_t>(logits.size());
   for (std::int64_t i = 0; i < changes.biased_count; ++i) {
     const auto id = static_cast<std::uint64_t>(changes.biased[i]);
-    if (id >= words) return false;
+    if (id >= tokens) return false;
     logits[id] = narrow(static_cast<double>(logits[id]) + changes.bias[i]);
   }
   for (std::int64_t i = 0; i < changes.seen_count; ++i) {
     const auto id = static_cast<std::uint64_t>(changes.seen[i]);
-    if (id >= words) return false;
+    if (id >= tokens) return false;
     const double logit = static_cast<double>(logits[id]);
     const double weighed = static_cast<double>(narrow(logit > 0 ? logit / ask.repetition : logit * ask.repetition));
     logits[id] = narrow(weighed - ask.presence - ask.frequency * changes.times[i]);
@@ -261,18 +268,18 @@ void report_of(Row& row, std::int64_t top, Outcome& outcome, std::int64_t* likel
 
 }  // namespace
 
-void report(const SamplingKernels& kernels, const float* logits, std::int64_t words, std::int64_t top, Outcome& outcome,
+void report(const SamplingKernels& kernels, const float* logits, std::int64_t tokens, std::int64_t top, Outcome& outcome,
             std::int64_t* likeliest) {
-  Row row(kernels, logits, words);
+  Row row(kernels, logits, tokens);
   outcome.broken = row.broken();
   outcome.largest = row.largest();
   if (!outcome.broken && top >= 0) report_of(row, top, outcome, likeliest);
 }
 
-void choose(const SamplingKernels& kernels, const float* logits, std::int64_t words, const Ask& ask,
+void choose(const SamplingKernels& kernels, const float* logits, std::int64_t tokens, const Ask& ask,
             const Changes& changes, const std::int64_t* allowed, std::int64_t allowed_count, Outcome& outcome,
             std::int64_t* likeliest) {
-  Row row(kernels, logits, words);
+  Row row(kernels, logits, tokens);
   outcome.broken = row.broken();
   outcome.largest = row.largest();
   if (outcome.broken) return;
@@ -280,19 +287,19 @@ void choose(const SamplingKernels& kernels, const float* logits, std::int64_t wo
   outcome.token = -1;
   std::vector<float> changed, gathered;
   if (changes.biased_count > 0 || changes.seen_count > 0) {
-    changed.assign(logits, logits + words);
+    changed.assign(logits, logits + tokens);
     if (!change(changed, ask, changes)) return;
     logits = changed.data();
   }
   if (allowed) {
     gathered.resize(static_cast<std::size_t>(allowed_count));
     for (std::size_t i = 0; i < gathered.size(); ++i) {
-      if (static_cast<std::uint64_t>(allowed[i]) >= static_cast<std::uint64_t>(words)) return;
+      if (static_cast<std::uint64_t>(allowed[i]) >= static_cast<std::uint64_t>(tokens)) return;
       gathered[i] = logits[allowed[i]];
     }
     if (allowed_count > 0) outcome.token = allowed[Row(kernels, gathered.data(), allowed_count).choose(ask)];
   } else if (!changed.empty()) {
-    outcome.token = Row(kernels, logits, words).choose(ask);
+    outcome.token = Row(kernels, logits, tokens).choose(ask);
   } else {
     outcome.token = row.choose(ask);
   }

@@ -6,7 +6,7 @@
 
 namespace ouvert {
 
-const SamplingKernels sampling_avx2 = {look, sum, shares, steps};
+const SamplingKernels sampling_avx2 = {block_maxima, block_sums, shares, steps};
 
 }  // namespace ouvert
 

@@ -76,11 +76,11 @@ void bind_sampling(nb::module_& m) {
       "shares",
       [](const std::string& set, Row logits, float largest, double scale, Shares out) {
         const SamplingKernels& kernels = kernels_named(set);
-        const auto words = static_cast<std::int64_t>(logits.shape(0));
-        for (std::int64_t first = 0; first < words; first += kWordBlock) {
-          std::int64_t shares[kWordBlock];
-          kernels.shares(logits.data(), words, first / kWordBlock, {largest, scale}, Bar{}, shares);
-          for (std::int64_t i = first; i < words && i < first + kWordBlock; ++i) out.data()[i] = shares[i - first];
+        const auto tokens = static_cast<std::int64_t>(logits.shape(0));
+        for (std::int64_t first = 0; first < tokens; first += kTokenBlock) {
+          std::int64_t shares[kTokenBlock];
+          kernels.shares(logits.data(), tokens, first / kTokenBlock, {largest, scale}, Bar{}, shares);
+          for (std::int64_t i = first; i < tokens && i < first + kTokenBlock; ++i) out.data()[i] = shares[i - first];
         }
       },
       nb::arg("set"), nb::arg("logits"), nb::arg("largest"), nb::arg("scale"), nb::arg("out"));

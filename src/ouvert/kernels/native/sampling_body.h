@@ -1,10 +1,10 @@
-// sampling.h's passes over rows, in the compiler's own vectors. Included by one file per instruction set, which differ in
-// their flags alone. Nothing of the standard library that is not inlined may stand here: the linker keeps one copy of it,
-// whatever it was compiled for.
+// The passes over rows of sampling.h, in the compiler's own vectors. Included by one file per instruction set; the files
+// differ in their flags only. Use nothing of the standard library here that may not be inlined: the linker keeps one copy
+// of such a function, compiled for any of the instruction sets.
 
 #pragma once
 
-// Vectors wider than the machine's registers: nobody outside this file is handed one.
+// Vectors wider than the machine's registers: none is passed to a function outside this file.
 #if defined(__GNUC__) && !defined(__clang__)
 #pragma GCC diagnostic ignored "-Wpsabi"
 #endif
@@ -23,10 +23,10 @@ namespace {
 
 using ouvert::Bar;
 using ouvert::Curve;
-using ouvert::kWordBlock;
+using ouvert::kTokenBlock;
 
 typedef double Doubles __attribute__((vector_size(32)));
-typedef std::int64_t Words __attribute__((vector_size(32)));
+typedef std::int64_t Integers __attribute__((vector_size(32)));
 typedef float FourFloats __attribute__((vector_size(16)));
 typedef std::int32_t FourInts __attribute__((vector_size(16)));
 typedef float Floats __attribute__((vector_size(32)));
@@ -56,7 +56,7 @@ inline To as(const From& value) {
 }
 inline Doubles all(double value) { return Doubles{} + value; }
 
-// Two operations that GCC 12 makes several instructions of.
+// Two operations that GCC 12 translates into several instructions.
 inline Doubles widened(const float* logits) {
 #ifdef __AVX__
   return _mm256_cvtps_pd(_mm_loadu_ps(logits));
@@ -72,19 +72,19 @@ inline Doubles larger(const Doubles& a, const Doubles& b) {
 #endif
 }
 
-// Binary logarithms of four shares of 1; not below -64, where shares have long been 0.
+// Binary logarithms of four shares, as parts of 1; at least -64, where shares are 0.
 inline Doubles logarithms(const float* logits, const Curve& curve) {
   return larger((widened(logits) - curve.largest) * curve.scale, all(-64.0));
 }
 
-// 2^52: adding it to what is not negative rounds to whole numbers, ties to even, and leaves the number in the lowest bits.
+// 2^52: adding it to a number >= 0 rounds to a whole number, ties to even, and leaves that number in the lowest bits.
 constexpr double kWhole = 4503599627370496.0;
 
 // Four vectors side by side: one alone would mostly wait for its own last operation.
 struct Side {
   Doubles a, b, c, d;
 
-  // All four are computed here, or later: keeps compilers from finishing one after the other.
+  // Keeps compilers from finishing one vector before they begin the next.
   void meet() {
 #ifdef __AVX__
     asm("" : "+x"(a), "+x"(b), "+x"(c), "+x"(d));
@@ -98,8 +98,8 @@ inline Side operator+(const Side& x, double y) { return {x.a + y, x.b + y, x.c +
 inline Side operator-(const Side& x, double y) { return {x.a - y, x.b - y, x.c - y, x.d - y}; }
 inline Side operator*(const Side& x, double y) { return {x.a * y, x.b * y, x.c * y, x.d * y}; }
 
-// Shares of sixteen words, with kWhole added.
-inline void shares_above(const float* logits, const Curve& curve, Words (&shares)[4]) {
+// Shares of sixteen tokens, with kWhole added.
+inline void shares_above(const float* logits, const Curve& curve, Integers (&shares)[4]) {
   // The same for what may be negative, and kShareBits more in the lowest bits.
   constexpr double kShifted = 1.5 * kWhole + ouvert::kShareBits;
   Side r = {logarithms(logits, curve), logarithms(logits + 4, curve), logarithms(logits + 8, curve),
@@ -118,7 +118,7 @@ inline void shares_above(const float* logits, const Curve& curve, Words (&shares
   p = p * r + 1.0;
   p.meet();
   const auto scaled = [](const Doubles& power, const Doubles& by) {
-    return as<Words>(as<Doubles>(as<Words>(power) + (as<Words>(by) << 52)) + kWhole);
+    return as<Integers>(as<Doubles>(as<Integers>(power) + (as<Integers>(by) << 52)) + kWhole);
   };
   shares[0] = scaled(p.a, moved.a);
   shares[1] = scaled(p.b, moved.b);
@@ -127,25 +127,25 @@ inline void shares_above(const float* logits, const Curve& curve, Words (&shares
 }
 
 inline void shares_of(const float* logits, const Curve& curve, std::int64_t* out) {
-  for (int i = 0; i < kWordBlock; i += 16) {
-    Words shares[4];
+  for (int i = 0; i < kTokenBlock; i += 16) {
+    Integers shares[4];
     shares_above(logits + i, curve, shares);
-    for (int j = 0; j < 4; ++j) store(shares[j] - as<Words>(all(kWhole)), out + i + 4 * j);
+    for (int j = 0; j < 4; ++j) store(shares[j] - as<Integers>(all(kWhole)), out + i + 4 * j);
   }
 }
 
-inline std::int64_t blocks_of(std::int64_t words) { return (words + kWordBlock - 1) / kWordBlock; }
-inline int length_of(std::int64_t words, std::int64_t block) {
-  const std::int64_t left = words - block * kWordBlock;
-  return static_cast<int>(left < kWordBlock ? left : kWordBlock);
+inline std::int64_t blocks_of(std::int64_t tokens) { return (tokens + kTokenBlock - 1) / kTokenBlock; }
+inline int length_of(std::int64_t tokens, std::int64_t block) {
+  const std::int64_t left = tokens - block * kTokenBlock;
+  return static_cast<int>(left < kTokenBlock ? left : kTokenBlock);
 }
 
 // A block's logits: where they are, or copied and filled up with kNever.
 struct Block {
-  Block(const float* logits, std::int64_t words, std::int64_t block)
-      : length(length_of(words, block)), at(logits + block * kWordBlock) {
-    if (length == kWordBlock) return;
-    for (int i = 0; i < kWordBlock; ++i) copy[i] = i < length ? at[i] : kNever;
+  Block(const float* logits, std::int64_t tokens, std::int64_t block)
+      : length(length_of(tokens, block)), at(logits + block * kTokenBlock) {
+    if (length == kTokenBlock) return;
+    for (int i = 0; i < kTokenBlock; ++i) copy[i] = i < length ? at[i] : kNever;
     at = copy;
   }
   Block(const Block&) = delete;
@@ -154,17 +154,17 @@ struct Block {
   const float* at;
 
  private:
-  float copy[kWordBlock];
+  float copy[kTokenBlock];
 };
 
 inline bool finite(float value) { return (__builtin_bit_cast(std::uint32_t, value) & 0x7fffffffu) < 0x7f800000u; }
 
-bool look(const float* logits, std::int64_t words, float* tops) {
+bool block_maxima(const float* logits, std::int64_t tokens, float* tops) {
   Bits strange = {};
-  const std::int64_t whole = words / kWordBlock;
-  for (std::int64_t b = 0; b < whole; ++b, logits += kWordBlock) {
+  const std::int64_t whole = tokens / kTokenBlock;
+  for (std::int64_t b = 0; b < whole; ++b, logits += kTokenBlock) {
     Floats top = load<Floats>(logits);
-    for (int i = 0; i < kWordBlock; i += 8) {
+    for (int i = 0; i < kTokenBlock; i += 8) {
       const Floats part = load<Floats>(logits + i);
       top = part > top ? part : top;
       strange |= (as<Bits>(part) & 0x7fffffff) > 0x7f7fffff;
@@ -175,9 +175,9 @@ bool look(const float* logits, std::int64_t words, float* tops) {
   }
   std::int32_t any = 0;
   for (int i = 0; i < 8; ++i) any |= strange[i];
-  if (whole * kWordBlock < words) {
+  if (whole * kTokenBlock < tokens) {
     float best = kNever;
-    for (std::int64_t i = 0; i < words - whole * kWordBlock; ++i) {
+    for (std::int64_t i = 0; i < tokens - whole * kTokenBlock; ++i) {
       best = logits[i] > best ? logits[i] : best;
       any |= !finite(logits[i]);
     }
@@ -189,48 +189,48 @@ bool look(const float* logits, std::int64_t words, float* tops) {
 inline void kept_shares(const Block& block, std::int64_t first, const Curve& curve, const Bar& bar, std::int64_t* out) {
   shares_of(block.at, curve, out);
   if (bar.logit != kNever) {
-    const std::int64_t level = bar.id - first;  // words up to here may equal the bar
-    for (int i = 0; i < kWordBlock; ++i) {
+    const std::int64_t level = bar.id - first;  // tokens up to here may equal the bar
+    for (int i = 0; i < kTokenBlock; ++i) {
       const bool kept = block.at[i] > bar.logit || (block.at[i] == bar.logit && i <= level);
       out[i] = kept ? out[i] : 0;
     }
   }
   if (bar.least > 0)
-    for (int i = 0; i < kWordBlock; ++i) out[i] = out[i] >= bar.least ? out[i] : 0;
+    for (int i = 0; i < kTokenBlock; ++i) out[i] = out[i] >= bar.least ? out[i] : 0;
 }
 
-void sum(const float* logits, std::int64_t words, const float* tops, const Curve& curve, const Bar& bar,
-         std::uint64_t* sums) {
-  for (std::int64_t b = 0; b < blocks_of(words); ++b) {
+void block_sums(const float* logits, std::int64_t tokens, const float* tops, const Curve& curve, const Bar& bar,
+                std::uint64_t* sums) {
+  for (std::int64_t b = 0; b < blocks_of(tokens); ++b) {
     sums[b] = 0;
     if (tops[b] < bar.logit) continue;
-    const Block block(logits, words, b);
-    Words total = {};
+    const Block block(logits, tokens, b);
+    Integers total = {};
     if (bar.logit == kNever && bar.least == 0) {
-      for (int i = 0; i < kWordBlock; i += 16) {
-        Words shares[4];
+      for (int i = 0; i < kTokenBlock; i += 16) {
+        Integers shares[4];
         shares_above(block.at + i, curve, shares);
         total += (shares[0] + shares[1]) + (shares[2] + shares[3]);
       }
-      total -= as<Words>(all(kWhole)) * (kWordBlock / 4);
+      total -= as<Integers>(all(kWhole)) * (kTokenBlock / 4);
     } else {
-      std::int64_t shares[kWordBlock];
-      kept_shares(block, b * kWordBlock, curve, bar, shares);
-      for (int i = 0; i < kWordBlock; i += 4) total += load<Words>(shares + i);
+      std::int64_t shares[kTokenBlock];
+      kept_shares(block, b * kTokenBlock, curve, bar, shares);
+      for (int i = 0; i < kTokenBlock; i += 4) total += load<Integers>(shares + i);
     }
     for (int i = 0; i < 4; ++i) sums[b] += static_cast<std::uint64_t>(total[i]);
   }
 }
 
-void shares(const float* logits, std::int64_t words, std::int64_t block, const Curve& curve, const Bar& bar,
+void shares(const float* logits, std::int64_t tokens, std::int64_t block, const Curve& curve, const Bar& bar,
             std::int64_t* out) {
-  kept_shares(Block(logits, words, block), block * kWordBlock, curve, bar, out);
+  kept_shares(Block(logits, tokens, block), block * kTokenBlock, curve, bar, out);
 }
 
-void steps(const float* logits, std::int64_t words, std::int64_t block, const Curve& curve, std::int32_t* steps,
+void steps(const float* logits, std::int64_t tokens, std::int64_t block, const Curve& curve, std::int32_t* steps,
            std::int64_t* shares) {
-  const Block here(logits, words, block);
-  for (int i = 0; i < kWordBlock; i += 4)
+  const Block here(logits, tokens, block);
+  for (int i = 0; i < kTokenBlock; i += 4)
     store(__builtin_convertvector(logarithms(here.at + i, curve) * -16.0, FourInts), steps + i);
   shares_of(here.at, curve, shares);
 }

@@ -4,6 +4,6 @@
 
 namespace ouvert {
 
-const SamplingKernels sampling_plain = {look, sum, shares, steps};
+const SamplingKernels sampling_plain = {block_maxima, block_sums, shares, steps};
 
 }  // namespace ouvert
