@@ -13,9 +13,22 @@ spec.loader.exec_module(arrows)
 
 SOURCE = Path(__file__).parents[1] / "src" / "ouvert"
 
+# Parts that break a rule today; a part that is mended leaves its list.
+AROUND_TODAY = ("assistant/", "cli/", "engine/", "kernels/", "safety/", "store/")
+CIRCLES_TODAY = ("cli/", "engine/", "kernels/", "tokenization/")
+
 
 def test_every_import_follows_the_table():
     assert arrows.wrong_arrows(SOURCE) == []
+
+
+def test_every_part_is_imported_through_its_init():
+    around = [line for line in arrows.imports_around(SOURCE) if not line.startswith(AROUND_TODAY)]
+    assert around == []
+
+
+def test_no_files_of_one_part_import_each_other():
+    assert [group for group in arrows.circles(SOURCE) if not group[0].startswith(CIRCLES_TODAY)] == []
 
 
 def test_the_table_has_no_circle():
@@ -51,3 +64,51 @@ def test_a_wrong_arrow_is_found(tmp_path):
         "a.py:3: serving may not import <relative import out of its folder>",
         "utils: this part is not in the table",
     ]
+
+
+def test_an_import_around_an_init_is_found(tmp_path):
+    write_package(
+        tmp_path,
+        {
+            "__init__.py": "from ouvert.engine import Engine\n",
+            "engine/__init__.py": "from ouvert.engine.loop import Engine\n__all__ = ['Engine']\n",
+            "engine/loop.py": "Engine = 1\nwords = 2\n",
+            "cli/__init__.py": "def run():\n    from ouvert.engine.loop import Engine\n",
+            "cli/list.py": "from ouvert import engine\nfrom ouvert.engine import Engine\nimport ouvert.engine\n",
+            "cli/show.py": "from ouvert.engine import loop\nimport ouvert.engine.loop\n",
+        },
+    )
+    assert arrows.imports_around(tmp_path / "ouvert") == [
+        "cli/__init__.py: ouvert.engine.loop -> Engine",
+        "cli/show.py: ouvert.engine -> loop",
+        "cli/show.py: ouvert.engine.loop",
+    ]
+
+
+def test_a_circle_of_files_is_found(tmp_path):
+    write_package(
+        tmp_path,
+        {
+            "chat/__init__.py": "from .speaker import speak\n__all__ = ['speak']\n",
+            "chat/speaker.py": "from ouvert.chat.room import ears\n",
+            "chat/room/__init__.py": "",
+            "chat/room/ears.py": "from ouvert.chat.listener import hear\n",
+            "chat/listener.py": "def hear():\n    import ouvert.chat.speaker\n",
+            "chat/typed.py": "if TYPE_CHECKING:\n    from ouvert.chat.typist import Typist\n",
+            "chat/typist.py": "from ouvert.chat import typed\n",
+            "chat/alone.py": "import ouvert.chat.speaker\nimport ouvert.serving.app\n",
+            "serving/__init__.py": "from ouvert.serving.app import make",
+            "serving/app.py": "from ouvert.serving import make\nimport ouvert.chat.alone\n",
+        },
+    )
+    assert arrows.circles(tmp_path / "ouvert") == [
+        ("chat/listener.py", "chat/room/ears.py", "chat/speaker.py"),
+        ("chat/typed.py", "chat/typist.py"),
+        ("serving/__init__.py", "serving/app.py"),
+    ]
+
+
+def write_package(folder: Path, files: dict[str, str]) -> None:
+    for name, text in files.items():
+        (file := folder / "ouvert" / name).parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
