@@ -4,10 +4,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 
-from ouvert.assistant.error import AssistantError
-from ouvert.assistant.language import Language
 from ouvert.assistant.sampling import SMALL
-from ouvert.chat import Abilities, ChatError
+from ouvert.chat import Abilities, ChatError, Language
 from ouvert.engine import look_at
 from ouvert.store import Installed
 
@@ -64,7 +62,7 @@ def describe(installed: Installed, template: str | None = None) -> Description:
     language = Language(installed.name, files.family, files.metadata, files.folder, template)
     abilities = None
     control_tokens: frozenset[str] = frozenset()
-    with suppress(AssistantError, ChatError):  # one without a tokenizer, or a template, does without
+    with suppress(ChatError):  # one without a tokenizer, or a template, does without
         control_tokens = frozenset(language.tokenizer.control_tokens)
         abilities = language.chat_format.abilities if files.embedding_size is None else None
     return Description(

@@ -16,7 +16,6 @@ from ouvert.assistant.description import size_of
 from ouvert.assistant.embeddings import Embeddings, ids_to_embed, shortened
 from ouvert.assistant.error import AssistantError
 from ouvert.assistant.forgetting import Forgotten
-from ouvert.assistant.language import Language
 from ouvert.assistant.likelihood import Best, Candidate, check_count
 from ouvert.assistant.load_installed import kept_prefixes, open_installed
 from ouvert.assistant.messages import as_conversation
@@ -24,7 +23,7 @@ from ouvert.assistant.receipts.ledger import Ledger
 from ouvert.assistant.receipts.receipt import NO_FORMAT, Identity, fingerprint
 from ouvert.assistant.sampling import default_sampling, not_done
 from ouvert.assistant.vocabulary import vocabulary_of
-from ouvert.chat import ChatError, ChatFormat, Effort, Message, Rendered, Tool
+from ouvert.chat import ChatError, ChatFormat, Effort, Language, Message, Rendered, Tool
 from ouvert.engine import (
     TRIAL_COMMAND,
     CacheType,
@@ -454,7 +453,7 @@ class Model:
 
     @property
     def tokenizer(self) -> Tokenizer:
-        """Raises AssistantError if the file has none, TokenizerError if it cannot be read."""
+        """Raises ChatError if the file has none, TokenizerError if it cannot be read."""
         return self._language.tokenizer
 
     @cached_property

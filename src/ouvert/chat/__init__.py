@@ -1,7 +1,7 @@
 """Conversations as values, and the formats that turn them into tokens and back. May import tokenization.
 
-`format_for` chooses a model's format. The formats themselves are in `ouvert.chat.template` and `ouvert.chat.harmony`,
-which are imported when they are needed.
+`Language` is what a model's files say of how it reads and writes; `format_for` chooses its format. The formats
+themselves are in `ouvert.chat.template` and `ouvert.chat.harmony`, which are imported when they are needed.
 """
 
 from ouvert.chat.choice import builtin_template, format_for
@@ -18,6 +18,7 @@ from ouvert.chat.conversation import (
     ToolCallDelta,
 )
 from ouvert.chat.format import Abilities, ChatError, ChatFormat, Parser, Rendered, Span
+from ouvert.chat.language import Language, templates_in, templates_in_gguf
 from ouvert.chat.outline import Calls, Outline, Segment
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "Conversation",
     "Delta",
     "Effort",
+    "Language",
     "Message",
     "Outline",
     "Parser",
@@ -42,4 +44,6 @@ __all__ = [
     "ToolCallDelta",
     "builtin_template",
     "format_for",
+    "templates_in",
+    "templates_in_gguf",
 ]

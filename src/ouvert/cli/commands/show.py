@@ -129,7 +129,7 @@ def contents(installed: "Installed") -> dict[str, Any]:
 
 def chat_templates(checkpoint: "Checkpoint") -> dict[str, str]:
     """The model's own templates by name, from wherever its format keeps them."""
-    from ouvert.assistant.language import templates_in, templates_in_gguf
+    from ouvert.chat import templates_in, templates_in_gguf
 
     if checkpoint.format == "gguf":
         return templates_in_gguf(checkpoint.metadata)

@@ -5,11 +5,13 @@ from collections.abc import Mapping
 from contextlib import nullcontext, suppress
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ouvert.assistant.error import AssistantError
-from ouvert.chat import ChatError, ChatFormat, format_for
-from ouvert.tokenization import Tokenizer, tokenizer_from_folder, tokenizer_from_gguf
+from ouvert.chat.choice import format_for
+from ouvert.chat.format import ChatError, ChatFormat
+
+if TYPE_CHECKING:
+    from ouvert.tokenization import Tokenizer
 
 GGUF_TEMPLATE = "tokenizer.chat_template"
 
@@ -34,10 +36,12 @@ class Language:
         return self._folder is not None or "tokenizer.ggml.model" in self._metadata
 
     @cached_property
-    def tokenizer(self) -> Tokenizer:
-        """Raises AssistantError if the file has none, TokenizerError if it cannot be read."""
+    def tokenizer(self) -> "Tokenizer":
+        """Raises ChatError if the file has none, TokenizerError if it cannot be read."""
+        from ouvert.tokenization import tokenizer_from_folder, tokenizer_from_gguf  # slow to import
+
         if not self.has_tokenizer:
-            raise AssistantError(
+            raise ChatError(
                 f"{self._name} has no tokenizer in its file, expected the key tokenizer.ggml.model. "
                 "Token ids still work (generate, logits, score); for text, use a file that has one."
             )
@@ -61,7 +65,7 @@ class Language:
         """The format, or why there is none."""
         own: dict[str, str] = {}
         # Where another was chosen, the model's own may be unreadable: that is what choosing is for.
-        with suppress(AssistantError) if self._chosen is not None else nullcontext():
+        with suppress(ChatError) if self._chosen is not None else nullcontext():
             own = self.templates
         try:
             return format_for(self.tokenizer, own, self._family, chosen=self._chosen)
@@ -90,7 +94,7 @@ def templates_in(folder: Path) -> dict[str, str]:
     """chat_template.jinja, else what tokenizer_config.json says (a text or several with names), else
     chat_template.json; and additional_chat_templates/NAME.jinja.
 
-    Raises AssistantError for a file that is not what it should be.
+    Raises ChatError for a file that is not what it should be.
     """
     more = {path.stem: path for path in sorted((folder / "additional_chat_templates").glob("*.jinja"))}
     if (path := folder / "chat_template.jinja").is_file():
@@ -105,7 +109,7 @@ def text_in(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as problem:
-        raise AssistantError(
+        raise ChatError(
             f"{path} is not UTF-8 text (byte {problem.start}), expected a chat template. Fetch it again, or use "
             "another: --template builtin."
         ) from problem
@@ -115,11 +119,9 @@ def templates_stated(path: Path) -> dict[str, str]:
     try:
         stated = json.loads(path.read_bytes()).get("chat_template")
     except OSError as problem:
-        raise AssistantError(
-            f"{path} cannot be read: {problem.strerror}. Make it a file that you may read."
-        ) from problem
+        raise ChatError(f"{path} cannot be read: {problem.strerror}. Make it a file that you may read.") from problem
     except (ValueError, RecursionError, AttributeError) as problem:
-        raise AssistantError(f"{path} is not a JSON object ({problem}). Fetch it again.") from problem
+        raise ChatError(f"{path} is not a JSON object ({problem}). Fetch it again.") from problem
     match stated:
         case None:
             return {}
@@ -127,7 +129,7 @@ def templates_stated(path: Path) -> dict[str, str]:
             return {"default": stated}
         case [*listed] if all(is_named(each) for each in listed):
             return {each["name"]: each["template"] for each in listed}
-    raise AssistantError(
+    raise ChatError(
         f"{path}: chat_template is {stated!r:.80}, expected text or a list of objects with name and template. "
         "Fetch it again, or use another: --template builtin."
     )

@@ -7,9 +7,7 @@ import shutil
 import pytest
 
 import ouvert
-from ouvert.assistant import AssistantError
-from ouvert.assistant.language import Language, templates_in, templates_in_gguf
-from ouvert.chat import ChatError
+from ouvert.chat import ChatError, Language, templates_in, templates_in_gguf
 from ouvert.store import Store
 
 # What a conversation with tools begins with is of no weight to the speaking model: the last token tells the next.
@@ -120,7 +118,7 @@ def test_of_several_without_a_default_one_has_to_be_chosen(folder, loaded):
 @pytest.mark.parametrize("stated", [3, [{"name": "default"}], ["x"], {"default": "x"}])
 def test_what_is_no_template_is_said(folder, loaded, stated):
     path = folder(stated)
-    with pytest.raises(AssistantError, match=r"chat_template is .*expected text or a list.*--template builtin"):
+    with pytest.raises(ChatError, match=r"chat_template is .*expected text or a list.*--template builtin"):
         loaded(path).render("hi")
     assert loaded(path, template="builtin").render("hi").text.startswith("<|im_start|>user")
 
@@ -150,7 +148,7 @@ def test_a_template_that_fails_is_tried_once(monkeypatch):
         tried.append(args)
         raise ChatError("no")
 
-    monkeypatch.setattr("ouvert.assistant.language.format_for", failing)
+    monkeypatch.setattr("ouvert.chat.language.format_for", failing)
     monkeypatch.setattr(Language, "tokenizer", None)
     language = Language("x", "llama", {}, None)
     for _ in range(3):
