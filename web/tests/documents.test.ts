@@ -1,8 +1,5 @@
 import { expect, test } from "vitest";
-import { readNumber } from "../src/components/panels/sampling-fields";
-import { groupByDay } from "../src/components/sidebar";
 import { beginning, comingFormat, decodeText, longestThatFits } from "../src/documents";
-import { connectionsOf, refusedOf, speedOf } from "../src/receipt";
 
 test("text is read whatever its encoding says, and what is no text is refused", () => {
   const utf8 = new TextEncoder();
@@ -52,33 +49,4 @@ test("the longest part that fits is found in few questions", async () => {
   expect(kept?.text.length).toBeGreaterThan(31_234 - 60);
   expect(asked).toBeLessThan(15);
   expect(await longestThatFits(document, fits(-1))).toBeNull();
-});
-
-test("a setting is a number in its range or nothing", () => {
-  const share = { low: 0, high: 2, step: 0.05 };
-  expect(["", " ", "0", "1,5", "2.1", "x", "1e999"].map((text) => readNumber(text, share))).toEqual([undefined, undefined, 0, 1.5, null, null, null]);
-  expect(readNumber("1.5", { low: 0, high: 9, step: 1 })).toBeNull();
-});
-
-test("a receipt that does not count connections is not read as none", () => {
-  expect(connectionsOf({})).toBeUndefined();
-  expect(connectionsOf({ connections: { attempted: 0 } })).toBeUndefined();
-  expect(connectionsOf({ connections: { attempted: 0, allowed: 0, denied: 0 } })).toEqual({ attempted: 0, allowed: 0, denied: 0 });
-  expect(speedOf({ tokens: { output: 11 }, seconds: { decode: 2 } })).toBe(5);
-  expect(speedOf({ tokens: { output: 1 }, seconds: { decode: 0 } })).toBeUndefined();
-});
-
-test("conversations stand under the day they were last used", () => {
-  const at = (id: string, updated: string) => ({ id, updated, title: id, created: updated, revision: 1, messages: 1 });
-  const now = new Date(2026, 10, 25, 12);
-  const days = [[25, 0], [24, 23], [24, 0], [20, 5], [2, 5]] as const;
-  const summaries = days.map(([day, hour], index) => at(String(index), new Date(2026, 10, day, hour).toISOString()));
-  expect(groupByDay(summaries, now).map(([name, members]) => [name, members.map(({ id }) => id)])).toEqual([
-    ["today", ["0"]], ["yesterday", ["1", "2"]], ["thisWeek", ["3"]], ["earlier", ["4"]],
-  ]);
-});
-
-test("what was refused is counted over all messages, and only where a receipt says so", () => {
-  expect(refusedOf({ messages: [{ role: "user", sent: 0, refused: 7 }, { role: "user", sent: 3, refused: 0 }, { role: "system", refused: 2 }] })).toBe(9);
-  expect(refusedOf({})).toBe(0);
 });
