@@ -33,8 +33,8 @@ class Server:
     def idle(self, seconds=30):
         """Wait until nothing is being answered; fails if that takes too long."""
         until = time.monotonic() + seconds
-        while self.service.in_flight:
-            assert time.monotonic() < until, f"{self.service.in_flight} answers are still being written"
+        while self.service.answers.in_flight:
+            assert time.monotonic() < until, f"{self.service.answers.in_flight} answers are still being written"
             time.sleep(0.01)
 
 

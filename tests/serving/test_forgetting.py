@@ -250,7 +250,7 @@ def test_what_cannot_be_removed_is_said(served, pages, monkeypatch):
 
 
 def test_cleared_by_another_process_they_go_from_memory_too(served, pages, monkeypatch):
-    monkeypatch.setattr("ouvert.serving.service.CLEARED_SECONDS", 0.01)
+    monkeypatch.setattr("ouvert.serving.kept_prompts.CLEARED_SECONDS", 0.01)
     server = served()
     with server.client() as client:
         asked(client, SECRET)

@@ -353,7 +353,7 @@ def test_a_stream_whose_reader_went_away_frees_its_place_within_a_step(endless):
         client.stream("POST", "/v1/chat/completions", json={**QUESTION, "stream": True}) as response,
     ):
         next(response.iter_raw())
-        assert endless.service.in_flight == 1
+        assert endless.service.answers.in_flight == 1
     endless.idle(1)
 
 
@@ -361,7 +361,7 @@ def test_an_answer_whose_client_went_away_frees_its_place_too(endless):
     before = time.monotonic()
     with connect(endless) as connection:
         connection.sendall(request_bytes())
-        while not endless.service.in_flight:
+        while not endless.service.answers.in_flight:
             assert time.monotonic() < before + 30
             time.sleep(0.005)
     endless.idle(1)

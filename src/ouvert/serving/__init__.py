@@ -1,7 +1,7 @@
 """HTTP: one file per endpoint family, wire types, event streams. May import assistant, chat, safety, agents, inspection
 and store.
 
-Every dialect is a translation of the assistant's events; the core is synchronous, and `running` carries its events to
+Every dialect is a translation of the assistant's events; the core is synchronous, and `answers` carries its events to
 the event loop.
 """
 
@@ -10,7 +10,7 @@ from ouvert.serving.endpoints import Call, Endpoint
 from ouvert.serving.errors import Refusal
 from ouvert.serving.keys import Key, KeyFileError, Keys
 from ouvert.serving.server import make_server
-from ouvert.serving.service import Ask, Running, Service
+from ouvert.serving.service import Ask, Service
 from ouvert.serving.settings import Settings
 
 __all__ = [
@@ -21,7 +21,6 @@ __all__ = [
     "KeyFileError",
     "Keys",
     "Refusal",
-    "Running",
     "Service",
     "Settings",
     "make_app",

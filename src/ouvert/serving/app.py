@@ -1,4 +1,4 @@
-"""The application: every endpoint from one table, behind one door."""
+"""The application: every endpoint from one table, behind one guard."""
 
 import asyncio
 import logging
@@ -53,8 +53,8 @@ def make_app(
         service = app.state.service = Service(settings, store, progress)
         watch = asyncio.create_task(service.loaded_models.watch())
         keys = asyncio.create_task(service.watch_keys())
-        cleared = asyncio.create_task(service.watch_cleared())
-        first = asyncio.create_task(open_house(service, ready))
+        cleared = asyncio.create_task(service.kept_prompts.watch_cleared())
+        first = asyncio.create_task(load_named_models(service, ready))
         try:
             yield
         finally:
@@ -74,7 +74,7 @@ def make_app(
     return app
 
 
-async def open_house(service: Service, ready: Callable[[Service], Awaitable[None]] | None) -> None:
+async def load_named_models(service: Service, ready: Callable[[Service], Awaitable[None]] | None) -> None:
     """Load what was named, one after another, then say so. A model that cannot be loaded is said and left out."""
     for model in service.loaded_models.catalog.first:
         try:

@@ -28,14 +28,14 @@ async def health(call: Call) -> Response:
         return JSONAnswer(facts)
     if caller.reads_stored:
         states = [state for name, state in loaded_models.states().items() if caller.admits(name)]
-        answers = sum(each.count for each in service.running if caller.admits(each.model.info.name))
+        answers = sum(each.count for each in service.answers.begun if caller.admits(each.model.info.name))
         recovering = loaded_models.recovering(caller.admits)
         facts |= {
             "status": "recovering" if recovering else "ok",
             "models_recovering": recovering,
             "models_loaded": states.count("loaded"),
             "models_loading": states.count("loading"),
-            "answers": answers if caller.is_limited else service.in_flight,
+            "answers": answers if caller.is_limited else service.answers.in_flight,
         }
     return JSONAnswer(facts)
 

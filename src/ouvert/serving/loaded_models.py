@@ -206,10 +206,10 @@ class LoadedModels:
         keep = resident.keep
         return None if keep is None else max(0.0, keep - (time.monotonic() - resident.last_used))
 
-    async def lend(self, name: str, owner: str = "") -> Lease:
-        """The model, in memory. Raises Refusal: 404 where there is none, 503 while it is loaded for too long, and at
-        once where its engine failed and it is loaded again."""
-        named = self.catalog.find(name)
+    async def lend(self, name: str, owner: str = "", admits: Callable[[str], bool] = lambda own_name: True) -> Lease:
+        """The model, in memory. Raises Refusal: 404 where there is none that `admits` says yes to, 503 while it is
+        loaded for too long, and at once where its engine failed and it is loaded again."""
+        named = self.catalog.find(name, admits)
         model_name = named.installed.name
         resident = self._here.get(model_name)
         if resident is not None and has_failed(resident):

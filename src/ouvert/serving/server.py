@@ -105,15 +105,15 @@ class PatientServer(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         service: Service = self._app.state.service
-        if service.in_flight:
+        if service.answers.in_flight:
             time = "until they end" if self._stop_seconds is None else f"{self._stop_seconds:g} s"
-            LOG.warning("Stopping: %d answers are being written, and have %s.", service.in_flight, time)
+            LOG.warning("Stopping: %d answers are being written, and have %s.", service.answers.in_flight, time)
         if self._leave_within is not None and self._stop_seconds is not None:
             self._leave_within(self._stop_seconds + LAST_WORDS + PUT_AWAY)
         ending = (
             None
             if self._stop_seconds is None
-            else asyncio.get_running_loop().call_later(self._stop_seconds, service.end_answers)
+            else asyncio.get_running_loop().call_later(self._stop_seconds, service.answers.end)
         )
         try:
             await super().shutdown(sockets)

@@ -1,39 +1,25 @@
-"""What all endpoints share: models, threads, counters, receipts; and the one way to an answer."""
+"""What all endpoints of one server share: models, keys, counters, receipts, and the way to an answer."""
 
 import asyncio
 import logging
 import os
 import time
-from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
-from ouvert.assistant import (
-    Answer,
-    Description,
-    EngineError,
-    Event,
-    Finished,
-    Grammar,
-    Message,
-    Reading,
-    Tool,
-    Usage,
-    describe,
-    kept_prefixes,
-)
+from ouvert.assistant import Answer, Description, Event, Grammar, Message, Tool, describe, kept_prefixes
 from ouvert.chat import Abilities, Effort
+from ouvert.serving.answers import AnswerInProgress, Answers, Task
 from ouvert.serving.callers import OWNER, Caller
 from ouvert.serving.errors import Refusal, refusal_of
-from ouvert.serving.keys import KeyFileError, Keys
+from ouvert.serving.kept_prompts import KeptPrompts
+from ouvert.serving.keys import Keys
 from ouvert.serving.loaded_models import Catalog, Lease, LoadedModels
 from ouvert.serving.metrics import Metrics
+from ouvert.serving.receipt_store import ReceiptStore
 from ouvert.serving.response_store import ResponseStore
-from ouvert.serving.running import Pullable, Pulled
 from ouvert.serving.settings import Settings
 from ouvert.store import SILENCE, Installed, Progress, Store
 
@@ -44,8 +30,6 @@ Item = TypeVar("Item")
 # What clients call an effort, least first; those that no model has are moved to the nearest.
 EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh")
 KEY_SECONDS = 0.25  # between looks at whether the keys of running answers still count
-CLEARED_SECONDS = 0.5  # between two looks at whether kept pages were cleared
-BUSY_SECONDS = 2  # advice to a client that was turned away
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,116 +71,52 @@ class Service:
         self.settings = settings
         self.started = time.time()
         # One for all models, so that what is to be forgotten is found also where no model is in memory.
-        kept = settings.load_options.get("prefixes", True)
-        self.prefixes = (kept_prefixes(store, say=LOG.warning) if kept is True else kept) or None
+        stated = settings.load_options.get("prefixes", True)
+        prefixes = (kept_prefixes(store, say=LOG.warning) if stated is True else stated) or None
         self.loaded_models = LoadedModels(
             store,
             Catalog(store, settings.models, only_named=settings.only_these),
             keep=settings.keep,
             memory=settings.memory,
             load_wait=settings.load_wait,
-            load_options={"clip_context": True, **settings.load_options, "prefixes": self.prefixes or False},
+            load_options={"clip_context": True, **settings.load_options, "prefixes": prefixes or False},
             progress=progress,
         )
+        self.kept_prompts = KeptPrompts(prefixes, self.loaded_models)
         self.keys = Keys(settings.state)
         if settings.key_required:
             self.keys.require()
         self.metrics = Metrics(lambda: len(self.loaded_models.loaded()), resident_bytes)
-        self.receipts = Receipts(settings.kept_receipts)
+        self.receipts = ReceiptStore(settings.kept_receipts)
         self.responses = ResponseStore(settings.stored_responses)
-        self.threads = ThreadPoolExecutor(settings.most_answers, thread_name_prefix="ouvert-answer")
-        self.in_flight = 0
-        self.running: set[Running[Any]] = set()
+        self.answers = Answers(settings.most_answers, self.loaded_models, self.metrics, self.receipts)
         self._descriptions: dict[Installed, Description] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
-
-    def end_answers(self) -> None:
-        """End what is being written before its next token; the last events still come."""
-        for running in tuple(self.running):
-            running.cancel()
 
     async def watch_keys(self) -> None:
         """End the answers of keys that are revoked, soon after they are, for ever."""
         while True:
             await asyncio.sleep(KEY_SECONDS)
-            self.end_answers_of_revoked_keys()
-
-    def end_answers_of_revoked_keys(self) -> None:
-        for running in tuple(self.running):
-            key = running.caller.key
-            try:
-                revoked = key is not None and not self.keys.holds(key)
-            except KeyFileError:  # nobody new is served meanwhile, and whoever asks is told
-                continue
-            if revoked:
-                running.refuse(
-                    Refusal(401, "The key of this request was revoked while it was answered.", code="key_revoked")
-                )
+            self.answers.end_those_of_revoked_keys(self.keys)
 
     async def close(self) -> None:
         for task in self.responses.tasks():
             task.cancel()
-        await asyncio.gather(*self.responses.tasks(), *self._tasks, return_exceptions=True)
+        await asyncio.gather(*self.responses.tasks(), return_exceptions=True)
+        await self.kept_prompts.close()
         await self.loaded_models.close()
-        self.threads.shutdown(wait=True)
+        self.answers.threads.shutdown(wait=True)
 
     async def borrow(self, name: str, caller: Caller) -> Lease:
         """The model of that name, for this caller. Raises Refusal."""
-        self.permitted(name, caller)
-        return await self.loaded_models.lend(name, self.owner_of_prefixes(caller))
+        return await self.loaded_models.lend(name, self.owner_of_prefixes(caller), caller.admits)
 
     def owner_of_prefixes(self, caller: Caller) -> str:
         """Whose kept prefixes a caller's prompts use and add to: each key has its own, unless the owner shares them."""
         return OWNER if self.settings.share_prefixes else caller.whose
 
     async def forget(self, texts: Sequence[str] | None, caller: Caller) -> None:
-        """Remove what is kept of this caller's prompts, and of the thoughts in their answers, where one of `texts`
-        stands in it; all of it if that is None: in memory and on disk. Of models that are not in memory all pages go:
-        only a model can read its tokens. Raises Refusal for what cannot be removed.
-        """
-        owner = self.owner_of_prefixes(caller)
-        changing = self.loaded_models.changing
-        await asyncio.to_thread(self._forget, texts, owner, caller.whose)
-        if changing:  # a model that was on its way out has written what it still had to write
-            task = asyncio.create_task(self._forget_when_settled(texts, owner, caller.whose))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-
-    async def _forget_when_settled(self, texts: Sequence[str] | None, owner: str, asker: str) -> None:
-        await self.loaded_models.settled()
-        try:
-            await asyncio.to_thread(self._forget, texts, owner, asker)
-        except Refusal as refusal:
-            LOG.error("%s", refusal.message)
-
-    async def watch_cleared(self) -> None:
-        """When all kept pages on disk are removed, by whatever process, let go of those in memory too. For ever."""
-        known = None if self.prefixes is None else self.prefixes.cleared
-        while self.prefixes is not None:
-            await asyncio.sleep(CLEARED_SECONDS)
-            if (now := self.prefixes.cleared) != known:
-                known = now
-                await asyncio.to_thread(self._forget_all)
-
-    def _forget_all(self) -> None:
-        for model in self.loaded_models.models():
-            try:
-                model.engine.forget_all()
-            except EngineError as problem:
-                LOG.info("%s: what it kept in memory goes with it (%s)", model.info.name, problem)
-
-    def _forget(self, texts: Sequence[str] | None, owner: str, asker: str) -> None:
-        roots = []
-        for model in self.loaded_models.models():
-            try:
-                roots.append(model.forget(texts, owner, asker))
-            except EngineError as problem:
-                LOG.info("%s: what it kept goes as a whole (%s)", model.info.name, problem)  # closed, or broken
-        try:
-            if self.prefixes is not None:
-                self.prefixes.keep_only(owner, [root for root in roots if root is not None])
-        except EngineError as problem:
-            raise Refusal(500, f"It is deleted, but: {problem}", code="kept_prefixes_not_removed") from problem
+        """Remove what is kept of this caller's prompts: see `KeptPrompts.forget`. Raises Refusal."""
+        await self.kept_prompts.forget(texts, self.owner_of_prefixes(caller), caller.whose)
 
     def permitted(self, name: str, caller: Caller) -> Installed:
         """What is called so. For a caller who may not use it there is no such model. Raises Refusal 404."""
@@ -216,159 +136,38 @@ class Service:
             self._descriptions[installed] = found
         return self._descriptions[installed]
 
-    async def answer(self, ask: Ask, caller: Caller, answer_id: str) -> "Running[Event]":
+    async def answer(self, ask: Ask, caller: Caller, answer_id: str) -> AnswerInProgress[Event]:
         """Answers that have begun: from here on only what the model does can go wrong. Raises Refusal, and what
         `Model.chat` raises."""
+        task = ConversationTask(ask, self.settings.answer_seconds, caller.whose)
+        answer = await self.begin(task, caller, answer_id)
+        answer.notes, answer.prompt_tokens = task.notes, task.prompt_tokens
+        return answer
 
-        notes: list[str] = []
-        prompts: list[int] = []
-
-        def start(lease: Lease, number: int) -> Pullable[Event]:
-            answer = chat(lease, ask, number, notes, self.settings.answer_seconds, caller.whose)
-            prompts.append(len(answer.prompt_ids))
-            return answer
-
-        running = await self.run(ask.model, caller, answer_id, start, ask.choices)
-        running.notes = [*ask.notes, *sorted(set(notes))]
-        running.prompt_tokens = max(prompts)
-        return running
-
-    async def run(
-        self,
-        model: str,
-        caller: Caller,
-        answer_id: str,
-        start: Callable[[Lease, int], Pullable[Item]],
-        count: int = 1,
-    ) -> "Running[Item]":
-        """`start(lease, number)` for each number below `count`, each in a thread."""
-        with_these = self.in_flight + count
-        if with_these > self.settings.most_answers:
-            self.metrics.refused.inc(count)
-            raise Refusal(
-                503,
-                f"{self.in_flight} answers are being written or wait, and this server takes "
-                f"{self.settings.most_answers} at once. Ask again in a few seconds.",
-                code="overloaded",
-                retry_after=BUSY_SECONDS,
-            )
-        self.in_flight = with_these
-        self.metrics.waiting.inc(count)
-        asked = time.monotonic()
-        lease: Lease | None = None
-        running: Running[Item] | None = None
-        try:
-            lease = await self.borrow(model, caller)
-            pulled = Pulled([partial(start, lease, number) for number in range(count)], self.threads)
-            running = Running(self, lease, pulled, answer_id, count, asked, caller)
-            self.running.add(running)
-            await pulled.begin()
-        except BaseException:
-            self.in_flight -= count
-            self.metrics.waiting.dec(count)
-            if running is not None:
-                self.running.discard(running)
-            if lease is not None:
-                lease.give_back()
-            raise
-        return running
+    async def begin(self, task: Task[Item], caller: Caller, answer_id: str) -> AnswerInProgress[Item]:
+        """Raises Refusal, and what `task.start` raises."""
+        return await AnswerInProgress.begun(self.answers, task, caller, answer_id, self.owner_of_prefixes(caller))
 
 
-class Running(Generic[Item]):
-    """Answers being written. Iterate for (number, event); `close` in any case."""
+class ConversationTask:
+    """A conversation to be answered, as often as there are choices."""
 
-    def __init__(
-        self,
-        service: Service,
-        lease: Lease,
-        pulled: Pulled[Item],
-        answer_id: str,
-        count: int,
-        asked: float,
-        caller: Caller,
-    ) -> None:
-        self.id, self.created, self.name, self.model = answer_id, int(time.time()), lease.name, lease.model
-        self.notes: list[str] = []  # what was asked for and could not be promised
-        self.prompt_tokens = 0  # of an answer to a conversation
-        self.keep: float | None = float("nan")  # seconds the model stays from now on, if the client says so
-        self.caller = caller
-        self._service, self._lease, self._pulled = service, lease, pulled
-        self.count, self._asked = count, asked
-        self._waiting = count
-        self._closed = False
+    def __init__(self, ask: Ask, timeout: float | None, asker: str) -> None:
+        """`timeout`: seconds that an answer may take. `asker`: `whose` of who asks."""
+        self.model, self.choices = ask.model, ask.choices
+        self._ask, self._timeout, self._asker = ask, timeout, asker
+        self._unkept: list[str] = []  # what turned out when the choices were started, once for each
+        self.prompt_tokens = 0
+
+    def start(self, lease: Lease, number: int) -> Answer:
+        answer = chat(lease, self._ask, number, self._unkept, self._timeout, self._asker)
+        self.prompt_tokens = max(self.prompt_tokens, len(answer.prompt_ids))
+        return answer
 
     @property
-    def fingerprint(self) -> str:
-        return self.model.fingerprint
-
-    async def __aiter__(self) -> AsyncIterator[tuple[int, Item]]:
-        metrics, name = self._service.metrics, self.model.info.name
-        begun: set[int] = set()
-        async for number, event in self._pulled:
-            if number not in begun and not isinstance(event, Reading):
-                begun.add(number)
-                self._begin_one()
-                metrics.first_token.labels(name).observe(time.monotonic() - self._asked)
-            if isinstance(event, Finished):
-                self.count_tokens(event.usage)
-                self._service.receipts.keep(self.id, self.caller.whose, number, event.receipt)
-            yield number, event
-
-    def count_tokens(self, usage: Usage) -> None:
-        metrics, name = self._service.metrics, self.model.info.name
-        metrics.prompt_tokens.labels(name).inc(usage.prompt)
-        metrics.reused_tokens.labels(name).inc(usage.reused)
-        metrics.output_tokens.labels(name).inc(usage.output)
-        metrics.reasoning_tokens.labels(name).inc(usage.reasoning)
-
-    def _begin_one(self) -> None:
-        self._waiting -= 1
-        self._service.metrics.waiting.dec()
-        self._service.metrics.running.inc()
-
-    def cancel(self) -> None:
-        """End the answers before their next token; their last events still come."""
-        self._pulled.cancel()
-
-    def refuse(self, refusal: Refusal) -> None:
-        """End the answers before their next token; whoever iterates is told why instead of what was still to come."""
-        self._pulled.fail(refusal)
-
-    async def close(self) -> None:
-        """Ends what still runs, and gives everything back. May be called twice."""
-        if self._closed:
-            return
-        self._closed = True
-        if not self._pulled.finished:
-            self._service.metrics.cancelled.inc()
-            self._pulled.cancel()
-        await asyncio.shield(asyncio.ensure_future(self._give_back()))
-
-    async def _give_back(self) -> None:
-        await self._pulled.ended()
-        self._service.running.discard(self)
-        self._service.metrics.waiting.dec(self._waiting)
-        self._service.metrics.running.dec(self.count - self._waiting)
-        self._service.in_flight -= self.count
-        self._lease.give_back(self.keep)
-
-
-class Receipts:
-    """The receipts of the last answers, by whose they are and the id of the answer; the oldest are forgotten first."""
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._of: OrderedDict[tuple[str, str], dict[int, Mapping[str, Any]]] = OrderedDict()
-
-    def keep(self, answer_id: str, whose: str, number: int, receipt: Mapping[str, Any]) -> None:
-        self._of.setdefault((whose, answer_id), {})[number] = receipt
-        while len(self._of) > self._most:
-            self._of.popitem(last=False)
-
-    def of(self, answer_id: str, whose: str) -> list[Mapping[str, Any]]:
-        """Of every choice, in order; none if they are not known."""
-        kept = self._of.get((whose, answer_id), {})
-        return [kept[number] for number in sorted(kept)]
+    def notes(self) -> list[str]:
+        """What of the request cannot be promised. Complete when all choices have been started."""
+        return [*self._ask.notes, *sorted(set(self._unkept))]
 
 
 def chat(

@@ -148,7 +148,7 @@ def test_a_stream_that_is_closed_cancels_its_answer(start_server, speaking_model
         for event in stream:
             if event.type == "content_block_delta":
                 break
-        assert server.service.in_flight == 1
+        assert server.service.answers.in_flight == 1
         stream.close()
     server.idle()
     with server.client() as client:

@@ -12,13 +12,14 @@ from starlette.responses import Response
 from ouvert.assistant import Event, Finished, Model, Tool
 from ouvert.serving import receipts
 from ouvert.serving.answer_form import Form, FormedRequest
+from ouvert.serving.answers import AnswerInProgress
 from ouvert.serving.anthropic.blocks import Block, SentMessage, read_messages
 from ouvert.serving.anthropic.events import PING, MessageWriter, as_sse
 from ouvert.serving.bounds import AnthropicTemperature, Share, StopList
 from ouvert.serving.endpoints import MOST_COUNT, MOST_TOKENS, Call, Endpoint
 from ouvert.serving.errors import Refusal, anthropic_error, refusal_of
 from ouvert.serving.foreign_fields import ANTHROPIC_HARMLESS, ANTHROPIC_REFUSED
-from ouvert.serving.service import Ask, Running, prompt_of
+from ouvert.serving.service import Ask, prompt_of
 from ouvert.serving.streams import JSONAnswer, Streamed, sse, unless_gone
 from ouvert.serving.wire import Several, Wire
 
@@ -175,65 +176,65 @@ async def create_message(call: Call) -> Response:
     request: MessagesRequest = call.body
     answer_id = "msg_" + secrets.token_hex(12)
     ask = with_sampling(asked(request), request)
-    running = await unless_gone(call.request, call.service.answer(ask, call.caller, answer_id))
-    running.notes += notes_on_thinking(request.thinking, running.model)
-    writer = MessageWriter(new_message(running), how_thoughts_are_shown(request.thinking))
+    answer = await unless_gone(call.request, call.service.answer(ask, call.caller, answer_id))
+    answer.notes += notes_on_thinking(request.thinking, answer.model)
+    writer = MessageWriter(new_message(answer), how_thoughts_are_shown(request.thinking))
     full = receipts.wants_full(call.request, request.ouvert)
     headers = {receipts.HEADER: answer_id, "request-id": answer_id}
     if request.stream:
         return Streamed(
-            streamed(running, writer, request.max_tokens, full=full),
-            running.close,
+            streamed(answer, writer, request.max_tokens, full=full),
+            answer.close,
             ping=sse(PING, "ping"),
             ping_seconds=call.service.settings.ping_seconds,
             headers=headers,
         )
     try:
-        await unless_gone(call.request, written(running, writer, request.max_tokens, full=full))
+        await unless_gone(call.request, written(answer, writer, request.max_tokens, full=full))
     finally:
-        await running.close()
+        await answer.close()
     return JSONAnswer(writer.message, headers=headers)
 
 
-def new_message(running: Running[Event]) -> dict[str, Any]:
+def new_message(answer: AnswerInProgress[Event]) -> dict[str, Any]:
     """A message of which nothing is written yet. How much of its prompt was kept is known at its end."""
     return {
-        "id": running.id,
+        "id": answer.id,
         "type": "message",
         "role": "assistant",
-        "model": running.name,
+        "model": answer.name,
         "content": [],
         "stop_reason": None,
         "stop_sequence": None,
-        "usage": {"input_tokens": running.prompt_tokens, "output_tokens": 0},
+        "usage": {"input_tokens": answer.prompt_tokens, "output_tokens": 0},
     }
 
 
 async def events(
-    running: Running[Event], writer: MessageWriter, max_tokens: int, *, full: bool
+    answer: AnswerInProgress[Event], writer: MessageWriter, max_tokens: int, *, full: bool
 ) -> AsyncIterator[dict[str, Any]]:
     for told in writer.begin():
         yield told
-    async for _, event in running:
+    async for _, event in answer:
         for told in writer.take(event):
             yield told
         if isinstance(event, Finished):
-            beside = receipts.beside(running.id, [event.receipt], full=full, notes=running.notes)
+            beside = receipts.beside(answer.id, [event.receipt], full=full, notes=answer.notes)
             for told in writer.end(event, max_tokens, beside):
                 yield told
 
 
-async def written(running: Running[Event], writer: MessageWriter, max_tokens: int, *, full: bool) -> None:
-    async for _ in events(running, writer, max_tokens, full=full):
+async def written(answer: AnswerInProgress[Event], writer: MessageWriter, max_tokens: int, *, full: bool) -> None:
+    async for _ in events(answer, writer, max_tokens, full=full):
         pass
 
 
 async def streamed(
-    running: Running[Event], writer: MessageWriter, max_tokens: int, *, full: bool
+    answer: AnswerInProgress[Event], writer: MessageWriter, max_tokens: int, *, full: bool
 ) -> AsyncIterator[bytes]:
     """What goes wrong on the way is said in the stream."""
     try:
-        async for event in events(running, writer, max_tokens, full=full):
+        async for event in events(answer, writer, max_tokens, full=full):
             for piece in as_sse([event]):
                 yield piece
     except Exception as problem:

@@ -26,17 +26,18 @@ from ouvert.assistant import (
 )
 from ouvert.serving import receipts
 from ouvert.serving.answer_form import ANY_OBJECT, Form, FormedRequest
+from ouvert.serving.answers import AnswerInProgress
 from ouvert.serving.body import TOKEN_VALUES, refuse_constant
 from ouvert.serving.bounds import OllamaTemperature, Penalty, RepetitionPenalty, Share, StopList, TopLogprobs
 from ouvert.serving.endpoints import MOST_COUNT, MOST_TOKENS, Call, Endpoint
 from ouvert.serving.errors import Refusal, ollama_error, refusal_of
 from ouvert.serving.foreign_fields import IN_OPTIONS, OLLAMA_REFUSED, OPTIONS_HARMLESS, OPTIONS_REFUSED
-from ouvert.serving.loaded_models import LATEST, Lease
+from ouvert.serving.loaded_models import LATEST
 from ouvert.serving.openai.chat_completions import DeclaredTool, as_tool, scored_token
-from ouvert.serving.openai.completions import GAP_TOKENS, Completion, CompletionRequest, Echoed
+from ouvert.serving.openai.completions import GAP_TOKENS, CompletionRequest, CompletionTask, Echoed
 from ouvert.serving.openai.embeddings import MOST_TEXTS, embedded
 from ouvert.serving.openai.model_list import created_at
-from ouvert.serving.service import EFFORTS, Ask, Running
+from ouvert.serving.service import EFFORTS, Ask
 from ouvert.serving.streams import JSONAnswer, Streamed, as_json, json_text, unless_gone
 from ouvert.serving.wire import Several, Wire
 from ouvert.store import Installed
@@ -409,9 +410,11 @@ def logprobs_of(tokens: Sequence[ScoredToken]) -> list[dict[str, Any]]:
     return [scored_token(token) for token in tokens]
 
 
-async def lines(running: Running[Event] | Running[Event | Echoed], held: Held) -> AsyncIterator[dict[str, Any]]:
+async def lines(
+    answer: AnswerInProgress[Event] | AnswerInProgress[Event | Echoed], held: Held
+) -> AsyncIterator[dict[str, Any]]:
     """The objects of an answer. Those before the last are pieces; the last has counts and durations."""
-    async for _, event in running:
+    async for _, event in answer:
         match event:
             case TextDelta(text):
                 line = held.line(text)
@@ -423,7 +426,7 @@ async def lines(running: Running[Event] | Running[Event | Echoed], held: Held) -
             case Finished():
                 if event.tool_calls:
                     yield held.line(calls=event.tool_calls)
-                beside = receipts.beside(running.id, [event.receipt], full=held.full, notes=running.notes + held.notes)
+                beside = receipts.beside(answer.id, [event.receipt], full=held.full, notes=answer.notes + held.notes)
                 ended = held.last(event.reason, event.usage, event.receipt["seconds"])
                 yield held.line() | ended | {"ouvert": beside}
 
@@ -460,21 +463,21 @@ async def streamed(found: AsyncIterator[Mapping[str, Any]]) -> AsyncIterator[byt
 
 async def answered(
     call: Call,
-    running: Running[Any],
+    answer: AnswerInProgress[Any],
     found: AsyncIterator[dict[str, Any]],
     request: Asked,
     shape: str,
 ) -> Response:
     if request.keep_alive is not None and call.caller.keeps_models:
-        running.keep = seconds_of(request.keep_alive)
+        answer.keep = seconds_of(request.keep_alive)
     elif request.keep_alive is not None:
-        running.notes += (f"keep_alive: {NOT_YOURS_TO_KEEP}",)
-    headers = {receipts.HEADER: running.id}
+        answer.notes += (f"keep_alive: {NOT_YOURS_TO_KEEP}",)
+    headers = {receipts.HEADER: answer.id}
     if request.stream is not False:
         settings = call.service.settings
         return Streamed(
             streamed(found),
-            running.close,
+            answer.close,
             ping=None,  # a line that is no object would end some clients
             ping_seconds=settings.ping_seconds,
             headers=headers,
@@ -483,7 +486,7 @@ async def answered(
     try:
         pieces = await unless_gone(call.request, collected(found))
     finally:
-        await running.close()
+        await answer.close()
     return JSONAnswer(joined(pieces, shape), headers=headers)
 
 
@@ -540,8 +543,8 @@ async def chat(call: Call) -> Response:
         **request.thought,
     )
     held = await begun(call, request, tools, as_chat)
-    running = await unless_gone(call.request, call.service.answer(ask, call.caller, new_id()))
-    return await answered(call, running, lines(running, held), request, "chat")
+    answer = await unless_gone(call.request, call.service.answer(ask, call.caller, new_id()))
+    return await answered(call, answer, lines(answer, held), request, "chat")
 
 
 async def generate(call: Call) -> Response:
@@ -562,8 +565,8 @@ async def generate(call: Call) -> Response:
         **request.thought,
     )
     held = await begun(call, request, (), as_generated)
-    running = await unless_gone(call.request, call.service.answer(ask, call.caller, new_id()))
-    return await answered(call, running, lines(running, held), request, "generate")
+    answer = await unless_gone(call.request, call.service.answer(ask, call.caller, new_id()))
+    return await answered(call, answer, lines(answer, held), request, "generate")
 
 
 async def continued(call: Call, request: OllamaGenerate) -> Response:
@@ -586,16 +589,11 @@ async def continued(call: Call, request: OllamaGenerate) -> Response:
         stop=list(request.chosen.stops),
         **sampling,
     )
-
-    def start(lease: Lease, number: int) -> Completion:
-        return Completion(lease, request.prompt, wanted, number, call.service.settings.answer_seconds)
-
+    task = CompletionTask(wanted, call.service.settings.answer_seconds)
     held = await begun(call, request, (), as_generated)
-    running: Running[Event | Echoed] = await unless_gone(
-        call.request, call.service.run(request.model, call.caller, new_id(), start)
-    )
-    running.notes += request.unknown
-    return await answered(call, running, lines(running, held), request, "generate")
+    answer = await unless_gone(call.request, call.service.begin(task, call.caller, new_id()))
+    answer.notes += request.unknown
+    return await answered(call, answer, lines(answer, held), request, "generate")
 
 
 async def only_loaded(call: Call, request: Asked, shape: Callable[..., dict[str, Any]]) -> Response:

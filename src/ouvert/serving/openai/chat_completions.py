@@ -24,12 +24,13 @@ from ouvert.assistant import (
 )
 from ouvert.serving import receipts
 from ouvert.serving.answer_form import ANY_OBJECT, Form, FormedRequest, StatedFormat, in_schema
+from ouvert.serving.answers import AnswerInProgress
 from ouvert.serving.bounds import Bias, OpenAITemperature, Penalty, RepetitionPenalty, Share, StopList, TopLogprobs
 from ouvert.serving.endpoints import MOST_COUNT, MOST_TOKENS, Call, Endpoint
 from ouvert.serving.errors import Refusal, openai_error, refusal_of
 from ouvert.serving.foreign_fields import CHAT_REFUSED, CHAT_UNKEPT, OPENAI_HARMLESS
 from ouvert.serving.header_lines import LEFT_OUT, without_header_lines
-from ouvert.serving.service import Ask, Running
+from ouvert.serving.service import Ask
 from ouvert.serving.streams import JSONAnswer, Streamed, sse, unless_gone
 from ouvert.serving.wire import Several, Wire
 
@@ -434,37 +435,39 @@ async def chat_completions(call: Call) -> Response:
     request: ChatRequest = call.body
     ask = asked(request, call.service.settings.most_choices)
     answer_id = "chatcmpl-" + secrets.token_hex(12)
-    running = await unless_gone(call.request, call.service.answer(ask, call.caller, answer_id))
+    answer = await unless_gone(call.request, call.service.answer(ask, call.caller, answer_id))
     headers = {receipts.HEADER: answer_id}
     full = receipts.wants_full(call.request, request.ouvert)
     if request.stream:
         settings = call.service.settings
         include_usage = bool(request.stream_options and request.stream_options.include_usage)
         return Streamed(
-            chunks(running, ask, scored=bool(request.logprobs), include_usage=include_usage, full=full),
-            running.close,
+            chunks(answer, ask, scored=bool(request.logprobs), include_usage=include_usage, full=full),
+            answer.close,
             ping_seconds=settings.ping_seconds,
             headers=headers,
         )
     try:
-        choices = await unless_gone(call.request, collected(running, ask.choices))
+        choices = await unless_gone(call.request, collected(answer, ask.choices))
     finally:
-        await running.close()
-    return JSONAnswer(completion(running, choices, scored=bool(request.logprobs), full=full), headers=headers)
+        await answer.close()
+    return JSONAnswer(completion(answer, choices, scored=bool(request.logprobs), full=full), headers=headers)
 
 
-async def collected(running: Running[Event], count: int) -> list[Choice]:
+async def collected(answer: AnswerInProgress[Event], count: int) -> list[Choice]:
     choices = [Choice() for _ in range(count)]
-    async for number, event in running:
+    async for number, event in answer:
         choices[number].take(event)
     return choices
 
 
-def completion(running: Running[Event], choices: Sequence[Choice], *, scored: bool, full: bool) -> dict[str, Any]:
+def completion(
+    answer: AnswerInProgress[Event], choices: Sequence[Choice], *, scored: bool, full: bool
+) -> dict[str, Any]:
     ended = [choice.finished for choice in choices if choice.finished is not None]
-    field = receipts.beside(running.id, [each.receipt for each in ended], full=full, notes=running.notes)
+    field = receipts.beside(answer.id, [each.receipt for each in ended], full=full, notes=answer.notes)
     return {
-        **frame(running, "chat.completion"),
+        **frame(answer, "chat.completion"),
         "choices": [whole_choice(n, choice, scored=scored) for n, choice in enumerate(choices)],
         "usage": usage_of([each.usage for each in ended]),
         "ouvert": field,
@@ -494,21 +497,21 @@ def whole_choice(index: int, choice: Choice, *, scored: bool) -> dict[str, Any]:
     }
 
 
-def frame(running: Running[Any], kind: str) -> dict[str, Any]:
+def frame(answer: AnswerInProgress[Any], kind: str) -> dict[str, Any]:
     return {
-        "id": running.id,
+        "id": answer.id,
         "object": kind,
-        "created": running.created,
-        "model": running.name,
-        "system_fingerprint": running.fingerprint,
+        "created": answer.created,
+        "model": answer.name,
+        "system_fingerprint": answer.fingerprint,
     }
 
 
 async def chunks(
-    running: Running[Event], ask: Ask, *, scored: bool, include_usage: bool, full: bool
+    answer: AnswerInProgress[Event], ask: Ask, *, scored: bool, include_usage: bool, full: bool
 ) -> AsyncIterator[bytes]:
     """The chunks of a stream, each one event. What goes wrong on the way is said in the stream."""
-    head = frame(running, "chat.completion.chunk")
+    head = frame(answer, "chat.completion.chunk")
     if include_usage:
         head["usage"] = None
 
@@ -520,7 +523,7 @@ async def chunks(
         yield chunk(number, {"role": "assistant", "content": "", "refusal": None})
     ended: dict[int, Finished] = {}
     try:
-        async for number, event in running:
+        async for number, event in answer:
             match event:
                 case TextDelta(text):
                     tokens = logprobs_of(event.tokens) if scored and isinstance(event, ScoredText) else None
@@ -538,7 +541,7 @@ async def chunks(
                         yield chunk(number, {}, FINISH_REASONS[event.reason])
                     else:
                         field = receipts.beside(
-                            running.id, [ended[n].receipt for n in sorted(ended)], full=full, notes=running.notes
+                            answer.id, [ended[n].receipt for n in sorted(ended)], full=full, notes=answer.notes
                         )
                         choice = {
                             "index": number,

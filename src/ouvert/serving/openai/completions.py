@@ -21,6 +21,7 @@ from ouvert.assistant import (
     Usage,
 )
 from ouvert.serving import receipts
+from ouvert.serving.answers import AnswerInProgress
 from ouvert.serving.body import TOKEN_VALUES
 from ouvert.serving.bounds import TopLogprobs
 from ouvert.serving.endpoints import MOST_COUNT, MOST_TOKENS, Call, Endpoint
@@ -36,7 +37,6 @@ from ouvert.serving.openai.chat_completions import (
     frame,
     usage_of,
 )
-from ouvert.serving.service import Running
 from ouvert.serving.streams import JSONAnswer, Streamed, sse, unless_gone
 from ouvert.serving.wire import Several
 
@@ -95,7 +95,7 @@ class Echoed:
 
 
 class Completion:
-    """One text being continued, its prompt before it where that is asked for; `running.Pullable`."""
+    """One text being continued, its prompt before it where that is asked for; an `answers.Choice`."""
 
     def __init__(
         self, lease: Lease, prompt: str | Tokens, request: CompletionRequest, number: int, timeout: float | None
@@ -166,6 +166,27 @@ class Completion:
                 yield event
 
 
+class CompletionTask:
+    """Every prompt of a request, each as often as it is to be written: first all choices of the first one."""
+
+    def __init__(self, request: CompletionRequest, timeout: float | None) -> None:
+        """`timeout`: seconds that a continuation may take."""
+        self.model, self.choices = request.model, len(request.prompts) * request.written
+        self._request, self._timeout = request, timeout
+        self._prompts = request.prompts
+        self._started: dict[int, Completion] = {}
+
+    def start(self, lease: Lease, number: int) -> Completion:
+        prompt, n = divmod(number, self._request.written)
+        self._started[number] = Completion(lease, self._prompts[prompt], self._request, n, self._timeout)
+        return self._started[number]
+
+    @property
+    def likelihoods(self) -> dict[int, float | None]:
+        """The mean log-probability of each choice's tokens, by its number."""
+        return {number: each.mean_logprob for number, each in self._started.items()}
+
+
 def prompt_ids(model: Model, prompt: str | Tokens, suffix: str | None) -> Tokens:
     """The tokens that are continued, behind the one that begins a text where the model has such."""
     tokenizer = model.tokenizer
@@ -220,33 +241,25 @@ async def completions(call: Call) -> Response:
             code="invalid_value",
             param="prompt",
         )
-
-    written: dict[int, Completion] = {}
-
-    def start(lease: Lease, number: int) -> Completion:
-        timeout = call.service.settings.answer_seconds
-        return written.setdefault(number, Completion(lease, prompts[number // n], request, number % n, timeout))
-
+    task = CompletionTask(request, call.service.settings.answer_seconds)
     answer_id = "cmpl-" + secrets.token_hex(12)
-    running: Running[Event | Echoed] = await unless_gone(
-        call.request, call.service.run(request.model, call.caller, answer_id, start, count)
-    )
-    running.notes += request.unknown
+    answer = await unless_gone(call.request, call.service.begin(task, call.caller, answer_id))
+    answer.notes += request.unknown
     headers = {receipts.HEADER: answer_id}
     full = receipts.wants_full(call.request, request.ouvert)
     if request.stream:
         return Streamed(
-            chunks(running, request, full=full),
-            running.close,
+            chunks(answer, request, full=full),
+            answer.close,
             ping_seconds=call.service.settings.ping_seconds,
             headers=headers,
         )
     try:
-        choices = await unless_gone(call.request, collected(running, count))
+        choices = await unless_gone(call.request, collected(answer, count))
     finally:
-        await running.close()
-    likelihoods = {number: each.mean_logprob for number, each in written.items()}
-    return JSONAnswer(whole(running, request, choices, chosen(request, likelihoods), full=full), headers=headers)
+        await answer.close()
+    shown = chosen(request, task.likelihoods)
+    return JSONAnswer(completion(answer, request, choices, shown, full=full), headers=headers)
 
 
 @dataclass(slots=True)
@@ -266,16 +279,16 @@ class Choice:
                 self.ended = event
 
 
-async def collected(running: Running[Event | Echoed], count: int) -> list[Choice]:
+async def collected(answer: AnswerInProgress[Event | Echoed], count: int) -> list[Choice]:
     choices = [Choice() for _ in range(count)]
-    async for number, event in running:
+    async for number, event in answer:
         choices[number].take(event)
-        count_echoed(running, event)
+        count_echoed(answer, event)
     return choices
 
 
-def whole(
-    running: Running[Event | Echoed],
+def completion(
+    answer: AnswerInProgress[Event | Echoed],
     request: CompletionRequest,
     choices: Sequence[Choice],
     shown: Sequence[int],
@@ -283,7 +296,7 @@ def whole(
     full: bool,
 ) -> dict[str, Any]:
     """The answer with the choices of those numbers."""
-    spell = running.model.tokenizer.token_bytes
+    spell = answer.model.tokenizer.token_bytes
     listed = []
     for index, number in enumerate(shown):
         choice = choices[number]
@@ -297,27 +310,27 @@ def whole(
             }
         )
     endings = [choice.ended for choice in choices if choice.ended is not None]
-    answer = {**frame(running, "text_completion"), "choices": listed, "usage": usage_of_all(endings, request.written)}
-    return answer | beside(running, [choices[number].ended for number in shown], full=full)
+    whole = {**frame(answer, "text_completion"), "choices": listed, "usage": usage_of_all(endings, request.written)}
+    return whole | beside(answer, [choices[number].ended for number in shown], full=full)
 
 
 def beside(
-    running: Running[Event | Echoed], endings: Sequence[Finished | Echoed | None], *, full: bool
+    answer: AnswerInProgress[Event | Echoed], endings: Sequence[Finished | Echoed | None], *, full: bool
 ) -> dict[str, Any]:
     """The field `ouvert`, where something was written."""
     written = [each.receipt for each in endings if isinstance(each, Finished)]
-    field = receipts.beside(running.id, written, full=full, notes=running.notes)
-    return {"ouvert": field} if written or running.notes else {}
+    field = receipts.beside(answer.id, written, full=full, notes=answer.notes)
+    return {"ouvert": field} if written or answer.notes else {}
 
 
 def finish_reason(ended: Finished | Echoed | None) -> str:
     return FINISH_REASONS[ended.reason] if isinstance(ended, Finished) else "length"
 
 
-def count_echoed(running: Running[Event | Echoed], event: Event | Echoed) -> None:
+def count_echoed(answer: AnswerInProgress[Event | Echoed], event: Event | Echoed) -> None:
     """What was only read is counted here; what was written is counted where its receipt is kept."""
     if isinstance(event, Echoed):
-        running.count_tokens(event.usage)
+        answer.count_tokens(event.usage)
 
 
 def chosen(request: CompletionRequest, likelihoods: Mapping[int, float | None]) -> list[int]:
@@ -334,9 +347,11 @@ def chosen(request: CompletionRequest, likelihoods: Mapping[int, float | None]) 
     return [number for group in groups for number in sorted(group, key=likelihood, reverse=True)[: request.n or 1]]
 
 
-async def chunks(running: Running[Event | Echoed], request: CompletionRequest, *, full: bool) -> AsyncIterator[bytes]:
-    head = frame(running, "text_completion")
-    spell = running.model.tokenizer.token_bytes
+async def chunks(
+    answer: AnswerInProgress[Event | Echoed], request: CompletionRequest, *, full: bool
+) -> AsyncIterator[bytes]:
+    head = frame(answer, "text_completion")
+    spell = answer.model.tokenizer.token_bytes
     include_usage = bool(request.stream_options and request.stream_options.include_usage)
     count = len(request.prompts) * request.written
     ended: dict[int, Finished | Echoed] = {}
@@ -346,7 +361,7 @@ async def chunks(running: Running[Event | Echoed], request: CompletionRequest, *
         return sse({**head, "choices": [choice], **more})
 
     try:
-        async for number, event in running:
+        async for number, event in answer:
             match event:
                 case ContinuedText(text, tokens):
                     scored = None if request.logprobs is None else logprobs_of(tokens, spell)
@@ -354,9 +369,9 @@ async def chunks(running: Running[Event | Echoed], request: CompletionRequest, *
                         yield chunk(number, text, scored)
                 case Finished() | Echoed():
                     ended[number] = event
-                    count_echoed(running, event)
+                    count_echoed(answer, event)
                     last = len(ended) == count
-                    more = beside(running, [ended[n] for n in sorted(ended)], full=full) if last else {}
+                    more = beside(answer, [ended[n] for n in sorted(ended)], full=full) if last else {}
                     yield chunk(number, "", None, finish_reason(event), **more)
     except Exception as problem:
         refusal = refusal_of(problem)

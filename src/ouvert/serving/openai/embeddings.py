@@ -3,6 +3,7 @@
 import base64
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -10,12 +11,12 @@ from pydantic import Field
 from starlette.responses import Response
 
 from ouvert.assistant import Embeddings, Model, Usage
+from ouvert.serving.answers import AnswerInProgress
 from ouvert.serving.body import TOKEN_VALUES
 from ouvert.serving.endpoints import MOST_COUNT, Call, Endpoint
 from ouvert.serving.errors import Refusal
 from ouvert.serving.foreign_fields import EMBEDDINGS_REFUSED, OPENAI_HARMLESS
 from ouvert.serving.loaded_models import Lease
-from ouvert.serving.service import Running
 from ouvert.serving.streams import JSONAnswer, unless_gone
 from ouvert.serving.wire import Several, Wire
 
@@ -44,17 +45,33 @@ class EmbeddingsRequest(Wire):
         return self.input  # type: ignore[return-value]
 
 
-class Embedding:
-    """Some texts on their way to vectors; `running.Pullable`, with one event."""
+@dataclass(frozen=True, slots=True)
+class EmbeddingTask:
+    """Some texts to be made into vectors, all at once. Of those that do not fit, `truncate` takes the beginning."""
 
-    def __init__(self, model: Model, texts: Texts, dimensions: int | None, truncate: bool) -> None:
-        self._model, self._texts, self._dimensions, self._truncate = model, texts, dimensions, truncate
+    model: str
+    texts: Texts
+    dimensions: int | None
+    truncate: bool
+    choices: int = 1
+
+    def start(self, lease: Lease, number: int) -> "Embedding":
+        return Embedding(lease.model, self)
+
+
+@dataclass(frozen=True, slots=True)
+class Embedding:
+    """An `answers.Choice` of one event: all vectors."""
+
+    model: Model
+    task: EmbeddingTask
+
+    def __iter__(self) -> Iterator[Embeddings]:
+        task = self.task
+        yield self.model.embed(task.texts, dimensions=task.dimensions, truncate=task.truncate)
 
     def cancel(self) -> None:
         """What is computed is soon over, and is not waited for."""
-
-    def __iter__(self) -> Iterator[Embeddings]:
-        yield self._model.embed(self._texts, dimensions=self._dimensions, truncate=self._truncate)
 
 
 async def embedded(
@@ -71,24 +88,19 @@ async def embedded(
             code="model_cannot_embed",
             param="model",
         )
-
-    def start(lease: Lease, number: int) -> Embedding:
-        return Embedding(lease.model, texts, dimensions, truncate)
-
-    running: Running[Embeddings] = await unless_gone(
-        call.request, call.service.run(model, call.caller, "embd-" + secrets.token_hex(12), start)
-    )
-    running.keep = keep
+    task = EmbeddingTask(model, texts, dimensions, truncate)
+    answer = await unless_gone(call.request, call.service.begin(task, call.caller, "embd-" + secrets.token_hex(12)))
+    answer.keep = keep
     try:
-        [found] = await unless_gone(call.request, collected(running))
-        running.count_tokens(Usage(prompt=sum(found.tokens), reused=0, output=0, reasoning=0))
+        [found] = await unless_gone(call.request, collected(answer))
+        answer.count_tokens(Usage(prompt=sum(found.tokens), reused=0, output=0, reasoning=0))
     finally:
-        await running.close()
+        await answer.close()
     return found
 
 
-async def collected(running: Running[Embeddings]) -> list[Embeddings]:
-    return [event async for _, event in running]
+async def collected(answer: AnswerInProgress[Embeddings]) -> list[Embeddings]:
+    return [event async for _, event in answer]
 
 
 async def embeddings(call: Call) -> Response:

@@ -12,6 +12,7 @@ from starlette.responses import Response
 from ouvert.assistant import Event, Finished, Message
 from ouvert.serving import receipts
 from ouvert.serving.answer_form import Form, FormedRequest, StatedFormat
+from ouvert.serving.answers import AnswerInProgress
 from ouvert.serving.bounds import OpenAITemperature, Penalty, RepetitionPenalty, Share, TopLogprobs
 from ouvert.serving.endpoints import MOST_COUNT, MOST_TOKENS, Call, Endpoint
 from ouvert.serving.errors import Refusal, refusal_of
@@ -21,7 +22,7 @@ from ouvert.serving.openai.response_events import ResponseWriter, WireEvent, new
 from ouvert.serving.openai.response_items import Item, is_reference, messages_of, resolved, unknown_in_items
 from ouvert.serving.openai.response_tools import declared_tools
 from ouvert.serving.response_store import Stored, texts_of
-from ouvert.serving.service import Ask, Running, prompt_of
+from ouvert.serving.service import Ask, prompt_of
 from ouvert.serving.streams import JSONAnswer, Streamed, sse, unless_gone
 from ouvert.serving.wire import Several, Wire, first_notes
 
@@ -282,9 +283,9 @@ async def create_response(call: Call) -> Response:
         stored.task = asyncio.create_task(in_background(call, ask, stored, full))
         store.keep(stored)
         return JSONAnswer(snapshot(response), headers={receipts.HEADER: response["id"]})
-    running = await unless_gone(call.request, call.service.answer(ask, call.caller, response["id"]))
+    answer = await unless_gone(call.request, call.service.answer(ask, call.caller, response["id"]))
     writer = ResponseWriter(response, custom_names(response))
-    events = written(running, writer, full)
+    events = written(answer, writer, full)
 
     def keep() -> None:
         if request.store is not False:
@@ -295,7 +296,7 @@ async def create_response(call: Call) -> Response:
         settings = call.service.settings
 
         async def close() -> None:
-            await running.close()
+            await answer.close()
             if response["status"] in OVER:
                 keep()
 
@@ -308,14 +309,14 @@ async def create_response(call: Call) -> Response:
     try:
         await unless_gone(call.request, exhausted(events))
     finally:
-        await running.close()
+        await answer.close()
     if response["status"] == "failed":
         raise Refusal(500, response["error"]["message"], code="server_error")
     keep()
     return JSONAnswer(response, headers=headers)
 
 
-async def written(running: Running[Event], writer: ResponseWriter, full: bool) -> AsyncIterator[WireEvent]:
+async def written(answer: AnswerInProgress[Event], writer: ResponseWriter, full: bool) -> AsyncIterator[WireEvent]:
     """The response from its beginning to its end, whatever that is."""
     response = writer.response
     response["status"] = "in_progress"
@@ -323,7 +324,7 @@ async def written(running: Running[Event], writer: ResponseWriter, full: bool) -
         yield wire
     ended: Finished | None = None
     try:
-        async for _, event in running:
+        async for _, event in answer:
             if isinstance(event, Finished):
                 ended = event
             for wire in writer.take(event):
@@ -336,7 +337,7 @@ async def written(running: Running[Event], writer: ResponseWriter, full: bool) -
             yield wire
         return
     usage = None if ended is None else ended.usage
-    field = receipts.beside(running.id, [] if ended is None else [ended.receipt], full=full, notes=running.notes)
+    field = receipts.beside(answer.id, [] if ended is None else [ended.receipt], full=full, notes=answer.notes)
     reason = "cancelled" if ended is None else ended.reason
     if reason in ("stop", "tool_calls"):
         last = writer.end("completed", usage, ouvert=field)
@@ -364,11 +365,11 @@ async def in_background(call: Call, ask: Ask, stored: Stored, full: bool) -> Non
     """Write a response that nobody waits for. Whatever happens, it says so in its status."""
     response, writer = stored.response, ResponseWriter(stored.response, custom_names(stored.response))
     try:
-        running = await call.service.answer(ask, call.caller, response["id"])
+        answer = await call.service.answer(ask, call.caller, response["id"])
         try:
-            await exhausted(written(running, writer, full))
+            await exhausted(written(answer, writer, full))
         finally:
-            await running.close()
+            await answer.close()
     except asyncio.CancelledError:
         for _ in writer.end("cancelled", None):
             pass

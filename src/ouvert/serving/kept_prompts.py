@@ -1,0 +1,87 @@
+"""What is kept of prompts, so that no beginning is read twice, and how it is forgotten when its owner says so."""
+
+import asyncio
+import logging
+from collections.abc import Collection, Sequence
+from typing import Protocol
+
+from ouvert.assistant import EngineError
+from ouvert.serving.errors import Refusal
+from ouvert.serving.loaded_models import LoadedModels
+
+LOG = logging.getLogger("ouvert.serving")
+
+CLEARED_SECONDS = 0.5  # between two looks at whether kept pages were cleared
+
+
+class PagesOnDisk(Protocol):
+    """What `assistant.kept_prefixes` gives."""
+
+    @property
+    def cleared(self) -> float | None:
+        """When all were last removed, by whatever process, in seconds since 1970; None for never."""
+
+    def keep_only(self, owner: str, roots: Collection[str]) -> None:
+        """Remove this owner's pages but those whose names start from one of `roots`."""
+
+
+class KeptPrompts:
+    """Of all models of a server, in memory and on disk. Belongs to one event loop."""
+
+    def __init__(self, prefixes: PagesOnDisk | None, models: LoadedModels) -> None:
+        """`prefixes`: those on disk, one value for all models, so that they are found also where no model is in
+        memory; None where nothing is kept on disk."""
+        self._prefixes, self._models = prefixes, models
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def forget(self, texts: Sequence[str] | None, owner: str, asker: str) -> None:
+        """Remove what is kept of the owner's prompts, and of the thoughts in their answers, where one of `texts` stands
+        in it; all of it if that is None. Of models that are not in memory all pages go: only a model can read its
+        tokens. `asker`: whose the thoughts are. Raises Refusal for what cannot be removed.
+        """
+        changing = self._models.changing
+        await asyncio.to_thread(self._forget, texts, owner, asker)
+        if changing:  # a model that was on its way out has written what it still had to write
+            task = asyncio.create_task(self._forget_when_settled(texts, owner, asker))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _forget_when_settled(self, texts: Sequence[str] | None, owner: str, asker: str) -> None:
+        await self._models.settled()
+        try:
+            await asyncio.to_thread(self._forget, texts, owner, asker)
+        except Refusal as refusal:
+            LOG.error("%s", refusal.message)
+
+    def _forget(self, texts: Sequence[str] | None, owner: str, asker: str) -> None:
+        roots = []
+        for model in self._models.models():
+            try:
+                roots.append(model.forget(texts, owner, asker))
+            except EngineError as problem:
+                LOG.info("%s: what it kept goes as a whole (%s)", model.info.name, problem)  # closed, or broken
+        try:
+            if self._prefixes is not None:
+                self._prefixes.keep_only(owner, [root for root in roots if root is not None])
+        except EngineError as problem:
+            raise Refusal(500, f"It is deleted, but: {problem}", code="kept_prefixes_not_removed") from problem
+
+    async def watch_cleared(self) -> None:
+        """When all kept pages on disk are removed, by whatever process, let go of those in memory too. For ever."""
+        known = None if self._prefixes is None else self._prefixes.cleared
+        while self._prefixes is not None:
+            await asyncio.sleep(CLEARED_SECONDS)
+            if (now := self._prefixes.cleared) != known:
+                known = now
+                await asyncio.to_thread(self._forget_all)
+
+    def _forget_all(self) -> None:
+        for model in self._models.models():
+            try:
+                model.engine.forget_all()
+            except EngineError as problem:
+                LOG.info("%s: what it kept in memory goes with it (%s)", model.info.name, problem)
+
+    async def close(self) -> None:
+        """Returns when nothing is being forgotten any more."""
+        await asyncio.gather(*self._tasks, return_exceptions=True)
