@@ -14,7 +14,7 @@ spec.loader.exec_module(arrows)
 SOURCE = Path(__file__).parents[1] / "src" / "ouvert"
 
 # Parts that break a rule today; a part that is mended leaves its list.
-AROUND_TODAY = ("assistant/", "cli/", "engine/", "kernels/", "safety/", "store/")
+AROUND_TODAY = ("assistant/", "cli/", "engine/", "kernels/", "safety/")
 CIRCLES_TODAY = ("cli/", "engine/", "kernels/", "tokenization/")
 
 

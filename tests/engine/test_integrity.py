@@ -408,7 +408,7 @@ def test_the_store_says_that_it_packs_again(model, tmp_path):
     store, told = Store(tmp_path / "home"), Told()
     open_installed(store, store.resolve(str(model)), progress=told).engine.close()
     assert told.said == []
-    [path] = store.packed_folder.glob("*/*.safetensors")
+    [path] = store.packed_files.folder.glob("*/*.safetensors")
     flip(path, path.stat().st_size - 200)
     open_installed(store, store.resolve(str(model)), progress=told).engine.close()
     assert [each[:30] for each in told.said] == ["Packed weights are made again."]

