@@ -40,8 +40,7 @@ def main() -> None:
     pack_installed(store, installed)
     began = time.perf_counter()
     opened = open_installed(store, installed, threads=threads)
-    runner = opened.engine._runner
-    assert runner is not None
+    runner = opened.engine._runner.program
     sequence = runner.new_sequence(context)
     system = f"{opened.instruction_set}, cache {opened.cache_type}"
     print(json.dumps({"ready": True, "load_seconds": time.perf_counter() - began, "system": system}), flush=True)

@@ -8,7 +8,7 @@ from ouvert.assistant import Assistant, Finished, Message, ReasoningDelta, TextD
 from ouvert.assistant.messages import as_conversation
 from ouvert.chat import Conversation
 from ouvert.chat.format import Rendered, Span
-from ouvert.engine import EngineError, EngineFacts, Reading, Sampling, Stopped, Token
+from ouvert.engine import BASE, EngineError, EngineFacts, Reading, Sampling, Stopped, Token
 from ouvert.engine.identity import NumericIdentity
 
 DIGEST = "sha256:" + "0" * 64
@@ -70,11 +70,11 @@ class ScriptedEngine:
         self.generation = ScriptedGeneration(tokens, reason)
         self.asked = None
 
-    def generate(self, ids, sampling, timeout=None, owner=""):
+    def generate(self, ids, sampling, variant=BASE, *, timeout=None, owner=""):
         self.asked = (ids, sampling)
         return self.generation
 
-    def score(self, ids, top=0):
+    def score(self, ids, top=0, variant=BASE):
         return [Token(i, -1.0) for i in ids[1:]]
 
 

@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 
-from ouvert.engine import EngineFacts
+from ouvert.engine import BASE, EngineFacts, Variant
 from ouvert.engine.identity import NumericIdentity
+from ouvert.engine.runners.interface import refuse_all_but_base
 
 PAGE_TOKENS = 4
 PAGE_BYTES = 40
@@ -113,12 +114,16 @@ class FakeRunner:
     def cache_bytes(self, tokens: int) -> int:
         return -(-tokens // PAGE_TOKENS) * PAGE_BYTES
 
-    def new_sequence(self, capacity: int) -> FakeSequence:
+    def check_variant(self, variant: Variant) -> None:
+        refuse_all_but_base(variant, "the fake runner")
+
+    def new_sequence(self, capacity: int, variant: Variant = BASE) -> FakeSequence:
+        self.check_variant(variant)
         self.sequences.append(FakeSequence(self, capacity))
         return self.sequences[-1]
 
-    def resume(self, pages: Sequence[FakePage], length: int, capacity: int) -> FakeSequence:
-        sequence = self.new_sequence(capacity)
+    def resume(self, pages: Sequence[FakePage], length: int, capacity: int, variant: Variant = BASE) -> FakeSequence:
+        sequence = self.new_sequence(capacity, variant)
         for page in pages:
             if length - sequence.length >= PAGE_TOKENS:
                 assert len(page.holds) == PAGE_TOKENS

@@ -139,7 +139,7 @@ def test_a_window_that_has_let_go_starts_afresh(fake_runner, facts):
     runner = fake_runner(16)
     engine = LocalEngine(runner, 64, facts)
     list(engine.generate([1, 2, 3, 4], Sampling(temperature=0, max_tokens=2)))
-    runner.resume = lambda pages, length, capacity: runner.new_sequence(capacity)
+    runner.resume = lambda pages, length, capacity, variant: runner.new_sequence(capacity, variant)
     generation = engine.generate([1, 2, 9], Sampling(temperature=0, max_tokens=1))
     assert [token.id for token in generation] == [10]
     assert generation.stopped.reused_tokens == 0

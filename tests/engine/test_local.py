@@ -676,8 +676,8 @@ def test_a_number_out_of_its_range_is_refused_by_name_and_the_engine_goes_on(eng
 @pytest.mark.parametrize("timeout", [float("nan"), float("inf"), -1.0, 1e300, "5", 10**400], ids=str)
 def test_a_timeout_that_is_no_number_of_seconds_is_refused_by_name(engine, timeout):
     with pytest.raises(EngineError, match="timeout"):
-        engine.generate([1], GREEDY, timeout)
-    assert ids_of(engine.generate([1], greedy(max_tokens=2), 1e9)) == [2, 3]
+        engine.generate([1], GREEDY, timeout=timeout)
+    assert ids_of(engine.generate([1], greedy(max_tokens=2), timeout=1e9)) == [2, 3]
 
 
 @pytest.mark.parametrize(
@@ -774,7 +774,7 @@ def test_what_cannot_be_begun_ends_alone(fake_runner, facts, monkeypatch):
     engine = LocalEngine(runner, 64, facts)
     with monkeypatch.context() as patched:
 
-        def fail(capacity):
+        def fail(capacity, variant):
             raise OSError(24, "Too many open files")
 
         patched.setattr(runner, "new_sequence", fail)

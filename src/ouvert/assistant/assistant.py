@@ -288,7 +288,7 @@ class Answer:
         self._own_stop_ids = sampling.stop_ids - assistant.chat.stop_ids
         self._sampling = replace(sampling, stop_ids=sampling.stop_ids | assistant.chat.stop_ids)
         self._scores = None if sampling.logprobs is None else Scores(assistant.vocabulary)
-        self._generation = assistant.engine.generate(self._rendered.ids, self._sampling, timeout, owner)
+        self._generation = assistant.engine.generate(self._rendered.ids, self._sampling, timeout=timeout, owner=owner)
         self._events = self._written()
 
     def _untagged_calls(self) -> UntaggedCalls | None:

@@ -75,7 +75,7 @@ class Continuation:
         self.likelihood = Likelihood()
         ContextExceeded.check(len(self.prompt_ids), engine.context)
         self._control, self._progress = control, progress
-        self._generation = engine.generate(self.prompt_ids, sampling, timeout, owner)
+        self._generation = engine.generate(self.prompt_ids, sampling, timeout=timeout, owner=owner)
         self._events = self._written()
 
     def __iter__(self) -> Iterator[Event]:

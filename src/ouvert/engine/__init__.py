@@ -24,16 +24,19 @@ from ouvert.engine.local import LocalEngine
 from ouvert.engine.prefixes.page_files import PageFiles
 from ouvert.engine.prefixes.page_keys import key_of_this_user
 from ouvert.engine.runners.choosing import LAYOUT_VERSION, PackedFile
+from ouvert.engine.variant import BASE, Edit, ScaledAdapter, Variant
 from ouvert.kernels.program import CacheType
 from ouvert.weights import UnwritableError
 
 __all__ = [
+    "BASE",
     "LAYOUT_VERSION",
     "TRIAL_COMMAND",
     "CacheType",
     "CompiledGrammar",
     "Constraint",
     "ConstraintState",
+    "Edit",
     "Engine",
     "EngineBusyError",
     "EngineError",
@@ -49,9 +52,11 @@ __all__ = [
     "PageFiles",
     "Reading",
     "Sampling",
+    "ScaledAdapter",
     "Stopped",
     "Token",
     "UnwritableError",
+    "Variant",
     "Vocabulary",
     "key_of_this_user",
     "look_at",

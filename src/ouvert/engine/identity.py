@@ -19,8 +19,7 @@ from ouvert.weights import Tensor
 
 # Another number whenever a field is added or means something else: digests of two versions are never the same.
 IDENTITY_VERSION = 1
-# Which adapters and edits a request asks for. There are none yet, so there is one variant: the model as it is.
-BASE = "base"
+BASE_VARIANT = "base"  # the digest of the variant without adapters and edits
 STORED = "stored"
 DECODED = "decoded"
 NATIVE = "native"
@@ -34,7 +33,7 @@ class NumericIdentity:
     reads it (see `configuration_digest`). `layout`: of packed weights, with its version; "decoded" where NumPy computes
     on floats. `precision`: "stored", the encoding that the source has. `arithmetic`: "native", whose numbers are the
     same with every instruction set, or NumPy's version and processor. `build`: digest of this program's files, None
-    of an engine that does not say. `variant`: adapters and edits.
+    of an engine that does not say. `variant`: "base", or the digest of adapters and edits (`ouvert.engine.variant`).
     """
 
     weights: str
@@ -45,7 +44,7 @@ class NumericIdentity:
     exact: bool
     cache: str
     precision: str = STORED
-    variant: str = BASE
+    variant: str = BASE_VARIANT
 
     def facts(self) -> dict[str, Any]:
         """The fields with the version, for keys of what is kept."""

@@ -1,15 +1,16 @@
-"""The engine's waist: token ids in, token ids out. It knows no text, no tools, no HTTP.
+"""The engine's interface: token ids in, token ids out. It knows no text, no tools, no HTTP.
 
 Implementations: ours (`ouvert.engine.local`), a remote one later, and a scripted one in tests.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
 
 import numpy as np
 
 from ouvert.engine.identity import NumericIdentity
+from ouvert.engine.variant import BASE, Variant
 
 
 class ConstraintState(Protocol):
@@ -78,7 +79,7 @@ class Stopped:
     """Why a generation ended, and what it cost. Seconds are wall-clock.
 
     `joules`: what the processors used in the steps of this answer, its share of each by the tokens computed; whatever
-    else ran on the machine is in it. None where the machine does not say.
+    else ran on the machine is in it. None where the machine does not say. `variant`: the one that wrote the answer.
     """
 
     reason: Literal["stop", "length", "repetition", "cancelled", "timeout"]
@@ -90,6 +91,7 @@ class Stopped:
     seconds_prefill: float
     seconds_decode: float
     joules: float | None = None
+    variant: Variant = BASE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,7 +185,7 @@ class EngineFacts:
 
     What changes its numbers is its `identity`; the rest says where and how fast. `packed_digest` is of the packed
     weights. `weights_checked`: since this start, the weights that compute were compared with their digests, and their
-    file has not changed since it was opened.
+    file has not changed since it was opened. An engine's facts are of its base: `of_variant` has those of a variant.
     """
 
     version: str
@@ -192,6 +194,10 @@ class EngineFacts:
     identity: NumericIdentity
     packed_digest: str | None = None
     weights_checked: bool = False
+
+    def of_variant(self, variant: Variant) -> "EngineFacts":
+        """The facts of this variant's answers."""
+        return replace(self, identity=replace(self.identity, variant=variant.digest))
 
     @property
     def weights_digest(self) -> str:
@@ -233,28 +239,38 @@ class Engine(Protocol):
     def load(self) -> Load: ...
 
     def generate(
-        self, ids: Sequence[int], sampling: Sampling, timeout: float | None = None, owner: str = ""
+        self,
+        ids: Sequence[int],
+        sampling: Sampling,
+        variant: Variant = BASE,
+        *,
+        timeout: float | None = None,
+        owner: str = "",
     ) -> Generation:
-        """`timeout`: seconds after which the answer ends as it is. `owner`: whose prompt it is. What one owner's
-        prompts left in caches is never used for another's, in memory or on disk: neither the time an answer takes nor
-        its `reused_tokens` says anything of them.
+        """`variant`: the adapters and edits that the answer is computed with. `timeout`: seconds after which the answer
+        ends as it is. `owner`: whose prompt it is. What one owner's prompts left in caches is never used for another's,
+        in memory or on disk: neither the time an answer takes nor its `reused_tokens` says anything of them. Nor is
+        what one variant left ever used for another.
 
-        Raises EngineError at once if the prompt cannot fit (both numbers in the message), and EngineBusyError where
-        too many wait already.
+        Raises EngineError at once if the prompt cannot fit (both numbers in the message) and for a variant that this
+        engine does not compute, and EngineBusyError where too many wait already.
         """
 
-    def logits(self, ids: Sequence[int]) -> np.ndarray:
-        """float32 (tokens, vocabulary): row i scores what comes after ids[: i + 1]."""
+    def logits(self, ids: Sequence[int], variant: Variant = BASE) -> np.ndarray:
+        """float32 (tokens, vocabulary): row i scores what comes after ids[: i + 1]. Raises EngineError as `generate`
+        does."""
 
-    def score(self, ids: Sequence[int], top: int = 0) -> list[Token]:
-        """For every token but the first: its log-probability given those before it, and the `top` likeliest."""
+    def score(self, ids: Sequence[int], top: int = 0, variant: Variant = BASE) -> list[Token]:
+        """For every token but the first: its log-probability given those before it, and the `top` likeliest. Raises
+        EngineError as `generate` does."""
 
     @property
     def embedding_size(self) -> int | None:
         """Numbers of a text's vector; None of a model that writes text."""
 
-    def embed(self, texts: Sequence[Sequence[int]]) -> np.ndarray:
-        """float32 (texts, embedding_size), each of length 1. Raises EngineError of a model that writes text.
+    def embed(self, texts: Sequence[Sequence[int]], variant: Variant = BASE) -> np.ndarray:
+        """float32 (texts, embedding_size), each of length 1. Raises EngineError of a model that writes text, and as
+        `generate` does.
 
         A model that makes embeddings writes none: `generate`, `logits` and `score` raise EngineError.
         """

@@ -21,6 +21,7 @@ from ouvert.engine.prefixes.disk import DiskPrefixes
 from ouvert.engine.request import MOST_UNREAD, Request
 from ouvert.engine.runners.interface import Runner
 from ouvert.engine.sampler import Sampler, check, machinery, number, report_all, shown
+from ouvert.engine.variant import BASE, Variant
 
 # Every row of logits is wanted in scoring: a chunk of them stays under 256 MB at 200,000 words.
 SCORED_CHUNK = 256
@@ -109,10 +110,17 @@ class LocalEngine:
         return self._loop.load()
 
     def generate(
-        self, ids: Sequence[int], sampling: Sampling, timeout: float | None = None, owner: str = ""
+        self,
+        ids: Sequence[int],
+        sampling: Sampling,
+        variant: Variant = BASE,
+        *,
+        timeout: float | None = None,
+        owner: str = "",
     ) -> "LocalGeneration":
         """The answer is computed from now on, read or not; a few hundred tokens ahead of its reader at most."""
         self._must_write()
+        self._runner.check_variant(variant)
         prompt = self._checked(ids, room=1)
         check(sampling, self._vocabulary_size)
         if timeout is not None and not number(timeout, 0, LONGEST):
@@ -133,38 +141,42 @@ class LocalEngine:
             most_tokens=most_tokens,
             deadline=None if timeout is None else time.perf_counter() + timeout,
             owner=owner,
+            variant=variant,
         )
         self._loop.submit(request)
         return LocalGeneration(self, self._loop, request)
 
-    def logits(self, ids: Sequence[int]) -> np.ndarray:
+    def logits(self, ids: Sequence[int], variant: Variant = BASE) -> np.ndarray:
         self._must_write()
+        self._runner.check_variant(variant)
         given = self._checked(ids)
         scores = np.empty((len(given), self._vocabulary_size), np.float32)
         done = 0
-        for rows in self._rows(given):
+        for rows in self._rows(given, variant):
             scores[done : done + len(rows)] = rows
             done += len(rows)
         return scores
 
-    def score(self, ids: Sequence[int], top: int = 0) -> list[Token]:
+    def score(self, ids: Sequence[int], top: int = 0, variant: Variant = BASE) -> list[Token]:
         self._must_write()
+        self._runner.check_variant(variant)
         given = self._checked(ids)
         scored: list[Token] = []
-        for rows in self._rows(given[:-1]) if len(given) > 1 else ():
+        for rows in self._rows(given[:-1], variant) if len(given) > 1 else ():
             scored += report_all(rows, given[len(scored) + 1 : len(scored) + 1 + len(rows)], top)
         return scored
 
-    def embed(self, texts: Sequence[Sequence[int]]) -> np.ndarray:
+    def embed(self, texts: Sequence[Sequence[int]], variant: Variant = BASE) -> np.ndarray:
         if self._embedding_size is None:
             raise EngineError(
                 "making embeddings: this model writes text, and vectors taken from its inside would compare badly. Use "
                 "a model made for embeddings, such as Qwen3-Embedding."
             )
+        self._runner.check_variant(variant)
         given = [self._checked(ids) for ids in texts]
         vectors = np.empty((len(given), self._embedding_size), np.float32)
         for batch in batches([len(ids) for ids in given]):
-            vectors[batch] = self._last_rows([given[n] for n in batch])
+            vectors[batch] = self._last_rows([given[n] for n in batch], variant)
         lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
         vectors /= np.maximum(lengths, np.finfo(np.float32).tiny)
         return vectors
@@ -211,9 +223,9 @@ class LocalEngine:
             )
         return checked
 
-    def _rows(self, ids: list[int]) -> Iterator[np.ndarray]:
+    def _rows(self, ids: list[int], variant: Variant) -> Iterator[np.ndarray]:
         """Logits after each of `ids`, a chunk at a time; answers go on between two chunks."""
-        sequence = self._loop.lend(len(ids))
+        sequence = self._loop.lend(len(ids), variant)
         try:
             for start in range(0, len(ids), SCORED_CHUNK):
                 chunk = np.asarray(ids[start : start + SCORED_CHUNK], np.int32)
@@ -221,9 +233,9 @@ class LocalEngine:
         finally:
             self._loop.give_back(sequence)
 
-    def _last_rows(self, texts: list[list[int]]) -> np.ndarray:
+    def _last_rows(self, texts: list[list[int]], variant: Variant) -> np.ndarray:
         """The row of each text's last token, all computed side by side; a text of several steps comes alone."""
-        sequences = [self._loop.lend(len(ids)) for ids in texts]
+        sequences = [self._loop.lend(len(ids), variant) for ids in texts]
         try:
             rows = np.empty(0)
             for start in range(0, max(map(len, texts)), STEP_TOKENS):

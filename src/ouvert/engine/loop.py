@@ -26,6 +26,7 @@ from ouvert.engine.request import Reason, Request
 from ouvert.engine.runners.interface import Runner, RunnerSequence, Wanted
 from ouvert.engine.sampler import NotFiniteError, choose_all
 from ouvert.engine.schedule import Plan, Running, Waiting, plan_step
+from ouvert.engine.variant import Variant
 
 LOG = logging.getLogger("ouvert.engine")
 
@@ -124,11 +125,11 @@ class Loop:
             self._errands.append(errand)
         return done.result()
 
-    def lend(self, capacity: int) -> RunnerSequence:
+    def lend(self, capacity: int, variant: Variant) -> RunnerSequence:
         """A sequence for a caller who computes on it through `compute`, and gives it back."""
 
         def work() -> RunnerSequence:
-            self.lent.append(self.runner.new_sequence(capacity))
+            self.lent.append(self.runner.new_sequence(capacity, variant))
             return self.lent[-1]
 
         return self.call(work)
@@ -447,7 +448,7 @@ class Loop:
             if held - match.tokens >= WORTH_FETCHING:
                 self._fetch(self.shelf, request, whole, filed)
                 return False
-        sequence = self._resumed(match.nodes, match.tokens)
+        sequence = self._resumed(match.nodes, match.tokens, request.variant)
         if sequence is None:
             return False
         request.sequence, request.cached = sequence, sequence.length
@@ -463,17 +464,17 @@ class Loop:
             self.shelf.touch(saved)
         return True
 
-    def _resumed(self, nodes: list[Node], tokens: int) -> RunnerSequence | None:
+    def _resumed(self, nodes: list[Node], tokens: int, variant: Variant) -> RunnerSequence | None:
         """A sequence that holds so many tokens of those pages, or fewer; None where there is no room for it."""
         capacity = sys.maxsize
         if tokens == 0:
-            return self.runner.new_sequence(capacity)
+            return self.runner.new_sequence(capacity, variant)
         self.tree.use(nodes)
         try:
             self._make_room(self.runner.page_bytes)
-            return self.runner.resume([node.page for node in nodes], tokens, capacity)
+            return self.runner.resume([node.page for node in nodes], tokens, capacity, variant)
         except MemoryError:
-            return None if self.running else self.runner.new_sequence(capacity)
+            return None if self.running else self.runner.new_sequence(capacity, variant)
         finally:
             self.tree.release(nodes)
 

@@ -14,6 +14,7 @@ from ouvert.engine.interface import ConstraintState, Reading, Sampling, Stopped,
 from ouvert.engine.prefixes.tree import Node
 from ouvert.engine.runners.interface import RunnerSequence
 from ouvert.engine.sampler import Sampler
+from ouvert.engine.variant import BASE, Variant
 
 Reason = Literal["stop", "length", "repetition", "cancelled", "timeout"]
 
@@ -41,6 +42,7 @@ class Request:
     most_tokens: int
     deadline: float | None
     owner: str = ""  # whose kept prefixes it may use, and adds to
+    variant: Variant = BASE
     out: "SimpleQueue[Reading | Token | BaseException | None]" = field(default_factory=SimpleQueue)
     cancelled: threading.Event = field(default_factory=threading.Event)
     ended: threading.Event = field(default_factory=threading.Event)
@@ -124,6 +126,7 @@ class Request:
             seconds_prefill=read - begun if self.begun else 0.0,
             seconds_decode=now - read if self.read else 0.0,
             joules=self.joules,
+            variant=self.variant,
         )
         self.ended.set()
         self.out.put(error)

@@ -35,14 +35,14 @@ __all__ = [
 ]
 
 HOMES = {
-    "Batch": "recorder",
+    "Batch": "tracer",
     "Packed": "linear",
     "Program": "program",
-    "Recorder": "recorder",
-    "RecordingError": "recorder",
+    "Recorder": "tracer",
+    "RecordingError": "tracer",
     "Sequence": "program",
-    "Slot": "recorder",
-    "Watch": "recorder",
+    "Slot": "tracer",
+    "Watch": "tracer",
 }
 
 

@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ouvert.engine import EngineFacts, LocalEngine
+from ouvert.engine import BASE, EngineFacts, LocalEngine
 from ouvert.engine.identity import NumericIdentity
+from ouvert.engine.runners.interface import refuse_all_but_base
 
 FACTS = EngineFacts(
     version="0",
@@ -37,7 +38,10 @@ class Noise:
     def cache_bytes(self, tokens):
         return 0
 
-    def new_sequence(self, capacity):
+    def check_variant(self, variant):
+        refuse_all_but_base(variant, "the noise")
+
+    def new_sequence(self, capacity, variant=BASE):
         return Length()
 
     def step(self, work, wanted):

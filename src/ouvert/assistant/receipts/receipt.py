@@ -85,7 +85,7 @@ def write_receipt(
     return {
         "receipt": VERSION,
         "created": datetime.now(UTC).isoformat(timespec="milliseconds"),
-        **identity_facts(identity, facts),
+        **identity_facts(identity, facts.of_variant(stopped.variant)),
         "sampling": sampling_facts(sampling, stop, stopped.seed, own_stop_ids),
         "messages": list(messages),
         "asked": without_absent({**asked, "schemas_loosened": held.loosened or None}),

@@ -12,6 +12,7 @@ from ouvert import models
 from ouvert.arithmetic import Ops
 from ouvert.engine.interface import EngineError
 from ouvert.engine.runners.interface import Runner
+from ouvert.engine.runners.native_runner import NativeRunner
 from ouvert.engine.runners.nonfinite import Locate, in_native, in_numpy
 from ouvert.engine.runners.numpy_runner import NumpyRunner, limit_threads
 from ouvert.kernels.program import CacheType
@@ -115,7 +116,7 @@ def open_native(
             watch.close()
         raise
     locate = in_native(model, exact, recorder.cache, threads)
-    return Chosen(runner=program, locate=locate, packed_digest=digest, watch=watch)
+    return Chosen(runner=NativeRunner(program), locate=locate, packed_digest=digest, watch=watch)
 
 
 def native_is_built() -> bool:

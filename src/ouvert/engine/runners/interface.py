@@ -5,6 +5,9 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
+from ouvert.engine.interface import EngineError
+from ouvert.engine.variant import BASE, Variant
+
 Wanted = Literal["last", "all", "none"]
 
 
@@ -81,14 +84,19 @@ class Runner(Protocol):
     def cache_bytes(self, tokens: int) -> int:
         """Bytes that the past of one sequence of so many tokens takes at most."""
 
-    def new_sequence(self, capacity: int) -> RunnerSequence:
-        """A sequence of up to `capacity` tokens; its memory grows as tokens come."""
+    def check_variant(self, variant: Variant) -> None:
+        """Raises EngineError that names what of this variant it does not compute. From any thread."""
 
-    def resume(self, pages: Ordered[Any], length: int, capacity: int) -> RunnerSequence:
+    def new_sequence(self, capacity: int, variant: Variant = BASE) -> RunnerSequence:
+        """A sequence of up to `capacity` tokens, which `step` computes with this variant; its memory grows as tokens
+        come. Raises what `check_variant` raises."""
+
+    def resume(self, pages: Ordered[Any], length: int, capacity: int, variant: Variant = BASE) -> RunnerSequence:
         """A sequence of up to `capacity` tokens that holds the first `length` of these pages (from `page` or
         `page_from` of this runner), or as many less as it takes for the next token to find all that it looks at.
 
-        The pages stay as they are. ValueError if they hold less, are closed or of another runner.
+        The pages stay as they are, and are of the same variant: a page does not say which one it is of. ValueError if
+        they hold less, are closed or of another runner. Raises what `check_variant` raises.
         """
 
     def page_from(self, data: Any) -> RunnerPage:
@@ -106,3 +114,12 @@ class Runner(Protocol):
         """
 
     def close(self) -> None: ...
+
+
+def refuse_all_but_base(variant: Variant, runner: str) -> None:
+    """`check_variant` of a runner that computes the base alone."""
+    if variant != BASE:
+        raise EngineError(
+            f"beginning a sequence: {', '.join(variant.parts)}: {runner} computes this model without adapters and "
+            "edits. Leave them out."
+        )

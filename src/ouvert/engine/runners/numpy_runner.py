@@ -9,7 +9,8 @@ import numpy as np
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from ouvert.arithmetic import Latents, Ops, Past, State
-from ouvert.engine.runners.interface import Wanted
+from ouvert.engine.runners.interface import Wanted, refuse_all_but_base
+from ouvert.engine.variant import BASE, Variant
 from ouvert.kernels.pages import LATENTS, PAGE_TOKENS, STATE, Layer, PageHeader, PageShape, check_resumption
 from ouvert.models import Model
 
@@ -149,7 +150,11 @@ class NumpyRunner:
     def cache_bytes(self, tokens: int) -> int:
         return self.page_bytes * -(-tokens // PAGE_TOKENS)
 
-    def new_sequence(self, capacity: int) -> NumpySequence:
+    def check_variant(self, variant: Variant) -> None:
+        refuse_all_but_base(variant, "NumPy")
+
+    def new_sequence(self, capacity: int, variant: Variant = BASE) -> NumpySequence:
+        self.check_variant(variant)
         return NumpySequence(self.ops.new_past(self._open().memories), self._shape, self.ops.dtype, self._holders)
 
     def page_from(self, data: Any) -> NumpyPage:
@@ -158,7 +163,7 @@ class NumpyRunner:
         blocks = np.frombuffer(bytes(view[header.size :]), self.ops.dtype)
         return NumpyPage(self._shape, header.tokens, blocks, self._holders)
 
-    def resume(self, pages: Sequence[NumpyPage], length: int, capacity: int) -> NumpySequence:
+    def resume(self, pages: Sequence[NumpyPage], length: int, capacity: int, variant: Variant = BASE) -> NumpySequence:
         """Copies. Keys and values can be resumed anywhere, states at the end of a page only, whole or not."""
         check_resumption([page.tokens for page in pages], length, capacity)
         if strange := [n for n, page in enumerate(pages) if page.shape is not self._shape]:
@@ -166,7 +171,7 @@ class NumpyRunner:
         whole, rest = divmod(length, PAGE_TOKENS)
         if rest and pages[whole].tokens != rest and any(layer.kind == STATE for layer in self._shape.layers):
             length = whole * PAGE_TOKENS
-        sequence = self.new_sequence(capacity)
+        sequence = self.new_sequence(capacity, variant)
         for n, page in enumerate(pages[: -(-length // PAGE_TOKENS)]):
             count = min(PAGE_TOKENS, length - n * PAGE_TOKENS)
             for layer, part in zip(sequence.past.layers, page.layers(), strict=True):

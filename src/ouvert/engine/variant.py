@@ -1,0 +1,119 @@
+"""Which variant of a model a request asks for: adapters and edits. The base is the model as it is.
+
+A variant is part of the one identity (`ouvert.engine.identity`): prefixes, queue, receipts, replay and fingerprint are
+keyed by its digest. It is data and computes nothing: a runner computes it, or refuses it by name.
+"""
+
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Literal, get_args
+
+from ouvert.engine.identity import BASE_VARIANT, json_digest
+
+Operation = Literal["add", "project_out", "replace", "scale", "zero"]
+OPERATIONS: tuple[Operation, ...] = get_args(Operation)
+
+DIGEST = re.compile("sha256:[0-9a-f]{64}")
+DIGESTS_KEPT = 256  # of the variants that were last used
+
+
+@dataclass(frozen=True, slots=True)
+class ScaledAdapter:
+    """An adapter, by the digest of its weights ("sha256:<hex>"), and what its additions are multiplied by.
+
+    Raises ValueError for a digest of another form and a scale that is not a finite number.
+    """
+
+    digest: str
+    scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not DIGEST.fullmatch(self.digest):
+            raise ValueError(
+                f"naming an adapter: its digest is {self.digest!r:.80}, expected sha256: and 64 hexadecimal digits. "
+                "Give the digest of its weights."
+            )
+        if not math.isfinite(self.scale):
+            raise ValueError(
+                f"scaling the adapter {self.digest}: scale={self.scale}, expected a finite number. Leave it out for 1."
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Edit:
+    """A change of one named value while the model computes. `tap` is the name of the value: docs/formats/taps.md.
+
+    `values` are the numbers that `operation` needs, row after row. It happens at the tokens from `start` to before
+    `stop`, or to the end of the sequence without a `stop`. Raises ValueError for an operation that is none of
+    OPERATIONS, numbers that are not finite, and tokens in the wrong order.
+    """
+
+    operation: Operation
+    tap: str
+    values: tuple[float, ...] = ()
+    start: int = 0
+    stop: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.operation not in OPERATIONS:
+            raise ValueError(
+                f"editing {self.tap}: operation={self.operation!r:.80}, expected one of {', '.join(OPERATIONS)}."
+            )
+        if not all(map(math.isfinite, self.values)):
+            raise ValueError(f"editing {self.tap}: values has NaN or infinity, expected finite numbers.")
+        if self.start < 0 or (self.stop is not None and self.stop <= self.start):
+            raise ValueError(
+                f"editing {self.tap}: start={self.start}, stop={self.stop}, expected 0 <= start < stop. Leave stop out "
+                "to edit to the end."
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """Adapters and edits, each in the order in which they are applied. Equal variants have equal digests."""
+
+    adapters: tuple[ScaledAdapter, ...] = ()
+    edits: tuple[Edit, ...] = ()
+
+    def facts(self) -> dict[str, Any]:
+        """As JSON."""
+        return {
+            "adapters": [{"digest": each.digest, "scale": canonical(each.scale)} for each in self.adapters],
+            "edits": [
+                {
+                    "operation": each.operation,
+                    "tap": each.tap,
+                    "values": [canonical(value) for value in each.values],
+                    "start": each.start,
+                    "stop": each.stop,
+                }
+                for each in self.edits
+            ],
+        }
+
+    @property
+    def digest(self) -> str:
+        """ "base", or "sha256:<hex>" of the canonical JSON of `facts`."""
+        return BASE_VARIANT if self == BASE else digest_of(self)
+
+    @property
+    def parts(self) -> Iterator[str]:
+        """What it asks for beside the base, each in a few words, for errors."""
+        yield from (f"adapter {each.digest}" for each in self.adapters)
+        yield from (f"edit {each.operation} at {each.tap}" for each in self.edits)
+
+
+BASE = Variant()
+
+
+def canonical(number: float) -> float:
+    """1 and 1.0 are written alike, and so are 0.0 and -0.0."""
+    return float(number) + 0.0
+
+
+@lru_cache(DIGESTS_KEPT)
+def digest_of(variant: Variant) -> str:
+    return json_digest(variant.facts())
