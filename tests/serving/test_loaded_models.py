@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from ouvert.serving.loaded_models import spellings
+from ouvert.serving.catalog import spellings
 from ouvert.serving.streams import PING, Gone, Streamed, unless_gone
 
 QUESTION = [{"role": "user", "content": "Hi"}]

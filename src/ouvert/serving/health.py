@@ -42,7 +42,7 @@ async def health(call: Call) -> Response:
 
 async def metrics(call: Call) -> Response:
     """A key for some models is told of those, and of nothing that all models have in common."""
-    models = (resident.model for resident in call.service.loaded_models.loaded())
+    models = (entry.model for entry in call.service.loaded_models.loaded())
     call.service.metrics.observe(model for model in models if model is not None)
     text = call.service.metrics.text(call.caller.admits if call.caller.is_limited else None)
     return Response(text, media_type=call.service.metrics.content_type)

@@ -4,101 +4,28 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from ouvert.assistant import AssistantError, Model, load
 from ouvert.chat import ChatError, Effort
+from ouvert.serving.catalog import Catalog
 from ouvert.serving.errors import Refusal, refusal_of
-from ouvert.store import Installed, Progress, Store, bytes_in_words, find_alias
+from ouvert.store import Installed, Progress, Store, bytes_in_words
 
 LOG = logging.getLogger("ouvert.serving")
 
 State = Literal["on_disk", "loading", "loaded", "failed"]
-LATEST = ":latest"
 RETRY_SECONDS = 5  # advice to a client that asks for a model being loaded
 FORGIVEN = 600.0  # seconds after which a failure of a model is no longer counted
 LONGEST_PAUSE = 60.0  # seconds between a model's failure and its next loading, however often it failed
 
 
-@dataclass(frozen=True, slots=True)
-class Named:
-    """What a client's name for a model stands for: one that is here, and the effort that the name asks for."""
-
-    installed: Installed
-    effort: Effort | None = None
-
-
-class Catalog:
-    """The models this server offers, by the names clients use. Paths are no names here: only the owner gives paths."""
-
-    def __init__(self, store: Store, named: tuple[str, ...], *, only_named: bool) -> None:
-        """`named` are names or paths; raises StoreError for one that is not here."""
-        self._store = store
-        self._named = {model.name: model for model in map(store.resolve, named)}
-        self._only_named = only_named
-
-    @property
-    def first(self) -> tuple[Installed, ...]:
-        return tuple(self._named.values())
-
-    def every(self) -> tuple[Installed, ...]:
-        """All that are offered: those named first."""
-        if self._only_named:
-            return self.first
-        return (*self.first, *(model for model in self._store.list() if model.name not in self._named))
-
-    def find(self, name: str, admits: Callable[[str], bool] = lambda own_name: True) -> Named:
-        """Also with `:latest`, and with an effort behind the name. Raises Refusal 404.
-
-        A model that `admits` says no to is, and is spoken of, as if it were not here."""
-        for known, effort in spellings(name):
-            if (installed := self._exactly(known)) is not None and admits(installed.name):
-                return Named(installed, effort)
-        offered = (
-            ", ".join(model.name for model in self.every() if admits(model.name))
-            or "none yet: `ouvert pull smollm2` brings one"
-        )
-        alias = find_alias(name)
-        fetch = f" `ouvert pull {alias.name}` fetches it." if alias is not None and not self._only_named else ""
-        raise Refusal(
-            404,
-            f"There is no model {name!r:.200} here.{fetch} This server offers: {offered}.",
-            code="model_not_found",
-            param="model",
-        )
-
-    def _exactly(self, name: str) -> Installed | None:
-        alias = find_alias(name)
-        names = (name,) if alias is None else (name, alias.name)
-        for each in names:
-            if each in self._named:
-                return self._named[each]
-        if not self._only_named:
-            stored = self._store.names()
-            for each in names:
-                if each in stored:
-                    return self._store.resolve(each)
-        return None
-
-
-def spellings(name: str) -> Iterator[tuple[str, Effort | None]]:
-    """(name of a model, effort) that a client's name may mean, the plainest first."""
-    plain = name.removesuffix(LATEST)
-    yield name, None
-    if plain != name:
-        yield plain, None
-    base, _, last = plain.rpartition(":")
-    if base and last in get_args(Effort):
-        yield base, last  # type: ignore[misc]
-        yield base.removesuffix(LATEST), last  # type: ignore[misc]
-
-
 @dataclass
-class Resident:
+class LoadedModel:
     """A model that is in memory, or on its way there."""
 
     installed: Installed
@@ -116,20 +43,20 @@ class Resident:
 class Lease:
     """The use of a model; it stays in memory until `give_back`, which may be called twice."""
 
-    def __init__(self, resident: Resident, model: Model, effort: Effort | None, name: str, owner: str) -> None:
+    def __init__(self, entry: LoadedModel, model: Model, effort: Effort | None, name: str, owner: str) -> None:
         """`name` is what the client called it, `owner` whose prompts it is for: see `Engine.generate`."""
         self.model, self.effort, self.name, self.owner = model, effort, name, owner
-        self._resident: Resident | None = resident
-        resident.uses += 1
+        self._entry: LoadedModel | None = entry
+        entry.uses += 1
 
     def give_back(self, keep: float | None = math.nan) -> None:
         """`keep`: how long it stays from now on, if the client said so."""
-        if self._resident is not None:
-            self._resident.uses -= 1
-            self._resident.last_used = time.monotonic()
+        if self._entry is not None:
+            self._entry.uses -= 1
+            self._entry.last_used = time.monotonic()
             if keep is None or not math.isnan(keep):
-                self._resident.keep = keep
-            self._resident = None
+                self._entry.keep = keep
+            self._entry = None
 
 
 class LoadedModels:
@@ -149,7 +76,7 @@ class LoadedModels:
         self.catalog = catalog
         self._store, self._keep, self._memory, self._load_wait = store, keep, memory, load_wait
         self._options, self._progress = load_options, progress
-        self._here: dict[str, Resident] = {}
+        self._here: dict[str, LoadedModel] = {}
         self._turn = asyncio.Lock()  # held while a model is loaded or let go
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="ouvert-load")
         self._tasks: set[asyncio.Task[None]] = set()
@@ -158,16 +85,16 @@ class LoadedModels:
 
     def state_of(self, name: str) -> tuple[State, float | None]:
         """Of a model by its own name, and how far it has been loaded, 0 to 1, if that is known."""
-        resident = self._here.get(name)
-        return ("on_disk", None) if resident is None else (resident.state, resident.progress)
+        entry = self._here.get(name)
+        return ("on_disk", None) if entry is None else (entry.state, entry.progress)
 
     def states(self) -> dict[str, State]:
-        return {name: resident.state for name, resident in self._here.items()}
+        return {name: entry.state for name, entry in self._here.items()}
 
     def model_of(self, name: str) -> Model | None:
         """The model of that own name, if it is in memory."""
-        resident = self._here.get(name)
-        return None if resident is None else resident.model
+        entry = self._here.get(name)
+        return None if entry is None else entry.model
 
     def efforts_of(self, model: Model) -> tuple[Effort, ...]:
         """None where it has no chat format."""
@@ -198,25 +125,25 @@ class LoadedModels:
         async with self._turn:
             return
 
-    def loaded(self) -> tuple[Resident, ...]:
-        return tuple(resident for resident in self._here.values() if resident.state == "loaded")
+    def loaded(self) -> tuple[LoadedModel, ...]:
+        return tuple(entry for entry in self._here.values() if entry.state == "loaded")
 
-    def expires_in(self, resident: Resident) -> float | None:
+    def expires_in(self, entry: LoadedModel) -> float | None:
         """Seconds until an idle model is let go; None: it stays."""
-        keep = resident.keep
-        return None if keep is None else max(0.0, keep - (time.monotonic() - resident.last_used))
+        keep = entry.keep
+        return None if keep is None else max(0.0, keep - (time.monotonic() - entry.last_used))
 
     async def lend(self, name: str, owner: str = "", admits: Callable[[str], bool] = lambda own_name: True) -> Lease:
         """The model, in memory. Raises Refusal: 404 where there is none that `admits` says yes to, 503 while it is
         loaded for too long, and at once where its engine failed and it is loaded again."""
         named = self.catalog.find(name, admits)
         model_name = named.installed.name
-        resident = self._here.get(model_name)
-        if resident is not None and has_failed(resident):
-            resident = self._recover(resident)
-        if resident is None or (resident.state == "failed" and not resident.recovers):
-            resident = self._begin(named.installed)
-        if resident.recovers and resident.model is None:
+        entry = self._here.get(model_name)
+        if entry is not None and has_failed(entry):
+            entry = self._recover(entry)
+        if entry is None or (entry.state == "failed" and not entry.recovers):
+            entry = self._begin(named.installed)
+        if entry.recovers and entry.model is None:
             raise Refusal(
                 503,
                 f"{model_name} failed, and is being loaded again. Ask again in a few seconds; the server's log says "
@@ -224,14 +151,14 @@ class LoadedModels:
                 code="model_recovering",
                 retry_after=RETRY_SECONDS,
             )
-        if resident.model is not None:
-            return Lease(resident, resident.model, named.effort, name, owner)
-        assert resident.loaded is not None  # noqa: S101 - set by `_begin`, and gone only when the model is there
-        resident.uses += 1  # from now on, or it could be let go of between its loading and this one's turn
+        if entry.model is not None:
+            return Lease(entry, entry.model, named.effort, name, owner)
+        assert entry.loaded is not None  # noqa: S101 - set by `_begin`, and gone only when the model is there
+        entry.uses += 1  # from now on, or it could be let go of between its loading and this one's turn
         try:
             async with asyncio.timeout(self._load_wait):
-                model = await asyncio.shield(resident.loaded)
-            return Lease(resident, model, named.effort, name, owner)
+                model = await asyncio.shield(entry.loaded)
+            return Lease(entry, model, named.effort, name, owner)
         except TimeoutError:
             raise Refusal(
                 503,
@@ -240,21 +167,21 @@ class LoadedModels:
                 retry_after=RETRY_SECONDS,
             ) from None
         finally:
-            resident.uses -= 1
+            entry.uses -= 1
 
     async def release(self, name: str) -> None:
         """Let go of a model as soon as it is idle."""
-        resident = self._here.get(self.catalog.find(name).installed.name)
-        if resident is not None:
-            resident.keep = 0.0
+        entry = self._here.get(self.catalog.find(name).installed.name)
+        if entry is not None:
+            entry.keep = 0.0
             await self.let_go_of_idle()
 
     async def let_go_of_idle(self) -> None:
         """Close the models that nobody used for as long as they are kept."""
-        for resident in list(self._here.values()):
-            idle = resident.state == "loaded" and not resident.uses
-            if idle and resident.keep is not None and time.monotonic() - resident.last_used >= resident.keep:
-                await self._close(resident)
+        for entry in list(self._here.values()):
+            idle = entry.state == "loaded" and not entry.uses
+            if idle and entry.keep is not None and time.monotonic() - entry.last_used >= entry.keep:
+                await self._close(entry)
 
     async def watch(self) -> None:
         """`let_go_of_idle` and `recover`, every now and then, for ever."""
@@ -265,11 +192,11 @@ class LoadedModels:
 
     def recover(self) -> None:
         """Load again what failed since it was loaded, or could not be loaded again."""
-        for resident in tuple(self._here.values()):
-            if has_failed(resident) or (resident.recovers and resident.state == "failed"):
-                self._recover(resident)
+        for entry in tuple(self._here.values()):
+            if has_failed(entry) or (entry.recovers and entry.state == "failed"):
+                self._recover(entry)
 
-    def _recover(self, failed: Resident) -> Resident:
+    def _recover(self, failed: LoadedModel) -> LoadedModel:
         """Another in its place: at once where it failed for the first time, then after longer and longer pauses."""
         name, now = failed.installed.name, time.monotonic()
         cause = "it could not be loaded" if failed.model is None else failed.model.engine.failure
@@ -284,53 +211,53 @@ class LoadedModels:
         for task in tuple(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        for resident in list(self._here.values()):
-            await self._close(resident)
+        for entry in list(self._here.values()):
+            await self._close(entry)
         self._thread.shutdown(wait=True)
 
-    def _begin(self, installed: Installed, failed: Resident | None = None, pause: float = 0.0) -> Resident:
+    def _begin(self, installed: Installed, failed: LoadedModel | None = None, pause: float = 0.0) -> LoadedModel:
         """`failed` is what it takes the place of, after `pause` seconds."""
-        resident = Resident(installed, installed.size, keep=self._keep)
+        entry = LoadedModel(installed, installed.size, keep=self._keep)
         if failed is not None:
-            resident.keep, resident.recovers = failed.keep, True
-        resident.loaded = asyncio.get_running_loop().create_future()
-        self._here[installed.name] = resident
-        task = asyncio.get_running_loop().create_task(self._load(resident, failed, pause))
+            entry.keep, entry.recovers = failed.keep, True
+        entry.loaded = asyncio.get_running_loop().create_future()
+        self._here[installed.name] = entry
+        task = asyncio.get_running_loop().create_task(self._load(entry, failed, pause))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        return resident
+        return entry
 
-    async def _load(self, resident: Resident, failed: Resident | None, pause: float) -> None:
-        assert resident.loaded is not None  # noqa: S101 - `_begin` has just made it
-        resident.loaded.add_done_callback(lambda future: future.cancelled() or future.exception())  # may go unasked
+    async def _load(self, entry: LoadedModel, failed: LoadedModel | None, pause: float) -> None:
+        assert entry.loaded is not None  # noqa: S101 - `_begin` has just made it
+        entry.loaded.add_done_callback(lambda future: future.cancelled() or future.exception())  # may go unasked
         try:
             await asyncio.sleep(pause)
             async with self._turn:
                 if failed is not None and failed.model is not None:
                     model, failed.model = failed.model, None
                     await asyncio.get_running_loop().run_in_executor(self._thread, model.close)
-                await self._make_room(resident)
-                watched = Watched(self._progress, resident)
-                installed = resident.installed
+                await self._make_room(entry)
+                watched = Watched(self._progress, entry)
+                installed = entry.installed
                 name = installed.name if installed.digest is not None else installed.path
                 model = await asyncio.get_running_loop().run_in_executor(
                     self._thread, lambda: ready(load(name, store=self._store, progress=watched, **self._options))
                 )
         except Exception as problem:  # handed to everybody who waits for the model
-            resident.state = "failed"
+            entry.state = "failed"
             refusal = refusal_of(problem)
             if refusal is None:
-                LOG.exception("loading %s", resident.installed.name)
-                sentence = f"Loading {resident.installed.name}: {problem}"
+                LOG.exception("loading %s", entry.installed.name)
+                sentence = f"Loading {entry.installed.name}: {problem}"
                 refusal = Refusal(500, sentence, code="model_unusable", param="model")
-            resident.loaded.set_exception(refusal)
+            entry.loaded.set_exception(refusal)
             return
-        resident.model, resident.state, resident.progress = model, "loaded", None
-        resident.last_used = time.monotonic()
+        entry.model, entry.state, entry.progress = model, "loaded", None
+        entry.last_used = time.monotonic()
         self.loads += 1
-        resident.loaded.set_result(model)
+        entry.loaded.set_result(model)
 
-    async def _make_room(self, wanted: Resident) -> None:
+    async def _make_room(self, wanted: LoadedModel) -> None:
         """Let go of the models that were used longest ago until this one fits. The caller holds the turn."""
         if self._memory is None:
             return
@@ -358,13 +285,13 @@ class LoadedModels:
             else:
                 await asyncio.sleep(0.05)
 
-    async def _close(self, resident: Resident, *, holds_turn: bool = False) -> None:
+    async def _close(self, entry: LoadedModel, *, holds_turn: bool = False) -> None:
         """This one, and not one that has taken its place meanwhile."""
-        if self._here.get(resident.installed.name) is resident:
-            del self._here[resident.installed.name]
-        if resident.model is None:
+        if self._here.get(entry.installed.name) is entry:
+            del self._here[entry.installed.name]
+        if entry.model is None:
             return
-        model, resident.model = resident.model, None
+        model, entry.model = entry.model, None
         close = asyncio.get_running_loop().run_in_executor(self._thread, model.close)
         if holds_turn:
             await close
@@ -373,9 +300,9 @@ class LoadedModels:
                 await close
 
 
-def has_failed(resident: Resident) -> bool:
+def has_failed(entry: LoadedModel) -> bool:
     """Whether its engine failed since it was loaded."""
-    return resident.model is not None and resident.model.engine.failure is not None
+    return entry.model is not None and entry.model.engine.failure is not None
 
 
 def ready(model: Model) -> Model:
@@ -387,10 +314,10 @@ def ready(model: Model) -> Model:
 
 
 class Watched:
-    """A progress that also tells the resident how far it is."""
+    """A progress that also notes in the entry how far the loading is."""
 
-    def __init__(self, progress: Progress, resident: Resident) -> None:
-        self._progress, self._resident = progress, resident
+    def __init__(self, progress: Progress, entry: LoadedModel) -> None:
+        self._progress, self._entry = progress, entry
         self._total: int | None = None
         self._done = 0
 
@@ -404,7 +331,7 @@ class Watched:
     def advance(self, count: int) -> None:
         self._done += count
         if self._total:
-            self._resident.progress = min(1.0, self._done / self._total)
+            self._entry.progress = min(1.0, self._done / self._total)
         self._progress.advance(count)
 
     def end(self) -> None:

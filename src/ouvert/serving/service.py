@@ -13,10 +13,11 @@ from ouvert.assistant import Answer, Description, Event, Grammar, Message, Tool,
 from ouvert.chat import Abilities, Effort
 from ouvert.serving.answers import AnswerInProgress, Answers, Task
 from ouvert.serving.callers import OWNER, Caller
+from ouvert.serving.catalog import Catalog
 from ouvert.serving.errors import Refusal, refusal_of
 from ouvert.serving.kept_prompts import KeptPrompts
 from ouvert.serving.keys import Keys
-from ouvert.serving.loaded_models import Catalog, Lease, LoadedModels
+from ouvert.serving.loaded_models import Lease, LoadedModels
 from ouvert.serving.metrics import Metrics
 from ouvert.serving.receipt_store import ReceiptStore
 from ouvert.serving.response_store import ResponseStore

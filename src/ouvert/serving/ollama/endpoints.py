@@ -29,14 +29,13 @@ from ouvert.serving.answer_form import ANY_OBJECT, Form, FormedRequest
 from ouvert.serving.answers import AnswerInProgress
 from ouvert.serving.body import TOKEN_VALUES, refuse_constant
 from ouvert.serving.bounds import OllamaTemperature, Penalty, RepetitionPenalty, Share, StopList, TopLogprobs
+from ouvert.serving.catalog import LATEST, created_at
 from ouvert.serving.endpoints import MOST_COUNT, MOST_TOKENS, Call, Endpoint
 from ouvert.serving.errors import Refusal, ollama_error, refusal_of
 from ouvert.serving.foreign_fields import IN_OPTIONS, OLLAMA_REFUSED, OPTIONS_HARMLESS, OPTIONS_REFUSED
-from ouvert.serving.loaded_models import LATEST
 from ouvert.serving.openai.chat_completions import DeclaredTool, as_tool, scored_token
 from ouvert.serving.openai.completions import GAP_TOKENS, CompletionRequest, CompletionTask, Echoed
 from ouvert.serving.openai.embeddings import MOST_TEXTS, embedded
-from ouvert.serving.openai.model_list import created_at
 from ouvert.serving.service import EFFORTS, Ask
 from ouvert.serving.streams import JSONAnswer, Streamed, as_json, json_text, unless_gone
 from ouvert.serving.wire import Several, Wire
@@ -675,19 +674,19 @@ async def tags(call: Call) -> Response:
 async def in_memory(call: Call) -> Response:
     loaded_models = call.service.loaded_models
     models = []
-    for resident in loaded_models.loaded():
-        if not admitted(call, resident.installed) or resident.model is None:
+    for loaded in loaded_models.loaded():
+        if not admitted(call, loaded.installed) or loaded.model is None:
             continue
-        stays = loaded_models.expires_in(resident)
+        stays = loaded_models.expires_in(loaded)
         until = datetime.now(UTC) + (FOR_GOOD if stays is None else timedelta(seconds=stays))
-        entry = listed(call, resident.installed)
+        entry = listed(call, loaded.installed)
         del entry["modified_at"]
         models.append(
             {
                 **entry,
                 "expires_at": until.isoformat().replace("+00:00", "Z"),
                 "size_vram": 0,
-                "context_length": resident.model.info.context,
+                "context_length": loaded.model.info.context,
             }
         )
     return JSONAnswer({"models": models})

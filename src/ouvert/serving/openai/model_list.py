@@ -1,14 +1,13 @@
 """GET /v1/models and /v1/models/{id}: what is offered, in OpenAI's shape with Anthropic's fields beside it."""
 
 import asyncio
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from ouvert.serving.callers import Caller
+from ouvert.serving.catalog import created_at
 from ouvert.serving.endpoints import Call, Endpoint
 from ouvert.serving.service import Service
 from ouvert.serving.streams import JSONAnswer
@@ -61,13 +60,6 @@ def efforts_of(service: Service, installed: Installed) -> tuple[str, ...]:
     if model is not None:
         return service.loaded_models.efforts_of(model)
     return HARMONY_EFFORTS if "gpt-oss" in installed.name.lower() else ()
-
-
-def created_at(installed: Installed) -> datetime:
-    """When it came here; of a path, when its files were last written."""
-    if installed.fetched_at is not None:
-        return datetime.fromisoformat(installed.fetched_at).astimezone(UTC)
-    return datetime.fromtimestamp(Path(installed.path).stat().st_mtime, UTC)
 
 
 async def list_models(call: Call) -> Response:

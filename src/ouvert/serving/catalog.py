@@ -1,0 +1,93 @@
+"""The models that this server offers, by the names that clients use."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import get_args
+
+from ouvert.chat import Effort
+from ouvert.serving.errors import Refusal
+from ouvert.store import Installed, Store, find_alias
+
+LATEST = ":latest"
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """What a client's name for a model stands for: one that is here, and the effort that the name asks for."""
+
+    installed: Installed
+    effort: Effort | None = None
+
+
+class Catalog:
+    """The models this server offers, by the names clients use. Paths are no names here: only the owner gives paths."""
+
+    def __init__(self, store: Store, named: tuple[str, ...], *, only_named: bool) -> None:
+        """`named` are names or paths; raises StoreError for one that is not here."""
+        self._store = store
+        self._named = {model.name: model for model in map(store.resolve, named)}
+        self._only_named = only_named
+
+    @property
+    def first(self) -> tuple[Installed, ...]:
+        return tuple(self._named.values())
+
+    def every(self) -> tuple[Installed, ...]:
+        """All that are offered: those named first."""
+        if self._only_named:
+            return self.first
+        return (*self.first, *(model for model in self._store.list() if model.name not in self._named))
+
+    def find(self, name: str, admits: Callable[[str], bool] = lambda own_name: True) -> Named:
+        """Also with `:latest`, and with an effort behind the name. Raises Refusal 404.
+
+        A model that `admits` says no to is, and is spoken of, as if it were not here."""
+        for known, effort in spellings(name):
+            if (installed := self._exactly(known)) is not None and admits(installed.name):
+                return Named(installed, effort)
+        offered = (
+            ", ".join(model.name for model in self.every() if admits(model.name))
+            or "none yet: `ouvert pull smollm2` brings one"
+        )
+        alias = find_alias(name)
+        fetch = f" `ouvert pull {alias.name}` fetches it." if alias is not None and not self._only_named else ""
+        raise Refusal(
+            404,
+            f"There is no model {name!r:.200} here.{fetch} This server offers: {offered}.",
+            code="model_not_found",
+            param="model",
+        )
+
+    def _exactly(self, name: str) -> Installed | None:
+        alias = find_alias(name)
+        names = (name,) if alias is None else (name, alias.name)
+        for each in names:
+            if each in self._named:
+                return self._named[each]
+        if not self._only_named:
+            stored = self._store.names()
+            for each in names:
+                if each in stored:
+                    return self._store.resolve(each)
+        return None
+
+
+def spellings(name: str) -> Iterator[tuple[str, Effort | None]]:
+    """(name of a model, effort) that a client's name may mean, the plainest first."""
+    plain = name.removesuffix(LATEST)
+    yield name, None
+    if plain != name:
+        yield plain, None
+    base, _, last = plain.rpartition(":")
+    if base and last in get_args(Effort):
+        yield base, last  # type: ignore[misc]
+        yield base.removesuffix(LATEST), last  # type: ignore[misc]
+
+
+def created_at(installed: Installed) -> datetime:
+    """When it came here; of a path, when its files were last written."""
+    if installed.fetched_at is not None:
+        return datetime.fromisoformat(installed.fetched_at).astimezone(UTC)
+    return datetime.fromtimestamp(Path(installed.path).stat().st_mtime, UTC)
