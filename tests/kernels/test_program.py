@@ -158,7 +158,7 @@ def test_a_layer_takes_few_instructions():
     built = program(tiny(LLAMA))
     kinds = built.kinds
     layer = [
-        "rms_norm", "linear", "rotate, remember", "attend", "join", "quantise", "linear, add", "rms_norm",
+        "rms_norm", "linear", "rotate, append", "attend", "merge segments", "quantise", "linear, add", "rms_norm",
         "linear, swiglu", "quantise", "linear, add",
     ]  # fmt: skip
     # The last layer computes what follows its attention for wanted rows only: two selects, of answer and residual.

@@ -363,11 +363,11 @@ class Fusing:
             self.step(
                 [k, v, before, angles],
                 [q],
-                lambda at: native.rotate_remember(layer, at(k), at(v), at(q), at(angles)),
+                lambda at: native.rotate_append(layer, at(k), at(v), at(q), at(angles)),
                 {q: before},
             )
         else:
-            self.step([k, v], [], lambda at: native.remember(layer, at(k), at(v)))
+            self.step([k, v], [], lambda at: native.append(layer, at(k), at(v)))
         memory = self.remembered(line)
         group = q.width // (memory.kv_heads * memory.head_dim)
         window = _native.NO_WINDOW if memory.window is None else memory.window
@@ -389,7 +389,7 @@ class Fusing:
         layer, native, scale = given["layer"], self.native, given["scale"]
         memory: Any = self.memories[layer]
         plan = self.plan(q.width // memory.width, 1, memory.width, _native.NO_WINDOW, memory.value_width)
-        self.step([latents], [], lambda at: native.remember_latent(layer, at(latents)))
+        self.step([latents], [], lambda at: native.append_latent(layer, at(latents)))
         self.step([q], [out], lambda at: native.attend(plan, layer, at(q), None, scale, at(out)))
 
     def linear_heads(self, n: int, line: Line) -> None:
@@ -421,7 +421,7 @@ class Fusing:
         self.step(
             [x, step, b, c],
             [out],
-            lambda at: self.native.scan(
+            lambda at: self.native.selective_scan(
                 given["layer"], at(x), at(step), given["decay"], at(b), at(c), given["skip"], at(out)
             ),
         )

@@ -19,6 +19,11 @@ void clear_rows(std::uint8_t* matrix, std::int64_t row_bytes, std::int64_t first
 
 }  // namespace
 
+const char* name(CacheType type) {
+  constexpr const char* names[] = {"f16", "f32", "q8"};
+  return names[static_cast<int>(type)];
+}
+
 void clear_slots(std::uint8_t* head_block, std::int64_t head_dim, CacheType type, std::int64_t first) {
   const std::int64_t bytes = element_bytes(type);
   clear_columns(head_block, head_dim, bytes, first);

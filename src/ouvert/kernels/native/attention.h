@@ -57,6 +57,7 @@ constexpr std::int64_t hadamard_dim(std::int64_t head_dim) {
 }
 
 enum class CacheType : std::uint8_t { f16, f32, q8 };
+const char* name(CacheType type);
 
 constexpr std::int64_t padded_dim(std::int64_t head_dim) { return (head_dim + 15) / 16 * 16; }
 

@@ -171,7 +171,7 @@ class Append final : public Instruction {
   // The same, but rotates first: the keys on their way into the cache, the queries q in place.
   Append(std::int64_t layer, Value k, Value v, Value q, Value angles)
       : layer_(layer), k_(k), v_(v), rotates_(true), q_(q), angles_(angles) {}
-  const char* kind() const override { return rotates_ ? "rotate, remember" : "remember"; }
+  const char* kind() const override { return rotates_ ? "rotate, append" : "append"; }
   std::uint32_t pieces(Program& p) noexcept override;
   void run(Program& p, std::uint32_t piece, int thread) noexcept override;
 
@@ -216,7 +216,7 @@ struct ScanInputs {
 class SelectiveScan final : public Instruction {
  public:
   SelectiveScan(std::int64_t layer, ScanInputs inputs, std::vector<float> A, std::vector<float> D, Value out);
-  const char* kind() const override { return "scan"; }
+  const char* kind() const override { return "selective_scan"; }
   std::uint32_t pieces(Program& p) noexcept override;
   void run(Program& p, std::uint32_t piece, int thread) noexcept override;
 
@@ -234,7 +234,7 @@ class SelectiveScan final : public Instruction {
 class AppendLatent final : public Instruction {
  public:
   AppendLatent(std::int64_t layer, Value x) : layer_(layer), x_(x) {}
-  const char* kind() const override { return "remember"; }
+  const char* kind() const override { return "append latent"; }
   std::uint32_t pieces(Program& p) noexcept override;
   void run(Program& p, std::uint32_t piece, int thread) noexcept override;
 
@@ -316,7 +316,7 @@ class Attend final : public Instruction {
 class MergeSegments final : public Instruction {
  public:
   explicit MergeSegments(const Attend& attend) : attend_(attend) {}
-  const char* kind() const override { return "join"; }
+  const char* kind() const override { return "merge segments"; }
   std::uint32_t pieces(Program& p) noexcept override;
   void run(Program& p, std::uint32_t piece, int thread) noexcept override;
 
@@ -330,7 +330,7 @@ class RouteTopK final : public Instruction {
  public:
   RouteTopK(Value scores, std::int64_t top_k, Value chosen, Value expert_weights)
       : scores_(scores), top_k_(top_k), chosen_(chosen), expert_weights_(expert_weights) {}
-  const char* kind() const override { return "best_few"; }
+  const char* kind() const override { return "route_top_k"; }
   std::uint32_t pieces(Program& p) noexcept override;
   void run(Program& p, std::uint32_t piece, int thread) noexcept override;
 
@@ -354,7 +354,7 @@ class RouteTopKOfGroups final : public Instruction {
  public:
   RouteTopKOfGroups(Value scores, GroupRouting how, Value chosen, Value expert_weights)
       : scores_(scores), how_(std::move(how)), chosen_(chosen), expert_weights_(expert_weights) {}
-  const char* kind() const override { return "best_few"; }
+  const char* kind() const override { return "route_top_k"; }
   std::uint32_t pieces(Program& p) noexcept override;
   void run(Program& p, std::uint32_t piece, int thread) noexcept override;
 

@@ -1,11 +1,7 @@
-// Python's way to packing and to single products: for the packer, the tests and the benchmarks. A model's step calls
-// the kernels natively instead. Sizes are checked by ouvert.kernels.packing and ouvert.kernels.linear.
+// Packing and single products, for the packer, tests and benchmarks. The step of a model calls the kernels natively
+// instead. ouvert.kernels.packing and ouvert.kernels.linear check sizes.
 
-#include "linear_bindings.h"
-
-#include <nanobind/ndarray.h>
 #include <nanobind/stl/optional.h>
-#include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/tuple.h>
 
@@ -13,41 +9,27 @@
 #include <string>
 #include <vector>
 
+#include "bindings.h"
 #include "linear.h"
 #include "linear_measure.h"
 #include "pack.h"
 #include "pool.h"
+#include "python_arguments.h"
 
 namespace nb = nanobind;
+using namespace nb::literals;
 
 namespace ouvert {
 namespace {
 
-using Bytes = nb::ndarray<std::uint8_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
-using Encoded = nb::ndarray<const std::uint8_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
-using Floats = nb::ndarray<float, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
-using Inputs = nb::ndarray<const float, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
-using Vector = nb::ndarray<const float, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
-using Index = nb::ndarray<const std::int32_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using Bias = std::optional<Array<const float, nb::ndim<1>>>;
+using RowNumbers = std::optional<Ids>;
+using Bounds = std::tuple<std::int64_t, std::int64_t, std::int64_t, std::int64_t>;
 
-template <typename T, int kCount>
-T named(const char* kind, const std::string& wanted) {
-  for (int i = 0; i < kCount; ++i)
-    if (wanted == name(static_cast<T>(i))) return static_cast<T>(i);
-  throw nb::value_error((std::string(kind) + " '" + wanted + "' is not known to the kernels.").c_str());
-}
-Layout layout_named(const std::string& wanted) { return named<Layout, 12>("Layout", wanted); }
-Encoding encoding_named(const std::string& wanted) { return named<Encoding, 15>("Encoding", wanted); }
+const LinearKernels& kernels_named(const std::string& wanted) { return linear_kernels(instruction_set_named(wanted)); }
 
-const LinearKernels& kernels_named(const std::string& wanted) {
-  const auto set = named<InstructionSet, 3>("Instruction set", wanted);
-  if (set > best_instruction_set())
-    throw nb::value_error(("This machine lacks the instruction set '" + wanted + "'.").c_str());
-  return linear_kernels(set);
-}
-
-nb::tuple pack_rows(const std::string& encoding, const std::string& layout, Encoded data, std::int64_t rows,
-                    std::int64_t columns, Bytes out, int threads) {
+nb::tuple pack_rows(const std::string& encoding, const std::string& layout, const Bytes& data, std::int64_t rows,
+                    std::int64_t columns, const BytesOut& out, int threads) {
   const Source source{encoding_named(encoding), rows, columns, data.data()};
   const Layout to = layout_named(layout);
   const std::int64_t groups = (rows + kRowGroup - 1) / kRowGroup;
@@ -70,23 +52,22 @@ nb::tuple pack_rows(const std::string& encoding, const std::string& layout, Enco
   return nb::make_tuple(all.squared_error, all.squares, all.refused);
 }
 
-Matrix matrix(const std::string& layout, std::int64_t rows, std::int64_t columns, const Encoded& data) {
+Matrix matrix(const std::string& layout, std::int64_t rows, std::int64_t columns, const Bytes& data) {
   return {layout_named(layout), rows, columns, data.data()};
 }
 
-Epilogue epilogue(const std::optional<Vector>& bias, bool accumulate, const std::optional<Index>& out_rows) {
+Epilogue epilogue(const Bias& bias, bool accumulate, const RowNumbers& out_rows) {
   return {.bias = bias ? bias->data() : nullptr,
           .accumulate = accumulate,
           .out_rows = out_rows ? out_rows->data() : nullptr};
 }
 
-Piece piece_of(const std::tuple<std::int64_t, std::int64_t, std::int64_t, std::int64_t>& piece) {
-  return {std::get<0>(piece), std::get<1>(piece), std::get<2>(piece), std::get<3>(piece)};
+Piece piece_of(const Bounds& bounds) {
+  const auto [row_begin, row_end, token_begin, token_end] = bounds;
+  return {row_begin, row_end, token_begin, token_end};
 }
 
-}  // namespace
-
-void bind_linear(nb::module_& m) {
+void bind_packing(nb::module_& m) {
   m.def("best_instruction_set", [] { return name(best_instruction_set()); });
   m.def("packed_bytes", [](const std::string& layout, std::int64_t rows, std::int64_t columns) {
     return packed_bytes(layout_named(layout), rows, columns);
@@ -100,95 +81,105 @@ void bind_linear(nb::module_& m) {
   m.def("can_pack", [](const std::string& encoding, const std::string& layout) {
     return can_pack(encoding_named(encoding), layout_named(layout));
   });
-  m.def("pack", &pack_rows, nb::arg("encoding"), nb::arg("layout"), nb::arg("data"), nb::arg("rows"),
-        nb::arg("columns"), nb::arg("out"), nb::arg("threads"));
+  m.def("pack", &pack_rows, "encoding"_a, "layout"_a, "data"_a, "rows"_a, "columns"_a, "out"_a, "threads"_a);
   m.def(
       "dequantise_rows",
-      [](const std::string& layout, std::int64_t rows, std::int64_t columns, Encoded data, Index which, Floats out) {
+      [](const std::string& layout, std::int64_t rows, std::int64_t columns, const Bytes& data, const Ids& which,
+         const FloatRowsOut& out) {
         const Matrix weights = matrix(layout, rows, columns, data);
         nb::gil_scoped_release release;
         dequantise_rows(weights, which.data(), static_cast<std::int64_t>(which.shape(0)), out.data(), columns);
       },
-      nb::arg("layout"), nb::arg("rows"), nb::arg("columns"), nb::arg("data"), nb::arg("which"), nb::arg("out"));
+      "layout"_a, "rows"_a, "columns"_a, "data"_a, "which"_a, "out"_a);
+}
 
-  m.def("activation_bytes", &activation_bytes, nb::arg("tokens"), nb::arg("columns"), nb::arg("code_bytes"));
+void bind_quantising(nb::module_& m) {
+  m.def("activation_bytes", &activation_bytes, "tokens"_a, "columns"_a, "code_bytes"_a);
   m.def(
       "quantise",
-      [](const std::string& set, Inputs x, const std::optional<Index>& from_rows, Bytes out, std::int64_t tokens,
-         std::int64_t token_begin, std::int64_t token_end) {
+      [](const std::string& set, const FloatRows& x, const RowNumbers& from_rows, const BytesOut& out,
+         std::int64_t tokens, std::int64_t token_begin, std::int64_t token_end) {
         const auto columns = static_cast<std::int64_t>(x.shape(1));
         kernels_named(set).quantise(x.data(), columns, from_rows ? from_rows->data() : nullptr,
                                     {tokens, columns, out.data()}, token_begin, token_end);
       },
-      nb::arg("set"), nb::arg("x"), nb::arg("from_rows").none(), nb::arg("out"), nb::arg("tokens"),
-      nb::arg("token_begin"), nb::arg("token_end"));
+      "set"_a, "x"_a, "from_rows"_a.none(), "out"_a, "tokens"_a, "token_begin"_a, "token_end"_a);
   m.def(
       "quantise_wide",
-      [](const std::string& set, Inputs x, Bytes out, std::int64_t token_begin, std::int64_t token_end) {
+      [](const std::string& set, const FloatRows& x, const BytesOut& out, std::int64_t token_begin,
+         std::int64_t token_end) {
         const auto tokens = static_cast<std::int64_t>(x.shape(0)), columns = static_cast<std::int64_t>(x.shape(1));
         kernels_named(set).quantise_wide(x.data(), columns, {tokens, columns, out.data()}, token_begin, token_end);
       },
-      nb::arg("set"), nb::arg("x"), nb::arg("out"), nb::arg("token_begin"), nb::arg("token_end"));
+      "set"_a, "x"_a, "out"_a, "token_begin"_a, "token_end"_a);
+}
+
+void bind_products(nb::module_& m) {
   m.def(
       "matmul",
-      [](const std::string& set, const std::string& layout, std::int64_t rows, std::int64_t columns, Encoded data,
-         Bytes activations, std::int64_t code_bytes, std::int64_t tokens, Floats out,
-         const std::tuple<std::int64_t, std::int64_t, std::int64_t, std::int64_t>& piece,
-         const std::optional<Vector>& bias, bool accumulate, const std::optional<Index>& out_rows) {
+      [](const std::string& set, const std::string& layout, std::int64_t rows, std::int64_t columns, const Bytes& data,
+         const BytesOut& activations, std::int64_t code_bytes, std::int64_t tokens, const FloatRowsOut& out,
+         const Bounds& piece, const Bias& bias, bool accumulate, const RowNumbers& out_rows) {
         const LinearKernels& kernels = kernels_named(set);
         (code_bytes == 1 ? kernels.matmul : kernels.matmul_wide)(
             matrix(layout, rows, columns, data), {tokens, columns, activations.data()}, out.data(),
             static_cast<std::int64_t>(out.shape(1)), piece_of(piece), epilogue(bias, accumulate, out_rows));
       },
-      nb::arg("set"), nb::arg("layout"), nb::arg("rows"), nb::arg("columns"), nb::arg("data"), nb::arg("activations"),
-      nb::arg("code_bytes"), nb::arg("tokens"), nb::arg("out"), nb::arg("piece"), nb::arg("bias").none(),
-      nb::arg("accumulate"), nb::arg("out_rows").none());
+      "set"_a, "layout"_a, "rows"_a, "columns"_a, "data"_a, "activations"_a, "code_bytes"_a, "tokens"_a, "out"_a,
+      "piece"_a, "bias"_a.none(), "accumulate"_a, "out_rows"_a.none());
   m.def(
       "matmul_f32",
-      [](const std::string& set, const std::string& layout, std::int64_t rows, std::int64_t columns, Encoded data,
-         Inputs x, const std::optional<Index>& from_rows, Floats out,
-         const std::tuple<std::int64_t, std::int64_t, std::int64_t, std::int64_t>& piece,
-         const std::optional<Vector>& bias, bool accumulate, const std::optional<Index>& out_rows) {
+      [](const std::string& set, const std::string& layout, std::int64_t rows, std::int64_t columns, const Bytes& data,
+         const FloatRows& x, const RowNumbers& from_rows, const FloatRowsOut& out, const Bounds& piece,
+         const Bias& bias, bool accumulate, const RowNumbers& out_rows) {
         kernels_named(set).matmul_f32(matrix(layout, rows, columns, data), x.data(), columns,
                                       from_rows ? from_rows->data() : nullptr, out.data(),
                                       static_cast<std::int64_t>(out.shape(1)), piece_of(piece),
                                       epilogue(bias, accumulate, out_rows));
       },
-      nb::arg("set"), nb::arg("layout"), nb::arg("rows"), nb::arg("columns"), nb::arg("data"), nb::arg("x"),
-      nb::arg("from_rows").none(), nb::arg("out"), nb::arg("piece"), nb::arg("bias").none(), nb::arg("accumulate"),
-      nb::arg("out_rows").none());
+      "set"_a, "layout"_a, "rows"_a, "columns"_a, "data"_a, "x"_a, "from_rows"_a.none(), "out"_a, "piece"_a,
+      "bias"_a.none(), "accumulate"_a, "out_rows"_a.none());
+}
 
-  // Measurements; each returns the seconds of its fastest repeat.
+// Each returns the seconds, or the rate, of its fastest repeat.
+void bind_measurements(nb::module_& m) {
   m.def(
       "measure_read",
-      [](Encoded data, int threads, int repeats) {
+      [](const Bytes& data, int threads, int repeats) {
         nb::gil_scoped_release release;
         return measure_read(data.data(), static_cast<std::int64_t>(data.shape(0)), threads, repeats);
       },
-      nb::arg("data"), nb::arg("threads"), nb::arg("repeats"),
-      "Seconds to read all bytes once.");
+      "data"_a, "threads"_a, "repeats"_a, "Seconds to read all bytes once.");
   m.def(
       "measure_integer_peak",
-      [](const std::string& set, int threads, int repeats) {
-        kernels_named(set);
+      [](const std::string& wanted, int threads, int repeats) {
+        const InstructionSet set = instruction_set_named(wanted);
         nb::gil_scoped_release release;
-        return measure_integer_peak(named<InstructionSet, 3>("Instruction set", set), threads, repeats);
+        return measure_integer_peak(set, threads, repeats);
       },
-      nb::arg("set"), nb::arg("threads"), nb::arg("repeats"),
+      "set"_a, "threads"_a, "repeats"_a,
       "Multiplications and additions of bytes a second, from registers alone: what no product can exceed.");
   m.def(
       "measure_matmul",
-      [](const std::string& set, const std::string& layout, std::int64_t rows, std::int64_t columns, Encoded data,
-         Inputs x, int threads, int repeats, std::int64_t code_bytes) {
+      [](const std::string& set, const std::string& layout, std::int64_t rows, std::int64_t columns, const Bytes& data,
+         const FloatRows& x, int threads, int repeats, std::int64_t code_bytes) {
         const LinearKernels& kernels = kernels_named(set);
         const Matrix weights = matrix(layout, rows, columns, data);
         const auto tokens = static_cast<std::int64_t>(x.shape(0));
         nb::gil_scoped_release release;
         return measure_matmul(kernels, weights, x.data(), tokens, threads, repeats, code_bytes);
       },
-      nb::arg("set"), nb::arg("layout"), nb::arg("rows"), nb::arg("columns"), nb::arg("data"), nb::arg("x"),
-      nb::arg("threads"), nb::arg("repeats"), nb::arg("code_bytes"),
+      "set"_a, "layout"_a, "rows"_a, "columns"_a, "data"_a, "x"_a, "threads"_a, "repeats"_a, "code_bytes"_a,
       "Seconds of one product, activations quantised beforehand: floats (0), or whole numbers of 1 or 2 bytes.");
+}
+
+}  // namespace
+
+void bind_linear(nb::module_& m) {
+  bind_packing(m);
+  bind_quantising(m);
+  bind_products(m);
+  bind_measurements(m);
 }
 
 }  // namespace ouvert

@@ -1,8 +1,9 @@
-#include "mapped_bindings.h"
+// Guards of memory-mapped files. ouvert.kernels.mapped calls them.
 
 #include <cstdint>
 #include <stdexcept>
 
+#include "bindings.h"
 #include "mapped.h"
 
 namespace nb = nanobind;

@@ -2,15 +2,13 @@
 
 #include <nanobind/nanobind.h>
 
-#include "linear_bindings.h"
-#include "mapped_bindings.h"
-#include "program_bindings.h"
-#include "sampling_bindings.h"
+#include "bindings.h"
 
 namespace nb = nanobind;
 
 NB_MODULE(_native, m) {
   m.doc() = "CPU kernels. Use them through ouvert.kernels, which checks shapes.";
+  ouvert::bind_kernels(m);
   ouvert::bind_linear(m);
   ouvert::bind_mapped(m);
   ouvert::bind_program(m);

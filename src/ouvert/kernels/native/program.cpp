@@ -20,12 +20,13 @@ void Buffer::grow(std::int64_t bytes) {
   bytes_ = bytes;
 }
 
-Program::Program(int threads, InstructionSet set, std::vector<LayerMemory> layers, CacheType cache, std::int64_t kept)
+Program::Program(int threads, InstructionSet set, std::vector<LayerMemory> layers, CacheType cache,
+                 std::int64_t kept_before_window)
     : linear(linear_kernels(set)),
       row(row_kernels(set)),
       attention(attention_kernels(set)),
       set_(set),
-      cache_(std::move(layers), cache, kept),
+      cache_(std::move(layers), cache, kept_before_window),
       pool_(threads) {
   for (int thread = 0; thread < pool_.threads(); ++thread) scratch_.push_back(std::make_unique<Buffer>());
 }

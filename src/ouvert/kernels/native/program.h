@@ -60,7 +60,6 @@ class Buffer {
   void grow(std::int64_t bytes);
   std::uint8_t* data() const { return data_; }
   float* floats() const { return reinterpret_cast<float*>(data_); }
-  std::int64_t bytes() const { return bytes_; }
 
  private:
   std::uint8_t* data_ = nullptr;
@@ -83,7 +82,8 @@ class Instruction {
 
 class Program final : private Job {
  public:
-  Program(int threads, InstructionSet set, std::vector<LayerMemory> layers, CacheType cache, std::int64_t kept);
+  Program(int threads, InstructionSet set, std::vector<LayerMemory> layers, CacheType cache,
+          std::int64_t kept_before_window);
 
   // --- recording ---
 

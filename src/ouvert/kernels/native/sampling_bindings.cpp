@@ -1,8 +1,5 @@
-// Python's way to the choice of tokens. Everything is checked by ouvert.kernels.sampling.
+// The choice of tokens. ouvert.kernels.sampling checks all arguments.
 
-#include "sampling_bindings.h"
-
-#include <nanobind/ndarray.h>
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/tuple.h>
@@ -14,6 +11,8 @@
 #include <tuple>
 #include <vector>
 
+#include "bindings.h"
+#include "python_arguments.h"
 #include "sampling.h"
 
 namespace nb = nanobind;
@@ -21,24 +20,22 @@ namespace nb = nanobind;
 namespace ouvert {
 namespace {
 
-using Row = nb::ndarray<const float, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
-using Ids = nb::ndarray<const std::int64_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
-using Numbers = nb::ndarray<const double, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
-using Asks = nb::ndarray<const std::uint8_t, nb::shape<-1, sizeof(Ask)>, nb::c_contig, nb::device::cpu>;
-using Outcomes = nb::ndarray<std::uint8_t, nb::shape<-1, sizeof(Outcome)>, nb::c_contig, nb::device::cpu>;
-using IdRows = nb::ndarray<std::int64_t, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
-using Shares = nb::ndarray<std::int64_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
-using ChangesOfRow = std::tuple<Ids, Numbers, Ids, Numbers>;
+using Row = Array<const float, nb::ndim<1>>;
+using TokenIds = Array<const std::int64_t, nb::ndim<1>>;
+using TokenIdRows = Array<std::int64_t, nb::ndim<2>>;
+using Numbers = Array<const double, nb::ndim<1>>;
+using Asks = Array<const std::uint8_t, nb::shape<-1, sizeof(Ask)>>;
+using Outcomes = Array<std::uint8_t, nb::shape<-1, sizeof(Outcome)>>;
+using Shares = Array<std::int64_t, nb::ndim<1>>;
+using ChangesOfRow = std::tuple<TokenIds, Numbers, TokenIds, Numbers>;
 
 const SamplingKernels& kernels_named(const std::string& wanted) {
-  for (const auto set : {InstructionSet::plain, InstructionSet::avx2, InstructionSet::avx512})
-    if (wanted == name(set) && set <= best_instruction_set()) return sampling_kernels(set);
-  throw nb::value_error(("This machine lacks the instruction set '" + wanted + "'.").c_str());
+  return sampling_kernels(instruction_set_named(wanted));
 }
 
 void choose_rows(const std::string& set, const std::vector<Row>& logits, Asks asks,
-                 const std::vector<std::optional<ChangesOfRow>>& changes, const std::vector<std::optional<Ids>>& allowed,
-                 Outcomes outcomes, IdRows likeliest) {
+                 const std::vector<std::optional<ChangesOfRow>>& changes,
+                 const std::vector<std::optional<TokenIds>>& allowed, Outcomes outcomes, TokenIdRows likeliest) {
   const SamplingKernels& kernels = kernels_named(set);
   nb::gil_scoped_release release;
   for (std::size_t row = 0; row < logits.size(); ++row) {
@@ -56,8 +53,8 @@ void choose_rows(const std::string& set, const std::vector<Row>& logits, Asks as
   }
 }
 
-void report_rows(const std::string& set, const std::vector<Row>& logits, Ids tops, Outcomes outcomes,
-                 IdRows likeliest) {
+void report_rows(const std::string& set, const std::vector<Row>& logits, TokenIds tops, Outcomes outcomes,
+                 TokenIdRows likeliest) {
   const SamplingKernels& kernels = kernels_named(set);
   nb::gil_scoped_release release;
   for (std::size_t row = 0; row < logits.size(); ++row)

@@ -1,0 +1,18 @@
+// What each *_bindings.cpp adds to the module.
+
+#pragma once
+
+#include <nanobind/nanobind.h>
+
+#include "program.h"
+
+namespace ouvert {
+
+void bind_kernels(nanobind::module_& m);
+void bind_linear(nanobind::module_& m);
+void bind_mapped(nanobind::module_& m);
+void bind_program(nanobind::module_& m);
+void bind_instructions(nanobind::module_& m, nanobind::class_<Program>& program);
+void bind_sampling(nanobind::module_& m);
+
+}  // namespace ouvert

@@ -1,0 +1,145 @@
+// The instructions of a program, each as a method of Program that appends it. ouvert.kernels.lowering calls them.
+
+#include <nanobind/stl/shared_ptr.h>
+#include <nanobind/stl/tuple.h>
+#include <nanobind/stl/vector.h>
+
+#include <memory>
+
+#include "bindings.h"
+#include "instructions.h"
+#include "python_arguments.h"
+
+namespace nb = nanobind;
+using namespace nb::literals;
+
+namespace ouvert {
+namespace {
+
+void bind_rows(nb::class_<Program>& program) {
+  program
+      .def("embed", [](Program& p, const Matrix& table, Value out) { p.add(std::make_unique<Embed>(table, out)); })
+      .def("angles",
+           [](Program& p, const nb::object& frequencies, float magnitude, Value out) {
+             p.add(std::make_unique<Angles>(copied(frequencies), magnitude, out));
+           })
+      .def("quantise",
+           [](Program& p, Value x, std::int64_t code_bytes, Value out) {
+             p.add(std::make_unique<Quantise>(x, code_bytes, out));
+           })
+      .def("norm",
+           [](Program& p, Value x, const nb::object& weight, float eps, Value out, Value quantised) {
+             p.add(std::make_unique<Norm>(x, copied(weight), eps, out, quantised));
+           })
+      .def("add", [](Program& p, Value a, Value b, Value out) { p.add(std::make_unique<Add>(a, b, out)); })
+      .def("select", [](Program& p, Value x, Value out) { p.add(std::make_unique<Select>(x, out)); })
+      .def("gated",
+           [](Program& p, Value gate, Value up, bool clamped, float alpha, float limit, Value out) {
+             p.add(std::make_unique<Gated>(gate, up, Gate{clamped, alpha, limit}, out));
+           })
+      .def("rotate",
+           [](Program& p, Value x, Value angles, std::int64_t head_dim, Value out) {
+             p.add(std::make_unique<Rotate>(x, angles, head_dim, out));
+           })
+      .def("join_columns",
+           [](Program& p, Value a, Value b, std::int64_t heads, Value out) {
+             p.add(std::make_unique<JoinColumns>(a, b, heads, out));
+           });
+}
+
+void bind_products(nb::class_<Program>& program) {
+  program
+      .def("linear",
+           [](Program& p, Value x, std::int64_t codes,
+              const std::vector<std::tuple<Matrix*, nb::object, Value, bool>>& products, bool gated, bool clamped,
+              float alpha, float limit) {
+             std::vector<Product> list;
+             for (const auto& [weights, bias, out, accumulate] : products)
+               list.push_back({*weights, copied(bias), out, accumulate});
+             p.add(std::make_unique<Linear>(x, codes, std::move(list), gated, Gate{clamped, alpha, limit}));
+           })
+      .def("linear_heads",
+           [](Program& p, Value x, const Matrix& weights, Value out) {
+             p.add(std::make_unique<LinearHeads>(x, ExpertProduct{weights, {}}, out));
+           });
+}
+
+void bind_attention(nb::class_<Program>& program) {
+  program
+      .def("append",
+           [](Program& p, std::int64_t layer, Value k, Value v) { p.add(std::make_unique<Append>(layer, k, v)); })
+      .def("rotate_append",
+           [](Program& p, std::int64_t layer, Value k, Value v, Value q, Value angles) {
+             p.add(std::make_unique<Append>(layer, k, v, q, angles));
+           })
+      .def("append_latent",
+           [](Program& p, std::int64_t layer, Value x) { p.add(std::make_unique<AppendLatent>(layer, x)); })
+      .def("attend",
+           [](Program& p, const std::shared_ptr<AttentionPlan>& plan, std::int64_t layer, Value q,
+              const nb::object& sinks, float scale, Value out) {
+             auto attend = std::make_unique<Attend>(plan, layer, q, copied(sinks), scale, out);
+             auto merge = std::make_unique<MergeSegments>(*attend);
+             p.add(std::move(attend));
+             p.add(std::move(merge));
+           },
+           "plan"_a, "layer"_a, "q"_a, "sinks"_a.none(), "scale"_a, "out"_a);
+}
+
+void bind_state(nb::class_<Program>& program) {
+  program
+      .def("convolve",
+           [](Program& p, std::int64_t layer, Value x, const nb::object& weight, const nb::object& bias, Value out) {
+             p.add(std::make_unique<Convolve>(layer, x, copied(weight), copied(bias), out));
+           })
+      .def("selective_scan",
+           [](Program& p, std::int64_t layer, Value x, Value dt, const nb::object& A, Value B, Value C,
+              const nb::object& D, Value out) {
+             p.add(std::make_unique<SelectiveScan>(layer, ScanInputs{x, dt, B, C}, copied(A), copied(D), out));
+           });
+}
+
+void bind_experts(nb::class_<Program>& program) {
+  program
+      .def("route_top_k",
+           [](Program& p, Value scores, std::int64_t top_k, Value chosen, Value expert_weights) {
+             p.add(std::make_unique<RouteTopK>(scores, top_k, chosen, expert_weights));
+           })
+      .def("route_top_k_of_groups",
+           [](Program& p, Value scores, const nb::object& correction, std::int64_t top_k, std::int64_t groups,
+              std::int64_t top_groups, bool normalised, float factor, Value chosen, Value expert_weights) {
+             GroupRouting how{copied(correction), top_k, groups, top_groups, normalised, factor};
+             p.add(std::make_unique<RouteTopKOfGroups>(scores, std::move(how), chosen, expert_weights));
+           })
+      .def("mix_experts",
+           [](Program& p, const std::shared_ptr<ExpertBuffers>& buffers, Value x, Value chosen, Value expert_weights,
+              Value out, std::int64_t experts, std::int64_t top_k,
+              const std::vector<std::tuple<Matrix*, nb::object>>& products, bool clamped, float alpha, float limit,
+              bool exact) {
+             std::vector<ExpertProduct> three;
+             for (const auto& [weights, bias] : products) three.push_back({*weights, copied(bias)});
+             ExpertMatrices matrices{experts, three.at(0), three.at(1), three.at(2), Gate{clamped, alpha, limit}};
+             auto work = std::make_shared<Experts>(x, chosen, expert_weights, out, top_k, std::move(matrices), exact,
+                                                   buffers);
+             p.add(std::make_unique<GatherTokens>(work));
+             p.add(std::make_unique<GateExperts>(work));
+             p.add(std::make_unique<QuantiseInner>(work));
+             p.add(std::make_unique<DownExperts>(work));
+             p.add(std::make_unique<MixOutputs>(work));
+           });
+}
+
+}  // namespace
+
+void bind_instructions(nb::module_& m, nb::class_<Program>& program) {
+  nb::class_<AttentionPlan>(m, "AttentionPlan")
+      .def(nb::init<std::int64_t, std::int64_t, std::int64_t, std::int64_t, std::int64_t>(), "group"_a, "kv_heads"_a,
+           "head_dim"_a, "window"_a, "value_dim"_a);
+  nb::class_<ExpertBuffers>(m, "ExpertBuffers").def(nb::init<>());
+  bind_rows(program);
+  bind_products(program);
+  bind_attention(program);
+  bind_state(program);
+  bind_experts(program);
+}
+
+}  // namespace ouvert
