@@ -39,7 +39,7 @@ export default defineConfig({
     outDir: page,
     emptyOutDir: true,
     target: "es2022",
-    modulePreload: { polyfill: false }, // it would be an inline script in old browsers' stead
+    modulePreload: { polyfill: false }, // it would be an inline script, for old browsers only
     assetsInlineLimit: 0, // data: addresses would need a hole in the policy
     reportCompressedSize: false,
   },

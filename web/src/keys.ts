@@ -3,7 +3,7 @@
  * Safari ends the composition before the keydown of Enter: `isComposing` is then false, and the key code still 229. */
 export const isComposing = (event: KeyboardEvent): boolean => event.isComposing || event.keyCode === 229;
 
-/** Enter that sends: not one for a new line, and none that chooses a word. */
+/** Enter that sends: not for a new line, and not to choose a word. */
 export const isSend = (event: KeyboardEvent): boolean => event.key === "Enter" && !event.shiftKey && !isComposing(event);
 
 /** The key of a shortcut with Alt, by the letter on it: on a French keyboard "m" and "," are elsewhere.

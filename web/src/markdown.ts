@@ -17,7 +17,7 @@ export interface Block {
 /** Later text can still change the last few blocks: a rule becomes bold text, a paragraph becomes a table. */
 const UNSETTLED = 4;
 
-/** The blocks of `text`. `before`, the blocks of a beginning of it, spares parsing them again. */
+/** The blocks of `text`. `before`: the blocks of an earlier, shorter text; those that are settled are not parsed again. */
 export function splitBlocks(text: string, before: Block[] = []): Block[] {
   const settled = before.slice(0, Math.max(0, before.length - UNSETTLED));
   const length = settled.reduce((sum, block) => sum + block.source.length, 0);

@@ -1,6 +1,6 @@
 /** Where the page is opened: what may be promised about what is written depends on it. */
 
-/** On the machine that serves it; on another one, over plain or over encrypted HTTP; or nobody can tell. */
+/** On the machine that serves it; on another one, over plain (`open`) or encrypted HTTP; or nobody can tell. */
 export type Where = "here" | "open" | "encrypted" | "unknown";
 
 /** What the server knows of the connection (docs/guides/web.md). */

@@ -1,4 +1,4 @@
-import type { Summary } from "../server";
+import type { Summary } from "../server/conversations";
 import { listing, searchQuery } from "../state/conversation-list";
 import { show, startNew } from "../state/conversations";
 import { current, generations } from "../state/open-conversations";

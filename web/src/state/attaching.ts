@@ -2,7 +2,7 @@
 import { signal } from "@preact/signals";
 import type { Attachment } from "../conversation";
 import { comingFormat, decodeText, LARGEST_FILE, longestThatFits } from "../documents";
-import { countTokens } from "../server";
+import { countTokens } from "../server/models";
 import { bytes, number, words } from "../words";
 import { changeDraft, draft, promptWith } from "./draft";
 import { model } from "./models";

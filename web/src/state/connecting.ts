@@ -1,5 +1,5 @@
 /** The page connects to its server: first who asks, and from where; then what may be shown to them. */
-import * as server from "../server";
+import { getSession } from "../server/session";
 import { refreshList } from "./conversation-list";
 import { refreshModels } from "./models";
 import { showError } from "./notices";
@@ -7,7 +7,7 @@ import { isKeyNeeded, session } from "./session";
 
 export async function connect(): Promise<void> {
   try {
-    session.value = await server.getSession();
+    session.value = await getSession();
   } catch (problem) {
     showError(problem);
   }

@@ -1,7 +1,7 @@
 /** The list of stored conversations, or of those that contain what is searched for. */
 import { effect, signal } from "@preact/signals";
-import * as server from "../server";
-import { isAbort, type Listing } from "../server";
+import { listConversations, type Listing } from "../server/conversations";
+import { isAbort } from "../server/http";
 import { showError } from "./notices";
 import { session } from "./session";
 
@@ -17,7 +17,7 @@ export async function refreshList(): Promise<void> {
   request.abort();
   request = new AbortController();
   try {
-    listing.value = await server.listConversations(searchQuery.value, request.signal);
+    listing.value = await listConversations(searchQuery.value, request.signal);
   } catch (problem) {
     if (!isAbort(problem)) showError(problem);
   }

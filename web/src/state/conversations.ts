@@ -1,7 +1,7 @@
 /** Conversations are begun, shown, renamed and deleted. */
 import { batch } from "@preact/signals";
 import { emptyConversation, find, LONGEST_TITLE, newestLeaf, siblings, type Conversation, type Message } from "../conversation";
-import * as server from "../server";
+import { deleteAllConversations, deleteConversation, getConversation, putConversation } from "../server/conversations";
 import { words } from "../words";
 import { refreshList } from "./conversation-list";
 import { draft, EMPTY_DRAFT, type Draft } from "./draft";
@@ -32,7 +32,7 @@ function bringIntoView(conversation: Conversation, handedOn: Draft): void {
 export async function show(id: string, message?: string): Promise<void> {
   try {
     await writeEnded(id);
-    const conversation = answeredConversation(id) ?? (await server.getConversation(id));
+    const conversation = answeredConversation(id) ?? (await getConversation(id));
     noteLoaded(conversation);
     const hasMessage = message !== undefined && find(conversation, message) !== undefined;
     batch(() => bringIntoView(hasMessage ? { ...conversation, leaf: newestLeaf(conversation, message) } : conversation, EMPTY_DRAFT));
@@ -59,7 +59,7 @@ export async function rename(id: string, wanted: string): Promise<void> {
       update(id, (conversation) => ({ ...conversation, title }));
       await save(id);
     } else {
-      noteStored(await server.putConversation({ ...(await server.getConversation(id)), title }));
+      noteStored(await putConversation({ ...(await getConversation(id)), title }));
       await refreshList();
     }
   } catch (problem) {
@@ -73,7 +73,7 @@ export async function remove(id: string): Promise<void> {
     if (current.value.id === id) startNew();
     letGo(id);
     await stopSaving(id);
-    await server.deleteConversation(id);
+    await deleteConversation(id);
     forgetRevision(id);
     await refreshList();
   } catch (problem) {
@@ -87,7 +87,7 @@ export async function removeAll(): Promise<void> {
     letAllGo();
     startNew();
     await stopSavingAll();
-    await server.deleteAllConversations();
+    await deleteAllConversations();
     await refreshList();
   } catch (problem) {
     showError(problem);

@@ -1,7 +1,8 @@
 /** The model answers a question: its answer is begun, watched, received and saved. */
 import { batch, signal } from "@preact/signals";
 import { newId, pathTo, toWire, withChanged, withMessage, type Message } from "../conversation";
-import type { ModelRecord, Request } from "../server";
+import type { AnswerRequest } from "../server/answers";
+import type { ModelRecord } from "../server/models";
 import { words } from "../words";
 import { effort, model, refreshModels, refreshModelsQuietly } from "./models";
 import { announcement } from "./notices";
@@ -17,7 +18,7 @@ const WATCH_EVERY = 1000; // milliseconds, while an answer has not begun
  * Let the model answer the question of that id in the conversation in view. Returns what the message is in the end, or
  * nothing if there is no model or an answer is being written already. `change` is of the request.
  */
-export async function generate(question: string, change: Partial<Request> = {}): Promise<Partial<Message> | undefined> {
+export async function generate(question: string, change: Partial<AnswerRequest> = {}): Promise<Partial<Message> | undefined> {
   const chosen = model.value;
   if (!chosen || generation.value) return undefined;
   cancelTitle();
@@ -36,7 +37,7 @@ export async function generate(question: string, change: Partial<Request> = {}):
   return outcome;
 }
 
-function requestFor(question: string, { id: chosen }: ModelRecord): Request {
+function requestFor(question: string, { id: chosen }: ModelRecord): AnswerRequest {
   return {
     model: chosen,
     messages: toWire(pathTo(current.value, question), systemPrompt.value),

@@ -1,7 +1,7 @@
 /** The models of the server, and the one that answers in the conversation in view. */
 import { computed, signal } from "@preact/signals";
-import * as server from "../server";
-import { ServerError, type ModelRecord } from "../server";
+import { ServerError } from "../server/http";
+import { listModels, type ModelRecord } from "../server/models";
 import { showError } from "./notices";
 import { settings } from "./settings";
 
@@ -21,7 +21,7 @@ export const effort = computed<string | undefined>(() => {
 
 export async function refreshModels(): Promise<void> {
   try {
-    models.value = await server.listModels();
+    models.value = await listModels();
   } catch (problem) {
     models.value ??= [];
     showError(problem);
@@ -31,7 +31,7 @@ export async function refreshModels(): Promise<void> {
 /** While an answer is awaited: is its model being loaded, and how far is it? If the server does not say, nothing is shown. */
 export async function refreshModelsQuietly(): Promise<void> {
   try {
-    models.value = await server.listModels();
+    models.value = await listModels();
   } catch (problem) {
     if (!(problem instanceof ServerError)) throw problem;
   }

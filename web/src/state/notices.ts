@@ -1,6 +1,6 @@
 /** What the page tells its reader: a fault, or something that happened. */
 import { signal } from "@preact/signals";
-import { ServerError } from "../server";
+import { ServerError } from "../server/http";
 import { number, words } from "../words";
 import { isKeyNeeded } from "./session";
 

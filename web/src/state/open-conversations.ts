@@ -1,7 +1,7 @@
 /** Conversations that are open: the one in view, and those whose answers are being written. */
 import { computed, signal, type Signal } from "@preact/signals";
 import { emptyConversation, find, pathTo, type Conversation, type Message } from "../conversation";
-import type { Reading } from "../server";
+import type { Reading } from "../server/answers";
 import { lastSettings } from "./stored";
 
 export const current = signal<Conversation>(emptyConversation(lastSettings()));

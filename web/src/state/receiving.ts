@@ -1,7 +1,7 @@
 /** An answer is received, event by event, to its end, whatever the end is. */
 import type { Ended, Message, Receipt, Usage } from "../conversation";
-import * as server from "../server";
-import { isAbort, ServerError } from "../server";
+import { streamAnswer, type AnswerEvent, type AnswerRequest } from "../server/answers";
+import { isAbort, ServerError } from "../server/http";
 import { number, words } from "../words";
 import { announcement, errorText, isKeyRefused } from "./notices";
 import type { Generation, PartialAnswer } from "./open-conversations";
@@ -19,7 +19,7 @@ interface Outcome {
 }
 
 /** What the message is in the end. The screen is brought up to date once a frame at most; `save` is called now and then. */
-export async function receiveAnswer(request: server.Request, { partial, controller }: Generation, save: () => void): Promise<Partial<Message>> {
+export async function receiveAnswer(request: AnswerRequest, { partial, controller }: Generation, save: () => void): Promise<Partial<Message>> {
   let received = partial.value;
   let outcome: Outcome = { ended: "error" };
   let frame = 0;
@@ -29,7 +29,7 @@ export async function receiveAnswer(request: server.Request, { partial, controll
     partial.value = received;
   };
   try {
-    for await (const event of server.streamAnswer(request, controller.signal)) {
+    for await (const event of streamAnswer(request, controller.signal)) {
       if (event.kind === "reasoning" && received.reasoning === "") announcement.value = words.value.announceThinking;
       received = withReceived(received, event);
       outcome = withKnown(outcome, event);
@@ -48,7 +48,7 @@ export async function receiveAnswer(request: server.Request, { partial, controll
   return { ...messageSoFar(received), ...outcome };
 }
 
-function withReceived(answer: PartialAnswer, event: server.Event): PartialAnswer {
+function withReceived(answer: PartialAnswer, event: AnswerEvent): PartialAnswer {
   switch (event.kind) {
     case "reading":
       return { ...answer, reading: { ...event.reading, at: performance.now() } };
@@ -63,7 +63,7 @@ function withReceived(answer: PartialAnswer, event: server.Event): PartialAnswer
   }
 }
 
-function withKnown(outcome: Outcome, event: server.Event): Outcome {
+function withKnown(outcome: Outcome, event: AnswerEvent): Outcome {
   switch (event.kind) {
     case "finished":
       return { ...outcome, ended: event.reason === "length" ? "length" : "stop" };
@@ -76,7 +76,7 @@ function withKnown(outcome: Outcome, event: server.Event): Outcome {
   }
 }
 
-function failure(problem: unknown, { truncation }: server.Request): Outcome {
+function failure(problem: unknown, { truncation }: AnswerRequest): Outcome {
   if (isAbort(problem)) return { ended: "cancelled" };
   if (isKeyRefused(problem)) isKeyNeeded.value = true;
   const isTooLong = problem instanceof ServerError && problem.code === "context_length_exceeded";

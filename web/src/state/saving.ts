@@ -1,7 +1,7 @@
 /** Saving: one write at a time for each conversation. What changes during a write is written after it. */
 import { merge, titleFor, type Conversation } from "../conversation";
-import * as server from "../server";
-import { ServerError } from "../server";
+import { getConversation, putConversation } from "../server/conversations";
+import { ServerError } from "../server/http";
 import { words } from "../words";
 import { refreshList } from "./conversation-list";
 import { notice, showError } from "./notices";
@@ -72,7 +72,7 @@ async function writeUnsaved(id: string): Promise<void> {
 async function write(conversation: Conversation): Promise<void> {
   for (let mine = conversation; ; mine = await mergedWithStored(mine)) {
     try {
-      noteStored(await server.putConversation({ ...withTitle(mine), revision: revisions.get(mine.id) ?? mine.revision }));
+      noteStored(await putConversation({ ...withTitle(mine), revision: revisions.get(mine.id) ?? mine.revision }));
       return;
     } catch (problem) {
       if (!(problem instanceof ServerError && problem.status === 409)) throw problem;
@@ -83,7 +83,7 @@ async function write(conversation: Conversation): Promise<void> {
 /** Another window has saved this conversation. Both versions are kept: here, in view, and in what is to be saved next. */
 async function mergedWithStored(mine: Conversation): Promise<Conversation> {
   const { id } = mine;
-  const theirs = await server.getConversation(id);
+  const theirs = await getConversation(id);
   noteStored(theirs);
   update(id, (open) => merge(open, theirs));
   // What is to be saved next was taken before: saved as it is, it would undo the merge.

@@ -1,6 +1,6 @@
 /** Who uses the page, and from where; what they may see follows from it. */
 import { computed, signal } from "@preact/signals";
-import type { Session } from "../server";
+import type { Session } from "../server/session";
 import { whereIs } from "../where";
 
 export const session = signal<Session | null>(null); // null: not known yet

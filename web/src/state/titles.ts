@@ -1,7 +1,8 @@
 /** The model writes a title for a conversation that has none but the beginning of its first question. */
 import { asTitle, pathTo, titleFor, toWire, type Conversation } from "../conversation";
-import * as server from "../server";
-import { isAbort, ServerError } from "../server";
+import { completeOnce } from "../server/answers";
+import { getConversation } from "../server/conversations";
+import { isAbort, ServerError } from "../server/http";
 import { words } from "../words";
 import { rename } from "./conversations";
 import { openConversation } from "./open-conversations";
@@ -18,12 +19,12 @@ export function cancelTitle(): void {
 }
 
 export async function requestTitle(id: string, model: string): Promise<void> {
-  const conversation = openConversation(id) ?? (await server.getConversation(id));
+  const conversation = openConversation(id) ?? (await getConversation(id));
   if (!titlesByModel.value || !hasFirstAnswerOnly(conversation)) return;
   request = new AbortController();
   try {
     const messages = [...toWire(pathTo(conversation, conversation.leaf), systemPrompt.value), { role: "user" as const, content: words.value.titleRequest }];
-    const title = asTitle(await server.completeOnce({ model, messages, maxTokens: TITLE_TOKENS }, request.signal));
+    const title = asTitle(await completeOnce({ model, messages, maxTokens: TITLE_TOKENS }, request.signal));
     if (title) await rename(id, title);
   } catch (problem) {
     if (!isAbort(problem) && !(problem instanceof ServerError)) throw problem; // the beginning of the question stays

@@ -73,7 +73,7 @@ export const en = {
   removeAttachment: (name: string) => `Remove ${name}`,
   notText: (name: string) => `${name} is not a text file. Files that can be attached: text, code, Markdown, CSV, JSON and the like.`,
   formatToCome: (name: string, format: string) => `${name} cannot be read yet: ${format} files come with a later version. Until then, copy the text out of it and paste it here.`,
-  readAs: (name: string, encoding: string) => `${name} does not say how its letters are encoded. It was read as ${encoding}: look whether accents are right.`,
+  readAs: (name: string, encoding: string) => `${name} does not say how its letters are encoded. It was read as ${encoding}: check that the accents are right.`,
   fileTooLarge: (name: string, most: string) => `${name} is larger than ${most}. Attach a part of it.`,
   dropHere: "Drop text files here",
   tokensOf: (count: string, most: string) => `${count} of ${most} tokens`,
@@ -112,7 +112,6 @@ export const en = {
 
   you: "You",
   assistant: "Model",
-  thinking: "Thinking…",
   thinkingFor: (time: string) => `Thinking, ${time}`,
   thoughtFor: (time: string) => `Thought for ${time}`,
   thoughts: "Thoughts",

@@ -113,7 +113,6 @@ export const fr: Words = {
 
   you: "Vous",
   assistant: "Modèle",
-  thinking: "Réflexion…",
   thinkingFor: (time) => `Réflexion en cours : ${time}`,
   thoughtFor: (time) => `Réflexion de ${time}`,
   thoughts: "Réflexion du modèle",

@@ -1,6 +1,7 @@
 import { useSignal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
-import { countTokens, isAbort, type Count } from "../../server";
+import { isAbort } from "../../server/http";
+import { countTokens, type Count } from "../../server/models";
 import { draft, isDraftEmpty, promptWith } from "../../state/draft";
 import { model } from "../../state/models";
 import { current, generation, path } from "../../state/open-conversations";

@@ -1,5 +1,5 @@
 import { useState } from "preact/hooks";
-import { key } from "../../server";
+import { key } from "../../server/http";
 import { connect } from "../../state/connecting";
 import { isKeyNeeded } from "../../state/session";
 import { words } from "../../words";

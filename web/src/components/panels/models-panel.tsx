@@ -1,5 +1,5 @@
 import { useEffect } from "preact/hooks";
-import type { Fit, ModelRecord } from "../../server";
+import type { Fit, ModelRecord } from "../../server/models";
 import { model, models, refreshModels } from "../../state/models";
 import { changeSettings } from "../../state/settings";
 import { closePanel, focusComposer } from "../../state/view";

@@ -1,4 +1,4 @@
-import { exportConversations, importConversations, isExport } from "../../server";
+import { exportConversations, importConversations, isExport } from "../../server/conversations";
 import { refreshList } from "../../state/conversation-list";
 import { notice, showError } from "../../state/notices";
 import { host, where } from "../../state/session";

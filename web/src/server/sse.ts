@@ -1,9 +1,9 @@
-/** Server-sent events, as far as a stream of chat chunks needs them: `data` fields; comments and other fields pass by. */
+/** Server-sent events, as far as a stream of chat chunks needs them: the `data` fields. Comments and other fields are ignored. */
 export class EventStream {
   private rest = "";
   private data: string[] = [];
 
-  /** Every complete event's data in `text` and what came before it. Lines end with \n, \r\n or \r. */
+  /** The data of each event that `text` completes. Lines end with \n, \r\n or \r. */
   push(text: string): string[] {
     const complete: string[] = [];
     const lines = (this.rest + text).split(/\r\n|\n|\r(?!$)/);
