@@ -8,6 +8,7 @@ from ouvert import arithmetic, kernels, models
 from ouvert.engine import LocalEngine, Sampling
 from ouvert.engine.prefixes.disk import DiskPrefixes
 from ouvert.engine.prefixes.page_files import PageFiles
+from ouvert.engine.runners.native_runner import NativeRunner
 from ouvert.engine.runners.numpy_runner import NumpyRunner
 from ouvert.weights import open_checkpoint
 
@@ -25,7 +26,7 @@ def numpy_runner(name):
 def native_runner(name, **options):
     recorder = kernels.Recorder(**options)
     with open_checkpoint(golden_called(name).folder / "model.safetensors") as checkpoint:
-        return kernels.build(recorder, models.load(checkpoint, recorder), threads=2)
+        return NativeRunner(kernels.build(recorder, models.load(checkpoint, recorder), threads=2))
 
 
 RUNNERS = {
