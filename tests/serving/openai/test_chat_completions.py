@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from ouvert.assistant import load
-from ouvert.serving.openai.chat_completions import ChatRequest, asked
+from ouvert.serving.openai.chat_request import ChatRequest, asked
 from ouvert.store import Store
 
 QUESTION = [{"role": "user", "content": "Who are you?"}]

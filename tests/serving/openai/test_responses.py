@@ -8,7 +8,7 @@ from openai import OpenAI
 from openai.types.responses import Response as SDKResponse
 
 from ouvert.serving.openai.response_items import messages_of
-from ouvert.serving.openai.responses import ResponsesRequest, new_response
+from ouvert.serving.openai.response_request import ResponsesRequest, new_response
 
 ANSWER = "Hello from a tiny model."
 ENDLESS = {"\n": "again", "again": "again"}

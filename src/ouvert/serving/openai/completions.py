@@ -28,15 +28,8 @@ from ouvert.serving.endpoints import MOST_COUNT, MOST_TOKENS, Call, Endpoint
 from ouvert.serving.errors import Refusal, openai_error, refusal_of
 from ouvert.serving.foreign_fields import COMPLETIONS_REFUSED, OPENAI_HARMLESS
 from ouvert.serving.loaded_models import Lease
-from ouvert.serving.openai.chat_completions import (
-    DONE,
-    FINISH_REASONS,
-    LOWEST_LOGPROB,
-    SampledRequest,
-    StreamOptions,
-    frame,
-    usage_of,
-)
+from ouvert.serving.logprobs import LOWEST_LOGPROB
+from ouvert.serving.openai.wire import DONE, FINISH_REASONS, SampledRequest, StreamOptions, frame, usage_of
 from ouvert.serving.streams import JSONAnswer, Streamed, sse, unless_gone
 from ouvert.serving.wire import Several
 

@@ -9,11 +9,10 @@ from starlette.responses import Response
 from ouvert.serving.callers import Caller
 from ouvert.serving.catalog import created_at
 from ouvert.serving.endpoints import Call, Endpoint
+from ouvert.serving.model_facts import efforts_of
 from ouvert.serving.service import Service
 from ouvert.serving.streams import JSONAnswer
 from ouvert.store import Installed
-
-HARMONY_EFFORTS = ("low", "medium", "high")
 
 
 def entries(service: Service, caller: Caller) -> list[dict[str, Any]]:
@@ -52,14 +51,6 @@ def entry(service: Service, installed: Installed, name: str, efforts: tuple[str,
         **({} if model is None else {"max_model_len": model.info.context, "max_input_tokens": model.info.context}),
         "ouvert": facts,
     }
-
-
-def efforts_of(service: Service, installed: Installed) -> tuple[str, ...]:
-    """Of a model in memory as its format says, else as its name tells: gpt-oss has them."""
-    model = service.loaded_models.model_of(installed.name)
-    if model is not None:
-        return service.loaded_models.efforts_of(model)
-    return HARMONY_EFFORTS if "gpt-oss" in installed.name.lower() else ()
 
 
 async def list_models(call: Call) -> Response:

@@ -3,14 +3,15 @@
 import secrets
 import time
 from collections.abc import Collection, Iterator, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from ouvert.assistant import Event, Finished, ReasoningDelta, ScoredText, TextDelta, ToolCallDelta, Usage
-from ouvert.serving.openai.chat_completions import scored_token
+from ouvert.serving.logprobs import scored_token
 from ouvert.serving.openai.response_tools import text_in
 
 WireEvent = dict[str, Any]
 Status = Literal["completed", "incomplete", "failed", "cancelled"]
+OVER = get_args(Status)
 # The part of each kind of item that has one: its type, what else it holds, and the stem of its events' names.
 PARTS: Mapping[str, tuple[str, Mapping[str, Any], str]] = {
     "reasoning": ("reasoning_text", {}, "response.reasoning_text"),

@@ -7,8 +7,8 @@ from typing import Any, Protocol, cast
 from ouvert.assistant import Message, ToolCall
 from ouvert.chat import Role
 from ouvert.serving.errors import Refusal
-from ouvert.serving.openai.chat_completions import Part, part_text
 from ouvert.serving.openai.response_tools import INPUT
+from ouvert.serving.openai.wire import Part, part_text
 from ouvert.serving.streams import json_text
 from ouvert.serving.wire import Rules
 

@@ -10,7 +10,8 @@ from ouvert.assistant import Model
 from ouvert.serving.body import TOKEN_VALUES
 from ouvert.serving.endpoints import Call, Endpoint
 from ouvert.serving.errors import Refusal
-from ouvert.serving.openai.chat_completions import ChatMessage, DeclaredTool, as_message, as_tool
+from ouvert.serving.function_tools import DeclaredTool, as_tool
+from ouvert.serving.openai.chat_request import ChatMessage, as_message
 from ouvert.serving.service import thinking_of
 from ouvert.serving.streams import JSONAnswer
 from ouvert.serving.wire import Several, Wire

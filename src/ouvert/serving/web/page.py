@@ -21,7 +21,8 @@ from ouvert.serving.body import TOKEN_VALUES
 from ouvert.serving.callers import identify, opened_from
 from ouvert.serving.endpoints import Call, Endpoint, Handler
 from ouvert.serving.errors import Refusal, refusal_of
-from ouvert.serving.openai.model_list import efforts_of, entry
+from ouvert.serving.model_facts import efforts_of
+from ouvert.serving.openai.model_list import entry
 from ouvert.serving.origin_guard import refuse_other_pages
 from ouvert.serving.streams import JSONAnswer
 from ouvert.serving.web.conversations import (

@@ -1,0 +1,111 @@
+"""POST /api/chat: a conversation answered."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field
+from starlette.responses import Response
+
+from ouvert.assistant import Message, ToolCall
+from ouvert.serving.endpoints import Call
+from ouvert.serving.foreign_fields import OLLAMA_REFUSED
+from ouvert.serving.function_tools import DeclaredTool, as_tool
+from ouvert.serving.ollama.answer_lines import answered, as_chat, begun, lines, new_id, only_loaded
+from ouvert.serving.ollama.wire import Asked, refuse_images
+from ouvert.serving.service import Ask
+from ouvert.serving.streams import json_text, unless_gone
+from ouvert.serving.wire import Several, Wire
+
+
+class CalledFunction(Wire):
+    without_effect: ClassVar[frozenset[str]] = frozenset({"index"})
+
+    name: str
+    arguments: dict[str, Any] = Field(default_factory=dict)
+
+
+class SentCall(Wire):
+    without_effect: ClassVar[frozenset[str]] = frozenset({"index", "type"})
+
+    id: str | None = None
+    function: CalledFunction
+
+
+class OllamaMessage(Wire):
+    role: Literal["system", "user", "assistant", "tool"]
+    content: str | None = None
+    thinking: str | None = None
+    images: Several[Any] | None = None
+    tool_calls: Several[SentCall] | None = None
+    tool_name: str | None = None
+    tool_call_id: str | None = None
+
+
+class OllamaChat(Asked):
+    refused: ClassVar[Mapping[str, str]] = {
+        **OLLAMA_REFUSED,
+        "prompt": "send it as a message, or to /api/generate",
+        "suffix": "send the text to /api/generate",
+        "system": "send it as a message of the role system",
+        "template": "a model's own template is used; /api/generate with raw: true takes the prompt as it is",
+    }
+
+    messages: Several[OllamaMessage] = Field(default_factory=list)
+    tools: Several[DeclaredTool] | None = None
+
+
+def messages_of(sent: Sequence[OllamaMessage]) -> list[Message]:
+    """In the assistant's words. Ollama's calls and results need no ids: a result without one answers the oldest call
+    of its name, or simply the oldest, that has no result yet."""
+    messages: list[Message] = []
+    open_calls: list[ToolCall] = []
+    for n, message in enumerate(sent):
+        refuse_images(message.images, f"messages[{n}].images")
+        calls = tuple(
+            ToolCall(
+                call.id or f"call_{n}_{k}",
+                call.function.name,
+                json_text(call.function.arguments),
+            )
+            for k, call in enumerate(message.tool_calls or ())
+        )
+        answered: str | None = None
+        if message.role == "assistant":
+            open_calls = list(calls)
+        elif message.role == "tool":
+            answered = message.tool_call_id
+            if answered is None and open_calls:
+                fitting = [call for call in open_calls if call.name == message.tool_name] or open_calls
+                answered = fitting[0].id
+            open_calls = [call for call in open_calls if call.id != answered]
+        messages.append(
+            Message(
+                role=message.role,
+                content=message.content or "",
+                reasoning=message.thinking if message.role == "assistant" else None,
+                tool_calls=calls if message.role == "assistant" else (),
+                tool_call_id=answered,
+                name=message.tool_name,
+            )
+        )
+    return messages
+
+
+async def chat(call: Call) -> Response:
+    request: OllamaChat = call.body
+    if not request.messages:
+        return await only_loaded(call, request, as_chat)
+    tools = [as_tool(tool.function) for tool in request.tools or ()]
+    ask = Ask(
+        model=request.model,
+        messages=messages_of(request.messages),
+        tools=tools,
+        stop=request.chosen.stops,
+        sampling=request.sampling,
+        **request.held_to,
+        notes=request.unknown,
+        **request.thought,
+    )
+    held = await begun(call, request, tools, as_chat)
+    answer = await unless_gone(call.request, call.service.answer(ask, call.caller, new_id()))
+    return await answered(call, answer, lines(answer, held), request, "chat")

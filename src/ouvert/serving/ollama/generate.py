@@ -1,0 +1,85 @@
+"""POST /api/generate: one question answered, or a text continued as it is."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from starlette.responses import Response
+
+from ouvert.assistant import Message
+from ouvert.serving.endpoints import Call
+from ouvert.serving.errors import Refusal
+from ouvert.serving.foreign_fields import OLLAMA_REFUSED
+from ouvert.serving.ollama.answer_lines import answered, as_generated, begun, lines, new_id, only_loaded
+from ouvert.serving.ollama.wire import Asked, refuse_images
+from ouvert.serving.openai.completions import CompletionRequest, CompletionTask
+from ouvert.serving.service import Ask
+from ouvert.serving.streams import unless_gone
+from ouvert.serving.wire import Several
+
+
+class OllamaGenerate(Asked):
+    refused: ClassVar[Mapping[str, str]] = {
+        **OLLAMA_REFUSED,
+        "context": "send the conversation to /api/chat; what was read before is kept and not read again",
+        "height": "these models write text only",
+        "messages": "send them to /api/chat",
+        "steps": "these models write text only",
+        "template": "a model's own template is used; send raw: true to write all of the prompt yourself",
+        "tools": "send messages and tools to /api/chat",
+        "width": "these models write text only",
+    }
+
+    prompt: str = ""
+    system: str | None = None
+    suffix: str | None = None
+    raw: bool | None = None
+    images: Several[Any] | None = None
+
+
+async def generate(call: Call) -> Response:
+    request: OllamaGenerate = call.body
+    refuse_images(request.images, "images")
+    if not request.prompt and not request.suffix:
+        return await only_loaded(call, request, as_generated)
+    if request.raw or request.suffix:
+        return await continued(call, request)
+    system = [Message(role="system", content=request.system)] if request.system else []
+    ask = Ask(
+        model=request.model,
+        messages=[*system, Message(role="user", content=request.prompt)],
+        stop=request.chosen.stops,
+        sampling=request.sampling,
+        **request.held_to,
+        notes=request.unknown,
+        **request.thought,
+    )
+    held = await begun(call, request, (), as_generated)
+    answer = await unless_gone(call.request, call.service.answer(ask, call.caller, new_id()))
+    return await answered(call, answer, lines(answer, held), request, "generate")
+
+
+async def continued(call: Call, request: OllamaGenerate) -> Response:
+    """A text as it is, or the gap between two, without a template: what editors complete code with."""
+    for name in ("format", "think", "system", "logprobs"):
+        if getattr(request, name):
+            raise Refusal(
+                400,
+                f"{name} needs the model's template, which raw and suffix leave out. Leave {name} out.",
+                code="unsupported_parameter",
+                param=name,
+            )
+    sampling = request.sampling
+    limit = sampling.pop("max_tokens", -1)
+    wanted = CompletionRequest.model_construct(  # of values that were checked by this dialect's bounds
+        model=request.model,
+        prompt=request.prompt,
+        suffix=request.suffix,
+        max_tokens=limit,
+        stop=list(request.chosen.stops),
+        **sampling,
+    )
+    task = CompletionTask(wanted, call.service.settings.answer_seconds)
+    held = await begun(call, request, (), as_generated)
+    answer = await unless_gone(call.request, call.service.begin(task, call.caller, new_id()))
+    answer.notes += request.unknown
+    return await answered(call, answer, lines(answer, held), request, "generate")
