@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from ouvert.cli import build_parser, main
-from ouvert.cli.configuration import SETTINGS, Configuration, ConfigurationError, settle, template
+from ouvert.cli.arguments import settle
+from ouvert.cli.configuration import Configuration, ConfigurationError
+from ouvert.cli.settings import SETTINGS, template
 from ouvert.store import Store
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "configuration.md"

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 from ouvert.cli import build_parser
-from ouvert.cli.configuration import VARIABLES
+from ouvert.cli.settings import VARIABLES
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "Dockerfile").read_text(encoding="utf-8")
@@ -27,7 +27,7 @@ def test_its_variables_and_port_are_ours():
     assert names
     assert set(names) <= set(VARIABLES)
     [port] = re.findall(r"^EXPOSE (\d+)$", TEXT, re.M)
-    from ouvert.cli.configuration import SETTINGS
+    from ouvert.cli.settings import SETTINGS
 
     assert int(port) == SETTINGS["serve.port"].default
     assert f"127.0.0.1:{port}/health" in TEXT

@@ -88,7 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         args = parsed(command, arguments)
         args.words = [*arguments]
         if hasattr(args, "settings"):
-            from ouvert.cli.configuration import settle
+            from ouvert.cli.arguments import settle
 
             settle(args)
         status = int(args.run(args))

@@ -1,16 +1,15 @@
-"""What commands share: the owner's store, ledger, guard and kept prompts, as they are set up; options and completions.
+"""What commands share: the owner's store, ledger, guard and kept prompts, as they are set up.
 
 The hub's own variables are read here: HF_ENDPOINT, another address of the hub, e.g. a mirror; HF_TOKEN, the owner's
 token for it, without which the one counts that `hf auth login` saved (below HF_HOME, if set).
 """
 
-import argparse
 import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from ouvert.cli.configuration import Configuration, ConfigurationError, add_settings
+from ouvert.cli.configuration import Configuration, ConfigurationError
 
 if TYPE_CHECKING:
     from ouvert.assistant import Ledger
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
     from ouvert.store import Hub, Store
 
 UNENCRYPTED = "none"  # what --prefix-cache-key says where pages are not to be encrypted
-PREFIX_SETTINGS = ("prefix_cache", "prefix_cache_quota", "prefix_cache_key")
 
 
 def open_store() -> "Store":
@@ -67,21 +65,6 @@ def open_ledger() -> "Ledger":
     return Ledger(receipts_folder(open_store()))
 
 
-def add_engine_override(parser: argparse.ArgumentParser) -> None:
-    """For commands that load the model a receipt names."""
-    argument = parser.add_argument("--model", metavar="MODEL", help="another name, folder or file of the model")
-    argument.completer = complete_installed  # type: ignore[attr-defined]
-    parser.add_argument(
-        "--exact",
-        action=argparse.BooleanOptionalAction,
-        default=None,
-        help="activations in float32, or not (default: as in the receipt)",
-    )
-    parser.add_argument(
-        "--cache", choices=("f16", "q8"), help="keys and values in 16 bits or 8 (default: as in the receipt)"
-    )
-
-
 def receipts_folder(store: "Store") -> Path:
     return store.home / "receipts"
 
@@ -105,15 +88,6 @@ def saved_token() -> str | None:
         return path.read_text(encoding="utf-8").strip() or None
     except FileNotFoundError:
         return None
-
-
-def add_prefix_arguments(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group(
-        "kept beginnings of prompts",
-        "What prompts begin with is kept on this disk, so that it is not computed again after a restart. "
-        "`ouvert cache` shows and clears it.",
-    )
-    add_settings(group, *PREFIX_SETTINGS)
 
 
 def prefixes_asked_for(
@@ -161,37 +135,3 @@ def prefix_key(key: str | None, folder: Path) -> bytes | None:
             return key_from_passphrase(passphrase, folder)
         case path:
             return key_from_file(Path(path).expanduser())
-
-
-def add_model_argument(parser: argparse.ArgumentParser, *, help: str, **settings: object) -> None:  # noqa: A002
-    """The positional argument `model`, completed by Tab with what is in the store and the files and folders here."""
-    argument = parser.add_argument("model", metavar="MODEL", help=help, **settings)  # type: ignore[arg-type]
-    argument.completer = complete_installed  # type: ignore[attr-defined]
-
-
-def add_cache_argument(parser: argparse._ActionsContainer) -> None:
-    """--cache, left out where the native runner keeps 16 bits and NumPy 32, as every day."""
-    parser.add_argument(
-        "--cache", choices=("f16", "q8"), help="keep keys and values in 16 bits (the rule), or 8: about half the memory"
-    )
-
-
-def complete_installed(prefix: str, **_: object) -> list[str]:
-    """Names of models in the store, then files and folders: what `run`, `show` and `bench` can be given."""
-    from argcomplete.completers import FilesCompleter
-
-    return complete_stored(prefix) + list(FilesCompleter(("gguf", "safetensors"))(prefix))
-
-
-def complete_stored(prefix: str, **_: object) -> list[str]:
-    """Names of models in the store."""
-    return [name for name in open_store().names() if name.startswith(prefix)]
-
-
-def complete_pullable(prefix: str, **_: object) -> list[str]:
-    """Aliases: what `pull` can be given by a short name; a path is completed too."""
-    from argcomplete.completers import FilesCompleter
-
-    from ouvert.store import aliases
-
-    return [alias.name for alias in aliases() if alias.name.startswith(prefix)] + list(FilesCompleter()(prefix))

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ouvert.cli.configuration import VARIABLES
+from ouvert.cli.settings import VARIABLES
 
 NAME = "ouvert.service"
 SYSTEMCTL_SECONDS = 60

@@ -6,7 +6,8 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from ouvert.cli.environment import UNENCRYPTED, add_prefix_arguments, open_store, prefixes_asked_for
+from ouvert.cli.arguments import add_prefix_arguments
+from ouvert.cli.environment import UNENCRYPTED, open_store, prefixes_asked_for
 
 if TYPE_CHECKING:
     from ouvert.engine import PageFiles

@@ -4,15 +4,8 @@ import argparse
 import json
 import sys
 
-from ouvert.cli.configuration import (
-    FILE_VARIABLE,
-    SETTINGS,
-    Configuration,
-    Stated,
-    configuration_path,
-    in_words,
-    template,
-)
+from ouvert.cli.configuration import Configuration, Stated, configuration_path
+from ouvert.cli.settings import FILE_VARIABLE, SETTINGS, in_words, template
 
 SUMMARY = "Show every setting, its value, and where it comes from."
 

@@ -12,8 +12,10 @@ from dataclasses import asdict, dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
-from ouvert.cli.configuration import SETTINGS, VARIABLES, Configuration, ConfigurationError, strange_variables
-from ouvert.cli.environment import complete_stored, hosts_allowed, open_store, receipts_folder
+from ouvert.cli.arguments import complete_stored
+from ouvert.cli.configuration import Configuration, ConfigurationError, strange_variables
+from ouvert.cli.environment import hosts_allowed, open_store, receipts_folder
+from ouvert.cli.settings import SETTINGS, VARIABLES
 
 SUMMARY = "Say what this machine is, what Ouvert found on it, and what is wrong."
 DEFAULT_MODEL = "smollm2"

@@ -6,7 +6,8 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from ouvert.cli.environment import add_cache_argument, add_model_argument, open_store
+from ouvert.cli.arguments import add_cache_argument, add_model_argument
+from ouvert.cli.environment import open_store
 
 if TYPE_CHECKING:
     from ouvert.engine.fit import Demand, Machine

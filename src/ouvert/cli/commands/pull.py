@@ -3,7 +3,8 @@
 import argparse
 import sys
 
-from ouvert.cli.environment import complete_pullable, hub, open_store
+from ouvert.cli.arguments import complete_pullable
+from ouvert.cli.environment import hub, open_store
 
 SUMMARY = "Bring a model onto this machine."
 

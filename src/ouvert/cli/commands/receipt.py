@@ -8,7 +8,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ouvert.cli.environment import add_engine_override, open_ledger, open_store
+from ouvert.cli.arguments import add_engine_override
+from ouvert.cli.environment import open_ledger, open_store
 
 if TYPE_CHECKING:
     from ouvert.assistant import Demands, Entry, Model

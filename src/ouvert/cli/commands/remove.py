@@ -3,7 +3,8 @@
 import argparse
 import sys
 
-from ouvert.cli.environment import complete_stored, open_store
+from ouvert.cli.arguments import complete_stored
+from ouvert.cli.environment import open_store
 
 SUMMARY = "Remove a model from this machine."
 

@@ -10,16 +10,10 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ouvert.cli.configuration import SETTINGS, Configuration, add_settings
-from ouvert.cli.environment import (
-    add_model_argument,
-    add_prefix_arguments,
-    guard_asked_for,
-    hub,
-    ledger_asked_for,
-    open_store,
-    prefixes_asked_for,
-)
+from ouvert.cli.arguments import add_model_argument, add_prefix_arguments, add_settings
+from ouvert.cli.configuration import Configuration
+from ouvert.cli.environment import guard_asked_for, hub, ledger_asked_for, open_store, prefixes_asked_for
+from ouvert.cli.settings import SETTINGS
 
 if TYPE_CHECKING:
     from ouvert.assistant import Answer, Best, Continuation, Grammar, Model

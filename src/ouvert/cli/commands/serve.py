@@ -12,15 +12,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from ouvert.cli.configuration import SETTINGS, Configuration, add_settings
-from ouvert.cli.environment import (
-    add_prefix_arguments,
-    complete_installed,
-    guard_asked_for,
-    ledger_asked_for,
-    open_store,
-    prefixes_asked_for,
-)
+from ouvert.cli.arguments import add_prefix_arguments, add_settings, complete_installed
+from ouvert.cli.configuration import Configuration
+from ouvert.cli.environment import guard_asked_for, ledger_asked_for, open_store, prefixes_asked_for
+from ouvert.cli.settings import SETTINGS
 
 if TYPE_CHECKING:
     from ouvert.serving import Keys, Service, Settings

@@ -8,7 +8,8 @@ from dataclasses import asdict
 from math import prod
 from typing import TYPE_CHECKING, Any
 
-from ouvert.cli.environment import add_model_argument, open_store
+from ouvert.cli.arguments import add_model_argument
+from ouvert.cli.environment import open_store
 from ouvert.cli.terminal import visible
 
 if TYPE_CHECKING:

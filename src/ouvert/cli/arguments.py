@@ -1,0 +1,126 @@
+"""Options and arguments that several commands have, their completion, and settings given on the command line."""
+
+import argparse
+
+from ouvert.cli.configuration import Configuration, understood
+from ouvert.cli.environment import open_store
+from ouvert.cli.setting_values import switch, texts
+from ouvert.cli.settings import SETTINGS
+
+PREFIX_SETTINGS = ("prefix_cache", "prefix_cache_quota", "prefix_cache_key")
+
+
+# --- settings as options ---
+
+
+class ChoicesCompleter:
+    """For argcomplete, without importing it."""
+
+    def __init__(self, choices: tuple[str, ...]) -> None:
+        self.choices = choices
+
+    def __call__(self, prefix: str, **_: object) -> list[str]:
+        return [choice for choice in self.choices if choice.startswith(prefix)]
+
+
+def add_settings(parser: argparse._ActionsContainer, *keys: str) -> None:
+    """An option for each: a text, or None where it is left out, until `settle` has read it."""
+    for key in keys:
+        setting = SETTINGS[key]
+        flag = str(setting.flag)
+        words = f"{setting.meaning} (default: {setting.fallback})"
+        if setting.read is switch:
+            parser.add_argument(
+                flag, dest=setting.name, action=argparse.BooleanOptionalAction, default=None, help=setting.meaning
+            )
+        elif setting.read is texts:
+            parser.add_argument(
+                flag,
+                dest=setting.name,
+                action="append",
+                metavar=setting.metavar,
+                help=f"{setting.meaning}; repeatable",
+            )
+        else:
+            metavar = "{" + ",".join(setting.choices) + "}" if setting.choices else setting.metavar
+            argument = parser.add_argument(flag, dest=setting.name, metavar=metavar, help=words)
+            if setting.choices:  # told to the shell; argparse's own would say what is wrong in another way
+                argument.completer = ChoicesCompleter(setting.choices)  # type: ignore[attr-defined]
+    parser.set_defaults(settings=(*(parser.get_default("settings") or ()), *keys))
+
+
+def settle(args: argparse.Namespace) -> None:
+    """Read the settings of this command that its line gives; the others are as the environment or the file says.
+
+    Raises ConfigurationError.
+    """
+    keys: tuple[str, ...] = getattr(args, "settings", ())
+    if not keys:
+        return
+    configuration = Configuration()
+    for key in keys:
+        setting = SETTINGS[key]
+        given = getattr(args, setting.name)
+        value = configuration.value(key) if given is None else understood(setting, given, str(setting.flag))
+        setattr(args, setting.name, value)
+
+
+# --- options that are no settings ---
+
+
+def add_engine_override(parser: argparse.ArgumentParser) -> None:
+    """For commands that load the model a receipt names."""
+    argument = parser.add_argument("--model", metavar="MODEL", help="another name, folder or file of the model")
+    argument.completer = complete_installed  # type: ignore[attr-defined]
+    parser.add_argument(
+        "--exact",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="activations in float32, or not (default: as in the receipt)",
+    )
+    parser.add_argument(
+        "--cache", choices=("f16", "q8"), help="keys and values in 16 bits or 8 (default: as in the receipt)"
+    )
+
+
+def add_prefix_arguments(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group(
+        "kept beginnings of prompts",
+        "What prompts begin with is kept on this disk, so that it is not computed again after a restart. "
+        "`ouvert cache` shows and clears it.",
+    )
+    add_settings(group, *PREFIX_SETTINGS)
+
+
+def add_model_argument(parser: argparse.ArgumentParser, *, help: str, **settings: object) -> None:  # noqa: A002
+    """The positional argument `model`, completed by Tab with what is in the store and the files and folders here."""
+    argument = parser.add_argument("model", metavar="MODEL", help=help, **settings)  # type: ignore[arg-type]
+    argument.completer = complete_installed  # type: ignore[attr-defined]
+
+
+def add_cache_argument(parser: argparse._ActionsContainer) -> None:
+    """--cache, left out where the native runner keeps 16 bits and NumPy 32, as every day."""
+    parser.add_argument(
+        "--cache", choices=("f16", "q8"), help="keep keys and values in 16 bits (the rule), or 8: about half the memory"
+    )
+
+
+def complete_installed(prefix: str, **_: object) -> list[str]:
+    """Names of models in the store, then files and folders: what `run`, `show` and `bench` can be given."""
+    from argcomplete.completers import FilesCompleter
+
+    return complete_stored(prefix) + list(FilesCompleter(("gguf", "safetensors"))(prefix))
+
+
+def complete_stored(prefix: str, **_: object) -> list[str]:
+    """Names of models in the store."""
+    return [name for name in open_store().names() if name.startswith(prefix)]
+
+
+def complete_pullable(prefix: str, **_: object) -> list[str]:
+    """Aliases: what `pull` can be given by a short name; a path is completed too."""
+    from argcomplete.completers import FilesCompleter
+
+    from ouvert.store import aliases
+
+    return [alias.name for alias in aliases() if alias.name.startswith(prefix)] + list(FilesCompleter()(prefix))

@@ -1,0 +1,320 @@
+"""SETTINGS: every setting, with its name, its values, its meaning and its option.
+
+The names in the file and in the environment, the options of commands, what `ouvert config` shows and what
+docs/configuration.md says are all made from this table.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ouvert.cli.setting_values import Reader, duration, gigabytes, one_of, size, switch, text, texts, whole
+
+RECEIPTS = {
+    "on": "digests, counts and times",
+    "contents": "what was said as well, so that `ouvert receipt replay` needs nothing else",
+    "off": "none",
+}
+CACHES = ("f16", "q8")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """`key` is its name in the file, `table.name` or `name`; `metavar` and `flag` are for commands that take it as an
+    option, which those without a flag do not. `without` says what holds if nobody sets it, where `default` does not.
+    """
+
+    key: str
+    read: Reader
+    meaning: str
+    default: object = None
+    without: str | None = None
+    flag: str | None = None
+    metavar: str | None = None
+    choices: tuple[str, ...] = ()
+    example: str
+
+    @property
+    def name(self) -> str:
+        return self.key.rpartition(".")[2]
+
+    @property
+    def variable(self) -> str:
+        return "OUVERT_" + self.key.replace(".", "_").upper()
+
+    @property
+    def fallback(self) -> str:
+        """What holds if nobody sets it, in words."""
+        return self.without or in_words(self.default)
+
+
+def in_words(value: object) -> str:
+    match value:
+        case None:
+            return "none"
+        case bool():
+            return "on" if value else "off"
+        case tuple():
+            return ", ".join(value) or "none"
+        case float() if value == float("inf"):
+            return "forever"
+        case float() if value == int(value):
+            return str(int(value))
+        case _:
+            return str(value)
+
+
+SETTINGS: Mapping[str, Setting] = {
+    setting.key: setting
+    for setting in (
+        Setting(
+            key="model",
+            read=text,
+            meaning="the model that `ouvert run` asks where none is named",
+            default="smollm2",
+            example='"gpt-oss:20b"',
+        ),
+        Setting(
+            key="home",
+            read=text,
+            meaning="folder of the store: models, receipts, keys, kept prompts",
+            without="where this system keeps a user's data",
+            example='"/srv/ouvert"',
+        ),
+        Setting(
+            key="receipts",
+            read=one_of(RECEIPTS),
+            meaning="what is kept of every answer, on this machine only: "
+            + "; ".join(f"{name}: {meaning}" for name, meaning in RECEIPTS.items()),
+            default="on",
+            flag="--receipts",
+            choices=tuple(RECEIPTS),
+            example='"contents"',
+        ),
+        Setting(
+            key="guard",
+            read=switch,
+            meaning="deny and count connections beyond this machine in every process that answers",
+            default=True,
+            example="false",
+        ),
+        Setting(
+            key="allow_hosts",
+            read=texts,
+            meaning="hosts that the guard lets through",
+            default=(),
+            example='["example.org:443", "10.0.0.5"]',
+        ),
+        Setting(
+            key="threads",
+            read=whole(1),
+            meaning="threads that compute",
+            without="what serves best",
+            flag="--threads",
+            metavar="N",
+            example="2",
+        ),
+        Setting(
+            key="context",
+            read=whole(1),
+            meaning="most tokens of a conversation",
+            without="the model's",
+            flag="--context",
+            metavar="N",
+            example="8192",
+        ),
+        Setting(
+            key="exact",
+            read=switch,
+            meaning="keep activations in float32 where it is faster not to",
+            default=False,
+            flag="--exact",
+            example="true",
+        ),
+        Setting(
+            key="cache",
+            read=one_of(CACHES),
+            meaning="keep keys and values in 16 bits, or 8: about half the memory",
+            without="f16, in float32 where NumPy computes",
+            flag="--cache",
+            choices=CACHES,
+            example='"q8"',
+        ),
+        Setting(
+            key="template",
+            read=text,
+            meaning="chat template instead of the model's: a file, `builtin` (ours for the model), `builtin:NAME`, or "
+            "the name of one of several that the model brings",
+            without="the model's own, or ours where it has none",
+            flag="--template",
+            metavar="FILE|NAME",
+            example='"builtin"',
+        ),
+        Setting(
+            key="prefix_cache",
+            read=text,
+            meaning="where beginnings of prompts are kept on this disk; off: in memory only",
+            without="in the store",
+            flag="--prefix-cache",
+            metavar="DIR",
+            example='"off"',
+        ),
+        Setting(
+            key="prefix_cache_quota",
+            read=gigabytes,
+            meaning="most that they may take, in gigabytes",
+            without="a tenth of the free disk, 8 at most",
+            flag="--prefix-cache-quota",
+            metavar="GB",
+            example="2.5",
+        ),
+        Setting(
+            key="prefix_cache_key",
+            read=text,
+            meaning="the key that encrypts them: a file with 32 bytes, `keyring` for the system's, `passphrase` to be "
+            "asked; none: they are not encrypted",
+            without="a key of this user's, in the system's keyring or beside the configuration file",
+            flag="--prefix-cache-key",
+            metavar="KEY",
+            example='"keyring"',
+        ),
+        Setting(
+            key="serve.models",
+            read=texts,
+            meaning="models that are loaded first, where the command names none",
+            default=(),
+            example='["gpt-oss:20b", "smollm2"]',
+        ),
+        Setting(
+            key="serve.only",
+            read=switch,
+            meaning="serve none but these",
+            default=False,
+            flag="--only",
+            example="true",
+        ),
+        Setting(
+            key="serve.host",
+            read=text,
+            meaning="address to listen at; any but this machine's own needs a key",
+            default="127.0.0.1",
+            flag="--host",
+            metavar="ADDRESS",
+            example='"0.0.0.0"',
+        ),
+        Setting(
+            key="serve.port",
+            read=whole(0, 65535),
+            meaning="port to listen at; 0: any free one",
+            default=11435,
+            flag="--port",
+            metavar="N",
+            example="8080",
+        ),
+        Setting(
+            key="serve.keep",
+            read=duration,
+            meaning="idle models stay in memory so long",
+            default=1800.0,
+            without="30m",
+            flag="--keep",
+            metavar="TIME",
+            example='"forever"',
+        ),
+        Setting(
+            key="serve.memory",
+            read=size,
+            meaning="most that models may take together",
+            without="four fifths of the machine's memory",
+            flag="--memory",
+            metavar="SIZE",
+            example='"12GB"',
+        ),
+        Setting(
+            key="serve.names",
+            read=texts,
+            meaning="host names by which clients call it, beside this machine's own",
+            default=(),
+            flag="--name",
+            metavar="NAME",
+            example='["ouvert.lan"]',
+        ),
+        Setting(
+            key="serve.origins",
+            read=texts,
+            meaning="web pages that may use it, beside its own",
+            default=(),
+            flag="--origin",
+            metavar="ORIGIN",
+            example='["https://chat.example.org"]',
+        ),
+        Setting(
+            key="serve.share_prefixes",
+            read=switch,
+            meaning="kept beginnings of prompts are one for all keys: less to compute where they begin alike, and "
+            "whoever has a key can find out how another key's prompts began",
+            default=False,
+            flag="--share-prefixes",
+            example="true",
+        ),
+        Setting(
+            key="serve.most",
+            read=whole(1),
+            meaning="answers written or waiting at once",
+            default=256,
+            flag="--most",
+            metavar="N",
+            example="32",
+        ),
+        Setting(
+            key="serve.answer_within",
+            read=duration,
+            meaning="an answer that takes longer ends as it is",
+            default=float("inf"),
+            flag="--answer-within",
+            metavar="TIME",
+            example='"10m"',
+        ),
+        Setting(
+            key="serve.stop_within",
+            read=duration,
+            meaning="when told to stop, answers may be finished for so long",
+            default=10.0,
+            without="10s",
+            flag="--stop-within",
+            metavar="TIME",
+            example='"1m"',
+        ),
+        Setting(
+            key="serve.largest_request",
+            read=size,
+            meaning="bodies of requests may have so many bytes",
+            default=32_000_000,
+            without="32MB",
+            flag="--largest-request",
+            metavar="SIZE",
+            example='"100MB"',
+        ),
+    )
+}
+FILE_VARIABLE = "OUVERT_CONFIG"
+VARIABLES = (FILE_VARIABLE, *(setting.variable for setting in SETTINGS.values()))
+
+
+def template() -> str:
+    """The whole file with every setting commented out, as docs/configuration.md has it."""
+    lines = [
+        "# Ouvert's configuration. Every line is optional: take the # away from what you want to set.",
+        "# The command line goes before the environment (in brackets), and that before this file.",
+    ]
+    table = ""
+    for setting in SETTINGS.values():
+        of, _, name = setting.key.rpartition(".")
+        if of != table:
+            lines += ["", f"[{of}]"]
+            table = of
+        lines += [
+            "",
+            f"# {setting.meaning} (default: {setting.fallback}) [{setting.variable}]",
+            f"# {name} = {setting.example}",
+        ]
+    return "\n".join(lines) + "\n"
