@@ -1,9 +1,8 @@
 import type { Server } from "node:http";
 
-export const CONTEXT: number;
 export function makeFakeServer(options?: { key?: string; openedFrom?: string; guest?: boolean }): {
   server: Server;
-  // Tests look into what was kept and asked as they please.
+  // Tests look into what was stored and asked as they please.
   conversations: Map<string, any>;
   asked: any[];
   titled: any[];

@@ -1,6 +1,6 @@
 /** Documents: attached, pasted, refused, cut. */
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { CONTEXT } from "../../dev/fake-server.mjs";
+import { CONTEXT } from "../../dev/fake-answers.mjs";
 import { answered, ask } from "./chromium";
 import { closeAll, expectQuiet, fake, open, startServer } from "./fixture";
 
