@@ -49,11 +49,11 @@ def main() -> None:
     parser.add_argument("--instruction-set", choices=("plain", "avx2", "avx512"))
     options = parser.parse_args()
     with weights.open_checkpoint(options.model) as checkpoint:
-        recorder = kernels.Recorder()
-        model = models.load(checkpoint, recorder)
+        tracer = kernels.Tracer()
+        model = models.load(checkpoint, tracer)
         began = time.perf_counter()
-        program = kernels.build(recorder, model, threads=options.threads, instruction_set=options.instruction_set)
-        recording = time.perf_counter() - began
+        program = kernels.build(tracer, model, threads=options.threads, instruction_set=options.instruction_set)
+        tracing = time.perf_counter() - began
     random = np.random.default_rng(0)
     ids = random.integers(0, program.vocabulary_size, max(options.prompt, options.depth, 1)).astype(np.int32)
     one = ids[:1]
@@ -66,7 +66,7 @@ def main() -> None:
     print(
         f"{options.model.name}, {program.threads} threads, {program.instruction_set}, {len(program.kinds)} instructions"
     )
-    print(f"recording {recording * 1e3:.0f} ms; decoding {step * 1e3:.2f} ms, of which overhead {empty * 1e6:.0f} µs")
+    print(f"tracing {tracing * 1e3:.0f} ms; decoding {step * 1e3:.2f} ms, of which overhead {empty * 1e6:.0f} µs")
     print(f"({empty / step:.1%}, {empty * 1e9 / len(program.kinds):.0f} ns an instruction)\n")
     profile(program, sequence, one, 100)
     prompt = program.new_sequence(10**6)

@@ -28,8 +28,8 @@ def serve_ouvert(path: Path, threads: int) -> None:
     from ouvert import kernels, models, weights
 
     with weights.open_checkpoint(path) as checkpoint:
-        recorder = kernels.Recorder()
-        program = kernels.build(recorder, models.load(checkpoint, recorder), threads=threads)
+        tracer = kernels.Tracer()
+        program = kernels.build(tracer, models.load(checkpoint, tracer), threads=threads)
     import numpy as np
 
     def seconds(count: int) -> float:

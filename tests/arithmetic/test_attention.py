@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ouvert.arithmetic import KeyValues, attend, softmax_shares
+from ouvert.arithmetic import KeyValues, attend, softmax
 from ouvert.arithmetic import attention as module
 
 # Sums of at most 12 products and a softmax in float64.
@@ -55,14 +55,14 @@ def test_long_prompts_in_strips_give_the_same(random, monkeypatch, window, at_on
 
 def test_scores_of_any_size_give_shares(random):
     scores = np.array([[1e4, 1e4 - 1, -np.inf], [-1e4, -1e4, -1e4]], np.float32)
-    shares = softmax_shares(scores)
+    shares = softmax(scores)
     np.testing.assert_allclose(shares, [[0.7310586, 0.2689414, 0], [1 / 3] * 3], rtol=1e-6)
 
 
 def test_a_sink_takes_its_share():
-    shares = softmax_shares(np.zeros((1, 3)), np.array([np.log(2.0)]))
+    shares = softmax(np.zeros((1, 3)), np.array([np.log(2.0)]))
     np.testing.assert_allclose(shares, [[0.2, 0.2, 0.2]])
-    assert softmax_shares(np.zeros((1, 3)), np.array([1e5])).sum() == 0
+    assert softmax(np.zeros((1, 3)), np.array([1e5])).sum() == 0
 
 
 def test_heads_that_do_not_divide_are_named():
@@ -71,15 +71,15 @@ def test_heads_that_do_not_divide_are_named():
 
 
 def test_what_was_appended_is_kept_in_order(random):
-    past = KeyValues(3, 4, np.float32)
+    cache = KeyValues(3, 4, np.float32)
     k, v = random.standard_normal((2, 200, 3, 4)).astype(np.float32)
     for start, stop in [(0, 1), (1, 63), (63, 64), (64, 65), (65, 200)]:
-        past.append(k[start:stop], v[start:stop])
-    np.testing.assert_array_equal(past.keys, k.swapaxes(0, 1))
-    np.testing.assert_array_equal(past.values, v.swapaxes(0, 1))
-    past.truncate(70)
-    past.append(k[:5], v[:5])
-    np.testing.assert_array_equal(past.keys, np.concatenate([k[:70], k[:5]]).swapaxes(0, 1))
+        cache.append(k[start:stop], v[start:stop])
+    np.testing.assert_array_equal(cache.keys, k.swapaxes(0, 1))
+    np.testing.assert_array_equal(cache.values, v.swapaxes(0, 1))
+    cache.truncate(70)
+    cache.append(k[:5], v[:5])
+    np.testing.assert_array_equal(cache.keys, np.concatenate([k[:70], k[:5]]).swapaxes(0, 1))
 
 
 def test_keys_of_another_shape_are_refused():

@@ -31,42 +31,42 @@ def ops():
     return arithmetic.Ops()
 
 
-def grow(ops, past, tokens):
-    """Let a past of two layers take in so many tokens."""
-    batch = ops.begin([(past, np.zeros(tokens))])
+def grow(ops, cache, tokens):
+    """Let a cache of two layers take in so many tokens."""
+    batch = ops.begin([(cache, np.zeros(tokens))])
     q = np.zeros((tokens, 2, 4), np.float32)
-    for layer in batch.pasts:
+    for layer in batch.caches:
         ops.attend(q, q, q, layer, scale=1.0)
     return batch
 
 
 def test_a_batch_knows_where_each_sequence_goes_on(ops):
-    one, other = ops.new_past([Memory()] * 2), ops.new_past([Memory()] * 2)
+    one, other = ops.new_cache([Memory()] * 2), ops.new_cache([Memory()] * 2)
     grow(ops, one, 3)
     batch = ops.begin([(one, [7, 8]), (other, [9])])
     assert batch.ids.tolist() == [7, 8, 9]
     assert batch.positions.tolist() == [3, 4, 0]
     assert batch.wanted.tolist() == [1, 2]
-    assert len(batch.pasts) == 2
+    assert len(batch.caches) == 2
     assert ops.begin([(one, [7, 8]), (other, [9])], "all").wanted.tolist() == [0, 1, 2]
     assert ops.begin([(one, [7, 8]), (other, [9])], "none").wanted.tolist() == []
 
 
 def test_a_sequence_may_not_come_twice(ops):
-    past = ops.new_past([Memory()])
+    cache = ops.new_cache([Memory()])
     with pytest.raises(ValueError, match="a sequence appears twice"):
-        ops.begin([(past, [1]), (past, [2])])
+        ops.begin([(cache, [1]), (cache, [2])])
 
 
 def test_an_interrupted_step_leaves_nothing_behind(ops):
-    past = ops.new_past([Memory()] * 2)
-    grow(ops, past, 3)
-    batch = ops.begin([(past, [1, 2])])
+    cache = ops.new_cache([Memory()] * 2)
+    grow(ops, cache, 3)
+    batch = ops.begin([(cache, [1, 2])])
     q = np.ones((2, 2, 4), np.float32)
-    ops.attend(q, q, q, batch.pasts[0], scale=1.0)  # and then something went wrong
-    assert past.length == 3
-    assert ops.begin([(past, [1])]).positions.tolist() == [3]
-    assert past.layers[0].length == 3
+    ops.attend(q, q, q, batch.caches[0], scale=1.0)  # and then something went wrong
+    assert cache.length == 3
+    assert ops.begin([(cache, [1])]).positions.tolist() == [3]
+    assert cache.layers[0].length == 3
 
 
 def test_weights_are_placed_in_the_wanted_type():

@@ -5,7 +5,16 @@ import math
 import numpy as np
 import pytest
 
-from ouvert.arithmetic.sampling import ASK, LOG2_E, MOST_WORDS, SHARE_BITS, kept_shares, likeliest, log_of_total, shares
+from ouvert.arithmetic.sampling import (
+    ASK,
+    LOG2_E,
+    MOST_TOKENS,
+    SHARE_BITS,
+    kept_shares,
+    likeliest,
+    log_of_total,
+    shares,
+)
 
 LOGITS = np.array([2.0, 1.0, 0.5, 0.0, -1.0, -3.0], np.float32)
 
@@ -26,7 +35,7 @@ def test_the_largest_has_exactly_a_share_of_one():
 
 
 def test_shares_of_the_largest_vocabulary_add_up():
-    assert int(shares(np.zeros(MOST_WORDS, np.float32), LOG2_E).sum()) == MOST_WORDS * 2**SHARE_BITS
+    assert int(shares(np.zeros(MOST_TOKENS, np.float32), LOG2_E).sum()) == MOST_TOKENS * 2**SHARE_BITS
 
 
 def test_the_logarithm_of_a_total_is_right_to_the_last_bits():

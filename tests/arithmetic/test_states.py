@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ouvert import arithmetic
-from ouvert.arithmetic import KEPT_EVERY, State, convolve, scan
+from ouvert.arithmetic import KEPT_EVERY, State, convolve, selective_scan
 
 
 @pytest.fixture
@@ -30,25 +30,25 @@ def test_a_convolution_is_a_sum_over_the_last_inputs(random, tokens, channels, t
 
 @pytest.mark.parametrize(("tokens", "channels", "states"), [(1, 1, 1), (3, 2, 4), (7, 5, 3)])
 def test_a_scan_is_a_loop_over_tokens_channels_and_states(random, tokens, channels, states):
-    x, step = random.standard_normal((2, tokens, channels))
+    x, dt = random.standard_normal((2, tokens, channels))
     b, c = random.standard_normal((2, tokens, states))
-    decay, skip = -np.exp(random.standard_normal((channels, states))), random.standard_normal(channels)
+    A, D = -np.exp(random.standard_normal((channels, states))), random.standard_normal(channels)
     before = random.standard_normal((states, channels))
-    result, after = scan(x, step, decay, b, c, skip, before)
+    result, after = selective_scan(x, dt, A, b, c, D, before)
     for channel in range(channels):
         state = list(before[:, channel])
         for t in range(tokens):
-            d = math.log1p(math.exp(step[t, channel]))
+            d = math.log1p(math.exp(dt[t, channel]))
             for s in range(states):
-                state[s] = math.exp(d * decay[channel, s]) * state[s] + d * x[t, channel] * b[t, s]
+                state[s] = math.exp(d * A[channel, s]) * state[s] + d * x[t, channel] * b[t, s]
                 assert after[t, s, channel] == pytest.approx(state[s], rel=1e-12)
-            y = sum(state[s] * c[t, s] for s in range(states)) + skip[channel] * x[t, channel]
+            y = sum(state[s] * c[t, s] for s in range(states)) + D[channel] * x[t, channel]
             assert result[t, channel] == pytest.approx(y, rel=1e-9)
 
 
 def test_large_steps_stay_as_they_are():
     one, zero = np.ones((1, 1)), np.zeros((1, 1))
-    result, _ = scan(one, 1000 * one, -one, one, one, np.zeros(1), zero)
+    result, _ = selective_scan(one, 1000 * one, -one, one, one, np.zeros(1), zero)
     assert result == [[1000.0]]
 
 
@@ -82,14 +82,14 @@ def test_layers_that_are_ahead_after_an_interruption_go_back_together():
     class Memory:
         channels, convolution, states = 1, 2, 1
 
-    past = arithmetic.Ops(np.float64).new_past([Memory, Memory])
-    for layer in past.layers:
+    cache = arithmetic.Ops(np.float64).new_cache([Memory, Memory])
+    for layer in cache.layers:
         grown(layer, [10])
-    grown(past.layers[0], [5])  # the second layer of this step never came
-    past.truncate(past.length)
-    assert [layer.length for layer in past.layers] == [10, 10]
-    grown(past.layers[0], [5])
-    past.truncate(12)
-    assert [layer.length for layer in past.layers] == [10, 10]
-    past.truncate(9)
-    assert [layer.length for layer in past.layers] == [0, 0]
+    grown(cache.layers[0], [5])  # the second layer of this step never came
+    cache.truncate(cache.length)
+    assert [layer.length for layer in cache.layers] == [10, 10]
+    grown(cache.layers[0], [5])
+    cache.truncate(12)
+    assert [layer.length for layer in cache.layers] == [10, 10]
+    cache.truncate(9)
+    assert [layer.length for layer in cache.layers] == [0, 0]

@@ -24,9 +24,9 @@ def numpy_runner(name):
 
 
 def native_runner(name, **options):
-    recorder = kernels.Recorder(**options)
+    tracer = kernels.Tracer(**options)
     with open_checkpoint(golden_called(name).folder / "model.safetensors") as checkpoint:
-        return NativeRunner(kernels.build(recorder, models.load(checkpoint, recorder), threads=2))
+        return NativeRunner(kernels.build(tracer, models.load(checkpoint, tracer), threads=2))
 
 
 RUNNERS = {

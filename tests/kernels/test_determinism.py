@@ -82,10 +82,10 @@ def test_a_busy_pool_changes_no_bit():
 
 def test_smollm2_in_one_step_or_many(smollm2):
     with weights.open_checkpoint(smollm2) as checkpoint:
-        recorder = kernels.Recorder()
-        model = models.load(checkpoint, recorder)
+        tracer = kernels.Tracer()
+        model = models.load(checkpoint, tracer)
         ids = np.random.default_rng(1).integers(0, 49152, 90).astype(np.int32)
-        built = kernels.build(recorder, model, threads=2)
+        built = kernels.build(tracer, model, threads=2)
         expected = once(built, ids)
         sequence = built.new_sequence(100)
         for start, stop in ((0, 64), (64, 65), (65, 66), (66, 90)):

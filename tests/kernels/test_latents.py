@@ -51,21 +51,19 @@ class Model:
         position = ops.rotate(ops.heads(ops.linear(x, w["position"]), self.rope), batch.positions, self.turns)
         remembered = ops.join(ops.linear(x, w["latent"]), position, 1)
         q = ops.heads(ops.join(sought, turning, self.heads), self.width)
-        mixed = ops.attend_latent(q, remembered, batch.pasts[0], scale=0.4)
+        mixed = ops.attend_latent(q, remembered, batch.caches[0], scale=0.4)
         y = ops.select(x + ops.linear(ops.linear_heads(mixed, w["value"]), w["out"]), batch.wanted)
         return ops.linear(y, w["embedding"])
 
     def program(self, *, threads=2, cache="f32", **options):
-        recorder = kernels.Recorder(exact=True, cache=cache)
+        tracer = kernels.Tracer(exact=True, cache=cache)
         packed = {name: matrix(values, "F32") for name, values in self.weights.items()}
-        return recorder.finish(
-            self.forward(packed, recorder.begin(self.memories), recorder), threads=threads, **options
-        )
+        return tracer.finish(self.forward(packed, tracer.begin(self.memories), tracer), threads=threads, **options)
 
     def logits(self, ids):
         ops = arithmetic.Ops(np.float64)
         placed = {name: values.astype(np.float64) for name, values in self.weights.items()}
-        return self.forward(placed, ops.begin([(ops.new_past(self.memories), ids)], "all"), ops)
+        return self.forward(placed, ops.begin([(ops.new_cache(self.memories), ids)], "all"), ops)
 
 
 def some_ids(count, seed=0):
@@ -144,27 +142,27 @@ def test_a_latent_is_kept_once():
     assert Model(128, 512, 64).program(cache="f16").cache_bytes(64) == 64 * 576 * 2
 
 
-@pytest.mark.parametrize(("experts", "groups", "groups_kept", "kept"), [(2, 1, 1, 1), (9, 3, 2, 3), (256, 8, 4, 8)])
+@pytest.mark.parametrize(("experts", "groups", "top_k_groups", "top_k"), [(2, 1, 1, 1), (9, 3, 2, 3), (256, 8, 4, 8)])
 @pytest.mark.parametrize("normalised", [False, True])
-def test_experts_are_chosen_as_arithmetic_chooses(experts, groups, groups_kept, kept, normalised):
+def test_experts_are_chosen_as_arithmetic_chooses(experts, groups, top_k_groups, top_k, normalised):
     random = np.random.default_rng(experts)
     table = random.standard_normal((VOCABULARY, experts)).astype(np.float32)
     table[3] = 0  # nothing but ties
     correction = (0.2 * random.standard_normal(experts)).astype(np.float32)
     correction[:2] = correction[-1]
 
-    recorder = kernels.Recorder(exact=True)
-    batch = recorder.begin([])
-    scores = recorder.select(recorder.embed(batch.ids, matrix(table, "F32")), batch.wanted)
-    chosen, share = recorder.route_top_k_of_groups(
-        scores, correction, kept, groups, groups_kept, normalised=normalised, factor=2.5
+    tracer = kernels.Tracer(exact=True)
+    batch = tracer.begin([])
+    scores = tracer.select(tracer.embed(batch.ids, matrix(table, "F32")), batch.wanted)
+    chosen, weights = tracer.route_top_k_of_groups(
+        scores, correction, top_k, groups, top_k_groups, normalised=normalised, factor=2.5
     )
-    recorder.watch("chosen", chosen)
-    program = recorder.finish(share, threads=2)
+    tracer.watch("chosen", chosen)
+    program = tracer.finish(weights, threads=2)
     ids = np.arange(VOCABULARY, dtype=np.int32)
     found = program.step([(program.new_sequence(99), ids)], "all")
     expected = arithmetic.route_top_k_of_groups(
-        table, correction, kept, groups, groups_kept, normalised=normalised, factor=2.5
+        table, correction, top_k, groups, top_k_groups, normalised=normalised, factor=2.5
     )
     np.testing.assert_array_equal(program.seen("chosen"), expected[0])
     np.testing.assert_allclose(found, expected[1], rtol=1e-6)
@@ -172,11 +170,11 @@ def test_experts_are_chosen_as_arithmetic_chooses(experts, groups, groups_kept, 
 
 def test_the_whole_model_computes_what_arithmetic_says():
     """The golden, whose weights are BF16, with float32 activations and caches."""
-    golden, recorder, ops = golden_called("deepseek_v3"), kernels.Recorder(exact=True, cache="f32"), arithmetic.Ops()
+    golden, tracer, ops = golden_called("deepseek_v3"), kernels.Tracer(exact=True, cache="f32"), arithmetic.Ops()
     with open_checkpoint(golden.folder / "model.safetensors") as checkpoint:
-        program = kernels.build(recorder, models.load(checkpoint, recorder), threads=2)
+        program = kernels.build(tracer, models.load(checkpoint, tracer), threads=2)
         reference = models.load(checkpoint, ops)
     ids = np.random.default_rng(1).integers(0, 64, 150).astype(np.int32)
-    expected = reference.forward(ops.begin([(ops.new_past(reference.memories), ids)], "all"), ops)
+    expected = reference.forward(ops.begin([(ops.new_cache(reference.memories), ids)], "all"), ops)
     _, found = computed(program, ids)
     np.testing.assert_allclose(found, expected, rtol=0, atol=3e-5 * np.abs(expected).max())

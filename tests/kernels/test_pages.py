@@ -16,10 +16,10 @@ NOTHING_KEPT = {"kept_before_window": 0}
 
 
 def build(shape, *, threads=2, cache="f16", **options):
-    recorder = kernels.Recorder(cache=cache)
+    tracer = kernels.Tracer(cache=cache)
     placed = tiny(shape)
-    slot = placed.forward(recorder.begin(placed.memories), recorder)
-    return recorder.finish(slot, threads=threads, **options)
+    slot = placed.forward(tracer.begin(placed.memories), tracer)
+    return tracer.finish(slot, threads=threads, **options)
 
 
 def computed(built, ids, capacity=2000):

@@ -89,8 +89,8 @@ def test_the_tolerance_would_notice_a_forgotten_sink():
 def test_checkpoints_compute_what_transformers_computed(name):
     golden = load_file(GOLDENS / name / "golden.safetensors")
     with weights.open_checkpoint(GOLDENS / name) as checkpoint:
-        recorder = kernels.Recorder(exact=True, cache="f32")
-        built = kernels.build(recorder, models.load(checkpoint, recorder), threads=2)
+        tracer = kernels.Tracer(exact=True, cache="f32")
+        built = kernels.build(tracer, models.load(checkpoint, tracer), threads=2)
         np.testing.assert_allclose(logits(built, golden["ids"].astype(np.int32)), golden["float64"], **FLOAT32)
 
 
@@ -99,10 +99,10 @@ def test_smollm2_diverges_little_from_float32(smollm2):
         ids = np.array(tokenization.tokenizer_from_gguf(checkpoint.metadata).encode(STORY), np.int32)
         ops = arithmetic.Ops(np.float32)
         model = models.load(checkpoint, ops)
-        reference = model.forward(ops.begin([(ops.new_past(model.memories), ids)], "all"), ops)
+        reference = model.forward(ops.begin([(ops.new_cache(model.memories), ids)], "all"), ops)
         for exact, bound in ((False, 0.01), (True, 1e-6)):
-            recorder = kernels.Recorder(exact=exact)
-            built = kernels.build(recorder, models.load(checkpoint, recorder), threads=2)
+            tracer = kernels.Tracer(exact=exact)
+            built = kernels.build(tracer, models.load(checkpoint, tracer), threads=2)
             # Measured 0.003 with int8 activations. Float16 caches alone cost about 1e-8.
             assert divergence(reference, logits(built, ids)) < bound
 
@@ -130,10 +130,10 @@ def test_what_is_seen_is_what_arithmetic_sees(wanted):
     names = [name for name in WATCHED if name not in ("norm", "logits")]
     built = program(placed, exact=True, cache="f32", watch=names)
     logits(built, ids, wanted)
-    recorder, ops = arithmetic.Recorder(*names), arithmetic.Ops(np.float64)
+    tracer, ops = arithmetic.Recorder(*names), arithmetic.Ops(np.float64)
     reference = for_arithmetic(placed)
-    reference.forward(ops.begin([(ops.new_past(placed.memories), ids)], "all"), ops, recorder)
-    for name, values in recorder.values().items():
+    reference.forward(ops.begin([(ops.new_cache(placed.memories), ids)], "all"), ops, tracer)
+    for name, values in tracer.values().items():
         np.testing.assert_allclose(built.seen(name), values.reshape(len(ids), -1), **FLOAT32)
 
 
@@ -143,7 +143,7 @@ def test_watching_experts_changes_no_bit():
     built = program(placed, watch=names)
     np.testing.assert_array_equal(logits(built, ids), logits(program(placed), ids))
     scores, chosen = built.seen(names[0]), built.seen(names[1])
-    np.testing.assert_array_equal(chosen, arithmetic.route_top_k(scores, GPT_OSS.kept)[0])
+    np.testing.assert_array_equal(chosen, arithmetic.route_top_k(scores, GPT_OSS.top_k)[0])
 
 
 def test_a_name_that_never_comes_is_an_error():
@@ -209,10 +209,10 @@ def test_more_tokens_than_a_step_holds_are_computed_in_turns():
 
 
 def test_windowed_layers_let_go_and_say_so():
-    recorder = kernels.Recorder()
+    tracer = kernels.Tracer()
     placed = tiny(MISTRAL)  # both layers have windows of 70
-    slot = placed.forward(recorder.begin(placed.memories), recorder)
-    built = recorder.finish(slot, threads=2, kept_before_window=100)
+    slot = placed.forward(tracer.begin(placed.memories), tracer)
+    built = tracer.finish(slot, threads=2, kept_before_window=100)
     unbounded, ids = program(placed), some_ids(1500)
     whole = logits(unbounded, ids)
     sequence = built.new_sequence(2000)
@@ -265,22 +265,22 @@ def test_a_sequence_outlives_whoever_forgets_its_program():
 
 def test_graphs_that_do_not_fit_are_refused_by_name():
     placed = tiny(LLAMA)
-    recorder = kernels.Recorder()
-    batch = recorder.begin(placed.memories)
-    x = recorder.embed(batch.ids, placed.weights["embedding"])
-    with pytest.raises(kernels.RecordingError, match="linear: x has 64 columns, expected 96"):
-        recorder.linear(x, placed.weights["0.down"])
-    with pytest.raises(kernels.RecordingError, match="rms_norm: weight has 16 values, expected 64"):
-        recorder.rms_norm(x, np.ones(16, np.float32), 1e-5)
-    with pytest.raises(kernels.RecordingError, match="cannot be cut into heads of 7"):
-        recorder.heads(x, 7)
-    with pytest.raises(kernels.RecordingError, match="window is 9"):
-        recorder.attend(x, recorder.linear(x, placed.weights["0.k"]), recorder.linear(x, placed.weights["0.v"]),
-                        batch.pasts[0], scale=1.0, window=9)  # fmt: skip
-    with pytest.raises(kernels.RecordingError, match="Replay a choice with arithmetic"):
-        recorder.route_top_k(x, 2, chosen=x)
-    with pytest.raises(kernels.RecordingError, match=r"select\(x, batch.wanted\)"):
-        recorder.finish(x, threads=1)
+    tracer = kernels.Tracer()
+    batch = tracer.begin(placed.memories)
+    x = tracer.embed(batch.ids, placed.weights["embedding"])
+    with pytest.raises(kernels.TracingError, match="linear: x has 64 columns, expected 96"):
+        tracer.linear(x, placed.weights["0.down"])
+    with pytest.raises(kernels.TracingError, match="rms_norm: weight has 16 values, expected 64"):
+        tracer.rms_norm(x, np.ones(16, np.float32), 1e-5)
+    with pytest.raises(kernels.TracingError, match="cannot be cut into heads of 7"):
+        tracer.heads(x, 7)
+    with pytest.raises(kernels.TracingError, match="window is 9"):
+        tracer.attend(x, tracer.linear(x, placed.weights["0.k"]), tracer.linear(x, placed.weights["0.v"]),
+                        batch.caches[0], scale=1.0, window=9)  # fmt: skip
+    with pytest.raises(kernels.TracingError, match="Replay a choice with arithmetic"):
+        tracer.route_top_k(x, 2, chosen=x)
+    with pytest.raises(kernels.TracingError, match=r"select\(x, batch.wanted\)"):
+        tracer.finish(x, threads=1)
 
 
 def test_an_unknown_instruction_set_is_refused():

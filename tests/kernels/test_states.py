@@ -37,32 +37,32 @@ class Model:
         shapes = {
             "mixer_norm": (hidden,), "x": (channels, hidden), "gate": (channels, hidden),
             "convolution": (channels, taps), "convolution_bias": (channels,),
-            "step_low": (rank, channels), "b": (states, channels),
-            "c": (states, channels), "step": (channels, rank), "step_bias": (channels,), "skip": (channels,),
+            "dt_low": (rank, channels), "B": (states, channels),
+            "C": (states, channels), "dt": (channels, rank), "dt_bias": (channels,), "D": (channels,),
             "out": (hidden, channels),
         }  # fmt: skip
         for n in range(layers):
             weights |= {f"layers.{n}.{name}": normal(*shape) for name, shape in shapes.items()}
-            weights[f"layers.{n}.decay"] = -np.exp(normal(channels, states))
+            weights[f"layers.{n}.A"] = -np.exp(normal(channels, states))
         self.weights, self.layers = weights, layers
         self.config = SimpleNamespace(num_hidden_layers=layers, layer_norm_epsilon=1e-5)
         self.memories = [StateMemory(channels, taps, states)] * layers
 
     def program(self, *, threads=2, **options):
-        recorder = kernels.Recorder(exact=True)
+        tracer = kernels.Tracer(exact=True)
         packed = {
             name: matrix(values, "F32")
-            if values.ndim == 2 and not name.endswith(("convolution", "decay"))
+            if values.ndim == 2 and not name.endswith(("convolution", ".A"))
             else np.ascontiguousarray(values)
             for name, values in self.weights.items()
         }
-        logits = forward(self.config, assemble(self.config, packed), recorder.begin(self.memories), recorder)
-        return recorder.finish(logits, threads=threads, **options)
+        logits = forward(self.config, assemble(self.config, packed), tracer.begin(self.memories), tracer)
+        return tracer.finish(logits, threads=threads, **options)
 
     def logits(self, ids, dtype=np.float64):
         ops = arithmetic.Ops(dtype)
         placed = {name: values.astype(dtype) for name, values in self.weights.items()}
-        batch = ops.begin([(ops.new_past(self.memories), ids)], "all")
+        batch = ops.begin([(ops.new_cache(self.memories), ids)], "all")
         return forward(self.config, assemble(self.config, placed), batch, ops)
 
 
@@ -112,7 +112,7 @@ def test_steps_of_any_size_are_like_arithmetics(scale):
     model, ids = Model(*SMALL), some_ids(20)
     for sign in (-1, 1):
         for n in range(model.layers):
-            model.weights[f"layers.{n}.step_bias"][:] = sign * scale
+            model.weights[f"layers.{n}.dt_bias"][:] = sign * scale
         expected = model.logits(ids)
         _, found = computed(model.program(), ids)
         np.testing.assert_allclose(found, expected, rtol=0, atol=2e-5 * np.abs(expected).max())

@@ -26,13 +26,13 @@ class Shape:
     windows: tuple[int | None, ...] = (None, None)
     sinks: bool = False  # gpt-oss
     experts: int = 0  # gpt-oss; 0 for a plain gated layer
-    kept: int = 2
+    top_k: int = 2
     layout: str = "Q8_0"
 
 
 LLAMA = Shape()
 QWEN3 = Shape(head_norms=True, q_heads=6, kv_heads=2, head_dim=20, rotary_dim=12)
-GPT_OSS = Shape(biases=True, windows=(9, None), sinks=True, experts=5, kept=3, q_heads=8, kv_heads=1)
+GPT_OSS = Shape(biases=True, windows=(9, None), sinks=True, experts=5, top_k=3, q_heads=8, kv_heads=1)
 MISTRAL = Shape(windows=(70, 70), layout="F32")
 SHAPES = {"llama": LLAMA, "qwen3": QWEN3, "gpt_oss": GPT_OSS, "mistral": MISTRAL}
 
@@ -78,7 +78,7 @@ def decoded(packed):
 
 
 def tiny(shape: Shape, seed: int = 0) -> Placed:
-    """Weights for a Recorder. `for_arithmetic` gives the same numbers to arithmetic.Ops."""
+    """Weights for a Tracer. `for_arithmetic` gives the same numbers to arithmetic.Ops."""
     random = np.random.default_rng(seed)
 
     def normal(*dims, scale=None):
@@ -148,7 +148,7 @@ def attention(x, layer, n, model, batch, ops, tap):
     q, k = tap("attention.q", q), tap("attention.k", k)
     q, k = ops.rotate(q, batch.positions, model.weights["rope"]), ops.rotate(k, batch.positions, model.weights["rope"])
     mixed = ops.attend(
-        q, k, v, batch.pasts[n], scale=shape.head_dim**-0.5, window=shape.windows[n], sinks=layer["sinks"]
+        q, k, v, batch.caches[n], scale=shape.head_dim**-0.5, window=shape.windows[n], sinks=layer["sinks"]
     )
     return ops.linear(tap("attention.mixed", mixed), layer["o"])
 
@@ -156,21 +156,21 @@ def attention(x, layer, n, model, batch, ops, tap):
 def mlp(x, layer, shape, ops, tap):
     if shape.experts:
         scores = tap("experts.scores", ops.linear(x, layer["router"], layer["router_bias"]))
-        chosen, share = ops.route_top_k(scores, shape.kept)
+        chosen, expert_weights = ops.route_top_k(scores, shape.top_k)
         chosen = tap("experts.chosen", chosen)
         names = ("gate", "up", "down")
         experts = arithmetic.Experts(
             *(layer[name] for name in names), *(layer[f"{name}_bias"] for name in names), alpha=1.702, limit=2.0
         )
-        return ops.mix_experts(x, experts, chosen, share)
+        return ops.mix_experts(x, experts, chosen, expert_weights)
     gate = ops.linear(x, layer["gate"], layer["gate_bias"])
     inner = ops.swiglu(gate, ops.linear(x, layer["up"], layer["up_bias"]))
     return ops.linear(tap("mlp.inner", inner), layer["down"], layer["down_bias"])
 
 
 def program(placed: Placed, *, threads=2, exact=False, cache="f16", instruction_set=None, watch=()):
-    recorder = kernels.Recorder(exact=exact, cache=cache)
-    return kernels.build(recorder, placed, threads=threads, instruction_set=instruction_set, watch=watch)
+    tracer = kernels.Tracer(exact=exact, cache=cache)
+    return kernels.build(tracer, placed, threads=threads, instruction_set=instruction_set, watch=watch)
 
 
 def some_ids(count: int, seed: int = 1) -> np.ndarray:
@@ -179,4 +179,4 @@ def some_ids(count: int, seed: int = 1) -> np.ndarray:
 
 def in_arithmetic(placed: Placed, ids: np.ndarray, dtype=np.float64) -> np.ndarray:
     ops = arithmetic.Ops(dtype)
-    return for_arithmetic(placed).forward(ops.begin([(ops.new_past(placed.memories), ids)], "all"), ops)
+    return for_arithmetic(placed).forward(ops.begin([(ops.new_cache(placed.memories), ids)], "all"), ops)

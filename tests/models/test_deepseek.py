@@ -35,7 +35,7 @@ def logits(folder, ids):
     ops = arithmetic.Ops()
     with open_checkpoint(folder / "model.safetensors") as checkpoint:
         model = models.load(checkpoint, ops)
-    return model.forward(ops.begin([(ops.new_past(model.memories), ids)], "all"), ops)
+    return model.forward(ops.begin([(ops.new_cache(model.memories), ids)], "all"), ops)
 
 
 def bf16(values):

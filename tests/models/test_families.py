@@ -24,11 +24,11 @@ def load(golden, ops, file="model.safetensors"):
 
 def logits(model, ops, ids, pieces):
     """Logits of every token, given the sequence in pieces of that many tokens."""
-    past, rows, start = ops.new_past(model.memories), [], 0
+    cache, rows, start = ops.new_cache(model.memories), [], 0
     for length in pieces:
-        rows.append(model.forward(ops.begin([(past, ids[start : start + length])], "all"), ops))
+        rows.append(model.forward(ops.begin([(cache, ids[start : start + length])], "all"), ops))
         start += length
-    assert start == len(ids) == past.length
+    assert start == len(ids) == cache.length
     return np.concatenate(rows)
 
 
@@ -74,7 +74,7 @@ def test_sequences_in_one_batch_do_not_see_each_other(golden):
     model = load(golden, ops)
     alone = logits(model, ops, golden.ids, [21])
     backwards = logits(model, ops, golden.ids[::-1], [21])
-    one, other = ops.new_past(model.memories), ops.new_past(model.memories)
+    one, other = ops.new_cache(model.memories), ops.new_cache(model.memories)
     model.forward(ops.begin([(one, golden.ids[:9])], "none"), ops)
     work = [(other, golden.ids[::-1][:20]), (one, golden.ids[9:])]
     both = model.forward(ops.begin(work, "all"), ops)
@@ -86,12 +86,12 @@ def test_sequences_in_one_batch_do_not_see_each_other(golden):
 def test_a_truncated_sequence_goes_on_as_if_the_rest_had_not_been(golden):
     ops = arithmetic.Ops(np.float64)
     model = load(golden, ops)
-    past = ops.new_past(model.memories)
-    model.forward(ops.begin([(past, [*golden.ids[:10], 1, 2, 3])]), ops)
-    past.truncate(10)
-    left = past.length
+    cache = ops.new_cache(model.memories)
+    model.forward(ops.begin([(cache, [*golden.ids[:10], 1, 2, 3])]), ops)
+    cache.truncate(10)
+    left = cache.length
     assert left == (0 if isinstance(model.memories[0], models.StateMemory) else 10)  # a state was not kept there
-    rest = model.forward(ops.begin([(past, golden.ids[left:])], "all"), ops)
+    rest = model.forward(ops.begin([(cache, golden.ids[left:])], "all"), ops)
     assert_same(rest, logits(model, ops, golden.ids, [21])[left:], FLOAT64)
 
 
@@ -126,26 +126,26 @@ class ForgetsMagnitude(arithmetic.Ops):
 
 
 class ForgetsScale(arithmetic.Ops):
-    def attend(self, q, k, v, past, *, scale, **rest):
-        return super().attend(q, k, v, past, scale=1.0, **rest)
+    def attend(self, q, k, v, cache, *, scale, **rest):
+        return super().attend(q, k, v, cache, scale=1.0, **rest)
 
 
 class ForgetsWindow(arithmetic.Ops):
-    def attend(self, q, k, v, past, *, window, **rest):
-        return super().attend(q, k, v, past, window=None, **rest)
+    def attend(self, q, k, v, cache, *, window, **rest):
+        return super().attend(q, k, v, cache, window=None, **rest)
 
 
 class WindowOneTooWide(arithmetic.Ops):
-    def attend(self, q, k, v, past, *, window, **rest):
-        return super().attend(q, k, v, past, window=window and window + 1, **rest)
+    def attend(self, q, k, v, cache, *, window, **rest):
+        return super().attend(q, k, v, cache, window=window and window + 1, **rest)
 
 
 class SharesKeysCrosswise(arithmetic.Ops):
     """Query head h looks at key head h mod kv_heads instead of h // group."""
 
-    def attend(self, q, k, v, past, **rest):
+    def attend(self, q, k, v, cache, **rest):
         order = np.arange(q.shape[1]).reshape(-1, k.shape[1]).T.ravel()
-        mixed = super().attend(q[:, order], k, v, past, **rest).reshape(q.shape)
+        mixed = super().attend(q[:, order], k, v, cache, **rest).reshape(q.shape)
         return mixed[:, np.argsort(order)].reshape(len(q), -1)
 
 
@@ -165,78 +165,78 @@ class ForgetsHeadNorms(arithmetic.Ops):
 
 
 class ForgetsSinks(arithmetic.Ops):
-    def attend(self, q, k, v, past, *, sinks=None, **rest):
-        return super().attend(q, k, v, past, sinks=None, **rest)
+    def attend(self, q, k, v, cache, *, sinks=None, **rest):
+        return super().attend(q, k, v, cache, sinks=None, **rest)
 
 
 class ForgetsTheGatesLimit(arithmetic.Ops):
-    def mix_experts(self, x, experts, chosen, share):
-        return super().mix_experts(x, replace(experts, limit=1e9), chosen, share)
+    def mix_experts(self, x, experts, chosen, expert_weights):
+        return super().mix_experts(x, replace(experts, limit=1e9), chosen, expert_weights)
 
 
 class ForgetsTheGatesAlpha(arithmetic.Ops):
-    def mix_experts(self, x, experts, chosen, share):
-        return super().mix_experts(x, replace(experts, alpha=1.0), chosen, share)
+    def mix_experts(self, x, experts, chosen, expert_weights):
+        return super().mix_experts(x, replace(experts, alpha=1.0), chosen, expert_weights)
 
 
 class TakesGateForUp(arithmetic.Ops):
-    def mix_experts(self, x, experts, chosen, share):
-        return super().mix_experts(x, replace(experts, gate=experts.up, up=experts.gate), chosen, share)
+    def mix_experts(self, x, experts, chosen, expert_weights):
+        return super().mix_experts(x, replace(experts, gate=experts.up, up=experts.gate), chosen, expert_weights)
 
 
 class SharesAmongAllExperts(arithmetic.Ops):
-    def route_top_k(self, scores, kept, chosen=None):
-        chosen, _ = super().route_top_k(scores, kept)
-        return chosen, np.take_along_axis(arithmetic.softmax_shares(scores), chosen, axis=-1)
+    def route_top_k(self, scores, top_k, chosen=None):
+        chosen, _ = super().route_top_k(scores, top_k)
+        return chosen, np.take_along_axis(arithmetic.softmax(scores), chosen, axis=-1)
 
 
 class KeepsOneExpert(arithmetic.Ops):
-    def route_top_k(self, scores, kept, chosen=None):
+    def route_top_k(self, scores, top_k, chosen=None):
         return super().route_top_k(scores, 1)
 
 
 class ForgetsTheConvolutionsBias(arithmetic.Ops):
-    def convolve(self, x, weight, bias, past):
-        return super().convolve(x, weight, 0 * bias, past)
+    def convolve(self, x, weight, bias, cache):
+        return super().convolve(x, weight, 0 * bias, cache)
 
 
 class TurnsTheConvolutionRound(arithmetic.Ops):
-    def convolve(self, x, weight, bias, past):
-        return super().convolve(x, weight[:, ::-1], bias, past)
+    def convolve(self, x, weight, bias, cache):
+        return super().convolve(x, weight[:, ::-1], bias, cache)
 
 
 class ForgetsWhatWasConvolved(arithmetic.Ops):
-    def convolve(self, x, weight, bias, past):
-        for state, _ in past.parts:
+    def convolve(self, x, weight, bias, cache):
+        for state, _ in cache.parts:
             state.now.inputs[:] = 0
-        return super().convolve(x, weight, bias, past)
+        return super().convolve(x, weight, bias, cache)
 
 
 class ForgetsTheState(arithmetic.Ops):
-    def scan(self, x, step, decay, b, c, skip, past):
-        for state, _ in past.parts:
+    def selective_scan(self, x, dt, A, B, C, D, cache):
+        for state, _ in cache.parts:
             state.now.state[:] = 0
-        return super().scan(x, step, decay, b, c, skip, past)
+        return super().selective_scan(x, dt, A, B, C, D, cache)
 
 
-class ForgetsTheSkip(arithmetic.Ops):
-    def scan(self, x, step, decay, b, c, skip, past):
-        return super().scan(x, step, decay, b, c, 0 * skip, past)
+class ForgetsD(arithmetic.Ops):
+    def selective_scan(self, x, dt, A, B, C, D, cache):
+        return super().selective_scan(x, dt, A, B, C, 0 * D, cache)
 
 
-class TakesStepsAsTheyAre(arithmetic.Ops):
-    def scan(self, x, step, decay, b, c, skip, past):
-        return super().scan(x, np.log(np.expm1(np.abs(step))), decay, b, c, skip, past)
+class TakesDtAsItIs(arithmetic.Ops):
+    def selective_scan(self, x, dt, A, B, C, D, cache):
+        return super().selective_scan(x, np.log(np.expm1(np.abs(dt))), A, B, C, D, cache)
 
 
-class TakesTheLogarithmForTheDecay(arithmetic.Ops):
-    def scan(self, x, step, decay, b, c, skip, past):
-        return super().scan(x, step, -np.abs(np.log(-decay)), b, c, skip, past)
+class TakesTheLogarithmForA(arithmetic.Ops):
+    def selective_scan(self, x, dt, A, B, C, D, cache):
+        return super().selective_scan(x, dt, -np.abs(np.log(-A)), B, C, D, cache)
 
 
 class TakesBForC(arithmetic.Ops):
-    def scan(self, x, step, decay, b, c, skip, past):
-        return super().scan(x, step, decay, c, b, skip, past)
+    def selective_scan(self, x, dt, A, B, C, D, cache):
+        return super().selective_scan(x, dt, A, C, B, D, cache)
 
 
 class RotatesNeighboursOfLatents(arithmetic.Ops):
@@ -248,14 +248,14 @@ class RotatesNeighboursOfLatents(arithmetic.Ops):
 
 
 class ForgetsWhatYarnPutsOnTheScale(arithmetic.Ops):
-    def attend_latent(self, q, latents, past, *, scale):
-        return super().attend_latent(q, latents, past, scale=13**-0.5)
+    def attend_latent(self, q, latents, cache, *, scale):
+        return super().attend_latent(q, latents, cache, scale=13**-0.5)
 
 
 class TakesValuesFromTheEndOfLatents(arithmetic.Ops):
-    def attend_latent(self, q, latents, past, *, scale):
+    def attend_latent(self, q, latents, cache, *, scale):
         turned = np.roll(latents, 1, axis=1), np.roll(q, 1, axis=2)
-        return super().attend_latent(turned[1], turned[0], past, scale=scale)
+        return super().attend_latent(turned[1], turned[0], cache, scale=scale)
 
 
 class PutsPositionsFirst(arithmetic.Ops):
@@ -264,18 +264,18 @@ class PutsPositionsFirst(arithmetic.Ops):
 
 
 class SharesLikeGptOss(arithmetic.Ops):
-    def route_top_k_of_groups(self, scores, correction, kept, groups, groups_kept, *, normalised, factor):
+    def route_top_k_of_groups(self, scores, correction, top_k, groups, top_k_groups, *, normalised, factor):
         chosen, _ = super().route_top_k_of_groups(
-            scores, correction, kept, groups, groups_kept, normalised=normalised, factor=factor
+            scores, correction, top_k, groups, top_k_groups, normalised=normalised, factor=factor
         )
-        return super().route_top_k(scores, kept, chosen)
+        return super().route_top_k(scores, top_k, chosen)
 
 
 class Router(arithmetic.Ops):
-    def route_top_k_of_groups(self, scores, correction, kept, groups, groups_kept, *, normalised, factor):
-        given = {"correction": correction, "groups": groups, "groups_kept": groups_kept, "normalised": normalised}
+    def route_top_k_of_groups(self, scores, correction, top_k, groups, top_k_groups, *, normalised, factor):
+        given = {"correction": correction, "groups": groups, "top_k_groups": top_k_groups, "normalised": normalised}
         given = given | {"factor": factor} | self.instead(correction, normalised)
-        return super().route_top_k_of_groups(scores, kept=kept, **given)
+        return super().route_top_k_of_groups(scores, top_k=top_k, **given)
 
 
 class ForgetsTheCorrection(Router):
@@ -285,7 +285,7 @@ class ForgetsTheCorrection(Router):
 
 class ForgetsGroups(Router):
     def instead(self, correction, normalised):
-        return {"groups": 1, "groups_kept": 1}
+        return {"groups": 1, "top_k_groups": 1}
 
 
 class ForgetsTheFactor(Router):
@@ -338,9 +338,9 @@ MISTAKES = [
     (TurnsTheConvolutionRound, MAMBA),
     (ForgetsWhatWasConvolved, MAMBA),
     (ForgetsTheState, MAMBA),
-    (ForgetsTheSkip, MAMBA),
-    (TakesStepsAsTheyAre, MAMBA),
-    (TakesTheLogarithmForTheDecay, MAMBA),
+    (ForgetsD, MAMBA),
+    (TakesDtAsItIs, MAMBA),
+    (TakesTheLogarithmForA, MAMBA),
     (TakesBForC, MAMBA),
 ]
 
@@ -364,7 +364,7 @@ def test_rows_of_gguf_left_as_they_are_would_be_noticed(golden_of, monkeypatch):
 def test_only_wanted_logits_are_computed(golden):
     ops = arithmetic.Ops()
     model = load(golden, ops)
-    batch = ops.begin([(ops.new_past(model.memories), golden.ids)], "last")
+    batch = ops.begin([(ops.new_cache(model.memories), golden.ids)], "last")
     assert_same(model.forward(batch, ops), golden.float32[-1:], FLOAT32)
-    batch = ops.begin([(ops.new_past(model.memories), golden.ids)], "none")
+    batch = ops.begin([(ops.new_cache(model.memories), golden.ids)], "none")
     assert model.forward(batch, ops).shape == (0, 64)

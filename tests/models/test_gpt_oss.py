@@ -147,7 +147,7 @@ def test_openais_own_layout_computes(golden, tmp_path):
         with open_checkpoint(folder / "model.safetensors") as checkpoint:
             config = json.loads((folder / "config.json").read_text()) | ({} if eps is None else {"rms_norm_eps": eps})
             model = models.load(checkpoint, ops, config)
-        rows.append(model.forward(ops.begin([(ops.new_past(model.memories), golden.ids)], "all"), ops))
+        rows.append(model.forward(ops.begin([(ops.new_cache(model.memories), golden.ids)], "all"), ops))
     np.testing.assert_array_equal(*rows)
 
 
@@ -232,6 +232,6 @@ def test_experts_nobody_needs_are_never_decoded(golden, monkeypatch):
     model = models.load(opened(golden), ops)
     assert not decoded
     recorder = arithmetic.Recorder("layers.0.experts.chosen")
-    model.forward(ops.begin([(ops.new_past(model.memories), golden.ids[:1])]), ops, recorder)
+    model.forward(ops.begin([(ops.new_cache(model.memories), golden.ids[:1])]), ops, recorder)
     chosen = recorder.values()["layers.0.experts.chosen"]
     assert {e for name, e in decoded if name == "layers.0.gate"} == set(chosen.ravel().tolist())

@@ -42,8 +42,8 @@ def test_parameters_come_in_the_order_of_a_forward_pass(golden):
 def test_both_formats_have_the_same_parameters(golden_gguf):
     from_hf, from_gguf = (parameters(opened(golden_gguf, file)) for file in ("model.safetensors", "model.gguf"))
     for one, other in zip(from_hf, from_gguf, strict=True):
-        if one.kind == "decay":  # which GGUF stores as it is used, to float32's last bit
-            assert (one.name, one.shape) == (other.name.replace("decay", "log_decay"), other.shape)
+        if one.kind == "A":  # which GGUF stores as it is used, to float32's last bit
+            assert (one.name, one.shape) == (f"{other.name}_log", other.shape)
             np.testing.assert_allclose(-np.exp(one.decode()), other.decode(), rtol=2e-7)
             continue
         assert (one.name, one.kind, one.shape, one.same_as) == (other.name, other.kind, other.shape, other.same_as)
@@ -192,8 +192,8 @@ def test_weights_are_placed_one_at_a_time(golden):
 ATTENTION_TAPS = ("attention.q", "attention.k", "attention.v", "attention.mixed", "attention.out", "out")
 MLP_TAPS = ("mlp.inner", "mlp.out")
 LATENT_TAPS = ("attention.q", "attention.latent", "attention.mixed", "attention.out", "out")
-EXPERT_TAPS = ("experts.scores", "experts.chosen", "experts.share", "experts.out")
-MIXER_TAPS = (*(f"mixer.{name}" for name in ("convolved", "step", "b", "c", "scanned", "inner", "out")), "out")
+EXPERT_TAPS = ("experts.scores", "experts.chosen", "experts.weights", "experts.out")
+MIXER_TAPS = (*(f"mixer.{name}" for name in ("convolved", "dt", "B", "C", "scanned", "inner", "out")), "out")
 
 
 def test_taps_see_every_named_value(golden):
@@ -210,7 +210,7 @@ def test_taps_see_every_named_value(golden):
     if model.family.name == "deepseek_v3":  # experts come in later layers
         names += [f"layers.1.{name}" for name in EXPERT_TAPS]
     recorder = arithmetic.Recorder(*names)
-    logits = model.forward(ops.begin([(ops.new_past(model.memories), golden.ids)], "all"), ops, recorder)
+    logits = model.forward(ops.begin([(ops.new_cache(model.memories), golden.ids)], "all"), ops, recorder)
     values = recorder.values()
     np.testing.assert_array_equal(values["logits"], logits)
     if "attention.k" in shown:
@@ -224,9 +224,9 @@ def test_a_recorded_routing_can_be_repeated(golden_of, name):
     """Whatever the router would say, the recorded experts answer."""
     golden, ops = golden_of(name), arithmetic.Ops(np.float64)
     model = models.load(opened(golden), ops)
-    routing = [f"layers.{n}.experts.{what}" for n in range(2) for what in ("chosen", "share")]
+    routing = [f"layers.{n}.experts.{what}" for n in range(2) for what in ("chosen", "weights")]
     recorder = arithmetic.Recorder(*routing)
-    logits = model.forward(ops.begin([(ops.new_past(model.memories), golden.ids)], "all"), ops, recorder)
+    logits = model.forward(ops.begin([(ops.new_cache(model.memories), golden.ids)], "all"), ops, recorder)
 
     class Replay(arithmetic.Tap):
         def __init__(self, scope=""):
@@ -240,7 +240,7 @@ def test_a_recorded_routing_can_be_repeated(golden_of, name):
                 return value[:, ::-1]  # another router's opinion
             return recorder.values().get(self.scope + name, value)
 
-    replayed = model.forward(ops.begin([(ops.new_past(model.memories), golden.ids)], "all"), ops, Replay())
+    replayed = model.forward(ops.begin([(ops.new_cache(model.memories), golden.ids)], "all"), ops, Replay())
     np.testing.assert_allclose(replayed, logits, rtol=1e-12)
 
 
@@ -251,8 +251,8 @@ def test_a_tap_may_replace_a_value(golden):
 
     ops = arithmetic.Ops()
     model = models.load(opened(golden), ops)
-    past = ops.new_past(model.memories)
-    silenced = model.forward(ops.begin([(past, golden.ids)], "all"), ops, Silence())
+    cache = ops.new_cache(model.memories)
+    silenced = model.forward(ops.begin([(cache, golden.ids)], "all"), ops, Silence())
     x = ops.embed(golden.ids, model.parameters.embedding)
     eps = 1e-2  # of every golden
     plain = ops.linear(ops.rms_norm(x, model.parameters.norm, eps), model.parameters.unembedding)

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from ouvert.models import CheckpointError
+from ouvert.models.config_reader import ConfigReader
 from ouvert.models.rope import Factors, Linear, Yarn, rope_from_gguf, rope_from_hf
-from ouvert.models.stated import Stated
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "goldens" / "models_rope.json").read_text())
 
@@ -17,8 +17,8 @@ LAST_PLACES = 6e-7
 
 
 def read(parameters, head_dim=64, context=4096):
-    stated = Stated("config.json", {"rope_parameters": parameters})
-    return rope_from_hf(stated, head_dim, context, None)
+    reader = ConfigReader("config.json", {"rope_parameters": parameters})
+    return rope_from_hf(reader, head_dim, context, None)
 
 
 @pytest.mark.parametrize("name", GOLDEN)
@@ -36,8 +36,8 @@ def test_the_older_spelling_says_the_same(name):
     scaling = dict(golden["rope_parameters"])
     theta = scaling.pop("rope_theta")
     scaling["type"] = scaling.pop("rope_type")
-    stated = Stated("config.json", {"rope_theta": theta, "rope_scaling": None if len(scaling) == 1 else scaling})
-    older = rope_from_hf(stated, golden["head_dim"], golden["max_position_embeddings"], None)
+    reader = ConfigReader("config.json", {"rope_theta": theta, "rope_scaling": None if len(scaling) == 1 else scaling})
+    older = rope_from_hf(reader, golden["head_dim"], golden["max_position_embeddings"], None)
     assert older == read(golden["rope_parameters"], golden["head_dim"], golden["max_position_embeddings"])
 
 
@@ -74,7 +74,7 @@ def test_unknown_settings_are_refused_by_name():
 
 
 def gguf(metadata, factors=None, *, truncate=True):
-    return rope_from_gguf(Stated("a.gguf", metadata), 8, 4096, factors, truncate=truncate)
+    return rope_from_gguf(ConfigReader("a.gguf", metadata), 8, 4096, factors, truncate=truncate)
 
 
 def test_gguf_metadata():

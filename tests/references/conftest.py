@@ -75,7 +75,7 @@ def start_of_reference(path: Path):
         model = models.load(checkpoint, ops)
 
     def start():
-        past = ops.new_past(model.memories)
+        past = ops.new_cache(model.memories)
         return lambda ids: model.forward(ops.begin([(past, ids)], "all"), ops)
 
     return start
@@ -83,9 +83,9 @@ def start_of_reference(path: Path):
 
 def start_of_native(path: Path, *, exact: bool = False, cache: str = "f16"):
     """The same of the native engine, as `ouvert run` has it."""
-    recorder = kernels.Recorder(exact=exact, cache=cache)
+    tracer = kernels.Tracer(exact=exact, cache=cache)
     with open_checkpoint(path) as checkpoint:
-        program = kernels.build(recorder, models.load(checkpoint, recorder), threads=2)
+        program = kernels.build(tracer, models.load(checkpoint, tracer), threads=2)
 
     def start():
         sequence = program.new_sequence(2048)

@@ -3,24 +3,24 @@
 Imports nothing of ours. Plain functions for single operations; `Ops` is the object a model's graph receives.
 """
 
-from ouvert.arithmetic.attention import KeyValues, Latents, attend, softmax_shares
+from ouvert.arithmetic.attention import KeyValues, Latents, attend, softmax
 from ouvert.arithmetic.dense import embed, heads, join, linear, linear_heads, rms_norm, select
 from ouvert.arithmetic.experts import Experts, mix_experts, route_top_k, route_top_k_of_groups
 from ouvert.arithmetic.gates import clamped_swiglu, silu, swiglu
-from ouvert.arithmetic.ops import Batch, Ops, Past
+from ouvert.arithmetic.ops import Batch, Cache, Ops
 from ouvert.arithmetic.rotation import Rope, rotate
-from ouvert.arithmetic.states import KEPT_EVERY, Moment, State, convolve, scan
+from ouvert.arithmetic.states import KEPT_EVERY, Moment, State, convolve, selective_scan
 from ouvert.arithmetic.taps import Recorder, Tap
 
 __all__ = [
     "KEPT_EVERY",
     "Batch",
+    "Cache",
     "Experts",
     "KeyValues",
     "Latents",
     "Moment",
     "Ops",
-    "Past",
     "Recorder",
     "Rope",
     "State",
@@ -38,9 +38,9 @@ __all__ = [
     "rotate",
     "route_top_k",
     "route_top_k_of_groups",
-    "scan",
     "select",
+    "selective_scan",
     "silu",
-    "softmax_shares",
+    "softmax",
     "swiglu",
 ]

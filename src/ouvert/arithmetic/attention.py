@@ -29,7 +29,7 @@ class KeyValues:
         if k.shape != v.shape or k.shape[1:] != (heads, head_dim):
             raise ValueError(
                 f"attend: k is {k.shape} and v is {v.shape}, expected (tokens, {heads}, {head_dim}) for both. "
-                "Was this past made for another model?"
+                "Was this cache made for another model?"
             )
         end = self.length + len(k)
         if end > room:
@@ -75,7 +75,7 @@ class Latents:
         self._kept.truncate(length)
 
 
-def softmax_shares(scores: Array, sinks: Array | None = None) -> Array:
+def softmax(scores: Array, sinks: Array | None = None) -> Array:
     """Each key's share of the attention: softmax along the last axis.
 
     `sinks`, one score per row (shape of scores without the last axis), take their share and give nothing for it;
@@ -119,6 +119,6 @@ def attend(
             hidden |= key_position <= position - window
         scores = grouped[:, :, start:stop] @ keys[:, None, first:last].swapaxes(-1, -2) * q.dtype.type(scale)
         scores[..., hidden] = -np.inf
-        shares = softmax_shares(scores, sink_rows)  # (kv_heads, group, queries, keys)
+        shares = softmax(scores, sink_rows)  # (kv_heads, group, queries, keys)
         mixed[:, :, start:stop] = shares @ values[:, None, first:last]
     return mixed.transpose(2, 0, 1, 3).reshape(tokens, -1)

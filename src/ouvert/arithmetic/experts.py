@@ -1,11 +1,11 @@
-"""Mixtures of experts: a router scores them, each token keeps its best few and mixes their answers."""
+"""Mixtures of experts: a router scores them, each token takes its top_k and mixes their answers."""
 
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from ouvert.arithmetic.attention import softmax_shares
+from ouvert.arithmetic.attention import softmax
 from ouvert.arithmetic.dense import Array, linear
 from ouvert.arithmetic.gates import clamped_swiglu, sigmoid, swiglu
 
@@ -28,52 +28,53 @@ class Experts:
     limit: float | None = None
 
 
-def route_top_k(scores: Array, kept: int, chosen: Array | None = None) -> tuple[Array, Array]:
-    """The `kept` best experts of each token, best first, and their shares (softmax over the kept scores).
+def route_top_k(scores: Array, top_k: int, chosen: Array | None = None) -> tuple[Array, Array]:
+    """The `top_k` best experts of each token, best first, and their weights (softmax over those scores).
 
-    scores (tokens, experts) -> chosen int32 and share, (tokens, kept) each. The lower index wins a tie.
-    With `chosen` (recorded earlier) nothing is selected: the shares are those of the given experts.
+    scores (tokens, experts) -> chosen int32 and expert_weights, (tokens, top_k) each. The lower index wins a tie.
+    With `chosen` (kept of an earlier pass) nothing is selected: the weights are those of the given experts.
     """
     if chosen is None:
-        chosen = np.argsort(-scores, axis=-1, kind="stable")[:, :kept].astype(np.int32)
-    return chosen, softmax_shares(np.take_along_axis(scores, chosen, axis=-1))
+        chosen = np.argsort(-scores, axis=-1, kind="stable")[:, :top_k].astype(np.int32)
+    return chosen, softmax(np.take_along_axis(scores, chosen, axis=-1))
 
 
 def route_top_k_of_groups(
-    scores: Array, correction: Array, kept: int, groups: int, groups_kept: int, *, normalised: bool, factor: float
+    scores: Array, correction: Array, top_k: int, groups: int, top_k_groups: int, *, normalised: bool, factor: float
 ) -> tuple[Array, Array]:
-    """DeepSeek-V3's choice: the `kept` best experts of each token among those of its best groups.
+    """DeepSeek-V3's choice: the `top_k` best experts of each token among those of its best groups.
 
     Chosen by sigmoid(scores) + correction, best first, the lower index at a tie; a group counts for its two best
-    experts (DeepSeek-AI, arXiv:2412.19437, 2.1.2). Shares are the uncorrected sigmoids, `normalised` to a sum of 1 or
+    experts (DeepSeek-AI, arXiv:2412.19437, 2.1.2). Weights are the uncorrected sigmoids, `normalised` to a sum of 1 or
     not, times factor.
-    scores (tokens, experts), correction (experts,) -> chosen int32 and share, (tokens, kept) each.
+    scores (tokens, experts), correction (experts,) -> chosen int32 and expert_weights, (tokens, top_k) each.
     """
     likings = sigmoid(scores)
     corrected = likings + correction
     grouped = corrected.reshape(len(scores), groups, -1)
     worth = np.sort(grouped, axis=-1)[..., -2:].sum(-1)
-    best = np.argsort(-worth, axis=-1, kind="stable")[:, :groups_kept]
+    best = np.argsort(-worth, axis=-1, kind="stable")[:, :top_k_groups]
     allowed = np.zeros_like(worth, bool)
     np.put_along_axis(allowed, best, True, axis=-1)
     corrected = np.where(allowed[..., None], grouped, -np.inf).reshape(scores.shape)
-    chosen = np.argsort(-corrected, axis=-1, kind="stable")[:, :kept].astype(np.int32)
-    share = np.take_along_axis(likings, chosen, axis=-1)
+    chosen = np.argsort(-corrected, axis=-1, kind="stable")[:, :top_k].astype(np.int32)
+    expert_weights = np.take_along_axis(likings, chosen, axis=-1)
     if normalised:
-        share = share / share.sum(-1, keepdims=True)
-    return chosen, share * scores.dtype.type(factor)
+        expert_weights = expert_weights / expert_weights.sum(-1, keepdims=True)
+    return chosen, expert_weights * scores.dtype.type(factor)
 
 
-def mix_experts(x: Array, experts: Experts, chosen: Array, share: Array) -> Array:
-    """The answers of each token's chosen experts, weighted by their shares. x (tokens, hidden) -> like x.
+def mix_experts(x: Array, experts: Experts, chosen: Array, expert_weights: Array) -> Array:
+    """The answers of each token's chosen experts, weighted and summed.
 
-    Only experts that somebody chose are looked at. Experts add up in ascending order, whatever the batch.
+    x (tokens, hidden); chosen int32 and expert_weights, (tokens, top_k) each. -> like x. Only experts that somebody
+    chose are looked at. Experts add up in ascending order, whatever the batch.
     """
     mixed = np.zeros_like(x)
     for expert in np.unique(chosen):
         token, rank = np.nonzero(chosen == expert)
         answer = one_expert(x[token], experts, int(expert))
-        mixed[token] += share[token, rank, None].astype(x.dtype) * answer
+        mixed[token] += expert_weights[token, rank, None].astype(x.dtype) * answer
     return mixed
 
 

@@ -47,7 +47,7 @@ class LatentMemory(Protocol):
 
 # What one layer must remember of a sequence.
 Memory = KeyValueMemory | LatentMemory | StateMemory
-Remembered = KeyValues | Latents | State
+Cached = KeyValues | Latents | State
 
 
 class Placeable(Protocol):
@@ -77,10 +77,10 @@ class EncodedExperts:
         return self.parameter.decode_expert(expert).astype(self.dtype, copy=False)
 
 
-class Past:
+class Cache:
     """What is remembered of one sequence, layer by layer."""
 
-    def __init__(self, layers: Iterable[Remembered]) -> None:
+    def __init__(self, layers: Iterable[Cached]) -> None:
         self.layers = tuple(layers)
 
     @property
@@ -101,10 +101,10 @@ class Past:
 
 
 @dataclass(frozen=True, eq=False)
-class LayerPast:
-    """One layer's pasts of all sequences in a batch, and which of the batch's tokens are whose."""
+class LayerCache:
+    """One layer's caches of all sequences in a batch, and which of the batch's tokens are whose."""
 
-    parts: tuple[tuple[Any, slice], ...]  # Remembered
+    parts: tuple[tuple[Any, slice], ...]  # Cached
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,7 +114,7 @@ class Batch:
     ids: Array  # (tokens,)
     positions: Array  # (tokens,): how many tokens of its sequence stand before each
     wanted: Array  # rows of the tokens whose logits are wanted
-    pasts: tuple[LayerPast, ...]  # one per layer
+    caches: tuple[LayerCache, ...]  # one per layer
 
 
 class Ops:
@@ -131,11 +131,11 @@ class Ops:
             return EncodedExperts(parameter, self.dtype)
         return parameter.decode().astype(self.dtype, copy=False)
 
-    def new_past(self, memories: Iterable[Memory]) -> Past:
-        """The past of a sequence that has none yet."""
-        return Past(self._remembering(each) for each in memories)
+    def new_cache(self, memories: Iterable[Memory]) -> Cache:
+        """The cache of a sequence that has none yet."""
+        return Cache(self._cache_for(each) for each in memories)
 
-    def _remembering(self, memory: Any) -> Remembered:
+    def _cache_for(self, memory: Any) -> Cached:
         if hasattr(memory, "channels"):
             return State(memory.channels, memory.convolution, memory.states, self.dtype)
         if hasattr(memory, "value_width"):
@@ -143,14 +143,14 @@ class Ops:
         return KeyValues(memory.kv_heads, memory.head_dim, self.dtype)
 
     def begin(
-        self, work: Sequence[tuple[Past, Sequence[int] | Array]], wanted: Wanted | Sequence[Wanted] = "last"
+        self, work: Sequence[tuple[Cache, Sequence[int] | Array]], wanted: Wanted | Sequence[Wanted] = "last"
     ) -> Batch:
-        """A batch of new tokens for several sequences; each goes on where its past ends. No sequence comes twice.
+        """A batch of new tokens for several sequences; each goes on where its cache ends. No sequence comes twice.
 
         `wanted`, the same for all sequences or one for each: the logits after a sequence's last new token, after all
         of them, or none.
         """
-        if len({id(past) for past, _ in work}) != len(work):
+        if len({id(cache) for cache, _ in work}) != len(work):
             raise ValueError("begin: a sequence appears twice in one batch. Join its tokens, or use two steps.")
         each = [wanted] * len(work) if isinstance(wanted, str) else list(wanted)
         if len(each) != len(work) or not {"last", "all", "none"}.issuperset(each):
@@ -159,9 +159,9 @@ class Ops:
                 "each sequence."
             )
         ids, positions, parts, ends = [], [], [], [0]
-        for past, new in work:
-            length = past.length
-            past.truncate(length)  # a step that was interrupted may have left some layers ahead of others
+        for cache, new in work:
+            length = cache.length
+            cache.truncate(length)  # a step that was interrupted may have left some layers ahead of others
             ids.append(np.asarray(new, np.int64))
             positions.append(np.arange(length, length + len(new)))
             parts.append(slice(ends[-1], ends[-1] + len(new)))
@@ -169,12 +169,12 @@ class Ops:
         rows: list[int] = []
         for start, end, wish in zip(ends[:-1], ends[1:], each, strict=True):
             rows += range({"all": start, "last": end - 1, "none": end}[wish], end)
-        layers = zip(*(past.layers for past, _ in work), strict=True)
+        layers = zip(*(cache.layers for cache, _ in work), strict=True)
         return Batch(
             ids=np.concatenate(ids),
             positions=np.concatenate(positions),
             wanted=np.asarray(rows, np.int64),
-            pasts=tuple(LayerPast(tuple(zip(layer, parts, strict=True))) for layer in layers),
+            caches=tuple(LayerCache(tuple(zip(layer, parts, strict=True))) for layer in layers),
         )
 
     def attend(
@@ -182,49 +182,49 @@ class Ops:
         q: Array,
         k: Array,
         v: Array,
-        past: LayerPast,
+        cache: LayerCache,
         *,
         scale: float,
         window: int | None = None,
         sinks: Array | None = None,
     ) -> Array:
-        """Append k and v to each sequence's past, then let its tokens attend to it -> (tokens, q_heads * head_dim)."""
+        """Append k and v to each sequence's cache, then let its tokens attend to it -> (tokens, q_heads * head_dim)."""
         mixed = []
-        for remembered, tokens in past.parts:
-            remembered.append(k[tokens], v[tokens])
+        for cached, tokens in cache.parts:
+            cached.append(k[tokens], v[tokens])
             mixed.append(
-                attention.attend(q[tokens], remembered.keys, remembered.values, scale=scale, window=window, sinks=sinks)
+                attention.attend(q[tokens], cached.keys, cached.values, scale=scale, window=window, sinks=sinks)
             )
         return np.concatenate(mixed)
 
-    def attend_latent(self, q: Array, latents: Array, past: LayerPast, *, scale: float) -> Array:
-        """Append the latents (tokens, width) to each sequence's past, and let all heads of q look at them.
+    def attend_latent(self, q: Array, latents: Array, cache: LayerCache, *, scale: float) -> Array:
+        """Append the latents (tokens, width) to each sequence's cache, and let all heads of q look at them.
 
         q (tokens, heads, width) -> (tokens, heads * value_width)
         """
         mixed = []
-        for remembered, tokens in past.parts:
-            remembered.append(latents[tokens])
-            mixed.append(attention.attend(q[tokens], remembered.keys, remembered.values, scale=scale))
+        for cached, tokens in cache.parts:
+            cached.append(latents[tokens])
+            mixed.append(attention.attend(q[tokens], cached.keys, cached.values, scale=scale))
         return np.concatenate(mixed)
 
-    def convolve(self, x: Array, weight: Array, bias: Array, past: LayerPast) -> Array:
-        """A causal convolution of each channel over its inputs, those of each sequence's past included, and silu."""
+    def convolve(self, x: Array, weight: Array, bias: Array, cache: LayerCache) -> Array:
+        """A causal convolution of each channel over its inputs, those of each sequence's cache included, and silu."""
         mixed = []
-        for remembered, tokens in past.parts:
-            remembered.incoming = x[tokens]
-            mixed.append(states.convolve(x[tokens], weight, bias, remembered.now.inputs))
+        for cached, tokens in cache.parts:
+            cached.incoming = x[tokens]
+            mixed.append(states.convolve(x[tokens], weight, bias, cached.now.inputs))
         return np.concatenate(mixed)
 
-    def scan(self, x: Array, step: Array, decay: Array, b: Array, c: Array, skip: Array, past: LayerPast) -> Array:
+    def selective_scan(self, x: Array, dt: Array, A: Array, B: Array, C: Array, D: Array, cache: LayerCache) -> Array:
         """The selective scan, going on from each sequence's state, which it leaves as its tokens made it.
 
-        Stands after the `convolve` of the same past.
+        Stands after the `convolve` of the same cache.
         """
         mixed = []
-        for remembered, tokens in past.parts:
-            y, after = states.scan(x[tokens], step[tokens], decay, b[tokens], c[tokens], skip, remembered.now.state)
-            remembered.append(after)
+        for cached, tokens in cache.parts:
+            y, after = states.selective_scan(x[tokens], dt[tokens], A, B[tokens], C[tokens], D, cached.now.state)
+            cached.append(after)
             mixed.append(y)
         return np.concatenate(mixed)
 
@@ -255,26 +255,26 @@ class Ops:
     def clamped_swiglu(self, gate: Array, up: Array, alpha: float, limit: float) -> Array:
         return gates.clamped_swiglu(gate, up, alpha, limit)
 
-    def route_top_k(self, scores: Array, kept: int, chosen: Array | None = None) -> tuple[Array, Array]:
-        return experts.route_top_k(scores, kept, chosen)
+    def route_top_k(self, scores: Array, top_k: int, chosen: Array | None = None) -> tuple[Array, Array]:
+        return experts.route_top_k(scores, top_k, chosen)
 
     def route_top_k_of_groups(
         self,
         scores: Array,
         correction: Array,
-        kept: int,
+        top_k: int,
         groups: int,
-        groups_kept: int,
+        top_k_groups: int,
         *,
         normalised: bool,
         factor: float,
     ) -> tuple[Array, Array]:
         return experts.route_top_k_of_groups(
-            scores, correction, kept, groups, groups_kept, normalised=normalised, factor=factor
+            scores, correction, top_k, groups, top_k_groups, normalised=normalised, factor=factor
         )
 
-    def mix_experts(self, x: Array, experts_: Experts, chosen: Array, share: Array) -> Array:
-        return experts.mix_experts(x, experts_, chosen, share)
+    def mix_experts(self, x: Array, experts_: Experts, chosen: Array, expert_weights: Array) -> Array:
+        return experts.mix_experts(x, experts_, chosen, expert_weights)
 
     def select(self, x: Array, rows: Array) -> Array:
         return dense.select(x, rows)

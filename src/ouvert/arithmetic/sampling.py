@@ -20,7 +20,7 @@ Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 Rows: TypeAlias = Array | Sequence[Array]  # float32, all of one length
 
 SHARE_BITS = 44
-MOST_WORDS = 2 ** (63 - SHARE_BITS) - 1  # the shares of so many words add up in an int64
+MOST_TOKENS = 2 ** (63 - SHARE_BITS) - 1  # the shares of so many words add up in an int64
 LOG2_E = 1.4426950408889634
 LN_2 = 0.6931471805599453
 FINITE = float(np.finfo(np.float32).max)

@@ -65,20 +65,22 @@ def convolve(x: Array, weight: Array, bias: Array, before: Array) -> Array:
     return silu(total)
 
 
-def scan(x: Array, step: Array, decay: Array, b: Array, c: Array, skip: Array, before: Array) -> tuple[Array, Array]:
+def selective_scan(x: Array, dt: Array, A: Array, B: Array, C: Array, D: Array, before: Array) -> tuple[Array, Array]:
     """The selective scan of Mamba (arXiv:2312.00752, algorithm 2), token by token.
 
-    x and step (tokens, channels), step before its softplus; decay (channels, states), less than 0; b and c (tokens,
-    states); skip (channels,); before (states, channels) is the state that x meets.
+    x and dt (tokens, channels), dt before its softplus; A (channels, states), less than 0; B and C (tokens, states);
+    D (channels,); before (states, channels) is the state that x meets.
 
-        d = softplus(step)    state = exp(d * decay) * state + d * x * b    y = sum over states of state * c, + skip * x
+        delta = softplus(dt)
+        state = exp(delta * A) * state + delta * x * B
+        y     = sum over states of state * C, + D * x
 
     -> y like x, and the state after every token, (tokens, states, channels).
     """
-    d = np.logaddexp(0, step).astype(x.dtype)
+    delta = np.logaddexp(0, dt).astype(x.dtype)
     states = np.empty((len(x), *before.shape), x.dtype)
     state = before
     for t in range(len(x)):
-        state = np.exp(d[t] * decay.T) * state + (d[t] * x[t]) * b[t][:, None]
+        state = np.exp(delta[t] * A.T) * state + (delta[t] * x[t]) * B[t][:, None]
         states[t] = state
-    return np.einsum("tsc,ts->tc", states, c) + skip * x, states
+    return np.einsum("tsc,ts->tc", states, C) + D * x, states

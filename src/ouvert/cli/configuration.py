@@ -17,7 +17,7 @@ class ConfigurationError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Stated:
+class SettingValue:
     """A setting's value, and where it comes from: a variable, the file, or "default"."""
 
     value: object
@@ -31,18 +31,18 @@ class Configuration:
         self.path = configuration_path()
         self.in_file = read_file(self.path, asked_for=bool(os.environ.get(FILE_VARIABLE)))
 
-    def stated(self, key: str) -> Stated:
+    def stated(self, key: str) -> SettingValue:
         """Raises ConfigurationError if what is set makes no sense."""
         setting = SETTINGS[key]
         if os.environ.get(setting.variable):
-            return Stated(understood(setting, os.environ[setting.variable], setting.variable), setting.variable)
+            return SettingValue(understood(setting, os.environ[setting.variable], setting.variable), setting.variable)
         if key in self.in_file:
-            return Stated(understood(setting, self.in_file[key], f"{key} in {self.path}"), str(self.path))
+            return SettingValue(understood(setting, self.in_file[key], f"{key} in {self.path}"), str(self.path))
         if key == "home":
             from ouvert.store import default_home
 
-            return Stated(str(default_home()), "default")
-        return Stated(setting.default, "default")
+            return SettingValue(str(default_home()), "default")
+        return SettingValue(setting.default, "default")
 
     def value(self, key: str) -> object:
         return self.stated(key).value

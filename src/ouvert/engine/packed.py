@@ -223,7 +223,7 @@ class PackedWeights:
         return WeightsWatch((self.mapped,), check_of_pieces(self.mapped, self.pieces), derived=True, instance=self.made)
 
     def place(self, parameter: Parameter) -> Any:
-        """What kernels.Recorder's operations take for this parameter: a Packed matrix or a float32 array.
+        """What kernels.Tracer's operations take for this parameter: a Packed matrix or a float32 array.
 
         Raises CheckpointError if the file does not hold it in the expected shape.
         """

@@ -135,9 +135,9 @@ class Sampler:
 
     def __init__(self, sampling: Sampling, prompt: Sequence[int], vocabulary_size: int) -> None:
         """Raises EngineError if the vocabulary has more words than can be counted with."""
-        if vocabulary_size > plain.MOST_WORDS:
+        if vocabulary_size > plain.MOST_TOKENS:
             raise EngineError(
-                f"sampling: the vocabulary has {vocabulary_size} words, expected at most {plain.MOST_WORDS}. Choosing "
+                f"sampling: the vocabulary has {vocabulary_size} words, expected at most {plain.MOST_TOKENS}. Choosing "
                 "from more needs a smaller SHARE_BITS in ouvert.arithmetic.sampling."
             )
         self.sampling = sampling

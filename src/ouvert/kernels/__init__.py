@@ -1,10 +1,10 @@
-"""The operations of `arithmetic`, fast on a CPU: packed weights, and graphs recorded once and replayed natively.
+"""The operations of `arithmetic`, fast on a CPU: packed weights, and graphs traced once and replayed natively.
 
 May import arithmetic only. How an engine uses it:
 
-    recorder = kernels.Recorder()                      # exact=True: activations stay float32; cache="f32": caches too
-    model = models.load(checkpoint, recorder)          # or any source of kernels.Packed matrices and float32 vectors
-    program = kernels.build(recorder, model, threads=2)
+    tracer = kernels.Tracer()                        # exact=True: activations stay float32; cache="f32": caches too
+    model = models.load(checkpoint, tracer)          # or any source of kernels.Packed matrices and float32 vectors
+    program = kernels.build(tracer, model, threads=2)
     sequence = program.new_sequence(capacity=4096)
     logits = program.step([(sequence, ids)], "last")   # float32 (rows, vocabulary)
 
@@ -18,16 +18,16 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from ouvert.kernels.linear import Packed
     from ouvert.kernels.program import Program, Sequence
-    from ouvert.kernels.tracer import Batch, Memory, Recorder, RecordingError, Slot, Watch
+    from ouvert.kernels.tracer import Batch, Memory, Traced, Tracer, TracingError, Watch
 
 __all__ = [
     "Batch",
     "Packed",
     "Program",
-    "Recorder",
-    "RecordingError",
     "Sequence",
-    "Slot",
+    "Traced",
+    "Tracer",
+    "TracingError",
     "Watch",
     "available",
     "build",
@@ -38,10 +38,10 @@ HOMES = {
     "Batch": "tracer",
     "Packed": "linear",
     "Program": "program",
-    "Recorder": "tracer",
-    "RecordingError": "tracer",
+    "Tracer": "tracer",
+    "TracingError": "tracer",
     "Sequence": "program",
-    "Slot": "tracer",
+    "Traced": "tracer",
     "Watch": "tracer",
 }
 
@@ -55,8 +55,8 @@ def __getattr__(name: str) -> Any:
     return getattr(import_module(f"{__name__}.{HOMES[name]}"), name)
 
 
-class Recordable(Protocol):
-    """A model whose weights were placed with the recorder: models.Model."""
+class Traceable(Protocol):
+    """A model whose weights were placed with the tracer: models.Model."""
 
     @property
     def memories(self) -> Iterable["Memory"]: ...
@@ -79,8 +79,8 @@ def instruction_set() -> str:
 
 
 def build(
-    recorder: "Recorder",
-    model: Recordable,
+    tracer: "Tracer",
+    model: Traceable,
     *,
     threads: int,
     instruction_set: str | None = None,
@@ -89,12 +89,12 @@ def build(
     """Run the model's graph once, and return the program that replays it.
 
     `watch` names values of the graph (docs/formats/taps.md) to keep in each step: `Program.seen(name)`. The numbers are
-    the same with and without. Raises LookupError for a name that never comes, and RecordingError, by name, for what a
+    the same with and without. Raises LookupError for a name that never comes, and TracingError, by name, for what a
     program cannot do.
     """
     from ouvert.kernels.tracer import Watch
 
-    tap = Watch(recorder, watch)
-    logits = model.forward(recorder.begin(model.memories), recorder, tap)
+    tap = Watch(tracer, watch)
+    logits = model.forward(tracer.begin(model.memories), tracer, tap)
     tap.check()
-    return recorder.finish(logits, threads=threads, instruction_set=instruction_set)
+    return tracer.finish(logits, threads=threads, instruction_set=instruction_set)

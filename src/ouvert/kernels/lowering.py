@@ -1,4 +1,4 @@
-"""From what a graph noted down to the instructions of a native program. recorder.py says what happens and why."""
+"""From what a graph noted down to the instructions of a native program. tracer.py says what happens and why."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -6,7 +6,7 @@ from typing import Any
 
 import ouvert.kernels._native as _native
 from ouvert.kernels.linear import Packed
-from ouvert.kernels.tracer import KeyValueMemory, Line, Memory, Rows, Value
+from ouvert.kernels.tracer import KeyValueMemory, Memory, Op, Rows, Value
 
 # What computes each row from the same row of what it reads.
 ROWWISE = frozenset(
@@ -24,7 +24,7 @@ ROWWISE = frozenset(
     }
 )
 # What fills caches.
-REMEMBERING = frozenset({"attend", "attend_latent", "convolve", "scan"})
+CACHE_WRITERS = frozenset({"attend", "attend_latent", "convolve", "selective_scan"})
 
 
 @dataclass(eq=False)
@@ -41,17 +41,17 @@ class Step:
 
 
 def lower(
-    lines: Sequence[Line], logits: Value, native: Any, *, exact: bool, memories: Sequence[Memory]
+    ops: Sequence[Op], logits: Value, native: Any, *, exact: bool, memories: Sequence[Memory]
 ) -> tuple[dict[str, Any], list[Any]]:
     """Fill `native`.
 
     Returns watched values by name (native place, whether they are whole numbers), and what must live as long as the
     program.
     """
-    watched = [value for line in lines for value in line.writes if value.watched]
-    lines = needed_rows(needed_lines(lines, [logits, *watched]), logits)
-    steps, holds = Fusing(lines, logits, native, exact=exact, memories=memories).steps()
-    watched = [value for line in lines for value in line.writes if value.watched]
+    watched = [value for op in ops for value in op.writes if value.watched]
+    ops = needed_rows(needed_ops(ops, [logits, *watched]), logits)
+    steps, holds = Fusing(ops, logits, native, exact=exact, memories=memories).steps()
+    watched = [value for op in ops for value in op.writes if value.watched]
     places = Places(steps, logits, watched)
     native.arena(places.bytes_per_token)
     for step in steps:
@@ -59,73 +59,73 @@ def lower(
     return {name: (places.native(value), value.integers) for value in watched for name in value.watched}, holds
 
 
-def needed_lines(lines: Iterable[Line], results: Iterable[Value]) -> list[Line]:
-    """The lines that the results depend on, in their order, and whatever fills caches."""
+def needed_ops(ops: Iterable[Op], results: Iterable[Value]) -> list[Op]:
+    """The operations that the results depend on, in their order, and whatever fills caches."""
     wanted, kept = set(results), []
-    for line in reversed(list(lines)):
-        if line.kind in REMEMBERING or wanted.intersection(line.writes):
-            wanted.update(line.reads)
-            kept.append(line)
+    for op in reversed(list(ops)):
+        if op.kind in CACHE_WRITERS or wanted.intersection(op.writes):
+            wanted.update(op.reads)
+            kept.append(op)
     return kept[::-1]
 
 
-def needed_rows(lines: Sequence[Line], logits: Value) -> list[Line]:
+def needed_rows(ops: Sequence[Op], logits: Value) -> list[Op]:
     """The same with `select` moved up as far as it goes: a row that nobody looks at is not computed."""
     demands: dict[Value, set[Rows]] = {logits: {"wanted"}}
-    for line in reversed(lines):
-        asked = {rows for value in line.writes for rows in demands.get(value, set())}
-        if any(value.watched for value in line.writes):
-            asked.add(line.writes[0].rows)
-        if line.kind == "select":
+    for op in reversed(ops):
+        asked = {rows for value in op.writes for rows in demands.get(value, set())}
+        if any(value.watched for value in op.writes):
+            asked.add(op.writes[0].rows)
+        if op.kind == "select":
             below: set[Rows] = {"wanted"}
-        elif line.kind in ROWWISE:
+        elif op.kind in ROWWISE:
             below = {"wanted"} if asked == {"wanted"} else {"tokens"}
         else:
             below = {"tokens"}
-        for value in line.reads:
+        for value in op.reads:
             demands.setdefault(value, set()).update(below)
 
-    moved: list[Line] = []
+    moved: list[Op] = []
     now: dict[tuple[Value, Rows], Value] = {}
 
     def have(value: Value, rows: Rows) -> Value:
         if (value, rows) not in now:
             picked = Value("wanted", value.width)
-            moved.append(Line("select", [now[value, "tokens"]], [picked]))
+            moved.append(Op("select", [now[value, "tokens"]], [picked]))
             now[value, rows] = picked
         return now[value, rows]
 
-    for line in lines:
-        if line.kind == "select":
-            now[line.writes[0], "wanted"] = have(line.reads[0], "wanted")
-            if line.writes[0].watched:
-                now[line.writes[0], "wanted"].watched += line.writes[0].watched
+    for op in ops:
+        if op.kind == "select":
+            now[op.writes[0], "wanted"] = have(op.reads[0], "wanted")
+            if op.writes[0].watched:
+                now[op.writes[0], "wanted"].watched += op.writes[0].watched
             continue
-        asked = {rows for value in line.writes for rows in demands.get(value, set())}
-        if any(value.watched for value in line.writes):
-            asked.add(line.writes[0].rows)
-        rows: Rows = "wanted" if line.kind in ROWWISE and asked == {"wanted"} else "tokens"
-        for value in line.writes:
+        asked = {rows for value in op.writes for rows in demands.get(value, set())}
+        if any(value.watched for value in op.writes):
+            asked.add(op.writes[0].rows)
+        rows: Rows = "wanted" if op.kind in ROWWISE and asked == {"wanted"} else "tokens"
+        for value in op.writes:
             value.rows = rows
             now[value, rows] = value
-        moved.append(Line(line.kind, [have(value, rows) for value in line.reads], line.writes, line.given))
-        for value in line.writes:
+        moved.append(Op(op.kind, [have(value, rows) for value in op.reads], op.writes, op.given))
+        for value in op.writes:
             if "wanted" in demands.get(value, set()):
                 have(value, "wanted")  # at once, so that it stands before whoever could be fused with its reader
     return moved
 
 
 class Fusing:
-    """Lines become steps; neighbours that share work become one."""
+    """Operations become steps; neighbours that share work become one."""
 
     def __init__(
-        self, lines: Sequence[Line], logits: Value, native: Any, *, exact: bool, memories: Sequence[Memory]
+        self, ops: Sequence[Op], logits: Value, native: Any, *, exact: bool, memories: Sequence[Memory]
     ) -> None:
-        self.lines, self.logits, self.native, self.exact, self.memories = lines, logits, native, exact, memories
-        self.maker = {value: n for n, line in enumerate(lines) for value in line.writes}
+        self.ops, self.logits, self.native, self.exact, self.memories = ops, logits, native, exact, memories
+        self.maker = {value: n for n, op in enumerate(ops) for value in op.writes}
         self.readers: dict[Value, list[int]] = {}
-        for n, line in enumerate(lines):
-            for value in line.reads:
+        for n, op in enumerate(ops):
+            for value in op.reads:
                 self.readers.setdefault(value, []).append(n)
         self.done: set[int] = set()
         self.codes: dict[tuple[Value, int], Value] = {}
@@ -137,16 +137,16 @@ class Fusing:
         self.result: list[Step] = []
 
     def steps(self) -> tuple[list[Step], list[Any]]:
-        for n, line in enumerate(self.lines):
+        for n, op in enumerate(self.ops):
             if n not in self.done:
                 self.done.add(n)
-                getattr(self, line.kind)(n, line)
+                getattr(self, op.kind)(n, op)
         return self.result, self.holds
 
     # --- what is known of values ---
 
     def hidden(self, value: Value, by: int) -> bool:
-        """Whether nobody but line `by` looks at this value."""
+        """Whether nobody but op `by` looks at this value."""
         return self.readers.get(value, []) == [by] and not value.watched and value is not self.logits
 
     def only_reader(self, value: Value) -> int | None:
@@ -155,14 +155,14 @@ class Fusing:
 
     def takes_codes(self, n: int) -> int:
         """Bytes of each whole number that product n takes for an activation; 0: it takes floats."""
-        line = self.lines[n]
-        if self.exact or not _native.takes_int8(line.given["weight"].layout):
+        op = self.ops[n]
+        if self.exact or not _native.takes_int8(op.given["weight"].layout):
             return 0
-        return 2 if line.writes[0] is self.logits else 1
+        return 2 if op.writes[0] is self.logits else 1
 
     def wants_codes(self, value: Value) -> bool:
         """Whether some product takes this value as int8 activations."""
-        return any(self.lines[n].kind == "linear" and self.takes_codes(n) == 1 for n in self.readers.get(value, []))
+        return any(self.ops[n].kind == "linear" and self.takes_codes(n) == 1 for n in self.readers.get(value, []))
 
     # --- steps ---
 
@@ -190,17 +190,17 @@ class Fusing:
             self.step([value], [codes], lambda at: self.native.quantise(at(value), size, at(codes)))
         return self.codes[value, size]
 
-    def embed(self, n: int, line: Line) -> None:
-        (out,), table = line.writes, self.matrix(line.given["table"])
+    def embed(self, n: int, op: Op) -> None:
+        (out,), table = op.writes, self.matrix(op.given["table"])
         self.step([], [out], lambda at: self.native.embed(table, at(out)))
 
-    def rms_norm(self, n: int, line: Line) -> None:
-        (x,), (out,) = line.reads, line.writes
+    def rms_norm(self, n: int, op: Op) -> None:
+        (x,), (out,) = op.reads, op.writes
         writes, codes = [out], Value(out.rows, 0)
         if self.wants_codes(out):
             codes = self.codes[out, 1] = Value(out.rows, out.width, code_bytes=1)
             writes.append(codes)
-        weight, eps = line.given["weight"], line.given["eps"]
+        weight, eps = op.given["weight"], op.given["eps"]
         nothing = _native.Value(_native.Rows.tokens, 0, 0)
         self.step(
             [x],
@@ -208,36 +208,38 @@ class Fusing:
             lambda at: self.native.norm(at(x), weight, eps, at(out), at(codes) if codes.width else nothing),
         )
 
-    def add(self, n: int, line: Line) -> None:
-        (a, b), (out,) = line.reads, line.writes
+    def add(self, n: int, op: Op) -> None:
+        (a, b), (out,) = op.reads, op.writes
         self.step([a, b], [out], lambda at: self.native.add(at(a), at(b), at(out)))
 
-    def select(self, n: int, line: Line) -> None:
-        (x,), (out,) = line.reads, line.writes
+    def select(self, n: int, op: Op) -> None:
+        (x,), (out,) = op.reads, op.writes
         self.step([x], [out], lambda at: self.native.select(at(x), at(out)))
 
-    def gated(self, n: int, line: Line) -> None:
-        (gate, up), (out,), given = line.reads, line.writes, line.given
+    def gated(self, n: int, op: Op) -> None:
+        (gate, up), (out,), given = op.reads, op.writes, op.given
         self.step(
             [gate, up],
             [out],
             lambda at: self.native.gated(at(gate), at(up), given["clamped"], given["alpha"], given["limit"], at(out)),
         )
 
-    def route_top_k(self, n: int, line: Line) -> None:
-        (scores,), (chosen, share), kept = line.reads, line.writes, line.given["kept"]
+    def route_top_k(self, n: int, op: Op) -> None:
+        (scores,), (chosen, expert_weights), top_k = op.reads, op.writes, op.given["top_k"]
         self.step(
-            [scores], [chosen, share], lambda at: self.native.route_top_k(at(scores), kept, at(chosen), at(share))
+            [scores],
+            [chosen, expert_weights],
+            lambda at: self.native.route_top_k(at(scores), top_k, at(chosen), at(expert_weights)),
         )
 
-    def linear(self, n: int, line: Line) -> None:
+    def linear(self, n: int, op: Op) -> None:
         """This product and every later one of the same input, side by side."""
-        (x,) = line.reads
+        (x,) = op.reads
         codes = self.takes_codes(n)
         together = [n] + [
             m
             for m in self.readers[x]
-            if m not in self.done and self.lines[m].kind == "linear" and self.takes_codes(m) == codes
+            if m not in self.done and self.ops[m].kind == "linear" and self.takes_codes(m) == codes
         ]
         self.done.update(together)
         source = self.codes_of(x, codes) if codes else x
@@ -252,11 +254,11 @@ class Fusing:
     def gated_pair(self, together: Sequence[int]) -> tuple[int, int] | None:
         """Two of these products that nobody sees but the gate that makes them one."""
         for m in together:
-            (out,) = self.lines[m].writes
+            (out,) = self.ops[m].writes
             reader = self.only_reader(out)
-            if reader is None or self.lines[reader].kind != "gated":
+            if reader is None or self.ops[reader].kind != "gated":
                 continue
-            gate, up = self.lines[reader].reads
+            gate, up = self.ops[reader].reads
             makers = (self.maker[gate], self.maker[up])
             unseen = self.hidden(gate, reader) and self.hidden(up, reader)
             if gate is not up and unseen and all(maker in together for maker in makers):
@@ -264,13 +266,13 @@ class Fusing:
         return None
 
     def gated_products(self, source: Value, codes: int, pair: tuple[int, int]) -> None:
-        lines = [self.lines[m] for m in pair]
-        gate, up = (line.writes[0] for line in lines)
+        ops = [self.ops[m] for m in pair]
+        gate, up = (op.writes[0] for op in ops)
         reader = self.readers[gate][0]
-        (out,), how = self.lines[reader].writes, self.lines[reader].given
+        (out,), how = self.ops[reader].writes, self.ops[reader].given
         self.done.add(reader)
-        matrices = [self.matrix(line.given["weight"]) for line in lines]
-        biases = [line.given["bias"] for line in lines]
+        matrices = [self.matrix(op.given["weight"]) for op in ops]
+        biases = [op.given["bias"] for op in ops]
         self.step(
             [source],
             [out, up],
@@ -289,16 +291,16 @@ class Fusing:
         outs: list[tuple[Any, Any, Value, bool]] = []
         reads, in_place = [source], {}
         for m in together:
-            line = self.lines[m]
-            (out,), accumulate = line.writes, False
+            op = self.ops[m]
+            (out,), accumulate = op.writes, False
             residual = self.residual(n, out)
             if residual is not None:
                 reader = self.readers[out][0]
                 self.done.add(reader)
-                out, accumulate = self.lines[reader].writes[0], True
+                out, accumulate = self.ops[reader].writes[0], True
                 in_place[out] = residual
                 reads.append(residual)
-            outs.append((self.matrix(line.given["weight"]), line.given["bias"], out, accumulate))
+            outs.append((self.matrix(op.given["weight"]), op.given["bias"], out, accumulate))
         self.step(
             reads,
             [out for _, _, out, _ in outs],
@@ -309,18 +311,18 @@ class Fusing:
         )
 
     def residual(self, n: int, out: Value) -> Value | None:
-        """What a product is only added to, if the sum may take its place: ready before line n, not looked at after."""
+        """What a product is only added to, if the sum may take its place: ready before op n, not looked at after."""
         reader = self.only_reader(out)
-        if reader is None or self.lines[reader].kind != "add" or out is self.logits:
+        if reader is None or self.ops[reader].kind != "add" or out is self.logits:
             return None
-        line = self.lines[reader]
-        other = line.reads[1] if line.reads[0] is out else line.reads[0]
-        if other is out or other.watched or line.writes[0] is self.logits or self.maker[other] > n:
+        op = self.ops[reader]
+        other = op.reads[1] if op.reads[0] is out else op.reads[0]
+        if other is out or other.watched or op.writes[0] is self.logits or self.maker[other] > n:
             return None
         return other if all(m < n or m == reader for m in self.readers[other]) else None
 
-    def angles_of(self, line: Line) -> Value:
-        rope = line.given["rope"]
+    def angles_of(self, op: Op) -> Value:
+        rope = op.given["rope"]
         if id(rope) not in self.angles:
             angles = self.angles[id(rope)] = Value("tokens", 2 * len(rope.inverse_frequencies))
             frequencies, magnitude = rope.inverse_frequencies, float(rope.magnitude)
@@ -328,38 +330,38 @@ class Fusing:
             self.step([], [angles], lambda at: self.native.angles(frequencies, magnitude, at(angles)))
         return self.angles[id(rope)]
 
-    def rotate(self, n: int, line: Line) -> None:
+    def rotate(self, n: int, op: Op) -> None:
         if self.turned_on_the_way(n) is not None:
             return  # attend does it
-        (x,), (out,), head_dim = line.reads, line.writes, line.given["each"]
-        angles = self.angles_of(line)
+        (x,), (out,), head_dim = op.reads, op.writes, op.given["each"]
+        angles = self.angles_of(op)
         self.step([x, angles], [out], lambda at: self.native.rotate(at(x), at(angles), head_dim, at(out)))
 
     def turned_on_the_way(self, n: int) -> tuple[int, int, int] | None:
-        """(attend, rotation of q, rotation of k) if line n is one of two rotations that go into the cache together."""
-        reader = self.only_reader(self.lines[n].writes[0])
-        if reader is None or self.lines[reader].kind != "attend":
+        """(attend, rotation of q, rotation of k) if op n is one of two rotations that go into the cache together."""
+        reader = self.only_reader(self.ops[n].writes[0])
+        if reader is None or self.ops[reader].kind != "attend":
             return None
-        attend = self.lines[reader]
+        attend = self.ops[reader]
         q, k = (self.maker[value] for value in attend.reads[:2])
         head_dim = self.remembered(attend).head_dim
         for m in (q, k):
-            line = self.lines[m]
-            if line.kind != "rotate" or not self.hidden(line.writes[0], reader) or line.given["each"] != head_dim:
+            op = self.ops[m]
+            if op.kind != "rotate" or not self.hidden(op.writes[0], reader) or op.given["each"] != head_dim:
                 return None
-        if q == k or self.lines[q].given["rope"] is not self.lines[k].given["rope"]:
+        if q == k or self.ops[q].given["rope"] is not self.ops[k].given["rope"]:
             return None
-        before = self.lines[q].reads[0]
+        before = self.ops[q].reads[0]
         return (reader, q, k) if self.hidden(before, q) else None
 
-    def attend(self, n: int, line: Line) -> None:
-        (q, k, v), (out,), given = line.reads, line.writes, line.given
+    def attend(self, n: int, op: Op) -> None:
+        (q, k, v), (out,), given = op.reads, op.writes, op.given
         layer, native = given["layer"], self.native
         fused = self.turned_on_the_way(self.maker[q])
         if fused is not None:
             _, turn_q, turn_k = fused
-            before, angles = self.lines[turn_q].reads[0], self.angles_of(self.lines[turn_q])
-            k = self.lines[turn_k].reads[0]
+            before, angles = self.ops[turn_q].reads[0], self.angles_of(self.ops[turn_q])
+            k = self.ops[turn_k].reads[0]
             self.step(
                 [k, v, before, angles],
                 [q],
@@ -368,14 +370,14 @@ class Fusing:
             )
         else:
             self.step([k, v], [], lambda at: native.append(layer, at(k), at(v)))
-        memory = self.remembered(line)
+        memory = self.remembered(op)
         group = q.width // (memory.kv_heads * memory.head_dim)
         window = _native.NO_WINDOW if memory.window is None else memory.window
         plan = self.plan(group, memory.kv_heads, memory.head_dim, window, memory.head_dim)
         sinks, scale = given["sinks"], given["scale"]
         self.step([q], [out], lambda at: native.attend(plan, layer, at(q), sinks, scale, at(out)))
 
-    def remembered(self, attend: Line) -> KeyValueMemory:
+    def remembered(self, attend: Op) -> KeyValueMemory:
         memory: KeyValueMemory = self.memories[attend.given["layer"]]
         return memory
 
@@ -384,50 +386,49 @@ class Fusing:
             self.plans[shape] = _native.AttentionPlan(*shape)
         return self.plans[shape]
 
-    def attend_latent(self, n: int, line: Line) -> None:
-        (q, latents), (out,), given = line.reads, line.writes, line.given
+    def attend_latent(self, n: int, op: Op) -> None:
+        (q, latents), (out,), given = op.reads, op.writes, op.given
         layer, native, scale = given["layer"], self.native, given["scale"]
         memory: Any = self.memories[layer]
         plan = self.plan(q.width // memory.width, 1, memory.width, _native.NO_WINDOW, memory.value_width)
         self.step([latents], [], lambda at: native.append_latent(layer, at(latents)))
         self.step([q], [out], lambda at: native.attend(plan, layer, at(q), None, scale, at(out)))
 
-    def linear_heads(self, n: int, line: Line) -> None:
-        (x,), (out,), weights = line.reads, line.writes, self.matrix(line.given["weight"])
+    def linear_heads(self, n: int, op: Op) -> None:
+        (x,), (out,), weights = op.reads, op.writes, self.matrix(op.given["weight"])
         self.step([x], [out], lambda at: self.native.linear_heads(at(x), weights, at(out)))
 
-    def join(self, n: int, line: Line) -> None:
-        (a, b), (out,), heads = line.reads, line.writes, line.given["heads"]
+    def join(self, n: int, op: Op) -> None:
+        (a, b), (out,), heads = op.reads, op.writes, op.given["heads"]
         self.step([a, b], [out], lambda at: self.native.join_columns(at(a), at(b), heads, at(out)))
 
-    def route_top_k_of_groups(self, n: int, line: Line) -> None:
-        (scores,), (chosen, share), given = line.reads, line.writes, line.given
-        names = ("correction", "kept", "groups", "groups_kept", "normalised", "factor")
+    def route_top_k_of_groups(self, n: int, op: Op) -> None:
+        (scores,), (chosen, expert_weights), given = op.reads, op.writes, op.given
+        names = ("correction", "top_k", "groups", "top_k_groups", "normalised", "factor")
         how = [given[name] for name in names]
         self.step(
             [scores],
-            [chosen, share],
-            lambda at: self.native.route_top_k_of_groups(at(scores), *how, at(chosen), at(share)),
+            [chosen, expert_weights],
+            lambda at: self.native.route_top_k_of_groups(at(scores), *how, at(chosen), at(expert_weights)),
         )
 
-    def convolve(self, n: int, line: Line) -> None:
-        (x,), (out,), given = line.reads, line.writes, line.given
+    def convolve(self, n: int, op: Op) -> None:
+        (x,), (out,), given = op.reads, op.writes, op.given
         self.step(
             [x], [out], lambda at: self.native.convolve(given["layer"], at(x), given["weight"], given["bias"], at(out))
         )
 
-    def scan(self, n: int, line: Line) -> None:
-        (x, step, b, c), (out,), given = line.reads, line.writes, line.given
+    def selective_scan(self, n: int, op: Op) -> None:
+        (x, dt, B, C), (out,), given = op.reads, op.writes, op.given
+        layer, A, D = given["layer"], given["A"], given["D"]
         self.step(
-            [x, step, b, c],
+            [x, dt, B, C],
             [out],
-            lambda at: self.native.selective_scan(
-                given["layer"], at(x), at(step), given["decay"], at(b), at(c), given["skip"], at(out)
-            ),
+            lambda at: self.native.selective_scan(layer, at(x), at(dt), A, at(B), at(C), D, at(out)),
         )
 
-    def mix_experts(self, n: int, line: Line) -> None:
-        (x, chosen, share), (out,), experts = line.reads, line.writes, line.given["experts"]
+    def mix_experts(self, n: int, op: Op) -> None:
+        (x, chosen, weights), (out,), experts = op.reads, op.writes, op.given["experts"]
         self.expert_buffers = self.expert_buffers or _native.ExpertBuffers()
         buffers, native, exact = self.expert_buffers, self.native, self.exact
         products = [
@@ -437,10 +438,10 @@ class Fusing:
         ]
         clamped = experts.limit is not None
         self.step(
-            [x, chosen, share],
+            [x, chosen, weights],
             [out],
             lambda at: native.mix_experts(
-                buffers, at(x), at(chosen), at(share), at(out), experts.gate.experts, chosen.width, products, clamped,
+                buffers, at(x), at(chosen), at(weights), at(out), experts.gate.experts, chosen.width, products, clamped,
                 experts.alpha, experts.limit or 0.0, exact,
             ),
         )  # fmt: skip

@@ -1,4 +1,4 @@
-"""A recorded model, ready to run: sequences, steps, and what they cost."""
+"""A traced model, ready to run: sequences, steps, and what they cost."""
 
 from collections.abc import Iterable, Mapping
 from collections.abc import Sequence as Ordered
@@ -94,7 +94,7 @@ class Sequence:
         """Forget every token from `length` on. Returns the length that is left.
 
         That is `length` (or what there was, if less), except where a layer with a window has let go of keys that the
-        next token would look at: then it is 0, and the sequence starts afresh. See Recorder.finish.
+        next token would look at: then it is 0, and the sequence starts afresh. See Tracer.finish.
         """
         if length < 0:
             raise ValueError(f"truncate: length is {length}, expected 0 or more.")
@@ -288,10 +288,10 @@ class Program:
     # --- looking inside ---
 
     def seen(self, name: str) -> Array:
-        """A value that was watched when recording, as the last native step left it: (tokens, width)."""
+        """A value that was watched when tracing, as the last native step left it: (tokens, width)."""
         if name not in self._seen:
             raise LookupError(
-                f"seen: {name} is not watched; watched are {sorted(self._seen)}. Watch it when recording."
+                f"seen: {name} is not watched; watched are {sorted(self._seen)}. Name it in kernels.build(watch=...)."
             )
         value, integers = self._seen[name]
         out = np.empty((self._native.rows_of(value), value.width), np.float32)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 import ouvert.kernels._native as _native
-from ouvert.arithmetic.sampling import ASK, MOST_WORDS, OUTCOME, Array, Changes, Rows
+from ouvert.arithmetic.sampling import ASK, MOST_TOKENS, OUTCOME, Array, Changes, Rows
 
 
 def choose(
@@ -79,9 +79,9 @@ def check_rows(operation: str, logits: Rows) -> tuple[int, int]:
     words = len(logits[0]) if len(logits) else 1
     for row in logits:
         fits = row.shape == (words,) and row.dtype == np.float32 and row.flags.c_contiguous
-        if not fits or not 1 <= words <= MOST_WORDS:
+        if not fits or not 1 <= words <= MOST_TOKENS:
             raise ValueError(
                 f"{operation}: a row of logits is {row.dtype}{row.shape}, expected contiguous float32 with 1 to "
-                f"{MOST_WORDS} words, as many as the first row, which has {words}."
+                f"{MOST_TOKENS} words, as many as the first row, which has {words}."
             )
     return len(logits), words

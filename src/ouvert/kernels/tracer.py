@@ -1,6 +1,6 @@
 """The operations of `arithmetic.Ops`, noted down instead of computed.
 
-A graph is run once with a `Recorder`: values are `Slot`s, every operation becomes a line of a list, and `finish` turns
+A graph is run once with a `Tracer`: values are `Traced`, every operation becomes an `Op` of a list, and `finish` turns
 the list into a native program that is replayed for every step. So a graph must be straight-line code over operations:
 it cannot look at a value. What happens in between, in this order:
 
@@ -83,15 +83,15 @@ class Value:
 
 
 @dataclass(frozen=True, eq=False)
-class Slot:
+class Traced:
     """What a graph holds in place of an array. `head_dim` says how `heads` has cut its columns, if it has."""
 
-    recorder: "Recorder"
+    tracer: "Tracer"
     value: Value
     head_dim: int | None = None
 
-    def __add__(self, other: "Slot") -> "Slot":
-        return self.recorder.add(self, other)
+    def __add__(self, other: "Traced") -> "Traced":
+        return self.tracer.add(self, other)
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,8 +110,8 @@ class WantedRows:
 
 
 @dataclass(frozen=True, eq=False)
-class LayerPast:
-    """The past of one layer, of all sequences of a step."""
+class LayerCache:
+    """The cache of one layer, of all sequences of a step."""
 
     layer: int
 
@@ -123,11 +123,11 @@ class Batch:
     ids: Ids
     positions: Positions
     wanted: WantedRows
-    pasts: tuple[LayerPast, ...]
+    caches: tuple[LayerCache, ...]
 
 
 @dataclass(eq=False)
-class Line:
+class Op:
     """One operation: what it reads, what it writes, and whatever else it needs."""
 
     kind: str
@@ -136,11 +136,11 @@ class Line:
     given: dict[str, Any] = field(default_factory=dict)
 
 
-class RecordingError(Exception):
+class TracingError(Exception):
     """A graph asks for what a program cannot do. The message names the operation, what it was given and the remedy."""
 
 
-class Recorder:
+class Tracer:
     """Takes a graph down. Used once: `begin`, the graph, `finish`.
 
     `exact` keeps activations in float32 where they are otherwise rounded to 8 bits. `cache` is how keys and values are
@@ -149,7 +149,7 @@ class Recorder:
 
     def __init__(self, *, exact: bool = False, cache: CacheType = "f16") -> None:
         self.exact, self.cache = exact, cache
-        self.lines: list[Line] = []
+        self.ops: list[Op] = []
         self.memories: tuple[Memory, ...] = ()
         self.vocabulary = 0
 
@@ -162,15 +162,15 @@ class Recorder:
     def begin(self, memories: Iterable[Memory]) -> Batch:
         """The batch to run the graph on, for a model whose layers remember `memories`."""
         self.memories = tuple(memories)
-        return Batch(Ids(), Positions(), WantedRows(), tuple(LayerPast(n) for n in range(len(self.memories))))
+        return Batch(Ids(), Positions(), WantedRows(), tuple(LayerCache(n) for n in range(len(self.memories))))
 
-    def watch(self, name: str, slot: Slot) -> None:
+    def watch(self, name: str, traced: Traced) -> None:
         """Keep this value, for every token, until the end of each step: `Program.seen(name)`."""
-        slot.value.watched.append(name)
+        traced.value.watched.append(name)
 
     def finish(
         self,
-        logits: Slot,
+        logits: Traced,
         *,
         threads: int,
         instruction_set: str | None = None,
@@ -180,7 +180,7 @@ class Recorder:
         from ouvert.kernels.lowering import lower
 
         if logits.value.rows != "wanted":
-            raise RecordingError(
+            raise TracingError(
                 "finish: the logits are of every token, expected those of the wanted ones. "
                 "Let the graph select(x, batch.wanted) before its last norm."
             )
@@ -188,7 +188,7 @@ class Recorder:
         chosen = instruction_set or _native.best_instruction_set()
         native = _native.Program(threads, chosen, layers, self.cache, kept_before_window)
         native.vocabulary = self.vocabulary
-        seen, holds = lower(self.lines, logits.value, native, exact=self.exact, memories=self.memories)
+        seen, holds = lower(self.ops, logits.value, native, exact=self.exact, memories=self.memories)
         return Program(
             native,
             vocabulary=self.vocabulary,
@@ -201,240 +201,238 @@ class Recorder:
 
     # --- the operations ---
 
-    def embed(self, ids: Ids, table: Packed) -> Slot:
+    def embed(self, ids: Ids, table: Packed) -> Traced:
         self.vocabulary = table.rows
-        return self._line("embed", [], table.columns, "tokens", table=table)
+        return self._op("embed", [], table.columns, "tokens", table=table)
 
-    def linear(self, x: Slot, weight: Packed, bias: Array | None = None) -> Slot:
+    def linear(self, x: Traced, weight: Packed, bias: Array | None = None) -> Traced:
         if x.value.width != weight.columns:
-            raise RecordingError(
+            raise TracingError(
                 f"linear: x has {x.value.width} columns, expected {weight.columns} as in weight "
                 f"({weight.rows}, {weight.columns}). Weights are (out, in)."
             )
         if bias is not None and bias.shape != (weight.rows,):
-            raise RecordingError(
-                f"linear: bias is {bias.shape}, expected ({weight.rows},), one for each row of weight."
-            )
-        return self._line("linear", [x], weight.rows, x.value.rows, weight=weight, bias=bias)
+            raise TracingError(f"linear: bias is {bias.shape}, expected ({weight.rows},), one for each row of weight.")
+        return self._op("linear", [x], weight.rows, x.value.rows, weight=weight, bias=bias)
 
-    def rms_norm(self, x: Slot, weight: Array, eps: float) -> Slot:
+    def rms_norm(self, x: Traced, weight: Array, eps: float) -> Traced:
         if len(weight) != (x.head_dim or x.value.width):
-            raise RecordingError(
+            raise TracingError(
                 f"rms_norm: weight has {len(weight)} values, expected {x.head_dim or x.value.width}, "
                 "the length of x's last axis. Is `heads` missing or wrong?"
             )
-        return self._line("rms_norm", [x], x.value.width, x.value.rows, x.head_dim, weight=weight, eps=eps)
+        return self._op("rms_norm", [x], x.value.width, x.value.rows, x.head_dim, weight=weight, eps=eps)
 
-    def heads(self, x: Slot, head_dim: int) -> Slot:
+    def heads(self, x: Traced, head_dim: int) -> Traced:
         if x.value.width % head_dim:
-            raise RecordingError(f"heads: {x.value.width} columns cannot be cut into heads of {head_dim}.")
-        return Slot(self, x.value, head_dim)
+            raise TracingError(f"heads: {x.value.width} columns cannot be cut into heads of {head_dim}.")
+        return Traced(self, x.value, head_dim)
 
-    def rotate(self, x: Slot, positions: Positions, rope: Rope) -> Slot:
+    def rotate(self, x: Traced, positions: Positions, rope: Rope) -> Traced:
         head_dim = x.head_dim or x.value.width
         if 2 * len(rope.inverse_frequencies) > head_dim:
-            raise RecordingError(
+            raise TracingError(
                 f"rotate: heads have {head_dim} values, expected at least {2 * len(rope.inverse_frequencies)} for this "
                 "rope. Is `heads` missing or wrong?"
             )
-        return self._line("rotate", [x], x.value.width, x.value.rows, head_dim, rope=rope, each=head_dim)
+        return self._op("rotate", [x], x.value.width, x.value.rows, head_dim, rope=rope, each=head_dim)
 
     def attend(
         self,
-        q: Slot,
-        k: Slot,
-        v: Slot,
-        past: LayerPast,
+        q: Traced,
+        k: Traced,
+        v: Traced,
+        cache: LayerCache,
         *,
         scale: float,
         window: int | None = None,
         sinks: Array | None = None,
-    ) -> Slot:
-        memory: Any = self.memories[past.layer]
+    ) -> Traced:
+        memory: Any = self.memories[cache.layer]
         width = memory.kv_heads * memory.head_dim
         if k.value.width != width or v.value.width != width or q.value.width % width:
-            raise RecordingError(
+            raise TracingError(
                 f"attend: q, k and v have {q.value.width}, {k.value.width} and {v.value.width} columns, expected k "
                 f"and v of {width} ({memory.kv_heads} heads of {memory.head_dim}, as remembered) and q a multiple."
             )
         if q.value.width // width > MOST_HEADS_TOGETHER:
-            raise RecordingError(
+            raise TracingError(
                 f"attend: {q.value.width // width} query heads share one key head, expected at most "
                 f"{MOST_HEADS_TOGETHER}. Run this model with arithmetic.Ops."
             )
         if window != memory.window:
-            raise RecordingError(
-                f"attend: the window is {window}, but layer {past.layer} remembers one of {memory.window}. "
+            raise TracingError(
+                f"attend: the window is {window}, but layer {cache.layer} remembers one of {memory.window}. "
                 "Both come from the model's configuration and must agree."
             )
-        return self._line("attend", [q, k, v], q.value.width, "tokens", layer=past.layer, scale=scale, sinks=sinks)
+        return self._op("attend", [q, k, v], q.value.width, "tokens", layer=cache.layer, scale=scale, sinks=sinks)
 
-    def attend_latent(self, q: Slot, latents: Slot, past: LayerPast, *, scale: float) -> Slot:
-        memory: Any = self.memories[past.layer]
+    def attend_latent(self, q: Traced, latents: Traced, cache: LayerCache, *, scale: float) -> Traced:
+        memory: Any = self.memories[cache.layer]
         heads, rest = divmod(q.value.width, memory.width)
         if latents.value.width != memory.width or rest:
-            raise RecordingError(
+            raise TracingError(
                 f"attend_latent: q and latents have {q.value.width} and {latents.value.width} columns, expected the "
                 f"former a multiple of {memory.width}, as remembered, the latter that."
             )
         if heads > MOST_HEADS_TOGETHER:
-            raise RecordingError(
+            raise TracingError(
                 f"attend_latent: {heads} heads, expected at most {MOST_HEADS_TOGETHER}. "
                 "Run this model with arithmetic.Ops."
             )
-        return self._line(
-            "attend_latent", [q, latents], heads * memory.value_width, "tokens", layer=past.layer, scale=scale
+        return self._op(
+            "attend_latent", [q, latents], heads * memory.value_width, "tokens", layer=cache.layer, scale=scale
         )
 
-    def linear_heads(self, x: Slot, weight: Packed) -> Slot:
+    def linear_heads(self, x: Traced, weight: Packed) -> Traced:
         if x.value.width != weight.experts * weight.columns:
-            raise RecordingError(
+            raise TracingError(
                 f"linear_heads: x has {x.value.width} columns, expected {weight.columns} for each of {weight.experts} "
                 f"heads as in weight ({weight.experts}, {weight.rows}, {weight.columns})."
             )
-        return self._line("linear_heads", [x], weight.experts * weight.rows, x.value.rows, weight=weight)
+        return self._op("linear_heads", [x], weight.experts * weight.rows, x.value.rows, weight=weight)
 
-    def join(self, a: Slot, b: Slot, heads: int) -> Slot:
+    def join(self, a: Traced, b: Traced, heads: int) -> Traced:
         if a.value.width % heads or b.value.width % heads or a.value.rows != b.value.rows:
-            raise RecordingError(
+            raise TracingError(
                 f"join: {a.value.width} and {b.value.width} columns of the rows of {a.value.rows} and {b.value.rows} "
                 f"tokens cannot be joined in {heads} heads."
             )
-        return self._line("join", [a, b], a.value.width + b.value.width, a.value.rows, heads=heads)
+        return self._op("join", [a, b], a.value.width + b.value.width, a.value.rows, heads=heads)
 
     def route_top_k_of_groups(
         self,
-        scores: Slot,
+        scores: Traced,
         correction: Array,
-        kept: int,
+        top_k: int,
         groups: int,
-        groups_kept: int,
+        top_k_groups: int,
         *,
         normalised: bool,
         factor: float,
-    ) -> tuple[Slot, Slot]:
+    ) -> tuple[Traced, Traced]:
         experts = scores.value.width
         fits = experts % groups == 0 and 2 * groups <= experts <= _native.MOST_EXPERTS
-        if not fits or not 0 < groups_kept <= groups or not 0 < kept <= groups_kept * (experts // groups):
-            raise RecordingError(
-                f"route_top_k_of_groups: {kept} of {experts} experts in {groups_kept} of {groups} groups cannot be "
+        if not fits or not 0 < top_k_groups <= groups or not 0 < top_k <= top_k_groups * (experts // groups):
+            raise TracingError(
+                f"route_top_k_of_groups: {top_k} of {experts} experts in {top_k_groups} of {groups} groups cannot be "
                 f"kept; expected two or more a group, and at most {_native.MOST_EXPERTS} in all."
             )
-        picked = Slot(self, Value(scores.value.rows, kept, integers=True))
-        share = self._line(
+        picked = Traced(self, Value(scores.value.rows, top_k, integers=True))
+        expert_weights = self._op(
             "route_top_k_of_groups",
             [scores],
-            kept,
+            top_k,
             scores.value.rows,
             correction=correction,
-            kept=kept,
+            top_k=top_k,
             groups=groups,
-            groups_kept=groups_kept,
+            top_k_groups=top_k_groups,
             normalised=normalised,
             factor=factor,
         )
-        self.lines[-1].writes.insert(0, picked.value)
-        return picked, share
+        self.ops[-1].writes.insert(0, picked.value)
+        return picked, expert_weights
 
-    def convolve(self, x: Slot, weight: Array, bias: Array, past: LayerPast) -> Slot:
-        memory: Any = self.memories[past.layer]
+    def convolve(self, x: Traced, weight: Array, bias: Array, cache: LayerCache) -> Traced:
+        memory: Any = self.memories[cache.layer]
         wanted = (memory.channels, memory.convolution)
         if (weight.shape, bias.shape, x.value.width) != (wanted, wanted[:1], memory.channels):
-            raise RecordingError(
+            raise TracingError(
                 f"convolve: x has {x.value.width} columns, weight is {weight.shape} and bias {bias.shape}, expected "
                 f"{memory.channels} channels and {memory.convolution} taps, as remembered."
             )
         if memory.convolution > _native.MOST_TAPS:
-            raise RecordingError(
+            raise TracingError(
                 f"convolve: {memory.convolution} taps, expected at most {_native.MOST_TAPS}. "
                 "Run this model with arithmetic.Ops."
             )
         taps_first = np.ascontiguousarray(weight.T, np.float32)
-        return self._line("convolve", [x], x.value.width, "tokens", layer=past.layer, weight=taps_first, bias=bias)
+        return self._op("convolve", [x], x.value.width, "tokens", layer=cache.layer, weight=taps_first, bias=bias)
 
-    def scan(self, x: Slot, step: Slot, decay: Array, b: Slot, c: Slot, skip: Array, past: LayerPast) -> Slot:
-        memory: Any = self.memories[past.layer]
-        given = (x.value.width, step.value.width, b.value.width, c.value.width, decay.shape, skip.shape)
+    def selective_scan(
+        self, x: Traced, dt: Traced, A: Array, B: Traced, C: Traced, D: Array, cache: LayerCache
+    ) -> Traced:
+        memory: Any = self.memories[cache.layer]
+        given = (x.value.width, dt.value.width, B.value.width, C.value.width, A.shape, D.shape)
         channels, states = memory.channels, memory.states
         if given != (channels, channels, states, states, (channels, states), (channels,)):
-            raise RecordingError(
-                f"scan: x, step, b and c have {given[:4]} columns, decay is {decay.shape} and skip {skip.shape}, "
-                f"expected {channels} channels with {states} states each, as remembered."
+            raise TracingError(
+                f"selective_scan: x, dt, B and C have {given[:4]} columns, A is {A.shape} and D {D.shape}, "
+                f"expected {channels} channels with {states} states each, as cached."
             )
-        states_first = np.ascontiguousarray(decay.T, np.float32)
-        return self._line("scan", [x, step, b, c], channels, "tokens", layer=past.layer, decay=states_first, skip=skip)
+        states_first = np.ascontiguousarray(A.T, np.float32)
+        return self._op("selective_scan", [x, dt, B, C], channels, "tokens", layer=cache.layer, A=states_first, D=D)
 
-    def swiglu(self, gate: Slot, up: Slot) -> Slot:
-        return self._line("gated", [gate, up], gate.value.width, gate.value.rows, clamped=False, alpha=1.0, limit=0.0)
+    def swiglu(self, gate: Traced, up: Traced) -> Traced:
+        return self._op("gated", [gate, up], gate.value.width, gate.value.rows, clamped=False, alpha=1.0, limit=0.0)
 
-    def clamped_swiglu(self, gate: Slot, up: Slot, alpha: float, limit: float) -> Slot:
-        return self._line(
-            "gated", [gate, up], gate.value.width, gate.value.rows, clamped=True, alpha=alpha, limit=limit
-        )
+    def clamped_swiglu(self, gate: Traced, up: Traced, alpha: float, limit: float) -> Traced:
+        return self._op("gated", [gate, up], gate.value.width, gate.value.rows, clamped=True, alpha=alpha, limit=limit)
 
-    def add(self, a: Slot, b: Slot) -> Slot:
+    def add(self, a: Traced, b: Traced) -> Traced:
         if (a.value.width, a.value.rows) != (b.value.width, b.value.rows):
-            raise RecordingError(
+            raise TracingError(
                 f"+: the sides have {a.value.width} and {b.value.width} columns and the rows of {a.value.rows} and "
                 f"{b.value.rows} tokens, expected the same."
             )
-        return self._line("add", [a, b], a.value.width, a.value.rows, a.head_dim)
+        return self._op("add", [a, b], a.value.width, a.value.rows, a.head_dim)
 
-    def select(self, x: Slot, rows: WantedRows) -> Slot:
-        return self._line("select", [x], x.value.width, "wanted", x.head_dim)
+    def select(self, x: Traced, rows: WantedRows) -> Traced:
+        return self._op("select", [x], x.value.width, "wanted", x.head_dim)
 
-    def route_top_k(self, scores: Slot, kept: int, chosen: Slot | None = None) -> tuple[Slot, Slot]:
+    def route_top_k(self, scores: Traced, top_k: int, chosen: Traced | None = None) -> tuple[Traced, Traced]:
         if chosen is not None:
-            raise RecordingError(
+            raise TracingError(
                 "route_top_k: chosen experts are given, but a program routes afresh. Replay a choice with "
                 "arithmetic.Ops."
             )
-        if not 0 < kept <= scores.value.width:
-            raise RecordingError(f"route_top_k: {kept} of {scores.value.width} experts cannot be kept.")
-        picked = Slot(self, Value(scores.value.rows, kept, integers=True))
-        share = self._line("route_top_k", [scores], kept, scores.value.rows, kept=kept)
-        self.lines[-1].writes.insert(0, picked.value)
-        return picked, share
+        if not 0 < top_k <= scores.value.width:
+            raise TracingError(f"route_top_k: {top_k} of {scores.value.width} experts cannot be kept.")
+        picked = Traced(self, Value(scores.value.rows, top_k, integers=True))
+        expert_weights = self._op("route_top_k", [scores], top_k, scores.value.rows, top_k=top_k)
+        self.ops[-1].writes.insert(0, picked.value)
+        return picked, expert_weights
 
-    def mix_experts(self, x: Slot, experts: Experts, chosen: Slot, share: Slot) -> Slot:
+    def mix_experts(self, x: Traced, experts: Experts, chosen: Traced, expert_weights: Traced) -> Traced:
         inner, hidden = experts.gate.rows, experts.gate.columns
         sizes = [(each.experts, each.rows, each.columns) for each in (experts.gate, experts.up, experts.down)]
         count = experts.gate.experts
         if sizes != [(count, inner, hidden), (count, inner, hidden), (count, hidden, inner)] or x.value.width != hidden:
-            raise RecordingError(
+            raise TracingError(
                 f"mix_experts: gate, up and down are (experts, out, in) = {sizes} and x has {x.value.width} columns; "
                 "expected gate and up alike, down turned round, and x as wide as they are."
             )
-        return self._line("mix_experts", [x, chosen, share], hidden, x.value.rows, experts=experts)
+        return self._op("mix_experts", [x, chosen, expert_weights], hidden, x.value.rows, experts=experts)
 
-    def _line(
-        self, kind: str, reads: Sequence[Slot], width: int, rows: Rows, head_dim: int | None = None, **given: Any
-    ) -> Slot:
+    def _op(
+        self, kind: str, reads: Sequence[Traced], width: int, rows: Rows, head_dim: int | None = None, **given: Any
+    ) -> Traced:
         out = Value(rows, width)
-        self.lines.append(Line(kind, [slot.value for slot in reads], [out], given))
-        return Slot(self, out, head_dim)
+        self.ops.append(Op(kind, [traced.value for traced in reads], [out], given))
+        return Traced(self, out, head_dim)
 
 
 class Watch:
-    """A tap for recording: the values named are kept, for `Program.seen`. Raises if a name never comes."""
+    """A tap for tracing: the values named are kept, for `Program.seen`. Raises if a name never comes."""
 
-    def __init__(self, recorder: Recorder, names: Iterable[str], scope: str = "") -> None:
-        self.recorder, self.scope = recorder, scope
+    def __init__(self, tracer: Tracer, names: Iterable[str], scope: str = "") -> None:
+        self.tracer, self.scope = tracer, scope
         self.names = frozenset(names)
         self.shown: set[str] = set()
 
     def __call__(self, name: str, value: Any) -> Any:
         if (full_name := self.scope + name) in self.names:
-            if not isinstance(value, Slot):
-                raise RecordingError(
+            if not isinstance(value, Traced):
+                raise TracingError(
                     f"watching {full_name}: it is {type(value).__name__}, expected a value of the graph."
                 )
-            self.recorder.watch(full_name, value)
+            self.tracer.watch(full_name, value)
             self.shown.add(full_name)
         return value
 
     def inside(self, scope: str) -> Self:
-        child = type(self)(self.recorder, self.names, f"{self.scope}{scope}.")
+        child = type(self)(self.tracer, self.names, f"{self.scope}{scope}.")
         child.shown = self.shown
         return child
 

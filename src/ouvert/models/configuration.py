@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ouvert.models.config_reader import ConfigReader, shown
 from ouvert.models.memory import KeyValueMemory
 from ouvert.models.rope import RopeConfig, rope_from_gguf, rope_from_hf
-from ouvert.models.stated import Stated, shown
 from ouvert.weights import CheckpointError, Tensor
 
 # A file may say any number; the deepest models have a few hundred.
@@ -112,133 +112,135 @@ class DecoderConfig:
         }
 
 
-def windows_from_hf(stated: Stated, layers: int) -> tuple[int | None, ...]:
+def windows_from_hf(reader: ConfigReader, layers: int) -> tuple[int | None, ...]:
     """Which layers look back how far, as Qwen2 and Qwen3 say it: a switch, a width, and a list or a first layer."""
-    switched_on = stated.flag("use_sliding_window", False)
-    width = stated.optional("sliding_window", None)
-    first = stated.whole("max_window_layers", 0)
-    kinds = stated.texts("layer_types", None)
+    switched_on = reader.flag("use_sliding_window", False)
+    width = reader.optional("sliding_window", None)
+    first = reader.whole("max_window_layers", 0)
+    kinds = reader.texts("layer_types", None)
     if not switched_on:
         kinds = kinds or ["full_attention"] * layers
     elif kinds is None:
         kinds = ["sliding_attention" if n >= first else "full_attention" for n in range(layers)]
-    return windows_of_kinds(stated, kinds, layers, width if switched_on else None)
+    return windows_of_kinds(reader, kinds, layers, width if switched_on else None)
 
 
-def windows_of_kinds(stated: Stated, kinds: list[str], layers: int, width: int | None) -> tuple[int | None, ...]:
+def windows_of_kinds(reader: ConfigReader, kinds: list[str], layers: int, width: int | None) -> tuple[int | None, ...]:
     """`layer_types` in words to windows in numbers."""
     if len(kinds) != layers or not set(kinds) <= {"full_attention", "sliding_attention"}:
-        raise stated.fault(
+        raise reader.fault(
             f"layer_types is {kinds[:4]}..., expected {layers} times full_attention or sliding_attention"
         )
     if width is None and "sliding_attention" in kinds:
-        raise stated.fault("layer_types has sliding_attention, but no sliding_window is in force")
+        raise reader.fault("layer_types has sliding_attention, but no sliding_window is in force")
     return tuple(width if kind == "sliding_attention" else None for kind in kinds)
 
 
-def shape_from_hf(stated: Stated, *, default_theta: float | None, key_heads_may_be_left_out: bool) -> dict[str, Any]:
+def shape_from_hf(
+    reader: ConfigReader, *, default_theta: float | None, key_heads_may_be_left_out: bool
+) -> dict[str, Any]:
     """What all our decoders say in the same words. Raises CheckpointError for what is missing or impossible."""
-    stated.neutral("hidden_act", "silu", "swish")  # two names of one function
-    stated.neutral("partial_rotary_factor", 1)
-    stated.neutral("rotary_pct", 1)
-    refuse_quantised(stated)
-    stated.neutral("is_encoder_decoder", False)
-    stated.neutral("add_cross_attention", False)
-    stated.neutral("tie_encoder_decoder", False)
-    stated.neutral("is_causal", True)
-    stated.neutral("pruned_heads", {})
-    query_heads = stated.integer("num_attention_heads")
-    hidden = stated.integer("hidden_size")
-    key_heads = stated.integer("num_key_value_heads", query_heads) if key_heads_may_be_left_out else None
-    head_dim = stated.integer("head_dim", max(hidden // query_heads, 1))
-    context = stated.integer("max_position_embeddings")
+    reader.neutral("hidden_act", "silu", "swish")  # two names of one function
+    reader.neutral("partial_rotary_factor", 1)
+    reader.neutral("rotary_pct", 1)
+    refuse_quantised(reader)
+    reader.neutral("is_encoder_decoder", False)
+    reader.neutral("add_cross_attention", False)
+    reader.neutral("tie_encoder_decoder", False)
+    reader.neutral("is_causal", True)
+    reader.neutral("pruned_heads", {})
+    query_heads = reader.integer("num_attention_heads")
+    hidden = reader.integer("hidden_size")
+    key_heads = reader.integer("num_key_value_heads", query_heads) if key_heads_may_be_left_out else None
+    head_dim = reader.integer("head_dim", max(hidden // query_heads, 1))
+    context = reader.integer("max_position_embeddings")
     shape = {
-        "vocab_size": stated.integer("vocab_size"),
+        "vocab_size": reader.integer("vocab_size"),
         "hidden_size": hidden,
-        "intermediate_size": stated.integer("intermediate_size"),
-        "num_hidden_layers": stated.integer("num_hidden_layers", most=MOST_LAYERS),
+        "intermediate_size": reader.integer("intermediate_size"),
+        "num_hidden_layers": reader.integer("num_hidden_layers", most=MOST_LAYERS),
         "num_attention_heads": query_heads,
-        "num_key_value_heads": key_heads or stated.integer("num_key_value_heads"),
+        "num_key_value_heads": key_heads or reader.integer("num_key_value_heads"),
         "head_dim": head_dim,
-        "rms_norm_eps": stated.number("rms_norm_eps"),
+        "rms_norm_eps": reader.number("rms_norm_eps"),
         "max_position_embeddings": context,
-        "rope": rope_from_hf(stated, head_dim, context, default_theta),
+        "rope": rope_from_hf(reader, head_dim, context, default_theta),
     }
-    check_shape(stated, shape)
+    check_shape(reader, shape)
     return shape
 
 
 def shape_from_gguf(
-    stated: Stated, tensors: Mapping[str, Tensor], *, truncate: bool = True, with_experts: bool = False
+    reader: ConfigReader, tensors: Mapping[str, Tensor], *, truncate: bool = True, with_experts: bool = False
 ) -> dict[str, Any]:
     """The same from GGUF metadata; heads and frequencies may be left out where llama.cpp has a default."""
-    query_heads = stated.integer("attention.head_count")
-    hidden = stated.integer("embedding_length")
-    head_dim = stated.integer("attention.key_length", max(hidden // query_heads, 1))
-    stated.neutral("attention.value_length", head_dim)
-    stated.neutral("attention.causal", True)
-    stated.neutral("attention.max_alibi_bias", 0)
-    stated.neutral("attention.clamp_kqv", 0)
-    stated.neutral("use_parallel_residual", False)
+    query_heads = reader.integer("attention.head_count")
+    hidden = reader.integer("embedding_length")
+    head_dim = reader.integer("attention.key_length", max(hidden // query_heads, 1))
+    reader.neutral("attention.value_length", head_dim)
+    reader.neutral("attention.causal", True)
+    reader.neutral("attention.max_alibi_bias", 0)
+    reader.neutral("attention.clamp_kqv", 0)
+    reader.neutral("use_parallel_residual", False)
     # Keys of other architectures, at the value at which they do nothing.
-    stated.neutral("attention.scale", 0, head_dim**-0.5)
+    reader.neutral("attention.scale", 0, head_dim**-0.5)
     for name in ("logit_scale", "residual_scale", "embedding_scale"):
-        stated.neutral(name, 0, 1)
+        reader.neutral(name, 0, 1)
     for name in ("attn_logit_softcapping", "final_logit_softcapping"):
-        stated.neutral(name, 0)
+        reader.neutral(name, 0)
     if not with_experts:
-        stated.neutral("expert_count", 0)
-        stated.neutral("expert_used_count", 0)
-    context = stated.integer("context_length")
+        reader.neutral("expert_count", 0)
+        reader.neutral("expert_used_count", 0)
+    context = reader.integer("context_length")
     embedding = tensors.get("token_embd.weight")
     if embedding is None or len(embedding.shape) != 2:
-        raise stated.fault("the tensor token_embd.weight is missing or has no rows and columns")
+        raise reader.fault("the tensor token_embd.weight is missing or has no rows and columns")
     factors = tensors.get("rope_freqs.weight")
     shape = {
         "vocab_size": embedding.shape[0],
         "hidden_size": hidden,
-        "intermediate_size": stated.integer("feed_forward_length"),
-        "num_hidden_layers": stated.integer("block_count", most=MOST_LAYERS),
+        "intermediate_size": reader.integer("feed_forward_length"),
+        "num_hidden_layers": reader.integer("block_count", most=MOST_LAYERS),
         "num_attention_heads": query_heads,
-        "num_key_value_heads": stated.integer("attention.head_count_kv", query_heads),
+        "num_key_value_heads": reader.integer("attention.head_count_kv", query_heads),
         "head_dim": head_dim,
-        "rms_norm_eps": stated.number("attention.layer_norm_rms_epsilon"),
+        "rms_norm_eps": reader.number("attention.layer_norm_rms_epsilon"),
         "max_position_embeddings": context,
         "tie_word_embeddings": "output.weight" not in tensors,
         "rope": rope_from_gguf(
-            stated,
+            reader,
             head_dim,
             context,
             None if factors is None else tuple(factors.decode().ravel().tolist()),
             truncate=truncate,
         ),
     }
-    check_shape(stated, shape)
+    check_shape(reader, shape)
     return shape
 
 
-def refuse_quantised(stated: Stated) -> None:
+def refuse_quantised(reader: ConfigReader) -> None:
     """Raise CheckpointError for weights in a form of another program's, by the name of that form.
 
     Families that are published in such a form (gpt_oss, deepseek_v3) ask for quantization_config before.
     """
     for key in ("quantization", "quantization_config", "compression_config"):
-        if stated.prefix + key in stated.asked:
+        if reader.prefix + key in reader.asked:
             continue
-        how = stated.mapping(key, None)
+        how = reader.mapping(key, None)
         if how:
             unnamed = "mlx" if key == "quantization" else "a method it does not name"
             method = how.get("quant_method") or how.get("quantization_type") or unnamed
             raise CheckpointError(
-                f"{stated.source}: its weights are quantised with {shown(method)[:40]}, expected BF16, F16 or F32, "
+                f"{reader.source}: its weights are quantised with {shown(method)[:40]}, expected BF16, F16 or F32, "
                 "which this version reads of this family. Fetch the original, or a GGUF file of the same model."
             )
 
 
-def check_shape(stated: Stated, shape: Mapping[str, Any]) -> None:
+def check_shape(reader: ConfigReader, shape: Mapping[str, Any]) -> None:
     if shape["num_attention_heads"] % shape["num_key_value_heads"]:
-        raise stated.fault(
+        raise reader.fault(
             f"{shape['num_attention_heads']} query heads cannot share {shape['num_key_value_heads']} key heads evenly"
         )
     if shape["head_dim"] % 2:
-        raise stated.fault(f"heads have {shape['head_dim']} values, which cannot turn in pairs")
+        raise reader.fault(f"heads have {shape['head_dim']} values, which cannot turn in pairs")

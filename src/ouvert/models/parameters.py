@@ -10,7 +10,7 @@ from ouvert.models.sources import Plain, Source
 from ouvert.weights import Checkpoint, CheckpointError, Tensor
 
 Array = np.ndarray[Any, np.dtype[Any]]
-Kind = Literal["embedding", "linear", "norm", "bias", "sinks", "experts", "expert_bias", "convolution", "decay", "skip"]
+Kind = Literal["embedding", "linear", "norm", "bias", "sinks", "experts", "expert_bias", "convolution", "A", "D"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -19,7 +19,7 @@ class Parameter:
 
     `name` is ours ("layers.3.q"). `kind` says what it is for: "embedding" (vocabulary, hidden) is looked up by row,
     "linear" (out, in) is multiplied with, "experts" (experts, out, in) holds a linear per expert, "expert_bias" is
-    (experts, out), "convolution" (channels, taps) and "decay" (channels, states), the others are vectors.
+    (experts, out), "convolution" (channels, taps) and "A" (channels, states), the others are vectors.
     """
 
     name: str

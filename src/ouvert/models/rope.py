@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ouvert.arithmetic import Rope
-from ouvert.models.stated import LARGEST, SMALLEST, Stated
+from ouvert.models.config_reader import LARGEST, SMALLEST, ConfigReader
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,23 +113,23 @@ def yarn_attention_factor(factor: float, mscale: float | None = None, mscale_all
     return grown(mscale) / grown(mscale_all_dim) if mscale and mscale_all_dim else grown(1)
 
 
-def rope_from_hf(stated: Stated, head_dim: int, context_length: int, default_theta: float | None) -> RopeConfig:
+def rope_from_hf(reader: ConfigReader, head_dim: int, context_length: int, default_theta: float | None) -> RopeConfig:
     """Read `rope_theta` and `rope_scaling`, or transformers 5's `rope_parameters` which holds both."""
-    together = stated.mapping("rope_parameters", None)
+    together = reader.mapping("rope_parameters", None)
     if together is not None:
-        settings = Stated(f"{stated.source}: rope_parameters", together)
+        settings = ConfigReader(f"{reader.source}: rope_parameters", together)
         # Left out, it stands where it stood before there was this object.
         theta = (
             settings.positive("rope_theta")
             if "rope_theta" in together
-            else stated.positive("rope_theta", default_theta)
+            else reader.positive("rope_theta", default_theta)
         )
-        stated.neutral("rope_scaling", together)
-        stated.neutral("rope_theta", theta)
+        reader.neutral("rope_scaling", together)
+        reader.neutral("rope_theta", theta)
     else:
-        theta = stated.positive("rope_theta", default_theta)
-        scaling = stated.mapping("rope_scaling", None)
-        settings = Stated(f"{stated.source}: rope_scaling", scaling or {"rope_type": "default"})
+        theta = reader.positive("rope_theta", default_theta)
+        scaling = reader.mapping("rope_scaling", None)
+        settings = ConfigReader(f"{reader.source}: rope_scaling", scaling or {"rope_type": "default"})
         settings.neutral("rope_theta", theta)
     kind = settings.text("rope_type", None) or settings.text("type", "default")
     settings.neutral("type", kind)
@@ -171,21 +171,21 @@ def rope_from_hf(stated: Stated, head_dim: int, context_length: int, default_the
 
 
 def rope_from_gguf(
-    stated: Stated, head_dim: int, context_length: int, factors: tuple[float, ...] | None, *, truncate: bool
+    reader: ConfigReader, head_dim: int, context_length: int, factors: tuple[float, ...] | None, *, truncate: bool
 ) -> RopeConfig:
     """Read `rope.*` of GGUF metadata; `factors` are the values of the tensor rope_freqs.weight, if the file has one.
 
     GGUF has no key for YaRN's `truncate`: the family says what its models were made with.
     """
-    theta = stated.positive("rope.freq_base", 10000.0)
-    stated.neutral("rope.dimension_count", head_dim)
-    kind = stated.text("rope.scaling.type", "linear")
-    factor = stated.number("rope.scaling.factor", stated.number("rope.scale_linear", 1.0))
-    original = stated.whole("rope.scaling.original_context_length", 0) or context_length
-    attn_factor = stated.positive("rope.scaling.attn_factor", 1.0)
-    betas = stated.positive("rope.scaling.yarn_beta_fast", 32.0), stated.positive("rope.scaling.yarn_beta_slow", 1.0)
-    stated.neutral("rope.scaling.yarn_ext_factor", 1)
-    stated.neutral("rope.scaling.yarn_attn_factor", 1)
+    theta = reader.positive("rope.freq_base", 10000.0)
+    reader.neutral("rope.dimension_count", head_dim)
+    kind = reader.text("rope.scaling.type", "linear")
+    factor = reader.number("rope.scaling.factor", reader.number("rope.scale_linear", 1.0))
+    original = reader.whole("rope.scaling.original_context_length", 0) or context_length
+    attn_factor = reader.positive("rope.scaling.attn_factor", 1.0)
+    betas = reader.positive("rope.scaling.yarn_beta_fast", 32.0), reader.positive("rope.scaling.yarn_beta_slow", 1.0)
+    reader.neutral("rope.scaling.yarn_ext_factor", 1)
+    reader.neutral("rope.scaling.yarn_attn_factor", 1)
     scaling: Scaling | None
     match kind:
         case "none":
@@ -202,30 +202,30 @@ def rope_from_gguf(
                 truncate=truncate,
             )
         case _:
-            raise stated.fault(f"rope.scaling.type {kind!r} is not one we compute (none, linear, yarn)")
+            raise reader.fault(f"rope.scaling.type {kind!r} is not one we compute (none, linear, yarn)")
     if kind != "yarn" and attn_factor != 1:
-        raise stated.fault(f"rope.scaling.attn_factor is {attn_factor}, but only YaRN makes vectors longer")
+        raise reader.fault(f"rope.scaling.attn_factor is {attn_factor}, but only YaRN makes vectors longer")
     if factors is not None:
         if scaling is not None:
-            raise stated.fault("rope.scaling and the tensor rope_freqs.weight both stretch positions; expected one")
+            raise reader.fault("rope.scaling and the tensor rope_freqs.weight both stretch positions; expected one")
         if len(factors) != head_dim // 2:
-            raise stated.fault(f"rope_freqs.weight has {len(factors)} values, expected {head_dim // 2}")
+            raise reader.fault(f"rope_freqs.weight has {len(factors)} values, expected {head_dim // 2}")
         scaling = Factors(factors=factors)
-    return checked(stated, RopeConfig(rope_theta=theta, rotary_dim=head_dim, scaling=scaling))
+    return checked(reader, RopeConfig(rope_theta=theta, rotary_dim=head_dim, scaling=scaling))
 
 
-def checked(stated: Stated, config: RopeConfig) -> RopeConfig:
+def checked(reader: ConfigReader, config: RopeConfig) -> RopeConfig:
     """Refuse settings that no frequencies follow from."""
     match config.scaling:
         case Llama3() as scaling if scaling.high_freq_factor <= scaling.low_freq_factor:
-            raise stated.fault(
+            raise reader.fault(
                 f"high_freq_factor is {scaling.high_freq_factor}, expected more than low_freq_factor, "
                 f"which is {scaling.low_freq_factor}"
             )
         case Yarn(factor=factor) if factor < SMALLEST:
-            raise stated.fault(f"YaRN's factor is {factor}, expected the number of times the context grew")
+            raise reader.fault(f"YaRN's factor is {factor}, expected the number of times the context grew")
         case Factors(factors=factors) if not all(SMALLEST <= each <= LARGEST for each in factors):
-            raise stated.fault("rope_freqs.weight has values that frequencies cannot be divided by")
+            raise reader.fault("rope_freqs.weight has values that frequencies cannot be divided by")
     if config.rope_theta <= 1:
-        raise stated.fault(f"the base of rotary frequencies is {config.rope_theta}, expected more than 1")
+        raise reader.fault(f"the base of rotary frequencies is {config.rope_theta}, expected more than 1")
     return config

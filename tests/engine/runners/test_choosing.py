@@ -4,7 +4,7 @@ import pytest
 
 from ouvert import models
 from ouvert.engine.runners.choosing import open_runner
-from ouvert.kernels import RecordingError
+from ouvert.kernels import TracingError
 from ouvert.weights import open_checkpoint
 
 
@@ -21,9 +21,9 @@ def test_the_native_runner_computes_what_it_can(smollm2):
 
 def test_what_a_program_cannot_do_numpy_does_and_says_so(smollm2, monkeypatch):
     def refuse(self, *args, **kwargs):
-        raise RecordingError("attend: too many heads share a key head.")
+        raise TracingError("attend: too many heads share a key head.")
 
-    monkeypatch.setattr("ouvert.kernels.tracer.Recorder.attend", refuse)
+    monkeypatch.setattr("ouvert.kernels.tracer.Tracer.attend", refuse)
     with pytest.warns(UserWarning, match="NumPy computes.*too many heads"):
         runner = opened(smollm2)
     assert runner.instruction_set == "numpy"

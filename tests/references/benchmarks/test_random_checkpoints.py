@@ -32,7 +32,7 @@ def test_it_packs_and_computes(file, tmp_path):
     with open_checkpoint(file) as checkpoint:
         digest = combined_digest({each.name: sha256_of(each) for each in checkpoint.files})
         model = models.load(checkpoint, ops)
-        expected = model.forward(ops.begin([(ops.new_past(model.memories), IDS)], "all"), ops)
+        expected = model.forward(ops.begin([(ops.new_cache(model.memories), IDS)], "all"), ops)
     packed = PackedFile(place=lambda layout: tmp_path / layout, source_digest=digest)
     for _ in range(2):  # once packed now, once from the packed file
         opened = open_engine(file, exact=True, packed=packed, weights_digest=digest)

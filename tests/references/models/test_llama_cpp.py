@@ -39,7 +39,7 @@ def test_agrees_with_llama_cpp(case, pieces, llama_cpp, make_models, tmp_path):
     ops = arithmetic.Ops()
     with open_checkpoint(tmp_path / "model.gguf") as checkpoint:
         model = as_llama_cpp_turns(models.load(checkpoint, ops))
-    past, start = ops.new_past(model.memories), 0
+    past, start = ops.new_cache(model.memories), 0
     with llama_cpp(tmp_path / "model.gguf", context=64) as theirs:
         for length in pieces:
             piece = ids[start : start + length]

@@ -53,7 +53,7 @@ def test_decoding_agrees_with_its_decoding(case, make_models):
     ops = arithmetic.Ops()
     with open_checkpoint(GOLDENS / case / "model.safetensors") as checkpoint:
         ours_model = models.load(checkpoint, ops)
-    past = ops.new_past(ours_model.memories)
+    past = ops.new_cache(ours_model.memories)
     ours = [ours_model.forward(ops.begin([(past, [token])]), ops)[0] for token in ids]
     assert_same(np.array(ours), np.array(theirs), FAR)
 
@@ -68,7 +68,7 @@ def test_a_checkpoint_straight_from_transformers_is_read(case, make_models, tmp_
     ops = arithmetic.Ops()
     with open_checkpoint(tmp_path) as checkpoint:
         loaded = models.load(checkpoint, ops)
-    ours = loaded.forward(ops.begin([(ops.new_past(loaded.memories), golden["ids"])], "all"), ops)
+    ours = loaded.forward(ops.begin([(ops.new_cache(loaded.memories), golden["ids"])], "all"), ops)
     assert_same(ours, golden["float32"], FLOAT32)
 
 

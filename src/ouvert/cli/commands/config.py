@@ -4,7 +4,7 @@ import argparse
 import json
 import sys
 
-from ouvert.cli.configuration import Configuration, Stated, configuration_path
+from ouvert.cli.configuration import Configuration, SettingValue, configuration_path
 from ouvert.cli.settings import FILE_VARIABLE, SETTINGS, in_words, template
 
 SUMMARY = "Show every setting, its value, and where it comes from."
@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def shown(key: str, stated: Stated) -> str:
+def shown(key: str, stated: SettingValue) -> str:
     """A default that is decided elsewhere is said in words."""
     own = SETTINGS[key].default
     return SETTINGS[key].fallback if stated.source == "default" and stated.value == own else in_words(stated.value)

@@ -71,11 +71,11 @@ def open_runner(
     EngineError for a cache that the runner has not.
     """
     if native_is_built():
-        from ouvert.kernels.tracer import RecordingError
+        from ouvert.kernels.tracer import TracingError
 
         try:
             return open_native(checkpoint, recognised, threads or physical_cores(), exact, packed, cache_type or "f16")
-        except RecordingError as problem:
+        except TracingError as problem:
             warnings.warn(f"{checkpoint.path}: NumPy computes this model, slower: {problem}", stacklevel=2)
     if cache_type not in (None, "f32"):
         raise EngineError(
@@ -96,12 +96,12 @@ def open_native(
     packed: PackedFile | None,
     cache_type: CacheType,
 ) -> Chosen:
-    """Raises RecordingError for a model that native programs do not compute, and CheckpointError."""
+    """Raises TracingError for a model that native programs do not compute, and CheckpointError."""
     from ouvert.engine.packed import packed_weights
-    from ouvert.kernels.tracer import Recorder
+    from ouvert.kernels.tracer import Tracer
 
-    recorder = Recorder(exact=exact, cache=cache_type)
-    places: models.Places = recorder
+    tracer = Tracer(exact=exact, cache=cache_type)
+    places: models.Places = tracer
     watch = digest = None
     if packed is not None:
         family, config = recognised
@@ -109,13 +109,13 @@ def open_native(
         digest = places.digest
     try:
         model = models.load(checkpoint, places, recognised=recognised)
-        logits = model.forward(recorder.begin(model.memories), recorder)
-        program = recorder.finish(logits, threads=threads)
+        logits = model.forward(tracer.begin(model.memories), tracer)
+        program = tracer.finish(logits, threads=threads)
     except BaseException:
         if watch is not None:
             watch.close()
         raise
-    locate = in_native(model, exact, recorder.cache, threads)
+    locate = in_native(model, exact, tracer.cache, threads)
     return Chosen(runner=NativeRunner(program), locate=locate, packed_digest=digest, watch=watch)
 
 

@@ -27,13 +27,13 @@ def first_broken(names: Sequence[str], seen: Callable[[str], np.ndarray]) -> str
 
 
 def in_native(model: Model, exact: bool, cache: CacheType, threads: int) -> Locate:
-    """For a model placed with kernels.Recorder: its graph is recorded again, with every layer's end kept."""
+    """For a model placed with kernels.Tracer: its graph is traced again, with every layer's end kept."""
 
     def locate(ids: list[int]) -> str | None:
         from ouvert import kernels
 
         names = names_of(model)
-        program = kernels.build(kernels.Recorder(exact=exact, cache=cache), model, threads=threads, watch=names)
+        program = kernels.build(kernels.Tracer(exact=exact, cache=cache), model, threads=threads, watch=names)
         try:
             return located(program, ids, lambda: first_broken(names, program.seen))
         finally:
@@ -51,7 +51,7 @@ def in_numpy(model: Model, ops: Ops) -> Locate:
 
         class Steps:
             def new_sequence(self, capacity: int) -> Any:
-                return ops.new_past(model.memories)
+                return ops.new_cache(model.memories)
 
             def step(self, work: Sequence[tuple[Any, np.ndarray]], wanted: Wanted) -> np.ndarray:
                 logits: np.ndarray = model.forward(ops.begin(list(work), wanted), ops, kept)

@@ -8,7 +8,7 @@ from weakref import WeakSet
 import numpy as np
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from ouvert.arithmetic import Latents, Ops, Past, State
+from ouvert.arithmetic import Cache, Latents, Ops, State
 from ouvert.engine.runners.interface import Wanted, refuse_all_but_base
 from ouvert.engine.variant import BASE, Variant
 from ouvert.kernels.pages import LATENTS, PAGE_TOKENS, STATE, Layer, PageHeader, PageShape, check_resumption
@@ -69,9 +69,9 @@ def dims_of(layer: Layer) -> tuple[int, ...]:
 
 
 class NumpySequence:
-    """Keys, values and states as they are computed; arithmetic.Past behind the runner's face."""
+    """Keys, values and states as they are computed; arithmetic.Cache behind the runner's face."""
 
-    def __init__(self, past: Past, shape: PageShape, dtype: type[np.floating], holders: "Holders") -> None:
+    def __init__(self, past: Cache, shape: PageShape, dtype: type[np.floating], holders: "Holders") -> None:
         self.past, self.shape, self.dtype = past, shape, dtype
         self.holders = holders
         holders.add(self)
@@ -155,7 +155,7 @@ class NumpyRunner:
 
     def new_sequence(self, capacity: int, variant: Variant = BASE) -> NumpySequence:
         self.check_variant(variant)
-        return NumpySequence(self.ops.new_past(self._open().memories), self._shape, self.ops.dtype, self._holders)
+        return NumpySequence(self.ops.new_cache(self._open().memories), self._shape, self.ops.dtype, self._holders)
 
     def page_from(self, data: Any) -> NumpyPage:
         view = memoryview(data).cast("B")

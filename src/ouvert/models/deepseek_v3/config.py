@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ouvert.models.config_reader import ConfigReader
 from ouvert.models.configuration import HARMLESS_HF, MOST_LAYERS
 from ouvert.models.memory import LatentMemory, Memory
 from ouvert.models.rope import RopeConfig, Yarn, rope_from_hf, yarn_attention_factor
 from ouvert.models.sources import Fp8Blocks
-from ouvert.models.stated import Stated
 from ouvert.weights import CheckpointError, Tensor
 
 # What only matters in training, or to another program.
@@ -87,62 +87,62 @@ class DeepseekV3Config:
 
 def config_from_hf(config: Mapping[str, Any], source: str) -> DeepseekV3Config:
     """`model_type` deepseek_v3 or kimi_k2."""
-    stated = Stated(source, config)
-    stated.text("model_type")
-    stated.neutral("architectures", ["DeepseekV3ForCausalLM"])
-    stated.neutral("hidden_act", "silu")
-    stated.neutral("attention_bias", False)
-    stated.neutral("moe_layer_freq", 1)
-    stated.neutral("scoring_func", "sigmoid")
-    stated.neutral("topk_method", "noaux_tc")
-    quantised = stated.mapping("quantization_config", None)
+    reader = ConfigReader(source, config)
+    reader.text("model_type")
+    reader.neutral("architectures", ["DeepseekV3ForCausalLM"])
+    reader.neutral("hidden_act", "silu")
+    reader.neutral("attention_bias", False)
+    reader.neutral("moe_layer_freq", 1)
+    reader.neutral("scoring_func", "sigmoid")
+    reader.neutral("topk_method", "noaux_tc")
+    quantised = reader.mapping("quantization_config", None)
     if quantised is not None:  # which tensors are in FP8, the tensors say themselves
-        how = Stated(f"{source}: quantization_config", quantised)
+        how = ConfigReader(f"{source}: quantization_config", quantised)
         how.neutral("quant_method", "fp8")
         how.neutral("fmt", "e4m3")
         how.neutral("weight_block_size", [Fp8Blocks.BLOCK, Fp8Blocks.BLOCK])
         how.finish({"activation_scheme": "how another program rounds activations"})
-    heads = stated.integer("num_attention_heads")
-    stated.neutral("num_key_value_heads", heads)
-    nope, turning = stated.integer("qk_nope_head_dim"), stated.integer("qk_rope_head_dim")
-    context = stated.integer("max_position_embeddings")
-    experts, groups = stated.integer("n_routed_experts"), stated.integer("n_group", 1)
-    groups_kept, kept = stated.integer("topk_group", 1), stated.integer("num_experts_per_tok")
-    if experts % groups or groups_kept > groups or kept > groups_kept * (experts // groups) or experts < 2 * groups:
-        raise stated.fault(
-            f"{kept} of {experts} experts in {groups_kept} of {groups} groups cannot be chosen evenly, two or more "
+    heads = reader.integer("num_attention_heads")
+    reader.neutral("num_key_value_heads", heads)
+    nope, turning = reader.integer("qk_nope_head_dim"), reader.integer("qk_rope_head_dim")
+    context = reader.integer("max_position_embeddings")
+    experts, groups = reader.integer("n_routed_experts"), reader.integer("n_group", 1)
+    top_k_groups, kept = reader.integer("topk_group", 1), reader.integer("num_experts_per_tok")
+    if experts % groups or top_k_groups > groups or kept > top_k_groups * (experts // groups) or experts < 2 * groups:
+        raise reader.fault(
+            f"{kept} of {experts} experts in {top_k_groups} of {groups} groups cannot be chosen evenly, two or more "
             "a group"
         )
-    scaling = stated.stated.get("rope_parameters") or stated.stated.get("rope_scaling")
-    rope = rope_from_hf(stated, turning, context, 10000.0)
+    scaling = reader.raw.get("rope_parameters") or reader.raw.get("rope_scaling")
+    rope = rope_from_hf(reader, turning, context, 10000.0)
     shape = DeepseekV3Config(
-        vocab_size=stated.integer("vocab_size"),
-        hidden_size=stated.integer("hidden_size"),
-        intermediate_size=stated.integer("intermediate_size"),
-        moe_intermediate_size=stated.integer("moe_intermediate_size"),
-        num_hidden_layers=stated.integer("num_hidden_layers", most=MOST_LAYERS),
+        vocab_size=reader.integer("vocab_size"),
+        hidden_size=reader.integer("hidden_size"),
+        intermediate_size=reader.integer("intermediate_size"),
+        moe_intermediate_size=reader.integer("moe_intermediate_size"),
+        num_hidden_layers=reader.integer("num_hidden_layers", most=MOST_LAYERS),
         num_attention_heads=heads,
-        n_shared_experts=stated.integer("n_shared_experts"),
+        n_shared_experts=reader.integer("n_shared_experts"),
         n_routed_experts=experts,
         num_experts_per_tok=kept,
         n_group=groups,
-        topk_group=groups_kept,
-        norm_topk_prob=stated.flag("norm_topk_prob", True),
-        routed_scaling_factor=stated.number("routed_scaling_factor"),
-        first_k_dense_replace=stated.whole("first_k_dense_replace"),
-        q_lora_rank=stated.optional("q_lora_rank"),
-        kv_lora_rank=stated.integer("kv_lora_rank"),
+        topk_group=top_k_groups,
+        norm_topk_prob=reader.flag("norm_topk_prob", True),
+        routed_scaling_factor=reader.number("routed_scaling_factor"),
+        first_k_dense_replace=reader.whole("first_k_dense_replace"),
+        q_lora_rank=reader.optional("q_lora_rank"),
+        kv_lora_rank=reader.integer("kv_lora_rank"),
         qk_nope_head_dim=nope,
         qk_rope_head_dim=turning,
-        v_head_dim=stated.integer("v_head_dim"),
-        rms_norm_eps=stated.number("rms_norm_eps"),
+        v_head_dim=reader.integer("v_head_dim"),
+        rms_norm_eps=reader.number("rms_norm_eps"),
         max_position_embeddings=context,
-        tie_word_embeddings=stated.flag("tie_word_embeddings", False),
+        tie_word_embeddings=reader.flag("tie_word_embeddings", False),
         rope=rope,
-        rope_interleave=stated.flag("rope_interleave", True),
+        rope_interleave=reader.flag("rope_interleave", True),
         attention_scale=(nope + turning) ** -0.5 * grown_twice(rope, scaling or {}),
     )
-    stated.finish(HARMLESS)
+    reader.finish(HARMLESS)
     return shape
 
 

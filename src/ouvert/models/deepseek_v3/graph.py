@@ -2,7 +2,7 @@
 
 Of every token only one short vector is remembered, the latent, from which all heads would make their keys and values.
 Nobody makes them: what turns latents into keys is applied to the queries instead, and what turns them into values to
-what the heads bring back. `ops` computes, `layer` holds one layer's weights, `past` the latents so far, `tap` may look
+what the heads bring back. `ops` computes, `layer` holds one layer's weights, `cache` the latents so far, `tap` may look
 at or replace any named value. x is the residual stream, (tokens, hidden).
 """
 
@@ -88,14 +88,14 @@ def attention(
     position = ops.rotate(ops.heads(ops.linear(x, layer.key_rope), config.qk_rope_head_dim), batch.positions, rope)
     q = tap("attention.q", ops.heads(ops.join(sought, turning, heads), width))  # (tokens, heads, latent + rope)
     remembered = tap("attention.latent", ops.join(latent, position, 1))  # (tokens, latent + rope)
-    mixed = ops.attend_latent(q, remembered, batch.pasts[n], scale=config.attention_scale)  # (tokens, heads * latent)
+    mixed = ops.attend_latent(q, remembered, batch.caches[n], scale=config.attention_scale)  # (tokens, heads * latent)
     return ops.linear(tap("attention.mixed", ops.linear_heads(mixed, layer.value)), layer.o)
 
 
 def experts(x: Value, layer: Layer, experts_: Experts, config: DeepseekV3Config, ops: Operations, tap: Watch) -> Value:
-    """Each token keeps its best few experts of its best few groups and mixes their answers."""
+    """Each token takes its top_k experts among those of its best groups and mixes their answers."""
     scores = tap("experts.scores", ops.linear(x, layer.router))  # (tokens, experts)
-    chosen, share = ops.route_top_k_of_groups(
+    chosen, expert_weights = ops.route_top_k_of_groups(
         scores,
         layer.correction,
         config.num_experts_per_tok,
@@ -104,8 +104,8 @@ def experts(x: Value, layer: Layer, experts_: Experts, config: DeepseekV3Config,
         normalised=config.norm_topk_prob,
         factor=config.routed_scaling_factor,
     )
-    chosen, share = tap("experts.chosen", chosen), tap("experts.share", share)
-    return ops.mix_experts(x, experts_, chosen, share)
+    chosen, expert_weights = tap("experts.chosen", chosen), tap("experts.weights", expert_weights)
+    return ops.mix_experts(x, experts_, chosen, expert_weights)
 
 
 def mlp(x: Value, layer: Layer, ops: Operations, tap: Watch) -> Value:

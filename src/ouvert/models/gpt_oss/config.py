@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ouvert.models.config_reader import ConfigReader
 from ouvert.models.configuration import (
     HARMLESS_GGUF,
     HARMLESS_HF,
@@ -16,7 +17,6 @@ from ouvert.models.configuration import (
 )
 from ouvert.models.rope import RopeConfig, Yarn, yarn_attention_factor
 from ouvert.models.rope import checked as checked_rope
-from ouvert.models.stated import Stated
 from ouvert.weights import Tensor
 
 # What the models were made with, where a file does not say it: GptOssConfig in transformers, swiglu and RMSNorm in
@@ -51,85 +51,85 @@ def config_from_hf(config: Mapping[str, Any], source: str) -> GptOssConfig:
     """`model_type` gpt_oss, or OpenAI's own words for the same."""
     if "model_type" not in config and config.keys() >= ORIGINAL_KEYS:
         return config_from_original(config, source)
-    stated = Stated(source, config)
-    stated.neutral("model_type", "gpt_oss")
-    stated.neutral("architectures", ["GptOssForCausalLM"])
-    stated.neutral("attention_bias", True)
-    quantised = stated.mapping("quantization_config", None)
+    reader = ConfigReader(source, config)
+    reader.neutral("model_type", "gpt_oss")
+    reader.neutral("architectures", ["GptOssForCausalLM"])
+    reader.neutral("attention_bias", True)
+    quantised = reader.mapping("quantization_config", None)
     if quantised is not None:  # which tensors are in 4 bits, the tensors say themselves
-        how = Stated(f"{source}: quantization_config", quantised)
+        how = ConfigReader(f"{source}: quantization_config", quantised)
         how.neutral("quant_method", "mxfp4")
         how.finish({"modules_to_not_convert": "the tensors say it", "dequantize": "how another program loads it"})
-    shape = shape_from_hf(stated, default_theta=None, key_heads_may_be_left_out=False)
+    shape = shape_from_hf(reader, default_theta=None, key_heads_may_be_left_out=False)
     layers = shape["num_hidden_layers"]
-    kept = stated.integer("num_experts_per_tok")
-    stated.neutral("experts_per_token", kept)  # the published files say some things twice
+    kept = reader.integer("num_experts_per_tok")
+    reader.neutral("experts_per_token", kept)  # the published files say some things twice
     scaling = shape["rope"].scaling
     if isinstance(scaling, Yarn):
-        stated.neutral("initial_context_length", scaling.original_max_position_embeddings)
-    window = stated.optional("sliding_window")
-    kinds = stated.texts("layer_types", None)
+        reader.neutral("initial_context_length", scaling.original_max_position_embeddings)
+    window = reader.optional("sliding_window")
+    kinds = reader.texts("layer_types", None)
     result = GptOssConfig(
         **shape,
-        windows=alternating(window, layers) if kinds is None else windows_of_kinds(stated, kinds, layers, window),
-        tie_word_embeddings=stated.flag("tie_word_embeddings", False),
-        num_local_experts=stated.integer("num_local_experts"),
+        windows=alternating(window, layers) if kinds is None else windows_of_kinds(reader, kinds, layers, window),
+        tie_word_embeddings=reader.flag("tie_word_embeddings", False),
+        num_local_experts=reader.integer("num_local_experts"),
         num_experts_per_tok=kept,
-        swiglu_alpha=stated.number("swiglu_alpha", SWIGLU_ALPHA),
-        swiglu_limit=stated.number("swiglu_limit", SWIGLU_LIMIT),
+        swiglu_alpha=reader.number("swiglu_alpha", SWIGLU_ALPHA),
+        swiglu_limit=reader.number("swiglu_limit", SWIGLU_LIMIT),
     )
-    stated.finish(HARMLESS_HF)
-    return checked(stated, result)
+    reader.finish(HARMLESS_HF)
+    return checked(reader, result)
 
 
 def config_from_original(config: Mapping[str, Any], source: str) -> GptOssConfig:
     """OpenAI's original/config.json."""
-    stated = Stated(source, config)
-    head_dim, original = stated.integer("head_dim"), stated.integer("initial_context_length")
-    factor = stated.positive("rope_scaling_factor")
+    reader = ConfigReader(source, config)
+    head_dim, original = reader.integer("head_dim"), reader.integer("initial_context_length")
+    factor = reader.positive("rope_scaling_factor")
     scaling = Yarn(
         factor=factor,
         original_max_position_embeddings=original,
-        beta_fast=stated.positive("rope_ntk_beta"),
-        beta_slow=stated.positive("rope_ntk_alpha"),
+        beta_fast=reader.positive("rope_ntk_beta"),
+        beta_slow=reader.positive("rope_ntk_alpha"),
         attention_factor=yarn_attention_factor(factor),
         truncate=False,
     )
-    theta = stated.positive("rope_theta")
+    theta = reader.positive("rope_theta")
     stretched = scaling if factor > 1 else None
-    rope = checked_rope(stated, RopeConfig(rope_theta=theta, rotary_dim=head_dim, scaling=stretched))
-    layers = stated.integer("num_hidden_layers", most=MOST_LAYERS)
+    rope = checked_rope(reader, RopeConfig(rope_theta=theta, rotary_dim=head_dim, scaling=stretched))
+    layers = reader.integer("num_hidden_layers", most=MOST_LAYERS)
     result = GptOssConfig(
-        vocab_size=stated.integer("vocab_size"),
-        hidden_size=stated.integer("hidden_size"),
-        intermediate_size=stated.integer("intermediate_size"),
+        vocab_size=reader.integer("vocab_size"),
+        hidden_size=reader.integer("hidden_size"),
+        intermediate_size=reader.integer("intermediate_size"),
         num_hidden_layers=layers,
-        num_attention_heads=stated.integer("num_attention_heads"),
-        num_key_value_heads=stated.integer("num_key_value_heads"),
+        num_attention_heads=reader.integer("num_attention_heads"),
+        num_key_value_heads=reader.integer("num_key_value_heads"),
         head_dim=head_dim,
         rms_norm_eps=ORIGINAL_EPS,
         max_position_embeddings=max(int(original * factor), 1),
         tie_word_embeddings=False,
-        windows=alternating(stated.optional("sliding_window"), layers),
+        windows=alternating(reader.optional("sliding_window"), layers),
         rope=rope,
-        num_local_experts=stated.integer("num_experts"),
-        num_experts_per_tok=stated.integer("experts_per_token"),
+        num_local_experts=reader.integer("num_experts"),
+        num_experts_per_tok=reader.integer("experts_per_token"),
         swiglu_alpha=SWIGLU_ALPHA,
-        swiglu_limit=stated.number("swiglu_limit"),
+        swiglu_limit=reader.number("swiglu_limit"),
     )
-    stated.finish({})
-    check_shape(stated, {name: getattr(result, name) for name in GptOssConfig.__dataclass_fields__})
-    return checked(stated, result)
+    reader.finish({})
+    check_shape(reader, {name: getattr(result, name) for name in GptOssConfig.__dataclass_fields__})
+    return checked(reader, result)
 
 
 def config_from_gguf(metadata: Mapping[str, Any], tensors: Mapping[str, Tensor], source: str) -> GptOssConfig:
     """Architecture gpt-oss. YaRN's ramp is not truncated and the gate's constants are the model's, which GGUF omits."""
-    stated = Stated(source, metadata, prefix="gpt-oss.")
-    experts, kept = stated.integer("expert_count"), stated.integer("expert_used_count")
-    shape = shape_from_gguf(stated, tensors, truncate=False, with_experts=True)
-    inner = stated.integer("expert_feed_forward_length", shape["intermediate_size"])
-    window = stated.optional("attention.sliding_window")
-    stated.finish(HARMLESS_GGUF)
+    reader = ConfigReader(source, metadata, prefix="gpt-oss.")
+    experts, kept = reader.integer("expert_count"), reader.integer("expert_used_count")
+    shape = shape_from_gguf(reader, tensors, truncate=False, with_experts=True)
+    inner = reader.integer("expert_feed_forward_length", shape["intermediate_size"])
+    window = reader.optional("attention.sliding_window")
+    reader.finish(HARMLESS_GGUF)
     result = GptOssConfig(
         **shape | {"intermediate_size": inner},
         windows=alternating(window, shape["num_hidden_layers"]),
@@ -138,10 +138,10 @@ def config_from_gguf(metadata: Mapping[str, Any], tensors: Mapping[str, Tensor],
         swiglu_alpha=SWIGLU_ALPHA,
         swiglu_limit=SWIGLU_LIMIT,
     )
-    return checked(stated, result)
+    return checked(reader, result)
 
 
-def checked(stated: Stated, config: GptOssConfig) -> GptOssConfig:
+def checked(reader: ConfigReader, config: GptOssConfig) -> GptOssConfig:
     if config.num_experts_per_tok > config.num_local_experts:
-        raise stated.fault(f"{config.num_experts_per_tok} experts a token cannot be kept of {config.num_local_experts}")
+        raise reader.fault(f"{config.num_experts_per_tok} experts a token cannot be kept of {config.num_local_experts}")
     return config

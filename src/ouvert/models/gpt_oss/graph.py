@@ -2,7 +2,7 @@
 
 Every other layer sees only a window; every head has a sink, a score that takes its share of attention and gives
 nothing for it; the feed-forward layer is a mixture of experts. `ops` computes (NumPy, C++, torch), `layer` holds one
-layer's weights, `past` what a layer remembers of each sequence, `tap` may look at or replace any named value. x is the
+layer's weights, `cache` what a layer remembers of each sequence, `tap` may look at or replace any named value. x is the
 residual stream, (tokens, hidden). OpenAI, gpt-oss-120b & gpt-oss-20b Model Card, arXiv:2508.10925.
 """
 
@@ -68,23 +68,23 @@ def decoder_layer(
 def attention(
     x: Value, layer: Layer, n: int, config: GptOssConfig, rope: Rope, batch: Batch, ops: Operations, tap: Watch
 ) -> Value:
-    """Grouped-query attention; `attend` appends k and v to the past and sees as far back as the window says."""
+    """Grouped-query attention; `attend` appends k and v to the cache and sees as far back as the window says."""
     q = ops.heads(ops.linear(x, layer.q, layer.q_bias), config.head_dim)  # (tokens, q_heads, head_dim)
     k = ops.heads(ops.linear(x, layer.k, layer.k_bias), config.head_dim)  # (tokens, kv_heads, head_dim)
     v = ops.heads(ops.linear(x, layer.v, layer.v_bias), config.head_dim)
     q, k, v = tap("attention.q", q), tap("attention.k", k), tap("attention.v", v)
     q, k = ops.rotate(q, batch.positions, rope), ops.rotate(k, batch.positions, rope)
-    past, scale, window = batch.pasts[n], config.head_dim**-0.5, config.windows[n]
-    mixed = ops.attend(q, k, v, past, scale=scale, window=window, sinks=layer.sinks)
+    cache, scale, window = batch.caches[n], config.head_dim**-0.5, config.windows[n]
+    mixed = ops.attend(q, k, v, cache, scale=scale, window=window, sinks=layer.sinks)
     return ops.linear(tap("attention.mixed", mixed), layer.o, layer.o_bias)  # mixed: (tokens, q_heads * head_dim)
 
 
 def experts(x: Value, layer: Layer, config: GptOssConfig, ops: Operations, tap: Watch) -> Value:
-    """The router scores every expert; each token keeps its best few and mixes their answers."""
+    """The router scores every expert; each token takes its top_k and mixes their answers."""
     scores = tap("experts.scores", ops.linear(x, layer.router, layer.router_bias))  # (tokens, experts)
-    chosen, share = ops.route_top_k(scores, config.num_experts_per_tok)  # (tokens, kept) each
-    chosen, share = tap("experts.chosen", chosen), tap("experts.share", share)
-    return ops.mix_experts(x, layer.experts, chosen, share)
+    chosen, expert_weights = ops.route_top_k(scores, config.num_experts_per_tok)  # (tokens, top_k) each
+    chosen, expert_weights = tap("experts.chosen", chosen), tap("experts.weights", expert_weights)
+    return ops.mix_experts(x, layer.experts, chosen, expert_weights)
 
 
 ALONE = tuple(name for name in Layer.__dataclass_fields__ if name != "experts")

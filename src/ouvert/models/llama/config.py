@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from ouvert.models.config_reader import ConfigReader
 from ouvert.models.configuration import (
     HARMLESS_GGUF,
     HARMLESS_HF,
@@ -11,34 +12,33 @@ from ouvert.models.configuration import (
     shape_from_hf,
     windows_of_kinds,
 )
-from ouvert.models.stated import Stated
 from ouvert.weights import Tensor
 
 
 def config_from_hf(config: Mapping[str, Any], source: str) -> DecoderConfig:
     """`model_type` llama or mistral. Llama may leave out key heads (as many as query heads) and rope_theta (10000)."""
-    stated = Stated(source, config)
-    kind = stated.text("model_type")
-    stated.neutral("architectures", [], ["LlamaForCausalLM"], ["LlamaModel"], ["MistralForCausalLM"], ["MistralModel"])
-    stated.neutral("attention_bias", False)
-    stated.neutral("mlp_bias", False)
-    stated.neutral("rope_interleaved", False)  # SmolLM2's way to say that q and k are not permuted
-    shape = shape_from_hf(stated, default_theta=10000.0, key_heads_may_be_left_out=kind == "llama")
+    reader = ConfigReader(source, config)
+    kind = reader.text("model_type")
+    reader.neutral("architectures", [], ["LlamaForCausalLM"], ["LlamaModel"], ["MistralForCausalLM"], ["MistralModel"])
+    reader.neutral("attention_bias", False)
+    reader.neutral("mlp_bias", False)
+    reader.neutral("rope_interleaved", False)  # SmolLM2's way to say that q and k are not permuted
+    shape = shape_from_hf(reader, default_theta=10000.0, key_heads_may_be_left_out=kind == "llama")
     # Mistral 7B v0.1 has a window of 4096; later ones say null. A file that says nothing is not taken for either.
-    window = stated.optional("sliding_window") if kind == "mistral" else stated.optional("sliding_window", None)
-    stated.neutral("use_sliding_window", False)
+    window = reader.optional("sliding_window") if kind == "mistral" else reader.optional("sliding_window", None)
+    reader.neutral("use_sliding_window", False)
     layers = shape["num_hidden_layers"]
-    kinds = stated.texts("layer_types", None) or ["full_attention" if window is None else "sliding_attention"] * layers
-    windows = windows_of_kinds(stated, kinds, layers, window)
-    tied = stated.flag("tie_word_embeddings", False)
-    stated.finish(HARMLESS_HF)
+    kinds = reader.texts("layer_types", None) or ["full_attention" if window is None else "sliding_attention"] * layers
+    windows = windows_of_kinds(reader, kinds, layers, window)
+    tied = reader.flag("tie_word_embeddings", False)
+    reader.finish(HARMLESS_HF)
     return DecoderConfig(**shape, tie_word_embeddings=tied, windows=windows)
 
 
 def config_from_gguf(metadata: Mapping[str, Any], tensors: Mapping[str, Tensor], source: str) -> DecoderConfig:
     """Architecture llama. llama.cpp gives Mistral the same architecture, with a window only if the file says so."""
-    stated = Stated(source, metadata, prefix="llama.")
-    shape = shape_from_gguf(stated, tensors)
-    window = stated.whole("attention.sliding_window", 0) or None  # 0: none, as llama.cpp has it
-    stated.finish(HARMLESS_GGUF)
+    reader = ConfigReader(source, metadata, prefix="llama.")
+    shape = shape_from_gguf(reader, tensors)
+    window = reader.whole("attention.sliding_window", 0) or None  # 0: none, as llama.cpp has it
+    reader.finish(HARMLESS_GGUF)
     return DecoderConfig(**shape, windows=(window,) * shape["num_hidden_layers"])

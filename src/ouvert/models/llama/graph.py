@@ -1,6 +1,6 @@
 """The llama family, written the way it is explained at a whiteboard.
 
-`ops` computes (NumPy, C++, torch), `layer` holds one layer's weights, `past` what a layer remembers of each sequence,
+`ops` computes (NumPy, C++, torch), `layer` holds one layer's weights, `cache` what a layer remembers of each sequence,
 `tap` may look at or replace any named value. x is the residual stream, (tokens, hidden). Touvron et al.,
 arXiv:2302.13971 and arXiv:2307.09288; Jiang et al., Mistral 7B, arXiv:2310.06825.
 """
@@ -62,12 +62,12 @@ def decoder_layer(
 def attention(
     x: Value, layer: Layer, n: int, config: DecoderConfig, rope: Rope, batch: Batch, ops: Operations, tap: Watch
 ) -> Value:
-    """Grouped-query attention; `attend` appends k and v to the past and sees as far back as the window says."""
+    """Grouped-query attention; `attend` appends k and v to the cache and sees as far back as the window says."""
     q = tap("attention.q", ops.heads(ops.linear(x, layer.q), config.head_dim))  # (tokens, q_heads, head_dim)
     k = tap("attention.k", ops.heads(ops.linear(x, layer.k), config.head_dim))  # (tokens, kv_heads, head_dim)
     v = tap("attention.v", ops.heads(ops.linear(x, layer.v), config.head_dim))
     q, k = ops.rotate(q, batch.positions, rope), ops.rotate(k, batch.positions, rope)
-    mixed = ops.attend(q, k, v, batch.pasts[n], scale=config.head_dim**-0.5, window=config.windows[n])
+    mixed = ops.attend(q, k, v, batch.caches[n], scale=config.head_dim**-0.5, window=config.windows[n])
     return ops.linear(tap("attention.mixed", mixed), layer.o)  # mixed: (tokens, q_heads * head_dim)
 
 

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ouvert.models.config_reader import ConfigReader
 from ouvert.models.configuration import HARMLESS_GGUF, HARMLESS_HF, MOST_LAYERS, refuse_quantised
 from ouvert.models.memory import Memory, StateMemory
-from ouvert.models.stated import Stated
 from ouvert.weights import Tensor
 
 # Nothing in a state space counts positions. llama.cpp's converter writes this as the context's length.
@@ -60,64 +60,64 @@ class MambaConfig:
 
 def config_from_hf(config: Mapping[str, Any], source: str) -> MambaConfig:
     """`model_type` mamba. What transformers assumes where a file says nothing is assumed here too."""
-    stated = Stated(source, config)
-    stated.neutral("model_type", "mamba")
-    stated.neutral("architectures", ["MambaForCausalLM"])
-    stated.neutral("hidden_act", "silu")
-    stated.neutral("use_bias", False)
-    stated.neutral("use_conv_bias", True)
-    stated.neutral("rms_norm", True)
-    stated.neutral("ssm_cfg", {})
-    refuse_quantised(stated)
-    hidden = stated.integer("hidden_size")
-    channels = int(stated.positive("expand", 2) * hidden)
-    layers = stated.integer("num_hidden_layers", most=MOST_LAYERS)
+    reader = ConfigReader(source, config)
+    reader.neutral("model_type", "mamba")
+    reader.neutral("architectures", ["MambaForCausalLM"])
+    reader.neutral("hidden_act", "silu")
+    reader.neutral("use_bias", False)
+    reader.neutral("use_conv_bias", True)
+    reader.neutral("rms_norm", True)
+    reader.neutral("ssm_cfg", {})
+    refuse_quantised(reader)
+    hidden = reader.integer("hidden_size")
+    channels = int(reader.positive("expand", 2) * hidden)
+    layers = reader.integer("num_hidden_layers", most=MOST_LAYERS)
     # The published files say some things twice.
-    stated.neutral("d_model", hidden)
-    stated.neutral("d_inner", channels)
-    stated.neutral("intermediate_size", channels)
-    stated.neutral("n_layer", layers)
+    reader.neutral("d_model", hidden)
+    reader.neutral("d_inner", channels)
+    reader.neutral("intermediate_size", channels)
+    reader.neutral("n_layer", layers)
     rank = -(-hidden // 16)
-    if stated.stated.get("time_step_rank") == "auto":
-        stated.text("time_step_rank")
+    if reader.raw.get("time_step_rank") == "auto":
+        reader.text("time_step_rank")
     else:
-        rank = stated.integer("time_step_rank", rank)
+        rank = reader.integer("time_step_rank", rank)
     shape = MambaConfig(
-        vocab_size=stated.integer("vocab_size"),
+        vocab_size=reader.integer("vocab_size"),
         hidden_size=hidden,
         intermediate_size=channels,
-        state_size=stated.integer("state_size", 16),
-        conv_kernel=stated.integer("conv_kernel", 4),
+        state_size=reader.integer("state_size", 16),
+        conv_kernel=reader.integer("conv_kernel", 4),
         time_step_rank=rank,
         num_hidden_layers=layers,
-        layer_norm_epsilon=stated.number("layer_norm_epsilon", 1e-5),
+        layer_norm_epsilon=reader.number("layer_norm_epsilon", 1e-5),
         max_position_embeddings=NO_LIMIT,
-        tie_word_embeddings=stated.flag("tie_word_embeddings", True),
+        tie_word_embeddings=reader.flag("tie_word_embeddings", True),
     )
-    stated.finish(HARMLESS)
+    reader.finish(HARMLESS)
     return shape
 
 
 def config_from_gguf(metadata: Mapping[str, Any], tensors: Mapping[str, Tensor], source: str) -> MambaConfig:
     """Architecture mamba."""
-    stated = Stated(source, metadata, prefix="mamba.")
-    stated.neutral("ssm.dt_b_c_rms", False)  # FalconMamba
-    stated.neutral("feed_forward_length", 0)
-    stated.neutral("attention.head_count", 0)
+    reader = ConfigReader(source, metadata, prefix="mamba.")
+    reader.neutral("ssm.dt_b_c_rms", False)  # FalconMamba
+    reader.neutral("feed_forward_length", 0)
+    reader.neutral("attention.head_count", 0)
     embedding = tensors.get("token_embd.weight")
     if embedding is None or len(embedding.shape) != 2:
-        raise stated.fault("the tensor token_embd.weight is missing or has no rows and columns")
+        raise reader.fault("the tensor token_embd.weight is missing or has no rows and columns")
     shape = MambaConfig(
-        vocab_size=stated.integer("vocab_size", embedding.shape[0]),
-        hidden_size=stated.integer("embedding_length"),
-        intermediate_size=stated.integer("ssm.inner_size"),
-        state_size=stated.integer("ssm.state_size"),
-        conv_kernel=stated.integer("ssm.conv_kernel"),
-        time_step_rank=stated.integer("ssm.time_step_rank"),
-        num_hidden_layers=stated.integer("block_count", most=MOST_LAYERS),
-        layer_norm_epsilon=stated.number("attention.layer_norm_rms_epsilon"),
-        max_position_embeddings=stated.integer("context_length"),
+        vocab_size=reader.integer("vocab_size", embedding.shape[0]),
+        hidden_size=reader.integer("embedding_length"),
+        intermediate_size=reader.integer("ssm.inner_size"),
+        state_size=reader.integer("ssm.state_size"),
+        conv_kernel=reader.integer("ssm.conv_kernel"),
+        time_step_rank=reader.integer("ssm.time_step_rank"),
+        num_hidden_layers=reader.integer("block_count", most=MOST_LAYERS),
+        layer_norm_epsilon=reader.number("attention.layer_norm_rms_epsilon"),
+        max_position_embeddings=reader.integer("context_length"),
         tie_word_embeddings="output.weight" not in tensors,
     )
-    stated.finish(HARMLESS_GGUF)
+    reader.finish(HARMLESS_GGUF)
     return shape

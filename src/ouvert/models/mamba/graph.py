@@ -1,6 +1,6 @@
 """Mamba, written the way it is explained at a whiteboard. Gu and Dao, arXiv:2312.00752.
 
-`ops` computes, `layer` holds one layer's weights, `past` its state after all tokens so far, `tap` may look at or
+`ops` computes, `layer` holds one layer's weights, `cache` its state after all tokens so far, `tap` may look at or
 replace any named value. x is the residual stream, (tokens, hidden).
 """
 
@@ -21,13 +21,13 @@ class Layer:
     gate: Weight  # (channels, hidden)
     convolution: Weight  # (channels, taps)
     convolution_bias: Weight  # (channels,)
-    step_low: Weight  # (rank, channels)
-    b: Weight  # (states, channels)
-    c: Weight  # (states, channels)
-    step: Weight  # (channels, rank)
-    step_bias: Weight  # (channels,)
-    decay: Weight  # (channels, states), less than 0
-    skip: Weight  # (channels,)
+    dt_low: Weight  # (rank, channels)
+    B: Weight  # (states, channels)
+    C: Weight  # (states, channels)
+    dt: Weight  # (channels, rank)
+    dt_bias: Weight  # (channels,)
+    A: Weight  # (channels, states), less than 0
+    D: Weight  # (channels,)
     out: Weight  # (hidden, channels)
 
 
@@ -48,29 +48,29 @@ def forward(config: MambaConfig, parameters: Parameters, batch: Batch, ops: Oper
     for n, layer in enumerate(parameters.layers):
         within = tap.inside(f"layers.{n}")
         normed = ops.rms_norm(x, layer.mixer_norm, config.layer_norm_epsilon)
-        x = within("out", x + within("mixer.out", mixer(normed, layer, batch.pasts[n], ops, within)))
+        x = within("out", x + within("mixer.out", mixer(normed, layer, batch.caches[n], ops, within)))
     x = tap("norm", ops.rms_norm(ops.select(x, batch.wanted), parameters.norm, config.layer_norm_epsilon))
     return tap("logits", ops.linear(x, parameters.unembedding))
 
 
-def mixer(x: Value, layer: Layer, past: Any, ops: Operations, tap: Watch) -> Value:
+def mixer(x: Value, layer: Layer, cache: Any, ops: Operations, tap: Watch) -> Value:
     """Each channel looks at its last few inputs, then at its state, which remembers what the inputs told it to."""
     gate = ops.linear(x, layer.gate)  # (tokens, channels)
-    x = tap("mixer.convolved", ops.convolve(ops.linear(x, layer.x), layer.convolution, layer.convolution_bias, past))
-    step = ops.linear(ops.linear(x, layer.step_low), layer.step, layer.step_bias)  # (tokens, channels)
-    b, c = tap("mixer.b", ops.linear(x, layer.b)), tap("mixer.c", ops.linear(x, layer.c))  # (tokens, states)
-    y = ops.scan(x, tap("mixer.step", step), layer.decay, b, c, layer.skip, past)  # (tokens, channels)
+    x = tap("mixer.convolved", ops.convolve(ops.linear(x, layer.x), layer.convolution, layer.convolution_bias, cache))
+    dt = ops.linear(ops.linear(x, layer.dt_low), layer.dt, layer.dt_bias)  # (tokens, channels)
+    B, C = tap("mixer.B", ops.linear(x, layer.B)), tap("mixer.C", ops.linear(x, layer.C))  # (tokens, states)
+    y = ops.selective_scan(x, tap("mixer.dt", dt), layer.A, B, C, layer.D, cache)  # (tokens, channels)
     return ops.linear(tap("mixer.inner", ops.swiglu(gate, tap("mixer.scanned", y))), layer.out)
 
 
 def assemble(config: MambaConfig, placed: dict[str, Any]) -> Parameters:
-    """The placed weights, by our names, in the shape the graph wants. Hugging Face stores the decay's logarithm."""
+    """The placed weights, by our names, in the shape the graph wants. Hugging Face stores the logarithm of -A."""
 
     def layer(n: int) -> Layer:
         of_layer = f"layers.{n}."
         weights = {name: placed.get(of_layer + name) for name in Layer.__dataclass_fields__}
-        if weights["decay"] is None:
-            weights["decay"] = -np.exp(placed[of_layer + "log_decay"])
+        if weights["A"] is None:
+            weights["A"] = -np.exp(placed[of_layer + "A_log"])
         return Layer(**weights)
 
     return Parameters(

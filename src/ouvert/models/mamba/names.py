@@ -18,31 +18,31 @@ WHOLE = (
 )
 HF, GGUF = "backbone.layers.{n}.", "blk.{n}."
 MIXER = HF + "mixer."
-# Parts of one tensor in files, apart here: x and gate of what goes in, step, b and c of what the channels tell.
+# Parts of one tensor in files, apart here: x and gate of what goes in, dt, B and C of what the channels tell.
 LAYER = (
     Row("mixer_norm", "norm", "hidden", HF + "norm.weight", GGUF + "attn_norm.weight"),
     Row("gate", "linear", "channels hidden", MIXER + "in_proj.gate", GGUF + "ssm_in.gate"),
     Row("x", "linear", "channels hidden", MIXER + "in_proj.x", GGUF + "ssm_in.x"),
     Row("convolution", "convolution", "channels taps", MIXER + "conv1d.weight", GGUF + "ssm_conv1d.weight"),
     Row("convolution_bias", "bias", "channels", MIXER + "conv1d.bias", GGUF + "ssm_conv1d.bias"),
-    Row("step_low", "linear", "rank channels", MIXER + "x_proj.step", GGUF + "ssm_x.step"),
-    Row("step", "linear", "channels rank", MIXER + "dt_proj.weight", GGUF + "ssm_dt.weight"),
-    Row("step_bias", "bias", "channels", MIXER + "dt_proj.bias", GGUF + "ssm_dt.bias"),
-    Row("b", "linear", "states channels", MIXER + "x_proj.b", GGUF + "ssm_x.b"),
-    Row("c", "linear", "states channels", MIXER + "x_proj.c", GGUF + "ssm_x.c"),
-    Row("skip", "skip", "channels", MIXER + "D", GGUF + "ssm_d"),
+    Row("dt_low", "linear", "rank channels", MIXER + "x_proj.dt", GGUF + "ssm_x.dt"),
+    Row("dt", "linear", "channels rank", MIXER + "dt_proj.weight", GGUF + "ssm_dt.weight"),
+    Row("dt_bias", "bias", "channels", MIXER + "dt_proj.bias", GGUF + "ssm_dt.bias"),
+    Row("B", "linear", "states channels", MIXER + "x_proj.B", GGUF + "ssm_x.B"),
+    Row("C", "linear", "states channels", MIXER + "x_proj.C", GGUF + "ssm_x.C"),
+    Row("D", "D", "channels", MIXER + "D", GGUF + "ssm_d"),
     Row("out", "linear", "hidden channels", MIXER + "out_proj.weight", GGUF + "ssm_out.weight"),
 )
-# -exp(log_decay) in GGUF.
-LOG_DECAY = Row("log_decay", "decay", "channels states", MIXER + "A_log", "")
-DECAY = Row("decay", "decay", "channels states", "", GGUF + "ssm_a")
+# GGUF holds A itself, -exp(A_log).
+A_LOG = Row("A_log", "A", "channels states", MIXER + "A_log", "")
+A = Row("A", "A", "channels states", "", GGUF + "ssm_a")
 
 
 def parameters(config: MambaConfig, checkpoint: Checkpoint) -> list[Parameter]:
     """Every parameter, in the order a forward pass meets them."""
     return match(
         WHOLE,
-        (*LAYER, DECAY if checkpoint.format == "gguf" else LOG_DECAY),
+        (*LAYER, A if checkpoint.format == "gguf" else A_LOG),
         checkpoint,
         layers=config.num_hidden_layers,
         sizes=config.sizes(),
@@ -62,7 +62,7 @@ def unfold(tensors: Mapping[str, Tensor], config: MambaConfig) -> dict[str, Sour
         "in": (2 * channels, (("x", 0, channels), ("gate", channels, 2 * channels))),
         "x": (
             rank + 2 * states,
-            (("step", 0, rank), ("b", rank, rank + states), ("c", rank + states, rank + 2 * states)),
+            (("dt", 0, rank), ("B", rank, rank + states), ("C", rank + states, rank + 2 * states)),
         ),
     }
     result: dict[str, Source] = {}

@@ -1,6 +1,6 @@
 """The qwen2 family, written the way it is explained at a whiteboard. Its q, k and v have biases.
 
-`ops` computes (NumPy, C++, torch), `layer` holds one layer's weights, `past` what a layer remembers of each sequence,
+`ops` computes (NumPy, C++, torch), `layer` holds one layer's weights, `cache` what a layer remembers of each sequence,
 `tap` may look at or replace any named value. x is the residual stream, (tokens, hidden). Yang et al.,
 Qwen2 Technical Report, arXiv:2407.10671.
 """
@@ -65,13 +65,13 @@ def decoder_layer(
 def attention(
     x: Value, layer: Layer, n: int, config: DecoderConfig, rope: Rope, batch: Batch, ops: Operations, tap: Watch
 ) -> Value:
-    """Grouped-query attention; `attend` appends k and v to the past and sees as far back as the window says."""
+    """Grouped-query attention; `attend` appends k and v to the cache and sees as far back as the window says."""
     q = ops.heads(ops.linear(x, layer.q, layer.q_bias), config.head_dim)  # (tokens, q_heads, head_dim)
     k = ops.heads(ops.linear(x, layer.k, layer.k_bias), config.head_dim)  # (tokens, kv_heads, head_dim)
     v = ops.heads(ops.linear(x, layer.v, layer.v_bias), config.head_dim)
     q, k, v = tap("attention.q", q), tap("attention.k", k), tap("attention.v", v)
     q, k = ops.rotate(q, batch.positions, rope), ops.rotate(k, batch.positions, rope)
-    mixed = ops.attend(q, k, v, batch.pasts[n], scale=config.head_dim**-0.5, window=config.windows[n])
+    mixed = ops.attend(q, k, v, batch.caches[n], scale=config.head_dim**-0.5, window=config.windows[n])
     return ops.linear(tap("attention.mixed", mixed), layer.o)  # mixed: (tokens, q_heads * head_dim)
 
 

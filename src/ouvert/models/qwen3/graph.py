@@ -1,6 +1,6 @@
 """The qwen3 family, written the way it is explained at a whiteboard. Each head of q and k is normed by itself.
 
-`ops` computes (NumPy, C++, torch), `layer` holds one layer's weights, `past` what a layer remembers of each sequence,
+`ops` computes (NumPy, C++, torch), `layer` holds one layer's weights, `cache` what a layer remembers of each sequence,
 `tap` may look at or replace any named value. x is the residual stream, (tokens, hidden). Yang et al.,
 Qwen3 Technical Report, arXiv:2505.09388.
 """
@@ -68,14 +68,14 @@ def decoder_layer(
 def attention(
     x: Value, layer: Layer, n: int, config: DecoderConfig, rope: Rope, batch: Batch, ops: Operations, tap: Watch
 ) -> Value:
-    """Grouped-query attention; `attend` appends k and v to the past and sees as far back as the window says."""
+    """Grouped-query attention; `attend` appends k and v to the cache and sees as far back as the window says."""
     q = ops.heads(ops.linear(x, layer.q), config.head_dim)  # (tokens, q_heads, head_dim)
     k = ops.heads(ops.linear(x, layer.k), config.head_dim)  # (tokens, kv_heads, head_dim)
     v = tap("attention.v", ops.heads(ops.linear(x, layer.v), config.head_dim))
     q = tap("attention.q", ops.rms_norm(q, layer.q_norm, config.rms_norm_eps))
     k = tap("attention.k", ops.rms_norm(k, layer.k_norm, config.rms_norm_eps))
     q, k = ops.rotate(q, batch.positions, rope), ops.rotate(k, batch.positions, rope)
-    mixed = ops.attend(q, k, v, batch.pasts[n], scale=config.head_dim**-0.5, window=config.windows[n])
+    mixed = ops.attend(q, k, v, batch.caches[n], scale=config.head_dim**-0.5, window=config.windows[n])
     return ops.linear(tap("attention.mixed", mixed), layer.o)  # mixed: (tokens, q_heads * head_dim)
 
 

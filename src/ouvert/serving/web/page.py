@@ -54,7 +54,7 @@ ASK_AGAIN = "no-cache"
 TIGHT = 0.85
 
 
-class Stated(RootModel[dict[str, Any]]):
+class UncheckedJson(RootModel[dict[str, Any]]):
     """JSON that `conversations` checks."""
 
 
@@ -269,7 +269,7 @@ ENDPOINTS = (
     stored("GET", "/api/ui/conversations", list_conversations, "The page's conversations; `query` searches them"),
     stored("DELETE", "/api/ui/conversations", delete_conversations, "Delete all of them"),
     stored("GET", ONE, get_conversation, "One conversation"),
-    stored("PUT", ONE, put_conversation, "Keep a conversation", body=Stated, values=TOKEN_VALUES),
+    stored("PUT", ONE, put_conversation, "Keep a conversation", body=UncheckedJson, values=TOKEN_VALUES),
     stored("DELETE", ONE, delete_conversation, "Delete a conversation"),
     stored("GET", "/api/ui/export", export_conversations, "All conversations in one value"),
     stored(
@@ -277,7 +277,7 @@ ENDPOINTS = (
         "/api/ui/import",
         import_conversations,
         "Keep all conversations of an export",
-        body=Stated,
+        body=UncheckedJson,
         values=TOKEN_VALUES,
     ),
 )

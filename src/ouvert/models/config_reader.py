@@ -25,7 +25,7 @@ SMALLEST: Final = 1e-9
 LARGEST: Final = 1e12
 
 
-class Stated:
+class ConfigReader:
     """The keys of one configuration. Each is asked for by name; `finish` refuses those that nobody asked about.
 
     `source` names the file (and place in it) in errors; `prefix` stands before every key in the file, and keys without
@@ -33,8 +33,8 @@ class Stated:
     expected to say one number, a list that gives every layer the same one is read as that number.
     """
 
-    def __init__(self, source: str, stated: Mapping[str, Any], prefix: str = "") -> None:
-        self.source, self.stated, self.prefix = source, stated, prefix
+    def __init__(self, source: str, raw: Mapping[str, Any], prefix: str = "") -> None:
+        self.source, self.raw, self.prefix = source, raw, prefix
         self.asked: set[str] = set()
 
     def fault(self, what: str) -> CheckpointError:
@@ -43,7 +43,7 @@ class Stated:
     def _take(self, name: str, default: Any) -> Any:
         full = self.prefix + name
         self.asked.add(full)
-        value = self.stated.get(full)
+        value = self.raw.get(full)
         if value is not None:
             return value
         if default is REQUIRED:
@@ -55,7 +55,7 @@ class Stated:
 
     def _same(self, name: str, value: Any) -> Any:
         """The one value of a list that says it for each layer, as GGUF may. CheckpointError where layers differ."""
-        if not self.prefix or not isinstance(value, list) or len(value) != self.stated.get(self.prefix + "block_count"):
+        if not self.prefix or not isinstance(value, list) or len(value) != self.raw.get(self.prefix + "block_count"):
             return value
         if any(each != value[0] for each in value):
             raise self.fault(
@@ -78,7 +78,7 @@ class Stated:
 
     def optional(self, name: str, default: int | Required | None = REQUIRED) -> int | None:
         """A whole number or null; the key itself must be there unless it has a default."""
-        if self.prefix + name in self.stated and self.stated[self.prefix + name] is None:
+        if self.prefix + name in self.raw and self.raw[self.prefix + name] is None:
             self.asked.add(self.prefix + name)
             return None
         value = self._take(name, default)
@@ -143,7 +143,7 @@ class Stated:
         """
         unknown = sorted(
             key
-            for key, value in self.stated.items()
+            for key, value in self.raw.items()
             if key.startswith(self.prefix) and value is not None
             if key not in self.asked and key.removeprefix(self.prefix) not in harmless
         )
