@@ -120,7 +120,7 @@ def test_steps_of_any_size_are_like_arithmetics(scale):
 
 def test_what_is_not_a_number_stays_so():
     model = Model(*SMALL)
-    model.weights["layers.0.step_bias"][3] = np.nan
+    model.weights["layers.0.dt_bias"][3] = np.nan
     _, found = computed(model.program(), some_ids(4))
     assert np.isnan(found).all()
 
