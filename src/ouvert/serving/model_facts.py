@@ -1,5 +1,7 @@
 """What clients are told of a model that is offered, whether it is in memory or not."""
 
+from typing import Any
+
 from ouvert.serving.service import Service
 from ouvert.store import Installed
 
@@ -12,3 +14,18 @@ def efforts_of(service: Service, installed: Installed) -> tuple[str, ...]:
     if model is not None:
         return service.loaded_models.efforts_of(model)
     return HARMONY_EFFORTS if "gpt-oss" in installed.name.lower() else ()
+
+
+def facts_of(service: Service, installed: Installed, efforts: tuple[str, ...]) -> dict[str, Any]:
+    """Its state and size; of one in memory also what it is."""
+    state, progress = service.loaded_models.state_of(installed.name)
+    model = service.loaded_models.model_of(installed.name)
+    facts: dict[str, Any] = {"state": state, "size_bytes": installed.size, "efforts": list(efforts)}
+    if progress is not None:
+        facts["progress"] = round(progress, 3)
+    if model is not None:
+        info = model.info
+        facts |= {"family": info.family, "parameters": info.parameters, "context": info.context}
+        if info.embedding_size is not None:
+            facts["embedding_size"] = info.embedding_size
+    return facts

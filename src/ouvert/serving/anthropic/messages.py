@@ -19,6 +19,7 @@ from ouvert.serving.bounds import AnthropicTemperature, Share, StopList
 from ouvert.serving.endpoints import MOST_COUNT, MOST_TOKENS, Call, Endpoint
 from ouvert.serving.errors import Refusal, anthropic_error, refusal_of
 from ouvert.serving.foreign_fields import ANTHROPIC_HARMLESS, ANTHROPIC_REFUSED
+from ouvert.serving.sampling import sampling_of
 from ouvert.serving.service import Ask, prompt_of
 from ouvert.serving.streams import JSONAnswer, Streamed, sse, unless_gone
 from ouvert.serving.wire import Several, Wire
@@ -95,14 +96,13 @@ class MessagesRequest(CountRequest):
     ouvert: receipts.Extras | None = None
 
     def sampling(self) -> dict[str, Any]:
-        chosen: dict[str, Any] = {
-            "temperature": self.temperature,
-            "top_p": None if self.top_p is None else max(self.top_p, 1e-9),
-            "top_k": None if self.top_k is None else max(self.top_k, 0),
-            "seed": None if self.seed is None else self.seed % 2**64,
-            "max_tokens": self.max_tokens,
-        }
-        return {name: value for name, value in chosen.items() if value is not None}
+        return sampling_of(
+            temperature=self.temperature,
+            top_p=self.top_p,
+            top_k=self.top_k,
+            seed=self.seed,
+            max_tokens=self.max_tokens,
+        )
 
 
 def asked(request: CountRequest) -> Ask:

@@ -19,8 +19,8 @@ from ouvert.serving.errors import Refusal, ollama_error, refusal_of
 from ouvert.serving.logprobs import scored_token
 from ouvert.serving.ollama.keep_alive import NOT_YOURS_TO_KEEP, seconds_of
 from ouvert.serving.ollama.wire import Asked
-from ouvert.serving.openai.completions import Echoed
 from ouvert.serving.streams import JSONAnswer, Streamed, as_json, unless_gone
+from ouvert.serving.text_continuation import Echoed
 
 NDJSON = "application/x-ndjson"
 NANO = 1_000_000_000

@@ -11,9 +11,9 @@ from ouvert.serving.errors import Refusal
 from ouvert.serving.foreign_fields import OLLAMA_REFUSED
 from ouvert.serving.ollama.answer_lines import answered, as_generated, begun, lines, new_id, only_loaded
 from ouvert.serving.ollama.wire import Asked, refuse_images
-from ouvert.serving.openai.completions import CompletionRequest, CompletionTask
 from ouvert.serving.service import Ask
 from ouvert.serving.streams import unless_gone
+from ouvert.serving.text_continuation import TextAsk, TextTask
 from ouvert.serving.wire import Several
 
 
@@ -69,16 +69,16 @@ async def continued(call: Call, request: OllamaGenerate) -> Response:
                 param=name,
             )
     sampling = request.sampling
-    limit = sampling.pop("max_tokens", -1)
-    wanted = CompletionRequest.model_construct(  # of values that were checked by this dialect's bounds
+    ask = TextAsk(
         model=request.model,
-        prompt=request.prompt,
+        prompts=[request.prompt],
         suffix=request.suffix,
-        max_tokens=limit,
-        stop=list(request.chosen.stops),
-        **sampling,
+        limit=sampling.pop("max_tokens", None),
+        form=request.form,
+        stop=request.chosen.stops,
+        sampling=sampling,
     )
-    task = CompletionTask(wanted, call.service.settings.answer_seconds)
+    task = TextTask(ask, call.service.settings.answer_seconds)
     held = await begun(call, request, (), as_generated)
     answer = await unless_gone(call.request, call.service.begin(task, call.caller, new_id()))
     answer.notes += request.unknown

@@ -11,8 +11,8 @@ from ouvert.serving.catalog import LATEST, created_at
 from ouvert.serving.endpoints import Call
 from ouvert.serving.errors import Refusal
 from ouvert.serving.ollama.answer_lines import NDJSON
-from ouvert.serving.openai.completions import GAP_TOKENS
 from ouvert.serving.streams import JSONAnswer, as_json
+from ouvert.serving.text_continuation import GAP_TOKENS
 from ouvert.serving.wire import Wire
 from ouvert.store import Installed
 

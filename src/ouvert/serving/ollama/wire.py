@@ -11,6 +11,7 @@ from ouvert.serving.bounds import OllamaTemperature, Penalty, RepetitionPenalty,
 from ouvert.serving.endpoints import MOST_COUNT, MOST_TOKENS
 from ouvert.serving.errors import Refusal
 from ouvert.serving.foreign_fields import IN_OPTIONS, OLLAMA_REFUSED, OPTIONS_HARMLESS, OPTIONS_REFUSED
+from ouvert.serving.sampling import sampling_of
 from ouvert.serving.service import EFFORTS
 from ouvert.serving.wire import Wire
 
@@ -42,19 +43,19 @@ class Options(Wire):
 
     def sampling(self) -> dict[str, Any]:
         """Fields of `Model.sampling`."""
-        chosen = {
-            "temperature": self.temperature,
-            "top_p": None if self.top_p is None else max(self.top_p, 1e-9),
-            "top_k": None if self.top_k is None else max(self.top_k, 0),
-            "min_p": self.min_p,
-            "repetition_penalty": self.repeat_penalty,
-            "presence_penalty": self.presence_penalty,
-            "frequency_penalty": self.frequency_penalty,
-            "seed": None if self.seed is None else self.seed % 2**64,
-            # -1: without a limit, -2: until the context is full; both are what happens without one.
-            "max_tokens": self.num_predict if self.num_predict is not None and self.num_predict >= 1 else None,
-        }
-        return {name: value for name, value in chosen.items() if value is not None}
+        # A num_predict of -1 is no limit, -2 is until the context is full; both are what happens without one.
+        limit = self.num_predict if self.num_predict is not None and self.num_predict >= 1 else None
+        return sampling_of(
+            temperature=self.temperature,
+            top_p=self.top_p,
+            top_k=self.top_k,
+            min_p=self.min_p,
+            repetition_penalty=self.repeat_penalty,
+            presence_penalty=self.presence_penalty,
+            frequency_penalty=self.frequency_penalty,
+            seed=self.seed,
+            max_tokens=limit,
+        )
 
     def not_kept(self, context: int) -> list[str]:
         """What cannot be promised, and harms nobody."""

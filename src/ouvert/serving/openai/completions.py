@@ -2,24 +2,14 @@
 
 import math
 import secrets
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 from starlette.responses import Response
 
-from ouvert.assistant import (
-    ContextExceeded,
-    Continuation,
-    ContinuedText,
-    Event,
-    Finished,
-    Model,
-    PlacedToken,
-    Token,
-    Usage,
-)
+from ouvert.assistant import ContinuedText, Event, Finished, PlacedToken
 from ouvert.serving import receipts
 from ouvert.serving.answers import AnswerInProgress
 from ouvert.serving.body import TOKEN_VALUES
@@ -27,19 +17,13 @@ from ouvert.serving.bounds import TopLogprobs
 from ouvert.serving.endpoints import MOST_COUNT, MOST_TOKENS, Call, Endpoint
 from ouvert.serving.errors import Refusal, openai_error, refusal_of
 from ouvert.serving.foreign_fields import COMPLETIONS_REFUSED, OPENAI_HARMLESS
-from ouvert.serving.loaded_models import Lease
 from ouvert.serving.logprobs import LOWEST_LOGPROB
 from ouvert.serving.openai.wire import DONE, FINISH_REASONS, SampledRequest, StreamOptions, frame, usage_of
 from ouvert.serving.streams import JSONAnswer, Streamed, sse, unless_gone
+from ouvert.serving.text_continuation import Echoed, Prompt, TextAsk, TextTask
 from ouvert.serving.wire import Several
 
 DEFAULT_TOKENS = 16  # OpenAI's
-# Tokens around a gap to be filled: before the text before it, before the text behind it, and where the filling begins.
-GAP_TOKENS = (
-    ("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>"),
-    ("<fim_prefix>", "<fim_suffix>", "<fim_middle>"),
-    ("<PRE>", "<SUF>", "<MID>"),
-)
 Tokens = Several[int]
 Prompts = Annotated[Several[str] | Several[Tokens], Field(min_length=1)]
 
@@ -49,9 +33,7 @@ class CompletionRequest(SampledRequest):
     refused: ClassVar[Mapping[str, str]] = COMPLETIONS_REFUSED
 
     model: str = Field(min_length=1, max_length=512)
-    prompt: (
-        str | Annotated[Tokens, Field(min_length=1)] | Annotated[Several[str] | Several[Tokens], Field(min_length=1)]
-    )
+    prompt: str | Annotated[Tokens, Field(min_length=1)] | Prompts
     suffix: str | None = None
     max_tokens: Annotated[int | None, Field(ge=-1, le=MOST_TOKENS)] = DEFAULT_TOKENS
     n: int | None = Field(None, ge=1, le=MOST_COUNT)
@@ -73,168 +55,55 @@ class CompletionRequest(SampledRequest):
         return self.written > (self.n or 1)
 
     @property
-    def prompts(self) -> list[str | Tokens]:
+    def prompts(self) -> list[Prompt]:
         match self.prompt:
             case str() | [int(), *_]:
                 return [self.prompt]  # type: ignore[list-item]
         return list(self.prompt)  # type: ignore[arg-type]
 
 
-@dataclass(frozen=True, slots=True)
-class Echoed:
-    """The end of a prompt that was read and not continued."""
-
-    usage: Usage
-
-
-class Completion:
-    """One text being continued, its prompt before it where that is asked for; an `answers.Choice`."""
-
-    def __init__(
-        self, lease: Lease, prompt: str | Tokens, request: CompletionRequest, number: int, timeout: float | None
-    ) -> None:
-        model = self._model = lease.model
-        if request.suffix and request.echo:
-            raise Refusal(
-                400,
-                "echo gives back a prompt that goes on, and suffix asks for the gap between two texts. Leave one out.",
-                code="unsupported_parameter",
-                param="echo",
-            )
-        self._ids = prompt_ids(model, prompt, request.suffix)
-        form = request.form
-        most = None if request.max_tokens in (None, -1) else request.max_tokens
-        if most == 0 and not request.echo:
-            raise Refusal(400, "max_tokens is 0, which needs echo: true.", code="invalid_value", param="max_tokens")
-        ContextExceeded.check(len(self._ids) - (most == 0), model.engine.context)
-        self._echo: list[Token] = []
-        if request.echo:
-            top = request.logprobs
-            scored = [] if top is None else model.score(self._ids, top)
-            self._echo = [Token(self._ids[0]), *scored] if top is not None else [Token(token) for token in self._ids]
-        self._continuation: Continuation | None = None
-        if most == 0:
-            return
-        settings = request.sampling()
-        if number and "seed" in settings:
-            settings["seed"] = (settings["seed"] + number) % 2**64
-        self._continuation = model.continue_text(
-            self._ids,
-            response_schema=form.schema,
-            response_grammar=form.grammar,
-            stop=request.stops,
-            timeout=timeout,
-            control=True,
-            candidate=(number, request.written) if request.chooses else (0, 1),
-            max_tokens=most,
-            logprobs=0 if request.logprobs is None and request.chooses else request.logprobs,
-            owner=lease.owner,
-            **settings,
-        )
-
-    @property
-    def mean_logprob(self) -> float | None:
-        """Of the tokens written so far, where asked for."""
-        return None if self._continuation is None else self._continuation.likelihood.mean
-
-    def cancel(self) -> None:
-        if self._continuation is not None:
-            self._continuation.cancel()
-
-    def __iter__(self) -> Iterator[Event | Echoed]:
-        decoder = self._model.tokenizer.decoder(control=True)
-        offset = 0
-        for token in self._echo:
-            text = decoder.push(token.id)
-            yield ContinuedText(text, (PlacedToken(token, text, offset),))
-            offset += len(text)
-        if self._continuation is None:
-            yield Echoed(Usage(prompt=len(self._ids), reused=0, output=0, reasoning=0))
-            return
-        for event in self._continuation:
-            if isinstance(event, ContinuedText):
-                placed = tuple(replace(each, offset=each.offset + offset) for each in event.tokens)
-                yield ContinuedText(event.text, placed)
-            else:
-                yield event
-
-
-class CompletionTask:
-    """Every prompt of a request, each as often as it is to be written: first all choices of the first one."""
-
-    def __init__(self, request: CompletionRequest, timeout: float | None) -> None:
-        """`timeout`: seconds that a continuation may take."""
-        self.model, self.choices = request.model, len(request.prompts) * request.written
-        self._request, self._timeout = request, timeout
-        self._prompts = request.prompts
-        self._started: dict[int, Completion] = {}
-
-    def start(self, lease: Lease, number: int) -> Completion:
-        prompt, n = divmod(number, self._request.written)
-        self._started[number] = Completion(lease, self._prompts[prompt], self._request, n, self._timeout)
-        return self._started[number]
-
-    @property
-    def likelihoods(self) -> dict[int, float | None]:
-        """The mean log-probability of each choice's tokens, by its number."""
-        return {number: each.mean_logprob for number, each in self._started.items()}
-
-
-def prompt_ids(model: Model, prompt: str | Tokens, suffix: str | None) -> Tokens:
-    """The tokens that are continued, behind the one that begins a text where the model has such."""
-    tokenizer = model.tokenizer
-    if isinstance(prompt, str):
-        ids = model.tokenize(prompt)
-    else:
-        if strange := [token for token in prompt if not 0 <= token < model.engine.vocabulary_size]:
-            raise Refusal(
-                400,
-                f"prompt: token {strange[0]} is not in the vocabulary of {model.engine.vocabulary_size}.",
-                code="invalid_value",
-                param="prompt",
-            )
-        ids = list(prompt)
-    if suffix:
-        ids = around_gap(model, ids, model.tokenize(suffix))
-    if isinstance(prompt, str) and tokenizer.adds_bos and tokenizer.bos is not None:
-        ids = [tokenizer.bos, *ids]
-    if not ids:  # nothing to go on from: the token that begins or ends texts
-        start = tokenizer.bos if tokenizer.bos is not None else tokenizer.eos
-        if start is None:
-            raise Refusal(400, "prompt is empty, expected some text.", code="invalid_value", param="prompt")
-        ids = [start]
-    return ids
-
-
-def around_gap(model: Model, before: Tokens, behind: Tokens) -> Tokens:
-    known = model.tokenizer.control_tokens
-    for prefix, suffix, middle in GAP_TOKENS:
-        if {prefix, suffix, middle} <= known.keys():
-            return [known[prefix], *before, known[suffix], *behind, known[middle]]
-    raise Refusal(
-        400,
-        f"suffix: {model.info.name} was not made to fill a gap between two texts. Leave it out, or use a model that "
-        "was.",
-        code="unsupported_parameter",
-        param="suffix",
-    )
-
-
-async def completions(call: Call) -> Response:
-    request: CompletionRequest = call.body
+def asked(request: CompletionRequest, most_choices: int, most_answers: int) -> TextAsk:
+    """Raises Refusal for what cannot be honoured."""
     prompts, n = request.prompts, request.written
-    count = len(prompts) * n
     if n < (request.n or 1) or (request.chooses and request.stream):
         reason = "cannot be streamed, as none is chosen before all are written" if request.stream else "is less than n"
         raise Refusal(400, f"best_of is {n}: it {reason}. Leave it out.", code="invalid_value", param="best_of")
-    if n > call.service.settings.most_choices or count > call.service.settings.most_answers // 2:
+    if n > most_choices or len(prompts) * n > most_answers:
         raise Refusal(
             400,
             f"{len(prompts)} prompts with {n} choices each are more than this server takes in one request.",
             code="invalid_value",
             param="prompt",
         )
-    task = CompletionTask(request, call.service.settings.answer_seconds)
+    if request.suffix and request.echo:
+        raise Refusal(
+            400,
+            "echo gives back a prompt that goes on, and suffix asks for the gap between two texts. Leave one out.",
+            code="unsupported_parameter",
+            param="echo",
+        )
+    if request.max_tokens == 0 and not request.echo:
+        raise Refusal(400, "max_tokens is 0, which needs echo: true.", code="invalid_value", param="max_tokens")
+    return TextAsk(
+        model=request.model,
+        prompts=prompts,
+        written=n,
+        ranked=request.chooses,
+        suffix=request.suffix,
+        echo=bool(request.echo),
+        limit=None if request.max_tokens == -1 else request.max_tokens,
+        logprobs=request.logprobs,
+        form=request.form,
+        stop=request.stops,
+        sampling=request.sampling(),
+    )
+
+
+async def completions(call: Call) -> Response:
+    request: CompletionRequest = call.body
+    settings = call.service.settings
+    ask = asked(request, settings.most_choices, settings.most_answers // 2)
+    task = TextTask(ask, settings.answer_seconds)
     answer_id = "cmpl-" + secrets.token_hex(12)
     answer = await unless_gone(call.request, call.service.begin(task, call.caller, answer_id))
     answer.notes += request.unknown
@@ -244,11 +113,11 @@ async def completions(call: Call) -> Response:
         return Streamed(
             chunks(answer, request, full=full),
             answer.close,
-            ping_seconds=call.service.settings.ping_seconds,
+            ping_seconds=settings.ping_seconds,
             headers=headers,
         )
     try:
-        choices = await unless_gone(call.request, collected(answer, count))
+        choices = await unless_gone(call.request, collected(answer, task.choices))
     finally:
         await answer.close()
     shown = chosen(request, task.likelihoods)

@@ -9,7 +9,7 @@ from starlette.responses import Response
 from ouvert.serving.callers import Caller
 from ouvert.serving.catalog import created_at
 from ouvert.serving.endpoints import Call, Endpoint
-from ouvert.serving.model_facts import efforts_of
+from ouvert.serving.model_facts import efforts_of, facts_of
 from ouvert.serving.service import Service
 from ouvert.serving.streams import JSONAnswer
 from ouvert.store import Installed
@@ -29,16 +29,7 @@ def entries(service: Service, caller: Caller) -> list[dict[str, Any]]:
 
 def entry(service: Service, installed: Installed, name: str, efforts: tuple[str, ...]) -> dict[str, Any]:
     created = created_at(installed)
-    state, progress = service.loaded_models.state_of(installed.name)
     model = service.loaded_models.model_of(installed.name)
-    facts: dict[str, Any] = {"state": state, "size_bytes": installed.size, "efforts": list(efforts)}
-    if progress is not None:
-        facts["progress"] = round(progress, 3)
-    if model is not None:
-        info = model.info
-        facts |= {"family": info.family, "parameters": info.parameters, "context": info.context}
-        if info.embedding_size is not None:
-            facts["embedding_size"] = info.embedding_size
     return {
         "id": name,
         "object": "model",
@@ -49,7 +40,7 @@ def entry(service: Service, installed: Installed, name: str, efforts: tuple[str,
         "created_at": created.strftime("%Y-%m-%dT%H:%M:%SZ"),
         "lifecycle": "active",
         **({} if model is None else {"max_model_len": model.info.context, "max_input_tokens": model.info.context}),
-        "ouvert": facts,
+        "ouvert": facts_of(service, installed, efforts),
     }
 
 

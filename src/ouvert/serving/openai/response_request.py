@@ -10,12 +10,13 @@ from pydantic import Field
 from ouvert.assistant import Message
 from ouvert.serving import receipts
 from ouvert.serving.answer_form import Form, FormedRequest, StatedFormat
-from ouvert.serving.bounds import OpenAITemperature, Penalty, RepetitionPenalty, Share, TopLogprobs
+from ouvert.serving.bounds import TopLogprobs
 from ouvert.serving.endpoints import MOST_COUNT, MOST_TOKENS
 from ouvert.serving.foreign_fields import OPENAI_HARMLESS, RESPONSES_REFUSED
 from ouvert.serving.openai.response_items import unknown_in_items
 from ouvert.serving.openai.response_tools import declared_tools
-from ouvert.serving.openai.wire import Limit, StreamOptions, chosen_tools
+from ouvert.serving.openai.wire import Limit, SamplingFields, StreamOptions, chosen_tools
+from ouvert.serving.sampling import sampling_of
 from ouvert.serving.service import Ask
 from ouvert.serving.wire import Several, Wire, first_notes
 
@@ -61,16 +62,8 @@ class InputRequest(FormedRequest):
         yield from super().stated_forms()
 
 
-class ResponsesRequest(InputRequest):
+class ResponsesRequest(InputRequest, SamplingFields):
     max_output_tokens: Limit = None
-    temperature: OpenAITemperature | None = None
-    top_p: Share | None = None
-    top_k: int | None = Field(None, ge=-1, le=MOST_COUNT)
-    min_p: Share | None = None
-    presence_penalty: Penalty | None = None
-    frequency_penalty: Penalty | None = None
-    repetition_penalty: RepetitionPenalty | None = None
-    seed: int | None = None
     top_logprobs: TopLogprobs | None = None
     think_budget: int | None = Field(None, ge=1, le=MOST_TOKENS)
     include: Several[str] | None = None
@@ -89,17 +82,7 @@ class ResponsesRequest(InputRequest):
 
 def asked(request: ResponsesRequest, messages: list[Message]) -> Ask:
     """What the request asks of the assistant. Raises Refusal for what cannot be honoured."""
-    sampling: dict[str, Any] = {
-        "temperature": request.temperature,
-        "top_p": None if request.top_p is None else max(request.top_p, 1e-9),
-        "top_k": None if request.top_k is None else max(request.top_k, 0),
-        "min_p": request.min_p,
-        "presence_penalty": request.presence_penalty,
-        "frequency_penalty": request.frequency_penalty,
-        "repetition_penalty": request.repetition_penalty,
-        "seed": None if request.seed is None else request.seed % 2**64,
-        "max_tokens": request.max_output_tokens,
-    }
+    sampling = request.sampling() | sampling_of(max_tokens=request.max_output_tokens)
     if request.top_logprobs or LOGPROBS in (request.include or ()):
         sampling["logprobs"] = request.top_logprobs or 0
     ask = asked_to_read(request, messages)
@@ -109,7 +92,7 @@ def asked(request: ResponsesRequest, messages: list[Message]) -> Ask:
     return replace(
         ask,
         notes=(*ask.notes, *first_notes(iter(beside))),
-        sampling={name: value for name, value in sampling.items() if value is not None},
+        sampling=sampling,
         think_budget=request.think_budget,
     )
 

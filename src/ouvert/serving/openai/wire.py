@@ -11,6 +11,7 @@ from ouvert.serving.answers import AnswerInProgress
 from ouvert.serving.bounds import Bias, OpenAITemperature, Penalty, RepetitionPenalty, Share, StopList
 from ouvert.serving.endpoints import MOST_COUNT, MOST_TOKENS
 from ouvert.serving.errors import Refusal
+from ouvert.serving.sampling import sampling_of
 from ouvert.serving.wire import Wire
 
 DONE = b"data: [DONE]\n\n"
@@ -71,11 +72,9 @@ class StreamOptions(Wire):
     include_usage: bool | None = None
 
 
-class SampledRequest(FormedRequest):
-    """How tokens are chosen, and what the answer has to be: fields that several endpoints share.
-
-    What is left out is as the model's makers advise.
-    """
+class SamplingFields(FormedRequest):
+    """How tokens are chosen: fields that all endpoints of answers share. What is left out is as the model's makers
+    advise."""
 
     temperature: OpenAITemperature | None = None
     top_p: Share | None = None
@@ -84,9 +83,27 @@ class SampledRequest(FormedRequest):
     presence_penalty: Penalty | None = None
     frequency_penalty: Penalty | None = None
     repetition_penalty: RepetitionPenalty | None = None
+    seed: int | None = None
+
+    def sampling(self) -> dict[str, Any]:
+        """Fields of `Model.sampling`."""
+        return sampling_of(
+            temperature=self.temperature,
+            top_p=self.top_p,
+            top_k=self.top_k,
+            min_p=self.min_p,
+            presence_penalty=self.presence_penalty,
+            frequency_penalty=self.frequency_penalty,
+            repetition_penalty=self.repetition_penalty,
+            seed=self.seed,
+        )
+
+
+class SampledRequest(SamplingFields):
+    """Also what chooses tokens, and what the answer has to be, of Chat Completions and Completions."""
+
     repetition_guard: Annotated[int, Field(ge=0, le=MOST_COUNT)] | None = None
     logit_bias: Annotated[dict[Annotated[str, Field(max_length=10)], Bias], Field(max_length=MOST_BIASED)] | None = None
-    seed: int | None = None
     stop: str | StopList | None = None
     response_format: StatedFormat | None = None
 
@@ -101,20 +118,11 @@ class SampledRequest(FormedRequest):
         return tuple(stop for stop in stops if stop)
 
     def sampling(self) -> dict[str, Any]:
-        """Fields of `Model.sampling`. A top_p of 0 keeps the likeliest token alone; a seed may be any whole number."""
-        chosen: dict[str, Any] = {
-            "temperature": self.temperature,
-            "top_p": None if self.top_p is None else max(self.top_p, 1e-9),
-            "top_k": None if self.top_k is None else max(self.top_k, 0),
-            "min_p": self.min_p,
-            "presence_penalty": self.presence_penalty,
-            "frequency_penalty": self.frequency_penalty,
-            "repetition_penalty": self.repetition_penalty,
+        more = {
             "repetition_guard": self.repetition_guard,
-            "logit_bias": None if not self.logit_bias else bias_by_token(self.logit_bias),
-            "seed": None if self.seed is None else self.seed % 2**64,
+            "logit_bias": bias_by_token(self.logit_bias) if self.logit_bias else None,
         }
-        return {name: value for name, value in chosen.items() if value is not None}
+        return super().sampling() | sampling_of(**more)
 
 
 def bias_by_token(bias: Mapping[str, float]) -> dict[int, float]:

@@ -21,8 +21,7 @@ from ouvert.serving.body import TOKEN_VALUES
 from ouvert.serving.callers import identify, opened_from
 from ouvert.serving.endpoints import Call, Endpoint, Handler
 from ouvert.serving.errors import Refusal, refusal_of
-from ouvert.serving.model_facts import efforts_of
-from ouvert.serving.openai.model_list import entry
+from ouvert.serving.model_facts import efforts_of, facts_of
 from ouvert.serving.origin_guard import refuse_other_pages
 from ouvert.serving.streams import JSONAnswer
 from ouvert.serving.web.conversations import (
@@ -195,7 +194,7 @@ def model_records(call: Call) -> list[dict[str, Any]]:
     for installed in service.loaded_models.catalog.every():
         if not call.caller.admits(installed.name):
             continue
-        facts = entry(service, installed, installed.name, efforts_of(service, installed))["ouvert"]
+        facts = facts_of(service, installed, efforts_of(service, installed))
         record = {"id": installed.name, **size_facts(installed), **facts}
         if not record.pop("writes_text"):
             continue  # a model of embeddings holds no conversation
