@@ -110,8 +110,8 @@ class Script:
 
 
 class Scripted(Assistant):
-    def answer(self, conversation, *rest, **more):
-        written = super().answer(conversation, *rest, **more)
+    def answer(self, request):
+        written = super().answer(request)
         self.script.prompt = len(written.prompt_ids)  # the engine begins with the first token that is asked for
         return written
 

@@ -1,19 +1,29 @@
 """The assistant between a scripted engine and a scripted chat format: what becomes of deltas, stops and ends."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
-from ouvert.assistant import Assistant, Finished, Message, ReasoningDelta, TextDelta, ToolCall, ToolCallDelta
+from ouvert.assistant import (
+    Assistant,
+    ChatRequest,
+    Finished,
+    Message,
+    ReasoningDelta,
+    TextDelta,
+    ToolCall,
+    ToolCallDelta,
+)
 from ouvert.assistant.messages import as_conversation
 from ouvert.chat import Conversation
 from ouvert.chat.format import Rendered, Span
-from ouvert.engine import BASE, EngineError, EngineFacts, Reading, Sampling, Stopped, Token
+from ouvert.engine import BASE, EngineError, EngineFacts, Reading, Stopped, Token
 from ouvert.engine.identity import NumericIdentity
 
 DIGEST = "sha256:" + "0" * 64
 READ = Reading(done=2, total=3, reused=1, seconds=0.5)
-HELLO = Conversation(messages=(Message(role="user", content="hello"),))
+HELLO = ChatRequest(conversation=Conversation(messages=(Message(role="user", content="hello"),)))
 
 
 class ScriptedGeneration:
@@ -114,7 +124,7 @@ def answer(deltas, tokens=None, *, reason="stop", stop=(), **more):
     """The events of an answer whose n-th token gives deltas[n]."""
     chat = ScriptedFormat(dict(enumerate(deltas)), **more)
     engine = ScriptedEngine(list(range(len(deltas))) if tokens is None else tokens, reason)
-    return list(Assistant(engine, chat, "tiny", DIGEST).answer(HELLO, Sampling(), stop)), chat, engine
+    return list(Assistant(engine, chat, "tiny", DIGEST).answer(replace(HELLO, stop=tuple(stop)))), chat, engine
 
 
 def test_deltas_pass_in_order_and_finished_comes_last():
@@ -130,14 +140,14 @@ def test_deltas_pass_in_order_and_finished_comes_last():
 def test_how_far_the_prompt_is_read_comes_first_and_only_where_it_is_asked_for():
     for progress, before in ((True, [READ]), (False, [])):
         assistant = Assistant(ScriptedEngine([0]), ScriptedFormat({0: [TextDelta("a")]}), "tiny", DIGEST)
-        *events, last = assistant.answer(HELLO, Sampling(), progress=progress)
+        *events, last = assistant.answer(replace(HELLO, progress=progress))
         assert events == [*before, TextDelta("a")]
         assert isinstance(last, Finished)
 
 
 def test_the_formats_end_tokens_are_added_to_the_callers():
     chat, engine = ScriptedFormat({}), ScriptedEngine([])
-    list(Assistant(engine, chat, "tiny", DIGEST).answer(HELLO, Sampling(stop_ids=frozenset({7}))))
+    list(Assistant(engine, chat, "tiny", DIGEST).answer(replace(HELLO, sampling={"stop_ids": frozenset({7})})))
     assert engine.asked[0] == (1, 2, 3)
     assert engine.asked[1].stop_ids == {7, 99}
 
@@ -185,7 +195,7 @@ def test_an_answer_cut_short_says_so_even_with_calls():
 def test_cancelling_still_finishes_and_shows_what_was_held():
     chat = ScriptedFormat({0: [TextDelta("a")], 1: [TextDelta("b")]}, held=[TextDelta("!")])
     engine = ScriptedEngine([0, 1, 2])
-    written = Assistant(engine, chat, "tiny", DIGEST).answer(HELLO, Sampling())
+    written = Assistant(engine, chat, "tiny", DIGEST).answer(HELLO)
     assert next(written) == TextDelta("a")
     written.cancel()
     [text, finished] = written
@@ -196,7 +206,7 @@ def test_cancelling_still_finishes_and_shows_what_was_held():
 
 def test_an_error_of_the_engine_reaches_the_caller():
     chat, engine = ScriptedFormat({0: [TextDelta("a")]}), ScriptedEngine([0, EngineError("NaN")])
-    written = Assistant(engine, chat, "tiny", DIGEST).answer(HELLO, Sampling())
+    written = Assistant(engine, chat, "tiny", DIGEST).answer(HELLO)
     assert next(written) == TextDelta("a")
     with pytest.raises(EngineError, match="NaN"):
         next(written)

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from ouvert.assistant import Demands, Finished, ReasoningDelta, TextDelta, Tool, ToolCallDelta
+from ouvert.assistant import ChatRequest, Demands, Finished, ReasoningDelta, TextDelta, Tool, ToolCallDelta
 from ouvert.assistant.messages import as_conversation
-from ouvert.engine import Grammar, Sampling
+from ouvert.engine import Grammar
 
 MINUTES = {"type": "object", "properties": {"minutes": {"type": "integer"}}, "required": ["minutes"]}
 TIMER = Tool(name="set_timer", parameters=MINUTES)
@@ -51,7 +51,8 @@ def ask(made, demands=Demands(), *, tools=(TIMER, NOTE), stop=(), **sampling):  
     """(text, calls as they streamed, Finished, everything that was written, as text)"""
     assistant, tokenizer = made
     talk = as_conversation("Set a timer for 10 minutes.", tools)
-    answer = assistant.answer(talk, Sampling(**{"temperature": 0, "max_tokens": 300} | sampling), stop, demands)
+    settings = {"temperature": 0, "max_tokens": 300} | sampling
+    answer = assistant.answer(ChatRequest(conversation=talk, sampling=settings, stop=tuple(stop), demands=demands))
     *deltas, finished = answer
     assert isinstance(finished, Finished)
     streamed = {}
@@ -245,7 +246,7 @@ def test_where_no_call_may_come_or_the_answer_has_a_form_of_its_own_it_is_text(a
 def test_text_streams_as_soon_as_it_cannot_be_a_call_any_more(assistant, script, decided):
     """`decided`: with which character, which is a token here, it is clear."""
     made, _ = assistant("chatml", script=script)
-    answer = made.answer(as_conversation("?", (TIMER,)), Sampling(temperature=0))
+    answer = made.answer(ChatRequest(conversation=as_conversation("?", (TIMER,)), sampling={"temperature": 0}))
     texts = [(event.text, len(answer.token_ids)) for event in answer if isinstance(event, TextDelta)]
     assert texts[0] == (script[:decided], decided)
     assert "".join(text for text, _ in texts) == script
@@ -270,7 +271,7 @@ def test_a_call_without_tags_that_was_cut_off_is_no_text_once_it_is_clear_that_i
 def test_thoughts_may_stand_before_a_call_without_tags(assistant):
     talk = as_conversation("?", (TIMER,))
     *deltas, finished = assistant("qwen3", script=f"<think>Hm.</think>\n\n{OBJECT}")[0].answer(
-        talk, Sampling(temperature=0)
+        ChatRequest(conversation=talk, sampling={"temperature": 0})
     )
     assert "".join(delta.text for delta in deltas if isinstance(delta, ReasoningDelta)) == "Hm."
     assert called(finished) == [("set_timer", {"minutes": 10})]

@@ -4,10 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from ouvert.assistant import Demands, Message, Tool, ToolCall
+from ouvert.assistant import ChatRequest, Demands, Message, Tool, ToolCall
 from ouvert.assistant.kept_reasoning import KeptReasoning, turn_digests
 from ouvert.chat import Conversation
-from ouvert.engine import Sampling
 
 ONE, TWO = ToolCall("call_1", "weather", "{}"), ToolCall("call_2", "time", "{}")
 USER = Message(role="user", content="?")
@@ -153,7 +152,9 @@ def first_turn(assistant):
         made, tokenizer = assistant("harmony", seed)
         talk = Conversation(messages=ASKED, tools=(TOOL,))
         demands = Demands(calls="required", think_budget=30)
-        *deltas, finished = made.answer(talk, Sampling(seed=3, max_tokens=3000), (), demands)
+        *deltas, finished = made.answer(
+            ChatRequest(conversation=talk, sampling={"seed": 3, "max_tokens": 3000}, demands=demands)
+        )
         reasoning = "".join(delta.text for delta in deltas if type(delta).__name__ == "ReasoningDelta")
         if finished.tool_calls and reasoning.strip("\ufffd\n "):
             return made, tokenizer, reasoning, finished.tool_calls[0]
@@ -162,9 +163,9 @@ def first_turn(assistant):
 
 def prompt_of(made, tokenizer, messages):
     """What the engine is really given."""
-    answer = made.answer(Conversation(messages=messages, tools=(TOOL,)), Sampling(max_tokens=1))
-    *_, finished = answer
-    return answer._rendered, finished
+    request = ChatRequest(conversation=Conversation(messages=messages, tools=(TOOL,)), sampling={"max_tokens": 1})
+    *_, finished = made.answer(request)
+    return made.plan(request).rendered, finished
 
 
 def loop_with(call, reasoning):

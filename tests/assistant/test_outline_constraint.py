@@ -20,9 +20,10 @@ from ouvert.assistant import (
     Tool,
 )
 from ouvert.assistant.messages import as_conversation
-from ouvert.assistant.receipts.receipt import Held
+from ouvert.assistant.receipts.ended import Outcome
+from ouvert.assistant.request import ChatRequest
 from ouvert.chat import ChatError
-from ouvert.engine import EngineError, Grammar, Sampling
+from ouvert.engine import EngineError, Grammar
 
 ARGUMENTS = {
     "type": "object",
@@ -50,7 +51,7 @@ CALLING = (
 def ask(made, demands=Demands(), *, tools=(), thinking=None, schema=None, **sampling):  # noqa: B008
     assistant, tokenizer = made
     talk = as_conversation("Well?", tools, thinking=thinking, schema=schema)
-    answer = assistant.answer(talk, Sampling(**{"seed": 1} | sampling), (), demands)
+    answer = assistant.answer(ChatRequest(conversation=talk, sampling={"seed": 1} | sampling, demands=demands))
     *deltas, finished = answer
     assert isinstance(finished, Finished)
     text = "".join(delta.text for delta in deltas if isinstance(delta, TextDelta))
@@ -234,7 +235,13 @@ def test_kimis_calls_are_numbered_through_the_whole_conversation(assistant):
     numbers = set()
     for seed in SEEDS:
         made, tokenizer = assistant("kimi", seed, 1.0)
-        answer = made.answer(as_conversation(before, [TIME]), Sampling(seed=seed), (), Demands(calls="required"))
+        answer = made.answer(
+            ChatRequest(
+                conversation=as_conversation(before, [TIME]),
+                sampling={"seed": seed},
+                demands=Demands(calls="required"),
+            )
+        )
         *_, finished = answer
         written = re.findall(r"functions\.time:(\d+)", tokenizer.decode(answer.token_ids, control=True))
         assert written == [str(n + 1) for n in range(len(finished.tool_calls))]
@@ -311,12 +318,12 @@ def test_a_budget_lets_a_character_that_has_begun_come_to_its_end(assistant):
     made, tokenizer = assistant("harmony")
     face = "\U0001f600"
     talk = as_conversation("?")
-    guide = made.guide(talk, made.chat.render(talk), Demands(think_budget=2), Held())
-    following = guide.begin()
+    constraint = made.constraints.of(talk, made.chat.render(talk), Demands(think_budget=2), Outcome())
+    following = constraint.begin()
     for token in tokenizer.ids(f"<|channel|>analysis<|message|>{face}"):
         following.advance(token)
     assert following.allowed().tolist() == tokenizer.ids("<|end|>")  # four tokens instead of two, none instead of half
-    broken = guide.begin()
+    broken = constraint.begin()
     for token in [*tokenizer.ids("<|channel|>analysis<|message|>"), 0xF0, 0xF0, 0xF0, 0xF0, 0xF0]:
         broken.advance(token)
     assert broken.allowed().tolist() == tokenizer.ids("<|end|>")  # bytes that never become one are not waited for
@@ -347,8 +354,9 @@ def test_a_budget_where_nobody_thinks_is_refused(assistant):
 
 def test_a_constraint_on_a_whole_conversation_is_refused(assistant):
     made, _ = assistant("harmony")
+    constraint = made.grammars.compiled(Grammar.regex("a"))
     with pytest.raises(AssistantError, match="response_schema"):
-        made.answer(as_conversation("?"), Sampling(constraint=made.compiled(Grammar.regex("a"))))
+        made.answer(ChatRequest(conversation=as_conversation("?"), sampling={"constraint": constraint}))
 
 
 def test_what_cannot_be_kept_of_a_tools_schema_loosens_its_own_place_and_the_receipt_says_so(assistant):
@@ -406,12 +414,12 @@ def test_demands_need_a_vocabulary(assistant):
     made, _ = assistant("chatml")
     bare = Assistant(made.engine, made.chat, "noise", "sha256:0")
     with pytest.raises(AssistantError, match="vocabulary is not known"):
-        bare.answer(as_conversation("?"), Sampling(), (), SHAPED)
+        bare.answer(ChatRequest(conversation=as_conversation("?"), demands=SHAPED))
 
 
 def test_of_several_candidates_one_that_fails_ends_the_others(assistant):
     made, _ = assistant("chatml", favour=-9.0)  # it never ends by itself
-    endless = made.answer(as_conversation("?"), Sampling(seed=1, logprobs=0))
+    endless = made.answer(ChatRequest(conversation=as_conversation("?"), sampling={"seed": 1, "logprobs": 0}))
 
     class Fails:
         likelihood = Likelihood()
@@ -432,11 +440,11 @@ def test_of_several_candidates_one_that_fails_ends_the_others(assistant):
 
 def test_grammars_are_compiled_once(assistant):
     made, _ = assistant("chatml")
-    first = made.compiled(Grammar.regex("a"))
-    assert made.compiled(Grammar.regex("a")) is first
+    first = made.grammars.compiled(Grammar.regex("a"))
+    assert made.grammars.compiled(Grammar.regex("a")) is first
     for n in range(70):
-        made.compiled(Grammar.regex(f"b{n}"))
-    assert made.compiled(Grammar.regex("a")) is not first  # the store is bounded
+        made.grammars.compiled(Grammar.regex(f"b{n}"))
+    assert made.grammars.compiled(Grammar.regex("a")) is not first  # the store is bounded
 
 
 @pytest.mark.parametrize("grammar", [Grammar.regex("[0-9]{2}"), Grammar.one_of(["yes", "no"])])
@@ -450,5 +458,5 @@ def test_any_grammar_may_hold_the_answer(assistant, family, grammar):
 def test_stop_texts_still_end_a_free_answer(assistant):
     made, _ = assistant("harmony")
     talk = as_conversation([Message(role="user", content="?")])
-    *_, finished = made.answer(talk, Sampling(seed=1, max_tokens=3000), ("e",))
+    *_, finished = made.answer(ChatRequest(conversation=talk, sampling={"seed": 1, "max_tokens": 3000}, stop=("e",)))
     assert finished.reason in {"stop", "length"}

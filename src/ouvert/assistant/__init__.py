@@ -1,6 +1,7 @@
 """Conversation in, typed events out, a receipt at the end. May import engine, store, chat, tokenization and safety."""
 
-from ouvert.assistant.assistant import Answer, Assistant
+from ouvert.assistant.answer import Answer
+from ouvert.assistant.assistant import Assistant
 from ouvert.assistant.continuation import Continuation, ContinuedText, PlacedToken
 from ouvert.assistant.demands import Demands
 from ouvert.assistant.description import Description, Size, describe, is_toy, size_of
@@ -9,8 +10,10 @@ from ouvert.assistant.error import AssistantError, ContextExceeded
 from ouvert.assistant.events import Event, Finished, Usage
 from ouvert.assistant.likelihood import MOST_CANDIDATES, Best, Likelihood, Written
 from ouvert.assistant.load_installed import kept_prefixes, open_installed, pack_installed
+from ouvert.assistant.meaning import EffortError, Note, nearest_thinking
 from ouvert.assistant.model import Model, ModelInfo, load
 from ouvert.assistant.receipts.ledger import Checked, Entry, Ledger, LedgerError, receipt_digest
+from ouvert.assistant.request import EFFORTS, ChatRequest, TextRequest, Thinking
 from ouvert.assistant.scores import ScoredText, ScoredToken
 from ouvert.assistant.stops import StopStrings
 from ouvert.chat import Message, ReasoningDelta, TextDelta, Tool, ToolCall, ToolCallDelta
@@ -29,17 +32,20 @@ from ouvert.engine import (
 from ouvert.tokenization import TokenizerError
 
 __all__ = [
+    "EFFORTS",
     "MOST_CANDIDATES",
     "Answer",
     "Assistant",
     "AssistantError",
     "Best",
+    "ChatRequest",
     "Checked",
     "ContextExceeded",
     "Continuation",
     "ContinuedText",
     "Demands",
     "Description",
+    "EffortError",
     "Embeddings",
     "EngineBusyError",
     "EngineError",
@@ -56,6 +62,7 @@ __all__ = [
     "Message",
     "Model",
     "ModelInfo",
+    "Note",
     "PageFiles",
     "PlacedToken",
     "Reading",
@@ -66,6 +73,8 @@ __all__ = [
     "Size",
     "StopStrings",
     "TextDelta",
+    "TextRequest",
+    "Thinking",
     "Token",
     "TokenizerError",
     "Tool",
@@ -77,6 +86,7 @@ __all__ = [
     "is_toy",
     "kept_prefixes",
     "load",
+    "nearest_thinking",
     "open_installed",
     "pack_installed",
     "receipt_digest",

@@ -1,20 +1,17 @@
 """A text continued, without a chat format: token ids in, typed events out, a receipt at the end."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
 
-from ouvert.assistant.demands import Demands
 from ouvert.assistant.error import ContextExceeded
-from ouvert.assistant.events import Event, Finished, Usage
+from ouvert.assistant.events import Event, Finished
 from ouvert.assistant.likelihood import Likelihood
-from ouvert.assistant.receipts.contents import contents_of
-from ouvert.assistant.receipts.ledger import Ledger, recorded
-from ouvert.assistant.receipts.receipt import Held, Identity, write_receipt
+from ouvert.assistant.receipts.ended import Ended, Identity
+from ouvert.assistant.receipts.writer import ReceiptWriter
+from ouvert.assistant.request import TextRequest
 from ouvert.assistant.stops import StopStrings
 from ouvert.chat import TextDelta
-from ouvert.engine import Engine, Sampling, Token
-from ouvert.safety import Guard
+from ouvert.engine import Engine, Sampling, Stopped, Token
 from ouvert.tokenization import Tokenizer
 
 # A character may begin in the last tokens of the prompt: so many are enough for any.
@@ -46,36 +43,29 @@ class Continuation:
 
     def __init__(
         self,
-        engine: Engine,
-        identity: Identity,
-        tokenizer: Tokenizer,
-        prompt_ids: Sequence[int],
+        request: TextRequest,
         sampling: Sampling,
-        stop: Sequence[str],
-        demands: Demands,
-        timeout: float | None = None,
-        control: bool = False,
-        ledger: Ledger | None = None,
-        guard: Guard | None = None,
-        progress: bool = False,
-        owner: str = "",
+        engine: Engine,
+        tokenizer: Tokenizer,
+        identity: Identity,
+        receipts: ReceiptWriter,
     ) -> None:
-        """`sampling` is held to `demands` already, which the receipt names; `stop` texts end it and are not shown. With
-        `control`, control tokens are, but for those that end the text. `progress`: Reading events come first. `owner`:
-        as in `Engine.generate`.
+        """`Model.continuation` makes one. `sampling` is the model's with the changes of the request, and held to its
+        demands.
 
         Raises EngineError if the prompt does not fit, ValueError for an empty stop string.
         """
-        self._engine, self._identity, self._tokenizer = engine, identity, tokenizer
-        self._sampling, self._demands, self._ledger, self._guard = sampling, demands, ledger, guard
-        self._before = None if guard is None else guard.counts
-        self._stop, self._stops = tuple(stop), StopStrings(stop)
-        self.prompt_ids = tuple(prompt_ids)
+        self._request, self._sampling = request, sampling
+        self._tokenizer, self._identity, self._receipts = tokenizer, identity, receipts
+        self._connections_before = receipts.connections_before()
+        self._stops = StopStrings(request.stop)
+        self.prompt_ids = request.prompt_ids
         self.token_ids: list[int] = []
         self.likelihood = Likelihood()
         ContextExceeded.check(len(self.prompt_ids), engine.context)
-        self._control, self._progress = control, progress
-        self._generation = engine.generate(self.prompt_ids, sampling, timeout=timeout, owner=owner)
+        self._generation = engine.generate(
+            self.prompt_ids, sampling, request.variant, timeout=request.timeout, owner=request.owner
+        )
         self._events = self._written()
 
     def __iter__(self) -> Iterator[Event]:
@@ -89,58 +79,47 @@ class Continuation:
         self._generation.cancel()
 
     def _written(self) -> Iterator[Event]:
-        decoder = self._tokenizer.decoder(control=self._control)
+        if self._request.progress:
+            yield from self._generation.reading()
+        yield from self._pieces()
+        yield self._finished(self._generation.stopped)
+
+    def _pieces(self) -> Iterator[ContinuedText]:
+        """The text as far as stop strings let it through."""
+        decoder = self._tokenizer.decoder(control=self._request.control)
         for read in self.prompt_ids[-PROMPT_TAIL:]:
             decoder.push(read)
-        held: list[PlacedToken] = []
+        waiting: list[PlacedToken] = []  # for text that may be shown
         offset = 0
-        if self._progress:
-            yield from self._generation.reading()
         for token in self._generation:
             self.token_ids.append(token.id)
             self.likelihood.push(token)
             if token.id not in self._sampling.stop_ids:
                 text = decoder.push(token.id)
-                held.append(PlacedToken(token, text, offset))
+                waiting.append(PlacedToken(token, text, offset))
                 offset += len(text)
                 if shown := self._stops.push(text):
-                    yield ContinuedText(shown, tuple(held))
-                    held = []
+                    yield ContinuedText(shown, tuple(waiting))
+                    waiting = []
             if self._stops.found is not None:
                 self._generation.cancel()
-                break
-        else:
-            rest = self._stops.push(decoder.flush()) + self._stops.flush()
-            if rest or (held and self._sampling.logprobs is not None):
-                yield ContinuedText(rest, tuple(held))
-        stopped = self._generation.stopped
-        reason: Literal["stop", "length", "repetition", "cancelled", "timeout"] = (
-            "stop" if self._stops.found is not None else stopped.reason
+                return
+        rest = self._stops.push(decoder.flush()) + self._stops.flush()
+        if rest or (waiting and self._sampling.logprobs is not None):
+            yield ContinuedText(rest, tuple(waiting))
+
+    def _finished(self, stopped: Stopped) -> Finished:
+        ended = Ended(
+            identity=self._identity,
+            prompt_ids=self.prompt_ids,
+            output_ids=self.token_ids,
+            sampling=self._sampling,
+            own_stop_ids=self._sampling.stop_ids,
+            stop=self._request.stop,
+            demands=self._request.demands,
+            stopped=stopped,
+            reason=stopped.reason if self._stops.found is None else "stop",
+            stop_string=self._stops.found,
+            mean_logprob=self.likelihood.mean,
         )
-        usage = Usage(
-            prompt=stopped.prompt_tokens, reused=stopped.reused_tokens, output=stopped.output_tokens, reasoning=0
-        )
-        receipt = write_receipt(
-            self._identity,
-            self._engine.facts,
-            [],
-            self._demands.facts(),
-            self._sampling,
-            self._stop,
-            stopped,
-            usage,
-            reason,
-            self._stops.found,
-            Held(),
-            self.prompt_ids,
-            self.token_ids,
-            self.likelihood.mean,
-            self._sampling.stop_ids,
-            None if self._guard is None or self._before is None else self._guard.report(self._before),
-        )
-        kept, unrecorded = recorded(
-            self._ledger,
-            receipt,
-            lambda: contents_of(None, self._demands, self._stop, self.prompt_ids, self.token_ids),
-        )
-        yield Finished(reason=reason, usage=usage, tool_calls=(), receipt=kept, unrecorded=unrecorded)
+        return self._receipts.finish(ended, self._connections_before)

@@ -7,6 +7,8 @@ from typing import Any, Literal
 from ouvert.chat import ReasoningDelta, TextDelta, ToolCall, ToolCallDelta
 from ouvert.engine import Reading
 
+Reason = Literal["stop", "length", "repetition", "tool_calls", "cancelled", "timeout"]  # why an answer ended
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
@@ -25,7 +27,7 @@ class Finished:
     `unrecorded` says why the receipt is not in the owner's ledger although it should be, or not all that should be.
     """
 
-    reason: Literal["stop", "length", "repetition", "tool_calls", "cancelled", "timeout"]
+    reason: Reason
     usage: Usage
     tool_calls: tuple[ToolCall, ...]
     receipt: Mapping[str, Any]

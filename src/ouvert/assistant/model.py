@@ -9,7 +9,8 @@ from typing import Any, Self
 
 import numpy as np
 
-from ouvert.assistant.assistant import Answer, Assistant
+from ouvert.assistant.answer import Answer
+from ouvert.assistant.assistant import Assistant
 from ouvert.assistant.continuation import Continuation
 from ouvert.assistant.demands import as_demands
 from ouvert.assistant.description import size_of
@@ -19,8 +20,11 @@ from ouvert.assistant.forgetting import Forgotten
 from ouvert.assistant.likelihood import Best, Candidate, check_count
 from ouvert.assistant.load_installed import kept_prefixes, open_installed
 from ouvert.assistant.messages import as_conversation
+from ouvert.assistant.receipts.ended import NO_FORMAT, Identity
 from ouvert.assistant.receipts.ledger import Ledger
-from ouvert.assistant.receipts.receipt import NO_FORMAT, Identity, fingerprint
+from ouvert.assistant.receipts.receipt import fingerprint
+from ouvert.assistant.receipts.writer import ReceiptWriter
+from ouvert.assistant.request import ChatRequest, TextRequest
 from ouvert.assistant.sampling import default_sampling, not_done
 from ouvert.assistant.vocabulary import vocabulary_of
 from ouvert.chat import ChatError, ChatFormat, Effort, Language, Message, Rendered, Tool
@@ -216,45 +220,28 @@ class Model:
     ) -> Answer:
         """The answer to a conversation, as typed events while it is written; the last one is Finished.
 
-        `messages` and `tools` are ours (ouvert.Message, ouvert.Tool) or dictionaries in OpenAI's shape; a plain
-        string is one message from the user. Sampling that is left out is as `info.sampling` says; a temperature of
-        0 takes the likeliest token, always. `stop` texts end the answer and are not shown.
-
-        `effort` asks a reasoning model to think less or more; `think_budget` ends its thoughts after so many tokens.
-        `tool_choice`: auto, none, required, or the name of a tool; without `parallel_tool_calls` the answer ends with
-        its first call. `logprobs`: pieces of text are ScoredText, with so many likeliest tokens. `response_schema` (a
-        JSON schema) or `response_grammar` (an ouvert.Grammar) is what the final answer has to be; thoughts and tool
-        calls are not held to it. Of a schema that is not strict (`strict_schema`) what cannot be held to is left out at
-        its own place, and `Answer.loosened` names it. An answer that the limit of tokens cuts off is only the beginning
-        of such a text. An answer that goes in circles for `repetition_guard` tokens ends there (0: not for that). An
-        answer that is not over `timeout` seconds after it was asked for ends as it is. `progress`:
-        Reading events say how far the prompt has been read, before anything is written. `truncate`: where the
-        conversation leaves no room for an answer its oldest turns are left out; instructions stay, and the receipt says
-        what was refused.
-        `candidate=(index, count)`: which of several answers this is, written to the receipt: see `best_of`.
-        `owner`: whose conversation it is, where several people use one model: what prompts of one left in caches is not
-        used for those of another.
-        `asker`: who asks, where several do: thoughts that one's answers left are put back for nobody else.
+        `messages` and `tools`: ours (ouvert.Message, ouvert.Tool) or dictionaries in OpenAI's shape; a string is one
+        message from the user. Sampling that is left out is as `info.sampling` says. What each argument asks for is said
+        in docs/guides/python.md; those of `answer` that are fields of ChatRequest, there.
 
         Raises AssistantError for messages or demands that make no sense, ChatError for what the model's format cannot
         write or hold to, EngineError if the conversation does not fit into the context (both numbers in the message) or
         a schema cannot be followed.
         """
-        sampling = self.sampling(
-            temperature=temperature,
-            top_k=top_k,
-            top_p=top_p,
-            min_p=min_p,
-            repetition_penalty=repetition_penalty,
-            repetition_guard=repetition_guard,
-            presence_penalty=presence_penalty,
-            frequency_penalty=frequency_penalty,
-            logit_bias=logit_bias,
-            seed=seed,
-            max_tokens=max_tokens,
-            logprobs=logprobs,
-        )
-        stops = (stop,) if isinstance(stop, str) else tuple(stop)
+        sampling = {
+            "temperature": temperature,
+            "top_k": top_k,
+            "top_p": top_p,
+            "min_p": min_p,
+            "repetition_penalty": repetition_penalty,
+            "repetition_guard": repetition_guard,
+            "presence_penalty": presence_penalty,
+            "frequency_penalty": frequency_penalty,
+            "logit_bias": logit_bias,
+            "seed": seed,
+            "max_tokens": max_tokens,
+            "logprobs": logprobs,
+        }
         conversation = as_conversation(messages, tools, effort, thinking, schema=response_schema)
         demands = as_demands(
             tool_choice,
@@ -265,8 +252,23 @@ class Model:
             not parallel_tool_calls,
             strict=strict_schema,
         )
-        demands = replace(demands, candidate=candidate[0], best_of=candidate[1])
-        return self.assistant.answer(conversation, sampling, stops, demands, timeout, progress, owner, truncate, asker)
+        return self.answer(
+            ChatRequest(
+                conversation=conversation,
+                demands=replace(demands, candidate=candidate[0], best_of=candidate[1]),
+                sampling=sampling,
+                stop=as_stops(stop),
+                timeout=timeout,
+                truncate=truncate,
+                progress=progress,
+                owner=owner,
+                asker=asker,
+            )
+        )
+
+    def answer(self, request: ChatRequest) -> Answer:
+        """What `chat` gives, asked for with one value. Raises what `chat` raises."""
+        return self.assistant.answer(request)
 
     def best_of(
         self,
@@ -324,22 +326,31 @@ class Model:
         make no sense, TokenizerError where there is no tokenizer.
         """
         demands = as_demands("auto", (), response_schema, response_grammar, None)
-        constraint = None if demands.answer is None else self.vocabulary.compile(demands.answer)
-        sampling = self.sampling(**{"stop_ids": self.tokenizer.end_ids, **settings})
+        return self.continuation(
+            TextRequest(
+                prompt_ids=tuple(self.text_ids(prompt) if isinstance(prompt, str) else prompt),
+                demands=replace(demands, candidate=candidate[0], best_of=candidate[1]),
+                control=control,
+                sampling=settings,
+                stop=as_stops(stop),
+                timeout=timeout,
+                progress=progress,
+                owner=owner,
+            )
+        )
+
+    def continuation(self, request: TextRequest) -> Continuation:
+        """What `continue_text` gives, asked for with one value. Raises what `continue_text` raises."""
+        answer = request.demands.answer
+        constraint = None if answer is None else self.vocabulary.compile(answer)
+        sampling = self.sampling(**{"stop_ids": self.tokenizer.end_ids, **request.sampling})
         return Continuation(
-            self.engine,
-            self.text_identity,
-            self.tokenizer,
-            self.text_ids(prompt) if isinstance(prompt, str) else list(prompt),
+            request,
             sampling if constraint is None else replace(sampling, constraint=constraint),
-            (stop,) if isinstance(stop, str) else tuple(stop),
-            replace(demands, candidate=candidate[0], best_of=candidate[1]),
-            timeout,
-            control,
-            self._ledger,
-            self._guard,
-            progress,
-            owner,
+            self.engine,
+            self.tokenizer,
+            self.text_identity,
+            ReceiptWriter(self.engine, self._ledger, self._guard),
         )
 
     def best_text_of(self, count: int, prompt: str | Sequence[int], **settings: Any) -> Best:
@@ -481,4 +492,9 @@ class Model:
             lambda: self.vocabulary,
             ledger=self._ledger,
             guard=self._guard,
+            sampling=self.info.sampling,
         )
+
+
+def as_stops(stop: str | Sequence[str]) -> tuple[str, ...]:
+    return (stop,) if isinstance(stop, str) else tuple(stop)

@@ -19,7 +19,7 @@ LONGEST_CHARACTER = 4  # bytes of UTF-8, so at most as many tokens
 MOST_BETWEEN = 2  # line breaks behind thoughts
 
 
-class Guide:
+class OutlineConstraint:
     """`engine.Constraint` for one answer."""
 
     def __init__(
@@ -51,8 +51,8 @@ class Guide:
         """Whether an answer can have any text beside its calls."""
         return any(segment.kind in ("preamble", "answer") for segment in self.outline.segments)
 
-    def begin(self) -> "Guided":
-        return Guided(self)
+    def begin(self) -> "OutlineState":
+        return OutlineState(self)
 
     def text_or(self, token: int) -> np.ndarray:
         """All text, or this control token."""
@@ -61,15 +61,15 @@ class Guide:
         return self._free[token]
 
 
-class Guided:
+class OutlineState:
     """`engine.ConstraintState` for one answer. Exactly one of these says where it is: forced,
     before, inside, ending, over.
 
     What closes a list of calls counts as the header of a segment without contents.
     """
 
-    def __init__(self, guide: Guide) -> None:
-        self._guide, self._outline = guide, guide.outline
+    def __init__(self, constraint: OutlineConstraint) -> None:
+        self._constraint, self._outline = constraint, constraint.outline
         self._forced: list[int] = []  # what is left of the tokens that cut a thought off
         self._header: tuple[int, ...] = ()  # what is written of a header
         self._between = 0  # line breaks since the last thought
@@ -112,7 +112,7 @@ class Guided:
         if self._ending:
             return np.array([self._segment.ends[self._ending]])
         if self._inner is None:
-            return self._guide.text_or(self._segment.ends[0]) if self._segment.ends else None
+            return self._constraint.text_or(self._segment.ends[0]) if self._segment.ends else None
         allowed = self._inner.allowed()
         if allowed is not None and self._segment.ends and self._inner.accepting:
             return merged(allowed, self._segment.ends[:1])
@@ -166,7 +166,7 @@ class Guided:
         self._bare = {}
         for n, segment in self._candidates():
             if not self._header_of(segment):
-                self._bare[n] = begun(self._guide.contents[n])
+                self._bare[n] = begun(self._constraint.contents[n])
 
     def _allowed_before(self) -> np.ndarray | None:
         written = len(self._header)
@@ -188,7 +188,7 @@ class Guided:
 
     def _all_but_spent_thoughts(self) -> np.ndarray | None:
         spent = [s.header[0] for s in self._outline.segments if s.kind == "thought" and s.header and self._spent]
-        return np.delete(np.arange(self._guide.vocabulary.size), spent) if spent else None
+        return np.delete(np.arange(self._constraint.vocabulary.size), spent) if spent else None
 
     def _advance_before(self, token: int) -> None:
         header = (*self._header, token)
@@ -199,7 +199,7 @@ class Guided:
             self._header = header
             for n, segment, whole in begun_headers:
                 if whole == header:
-                    self._enter(segment, begun(self._guide.contents[n]))
+                    self._enter(segment, begun(self._constraint.contents[n]))
                     return
             self._over = header in closings
             return
@@ -231,7 +231,7 @@ class Guided:
                 self._close()
         if segment.kind == "thought":
             self._thought += 1
-            self._characters.decode(self._guide.vocabulary.bytes_of(token))
+            self._characters.decode(self._constraint.vocabulary.bytes_of(token))
             self._cut_if_spent()
 
     def _advance_ends(self) -> None:
@@ -251,17 +251,17 @@ class Guided:
 
     @property
     def _spent(self) -> bool:
-        return self._guide.think_budget is not None and self._thought >= self._guide.think_budget
+        return self._constraint.think_budget is not None and self._thought >= self._constraint.think_budget
 
     def _cut_if_spent(self) -> None:
         """A character that has begun is waited for."""
-        budget = self._guide.think_budget
+        budget = self._constraint.think_budget
         if budget is None or not self._spent:
             return
         half, _ = self._characters.getstate()
         if not half or self._thought >= budget + LONGEST_CHARACTER - 1:
             self._forced = list(self._outline.cut)
-            self._guide.cut()
+            self._constraint.cut()
 
 
 def begun(constraint: Constraint | None) -> ConstraintState | None:

@@ -9,7 +9,7 @@ import jsonschema
 import pytest
 from openai_harmony import Role, StreamableParser
 
-from ouvert.assistant import Assistant, Demands, ReasoningDelta, Sampling, TextDelta, Tool
+from ouvert.assistant import Assistant, ChatRequest, Demands, ReasoningDelta, TextDelta, Tool
 from ouvert.assistant.messages import as_conversation
 from ouvert.assistant.vocabulary import vocabulary_of
 from ouvert.chat import format_for
@@ -50,7 +50,11 @@ def written(o200k, vocabulary, noise):
         ends = [tokenizer.control_tokens[text] for text in ENDS]
         engine = noise(tokenizer.vocabulary_size, seed, ends)
         made = Assistant(engine, format_for(tokenizer), "noise", tokenizer.digest, lambda: vocabulary)
-        answer = made.answer(as_conversation("?", TOOLS, schema=schema), Sampling(seed=seed), (), demands)
+        answer = made.answer(
+            ChatRequest(
+                conversation=as_conversation("?", TOOLS, schema=schema), sampling={"seed": seed}, demands=demands
+            )
+        )
         events = list(answer)
         return answer.token_ids, events
 

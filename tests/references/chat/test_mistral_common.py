@@ -13,7 +13,7 @@ from mistral_common.protocol.instruct.messages import AssistantMessage
 from mistral_common.protocol.instruct.tool_calls import FunctionCall, ToolCall
 from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
 
-from ouvert.assistant import Assistant, Demands, Sampling, Tool
+from ouvert.assistant import Assistant, ChatRequest, Demands, Tool
 from ouvert.assistant.messages import as_conversation
 from ouvert.assistant.vocabulary import vocabulary_of
 from ouvert.chat import builtin_template
@@ -45,7 +45,11 @@ def called(noise):
         vocabulary = vocabulary_of(tokenizer, tokenizer.vocabulary_size)
         made = Assistant(engine, chat, "noise", tokenizer.digest, lambda: vocabulary)
         answer = made.answer(
-            as_conversation("?", TOOLS), Sampling(seed=seed, max_tokens=2000), (), Demands(calls="required")
+            ChatRequest(
+                conversation=as_conversation("?", TOOLS),
+                sampling={"seed": seed, "max_tokens": 2000},
+                demands=Demands(calls="required"),
+            )
         )
         *_, finished = answer
         assert finished.reason == "tool_calls"

@@ -1,11 +1,12 @@
 """What was asked and answered, as it is kept beside a receipt, and read again: docs/formats/receipt.md."""
 
 import datetime
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from ouvert.assistant.demands import Demands
+from ouvert.assistant.receipts.ended import Ended
 from ouvert.assistant.receipts.ledger import LedgerError
 from ouvert.chat import Conversation, Message, Tool, ToolCall
 from ouvert.engine import Grammar
@@ -26,21 +27,15 @@ class Contents:
     output: tuple[int, ...]
 
 
-def contents_of(
-    conversation: Conversation | None,
-    demands: Demands,
-    stop: Sequence[str],
-    prompt: Sequence[int],
-    output: Sequence[int],
-) -> dict[str, Any]:
+def contents_of(ended: Ended) -> dict[str, Any]:
     """The JSON object. Raises LedgerError for what JSON cannot say."""
     return {
         "contents": VERSION,
-        "conversation": None if conversation is None else conversation_facts(conversation),
-        "demands": asdict(demands),
-        "stop": list(stop),
-        "prompt": list(prompt),
-        "output": list(output),
+        "conversation": None if ended.conversation is None else conversation_facts(ended.conversation),
+        "demands": asdict(ended.demands),
+        "stop": list(ended.stop),
+        "prompt": list(ended.prompt_ids),
+        "output": list(ended.output_ids),
     }
 
 

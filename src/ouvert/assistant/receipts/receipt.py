@@ -5,11 +5,10 @@ import json
 import sys
 from array import array
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from ouvert.assistant.events import Usage
+from ouvert.assistant.receipts.ended import Ended, Identity
 from ouvert.chat import Conversation, Rendered
 from ouvert.engine import EngineFacts, Sampling, Stopped
 
@@ -25,103 +24,68 @@ SINCE = {
     "engine.precision": 3,
     "engine.variant": 3,
 }
-NO_FORMAT = "none"  # of a text that is continued
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Identity:
-    """Which model is talking: its name here, the format it is talked to in, and the digests of what that rests on.
-
-    Where a text is continued there is no format, and no template. `end_ids`: tokens that end an answer in this format.
-    """
-
-    model: str
-    format: str
-    tokenizer_digest: str
-    template_digest: str | None = None
-    end_ids: tuple[int, ...] = ()
-
-
-@dataclass(slots=True)
-class Held:
-    """What became of holding an answer to its form. `loosened`: what of schemas that are not strict it is not held to.
-
-    `untagged`: the answer was the JSON of calls without the marks of the model's syntax, and was read as such.
-    """
-
-    thinking_cut: bool = False
-    untagged: bool = False
-    loosened: list[str] = field(default_factory=list)
-    thought_seconds: float | None = None
-
-    def cut_thinking(self) -> None:
-        self.thinking_cut = True
-
-
-def write_receipt(
-    identity: Identity,
-    facts: EngineFacts,
-    messages: Sequence[Mapping[str, Any]],
-    asked: Mapping[str, Any],
-    sampling: Sampling,
-    stop: Sequence[str],
-    stopped: Stopped,
-    usage: Usage,
-    reason: str,
-    stopped_by: str | None,
-    held: Held,
-    prompt_ids: Sequence[int],
-    output_ids: Sequence[int],
-    mean_logprob: float | None = None,
-    own_stop_ids: Collection[int] = (),
-    connections: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
-    """A JSON object. `stopped_by` is the stop string that ended the answer, if one did.
-
-    `messages` are as `sent_by_message` gives them; `asked` is what was demanded, and other wishes. `own_stop_ids` are
-    the tokens that end an answer beside those of the chat format. `connections` are as `Guard.report` gives
-    them.
-    """
+def write_receipt(ended: Ended, facts: EngineFacts, connections: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """A JSON object. `connections` are as `Guard.report` gives them."""
+    stopped = ended.stopped
+    joules = None if stopped.joules is None else round(stopped.joules, 3)
     return {
         "receipt": VERSION,
         "created": datetime.now(UTC).isoformat(timespec="milliseconds"),
-        **identity_facts(identity, facts.of_variant(stopped.variant)),
-        "sampling": sampling_facts(sampling, stop, stopped.seed, own_stop_ids),
-        "messages": list(messages),
-        "asked": without_absent({**asked, "schemas_loosened": held.loosened or None}),
-        "tokens": {
-            "prompt": usage.prompt,
-            "reused": usage.reused,
-            "reasoning": usage.reasoning,
-            "output": usage.output,
-            "total": usage.prompt + usage.output,
-            "prompt_digest": ids_digest(prompt_ids),
-            "output_digest": ids_digest(output_ids),
-            **without_absent({"mean_logprob": None if mean_logprob is None else round(mean_logprob, 6)}),
-        },
-        "ended": without_absent(
-            {
-                "reason": reason,
-                "stop_string": stopped_by,
-                "thinking_cut": held.thinking_cut or None,
-                "calls_without_tags": held.untagged or None,
-            }
-        ),
-        "seconds": without_absent(
-            {
-                "queued": round(stopped.seconds_queued, 6),
-                "prefill": round(stopped.seconds_prefill, 6),
-                "decode": round(stopped.seconds_decode, 6),
-                "thinking": None if held.thought_seconds is None else round(held.thought_seconds, 6),
-            }
-        ),
-        **without_absent(
-            {
-                "joules": None if stopped.joules is None else round(stopped.joules, 3),
-                "connections": connections,
-            }
-        ),
+        **identity_facts(ended.identity, facts.of_variant(stopped.variant)),
+        "sampling": sampling_facts(ended.sampling, ended.stop, stopped.seed, ended.own_stop_ids),
+        "messages": list(ended.messages),
+        "asked": asked_facts(ended),
+        "tokens": token_facts(ended),
+        "ended": ending_facts(ended),
+        "seconds": second_facts(stopped, ended.outcome.thought_seconds),
+        **without_absent({"joules": joules, "connections": connections}),
     }
+
+
+def asked_facts(ended: Ended) -> dict[str, Any]:
+    """What was demanded, and what a conversation asks for beside its messages."""
+    facts = ended.demands.facts()
+    if (conversation := ended.conversation) is not None:
+        date = None if conversation.date is None else conversation.date.isoformat()
+        facts |= {"effort": conversation.effort, "thinking": conversation.thinking, "date": date}
+    return without_absent({**facts, "schemas_loosened": ended.outcome.loosened or None})
+
+
+def token_facts(ended: Ended) -> dict[str, Any]:
+    usage = ended.usage
+    mean = None if ended.mean_logprob is None else round(ended.mean_logprob, 6)
+    return {
+        "prompt": usage.prompt,
+        "reused": usage.reused,
+        "reasoning": usage.reasoning,
+        "output": usage.output,
+        "total": usage.prompt + usage.output,
+        "prompt_digest": ids_digest(ended.prompt_ids),
+        "output_digest": ids_digest(ended.output_ids),
+        **without_absent({"mean_logprob": mean}),
+    }
+
+
+def ending_facts(ended: Ended) -> dict[str, Any]:
+    facts = {
+        "reason": ended.reason,
+        "stop_string": ended.stop_string,
+        "thinking_cut": ended.outcome.thinking_cut or None,
+        "calls_without_tags": ended.outcome.untagged or None,
+    }
+    return without_absent(facts)
+
+
+def second_facts(stopped: Stopped, thought: float | None) -> dict[str, Any]:
+    facts = {
+        "queued": round(stopped.seconds_queued, 6),
+        "prefill": round(stopped.seconds_prefill, 6),
+        "decode": round(stopped.seconds_decode, 6),
+        "thinking": None if thought is None else round(thought, 6),
+    }
+    return without_absent(facts)
 
 
 def identity_facts(identity: Identity, facts: EngineFacts) -> dict[str, Any]:
@@ -198,15 +162,6 @@ def sampling_facts(
         "stop_ids": sorted(own_stop_ids) or None,
     }
     return without_absent(facts)
-
-
-def requested(conversation: Conversation) -> dict[str, Any]:
-    """What a conversation asks for beside its messages, for `asked`."""
-    return {
-        "effort": conversation.effort,
-        "thinking": conversation.thinking,
-        "date": None if conversation.date is None else conversation.date.isoformat(),
-    }
 
 
 def sent_by_message(

@@ -8,16 +8,17 @@ from ouvert.assistant.assistant import Assistant
 from ouvert.assistant.demands import Demands, as_demands
 from ouvert.assistant.events import Finished
 from ouvert.assistant.receipts.contents import Contents
+from ouvert.assistant.receipts.ended import Identity
 from ouvert.assistant.receipts.ledger import LedgerError
 from ouvert.assistant.receipts.receipt import (
     READABLE,
     SINCE,
     VERSION,
-    Identity,
     identity_facts,
     ids_digest,
     sampling_facts,
 )
+from ouvert.assistant.request import ChatRequest
 from ouvert.chat import Conversation
 from ouvert.engine import Constraint, Engine, Grammar, Sampling
 
@@ -169,9 +170,10 @@ def replay(
         assistant.chat,
         assistant.identity.model,
         assistant.identity.tokenizer_digest,
-        lambda: assistant.vocabulary,
+        lambda: assistant.grammars.vocabulary,
+        sampling=sampling or sampling_of(receipt),
     )
-    answer = quiet.answer(conversation, sampling or sampling_of(receipt), stop, demands)
+    answer = quiet.answer(ChatRequest(conversation=conversation, demands=demands, stop=tuple(stop)))
     length = receipt["tokens"]["output"] if contents is None else len(contents.output)
     finished: Finished | None = None
     for event in answer:

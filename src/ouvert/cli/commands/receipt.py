@@ -13,7 +13,7 @@ from ouvert.cli.environment import open_ledger, open_store
 
 if TYPE_CHECKING:
     from ouvert.assistant import Demands, Entry, Model
-    from ouvert.assistant.receipts.receipt import Identity
+    from ouvert.assistant.receipts.ended import Identity
     from ouvert.assistant.receipts.replay import Replayed
     from ouvert.chat import Conversation
     from ouvert.engine import Grammar
@@ -289,7 +289,7 @@ def template_of(receipt: Mapping[str, Any], args: argparse.Namespace) -> str | N
 
 def identity_of(model: "Model", receipt: Mapping[str, Any]) -> "Identity":
     """What receipts of this kind of answer say of the model."""
-    from ouvert.assistant.receipts.receipt import NO_FORMAT
+    from ouvert.assistant.receipts.ended import NO_FORMAT
 
     return (
         model.text_identity if receipt["model"].get("format") == NO_FORMAT else model.assistant.identity_like(receipt)
@@ -299,7 +299,7 @@ def identity_of(model: "Model", receipt: Mapping[str, Any]) -> "Identity":
 def replay_one(args: argparse.Namespace) -> int:
     from ouvert.assistant import LedgerError
     from ouvert.assistant.receipts.contents import read_contents
-    from ouvert.assistant.receipts.receipt import NO_FORMAT
+    from ouvert.assistant.receipts.ended import NO_FORMAT
     from ouvert.assistant.receipts.replay import check_version, demands_of, replay, replay_tokens, sampling_of
     from ouvert.cli.commands.run import SchemaError, read_schema
     from ouvert.engine import Grammar
@@ -399,7 +399,7 @@ def conversation_given(
 def demands_of_tokens(receipt: Mapping[str, Any], model: "Model", grammar: "Grammar | None") -> "Demands":
     """What the receipt's answer was held to. Raises LedgerError where that takes more than the prompt's tokens."""
     from ouvert.assistant import LedgerError
-    from ouvert.assistant.receipts.receipt import NO_FORMAT
+    from ouvert.assistant.receipts.ended import NO_FORMAT
     from ouvert.assistant.receipts.replay import demands_of
     from ouvert.chat import Conversation
 

@@ -1,0 +1,218 @@
+"""An answer to a conversation while it is written: the engine's tokens become typed events."""
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+
+from ouvert.assistant.arguments import follows
+from ouvert.assistant.events import Event, Finished, Reason
+from ouvert.assistant.kept_reasoning import KeptReasoning
+from ouvert.assistant.likelihood import Likelihood
+from ouvert.assistant.meaning import Note
+from ouvert.assistant.plan import AnswerPlan
+from ouvert.assistant.receipts.ended import Ended
+from ouvert.assistant.receipts.receipt import sent_by_message
+from ouvert.assistant.receipts.writer import ReceiptWriter
+from ouvert.assistant.scores import Scores
+from ouvert.assistant.stops import StopStrings
+from ouvert.assistant.truncation import LeftOut
+from ouvert.chat import Delta, Parser, ReasoningDelta, TextDelta, ToolCall, ToolCallDelta
+from ouvert.chat.conversation import NO_ARGUMENTS
+from ouvert.chat.tool_syntax import WrittenCall
+from ouvert.chat.untagged_calls import UntaggedCalls
+from ouvert.engine import Engine, Stopped, Token
+
+
+class Answer:
+    """One answer being written. Iterate for events; the last one is Finished.
+
+    `token_ids` are the tokens so far, those of headers and ends among them; `likelihood` counts their log-probabilities
+    where `logprobs` asks for them; `thought_seconds` says how long the model has thought so far.
+    """
+
+    def __init__(
+        self,
+        plan: AnswerPlan,
+        engine: Engine,
+        parser: Parser,
+        scores: Scores | None,
+        receipts: ReceiptWriter,
+        kept_reasoning: KeptReasoning,
+    ) -> None:
+        """`Assistant.answer` makes one. Raises EngineError, and ValueError for an empty stop string."""
+        self._plan, self._parser, self._scores = plan, parser, scores
+        self._receipts, self._kept_reasoning = receipts, kept_reasoning
+        self._connections_before = receipts.connections_before()
+        self._stops = StopStrings(plan.request.stop)
+        self._single = plan.request.demands.single
+        self._speaks = plan.constraint is None or plan.constraint.speaks
+        self._untagged = untagged_calls(plan)
+        self._untagged_found: list[ToolCall] = []
+        self._reasoning: list[str] = []
+        self._token_came: float | None = None  # on time.perf_counter's clock
+        self._called = False  # the only call that is wanted is whole
+        self.token_ids: list[int] = []
+        self.likelihood = Likelihood()
+        self.thought_seconds = 0.0
+        self._generation = engine.generate(
+            plan.rendered.ids,
+            plan.sampling,
+            plan.request.variant,
+            timeout=plan.request.timeout,
+            owner=plan.request.owner,
+        )
+        self._events = self._written()
+
+    @property
+    def loosened(self) -> tuple[str, ...]:
+        """What of schemas that are not strict the answer is not held to: whose they are, the place, and what it is."""
+        return tuple(self._plan.outcome.loosened)
+
+    @property
+    def left_out(self) -> LeftOut:
+        """Messages that were not sent, by their place."""
+        return self._plan.left_out
+
+    @property
+    def notes(self) -> tuple[Note, ...]:
+        """What of the request is not promised."""
+        return self._plan.notes
+
+    @property
+    def prompt_ids(self) -> tuple[int, ...]:
+        """The conversation as the model reads it."""
+        return self._plan.rendered.ids
+
+    @property
+    def thought_tokens(self) -> int:
+        """How many tokens the model has thought so far."""
+        return self._parser.reasoning_tokens
+
+    def __iter__(self) -> Iterator[Event]:
+        return self._events
+
+    def __next__(self) -> Event:
+        return next(self._events)
+
+    def cancel(self) -> None:
+        """End the answer before its next token; Finished still comes. Safe from any thread."""
+        self._generation.cancel()
+
+    def _written(self) -> Iterator[Event]:
+        if self._plan.request.progress:
+            yield from self._generation.reading()
+        for token in self._generation:
+            yield from self._shown(self._parsed(token))
+            self._called = self._single and bool(self._parser.tool_calls)
+            if self._stops.found is not None or self._called:
+                self._generation.cancel()
+                break
+        stopped = self._generation.stopped
+        if self._stops.found is None and not self._called:
+            yield from self._shown(self._parser.finish(stopped.reason))
+            yield from self._calls_without_tags(cut=stopped.reason != "stop")
+            yield from self._flushed()
+        yield self._finished(stopped)
+
+    def _parsed(self, token: Token) -> list[Delta]:
+        """What the token adds to the answer. It is counted, and so is the time it took if it is one of thought."""
+        self.token_ids.append(token.id)
+        self.likelihood.push(token)
+        if self._scores is not None:
+            self._scores.push(token)
+        thought = self._parser.reasoning_tokens
+        deltas = self._parser.push(token.id)
+        before, self._token_came = self._token_came, time.perf_counter()
+        if before is not None and self._parser.reasoning_tokens > thought:
+            self.thought_seconds += self._token_came - before
+        return deltas
+
+    def _finished(self, stopped: Stopped) -> Finished:
+        plan, request = self._plan, self._plan.request
+        calls = [*self._parser.tool_calls, *self._untagged_found][: 1 if self._single else None]
+        self._kept_reasoning.keep(calls, "".join(self._reasoning), plan.conversation, request.asker)
+        reasoning_tokens = self._parser.reasoning_tokens
+        plan.outcome.thought_seconds = self.thought_seconds if reasoning_tokens else None
+        ended = Ended(
+            identity=plan.identity,
+            prompt_ids=plan.rendered.ids,
+            output_ids=self.token_ids,
+            sampling=plan.sampling,
+            own_stop_ids=plan.own_stop_ids,
+            stop=request.stop,
+            demands=request.demands,
+            stopped=stopped,
+            reason=self._reason(stopped, calls),
+            stop_string=self._stops.found,
+            reasoning_tokens=reasoning_tokens,
+            tool_calls=tuple(calls),
+            mean_logprob=self.likelihood.mean,
+            conversation=plan.conversation,
+            messages=sent_by_message(plan.conversation, plan.rendered, plan.restored, plan.left_out),
+            outcome=plan.outcome,
+        )
+        return self._receipts.finish(ended, self._connections_before)
+
+    def _reason(self, stopped: Stopped, calls: Sequence[ToolCall]) -> Reason:
+        if self._stops.found is not None:
+            return "stop"
+        return "tool_calls" if calls and (stopped.reason == "stop" or self._called) else stopped.reason
+
+    def _shown(self, deltas: Sequence[Delta]) -> Iterator[Delta]:
+        """The deltas as far as stop strings let them through."""
+        for delta in deltas:
+            if isinstance(delta, TextDelta):
+                if not self._speaks:
+                    continue  # the beginning of a call that was cut off
+                text = delta.text if self._untagged is None else self._untagged.push(delta.text)
+                if text := self._stops.push(text):
+                    yield self._said(text)
+            else:
+                yield from self._flushed()
+                if isinstance(delta, ReasoningDelta):
+                    self._reasoning.append(delta.text)
+                    if self._scores is not None:
+                        self._scores.forget()
+                if self._stops.found is None and not (self._single and beyond_first_call(delta)):
+                    yield delta
+
+    def _flushed(self) -> Iterator[Delta]:
+        """Text that was held back and proved harmless: the text goes no further here."""
+        held = "" if self._untagged is None else self._untagged.give_up_what_is_held()
+        if text := self._stops.push(held) + self._stops.flush():
+            yield self._said(text)
+
+    def _calls_without_tags(self, *, cut: bool) -> Iterator[Delta]:
+        """What the text was that was held back all along: calls, or text after all."""
+        if self._untagged is None:
+            return
+        text, written = self._untagged.finish(cut=cut)
+        if shown := self._stops.push(text):
+            yield self._said(shown)
+        for index, each in enumerate(written):
+            call = ToolCall(self._parser.call_id(), each.name, each.arguments)
+            self._untagged_found.append(call)
+            self._plan.outcome.untagged = True
+            if not (self._single and index):
+                yield ToolCallDelta(index, call.id, call.name, call.arguments)
+
+    def _said(self, text: str) -> TextDelta:
+        return TextDelta(text) if self._scores is None else self._scores.scored(text)
+
+
+def untagged_calls(plan: AnswerPlan) -> UntaggedCalls | None:
+    """Where the model may call or answer as it likes, an answer that is nothing but a call's JSON is that call."""
+    tools = {tool.name: tool for tool in plan.conversation.tools}
+    demands = plan.request.demands
+    if not tools or demands.calls != "auto" or demands.answer is not None:
+        return None
+
+    def valid(call: WrittenCall) -> bool:
+        parameters = tools[call.name].parameters
+        return follows(json.loads(call.arguments), NO_ARGUMENTS if parameters is None else parameters)
+
+    return UntaggedCalls(tools.keys(), valid)
+
+
+def beyond_first_call(delta: Delta) -> bool:
+    return isinstance(delta, ToolCallDelta) and delta.index > 0
