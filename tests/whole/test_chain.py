@@ -151,7 +151,7 @@ def test_receipts_may_be_turned_off_or_kept_elsewhere_with_what_was_said(load, s
         answer = model.chat("Hi", [tool], tool_choice="none", response_schema={"type": "string"}, max_tokens=3)
         list(answer)
     contents = read_contents(ledger.contents(ledger.find("last").digest))
-    assert contents.conversation == answer._conversation
+    assert contents.conversation == answer.conversation
     assert contents.demands == answer._demands
     assert list(contents.output) == answer.token_ids
     assert contents.conversation.messages[0].content == "Hi"

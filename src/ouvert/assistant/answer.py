@@ -16,7 +16,7 @@ from ouvert.assistant.receipts.writer import ReceiptWriter
 from ouvert.assistant.scores import Scores
 from ouvert.assistant.stops import StopStrings
 from ouvert.assistant.truncation import LeftOut
-from ouvert.chat import Delta, Parser, ReasoningDelta, TextDelta, ToolCall, ToolCallDelta
+from ouvert.chat import Conversation, Delta, Parser, ReasoningDelta, TextDelta, ToolCall, ToolCallDelta
 from ouvert.chat.conversation import NO_ARGUMENTS
 from ouvert.chat.tool_syntax import WrittenCall
 from ouvert.chat.untagged_calls import UntaggedCalls
@@ -77,6 +77,11 @@ class Answer:
     def notes(self) -> tuple[Note, ...]:
         """What of the request is not promised."""
         return self._plan.notes
+
+    @property
+    def conversation(self) -> Conversation:
+        """The conversation as it was sent: without what was left out, with thoughts that were put back."""
+        return self._plan.conversation
 
     @property
     def prompt_ids(self) -> tuple[int, ...]:
