@@ -117,7 +117,7 @@ def free_choice(size: int) -> float:
 
 def harmony(tokenizer: Tokenizer, vocabulary: Vocabulary) -> Constraint:
     """What every answer of gpt-oss with one tool is held to."""
-    from ouvert.assistant.outline_constraint import Guide
+    from ouvert.assistant.outline_constraint import OutlineConstraint
 
     chat = format_for(tokenizer)
     talk = Conversation(messages=(Message(role="user", content="?"),), tools=(Tool(name="person", parameters=PERSON),))
@@ -126,7 +126,7 @@ def harmony(tokenizer: Tokenizer, vocabulary: Vocabulary) -> Constraint:
         None if segment.schema is None else vocabulary.compile(Grammar.json_schema(segment.schema))
         for segment in outline.segments
     ]
-    return Guide(outline, contents, vocabulary, think_budget=50)
+    return OutlineConstraint(outline, contents, vocabulary, think_budget=50)
 
 
 def all_masks(followings: Sequence[Following]) -> list[np.ndarray | None]:

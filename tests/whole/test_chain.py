@@ -152,7 +152,7 @@ def test_receipts_may_be_turned_off_or_kept_elsewhere_with_what_was_said(load, s
         list(answer)
     contents = read_contents(ledger.contents(ledger.find("last").digest))
     assert contents.conversation == answer.conversation
-    assert contents.demands == answer._demands
+    assert contents.demands == answer.request.demands
     assert list(contents.output) == answer.token_ids
     assert contents.conversation.messages[0].content == "Hi"
 

@@ -64,7 +64,7 @@ def test_a_gpt_oss_that_knows_nothing_calls_a_tool_and_our_parser_reads_it(gpt_o
     [call] = finished.tool_calls
     jsonschema.validate(json.loads(call.arguments), ARGUMENTS)
     chat = format_for(gpt_oss.tokenizer)
-    parser = chat.parser(chat.render(answer._conversation))
+    parser = chat.parser(chat.render(answer.conversation))
     for token in answer.token_ids:
         parser.push(token)
     assert parser.finish("stop") == []
@@ -75,7 +75,7 @@ def test_a_gpt_oss_that_knows_nothing_calls_a_tool_and_our_parser_reads_it(gpt_o
 
 def test_effort_and_budget_stand_in_the_prompt_and_in_the_receipt(gpt_oss):
     _, finished, answer = asked(gpt_oss, effort="high", think_budget=3, seed=2)
-    assert "Reasoning: high" in answer._rendered.text
+    assert "Reasoning: high" in gpt_oss.detokenize(answer.prompt_ids, control=True)
     assert finished.receipt["asked"]["effort"] == "high"
     assert finished.receipt["asked"]["think_budget"] == 3
     if finished.usage.reasoning:

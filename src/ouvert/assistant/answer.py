@@ -13,6 +13,7 @@ from ouvert.assistant.plan import AnswerPlan
 from ouvert.assistant.receipts.ended import Ended
 from ouvert.assistant.receipts.receipt import sent_by_message
 from ouvert.assistant.receipts.writer import ReceiptWriter
+from ouvert.assistant.request import ChatRequest
 from ouvert.assistant.scores import Scores
 from ouvert.assistant.stops import StopStrings
 from ouvert.assistant.truncation import LeftOut
@@ -77,6 +78,11 @@ class Answer:
     def notes(self) -> tuple[Note, ...]:
         """What of the request is not promised."""
         return self._plan.notes
+
+    @property
+    def request(self) -> ChatRequest:
+        """What was asked, as it is meant for this model."""
+        return self._plan.request
 
     @property
     def conversation(self) -> Conversation:
