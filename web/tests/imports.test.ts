@@ -1,4 +1,4 @@
-/** Which file of the page imports which, types included: no file may come back to itself. */
+/** Which file of the page may import which, types included. */
 import { readdirSync, readFileSync } from "node:fs";
 import { dirname, join, normalize } from "node:path";
 import { parseSync } from "vite";
@@ -56,4 +56,24 @@ test("a circle is found, wherever it begins and however it is imported", () => {
   expect(circle(imports)).toEqual(["b.ts", "c.ts", "d/e.ts", "b.ts"]);
   imports.set("d/e.ts", []);
   expect(circle(imports)).toBeNull();
+});
+
+/** A folder of src may import those before it. The files beside the folders are first; words may be imported by all. */
+const FOLDERS = ["words", "", "server", "state", "components"];
+const folderOf = (file: string) => /^src\/(\w+)\//.exec(file)?.[1] ?? "";
+
+function wrongImports(imports: Imports): string[] {
+  return [...imports].flatMap(([file, targets]) =>
+    targets
+      .filter((target) => FOLDERS.indexOf(folderOf(target)) > FOLDERS.indexOf(folderOf(file)))
+      .map((target) => `${file} may not import ${target}`),
+  );
+}
+
+test("a folder of the page imports only those below it", () => {
+  const imports = new Map(importsUnder("src"));
+  imports.delete("src/main.tsx"); // begins everything
+  expect([...new Set([...imports.keys()].map(folderOf))].sort()).toEqual([...FOLDERS].sort());
+  expect(wrongImports(imports)).toEqual([]);
+  expect(wrongImports(new Map([["src/server/a.ts", ["src/where.ts", "src/state/b.ts"]]]))).toEqual(["src/server/a.ts may not import src/state/b.ts"]);
 });
