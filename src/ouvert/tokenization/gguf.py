@@ -7,10 +7,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ouvert.tokenization import byte_level, library, sentencepiece
-from ouvert.tokenization.endings import END_OF_TURN, end_ids
+from ouvert.tokenization.added import AddedToken, control_tokens, is_control
+from ouvert.tokenization.endings import END_OF_TURN
 from ouvert.tokenization.errors import TokenizerError
 from ouvert.tokenization.pretokenizers import PRE_TOKENIZERS, PreTokenizer
-from ouvert.tokenization.tokenizer import AddedToken, Tokenizer, is_control
+from ouvert.tokenization.special import SpecialIds, special_ids
+from ouvert.tokenization.tokenizer import Spelling, Tokenizer
 
 # Values of tokenizer.ggml.token_type (llama.h, enum llama_token_type).
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
@@ -141,6 +143,33 @@ def _added_tokens(tokens: Sequence[str], types: Sequence[int], keys: _Keys) -> l
 
 
 def _byte_level(keys: _Keys) -> Tokenizer:
+    rule = _rule(keys)
+    tokens = keys.tokens()
+    types = keys.numbers("token_type", tokens, int) or [NORMAL] * len(tokens)
+    added = _added_tokens(tokens, types, keys)
+    words = [token.text for token in added if not token.control]
+    # Converters fill a vocabulary up with tokens that no text has ([PAD151646]), and call them unused.
+    unused = {token for token, kind in enumerate(types) if kind == UNUSED}
+    never = control_tokens(added).keys() | library.never_spelled(tokens) | {tokens[token] for token in unused}
+    vocabulary = {text: token for token, text in enumerate(tokens) if text not in never}
+    merges = keys.texts("merges")
+    speller = _speller(rule, vocabulary, merges, words, frozenset(never - {""}))
+    where = "reading a tokenizer from GGUF metadata: tokenizer.ggml.merges"
+    library.check_merges(len(merges), vocabulary, {token.text for token in added}, where)
+    return Tokenizer(
+        Spelling(speller, speller),
+        bytes_of=lambda token: b"" if token in unused else byte_level.unspelled(tokens[token]),
+        vocabulary_size=len(tokens),
+        added=added,
+        special=_special_ids(keys, tokens, added, adds_bos=rule.adds_bos),
+        source=lambda: [
+            "byte-level BPE", rule.cuts, rule.whole_words_first, rule.normal_form, tokens, types, merges,
+        ],
+    )  # fmt: skip
+
+
+def _rule(keys: _Keys) -> PreTokenizer:
+    """How text is cut, by the name in tokenizer.ggml.pre."""
     name = keys.text("pre") or "default"
     rule = PRE_TOKENIZERS.get(name)
     if rule is None:
@@ -149,36 +178,22 @@ def _byte_level(keys: _Keys) -> Tokenizer:
             f"{', '.join(PRE_TOKENIZERS)}; with a wrong pre-tokenizer the model would read other text than yours, so "
             "use a model whose pre-tokenizer is known, or its folder with tokenizer.json."
         )
-    tokens = keys.tokens()
-    types = keys.numbers("token_type", tokens, int) or [NORMAL] * len(tokens)
-    added = _added_tokens(tokens, types, keys)
-    control = frozenset(token.text for token in added if token.control)
-    words = [token.text for token in added if not token.control]
-    # Converters fill a vocabulary up with tokens that no text has ([PAD151646]), and call them unused.
-    unused = {token for token, kind in enumerate(types) if kind == UNUSED}
-    never = control | library.never_spelled(tokens) | {tokens[token] for token in unused}
-    vocabulary = {text: token for token, text in enumerate(tokens) if text not in never}
-    merges = keys.texts("merges")
-    speller = _speller(rule, vocabulary, merges, words, never - {""})
-    where = "reading a tokenizer from GGUF metadata: tokenizer.ggml.merges"
-    library.check_merges(len(merges), vocabulary, {token.text for token in added}, where)
-    bos, eos = keys.id("bos_token_id", tokens), keys.id("eos_token_id", tokens)
-    return Tokenizer(
-        first=speller,
-        later=speller,
-        bytes_of=lambda token: b"" if token in unused else byte_level.unspelled(tokens[token]),
-        vocabulary_size=len(tokens),
-        added=added,
-        space_prefix="never",
-        bos=bos,
+    return rule
+
+
+def _special_ids(
+    keys: _Keys, tokens: Sequence[str], added: Sequence[AddedToken], *, adds_bos: bool, closes: bool = True
+) -> SpecialIds:
+    """`adds_bos`: what holds where the file does not say. `closes`: whether add_eos_token is honoured."""
+    eos = keys.id("eos_token_id", tokens)
+    return special_ids(
+        added,
+        bos=keys.id("bos_token_id", tokens),
         eos=eos,
-        end_ids=end_ids(keys.ends(tokens), {t.text: t.id for t in added if t.control}),
-        adds_bos=bos is not None and keys.flag("add_bos_token", rule.adds_bos),
-        closing=eos if keys.flag("add_eos_token", False) else None,
-        source=lambda: [
-            "byte-level BPE", rule.cuts, rule.whole_words_first, rule.normal_form, tokens, types, merges,
-        ],
-    )  # fmt: skip
+        ends=keys.ends(tokens),
+        adds_bos=keys.flag("add_bos_token", adds_bos),
+        closing=eos if closes and keys.flag("add_eos_token", False) else None,
+    )
 
 
 def _speller(
@@ -212,15 +227,11 @@ def _sentencepiece(keys: _Keys) -> Tokenizer:
     if types is None or scores is None:
         raise _contradiction("token_type or scores is missing", "both beside a SentencePiece vocabulary")
     added = _added_tokens(tokens, types, keys)
-    bos, eos = keys.id("bos_token_id", tokens), keys.id("eos_token_id", tokens)
     return sentencepiece.build(
         pieces={text: (token, scores[token]) for token, text in enumerate(tokens) if types[token] == NORMAL},
         bytes_={text: token for token, text in enumerate(tokens) if types[token] == BYTE},
         added=added,
         vocabulary_size=len(tokens),
         adds_prefix=keys.flag("add_space_prefix", True),
-        bos=bos,
-        eos=eos,
-        ends=keys.ends(tokens),
-        adds_bos=bos is not None and keys.flag("add_bos_token", True),
+        special=_special_ids(keys, tokens, added, adds_bos=True, closes=False),
     )

@@ -36,7 +36,27 @@ def named_tokens(folder: Path) -> Named:
     """
     config = _read(folder / "tokenizer_config.json")
     special = _read(folder / "special_tokens_map.json")
-    generation = _read(folder / "generation_config.json")
+    adds_bos = config.get("add_bos_token")
+    return Named(
+        bos=_text(config.get("bos_token")) or _text(special.get("bos_token")),
+        eos=_text(config.get("eos_token")) or _text(special.get("eos_token")),
+        ends=_ends(folder),
+        adds_bos=None if adds_bos is None else bool(adds_bos),
+        added=_added(folder, config),
+    )
+
+
+def _ends(folder: Path) -> tuple[int, ...]:
+    """Ids at which an answer ends: generation_config.json's, or config.json's if it names none (as in transformers)."""
+    ends = _read(folder / "generation_config.json").get("eos_token_id")
+    if ends is None or ends == []:
+        ends = _read(folder / "config.json").get("eos_token_id")
+    numbers = [_number(token, folder) for token in (ends if isinstance(ends, list) else [ends]) if token is not None]
+    return tuple(number for number in numbers if number >= 0)  # below 0 is how some write "none"
+
+
+def _added(folder: Path, config: dict[str, Any]) -> dict[int, NamedToken]:
+    """The tokens of added_tokens.json and, before those, of `added_tokens_decoder` in tokenizer_config.json."""
     added = {}
     for text, token in _read(folder / "added_tokens.json").items():
         added[_number(token, folder)] = NamedToken(text, special=False)
@@ -53,25 +73,9 @@ def named_tokens(folder: Path) -> Named:
                 f"reading {folder / 'tokenizer_config.json'}: added_tokens_decoder[{token!r}] is {entry!r}, expected "
                 "an object with 'content'; fetch the file again."
             )
-        special_too = isinstance(entry, dict) and bool(entry.get("special", False))
-        added[_number(token, folder)] = NamedToken(content, special=special_too)
-    # Without generation_config.json, or where it names none, transformers takes the ends from config.json.
-    ends = generation.get("eos_token_id")
-    if ends is None or ends == []:
-        ends = _read(folder / "config.json").get("eos_token_id")
-    adds_bos = config.get("add_bos_token")
-    return Named(
-        bos=_text(config.get("bos_token")) or _text(special.get("bos_token")),
-        eos=_text(config.get("eos_token")) or _text(special.get("eos_token")),
-        ends=tuple(
-            number
-            for token in (ends if isinstance(ends, list) else [ends])
-            # Below 0 is how some write "none": no token ever is that.
-            if token is not None and (number := _number(token, folder)) >= 0
-        ),
-        adds_bos=None if adds_bos is None else bool(adds_bos),
-        added=added,
-    )
+        special = isinstance(entry, dict) and bool(entry.get("special", False))
+        added[_number(token, folder)] = NamedToken(content, special=special)
+    return added
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ouvert.tokenization import library
-from ouvert.tokenization.endings import end_ids
+from ouvert.tokenization.added import AddedToken, is_control
 from ouvert.tokenization.errors import TokenizerError
 from ouvert.tokenization.named import Named, named_tokens
 from ouvert.tokenization.pretokenizers import PRE_TOKENIZERS
-from ouvert.tokenization.tokenizer import AddedToken, Tokenizer, is_control
+from ouvert.tokenization.special import special_ids
+from ouvert.tokenization.tokenizer import Spelling, Tokenizer
 
 REMEMBERED_WORDS = 100_000
 
@@ -120,37 +121,40 @@ def _parsed(raw: bytes, path: Path) -> dict[bytes, int]:
 
 def _build(ranks: dict[bytes, int], sha256: str, rule: RankFile, named: Named, path: Path) -> Tokenizer:
     size = rule.vocabulary_size(len(ranks))
-    texts = {token: rule.reserved.format(id=token) for token in range(len(ranks), size)}
-    texts |= dict(rule.control) | {token: entry.text for token, entry in named.added.items()}
-    if outside := sorted(token for token in texts if not len(ranks) <= token < size):
-        raise TokenizerError(
-            f"reading ranks: {path} has {len(ranks)} ranks and the control tokens {outside[:3]} lie outside "
-            f"{len(ranks)} to {size - 1}; the file and tokenizer_config.json do not belong together, fetch both again."
-        )
+    texts = _texts_after(len(ranks), size, rule, named, path)
     added = []
     for token, text in texts.items():
         special = token not in named.added or named.added[token].special
         added.append(AddedToken(token, text, control=is_control(text, special=special), hidden=special))
     by_text = {text: token for token, text in texts.items()}
-    bos = by_text.get(named.bos or rule.bos)
-    eos = by_text.get(named.eos or rule.eos)
-    control = {token.text: token.id for token in added if token.control}
-    tokens = sorted(ranks, key=ranks.__getitem__)
     pattern = PRE_TOKENIZERS[rule.pre_tokenizer].cuts[0]
     speller = RankSpeller(ranks, pattern)
     return Tokenizer(
-        first=speller,
-        later=speller,
-        bytes_of=tokens.__getitem__,
+        Spelling(speller, speller),
+        bytes_of=sorted(ranks, key=ranks.__getitem__).__getitem__,
         vocabulary_size=size,
         added=added,
-        space_prefix="never",
-        bos=bos,
-        eos=eos,
-        end_ids=end_ids([eos, *named.ends], control),
-        adds_bos=bos is not None and (rule.adds_bos if named.adds_bos is None else named.adds_bos),
+        special=special_ids(
+            added,
+            bos=by_text.get(named.bos or rule.bos),
+            eos=by_text.get(named.eos or rule.eos),
+            ends=named.ends,
+            adds_bos=rule.adds_bos if named.adds_bos is None else named.adds_bos,
+        ),
         source=lambda: ["ranks", sha256, pattern],
     )
+
+
+def _texts_after(ranks: int, size: int, rule: RankFile, named: Named, path: Path) -> dict[int, str]:
+    """The tokens that follow the ranks: id to text. Raises TokenizerError for one that lies elsewhere."""
+    texts = {token: rule.reserved.format(id=token) for token in range(ranks, size)}
+    texts |= dict(rule.control) | {token: entry.text for token, entry in named.added.items()}
+    if outside := sorted(token for token in texts if not ranks <= token < size):
+        raise TokenizerError(
+            f"reading ranks: {path} has {ranks} ranks and the control tokens {outside[:3]} lie outside "
+            f"{ranks} to {size - 1}; the file and tokenizer_config.json do not belong together, fetch both again."
+        )
+    return texts
 
 
 class RankSpeller:

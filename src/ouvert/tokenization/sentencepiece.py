@@ -7,9 +7,10 @@ import re
 from collections.abc import Iterable, Mapping
 
 from ouvert.tokenization import library
-from ouvert.tokenization.endings import end_ids
+from ouvert.tokenization.added import AddedToken, control_tokens
 from ouvert.tokenization.errors import TokenizerError
-from ouvert.tokenization.tokenizer import AddedToken, Tokenizer
+from ouvert.tokenization.special import SpecialIds
+from ouvert.tokenization.tokenizer import Spelling, Tokenizer
 
 SPACE = "▁"
 BYTE_PIECE = re.compile(r"<0x([0-9A-F]{2})>")
@@ -38,25 +39,13 @@ def build(
     added: list[AddedToken],
     vocabulary_size: int,
     adds_prefix: bool,
-    bos: int | None,
-    eos: int | None,
-    ends: Iterable[int | None],
-    adds_bos: bool,
+    special: SpecialIds,
 ) -> Tokenizer:
     """A tokenizer from pieces (text to id and score), byte pieces (text to id) and tokens matched whole."""
     byte_of = {token: int(match[1], 16) for text, token in bytes_.items() if (match := BYTE_PIECE.fullmatch(text))}
-    if missing := set(range(256)) - set(byte_of.values()):
-        raise TokenizerError(
-            f"building a SentencePiece tokenizer: {len(missing)} of the 256 byte pieces are missing (first: "
-            f"<0x{min(missing):02X}>), expected a vocabulary that can spell every text; use a model trained with "
-            "byte fallback, as Llama 2 and Mixtral are."
-        )
-    if too_long := [text for text in pieces if len(text) > LONGEST_PIECE]:
-        raise TokenizerError(
-            f"building a SentencePiece tokenizer: a piece has {len(too_long[0])} characters, expected at most "
-            f"{LONGEST_PIECE}; the vocabulary is damaged, fetch it again."
-        )
-    controls = {token.text for token in added if token.control}
+    require_all_bytes(byte_of.values())
+    require_short_pieces(pieces)
+    controls = control_tokens(added).keys()
     words = {token.text: token.id for token in added if not token.control}
     text_of = {token: text for text, (token, _) in pieces.items() if text not in controls}
     never = controls | library.never_spelled([*pieces])
@@ -74,15 +63,29 @@ def build(
         return text_of.get(token, "").replace(SPACE, " ").encode(errors="surrogateescape")
 
     return Tokenizer(
-        first=speller,
-        later=speller,
+        Spelling(speller, speller, "every piece" if adds_prefix else "never"),
         bytes_of=bytes_of,
         vocabulary_size=vocabulary_size,
         added=added,
-        space_prefix="every piece" if adds_prefix else "never",
-        bos=bos,
-        eos=eos,
-        end_ids=end_ids([eos, *ends], {token.text: token.id for token in added if token.control}),
-        adds_bos=adds_bos,
+        special=special,
         source=lambda: ["SentencePiece BPE", sorted(pieces.items()), sorted(bytes_.items()), adds_prefix],
     )
+
+
+def require_all_bytes(present: Iterable[int]) -> None:
+    """Raise TokenizerError unless every byte has a piece."""
+    if missing := set(range(256)).difference(present):
+        raise TokenizerError(
+            f"building a SentencePiece tokenizer: {len(missing)} of the 256 byte pieces are missing (first: "
+            f"<0x{min(missing):02X}>), expected a vocabulary that can spell every text; use a model trained with "
+            "byte fallback, as Llama 2 and Mixtral are."
+        )
+
+
+def require_short_pieces(pieces: Iterable[str]) -> None:
+    """Raise TokenizerError for a piece longer than LONGEST_PIECE."""
+    if too_long := [text for text in pieces if len(text) > LONGEST_PIECE]:
+        raise TokenizerError(
+            f"building a SentencePiece tokenizer: a piece has {len(too_long[0])} characters, expected at most "
+            f"{LONGEST_PIECE}; the vocabulary is damaged, fetch it again."
+        )

@@ -8,10 +8,12 @@ import struct
 from pathlib import Path
 
 from ouvert.tokenization import sentencepiece
+from ouvert.tokenization.added import AddedToken, is_control
 from ouvert.tokenization.endings import END_OF_TURN
 from ouvert.tokenization.errors import TokenizerError
 from ouvert.tokenization.named import Named
-from ouvert.tokenization.tokenizer import AddedToken, Tokenizer, is_control
+from ouvert.tokenization.special import special_ids
+from ouvert.tokenization.tokenizer import Tokenizer
 
 # ModelProto
 PIECES, TRAINER, NORMALIZER = 1, 2, 3
@@ -25,8 +27,36 @@ BPE = 2
 CHARACTER_MAP, ADDS_PREFIX, DROPS_SPACES, ESCAPES_SPACES = 2, 3, 4, 5
 
 
+Piece = tuple[str, float, int]  # text, score, kind
+
+
 def tokenizer_from_sentencepiece(path: Path, named: Named) -> Tokenizer:
     """Build the tokenizer of a tokenizer.model; `named` is what the files beside it say. Raises TokenizerError."""
+    pieces, trainer, normalizer = _read(path)
+    added = _added(pieces, named)
+    size = max(len(pieces), max((token.id for token in added), default=-1) + 1)
+    ids = {text: token for token, (text, _, _) in enumerate(pieces)} | {token.text: token.id for token in added}
+    return sentencepiece.build(
+        pieces={text: (token, score) for token, (text, score, kind) in enumerate(pieces) if kind == NORMAL},
+        bytes_={text: token for token, (text, _, kind) in enumerate(pieces) if kind == BYTE},
+        added=added,
+        vocabulary_size=size,
+        adds_prefix=bool(normalizer.get(ADDS_PREFIX, 1)),
+        special=special_ids(
+            added,
+            bos=ids.get(named.bos) if named.bos else _inside(trainer.get(BOS, 1), size),
+            eos=ids.get(named.eos) if named.eos else _inside(trainer.get(EOS, 2), size),
+            ends=named.ends,
+            adds_bos=named.adds_bos is not False,
+        ),
+    )
+
+
+def _read(path: Path) -> tuple[list[Piece], dict[int, int], dict[int, int]]:
+    """The pieces, and the numbers of the trainer's and the normalizer's settings.
+
+    Raises TokenizerError for a file that is none, and for settings that change ids in ways we do not have.
+    """
     try:
         _, message = _fields(path.read_bytes())
         pieces = [_piece(raw) for raw in message[PIECES]]
@@ -44,7 +74,11 @@ def tokenizer_from_sentencepiece(path: Path, named: Named) -> Tokenizer:
         raise _fault(path, "it changes text before cutting it (a character map, or spaces dropped)", "text as it is")
     if any(kind == UNUSED for _, _, kind in pieces):
         raise _fault(path, "some pieces are marked unused", "every piece in use")
+    return pieces, trainer, normalizer
 
+
+def _added(pieces: list[Piece], named: Named) -> list[AddedToken]:
+    """Every token that is matched whole: the model's own, and those that the files beside it add or call otherwise."""
     added = {}
     for token, (text, _, kind) in enumerate(pieces):
         special = kind in (CONTROL, UNKNOWN) or text in END_OF_TURN
@@ -54,21 +88,7 @@ def tokenizer_from_sentencepiece(path: Path, named: Named) -> Tokenizer:
         added[token] = AddedToken(
             token, entry.text, control=is_control(entry.text, special=entry.special), hidden=entry.special
         )
-    size = max(len(pieces), max(added, default=-1) + 1)
-    ids = {text: token for token, (text, _, _) in enumerate(pieces)} | {one.text: token for token, one in added.items()}
-    bos = ids.get(named.bos) if named.bos else _inside(trainer.get(BOS, 1), size)
-    eos = ids.get(named.eos) if named.eos else _inside(trainer.get(EOS, 2), size)
-    return sentencepiece.build(
-        pieces={text: (token, score) for token, (text, score, kind) in enumerate(pieces) if kind == NORMAL},
-        bytes_={text: token for token, (text, _, kind) in enumerate(pieces) if kind == BYTE},
-        added=list(added.values()),
-        vocabulary_size=size,
-        adds_prefix=bool(normalizer.get(ADDS_PREFIX, 1)),
-        bos=bos,
-        eos=eos,
-        ends=named.ends,
-        adds_bos=bos is not None and named.adds_bos is not False,
-    )
+    return list(added.values())
 
 
 def _fault(path: Path, given: str, expected: str) -> TokenizerError:

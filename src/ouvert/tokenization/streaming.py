@@ -1,10 +1,22 @@
 """Token ids to text, one at a time."""
 
 import codecs
-from typing import TYPE_CHECKING
+from collections.abc import Set
+from typing import Protocol
 
-if TYPE_CHECKING:
-    from ouvert.tokenization.tokenizer import Tokenizer
+
+class Vocabulary(Protocol):
+    """What a decoder needs to know of a tokenizer; `Tokenizer` says what each of these is."""
+
+    @property
+    def bos(self) -> int | None: ...
+    @property
+    def space_prefix(self) -> str: ...
+    @property
+    def control_ids(self) -> Set[int]: ...
+    @property
+    def hidden_ids(self) -> Set[int]: ...
+    def token_bytes(self, token: int) -> bytes: ...
 
 
 class StreamingDecoder:
@@ -14,24 +26,24 @@ class StreamingDecoder:
     or not, ends the character before it.
     """
 
-    def __init__(self, tokenizer: "Tokenizer", *, control: bool = False) -> None:
-        self._tokenizer = tokenizer
+    def __init__(self, vocabulary: Vocabulary, *, control: bool = False) -> None:
+        self._vocabulary = vocabulary
         self._show_hidden = control
         self._characters = codecs.getincrementaldecoder("utf-8")("replace")
-        self._drops_prefix = tokenizer.space_prefix != "never"
+        self._drops_prefix = vocabulary.space_prefix != "never"
 
     def push(self, token: int) -> str:
         """The characters this token completes; often none, never half of one."""
-        tokenizer = self._tokenizer
-        if token in tokenizer.control_ids:
+        vocabulary = self._vocabulary
+        if token in vocabulary.control_ids:
             text = self._characters.decode(b"", final=True)
             self._characters.reset()
-            self._drops_prefix = tokenizer.space_prefix == "every piece" or (
-                self._drops_prefix and token == tokenizer.bos
+            self._drops_prefix = vocabulary.space_prefix == "every piece" or (
+                self._drops_prefix and token == vocabulary.bos
             )
-            hidden = token in tokenizer.hidden_ids and not self._show_hidden
-            return text if hidden else text + tokenizer.token_bytes(token).decode()
-        piece = tokenizer.token_bytes(token)
+            hidden = token in vocabulary.hidden_ids and not self._show_hidden
+            return text if hidden else text + vocabulary.token_bytes(token).decode()
+        piece = vocabulary.token_bytes(token)
         if self._drops_prefix and piece:
             piece = piece.removeprefix(b" ")
             self._drops_prefix = False
@@ -44,5 +56,5 @@ class StreamingDecoder:
         """
         text = self._characters.decode(b"", final=True)
         self._characters.reset()
-        self._drops_prefix = self._tokenizer.space_prefix != "never"
+        self._drops_prefix = self._vocabulary.space_prefix != "never"
         return text

@@ -9,51 +9,28 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import Any, Literal
 
+from ouvert.tokenization.added import AddedToken, control_tokens
 from ouvert.tokenization.errors import TokenizerError
 from ouvert.tokenization.library import Speller
+from ouvert.tokenization.special import SpecialIds
 from ouvert.tokenization.streaming import StreamingDecoder
 
 SpacePrefix = Literal["never", "start", "every piece"]
-
-# An added token with one of these in it is markup to a model: <think>, <|im_end|>, [/TOOL_RESULTS], ｜DSML｜, <dsml:.
-MARKUP = frozenset("<>[]|｜")
 
 # Characters in one text. The library's regular expressions give up, by a panic, where one word has some ten million.
 LONGEST_TEXT = 4_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class AddedToken:
-    """A token that is matched as a whole before text is cut up.
+class Spelling:
+    """How text becomes ids: `first` spells text at the start, `later` text after it.
 
-    `control`: its text means it only in trusted template text, never in a user's. `hidden`: `decode` leaves it out.
-    `strips_left`, `strips_right`: white space beside it belongs to it. `whole_word`: only between non-word characters.
+    `space_prefix`: where text gets a space in front that decoding takes off again (SentencePiece's habit).
     """
 
-    id: int
-    text: str
-    control: bool
-    hidden: bool
-    strips_left: bool = False
-    strips_right: bool = False
-    whole_word: bool = False
-
-    @property
-    def pattern(self) -> str:
-        pattern = re.escape(self.text)
-        if self.whole_word:
-            pattern = rf"(?<!\w){pattern}(?!\w)"
-        return (r"\s*" if self.strips_left else "") + pattern + (r"\s*" if self.strips_right else "")
-
-
-def is_control(text: str, *, special: bool) -> bool:
-    """Whether an added token must never come out of a user's text.
-
-    Special tokens never; nor do those that vocabularies list as ordinary though they steer the model (<think>,
-    <tool_call>, <｜User｜> are such): everything with a bracket or a bar in it. Added words and runs of spaces stay
-    text.
-    """
-    return special or not MARKUP.isdisjoint(text)
+    first: Speller
+    later: Speller
+    space_prefix: SpacePrefix = "never"
 
 
 class Tokenizer:
@@ -68,29 +45,24 @@ class Tokenizer:
 
     def __init__(
         self,
+        spelling: Spelling,
         *,
-        first: Speller,
-        later: Speller,
         bytes_of: Callable[[int], bytes],
         vocabulary_size: int,
         added: Iterable[AddedToken],
-        space_prefix: SpacePrefix,
-        bos: int | None,
-        eos: int | None,
-        end_ids: frozenset[int],
-        adds_bos: bool,
+        special: SpecialIds,
         source: Callable[[], Any],
-        closing: int | None = None,
     ) -> None:
-        """`first` spells text at the start, `later` text after it; `source` gives, as JSON values, what changes ids."""
+        """`bytes_of` gives what an id adds to the byte stream; `source`, as JSON values, what changes ids."""
         self.vocabulary_size = vocabulary_size
-        self.space_prefix = space_prefix
-        self.bos, self.eos, self.end_ids, self.adds_bos, self.closing = bos, eos, end_ids, adds_bos, closing
-        self._first, self._later, self._bytes_of, self._source = first, later, bytes_of, source
+        self.space_prefix = spelling.space_prefix
+        self.bos, self.eos, self.end_ids = special.bos, special.eos, special.end_ids
+        self.adds_bos, self.closing = special.adds_bos, special.closing
+        self._first, self._later, self._bytes_of, self._source = spelling.first, spelling.later, bytes_of, source
         self._bytes: dict[int, bytes] = {}
 
         added = sorted(added, key=lambda token: (-len(token.text), token.id))
-        self.control_tokens: Mapping[str, int] = MappingProxyType({t.text: t.id for t in added if t.control})
+        self.control_tokens: Mapping[str, int] = MappingProxyType(control_tokens(added))
         self.control_ids = frozenset(self.control_tokens.values())
         self.hidden_ids = frozenset(token.id for token in added if token.hidden)
         self._bytes.update((token.id, token.text.encode()) for token in added)

@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from ouvert.tokenization import byte_level, library
-from ouvert.tokenization.endings import END_OF_TURN, end_ids
+from ouvert.tokenization.added import AddedToken, is_control
+from ouvert.tokenization.endings import END_OF_TURN
 from ouvert.tokenization.errors import TokenizerError
 from ouvert.tokenization.named import Named
 from ouvert.tokenization.sentencepiece import BYTE_PIECE, SPACE
-from ouvert.tokenization.tokenizer import AddedToken, SpacePrefix, Tokenizer, is_control
+from ouvert.tokenization.special import special_ids
+from ouvert.tokenization.tokenizer import SpacePrefix, Spelling, Tokenizer
 
 # Parts of the model that would change ids in ways we do not undo when decoding.
 NEUTRAL_ONLY = ("continuing_subword_prefix", "end_of_word_suffix")
@@ -28,10 +30,38 @@ def tokenizer_from_json(path: Path, named: Named) -> Tokenizer:
         content = path.read_bytes()
     except OSError as problem:
         raise _fault(path, f"it cannot be read ({problem.strerror})", "a file that you may read") from problem
+    description, added = _parsed(content, path)
+    vocabulary: dict[str, int] = description["model"]["vocab"]
+    texts = {token: text for text, token in vocabulary.items()} | {token.id: token.text for token in added}
+    ids = {text: token for token, text in texts.items()}
+    bos, eos = ids.get(named.bos or ""), ids.get(named.eos or "")
+    added = _with_ends(added, texts, {bos, eos, *named.ends})
+    prefix = _space_prefix(description)
+    around = description.get("post_processor")
+    sha256 = hashlib.sha256(content).hexdigest()
+    return Tokenizer(
+        _spelling(_without_control(description, added), prefix, {token.text for token in added}, path),
+        bytes_of=_bytes_of(description, texts, path),
+        vocabulary_size=max(texts, default=-1) + 1,
+        added=added,
+        special=special_ids(
+            added,
+            bos=bos,
+            eos=eos,
+            ends=named.ends,
+            adds_bos=_starts_with(around, bos, ids) if named.adds_bos is None else named.adds_bos,
+            closing=_closing(around, ids),
+        ),
+        source=lambda: ["tokenizer.json", sha256],
+    )
+
+
+def _parsed(content: bytes, path: Path) -> tuple[dict[str, Any], list[AddedToken]]:
+    """The file's description and its added tokens. Raises TokenizerError for what is no BPE tokenizer of ours."""
     try:
         description = json.loads(content)
         model = description["model"]
-        vocabulary: dict[str, int] = model["vocab"]
+        vocabulary = model["vocab"]
         entries = description.get("added_tokens") or []
         # A token without text stands nowhere: the library leaves it out too.
         added = [_added(entry) for entry in entries if entry["content"] != ""]
@@ -44,15 +74,11 @@ def tokenizer_from_json(path: Path, named: Named) -> Tokenizer:
     for key in NEUTRAL_ONLY:
         if model.get(key):
             raise _fault(path, f"its model has {key}={model[key]!r}", "none")
+    return description, added
 
-    texts = {token: text for text, token in vocabulary.items()} | {token.id: token.text for token in added}
-    ids = {text: token for token, text in texts.items()}
-    bos, eos = ids.get(named.bos or ""), ids.get(named.eos or "")
-    added = _with_ends(added, texts, {bos, eos, *named.ends})
-    prefix = _space_prefix(description)
-    bytes_of = _bytes_of(description, texts, path)
-    source = _without_control(description, added)
-    sha256 = hashlib.sha256(content).hexdigest()
+
+def _spelling(source: dict[str, Any], prefix: SpacePrefix, words: set[str], path: Path) -> Spelling:
+    """What spells text, from a description without control tokens. `words` are matched whole."""
     try:
         merging = library.bpe(source["model"])
         first = later = library.described(source, merging)
@@ -60,24 +86,8 @@ def tokenizer_from_json(path: Path, named: Named) -> Tokenizer:
             later = library.described(_unprefixed(source), merging)
     except ValueError as problem:
         raise _fault(path, f"the tokenizers library says: {problem}", "a file it can read") from problem
-    words = {token.text for token in added}
     library.check_merges(len(source["model"]["merges"]), source["model"]["vocab"], words, f"reading {path}: merges")
-    control = {token.text: token.id for token in added if token.control}
-    adds_bos = _starts_with(description.get("post_processor"), bos, ids) if named.adds_bos is None else named.adds_bos
-    return Tokenizer(
-        first=first,
-        later=later,
-        bytes_of=bytes_of,
-        vocabulary_size=max(texts, default=-1) + 1,
-        added=added,
-        space_prefix=prefix,
-        bos=bos,
-        eos=eos,
-        end_ids=end_ids([eos, *named.ends], control),
-        adds_bos=bos is not None and adds_bos,
-        source=lambda: ["tokenizer.json", sha256],
-        closing=_closing(description.get("post_processor"), ids),
-    )
+    return Spelling(first, later, prefix)
 
 
 def _fault(path: Path, given: str, expected: str) -> TokenizerError:
