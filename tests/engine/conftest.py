@@ -1,4 +1,8 @@
-"""A runner whose logits are a plain function of the tokens so far: a stand-in for a model at the runner's face."""
+"""A runner whose logits are a plain function of the tokens so far: a stand-in for a model at the runner's interface.
+
+What a token leaves in a cache is its id, and under a variant its id plus a number of that variant: so pages of another
+variant give other numbers, as those of a model do.
+"""
 
 import json
 import sys
@@ -13,6 +17,7 @@ from ouvert.engine.runners.interface import refuse_all_but_base
 
 PAGE_TOKENS = 4
 PAGE_BYTES = 40
+VARIANT = 1000  # the n-th variant adds n times as much to ids
 
 
 class FakeBlock:
@@ -50,8 +55,10 @@ class FakePage:
 
 
 class FakeSequence:
-    def __init__(self, runner: "FakeRunner", capacity: int) -> None:
-        self.runner, self.capacity, self.closed = runner, capacity, False
+    """`ids` are what its tokens left."""
+
+    def __init__(self, runner: "FakeRunner", capacity: int, variant: Variant) -> None:
+        self.runner, self.capacity, self.variant, self.closed = runner, capacity, variant, False
         self.blocks: list[FakeBlock] = []
 
     @property
@@ -92,13 +99,16 @@ class FakeSequence:
 class FakeRunner:
     """`scores(ids)` gives the logits after `ids`. Remembers every step, sequence and block.
 
-    `steps` has one list a step, of (tokens, wanted) for each sequence.
+    `steps` has one list a step, of (tokens, wanted) for each sequence. `added[variant]` is what a variant adds to ids.
     """
 
     threads, instruction_set, cache_type = 1, "fake", "f32"
     page_tokens, page_bytes = PAGE_TOKENS, PAGE_BYTES
 
-    def __init__(self, scores: Callable[[list[int]], np.ndarray], vocabulary_size: int) -> None:
+    def __init__(
+        self, scores: Callable[[list[int]], np.ndarray], vocabulary_size: int, variants: Sequence[Variant] = ()
+    ) -> None:
+        self.added = {variant: n * VARIANT for n, variant in enumerate((BASE, *variants))}
         self.scores, self.vocabulary_size, self.width = scores, vocabulary_size, vocabulary_size
         self.cache_limit = sys.maxsize
         self.steps: list[list[tuple[int, str]]] = []
@@ -115,11 +125,12 @@ class FakeRunner:
         return -(-tokens // PAGE_TOKENS) * PAGE_BYTES
 
     def check_variant(self, variant: Variant) -> None:
-        refuse_all_but_base(variant, "the fake runner")
+        if variant not in self.added:
+            refuse_all_but_base(variant, "the fake runner")
 
     def new_sequence(self, capacity: int, variant: Variant = BASE) -> FakeSequence:
         self.check_variant(variant)
-        self.sequences.append(FakeSequence(self, capacity))
+        self.sequences.append(FakeSequence(self, capacity, variant))
         return self.sequences[-1]
 
     def resume(self, pages: Sequence[FakePage], length: int, capacity: int, variant: Variant = BASE) -> FakeSequence:
@@ -163,7 +174,7 @@ class FakeRunner:
             done.append((len(ids), wants))
             for n, token in enumerate(ids):
                 try:
-                    sequence.append(int(token))
+                    sequence.append(int(token) + self.added[sequence.variant])
                 except MemoryError:
                     for other, length in before:
                         other.truncate(length)
@@ -192,10 +203,15 @@ def counting(vocabulary_size: int) -> Callable[[list[int]], np.ndarray]:
 
 @pytest.fixture
 def fake_runner() -> Callable[..., FakeRunner]:
-    """fake_runner(vocabulary_size=16, scores=counting): a runner that counts upwards unless told otherwise."""
+    """fake_runner(vocabulary_size=16, scores=counting, variants=()): a runner that counts upwards unless told
+    otherwise, and computes those variants beside the base."""
 
-    def make(vocabulary_size: int = 16, scores: Callable[[list[int]], np.ndarray] | None = None) -> FakeRunner:
-        return FakeRunner(scores or counting(vocabulary_size), vocabulary_size)
+    def make(
+        vocabulary_size: int = 16,
+        scores: Callable[[list[int]], np.ndarray] | None = None,
+        variants: Sequence[Variant] = (),
+    ) -> FakeRunner:
+        return FakeRunner(scores or counting(vocabulary_size), vocabulary_size, variants)
 
     return make
 

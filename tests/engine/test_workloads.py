@@ -1,8 +1,9 @@
 """Random workloads: requests that come, are cancelled, fail and run out of time, with little memory.
 
-After every step an invariant checker counts: every block belongs to a sequence or to the tree of kept prefixes, held
-as often as there are holders; nobody else's sequence is open; the tree's sums are right. And every answer that ended
-by itself is what it would have been alone.
+Some ask for the base, some for a variant of the model, which changes its numbers. After every step an invariant checker
+counts: every block belongs to a sequence or to the tree of kept prefixes, held as often as there are holders; no page
+serves another variant than the one that computed it; nobody else's sequence is open; the tree's sums are right. And
+every answer that ended by itself is what it would have been alone.
 """
 
 import random
@@ -11,10 +12,11 @@ import time
 import numpy as np
 import pytest
 
-from ouvert.engine import EngineBusyError, EngineError, LocalEngine, Sampling
+from ouvert.engine import BASE, EngineBusyError, EngineError, LocalEngine, Sampling, ScaledAdapter, Variant
 
 SIZE = 16
 CONTEXT = 60
+VARIANTS = tuple(Variant((ScaledAdapter(f"sha256:{digit * 64}"),)) for digit in "ab")
 
 
 def scores(ids):
@@ -29,7 +31,8 @@ def check(loop, runner):
     references = {}
     for request in requests:
         if request.sequence is not None:
-            assert request.sequence.ids == request.tokens[: request.cached]
+            added = runner.added[request.variant]
+            assert request.sequence.ids == [token + added for token in request.tokens[: request.cached]]
             for block in request.sequence.blocks:
                 references[block] = references.get(block, 0) + 1
         else:
@@ -37,8 +40,9 @@ def check(loop, runner):
     for sequence in loop.lent:
         for block in sequence.blocks:
             references[block] = references.get(block, 0) + 1
+    added_in = {variant.digest: added for variant, added in runner.added.items()}
     for node in loop.tree:
-        assert list(node.ids) == node.page.block.ids
+        assert [token + added_in[node.scope.variant] for token in node.ids] == node.page.block.ids
         references[node.page.block] = references.get(node.page.block, 0) + 1
     assert references == {block: block.references for block in runner.blocks}
     assert runner.cache_bytes_in_use <= runner.cache_limit
@@ -55,10 +59,10 @@ def check(loop, runner):
     assert not any(request.ended.is_set() for request in requests)
 
 
-def alone(fake_runner, facts, prompt, sampling):
-    with_room = LocalEngine(fake_runner(SIZE, scores), CONTEXT, facts)
+def alone(fake_runner, facts, prompt, sampling, variant):
+    with_room = LocalEngine(fake_runner(SIZE, scores, VARIANTS), CONTEXT, facts)
     try:
-        return [token.id for token in with_room.generate(prompt, sampling)], None
+        return [token.id for token in with_room.generate(prompt, sampling, variant)], None
     except EngineError as problem:
         return None, str(problem)
     finally:
@@ -69,7 +73,7 @@ def alone(fake_runner, facts, prompt, sampling):
 @pytest.mark.parametrize("seed", range(12))
 def test_nothing_is_lost_shared_wrongly_or_changed(fake_runner, facts, pages, seed):
     chance = random.Random(seed)
-    runner = fake_runner(SIZE, scores)
+    runner = fake_runner(SIZE, scores, VARIANTS)
     runner.cache_limit = pages * runner.page_bytes
     engine = LocalEngine(
         runner, CONTEXT, facts, cache_limit=runner.cache_limit, kept_limit=runner.cache_limit // 2, most_running=5,
@@ -100,27 +104,28 @@ def test_nothing_is_lost_shared_wrongly_or_changed(fake_runner, facts, pages, se
         prompt = [*chance.choice(starts), *(chance.randrange(SIZE) for _ in range(chance.randrange(0, 9)))]
         sampling = Sampling(seed=chance.randrange(1000), max_tokens=chance.randrange(1, 40))
         timeout = chance.choice([None, None, None, 0.0, 0.01])
+        variant = chance.choice([BASE, BASE, *VARIANTS])
         try:
-            generation = engine.generate(prompt, sampling, timeout)
+            generation = engine.generate(prompt, sampling, variant, timeout=timeout)
         except EngineBusyError:
             time.sleep(0.002)
             continue
-        asked.append((prompt, sampling, generation))
+        asked.append((prompt, sampling, variant, generation))
         if chance.random() < 0.2:
-            chance.choice(asked)[2].cancel()
+            chance.choice(asked)[-1].cancel()
         if chance.random() < 0.2:
             scored = [chance.randrange(SIZE) for _ in range(9)]
             try:
-                assert engine.logits(scored).shape == (9, SIZE)
+                assert engine.logits(scored, chance.choice(VARIANTS)).shape == (9, SIZE)
             except EngineError as problem:
                 complaints.append(str(problem))
-    for prompt, sampling, generation in asked:
+    for prompt, sampling, variant, generation in asked:
         try:
             tokens = [token.id for token in generation]
         except EngineError as problem:
             complaints.append(str(problem))
             continue
-        expected, _ = alone(fake_runner, facts, prompt, sampling)
+        expected, _ = alone(fake_runner, facts, prompt, sampling, variant)
         if generation.stopped.reason in ("cancelled", "timeout"):
             assert expected is None or tokens == expected[: len(tokens)]
         else:

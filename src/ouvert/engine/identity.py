@@ -9,8 +9,8 @@ import hashlib
 import json
 import platform
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields, is_dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, fields, is_dataclass, replace
+from typing import Any, Self
 
 import numpy as np
 
@@ -49,6 +49,10 @@ class NumericIdentity:
     def facts(self) -> dict[str, Any]:
         """The fields with the version, for keys of what is kept."""
         return {"identity": IDENTITY_VERSION, **asdict(self)}
+
+    def of_variant(self, digest: str) -> Self:
+        """The same but for the variant."""
+        return replace(self, variant=digest)
 
     @property
     def digest(self) -> str:

@@ -197,7 +197,7 @@ class EngineFacts:
 
     def of_variant(self, variant: Variant) -> "EngineFacts":
         """The facts of this variant's answers."""
-        return replace(self, identity=replace(self.identity, variant=variant.digest))
+        return replace(self, identity=self.identity.of_variant(variant.digest))
 
     @property
     def weights_digest(self) -> str:
@@ -279,7 +279,8 @@ class Engine(Protocol):
         """Let go of what is kept of this owner's sequences in which `holds(ids)`, in memory and on disk, but for
         beginnings that others without it share. Answers that are being written go on, and leave nothing behind.
 
-        Returns what the names of this owner's pages on disk start from, if any are kept there. Raises EngineError for
+        So it is done for every variant. Returns what the names of this owner's pages of the base on disk start from, if
+        any are kept there. Raises EngineError for
         what cannot be removed.
         """
 

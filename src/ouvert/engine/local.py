@@ -18,6 +18,7 @@ from ouvert.engine.integrity import WeightsWatch
 from ouvert.engine.interface import EngineError, EngineFacts, Load, Reading, Sampling, Stopped, Token
 from ouvert.engine.loop import STEP_TOKENS, Loop
 from ouvert.engine.prefixes.disk import DiskPrefixes
+from ouvert.engine.prefixes.scope import Scope
 from ouvert.engine.request import MOST_UNREAD, Request
 from ouvert.engine.runners.interface import Runner
 from ouvert.engine.sampler import Sampler, check, machinery, number, report_all, shown
@@ -140,8 +141,8 @@ class LocalEngine:
             stop_ids=tuple(sorted(token for token in sampling.stop_ids if token < self._vocabulary_size)),
             most_tokens=most_tokens,
             deadline=None if timeout is None else time.perf_counter() + timeout,
-            owner=owner,
             variant=variant,
+            scope=Scope(owner, variant.digest),
         )
         self._loop.submit(request)
         return LocalGeneration(self, self._loop, request)

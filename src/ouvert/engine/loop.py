@@ -21,12 +21,13 @@ from ouvert.engine import energy
 from ouvert.engine.integrity import WeightsWatch
 from ouvert.engine.interface import EngineBusyError, EngineError, EngineFailedError, EngineFaultError, Load, Token
 from ouvert.engine.prefixes.disk import WORTH_FETCHING, WORTH_SAVING, DiskPrefixes, Filed
+from ouvert.engine.prefixes.scope import Scope
 from ouvert.engine.prefixes.tree import Node, PrefixTree, alike
 from ouvert.engine.request import Reason, Request
 from ouvert.engine.runners.interface import Runner, RunnerSequence, Wanted
 from ouvert.engine.sampler import NotFiniteError, choose_all
 from ouvert.engine.schedule import Plan, Running, Waiting, plan_step
-from ouvert.engine.variant import Variant
+from ouvert.engine.variant import BASE, Variant
 
 LOG = logging.getLogger("ouvert.engine")
 
@@ -168,7 +169,7 @@ class Loop:
         if self.shelf is None:
             return None
         self.shelf.forget(holds, owner)
-        return self.shelf.root(owner)
+        return self.shelf.base_root(owner)
 
     def forget_all(self) -> None:
         """See `interface.Engine.forget_all`."""
@@ -299,11 +300,11 @@ class Loop:
         """Behind the one of `others`, who wait and are older, that reads the most of what both begin with: if that is a
         page more than what is kept already, or half of what there is to read."""
         start = request.tokens[:-1]
-        theirs = [each for each in others if each.owner == request.owner and each.leaves]
+        theirs = [each for each in others if each.scope == request.scope and each.leaves]
         reader = max(theirs, key=lambda each: alike(each.tokens, start), default=None)
         if reader is None:
             return
-        kept = self.tree.match(start, request.owner).tokens
+        kept = self.tree.match(start, request.scope).tokens
         more = alike(reader.tokens, start) - kept
         if more >= self.runner.page_tokens or (more > 0 and 2 * more >= len(start) - kept):
             request.behind = reader
@@ -354,7 +355,7 @@ class Loop:
         self.tree.release(request.nodes)
         request.nodes = []
         try:
-            nodes = self.tree.insert(ids, sequence.page, request.owner)
+            nodes = self.tree.insert(ids, sequence.page, request.scope)
         except MemoryError:
             LOG.warning("no memory to keep the caches of %d tokens: who begins alike computes them again", len(ids))
             return []
@@ -370,10 +371,11 @@ class Loop:
         if self.shelf is not None:
             self.shelf.wait_until_written()  # what is being written is being read
         for request in (*self.running, *self.waiting):
-            if whose(request.owner) and holds(request.tokens):
+            if whose(request.scope.owner) and holds(request.tokens):
                 request.leaves = False
-        for owner in filter(whose, self.tree.owners):
-            self.tree.forget(holds, owner)
+        for scope in self.tree.scopes:
+            if whose(scope.owner):
+                self.tree.forget(holds, scope)
 
     def _trim_kept(self) -> None:
         if self.tree.bytes_unused > self.kept_limit:
@@ -416,7 +418,7 @@ class Loop:
                 continue
             cost = size(len(request.tokens) + 1) - size(request.cached)
             if request.sequence is None:
-                match = self.tree.match(request.tokens[:-1], request.owner)
+                match = self.tree.match(request.tokens[:-1], request.scope)
                 # What it will use can no longer make room for others; of the last page it may need a copy of its own.
                 cost += sum(node.page.nbytes for node in match.nodes if not node.users)
                 cost += self.runner.page_bytes - size(match.tokens)
@@ -439,10 +441,10 @@ class Loop:
     def _begin(self, request: Request) -> bool:
         """False if pages have to come from the disk first, or there is no room even to begin."""
         # The last token is always computed: its logits are needed.
-        match = self.tree.match(request.tokens[:-1], request.owner)
+        match = self.tree.match(request.tokens[:-1], request.scope)
         if self.shelf is not None and not request.fetched and len(request.tokens) >= WORTH_SAVING:
             whole = match.nodes[: match.tokens // self.runner.page_tokens]
-            filed = self.shelf.beyond(request.tokens, whole, request.owner)
+            filed = self.shelf.beyond(request.tokens, whole, request.scope)
             held = len(whole) * self.runner.page_tokens + sum(len(each.ids) for each in filed)
             request.fetched = True
             if held - match.tokens >= WORTH_FETCHING:
@@ -488,7 +490,7 @@ class Loop:
 
         def place(each: Filed, data: memoryview | None) -> None:
             wanted = request.leaves and not request.ended.is_set()
-            placed = wanted and data is not None and self._placed(nodes, each.ids, data, request.owner)
+            placed = wanted and data is not None and self._placed(nodes, each.ids, data, request.scope)
             if not placed or each is last:
                 request.fetching = False
                 self.tree.release(nodes)
@@ -501,7 +503,7 @@ class Loop:
 
         shelf.fetch(filed, handed)
 
-    def _placed(self, nodes: list[Node], ids: tuple[int, ...], data: memoryview, owner: str) -> bool:
+    def _placed(self, nodes: list[Node], ids: tuple[int, ...], data: memoryview, scope: Scope) -> bool:
         """A page from the disk goes into the tree, after `nodes`, and becomes the last of them. False without room, or
         if it would follow one that was let go of meanwhile."""
         if nodes and nodes[-1] not in self.tree:
@@ -509,7 +511,7 @@ class Loop:
         path = [token for node in nodes for token in node.ids] + list(ids)
         try:
             self._make_room(self.runner.page_bytes)
-            found = self.tree.insert(path, lambda _: self.runner.page_from(data), owner)
+            found = self.tree.insert(path, lambda _: self.runner.page_from(data), scope)
         except MemoryError:
             return False
         self.tree.use(found[-1:])
@@ -681,7 +683,8 @@ class Loop:
 
     def _explained(self, problem: EngineError, request: Request) -> EngineError:
         """Numbers that are none: in which layer they came up, if that can be found."""
-        if isinstance(problem, NotFiniteError) and self.locate is not None:
+        # `locate` computes the base.
+        if isinstance(problem, NotFiniteError) and self.locate is not None and request.variant == BASE:
             try:
                 layer = self.locate(request.tokens[: request.cached])
             except Exception:  # the error says less, and that is all

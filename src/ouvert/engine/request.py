@@ -11,10 +11,11 @@ import numpy as np
 
 from ouvert.engine.constraints.grammar import merged
 from ouvert.engine.interface import ConstraintState, Reading, Sampling, Stopped, Token
+from ouvert.engine.prefixes.scope import Scope
 from ouvert.engine.prefixes.tree import Node
 from ouvert.engine.runners.interface import RunnerSequence
 from ouvert.engine.sampler import Sampler
-from ouvert.engine.variant import BASE, Variant
+from ouvert.engine.variant import Variant
 
 Reason = Literal["stop", "length", "repetition", "cancelled", "timeout"]
 
@@ -41,8 +42,8 @@ class Request:
     stop_ids: tuple[int, ...]  # those of `sampling` that this vocabulary has
     most_tokens: int
     deadline: float | None
-    owner: str = ""  # whose kept prefixes it may use, and adds to
-    variant: Variant = BASE
+    variant: Variant
+    scope: Scope  # whose kept prefixes it may use, and adds to: of its owner and its variant
     out: "SimpleQueue[Reading | Token | BaseException | None]" = field(default_factory=SimpleQueue)
     cancelled: threading.Event = field(default_factory=threading.Event)
     ended: threading.Event = field(default_factory=threading.Event)

@@ -7,7 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from ouvert.engine.prefixes.scope import Scope
 from ouvert.engine.prefixes.tree import Node
+from ouvert.engine.variant import BASE
 
 # Shorter sequences are sooner computed than looked for.
 WORTH_SAVING = 128  # tokens
@@ -21,16 +23,17 @@ Holds = Callable[[Ordered[int]], bool]  # whether the tokens of a sequence hold 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a page belongs: the name that its owner's pages of these numbers start from, that of the page before it or
-    again of the start, and the tokens it holds."""
+    """Where a page belongs: the name that the pages of its scope start from, that of the page before it or again of the
+    start, the tokens it holds, and the name that its owner's pages of the base start from."""
 
     owner: str
     root: str
     parent: str
     ids: tuple[int, ...]
+    base: str
 
 
-NOWHERE = Place("", "", "", ())
+NOWHERE = Place("", "", "", (), "")
 
 
 class PageStore(Protocol):
@@ -52,8 +55,9 @@ class PageStore(Protocol):
     def touch(self, names: Iterable[str], used: float) -> None:
         """They were used at `used`: pages in the order of their tokens."""
 
-    def forget(self, owner: str, root: str, holds: Holds) -> None:
-        """Remove the pages of this owner that start from `root` and that `doomed` picks. Raises EngineError."""
+    def forget(self, owner: str, base: str, holds: Holds) -> None:
+        """Remove the pages of this owner that `doomed` picks, of the base whose pages start from `base` and of all its
+        variants. Raises EngineError."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,36 +72,40 @@ class DiskPrefixes:
     """The pages of one model, as they were left by engines of the same numbers: see `fingerprint`."""
 
     def __init__(self, files: PageStore, fingerprint: Callable[[], Mapping[str, Any]], page_tokens: int) -> None:
-        """`fingerprint` names all that changes the numbers; it is asked for when it is first needed."""
+        """`fingerprint` names all that changes the base's numbers; it is asked for when it is first needed."""
         self.files = files
         self.page_tokens = page_tokens
         self._fingerprint = fingerprint
-        self._roots: dict[str, str] = {}  # by owner
+        self._roots: dict[Scope, str] = {}
         self._reader = ThreadPoolExecutor(1, "ouvert-pages-read")
         self._writer = ThreadPoolExecutor(1, "ouvert-pages-write")
 
-    def root(self, owner: str) -> str:
-        """The name that those of all pages of this owner start from."""
-        if owner not in self._roots:
-            whose = {"owner": owner} if owner else {}
-            self._roots[owner] = self.files.root({**self._fingerprint(), **whose})
-        return self._roots[owner]
+    def root(self, scope: Scope) -> str:
+        """The name that those of all pages of this scope start from."""
+        if scope not in self._roots:
+            whose = {"owner": scope.owner} if scope.owner else {}
+            self._roots[scope] = self.files.root({**self._fingerprint(), "variant": scope.variant, **whose})
+        return self._roots[scope]
+
+    def base_root(self, owner: str) -> str:
+        return self.root(Scope(owner, BASE.digest))
 
     def name(self, node: Node) -> str:
         """A node's name on disk."""
         if node.name is None:
-            before = self.root(node.owner) if node.parent is None else self.name(node.parent)
+            before = self.root(node.scope) if node.parent is None else self.name(node.parent)
             node.name = self.files.name(before, node.ids)
         return node.name
 
     def place(self, node: Node) -> Place:
-        root = self.root(node.owner)
-        return Place(node.owner, root, root if node.parent is None else self.name(node.parent), node.ids)
+        root, owner = self.root(node.scope), node.scope.owner
+        before = root if node.parent is None else self.name(node.parent)
+        return Place(owner, root, before, node.ids, self.base_root(owner))
 
-    def beyond(self, tokens: Ordered[int], nodes: Ordered[Node], owner: str = "") -> list[Filed]:
-        """This owner's pages on disk that go on with `tokens` where `nodes`, whole pages from the beginning, end."""
+    def beyond(self, tokens: Ordered[int], nodes: Ordered[Node], scope: Scope) -> list[Filed]:
+        """This scope's pages on disk that go on with `tokens` where `nodes`, whole pages from the beginning, end."""
         found: list[Filed] = []
-        parent = self.name(nodes[-1]) if nodes else self.root(owner)
+        parent = self.name(nodes[-1]) if nodes else self.root(scope)
         start = len(nodes) * self.page_tokens
         while start < len(tokens):
             chunk = tuple(tokens[start : start + self.page_tokens])
@@ -160,8 +168,8 @@ class DiskPrefixes:
         self._writer.submit(lambda: None).result()
 
     def forget(self, holds: Holds, owner: str) -> None:
-        """Remove this owner's pages of the sequences that `holds` picks; see `prefixes.doomed`. Raises EngineError."""
-        self._writer.submit(self.files.forget, owner, self.root(owner), holds).result()
+        """Remove this owner's pages of the sequences that `holds` picks; see `tree.doomed`. Raises EngineError."""
+        self._writer.submit(self.files.forget, owner, self.base_root(owner), holds).result()
 
     def close(self) -> None:
         """What is to be written is written first."""

@@ -189,10 +189,10 @@ class PageFiles:
             except (InvalidTag, ValueError):
                 return None
         try:
-            owner, root, parent, ids = json.loads(stated)
+            owner, root, parent, ids, *base = json.loads(stated)
+            return Place(owner, root, parent, tuple(ids), *(base or [root]))
         except (ValueError, TypeError):
             return None
-        return Place(owner, root, parent, tuple(ids))
 
     # --- writing ------------------------------------------------------------------------------------------------------
 
@@ -228,7 +228,8 @@ class PageFiles:
         return True
 
     def _closed(self, name: str, data: bytes | memoryview, place: Place) -> tuple[bytes | memoryview, ...]:
-        stated = json.dumps([place.owner, place.root, place.parent, place.ids], separators=(",", ":")).encode()
+        facts = [place.owner, place.root, place.parent, place.ids, *([place.base] if place.base != place.root else [])]
+        stated = json.dumps(facts, separators=(",", ":")).encode()
         if self._sealing is None or self._placing is None:
             return MAGIC, LENGTH.pack(len(stated)), stated, checked(name, stated, data), data
         # Random nonces of 96 bits stay apart for 2**32 pages under one key, far more than a disk holds.
@@ -344,22 +345,26 @@ class PageFiles:
         except OSError:
             return None
 
-    def forget(self, owner: str, root: str, holds: Holds) -> None:
-        """Remove the pages of one owner and one model, those whose names start from `root`, that `doomed` picks; and
-        every page of which this process cannot tell what it is of. Raises EngineError for what cannot be removed."""
+    def forget(self, owner: str, base: str, holds: Holds) -> None:
+        """Remove the pages of one owner and one model that `doomed` picks: those whose names start from `base`, and
+        those of its variants. So goes every page of which this process cannot tell what it is of. Raises EngineError
+        for what cannot be removed."""
 
         def chosen(places: Mapping[str, Place]) -> Iterable[str]:
-            theirs = {name: each for name, each in places.items() if (each.owner, each.root) == (owner, root)}
-            pages = {name: (None if each.parent == root else each.parent, each.ids) for name, each in theirs.items()}
+            theirs = {name: each for name, each in places.items() if (each.owner, each.base) == (owner, base)}
+            pages = {
+                name: (None if each.parent == each.root else each.parent, each.ids) for name, each in theirs.items()
+            }
             return doomed(pages, holds)
 
         self._remove(chosen)
 
-    def keep_only(self, owner: str, roots: Collection[str]) -> None:
-        """Remove this owner's pages but those whose names start from one of `roots`, as `forget` does."""
+    def keep_only(self, owner: str, bases: Collection[str]) -> None:
+        """Remove this owner's pages but those of the models whose base's pages start from one of `bases`, as `forget`
+        does."""
 
         def chosen(places: Mapping[str, Place]) -> Iterable[str]:
-            return [name for name, each in places.items() if each.owner == owner and each.root not in roots]
+            return [name for name, each in places.items() if each.owner == owner and each.base not in bases]
 
         self._remove(chosen)
 

@@ -1,6 +1,6 @@
 """Beginnings of sequences, kept in memory for those that begin alike: a radix tree over pages.
 
-Every owner has a tree of their own: what one left is never found by another.
+Every scope has a tree of its own: what was left in one is never found in another.
 
 A node is a page: what up to `page_tokens` tokens left in the caches, after the tokens of the nodes above it. Only whole
 pages have nodes below them; the last page of a sequence may be a part of one. The tree shares its pages with the
@@ -13,6 +13,7 @@ from collections.abc import Sequence as Ordered
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from ouvert.engine.prefixes.scope import Scope
 from ouvert.engine.runners.interface import RunnerPage
 
 
@@ -23,7 +24,7 @@ class Node:
     ids: tuple[int, ...]
     page: RunnerPage
     parent: "Node | None"
-    owner: str = ""
+    scope: Scope
     children: dict[int, list["Node"]] = field(default_factory=dict)  # by their first token
     users: int = 0
     name: str | None = None  # on disk, once anybody asked
@@ -93,7 +94,7 @@ class PrefixTree:
         self.page_tokens = page_tokens
         self.bytes = 0  # of all pages
         self.bytes_unused = 0  # of those that have no users
-        self._tops: dict[str, dict[int, list[Node]]] = {}  # owner -> first pages, by their first token
+        self._tops: dict[Scope, dict[int, list[Node]]] = {}  # first pages of each scope, by their first token
         self._order: OrderedDict[Node, None] = OrderedDict()  # least recently used first, children before parents
 
     def __len__(self) -> int:
@@ -102,11 +103,11 @@ class PrefixTree:
     def __iter__(self) -> Iterator[Node]:
         return iter(self._order)
 
-    def match(self, ids: Ordered[int], owner: str = "") -> Match:
-        """The longest beginning of `ids` that is kept for this owner."""
+    def match(self, ids: Ordered[int], scope: Scope) -> Match:
+        """The longest beginning of `ids` that is kept in this scope."""
         nodes: list[Node] = []
         tokens = 0
-        below = self._tops.get(owner, {})
+        below = self._tops.get(scope, {})
         while tokens < len(ids):
             chunk = tuple(ids[tokens : tokens + self.page_tokens])
             candidates = below.get(chunk[0], ())
@@ -122,7 +123,7 @@ class PrefixTree:
         self._touch(nodes)
         return Match(nodes, tokens)
 
-    def insert(self, ids: Ordered[int], page: Callable[[int], RunnerPage], owner: str = "") -> list[Node]:
+    def insert(self, ids: Ordered[int], page: Callable[[int], RunnerPage], scope: Scope) -> list[Node]:
         """Keep what `ids` left. `page(n)` gives the n-th page, asked for only where it is needed.
 
         Returns the nodes that hold `ids` from the beginning. The last of them may hold more tokens than were given.
@@ -131,13 +132,13 @@ class PrefixTree:
         for n in range(-(-len(ids) // self.page_tokens)):
             chunk = tuple(ids[n * self.page_tokens : (n + 1) * self.page_tokens])
             parent = nodes[-1] if nodes else None
-            siblings = self._below(parent, owner).setdefault(chunk[0], [])
+            siblings = self._below(parent, scope).setdefault(chunk[0], [])
             node = next((each for each in siblings if each.ids[: len(chunk)] == chunk), None)
             if node is None:
                 for shorter in [each for each in siblings if each.ids == chunk[: len(each.ids)] and not each.users]:
                     self._remove(shorter)
-                siblings = self._below(parent, owner).setdefault(chunk[0], [])  # the last of them may have gone
-                node = Node(chunk, page(n), parent, owner)
+                siblings = self._below(parent, scope).setdefault(chunk[0], [])  # the last of them may have gone
+                node = Node(chunk, page(n), parent, scope)
                 siblings.append(node)
                 self._order[node] = None
                 self.bytes += node.page.nbytes
@@ -173,16 +174,16 @@ class PrefixTree:
             self._remove(leaf)
         return freed
 
-    def forget(self, holds: Callable[[Ordered[int]], bool], owner: str) -> None:
-        """Let go of the pages of this owner that `doomed` picks, also of those in use: who uses them keeps a hold of
+    def forget(self, holds: Callable[[Ordered[int]], bool], scope: Scope) -> None:
+        """Let go of the pages of this scope that `doomed` picks, also of those in use: who uses them keeps a hold of
         its own."""
-        pages = {node: (node.parent, node.ids) for node in self._order if node.owner == owner}
+        pages = {node: (node.parent, node.ids) for node in self._order if node.scope == scope}
         going = doomed(pages, holds)
         for node in [each for each in self._order if each in going]:  # ends before what they continue
             self._remove(node)
 
     @property
-    def owners(self) -> tuple[str, ...]:
+    def scopes(self) -> tuple[Scope, ...]:
         return tuple(self._tops)
 
     def __contains__(self, node: Node) -> bool:
@@ -195,18 +196,18 @@ class PrefixTree:
         for node in reversed(nodes):
             self._order.move_to_end(node)
 
-    def _below(self, parent: Node | None, owner: str) -> dict[int, list[Node]]:
-        """The nodes that continue `parent`, or of an owner's first pages, by their first token."""
-        return self._tops.setdefault(owner, {}) if parent is None else parent.children
+    def _below(self, parent: Node | None, scope: Scope) -> dict[int, list[Node]]:
+        """The nodes that continue `parent`, or of a scope's first pages, by their first token."""
+        return self._tops.setdefault(scope, {}) if parent is None else parent.children
 
     def _remove(self, node: Node) -> None:
-        below = self._below(node.parent, node.owner)
+        below = self._below(node.parent, node.scope)
         siblings = below[node.ids[0]]
         siblings.remove(node)
         if not siblings:
             del below[node.ids[0]]
-        if not self._tops.get(node.owner, True):
-            del self._tops[node.owner]
+        if not self._tops.get(node.scope, True):
+            del self._tops[node.scope]
         del self._order[node]
         self.bytes -= node.page.nbytes
         if node.users == 0:
