@@ -12,13 +12,12 @@
 #include <algorithm>
 #include <limits>
 
+#include "inline.h"
 #include "linear_layout.h"
 #include "linear_sets.h"
 
 namespace ouvert {
 namespace {
-
-#define OUVERT_INLINE inline __attribute__((always_inline))
 
 // ---- weights ----------------------------------------------------------------------------------------------------
 
@@ -157,6 +156,26 @@ OUVERT_INLINE void add_block(const __m512i (&codes)[8], const BlockScales& weigh
   }
 }
 
+// Where the integer sums of up to 16 tokens begin (Q6_K: of both halves of the columns), or, for layouts with a minimum,
+// the scaled sums of their activations.
+template <Layout L>
+OUVERT_INLINE void find_starts(__mmask16 those, const std::int32_t* code_sums, std::int64_t tile_width,
+                               const float* scales, std::int32_t (&start)[2][16], float (&scaled_sum)[16]) {
+  const __m512i first = _mm512_maskz_loadu_epi32(those, code_sums);
+  const __m512i second = _mm512_maskz_loadu_epi32(those, code_sums + tile_width);
+  const __m512 activation_scales = _mm512_maskz_loadu_ps(those, scales);
+  if constexpr (L == Layout::Q6_K) {
+    _mm512_store_si512(start[0], _mm512_slli_epi32(_mm512_sub_epi32(_mm512_setzero_si512(), first), 5));
+    _mm512_store_si512(start[1], _mm512_slli_epi32(_mm512_sub_epi32(_mm512_setzero_si512(), second), 5));
+  } else if constexpr (has_minimum(L)) {
+    const __m512 all = _mm512_cvtepi32_ps(_mm512_add_epi32(first, second));
+    _mm512_store_ps(scaled_sum, _mm512_mul_ps(activation_scales, all));
+  } else {
+    const __m512i offset = _mm512_set1_epi32(-code_offset(L));
+    _mm512_store_si512(start[0], _mm512_mullo_epi32(_mm512_add_epi32(first, second), offset));
+  }
+}
+
 // The finished sums of W tokens, from token t0 of the tile on.
 template <Layout L, int W>
 OUVERT_INLINE void group_times_tokens(const std::uint8_t* group, std::int64_t columns, const Tile& tile,
@@ -192,19 +211,7 @@ OUVERT_INLINE void group_times_tokens(const std::uint8_t* group, std::int64_t co
       unpack_codes<L>(packed, codes);
       load_scales<L>(stretch, within, weights);
 
-      const __m512i first = _mm512_maskz_loadu_epi32(those, code_sums);
-      const __m512i second = _mm512_maskz_loadu_epi32(those, code_sums + tile.width);
-      const __m512 activation_scales = _mm512_maskz_loadu_ps(those, scales);
-      if constexpr (L == Layout::Q6_K) {
-        _mm512_store_si512(start[0], _mm512_slli_epi32(_mm512_sub_epi32(_mm512_setzero_si512(), first), 5));
-        _mm512_store_si512(start[1], _mm512_slli_epi32(_mm512_sub_epi32(_mm512_setzero_si512(), second), 5));
-      } else if constexpr (has_minimum(L)) {
-        const __m512 all = _mm512_cvtepi32_ps(_mm512_add_epi32(first, second));
-        _mm512_store_ps(scaled_sum, _mm512_mul_ps(activation_scales, all));
-      } else {
-        const __m512i offset = _mm512_set1_epi32(-code_offset(L));
-        _mm512_store_si512(start[0], _mm512_mullo_epi32(_mm512_add_epi32(first, second), offset));
-      }
+      find_starts<L>(those, code_sums, tile.width, scales, start, scaled_sum);
       // Read back one by one: g++ would otherwise shuffle them out of the register, where the products need the room.
       asm volatile("" : : "r"(start), "r"(scaled_sum) : "memory");
 
@@ -281,22 +288,9 @@ void matmul_layout(const Matrix& weights, const Activations& x, float* out, std:
   }
 }
 
-void matmul(const Matrix& weights, const Activations& x, float* out, std::int64_t stride, const Piece& piece,
-            const Epilogue& epilogue) {
-  switch (weights.layout) {
-    case Layout::MXFP4: return matmul_layout<Layout::MXFP4>(weights, x, out, stride, piece, epilogue);
-    case Layout::Q4_0: return matmul_layout<Layout::Q4_0>(weights, x, out, stride, piece, epilogue);
-    case Layout::IQ4_NL: return matmul_layout<Layout::IQ4_NL>(weights, x, out, stride, piece, epilogue);
-    case Layout::Q4_1: return matmul_layout<Layout::Q4_1>(weights, x, out, stride, piece, epilogue);
-    case Layout::Q5_1: return matmul_layout<Layout::Q5_1>(weights, x, out, stride, piece, epilogue);
-    case Layout::Q4_K: return matmul_layout<Layout::Q4_K>(weights, x, out, stride, piece, epilogue);
-    case Layout::Q5_K: return matmul_layout<Layout::Q5_K>(weights, x, out, stride, piece, epilogue);
-    case Layout::Q6_K: return matmul_layout<Layout::Q6_K>(weights, x, out, stride, piece, epilogue);
-    case Layout::Q8_0: return matmul_layout<Layout::Q8_0>(weights, x, out, stride, piece, epilogue);
-    case Layout::BF16:
-    case Layout::F16:
-    case Layout::F32: return;  // not takes_int8: outside the contract
-  }
+void matmul(const Matrix& w, const Activations& x, float* out, std::int64_t stride, const Piece& piece,
+            const Epilogue& e) {
+  with_int8_layout(w.layout, [&](auto layout) { matmul_layout<layout>(w, x, out, stride, piece, e); });
 }
 
 // ---- float activations ------------------------------------------------------------------------------------------
@@ -395,20 +389,9 @@ void matmul_f32_layout(const Matrix& weights, const float* x, std::int64_t x_str
 
 void matmul_f32(const Matrix& w, const float* x, std::int64_t x_stride, const std::int32_t* from_rows, float* out,
                 std::int64_t stride, const Piece& piece, const Epilogue& e) {
-  switch (w.layout) {
-    case Layout::MXFP4: return matmul_f32_layout<Layout::MXFP4>(w, x, x_stride, from_rows, out, stride, piece, e);
-    case Layout::Q4_0: return matmul_f32_layout<Layout::Q4_0>(w, x, x_stride, from_rows, out, stride, piece, e);
-    case Layout::IQ4_NL: return matmul_f32_layout<Layout::IQ4_NL>(w, x, x_stride, from_rows, out, stride, piece, e);
-    case Layout::Q4_1: return matmul_f32_layout<Layout::Q4_1>(w, x, x_stride, from_rows, out, stride, piece, e);
-    case Layout::Q5_1: return matmul_f32_layout<Layout::Q5_1>(w, x, x_stride, from_rows, out, stride, piece, e);
-    case Layout::Q4_K: return matmul_f32_layout<Layout::Q4_K>(w, x, x_stride, from_rows, out, stride, piece, e);
-    case Layout::Q5_K: return matmul_f32_layout<Layout::Q5_K>(w, x, x_stride, from_rows, out, stride, piece, e);
-    case Layout::Q6_K: return matmul_f32_layout<Layout::Q6_K>(w, x, x_stride, from_rows, out, stride, piece, e);
-    case Layout::Q8_0: return matmul_f32_layout<Layout::Q8_0>(w, x, x_stride, from_rows, out, stride, piece, e);
-    case Layout::BF16: return matmul_f32_layout<Layout::BF16>(w, x, x_stride, from_rows, out, stride, piece, e);
-    case Layout::F16: return matmul_f32_layout<Layout::F16>(w, x, x_stride, from_rows, out, stride, piece, e);
-    case Layout::F32: return matmul_f32_layout<Layout::F32>(w, x, x_stride, from_rows, out, stride, piece, e);
-  }
+  with_layout(w.layout, [&](auto layout) {
+    matmul_f32_layout<layout>(w, x, x_stride, from_rows, out, stride, piece, e);
+  });
 }
 
 // ---- activations ------------------------------------------------------------------------------------------------

@@ -7,8 +7,10 @@
 #include <bit>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 
 #include "half.h"
+#include "inline.h"
 #include "linear.h"
 
 namespace ouvert {
@@ -38,6 +40,33 @@ constexpr Geometry geometry(Layout layout) {
   return {};
 }
 
+// f(layout), where the layout is a constant.
+template <typename F>
+inline void with_layout(Layout layout, F f) {
+  switch (layout) {
+    case Layout::MXFP4: return f(std::integral_constant<Layout, Layout::MXFP4>());
+    case Layout::Q4_0: return f(std::integral_constant<Layout, Layout::Q4_0>());
+    case Layout::IQ4_NL: return f(std::integral_constant<Layout, Layout::IQ4_NL>());
+    case Layout::Q4_1: return f(std::integral_constant<Layout, Layout::Q4_1>());
+    case Layout::Q5_1: return f(std::integral_constant<Layout, Layout::Q5_1>());
+    case Layout::Q4_K: return f(std::integral_constant<Layout, Layout::Q4_K>());
+    case Layout::Q5_K: return f(std::integral_constant<Layout, Layout::Q5_K>());
+    case Layout::Q6_K: return f(std::integral_constant<Layout, Layout::Q6_K>());
+    case Layout::Q8_0: return f(std::integral_constant<Layout, Layout::Q8_0>());
+    case Layout::BF16: return f(std::integral_constant<Layout, Layout::BF16>());
+    case Layout::F16: return f(std::integral_constant<Layout, Layout::F16>());
+    case Layout::F32: return f(std::integral_constant<Layout, Layout::F32>());
+  }
+}
+
+// The same for layouts that takes_int8; no others are allowed.
+template <typename F>
+inline void with_int8_layout(Layout layout, F f) {
+  with_layout(layout, [&](auto constant) {
+    if constexpr (takes_int8(constant)) f(constant);
+  });
+}
+
 constexpr std::int64_t up_to_64(std::int64_t bytes) { return (bytes + 63) / 64 * 64; }
 
 // A group is a row of stretches of 256 columns, the last of them perhaps shorter. A stretch is its scales, padded to 64
@@ -45,7 +74,7 @@ constexpr std::int64_t up_to_64(std::int64_t bytes) { return (bytes + 63) / 64 *
 constexpr std::int64_t kStretch = 256;
 constexpr std::int64_t kStretchBlocks = kStretch / kBlock;
 
-constexpr std::int64_t stretch_scales(Layout layout, std::int64_t blocks) {
+OUVERT_INLINE constexpr std::int64_t stretch_scales(Layout layout, std::int64_t blocks) {
   return up_to_64(blocks * kBlock / geometry(layout).scales_columns * geometry(layout).scales);
 }
 constexpr std::int64_t stretch_bytes(Layout layout, std::int64_t blocks) {

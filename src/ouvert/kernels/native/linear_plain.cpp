@@ -75,19 +75,28 @@ void unpack_as(const std::uint8_t* codes, Values& out) {
 }
 
 void unpack(Layout layout, const std::uint8_t* codes, Values& out) {
-  switch (layout) {
-    case Layout::MXFP4: return unpack_as<Layout::MXFP4>(codes, out);
-    case Layout::Q4_0: return unpack_as<Layout::Q4_0>(codes, out);
-    case Layout::IQ4_NL: return unpack_as<Layout::IQ4_NL>(codes, out);
-    case Layout::Q4_1:
-    case Layout::Q4_K: return unpack_as<Layout::Q4_K>(codes, out);
-    case Layout::Q5_1:
-    case Layout::Q5_K: return unpack_as<Layout::Q5_K>(codes, out);
-    case Layout::Q6_K: return unpack_as<Layout::Q6_K>(codes, out);
-    case Layout::Q8_0: return unpack_as<Layout::Q8_0>(codes, out);
-    case Layout::BF16:
-    case Layout::F16:
-    case Layout::F32: return;  // not takes_int8: outside the contract
+  with_int8_layout(layout, [&](auto constant) { unpack_as<constant>(codes, out); });
+}
+
+// Adds a block of weights times token t of a tile to the sums.
+template <typename Code>
+void add_block(Layout layout, const Values& values, const Scales& scales, const TileOf<Code>& tile, std::int64_t block,
+               std::int64_t t, float (&sums)[kRowGroup]) {
+  const std::int64_t at = block * tile.width + t;
+  const Code* activation = tile.codes + at * kBlock;
+  const std::int32_t* halves = tile.sums + 2 * block * tile.width + t;
+  const float scale = tile.scales[at];
+  const float scaled_sum = scale * static_cast<float>(halves[0] + halves[tile.width]);
+  std::int32_t dots[2][kRowGroup] = {};
+  for (int column = 0; column < kBlock; ++column)
+    for (int row = 0; row < kRowGroup; ++row)
+      dots[column / 16][row] += values[column][row] * activation[place_of<Code>(column)];
+  for (int row = 0; row < kRowGroup; ++row) {
+    const std::int32_t dot = layout == Layout::Q6_K
+                                 ? scales.sub[0][row] * dots[0][row] + scales.sub[1][row] * dots[1][row]
+                                 : dots[0][row] + dots[1][row];
+    sums[row] = std::fma(static_cast<float>(dot), scales.scale[row] * scale, sums[row]);
+    if (has_minimum(layout)) sums[row] = std::fma(scales.minimum[row], scaled_sum, sums[row]);
   }
 }
 
@@ -95,7 +104,6 @@ template <typename Code>
 void multiply(const Matrix& weights, const Activations& x, float* out, std::int64_t stride, const Piece& piece,
               const Epilogue& epilogue) {
   const Layout layout = weights.layout;
-  const std::int64_t blocks = weights.columns / kBlock;
   Values values;
   Scales scales;
   for (std::int64_t first_row = piece.row_begin; first_row < piece.row_end; first_row += kRowGroup) {
@@ -105,29 +113,11 @@ void multiply(const Matrix& weights, const Activations& x, float* out, std::int6
       const TileOf<Code> tile = tile_at<Code>(x, begin / kTokenTile);
       const std::int64_t t0 = begin % kTokenTile, width = std::min(tile.width - t0, piece.token_end - begin);
       float sums[kTokenTile][kRowGroup] = {};
-      for (std::int64_t block = 0; block < blocks; ++block) {
+      for (std::int64_t block = 0; block < weights.columns / kBlock; ++block) {
         const Block place = block_at(layout, group, weights.columns, block);
         unpack(layout, place.codes, values);
         unpack_scales(layout, place.scales, place.within, 0, kRowGroup, scales);
-        for (std::int64_t t = 0; t < width; ++t) {
-          const std::int64_t at = block * tile.width + t0 + t;
-          const Code* activation = tile.codes + at * kBlock;
-          const std::int32_t* halves = tile.sums + 2 * block * tile.width + t0 + t;
-          const float scale = tile.scales[at];
-          const float scaled_sum = scale * static_cast<float>(halves[0] + halves[tile.width]);
-          std::int32_t dots[2][kRowGroup] = {};
-          for (int column = 0; column < kBlock; ++column)
-            for (int row = 0; row < kRowGroup; ++row)
-              dots[column / 16][row] += values[column][row] * activation[place_of<Code>(column)];
-          for (int row = 0; row < kRowGroup; ++row) {
-            const std::int32_t dot = layout == Layout::Q6_K
-                                         ? scales.sub[0][row] * dots[0][row] + scales.sub[1][row] * dots[1][row]
-                                         : dots[0][row] + dots[1][row];
-            float& sum = sums[t][row];
-            sum = std::fma(static_cast<float>(dot), scales.scale[row] * scale, sum);
-            if (has_minimum(layout)) sum = std::fma(scales.minimum[row], scaled_sum, sum);
-          }
-        }
+        for (std::int64_t t = 0; t < width; ++t) add_block(layout, values, scales, tile, block, t0 + t, sums[t]);
       }
       for (std::int64_t t = 0; t < width; ++t) store(sums[t], rows, first_row, begin + t, out, stride, epilogue);
       begin += width;

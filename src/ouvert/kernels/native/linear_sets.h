@@ -11,11 +11,16 @@ extern const LinearKernels kLinearPlain;
 extern const LinearKernels kLinearAvx2;
 extern const LinearKernels kLinearAvx512;
 
-// Products of 16-bit activations in AVX2 serve AVX-512 too: few are wide enough to gain more.
+// Parts of kLinearAvx2 that have files of their own. Products of 16-bit activations in AVX2 serve AVX-512 too: few are
+// wide enough to gain more.
+void quantise_avx2(const float* x, std::int64_t stride, const std::int32_t* from_rows, const Activations& to,
+                   std::int64_t token_begin, std::int64_t token_end);
 void quantise_wide_avx2(const float* x, std::int64_t stride, const Activations& to, std::int64_t token_begin,
                         std::int64_t token_end);
 void matmul_wide_avx2(const Matrix& weights, const Activations& x, float* out, std::int64_t stride, const Piece& piece,
                       const Epilogue& epilogue);
+void matmul_f32_avx2(const Matrix& weights, const float* x, std::int64_t x_stride, const std::int32_t* from_rows,
+                     float* out, std::int64_t stride, const Piece& piece, const Epilogue& epilogue);
 #endif
 
 }  // namespace ouvert

@@ -1,4 +1,4 @@
-// Packing: every encoded block is taken apart into plain codes and scales, which are put where the layout wants them.
+// Packing: every encoded block is taken apart into codes and scales, which are put where the layout has them.
 
 #include "pack.h"
 
@@ -10,32 +10,6 @@
 
 namespace ouvert {
 namespace {
-
-struct Record {
-  const char* name;
-  std::int64_t columns, bytes;  // of one encoded block
-};
-
-constexpr Record record(Encoding encoding) {
-  switch (encoding) {
-    case Encoding::F32: return {"F32", 1, 4};
-    case Encoding::F16: return {"F16", 1, 2};
-    case Encoding::BF16: return {"BF16", 1, 2};
-    case Encoding::Q4_0: return {"Q4_0", 32, 18};
-    case Encoding::Q4_1: return {"Q4_1", 32, 20};
-    case Encoding::Q5_0: return {"Q5_0", 32, 22};
-    case Encoding::Q5_1: return {"Q5_1", 32, 24};
-    case Encoding::Q8_0: return {"Q8_0", 32, 34};
-    case Encoding::Q2_K: return {"Q2_K", 256, 84};
-    case Encoding::Q3_K: return {"Q3_K", 256, 110};
-    case Encoding::Q4_K: return {"Q4_K", 256, 144};
-    case Encoding::Q5_K: return {"Q5_K", 256, 176};
-    case Encoding::Q6_K: return {"Q6_K", 256, 210};
-    case Encoding::IQ4_NL: return {"IQ4_NL", 32, 18};
-    case Encoding::MXFP4: return {"MXFP4", 32, 17};
-  }
-  return {};
-}
 
 std::uint16_t float_to_bfloat(float value) {
   const std::uint32_t bits = std::bit_cast<std::uint32_t>(value);
@@ -50,7 +24,7 @@ void put(std::uint8_t* to, T value) {
 
 // ---- codes ------------------------------------------------------------------------------------------------------
 
-// The unsigned codes of 32 columns into the block of a group, whose bytes were zero.
+// Puts the unsigned codes of 32 columns into the block of a group, whose bytes were zero.
 void put_codes(Layout layout, const std::uint8_t* codes, int row, std::uint8_t* block) {
   if (layout == Layout::Q8_0) {
     for (int j = 0; j < 8; ++j) std::memcpy(block + 64 * j + 4 * row, codes + 4 * j, 4);
@@ -70,7 +44,7 @@ void put_codes(Layout layout, const std::uint8_t* codes, int row, std::uint8_t* 
         high[j / 4 * 64 + 4 * row + i] |= static_cast<std::uint8_t>(codes[4 * j + i] >> 4 << 2 * (j % 4));
 }
 
-// Sixteen bytes that hold columns i and i + 16 in their halves, as GGUF's blocks of 32 do: only to be spread out.
+// Sixteen bytes that hold columns i and i + 16 in their halves, as GGUF's blocks of 32 do: they only change places.
 void put_nibbles(const std::uint8_t* nibbles, int row, std::uint8_t* block) {
   for (int p = 0; p < 4; ++p) std::memcpy(block + 64 * p + 4 * row, nibbles + 4 * p, 4);
 }
@@ -100,52 +74,58 @@ struct Place {  // of a row in a group
   std::uint8_t* codes_of(std::int64_t n) const { return block(n).codes; }
 };
 
-// Blocks of 32 columns.
-void pack_32(Encoding encoding, const std::uint8_t* from, std::int64_t block, const Place& to, Loss& loss) {
-  std::uint8_t* scales = to.scales_of(block);
-  std::uint8_t* codes = to.codes_of(block);
-  std::uint8_t plain[32];
-  switch (encoding) {
-    case Encoding::Q4_0:
-    case Encoding::IQ4_NL:
-      std::memcpy(scales + 2 * to.row, from, 2);
-      put_nibbles(from + 2, to.row, codes);
-      break;
-    case Encoding::Q4_1:
-      std::memcpy(scales + 2 * to.row, from, 2);
-      std::memcpy(scales + 32 + 2 * to.row, from + 2, 2);
-      put_nibbles(from + 4, to.row, codes);
-      break;
-    case Encoding::Q5_0: {  // (code - 16) * scale = code * scale + minimum
-      const float minimum = -16.0f * half_to_float(load<std::uint16_t>(from));
-      const std::uint16_t half = half_of(minimum).bits;
-      if (half_to_float(half) != minimum) ++loss.refused;
-      std::memcpy(scales + 2 * to.row, from, 2);
-      put(scales + 32 + 2 * to.row, half);
-      split_nibbles(from + 6, plain);
-      add_fifth_bits(load<std::uint32_t>(from + 2), plain);
-      put_codes(to.layout, plain, to.row, codes);
-      break;
-    }
-    case Encoding::Q5_1:
-      std::memcpy(scales + 2 * to.row, from, 2);
-      std::memcpy(scales + 32 + 2 * to.row, from + 2, 2);
-      split_nibbles(from + 8, plain);
-      add_fifth_bits(load<std::uint32_t>(from + 4), plain);
-      put_codes(to.layout, plain, to.row, codes);
-      break;
-    case Encoding::Q8_0:
-      std::memcpy(scales + 2 * to.row, from, 2);
-      for (int i = 0; i < 32; ++i) plain[i] = from[2 + i] ^ 0x80;
-      put_codes(to.layout, plain, to.row, codes);
-      break;
-    case Encoding::MXFP4:
-      scales[to.row] = from[0];
-      put_nibbles(from + 1, to.row, codes);
-      break;
-    default: break;
-  }
+// ---- encodings with blocks of 32 columns ------------------------------------------------------------------------
+
+// Q4_0, IQ4_NL: a scale, 16 bytes.
+void pack_nibbles(const std::uint8_t* from, std::int64_t block, const Place& to, Loss&) {
+  std::memcpy(to.scales_of(block) + 2 * to.row, from, 2);
+  put_nibbles(from + 2, to.row, to.codes_of(block));
 }
+
+void pack_q4_1(const std::uint8_t* from, std::int64_t block, const Place& to, Loss&) {
+  std::uint8_t* scales = to.scales_of(block);
+  std::memcpy(scales + 2 * to.row, from, 2);
+  std::memcpy(scales + 32 + 2 * to.row, from + 2, 2);
+  put_nibbles(from + 4, to.row, to.codes_of(block));
+}
+
+void pack_q5_0(const std::uint8_t* from, std::int64_t block, const Place& to, Loss& loss) {
+  // (code - 16) * scale = code * scale + minimum
+  const float minimum = -16.0f * half_to_float(load<std::uint16_t>(from));
+  const std::uint16_t half = half_of(minimum).bits;
+  if (half_to_float(half) != minimum) ++loss.refused;
+  std::uint8_t* scales = to.scales_of(block);
+  std::memcpy(scales + 2 * to.row, from, 2);
+  put(scales + 32 + 2 * to.row, half);
+  std::uint8_t codes[32];
+  split_nibbles(from + 6, codes);
+  add_fifth_bits(load<std::uint32_t>(from + 2), codes);
+  put_codes(to.layout, codes, to.row, to.codes_of(block));
+}
+
+void pack_q5_1(const std::uint8_t* from, std::int64_t block, const Place& to, Loss&) {
+  std::uint8_t* scales = to.scales_of(block);
+  std::memcpy(scales + 2 * to.row, from, 2);
+  std::memcpy(scales + 32 + 2 * to.row, from + 2, 2);
+  std::uint8_t codes[32];
+  split_nibbles(from + 8, codes);
+  add_fifth_bits(load<std::uint32_t>(from + 4), codes);
+  put_codes(to.layout, codes, to.row, to.codes_of(block));
+}
+
+void pack_q8_0(const std::uint8_t* from, std::int64_t block, const Place& to, Loss&) {
+  std::memcpy(to.scales_of(block) + 2 * to.row, from, 2);
+  std::uint8_t codes[32];
+  for (int i = 0; i < 32; ++i) codes[i] = from[2 + i] ^ 0x80;
+  put_codes(to.layout, codes, to.row, to.codes_of(block));
+}
+
+void pack_mxfp4(const std::uint8_t* from, std::int64_t block, const Place& to, Loss&) {
+  to.scales_of(block)[to.row] = from[0];
+  put_nibbles(from + 1, to.row, to.codes_of(block));
+}
+
+// ---- encodings with blocks of 256 columns -----------------------------------------------------------------------
 
 void put_half_scale(const std::uint8_t* half, int row, std::uint8_t* scales) { std::memcpy(scales + 2 * row, half, 2); }
 
@@ -163,55 +143,59 @@ void put_six_bit_scales(const std::uint8_t* from, int row, std::uint8_t* scales)
   put(scales + 192 + 4 * row, high);
 }
 
-// Blocks of 256 columns.
-void pack_256(Encoding encoding, const std::uint8_t* from, std::int64_t block, const Place& to) {
+void put_256_codes(const std::uint8_t* codes, std::int64_t block, const Place& to) {
+  for (int n = 0; n < 8; ++n) put_codes(to.layout, codes + 32 * n, to.row, to.codes_of(8 * block + n));
+}
+
+// Q4_K and Q5_K, which has 32 bytes of fifth bits before the others.
+template <bool kFifth>
+void pack_q45_k(const std::uint8_t* from, std::int64_t block, const Place& to, Loss&) {
   std::uint8_t* scales = to.block(8 * block).scales;
-  std::uint8_t plain[256];
-  switch (encoding) {
-    case Encoding::Q4_K:
-    case Encoding::Q5_K: {
-      put_half_scale(from, to.row, scales);
-      put_half_scale(from + 2, to.row, scales + 32);
-      put_six_bit_scales(from + 4, to.row, scales);
-      const bool fifth = encoding == Encoding::Q5_K;
-      const std::uint8_t* low = from + (fifth ? 48 : 16);
-      for (int n = 0; n < 8; ++n)
-        for (int i = 0; i < 32; ++i) {
-          const int code = low[n / 2 * 32 + i] >> n % 2 * 4 & 15;
-          plain[32 * n + i] = static_cast<std::uint8_t>(code | (fifth ? (from[16 + i] >> n & 1) << 4 : 0));
-        }
-      break;
+  put_half_scale(from, to.row, scales);
+  put_half_scale(from + 2, to.row, scales + 32);
+  put_six_bit_scales(from + 4, to.row, scales);
+  const std::uint8_t* low = from + (kFifth ? 48 : 16);
+  std::uint8_t codes[256];
+  for (int n = 0; n < 8; ++n)
+    for (int i = 0; i < 32; ++i) {
+      const int code = low[n / 2 * 32 + i] >> n % 2 * 4 & 15;
+      codes[32 * n + i] = static_cast<std::uint8_t>(code | (kFifth ? (from[16 + i] >> n & 1) << 4 : 0));
     }
-    case Encoding::Q6_K: {
-      put_half_scale(from + 208, to.row, scales);
-      for (int n = 0; n < 16; ++n) scales[32 + 16 * n + to.row] = from[192 + n];
-      for (int half = 0; half < 2; ++half)
-        for (int n = 0; n < 4; ++n)
-          for (int i = 0; i < 32; ++i) {
-            const int low = from[64 * half + 32 * (n % 2) + i] >> n / 2 * 4 & 15;
-            const int high = from[128 + 32 * half + i] >> 2 * n & 3;
-            plain[128 * half + 32 * n + i] = static_cast<std::uint8_t>(low | high << 4);
-          }
-      break;
-    }
-    case Encoding::Q3_K: {  // (s - 32) * (code - 4) is also a Q6_K block: its scale s - 32, its code 28 + code
-      put_half_scale(from + 108, to.row, scales);
-      const std::uint8_t* packed = from + 96;
-      for (int n = 0; n < 16; ++n) {
-        const int low = packed[n % 8] >> n / 8 * 4 & 15, high = packed[8 + n % 4] >> n / 4 * 2 & 3;
-        scales[32 + 16 * n + to.row] = static_cast<std::uint8_t>((low | high << 4) - 32);
+  put_256_codes(codes, block, to);
+}
+
+void pack_q6_k(const std::uint8_t* from, std::int64_t block, const Place& to, Loss&) {
+  std::uint8_t* scales = to.block(8 * block).scales;
+  put_half_scale(from + 208, to.row, scales);
+  for (int n = 0; n < 16; ++n) scales[32 + 16 * n + to.row] = from[192 + n];
+  std::uint8_t codes[256];
+  for (int half = 0; half < 2; ++half)
+    for (int n = 0; n < 4; ++n)
+      for (int i = 0; i < 32; ++i) {
+        const int low = from[64 * half + 32 * (n % 2) + i] >> n / 2 * 4 & 15;
+        const int high = from[128 + 32 * half + i] >> 2 * n & 3;
+        codes[128 * half + 32 * n + i] = static_cast<std::uint8_t>(low | high << 4);
       }
-      for (int half = 0; half < 2; ++half)
-        for (int n = 0; n < 4; ++n)
-          for (int i = 0; i < 32; ++i) {
-            const int low = from[32 + 32 * half + i] >> 2 * n & 3, high = from[i] >> (4 * half + n) & 1;
-            plain[128 * half + 32 * n + i] = static_cast<std::uint8_t>((low | high << 2) + 28);
-          }
-      break;
-    }
-    default: break;
+  put_256_codes(codes, block, to);
+}
+
+// (s - 32) * (code - 4) is also a Q6_K block: its scale s - 32, its code 28 + code.
+void pack_q3_k(const std::uint8_t* from, std::int64_t block, const Place& to, Loss&) {
+  std::uint8_t* scales = to.block(8 * block).scales;
+  put_half_scale(from + 108, to.row, scales);
+  const std::uint8_t* packed = from + 96;
+  for (int n = 0; n < 16; ++n) {
+    const int low = packed[n % 8] >> n / 8 * 4 & 15, high = packed[8 + n % 4] >> n / 4 * 2 & 3;
+    scales[32 + 16 * n + to.row] = static_cast<std::uint8_t>((low | high << 4) - 32);
   }
-  for (int n = 0; n < 8; ++n) put_codes(to.layout, plain + 32 * n, to.row, to.codes_of(8 * block + n));
+  std::uint8_t codes[256];
+  for (int half = 0; half < 2; ++half)
+    for (int n = 0; n < 4; ++n)
+      for (int i = 0; i < 32; ++i) {
+        const int low = from[32 + 32 * half + i] >> 2 * n & 3, high = from[i] >> (4 * half + n) & 1;
+        codes[128 * half + 32 * n + i] = static_cast<std::uint8_t>((low | high << 2) + 28);
+      }
+  put_256_codes(codes, block, to);
 }
 
 // ---- floats -----------------------------------------------------------------------------------------------------
@@ -261,20 +245,36 @@ void quantise_q8_0(const float* values, std::int64_t block, const Place& to, Los
   put_codes(to.layout, codes, to.row, to.codes_of(block));
 }
 
-void pack_floats(const Source& source, const std::uint8_t* row, const Place& to, Loss& loss) {
+// Floats, and Q2_K's, rounded to Q8_0.
+void pack_as_q8_0(const Source& source, const std::uint8_t* row, const Place& to, Loss& loss) {
   float values[256];
-  if (to.layout == Layout::Q8_0) {
-    const std::int64_t step = source.encoding == Encoding::Q2_K ? 256 : 32;
-    for (std::int64_t column = 0; column < source.columns; column += step) {
-      if (source.encoding == Encoding::Q2_K) {
-        decode_q2_k(row + column / 256 * record(Encoding::Q2_K).bytes, values);
-      } else {
-        read_floats(source.encoding, row, column, step, values);
-      }
-      for (std::int64_t i = 0; i < step; i += 32) quantise_q8_0(values + i, (column + i) / 32, to, loss);
+  const bool q2_k = source.encoding == Encoding::Q2_K;
+  const std::int64_t step = q2_k ? 256 : 32;
+  for (std::int64_t column = 0; column < source.columns; column += step) {
+    if (q2_k) {
+      decode_q2_k(row + encoded_row_bytes(Encoding::Q2_K, column), values);
+    } else {
+      read_floats(source.encoding, row, column, step, values);
     }
-    return;
+    for (std::int64_t i = 0; i < step; i += 32) quantise_q8_0(values + i, (column + i) / 32, to, loss);
   }
+}
+
+void put_float(Layout layout, float value, std::uint8_t* at, Loss& loss) {
+  if (layout == Layout::F32) return put(at, value);
+  if (layout == Layout::F16) {
+    const std::uint16_t half = half_of(value).bits;
+    if (std::isfinite(value) && !std::isfinite(half_to_float(half))) ++loss.refused;
+    put(at, half);
+    return add_loss(value, half_to_float(half), loss);
+  }
+  const std::uint16_t bfloat = float_to_bfloat(value);
+  put(at, bfloat);
+  add_loss(value, std::bit_cast<float>(static_cast<std::uint32_t>(bfloat) << 16), loss);
+}
+
+// Floats as F32, F16 or BF16.
+void pack_as_floats(const Source& source, const std::uint8_t* row, const Place& to, Loss& loss) {
   const std::int64_t bytes = to.layout == Layout::F32 ? 4 : 2;
   const bool same = std::string_view(name(source.encoding)) == name(to.layout);
   for (std::int64_t column = 0; column < source.columns; ++column) {
@@ -283,21 +283,43 @@ void pack_floats(const Source& source, const std::uint8_t* row, const Place& to,
       std::memcpy(at, row + column * bytes, static_cast<std::size_t>(bytes));
       continue;
     }
-    read_floats(source.encoding, row, column, 1, values);
-    if (to.layout == Layout::F32) {
-      put(at, values[0]);
-    } else if (to.layout == Layout::F16) {
-      const std::uint16_t half = half_of(values[0]).bits;
-      if (std::isfinite(values[0]) && !std::isfinite(half_to_float(half))) ++loss.refused;
-      put(at, half);
-      add_loss(values[0], half_to_float(half), loss);
-    } else {
-      const std::uint16_t half = float_to_bfloat(values[0]);
-      put(at, half);
-      add_loss(values[0], std::bit_cast<float>(static_cast<std::uint32_t>(half) << 16), loss);
-    }
+    float value;
+    read_floats(source.encoding, row, column, 1, &value);
+    put_float(to.layout, value, at, loss);
   }
 }
+
+// ---- all encodings ----------------------------------------------------------------------------------------------
+
+// Packs one block of a row. Null where values are read as floats.
+using PackBlock = void(const std::uint8_t* from, std::int64_t block, const Place& to, Loss& loss);
+
+struct Record {
+  const char* name;
+  std::int64_t columns, bytes;  // of one encoded block: ggml-common.h
+  Layout layout;
+  PackBlock* pack;
+};
+
+constexpr Record kRecords[] = {
+    {"F32", 1, 4, Layout::F32, nullptr},
+    {"F16", 1, 2, Layout::F16, nullptr},
+    {"BF16", 1, 2, Layout::BF16, nullptr},
+    {"Q4_0", 32, 18, Layout::Q4_0, pack_nibbles},
+    {"Q4_1", 32, 20, Layout::Q4_1, pack_q4_1},
+    {"Q5_0", 32, 22, Layout::Q5_1, pack_q5_0},
+    {"Q5_1", 32, 24, Layout::Q5_1, pack_q5_1},
+    {"Q8_0", 32, 34, Layout::Q8_0, pack_q8_0},
+    {"Q2_K", 256, 84, Layout::Q8_0, nullptr},
+    {"Q3_K", 256, 110, Layout::Q6_K, pack_q3_k},
+    {"Q4_K", 256, 144, Layout::Q4_K, pack_q45_k<false>},
+    {"Q5_K", 256, 176, Layout::Q5_K, pack_q45_k<true>},
+    {"Q6_K", 256, 210, Layout::Q6_K, pack_q6_k},
+    {"IQ4_NL", 32, 18, Layout::IQ4_NL, pack_nibbles},
+    {"MXFP4", 32, 17, Layout::MXFP4, pack_mxfp4},
+};
+
+const Record& record(Encoding encoding) { return kRecords[static_cast<int>(encoding)]; }
 
 }  // namespace
 
@@ -310,47 +332,29 @@ std::int64_t encoded_row_bytes(Encoding encoding, std::int64_t columns) {
 }
 
 bool can_pack(Encoding from, Layout to) {
-  switch (from) {
-    case Encoding::F32:
-    case Encoding::F16:
-    case Encoding::BF16: return to == Layout::F32 || to == Layout::F16 || to == Layout::BF16 || to == Layout::Q8_0;
-    case Encoding::Q4_0: return to == Layout::Q4_0;
-    case Encoding::Q4_1: return to == Layout::Q4_1;
-    case Encoding::Q5_0:
-    case Encoding::Q5_1: return to == Layout::Q5_1;
-    case Encoding::Q8_0:
-    case Encoding::Q2_K: return to == Layout::Q8_0;
-    case Encoding::Q3_K:
-    case Encoding::Q6_K: return to == Layout::Q6_K;
-    case Encoding::Q4_K: return to == Layout::Q4_K;
-    case Encoding::Q5_K: return to == Layout::Q5_K;
-    case Encoding::IQ4_NL: return to == Layout::IQ4_NL;
-    case Encoding::MXFP4: return to == Layout::MXFP4;
-  }
-  return false;
+  const bool floats = from == Encoding::F32 || from == Encoding::F16 || from == Encoding::BF16;
+  return floats ? !takes_int8(to) || to == Layout::Q8_0 : to == record(from).layout;
 }
 
 void pack(const Source& source, Layout layout, std::int64_t group_begin, std::int64_t group_end, std::uint8_t* packed,
           Loss& loss) {
   const std::int64_t bytes = group_bytes(layout, source.columns);
   const std::int64_t row_bytes = encoded_row_bytes(source.encoding, source.columns);
-  const Record from = record(source.encoding);
+  const Record& from = record(source.encoding);
   for (std::int64_t group = group_begin; group < group_end; ++group) {
     std::uint8_t* at = packed + group * bytes;
     std::memset(at, 0, static_cast<std::size_t>(bytes));
     const std::int64_t rows = std::min(kRowGroup, source.rows - group * kRowGroup);
     for (int r = 0; r < rows; ++r) {
-      const std::int64_t blocks = source.columns / from.columns;
       const std::uint8_t* encoded = source.data + (group * kRowGroup + r) * row_bytes;
       const Place to{layout, r, at, source.columns};
-      if (from.columns == 1 || source.encoding == Encoding::Q2_K) {
-        pack_floats(source, encoded, to, loss);
-      } else if (from.columns == 32) {
-        for (std::int64_t block = 0; block < blocks; ++block)
-          pack_32(source.encoding, encoded + block * from.bytes, block, to, loss);
+      if (from.pack != nullptr) {
+        for (std::int64_t block = 0; block < source.columns / from.columns; ++block)
+          from.pack(encoded + block * from.bytes, block, to, loss);
+      } else if (layout == Layout::Q8_0) {
+        pack_as_q8_0(source, encoded, to, loss);
       } else {
-        for (std::int64_t block = 0; block < blocks; ++block)
-          pack_256(source.encoding, encoded + block * from.bytes, block, to);
+        pack_as_floats(source, encoded, to, loss);
       }
     }
   }

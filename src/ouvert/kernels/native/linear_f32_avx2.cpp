@@ -1,0 +1,126 @@
+// The products of float activations with AVX2: weights are decoded, 8 rows at a time, and multiplied.
+
+#if defined(__x86_64__)
+
+#include "linear_sets.h"
+#include "store_avx2.h"
+#include "weights_avx2.h"
+
+namespace ouvert {
+namespace {
+
+// Weights of `columns` <= 32 columns of one half as floats.
+template <Layout L>
+OUVERT_INLINE void decode(const std::uint8_t* group, std::int64_t all_columns, std::int64_t block, int half,
+                          std::int64_t columns, float (*out)[kHalf]) {
+  const auto [scales, within, packed] = block_at(L, group, all_columns, block);
+  if constexpr (takes_int8(L)) {
+    __m256i codes[8];
+    BlockScales weights;
+#pragma GCC unroll 4
+    for (int j = 0; j < 4; ++j) unpack_two<L>(packed, half, j, codes[j], codes[j + 4]);
+    StretchScales shared;
+    load_shared_scales<L>(scales, shared);
+    load_scales<L>(scales, shared, within, half, weights);
+#pragma GCC unroll 8
+    for (int j = 0; j < 8; ++j) {
+      __m256 scale = weights.scale;
+      if constexpr (L == Layout::Q6_K)
+        scale = _mm256_mul_ps(scale, _mm256_cvtepi32_ps(_mm256_srai_epi32(weights.sub[j / 4], 16)));
+#pragma GCC unroll 4
+      for (int i = 0; i < 4; ++i) {  // byte i of each row's four
+        __m256i value;
+        if constexpr (by_sign(L)) {
+          value = _mm256_srai_epi32(_mm256_slli_epi32(codes[j], 24 - 8 * i), 24);
+        } else {
+          value = _mm256_and_si256(_mm256_srli_epi32(codes[j], 8 * i), _mm256_set1_epi32(255));
+          value = _mm256_sub_epi32(value, _mm256_set1_epi32(code_offset(L)));
+        }
+        __m256 weight = _mm256_mul_ps(_mm256_cvtepi32_ps(value), scale);
+        if constexpr (has_minimum(L)) weight = _mm256_add_ps(weight, weights.minimum);
+        _mm256_store_ps(out[4 * j + i], weight);
+      }
+    }
+  } else {
+    for (std::int64_t c = 0; c < columns; ++c) {
+      if constexpr (L == Layout::F32)
+        _mm256_store_ps(out[c], _mm256_loadu_ps(reinterpret_cast<const float*>(packed + 64 * c + 32 * half)));
+      if constexpr (L == Layout::F16) _mm256_store_ps(out[c], halves(packed + 32 * c + 16 * half));
+      if constexpr (L == Layout::BF16) {
+        const __m128i upper = _mm_loadu_si128(reinterpret_cast<const __m128i*>(packed + 32 * c + 16 * half));
+        _mm256_store_ps(out[c], _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(upper), 16)));
+      }
+    }
+  }
+}
+
+template <Layout L, int W>
+__attribute__((noinline)) void tokens_f32(const std::uint8_t* group, std::int64_t all_columns, const float* const* x,
+                                          std::int64_t token, int half, const Destination& to) {
+  alignas(32) float weights[kBlock][kHalf];
+  __m256 partial[W][4];
+#pragma GCC unroll 2
+  for (int t = 0; t < W; ++t)
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i) partial[t][i] = _mm256_setzero_ps();
+  for (std::int64_t column = 0; column < all_columns; column += kBlock) {
+    const std::int64_t columns = std::min(kBlock, all_columns - column);
+    decode<L>(group, all_columns, column / kBlock, half, columns, weights);
+    std::int64_t c = 0;
+    for (; c + 4 <= columns; c += 4)
+#pragma GCC unroll 4
+      for (int i = 0; i < 4; ++i) {
+        const __m256 weight = _mm256_load_ps(weights[c + i]);
+#pragma GCC unroll 2
+        for (int t = 0; t < W; ++t)
+          partial[t][i] = _mm256_fmadd_ps(weight, _mm256_set1_ps(x[t][column + c + i]), partial[t][i]);
+      }
+#pragma GCC unroll 3
+    for (int i = 0; i < 3; ++i)
+      if (c + i < columns)
+#pragma GCC unroll 2
+        for (int t = 0; t < W; ++t)
+          partial[t][i] = _mm256_fmadd_ps(_mm256_load_ps(weights[c + i]), _mm256_set1_ps(x[t][column + c + i]),
+                                          partial[t][i]);
+  }
+#pragma GCC unroll 2
+  for (int t = 0; t < W; ++t)
+    store(to, token + t, half,
+          _mm256_add_ps(_mm256_add_ps(partial[t][0], partial[t][1]), _mm256_add_ps(partial[t][2], partial[t][3])));
+}
+
+template <Layout L>
+void matmul_f32_layout(const Matrix& weights, const float* x, std::int64_t x_stride, const std::int32_t* from_rows,
+                       float* out, std::int64_t stride, const Piece& piece, const Epilogue& epilogue) {
+  const std::int64_t columns = weights.columns, bytes = group_bytes(L, columns);
+  for (std::int64_t row = piece.row_begin; row < piece.row_end; row += kRowGroup) {
+    const std::uint8_t* group = weights.data + row / kRowGroup * bytes;
+    const Destination to{out, stride, &epilogue, row, std::min(kRowGroup, weights.rows - row)};
+    for (int half = 0; half < 2; ++half)
+      for (std::int64_t token = piece.token_begin; token < piece.token_end;) {
+        const float* from[2];
+        const std::int64_t left = std::min<std::int64_t>(2, piece.token_end - token);
+        for (std::int64_t t = 0; t < left; ++t)
+          from[t] = x + (from_rows ? from_rows[token + t] : token + t) * x_stride;
+        if (left == 2) {
+          tokens_f32<L, 2>(group, columns, from, token, half, to);
+        } else {
+          tokens_f32<L, 1>(group, columns, from, token, half, to);
+        }
+        token += left;
+      }
+  }
+}
+
+}  // namespace
+
+void matmul_f32_avx2(const Matrix& w, const float* x, std::int64_t x_stride, const std::int32_t* from_rows, float* out,
+                     std::int64_t stride, const Piece& piece, const Epilogue& e) {
+  with_layout(w.layout, [&](auto layout) {
+    matmul_f32_layout<layout>(w, x, x_stride, from_rows, out, stride, piece, e);
+  });
+}
+
+}  // namespace ouvert
+
+#endif
