@@ -169,9 +169,9 @@ class LoadedModels:
         finally:
             entry.uses -= 1
 
-    async def release(self, name: str) -> None:
-        """Let go of a model as soon as it is idle."""
-        entry = self._here.get(self.catalog.find(name).installed.name)
+    async def release(self, name: str, admits: Callable[[str], bool] = lambda own_name: True) -> None:
+        """Let go of a model as soon as it is idle. Raises Refusal 404 where there is none that `admits` says yes to."""
+        entry = self._here.get(self.catalog.find(name, admits).installed.name)
         if entry is not None:
             entry.keep = 0.0
             await self.let_go_of_idle()

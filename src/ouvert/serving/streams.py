@@ -10,6 +10,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from ouvert.serving.errors import Refusal, refusal_of
+
 PING = b": ping\n\n"
 # JSON may hold these as they are, and clients that split lines as Python's str.splitlines does cut there. The other
 # characters at which that function cuts are control characters, which JSON escapes in any case.
@@ -66,6 +68,20 @@ async def unless_gone(request: Request, work: Awaitable[Value]) -> Value:
 async def disconnected(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
+
+
+async def saying_what_goes_wrong(
+    pieces: AsyncIterator[bytes], said: Callable[[Refusal], bytes]
+) -> AsyncIterator[bytes]:
+    """The pieces; where a known error ends them, it is the last piece. What nobody foresaw is raised."""
+    try:
+        async for piece in pieces:
+            yield piece
+    except Exception as problem:
+        refusal = refusal_of(problem)
+        if refusal is None:
+            raise
+        yield said(refusal)
 
 
 async def next_of(pieces: AsyncIterator[bytes]) -> bytes | None:

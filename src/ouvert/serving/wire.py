@@ -106,10 +106,14 @@ class Rules:
     refused: Mapping[str, str] = field(default_factory=dict)
     unkept: Mapping[str, str] = field(default_factory=dict)
 
-    def notes(self, fields: Mapping[str, Any], place: str, general: str) -> Iterator[str]:
-        """Raises Refusal."""
+    def notes(
+        self, fields: Mapping[str, Any], place: str, general: str, read: frozenset[str] = frozenset()
+    ) -> Iterator[str]:
+        """Of fields that are not `read`. `place` and `general` as in `undeclared`. Raises Refusal."""
         for name, value in fields.items():
-            if value is None or (isinstance(value, list | dict) and not value) or name in self.without_effect:
+            if value is None or (isinstance(value, list | dict) and not value):
+                continue
+            if name in read or name in self.without_effect:
                 continue
             if name in self.refused:
                 if not is_idle(name, value):

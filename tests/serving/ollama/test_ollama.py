@@ -10,8 +10,7 @@ import pytest
 
 from ouvert.serving.endpoints import Wire
 from ouvert.serving.errors import Refusal
-from ouvert.serving.ollama.answer_lines import as_object
-from ouvert.serving.ollama.chat import OllamaMessage, messages_of
+from ouvert.serving.ollama.chat import OllamaMessage, as_object, messages_of
 from ouvert.serving.ollama.keep_alive import seconds_of
 from ouvert.serving.ollama.models import parameter_size
 from ouvert.store import Store

@@ -1,12 +1,11 @@
 """The assistant's events as a message of Anthropic's that grows, and as the events that tell of its growth."""
 
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from ouvert.assistant import Event, Finished, ReasoningDelta, TextDelta, ToolCallDelta, Usage
 from ouvert.serving.anthropic.blocks import signature_of
-from ouvert.serving.streams import sse
 
 WireEvent = dict[str, Any]
 PING: WireEvent = {"type": "ping"}
@@ -129,7 +128,3 @@ def usage_of(usage: Usage) -> dict[str, Any]:
         "output_tokens": usage.output,
         "output_tokens_details": {"thinking_tokens": usage.reasoning},
     }
-
-
-def as_sse(events: Iterator[WireEvent] | Collection[WireEvent]) -> Iterator[bytes]:
-    return (sse(event, event["type"]) for event in events)

@@ -14,14 +14,14 @@ from ouvert.serving import receipts
 from ouvert.serving.answer_form import Form, FormedRequest
 from ouvert.serving.answers import AnswerInProgress
 from ouvert.serving.anthropic.blocks import Block, SentMessage, read_messages
-from ouvert.serving.anthropic.events import PING, MessageWriter, as_sse
+from ouvert.serving.anthropic.events import PING, MessageWriter
 from ouvert.serving.bounds import AnthropicTemperature, Share, StopList
 from ouvert.serving.endpoints import MOST_COUNT, MOST_TOKENS, Call, Endpoint
-from ouvert.serving.errors import Refusal, anthropic_error, refusal_of
+from ouvert.serving.errors import Refusal, anthropic_error
 from ouvert.serving.foreign_fields import ANTHROPIC_HARMLESS, ANTHROPIC_REFUSED
 from ouvert.serving.sampling import sampling_of
 from ouvert.serving.service import Ask, prompt_of
-from ouvert.serving.streams import JSONAnswer, Streamed, sse, unless_gone
+from ouvert.serving.streams import JSONAnswer, Streamed, saying_what_goes_wrong, sse, unless_gone
 from ouvert.serving.wire import Several, Wire
 
 # Anthropic's words for an effort -> ours, where they differ.
@@ -183,7 +183,7 @@ async def create_message(call: Call) -> Response:
     headers = {receipts.HEADER: answer_id, "request-id": answer_id}
     if request.stream:
         return Streamed(
-            streamed(answer, writer, request.max_tokens, full=full),
+            saying_what_goes_wrong(streamed(answer, writer, request.max_tokens, full=full), in_anthropics_words),
             answer.close,
             ping=sse(PING, "ping"),
             ping_seconds=call.service.settings.ping_seconds,
@@ -232,16 +232,13 @@ async def written(answer: AnswerInProgress[Event], writer: MessageWriter, max_to
 async def streamed(
     answer: AnswerInProgress[Event], writer: MessageWriter, max_tokens: int, *, full: bool
 ) -> AsyncIterator[bytes]:
-    """What goes wrong on the way is said in the stream."""
-    try:
-        async for event in events(answer, writer, max_tokens, full=full):
-            for piece in as_sse([event]):
-                yield piece
-    except Exception as problem:
-        refusal = refusal_of(problem)
-        if refusal is None:
-            raise
-        yield sse(anthropic_error(refusal), "error")
+    async for event in events(answer, writer, max_tokens, full=full):
+        yield sse(event, event["type"])
+
+
+def in_anthropics_words(refusal: Refusal) -> bytes:
+    """What went wrong in a stream, as its last event."""
+    return sse(anthropic_error(refusal), "error")
 
 
 async def count_tokens(call: Call) -> Response:

@@ -1,52 +1,96 @@
 """Answers as Ollama sends them: one JSON object a line, or all lines joined into one object."""
 
-import json
+import math
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Protocol
 
 from starlette.responses import Response
 
-from ouvert.assistant import Event, Finished, ReasoningDelta, ScoredText, ScoredToken, TextDelta, Tool, ToolCall, Usage
+from ouvert.assistant import Event, Finished, ReasoningDelta, ScoredText, TextDelta, ToolCall, Usage
+from ouvert.chat import Abilities
 from ouvert.serving import receipts
 from ouvert.serving.answers import AnswerInProgress
-from ouvert.serving.body import refuse_constant
 from ouvert.serving.endpoints import Call
-from ouvert.serving.errors import Refusal, ollama_error, refusal_of
+from ouvert.serving.errors import Refusal, ollama_error
 from ouvert.serving.logprobs import scored_token
 from ouvert.serving.ollama.keep_alive import NOT_YOURS_TO_KEEP, seconds_of
 from ouvert.serving.ollama.wire import Asked
-from ouvert.serving.streams import JSONAnswer, Streamed, as_json, unless_gone
+from ouvert.serving.streams import JSONAnswer, Streamed, as_json, saying_what_goes_wrong, unless_gone
 from ouvert.serving.text_continuation import Echoed
 
 NDJSON = "application/x-ndjson"
 NANO = 1_000_000_000
+# Why an answer ended -> what Ollama calls it, where that is not "stop".
+CUT_OFF = ("length", "repetition", "cancelled", "timeout")
+
+
+class Shape(Protocol):
+    """Where the parts of an answer stand in a line; each endpoint of answers has one."""
+
+    @property
+    def text_field(self) -> str:
+        """Under which name the text stands in `inner`."""
+
+    def line(self, text: str, thinking: str | None, calls: Sequence[ToolCall]) -> dict[str, Any]:
+        """The fields of a line that are this endpoint's own."""
+
+    def inner(self, line: Mapping[str, Any]) -> dict[str, Any]:
+        """A copy of the object of a line that has the text, the thoughts and the calls."""
+
+    def with_inner(self, line: Mapping[str, Any], inner: dict[str, Any]) -> dict[str, Any]:
+        """The line with this object in its place."""
 
 
 @dataclass(slots=True)
-class Held:
-    """One answer on its way out. `shape` puts a piece into the fields of its endpoint."""
+class AnswerLines:
+    """How one answer is written. `began` is on the monotonic clock, `loaded` the seconds until the model was there."""
 
     model: str
-    shape: Callable[[str, str | None, Sequence[ToolCall]], dict[str, Any]]
-    began: float
-    loaded: float
-    scored: bool
-    full: bool
+    shape: Shape
+    began: float = field(default_factory=time.monotonic)
+    loaded: float = 0.0
+    scored: bool = False
+    full: bool = False
     notes: list[str] = field(default_factory=list)
 
-    def line(self, text: str = "", thinking: str | None = None, calls: Sequence[ToolCall] = ()) -> dict[str, Any]:
-        return {"model": self.model, "created_at": now(), **self.shape(text, thinking, calls), "done": False}
+    async def of(
+        self, answer: AnswerInProgress[Event] | AnswerInProgress[Event | Echoed]
+    ) -> AsyncIterator[dict[str, Any]]:
+        """The lines of an answer. Those before the last are pieces; the last has counts and durations."""
+        async for _, event in answer:
+            match event:
+                case TextDelta(text):
+                    line = self.line(text)
+                    if self.scored and isinstance(event, ScoredText):
+                        line["logprobs"] = [scored_token(token) for token in event.tokens]
+                    yield line
+                case ReasoningDelta(text):
+                    yield self.line(thinking=text)
+                case Finished():
+                    if event.tool_calls:
+                        yield self.line(calls=event.tool_calls)
+                    notes = answer.notes + self.notes
+                    beside = receipts.beside(answer.id, [event.receipt], full=self.full, notes=notes)
+                    yield (
+                        self.line()
+                        | self.ending(event.reason, event.usage, event.receipt["seconds"])
+                        | {"ouvert": beside}
+                    )
 
-    def last(self, reason: str, usage: Usage, seconds: Mapping[str, float]) -> dict[str, Any]:
-        """The line that ends an answer. Durations are in nanoseconds."""
+    def line(self, text: str = "", thinking: str | None = None, calls: Sequence[ToolCall] = ()) -> dict[str, Any]:
+        now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+        return {"model": self.model, "created_at": now, **self.shape.line(text, thinking, calls), "done": False}
+
+    def ending(self, reason: str, usage: Usage, seconds: Mapping[str, float]) -> dict[str, Any]:
+        """What the last line has more than others. Durations are in nanoseconds."""
         read, written = seconds.get("prefill", 0.0), seconds.get("decode", 0.0)
         return {
             "done": True,
-            "done_reason": "length" if reason in ("length", "repetition", "cancelled", "timeout") else "stop",
+            "done_reason": "length" if reason in CUT_OFF else "stop",
             "total_duration": int((time.monotonic() - self.began) * NANO),
             "load_duration": int(self.loaded * NANO),
             "prompt_eval_count": usage.prompt,
@@ -55,176 +99,104 @@ class Held:
             "eval_duration": int(written * NANO),
         }
 
+    def joined(self, lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """All lines of an answer as the one object that is sent where nothing is streamed."""
+        every = [self.shape.inner(line) for line in lines]
+        name = self.shape.text_field
+        inner = every[-1] | {name: "".join(each[name] for each in every)}
+        if thinking := "".join(each.get("thinking", "") for each in every):
+            inner["thinking"] = thinking
+        for each in every:
+            if "tool_calls" in each:
+                inner["tool_calls"] = each["tool_calls"]
+        scored = [token for line in lines for token in line.get("logprobs", ())]
+        return self.shape.with_inner(lines[-1], inner) | ({"logprobs": scored} if scored else {})
 
-def now() -> str:
-    return datetime.now(UTC).isoformat().replace("+00:00", "Z")
 
+async def lines_of(call: Call, request: Asked, shape: Shape, *, tools: bool = False) -> AnswerLines:
+    """How the answer will be written, when the model is in memory. `tools`: the request declares some.
 
-def as_object(arguments: str) -> dict[str, Any]:
-    """The arguments of a call. What a model wrote that is no JSON object is handed on as it is, not dropped."""
+    Raises Refusal for what the model cannot do.
+    """
+    if request.keep_alive is not None:
+        seconds_of(request.keep_alive)
+    full = receipts.wants_full(call.request, request.ouvert)
+    lines = AnswerLines(model=request.model, shape=shape, scored=bool(request.logprobs), full=full)
+    lease = await unless_gone(call.request, call.service.borrow(request.model, call.caller))
+    lines.loaded = time.monotonic() - lines.began
     try:
-        found = json.loads(arguments or "{}", parse_constant=refuse_constant)
-    except ValueError:
-        found = None
-    return found if isinstance(found, dict) else {"arguments": arguments}
+        lines.notes = request.chosen.not_kept(lease.model.engine.context)
+        if request.top_logprobs is not None and not request.logprobs:
+            raise Refusal(400, "top_logprobs needs logprobs: true.", code="invalid_value", param="top_logprobs")
+        thinks = request.think not in (None, False, "none")
+        if tools or thinks:
+            refuse_what_it_cannot(request.model, lease.model.chat_format.abilities, tools=tools, thinks=thinks)
+    finally:
+        lease.give_back()
+    return lines
 
 
-def as_chat(text: str, thinking: str | None, calls: Sequence[ToolCall]) -> dict[str, Any]:
-    message: dict[str, Any] = {"role": "assistant", "content": text}
-    if thinking is not None:
-        message["thinking"] = thinking
-    if calls:
-        message["tool_calls"] = [
-            {"id": call.id, "function": {"index": n, "name": call.name, "arguments": as_object(call.arguments)}}
-            for n, call in enumerate(calls)
-        ]
-    return {"message": message}
+def refuse_what_it_cannot(name: str, abilities: Abilities, *, tools: bool, thinks: bool) -> None:
+    for wanted, able, what in ((tools, abilities.tools, "tools"), (thinks, abilities.thinks, "thinking")):
+        if wanted and not able:
+            sentence = f"{name!r:.200} does not support {what}. /api/show says what a model can do."
+            raise Refusal(400, sentence, code="unsupported_parameter")
 
 
-def as_generated(text: str, thinking: str | None, _calls: Sequence[ToolCall]) -> dict[str, Any]:
-    return {"response": text} if thinking is None else {"response": text, "thinking": thinking}
-
-
-def logprobs_of(tokens: Sequence[ScoredToken]) -> list[dict[str, Any]]:
-    return [scored_token(token) for token in tokens]
-
-
-async def lines(
-    answer: AnswerInProgress[Event] | AnswerInProgress[Event | Echoed], held: Held
-) -> AsyncIterator[dict[str, Any]]:
-    """The objects of an answer. Those before the last are pieces; the last has counts and durations."""
-    async for _, event in answer:
-        match event:
-            case TextDelta(text):
-                line = held.line(text)
-                if held.scored and isinstance(event, ScoredText):
-                    line["logprobs"] = logprobs_of(event.tokens)
-                yield line
-            case ReasoningDelta(text):
-                yield held.line(thinking=text)
-            case Finished():
-                if event.tool_calls:
-                    yield held.line(calls=event.tool_calls)
-                beside = receipts.beside(answer.id, [event.receipt], full=held.full, notes=answer.notes + held.notes)
-                ended = held.last(event.reason, event.usage, event.receipt["seconds"])
-                yield held.line() | ended | {"ouvert": beside}
-
-
-def joined(pieces: Sequence[Mapping[str, Any]], shape: str) -> dict[str, Any]:
-    """All lines of an answer as the one object that is sent where nothing is streamed."""
-    whole = dict(pieces[-1])
-    inner = [piece["message"] if shape == "chat" else piece for piece in pieces]
-    key = "content" if shape == "chat" else "response"
-    target = dict(whole["message"]) if shape == "chat" else whole
-    target[key] = "".join(piece[key] for piece in inner)
-    if thinking := "".join(piece.get("thinking", "") for piece in inner):
-        target["thinking"] = thinking
-    for piece in inner:
-        if "tool_calls" in piece:
-            target["tool_calls"] = piece["tool_calls"]
-    if shape == "chat":
-        whole["message"] = target
-    scored = [token for piece in pieces for token in piece.get("logprobs", ())]
-    return whole | ({"logprobs": scored} if scored else {})
-
-
-async def streamed(found: AsyncIterator[Mapping[str, Any]]) -> AsyncIterator[bytes]:
-    """One object a line, each in one write. What goes wrong on the way is said in the stream."""
-    try:
-        async for line in found:
-            yield as_json(line) + b"\n"
-    except Exception as problem:
-        refusal = refusal_of(problem)
-        if refusal is None:
-            raise
-        yield as_json(ollama_error(refusal)) + b"\n"
-
-
-async def answered(
-    call: Call,
-    answer: AnswerInProgress[Any],
-    found: AsyncIterator[dict[str, Any]],
-    request: Asked,
-    shape: str,
-) -> Response:
+async def sent(call: Call, request: Asked, answer: AnswerInProgress[Any], lines: AnswerLines) -> Response:
+    """The answer, streamed unless the request says not to."""
     if request.keep_alive is not None and call.caller.keeps_models:
         answer.keep = seconds_of(request.keep_alive)
     elif request.keep_alive is not None:
         answer.notes += (f"keep_alive: {NOT_YOURS_TO_KEEP}",)
     headers = {receipts.HEADER: answer.id}
     if request.stream is not False:
-        settings = call.service.settings
         return Streamed(
-            streamed(found),
+            saying_what_goes_wrong(streamed(lines.of(answer)), in_ollamas_words),
             answer.close,
             ping=None,  # a line that is no object would end some clients
-            ping_seconds=settings.ping_seconds,
+            ping_seconds=call.service.settings.ping_seconds,
             headers=headers,
             media_type=NDJSON,
         )
     try:
-        pieces = await unless_gone(call.request, collected(found))
+        written = await unless_gone(call.request, collected(lines.of(answer)))
     finally:
         await answer.close()
-    return JSONAnswer(joined(pieces, shape), headers=headers)
+    return JSONAnswer(lines.joined(written), headers=headers)
 
 
-async def collected(found: AsyncIterator[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [line async for line in found]
+async def streamed(lines: AsyncIterator[Mapping[str, Any]]) -> AsyncIterator[bytes]:
+    """One object a line, each in one write."""
+    async for line in lines:
+        yield as_line(line)
 
 
-async def begun(call: Call, request: Asked, tools: Sequence[Tool], shape: Callable[..., dict[str, Any]]) -> Held:
-    """The model in memory, and whether it can do what is asked for. Raises Refusal."""
-    began = time.monotonic()
-    if request.keep_alive is not None:
-        seconds_of(request.keep_alive)
-    held = Held(
-        model=request.model,
-        shape=shape,
-        began=began,
-        loaded=0.0,
-        scored=bool(request.logprobs),
-        full=receipts.wants_full(call.request, request.ouvert),
-    )
-    lease = await unless_gone(call.request, call.service.borrow(request.model, call.caller))
-    held.loaded = time.monotonic() - began
-    try:
-        held.notes = request.chosen.not_kept(lease.model.engine.context)
-        if request.top_logprobs is not None and not request.logprobs:
-            raise Refusal(400, "top_logprobs needs logprobs: true.", code="invalid_value", param="top_logprobs")
-        if tools or request.think not in (None, False, "none"):
-            abilities = lease.model.chat_format.abilities
-            for wanted, able, what in (
-                (tools, abilities.tools, "tools"),
-                (request.think not in (None, False, "none"), abilities.thinks, "thinking"),
-            ):
-                if wanted and not able:
-                    sentence = f"{request.model!r:.200} does not support {what}. /api/show says what a model can do."
-                    raise Refusal(400, sentence, code="unsupported_parameter")
-    finally:
-        lease.give_back()
-    return held
+async def collected(lines: AsyncIterator[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [line async for line in lines]
 
 
-async def only_loaded(call: Call, request: Asked, shape: Callable[..., dict[str, Any]]) -> Response:
+def in_ollamas_words(refusal: Refusal) -> bytes:
+    """What went wrong in a stream, as its last line."""
+    return as_line(ollama_error(refusal))
+
+
+def as_line(value: Mapping[str, Any]) -> bytes:
+    return as_json(value) + b"\n"
+
+
+async def only_loaded(call: Call, request: Asked, shape: Shape) -> Response:
     """Without anything to answer a model is loaded, or let go with `keep_alive: 0`."""
-    keep = float("nan") if request.keep_alive is None else seconds_of(request.keep_alive)
+    keep = math.nan if request.keep_alive is None else seconds_of(request.keep_alive)
     if request.keep_alive is not None and not call.caller.keeps_models:
         raise Refusal(403, f"keep_alive: {NOT_YOURS_TO_KEEP} Leave it out.", code="not_yours", param="keep_alive")
-    reason = "load"
+    lease = await unless_gone(call.request, call.service.borrow(request.model, call.caller))
+    lease.give_back(keep)
     if keep == 0:
-        lease = await unless_gone(call.request, call.service.borrow(request.model, call.caller))  # if the caller may
-        lease.give_back(0.0)
-        reason = "unload"
-        await call.service.loaded_models.release(request.model)
-    else:
-        lease = await unless_gone(call.request, call.service.borrow(request.model, call.caller))
-        lease.give_back(keep)
-    held = Held(model=request.model, shape=shape, began=time.monotonic(), loaded=0.0, scored=False, full=False)
-    line = held.line() | {"done": True, "done_reason": reason} | request.beside
-    if request.stream is False:
-        return JSONAnswer(line)
-    return Response(as_json(line) + b"\n", media_type=NDJSON)
+        await call.service.loaded_models.release(request.model, call.caller.admits)
+    reason = "unload" if keep == 0 else "load"
+    line = AnswerLines(request.model, shape).line() | {"done": True, "done_reason": reason} | request.beside
+    return JSONAnswer(line) if request.stream is False else Response(as_line(line), media_type=NDJSON)
 
 
 def new_id() -> str:

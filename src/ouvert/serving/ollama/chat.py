@@ -1,5 +1,6 @@
 """POST /api/chat: a conversation answered."""
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
@@ -7,10 +8,11 @@ from pydantic import Field
 from starlette.responses import Response
 
 from ouvert.assistant import Message, ToolCall
+from ouvert.serving.body import refuse_constant
 from ouvert.serving.endpoints import Call
 from ouvert.serving.foreign_fields import OLLAMA_REFUSED
 from ouvert.serving.function_tools import DeclaredTool, as_tool
-from ouvert.serving.ollama.answer_lines import answered, as_chat, begun, lines, new_id, only_loaded
+from ouvert.serving.ollama.answer_lines import lines_of, new_id, only_loaded, sent
 from ouvert.serving.ollama.wire import Asked, refuse_images
 from ouvert.serving.service import Ask
 from ouvert.serving.streams import json_text, unless_gone
@@ -91,10 +93,42 @@ def messages_of(sent: Sequence[OllamaMessage]) -> list[Message]:
     return messages
 
 
+class ChatShape:
+    """A line has a message."""
+
+    text_field = "content"
+
+    def line(self, text: str, thinking: str | None, calls: Sequence[ToolCall]) -> dict[str, Any]:
+        message: dict[str, Any] = {"role": "assistant", "content": text}
+        if thinking is not None:
+            message["thinking"] = thinking
+        if calls:
+            message["tool_calls"] = [
+                {"id": call.id, "function": {"index": n, "name": call.name, "arguments": as_object(call.arguments)}}
+                for n, call in enumerate(calls)
+            ]
+        return {"message": message}
+
+    def inner(self, line: Mapping[str, Any]) -> dict[str, Any]:
+        return dict(line["message"])
+
+    def with_inner(self, line: Mapping[str, Any], inner: dict[str, Any]) -> dict[str, Any]:
+        return {**line, "message": inner}
+
+
+def as_object(arguments: str) -> dict[str, Any]:
+    """The arguments of a call. What a model wrote that is no JSON object is handed on as it is, not dropped."""
+    try:
+        found = json.loads(arguments or "{}", parse_constant=refuse_constant)
+    except ValueError:
+        found = None
+    return found if isinstance(found, dict) else {"arguments": arguments}
+
+
 async def chat(call: Call) -> Response:
     request: OllamaChat = call.body
     if not request.messages:
-        return await only_loaded(call, request, as_chat)
+        return await only_loaded(call, request, ChatShape())
     tools = [as_tool(tool.function) for tool in request.tools or ()]
     ask = Ask(
         model=request.model,
@@ -106,6 +140,6 @@ async def chat(call: Call) -> Response:
         notes=request.unknown,
         **request.thought,
     )
-    held = await begun(call, request, tools, as_chat)
+    lines = await lines_of(call, request, ChatShape(), tools=bool(tools))
     answer = await unless_gone(call.request, call.service.answer(ask, call.caller, new_id()))
-    return await answered(call, answer, lines(answer, held), request, "chat")
+    return await sent(call, request, answer, lines)

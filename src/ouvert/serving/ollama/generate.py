@@ -1,15 +1,15 @@
 """POST /api/generate: one question answered, or a text continued as it is."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from starlette.responses import Response
 
-from ouvert.assistant import Message
+from ouvert.assistant import Message, ToolCall
 from ouvert.serving.endpoints import Call
 from ouvert.serving.errors import Refusal
 from ouvert.serving.foreign_fields import OLLAMA_REFUSED
-from ouvert.serving.ollama.answer_lines import answered, as_generated, begun, lines, new_id, only_loaded
+from ouvert.serving.ollama.answer_lines import lines_of, new_id, only_loaded, sent
 from ouvert.serving.ollama.wire import Asked, refuse_images
 from ouvert.serving.service import Ask
 from ouvert.serving.streams import unless_gone
@@ -36,11 +36,26 @@ class OllamaGenerate(Asked):
     images: Several[Any] | None = None
 
 
+class GeneratedShape:
+    """A line has the text itself."""
+
+    text_field = "response"
+
+    def line(self, text: str, thinking: str | None, _calls: Sequence[ToolCall]) -> dict[str, Any]:
+        return {"response": text} if thinking is None else {"response": text, "thinking": thinking}
+
+    def inner(self, line: Mapping[str, Any]) -> dict[str, Any]:
+        return dict(line)
+
+    def with_inner(self, _line: Mapping[str, Any], inner: dict[str, Any]) -> dict[str, Any]:
+        return inner
+
+
 async def generate(call: Call) -> Response:
     request: OllamaGenerate = call.body
     refuse_images(request.images, "images")
     if not request.prompt and not request.suffix:
-        return await only_loaded(call, request, as_generated)
+        return await only_loaded(call, request, GeneratedShape())
     if request.raw or request.suffix:
         return await continued(call, request)
     system = [Message(role="system", content=request.system)] if request.system else []
@@ -53,9 +68,9 @@ async def generate(call: Call) -> Response:
         notes=request.unknown,
         **request.thought,
     )
-    held = await begun(call, request, (), as_generated)
+    lines = await lines_of(call, request, GeneratedShape())
     answer = await unless_gone(call.request, call.service.answer(ask, call.caller, new_id()))
-    return await answered(call, answer, lines(answer, held), request, "generate")
+    return await sent(call, request, answer, lines)
 
 
 async def continued(call: Call, request: OllamaGenerate) -> Response:
@@ -79,7 +94,7 @@ async def continued(call: Call, request: OllamaGenerate) -> Response:
         sampling=sampling,
     )
     task = TextTask(ask, call.service.settings.answer_seconds)
-    held = await begun(call, request, (), as_generated)
+    lines = await lines_of(call, request, GeneratedShape())
     answer = await unless_gone(call.request, call.service.begin(task, call.caller, new_id()))
     answer.notes += request.unknown
-    return await answered(call, answer, lines(answer, held), request, "generate")
+    return await sent(call, request, answer, lines)

@@ -1,22 +1,20 @@
 """POST /v1/chat/completions: OpenAI's Chat Completions, a translation of the assistant's events."""
 
 import secrets
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from starlette.responses import Response
 
-from ouvert.assistant import Event, Finished, Reading, ReasoningDelta, ScoredText, ScoredToken, TextDelta, ToolCallDelta
+from ouvert.assistant import Event, Finished, ReasoningDelta, ScoredText, ScoredToken, TextDelta
 from ouvert.serving import receipts
 from ouvert.serving.answers import AnswerInProgress
 from ouvert.serving.endpoints import Call, Endpoint
-from ouvert.serving.errors import openai_error, refusal_of
-from ouvert.serving.logprobs import scored_token
+from ouvert.serving.openai.chat_chunks import ChunkWriter, chunks, logprobs_of
 from ouvert.serving.openai.chat_request import ChatRequest, asked
-from ouvert.serving.openai.wire import DONE, FINISH_REASONS, frame, usage_of
-from ouvert.serving.service import Ask
-from ouvert.serving.streams import JSONAnswer, Streamed, sse, unless_gone
+from ouvert.serving.openai.wire import FINISH_REASONS, frame, in_openais_words, usage_of
+from ouvert.serving.streams import JSONAnswer, Streamed, saying_what_goes_wrong, unless_gone
 
 
 @dataclass(slots=True)
@@ -48,12 +46,12 @@ async def chat_completions(call: Call) -> Response:
     headers = {receipts.HEADER: answer_id}
     full = receipts.wants_full(call.request, request.ouvert)
     if request.stream:
-        settings = call.service.settings
         include_usage = bool(request.stream_options and request.stream_options.include_usage)
+        writer = ChunkWriter(answer, scored=bool(request.logprobs), include_usage=include_usage, full=full)
         return Streamed(
-            chunks(answer, ask, scored=bool(request.logprobs), include_usage=include_usage, full=full),
+            saying_what_goes_wrong(chunks(answer, writer), in_openais_words),
             answer.close,
-            ping_seconds=settings.ping_seconds,
+            ping_seconds=call.service.settings.ping_seconds,
             headers=headers,
         )
     try:
@@ -104,84 +102,6 @@ def whole_choice(index: int, choice: Choice, *, scored: bool) -> dict[str, Any]:
         "logprobs": logprobs_of(choice.tokens) if scored else None,
         "finish_reason": FINISH_REASONS["cancelled" if choice.finished is None else choice.finished.reason],
     }
-
-
-async def chunks(
-    answer: AnswerInProgress[Event], ask: Ask, *, scored: bool, include_usage: bool, full: bool
-) -> AsyncIterator[bytes]:
-    """The chunks of a stream, each one event. What goes wrong on the way is said in the stream."""
-    head = frame(answer, "chat.completion.chunk")
-    if include_usage:
-        head["usage"] = None
-
-    def chunk(number: int, delta: Mapping[str, Any], reason: str | None = None, logprobs: Any = None) -> bytes:
-        choice = {"index": number, "delta": delta, "logprobs": logprobs, "finish_reason": reason}
-        return sse({**head, "choices": [choice]})
-
-    for number in range(ask.choices):
-        yield chunk(number, {"role": "assistant", "content": "", "refusal": None})
-    ended: dict[int, Finished] = {}
-    try:
-        async for number, event in answer:
-            match event:
-                case TextDelta(text):
-                    tokens = logprobs_of(event.tokens) if scored and isinstance(event, ScoredText) else None
-                    yield chunk(number, {"content": text}, logprobs=tokens)
-                case ReasoningDelta(text):
-                    yield chunk(number, {"reasoning": text, "reasoning_content": text})
-                case ToolCallDelta():
-                    for piece in call_pieces(event):
-                        yield chunk(number, {"tool_calls": [piece]})
-                case Reading():
-                    yield sse({**head, "choices": [], "ouvert": {"reading": {"index": number, **reading_of(event)}}})
-                case Finished():
-                    ended[number] = event
-                    if len(ended) < ask.choices:
-                        yield chunk(number, {}, FINISH_REASONS[event.reason])
-                    else:
-                        field = receipts.beside(
-                            answer.id, [ended[n].receipt for n in sorted(ended)], full=full, notes=answer.notes
-                        )
-                        choice = {
-                            "index": number,
-                            "delta": {},
-                            "logprobs": None,
-                            "finish_reason": FINISH_REASONS[event.reason],
-                        }
-                        yield sse({**head, "choices": [choice], "ouvert": field})
-    except Exception as problem:
-        refusal = refusal_of(problem)
-        if refusal is None:
-            raise
-        yield sse(openai_error(refusal))
-        return
-    if include_usage:
-        yield sse({**head, "choices": [], "usage": usage_of([each.usage for each in ended.values()])})
-    yield DONE
-
-
-def reading_of(event: Reading) -> dict[str, Any]:
-    left = event.seconds_left
-    return {
-        "done": event.done,
-        "total": event.total,
-        "reused": event.reused,
-        "seconds": round(event.seconds, 3),
-        "seconds_left": None if left is None else round(left, 3),
-    }
-
-
-def call_pieces(event: ToolCallDelta) -> Iterator[dict[str, Any]]:
-    """The first piece of a call has its id and name and no arguments; later ones have nothing but arguments."""
-    if event.id is not None:
-        function = {"name": event.name, "arguments": ""}
-        yield {"index": event.index, "id": event.id, "type": "function", "function": function}
-    if event.arguments:
-        yield {"index": event.index, "function": {"arguments": event.arguments}}
-
-
-def logprobs_of(tokens: Sequence[ScoredToken]) -> dict[str, Any]:
-    return {"content": [scored_token(token) for token in tokens], "refusal": None}
 
 
 ENDPOINTS = (

@@ -15,11 +15,19 @@ from ouvert.serving.answers import AnswerInProgress
 from ouvert.serving.body import TOKEN_VALUES
 from ouvert.serving.bounds import TopLogprobs
 from ouvert.serving.endpoints import MOST_COUNT, MOST_TOKENS, Call, Endpoint
-from ouvert.serving.errors import Refusal, openai_error, refusal_of
+from ouvert.serving.errors import Refusal
 from ouvert.serving.foreign_fields import COMPLETIONS_REFUSED, OPENAI_HARMLESS
 from ouvert.serving.logprobs import LOWEST_LOGPROB
-from ouvert.serving.openai.wire import DONE, FINISH_REASONS, SampledRequest, StreamOptions, frame, usage_of
-from ouvert.serving.streams import JSONAnswer, Streamed, sse, unless_gone
+from ouvert.serving.openai.wire import (
+    DONE,
+    FINISH_REASONS,
+    SampledRequest,
+    StreamOptions,
+    frame,
+    in_openais_words,
+    usage_of,
+)
+from ouvert.serving.streams import JSONAnswer, Streamed, saying_what_goes_wrong, sse, unless_gone
 from ouvert.serving.text_continuation import Echoed, Prompt, TextAsk, TextTask
 from ouvert.serving.wire import Several
 
@@ -111,7 +119,7 @@ async def completions(call: Call) -> Response:
     full = receipts.wants_full(call.request, request.ouvert)
     if request.stream:
         return Streamed(
-            chunks(answer, request, full=full),
+            saying_what_goes_wrong(chunks(answer, request, full=full), in_openais_words),
             answer.close,
             ping_seconds=settings.ping_seconds,
             headers=headers,
@@ -215,32 +223,24 @@ async def chunks(
     head = frame(answer, "text_completion")
     spell = answer.model.tokenizer.token_bytes
     include_usage = bool(request.stream_options and request.stream_options.include_usage)
-    count = len(request.prompts) * request.written
     ended: dict[int, Finished | Echoed] = {}
 
     def chunk(number: int, text: str, logprobs: Any = None, reason: str | None = None, **more: Any) -> bytes:
         choice = {"index": number, "text": text, "logprobs": logprobs, "finish_reason": reason}
         return sse({**head, "choices": [choice], **more})
 
-    try:
-        async for number, event in answer:
-            match event:
-                case ContinuedText(text, tokens):
-                    scored = None if request.logprobs is None else logprobs_of(tokens, spell)
-                    if text or scored:
-                        yield chunk(number, text, scored)
-                case Finished() | Echoed():
-                    ended[number] = event
-                    count_echoed(answer, event)
-                    last = len(ended) == count
-                    more = beside(answer, [ended[n] for n in sorted(ended)], full=full) if last else {}
-                    yield chunk(number, "", None, finish_reason(event), **more)
-    except Exception as problem:
-        refusal = refusal_of(problem)
-        if refusal is None:
-            raise
-        yield sse(openai_error(refusal))
-        return
+    async for number, event in answer:
+        match event:
+            case ContinuedText(text, tokens):
+                scored = None if request.logprobs is None else logprobs_of(tokens, spell)
+                if text or scored:
+                    yield chunk(number, text, scored)
+            case Finished() | Echoed():
+                ended[number] = event
+                count_echoed(answer, event)
+                last = len(ended) == answer.count
+                more = beside(answer, [ended[n] for n in sorted(ended)], full=full) if last else {}
+                yield chunk(number, "", None, finish_reason(event), **more)
     if include_usage:
         yield sse({**head, "choices": [], "usage": usage_of_all([ended[n] for n in sorted(ended)], request.n or 1)})
     yield DONE

@@ -25,6 +25,10 @@ READ: Mapping[str, frozenset[str]] = {
     "custom_tool_call_output": frozenset({"call_id", "output"}),
     "item_reference": frozenset(),
 }
+KINDS = (
+    "message, reasoning, function_call, function_call_output, custom_tool_call, custom_tool_call_output or "
+    "item_reference: no other kind of item is known here"
+)
 ITEMS = Rules(
     without_effect=frozenset({"type", "id", "status", "encrypted_content", "created_by", "phase", "cache_control"}),
     unkept={"namespace": "names of functions are taken as they are"},
@@ -42,9 +46,7 @@ def unknown_in_items(sent: Any) -> Iterator[str]:
     """Notes on fields of items and of their parts that are not read."""
     for item in sent if isinstance(sent, list) else ():
         read = READ.get(str(item.get("type") or "message"), frozenset())
-        yield from ITEMS.notes(
-            {name: value for name, value in item.items() if name not in read}, "input[].", "input[]."
-        )
+        yield from ITEMS.notes(item, "input[].", "input[].", read)
         for field_name in read & {"content", "summary", "output"}:
             parts = item.get(field_name)
             for part in parts if isinstance(parts, list) else ():
@@ -86,13 +88,17 @@ class Turn:
     """What an assistant did between two other messages."""
 
     reasoning: list[str] = field(default_factory=list)
-    text: list[str] = field(default_factory=list)
+    text: str = ""
     calls: list[ToolCall] = field(default_factory=list)
+
+    @property
+    def says_something(self) -> bool:
+        return bool(self.text or self.calls)
 
     def message(self) -> Message:
         return Message(
             role="assistant",
-            content="".join(self.text),
+            content=self.text,
             reasoning="\n".join(self.reasoning) or None,
             tool_calls=tuple(self.calls),
         )
@@ -100,65 +106,80 @@ class Turn:
 
 def messages_of(items: Sequence[Item], stored: Lookup) -> list[Message]:
     """Thoughts, text and calls that follow each other are one message of the assistant. Raises Refusal."""
-    messages: list[Message] = []
-    turn: Turn | None = None
-
-    def end_turn() -> None:
-        nonlocal turn
-        if turn is not None and (turn.text or turn.calls):  # thoughts that nothing followed are left out
-            messages.append(turn.message())
-        turn = None
-
+    reader = ItemReader(stored)
     for n, item in enumerate(resolved(items, stored)):
-        kind, where = item.get("type", "message"), f"input[{n}]"
-        if kind == "reasoning":
-            if turn is not None and (turn.text or turn.calls):
-                end_turn()
-            turn = turn or Turn()
-            if thought := reasoning_text(item, stored, where):
-                turn.reasoning.append(thought)
-        elif kind == "function_call":
-            turn = turn or Turn()
-            turn.calls.append(
-                ToolCall(
-                    text_field(item, "call_id", where),
-                    text_field(item, "name", where),
-                    text_field(item, "arguments", where),
-                )
-            )
-        elif kind == "custom_tool_call":
-            turn = turn or Turn()
-            text = json_text({INPUT: text_field(item, "input", where)})
-            turn.calls.append(ToolCall(text_field(item, "call_id", where), text_field(item, "name", where), text))
-        elif kind == "message" and item.get("role") == "assistant":
-            if turn is not None and (turn.text or turn.calls):
-                end_turn()
-            turn = turn or Turn()
-            turn.text.append(content_text(item.get("content"), f"{where}.content") or "")
-            if not turn.text[-1]:
-                turn.text[-1:] = []
-                messages.append(turn.message())  # an assistant that said nothing
-                turn = None
-        elif kind == "message":
-            end_turn()
-            role = item.get("role")
-            if role not in ROLES:
-                raise wrong(f"{where}.role", role, f"one of {', '.join(ROLES)}")
-            content = content_text(item.get("content"), f"{where}.content")
-            messages.append(Message(role=cast("Role", role), content=content))
-        elif kind in ("function_call_output", "custom_tool_call_output"):
-            end_turn()
-            output = content_text(item.get("output"), f"{where}.output")
-            messages.append(Message(role="tool", content=output, tool_call_id=text_field(item, "call_id", where)))
-        else:
-            raise wrong(
-                f"{where}.type",
-                kind,
-                "message, reasoning, function_call, function_call_output, custom_tool_call, custom_tool_call_output or "
-                "item_reference: no other kind of item is known here",
-            )
-    end_turn()
-    return messages
+        reader.read(item, f"input[{n}]")
+    reader.end_turn()
+    return reader.messages
+
+
+class ItemReader:
+    """Makes `messages` of items, one after another. The assistant's turn is among them when something ends it."""
+
+    def __init__(self, stored: Lookup) -> None:
+        self.messages: list[Message] = []
+        self._stored = stored
+        self._turn = Turn()
+
+    def read(self, item: Item, where: str) -> None:
+        match item.get("type", "message"):
+            case "reasoning":
+                self._read_thought(item, where)
+            case "function_call":
+                self._turn.calls.append(ToolCall(*call_of(item, where), text_field(item, "arguments", where)))
+            case "custom_tool_call":
+                text = json_text({INPUT: text_field(item, "input", where)})
+                self._turn.calls.append(ToolCall(*call_of(item, where), text))
+            case "message" if item.get("role") == "assistant":
+                self._read_text(item, where)
+            case "message":
+                self._read_message(item, where)
+            case "function_call_output" | "custom_tool_call_output":
+                self._read_output(item, where)
+            case kind:
+                raise wrong(f"{where}.type", kind, KINDS)
+
+    def end_turn(self) -> None:
+        """Thoughts that nothing followed are left out."""
+        if self._turn.says_something:
+            self.messages.append(self._turn.message())
+        self._turn = Turn()
+
+    def _end_what_was_said(self) -> None:
+        """More thoughts or text end a turn that has said something; one that has only thoughts goes on."""
+        if self._turn.says_something:
+            self.end_turn()
+
+    def _read_thought(self, item: Item, where: str) -> None:
+        self._end_what_was_said()
+        if thought := reasoning_text(item, self._stored, where):
+            self._turn.reasoning.append(thought)
+
+    def _read_text(self, item: Item, where: str) -> None:
+        self._end_what_was_said()
+        self._turn.text = content_text(item.get("content"), f"{where}.content")
+        if not self._turn.text:  # an assistant that said nothing
+            self.messages.append(self._turn.message())
+            self._turn = Turn()
+
+    def _read_message(self, item: Item, where: str) -> None:
+        self.end_turn()
+        role = item.get("role")
+        if role not in ROLES:
+            raise wrong(f"{where}.role", role, f"one of {', '.join(ROLES)}")
+        content = content_text(item.get("content"), f"{where}.content")
+        self.messages.append(Message(role=cast("Role", role), content=content))
+
+    def _read_output(self, item: Item, where: str) -> None:
+        self.end_turn()
+        output = content_text(item.get("output"), f"{where}.output")
+        call_id = text_field(item, "call_id", where)
+        self.messages.append(Message(role="tool", content=output, tool_call_id=call_id))
+
+
+def call_of(item: Item, where: str) -> tuple[str, str]:
+    """(id, name) of a call."""
+    return text_field(item, "call_id", where), text_field(item, "name", where)
 
 
 def reasoning_text(item: Item, stored: Lookup, where: str) -> str:

@@ -95,7 +95,7 @@ def check_name(tool: Mapping[str, Any], n: int) -> None:
 
 
 def unknown_fields(tool: Mapping[str, Any], known: frozenset[str]) -> Iterator[str]:
-    return OTHERS.notes({name: value for name, value in tool.items() if name not in known}, "tools[].", "tools[].")
+    return OTHERS.notes(tool, "tools[].", "tools[].", known)
 
 
 def wrong(n: int, given: str, expected: str) -> Refusal:

@@ -1,8 +1,7 @@
 """POST /v1/responses: OpenAI's Responses, a translation of the assistant's events; stored ones can be referred to."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncIterator, Iterator
 
 from starlette.responses import Response
 
@@ -22,7 +21,7 @@ from ouvert.serving.openai.response_request import (
     new_response,
 )
 from ouvert.serving.openai.stored_responses import cancel_response, delete_response, get_response, input_items
-from ouvert.serving.response_store import Stored
+from ouvert.serving.response_store import ResponseStore, Stored
 from ouvert.serving.service import Ask, prompt_of
 from ouvert.serving.streams import JSONAnswer, Streamed, sse, unless_gone
 
@@ -34,47 +33,60 @@ async def create_response(call: Call) -> Response:
         raise Refusal(
             400, f"background goes with polling, not with {other}.", code="unsupported_parameter", param="background"
         )
-    store = call.service.responses
     conversation = conversation_of(call, request)
     response = new_response(request, new_id("resp"))
     ask = asked(request, conversation.messages)
     stored = Stored(response, conversation.items, conversation.context, call.caller.whose)
     full = receipts.wants_full(call.request, request.ouvert)
+    headers = {receipts.HEADER: response["id"]}
     if request.background:
         stored.task = asyncio.create_task(in_background(call, ask, stored, full))
-        store.keep(stored)
-        return JSONAnswer(snapshot(response), headers={receipts.HEADER: response["id"]})
+        call.service.responses.keep(stored)
+        return JSONAnswer(snapshot(response), headers=headers)
     answer = await unless_gone(call.request, call.service.answer(ask, call.caller, response["id"]))
-    writer = ResponseWriter(response, custom_names(response))
-    events = written(answer, writer, full)
-
-    def keep() -> None:
-        if request.store is not False:
-            store.keep(stored)
-
-    headers = {receipts.HEADER: response["id"]}
+    store = call.service.responses if request.store is not False else None
+    writing = ResponseInProgress(answer, stored, store, full)
     if request.stream:
-        settings = call.service.settings
-
-        async def close() -> None:
-            await answer.close()
-            if response["status"] in OVER:
-                keep()
-
-        return Streamed(
-            as_stream(events, keep),
-            close,
-            ping_seconds=settings.ping_seconds,
-            headers=headers,
-        )
+        seconds = call.service.settings.ping_seconds
+        return Streamed(writing.as_stream(), writing.close, ping_seconds=seconds, headers=headers)
     try:
-        await unless_gone(call.request, exhausted(events))
+        await unless_gone(call.request, writing.to_its_end())
     finally:
         await answer.close()
-    if response["status"] == "failed":
-        raise Refusal(500, response["error"]["message"], code="server_error")
-    keep()
     return JSONAnswer(response, headers=headers)
+
+
+class ResponseInProgress:
+    """A response whose client waits for it. It is stored when it is over."""
+
+    def __init__(
+        self, answer: AnswerInProgress[Event], stored: Stored, store: ResponseStore | None, full: bool
+    ) -> None:
+        """`store`: None where nothing is to be stored."""
+        self._answer, self._stored, self._store = answer, stored, store
+        self._events = written(answer, ResponseWriter(stored.response, custom_names(stored.response)), full)
+
+    async def to_its_end(self) -> None:
+        """Raises Refusal where it failed; such a response is not stored, as its client never learns its id."""
+        await exhausted(self._events)
+        if self._stored.response["status"] == "failed":
+            raise Refusal(500, self._stored.response["error"]["message"], code="server_error")
+        self._keep()
+
+    async def as_stream(self) -> AsyncIterator[bytes]:
+        async for event in self._events:
+            if event["type"].removeprefix("response.") in OVER:
+                self._keep()  # before the client knows that it is there
+            yield sse(event, event["type"])
+
+    async def close(self) -> None:
+        await self._answer.close()
+        if self._stored.response["status"] in OVER:
+            self._keep()
+
+    def _keep(self) -> None:
+        if self._store is not None:
+            self._store.keep(self._stored)
 
 
 async def written(answer: AnswerInProgress[Event], writer: ResponseWriter, full: bool) -> AsyncIterator[WireEvent]:
@@ -97,24 +109,22 @@ async def written(answer: AnswerInProgress[Event], writer: ResponseWriter, full:
         for wire in writer.end("failed", None, error={"code": "server_error", "message": refusal.message}):
             yield wire
         return
-    usage = None if ended is None else ended.usage
-    field = receipts.beside(answer.id, [] if ended is None else [ended.receipt], full=full, notes=answer.notes)
-    reason = "cancelled" if ended is None else ended.reason
-    if reason in ("stop", "tool_calls"):
-        last = writer.end("completed", usage, ouvert=field)
-    elif reason == "cancelled":
-        last = writer.end("cancelled", usage, ouvert=field)
-    else:
-        last = writer.end("incomplete", usage, ouvert=field, incomplete_details={"reason": "max_output_tokens"})
-    for wire in last:
+    for wire in ending(answer, ended, writer, full):
         yield wire
 
 
-async def as_stream(events: AsyncIterator[WireEvent], keep: Any) -> AsyncIterator[bytes]:
-    async for event in events:
-        if event["type"].removeprefix("response.") in OVER:
-            keep()  # before the client knows that it is there
-        yield sse(event, event["type"])
+def ending(
+    answer: AnswerInProgress[Event], ended: Finished | None, writer: ResponseWriter, full: bool
+) -> Iterator[WireEvent]:
+    """The last events; without `ended` it was cancelled before the model said anything."""
+    usage = None if ended is None else ended.usage
+    field = receipts.beside(answer.id, [] if ended is None else [ended.receipt], full=full, notes=answer.notes)
+    match "cancelled" if ended is None else ended.reason:
+        case "stop" | "tool_calls":
+            return writer.end("completed", usage, ouvert=field)
+        case "cancelled":
+            return writer.end("cancelled", usage, ouvert=field)
+    return writer.end("incomplete", usage, ouvert=field, incomplete_details={"reason": "max_output_tokens"})
 
 
 async def exhausted(events: AsyncIterator[WireEvent]) -> None:

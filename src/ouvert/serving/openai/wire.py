@@ -10,8 +10,9 @@ from ouvert.serving.answer_form import Form, FormedRequest, StatedFormat
 from ouvert.serving.answers import AnswerInProgress
 from ouvert.serving.bounds import Bias, OpenAITemperature, Penalty, RepetitionPenalty, Share, StopList
 from ouvert.serving.endpoints import MOST_COUNT, MOST_TOKENS
-from ouvert.serving.errors import Refusal
+from ouvert.serving.errors import Refusal, openai_error
 from ouvert.serving.sampling import sampling_of
+from ouvert.serving.streams import sse
 from ouvert.serving.wire import Wire
 
 DONE = b"data: [DONE]\n\n"
@@ -174,6 +175,11 @@ def frame(answer: AnswerInProgress[Any], kind: str) -> dict[str, Any]:
         "model": answer.name,
         "system_fingerprint": answer.fingerprint,
     }
+
+
+def in_openais_words(refusal: Refusal) -> bytes:
+    """What went wrong in a stream, as its last event."""
+    return sse(openai_error(refusal))
 
 
 def usage_of(usages: Sequence[Usage]) -> dict[str, Any]:
