@@ -152,7 +152,7 @@ LOOKUP = {"name": "lookup", "description": "Looks a word up.\nIn a book.", "para
     "type": "object",
     "description": "What to look up",
     "properties": {
-        "word": {"type": "string", "title": "Word", "description": "The word", "examples": ["tree", "service", 3]},
+        "word": {"type": "string", "title": "Word", "description": "The word", "examples": ["tree", "house", 3]},
         "languages": {"type": "array", "items": {"type": "string", "enum": ["fr", "de"]}, "description": "In order"},
         "limit": {"type": ["integer", "null"], "default": 10},
         "exact": {"type": "boolean", "default": False, "nullable": True},
@@ -201,7 +201,7 @@ HARMONY_CONVERSATIONS = {
         ]
     },
     "reasoning is dropped behind an answer": {
-        "messages": [*LOOP, ANSWER, {"role": "user", "content": "And a service?"}],
+        "messages": [*LOOP, ANSWER, {"role": "user", "content": "And a house?"}],
         "tools": [LOOKUP, TIME],
         "effort": "low",
     },

@@ -1,7 +1,6 @@
-"""Harmony, the format of gpt-oss: tokens, prompts, answers, grammar. Knows nothing of other formats."""
+"""Harmony, the format of gpt-oss: tokens, prompts, answers, outline. Knows nothing of other formats."""
 
 from ouvert.chat.harmony.format import HarmonyFormat
-from ouvert.chat.harmony.grammar import HeaderGrammar, Place, Turn
 from ouvert.chat.harmony.messages import HarmonyMessage, without_old_analysis
 from ouvert.chat.harmony.parser import HarmonyParser
 from ouvert.chat.harmony.tokens import PUBLISHED_IDS, HarmonyTokens
@@ -12,8 +11,5 @@ __all__ = [
     "HarmonyMessage",
     "HarmonyParser",
     "HarmonyTokens",
-    "HeaderGrammar",
-    "Place",
-    "Turn",
     "without_old_analysis",
 ]

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 from ouvert.chat.conversation import EFFORTS, Conversation
 from ouvert.chat.format import Abilities, ChatFormat, Rendered, Source, Span
-from ouvert.chat.harmony.grammar import HeaderGrammar, Turn, header_grammar
 from ouvert.chat.harmony.messages import CONSTRAIN, HarmonyMessage, messages_of
+from ouvert.chat.harmony.outline import outline_of
 from ouvert.chat.harmony.parser import HarmonyParser
 from ouvert.chat.harmony.sections import BUILTIN, IDENTITY, KNOWLEDGE_CUTOFF
 from ouvert.chat.harmony.tokens import HarmonyTokens
-from ouvert.chat.outline import END, START, Calls, Kind, Outline, Segment
+from ouvert.chat.outline import Calls, Outline
 
 if TYPE_CHECKING:
     from ouvert.tokenization import Tokenizer
@@ -107,44 +107,8 @@ class HarmonyFormat:
     def outline(
         self, conversation: Conversation, rendered: Rendered, *, calls: Calls = "auto", shaped: bool = False
     ) -> Outline:
-        """Thoughts and preambles in any number and order, then a call or the answer.
-
-        Preambles are text, and would stand before an answer that has to be of a form: then there are none. Before a
-        call that is required there is at most one thought and one preamble: a model that would rather answer could go
-        on thinking for ever.
-        """
-        grammar = header_grammar(self._tokenizer.encode, self.tokens, conversation, calls)
-        segments = tuple(
-            Segment(kind_of(turn), turn.ids, (turn.end_id,) if turn.last else (turn.end_id, *grammar.link), turn.schema)
-            for turn in grammar.turns
-            if not (shaped and kind_of(turn) == "preamble")
-        )
-        every = frozenset(segment.kind for segment in segments)
-        over = frozenset({END})
-        forced = calls == "required"
-        return Outline(
-            segments=segments,
-            follows={
-                START: every,
-                "thought": every - {"thought"} if forced else every,
-                "preamble": frozenset({"call"}) if forced else every,
-                "call": over,
-                "answer": over,
-            },
-            cut=(self.tokens.end, *grammar.link),
-        )
-
-    def header_grammar(self, conversation: Conversation) -> HeaderGrammar:
-        """What the model may write around its contents, for engines that can hold it to that."""
-        return header_grammar(self._tokenizer.encode, self.tokens, conversation)
-
-
-def kind_of(turn: Turn) -> Kind:
-    if turn.call is not None:
-        return "call"
-    if turn.last:
-        return "answer"
-    return "thought" if "analysis" in turn.header else "preamble"
+        """Thoughts and preambles, then a call or the answer: `harmony.outline.outline_of` says it in full."""
+        return outline_of(self._tokenizer.encode, self.tokens, conversation, calls, shaped=shaped)
 
 
 class Writer:
