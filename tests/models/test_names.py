@@ -1,6 +1,5 @@
 """Every tensor is accounted for: none missing, none left over, none of another shape."""
 
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -187,36 +186,6 @@ def test_weights_are_placed_one_at_a_time(golden):
 
     models.load(opened(golden), Counting(), progress=lambda parameter: alive.clear())
     assert most == 1
-
-
-ATTENTION_TAPS = ("attention.q", "attention.k", "attention.v", "attention.mixed", "attention.out", "out")
-MLP_TAPS = ("mlp.inner", "mlp.out")
-LATENT_TAPS = ("attention.q", "attention.latent", "attention.mixed", "attention.out", "out")
-EXPERT_TAPS = ("experts.scores", "experts.chosen", "experts.weights", "experts.out")
-MIXER_TAPS = (*(f"mixer.{name}" for name in ("convolved", "dt", "B", "C", "scanned", "inner", "out")), "out")
-
-
-def test_taps_see_every_named_value(golden):
-    """The table of docs/formats/taps.md."""
-    ops = arithmetic.Ops()
-    model = models.load(opened(golden), ops)
-    in_a_layer = {
-        "deepseek_v3": (*LATENT_TAPS, *MLP_TAPS),
-        "gpt_oss": (*ATTENTION_TAPS, *EXPERT_TAPS),
-        "mamba": MIXER_TAPS,
-    }
-    shown = in_a_layer.get(model.family.name, (*ATTENTION_TAPS, *MLP_TAPS))
-    names = ["embedding", "norm", "logits", *(f"layers.{n}.{name}" for n in range(2) for name in shown)]
-    if model.family.name == "deepseek_v3":  # experts come in later layers
-        names += [f"layers.1.{name}" for name in EXPERT_TAPS]
-    recorder = arithmetic.Recorder(*names)
-    logits = model.forward(ops.begin([(ops.new_cache(model.memories), golden.ids)], "all"), ops, recorder)
-    values = recorder.values()
-    np.testing.assert_array_equal(values["logits"], logits)
-    if "attention.k" in shown:
-        assert values["layers.0.attention.q"].shape == (21, model.config.num_attention_heads, model.config.head_dim)
-    documented = (Path(__file__).parents[2] / "docs" / "formats" / "taps.md").read_text()
-    assert all(f"`{name}`" in documented.replace("layers.N", "layers.0") for name in names if "layers.1" not in name)
 
 
 @pytest.mark.parametrize("name", ["gpt_oss", "gpt_oss-mxfp4"])

@@ -45,8 +45,8 @@ def lower(
 ) -> tuple[dict[str, Any], list[Any]]:
     """Fill `native`.
 
-    Returns watched values by name (native place, whether they are whole numbers), and what must live as long as the
-    program.
+    Returns watched values by name (native place, None for the result; whether they are whole numbers), and what must
+    live as long as the program.
     """
     watched = [value for op in ops for value in op.writes if value.watched]
     ops = needed_rows(needed_ops(ops, [logits, *watched]), logits)
@@ -56,7 +56,8 @@ def lower(
     native.arena(places.bytes_per_token)
     for step in steps:
         step.emit(places.native)
-    return {name: (places.native(value), value.integers) for value in watched for name in value.watched}, holds
+    seen = {value: None if value is logits else places.native(value) for value in watched}
+    return {name: (seen[value], value.integers) for value in watched for name in value.watched}, holds
 
 
 def needed_ops(ops: Iterable[Op], results: Iterable[Value]) -> list[Op]:

@@ -140,6 +140,8 @@ class Program:
     ) -> None:
         self._native = native
         self._seen = dict(seen)
+        self._result: Array | None = None  # the last native step's, if it is watched
+        self._returns_watched = any(place is None for place, _ in self._seen.values())
         self._holds = holds  # packed weights: the native program points into them
         self.vocabulary_size, self.width = vocabulary, width
         self.cache_type = cache_type
@@ -193,6 +195,8 @@ class Program:
         ids = np.ascontiguousarray(ids, np.int32)
         natives = [sequence.native for sequence, _ in work]
         self._native.step(natives, counts, [WANTED[rows] for rows in wanted], ids, logits)
+        if self._returns_watched:
+            self._result = logits.copy()
         return logits
 
     def _run_in_turns(self, work: Ordered[tuple[Sequence, Array]], wanted: list[Wanted]) -> Array:
@@ -294,6 +298,8 @@ class Program:
                 f"seen: {name} is not watched; watched are {sorted(self._seen)}. Name it in kernels.build(watch=...)."
             )
         value, integers = self._seen[name]
+        if value is None:
+            return np.empty((0, self.width), np.float32) if self._result is None else self._result
         out = np.empty((self._native.rows_of(value), value.width), np.float32)
         self._native.read(value, out)
         return out.view(np.int32) if integers else out

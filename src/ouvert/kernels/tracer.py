@@ -90,6 +90,16 @@ class Traced:
     value: Value
     head_dim: int | None = None
 
+    @property
+    def shape(self) -> tuple[str | int, ...]:
+        """("tokens" or "wanted", columns), or (…, heads, head_dim) if `heads` has cut its columns."""
+        cut = (self.value.width,) if self.head_dim is None else (self.value.width // self.head_dim, self.head_dim)
+        return (self.value.rows, *cut)
+
+    @property
+    def dtype(self) -> str:
+        return "int32" if self.value.integers else "float32"
+
     def __add__(self, other: "Traced") -> "Traced":
         return self.tracer.add(self, other)
 
@@ -375,6 +385,10 @@ class Tracer:
             raise TracingError(
                 f"+: the sides have {a.value.width} and {b.value.width} columns and the rows of {a.value.rows} and "
                 f"{b.value.rows} tokens, expected the same."
+            )
+        if a.value.integers or b.value.integers:
+            raise TracingError(
+                "+: a side has whole numbers (the chosen experts), expected float32. Choose experts with route_top_k."
             )
         return self._op("add", [a, b], a.value.width, a.value.rows, a.head_dim)
 

@@ -10,10 +10,12 @@ from ouvert.models.family import Family, Model
 from ouvert.models.memory import KeyValueMemory, LatentMemory, Memory, StateMemory
 from ouvert.models.operations import Batch, Operations, Places, Watch
 from ouvert.models.parameters import Parameter
+from ouvert.models.taps import TAPS, NamedValue, TapError, shown_by
 from ouvert.weights import CheckpointError
 
 __all__ = [
     "FAMILIES",
+    "TAPS",
     "Batch",
     "CheckpointError",
     "DecoderConfig",
@@ -22,11 +24,14 @@ __all__ = [
     "LatentMemory",
     "Memory",
     "Model",
+    "NamedValue",
     "Operations",
     "Parameter",
     "Places",
     "StateMemory",
+    "TapError",
     "Watch",
     "load",
     "recognise",
+    "shown_by",
 ]

@@ -108,6 +108,7 @@ class DecoderConfig:
             "queries": self.num_attention_heads * self.head_dim,
             "keys": self.num_key_value_heads * self.head_dim,
             "q_heads": self.num_attention_heads,
+            "kv_heads": self.num_key_value_heads,
             "head_dim": self.head_dim,
         }
 

@@ -6,8 +6,9 @@ from typing import Any
 
 from ouvert.arithmetic import Tap
 from ouvert.models.memory import Memory
-from ouvert.models.operations import Batch, Operations, Value, Watch
+from ouvert.models.operations import Batch, Operations, RunLayer, Value, Watch
 from ouvert.models.parameters import Parameter
+from ouvert.models.taps import CheckedTap
 from ouvert.weights import Checkpoint, Tensor
 
 
@@ -17,7 +18,8 @@ class Family:
 
     `forward(config, parameters, batch, ops, tap)` gives the logits of the wanted tokens, where `parameters` is what
     `assemble(config, placed)` makes of the weights placed under our names. A family that `embeds` gives (wanted,
-    hidden) instead, of which the last token's is the embedding of a text.
+    hidden) instead, of which the last token's is the embedding of a text. `layers(config, parameters, batch, ops, tap)`
+    gives its layers one by one, each a function of the residual stream; `forward` is made of them.
     """
 
     name: str
@@ -28,6 +30,7 @@ class Family:
     parameters: Callable[[Any, Checkpoint], list[Parameter]]
     assemble: Callable[[Any, dict[str, Any]], Any]
     forward: Callable[..., Value]
+    layers: Callable[..., list[RunLayer]]
     embeds: bool = False
 
     def memories(self, config: Any) -> list[Memory]:
@@ -49,5 +52,20 @@ class Model:
         return self.family.memories(self.config)
 
     def forward(self, batch: Batch, ops: Operations, tap: Watch | None = None) -> Value:
-        """Logits of the wanted tokens, (wanted, vocabulary). `ops` must be the ones the weights were placed with."""
-        return self.family.forward(self.config, self.parameters, batch, ops, tap or Tap())
+        """Logits of the wanted tokens, (wanted, vocabulary). `ops` must be the ones the weights were placed with.
+
+        `tap` sees the values of docs/formats/taps.md. Raises TapError if it replaces one that it may only look at.
+        """
+        return self.family.forward(self.config, self.parameters, batch, ops, self._checked(tap))
+
+    def layers(self, batch: Batch, ops: Operations, tap: Watch | None = None) -> list[RunLayer]:
+        """Its layers one by one: each maps the residual stream x, (tokens, hidden), to the next, of the same shape.
+
+        x may be any: what a tap has kept (`embedding`, `layers.N.out`), or the same changed. A call appends the batch's
+        tokens to that layer's cache, so each is called at most once for a batch. Running them in order on `embedding`
+        computes what `forward` does, bit for bit. Raises TapError as `forward` does.
+        """
+        return self.family.layers(self.config, self.parameters, batch, ops, self._checked(tap))
+
+    def _checked(self, tap: Watch | None) -> Watch:
+        return Tap() if tap is None else CheckedTap(tap, self.family.name)

@@ -3,13 +3,14 @@
 Weights and values are whatever the operations understand: arrays, or marks in a trace. A graph only hands them on.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, Self
 
 from ouvert.arithmetic import Experts, Rope
 
 Value = Any  # has `+`; rows are tokens
 Weight = Any
+RunLayer = Callable[[Value], Value]  # one layer: the residual stream (tokens, hidden) -> the next
 
 
 class Watch(Protocol):

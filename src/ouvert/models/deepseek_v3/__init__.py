@@ -1,7 +1,7 @@
 """DeepSeek-V3 and what is built alike: latent attention, and experts chosen by corrected likings."""
 
 from ouvert.models.deepseek_v3.config import config_from_gguf, config_from_hf
-from ouvert.models.deepseek_v3.graph import assemble, forward
+from ouvert.models.deepseek_v3.graph import assemble, forward, layers
 from ouvert.models.deepseek_v3.names import parameters
 from ouvert.models.family import Family
 
@@ -14,4 +14,5 @@ FAMILY = Family(
     parameters=parameters,
     assemble=assemble,
     forward=forward,
+    layers=layers,
 )

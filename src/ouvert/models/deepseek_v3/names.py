@@ -33,8 +33,8 @@ REST = (
     Row("latent", "linear", "latent hidden", ATTENTION + "kv_a_proj_with_mqa.latent", ""),
     Row("latent_norm", "norm", "latent", ATTENTION + "kv_a_layernorm.weight", ""),
     Row("key_rope", "linear", "rope hidden", ATTENTION + "kv_a_proj_with_mqa.rope", ""),
-    Row("key", "experts", "heads latent nope", ATTENTION + "kv_b_proj.key", ""),
-    Row("value", "experts", "heads value latent", ATTENTION + "kv_b_proj.value", ""),
+    Row("key", "experts", "q_heads latent nope", ATTENTION + "kv_b_proj.key", ""),
+    Row("value", "experts", "q_heads value latent", ATTENTION + "kv_b_proj.value", ""),
     Row("o", "linear", "hidden values", ATTENTION + "o_proj.weight", ""),
     Row("mlp_norm", "norm", "hidden", LAYER + "post_attention_layernorm.weight", ""),
 )

@@ -2,7 +2,7 @@
 
 from ouvert.models.family import Family
 from ouvert.models.gpt_oss.config import ORIGINAL_KEYS, config_from_gguf, config_from_hf
-from ouvert.models.gpt_oss.graph import assemble, forward
+from ouvert.models.gpt_oss.graph import assemble, forward, layers
 from ouvert.models.gpt_oss.names import parameters
 
 __all__ = ["FAMILY", "ORIGINAL_KEYS"]
@@ -16,4 +16,5 @@ FAMILY = Family(
     parameters=parameters,
     assemble=assemble,
     forward=forward,
+    layers=layers,
 )

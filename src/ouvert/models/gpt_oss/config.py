@@ -39,7 +39,10 @@ class GptOssConfig(DecoderConfig):
     swiglu_limit: float
 
     def sizes(self) -> dict[str, int]:
-        return DecoderConfig.sizes(self) | {"experts": self.num_local_experts}
+        return DecoderConfig.sizes(self) | {"experts": self.num_local_experts, "top_k": self.num_experts_per_tok}
+
+    def has_experts(self, layer: int) -> bool:
+        return True
 
 
 def alternating(window: int | None, layers: int) -> tuple[int | None, ...]:

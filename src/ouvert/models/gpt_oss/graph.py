@@ -7,11 +7,12 @@ residual stream, (tokens, hidden). OpenAI, gpt-oss-120b & gpt-oss-20b Model Card
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from ouvert.arithmetic import Experts, Rope, Tap
 from ouvert.models.gpt_oss.config import GptOssConfig
-from ouvert.models.operations import Batch, Operations, Value, Watch, Weight
+from ouvert.models.operations import Batch, Operations, RunLayer, Value, Watch, Weight
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,10 +50,32 @@ def forward(
 ) -> Value:
     """Logits of the wanted tokens, (wanted, vocabulary)."""
     x = tap("embedding", ops.embed(batch.ids, parameters.embedding))
-    for n, layer in enumerate(parameters.layers):
-        x = decoder_layer(x, layer, n, config, parameters.rope, batch, ops, tap.inside(f"layers.{n}"))
+    for run_layer in layers(config, parameters, batch, ops, tap):
+        x = run_layer(x)
     x = tap("norm", ops.rms_norm(ops.select(x, batch.wanted), parameters.norm, config.rms_norm_eps))
     return tap("logits", ops.linear(x, parameters.unembedding))
+
+
+def layers(
+    config: GptOssConfig, parameters: Parameters, batch: Batch, ops: Operations, tap: Watch = EVERYDAY
+) -> list[RunLayer]:
+    """The layers one by one: each maps the residual stream x, (tokens, hidden), to the next, of the same shape.
+
+    A call appends the batch's tokens to that layer's cache, so each is called at most once for a batch.
+    """
+    return [
+        partial(
+            decoder_layer,
+            layer=layer,
+            n=n,
+            config=config,
+            rope=parameters.rope,
+            batch=batch,
+            ops=ops,
+            tap=tap.inside(f"layers.{n}"),
+        )
+        for n, layer in enumerate(parameters.layers)
+    ]
 
 
 def decoder_layer(

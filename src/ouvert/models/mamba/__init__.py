@@ -2,7 +2,7 @@
 
 from ouvert.models.family import Family
 from ouvert.models.mamba.config import config_from_gguf, config_from_hf
-from ouvert.models.mamba.graph import assemble, forward
+from ouvert.models.mamba.graph import assemble, forward, layers
 from ouvert.models.mamba.names import parameters
 
 FAMILY = Family(
@@ -14,4 +14,5 @@ FAMILY = Family(
     parameters=parameters,
     assemble=assemble,
     forward=forward,
+    layers=layers,
 )

@@ -5,13 +5,14 @@ replace any named value. x is the residual stream, (tokens, hidden).
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from ouvert.arithmetic import Tap
 from ouvert.models.mamba.config import MambaConfig
-from ouvert.models.operations import Batch, Operations, Value, Watch, Weight
+from ouvert.models.operations import Batch, Operations, RunLayer, Value, Watch, Weight
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,12 +46,30 @@ EVERYDAY = Tap()
 def forward(config: MambaConfig, parameters: Parameters, batch: Batch, ops: Operations, tap: Watch = EVERYDAY) -> Value:
     """Logits of the wanted tokens, (wanted, vocabulary)."""
     x = tap("embedding", ops.embed(batch.ids, parameters.embedding))
-    for n, layer in enumerate(parameters.layers):
-        within = tap.inside(f"layers.{n}")
-        normed = ops.rms_norm(x, layer.mixer_norm, config.layer_norm_epsilon)
-        x = within("out", x + within("mixer.out", mixer(normed, layer, batch.caches[n], ops, within)))
+    for run_layer in layers(config, parameters, batch, ops, tap):
+        x = run_layer(x)
     x = tap("norm", ops.rms_norm(ops.select(x, batch.wanted), parameters.norm, config.layer_norm_epsilon))
     return tap("logits", ops.linear(x, parameters.unembedding))
+
+
+def layers(
+    config: MambaConfig, parameters: Parameters, batch: Batch, ops: Operations, tap: Watch = EVERYDAY
+) -> list[RunLayer]:
+    """The layers one by one: each maps the residual stream x, (tokens, hidden), to the next, of the same shape.
+
+    A call appends the batch's tokens to that layer's cache, so each is called at most once for a batch.
+    """
+    return [
+        partial(mamba_layer, layer=layer, n=n, config=config, batch=batch, ops=ops, tap=tap.inside(f"layers.{n}"))
+        for n, layer in enumerate(parameters.layers)
+    ]
+
+
+def mamba_layer(
+    x: Value, layer: Layer, n: int, config: MambaConfig, batch: Batch, ops: Operations, tap: Watch
+) -> Value:
+    normed = ops.rms_norm(x, layer.mixer_norm, config.layer_norm_epsilon)
+    return tap("out", x + tap("mixer.out", mixer(normed, layer, batch.caches[n], ops, tap)))
 
 
 def mixer(x: Value, layer: Layer, cache: Any, ops: Operations, tap: Watch) -> Value:

@@ -2,7 +2,7 @@
 
 from ouvert.models.family import Family
 from ouvert.models.qwen3.config import config_from_gguf, config_from_hf
-from ouvert.models.qwen3.graph import assemble, embed, forward
+from ouvert.models.qwen3.graph import assemble, embed, forward, layers
 from ouvert.models.qwen3.names import embedding_parameters, parameters
 
 FAMILY = Family(
@@ -14,6 +14,7 @@ FAMILY = Family(
     parameters=parameters,
     assemble=assemble,
     forward=forward,
+    layers=layers,
 )
 # Zhang et al., Qwen3 Embedding, arXiv:2506.05176: the last token's normed value, at length 1.
 EMBEDDING = Family(
@@ -25,5 +26,6 @@ EMBEDDING = Family(
     parameters=embedding_parameters,
     assemble=assemble,
     forward=embed,
+    layers=layers,
     embeds=True,
 )

@@ -6,11 +6,12 @@ Qwen3 Technical Report, arXiv:2505.09388.
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from ouvert.arithmetic import Rope, Tap
 from ouvert.models.configuration import DecoderConfig
-from ouvert.models.operations import Batch, Operations, Value, Watch, Weight
+from ouvert.models.operations import Batch, Operations, RunLayer, Value, Watch, Weight
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,9 +51,31 @@ def forward(
 def embed(config: DecoderConfig, parameters: Parameters, batch: Batch, ops: Operations, tap: Watch = EVERYDAY) -> Value:
     """What the wanted tokens and all before them have come to, (wanted, hidden): all there is of an embedding model."""
     x = tap("embedding", ops.embed(batch.ids, parameters.embedding))
-    for n, layer in enumerate(parameters.layers):
-        x = decoder_layer(x, layer, n, config, parameters.rope, batch, ops, tap.inside(f"layers.{n}"))
+    for run_layer in layers(config, parameters, batch, ops, tap):
+        x = run_layer(x)
     return tap("norm", ops.rms_norm(ops.select(x, batch.wanted), parameters.norm, config.rms_norm_eps))
+
+
+def layers(
+    config: DecoderConfig, parameters: Parameters, batch: Batch, ops: Operations, tap: Watch = EVERYDAY
+) -> list[RunLayer]:
+    """The layers one by one: each maps the residual stream x, (tokens, hidden), to the next, of the same shape.
+
+    A call appends the batch's tokens to that layer's cache, so each is called at most once for a batch.
+    """
+    return [
+        partial(
+            decoder_layer,
+            layer=layer,
+            n=n,
+            config=config,
+            rope=parameters.rope,
+            batch=batch,
+            ops=ops,
+            tap=tap.inside(f"layers.{n}"),
+        )
+        for n, layer in enumerate(parameters.layers)
+    ]
 
 
 def decoder_layer(

@@ -1,0 +1,64 @@
+"""Writes docs/formats/taps.md from the table in code, `ouvert.models.TAPS`. A test compares the two.
+
+python docs/formats/write_taps.py
+"""
+
+from pathlib import Path
+
+from ouvert.models import FAMILIES, TAPS, NamedValue
+
+PAGE = Path(__file__).with_name("taps.md")
+
+BEGINNING = """\
+# Taps: the named values of a forward pass
+
+*Written from `ouvert.models.TAPS` by `python docs/formats/write_taps.py`. Change the table, not this page.*
+
+A graph shows each of these values to its `tap`. A tap may keep it (`arithmetic.Recorder`; of a native program, `watch=`
+of `kernels.build`) or return another value in its place (a class like `arithmetic.Tap`). `tap.inside("layers.3")` puts
+the layer before the names, so the full name of the queries of layer 3 is `layers.3.attention.q`. N counts from 0.
+
+- **Rows** are `tokens`, all tokens of the step, sequence after sequence; or `wanted`, those whose logits are wanted.
+- **Width** is the shape of a row, by the names of `config.sizes()`. NumPy shows heads as an axis of their own: (tokens,
+  q_heads, head_dim). A native program shows the same numbers in one axis: (tokens, q_heads · head_dim).
+- Values are float32 (NumPy: of the type of the operations), but those marked int32.
+- **Cost** is that of watching a value in a native program. *memory*: its place in memory is not used again before the
+  step ends. *split*: besides, an instruction that would have hidden it is divided in two. In the last layer, watching
+  also computes the rows that nobody wants. No number depends on what is watched: a test compares the bits.
+- **May be replaced** is one rule for all operations. A replacement must be made by the same operations (NumPy: an
+  array; native programs: what the tracer's operations gave), and have the value's shape and type. Anything else is a
+  `TapError` that names the value. Adding values and exchanging them works alike in NumPy and in C++.
+
+"""
+END = """
+A tap that was asked for a name that never came says so (`LookupError`): the name is misspelt, or of another family, or
+of a layer that the model does not have.
+"""
+HEADINGS = ("Name", "Rows", "Width", "Families", "Cost", "May be replaced", "What it is")
+
+
+def families_of(value: NamedValue) -> str:
+    """The embedding model shows what its family shows, so it is named where the two differ."""
+    known = {family.name for family in FAMILIES}
+    shown = set(value.families)
+    names = "all" if known <= shown else ", ".join(f"`{name}`" for name in sorted(shown & known))
+    if ("qwen3" in shown) != ("qwen3_embedding" in shown):
+        names += " but `qwen3_embedding`"
+    return names if value.place in ("model", "layer") else f"{names}: {value.place}"
+
+
+def row_of(value: NamedValue) -> tuple[str, ...]:
+    name = value.name if value.place == "model" else f"layers.N.{value.name}"
+    width = value.dims.replace(" ", ", ") + (" (int32)" if value.integers else "")
+    replaced = "yes" if value.editable else "no"
+    return f"`{name}`", value.rows, width, families_of(value), value.cost, replaced, value.meaning
+
+
+def page() -> str:
+    """The whole text of docs/formats/taps.md."""
+    rows = (HEADINGS, ("---",) * len(HEADINGS), *map(row_of, TAPS))
+    return BEGINNING + "".join(f"| {' | '.join(row)} |\n" for row in rows) + END
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")
