@@ -23,16 +23,15 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "references"))
 import agreement
 from llama_cpp import LlamaCpp
 
-from ouvert import models
-from ouvert.engine.runners.choosing import open_runner
-from ouvert.weights import open_checkpoint
+from ouvert.engine.runners.open_runner import open_runner
+from ouvert.packed import open_model
 
 
 def ours(path: Path, cache: str, texts: list[list[int]], *, exact: bool) -> np.ndarray:
     """float32 logits (tokens, vocabulary) of all texts, one after the other."""
     found = []
-    with open_checkpoint(path) as checkpoint:
-        runner = open_runner(checkpoint, models.recognise(checkpoint), None, exact, None, cache).runner
+    with open_model(path) as files:
+        runner = open_runner(files, exact=exact, cache_type=cache).runner
         for ids in texts:
             sequence = runner.new_sequence(len(ids))
             found.append(runner.step([(sequence, np.asarray(ids, np.int32))], "all"))

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ouvert import kernels, models, weights
+from ouvert import kernels, models, packed, weights
 
 
 def best_seconds(action: Callable[[], object], repeats: int) -> float:
@@ -50,7 +50,7 @@ def main() -> None:
     options = parser.parse_args()
     with weights.open_checkpoint(options.model) as checkpoint:
         tracer = kernels.Tracer()
-        model = models.load(checkpoint, tracer)
+        model = models.load(checkpoint, packed.InMemory())
         began = time.perf_counter()
         program = kernels.build(tracer, model, threads=options.threads, instruction_set=options.instruction_set)
         tracing = time.perf_counter() - began

@@ -25,11 +25,11 @@ STEPS, WARMING = 12, 3
 
 
 def serve_ouvert(path: Path, threads: int) -> None:
-    from ouvert import kernels, models, weights
+    from ouvert import kernels, models, packed, weights
 
     with weights.open_checkpoint(path) as checkpoint:
         tracer = kernels.Tracer()
-        program = kernels.build(tracer, models.load(checkpoint, tracer), threads=threads)
+        program = kernels.build(tracer, models.load(checkpoint, packed.InMemory()), threads=threads)
     import numpy as np
 
     def seconds(count: int) -> float:

@@ -18,21 +18,26 @@ MAY_IMPORT = {
     "kernels": "arithmetic",
     "models": "arithmetic weights",
     "chat": "tokenization",
-    # run, talk, act
+    # bytes: weights in the layouts that compute
+    "packed": "kernels models weights",
+    # run
     "store": "weights",
-    "engine": "kernels models arithmetic weights",
+    "sandbox": "",
+    "engine": "packed models kernels arithmetic weights",
     "safety": "chat",
+    # talk, act
     "assistant": "engine store chat tokenization safety",
-    "agents": "assistant safety chat",
+    "documents": "store tokenization safety sandbox",
+    "agents": "assistant documents sandbox chat safety",
     # study
-    "inspection": "arithmetic models weights kernels chat tokenization store",
-    "tuning": "arithmetic models weights kernels chat tokenization store",
-    "evaluation": "agents assistant safety chat tokenization store",
+    "inspection": "packed kernels models arithmetic weights chat tokenization store",
+    "tuning": "packed kernels models arithmetic weights chat tokenization store",
+    "evaluation": "assistant agents sandbox safety chat tokenization store",
     "release": "evaluation safety store",
     # faces
-    "serving": "inspection agents assistant safety chat store",
-    "cli": "serving release evaluation tuning inspection agents assistant safety engine store models "
-    "weights chat tokenization",
+    "serving": "assistant agents documents safety inspection chat store",
+    "cli": "serving release evaluation tuning inspection agents documents assistant safety sandbox engine store packed "
+    "chat models weights tokenization",
 }
 
 

@@ -9,7 +9,9 @@ import pytest
 
 from ouvert import models
 from ouvert.engine import PageFiles, Sampling, open_engine
-from ouvert.engine.identity import NumericIdentity, configuration_digest, described, recipe_digest
+from ouvert.engine.identity import NumericIdentity, configuration_digest
+from ouvert.packed import described
+from ouvert.packed.recipe import recipe_digest
 from ouvert.weights import open_checkpoint
 
 BASE = NumericIdentity(
@@ -85,7 +87,7 @@ def test_settings_that_change_numbers_change_it_and_threads_do_not(speaking_mode
 
 def test_numpy_and_native_programs_are_told_apart(speaking_model, monkeypatch):
     native = identity_of(speaking_model(), exact=True, cache_type="f32")
-    monkeypatch.setattr("ouvert.engine.runners.choosing.native_is_built", lambda: False)
+    monkeypatch.setattr("ouvert.kernels.available", lambda: False)
     plain = identity_of(speaking_model())
     assert (plain.exact, plain.cache) == (native.exact, native.cache)
     assert plain.digest != native.digest

@@ -5,11 +5,11 @@ import hashlib
 import numpy as np
 import pytest
 
+from ouvert import kernels
 from ouvert.engine import EngineError, Sampling, open_engine
 from ouvert.engine.build import build_digest
-from ouvert.engine.loading import WeightsDigest
 from ouvert.engine.loop import STEP_TOKENS
-from ouvert.engine.runners import choosing
+from ouvert.engine.weights_digest import WeightsDigest
 
 # The native runner keeps keys and values in 16 bits, NumPy in 32: 0.04 at most was seen, where logits reach 20.
 CLOSE = 0.1
@@ -23,7 +23,7 @@ def prompt():
 
 @pytest.fixture
 def numpy_only(monkeypatch):
-    monkeypatch.setattr(choosing, "native_is_built", lambda: False)
+    monkeypatch.setattr(kernels, "available", lambda: False)
 
 
 def answer(engine, ids, sampling=GREEDY):
@@ -76,7 +76,7 @@ def test_both_runners_agree_on_a_real_model(smollm2, monkeypatch):
     native = open_engine(smollm2, exact=True).engine
     fast = native.logits(text)
     native.close()
-    monkeypatch.setattr(choosing, "native_is_built", lambda: False)
+    monkeypatch.setattr(kernels, "available", lambda: False)
     plain = open_engine(smollm2).engine
     np.testing.assert_allclose(fast, plain.logits(text), atol=CLOSE)
     with pytest.raises(AssertionError):
@@ -93,7 +93,7 @@ def test_decoding_step_by_step_gives_the_logits_of_the_whole(speaking_model, num
 
 
 def test_a_kept_prefix_changes_nothing_bit_for_bit(speaking_model):
-    if not choosing.native_is_built():
+    if not kernels.available():
         pytest.fail("the native runner is not built here: install with a C++20 compiler")
     random = np.random.default_rng(4)
     start = random.integers(0, 256, STEP_TOKENS + 30).tolist()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from tests.models.conftest import golden_called
 
-from ouvert import arithmetic, kernels, models
+from ouvert import arithmetic, kernels, models, packed
 from ouvert.engine import LocalEngine, Sampling
 from ouvert.engine.prefixes.disk import DiskPrefixes
 from ouvert.engine.prefixes.page_files import PageFiles
@@ -26,7 +26,7 @@ def numpy_runner(name):
 def native_runner(name, **options):
     tracer = kernels.Tracer(**options)
     with open_checkpoint(golden_called(name).folder / "model.safetensors") as checkpoint:
-        return NativeRunner(kernels.build(tracer, models.load(checkpoint, tracer), threads=2))
+        return NativeRunner(kernels.build(tracer, models.load(checkpoint, packed.InMemory()), threads=2))
 
 
 RUNNERS = {

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ouvert import kernels, models, weights
+from ouvert import kernels, models, packed, weights
 from ouvert.kernels.linear import available_instruction_sets
 
 from .tiny import SHAPES, program, some_ids, tiny
@@ -83,7 +83,7 @@ def test_a_busy_pool_changes_no_bit():
 def test_smollm2_in_one_step_or_many(smollm2):
     with weights.open_checkpoint(smollm2) as checkpoint:
         tracer = kernels.Tracer()
-        model = models.load(checkpoint, tracer)
+        model = models.load(checkpoint, packed.InMemory())
         ids = np.random.default_rng(1).integers(0, 49152, 90).astype(np.int32)
         built = kernels.build(tracer, model, threads=2)
         expected = once(built, ids)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from ouvert import arithmetic, kernels, models, tokenization, weights
+from ouvert import arithmetic, kernels, models, packed, tokenization, weights
 from ouvert.kernels.linear import available_instruction_sets
 from ouvert.models.shapes import key_value_bytes
 
@@ -90,7 +90,7 @@ def test_checkpoints_compute_what_transformers_computed(name):
     golden = load_file(GOLDENS / name / "golden.safetensors")
     with weights.open_checkpoint(GOLDENS / name) as checkpoint:
         tracer = kernels.Tracer(exact=True, cache="f32")
-        built = kernels.build(tracer, models.load(checkpoint, tracer), threads=2)
+        built = kernels.build(tracer, models.load(checkpoint, packed.InMemory()), threads=2)
         np.testing.assert_allclose(logits(built, golden["ids"].astype(np.int32)), golden["float64"], **FLOAT32)
 
 
@@ -102,7 +102,7 @@ def test_smollm2_diverges_little_from_float32(smollm2):
         reference = model.forward(ops.begin([(ops.new_cache(model.memories), ids)], "all"), ops)
         for exact, bound in ((False, 0.01), (True, 1e-6)):
             tracer = kernels.Tracer(exact=exact)
-            built = kernels.build(tracer, models.load(checkpoint, tracer), threads=2)
+            built = kernels.build(tracer, models.load(checkpoint, packed.InMemory()), threads=2)
             # Measured 0.003 with int8 activations. Float16 caches alone cost about 1e-8.
             assert divergence(reference, logits(built, ids)) < bound
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ouvert import arithmetic, kernels, models
+from ouvert import arithmetic, kernels, models, packed
 from ouvert.weights import open_checkpoint
 
 
@@ -85,7 +85,7 @@ def start_of_native(path: Path, *, exact: bool = False, cache: str = "f16"):
     """The same of the native engine, as `ouvert run` has it."""
     tracer = kernels.Tracer(exact=exact, cache=cache)
     with open_checkpoint(path) as checkpoint:
-        program = kernels.build(tracer, models.load(checkpoint, tracer), threads=2)
+        program = kernels.build(tracer, models.load(checkpoint, packed.InMemory()), threads=2)
 
     def start():
         sequence = program.new_sequence(2048)

@@ -15,10 +15,10 @@ from ouvert.assistant.receipts.receipt import VERSION as RECEIPT_VERSION
 from ouvert.cli import COMMANDS, build_parser
 from ouvert.cli.conversing import COMMANDS as TYPED
 from ouvert.engine.prefixes.page_files import MAGIC
-from ouvert.engine.runners.choosing import LAYOUT_VERSION
 from ouvert.kernels.pages import VERSION as PAGE_VERSION
 from ouvert.kernels.program import CacheType
 from ouvert.models.families import FAMILIES
+from ouvert.packed import LAYOUT_VERSION
 from ouvert.serving import Settings
 from ouvert.serving.app import ENDPOINTS
 from ouvert.serving.callers import OpenedFrom

@@ -13,7 +13,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 import ouvert
-from ouvert.engine.runners import choosing
+from ouvert import kernels
 from ouvert.store import Store
 
 ANSWER = "Hello from a tiny model."
@@ -21,12 +21,12 @@ ANSWER = "Hello from a tiny model."
 
 @pytest.fixture
 def numpy_only(monkeypatch):
-    monkeypatch.setattr(choosing, "native_is_built", lambda: False)
+    monkeypatch.setattr(kernels, "available", lambda: False)
 
 
 @pytest.fixture
 def native():
-    assert choosing.native_is_built()
+    assert kernels.available()
 
 
 @pytest.fixture

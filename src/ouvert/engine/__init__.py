@@ -1,4 +1,4 @@
-"""Tokens in, tokens out. May import models, kernels, arithmetic and weights."""
+"""Tokens in, tokens out. May import packed, models, kernels, arithmetic and weights."""
 
 from ouvert.engine.constraints.grammar import CompiledGrammar, Grammar, Vocabulary, matches
 from ouvert.engine.constraints.schemas import of_objects, refuse_wrong
@@ -19,18 +19,17 @@ from ouvert.engine.interface import (
     Stopped,
     Token,
 )
-from ouvert.engine.loading import Opened, look_at, native_instruction_set, open_engine, pack_weights, packed_damage
+from ouvert.engine.loading import Opened, look_at, native_instruction_set, open_engine, pack_weights
 from ouvert.engine.local import LocalEngine
 from ouvert.engine.prefixes.page_files import PageFiles
 from ouvert.engine.prefixes.page_keys import key_of_this_user
-from ouvert.engine.runners.choosing import LAYOUT_VERSION, PackedFile
 from ouvert.engine.variant import BASE, Edit, ScaledAdapter, Variant
-from ouvert.kernels.program import CacheType
+from ouvert.kernels import CacheType
+from ouvert.packed import PackedFile
 from ouvert.weights import UnwritableError
 
 __all__ = [
     "BASE",
-    "LAYOUT_VERSION",
     "TRIAL_COMMAND",
     "CacheType",
     "CompiledGrammar",
@@ -65,6 +64,5 @@ __all__ = [
     "of_objects",
     "open_engine",
     "pack_weights",
-    "packed_damage",
     "refuse_wrong",
 ]

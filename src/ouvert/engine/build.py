@@ -7,7 +7,7 @@ from pathlib import Path
 import ouvert
 
 # What decides an answer's tokens, and the numbers in caches. Faces (cli, serving) and what fetches models do not.
-PARTS = ("arithmetic", "assistant", "chat", "engine", "kernels", "models", "tokenization", "weights")
+PARTS = ("arithmetic", "assistant", "chat", "engine", "kernels", "models", "packed", "tokenization", "weights")
 KINDS = frozenset({".jinja", ".py", ".pyd", ".so", ".toml"})
 
 

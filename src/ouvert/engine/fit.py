@@ -12,10 +12,11 @@ from pathlib import Path
 
 from ouvert import kernels
 from ouvert.engine.interface import EngineError
-from ouvert.engine.runners.choosing import physical_cores
-from ouvert.models import KeyValueMemory, LatentMemory, Memory, StateMemory, recognise
+from ouvert.engine.machine import physical_cores
+from ouvert.models import KeyValueMemory, LatentMemory, Memory, StateMemory
 from ouvert.models.shapes import Shape, key_value_bytes, latent_bytes
-from ouvert.weights import encoded_bytes, open_checkpoint
+from ouvert.packed import open_model, placements
+from ouvert.weights import encoded_bytes
 
 # Shares of the limits that models of every family reached here; docs/journal.md has the runs they come from.
 SHARE_OF_BANDWIDTH = (0.55, 0.95)
@@ -105,11 +106,12 @@ def measure_machine(memory: int, threads: int | None = None) -> Machine:
             "measuring this machine: the native kernels were not built, so their speed cannot be foretold. "
             "Install a C++20 compiler and install Ouvert again."
         )
-    from ouvert.kernels import limits
-
     count = threads or physical_cores()
     return Machine(
-        memory=memory, bandwidth=limits.read_bandwidth(count), multiply_adds=limits.multiply_adds(count), threads=count
+        memory=memory,
+        bandwidth=kernels.read_bandwidth(count),
+        multiply_adds=kernels.multiply_adds(count),
+        threads=count,
     )
 
 
@@ -138,13 +140,10 @@ def memory_bytes(memory: Memory, tokens: int, cache_type: str) -> int:
 
 def demand_of_files(path: Path, cache_type: str = "f16") -> Demand:
     """What the files at `path` ask for once they are packed, by the native kernels. Raises CheckpointError."""
-    from ouvert.engine.packed import declared, plan  # needs the native part
-
-    with open_checkpoint(path) as checkpoint:
-        family, config = recognise(checkpoint)
-        parameters = family.parameters(config, checkpoint)
-        memories = family.memories(config)
-    sizes = {name: encoded_bytes(*declared(entry)) for name, entry in plan(parameters).items()}
+    with open_model(path) as files:
+        config, parameters = files.config, files.parameters
+        memories = files.family.memories(config)
+    sizes = {name: encoded_bytes(*placement.stored_as) for name, placement in placements(parameters).items()}
     chosen = getattr(config, "num_experts_per_tok", 0)
     read = active = 0.0
     for each in parameters:

@@ -5,17 +5,13 @@ Prefix keys in memory and on disk, the names of packed files, the server's finge
 """
 
 import functools
-import hashlib
-import json
 import platform
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields, is_dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
 import numpy as np
 
-from ouvert.models import Parameter
-from ouvert.weights import Tensor
+from ouvert.packed import described, json_digest
 
 # Another number whenever a field is added or means something else: digests of two versions are never the same.
 IDENTITY_VERSION = 1
@@ -70,44 +66,7 @@ def numpy_arithmetic() -> str:
     return f"numpy {np.__version__} {platform.machine()}"
 
 
-def json_digest(facts: Mapping[str, Any]) -> str:
-    text = json.dumps(facts, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
-
-
 def configuration_digest(family: str, file_format: str, config: Any) -> str:
     """Of config.json or GGUF metadata as the model reads it: every field of the family's configuration, defaults and
     stretching of positions included. Keys that change no number are not in it."""
     return json_digest({"family": family, "format": file_format, "config": described(config)})
-
-
-def recipe_digest(layout_version: str, source: str, parameters: Iterable[Parameter]) -> str:
-    """Of all that decides the bytes of a packed file: the source's weights, the layout's version, and from which rows
-    of which tensor each parameter is taken."""
-    taken = [[each.name, each.kind, list(each.shape), each.same_as, described(each.source)] for each in parameters]
-    return json_digest({"layout": layout_version, "source": source, "parameters": taken})
-
-
-def described(value: Any) -> Any:
-    """A configuration or a parameter's source as JSON: classes by name, tensors by name and shape, arrays by digest.
-
-    Raises TypeError for what it does not know, so that nothing is left out of an identity in silence.
-    """
-    match value:
-        case None | bool() | int() | float() | str():
-            return value
-        case Tensor():
-            return ["Tensor", value.name, list(value.shape), value.encoding]
-        case np.ndarray():
-            digest = hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()
-            return ["array", str(value.dtype), list(value.shape), digest]
-        case np.generic():
-            return described(value.item())
-        case tuple() | list():
-            return [described(each) for each in value]
-        case Mapping():
-            return {str(key): described(each) for key, each in value.items()}
-        case _ if is_dataclass(value) and not isinstance(value, type):
-            stated = {field.name: described(getattr(value, field.name)) for field in fields(value)}
-            return {"is": type(value).__name__, **stated}
-    raise TypeError(f"describing {value!r:.80} ({type(value).__name__}) for an identity: not a value that is known.")

@@ -11,6 +11,7 @@ import numpy as np
 
 from ouvert.engine.identity import NumericIdentity
 from ouvert.engine.variant import BASE, Variant
+from ouvert.packed import Damage
 
 
 class ConstraintState(Protocol):
@@ -158,6 +159,16 @@ class EngineFaultError(EngineError):
 
 class EngineFailedError(EngineError):
     """The engine itself failed and computes nothing more. The same request may be served once it is loaded again."""
+
+
+class WeightsDamagedError(EngineFailedError):
+    """The weights that were computing are not what they were made as. The message names file, place and remedy."""
+
+    def __init__(self, damage: Damage) -> None:
+        super().__init__(
+            f"computing: the weights are damaged: {damage.what}. Answers may be wrong, so they end here. "
+            f"{damage.remedy}"
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,35 +1,27 @@
 """From a path to a running engine."""
 
 import sys
-import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from ouvert import models
+from ouvert import kernels
 from ouvert.engine.build import build_digest
 from ouvert.engine.fit import BESIDES, USABLE
-from ouvert.engine.identity import DECODED, NATIVE, NumericIdentity, configuration_digest, json_digest, numpy_arithmetic
-from ouvert.engine.integrity import WeightsWatch, check_of_source
+from ouvert.engine.identity import DECODED, NATIVE, NumericIdentity, configuration_digest, numpy_arithmetic
 from ouvert.engine.interface import EngineError, EngineFacts
 from ouvert.engine.local import LocalEngine
-from ouvert.engine.machine import memory_bytes
+from ouvert.engine.machine import memory_bytes, physical_cores
 from ouvert.engine.prefixes.disk import DiskPrefixes, PageStore
-from ouvert.engine.runners.choosing import (
-    CACHE_TYPES,
-    LAYOUT_VERSION,
-    PackedFile,
-    native_is_built,
-    open_runner,
-    physical_cores,
-)
 from ouvert.engine.runners.interface import Runner
-from ouvert.engine.runners.numpy_runner import NumpyRunner
-from ouvert.kernels.program import CacheType
-from ouvert.weights import Checkpoint, combined_digest, open_checkpoint, sha256_of
+from ouvert.engine.runners.open_runner import CACHE_TYPES, ModelRunner, open_runner
+from ouvert.engine.weights_digest import WeightsDigest
+from ouvert.kernels import CacheType
+from ouvert.models import Model
+from ouvert.packed import LAYOUT_VERSION, ModelFiles, PackedFile, open_model, packed_weights
 
 # However large the weights, there is room for a conversation of so many tokens.
 LEAST_CONTEXT = 4096
@@ -41,12 +33,14 @@ SHARE_FOR_KEPT = 16
 class Opened:
     """A model ready to run, and what its files say besides.
 
-    `trained_context` is the longest sequence its makers promise; `parameters` and `bytes` count what is in the files;
-    `metadata` are a GGUF file's keys and values; `folder` is where safetensors files have their companions. `digest`
-    is computed when it is first asked for; `digest.start()` computes it beside everything else.
+    `model` is what the engine computes: its family, configuration and placed weights, which stay in memory as long as
+    somebody holds it. `trained_context` is the longest sequence its makers promise; `parameters` and `bytes` count what
+    is in the files; `metadata` are a GGUF file's keys and values; `folder` is where safetensors files have their
+    companions. `digest` is computed when it is first asked for; `digest.start()` computes it beside everything else.
     """
 
     engine: LocalEngine
+    model: Model
     path: Path
     format: str
     family: str
@@ -58,7 +52,7 @@ class Opened:
     cache_type: str
     metadata: Mapping[str, Any]
     folder: Path | None
-    digest: "WeightsDigest"
+    digest: WeightsDigest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,28 +70,20 @@ class LookedAt:
 
 def look_at(path: Path) -> LookedAt:
     """Raises CheckpointError for files that cannot be used."""
-    with open_checkpoint(path) as checkpoint:
-        family, config = models.recognise(checkpoint)
+    with open_model(path) as files:
         return LookedAt(
-            family=family.name,
-            trained_context=int(config.max_position_embeddings),
-            vocabulary_size=int(config.vocab_size),
-            embedding_size=int(config.hidden_size) if family.embeds else None,
-            parameters=count(checkpoint)[0],
-            metadata=checkpoint.metadata,
-            folder=companions_of(checkpoint, path),
+            family=files.family.name,
+            trained_context=files.trained_context,
+            vocabulary_size=int(files.config.vocab_size),
+            embedding_size=int(files.config.hidden_size) if files.family.embeds else None,
+            parameters=files.value_count,
+            metadata=files.metadata,
+            folder=files.folder,
         )
-
-
-def companions_of(checkpoint: Checkpoint, path: Path) -> Path | None:
-    """The folder in which safetensors files have their companions; a GGUF file has all in itself."""
-    return None if checkpoint.format == "gguf" else (path if path.is_dir() else path.parent)
 
 
 def native_instruction_set() -> str | None:
     """What native programs would use on this machine; None where the native part was not built."""
-    from ouvert import kernels
-
     return kernels.instruction_set() if kernels.available() else None
 
 
@@ -121,6 +107,40 @@ def open_engine(
     keys and values are kept, "f16", "f32" or "q8" (8 bits: docs/formats/cache.md); left out, f16 natively and f32 in
     NumPy. Raises CheckpointError for files that cannot be used and EngineError for settings that cannot be honoured.
     """
+    check_settings(path, threads, cache_type)
+    with open_model(path) as files:
+        check_context(files, context)
+        configuration = configuration_digest(files.family.name, files.checkpoint.format, files.config)
+        opened = open_runner(
+            files,
+            threads=threads,
+            exact=exact,
+            packed=packed,
+            cache_type=cache_type,
+            weights_digest=weights_digest,
+        )
+        digest = WeightsDigest(files.checkpoint.files, weights_digest)
+        facts = FactsOfLoad(opened, digest, configuration, exact)
+        return Opened(
+            engine=engine_over(files, opened, facts, context or files.trained_context, prefixes),
+            model=opened.placed.model,
+            path=path,
+            format=files.checkpoint.format,
+            family=files.family.name,
+            trained_context=files.trained_context,
+            parameters=files.value_count,
+            bytes=files.bytes,
+            threads=opened.runner.threads,
+            instruction_set=opened.runner.instruction_set,
+            cache_type=opened.runner.cache_type,
+            metadata=files.metadata,
+            folder=files.folder,
+            digest=digest,
+        )
+
+
+def check_settings(path: Path, threads: int | None, cache_type: CacheType | None) -> None:
+    """Raises EngineError for what no model can honour."""
     if threads is not None and threads < 1:
         raise EngineError(
             f"loading {path}: threads={threads}, expected 1 or more. Leave it out to use what serves best."
@@ -130,91 +150,78 @@ def open_engine(
             f"loading {path}: cache_type={cache_type!r}, expected one of {', '.join(CACHE_TYPES)}. Leave it out to "
             "keep keys and values as every day."
         )
-    with open_checkpoint(path) as checkpoint:
-        recognised, config = models.recognise(checkpoint)
-        trained = int(config.max_position_embeddings)
-        if context is not None and not 2 <= context <= trained:
-            raise EngineError(
-                f"loading {path}: context={context}, expected 2 to {trained}, which is as far as this model was made "
-                "to look. Choose a smaller context, or a model made for longer texts."
-            )
-        digest = WeightsDigest(checkpoint.files, weights_digest)
-        configuration = configuration_digest(recognised.name, checkpoint.format, config)
-        # The files themselves compute, or are packed into memory from, where no packed file is kept.
-        source = None if packed is not None and native_is_built() else watch_over_source(checkpoint, weights_digest)
-        try:
-            chosen = open_runner(checkpoint, (recognised, config), threads, exact, packed, cache_type)
-        except BaseException:
-            if source is not None:
-                source.close()
-            raise
-        runner = chosen.runner
-        watch = chosen.watch or source or watch_over_source(checkpoint, weights_digest)
-        native = not isinstance(runner, NumpyRunner)
-        parameters, size = count(checkpoint)
 
-        @cache
-        def fixed() -> EngineFacts:
-            return EngineFacts(
-                version=version("ouvert"),
-                instruction_set=runner.instruction_set,
-                threads=runner.threads,
-                identity=NumericIdentity(
-                    weights=digest.value(),
-                    configuration=configuration,
-                    layout=LAYOUT_VERSION if native else DECODED,
-                    arithmetic=NATIVE if native else numpy_arithmetic(),
-                    build=build_digest(),
-                    exact=exact or not native,
-                    cache=runner.cache_type,
-                ),
-                packed_digest=chosen.packed_digest,
-            )
 
-        def facts() -> EngineFacts:
-            return replace(fixed(), weights_checked=watch.checked())
-
-        engine: LocalEngine
-        shelf = None
-        if prefixes is not None:
-            made = {"weights_instance": watch.instance}  # what damaged weights left is never used with whole ones
-            shelf = DiskPrefixes(prefixes, lambda: {**engine.facts.identity.facts(), **made}, runner.page_tokens)
-        limit, kept = cache_limits(runner, size, context or trained)
-        engine = LocalEngine(
-            runner,
-            context or trained,
-            facts,
-            cache_limit=limit,
-            kept_limit=kept,
-            shelf=shelf,
-            locate=chosen.locate,
-            embeds=recognised.embeds,
-            watch=watch,
-        )
-        watch.start()
-        return Opened(
-            engine=engine,
-            path=path,
-            format=checkpoint.format,
-            family=recognised.name,
-            trained_context=trained,
-            parameters=parameters,
-            bytes=size,
-            threads=runner.threads,
-            instruction_set=runner.instruction_set,
-            cache_type=runner.cache_type,
-            metadata=checkpoint.metadata,
-            folder=companions_of(checkpoint, path),
-            digest=digest,
+def check_context(files: ModelFiles, context: int | None) -> None:
+    """Raises EngineError for a context that this model cannot have."""
+    if context is not None and not 2 <= context <= files.trained_context:
+        raise EngineError(
+            f"loading {files.path}: context={context}, expected 2 to {files.trained_context}, which is as far as this "
+            "model was made to look. Choose a smaller context, or a model made for longer texts."
         )
 
 
-def watch_over_source(checkpoint: Checkpoint, digest: str | None) -> WeightsWatch:
-    """Over the files that a model came in, compared with their digest if that is known."""
-    maps = checkpoint.maps
-    check = None if digest is None else check_of_source(maps, digest)
-    instance = json_digest({str(each.path): list(each.state) for each in maps})
-    return WeightsWatch(maps, check, derived=False, instance=instance)
+@dataclass(frozen=True)
+class FactsOfLoad:
+    """The facts of an engine. Called, it gives them as they are now: all but `weights_checked` never change."""
+
+    opened: ModelRunner
+    digest: WeightsDigest
+    configuration: str
+    exact: bool
+
+    def __call__(self) -> EngineFacts:
+        return replace(self._fixed, weights_checked=self.opened.placed.watch.checked())
+
+    @cached_property
+    def identity(self) -> NumericIdentity:
+        """Waits for the digest of the weights."""
+        native = self.opened.native
+        return NumericIdentity(
+            weights=self.digest.value(),
+            configuration=self.configuration,
+            layout=LAYOUT_VERSION if native else DECODED,
+            arithmetic=NATIVE if native else numpy_arithmetic(),
+            build=build_digest(),
+            exact=self.exact or not native,
+            cache=self.opened.runner.cache_type,
+        )
+
+    def names_of_pages(self) -> dict[str, Any]:
+        """What the names of kept prefixes hold: what damaged weights left is never used with whole ones."""
+        return {**self.identity.facts(), "weights_instance": self.opened.placed.watch.instance}
+
+    @cached_property
+    def _fixed(self) -> EngineFacts:
+        return EngineFacts(
+            version=version("ouvert"),
+            instruction_set=self.opened.runner.instruction_set,
+            threads=self.opened.runner.threads,
+            identity=self.identity,
+            packed_digest=self.opened.placed.packed_digest,
+        )
+
+
+def engine_over(
+    files: ModelFiles, opened: ModelRunner, facts: FactsOfLoad, context: int, prefixes: PageStore | None
+) -> LocalEngine:
+    """The engine, its weights being checked from now on."""
+    runner, watch = opened.runner, opened.placed.watch
+    shelf = None if prefixes is None else DiskPrefixes(prefixes, facts.names_of_pages, runner.page_tokens)
+    limit, kept = cache_limits(runner, files.bytes, context)
+    engine = LocalEngine(
+        runner,
+        context,
+        facts,
+        cache_limit=limit,
+        kept_limit=kept,
+        shelf=shelf,
+        locate=opened.locate,
+        embeds=files.family.embeds,
+        watch=watch,
+    )
+    watch.start()
+    return engine
 
 
 def cache_limits(runner: Runner, weights: int, context: int) -> tuple[int, int | None]:
@@ -226,77 +233,14 @@ def cache_limits(runner: Runner, weights: int, context: int) -> tuple[int, int |
     return max(room, runner.cache_bytes(min(context, LEAST_CONTEXT))), memory // SHARE_FOR_KEPT
 
 
-def count(checkpoint: Checkpoint) -> tuple[int, int]:
-    """Parameters (values) and bytes of all tensors."""
-    values = size = 0
-    for tensor in checkpoint.tensors.values():
-        product = 1
-        for length in tensor.shape:
-            product *= length
-        values += product
-        size += tensor.data.nbytes
-    return values, size
-
-
-class WeightsDigest:
-    """The digest of a checkpoint's weight files, unless it is known computed when it is needed, in a thread.
-
-    Of several files together it is weights.combined_digest, the same as the store's.
-    """
-
-    def __init__(self, files: Sequence[Path], known: str | None = None) -> None:
-        self._files = tuple(files)
-        self._value = known
-        self._failure: OSError | None = None
-        self._thread: threading.Thread | None = None
-
-    def start(self) -> None:
-        """Begin to compute it, if it is not known and nobody has begun."""
-        if self._value is None and self._thread is None:
-            self._thread = threading.Thread(target=self._compute, name="ouvert-digest", daemon=True)
-            self._thread.start()
-
-    def value(self) -> str:
-        """Waits until it is there. Raises EngineError if a file could not be read."""
-        self.start()
-        if self._value is None and self._thread is not None:
-            self._thread.join()
-        if self._value is None:
-            raise EngineError(
-                f"digest of {', '.join(map(str, self._files))}: {self._failure}. The files must stay readable while "
-                "the model is used; put them back and load it again."
-            )
-        return self._value
-
-    def _compute(self) -> None:
-        try:
-            digests = {file.name: sha256_of(file) for file in self._files}
-        except OSError as failure:
-            self._failure = failure
-            return
-        self._value = combined_digest(digests)
-
-
 def pack_weights(path: Path, packed: PackedFile) -> bool:
     """Write the packed form of the model at `path` if it is not there. False where nothing here would use it.
 
     Raises CheckpointError.
     """
-    if not native_is_built():
+    if not kernels.available():
         return False
-    from ouvert.engine.packed import packed_weights
-
-    with open_checkpoint(path) as checkpoint:
-        family, config = models.recognise(checkpoint)
-        _, watch = packed_weights(checkpoint, family.parameters(config, checkpoint), packed, physical_cores())
+    with open_model(path) as files:
+        _, watch = packed_weights(files.checkpoint, files.parameters, packed, physical_cores())
         watch.close()
     return True
-
-
-def packed_damage(path: Path) -> str | None:
-    """What is wrong with a packed file, all of which is read; None if nothing is, or where nothing here can read it."""
-    if not native_is_built():
-        return None
-    from ouvert.engine.packed import damage_in
-
-    return damage_in(path)

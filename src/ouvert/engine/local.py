@@ -14,7 +14,6 @@ from dataclasses import replace
 
 import numpy as np
 
-from ouvert.engine.integrity import WeightsWatch
 from ouvert.engine.interface import EngineError, EngineFacts, Load, Reading, Sampling, Stopped, Token
 from ouvert.engine.loop import STEP_TOKENS, Loop
 from ouvert.engine.prefixes.disk import DiskPrefixes
@@ -23,6 +22,7 @@ from ouvert.engine.request import MOST_UNREAD, Request
 from ouvert.engine.runners.interface import Runner
 from ouvert.engine.sampler import Sampler, check, machinery, number, report_all, shown
 from ouvert.engine.variant import BASE, Variant
+from ouvert.packed import WeightsWatch
 
 # Every row of logits is wanted in scoring: a chunk of them stays under 256 MB at 200,000 words.
 SCORED_CHUNK = 256

@@ -18,8 +18,15 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ouvert.engine import energy
-from ouvert.engine.integrity import WeightsWatch
-from ouvert.engine.interface import EngineBusyError, EngineError, EngineFailedError, EngineFaultError, Load, Token
+from ouvert.engine.interface import (
+    EngineBusyError,
+    EngineError,
+    EngineFailedError,
+    EngineFaultError,
+    Load,
+    Token,
+    WeightsDamagedError,
+)
 from ouvert.engine.prefixes.disk import WORTH_FETCHING, WORTH_SAVING, DiskPrefixes, Filed
 from ouvert.engine.prefixes.scope import Scope
 from ouvert.engine.prefixes.tree import Node, PrefixTree, alike
@@ -28,6 +35,7 @@ from ouvert.engine.runners.interface import Runner, RunnerSequence, Wanted
 from ouvert.engine.sampler import NotFiniteError, choose_all
 from ouvert.engine.schedule import Plan, Running, Waiting, plan_step
 from ouvert.engine.variant import BASE, Variant
+from ouvert.packed import WeightsWatch
 
 LOG = logging.getLogger("ouvert.engine")
 
@@ -210,13 +218,13 @@ class Loop:
     @property
     def failure(self) -> str | None:
         """What ended the engine or is about to, or None."""
-        if self._failure is None and not self._closing and self.watch is not None and (problem := self.watch.fault()):
-            return str(problem)
+        if self._failure is None and not self._closing and self.watch is not None and (damage := self.watch.fault()):
+            return str(WeightsDamagedError(damage))
         return self._failure
 
     def check_weights(self) -> str | None:
-        problem = None if self.watch is None else self.watch.wait()
-        return None if problem is None else str(problem)
+        damage = None if self.watch is None else self.watch.wait()
+        return None if damage is None else str(WeightsDamagedError(damage))
 
     def refuse_if_closed(self) -> None:
         if self._failure is not None:
@@ -628,8 +636,8 @@ class Loop:
 
     def _refuse_damaged(self) -> None:
         """Raises what ends the engine's thread, and with it every answer."""
-        if self.watch is not None and (problem := self.watch.fault()) is not None:
-            raise problem
+        if self.watch is not None and (damage := self.watch.fault()) is not None:
+            raise WeightsDamagedError(damage)
 
     def _run(self, parts: list[Part]) -> list[tuple[Part, np.ndarray | None]]:
         work = [(part.request.sequence, np.asarray(part.ids, np.int32)) for part in parts]

@@ -1,9 +1,10 @@
-"""How much memory this process may use."""
+"""What of this machine this process may use: memory and cores."""
 
 import os
 from pathlib import Path
 
 CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
+SIBLINGS = "/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list"
 
 
 def memory_bytes() -> int | None:
@@ -14,3 +15,14 @@ def memory_bytes() -> int | None:
     if CGROUP_LIMIT.exists() and (limit := CGROUP_LIMIT.read_text().strip()).isdecimal():
         memory = min(memory, int(limit))
     return memory
+
+
+def physical_cores() -> int:
+    """Cores this process may use, each counted once however many threads it runs; processors where that is unknown."""
+    if hasattr(os, "sched_getaffinity"):
+        usable = os.sched_getaffinity(0)
+        siblings = [Path(SIBLINGS.format(processor)) for processor in usable]
+        if all(path.exists() for path in siblings):
+            return len({path.read_text() for path in siblings})
+        return len(usable)
+    return os.cpu_count() or 1

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal, get_args
 
-from ouvert.engine.identity import BASE_VARIANT, json_digest
+from ouvert.engine.identity import BASE_VARIANT
+from ouvert.packed import json_digest
 
 Operation = Literal["add", "project_out", "replace", "scale", "zero"]
 OPERATIONS: tuple[Operation, ...] = get_args(Operation)

@@ -2,8 +2,8 @@
 
 May import arithmetic only. How an engine uses it:
 
-    tracer = kernels.Tracer()                        # exact=True: activations stay float32; cache="f32": caches too
-    model = models.load(checkpoint, tracer)          # or any source of kernels.Packed matrices and float32 vectors
+    tracer = kernels.Tracer()                          # exact=True: activations stay float32; cache="f32": caches too
+    model = models.load(checkpoint, packed.InMemory()) # or any source of kernels.Packed matrices and float32 vectors
     program = kernels.build(tracer, model, threads=2)
     sequence = program.new_sequence(capacity=4096)
     logits = program.step([(sequence, ids)], "last")   # float32 (rows, vocabulary)
@@ -16,43 +16,67 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from ouvert.kernels import sampling
+    from ouvert.kernels.limits import multiply_adds, read_bandwidth
     from ouvert.kernels.linear import Packed
-    from ouvert.kernels.program import Program, Sequence
+    from ouvert.kernels.mapped import Guarded
+    from ouvert.kernels.packing import LAYOUTS, ROW_GROUP, Loss, aligned_bytes, pack, packed_bytes
+    from ouvert.kernels.pages import LATENTS, PAGE_TOKENS, STATE, Layer, PageHeader, PageShape, check_resumption
+    from ouvert.kernels.program import CacheType, Program, Sequence
     from ouvert.kernels.tracer import Batch, Memory, Traced, Tracer, TracingError, Watch
 
 __all__ = [
+    "LATENTS",
+    "LAYOUTS",
+    "PAGE_TOKENS",
+    "ROW_GROUP",
+    "STATE",
     "Batch",
+    "CacheType",
+    "Guarded",
+    "Layer",
+    "Loss",
     "Packed",
+    "PageHeader",
+    "PageShape",
     "Program",
     "Sequence",
     "Traced",
     "Tracer",
     "TracingError",
     "Watch",
+    "aligned_bytes",
     "available",
     "build",
+    "check_resumption",
     "instruction_set",
+    "multiply_adds",
+    "pack",
+    "packed_bytes",
+    "read_bandwidth",
+    "sampling",
 ]
 
-HOMES = {
-    "Batch": "tracer",
-    "Packed": "linear",
-    "Program": "program",
-    "Tracer": "tracer",
-    "TracingError": "tracer",
-    "Sequence": "program",
-    "Traced": "tracer",
-    "Watch": "tracer",
+# The file of each name. Those of `pages` and `program` need no native part.
+FILES = {
+    "limits": ("multiply_adds", "read_bandwidth"),
+    "linear": ("Packed",),
+    "mapped": ("Guarded",),
+    "packing": ("LAYOUTS", "ROW_GROUP", "Loss", "aligned_bytes", "pack", "packed_bytes"),
+    "pages": ("LATENTS", "PAGE_TOKENS", "STATE", "Layer", "PageHeader", "PageShape", "check_resumption"),
+    "program": ("CacheType", "Program", "Sequence"),
+    "tracer": ("Batch", "Traced", "Tracer", "TracingError", "Watch"),
 }
+FILE_OF = {name: file for file, names in FILES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
     """Names that need the native part, imported when they are first asked for."""
     from importlib import import_module
 
-    if name not in HOMES:
+    if name not in FILE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{HOMES[name]}"), name)
+    return getattr(import_module(f"{__name__}.{FILE_OF[name]}"), name)
 
 
 class Traceable(Protocol):

@@ -24,7 +24,6 @@ import ouvert.kernels._native as _native
 from ouvert.arithmetic import Experts, Rope
 from ouvert.kernels.linear import Packed
 from ouvert.kernels.pages import Layer
-from ouvert.kernels.placing import Placeable, place
 from ouvert.kernels.program import CacheType, Program
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -164,10 +163,6 @@ class Tracer:
         self.vocabulary = 0
 
     # --- what surrounds a graph ---
-
-    def place(self, parameter: Placeable | Packed) -> Packed | Array:
-        """Packed weights for matrices, float32 arrays for the rest. What is packed already is used as it is."""
-        return parameter if isinstance(parameter, Packed) else place(parameter)
 
     def begin(self, memories: Iterable[Memory]) -> Batch:
         """The batch to run the graph on, for a model whose layers remember `memories`."""

@@ -1,7 +1,7 @@
 """The families we know, and how a checkpoint is recognised and loaded."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ def recognise(checkpoint: Checkpoint, config: Mapping[str, Any] | None = None) -
     A GGUF file says so in its metadata; for safetensors, `config` is the content of config.json (read from beside
     the weights if not given). Raises CheckpointError for a family we do not know, with the list of those we do.
     """
-    if checkpoint.format == "gguf":
+    if (folder := checkpoint.folder) is None:
         refuse_other_kinds(checkpoint)
         architecture = str(checkpoint.metadata.get("general.architecture"))
         for family in FAMILIES:
@@ -40,7 +40,6 @@ def recognise(checkpoint: Checkpoint, config: Mapping[str, Any] | None = None) -
                 family = of_purpose(family, pools_gguf(checkpoint, architecture), str(checkpoint.path))
                 return family, family.config_from_gguf(checkpoint.metadata, checkpoint.tensors, str(checkpoint.path))
         raise unknown(str(checkpoint.path), "general.architecture", architecture, lambda each: each.gguf_architectures)
-    folder = checkpoint.path if checkpoint.path.is_dir() else checkpoint.path.parent
     source = folder / "config.json"
     config = read_json(source) if config is None else config
     kind = str(config.get("model_type"))
@@ -156,21 +155,30 @@ def read_json(path: Path, kind: type = dict) -> Any:
 
 def load(
     checkpoint: Checkpoint,
-    ops: Places,
+    places: Places,
     config: Mapping[str, Any] | None = None,
     progress: Callable[[Parameter], None] | None = None,
-    recognised: tuple[Family, Any] | None = None,
 ) -> Model:
-    """Recognise a checkpoint and place its weights with `ops`, one parameter at a time. What was `recognised` before
-    is not read again: config.json may have changed meanwhile.
+    """`recognise` a checkpoint, and `place` its weights."""
+    family, shape = recognise(checkpoint, config)
+    return place(family, shape, family.parameters(shape, checkpoint), places, progress)
 
-    Nothing is kept of a parameter but what `ops.place` returned; a tied head is what was placed as the embedding.
+
+def place(
+    family: Family,
+    config: Any,
+    parameters: Iterable[Parameter],
+    places: Places,
+    progress: Callable[[Parameter], None] | None = None,
+) -> Model:
+    """The model of that configuration, its weights placed by `places`, one parameter at a time.
+
+    Nothing is kept of a parameter but what `places.place` returned; a tied head is what was placed as the embedding.
     `progress` is told of each parameter once it is placed.
     """
-    family, shape = recognised or recognise(checkpoint, config)
     placed: dict[str, Any] = {}
-    for parameter in family.parameters(shape, checkpoint):
-        placed[parameter.name] = placed[parameter.same_as] if parameter.same_as else ops.place(parameter)
+    for parameter in parameters:
+        placed[parameter.name] = placed[parameter.same_as] if parameter.same_as else places.place(parameter)
         if progress is not None:
             progress(parameter)
-    return Model(family, shape, family.assemble(shape, placed))
+    return Model(family, config, family.assemble(config, placed))

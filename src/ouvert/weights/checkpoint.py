@@ -38,6 +38,14 @@ class Checkpoint:
         found = {id(mapped): mapped for each in self.tensors.values() if (mapped := mapped_file(each.data)) is not None}
         return tuple(found.values())
 
+    @property
+    def folder(self) -> Path | None:
+        """Where safetensors files have their companions (config.json, tokenizer.json); None of GGUF, which has all in
+        itself."""
+        if self.format == "gguf":
+            return None
+        return self.path if self.path.is_dir() else self.path.parent
+
     def close(self) -> None:
         """Let go of the files. May be called twice."""
         self.tensors = MappingProxyType({})

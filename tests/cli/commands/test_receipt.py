@@ -439,7 +439,7 @@ def test_verify_compares_all_weights_and_says_what_is_damaged(ouvert, home, edit
     assert answer["receipt"]["model"]["weights_checked"] is True
     status, facts = ouvert("receipt", "verify", "1", "--json", "--model", folder)
     assert (status, facts["receipt"]["weights_checked"]) == (0, True)
-    monkeypatch.setattr("ouvert.engine.packed.CHECKED_AT_ONCE", -1)  # as of a large file
+    monkeypatch.setattr("ouvert.packed.kept.CHECKED_AT_ONCE", -1)  # as of a large file
     [packed] = home.glob("packed/*/*.safetensors")
     with open(packed, "r+b") as file:
         file.seek(packed.stat().st_size // 2)

@@ -65,11 +65,11 @@ def run(args: argparse.Namespace) -> int:
 
 def require_whole(packed: "Iterable[Packed]") -> None:
     """Read packed weights of this version's layout whole. Raises StoreError for the first that is damaged."""
-    from ouvert.engine import LAYOUT_VERSION, packed_damage
+    from ouvert.packed import LAYOUT_VERSION, damage_in
     from ouvert.store import StoreError
 
     for each in packed:
-        if each.layout.startswith(f"{LAYOUT_VERSION}-") and (damage := packed_damage(each.path)) is not None:
+        if each.layout.startswith(f"{LAYOUT_VERSION}-") and (damage := damage_in(each.path)) is not None:
             raise StoreError(
                 f"the packed weights in {each.path} are damaged: {damage}. The model itself is whole: delete that "
                 "file, and it is made again when the model is next used."

@@ -8,7 +8,7 @@ import numpy as np
 from ouvert.arithmetic import Ops
 from ouvert.arithmetic import Recorder as Kept
 from ouvert.engine.runners.interface import Wanted
-from ouvert.kernels.program import CacheType
+from ouvert.kernels import CacheType
 from ouvert.models import Model
 
 # Tokens of a step: what is kept of it, one row a token and layer, stays small.

@@ -11,7 +11,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 from ouvert.arithmetic import Cache, Latents, Ops, State
 from ouvert.engine.runners.interface import Wanted, refuse_all_but_base
 from ouvert.engine.variant import BASE, Variant
-from ouvert.kernels.pages import LATENTS, PAGE_TOKENS, STATE, Layer, PageHeader, PageShape, check_resumption
+from ouvert.kernels import LATENTS, PAGE_TOKENS, STATE, Layer, PageHeader, PageShape, check_resumption
 from ouvert.models import Model
 
 

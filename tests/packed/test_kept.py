@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from ouvert import models
-from ouvert.engine.packed import PackedWeights, packed_weights, pieces, plan, write_packed
-from ouvert.engine.runners.choosing import LAYOUT_VERSION, PackedFile
 from ouvert.kernels import packing
 from ouvert.kernels.linear import Packed
+from ouvert.packed import LAYOUT_VERSION, PackedFile, PackedWeights, packed_weights, placements
+from ouvert.packed.placement import placed_chunks
+from ouvert.packed.writing import write_packed
 from ouvert.weights import CheckpointError, SafetensorsWriter, open_checkpoint, sha256_of
 
 MADE_FROM = {"source_digest": "sha256:0", "recipe": "r"}
@@ -50,7 +51,7 @@ def test_a_packed_file_holds_the_same_numbers(opened, packed_path):
 
 
 def test_matrices_are_packed_and_vectors_are_not(opened):
-    entries = plan(opened)
+    entries = placements(opened)
     assert "unembedding" not in entries  # tied: the same bytes as the embedding
     assert entries["layers.0.q"].layout == "Q4_1"
     assert entries["layers.0.attention_norm"].layout is None
@@ -58,9 +59,9 @@ def test_matrices_are_packed_and_vectors_are_not(opened):
 
 def test_small_chunks_give_the_same_bytes(opened, monkeypatch):
     parameter = next(each for each in opened if each.name == "layers.0.down")
-    whole = b"".join(piece.tobytes() for piece, _, _ in pieces(parameter, "Q4_1", 1))
-    monkeypatch.setattr("ouvert.engine.packed.CHUNK_BYTES", 10_000)
-    parts = [piece.tobytes() for piece, _, _ in pieces(parameter, "Q4_1", 2)]
+    whole = b"".join(piece.tobytes() for piece, _, _ in placed_chunks(parameter, 1))
+    monkeypatch.setattr("ouvert.packed.placement.CHUNK_BYTES", 10_000)
+    parts = [piece.tobytes() for piece, _, _ in placed_chunks(parameter, 2)]
     assert len(parts) > 10
     assert b"".join(parts) == whole
 
@@ -87,7 +88,7 @@ def test_a_killed_packing_leaves_nothing_under_the_final_name(smollm2, tmp_path)
 import os, signal
 from pathlib import Path
 from ouvert import models
-from ouvert.engine.packed import write_packed
+from ouvert.packed.writing import write_packed
 from ouvert.weights import open_checkpoint
 with open_checkpoint(Path({str(smollm2)!r})) as checkpoint:
     family, config = models.recognise(checkpoint)
@@ -113,7 +114,7 @@ def test_packing_a_large_tensor_takes_little_memory(tmp_path):
     program = f"""
 import resource
 from pathlib import Path
-from ouvert.engine.packed import write_packed
+from ouvert.packed.writing import write_packed
 from ouvert.models import Parameter
 from ouvert.models.sources import Plain
 from ouvert.weights import open_checkpoint
@@ -146,4 +147,4 @@ def test_a_second_start_waits_for_the_weights_that_the_first_is_packing(smollm2,
         weights, watch = packed_weights(checkpoint, family.parameters(config, checkpoint), file, 1)
         watch.close()
     assert said == ["Another process is packing this model's weights: waiting for it."]
-    assert weights.entries["layers.0.q"].layout == "Q4_1"
+    assert weights.placements["layers.0.q"].layout == "Q4_1"

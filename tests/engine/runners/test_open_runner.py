@@ -2,15 +2,14 @@
 
 import pytest
 
-from ouvert import models
-from ouvert.engine.runners.choosing import open_runner
+from ouvert.engine.runners.open_runner import open_runner
 from ouvert.kernels import TracingError
-from ouvert.weights import open_checkpoint
+from ouvert.packed import open_model
 
 
 def opened(path):
-    with open_checkpoint(path) as checkpoint:
-        return open_runner(checkpoint, models.recognise(checkpoint), 1, False, None).runner
+    with open_model(path) as files:
+        return open_runner(files, threads=1).runner
 
 
 def test_the_native_runner_computes_what_it_can(smollm2):

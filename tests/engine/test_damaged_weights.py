@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 
 from ouvert.assistant import open_installed
-from ouvert.engine import EngineFailedError, PackedFile, PageFiles, Sampling, integrity, open_engine, packed
-from ouvert.engine.integrity import WeightsDamagedError
-from ouvert.engine.loading import packed_damage
-from ouvert.engine.packed import PIECE_BYTES, PackedWeights, PieceDigests
+from ouvert.engine import EngineFailedError, PackedFile, PageFiles, Sampling, open_engine
+from ouvert.engine.interface import WeightsDamagedError
+from ouvert.packed import PackedWeights, damage_in, kept, reading
+from ouvert.packed.pieces import PIECE_BYTES, PieceDigests
 from ouvert.store import Store
 from ouvert.weights import CheckpointError, SafetensorsWriter, open_checkpoint, sha256_of
 from ouvert.weights.mapping import map_file
@@ -75,7 +75,7 @@ def path(opened, tmp_path):
 def in_the_background(monkeypatch):
     """However small, files are checked while they answer; `go` lets the check begin."""
     go = threading.Event()
-    check = integrity.check_of_pieces
+    check = reading.check_of_pieces
 
     def waiting(mapped, pieces):
         def begin(ended):
@@ -85,8 +85,8 @@ def in_the_background(monkeypatch):
 
         return begin
 
-    monkeypatch.setattr(packed, "CHECKED_AT_ONCE", -1)
-    monkeypatch.setattr(packed, "check_of_pieces", waiting)
+    monkeypatch.setattr(kept, "CHECKED_AT_ONCE", -1)
+    monkeypatch.setattr(reading, "check_of_pieces", waiting)
     yield go
     go.set()
 
@@ -133,7 +133,7 @@ def test_a_packed_file_knows_its_pieces_and_its_digest(opened, path):
     assert found.pieces
     assert all(hashlib.sha256(data[each.start : each.stop]).digest() == each.digest for each in found.pieces)
     covered = sum(each.stop - each.start for each in found.pieces)
-    assert covered == sum(found.checkpoint.tensors[name].data.nbytes for name in found.entries)
+    assert covered == sum(found.checkpoint.tensors[name].data.nbytes for name in found.placements)
     table = b"".join(each.digest for each in found.pieces)
     engine = opened().engine
     assert engine.facts.packed_digest == f"sha256:{hashlib.sha256(table).hexdigest()}"
@@ -156,12 +156,12 @@ def test_one_wrong_byte_anywhere_is_found_before_it_computes(opened, path, said,
     engine.close()
     said.clear()
     flip(path, int(np.random.default_rng(seed).integers(0, path.stat().st_size)))
-    assert packed_damage(path) is not None
+    assert damage_in(path) is not None
     engine = opened().engine
     assert any(each.startswith("Packed weights are made again.") for each in said)
     assert answer(engine) == right
     assert engine.facts.weights_checked
-    assert packed_damage(path) is None
+    assert damage_in(path) is None
 
 
 @pytest.mark.parametrize("kept", [0, 1, 7, 8, 200, 0.5, 0.999])
@@ -326,7 +326,7 @@ def test_a_guarded_range_reads_as_zeros_where_the_file_is_no_longer(tmp_path):
 import os, sys
 import numpy as np
 from pathlib import Path
-from ouvert.kernels.mapped import Guarded
+from ouvert.kernels import Guarded
 from ouvert.weights.mapping import map_file
 path = Path(sys.argv[1])
 path.write_bytes(b"\\x01" * 100_000)
@@ -382,8 +382,7 @@ def test_what_damaged_weights_left_is_never_used_with_whole_ones(opened, path, i
 
 
 def test_where_numpy_computes_the_source_is_what_is_checked(model, file, monkeypatch):
-    monkeypatch.setattr("ouvert.engine.runners.choosing.native_is_built", lambda: False)
-    monkeypatch.setattr("ouvert.engine.loading.native_is_built", lambda: False)
+    monkeypatch.setattr("ouvert.kernels.available", lambda: False)
     for digest, right in ((file.source_digest, True), ("sha256:" + "0" * 64, False)):
         engine = open_engine(model, packed=file, weights_digest=digest).engine
         assert (engine.check_weights() is None) == right

@@ -7,21 +7,16 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-import numpy as np
+from ouvert.packed.guards import guards_of
+from ouvert.packed.pieces import Check, check_of_source
+from ouvert.packed.recipe import json_digest
+from ouvert.weights import Checkpoint, MappedFile
 
-from ouvert.engine.interface import EngineFailedError
-from ouvert.engine.runners import choosing
-from ouvert.weights import MappedFile, combined_digest, sha256_of_range
-
-if TYPE_CHECKING:
-    from ouvert.kernels.mapped import Guarded
-
-LOG = logging.getLogger("ouvert.engine")
+LOG = logging.getLogger("ouvert.packed")
 
 # How much more politely the check asks for the processor than answers do, of 19. Under full load it still gets about a
 # tenth of a core: 12 GB take under two minutes then, and ten seconds on an idle machine.
@@ -29,64 +24,13 @@ NICENESS = 10
 # A file that changes while it is checked is checked again after so many seconds.
 PAUSE_SECONDS = 1.0
 
-Ended = Callable[[], bool]
-# What is wrong, or None; None also once it is told to end.
-Check = Callable[[Ended], str | None]
-
-
-class WeightsDamagedError(EngineFailedError):
-    """The weights that were computing are not what they were made as. The message names file, place and remedy."""
-
 
 @dataclass(frozen=True, slots=True)
-class Piece:
-    """Bytes `start` to `stop` of a file, their SHA-256, and what they are, for people."""
+class Damage:
+    """What is wrong with weights that compute (which file, where in it), and what to do about it."""
 
-    start: int
-    stop: int
-    digest: bytes
-    name: str
-
-
-def check_of_pieces(mapped: MappedFile, pieces: Sequence[Piece]) -> Check:
-    def check(ended: Ended) -> str | None:
-        for piece in pieces:
-            if ended():
-                return None
-            where = f"{piece.name} (bytes {piece.start} to {piece.stop})"
-            try:
-                digest = sha256_of_range(mapped.descriptor, piece.start, piece.stop)
-            except OSError as problem:
-                return f"{where} cannot be read: {problem}"
-            if digest != piece.digest:
-                return f"{where} is not what was written: its digest is another one"
-        return None
-
-    return check
-
-
-def check_of_source(maps: Sequence[MappedFile], digest: str) -> Check:
-    """Of the files that a model came in: `digest` is of all of them together, as weights.combined_digest says."""
-
-    def check(ended: Ended) -> str | None:
-        found = digest_of_maps(maps, ended)
-        return None if found in (None, digest) else f"its digest is {found}, expected {digest}"
-
-    return check
-
-
-def digest_of_maps(maps: Sequence[MappedFile], ended: Ended = lambda: False) -> str | None:
-    """The digest of the files as they are now; None once `ended`."""
-    digests = {}
-    for mapped in maps:
-        if ended():
-            return None
-        try:
-            digest = sha256_of_range(mapped.descriptor, 0, mapped.state.size)
-        except OSError as problem:
-            return f"unknown ({mapped.path}: {problem})"
-        digests[mapped.path.name] = f"sha256:{digest.hex()}" if digest is not None else f"cut off ({mapped.path})"
-    return combined_digest(digests)
+    what: str
+    remedy: str
 
 
 class WeightsWatch:
@@ -103,7 +47,7 @@ class WeightsWatch:
         self._maps, self._check, self._derived = tuple(maps), check, derived
         self._guards = guards_of(maps)
         self._seen = [each.state for each in maps]
-        self._problem: WeightsDamagedError | None = None
+        self._problem: Damage | None = None
         self._whole = False  # everything was what its digest says
         self._changed = False  # since the files were opened
         self._again = False  # they changed since the check began
@@ -118,7 +62,7 @@ class WeightsWatch:
             if self._thread is None and not self._over.is_set() and not self._closed.is_set():
                 self._begin()
 
-    def wait(self) -> WeightsDamagedError | None:
+    def wait(self) -> Damage | None:
         """What is wrong, once all is compared as it is now. Begins the check if nobody has."""
         if self._check is not None:
             self.start()
@@ -131,7 +75,7 @@ class WeightsWatch:
         its size, nor its content, nor its times."""
         return self.fault() is None and self._whole and not self._changed
 
-    def fault(self) -> WeightsDamagedError | None:
+    def fault(self) -> Damage | None:
         """What is wrong with the weights, if that is known. Takes some microseconds: asked after every step."""
         if self._problem is not None or self._closed.is_set():
             return self._problem
@@ -177,10 +121,10 @@ class WeightsWatch:
                 mapped.path,
             )
 
-    def _damaged(self, what: str) -> WeightsDamagedError:
+    def _damaged(self, what: str) -> Damage:
         with self._lock:
             if self._problem is None:
-                self._problem = damaged(what, self._derived)
+                self._problem = Damage(what, remedy(self._derived))
                 if self._derived:
                     for mapped in self._maps:
                         remove(mapped)
@@ -208,14 +152,18 @@ class WeightsWatch:
             self.on_damage()
 
 
-def damaged(what: str, derived: bool) -> WeightsDamagedError:
+def remedy(derived: bool) -> str:
     if derived:
-        remedy = "That file was removed, and is made again when the model is next loaded: ask again."
-    else:
-        remedy = "`ouvert show --verify` names the file that is not what was fetched: fetch the model again."
-    return WeightsDamagedError(
-        f"computing: the weights are damaged: {what}. Answers may be wrong, so they end here. {remedy}"
-    )
+        return "That file was removed, and is made again when the model is next loaded: ask again."
+    return "`ouvert show --verify` names the file that is not what was fetched: fetch the model again."
+
+
+def watch_over_source(checkpoint: Checkpoint, digest: str | None) -> WeightsWatch:
+    """Over the files that a model came in, compared with their digest if that is known."""
+    maps = checkpoint.maps
+    check = None if digest is None else check_of_source(maps, digest)
+    instance = json_digest({str(each.path): list(each.state) for each in maps})
+    return WeightsWatch(maps, check, derived=False, instance=instance)
 
 
 def remove(mapped: MappedFile) -> None:
@@ -223,27 +171,6 @@ def remove(mapped: MappedFile) -> None:
     with suppress(OSError):  # gone, or in a store that cannot be written to
         if os.path.samestat(os.stat(mapped.path), os.fstat(mapped.descriptor)):
             mapped.path.unlink()
-
-
-def guards_of(maps: Iterable[MappedFile]) -> "list[Guarded | None]":
-    """A guard for each map; None where the native part was not built, and a file that is cut ends the process."""
-    if not choosing.native_is_built():
-        return [None for _ in maps]
-    from ouvert.kernels.mapped import Guarded
-
-    return [Guarded(np.frombuffer(mapped, np.uint8)) for mapped in maps]
-
-
-@contextmanager
-def guarded(maps: Sequence[MappedFile]) -> Iterator[Callable[[], bool]]:
-    """Guards for as long as it lasts. What it gives says whether some file was lost meanwhile."""
-    guards = guards_of(maps)
-    try:
-        yield lambda: any(each is not None and each.lost for each in guards)
-    finally:
-        for each in guards:
-            if each is not None:
-                each.close()
 
 
 def lower_priority() -> None:

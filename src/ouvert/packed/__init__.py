@@ -1,0 +1,37 @@
+"""A model's weights in the layouts that compute: written once, memory-mapped, watched.
+
+May import kernels, models and weights. What computes with a model or looks inside begins here:
+
+    with packed.open_model(path) as files:                      # recognised once: files.family, .config, .parameters
+        placed = files.place_packed(file, threads=2)            # or files.place(packed.InMemory()), or of other Places
+    placed.model.forward(...)                                   # as long as placed.watch.fault() is None
+    placed.close()
+
+The package imports without the native kernels; whatever packs then raises ImportError.
+"""
+
+from ouvert.packed.kept import PackedFile, packed_weights
+from ouvert.packed.memory import InMemory
+from ouvert.packed.model_files import ModelFiles, PlacedModel, open_model
+from ouvert.packed.placement import LAYOUT_VERSION, Placement, placements
+from ouvert.packed.reading import PackedWeights, damage_in
+from ouvert.packed.recipe import described, json_digest
+from ouvert.packed.watch import Damage, WeightsWatch
+
+__all__ = [
+    "LAYOUT_VERSION",
+    "Damage",
+    "InMemory",
+    "ModelFiles",
+    "PackedFile",
+    "PackedWeights",
+    "PlacedModel",
+    "Placement",
+    "WeightsWatch",
+    "damage_in",
+    "described",
+    "json_digest",
+    "open_model",
+    "packed_weights",
+    "placements",
+]

@@ -1,0 +1,24 @@
+"""Weights packed into memory, for a model whose packed file is not kept."""
+
+from ouvert import kernels
+from ouvert.models import Parameter, Weight
+from ouvert.packed.placement import placed_chunks, placement_of
+from ouvert.weights import encoded_bytes
+
+
+class InMemory:
+    """Packs each parameter into memory of its own: the same bytes that a packed file would hold (`models.Places`)."""
+
+    def __init__(self, threads: int = 1) -> None:
+        """`threads` pack; the bytes are the same for any number."""
+        self._threads = threads
+
+    def place(self, parameter: Parameter) -> Weight:
+        """A kernels.Packed matrix or a float32 array. Raises ValueError for a matrix that no layout takes."""
+        placement = placement_of(parameter)
+        data = kernels.aligned_bytes(encoded_bytes(*placement.stored_as))
+        filled = 0
+        for chunk, _, _ in placed_chunks(parameter, self._threads):
+            data[filled : filled + len(chunk)] = chunk
+            filled += len(chunk)
+        return placement.weight(data)

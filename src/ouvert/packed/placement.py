@@ -1,0 +1,91 @@
+"""Which parameter is placed how: the rule for weights in memory and in packed files alike."""
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ouvert import kernels
+from ouvert.models import Parameter
+from ouvert.weights import Tensor
+
+if TYPE_CHECKING:
+    from ouvert.kernels import Loss, Packed
+
+# Part of a packed file's name: another number whenever a layout changes, so that no old file is taken for a new one.
+LAYOUT_VERSION = "rows16-3"
+
+# Kinds of parameters that are multiplied with or looked up; the others are vectors and stay float32.
+MATRICES = frozenset({"embedding", "linear", "experts"})
+
+# Source bytes packed at once, about: enough for several threads, little beside any model.
+CHUNK_BYTES = 32 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """How one parameter is placed: packed in `layout`, or with None as float32 numbers.
+
+    `shape` is the parameter's: of a packed one (rows, columns) or (experts, rows, columns).
+    """
+
+    shape: tuple[int, ...]
+    layout: str | None
+
+    @property
+    def stored_as(self) -> tuple[str, tuple[int, ...]]:
+        """The encoding and shape under which a safetensors file declares it."""
+        if self.layout is None:
+            return "F32", self.shape
+        *experts, rows, columns = self.shape
+        return "U8", (math.prod(experts) * kernels.packed_bytes(self.layout, rows, columns),)
+
+    def weight(self, data: np.ndarray) -> "Packed | np.ndarray":
+        """What native programs take as this parameter, over its bytes (uint8)."""
+        if self.layout is None:
+            return data.view(np.float32).reshape(self.shape)
+        *experts, rows, columns = self.shape
+        return kernels.Packed(self.layout, rows, columns, data, math.prod(experts))
+
+
+def placement_of(parameter: Parameter) -> Placement:
+    """Matrices in the layout that keeps their encoding (F32 where it has none), everything else as float32."""
+    layout = kernels.LAYOUTS.get(parameter.encoding, "F32") if parameter.kind in MATRICES else None
+    return Placement(parameter.shape, layout)
+
+
+def placements(parameters: Iterable[Parameter]) -> dict[str, Placement]:
+    """By name, in order. Parameters that share another's bytes are not placed twice."""
+    return {each.name: placement_of(each) for each in parameters if each.same_as is None}
+
+
+def placed_chunks(parameter: Parameter, threads: int) -> Iterator[tuple[np.ndarray, int, "Loss"]]:
+    """(bytes of the placed parameter, source bytes they came from, loss), in order, a few rows of one expert at a time.
+
+    Raises ValueError for a matrix whose columns no layout takes.
+    """
+    layout = placement_of(parameter).layout
+    if layout is None:
+        values = np.ascontiguousarray(parameter.decode(), np.float32)
+        yield values.reshape(-1).view(np.uint8), parameter.stored_bytes, kernels.Loss()
+        return
+    for rows in encoded_rows(parameter):
+        encoding, data = rows.encoding, rows.data
+        if encoding not in kernels.LAYOUTS:
+            encoding, data = "F32", np.ascontiguousarray(rows.decode(), np.float32).reshape(-1).view(np.uint8)
+        packed, loss = kernels.pack(encoding, data, *rows.shape, layout=layout, threads=threads)
+        read = rows.data.nbytes
+        rows.release()
+        yield packed, read, loss
+
+
+def encoded_rows(parameter: Parameter) -> Iterator[Tensor]:
+    """A matrix, or expert after expert, as tensors (rows, columns) of about CHUNK_BYTES; whole groups of rows."""
+    *experts, rows, columns = parameter.shape
+    for expert in range(math.prod(experts)):
+        matrix = replace(parameter.expert(expert) if experts else parameter.encoded(), shape=(rows, columns))
+        step = max(1, CHUNK_BYTES // (matrix.row_bytes * kernels.ROW_GROUP)) * kernels.ROW_GROUP
+        for start in range(0, rows, step):
+            yield matrix.rows(start, min(rows, start + step))
