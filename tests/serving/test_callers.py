@@ -465,3 +465,23 @@ def test_the_owner_lets_a_model_go_with_keep_alive(client):
     done = client.post("/api/generate", json={"model": "tiny", "keep_alive": 0, "stream": False})
     assert done.json()["done_reason"] == "unload"
     assert client.get("/api/ps").json()["models"] == []
+
+
+def test_a_name_with_latest_means_the_model_that_the_key_may_use(start_server, speaking_model, tmp_path):
+    """Of two models that a name may mean, a key is answered by its own; it can neither use nor end the other one."""
+    for name in ("tiny", "tiny:latest"):
+        (tmp_path / name).symlink_to(speaking_model())
+    models = (str(tmp_path / "tiny"), str(tmp_path / "tiny:latest"))
+    server = start_server(models=models, state=tmp_path / "state")
+    keys = Keys(tmp_path / "state")
+    (_, everything), (_, secret) = keys.create("all"), keys.create("one", models=("tiny",))
+    question = {**QUESTION, "model": "tiny:latest"}
+    with server.client(headers=bearer(everything)) as client:
+        answer = client.post("/v1/chat/completions", json=question)
+        assert answer.json()["ouvert"]["receipt"]["model"] == "tiny:latest"
+    with server.client(headers=bearer(secret)) as client:
+        answer = client.post("/v1/chat/completions", json=question)
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["ouvert"]["receipt"]["model"] == "tiny"
+        assert client.post("/api/chat", json={"model": "tiny:latest", "keep_alive": 0}).status_code == 200
+    assert "tiny:latest" in server.service.loaded_models.states()
