@@ -21,7 +21,7 @@ export function ContextFull({ draft }: { draft: Draft }) {
         {leavesOutOldest.value ? say.leaveOutNothing : say.leaveOutOldest}
       </button>
       <button type="button" class="plain" disabled={generation.value !== undefined} onClick={() => void continueWithSummary(draft)}>
-        {say.goOnWithSummary}
+        {say.continueWithSummary}
       </button>
     </span>
   );

@@ -11,18 +11,21 @@ export interface Draft {
 
 export const EMPTY_DRAFT: Draft = { text: "", attachments: [] };
 
+const isEmpty = ({ text, attachments }: Draft) => text.trim() === "" && attachments.length === 0;
+
 export const draft = signal<Draft>(EMPTY_DRAFT);
-export const isDraftEmpty = computed(() => draft.value.text.trim() === "" && draft.value.attachments.length === 0);
+export const isDraftEmpty = computed(() => isEmpty(draft.value));
 
 export function changeDraft(change: Partial<Draft>): void {
   draft.value = { ...draft.value, ...change };
 }
 
-/** The messages that the model would get if the draft were sent with these documents. */
-export function promptWith({ text, attachments }: Draft): WireMessage[] {
+/** The messages that the model would get if this were sent; an empty draft is no message. */
+export function promptWith(added: Draft): WireMessage[] {
+  const { text, attachments } = added;
   const question: Message = {
     id: "draft", parent: null, role: "user", text, created: "",
     ...(attachments.length > 0 ? { attachments } : {}),
   };
-  return toWire(isDraftEmpty.value ? path.value : [...path.value, question], systemPrompt.value);
+  return toWire(isEmpty(added) ? path.value : [...path.value, question], systemPrompt.value);
 }

@@ -55,7 +55,7 @@ export function SavePreset() {
           onInput={(event) => setName(event.currentTarget.value)}
         />
         <button type="submit" class="plain" disabled={!name.trim()}>
-          {say.keepPreset}
+          {say.savePreset}
         </button>
       </form>
       <small id="presets-hint">{say.presetsHint}</small>
