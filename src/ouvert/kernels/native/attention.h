@@ -11,14 +11,14 @@
 //
 //   largest = max |x| of the neighbours      scale = largest / 127      code = nearest(x * (127 / largest)), ties to even
 //
-// Before rounding, keys and values are rotated: every hadamard_dim(head_dim) neighbours are multiplied by an orthonormal
-// Hadamard matrix (Sylvester's order). This spreads a few very large numbers over all of their neighbours, so that the
-// common scale does not round the others away. Queries are rotated too, which leaves the scores as they were. The output
-// is rotated once more, which undoes the rotation. Ashkboos et al., QuaRot, arXiv:2404.00456.
-// Of a key, only the difference from the block's first key is rounded: what all keys have in common (for example the
-// biases of Qwen2.5) then does not enlarge the scale. The first key of a block, rotated, is kept as float32 behind the
-// scales. A key is read as code * scale, rounded, plus the number of the first key, rounded. Latents are neither rotated
-// nor stored as differences.
+// Before rounding, keys and values are rotated: every hadamard_dim(head_dim) neighbours are multiplied by an
+// orthonormal Hadamard matrix (Sylvester's order). This spreads a few very large numbers over all of their neighbours,
+// so that the common scale does not round the others away. Queries are rotated too, which leaves the scores as they
+// were. The output is rotated once more, which undoes the rotation. Ashkboos et al., QuaRot, arXiv:2404.00456. Of a
+// key, only the difference from the block's first key is rounded: what all keys have in common (for example the biases
+// of Qwen2.5) then does not enlarge the scale. The first key of a block, rotated, is kept as float32 behind the scales.
+// A key is read as code * scale, rounded, plus the number of the first key, rounded. Latents are neither rotated nor
+// stored as differences.
 //
 // Neighbours whose largest is below 2^-100 become zero. If one of them is infinite or NaN, all become NaN. A code is
 // read as code * scale, rounded to float32; all else is computed as with a float32 cache.
@@ -119,7 +119,8 @@ struct AttentionTile {
   std::int64_t end_segment() const { return (position + tokens - 1) / kSegmentKeys + 1; }
 };
 
-// Floats of one row of a state: padded_dim weighted sums of values, 16 partial sums of weights, 16 times the largest score.
+// Floats of one row of a state: padded_dim weighted sums of values, 16 partial sums of weights, 16 times the largest
+// score.
 constexpr std::int64_t state_stride(std::int64_t value_dim) { return padded_dim(value_dim) + 32; }
 
 // Floats of scratch that a thread needs for tiles of so many rows.

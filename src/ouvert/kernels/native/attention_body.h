@@ -240,8 +240,8 @@ struct Scratch {
   }
 };
 
-// x = H x for every n neighbours, H a Hadamard matrix: log2 n rounds of sums and differences, then one product. H is its
-// own inverse. The order of the sums is the same everywhere, and nothing is fused. `count` is a multiple of n.
+// x = H x for every n neighbours, H a Hadamard matrix: log2 n rounds of sums and differences, then one product. H is
+// its own inverse. The order of the sums is the same everywhere, and nothing is fused. `count` is a multiple of n.
 inline void hadamard(float* x, std::int64_t count, std::int64_t n) {
   if (n == 1) return;
   const float factor = static_cast<float>(1.0 / std::sqrt(static_cast<double>(n)));
@@ -465,7 +465,7 @@ inline void append_codes(const float* k, const float* v, std::int64_t head_dim, 
     std::memcpy(to, from, static_cast<std::size_t>(some) * sizeof(float));
     hadamard(to, some, n);
   };
-  for (std::int64_t start = 0; start < head_dim; start += kMostHadamard) {  // whole neighbourhoods, of n and of kScaleDim
+  for (std::int64_t start = 0; start < head_dim; start += kMostHadamard) {  // a multiple of n and of kScaleDim
     const std::int64_t some = head_dim - start < kMostHadamard ? head_dim - start : kMostHadamard;
     float numbers[kMostHadamard], first_key[kMostHadamard], scales[kMostHadamard / kScaleDim];
     std::int8_t codes[kMostHadamard];
@@ -480,7 +480,8 @@ inline void append_codes(const float* k, const float* v, std::int64_t head_dim, 
     for (std::int64_t i = 0; i < some; ++i) numbers[i] -= centre[i];
     quantise(numbers, some, codes, scales);
     for (std::int64_t i = 0; i < some; ++i) keys[(start + i) * kBlockKeys + slot] = codes[i];
-    for (std::int64_t i = 0; i < scales_of(some); ++i) key_scales[(start / kScaleDim + i) * kBlockKeys + slot] = scales[i];
+    for (std::int64_t i = 0; i < scales_of(some); ++i)
+      key_scales[(start / kScaleDim + i) * kBlockKeys + slot] = scales[i];
     rotated(v + start, some, numbers);
     quantise(numbers, some, values + start, value_scales + start / kScaleDim);
   }
@@ -508,7 +509,8 @@ void append_latent(const float* x, std::int64_t width, CacheType type, std::uint
     case CacheType::f32: return append_latent_as(x, width, reinterpret_cast<float*>(latents) + slot * padded);
     case CacheType::q8: {
       auto* scales = reinterpret_cast<float*>(latents + kBlockKeys * padded);
-      return quantise(x, width, reinterpret_cast<std::int8_t*>(latents) + slot * padded, scales + slot * scales_of(width));
+      auto* codes = reinterpret_cast<std::int8_t*>(latents) + slot * padded;
+      return quantise(x, width, codes, scales + slot * scales_of(width));
     }
   }
 }

@@ -13,12 +13,12 @@
 namespace ouvert {
 namespace {
 
-constexpr std::int64_t kStretchBytes = 32 << 20;
+constexpr std::int64_t kRegionBytes = 32 << 20;
 constexpr std::int64_t kHugePage = 2 << 20;
 
-std::uint8_t* reserve_stretch(std::int64_t bytes) {
+std::uint8_t* reserve_region(std::int64_t bytes) {
 #if defined(__linux__)
-  // One huge page more than asked for, so that the start can be moved to a huge page's.
+  // One huge page more than asked for, so that the region can begin where a huge page does.
   void* at = mmap(nullptr, static_cast<std::size_t>(bytes + kHugePage), PROT_READ | PROT_WRITE,
                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (at == MAP_FAILED) throw std::bad_alloc();
@@ -27,7 +27,7 @@ std::uint8_t* reserve_stretch(std::int64_t bytes) {
                                                   kHugePage * kHugePage);
   if (aligned > start) munmap(start, static_cast<std::size_t>(aligned - start));
   if (const auto tail = static_cast<std::size_t>(start + kHugePage - aligned); tail > 0) munmap(aligned + bytes, tail);
-  // Long pasts are read end to end at every token: large pages spare the look-ups. Only advice.
+  // Long caches are read from end to end for every token: large pages save address translations. Only advice.
   madvise(aligned, static_cast<std::size_t>(bytes), MADV_HUGEPAGE);
   return aligned;
 #else
@@ -37,7 +37,7 @@ std::uint8_t* reserve_stretch(std::int64_t bytes) {
 #endif
 }
 
-void release_stretch(std::uint8_t* at, std::int64_t bytes) {
+void release_region(std::uint8_t* at, std::int64_t bytes) {
 #if defined(__linux__)
   munmap(at, static_cast<std::size_t>(bytes));
 #else
@@ -48,24 +48,20 @@ void release_stretch(std::uint8_t* at, std::int64_t bytes) {
 
 std::int64_t blocks_of(std::int64_t tokens) { return (tokens + kBlockKeys - 1) / kBlockKeys; }
 
-std::int64_t stretch_bytes(const Cache::Group& group) {
-  return (group.stretch_blocks * group.block_bytes + kHugePage - 1) / kHugePage * kHugePage;
+std::int64_t region_bytes(const Cache::Group& group) {
+  return (group.region_blocks * group.block_bytes + kHugePage - 1) / kHugePage * kHugePage;
 }
 
-}  // namespace
-
-namespace {
-
-// The blocks of the last stretch are free.
+// The blocks of the last region become free.
 void offer(Cache::Group& group) {
-  for (std::int64_t b = group.stretch_blocks; b-- > 0;)
-    group.free.push_back(group.stretches.back() + b * group.block_bytes);
+  for (std::int64_t b = group.region_blocks; b-- > 0;)
+    group.free.push_back(group.regions.back() + b * group.block_bytes);
 }
 
 }  // namespace
 
-Cache::Cache(std::vector<LayerMemory> layers, CacheType type, std::int64_t kept)
-    : layers_(std::move(layers)), type_(type), kept_(kept) {
+Cache::Cache(std::vector<LayerMemory> layers, CacheType type, std::int64_t kept_before_window)
+    : layers_(std::move(layers)), type_(type), kept_before_window_(kept_before_window) {
   for (const LayerMemory& layer : layers_) {
     const std::int64_t window = layer.state() ? 2 : layer.window;
     std::size_t n = 0;
@@ -79,22 +75,22 @@ Cache::Cache(std::vector<LayerMemory> layers, CacheType type, std::int64_t kept)
     groups_[n].block_bytes += layer.block_bytes(type);
   }
   for (Group& group : groups_)
-    group.stretch_blocks = std::max<std::int64_t>(1, kStretchBytes / std::max<std::int64_t>(1, group.block_bytes));
+    group.region_blocks = std::max<std::int64_t>(1, kRegionBytes / std::max<std::int64_t>(1, group.block_bytes));
 }
 
 Cache::~Cache() {
   for (Group& group : groups_)
-    for (std::uint8_t* stretch : group.stretches) release_stretch(stretch, stretch_bytes(group));
+    for (std::uint8_t* region : group.regions) release_region(region, region_bytes(group));
 }
 
 std::uint8_t* Cache::take(std::int64_t n) {
   Group& group = groups_[static_cast<std::size_t>(n)];
   if (limit >= 0 && bytes_in_use() + group.block_bytes > limit) throw std::bad_alloc();
   if (group.free.empty()) {
-    group.stretches.reserve(group.stretches.size() + 1);
-    group.free.reserve((group.stretches.size() + 1) * static_cast<std::size_t>(group.stretch_blocks));
-    std::uint8_t* stretch = reserve_stretch(stretch_bytes(group));
-    group.stretches.push_back(stretch);
+    group.regions.reserve(group.regions.size() + 1);
+    group.free.reserve((group.regions.size() + 1) * static_cast<std::size_t>(group.region_blocks));
+    std::uint8_t* region = reserve_region(region_bytes(group));
+    group.regions.push_back(region);
     offer(group);
   }
   std::uint8_t* block = group.free.back();
@@ -116,10 +112,10 @@ void Cache::give(std::int64_t n, std::uint8_t* block) noexcept {
   const auto references = group.references.find(block);
   if (--references->second > 0) return;
   group.references.erase(references);
-  group.free.push_back(block);  // its room was reserved when the block was made
-  if (group.references.empty() && group.stretches.size() > 1) {  // nobody is left: the system has all but one back
-    for (; group.stretches.size() > 1; group.stretches.pop_back())
-      release_stretch(group.stretches.back(), stretch_bytes(group));
+  group.free.push_back(block);  // does not allocate: take() has reserved room
+  if (group.references.empty() && group.regions.size() > 1) {  // all regions but one go back to the system
+    for (; group.regions.size() > 1; group.regions.pop_back())
+      release_region(group.regions.back(), region_bytes(group));
     group.free.clear();
     offer(group);
   }
@@ -129,11 +125,11 @@ std::int64_t Cache::bytes_for(std::int64_t tokens) const {
   std::int64_t bytes = 0;
   for (const Group& group : groups_) {
     std::int64_t blocks = blocks_of(tokens);
-    // A window, what is kept before it, and the blocks at both ends that are not whole.
+    // Of windowed layers: the window, what is kept before it, and the incomplete blocks at both ends.
     if (group.state)
       blocks = std::min(blocks, blocks / kStateEvery + 3);
     else if (group.window != kNoWindow)
-      blocks = std::min(blocks, blocks_of(group.window + kept_) + 1);
+      blocks = std::min(blocks, blocks_of(group.window + kept_before_window_) + 1);
     bytes += blocks * group.block_bytes;
   }
   return bytes;
@@ -155,7 +151,7 @@ std::int64_t Cache::page_bytes() const {
 
 namespace {
 
-// One block of each group at most.
+// Gives back one block of each group, where there is one.
 void give_all(Cache& cache, std::vector<std::uint8_t*>& blocks) noexcept {
   for (std::size_t g = 0; g < blocks.size(); ++g) {
     if (blocks[g] != nullptr) cache.give(static_cast<std::int64_t>(g), blocks[g]);
@@ -169,13 +165,13 @@ void clear_from(const Cache& cache, std::int64_t group, std::int64_t tokens, std
   for (std::size_t n = 0; n < cache.layers().size(); ++n) {
     if (cache.group_of(static_cast<std::int64_t>(n)) != group) continue;
     const LayerMemory& layer = cache.layers()[n];
-    std::uint8_t* stretch = block + cache.offset_of(static_cast<std::int64_t>(n));
+    std::uint8_t* region = block + cache.offset_of(static_cast<std::int64_t>(n));
     if (layer.latents()) {
-      clear_latents(stretch, layer.head_dim, cache.type(), tokens);
+      clear_latents(region, layer.head_dim, cache.type(), tokens);
       continue;
     }
-    for (std::int64_t h = 0; h < layer.kv_heads; ++h, stretch += head_block_bytes(layer.head_dim, cache.type()))
-      clear_slots(stretch, layer.head_dim, cache.type(), tokens);
+    for (std::int64_t h = 0; h < layer.kv_heads; ++h, region += head_block_bytes(layer.head_dim, cache.type()))
+      clear_slots(region, layer.head_dim, cache.type(), tokens);
   }
 }
 
@@ -221,15 +217,15 @@ void Page::close() noexcept { give_all(*cache_, blocks_); }
 
 namespace {
 
-// Which blocks must be there for a sequence of `length` tokens to go on: from this one to the last.
+// The first of the blocks that a sequence of `length` tokens needs to continue; it needs all after it too.
 std::int64_t first_needed(std::int64_t length, std::int64_t window) {
   return std::max<std::int64_t>(0, length - window + 1) / kBlockKeys;
 }
 
-// Whether a sequence never lets go of its n-th block of states.
+// Whether a sequence never gives back its n-th block of states.
 bool kept_forever(std::int64_t n) { return (n + 1) % kStateEvery == 0; }
 
-// The longest length, up to `length`, at which every group finds what it needs in these pages.
+// The largest length, up to `length`, for which every group finds all that it needs in these pages.
 std::int64_t resumable(const Cache& cache, std::span<const Page* const> pages, std::int64_t length) {
   for (std::int64_t before = -1; before != length;) {
     before = length;
@@ -266,10 +262,10 @@ Sequence::Sequence(Cache& cache, std::span<const Page* const> pages, std::int64_
   const std::int64_t count = blocks_of(length_);
   for (auto& blocks : blocks_) blocks.resize(static_cast<std::size_t>(count));
   for (std::int64_t g = 0; g < cache.groups(); ++g) {
-    // Backwards to the first hole; and no more than a sequence that computed the same would still hold.
-    const std::int64_t let_go = first_kept(g);
+    // Backwards to the first hole, and not further than a sequence that had computed the same would hold.
+    const std::int64_t first = first_kept(g);
     std::int64_t n = count;
-    for (; n > let_go && pages[static_cast<std::size_t>(n - 1)]->block(g) != nullptr; --n) {
+    for (; n > first && pages[static_cast<std::size_t>(n - 1)]->block(g) != nullptr; --n) {
       std::uint8_t* block = pages[static_cast<std::size_t>(n - 1)]->block(g);
       cache.share(g, block);
       blocks_[static_cast<std::size_t>(g)][static_cast<std::size_t>(n - 1)] = block;
@@ -329,7 +325,7 @@ void Sequence::release() noexcept {
 }
 
 std::int64_t Sequence::first_kept(std::int64_t group) const noexcept {
-  const std::int64_t kept = cache_.group(group).state ? kBlockKeys : cache_.kept();
+  const std::int64_t kept = cache_.group(group).state ? kBlockKeys : cache_.kept_before_window();
   return std::max<std::int64_t>(0, length_ - cache_.group(group).window + 1 - kept) / kBlockKeys;
 }
 

@@ -1,4 +1,4 @@
-// Powers of two and what is made of them, over the Lanes of whichever file includes this after them.
+// 2^x, and sigmoid and softplus made of it, over Lanes. Include it after the Lanes that it is to use.
 
 #pragma once
 
@@ -22,8 +22,8 @@ inline Lanes two_to_the(Lanes x) {
 
 constexpr float kLog2OfE = 1.44269504088896340736f;
 
-// log(1 + e^x) = max(x, 0) + log(1 + e^-|x|), within 3e-7 of its size: log(1 + z) is 2 atanh(z / (2 + z)), whose series in
-// at most 1/9 needs eight terms.
+// log(1 + e^x) = max(x, 0) + log(1 + e^-|x|), within 3e-7 of its size: log(1 + z) is 2 atanh(z / (2 + z)), whose series
+// in at most 1/9 needs eight terms.
 inline Lanes softplus(Lanes x) {
   const Lanes z = two_to_the(larger(x, Lanes::all(0.0f) - x) * Lanes::all(-kLog2OfE));
   const Lanes w = z / (Lanes::all(2.0f) + z), square = w * w;

@@ -29,9 +29,9 @@ OUVERT_INLINE void add_scaled(__m256i dot, const BlockScales& weights, const Tok
   sum = now;
 }
 
-// Up to kStreams groups of rows side by side, block by block. Where memory is the limit, a thread reads a fifth to a third
-// faster from several places at a time than from one; and the tokens of a block are prepared once for all groups. Memory
-// is prefetched kAhead bytes ahead, across the ends of pages and of groups, into the second-level cache.
+// Up to kStreams groups of rows side by side, block by block. Where memory is the limit, a thread reads a fifth to a
+// third faster from several places at a time than from one; and the tokens of a block are prepared once for all groups.
+// Memory is prefetched kAhead bytes ahead, across the ends of pages and of groups, into the second-level cache.
 constexpr int kStreams = 4;
 constexpr std::int64_t kAhead = 1024;
 
@@ -115,7 +115,8 @@ void matmul_layout(const Matrix& weights, const Activations& x, float* out, std:
 }
 
 template <template <Layout, int> typename T>
-void multiply(const Matrix& w, const Activations& x, float* out, std::int64_t stride, const Piece& piece, const Epilogue& e) {
+void multiply(const Matrix& w, const Activations& x, float* out, std::int64_t stride, const Piece& piece,
+              const Epilogue& e) {
   with_int8_layout(w.layout, [&](auto layout) { matmul_layout<T, layout>(w, x, out, stride, piece, e); });
 }
 

@@ -1,11 +1,11 @@
-// Which instructions this machine has. Decided when the library loads, never where it was built.
+// Which instructions this machine has: decided when the library is loaded, not where it was built.
 
 #pragma once
 
 namespace ouvert {
 
 enum class InstructionSet {
-  plain,   // standard C++, any machine: what the others are held to
+  plain,   // standard C++, for any machine: the others must compute the same bits
   avx2,    // AVX2, FMA, F16C
   avx512,  // AVX-512 F, BW, VL, DQ and VNNI
 };

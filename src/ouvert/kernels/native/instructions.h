@@ -1,5 +1,5 @@
-// The instructions of a program. Each is made with the values that it reads and writes. What they compute is described in
-// rows.h, linear.h and attention.h; the code is in instructions_*.cpp.
+// The instructions of a program. Each is made with the values that it reads and writes. What they compute is described
+// in rows.h, linear.h and attention.h; the code is in instructions_*.cpp.
 
 #pragma once
 
@@ -125,8 +125,8 @@ struct Product {
   bool accumulate = false;  // out already holds what the product is added to
 };
 
-// Several products of one input, which is floats (`code_bytes` is 0) or whole numbers of 1 or 2 bytes. With `gated` there
-// are two products of int8, gate and up, and the output of the first becomes their gated product.
+// Several products of one input, which is floats (`code_bytes` is 0) or whole numbers of 1 or 2 bytes. With `gated`
+// there are two products of int8, gate and up, and the output of the first becomes their gated product.
 class Linear final : public Instruction {
  public:
   Linear(Value x, std::int64_t code_bytes, std::vector<Product> products, bool gated, Gate gate)
@@ -340,8 +340,8 @@ class RouteTopK final : public Instruction {
   Value chosen_, expert_weights_;
 };
 
-// How DeepSeek-V3 routes (arXiv:2412.19437): the top_groups best groups (by the sum of their two best experts) stay, and
-// of their experts the top_k best, by sigmoid(score) + correction.
+// How DeepSeek-V3 routes (arXiv:2412.19437): the top_groups best groups (by the sum of their two best experts) stay,
+// and of their experts the top_k best, by sigmoid(score) + correction.
 struct GroupRouting {
   std::vector<float> correction;  // one per expert
   std::int64_t top_k, groups, top_groups;
@@ -406,12 +406,12 @@ struct ExpertMatrices {
   Gate how;
 };
 
-// A mixture of experts, in five instructions. Tokens are gathered by expert, so that the weights of each expert are read
-// once. The outputs of a token's experts are added in ascending order of experts. `exact`: products take floats.
+// A mixture of experts, in five instructions. Tokens are gathered by expert, so that the weights of each expert are
+// read once. The outputs of a token's experts are added in ascending order of experts. `exact`: products take floats.
 class Experts {
  public:
-  Experts(Value x, Value chosen, Value expert_weights, Value out, std::int64_t top_k, ExpertMatrices matrices, bool exact,
-          std::shared_ptr<ExpertBuffers> buffers)
+  Experts(Value x, Value chosen, Value expert_weights, Value out, std::int64_t top_k, ExpertMatrices matrices,
+          bool exact, std::shared_ptr<ExpertBuffers> buffers)
       : x(x), chosen(chosen), expert_weights(expert_weights), out(out), top_k(top_k), matrices(std::move(matrices)),
         exact(exact), buffers(std::move(buffers)) {}
 

@@ -27,8 +27,10 @@ void Append::run(Program& p, std::uint32_t piece, int thread) noexcept {
     if (rotates_) rotate_queries(p, layer, t);
     // The block's first token, if another thread may be writing it now.
     const std::int64_t first = t - slot;
-    const bool first_is_beside = first < begin && first >= 0 &&
-                                 p.part_of()[static_cast<std::size_t>(first)] == p.part_of()[static_cast<std::size_t>(t)];
+    const auto same_part = [&] {
+      return p.part_of()[static_cast<std::size_t>(first)] == p.part_of()[static_cast<std::size_t>(t)];
+    };
+    const bool first_is_beside = first < begin && first >= 0 && same_part();
     for (std::int64_t h = 0; h < layer.kv_heads; ++h)
       p.attention.append(key(p, layer, t, h, rotated), p.at(v_) + t * v_.width + h * layer.head_dim, layer.head_dim,
                          p.cache().type(), block + h * head_bytes, slot,
@@ -36,8 +38,8 @@ void Append::run(Program& p, std::uint32_t piece, int thread) noexcept {
   }
 }
 
-// A key is written into as many cache lines as it has values. Waiting for one after the other would take longer than all
-// else here.
+// A key is written into as many cache lines as it has values. Waiting for one after the other would take longer than
+// all else here.
 void Append::prefetch_slot(Program& p, const LayerMemory& layer, const std::uint8_t* block, std::int64_t slot) {
   const std::int64_t bytes = element_bytes(p.cache().type());
   for (std::int64_t h = 0; h < layer.kv_heads; ++h, block += head_block_bytes(layer.head_dim, p.cache().type()))
@@ -77,7 +79,8 @@ void AttentionPlan::make(Program& p) noexcept {
   const std::int64_t tile_tokens = std::max<std::int64_t>(1, kTileRows / group);
   std::int64_t tiles = 0;
   for (const Part& part : p.parts()) tiles += parts(part.tokens, tile_tokens);
-  // With few tiles, long pasts are cut into segments so that all threads have something to do. The numbers are the same.
+  // With few tiles, long pasts are cut into segments so that all threads have something to do. The numbers are the
+  // same.
   try {
     make(p, p.threads() > 1 && tiles * kv_heads < 4 * p.threads());
   } catch (const std::bad_alloc&) {
@@ -91,13 +94,14 @@ void AttentionPlan::make(Program& p, bool split) {
   std::int64_t floats = 0;
   for (std::size_t n = 0; n < p.parts().size(); ++n) {
     const Part& part = p.parts()[n];
-    for (std::int64_t tile = parts(part.tokens, tile_tokens); tile-- > 0;) {  // the last tokens see most keys: they come first
+    for (std::int64_t tile = parts(part.tokens, tile_tokens); tile-- > 0;) {  // the last tokens see most: they come first
       const std::int64_t token = tile * tile_tokens, tokens = std::min(tile_tokens, part.tokens - token);
       const AttentionTile shape{.q = nullptr, .q_stride = 0, .tokens = tokens, .group = group, .head_dim = head_dim,
                                 .position = part.position + token, .window = window, .scale = 0, .type = CacheType::f16,
                                 .blocks = nullptr, .offset = 0, .value_dim = value_dim};
       const std::int64_t first = shape.first_segment(), segments = shape.end_segment() - first;
-      Item item{static_cast<std::int32_t>(n), static_cast<std::int32_t>(token), static_cast<std::int32_t>(tokens), -1, 0};
+      Item item{static_cast<std::int32_t>(n), static_cast<std::int32_t>(token), static_cast<std::int32_t>(tokens), -1,
+                0};
       if (!split || segments == 1) {
         items.push_back(item);
         continue;
@@ -157,7 +161,8 @@ void Attend::run(Program& p, std::uint32_t piece, int thread) noexcept {
     const float* sinks = sinks_.empty() ? nullptr : sinks_.data() + head * plan_->group;
     p.attention.attend(t, sinks, p.scratch(thread), out(p, item.part, item.token, head), out_.width);
   } else {
-    const std::int64_t floats = t.rows() * state_stride(plan_->value_dim), segments = t.end_segment() - t.first_segment();
+    const std::int64_t floats = t.rows() * state_stride(plan_->value_dim);
+    const std::int64_t segments = t.end_segment() - t.first_segment();
     p.attention.attend_segment(t, item.segment, p.scratch(thread),
                                plan_->states.floats() + item.state + head * segments * floats);
   }

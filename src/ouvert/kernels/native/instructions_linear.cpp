@@ -47,7 +47,7 @@ void Linear::run(Program& p, std::uint32_t number, int) noexcept {
   piece.token_end = std::min(p.rows_of(x_), piece.token_begin + token_step_);
   std::size_t i = 0;
   if (!gated_)
-    for (; n >= parts(products_[i].weights.rows, row_step_[i]); ++i) n -= parts(products_[i].weights.rows, row_step_[i]);
+    for (std::int64_t pieces; n >= (pieces = parts(products_[i].weights.rows, row_step_[i])); ++i) n -= pieces;
   piece.row_begin = n * row_step_[i];
   piece.row_end = std::min(products_[i].weights.rows, piece.row_begin + row_step_[i]);
   multiply(p, products_[i], piece);

@@ -81,7 +81,8 @@ void Rotate::run(Program& p, std::uint32_t piece, int) noexcept {
   for (std::int64_t t = r.begin; t < r.end; ++t) {
     const float* angles = p.at(angles_) + t * angles_.width;
     for (std::int64_t h = 0; h < x_.width; h += head_dim_)
-      p.row.rotate(p.at(x_) + t * x_.width + h, angles, angles + half, p.at(out_) + t * out_.width + h, head_dim_, half);
+      p.row.rotate(p.at(x_) + t * x_.width + h, angles, angles + half, p.at(out_) + t * out_.width + h, head_dim_,
+                   half);
   }
 }
 

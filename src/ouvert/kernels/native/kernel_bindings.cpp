@@ -49,7 +49,8 @@ void attend_dense(const std::string& set, const std::string& type, const Floats&
         kernels.attend(tile, sink, scratch.floats(), to, heads * head_dim);
         continue;
       }
-      const std::int64_t between = tile.rows() * state_stride(head_dim), count = tile.end_segment() - tile.first_segment();
+      const std::int64_t between = tile.rows() * state_stride(head_dim);
+      const std::int64_t count = tile.end_segment() - tile.first_segment();
       states.grow(4 * between * count);
       for (std::int64_t s = count; s-- > 0;)
         kernels.attend_segment(tile, tile.first_segment() + s, scratch.floats(), states.floats() + s * between);
@@ -57,8 +58,8 @@ void attend_dense(const std::string& set, const std::string& type, const Floats&
     }
 }
 
-// Runs a job whose pieces note which instruction they belong to; counts the pieces that were not run exactly once before
-// the next instruction began.
+// Runs a job whose pieces note which instruction they belong to; counts the pieces that were not run exactly once
+// before the next instruction began.
 std::int64_t pool_faults(int threads, const std::vector<std::uint32_t>& counts, int times) {
   struct Chain final : Job {
     const std::vector<std::uint32_t>& counts;
@@ -91,10 +92,12 @@ void bind_kernels(nb::module_& m) {
       row_kernels(instruction_set_named(set)).rms_norm(x.data() + i, weight.data(), out.data() + i, width, eps);
   });
   m.def("swiglu", [](const std::string& set, const Floats& gate, const Floats& up, const FloatsOut& out) {
-    row_kernels(instruction_set_named(set)).swiglu(gate.data(), up.data(), out.data(), static_cast<std::int64_t>(gate.size()));
+    const auto count = static_cast<std::int64_t>(gate.size());
+    row_kernels(instruction_set_named(set)).swiglu(gate.data(), up.data(), out.data(), count);
   });
   m.def("clamped_swiglu",
-        [](const std::string& set, const Floats& gate, const Floats& up, float alpha, float limit, const FloatsOut& out) {
+        [](const std::string& set, const Floats& gate, const Floats& up, float alpha, float limit,
+           const FloatsOut& out) {
           row_kernels(instruction_set_named(set))
               .clamped_swiglu(gate.data(), up.data(), out.data(), static_cast<std::int64_t>(gate.size()), alpha, limit);
         });

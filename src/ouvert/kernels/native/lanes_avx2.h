@@ -12,7 +12,7 @@ namespace {
 
 struct Lanes {
   static constexpr int kRows = 6;
-  // Fewer than eight sums on their way wait for one another; with more than twelve, registers run out.
+  // Fewer than eight sums at a time wait for one another; more than twelve do not fit into registers.
   static constexpr int panel(int rows) { return rows == 1 ? 4 : rows == 2 ? 2 : 1; }
 
   __m256 low, high;

@@ -1,4 +1,4 @@
-// Sixteen floats at a time in standard C++: what lanes_avx2.h and lanes_avx512.h are held to, bit for bit.
+// Sixteen floats at a time in standard C++. lanes_avx2.h and lanes_avx512.h compute the same bits.
 //
 // Every operation rounds once per lane; `fma` is fused; sums over lanes join halves (8 + 8, 4 + 4, 2 + 2, 1 + 1).
 
@@ -13,8 +13,8 @@
 namespace {
 
 struct Lanes {
-  static constexpr int kRows = 2;              // rows that a product keeps at a time
-  static constexpr int panel(int) { return 1; }  // vectors that a product of so many rows keeps side by side
+  static constexpr int kRows = 2;                // rows that a product computes at a time
+  static constexpr int panel(int) { return 1; }  // vectors that a product of so many rows computes side by side
 
   float lane[16];
 
@@ -81,7 +81,7 @@ inline Lanes operator/(Lanes a, Lanes b) {
 inline Lanes fma(Lanes a, Lanes b, Lanes c) {
   return each_lane([&](int i) { return std::fma(a.lane[i], b.lane[i], c.lane[i]); });
 }
-// The second where either is not a number, as on x86.
+// The second if either is NaN, as on x86.
 inline Lanes larger(Lanes a, Lanes b) {
   return each_lane([&](int i) { return a.lane[i] > b.lane[i] ? a.lane[i] : b.lane[i]; });
 }

@@ -1,9 +1,9 @@
 // Products of activations with packed weights:
 // out[token][row] = sum over columns of weight[row][column] * x[token][column].
 //
-// Everything here is pure and single-threaded: no allocation, no state, pointers in, numbers out. A caller cuts a
-// product into pieces of rows and tokens and hands them to as many threads as it likes; the numbers of a token do
-// not depend on the cut, on the other tokens, or on the instruction set:
+// Everything here is pure and single-threaded: no allocation, no state, pointers in, numbers out. A caller may cut a
+// product into pieces of rows and tokens and give them to any number of threads. The result of a token does not depend
+// on the cut, on the other tokens, or on the instruction set:
 //
 //   sum = 0
 //   for each block of 32 columns, in order:
@@ -12,7 +12,7 @@
 //     sum = fma(minimum[row][block], activation scale[block] * activation sum[block], sum)  layouts with a minimum
 //   sum += bias; out = accumulate ? out + sum : sum
 //
-// Where 8 bits are too coarse for activations (unembeddings), they have 16, and everything else stays as above.
+// Where 8 bits are too coarse for activations (unembeddings), they have 16; all else is as above.
 //
 // The layouts are described in docs/formats/packed.md; packing is in pack.h.
 
@@ -25,8 +25,8 @@
 
 namespace ouvert {
 
-// How weights lie in memory. Rows are interleaved by kRowGroup; a group of rows is one contiguous stretch of bytes
-// that starts at a multiple of 64. The name says which encoding a layout holds without loss.
+// How weights are laid out in memory. Rows are interleaved by kRowGroup; a group of rows is contiguous and begins at a
+// multiple of 64 bytes. The name is that of an encoding that the layout holds without loss.
 enum class Layout : std::uint8_t {
   MXFP4,   // 4.25 bits a weight. 4-bit floats, scale 2^n per 32
   Q4_0,    // 4.5   (q - 8) * d
@@ -43,7 +43,7 @@ enum class Layout : std::uint8_t {
 };
 
 inline constexpr std::int64_t kRowGroup = 16;   // rows that are interleaved; pieces of rows start at multiples of it
-inline constexpr std::int64_t kBlock = 32;      // columns with an activation scale of their own
+inline constexpr std::int64_t kBlock = 32;      // columns that share one activation scale
 inline constexpr std::int64_t kTokenTile = 16;  // tokens that are interleaved; pieces of tokens best start at multiples
 
 // Whether products with this layout take int8 activations (matmul); the others take floats (matmul_f32).
@@ -58,8 +58,8 @@ std::int64_t packed_bytes(Layout layout, std::int64_t rows, std::int64_t columns
 
 const char* name(Layout layout);
 
-// A view; owns nothing. `data` is aligned to 64 and holds packed_bytes(layout, rows, columns) bytes. Experts stand
-// one after the other: expert e is at data + e * packed_bytes(...).
+// A view; owns nothing. `data` is aligned to 64 and holds packed_bytes(layout, rows, columns) bytes. The matrices of
+// experts follow one another: expert e is at data + e * packed_bytes(...).
 struct Matrix {
   Layout layout;
   std::int64_t rows;
@@ -67,19 +67,20 @@ struct Matrix {
   const std::uint8_t* data;
 };
 
-// Activations as whole numbers: per 32 columns codes, a float scale and the sums of both halves' codes. Codes are int8
-// within -127 .. 127, or int16 within -16383 .. 16383, so that sums of 32 products with any layout's codes (Q6_K: scaled
-// ones) fit into 32 bits. A view; `data` is aligned to 64 and holds activation_bytes(tokens, columns, bytes of a code)
-// bytes. columns is a multiple of 32.
+// Activations as whole numbers: for every 32 columns the codes, a float scale, and the sums of the first and last 16
+// codes. Codes are int8 in -127 .. 127, or int16 in -16383 .. 16383, so that sums of 32 products with the codes of any
+// layout (Q6_K: scaled ones) fit into 32 bits. A view; `data` is aligned to 64 and holds activation_bytes(tokens,
+// columns, bytes of a code) bytes. columns is a multiple of 32.
 struct Activations {
   std::int64_t tokens;
   std::int64_t columns;
   std::uint8_t* data;
 };
 
-std::int64_t activation_bytes(std::int64_t tokens, std::int64_t columns, std::int64_t code_bytes = 1);  // a multiple of 64
+// A multiple of 64.
+std::int64_t activation_bytes(std::int64_t tokens, std::int64_t columns, std::int64_t code_bytes = 1);
 
-// What happens to a finished sum before it is stored.
+// What is done with a finished sum.
 struct Epilogue {
   const float* bias = nullptr;             // added: one per row of the matrix
   bool accumulate = false;                 // out += sum (a residual), else out = sum
@@ -96,9 +97,9 @@ struct Piece {
 struct LinearKernels {
   // Quantises tokens token_begin .. token_end of `to` (the others are left alone). Token t is read from
   // x + (from_rows ? from_rows[t] : t) * stride: with from_rows, one expert's tokens are gathered.
-  // code = round-half-to-even(x * (127 / largest)), scale = largest / 127, largest = max |x| over the block; a block
-  // whose largest is below 2^-100 is taken as zeros. An infinity or NaN makes the scale NaN, and so every product
-  // of this token, and of no other, NaN.
+  // code = round-half-to-even(x * (127 / largest)), scale = largest / 127, largest = max |x| over the block. A block
+  // whose largest is below 2^-100 counts as zeros. An infinity or NaN makes the scale NaN, and so all products of this
+  // token (and of no other).
   void (*quantise)(const float* x, std::int64_t stride, const std::int32_t* from_rows, const Activations& to,
                    std::int64_t token_begin, std::int64_t token_end);
 

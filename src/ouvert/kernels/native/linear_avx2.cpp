@@ -1,7 +1,7 @@
-// The products of int8 activations with AVX2, FMA and F16C. One register holds 4 columns of 8 rows, so a group of 16 rows
-// is computed in two halves. vpmaddubsw multiplies unsigned codes with signed activations into 16 bits; adds(layout) of
-// its results fit before they are widened. Layouts whose codes need all 8 bits multiply |weight| with the activation under
-// the weight's sign instead. A few groups go side by side: see tokens() in groups_avx2.h.
+// The products of int8 activations with AVX2, FMA and F16C. One register holds 4 columns of 8 rows, so a group of 16
+// rows is computed in two halves. vpmaddubsw multiplies unsigned codes with signed activations into 16 bits;
+// adds(layout) of its results fit before they are widened. Layouts whose codes need all 8 bits multiply |weight| with
+// the activation under the weight's sign instead. A few groups go side by side: see tokens() in groups_avx2.h.
 
 #if defined(__x86_64__)
 
@@ -28,8 +28,8 @@ constexpr int adds(Layout layout) {
 // wrap around, in the end they are what they should be.
 constexpr bool wraps(Layout layout) { return layout == Layout::MXFP4 || layout == Layout::Q6_K; }
 
-// For 32 activations: minus `offset` times the sum of the first two of every four, and of the last two, over each half of
-// the columns.
+// For 32 activations: minus `offset` times the sum of the first two of every four, and of the last two, over each half
+// of the columns.
 OUVERT_INLINE __m128i wrapped_starts(const std::int8_t* activations, int offset) {
   const __m256i x = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(activations));
   const __m256i pairs = _mm256_maddubs_epi16(_mm256_set1_epi8(static_cast<char>(offset)), x);
@@ -177,7 +177,8 @@ OUVERT_INLINE void add_columns(__m256i low, __m256i high, const X& x, const X& y
 
 // The dot product of a block and one token, from what add_columns left.
 template <Layout L, int W>
-OUVERT_INLINE __m256i dot_of(__m256i sum, __m256i pair, const BlockScales& weights, const __m256i (&start)[2][W], int t) {
+OUVERT_INLINE __m256i dot_of(__m256i sum, __m256i pair, const BlockScales& weights, const __m256i (&start)[2][W],
+                             int t) {
   if constexpr (by_sign(L)) return sum;
   if constexpr (L == Layout::Q6_K) return _mm256_add_epi32(sum, _mm256_madd_epi16(pair, weights.sub[1]));
   __m256i dot = _mm256_madd_epi16(pair, _mm256_set1_epi16(1));
@@ -187,8 +188,8 @@ OUVERT_INLINE __m256i dot_of(__m256i sum, __m256i pair, const BlockScales& weigh
 }
 
 // Adds a block of 16 rows to the sums [half][token]. `scales` is its stretch's. Codes are unpacked eight columns at a
-// time, those that share their bytes, and stay in registers while the tokens pass. Activations come from the first-level
-// cache, which gives two a cycle: as many as can be multiplied.
+// time, those that share their bytes, and stay in registers while the tokens pass. Activations come from the
+// first-level cache, which gives two a cycle: as many as can be multiplied.
 template <Layout L, int W>
 OUVERT_INLINE void add_block_by_halves(const std::uint8_t* packed, const std::uint8_t* scales,
                                        const StretchScales& stretch, std::int64_t within,
@@ -205,15 +206,16 @@ OUVERT_INLINE void add_block_by_halves(const std::uint8_t* packed, const std::ui
       load_scales<L>(scales, stretch, within, first + h, weights[h]);
     });
     __m256i all[kHalves][W], pairs[kHalves][W];
-    // Q6_K: first the columns of the low halves of the bytes, then those of the high ones, each with a scale of its own.
+    // Q6_K: first the columns of the low halves of the bytes, then those of the high ones, each with a scale of its
+    // own.
     each<L == Layout::Q6_K ? 2 : 1>([&](auto part) __attribute__((always_inline)) {
       each<4 * kHalves>([&](auto n) __attribute__((always_inline)) {
         constexpr int j = n / kHalves, h = n % kHalves;
         __m256i low, high;  // columns 4 j to 4 j + 3, and 16 more
         unpack_two<L>(packed, first + h, j, low, high);
         each<W>([&](auto t) __attribute__((always_inline)) {
-          add_columns<L, W, part, j>(low, high, four<t, j>(*known, fours), four<t, j + 4>(*known, fours), known->start, t,
-                                     all[h][t], pairs[h][t]);
+          add_columns<L, W, part, j>(low, high, four<t, j>(*known, fours), four<t, j + 4>(*known, fours),
+                                     known->start, t, all[h][t], pairs[h][t]);
         });
       });
       if constexpr (L == Layout::Q6_K && part == 0)
@@ -230,8 +232,8 @@ OUVERT_INLINE void add_block_by_halves(const std::uint8_t* packed, const std::ui
 }
 
 
-// The same where both halves of the rows go together. With one or two tokens memory is the limit, and g++ orders what it
-// is given well; with more it would put sums aside.
+// The same where both halves of the rows go together. With one or two tokens memory is the limit, and g++ orders what
+// it is given well; with more it would put sums aside.
 template <Layout L, int W>
 OUVERT_INLINE void add_block_in_both_halves(const std::uint8_t* packed, const std::uint8_t* scales,
                                             const StretchScales& stretch, std::int64_t within,

@@ -156,8 +156,8 @@ OUVERT_INLINE void add_block(const __m512i (&codes)[8], const BlockScales& weigh
   }
 }
 
-// Where the integer sums of up to 16 tokens begin (Q6_K: of both halves of the columns), or, for layouts with a minimum,
-// the scaled sums of their activations.
+// Where the integer sums of up to 16 tokens begin (Q6_K: of both halves of the columns), or, for layouts with a
+// minimum, the scaled sums of their activations.
 template <Layout L>
 OUVERT_INLINE void find_starts(__mmask16 those, const std::int32_t* code_sums, std::int64_t tile_width,
                                const float* scales, std::int32_t (&start)[2][16], float (&scaled_sum)[16]) {

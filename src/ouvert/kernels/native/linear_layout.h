@@ -1,6 +1,6 @@
-// Where everything lies inside a packed group of rows and inside a tile of activations: docs/formats/packed.md as
-// constants and addresses. Shared by the files of every instruction set, so all of it has internal linkage: a
-// function compiled for one set must never be linked into another's code.
+// Where everything is inside a packed group of rows and inside a tile of activations: docs/formats/packed.md as
+// constants and addresses. The files of every instruction set include it, so all of it has internal linkage: a function
+// that was compiled for one set must not be linked into the code of another.
 
 #pragma once
 
@@ -69,8 +69,8 @@ inline void with_int8_layout(Layout layout, F f) {
 
 constexpr std::int64_t up_to_64(std::int64_t bytes) { return (bytes + 63) / 64 * 64; }
 
-// A group is a row of stretches of 256 columns, the last of them perhaps shorter. A stretch is its scales, padded to 64
-// bytes, then its codes: so all of a group is read front to back, and both begin at multiples of 64.
+// A group is a row of stretches of 256 columns; the last may be shorter. A stretch is its scales, padded to 64 bytes,
+// then its codes. So a group is read from front to back, and scales and codes begin at multiples of 64.
 constexpr std::int64_t kStretch = 256;
 constexpr std::int64_t kStretchBlocks = kStretch / kBlock;
 
@@ -104,7 +104,7 @@ inline Block<T> block_at(Layout layout, T* group, std::int64_t columns, std::int
   return {scales, static_cast<int>(within), scales + stretch_scales(layout, blocks) + within * codes};
 }
 
-// What is taken off an unsigned code to have the encoded value (in units of the scale).
+// What is subtracted from an unsigned code to get the encoded value (in units of the scale).
 constexpr int code_offset(Layout layout) {
   switch (layout) {
     case Layout::MXFP4: return 12;
@@ -137,7 +137,7 @@ struct TileOf {
   std::int32_t* sums;
 };
 using Tile = TileOf<std::int8_t>;
-// Of every four columns 0, 2, 1, 3: four weights in a register's 32 bits are two pairs of 16 in this order.
+// Every four columns are in the order 0, 2, 1, 3: it is the order in which four codes of 8 bits become two pairs of 16.
 using WideTile = TileOf<std::int16_t>;
 constexpr int wide_place(int column) { return (column & ~3) + ((column & 1) << 1 | (column >> 1 & 1)); }
 
@@ -151,7 +151,7 @@ inline TileOf<Code> tile_at(const Activations& x, std::int64_t tile) {
           reinterpret_cast<std::int32_t*>(data + width * blocks * (kCodes + 4))};
 }
 
-// The largest code, to which the largest of a block's activations is taken.
+// The largest code: that of the largest activation of a block.
 template <typename Code>
 constexpr float kLargestCode = sizeof(Code) == 1 ? 127.0f : 16383.0f;
 

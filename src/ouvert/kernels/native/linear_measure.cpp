@@ -94,14 +94,17 @@ double measure_matmul(const LinearKernels& kernels, const Matrix& weights, const
   const std::int64_t token_step = std::min(tokens, kTokens), token_pieces = (tokens + token_step - 1) / token_step;
   const std::int64_t group = packed_group_bytes(weights.layout, weights.columns);
   const std::int64_t products = token_step * weights.columns * kRowGroup;
-  const std::int64_t groups = std::max<std::int64_t>(4, std::min(kPieceBytes / group, kPieceProducts / products) / 4 * 4);
+  const std::int64_t fitting = std::min(kPieceBytes / group, kPieceProducts / products);
+  const std::int64_t groups = std::max<std::int64_t>(4, fitting / 4 * 4);
   const std::int64_t row_step = groups * kRowGroup, row_pieces = (weights.rows + row_step - 1) / row_step;
   return fastest(repeats, [&] {
     pool.for_each(static_cast<std::uint32_t>(token_pieces * row_pieces), [&](std::uint32_t n, int) {
       const std::int64_t row = n % row_pieces * row_step, token = n / row_pieces * token_step;
       const Piece piece{row, std::min(weights.rows, row + row_step), token, std::min(tokens, token + token_step)};
-      if (code_bytes == 0) return kernels.matmul_f32(weights, x, weights.columns, nullptr, out.data(), weights.rows, piece, {});
-      (code_bytes == 1 ? kernels.matmul : kernels.matmul_wide)(weights, activations, out.data(), weights.rows, piece, {});
+      float* to = out.data();
+      if (code_bytes == 0)
+        return kernels.matmul_f32(weights, x, weights.columns, nullptr, to, weights.rows, piece, {});
+      (code_bytes == 1 ? kernels.matmul : kernels.matmul_wide)(weights, activations, to, weights.rows, piece, {});
     });
   });
 }

@@ -11,7 +11,7 @@ namespace ouvert {
 // Seconds, of the fastest repeat, to read `bytes` bytes once with `threads` threads.
 double measure_read(const std::uint8_t* data, std::int64_t bytes, int threads, int repeats);
 
-// Products of bytes a second (multiplied and added), in registers, of all threads together: the fastest repeat.
+// Products of bytes (multiplied and added) a second, in registers, of all threads together: the fastest repeat.
 double measure_integer_peak(InstructionSet set, int threads, int repeats);
 
 // Seconds, of the fastest repeat, of one product cut into pieces as a model's step cuts it. `code_bytes` of each

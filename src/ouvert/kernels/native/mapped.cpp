@@ -35,7 +35,7 @@ void pass_on(int signal, siginfo_t* info, void* context) {
   } else if (before.sa_handler != SIG_DFL && before.sa_handler != SIG_IGN) {
     before.sa_handler(signal);
   } else {
-    sigaction(SIGBUS, &before, nullptr);  // the look is repeated, and ends the process as it would have without us
+    sigaction(SIGBUS, &before, nullptr);  // the read is repeated, and ends the process as it would without us
   }
 }
 
@@ -47,7 +47,8 @@ void on_bus_error(int signal, siginfo_t* info, void* context) {
     if (end == 0 || at >= end || at < range.begin.load(std::memory_order_acquire)) continue;
     range.lost.store(true, std::memory_order_release);
     const std::uintptr_t page = at & ~(page_bytes - 1);
-    void* zeros = mmap(reinterpret_cast<void*>(page), end - page, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+    void* zeros = mmap(reinterpret_cast<void*>(page), end - page, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED,
+                       -1, 0);
     if (zeros == MAP_FAILED) break;
     errno = error;
     return;

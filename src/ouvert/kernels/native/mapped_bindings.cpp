@@ -19,7 +19,9 @@ int known(int number) {
 }  // namespace
 
 void bind_mapped(nb::module_& m) {
-  m.def("guard", [](std::uintptr_t begin, std::size_t size) { return guard(reinterpret_cast<const void*>(begin), size); });
+  m.def("guard", [](std::uintptr_t begin, std::size_t size) {
+    return guard(reinterpret_cast<const void*>(begin), size);
+  });
   m.def("lost", [](int number) { return lost(known(number)); });
   m.def("unguard", [](int number) { unguard(known(number)); });
 }

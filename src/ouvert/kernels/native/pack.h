@@ -35,8 +35,8 @@ std::int64_t encoded_row_bytes(Encoding encoding, std::int64_t columns);
 // Columns of one encoded block.
 std::int64_t encoded_block(Encoding encoding);
 
-// Whether `pack` can pack this encoding as this layout. All pairs are exact, except those that round: F32, F16, BF16 and
-// Q2_K as Q8_0, and floats as another type of floats that has fewer bits.
+// Whether `pack` can pack this encoding as this layout. All pairs are exact, except those that round: F32, F16, BF16
+// and Q2_K as Q8_0, and floats as another type of floats that has fewer bits.
 bool can_pack(Encoding from, Layout to);
 
 struct Source {

@@ -40,7 +40,7 @@ void hand_over() {
 struct Pool::Hand {
   int thread;
   std::uint32_t held = 0;  // pieces done and not yet reported
-  int looks = 0;           // in vain, one after another
+  int looks = 0;           // for work, in vain, since the last piece
   Clock::time_point yielded = Clock::now();
 };
 
@@ -57,8 +57,8 @@ Pool::~Pool() {
   for (auto& thread : workers_) thread.join();
 }
 
-// Starts instructions until one has pieces to share, or the job is over. Only the thread that finished the
-// last piece of the turn before (or execute(), when there is none) may be here, and only one thread is.
+// Starts instructions until one has pieces to share, or the job is over. Called by one thread only: the one that
+// finished the last piece of the turn before, or execute() at the start.
 void Pool::advance(int thread) noexcept {
   for (;;) {
     if (instruction_ == instructions_) {
@@ -73,13 +73,13 @@ void Pool::advance(int thread) noexcept {
       open_.store(turn << (2 * kBits) | count, std::memory_order_release);
       return;
     }
-    if (count == 1) job_->run(instruction_, 0, thread);  // too small to be worth telling anybody
+    if (count == 1) job_->run(instruction_, 0, thread);  // too small to share
     ++instruction_;
   }
 }
 
-// Counts the pieces this thread has done since it last did so, and goes on to the next instruction if they
-// were the last ones. Returns whether it did.
+// Counts the pieces that this thread has done since its last report. If they were the last ones, starts the next
+// instruction. Returns whether it did.
 bool Pool::report(Hand& hand) noexcept {
   if (hand.held == 0) return false;
   const std::uint32_t count = count_;  // stable as long as some pieces of the turn are not reported
@@ -91,7 +91,7 @@ bool Pool::report(Hand& hand) noexcept {
   return true;
 }
 
-// Takes and does one piece, or reports. Returns false if there was nothing to do.
+// Takes and computes one piece, or reports. Returns false if there was nothing to do.
 bool Pool::work(Hand& hand) noexcept {
   std::uint64_t open = open_.load(std::memory_order_acquire);
   for (;;) {

@@ -1,13 +1,12 @@
 // A pool of threads that work through a list of instructions together.
 //
-// The pool knows nothing of what an instruction does. Each is cut into pieces; any thread may take the
-// next piece (half of the threads from the front, half from the back, so that each reads on
-// where it stopped), and whichever thread finishes the last piece of an instruction starts the next one. So no
-// thread waits for a particular other one: a thread that the system has put aside holds up the rest only
-// if it was put aside in the middle of a piece. To make that rare, threads hand their core over (yield)
-// between pieces, when they hold nothing.
+// The pool does not know what an instruction does. Each instruction is cut into pieces, and any thread may take the
+// next piece (half of the threads from the front, half from the back, so that each continues reading where it stopped).
+// The thread that finishes the last piece of an instruction starts the next instruction. So no thread waits for a
+// particular other thread: if the system suspends a thread, the others wait for it only if it is in the middle of a
+// piece. To make that rare, threads yield their core between pieces, when they hold none.
 //
-// Between two jobs the workers look out for a moment, then sleep; within a job they stay awake.
+// Between two jobs the workers poll for a moment, then sleep; within a job they stay awake.
 
 #pragma once
 
@@ -29,10 +28,10 @@ class Job {
   virtual ~Job() = default;
 
   // Number of pieces of an instruction, 0 to kMostPieces. Called once per instruction, by one thread, after every
-  // piece of the instruction before it is done and visible; the place for what is too small to share.
+  // piece of the instruction before it is done and visible. Work that is too small to share can be done here.
   virtual std::uint32_t pieces(std::uint32_t instruction) noexcept = 0;
 
-  // Does one piece. `thread` is below Pool::threads() and distinct among pieces that run at the same time.
+  // Computes one piece. `thread` is below Pool::threads() and distinct among pieces that run at the same time.
   // Pieces of one instruction must not depend on one another.
   virtual void run(std::uint32_t instruction, std::uint32_t piece, int thread) noexcept = 0;
 };
@@ -65,13 +64,13 @@ class Pool {
   }
 
  private:
-  struct Hand;  // what a thread knows of its own work
+  struct Hand;  // a thread's own state
   void worker(int thread) noexcept;
   bool work(Hand& hand) noexcept;
   bool report(Hand& hand) noexcept;
   void advance(int thread) noexcept;
 
-  // What is being shared out. Written by the one thread that advances, before `open_` is released; read
+  // The instruction that is being computed. Written by the one thread that advances, before `open_` is released; read
   // only by a thread that holds a piece, or that has just finished the last one.
   Job* job_ = nullptr;
   std::uint32_t instructions_ = 0;

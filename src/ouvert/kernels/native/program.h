@@ -1,9 +1,8 @@
-// A recorded forward pass: a list of instructions over values, replayed for every step.
+// A traced forward pass: a list of instructions over values, replayed for every step.
 //
-// A value is a matrix of one row per token (or per token whose logits are wanted) that lives in the program's arena
-// during a step. Instructions say how many pieces they fall into for the step at hand and do a piece; the pool's
-// threads go through the list together. Nothing is allocated during a step except where a step is larger than all
-// before it.
+// A value is a matrix with one row per token (or per token whose logits are wanted). During a step it lives in the
+// program's arena. An instruction says into how many pieces it falls for the current step, and computes a piece; the
+// threads of the pool work through the list together. A step allocates memory only if it is larger than all before it.
 
 #pragma once
 
@@ -24,16 +23,16 @@ namespace ouvert {
 
 class Program;
 
-// Of layers with a state: taps of the convolution that there is room for, and channels of a piece of work.
+// Layers with a state: most taps of the convolution, and channels of one piece.
 inline constexpr std::int64_t kMostTaps = 16;
 inline constexpr std::int64_t kChannels = 64;
-// Experts that a choice among groups has room for.
+// Most experts that RouteTopKOfGroups can choose among.
 inline constexpr std::int64_t kMostExperts = 1024;
 
 enum class Rows : std::uint8_t { tokens, wanted };
 enum class Wanted : std::uint8_t { none, last, all };
 
-// A matrix in the arena: row-major floats (or int32), or Activations. Buffers that are not needed at the same time
+// A matrix in the arena: row-major floats (or int32), or Activations. Values that are not needed at the same time may
 // share their place.
 struct Value {
   Rows rows = Rows::tokens;
@@ -56,7 +55,7 @@ class Buffer {
   Buffer() = default;
   Buffer(const Buffer&) = delete;
   Buffer& operator=(const Buffer&) = delete;
-  // At least so many bytes, from now on. What was there is lost if it grows. Throws std::bad_alloc.
+  // Has at least so many bytes from now on. If it grows, its contents are lost. Throws std::bad_alloc.
   void grow(std::int64_t bytes);
   std::uint8_t* data() const { return data_; }
   float* floats() const { return reinterpret_cast<float*>(data_); }
@@ -70,7 +69,7 @@ class Instruction {
  public:
   virtual ~Instruction() = default;
   virtual const char* kind() const = 0;
-  // What it needs beside the arena for steps of so many tokens; may throw std::bad_alloc.
+  // Allocates what it needs besides the arena for steps of so many tokens. May throw std::bad_alloc.
   virtual void prepare(Program&, std::int64_t /*tokens*/) {}
   // See Job.
   virtual std::uint32_t pieces(Program&) noexcept = 0;
@@ -85,7 +84,7 @@ class Program final : private Job {
   Program(int threads, InstructionSet set, std::vector<LayerMemory> layers, CacheType cache,
           std::int64_t kept_before_window);
 
-  // --- recording ---
+  // --- tracing ---
 
   void add(std::unique_ptr<Instruction> instruction) { instructions_.push_back(std::move(instruction)); }
   // Bytes per token of all values together.
@@ -93,13 +92,13 @@ class Program final : private Job {
 
   // --- steps ---
 
-  // Appends counts[i] tokens to sequences[i], for all i, and computes. logits holds `rows of wanted` x width of the
-  // instruction that writes them, sequence after sequence. Sequences differ from one another; ids are within the
-  // vocabulary. Throws std::bad_alloc, and then the sequences are as they were.
+  // Appends counts[i] tokens to sequences[i], for all i, and computes. logits has one row per token whose logits are
+  // wanted, sequence after sequence. No sequence may occur twice; ids must be below `vocabulary`. If it throws
+  // std::bad_alloc, the sequences are as they were.
   void step(std::span<Sequence* const> sequences, std::span<const std::int64_t> counts, std::span<const Wanted> wanted,
             std::span<const std::int32_t> ids, float* logits);
 
-  // A value as the last step left it.
+  // A value after the last step.
   std::int64_t rows_of(const Value& value) const { return value.rows == Rows::tokens ? tokens_ : wanted_count(); }
   float* at(const Value& value) const {
     return value.offset < 0 ? logits_ : reinterpret_cast<float*>(arena_.data() + value.offset * capacity_);
@@ -108,7 +107,7 @@ class Program final : private Job {
     return {rows_of(value), value.width, reinterpret_cast<std::uint8_t*>(at(value))};
   }
 
-  // --- what instructions look at ---
+  // --- what instructions read ---
 
   std::int64_t tokens() const { return tokens_; }
   std::int64_t wanted_count() const { return static_cast<std::int64_t>(wanted_rows_.size()); }
@@ -129,12 +128,12 @@ class Program final : private Job {
 
   // --- settings ---
 
-  // Ids below this may be stepped with; set by whoever records.
+  // Token ids are below this; set by whoever traces.
   std::int32_t vocabulary = 0;
-  // Instructions are dispatched but do nothing.
+  // Instructions are dispatched but compute nothing.
   bool empty = false;
-  // Seconds and runs of each instruction are kept. With one thread they are the seconds it ran, not those it was kept
-  // waiting by other processes.
+  // Seconds and runs of each instruction are counted. With one thread they are CPU time: waiting for other processes
+  // does not count.
   bool timed = false;
   const std::vector<std::unique_ptr<Instruction>>& instructions() const { return instructions_; }
 
@@ -163,7 +162,7 @@ class Program final : private Job {
   std::uint64_t step_number_ = 0;
   double since_ = 0;
 
-  Pool pool_;  // last: its threads end before what they use
+  Pool pool_;  // last, so that its threads end before what they use is destroyed
 };
 
 }  // namespace ouvert

@@ -14,7 +14,8 @@ T named(const char* kind, const std::string& wanted, int count) {
     if (wanted == each) return static_cast<T>(i);
     known += (i == 0 ? "" : ", ") + each;
   }
-  throw std::invalid_argument(std::string(kind) + " " + wanted + " is not known to the kernels; expected one of " + known);
+  throw std::invalid_argument(std::string(kind) + " " + wanted + " is not known to the kernels; expected one of " +
+                              known);
 }
 
 }  // namespace

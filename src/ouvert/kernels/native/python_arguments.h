@@ -30,8 +30,8 @@ using Ids = Array<const std::int32_t, nanobind::ndim<1>>;
 // The numbers of a float32 array; none for None.
 std::vector<float> copied(const nanobind::object& array);
 
-// Each throws std::invalid_argument (ValueError) for a name that is not known. instruction_set_named also throws it for a
-// set that this machine lacks.
+// Each throws std::invalid_argument (ValueError) for a name that is not known. instruction_set_named also throws it for
+// a set that this machine lacks.
 InstructionSet instruction_set_named(const std::string& wanted);
 Layout layout_named(const std::string& wanted);
 Encoding encoding_named(const std::string& wanted);

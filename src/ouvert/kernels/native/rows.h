@@ -31,8 +31,8 @@ struct RowKernels {
   void (*add)(const float* a, const float* b, float* y, std::int64_t count);
 
   // y = sum over i, in order, fused, of weight[i] * parts[part[i] * stride ..]; `count` parts, at least one.
-  void (*mix)(const float* parts, std::int64_t stride, const std::int32_t* part, const float* weight, std::int64_t count,
-              float* y, std::int64_t width);
+  void (*mix)(const float* parts, std::int64_t stride, const std::int32_t* part, const float* weight,
+              std::int64_t count, float* y, std::int64_t width);
 
   // silu(gate) * up
   void (*swiglu)(const float* gate, const float* up, float* y, std::int64_t count);

@@ -20,7 +20,9 @@ inline void along(std::int64_t count, F f) {
   if (i < count) f(i, static_cast<int>(count - i));
 }
 
-inline Lanes get(const float* from, int count) { return count == 16 ? Lanes::load(from) : Lanes::load_some(from, count); }
+inline Lanes get(const float* from, int count) {
+  return count == 16 ? Lanes::load(from) : Lanes::load_some(from, count);
+}
 inline void put(const Lanes& value, float* to, int count) {
   if (count == 16)
     value.store(to);
@@ -108,7 +110,9 @@ void rotate(const float* x, const float* cosines, const float* sines, float* y, 
     put(first * cosine - second * sine, y + i, lanes);
     put(second * cosine + first * sine, y + half + i, lanes);
   });
-  along(head_dim - 2 * half, [&](std::int64_t i, int lanes) { put(get(x + 2 * half + i, lanes), y + 2 * half + i, lanes); });
+  along(head_dim - 2 * half, [&](std::int64_t i, int lanes) {
+    put(get(x + 2 * half + i, lanes), y + 2 * half + i, lanes);
+  });
 }
 
 }  // namespace

@@ -168,8 +168,8 @@ class Row {
     return static_cast<std::int64_t>(block) * kTokenBlock + i;
   }
 
-  // The bar below the nucleus of the `count` likeliest tokens. Tokens and shares are counted by steps; only the tokens of
-  // the step where the bar lies are sorted.
+  // The bar below the nucleus of the `count` likeliest tokens. Tokens and shares are counted by steps; only the tokens
+  // of the step where the bar lies are sorted.
   Bar cut(const Ask& ask, std::int64_t count) {
     const std::vector<Step> steps = counted_steps(ask.scale);
     std::size_t last = 0;
@@ -268,8 +268,8 @@ void report_of(Row& row, std::int64_t top, Outcome& outcome, std::int64_t* likel
 
 }  // namespace
 
-void report(const SamplingKernels& kernels, const float* logits, std::int64_t tokens, std::int64_t top, Outcome& outcome,
-            std::int64_t* likeliest) {
+void report(const SamplingKernels& kernels, const float* logits, std::int64_t tokens, std::int64_t top,
+            Outcome& outcome, std::int64_t* likeliest) {
   Row row(kernels, logits, tokens);
   outcome.broken = row.broken();
   outcome.largest = row.largest();

@@ -94,7 +94,7 @@ void choose(const SamplingKernels& kernels, const float* logits, std::int64_t to
             std::int64_t* likeliest);
 
 // What choose() reports besides the token for ask.logprobs = top.
-void report(const SamplingKernels& kernels, const float* logits, std::int64_t tokens, std::int64_t top, Outcome& outcome,
-            std::int64_t* likeliest);
+void report(const SamplingKernels& kernels, const float* logits, std::int64_t tokens, std::int64_t top,
+            Outcome& outcome, std::int64_t* likeliest);
 
 }  // namespace ouvert

@@ -1,6 +1,6 @@
-// The passes over rows of sampling.h, in the compiler's own vectors. Included by one file per instruction set; the files
-// differ in their flags only. Use nothing of the standard library here that may not be inlined: the linker keeps one copy
-// of such a function, compiled for any of the instruction sets.
+// The passes over rows of sampling.h, in the compiler's own vectors. Included by one file per instruction set; the
+// files differ in their flags only. Use nothing of the standard library here that may not be inlined: the linker keeps
+// one copy of such a function, compiled for any of the instruction sets.
 
 #pragma once
 

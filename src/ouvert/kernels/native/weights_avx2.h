@@ -1,5 +1,5 @@
-// Packed weights in AVX2 registers: codes and scales of 8 of the 16 rows of a group. Included by the files of the products
-// with AVX2.
+// Packed weights in AVX2 registers: codes and scales of 8 of the 16 rows of a group. Included by the files of the
+// products with AVX2.
 
 #pragma once
 
@@ -49,8 +49,8 @@ OUVERT_INLINE __m256i fifth_bits(const std::uint8_t* from) {
   return _mm256_and_si256(is_set, _mm256_set1_epi8(16));
 }
 
-// Codes of rows 8 * half to 8 * half + 7 of a block: columns 4 j to 4 j + 3, and those 16 columns further on, which are in
-// the same bytes. Layouts by_sign give signed codes, the others unsigned ones.
+// Codes of rows 8 * half to 8 * half + 7 of a block: columns 4 j to 4 j + 3, and those 16 columns further on, which are
+// in the same bytes. Layouts by_sign give signed codes, the others unsigned ones.
 template <Layout L>
 OUVERT_INLINE void unpack_two(const std::uint8_t* from, int half, int j, __m256i& first, __m256i& second) {
   if constexpr (L == Layout::Q8_0) {
