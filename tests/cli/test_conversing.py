@@ -22,7 +22,8 @@ from prompt_toolkit.output import DummyOutput
 
 from ouvert.assistant import ContextExceeded, Finished, Message, ReasoningDelta, TextDelta, ToolCallDelta, Usage
 from ouvert.cli.answering import Screen, show_answer
-from ouvert.cli.conversing import COMMANDS, Talk, history_file, hold, lines_of, make_completer, make_session
+from ouvert.cli.conversing import COMMANDS, Talk, hold
+from ouvert.cli.line_editor import history_file, lines_of, make_completer, make_session
 from ouvert.cli.thinking import ThinkingWindow, wrapped
 from ouvert.engine import EngineError
 
@@ -204,20 +205,20 @@ def test_save_writes_text_or_json_for_the_owner_only_and_never_over_a_file(tmp_p
 def test_keys_do_what_people_expect(tmp_path, keys, lines):
     with create_pipe_input() as given:
         given.send_text(keys + "\x04")
-        session = make_session(tmp_path / "history", input=given, output=DummyOutput())
+        session = make_session(COMMANDS, tmp_path / "history", input=given, output=DummyOutput())
         assert list(lines_of(session)) == lines
 
 
 def test_history_is_kept_in_a_file(tmp_path):
     with create_pipe_input() as given:
         given.send_text("first\rsecond\r\x04")
-        session = make_session(tmp_path / "history", input=given, output=DummyOutput())
+        session = make_session(COMMANDS, tmp_path / "history", input=given, output=DummyOutput())
         assert list(lines_of(session)) == ["first", "second"]
     assert list(FileHistory(str(tmp_path / "history")).load_history_strings()) == ["second", "first"]
 
 
 def completions(text):
-    return [each.text for each in make_completer().get_completions(Document(text), None)]
+    return [each.text for each in make_completer(COMMANDS).get_completions(Document(text), None)]
 
 
 def test_commands_are_completed_and_nothing_else():
@@ -440,7 +441,7 @@ def test_a_history_that_can_no_longer_be_written_ends_no_conversation(tmp_path, 
     with create_pipe_input() as given:
         given.send_text("first\rsecond\r\x04")
         (tmp_path / "history").mkdir()
-        session = make_session(tmp_path / "history" / "below" / "none", input=given, output=DummyOutput())
+        session = make_session(COMMANDS, tmp_path / "history" / "below" / "none", input=given, output=DummyOutput())
         assert list(lines_of(session)) == ["first", "second"]
     assert capsys.readouterr().err.count("no longer kept") == 1
 
@@ -454,4 +455,4 @@ def test_a_history_that_is_no_file_is_not_opened(tmp_path, monkeypatch):
         history_file()
     with create_pipe_input() as given:
         given.send_text("first\r\x04")
-        assert list(lines_of(make_session(None, input=given, output=DummyOutput()))) == ["first"]
+        assert list(lines_of(make_session(COMMANDS, None, input=given, output=DummyOutput()))) == ["first"]

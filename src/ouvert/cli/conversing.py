@@ -6,16 +6,14 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ouvert.assistant import AssistantError, ContextExceeded, Message, Model
+from ouvert.assistant import Answer, AssistantError, ContextExceeded, Finished, Message, Model
 from ouvert.chat import ChatError, Effort
-from ouvert.cli.answering import Screen, complain, ctrl_c_calls, facts_of, show_answer
+from ouvert.cli.answer_options import chat_settings, generation_settings
+from ouvert.cli.answering import Screen, Shown, complain, ctrl_c_calls, facts_of, show_answer
+from ouvert.cli.line_editor import history_file, lines_of, make_session
 from ouvert.engine import EngineError
-
-if TYPE_CHECKING:
-    from prompt_toolkit import PromptSession
-    from prompt_toolkit.document import Document
 
 COMMANDS = {
     "/help": "show this list",
@@ -85,7 +83,7 @@ def converse(model: Model, args: argparse.Namespace, open_other: Callable[[str],
     except OSError as problem:
         complain(f"what is typed is not kept: {problem}. `ouvert cache clear --history` removes what stands there.")
         history = None
-    session = make_session(history)
+    session = make_session(COMMANDS, history)
     screen = Screen(sys.stdout, sys.stderr, hide_thinking=args.hide_thinking, show_thinking=args.show_thinking)
     screen.note(f"{model.info.name}. {KEYS} /help shows the commands.")
     return hold(Talk(model, args.system, args.effort, args.think_budget), lines_of(session), screen, args, open_other)
@@ -106,14 +104,7 @@ def hold(
             if text == "/quit":
                 break
             try:
-                if text in ("/shorten", "/summary"):
-                    go_on(talk, text, screen, args)
-                elif text.split()[0] in COMMANDS:
-                    screen.note(command(talk, text, open_other))
-                elif text.startswith("/") and "/" not in text.split()[0][1:]:
-                    raise CommandError(f"there is no command {text.split()[0]}. /help shows those there are.")
-                else:
-                    say(talk, text, screen, args)
+                respond(talk, text, screen, args, open_other)
             except Exception as problem:
                 if not isinstance(problem, (CommandError, *known_errors())):
                     raise
@@ -124,10 +115,23 @@ def hold(
     return 0
 
 
+def respond(
+    talk: Talk, text: str, screen: Screen, args: argparse.Namespace, open_other: Callable[[str], Model]
+) -> None:
+    """Do what a line asks for: a command, or something said to the model. Raises CommandError."""
+    name = text.split()[0]
+    if text in ("/shorten", "/summary"):
+        go_on(talk, text, screen, args)
+    elif name in COMMANDS:
+        screen.note(command(talk, text, open_other))
+    elif text.startswith("/") and "/" not in name[1:]:
+        raise CommandError(f"there is no command {name}. /help shows those there are.")
+    else:
+        say(talk, text, screen, args)
+
+
 def say(talk: Talk, text: str, screen: Screen, args: argparse.Namespace) -> None:
     """Say something and show the answer. An answer that was stopped stays in the conversation as far as it came."""
-    from ouvert.cli.commands.run import chat_settings, generation_settings
-
     talk.said.append(Message(role="user", content=text))
     try:
         settings = chat_settings(args) | {"effort": talk.effort, "think_budget": talk.think_budget}
@@ -152,17 +156,21 @@ def say(talk: Talk, text: str, screen: Screen, args: argparse.Namespace) -> None
         screen.end_line()
         talk.said.pop()
         raise
+    take_up(talk, shown)
+    note_what_became(talk, answer, shown.finished, screen)
+
+
+def take_up(talk: Talk, shown: Shown) -> None:
+    """The answer becomes part of the conversation."""
     finished = shown.finished
-    talk.said.append(
-        Message(
-            role="assistant",
-            content=shown.text,
-            reasoning=shown.reasoning or None,
-            tool_calls=finished.tool_calls,
-        )
-    )
+    reasoning = shown.reasoning or None
+    talk.said.append(Message(role="assistant", content=shown.text, reasoning=reasoning, tool_calls=finished.tool_calls))
     talk.receipts.append(finished.receipt)
     talk.unsaid = None
+
+
+def note_what_became(talk: Talk, answer: Answer, finished: Finished, screen: Screen) -> None:
+    """What the answer cost, and what was left out or did not fit."""
     screen.note(facts_of(finished))
     if answer.left_out:
         screen.note(
@@ -318,111 +326,5 @@ def message_facts(message: Message) -> dict[str, Any]:
     return facts
 
 
-# --- the terminal -----------------------------------------------------------------------------------------------------
-
-
-def history_path() -> Path:
-    """Where what was typed is kept; `ouvert cache clear --history` removes it."""
-    from platformdirs import user_state_path
-
-    return user_state_path("ouvert", appauthor=False) / "history"
-
-
-def history_file() -> Path:
-    """That file, there and readable by its owner only. Raises OSError, also for what is no file."""
-    from ouvert.store import open_regular
-
-    path = history_path()
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    os.close(open_regular(path, os.O_CREAT | os.O_WRONLY, follow=True))
-    path.chmod(0o600)
-    return path
-
-
 def owner_only(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
-
-
-def make_session(history: Path | None, **terminal: Any) -> "PromptSession[str]":
-    """What reads lines: editing, history, completion of commands. `terminal`: other input and output, for tests.
-
-    Without a `history` file, or where it can no longer be written, what is typed is known as long as this goes on.
-    """
-    from prompt_toolkit import PromptSession
-    from prompt_toolkit.history import FileHistory, InMemoryHistory
-    from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
-
-    class KeptHistory(FileHistory):
-        said = False
-
-        def store_string(self, string: str) -> None:
-            try:
-                super().store_string(string)
-            except OSError as problem:
-                if not self.said:
-                    complain(f"what is typed is no longer kept: {problem}. Make room, or make that file yours.")
-                self.said = True
-
-    keys = KeyBindings()
-
-    @keys.add("enter")
-    def send(event: KeyPressEvent) -> None:
-        buffer = event.current_buffer
-        if buffer.document.char_before_cursor == "\\" and buffer.document.is_cursor_at_the_end:
-            buffer.delete_before_cursor()
-            buffer.insert_text("\n")
-        else:
-            buffer.validate_and_handle()
-
-    @keys.add("escape", "enter")
-    def new_line(event: KeyPressEvent) -> None:
-        event.current_buffer.insert_text("\n")
-
-    return PromptSession(
-        "> ",
-        history=InMemoryHistory() if history is None else KeptHistory(str(history)),
-        completer=make_completer(),
-        complete_while_typing=False,
-        key_bindings=keys,
-        multiline=True,
-        prompt_continuation=". ",
-        **terminal,
-    )
-
-
-def make_completer() -> Any:
-    """Commands after a / at the start; files after /save, models after /model."""
-    from prompt_toolkit.completion import CompleteEvent, Completer, Completion, PathCompleter
-    from prompt_toolkit.document import Document
-
-    from ouvert.cli.environment import open_store
-
-    class Commands(Completer):
-        def get_completions(self, document: "Document", event: CompleteEvent) -> Iterator[Completion]:
-            text = document.text_before_cursor
-            if not text.startswith("/"):
-                return
-            name, space, rest = text.partition(" ")
-            if not space:
-                for each, meaning in COMMANDS.items():
-                    if each.startswith(text):
-                        yield Completion(each, start_position=-len(text), display_meta=meaning)
-            elif name == "/model":
-                for each in open_store().names():
-                    if each.startswith(rest):
-                        yield Completion(each, start_position=-len(rest))
-            elif name == "/save":
-                yield from PathCompleter(expanduser=True).get_completions(Document(rest), event)
-
-    return Commands()
-
-
-def lines_of(session: "PromptSession[str]") -> Iterator[str]:
-    """What is typed, until Ctrl-D. Ctrl-C throws away the line it is pressed in."""
-    while True:
-        try:
-            yield session.prompt()
-        except KeyboardInterrupt:
-            continue
-        except EOFError:
-            return

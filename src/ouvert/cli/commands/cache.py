@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
     if args.do == "clear":
         freed = files.clear()
         if args.history:
-            from ouvert.cli.conversing import history_path
+            from ouvert.cli.line_editor import history_path
 
             history_path().unlink(missing_ok=True)
         print(json.dumps({"freed": freed}) if args.json else f"{bytes_in_words(freed)} freed")

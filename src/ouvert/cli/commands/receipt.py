@@ -301,7 +301,7 @@ def replay_one(args: argparse.Namespace) -> int:
     from ouvert.assistant.receipts.contents import read_contents
     from ouvert.assistant.receipts.ended import NO_FORMAT
     from ouvert.assistant.receipts.replay import check_version, demands_of, replay, replay_tokens, sampling_of
-    from ouvert.cli.commands.run import SchemaError, read_schema
+    from ouvert.cli.answer_options import SchemaError, read_schema
     from ouvert.engine import Grammar
 
     ledger = open_ledger()
