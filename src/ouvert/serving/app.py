@@ -35,7 +35,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *openapi.ENDPOINTS,
 )
 LONGEST_GUESSED = 200
-CLIENT_GONE = 499  # nobody reads it; it tells the counters
+CLIENT_GONE = 499  # no client reads it; the counters show it
 
 
 def make_app(
@@ -75,7 +75,7 @@ def make_app(
 
 
 async def load_named_models(service: Service, ready: Callable[[Service], Awaitable[None]] | None) -> None:
-    """Load what was named, one after another, then say so. A model that cannot be loaded is said and left out."""
+    """Load the models that were named, one by one, then await `ready`. The log names those that cannot be loaded."""
     for model in service.loaded_models.catalog.first:
         try:
             (await service.loaded_models.lend(model.name)).give_back()
@@ -140,7 +140,7 @@ def refused(refusal: Refusal, dialect: Dialect) -> Response:
 
 
 async def unknown_address(request: Request, problem: HTTPException) -> Response:
-    """In the dialect of the address, with the address that was meant where that can be told."""
+    """The answer to an address that is not served, in the dialect of its clients, with the address they may mean."""
     path, app = request.url.path, request.app
     if problem.status_code == 405:
         methods = methods_at(app, path)
@@ -155,7 +155,7 @@ async def unknown_address(request: Request, problem: HTTPException) -> Response:
 
 
 def methods_at(app: Starlette, path: str) -> list[str]:
-    """What the address takes; HEAD is not worth a word."""
+    """The methods that an address takes, without HEAD."""
     scope = {"type": "http", "path": path, "root_path": "", "method": ""}
     found = {
         method
@@ -167,7 +167,7 @@ def methods_at(app: Starlette, path: str) -> list[str]:
 
 
 def address_meant(app: Starlette, path: str) -> str | None:
-    """An address of this server that this one comes to without doubled parts and slashes, or nearly is."""
+    """The address of this server that the client may have meant: without doubled parts and slashes, or spelt alike."""
     parts = [part for part in path.split("/") if part]
     plain = [part for n, part in enumerate(parts) if n == 0 or part != parts[n - 1]]
     while len(plain) > 1 and plain[1] == "v1":  # /api/v1/…, /openai/v1/…

@@ -33,14 +33,14 @@ BRACKETS = re.compile(rb"[\[{]+|[\]}]+")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bounds:
-    """Of one body. `values`: members and elements of all its objects and arrays together, and these themselves."""
+    """Limits of one body. `values`: its objects and arrays, and all their members and elements together."""
 
     bytes: int
     values: int
     seconds: float
 
     def seconds_for(self, size: int) -> float:
-        """In which so many bytes have to be here."""
+        """The seconds in which so many bytes have to arrive."""
         return min(self.seconds + size / SLOWEST, self.seconds * LONGEST)
 
 
@@ -81,9 +81,9 @@ def in_utf8(raw: bytes, encoding: str) -> bytes:
 
 
 def encoding_of(raw: bytes, content_type: str) -> str:
-    """Of a JSON text: UTF-8, 16 or 32, as its first bytes show, or what its sender says where it is none of these.
+    """The encoding of a JSON text: UTF-8, 16 or 32 where its first bytes show it, else the one that its sender names.
 
-    Raises UnicodeDecodeError where nobody says what it is."""
+    Raises UnicodeDecodeError where nobody names one."""
     shown = json.detect_encoding(raw)
     if shown != "utf-8":
         return shown
@@ -142,7 +142,7 @@ class Count:
         self.values = 0
 
     def add(self, piece: bytes) -> None:
-        """Raises Refusal as soon as there are too many, or one lies too deep. What is no JSON is not its concern."""
+        """Raises Refusal as soon as there are too many, or one lies too deep. Whether it is JSON is not checked."""
         for start in range(0, len(piece), PIECE):
             self._add(piece[start : start + PIECE])
 

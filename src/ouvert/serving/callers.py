@@ -81,7 +81,7 @@ def identify(request: Request, keys: Keys, *, counted: bool = True) -> Caller:
 
 
 def refuse_strangers(caller: Caller) -> None:
-    """For everything that shows what is stored here. Raises Refusal."""
+    """Raises Refusal where this caller may not be shown what is stored on this machine."""
     if not caller.reads_stored:
         raise Refusal(
             401,

@@ -35,15 +35,15 @@ class Catalog:
         return tuple(self._named.values())
 
     def every(self) -> tuple[Installed, ...]:
-        """All that are offered: those named first."""
+        """All models that are offered: first those that the owner named."""
         if self._only_named:
             return self.first
         return (*self.first, *(model for model in self._store.list() if model.name not in self._named))
 
     def find(self, name: str, admits: Callable[[str], bool] = lambda own_name: True) -> Named:
-        """Also with `:latest`, and with an effort behind the name. Raises Refusal 404.
+        """The model of that name, which may end with `:latest` or with an effort. Raises Refusal 404.
 
-        A model that `admits` says no to is, and is spoken of, as if it were not here."""
+        A model that `admits` says no to is treated as if it were not here, in the error too."""
         for known, effort in spellings(name):
             if (installed := self._exactly(known)) is not None and admits(installed.name):
                 return Named(installed, effort)
@@ -87,7 +87,7 @@ def spellings(name: str) -> Iterator[tuple[str, Effort | None]]:
 
 
 def created_at(installed: Installed) -> datetime:
-    """When it came here; of a path, when its files were last written."""
+    """When a model was fetched; where the owner named a path, when its files were last written."""
     if installed.fetched_at is not None:
         return datetime.fromisoformat(installed.fetched_at).astimezone(UTC)
     return datetime.fromtimestamp(Path(installed.path).stat().st_mtime, UTC)

@@ -23,8 +23,9 @@ class ImpatientProtocol(H11Protocol):
     (a new connection: from its beginning). What is left of a body when its answer is complete has as long again; while
     a body is read, `body.read_body` counts. What a client was sent it may leave unread for `write_seconds`.
 
-    Of `most_connections` one that nothing is answered on makes room for a new one: of the address that holds most of
-    them, the one that has asked nothing for longest. Where every one is being answered the new one is turned away.
+    Where there are `most_connections` already, one on which nothing is being answered is closed for a new one: of the
+    address with the most connections, the one that has been quiet for longest. If all of them are being answered, the
+    new one is turned away.
     """
 
     header_seconds = 30.0
@@ -61,7 +62,7 @@ class ImpatientProtocol(H11Protocol):
             self._lose_patience_later()
 
     def send_400_response(self, msg: str) -> None:
-        """What is no HTTP, or has headers without end, is refused in the dialect of its address, if that is known."""
+        """Refuse what is not HTTP, or has endless headers, in the dialect of its address where that is known."""
         if self.conn.our_state not in (h11.IDLE, h11.SEND_RESPONSE):  # an answer is on its way already
             self.transport.close()
             return
@@ -93,11 +94,11 @@ class ImpatientProtocol(H11Protocol):
 
     @property
     def asks_whole(self) -> bool:
-        """Whether what is answered has come whole: its body, too."""
+        """Whether the request that is being answered has arrived completely, with its body."""
         return self.answering and not self.cycle.more_body
 
     def give_way(self) -> None:
-        """It is closed at once: another takes its place."""
+        """Close at once, so that another connection can take this place."""
         self.transport.abort()
         self.connections.discard(self)
 

@@ -69,5 +69,5 @@ def inflated(body: bytes, coding: str, limit: int) -> bytes | None:
 
 
 def is_zlib(body: bytes) -> bool:
-    """Whether it begins as RFC 1950 has it."""
+    """Whether the bytes begin as RFC 1950 says."""
     return len(body) >= 2 and body[0] & 15 == 8 and (body[0] << 8 | body[1]) % 31 == 0

@@ -17,7 +17,7 @@ Texts = Sequence[str | Sequence[int]]
 
 @dataclass(frozen=True, slots=True)
 class EmbeddingTask:
-    """Some texts to be made into vectors, all at once. Of those that do not fit, `truncate` takes the beginning."""
+    """Texts to be made into vectors, all at once. `truncate`: of a text that does not fit, the beginning counts."""
 
     model: str
     texts: Texts
@@ -41,7 +41,7 @@ class Embedding:
         yield self.model.embed(task.texts, dimensions=task.dimensions, truncate=task.truncate)
 
     def cancel(self) -> None:
-        """What is computed is soon over, and is not waited for."""
+        """Nothing: the computation is short, and nobody waits for it."""
 
 
 async def embedded(

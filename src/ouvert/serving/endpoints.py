@@ -25,7 +25,7 @@ MOST_TOKENS = 2**63 - 1
 class Call:
     """One request on its way through an endpoint. `body` is what the endpoint declared, or None.
 
-    `caller` is who asks; of a public endpoint, who asks is not asked.
+    `caller` is who asks; a public endpoint does not ask who that is.
     """
 
     service: Service

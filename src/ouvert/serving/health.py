@@ -15,7 +15,7 @@ async def health(call: Call) -> Response:
     """200 as soon as requests are answered; a model may still be loading. `status` is "recovering" while one that
     failed is loaded again: requests to it get 503 until then.
 
-    What is going on is for those who may see what is stored; a key for some models hears of those alone."""
+    Counts are shown to callers who may see what is stored; a key for some models gets the counts of those alone."""
     service, loaded_models = call.service, call.service.loaded_models
     recovering = loaded_models.recovering()
     facts: dict[str, Any] = {
@@ -41,7 +41,7 @@ async def health(call: Call) -> Response:
 
 
 async def metrics(call: Call) -> Response:
-    """A key for some models is told of those, and of nothing that all models have in common."""
+    """A key for some models gets the numbers of those, and none that are of the whole server."""
     models = (entry.model for entry in call.service.loaded_models.loaded())
     call.service.metrics.observe(model for model in models if model is not None)
     text = call.service.metrics.text(call.caller.admits if call.caller.is_limited else None)

@@ -82,7 +82,7 @@ class Keys:
         return self._required or self._file().closed
 
     def _file(self) -> KeyFile:
-        """A file that was closed and has vanished still closes the server that has read it: `ouvert key open` opens.
+        """If a file that closed the server vanishes, the server stays closed until `ouvert key open`.
 
         Raises KeyFileError.
         """
@@ -124,7 +124,7 @@ class Keys:
         return key, secret
 
     def revoke(self, which: str) -> Key:
-        """By id or name. Raises KeyFileError if there is none, or several."""
+        """Remove the key of that id or name. Raises KeyFileError if there is none, or several."""
         with self._locked() as path:
             file = self._file()
             found = [key for key in file.keys if which in (key.id, key.name)]
@@ -149,11 +149,11 @@ class Keys:
             write_keys(path, KeyFile(file.keys, closed=False))
 
     def holds(self, key: Key) -> bool:
-        """Whether that key still counts. Raises KeyFileError."""
+        """Whether that key is still valid. Raises KeyFileError."""
         return any(each.id == key.id and each.digest == key.digest for each in self.every())
 
     def caller(self, headers: Mapping[str, str], *, counted: bool = True) -> Key | None:
-        """Whose key came with a request; None where none did and none is needed. Raises Refusal 401, 429 or 503."""
+        """The key that came with a request; None where none came and none is needed. Raises Refusal 401, 429 or 503."""
         try:
             keys, closed = self.every(), self.closed
         except KeyFileError as problem:

@@ -45,7 +45,7 @@ class Metrics:
         Gauge("ouvert_resident_memory_bytes", "Memory this process holds", registry=registry).set_function(memory)
 
     def observe(self, models: Iterable[Model]) -> None:
-        """What the engines of these models say of themselves now; of others nothing is said any more."""
+        """Take the numbers of these models' engines as they are now, and drop those of all other models."""
         self._sequences.clear()
         self._cache.clear()
         for model in models:
@@ -56,12 +56,12 @@ class Metrics:
             self._cache.labels(name, "kept").set(load.kept_bytes)
 
     def text(self, admits: Callable[[str], bool] | None = None) -> bytes:
-        """`admits`: only the numbers of the models that it says yes to."""
+        """All numbers as Prometheus reads them; with `admits`, only those of models that it says yes to."""
         return generate_latest(self._registry if admits is None else OfModels(self._registry, admits))
 
 
 class OfModels(Collector):
-    """The numbers of some models, and none that are of no model."""
+    """The numbers of some models, without those that belong to no model."""
 
     def __init__(self, registry: CollectorRegistry, admits: Callable[[str], bool]) -> None:
         self._registry, self._admits = registry, admits

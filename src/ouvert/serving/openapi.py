@@ -36,7 +36,7 @@ ERROR = {
 
 
 def describe(endpoints: Iterable[Endpoint]) -> dict[str, Any]:
-    """OpenAPI 3.1. Versioned endpoints stand there once, below /v1; they answer without it as well."""
+    """OpenAPI 3.1. Versioned endpoints are listed once, below /v1; they answer without it as well."""
     rows = tuple(endpoints)
     bodies = sorted({row.body for row in rows if row.body is not None}, key=lambda body: body.__name__)
     names, shared = models_json_schema(

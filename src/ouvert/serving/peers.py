@@ -33,7 +33,7 @@ Address = tuple[str, int]
 
 
 class Connection:
-    """A connection that was accepted, for as long as it lives. Nothing is asked before somebody wants to know."""
+    """An accepted connection, as long as it lives. The kernel is asked only when somebody wants to know."""
 
     def __init__(self, accepted: Any) -> None:
         """`accepted`: the socket, or what asyncio gives for it; None where there is none (a test without a socket)."""
@@ -83,7 +83,7 @@ def addresses_of(accepted: Any) -> tuple[Address, Address] | None:
 
 
 def plain(address: str) -> str:
-    """Without a zone; an IPv4 address that IPv6 carries is an IPv4 address. Raises ValueError."""
+    """An address without its zone; an IPv4 address written as IPv6 becomes IPv4 again. Raises ValueError."""
     found = ipaddress.ip_address(address.partition("%")[0])
     mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
     return str(mapped or found)
@@ -99,19 +99,19 @@ def is_connected(accepted: Any) -> bool:
 
 
 def user_of_socket(local: Address, remote: Address) -> int | None:
-    """Whose is the open socket of this machine that is bound to `local` and connected to `remote`? None: not known."""
+    """The user of the open socket of this machine that is bound to `local` and connected to `remote`, if known."""
     return user_in(answer_to(question(local, remote)), local[1], remote[1])
 
 
 def user_who_listens(address: str, port: int) -> int | None:
-    """Whose program accepts connections there, on this machine? None: not known."""
+    """The user whose program accepts connections there, on this machine; None: not known."""
     nobody = "::" if ":" in address else "0.0.0.0"  # noqa: S104 - nothing is bound: a listening socket has no other end
     answer = answer_to(question((address, port), (nobody, 0)))
     return user_in(answer, port, 0, states=(LISTEN,))
 
 
 def answer_to(asked: bytes) -> bytes:
-    """The kernel's; b"" from a kernel or in a container without this table."""
+    """The kernel's answer; b"" where the kernel or the container has no such table."""
     if not hasattr(socket, "AF_NETLINK"):
         return b""
     try:
@@ -139,7 +139,7 @@ def question(local: Address, remote: Address) -> bytes:
 def user_in(
     answer: bytes, local_port: int, remote_port: int, states: Collection[int] = (ESTABLISHED, FIN_WAIT1, FIN_WAIT2)
 ) -> int | None:
-    """A socket that nobody holds any more has no inode, and its user is said to be 0: that is nobody's."""
+    """The user in the kernel's answer; None for a socket without inode: nobody holds it, and the kernel says 0."""
     fixed = MESSAGE.size + REPLY.size
     if len(answer) < fixed + ADDRESSES_BYTES + REPLY_END.size or MESSAGE.unpack_from(answer)[1] != SOCK_DIAG_BY_FAMILY:
         return None
@@ -152,7 +152,7 @@ def user_in(
 
 
 def users_can_be_told() -> bool:
-    """Whether this system says whose a connection is: tried with one of our own."""
+    """Whether this system tells whose a connection is; found out with a connection of our own."""
     with socket.socket() as listening, socket.socket() as asking:
         listening.bind(("127.0.0.1", 0))
         listening.listen(1)

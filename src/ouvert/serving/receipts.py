@@ -1,4 +1,4 @@
-"""GET /v1/receipts/{id}: the whole receipt of an answer; and its short form, which rides along with every answer."""
+"""GET /v1/receipts/{id}: the whole receipt of an answer; and its short form, which goes with every answer."""
 
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -20,13 +20,13 @@ WITHOUT_TAGS = (
 
 
 class Extras(Wire):
-    """The field `ouvert` of a request. `receipt`: the short form, or the whole."""
+    """The field `ouvert` of a request. `receipt`: which form of the receipt goes with the answer."""
 
     receipt: Literal["short", "full"] = "short"
 
 
 def short(receipt: Mapping[str, Any]) -> dict[str, Any]:
-    """What fits beside an answer: which weights, what it took, what left the machine."""
+    """The short form of a receipt: which weights answered, what it took, what left the machine."""
     model, tokens = receipt["model"], receipt["tokens"]
     facts = {
         "model": model["name"],
@@ -40,12 +40,12 @@ def short(receipt: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def wants_full(request: Request, stated: Extras | None) -> bool:
-    """Asked for by a header, or in the body: `"ouvert": {"receipt": "full"}`."""
+    """Whether the whole receipt is asked for: by a header, or in the body as `"ouvert": {"receipt": "full"}`."""
     return request.headers.get(HEADER, "").lower() == FULL or (stated is not None and stated.receipt == FULL)
 
 
 def beside(answer_id: str, receipts: list[Mapping[str, Any]], *, full: bool, notes: list[str]) -> dict[str, Any]:
-    """The field `ouvert` of an answer. Of several choices: the first one's receipt, and where all of them are."""
+    """The field `ouvert` of an answer: the first choice's receipt, and those of all where there are several."""
     shown = [dict(receipt) if full else short(receipt) for receipt in receipts]
     field: dict[str, Any] = {"receipt_id": answer_id}
     if shown:

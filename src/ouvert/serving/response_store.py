@@ -25,7 +25,7 @@ class Stored:
 
 
 class ResponseStore:
-    """Belongs to one event loop. What one caller stored, no other finds."""
+    """Belongs to one event loop. A caller finds only what it stored itself."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -84,13 +84,13 @@ class ItemsOf:
         return self.items.get((self.owner, item_id))
 
 
-# Fields of items that say what an item is, and nothing of what was said; and bytes in letters.
+# Fields of items that tell what kind of item it is and hold nothing of what was said; and bytes written as letters.
 NO_TEXT = frozenset({"type", "id", "role", "status", "call_id", "name", "object", "detail"})
 NO_TEXT |= {"encrypted_content", "image_url", "file_data"}
 
 
 def texts_of(items: object) -> list[str]:
-    """All that was said in items: every text in them, however deep."""
+    """Every text in items that says something, however deep it lies."""
     match items:
         case str():
             return [items]

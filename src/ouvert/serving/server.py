@@ -56,8 +56,8 @@ def make_server(
 
 
 def connections_that_fit() -> int:
-    """How many connections the system's limit of open files leaves room for. One too many could not be accepted, nor
-    told so."""
+    """How many connections the system's limit of open files leaves room for. One more could not be accepted, and so
+    could not be told why."""
     if sys.platform == "win32":
         return MANY
     import resource

@@ -47,11 +47,11 @@ def sse(data: Any, event: str | None = None) -> bytes:
 
 
 class Gone(Exception):  # noqa: N818 - it says what is the case
-    """The client went away, or reads nothing any more."""
+    """The client disconnected, or has stopped reading."""
 
 
 async def unless_gone(request: Request, work: Awaitable[Value]) -> Value:
-    """What `work` gives; raises Gone, and gives `work` up, when the client disconnects first."""
+    """The result of `work`. If the client disconnects first, `work` is cancelled and Gone raised."""
     task = asyncio.ensure_future(work)
     watch = asyncio.ensure_future(disconnected(request.receive))
     try:
@@ -73,7 +73,7 @@ async def disconnected(receive: Receive) -> None:
 async def saying_what_goes_wrong(
     pieces: AsyncIterator[bytes], said: Callable[[Refusal], bytes]
 ) -> AsyncIterator[bytes]:
-    """The pieces; where a known error ends them, it is the last piece. What nobody foresaw is raised."""
+    """The pieces; a known error that ends them is said as the last piece. An unforeseen error is raised."""
     try:
         async for piece in pieces:
             yield piece
@@ -91,7 +91,7 @@ async def next_of(pieces: AsyncIterator[bytes]) -> bytes | None:
 
 
 class Streamed(Response):
-    """Pieces as they come, each in one write, with `ping` where nothing came for a while.
+    """Pieces as they come, each in one write, with `ping` where nothing has come for a while.
 
     Whatever happens, `close` is awaited at the end. A client that disconnects ends the stream; one that does not read
     is disconnected by the server (`server.ImpatientProtocol`).

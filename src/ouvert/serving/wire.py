@@ -32,7 +32,7 @@ IDLE: Mapping[str, Any] = {
     "typical": 1,
     "typical_p": 1,
 }
-# Of these, whatever is sent asks for something but the one value that stands here.
+# Any other value of these fields asks for something.
 ONLY_IDLE: Mapping[str, Any] = {
     "add_generation_prompt": True,
     "parallel_tool_calls": True,
@@ -56,12 +56,12 @@ class Wire(BaseModel):
 
     @property
     def unknown(self) -> tuple[str, ...]:
-        """Notes on what was sent and not understood. Of a request that an endpoint got; of its parts there are none."""
+        """Notes on fields that were sent and not understood. Only a whole request has them, not its parts."""
         return self._unknown
 
     @property
     def beside(self) -> dict[str, Any]:
-        """The field `ouvert` of what is given back where that is no answer of a model's, if there is a word to say."""
+        """The field `ouvert` of a reply that is not a model's answer; nothing where there are no notes."""
         return {"ouvert": {"not_honoured": list(self._unknown)}} if self._unknown else {}
 
 
@@ -71,7 +71,7 @@ def checked(request: Wire) -> None:
 
 
 def first_notes(found: Iterator[str]) -> tuple[str, ...]:
-    """Each once, of the first few."""
+    """The first few notes, each once; the last one says that there are more."""
     notes: dict[str, None] = {}
     for note in found:
         if len(notes) == MOST_NAMED:
@@ -109,7 +109,7 @@ class Rules:
     def notes(
         self, fields: Mapping[str, Any], place: str, general: str, read: frozenset[str] = frozenset()
     ) -> Iterator[str]:
-        """Of fields that are not `read`. `place` and `general` as in `undeclared`. Raises Refusal."""
+        """Notes on the fields that are not in `read`. `place` and `general` as in `undeclared`. Raises Refusal."""
         for name, value in fields.items():
             if value is None or (isinstance(value, list | dict) and not value):
                 continue
@@ -132,7 +132,7 @@ def rules_of(kind: type[Wire]) -> Rules:
 
 
 def is_idle(name: str, value: Any) -> bool:
-    """Whether it asks for nothing."""
+    """Whether a field with this value asks for nothing."""
     if name in ONLY_IDLE:
         return bool(value == ONLY_IDLE[name])
     return not value or bool(value == IDLE.get(name))

@@ -103,7 +103,7 @@ def input_of(arguments: str) -> dict[str, Any]:
 
 
 def stop_reason(finished: Finished, max_tokens: int | None) -> str:
-    """Of an answer that something else than the caller's limit cut off, the context is what did."""
+    """If an answer was cut off before the caller's limit, the context was full."""
     match finished.reason:
         case "tool_calls":
             return "tool_use"

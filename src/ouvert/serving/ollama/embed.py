@@ -24,7 +24,7 @@ class OllamaTexts(ModelRequest):
 
 
 class OllamaEmbed(OllamaTexts):
-    """`truncate`: of a text that does not fit, what fits; so it is without."""
+    """`truncate` (default: true): only the beginning of a text that does not fit counts."""
 
     input: str | Annotated[Several[str], Field(max_length=MOST_TEXTS)] = Field(default_factory=list)
     truncate: bool | None = None

@@ -11,7 +11,7 @@ NOT_YOURS_TO_KEEP = "how long a model stays in memory is said by the owner of th
 
 
 def seconds_of(keep_alive: float | str) -> float | None:
-    """How long a model stays: a number of seconds or a duration like "5m" or "1h30m"; below 0: for good, None.
+    """How long a model stays: a number of seconds or a duration like "5m" or "1h30m"; below 0 it is None, for good.
 
     Raises Refusal.
     """

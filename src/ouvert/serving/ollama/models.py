@@ -1,4 +1,4 @@
-"""/api/tags, ps, show, and what would change models: which models there are, what they can do."""
+"""/api/tags, ps and show: which models there are, and what they can do; and the refusal of whatever changes models."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -16,7 +16,7 @@ from ouvert.serving.text_continuation import GAP_TOKENS
 from ouvert.serving.wire import Wire
 from ouvert.store import Installed
 
-FOR_GOOD = timedelta(days=365 * 100)  # when a model goes that stays: Ollama, too, names a day far away
+FOR_GOOD = timedelta(days=365 * 100)  # the day that a model which stays is said to go; Ollama, too, names a far one
 
 
 class ModelRequest(Wire):
@@ -59,7 +59,7 @@ def parameter_size(count: int) -> str:
 
 
 def details(call: Call, installed: Installed) -> dict[str, Any]:
-    """What is known of a model without opening it; of one in memory, its family and size too."""
+    """What is known of a model without opening it; its family and size only where it is in memory."""
     model = call.service.loaded_models.model_of(installed.name)
     family = "" if model is None else model.info.family
     names = [file.name for file in installed.files] or [installed.path.name]
@@ -154,7 +154,7 @@ async def show(call: Call) -> Response:
 
 
 async def pull(call: Call) -> Response:
-    """Of what is here nothing is to be fetched, so it is done; anything else is the owner's to fetch."""
+    """A model that is here needs no fetching, so this succeeds at once; others are fetched by the owner."""
     request: PullRequest = call.body
     try:
         call.service.permitted(request.named, call.caller)
@@ -176,5 +176,5 @@ async def make(_call: Call) -> Response:
 
 
 def changes_nothing(remedy: str) -> Refusal:
-    """Models are fetched, renamed and removed by the owner of the machine: a server reaches out for nobody."""
+    """Only the owner of the machine fetches, renames and removes models."""
     return Refusal(403, f"This server changes no models: the machine's owner does. {remedy}", code="not_offered")

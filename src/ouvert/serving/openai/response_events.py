@@ -147,7 +147,7 @@ def new_id(prefix: str) -> str:
 
 
 def snapshot(value: Any) -> Any:
-    """A copy that later growth does not change."""
+    """A copy that does not change when the original grows."""
     match value:
         case Mapping():
             return {name: snapshot(each) for name, each in value.items()}

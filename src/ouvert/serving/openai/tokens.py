@@ -37,9 +37,9 @@ class DetokenizeRequest(Wire):
 
 
 def named_or_only(call: Call, name: str | None) -> str:
-    """The model a request means that names none: the one in memory that was used last, else the first offered.
+    """The model's name; where a request names none, the model in memory that was used last, else the first offered.
 
-    Only those count that the caller may know of."""
+    Only models that the caller may know of are considered."""
     if name is not None:
         return name
     loaded_models, admits = call.service.loaded_models, call.caller.admits

@@ -137,7 +137,7 @@ class Conversations:
         return before, conversation
 
     def delete(self, conversation_id: str) -> Conversation | None:
-        """What was deleted; None where the file was damaged."""
+        """Delete it and hand back what it held; None where the file was damaged."""
         path = self._path(conversation_id)
         with self._lock():
             try:
@@ -244,7 +244,7 @@ class Conversations:
             raise ConversationError(f"{path}: nested too deeply. Restore or delete it.") from None
 
     def _write(self, path: Path, conversation: Conversation) -> None:
-        """Whole or not at all: written beside, brought to disk, then renamed. mkstemp makes files of mode 0600."""
+        """Write the whole file or nothing: first beside it, flushed, then renamed. mkstemp makes files of mode 0600."""
         try:
             content = json.dumps(conversation, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
         except (ValueError, RecursionError) as problem:  # NaN, half a surrogate pair, a receipt nested without end
@@ -375,7 +375,7 @@ def texts_of(conversation: Conversation) -> list[str]:
 
 
 def summary(conversation: Conversation) -> dict[str, Any]:
-    """What a list of conversations shows of one."""
+    """What a list shows of a conversation."""
     return {
         "id": conversation["id"],
         "title": conversation["title"],

@@ -96,7 +96,7 @@ def file_answer(request: Request, name: str) -> Response:
 
 
 def of_conversations(handler: Handler) -> Handler:
-    """What conversations complain of becomes a refusal."""
+    """Turns a ConversationError into a refusal."""
 
     @wraps(handler)
     async def guarded(call: Call) -> Response:
@@ -113,7 +113,7 @@ def of_conversations(handler: Handler) -> Handler:
 
 
 def conversations_of(call: Call) -> Conversations:
-    """Those of whoever asks: each key has its own, and so has the owner."""
+    """The conversations of whoever asks: each key has its own, and so has the owner."""
     state = call.service.settings.state
     if state is None:
         raise Refusal(503, "This server was started without a folder for what it keeps, so it keeps no conversations.")
@@ -226,7 +226,7 @@ async def session(call: Call) -> Response:
 
 
 def size_facts(installed: Installed) -> dict[str, Any]:
-    """Also of a model that is not loaded. One whose files cannot be read is listed, with what is wrong with it."""
+    """The size of a model, loaded or not. A model whose files cannot be read is listed with what is wrong with it."""
     try:
         size = size_of(installed)
     except Exception as problem:
@@ -242,7 +242,7 @@ def size_facts(installed: Installed) -> dict[str, Any]:
 
 
 def fit(needs: int, room: int) -> str:
-    """Of weights in the memory that models may use here; the server refuses to load what is too large."""
+    """Whether weights fit into the memory that models may use here; the server refuses to load what is too large."""
     if needs > room:
         return "too_large"
     return "tight" if needs > TIGHT * room else "fits"
