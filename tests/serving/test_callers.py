@@ -399,7 +399,7 @@ def endless(here, monkeypatch, request):
     server, keys = here
     key, secret = keys.create("n8n") if request.param == "a client's" else keys.create_owners()
     keys.create("another")
-    monkeypatch.setattr("ouvert.serving.service.chat", lambda *_: Endless(TextDelta("Hello")))
+    monkeypatch.setattr("ouvert.serving.service.ConversationTask.start", lambda *_: Endless(TextDelta("Hello")))
     monkeypatch.setattr("ouvert.serving.text_continuation.TextChoice", lambda *_: Endless(ContinuedText("Hello", ())))
     with server.client(headers=bearer(secret)) as client:
         yield client, lambda: keys.revoke(key.id)

@@ -3,17 +3,19 @@
 from ouvert.assistant.answer import Answer
 from ouvert.assistant.assistant import Assistant
 from ouvert.assistant.continuation import Continuation, ContinuedText, PlacedToken
-from ouvert.assistant.demands import Demands
+from ouvert.assistant.demands import Demands, as_demands
 from ouvert.assistant.description import Description, Size, describe, is_toy, size_of
 from ouvert.assistant.embeddings import Embeddings
 from ouvert.assistant.error import AssistantError, ContextExceeded
 from ouvert.assistant.events import Event, Finished, Usage
 from ouvert.assistant.likelihood import MOST_CANDIDATES, Best, Likelihood, Written
 from ouvert.assistant.load_installed import kept_prefixes, open_installed, pack_installed
-from ouvert.assistant.meaning import EffortError, Note, nearest_thinking
+from ouvert.assistant.meaning import EffortError, Note
+from ouvert.assistant.messages import as_conversation
 from ouvert.assistant.model import Model, ModelInfo, load
 from ouvert.assistant.receipts.ledger import Checked, Entry, Ledger, LedgerError, receipt_digest
 from ouvert.assistant.request import EFFORTS, ChatRequest, TextRequest, Thinking
+from ouvert.assistant.sampling import sampling_asked
 from ouvert.assistant.scores import ScoredText, ScoredToken
 from ouvert.assistant.stops import StopStrings
 from ouvert.chat import Message, ReasoningDelta, TextDelta, Tool, ToolCall, ToolCallDelta
@@ -82,13 +84,15 @@ __all__ = [
     "ToolCallDelta",
     "Usage",
     "Written",
+    "as_conversation",
+    "as_demands",
     "describe",
     "is_toy",
     "kept_prefixes",
     "load",
-    "nearest_thinking",
     "open_installed",
     "pack_installed",
     "receipt_digest",
+    "sampling_asked",
     "size_of",
 ]

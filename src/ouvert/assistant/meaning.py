@@ -33,6 +33,8 @@ def meant(request: ChatRequest, chat: ChatFormat) -> tuple[ChatRequest, list[Not
     notes: list[Note] = []
     if request.lenient:
         effort, thinking = nearest_thinking(request.thinking, chat.abilities)
+        if request.thinking.effort == "none" and chat.abilities.thinks and not chat.abilities.optional:
+            notes.append(Note("thinking", "this model always thinks; it was asked to think least"))
         request = with_strictness_that_holds(request, chat, notes)
         request = with_budget_that_holds(request, chat, notes)
     elif request.thinking != Thinking():

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ouvert.assistant.error import AssistantError
+from ouvert.assistant.request import SEEDS
 from ouvert.engine import Sampling
 
 # Where the makers say nothing. 0.7 keeps answers lively, 0.95 cuts off the long tail of unlikely words.
@@ -51,6 +52,24 @@ NOT_DONE: dict[str, tuple[Any, ...]] = {
     "sequence_bias": (), "stop_strings": (), "suppress_tokens": (), "typical_p": (1,), "watermarking_config": (),
     "general.sampling.mirostat": (0,), "general.sampling.xtc_probability": (0,),
 }  # fmt: skip
+
+
+LEAST_SHARE = 1e-9  # a top_p of 0: the likeliest token alone
+
+
+def sampling_asked(**stated: Any) -> dict[str, Any]:
+    """Fields of a request's `sampling`, from what a client stated under their names; None is left out.
+
+    A `top_p` of 0 keeps the likeliest token alone, a `top_k` of -1 keeps all, a `seed` may be any whole number.
+    """
+    chosen = {name: value for name, value in stated.items() if value is not None}
+    if "top_p" in chosen:
+        chosen["top_p"] = max(chosen["top_p"], LEAST_SHARE)
+    if "top_k" in chosen:
+        chosen["top_k"] = max(chosen["top_k"], 0)
+    if "seed" in chosen:
+        chosen["seed"] %= SEEDS
+    return chosen
 
 
 def not_done(folder: Path | None, metadata: Mapping[str, Any]) -> str | None:

@@ -10,11 +10,10 @@ from ouvert.serving.endpoints import Call, Endpoint
 from ouvert.serving.errors import Refusal
 from ouvert.serving.keys import Key, KeyFileError, Keys
 from ouvert.serving.server import make_server
-from ouvert.serving.service import Ask, Service
+from ouvert.serving.service import Service
 from ouvert.serving.settings import Settings
 
 __all__ = [
-    "Ask",
     "Call",
     "Endpoint",
     "Key",

@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from ouvert.assistant import EngineError, Grammar
+from ouvert.assistant import Demands, EngineError, Grammar, Tool, as_demands
 from ouvert.serving.errors import Refusal
 from ouvert.serving.wire import Several, Wire
 
@@ -32,6 +32,17 @@ class Form:
     schema: Mapping[str, Any] | None = None
     grammar: Grammar | None = None
     strict: bool = True
+
+    def demands(
+        self,
+        tools: Sequence[Tool] = (),
+        choice: str | Mapping[str, Any] = "auto",
+        *,
+        parallel: bool = True,
+        think_budget: int | None = None,
+    ) -> Demands:
+        """With those on calls and thoughts, for the assistant. Raises what `as_demands` raises."""
+        return as_demands(choice, tools, self.schema, self.grammar, think_budget, not parallel, strict=self.strict)
 
 
 FREE = Form()

@@ -8,6 +8,7 @@ from typing import Any
 from ouvert.assistant import (
     AssistantError,
     ContextExceeded,
+    EffortError,
     EngineBusyError,
     EngineError,
     EngineFailedError,
@@ -108,6 +109,8 @@ def refusal_of(problem: Exception) -> Refusal | None:
         case ContextExceeded(prompt_tokens=prompt, context=context):
             facts = {"n_prompt_tokens": prompt, "n_ctx": context}
             return Refusal(400, str(problem), code="context_length_exceeded", param="messages", facts=facts)
+        case EffortError():
+            return Refusal(400, str(problem), code="invalid_value", param="reasoning_effort")
         case EngineBusyError():
             return Refusal(503, str(problem), code="overloaded", retry_after=2)
         case EngineFailedError():

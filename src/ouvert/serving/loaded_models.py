@@ -4,13 +4,13 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from ouvert.assistant import AssistantError, Model, load
+from ouvert.assistant import AssistantError, ChatRequest, Model, load
 from ouvert.chat import ChatError, Effort
 from ouvert.serving.catalog import Catalog
 from ouvert.serving.errors import Refusal, refusal_of
@@ -48,6 +48,14 @@ class Lease:
         self.model, self.effort, self.name, self.owner = model, effort, name, owner
         self._entry: LoadedModel | None = entry
         entry.uses += 1
+
+    def asked(self, request: ChatRequest) -> ChatRequest:
+        """The request of this model: with the effort in its name, for this owner's caches."""
+        return replace(request, thinking=request.thinking.or_effort(self.effort), owner=self.owner)
+
+    def prompt_ids(self, request: ChatRequest) -> Sequence[int]:
+        """What the model would read, but for thoughts that would be put back. Takes its time."""
+        return self.model.assistant.prompt(self.asked(request)).ids
 
     def give_back(self, keep: float | None = math.nan) -> None:
         """`keep`: how long it stays from now on, if the client said so."""

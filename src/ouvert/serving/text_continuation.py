@@ -4,7 +4,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ouvert.assistant import ContextExceeded, Continuation, ContinuedText, Event, Model, PlacedToken, Token, Usage
+from ouvert.assistant import (
+    ContextExceeded,
+    Continuation,
+    ContinuedText,
+    Event,
+    Model,
+    PlacedToken,
+    TextRequest,
+    Token,
+    Usage,
+)
 from ouvert.serving.answer_form import FREE, Form
 from ouvert.serving.errors import Refusal
 from ouvert.serving.loaded_models import Lease
@@ -108,22 +118,20 @@ class TextChoice:
 
 
 def continuation(lease: Lease, ids: Sequence[int], ask: TextAsk, number: int, timeout: float | None) -> Continuation:
-    sampling = dict(ask.sampling)
-    if number and "seed" in sampling:
-        sampling["seed"] = (sampling["seed"] + number) % 2**64
-    return lease.model.continue_text(
-        ids,
-        response_schema=ask.form.schema,
-        response_grammar=ask.form.grammar,
+    demands = ask.form.demands()
+    if ask.ranked:
+        demands = replace(demands, candidate=number, best_of=ask.written)
+    logprobs = 0 if ask.logprobs is None and ask.ranked else ask.logprobs
+    request = TextRequest(
+        prompt_ids=tuple(ids),
+        demands=demands,
+        control=True,
+        sampling={**ask.sampling, "max_tokens": ask.limit, "logprobs": logprobs},
         stop=ask.stop,
         timeout=timeout,
-        control=True,
-        candidate=(number, ask.written) if ask.ranked else (0, 1),
-        max_tokens=ask.limit,
-        logprobs=0 if ask.logprobs is None and ask.ranked else ask.logprobs,
         owner=lease.owner,
-        **sampling,
     )
+    return lease.model.continuation(request.choice(number))
 
 
 def read_tokens(model: Model, ids: Sequence[int], top: int | None) -> list[Token]:

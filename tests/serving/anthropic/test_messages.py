@@ -198,7 +198,7 @@ def test_sampling_reaches_the_model():
 
 
 def read(**more):
-    return asked(MessagesRequest(**body(**more)))
+    return asked(MessagesRequest(**body(**more))).conversation
 
 
 KIND = {"type": "text", "text": "Be kind."}

@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from ouvert.assistant import load
-from ouvert.serving.openai.chat_request import ChatRequest, asked
+from ouvert.serving.openai.chat_request import ChatCompletionRequest, asked
 from ouvert.store import Store
 
 QUESTION = [{"role": "user", "content": "Who are you?"}]
@@ -338,10 +338,10 @@ def test_allowed_tools_are_the_only_ones():
         return {"type": "function", "function": {"name": name}}
 
     choice = {"type": "allowed_tools", "allowed_tools": {"mode": "required", "tools": [tool("b")]}}
-    request = ChatRequest(model="m", messages=QUESTION, tools=[tool("a"), tool("b")], tool_choice=choice)
-    ask = asked(request, 4)
-    assert [tool.name for tool in ask.tools] == ["b"]
-    assert ask.tool_choice == "required"
+    request = ChatCompletionRequest(model="m", messages=QUESTION, tools=[tool("a"), tool("b")], tool_choice=choice)
+    wanted = asked(request, 4)
+    assert [tool.name for tool in wanted.conversation.tools] == ["b"]
+    assert wanted.demands.calls == "required"
 
 
 def test_the_fingerprint_changes_with_whatever_changes_an_answer(speaking_model, tmp_path, monkeypatch):

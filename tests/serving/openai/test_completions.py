@@ -196,7 +196,7 @@ def test_every_endpoint_is_described(client):
     for endpoint in ENDPOINTS:
         path = ("/v1" if endpoint.versioned else "") + endpoint.path.replace(":path}", "}")
         assert endpoint.method.lower() in described["paths"][path]
-    assert "ChatRequest" in described["components"]["schemas"]
+    assert "ChatCompletionRequest" in described["components"]["schemas"]
 
 
 def test_an_address_that_is_not_there_is_said_in_openais_words(client):

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 from starlette.responses import Response
 
-from ouvert.assistant import Event, Finished, Model, Tool
+from ouvert.assistant import ChatRequest, Event, Finished, Thinking, Tool, as_conversation, sampling_asked
 from ouvert.serving import receipts
 from ouvert.serving.answer_form import Form, FormedRequest
 from ouvert.serving.answers import AnswerInProgress
@@ -19,8 +19,6 @@ from ouvert.serving.bounds import AnthropicTemperature, Share, StopList
 from ouvert.serving.endpoints import MOST_COUNT, MOST_TOKENS, Call, Endpoint
 from ouvert.serving.errors import Refusal, anthropic_error
 from ouvert.serving.foreign_fields import ANTHROPIC_HARMLESS, ANTHROPIC_REFUSED
-from ouvert.serving.sampling import sampling_of
-from ouvert.serving.service import Ask, prompt_of
 from ouvert.serving.streams import JSONAnswer, Streamed, saying_what_goes_wrong, sse, unless_gone
 from ouvert.serving.wire import Several, Wire
 
@@ -47,7 +45,7 @@ class ToolChoice(Wire):
     disable_parallel_tool_use: bool | None = None
 
 
-class Thinking(Wire):
+class ThinkingConfig(Wire):
     type: Literal["enabled", "adaptive", "disabled"]
     budget_tokens: int | None = Field(None, ge=1, le=MOST_TOKENS)
     display: Literal["summarized", "omitted"] | None = None
@@ -74,7 +72,7 @@ class CountRequest(FormedRequest):
     system: str | Several[Block] | None = None
     tools: Several[CustomTool] | None = None
     tool_choice: ToolChoice | None = None
-    thinking: Thinking | None = None
+    thinking: ThinkingConfig | None = None
     output_config: OutputConfig | None = None
     output_format: OutputFormat | None = None
 
@@ -96,7 +94,7 @@ class MessagesRequest(CountRequest):
     ouvert: receipts.Extras | None = None
 
     def sampling(self) -> dict[str, Any]:
-        return sampling_of(
+        return sampling_asked(
             temperature=self.temperature,
             top_p=self.top_p,
             top_k=self.top_k,
@@ -105,28 +103,42 @@ class MessagesRequest(CountRequest):
         )
 
 
-def asked(request: CountRequest) -> Ask:
-    """Raises Refusal for what cannot be honoured and must not be left out."""
-    reading = read_messages(request.system, request.messages)
-    own = [tool for tool in request.tools or () if tool.input_schema is not None or tool.type in (None, "custom")]
-    notes = [f"tools: {tool.type} is Anthropic's own" for tool in request.tools or () if tool not in own]
-    choice, thinking = request.tool_choice, request.thinking
-    effort = request.output_config.effort if request.output_config else None
-    form = request.form
-    return Ask(
-        model=request.model,
-        messages=reading.messages,
-        tools=[as_tool(tool) for tool in own],
-        tool_choice="auto" if choice is None else as_choice(choice),
-        parallel=not (choice is not None and choice.disable_parallel_tool_use),
-        effort="none" if thinking is not None and thinking.type == "disabled" else EFFORTS.get(effort or "", effort),
-        thinking=True if thinking is not None and thinking.type != "disabled" else None,
-        thinks_unasked=False,
-        think_budget=thinking.budget_tokens if thinking is not None and thinking.type == "enabled" else None,
-        schema=form.schema,
-        grammar=form.grammar,
-        notes=(*request.unknown, *reading.notes, *notes),
+def asked(request: CountRequest) -> ChatRequest:
+    """What a prompt is made of. Raises Refusal for what cannot be honoured and must not be left out."""
+    choice, config = request.tool_choice, request.thinking
+    tools = [as_tool(tool) for tool in own_tools(request)]
+    messages = read_messages(request.system, request.messages).messages
+    return ChatRequest(
+        conversation=as_conversation(messages, tools, schema=request.form.schema),
+        demands=request.form.demands(
+            tools,
+            "auto" if choice is None else as_choice(choice),
+            parallel=not (choice is not None and choice.disable_parallel_tool_use),
+            think_budget=config.budget_tokens if config is not None and config.type == "enabled" else None,
+        ),
+        thinking=as_thinking(config, request.output_config.effort if request.output_config else None),
+        lenient=True,
     )
+
+
+def as_thinking(config: ThinkingConfig | None, effort: str | None) -> Thinking:
+    """Claude thinks only where it is asked to."""
+    if config is not None and config.type == "disabled":
+        return Thinking(effort="none", unasked=False)
+    enabled = True if config is not None else None
+    return Thinking(effort=EFFORTS.get(effort or "", effort), enabled=enabled, unasked=False)
+
+
+def own_tools(request: CountRequest) -> list[CustomTool]:
+    """The caller's, not Anthropic's own."""
+    return [tool for tool in request.tools or () if tool.input_schema is not None or tool.type in (None, "custom")]
+
+
+def notes_on(request: CountRequest) -> tuple[str, ...]:
+    """What of the request is not honoured, whatever the model."""
+    own = own_tools(request)
+    anthropics = [f"tools: {tool.type} is Anthropic's own" for tool in request.tools or () if tool not in own]
+    return (*request.unknown, *read_messages(request.system, request.messages).notes, *anthropics)
 
 
 def as_tool(tool: CustomTool) -> Tool:
@@ -154,19 +166,12 @@ def as_choice(choice: ToolChoice) -> str | Mapping[str, Any]:
     return choice.type
 
 
-def with_sampling(ask: Ask, request: MessagesRequest) -> Ask:
+def asked_to_answer(request: MessagesRequest) -> ChatRequest:
     stops = tuple(stop for stop in request.stop_sequences or () if stop)
-    return replace(ask, sampling=request.sampling(), stop=stops)
+    return replace(asked(request), sampling=request.sampling(), stop=stops)
 
 
-def notes_on_thinking(thinking: Thinking | None, model: Model) -> list[str]:
-    abilities = model.chat_format.abilities
-    if thinking is not None and thinking.type == "disabled" and abilities.thinks and not abilities.optional:
-        return ["thinking: this model always thinks; it was asked to think least, and its thoughts are left out"]
-    return []
-
-
-def how_thoughts_are_shown(thinking: Thinking | None) -> str:
+def how_thoughts_are_shown(thinking: ThinkingConfig | None) -> str:
     if thinking is not None and thinking.type == "disabled":
         return "left out"
     return "omitted" if thinking is not None and thinking.display == "omitted" else "shown"
@@ -175,9 +180,10 @@ def how_thoughts_are_shown(thinking: Thinking | None) -> str:
 async def create_message(call: Call) -> Response:
     request: MessagesRequest = call.body
     answer_id = "msg_" + secrets.token_hex(12)
-    ask = with_sampling(asked(request), request)
-    answer = await unless_gone(call.request, call.service.answer(ask, call.caller, answer_id))
-    answer.notes += notes_on_thinking(request.thinking, answer.model)
+    wanted, notes = asked_to_answer(request), notes_on(request)
+    answer = await unless_gone(
+        call.request, call.service.answer(request.model, wanted, call.caller, answer_id, notes=notes)
+    )
     writer = MessageWriter(new_message(answer), how_thoughts_are_shown(request.thinking))
     full = receipts.wants_full(call.request, request.ouvert)
     headers = {receipts.HEADER: answer_id, "request-id": answer_id}
@@ -242,11 +248,12 @@ def in_anthropics_words(refusal: Refusal) -> bytes:
 
 
 async def count_tokens(call: Call) -> Response:
-    ask = asked(call.body)
-    lease = await unless_gone(call.request, call.service.borrow(ask.model, call.caller))
+    request: CountRequest = call.body
+    to_read, notes = asked(request), notes_on(request)
+    lease = await unless_gone(call.request, call.service.borrow(request.model, call.caller))
     try:
-        ids = await asyncio.to_thread(prompt_of, lease, ask)
-        beside = {"ouvert": {"not_honoured": list(ask.notes)}} if ask.notes else {}
+        ids = await asyncio.to_thread(lease.prompt_ids, to_read)
+        beside = {"ouvert": {"not_honoured": list(notes)}} if notes else {}
         return JSONAnswer({"input_tokens": len(ids), **beside})
     finally:
         lease.give_back()

@@ -14,7 +14,6 @@ from ouvert.serving.foreign_fields import OLLAMA_REFUSED
 from ouvert.serving.function_tools import DeclaredTool, as_tool
 from ouvert.serving.ollama.answer_lines import lines_of, new_id, only_loaded, sent
 from ouvert.serving.ollama.wire import Asked, refuse_images
-from ouvert.serving.service import Ask
 from ouvert.serving.streams import json_text, unless_gone
 from ouvert.serving.wire import Several, Wire
 
@@ -130,16 +129,9 @@ async def chat(call: Call) -> Response:
     if not request.messages:
         return await only_loaded(call, request, ChatShape())
     tools = [as_tool(tool.function) for tool in request.tools or ()]
-    ask = Ask(
-        model=request.model,
-        messages=messages_of(request.messages),
-        tools=tools,
-        stop=request.chosen.stops,
-        sampling=request.sampling,
-        **request.held_to,
-        notes=request.unknown,
-        **request.thought,
-    )
+    wanted = request.chat_request(messages_of(request.messages), tools)
     lines = await lines_of(call, request, ChatShape(), tools=bool(tools))
-    answer = await unless_gone(call.request, call.service.answer(ask, call.caller, new_id()))
+    answer = await unless_gone(
+        call.request, call.service.answer(request.model, wanted, call.caller, new_id(), notes=request.unknown)
+    )
     return await sent(call, request, answer, lines)

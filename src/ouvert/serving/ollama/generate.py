@@ -11,7 +11,6 @@ from ouvert.serving.errors import Refusal
 from ouvert.serving.foreign_fields import OLLAMA_REFUSED
 from ouvert.serving.ollama.answer_lines import lines_of, new_id, only_loaded, sent
 from ouvert.serving.ollama.wire import Asked, refuse_images
-from ouvert.serving.service import Ask
 from ouvert.serving.streams import unless_gone
 from ouvert.serving.text_continuation import TextAsk, TextTask
 from ouvert.serving.wire import Several
@@ -59,17 +58,12 @@ async def generate(call: Call) -> Response:
     if request.raw or request.suffix:
         return await continued(call, request)
     system = [Message(role="system", content=request.system)] if request.system else []
-    ask = Ask(
-        model=request.model,
-        messages=[*system, Message(role="user", content=request.prompt)],
-        stop=request.chosen.stops,
-        sampling=request.sampling,
-        **request.held_to,
-        notes=request.unknown,
-        **request.thought,
-    )
+    messages = [*system, Message(role="user", content=request.prompt)]
+    wanted = request.chat_request(messages)
     lines = await lines_of(call, request, GeneratedShape())
-    answer = await unless_gone(call.request, call.service.answer(ask, call.caller, new_id()))
+    answer = await unless_gone(
+        call.request, call.service.answer(request.model, wanted, call.caller, new_id(), notes=request.unknown)
+    )
     return await sent(call, request, answer, lines)
 
 

@@ -5,14 +5,13 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from ouvert.assistant import EFFORTS, ChatRequest, Message, Thinking, Tool, as_conversation, sampling_asked
 from ouvert.serving import receipts
 from ouvert.serving.answer_form import ANY_OBJECT, Form, FormedRequest
 from ouvert.serving.bounds import OllamaTemperature, Penalty, RepetitionPenalty, Share, StopList, TopLogprobs
 from ouvert.serving.endpoints import MOST_COUNT, MOST_TOKENS
 from ouvert.serving.errors import Refusal
 from ouvert.serving.foreign_fields import IN_OPTIONS, OLLAMA_REFUSED, OPTIONS_HARMLESS, OPTIONS_REFUSED
-from ouvert.serving.sampling import sampling_of
-from ouvert.serving.service import EFFORTS
 from ouvert.serving.wire import Wire
 
 
@@ -45,7 +44,7 @@ class Options(Wire):
         """Fields of `Model.sampling`."""
         # A num_predict of -1 is no limit, -2 is until the context is full; both are what happens without one.
         limit = self.num_predict if self.num_predict is not None and self.num_predict >= 1 else None
-        return sampling_of(
+        return sampling_asked(
             temperature=self.temperature,
             top_p=self.top_p,
             top_k=self.top_k,
@@ -114,24 +113,30 @@ class Asked(FormedRequest):
         yield from super().stated_forms()
 
     @property
-    def held_to(self) -> dict[str, Any]:
-        """`schema` or `grammar` of an Ask."""
-        form = self.form
-        return {"schema": form.schema, "grammar": form.grammar}
+    def thought(self) -> Thinking:
+        """How much the model is to think. Raises Refusal."""
+        if not isinstance(self.think, str):
+            return Thinking(enabled=self.think)
+        if self.think not in EFFORTS:
+            raise Refusal(
+                400,
+                f"think is {self.think!r:.80}, expected true, false, or one of {', '.join(EFFORTS)}.",
+                code="invalid_value",
+                param="think",
+            )
+        return Thinking(effort=self.think)
 
-    @property
-    def thought(self) -> dict[str, Any]:
-        """`effort` or `thinking` of an Ask. Raises Refusal."""
-        if isinstance(self.think, str):
-            if self.think not in EFFORTS:
-                raise Refusal(
-                    400,
-                    f"think is {self.think!r:.80}, expected true, false, or one of {', '.join(EFFORTS)}.",
-                    code="invalid_value",
-                    param="think",
-                )
-            return {"effort": self.think}
-        return {"thinking": self.think}
+    def chat_request(self, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> ChatRequest:
+        """These messages to be answered, as the other fields say. Raises Refusal for what cannot be honoured."""
+        form = self.form
+        return ChatRequest(
+            conversation=as_conversation(messages, tools, schema=form.schema),
+            demands=form.demands(tools),
+            thinking=self.thought,
+            lenient=True,
+            sampling=self.sampling,
+            stop=self.chosen.stops,
+        )
 
 
 def refuse_images(images: Sequence[Any] | None, where: str) -> None:

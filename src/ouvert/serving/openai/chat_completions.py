@@ -12,7 +12,7 @@ from ouvert.serving import receipts
 from ouvert.serving.answers import AnswerInProgress
 from ouvert.serving.endpoints import Call, Endpoint
 from ouvert.serving.openai.chat_chunks import ChunkWriter, chunks, logprobs_of
-from ouvert.serving.openai.chat_request import ChatRequest, asked
+from ouvert.serving.openai.chat_request import ChatCompletionRequest, asked, notes_on_instructions
 from ouvert.serving.openai.wire import FINISH_REASONS, frame, in_openais_words, usage_of
 from ouvert.serving.streams import JSONAnswer, Streamed, saying_what_goes_wrong, unless_gone
 
@@ -39,10 +39,14 @@ class Choice:
 
 
 async def chat_completions(call: Call) -> Response:
-    request: ChatRequest = call.body
-    ask = asked(request, call.service.settings.most_choices)
+    request: ChatCompletionRequest = call.body
+    wanted = asked(request, call.service.settings.most_choices)
+    notes = (*request.unknown, *notes_on_instructions(request.messages))
     answer_id = "chatcmpl-" + secrets.token_hex(12)
-    answer = await unless_gone(call.request, call.service.answer(ask, call.caller, answer_id))
+    answer = await unless_gone(
+        call.request,
+        call.service.answer(request.model, wanted, call.caller, answer_id, notes=notes, choices=request.n or 1),
+    )
     headers = {receipts.HEADER: answer_id}
     full = receipts.wants_full(call.request, request.ouvert)
     if request.stream:
@@ -55,7 +59,7 @@ async def chat_completions(call: Call) -> Response:
             headers=headers,
         )
     try:
-        choices = await unless_gone(call.request, collected(answer, ask.choices))
+        choices = await unless_gone(call.request, collected(answer, answer.count))
     finally:
         await answer.close()
     return JSONAnswer(completion(answer, choices, scored=bool(request.logprobs), full=full), headers=headers)
@@ -110,6 +114,6 @@ ENDPOINTS = (
         path="/chat/completions",
         handler=chat_completions,
         summary="Answer a conversation",
-        body=ChatRequest,
+        body=ChatCompletionRequest,
     ),
 )

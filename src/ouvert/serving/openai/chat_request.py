@@ -5,7 +5,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from ouvert.assistant import Message, ToolCall
+from ouvert.assistant import ChatRequest, Message, Thinking, ToolCall, as_conversation
 from ouvert.serving import receipts
 from ouvert.serving.answer_form import ANY_OBJECT, Form, in_schema
 from ouvert.serving.bounds import TopLogprobs
@@ -15,7 +15,6 @@ from ouvert.serving.foreign_fields import CHAT_REFUSED, CHAT_UNKEPT, OPENAI_HARM
 from ouvert.serving.function_tools import DeclaredTool, as_tool
 from ouvert.serving.header_lines import LEFT_OUT, without_header_lines
 from ouvert.serving.openai.wire import Limit, Part, SampledRequest, StreamOptions, chosen_tools, part_text
-from ouvert.serving.service import Ask
 from ouvert.serving.wire import Several, Wire
 
 INSTRUCTING = ("system", "developer")
@@ -84,7 +83,7 @@ class ChatExtras(receipts.Extras):
     truncation: Literal["auto", "disabled"] = "disabled"
 
 
-class ChatRequest(SampledRequest):
+class ChatCompletionRequest(SampledRequest):
     without_effect: ClassVar[frozenset[str]] = OPENAI_HARMLESS
     refused: ClassVar[Mapping[str, str]] = CHAT_REFUSED
     unkept: ClassVar[Mapping[str, str]] = CHAT_UNKEPT
@@ -140,7 +139,7 @@ class ChatRequest(SampledRequest):
         return self.think_budget
 
 
-def asked(request: ChatRequest, most_choices: int) -> Ask:
+def asked(request: ChatCompletionRequest, most_choices: int) -> ChatRequest:
     """What the request asks of the assistant. Raises Refusal for what cannot be honoured."""
     if request.modalities and request.modalities != ["text"]:
         raise Refusal(
@@ -162,24 +161,18 @@ def asked(request: ChatRequest, most_choices: int) -> Ask:
         sampling["max_tokens"] = limit
     if request.logprobs:
         sampling["logprobs"] = request.top_logprobs or 0
-    form = request.form
-    return Ask(
-        model=request.model,
-        messages=[as_message(message, n) for n, message in enumerate(request.messages)],
-        tools=tools,
-        tool_choice=choice,
-        parallel=request.parallel_tool_calls is not False,
-        effort=request.effort,
-        thinking=request.thinks,
-        think_budget=request.budget,
-        schema=form.schema,
-        strict_schema=form.strict,
-        grammar=form.grammar,
-        notes=(*request.unknown, *notes_on_instructions(request.messages)),
-        stop=request.stops,
+    messages = [as_message(message, n) for n, message in enumerate(request.messages)]
+    conversation = as_conversation(messages, tools, schema=request.form.schema)
+    return ChatRequest(
+        conversation=conversation,
+        demands=request.form.demands(
+            tools, choice, parallel=request.parallel_tool_calls is not False, think_budget=request.budget
+        ),
+        thinking=Thinking(effort=request.effort, enabled=request.thinks),
+        lenient=True,
         sampling=sampling,
-        choices=request.n or 1,
-        truncates=request.ouvert is not None and request.ouvert.truncation == "auto",
+        stop=request.stops,
+        truncate=request.ouvert is not None and request.ouvert.truncation == "auto",
         progress=bool(request.stream and request.ouvert and request.ouvert.progress),
     )
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from ouvert.assistant import Message
+from ouvert.assistant import ChatRequest, Message, Thinking, as_conversation
 from ouvert.serving import receipts
 from ouvert.serving.answer_form import Form, FormedRequest, StatedFormat
 from ouvert.serving.bounds import TopLogprobs
@@ -16,8 +16,6 @@ from ouvert.serving.foreign_fields import OPENAI_HARMLESS, RESPONSES_REFUSED
 from ouvert.serving.openai.response_items import unknown_in_items
 from ouvert.serving.openai.response_tools import declared_tools
 from ouvert.serving.openai.wire import Limit, SamplingFields, StreamOptions, chosen_tools
-from ouvert.serving.sampling import sampling_of
-from ouvert.serving.service import Ask
 from ouvert.serving.wire import Several, Wire, first_notes
 
 LOGPROBS = "message.output_text.logprobs"
@@ -80,41 +78,39 @@ class ResponsesRequest(InputRequest, SamplingFields):
     ouvert: receipts.Extras | None = None
 
 
-def asked(request: ResponsesRequest, messages: list[Message]) -> Ask:
+def asked(request: ResponsesRequest, messages: list[Message]) -> ChatRequest:
     """What the request asks of the assistant. Raises Refusal for what cannot be honoured."""
-    sampling = request.sampling() | sampling_of(max_tokens=request.max_output_tokens)
+    sampling = {**request.sampling(), "max_tokens": request.max_output_tokens}
     if request.top_logprobs or LOGPROBS in (request.include or ()):
         sampling["logprobs"] = request.top_logprobs or 0
-    ask = asked_to_read(request, messages)
+    to_read = asked_to_read(request, messages)
+    return replace(to_read, sampling=sampling, demands=replace(to_read.demands, think_budget=request.think_budget))
+
+
+def asked_to_read(request: InputRequest, messages: list[Message]) -> ChatRequest:
+    """The part of it that a prompt is made of."""
+    tools, choice = chosen_tools(declared_tools(request.tools or ()).tools, as_choice(request.tool_choice))
+    return ChatRequest(
+        conversation=as_conversation(messages, tools, schema=request.form.schema),
+        demands=request.form.demands(tools, choice, parallel=request.parallel_tool_calls is not False),
+        thinking=Thinking(effort=request.reasoning.effort if request.reasoning else None),
+        lenient=True,
+        truncate=request.truncation == "auto",
+    )
+
+
+def notes_on(request: ResponsesRequest) -> tuple[str, ...]:
+    """What of the request is not honoured, whatever the model."""
     beside = [f"include: {name[:80]} is not given here" for name in request.include or () if name not in INCLUDED]
     if request.text and request.text.verbosity in ("low", "high"):
         beside.append("text.verbosity: say in the instructions how long the answer is to be")
-    return replace(
-        ask,
-        notes=(*ask.notes, *first_notes(iter(beside))),
-        sampling=sampling,
-        think_budget=request.think_budget,
-    )
+    return (*notes_on_input(request), *first_notes(iter(beside)))
 
 
-def asked_to_read(request: InputRequest, messages: list[Message]) -> Ask:
-    """The part of it that a prompt is made of."""
-    declared = declared_tools(request.tools or ())
-    tools, choice = chosen_tools(declared.tools, as_choice(request.tool_choice))
-    form = request.form
-    return Ask(
-        model=request.model,
-        messages=messages,
-        tools=tools,
-        tool_choice=choice,
-        parallel=request.parallel_tool_calls is not False,
-        effort=request.reasoning.effort if request.reasoning else None,
-        schema=form.schema,
-        strict_schema=form.strict,
-        grammar=form.grammar,
-        truncates=request.truncation == "auto",
-        notes=(*request.unknown, *declared.notes, *first_notes(unknown_in_items(request.input))),
-    )
+def notes_on_input(request: InputRequest) -> tuple[str, ...]:
+    """The same of the part that a prompt is made of."""
+    tools = declared_tools(request.tools or ())
+    return (*request.unknown, *tools.notes, *first_notes(unknown_in_items(request.input)))
 
 
 def as_choice(choice: str | dict[str, Any] | None) -> str | dict[str, Any] | None:

@@ -1,7 +1,8 @@
 """POST /v1/responses: OpenAI's Responses, a translation of the assistant's events; stored ones can be referred to."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from functools import partial
 
 from starlette.responses import Response
 
@@ -19,10 +20,11 @@ from ouvert.serving.openai.response_request import (
     asked_to_read,
     custom_names,
     new_response,
+    notes_on,
+    notes_on_input,
 )
 from ouvert.serving.openai.stored_responses import cancel_response, delete_response, get_response, input_items
 from ouvert.serving.response_store import ResponseStore, Stored
-from ouvert.serving.service import Ask, prompt_of
 from ouvert.serving.streams import JSONAnswer, Streamed, sse, unless_gone
 
 
@@ -35,15 +37,16 @@ async def create_response(call: Call) -> Response:
         )
     conversation = conversation_of(call, request)
     response = new_response(request, new_id("resp"))
-    ask = asked(request, conversation.messages)
+    wanted = asked(request, conversation.messages)
     stored = Stored(response, conversation.items, conversation.context, call.caller.whose)
     full = receipts.wants_full(call.request, request.ouvert)
     headers = {receipts.HEADER: response["id"]}
+    begin = partial(call.service.answer, request.model, wanted, call.caller, response["id"], notes=notes_on(request))
     if request.background:
-        stored.task = asyncio.create_task(in_background(call, ask, stored, full))
+        stored.task = asyncio.create_task(in_background(call, begin, stored, full))
         call.service.responses.keep(stored)
         return JSONAnswer(snapshot(response), headers=headers)
-    answer = await unless_gone(call.request, call.service.answer(ask, call.caller, response["id"]))
+    answer = await unless_gone(call.request, begin())
     store = call.service.responses if request.store is not False else None
     writing = ResponseInProgress(answer, stored, store, full)
     if request.stream:
@@ -132,11 +135,13 @@ async def exhausted(events: AsyncIterator[WireEvent]) -> None:
         pass
 
 
-async def in_background(call: Call, ask: Ask, stored: Stored, full: bool) -> None:
+async def in_background(
+    call: Call, begin: Callable[[], Awaitable[AnswerInProgress[Event]]], stored: Stored, full: bool
+) -> None:
     """Write a response that nobody waits for. Whatever happens, it says so in its status."""
     response, writer = stored.response, ResponseWriter(stored.response, custom_names(stored.response))
     try:
-        answer = await call.service.answer(ask, call.caller, response["id"])
+        answer = await begin()
         try:
             await exhausted(written(answer, writer, full))
         finally:
@@ -158,11 +163,12 @@ async def in_background(call: Call, ask: Ask, stored: Stored, full: bool) -> Non
 async def count_input_tokens(call: Call) -> Response:
     """What `input_tokens` of a response to the same would be."""
     request: InputRequest = call.body
-    ask = asked_to_read(request, conversation_of(call, request).messages)
-    lease = await unless_gone(call.request, call.service.borrow(ask.model, call.caller))
+    to_read = asked_to_read(request, conversation_of(call, request).messages)
+    notes = notes_on_input(request)
+    lease = await unless_gone(call.request, call.service.borrow(request.model, call.caller))
     try:
-        ids = await asyncio.to_thread(prompt_of, lease, ask)
-        beside = {"ouvert": {"not_honoured": list(ask.notes)}} if ask.notes else {}
+        ids = await asyncio.to_thread(lease.prompt_ids, to_read)
+        beside = {"ouvert": {"not_honoured": list(notes)}} if notes else {}
         return JSONAnswer({"object": "response.input_tokens", "input_tokens": len(ids), **beside})
     finally:
         lease.give_back()

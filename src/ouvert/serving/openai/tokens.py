@@ -6,13 +6,12 @@ from typing import Any
 from pydantic import Field
 from starlette.responses import Response
 
-from ouvert.assistant import Model
+from ouvert.assistant import ChatRequest, Model, Thinking, as_conversation
 from ouvert.serving.body import TOKEN_VALUES
 from ouvert.serving.endpoints import Call, Endpoint
 from ouvert.serving.errors import Refusal
 from ouvert.serving.function_tools import DeclaredTool, as_tool
 from ouvert.serving.openai.chat_request import ChatMessage, as_message
-from ouvert.serving.service import thinking_of
 from ouvert.serving.streams import JSONAnswer
 from ouvert.serving.wire import Several, Wire
 
@@ -78,10 +77,14 @@ async def tokenize(call: Call) -> Response:
 
 def tokens_of(model: Model, request: TokenizeRequest) -> list[int]:
     if request.messages is not None:
-        effort, _ = thinking_of(model.chat_format.abilities, request.reasoning_effort, None)
         messages = [as_message(message, n) for n, message in enumerate(request.messages)]
         tools = [as_tool(tool.function) for tool in request.tools or ()]
-        return list(model.render(messages, tools, effort=effort).ids)
+        to_read = ChatRequest(
+            conversation=as_conversation(messages, tools),
+            thinking=Thinking(effort=request.reasoning_effort),
+            lenient=True,
+        )
+        return list(model.assistant.prompt(to_read).ids)
     tokenizer = model.tokenizer
     ids = model.tokenize(request.prompt or "")
     if request.add_special_tokens is not False and tokenizer.adds_bos and tokenizer.bos is not None:

@@ -5,13 +5,12 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import BeforeValidator, Field
 
-from ouvert.assistant import Tool, Usage
+from ouvert.assistant import Tool, Usage, sampling_asked
 from ouvert.serving.answer_form import Form, FormedRequest, StatedFormat
 from ouvert.serving.answers import AnswerInProgress
 from ouvert.serving.bounds import Bias, OpenAITemperature, Penalty, RepetitionPenalty, Share, StopList
 from ouvert.serving.endpoints import MOST_COUNT, MOST_TOKENS
 from ouvert.serving.errors import Refusal, openai_error
-from ouvert.serving.sampling import sampling_of
 from ouvert.serving.streams import sse
 from ouvert.serving.wire import Wire
 
@@ -88,7 +87,7 @@ class SamplingFields(FormedRequest):
 
     def sampling(self) -> dict[str, Any]:
         """Fields of `Model.sampling`."""
-        return sampling_of(
+        return sampling_asked(
             temperature=self.temperature,
             top_p=self.top_p,
             top_k=self.top_k,
@@ -123,7 +122,7 @@ class SampledRequest(SamplingFields):
             "repetition_guard": self.repetition_guard,
             "logit_bias": bias_by_token(self.logit_bias) if self.logit_bias else None,
         }
-        return super().sampling() | sampling_of(**more)
+        return super().sampling() | sampling_asked(**more)
 
 
 def bias_by_token(bias: Mapping[str, float]) -> dict[int, float]:
