@@ -131,11 +131,12 @@ def soak(minutes: float) -> None:
     """
     import ouvert
     from ouvert.cli.machine import resident_bytes
+    from ouvert.engine.limits import Limits
 
     chance = random.Random(1)
     with ouvert.load("smollm2") as model:
         engine, until, asked, ended = model.engine, time.monotonic() + 60 * minutes, [], 0
-        engine._loop.cache_limit, engine._loop.kept_limit = CACHES, KEPT
+        engine._loop.limits = engine._loop.kept.limits = Limits(cache_bytes=CACHES, kept_bytes=KEPT)
         next_word, readings = time.monotonic(), []
         while time.monotonic() < until:
             while len(asked) < 24:

@@ -10,7 +10,7 @@ import ouvert
 from ouvert.assistant import AssistantError
 from ouvert.engine import EngineError
 from ouvert.engine.local import batches
-from ouvert.engine.loop import STEP_TOKENS
+from ouvert.engine.steps import STEP_TOKENS
 from ouvert.store import Store
 from ouvert.weights import CheckpointError
 

@@ -8,7 +8,7 @@ import pytest
 from ouvert import kernels
 from ouvert.engine import EngineError, Sampling, open_engine
 from ouvert.engine.build import build_digest
-from ouvert.engine.loop import STEP_TOKENS
+from ouvert.engine.steps import STEP_TOKENS
 from ouvert.engine.weights_digest import WeightsDigest
 
 # The native runner keeps keys and values in 16 bits, NumPy in 32: 0.04 at most was seen, where logits reach 20.

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from ouvert.engine import EngineBusyError, EngineError, EngineFailedError, EngineFaultError, LocalEngine, Sampling
+from ouvert.engine.limits import Limits
 from ouvert.engine.local import SCORED_CHUNK
-from ouvert.engine.loop import STEP_TOKENS
 from ouvert.engine.request import MOST_UNREAD, goes_in_circles
+from ouvert.engine.steps import STEP_TOKENS
 
 GREEDY = Sampling(temperature=0)
 
@@ -326,7 +327,7 @@ def test_cancelling_before_the_first_token(engine, runner):
 def test_an_answer_out_of_time_ends_as_it_is(fake_runner, facts, monkeypatch):
     runner = fake_runner(16)
     an_hour_later = SimpleNamespace(perf_counter=lambda: time.perf_counter() + 3600 * (len(runner.steps) > 5))
-    monkeypatch.setattr("ouvert.engine.loop.time", an_hour_later)
+    monkeypatch.setattr("ouvert.engine.queues.time", an_hour_later)
     engine = LocalEngine(runner, 1_000_000, facts)
     generation = engine.generate([1], GREEDY, timeout=600)
     tokens = ids_of(generation)
@@ -339,7 +340,7 @@ def test_too_many_are_refused_and_those_before_are_served(fake_runner, facts):
     runner = fake_runner(16)
     go_on = threading.Event()
     runner.before_step = go_on.wait
-    engine = LocalEngine(runner, 64, facts, most_running=1, most_waiting=2)
+    engine = LocalEngine(runner, 64, facts, limits=Limits(most_running=1, most_waiting=2))
     first = engine.generate([1], greedy(max_tokens=2))
     eventually(lambda: engine.load.waiting == 1)  # it is being read
     second = engine.generate([3], greedy(max_tokens=2))
@@ -511,7 +512,7 @@ def test_answers_go_on_while_a_long_prompt_is_read(fake_runner, facts):
 def test_more_than_memory_holds_take_turns_and_nothing_changes(fake_runner, facts):
     runner = fake_runner(16)
     runner.cache_limit = 6 * runner.page_bytes
-    engine = LocalEngine(runner, 64, facts, cache_limit=runner.cache_limit)
+    engine = LocalEngine(runner, 64, facts, limits=Limits(cache_bytes=runner.cache_limit))
     generations = [engine.generate([n, n, n], greedy(max_tokens=12)) for n in range(5)]
     assert [ids_of(each) for each in generations] == [[(n + 1 + k) % 16 for k in range(12)] for n in range(5)]
     assert runner.open_sequences == 0
@@ -519,9 +520,9 @@ def test_more_than_memory_holds_take_turns_and_nothing_changes(fake_runner, fact
 
 def test_what_memory_can_never_hold_is_refused_with_both_numbers(fake_runner, facts):
     runner = fake_runner(16)
-    engine = LocalEngine(runner, 4096, facts, cache_limit=100_000)
+    engine = LocalEngine(runner, 4096, facts, limits=Limits(cache_bytes=100_000))
     engine.generate([1] * 1000, greedy(max_tokens=1))
-    small = LocalEngine(fake_runner(16), 4096, facts, cache_limit=1000)
+    small = LocalEngine(fake_runner(16), 4096, facts, limits=Limits(cache_bytes=1000))
     with pytest.raises(EngineError, match=r"0\.0 MB, and this engine has 0\.0 MB"):
         small.generate([1] * 200, GREEDY)
 
@@ -739,17 +740,17 @@ def test_an_engine_that_fails_says_so_to_everybody_and_gives_its_memory_back(fak
     engine = LocalEngine(runner, 64, facts)
     assert engine.failure is None
 
-    def fail(parts):
+    def fail(runner):
         raise OSError(24, "Too many open files")
 
-    monkeypatch.setattr(engine._loop, "_step", fail)
+    monkeypatch.setattr(type(runner), "cache_bytes_in_use", property(fail))
     with pytest.raises(EngineFailedError, match="Too many open files"):
         ids_of(engine.generate([1], GREEDY))
     with pytest.raises(EngineFailedError, match="loaded again"):
         engine.generate([1], GREEDY)
     with pytest.raises(EngineFailedError):
         engine.logits([1])
-    engine._loop._thread.join(30)
+    engine._loop.mailbox.thread.join(30)
     assert engine.failure == "OSError: [Errno 24] Too many open files"
     assert runner.closed
     assert runner.open_sequences == 0

@@ -79,8 +79,8 @@ def test_the_next_turn_goes_on_where_the_last_one_ended(facts, runner):
 
 def test_what_is_kept_outlives_a_restart(facts, runner, whole_pages, tmp_path):
     def engine():
-        shelf = DiskPrefixes(PageFiles(tmp_path, quota=10**9), lambda: {"weights": "a"}, PAGE)
-        return LocalEngine(runner(), 4096, facts, shelf=shelf)
+        disk = DiskPrefixes(PageFiles(tmp_path, quota=10**9), lambda: {"weights": "a"}, PAGE)
+        return LocalEngine(runner(), 4096, facts, disk=disk)
 
     first = engine()
     found, _ = answer(first, BEGINNING)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from ouvert.engine import BASE, Edit, LocalEngine, PageFiles, Sampling, ScaledAdapter, Variant
+from ouvert.engine.limits import Limits
 from ouvert.engine.prefixes.disk import DiskPrefixes
 
 SIZE = 16
@@ -27,17 +28,17 @@ def scores(ids):
 
 @pytest.fixture
 def opened(fake_runner, facts, tmp_path):
-    """opened(disk=False, **settings) -> a new engine and its runner; all have the same folder on disk."""
+    """opened(disk=False, limits=...) -> a new engine and its runner; all have the same folder on disk."""
     made = []
 
-    def make(disk=False, **settings):
+    def make(disk=False, limits=Limits()):  # noqa: B008 - a value that never changes
+        settings = {}
         runner = fake_runner(SIZE, scores, (ADAPTED, EDITED))
         if disk:
             files = PageFiles(tmp_path / "pages", quota=10**9)
-            settings["shelf"] = DiskPrefixes(files, lambda: facts().identity.facts(), runner.page_tokens)
-        if "cache_limit" in settings:
-            runner.cache_limit = settings["cache_limit"]
-        made.append(LocalEngine(runner, 4096, facts, **settings))
+            settings["disk"] = DiskPrefixes(files, lambda: facts().identity.facts(), runner.page_tokens)
+        runner.cache_limit = limits.cache_bytes
+        made.append(LocalEngine(runner, 4096, facts, limits=limits, **settings))
         return made[-1], runner
 
     yield make
@@ -83,7 +84,7 @@ def test_over_a_restart_each_finds_its_own_pages_on_disk_and_nothing_else(opened
 
 
 def test_each_finds_its_own_pages_on_disk_after_they_left_memory(opened, only):
-    engine, _ = opened(disk=True, kept_limit=0)
+    engine, _ = opened(disk=True, limits=Limits(kept_bytes=0))
     for variant in ALL:
         assert answered(engine, variant)[1] == 0
     for variant in ALL:
@@ -115,7 +116,7 @@ def test_in_one_batch_each_has_its_own_numbers_and_waits_for_none_of_the_others(
 
 def test_where_memory_is_short_answers_pause_and_go_on_as_their_own_variant(opened, only):
     prompts = [[n] * 9 for n in range(4)]
-    engine, runner = opened(cache_limit=14 * 40, kept_limit=4 * 40)
+    engine, runner = opened(limits=Limits(cache_bytes=14 * 40, kept_bytes=4 * 40))
     asked = [
         (variant, prompt, engine.generate(prompt, Sampling(seed=1, max_tokens=12), variant))
         for prompt in prompts

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from ouvert.engine import BASE, EngineBusyError, EngineError, LocalEngine, Sampling, ScaledAdapter, Variant
+from ouvert.engine.limits import Limits
 
 SIZE = 16
 CONTEXT = 60
@@ -27,7 +28,7 @@ def scores(ids):
 
 
 def check(loop, runner):
-    requests = [*loop.running, *loop.waiting]
+    requests = list(loop.queues)
     references = {}
     for request in requests:
         if request.sequence is not None:
@@ -37,25 +38,25 @@ def check(loop, runner):
                 references[block] = references.get(block, 0) + 1
         else:
             assert (request.cached, request.nodes) == (0, [])
-    for sequence in loop.lent:
+    for sequence in loop.caches.lent:
         for block in sequence.blocks:
             references[block] = references.get(block, 0) + 1
     added_in = {variant.digest: added for variant, added in runner.added.items()}
-    for node in loop.tree:
+    for node in loop.kept.tree:
         assert [token + added_in[node.scope.variant] for token in node.ids] == node.page.block.ids
         references[node.page.block] = references.get(node.page.block, 0) + 1
     assert references == {block: block.references for block in runner.blocks}
     assert runner.cache_bytes_in_use <= runner.cache_limit
-    assert runner.open_sequences == len(loop.lent) + sum(request.sequence is not None for request in requests)
+    assert runner.open_sequences == len(loop.caches.lent) + sum(request.sequence is not None for request in requests)
     users = {}
     for request in requests:
         for node in request.nodes:
             users[node] = users.get(node, 0) + 1
-    assert {node: node.users for node in loop.tree if node.users} == {
-        n: u for n, u in users.items() if n in loop.tree._order
+    assert {node: node.users for node in loop.kept.tree if node.users} == {
+        n: u for n, u in users.items() if n in loop.kept.tree._order
     }
     assert len({request.id for request in requests}) == len(requests)
-    assert [request.id for request in loop.running] == sorted(request.id for request in loop.running)
+    assert [request.id for request in loop.queues.running] == sorted(request.id for request in loop.queues.running)
     assert not any(request.ended.is_set() for request in requests)
 
 
@@ -76,27 +77,27 @@ def test_nothing_is_lost_shared_wrongly_or_changed(fake_runner, facts, pages, se
     runner = fake_runner(SIZE, scores, VARIANTS)
     runner.cache_limit = pages * runner.page_bytes
     engine = LocalEngine(
-        runner, CONTEXT, facts, cache_limit=runner.cache_limit, kept_limit=runner.cache_limit // 2, most_running=5,
-        most_waiting=12,
+        runner, CONTEXT, facts, limits=Limits(
+            cache_bytes=runner.cache_limit, kept_bytes=runner.cache_limit // 2, most_running=5, most_waiting=12
+        ),
     )  # fmt: skip
-    loop = engine._loop
-    turn, broken = loop._turn, []
-
-    def checked_turn():
-        done = turn()
-        if not broken:
-            try:
-                check(loop, runner)
-            except AssertionError as problem:
-                broken.append(problem)
-        return done
-
-    loop._turn = checked_turn
+    loop, broken = engine._loop, []
     fails = chance.random() < 0.3
-    runner.before_step = lambda: fails and chance.random() < 0.02 and fail()
 
-    def fail():
-        raise MemoryError("now and then")
+    def before_step():
+        if fails and chance.random() < 0.02:
+            raise MemoryError("now and then")
+
+    def between_steps():
+        try:
+            check(loop, runner)
+        except AssertionError as problem:
+            broken.append(problem)
+        else:
+            loop.mailbox.post(between_steps)
+
+    runner.before_step = before_step
+    loop.mailbox.post(between_steps)
 
     starts = [[chance.randrange(SIZE) for _ in range(chance.randrange(1, 30))] for _ in range(3)]
     asked, complaints = [], []

@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from ouvert.engine import EngineFailedError
 from ouvert.serving.catalog import spellings
 from ouvert.serving.streams import PING, Gone, Streamed, unless_gone
 
@@ -229,12 +230,12 @@ def test_work_is_given_up_when_its_client_goes():
 
 def break_engine(server, model="one", times=1):
     """The engine's own thread fails at its next steps."""
-    loop = server.service.loaded_models.model_of(model).engine._loop
+    runner = server.service.loaded_models.model_of(model).engine._loop.runner
 
-    def fail(parts):
-        raise OSError(24, "Too many open files")
+    def fail(work, wanted):
+        raise EngineFailedError("computing: Too many open files")
 
-    loop._step = fail
+    runner.step = fail
 
 
 def test_an_engine_that_failed_says_503_meanwhile_and_comes_back_by_itself(start_server, two):

@@ -1,6 +1,5 @@
 """From a path to a running engine."""
 
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -13,6 +12,7 @@ from ouvert.engine.build import build_digest
 from ouvert.engine.fit import BESIDES, USABLE
 from ouvert.engine.identity import DECODED, NATIVE, NumericIdentity, configuration_digest, numpy_arithmetic
 from ouvert.engine.interface import EngineError, EngineFacts
+from ouvert.engine.limits import Limits
 from ouvert.engine.local import LocalEngine
 from ouvert.engine.machine import memory_bytes, physical_cores
 from ouvert.engine.prefixes.disk import DiskPrefixes, PageStore
@@ -207,15 +207,12 @@ def engine_over(
 ) -> LocalEngine:
     """The engine, its weights being checked from now on."""
     runner, watch = opened.runner, opened.placed.watch
-    shelf = None if prefixes is None else DiskPrefixes(prefixes, facts.names_of_pages, runner.page_tokens)
-    limit, kept = cache_limits(runner, files.bytes, context)
     engine = LocalEngine(
         runner,
         context,
         facts,
-        cache_limit=limit,
-        kept_limit=kept,
-        shelf=shelf,
+        limits=cache_limits(runner, files.bytes, context),
+        disk=None if prefixes is None else DiskPrefixes(prefixes, facts.names_of_pages, runner.page_tokens),
         locate=opened.locate,
         embeds=files.family.embeds,
         watch=watch,
@@ -224,13 +221,14 @@ def engine_over(
     return engine
 
 
-def cache_limits(runner: Runner, weights: int, context: int) -> tuple[int, int | None]:
+def cache_limits(runner: Runner, weights: int, context: int) -> Limits:
     """Bytes for caches, and for kept prefixes among them, of what the weights leave of this machine."""
     memory = memory_bytes()
     if memory is None:
-        return sys.maxsize, None
+        return Limits()
     room = int(memory * USABLE) - weights - BESIDES
-    return max(room, runner.cache_bytes(min(context, LEAST_CONTEXT))), memory // SHARE_FOR_KEPT
+    least = runner.cache_bytes(min(context, LEAST_CONTEXT))
+    return Limits(cache_bytes=max(room, least), kept_bytes=memory // SHARE_FOR_KEPT)
 
 
 def pack_weights(path: Path, packed: PackedFile) -> bool:

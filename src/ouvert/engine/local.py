@@ -6,7 +6,6 @@ the same bits.
 """
 
 import itertools
-import sys
 import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
@@ -15,24 +14,25 @@ from dataclasses import replace
 import numpy as np
 
 from ouvert.engine.interface import EngineError, EngineFacts, Load, Reading, Sampling, Stopped, Token
-from ouvert.engine.loop import STEP_TOKENS, Loop
+from ouvert.engine.limits import Limits
+from ouvert.engine.loop import Loop
 from ouvert.engine.prefixes.disk import DiskPrefixes
 from ouvert.engine.prefixes.scope import Scope
 from ouvert.engine.request import MOST_UNREAD, Request
 from ouvert.engine.runners.interface import Runner
+from ouvert.engine.runners.nonfinite import Locate
 from ouvert.engine.sampler import Sampler, check, machinery, number, report_all, shown
+from ouvert.engine.steps import STEP_TOKENS
 from ouvert.engine.variant import BASE, Variant
 from ouvert.packed import WeightsWatch
 
-# Every row of logits is wanted in scoring: a chunk of them stays under 256 MB at 200,000 words.
+# Every row of logits is wanted in scoring: a chunk of them stays under 256 MB at a vocabulary of 200,000.
 SCORED_CHUNK = 256
 LONGEST = 1e9  # seconds
-MOST_RUNNING = 64
-MOST_WAITING = 1024
 
 
 class LocalEngine:
-    """`interface.Engine` over a runner. Prefixes of sequences are kept in memory and, with a shelf, on disk."""
+    """`interface.Engine` over a runner. Prefixes of sequences are kept in memory and, with `disk`, on disk."""
 
     def __init__(
         self,
@@ -40,21 +40,17 @@ class LocalEngine:
         context: int,
         facts: Callable[[], EngineFacts],
         *,
-        cache_limit: int | None = None,
-        kept_limit: int | None = None,
-        shelf: DiskPrefixes | None = None,
-        locate: Callable[[list[int]], str | None] | None = None,
-        most_running: int = MOST_RUNNING,
-        most_waiting: int = MOST_WAITING,
+        limits: Limits = Limits(),  # noqa: B008 - a value that never changes
+        disk: DiskPrefixes | None = None,
+        locate: Locate | None = None,
         embeds: bool = False,
         watch: WeightsWatch | None = None,
     ) -> None:
         """`context` is in tokens. `facts` is called whenever they are asked for; the first time a digest may take a
-        while. `watch` says whether the weights are what they should be; it is closed with the engine.
+        while. `watch` says whether the weights are what they should be; it is closed with the engine, and so is `disk`.
 
-        `cache_limit`: bytes for caches of all sequences, of which those that no sequence uses take `kept_limit` at
-        most; left out, there is no limit. `embeds`: the runner's rows are vectors of texts, not logits.
-        `locate(ids)` says in which layer the numbers break, if they do.
+        `embeds`: the runner's rows are vectors of texts, not logits. `locate(ids)` says in which layer the numbers
+        break, if they do. Raises EngineError for a context of fewer than 2 tokens.
         """
         if context < 2:
             raise EngineError(
@@ -66,17 +62,7 @@ class LocalEngine:
         self._embedding_size = runner.width if embeds else None
         self._make_facts = facts
         self._numbers = itertools.count()
-        limit = sys.maxsize if cache_limit is None else cache_limit
-        self._loop = Loop(
-            runner,
-            cache_limit=limit,
-            kept_limit=limit if kept_limit is None else min(limit, kept_limit),
-            most_running=most_running,
-            most_waiting=most_waiting,
-            shelf=shelf,
-            locate=locate,
-            watch=watch,
-        )
+        self._loop = Loop(runner, limits, disk, locate, watch)
         machinery()  # now: at the limit of open files the engine's thread could not import it any more
         # Closed when nobody holds it any more, and before the interpreter goes: its thread may be within a step.
         weakref.finalize(self, self._loop.close)
@@ -210,11 +196,11 @@ class LocalEngine:
                 f"{self._context} for prompt and answer together. Shorten it, or load the model with a larger context, "
                 "if it was made for one."
             )
-        needed = self._runner.cache_bytes(len(checked) + room)
-        if needed > self._loop.cache_limit:
+        needed, limit = self._runner.cache_bytes(len(checked) + room), self._loop.limits.cache_bytes
+        if needed > limit:
             raise EngineError(
                 f"reading a prompt: the caches of its {len(checked)} tokens take {needed / 1e6:.1f} MB, and this "
-                f"engine has {self._loop.cache_limit / 1e6:.1f} MB for caches. Shorten it, or give the engine more."
+                f"engine has {limit / 1e6:.1f} MB for caches. Shorten it, or give the engine more."
             )
         strange = [i for i in checked if not 0 <= i < self._vocabulary_size]
         if strange:
@@ -313,7 +299,7 @@ class LocalGeneration:
         while isinstance(taken, Reading):
             taken = request.out.get()
         if request.out.qsize() == MOST_UNREAD // 2:
-            self._loop.wake()  # it may have waited for its reader
+            self._loop.mailbox.wake()  # it may have waited for its reader
         if isinstance(taken, BaseException):
             self._over = True
             raise taken

@@ -1,4 +1,7 @@
-"""One answer on its way through the engine: what was asked, how far it has come, what it holds."""
+"""One answer on its way through the engine: what was asked, how far it has come, what it holds.
+
+A request is of the engine; its `sequence` is of the runner, which knows tokens and caches alone.
+"""
 
 import threading
 import time
@@ -11,6 +14,7 @@ import numpy as np
 
 from ouvert.engine.constraints.grammar import merged
 from ouvert.engine.interface import ConstraintState, Reading, Sampling, Stopped, Token
+from ouvert.engine.prefixes.kept import Fetch
 from ouvert.engine.prefixes.scope import Scope
 from ouvert.engine.prefixes.tree import Node
 from ouvert.engine.runners.interface import RunnerSequence
@@ -54,14 +58,19 @@ class Request:
     nodes: list[Node] = field(default_factory=list)  # kept pages that it uses
     behind: "Request | None" = None  # reads now what this one starts with
     leaves: bool = True  # what it computed is kept; False: it holds what was to be forgotten
-    fetching: bool = False  # pages are on their way from the disk
-    fetched: bool = False  # the disk was asked
+    fetch: Fetch | None = None  # of pages that the disk has
+    asked_disk: bool = False
     reused: int | None = None  # tokens found in a cache when it was first begun
 
     submitted: float = field(default_factory=time.perf_counter)
     begun: float | None = None
     read: float | None = None  # when its first logits were there
     joules: float | None = None  # its share of what steps used; None where the machine does not say
+
+    @property
+    def is_fetching(self) -> bool:
+        """Whether pages are on their way from the disk."""
+        return self.fetch is not None and not self.fetch.over
 
     @property
     def answer_tokens(self) -> int:
@@ -105,6 +114,12 @@ class Request:
             return allowed
         return merged(allowed, self.stop_ids)
 
+    def leave_nothing(self) -> None:
+        """It holds what is to be forgotten."""
+        self.leaves = False
+        if self.fetch is not None:
+            self.fetch.wanted = False
+
     def wait(self) -> Stopped:
         """Until it has left the engine. From any thread."""
         self.ended.wait()
@@ -129,6 +144,8 @@ class Request:
             joules=self.joules,
             variant=self.variant,
         )
+        if self.fetch is not None:
+            self.fetch.wanted = False
         self.ended.set()
         self.out.put(error)
 

@@ -1,10 +1,11 @@
-"""Kept pages on a shelf, through engines that come and go. The disk itself: test_page_files.py."""
+"""Kept pages on disk, through engines that come and go. The files themselves: test_page_files.py."""
 
 import threading
 
 import pytest
 
 from ouvert.engine import LocalEngine, Sampling
+from ouvert.engine.limits import Limits
 from ouvert.engine.prefixes.disk import DiskPrefixes
 from ouvert.engine.prefixes.page_files import PageFiles
 
@@ -49,12 +50,12 @@ def pages():
 
 @pytest.fixture
 def engine(fake_runner, facts, pages):
-    """engine(weights="a") -> an engine over a new runner and the same shelf."""
+    """engine(weights="a") -> an engine over a new runner and the same pages."""
 
     def make(weights="a", **settings):
         runner = fake_runner(16)
-        shelf = DiskPrefixes(pages, lambda: {"weights": weights}, runner.page_tokens)
-        return LocalEngine(runner, 4096, facts, shelf=shelf, **settings), runner
+        disk = DiskPrefixes(pages, lambda: {"weights": weights}, runner.page_tokens)
+        return LocalEngine(runner, 4096, facts, disk=disk, **settings), runner
 
     return make
 
@@ -154,7 +155,7 @@ def test_where_memory_is_short_what_does_not_fit_is_computed(engine, fake_runner
     first, _ = engine()
     answered(first)
     first.close()
-    second, runner = engine(cache_limit=40 * 40)
+    second, runner = engine(limits=Limits(cache_bytes=40 * 40))
     runner.cache_limit = 40 * 40
     assert answered(second)[0] == [6, 7, 8, 9, 10]
     second.close()
@@ -166,7 +167,7 @@ def test_where_the_disk_has_room_for_few_pages_they_are_the_first(engine, fake_r
 
     def over(files):
         runner = fake_runner(16)
-        return LocalEngine(runner, 4096, facts, shelf=DiskPrefixes(files, dict, runner.page_tokens))
+        return LocalEngine(runner, 4096, facts, disk=DiskPrefixes(files, dict, runner.page_tokens))
 
     everything = PageFiles(tmp_path / "all", quota=10**9)
     first = over(everything)

@@ -137,7 +137,7 @@ class DiskPrefixes:
 
         self._reader.submit(work)
 
-    def save(self, nodes: Ordered[Node], saved: Callable[[Ordered[Node]], None]) -> None:
+    def save(self, nodes: Ordered[Node], saved: Callable[[Ordered[Node]], object]) -> None:
         """Write what is not there yet. The nodes are in use until `saved` is called, in the writer's thread."""
         path = nodes[-1].path if nodes else []
         names = [self.name(node) for node in path]

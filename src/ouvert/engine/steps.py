@@ -1,0 +1,205 @@
+"""Steps of the runner: what a plan says is computed, and whatever fails there harms as few requests as it can."""
+
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ouvert.engine import energy
+from ouvert.engine.answers import Answers
+from ouvert.engine.caches import Caches
+from ouvert.engine.interface import EngineFailedError, WeightsDamagedError
+from ouvert.engine.queues import Queues
+from ouvert.engine.request import Request
+from ouvert.engine.runners.interface import Runner, RunnerSequence, Wanted
+from ouvert.engine.schedule import Plan
+from ouvert.packed import WeightsWatch
+
+# Tokens of a step at most: large enough for matrix work, small enough that cancelling is felt at once.
+STEP_TOKENS = 512
+# While answers are in progress a prompt is read in pieces of about so many seconds, and of so many tokens at least.
+PIECE_SECONDS = 0.25
+PIECE_TOKENS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A request's share of a step: the tokens to compute, and whether the logits after the last are wanted."""
+
+    request: Request
+    ids: list[int]
+    wanted: bool
+
+
+Computed = list[tuple[Part, np.ndarray | None]]  # with the row of logits of those that wanted one
+
+
+class Steps:
+    """`count`: steps since the engine was opened; `cache_bytes` were in use after the last."""
+
+    def __init__(
+        self, runner: Runner, caches: Caches, queues: Queues, answers: Answers, watch: WeightsWatch | None
+    ) -> None:
+        self.count = self.cache_bytes = 0
+        self._runner, self._caches, self._queues, self._answers = runner, caches, queues, answers
+        self._watch = watch
+        self._meter = energy.Meter(energy.POWERCAP)
+        self._read_rate: float | None = None  # tokens of prompts a second, of late
+
+    @property
+    def budget(self) -> int:
+        """Tokens of the next step at most."""
+        running = self._queues.running
+        if all(each.stalled for each in running):
+            return STEP_TOKENS
+        piece = PIECE_TOKENS if self._read_rate is None else int(self._read_rate * PIECE_SECONDS)
+        return min(STEP_TOKENS, len(running) + max(PIECE_TOKENS, piece))
+
+    def take(self, plan: Plan) -> bool:
+        """One step, and the tokens that come of it. False if the plan has none."""
+        parts = self._parts(plan)
+        if not parts:
+            return False
+        started, used = time.perf_counter(), self._meter.read()
+        done = self._computed(parts)
+        now = time.perf_counter()
+        self.count += 1
+        self._share_energy(used, [part for part, _ in done])
+        self._measure_reading([part for part, _ in done], now - started)
+        for part, row in done:
+            part.request.cached += len(part.ids)
+            if row is None and part.request.read is None:
+                part.request.tell_reading(now)
+        ready = [(part.request, row) for part, row in done if row is not None]
+        for request, _ in ready:
+            if request in self._queues.waiting:
+                self._begin_answer(request, now)
+        self._answers.go_on(ready)
+        self._caches.kept.trim()
+        self.cache_bytes = self._runner.cache_bytes_in_use
+        return True
+
+    def compute(self, work: Sequence[tuple[Any, np.ndarray]], wanted: Wanted | list[Wanted]) -> np.ndarray:
+        """A step of the runner, whose numbers are given to nobody if the weights turn out to be damaged."""
+        rows = self._runner.step(work, wanted)
+        self.refuse_damaged()
+        return rows
+
+    def compute_lent(self, work: Sequence[tuple[RunnerSequence, np.ndarray]], wanted: Wanted) -> np.ndarray:
+        """Append ids to sequences that were lent. Requests make room if they must. Raises EngineError where there is no
+        memory for it."""
+        after = [sequence.length + len(ids) for sequence, ids in work]
+        grown = sum(
+            self._caches.growth(sequence.length, length) for length, (sequence, _) in zip(after, work, strict=True)
+        )
+        self._caches.make_room_from_requests(grown)
+        try:
+            return self.compute(work, wanted)
+        except MemoryError as problem:
+            raise self._caches.out_of_memory(sum(after), problem) from problem
+
+    def refuse_damaged(self) -> None:
+        """Raises what ends the engine's thread, and with it every answer."""
+        if self._watch is not None and (damage := self._watch.fault()) is not None:
+            raise WeightsDamagedError(damage)
+
+    def close(self) -> None:
+        self._meter.close()
+
+    def _parts(self, plan: Plan) -> list[Part]:
+        parts = [Part(each, each.tokens[-1:], True) for each in map(self._queues.find, plan.decode)]
+        for number, count in plan.read:
+            request = self._queues.find(number)
+            if request.sequence is None:
+                break  # no room even to begin it; nor for those after it
+            ids = request.tokens[request.cached : request.cached + count]
+            parts.append(Part(request, ids, request.cached + len(ids) == len(request.tokens)))
+        return parts
+
+    def _begin_answer(self, request: Request, now: float) -> None:
+        """All its tokens are read: its prompt, or what it had to read again after a pause."""
+        self._queues.run(request)
+        if request.read is None:
+            request.read = now
+            self._caches.keep(request)
+
+    def _measure_reading(self, parts: list[Part], seconds: float) -> None:
+        read = sum(len(part.ids) for part in parts if len(part.ids) > 1)
+        if read >= PIECE_TOKENS:
+            rate = read / seconds
+            self._read_rate = rate if self._read_rate is None else 0.5 * (self._read_rate + rate)
+
+    def _share_energy(self, before: tuple[int, ...] | None, parts: list[Part]) -> None:
+        """What this step used, among its requests by the tokens that were computed for each."""
+        after = self._meter.read()
+        if before is None or after is None:
+            return
+        tokens = sum(len(part.ids) for part in parts)
+        for part in parts:
+            share = self._meter.joules(before, after) * len(part.ids) / tokens
+            part.request.joules = share + (part.request.joules or 0.0)
+
+    # --- failures -----------------------------------------------------------------------------------------------------
+
+    def _computed(self, parts: list[Part]) -> Computed:
+        """The parts that could be computed. The others have ended or paused.
+
+        A step that fails is tried again part by part, so that one request's failure is not the others'.
+        """
+        kept = self._caches.kept
+        kept.make_room(
+            sum(self._caches.growth(part.request.cached, part.request.cached + len(part.ids)) for part in parts)
+        )
+        try:
+            return self._run(parts)
+        except MemoryError:
+            kept.tree.evict(sys.maxsize)
+        except EngineFailedError:
+            raise
+        except Exception as problem:
+            if len(parts) == 1:
+                self._answers.fail(parts[0].request, problem, "computing")
+                return []
+        done: Computed = []
+        for part in parts:
+            done += self._computed_alone(part, [finished.request for finished, _ in done])
+        return [(part, row) for part, row in done if part.request.sequence is not None]
+
+    def _computed_alone(self, part: Part, done: list[Request]) -> Computed:
+        """One part of a step that failed: tried again as it is, and with all the memory if it may have it."""
+        request = part.request
+        for everything_given in (False, True):
+            if request.sequence is None:
+                break  # it made room for one before it
+            try:
+                request.sequence.truncate(request.cached)
+                return self._run([part])
+            except MemoryError as problem:
+                self._give_memory(request, done, everything_given, problem)
+            except EngineFailedError:
+                raise
+            except Exception as problem:
+                self._answers.fail(request, problem, "computing")
+        return []
+
+    def _give_memory(self, request: Request, done: list[Request], everything_given: bool, problem: MemoryError) -> None:
+        """Where memory is short the oldest goes on, and the others make room for it: those not `done` in this step."""
+        others = [each for each in self._queues if each.sequence and each is not request]
+        oldest = all(request.id < each.id for each in others)
+        if not oldest or (everything_given and self._caches.lent):
+            self._caches.pause(request)  # its turn comes again
+        elif everything_given:
+            self._answers.fail(request, self._caches.out_of_memory(len(request.tokens), problem))
+        else:
+            for each in others:
+                if each not in done:
+                    self._caches.pause(each)
+            self._caches.kept.tree.clear()
+
+    def _run(self, parts: list[Part]) -> Computed:
+        work = [(part.request.sequence, np.asarray(part.ids, np.int32)) for part in parts]
+        rows = iter(self.compute(work, ["last" if part.wanted else "none" for part in parts]))
+        return [(part, next(rows) if part.wanted else None) for part in parts]
