@@ -1,8 +1,10 @@
 """The operations a transformer is made of, in NumPy, written to be read: what every fast one is held to.
 
-Imports nothing of ours. Plain functions for single operations; `Ops` is the object a model's graph receives.
+Imports nothing of ours. Plain functions for single operations; `Ops` is the object a model's graph receives;
+`sampling` chooses tokens.
 """
 
+from ouvert.arithmetic import sampling
 from ouvert.arithmetic.attention import KeyValues, Latents, attend, softmax
 from ouvert.arithmetic.dense import embed, heads, join, linear, linear_heads, rms_norm, select
 from ouvert.arithmetic.experts import Experts, mix_experts, route_top_k, route_top_k_of_groups
@@ -38,6 +40,7 @@ __all__ = [
     "rotate",
     "route_top_k",
     "route_top_k_of_groups",
+    "sampling",
     "select",
     "selective_scan",
     "silu",

@@ -12,8 +12,7 @@ import numpy as np
 from ouvert.assistant.error import AssistantError
 from ouvert.chat import Outline, Segment
 from ouvert.chat.outline import END, START
-from ouvert.engine import Constraint, ConstraintState, Vocabulary
-from ouvert.engine.constraints.grammar import merged
+from ouvert.engine import Constraint, ConstraintState, Vocabulary, merged_ids
 
 LONGEST_CHARACTER = 4  # bytes of UTF-8, so at most as many tokens
 MOST_BETWEEN = 2  # line breaks behind thoughts
@@ -57,7 +56,7 @@ class OutlineConstraint:
     def text_or(self, token: int) -> np.ndarray:
         """All text, or this control token."""
         if token not in self._free:
-            self._free[token] = merged(self.vocabulary.text_ids, [token])
+            self._free[token] = merged_ids(self.vocabulary.text_ids, [token])
         return self._free[token]
 
 
@@ -115,7 +114,7 @@ class OutlineState:
             return self._constraint.text_or(self._segment.ends[0]) if self._segment.ends else None
         allowed = self._inner.allowed()
         if allowed is not None and self._segment.ends and self._inner.accepting:
-            return merged(allowed, self._segment.ends[:1])
+            return merged_ids(allowed, self._segment.ends[:1])
         return allowed
 
     def advance(self, token: int) -> None:

@@ -54,7 +54,7 @@ def observe(store: "Store", model: str, say: Callable[[str], None] = lambda _: N
     Raises EgressError, and StoreError if the model is not here.
     """
     from ouvert import __version__
-    from ouvert.engine.build import build_digest
+    from ouvert.engine import build_digest
 
     installed = store.resolve(model)
     refusal = namespaces_refused()

@@ -114,8 +114,7 @@ def kept_on_disk() -> "PageFiles | None":
 
 def prefix_key(key: str | None, folder: Path) -> bytes | None:
     """The key that --prefix-cache-key names; None for this user's own, or for none. Raises EngineError."""
-    from ouvert.engine import EngineError
-    from ouvert.engine.prefixes.page_keys import key_from_file, key_from_keyring, key_from_passphrase
+    from ouvert.engine import EngineError, key_from_file, key_from_keyring, key_from_passphrase
 
     match key:
         case None | "" | "none":

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ouvert.engine.machine import memory_bytes
+from ouvert.engine import memory_bytes
 from ouvert.store import Alias, aliases, bytes_in_words
 
 # A model in the best shape for this many bytes of weights leaves room for caches, and for everything else that runs.

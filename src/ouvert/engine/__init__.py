@@ -1,8 +1,10 @@
 """Tokens in, tokens out. May import packed, models, kernels, arithmetic and weights."""
 
-from ouvert.engine.constraints.grammar import CompiledGrammar, Grammar, Vocabulary, matches
+from ouvert.engine.build import build_digest
+from ouvert.engine.constraints.grammar import CompiledGrammar, Grammar, Vocabulary, matches, merged_ids
 from ouvert.engine.constraints.schemas import of_objects, refuse_wrong
 from ouvert.engine.constraints.trial import COMMAND as TRIAL_COMMAND
+from ouvert.engine.fit import Demand, Machine, demand_of_files, demand_of_shape, forecast, measure_machine
 from ouvert.engine.interface import (
     Constraint,
     ConstraintState,
@@ -21,8 +23,9 @@ from ouvert.engine.interface import (
 )
 from ouvert.engine.loading import Opened, look_at, native_instruction_set, open_engine, pack_weights
 from ouvert.engine.local import LocalEngine
+from ouvert.engine.machine import memory_bytes
 from ouvert.engine.prefixes.page_files import PageFiles
-from ouvert.engine.prefixes.page_keys import key_of_this_user
+from ouvert.engine.prefixes.page_keys import key_from_file, key_from_keyring, key_from_passphrase, key_of_this_user
 from ouvert.engine.variant import BASE, Edit, ScaledAdapter, Variant
 from ouvert.kernels import CacheType
 from ouvert.packed import PackedFile
@@ -35,6 +38,7 @@ __all__ = [
     "CompiledGrammar",
     "Constraint",
     "ConstraintState",
+    "Demand",
     "Edit",
     "Engine",
     "EngineBusyError",
@@ -46,6 +50,7 @@ __all__ = [
     "Grammar",
     "Load",
     "LocalEngine",
+    "Machine",
     "Opened",
     "PackedFile",
     "PageFiles",
@@ -57,9 +62,19 @@ __all__ = [
     "UnwritableError",
     "Variant",
     "Vocabulary",
+    "build_digest",
+    "demand_of_files",
+    "demand_of_shape",
+    "forecast",
+    "key_from_file",
+    "key_from_keyring",
+    "key_from_passphrase",
     "key_of_this_user",
     "look_at",
     "matches",
+    "measure_machine",
+    "memory_bytes",
+    "merged_ids",
     "native_instruction_set",
     "of_objects",
     "open_engine",

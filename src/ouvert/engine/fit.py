@@ -13,8 +13,7 @@ from pathlib import Path
 from ouvert import kernels
 from ouvert.engine.interface import EngineError
 from ouvert.engine.machine import physical_cores
-from ouvert.models import KeyValueMemory, LatentMemory, Memory, StateMemory
-from ouvert.models.shapes import Shape, key_value_bytes, latent_bytes
+from ouvert.models import KeyValueMemory, LatentMemory, Memory, Shape, StateMemory, key_value_bytes, latent_bytes
 from ouvert.packed import open_model, placements
 from ouvert.weights import encoded_bytes
 

@@ -12,7 +12,7 @@ from typing import Literal
 
 import numpy as np
 
-from ouvert.engine.constraints.grammar import merged
+from ouvert.engine.constraints.grammar import merged_ids
 from ouvert.engine.interface import ConstraintState, Reading, Sampling, Stopped, Token
 from ouvert.engine.prefixes.kept import Fetch
 from ouvert.engine.prefixes.scope import Scope
@@ -112,7 +112,7 @@ class Request:
         allowed = self.constraint_state.allowed()
         if allowed is None or not self.constraint_state.accepting:
             return allowed
-        return merged(allowed, self.stop_ids)
+        return merged_ids(allowed, self.stop_ids)
 
     def leave_nothing(self) -> None:
         """It holds what is to be forgotten."""

@@ -13,7 +13,6 @@ import numpy as np
 
 from ouvert import kernels
 from ouvert.arithmetic import sampling as plain
-from ouvert.arithmetic.sampling import ASK, LOG2_E, SHARE_BITS, Array, Changes, Rows, log_of_total
 from ouvert.engine.interface import EngineError, EngineFaultError, Sampling, Token
 
 # A temperature so small that its inverse overflows is greedy just as well at this one.
@@ -33,10 +32,14 @@ class Machinery(Protocol):
     """arithmetic.sampling or kernels.sampling."""
 
     def choose(
-        self, logits: Rows, asks: Array, changes: Sequence[Changes | None], allowed: Sequence[Array | None]
-    ) -> tuple[Array, Array]: ...
+        self,
+        logits: plain.Rows,
+        asks: plain.Array,
+        changes: Sequence[plain.Changes | None],
+        allowed: Sequence[plain.Array | None],
+    ) -> tuple[plain.Array, plain.Array]: ...
 
-    def report(self, logits: Rows, tops: Array) -> tuple[Array, Array]: ...
+    def report(self, logits: plain.Rows, tops: plain.Array) -> tuple[plain.Array, plain.Array]: ...
 
 
 @cache
@@ -145,14 +148,14 @@ class Sampler:
         self._chance = np.random.Philox(key=int(self.seed))
         self._next_draw: int | None = None
         self._rules = (
-            min(LOG2_E / sampling.temperature, MOST_SCALE) if sampling.temperature > 0 else -1.0,
+            min(plain.LOG2_E / sampling.temperature, MOST_SCALE) if sampling.temperature > 0 else -1.0,
             sampling.top_p,
             sampling.repetition_penalty,
             sampling.presence_penalty,
             sampling.frequency_penalty,
         )
         self._filters = (
-            int(np.ceil(sampling.min_p * 2.0**SHARE_BITS)),
+            int(np.ceil(sampling.min_p * 2.0**plain.SHARE_BITS)),
             int(sampling.top_k),
             -1 if sampling.logprobs is None else sampling.logprobs,
         )
@@ -182,11 +185,11 @@ class Sampler:
             self._next_draw = int(self._chance.random_raw())
         return (*self._rules, self._next_draw, *self._filters)
 
-    def _changes(self) -> Changes | None:
+    def _changes(self) -> plain.Changes | None:
         if self._counts is None and not self._biased.size:
             return None
         seen, times = (NOTHING_SEEN, NEVER) if self._counts is None else self._counts.arrays
-        return Changes(self._biased, self._bias, seen, times)
+        return plain.Changes(self._biased, self._bias, seen, times)
 
     def _took(self, token: int) -> None:
         self._next_draw = None
@@ -225,7 +228,7 @@ GREEDY = (-1.0, 1.0, 1.0, 0.0, 0.0, 0, 0, 0, -1)
 
 
 def choose_all(
-    logits: Rows,
+    logits: plain.Rows,
     samplers: Sequence[Sampler],
     allowed: Sequence[np.ndarray | None],
     by: Machinery | None = None,
@@ -240,7 +243,8 @@ def choose_all(
     barred = [ids is not None and not ids.size for ids in allowed]
     try:
         asks = np.array(
-            [GREEDY if nothing else sampler._ask() for sampler, nothing in zip(samplers, barred, strict=True)], ASK
+            [GREEDY if nothing else sampler._ask() for sampler, nothing in zip(samplers, barred, strict=True)],
+            plain.ASK,
         )
         outcomes, likeliest = (by or machinery()).choose(
             logits,
@@ -275,7 +279,7 @@ def choose_all(
     return found
 
 
-def report_all(logits: Rows, tokens: Sequence[int], top: int = 0, by: Machinery | None = None) -> list[Token]:
+def report_all(logits: plain.Rows, tokens: Sequence[int], top: int = 0, by: Machinery | None = None) -> list[Token]:
     """For each row of float32 logits its token with its log-probability and the `top` likeliest.
 
     Raises NotFiniteError.
@@ -292,7 +296,7 @@ def report_all(logits: Rows, tokens: Sequence[int], top: int = 0, by: Machinery 
 
 def with_logprobs(row: np.ndarray, token: int, total: int, largest: float, likeliest: np.ndarray) -> Token:
     """Log-probabilities in float64, within 1e-8 in rows of 200,000 words: shares are rounded (arithmetic.sampling)."""
-    log_total = log_of_total(total)
+    log_total = plain.log_of_total(total)
     ids = likeliest.tolist()
     logprobs = [(logit - largest) - log_total for logit in row[[token, *ids]].tolist()]
     return Token(token, logprobs[0], tuple(zip(ids, logprobs[1:], strict=True)))

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ouvert.kernels.mapped import Guarded
     from ouvert.kernels.packing import LAYOUTS, ROW_GROUP, Loss, aligned_bytes, pack, packed_bytes
     from ouvert.kernels.pages import LATENTS, PAGE_TOKENS, STATE, Layer, PageHeader, PageShape, check_resumption
-    from ouvert.kernels.program import CacheType, Program, Sequence
+    from ouvert.kernels.program import CacheType, Page, Program, Sequence
     from ouvert.kernels.tracer import Batch, Memory, Traced, Tracer, TracingError, Watch
 
 __all__ = [
@@ -37,6 +37,7 @@ __all__ = [
     "Layer",
     "Loss",
     "Packed",
+    "Page",
     "PageHeader",
     "PageShape",
     "Program",
@@ -64,7 +65,7 @@ FILES = {
     "mapped": ("Guarded",),
     "packing": ("LAYOUTS", "ROW_GROUP", "Loss", "aligned_bytes", "pack", "packed_bytes"),
     "pages": ("LATENTS", "PAGE_TOKENS", "STATE", "Layer", "PageHeader", "PageShape", "check_resumption"),
-    "program": ("CacheType", "Program", "Sequence"),
+    "program": ("CacheType", "Page", "Program", "Sequence"),
     "tracer": ("Batch", "Traced", "Tracer", "TracingError", "Watch"),
 }
 FILE_OF = {name: file for file, names in FILES.items() for name in names}

@@ -8,32 +8,32 @@ from collections.abc import Sequence
 import numpy as np
 
 import ouvert.kernels._native as _native
-from ouvert.arithmetic.sampling import ASK, MOST_TOKENS, OUTCOME, Array, Changes, Rows
+from ouvert.arithmetic import sampling as plain
 
 
 def choose(
-    logits: Rows,
-    asks: Array,
-    changes: Sequence[Changes | None],
-    allowed: Sequence[Array | None],
+    logits: plain.Rows,
+    asks: plain.Array,
+    changes: Sequence[plain.Changes | None],
+    allowed: Sequence[plain.Array | None],
     instruction_set: str | None = None,
-) -> tuple[Array, Array]:
+) -> tuple[plain.Array, plain.Array]:
     """arithmetic.sampling.choose. Raises ValueError for what does not fit together."""
     rows, words = check_rows("choosing tokens", logits)
-    if not asks.shape == (rows,) or asks.dtype != ASK or len(changes) != rows or len(allowed) != rows:
+    if not asks.shape == (rows,) or asks.dtype != plain.ASK or len(changes) != rows or len(allowed) != rows:
         raise ValueError(
             f"choosing tokens: {rows} rows of logits with asks {asks.dtype}{asks.shape}, {len(changes)} changes and "
             f"{len(allowed)} lists of allowed ids; expected one of each for every row."
         )
-    outcomes = np.zeros(rows, OUTCOME)
+    outcomes = np.zeros(rows, plain.OUTCOME)
     likeliest = np.zeros((rows, max(int(asks["logprobs"].max(initial=0)), 0)), np.int64)
     _native.choose(
         instruction_set or _native.best_instruction_set(),
         list(logits),
-        asks.view(np.uint8).reshape(rows, ASK.itemsize),
+        asks.view(np.uint8).reshape(rows, plain.ASK.itemsize),
         changes,
         allowed,
-        outcomes.view(np.uint8).reshape(rows, OUTCOME.itemsize),
+        outcomes.view(np.uint8).reshape(rows, plain.OUTCOME.itemsize),
         likeliest,
     )
     if (outcomes["token"] < 0).any():
@@ -45,7 +45,9 @@ def choose(
     return outcomes, likeliest
 
 
-def report(logits: Rows, tops: Array, instruction_set: str | None = None) -> tuple[Array, Array]:
+def report(
+    logits: plain.Rows, tops: plain.Array, instruction_set: str | None = None
+) -> tuple[plain.Array, plain.Array]:
     """arithmetic.sampling.report."""
     rows, words = check_rows("reporting log-probabilities", logits)
     tops = np.ascontiguousarray(tops, np.int64)
@@ -54,19 +56,19 @@ def report(logits: Rows, tops: Array, instruction_set: str | None = None) -> tup
             f"reporting log-probabilities: {rows} rows of {words} words, and the likeliest {tops} wanted; "
             "expected one number for every row, none above the number of words."
         )
-    outcomes = np.zeros(rows, OUTCOME)
+    outcomes = np.zeros(rows, plain.OUTCOME)
     likeliest = np.zeros((rows, max(int(tops.max(initial=0)), 0)), np.int64)
     _native.report(
         instruction_set or _native.best_instruction_set(),
         list(logits),
         tops,
-        outcomes.view(np.uint8).reshape(rows, OUTCOME.itemsize),
+        outcomes.view(np.uint8).reshape(rows, plain.OUTCOME.itemsize),
         likeliest,
     )
     return outcomes, likeliest
 
 
-def shares(logits: Array, scale: float, instruction_set: str | None = None) -> Array:
+def shares(logits: plain.Array, scale: float, instruction_set: str | None = None) -> plain.Array:
     """arithmetic.sampling.shares, of finite logits."""
     check_rows("computing shares", [logits])
     out = np.empty(logits.size, np.int64)
@@ -74,14 +76,14 @@ def shares(logits: Array, scale: float, instruction_set: str | None = None) -> A
     return out
 
 
-def check_rows(operation: str, logits: Rows) -> tuple[int, int]:
+def check_rows(operation: str, logits: plain.Rows) -> tuple[int, int]:
     """How many rows there are, and words in each."""
     words = len(logits[0]) if len(logits) else 1
     for row in logits:
         fits = row.shape == (words,) and row.dtype == np.float32 and row.flags.c_contiguous
-        if not fits or not 1 <= words <= MOST_TOKENS:
+        if not fits or not 1 <= words <= plain.MOST_TOKENS:
             raise ValueError(
                 f"{operation}: a row of logits is {row.dtype}{row.shape}, expected contiguous float32 with 1 to "
-                f"{MOST_TOKENS} words, as many as the first row, which has {words}."
+                f"{plain.MOST_TOKENS} words, as many as the first row, which has {words}."
             )
     return len(logits), words

@@ -10,6 +10,7 @@ from ouvert.models.family import Family, Model
 from ouvert.models.memory import KeyValueMemory, LatentMemory, Memory, StateMemory
 from ouvert.models.operations import Batch, Operations, Places, Watch, Weight
 from ouvert.models.parameters import Parameter
+from ouvert.models.shapes import Shape, key_value_bytes, known_shapes, latent_bytes
 from ouvert.models.taps import TAPS, NamedValue, TapError, shown_by
 from ouvert.weights import CheckpointError
 
@@ -28,10 +29,14 @@ __all__ = [
     "Operations",
     "Parameter",
     "Places",
+    "Shape",
     "StateMemory",
     "TapError",
     "Watch",
     "Weight",
+    "key_value_bytes",
+    "known_shapes",
+    "latent_bytes",
     "load",
     "place",
     "recognise",

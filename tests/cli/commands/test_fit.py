@@ -5,14 +5,13 @@ import json
 import pytest
 
 from ouvert.cli import main
-from ouvert.engine import open_engine
-from ouvert.engine.fit import Machine
+from ouvert.engine import Machine, open_engine
 
 
 @pytest.fixture(autouse=True)
 def machine(monkeypatch, tmp_path):
     known = Machine(memory=24_000_000_000, bandwidth=40e9, multiply_adds=400e9, threads=2)
-    monkeypatch.setattr("ouvert.engine.fit.measure_machine", lambda memory, threads: known)
+    monkeypatch.setattr("ouvert.engine.measure_machine", lambda memory, threads: known)
     monkeypatch.setenv("OUVERT_HOME", str(tmp_path))
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from ouvert.engine import EngineBusyError, EngineError, Grammar, LocalEngine, Sampling, Vocabulary
 from ouvert.engine.constraints import trial
-from ouvert.engine.constraints.grammar import ids_of, merged
+from ouvert.engine.constraints.grammar import ids_of, merged_ids
 
 # Every byte is a token; then some longer pieces, two spellings of one, two control tokens, and a row without a token.
 PIECES = [b'{"', b'":', b'", "', b"true", b"null", b"10", b" ", b"\n\n", "é".encode(), b"\xf0\x9f", b"ab", b"ab"]
@@ -264,9 +264,9 @@ def test_ids_are_the_bits_that_are_set(size, share):
 
 def test_ids_are_merged_in_order_and_once():
     ids = np.array([2, 5, 9])
-    assert merged(ids, {5, 1, 9, 7, 12}).tolist() == [1, 2, 5, 7, 9, 12]
-    assert merged(ids, ()).tolist() == [2, 5, 9]
-    assert merged(np.empty(0, np.int64), [3, 3]).tolist() == [3]
+    assert merged_ids(ids, {5, 1, 9, 7, 12}).tolist() == [1, 2, 5, 7, 9, 12]
+    assert merged_ids(ids, ()).tolist() == [2, 5, 9]
+    assert merged_ids(np.empty(0, np.int64), [3, 3]).tolist() == [3]
 
 
 class Mute:

@@ -89,12 +89,12 @@ def run(args: argparse.Namespace) -> int:
 def foretold(path: "Path", measured: dict[str, Any]) -> dict[str, Any]:
     """What `ouvert fit` would have said, and whether it was right. Empty where nothing can be foretold: for NumPy, and
     for activations in float32."""
-    from ouvert.engine.machine import memory_bytes
+    from ouvert.engine import memory_bytes
 
     memory = memory_bytes()
     if measured["instruction_set"] == "numpy" or measured["exact"] or memory is None:
         return {}
-    from ouvert.engine.fit import demand_of_files, forecast, measure_machine
+    from ouvert.engine import demand_of_files, forecast, measure_machine
 
     machine = measure_machine(memory, measured["threads"])
     at_depth = forecast(demand_of_files(path, measured["cache_type"]), machine, max(1, 2 * measured["depth"]))

@@ -111,7 +111,7 @@ def kernels(args: argparse.Namespace) -> Iterator[Finding]:
 
 
 def memory(args: argparse.Namespace) -> Iterator[Finding]:
-    from ouvert.engine.machine import memory_bytes
+    from ouvert.engine import memory_bytes
     from ouvert.store import bytes_in_words
 
     size = memory_bytes()

@@ -10,7 +10,7 @@ from ouvert.cli.arguments import add_cache_argument, add_model_argument
 from ouvert.cli.environment import open_store
 
 if TYPE_CHECKING:
-    from ouvert.engine.fit import Demand, Machine
+    from ouvert.engine import Demand, Machine
 
 SUMMARY = "Say whether a model will run here, in how much memory, and about how fast."
 
@@ -32,9 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """0: said. 1: no such model (a StoreError says what there is)."""
-    from ouvert.engine import EngineError
-    from ouvert.engine.fit import measure_machine
-    from ouvert.engine.machine import memory_bytes
+    from ouvert.engine import EngineError, measure_machine, memory_bytes
 
     memory = memory_bytes()
     if memory is None:
@@ -66,8 +64,8 @@ def run(args: argparse.Namespace) -> int:
 
 def candidates(wanted: str | None, cache: str) -> Iterator[tuple[str, str, bool, "Demand"]]:
     """(name, form, whether this version runs the family, demand) of what was asked for, or of every short name."""
-    from ouvert.engine.fit import demand_of_files, demand_of_shape
-    from ouvert.models.shapes import known_shapes
+    from ouvert.engine import demand_of_files, demand_of_shape
+    from ouvert.models import known_shapes
     from ouvert.store import StoreError, aliases, find_alias
 
     shapes = known_shapes()
@@ -89,7 +87,7 @@ def candidates(wanted: str | None, cache: str) -> Iterator[tuple[str, str, bool,
 
 
 def answer(name: str, form: str, built: bool, demand: "Demand", machine: "Machine", context: int) -> dict[str, Any]:
-    from ouvert.engine.fit import forecast
+    from ouvert.engine import forecast
 
     seen = forecast(demand, machine, context)
     return {

@@ -140,7 +140,7 @@ def models_named(args: argparse.Namespace) -> tuple[str, ...]:
 
 
 def settings_of(args: argparse.Namespace) -> "Settings":
-    from ouvert.engine.machine import memory_bytes
+    from ouvert.engine import memory_bytes
     from ouvert.serving import Settings
 
     store = open_store()

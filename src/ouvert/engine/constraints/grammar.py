@@ -479,7 +479,7 @@ def ids_of(mask: bytes, size: int) -> np.ndarray:
     return ids
 
 
-def merged(ids: np.ndarray, more: Collection[int]) -> np.ndarray:
+def merged_ids(ids: np.ndarray, more: Collection[int]) -> np.ndarray:
     """Ascending ids, with these among them."""
     wanted = np.array(sorted(set(more)), np.int64)
     places = np.searchsorted(ids, wanted)

@@ -7,8 +7,8 @@ import numpy as np
 
 from ouvert.engine.runners.interface import Wanted, refuse_all_but_base
 from ouvert.engine.variant import BASE, Variant
-from ouvert.kernels.program import Page, Program
-from ouvert.kernels.program import Sequence as NativeSequence
+from ouvert.kernels import Page, Program
+from ouvert.kernels import Sequence as NativeSequence
 
 
 class NativeRunner:
