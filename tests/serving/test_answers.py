@@ -104,7 +104,7 @@ def test_events_of_all_choices_come_and_then_everything_is_given_back():
             assert gauges(every) == (0, 2)
             await answer.close()
             await answer.close()
-            assert (every.in_flight, gauges(every), every.begun) == (0, (0, 0), set())
+            assert (every.in_flight, gauges(every), every.in_progress) == (0, (0, 0), set())
             return events
 
     events = asyncio.run(main())

@@ -23,7 +23,7 @@ Item = TypeVar("Item")
 Written = TypeVar("Written", covariant=True)
 
 
-class Choice(Protocol[Written]):
+class ChoiceInProgress(Protocol[Written]):
     """One text of an answer: iterate it in one thread, cancel it from any."""
 
     def __iter__(self) -> Iterator[Written]: ...
@@ -42,7 +42,7 @@ class Task(Protocol[Written]):
     def choices(self) -> int:
         """How many are written."""
 
-    def start(self, lease: Lease, number: int) -> Choice[Written]:
+    def start(self, lease: Lease, number: int) -> ChoiceInProgress[Written]:
         """The choice with that number, from 0. Called in the choice's thread; may take its time, and may raise."""
 
 
@@ -54,7 +54,7 @@ class Answers:
         self.models, self.metrics, self.receipts = models, metrics, receipts
         self.threads = ThreadPoolExecutor(most, thread_name_prefix="ouvert-answer")
         self.in_flight = 0  # choices that are written, or wait to be
-        self.begun: set[AnswerInProgress[Any]] = set()
+        self.in_progress: set[AnswerInProgress[Any]] = set()
         self._most = most
 
     def take_places(self, count: int) -> None:
@@ -78,11 +78,11 @@ class Answers:
 
     def end(self) -> None:
         """End what is being written before its next token; the last events still come."""
-        for answer in tuple(self.begun):
+        for answer in tuple(self.in_progress):
             answer.cancel()
 
     def end_those_of_revoked_keys(self, keys: Keys) -> None:
-        for answer in tuple(self.begun):
+        for answer in tuple(self.in_progress):
             key = answer.caller.key
             try:
                 revoked = key is not None and not keys.holds(key)
@@ -115,7 +115,7 @@ class AnswerInProgress(Generic[Item]):
         self._answers, self._lease, self._task, self._asked = answers, lease, task, asked
         self._events: EventQueue[tuple[int, Item] | BaseException | None] = EventQueue()  # None: a choice is over
         self._lock = threading.Lock()  # of the next two
-        self._choices: list[Choice[Item]] = []
+        self._choices: list[ChoiceInProgress[Item]] = []
         self._cancelled = False
         self._refused = self._closed = False
         self._threads: list[asyncio.Future[None]] = []
@@ -144,7 +144,7 @@ class AnswerInProgress(Generic[Item]):
             answers.give_places_back(waiting=task.choices)
             raise
         answer = cls(answers, lease, task, caller, answer_id, asked)
-        answers.begun.add(answer)
+        answers.in_progress.add(answer)
         try:
             await answer._start()
         except BaseException:
@@ -249,7 +249,7 @@ class AnswerInProgress(Generic[Item]):
         """When no thread works for it any more."""
         if self._threads:
             await asyncio.wait(self._threads)
-        self._answers.begun.discard(self)
+        self._answers.in_progress.discard(self)
         self._answers.give_places_back(waiting=len(self._silent), running=self.count - len(self._silent))
         self._lease.give_back(self.keep)
 

@@ -31,7 +31,7 @@ class EmbeddingTask:
 
 @dataclass(frozen=True, slots=True)
 class Embedding:
-    """An `answers.Choice` of one event: all vectors."""
+    """A choice of one event: all vectors."""
 
     model: Model
     task: EmbeddingTask

@@ -28,7 +28,7 @@ async def health(call: Call) -> Response:
         return JSONAnswer(facts)
     if caller.reads_stored:
         states = [state for name, state in loaded_models.states().items() if caller.admits(name)]
-        answers = sum(each.count for each in service.answers.begun if caller.admits(each.model.info.name))
+        answers = sum(each.count for each in service.answers.in_progress if caller.admits(each.model.info.name))
         recovering = loaded_models.recovering(caller.admits)
         facts |= {
             "status": "recovering" if recovering else "ok",
