@@ -108,7 +108,7 @@ $(WEB): web/package.json web/package-lock.json
 	$(NPM) ci --no-fund --no-audit
 	@touch $@
 
-web: $(WEB)  ## build the web page into src/ouvert/serving/page
+web: $(WEB)  ## build the web page into src/ouvert/serving/web/built
 	$(NPM) run build
 
 # Where there is no Node, `make test` still compares a digest of the sources with the one the page was built from.
@@ -116,7 +116,7 @@ web-check: $(WEB)  ## the page's types and units, and that the committed page is
 	$(NPM) run types
 	$(NPM) test
 	$(NPM) run build -- --outDir ../build/page --emptyOutDir
-	diff -r build/page src/ouvert/serving/page
+	diff -r build/page src/ouvert/serving/web/built
 	@echo "The committed page is what web/ builds."
 
 test-web: $(WEB) $(VENV)/installed  ## the page in a real browser (apt-get install chromium, or CHROMIUM=path), axe-core included

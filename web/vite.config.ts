@@ -3,7 +3,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { defineConfig, type Plugin } from "vite";
 
-const page = "../src/ouvert/serving/page";
+const page = "../src/ouvert/serving/web/built";
 
 /** The files a build is made of, and one digest of them all: `make test` compares it without Node. */
 const SOURCES = ["index.html", "package.json", "package-lock.json", "tsconfig.json", "vite.config.ts", "public", "src"];

@@ -8,7 +8,7 @@ import { extname, join, normalize } from "node:path";
 import { fileURLToPath } from "node:url";
 import { answerTo, CONTEXT, promptTokens, receiptOf, usageOf } from "./fake-answers.mjs";
 
-const PAGE = fileURLToPath(new URL("../../src/ouvert/serving/page", import.meta.url));
+const PAGE = fileURLToPath(new URL("../../src/ouvert/serving/web/built", import.meta.url));
 const TYPES = { ".html": "text/html; charset=utf-8", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".woff2": "font/woff2" };
 
 const MODELS = [

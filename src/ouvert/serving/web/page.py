@@ -35,7 +35,7 @@ from ouvert.serving.web.conversations import (
 )
 from ouvert.store import Installed
 
-FOLDER = Path(__file__).parents[1] / "page"
+FOLDER = Path(__file__).with_name("built")
 RUNNING = "Ollama is running"  # what Ollama's clients look for at /
 
 # Beside the policy, which is built with the page. Browsers look names in links up before a click, unless told not to.
