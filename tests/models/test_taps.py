@@ -2,14 +2,14 @@
 
 import runpy
 from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from ouvert import arithmetic, kernels, models
+from ouvert import arithmetic, kernels, models, packed
 from ouvert.models import qwen3
 from ouvert.weights import open_checkpoint
 
@@ -26,13 +26,11 @@ def family(request):
     return request.param
 
 
-def placed(family, ops):
+def placed(family, places):
     with open_checkpoint(golden_called(GOLDENS[family]).folder / "model.safetensors") as checkpoint:
-        recognised = None
-        if family == "qwen3_embedding":
-            embedding = replace(qwen3.EMBEDDING, parameters=qwen3.FAMILY.parameters)  # the golden has a head
-            recognised = (embedding, models.recognise(checkpoint)[1])
-        return models.load(checkpoint, ops, recognised=recognised)
+        own, config = models.recognise(checkpoint)
+        parameters = own.parameters(config, checkpoint)  # the golden of qwen3 has a head, which embedding leaves out
+        return models.place(qwen3.EMBEDDING if family == "qwen3_embedding" else own, config, parameters, places)
 
 
 def in_numpy(family, tap, wanted="last"):
@@ -44,7 +42,7 @@ def in_numpy(family, tap, wanted="last"):
 def in_cpp(family, tap, wanted="last"):
     """The same by a native program that keeps float32 everywhere."""
     tracer = kernels.Tracer(exact=True, cache="f32")
-    model = placed(family, tracer)
+    model = placed(family, packed.InMemory())
     program = tracer.finish(model.forward(tracer.begin(model.memories), tracer, tap), threads=1)
     return program.step([(program.new_sequence(99), IDS)], wanted)
 
@@ -93,7 +91,7 @@ def test_numpy_shows_what_the_table_says_and_nothing_else(family):
 
 def test_cpp_shows_the_same_values_under_the_same_names(family):
     tracer = kernels.Tracer(exact=True, cache="f32")
-    model = placed(family, tracer)
+    model = placed(family, packed.InMemory())
     table, sizes = dict(models.shown_by(family, model.config)), model.config.sizes()
     program = kernels.build(tracer, model, threads=1, watch=table)
     returned = program.step([(program.new_sequence(99), IDS)], "last")
@@ -109,7 +107,7 @@ def test_cpp_shows_the_same_values_under_the_same_names(family):
 
 def kinds_when_watching(family, *names):
     tracer = kernels.Tracer()
-    return Counter(kernels.build(tracer, placed(family, tracer), threads=1, watch=names).kinds)
+    return Counter(kernels.build(tracer, placed(family, packed.InMemory()), threads=1, watch=names).kinds)
 
 
 def test_the_table_says_which_values_split_an_instruction():
@@ -249,7 +247,7 @@ def test_taps_see_and_replace_within_layers_too():
 def test_programs_of_layers_one_by_one_give_the_bits_of_the_whole(family):
     """A program traced layer by layer, after the graph's own beginning and before its own end."""
     tracer = kernels.Tracer()
-    model = placed(family, tracer)
+    model = placed(family, packed.InMemory())
     batch = tracer.begin(model.memories)
     x = tracer.embed(batch.ids, model.parameters.embedding)
     for run_layer in model.layers(batch, tracer):
@@ -259,7 +257,7 @@ def test_programs_of_layers_one_by_one_give_the_bits_of_the_whole(family):
     out = x if model.family.embeds else tracer.linear(x, model.parameters.unembedding)
     layered = tracer.finish(out, threads=1)
     tracer = kernels.Tracer()
-    whole = kernels.build(tracer, placed(family, tracer), threads=1)
+    whole = kernels.build(tracer, placed(family, packed.InMemory()), threads=1)
     found, expected = (each.step([(each.new_sequence(99), IDS)], "all") for each in (layered, whole))
     np.testing.assert_array_equal(found, expected)
 

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from ouvert.kernels.packing import LAYOUTS, ROW_GROUP, Loss, aligned_bytes, pack, packed_bytes
     from ouvert.kernels.pages import LATENTS, PAGE_TOKENS, STATE, Layer, PageHeader, PageShape, check_resumption
     from ouvert.kernels.program import CacheType, Page, Program, Sequence
-    from ouvert.kernels.tracer import Batch, Memory, Traced, Tracer, TracingError, Watch
+    from ouvert.kernels.trace import Memory
+    from ouvert.kernels.tracer import Batch, Traced, Tracer, TracingError, Watch
 
 __all__ = [
     "LATENTS",

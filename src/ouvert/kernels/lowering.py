@@ -1,12 +1,11 @@
 """From what a graph noted down to the instructions of a native program. tracer.py says what happens and why."""
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-import ouvert.kernels._native as _native
-from ouvert.kernels.linear import Packed
-from ouvert.kernels.tracer import KeyValueMemory, Memory, Op, Rows, Value
+from ouvert.kernels.arena import Arena
+from ouvert.kernels.fusing import Fusing
+from ouvert.kernels.trace import Memory, Op, Rows, Value
 
 # What computes each row from the same row of what it reads.
 ROWWISE = frozenset(
@@ -27,19 +26,6 @@ ROWWISE = frozenset(
 CACHE_WRITERS = frozenset({"attend", "attend_latent", "convolve", "selective_scan"})
 
 
-@dataclass(eq=False)
-class Step:
-    """A native instruction to be: what it reads and writes, and how it is added once everything has its place.
-
-    `in_place` maps a value it writes to one it reads that lies in the same place.
-    """
-
-    reads: list[Value]
-    writes: list[Value]
-    emit: Callable[[Callable[[Value], Any]], None]
-    in_place: dict[Value, Value] = field(default_factory=dict)
-
-
 def lower(
     ops: Sequence[Op], logits: Value, native: Any, *, exact: bool, memories: Sequence[Memory]
 ) -> tuple[dict[str, Any], list[Any]]:
@@ -52,11 +38,11 @@ def lower(
     ops = needed_rows(needed_ops(ops, [logits, *watched]), logits)
     steps, holds = Fusing(ops, logits, native, exact=exact, memories=memories).steps()
     watched = [value for op in ops for value in op.writes if value.watched]
-    places = Places(steps, logits, watched)
-    native.arena(places.bytes_per_token)
+    arena = Arena(steps, logits, watched)
+    native.arena(arena.bytes_per_token)
     for step in steps:
-        step.emit(places.native)
-    seen = {value: None if value is logits else places.native(value) for value in watched}
+        step.emit(arena.native)
+    seen = {value: None if value is logits else arena.native(value) for value in watched}
     return {name: (seen[value], value.integers) for value in watched for name in value.watched}, holds
 
 
@@ -72,424 +58,64 @@ def needed_ops(ops: Iterable[Op], results: Iterable[Value]) -> list[Op]:
 
 def needed_rows(ops: Sequence[Op], logits: Value) -> list[Op]:
     """The same with `select` moved up as far as it goes: a row that nobody looks at is not computed."""
-    demands: dict[Value, set[Rows]] = {logits: {"wanted"}}
-    for op in reversed(ops):
-        asked = {rows for value in op.writes for rows in demands.get(value, set())}
-        if any(value.watched for value in op.writes):
-            asked.add(op.writes[0].rows)
-        if op.kind == "select":
-            below: set[Rows] = {"wanted"}
-        elif op.kind in ROWWISE:
-            below = {"wanted"} if asked == {"wanted"} else {"tokens"}
-        else:
-            below = {"tokens"}
-        for value in op.reads:
-            demands.setdefault(value, set()).update(below)
-
-    moved: list[Op] = []
-    now: dict[tuple[Value, Rows], Value] = {}
-
-    def have(value: Value, rows: Rows) -> Value:
-        if (value, rows) not in now:
-            picked = Value("wanted", value.width)
-            moved.append(Op("select", [now[value, "tokens"]], [picked]))
-            now[value, rows] = picked
-        return now[value, rows]
-
+    early = EarlySelects(demanded_rows(ops, logits))
     for op in ops:
         if op.kind == "select":
-            now[op.writes[0], "wanted"] = have(op.reads[0], "wanted")
-            if op.writes[0].watched:
-                now[op.writes[0], "wanted"].watched += op.writes[0].watched
-            continue
-        asked = {rows for value in op.writes for rows in demands.get(value, set())}
-        if any(value.watched for value in op.writes):
-            asked.add(op.writes[0].rows)
-        rows: Rows = "wanted" if op.kind in ROWWISE and asked == {"wanted"} else "tokens"
+            early.select(op)
+        else:
+            early.compute(op)
+    return early.ops
+
+
+Demands = dict[Value, set[Rows]]
+
+
+def demanded_rows(ops: Sequence[Op], logits: Value) -> Demands:
+    """Which rows of each value somebody reads."""
+    demands: Demands = {logits: {"wanted"}}
+    for op in reversed(ops):
+        below: Rows = "wanted" if op.kind == "select" else rows_computed(op, demands)
+        for value in op.reads:
+            demands.setdefault(value, set()).add(below)
+    return demands
+
+
+def rows_computed(op: Op, demands: Demands) -> Rows:
+    """The rows that an operation must compute: the wanted ones if nobody reads or watches others, and rows are
+    independent."""
+    asked = {rows for value in op.writes for rows in demands.get(value, set())}
+    if any(value.watched for value in op.writes):
+        asked.add(op.writes[0].rows)
+    return "wanted" if op.kind in ROWWISE and asked == {"wanted"} else "tokens"
+
+
+class EarlySelects:
+    """The operations again, each on the rows that are needed of it."""
+
+    def __init__(self, demands: Demands) -> None:
+        self.demands = demands
+        self.ops: list[Op] = []
+        self.now: dict[tuple[Value, Rows], Value] = {}  # these rows of that value, where they have been made
+
+    def select(self, op: Op) -> None:
+        (of,), (out,) = op.reads, op.writes
+        picked = self.now[out, "wanted"] = self.have(of, "wanted")
+        picked.watched += out.watched
+
+    def compute(self, op: Op) -> None:
+        rows = rows_computed(op, self.demands)
         for value in op.writes:
             value.rows = rows
-            now[value, rows] = value
-        moved.append(Op(op.kind, [have(value, rows) for value in op.reads], op.writes, op.given))
+            self.now[value, rows] = value
+        self.ops.append(Op(op.kind, [self.have(value, rows) for value in op.reads], op.writes, op.given))
         for value in op.writes:
-            if "wanted" in demands.get(value, set()):
-                have(value, "wanted")  # at once, so that it stands before whoever could be fused with its reader
-    return moved
+            if "wanted" in self.demands.get(value, set()):
+                self.have(value, "wanted")  # at once, so that it stands before whoever could be fused with its reader
 
-
-class Fusing:
-    """Operations become steps; neighbours that share work become one."""
-
-    def __init__(
-        self, ops: Sequence[Op], logits: Value, native: Any, *, exact: bool, memories: Sequence[Memory]
-    ) -> None:
-        self.ops, self.logits, self.native, self.exact, self.memories = ops, logits, native, exact, memories
-        self.maker = {value: n for n, op in enumerate(ops) for value in op.writes}
-        self.readers: dict[Value, list[int]] = {}
-        for n, op in enumerate(ops):
-            for value in op.reads:
-                self.readers.setdefault(value, []).append(n)
-        self.done: set[int] = set()
-        self.codes: dict[tuple[Value, int], Value] = {}
-        self.angles: dict[int, Value] = {}
-        self.plans: dict[tuple[int, ...], Any] = {}
-        self.matrices: dict[int, Any] = {}
-        self.expert_buffers: Any = None
-        self.holds: list[Any] = []
-        self.result: list[Step] = []
-
-    def steps(self) -> tuple[list[Step], list[Any]]:
-        for n, op in enumerate(self.ops):
-            if n not in self.done:
-                self.done.add(n)
-                getattr(self, op.kind)(n, op)
-        return self.result, self.holds
-
-    # --- what is known of values ---
-
-    def hidden(self, value: Value, by: int) -> bool:
-        """Whether nobody but op `by` looks at this value."""
-        return self.readers.get(value, []) == [by] and not value.watched and value is not self.logits
-
-    def only_reader(self, value: Value) -> int | None:
-        readers = self.readers.get(value, [])
-        return readers[0] if len(readers) == 1 and not value.watched else None
-
-    def takes_codes(self, n: int) -> int:
-        """Bytes of each whole number that product n takes for an activation; 0: it takes floats."""
-        op = self.ops[n]
-        if self.exact or not _native.takes_int8(op.given["weight"].layout):
-            return 0
-        return 2 if op.writes[0] is self.logits else 1
-
-    def wants_codes(self, value: Value) -> bool:
-        """Whether some product takes this value as int8 activations."""
-        return any(self.ops[n].kind == "linear" and self.takes_codes(n) == 1 for n in self.readers.get(value, []))
-
-    # --- steps ---
-
-    def step(
-        self,
-        reads: list[Value],
-        writes: list[Value],
-        emit: Callable[[Callable[[Value], Any]], None],
-        in_place: dict[Value, Value] | None = None,
-    ) -> None:
-        self.result.append(Step(reads, writes, emit, in_place or {}))
-
-    def matrix(self, weight: Packed) -> Any:
-        if id(weight) not in self.matrices:
-            self.matrices[id(weight)] = _native.Matrix(
-                weight.layout, weight.rows, weight.columns, weight.data, weight.experts
-            )
-            self.holds.append(weight)
-        return self.matrices[id(weight)]
-
-    def codes_of(self, value: Value, size: int) -> Value:
-        """This value as whole numbers of so many bytes, made now if it has not been made."""
-        if (value, size) not in self.codes:
-            codes = self.codes[value, size] = Value(value.rows, value.width, code_bytes=size)
-            self.step([value], [codes], lambda at: self.native.quantise(at(value), size, at(codes)))
-        return self.codes[value, size]
-
-    def embed(self, n: int, op: Op) -> None:
-        (out,), table = op.writes, self.matrix(op.given["table"])
-        self.step([], [out], lambda at: self.native.embed(table, at(out)))
-
-    def rms_norm(self, n: int, op: Op) -> None:
-        (x,), (out,) = op.reads, op.writes
-        writes, codes = [out], Value(out.rows, 0)
-        if self.wants_codes(out):
-            codes = self.codes[out, 1] = Value(out.rows, out.width, code_bytes=1)
-            writes.append(codes)
-        weight, eps = op.given["weight"], op.given["eps"]
-        nothing = _native.Value(_native.Rows.tokens, 0, 0)
-        self.step(
-            [x],
-            writes,
-            lambda at: self.native.norm(at(x), weight, eps, at(out), at(codes) if codes.width else nothing),
-        )
-
-    def add(self, n: int, op: Op) -> None:
-        (a, b), (out,) = op.reads, op.writes
-        self.step([a, b], [out], lambda at: self.native.add(at(a), at(b), at(out)))
-
-    def select(self, n: int, op: Op) -> None:
-        (x,), (out,) = op.reads, op.writes
-        self.step([x], [out], lambda at: self.native.select(at(x), at(out)))
-
-    def gated(self, n: int, op: Op) -> None:
-        (gate, up), (out,), given = op.reads, op.writes, op.given
-        self.step(
-            [gate, up],
-            [out],
-            lambda at: self.native.gated(at(gate), at(up), given["clamped"], given["alpha"], given["limit"], at(out)),
-        )
-
-    def route_top_k(self, n: int, op: Op) -> None:
-        (scores,), (chosen, expert_weights), top_k = op.reads, op.writes, op.given["top_k"]
-        self.step(
-            [scores],
-            [chosen, expert_weights],
-            lambda at: self.native.route_top_k(at(scores), top_k, at(chosen), at(expert_weights)),
-        )
-
-    def linear(self, n: int, op: Op) -> None:
-        """This product and every later one of the same input, side by side."""
-        (x,) = op.reads
-        codes = self.takes_codes(n)
-        together = [n] + [
-            m
-            for m in self.readers[x]
-            if m not in self.done and self.ops[m].kind == "linear" and self.takes_codes(m) == codes
-        ]
-        self.done.update(together)
-        source = self.codes_of(x, codes) if codes else x
-        while together:
-            pair = self.gated_pair(together)
-            if pair is None:
-                self.products(n, source, codes, together)
-                return
-            self.gated_products(source, codes, pair)
-            together = [m for m in together if m not in pair]
-
-    def gated_pair(self, together: Sequence[int]) -> tuple[int, int] | None:
-        """Two of these products that nobody sees but the gate that makes them one."""
-        for m in together:
-            (out,) = self.ops[m].writes
-            reader = self.only_reader(out)
-            if reader is None or self.ops[reader].kind != "gated":
-                continue
-            gate, up = self.ops[reader].reads
-            makers = (self.maker[gate], self.maker[up])
-            unseen = self.hidden(gate, reader) and self.hidden(up, reader)
-            if gate is not up and unseen and all(maker in together for maker in makers):
-                return makers
-        return None
-
-    def gated_products(self, source: Value, codes: int, pair: tuple[int, int]) -> None:
-        ops = [self.ops[m] for m in pair]
-        gate, up = (op.writes[0] for op in ops)
-        reader = self.readers[gate][0]
-        (out,), how = self.ops[reader].writes, self.ops[reader].given
-        self.done.add(reader)
-        matrices = [self.matrix(op.given["weight"]) for op in ops]
-        biases = [op.given["bias"] for op in ops]
-        self.step(
-            [source],
-            [out, up],
-            lambda at: self.native.linear(
-                at(source),
-                codes,
-                [(matrices[0], biases[0], at(out), False), (matrices[1], biases[1], at(up), False)],
-                True,
-                how["clamped"],
-                how["alpha"],
-                how["limit"],
-            ),
-        )
-
-    def products(self, n: int, source: Value, codes: int, together: Sequence[int]) -> None:
-        outs: list[tuple[Any, Any, Value, bool]] = []
-        reads, in_place = [source], {}
-        for m in together:
-            op = self.ops[m]
-            (out,), accumulate = op.writes, False
-            residual = self.residual(n, out)
-            if residual is not None:
-                reader = self.readers[out][0]
-                self.done.add(reader)
-                out, accumulate = self.ops[reader].writes[0], True
-                in_place[out] = residual
-                reads.append(residual)
-            outs.append((self.matrix(op.given["weight"]), op.given["bias"], out, accumulate))
-        self.step(
-            reads,
-            [out for _, _, out, _ in outs],
-            lambda at: self.native.linear(
-                at(source), codes, [(*rest, at(out), add) for *rest, out, add in outs], False, False, 1.0, 0.0
-            ),
-            in_place,
-        )
-
-    def residual(self, n: int, out: Value) -> Value | None:
-        """What a product is only added to, if the sum may take its place: ready before op n, not looked at after."""
-        reader = self.only_reader(out)
-        if reader is None or self.ops[reader].kind != "add" or out is self.logits:
-            return None
-        op = self.ops[reader]
-        other = op.reads[1] if op.reads[0] is out else op.reads[0]
-        if other is out or other.watched or op.writes[0] is self.logits or self.maker[other] > n:
-            return None
-        return other if all(m < n or m == reader for m in self.readers[other]) else None
-
-    def angles_of(self, op: Op) -> Value:
-        rope = op.given["rope"]
-        if id(rope) not in self.angles:
-            angles = self.angles[id(rope)] = Value("tokens", 2 * len(rope.inverse_frequencies))
-            frequencies, magnitude = rope.inverse_frequencies, float(rope.magnitude)
-            self.holds.append(rope)
-            self.step([], [angles], lambda at: self.native.angles(frequencies, magnitude, at(angles)))
-        return self.angles[id(rope)]
-
-    def rotate(self, n: int, op: Op) -> None:
-        if self.turned_on_the_way(n) is not None:
-            return  # attend does it
-        (x,), (out,), head_dim = op.reads, op.writes, op.given["each"]
-        angles = self.angles_of(op)
-        self.step([x, angles], [out], lambda at: self.native.rotate(at(x), at(angles), head_dim, at(out)))
-
-    def turned_on_the_way(self, n: int) -> tuple[int, int, int] | None:
-        """(attend, rotation of q, rotation of k) if op n is one of two rotations that go into the cache together."""
-        reader = self.only_reader(self.ops[n].writes[0])
-        if reader is None or self.ops[reader].kind != "attend":
-            return None
-        attend = self.ops[reader]
-        q, k = (self.maker[value] for value in attend.reads[:2])
-        head_dim = self.remembered(attend).head_dim
-        for m in (q, k):
-            op = self.ops[m]
-            if op.kind != "rotate" or not self.hidden(op.writes[0], reader) or op.given["each"] != head_dim:
-                return None
-        if q == k or self.ops[q].given["rope"] is not self.ops[k].given["rope"]:
-            return None
-        before = self.ops[q].reads[0]
-        return (reader, q, k) if self.hidden(before, q) else None
-
-    def attend(self, n: int, op: Op) -> None:
-        (q, k, v), (out,), given = op.reads, op.writes, op.given
-        layer, native = given["layer"], self.native
-        fused = self.turned_on_the_way(self.maker[q])
-        if fused is not None:
-            _, turn_q, turn_k = fused
-            before, angles = self.ops[turn_q].reads[0], self.angles_of(self.ops[turn_q])
-            k = self.ops[turn_k].reads[0]
-            self.step(
-                [k, v, before, angles],
-                [q],
-                lambda at: native.rotate_append(layer, at(k), at(v), at(q), at(angles)),
-                {q: before},
-            )
-        else:
-            self.step([k, v], [], lambda at: native.append(layer, at(k), at(v)))
-        memory = self.remembered(op)
-        group = q.width // (memory.kv_heads * memory.head_dim)
-        window = _native.NO_WINDOW if memory.window is None else memory.window
-        plan = self.plan(group, memory.kv_heads, memory.head_dim, window, memory.head_dim)
-        sinks, scale = given["sinks"], given["scale"]
-        self.step([q], [out], lambda at: native.attend(plan, layer, at(q), sinks, scale, at(out)))
-
-    def remembered(self, attend: Op) -> KeyValueMemory:
-        memory: KeyValueMemory = self.memories[attend.given["layer"]]
-        return memory
-
-    def plan(self, *shape: int) -> Any:
-        if shape not in self.plans:
-            self.plans[shape] = _native.AttentionPlan(*shape)
-        return self.plans[shape]
-
-    def attend_latent(self, n: int, op: Op) -> None:
-        (q, latents), (out,), given = op.reads, op.writes, op.given
-        layer, native, scale = given["layer"], self.native, given["scale"]
-        memory: Any = self.memories[layer]
-        plan = self.plan(q.width // memory.width, 1, memory.width, _native.NO_WINDOW, memory.value_width)
-        self.step([latents], [], lambda at: native.append_latent(layer, at(latents)))
-        self.step([q], [out], lambda at: native.attend(plan, layer, at(q), None, scale, at(out)))
-
-    def linear_heads(self, n: int, op: Op) -> None:
-        (x,), (out,), weights = op.reads, op.writes, self.matrix(op.given["weight"])
-        self.step([x], [out], lambda at: self.native.linear_heads(at(x), weights, at(out)))
-
-    def join(self, n: int, op: Op) -> None:
-        (a, b), (out,), heads = op.reads, op.writes, op.given["heads"]
-        self.step([a, b], [out], lambda at: self.native.join_columns(at(a), at(b), heads, at(out)))
-
-    def route_top_k_of_groups(self, n: int, op: Op) -> None:
-        (scores,), (chosen, expert_weights), given = op.reads, op.writes, op.given
-        names = ("correction", "top_k", "groups", "top_k_groups", "normalised", "factor")
-        how = [given[name] for name in names]
-        self.step(
-            [scores],
-            [chosen, expert_weights],
-            lambda at: self.native.route_top_k_of_groups(at(scores), *how, at(chosen), at(expert_weights)),
-        )
-
-    def convolve(self, n: int, op: Op) -> None:
-        (x,), (out,), given = op.reads, op.writes, op.given
-        self.step(
-            [x], [out], lambda at: self.native.convolve(given["layer"], at(x), given["weight"], given["bias"], at(out))
-        )
-
-    def selective_scan(self, n: int, op: Op) -> None:
-        (x, dt, B, C), (out,), given = op.reads, op.writes, op.given
-        layer, A, D = given["layer"], given["A"], given["D"]
-        self.step(
-            [x, dt, B, C],
-            [out],
-            lambda at: self.native.selective_scan(layer, at(x), at(dt), A, at(B), at(C), D, at(out)),
-        )
-
-    def mix_experts(self, n: int, op: Op) -> None:
-        (x, chosen, weights), (out,), experts = op.reads, op.writes, op.given["experts"]
-        self.expert_buffers = self.expert_buffers or _native.ExpertBuffers()
-        buffers, native, exact = self.expert_buffers, self.native, self.exact
-        products = [
-            (self.matrix(experts.gate), experts.gate_bias),
-            (self.matrix(experts.up), experts.up_bias),
-            (self.matrix(experts.down), experts.down_bias),
-        ]
-        clamped = experts.limit is not None
-        self.step(
-            [x, chosen, weights],
-            [out],
-            lambda at: native.mix_experts(
-                buffers, at(x), at(chosen), at(weights), at(out), experts.gate.experts, chosen.width, products, clamped,
-                experts.alpha, experts.limit or 0.0, exact,
-            ),
-        )  # fmt: skip
-
-
-class Places:
-    """Where each value lies in the arena: those that are not needed at the same time may share a place."""
-
-    def __init__(self, steps: Sequence[Step], logits: Value, watched: Iterable[Value]) -> None:
-        self.logits = logits
-        self.home: dict[Value, Value] = {}  # values that lie in the same place have the same home
-        last: dict[Value, int] = {}
-        for n, step in enumerate(steps):
-            for value in step.writes:
-                self.home[value] = self.home[step.in_place[value]] if value in step.in_place else value
-            for value in (*step.reads, *step.writes):
-                last[self.home[value]] = n
-        for value in watched:
-            last[self.home[value]] = len(steps)
-        self.offset: dict[Value, int] = {}
-        taken: list[tuple[int, int, int]] = []  # (offset, bytes, last step), by offset
-        self.bytes_per_token = 0
-        for n, step in enumerate(steps):
-            taken = [each for each in taken if each[2] >= n]
-            for value in step.writes:
-                if self.home[value] is not value or value is logits:
-                    continue
-                size = bytes_per_token(value)
-                at = 0
-                for offset, length, _ in taken:
-                    if offset - at >= size:
-                        break
-                    at = max(at, offset + length)
-                taken = sorted([*taken, (at, size, last[value])])
-                self.offset[value] = at
-                self.bytes_per_token = max(self.bytes_per_token, at + size)
-        self.made: dict[Value, Any] = {}
-
-    def native(self, value: Value) -> Any:
-        if value not in self.made:
-            rows = _native.Rows.tokens if value.rows == "tokens" else _native.Rows.wanted
-            offset = -1 if value is self.logits else self.offset[self.home[value]]
-            self.made[value] = _native.Value(rows, value.width, offset)
-        return self.made[value]
-
-
-def bytes_per_token(value: Value) -> int:
-    if value.code_bytes:
-        return int(_native.activation_bytes_per_token(value.width, value.code_bytes))
-    return 4 * value.width
+    def have(self, value: Value, rows: Rows) -> Value:
+        """These rows of a value, selected now if they have not been."""
+        if (value, rows) not in self.now:
+            picked = Value("wanted", value.width)
+            self.ops.append(Op("select", [self.now[value, "tokens"]], [picked]))
+            self.now[value, rows] = picked
+        return self.now[value, rows]

@@ -15,70 +15,26 @@ A value that is watched is kept until the end of the step, and what would have h
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, Self
+from dataclasses import dataclass
+from typing import Any, Self
 
 import numpy as np
 
 import ouvert.kernels._native as _native
 from ouvert.arithmetic import Experts, Rope
 from ouvert.kernels.linear import Packed
+from ouvert.kernels.lowering import lower
 from ouvert.kernels.pages import Layer
 from ouvert.kernels.program import CacheType, Program
+from ouvert.kernels.trace import Memory, Op, Rows, Value
 
 Array = np.ndarray[Any, np.dtype[Any]]
-Rows = Literal["tokens", "wanted"]
 
 # Heads that may share one kv head: the attention's work area is made for tiles of so many rows.
 MOST_HEADS_TOGETHER = 256
 # Tokens before its window that a windowed layer goes on holding, so that a conversation can be cut back to an earlier
 # turn without computing everything again.
 KEPT_BEFORE_WINDOW = 4096
-
-
-class KeyValueMemory(Protocol):
-    """A layer that remembers keys and values: models.KeyValueMemory."""
-
-    @property
-    def kv_heads(self) -> int: ...
-    @property
-    def head_dim(self) -> int: ...
-    @property
-    def window(self) -> int | None: ...
-
-
-class LatentMemory(Protocol):
-    """A layer that remembers latents: models.LatentMemory."""
-
-    @property
-    def width(self) -> int: ...
-    @property
-    def value_width(self) -> int: ...
-
-
-class StateMemory(Protocol):
-    """A layer that remembers a state: models.StateMemory."""
-
-    @property
-    def channels(self) -> int: ...
-    @property
-    def convolution(self) -> int: ...
-    @property
-    def states(self) -> int: ...
-
-
-Memory = KeyValueMemory | LatentMemory | StateMemory
-
-
-@dataclass(eq=False)
-class Value:
-    """A matrix with one row per token, or per wanted token."""
-
-    rows: Rows
-    width: int
-    code_bytes: int = 0  # activations as whole numbers of so many bytes instead of floats
-    integers: bool = False  # int32 instead of floats
-    watched: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,16 +91,6 @@ class Batch:
     caches: tuple[LayerCache, ...]
 
 
-@dataclass(eq=False)
-class Op:
-    """One operation: what it reads, what it writes, and whatever else it needs."""
-
-    kind: str
-    reads: list[Value]
-    writes: list[Value]
-    given: dict[str, Any] = field(default_factory=dict)
-
-
 class TracingError(Exception):
     """A graph asks for what a program cannot do. The message names the operation, what it was given and the remedy."""
 
@@ -182,8 +128,6 @@ class Tracer:
         kept_before_window: int = KEPT_BEFORE_WINDOW,
     ) -> Program:
         """The program that computes `logits`, which must be of the wanted rows."""
-        from ouvert.kernels.lowering import lower
-
         if logits.value.rows != "wanted":
             raise TracingError(
                 "finish: the logits are of every token, expected those of the wanted ones. "
