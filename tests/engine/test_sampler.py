@@ -30,13 +30,13 @@ def expected_shares(logits, *, temperature=1.0, top_k=0, top_p=1.0, min_p=0.0, b
     scores = np.asarray(logits, np.float64)
     shares = softmax(scores) if bug == "temperature after top-p" else softmax(scores / temperature)
     kept = top_k or shares.size
-    if bug == "one word more in top-k":
+    if bug == "one token more in top-k":
         kept += 1
-    part = shares[:kept].sum() if bug != "nucleus of all words" else 1.0
+    part = shares[:kept].sum() if bug != "nucleus of all tokens" else 1.0
     reached = np.searchsorted(np.cumsum(shares[:kept]), top_p * part) + 1
-    if bug == "one word more in the nucleus":
+    if bug == "one token more in the nucleus":
         reached += 1
-    if bug == "one word fewer in the nucleus":
+    if bug == "one token fewer in the nucleus":
         reached -= 1
     kept = min(kept, reached)
     if bug == "min-p of a share of 1":
@@ -101,17 +101,17 @@ CASES = [
     ({}, ()),
     ({"temperature": 0.6}, ()),
     ({"temperature": 2.5}, ()),
-    ({"top_k": 5}, ("one word more in top-k", "draw not normalised")),
+    ({"top_k": 5}, ("one token more in top-k", "draw not normalised")),
     (
         {"top_p": 0.8},
-        ("one word more in the nucleus", "one word fewer in the nucleus", "draw not normalised"),
+        ("one token more in the nucleus", "one token fewer in the nucleus", "draw not normalised"),
     ),
-    ({"temperature": 2.0, "top_p": 0.7}, ("temperature after top-p", "one word more in the nucleus")),
-    ({"temperature": 0.5, "top_p": 0.95}, ("temperature after top-p", "one word fewer in the nucleus")),
+    ({"temperature": 2.0, "top_p": 0.7}, ("temperature after top-p", "one token more in the nucleus")),
+    ({"temperature": 0.5, "top_p": 0.95}, ("temperature after top-p", "one token fewer in the nucleus")),
     ({"min_p": 0.2}, ("min-p of a share of 1", "draw not normalised")),
     (
         {"temperature": 1.3, "top_k": 12, "top_p": 0.9, "min_p": 0.1},
-        ("nucleus of all words", "temperature after top-p", "draw not normalised"),
+        ("nucleus of all tokens", "temperature after top-p", "draw not normalised"),
     ),
 ]
 
@@ -216,7 +216,7 @@ def test_the_native_part_may_be_missing(monkeypatch):
 
 
 def test_a_vocabulary_too_large_to_count_is_refused():
-    with pytest.raises(EngineError, match="600000 words, expected at most 524287"):
+    with pytest.raises(EngineError, match="600000 tokens, expected at most 524287"):
         Sampler(Sampling(), [], 600_000)
 
 

@@ -10,7 +10,7 @@ from ouvert.arithmetic.sampling import ASK, LOG2_E, SHARE_BITS, Changes
 from ouvert.kernels import sampling
 from ouvert.kernels.linear import available_instruction_sets
 
-# Blocks are of 64 words; the last size is SmolLM2's vocabulary.
+# Blocks are of 64 tokens; the last size is SmolLM2's vocabulary.
 SIZES = [1, 2, 63, 64, 65, 127, 128, 1000, 5000, 49_152]
 SCALES = [LOG2_E * 1e-9, LOG2_E / 3, LOG2_E, LOG2_E * 30, 1e300]
 
@@ -100,7 +100,7 @@ def test_reports_are_the_same(size):
     ],
 )
 def test_ids_that_are_no_words_are_refused(changes, allowed):
-    with pytest.raises(ValueError, match=r"row 1 has an id.* not among its 8 words"):
+    with pytest.raises(ValueError, match=r"row 1 has an id.* not among its 8 tokens"):
         sampling.choose(np.zeros((2, 8), np.float32), np.array([ask(), ask()]), [None, changes], [None, allowed])
 
 
@@ -122,5 +122,5 @@ def test_rows_of_another_kind_are_refused(logits):
 def test_something_is_asked_of_every_row():
     with pytest.raises(ValueError, match="2 rows of logits"):
         sampling.choose(np.zeros((2, 8), np.float32), np.array([ask()]), [None] * 2, [None] * 2)
-    with pytest.raises(ValueError, match="none above the number of words"):
+    with pytest.raises(ValueError, match="none above the number of tokens"):
         sampling.report(np.zeros((1, 8), np.float32), np.array([9]))

@@ -1,13 +1,13 @@
 """How a row of logits becomes a token, in NumPy: what kernels.sampling is held to, token for token.
 
 The order is fixed: bias and penalties, what a constraint allows, temperature, then top-k, top-p and min-p, each over
-what the one before left (as transformers' processors do). Ties go to the lowest id. The draw goes through the words
+what the one before left (as transformers' processors do). Ties go to the lowest id. The draw goes through the tokens
 that are left in the order of their ids.
 
-A word's share is e^((logit - largest) / temperature) in units of 2^-SHARE_BITS, rounded to a whole number. It comes
+A token's share is e^((logit - largest) / temperature) in units of 2^-SHARE_BITS, rounded to a whole number. It comes
 from float64 operations that every machine rounds alike, none of them fused, and all that follows (totals, nuclei,
 draws) is integer arithmetic. So no choice depends on a mathematical library, an instruction set or the order of a sum.
-The price: a word that is 4e13 times less likely than the likeliest is never chosen.
+The price: a token that is 4e13 times less likely than the likeliest is never chosen.
 """
 
 import math
@@ -20,7 +20,7 @@ Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 Rows: TypeAlias = Array | Sequence[Array]  # float32, all of one length
 
 SHARE_BITS = 44
-MOST_TOKENS = 2 ** (63 - SHARE_BITS) - 1  # the shares of so many words add up in an int64
+MOST_TOKENS = 2 ** (63 - SHARE_BITS) - 1  # the shares of so many tokens add up in an int64
 LOG2_E = 1.4426950408889634
 LN_2 = 0.6931471805599453
 FINITE = float(np.finfo(np.float32).max)
@@ -36,7 +36,7 @@ POWERS = (
     0.6931471805599453,
 )
 
-# How one token is to be chosen. `scale` is log2(e) / temperature, negative for the likeliest word; `draw` is uniform
+# How one token is to be chosen. `scale` is log2(e) / temperature, negative for the likeliest token; `draw` is uniform
 # over all its values; `least` is the smallest share that may be chosen; top_k 0 keeps all; logprobs below 0: none.
 ASK = np.dtype(
     [
@@ -69,7 +69,7 @@ class Changes(NamedTuple):
 def choose(
     logits: Rows, asks: Array, changes: Sequence[Changes | None], allowed: Sequence[Array | None]
 ) -> tuple[Array, Array]:
-    """Outcomes, and per row the ids of its likeliest words (as many as the row with the most logprobs asks for).
+    """Outcomes, and per row the ids of its likeliest tokens (as many as the row with the most logprobs asks for).
 
     `asks` ASK (rows,), `allowed` ids that may be chosen, ascending, not none of them.
     """
@@ -86,7 +86,7 @@ def choose(
 
 
 def report(logits: Rows, tops: Array) -> tuple[Array, Array]:
-    """Outcomes without tokens, and the ids of the `tops` likeliest words of each row; below 0 not even the total."""
+    """Outcomes without tokens, and the ids of the `tops` likeliest tokens of each row; below 0 not even the total."""
     outcomes = np.zeros(len(logits), OUTCOME)
     ids = np.zeros((len(logits), max(tops.max(initial=0), 0)), np.int64)
     for row, top, of_row, outcome in zip(logits, tops, ids, outcomes, strict=True):
@@ -116,7 +116,7 @@ def narrow(wide: Array) -> Array:
 
 
 def chosen(weighed: Array, ask: Any) -> int:
-    """The place of the chosen word in the row."""
+    """The place of the chosen token in the row."""
     if ask["scale"] < 0:
         return int(np.argmax(weighed))
     climb = np.cumsum(kept_shares(weighed, ask))

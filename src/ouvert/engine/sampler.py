@@ -137,11 +137,11 @@ class Sampler:
     """How the tokens of one sequence are chosen. `seed` is the one asked for, or one drawn for this sequence."""
 
     def __init__(self, sampling: Sampling, prompt: Sequence[int], vocabulary_size: int) -> None:
-        """Raises EngineError if the vocabulary has more words than can be counted with."""
+        """Raises EngineError if the vocabulary has more tokens than can be counted with."""
         if vocabulary_size > plain.MOST_TOKENS:
             raise EngineError(
-                f"sampling: the vocabulary has {vocabulary_size} words, expected at most {plain.MOST_TOKENS}. Choosing "
-                "from more needs a smaller SHARE_BITS in ouvert.arithmetic.sampling."
+                f"sampling: the vocabulary has {vocabulary_size} tokens, expected at most {plain.MOST_TOKENS}. "
+                "Choosing from more needs a smaller SHARE_BITS in ouvert.arithmetic.sampling."
             )
         self.sampling = sampling
         self.seed = secrets.randbits(32) if sampling.seed is None else sampling.seed
@@ -295,15 +295,15 @@ def report_all(logits: plain.Rows, tokens: Sequence[int], top: int = 0, by: Mach
 
 
 def with_logprobs(row: np.ndarray, token: int, total: int, largest: float, likeliest: np.ndarray) -> Token:
-    """Log-probabilities in float64, within 1e-8 in rows of 200,000 words: shares are rounded (arithmetic.sampling)."""
+    """Log-probabilities in float64, within 1e-8 in rows of 200,000 tokens: shares are rounded (arithmetic.sampling)."""
     log_total = plain.log_of_total(total)
     ids = likeliest.tolist()
     logprobs = [(logit - largest) - log_total for logit in row[[token, *ids]].tolist()]
     return Token(token, logprobs[0], tuple(zip(ids, logprobs[1:], strict=True)))
 
 
-def not_finite(broken: int, words: int) -> NotFiniteError:
+def not_finite(broken: int, tokens: int) -> NotFiniteError:
     return NotFiniteError(
-        f"sampling: {broken} of {words} logits are NaN or infinite, so no token can be chosen. "
+        f"sampling: {broken} of {tokens} logits are NaN or infinite, so no token can be chosen. "
         "The weights are damaged or the arithmetic overflowed: check the file's digest, then try exact=True."
     )

@@ -19,7 +19,7 @@ def choose(
     instruction_set: str | None = None,
 ) -> tuple[plain.Array, plain.Array]:
     """arithmetic.sampling.choose. Raises ValueError for what does not fit together."""
-    rows, words = check_rows("choosing tokens", logits)
+    rows, tokens = check_rows("choosing tokens", logits)
     if not asks.shape == (rows,) or asks.dtype != plain.ASK or len(changes) != rows or len(allowed) != rows:
         raise ValueError(
             f"choosing tokens: {rows} rows of logits with asks {asks.dtype}{asks.shape}, {len(changes)} changes and "
@@ -39,8 +39,8 @@ def choose(
     if (outcomes["token"] < 0).any():
         row = int(np.flatnonzero(outcomes["token"] < 0)[0])
         raise ValueError(
-            f"choosing tokens: row {row} has an id, biased, seen or allowed, that is not among its {words} "
-            "words, or none is allowed. Check the ids against the vocabulary first."
+            f"choosing tokens: row {row} has an id, biased, seen or allowed, that is not among its {tokens} "
+            "tokens, or none is allowed. Check the ids against the vocabulary first."
         )
     return outcomes, likeliest
 
@@ -49,12 +49,12 @@ def report(
     logits: plain.Rows, tops: plain.Array, instruction_set: str | None = None
 ) -> tuple[plain.Array, plain.Array]:
     """arithmetic.sampling.report."""
-    rows, words = check_rows("reporting log-probabilities", logits)
+    rows, tokens = check_rows("reporting log-probabilities", logits)
     tops = np.ascontiguousarray(tops, np.int64)
-    if tops.shape != (rows,) or tops.max(initial=0) > words:
+    if tops.shape != (rows,) or tops.max(initial=0) > tokens:
         raise ValueError(
-            f"reporting log-probabilities: {rows} rows of {words} words, and the likeliest {tops} wanted; "
-            "expected one number for every row, none above the number of words."
+            f"reporting log-probabilities: {rows} rows of {tokens} tokens, and the likeliest {tops} wanted; "
+            "expected one number for every row, none above the number of tokens."
         )
     outcomes = np.zeros(rows, plain.OUTCOME)
     likeliest = np.zeros((rows, max(int(tops.max(initial=0)), 0)), np.int64)
@@ -77,13 +77,13 @@ def shares(logits: plain.Array, scale: float, instruction_set: str | None = None
 
 
 def check_rows(operation: str, logits: plain.Rows) -> tuple[int, int]:
-    """How many rows there are, and words in each."""
-    words = len(logits[0]) if len(logits) else 1
+    """How many rows there are, and tokens in each."""
+    tokens = len(logits[0]) if len(logits) else 1
     for row in logits:
-        fits = row.shape == (words,) and row.dtype == np.float32 and row.flags.c_contiguous
-        if not fits or not 1 <= words <= plain.MOST_TOKENS:
+        fits = row.shape == (tokens,) and row.dtype == np.float32 and row.flags.c_contiguous
+        if not fits or not 1 <= tokens <= plain.MOST_TOKENS:
             raise ValueError(
                 f"{operation}: a row of logits is {row.dtype}{row.shape}, expected contiguous float32 with 1 to "
-                f"{plain.MOST_TOKENS} words, as many as the first row, which has {words}."
+                f"{plain.MOST_TOKENS} tokens, as many as the first row, which has {tokens}."
             )
-    return len(logits), words
+    return len(logits), tokens

@@ -1,8 +1,8 @@
 """What may be chosen, and how often, beside transformers' processors and llama.cpp's samplers; log-probabilities beside
 torch's.
 
-They compute in float32, we in whole numbers from float64. So a word at the very edge of a nucleus may be in for the one
-and out for the other, and nothing else may differ.
+They compute in float32, we in whole numbers from float64. So a token at the very edge of a nucleus may be in for the
+one and out for the other, and nothing else may differ.
 """
 
 import importlib.util
@@ -23,7 +23,7 @@ spec.loader.exec_module(llama_samplers)
 
 # Float32 logits up to 40 are 4e-6 apart, and the references round after every step.
 TOLERANCE = 2e-5
-# So near to the edge of a nucleus or of min-p, float32 sums of this many words may fall on the other side.
+# So near to the edge of a nucleus or of min-p, float32 sums of this many tokens may fall on the other side.
 EDGE = 1e-5
 WORDS = 2_000
 PROMPT = [3, 3, 3, 17, 1999, 0, 17, 5]
@@ -59,7 +59,7 @@ def rows():
 
 
 def ours(asked, row):
-    """Every word's chance, 0 for what may not be chosen, and the row after bias and penalties."""
+    """Every token's chance, 0 for what may not be chosen, and the row after bias and penalties."""
     sampler = Sampler(asked, PROMPT, WORDS)
     ask, changes = np.array([sampler._ask()], plain.ASK)[0], sampler._changes()
     weighed = row if changes is None else plain.changed(row, ask, changes)
@@ -92,7 +92,7 @@ def by_llama_cpp(asked, row):
     return chances / chances.sum()
 
 
-def edge_words(asked, weighed):
+def edge_tokens(asked, weighed):
     """Words that float32 may take for a different side of an edge than it should."""
     shares = plain.shares(weighed, plain.LOG2_E / asked.temperature).astype(np.float64)
     order = plain.likeliest(weighed, asked.top_k or WORDS)
@@ -110,7 +110,7 @@ def compare(asked, reference):
         different = set(np.flatnonzero((found > 0) != (expected > 0)).tolist())
         # What has less than half a unit of 2^-44 is never chosen by us, and has a chance of 1e-14 for them.
         different -= set(np.flatnonzero((found == 0) & (expected < 2.0**-44)).tolist())
-        assert different <= edge_words(asked, weighed)
+        assert different <= edge_tokens(asked, weighed)
         edges += bool(different)
         both = (found > 0) & (expected > 1e-9)
         if not different:
@@ -151,11 +151,11 @@ def test_greedy_choices_are_those_of_llama_cpp():
             assert token.id == llama_samplers.Chain(asked, PROMPT, WORDS, draws=True).choose(row)
 
 
-@pytest.mark.parametrize("words", [1_000, 49_152, 201_088])
+@pytest.mark.parametrize("vocabulary", [1_000, 49_152, 201_088])
 @pytest.mark.parametrize("spread", [0.5, 3.0, 10.0])
-def test_logprobs_are_torchs(words, spread):
-    logits = (np.random.default_rng(words).standard_normal((3, words)) * spread).astype(np.float32)
-    tokens = [0, words // 2, words - 1]
+def test_logprobs_are_torchs(vocabulary, spread):
+    logits = (np.random.default_rng(vocabulary).standard_normal((3, vocabulary)) * spread).astype(np.float32)
+    tokens = [0, vocabulary // 2, vocabulary - 1]
     exact = torch.log_softmax(torch.from_numpy(logits).double(), -1)
     single = torch.log_softmax(torch.from_numpy(logits), -1)
     for row, token in enumerate(report_all(logits, tokens, 20)):

@@ -39,7 +39,7 @@ LONGEST_REASON = 600
 MOST_LEXER_STATES = 50_000  # one to two kB each
 MOST_SYMBOLS = 200_000  # in all rules; about a kB each while compiling
 LARGE = 30_000  # characters from which a grammar is tried first in a process of its own
-MASKS_KEPT = 16  # at most 25 MB of ids at 200,000 words
+MASKS_KEPT = 16  # at most 25 MB of ids at 200,000 tokens
 END = b"<|the grammar is complete|>"  # the name of an id that no model has
 
 
