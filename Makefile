@@ -15,7 +15,7 @@ OUVERT = $(shell [ "$$(command -v ouvert)" = "$(LINK)" ] && [ -L "$(LINK)" ] && 
 
 SOURCES := pyproject.toml CMakeLists.txt $(wildcard src/ouvert/kernels/native/*)
 
-.PHONY: FORCE help install uninstall run test check lint types test-references test-clients test-real peers bench web web-check test-web clean
+.PHONY: FORCE help install uninstall run test check lint types reference test-references test-clients test-real peers bench web web-check test-web clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */  make \1\t/' | expand -t 24
@@ -46,6 +46,9 @@ lint: $(VENV)/installed-dev
 
 types: $(VENV)/installed-dev
 	$(BIN)/mypy
+
+reference: $(VENV)/installed-dev  ## write docs/reference anew from the docstrings (the suite compares the two)
+	$(BIN)/python docs/reference/generate.py
 
 check: lint types test  ## lint, format, types, arrows, tests: what must pass before every commit
 

@@ -17,7 +17,9 @@ LAYER = struct.Struct("<IIIq")  # kind, heads, dim, window (-1: none)
 GROUP = struct.Struct("<QQ")  # bytes of a block, 1 if it follows and 0 for a hole
 
 
-KEYS_AND_VALUES, LATENTS, STATE = 0, 1, 2  # kinds of layers
+KEYS_AND_VALUES = 0  # kinds of layers
+LATENTS = 1
+STATE = 2
 
 
 class Layer(NamedTuple):
