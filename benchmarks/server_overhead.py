@@ -17,8 +17,7 @@ import time
 from pathlib import Path
 
 from ouvert.assistant import load
-from ouvert.serving import Settings, make_app, make_server
-from ouvert.serving.server import bound_socket
+from ouvert.serving import Settings, bound_socket, make_app, make_server
 from ouvert.store import Store, default_home
 
 QUESTION = [{"role": "user", "content": "Write a long story about a lighthouse."}]

@@ -130,8 +130,7 @@ def served(model: str, store: Any, folder: Path, options: dict[str, Any]) -> tup
     import http.client
     import threading
 
-    from ouvert.serving import Settings, make_app, make_server
-    from ouvert.serving.server import bound_socket
+    from ouvert.serving import Settings, bound_socket, make_app, make_server
 
     settings = Settings(port=0, models=(model,), only_these=True, load_options=options, state=folder / "server")
     app = make_app(settings, store)

@@ -1,15 +1,17 @@
-"""HTTP: one file per endpoint family, wire types, event streams. May import assistant, chat, safety, agents, inspection
-and store.
+"""HTTP: one room per dialect, what all share at the root. May import assistant, chat, safety, agents, inspection and
+store.
 
 Every dialect is a translation of the assistant's events; the core is synchronous, and `answers` carries its events to
-the event loop.
+the event loop. The rooms (openai, anthropic, ollama, web) import the root and never each other; only `app` imports
+them.
 """
 
 from ouvert.serving.app import make_app
 from ouvert.serving.endpoints import Call, Endpoint
 from ouvert.serving.errors import Refusal
 from ouvert.serving.keys import Key, KeyFileError, Keys
-from ouvert.serving.server import make_server
+from ouvert.serving.peers import this_user, user_who_listens, users_can_be_told
+from ouvert.serving.server import allow_more_files, bound_socket, make_server
 from ouvert.serving.service import Service
 from ouvert.serving.settings import Settings
 
@@ -22,6 +24,11 @@ __all__ = [
     "Refusal",
     "Service",
     "Settings",
+    "allow_more_files",
+    "bound_socket",
     "make_app",
     "make_server",
+    "this_user",
+    "user_who_listens",
+    "users_can_be_told",
 ]

@@ -29,7 +29,7 @@ Prompt = str | Sequence[int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TextAsk:
+class TextsToContinue:
     """Texts to be continued, each `written` times, whatever dialect they came in.
 
     `suffix`: the text behind a gap that is to be filled. `echo`: the prompt is given back before what goes on from it.
@@ -59,17 +59,17 @@ class Echoed:
 
 
 class TextTask:
-    """Every prompt of an ask, each as often as it is to be written: first all choices of the first one."""
+    """Every prompt of a request, each as often as it is to be written: first all choices of the first one."""
 
-    def __init__(self, ask: TextAsk, timeout: float | None) -> None:
+    def __init__(self, texts: TextsToContinue, timeout: float | None) -> None:
         """`timeout`: seconds that a continuation may take."""
-        self.model, self.choices = ask.model, len(ask.prompts) * ask.written
-        self._ask, self._timeout = ask, timeout
+        self.model, self.choices = texts.model, len(texts.prompts) * texts.written
+        self._texts, self._timeout = texts, timeout
         self._started: dict[int, TextChoice] = {}
 
     def start(self, lease: Lease, number: int) -> "TextChoice":
-        prompt, n = divmod(number, self._ask.written)
-        self._started[number] = TextChoice(lease, self._ask.prompts[prompt], self._ask, n, self._timeout)
+        prompt, n = divmod(number, self._texts.written)
+        self._started[number] = TextChoice(lease, self._texts.prompts[prompt], self._texts, n, self._timeout)
         return self._started[number]
 
     @property
@@ -81,14 +81,16 @@ class TextTask:
 class TextChoice:
     """One text being continued, its prompt before it where that is asked for."""
 
-    def __init__(self, lease: Lease, prompt: Prompt, ask: TextAsk, number: int, timeout: float | None) -> None:
+    def __init__(
+        self, lease: Lease, prompt: Prompt, texts: TextsToContinue, number: int, timeout: float | None
+    ) -> None:
         """`number`: which continuation of this prompt it is, from 0."""
         model = self._model = lease.model
-        self._ids = prompt_ids(model, prompt, ask.suffix)
-        reads_only = ask.limit == 0
+        self._ids = prompt_ids(model, prompt, texts.suffix)
+        reads_only = texts.limit == 0
         ContextExceeded.check(len(self._ids) - reads_only, model.engine.context)
-        self._echo = read_tokens(model, self._ids, ask.logprobs) if ask.echo else []
-        self._continuation = None if reads_only else continuation(lease, self._ids, ask, number, timeout)
+        self._echo = read_tokens(model, self._ids, texts.logprobs) if texts.echo else []
+        self._continuation = None if reads_only else continuation(lease, self._ids, texts, number, timeout)
 
     @property
     def mean_logprob(self) -> float | None:
@@ -117,17 +119,19 @@ class TextChoice:
                 yield event
 
 
-def continuation(lease: Lease, ids: Sequence[int], ask: TextAsk, number: int, timeout: float | None) -> Continuation:
-    demands = ask.form.demands()
-    if ask.ranked:
-        demands = replace(demands, candidate=number, best_of=ask.written)
-    logprobs = 0 if ask.logprobs is None and ask.ranked else ask.logprobs
+def continuation(
+    lease: Lease, ids: Sequence[int], texts: TextsToContinue, number: int, timeout: float | None
+) -> Continuation:
+    demands = texts.form.demands()
+    if texts.ranked:
+        demands = replace(demands, candidate=number, best_of=texts.written)
+    logprobs = 0 if texts.logprobs is None and texts.ranked else texts.logprobs
     request = TextRequest(
         prompt_ids=tuple(ids),
         demands=demands,
         control=True,
-        sampling={**ask.sampling, "max_tokens": ask.limit, "logprobs": logprobs},
-        stop=ask.stop,
+        sampling={**texts.sampling, "max_tokens": texts.limit, "logprobs": logprobs},
+        stop=texts.stop,
         timeout=timeout,
         owner=lease.owner,
     )

@@ -181,7 +181,7 @@ def test_a_port_that_another_user_took_is_said_to_be_theirs(monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
         assert who_is_there("127.0.0.1", port) == "Is a server running there already?"
-        monkeypatch.setattr("ouvert.serving.peers.this_user", lambda: os.geteuid() + 1)
+        monkeypatch.setattr("ouvert.serving.this_user", lambda: os.geteuid() + 1)
         assert f"another user of this machine (number {os.geteuid()})" in who_is_there("127.0.0.1", port)
     assert who_is_there("127.0.0.1", port) == who_is_there("a name", port) == "Is a server running there already?"
 

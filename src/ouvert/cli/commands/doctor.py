@@ -212,8 +212,7 @@ def prefix_cache(args: argparse.Namespace) -> Iterator[Finding]:
 
 
 def private_folders(args: argparse.Namespace) -> Iterator[Finding]:
-    from ouvert.serving import KeyFileError, Keys
-    from ouvert.serving.peers import users_can_be_told
+    from ouvert.serving import KeyFileError, Keys, users_can_be_told
 
     receipts = receipts_folder(open_store())
     yield Finding("receipts", f"{receipts}{'' if receipts.exists() else ' (none yet)'}", open_to_others(receipts))

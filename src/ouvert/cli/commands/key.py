@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ouvert.cli.environment import open_store
 
 if TYPE_CHECKING:
-    from ouvert.serving.keys import Keys
+    from ouvert.serving import Keys
 
 SUMMARY = "Make, list and revoke the keys of clients of the server."
 CLOSED = (
@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """0: done. 1: not; a sentence on stderr says why."""
     from ouvert.cli.answering import complain
-    from ouvert.serving.keys import KeyFileError, Keys
+    from ouvert.serving import KeyFileError, Keys
 
     keys = Keys(open_store().home / "server")
     try:

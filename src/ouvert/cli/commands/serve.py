@@ -54,8 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """0: stopped as it was told to. 1: it could not start; a sentence on stderr says why."""
     from ouvert.cli.answering import complain
-    from ouvert.serving import KeyFileError, Keys
-    from ouvert.serving.server import allow_more_files, bound_socket
+    from ouvert.serving import KeyFileError, Keys, allow_more_files, bound_socket
     from ouvert.store import sweep_strays
 
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
@@ -95,7 +94,7 @@ def run(args: argparse.Namespace) -> int:
 
 def who_is_there(host: str, port: int) -> str:
     """What is said of an address that is taken. Whoever opens the page there types to that program."""
-    from ouvert.serving.peers import this_user, user_who_listens
+    from ouvert.serving import this_user, user_who_listens
 
     try:
         user = user_who_listens(host, port)
@@ -198,7 +197,7 @@ async def serve(settings: "Settings", listening: socket.socket) -> None:
 
 def about_keys(keys: "Keys") -> Iterator[str]:
     """What the owner has to know to come in."""
-    from ouvert.serving.peers import users_can_be_told
+    from ouvert.serving import users_can_be_told
 
     if keys.closed and not keys.every():
         yield (

@@ -15,10 +15,10 @@ from ouvert.serving.answer_form import Form, FormedRequest
 from ouvert.serving.answers import AnswerInProgress
 from ouvert.serving.anthropic.blocks import Block, SentMessage, read_messages
 from ouvert.serving.anthropic.events import PING, MessageWriter
+from ouvert.serving.anthropic.foreign_fields import ANTHROPIC_HARMLESS, ANTHROPIC_REFUSED
 from ouvert.serving.bounds import AnthropicTemperature, Share, StopList
 from ouvert.serving.endpoints import MOST_COUNT, MOST_TOKENS, Call, Endpoint
 from ouvert.serving.errors import Refusal, anthropic_error
-from ouvert.serving.foreign_fields import ANTHROPIC_HARMLESS, ANTHROPIC_REFUSED
 from ouvert.serving.streams import JSONAnswer, Streamed, saying_what_goes_wrong, sse, unless_gone
 from ouvert.serving.wire import Several, Wire
 

@@ -10,9 +10,9 @@ from starlette.responses import Response
 from ouvert.assistant import Message, ToolCall
 from ouvert.serving.body import refuse_constant
 from ouvert.serving.endpoints import Call
-from ouvert.serving.foreign_fields import OLLAMA_REFUSED
 from ouvert.serving.function_tools import DeclaredTool, as_tool
 from ouvert.serving.ollama.answer_lines import lines_of, new_id, only_loaded, sent
+from ouvert.serving.ollama.foreign_fields import OLLAMA_REFUSED
 from ouvert.serving.ollama.wire import Asked, refuse_images
 from ouvert.serving.streams import json_text, unless_gone
 from ouvert.serving.wire import Several, Wire

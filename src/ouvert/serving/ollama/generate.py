@@ -8,11 +8,11 @@ from starlette.responses import Response
 from ouvert.assistant import Message, ToolCall
 from ouvert.serving.endpoints import Call
 from ouvert.serving.errors import Refusal
-from ouvert.serving.foreign_fields import OLLAMA_REFUSED
 from ouvert.serving.ollama.answer_lines import lines_of, new_id, only_loaded, sent
+from ouvert.serving.ollama.foreign_fields import OLLAMA_REFUSED
 from ouvert.serving.ollama.wire import Asked, refuse_images
 from ouvert.serving.streams import unless_gone
-from ouvert.serving.text_continuation import TextAsk, TextTask
+from ouvert.serving.text_continuation import TextsToContinue, TextTask
 from ouvert.serving.wire import Several
 
 
@@ -78,7 +78,7 @@ async def continued(call: Call, request: OllamaGenerate) -> Response:
                 param=name,
             )
     sampling = request.sampling
-    ask = TextAsk(
+    texts = TextsToContinue(
         model=request.model,
         prompts=[request.prompt],
         suffix=request.suffix,
@@ -87,7 +87,7 @@ async def continued(call: Call, request: OllamaGenerate) -> Response:
         stop=request.chosen.stops,
         sampling=sampling,
     )
-    task = TextTask(ask, call.service.settings.answer_seconds)
+    task = TextTask(texts, call.service.settings.answer_seconds)
     lines = await lines_of(call, request, GeneratedShape())
     answer = await unless_gone(call.request, call.service.begin(task, call.caller, new_id()))
     answer.notes += request.unknown

@@ -11,7 +11,7 @@ from ouvert.serving.answer_form import ANY_OBJECT, Form, FormedRequest
 from ouvert.serving.bounds import OllamaTemperature, Penalty, RepetitionPenalty, Share, StopList, TopLogprobs
 from ouvert.serving.endpoints import MOST_COUNT, MOST_TOKENS
 from ouvert.serving.errors import Refusal
-from ouvert.serving.foreign_fields import IN_OPTIONS, OLLAMA_REFUSED, OPTIONS_HARMLESS, OPTIONS_REFUSED
+from ouvert.serving.ollama.foreign_fields import IN_OPTIONS, OLLAMA_REFUSED, OPTIONS_HARMLESS, OPTIONS_REFUSED
 from ouvert.serving.wire import Wire
 
 

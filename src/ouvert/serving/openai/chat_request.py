@@ -11,9 +11,9 @@ from ouvert.serving.answer_form import ANY_OBJECT, Form, in_schema
 from ouvert.serving.bounds import TopLogprobs
 from ouvert.serving.endpoints import MOST_COUNT, MOST_TOKENS
 from ouvert.serving.errors import Refusal
-from ouvert.serving.foreign_fields import CHAT_REFUSED, CHAT_UNKEPT, OPENAI_HARMLESS
 from ouvert.serving.function_tools import DeclaredTool, as_tool
 from ouvert.serving.header_lines import LEFT_OUT, without_header_lines
+from ouvert.serving.openai.foreign_fields import CHAT_REFUSED, CHAT_UNKEPT, OPENAI_HARMLESS
 from ouvert.serving.openai.wire import Limit, Part, SampledRequest, StreamOptions, chosen_tools, part_text
 from ouvert.serving.wire import Several, Wire
 

@@ -16,8 +16,8 @@ from ouvert.serving.body import TOKEN_VALUES
 from ouvert.serving.bounds import TopLogprobs
 from ouvert.serving.endpoints import MOST_COUNT, MOST_TOKENS, Call, Endpoint
 from ouvert.serving.errors import Refusal
-from ouvert.serving.foreign_fields import COMPLETIONS_REFUSED, OPENAI_HARMLESS
 from ouvert.serving.logprobs import LOWEST_LOGPROB
+from ouvert.serving.openai.foreign_fields import COMPLETIONS_REFUSED, OPENAI_HARMLESS
 from ouvert.serving.openai.wire import (
     DONE,
     FINISH_REASONS,
@@ -28,7 +28,7 @@ from ouvert.serving.openai.wire import (
     usage_of,
 )
 from ouvert.serving.streams import JSONAnswer, Streamed, saying_what_goes_wrong, sse, unless_gone
-from ouvert.serving.text_continuation import Echoed, Prompt, TextAsk, TextTask
+from ouvert.serving.text_continuation import Echoed, Prompt, TextsToContinue, TextTask
 from ouvert.serving.wire import Several
 
 DEFAULT_TOKENS = 16  # OpenAI's
@@ -70,7 +70,7 @@ class CompletionRequest(SampledRequest):
         return list(self.prompt)  # type: ignore[arg-type]
 
 
-def asked(request: CompletionRequest, most_choices: int, most_answers: int) -> TextAsk:
+def asked(request: CompletionRequest, most_choices: int, most_answers: int) -> TextsToContinue:
     """Raises Refusal for what cannot be honoured."""
     prompts, n = request.prompts, request.written
     if n < (request.n or 1) or (request.chooses and request.stream):
@@ -92,7 +92,7 @@ def asked(request: CompletionRequest, most_choices: int, most_answers: int) -> T
         )
     if request.max_tokens == 0 and not request.echo:
         raise Refusal(400, "max_tokens is 0, which needs echo: true.", code="invalid_value", param="max_tokens")
-    return TextAsk(
+    return TextsToContinue(
         model=request.model,
         prompts=prompts,
         written=n,
@@ -110,8 +110,8 @@ def asked(request: CompletionRequest, most_choices: int, most_answers: int) -> T
 async def completions(call: Call) -> Response:
     request: CompletionRequest = call.body
     settings = call.service.settings
-    ask = asked(request, settings.most_choices, settings.most_answers // 2)
-    task = TextTask(ask, settings.answer_seconds)
+    texts = asked(request, settings.most_choices, settings.most_answers // 2)
+    task = TextTask(texts, settings.answer_seconds)
     answer_id = "cmpl-" + secrets.token_hex(12)
     answer = await unless_gone(call.request, call.service.begin(task, call.caller, answer_id))
     answer.notes += request.unknown

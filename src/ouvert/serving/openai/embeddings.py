@@ -11,7 +11,7 @@ from starlette.responses import Response
 from ouvert.serving.body import TOKEN_VALUES
 from ouvert.serving.embedding import MOST_TEXTS, Texts, embedded
 from ouvert.serving.endpoints import MOST_COUNT, Call, Endpoint
-from ouvert.serving.foreign_fields import EMBEDDINGS_REFUSED, OPENAI_HARMLESS
+from ouvert.serving.openai.foreign_fields import EMBEDDINGS_REFUSED, OPENAI_HARMLESS
 from ouvert.serving.streams import JSONAnswer
 from ouvert.serving.wire import Several, Wire
 

@@ -12,7 +12,7 @@ from ouvert.serving import receipts
 from ouvert.serving.answer_form import Form, FormedRequest, StatedFormat
 from ouvert.serving.bounds import TopLogprobs
 from ouvert.serving.endpoints import MOST_COUNT, MOST_TOKENS
-from ouvert.serving.foreign_fields import OPENAI_HARMLESS, RESPONSES_REFUSED
+from ouvert.serving.openai.foreign_fields import OPENAI_HARMLESS, RESPONSES_REFUSED
 from ouvert.serving.openai.response_items import unknown_in_items
 from ouvert.serving.openai.response_tools import declared_tools
 from ouvert.serving.openai.wire import Limit, SamplingFields, StreamOptions, chosen_tools
