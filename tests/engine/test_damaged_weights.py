@@ -5,9 +5,6 @@ import hashlib
 import json
 import os
 import shutil
-import signal
-import subprocess
-import sys
 import threading
 
 import numpy as np
@@ -17,10 +14,8 @@ from ouvert.assistant import open_installed
 from ouvert.engine import EngineFailedError, PackedFile, PageFiles, Sampling, open_engine
 from ouvert.engine.interface import WeightsDamagedError
 from ouvert.packed import PackedWeights, damage_in, kept, reading
-from ouvert.packed.pieces import PIECE_BYTES, PieceDigests
 from ouvert.store import Store
 from ouvert.weights import CheckpointError, SafetensorsWriter, open_checkpoint, sha256_of
-from ouvert.weights.mapping import map_file
 
 PROMPT = list(range(40, 80))
 
@@ -114,17 +109,6 @@ def disturb(path):
 def header_bytes(path):
     with open(path, "rb") as file:
         return 8 + int.from_bytes(file.read(8), "little")
-
-
-@pytest.mark.parametrize("size", [0, 1, PIECE_BYTES - 1, PIECE_BYTES, PIECE_BYTES + 1, 2 * PIECE_BYTES])
-@pytest.mark.parametrize("step", [PIECE_BYTES * 3, 1 << 20, 3333333])
-def test_pieces_have_the_digests_of_their_bytes(size, step):
-    data = np.random.default_rng(size).integers(0, 256, size, np.uint8).tobytes()
-    digests = PieceDigests()
-    for start in range(0, size, step):
-        digests.add(memoryview(data)[start : start + step])
-    expected = [hashlib.sha256(data[n : n + PIECE_BYTES]).digest() for n in range(0, size, PIECE_BYTES)]
-    assert digests.all() == expected
 
 
 def test_a_packed_file_knows_its_pieces_and_its_digest(opened, path):
@@ -318,44 +302,6 @@ def test_a_cut_between_the_look_at_the_size_and_the_reading_is_an_error_too(open
     os.truncate(path, header_bytes(path))
     with pytest.raises(WeightsDamagedError, match="was cut shorter"):
         answer(engine)
-
-
-def test_a_guarded_range_reads_as_zeros_where_the_file_is_no_longer(tmp_path):
-    """In a process of its own: without a guard it ends by SIGBUS, as the second one does."""
-    program = """
-import os, sys
-import numpy as np
-from pathlib import Path
-from ouvert.kernels import Guarded
-from ouvert.weights.mapping import map_file
-path = Path(sys.argv[1])
-path.write_bytes(b"\\x01" * 100_000)
-data = map_file(path)
-guard = Guarded(data)
-assert (int(data.sum()), guard.lost) == (100_000, False)
-if sys.argv[2] == "unguarded":
-    guard.close()
-os.truncate(path, 4096)
-print(int(data[:4096].sum()), guard.lost, int(data.sum()), guard.lost)
-"""
-    for how, status, printed in (("guarded", 0, "4096 False 4096 True"), ("unguarded", -signal.SIGBUS, "")):
-        found = subprocess.run(
-            [sys.executable, "-c", program, str(tmp_path / "file"), how], check=False, capture_output=True, text=True
-        )
-        assert (found.returncode, found.stdout.strip()) == (status, printed), found.stderr
-
-
-def test_a_file_knows_when_it_was_changed_whatever_its_times_say(tmp_path):
-    path = tmp_path / "file"
-    path.write_bytes(b"one")
-    os.utime(path, ns=(5, 5))
-    mapped = map_file(path).base.obj
-    assert mapped.state_now() == mapped.state
-    path.write_bytes(b"two")
-    os.utime(path, ns=(5, 5))
-    now = mapped.state_now()
-    assert (now.size, now.modified_ns) == (mapped.state.size, mapped.state.modified_ns)
-    assert now != mapped.state
 
 
 def test_what_damaged_weights_left_is_never_used_with_whole_ones(opened, path, in_the_background, tmp_path):
