@@ -154,7 +154,11 @@ def test_openais_own_layout_computes(golden, tmp_path):
 def opened(golden, file="model.safetensors"):
     checkpoint = open_checkpoint(golden.folder / file)
     return SimpleNamespace(
-        path=checkpoint.path, format=checkpoint.format, tensors=dict(checkpoint.tensors), metadata=checkpoint.metadata
+        path=checkpoint.path,
+        folder=checkpoint.folder,
+        format=checkpoint.format,
+        tensors=dict(checkpoint.tensors),
+        metadata=checkpoint.metadata,
     )
 
 

@@ -14,9 +14,12 @@ from ouvert.weights import Tensor, open_checkpoint
 def opened(golden, file="model.safetensors"):
     """The checkpoint with its tensors in a dictionary that a test may change."""
     checkpoint = open_checkpoint(golden.folder / file)
-    tensors = dict(checkpoint.tensors)
     return SimpleNamespace(
-        path=checkpoint.path, format=checkpoint.format, tensors=tensors, metadata=checkpoint.metadata
+        path=checkpoint.path,
+        folder=checkpoint.folder,
+        format=checkpoint.format,
+        tensors=dict(checkpoint.tensors),
+        metadata=checkpoint.metadata,
     )
 
 

@@ -1,8 +1,8 @@
 """Which tensor in a file is which parameter of ours: every one found, shaped as it must be, none left over."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -78,6 +78,14 @@ ROWS_COMPARED = 1024  # decoded at once, of two matrices that should hold the sa
 ROPE_FACTORS = "rope_freqs.weight"
 
 
+class Wanted(NamedTuple):
+    """A parameter that a model needs: our name, the name of its tensor in the file, and its row of the table."""
+
+    ours: str
+    theirs: str
+    row: Row
+
+
 def match(
     rows_whole: Sequence[Row],
     rows_layer: Sequence[Row] | Callable[[int], Sequence[Row]],
@@ -92,42 +100,78 @@ def match(
 ) -> list[Parameter]:
     """Pair every parameter with its tensor, in the order a forward pass meets them.
 
-    `rows_layer` is the same for all layers, or says it for each.
+    `rows_layer` is the same for all layers, or says it for each. `sizes` are the lengths of the dimensions that rows
+    name; `tied`: the head is the embedding. `frequencies` are the rotary ones, with which saved ones are compared.
     `row_orders` gives, for our names within a layer, the order of a GGUF tensor's rows. `unfolded` stands in for the
-    checkpoint's tensors where a family stores several parameters in one tensor or one in several. Raises
-    CheckpointError, by name, if a tensor is missing, has another shape than the configuration says, or is nobody's.
+    checkpoint's tensors where a family stores several parameters in one tensor or one in several.
+
+    Raises CheckpointError, by name, if a tensor is missing, is left over, has another shape than the configuration
+    says, holds a norm of zeros, or contradicts the configuration (saved frequencies, a second head).
     """
-    style = checkpoint.format
     in_file = unfolded or {name: Plain(tensor) for name, tensor in checkpoint.tensors.items()}
-    if style != "gguf":
+    if checkpoint.format != "gguf":
         in_file = with_the_prefix_of(rows_whole[0].hf, in_file)
+    wanted = wanted_tensors(rows_whole, rows_layer, in_file, checkpoint, layers=layers, tied=tied)
+    heads = {file_name(row, checkpoint) for row in rows_whole if row.ours == "unembedding"}
+    saved = {name.format(n=n) for name in SAVED_FREQUENCIES for n in range(layers)} & in_file.keys()
+    second_heads = heads & in_file.keys() if tied and checkpoint.format != "gguf" else set()
+    refuse_unpaired(checkpoint, {each.theirs for each in wanted}, in_file.keys(), saved | second_heads, heads)
+
+    orders = (row_orders or {}) if checkpoint.format == "gguf" else {}
+    found = [parameter_of(each, in_file[each.theirs], checkpoint, sizes, orders.get(each.row.ours)) for each in wanted]
+    refuse_holes(checkpoint, found)
+    if saved:
+        check_frequencies(checkpoint, {name: in_file[name].whole() for name in saved}, frequencies())
+    if tied:
+        embedding = found[0]
+        check_second_heads(checkpoint, {name: in_file[name].whole() for name in second_heads}, embedding)
+        found.append(Parameter("unembedding", "linear", embedding.shape, embedding.source, same_as=embedding.name))
+    return found
+
+
+def file_name(row: Row, checkpoint: Checkpoint) -> str:
+    """The row's name in this kind of file, {n} still in it."""
+    return row.gguf if checkpoint.format == "gguf" else row.hf
+
+
+def wanted_tensors(
+    rows_whole: Sequence[Row],
+    rows_layer: Sequence[Row] | Callable[[int], Sequence[Row]],
+    in_file: Mapping[str, Source],
+    checkpoint: Checkpoint,
+    *,
+    layers: int,
+    tied: bool,
+) -> list[Wanted]:
+    """The embedding, the layers, and the rest. Raises CheckpointError for more layers than the file has tensors."""
     if layers > len(in_file):
         raise CheckpointError(
             f"{checkpoint.path}: {layers} layers are announced, but there are only {len(in_file)} tensors. "
             "Is part of the checkpoint missing?"
         )
+    embedding, *rest = (
+        Wanted(row.ours, file_name(row, checkpoint), row)
+        for row in rows_whole
+        if not (tied and row.ours == "unembedding")
+    )
+    of_layers = [
+        Wanted(f"layers.{n}.{row.ours}", file_name(row, checkpoint).format(n=n), row)
+        for n in range(layers)
+        for row in (rows_layer(n) if callable(rows_layer) else rows_layer)
+    ]
+    return [embedding, *of_layers, *rest]
 
-    def theirs(row: Row) -> str:
-        return row.gguf if style == "gguf" else row.hf
 
-    whole = [(row.ours, theirs(row), row) for row in rows_whole if not (tied and row.ours == "unembedding")]
-    wanted = whole[:1]  # the embedding
-    for n in range(layers):
-        of_layer = rows_layer(n) if callable(rows_layer) else rows_layer
-        wanted.extend((f"layers.{n}.{row.ours}", theirs(row).format(n=n), row) for row in of_layer)
-    wanted.extend(whole[1:])
-
-    used = {name for _, name, _ in wanted}
-    saved = {name.format(n=n) for name in SAVED_FREQUENCIES for n in range(layers)} & in_file.keys()
-    heads = {theirs(row) for row in rows_whole if row.ours == "unembedding"}
-    extra_head = heads & in_file.keys() if tied and style != "gguf" else set()
-    tables = {name for name in in_file if name.endswith(SAVED_TABLES)}
-    honoured = saved | extra_head | tables | ({ROPE_FACTORS} if style == "gguf" else set())
-    missing = sorted(used - in_file.keys())
-    left_over = sorted(in_file.keys() - used - honoured)
+def refuse_unpaired(
+    checkpoint: Checkpoint, wanted: Set[str], in_file: Set[str], honoured: Set[str], heads: Set[str]
+) -> None:
+    """Raise CheckpointError if a wanted tensor is missing, or one is left over that is not `honoured` otherwise."""
+    missing = sorted(wanted - in_file)
+    known = wanted | honoured | ({ROPE_FACTORS} if checkpoint.format == "gguf" else set())
+    left_over = sorted(name for name in in_file - known if not name.endswith(SAVED_TABLES))
     if missing or left_over:
         hint = "Is the checkpoint whole, and of this architecture?"
-        if not left_over and heads.issuperset(missing):
+        if not left_over and heads >= set(missing):
             hint = (
                 "If its head is the embedding, config.json must say so: tie_word_embeddings true. Else fetch the head."
             )
@@ -136,33 +180,35 @@ def match(
             f"{len(left_over)} left over (first: {left_over[:3]}). {hint}"
         )
 
-    found: list[Parameter] = []
-    for ours, name, row in wanted:
-        source = in_file[name]
-        shape = tuple(sizes[dim] for dim in row.dims.split())
-        if source.shape != shape:
+
+def parameter_of(
+    wanted: Wanted,
+    source: Source,
+    checkpoint: Checkpoint,
+    sizes: Mapping[str, int],
+    order: Callable[[], Array] | None,
+) -> Parameter:
+    """The parameter read from `source`, its rows in `order`. Raises CheckpointError for another shape than `sizes`."""
+    dims = wanted.row.dims
+    shape = tuple(sizes[dim] for dim in dims.split())
+    if source.shape != shape:
+        raise CheckpointError(
+            f"{checkpoint.path}: {wanted.theirs} is {source.shape}, expected {shape} ({dims.replace(' ', ', ')}) by "
+            "the configuration. Do the configuration and the weights belong together?"
+        )
+    if order is not None:
+        source = Plain(checkpoint.tensors[wanted.theirs], order())
+    return Parameter(wanted.ours, wanted.row.kind, shape, source)
+
+
+def check_second_heads(checkpoint: Checkpoint, heads: Mapping[str, Tensor], embedding: Parameter) -> None:
+    """Raise CheckpointError for a head beside a tied one, unless it holds the embedding's numbers."""
+    for name, head in heads.items():
+        if not same_numbers(head, embedding.encoded()):
             raise CheckpointError(
-                f"{checkpoint.path}: {name} is {source.shape}, expected {shape} ({row.dims.replace(' ', ', ')}) by the "
-                "configuration. Do the configuration and the weights belong together?"
+                f"{checkpoint.path}: tie_word_embeddings is true, but {name} differs from the embedding. "
+                "Set it to false to use both, or remove the tensor."
             )
-        order = (row_orders or {}).get(row.ours) if style == "gguf" else None
-        if order is not None:
-            source = Plain(checkpoint.tensors[name], order())
-        found.append(Parameter(ours, row.kind, shape, source))
-    refuse_holes(checkpoint, found)
-    if saved:
-        check_frequencies(checkpoint, {name: in_file[name].whole() for name in saved}, frequencies())
-    if tied:
-        embedding = found[0]
-        for name in extra_head:
-            if not same_numbers(in_file[name].whole(), embedding.encoded()):
-                raise CheckpointError(
-                    f"{checkpoint.path}: tie_word_embeddings is true, but {name} differs from the embedding. "
-                    "Set it to false to use both, or remove the tensor."
-                )
-        tied_head = Parameter("unembedding", "linear", embedding.shape, embedding.source, same_as=embedding.name)
-        found.append(tied_head)
-    return found
 
 
 def same_numbers(one: Tensor, other: Tensor) -> bool:

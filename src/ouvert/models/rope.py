@@ -114,60 +114,73 @@ def yarn_attention_factor(factor: float, mscale: float | None = None, mscale_all
 
 
 def rope_from_hf(reader: ConfigReader, head_dim: int, context_length: int, default_theta: float | None) -> RopeConfig:
-    """Read `rope_theta` and `rope_scaling`, or transformers 5's `rope_parameters` which holds both."""
+    """Read `rope_theta` and `rope_scaling`, or transformers 5's `rope_parameters` which holds both.
+
+    Facts and sources: docs/formats/configurations.md. Raises CheckpointError for what we do not compute.
+    """
+    theta, settings = theta_and_settings(reader, default_theta)
+    kind = settings.text("rope_type", None) or settings.text("type", "default")
+    settings.neutral("type", kind)
+    settings.neutral("partial_rotary_factor", 1)
+    scaling = scaling_from_hf(settings, kind, context_length)
+    settings.finish({"finetuned": "whether the original was trained on the stretched context"})
+    return checked(settings, RopeConfig(rope_theta=theta, rotary_dim=head_dim, scaling=scaling))
+
+
+def theta_and_settings(reader: ConfigReader, default_theta: float | None) -> tuple[float, ConfigReader]:
+    """The base of the frequencies, and a reader of the object that says how they are stretched."""
     together = reader.mapping("rope_parameters", None)
-    if together is not None:
-        settings = ConfigReader(f"{reader.source}: rope_parameters", together)
-        # Left out, it stands where it stood before there was this object.
-        theta = (
-            settings.positive("rope_theta")
-            if "rope_theta" in together
-            else reader.positive("rope_theta", default_theta)
-        )
-        reader.neutral("rope_scaling", together)
-        reader.neutral("rope_theta", theta)
-    else:
+    if together is None:
         theta = reader.positive("rope_theta", default_theta)
         scaling = reader.mapping("rope_scaling", None)
         settings = ConfigReader(f"{reader.source}: rope_scaling", scaling or {"rope_type": "default"})
         settings.neutral("rope_theta", theta)
-    kind = settings.text("rope_type", None) or settings.text("type", "default")
-    settings.neutral("type", kind)
-    settings.neutral("partial_rotary_factor", 1)
-    result: Scaling | None
+        return theta, settings
+    settings = ConfigReader(f"{reader.source}: rope_parameters", together)
+    # Left out, it stands where it stood before there was this object.
+    inside = "rope_theta" in together
+    theta = settings.positive("rope_theta") if inside else reader.positive("rope_theta", default_theta)
+    reader.neutral("rope_scaling", together)
+    reader.neutral("rope_theta", theta)
+    return theta, settings
+
+
+def scaling_from_hf(settings: ConfigReader, kind: str | None, context_length: int) -> Scaling | None:
     match kind:
         case "default":
             settings.neutral("factor", 1)
             settings.optional("original_max_position_embeddings", None)  # says what nothing is stretched from
-            result = None
+            return None
         case "linear":
             settings.optional("original_max_position_embeddings", None)
-            result = Linear(factor=settings.positive("factor"))
+            return Linear(factor=settings.positive("factor"))
         case "llama3":
-            result = Llama3(
+            return Llama3(
                 factor=settings.positive("factor"),
                 low_freq_factor=settings.positive("low_freq_factor"),
                 high_freq_factor=settings.positive("high_freq_factor"),
                 original_max_position_embeddings=settings.integer("original_max_position_embeddings"),
             )
         case "yarn":
-            original = settings.integer("original_max_position_embeddings", context_length)
-            factor = settings.positive("factor", context_length / original)
-            settings.neutral("extrapolation_factor", 1)
-            settings.neutral("attn_factor", 1)
-            mscale = settings.number("mscale", 0.0), settings.number("mscale_all_dim", 0.0)
-            result = Yarn(
-                factor=factor,
-                original_max_position_embeddings=original,
-                beta_fast=settings.positive("beta_fast", 32.0),
-                beta_slow=settings.positive("beta_slow", 1.0),
-                attention_factor=settings.positive("attention_factor", yarn_attention_factor(factor, *mscale)),
-                truncate=settings.flag("truncate", True),
-            )
+            return yarn_from_hf(settings, context_length)
         case _:
             raise settings.fault(f"rope_type {kind!r} is not one we compute (default, linear, llama3, yarn)")
-    settings.finish({"finetuned": "whether the original was trained on the stretched context"})
-    return checked(settings, RopeConfig(rope_theta=theta, rotary_dim=head_dim, scaling=result))
+
+
+def yarn_from_hf(settings: ConfigReader, context_length: int) -> Yarn:
+    original = settings.integer("original_max_position_embeddings", context_length)
+    factor = settings.positive("factor", context_length / original)
+    settings.neutral("extrapolation_factor", 1)
+    settings.neutral("attn_factor", 1)
+    mscale = settings.number("mscale", 0.0), settings.number("mscale_all_dim", 0.0)
+    return Yarn(
+        factor=factor,
+        original_max_position_embeddings=original,
+        beta_fast=settings.positive("beta_fast", 32.0),
+        beta_slow=settings.positive("beta_slow", 1.0),
+        attention_factor=settings.positive("attention_factor", yarn_attention_factor(factor, *mscale)),
+        truncate=settings.flag("truncate", True),
+    )
 
 
 def rope_from_gguf(
@@ -179,32 +192,7 @@ def rope_from_gguf(
     """
     theta = reader.positive("rope.freq_base", 10000.0)
     reader.neutral("rope.dimension_count", head_dim)
-    kind = reader.text("rope.scaling.type", "linear")
-    factor = reader.number("rope.scaling.factor", reader.number("rope.scale_linear", 1.0))
-    original = reader.whole("rope.scaling.original_context_length", 0) or context_length
-    attn_factor = reader.positive("rope.scaling.attn_factor", 1.0)
-    betas = reader.positive("rope.scaling.yarn_beta_fast", 32.0), reader.positive("rope.scaling.yarn_beta_slow", 1.0)
-    reader.neutral("rope.scaling.yarn_ext_factor", 1)
-    reader.neutral("rope.scaling.yarn_attn_factor", 1)
-    scaling: Scaling | None
-    match kind:
-        case "none":
-            scaling = None
-        case "linear":
-            scaling = Linear(factor=factor) if factor not in (0, 1) else None
-        case "yarn":
-            scaling = Yarn(
-                factor=factor,
-                original_max_position_embeddings=original,
-                beta_fast=betas[0],
-                beta_slow=betas[1],
-                attention_factor=attn_factor * yarn_attention_factor(factor),
-                truncate=truncate,
-            )
-        case _:
-            raise reader.fault(f"rope.scaling.type {kind!r} is not one we compute (none, linear, yarn)")
-    if kind != "yarn" and attn_factor != 1:
-        raise reader.fault(f"rope.scaling.attn_factor is {attn_factor}, but only YaRN makes vectors longer")
+    scaling = scaling_from_gguf(reader, context_length, truncate=truncate)
     if factors is not None:
         if scaling is not None:
             raise reader.fault("rope.scaling and the tensor rope_freqs.weight both stretch positions; expected one")
@@ -212,6 +200,30 @@ def rope_from_gguf(
             raise reader.fault(f"rope_freqs.weight has {len(factors)} values, expected {head_dim // 2}")
         scaling = Factors(factors=factors)
     return checked(reader, RopeConfig(rope_theta=theta, rotary_dim=head_dim, scaling=scaling))
+
+
+def scaling_from_gguf(reader: ConfigReader, context_length: int, *, truncate: bool) -> Scaling | None:
+    kind = reader.text("rope.scaling.type", "linear")
+    factor = reader.number("rope.scaling.factor", reader.number("rope.scale_linear", 1.0))
+    original = reader.whole("rope.scaling.original_context_length", 0) or context_length
+    attn_factor = reader.positive("rope.scaling.attn_factor", 1.0)
+    betas = reader.positive("rope.scaling.yarn_beta_fast", 32.0), reader.positive("rope.scaling.yarn_beta_slow", 1.0)
+    reader.neutral("rope.scaling.yarn_ext_factor", 1)
+    reader.neutral("rope.scaling.yarn_attn_factor", 1)
+    if kind == "yarn":
+        return Yarn(
+            factor=factor,
+            original_max_position_embeddings=original,
+            beta_fast=betas[0],
+            beta_slow=betas[1],
+            attention_factor=attn_factor * yarn_attention_factor(factor),
+            truncate=truncate,
+        )
+    if kind not in ("none", "linear"):
+        raise reader.fault(f"rope.scaling.type {kind!r} is not one we compute (none, linear, yarn)")
+    if attn_factor != 1:
+        raise reader.fault(f"rope.scaling.attn_factor is {attn_factor}, but only YaRN makes vectors longer")
+    return Linear(factor=factor) if kind == "linear" and factor not in (0, 1) else None
 
 
 def checked(reader: ConfigReader, config: RopeConfig) -> RopeConfig:

@@ -97,24 +97,11 @@ def config_from_hf(config: Mapping[str, Any], source: str) -> DeepseekV3Config:
     reader.neutral("moe_layer_freq", 1)
     reader.neutral("scoring_func", "sigmoid")
     reader.neutral("topk_method", "noaux_tc")
-    quantised = reader.mapping("quantization_config", None)
-    if quantised is not None:  # which tensors are in FP8, the tensors say themselves
-        how = ConfigReader(f"{source}: quantization_config", quantised)
-        how.neutral("quant_method", "fp8")
-        how.neutral("fmt", "e4m3")
-        how.neutral("weight_block_size", [Fp8Blocks.BLOCK, Fp8Blocks.BLOCK])
-        how.finish({"activation_scheme": "how another program rounds activations"})
+    check_quantisation(reader)
     heads = reader.integer("num_attention_heads")
     reader.neutral("num_key_value_heads", heads)
     nope, turning = reader.integer("qk_nope_head_dim"), reader.integer("qk_rope_head_dim")
     context = reader.integer("max_position_embeddings")
-    experts, groups = reader.integer("n_routed_experts"), reader.integer("n_group", 1)
-    top_k_groups, kept = reader.integer("topk_group", 1), reader.integer("num_experts_per_tok")
-    if experts % groups or top_k_groups > groups or kept > top_k_groups * (experts // groups) or experts < 2 * groups:
-        raise reader.fault(
-            f"{kept} of {experts} experts in {top_k_groups} of {groups} groups cannot be chosen evenly, two or more "
-            "a group"
-        )
     scaling = reader.raw.get("rope_parameters") or reader.raw.get("rope_scaling")
     rope = rope_from_hf(reader, turning, context, 10000.0)
     shape = DeepseekV3Config(
@@ -125,10 +112,7 @@ def config_from_hf(config: Mapping[str, Any], source: str) -> DeepseekV3Config:
         num_hidden_layers=reader.integer("num_hidden_layers", most=MOST_LAYERS),
         num_attention_heads=heads,
         n_shared_experts=reader.integer("n_shared_experts"),
-        n_routed_experts=experts,
-        num_experts_per_tok=kept,
-        n_group=groups,
-        topk_group=top_k_groups,
+        **groups_of_experts(reader),
         norm_topk_prob=reader.flag("norm_topk_prob", True),
         routed_scaling_factor=reader.number("routed_scaling_factor"),
         first_k_dense_replace=reader.whole("first_k_dense_replace"),
@@ -146,6 +130,30 @@ def config_from_hf(config: Mapping[str, Any], source: str) -> DeepseekV3Config:
     )
     reader.finish(HARMLESS)
     return shape
+
+
+def check_quantisation(reader: ConfigReader) -> None:
+    """FP8 in blocks is the one form we read. Which tensors are in it, the tensors say themselves."""
+    quantised = reader.mapping("quantization_config", None)
+    if quantised is not None:
+        how = ConfigReader(f"{reader.source}: quantization_config", quantised)
+        how.neutral("quant_method", "fp8")
+        how.neutral("fmt", "e4m3")
+        how.neutral("weight_block_size", [Fp8Blocks.BLOCK, Fp8Blocks.BLOCK])
+        how.finish({"activation_scheme": "how another program rounds activations"})
+
+
+def groups_of_experts(reader: ConfigReader) -> dict[str, int]:
+    """How many experts there are, in how many groups, and how many of each a token takes."""
+    experts, groups = reader.integer("n_routed_experts"), reader.integer("n_group", 1)
+    top_k_groups, top_k = reader.integer("topk_group", 1), reader.integer("num_experts_per_tok")
+    uneven = experts % groups or experts < 2 * groups
+    if uneven or top_k_groups > groups or top_k > top_k_groups * (experts // groups):
+        raise reader.fault(
+            f"{top_k} of {experts} experts in {top_k_groups} of {groups} groups cannot be chosen evenly, two or more "
+            "a group"
+        )
+    return {"n_routed_experts": experts, "n_group": groups, "topk_group": top_k_groups, "num_experts_per_tok": top_k}
 
 
 def grown_twice(rope: RopeConfig, scaling: Mapping[str, Any]) -> float:
