@@ -20,6 +20,7 @@ from ouvert.chat.conversation import (
 from ouvert.chat.format import Abilities, ChatError, ChatFormat, Parser, Rendered, Span
 from ouvert.chat.language import Language, templates_in, templates_in_gguf
 from ouvert.chat.outline import Calls, Outline, Segment
+from ouvert.chat.renderer_command import renderer_command
 
 __all__ = [
     "Abilities",
@@ -44,6 +45,7 @@ __all__ = [
     "ToolCallDelta",
     "builtin_template",
     "format_for",
+    "renderer_command",
     "templates_in",
     "templates_in_gguf",
 ]

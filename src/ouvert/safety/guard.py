@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ouvert.chat.renderer_command import renderer_command
+from ouvert.chat import renderer_command
 from ouvert.safety.hosts import Hosts, is_address, is_this_machine
 
 Kind = Literal["connect", "send", "look up", "program"]
