@@ -27,7 +27,10 @@ BUILTIN_BY_FAMILY = {"mixtral": "mistral", "deepseek_v3": "deepseek"}
 
 
 def builtin_template(name: str) -> str:
-    """The text of one of our own templates: chatml, deepseek, kimi, llama3 or mistral."""
+    """The text of one of our own templates: chatml, deepseek, kimi, llama3 or mistral.
+
+    Raises FileNotFoundError for another name.
+    """
     return (files("ouvert.chat") / "builtin" / f"{name}.jinja").read_text(encoding="utf-8")
 
 

@@ -31,6 +31,7 @@ class Span:
 
     @property
     def supplied(self) -> bool:
+        """Whether the text came from outside or from the format, and not from a model. Raises nothing."""
         return self.source != "chosen"
 
 
@@ -64,7 +65,8 @@ class Abilities:
 
 
 class Parser(Protocol):
-    """Takes the tokens of one answer as they come. Nothing it is given makes it raise."""
+    """Takes the tokens of one answer as they come. Its methods and properties raise nothing, whatever the model
+    writes."""
 
     @property
     def tool_calls(self) -> list[ToolCall]:
@@ -81,17 +83,22 @@ class Parser(Protocol):
     def call_id(self) -> str:
         """The id of one more call, in the form that this format likes."""
 
-    def push(self, token: int) -> list[Delta]: ...
+    def push(self, token: int) -> list[Delta]:
+        """What this token adds to the answer; often nothing, while a mark may still be coming."""
 
     def finish(self, reason: str) -> list[Delta]:
         """What was held back. `reason` is why the answer ended: "stop", "length" or "cancelled"."""
 
 
 class ChatFormat(Protocol):
-    """One model's way of writing conversations."""
+    """One model's way of writing conversations.
+
+    Its properties raise nothing.
+    """
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """What receipts call it: "harmony", "template", "builtin chatml", ..."""
 
     @property
     def digest(self) -> str:
@@ -102,19 +109,21 @@ class ChatFormat(Protocol):
         """The formats that conversations may be written in: several where a model has more than one template."""
 
     def for_conversation(self, conversation: Conversation) -> "ChatFormat":
-        """The variant that this conversation is written in."""
+        """The variant that this conversation is written in. Raises nothing."""
 
     @property
     def stop_ids(self) -> frozenset[int]:
         """Tokens at which an answer ends."""
 
     @property
-    def abilities(self) -> Abilities: ...
+    def abilities(self) -> Abilities:
+        """What conversations may ask for."""
 
     def render(self, conversation: Conversation) -> Rendered:
         """Raises ChatError if the conversation asks for what the format cannot do."""
 
-    def parser(self, rendered: Rendered) -> Parser: ...
+    def parser(self, rendered: Rendered) -> Parser:
+        """A parser for the answer to that prompt. Raises nothing."""
 
     @property
     def guides(self) -> bool:
@@ -129,4 +138,4 @@ class ChatFormat(Protocol):
         """
 
     def end_of_thinking(self) -> tuple[int, ...]:
-        """The tokens that end the model's reasoning and begin its answer; none if it does not think."""
+        """The tokens that end the model's reasoning and begin its answer; none if it does not think. Raises nothing."""

@@ -17,7 +17,10 @@ GGUF_TEMPLATE = "tokenizer.chat_template"
 
 
 class Language:
-    """Read when first asked for. `metadata` are a GGUF file's keys; `folder` is where safetensors' companions are."""
+    """Read when first asked for. `metadata` are a GGUF file's keys; `folder` is where safetensors' companions are.
+
+    Making one raises nothing.
+    """
 
     def __init__(
         self,
@@ -33,6 +36,7 @@ class Language:
 
     @property
     def has_tokenizer(self) -> bool:
+        """Whether the files say how text becomes ids. Raises nothing."""
         return self._folder is not None or "tokenizer.ggml.model" in self._metadata
 
     @cached_property
@@ -74,17 +78,23 @@ class Language:
 
     @cached_property
     def templates(self) -> dict[str, str]:
-        """The chat templates the model came with, by name."""
+        """The chat templates the model came with, by name.
+
+        Raises ChatError for a file that is not what it should be.
+        """
         return templates_in_gguf(self._metadata) if self._folder is None else templates_in(self._folder)
 
     @property
     def template(self) -> str | None:
-        """The chat template the model came with, or None; of several, the one called default, else the first."""
+        """The chat template the model came with, or None; of several, the one called default, else the first.
+
+        Raises ChatError as `templates` does.
+        """
         return self.templates.get("default", next(iter(self.templates.values()), None))
 
 
 def templates_in_gguf(metadata: Mapping[str, Any]) -> dict[str, str]:
-    """tokenizer.chat_template, and others behind it: tokenizer.chat_template.NAME."""
+    """tokenizer.chat_template, and others behind it: tokenizer.chat_template.NAME. Raises nothing."""
     keys = {GGUF_TEMPLATE: "default"}
     keys |= {key: key.removeprefix(GGUF_TEMPLATE + ".") for key in metadata if key.startswith(GGUF_TEMPLATE + ".")}
     return {name: metadata[key] for key, name in keys.items() if isinstance(metadata.get(key), str)}

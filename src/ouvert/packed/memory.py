@@ -7,7 +7,10 @@ from ouvert.weights import encoded_bytes
 
 
 class InMemory:
-    """Packs each parameter into memory of its own: the same bytes that a packed file would hold (`models.Places`)."""
+    """Packs each parameter into memory of its own: the same bytes that a packed file would hold (`models.Places`).
+
+    Making one raises nothing.
+    """
 
     def __init__(self, threads: int = 1) -> None:
         """`threads` pack; the bytes are the same for any number."""

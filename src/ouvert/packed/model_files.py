@@ -27,7 +27,7 @@ class PlacedModel:
     packed_digest: str | None
 
     def close(self) -> None:
-        """End the watch. To be called after the last step."""
+        """End the watch. To be called after the last step. Raises nothing."""
         self.watch.close()
 
 
@@ -46,25 +46,27 @@ class ModelFiles:
 
     @property
     def folder(self) -> Path | None:
+        """Where safetensors files have their companions; None of GGUF. Raises nothing."""
         return self.checkpoint.folder
 
     @property
     def metadata(self) -> Mapping[str, Any]:
+        """A GGUF file's keys and values, or the strings of safetensors' `__metadata__`. Raises nothing."""
         return self.checkpoint.metadata
 
     @property
     def trained_context(self) -> int:
-        """The longest sequence, in tokens, that its makers promise."""
+        """The longest sequence, in tokens, that its makers promise. Raises nothing."""
         return int(self.config.max_position_embeddings)
 
     @property
     def value_count(self) -> int:
-        """How many numbers the tensors hold together."""
+        """How many numbers the tensors hold together. Raises nothing."""
         return sum(prod(tensor.shape) for tensor in self.checkpoint.tensors.values())
 
     @property
     def bytes(self) -> int:
-        """Of all tensors, as they are stored."""
+        """Of all tensors, as they are stored. Raises nothing."""
         return sum(tensor.data.nbytes for tensor in self.checkpoint.tensors.values())
 
     @cached_property
@@ -100,7 +102,7 @@ class ModelFiles:
         return PlacedModel(model=model, watch=watch, packed_digest=weights.digest)
 
     def close(self) -> None:
-        """Let go of the files. May be called twice."""
+        """Let go of the files. May be called twice. Raises nothing."""
         self.checkpoint.close()
 
     def __enter__(self) -> Self:

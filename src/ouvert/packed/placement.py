@@ -36,14 +36,14 @@ class Placement:
 
     @property
     def stored_as(self) -> tuple[str, tuple[int, ...]]:
-        """The encoding and shape under which a safetensors file declares it."""
+        """The encoding and shape under which a safetensors file declares it. Raises nothing."""
         if self.layout is None:
             return "F32", self.shape
         *experts, rows, columns = self.shape
         return "U8", (math.prod(experts) * kernels.packed_bytes(self.layout, rows, columns),)
 
     def weight(self, data: np.ndarray) -> "Packed | np.ndarray":
-        """What native programs take as this parameter, over its bytes (uint8)."""
+        """What native programs take as this parameter, over its bytes (uint8). Raises nothing."""
         if self.layout is None:
             return data.view(np.float32).reshape(self.shape)
         *experts, rows, columns = self.shape
@@ -57,7 +57,7 @@ def placement_of(parameter: Parameter) -> Placement:
 
 
 def placements(parameters: Iterable[Parameter]) -> dict[str, Placement]:
-    """By name, in order. Parameters that share another's bytes are not placed twice."""
+    """By name, in order. Parameters that share another's bytes are not placed twice. Raises nothing."""
     return {each.name: placement_of(each) for each in parameters if each.same_as is None}
 
 

@@ -62,7 +62,10 @@ class PackedWeights:
                 at += DIGEST_BYTES
 
     def watch(self) -> WeightsWatch:
-        """A watch over the file, which checks the pieces once it is started. To be closed after the last step."""
+        """A watch over the file, which checks the pieces once it is started. To be closed after the last step.
+
+        Raises nothing.
+        """
         return WeightsWatch((self.mapped,), check_of_pieces(self.mapped, self.pieces), derived=True, instance=self.made)
 
     def place(self, parameter: Parameter) -> Weight:
@@ -81,7 +84,7 @@ class PackedWeights:
 
 
 def damage_in(path: Path) -> str | None:
-    """What is wrong with a packed file, all of which is read; None if nothing is. Changes nothing."""
+    """What is wrong with a packed file, all of which is read; None if nothing is. Changes nothing. Raises nothing."""
     try:
         found = PackedWeights(path)
         return check_of_pieces(found.mapped, found.pieces)(lambda: False)

@@ -20,7 +20,7 @@ def recipe_digest(layout_version: str, source: str, parameters: Iterable[Paramet
 
 
 def json_digest(facts: Mapping[str, Any]) -> str:
-    """ "sha256:<hex>" of the canonical JSON of `facts`."""
+    """ "sha256:<hex>" of the canonical JSON of `facts`. Raises TypeError for what is no JSON value."""
     text = json.dumps(facts, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
 

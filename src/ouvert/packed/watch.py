@@ -41,6 +41,8 @@ class WeightsWatch:
 
         `derived`: the file can be made again, and is removed if it is damaged. `instance`: another one for every
         making of the file, so that what was computed with a damaged one is never taken for the next one's.
+
+        Raises OSError where too many ranges of memory are guarded already.
         """
         self.instance = instance
         self.on_damage: Callable[[], None] | None = None  # called in the check's thread
@@ -57,13 +59,13 @@ class WeightsWatch:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Begin to check in a thread of low priority, unless that was begun."""
+        """Begin to check in a thread of low priority, unless that was begun. Raises nothing."""
         with self._lock:
             if self._thread is None and not self._over.is_set() and not self._closed.is_set():
                 self._begin()
 
     def wait(self) -> Damage | None:
-        """What is wrong, once all is compared as it is now. Begins the check if nobody has."""
+        """What is wrong, once all is compared as it is now. Begins the check if nobody has. Raises nothing."""
         if self._check is not None:
             self.start()
             self.fault()  # what changed since the last check is checked again
@@ -72,11 +74,17 @@ class WeightsWatch:
 
     def checked(self) -> bool:
         """Whether all of it was compared with its digests since it was opened, and no file has changed since: neither
-        its size, nor its content, nor its times."""
+        its size, nor its content, nor its times.
+
+        Raises nothing.
+        """
         return self.fault() is None and self._whole and not self._changed
 
     def fault(self) -> Damage | None:
-        """What is wrong with the weights, if that is known. Takes some microseconds: asked after every step."""
+        """What is wrong with the weights, if that is known. Takes some microseconds: asked after every step.
+
+        Raises nothing.
+        """
         if self._problem is not None or self._closed.is_set():
             return self._problem
         for n, mapped in enumerate(self._maps):
@@ -91,7 +99,7 @@ class WeightsWatch:
         return None
 
     def close(self) -> None:
-        """End check and guards. May be called twice."""
+        """End check and guards. May be called twice. Raises nothing."""
         self._closed.set()
         self._over.set()
         thread = self._thread

@@ -51,6 +51,7 @@ class Attempt:
     allowed: bool
 
     def facts(self) -> dict[str, Any]:
+        """The attempt as JSON values, for receipts; without what is None. Raises nothing."""
         facts = {"kind": self.kind, "host": self.host, "port": self.port, "allowed": self.allowed}
         return {name: value for name, value in facts.items() if value is not None}
 
@@ -65,6 +66,7 @@ class Counts:
 
     @property
     def attempted(self) -> int:
+        """Those that led beyond this machine, allowed or denied. Raises nothing."""
         return self.allowed + self.denied
 
 
@@ -72,6 +74,8 @@ class Guard:
     """Judges and counts. Made once in a process, by `guard`. Safe from any thread.
 
     Listening, and speaking over connections that were accepted, is not its business.
+
+    `guard` makes it, and says what it raises.
     """
 
     def __init__(self, hosts: Hosts) -> None:
@@ -89,19 +93,23 @@ class Guard:
 
     @property
     def counts(self) -> Counts:
+        """How many attempts there have been so far. Raises nothing."""
         with self._lock:
             return Counts(self._allowed, self._denied, self._local)
 
     @property
     def attempts(self) -> tuple[Attempt, ...]:
-        """The last ones, oldest first."""
+        """The last ones, oldest first. Raises nothing."""
         with self._lock:
             return tuple(self._attempts)
 
     def report(self, begun: Counts) -> dict[str, Any]:
         """For the receipt of an answer that is over: every attempt of this process that stands in no receipt yet, also
         those before the answer began. `begun`: the counts when it began; of what has been attempted since, what other
-        answers' receipts have is only counted, as "in_other_receipts"."""
+        answers' receipts have is only counted, as "in_other_receipts".
+
+        Raises nothing.
+        """
         with self._lock:
             elsewhere = self._reported.attempted - begun.attempted
             facts = self.since(self._reported)
@@ -109,7 +117,7 @@ class Guard:
             return facts | ({"in_other_receipts": elsewhere} if elsewhere > 0 else {})
 
     def since(self, before: Counts) -> dict[str, Any]:
-        """What this process has attempted since those counts were taken."""
+        """What this process has attempted since those counts were taken. Raises nothing."""
         with self._lock:
             now = self.counts
             attempted = now.attempted - before.attempted
@@ -130,12 +138,15 @@ class Guard:
         self.hosts = self.hosts | Hosts(hosts)
 
     def admit(self, command: tuple[str, ...]) -> None:
-        """A program of ours that opens no connection, word for word as it is started."""
+        """A program of ours that opens no connection, word for word as it is started. Raises nothing."""
         self.own |= {command}
 
     @contextmanager
     def fetching(self) -> Iterator[None]:
-        """Within, this thread may connect anywhere and start programs: its owner asked for a fetch. All is counted."""
+        """Within, this thread may connect anywhere and start programs: its owner asked for a fetch. All is counted.
+
+        Raises nothing of its own.
+        """
         before = getattr(self._scope, "fetching", False)
         self._scope.fetching = True
         try:
@@ -146,6 +157,8 @@ class Guard:
     # --- judging ------------------------------------------------------------------------------------------------------
 
     def judge_address(self, kind: Kind, family: int, address: Any) -> None:
+        """A connection to that address, or data sent to it, is about to happen. Counts it; raises Denied if nobody
+        allowed it."""
         if family in LOCAL_FAMILIES or address is None:  # None: over a connection that was judged when it was made
             self._count_local()
             return
@@ -165,7 +178,10 @@ class Guard:
         self._judge(kind, name, port, (host, port) in self.hosts or (name, port) in self.hosts)
 
     def judge_name(self, host: Any, *, backwards: bool = False) -> None:
-        """`backwards`: the name of an address is looked for. The other way round an address needs no look-up."""
+        """`backwards`: the name of an address is looked for. The other way round an address needs no look-up.
+
+        Raises Denied for a name that nobody allowed.
+        """
         name = (
             "" if host is None else host.decode("ascii", "backslashreplace") if isinstance(host, bytes) else str(host)
         )
@@ -175,11 +191,16 @@ class Guard:
             self._judge("look up", name, None, (name, None) in self.hosts)
 
     def judge_family(self, family: int) -> None:
+        """A socket of that family is about to be made. Raises Denied for a family whose connections the guard cannot
+        see."""
         if family not in FAMILIES:
             self._judge("connect", f"socket family {family}", None, False)
 
     def judge_popen(self, args: tuple[Any, ...]) -> None:
-        """The arguments of the audit event: executable, words, folder, environment."""
+        """The arguments of the audit event: executable, words, folder, environment.
+
+        Raises Denied for every program but ours.
+        """
         words = args[1]
         if isinstance(words, list | tuple) and tuple(words) in (renderer_command(), *self.own):
             self._count_local()  # our own, which can open no connection: docs/decisions/0007-templates-in-a-process.md
@@ -187,6 +208,7 @@ class Guard:
         self.judge_program(program_of(args))
 
     def judge_program(self, program: Any) -> None:
+        """A program is about to be started. Raises Denied, unless this thread may fetch."""
         text = os.fsdecode(program) if isinstance(program, str | bytes | os.PathLike) else repr(program)
         self._judge("program", os.path.basename(text.split(" ")[0]), None, False)
 
@@ -214,7 +236,10 @@ class Guard:
             self._local += 1
 
     def found(self, host: Any, answer: Iterable[Any]) -> None:
-        """Remember which addresses belong to an allowed host: when they are connected to, only the address is known."""
+        """Remember which addresses belong to an allowed host: when they are connected to, only the address is known.
+
+        Raises nothing.
+        """
         name = host.decode("ascii", "backslashreplace") if isinstance(host, bytes) else host
         if isinstance(name, str) and (name, None) in self.hosts:
             with self._lock:

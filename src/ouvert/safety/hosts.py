@@ -15,7 +15,7 @@ class Hosts:
         self._allowed = {split_host(each) for each in allowed}
 
     def __contains__(self, address: tuple[str, int | None]) -> bool:
-        """Whether that host may be spoken to at that port; without a port, whether it may be at any."""
+        """Whether that host may be spoken to at that port; without a port, whether it may be at any. Raises nothing."""
         host, port = address
         host = plain(host)
         if port is None:
@@ -64,7 +64,7 @@ def is_address(host: object) -> bool:
 
 
 def is_this_machine(host: str) -> bool:
-    """A loopback address, the unspecified one (which connects to loopback), or the name localhost."""
+    """A loopback address, the unspecified one (which connects to loopback), or the name localhost. Raises nothing."""
     host = plain(host)
     if host in ("", "localhost"):
         return True

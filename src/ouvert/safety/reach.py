@@ -16,6 +16,7 @@ class Reach:
 
     @property
     def can(self) -> bool:
+        """Whether the package could open a connection. Raises nothing."""
         return not self.could.startswith("no")
 
 

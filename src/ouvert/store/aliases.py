@@ -24,7 +24,7 @@ class Alias:
 
 @cache
 def aliases() -> tuple[Alias, ...]:
-    """The table, in its own order (by family, then by size)."""
+    """The table, in its own order (by family, then by size). Raises nothing."""
     table = tomllib.loads(TABLE.read_text(encoding="utf-8"))
     built = set(table["built"])
     return tuple(
@@ -43,7 +43,10 @@ def aliases() -> tuple[Alias, ...]:
 
 
 def find_alias(name: str) -> Alias | None:
-    """The alias called `name`, by its own or another of its names; the case of letters does not matter."""
+    """The alias called `name`, by its own or another of its names; the case of letters does not matter.
+
+    Raises nothing.
+    """
     wanted = name.lower()
     for alias in aliases():
         if wanted == alias.name or wanted in map(str.lower, alias.other_names):

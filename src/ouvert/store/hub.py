@@ -145,7 +145,11 @@ class Hub:
         return digest
 
     def receive(self, repository: Repository, arrival: "Arrival", progress: Progress) -> None:
-        """Ask for what is missing until it is here."""
+        """Ask for what is missing until it is here.
+
+        Raises Unreachable when the connection is lost for good, StoreError when the server refuses, OSError when the
+        disk cannot take it.
+        """
         quiet_hub()
         import httpx2
         from huggingface_hub import errors, get_session, hf_hub_url

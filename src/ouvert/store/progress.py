@@ -6,7 +6,10 @@ from typing import Protocol
 
 
 class Progress(Protocol):
-    """One thing is under way at a time: begin, advance ..., end. Counts are bytes."""
+    """One thing is under way at a time: begin, advance ..., end. Counts are bytes.
+
+    Its methods raise nothing.
+    """
 
     def say(self, text: str) -> None:
         """One line for the person who waits."""
@@ -51,7 +54,7 @@ def shown(progress: Progress, label: str, total: int) -> Iterator[None]:
 
 
 def bytes_in_words(count: int) -> str:
-    """`count` bytes as people read them, in powers of ten: 98.4 MB."""
+    """`count` bytes as people read them, in powers of ten: 98.4 MB. Raises nothing."""
     if count < 1000:
         return f"{count} bytes"
     size = float(count)

@@ -22,7 +22,7 @@ from ouvert.store.source import HubSource, LocalSource, PackageSource, looks_lik
 
 
 def default_home() -> Path:
-    """Where this system keeps a user's data, e.g. ~/.local/share/ouvert."""
+    """Where this system keeps a user's data, e.g. ~/.local/share/ouvert. Raises nothing."""
     from platformdirs import user_data_path
 
     return user_data_path("ouvert", appauthor=False)
@@ -49,7 +49,7 @@ class Installed:
 
     @property
     def digests(self) -> Mapping[str, str]:
-        """File name -> "sha256:<hex>"."""
+        """File name -> "sha256:<hex>". Raises nothing."""
         return {file.name: file.digest for file in self.files}
 
 
@@ -63,7 +63,10 @@ class Removed:
 
 
 class Store:
-    """The models below one folder. Opening it reads and creates nothing; any number of processes may have it open."""
+    """The models below one folder. Opening it reads and creates nothing; any number of processes may have it open.
+
+    `home` is the folder. Making one raises nothing.
+    """
 
     def __init__(self, home: Path) -> None:
         self.home = home
@@ -76,7 +79,7 @@ class Store:
     # --- what is here -------------------------------------------------------------------------------------------------
 
     def names(self) -> tuple[str, ...]:
-        """Names of the models in the store, sorted, without reading more than one folder's listing."""
+        """Names of the models in the store, sorted, without reading more than one folder's listing. Raises nothing."""
         return self.records.names()
 
     def list(self) -> tuple[Installed, ...]:
@@ -105,7 +108,10 @@ class Store:
         return self.packed_files.path(source_digest, layout)
 
     def packed(self) -> tuple[Packed, ...]:
-        """All packed models, also those of weights that are not in the store."""
+        """All packed models, also those of weights that are not in the store.
+
+        Raises OSError if one is removed while they are listed.
+        """
         return self.packed_files.all()
 
     def weights_digest(self, installed: Installed, progress: Progress = SILENCE) -> str:
@@ -245,7 +251,11 @@ class Store:
             return self._drop_content(manifest)
 
     def sweep(self) -> Removed:
-        """Free what no model needs: leftovers of fetches that were given up, packed forms of models that are gone."""
+        """Free what no model needs: leftovers of fetches that were given up, packed forms of models that are gone.
+
+        Raises StoreError while a fetch is under way, and for a record that cannot be understood; OSError for what
+        cannot be removed.
+        """
         with self.locks.store():  # nobody starts to fetch from here on
             self.locks.require_no_fetch()
             manifests = self.records.all()

@@ -19,12 +19,12 @@ KINDS = (
 
 
 def strays(home: Path) -> list[Path]:
-    """Those of the store that nobody is writing any more."""
+    """Those of the store that nobody is writing any more. Raises nothing."""
     return sorted({path for folder, pattern, seconds in KINDS for path in left_in(home / folder, pattern, seconds)})
 
 
 def sweep_strays(home: Path) -> list[Path]:
-    """Remove them. Returns those that are gone; what cannot be removed stays, and `strays` names it."""
+    """Remove them. Returns those that are gone; what cannot be removed stays, and `strays` names it. Raises nothing."""
     gone = []
     for path in strays(home):
         if path.is_dir() and not path.is_symlink():

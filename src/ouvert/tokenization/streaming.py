@@ -24,6 +24,8 @@ class StreamingDecoder:
 
     What `push` and `flush` return, joined, is what `Tokenizer.decode` gives for the same ids. A control token, shown
     or not, ends the character before it.
+
+    `Tokenizer.decoder` makes one, and raises nothing.
     """
 
     def __init__(self, vocabulary: Vocabulary, *, control: bool = False) -> None:
@@ -33,7 +35,10 @@ class StreamingDecoder:
         self._drops_prefix = vocabulary.space_prefix != "never"
 
     def push(self, token: int) -> str:
-        """The characters this token completes; often none, never half of one."""
+        """The characters this token completes; often none, never half of one.
+
+        Raises TokenizerError for a negative id.
+        """
         vocabulary = self._vocabulary
         if token in vocabulary.control_ids:
             text = self._characters.decode(b"", final=True)
@@ -52,7 +57,7 @@ class StreamingDecoder:
     def flush(self) -> str:
         """What is left when no more tokens come: U+FFFD for a character that was never finished, else nothing.
 
-        The decoder is then as new.
+        The decoder is then as new. Raises nothing.
         """
         text = self._characters.decode(b"", final=True)
         self._characters.reset()

@@ -41,6 +41,8 @@ class Tokenizer:
     the token that embedding models want behind a text, or None; not added either.
     `control_tokens`: text to id of all that user text can never become. `vocabulary_size`: one more than the highest
     id. `space_prefix`: where text gets a space in front that decoding takes off again (SentencePiece's habit).
+
+    The functions of this part make one: `tokenizer_from_gguf` and others, which say what they raise.
     """
 
     def __init__(
@@ -81,7 +83,7 @@ class Tokenizer:
     def split_control(self, text: str) -> list[str | int]:
         """Trusted text, such as a rendered template, as pieces of text and ids of control tokens, in order.
 
-        The leftmost control token counts, and the longest where several start. No piece is empty.
+        The leftmost control token counts, and the longest where several start. No piece is empty. Raises nothing.
         """
         parts: list[str | int] = []
         start = 0
@@ -99,8 +101,8 @@ class Tokenizer:
     def encode_parts(self, parts: Sequence[str | int]) -> list[int]:
         """Ids of what `split_control` gave, possibly edited. Pieces of text that touch are read as one text.
 
-        So `encode_parts(split_control(text))` is what the model's own tokenizer makes of trusted text, and text put
-        in place of a piece stays text.
+        So `encode_parts(split_control(text))` is what the model's own tokenizer makes of trusted text, and text put in
+        place of a piece stays text. Raises TokenizerError as `encode` does.
         """
         ids: list[int] = []
         pending: list[str] = []
@@ -121,13 +123,14 @@ class Tokenizer:
         """The text of the ids. Bytes that are no UTF-8 become U+FFFD.
 
         Control tokens that the vocabulary calls special are left out unless `control`; those it calls ordinary
-        (<think>, tool tags) are shown, as they are part of what the model wrote.
+        (<think>, tool tags) are shown, as they are part of what the model wrote. Raises TokenizerError for a negative
+        id.
         """
         decoder = self.decoder(control=control)
         return "".join([decoder.push(token) for token in ids]) + decoder.flush()
 
     def decoder(self, *, control: bool = False) -> StreamingDecoder:
-        """A decoder that takes one id at a time; see `decode` for `control`."""
+        """A decoder that takes one id at a time; see `decode` for `control`. Raises nothing."""
         return StreamingDecoder(self, control=control)
 
     def token_bytes(self, token: int) -> bytes:
@@ -145,7 +148,10 @@ class Tokenizer:
 
     @cached_property
     def digest(self) -> str:
-        """ "sha256:<hex>" over everything that changes ids: vocabulary, merges, how text is cut, added tokens, bos."""
+        """ "sha256:<hex>" over everything that changes ids: vocabulary, merges, how text is cut, added tokens, bos.
+
+        Raises nothing.
+        """
         facts: dict[str, Any] = {
             "added": [
                 [t.id, t.text, t.control, t.hidden, t.strips_left, t.strips_right, t.whole_word]

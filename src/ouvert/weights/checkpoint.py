@@ -16,6 +16,8 @@ class Checkpoint:
     tensors; a tensor or array that somebody still holds stays readable, and its file stays mapped until it is let go.
     A file must not be cut shorter while it is mapped (replacing it by renaming is fine): the system ends a process
     that reads where a mapped file no longer is, unless the range is guarded (ouvert.kernels.mapped).
+
+    `open_checkpoint` makes one. Its methods and properties raise nothing.
     """
 
     def __init__(

@@ -49,7 +49,10 @@ def sha256_of_range(descriptor: int, start: int, stop: int) -> bytes | None:
 
 def combined_digest(digests: Mapping[str, str]) -> str:
     """The digest of weights in files of these names: of one file its own, of several that of the sorted lines
-    "<hex> <name>\\n"."""
+    "<hex> <name>\\n".
+
+    Raises nothing.
+    """
     if len(digests) == 1:
         return next(iter(digests.values()))
     lines = sorted(f"{digest.removeprefix('sha256:')} {name}\n" for name, digest in digests.items())

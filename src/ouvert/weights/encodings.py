@@ -26,6 +26,7 @@ class Encoding:
 
     @property
     def block_bytes(self) -> int:
+        """Bytes that `block_weights` numbers take. Raises nothing."""
         return self.layout.itemsize
 
 

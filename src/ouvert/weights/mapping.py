@@ -46,6 +46,7 @@ class FileState(NamedTuple):
 
     @classmethod
     def of(cls, stat: os.stat_result) -> Self:
+        """The state that os.stat or os.fstat has found. Raises nothing."""
         return cls(stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
 
 
@@ -69,6 +70,7 @@ class MappedFile(mmap.mmap):
         return mapped
 
     def state_now(self) -> FileState:
+        """The state of the mapped file now, even if its name has gone. Raises nothing."""
         return FileState.of(os.fstat(self.descriptor))
 
     def __del__(self) -> None:

@@ -23,7 +23,10 @@ class Tensor:
     data: np.ndarray
 
     def decode(self) -> np.ndarray:
-        """The numbers, of `shape`, owned by the caller: float32 (F64 stays float64, integers keep their type)."""
+        """The numbers, of `shape`, owned by the caller: float32 (F64 stays float64, integers keep their type).
+
+        Raises CheckpointError if `data` has not as many bytes as encoding and shape say.
+        """
         return decode(self.encoding, self.data, self.shape)
 
     @property
@@ -54,5 +57,8 @@ class Tensor:
         return Tensor(self.name, (len(index), *self.shape[1:]), self.encoding, data)
 
     def release(self) -> None:
-        """Let the system take back the memory that these bytes of the file occupy; they are read again if looked at."""
+        """Let the system take back the memory that these bytes of the file occupy; they are read again if looked at.
+
+        Raises nothing.
+        """
         release_pages(self.data)

@@ -62,7 +62,10 @@ def partial_of(path: Path) -> Path:
 
 
 def wait_for_writer(path: Path) -> None:
-    """Return when no process writes the file at `path`: it is whole then, or its writer gave up or was killed."""
+    """Return when no process writes the file at `path`: it is whole then, or its writer gave up or was killed.
+
+    Raises OSError if a partial file is there and cannot be opened.
+    """
     if sys.platform == "win32":
         return
     import fcntl
@@ -151,7 +154,11 @@ class SafetensorsWriter:
 
     def write(self, name: str, piece: np.ndarray | bytes) -> None:
         """The next bytes of tensor `name`: encoded bytes (uint8), or an array of the numbers as the encoding has them
-        (BF16 as uint16)."""
+        (BF16 as uint16).
+
+        Raises CheckpointError for a tensor that was not declared, for a piece of another type, and for more bytes than
+        its shape takes; UnwritableError if the disk cannot take the piece.
+        """
         if name not in self._places:
             raise CheckpointError(f"{self.path}: tensor {shown(name)} was not declared. Declare all before writing.")
         array = np.frombuffer(piece, np.uint8) if isinstance(piece, bytes) else np.ascontiguousarray(piece)
@@ -194,7 +201,10 @@ class SafetensorsWriter:
                 os.close(folder)
 
     def abandon(self) -> None:
-        """Remove what was written. Does nothing after `finish`."""
+        """Remove what was written. Does nothing after `finish`.
+
+        Raises OSError if the partial file cannot be removed.
+        """
         if self._file.closed:
             return
         if sys.platform == "win32":
