@@ -186,6 +186,11 @@ def test_a_form_of_another_server_is_held(client, path, fields, held):
     assert notes(body) == []
 
 
+def test_a_raw_prompt_is_continued_in_the_form_of_another_server(client):
+    body = answered(client, "/api/generate", raw=True, guided_choice=["yes", "no"])
+    assert holds(body["response"], "yes|no")
+
+
 RESPONSE_FORMATS = [
     {"type": "json_object", "schema": SCHEMA},
     {"type": "json_object", "json_schema": {"schema": SCHEMA}},

@@ -51,6 +51,7 @@ def make_app(
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         service = app.state.service = Service(settings, store, progress)
+        responses = app.state.responses = openai.ResponseStore(settings.stored_responses)
         watch = asyncio.create_task(service.loaded_models.watch())
         keys = asyncio.create_task(service.watch_keys())
         cleared = asyncio.create_task(service.kept_prompts.watch_cleared())
@@ -61,6 +62,7 @@ def make_app(
             for task in (watch, keys, cleared, first):
                 task.cancel()
             await asyncio.gather(watch, keys, cleared, first, return_exceptions=True)
+            await responses.close()
             await service.close()
 
     rows = tuple(endpoints)

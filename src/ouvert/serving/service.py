@@ -19,7 +19,6 @@ from ouvert.serving.keys import Keys
 from ouvert.serving.loaded_models import Lease, LoadedModels
 from ouvert.serving.metrics import Metrics
 from ouvert.serving.receipt_store import ReceiptStore
-from ouvert.serving.response_store import ResponseStore
 from ouvert.serving.settings import Settings
 from ouvert.store import SILENCE, Installed, Progress, Store
 
@@ -55,7 +54,6 @@ class Service:
             self.keys.require()
         self.metrics = Metrics(lambda: len(self.loaded_models.loaded()), resident_bytes)
         self.receipts = ReceiptStore(settings.kept_receipts)
-        self.responses = ResponseStore(settings.stored_responses)
         self.answers = Answers(settings.most_answers, self.loaded_models, self.metrics, self.receipts)
         self._descriptions: dict[Installed, Description] = {}
 
@@ -66,9 +64,6 @@ class Service:
             self.answers.end_those_of_revoked_keys(self.keys)
 
     async def close(self) -> None:
-        for task in self.responses.tasks():
-            task.cancel()
-        await asyncio.gather(*self.responses.tasks(), return_exceptions=True)
         await self.kept_prompts.close()
         await self.loaded_models.close()
         self.answers.threads.shutdown(wait=True)

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from ouvert.serving.web.page import FILES, FOLDER, fit
+from ouvert.serving.web.models import fit
+from ouvert.serving.web.page import FILES, FOLDER
 
 HTML = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 ID = "a" * 16

@@ -1,6 +1,9 @@
 """OpenAI's dialect, and what vLLM adds to it: Chat Completions, Responses, Completions, Embeddings, tokens."""
 
 from ouvert.serving.openai import chat_completions, completions, embeddings, model_list, not_offered, responses, tokens
+from ouvert.serving.openai.response_store import ResponseStore
+
+__all__ = ["ENDPOINTS", "ResponseStore"]
 
 ENDPOINTS = (
     *not_offered.ENDPOINTS,

@@ -9,6 +9,7 @@ from ouvert.serving.errors import Refusal
 from ouvert.serving.openai.response_events import new_id
 from ouvert.serving.openai.response_items import Item, is_reference, messages_of, resolved
 from ouvert.serving.openai.response_request import InputRequest
+from ouvert.serving.openai.response_store import responses_of
 
 ID_PREFIX = {"message": "msg", "reasoning": "rs", "function_call": "fc", "function_call_output": "fco"}
 ID_PREFIX |= {"custom_tool_call": "ctc", "custom_tool_call_output": "ctco"}
@@ -43,7 +44,7 @@ class Conversation:
 
 def conversation_of(call: Call, request: InputRequest) -> Conversation:
     """Raises Refusal where nothing was sent, or what it refers to is not stored here."""
-    store = call.service.responses
+    store = responses_of(call)
     items = sent_items(request)
     if request.input in (None, "", []) and request.previous_response_id is None:
         raise Refusal(

@@ -23,8 +23,8 @@ from ouvert.serving.openai.response_request import (
     notes_on,
     notes_on_input,
 )
+from ouvert.serving.openai.response_store import ResponseStore, Stored, responses_of
 from ouvert.serving.openai.stored_responses import cancel_response, delete_response, get_response, input_items
-from ouvert.serving.response_store import ResponseStore, Stored
 from ouvert.serving.streams import JSONAnswer, Streamed, sse, unless_gone
 
 
@@ -44,10 +44,10 @@ async def create_response(call: Call) -> Response:
     begin = partial(call.service.answer, request.model, wanted, call.caller, response["id"], notes=notes_on(request))
     if request.background:
         stored.task = asyncio.create_task(in_background(call, begin, stored, full))
-        call.service.responses.keep(stored)
+        responses_of(call).keep(stored)
         return JSONAnswer(snapshot(response), headers=headers)
     answer = await unless_gone(call.request, begin())
-    store = call.service.responses if request.store is not False else None
+    store = responses_of(call) if request.store is not False else None
     writing = ResponseInProgress(answer, stored, store, full)
     if request.stream:
         seconds = call.service.settings.ping_seconds
@@ -157,7 +157,7 @@ async def in_background(
         if refusal is None:
             raise
     finally:
-        call.service.responses.keep(stored)
+        responses_of(call).keep(stored)
 
 
 async def count_input_tokens(call: Call) -> Response:

@@ -8,13 +8,13 @@ from starlette.responses import Response
 from ouvert.serving.endpoints import Call
 from ouvert.serving.errors import Refusal
 from ouvert.serving.openai.response_events import OVER, snapshot
-from ouvert.serving.response_store import Stored, texts_of
+from ouvert.serving.openai.response_store import Stored, responses_of, texts_of
 from ouvert.serving.streams import JSONAnswer
 
 
 def found(call: Call) -> Stored:
     response_id = call.request.path_params["response_id"]
-    stored = call.service.responses.find(response_id, call.caller)
+    stored = responses_of(call).find(response_id, call.caller)
     if stored is None:
         raise Refusal(
             404,
@@ -38,7 +38,7 @@ async def delete_response(call: Call) -> Response:
     if stored.task is not None:
         stored.task.cancel()
         await asyncio.gather(stored.task, return_exceptions=True)
-    call.service.responses.delete(stored.response["id"])
+    responses_of(call).delete(stored.response["id"])
     await call.service.forget(texts_of(stored.input_items) or texts_of(stored.response["output"]), call.caller)
     return JSONAnswer({"id": stored.response["id"], "object": "response", "deleted": True})
 

@@ -1,5 +1,5 @@
 """The web page, and what it alone asks for."""
 
-from ouvert.serving.web.page import ENDPOINTS
+from ouvert.serving.web.endpoints import ENDPOINTS
 
 __all__ = ["ENDPOINTS"]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ouvert.serving.callers import Caller
+from ouvert.serving.endpoints import Call
 
 MOST_ITEMS = 20_000
 MOST_CHARACTERS = 100_000_000
@@ -63,14 +64,24 @@ class ResponseStore:
     def seen_by(self, caller: Caller) -> "ItemsOf":
         return ItemsOf(self._items, caller.whose)
 
-    def tasks(self) -> "list[asyncio.Task[None]]":
-        return [stored.task for stored in self._responses.values() if stored.task is not None]
+    async def close(self) -> None:
+        """Cancel what is written in the background, and wait until it has stopped."""
+        tasks = [stored.task for stored in self._responses.values() if stored.task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     def _forget(self, response_id: str) -> None:
         stored = self._responses.pop(response_id)
         self._characters -= stored.size
         for item in (*stored.input_items, *stored.response["output"]):
             self._items.pop((stored.owner, item["id"]), None)
+
+
+def responses_of(call: Call) -> ResponseStore:
+    """The server's; `app` makes and closes it."""
+    store: ResponseStore = call.request.app.state.responses
+    return store
 
 
 @dataclass(frozen=True)

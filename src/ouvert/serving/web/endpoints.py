@@ -1,0 +1,60 @@
+"""The table of the page's endpoints: the page itself, and its own addresses under /api/ui.
+
+The page talks to the model through the same interface as everybody else. Under /api/ui is what only the page needs:
+conversations on disk, and models with whether they fit. Other pages may not ask for these, wherever they come from.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from starlette.responses import Response
+
+from ouvert.serving.body import TOKEN_VALUES
+from ouvert.serving.endpoints import Call, Endpoint, Handler
+from ouvert.serving.web.conversation_endpoints import (
+    UncheckedJson,
+    delete_conversation,
+    delete_conversations,
+    export_conversations,
+    get_conversation,
+    import_conversations,
+    list_conversations,
+    put_conversation,
+)
+from ouvert.serving.web.models import list_models
+from ouvert.serving.web.page import asset, front, icon
+from ouvert.serving.web.session import session
+
+
+def own(method: str, path: str, handler: Callable[[Call], Awaitable[Response]], summary: str, **more: Any) -> Endpoint:
+    return Endpoint(
+        method=method, path=path, handler=handler, summary=summary, versioned=False, both_ways=False, **more
+    )
+
+
+def stored(method: str, path: str, handler: Handler, summary: str, **more: Any) -> Endpoint:
+    return own(method, path, handler, summary, private=True, **more)
+
+
+ONE = "/api/ui/conversations/{conversation_id}"
+ENDPOINTS = (
+    own("GET", "/", front, "The web page; `Ollama is running` for programs", answers="text/html", public=True),
+    own("GET", "/assets/{name}", asset, "Files of the web page", answers="*/*", public=True),
+    own("GET", "/icon.svg", icon, "The page's icon", answers="image/svg+xml", public=True),
+    own("GET", "/api/ui/session", session, "From where the page was opened, and who asks", public=True),
+    own("GET", "/api/ui/models", list_models, "Models with their state and whether they fit, for the page"),
+    stored("GET", "/api/ui/conversations", list_conversations, "The page's conversations; `query` searches them"),
+    stored("DELETE", "/api/ui/conversations", delete_conversations, "Delete all of them"),
+    stored("GET", ONE, get_conversation, "One conversation"),
+    stored("PUT", ONE, put_conversation, "Keep a conversation", body=UncheckedJson, values=TOKEN_VALUES),
+    stored("DELETE", ONE, delete_conversation, "Delete a conversation"),
+    stored("GET", "/api/ui/export", export_conversations, "All conversations in one value"),
+    stored(
+        "POST",
+        "/api/ui/import",
+        import_conversations,
+        "Keep all conversations of an export",
+        body=UncheckedJson,
+        values=TOKEN_VALUES,
+    ),
+)
