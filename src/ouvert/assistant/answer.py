@@ -17,10 +17,18 @@ from ouvert.assistant.request import ChatRequest
 from ouvert.assistant.scores import Scores
 from ouvert.assistant.stops import StopStrings
 from ouvert.assistant.truncation import LeftOut
-from ouvert.chat import Conversation, Delta, Parser, ReasoningDelta, TextDelta, ToolCall, ToolCallDelta
-from ouvert.chat.conversation import NO_ARGUMENTS
-from ouvert.chat.tool_syntax import WrittenCall
-from ouvert.chat.untagged_calls import UntaggedCalls
+from ouvert.chat import (
+    NO_ARGUMENTS,
+    Conversation,
+    Delta,
+    Parser,
+    ReasoningDelta,
+    TextDelta,
+    ToolCall,
+    ToolCallDelta,
+    UntaggedCalls,
+    WrittenCall,
+)
 from ouvert.engine import Engine, Stopped, Token
 
 

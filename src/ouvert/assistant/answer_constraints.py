@@ -8,8 +8,7 @@ from ouvert.assistant.error import AssistantError
 from ouvert.assistant.grammars import Grammars
 from ouvert.assistant.outline_constraint import OutlineConstraint
 from ouvert.assistant.receipts.ended import Outcome
-from ouvert.chat import ChatFormat, Conversation, Outline, Rendered, Segment, Tool
-from ouvert.chat.outline import END
+from ouvert.chat import ANSWER_END, ChatFormat, Conversation, Outline, Rendered, Segment, Tool
 from ouvert.engine import Constraint, Grammar, of_objects
 
 
@@ -48,7 +47,7 @@ class AnswerConstraints:
             conversation = replace(conversation, tools=only, builtin_tools=frozenset())
         outline = self._chat.outline(conversation, rendered, calls=demands.calls, shaped=demands.answer is not None)
         if demands.single:
-            outline = replace(outline, follows={**outline.follows, "call": frozenset({END})})
+            outline = replace(outline, follows={**outline.follows, "call": frozenset({ANSWER_END})})
         return outline
 
     def _contents(

@@ -6,8 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast, get_args
 
 from ouvert.assistant.error import AssistantError
-from ouvert.chat import Conversation, Effort, Message, Role, Tool, ToolCall
-from ouvert.chat.results import in_the_order_of_calls
+from ouvert.chat import Conversation, Effort, Message, Role, Tool, ToolCall, in_the_order_of_calls
 
 MESSAGE_KEYS = frozenset(
     {"role", "content", "name", "tool_calls", "tool_call_id", "reasoning", "reasoning_content", "refusal"}

@@ -10,8 +10,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from ouvert.assistant.error import AssistantError
-from ouvert.chat import Outline, Segment
-from ouvert.chat.outline import END, START
+from ouvert.chat import ANSWER_END, ANSWER_START, Outline, Segment
 from ouvert.engine import Constraint, ConstraintState, Vocabulary, merged_ids
 
 LONGEST_CHARACTER = 4  # bytes of UTF-8, so at most as many tokens
@@ -73,7 +72,7 @@ class OutlineState:
         self._header: tuple[int, ...] = ()  # what is written of a header
         self._between = 0  # line breaks since the last thought
         self._calls = 0  # that are written
-        self._follows = self._outline.follows[START]
+        self._follows = self._outline.follows[ANSWER_START]
         self._segment: Segment | None = None  # whose contents are being written
         self._inner: ConstraintState | None = None  # and what they must be
         self._ending = 0  # how many of its ends are written
@@ -92,9 +91,9 @@ class OutlineState:
             return False
         if self._segment is None:
             if self._header:
-                return self._in_gap and END in self._follows
+                return self._in_gap and ANSWER_END in self._follows
             empty = (inner is None or inner.accepting for inner in self._bare.values())
-            return END in self._follows or any(empty)
+            return ANSWER_END in self._follows or any(empty)
         return not self._segment.ends and (self._inner is None or self._inner.accepting)
 
     @property
@@ -148,7 +147,7 @@ class OutlineState:
     @property
     def _closings(self) -> list[tuple[int, ...]]:
         """What a model may write to say that there are no more calls."""
-        closing = self._outline.closing if self._calls and END in self._follows else ()
+        closing = self._outline.closing if self._calls and ANSWER_END in self._follows else ()
         gap = self._outline.gap if len(self._follows) > 1 else ()
         return [closing, gap + closing] if closing and gap else [closing] if closing else []
 
@@ -243,7 +242,7 @@ class OutlineState:
         if self._segment is not None:
             self._follows = self._outline.follows[self._segment.kind]
             self._calls += self._segment.kind == "call"
-        self._over = self._follows == {END} and not self._closings
+        self._over = self._follows == {ANSWER_END} and not self._closings
         self._look()
 
     # --- the budget ---------------------------------------------------------------------------------------------------

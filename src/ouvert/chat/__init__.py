@@ -6,6 +6,7 @@ themselves are in `ouvert.chat.template` and `ouvert.chat.harmony`, which are im
 
 from ouvert.chat.choice import builtin_template, format_for
 from ouvert.chat.conversation import (
+    NO_ARGUMENTS,
     Conversation,
     Delta,
     Effort,
@@ -19,10 +20,16 @@ from ouvert.chat.conversation import (
 )
 from ouvert.chat.format import Abilities, ChatError, ChatFormat, Parser, Rendered, Span
 from ouvert.chat.language import Language, templates_in, templates_in_gguf
-from ouvert.chat.outline import Calls, Outline, Segment
+from ouvert.chat.outline import ANSWER_END, ANSWER_START, Calls, Outline, Segment
 from ouvert.chat.renderer_command import renderer_command
+from ouvert.chat.results import in_the_order_of_calls
+from ouvert.chat.tool_syntax import WrittenCall
+from ouvert.chat.untagged_calls import UntaggedCalls
 
 __all__ = [
+    "ANSWER_END",
+    "ANSWER_START",
+    "NO_ARGUMENTS",
     "Abilities",
     "Calls",
     "ChatError",
@@ -43,8 +50,11 @@ __all__ = [
     "Tool",
     "ToolCall",
     "ToolCallDelta",
+    "UntaggedCalls",
+    "WrittenCall",
     "builtin_template",
     "format_for",
+    "in_the_order_of_calls",
     "renderer_command",
     "templates_in",
     "templates_in_gguf",

@@ -11,8 +11,8 @@ from typing import Any, Literal
 
 Calls = Literal["auto", "none", "required"]
 Kind = Literal["thought", "preamble", "call", "answer"]
-START: Literal["start"] = "start"
-END: Literal["end"] = "end"
+ANSWER_START: Literal["start"] = "start"
+ANSWER_END: Literal["end"] = "end"
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ouvert.chat.answer import CLOSE_THINKING, OPEN_THINKING
 from ouvert.chat.conversation import NO_ARGUMENTS, Tool
 from ouvert.chat.format import ChatError
-from ouvert.chat.outline import END, START, Calls, Outline, Segment
+from ouvert.chat.outline import ANSWER_END, ANSWER_START, Calls, Outline, Segment
 from ouvert.chat.tool_syntax import ToolSyntax
 
 if TYPE_CHECKING:
@@ -118,10 +118,10 @@ def template_outline(
     return Outline(
         segments=(*thoughts, *written, *answer),
         follows={
-            START: first | {"thought"} if thoughts else first,
+            ANSWER_START: first | {"thought"} if thoughts else first,
             "thought": first,
-            "call": frozenset(again | {END}),
-            "answer": frozenset({END}),
+            "call": frozenset(again | {ANSWER_END}),
+            "answer": frozenset({ANSWER_END}),
         },
         cut=cut,
         inside=thoughts[0] if thinking else None,

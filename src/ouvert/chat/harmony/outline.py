@@ -10,7 +10,7 @@ from typing import Any
 from ouvert.chat.conversation import NO_ARGUMENTS, Conversation
 from ouvert.chat.harmony.sections import BUILTIN, FUNCTIONS
 from ouvert.chat.harmony.tokens import HarmonyTokens
-from ouvert.chat.outline import END, START, Calls, Kind, Outline, Segment
+from ouvert.chat.outline import ANSWER_END, ANSWER_START, Calls, Kind, Outline, Segment
 
 Encode = Callable[[str], list[int]]
 
@@ -30,12 +30,12 @@ def outline_of(
         if not (shaped and segment.kind == "preamble")
     )
     every = frozenset(segment.kind for segment in segments)
-    over = frozenset({END})
+    over = frozenset({ANSWER_END})
     forced = calls == "required"
     return Outline(
         segments=segments,
         follows={
-            START: every,
+            ANSWER_START: every,
             "thought": every - {"thought"} if forced else every,
             "preamble": frozenset({"call"}) if forced else every,
             "call": over,
