@@ -20,6 +20,7 @@ from ouvert.assistant.scores import ScoredText, ScoredToken
 from ouvert.assistant.stops import StopStrings
 from ouvert.chat import Message, ReasoningDelta, TextDelta, Tool, ToolCall, ToolCallDelta
 from ouvert.engine import (
+    BASE,
     EngineBusyError,
     EngineError,
     EngineFailedError,
@@ -30,10 +31,12 @@ from ouvert.engine import (
     Reading,
     Sampling,
     Token,
+    Variant,
 )
 from ouvert.tokenization import TokenizerError
 
 __all__ = [
+    "BASE",
     "EFFORTS",
     "MOST_CANDIDATES",
     "Answer",
@@ -83,6 +86,7 @@ __all__ = [
     "ToolCall",
     "ToolCallDelta",
     "Usage",
+    "Variant",
     "Written",
     "as_conversation",
     "as_demands",

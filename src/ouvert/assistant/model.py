@@ -29,6 +29,7 @@ from ouvert.assistant.sampling import default_sampling, not_done
 from ouvert.assistant.vocabulary import vocabulary_of
 from ouvert.chat import ChatError, ChatFormat, Effort, Language, Message, Rendered, Tool
 from ouvert.engine import (
+    BASE,
     TRIAL_COMMAND,
     CacheType,
     Constraint,
@@ -38,6 +39,7 @@ from ouvert.engine import (
     PageFiles,
     Sampling,
     Token,
+    Variant,
     Vocabulary,
 )
 from ouvert.safety import Guard
@@ -375,14 +377,18 @@ class Model:
         """What the receipts of continued texts say of the model."""
         return Identity(model=self._name, format=NO_FORMAT, tokenizer_digest=self.tokenizer.digest)
 
-    @cached_property
+    @property
     def fingerprint(self) -> str:
         """Another one whenever the same request could give another answer: what OpenAI calls system_fingerprint."""
+        return self.fingerprint_of(BASE)
+
+    def fingerprint_of(self, variant: Variant) -> str:
+        """The fingerprint of answers of this variant of the model."""
         try:
             identity = self.assistant.identity
         except (AssistantError, ChatError):  # without a chat format only texts are continued
             identity = self.text_identity
-        return fingerprint(identity, self.engine.facts, self.info.sampling)
+        return fingerprint(identity, self.engine.facts.of_variant(variant), self.info.sampling)
 
     # --- vectors ------------------------------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Generic, Protocol, Self, TypeVar
 
-from ouvert.assistant import Finished, Model, Reading, Usage
+from ouvert.assistant import Finished, Model, Reading, Usage, Variant
 from ouvert.serving.callers import Caller
 from ouvert.serving.errors import Refusal
 from ouvert.serving.event_queue import EventQueue
@@ -41,6 +41,10 @@ class Task(Protocol[Written]):
     @property
     def choices(self) -> int:
         """How many are written."""
+
+    @property
+    def variant(self) -> Variant:
+        """Of the model."""
 
     def start(self, lease: Lease, number: int) -> ChoiceInProgress[Written]:
         """The choice with that number, from 0. Called in the choice's thread; may take its time, and may raise."""
@@ -128,7 +132,7 @@ class AnswerInProgress(Generic[Item]):
 
     @property
     def fingerprint(self) -> str:
-        return self.model.fingerprint
+        return self.model.fingerprint_of(self._task.variant)
 
     @classmethod
     async def begun(cls, answers: Answers, task: Task[Item], caller: Caller, answer_id: str, owner: str) -> Self:

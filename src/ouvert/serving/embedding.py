@@ -4,7 +4,7 @@ import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from ouvert.assistant import Embeddings, Model, Usage
+from ouvert.assistant import BASE, Embeddings, Model, Usage, Variant
 from ouvert.serving.answers import AnswerInProgress
 from ouvert.serving.endpoints import Call
 from ouvert.serving.errors import Refusal
@@ -24,6 +24,7 @@ class EmbeddingTask:
     dimensions: int | None
     truncate: bool
     choices: int = 1
+    variant: Variant = BASE
 
     def start(self, lease: Lease, number: int) -> "Embedding":
         return Embedding(lease.model, self)

@@ -125,7 +125,7 @@ class ConversationTask:
     """A conversation to be answered, as often as there are choices."""
 
     def __init__(self, model: str, request: ChatRequest, notes: Sequence[str], choices: int) -> None:
-        self.model, self.choices = model, choices
+        self.model, self.choices, self.variant = model, choices, request.variant
         self.prompt_tokens = 0
         self._request, self._notes = request, tuple(notes)
         self._unkept: set[str] = set()  # what turned out when the choices were started

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ouvert.assistant import (
+    BASE,
     ContextExceeded,
     Continuation,
     ContinuedText,
@@ -63,7 +64,7 @@ class TextTask:
 
     def __init__(self, texts: TextsToContinue, timeout: float | None) -> None:
         """`timeout`: seconds that a continuation may take."""
-        self.model, self.choices = texts.model, len(texts.prompts) * texts.written
+        self.model, self.choices, self.variant = texts.model, len(texts.prompts) * texts.written, BASE
         self._texts, self._timeout = texts, timeout
         self._started: dict[int, TextChoice] = {}
 

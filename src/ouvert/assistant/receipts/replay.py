@@ -20,7 +20,7 @@ from ouvert.assistant.receipts.receipt import (
 )
 from ouvert.assistant.request import ChatRequest
 from ouvert.chat import Conversation
-from ouvert.engine import Constraint, Engine, Grammar, Sampling
+from ouvert.engine import BASE, Constraint, Engine, Grammar, Sampling, Variant
 
 # What decides an answer's tokens. The number of threads is among it so that a change is said; it changes no number.
 DECIDING = ("model", "engine", "sampling", "asked")
@@ -98,6 +98,18 @@ def check_version(receipt: Mapping[str, Any], operation: str) -> None:
         )
 
 
+def check_variant(receipt: Mapping[str, Any], variant: Variant) -> None:
+    """Raises LedgerError for a receipt of another variant of the model: its answer would be computed with other
+    numbers."""
+    stated = receipt["engine"].get("variant", BASE.digest)
+    if stated != variant.digest:
+        raise LedgerError(
+            f"replaying: the answer was computed by the variant {stated} of the model, given is {variant.digest}, "
+            "expected the same. Give the same adapters and edits, in the same order and with the same scales; the "
+            "variant base has none."
+        )
+
+
 def sampling_of(receipt: Mapping[str, Any]) -> Sampling:
     """As it was used. Raises LedgerError for a setting this version does not know."""
     stated = dict(receipt["sampling"])
@@ -159,11 +171,14 @@ def replay(
     *,
     contents: Contents | None = None,
     sampling: Sampling | None = None,
+    variant: Variant = BASE,
 ) -> Replayed:
     """Answer the conversation again as the receipt says, or with another `sampling`, and compare.
 
-    Nothing is added to a ledger. Raises what `Assistant.answer` raises, and LedgerError.
+    `variant`: the one whose digest the receipt has. Nothing is added to a ledger. Raises what `Assistant.answer`
+    raises, and LedgerError.
     """
+    check_variant(receipt, variant)
     stop: Sequence[str] = receipt["sampling"].get("stop", ())
     quiet = Assistant(
         assistant.engine,
@@ -173,7 +188,7 @@ def replay(
         lambda: assistant.grammars.vocabulary,
         sampling=sampling or sampling_of(receipt),
     )
-    answer = quiet.answer(ChatRequest(conversation=conversation, demands=demands, stop=tuple(stop)))
+    answer = quiet.answer(ChatRequest(conversation=conversation, demands=demands, stop=tuple(stop), variant=variant))
     length = receipt["tokens"]["output"] if contents is None else len(contents.output)
     finished: Finished | None = None
     for event in answer:
@@ -201,24 +216,26 @@ def replay_tokens(
     format_stop_ids: Collection[int] = (),
     output: Sequence[int] | None = None,
     sampling: Sampling | None = None,
+    variant: Variant = BASE,
 ) -> Replayed:
     """Read the prompt's tokens again, write as many as the answer had, and compare them.
 
     `constraint` is what `demands` ask for, compiled; `format_stop_ids` end an answer beside those the receipt names.
-    `output` are the answer's tokens, if they are known. Raises EngineError and LedgerError.
+    `output` are the answer's tokens, if they are known. `variant`: as in `replay`. Raises EngineError and LedgerError.
     """
+    check_variant(receipt, variant)
     asked_for = sampling or sampling_of(receipt)
     length = receipt["tokens"]["output"]
     now: list[int] = []
     if length:
         stop_ids = asked_for.stop_ids | frozenset(format_stop_ids)
         settings = replace(asked_for, max_tokens=length, constraint=constraint, stop_ids=stop_ids)
-        now = [token.id for token in engine.generate(list(prompt), settings)]
+        now = [token.id for token in engine.generate(list(prompt), settings, variant)]
     seed = receipt["sampling"]["seed"] if asked_for.seed is None else asked_for.seed
     stated = sampling_facts(asked_for, receipt["sampling"].get("stop", ()), seed, asked_for.stop_ids)
     # What was asked beside demands decides the prompt, and stands in its tokens.
     asked = {**receipt.get("asked", {}), **demands.facts()}
-    current = {**identity_facts(identity, engine.facts), "sampling": stated, "asked": asked}
+    current = {**identity_facts(identity, engine.facts.of_variant(variant)), "sampling": stated, "asked": asked}
     return compare(receipt, prompt, now, output, changes_between(receipt, current))
 
 

@@ -71,21 +71,21 @@ def dims_of(layer: Layer) -> tuple[int, ...]:
 class NumpySequence:
     """Keys, values and states as they are computed; arithmetic.Cache behind the runner's face."""
 
-    def __init__(self, past: Cache, shape: PageShape, dtype: type[np.floating], holders: "Holders") -> None:
-        self.past, self.shape, self.dtype = past, shape, dtype
+    def __init__(self, cache: Cache, shape: PageShape, dtype: type[np.floating], holders: "Holders") -> None:
+        self.cache, self.shape, self.dtype = cache, shape, dtype
         self.holders = holders
         holders.add(self)
 
     @property
     def length(self) -> int:
-        return self.past.length
+        return self.cache.length
 
     @property
     def pages_held(self) -> int:
         return -(-self.length // PAGE_TOKENS)
 
     def truncate(self, length: int) -> None:
-        self.past.truncate(length)
+        self.cache.truncate(length)
 
     def page(self, n: int) -> NumpyPage:
         start = n * PAGE_TOKENS
@@ -97,7 +97,7 @@ class NumpySequence:
         stop = min(start + PAGE_TOKENS, self.length)
         blocks = np.zeros(self.shape.block_bytes[0] // np.dtype(self.dtype).itemsize, self.dtype)
         page = NumpyPage(self.shape, stop - start, blocks, self.holders)
-        for part, layer in zip(page.layers(), self.past.layers, strict=True):
+        for part, layer in zip(page.layers(), self.cache.layers, strict=True):
             if isinstance(layer, State):
                 part[:] = np.concatenate(layer.moments[stop])
             elif isinstance(layer, Latents):
@@ -108,7 +108,7 @@ class NumpySequence:
         return page
 
     def close(self) -> None:
-        self.past.close()
+        self.cache.close()
 
 
 # Whoever holds keys and values of one runner.
@@ -174,7 +174,7 @@ class NumpyRunner:
         sequence = self.new_sequence(capacity, variant)
         for n, page in enumerate(pages[: -(-length // PAGE_TOKENS)]):
             count = min(PAGE_TOKENS, length - n * PAGE_TOKENS)
-            for layer, part in zip(sequence.past.layers, page.layers(), strict=True):
+            for layer, part in zip(sequence.cache.layers, page.layers(), strict=True):
                 if isinstance(layer, State):
                     layer.resume(layer.length + count, part.copy())
                 elif isinstance(layer, Latents):
@@ -184,7 +184,7 @@ class NumpyRunner:
         return sequence
 
     def step(self, work: Sequence[tuple[NumpySequence, np.ndarray]], wanted: Wanted | Sequence[Wanted]) -> np.ndarray:
-        batch = self.ops.begin([(sequence.past, ids) for sequence, ids in work], wanted)
+        batch = self.ops.begin([(sequence.cache, ids) for sequence, ids in work], wanted)
         logits: np.ndarray = self._open().forward(batch, self.ops)
         return logits.astype(np.float32, copy=False)
 
