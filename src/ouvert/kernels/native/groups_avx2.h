@@ -1,9 +1,12 @@
-// Products of packed weights with whole-number activations in AVX2: how groups of rows and tokens pass by one another.
-// What differs with the size of an activation's code is a template argument, `Tokens<layout, W>`:
+// Products of packed weights with whole-number activations in AVX2: the loops over groups of rows and over tokens. What
+// depends on the size of a code of activations is a template argument, `Tokens<layout, W>`:
 //
-//   Code, kWidest                      type of a code; most tokens at a time
+//   Code, kWidest                         type of a code; most tokens at a time
 //   prepare(codes, scales, sums, width)   reads a block of W tokens
-//   add_block(packed, scales, stretch, within, tokens, sums)   a function: adds a block of 16 rows to the sums [half][token]
+//
+// and a function beside it, which adds a block of 16 rows to the sums [half][token]:
+//
+//   add_block(packed, scales, stretch, within, tokens, sums)
 
 #pragma once
 
@@ -21,7 +24,7 @@
 namespace ouvert {
 namespace {
 
-// sum + dot, scaled as the weights and the token are, and the minimum.
+// Adds a block's dot product, times the scales of weights and token, and the minimum's part, to a sum.
 template <Layout L, typename Tokens>
 OUVERT_INLINE void add_scaled(__m256i dot, const BlockScales& weights, const Tokens& tokens, int t, __m256& sum) {
   __m256 now = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot), _mm256_mul_ps(weights.scale, tokens.scales[t]), sum);
@@ -92,7 +95,7 @@ void matmul_layout(const Matrix& weights, const Activations& x, float* out, std:
   constexpr auto kTokens = []<int... N>(std::integer_sequence<int, N...>) {
     return std::array<TokensFunction<Code>*, kWidest>{tokens<L, N + 1, T>...};
   }(std::make_integer_sequence<int, kWidest>());
-  // As many tokens at a time as stay in the second-level cache while the rows pass by.
+  // As many tokens at a time as fit into the second-level cache, for all rows.
   constexpr std::int64_t kCache = 192 << 10;
   const std::int64_t token_bytes = columns / kBlock * activation_block_bytes(sizeof(Code));
   const std::int64_t chunk = std::max<std::int64_t>(1, kCache / token_bytes / kTokenTile) * kTokenTile;

@@ -321,7 +321,7 @@ class MergeSegments final : public Instruction {
   void run(Program& p, std::uint32_t piece, int thread) noexcept override;
 
  private:
-  const Attend& attend_;  // stands before this one in the same program
+  const Attend& attend_;  // the instruction before this one
 };
 
 // Per row the indices (int32) of the top_k largest scores, largest first, the lower index first among equals, and their

@@ -10,7 +10,7 @@
 namespace ouvert {
 
 std::uint32_t Append::pieces(Program& p) noexcept {
-  // A block's worth of tokens: neighbours write into the same cache lines.
+  // A piece is as many tokens as a block has: neighbours write into the same cache lines.
   return static_cast<std::uint32_t>(parts(p.tokens(), kBlockKeys));
 }
 void Append::run(Program& p, std::uint32_t piece, int thread) noexcept {
@@ -79,8 +79,7 @@ void AttentionPlan::make(Program& p) noexcept {
   const std::int64_t tile_tokens = std::max<std::int64_t>(1, kTileRows / group);
   std::int64_t tiles = 0;
   for (const Part& part : p.parts()) tiles += parts(part.tokens, tile_tokens);
-  // With few tiles, long pasts are cut into segments so that all threads have something to do. The numbers are the
-  // same.
+  // With few tiles, long caches are cut into segments, so that all threads have work. The result is the same.
   try {
     make(p, p.threads() > 1 && tiles * kv_heads < 4 * p.threads());
   } catch (const std::bad_alloc&) {

@@ -13,7 +13,8 @@ namespace {
 
 // ---- integer sums -----------------------------------------------------------------------------------------------
 
-// How many results of vpmaddubsw (two products of a code and an activation of at most 127) fit into 16 bits together.
+// How many results of vpmaddubsw (each two products of a code and an activation of at most 127) can be added in 16
+// bits.
 constexpr int adds(Layout layout) {
   switch (layout) {
     case Layout::Q5_1:
@@ -22,10 +23,10 @@ constexpr int adds(Layout layout) {
   }
 }
 
-// MXFP4's values less 12 are at most 12 in size, so that eight results fit (8 * 2 * 12 * 127 = 24384), and Q6_K's codes
-// less 32 at most 32, so that four do (4 * 2 * 32 * 127 = 32512), but not before 12 or 32 is taken off. It is taken off
-// beforehand: the sums begin at minus that many times the activations that their 16 bits will see. On the way they may
-// wrap around, in the end they are what they should be.
+// The values of MXFP4 minus 12 are at most 12 in size, so eight results fit (8 * 2 * 12 * 127 = 24384). The codes of
+// Q6_K minus 32 are at most 32, so four results fit (4 * 2 * 32 * 127 = 32512). But the unsigned codes are up to 24 and
+// 63. So the sums begin at minus 12 or 32 times the activations that they will be added from. They may wrap around on
+// the way; the final sum is right.
 constexpr bool wraps(Layout layout) { return layout == Layout::MXFP4 || layout == Layout::Q6_K; }
 
 // For 32 activations: minus `offset` times the sum of the first two of every four, and of the last two, over each half
@@ -39,8 +40,8 @@ OUVERT_INLINE __m128i wrapped_starts(const std::int8_t* activations, int offset)
   return _mm_unpacklo_epi64(_mm256_castsi256_si128(sums), _mm256_extracti128_si256(sums, 1));
 }
 
-// Written out, because g++ 12 would otherwise load all activations before it multiplies, and add all products after,
-// and keep both in memory in between.
+// Written in assembler: g++ 12 would load all activations first, then multiply, then add, and keep the intermediate
+// values in memory.
 
 typedef __m256i Spread;  // Four in all eight places
 
@@ -187,14 +188,14 @@ OUVERT_INLINE __m256i dot_of(__m256i sum, __m256i pair, const BlockScales& weigh
   return dot;
 }
 
-// Adds a block of 16 rows to the sums [half][token]. `scales` is its stretch's. Codes are unpacked eight columns at a
-// time, those that share their bytes, and stay in registers while the tokens pass. Activations come from the
-// first-level cache, which gives two a cycle: as many as can be multiplied.
+// Adds a block of 16 rows to the sums [half][token], one half (or, for few tokens, both) at a time. `scales` are those
+// of its stretch. Codes are unpacked eight columns at a time, those that share their bytes, and stay in registers for
+// all tokens. Activations come from the first-level cache, which delivers two a cycle: as many as can be multiplied.
 template <Layout L, int W>
 OUVERT_INLINE void add_block_by_halves(const std::uint8_t* packed, const std::uint8_t* scales,
                                        const StretchScales& stretch, std::int64_t within,
                                        const BlockTokens<L, W>& tokens, __m256 (&sums)[2][W]) {
-  // Of few tokens, where memory is the limit, both halves together, so that its lines are read one after the other.
+  // For few tokens memory is the limit: both halves together, so that its lines are read in order.
   constexpr int kHalves = W <= 2 ? 2 : 1;
   for (int first = 0; first < 2; first += kHalves) {
     // g++ 12 would compute addresses, and load what is the same for both halves, beforehand, and keep it all in memory.
@@ -232,8 +233,8 @@ OUVERT_INLINE void add_block_by_halves(const std::uint8_t* packed, const std::ui
 }
 
 
-// The same where both halves of the rows go together. With one or two tokens memory is the limit, and g++ orders what
-// it is given well; with more it would put sums aside.
+// The same, with both halves of the rows in each step. For one or two tokens intrinsics are as fast as assembler; for
+// more g++ would move sums to memory.
 template <Layout L, int W>
 OUVERT_INLINE void add_block_in_both_halves(const std::uint8_t* packed, const std::uint8_t* scales,
                                             const StretchScales& stretch, std::int64_t within,

@@ -1,11 +1,11 @@
-// The products with AVX-512 and VNNI. One register holds 4 columns of 16 rows, so that vpdpbusd adds 4 products to each
-// row's own lane and one 4-byte broadcast of activations serves 16 rows. An unpacked block of weights (8 registers)
-// stays in registers while up to 16 tokens pass by; what is taken off the unsigned codes is where the integer sum
-// starts, so it costs nothing.
+// The products with AVX-512 and VNNI. One register holds 4 columns of 16 rows: vpdpbusd adds 4 products to the lane of
+// each row, and one 4-byte broadcast of activations serves 16 rows. An unpacked block of weights (8 registers) stays in
+// registers for up to 16 tokens. The offset of the unsigned codes is subtracted where the integer sums begin, which
+// costs nothing.
 
 #if defined(__x86_64__)
 
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // g++ 12 says it of its own intrinsics
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // g++ 12 warns of its own intrinsics
 
 #include <immintrin.h>
 
@@ -114,7 +114,7 @@ OUVERT_INLINE void add_products(__m512i& sum, __m512i codes, const std::int8_t* 
   asm("vpdpbusd %2%{1to16%}, %1, %0" : "+v"(sum) : "v"(codes), "m"(*reinterpret_cast<const Four*>(activations)));
 }
 
-// What a block of weights needs to know about each of W tokens.
+// One block of W tokens.
 struct BlockTokens {
   const std::int8_t* activations;
   const float* scales;
@@ -187,8 +187,8 @@ OUVERT_INLINE void group_times_tokens(const std::uint8_t* group, std::int64_t co
   const __mmask16 those = static_cast<__mmask16>((1u << W) - 1);
   alignas(64) std::int32_t start[2][16];
   alignas(64) float scaled_sum[16];
-  // Few tokens: memory is the limit. What is needed kAhead bytes later is asked for, across the ends of pages and
-  // groups, into the second-level cache: the first has too few requests under way to keep up.
+  // For few tokens memory is the limit. It is prefetched kAhead bytes ahead, across the ends of pages and groups, into
+  // the second-level cache: the first allows too few requests at a time.
   constexpr std::int64_t kAhead = 8192;
   constexpr std::int64_t kBytes = g.codes + g.scales * kBlock / g.scales_columns;  // of one block
   const std::uint8_t* ahead = group + kAhead;
@@ -212,7 +212,7 @@ OUVERT_INLINE void group_times_tokens(const std::uint8_t* group, std::int64_t co
       load_scales<L>(stretch, within, weights);
 
       find_starts<L>(those, code_sums, tile.width, scales, start, scaled_sum);
-      // Read back one by one: g++ would otherwise shuffle them out of the register, where the products need the room.
+      // They are read from memory one by one. Otherwise g++ shuffles them out of a register that the products need.
       asm volatile("" : : "r"(start), "r"(scaled_sum) : "memory");
 
       const BlockTokens tokens{activations, scales, start, scaled_sum};

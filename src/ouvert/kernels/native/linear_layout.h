@@ -89,7 +89,7 @@ constexpr std::int64_t group_bytes(Layout layout, std::int64_t columns) {
 // Where the parts of a block of 32 columns are: T is std::uint8_t, const or not.
 template <typename T>
 struct Block {
-  T* scales;  // of its stretch
+  T* scales;   // of its stretch
   int within;  // its place in the stretch
   T* codes;
 };
@@ -120,7 +120,7 @@ constexpr bool has_minimum(Layout layout) {
   return layout == Layout::Q4_1 || layout == Layout::Q5_1 || layout == Layout::Q4_K || layout == Layout::Q5_K;
 }
 
-// Values of 4-bit codes plus code_offset. MXFP4 (OCP Microscaling 1.0, E2M1) in halves; IQ4_NL as in ggml.
+// Values of 4-bit codes plus code_offset. MXFP4 (OCP Microscaling 1.0, E2M1) in units of 1/2; IQ4_NL as in ggml.
 alignas(16) constexpr std::uint8_t kMxfp4Values[16] = {12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0};
 alignas(16) constexpr std::uint8_t kIq4Values[16] = {0,   23,  44,  62,  78,  92,  105, 117,
                                                      128, 140, 152, 165, 180, 196, 216, 240};

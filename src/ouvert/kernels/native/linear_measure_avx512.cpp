@@ -1,6 +1,6 @@
 #if defined(__x86_64__)
 
-#pragma GCC diagnostic ignored "-Wuninitialized"  // g++ 12 says it of its own intrinsics
+#pragma GCC diagnostic ignored "-Wuninitialized"  // g++ 12 warns of its own intrinsics
 
 #include <immintrin.h>
 

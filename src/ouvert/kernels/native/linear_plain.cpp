@@ -1,4 +1,4 @@
-// The products in standard C++: what the other instruction sets are held to, and what runs where they are missing.
+// The products in standard C++: the other instruction sets must give the same bits. Used where there is no other.
 
 #include <algorithm>
 #include <cmath>

@@ -60,7 +60,8 @@ void add_fifth_bits(std::uint32_t bits, std::uint8_t* codes) {
 
 // ---- one encoded block of a row ---------------------------------------------------------------------------------
 
-struct Place {  // of a row in a group
+// Where a row is packed.
+struct Place {
   Layout layout;
   int row;
   std::uint8_t* group;

@@ -139,7 +139,7 @@ void Pool::execute(Job& job, std::uint32_t instructions) noexcept {
 
 void Pool::worker(int thread) noexcept {
   Hand hand{thread};
-  Clock::time_point busy = Clock::now();  // when there was last a job under way
+  Clock::time_point busy = Clock::now();  // when a job was last seen
   for (;;) {
     if (work(hand)) {
       hand.looks = 0;

@@ -14,7 +14,7 @@
 namespace ouvert {
 namespace {
 
-// Places of 16 whole numbers from `to` on.
+// Stores 16 whole numbers as codes.
 OUVERT_INLINE void narrow(__m256i a, __m256i b, std::int8_t* to) {
   const __m256i halves = _mm256_permute4x64_epi64(_mm256_packs_epi32(a, b), 0xd8);
   const __m128i bytes = _mm_packs_epi16(_mm256_castsi256_si128(halves), _mm256_extracti128_si256(halves, 1));

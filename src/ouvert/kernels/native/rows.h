@@ -12,9 +12,9 @@ namespace ouvert {
 
 // Parameters of a selective scan (Gu and Dao, Mamba, arXiv:2312.00752), from its first channel on.
 struct ScanParameters {
-  const float* A;         // [states][stride], times log2 e
-  std::int64_t stride;    // floats from state to state
-  const float* D;         // [channels]
+  const float* A;       // [states][stride], times log2 e
+  std::int64_t stride;  // floats from state to state
+  const float* D;       // [channels]
   std::int64_t states;
 };
 
@@ -25,7 +25,7 @@ struct ScanToken {
 };
 
 struct RowKernels {
-  // y = x / sqrt(mean of squares + eps) * weight. Squares add up in 32 lanes, joined at the end.
+  // y = x / sqrt(mean of squares + eps) * weight. Squares are added in 32 lanes, which are added at the end.
   void (*rms_norm)(const float* x, const float* weight, float* y, std::int64_t width, float eps);
 
   void (*add)(const float* a, const float* b, float* y, std::int64_t count);
@@ -51,8 +51,8 @@ struct RowKernels {
   void (*selective_scan)(const ScanParameters& parameters, const ScanToken& token, float* state,
                          std::int64_t state_stride, float* y, std::int64_t count);
 
-  // One head: element i < half pairs with i + half and turns by the angle whose cosine and sine are given, `half` of
-  // each; what lies beyond 2 * half is copied.
+  // Rotary embedding of one head: elements i and i + half are rotated by the i-th angle, given as its cosine and sine
+  // (`half` of each). Elements from 2 * half on are copied.
   void (*rotate)(const float* x, const float* cosines, const float* sines, float* y, std::int64_t head_dim,
                  std::int64_t half);
 };

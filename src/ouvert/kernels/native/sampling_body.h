@@ -80,7 +80,7 @@ inline Doubles logarithms(const float* logits, const Curve& curve) {
 // 2^52: adding it to a number >= 0 rounds to a whole number, ties to even, and leaves that number in the lowest bits.
 constexpr double kWhole = 4503599627370496.0;
 
-// Four vectors side by side: one alone would mostly wait for its own last operation.
+// Four vectors side by side: one alone would mostly wait for the result of its last operation.
 struct Side {
   Doubles a, b, c, d;
 
@@ -100,7 +100,7 @@ inline Side operator*(const Side& x, double y) { return {x.a * y, x.b * y, x.c *
 
 // Shares of sixteen tokens, with kWhole added.
 inline void shares_above(const float* logits, const Curve& curve, Integers (&shares)[4]) {
-  // The same for what may be negative, and kShareBits more in the lowest bits.
+  // As kWhole, for numbers that may be negative; the number in the lowest bits is kShareBits larger.
   constexpr double kShifted = 1.5 * kWhole + ouvert::kShareBits;
   Side r = {logarithms(logits, curve), logarithms(logits + 4, curve), logarithms(logits + 8, curve),
             logarithms(logits + 12, curve)};

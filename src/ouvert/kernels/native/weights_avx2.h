@@ -41,7 +41,7 @@ constexpr bool by_sign(Layout layout) { return layout == Layout::Q8_0 || layout 
 
 // 16 in every byte whose bit is set.
 OUVERT_INLINE __m256i fifth_bits(const std::uint8_t* from) {
-  // Byte n of a register wants bit n % 8 of byte n / 8 of its 32 bits.
+  // Byte n of the register gets bit n % 8 of byte n / 8 of the 32 bits.
   const __m256i spread = _mm256_setr_epi64x(0, 0x0101010101010101, 0x0202020202020202, 0x0303030303030303);
   const __m256i bit = _mm256_set1_epi64x(static_cast<long long>(0x8040201008040201));
   const __m256i bits = _mm256_set1_epi32(load<std::int32_t>(from));
