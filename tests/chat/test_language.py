@@ -7,7 +7,8 @@ import shutil
 import pytest
 
 import ouvert
-from ouvert.chat import ChatError, Language, templates_in, templates_in_gguf
+from ouvert.chat import ChatError, Language
+from ouvert.chat.language import templates_in, templates_in_gguf
 from ouvert.store import Store
 
 # What a conversation with tools begins with is of no weight to the speaking model: the last token tells the next.

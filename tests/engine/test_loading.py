@@ -116,6 +116,15 @@ def test_what_cannot_be_honoured_is_refused(speaking_model):
         open_engine(speaking_model(), context=1)
 
 
+def test_a_context_is_made_smaller_where_that_is_asked_for(speaking_model):
+    for asked, held in ((None, 2048), (100, 100), (2049, 2048)):
+        opened = open_engine(speaking_model(), context=asked, clip_context=True)
+        assert opened.engine.context == held
+        opened.engine.close()
+    with pytest.raises(EngineError, match="context=1, expected 2 to 2048"):
+        open_engine(speaking_model(), context=1, clip_context=True)
+
+
 def test_a_known_digest_is_not_computed_again(tmp_path):
     assert WeightsDigest([tmp_path / "absent"], "sha256:known").value() == "sha256:known"
 

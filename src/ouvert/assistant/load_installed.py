@@ -40,6 +40,7 @@ def open_installed(
     cache: CacheType | None = None,
     prefixes: PageFiles | None = None,
     progress: Progress = SILENCE,
+    clip_context: bool = False,
 ) -> Opened:
     """`engine.open_engine` for a model that the store resolved; raises what that and the store raise.
 
@@ -55,6 +56,7 @@ def open_installed(
         weights_digest=digest,
         cache_type=cache,
         prefixes=prefixes,
+        clip_context=clip_context,
     )
     try:
         with packed_file(store, installed, digest, progress) as packed:

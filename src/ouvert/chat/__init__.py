@@ -19,7 +19,7 @@ from ouvert.chat.conversation import (
     ToolCallDelta,
 )
 from ouvert.chat.format import Abilities, ChatError, ChatFormat, Parser, Rendered, Span
-from ouvert.chat.language import Language, templates_in, templates_in_gguf
+from ouvert.chat.language import Language
 from ouvert.chat.outline import ANSWER_END, ANSWER_START, Calls, Outline, Segment
 from ouvert.chat.renderer_command import renderer_command
 from ouvert.chat.results import in_the_order_of_calls
@@ -56,6 +56,4 @@ __all__ = [
     "format_for",
     "in_the_order_of_calls",
     "renderer_command",
-    "templates_in",
-    "templates_in_gguf",
 ]

@@ -97,6 +97,7 @@ def open_engine(
     packed: PackedFile | None = None,
     prefixes: PageStore | None = None,
     cache_type: CacheType | None = None,
+    clip_context: bool = False,
 ) -> Opened:
     """Load the model at `path`: a GGUF or safetensors file, or a folder with one.
 
@@ -105,11 +106,12 @@ def open_engine(
     it is known. `packed`: where their packed form is kept, written now if it is not there; left out, weights are packed
     into memory. `prefixes`: where beginnings of sequences are kept on disk; left out, in memory only. `cache_type`: how
     keys and values are kept, "f16", "f32" or "q8" (8 bits: docs/formats/cache.md); left out, f16 natively and f32 in
-    NumPy. Raises CheckpointError for files that cannot be used and EngineError for settings that cannot be honoured.
+    NumPy. `clip_context`: a larger `context` than the model was made for is taken for that, and not refused. Raises
+    CheckpointError for files that cannot be used and EngineError for settings that cannot be honoured.
     """
     check_settings(path, threads, cache_type)
     with open_model(path) as files:
-        check_context(files, context)
+        room = context_within(files, context, clip_context)
         configuration = configuration_digest(files.family.name, files.checkpoint.format, files.config)
         opened = open_runner(
             files,
@@ -122,7 +124,7 @@ def open_engine(
         digest = WeightsDigest(files.checkpoint.files, weights_digest)
         facts = FactsOfLoad(opened, digest, configuration, exact)
         return Opened(
-            engine=engine_over(files, opened, facts, context or files.trained_context, prefixes),
+            engine=engine_over(files, opened, facts, room, prefixes),
             model=opened.placed.model,
             path=path,
             format=files.checkpoint.format,
@@ -152,13 +154,19 @@ def check_settings(path: Path, threads: int | None, cache_type: CacheType | None
         )
 
 
-def check_context(files: ModelFiles, context: int | None) -> None:
-    """Raises EngineError for a context that this model cannot have."""
-    if context is not None and not 2 <= context <= files.trained_context:
+def context_within(files: ModelFiles, context: int | None, clip: bool) -> int:
+    """How many tokens a sequence may have: all that the model was made for, or fewer if `context` says so.
+
+    Raises EngineError for a context that this model cannot have.
+    """
+    if context is None or (clip and context > files.trained_context):
+        return files.trained_context
+    if not 2 <= context <= files.trained_context:
         raise EngineError(
             f"loading {files.path}: context={context}, expected 2 to {files.trained_context}, which is as far as this "
             "model was made to look. Choose a smaller context, or a model made for longer texts."
         )
+    return context
 
 
 @dataclass(frozen=True)

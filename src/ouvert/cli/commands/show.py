@@ -14,7 +14,6 @@ from ouvert.cli.terminal import visible
 
 if TYPE_CHECKING:
     from ouvert.store import Installed, Packed
-    from ouvert.weights import Checkpoint
 
 SUMMARY = "Say what a model is, and where it came from."
 
@@ -95,6 +94,7 @@ def provenance(installed: "Installed") -> dict[str, Any]:
 
 def contents(installed: "Installed") -> dict[str, Any]:
     """What the files themselves say: family, shape, parameters, encodings, context, template."""
+    from ouvert.chat import Language
     from ouvert.models import recognise
     from ouvert.weights import CheckpointError, open_checkpoint
 
@@ -102,7 +102,7 @@ def contents(installed: "Installed") -> dict[str, Any]:
         encodings: dict[str, int] = {}
         for tensor in checkpoint.tensors.values():
             encodings[tensor.encoding] = encodings.get(tensor.encoding, 0) + tensor.data.nbytes
-        templates = chat_templates(checkpoint)
+        language = Language(installed.name, "", checkpoint.metadata, checkpoint.folder)
         facts: dict[str, Any] = {
             "format": checkpoint.format,
             "family": None,
@@ -112,8 +112,8 @@ def contents(installed: "Installed") -> dict[str, Any]:
             "configuration": None,
             "tensors": len(checkpoint.tensors),
             "encodings": dict(sorted(encodings.items(), key=lambda pair: -pair[1])),
-            "chat_template": templates.get("default", next(iter(templates.values()), None)),
-            "chat_template_names": list(templates),
+            "chat_template": language.template,
+            "chat_template_names": list(language.templates),
         }
         try:
             family, config = recognise(checkpoint)
@@ -126,15 +126,6 @@ def contents(installed: "Installed") -> dict[str, Any]:
             "context": getattr(config, "max_position_embeddings", None),
             "configuration": asdict(config),
         }
-
-
-def chat_templates(checkpoint: "Checkpoint") -> dict[str, str]:
-    """The model's own templates by name, from wherever its format keeps them."""
-    from ouvert.chat import templates_in, templates_in_gguf
-
-    if checkpoint.format == "gguf":
-        return templates_in_gguf(checkpoint.metadata)
-    return templates_in(checkpoint.path if checkpoint.path.is_dir() else checkpoint.path.parent)
 
 
 def print_facts(facts: dict[str, Any]) -> None:
