@@ -22,7 +22,7 @@ from ouvert.packed import LAYOUT_VERSION
 from ouvert.serving import Settings
 from ouvert.serving.app import ENDPOINTS
 from ouvert.serving.callers import OpenedFrom
-from ouvert.serving.web.conversations import VERSION as CONVERSATION_VERSION
+from ouvert.serving.web.conversation_format import VERSION as CONVERSATION_VERSION
 from ouvert.store.manifest import FORMAT as RECORD_FORMAT
 from ouvert.tokenization.tokenizer import LONGEST_TEXT
 

@@ -92,7 +92,7 @@ class LoadedModels:
         self.loads = 0
 
     def state_of(self, name: str) -> tuple[State, float | None]:
-        """Of a model by its own name, and how far it has been loaded, 0 to 1, if that is known."""
+        """The state of the model with that own name; and how far it has been loaded, 0 to 1, if that is known."""
         entry = self._here.get(name)
         return ("on_disk", None) if entry is None else (entry.state, entry.progress)
 
@@ -104,13 +104,6 @@ class LoadedModels:
         entry = self._here.get(name)
         return None if entry is None else entry.model
 
-    def efforts_of(self, model: Model) -> tuple[Effort, ...]:
-        """None where it has no chat format."""
-        try:
-            return model.chat_format.abilities.efforts
-        except (AssistantError, ChatError):
-            return ()
-
     def recovering(self, admits: Callable[[str], bool] = lambda own_name: True) -> int:
         """How many models failed and are not there again yet, of those that `admits` says yes to."""
         return sum(
@@ -120,7 +113,7 @@ class LoadedModels:
         )
 
     def models(self) -> tuple[Model, ...]:
-        """Those in memory. From any thread."""
+        """The models in memory. May be called from any thread."""
         return tuple(each.model for each in tuple(self._here.values()) if each.model is not None)
 
     @property
@@ -129,7 +122,7 @@ class LoadedModels:
         return self._turn.locked()
 
     async def settled(self) -> None:
-        """Until what is being loaded or let go now is."""
+        """Returns when no model is being loaded or let go any more."""
         async with self._turn:
             return
 
@@ -145,37 +138,45 @@ class LoadedModels:
         """The model, in memory. Raises Refusal: 404 where there is none that `admits` says yes to, 503 while it is
         loaded for too long, and at once where its engine failed and it is loaded again."""
         named = self.catalog.find(name, admits)
-        model_name = named.installed.name
-        entry = self._here.get(model_name)
+        entry = self._entry_of(named.installed)
+        entry.uses += 1  # from now on, or it could be let go of between its loading and this one's turn
+        try:
+            model = entry.model if entry.model is not None else await self._loaded_in_time(entry)
+            return Lease(entry, model, named.effort, name, owner)
+        finally:
+            entry.uses -= 1
+
+    def _entry_of(self, installed: Installed) -> LoadedModel:
+        """The model in memory or on its way there; its loading is begun where it is neither. Raises Refusal 503 while
+        one that failed is loaded again."""
+        entry = self._here.get(installed.name)
         if entry is not None and has_failed(entry):
             entry = self._recover(entry)
         if entry is None or (entry.state == "failed" and not entry.recovers):
-            entry = self._begin(named.installed)
+            entry = self._begin(installed)
         if entry.recovers and entry.model is None:
             raise Refusal(
                 503,
-                f"{model_name} failed, and is being loaded again. Ask again in a few seconds; the server's log says "
-                "why it failed.",
+                f"{installed.name} failed, and is being loaded again. Ask again in a few seconds; the server's log "
+                "says why it failed.",
                 code="model_recovering",
                 retry_after=RETRY_SECONDS,
             )
-        if entry.model is not None:
-            return Lease(entry, entry.model, named.effort, name, owner)
+        return entry
+
+    async def _loaded_in_time(self, entry: LoadedModel) -> Model:
+        """Raises Refusal 503 where loading takes longer than a request waits, and for what stops the loading."""
         assert entry.loaded is not None  # noqa: S101 - set by `_begin`, and gone only when the model is there
-        entry.uses += 1  # from now on, or it could be let go of between its loading and this one's turn
         try:
             async with asyncio.timeout(self._load_wait):
-                model = await asyncio.shield(entry.loaded)
-            return Lease(entry, model, named.effort, name, owner)
+                return await asyncio.shield(entry.loaded)
         except TimeoutError:
             raise Refusal(
                 503,
-                f"{model_name} is being loaded. Ask again in a few seconds.",
+                f"{entry.installed.name} is being loaded. Ask again in a few seconds.",
                 code="model_loading",
                 retry_after=RETRY_SECONDS,
             ) from None
-        finally:
-            entry.uses -= 1
 
     async def release(self, name: str, admits: Callable[[str], bool] = lambda own_name: True) -> None:
         """Let go of a model as soon as it is idle. Raises Refusal 404 where there is none that `admits` says yes to."""
@@ -192,7 +193,7 @@ class LoadedModels:
                 await self._close(entry)
 
     async def watch(self) -> None:
-        """`let_go_of_idle` and `recover`, every now and then, for ever."""
+        """Do `let_go_of_idle` and `recover` again and again, for ever."""
         while True:
             await asyncio.sleep(1.0 if self._keep is None else min(1.0, max(self._keep / 4, 0.05)))
             self.recover()
@@ -205,7 +206,7 @@ class LoadedModels:
                 self._recover(entry)
 
     def _recover(self, failed: LoadedModel) -> LoadedModel:
-        """Another in its place: at once where it failed for the first time, then after longer and longer pauses."""
+        """Load it again in place of the failed one: at once the first time, then after longer and longer pauses."""
         name, now = failed.installed.name, time.monotonic()
         cause = "it could not be loaded" if failed.model is None else failed.model.engine.failure
         recent = [each for each in self._failures.get(name, []) if now - each < FORGIVEN]
@@ -294,7 +295,7 @@ class LoadedModels:
                 await asyncio.sleep(0.05)
 
     async def _close(self, entry: LoadedModel, *, holds_turn: bool = False) -> None:
-        """This one, and not one that has taken its place meanwhile."""
+        """Close this one, and not another that has taken its place meanwhile."""
         if self._here.get(entry.installed.name) is entry:
             del self._here[entry.installed.name]
         if entry.model is None:

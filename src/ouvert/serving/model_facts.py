@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from ouvert.assistant import AssistantError
+from ouvert.chat import ChatError
 from ouvert.serving.service import Service
 from ouvert.store import Installed
 
@@ -11,9 +13,12 @@ HARMONY_EFFORTS = ("low", "medium", "high")
 def efforts_of(service: Service, installed: Installed) -> tuple[str, ...]:
     """Of a model in memory as its format says, else as its name tells: gpt-oss has them."""
     model = service.loaded_models.model_of(installed.name)
-    if model is not None:
-        return service.loaded_models.efforts_of(model)
-    return HARMONY_EFFORTS if "gpt-oss" in installed.name.lower() else ()
+    if model is None:
+        return HARMONY_EFFORTS if "gpt-oss" in installed.name.lower() else ()
+    try:
+        return model.chat_format.abilities.efforts
+    except (AssistantError, ChatError):  # it has no chat format
+        return ()
 
 
 def facts_of(service: Service, installed: Installed, efforts: tuple[str, ...]) -> dict[str, Any]:

@@ -6,14 +6,9 @@ import threading
 
 import pytest
 
-from ouvert.serving.web.conversations import (
-    ChangedMeanwhile,
-    ConversationError,
-    Conversations,
-    NoSuchConversation,
-    excerpt,
-    fold,
-)
+from ouvert.serving.web.conversation_format import ConversationError
+from ouvert.serving.web.conversation_search import excerpt, fold
+from ouvert.serving.web.conversations import ChangedMeanwhile, Conversations, NoSuchConversation
 
 FIRST = "a" * 16
 SECOND = "b" * 16

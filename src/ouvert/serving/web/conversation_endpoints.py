@@ -1,7 +1,6 @@
 """/api/ui/conversations and what moves them in and out: the page's conversations on this machine."""
 
 import asyncio
-from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
@@ -11,15 +10,8 @@ from starlette.responses import Response
 from ouvert.serving.endpoints import Call, Handler
 from ouvert.serving.errors import Refusal
 from ouvert.serving.streams import JSONAnswer
-from ouvert.serving.web.conversations import (
-    ChangedMeanwhile,
-    ConversationError,
-    Conversations,
-    NoSuchConversation,
-    new_id,
-    questions_of,
-    texts_of,
-)
+from ouvert.serving.web.conversation_format import ConversationError, questions_of, texts_of
+from ouvert.serving.web.conversations import ChangedMeanwhile, Conversations, NoSuchConversation, new_id
 
 
 class UncheckedJson(RootModel[dict[str, Any]]):
@@ -57,14 +49,10 @@ def id_in_path(call: Call) -> str:
     return str(call.request.path_params["conversation_id"])
 
 
-async def in_thread(work: Callable[[], Any]) -> Any:
-    return await asyncio.to_thread(work)
-
-
 @of_conversations
 async def list_conversations(call: Call) -> Response:
     kept, query = conversations_of(call), call.request.query_params.get("query", "")
-    listing = await in_thread(lambda: kept.listing(query))
+    listing = await asyncio.to_thread(kept.listing, query)
     damaged = [{"file": each.file, "fault": each.fault} for each in listing.damaged]
     return JSONAnswer({"conversations": list(listing.conversations), "damaged": damaged})
 
@@ -72,13 +60,13 @@ async def list_conversations(call: Call) -> Response:
 @of_conversations
 async def get_conversation(call: Call) -> Response:
     kept, wanted = conversations_of(call), id_in_path(call)
-    return JSONAnswer(await in_thread(lambda: kept.get(wanted)))
+    return JSONAnswer(await asyncio.to_thread(kept.get, wanted))
 
 
 @of_conversations
 async def put_conversation(call: Call) -> Response:
     kept, wanted, stated = conversations_of(call), id_in_path(call), call.body.root
-    before, now = await in_thread(lambda: kept.exchange(wanted, stated))
+    before, now = await asyncio.to_thread(kept.exchange, wanted, stated)
     if before is not None and (gone := set(texts_of(before)) - set(texts_of(now))):
         await call.service.forget(sorted(gone), call.caller)
     return JSONAnswer(now)
@@ -87,27 +75,27 @@ async def put_conversation(call: Call) -> Response:
 @of_conversations
 async def delete_conversation(call: Call) -> Response:
     kept, wanted = conversations_of(call), id_in_path(call)
-    gone = await in_thread(lambda: kept.delete(wanted))
+    gone = await asyncio.to_thread(kept.delete, wanted)
     await call.service.forget(None if gone is None else questions_of(gone), call.caller)
     return JSONAnswer({"deleted": 1})
 
 
 @of_conversations
 async def delete_conversations(call: Call) -> Response:
-    count = await in_thread(conversations_of(call).delete_all)
+    count = await asyncio.to_thread(conversations_of(call).delete_all)
     await call.service.forget(None, call.caller)
     return JSONAnswer({"deleted": count})
 
 
 @of_conversations
 async def export_conversations(call: Call) -> Response:
-    return JSONAnswer(await in_thread(conversations_of(call).export))
+    return JSONAnswer(await asyncio.to_thread(conversations_of(call).export))
 
 
 @of_conversations
 async def import_conversations(call: Call) -> Response:
     kept, stated = conversations_of(call), call.body.root
-    outcome = await in_thread(lambda: kept.import_all(stated, new_id))
+    outcome = await asyncio.to_thread(kept.import_all, stated, new_id)
     return JSONAnswer(
         {"added": list(outcome.added), "unchanged": list(outcome.unchanged), "copied": list(outcome.copied)}
     )

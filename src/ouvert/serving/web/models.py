@@ -1,5 +1,6 @@
 """/api/ui/models: the models that the page offers, and whether they fit into memory."""
 
+import asyncio
 from typing import Any
 
 from starlette.responses import Response
@@ -10,7 +11,6 @@ from ouvert.serving.errors import refusal_of
 from ouvert.serving.model_facts import efforts_of, facts_of
 from ouvert.serving.origin_guard import refuse_other_pages
 from ouvert.serving.streams import JSONAnswer
-from ouvert.serving.web.conversation_endpoints import in_thread
 from ouvert.store import Installed
 
 # A model that takes more of what models may use than this leaves little for its caches.
@@ -19,7 +19,7 @@ TIGHT = 0.85
 
 async def list_models(call: Call) -> Response:
     refuse_other_pages(call.request)
-    return JSONAnswer({"models": await in_thread(lambda: model_records(call))})
+    return JSONAnswer({"models": await asyncio.to_thread(model_records, call)})
 
 
 def model_records(call: Call) -> list[dict[str, Any]]:
