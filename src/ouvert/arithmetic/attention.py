@@ -8,7 +8,10 @@ QUERIES_AT_ONCE = 256  # so that the table of scores stays small however long th
 
 
 class KeyValues:
-    """The keys and values of one layer of one sequence, (kv_heads, length, head_dim); room doubles as they come."""
+    """The keys and values of one layer of one sequence, (kv_heads, length, head_dim); room doubles as they come.
+
+    Making one raises nothing. Its properties raise nothing.
+    """
 
     def __init__(self, kv_heads: int, head_dim: int, dtype: type[np.floating]) -> None:
         self.length = 0
@@ -17,14 +20,19 @@ class KeyValues:
 
     @property
     def keys(self) -> Array:
+        """(kv_heads, length, head_dim), a view."""
         return self._keys[:, : self.length]
 
     @property
     def values(self) -> Array:
+        """(kv_heads, length, head_dim), a view."""
         return self._values[:, : self.length]
 
     def append(self, k: Array, v: Array) -> None:
-        """Take in the k and v, (tokens, kv_heads, head_dim) each, of the tokens that follow."""
+        """Take in the k and v, (tokens, kv_heads, head_dim) each, of the tokens that follow.
+
+        Raises ValueError for k or v of another shape.
+        """
         heads, room, head_dim = self._keys.shape
         if k.shape != v.shape or k.shape[1:] != (heads, head_dim):
             raise ValueError(
@@ -41,7 +49,7 @@ class KeyValues:
         self.length = end
 
     def truncate(self, length: int) -> None:
-        """Forget everything from position `length` on."""
+        """Forget everything from position `length` on. Raises nothing."""
         self.length = min(self.length, length)
 
 
@@ -49,6 +57,8 @@ class Latents:
     """What one layer with latent attention remembers: one vector a token, whose beginning is also the value.
 
     keys (1, length, width) and values (1, length, value_width), the same numbers. DeepSeek-AI, arXiv:2405.04434, 2.1.
+
+    Making one raises nothing. Its properties raise nothing.
     """
 
     def __init__(self, width: int, value_width: int, dtype: type[np.floating]) -> None:
@@ -57,29 +67,36 @@ class Latents:
 
     @property
     def length(self) -> int:
+        """Tokens it holds."""
         return self._kept.length
 
     @property
     def keys(self) -> Array:
+        """(1, length, width), a view."""
         return self._kept.keys
 
     @property
     def values(self) -> Array:
+        """(1, length, value_width), a view."""
         return self._kept.keys[..., : self.value_width]
 
     def append(self, latents: Array) -> None:
-        """Take in the vectors (tokens, width) of the tokens that follow."""
+        """Take in the vectors (tokens, width) of the tokens that follow.
+
+        Raises ValueError for vectors of another width.
+        """
         self._kept.append(latents[:, None], latents[:, None])
 
     def truncate(self, length: int) -> None:
+        """Forget everything from position `length` on. Raises nothing."""
         self._kept.truncate(length)
 
 
 def softmax(scores: Array, sinks: Array | None = None) -> Array:
     """Each key's share of the attention: softmax along the last axis.
 
-    `sinks`, one score per row (shape of scores without the last axis), take their share and give nothing for it;
-    so rows sum to less than one. Xiao et al., arXiv:2309.17453; gpt-oss model card, arXiv:2508.10925.
+    `sinks`, one score per row (shape of scores without the last axis), take their share and give nothing for it; so
+    rows sum to less than one. Xiao et al., arXiv:2309.17453; gpt-oss model card, arXiv:2508.10925. Raises nothing.
     """
     largest = scores.max(axis=-1, keepdims=True)
     if sinks is not None:
@@ -99,6 +116,8 @@ def attend(
     q (tokens, q_heads, head_dim); keys (kv_heads, length, head_dim) and values (kv_heads, length, value_dim), length >=
     tokens, where q_heads / kv_heads neighbouring query heads share one key head. With a `window` a token sees itself
     and the window - 1 tokens before it. `sinks` (q_heads,). -> (tokens, q_heads * value_dim)
+
+    Raises ValueError if q_heads is not a multiple of kv_heads.
     """
     tokens, q_heads, head_dim = q.shape
     kv_heads, length, _ = keys.shape

@@ -8,7 +8,10 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 
 def embed(ids: Array, table: Array) -> Array:
-    """The rows of `table` (vocabulary, hidden) that belong to `ids` (tokens,) -> (tokens, hidden)."""
+    """The rows of `table` (vocabulary, hidden) that belong to `ids` (tokens,) -> (tokens, hidden).
+
+    Raises ValueError for an id that the table does not have.
+    """
     if ids.size and not (int(ids.min()) >= 0 and int(ids.max()) < len(table)):
         raise ValueError(
             f"embed: token ids run from {ids.min()} to {ids.max()}, expected 0 to {len(table) - 1}. "
@@ -18,7 +21,10 @@ def embed(ids: Array, table: Array) -> Array:
 
 
 def linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
-    """x (tokens, in) times weight (out, in), transposed -> (tokens, out)."""
+    """x (tokens, in) times weight (out, in), transposed -> (tokens, out).
+
+    Raises ValueError if x and weight differ in their columns.
+    """
     if x.shape[-1] != weight.shape[-1]:
         raise ValueError(
             f"linear: x has {x.shape[-1]} columns, expected {weight.shape[-1]} as in weight {weight.shape}. "
@@ -31,14 +37,17 @@ def linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
 def rms_norm(x: Array, weight: Array, eps: float) -> Array:
     """The last axis of x divided by its root mean square, times weight. float64 inside, x's type outside.
 
-    Zhang and Sennrich, Root Mean Square Layer Normalization, arXiv:1910.07467.
+    Zhang and Sennrich, Root Mean Square Layer Normalization, arXiv:1910.07467. Raises nothing.
     """
     wide = x.astype(np.float64)
     return np.asarray((wide / np.sqrt(np.mean(wide**2, axis=-1, keepdims=True) + eps) * weight).astype(x.dtype))
 
 
 def heads(x: Array, head_dim: int) -> Array:
-    """(tokens, heads * head_dim) -> (tokens, heads, head_dim)."""
+    """(tokens, heads * head_dim) -> (tokens, heads, head_dim).
+
+    Raises ValueError if head_dim does not divide the columns.
+    """
     return x.reshape(len(x), -1, head_dim)
 
 
@@ -46,6 +55,8 @@ def linear_heads(x: Array, weight: Any) -> Array:
     """Each head's columns of x (tokens, heads * in) times its own matrix weight[h] (out, in).
 
     -> (tokens, heads * out)
+
+    Raises ValueError if the columns of x are not cut evenly by the heads of weight.
     """
     heads = len(weight)
     return np.concatenate([part @ weight[h].T for h, part in enumerate(np.split(x, heads, axis=1))], axis=1)
@@ -55,11 +66,13 @@ def join(a: Array, b: Array, heads: int) -> Array:
     """Head by head, the columns of a (tokens, heads * m), then those of b (tokens, heads * n).
 
     -> (tokens, heads * (m + n))
+
+    Raises ValueError if `heads` does not divide the columns of both.
     """
     both = [part.reshape(len(a), heads, -1) for part in (a, b)]
     return np.concatenate(both, axis=2).reshape(len(a), -1)
 
 
 def select(x: Array, rows: Array) -> Array:
-    """The rows of x that somebody wants, in that order."""
+    """The rows of x that somebody wants, in that order. Raises IndexError for a row that x does not have."""
     return np.asarray(x[rows])

@@ -31,8 +31,8 @@ class Experts:
 def route_top_k(scores: Array, top_k: int, chosen: Array | None = None) -> tuple[Array, Array]:
     """The `top_k` best experts of each token, best first, and their weights (softmax over those scores).
 
-    scores (tokens, experts) -> chosen int32 and expert_weights, (tokens, top_k) each. The lower index wins a tie.
-    With `chosen` (kept of an earlier pass) nothing is selected: the weights are those of the given experts.
+    scores (tokens, experts) -> chosen int32 and expert_weights, (tokens, top_k) each. The lower index wins a tie. With
+    `chosen` (kept of an earlier pass) nothing is selected: the weights are those of the given experts. Raises nothing.
     """
     if chosen is None:
         chosen = np.argsort(-scores, axis=-1, kind="stable")[:, :top_k].astype(np.int32)
@@ -46,8 +46,8 @@ def route_top_k_of_groups(
 
     Chosen by sigmoid(scores) + correction, best first, the lower index at a tie; a group counts for its two best
     experts (DeepSeek-AI, arXiv:2412.19437, 2.1.2). Weights are the uncorrected sigmoids, `normalised` to a sum of 1 or
-    not, times factor.
-    scores (tokens, experts), correction (experts,) -> chosen int32 and expert_weights, (tokens, top_k) each.
+    not, times factor. scores (tokens, experts), correction (experts,) -> chosen int32 and expert_weights, (tokens,
+    top_k) each. Raises ValueError if the groups do not divide the experts.
     """
     likings = sigmoid(scores)
     corrected = likings + correction
@@ -68,7 +68,8 @@ def mix_experts(x: Array, experts: Experts, chosen: Array, expert_weights: Array
     """The answers of each token's chosen experts, weighted and summed.
 
     x (tokens, hidden); chosen int32 and expert_weights, (tokens, top_k) each. -> like x. Only experts that somebody
-    chose are looked at. Experts add up in ascending order, whatever the batch.
+    chose are looked at. Experts add up in ascending order, whatever the batch. Raises ValueError for an x of another
+    width than the experts'.
     """
     mixed = np.zeros_like(x)
     for expert in np.unique(chosen):

@@ -11,17 +11,20 @@ def sigmoid(x: Array) -> Array:
 
 
 def silu(x: Array) -> Array:
-    """x * sigmoid(x), also called swish."""
+    """x * sigmoid(x), also called swish. Raises nothing."""
     return x * sigmoid(x)
 
 
 def swiglu(gate: Array, up: Array) -> Array:
-    """silu(gate) * up. Shazeer, GLU Variants Improve Transformer, arXiv:2002.05202."""
+    """silu(gate) * up. Shazeer, GLU Variants Improve Transformer, arXiv:2002.05202. Raises nothing."""
     return silu(gate) * up
 
 
 def clamped_swiglu(gate: Array, up: Array, alpha: float, limit: float) -> Array:
-    """gpt-oss's variant: gate at most `limit`, up within ±`limit`; gate * sigmoid(alpha * gate) * (up + 1)."""
+    """gpt-oss's variant: gate at most `limit`, up within ±`limit`; gate * sigmoid(alpha * gate) * (up + 1).
+
+    Raises nothing.
+    """
     gate = np.minimum(gate, limit)
     up = np.clip(up, -limit, limit)
     return np.asarray(gate * sigmoid(alpha * gate) * (up + 1))

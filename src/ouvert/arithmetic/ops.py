@@ -78,7 +78,10 @@ class EncodedExperts:
 
 
 class Cache:
-    """What is remembered of one sequence, layer by layer."""
+    """What is remembered of one sequence, layer by layer.
+
+    `Ops.new_cache` makes one. Its methods and properties raise nothing.
+    """
 
     def __init__(self, layers: Iterable[Cached]) -> None:
         self.layers = tuple(layers)
@@ -118,7 +121,11 @@ class Batch:
 
 
 class Ops:
-    """NumPy's version of every operation a graph may use, in float32 or float64."""
+    """NumPy's version of every operation a graph may use, in float32 or float64.
+
+    Methods that are called like a function of this part compute what that function does, and raise what it raises.
+    Making one raises ValueError for another type of number.
+    """
 
     def __init__(self, dtype: type[np.floating] = np.float32) -> None:
         if dtype not in (np.float32, np.float64):
@@ -126,13 +133,16 @@ class Ops:
         self.dtype = dtype
 
     def place(self, parameter: Placeable) -> Any:
-        """What the other methods want as a weight: the decoded array. Experts stay encoded until they are used."""
+        """What the other methods want as a weight: the decoded array. Experts stay encoded until they are used.
+
+        Raises what decoding the parameter raises.
+        """
         if parameter.kind == "experts":
             return EncodedExperts(parameter, self.dtype)
         return parameter.decode().astype(self.dtype, copy=False)
 
     def new_cache(self, memories: Iterable[Memory]) -> Cache:
-        """The cache of a sequence that has none yet."""
+        """The cache of a sequence that has none yet. Raises nothing."""
         return Cache(self._cache_for(each) for each in memories)
 
     def _cache_for(self, memory: Any) -> Cached:
@@ -149,6 +159,8 @@ class Ops:
 
         `wanted`, the same for all sequences or one for each: the logits after a sequence's last new token, after all
         of them, or none.
+
+        Raises ValueError for a sequence that comes twice, and for `wanted` that is none of these or not one for each.
         """
         if len({id(cache) for cache, _ in work}) != len(work):
             raise ValueError("begin: a sequence appears twice in one batch. Join its tokens, or use two steps.")

@@ -21,7 +21,8 @@ class Rope:
 def rotate(x: Array, positions: Array, rope: Rope) -> Array:
     """Turn x (tokens, heads, head_dim) to `positions` (tokens,). Element i pairs with element i + rotary_dim / 2.
 
-    Angles, cosines and sines are computed in x's own type. Su et al., RoFormer, arXiv:2104.09864.
+    Angles, cosines and sines are computed in x's own type. Su et al., RoFormer, arXiv:2104.09864. Raises ValueError if
+    rotary_dim is more than head_dim.
     """
     half = len(rope.inverse_frequencies)
     if 2 * half > x.shape[-1]:

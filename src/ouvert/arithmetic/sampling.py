@@ -8,6 +8,8 @@ A token's share is e^((logit - largest) / temperature) in units of 2^-SHARE_BITS
 from float64 operations that every machine rounds alike, none of them fused, and all that follows (totals, nuclei,
 draws) is integer arithmetic. So no choice depends on a mathematical library, an instruction set or the order of a sum.
 The price: a token that is 4e13 times less likely than the likeliest is never chosen.
+
+Its functions raise nothing: `kernels.sampling` checks what it is given, and computes the same.
 """
 
 import math

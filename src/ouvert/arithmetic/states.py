@@ -20,7 +20,10 @@ class Moment(NamedTuple):
 
 
 class State:
-    """One layer's moments of one sequence: at its length, at the length before the last step, and every KEPT_EVERY."""
+    """One layer's moments of one sequence: at its length, at the length before the last step, and every KEPT_EVERY.
+
+    Making one raises nothing.
+    """
 
     def __init__(self, channels: int, convolution: int, states: int, dtype: type[np.floating]) -> None:
         self.length = 0
@@ -29,10 +32,14 @@ class State:
 
     @property
     def now(self) -> Moment:
+        """The moment at its length. Raises nothing."""
         return self.moments[self.length]
 
     def append(self, states: Array) -> None:
-        """Take in the states (tokens, states, channels) after each of the tokens whose inputs are `incoming`."""
+        """Take in the states (tokens, states, channels) after each of the tokens whose inputs are `incoming`.
+
+        Raises nothing.
+        """
         inputs = np.concatenate([self.now.inputs, self.incoming])
         kept = len(self.now.inputs)
         before, self.length = self.length, self.length + len(states)
@@ -42,12 +49,15 @@ class State:
                 self.moments[before + n] = Moment(inputs[n : n + kept].copy(), state.copy())
 
     def resume(self, length: int, moment: Array) -> None:
-        """Go on at `length` from the inputs and the state, (inputs and states, channels), that were kept of it."""
+        """Go on at `length` from the inputs and the state, (inputs and states, channels), that were kept of it.
+
+        Raises nothing.
+        """
         inputs = len(self.moments[0].inputs)
         self.length, self.moments[length] = length, Moment(moment[:inputs], moment[inputs:])
 
     def truncate(self, length: int) -> None:
-        """Go back to the last kept moment at or before `length`."""
+        """Go back to the last kept moment at or before `length`. Raises nothing."""
         self.length = max(at for at in self.moments if at <= length)
         self.moments = {at: each for at, each in self.moments.items() if at <= self.length}
 
@@ -57,6 +67,8 @@ def convolve(x: Array, weight: Array, bias: Array, before: Array) -> Array:
 
     x (tokens, channels); weight (channels, taps), the latest input's last; bias (channels,); before (taps - 1,
     channels) is what stood before x. -> like x. Gu and Dao, Mamba, arXiv:2312.00752, figure 3.
+
+    Raises nothing.
     """
     inputs = np.concatenate([before, x])
     total = np.broadcast_to(bias, x.shape).astype(x.dtype)
@@ -75,7 +87,7 @@ def selective_scan(x: Array, dt: Array, A: Array, B: Array, C: Array, D: Array, 
         state = exp(delta * A) * state + delta * x * B
         y     = sum over states of state * C, + D * x
 
-    -> y like x, and the state after every token, (tokens, states, channels).
+    -> y like x, and the state after every token, (tokens, states, channels). Raises nothing.
     """
     delta = np.logaddexp(0, dt).astype(x.dtype)
     states = np.empty((len(x), *before.shape), x.dtype)

@@ -10,7 +10,7 @@ class Tap:
         return value
 
     def inside(self, scope: str) -> Self:
-        """The tap for the values of a part, such as "layers.3"."""
+        """The tap for the values of a part, such as "layers.3". Raises nothing."""
         return self
 
 
@@ -18,6 +18,8 @@ class Recorder(Tap):
     """Keeps copies of the values asked for, and complains about any that the graph never showed.
 
     Ask by full name: Recorder("layers.3.attention.q", "logits"). A second forward pass overwrites the first.
+
+    Making one raises nothing.
     """
 
     def __init__(self, *wanted: str, scope: str = "") -> None:
@@ -30,6 +32,7 @@ class Recorder(Tap):
         return value
 
     def inside(self, scope: str) -> Self:
+        """The tap for the values of a part; what it sees is kept here too. Raises nothing."""
         child = type(self)(*self.wanted, scope=f"{self.scope}{scope}.")
         child.seen = self.seen
         return child

@@ -8,7 +8,10 @@ from pathlib import Path
 
 @cache
 def renderer_command() -> tuple[str, ...]:
-    """Nothing of the user's environment, and no more of Python than it needs."""
+    """Nothing of the user's environment, and no more of Python than it needs.
+
+    Raises ModuleNotFoundError where Jinja2 is missing.
+    """
     folders = [Path(__file__).parents[2]]
     for library in ("jinja2", "markupsafe"):
         spec = find_spec(library)

@@ -70,7 +70,10 @@ WRONG_USE = 2  # argparse's own status for a wrong command line
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return the exit status: 0 done, 1 failed with a sentence on stderr, 2 wrong use."""
+    """Run the command line and return the exit status: 0 done, 1 failed with a sentence on stderr, 2 wrong use.
+
+    Raises SystemExit for --help, and for a wrong command line.
+    """
     if "_ARGCOMPLETE" in os.environ:
         complete()
     ready_streams()

@@ -90,14 +90,17 @@ class Traceable(Protocol):
 
 
 def available() -> bool:
-    """Whether the native part was built and can be loaded."""
+    """Whether the native part was built and can be loaded. Raises nothing."""
     from importlib.util import find_spec
 
     return find_spec("ouvert.kernels._native") is not None
 
 
 def instruction_set() -> str:
-    """The widest one that this machine and this build have: "plain", "avx2" or "avx512"."""
+    """The widest one that this machine and this build have: "plain", "avx2" or "avx512".
+
+    Raises ImportError where the native part is missing.
+    """
     import ouvert.kernels._native as _native
 
     best: str = _native.best_instruction_set()

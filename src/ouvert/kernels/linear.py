@@ -26,7 +26,10 @@ def available_instruction_sets() -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """A packed matrix: see packing.pack. With `experts`, so many of them one after the other, each padded by itself."""
+    """A packed matrix: see packing.pack. With `experts`, so many of them one after the other, each padded by itself.
+
+    `data` is uint8 (bytes,). Raises ValueError for another type or size of it.
+    """
 
     layout: str
     rows: int

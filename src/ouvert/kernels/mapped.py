@@ -26,10 +26,13 @@ class Guarded:
 
     @property
     def lost(self) -> bool:
-        """Whether somebody looked where the file is no longer. What was computed since is worth nothing."""
+        """Whether somebody looked where the file is no longer. What was computed since is worth nothing.
+
+        Raises nothing.
+        """
         return self._data is not None and bool(_native.lost(self._number))
 
     def close(self) -> None:
-        """End the guard and let go of the array. May be called twice."""
+        """End the guard and let go of the array. May be called twice. Raises nothing."""
         self._close()
         self._data = None

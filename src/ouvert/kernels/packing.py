@@ -47,12 +47,15 @@ class Loss:
 
     @property
     def relative(self) -> float:
-        """Root mean square of the error, as a share of the weights' own; 0 for exact layouts."""
+        """Root mean square of the error, as a share of the weights' own; 0 for exact layouts. Raises nothing."""
         return math.sqrt(self.squared_error / self.squares) if self.squares else 0.0
 
 
 def packed_bytes(layout: str, rows: int, columns: int) -> int:
-    """Size of a packed matrix; rows are padded to whole groups. A multiple of `ALIGNMENT`."""
+    """Size of a packed matrix; rows are padded to whole groups. A multiple of `ALIGNMENT`.
+
+    Raises ValueError for columns that the layout does not take.
+    """
     check_columns(layout, columns)
     size: int = _native.packed_bytes(layout, rows, columns)
     return size
@@ -72,7 +75,7 @@ def check_columns(layout: str, columns: int) -> None:
 
 
 def aligned_bytes(size: int) -> np.ndarray:
-    """A new uint8 array that begins at a multiple of `ALIGNMENT`; contents undefined."""
+    """A new uint8 array that begins at a multiple of `ALIGNMENT`; contents undefined. Raises nothing."""
     room = np.empty(size + ALIGNMENT, np.uint8)
     start = -room.ctypes.data % ALIGNMENT
     return room[start : start + size]

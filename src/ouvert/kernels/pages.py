@@ -33,7 +33,7 @@ class Layer(NamedTuple):
 
     @classmethod
     def of(cls, memory: Any) -> Self:
-        """What models.KeyValueMemory, LatentMemory or StateMemory describes."""
+        """What models.KeyValueMemory, LatentMemory or StateMemory describes. Raises nothing."""
         if hasattr(memory, "value_width"):
             return cls(LATENTS, memory.value_width, memory.width, -1)
         if hasattr(memory, "channels"):
@@ -52,7 +52,10 @@ class PageShape:
 
 @dataclass(frozen=True, slots=True)
 class PageHeader:
-    """`present`: by group, whether its block follows."""
+    """`present`: by group, whether its block follows.
+
+    Its properties raise nothing.
+    """
 
     shape: PageShape
     tokens: int
@@ -60,13 +63,16 @@ class PageHeader:
 
     @property
     def size(self) -> int:
+        """Bytes of the header."""
         return START.size + LAYER.size * len(self.shape.layers) + GROUP.size * len(self.shape.block_bytes)
 
     @property
     def bytes_of_blocks(self) -> int:
+        """Bytes of the blocks that follow the header."""
         return sum(size for size, there in zip(self.shape.block_bytes, self.present, strict=True) if there)
 
     def to_bytes(self) -> bytes:
+        """The header as it stands before the blocks. Raises nothing."""
         shape = self.shape
         start = START.pack(
             MAGIC, VERSION, CACHE_TYPES[shape.cache_type], self.tokens, len(shape.layers), len(shape.block_bytes)

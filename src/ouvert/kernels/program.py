@@ -29,6 +29,9 @@ class Page:
 
     Holds the blocks it shares until it is closed, whatever becomes of the sequence. Layers with a window that had let
     go of them leave a hole. Belongs to the program that made it; read() may run in another thread beside steps.
+
+    `Sequence.page` and `Program.page_from` make one. Its methods and properties raise ValueError once it is closed;
+    closing raises nothing.
     """
 
     __slots__ = ("_native", "_shape")
@@ -76,7 +79,10 @@ class Page:
 
 
 class Sequence:
-    """The past of one sequence. Belongs to the program that made it."""
+    """The past of one sequence. Belongs to the program that made it.
+
+    `Program.new_sequence` and `Program.resume` make one. Its properties raise nothing.
+    """
 
     __slots__ = ("_program", "_shape", "capacity", "native")
 
@@ -94,7 +100,8 @@ class Sequence:
         """Forget every token from `length` on. Returns the length that is left.
 
         That is `length` (or what there was, if less), except where a layer with a window has let go of keys that the
-        next token would look at: then it is 0, and the sequence starts afresh. See Tracer.finish.
+        next token would look at: then it is 0, and the sequence starts afresh. See Tracer.finish. Raises ValueError for
+        a length below 0.
         """
         if length < 0:
             raise ValueError(f"truncate: length is {length}, expected 0 or more.")
@@ -102,7 +109,10 @@ class Sequence:
         return left
 
     def page(self, n: int) -> Page:
-        """Its n-th 64 tokens, shared: the sequence goes on, and leaves them as they are. The last may be fewer."""
+        """Its n-th 64 tokens, shared: the sequence goes on, and leaves them as they are. The last may be fewer.
+
+        Raises ValueError for a page that it does not have.
+        """
         if not 0 <= n * PAGE_TOKENS < self.length:
             raise ValueError(
                 f"page: n is {n}, expected 0 to {-(-self.length // PAGE_TOKENS) - 1} for a sequence of {self.length} "
@@ -116,7 +126,7 @@ class Sequence:
         return tuple(self.native.blocks_held(group) for group in range(len(self._shape.block_bytes)))
 
     def close(self) -> None:
-        """Give the memory back. The sequence is empty afterwards."""
+        """Give the memory back. The sequence is empty afterwards. Raises nothing."""
         self.native.close()
 
 
@@ -125,6 +135,8 @@ class Program:
 
     Not for use from several threads at once. A token's logits are the same bit for bit, whatever shares its step,
     however its prompt was cut, and for every number of threads and every instruction set.
+
+    `Tracer.finish` and `kernels.build` make one. Its properties raise nothing.
     """
 
     def __init__(
@@ -150,7 +162,7 @@ class Program:
         self.instruction_set: str = native.instruction_set
 
     def new_sequence(self, capacity: int) -> Sequence:
-        """A sequence of up to `capacity` tokens; its memory grows as tokens come."""
+        """A sequence of up to `capacity` tokens; its memory grows as tokens come. Raises nothing."""
         return Sequence(self._native.new_sequence(), capacity, self._native, self._shape)
 
     def step(self, work: Ordered[tuple[Sequence, Array]], wanted: Wanted | Ordered[Wanted]) -> Array:
@@ -263,7 +275,7 @@ class Program:
     # --- memory ---
 
     def cache_bytes(self, tokens: int) -> int:
-        """Bytes that the past of one sequence of so many tokens takes at most."""
+        """Bytes that the past of one sequence of so many tokens takes at most. Raises nothing."""
         size: int = self._native.bytes_for(tokens)
         return size
 
@@ -274,7 +286,7 @@ class Program:
         return size
 
     def blocks_in_use(self) -> tuple[GroupUse, ...]:
-        """By group. The references are the sum of `blocks_held` of all sequences and pages."""
+        """By group. The references are the sum of `blocks_held` of all sequences and pages. Raises nothing."""
         return tuple(GroupUse(blocks, references) for _, blocks, references in self._native.groups)
 
     @property
@@ -292,7 +304,10 @@ class Program:
     # --- looking inside ---
 
     def seen(self, name: str) -> Array:
-        """A value that was watched when tracing, as the last native step left it: (tokens, width)."""
+        """A value that was watched when tracing, as the last native step left it: (tokens, width).
+
+        Raises LookupError for a name that is not watched.
+        """
         if name not in self._seen:
             raise LookupError(
                 f"seen: {name} is not watched; watched are {sorted(self._seen)}. Name it in kernels.build(watch=...)."
@@ -310,7 +325,10 @@ class Program:
         return [kind for kind, _, _ in self._native.profile()]
 
     def profile(self, work: Ordered[tuple[Sequence, Array]], wanted: Wanted) -> list[tuple[str, float, int]]:
-        """Run a step and say where its time went: (kind of instruction, seconds, instructions), the longest first."""
+        """Run a step and say where its time went: (kind of instruction, seconds, instructions), the longest first.
+
+        Raises what `step` raises.
+        """
         self._native.profile()
         self._native.timed = True
         try:
@@ -324,7 +342,10 @@ class Program:
         return sorted(((kind, *both) for kind, both in kinds.items()), key=lambda row: -row[1])
 
     def step_without_work(self, work: Ordered[tuple[Sequence, Array]], wanted: Wanted) -> Array:
-        """A step whose instructions are handed out and do nothing: what remains is overhead. The pasts are spoilt."""
+        """A step whose instructions are handed out and do nothing: what remains is overhead. The pasts are spoilt.
+
+        Raises what `step` raises.
+        """
         self._native.empty = True
         try:
             return self.step(work, wanted)
@@ -332,6 +353,6 @@ class Program:
             self._native.empty = False
 
     def close(self) -> None:
-        """Let go of weights and threads. Neither it nor its sequences can be used afterwards."""
+        """Let go of weights and threads. Neither it nor its sequences can be used afterwards. Raises nothing."""
         self._native = None
         self._holds = []

@@ -48,7 +48,7 @@ def choose(
 def report(
     logits: plain.Rows, tops: plain.Array, instruction_set: str | None = None
 ) -> tuple[plain.Array, plain.Array]:
-    """arithmetic.sampling.report."""
+    """arithmetic.sampling.report. Raises ValueError for what does not fit together."""
     rows, tokens = check_rows("reporting log-probabilities", logits)
     tops = np.ascontiguousarray(tops, np.int64)
     if tops.shape != (rows,) or tops.max(initial=0) > tokens:
@@ -69,7 +69,7 @@ def report(
 
 
 def shares(logits: plain.Array, scale: float, instruction_set: str | None = None) -> plain.Array:
-    """arithmetic.sampling.shares, of finite logits."""
+    """arithmetic.sampling.shares, of finite logits. Raises ValueError for logits of another type."""
     check_rows("computing shares", [logits])
     out = np.empty(logits.size, np.int64)
     _native.shares(instruction_set or _native.best_instruction_set(), logits, float(logits.max()), scale, out)
@@ -77,7 +77,7 @@ def shares(logits: plain.Array, scale: float, instruction_set: str | None = None
 
 
 def check_rows(operation: str, logits: plain.Rows) -> tuple[int, int]:
-    """How many rows there are, and tokens in each."""
+    """How many rows there are, and tokens in each. Raises ValueError for rows that are not float32, or not alike."""
     tokens = len(logits[0]) if len(logits) else 1
     for row in logits:
         fits = row.shape == (tokens,) and row.dtype == np.float32 and row.flags.c_contiguous

@@ -47,12 +47,13 @@ class Traced:
 
     @property
     def shape(self) -> tuple[str | int, ...]:
-        """("tokens" or "wanted", columns), or (…, heads, head_dim) if `heads` has cut its columns."""
+        """("tokens" or "wanted", columns), or (…, heads, head_dim) if `heads` has cut its columns. Raises nothing."""
         cut = (self.value.width,) if self.head_dim is None else (self.value.width // self.head_dim, self.head_dim)
         return (self.value.rows, *cut)
 
     @property
     def dtype(self) -> str:
+        """ "float32", or "int32" of chosen experts. Raises nothing."""
         return "int32" if self.value.integers else "float32"
 
     def __add__(self, other: "Traced") -> "Traced":
@@ -100,6 +101,9 @@ class Tracer:
 
     `exact` keeps activations in float32 where they are otherwise rounded to 8 bits. `cache` is how keys and values are
     kept: "f16", "f32", or "q8" for 8 bits and a float32 scale for every 32 of them.
+
+    Methods that are called like an operation of `arithmetic.Ops` mean what it means and take the same shapes; they
+    raise TracingError for shapes that do not fit, and for what a program cannot do. Making one raises nothing.
     """
 
     def __init__(self, *, exact: bool = False, cache: CacheType = "f16") -> None:
@@ -111,12 +115,12 @@ class Tracer:
     # --- what surrounds a graph ---
 
     def begin(self, memories: Iterable[Memory]) -> Batch:
-        """The batch to run the graph on, for a model whose layers remember `memories`."""
+        """The batch to run the graph on, for a model whose layers remember `memories`. Raises nothing."""
         self.memories = tuple(memories)
         return Batch(Ids(), Positions(), WantedRows(), tuple(LayerCache(n) for n in range(len(self.memories))))
 
     def watch(self, name: str, traced: Traced) -> None:
-        """Keep this value, for every token, until the end of each step: `Program.seen(name)`."""
+        """Keep this value, for every token, until the end of each step: `Program.seen(name)`. Raises nothing."""
         traced.value.watched.append(name)
 
     def finish(
@@ -127,7 +131,12 @@ class Tracer:
         instruction_set: str | None = None,
         kept_before_window: int = KEPT_BEFORE_WINDOW,
     ) -> Program:
-        """The program that computes `logits`, which must be of the wanted rows."""
+        """The program that computes `logits`, which must be of the wanted rows.
+
+        `threads` compute. `instruction_set` is "plain", "avx2" or "avx512"; left out, the widest that is here.
+        `kept_before_window`: tokens before its window that a windowed layer holds. Raises TracingError for logits of
+        other rows, and for what a program cannot do; ValueError for an instruction set that this machine does not have.
+        """
         if logits.value.rows != "wanted":
             raise TracingError(
                 "finish: the logits are of every token, expected those of the wanted ones. "
@@ -385,11 +394,13 @@ class Watch:
         return value
 
     def inside(self, scope: str) -> Self:
+        """The tap for the values of a part, such as "layers.3". Raises nothing."""
         child = type(self)(self.tracer, self.names, f"{self.scope}{scope}.")
         child.shown = self.shown
         return child
 
     def check(self) -> None:
+        """Raises LookupError if a name never came."""
         if never := sorted(self.names - self.shown):
             raise LookupError(
                 f"never computed: {never}. Is the name in docs/formats/taps.md, for this family and this many layers?"

@@ -97,10 +97,11 @@ class DecoderConfig:
     rope: RopeConfig
 
     def memories(self) -> list[KeyValueMemory]:
+        """What each layer remembers of a sequence. Raises nothing."""
         return [KeyValueMemory(self.num_key_value_heads, self.head_dim, window) for window in self.windows]
 
     def sizes(self) -> dict[str, int]:
-        """The named dimensions of this model's tensors."""
+        """The named dimensions of this model's tensors. Raises nothing."""
         return {
             "vocabulary": self.vocab_size,
             "hidden": self.hidden_size,

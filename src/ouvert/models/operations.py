@@ -17,24 +17,36 @@ class Watch(Protocol):
     """arithmetic.Tap, or anything like it."""
 
     def __call__(self, name: str, value: Value) -> Value: ...
-    def inside(self, scope: str) -> Self: ...
+    def inside(self, scope: str) -> Self:
+        """The tap for the values of a part, such as "layers.3". Raises nothing."""
 
 
 class Batch(Protocol):
-    """The new tokens of one step, of one or several sequences."""
+    """The new tokens of one step, of one or several sequences.
+
+    Its properties raise nothing.
+    """
 
     @property
-    def ids(self) -> Value: ...
+    def ids(self) -> Value:
+        """Token ids, (tokens,)."""
+
     @property
-    def positions(self) -> Value: ...
+    def positions(self) -> Value:
+        """How many tokens of its sequence stand before each, (tokens,)."""
+
     @property
-    def wanted(self) -> Value: ...
+    def wanted(self) -> Value:
+        """The rows of the tokens whose logits are wanted."""
+
     @property
-    def caches(self) -> Sequence[Any]: ...
+    def caches(self) -> Sequence[Any]:
+        """One for each layer: what it remembers of the batch's sequences."""
 
 
 class Operations(Protocol):
-    """Shapes and meanings are those of the functions of the same name in ouvert.arithmetic."""
+    """Shapes and meanings are those of the functions of the same name in ouvert.arithmetic. Its methods raise what the
+    implementation says: `arithmetic.Ops` ValueError, `kernels.Tracer` TracingError, for shapes that do not fit."""
 
     def embed(self, ids: Value, table: Weight) -> Value: ...
     def linear(self, x: Value, weight: Weight, bias: Weight | None = None) -> Value: ...
@@ -77,4 +89,6 @@ class Operations(Protocol):
 class Places(Protocol):
     """Turns a parameter of a checkpoint into what the same object's operations want as a weight."""
 
-    def place(self, parameter: Any) -> Weight: ...
+    def place(self, parameter: Any) -> Weight:
+        """The weight. Raises what the implementation says: CheckpointError or ValueError for a parameter that it cannot
+        place."""

@@ -30,27 +30,34 @@ class Parameter:
 
     @property
     def encoding(self) -> str:
+        """How its numbers are written in the file: a key of weights.ENCODINGS. Raises nothing."""
         return self.source.encoding
 
     @property
     def stored_bytes(self) -> int:
-        """Bytes of the file that it is read from."""
+        """Bytes of the file that it is read from. Raises nothing."""
         return self.source.stored_bytes
 
     def encoded(self) -> Tensor:
-        """The encoded bytes, rows in our order. The file's own where they lie there so, else a copy."""
+        """The encoded bytes, rows in our order. The file's own where they lie there so, else a copy.
+
+        Raises CheckpointError for bytes that do not fit its shape.
+        """
         return self.source.whole()
 
     def decode(self) -> Array:
-        """float32 values of `shape`."""
+        """float32 values of `shape`. Raises CheckpointError as `encoded` does."""
         return self.encoded().decode()
 
     def expert(self, expert: int) -> Tensor:
-        """The encoded matrix (out, in) of one expert."""
+        """The encoded matrix (out, in) of one expert.
+
+        Raises TypeError or CheckpointError for an expert that it does not have.
+        """
         return self.source.expert(expert)
 
     def decode_expert(self, expert: int) -> Array:
-        """float32 (out, in) of one expert."""
+        """float32 (out, in) of one expert. Raises what `expert` raises."""
         return self.expert(expert).decode()
 
 

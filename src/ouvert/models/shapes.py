@@ -30,7 +30,10 @@ BITS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shape:
-    """The sizes that decide memory and time; shapes.toml says what each field means."""
+    """The sizes that decide memory and time; shapes.toml says what each field means.
+
+    Its properties raise nothing.
+    """
 
     family: str
     shipped: str
@@ -89,6 +92,7 @@ class Shape:
 
     @property
     def expert_weights(self) -> int:
+        """Weights of all routed experts."""
         return (self.layers - self.dense_layers) * self.experts * self.expert if self.experts else 0
 
     @property
@@ -108,12 +112,15 @@ class Shape:
         return self.dense_weights + round(self.expert_weights * share) + self.words
 
     def weight_bytes(self, encoding: str | None = None) -> int:
-        """Bytes of all weights: as shipped, or in another encoding."""
+        """Bytes of all weights: as shipped, or in another encoding.
+
+        Raises KeyError for an encoding that BITS does not have.
+        """
         experts, others = self._bits(encoding)
         return round((self.expert_weights * experts + (self.parameters - self.expert_weights) * others) / 8)
 
     def bytes_per_token(self, encoding: str | None = None) -> int:
-        """Bytes of weights read to generate one token."""
+        """Bytes of weights read to generate one token. Raises KeyError as `weight_bytes` does."""
         experts, others = self._bits(encoding)
         share = self.chosen / self.experts if self.experts else 0
         return round((self.expert_weights * share * experts + (self.dense_weights + self.words) * others) / 8)
@@ -127,7 +134,10 @@ class Shape:
 
     def cache_bytes(self, tokens: int, cache_type: str = "f16") -> int:
         """What a sequence of so many tokens keeps: keys and values, or latents, as the cache type says, and states in
-        32 bits whatever it is."""
+        32 bits whatever it is.
+
+        Raises KeyError for a cache type that is none of "f16", "f32" and "q8".
+        """
         if self.latent:
             return self.layers * tokens * latent_bytes(self.latent + self.rotary, cache_type)
         if self.expanded:
@@ -138,13 +148,16 @@ class Shape:
 
 
 def key_value_bytes(head_dim: int, cache_type: str) -> int:
-    """Bytes of one key and one value of one head, with its share of the first key for q8. docs/formats/cache.md."""
+    """Bytes of one key and one value of one head, with its share of the first key for q8. docs/formats/cache.md.
+
+    Raises KeyError for another cache type.
+    """
     first = -(-4 * head_dim // BLOCK_KEYS) if cache_type == "q8" else 0
     return 2 * latent_bytes(head_dim, cache_type) + first
 
 
 def latent_bytes(width: int, cache_type: str) -> int:
-    """Bytes of one latent, or of a value. docs/formats/cache.md."""
+    """Bytes of one latent, or of a value. docs/formats/cache.md. Raises KeyError for another cache type."""
     if cache_type == "q8":
         return width + 4 * -(-width // Q8_NEIGHBOURS)
     return width * {"f16": 2, "f32": 4}[cache_type]
@@ -152,7 +165,7 @@ def latent_bytes(width: int, cache_type: str) -> int:
 
 @cache
 def known_shapes() -> dict[str, Shape]:
-    """By the names of the store's table of aliases."""
+    """By the names of the store's table of aliases. Raises nothing."""
     table = tomllib.loads(TABLE.read_text(encoding="utf-8"))
     known = {field.name for field in fields(Shape)}
     shapes: dict[str, Shape] = {}
