@@ -27,6 +27,10 @@ class Waiting:
     begun: bool = False
     behind: bool = False
 
+    @property
+    def unread(self) -> int:
+        return self.tokens - self.cached
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -35,65 +39,81 @@ class Plan:
     paused: tuple[int, ...] = ()  # give up their caches and wait again, each in its old place
 
 
+BytesFor = Callable[[int], int]
+
+
 def plan_step(
     running: Ordered[Running],
     waiting: Ordered[Waiting],
     *,
     free: int,
     budget: int,
-    bytes_for: Callable[[int], int],
+    bytes_for: BytesFor,
     most_running: int,
 ) -> Plan:
     """Plan one step of at most `budget` tokens, with `free` bytes for caches. Both queues are oldest first.
 
     Answers in progress come first, so nobody's stalls because somebody else sent a long prompt. Prompts are read in
     the order in which they came; one is begun when all of it fits, so that no half-read one keeps others from room.
-    Where caches do not suffice, room is made by the youngest: prompts that were begun, then answers nobody reads,
-    then answers in progress; no prompt is read in that step. The oldest never yields: that it fits alone was seen to on
-    arrival. `bytes_for` is what the caches of so many tokens take. Prompts are begun while fewer than `most_running`
-    answers are in progress.
+    Where caches do not suffice, room is made by the youngest: prompts that were begun, then answers whose reader has
+    stopped reading, then answers in progress; no prompt is read in that step. The oldest never yields: a request that
+    does not fit alone is refused on arrival. `bytes_for` is what the caches of so many tokens take. Prompts are begun
+    while fewer than `most_running` answers are in progress.
     """
+    paused = to_pause(running, waiting, free, bytes_for)
+    active = [each for each in running if not each.stalled and each.id not in paused]
+    decode = tuple(each.id for each in active[:budget])
+    if paused:
+        return Plan(decode, (), paused)
+    free -= sum(growth(each, 1, bytes_for) for each in active)
+    places, alone = most_running - len(active), not running
+    return Plan(decode, to_read(waiting, free, budget - len(decode), places, alone, bytes_for))
 
-    def growth(each: Running | Waiting, tokens: int) -> int:
-        return bytes_for(each.cached + tokens) - bytes_for(each.cached)
 
+def to_pause(running: Ordered[Running], waiting: Ordered[Waiting], free: int, bytes_for: BytesFor) -> tuple[int, ...]:
+    """Who makes room, the youngest first: for the next tokens of answers in progress, or else for the first prompt."""
     active = [each for each in running if not each.stalled]
     stalled = [each for each in running if each.stalled]
+    begun = [each for each in waiting if each.begun]
     head = next((each for each in waiting if not each.behind), None)
-    yielding: list[Running | Waiting] = []
-    needed = 0
+    yielding: list[Running | Waiting]
     if active:
-        needed = sum(growth(each, 1) for each in active)
-        yielding = [*active[1:], *stalled, *(each for each in waiting if each.begun)]
+        needed = sum(growth(each, 1, bytes_for) for each in active)
+        yielding = [*active[1:], *stalled, *begun]
     elif head is not None:
-        needed = growth(head, head.tokens - head.cached + 1)
-        yielding = [*stalled, *(each for each in waiting if each.begun and each is not head)]
+        needed = growth(head, head.unread + 1, bytes_for)
+        yielding = [*stalled, *(each for each in begun if each is not head)]
+    else:
+        return ()
     paused: list[int] = []
     while needed > free and yielding:
         youngest = yielding.pop()
         paused.append(youngest.id)
         free += bytes_for(youngest.cached)
-        if isinstance(youngest, Running) and youngest in active:
-            active.remove(youngest)
-            needed -= growth(youngest, 1)
-    decode = tuple(each.id for each in active[:budget])
-    if paused:
-        return Plan(decode, (), tuple(paused))
+        if youngest in active:
+            needed -= growth(youngest, 1, bytes_for)
+    return tuple(paused)
 
-    free -= needed if active else 0
-    budget -= len(decode)
-    places = most_running - len(active)
+
+def to_read(
+    waiting: Ordered[Waiting], free: int, budget: int, places: int, alone: bool, bytes_for: BytesFor
+) -> tuple[tuple[int, int], ...]:
+    """(id, tokens) of the prompts that are read. `alone`: no answer is in progress, so the first one may try even where
+    it may not fit."""
     read: list[tuple[int, int]] = []
     for each in waiting:
         if each.behind:
             continue
-        needed = growth(each, each.tokens - each.cached + 1)
-        alone = not running and not read
-        if places <= 0 or budget == 0 or (needed > free and not alone):
+        needed = growth(each, each.unread + 1, bytes_for)
+        if len(read) >= places or budget == 0 or (needed > free and not (alone and not read)):
             break
-        tokens = min(each.tokens - each.cached, budget)
+        tokens = min(each.unread, budget)
         read.append((each.id, tokens))
         free -= needed
         budget -= tokens
-        places -= 1
-    return Plan(decode, tuple(read))
+    return tuple(read)
+
+
+def growth(each: Running | Waiting, tokens: int, bytes_for: BytesFor) -> int:
+    """Bytes that its caches grow by with so many more tokens."""
+    return bytes_for(each.cached + tokens) - bytes_for(each.cached)
