@@ -14,7 +14,7 @@ from ouvert.assistant.events import Finished
 from ouvert.assistant.receipts.receipt import VERSION as RECEIPT_VERSION
 from ouvert.cli import COMMANDS, build_parser
 from ouvert.cli.conversing import COMMANDS as TYPED
-from ouvert.engine.prefixes.page_files import MAGIC
+from ouvert.engine.prefixes.page_format import MAGIC
 from ouvert.kernels.pages import VERSION as PAGE_VERSION
 from ouvert.kernels.program import CacheType
 from ouvert.models.families import FAMILIES

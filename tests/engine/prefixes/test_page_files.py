@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from ouvert.assistant import kept_prefixes
 from ouvert.engine import EngineError
-from ouvert.engine.prefixes.page_files import PageFiles, begun
+from ouvert.engine.prefixes.page_files import PageFiles
 from ouvert.engine.prefixes.page_keys import (
     kept,
     key_from_file,
@@ -27,6 +27,7 @@ from ouvert.engine.prefixes.page_keys import (
     key_from_passphrase,
     key_of_this_user,
 )
+from ouvert.engine.prefixes.whole_files import begun
 from ouvert.store import Store
 
 KEY = bytes(range(32))
@@ -273,7 +274,7 @@ def test_a_writer_taken_for_abandoned_begins_again(tmp_path, monkeypatch):
         made.append(file)
         return True
 
-    monkeypatch.setattr("ouvert.engine.prefixes.page_files.claim", tidied)
+    monkeypatch.setattr("ouvert.engine.prefixes.whole_files.claim", tidied)
     path, file = begun(tmp_path)
     file.close()
     assert path.exists()
@@ -281,7 +282,7 @@ def test_a_writer_taken_for_abandoned_begins_again(tmp_path, monkeypatch):
 
 
 def test_without_locks_age_tells_what_was_left(tmp_path, monkeypatch):
-    monkeypatch.setattr("ouvert.engine.prefixes.page_files.claim", lambda file: None)
+    monkeypatch.setattr("ouvert.engine.prefixes.whole_files.claim", lambda file: None)
     (tmp_path / "ab").mkdir()
     old, new = tmp_path / "ab" / ".old.part", tmp_path / "ab" / ".new.part"
     for each in (old, new):

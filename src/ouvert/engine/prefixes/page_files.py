@@ -1,4 +1,4 @@
-"""Kept pages as files: `shelf.PageStore` in a folder of the owner's. Format: docs/formats/prefix-cache.md.
+"""Kept pages as files: `disk.PageStore` in a folder of the owner's. Format: docs/formats/prefix-cache.md.
 
 Encrypted and plain pages have folders of their own. What an earlier version wrote, and plain pages where pages are
 encrypted, are removed when the folder is opened. A file is named by a digest of everything its numbers depend on, and
@@ -6,13 +6,8 @@ what is read is checked against a digest (or, with a key, authenticated and decr
 not what it is called is a miss, never an answer. Safe from several threads and several processes at once.
 """
 
-import hashlib
-import hmac
-import json
 import os
-import secrets
 import stat
-import struct
 import sys
 import threading
 import time
@@ -23,29 +18,22 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from ouvert.engine.interface import EngineError
 from ouvert.engine.prefixes.disk import NOWHERE, SOONER, Holds, Place
+from ouvert.engine.prefixes.page_format import LONGEST_HEAD, PageFormat
 from ouvert.engine.prefixes.tree import doomed
+from ouvert.engine.prefixes.whole_files import PART, is_abandoned, put
 from ouvert.weights import open_regular, read_regular
 
-MAGIC = b"OUVPAGE2"
 SEALED, PLAIN = "encrypted", "plain"  # folders of pages
-LENGTH = struct.Struct("<I")  # of the place, as it stands in the file
-DIGEST_BYTES = 32
-NONCE_BYTES = 12
-TAG_BYTES = 16
-LONGEST_PLACE = 1 << 13  # bytes; 64 tokens take a tenth of it
 SUFFIX = ".page"
 CLEARED = "cleared"  # its time says when all pages were last removed
-PART = ".part"
 # Where the quota is reached, files go until so much of it is left: not every page has to look for room.
 AFTER_EVICTION = 0.9
 # Others may write into the folder too: it is counted anew whenever so much of the quota was written.
 COUNTED_EVERY = 0.05
-# Where files cannot be locked, what is being written is told from what a killed writer left by its age.
-ABANDONED_SECONDS = 3600
 READERS = 2
 AHEAD = 4  # pages read before they are asked for
 
@@ -81,13 +69,9 @@ class PageFiles:
     def __init__(
         self, folder: Path, *, quota: int, key: bytes | None = None, say: Callable[[str], None] | None = None
     ) -> None:
-        if key is not None and len(key) != 32:
-            raise EngineError(f"opening kept prefixes: the key has {len(key)} bytes, expected 32. Make it with 32.")
         self.folder, self.quota = folder, quota
         self._say = say
-        self._naming = b"" if key is None else hmac.digest(key, b"ouvert page names", "sha256")
-        self._sealing = None if key is None else cipher(hmac.digest(key, b"ouvert page contents", "sha256"))
-        self._placing = None if key is None else cipher(hmac.digest(key, b"ouvert page places", "sha256"))
+        self._format = PageFormat(key)
         self._mine = folder / (PLAIN if key is None else SEALED)
         self._lock = threading.Lock()
         self._room = threading.Lock()
@@ -98,18 +82,11 @@ class PageFiles:
         self._remove_left_over()
         self._remove_earlier()
 
-    # --- names --------------------------------------------------------------------------------------------------------
-
     def root(self, fingerprint: Mapping[str, Any]) -> str:
-        text = json.dumps(fingerprint, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-        return self._digest(b"root\0" + text.encode())
+        return self._format.root(fingerprint)
 
     def name(self, parent: str, ids: Ordered[int]) -> str:
-        return self._digest(f"{parent}\0{','.join(map(str, ids))}".encode())
-
-    def _digest(self, data: bytes) -> str:
-        """With a key, names say nothing to those who have not got it, not even to those who guess the text."""
-        return (hmac.new(self._naming, data, "sha256") if self._naming else hashlib.sha256(data)).hexdigest()
+        return self._format.name(parent, ids)
 
     def _path(self, name: str) -> Path:
         return self._mine / name[:2] / f"{name}{SUFFIX}"
@@ -135,7 +112,7 @@ class PageFiles:
         if data is None:
             self._count("misses")
             return None
-        page = self._opened(name, data)
+        page = self._format.decode(name, data)
         if page is None:
             with suppress(OSError):
                 path.unlink()
@@ -156,43 +133,11 @@ class PageFiles:
                 for each in ahead:
                     each.cancel()
 
-    def _opened(self, name: str, data: memoryview) -> memoryview | None:
-        parts = parted(data)
-        if parts is None:
-            return None
-        place, page = parts
-        if self._sealing is not None:
-            from cryptography.exceptions import InvalidTag
-
-            try:
-                return memoryview(
-                    self._sealing.decrypt(bytes(page[:NONCE_BYTES]), page[NONCE_BYTES:], name.encode() + place)
-                )
-            except (InvalidTag, ValueError):
-                return None  # damaged, or written with another key
-        digest, page = page[:DIGEST_BYTES], page[DIGEST_BYTES:]
-        return page if hmac.compare_digest(checked(name, place, page), digest) else None
-
-    def _placed(self, path: Path) -> Place | None:
-        """Where a page belongs, of whom; None for what cannot be read. Not checked against the page. Raises OSError."""
+    def _place(self, path: Path) -> Place | None:
+        """Where the page in this file belongs; None for what cannot be read. Raises OSError."""
         name = path.name.removesuffix(SUFFIX)
-        head = len(MAGIC) + LENGTH.size
-        parts = parted(memoryview(read_regular(path, head + LONGEST_PLACE)))
-        if parts is None or path != self._path(name):
-            return None
-        stated = parts[0]
-        if self._placing is not None:
-            from cryptography.exceptions import InvalidTag
-
-            try:
-                stated = self._placing.decrypt(stated[:NONCE_BYTES], stated[NONCE_BYTES:], name.encode())
-            except (InvalidTag, ValueError):
-                return None
-        try:
-            owner, root, parent, ids, *base = json.loads(stated)
-            return Place(owner, root, parent, tuple(ids), *(base or [root]))
-        except (ValueError, TypeError):
-            return None
+        head = memoryview(read_regular(path, LONGEST_HEAD))
+        return self._format.place(name, head) if path == self._path(name) else None
 
     # --- writing ------------------------------------------------------------------------------------------------------
 
@@ -205,7 +150,7 @@ class PageFiles:
         for the disk: after a loss of power a page may be cut short, which its digest shows.
         """
         used = time.time() if used is None else used
-        pieces = self._closed(name, data, place)
+        pieces = self._format.encode(name, data, place)
         size = sum(map(len, pieces))
         path = self._path(name)
         try:
@@ -226,17 +171,6 @@ class PageFiles:
             if self._bytes is not None:
                 self._bytes += size
         return True
-
-    def _closed(self, name: str, data: bytes | memoryview, place: Place) -> tuple[bytes | memoryview, ...]:
-        facts = [place.owner, place.root, place.parent, place.ids, *([place.base] if place.base != place.root else [])]
-        stated = json.dumps(facts, separators=(",", ":")).encode()
-        if self._sealing is None or self._placing is None:
-            return MAGIC, LENGTH.pack(len(stated)), stated, checked(name, stated, data), data
-        # Random nonces of 96 bits stay apart for 2**32 pages under one key, far more than a disk holds.
-        nonces = secrets.token_bytes(NONCE_BYTES), secrets.token_bytes(NONCE_BYTES)
-        stated = nonces[0] + self._placing.encrypt(nonces[0], stated, name.encode())
-        sealed = self._sealing.encrypt(nonces[1], data, name.encode() + stated)
-        return MAGIC, LENGTH.pack(len(stated)), stated, nonces[1], sealed
 
     def touch(self, names: Iterable[str], used: float | None = None) -> None:
         """They were used at `used` (without: now). From the beginning on: each counts as used sooner than the one
@@ -277,7 +211,7 @@ class PageFiles:
 
     def _distrust(self) -> str | None:
         """Why pages in this folder may be somebody else's making, or None. Those written with our key cannot be."""
-        if self._sealing is not None or sys.platform == "win32":
+        if self._format.encrypts or sys.platform == "win32":
             return None
         try:
             folder = os.stat(self.folder)
@@ -374,7 +308,7 @@ class PageFiles:
         going: list[Path] = []
         for each in self._files():
             try:
-                place = self._placed(each.path)
+                place = self._place(each.path)
             except FileNotFoundError:
                 continue  # another process removed it
             except OSError:
@@ -415,7 +349,7 @@ class PageFiles:
     def _remove_earlier(self) -> None:
         """Pages of version 1, of which nobody can tell whose they are; and plain ones, where pages are encrypted."""
         earlier = [*self.folder.glob(f"??/*{SUFFIX}")]
-        if self._sealing is not None:
+        if self._format.encrypts:
             earlier += self.folder.glob(f"{PLAIN}/??/*{SUFFIX}")
         gone = 0
         for path in earlier:
@@ -442,86 +376,3 @@ class PageFile:
     @property
     def is_sealed(self) -> bool:
         return self.path.parent.parent.name == SEALED
-
-
-def parted(data: memoryview) -> tuple[bytes, memoryview] | None:
-    """What a file says of its page's place, as it stands there, and what comes after it; None if it is no such file."""
-    head = len(MAGIC) + LENGTH.size
-    if len(data) < head or bytes(data[: len(MAGIC)]) != MAGIC:
-        return None
-    (length,) = LENGTH.unpack(data[len(MAGIC) : head])
-    if length > LONGEST_PLACE or len(data) < head + length:
-        return None
-    return bytes(data[head : head + length]), data[head + length :]
-
-
-def checked(name: str, place: bytes, data: bytes | memoryview) -> bytes:
-    """The digest of a page under its name, so that no file is taken for another."""
-    digest = hashlib.sha256(name.encode() + b"\0" + place + b"\0")
-    digest.update(data)
-    return digest.digest()
-
-
-def put(path: Path, pieces: Iterable[bytes | memoryview], used: float) -> None:
-    """Write a file, whole or not at all. Raises OSError."""
-    beside, file = begun(path.parent)
-    try:
-        with file:
-            for piece in pieces:
-                rest = memoryview(piece)
-                while len(rest):
-                    rest = rest[file.write(rest) :]
-            os.utime(beside, (used, used))
-            if sys.platform != "win32":  # there, only a closed file can be renamed
-                os.replace(beside, path)
-        if sys.platform == "win32":
-            os.replace(beside, path)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
-
-
-def begun(folder: Path) -> tuple[Path, BinaryIO]:
-    """A new file that is claimed as long as it is open. Raises OSError."""
-    while True:
-        path = folder / f".{secrets.token_hex(8)}{PART}"
-        file = open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb", buffering=0)  # noqa: SIM115
-        if claim(file) is not False and path.exists():
-            return path, file
-        file.close()  # between our two calls somebody took it for abandoned, and removed it
-
-
-def claim(file: BinaryIO) -> bool | None:
-    """Lock a file until it is closed or its process ends, however that ends. False if another has it locked; None
-    where files cannot be locked so."""
-    if sys.platform == "win32":
-        return None
-    import fcntl
-
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:  # some network file systems
-        return None
-    return True
-
-
-def is_abandoned(file: BinaryIO) -> bool:
-    """Whether nobody is writing this file any more. Process numbers would not tell: containers have their own."""
-    claimed = claim(file)
-    if claimed is None:
-        return time.time() - os.fstat(file.fileno()).st_mtime > ABANDONED_SECONDS
-    return claimed
-
-
-def cipher(key: bytes) -> Any:
-    """AES-256-GCM. Raises EngineError where `cryptography` is not installed."""
-    try:
-        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-    except ImportError as problem:
-        raise EngineError(
-            "encrypting kept prefixes: the package `cryptography` is not installed. Install it with "
-            f"`{sys.executable} -m pip install cryptography`, or keep prefixes unencrypted (--prefix-cache-key none)."
-        ) from problem
-    return AESGCM(key)
