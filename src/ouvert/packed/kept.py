@@ -1,6 +1,5 @@
 """The packed file that is kept of a model: found, made, made again if it is damaged, removed if it is outdated."""
 
-import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -8,11 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ouvert.models import Parameter
-from ouvert.packed.guards import guarded
-from ouvert.packed.pieces import digest_of_maps
 from ouvert.packed.placement import LAYOUT_VERSION
 from ouvert.packed.reading import AGAIN, PackedWeights
 from ouvert.packed.recipe import recipe_digest
+from ouvert.packed.source_check import SourceCheck
 from ouvert.packed.watch import WeightsWatch
 from ouvert.packed.writing import write_packed
 from ouvert.weights import BusyError, Checkpoint, CheckpointError, wait_for_writer
@@ -51,13 +49,8 @@ def packed_weights(
     say = file.say or (lambda _: None)
     loss: Loss | None = None
     while loss is None:
-        if path.exists():
-            try:
-                return usable(path, recipe)
-            except CheckpointError as problem:  # of another kind or damaged: it is only derived, so it is made again
-                say(f"Packed weights are made again. {problem}")
-                with suppress(OSError):  # where it cannot be removed, neither can another be written; that is said
-                    path.unlink(missing_ok=True)
+        if (found := existing(path, recipe, say)) is not None:
+            return found
         try:
             loss = write_checked(checkpoint, parameters, path, recipe, file, threads)
         except BusyError:
@@ -70,6 +63,19 @@ def packed_weights(
         )
     remove_older(path, say)
     return usable(path, recipe)
+
+
+def existing(path: Path, recipe: str, say: Callable[[str], None]) -> tuple[PackedWeights, WeightsWatch] | None:
+    """What is there already, if it is usable; what is not is removed: it is only derived, so it is made again."""
+    if not path.exists():
+        return None
+    try:
+        return usable(path, recipe)
+    except CheckpointError as problem:  # of another kind, or damaged
+        say(f"Packed weights are made again. {problem}")
+        with suppress(OSError):  # where it cannot be removed, neither can another be written; that is said
+            path.unlink(missing_ok=True)
+        return None
 
 
 def usable(path: Path, recipe: str) -> tuple[PackedWeights, WeightsWatch]:
@@ -87,41 +93,20 @@ def usable(path: Path, recipe: str) -> tuple[PackedWeights, WeightsWatch]:
 def write_checked(
     checkpoint: Checkpoint, parameters: Sequence[Parameter], path: Path, recipe: str, file: PackedFile, threads: int
 ) -> "Loss":
-    """`write_packed`, from a source that is read again beside it and compared with its digest: what a packed file is
-    checked against is only as good as what it was made from. Raises CheckpointError."""
-    found: list[str | None] = []
-    given_up = threading.Event()
+    """`write_packed`. The source is compared with its digest before the file appears.
 
-    def read() -> None:
-        found.append(digest_of_maps(maps, given_up.is_set))
-
-    maps = checkpoint.maps
-    reader = threading.Thread(target=read, name="ouvert-source-check", daemon=True)
-
-    def compare() -> None:
-        reader.join()
-        if lost() or found != [file.source_digest]:
-            what = "it was cut shorter while it was read" if lost() else f"its digest is {found[0]}"
-            raise CheckpointError(
-                f"packing {checkpoint.path}: {what}, expected {file.source_digest}. It is not what was fetched, or was "
-                "changed meanwhile: fetch the model again, or load it again once nobody writes to it."
-            )
-
-    with guarded(maps) as lost:
-        reader.start()
-        try:
-            return write_packed(
-                parameters,
-                path,
-                source_digest=file.source_digest,
-                recipe=recipe,
-                threads=threads,
-                progress=file.progress,
-                before_it_appears=compare,
-            )
-        finally:
-            given_up.set()
-            reader.join()
+    Raises CheckpointError.
+    """
+    with SourceCheck(checkpoint, file.source_digest) as check:
+        return write_packed(
+            parameters,
+            path,
+            source_digest=file.source_digest,
+            recipe=recipe,
+            threads=threads,
+            progress=file.progress,
+            before_it_appears=check.refuse_what_changed,
+        )
 
 
 def remove_older(path: Path, say: Callable[[str], None]) -> None:
