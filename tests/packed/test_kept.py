@@ -10,8 +10,7 @@ import pytest
 from ouvert import models
 from ouvert.kernels import packing
 from ouvert.kernels.linear import Packed
-from ouvert.packed import LAYOUT_VERSION, PackedFile, PackedWeights, packed_weights, placements
-from ouvert.packed.placement import placed_chunks
+from ouvert.packed import LAYOUT_VERSION, PackedFile, PackedWeights, packed_weights
 from ouvert.packed.writing import write_packed
 from ouvert.weights import CheckpointError, SafetensorsWriter, open_checkpoint, sha256_of
 
@@ -48,22 +47,6 @@ def test_a_packed_file_holds_the_same_numbers(opened, packed_path):
             np.testing.assert_array_equal(found, parameter.decode()[rows])
         else:
             np.testing.assert_array_equal(weight, parameter.decode())
-
-
-def test_matrices_are_packed_and_vectors_are_not(opened):
-    entries = placements(opened)
-    assert "unembedding" not in entries  # tied: the same bytes as the embedding
-    assert entries["layers.0.q"].layout == "Q4_1"
-    assert entries["layers.0.attention_norm"].layout is None
-
-
-def test_small_chunks_give_the_same_bytes(opened, monkeypatch):
-    parameter = next(each for each in opened if each.name == "layers.0.down")
-    whole = b"".join(piece.tobytes() for piece, _, _ in placed_chunks(parameter, 1))
-    monkeypatch.setattr("ouvert.packed.placement.CHUNK_BYTES", 10_000)
-    parts = [piece.tobytes() for piece, _, _ in placed_chunks(parameter, 2)]
-    assert len(parts) > 10
-    assert b"".join(parts) == whole
 
 
 def test_a_parameter_of_another_model_is_refused(opened, packed_path):

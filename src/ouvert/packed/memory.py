@@ -17,7 +17,8 @@ class InMemory:
         self._threads = threads
 
     def place(self, parameter: Parameter) -> Weight:
-        """A kernels.Packed matrix or a float32 array. Raises ValueError for a matrix that no layout takes."""
+        """A kernels.Packed matrix or a float32 array. Raises ValueError for a block that its layout
+        cannot hold."""
         placement = placement_of(parameter)
         data = kernels.aligned_bytes(encoded_bytes(*placement.stored_as))
         filled = 0

@@ -79,13 +79,7 @@ class ModelFiles:
 
         The watch is over these files. Raises CheckpointError.
         """
-        watch = watch_over_source(self.checkpoint, digest)
-        try:
-            model = models.place(self.family, self.config, self.parameters, places)
-        except BaseException:
-            watch.close()
-            raise
-        return PlacedModel(model=model, watch=watch, packed_digest=None)
+        return self._placed(places, watch_over_source(self.checkpoint, digest), packed_digest=None)
 
     def place_packed(self, file: PackedFile, threads: int) -> PlacedModel:
         """The model with its weights in a packed file, memory-mapped; written now, by `threads`, if it is not there.
@@ -94,16 +88,19 @@ class ModelFiles:
         what their digest says.
         """
         weights, watch = packed_weights(self.checkpoint, self.parameters, file, threads)
-        try:
-            model = models.place(self.family, self.config, self.parameters, weights)
-        except BaseException:
-            watch.close()
-            raise
-        return PlacedModel(model=model, watch=watch, packed_digest=weights.digest)
+        return self._placed(weights, watch, packed_digest=weights.digest)
 
     def close(self) -> None:
         """Let go of the files. May be called twice. Raises nothing."""
         self.checkpoint.close()
+
+    def _placed(self, places: Places, watch: WeightsWatch, packed_digest: str | None) -> PlacedModel:
+        try:
+            model = models.place(self.family, self.config, self.parameters, places)
+        except BaseException:
+            watch.close()
+            raise
+        return PlacedModel(model=model, watch=watch, packed_digest=packed_digest)
 
     def __enter__(self) -> Self:
         return self

@@ -36,14 +36,18 @@ class Placement:
 
     @property
     def stored_as(self) -> tuple[str, tuple[int, ...]]:
-        """The encoding and shape under which a safetensors file declares it. Raises nothing."""
+        """The encoding and shape under which a safetensors file declares it.
+
+        Raises ValueError for columns that the layout does not take.
+        """
         if self.layout is None:
             return "F32", self.shape
         *experts, rows, columns = self.shape
         return "U8", (math.prod(experts) * kernels.packed_bytes(self.layout, rows, columns),)
 
     def weight(self, data: np.ndarray) -> "Packed | np.ndarray":
-        """What native programs take as this parameter, over its bytes (uint8). Raises nothing."""
+        """What native programs take as this parameter, over its bytes (uint8). Raises ValueError if there are more or
+        fewer of them than it takes."""
         if self.layout is None:
             return data.view(np.float32).reshape(self.shape)
         *experts, rows, columns = self.shape
@@ -64,7 +68,7 @@ def placements(parameters: Iterable[Parameter]) -> dict[str, Placement]:
 def placed_chunks(parameter: Parameter, threads: int) -> Iterator[tuple[np.ndarray, int, "Loss"]]:
     """(bytes of the placed parameter, source bytes they came from, loss), in order, a few rows of one expert at a time.
 
-    Raises ValueError for a matrix whose columns no layout takes.
+    Raises ValueError for a block that its layout cannot hold (docs/formats/packed.md says which).
     """
     layout = placement_of(parameter).layout
     if layout is None:

@@ -161,6 +161,7 @@ class WeightsWatch:
 
 
 def remedy(derived: bool) -> str:
+    """What to do about damage to a file that is `derived`, or to one that was fetched."""
     if derived:
         return "That file was removed, and is made again when the model is next loaded: ask again."
     return "`ouvert show --verify` names the file that is not what was fetched: fetch the model again."

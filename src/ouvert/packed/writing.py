@@ -32,8 +32,8 @@ def write_packed(
     `before_it_appears` raises keeps the file from appearing.
 
     Memory stays at a few chunks. The file appears when it is whole; two processes packing the same model do not harm
-    each other. Returns what packing lost. Raises CheckpointError if it cannot be written, and ValueError for a weight
-    that no layout takes.
+    each other. Returns what packing lost. Raises CheckpointError if it cannot be written, and ValueError for a block
+    that its layout cannot hold.
     """
     placed = placements(parameters)
     path.parent.mkdir(parents=True, exist_ok=True)
