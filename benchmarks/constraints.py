@@ -129,24 +129,24 @@ def harmony(tokenizer: Tokenizer, vocabulary: Vocabulary) -> Constraint:
     return OutlineConstraint(outline, contents, vocabulary, think_budget=50)
 
 
-def all_masks(followings: Sequence[Following]) -> list[np.ndarray | None]:
+def all_masks(states: Sequence[Following]) -> list[np.ndarray | None]:
     """As a step of the engine finds them: one after the other."""
-    return [following.allowed() for following in followings]
+    return [following.allowed() for following in states]
 
 
 def together(vocabulary: Vocabulary, constraint: Constraint, answers: int, repeats: int) -> dict[str, float]:
     """Microseconds a step for the allowed ids of several answers, found one after the other."""
     random, times = np.random.default_rng(answers), []
-    followings = [constraint.begin() for _ in range(answers)]
+    states = [constraint.begin() for _ in range(answers)]
     for _ in range(20 * repeats):
         began = time.perf_counter()
-        found = all_masks(followings)
+        found = all_masks(states)
         times.append((time.perf_counter() - began) * 1e6)
         for n, ids in enumerate(found):
-            if followings[n].finished:
-                followings[n] = constraint.begin()
+            if states[n].finished:
+                states[n] = constraint.begin()
             else:
-                followings[n].advance(int(random.choice(ids)))
+                states[n].advance(int(random.choice(ids)))
     times.sort()
     return {"us": statistics.median(times), "us_95": times[int(len(times) * 0.95)], "us_most": times[-1]}
 
@@ -170,28 +170,28 @@ def step_times(runner: Runner, constraint: Constraint, answers: int, seed: int, 
     for sequence in sequences:
         logits = runner.step([(sequence, prompt)], "last")
     logits = np.repeat(logits, answers, axis=0)
-    followings = [constraint.begin() for _ in range(answers)]
+    states = [constraint.begin() for _ in range(answers)]
     samplers = [Sampler(Sampling(temperature=1.0, seed=seed + n), [], logits.shape[1]) for n in range(answers)]
     times = []
     for _ in range(STEPS):
-        allowed = [None] * answers if way == "free" else all_masks(followings)  # known already
+        allowed = [None] * answers if way == "free" else all_masks(states)  # known already
         tokens = [sampler.choose(row, ids).id for sampler, row, ids in zip(samplers, logits, allowed, strict=True)]
         work = [(sequence, np.array([token], np.int32)) for sequence, token in zip(sequences, tokens, strict=True)]
         began = time.perf_counter()
         if way != "free":
             for n, token in enumerate(tokens):
-                followings[n].advance(token)
-                if followings[n].finished:
-                    followings[n] = constraint.begin()
+                states[n].advance(token)
+                if states[n].finished:
+                    states[n] = constraint.begin()
         if way == "meanwhile":
-            other = threading.Thread(target=all_masks, args=(followings,))
+            other = threading.Thread(target=all_masks, args=(states,))
             other.start()
             logits = runner.step(work, "last")
             other.join()
         else:
             logits = runner.step(work, "last")
             if way == "after":
-                all_masks(followings)
+                all_masks(states)
         times.append((time.perf_counter() - began) * 1e3)
     for sequence in sequences:
         sequence.close()

@@ -62,12 +62,12 @@ def decimal(text: str) -> Decimal | float:
 
 def accepts(constraint, text: str) -> bool:
     """Whether a grammar over a vocabulary that begins with the 256 bytes lets a text through, byte by byte."""
-    following = constraint.begin()
+    state = constraint.begin()
     for byte in text.encode():
-        if byte not in following.allowed():
+        if byte not in state.allowed():
             return False
-        following.advance(byte)
-    return following.accepting
+        state.advance(byte)
+    return state.accepting
 
 
 def spellings(instance: Any, most: int = 200) -> Iterator[str]:
@@ -210,17 +210,17 @@ class RandomSchema:
 
 def wander(constraint, seed: int, most: int = 400) -> str | None:
     """A text of the grammar that ends soon, and before that is anything; None if it got too long."""
-    chooser, following, written = random.Random(seed), constraint.begin(), bytearray()
-    while not following.finished:
+    chooser, state, written = random.Random(seed), constraint.begin(), bytearray()
+    while not state.finished:
         if len(written) == most:
             return None
-        if following.accepting and chooser.random() < 0.5:
+        if state.accepting and chooser.random() < 0.5:
             break
-        allowed = [token for token in following.allowed().tolist() if token < 256]
+        allowed = [token for token in state.allowed().tolist() if token < 256]
         chance = chooser.random()
         closing = [byte for byte in allowed if byte in b'"]}']
         plain = [byte for byte in allowed if byte in b"ab019-.cdeZ:T@{[,"]
         wanted = closing if closing and chance < 0.35 else plain if plain and chance < 0.9 else allowed
         written.append(chooser.choice(wanted))
-        following.advance(written[-1])
+        state.advance(written[-1])
     return written.decode()

@@ -109,12 +109,12 @@ def test_arguments_are_objects_whatever_a_schema_says():
 
 def longest(schema, written, digits="9"):
     """What a model that goes on writing digits comes to."""
-    following = bytes_alone().compile(Grammar.json_schema(schema)).begin()
+    state = bytes_alone().compile(Grammar.json_schema(schema)).begin()
     for byte in written.encode():
-        following.advance(byte)
-    while ord(digits) in following.allowed().tolist():
+        state.advance(byte)
+    while ord(digits) in state.allowed().tolist():
         assert len(written) < 400
-        following.advance(ord(digits))
+        state.advance(ord(digits))
         written += digits
     return written
 

@@ -456,13 +456,13 @@ def matches(pattern: str, text: str) -> bool:
     strings = strings_of(pattern)
     if strings is None:
         return True
-    following = strings.begin()
+    state = strings.begin()
     try:
         for byte in json.dumps(text, ensure_ascii=False).encode("utf-8", "replace"):
-            following.advance(byte)
+            state.advance(byte)
     except EngineError:
         return False
-    return following.accepting
+    return state.accepting
 
 
 def ids_of(mask: bytes, size: int) -> np.ndarray:

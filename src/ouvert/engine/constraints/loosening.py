@@ -30,7 +30,7 @@ def widened(schema: dict[str, Any], refusal: Refusal) -> tuple[dict[str, Any], t
         return schema, ()
     until, notes = time.monotonic() + LONGEST, list[str]()
     for place, holder, key in islice(places(schema), MOST_PLACES):
-        parts = {word: schema[word] for word in PARTS if word in schema}
+        parts = {keyword: schema[keyword] for keyword in PARTS if keyword in schema}
         alone = {**parts, **holder[key]} if isinstance(holder[key], dict) else {}
         if time.monotonic() > until:
             break
@@ -54,15 +54,15 @@ def places(schema: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
     def inside(value: Any, place: str) -> Iterator[tuple[str, Any, Any]]:
         if not isinstance(value, dict):
             return
-        for word, each in list(value.items()):
-            if word in NAMED and isinstance(each, dict):
+        for keyword, each in list(value.items()):
+            if keyword in NAMED and isinstance(each, dict):
                 for name in list(each):
-                    yield from below(each, name, f"{place}/{pointer(word)}/{pointer(name)}")
-            elif word in ROW and isinstance(each, list):
+                    yield from below(each, name, f"{place}/{pointer(keyword)}/{pointer(name)}")
+            elif keyword in ROW and isinstance(each, list):
                 for n in range(len(each)):
-                    yield from below(each, n, f"{place}/{word}/{n}")
-            elif word in ONE and isinstance(each, dict):
-                yield from below(value, word, f"{place}/{word}")
+                    yield from below(each, n, f"{place}/{keyword}/{n}")
+            elif keyword in ONE and isinstance(each, dict):
+                yield from below(value, keyword, f"{place}/{keyword}")
 
     def below(holder: Any, key: Any, place: str) -> Iterator[tuple[str, Any, Any]]:
         yield from inside(holder[key], place)
@@ -74,8 +74,8 @@ def places(schema: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
 def wider_than(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """The same, wider and wider."""
     if "oneOf" in schema and "anyOf" not in schema:
-        yield {("anyOf" if word == "oneOf" else word): value for word, value in schema.items()}
-    structure = {word: value for word, value in schema.items() if word in STRUCTURE}
+        yield {("anyOf" if keyword == "oneOf" else keyword): value for keyword, value in schema.items()}
+    structure = {keyword: value for keyword, value in schema.items() if keyword in STRUCTURE}
     if structure != schema:
         yield structure
-    yield {word: schema[word] for word in ("type", *PARTS) if word in schema}
+    yield {keyword: schema[keyword] for keyword in ("type", *PARTS) if keyword in schema}

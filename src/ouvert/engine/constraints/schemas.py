@@ -32,8 +32,8 @@ REFUSED = (
     | {"$dynamicRef", "$dynamicAnchor", "$recursiveRef", "$recursiveAnchor", "$vocabulary"}
     | {"x-guidance"}  # llguidance's own options, one of which makes it ignore all of these
 )
-# llguidance applies these one after the other and reads what stands between two of them as a schema of its own: words
-# that change each other's meaning (items and additionalItems) must not be torn apart by them.
+# llguidance applies these one after the other and reads what stands between two of them as a schema of its own:
+# keywords that change each other's meaning (items and additionalItems) must not be torn apart by them.
 APPLIED = frozenset({"const", "enum", "allOf", "anyOf", "oneOf", "$ref"})
 COUNTS = frozenset({"minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties"})
 BOUNDS = frozenset({"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"})
@@ -73,9 +73,9 @@ LARGEST_NUMBER = 10**18
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What stands at a place and cannot be kept. Without `words` there, the rest can."""
+    """What stands at a place and cannot be kept. Without `keywords` there, the rest can."""
 
-    words: tuple[str, ...]
+    keywords: tuple[str, ...]
     what: str
     remedy: str
     wrong: bool = False  # no JSON schema has that; else it is one that no grammar here can follow
@@ -106,7 +106,7 @@ def of_objects(schema: Mapping[str, Any], *, strict: bool) -> tuple[dict[str, An
     fault = f"the type {stated!r:.80} where arguments are an object"
     if strict:
         raise refusal("#", fault, "Put the value into a property of an object.")
-    parts = {word: schema[word] for word in ("$schema", "$defs", "definitions") if word in schema}
+    parts = {keyword: schema[keyword] for keyword in ("$schema", "$defs", "definitions") if keyword in schema}
     return {**parts, "type": "object"}, (f"#: {fault}",)
 
 
@@ -130,7 +130,7 @@ class Honouring:
         if not isinstance(stated, str) or stated.rstrip("#") not in DRAFTS:
             self.fault("#", f"$schema {stated!r:.120}", f"Expected one of {', '.join(DRAFTS)}, or none.")
             stated = DRAFTS[-1]
-            schema = {word: value for word, value in schema.items() if word != "$schema"}
+            schema = {keyword: value for keyword, value in schema.items() if keyword != "$schema"}
         self.draft = stated.rstrip("#")
         self.root = schema
         self.places: set[str] = set()  # of all schemas, as JSON pointers
@@ -151,7 +151,7 @@ class Honouring:
 
     @property
     def old(self) -> bool:
-        """Drafts in which words beside $ref mean nothing and contents may be asserted: 4, 6 and 7."""
+        """Drafts in which keywords beside $ref mean nothing and contents may be asserted: 4, 6 and 7."""
         return self.draft in DRAFTS[:3]
 
     def any(self, schema: Any, place: str, depth: int) -> Any:
@@ -172,21 +172,23 @@ class Honouring:
         stated = dict(schema)
         for fault in self.faults(stated, place):
             self.fault(place, fault.what, fault.remedy, wrong=fault.wrong)
-            for word in fault.words:
-                stated.pop(word, None)
+            for keyword in fault.keywords:
+                stated.pop(keyword, None)
         kept: dict[str, Any] = {}
-        for word, value in stated.items():
-            inner = f"{place}/{pointer(word)}"
-            if word in NAMED and isinstance(value, Mapping):
-                kept[word] = {name: self.any(each, f"{inner}/{pointer(name)}", depth) for name, each in value.items()}
-            elif word in ROW and isinstance(value, list):
-                kept[word] = [self.any(each, f"{inner}/{n}", depth) for n, each in enumerate(value)]
-            elif word in ONE and not isinstance(value, list):
-                kept[word] = self.any(value, inner, depth)
-            elif word in COUNTS and isinstance(value, float) and value.is_integer():
-                kept[word] = int(value)
+        for keyword, value in stated.items():
+            inner = f"{place}/{pointer(keyword)}"
+            if keyword in NAMED and isinstance(value, Mapping):
+                kept[keyword] = {
+                    name: self.any(each, f"{inner}/{pointer(name)}", depth) for name, each in value.items()
+                }
+            elif keyword in ROW and isinstance(value, list):
+                kept[keyword] = [self.any(each, f"{inner}/{n}", depth) for n, each in enumerate(value)]
+            elif keyword in ONE and not isinstance(value, list):
+                kept[keyword] = self.any(value, inner, depth)
+            elif keyword in COUNTS and isinstance(value, float) and value.is_integer():
+                kept[keyword] = int(value)
             else:
-                kept[word] = value
+                kept[keyword] = value
         kept = self.reworded(kept, place)
         if "$ref" in kept:
             self.refs.append((place, kept))
@@ -225,12 +227,14 @@ class Honouring:
     def faults(self, schema: dict[str, Any], place: str) -> Iterator[Fault]:
         """Everything that must not stand here, one after the other, each without those before it."""
         follow = "No grammar can follow it: leave it out and check answers for it."
-        for word in [word for word in schema if word in REFUSED]:
-            if not holds_always(word, schema[word]) and not (word == "propertyNames" and self.told_names(schema)):
-                yield Fault((word,), f"the keyword {word!r}", follow)
+        for keyword in [keyword for keyword in schema if keyword in REFUSED]:
+            if not holds_always(keyword, schema[keyword]) and not (
+                keyword == "propertyNames" and self.told_names(schema)
+            ):
+                yield Fault((keyword,), f"the keyword {keyword!r}", follow)
         if self.old:
-            for word in sorted({"contentEncoding", "contentMediaType"} & schema.keys()):
-                yield Fault((word,), f"the keyword {word!r}", follow)
+            for keyword in sorted({"contentEncoding", "contentMediaType"} & schema.keys()):
+                yield Fault((keyword,), f"the keyword {keyword!r}", follow)
         if "const" in schema and self.draft == DRAFTS[0]:
             yield Fault(("const",), f"the keyword 'const', unknown to {self.draft}", "Write an `enum` of one.")
         if "prefixItems" in schema and self.draft != DRAFTS[-1]:
@@ -239,10 +243,10 @@ class Honouring:
         if place != "#" and str(schema.get("$schema", self.draft)).rstrip("#") != self.draft:
             what = f"the $schema {schema['$schema']!r:.80}"
             yield Fault(("$schema",), what, f"Expected {self.draft} all through.")
-        for word, most in MOST_NAMES.items():
-            if isinstance(schema.get(word), Mapping) and len(schema[word]) > most:
+        for keyword, most in MOST_NAMES.items():
+            if isinstance(schema.get(keyword), Mapping) and len(schema[keyword]) > most:
                 remedy = f"Expected {most} at most: group them in objects of their own."
-                yield Fault((word, "additionalProperties"), f"{len(schema[word])} {word}", remedy)
+                yield Fault((keyword, "additionalProperties"), f"{len(schema[keyword])} {keyword}", remedy)
         if "$ref" in schema and not isinstance(schema["$ref"], str):
             yield Fault(
                 ("$ref",), f"the $ref {schema['$ref']!r:.80}", "Expected a text: where a schema stands.", wrong=True
@@ -257,24 +261,24 @@ class Honouring:
 
     def wrong_numbers(self, schema: Mapping[str, Any]) -> Iterator[Fault]:
         exactly = "Expected a number that a float can be exactly."
-        for word in sorted(BOUNDS & schema.keys()):
-            bound = schema[word]
-            if isinstance(bound, bool) and word.startswith("exclusive") and self.draft == DRAFTS[0]:
+        for keyword in sorted(BOUNDS & schema.keys()):
+            bound = schema[keyword]
+            if isinstance(bound, bool) and keyword.startswith("exclusive") and self.draft == DRAFTS[0]:
                 continue
             if isinstance(bound, bool) or not isinstance(bound, int | float):
-                yield Fault((word,), f"{word} {bound!r:.80}", exactly, wrong=True)
-            elif word == "multipleOf" and (not exact(bound) or bound <= 0):
+                yield Fault((keyword,), f"{keyword} {bound!r:.80}", exactly, wrong=True)
+            elif keyword == "multipleOf" and (not exact(bound) or bound <= 0):
                 what = "Expected a number above 0." if bound <= 0 else exactly
-                yield Fault((word,), f"multipleOf {bound!r:.80}", what, wrong=bound <= 0)
-            elif (bound if word.endswith("inimum") else -bound) > LARGEST_NUMBER and word != "multipleOf":
-                yield Fault((word,), f"{word} {str(bound)[:80]}", "Expected a bound up to 10 to the power of 18.")
-        for word in sorted({"const", "enum"} & schema.keys()):
-            numbers = (value for value in plain_values(schema[word]) if isinstance(value, int | float))
+                yield Fault((keyword,), f"multipleOf {bound!r:.80}", what, wrong=bound <= 0)
+            elif (bound if keyword.endswith("inimum") else -bound) > LARGEST_NUMBER and keyword != "multipleOf":
+                yield Fault((keyword,), f"{keyword} {str(bound)[:80]}", "Expected a bound up to 10 to the power of 18.")
+        for keyword in sorted({"const", "enum"} & schema.keys()):
+            numbers = (value for value in plain_values(schema[keyword]) if isinstance(value, int | float))
             if (wrong := next((value for value in numbers if not exact(value)), None)) is not None:
-                yield Fault((word,), f"{word} {str(wrong)[:80]}", exactly)
+                yield Fault((keyword,), f"{keyword} {str(wrong)[:80]}", exactly)
 
     def told_names(self, schema: Mapping[str, Any]) -> bool:
-        """Whether propertyNames can be said with the words for members: it is an enum or a pattern, alone."""
+        """Whether propertyNames can be said with the keywords for members: it is an enum or a pattern, alone."""
         names = schema["propertyNames"]
         if not isinstance(names, Mapping) or {"properties", "patternProperties"} & schema.keys():
             return False
@@ -300,9 +304,9 @@ class Honouring:
 
     def reworded(self, kept: dict[str, Any], place: str) -> dict[str, Any]:
         """The same with llguidance's reading made narrow enough."""
-        for word in REFUSED & kept.keys():  # only those that hold for every value are left
-            if word != "propertyNames" or not self.told_names(kept):
-                del kept[word]
+        for keyword in REFUSED & kept.keys():  # only those that hold for every value are left
+            if keyword != "propertyNames" or not self.told_names(kept):
+                del kept[keyword]
         if "propertyNames" in kept:
             members_by_name(kept)
         if "patternProperties" in kept:
@@ -310,9 +314,9 @@ class Honouring:
         if self.draft == DRAFTS[-1] and "prefixItems" in kept:
             kept.pop("additionalItems", None)  # means nothing, but makes llguidance forget prefixItems
         if self.old and "$ref" in kept:  # beside it nothing has a meaning
-            return {word: value for word, value in kept.items() if word in NAMED or word == "$ref"}
+            return {keyword: value for keyword, value in kept.items() if keyword in NAMED or keyword == "$ref"}
         if "oneOf" in kept and "anyOf" not in kept and self.told_apart(kept["oneOf"]):
-            kept = {("anyOf" if word == "oneOf" else word): value for word, value in kept.items()}
+            kept = {("anyOf" if keyword == "oneOf" else keyword): value for keyword, value in kept.items()}
         move_inwards(kept)
         self.move_from_zero(kept, "Minimum", max)
         self.move_from_zero(kept, "Maximum", min)
@@ -388,9 +392,9 @@ def pointer(name: str) -> str:
     return name.replace("~", "~0").replace("/", "~1")
 
 
-def holds_always(word: str, value: Any) -> bool:
-    """Whether a word that no grammar can follow says nothing here: every value is valid under it."""
-    match word:
+def holds_always(keyword: str, value: Any) -> bool:
+    """Whether a keyword that no grammar can follow says nothing here: every value is valid under it."""
+    match keyword:
         case "uniqueItems":
             return value is False
         case "propertyNames":  # names are texts
@@ -405,7 +409,7 @@ def holds_always(word: str, value: Any) -> bool:
 
 
 def members_by_name(kept: dict[str, Any]) -> None:
-    """propertyNames that lists names, or has a pattern for them, said with the words for members."""
+    """propertyNames that lists names, or has a pattern for them, said with the keywords for members."""
     names, value = kept.pop("propertyNames"), kept.pop("additionalProperties", True)
     if "enum" in names:
         kept["properties"] = dict.fromkeys(names["enum"], value)
@@ -417,26 +421,26 @@ def members_by_name(kept: dict[str, Any]) -> None:
 def move_inwards(kept: dict[str, Any]) -> None:
     """Bounds that no float is, or that llguidance cannot count to, become the nearest inside that it can."""
     largest = LARGEST_INTEGER if kept.get("type") == "integer" else LARGEST_NUMBER
-    for word, inwards in (("minimum", 1), ("exclusiveMinimum", 1), ("maximum", -1), ("exclusiveMaximum", -1)):
-        bound = kept.get(word)
+    for keyword, inwards in (("minimum", 1), ("exclusiveMinimum", 1), ("maximum", -1), ("exclusiveMaximum", -1)):
+        bound = kept.get(keyword)
         if isinstance(bound, bool) or not isinstance(bound, int | float):
             continue
         if -inwards * bound > largest:
-            kept[word] = -inwards * largest
+            kept[keyword] = -inwards * largest
         elif not exact(bound):
             near = float(bound) if abs(bound) < largest else math.copysign(largest, bound)
             inside = near >= bound if inwards > 0 else near <= bound
-            kept[word] = near if inside else math.nextafter(near, inwards * math.inf)
+            kept[keyword] = near if inside else math.nextafter(near, inwards * math.inf)
 
 
 def wrong_texts(schema: Mapping[str, Any]) -> Iterator[Fault]:
     kinds = schema["type"] if isinstance(schema.get("type"), list) else [schema.get("type", "object")]
     if unknown := [kind for kind in kinds if not isinstance(kind, str) or kind not in TYPES]:
         yield Fault(("type",), f"the type {unknown[0]!r:.80}", f"Expected one of {', '.join(TYPES)}.", wrong=True)
-    for word in sorted({"const", "enum"} & schema.keys()):
-        if any(isinstance(value, str) and UNSPELLABLE.search(value) for value in plain_values(schema[word])):
+    for keyword in sorted({"const", "enum"} & schema.keys()):
+        if any(isinstance(value, str) and UNSPELLABLE.search(value) for value in plain_values(schema[keyword])):
             remedy = "Expected text that can be written without \\u."
-            yield Fault((word,), f"a control character in {word}", remedy)
+            yield Fault((keyword,), f"a control character in {keyword}", remedy)
 
 
 def wrong_counts(schema: Mapping[str, Any]) -> Iterator[Fault]:
@@ -462,17 +466,17 @@ def unknown_formats(schema: Mapping[str, Any]) -> Iterator[Fault]:
 
 def in_one_piece(schema: dict[str, Any]) -> dict[str, Any]:
     """Keywords that are not applied on their own, together where `properties` is (members keep their order)."""
-    plain = [word for word in schema if word not in APPLIED]
+    plain = [keyword for keyword in schema if keyword not in APPLIED]
     if not plain:
         return schema
     at = "properties" if "properties" in schema else plain[0]
     rows: list[str] = []
-    for word in schema:
-        if word == at:
+    for keyword in schema:
+        if keyword == at:
             rows += plain
-        elif word in APPLIED:
-            rows.append(word)
-    return {word: schema[word] for word in rows}
+        elif keyword in APPLIED:
+            rows.append(keyword)
+    return {keyword: schema[keyword] for keyword in rows}
 
 
 def plain_values(value: Any) -> Iterator[Any]:
