@@ -408,13 +408,6 @@ void merge_segments(const AttentionTile& tile, float* states, std::int64_t count
   finalise(tile, states, sinks, out, out_stride);
 }
 
-inline void write(const Lanes& from, float* to, int count) { from.store_some(to, count); }
-inline void write(const Lanes& from, Half* to, int count) {
-  Half halves[16];
-  from.store(halves);
-  for (int i = 0; i < count; ++i) to[i] = halves[i];
-}
-
 template <typename Element>
 inline void append_as(const float* k, const float* v, std::int64_t head_dim, Element* head_block, std::int64_t slot) {
   Element column[16];

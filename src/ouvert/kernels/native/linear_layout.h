@@ -137,8 +137,9 @@ struct TileOf {
   std::int32_t* sums;
 };
 using Tile = TileOf<std::int8_t>;
-// Every four columns are in the order 0, 2, 1, 3: it is the order in which four codes of 8 bits become two pairs of 16.
-using WideTile = TileOf<std::int16_t>;
+
+// Of int16 codes every four columns are in the order 0, 2, 1, 3: it is the order in which four codes of 8 bits become
+// two pairs of 16.
 constexpr int wide_place(int column) { return (column & ~3) + ((column & 1) << 1 | (column >> 1 & 1)); }
 
 template <typename Code = std::int8_t>
