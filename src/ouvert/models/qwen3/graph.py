@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 from ouvert.arithmetic import Rope, Tap
+from ouvert.models.assembling import assembled
 from ouvert.models.configuration import DecoderConfig
 from ouvert.models.operations import Batch, Operations, RunLayer, Value, Watch, Weight
 
@@ -109,13 +110,4 @@ def mlp(x: Value, layer: Layer, ops: Operations, tap: Watch) -> Value:
 
 def assemble(config: DecoderConfig, placed: dict[str, Any]) -> Parameters:
     """The placed weights, by our names, in the shape the graph wants."""
-    return Parameters(
-        embedding=placed["embedding"],
-        layers=tuple(
-            Layer(**{name: placed[f"layers.{n}.{name}"] for name in Layer.__dataclass_fields__})
-            for n in range(config.num_hidden_layers)
-        ),
-        norm=placed["norm"],
-        unembedding=placed.get("unembedding"),
-        rope=config.rope.rope(),
-    )
+    return assembled(Parameters, Layer, config, placed)

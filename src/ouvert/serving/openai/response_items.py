@@ -14,7 +14,6 @@ from ouvert.serving.wire import Rules
 
 Item = Mapping[str, Any]
 ROLES = ("system", "developer", "user", "assistant")
-LONGEST_ID = 256
 # Kind of an item -> the fields of it that are read.
 READ: Mapping[str, frozenset[str]] = {
     "message": frozenset({"role", "content"}),
