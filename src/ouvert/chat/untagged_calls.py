@@ -96,7 +96,7 @@ def read_untagged(text: str) -> WrittenCall | None:
 
 
 class UntaggedCalls:
-    """An answer's text, in pieces as they come. Nothing it is given makes it raise."""
+    """An answer's text, in pieces as they come. Its methods and properties raise nothing, whatever they are given."""
 
     def __init__(self, names: Collection[str], valid: Callable[[WrittenCall], bool]) -> None:
         """`names` are those of the declared tools; `valid` says whether a call's arguments follow its tool's schema."""
@@ -111,6 +111,7 @@ class UntaggedCalls:
 
     @property
     def undecided(self) -> bool:
+        """Whether the text may still become calls."""
         return self._place != "text"
 
     def push(self, text: str) -> str:

@@ -15,7 +15,8 @@ KINDS = frozenset({".jinja", ".py", ".pyd", ".so", ".toml"})
 def build_digest(roots: tuple[str, ...] = tuple(ouvert.__path__)) -> str:
     """The SHA-256 of the sorted lines "<hex> <path>" of the files, each with its end; computed once in a process.
 
-    `roots` are the folders the package lies in: one, or two where it is installed for working on it.
+    `roots` are the folders the package lies in: one, or two where it is installed for working on it. Raises OSError for
+    a file that cannot be read.
     """
     lines = sorted(
         f"{hashlib.sha256(file.read_bytes()).hexdigest()} {file.relative_to(root).as_posix()}\n"

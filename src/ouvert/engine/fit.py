@@ -66,7 +66,7 @@ class Forecast:
 
 
 def forecast(demand: Demand, machine: Machine, context: int) -> Forecast:
-    """For sequences of `context` tokens, decoding at half that depth on average."""
+    """For sequences of `context` tokens, decoding at half that depth on average. Raises nothing."""
     cache = demand.cache(context)
     memory = demand.weights + cache + BESIDES
     room = int(machine.memory * USABLE)
@@ -115,7 +115,7 @@ def measure_machine(memory: int, threads: int | None = None) -> Machine:
 
 
 def demand_of_shape(shape: Shape, encoding: str | None = None, cache_type: str = "f16") -> Demand:
-    """As its makers ship it, or in another encoding."""
+    """As its makers ship it, or in another encoding. Raises KeyError for an encoding that is not known."""
     return Demand(
         weights=shape.weight_bytes(encoding),
         read_per_token=shape.bytes_per_token(encoding),

@@ -15,13 +15,19 @@ from ouvert.packed import Damage
 
 
 class ConstraintState(Protocol):
-    """One answer under a constraint, as far as it has come."""
+    """One answer under a constraint, as far as it has come.
+
+    Its properties raise nothing.
+    """
 
     def allowed(self) -> np.ndarray | None:
-        """The ids that may come next, ascending; None where any may."""
+        """The ids that may come next, ascending; None where any may.
+
+        Raises EngineError if the constraint cannot be followed further.
+        """
 
     def advance(self, token: int) -> None:
-        """`token` was written. It is one of those allowed."""
+        """`token` was written. It is one of those allowed. Raises EngineError if it is not."""
 
     @property
     def accepting(self) -> bool:
@@ -35,7 +41,8 @@ class ConstraintState(Protocol):
 class Constraint(Protocol):
     """What answers may be. Compiled once; every answer follows it from the beginning."""
 
-    def begin(self) -> ConstraintState: ...
+    def begin(self) -> ConstraintState:
+        """The state of one answer, at its beginning. Raises nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +116,7 @@ class Reading:
 
     @property
     def seconds_left(self) -> float | None:
-        """At the speed so far; None while nothing was computed yet."""
+        """At the speed so far; None while nothing was computed yet. Raises nothing."""
         computed = self.done - self.reused
         return self.seconds * (self.total - self.done) / computed if computed > 0 else None
 
@@ -117,16 +124,20 @@ class Reading:
 class Generation(Protocol):
     """One answer being written. Iterate for tokens; afterwards `stopped` says why it ended."""
 
-    def __iter__(self) -> Iterator[Token]: ...
+    def __iter__(self) -> Iterator[Token]:
+        """The tokens as they come. Raises EngineError if the answer cannot go on: logits that are not finite, damaged
+        weights, an engine that failed or was closed."""
 
     def reading(self) -> Iterator[Reading]:
         """How far the prompt has been read: when reading begins, then after each step; ends when a token is there.
 
         Iterate it before the tokens, or not at all. A reader who comes late misses some, never a token.
+
+        Raises nothing.
         """
 
     def cancel(self) -> None:
-        """End the answer before its next token and free what it holds. Safe from any thread."""
+        """End the answer before its next token and free what it holds. Safe from any thread. Raises nothing."""
 
     @property
     def stopped(self) -> Stopped:
@@ -146,7 +157,7 @@ class EngineFaultError(EngineError):
 
     @classmethod
     def of(cls, operation: str, problem: BaseException) -> "EngineError":
-        """`problem` in a sentence; one that is an EngineError already stays what it is."""
+        """`problem` in a sentence; one that is an EngineError already stays what it is. Raises nothing."""
         if isinstance(problem, EngineError):
             return problem
         fault = cls(
@@ -197,6 +208,8 @@ class EngineFacts:
     What changes its numbers is its `identity`; the rest says where and how fast. `packed_digest` is of the packed
     weights. `weights_checked`: since this start, the weights that compute were compared with their digests, and their
     file has not changed since it was opened. An engine's facts are of its base: `of_variant` has those of a variant.
+
+    Its methods and properties raise nothing.
     """
 
     version: str
@@ -212,10 +225,12 @@ class EngineFacts:
 
     @property
     def weights_digest(self) -> str:
+        """ "sha256:<hex>" of the weights as they were fetched."""
         return self.identity.weights
 
     @property
     def cache_type(self) -> str:
+        """How keys and values are kept: "f16", "f32" or "q8"."""
         return self.identity.cache
 
     @property
@@ -230,24 +245,28 @@ class EngineFacts:
 
 
 class Engine(Protocol):
-    """What every engine offers."""
+    """What every engine offers. Where nothing else is said, its properties raise nothing."""
 
     @property
     def context(self) -> int:
         """Most tokens a sequence may have, prompt and answer together."""
 
     @property
-    def vocabulary_size(self) -> int: ...
+    def vocabulary_size(self) -> int:
+        """One more than the highest token id."""
 
     @property
-    def facts(self) -> EngineFacts: ...
+    def facts(self) -> EngineFacts:
+        """What answers of the base come from. The first time it may wait for the digest of the weights, and raise
+        EngineError if a file of theirs can no longer be read."""
 
     @property
     def failure(self) -> str | None:
         """What ended this engine, if it failed; it then has to be closed, and opened again."""
 
     @property
-    def load(self) -> Load: ...
+    def load(self) -> Load:
+        """How busy it is now."""
 
     def generate(
         self,
@@ -296,6 +315,11 @@ class Engine(Protocol):
         """
 
     def forget_all(self) -> None:
-        """Let go of what is kept in memory, of every owner. Answers that are being written leave nothing behind."""
+        """Let go of what is kept in memory, of every owner. Answers that are being written leave nothing behind.
 
-    def close(self) -> None: ...
+        Raises nothing.
+        """
+
+    def close(self) -> None:
+        """Free model and caches. Answers still being written end with EngineError. May be called twice. Raises
+        nothing."""

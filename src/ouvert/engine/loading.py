@@ -83,7 +83,7 @@ def look_at(path: Path) -> LookedAt:
 
 
 def native_instruction_set() -> str | None:
-    """What native programs would use on this machine; None where the native part was not built."""
+    """What native programs would use on this machine; None where the native part was not built. Raises nothing."""
     return kernels.instruction_set() if kernels.available() else None
 
 

@@ -32,7 +32,10 @@ LONGEST = 1e9  # seconds
 
 
 class LocalEngine:
-    """`interface.Engine` over a runner. Prefixes of sequences are kept in memory and, with `disk`, on disk."""
+    """`interface.Engine` over a runner. Prefixes of sequences are kept in memory and, with `disk`, on disk.
+
+    Its methods and properties mean what those of `Engine` mean, and raise what those raise.
+    """
 
     def __init__(
         self,
@@ -89,7 +92,10 @@ class LocalEngine:
 
     def check_weights(self) -> str | None:
         """What is wrong with the weights that compute, once all of them were compared with their digests; None if
-        nothing is, or if no digest of theirs is known."""
+        nothing is, or if no digest of theirs is known.
+
+        Raises nothing.
+        """
         return self._loop.check_weights()
 
     @property

@@ -8,7 +8,10 @@ SIBLINGS = "/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list"
 
 
 def memory_bytes() -> int | None:
-    """Memory this process may use, as far as the system says: the machine's, or a container's limit if lower."""
+    """Memory this process may use, as far as the system says: the machine's, or a container's limit if lower.
+
+    Raises nothing.
+    """
     if not hasattr(os, "sysconf") or "SC_PHYS_PAGES" not in os.sysconf_names:
         return None
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

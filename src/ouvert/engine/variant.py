@@ -74,7 +74,10 @@ class Edit:
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """Adapters and edits, each in the order in which they are applied. Equal variants have equal digests."""
+    """Adapters and edits, each in the order in which they are applied. Equal variants have equal digests.
+
+    Its methods and properties raise nothing.
+    """
 
     adapters: tuple[ScaledAdapter, ...] = ()
     edits: tuple[Edit, ...] = ()

@@ -159,7 +159,10 @@ def load(
     config: Mapping[str, Any] | None = None,
     progress: Callable[[Parameter], None] | None = None,
 ) -> Model:
-    """`recognise` a checkpoint, and `place` its weights."""
+    """`recognise` a checkpoint, and `place` its weights.
+
+    Raises CheckpointError for what the family does not honour, and what `places.place` raises.
+    """
     family, shape = recognise(checkpoint, config)
     return place(family, shape, family.parameters(shape, checkpoint), places, progress)
 
@@ -174,7 +177,7 @@ def place(
     """The model of that configuration, its weights placed by `places`, one parameter at a time.
 
     Nothing is kept of a parameter but what `places.place` returned; a tied head is what was placed as the embedding.
-    `progress` is told of each parameter once it is placed.
+    `progress` is told of each parameter once it is placed. Raises what `places.place` raises.
     """
     placed: dict[str, Any] = {}
     for parameter in parameters:

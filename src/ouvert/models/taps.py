@@ -98,7 +98,10 @@ TAPS = (
 
 
 def shown_by(family: str, config: Any) -> Iterator[tuple[str, NamedValue]]:
-    """(full name, row of the table) of every value that a model of this family and configuration shows."""
+    """(full name, row of the table) of every value that a model of this family and configuration shows.
+
+    Raises nothing.
+    """
     own = [value for value in TAPS if family in value.families]
     for value in own:
         if value.place == "model":

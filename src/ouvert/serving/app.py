@@ -46,7 +46,10 @@ def make_app(
     endpoints: Iterable[Endpoint] = ENDPOINTS,
     ready: Callable[[Service], Awaitable[None]] | None = None,
 ) -> Starlette:
-    """The application. Models named in `settings` are loaded when it starts; `ready` is awaited after that."""
+    """The application. Models named in `settings` are loaded when it starts; `ready` is awaited after that.
+
+    Raises nothing. The application raises StoreError when it starts, if a model that is to be served is not here.
+    """
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:

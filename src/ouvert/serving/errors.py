@@ -60,6 +60,7 @@ class Refusal(Exception):  # noqa: N818 - it is no fault of ours
 
     @property
     def kind(self) -> str:
+        """The kind of error, in OpenAI's words. Raises nothing."""
         return KINDS.get(self.status, "invalid_request_error")
 
 

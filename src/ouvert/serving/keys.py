@@ -51,6 +51,7 @@ class Key:
     owner: bool = False
 
     def admits(self, model: str) -> bool:
+        """Whether it may use the model of this own name. Raises nothing."""
         return self.models is None or model in self.models
 
 
@@ -63,7 +64,10 @@ class KeyFile:
 
 
 class Keys:
-    """The keys in one folder. Several processes may use it; a key that is revoked is refused from then on."""
+    """The keys in one folder. Several processes may use it; a key that is revoked is refused from then on.
+
+    Making one raises nothing.
+    """
 
     def __init__(self, folder: Path | None) -> None:
         """Without a folder there are no keys and none can be made."""
@@ -103,7 +107,7 @@ class Keys:
         return self._read[1]
 
     def require(self) -> None:
-        """From now on no request is served without a key."""
+        """From now on no request is served without a key. Raises nothing."""
         self._required = True
 
     def create(

@@ -67,7 +67,7 @@ class Connection:
 
 
 def this_user() -> int:
-    """The number of the user who runs this process; -1, which is nobody's, where users have none."""
+    """The number of the user who runs this process; -1, which is nobody's, where users have none. Raises nothing."""
     return os.geteuid() if hasattr(os, "geteuid") else -1
 
 
@@ -104,7 +104,7 @@ def user_of_socket(local: Address, remote: Address) -> int | None:
 
 
 def user_who_listens(address: str, port: int) -> int | None:
-    """The user whose program accepts connections there, on this machine; None: not known."""
+    """The user whose program accepts connections there, on this machine; None: not known. Raises nothing."""
     nobody = "::" if ":" in address else "0.0.0.0"  # noqa: S104 - nothing is bound: a listening socket has no other end
     answer = answer_to(question((address, port), (nobody, 0)))
     return user_in(answer, port, 0, states=(LISTEN,))
@@ -152,7 +152,10 @@ def user_in(
 
 
 def users_can_be_told() -> bool:
-    """Whether this system tells whose a connection is; found out with a connection of our own."""
+    """Whether this system tells whose a connection is; found out with a connection of our own.
+
+    Raises OSError where not even a connection of our own can be opened.
+    """
     with socket.socket() as listening, socket.socket() as asking:
         listening.bind(("127.0.0.1", 0))
         listening.listen(1)

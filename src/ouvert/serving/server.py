@@ -30,6 +30,8 @@ def make_server(
 
     `leave_within` is told, when the server stops, after how many seconds the process is to end whatever it still does:
     work in threads that nobody waits for cannot be ended otherwise.
+
+    Raises nothing.
     """
 
     class Protocol(ImpatientProtocol):

@@ -58,12 +58,16 @@ class Service:
         self._descriptions: dict[Installed, Description] = {}
 
     async def watch_keys(self) -> None:
-        """End the answers of keys that are revoked, soon after they are, for ever."""
+        """End the answers of keys that are revoked, soon after they are, for ever.
+
+        Raises asyncio.CancelledError when it is cancelled.
+        """
         while True:
             await asyncio.sleep(KEY_SECONDS)
             self.answers.end_those_of_revoked_keys(self.keys)
 
     async def close(self) -> None:
+        """End what still runs, and give the models back. Raises nothing."""
         await self.kept_prompts.close()
         await self.loaded_models.close()
         self.answers.threads.shutdown(wait=True)
@@ -73,7 +77,10 @@ class Service:
         return await self.loaded_models.lend(name, self.owner_of_prefixes(caller), caller.admits)
 
     def owner_of_prefixes(self, caller: Caller) -> str:
-        """Whose kept prefixes a caller's prompts use and add to: each key has its own, unless the owner shares them."""
+        """Whose kept prefixes a caller's prompts use and add to: each key has its own, unless the owner shares them.
+
+        Raises nothing.
+        """
         return OWNER if self.settings.share_prefixes else caller.whose
 
     async def forget(self, texts: Sequence[str] | None, caller: Caller) -> None:

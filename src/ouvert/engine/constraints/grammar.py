@@ -48,6 +48,9 @@ class Grammar:
     """What a text may be. `text` is the JSON schema, the regular expression or the grammar itself.
 
     A JSON schema that is not `strict` is kept as far as it can be: what cannot is left out at its own place.
+
+    `json_schema`, `regex` and the other class methods make one. Whether a model can follow it, `Model.constraint` finds
+    out.
     """
 
     kind: Literal["json schema", "regex", "lark", "gbnf", "one of"]
@@ -75,22 +78,25 @@ class Grammar:
 
     @classmethod
     def regex(cls, pattern: str) -> Self:
-        """Texts that a regular expression matches from end to end; syntax of Rust's `regex`, without look-around."""
+        """Texts that a regular expression matches from end to end; syntax of Rust's `regex`, without look-around.
+
+        Raises nothing.
+        """
         return cls("regex", pattern)
 
     @classmethod
     def lark(cls, grammar: str) -> Self:
-        """Texts of a Lark grammar in llguidance's dialect; it begins with the rule `start`."""
+        """Texts of a Lark grammar in llguidance's dialect; it begins with the rule `start`. Raises nothing."""
         return cls("lark", grammar)
 
     @classmethod
     def gbnf(cls, grammar: str) -> Self:
-        """Texts of a grammar as llama.cpp writes them; it begins with the rule `root`."""
+        """Texts of a grammar as llama.cpp writes them; it begins with the rule `root`. Raises nothing."""
         return cls("gbnf", grammar)
 
     @classmethod
     def json_object(cls) -> Self:
-        """Any JSON object."""
+        """Any JSON object. Raises nothing."""
         return cls.json_schema({"type": "object"})
 
     @classmethod
@@ -105,7 +111,10 @@ class Grammar:
 
 
 class Vocabulary:
-    """The tokens of a model as bytes, for grammars. What llguidance needs is made when it is first used."""
+    """The tokens of a model as bytes, for grammars. What llguidance needs is made when it is first used.
+
+    Making one raises nothing.
+    """
 
     def __init__(
         self, tokens: Sequence[bytes], control_ids: Collection[int], encode: Callable[[str], list[int]]
@@ -120,25 +129,30 @@ class Vocabulary:
 
     @property
     def size(self) -> int:
+        """How many token ids there are. Raises nothing."""
         return len(self._tokens)
 
     @cached_property
     def text_ids(self) -> np.ndarray:
-        """Ascending ids of all tokens that are text."""
+        """Ascending ids of all tokens that are text. Raises nothing."""
         ids = (n for n, spelled in enumerate(self._tokens) if spelled and n not in self._control_ids)
         return np.fromiter(ids, np.int64)
 
     def is_control(self, token: int) -> bool:
+        """Whether the token is a control token, which is never text. Raises nothing."""
         return token in self._control_ids
 
     @cached_property
     def ids_of(self) -> Callable[[bytes], np.ndarray]:
         """The ids of a mask, read-only. The same few masks come again and again (inside a string, before a member),
-        and taking one apart costs as much as making it, so the last ones are kept."""
+        and taking one apart costs as much as making it, so the last ones are kept.
+
+        Raises nothing.
+        """
         return lru_cache(maxsize=MASKS_KEPT)(lambda mask: ids_of(mask, self.size))
 
     def bytes_of(self, token: int) -> bytes:
-        """What the token adds to a text."""
+        """What the token adds to a text. Raises IndexError for an id that there is not."""
         return self._tokens[token]
 
     def compile(self, grammar: Grammar) -> "CompiledGrammar":
@@ -181,7 +195,10 @@ class Vocabulary:
         return matcher, in_our_words(problem, kind) if problem else ""
 
     def spell(self, text: bytes) -> list[int]:
-        """The tokenizer's ids of a text if they are exactly its bytes, else the longest token that fits, each time."""
+        """The tokenizer's ids of a text if they are exactly its bytes, else the longest token that fits, each time.
+
+        Raises what the tokenizer raises.
+        """
         try:
             ids = self._encode(text.decode())
         except UnicodeDecodeError:
@@ -205,11 +222,12 @@ class Vocabulary:
 
     @cached_property
     def longest(self) -> int:
-        """Bytes of the longest token that is text; at least 1."""
+        """Bytes of the longest token that is text; at least 1. Raises nothing."""
         return max((len(self._tokens[n]) for n in self.text_ids.tolist()), default=1)
 
     @cached_property
     def digit_runs(self) -> DigitRuns:
+        """The tokens with digits, and how many follow each other in them. Raises nothing."""
         return DigitRuns(self._tokens)
 
     @cached_property
@@ -373,6 +391,8 @@ class CompiledGrammar:
     """`interface.Constraint`: a grammar over one vocabulary. Safe to use for several answers at once.
 
     `loosened`: what of a schema that was not strict is not held to, with its place as a JSON pointer.
+
+    `Vocabulary.compile` makes one, and says what it raises.
     """
 
     def __init__(
@@ -382,6 +402,7 @@ class CompiledGrammar:
         self._matcher, self._vocabulary = matcher, vocabulary
 
     def begin(self) -> "GrammarState":
+        """The state of one text, at its beginning. Raises nothing."""
         numbers = NumberLength() if self.grammar.kind == "json schema" else None
         return GrammarState(self._matcher.deep_copy(), self._vocabulary, numbers)
 
@@ -452,6 +473,7 @@ def matches(pattern: str, text: str) -> bool:
     """Whether a pattern of a JSON schema matches somewhere in the text, in time that is linear in it.
 
     True for patterns that no grammar can follow (look-around, back-references): nobody can say so of these in time.
+    Raises nothing.
     """
     strings = strings_of(pattern)
     if strings is None:
@@ -480,7 +502,7 @@ def ids_of(mask: bytes, size: int) -> np.ndarray:
 
 
 def merged_ids(ids: np.ndarray, more: Collection[int]) -> np.ndarray:
-    """Ascending ids, with these among them."""
+    """Ascending ids, with these among them. Raises nothing."""
     wanted = np.array(sorted(set(more)), np.int64)
     places = np.searchsorted(ids, wanted)
     missing = np.array([place == ids.size or ids[place] != n for place, n in zip(places, wanted, strict=True)], bool)

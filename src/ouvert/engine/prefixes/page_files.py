@@ -59,7 +59,9 @@ class Usage:
 
 
 class PageFiles:
-    """`quota` is in bytes. `key`, 32 bytes, encrypts what is written, and is needed to read it; without one pages are
+    """Beginnings of prompts as files below `folder`: their keys and values, in pages of 64 tokens.
+
+    `quota` is in bytes. `key`, 32 bytes, encrypts what is written, and is needed to read it; without one pages are
     plain. `key_of_this_user` has a key for everybody who names none.
 
     `say` is told, once, when pages cannot be written, and what was removed of earlier ones. Raises EngineError for a
@@ -83,9 +85,12 @@ class PageFiles:
         self._remove_earlier()
 
     def root(self, fingerprint: Mapping[str, Any]) -> str:
+        """The name from which the names of a model's pages start. `fingerprint` is all that changes its numbers, as
+        JSON values. Raises TypeError for what is no JSON value."""
         return self._format.root(fingerprint)
 
     def name(self, parent: str, ids: Ordered[int]) -> str:
+        """The name of the page with these tokens, behind the page `parent`. Raises nothing."""
         return self._format.name(parent, ids)
 
     def _path(self, name: str) -> Path:
@@ -94,7 +99,7 @@ class PageFiles:
     # --- reading ------------------------------------------------------------------------------------------------------
 
     def holds(self, name: str) -> bool:
-        """Whether there is a file that may be read; what is in it is seen then."""
+        """Whether there is a file that may be read; what is in it is seen then. Raises nothing."""
         try:
             there = stat.S_ISREG(os.lstat(self._path(name)).st_mode)
         except OSError:
@@ -103,7 +108,10 @@ class PageFiles:
 
     def read(self, name: str) -> memoryview | None:
         """The page, or None if it is not there or not what it was: then its file is removed. What is no file is not
-        opened, and left."""
+        opened, and left.
+
+        Raises nothing.
+        """
         path = self._path(name)
         try:
             data = None if self._distrust() else memoryview(read_regular(path))
@@ -120,7 +128,7 @@ class PageFiles:
         return page
 
     def read_many(self, names: Ordered[str]) -> Iterator[memoryview | None]:
-        """Pages in order, some read ahead in threads; checking them releases the interpreter's lock."""
+        """Pages in order, some read ahead in threads; checking them releases the interpreter's lock. Raises nothing."""
         with ThreadPoolExecutor(READERS, "ouvert-pages-check") as pool:
             ahead: deque[Future[memoryview | None]] = deque()
             try:
@@ -147,7 +155,7 @@ class PageFiles:
 
         Beside, then renamed: whoever reads it finds all of it or nothing. It counts as last used at `used` (seconds
         since 1970; without: now), and is not written if all that would have to go for it was used later. Nothing waits
-        for the disk: after a loss of power a page may be cut short, which its digest shows.
+        for the disk: after a loss of power a page may be cut short, which its digest shows. Raises nothing.
         """
         used = time.time() if used is None else used
         pieces = self._format.encode(name, data, place)
@@ -174,7 +182,10 @@ class PageFiles:
 
     def touch(self, names: Iterable[str], used: float | None = None) -> None:
         """They were used at `used` (without: now). From the beginning on: each counts as used sooner than the one
-        before, so that ends go before what they continue."""
+        before, so that ends go before what they continue.
+
+        Raises nothing.
+        """
         used = time.time() if used is None else used
         for n, name in enumerate(names):
             try:
@@ -239,6 +250,7 @@ class PageFiles:
     # --- the folder ---------------------------------------------------------------------------------------------------
 
     def usage(self) -> Usage:
+        """How much is kept, and how often it was found. Raises nothing."""
         files = self._files()
         return Usage(
             files=len(files),
@@ -273,7 +285,10 @@ class PageFiles:
 
     @property
     def cleared(self) -> float | None:
-        """When all pages were last removed, by whatever process, in seconds since 1970; None for never."""
+        """When all pages were last removed, by whatever process, in seconds since 1970; None for never.
+
+        Raises nothing.
+        """
         try:
             return os.lstat(self.folder / CLEARED).st_mtime
         except OSError:
@@ -295,7 +310,10 @@ class PageFiles:
 
     def keep_only(self, owner: str, bases: Collection[str]) -> None:
         """Remove this owner's pages but those of the models whose base's pages start from one of `bases`, as `forget`
-        does."""
+        does.
+
+        Raises EngineError for what cannot be removed.
+        """
 
         def chosen(places: Mapping[str, Place]) -> Iterable[str]:
             return [name for name, each in places.items() if each.owner == owner and each.base not in bases]
