@@ -131,7 +131,7 @@ def soak(minutes: float) -> None:
     """
     import ouvert
     from ouvert.cli.machine import resident_bytes
-    from ouvert.engine.limits import Limits
+    from ouvert.engine import Limits
 
     chance = random.Random(1)
     with ouvert.load("smollm2") as model:

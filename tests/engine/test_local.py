@@ -8,8 +8,15 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from ouvert.engine import EngineBusyError, EngineError, EngineFailedError, EngineFaultError, LocalEngine, Sampling
-from ouvert.engine.limits import Limits
+from ouvert.engine import (
+    EngineBusyError,
+    EngineError,
+    EngineFailedError,
+    EngineFaultError,
+    Limits,
+    LocalEngine,
+    Sampling,
+)
 from ouvert.engine.local import SCORED_CHUNK
 from ouvert.engine.request import MOST_UNREAD, goes_in_circles
 from ouvert.engine.steps import STEP_TOKENS

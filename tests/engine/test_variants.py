@@ -9,8 +9,7 @@ import threading
 import numpy as np
 import pytest
 
-from ouvert.engine import BASE, Edit, LocalEngine, PageFiles, Sampling, ScaledAdapter, Variant
-from ouvert.engine.limits import Limits
+from ouvert.engine import BASE, Edit, Limits, LocalEngine, PageFiles, Sampling, ScaledAdapter, Variant
 from ouvert.engine.prefixes.disk import DiskPrefixes
 
 SIZE = 16

@@ -21,6 +21,7 @@ from ouvert.engine.interface import (
     Stopped,
     Token,
 )
+from ouvert.engine.limits import Limits
 from ouvert.engine.loading import Opened, look_at, native_instruction_set, open_engine, pack_weights
 from ouvert.engine.local import LocalEngine
 from ouvert.engine.machine import memory_bytes
@@ -48,6 +49,7 @@ __all__ = [
     "EngineFaultError",
     "Generation",
     "Grammar",
+    "Limits",
     "Load",
     "LocalEngine",
     "Machine",

@@ -4,8 +4,7 @@ import threading
 
 import pytest
 
-from ouvert.engine import LocalEngine, Sampling
-from ouvert.engine.limits import Limits
+from ouvert.engine import Limits, LocalEngine, Sampling
 from ouvert.engine.prefixes.disk import DiskPrefixes
 from ouvert.engine.prefixes.page_files import PageFiles
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ouvert.engine.limits import Limits
+from ouvert.engine import Limits
 from ouvert.engine.prefixes.disk import WORTH_FETCHING, Filed
 from ouvert.engine.prefixes.kept import KeptPrefixes
 from ouvert.engine.prefixes.scope import Scope
