@@ -23,10 +23,13 @@ SUBJECTS = {
     "models": ("Loading and models", "load Model ModelInfo"),
     "conversations": (
         "Conversations and events",
-        "Message Tool ToolCall Answer Event Reading ReasoningDelta TextDelta ToolCallDelta Finished Usage",
+        (
+            "ChatRequest TextRequest Thinking as_conversation Message Tool ToolCall "
+            "Answer Event Reading ReasoningDelta TextDelta ToolCallDelta Finished Usage"
+        ),
     ),
     "sampling": ("Sampling, grammars and tokens", "Sampling Grammar Token"),
-    "receipts": ("Receipts", "Ledger"),
+    "receipts": ("Receipts", "Ledger Replayed Verified"),
     "prefixes": ("Kept prefixes", "PageFiles"),
     "guard": ("The guard against connections", "guard"),
     "errors": ("Errors", "AssistantError ChatError CheckpointError EngineError StoreError TokenizerError"),

@@ -13,7 +13,6 @@ import ouvert
 from ouvert.arithmetic import Ops
 from ouvert.assistant import ChatRequest, Ledger, LedgerError, PageFiles, TextRequest, as_conversation
 from ouvert.assistant.receipts.contents import read_contents
-from ouvert.assistant.receipts.replay import replay, replay_tokens
 from ouvert.engine import BASE, Edit, EngineError, ScaledAdapter, Variant, loading
 from ouvert.engine.runners.nonfinite import in_numpy
 from ouvert.engine.runners.numpy_runner import NumpyRunner
@@ -144,21 +143,24 @@ def test_a_receipt_is_replayed_with_its_own_variant_and_refused_with_another(ope
     model, ledger = opened()
     read(model.answer(request(variant)))
     entry = ledger.find("last")
-    contents = read_contents(ledger.contents(entry.digest))
-    given = model.assistant, entry.receipt, contents.conversation, contents.demands
-    again = replay(*given, contents=contents, variant=variant)
-    assert (again.agrees, again.changes) == (True, ())
-    tokens = model.engine, model.assistant.identity, entry.receipt, contents.prompt, contents.demands
-    stop_ids = model.assistant.chat.stop_ids
-    again = replay_tokens(*tokens, output=contents.output, format_stop_ids=stop_ids, variant=variant)
-    assert (again.agrees, again.changes) == (True, ())
+    kept = ledger.contents(entry.digest)
+    contents = read_contents(kept)
+    assert contents.variant == variant
+    tokens = {"prompt": contents.prompt, "output": contents.output, "variant": variant}
+    for said in (
+        {"contents": kept},
+        {"contents": kept, "variant": variant},
+        {"messages": QUESTION, "variant": variant},
+        tokens,
+    ):
+        again = model.replay(entry.receipt, **said)
+        assert (again.agrees, again.changes) == (True, ())
     for other in ALL:
         if other != variant:
-            said = f"computed by the variant {variant.digest} of the model, given is {other.digest}"
-            with pytest.raises(LedgerError, match=said):
-                replay(*given, contents=contents, variant=other)
-            with pytest.raises(LedgerError, match=said):
-                replay_tokens(*tokens, variant=other)
+            stated = f"computed by the variant {variant.digest} of the model, given is {other.digest}"
+            for said in ({"contents": kept}, {"messages": QUESTION}, tokens):
+                with pytest.raises(LedgerError, match=stated):
+                    model.replay(entry.receipt, **{**said, "variant": other})
 
 
 def test_a_variant_that_the_runner_does_not_compute_is_refused_by_name(opened):

@@ -3,17 +3,20 @@
 from ouvert.assistant.answer import Answer
 from ouvert.assistant.assistant import Assistant
 from ouvert.assistant.continuation import Continuation, ContinuedText, PlacedToken
-from ouvert.assistant.demands import Demands, as_demands
+from ouvert.assistant.demands import ANY_TEXT, AnswerForm, Demands, as_demands
 from ouvert.assistant.description import Description, Size, describe, is_toy, size_of
 from ouvert.assistant.embeddings import Embeddings
 from ouvert.assistant.error import AssistantError, ContextExceeded
 from ouvert.assistant.events import Event, Finished, Usage
 from ouvert.assistant.likelihood import MOST_CANDIDATES, Best, Likelihood, Written
 from ouvert.assistant.load_installed import kept_prefixes, open_installed, pack_installed
+from ouvert.assistant.load_model import load
 from ouvert.assistant.meaning import EffortError, Note
 from ouvert.assistant.messages import as_conversation
-from ouvert.assistant.model import Model, ModelInfo, load
+from ouvert.assistant.model import Model, ModelInfo
+from ouvert.assistant.receipts.comparison import Change, Verified, check_version
 from ouvert.assistant.receipts.ledger import Checked, Entry, Ledger, LedgerError, receipt_digest
+from ouvert.assistant.receipts.replay import Replayed
 from ouvert.assistant.request import EFFORTS, ChatRequest, TextRequest, Thinking
 from ouvert.assistant.sampling import sampling_asked
 from ouvert.assistant.scores import ScoredText, ScoredToken
@@ -36,13 +39,16 @@ from ouvert.engine import (
 from ouvert.tokenization import TokenizerError
 
 __all__ = [
+    "ANY_TEXT",
     "BASE",
     "EFFORTS",
     "MOST_CANDIDATES",
     "Answer",
+    "AnswerForm",
     "Assistant",
     "AssistantError",
     "Best",
+    "Change",
     "ChatRequest",
     "Checked",
     "ContextExceeded",
@@ -72,6 +78,7 @@ __all__ = [
     "PlacedToken",
     "Reading",
     "ReasoningDelta",
+    "Replayed",
     "Sampling",
     "ScoredText",
     "ScoredToken",
@@ -87,9 +94,11 @@ __all__ = [
     "ToolCallDelta",
     "Usage",
     "Variant",
+    "Verified",
     "Written",
     "as_conversation",
     "as_demands",
+    "check_version",
     "describe",
     "is_toy",
     "kept_prefixes",

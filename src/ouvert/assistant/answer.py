@@ -168,6 +168,7 @@ class Answer:
             mean_logprob=self.likelihood.mean,
             conversation=plan.conversation,
             messages=sent_by_message(plan.conversation, plan.rendered, plan.restored, plan.left_out),
+            left_out={place: request.conversation.messages[place] for place in plan.left_out},
             outcome=plan.outcome,
         )
         return self._receipts.finish(ended, self._connections_before)

@@ -61,6 +61,12 @@ class Assistant:
         self.kept_reasoning = KeptReasoning()
         self._receipts = ReceiptWriter(engine, ledger, guard)
 
+    def that_remembers_nothing(self, sampling: Sampling) -> "Assistant":
+        """Another assistant of the same model: with this sampling, no ledger, and no thoughts of earlier answers."""
+        vocabulary = (lambda: self.grammars.vocabulary) if self.grammars.has_vocabulary else None
+        name, digest = self.identity.model, self.identity.tokenizer_digest
+        return Assistant(self.engine, self.chat, name, digest, vocabulary, sampling=sampling)
+
     def answer(self, request: ChatRequest) -> Answer:
         """The answer, as it is written.
 

@@ -56,34 +56,48 @@ class Demands:
         return facts
 
 
+@dataclass(frozen=True, slots=True)
+class AnswerForm:
+    """What the text of the final answer must be: at most one of both, or any text.
+
+    `schema` is a JSON schema, which is shown to the model where its format can; `grammar` is not. Of a schema that is
+    not `strict` what cannot be held to is left out at its own place, and the answer says so.
+    """
+
+    schema: Mapping[str, Any] | None = None
+    grammar: Grammar | None = None
+    strict: bool = True
+
+    def as_grammar(self) -> Grammar | None:
+        """Raises AssistantError where both are given, EngineError for a schema that is none."""
+        if self.schema is None:
+            return self.grammar
+        if self.grammar is not None:
+            raise AssistantError(
+                "response_schema and response_grammar were both given, expected at most one of them. Leave one out."
+            )
+        if not self.strict:
+            refuse_wrong(self.schema)
+        return Grammar.json_schema(self.schema, strict=self.strict)
+
+
+ANY_TEXT = AnswerForm()
+
+
 def as_demands(
     tool_choice: str | Mapping[str, Any],
     tools: Sequence[Tool],
-    schema: Mapping[str, Any] | None,
-    grammar: Grammar | None,
-    think_budget: int | None,
-    one_call: bool = False,
+    form: AnswerForm = ANY_TEXT,
     *,
-    strict: bool = True,
+    think_budget: int | None = None,
+    one_call: bool = False,
 ) -> Demands:
-    """`tool_choice`: auto, none, required, a declared tool's name, or OpenAI's dictionary. Raises AssistantError."""
-    if schema is not None and grammar is not None:
-        raise AssistantError(
-            "response_schema and response_grammar were both given, expected at most one of them. Leave one out."
-        )
-    name: str | None = None
-    match tool_choice:
-        case "auto" | "none" | "required":
-            calls = tool_choice
-        case (
-            str(name) | {"type": "function", "function": {"name": str(name)}} | {"type": "function", "name": str(name)}
-        ):
-            calls = "required"
-        case _:
-            raise AssistantError(
-                f"tool_choice is {tool_choice!r:.120}, expected auto, none, required, the name of a tool, or "
-                "{'type': 'function', 'function': {'name': ...}}."
-            )
+    """`tool_choice`: auto, none, required, a declared tool's name, or OpenAI's dictionary.
+
+    Raises AssistantError, and what `AnswerForm.as_grammar` raises.
+    """
+    answer = form.as_grammar()
+    calls, name = chosen(tool_choice)
     declared = [tool.name for tool in tools]
     if name is not None and name not in declared:
         raise AssistantError(
@@ -92,12 +106,19 @@ def as_demands(
         )
     if calls == "required" and not tools:
         raise AssistantError("tool_choice is 'required', but no tools were declared. Declare some, or leave it out.")
-    if schema is not None and not strict:
-        refuse_wrong(schema)
-    return Demands(
-        calls=calls,
-        tool=name,
-        one_call=one_call,
-        answer=grammar if schema is None else Grammar.json_schema(schema, strict=strict),
-        think_budget=think_budget,
+    return Demands(calls=calls, tool=name, one_call=one_call, answer=answer, think_budget=think_budget)
+
+
+def chosen(tool_choice: str | Mapping[str, Any]) -> tuple[Calls, str | None]:
+    """Whether tools may or must be called, and the name of the one that must."""
+    match tool_choice:
+        case "auto" | "none" | "required":
+            return tool_choice, None
+        case (
+            str(name) | {"type": "function", "function": {"name": str(name)}} | {"type": "function", "name": str(name)}
+        ):
+            return "required", name
+    raise AssistantError(
+        f"tool_choice is {tool_choice!r:.120}, expected auto, none, required, the name of a tool, or "
+        "{'type': 'function', 'function': {'name': ...}}."
     )

@@ -12,38 +12,36 @@ import numpy as np
 from ouvert.assistant.answer import Answer
 from ouvert.assistant.assistant import Assistant
 from ouvert.assistant.continuation import Continuation
-from ouvert.assistant.demands import as_demands
-from ouvert.assistant.description import size_of
+from ouvert.assistant.demands import AnswerForm, as_demands
 from ouvert.assistant.embeddings import Embeddings, ids_to_embed, shortened
 from ouvert.assistant.error import AssistantError
 from ouvert.assistant.forgetting import Forgotten
 from ouvert.assistant.likelihood import Best, Candidate, check_count
-from ouvert.assistant.load_installed import kept_prefixes, open_installed
 from ouvert.assistant.messages import as_conversation
+from ouvert.assistant.receipts.comparison import Verified, check_version, verify
+from ouvert.assistant.receipts.contents import read_contents
 from ouvert.assistant.receipts.ended import NO_FORMAT, Identity
 from ouvert.assistant.receipts.ledger import Ledger
 from ouvert.assistant.receipts.receipt import fingerprint
+from ouvert.assistant.receipts.replay import Replayed, Said, conversation_as_asked, replay, sampling_of
 from ouvert.assistant.receipts.writer import ReceiptWriter
 from ouvert.assistant.request import ChatRequest, TextRequest
-from ouvert.assistant.sampling import default_sampling, not_done
+from ouvert.assistant.sampling import default_sampling
 from ouvert.assistant.vocabulary import vocabulary_of
 from ouvert.chat import ChatError, ChatFormat, Effort, Language, Message, Rendered, Tool
 from ouvert.engine import (
     BASE,
     TRIAL_COMMAND,
-    CacheType,
     Constraint,
     Generation,
     Grammar,
     Opened,
-    PageFiles,
     Sampling,
     Token,
     Variant,
     Vocabulary,
 )
 from ouvert.safety import Guard
-from ouvert.store import SILENCE, Progress, Store, default_home
 from ouvert.tokenization import Tokenizer
 
 
@@ -65,70 +63,6 @@ class ModelInfo:
     cache_type: str
     embedding_size: int | None  # of an embedding model, which writes no text
     sampling: Sampling  # what is used where a call does not say otherwise
-
-
-def load(
-    model: str | Path,
-    *,
-    threads: int | None = None,
-    context: int | None = None,
-    exact: bool = False,
-    cache: CacheType | None = None,
-    store: Store | None = None,
-    progress: Progress = SILENCE,
-    receipts: Ledger | bool = True,
-    guard: Guard | None = None,
-    prefixes: PageFiles | bool = True,
-    clip_context: bool = False,
-    template: str | Path | None = None,
-) -> "Model":
-    """Load a model: an alias ("smollm2"), a name in the store, or the path of a folder or file.
-
-    `threads`: how many compute; left out, as many as serve best. `context`: most tokens of a conversation; left out,
-    as many as the model was made for. `exact`: activations stay float32 where a faster way would round them. `cache`:
-    how keys and values are kept: "f16" as a rule, "q8" for about half the memory (docs/formats/cache.md). `store`:
-    another store than the one of this user. `progress` is shown while weights are packed, which happens once.
-    `receipts`: the receipt of every answer is kept in the store's ledger, without what was said
-    (docs/formats/receipt.md); False keeps none, an ouvert.Ledger says where and what. `guard`: that of this process
-    (`ouvert.guard()`), whose counts then stand in every receipt.
-    `prefixes`: what prompts begin with is kept on disk, encrypted with a key of this user's, so that it is not computed
-    again after a restart (docs/formats/prefix-cache.md); False keeps it in memory only, an ouvert.PageFiles says where,
-    how much, and with which key. `clip_context`: a `context` beyond what the model was made for is taken for that, and
-    `progress` says so; without, it is an error.
-    `template`: a chat template instead of the model's own: "builtin" (ours for its
-    vocabulary), "builtin:chatml" or another of ours, the name of one of several that the model brings, or a file.
-    Opens no connection.
-
-    Raises StoreError with the command that fetches the model if it is not on this machine, CheckpointError for files
-    that cannot be used, EngineError for settings that cannot be honoured, ChatError for a template that cannot be used.
-    """
-    store = store or Store(default_home())
-    installed = store.resolve(str(model))
-    if clip_context and context is not None and context > (most := size_of(installed).context):
-        progress.say(f"{installed.name} was made for {most} tokens: its context is {most}, and not {context}.")
-        context = most
-    files = kept_prefixes(store, say=progress.say) if prefixes is True else prefixes or None
-    opened = open_installed(
-        store,
-        installed,
-        threads=threads,
-        context=context,
-        exact=exact,
-        cache=cache,
-        prefixes=files,
-        progress=progress,
-    )
-    ledger = Ledger(store.home / "receipts") if receipts is True else receipts or None
-    made = Model(installed.name, installed.source, opened, ledger, guard, None if template is None else str(template))
-    try:
-        if template is not None:
-            _ = made.chat_format  # what was asked for is refused now, not at the first answer
-        if (advice := not_done(opened.folder, opened.metadata)) is not None:
-            progress.say(advice)
-    except Exception:
-        made.close()
-        raise
-    return made
 
 
 class Model:
@@ -222,38 +156,22 @@ class Model:
     ) -> Answer:
         """The answer to a conversation, as typed events while it is written; the last one is Finished.
 
-        `messages` and `tools`: ours (ouvert.Message, ouvert.Tool) or dictionaries in OpenAI's shape; a string is one
-        message from the user. Sampling that is left out is as `info.sampling` says. What each argument asks for is said
-        in docs/guides/python.md; those of `answer` that are fields of ChatRequest, there.
+        `messages` and `tools`: ours (ouvert.Message, ouvert.Tool) or dictionaries in OpenAI's shape. Sampling that is
+        left out is as `info.sampling` says. What each argument asks for: docs/guides/python.md, and ChatRequest.
 
         Raises AssistantError for messages or demands that make no sense, ChatError for what the model's format cannot
-        write or hold to, EngineError if the conversation does not fit into the context (both numbers in the message) or
-        a schema cannot be followed.
+        write or hold to, EngineError if the conversation does not fit (both numbers in the message), or a schema.
         """
-        sampling = {
-            "temperature": temperature,
-            "top_k": top_k,
-            "top_p": top_p,
-            "min_p": min_p,
-            "repetition_penalty": repetition_penalty,
-            "repetition_guard": repetition_guard,
-            "presence_penalty": presence_penalty,
-            "frequency_penalty": frequency_penalty,
-            "logit_bias": logit_bias,
-            "seed": seed,
-            "max_tokens": max_tokens,
-            "logprobs": logprobs,
-        }
         conversation = as_conversation(messages, tools, effort, thinking, schema=response_schema)
-        demands = as_demands(
-            tool_choice,
-            conversation.tools,
-            response_schema,
-            response_grammar,
-            think_budget,
-            not parallel_tool_calls,
-            strict=strict_schema,
-        )
+        form = AnswerForm(response_schema, response_grammar, strict_schema)
+        one_call = not parallel_tool_calls
+        demands = as_demands(tool_choice, conversation.tools, form, think_budget=think_budget, one_call=one_call)
+        sampling = {
+            "temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p, "seed": seed,
+            "repetition_penalty": repetition_penalty, "repetition_guard": repetition_guard,
+            "presence_penalty": presence_penalty, "frequency_penalty": frequency_penalty,
+            "logit_bias": logit_bias, "max_tokens": max_tokens, "logprobs": logprobs,
+        }  # fmt: skip
         return self.answer(
             ChatRequest(
                 conversation=conversation,
@@ -327,7 +245,7 @@ class Model:
         Raises EngineError if the prompt does not fit or a grammar cannot be compiled, AssistantError for demands that
         make no sense, TokenizerError where there is no tokenizer.
         """
-        demands = as_demands("auto", (), response_schema, response_grammar, None)
+        demands = as_demands("auto", (), AnswerForm(response_schema, response_grammar))
         return self.continuation(
             TextRequest(
                 prompt_ids=tuple(self.text_ids(prompt) if isinstance(prompt, str) else prompt),
@@ -389,6 +307,55 @@ class Model:
         except (AssistantError, ChatError):  # without a chat format only texts are continued
             identity = self.text_identity
         return fingerprint(identity, self.engine.facts.of_variant(variant), self.info.sampling)
+
+    # --- receipts -----------------------------------------------------------------------------------------------------
+
+    def replay(
+        self,
+        receipt: Mapping[str, Any],
+        contents: Mapping[str, Any] | None = None,
+        *,
+        messages: str | Iterable[Message | Mapping[str, Any]] | None = None,
+        tools: Iterable[Tool | Mapping[str, Any]] | None = None,
+        prompt: Sequence[int] | None = None,
+        output: Sequence[int] | None = None,
+        response_schema: Mapping[str, Any] | None = None,
+        variant: Variant | None = None,
+        **changes: Any,
+    ) -> Replayed:
+        """Make the answer of a receipt once more, and compare it token by token (docs/formats/receipt.md).
+
+        What was said: `contents`, as `Ledger.contents` gives them; or `messages` and `tools`, which may go on behind
+        the answer; or the ids of the `prompt`, and those of the `output` where they are known. `response_schema`: what
+        the answer was held to, `variant`: of the model, where there are no contents and it was not the base. `changes`
+        are fields of ouvert.Sampling that are to be other ones than the receipt's.
+
+        Nothing is kept in a ledger. Raises LedgerError for a receipt that is not understood here, and where what was
+        said is not enough; what `chat` raises.
+        """
+        check_version(receipt, "replaying a receipt")
+        sampling = replace(sampling_of(receipt), **changes)
+        given = None if messages is None else conversation_as_asked(receipt, messages, tools, response_schema)
+        said = Said(
+            contents=None if contents is None else read_contents(contents),
+            conversation=given,
+            prompt=prompt,
+            output=output,
+            grammar=AnswerForm(response_schema).as_grammar(),
+            variant=variant,
+        )
+        return replay(self, receipt, said, sampling)
+
+    def verify(self, receipt: Mapping[str, Any]) -> Verified:
+        """Compare all weights with their digests, and this model with the one of a receipt, field by field.
+
+        Raises LedgerError for a receipt of a version that is not understood here.
+        """
+        check_version(receipt, "verifying a receipt")
+        of_a_text = receipt["model"].get("format") == NO_FORMAT
+        identity = self.text_identity if of_a_text else self.assistant.identity_like(receipt)
+        damage = self.engine.check_weights()
+        return verify(receipt, identity, self.engine.facts, damage)
 
     # --- vectors ------------------------------------------------------------------------------------------------------
 

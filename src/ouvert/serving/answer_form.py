@@ -7,12 +7,11 @@ json_schema and schema beside json_object; SGLang's regex and ebnf; TGI's gramma
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from ouvert.assistant import Demands, EngineError, Grammar, Tool, as_demands
+from ouvert.assistant import ANY_TEXT, AnswerForm, EngineError, Grammar
 from ouvert.serving.errors import Refusal
 from ouvert.serving.wire import Several, Wire
 
@@ -22,31 +21,7 @@ SCHEMA_WORDS = frozenset({"type", "properties", "$ref", "anyOf", "oneOf", "allOf
 ABOUT_A_SCHEMA = frozenset({"name", "description", "schema", "strict"})
 
 
-@dataclass(frozen=True, slots=True)
-class Form:
-    """At most one of both. `schema` is shown to the model where its format can; `grammar` is not.
-
-    Of a schema that is not `strict` what cannot be held to is left out at its own place, and the answer says so.
-    """
-
-    schema: Mapping[str, Any] | None = None
-    grammar: Grammar | None = None
-    strict: bool = True
-
-    def demands(
-        self,
-        tools: Sequence[Tool] = (),
-        choice: str | Mapping[str, Any] = "auto",
-        *,
-        parallel: bool = True,
-        think_budget: int | None = None,
-    ) -> Demands:
-        """With those on calls and thoughts, for the assistant. Raises what `as_demands` raises."""
-        return as_demands(choice, tools, self.schema, self.grammar, think_budget, not parallel, strict=self.strict)
-
-
-FREE = Form()
-ANY_OBJECT = Form(grammar=Grammar.json_object())
+ANY_OBJECT = AnswerForm(grammar=Grammar.json_object())
 
 
 class StatedFormat(Wire):
@@ -63,11 +38,11 @@ class StatedFormat(Wire):
     pattern: str | None = None
     value: str | dict[str, Any] | None = None
 
-    def form(self, where: str) -> Form:
+    def form(self, where: str) -> AnswerForm:
         """Raises Refusal for a type that is not known, or that lacks what it needs."""
         match self.type:
             case "text":
-                return FREE
+                return ANY_TEXT
             case "json_object" | "json" | "json_schema":
                 return self._json(where)
             case "grammar" if self.grammar is not None:
@@ -83,7 +58,7 @@ class StatedFormat(Wire):
             param=f"{where}.type",
         )
 
-    def _json(self, where: str) -> Form:
+    def _json(self, where: str) -> AnswerForm:
         schema: Mapping[str, Any] | None = self.schema_
         if schema is None and isinstance(self.value, dict):
             schema = self.value
@@ -93,7 +68,7 @@ class StatedFormat(Wire):
                 raise missing(f"{where}.json_schema", self.type, "schema")
         if schema is not None:
             stated = self.strict or (self.json_schema or {}).get("strict") is True
-            return Form(schema=schema, strict=stated or self.type != "json_schema")
+            return AnswerForm(schema=schema, strict=stated or self.type != "json_schema")
         if self.type == "json_schema":
             raise missing(where, self.type, "schema" if where.startswith("text") else "json_schema")
         return ANY_OBJECT
@@ -116,7 +91,7 @@ class StructuredOutputs(Wire):
     grammar: str | None = None
     json_object: bool | None = None
 
-    def forms(self, where: str) -> Iterator[tuple[str, Form]]:
+    def forms(self, where: str) -> Iterator[tuple[str, AnswerForm]]:
         if self.json_ is not None:
             yield f"{where}.json", in_schema(self.json_, f"{where}.json")
         if self.regex is not None:
@@ -135,7 +110,7 @@ class TypedGrammar(Wire):
     type: str
     value: str | dict[str, Any]
 
-    def form(self, where: str) -> Form:
+    def form(self, where: str) -> AnswerForm:
         match self.type:
             case "json" | "json_object" | "json_schema":
                 return in_schema(self.value, f"{where}.value")
@@ -162,7 +137,7 @@ class FormedRequest(Wire):
     regex: str | None = None
     ebnf: str | None = None
 
-    def stated_forms(self) -> Iterator[tuple[str, Form]]:
+    def stated_forms(self) -> Iterator[tuple[str, AnswerForm]]:
         """(field, what it says) of every field that says something; those of a dialect's own are added by it."""
         for name in ("guided_json", "json_schema"):
             if (schema := getattr(self, name)) not in (None, ""):
@@ -181,7 +156,7 @@ class FormedRequest(Wire):
             yield from self.structured_outputs.forms("structured_outputs")
 
     @property
-    def form(self) -> Form:
+    def form(self) -> AnswerForm:
         """The one that is stated. Raises Refusal where several are."""
         stated = list(self.stated_forms())
         if len(stated) > 1:
@@ -193,10 +168,10 @@ class FormedRequest(Wire):
                 code="invalid_value",
                 param=names[1],
             )
-        return stated[0][1] if stated else FREE
+        return stated[0][1] if stated else ANY_TEXT
 
 
-def in_schema(given: Any, where: str) -> Form:
+def in_schema(given: Any, where: str) -> AnswerForm:
     """A JSON schema: as an object, as OpenAI wraps it, or as JSON text."""
     schema = given
     if isinstance(given, str):
@@ -213,7 +188,7 @@ def in_schema(given: Any, where: str) -> Form:
             code="invalid_value",
             param=where,
         )
-    return Form(schema=schema)
+    return AnswerForm(schema=schema)
 
 
 def schema_in(given: Mapping[str, Any]) -> Mapping[str, Any] | None:
@@ -223,7 +198,7 @@ def schema_in(given: Mapping[str, Any]) -> Mapping[str, Any] | None:
     return None if given and given.keys() <= ABOUT_A_SCHEMA else given
 
 
-def in_regex(pattern: Any, where: str) -> Form:
+def in_regex(pattern: Any, where: str) -> AnswerForm:
     if not isinstance(pattern, str):
         raise Refusal(
             400,
@@ -231,19 +206,19 @@ def in_regex(pattern: Any, where: str) -> Form:
             code="invalid_value",
             param=where,
         )
-    return Form(grammar=Grammar.regex(pattern))
+    return AnswerForm(grammar=Grammar.regex(pattern))
 
 
-def in_grammar(text: str, where: str) -> Form:
+def in_grammar(text: str, where: str) -> AnswerForm:
     """In llama.cpp's notation, whose rules have `::=`, or in Lark's."""
     if not text.strip():
         raise Refusal(400, f"{where} is empty, expected a grammar.", code="invalid_value", param=where)
-    return Form(grammar=Grammar.gbnf(text) if GBNF_RULE.search(text) else Grammar.lark(text))
+    return AnswerForm(grammar=Grammar.gbnf(text) if GBNF_RULE.search(text) else Grammar.lark(text))
 
 
-def one_of(texts: Sequence[str], where: str) -> Form:
+def one_of(texts: Sequence[str], where: str) -> AnswerForm:
     try:
-        return Form(grammar=Grammar.one_of(texts))
+        return AnswerForm(grammar=Grammar.one_of(texts))
     except EngineError as problem:
         raise Refusal(400, f"{where}: {problem}", code="invalid_value", param=where) from None
 

@@ -5,7 +5,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ouvert.assistant import (
+    ANY_TEXT,
     BASE,
+    AnswerForm,
     ContextExceeded,
     Continuation,
     ContinuedText,
@@ -15,8 +17,8 @@ from ouvert.assistant import (
     TextRequest,
     Token,
     Usage,
+    as_demands,
 )
-from ouvert.serving.answer_form import FREE, Form
 from ouvert.serving.errors import Refusal
 from ouvert.serving.loaded_models import Lease
 
@@ -47,7 +49,7 @@ class TextsToContinue:
     echo: bool = False
     limit: int | None = None
     logprobs: int | None = None
-    form: Form = FREE
+    form: AnswerForm = ANY_TEXT
     stop: tuple[str, ...] = ()
     sampling: Mapping[str, Any] = field(default_factory=dict)
 
@@ -123,7 +125,7 @@ class TextChoice:
 def continuation(
     lease: Lease, ids: Sequence[int], texts: TextsToContinue, number: int, timeout: float | None
 ) -> Continuation:
-    demands = texts.form.demands()
+    demands = as_demands("auto", (), texts.form)
     if texts.ranked:
         demands = replace(demands, candidate=number, best_of=texts.written)
     logprobs = 0 if texts.logprobs is None and texts.ranked else texts.logprobs

@@ -10,8 +10,6 @@ import pytest
 
 import ouvert as library
 from ouvert.assistant import Ledger
-from ouvert.assistant.receipts.contents import read_contents
-from ouvert.assistant.receipts.replay import replay
 from ouvert.cli import main
 from ouvert.cli.commands.receipt import complete_receipts
 from ouvert.cli.environment import open_ledger
@@ -222,7 +220,7 @@ def test_a_continued_text_that_was_held_to_a_schema_needs_it_again(ouvert, real,
     assert answer["receipt"]["asked"]["answer"]["grammar"] == "json schema"
     (tmp_path / "answer.json").write_text(json.dumps(answer))
     words = ("receipt", "replay", "--tokens", tmp_path / "answer.json")
-    assert "Give the very schema with --schema" in ouvert(*words)[1]
+    assert "Give the very schema again" in ouvert(*words)[1]
     assert ouvert(*words, *schema)[1].startswith("The same ")
 
 
@@ -262,7 +260,7 @@ def test_a_schema_is_needed_again_and_must_be_the_same(ouvert, real, tmp_path):
     words = ("receipt", "replay", "--conversation", tmp_path / "talk.json")
     status, said = ouvert(*words)
     assert status == 1
-    assert "Give the very schema with --schema" in said
+    assert "Give the very schema again" in said
     status, said = ouvert(*words, "--schema", tmp_path / "schema.json")
     assert (status, said[:9]) == (0, "The same ")
 
@@ -305,9 +303,9 @@ def test_an_answer_that_was_stopped_is_replayed_as_far_as_it_went(speaking_model
             if n == 4:
                 answer.cancel()
         entry = ledger.find("last")
-        contents = read_contents(ledger.contents(entry.digest))
+        contents = ledger.contents(entry.digest)
         assert entry.receipt["ended"]["reason"] == "cancelled"
-        replayed = replay(model.assistant, entry.receipt, contents.conversation, contents.demands, contents=contents)
+        replayed = model.replay(entry.receipt, contents)
     assert replayed.agrees
     assert replayed.changes == ()
 

@@ -9,7 +9,7 @@ from ouvert.assistant.demands import Demands
 from ouvert.assistant.receipts.ended import Ended
 from ouvert.assistant.receipts.ledger import LedgerError
 from ouvert.chat import Conversation, Message, Tool, ToolCall
-from ouvert.engine import Grammar
+from ouvert.engine import BASE, Edit, Grammar, ScaledAdapter, Variant
 
 VERSION = 1
 
@@ -23,6 +23,7 @@ class Contents:
 
     conversation: Conversation | None
     demands: Demands
+    variant: Variant
     prompt: tuple[int, ...]
     output: tuple[int, ...]
 
@@ -36,6 +37,7 @@ def contents_of(ended: Ended) -> dict[str, Any]:
         "stop": list(ended.stop),
         "prompt": list(ended.prompt_ids),
         "output": list(ended.output_ids),
+        **({} if ended.stopped.variant == BASE else {"variant": ended.stopped.variant.facts()}),
     }
 
 
@@ -59,6 +61,7 @@ def read_contents(kept: Mapping[str, Any]) -> Contents:
         return Contents(
             conversation=None if kept["conversation"] is None else read_conversation(kept["conversation"]),
             demands=read_demands(kept["demands"]),
+            variant=read_variant(kept["variant"]) if "variant" in kept else BASE,
             prompt=tuple(kept["prompt"]),
             output=tuple(kept["output"]),
         )
@@ -88,3 +91,8 @@ def read_message(kept: Mapping[str, Any]) -> Message:
 def read_demands(kept: Mapping[str, Any]) -> Demands:
     answer = kept["answer"]
     return Demands(**{**kept, "answer": None if answer is None else Grammar(**answer)})
+
+
+def read_variant(kept: Mapping[str, Any]) -> Variant:
+    edits = tuple(Edit(**{**each, "values": tuple(each["values"])}) for each in kept["edits"])
+    return Variant(tuple(ScaledAdapter(**each) for each in kept["adapters"]), edits)

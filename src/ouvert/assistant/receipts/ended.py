@@ -6,7 +6,7 @@ from typing import Any
 
 from ouvert.assistant.demands import Demands
 from ouvert.assistant.events import Reason, Usage
-from ouvert.chat import Conversation, ToolCall
+from ouvert.chat import Conversation, Message, ToolCall
 from ouvert.engine import Sampling, Stopped
 
 NO_FORMAT = "none"  # of a text that is continued
@@ -46,7 +46,8 @@ class Outcome:
 class Ended:
     """An answer to a conversation, or a text continued, at its end.
 
-    `conversation` is the one that was sent, `messages` are as `sent_by_message` gives them; of a text there are none.
+    `conversation` is the one that was sent, `messages` are as `sent_by_message` gives them, `left_out` are those that
+    were given and not sent, by their place; of a text there are none.
     `sampling` is as it was used, `own_stop_ids` are those of its tokens that end an answer beside the chat format's.
     `stop_string` is the one of `stop` that ended it, if one did.
     """
@@ -66,6 +67,7 @@ class Ended:
     mean_logprob: float | None = None
     conversation: Conversation | None = None
     messages: Sequence[Mapping[str, Any]] = ()
+    left_out: Mapping[int, Message] = field(default_factory=dict)
     outcome: Outcome = field(default_factory=Outcome)
 
     @property

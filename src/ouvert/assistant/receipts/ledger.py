@@ -58,9 +58,9 @@ class Checked:
         return not self.problems
 
 
-def canonical(receipt: Mapping[str, Any]) -> bytes:
+def canonical(facts: Any) -> bytes:
     """The bytes a receipt is kept as, and whose SHA-256 is its digest. Raises ValueError for what JSON cannot say."""
-    return json.dumps(receipt, sort_keys=True, separators=(",", ":"), allow_nan=False).encode("ascii")
+    return json.dumps(facts, sort_keys=True, separators=(",", ":"), allow_nan=False).encode("ascii")
 
 
 def receipt_digest(receipt: Mapping[str, Any]) -> str:

@@ -5,11 +5,13 @@ import json
 import sys
 from array import array
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
 from ouvert.assistant.receipts.ended import Ended, Identity
-from ouvert.chat import Conversation, Rendered
+from ouvert.assistant.receipts.ledger import canonical, digest_of_line
+from ouvert.chat import Conversation, Message, Rendered
 from ouvert.engine import EngineFacts, Sampling, Stopped
 
 VERSION = 3
@@ -36,12 +38,22 @@ def write_receipt(ended: Ended, facts: EngineFacts, connections: Mapping[str, An
         **identity_facts(ended.identity, facts.of_variant(stopped.variant)),
         "sampling": sampling_facts(ended.sampling, ended.stop, stopped.seed, ended.own_stop_ids),
         "messages": list(ended.messages),
+        **({"left_out": left_out_facts(ended.left_out)} if ended.left_out else {}),
         "asked": asked_facts(ended),
         "tokens": token_facts(ended),
         "ended": ending_facts(ended),
         "seconds": second_facts(stopped, ended.outcome.thought_seconds),
         **without_absent({"joules": joules, "connections": connections}),
     }
+
+
+def left_out_facts(messages: Mapping[int, Message]) -> dict[str, Any]:
+    """Which messages were not sent, and the digest of them all: nothing else in a receipt is of them."""
+    said = [
+        {name: value for name, value in asdict(messages[place]).items() if value not in (None, "", ())}
+        for place in sorted(messages)
+    ]
+    return {"messages": sorted(messages), "digest": digest_of_line(canonical(said))}
 
 
 def asked_facts(ended: Ended) -> dict[str, Any]:

@@ -1,45 +1,42 @@
 """An answer made once more from its receipt, and compared token by token: docs/formats/receipt.md."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+import datetime
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
+from ouvert.assistant.answer import Answer
 from ouvert.assistant.assistant import Assistant
-from ouvert.assistant.demands import Demands, as_demands
+from ouvert.assistant.demands import AnswerForm, Demands, as_demands
 from ouvert.assistant.events import Finished
+from ouvert.assistant.messages import as_conversation
+from ouvert.assistant.receipts.comparison import Change, changes_between, check_version
 from ouvert.assistant.receipts.contents import Contents
-from ouvert.assistant.receipts.ended import Identity
+from ouvert.assistant.receipts.ended import NO_FORMAT, Identity
 from ouvert.assistant.receipts.ledger import LedgerError
-from ouvert.assistant.receipts.receipt import (
-    READABLE,
-    SINCE,
-    VERSION,
-    identity_facts,
-    ids_digest,
-    sampling_facts,
-)
+from ouvert.assistant.receipts.receipt import identity_facts, ids_digest, sampling_facts
 from ouvert.assistant.request import ChatRequest
-from ouvert.chat import Conversation
+from ouvert.chat import Conversation, Message, Tool
 from ouvert.engine import BASE, Constraint, Engine, Grammar, Sampling, Variant
 
-# What decides an answer's tokens. The number of threads is among it so that a change is said; it changes no number.
-DECIDING = ("model", "engine", "sampling", "asked")
-# A name changes nothing; whether weights were checked yet says when, not what; the digest of an identity is told by the
-# fields that it is of.
-NOT_COMPARED = frozenset({"model.name", "model.weights_checked", "engine.identity_digest"})
+CUT_FROM_OUTSIDE = ("cancelled", "timeout")
 
 
-PACKED = "model.packed_digest"
-PACKED_FROM = ("model.weights_digest", "model.configuration_digest", "engine.layout")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Said:
+    """What was said when the answer of a receipt was made, as far as its owner knows it.
 
+    `contents`: as kept beside the receipt; nothing else is needed then. Else the `conversation`, which may go on behind
+    the answer, or the ids of the `prompt`, and those of the `output` where they are known. `grammar`: what the answer
+    was held to. `variant`: of the model; left out, that of the contents, or the base.
+    """
 
-@dataclass(frozen=True, slots=True)
-class Change:
-    """A field of the receipt that is not now what it was; None where it is absent."""
-
-    field: str
-    was: Any
-    now: Any
+    contents: Contents | None = None
+    conversation: Conversation | None = None
+    prompt: Sequence[int] | None = None
+    output: Sequence[int] | None = None
+    grammar: Grammar | None = None
+    variant: Variant | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +44,7 @@ class Replayed:
     """What became of an answer made once more.
 
     `agrees`: the same tokens, as far as the first answer went. `differs_at`: the place of the first token that is not
-    the same, with what it `was` and is `now` (None past an end); known only where contents were kept.
+    the same, with what it `was` and is `now` (None past an end); known only where the first answer's tokens are.
     """
 
     agrees: bool
@@ -59,43 +56,107 @@ class Replayed:
     changes: tuple[Change, ...]
 
 
-def changes_between(was: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[Change, ...]:
-    """The fields of two receipts that decide an answer and are not the same, as far as both versions have them."""
-    version = min(receipt.get("receipt", VERSION) for receipt in (was, now))
-    before, after = dict(deciding(was)), dict(deciding(now))
-    # Of other weights, in another layout, or of none (NumPy), packed weights are others, too: no change of its own.
-    if any(before.get(field) != after.get(field) for field in PACKED_FROM) or None in (
-        before.get(PACKED),
-        after.get(PACKED),
-    ):
-        before.pop(PACKED, None)
-        after.pop(PACKED, None)
-    return tuple(
-        Change(field, before.get(field), after.get(field))
-        for field in sorted(before.keys() | after.keys())
-        if before.get(field) != after.get(field) and field not in NOT_COMPARED and SINCE.get(field, 0) <= version
-    )
+class ReplayingModel(Protocol):
+    """What of a model a replay needs."""
+
+    @property
+    def engine(self) -> Engine: ...
+
+    @property
+    def assistant(self) -> Assistant:
+        """Of one that has a chat format."""
+
+    @property
+    def text_identity(self) -> Identity: ...
+
+    def constraint(self, grammar: Grammar) -> Constraint: ...
 
 
-def not_recorded(receipt: Mapping[str, Any]) -> list[str]:
-    """Fields that decide an answer and that receipts of this one's version do not have."""
-    return [field for field, since in SINCE.items() if since > receipt.get("receipt", VERSION)]
+def replay(model: ReplayingModel, receipt: Mapping[str, Any], said: Said, sampling: Sampling | None = None) -> Replayed:
+    """Make the receipt's answer once more, as the receipt says or with another `sampling`, and compare.
 
-
-def deciding(receipt: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    for part in DECIDING:
-        yield from ((f"{part}.{name}", value) for name, value in receipt.get(part, {}).items())
-
-
-def check_version(receipt: Mapping[str, Any], operation: str) -> None:
-    """Raises LedgerError for a receipt of a version that is not understood here."""
-    version = receipt.get("receipt")
-    if version not in READABLE:
+    Nothing is added to a ledger. Raises LedgerError for a receipt that is not understood here, and where what is `said`
+    is not enough; what `Assistant.answer` raises.
+    """
+    check_version(receipt, "replaying a receipt")
+    sampling = sampling or sampling_of(receipt)
+    of_a_text = receipt["model"].get("format") == NO_FORMAT
+    if (kept := said.contents) is not None:
+        said = replace(said, prompt=kept.prompt, output=kept.output, variant=said.variant or kept.variant)
+        check_variant(receipt, said.variant or BASE)
+        if kept.conversation is None:
+            return replay_tokens(model, receipt, kept.demands, said, sampling)
+        return replay_conversation(model.assistant, receipt, kept.conversation, kept.demands, said, sampling)
+    check_variant(receipt, said.variant or BASE)
+    if said.prompt is not None:
+        return replay_tokens(model, receipt, demands_of_tokens(model, receipt, said.grammar), said, sampling)
+    if of_a_text or said.conversation is None:
+        needed = "the ids of its prompt" if of_a_text else "its conversation, or the ids of its prompt"
         raise LedgerError(
-            f"{operation}: the receipt's version is {version!r}, expected {' or '.join(map(str, READABLE))}. Use the "
-            f"version of Ouvert that wrote it ({receipt.get('engine', {}).get('version', 'it does not say which')}); "
-            "`ouvert receipt show` prints it as it is."
+            f"replaying a receipt: what was said is not known, expected {needed}. Give that; or keep contents beside "
+            "receipts from now on."
         )
+    conversation = conversation_asked(model.assistant, receipt, said.conversation) or said.conversation
+    demands = demands_of(receipt, conversation, said.grammar)
+    return replay_conversation(model.assistant, receipt, conversation, demands, said, sampling)
+
+
+def replay_conversation(
+    assistant: Assistant,
+    receipt: Mapping[str, Any],
+    conversation: Conversation,
+    demands: Demands,
+    said: Said,
+    sampling: Sampling,
+) -> Replayed:
+    """Answer the conversation again. Raises what `Assistant.answer` raises."""
+    cut = receipt["ended"]["reason"] in CUT_FROM_OUTSIDE
+    length = receipt["tokens"]["output"] if said.output is None else len(said.output)
+    request = ChatRequest(
+        conversation=conversation,
+        demands=demands,
+        stop=tuple(receipt["sampling"].get("stop", ())),
+        variant=said.variant or BASE,
+    )
+    answer = assistant.that_remembers_nothing(sampling).answer(request)
+    finished = read_to_its_end(answer, length if cut else None)
+    now = answer.token_ids[:length] if cut else answer.token_ids
+    changes = changes_between(receipt, finished.receipt)
+    return compare(receipt, answer.prompt_ids, now, said.output, changes)
+
+
+def read_to_its_end(answer: Answer, length: int | None) -> Finished:
+    """The answer's last event; it is ended after `length` tokens where that is given."""
+    for event in answer:
+        if isinstance(event, Finished):
+            return event
+        if length is not None and len(answer.token_ids) >= length:
+            answer.cancel()
+    raise AssertionError("an answer ended without Finished")
+
+
+def replay_tokens(
+    model: ReplayingModel, receipt: Mapping[str, Any], demands: Demands, said: Said, sampling: Sampling
+) -> Replayed:
+    """Read the prompt's tokens again, write as many as the answer had, and compare them. Raises EngineError."""
+    of_a_text = receipt["model"].get("format") == NO_FORMAT
+    identity = model.text_identity if of_a_text else model.assistant.identity_like(receipt)
+    format_stop_ids = frozenset() if of_a_text else model.assistant.chat.stop_ids
+    prompt, length = said.prompt or (), receipt["tokens"]["output"]
+    now: list[int] = []
+    if length:
+        constraint = None if demands.answer is None else model.constraint(demands.answer)
+        stop_ids = sampling.stop_ids | format_stop_ids
+        settings = replace(sampling, max_tokens=length, constraint=constraint, stop_ids=stop_ids)
+        now = [token.id for token in model.engine.generate(list(prompt), settings, said.variant or BASE)]
+    seed = receipt["sampling"]["seed"] if sampling.seed is None else sampling.seed
+    current = {
+        **identity_facts(identity, model.engine.facts.of_variant(said.variant or BASE)),
+        "sampling": sampling_facts(sampling, receipt["sampling"].get("stop", ()), seed, sampling.stop_ids),
+        # What was asked beside demands decides the prompt, and stands in its tokens.
+        "asked": {**receipt.get("asked", {}), **demands.facts()},
+    }
+    return compare(receipt, prompt, now, said.output, changes_between(receipt, current))
 
 
 def check_variant(receipt: Mapping[str, Any], variant: Variant) -> None:
@@ -131,112 +192,77 @@ def demands_of(receipt: Mapping[str, Any], conversation: Conversation, grammar: 
     demands = as_demands(
         asked.get("tool_choice", "auto"),
         conversation.tools,
-        None,
-        grammar,
-        asked.get("think_budget"),
-        asked.get("one_call", False),
+        AnswerForm(grammar=grammar),
+        think_budget=asked.get("think_budget"),
+        one_call=asked.get("one_call", False),
     )
     demands = replace(demands, best_of=asked.get("best_of", 1), candidate=asked.get("candidate", 0))
     if demands.facts().get("answer") != asked.get("answer"):
         raise LedgerError(
             f"replaying: the answer was held to {asked.get('answer')}, given is {demands.facts().get('answer')}, "
-            "expected the same. Give the very schema with --schema, or none if there was none."
+            "expected the same. Give the very schema again, or none if there was none."
         )
     return demands
+
+
+def demands_of_tokens(model: ReplayingModel, receipt: Mapping[str, Any], grammar: Grammar | None) -> Demands:
+    """What the receipt's answer was held to. Raises LedgerError where that takes more than the prompt's tokens."""
+    if receipt["model"].get("format") != NO_FORMAT:
+        asked = [name for name in ("tool_choice", "answer", "think_budget") if name in receipt["asked"]]
+        chat = model.assistant.chat
+        if asked or chat.guides:
+            held = " and ".join(asked) or f"the outline of {chat.name}"
+            raise LedgerError(
+                f"replaying from tokens: the answer was held to {held}, which takes the conversation, expected an "
+                "answer that nothing held. Give the conversation."
+            )
+    return demands_of(receipt, Conversation(messages=()), grammar)
+
+
+def conversation_as_asked(
+    receipt: Mapping[str, Any],
+    messages: str | Iterable[Message | Mapping[str, Any]],
+    tools: Iterable[Tool | Mapping[str, Any]] | None = None,
+    schema: Mapping[str, Any] | None = None,
+) -> Conversation:
+    """The conversation, with the effort and the day that the receipt says. Raises what `as_conversation` raises."""
+    asked = receipt.get("asked", {})
+    date = asked.get("date")
+    return as_conversation(
+        messages,
+        tools,
+        asked.get("effort"),
+        asked.get("thinking"),
+        None if date is None else datetime.date.fromisoformat(date),
+        schema,
+    )
 
 
 def conversation_asked(
     assistant: Assistant, receipt: Mapping[str, Any], conversation: Conversation
 ) -> Conversation | None:
-    """The beginning of `conversation` whose prompt has the receipt's digest; None if no beginning has it."""
+    """The beginning of `conversation` whose prompt has the receipt's digest, without the messages that were left out;
+    None if no beginning has it."""
     wanted = receipt["tokens"]["prompt_digest"]
     if receipt.get("asked", {}).get("tool_choice") == "none" and not assistant.chat.guides:
         conversation = replace(conversation, tools=())  # as an answer leaves them out
-    stated = receipt.get("messages", ())
-    refused = {n for n, each in enumerate(stated) if each.get("refused") and not each.get("sent")}
+    given, left_out = len(receipt.get("messages", ())), messages_left_out(receipt)
     for end in range(len(conversation.messages), 0, -1):
-        given = conversation.messages[:end]
-        sent = tuple(each for n, each in enumerate(given) if n not in refused) if end == len(stated) else given
-        beginning = replace(conversation, messages=sent)
-        if beginning.messages[-1].role != "assistant" and wanted == ids_digest(assistant.chat.render(beginning).ids):
+        messages = conversation.messages[:end]
+        if end == given:
+            messages = tuple(each for n, each in enumerate(messages) if n not in left_out)
+        beginning = replace(conversation, messages=messages)
+        if messages[-1].role != "assistant" and wanted == ids_digest(assistant.chat.render(beginning).ids):
             return beginning
     return None
 
 
-def replay(
-    assistant: Assistant,
-    receipt: Mapping[str, Any],
-    conversation: Conversation,
-    demands: Demands,
-    *,
-    contents: Contents | None = None,
-    sampling: Sampling | None = None,
-    variant: Variant = BASE,
-) -> Replayed:
-    """Answer the conversation again as the receipt says, or with another `sampling`, and compare.
-
-    `variant`: the one whose digest the receipt has. Nothing is added to a ledger. Raises what `Assistant.answer`
-    raises, and LedgerError.
-    """
-    check_variant(receipt, variant)
-    stop: Sequence[str] = receipt["sampling"].get("stop", ())
-    quiet = Assistant(
-        assistant.engine,
-        assistant.chat,
-        assistant.identity.model,
-        assistant.identity.tokenizer_digest,
-        lambda: assistant.grammars.vocabulary,
-        sampling=sampling or sampling_of(receipt),
-    )
-    answer = quiet.answer(ChatRequest(conversation=conversation, demands=demands, stop=tuple(stop), variant=variant))
-    length = receipt["tokens"]["output"] if contents is None else len(contents.output)
-    finished: Finished | None = None
-    for event in answer:
-        if isinstance(event, Finished):
-            finished = event
-        elif len(answer.token_ids) >= length and receipt["ended"]["reason"] in ("cancelled", "timeout"):
-            answer.cancel()  # as it was ended from outside
-    if finished is None:
-        raise AssertionError("an answer ended without Finished")
-    now = answer.token_ids
-    cut = receipt["ended"]["reason"] in ("cancelled", "timeout")
-    compared = now[:length] if cut else now
-    changes = changes_between(receipt, finished.receipt)
-    return compare(receipt, answer.prompt_ids, compared, None if contents is None else contents.output, changes)
-
-
-def replay_tokens(
-    engine: Engine,
-    identity: Identity,
-    receipt: Mapping[str, Any],
-    prompt: Sequence[int],
-    demands: Demands,
-    *,
-    constraint: Constraint | None = None,
-    format_stop_ids: Collection[int] = (),
-    output: Sequence[int] | None = None,
-    sampling: Sampling | None = None,
-    variant: Variant = BASE,
-) -> Replayed:
-    """Read the prompt's tokens again, write as many as the answer had, and compare them.
-
-    `constraint` is what `demands` ask for, compiled; `format_stop_ids` end an answer beside those the receipt names.
-    `output` are the answer's tokens, if they are known. `variant`: as in `replay`. Raises EngineError and LedgerError.
-    """
-    check_variant(receipt, variant)
-    asked_for = sampling or sampling_of(receipt)
-    length = receipt["tokens"]["output"]
-    now: list[int] = []
-    if length:
-        stop_ids = asked_for.stop_ids | frozenset(format_stop_ids)
-        settings = replace(asked_for, max_tokens=length, constraint=constraint, stop_ids=stop_ids)
-        now = [token.id for token in engine.generate(list(prompt), settings, variant)]
-    seed = receipt["sampling"]["seed"] if asked_for.seed is None else asked_for.seed
-    stated = sampling_facts(asked_for, receipt["sampling"].get("stop", ()), seed, asked_for.stop_ids)
-    # What was asked beside demands decides the prompt, and stands in its tokens.
-    asked = {**receipt.get("asked", {}), **demands.facts()}
-    current = {**identity_facts(identity, engine.facts.of_variant(variant)), "sampling": stated, "asked": asked}
-    return compare(receipt, prompt, now, output, changes_between(receipt, current))
+def messages_left_out(receipt: Mapping[str, Any]) -> frozenset[int]:
+    """The places of the messages that were given and not sent. Older receipts only count their tokens as refused."""
+    if "left_out" in receipt:
+        return frozenset(receipt["left_out"]["messages"])
+    stated = receipt.get("messages", ())
+    return frozenset(n for n, each in enumerate(stated) if each.get("refused") and not each.get("sent"))
 
 
 def compare(

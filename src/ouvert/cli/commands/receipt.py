@@ -4,7 +4,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +12,7 @@ from ouvert.cli.arguments import add_engine_override
 from ouvert.cli.environment import open_ledger, open_store
 
 if TYPE_CHECKING:
-    from ouvert.assistant import Demands, Entry, Model
-    from ouvert.assistant.receipts.ended import Identity
-    from ouvert.assistant.receipts.replay import Replayed
-    from ouvert.chat import Conversation
-    from ouvert.engine import Grammar
+    from ouvert.assistant import Entry, Ledger, Model, Replayed
 
 SUMMARY = "List, show, verify and replay the receipts of answers."
 DIFFERENT = 1
@@ -173,6 +169,8 @@ def forget_contents(args: argparse.Namespace) -> int:
 
 
 def verify_receipts(args: argparse.Namespace) -> int:
+    from ouvert.assistant import check_version
+
     ledger = open_ledger()
     entry = None if args.receipt is None else ledger.find(args.receipt)
     checked = ledger.check()
@@ -187,26 +185,18 @@ def verify_receipts(args: argparse.Namespace) -> int:
     }
     good = checked.whole
     if entry is not None:
-        from ouvert.assistant.receipts.receipt import identity_facts
-        from ouvert.assistant.receipts.replay import NOT_COMPARED, changes_between, check_version, not_recorded
-
         check_version(entry.receipt, f"verifying receipt {entry.number}")
         with model_of(entry.receipt, args) as model:
-            damage = model.engine.check_weights()
-            now = identity_facts(identity_of(model, entry.receipt), model.engine.facts)
-        recorded = {part: entry.receipt[part] for part in ("receipt", "model", "engine")}
-        changes = changes_between(recorded, now)
-        fields = [f"{part}.{name}" for part in ("model", "engine") for name in recorded[part]]
-        fields = [field for field in fields if field not in NOT_COMPARED]
+            verified = model.verify(entry.receipt)
         facts["receipt"] = {
             "number": entry.number,
             "digest": entry.digest,
-            "fields": {field: field not in {change.field for change in changes} for field in fields},
-            "changes": [asdict(change) for change in changes],
-            "not_recorded": not_recorded(entry.receipt),
-            "weights_checked": now["model"]["weights_checked"],
-        } | ({} if damage is None else {"damage": damage})
-        good = good and damage is None and not any(change.field.startswith("model.") for change in changes)
+            "fields": verified.fields,
+            "changes": [asdict(change) for change in verified.changes],
+            "not_recorded": list(verified.not_recorded),
+            "weights_checked": verified.weights_checked,
+        } | ({} if verified.damage is None else {"damage": verified.damage})
+        good = good and verified.same_model
     if args.json:
         print_json(facts)
     else:
@@ -287,74 +277,21 @@ def template_of(receipt: Mapping[str, Any], args: argparse.Namespace) -> str | N
     return {"builtin": f"builtin:{name}", "template": name or None}.get(kind)
 
 
-def identity_of(model: "Model", receipt: Mapping[str, Any]) -> "Identity":
-    """What receipts of this kind of answer say of the model."""
-    from ouvert.assistant.receipts.ended import NO_FORMAT
-
-    return (
-        model.text_identity if receipt["model"].get("format") == NO_FORMAT else model.assistant.identity_like(receipt)
-    )
-
-
 def replay_one(args: argparse.Namespace) -> int:
-    from ouvert.assistant import LedgerError
-    from ouvert.assistant.receipts.contents import read_contents
-    from ouvert.assistant.receipts.ended import NO_FORMAT
-    from ouvert.assistant.receipts.replay import check_version, demands_of, replay, replay_tokens, sampling_of
-    from ouvert.cli.answer_options import SchemaError, read_schema
-    from ouvert.engine import Grammar
+    from ouvert.assistant import check_version
 
     ledger = open_ledger()
     entry = ledger.find(args.receipt)
-    receipt = entry.receipt
-    check_version(receipt, f"replaying receipt {entry.number}")
-    kept = ledger.contents(entry.digest)
-    contents = None if kept is None or args.conversation or args.tokens else read_contents(kept)
-    if contents is None and args.conversation is None and args.tokens is None:
-        raise LedgerError(
-            f"replaying receipt {entry.number}: what was said was not kept, only its digest. Give it: "
-            "--conversation FILE (JSON with messages, as /save writes it) or --tokens FILE (the prompt's token ids). "
-            "`--receipts contents` keeps it."
-        )
-    try:
-        schema = read_schema(args.schema)
-    except SchemaError as problem:
-        raise LedgerError(f"replaying receipt {entry.number}: {problem}") from problem
-    grammar = None if schema is None else Grammar.json_schema(schema)
-    plain = receipt["model"].get("format") == NO_FORMAT
-    if plain and args.conversation is not None:
-        raise LedgerError(
-            f"replaying receipt {entry.number}: it is of a text that was continued, not of a conversation. Give the "
-            "prompt's token ids with --tokens FILE."
-        )
+    check_version(entry.receipt, f"replaying receipt {entry.number}")
+    given = what_was_said(args, ledger, entry)
     changes = {"seed": args.seed, "temperature": args.temperature}
-    sampling = replace(sampling_of(receipt), **{n: value for n, value in changes.items() if value is not None})
-    with model_of(receipt, args) as model:
-        if plain or args.tokens is not None:
-            output: list[int] | None
-            if contents is not None:
-                prompt, output, demands = list(contents.prompt), list(contents.output), contents.demands
-            else:
-                prompt, output = read_tokens(args.tokens, model.engine.vocabulary_size)
-                demands = demands_of_tokens(receipt, model, grammar)
-            replayed = replay_tokens(
-                model.engine,
-                identity_of(model, receipt),
-                receipt,
-                prompt,
-                demands,
-                constraint=None if demands.answer is None else model.constraint(demands.answer),
-                format_stop_ids=() if plain else model.assistant.chat.stop_ids,
-                output=output,
-                sampling=sampling,
-            )
-        else:
-            if contents is not None and contents.conversation is not None:
-                conversation, demands = contents.conversation, contents.demands
-            else:
-                conversation = conversation_given(args.conversation, schema, receipt, model)
-                demands = demands_of(receipt, conversation, grammar)
-            replayed = replay(model.assistant, receipt, conversation, demands, contents=contents, sampling=sampling)
+    changes = {name: value for name, value in changes.items() if value is not None}
+    with model_of(entry.receipt, args) as model:
+        if args.tokens is not None:
+            given |= read_tokens(args.tokens, model.engine.vocabulary_size)
+        replayed = model.replay(entry.receipt, **given, **changes)
+    if args.conversation is not None and not replayed.prompt_agrees:
+        print("The prompt of no beginning of that conversation has the receipt's digest.", file=sys.stderr)
     facts = {"number": entry.number, "digest": entry.digest, "verdict": verdict(replayed), **asdict(replayed)}
     if args.json:
         print_json(facts)
@@ -365,57 +302,46 @@ def replay_one(args: argparse.Namespace) -> int:
     return 0 if replayed.agrees else DIFFERENT
 
 
-def conversation_given(
-    path: Path, schema: Mapping[str, Any] | None, receipt: Mapping[str, Any], model: "Model"
-) -> "Conversation":
-    """The beginning of the conversation in a file that the receipt is of, else all of it. Raises LedgerError."""
-    import datetime
-
+def what_was_said(args: argparse.Namespace, ledger: "Ledger", entry: "Entry") -> dict[str, Any]:
+    """For `Model.replay`: the contents that were kept, or what the command was given instead. Raises LedgerError."""
     from ouvert.assistant import LedgerError
-    from ouvert.assistant.messages import as_conversation
-    from ouvert.assistant.receipts.replay import conversation_asked
+    from ouvert.cli.answer_options import SchemaError, read_schema
+
+    operation = f"replaying receipt {entry.number}"
+    if args.conversation is not None and entry.receipt.get("messages") == []:
+        raise LedgerError(
+            f"{operation}: it is of a text that was continued, not of a conversation. Give the prompt's token ids with "
+            "--tokens FILE."
+        )
+    try:
+        given: dict[str, Any] = {"response_schema": read_schema(args.schema)}
+    except SchemaError as problem:
+        raise LedgerError(f"{operation}: {problem}") from problem
+    if args.conversation is not None:
+        return given | read_conversation(args.conversation)
+    if args.tokens is not None:
+        return given
+    if (contents := ledger.contents(entry.digest)) is None:
+        raise LedgerError(
+            f"{operation}: what was said was not kept, only its digest. Give it: --conversation FILE (JSON with "
+            "messages, as /save writes it) or --tokens FILE (the prompt's token ids). `--receipts contents` keeps it."
+        )
+    return given | {"contents": contents}
+
+
+def read_conversation(path: Path) -> dict[str, Any]:
+    """Messages and tools, for `Model.replay`. Raises LedgerError."""
+    from ouvert.assistant import LedgerError
 
     try:
         given = json.loads(path.read_text(encoding="utf-8-sig"))
-        messages, tools = given["messages"], given.get("tools")
-    except (OSError, ValueError, KeyError, TypeError) as problem:
+        return {"messages": given["messages"], "tools": given.get("tools")}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as problem:
         raise LedgerError(f'reading {path}: {problem}, expected JSON: {{"messages": [...]}}. Correct it.') from problem
-    asked = receipt["asked"]
-    date = asked.get("date")
-    whole = as_conversation(
-        messages,
-        tools,
-        asked.get("effort"),
-        asked.get("thinking"),
-        None if date is None else datetime.date.fromisoformat(date),
-        schema,
-    )
-    found = conversation_asked(model.assistant, receipt, whole)
-    if found is None:
-        print("The prompt of no beginning of that conversation has the receipt's digest.", file=sys.stderr)
-    return found or whole
 
 
-def demands_of_tokens(receipt: Mapping[str, Any], model: "Model", grammar: "Grammar | None") -> "Demands":
-    """What the receipt's answer was held to. Raises LedgerError where that takes more than the prompt's tokens."""
-    from ouvert.assistant import LedgerError
-    from ouvert.assistant.receipts.ended import NO_FORMAT
-    from ouvert.assistant.receipts.replay import demands_of
-    from ouvert.chat import Conversation
-
-    if receipt["model"].get("format") != NO_FORMAT:
-        asked = [name for name in ("tool_choice", "answer", "think_budget") if name in receipt["asked"]]
-        if asked or model.assistant.chat.guides:
-            held = " and ".join(asked) or f"the outline of {model.assistant.chat.name}"
-            raise LedgerError(
-                f"replaying from tokens: the answer was held to {held}, which takes the conversation, expected an "
-                "answer that nothing held. Give --conversation FILE."
-            )
-    return demands_of(receipt, Conversation(messages=()), grammar)
-
-
-def read_tokens(path: Path, vocabulary_size: int) -> tuple[list[int], list[int] | None]:
-    """The prompt's ids, and the answer's where the file has them. Raises LedgerError."""
+def read_tokens(path: Path, vocabulary_size: int) -> dict[str, Any]:
+    """The prompt's ids, and the answer's where the file has them, for `Model.replay`. Raises LedgerError."""
     from ouvert.assistant import LedgerError
 
     try:
@@ -432,7 +358,7 @@ def read_tokens(path: Path, vocabulary_size: int) -> tuple[list[int], list[int] 
                 f"reading {path}: {ids!r:.60} stands where token ids should, expected a list of whole numbers below "
                 f'{vocabulary_size}: [...] or {{"prompt": [...], "output": [...]}}. Correct it.'
             )
-    return prompt, output
+    return {"prompt": prompt, "output": output}
 
 
 def verdict(replayed: "Replayed") -> str:

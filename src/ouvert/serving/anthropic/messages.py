@@ -9,9 +9,19 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 from starlette.responses import Response
 
-from ouvert.assistant import ChatRequest, Event, Finished, Thinking, Tool, as_conversation, sampling_asked
+from ouvert.assistant import (
+    AnswerForm,
+    ChatRequest,
+    Event,
+    Finished,
+    Thinking,
+    Tool,
+    as_conversation,
+    as_demands,
+    sampling_asked,
+)
 from ouvert.serving import receipts
-from ouvert.serving.answer_form import Form, FormedRequest
+from ouvert.serving.answer_form import FormedRequest
 from ouvert.serving.answers import AnswerInProgress
 from ouvert.serving.anthropic.blocks import Block, SentMessage, read_messages
 from ouvert.serving.anthropic.events import PING, MessageWriter
@@ -76,10 +86,10 @@ class CountRequest(FormedRequest):
     output_config: OutputConfig | None = None
     output_format: OutputFormat | None = None
 
-    def stated_forms(self) -> Iterator[tuple[str, Form]]:
+    def stated_forms(self) -> Iterator[tuple[str, AnswerForm]]:
         wanted = (self.output_config.format if self.output_config else None) or self.output_format
         if wanted is not None:
-            yield "output_config.format", Form(schema=wanted.schema_)
+            yield "output_config.format", AnswerForm(schema=wanted.schema_)
         yield from super().stated_forms()
 
 
@@ -110,10 +120,11 @@ def asked(request: CountRequest) -> ChatRequest:
     messages = read_messages(request.system, request.messages).messages
     return ChatRequest(
         conversation=as_conversation(messages, tools, schema=request.form.schema),
-        demands=request.form.demands(
-            tools,
+        demands=as_demands(
             "auto" if choice is None else as_choice(choice),
-            parallel=not (choice is not None and choice.disable_parallel_tool_use),
+            tools,
+            request.form,
+            one_call=choice is not None and bool(choice.disable_parallel_tool_use),
             think_budget=config.budget_tokens if config is not None and config.type == "enabled" else None,
         ),
         thinking=as_thinking(config, request.output_config.effort if request.output_config else None),

@@ -5,9 +5,19 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from ouvert.assistant import EFFORTS, ChatRequest, Message, Thinking, Tool, as_conversation, sampling_asked
+from ouvert.assistant import (
+    EFFORTS,
+    AnswerForm,
+    ChatRequest,
+    Message,
+    Thinking,
+    Tool,
+    as_conversation,
+    as_demands,
+    sampling_asked,
+)
 from ouvert.serving import receipts
-from ouvert.serving.answer_form import ANY_OBJECT, Form, FormedRequest
+from ouvert.serving.answer_form import ANY_OBJECT, FormedRequest
 from ouvert.serving.bounds import OllamaTemperature, Penalty, RepetitionPenalty, Share, StopList, TopLogprobs
 from ouvert.serving.endpoints import MOST_COUNT, MOST_TOKENS
 from ouvert.serving.errors import Refusal
@@ -105,9 +115,9 @@ class Asked(FormedRequest):
             sampling["logprobs"] = self.top_logprobs or 0
         return sampling
 
-    def stated_forms(self) -> Iterator[tuple[str, Form]]:
+    def stated_forms(self) -> Iterator[tuple[str, AnswerForm]]:
         if isinstance(self.format, dict):
-            yield "format", Form(schema=self.format)
+            yield "format", AnswerForm(schema=self.format)
         elif self.format == "json":
             yield "format", ANY_OBJECT
         yield from super().stated_forms()
@@ -131,7 +141,7 @@ class Asked(FormedRequest):
         form = self.form
         return ChatRequest(
             conversation=as_conversation(messages, tools, schema=form.schema),
-            demands=form.demands(tools),
+            demands=as_demands("auto", tools, form),
             thinking=self.thought,
             lenient=True,
             sampling=self.sampling,

@@ -5,9 +5,9 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from ouvert.assistant import ChatRequest, Message, Thinking, ToolCall, as_conversation
+from ouvert.assistant import AnswerForm, ChatRequest, Message, Thinking, ToolCall, as_conversation, as_demands
 from ouvert.serving import receipts
-from ouvert.serving.answer_form import ANY_OBJECT, Form, in_schema
+from ouvert.serving.answer_form import ANY_OBJECT, in_schema
 from ouvert.serving.bounds import TopLogprobs
 from ouvert.serving.endpoints import MOST_COUNT, MOST_TOKENS
 from ouvert.serving.errors import Refusal
@@ -111,7 +111,7 @@ class ChatCompletionRequest(SampledRequest):
     ouvert: ChatExtras | None = None
     modalities: Several[str] | None = None
 
-    def stated_forms(self) -> Iterator[tuple[str, Form]]:
+    def stated_forms(self) -> Iterator[tuple[str, AnswerForm]]:
         yield from super().stated_forms()
         if self.format not in (None, ""):
             yield "format", ANY_OBJECT if self.format == "json" else in_schema(self.format, "format")
@@ -165,8 +165,12 @@ def asked(request: ChatCompletionRequest, most_choices: int) -> ChatRequest:
     conversation = as_conversation(messages, tools, schema=request.form.schema)
     return ChatRequest(
         conversation=conversation,
-        demands=request.form.demands(
-            tools, choice, parallel=request.parallel_tool_calls is not False, think_budget=request.budget
+        demands=as_demands(
+            choice,
+            tools,
+            request.form,
+            think_budget=request.budget,
+            one_call=request.parallel_tool_calls is False,
         ),
         thinking=Thinking(effort=request.effort, enabled=request.thinks),
         lenient=True,

@@ -7,9 +7,9 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from ouvert.assistant import ChatRequest, Message, Thinking, as_conversation
+from ouvert.assistant import AnswerForm, ChatRequest, Message, Thinking, as_conversation, as_demands
 from ouvert.serving import receipts
-from ouvert.serving.answer_form import Form, FormedRequest, StatedFormat
+from ouvert.serving.answer_form import FormedRequest, StatedFormat
 from ouvert.serving.bounds import TopLogprobs
 from ouvert.serving.endpoints import MOST_COUNT, MOST_TOKENS
 from ouvert.serving.openai.foreign_fields import OPENAI_HARMLESS, RESPONSES_REFUSED
@@ -53,7 +53,7 @@ class InputRequest(FormedRequest):
     previous_response_id: str | None = None
     truncation: Literal["auto", "disabled"] | None = None
 
-    def stated_forms(self) -> Iterator[tuple[str, Form]]:
+    def stated_forms(self) -> Iterator[tuple[str, AnswerForm]]:
         stated = self.text.format if self.text else None
         if stated is not None and stated.type != "text":
             yield "text.format", stated.form("text.format")
@@ -92,7 +92,7 @@ def asked_to_read(request: InputRequest, messages: list[Message]) -> ChatRequest
     tools, choice = chosen_tools(declared_tools(request.tools or ()).tools, as_choice(request.tool_choice))
     return ChatRequest(
         conversation=as_conversation(messages, tools, schema=request.form.schema),
-        demands=request.form.demands(tools, choice, parallel=request.parallel_tool_calls is not False),
+        demands=as_demands(choice, tools, request.form, one_call=request.parallel_tool_calls is False),
         thinking=Thinking(effort=request.reasoning.effort if request.reasoning else None),
         lenient=True,
         truncate=request.truncation == "auto",

@@ -5,8 +5,8 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import BeforeValidator, Field
 
-from ouvert.assistant import Tool, Usage, sampling_asked
-from ouvert.serving.answer_form import Form, FormedRequest, StatedFormat
+from ouvert.assistant import AnswerForm, Tool, Usage, sampling_asked
+from ouvert.serving.answer_form import FormedRequest, StatedFormat
 from ouvert.serving.answers import AnswerInProgress
 from ouvert.serving.bounds import Bias, OpenAITemperature, Penalty, RepetitionPenalty, Share, StopList
 from ouvert.serving.endpoints import MOST_COUNT, MOST_TOKENS
@@ -107,7 +107,7 @@ class SampledRequest(SamplingFields):
     stop: str | StopList | None = None
     response_format: StatedFormat | None = None
 
-    def stated_forms(self) -> Iterator[tuple[str, Form]]:
+    def stated_forms(self) -> Iterator[tuple[str, AnswerForm]]:
         if self.response_format is not None and self.response_format.type != "text":
             yield "response_format", self.response_format.form("response_format")
         yield from super().stated_forms()

@@ -1,0 +1,72 @@
+"""`ouvert.load`: from a name to a model in memory."""
+
+from pathlib import Path
+
+from ouvert.assistant.load_installed import kept_prefixes, open_installed
+from ouvert.assistant.model import Model
+from ouvert.assistant.receipts.ledger import Ledger
+from ouvert.assistant.sampling import not_done
+from ouvert.engine import CacheType, PageFiles
+from ouvert.safety import Guard
+from ouvert.store import SILENCE, Progress, Store, default_home
+
+
+def load(
+    model: str | Path,
+    *,
+    threads: int | None = None,
+    context: int | None = None,
+    exact: bool = False,
+    cache: CacheType | None = None,
+    store: Store | None = None,
+    progress: Progress = SILENCE,
+    receipts: Ledger | bool = True,
+    guard: Guard | None = None,
+    prefixes: PageFiles | bool = True,
+    clip_context: bool = False,
+    template: str | Path | None = None,
+) -> Model:
+    """Load a model: an alias ("smollm2"), a name in the store, or the path of a folder or file. Opens no connection.
+
+    `threads`: how many compute; left out, as many as serve best. `context`: most tokens of a conversation; left out,
+    as many as the model was made for. `clip_context`: more than that is taken for that, and `progress` says so;
+    without, it is an error. `exact`: activations stay float32 where a faster way would round them. `cache`: how keys
+    and values are kept: "f16" as a rule, "q8" for about half the memory (docs/formats/cache.md). `store`: another than
+    the one of this user. `progress` is shown while weights are packed, which happens once. `receipts`: the receipt of
+    every answer is kept in the store's ledger, without what was said (docs/formats/receipt.md); False keeps none, an
+    ouvert.Ledger says where and what. `guard`: that of this process (`ouvert.guard()`), whose counts then stand in
+    every receipt. `prefixes`: what prompts begin with is kept on disk, encrypted with a key of this user's
+    (docs/formats/prefix-cache.md); False keeps it in memory only, an ouvert.PageFiles says where, how much, and with
+    which key. `template`: a chat template instead of the model's own: "builtin" (ours for its vocabulary),
+    "builtin:chatml" or another of ours, the name of one of several that the model brings, or a file.
+
+    Raises StoreError with the command that fetches the model if it is not on this machine, CheckpointError for files
+    that cannot be used, EngineError for settings that cannot be honoured, ChatError for a template that cannot be used.
+    """
+    store = store or Store(default_home())
+    installed = store.resolve(str(model))
+    files = kept_prefixes(store, say=progress.say) if prefixes is True else prefixes or None
+    opened = open_installed(
+        store,
+        installed,
+        threads=threads,
+        context=context,
+        exact=exact,
+        cache=cache,
+        prefixes=files,
+        progress=progress,
+        clip_context=clip_context,
+    )
+    if context is not None and context > (most := opened.engine.context):
+        progress.say(f"{installed.name} was made for {most} tokens: its context is {most}, and not {context}.")
+    ledger = Ledger(store.home / "receipts") if receipts is True else receipts or None
+    made = Model(installed.name, installed.source, opened, ledger, guard, None if template is None else str(template))
+    try:
+        if template is not None:
+            _ = made.chat_format  # what was asked for is refused now, not at the first answer
+        if (advice := not_done(opened.folder, opened.metadata)) is not None:
+            progress.say(advice)
+    except Exception:
+        made.close()
+        raise
+    return made
