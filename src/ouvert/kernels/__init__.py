@@ -82,7 +82,7 @@ def __getattr__(name: str) -> Any:
 
 
 class Traceable(Protocol):
-    """A model whose weights were placed with the tracer: models.Model."""
+    """A model whose weights are `Packed` matrices and float32 vectors: models.Model."""
 
     @property
     def memories(self) -> Iterable["Memory"]: ...

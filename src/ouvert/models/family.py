@@ -53,7 +53,7 @@ class Model:
         return self.family.memories(self.config)
 
     def forward(self, batch: Batch, ops: Operations, tap: Watch | None = None) -> Value:
-        """Logits of the wanted tokens, (wanted, vocabulary). `ops` must be the ones the weights were placed with.
+        """Logits of the wanted tokens, (wanted, vocabulary). `ops` must take the weights as they were placed.
 
         `tap` sees the values of docs/formats/taps.md. Raises TapError if it replaces one that it may only look at.
         """

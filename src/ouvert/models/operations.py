@@ -87,7 +87,10 @@ class Operations(Protocol):
 
 
 class Places(Protocol):
-    """Turns a parameter of a checkpoint into what the same object's operations want as a weight."""
+    """Turns a parameter of a checkpoint into what some operations take as a weight.
+
+    arithmetic.Ops does it for itself; packed.InMemory and packed.PackedWeights do it for the kernels.
+    """
 
     def place(self, parameter: Any) -> Weight:
         """The weight. Raises what the implementation says: CheckpointError or ValueError for a parameter that it cannot
