@@ -54,7 +54,7 @@ class KeyValues:
 
 
 class Latents:
-    """What one layer with latent attention remembers: one vector a token, whose beginning is also the value.
+    """What one layer with latent attention caches: one vector a token, whose beginning is also the value.
 
     keys (1, length, width) and values (1, length, value_width), the same numbers. DeepSeek-AI, arXiv:2405.04434, 2.1.
 

@@ -80,7 +80,7 @@ def mix_experts(x: Array, experts: Experts, chosen: Array, expert_weights: Array
 
 
 def one_expert(x: Array, experts: Experts, e: int) -> Array:
-    """The answer of expert e alone, unweighted."""
+    """The answer of expert e alone, unweighted. x (tokens, hidden) -> like x."""
 
     def bias(of_all: Any) -> Array | None:
         return None if of_all is None else of_all[e]

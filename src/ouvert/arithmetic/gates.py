@@ -6,6 +6,7 @@ from ouvert.arithmetic.dense import Array
 
 
 def sigmoid(x: Array) -> Array:
+    """1 / (1 + exp(-x)), element by element."""
     with np.errstate(over="ignore"):  # exp(large) is infinite, and one over infinity is the right answer
         return np.asarray(1 / (1 + np.exp(-x)))
 

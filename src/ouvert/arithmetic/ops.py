@@ -17,7 +17,7 @@ Wanted = Literal["last", "all", "none"]
 
 
 class KeyValueMemory(Protocol):
-    """A layer that remembers keys and values."""
+    """A layer that caches keys and values."""
 
     @property
     def kv_heads(self) -> int: ...
@@ -26,7 +26,7 @@ class KeyValueMemory(Protocol):
 
 
 class StateMemory(Protocol):
-    """A layer that remembers a state."""
+    """A layer that caches a state."""
 
     @property
     def channels(self) -> int: ...
@@ -37,7 +37,7 @@ class StateMemory(Protocol):
 
 
 class LatentMemory(Protocol):
-    """A layer that remembers one vector a token, whose beginning is also the value."""
+    """A layer that caches one vector a token, whose beginning is also the value."""
 
     @property
     def width(self) -> int: ...
@@ -45,7 +45,7 @@ class LatentMemory(Protocol):
     def value_width(self) -> int: ...
 
 
-# What one layer must remember of a sequence.
+# What one layer must cache of a sequence.
 Memory = KeyValueMemory | LatentMemory | StateMemory
 Cached = KeyValues | Latents | State
 
@@ -78,7 +78,7 @@ class EncodedExperts:
 
 
 class Cache:
-    """What is remembered of one sequence, layer by layer.
+    """What is cached of one sequence, layer by layer.
 
     `Ops.new_cache` makes one. Its methods and properties raise nothing.
     """
@@ -241,33 +241,43 @@ class Ops:
         return np.concatenate(mixed)
 
     def embed(self, ids: Array, table: Array) -> Array:
+        """ids (tokens,), table (vocabulary, hidden) -> (tokens, hidden). Raises as arithmetic.embed."""
         return dense.embed(ids, table)
 
     def linear(self, x: Array, weight: Array, bias: Array | None = None) -> Array:
+        """x (tokens, in), weight (out, in), bias (out,) -> (tokens, out). Raises as arithmetic.linear."""
         return dense.linear(x, weight, bias)
 
     def linear_heads(self, x: Array, weight: Any) -> Array:
+        """x (tokens, heads * in), weight [head] (out, in) -> (tokens, heads * out)."""
         return dense.linear_heads(x, weight)
 
     def join(self, a: Array, b: Array, heads: int) -> Array:
+        """a (tokens, heads * m), b (tokens, heads * n) -> (tokens, heads * (m + n))."""
         return dense.join(a, b, heads)
 
     def rms_norm(self, x: Array, weight: Array, eps: float) -> Array:
+        """x (…, width), weight (width,) -> like x."""
         return dense.rms_norm(x, weight, eps)
 
     def heads(self, x: Array, head_dim: int) -> Array:
+        """(tokens, heads * head_dim) -> (tokens, heads, head_dim)."""
         return dense.heads(x, head_dim)
 
     def rotate(self, x: Array, positions: Array, rope: Rope) -> Array:
+        """x (tokens, heads, head_dim), positions (tokens,) -> like x. Raises as arithmetic.rotate."""
         return rotation.rotate(x, positions, rope)
 
     def swiglu(self, gate: Array, up: Array) -> Array:
+        """gate and up (tokens, inner) -> the same shape."""
         return gates.swiglu(gate, up)
 
     def clamped_swiglu(self, gate: Array, up: Array, alpha: float, limit: float) -> Array:
+        """gate and up (tokens, inner) -> the same shape."""
         return gates.clamped_swiglu(gate, up, alpha, limit)
 
     def route_top_k(self, scores: Array, top_k: int, chosen: Array | None = None) -> tuple[Array, Array]:
+        """scores (tokens, experts) -> chosen int32 and expert_weights, (tokens, top_k) each."""
         return experts.route_top_k(scores, top_k, chosen)
 
     def route_top_k_of_groups(
@@ -281,12 +291,15 @@ class Ops:
         normalised: bool,
         factor: float,
     ) -> tuple[Array, Array]:
+        """scores (tokens, experts), correction (experts,) -> chosen int32 and expert_weights, (tokens, top_k) each."""
         return experts.route_top_k_of_groups(
             scores, correction, top_k, groups, top_k_groups, normalised=normalised, factor=factor
         )
 
     def mix_experts(self, x: Array, experts_: Experts, chosen: Array, expert_weights: Array) -> Array:
+        """x (tokens, hidden), chosen and expert_weights (tokens, top_k) -> (tokens, hidden)."""
         return experts.mix_experts(x, experts_, chosen, expert_weights)
 
     def select(self, x: Array, rows: Array) -> Array:
+        """x (tokens, width), rows (wanted,) -> (wanted, width)."""
         return dense.select(x, rows)

@@ -113,6 +113,7 @@ def changed(logits: Array, ask: Any, changes: Changes) -> Array:
 
 
 def narrow(wide: Array) -> Array:
+    """float32, what leaves its range at its end."""
     narrowed: Array = np.clip(wide, -FINITE, FINITE).astype(np.float32)
     return narrowed
 

@@ -55,6 +55,7 @@ class Arena:
                 self.bytes_per_token = max(self.bytes_per_token, at + size)
 
     def native(self, value: Value) -> Any:
+        """Where a value lies, as the native program wants it; each of the result's rows is returned."""
         if value not in self.made:
             rows = _native.Rows.tokens if value.rows == "tokens" else _native.Rows.wanted
             offset = -1 if value is self.logits else self.offset[self.home[value]]
@@ -73,6 +74,7 @@ def lowest_gap(taken: Sequence[tuple[int, int, int]], size: int) -> int:
 
 
 def bytes_per_token(value: Value) -> int:
+    """Of a value in memory."""
     if value.code_bytes:
         return int(_native.activation_bytes_per_token(value.width, value.code_bytes))
     return 4 * value.width

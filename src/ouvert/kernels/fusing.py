@@ -10,7 +10,10 @@ from ouvert.kernels.trace import KeyValueMemory, Memory, Op, Value
 
 
 class Fusing:
-    """Operations become steps; neighbours that share work become one."""
+    """Operations become steps; neighbours that share work become one.
+
+    There is a method for each kind of operation, of its name: `n` is where `op` stands in the trace.
+    """
 
     def __init__(
         self, ops: Sequence[Op], logits: Value, native: Any, *, exact: bool, memories: Sequence[Memory]
@@ -31,6 +34,7 @@ class Fusing:
         self.result: list[Step] = []
 
     def steps(self) -> tuple[list[Step], list[Any]]:
+        """The steps, and what must live as long as the program."""
         for n, op in enumerate(self.ops):
             if n not in self.done:
                 self.done.add(n)
@@ -44,6 +48,7 @@ class Fusing:
         return self.readers.get(value, []) == [by] and not value.watched and value is not self.logits
 
     def only_reader(self, value: Value) -> int | None:
+        """The one operation that reads this value, if there is one and nobody watches the value."""
         readers = self.readers.get(value, [])
         return readers[0] if len(readers) == 1 and not value.watched else None
 
@@ -238,7 +243,7 @@ class Fusing:
             return None
         attend = self.ops[reader]
         q, k = (self.maker[value] for value in attend.reads[:2])
-        head_dim = self.remembered(attend).head_dim
+        head_dim = self.memory_of(attend).head_dim
         for m in (q, k):
             op = self.ops[m]
             if op.kind != "rotate" or not self.hidden(op.writes[0], reader) or op.given["each"] != head_dim:
@@ -264,14 +269,14 @@ class Fusing:
             )
         else:
             self.step([k, v], [], lambda at: native.append(layer, at(k), at(v)))
-        memory = self.remembered(op)
+        memory = self.memory_of(op)
         group = q.width // (memory.kv_heads * memory.head_dim)
         window = _native.NO_WINDOW if memory.window is None else memory.window
         plan = self.plan(group, memory.kv_heads, memory.head_dim, window, memory.head_dim)
         sinks, scale = given["sinks"], given["scale"]
         self.step([q], [out], lambda at: native.attend(plan, layer, at(q), sinks, scale, at(out)))
 
-    def remembered(self, attend: Op) -> KeyValueMemory:
+    def memory_of(self, attend: Op) -> KeyValueMemory:
         memory: KeyValueMemory = self.memories[attend.given["layer"]]
         return memory
 

@@ -21,6 +21,7 @@ def best_instruction_set() -> str:
 
 
 def available_instruction_sets() -> tuple[str, ...]:
+    """From the plainest to the widest that this machine has."""
     return INSTRUCTION_SETS[: INSTRUCTION_SETS.index(best_instruction_set()) + 1]
 
 
@@ -56,6 +57,7 @@ class Piece:
     token_end: int
 
     def check(self, rows: int, tokens: int) -> None:
+        """Raises ValueError unless it lies within that product."""
         fits = 0 <= self.row_begin <= self.row_end <= rows and 0 <= self.token_begin <= self.token_end <= tokens
         whole = self.row_begin % ROW_GROUP == 0 and (self.row_end % ROW_GROUP == 0 or self.row_end == rows)
         if not fits or not whole:
@@ -176,6 +178,7 @@ def matmul(
 
 
 def check_floats(name: str, array: np.ndarray, shape: tuple[int | None, ...]) -> None:
+    """Raises ValueError unless it is contiguous float32 of that shape; None is any length."""
     fits = array.ndim == len(shape) and all(
         size in (None, given) for size, given in zip(shape, array.shape, strict=True)
     )
@@ -185,11 +188,13 @@ def check_floats(name: str, array: np.ndarray, shape: tuple[int | None, ...]) ->
 
 
 def check_columns(x: np.ndarray) -> None:
+    """Raises ValueError unless columns come in whole blocks of 32."""
     if x.shape[1] % 32 or x.shape[1] == 0:
         raise ValueError(f"linear: x has {x.shape[1]} columns, expected a positive multiple of 32.")
 
 
 def check_rows(name: str, rows: np.ndarray | None, below: int | None, count: int | None = None) -> None:
+    """Raises ValueError unless they are contiguous int32 below that number, and so many."""
     if rows is None:
         return
     fits = rows.dtype == np.int32 and rows.ndim == 1 and rows.flags.c_contiguous and count in (None, len(rows))

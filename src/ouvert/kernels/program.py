@@ -79,7 +79,7 @@ class Page:
 
 
 class Sequence:
-    """The past of one sequence. Belongs to the program that made it.
+    """The cache of one sequence. Belongs to the program that made it.
 
     `Program.new_sequence` and `Program.resume` make one. Its properties raise nothing.
     """
@@ -225,12 +225,12 @@ class Program:
                         self._run([(sequence, chunk)], [len(chunk)], ["none" if wish == "last" and not ends else wish])
                     )
         except MemoryError:
-            for (sequence, _), past in zip(work, before, strict=True):
-                sequence.native.swap(past)
+            for (sequence, _), held in zip(work, before, strict=True):
+                sequence.native.swap(held)
             raise
         finally:
-            for past in before:
-                past.close()
+            for held in before:
+                held.close()
         return np.concatenate(rows)
 
     # --- pages ---
@@ -275,7 +275,7 @@ class Program:
     # --- memory ---
 
     def cache_bytes(self, tokens: int) -> int:
-        """Bytes that the past of one sequence of so many tokens takes at most. Raises nothing."""
+        """Bytes that the cache of one sequence of so many tokens takes at most. Raises nothing."""
         size: int = self._native.bytes_for(tokens)
         return size
 
@@ -342,7 +342,7 @@ class Program:
         return sorted(((kind, *both) for kind, both in kinds.items()), key=lambda row: -row[1])
 
     def step_without_work(self, work: Ordered[tuple[Sequence, Array]], wanted: Wanted) -> Array:
-        """A step whose instructions are handed out and do nothing: what remains is overhead. The pasts are spoilt.
+        """A step whose instructions are handed out and do nothing: what remains is overhead. The caches are spoilt.
 
         Raises what `step` raises.
         """

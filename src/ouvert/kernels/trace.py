@@ -7,7 +7,7 @@ Rows = Literal["tokens", "wanted"]
 
 
 class KeyValueMemory(Protocol):
-    """A layer that remembers keys and values: models.KeyValueMemory."""
+    """A layer that caches keys and values: models.KeyValueMemory."""
 
     @property
     def kv_heads(self) -> int: ...
@@ -18,7 +18,7 @@ class KeyValueMemory(Protocol):
 
 
 class LatentMemory(Protocol):
-    """A layer that remembers latents: models.LatentMemory."""
+    """A layer that caches latents: models.LatentMemory."""
 
     @property
     def width(self) -> int: ...
@@ -27,7 +27,7 @@ class LatentMemory(Protocol):
 
 
 class StateMemory(Protocol):
-    """A layer that remembers a state: models.StateMemory."""
+    """A layer that caches a state: models.StateMemory."""
 
     @property
     def channels(self) -> int: ...

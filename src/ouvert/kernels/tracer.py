@@ -115,7 +115,7 @@ class Tracer:
     # --- what surrounds a graph ---
 
     def begin(self, memories: Iterable[Memory]) -> Batch:
-        """The batch to run the graph on, for a model whose layers remember `memories`. Raises nothing."""
+        """The batch to run the graph on, for a model whose layers cache `memories`. Raises nothing."""
         self.memories = tuple(memories)
         return Batch(Ids(), Positions(), WantedRows(), tuple(LayerCache(n) for n in range(len(self.memories))))
 
@@ -157,7 +157,7 @@ class Tracer:
             holds=holds,
         )
 
-    # --- the operations ---
+    # --- the operations: shapes and meanings are arithmetic.Ops's; each raises TracingError where shapes do not fit ---
 
     def embed(self, ids: Ids, table: Packed) -> Traced:
         self.vocabulary = table.rows
@@ -211,7 +211,7 @@ class Tracer:
         if k.value.width != width or v.value.width != width or q.value.width % width:
             raise TracingError(
                 f"attend: q, k and v have {q.value.width}, {k.value.width} and {v.value.width} columns, expected k "
-                f"and v of {width} ({memory.kv_heads} heads of {memory.head_dim}, as remembered) and q a multiple."
+                f"and v of {width} ({memory.kv_heads} heads of {memory.head_dim}, as cached) and q a multiple."
             )
         if q.value.width // width > MOST_HEADS_TOGETHER:
             raise TracingError(
@@ -220,7 +220,7 @@ class Tracer:
             )
         if window != memory.window:
             raise TracingError(
-                f"attend: the window is {window}, but layer {cache.layer} remembers one of {memory.window}. "
+                f"attend: the window is {window}, but layer {cache.layer} caches one of {memory.window}. "
                 "Both come from the model's configuration and must agree."
             )
         return self._op("attend", [q, k, v], q.value.width, "tokens", layer=cache.layer, scale=scale, sinks=sinks)
@@ -231,7 +231,7 @@ class Tracer:
         if latents.value.width != memory.width or rest:
             raise TracingError(
                 f"attend_latent: q and latents have {q.value.width} and {latents.value.width} columns, expected the "
-                f"former a multiple of {memory.width}, as remembered, the latter that."
+                f"former a multiple of {memory.width}, as cached, the latter that."
             )
         if heads > MOST_HEADS_TOGETHER:
             raise TracingError(
@@ -298,7 +298,7 @@ class Tracer:
         if (weight.shape, bias.shape, x.value.width) != (wanted, wanted[:1], memory.channels):
             raise TracingError(
                 f"convolve: x has {x.value.width} columns, weight is {weight.shape} and bias {bias.shape}, expected "
-                f"{memory.channels} channels and {memory.convolution} taps, as remembered."
+                f"{memory.channels} channels and {memory.convolution} taps, as cached."
             )
         if memory.convolution > _native.MOST_TAPS:
             raise TracingError(

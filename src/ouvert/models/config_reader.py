@@ -31,6 +31,9 @@ class ConfigReader:
     `source` names the file (and place in it) in errors; `prefix` stands before every key in the file, and keys without
     it are not this configuration's. A key whose value is null counts as absent, except in `optional`. Where GGUF is
     expected to say one number, a list that gives every layer the same one is read as that number.
+
+    Each method raises CheckpointError, by the key's name, if the key is missing and has no default, or if its value is
+    not what the method says.
     """
 
     def __init__(self, source: str, raw: Mapping[str, Any], prefix: str = "") -> None:
@@ -38,6 +41,7 @@ class ConfigReader:
         self.asked: set[str] = set()
 
     def fault(self, what: str) -> CheckpointError:
+        """The error for something that this version does not compute."""
         return CheckpointError(f"{self.source}: {what}. This checkpoint needs something this version does not have.")
 
     def _take(self, name: str, default: Any) -> Any:
@@ -106,24 +110,28 @@ class ConfigReader:
         return value
 
     def flag(self, name: str, default: bool | Required = REQUIRED) -> bool:
+        """True or false."""
         value = self._take(name, default)
         if not isinstance(value, bool):
             raise self._wrong(name, value, "true or false")
         return value
 
     def text(self, name: str, default: str | Required | None = REQUIRED) -> str | None:
+        """Text, or the default."""
         value = self._take(name, default)
         if not isinstance(value, str | None):
             raise self._wrong(name, value, "text")
         return value
 
     def texts(self, name: str, default: list[str] | Required | None = REQUIRED) -> list[str] | None:
+        """A list of texts, or the default."""
         value = self._take(name, default)
         if value is not None and not (isinstance(value, list) and all(isinstance(each, str) for each in value)):
             raise self._wrong(name, value, "a list of texts")
         return value
 
     def mapping(self, name: str, default: Mapping[str, Any] | Required | None = REQUIRED) -> Mapping[str, Any] | None:
+        """An object, or the default."""
         value = self._take(name, default)
         if not isinstance(value, Mapping | None):
             raise self._wrong(name, value, "an object")

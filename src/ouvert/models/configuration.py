@@ -97,7 +97,7 @@ class DecoderConfig:
     rope: RopeConfig
 
     def memories(self) -> list[KeyValueMemory]:
-        """What each layer remembers of a sequence. Raises nothing."""
+        """What each layer caches of a sequence. Raises nothing."""
         return [KeyValueMemory(self.num_key_value_heads, self.head_dim, window) for window in self.windows]
 
     def sizes(self) -> dict[str, int]:
@@ -128,7 +128,7 @@ def windows_from_hf(reader: ConfigReader, layers: int) -> tuple[int | None, ...]
 
 
 def windows_of_kinds(reader: ConfigReader, kinds: list[str], layers: int, width: int | None) -> tuple[int | None, ...]:
-    """`layer_types` in words to windows in numbers."""
+    """`layer_types` in words to windows in numbers. Raises CheckpointError for other words, or a missing width."""
     if len(kinds) != layers or not set(kinds) <= {"full_attention", "sliding_attention"}:
         raise reader.fault(
             f"layer_types is {kinds[:4]}..., expected {layers} times full_attention or sliding_attention"
@@ -175,7 +175,10 @@ def shape_from_hf(
 def shape_from_gguf(
     reader: ConfigReader, tensors: Mapping[str, Tensor], *, truncate: bool = True, with_experts: bool = False
 ) -> dict[str, Any]:
-    """The same from GGUF metadata; heads and frequencies may be left out where llama.cpp has a default."""
+    """The same from GGUF metadata; heads and frequencies may be left out where llama.cpp has a default.
+
+    Raises CheckpointError for what is missing or impossible.
+    """
     query_heads = reader.integer("attention.head_count")
     hidden = reader.integer("embedding_length")
     head_dim = reader.integer("attention.key_length", max(hidden // query_heads, 1))
@@ -240,6 +243,7 @@ def refuse_quantised(reader: ConfigReader) -> None:
 
 
 def check_shape(reader: ConfigReader, shape: Mapping[str, Any]) -> None:
+    """Raise CheckpointError for heads that cannot share evenly, or cannot turn in pairs."""
     if shape["num_attention_heads"] % shape["num_key_value_heads"]:
         raise reader.fault(
             f"{shape['num_attention_heads']} query heads cannot share {shape['num_key_value_heads']} key heads evenly"

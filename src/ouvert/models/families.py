@@ -69,6 +69,7 @@ def refuse_other_kinds(checkpoint: Checkpoint) -> None:
 
 
 def of_purpose(family: Family, pools: bool, source: str) -> Family:
+    """The family itself, or its embedding model if a checkpoint `pools`. Raises CheckpointError if it has none."""
     if not pools:
         return family
     if family.name not in EMBEDDING:
@@ -91,7 +92,10 @@ def pools_gguf(checkpoint: Checkpoint, architecture: str) -> bool:
 
 
 def pools_hf(folder: Path) -> bool:
-    """The same of a folder, which says it as sentence-transformers does: modules.json, and a file of the pooling."""
+    """The same of a folder, which says it as sentence-transformers does: modules.json, and a file of the pooling.
+
+    Raises CheckpointError for steps and ways of pooling that we do not compute.
+    """
     path = folder / "modules.json"
     if not path.exists():
         return False
@@ -121,6 +125,7 @@ def pools_hf(folder: Path) -> bool:
 
 
 def unknown(source: str, key: str, said: str, known: Callable[[Family], frozenset[str]]) -> CheckpointError:
+    """The error for a family that we do not know, with the list of those we do."""
     families = ", ".join(f"{each.name} ({', '.join(sorted(known(each)))})" for each in FAMILIES)
     return CheckpointError(
         f"{source}: {key} is {said[:80]!r}, a family this version does not compute. It knows: {families}. "

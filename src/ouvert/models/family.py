@@ -34,7 +34,7 @@ class Family:
     embeds: bool = False
 
     def memories(self, config: Any) -> list[Memory]:
-        """What each layer must remember of a sequence. Raises nothing."""
+        """What each layer must cache of a sequence. Raises nothing."""
         memories: list[Memory] = config.memories()
         return memories
 
@@ -49,7 +49,7 @@ class Model:
 
     @property
     def memories(self) -> list[Memory]:
-        """What each layer must remember of a sequence. Raises nothing."""
+        """What each layer must cache of a sequence. Raises nothing."""
         return self.family.memories(self.config)
 
     def forward(self, batch: Batch, ops: Operations, tap: Watch | None = None) -> Value:

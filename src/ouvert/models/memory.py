@@ -1,4 +1,4 @@
-"""What a layer must remember of a sequence."""
+"""What a layer must cache of a sequence: the sizes of its cache."""
 
 from dataclasses import dataclass
 

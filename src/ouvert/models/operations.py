@@ -41,7 +41,7 @@ class Batch(Protocol):
 
     @property
     def caches(self) -> Sequence[Any]:
-        """One for each layer: what it remembers of the batch's sequences."""
+        """One for each layer: its cache of the batch's sequences."""
 
 
 class Operations(Protocol):

@@ -252,7 +252,10 @@ def with_the_prefix_of(embedding: str, in_file: Mapping[str, Source]) -> Mapping
 
 
 def check_frequencies(checkpoint: Checkpoint, tensors: Mapping[str, Tensor], computed: Array) -> None:
-    """Saved frequencies, in 16 bits at worst, must be the computed ones: another model would turn otherwise."""
+    """Saved frequencies, in 16 bits at worst, must be the computed ones: another model would turn otherwise.
+
+    Raises CheckpointError by the name of the tensor that differs.
+    """
     for name, tensor in sorted(tensors.items()):
         saved = tensor.decode()
         if saved.shape != computed.shape or not np.allclose(saved, computed, rtol=0.01, atol=1e-7):

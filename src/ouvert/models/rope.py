@@ -146,6 +146,7 @@ def theta_and_settings(reader: ConfigReader, default_theta: float | None) -> tup
 
 
 def scaling_from_hf(settings: ConfigReader, kind: str | None, context_length: int) -> Scaling | None:
+    """The scaling of this `rope_type`, None for "default". Raises CheckpointError for one that we do not compute."""
     match kind:
         case "default":
             settings.neutral("factor", 1)
@@ -168,6 +169,7 @@ def scaling_from_hf(settings: ConfigReader, kind: str | None, context_length: in
 
 
 def yarn_from_hf(settings: ConfigReader, context_length: int) -> Yarn:
+    """Peng et al., YaRN, arXiv:2309.00071, with what transformers assumes where the file says nothing."""
     original = settings.integer("original_max_position_embeddings", context_length)
     factor = settings.positive("factor", context_length / original)
     settings.neutral("extrapolation_factor", 1)
@@ -188,7 +190,8 @@ def rope_from_gguf(
 ) -> RopeConfig:
     """Read `rope.*` of GGUF metadata; `factors` are the values of the tensor rope_freqs.weight, if the file has one.
 
-    GGUF has no key for YaRN's `truncate`: the family says what its models were made with.
+    GGUF has no key for YaRN's `truncate`: the family says what its models were made with. Raises CheckpointError for
+    what we do not compute.
     """
     theta = reader.positive("rope.freq_base", 10000.0)
     reader.neutral("rope.dimension_count", head_dim)
@@ -203,6 +206,7 @@ def rope_from_gguf(
 
 
 def scaling_from_gguf(reader: ConfigReader, context_length: int, *, truncate: bool) -> Scaling | None:
+    """None for none. Raises CheckpointError for a kind that we do not compute."""
     kind = reader.text("rope.scaling.type", "linear")
     factor = reader.number("rope.scaling.factor", reader.number("rope.scale_linear", 1.0))
     original = reader.whole("rope.scaling.original_context_length", 0) or context_length

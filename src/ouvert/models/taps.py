@@ -147,13 +147,16 @@ class CheckedTap:
         return returned
 
     def inside(self, scope: str) -> Self:
+        """The checked tap for the values of a part, such as "layers.3"."""
         return type(self)(self.tap.inside(scope), self.family, f"{self.scope}{scope}.")
 
 
 def alike(value: Value) -> tuple[Any, ...]:
+    """What a replacement must have in common with the value."""
     return type(value), getattr(value, "shape", None), getattr(value, "dtype", None)
 
 
 def shown(value: Value) -> str:
+    """The same in words."""
     kind, shape, dtype = alike(value)
     return f"{kind.__name__} {shape} of {dtype}" if shape is not None else f"{kind.__name__}"

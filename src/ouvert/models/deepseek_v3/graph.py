@@ -1,6 +1,6 @@
 """DeepSeek-V3, written the way it is explained at a whiteboard. DeepSeek-AI, arXiv:2412.19437 and arXiv:2405.04434.
 
-Of every token only one short vector is remembered, the latent, from which all heads would make their keys and values.
+Of every token only one short vector is cached, the latent, from which all heads would make their keys and values.
 Nobody makes them: what turns latents into keys is applied to the queries instead, and what turns them into values to
 what the heads bring back. `ops` computes, `layer` holds one layer's weights, `cache` the latents so far, `tap` may look
 at or replace any named value. x is the residual stream, (tokens, hidden).
@@ -88,6 +88,7 @@ def layers(
 def decoder_layer(
     x: Value, layer: Layer, n: int, config: DeepseekV3Config, rope: Rope, batch: Batch, ops: Operations, tap: Watch
 ) -> Value:
+    """x (tokens, hidden), the residual stream -> the same after layer n."""
     normed = ops.rms_norm(x, layer.attention_norm, config.rms_norm_eps)
     x = x + tap("attention.out", attention(normed, layer, n, config, rope, batch, ops, tap))
     normed = ops.rms_norm(x, layer.mlp_norm, config.rms_norm_eps)
@@ -110,8 +111,8 @@ def attention(
     latent = ops.rms_norm(ops.linear(x, layer.latent), layer.latent_norm, LATENT_EPS)  # (tokens, latent)
     position = ops.rotate(ops.heads(ops.linear(x, layer.key_rope), config.qk_rope_head_dim), batch.positions, rope)
     q = tap("attention.q", ops.heads(ops.join(sought, turning, heads), width))  # (tokens, heads, latent + rope)
-    remembered = tap("attention.latent", ops.join(latent, position, 1))  # (tokens, latent + rope)
-    mixed = ops.attend_latent(q, remembered, batch.caches[n], scale=config.attention_scale)  # (tokens, heads * latent)
+    cached = tap("attention.latent", ops.join(latent, position, 1))  # (tokens, latent + rope)
+    mixed = ops.attend_latent(q, cached, batch.caches[n], scale=config.attention_scale)  # (tokens, heads * latent)
     return ops.linear(tap("attention.mixed", ops.linear_heads(mixed, layer.value)), layer.o)
 
 
@@ -132,6 +133,7 @@ def experts(x: Value, layer: Layer, experts_: Experts, config: DeepseekV3Config,
 
 
 def mlp(x: Value, layer: Layer, ops: Operations, tap: Watch) -> Value:
+    """(tokens, hidden) -> (tokens, hidden)."""
     inner = ops.swiglu(ops.linear(x, layer.gate), ops.linear(x, layer.up))  # (tokens, inner)
     return ops.linear(tap("mlp.inner", inner), layer.down)
 

@@ -2,7 +2,7 @@
 
 Every other layer sees only a window; every head has a sink, a score that takes its share of attention and gives
 nothing for it; the feed-forward layer is a mixture of experts. `ops` computes (NumPy, C++, torch), `layer` holds one
-layer's weights, `cache` what a layer remembers of each sequence, `tap` may look at or replace any named value. x is the
+layer's weights, `cache` what a layer has of each sequence, `tap` may look at or replace any named value. x is the
 residual stream, (tokens, hidden). OpenAI, gpt-oss-120b & gpt-oss-20b Model Card, arXiv:2508.10925.
 """
 
@@ -81,6 +81,7 @@ def layers(
 def decoder_layer(
     x: Value, layer: Layer, n: int, config: GptOssConfig, rope: Rope, batch: Batch, ops: Operations, tap: Watch
 ) -> Value:
+    """x (tokens, hidden), the residual stream -> the same after layer n."""
     normed = ops.rms_norm(x, layer.attention_norm, config.rms_norm_eps)
     x = x + tap("attention.out", attention(normed, layer, n, config, rope, batch, ops, tap))
     normed = ops.rms_norm(x, layer.experts_norm, config.rms_norm_eps)

@@ -1,6 +1,6 @@
 """The llama family, written the way it is explained at a whiteboard.
 
-`ops` computes (NumPy, C++, torch), `layer` holds one layer's weights, `cache` what a layer remembers of each sequence,
+`ops` computes (NumPy, C++, torch), `layer` holds one layer's weights, `cache` what a layer has of each sequence,
 `tap` may look at or replace any named value. x is the residual stream, (tokens, hidden). Touvron et al.,
 arXiv:2302.13971 and arXiv:2307.09288; Jiang et al., Mistral 7B, arXiv:2310.06825.
 """
@@ -76,6 +76,7 @@ def layers(
 def decoder_layer(
     x: Value, layer: Layer, n: int, config: DecoderConfig, rope: Rope, batch: Batch, ops: Operations, tap: Watch
 ) -> Value:
+    """x (tokens, hidden), the residual stream -> the same after layer n."""
     normed = ops.rms_norm(x, layer.attention_norm, config.rms_norm_eps)
     x = x + tap("attention.out", attention(normed, layer, n, config, rope, batch, ops, tap))
     normed = ops.rms_norm(x, layer.mlp_norm, config.rms_norm_eps)
@@ -96,6 +97,7 @@ def attention(
 
 
 def mlp(x: Value, layer: Layer, ops: Operations, tap: Watch) -> Value:
+    """(tokens, hidden) -> (tokens, hidden)."""
     inner = ops.swiglu(ops.linear(x, layer.gate), ops.linear(x, layer.up))  # (tokens, inner)
     return ops.linear(tap("mlp.inner", inner), layer.down)
 

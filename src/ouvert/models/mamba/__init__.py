@@ -1,4 +1,4 @@
-"""Mamba: selective state spaces in place of attention; what it remembers does not grow with the text."""
+"""Mamba: selective state spaces in place of attention; its cache does not grow with the text."""
 
 from ouvert.models.family import Family
 from ouvert.models.mamba.config import config_from_gguf, config_from_hf

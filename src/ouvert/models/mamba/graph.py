@@ -68,12 +68,13 @@ def layers(
 def mamba_layer(
     x: Value, layer: Layer, n: int, config: MambaConfig, batch: Batch, ops: Operations, tap: Watch
 ) -> Value:
+    """x (tokens, hidden), the residual stream -> the same after layer n."""
     normed = ops.rms_norm(x, layer.mixer_norm, config.layer_norm_epsilon)
     return tap("out", x + tap("mixer.out", mixer(normed, layer, batch.caches[n], ops, tap)))
 
 
 def mixer(x: Value, layer: Layer, cache: Any, ops: Operations, tap: Watch) -> Value:
-    """Each channel looks at its last few inputs, then at its state, which remembers what the inputs told it to."""
+    """Each channel looks at its last few inputs, then at its state, to which the inputs say what to keep."""
     gate = ops.linear(x, layer.gate)  # (tokens, channels)
     x = tap("mixer.convolved", ops.convolve(ops.linear(x, layer.x), layer.convolution, layer.convolution_bias, cache))
     dt = ops.linear(ops.linear(x, layer.dt_low), layer.dt, layer.dt_bias)  # (tokens, channels)

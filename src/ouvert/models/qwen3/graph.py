@@ -1,6 +1,6 @@
 """The qwen3 family, written the way it is explained at a whiteboard. Each head of q and k is normed by itself.
 
-`ops` computes (NumPy, C++, torch), `layer` holds one layer's weights, `cache` what a layer remembers of each sequence,
+`ops` computes (NumPy, C++, torch), `layer` holds one layer's weights, `cache` what a layer has of each sequence,
 `tap` may look at or replace any named value. x is the residual stream, (tokens, hidden). Yang et al.,
 Qwen3 Technical Report, arXiv:2505.09388.
 """
@@ -82,6 +82,7 @@ def layers(
 def decoder_layer(
     x: Value, layer: Layer, n: int, config: DecoderConfig, rope: Rope, batch: Batch, ops: Operations, tap: Watch
 ) -> Value:
+    """x (tokens, hidden), the residual stream -> the same after layer n."""
     normed = ops.rms_norm(x, layer.attention_norm, config.rms_norm_eps)
     x = x + tap("attention.out", attention(normed, layer, n, config, rope, batch, ops, tap))
     normed = ops.rms_norm(x, layer.mlp_norm, config.rms_norm_eps)
@@ -104,6 +105,7 @@ def attention(
 
 
 def mlp(x: Value, layer: Layer, ops: Operations, tap: Watch) -> Value:
+    """(tokens, hidden) -> (tokens, hidden)."""
     inner = ops.swiglu(ops.linear(x, layer.gate), ops.linear(x, layer.up))  # (tokens, inner)
     return ops.linear(tap("mlp.inner", inner), layer.down)
 
