@@ -46,8 +46,8 @@ BEGINNING = f"""\
 *Written from the docstrings by `{COMMAND}`. Change the docstrings, not these pages.*
 
 The guide is [python.md](../guides/python.md). Shapes are in brackets, the slowest axis first: float32 (tokens,
-vocabulary). A function that says "Raises nothing" raises nothing for arguments of the types that it states; a value of
-another type is a mistake in the calling program, and Python or NumPy says so with its own TypeError or ValueError.
+vocabulary). "Raises nothing" means: nothing for arguments of the types and shapes that are stated. For other arguments
+Python or NumPy raises its own TypeError or ValueError. Where memory ends, anything may raise MemoryError.
 
 ## What `import ouvert` offers
 
@@ -191,18 +191,18 @@ class Writer:
         return "\n\n".join(filter(None, blocks)) + "\n"
 
     def described(self, it: griffe.Object, title: str, name: str, mark: str, file: str) -> Iterator[str]:
-        """Heading, signature, the types that it names, docstring, attributes."""
+        """Heading, signature, docstring, attributes, and where the types that the signature names are described."""
         yield f"{mark} `{title}`"
         if code := code_of(it, name):
             yield f"```python\n{code}\n```"
-        types = {each.path: Item(each.path, each) for each in types_in(it) if each.path in self.place}
-        types.pop(it.path, None)
-        if types:
-            yield f"Types: {self.links(types.values(), file)}"
         yield prose(text_of(it), file)
         if "__init__" in it.members:
             yield prose(text_of(it.members["__init__"]), file)
         yield "\n".join(map(attribute_line, attributes(it)))
+        types = {each.path: Item(each.path, each) for each in types_in(it) if each.path in self.place}
+        types.pop(it.path, None)
+        if types:
+            yield f"Types: {self.links(types.values(), file)}"
 
     def links(self, items: Iterable[Item], file: str) -> str:
         """Each name with where it is described, as seen from a page."""
