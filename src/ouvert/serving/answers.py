@@ -158,7 +158,7 @@ class AnswerInProgress(Generic[Item]):
         return answer
 
     async def _start(self) -> None:
-        """Returns when every choice has been started; raises what the first that could not be raised."""
+        """Returns when every choice has been started; raises the error of the first that could not be."""
         loop = asyncio.get_running_loop()
         started = [loop.create_future() for _ in range(self.count)]
         for number, future in enumerate(started):
