@@ -21,8 +21,8 @@ class PagesOnDisk(Protocol):
     def cleared(self) -> float | None:
         """When all were last removed, by whatever process, in seconds since 1970; None for never."""
 
-    def keep_only(self, owner: str, roots: Collection[str]) -> None:
-        """Remove this owner's pages but those whose names start from one of `roots`."""
+    def keep_only(self, owner: str, bases: Collection[str]) -> None:
+        """Remove this owner's pages but those of the models whose base starts from one of `bases`."""
 
 
 class KeptPrompts:
@@ -54,15 +54,15 @@ class KeptPrompts:
             LOG.error("%s", refusal.message)
 
     def _forget(self, texts: Sequence[str] | None, owner: str, asker: str) -> None:
-        roots = []
+        bases = []
         for model in self._models.models():
             try:
-                roots.append(model.forget(texts, owner, asker))
+                bases.append(model.forget(texts, owner, asker))
             except EngineError as problem:
                 LOG.info("%s: what it kept goes as a whole (%s)", model.info.name, problem)  # closed, or broken
         try:
             if self._prefixes is not None:
-                self._prefixes.keep_only(owner, [root for root in roots if root is not None])
+                self._prefixes.keep_only(owner, [base for base in bases if base is not None])
         except EngineError as problem:
             raise Refusal(500, f"It is deleted, but: {problem}", code="kept_prefixes_not_removed") from problem
 
