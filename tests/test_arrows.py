@@ -13,17 +13,13 @@ spec.loader.exec_module(arrows)
 
 SOURCE = Path(__file__).parents[1] / "src" / "ouvert"
 
-# Parts that break a rule today; a part that is mended leaves its list.
-AROUND_TODAY = ("cli/commands/receipt.py",)
-
 
 def test_every_import_follows_the_table():
     assert arrows.wrong_arrows(SOURCE) == []
 
 
 def test_every_part_is_imported_through_its_init():
-    around = [line for line in arrows.imports_around(SOURCE) if not line.startswith(AROUND_TODAY)]
-    assert around == []
+    assert arrows.imports_around(SOURCE) == []
 
 
 def test_no_files_of_one_part_import_each_other():

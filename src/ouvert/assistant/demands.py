@@ -88,8 +88,8 @@ def as_demands(
     tool_choice: str | Mapping[str, Any],
     tools: Sequence[Tool],
     form: AnswerForm = ANY_TEXT,
-    *,
     think_budget: int | None = None,
+    *,
     one_call: bool = False,
 ) -> Demands:
     """`tool_choice`: auto, none, required, a declared tool's name, or OpenAI's dictionary.

@@ -25,7 +25,7 @@ from ouvert.assistant.receipts.ledger import Ledger
 from ouvert.assistant.receipts.receipt import fingerprint
 from ouvert.assistant.receipts.replay import Replayed, Said, conversation_as_asked, replay, sampling_of
 from ouvert.assistant.receipts.writer import ReceiptWriter
-from ouvert.assistant.request import ChatRequest, TextRequest
+from ouvert.assistant.request import ChatRequest, TextRequest, with_seed_of_choice
 from ouvert.assistant.sampling import default_sampling
 from ouvert.assistant.vocabulary import vocabulary_of
 from ouvert.chat import ChatError, ChatFormat, Effort, Language, Message, Rendered, Tool
@@ -157,34 +157,27 @@ class Model:
         """The answer to a conversation, as typed events while it is written; the last one is Finished.
 
         `messages` and `tools`: ours (ouvert.Message, ouvert.Tool) or dictionaries in OpenAI's shape. Sampling that is
-        left out is as `info.sampling` says. What each argument asks for: docs/guides/python.md, and ChatRequest.
+        left out is as `info.sampling` says. `response_schema` or `response_grammar` is what the final answer has to be;
+        `candidate=(index, count)` is only written to the receipt. What the other arguments ask for is said at
+        ChatRequest, at ouvert.Sampling, and in docs/guides/python.md.
 
         Raises AssistantError for messages or demands that make no sense, ChatError for what the model's format cannot
         write or hold to, EngineError if the conversation does not fit (both numbers in the message), or a schema.
         """
         conversation = as_conversation(messages, tools, effort, thinking, schema=response_schema)
         form = AnswerForm(response_schema, response_grammar, strict_schema)
-        one_call = not parallel_tool_calls
-        demands = as_demands(tool_choice, conversation.tools, form, think_budget=think_budget, one_call=one_call)
+        demands = as_demands(tool_choice, conversation.tools, form, think_budget, one_call=not parallel_tool_calls)
+        demands = replace(demands, candidate=candidate[0], best_of=candidate[1])
         sampling = {
             "temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p, "seed": seed,
             "repetition_penalty": repetition_penalty, "repetition_guard": repetition_guard,
             "presence_penalty": presence_penalty, "frequency_penalty": frequency_penalty,
             "logit_bias": logit_bias, "max_tokens": max_tokens, "logprobs": logprobs,
         }  # fmt: skip
-        return self.answer(
-            ChatRequest(
-                conversation=conversation,
-                demands=replace(demands, candidate=candidate[0], best_of=candidate[1]),
-                sampling=sampling,
-                stop=as_stops(stop),
-                timeout=timeout,
-                truncate=truncate,
-                progress=progress,
-                owner=owner,
-                asker=asker,
-            )
-        )
+        return self.answer(ChatRequest(
+            conversation=conversation, demands=demands, sampling=sampling, stop=as_stops(stop), timeout=timeout,
+            truncate=truncate, progress=progress, owner=owner, asker=asker,
+        ))  # fmt: skip
 
     def answer(self, request: ChatRequest) -> Answer:
         """What `chat` gives, asked for with one value. Raises what `chat` raises."""
@@ -278,11 +271,10 @@ class Model:
         return self._best(count, settings, lambda **own: self.continue_text(prompt, **{**settings, **own}))
 
     def _best(self, count: int, settings: Mapping[str, Any], make: Callable[..., Candidate]) -> Best:
-        temperature, seed = settings.get("temperature"), settings.get("seed")
+        temperature, logprobs = settings.get("temperature"), settings.get("logprobs") or 0
         check_count(count, self.info.sampling.temperature if temperature is None else temperature)
-        logprobs = settings.get("logprobs") or 0
-        seeds = [None if seed is None else seed + n for n in range(count)]
-        return Best.of(make, [{"candidate": (n, count), "logprobs": logprobs, "seed": seeds[n]} for n in range(count)])
+        seeds = [with_seed_of_choice({"seed": settings.get("seed")}, n) for n in range(count)]
+        return Best.of(make, [{"candidate": (n, count), "logprobs": logprobs, **seeds[n]} for n in range(count)])
 
     def text_ids(self, text: str) -> list[int]:
         """The ids of a text, after the one that a text begins with if the model has such."""

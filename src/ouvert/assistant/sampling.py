@@ -7,7 +7,7 @@ from typing import Any
 
 from ouvert.assistant.error import AssistantError
 from ouvert.assistant.request import SEEDS
-from ouvert.engine import Sampling
+from ouvert.engine import SAMPLING_BOUNDS, Sampling
 
 # Where the makers say nothing. 0.7 keeps answers lively, 0.95 cuts off the long tail of unlikely words.
 DEFAULT = Sampling(temperature=0.7, top_p=0.95)
@@ -34,14 +34,6 @@ GGUF_KEYS = {
 }
 
 
-# The values that can be followed, as the engine has them; outside of them transformers refuses such a file too.
-RANGES: dict[str, tuple[float, float, str]] = {  # field -> least, most, and both in words
-    "temperature": (0, 1e30, "0 or more"),
-    "top_k": (0, 2**31 - 1, "0 or more"),
-    "top_p": (1e-30, 1, "more than 0, at most 1"),
-    "min_p": (0, 1, "0 to 1"),
-    "repetition_penalty": (1e-30, 1e30, "more than 0"),
-}
 # What else the makers may ask for, which is not done here, with the values at which it does nothing.
 NOT_DONE: dict[str, tuple[Any, ...]] = {
     "bad_words_ids": (), "begin_suppress_tokens": (), "constraints": (), "diversity_penalty": (0,),
@@ -135,11 +127,11 @@ def picked(stated: Mapping[str, Any], keys: Mapping[str, str], where: str) -> di
     if values.get("top_k") == -1:  # vLLM's way to write "all"
         values["top_k"] = 0
     for field, value in values.items():
-        least, most, expected = RANGES[field]
-        if not least <= value <= most:
+        bounds = SAMPLING_BOUNDS[field]
+        if not bounds.least <= value <= bounds.most:
             raise AssistantError(
-                f"{where}: {keys[field]} is {value!r:.40}, expected {expected}. Correct or delete it, or take the "
-                "model from its publisher."
+                f"{where}: {keys[field]} is {value!r:.40}, expected {bounds.expected}. Correct or delete it, or "
+                "take the model from its publisher."
             )
     if "top_k" in values:
         values["top_k"] = int(values["top_k"])

@@ -27,6 +27,7 @@ from ouvert.engine.local import LocalEngine
 from ouvert.engine.machine import memory_bytes
 from ouvert.engine.prefixes.page_files import PageFiles
 from ouvert.engine.prefixes.page_keys import key_from_file, key_from_keyring, key_from_passphrase, key_of_this_user
+from ouvert.engine.sampler import SAMPLING_BOUNDS, Bounds
 from ouvert.engine.variant import BASE, Edit, ScaledAdapter, Variant
 from ouvert.kernels import CacheType
 from ouvert.packed import PackedFile
@@ -34,7 +35,9 @@ from ouvert.weights import UnwritableError
 
 __all__ = [
     "BASE",
+    "SAMPLING_BOUNDS",
     "TRIAL_COMMAND",
+    "Bounds",
     "CacheType",
     "CompiledGrammar",
     "Constraint",

@@ -4,8 +4,10 @@ What the rules mean is said in arithmetic.sampling, which kernels.sampling does 
 a Philox stream keyed by the seed, so the n-th choice of a seed never depends on what else runs.
 """
 
+import math
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from typing import Protocol
 
@@ -20,8 +22,38 @@ MOST_SCALE = 1e300
 # Beyond these nothing changes any more: the likeliest token alone is left, or all are alike.
 MOST_NUMBER = 1e30
 MOST_COUNT = 2**31 - 1
+LEAST_POSITIVE = math.nextafter(0, 1)
 AMOUNT = f"a number from {-MOST_NUMBER:g} to {MOST_NUMBER:g}"
 MOST_NAMED = 5  # faults of one kind in an error
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What a setting may be: from `least` to `most`, both included; `whole`: no fractions. `expected` says it."""
+
+    least: float
+    most: float
+    expected: str
+    whole: bool = False
+
+    def hold(self, value: object) -> bool:
+        return whole(value, int(self.least), int(self.most)) if self.whole else number(value, self.least, self.most)
+
+
+# Fields of Sampling that are numbers. None is no number, and may stand where the default is None.
+SAMPLING_BOUNDS: Mapping[str, Bounds] = {
+    "temperature": Bounds(0, MOST_NUMBER, "0 or more"),
+    "top_k": Bounds(0, MOST_COUNT, "0 (keeps all) to 2**31 - 1", whole=True),
+    "top_p": Bounds(LEAST_POSITIVE, 1, "more than 0, at most 1"),
+    "min_p": Bounds(0, 1, "0 to 1"),
+    "repetition_penalty": Bounds(1 / MOST_NUMBER, MOST_NUMBER, "more than 0; 1 changes nothing"),
+    "presence_penalty": Bounds(-MOST_NUMBER, MOST_NUMBER, AMOUNT),
+    "frequency_penalty": Bounds(-MOST_NUMBER, MOST_NUMBER, AMOUNT),
+    "seed": Bounds(0, 2**64 - 1, "0 to 2**64 - 1", whole=True),
+    "max_tokens": Bounds(1, 2**63 - 1, "1 or more, below 2**63", whole=True),
+    "repetition_guard": Bounds(0, MOST_COUNT, "0 (never) to 2**31 - 1", whole=True),
+}
+MAY_BE_NONE = frozenset({"seed", "max_tokens", "logprobs"})
 
 
 class NotFiniteError(EngineError):
@@ -54,47 +86,12 @@ def machinery() -> Machinery:
 
 def check(sampling: Sampling, vocabulary_size: int) -> None:
     """Raise EngineError naming every field that cannot be honoured: of the wrong type, NaN, or out of its range."""
+    bounds = {**SAMPLING_BOUNDS, "logprobs": Bounds(0, vocabulary_size, f"0 to {vocabulary_size}", whole=True)}
+    stated = {name: getattr(sampling, name) for name in bounds}
     wrong = [
-        f"{name}={shown(value)} (expected {expected})"
-        for name, value, fits, expected in (
-            ("temperature", sampling.temperature, number(sampling.temperature, 0, MOST_NUMBER), "0 or more"),
-            ("top_k", sampling.top_k, whole(sampling.top_k, 0, MOST_COUNT), "0 (keeps all) to 2**31 - 1"),
-            (
-                "top_p",
-                sampling.top_p,
-                number(sampling.top_p, 0, 1) and sampling.top_p > 0,
-                "more than 0, at most 1",
-            ),
-            ("min_p", sampling.min_p, number(sampling.min_p, 0, 1), "0 to 1"),
-            (
-                "repetition_penalty",
-                sampling.repetition_penalty,
-                number(sampling.repetition_penalty, 1 / MOST_NUMBER, MOST_NUMBER),
-                "more than 0; 1 changes nothing",
-            ),
-            ("presence_penalty", sampling.presence_penalty, amount(sampling.presence_penalty), AMOUNT),
-            ("frequency_penalty", sampling.frequency_penalty, amount(sampling.frequency_penalty), AMOUNT),
-            ("seed", sampling.seed, sampling.seed is None or whole(sampling.seed, 0, 2**64 - 1), "0 to 2**64 - 1"),
-            (
-                "max_tokens",
-                sampling.max_tokens,
-                sampling.max_tokens is None or whole(sampling.max_tokens, 1, 2**63 - 1),
-                "1 or more, below 2**63",
-            ),
-            (
-                "repetition_guard",
-                sampling.repetition_guard,
-                whole(sampling.repetition_guard, 0, MOST_COUNT),
-                "0 (never) to 2**31 - 1",
-            ),
-            (
-                "logprobs",
-                sampling.logprobs,
-                sampling.logprobs is None or whole(sampling.logprobs, 0, vocabulary_size),
-                f"0 to {vocabulary_size}",
-            ),
-        )
-        if not fits
+        f"{name}={shown(value)} (expected {bounds[name].expected})"
+        for name, value in stated.items()
+        if not (bounds[name].hold(value) or (value is None and name in MAY_BE_NONE))
     ]
     wrong += [
         f"logit_bias[{shown(token)}]={shown(bias)} (expected an id below {vocabulary_size}, and {AMOUNT})"
