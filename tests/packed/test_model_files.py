@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import ouvert
 from ouvert import kernels, models
-from ouvert.assistant import open_installed, pack_installed
+from ouvert.assistant import pack_installed
 from ouvert.engine import open_engine
 from ouvert.engine.fit import demand_of_files
 from ouvert.engine.loading import look_at
@@ -82,9 +83,9 @@ def test_a_load_recognises_its_checkpoint_once(smollm2, file, recognised, monkey
     assert len(recognised) == 1
 
 
-def test_a_model_of_the_store_is_recognised_once(smollm2, recognised, tmp_path):
-    store = Store(tmp_path / "store")
-    open_installed(store, store.resolve(str(smollm2))).engine.close()
+def test_a_model_loaded_with_too_large_a_context_is_recognised_once(smollm2, recognised, tmp_path):
+    with ouvert.load(smollm2, store=Store(tmp_path / "store"), context=10**6, clip_context=True) as model:
+        assert model.info.context == model.info.trained_context
     assert len(recognised) == 1
 
 
