@@ -24,7 +24,7 @@ import numpy as np
 
 from ouvert.assistant.vocabulary import vocabulary_of
 from ouvert.chat import Conversation, Message, Tool, format_for
-from ouvert.engine import Constraint, Following, Grammar, Sampling, Vocabulary
+from ouvert.engine import Constraint, ConstraintState, Grammar, Sampling, Vocabulary
 from ouvert.engine.runners.interface import Runner
 from ouvert.engine.sampler import Sampler
 from ouvert.store import Store
@@ -129,7 +129,7 @@ def harmony(tokenizer: Tokenizer, vocabulary: Vocabulary) -> Constraint:
     return OutlineConstraint(outline, contents, vocabulary, think_budget=50)
 
 
-def all_masks(states: Sequence[Following]) -> list[np.ndarray | None]:
+def all_masks(states: Sequence[ConstraintState]) -> list[np.ndarray | None]:
     """As a step of the engine finds them: one after the other."""
     return [following.allowed() for following in states]
 
@@ -198,49 +198,55 @@ def step_times(runner: Runner, constraint: Constraint, answers: int, seed: int, 
     return times
 
 
+def figures_of(tokenizer: Tokenizer, repeats: int) -> tuple[Vocabulary, dict[str, dict[str, float]]]:
+    """What each grammar costs over this vocabulary, for one answer and for several at once."""
+    began = time.perf_counter()
+    vocabulary = vocabulary_of(tokenizer, tokenizer.vocabulary_size)
+    read = time.perf_counter()
+    vocabulary.compile(Grammar.regex("a"))
+    ready = time.perf_counter()
+    found = {
+        "made once": {"bytes_ms": (read - began) * 1e3, "trie_ms": (ready - read) * 1e3},
+        "no constraint": {"choose_us": free_choice(vocabulary.size)},
+    }
+    for kind, grammar in GRAMMARS.items():
+        began = time.perf_counter()
+        constraint = vocabulary.compile(grammar)
+        compiled = (time.perf_counter() - began) * 1e3
+        found[kind] = {"compile_ms": compiled, **measured(constraint, vocabulary.size, repeats)}
+    for kind in ("JSON schema", "any JSON object"):
+        for answers in TOGETHER:
+            constraint = vocabulary.compile(GRAMMARS[kind])
+            found[f"{answers}: {kind}"] = together(vocabulary, constraint, answers, repeats)
+    return vocabulary, found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
 
-    smollm2 = Store(HOME).pull("smollm2").path
-    found: dict[str, dict[str, dict[str, float]]] = {}
-    for name, tokenizer in {
-        "SmolLM2": tokenizer_from_gguf(open_checkpoint(smollm2).metadata),
-        "o200k": o200k(),
-    }.items():
-        began = time.perf_counter()
-        vocabulary = vocabulary_of(tokenizer, tokenizer.vocabulary_size)
-        read = time.perf_counter()
-        vocabulary.compile(Grammar.regex("a"))
-        ready = time.perf_counter()
-        of_this = found[f"{name} ({tokenizer.vocabulary_size} tokens)"] = {
-            "made once": {"bytes_ms": (read - began) * 1e3, "trie_ms": (ready - read) * 1e3},
-            "no constraint": {"choose_us": free_choice(vocabulary.size)},
-        }
-        for kind, grammar in GRAMMARS.items():
-            began = time.perf_counter()
-            constraint = vocabulary.compile(grammar)
-            compiled = (time.perf_counter() - began) * 1e3
-            of_this[kind] = {"compile_ms": compiled, **measured(constraint, vocabulary.size, args.repeats)}
-        for kind in ("JSON schema", "any JSON object"):
-            for answers in TOGETHER:
-                constraint = vocabulary.compile(GRAMMARS[kind])
-                of_this[f"{answers}: {kind}"] = together(vocabulary, constraint, answers, args.repeats)
-        if name == "o200k":
-            of_this["Harmony"] = measured(harmony(tokenizer, vocabulary), vocabulary.size, args.repeats)
-        else:
-            for answers in TOGETHER:
-                constraint = vocabulary.compile(GRAMMARS["JSON schema"])
-                of_this[f"step of {answers} (ms)"] = overlap(smollm2, constraint, answers, args.repeats)
-    if args.json:
-        print(json.dumps(found))
-        return
+    smollm2, large = Store(HOME).pull("smollm2").path, o200k()
+    small = tokenizer_from_gguf(open_checkpoint(smollm2).metadata)
+    vocabulary, of_small = figures_of(small, args.repeats)
+    for answers in TOGETHER:
+        constraint = vocabulary.compile(GRAMMARS["JSON schema"])
+        of_small[f"step of {answers} (ms)"] = overlap(smollm2, constraint, answers, args.repeats)
+    vocabulary, of_large = figures_of(large, args.repeats)
+    of_large["Harmony"] = measured(harmony(large, vocabulary), vocabulary.size, args.repeats)
+    named = (("SmolLM2", small, of_small), ("o200k", large, of_large))
+    found = {f"{name} ({tokenizer.vocabulary_size} tokens)": figures for name, tokenizer, figures in named}
+    print(json.dumps(found) if args.json else as_text(found))
+
+
+def as_text(found: dict[str, dict[str, dict[str, float]]]) -> str:
+    lines = []
     for name, rows in found.items():
-        print(name)
+        lines.append(name)
         for kind, figures in rows.items():
-            print(f"  {kind:>18}  " + "  ".join(f"{key} {value:.3g}" for key, value in figures.items()))
+            lines.append(f"  {kind:>18}  " + "  ".join(f"{key} {value:.3g}" for key, value in figures.items()))
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

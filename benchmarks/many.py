@@ -122,6 +122,17 @@ def write(rows: list[dict[str, Any]], repeats: int) -> None:
     )
 
 
+def read_or_cancel(generation: Any, chance: random.Random) -> None:
+    """Read it to its end or, three times of ten, up to eight tokens of it."""
+    if chance.random() < 0.3:
+        for _, _token in zip(range(chance.randrange(9)), generation, strict=False):
+            pass
+        generation.cancel()
+    else:
+        for _ in generation:
+            pass
+
+
 def soak(minutes: float) -> None:
     """Random requests and cancels on SmolLM2, and what memory does meanwhile. Exits with 1 unless it stays flat.
 
@@ -145,19 +156,18 @@ def soak(minutes: float) -> None:
                 sampling = ouvert.Sampling(seed=chance.randrange(99), max_tokens=answer)
                 asked.append(engine.generate(ids, sampling, timeout=chance.choice([None, None, 2.0])))
             chosen = asked.pop(chance.randrange(len(asked)))
-            if chance.random() < 0.3:
-                for _, _token in zip(range(chance.randrange(9)), chosen, strict=False):
-                    pass
-                chosen.cancel()
-            else:
-                for _ in chosen:
-                    pass
+            read_or_cancel(chosen, chance)
             ended += 1
             if time.monotonic() >= next_word:
                 next_word += 15
                 load = engine.load
                 readings.append((resident_bytes() or 0) / 1e6)
                 print(f"{ended} requests, {load.output_tokens} tokens, {readings[-1]:.0f} MB, {load}", flush=True)
+    require_flat(readings)
+
+
+def require_flat(readings: list[float]) -> None:
+    """Exit with 1 if the last quarter's highest reading is far above the second quarter's."""
     quarter = len(readings) // 4
     before, after = max(readings[quarter : 2 * quarter]), max(readings[-quarter:])
     print(f"most in the second quarter {before:.0f} MB, in the last {after:.0f} MB: {after / before:.3f}")

@@ -40,20 +40,29 @@ def profile(program: kernels.Program, sequence: kernels.Sequence, ids: np.ndarra
     print()
 
 
-def main() -> None:
+def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--prompt", type=int, default=512, help="tokens of the prompt that is profiled")
     parser.add_argument("--depth", type=int, default=8, help="tokens before the one that is decoded; at least 1")
     parser.add_argument("--instruction-set", choices=("plain", "avx2", "avx512"))
-    options = parser.parse_args()
+    return parser.parse_args()
+
+
+def traced(options: argparse.Namespace) -> "tuple[kernels.Program, float]":
+    """The model's program, and how many seconds it took to trace its graph."""
     with weights.open_checkpoint(options.model) as checkpoint:
         tracer = kernels.Tracer()
         model = models.load(checkpoint, packed.InMemory())
         began = time.perf_counter()
         program = kernels.build(tracer, model, threads=options.threads, instruction_set=options.instruction_set)
-        tracing = time.perf_counter() - began
+        return program, time.perf_counter() - began
+
+
+def main() -> None:
+    options = arguments()
+    program, tracing = traced(options)
     random = np.random.default_rng(0)
     ids = random.integers(0, program.vocabulary_size, max(options.prompt, options.depth, 1)).astype(np.int32)
     one = ids[:1]

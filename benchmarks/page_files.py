@@ -16,6 +16,25 @@ from ouvert.engine import PageFiles
 from ouvert.engine.prefixes.page_keys import key_from_passphrase
 
 
+def row_of(kind: str, files: PageFiles, page: bytes, pages: int, repeats: int) -> str:
+    """Seconds of writing so many pages, of reading them one after the other, and ahead."""
+    names = [files.name("", [n]) for n in range(pages)]
+    began = time.perf_counter()
+    assert all(files.write(name, page) for name in names)
+    written = time.perf_counter() - began
+    one, many = [], []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        assert all(files.read(name) is not None for name in names)
+        one.append(time.perf_counter() - began)
+        began = time.perf_counter()
+        assert all(found is not None for found in files.read_many(names))
+        many.append(time.perf_counter() - began)
+    return (
+        f"| {kind} | {written:.2f} | {statistics.median(one):.2f} | {statistics.median(many):.2f} ({min(many):.2f}) |"
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pages", type=int, default=94)
@@ -27,22 +46,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for kind, key in (("plain", None), ("encrypted", os.urandom(32))):
             files = PageFiles(Path(folder) / kind, quota=10**11, key=key)
-            names = [files.name("", [n]) for n in range(options.pages)]
-            began = time.perf_counter()
-            assert all(files.write(name, page) for name in names)
-            written = time.perf_counter() - began
-            one, many = [], []
-            for _ in range(options.repeat):
-                began = time.perf_counter()
-                assert all(files.read(name) is not None for name in names)
-                one.append(time.perf_counter() - began)
-                began = time.perf_counter()
-                assert all(found is not None for found in files.read_many(names))
-                many.append(time.perf_counter() - began)
-            print(
-                f"| {kind} | {written:.2f} | {statistics.median(one):.2f} | "
-                f"{statistics.median(many):.2f} ({min(many):.2f}) |"
-            )
+            print(row_of(kind, files, page, options.pages, options.repeat))
         began = time.perf_counter()
         key_from_passphrase("a passphrase", Path(folder))
         print(f"\na key from a passphrase: {time.perf_counter() - began:.2f} s")

@@ -126,6 +126,12 @@ def random_bytes(planned: Planned, random: np.random.Generator) -> np.ndarray:
         return np.full(math.prod(planned.shape), mxfp4_scale(32 * columns), np.uint8)
     if planned.encoding == "U8":  # 4-bit codes
         return np.frombuffer(random.bytes(math.prod(planned.shape)), np.uint8)
+    return random_blocks(planned, random, spread)
+
+
+def random_blocks(planned: Planned, random: np.random.Generator, spread: float) -> np.ndarray:
+    """Quantised blocks: random codes under scales that give the decoded values the standard deviation `spread`."""
+    columns = planned.shape[-1]
     block, size = BLOCKS[planned.encoding]
     count = math.prod(planned.shape) // block
     data = np.frombuffer(random.bytes(count * size), np.uint8).reshape(count, size).copy()
@@ -332,17 +338,37 @@ def write_checkpoint(name: str, into: Path, layers: int | None = None, seed: int
     return path
 
 
+def announce(writer: "gguf.GGUFWriter", planned: Planned) -> None:
+    """Put the tensor into the file's table; its bytes follow later."""
+    import gguf
+
+    block, size = BLOCKS[planned.encoding]
+    encoded_shape = (*planned.shape[:-1], planned.shape[-1] // block * size)
+    is_float = planned.encoding == "F32"
+    writer.add_tensor_info(
+        planned.name,
+        planned.shape if is_float else encoded_shape,
+        np.dtype(np.float32) if is_float else np.dtype(np.uint8),
+        planned.bytes,
+        raw_dtype=gguf.GGMLQuantizationType[planned.encoding],
+    )
+
+
+def described(writer: "gguf.GGUFWriter", name: str, layers: int) -> list[Planned]:
+    """Write what the file says of its model's shape; the tensors that belong to it."""
+    if name in LLAMA_SHAPES:
+        describe_llama(writer, LLAMA_SHAPES[name], layers)
+        return list(llama_tensors(LLAMA_SHAPES[name], layers))
+    describe_gpt_oss(writer, GPT_OSS_SHAPES[name], layers)
+    return list(gpt_oss_tensors(GPT_OSS_SHAPES[name], layers))
+
+
 def write_gguf(name: str, path: Path, layers: int, seed: int) -> None:
     import gguf
 
     partial = path.with_suffix(".partial")
     writer = gguf.GGUFWriter(partial, "llama" if name in LLAMA_SHAPES else "gpt-oss", use_temp_file=False)
-    if name in LLAMA_SHAPES:
-        describe_llama(writer, LLAMA_SHAPES[name], layers)
-        planned = list(llama_tensors(LLAMA_SHAPES[name], layers))
-    else:
-        describe_gpt_oss(writer, GPT_OSS_SHAPES[name], layers)
-        planned = list(gpt_oss_tensors(GPT_OSS_SHAPES[name], layers))
+    planned = described(writer, name, layers)
     vocabulary = planned[0].shape[0]  # of the embedding
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("gpt-2")
@@ -350,16 +376,7 @@ def write_gguf(name: str, path: Path, layers: int, seed: int) -> None:
     writer.add_token_types([gguf.TokenType.NORMAL] * vocabulary)
     writer.add_token_merges(["t 0"])
     for each in planned:
-        block, size = BLOCKS[each.encoding]
-        encoded_shape = (*each.shape[:-1], each.shape[-1] // block * size)
-        is_float = each.encoding == "F32"
-        writer.add_tensor_info(
-            each.name,
-            each.shape if is_float else encoded_shape,
-            np.dtype(np.float32) if is_float else np.dtype(np.uint8),
-            each.bytes,
-            raw_dtype=gguf.GGMLQuantizationType[each.encoding],
-        )
+        announce(writer, each)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_ti_data_to_file()

@@ -11,6 +11,7 @@ Figures are medians over the choices of a batch, in one thread.
 """
 
 import argparse
+import itertools
 import json
 import statistics
 import time
@@ -129,34 +130,42 @@ def by_llama_cpp(case: str, size: int) -> Callable[[np.ndarray], Any] | None:
     return lambda logits: [chain.choose(row) for row in logits]
 
 
-def main() -> None:
+def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=0.05, help="at least, for each figure")
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 8, 32])
     parser.add_argument("--plain", action="store_true", help="measure the NumPy twin as well, with one row")
     parser.add_argument("--peers", action="store_true", help="measure transformers and llama.cpp, with one row")
     parser.add_argument("--json", action="store_true")
-    options = parser.parse_args()
+    return parser.parse_args()
+
+
+def figures_of(case: str, size: int, kind: str, options: argparse.Namespace) -> dict[str, float | None]:
+    """Microseconds of a choice, by ourselves with so many rows, and by others with one; None: they do not have it."""
+    figures: dict[str, float | None] = {}
+    for rows in options.batches:
+        choose = by_us(case, size, rows, machinery())
+        figures[f"{rows} rows"] = microseconds(choose, rows_of(kind, rows, size), options.seconds)
+    others: dict[str, Callable[[np.ndarray], Any] | None] = {}
+    if options.plain:
+        others["NumPy"] = by_us(case, size, 1, plain)
+    if options.peers:
+        others["transformers"] = by_transformers(case, size)
+        others["llama.cpp"] = by_llama_cpp(case, size)
+    for other, how in others.items():
+        figures[other] = how and microseconds(how, rows_of(kind, 1, size), options.seconds)
+    return figures
+
+
+def main() -> None:
+    options = arguments()
     found = []
-    for name, size in VOCABULARIES.items():
-        for case in CASES:
-            for kind in ("sure", "flat"):
-                figures: dict[str, float | None] = {}
-                for rows in options.batches:
-                    choose = by_us(case, size, rows, machinery())
-                    figures[f"{rows} rows"] = microseconds(choose, rows_of(kind, rows, size), options.seconds)
-                others: dict[str, Callable[[np.ndarray], Any] | None] = {}
-                if options.plain:
-                    others["NumPy"] = by_us(case, size, 1, plain)
-                if options.peers:
-                    others["transformers"] = by_transformers(case, size)
-                    others["llama.cpp"] = by_llama_cpp(case, size)
-                for other, how in others.items():
-                    figures[other] = how and microseconds(how, rows_of(kind, 1, size), options.seconds)
-                found.append({"vocabulary": name, "case": case, "rows": kind, "microseconds": figures})
-                if not options.json:
-                    told = "  ".join(f"{key} {'–' if us is None else f'{us:.0f}'}" for key, us in figures.items())
-                    print(f"{name:8} {case:26} {kind}  {told}", flush=True)
+    for (name, size), case, kind in itertools.product(VOCABULARIES.items(), CASES, ("sure", "flat")):
+        figures = figures_of(case, size, kind, options)
+        found.append({"vocabulary": name, "case": case, "rows": kind, "microseconds": figures})
+        if not options.json:
+            told = "  ".join(f"{key} {'–' if us is None else f'{us:.0f}'}" for key, us in figures.items())
+            print(f"{name:8} {case:26} {kind}  {told}", flush=True)
     if options.json:
         print(json.dumps(found))
 

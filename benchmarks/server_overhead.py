@@ -14,7 +14,11 @@ import socket
 import statistics
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ouvert.assistant import load
 from ouvert.serving import Settings, bound_socket, make_app, make_server
@@ -61,15 +65,28 @@ def streamed(port: int, name: str, tokens: int, bias: dict[int, float]) -> list[
     return gaps(times)
 
 
-def main() -> None:
+def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="smollm2")
     parser.add_argument("--store", type=Path, default=default_home())
     parser.add_argument("--tokens", type=int, default=200)
     parser.add_argument("--repeats", type=int, default=5)
-    args = parser.parse_args()
-    store = Store(args.store)
-    settings = Settings(port=0, models=(args.model,), load_options={"receipts": False})
+    return parser.parse_args()
+
+
+@dataclass
+class Serving:
+    """A server in a thread of its own: its port, its model, and the clock of its thread's processor time."""
+
+    port: int
+    served: Any  # a loaded model of the server
+    clock: int
+
+
+@contextmanager
+def serving(model: str, store: Store) -> Iterator[Serving]:
+    """Serve the model until the block ends."""
+    settings = Settings(port=0, models=(model,), load_options={"receipts": False})
     app = make_app(settings, store)
     server = make_server(app, settings)
     listening = bound_socket("127.0.0.1", 0)
@@ -81,24 +98,29 @@ def main() -> None:
 
     thread = threading.Thread(target=serve)
     thread.start()
-    while not (server.started and app.state.house.residents.loaded()):
+    while not (server.started and app.state.service.loaded_models.loaded()):
         time.sleep(0.05)
-    port = listening.getsockname()[1]
-    [resident] = app.state.house.residents.loaded()
-    bias = model_bias(resident.model)
+    [served] = app.state.service.loaded_models.loaded()
+    yield Serving(listening.getsockname()[1], served, clock["id"])
+    server.should_exit = True
+    thread.join()
+
+
+def main() -> None:
+    args = arguments()
+    store = Store(args.store)
     engine, wire, spent = [], [], []
-    with load(args.model, store=store, receipts=False) as model:
+    with serving(args.model, store) as server, load(args.model, store=store, receipts=False) as model:
+        bias = model_bias(server.served.model)
         for repeat in range(args.repeats + 1):
             one = alone(model, args.tokens)
-            before = time.clock_gettime(clock["id"])
-            other = streamed(port, resident.installed.name, args.tokens, bias)
-            used = time.clock_gettime(clock["id"]) - before
+            before = time.clock_gettime(server.clock)
+            other = streamed(server.port, server.served.installed.name, args.tokens, bias)
+            used = time.clock_gettime(server.clock) - before
             if repeat:  # the first warms up
                 engine.append(statistics.median(one))
                 wire.append(statistics.median(other))
                 spent.append(used / max(1, len(other)))
-    server.should_exit = True
-    thread.join()
     a, b = statistics.median(engine), statistics.median(wire)
     print(f"{args.model}: {args.repeats} interleaved repeats of {args.tokens} tokens, medians")
     print(f"  engine alone       {a * 1e3:7.3f} ms a token")

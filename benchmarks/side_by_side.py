@@ -205,7 +205,6 @@ def time_case(
 ) -> list[Row]:
     """One row per request."""
     model = model_file(case)
-    needs = demand(model)
     programs = [each for each in PROGRAMS if each.runs(name) and (not peers or each is OURS or each.name in peers)]
     context = max(request.tokens + request.depth for request in setting.requests) + 128
     rows = []
@@ -217,34 +216,40 @@ def time_case(
             worker.ask(Request("prefill", 32))
             worker.ask(Request("decode", 4))
         for request in setting.requests:
-            seconds: dict[str, list[float]] = {program.name: [] for program in programs}
-            shares, found = [], []
-            for _ in range(repeats if request.tokens <= LONG else long_repeats):
-                unit = limits.ask(request)  # seconds of a billion bytes read, or of a billion multiply-adds
-                found.append(1 / unit)
-                for worker in running:
-                    seconds[worker.program.name].append(worker.ask(request))
-                shares.append(needs[request.do] * request.tokens * unit / seconds[OURS.name][-1])
-            rates = {
-                each: tuple(request.tokens / pick(taken) for pick in (statistics.median, max, min))
-                for each, taken in seconds.items()
-            }
-            unit_name = "GB/s" if request.do == "decode" else "GMAC/s"
-            rows.append(
-                Row(
-                    title=case.title,
-                    setting=setting.label,
-                    what=request.label,
-                    goal=1.0 if setting.busy else getattr(case, request.do),
-                    rates=rates,  # type: ignore[arg-type]
-                    share_of_limit=statistics.median(shares),
-                    limit=f"{statistics.median(found):.0f} {unit_name}",
-                    command=COMMAND,
-                )
-            )
+            times = repeats if request.tokens <= LONG else long_repeats
+            rows.append(row_of(case, setting, request, running, limits, times))
+            rates = rows[-1].rates
             told = ", ".join(f"{each} {rate[0]:.1f}" for each, rate in rates.items())
             print(f"  {request.label}: {told} (limit {rows[-1].limit})", file=sys.stderr, flush=True)
     return rows
+
+
+def row_of(case: Case, setting: Setting, request: Request, running: list[Worker], limits: Worker, repeats: int) -> Row:
+    """One request, asked of every program in turn, as often as `repeats` says."""
+    needed = demand(model_file(case))[request.do] * request.tokens
+    seconds: dict[str, list[float]] = {worker.program.name: [] for worker in running}
+    shares, found = [], []
+    for _ in range(repeats):
+        unit = limits.ask(request)  # seconds of a billion bytes read, or of a billion multiply-adds
+        found.append(1 / unit)
+        for worker in running:
+            seconds[worker.program.name].append(worker.ask(request))
+        shares.append(needed * unit / seconds[OURS.name][-1])
+    rates = {
+        each: tuple(request.tokens / pick(taken) for pick in (statistics.median, max, min))
+        for each, taken in seconds.items()
+    }
+    unit_name = "GB/s" if request.do == "decode" else "GMAC/s"
+    return Row(
+        title=case.title,
+        setting=setting.label,
+        what=request.label,
+        goal=1.0 if setting.busy else getattr(case, request.do),
+        rates=rates,  # type: ignore[arg-type]
+        share_of_limit=statistics.median(shares),
+        limit=f"{statistics.median(found):.0f} {unit_name}",
+        command=COMMAND,
+    )
 
 
 def as_markdown(rows: list[Row]) -> str:
@@ -287,7 +292,7 @@ def draw(rows: list[Row], path: Path) -> None:
     figure.savefig(path, dpi=100)
 
 
-def main() -> None:
+def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--case", action="append", choices=CASES | FULL, help="default: those that are cut in depth")
     parser.add_argument("--full", action="store_true", help="8B and 20b shapes with all their layers")
@@ -302,7 +307,11 @@ def main() -> None:
         "--add", action="store_true", help="keep the rows of earlier runs that this one does not measure"
     )
     parser.add_argument("--into", type=Path, default=ROOT / "docs" / "figures")
-    arguments = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    arguments = parsed()
     cases = CASES | FULL
     names = arguments.case or [*CASES][:2] + ([*FULL] if arguments.full else [*CASES][2:])
 

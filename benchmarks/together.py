@@ -15,8 +15,12 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ouvert.engine import Demand
 
 ROOT = Path(__file__).resolve().parents[1]
 LLAMA_PYTHON = ROOT / "build/peers/native/bin/python"
@@ -86,57 +90,66 @@ def answer(seconds: Any) -> None:
         print(json.dumps(seconds(int(line))), flush=True)
 
 
-def main() -> None:
+def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model", type=Path)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--serve", choices=["ouvert", "llama.cpp"], help=argparse.SUPPRESS)
-    options = parser.parse_args()
+    return parser.parse_args()
+
+
+def started(name: str, python: str, options: argparse.Namespace) -> "subprocess.Popen[str]":
+    """A worker of this file: it reads numbers of sequences and answers with seconds a step."""
+    command = [python, __file__, str(options.model), "--threads", str(options.threads), "--serve", name]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def ask(worker: "subprocess.Popen[str]", count: int) -> float:
+    assert worker.stdin
+    assert worker.stdout
+    worker.stdin.write(f"{count}\n")
+    worker.stdin.flush()
+    return float(worker.stdout.readline())
+
+
+def row_of(
+    count: int, needs: "Demand", running: "Mapping[str, subprocess.Popen[str]]", options: argparse.Namespace
+) -> str:
+    """Tokens a second with so many sequences, and the share of what memory or arithmetic allow."""
+    from ouvert.kernels import limits
+
+    rates: dict[str, list[float]] = {name: [] for name in running}
+    shares = []
+    for _ in range(options.repeats):
+        read = needs.read_per_token / limits.read_bandwidth(options.threads, 2)
+        multiply = count * needs.active / limits.multiply_adds(options.threads, 1)
+        taken = {name: ask(worker, count) for name, worker in running.items()}
+        shares.append(max(read, multiply) / taken["ouvert"])
+        for name, seconds in taken.items():
+            rates[name].append(count / seconds)
+    ours, theirs = (statistics.median(each) for each in rates.values())
+    return f"| {count} | {ours:.1f} | {theirs:.1f} | **{ours / theirs:.2f}** | {statistics.median(shares):.0%} |"
+
+
+def main() -> None:
+    options = arguments()
     if options.serve:
         (serve_ouvert if options.serve == "ouvert" else serve_llama)(options.model, options.threads)
         return
-    from ouvert.engine.fit import demand_of_files
-    from ouvert.kernels import limits
+    from ouvert.engine import demand_of_files
 
     needs = demand_of_files(options.model)
-    running = {
-        name: subprocess.Popen(
-            [python, __file__, str(options.model), "--threads", str(options.threads), "--serve", name],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for name, python in (("ouvert", sys.executable), ("llama.cpp", str(LLAMA_PYTHON)))
-    }
-
-    def ask(name: str, count: int) -> float:
-        worker = running[name]
-        assert worker.stdin
-        assert worker.stdout
-        worker.stdin.write(f"{count}\n")
-        worker.stdin.flush()
-        return float(worker.stdout.readline())
-
+    pythons = {"ouvert": sys.executable, "llama.cpp": str(LLAMA_PYTHON)}
+    running = {name: started(name, python, options) for name, python in pythons.items()}
     try:
-        for name in running:
-            ask(name, 1)  # weights loaded
+        for worker in running.values():
+            ask(worker, 1)  # weights loaded
         print(
             "| sequences | ouvert | llama.cpp (native) | over llama.cpp | of the nearer limit |\n|---|---|---|---|---|"
         )
         for count in COUNTS:
-            rates: dict[str, list[float]] = {name: [] for name in running}
-            shares = []
-            for _ in range(options.repeats):
-                read = needs.read_per_token / limits.read_bandwidth(options.threads, 2)
-                multiply = count * needs.active / limits.multiply_adds(options.threads, 1)
-                taken = {name: ask(name, count) for name in running}
-                shares.append(max(read, multiply) / taken["ouvert"])
-                for name, seconds in taken.items():
-                    rates[name].append(count / seconds)
-            ours, theirs = (statistics.median(each) for each in rates.values())
-            share = statistics.median(shares)
-            print(f"| {count} | {ours:.1f} | {theirs:.1f} | **{ours / theirs:.2f}** | {share:.0%} |", flush=True)
+            print(row_of(count, needs, running, options), flush=True)
     finally:
         for worker in running.values():
             worker.kill()

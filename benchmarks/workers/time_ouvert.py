@@ -12,6 +12,7 @@ import json
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -41,41 +42,47 @@ def main() -> None:
     began = time.perf_counter()
     opened = open_installed(store, installed, threads=threads)
     runner = opened.engine._runner.program
-    sequence = runner.new_sequence(context)
+    timed = Timed(runner, context)
     system = f"{opened.instruction_set}, cache {opened.cache_type}"
     print(json.dumps({"ready": True, "load_seconds": time.perf_counter() - began, "system": system}), flush=True)
-
-    def ids(start: int, count: int) -> np.ndarray:
-        return ((7919 * np.arange(start, start + count) + 13) % (runner.vocabulary_size - 300)).astype(np.int32)
-
-    def fill(count: int) -> None:
-        sequence.truncate(0)
-        if count:
-            runner.step([(sequence, ids(0, count))], "last")
-
-    def stretch(count: int) -> None:
-        sequence.truncate(0)
-        for start in range(0, count, 512):
-            runner.step_without_work([(sequence, ids(start, min(512, count - start)))], "none")
-        give_memory_to_everything()
-
     for line in sys.stdin:
-        request = json.loads(line)
+        print(json.dumps({"seconds": timed.seconds(json.loads(line))}), flush=True)
+
+
+class Timed:
+    """One sequence, and the seconds that what is asked of it takes."""
+
+    def __init__(self, runner: Any, context: int) -> None:
+        self.runner, self.sequence = runner, runner.new_sequence(context)
+
+    def seconds(self, request: dict[str, Any]) -> float:
+        if request["do"] == "decode" and self.sequence.length != request["depth"]:
+            self.fill(request["depth"])
+        began = time.perf_counter()
         if request["do"] == "stretch":
-            began = time.perf_counter()
-            stretch(request["depth"])
+            self.stretch(request["depth"])
         elif request["do"] == "prefill":
-            began = time.perf_counter()
-            fill(request["tokens"])
+            self.fill(request["tokens"])
         else:
-            if sequence.length != request["depth"]:
-                fill(request["depth"])
-            began = time.perf_counter()
             for i in range(request["tokens"]):
-                runner.step([(sequence, ids(request["depth"] + i, 1))], "last")
+                self.runner.step([(self.sequence, self.ids(request["depth"] + i, 1))], "last")
         seconds = time.perf_counter() - began
-        sequence.truncate(request.get("depth", sequence.length))
-        print(json.dumps({"seconds": seconds}), flush=True)
+        self.sequence.truncate(request.get("depth", self.sequence.length))
+        return seconds
+
+    def ids(self, start: int, count: int) -> np.ndarray:
+        return ((7919 * np.arange(start, start + count) + 13) % (self.runner.vocabulary_size - 300)).astype(np.int32)
+
+    def fill(self, count: int) -> None:
+        self.sequence.truncate(0)
+        if count:
+            self.runner.step([(self.sequence, self.ids(0, count))], "last")
+
+    def stretch(self, count: int) -> None:
+        self.sequence.truncate(0)
+        for start in range(0, count, 512):
+            self.runner.step_without_work([(self.sequence, self.ids(start, min(512, count - start)))], "none")
+        give_memory_to_everything()
 
 
 if __name__ == "__main__":

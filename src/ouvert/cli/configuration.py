@@ -80,6 +80,11 @@ def read_file(path: Path, *, asked_for: bool) -> dict[str, object]:
         raise ConfigurationError(f"{path} is not UTF-8 text (byte {problem.start}): save it as UTF-8.") from None
     except tomllib.TOMLDecodeError as problem:
         raise ConfigurationError(f"{path} is not TOML: {problem}. Correct it there.") from None
+    return flattened(stated, path)
+
+
+def flattened(stated: dict[str, object], path: Path) -> dict[str, object]:
+    """`table.name` -> value. Raises ConfigurationError for what is no setting."""
     flat: dict[str, object] = {}
     for name, value in stated.items():
         flat |= {f"{name}.{inner}": each for inner, each in value.items()} if isinstance(value, dict) else {name: value}

@@ -291,18 +291,7 @@ def save(talk: Talk, name: str) -> str:
     if not name:
         raise CommandError("/save needs the name of a file: /save talk.json or /save talk.txt.")
     path = Path(name).expanduser()
-    if path.suffix == ".json":
-        content = json.dumps(
-            {
-                "model": talk.model.info.name,
-                "messages": [message_facts(message) for message in talk.messages],
-                "receipts": talk.receipts,
-            },
-            indent=2,
-            ensure_ascii=False,
-        )
-    else:
-        content = "\n\n".join(f"{message.role}:\n{message.content}" for message in talk.messages)
+    content = as_json(talk) if path.suffix == ".json" else as_text(talk)
     try:
         with open(path, "x", encoding="utf-8", opener=owner_only) as file:
             file.write(content + "\n")
@@ -311,6 +300,16 @@ def save(talk: Talk, name: str) -> str:
     except OSError as problem:
         raise CommandError(f"{path} cannot be written ({problem.strerror}): choose another place.") from problem
     return f"{len(talk.messages)} messages written to {path}."
+
+
+def as_json(talk: Talk) -> str:
+    messages = [message_facts(message) for message in talk.messages]
+    facts = {"model": talk.model.info.name, "messages": messages, "receipts": talk.receipts}
+    return json.dumps(facts, indent=2, ensure_ascii=False)
+
+
+def as_text(talk: Talk) -> str:
+    return "\n\n".join(f"{message.role}:\n{message.content}" for message in talk.messages)
 
 
 def message_facts(message: Message) -> dict[str, Any]:

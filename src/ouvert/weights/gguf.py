@@ -171,6 +171,29 @@ def alignment_in(path: Path, metadata: dict[str, Any]) -> int:
     return alignment
 
 
+def read_place(reader: Reader, what: str, alignment: int) -> tuple[tuple[int, ...], str, int, int]:
+    """A tensor's shape, its encoding, and where its bytes start and stop."""
+    axes = reader.number("I", f"the number of axes of {what}")
+    if axes > MOST_AXES:
+        reader.refuse(f"{what} has {axes} axes; at most {MOST_AXES} are expected")
+    shape = tuple(reader.number("Q", f"the shape of {what}") for _ in range(axes))[::-1]
+    kind = reader.number("I", f"the encoding of {what}")
+    encoding = TYPES.get(kind, f"number {kind}")
+    if encoding not in ENCODINGS:
+        readable = ", ".join(name for name in TYPES.values() if name in ENCODINGS)
+        reader.refuse(
+            f"{what} is encoded as {encoding}, which is not read here", f"Fetch the model in one of these: {readable}."
+        )
+    offset = reader.number("Q", f"the place of {what}")
+    if offset % alignment:
+        reader.refuse(f"{what} starts at {offset}, which is not a multiple of the alignment {alignment}")
+    try:
+        size = encoded_bytes(encoding, shape)
+    except CheckpointError as error:
+        raise CheckpointError(f"{reader.path}: {what}: {error}") from None
+    return shape, encoding, offset, offset + size
+
+
 def read_tensors(reader: Reader, num_tensors: int, alignment: int, data: np.ndarray) -> dict[str, Tensor]:
     """The table of tensors that follows the metadata, and where their bytes are."""
     reader.need(24 * num_tensors, f"a table of {num_tensors} tensors")
@@ -180,27 +203,7 @@ def read_tensors(reader: Reader, num_tensors: int, alignment: int, data: np.ndar
         what = f"tensor {shown(name)}"
         if name in places:
             reader.refuse(f"{what} stands a second time; names must differ")
-        axes = reader.number("I", f"the number of axes of {what}")
-        if axes > MOST_AXES:
-            reader.refuse(f"{what} has {axes} axes; at most {MOST_AXES} are expected")
-        shape = tuple(reader.number("Q", f"the shape of {what}") for _ in range(axes))[::-1]
-        kind = reader.number("I", f"the encoding of {what}")
-        encoding = TYPES.get(kind, f"number {kind}")
-        if encoding not in ENCODINGS:
-            reader.refuse(
-                f"{what} is encoded as {encoding}, which is not read here",
-                "Fetch the model in one of these: "
-                + ", ".join(name for name in TYPES.values() if name in ENCODINGS)
-                + ".",
-            )
-        offset = reader.number("Q", f"the place of {what}")
-        if offset % alignment:
-            reader.refuse(f"{what} starts at {offset}, which is not a multiple of the alignment {alignment}")
-        try:
-            size = encoded_bytes(encoding, shape)
-        except CheckpointError as error:
-            raise CheckpointError(f"{reader.path}: {what}: {error}") from None
-        places[name] = shape, encoding, offset, offset + size
+        places[name] = read_place(reader, what, alignment)
     begin = -(-reader.position // alignment) * alignment
     spans = ((start, stop, name) for name, (_, _, start, stop) in places.items())
     check_places(reader.path, spans, max(0, len(data) - begin), gaps=True)

@@ -50,26 +50,37 @@ def chosen_in(folder: Path) -> Path | list[Path]:
     for found in (tensors, firsts):
         if len(found) == 1:
             return found[0]
-        lacking = safetensors.parts_lacking([file.name for file in found]) if found is tensors else None
-        if lacking:
-            raise CheckpointError(
-                f"{folder} holds {len(found)} of {len(found) + len(lacking)} parts of a model, missing "
-                f"{', '.join(lacking[:20])}{' …' if len(lacking) > 20 else ''}. Fetch them into the same folder."
-            )
-        if lacking is not None:
-            return found
         if found:
-            raise CheckpointError(
-                f"{folder} holds {len(found)} models or parts and no {safetensors.INDEX} that joins them: "
-                f"{', '.join(file.name for file in found[:10])}{' …' if len(found) > 10 else ''}. "
-                "Name one of them, or fetch the index."
-            )
-    if pickles := [file.name for file in files if file.suffix in PICKLES]:
+            return parts_of_one(found, folder)
+    raise nothing_to_open(files, folder)
+
+
+def parts_of_one(found: list[Path], folder: Path) -> list[Path]:
+    """All of these, if they are the parts of one model in safetensors. Raises CheckpointError if not, or not all."""
+    tensors = found[0].name.endswith(".safetensors")
+    lacking = safetensors.parts_lacking([file.name for file in found]) if tensors else None
+    if lacking is None:
         raise CheckpointError(
+            f"{folder} holds {len(found)} models or parts and no {safetensors.INDEX} that joins them: "
+            f"{', '.join(file.name for file in found[:10])}{' …' if len(found) > 10 else ''}. "
+            "Name one of them, or fetch the index."
+        )
+    if lacking:
+        raise CheckpointError(
+            f"{folder} holds {len(found)} of {len(found) + len(lacking)} parts of a model, missing "
+            f"{', '.join(lacking[:20])}{' …' if len(lacking) > 20 else ''}. Fetch them into the same folder."
+        )
+    return found
+
+
+def nothing_to_open(files: list[Path], folder: Path) -> CheckpointError:
+    """The error for a folder without weights that can be read."""
+    if pickles := [file.name for file in files if file.suffix in PICKLES]:
+        return CheckpointError(
             f"{folder} holds pickles ({', '.join(pickles[:3])}), which can run any program when they are read; "
             "expected safetensors or GGUF. Fetch or convert the model in one of these formats."
         )
-    raise CheckpointError(
+    return CheckpointError(
         f"{folder} holds no checkpoint: expected {safetensors.INDEX}, model.safetensors or a .gguf file. "
         "Check the path, and that the fetch was complete."
     )

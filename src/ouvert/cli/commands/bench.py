@@ -13,7 +13,7 @@ from ouvert.cli.environment import open_store
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ouvert.engine import Engine, Stopped
+    from ouvert.engine import Engine, Opened, Stopped
 
 SUMMARY = "Measure how fast a model runs on this machine."
 SEED = 20  # of the random tokens
@@ -56,14 +56,27 @@ def run(args: argparse.Namespace) -> int:
         resident = resident_bytes()
     finally:
         engine.close()
-    facts: dict[str, Any] = {
-        "model": installed.name,
+    facts = facts_of(installed.name, opened, runs, args) | {
+        "load_seconds": round(load_seconds, 3),
+        "resident_bytes": resident,
+    }
+    facts |= foretold(installed.path, facts)
+    if args.json:
+        print(json.dumps(facts))
+    else:
+        width = max(map(len, facts))
+        print("\n".join(f"{name.replace('_', ' '):<{width}}  {value}" for name, value in facts.items()))
+    return 0
+
+
+def facts_of(name: str, opened: "Opened", runs: "Runs", args: argparse.Namespace) -> dict[str, Any]:
+    """What was measured, of what, and how."""
+    return {
+        "model": name,
         "family": opened.family,
         "prefill_tokens_per_second": round(args.prompt / median(runs.prefill), 2),
         "decode_tokens_per_second": round((args.generate - 1) / median(runs.decode), 2),
         "first_token_seconds": round(median(runs.first_token), 4),
-        "load_seconds": round(load_seconds, 3),
-        "resident_bytes": resident,
         "threads": opened.threads,
         "instruction_set": opened.instruction_set,
         "cache_type": opened.cache_type,
@@ -77,13 +90,6 @@ def run(args: argparse.Namespace) -> int:
         "prefill_tokens_per_second_each": [round(args.prompt / seconds, 2) for seconds in runs.prefill],
         "decode_tokens_per_second_each": [round((args.generate - 1) / seconds, 2) for seconds in runs.decode],
     }
-    facts |= foretold(installed.path, facts)
-    if args.json:
-        print(json.dumps(facts))
-    else:
-        width = max(map(len, facts))
-        print("\n".join(f"{name.replace('_', ' '):<{width}}  {value}" for name, value in facts.items()))
-    return 0
 
 
 def foretold(path: "Path", measured: dict[str, Any]) -> dict[str, Any]:

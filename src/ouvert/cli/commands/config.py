@@ -26,7 +26,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """0: shown. 1: not; a sentence on stderr says why."""
     from ouvert.cli.answering import complain
-    from ouvert.cli.commands.list import print_columns
 
     if args.path:
         print(configuration_path())
@@ -41,16 +40,22 @@ def run(args: argparse.Namespace) -> int:
         value = configuration.value(args.key)
         print(json.dumps(plain(value)) if args.json else in_words(value))
         return 0
+    show_all(configuration, as_json=args.json)
+    return 0
+
+
+def show_all(configuration: Configuration, *, as_json: bool) -> None:
+    from ouvert.cli.commands.list import print_columns
+
     stated = {key: configuration.stated(key) for key in SETTINGS}
-    if args.json:
+    if as_json:
         settings = {key: {"value": plain(each.value), "source": each.source} for key, each in stated.items()}
         print(json.dumps({"file": str(configuration.path), "settings": settings}, ensure_ascii=False))
-        return 0
+        return
     rows = [(key, shown(key, each), each.source) for key, each in stated.items()]
     print_columns(("SETTING", "VALUE", "FROM"), rows)
     there = "" if configuration.path.exists() else " (there is none yet: `ouvert config --write` makes it)"
     print(f"\nThe file is {configuration.path}{there}.", file=sys.stderr)
-    return 0
 
 
 def shown(key: str, stated: SettingValue) -> str:

@@ -42,28 +42,13 @@ def run(args: argparse.Namespace) -> int:
     try:
         match args.action:
             case "create":
-                if args.per_minute is not None and args.per_minute < 1:
-                    complain(f"--per-minute is {args.per_minute}, expected 1 or more.")
-                    return 1
-                models = tuple(open_store().resolve(model).name for model in args.model or ()) or None
-                key, secret = keys.create(args.name, per_minute=args.per_minute, models=models)
-                print(secret)
-                print(f"This is the only time it is shown. `ouvert key revoke {key.id}` ends it.", file=sys.stderr)
+                return create(keys, args)
             case "list":
                 show(keys)
             case "revoke":
-                key = keys.revoke(args.which)
-                print(f"{key.name} ({key.id}) is refused from now on.", file=sys.stderr)
-                if keys.closed and not any(not each.owner for each in keys.every()):
-                    print(CLOSED, file=sys.stderr)
+                revoke(keys, args.which)
             case "owner":
-                _, secret = keys.create_owners()
-                print(secret)
-                print(
-                    "This is the only time it is shown, and the one before counts no longer. The page asks for it "
-                    "where it cannot tell that you are its owner; programs send it as `Authorization: Bearer <key>`.",
-                    file=sys.stderr,
-                )
+                create_owners(keys)
             case "open":
                 keys.open()
                 print("Programs of this machine need no key from now on.", file=sys.stderr)
@@ -71,6 +56,36 @@ def run(args: argparse.Namespace) -> int:
         complain(str(problem))
         return 1
     return 0
+
+
+def create(keys: "Keys", args: argparse.Namespace) -> int:
+    from ouvert.cli.answering import complain
+
+    if args.per_minute is not None and args.per_minute < 1:
+        complain(f"--per-minute is {args.per_minute}, expected 1 or more.")
+        return 1
+    models = tuple(open_store().resolve(model).name for model in args.model or ()) or None
+    key, secret = keys.create(args.name, per_minute=args.per_minute, models=models)
+    print(secret)
+    print(f"This is the only time it is shown. `ouvert key revoke {key.id}` ends it.", file=sys.stderr)
+    return 0
+
+
+def create_owners(keys: "Keys") -> None:
+    _, secret = keys.create_owners()
+    print(secret)
+    print(
+        "This is the only time it is shown, and the one before counts no longer. The page asks for it where it cannot "
+        "tell that you are its owner; programs send it as `Authorization: Bearer <key>`.",
+        file=sys.stderr,
+    )
+
+
+def revoke(keys: "Keys", which: str) -> None:
+    key = keys.revoke(which)
+    print(f"{key.name} ({key.id}) is refused from now on.", file=sys.stderr)
+    if keys.closed and not any(not each.owner for each in keys.every()):
+        print(CLOSED, file=sys.stderr)
 
 
 def show(keys: "Keys") -> None:

@@ -1,10 +1,14 @@
 """`ouvert list`: the models on this machine, or the short names of those that can be fetched."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING
 
 from ouvert.cli.environment import open_store
 from ouvert.cli.terminal import visible
+
+if TYPE_CHECKING:
+    from ouvert.store import Installed
 
 SUMMARY = "List the models on this machine, or those that have a short name."
 
@@ -32,17 +36,7 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(answer, indent=2, ensure_ascii=False))
         return 0
     if installed:
-        rows = [
-            (
-                model.name,
-                bytes_in_words(model.size) + (" (linked)" if model.linked else ""),
-                bytes_in_words(sum(packed.size for packed in model.packed)) if model.packed else "-",
-                model.licence or "not stated",
-                model.source,
-            )
-            for model in installed
-        ]
-        print_columns(("NAME", "SIZE", "PACKED", "LICENCE", "SOURCE"), rows)
+        print_installed(installed)
     elif not args.all:
         print("There is no model on this machine yet. `ouvert pull smollm2` fetches a very small one (98 MB);")
         print("`ouvert list --all` shows others.")
@@ -50,21 +44,43 @@ def run(args: argparse.Namespace) -> int:
         size = bytes_in_words(sum(packed.size for packed in orphans))
         print(f"\n{size} are packed forms of models that are not in the store; `ouvert remove --unused` frees them.")
     if args.all:
-        names = {model.name for model in installed}
-        rows = [
-            (
-                alias.name,
-                ("" if alias.sha256 else "~ ") + bytes_in_words(alias.size),
-                alias.family + ("" if alias.built else " (not yet built)"),
-                alias.licence,
-                "here" if alias.name in names else alias.source,
-            )
-            for alias in aliases()
-        ]
         if installed:
             print()
-        print_columns(("SHORT NAME", "SIZE", "FAMILY", "LICENCE", "SOURCE"), rows)
+        print_short_names({model.name for model in installed})
     return 0
+
+
+def print_installed(installed: "Sequence[Installed]") -> None:
+    from ouvert.store import bytes_in_words
+
+    rows = [
+        (
+            model.name,
+            bytes_in_words(model.size) + (" (linked)" if model.linked else ""),
+            bytes_in_words(sum(packed.size for packed in model.packed)) if model.packed else "-",
+            model.licence or "not stated",
+            model.source,
+        )
+        for model in installed
+    ]
+    print_columns(("NAME", "SIZE", "PACKED", "LICENCE", "SOURCE"), rows)
+
+
+def print_short_names(here: Collection[str]) -> None:
+    """Every short name, with the model's source, or that it is here."""
+    from ouvert.store import aliases, bytes_in_words
+
+    rows = [
+        (
+            alias.name,
+            ("" if alias.sha256 else "~ ") + bytes_in_words(alias.size),
+            alias.family + ("" if alias.built else " (not yet built)"),
+            alias.licence,
+            "here" if alias.name in here else alias.source,
+        )
+        for alias in aliases()
+    ]
+    print_columns(("SHORT NAME", "SIZE", "FAMILY", "LICENCE", "SOURCE"), rows)
 
 
 def print_columns(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

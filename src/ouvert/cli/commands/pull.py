@@ -2,9 +2,13 @@
 
 import argparse
 import sys
+from typing import TYPE_CHECKING
 
 from ouvert.cli.arguments import complete_pullable
 from ouvert.cli.environment import hub, open_store
+
+if TYPE_CHECKING:
+    from ouvert.store import Installed, Progress, Store
 
 SUMMARY = "Bring a model onto this machine."
 
@@ -34,25 +38,33 @@ def run(args: argparse.Namespace) -> int:
     """0: the model is here and whole. Its name and size go to stdout, progress to stderr."""
     import json
 
-    from ouvert.assistant import pack_installed
     from ouvert.cli.commands.show import provenance
     from ouvert.cli.progress import show_progress
-    from ouvert.store import bytes_in_words, find_alias
-    from ouvert.weights import CheckpointError
+    from ouvert.store import bytes_in_words
 
     store, progress = open_store(), show_progress(sys.stderr)
     installed = store.pull(args.source, name=args.name, copy=args.copy, hub=hub(), progress=progress)
-    alias = find_alias(installed.name)
-    if alias and not alias.built:
-        print(f"ouvert: this version cannot run the family {alias.family} yet.", file=sys.stderr)
-    else:
-        try:
-            pack_installed(store, installed, progress)
-        except CheckpointError as problem:
-            print(f"ouvert: {installed.name} is here, but cannot be run as it is: {problem}", file=sys.stderr)
+    if pack_if_it_runs(store, installed, progress):
         installed = store.resolve(installed.name)
     if args.json:
         print(json.dumps(provenance(installed), indent=2, ensure_ascii=False))
     else:
         print(f"{installed.name}  {bytes_in_words(installed.size)}  {installed.licence or 'licence not stated'}")
     return 0
+
+
+def pack_if_it_runs(store: "Store", installed: "Installed", progress: "Progress") -> bool:
+    """Pack the weights now, so that the first answer need not wait; False where this version cannot run the model."""
+    from ouvert.assistant import pack_installed
+    from ouvert.store import find_alias
+    from ouvert.weights import CheckpointError
+
+    alias = find_alias(installed.name)
+    if alias and not alias.built:
+        print(f"ouvert: this version cannot run the family {alias.family} yet.", file=sys.stderr)
+        return False
+    try:
+        pack_installed(store, installed, progress)
+    except CheckpointError as problem:
+        print(f"ouvert: {installed.name} is here, but cannot be run as it is: {problem}", file=sys.stderr)
+    return True

@@ -79,25 +79,9 @@ def run(args: argparse.Namespace) -> int:
         complain(f"{args.model!r} is no model. To ask the default model: ouvert run {DEFAULT_MODEL} {args.model!r}")
         return FAILED
     prompt = joined(piped, args.prompt)
-    conversing = prompt is None
-    needs_prompt = {"--json": args.json, "--raw": args.raw, "--best-of": args.best_of is not None}
-    if conversing and any(needs_prompt.values()):
-        word = next(word for word, given in needs_prompt.items() if given)
-        complain(f"{word} needs a prompt: give one after the model, or through a pipe.")
+    if refusal := why_not(args, prompt):
+        complain(refusal)
         return FAILED
-    if conversing and not (sys.stdin.isatty() and sys.stdout.isatty()):
-        complain("a conversation needs a terminal: give a prompt after the model, or through a pipe.")
-        return FAILED
-    if args.raw and args.system is not None:
-        complain("--system needs a chat template, and --raw uses none: put the instructions into the prompt.")
-        return FAILED
-    if args.raw and (args.effort is not None or args.think_budget is not None):
-        complain("--effort and --think-budget need a chat template, and --raw uses none: leave them out.")
-        return FAILED
-    if "" in args.stop:
-        complain("--stop needs a text that is not empty.")
-        return FAILED
-
     try:
         args.response_schema = read_schema(args.schema)
         args.response_grammar = read_grammar(args)
@@ -113,6 +97,21 @@ def run(args: argparse.Namespace) -> int:
         from ouvert.cli.conversing import converse
 
         return converse(model, args, lambda name: open_model(args, name))
+
+
+def why_not(args: argparse.Namespace, prompt: str | None) -> str | None:
+    """What is said of options that do not go together, or that need what is not there; None if all is well."""
+    needs_prompt = {"--json": args.json, "--raw": args.raw, "--best-of": args.best_of is not None}
+    if prompt is None and any(needs_prompt.values()):
+        option = next(option for option, given in needs_prompt.items() if given)
+        return f"{option} needs a prompt: give one after the model, or through a pipe."
+    if prompt is None and not (sys.stdin.isatty() and sys.stdout.isatty()):
+        return "a conversation needs a terminal: give a prompt after the model, or through a pipe."
+    if args.raw and args.system is not None:
+        return "--system needs a chat template, and --raw uses none: put the instructions into the prompt."
+    if args.raw and (args.effort is not None or args.think_budget is not None):
+        return "--effort and --think-budget need a chat template, and --raw uses none: leave them out."
+    return "--stop needs a text that is not empty." if "" in args.stop else None
 
 
 def read_pipe() -> str | None:
@@ -193,15 +192,19 @@ def fetch_if_absent(store: "Store", wanted: str, *, allowed: bool) -> None:
                 "`ouvert list --all` shows which models it can."
             ) from None
         size = f" It is {bytes_in_words(alias.size)} ({alias.licence})." if alias else ""
-        if not allowed:
-            if not (sys.stdin.isatty() and sys.stderr.isatty()):
-                raise
-            print(f"{wanted} is not on this machine.{size} Fetch it now? [Y/n] ", end="", file=sys.stderr, flush=True)
-            if sys.stdin.readline().lower() not in ("\n", "y\n", "yes\n"):
-                raise
-        else:
+        if allowed:
             print(f"{wanted} is not on this machine yet: fetching it.{size}", file=sys.stderr)
+        elif not owner_agrees(f"{wanted} is not on this machine.{size} Fetch it now?"):
+            raise
     store.pull(wanted, hub=hub(), progress=show_progress(sys.stderr))
+
+
+def owner_agrees(question: str) -> bool:
+    """Ask at the terminal; no where there is nobody to ask."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return False
+    print(f"{question} [Y/n] ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().lower() in ("\n", "y\n", "yes\n")
 
 
 def answer_once(model: "Model", prompt: str, args: argparse.Namespace) -> int:

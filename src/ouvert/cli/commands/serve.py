@@ -53,8 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """0: stopped as it was told to. 1: it could not start; a sentence on stderr says why."""
-    from ouvert.cli.answering import complain
-    from ouvert.serving import KeyFileError, Keys, allow_more_files, bound_socket
+    from ouvert.serving import allow_more_files
     from ouvert.store import sweep_strays
 
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
@@ -64,24 +63,8 @@ def run(args: argparse.Namespace) -> int:
     if args.install_service or args.uninstall_service:
         return change_service(args)
     settings = settings_of(args)
-    try:
-        has_key = bool(Keys(settings.state).every())
-    except KeyFileError as problem:
-        complain(str(problem))
-        return 1
-    if settings.host not in LOOPBACK and not has_key:
-        complain(
-            f"--host {settings.host} would open this server to other machines, and it has no key. Make one first: "
-            "`ouvert key create NAME`."
-        )
-        return 1
-    try:
-        listening = bound_socket(settings.host, settings.port)
-    except OSError as problem:
-        complain(
-            f"cannot listen at {settings.host} port {settings.port} ({problem.strerror}). "
-            f"{who_is_there(settings.host, settings.port)} Choose another with --port."
-        )
+    listening = bound(settings)
+    if listening is None:
         return 1
     allow_more_files()
     for path in sweep_strays(open_store().home):
@@ -90,6 +73,32 @@ def run(args: argparse.Namespace) -> int:
     with listening:
         asyncio.run(serve(settings, listening))
     return 0
+
+
+def bound(settings: "Settings") -> socket.socket | None:
+    """The socket to listen at; None, with a sentence on stderr, where the server must not or cannot listen there."""
+    from ouvert.cli.answering import complain
+    from ouvert.serving import KeyFileError, Keys, bound_socket
+
+    try:
+        has_key = bool(Keys(settings.state).every())
+    except KeyFileError as problem:
+        complain(str(problem))
+        return None
+    if settings.host not in LOOPBACK and not has_key:
+        complain(
+            f"--host {settings.host} would open this server to other machines, and it has no key. Make one first: "
+            "`ouvert key create NAME`."
+        )
+        return None
+    try:
+        return bound_socket(settings.host, settings.port)
+    except OSError as problem:
+        complain(
+            f"cannot listen at {settings.host} port {settings.port} ({problem.strerror}). "
+            f"{who_is_there(settings.host, settings.port)} Choose another with --port."
+        )
+        return None
 
 
 def who_is_there(host: str, port: int) -> str:

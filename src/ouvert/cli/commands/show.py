@@ -14,6 +14,7 @@ from ouvert.cli.terminal import visible
 
 if TYPE_CHECKING:
     from ouvert.store import Installed, Packed
+    from ouvert.weights import Checkpoint
 
 SUMMARY = "Say what a model is, and where it came from."
 
@@ -95,8 +96,7 @@ def provenance(installed: "Installed") -> dict[str, Any]:
 def contents(installed: "Installed") -> dict[str, Any]:
     """What the files themselves say: family, shape, parameters, encodings, context, template."""
     from ouvert.chat import Language
-    from ouvert.models import recognise
-    from ouvert.weights import CheckpointError, open_checkpoint
+    from ouvert.weights import open_checkpoint
 
     with open_checkpoint(installed.path) as checkpoint:
         encodings: dict[str, int] = {}
@@ -115,17 +115,25 @@ def contents(installed: "Installed") -> dict[str, Any]:
             "chat_template": language.template,
             "chat_template_names": list(language.templates),
         }
-        try:
-            family, config = recognise(checkpoint)
-            parameters = family.parameters(config, checkpoint)
-        except CheckpointError as problem:
-            return facts | {"not_runnable": str(problem)}
-        return facts | {
-            "family": family.name,
-            "parameters": sum(prod(parameter.shape) for parameter in parameters if not parameter.same_as),
-            "context": getattr(config, "max_position_embeddings", None),
-            "configuration": asdict(config),
-        }
+        return facts | recognised(checkpoint)
+
+
+def recognised(checkpoint: "Checkpoint") -> dict[str, Any]:
+    """What the model is, or why this version cannot run it."""
+    from ouvert.models import recognise
+    from ouvert.weights import CheckpointError
+
+    try:
+        family, config = recognise(checkpoint)
+        parameters = family.parameters(config, checkpoint)
+    except CheckpointError as problem:
+        return {"not_runnable": str(problem)}
+    return {
+        "family": family.name,
+        "parameters": sum(prod(parameter.shape) for parameter in parameters if not parameter.same_as),
+        "context": getattr(config, "max_position_embeddings", None),
+        "configuration": asdict(config),
+    }
 
 
 def print_facts(facts: dict[str, Any]) -> None:
