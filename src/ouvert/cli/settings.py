@@ -161,7 +161,7 @@ SETTINGS: Mapping[str, Setting] = {
         Setting(
             key="prefix_cache_quota",
             read=gigabytes,
-            meaning="most that they may take, in gigabytes",
+            meaning="most disk space for them, in gigabytes",
             without="a tenth of the free disk, 8 at most",
             flag="--prefix-cache-quota",
             metavar="GB",
@@ -187,7 +187,7 @@ SETTINGS: Mapping[str, Setting] = {
         Setting(
             key="serve.only",
             read=switch,
-            meaning="serve none but these",
+            meaning="serve only these models",
             default=False,
             flag="--only",
             example="true",
@@ -213,7 +213,7 @@ SETTINGS: Mapping[str, Setting] = {
         Setting(
             key="serve.keep",
             read=duration,
-            meaning="idle models stay in memory so long",
+            meaning="how long an idle model stays in memory",
             default=1800.0,
             without="30m",
             flag="--keep",
@@ -223,7 +223,7 @@ SETTINGS: Mapping[str, Setting] = {
         Setting(
             key="serve.memory",
             read=size,
-            meaning="most that models may take together",
+            meaning="most memory for all models together",
             without="four fifths of the machine's memory",
             flag="--memory",
             metavar="SIZE",
@@ -250,8 +250,8 @@ SETTINGS: Mapping[str, Setting] = {
         Setting(
             key="serve.share_prefixes",
             read=switch,
-            meaning="kept beginnings of prompts are one for all keys: less to compute where they begin alike, and "
-            "whoever has a key can find out how another key's prompts began",
+            meaning="all keys share the kept beginnings of prompts: less to compute, but whoever has a key can find "
+            "out how another key's prompts began",
             default=False,
             flag="--share-prefixes",
             example="true",
@@ -259,7 +259,7 @@ SETTINGS: Mapping[str, Setting] = {
         Setting(
             key="serve.most",
             read=whole(1),
-            meaning="answers written or waiting at once",
+            meaning="most answers that are written or waiting at once",
             default=256,
             flag="--most",
             metavar="N",
@@ -268,7 +268,7 @@ SETTINGS: Mapping[str, Setting] = {
         Setting(
             key="serve.answer_within",
             read=duration,
-            meaning="an answer that takes longer ends as it is",
+            meaning="an answer that takes longer is ended where it is",
             default=float("inf"),
             flag="--answer-within",
             metavar="TIME",
@@ -277,7 +277,7 @@ SETTINGS: Mapping[str, Setting] = {
         Setting(
             key="serve.stop_within",
             read=duration,
-            meaning="when told to stop, answers may be finished for so long",
+            meaning="how long answers may go on when the server is told to stop",
             default=10.0,
             without="10s",
             flag="--stop-within",
@@ -287,7 +287,7 @@ SETTINGS: Mapping[str, Setting] = {
         Setting(
             key="serve.largest_request",
             read=size,
-            meaning="bodies of requests may have so many bytes",
+            meaning="most bytes in the body of a request",
             default=32_000_000,
             without="32MB",
             flag="--largest-request",
@@ -304,7 +304,7 @@ def template() -> str:
     """The whole file with every setting commented out, as docs/configuration.md has it."""
     lines = [
         "# Ouvert's configuration. Every line is optional: take the # away from what you want to set.",
-        "# The command line goes before the environment (in brackets), and that before this file.",
+        "# The command line comes first, then the environment (variables in brackets), then this file.",
     ]
     table = ""
     for setting in SETTINGS.values():

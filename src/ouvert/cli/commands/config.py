@@ -12,8 +12,8 @@ SUMMARY = "Show every setting, its value, and where it comes from."
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        f"{SUMMARY} An option on the command line goes before the environment, that before the configuration file, "
-        f"and the file before the default. {FILE_VARIABLE} names another file."
+        f"{SUMMARY} An option on the command line comes first, then the environment, then the configuration file, "
+        f"then the default. {FILE_VARIABLE} names another file."
     )
     key = parser.add_argument("key", nargs="?", metavar="SETTING", help="print the value of this one and nothing else")
     key.completer = lambda prefix, **_: [each for each in SETTINGS if each.startswith(prefix)]  # type: ignore[attr-defined]
