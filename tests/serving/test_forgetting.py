@@ -43,7 +43,7 @@ def on_disk(pages):
     """What all pages hold, decrypted: the tokens they say they are of as text, and their numbers."""
     found = {}
     for path in pages.folder.rglob("*.page"):
-        place = pages._place(path)
+        place = pages.place(path)
         page = pages.read(path.stem)
         assert place is not None
         assert page is not None

@@ -141,7 +141,7 @@ class PageFiles:
                 for each in ahead:
                     each.cancel()
 
-    def _place(self, path: Path) -> Place | None:
+    def place(self, path: Path) -> Place | None:
         """Where the page in this file belongs; None for what cannot be read. Raises OSError."""
         name = path.name.removesuffix(SUFFIX)
         head = memoryview(read_regular(path, LONGEST_HEAD))
@@ -326,7 +326,7 @@ class PageFiles:
         going: list[Path] = []
         for each in self._files():
             try:
-                place = self._place(each.path)
+                place = self.place(each.path)
             except FileNotFoundError:
                 continue  # another process removed it
             except OSError:
