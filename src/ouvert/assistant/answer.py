@@ -37,6 +37,8 @@ class Answer:
 
     `token_ids` are the tokens so far, those of headers and ends among them; `likelihood` counts their log-probabilities
     where `logprobs` asks for them; `thought_seconds` says how long the model has thought so far.
+
+    Its properties raise nothing.
     """
 
     def __init__(
@@ -108,13 +110,15 @@ class Answer:
         return self._parser.reasoning_tokens
 
     def __iter__(self) -> Iterator[Event]:
+        """The events as they come. Raises EngineError if the answer cannot go on: logits that are not finite, damaged
+        weights, a model that was closed."""
         return self._events
 
     def __next__(self) -> Event:
         return next(self._events)
 
     def cancel(self) -> None:
-        """End the answer before its next token; Finished still comes. Safe from any thread."""
+        """End the answer before its next token; Finished still comes. Safe from any thread. Raises nothing."""
         self._generation.cancel()
 
     def _written(self) -> Iterator[Event]:

@@ -29,6 +29,8 @@ class Assistant:
     """Answers conversations. Holds no conversation itself, and may write several answers at once.
 
     What it remembers between answers, in memory and bounded: compiled grammars, and thoughts behind open tool calls.
+
+    Making one raises nothing.
     """
 
     def __init__(
@@ -62,7 +64,10 @@ class Assistant:
         self._receipts = ReceiptWriter(engine, ledger, guard)
 
     def that_remembers_nothing(self, sampling: Sampling) -> "Assistant":
-        """Another assistant of the same model: with this sampling, no ledger, and no thoughts of earlier answers."""
+        """Another assistant of the same model: with this sampling, no ledger, and no thoughts of earlier answers.
+
+        Raises nothing.
+        """
         vocabulary = (lambda: self.grammars.vocabulary) if self.grammars.has_vocabulary else None
         name, digest = self.identity.model, self.identity.tokenizer_digest
         return Assistant(self.engine, self.chat, name, digest, vocabulary, sampling=sampling)
@@ -136,17 +141,20 @@ class Assistant:
         return replace(sampling, stop_ids=sampling.stop_ids | self.chat.stop_ids)
 
     def identity_in(self, chat: ChatFormat) -> Identity:
-        """What receipts of answers in this variant of the format say of the model."""
+        """What receipts of answers in this variant of the format say of the model. Raises nothing."""
         return replace(self.identity, format=chat.name, template_digest=chat.digest)
 
     def identity_like(self, receipt: Mapping[str, Any]) -> Identity:
-        """The same for the variant that a receipt was written of; where it is none of them, for the first."""
+        """The same for the variant that a receipt was written of; where it is none of them, for the first.
+
+        Raises KeyError for a receipt that names no model.
+        """
         variants = self.chat.variants
         wanted = receipt["model"].get("template_digest")
         return self.identity_in(next((each for each in variants if each.digest == wanted), variants[0]))
 
     def score(self, ids: Sequence[int], top: int = 0) -> list[Token]:
-        """`Engine.score`, handed on."""
+        """`Engine.score`, handed on. Raises EngineError as that does."""
         return self.engine.score(ids, top)
 
     def refuse_what_never_fits(self, conversation: Conversation) -> None:

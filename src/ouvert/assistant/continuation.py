@@ -69,13 +69,15 @@ class Continuation:
         self._events = self._written()
 
     def __iter__(self) -> Iterator[Event]:
+        """The events as they come. Raises EngineError if the text cannot go on: logits that are not finite, damaged
+        weights, a model that was closed."""
         return self._events
 
     def __next__(self) -> Event:
         return next(self._events)
 
     def cancel(self) -> None:
-        """End it before its next token; Finished still comes. Safe from any thread."""
+        """End it before its next token; Finished still comes. Safe from any thread. Raises nothing."""
         self._generation.cancel()
 
     def _written(self) -> Iterator[Event]:

@@ -19,6 +19,8 @@ class Demands:
     `answer`: what the text of its final answer must be; thoughts and calls are not touched by it. `think_budget`: after
     so many tokens of thought it is made to end them and go on. `candidate` says which of `best_of` answers to the same
     this one is, from 0, where several are written and the best is chosen; it decides no token.
+
+    Its methods and properties raise nothing.
     """
 
     calls: Calls = "auto"

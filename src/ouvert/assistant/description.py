@@ -49,7 +49,7 @@ def size_of(installed: Installed) -> Size:
 
 
 def is_toy(parameters: int) -> bool:
-    """Whether a model of so many parameters is for trying things out: what it says is often wrong."""
+    """Whether a model of so many parameters is for trying things out: what it says is often wrong. Raises nothing."""
     return parameters < SMALL
 
 

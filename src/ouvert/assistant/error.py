@@ -8,7 +8,10 @@ class AssistantError(Exception):
 
 
 class ContextExceeded(EngineError):  # noqa: N818 - it says what is the case
-    """A prompt that leaves no room for an answer."""
+    """A prompt that leaves no room for an answer.
+
+    Making one raises nothing.
+    """
 
     def __init__(self, prompt_tokens: int, context: int, *, at_least: bool = False) -> None:
         """`at_least`: it was not counted to its end, since so many are too many already."""

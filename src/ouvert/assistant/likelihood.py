@@ -14,12 +14,16 @@ MOST_CANDIDATES = 64
 
 
 class Likelihood:
-    """The mean log-probability of an answer's tokens: of all it wrote, thoughts, headers and ends among them."""
+    """The mean log-probability of an answer's tokens: of all it wrote, thoughts, headers and ends among them.
+
+    Its methods and properties raise nothing.
+    """
 
     def __init__(self) -> None:
         self._logprobs: list[float] = []
 
     def push(self, token: Token) -> None:
+        """Count one more token."""
         if token.logprob is not None:
             self._logprobs.append(token.logprob)
 
@@ -49,6 +53,7 @@ class Written:
 
     @property
     def finished(self) -> Finished:
+        """Its last event. Raises AssertionError if there is none, which is a fault of the program."""
         last = self.events[-1]
         if not isinstance(last, Finished):
             raise AssertionError("an answer ended without Finished")
@@ -56,14 +61,22 @@ class Written:
 
 
 class Best:
-    """Several answers to the same, written side by side; they share the caches of their prompt."""
+    """Several answers to the same, written side by side; they share the caches of their prompt.
+
+    `Model.best_of` and `Model.best_text_of` make one.
+
+    Making one raises nothing.
+    """
 
     def __init__(self, candidates: Sequence[Candidate]) -> None:
         self._candidates = tuple(candidates)
 
     @classmethod
     def of(cls, make: Callable[..., Candidate], settings: Sequence[Mapping[str, Any]]) -> Self:
-        """One candidate for each of the settings. If one cannot be begun, the others are ended."""
+        """One candidate for each of the settings. If one cannot be begun, the others are ended.
+
+        What `make` raises is raised here.
+        """
         begun: list[Candidate] = []
         try:
             for each in settings:
@@ -74,7 +87,7 @@ class Best:
         return cls(begun)
 
     def cancel(self) -> None:
-        """End them all before their next token. Safe from any thread."""
+        """End them all before their next token. Safe from any thread. Raises nothing."""
         for each in self._candidates:
             each.cancel()
 

@@ -88,6 +88,8 @@ def kept_prefixes(
     `quota` is in bytes: left out, a tenth of what is free on that disk, 8 GB at most. `key`: 32 bytes; left out, this
     user's own (`engine.key_of_this_user`). Not `encrypted`: none. None, and `say` is told, if there is no place for
     such a key: prompts are then kept in memory only.
+
+    Raises EngineError for a key of another length than 32 bytes.
     """
     if encrypted and key is None:
         try:
@@ -104,7 +106,11 @@ def kept_prefixes(
 
 
 def pack_installed(store: Store, installed: Installed, progress: Progress = SILENCE) -> None:
-    """Write the packed form of a model's weights now, so that its first start is as quick as every other."""
+    """Write the packed form of a model's weights now, so that its first start is as quick as every other.
+
+    Raises CheckpointError if the weights cannot be used or their packed form cannot be written, StoreError if they are
+    not what they were.
+    """
     digest = store.weights_digest(installed, worth_showing(installed, progress))
     with packed_file(store, installed, digest, progress) as packed:
         pack_weights(installed.path, packed)

@@ -41,7 +41,8 @@ def load(
     "builtin:chatml" or another of ours, the name of one of several that the model brings, or a file.
 
     Raises StoreError with the command that fetches the model if it is not on this machine, CheckpointError for files
-    that cannot be used, EngineError for settings that cannot be honoured, ChatError for a template that cannot be used.
+    that cannot be used, EngineError for settings that cannot be honoured, AssistantError for a generation_config.json
+    that cannot be read, ChatError for a `template` that cannot be used, TokenizerError if its tokenizer cannot be read.
     """
     store = store or Store(default_home())
     installed = store.resolve(str(model))

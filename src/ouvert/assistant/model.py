@@ -69,6 +69,8 @@ class Model:
     """A loaded model. Close it, or use it as a context manager, to give its memory back.
 
     Tokenizer and chat format are made when they are first needed: a file without either still computes.
+
+    `load` makes one, and says what it raises.
     """
 
     def __init__(
@@ -97,11 +99,13 @@ class Model:
         self.close()
 
     def close(self) -> None:
-        """Free the model's memory. Answers still being written end with EngineError. May be called twice."""
+        """Free the model's memory; answers still being written end with EngineError. May be called twice. Raises
+        nothing."""
         self.engine.close()
 
     @cached_property
     def info(self) -> ModelInfo:
+        """What it is. Raises AssistantError for a generation_config.json that cannot be read."""
         return ModelInfo(
             name=self._name,
             path=self._opened.path,
@@ -161,8 +165,9 @@ class Model:
         `candidate=(index, count)` is only written to the receipt. What the other arguments ask for is said at
         ChatRequest, at ouvert.Sampling, and in docs/guides/python.md.
 
-        Raises AssistantError for messages or demands that make no sense, ChatError for what the model's format cannot
-        write or hold to, EngineError if the conversation does not fit (both numbers in the message), or a schema.
+        Raises AssistantError for messages or demands that make no sense, EngineError if the conversation does not fit
+        (both numbers in the message) or a grammar or sampling cannot be followed, ChatError for what the model's format
+        cannot write, ValueError for an empty stop string, and what `chat_format` raises.
         """
         conversation = as_conversation(messages, tools, effort, thinking, schema=response_schema)
         form = AnswerForm(response_schema, response_grammar, strict_schema)
@@ -235,8 +240,9 @@ class Model:
         one. `control`: control tokens are text, too, but those that end it. `settings` are fields of
         ouvert.Sampling; the other arguments mean what they mean in `chat`, `owner` among them.
 
-        Raises EngineError if the prompt does not fit or a grammar cannot be compiled, AssistantError for demands that
-        make no sense, TokenizerError where there is no tokenizer.
+        Raises EngineError if the prompt does not fit, sampling is out of range or a grammar cannot be compiled,
+        AssistantError for demands that make no sense, ValueError for an empty stop string, TypeError for what is no
+        field of ouvert.Sampling, ChatError if the model has no tokenizer, TokenizerError if it cannot be read.
         """
         demands = as_demands("auto", (), AnswerForm(response_schema, response_grammar))
         return self.continuation(
@@ -267,7 +273,7 @@ class Model:
         )
 
     def best_text_of(self, count: int, prompt: str | Sequence[int], **settings: Any) -> Best:
-        """`best_of` for `continue_text`."""
+        """`best_of` for `continue_text`. Raises AssistantError as `best_of` does, and what `continue_text` raises."""
         return self._best(count, settings, lambda **own: self.continue_text(prompt, **{**settings, **own}))
 
     def _best(self, count: int, settings: Mapping[str, Any], make: Callable[..., Candidate]) -> Best:
@@ -277,23 +283,25 @@ class Model:
         return Best.of(make, [{"candidate": (n, count), "logprobs": logprobs, **seeds[n]} for n in range(count)])
 
     def text_ids(self, text: str) -> list[int]:
-        """The ids of a text, after the one that a text begins with if the model has such."""
+        """The ids of a text, after the one that a text begins with if the model has such. Raises what `tokenize`
+        raises."""
         tokenizer = self.tokenizer
         start = [tokenizer.bos] if tokenizer.adds_bos and tokenizer.bos is not None else []
         return [*start, *tokenizer.encode(text)]
 
     @cached_property
     def text_identity(self) -> Identity:
-        """What the receipts of continued texts say of the model."""
+        """What the receipts of continued texts say of the model. Raises what `tokenizer` raises."""
         return Identity(model=self._name, format=NO_FORMAT, tokenizer_digest=self.tokenizer.digest)
 
     @property
     def fingerprint(self) -> str:
-        """Another one whenever the same request could give another answer: what OpenAI calls system_fingerprint."""
+        """That of the base: what OpenAI calls system_fingerprint. Raises what `fingerprint_of` raises."""
         return self.fingerprint_of(BASE)
 
     def fingerprint_of(self, variant: Variant) -> str:
-        """The fingerprint of answers of this variant of the model."""
+        """Another one whenever the same request, of this variant, could give another answer. Raises what `tokenizer`
+        raises, and EngineError if a file of the weights can no longer be read."""
         try:
             identity = self.assistant.identity
         except (AssistantError, ChatError):  # without a chat format only texts are continued
@@ -379,11 +387,13 @@ class Model:
         thinking: bool | None = None,
         response_schema: Mapping[str, Any] | None = None,
     ) -> Rendered:
-        """The prompt that `chat` would read. Raises AssistantError and ChatError, as `chat` does."""
+        """The prompt that `chat` would read. Raises what `chat_format` raises, and AssistantError and ChatError as
+        `chat` does."""
         return self.chat_format.render(as_conversation(messages, tools, effort, thinking, schema=response_schema))
 
     def sampling(self, **changes: Any) -> Sampling:
-        """`info.sampling` with those changes that are not None."""
+        """`info.sampling` with those changes that are not None. Raises TypeError for what is no field of
+        ouvert.Sampling."""
         return replace(self.info.sampling, **{name: value for name, value in changes.items() if value is not None})
 
     # --- tokens -------------------------------------------------------------------------------------------------------
@@ -392,30 +402,36 @@ class Model:
         """The ids that follow, one by one; the id that ends the answer, if any, is the last.
 
         `changes` are fields of ouvert.Sampling, on top of `sampling` or else of `info.sampling`. Without `stop_ids`
-        among them, the model's own end tokens end the answer. Raises EngineError.
+        among them, the model's own end tokens end the answer. Raises EngineError if the ids do not fit or sampling is
+        out of range, and while they come if the answer cannot go on; TypeError for what is no field of ouvert.Sampling.
         """
         return (token.id for token in self.generation(token_ids, sampling, **changes))
 
     def generation(self, token_ids: Sequence[int], sampling: Sampling | None = None, **changes: Any) -> Generation:
-        """The same as `generate`, whole: tokens with log-probabilities, cancelling, and why it ended."""
+        """`generate`, whole: tokens with log-probabilities, cancelling, and why it ended. Raises what `generate`
+        raises."""
         if sampling is None and "stop_ids" not in changes and self._language.has_tokenizer:
             changes["stop_ids"] = self.tokenizer.end_ids
         return self.engine.generate(token_ids, replace(sampling or self.info.sampling, **changes))
 
     def logits(self, token_ids: Sequence[int]) -> np.ndarray:
-        """float32 (tokens, vocabulary): row i scores what comes after token_ids[: i + 1]."""
+        """float32 (tokens, vocabulary): row i scores what comes after token_ids[: i + 1]. Raises EngineError if they do
+        not fit."""
         return self.engine.logits(token_ids)
 
     def score(self, token_ids: Sequence[int], top: int = 0) -> list[Token]:
-        """For every token but the first: its log-probability given those before it, and the `top` likeliest."""
+        """For every token but the first: its log-probability given those before it, and the `top` likeliest. Raises
+        EngineError as `logits` does."""
         return self.engine.score(token_ids, top)
 
     def tokenize(self, text: str) -> list[int]:
-        """Ids of plain text: what looks like a control token is spelled out, and nothing is added at either end."""
+        """Ids of plain text: what looks like a control token is spelled out, and nothing is added at either end. Raises
+        what `tokenizer` raises, and TokenizerError for a text that cannot be encoded."""
         return self.tokenizer.encode(text)
 
     def detokenize(self, token_ids: Iterable[int], *, control: bool = False) -> str:
-        """The text of the ids, control tokens left out unless `control`."""
+        """The text of the ids, control tokens left out unless `control`. Raises what `tokenizer` raises, and
+        TokenizerError for a negative id."""
         return self.tokenizer.decode(token_ids, control=control)
 
     def constraint(self, grammar: Grammar) -> Constraint:
@@ -429,7 +445,7 @@ class Model:
 
     @property
     def tokenizer(self) -> Tokenizer:
-        """Raises ChatError if the file has none, TokenizerError if it cannot be read."""
+        """Text to ids and back. Raises ChatError if the file has none, TokenizerError if it cannot be read."""
         return self._language.tokenizer
 
     @cached_property
@@ -439,16 +455,18 @@ class Model:
 
     @property
     def chat_format(self) -> ChatFormat:
-        """Raises ChatError if there is no template and the family has none of its own."""
+        """How the model writes conversations. Raises ChatError if it has no template that can be used, or no tokenizer;
+        TokenizerError if that cannot be read."""
         return self._language.chat_format
 
     @property
     def template(self) -> str | None:
-        """The chat template the model came with, or None."""
+        """The chat template the model came with, or None. Raises ChatError for a file of templates that is damaged."""
         return self._language.template
 
     @cached_property
     def assistant(self) -> Assistant:
+        """What answers conversations. Raises what `chat_format` and `tokenizer` raise."""
         return Assistant(
             self.engine,
             self.chat_format,

@@ -26,7 +26,7 @@ class Thinking:
     unasked: bool = True
 
     def or_effort(self, effort: str | None) -> Self:
-        """The same, with the effort that stands in the model's name where none was asked for."""
+        """The same, with the effort that stands in the model's name where none was asked for. Raises nothing."""
         return self if effort is None else replace(self, effort=self.effort or effort, unasked=True)
 
 
@@ -60,7 +60,10 @@ class ChatRequest:
     asker: str = ""
 
     def choice(self, number: int) -> Self:
-        """The request of choice `number`, from 0, where several answers are asked for: each has the next seed."""
+        """The request of choice `number`, from 0, where several answers are asked for: each has the next seed.
+
+        Raises nothing.
+        """
         return replace(self, sampling=with_seed_of_choice(self.sampling, number))
 
 
@@ -83,7 +86,7 @@ class TextRequest:
     owner: str = ""
 
     def choice(self, number: int) -> Self:
-        """As `ChatRequest.choice`."""
+        """As `ChatRequest.choice`. Raises nothing."""
         return replace(self, sampling=with_seed_of_choice(self.sampling, number))
 
 

@@ -53,6 +53,8 @@ def sampling_asked(**stated: Any) -> dict[str, Any]:
     """Fields of a request's `sampling`, from what a client stated under their names; None is left out.
 
     A `top_p` of 0 keeps the likeliest token alone, a `top_k` of -1 keeps all, a `seed` may be any whole number.
+
+    Raises nothing.
     """
     chosen = {name: value for name, value in stated.items() if value is not None}
     if "top_p" in chosen:

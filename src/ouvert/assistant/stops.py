@@ -8,6 +8,8 @@ class StopStrings:
 
     What might be the start of a stop string is held back until it is clear whether it is. Where several stop strings
     match, the one that starts first counts.
+
+    Its methods raise nothing.
     """
 
     def __init__(self, stops: Sequence[str]) -> None:

@@ -85,7 +85,7 @@ class Verified:
 
     @property
     def same_model(self) -> bool:
-        """Whether the weights are whole, and no field of the part model has changed."""
+        """Whether the weights are whole, and no field of the part model has changed. Raises nothing."""
         return self.damage is None and not any(change.field.startswith("model.") for change in self.changes)
 
 

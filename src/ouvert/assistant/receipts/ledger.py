@@ -55,6 +55,7 @@ class Checked:
 
     @property
     def whole(self) -> bool:
+        """Whether nothing is wrong with it. Raises nothing."""
         return not self.problems
 
 
@@ -64,7 +65,7 @@ def canonical(facts: Any) -> bytes:
 
 
 def receipt_digest(receipt: Mapping[str, Any]) -> str:
-    """ "sha256:<hex>" of the canonical form."""
+    """ "sha256:<hex>" of the canonical form. Raises ValueError for what JSON cannot say."""
     return digest_of_line(canonical(receipt))
 
 
@@ -73,7 +74,7 @@ def digest_of_line(line: bytes) -> str:
 
 
 class Ledger:
-    """The receipts below one folder. Making one reads and creates nothing."""
+    """The receipts below one folder. Making one reads and creates nothing, and raises nothing."""
 
     def __init__(self, folder: Path, *, contents: bool = False, say: Callable[[str], None] | None = None) -> None:
         """`contents`: what was asked and answered is kept as well, beside the receipts. `say` is told of receipts that

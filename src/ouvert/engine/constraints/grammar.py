@@ -45,12 +45,11 @@ END = b"<|the grammar is complete|>"  # the name of an id that no model has
 
 @dataclass(frozen=True, slots=True)
 class Grammar:
-    """What a text may be. `text` is the JSON schema, the regular expression or the grammar itself.
+    """What a text may be. `text` is the JSON schema, the regular expression or the grammar itself; class methods make
+    one.
 
-    A JSON schema that is not `strict` is kept as far as it can be: what cannot is left out at its own place.
-
-    `json_schema`, `regex` and the other class methods make one. Whether a model can follow it, `Model.constraint` finds
-    out.
+    A JSON schema that is not `strict` is kept as far as it can be: what cannot is left out at its own place. Whether a
+    model can follow it, `Model.constraint` finds out.
     """
 
     kind: Literal["json schema", "regex", "lark", "gbnf", "one of"]
@@ -78,10 +77,8 @@ class Grammar:
 
     @classmethod
     def regex(cls, pattern: str) -> Self:
-        """Texts that a regular expression matches from end to end; syntax of Rust's `regex`, without look-around.
-
-        Raises nothing.
-        """
+        """Texts that a regular expression matches whole; syntax of Rust's `regex`, without look-around. Raises
+        nothing."""
         return cls("regex", pattern)
 
     @classmethod
@@ -111,10 +108,8 @@ class Grammar:
 
 
 class Vocabulary:
-    """The tokens of a model as bytes, for grammars. What llguidance needs is made when it is first used.
-
-    Making one raises nothing.
-    """
+    """The tokens of a model as bytes, for grammars. What llguidance needs is made at its first use, so making one
+    raises nothing."""
 
     def __init__(
         self, tokens: Sequence[bytes], control_ids: Collection[int], encode: Callable[[str], list[int]]
@@ -144,11 +139,8 @@ class Vocabulary:
 
     @cached_property
     def ids_of(self) -> Callable[[bytes], np.ndarray]:
-        """The ids of a mask, read-only. The same few masks come again and again (inside a string, before a member),
-        and taking one apart costs as much as making it, so the last ones are kept.
-
-        Raises nothing.
-        """
+        """The ids of a mask, read-only. The same few masks come again and again (inside a string, before a member), and
+        taking one apart costs as much as making it, so the last ones are kept. Raises nothing."""
         return lru_cache(maxsize=MASKS_KEPT)(lambda mask: ids_of(mask, self.size))
 
     def bytes_of(self, token: int) -> bytes:
@@ -196,9 +188,7 @@ class Vocabulary:
 
     def spell(self, text: bytes) -> list[int]:
         """The tokenizer's ids of a text if they are exactly its bytes, else the longest token that fits, each time.
-
-        Raises what the tokenizer raises.
-        """
+        Raises what the tokenizer raises."""
         try:
             ids = self._encode(text.decode())
         except UnicodeDecodeError:
@@ -388,11 +378,10 @@ class Bytes:
 
 
 class CompiledGrammar:
-    """`interface.Constraint`: a grammar over one vocabulary. Safe to use for several answers at once.
+    """`interface.Constraint`: a grammar over one vocabulary. `Vocabulary.compile` makes one, and says what it raises.
+    Safe to use for several answers at once.
 
     `loosened`: what of a schema that was not strict is not held to, with its place as a JSON pointer.
-
-    `Vocabulary.compile` makes one, and says what it raises.
     """
 
     def __init__(
