@@ -84,17 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if command is not None and command not in COMMANDS:
         return refuse_command(command)
     try:
-        if command is None:
-            build_parser(None).parse_args(arguments)
-            build_parser(None).print_help()
-            return 0
-        args = parsed(command, arguments)
-        args.words = [*arguments]
-        if hasattr(args, "settings"):
-            from ouvert.cli.arguments import settle
-
-            settle(args)
-        status = int(args.run(args))
+        status = carried_out(command, arguments)
         sys.stdout.flush()
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -109,6 +99,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
             explain_unforeseen(problem)
         return 1
     return status
+
+
+def carried_out(command: str | None, arguments: Sequence[str]) -> int:
+    """Run the command, or show the help where there is none; its exit status."""
+    if command is None:
+        build_parser(None).parse_args(arguments)
+        build_parser(None).print_help()
+        return 0
+    args = parsed(command, arguments)
+    args.words = [*arguments]
+    if hasattr(args, "settings"):
+        from ouvert.cli.arguments import settle
+
+        settle(args)
+    return int(args.run(args))
 
 
 def explain_unforeseen(problem: Exception) -> None:

@@ -99,23 +99,28 @@ def read_grammar(args: argparse.Namespace) -> "Grammar | None":
         return Grammar.regex(args.regex)
     if args.choice is not None:
         return Grammar.one_of(args.choice)
-    if args.grammar is None:
-        return None
+    return None if args.grammar is None else grammar_in(args.grammar)
+
+
+def grammar_in(path: Path) -> "Grammar":
+    """The grammar in a file, by the ending of its name. Raises SchemaError."""
+    from ouvert.assistant import Grammar
+
     kinds = {".gbnf": Grammar.gbnf, ".lark": Grammar.lark}
-    kind = kinds.get(args.grammar.suffix.lower())
+    kind = kinds.get(path.suffix.lower())
     if kind is None:
         raise SchemaError(
-            f"--grammar {args.grammar} ends in {args.grammar.suffix or 'nothing'!r}, expected {' or '.join(kinds)}: "
+            f"--grammar {path} ends in {path.suffix or 'nothing'!r}, expected {' or '.join(kinds)}: "
             "name it after the language it is written in."
         )
     try:
-        return kind(args.grammar.read_text(encoding="utf-8-sig"))
+        return kind(path.read_text(encoding="utf-8-sig"))
     except OSError as problem:
         raise SchemaError(
-            f"--grammar {args.grammar} cannot be read ({problem.strerror}): name a file with a grammar."
+            f"--grammar {path} cannot be read ({problem.strerror}): name a file with a grammar."
         ) from None
     except UnicodeDecodeError as problem:
-        raise SchemaError(f"--grammar {args.grammar} is not UTF-8 text (byte {problem.start}): convert it.") from None
+        raise SchemaError(f"--grammar {path} is not UTF-8 text (byte {problem.start}): convert it.") from None
 
 
 def chat_settings(args: argparse.Namespace) -> dict[str, Any]:

@@ -127,7 +127,6 @@ def interfaces() -> list[str]:
 def served(model: str, store: Any, folder: Path, options: dict[str, Any]) -> tuple[str, str]:
     """(the answer through `ouvert serve`'s own application on loopback, its address)."""
     import asyncio
-    import http.client
     import threading
 
     from ouvert.serving import Settings, bound_socket, make_app, make_server
@@ -143,22 +142,29 @@ def served(model: str, store: Any, folder: Path, options: dict[str, Any]) -> tup
             until = time.monotonic() + SECONDS
             while not server.started and thread.is_alive() and time.monotonic() < until:
                 time.sleep(0.01)
-            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=SECONDS)
-            connection.request("GET", "/v1/models")
-            name = json.loads(connection.getresponse().read())["data"][0]["id"]
-            body = {"model": name, "messages": [{"role": "user", "content": PROMPT}]}
-            body |= {"temperature": 0, "max_tokens": MOST_TOKENS}
-            headers = {"content-type": "application/json"}
-            connection.request("POST", "/v1/chat/completions", json.dumps(body), headers)
-            response = connection.getresponse()
-            answer = json.loads(response.read())
-            connection.close()
+            answer = asked(port)
         finally:
             server.should_exit = True
             thread.join(SECONDS)
+    return answer, f"http://127.0.0.1:{port}"
+
+
+def asked(port: int) -> str:
+    """What the server's first model answers. Raises RuntimeError if the server refuses."""
+    import http.client
+
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=SECONDS)
+    connection.request("GET", "/v1/models")
+    name = json.loads(connection.getresponse().read())["data"][0]["id"]
+    body = {"model": name, "messages": [{"role": "user", "content": PROMPT}]}
+    body |= {"temperature": 0, "max_tokens": MOST_TOKENS}
+    connection.request("POST", "/v1/chat/completions", json.dumps(body), {"content-type": "application/json"})
+    response = connection.getresponse()
+    answer = json.loads(response.read())
+    connection.close()
     if response.status != 200:
         raise RuntimeError(f"the server answered {response.status}: {answer}")
-    return answer["choices"][0]["message"]["content"], f"http://127.0.0.1:{port}"
+    return str(answer["choices"][0]["message"]["content"])
 
 
 if __name__ == "__main__":

@@ -41,6 +41,14 @@ def arrange(
     for name in aligned + others:
         places[name] = range(end, end + sizes[name])
         end += sizes[name]
+    header = header_of(tensors, metadata, places)
+    return header, {name: range(len(header) + at.start, len(header) + at.stop) for name, at in places.items()}
+
+
+def header_of(
+    tensors: Mapping[str, tuple[str, Sequence[int]]], metadata: Mapping[str, str], places: Mapping[str, range]
+) -> bytes:
+    """The header of tensors at these places, behind it. Raises CheckpointError if it is too large for the format."""
     entries: dict[str, object] = {METADATA: dict(metadata)} if metadata else {}
     for name, where in places.items():
         encoding, shape = tensors[name]
@@ -52,8 +60,7 @@ def arrange(
             f"Writing safetensors: names and metadata take {len(text)} bytes; {MOST_HEADER_BYTES} may. "
             "Put less into the metadata."
         )
-    header = len(text).to_bytes(8, "little") + text
-    return header, {name: range(len(header) + at.start, len(header) + at.stop) for name, at in places.items()}
+    return len(text).to_bytes(8, "little") + text
 
 
 def partial_of(path: Path) -> Path:

@@ -61,12 +61,13 @@ def run(args: argparse.Namespace) -> int:
         "resident_bytes": resident,
     }
     facts |= foretold(installed.path, facts)
-    if args.json:
-        print(json.dumps(facts))
-    else:
-        width = max(map(len, facts))
-        print("\n".join(f"{name.replace('_', ' '):<{width}}  {value}" for name, value in facts.items()))
+    print(json.dumps(facts) if args.json else as_table(facts))
     return 0
+
+
+def as_table(facts: dict[str, Any]) -> str:
+    width = max(map(len, facts))
+    return "\n".join(f"{name.replace('_', ' '):<{width}}  {value}" for name, value in facts.items())
 
 
 def facts_of(name: str, opened: "Opened", runs: "Runs", args: argparse.Namespace) -> dict[str, Any]:

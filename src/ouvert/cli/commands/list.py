@@ -19,21 +19,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    import json
-    from dataclasses import asdict
-
-    from ouvert.cli.commands.show import provenance
-    from ouvert.store import aliases, bytes_in_words
+    from ouvert.store import bytes_in_words
 
     store = open_store()
     installed = store.list()
     kept = {model.digest for model in installed}
     orphans = [packed for packed in store.packed() if packed.digest not in kept]
     if args.json:
-        answer: dict[str, object] = {"models": [provenance(model) for model in installed]}
-        if args.all:
-            answer["short_names"] = [asdict(alias) for alias in aliases()]
-        print(json.dumps(answer, indent=2, ensure_ascii=False))
+        print_json(installed, short_names=args.all)
         return 0
     if installed:
         print_installed(installed)
@@ -48,6 +41,19 @@ def run(args: argparse.Namespace) -> int:
             print()
         print_short_names({model.name for model in installed})
     return 0
+
+
+def print_json(installed: "Sequence[Installed]", *, short_names: bool) -> None:
+    import json
+    from dataclasses import asdict
+
+    from ouvert.cli.commands.show import provenance
+    from ouvert.store import aliases
+
+    answer: dict[str, object] = {"models": [provenance(model) for model in installed]}
+    if short_names:
+        answer["short_names"] = [asdict(alias) for alias in aliases()]
+    print(json.dumps(answer, indent=2, ensure_ascii=False))
 
 
 def print_installed(installed: "Sequence[Installed]") -> None:
