@@ -255,7 +255,8 @@ def test_the_makers_advice_is_the_default(load, speaking_model, tmp_path):
     folder = tmp_path / "advised"
     folder.mkdir()
     for file in speaking_model().iterdir():
-        (folder / file.name).symlink_to(file)
+        if file.name != "generation_config.json":  # to write through a link would change the model of all tests
+            (folder / file.name).symlink_to(file)
     (folder / "generation_config.json").write_text('{"do_sample": true, "temperature": 0.6, "top_k": 20, "top_p": 0.8}')
     with load(folder) as model:
         assert model.info.sampling == Sampling(temperature=0.6, top_k=20, top_p=0.8)
