@@ -1,4 +1,4 @@
-"""Attention against a plain loop over queries, heads and keys."""
+"""Attention in strips, its softmax, and what is kept of keys and values."""
 
 import numpy as np
 import pytest
@@ -10,37 +10,9 @@ from ouvert.arithmetic import attention as module
 TOLERANCE = {"rtol": 1e-12, "atol": 1e-14}
 
 
-def one_by_one(q, keys, values, scale, window=None, sinks=None):
-    tokens, q_heads, head_dim = q.shape
-    kv_heads, length, _ = keys.shape
-    mixed = np.zeros((tokens, q_heads, head_dim))
-    for t in range(tokens):
-        position = length - tokens + t
-        for h in range(q_heads):
-            kv = h // (q_heads // kv_heads)
-            seen = [p for p in range(length) if p <= position and (window is None or p > position - window)]
-            weights = [np.exp(scale * (q[t, h] @ keys[kv, p])) for p in seen]
-            total = sum(weights) + (np.exp(sinks[h]) if sinks is not None else 0)
-            for p, weight in zip(seen, weights, strict=True):
-                mixed[t, h] += weight / total * values[kv, p]
-    return mixed.reshape(tokens, -1)
-
-
 @pytest.fixture
 def random():
     return np.random.default_rng(20)
-
-
-@pytest.mark.parametrize("heads", [(1, 1), (6, 3), (5, 1), (4, 4)], ids=str)
-@pytest.mark.parametrize(("tokens", "length"), [(1, 1), (1, 9), (9, 9), (4, 9)])
-@pytest.mark.parametrize("window", [None, 1, 3, 9, 20])
-@pytest.mark.parametrize("with_sinks", [False, True])
-def test_attend_is_what_a_loop_says(random, heads, tokens, length, window, with_sinks):
-    q = random.standard_normal((tokens, heads[0], 12))
-    keys, values = random.standard_normal((2, heads[1], length, 12))
-    sinks = 2 * random.standard_normal(heads[0]) if with_sinks else None
-    expected = one_by_one(q, keys, values, 0.3, window, sinks)
-    np.testing.assert_allclose(attend(q, keys, values, scale=0.3, window=window, sinks=sinks), expected, **TOLERANCE)
 
 
 @pytest.mark.parametrize("window", [None, 3, 8])

@@ -1,49 +1,15 @@
-"""The selective scan and its convolution against plain loops, and what a state remembers."""
-
-import math
+"""What a state remembers, and steps of any size."""
 
 import numpy as np
 import pytest
 
 from ouvert import arithmetic
-from ouvert.arithmetic import KEPT_EVERY, State, convolve, selective_scan
+from ouvert.arithmetic import KEPT_EVERY, State, selective_scan
 
 
 @pytest.fixture
 def random():
     return np.random.default_rng(3)
-
-
-@pytest.mark.parametrize(("tokens", "channels", "taps"), [(1, 1, 1), (2, 3, 4), (9, 5, 3)])
-def test_a_convolution_is_a_sum_over_the_last_inputs(random, tokens, channels, taps):
-    x, weight, bias, before = (
-        random.standard_normal(shape)
-        for shape in ((tokens, channels), (channels, taps), channels, (taps - 1, channels))
-    )
-    result = convolve(x, weight, bias, before)
-    inputs = [*before, *x]
-    for t in range(tokens):
-        for c in range(channels):
-            total = bias[c] + sum(inputs[t + tap][c] * weight[c, tap] for tap in range(taps))
-            assert result[t, c] == pytest.approx(total / (1 + math.exp(-total)), rel=1e-12)
-
-
-@pytest.mark.parametrize(("tokens", "channels", "states"), [(1, 1, 1), (3, 2, 4), (7, 5, 3)])
-def test_a_scan_is_a_loop_over_tokens_channels_and_states(random, tokens, channels, states):
-    x, dt = random.standard_normal((2, tokens, channels))
-    b, c = random.standard_normal((2, tokens, states))
-    A, D = -np.exp(random.standard_normal((channels, states))), random.standard_normal(channels)
-    before = random.standard_normal((states, channels))
-    result, after = selective_scan(x, dt, A, b, c, D, before)
-    for channel in range(channels):
-        state = list(before[:, channel])
-        for t in range(tokens):
-            d = math.log1p(math.exp(dt[t, channel]))
-            for s in range(states):
-                state[s] = math.exp(d * A[channel, s]) * state[s] + d * x[t, channel] * b[t, s]
-                assert after[t, s, channel] == pytest.approx(state[s], rel=1e-12)
-            y = sum(state[s] * c[t, s] for s in range(states)) + D[channel] * x[t, channel]
-            assert result[t, channel] == pytest.approx(y, rel=1e-9)
 
 
 def test_large_steps_stay_as_they_are():

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from safetensors.numpy import load_file
 
 from ouvert import arithmetic, kernels, models, packed, tokenization, weights
 from ouvert.kernels.linear import available_instruction_sets
@@ -19,6 +18,7 @@ from .tiny import (
     VOCABULARY,
     for_arithmetic,
     in_arithmetic,
+    matrix,
     program,
     some_ids,
     tiny,
@@ -83,15 +83,6 @@ def test_the_tolerance_would_notice_a_forgotten_sink():
     without.weights["0.sinks"] = None
     built = program(without, exact=True, cache="f32")
     assert not np.allclose(logits(built, ids), in_arithmetic(with_sinks, ids), **FLOAT32)
-
-
-@pytest.mark.parametrize("name", sorted(folder.name for folder in GOLDENS.iterdir()))
-def test_checkpoints_compute_what_transformers_computed(name):
-    golden = load_file(GOLDENS / name / "golden.safetensors")
-    with weights.open_checkpoint(GOLDENS / name) as checkpoint:
-        tracer = kernels.Tracer(exact=True, cache="f32")
-        built = kernels.build(tracer, models.load(checkpoint, packed.InMemory()), threads=2)
-        np.testing.assert_allclose(logits(built, golden["ids"].astype(np.int32)), golden["float64"], **FLOAT32)
 
 
 def test_smollm2_diverges_little_from_float32(smollm2):
@@ -258,6 +249,19 @@ def test_a_sequence_outlives_whoever_forgets_its_program():
     sequence = program(tiny(LLAMA)).new_sequence(10)
     assert sequence.length == 0
     sequence.close()
+
+
+@pytest.mark.parametrize("add", [False, True])
+def test_a_graph_may_end_with_the_rows_it_selects(add):
+    """Whatever made them: an operation that computes row by row, or one that does not."""
+    table = np.random.default_rng(2).standard_normal((VOCABULARY, 5)).astype(np.float32)
+    tracer = kernels.Tracer()
+    batch = tracer.begin([])
+    x = tracer.embed(batch.ids, matrix(table, "F32"))
+    built = tracer.finish(tracer.select(x + x if add else x, batch.wanted), threads=1)
+    ids = some_ids(9)
+    np.testing.assert_array_equal(logits(built, ids), table[ids] * (2 if add else 1))
+    np.testing.assert_array_equal(logits(built, ids, "last"), table[ids[-1:]] * (2 if add else 1))
 
 
 # --- graphs that cannot be ---

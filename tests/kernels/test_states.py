@@ -1,4 +1,4 @@
-"""Layers with a state: against arithmetic, the same bits for every cut, batch, thread and instruction set; pages."""
+"""Layers with a state: the same bits for every cut, batch, thread and instruction set; steps of any size; pages."""
 
 from types import SimpleNamespace
 
@@ -19,7 +19,6 @@ VOCABULARY = 40
 SETS = linear.available_instruction_sets()
 # (channels, hidden, states, taps, rank, layers): around the lanes of a register and the channels of a piece.
 SIZES = [(1, 1, 1, 1, 1, 1), (15, 7, 3, 2, 2, 2), (16, 8, 1, 4, 1, 1), (17, 9, 16, 3, 2, 2), (65, 33, 5, 16, 3, 1)]
-REAL = (1536, 768, 16, 4, 48, 1)  # mamba-130m, one layer
 SMALL = SIZES[3]
 
 
@@ -76,17 +75,6 @@ def computed(program, ids, cut=None):
         rows.append(program.step([(sequence, ids[at : at + count])], "all"))
         at += count
     return sequence, np.concatenate(rows)
-
-
-@pytest.mark.parametrize("sizes", [*SIZES, REAL], ids=str)
-@pytest.mark.parametrize("instruction_set", SETS)
-def test_they_compute_what_arithmetic_says(sizes, instruction_set):
-    model, ids = Model(*sizes), some_ids(150)
-    _, found = computed(model.program(instruction_set=instruction_set), ids)
-    expected = model.logits(ids)
-    # Powers of two are right to 1e-7 of their size, softplus to 3e-7; both are multiplied token after token, and sums
-    # of up to 1536 products in float32 come on top.
-    np.testing.assert_allclose(found, expected, rtol=0, atol=2e-5 * np.abs(expected).max())
 
 
 @pytest.mark.parametrize("sizes", SIZES, ids=str)

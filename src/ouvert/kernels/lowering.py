@@ -35,7 +35,7 @@ def lower(
     live as long as the program.
     """
     watched = [value for op in ops for value in op.writes if value.watched]
-    ops = needed_rows(needed_ops(ops, [logits, *watched]), logits)
+    ops, logits = needed_rows(needed_ops(ops, [logits, *watched]), logits)
     steps, holds = Fusing(ops, logits, native, exact=exact, memories=memories).steps()
     watched = [value for op in ops for value in op.writes if value.watched]
     arena = Arena(steps, logits, watched)
@@ -56,15 +56,18 @@ def needed_ops(ops: Iterable[Op], results: Iterable[Value]) -> list[Op]:
     return kept[::-1]
 
 
-def needed_rows(ops: Sequence[Op], logits: Value) -> list[Op]:
-    """The same with `select` moved up as far as it goes: a row that nobody looks at is not computed."""
+def needed_rows(ops: Sequence[Op], logits: Value) -> tuple[list[Op], Value]:
+    """The same with `select` moved up as far as it goes: a row that nobody looks at is not computed.
+
+    And the value that is the logits then: where the graph ends with `select`, not the one it was.
+    """
     early = EarlySelects(demanded_rows(ops, logits))
     for op in ops:
         if op.kind == "select":
             early.select(op)
         else:
             early.compute(op)
-    return early.ops
+    return early.ops, early.have(logits, "wanted")
 
 
 Demands = dict[Value, set[Rows]]
