@@ -37,6 +37,7 @@ class Bounds:
     whole: bool = False
 
     def hold(self, value: object) -> bool:
+        """Whether it is a number within them, and a whole one where that is wanted. Raises nothing."""
         return whole(value, int(self.least), int(self.most)) if self.whole else number(value, self.least, self.most)
 
 
