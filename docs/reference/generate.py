@@ -24,8 +24,8 @@ SUBJECTS = {
     "conversations": (
         "Conversations and events",
         (
-            "ChatRequest TextRequest Thinking as_conversation Message Tool ToolCall "
-            "Answer Event Reading ReasoningDelta TextDelta ToolCallDelta Finished Usage"
+            "Message Tool ToolCall Answer Event Reading ReasoningDelta TextDelta ToolCallDelta Finished Usage "
+            "ChatRequest TextRequest Thinking as_conversation"
         ),
     ),
     "sampling": ("Sampling, grammars and tokens", "Sampling Grammar Token"),

@@ -138,7 +138,10 @@ def memory_bytes(memory: Memory, tokens: int, cache_type: str) -> int:
 
 
 def demand_of_files(path: Path, cache_type: str = "f16") -> Demand:
-    """What the files at `path` ask for once they are packed, by the native kernels. Raises CheckpointError."""
+    """What the files at `path` ask for once they are packed, by the native kernels.
+
+    Raises CheckpointError for files that cannot be used.
+    """
     with open_model(path) as files:
         config, parameters = files.config, files.parameters
         memories = files.family.memories(config)

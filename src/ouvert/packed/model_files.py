@@ -77,7 +77,7 @@ class ModelFiles:
     def place(self, places: Places, digest: str | None = None) -> PlacedModel:
         """The model with weights read from these files and placed by `places`. `digest`: that of the files, if known.
 
-        The watch is over these files. Raises CheckpointError.
+        The watch is over these files. Raises CheckpointError for tensors that do not fit the configuration.
         """
         return self._placed(places, watch_over_source(self.checkpoint, digest), packed_digest=None)
 

@@ -77,12 +77,12 @@ class Keys:
         self._buckets: dict[str, tuple[float, float]] = {}  # key id -> (requests left, when that was)
 
     def every(self) -> tuple[Key, ...]:
-        """Raises KeyFileError."""
+        """All keys, the owner's among them. Raises KeyFileError if the file cannot be read."""
         return self._file().keys
 
     @property
     def closed(self) -> bool:
-        """Whether every request needs a key. Raises KeyFileError."""
+        """Whether every request needs a key. Raises KeyFileError if the file cannot be read."""
         return self._required or self._file().closed
 
     def _file(self) -> KeyFile:
@@ -113,14 +113,14 @@ class Keys:
     def create(
         self, name: str, *, per_minute: int | None = None, models: tuple[str, ...] | None = None
     ) -> tuple[Key, str]:
-        """The key as it is kept, and the secret, which is kept nowhere. Raises KeyFileError."""
+        """The key as it is kept, and the secret, which is kept nowhere. Raises KeyFileError if it cannot be kept."""
         key, secret = made(name, per_minute=per_minute, models=models)
         with self._locked() as path:
             write_keys(path, KeyFile((*self.every(), key), closed=True))
         return key, secret
 
     def create_owners(self) -> tuple[Key, str]:
-        """The owner's own key, in place of the one before. Raises KeyFileError."""
+        """The owner's own key, in place of the one before. Raises KeyFileError if it cannot be kept."""
         key, secret = made(OWNERS, owner=True)
         with self._locked() as path:
             file = self._file()
@@ -153,7 +153,7 @@ class Keys:
             write_keys(path, KeyFile(file.keys, closed=False))
 
     def holds(self, key: Key) -> bool:
-        """Whether that key is still valid. Raises KeyFileError."""
+        """Whether that key is still valid. Raises KeyFileError if the file cannot be read."""
         return any(each.id == key.id and each.digest == key.digest for each in self.every())
 
     def caller(self, headers: Mapping[str, str], *, counted: bool = True) -> Key | None:

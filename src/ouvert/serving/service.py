@@ -73,7 +73,7 @@ class Service:
         self.answers.threads.shutdown(wait=True)
 
     async def borrow(self, name: str, caller: Caller) -> Lease:
-        """The model of that name, for this caller. Raises Refusal."""
+        """The model of that name, for this caller. Raises Refusal if there is none, or it cannot be loaded now."""
         return await self.loaded_models.lend(name, self.owner_of_prefixes(caller), caller.admits)
 
     def owner_of_prefixes(self, caller: Caller) -> str:
@@ -84,7 +84,7 @@ class Service:
         return OWNER if self.settings.share_prefixes else caller.whose
 
     async def forget(self, texts: Sequence[str] | None, caller: Caller) -> None:
-        """Remove what is kept of this caller's prompts: see `KeptPrompts.forget`. Raises Refusal."""
+        """Remove what is kept of this caller's prompts: see `KeptPrompts.forget`. Raises Refusal if it cannot go."""
         await self.kept_prompts.forget(texts, self.owner_of_prefixes(caller), caller.whose)
 
     def permitted(self, name: str, caller: Caller) -> Installed:

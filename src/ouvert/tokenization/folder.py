@@ -15,7 +15,7 @@ def tokenizer_from_folder(folder: Path) -> Tokenizer:
 
     tokenizer.json is taken if there is one, else tokenizer.model (SentencePiece), else a tiktoken-style file. What
     tokenizer_config.json, special_tokens_map.json, added_tokens.json and generation_config.json say is honoured in
-    each case. Raises TokenizerError.
+    each case. Raises TokenizerError if there is none of these, or one that cannot be used.
     """
     if (path := folder / "tokenizer.json").is_file():
         return tokenizer_from_json(path, named_tokens(folder))

@@ -79,7 +79,8 @@ RANK_FILES = {
 def tokenizer_from_ranks(path: Path) -> Tokenizer:
     """Build the tokenizer of a tiktoken-style file, plain or gzipped, recognised by its name.
 
-    tokenizer_config.json and generation_config.json beside it name further tokens. Raises TokenizerError.
+    tokenizer_config.json and generation_config.json beside it name further tokens. Raises TokenizerError for a
+    file that cannot be used.
     """
     rule = RANK_FILES.get(path.name.removesuffix(".gz"))
     if rule is None:

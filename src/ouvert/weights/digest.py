@@ -27,7 +27,8 @@ def sha256_of(path: Path, progress: Callable[[int], None] | None = None) -> str:
 
 
 def sha256_of_range(descriptor: int, start: int, stop: int) -> bytes | None:
-    """The SHA-256 of an open file's bytes `start` to `stop`; None if it ends before. Raises OSError.
+    """The SHA-256 of an open file's bytes `start` to `stop`; None if it ends before. Raises OSError if it
+    cannot be read.
 
     Read, not looked at in a memory map: a file that is cut shorter meanwhile is an answer, not a signal. The bytes are
     those that a map of the same file shows. One thread at a time: some systems move the file's position.

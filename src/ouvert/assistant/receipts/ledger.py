@@ -176,7 +176,10 @@ class Ledger:
     # --- reading ------------------------------------------------------------------------------------------------------
 
     def entries(self) -> Iterator[Entry]:
-        """Every whole line, in order, with what is wrong with it. Changes nothing. Raises LedgerError."""
+        """Every whole line, in order, with what is wrong with it. Changes nothing.
+
+        Raises LedgerError if the file cannot be read, or another process does not let go of it.
+        """
         before: str | None = None
         for number, line in enumerate(self._lines()[0], 1):
             digest = digest_of_line(line)
@@ -185,7 +188,7 @@ class Ledger:
             before = digest
 
     def check(self) -> Checked:
-        """Whether the chain is whole, and where it is not. Changes nothing. Raises LedgerError."""
+        """Whether the chain is whole, and where it is not. Changes nothing. Raises LedgerError as `entries` does."""
         checked = Checked(torn_bytes=self._lines()[1], set_aside=tuple(sorted(self.folder.glob(f"{TORN}*"))))
         for entry in self.entries():
             checked.receipts, checked.head = entry.number, entry.digest
@@ -194,7 +197,10 @@ class Ledger:
         return checked
 
     def find(self, name: str) -> Entry:
-        """The receipt called `name`: "last", its number, or its digest or the beginning of that. Raises LedgerError."""
+        """The receipt called `name`: "last", its number, or its digest or the beginning of that.
+
+        Raises LedgerError for a name of none or of several, and as `entries` does.
+        """
         entries = list(self.entries())
         if not entries:
             raise LedgerError(f"{self.path} holds no receipts yet. Every answer of `ouvert run` adds one.")
@@ -213,7 +219,7 @@ class Ledger:
         return found[0]
 
     def contents(self, digest: str) -> dict[str, Any] | None:
-        """What was kept beside the receipt with that digest, if anything. Raises LedgerError."""
+        """What was kept beside the receipt with that digest, if anything. Raises LedgerError if it cannot be read."""
         path = self._contents_path(digest)
         try:
             kept: dict[str, Any] = json.loads(read_regular(path))

@@ -58,7 +58,7 @@ class Grammar:
 
     @classmethod
     def json_schema(cls, schema: Mapping[str, Any], *, strict: bool = True) -> Self:
-        """JSON texts that a schema describes; members in the order in which it names them. Raises EngineError."""
+        """JSON texts that a schema describes; members in its order. Raises EngineError for what is no schema."""
         if not isinstance(schema, Mapping):
             raise EngineError(
                 f"reading a JSON schema: it is {schema!r:.80}, expected a dict; an empty one allows any JSON text."

@@ -142,7 +142,7 @@ class PageFiles:
                     each.cancel()
 
     def place(self, path: Path) -> Place | None:
-        """Where the page in this file belongs; None for what cannot be read. Raises OSError."""
+        """Where the page in this file belongs; None for what is no page. Raises OSError for what cannot be read."""
         name = path.name.removesuffix(SUFFIX)
         head = memoryview(read_regular(path, LONGEST_HEAD))
         return self._format.place(name, head) if path == self._path(name) else None

@@ -49,7 +49,9 @@ def key_of_this_user(path: Path | None = None) -> bytes:
     """32 bytes, made the first time. Asks nobody, and waits for nothing.
 
     The file at `path` (left out: `key_file()`) if there is one; else the system's keyring, if one is open; else such a
-    file is made. So a machine with no keyring, or with one that is locked now, keeps to its file. Raises EngineError.
+    file is made. So a machine with no keyring, or with one that is locked now, keeps to its file.
+
+    Raises EngineError for a file that holds no key, is not its owner's alone, or cannot be made.
     """
     path = path or key_file()
     try:
@@ -102,7 +104,9 @@ def asked_whether_open() -> bool:
 
 
 def key_from_file(path: Path) -> bytes:
-    """The file's 32 bytes, or 64 hexadecimal digits. It must be a file, and its owner's alone. Raises EngineError.
+    """The file's 32 bytes, or 64 hexadecimal digits. It must be a file, and its owner's alone.
+
+    Raises EngineError for what is not.
 
     A link is followed, as whoever mounts secrets makes them; what it leads to must be a file too.
     """
