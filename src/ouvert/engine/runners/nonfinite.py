@@ -57,7 +57,8 @@ def in_numpy(model: Model, ops: Ops) -> Locate:
                 logits: np.ndarray = model.forward(ops.begin(list(work), wanted), ops, kept)
                 return logits
 
-        return located(Steps(), ids, lambda: first_broken(names, kept.seen.__getitem__))
+        with np.errstate(all="ignore"):  # that some numbers are not finite is known: NumPy need not warn of each
+            return located(Steps(), ids, lambda: first_broken(names, kept.seen.__getitem__))
 
     return locate
 
