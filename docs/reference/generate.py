@@ -135,7 +135,7 @@ def attributes(it: griffe.Object) -> Iterator[griffe.Object]:
 
 
 def text_of(it: griffe.Object) -> str:
-    """Its docstring. A constant has comments instead: those right above it, or the one beside it."""
+    """Its docstring. A constant has a comment right above it instead."""
     if it.docstring is not None:
         return it.docstring.value
     if not it.is_attribute or "property" in it.labels:
@@ -146,7 +146,7 @@ def text_of(it: griffe.Object) -> str:
         if not line.startswith("# ") or line.startswith("# ---"):
             break
         above.insert(0, line[2:])
-    return "\n".join(above) or comment_on(it)
+    return "\n".join(above)
 
 
 def comment_on(it: griffe.Object) -> str:
@@ -265,11 +265,11 @@ def quoted(code: Any) -> str:
 
 
 def value_line(it: griffe.Object, name: str) -> str:
-    """A constant with its value, if that is short enough to be read."""
-    line = f"{name} = {quoted(it.value)}"
-    if len(line) <= WIDTH:
-        return line
-    return name if it.annotation is None else f"{name}: {it.annotation}"
+    """A constant with its value, if that is short enough to be read, and what the comment beside it says."""
+    line, comment = f"{name} = {quoted(it.value)}", comment_on(it)
+    if len(line) > WIDTH:
+        line = name if it.annotation is None else f"{name}: {it.annotation}"
+    return f"{line}  # {comment}" if comment else line
 
 
 def attribute_line(it: griffe.Object) -> str:

@@ -83,7 +83,7 @@ class AnswerForm:
         return Grammar.json_schema(self.schema, strict=self.strict)
 
 
-ANY_TEXT = AnswerForm()
+ANY_TEXT = AnswerForm()  # nothing is demanded of the text
 
 
 def as_demands(

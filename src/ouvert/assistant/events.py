@@ -34,4 +34,5 @@ class Finished:
     unrecorded: str | None = None
 
 
+# What comes while an answer is written; Finished is the last.
 Event = ReasoningDelta | TextDelta | ToolCallDelta | Finished | Reading

@@ -10,7 +10,7 @@ from ouvert.assistant.error import AssistantError
 from ouvert.assistant.events import Event, Finished
 from ouvert.engine import Token
 
-MOST_CANDIDATES = 64
+MOST_CANDIDATES = 64  # answers of which the best is chosen
 
 
 class Likelihood:

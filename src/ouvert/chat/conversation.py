@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-Role = Literal["system", "developer", "user", "assistant", "tool"]
-Effort = Literal["low", "medium", "high"]
+Role = Literal["system", "developer", "user", "assistant", "tool"]  # whose turn it is
+Effort = Literal["low", "medium", "high"]  # how much a model is to think
 EFFORTS: tuple[Effort, ...] = ("low", "medium", "high")
 
 
@@ -97,4 +97,5 @@ class ToolCallDelta:
     arguments: str
 
 
+# What an answer is made of, piece by piece.
 Delta = ReasoningDelta | TextDelta | ToolCallDelta

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-Calls = Literal["auto", "none", "required"]
+Calls = Literal["auto", "none", "required"]  # whether an answer may, must not or must call a tool
 Kind = Literal["thought", "preamble", "call", "answer"]
 ANSWER_START: Literal["start"] = "start"
 ANSWER_END: Literal["end"] = "end"

@@ -110,7 +110,7 @@ class Variant:
         yield from (f"edit {each.operation} at {each.tap}" for each in self.edits)
 
 
-BASE = Variant()
+BASE = Variant()  # the model as it is
 
 
 def canonical(number: float) -> float:

@@ -17,9 +17,10 @@ LAYER = struct.Struct("<IIIq")  # kind, heads, dim, window (-1: none)
 GROUP = struct.Struct("<QQ")  # bytes of a block, 1 if it follows and 0 for a hole
 
 
-KEYS_AND_VALUES = 0  # kinds of layers
-LATENTS = 1
-STATE = 2
+# Kinds of layers, by what they keep of a sequence: `Layer.kind`.
+KEYS_AND_VALUES = 0
+LATENTS = 1  # the kind of a layer that keeps one vector a token
+STATE = 2  # the kind of a layer that keeps a state
 
 
 class Layer(NamedTuple):

@@ -10,7 +10,7 @@ from ouvert.kernels.pages import PAGE_TOKENS, Layer, PageHeader, PageShape, chec
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Wanted = Literal["last", "all", "none"]
-CacheType = Literal["f16", "f32", "q8"]
+CacheType = Literal["f16", "f32", "q8"]  # how keys and values are kept: docs/formats/cache.md
 
 WANTED: dict[str, int] = {"none": 0, "last": 1, "all": 2}
 # Tokens of one native step. More are cut up: the numbers stay the same, and the work area small.

@@ -329,6 +329,7 @@ class Tracer:
         return self._op("gated", [gate, up], gate.value.width, gate.value.rows, clamped=True, alpha=alpha, limit=limit)
 
     def add(self, a: Traced, b: Traced) -> Traced:
+        """a + b. Raises TracingError for sides of different shapes."""
         if (a.value.width, a.value.rows) != (b.value.width, b.value.rows):
             raise TracingError(
                 f"+: the sides have {a.value.width} and {b.value.width} columns and the rows of {a.value.rows} and "

@@ -11,6 +11,7 @@ from ouvert.models.operations import Places
 from ouvert.models.parameters import Parameter
 from ouvert.weights import Checkpoint, CheckpointError
 
+# Every family that is computed here.
 FAMILIES = (deepseek_v3.FAMILY, gpt_oss.FAMILY, llama.FAMILY, mamba.FAMILY, qwen2.FAMILY, qwen3.FAMILY)
 # What a checkpoint of a family is that says how one vector is made of a text.
 EMBEDDING = {qwen3.FAMILY.name: qwen3.EMBEDDING}

@@ -29,4 +29,5 @@ class LatentMemory:
     value_width: int
 
 
+# What one layer must remember of a sequence.
 Memory = KeyValueMemory | LatentMemory | StateMemory

@@ -9,7 +9,7 @@ from typing import Any, Protocol, Self
 from ouvert.arithmetic import Experts, Rope
 
 Value = Any  # has `+`; rows are tokens
-Weight = Any
+Weight = Any  # whatever the same object's `place` has made
 RunLayer = Callable[[Value], Value]  # one layer: the residual stream (tokens, hidden) -> the next
 
 

@@ -49,6 +49,7 @@ class NamedValue:
 EXPERTS = ("gpt_oss", "deepseek_v3")
 WITH_EXPERTS: Place = "layer with experts"
 
+# Every named value of every family: docs/formats/taps.md shows the table.
 TAPS = (
     NamedValue("embedding", "tokens", "hidden", ALL,
                "The tokens' rows of the embedding: the residual stream at its beginning", "model", "split"),

@@ -20,6 +20,7 @@ class Reach:
         return not self.could.startswith("no")
 
 
+# Every package of the base install.
 REACHES = (
     Reach("argcomplete", "no", ""),
     Reach("cryptography", "no: compiled, AES-GCM only", ""),

@@ -40,7 +40,7 @@ class Silence:
         pass
 
 
-SILENCE = Silence()
+SILENCE = Silence()  # shows nothing
 
 
 @contextmanager

@@ -44,6 +44,7 @@ def small_float(kind: str, decoder: blocks.Decoder) -> Encoding:
     return Encoding(1, np.dtype(kind), np.dtype(np.float32), decoder)
 
 
+# Every encoding that is read here, by the name that GGUF or safetensors gives it.
 ENCODINGS: dict[str, Encoding] = {
     "F64": plain("<f8"),
     "F32": plain("<f4"),

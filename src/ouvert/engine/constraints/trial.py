@@ -18,6 +18,7 @@ MOST_AT_ONCE = 2
 TOO_MUCH = "it takes too long to compile"
 BUSY = "others are being compiled"
 
+# How the process is started that tries a large grammar first: a guard may admit it.
 COMMAND = (sys.executable, "-I", __file__)
 _turns = threading.BoundedSemaphore(MOST_AT_ONCE)
 
