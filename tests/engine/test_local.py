@@ -120,7 +120,9 @@ def test_a_stop_token_at_the_limit_is_a_stop(engine):
 
 
 def test_a_prompt_that_cannot_fit_is_refused_with_both_numbers(engine, runner):
-    with pytest.raises(EngineError, match=r"64 tokens.* holds 64"):
+    with pytest.raises(EngineError, match=r"70 tokens.* holds 64"):
+        engine.generate([1] * 70, GREEDY)
+    with pytest.raises(EngineError, match=r"64 tokens.* holds 64"):  # the answer needs a place too
         engine.generate([1] * 64, GREEDY)
     with pytest.raises(EngineError, match=r"65 tokens.* holds 64"):
         engine.logits([1] * 65)
@@ -529,8 +531,10 @@ def test_what_memory_can_never_hold_is_refused_with_both_numbers(fake_runner, fa
     runner = fake_runner(16)
     engine = LocalEngine(runner, 4096, facts, limits=Limits(cache_bytes=100_000))
     engine.generate([1] * 1000, greedy(max_tokens=1))
-    small = LocalEngine(fake_runner(16), 4096, facts, limits=Limits(cache_bytes=1000))
-    with pytest.raises(EngineError, match=r"0\.0 MB, and this engine has 0\.0 MB"):
+    runner = fake_runner(16)
+    runner.cache_bytes = lambda tokens: 10_000 * tokens
+    small = LocalEngine(runner, 4096, facts, limits=Limits(cache_bytes=1_500_000))
+    with pytest.raises(EngineError, match=r"of its 200 tokens take 2\.0 MB, and this engine has 1\.5 MB"):
         small.generate([1] * 200, GREEDY)
 
 

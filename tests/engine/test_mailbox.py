@@ -60,7 +60,9 @@ def test_what_was_posted_before_the_end_is_done_and_who_posts_after_it_is_told(m
 def test_too_many_are_refused_with_their_number(unattended):
     unattended.submit("a request", 1, 3)
     unattended.submit("a request", 1, 3)
-    with pytest.raises(EngineBusyError, match="3 wait already, and this engine lets 3 wait"):
+    with pytest.raises(EngineBusyError, match="7 wait already, and this engine lets 3 wait"):
+        unattended.submit("a request", 5, 3)  # 5 wait that were taken, and 2 that were not
+    with pytest.raises(EngineBusyError):
         unattended.submit("a request", 1, 3)
     assert list(unattended.take_requests()) == ["a request"] * 2
 

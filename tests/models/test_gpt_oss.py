@@ -213,7 +213,8 @@ def test_half_a_pair_is_named(golden, part):
     checkpoint = opened(golden)
     del checkpoint.tensors[f"model.layers.1.mlp.experts.down_proj_{part}"]
     other = {"blocks": "scales", "scales": "blocks"}[part]
-    with pytest.raises(CheckpointError, match=rf"1 tensors missing .*1 left over .*down_proj_{other}"):
+    checkpoint.tensors["surplus"] = checkpoint.tensors[f"model.layers.1.mlp.experts.down_proj_{other}"]
+    with pytest.raises(CheckpointError, match=rf"1 tensors missing .*2 left over .*down_proj_{other}"):
         parameters(checkpoint)
 
 

@@ -274,9 +274,12 @@ def test_a_sentencepiece_vocabulary_we_would_misread_is_refused(
 
 
 def test_a_sentencepiece_vocabulary_without_bytes_is_refused(sentencepiece_keys: Keys):
-    kinds = [1 if kind == 6 else kind for kind in sentencepiece_keys()["tokenizer.ggml.token_type"]]
-    with pytest.raises(TokenizerError, match="256 of the 256 byte pieces are missing"):
-        tokenizer_from_gguf(sentencepiece_keys(token_type=kinds))
+    kinds = sentencepiece_keys()["tokenizer.ggml.token_type"]
+    bytes_at = [n for n, kind in enumerate(kinds) if kind == 6]
+    for lost in (3, len(bytes_at)):
+        without = [1 if n in bytes_at[:lost] else kind for n, kind in enumerate(kinds)]
+        with pytest.raises(TokenizerError, match=f"{lost} of the 256 byte pieces are missing"):
+            tokenizer_from_gguf(sentencepiece_keys(token_type=without))
 
 
 def test_a_piece_of_absurd_length_is_refused(sentencepiece_keys: Keys):

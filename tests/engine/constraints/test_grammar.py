@@ -345,20 +345,31 @@ def chain(length, line, first, last):
     ("grammar", "numbers"),
     [
         (Grammar.regex("a" * 100_001), "100001 characters, expected at most 100000"),
-        (Grammar.gbnf('root ::= "' + "a" * 100_000 + '"'), "expected at most 100000"),
-        (Grammar.json_schema({"enum": ["a" * 200_000]}), "expected at most 200000"),
+        (Grammar.gbnf('root ::= "' + "a" * 100_000 + '"'), "100011 characters, expected at most 100000"),
+        (Grammar.json_schema({"enum": ["a" * 200_000]}), "200014 characters, expected at most 200000"),
         (Grammar.regex("a{20000}"), "repeated 20000 times, expected at most 10000"),
         (Grammar.lark('start: "a"{2,20000}'), "repeated 20000 times, expected at most 10000"),
         (Grammar.json_schema({"properties": {str(n): {} for n in range(1001)}}), "1001 properties. Expected 1000"),
         (Grammar.json_schema({"patternProperties": {f"{n}$": {} for n in range(101)}}), "101 pattern.*Expected 100"),
-        (Grammar.regex("(" * 40_000 + "a" + ")" * 40_000), "invalid regex"),
-        (Grammar.lark("start: a\na: b\nb: a"), "no text is one of it"),
-        (Grammar.gbnf("root ::= root [a]"), "no text is one of it"),
         (Grammar.gbnf("root ::= " + "(" * 99 + '"a"' + ")" * 99), "a group 26 deep in others, expected 25 at most"),
     ],
 )
 def test_what_would_take_too_much_is_refused_with_both_numbers(grammar, numbers):
     with pytest.raises(EngineError, match=numbers) as refused:
+        VOCABULARY.compile(grammar)
+    assert len(str(refused.value)) < 2000
+
+
+@pytest.mark.parametrize(
+    ("grammar", "message"),
+    [
+        (Grammar.regex("(" * 40_000 + "a" + ")" * 40_000), "invalid regex"),
+        (Grammar.lark("start: a\na: b\nb: a"), "no text is one of it"),
+        (Grammar.gbnf("root ::= root [a]"), "no text is one of it"),
+    ],
+)
+def test_what_has_no_end_is_refused_in_a_short_message(grammar, message):
+    with pytest.raises(EngineError, match=message) as refused:
         VOCABULARY.compile(grammar)
     assert len(str(refused.value)) < 2000
 

@@ -286,6 +286,7 @@ def test_what_does_not_fit_says_both_numbers(client):
     assert error["code"] == "context_length_exceeded"
     assert error["n_ctx"] == 2048
     assert error["n_prompt_tokens"] > 3000
+    assert f"{error['n_prompt_tokens']} tokens, and this engine's context holds 2048 " in error["message"]
 
 
 def test_it_is_refused_before_a_stream_begins(client):
