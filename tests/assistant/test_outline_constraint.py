@@ -426,7 +426,8 @@ def test_of_several_candidates_one_that_fails_ends_the_others(assistant):
 
         def __iter__(self):
             until = time.monotonic() + 60
-            while not endless.token_ids and time.monotonic() < until:  # the other one has begun
+            while not endless.token_ids:  # until the other one has begun
+                assert time.monotonic() < until
                 time.sleep(0.001)
             raise EngineError("no memory")
 

@@ -507,12 +507,14 @@ def test_where_the_one_that_reads_goes_away_one_of_those_behind_it_reads(fake_ru
 
 
 def test_answers_go_on_while_a_long_prompt_is_read(fake_runner, facts):
-    runner = fake_runner(16)
-    runner.before_step = lambda: time.sleep(0.001)  # so that the answer is still in progress when the prompt comes
+    runner, prompt_came = fake_runner(16), threading.Event()
+    runner.before_step = lambda: runner.steps == [] or prompt_came.wait(30)  # the answer stops after its first token
     engine = LocalEngine(runner, 4096, facts)
     answer = iter(engine.generate([1], greedy(max_tokens=400)))
     next(answer)
-    ids_of(engine.generate([n % 16 for n in range(1000)], greedy(max_tokens=1)))
+    long = engine.generate([n % 16 for n in range(1000)], greedy(max_tokens=1))
+    prompt_came.set()
+    ids_of(long)
     both = [step for step in runner.steps if len(step) == 2 and step[1][0] > 1]
     assert both
     assert all(step[0] == (1, "last") for step in both)
@@ -761,7 +763,7 @@ def test_an_engine_that_fails_says_so_to_everybody_and_gives_its_memory_back(fak
         engine.generate([1], GREEDY)
     with pytest.raises(EngineFailedError):
         engine.logits([1])
-    engine._loop.mailbox.thread.join(30)
+    eventually(lambda: runner.closed)
     assert engine.failure == "OSError: [Errno 24] Too many open files"
     assert runner.closed
     assert runner.open_sequences == 0

@@ -8,8 +8,11 @@ import time
 import pytest
 
 from ouvert.engine import EngineFailedError
+from ouvert.engine.runners.native_runner import NativeRunner
+from ouvert.serving import loaded_models
 from ouvert.serving.catalog import spellings
 from ouvert.serving.streams import PING, Gone, Streamed, unless_gone
+from ouvert.store import Store
 
 QUESTION = [{"role": "user", "content": "Hi"}]
 ENDLESS = {"\n": "again", "again": "again"}
@@ -179,26 +182,27 @@ def run_stream(pieces, *, ping_seconds, gone_after=None):
         async def close():
             closed.append(True)
 
-        await Streamed(pieces(), close, ping_seconds=ping_seconds)({"type": "http"}, receive, send)
+        await Streamed(pieces(sent), close, ping_seconds=ping_seconds)({"type": "http"}, receive, send)
 
     asyncio.run(main())
     return sent, closed
 
 
 def test_a_stream_with_nothing_to_say_shows_that_it_is_alive():
-    async def pieces():
-        await asyncio.sleep(0.25)
+    async def pieces(sent):
+        while sent.count(PING) < 2:
+            await asyncio.sleep(0)
         yield b"data: 1\n\n"
 
-    (_, *bodies), closed = run_stream(pieces, ping_seconds=0.1)
+    (_, *bodies), closed = run_stream(pieces, ping_seconds=0.05)
     assert bodies == [PING, PING, b"data: 1\n\n", b""]
     assert closed
 
 
 def test_a_stream_ends_when_its_reader_goes():
-    async def pieces():
+    async def pieces(sent):
         while True:
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0)
             yield b"x"
 
     sent, closed = run_stream(pieces, ping_seconds=1, gone_after=3)
@@ -215,7 +219,7 @@ def test_work_is_given_up_when_its_client_goes():
 
     async def work():
         try:
-            await asyncio.sleep(10)
+            await asyncio.Event().wait()  # it never comes
         finally:
             ended.append(True)
 
@@ -228,30 +232,33 @@ def test_work_is_given_up_when_its_client_goes():
     assert ended
 
 
-def break_engine(server, model="one", times=1):
-    """The engine's own thread fails at its next steps."""
-    runner = server.service.loaded_models.model_of(model).engine._loop.runner
+@pytest.fixture
+def break_engine(monkeypatch):
+    """break_engine(): the runner fails at the next step, and with it its engine."""
+    step = NativeRunner.step
 
-    def fail(work, wanted):
+    def fail_once(self, work, wanted):
+        monkeypatch.setattr(NativeRunner, "step", step)
         raise EngineFailedError("computing: Too many open files")
 
-    runner.step = fail
+    return lambda: monkeypatch.setattr(NativeRunner, "step", fail_once)
 
 
-def test_an_engine_that_failed_says_503_meanwhile_and_comes_back_by_itself(start_server, two):
+def test_an_engine_that_failed_says_503_meanwhile_and_comes_back_by_itself(
+    start_server, two, break_engine, monkeypatch
+):
     server = start_server(models=two[:1])
-    loaded_models = server.service.loaded_models
     with server.client() as client:
         until(lambda: loaded(server) == {"one"})
         whole = ask(client, "one").json()["choices"][0]["message"]["content"]
-        load, may_load = loaded_models._load, threading.Event()
+        load, may_load = loaded_models.load, threading.Event()
 
-        async def held(*arguments):
-            await asyncio.to_thread(may_load.wait, 30)
-            await load(*arguments)
+        def held(*arguments, **options):
+            assert may_load.wait(30)
+            return load(*arguments, **options)
 
-        loaded_models._load = held
-        break_engine(server)
+        monkeypatch.setattr(loaded_models, "load", held)
+        break_engine()
         response = ask(client, "one")
         assert (response.status_code, response.json()["error"]["code"]) == (503, "model_recovering")
         assert "Too many open files" in response.json()["error"]["message"]
@@ -266,14 +273,15 @@ def test_an_engine_that_failed_says_503_meanwhile_and_comes_back_by_itself(start
         assert ask(client, "one").json()["choices"][0]["message"]["content"] == whole
 
 
-def test_a_server_whose_packed_weights_are_cut_off_packs_them_again_by_itself(start_server, two):
-    server = start_server(models=two[:1])
+def test_a_server_whose_packed_weights_are_cut_off_packs_them_again_by_itself(start_server, two, tmp_path):
+    store = Store(tmp_path)
+    server = start_server(models=two[:1], home=tmp_path)
     until(lambda: loaded(server) == {"one"})
     with server.client() as client:
         receipt = {"x-ouvert-receipt": "full"}
         body = {"model": "one", "messages": QUESTION}
         before = client.post("/v1/chat/completions", json=body, headers=receipt).json()
-        [packed] = server.service.loaded_models._store.packed()
+        [packed] = store.packed()
         os.truncate(packed.path, packed.size // 2)
         first = ask(client, "one")
         assert first.status_code in (200, 503)  # 200: the watch was sooner than the question, and it was loaded again
@@ -286,24 +294,26 @@ def test_a_server_whose_packed_weights_are_cut_off_packs_them_again_by_itself(st
     assert after["system_fingerprint"] == before["system_fingerprint"]
 
 
-def test_a_model_that_fails_again_and_again_is_loaded_after_longer_pauses(start_server, two, monkeypatch):
-    server = start_server(models=two[:1])
-    loaded_models, pauses = server.service.loaded_models, []
+def test_pauses_double_up_to_a_minute():
+    assert [loaded_models.pause_after(failures) for failures in range(8)] == [0, 1, 3, 7, 15, 31, 60, 60]
+
+
+def test_a_model_that_fails_again_and_again_is_loaded_after_longer_pauses(start_server, two, break_engine, monkeypatch):
+    server, counted = start_server(models=two[:1]), []
     until(lambda: loaded(server) == {"one"})
-    begin = loaded_models._begin
 
-    def watched(installed, failed=None, pause=0.0):
-        pauses.append(pause)
-        return begin(installed, failed, 0.0)
+    def no_pause(failures):
+        counted.append(failures)
+        return 0.0
 
-    monkeypatch.setattr(loaded_models, "_begin", watched)
+    monkeypatch.setattr(loaded_models, "pause_after", no_pause)
     with server.client() as client:
         for n in range(4):
             until(lambda: client.get("/health").json()["models_loaded"] == 1)
-            break_engine(server)
+            break_engine()
             assert ask(client, "one").status_code == 503
-            until(lambda n=n: len(pauses) == n + 1)
-    assert pauses == [0, 1, 3, 7]
+            until(lambda n=n: len(counted) == n + 1)
+    assert counted == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize(

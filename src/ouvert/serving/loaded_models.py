@@ -210,7 +210,7 @@ class LoadedModels:
         name, now = failed.installed.name, time.monotonic()
         cause = "it could not be loaded" if failed.model is None else failed.model.engine.failure
         recent = [each for each in self._failures.get(name, []) if now - each < FORGIVEN]
-        pause = min(LONGEST_PAUSE, 2.0 ** len(recent) - 1)
+        pause = pause_after(len(recent))
         self._failures[name] = [*recent, now]
         LOG.error("%s failed (%s); it is loaded again in %g s.", name, cause, pause)
         return self._begin(failed.installed, failed, pause)
@@ -307,6 +307,12 @@ class LoadedModels:
         else:
             async with self._turn:
                 await close
+
+
+def pause_after(failures: int) -> float:
+    """Seconds until a model is loaded again that has failed so many times of late: at once the first time, then after
+    longer and longer."""
+    return min(LONGEST_PAUSE, 2.0**failures - 1)
 
 
 def has_failed(entry: LoadedModel) -> bool:

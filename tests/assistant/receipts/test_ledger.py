@@ -11,7 +11,6 @@ import stat
 import subprocess
 import sys
 import threading
-import time
 
 import pytest
 
@@ -81,6 +80,8 @@ ledger = Ledger(Path(sys.argv[1]))
 print("ready", flush=True)
 for n in range(int(sys.argv[2])):
     ledger.append({"receipt": 2, "process": sys.argv[3], "n": n, "filler": "x" * 3000})
+    if n < 100:
+        print(n, flush=True)
 """
 
 
@@ -105,8 +106,9 @@ def test_processes_may_append_at_once_and_each_keeps_its_order(ledger):
 def test_killed_while_appending_the_ledger_is_whole_but_for_its_end(ledger):
     for n in range(5):
         process = appender(ledger, 10**6, str(n))
-        time.sleep(0.02)
-        process.send_signal(signal.SIGKILL)
+        for _ in range(10 * n):
+            process.stdout.readline()
+        process.send_signal(signal.SIGKILL)  # it is appending the next one
         process.wait()
         process.stdout.close()
         ledger.append(receipt(n))  # the next start is clean

@@ -131,9 +131,8 @@ def test_many_are_read_in_order_and_what_is_missing_is_none(files):
 def test_the_least_recently_used_go_where_the_quota_is_reached(tmp_path):
     files = PageFiles(tmp_path, quota=5000)
     names = [files.name("", [n]) for n in range(4)]
-    for name in names:
-        files.write(name, b"x" * 1000)
-        time.sleep(0.01)
+    for ago, name in zip((40, 30, 20, 10), names, strict=True):
+        files.write(name, b"x" * 1000, used=time.time() - ago)
     files.touch(names[:2])
     for n in range(4, 6):
         files.write(files.name("", [n]), b"x" * 1000)
@@ -342,13 +341,14 @@ def test_a_writer_that_is_killed_leaves_nothing_that_is_read(tmp_path, key):
         "while True:\n"
         "    files.write(files.name('', [n % 50]), bytes([n % 50]) * 1_000_000)\n"
         "    n += 1\n"
+        "    print(n, flush=True)\n"
     )
-    for delay in (0.01, 0.05, 0.12):
+    for pages in (0, 3, 20):
         command = [sys.executable, "-c", script, str(tmp_path), (key or b"").hex()]
         with subprocess.Popen(command, stdout=subprocess.PIPE) as child:
-            child.stdout.readline()
-            time.sleep(delay)
-            child.send_signal(signal.SIGKILL)
+            for _ in range(1 + pages):
+                child.stdout.readline()
+            child.send_signal(signal.SIGKILL)  # it is writing the next page
         files = PageFiles(tmp_path, quota=QUOTA, key=key)
         assert not list(tmp_path.rglob("*.part"))
         for n in range(50):

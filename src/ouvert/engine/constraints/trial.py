@@ -20,18 +20,18 @@ BUSY = "others are being compiled"
 
 # How the process is started that tries a large grammar first: a guard may admit it.
 COMMAND = (sys.executable, "-I", __file__)
-_turns = threading.BoundedSemaphore(MOST_AT_ONCE)
+TURNS = threading.BoundedSemaphore(MOST_AT_ONCE)
 
 
 def tried(source: str, limits: dict[str, int]) -> str | None:
     """None if the grammar compiles in time, TOO_MUCH if it does not, BUSY where it got no turn. What is wrong with it
     otherwise is for the compilation itself to say. `limits` are LLParserLimits."""
-    if not _turns.acquire(timeout=PATIENCE):
+    if not TURNS.acquire(timeout=PATIENCE):
         return BUSY
     try:
         return run(COMMAND, json.dumps([source, limits]))
     finally:
-        _turns.release()
+        TURNS.release()
 
 
 def run(command: tuple[str, ...], given: str) -> str | None:
