@@ -1,4 +1,4 @@
-# The server in a container: builds the kernels, then keeps only what runs. docs/guides/docker.md has the commands.
+# The server in a container: builds the kernels, then keeps only what runs. docs/guides/server.md has the commands.
 FROM python:3.12-slim AS build
 RUN apt-get update && apt-get install -y --no-install-recommends g++ && rm -rf /var/lib/apt/lists/*
 COPY . /source

@@ -12,7 +12,7 @@ import time
 import numpy as np
 
 from ouvert.kernels import _native
-from ouvert.models.shapes import key_value_bytes
+from ouvert.models import key_value_bytes
 
 SHAPES = ((3, 3, 64), (8, 8, 64), (8, 4, 128))  # (kv heads, queries of each, head_dim): SmolLM2, gpt-oss, Llama 3
 TOKENS = 25

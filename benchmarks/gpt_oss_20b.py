@@ -21,7 +21,7 @@ from pathlib import Path
 from side_by_side import LLAMA, OURS, PEERS, ROOT, WORKERS, Program
 
 from ouvert.assistant import pack_installed
-from ouvert.engine import LAYOUT_VERSION
+from ouvert.packed import LAYOUT_VERSION
 from ouvert.store import Store
 
 START_PROMPT = 8  # tokens

@@ -12,8 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from ouvert.engine import PageFiles
-from ouvert.engine.prefixes.page_keys import key_from_passphrase
+from ouvert.engine import PageFiles, key_from_passphrase
 
 
 def row_of(kind: str, files: PageFiles, page: bytes, pages: int, repeats: int) -> str:

@@ -150,7 +150,7 @@ def model_file(case: Case) -> Path:
 def demand(model: Path) -> dict[str, float]:
     """What one token needs: billions of bytes of weights read ("decode") and of multiply-adds ("prefill")."""
     code = (
-        "import json, sys; from pathlib import Path; from ouvert.engine.fit import demand_of_files; "
+        "import json, sys; from pathlib import Path; from ouvert.engine import demand_of_files; "
         "d = demand_of_files(Path(sys.argv[1])); "
         "print(json.dumps({'decode': d.read_per_token / 1e9, 'prefill': d.active / 1e9}))"
     )

@@ -1,7 +1,7 @@
 """What a family offers: how it reads its configuration, names its tensors, and computes."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ouvert.arithmetic import Tap
@@ -45,7 +45,7 @@ class Model:
 
     family: Family
     config: Any
-    parameters: Any
+    parameters: Any = field(repr=False)  # all the weights: pages of numbers
 
     @property
     def memories(self) -> list[Memory]:
