@@ -62,6 +62,35 @@ LLAMA_SHAPES = {
         "unembedding": "Q6_K",
         "embedding": "Q4_0",
     },
+    "mixtral-8x7b": {
+        "hidden": 4096,
+        "ffn": 14336,
+        "layers": 32,
+        "heads": 32,
+        "kv_heads": 8,
+        "head_dim": 128,
+        "vocabulary": 32000,
+        "experts": 8,
+        "kept": 2,
+        "encoding": "Q4_K",
+        "unembedding": "Q6_K",
+        "embedding": "Q4_K",
+    },
+    # For tests: made in a moment.
+    "mixtral-tiny": {
+        "hidden": 64,
+        "ffn": 96,
+        "layers": 4,
+        "heads": 4,
+        "kv_heads": 2,
+        "head_dim": 16,
+        "vocabulary": 320,
+        "experts": 5,
+        "kept": 2,
+        "encoding": "Q4_0",
+        "unembedding": "Q8_0",
+        "embedding": "Q4_0",
+    },
 }
 OPENAI = {
     "hidden": 2880,
@@ -177,9 +206,11 @@ def llama_tensors(shape: dict, layers: int) -> Iterator[Planned]:
         yield Planned(f"blk.{n}.attn_v.weight", (keys, hidden), encoding)
         yield Planned(f"blk.{n}.attn_output.weight", (hidden, queries), encoding)
         yield Planned(f"blk.{n}.ffn_norm.weight", (hidden,), "F32")
-        yield Planned(f"blk.{n}.ffn_gate.weight", (ffn, hidden), encoding)
-        yield Planned(f"blk.{n}.ffn_up.weight", (ffn, hidden), encoding)
-        yield Planned(f"blk.{n}.ffn_down.weight", (hidden, ffn), encoding)
+        if "experts" in shape:
+            yield Planned(f"blk.{n}.ffn_gate_inp.weight", (shape["experts"], hidden), "F32")
+        count, ending = ((shape["experts"],), "_exps") if "experts" in shape else ((), "")
+        for name, rows, columns in (("gate", ffn, hidden), ("up", ffn, hidden), ("down", hidden, ffn)):
+            yield Planned(f"blk.{n}.ffn_{name}{ending}.weight", (*count, rows, columns), encoding)
 
 
 def gpt_oss_tensors(shape: dict, layers: int) -> Iterator[Planned]:
@@ -297,6 +328,9 @@ def describe_llama(writer: "gguf.GGUFWriter", shape: dict, layers: int) -> None:
     writer.add_rope_freq_base(500000.0)
     writer.add_layer_norm_rms_eps(1e-5)
     writer.add_vocab_size(shape["vocabulary"])
+    if "experts" in shape:
+        writer.add_expert_count(shape["experts"])
+        writer.add_expert_used_count(shape["kept"])
 
 
 def describe_gpt_oss(writer: "gguf.GGUFWriter", shape: dict, layers: int) -> None:

@@ -82,6 +82,7 @@ CASES = {
     "llama-3.2-1b": Case("Llama-3.2-1B shape, Q4_K", "llama-3.2-1b", None, 2.0, 1.15),
     "llama-3.1-8b": Case("Llama-3.1-8B shape, Q4_0, 8 layers", "llama-3.1-8b", 8, 2.0, 1.15),
     "gpt-oss-20b": Case("gpt-oss-20b shape, MXFP4, 4 layers", "gpt-oss-20b", 4, 3.0, 1.2),
+    "mixtral-8x7b": Case("Mixtral-8x7B shape, Q4_K, 3 layers", "mixtral-8x7b", 3, 1.0, 1.0),
 }
 FULL = {
     "llama-3.1-8b-full": Case("Llama-3.1-8B shape, Q4_0", "llama-3.1-8b", None, 2.0, 1.15),
@@ -313,7 +314,9 @@ def parsed() -> argparse.Namespace:
 def main() -> None:
     arguments = parsed()
     cases = CASES | FULL
-    names = arguments.case or [*CASES][:2] + ([*FULL] if arguments.full else [*CASES][2:])
+    # With --full, a shape that is there whole is not measured cut.
+    cut = [name for name in CASES if not (arguments.full and f"{name}-full" in FULL)]
+    names = arguments.case or [*cut, *([*FULL] if arguments.full else [])]
 
     everything = tuple(
         [Request("prefill", tokens) for tokens in arguments.prompts]

@@ -11,6 +11,7 @@ biases are not nought, norms are not one, eps is large, windows are shorter than
 import contextlib
 import importlib
 import json
+import re
 import sys
 from collections.abc import Iterator
 from importlib.metadata import version
@@ -69,6 +70,7 @@ GPT_OSS = heads(6, 3, 8) | {
     "tie_word_embeddings": False,
 }
 
+MIXTRAL = {"hidden_size": 30, "intermediate_size": 22, "rope_parameters": DEFAULT | {"rope_theta": 500.0}}
 MAMBA = {"layer_norm_epsilon": 1e-2}
 DEEPSEEK = {
     "num_hidden_layers": 3,
@@ -158,6 +160,18 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
         "MambaConfig",
         MAMBA | {"hidden_size": 34, "state_size": 3, "conv_kernel": 3, "expand": 1, "tie_word_embeddings": False},
     ),
+    "mixtral": (
+        "MixtralConfig",
+        MIXTRAL
+        | heads(6, 2, 8)
+        | {"num_local_experts": 5, "num_experts_per_tok": 2, "sliding_window": None, "tie_word_embeddings": False},
+    ),
+    "mixtral-window": (
+        "MixtralConfig",
+        MIXTRAL
+        | heads(5, 1, 10)
+        | {"num_local_experts": 7, "num_experts_per_tok": 3, "sliding_window": 5, "tie_word_embeddings": True},
+    ),
 }
 
 
@@ -196,7 +210,7 @@ class InDouble:
     """torch, but float32 is float64."""
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(torch, "float64" if name == "float32" else name)
+        return getattr(torch, "float64" if name in ("float", "float32") else name)
 
 
 @contextlib.contextmanager
@@ -248,11 +262,14 @@ def into_mxfp4(folder: Path, seed: int) -> None:
 
 
 # GGUF has no key for windows in these families, and llama.cpp would not look at one.
-GGUF_SAYS_ALL = {name for name in CASES if name not in {"mistral", "qwen2-window"} and "deepseek" not in name}
+GGUF_SAYS_ALL = {
+    name for name in CASES if name not in {"mistral", "mixtral-window", "qwen2-window"} and "deepseek" not in name
+}
 ARCHITECTURES = {
     "llama": gguf.MODEL_ARCH.LLAMA,
     "mamba": gguf.MODEL_ARCH.MAMBA,
     "mistral": gguf.MODEL_ARCH.LLAMA,
+    "mixtral": gguf.MODEL_ARCH.LLAMA,
     "gpt_oss": gguf.MODEL_ARCH.GPT_OSS,
     "qwen2": gguf.MODEL_ARCH.QWEN2,
     "qwen3": gguf.MODEL_ARCH.QWEN3,
@@ -331,16 +348,21 @@ def write_transformer(
         writer.add_rope_scaling_orig_ctx_len(rope["original_max_position_embeddings"])
         writer.add_rope_scaling_yarn_beta_fast(rope["beta_fast"])
         writer.add_rope_scaling_yarn_beta_slow(rope["beta_slow"])
-    if architecture == gguf.MODEL_ARCH.GPT_OSS:
-        writer.add_sliding_window(config["sliding_window"])
+    if "num_local_experts" in config:
         writer.add_expert_count(config["num_local_experts"])
         writer.add_expert_used_count(config["num_experts_per_tok"])
+    if architecture == gguf.MODEL_ARCH.GPT_OSS:
+        writer.add_sliding_window(config["sliding_window"])
         writer.add_expert_feed_forward_length(config["intermediate_size"])
     if rope["rope_type"] == "llama3":
         writer.add_tensor(gguf.TENSOR_NAMES[gguf.MODEL_TENSOR.ROPE_FREQS] + ".weight", llama3_factors(rope, head_dim))
     names = gguf.get_tensor_name_map(architecture, config["num_hidden_layers"])
     tensors = load_file(folder / "model.safetensors")
+    for name, values in stacked_experts(tensors).items():
+        writer.add_tensor(name, gguf.quants.quantize(values, kind), raw_dtype=kind)
     for name, tensor in tensors.items():
+        if re.fullmatch(ONE_EXPERT, name):
+            continue
         if ".experts." in name:
             for part, encoded, stored in gguf_experts(name, tensor, tensors, kind):
                 writer.add_tensor(part, encoded, raw_dtype=stored)
@@ -348,12 +370,27 @@ def write_transformer(
         values = tensor.float().numpy()
         if architecture == gguf.MODEL_ARCH.LLAMA and name.endswith(("q_proj.weight", "k_proj.weight")):
             values = permuted(values, query_heads if "q_proj" in name else key_heads)
-        stored = kind if values.ndim > 1 and "router" not in name else gguf.GGMLQuantizationType.F32
+        stored = kind if values.ndim > 1 and not name.endswith(ROUTERS) else gguf.GGMLQuantizationType.F32
         encoded = gguf.quants.quantize(values, stored)
         if name.endswith("sinks"):
             writer.add_tensor(names.get_name(name) + ".weight", encoded, raw_dtype=stored)
         else:
             writer.add_tensor(names.get_name(name, try_suffixes=(".weight", ".bias")), encoded, raw_dtype=stored)
+
+
+ROUTERS = ("router.weight", "block_sparse_moe.gate.weight", "mlp.gate.weight")  # llama.cpp keeps them in float32
+ONE_EXPERT = r"model\.layers\.(\d+)\..*\.experts\.(\d+)\.(\w+)\.weight"
+EXPERT_PARTS = {"w1": "gate", "w2": "down", "w3": "up"}
+
+
+def stacked_experts(tensors: dict[str, torch.Tensor]) -> dict[str, np.ndarray]:
+    """GGUF's tensors of all experts (experts, out, in), of a model that has one tensor for each."""
+    found: dict[str, dict[int, np.ndarray]] = {}
+    for name, tensor in tensors.items():
+        if one := re.fullmatch(ONE_EXPERT, name):
+            together = f"blk.{one[1]}.ffn_{EXPERT_PARTS[one[3]]}_exps.weight"
+            found.setdefault(together, {})[int(one[2])] = tensor.float().numpy()
+    return {name: np.stack([experts[e] for e in sorted(experts)]) for name, experts in found.items()}
 
 
 def gguf_experts(

@@ -300,7 +300,7 @@ def as_dict(config):
     ("key", "value", "said"),
     [
         ("llama.attention.temperature", 2.0, r"unknown keys \['llama.attention.temperature'\]"),
-        ("llama.expert_count", 8, "llama.expert_count is 8, and we compute it only as 0"),
+        ("llama.expert_used_count", 2, "llama.expert_used_count is 2, and we compute it only as 0"),
         ("llama.attention.head_count_kv", [2, 1], "llama.attention.head_count_kv differs from layer to layer"),
         ("llama.attention.head_count_kv", [2], "llama.attention.head_count_kv is .*expected a whole number"),
         ("llama.attention.max_alibi_bias", 8.0, "max_alibi_bias is 8.0, and we compute it only as 0"),

@@ -172,6 +172,25 @@ class KeepsOneExpert(arithmetic.Ops):
         return super().route_top_k(scores, 1)
 
 
+class GivesTheBestExpertTheLeastWeight(arithmetic.Ops):
+    """Weights in an order of their own: they are those of the chosen experts, but not of the same ones."""
+
+    def route_top_k(self, scores, top_k, **how):
+        chosen, expert_weights = super().route_top_k(scores, top_k, **how)
+        return chosen, expert_weights[:, ::-1]
+
+
+class MixesExpertsEvenly(arithmetic.Ops):
+    def route_top_k(self, scores, top_k, **how):
+        chosen, expert_weights = super().route_top_k(scores, top_k, **how)
+        return chosen, np.full_like(expert_weights, expert_weights.sum() / expert_weights.size)
+
+
+class CountsExpertsFromOne(arithmetic.Ops):
+    def mix_experts(self, x, experts, chosen, expert_weights):
+        return super().mix_experts(x, experts, (chosen + 1) % len(experts.gate), expert_weights)
+
+
 class ForgetsTheConvolutionsBias(arithmetic.Ops):
     def convolve(self, x, weight, bias, cache):
         return super().convolve(x, weight, 0 * bias, cache)
@@ -278,26 +297,30 @@ class NormalisesTheOtherWay(Router):
 GPT_OSS = ("gpt_oss", "gpt_oss-mxfp4")
 DEEPSEEK = ("deepseek_v3", "deepseek_v3-plain")
 MAMBA = ("mamba", "mamba-auto")
-ALL = ("llama", "llama-stretched", "llama-yarn", "mistral", "qwen2", "qwen2-window", "qwen3", *GPT_OSS)
+MIXTRAL = ("mixtral", "mixtral-window")
+ALL = ("llama", "llama-stretched", "llama-yarn", "mistral", "qwen2", "qwen2-window", "qwen3", *GPT_OSS, *MIXTRAL)
 MISTAKES = [
     (RotatesBackwards, ALL),
     (RotatesNeighbours, ALL),
     (DecodesOnePositionLate, ALL),
-    (ForgetsHowRopeIsStretched, ("llama-stretched", "llama-yarn", "qwen2-window", *GPT_OSS)),
+    (ForgetsHowRopeIsStretched, ("llama-stretched", "llama-yarn", "qwen2-window", *GPT_OSS, *MIXTRAL)),
     (ForgetsMagnitude, ("llama-yarn", *GPT_OSS)),
     (ForgetsScale, ALL),
-    (ForgetsWindow, ("mistral", "qwen2-window", *GPT_OSS)),
-    (WindowOneTooWide, ("mistral", "qwen2-window", *GPT_OSS)),
-    (SharesKeysCrosswise, ("llama", "mistral", "qwen2", *GPT_OSS)),
+    (ForgetsWindow, ("mistral", "mixtral-window", "qwen2-window", *GPT_OSS)),
+    (WindowOneTooWide, ("mistral", "mixtral-window", "qwen2-window", *GPT_OSS)),
+    (SharesKeysCrosswise, ("llama", "mistral", "mixtral", "qwen2", *GPT_OSS)),
     (ForgetsEps, (*ALL, *MAMBA)),
     (ForgetsBias, ("qwen2", "qwen2-window", *GPT_OSS, *MAMBA)),
     (ForgetsHeadNorms, ("qwen3",)),
     (ForgetsSinks, GPT_OSS),
     (ForgetsTheGatesLimit, GPT_OSS),
     (ForgetsTheGatesAlpha, GPT_OSS),
-    (TakesGateForUp, GPT_OSS),
-    (SharesAmongAllExperts, GPT_OSS),
-    (KeepsOneExpert, GPT_OSS),
+    (TakesGateForUp, (*GPT_OSS, *MIXTRAL)),
+    (SharesAmongAllExperts, (*GPT_OSS, *MIXTRAL)),
+    (KeepsOneExpert, (*GPT_OSS, *MIXTRAL)),
+    (GivesTheBestExpertTheLeastWeight, (*GPT_OSS, *MIXTRAL)),
+    (MixesExpertsEvenly, (*GPT_OSS, *MIXTRAL)),
+    (CountsExpertsFromOne, (*GPT_OSS, *MIXTRAL)),
     (DecodesOnePositionLate, DEEPSEEK),
     (ForgetsEps, DEEPSEEK),
     (ForgetsHowRopeIsStretched, ("deepseek_v3",)),

@@ -242,6 +242,21 @@ def refuse_quantised(reader: ConfigReader) -> None:
             )
 
 
+def experts_are_plain(reader: ConfigReader) -> None:
+    """Raise CheckpointError for a GGUF file whose experts are not scored by softmax, all routed and all alike."""
+    reader.neutral("expert_gating_func", 0, 1)  # not said, or softmax: llama.cpp, enum llama_expert_gating_func_type
+    reader.neutral("expert_weights_scale", 0, 1)
+    reader.neutral("expert_shared_count", 0)
+    reader.neutral("expert_group_count", 0, 1)
+    reader.neutral("expert_group_used_count", 0, 1)
+
+
+def check_experts(reader: ConfigReader, experts: int, top_k: int) -> None:
+    """Raise CheckpointError for more experts a token than there are."""
+    if top_k > experts:
+        raise reader.fault(f"{top_k} experts a token cannot be kept of {experts}")
+
+
 def check_shape(reader: ConfigReader, shape: Mapping[str, Any]) -> None:
     """Raise CheckpointError for heads that cannot share evenly, or cannot turn in pairs."""
     if shape["num_attention_heads"] % shape["num_key_value_heads"]:

@@ -5,16 +5,26 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ouvert.models import deepseek_v3, gpt_oss, llama, mamba, qwen2, qwen3
+from ouvert.models import deepseek_v3, gpt_oss, llama, mamba, mixtral, qwen2, qwen3
 from ouvert.models.family import Family, Model
 from ouvert.models.operations import Places
 from ouvert.models.parameters import Parameter
 from ouvert.weights import Checkpoint, CheckpointError
 
 # Every family that is computed here.
-FAMILIES = (deepseek_v3.FAMILY, gpt_oss.FAMILY, llama.FAMILY, mamba.FAMILY, qwen2.FAMILY, qwen3.FAMILY)
+FAMILIES = (
+    deepseek_v3.FAMILY,
+    gpt_oss.FAMILY,
+    llama.FAMILY,
+    mamba.FAMILY,
+    mixtral.FAMILY,
+    qwen2.FAMILY,
+    qwen3.FAMILY,
+)
 # What a checkpoint of a family is that says how one vector is made of a text.
 EMBEDDING = {qwen3.FAMILY.name: qwen3.EMBEDDING}
+# What a GGUF file of a family is if it has experts: llama.cpp has one architecture for both.
+MIXTURES = {llama.FAMILY.name: mixtral.FAMILY}
 # What a GGUF file may hold instead of a model.
 OTHER_KINDS = {
     "adapter": "a LoRA adapter",
@@ -38,6 +48,8 @@ def recognise(checkpoint: Checkpoint, config: Mapping[str, Any] | None = None) -
         architecture = str(checkpoint.metadata.get("general.architecture"))
         for family in FAMILIES:
             if architecture in family.gguf_architectures:
+                if checkpoint.metadata.get(f"{architecture}.expert_count"):
+                    family = MIXTURES.get(family.name, family)
                 family = of_purpose(family, pools_gguf(checkpoint, architecture), str(checkpoint.path))
                 return family, family.config_from_gguf(checkpoint.metadata, checkpoint.tensors, str(checkpoint.path))
         raise unknown(str(checkpoint.path), "general.architecture", architecture, lambda each: each.gguf_architectures)

@@ -1,11 +1,13 @@
 """Where a parameter's bytes lie in a file, when they do not lie there as one plain matrix."""
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
-from ouvert.weights import Tensor
+from ouvert.weights import CheckpointError, Tensor
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -293,6 +295,35 @@ class Mxfp4Pair:
         stored.release()
         scales.release()
         return Tensor(stored.name, self.shape[1:], self.encoding, packed.reshape(-1))
+
+
+def stacked_experts(tensors: Mapping[str, Tensor], one: str, together: str, experts: int) -> dict[str, Source]:
+    """The tensors, those of a layer's experts under one name as a `Stack`.
+
+    `one` matches the name of one expert's tensor, whose number is its second group, and `together` is what it becomes
+    for all (as in re.sub). Where an expert is missing or has another shape, each keeps its name, so that `match` finds
+    it left over. Raises CheckpointError for experts in several encodings.
+    """
+    result: dict[str, Source] = {}
+    found: dict[str, dict[int, Tensor]] = {}
+    for name, tensor in tensors.items():
+        expert = re.fullmatch(one, name)
+        if expert is None:
+            result[name] = Plain(tensor)
+        else:
+            found.setdefault(expert.expand(together), {})[int(expert[2])] = tensor
+    for name, numbered in found.items():
+        encodings = sorted({each.encoding for each in numbered.values()})
+        if len(encodings) > 1:
+            raise CheckpointError(
+                f"{name}: its experts are stored as {', '.join(encodings)}, expected one encoding for all experts of a "
+                "layer. Take another conversion of this model."
+            )
+        if sorted(numbered) == list(range(experts)) and len({each.shape for each in numbered.values()}) == 1:
+            result[name] = Stack(tuple(numbered[e] for e in range(experts)))
+        else:
+            result |= {each.name: Plain(each) for each in numbered.values()}
+    return result
 
 
 def matrix_of(tensor: Tensor, expert: int) -> Tensor:

@@ -17,8 +17,8 @@ Place = Literal["model", "layer", "layer with experts", "layer without experts"]
 # "split": besides, an instruction that would have hidden it becomes two. Neither changes any other number.
 Cost = Literal["memory", "split"]
 
-ALL = ("deepseek_v3", "gpt_oss", "llama", "mamba", "qwen2", "qwen3", "qwen3_embedding")
-HEADS = ("gpt_oss", "llama", "qwen2", "qwen3", "qwen3_embedding")
+ALL = ("deepseek_v3", "gpt_oss", "llama", "mamba", "mixtral", "qwen2", "qwen3", "qwen3_embedding")
+HEADS = ("gpt_oss", "llama", "mixtral", "qwen2", "qwen3", "qwen3_embedding")
 MLP = ("llama", "qwen2", "qwen3", "qwen3_embedding")
 
 
@@ -46,7 +46,7 @@ class NamedValue:
     editable: bool = True
 
 
-EXPERTS = ("gpt_oss", "deepseek_v3")
+EXPERTS = ("gpt_oss", "mixtral", "deepseek_v3")
 WITH_EXPERTS: Place = "layer with experts"
 
 # Every named value of every family: docs/formats/taps.md shows the table.
@@ -79,7 +79,7 @@ TAPS = (
     NamedValue("experts.chosen", "tokens", "top_k", EXPERTS,
                "The experts that each token takes, best first", WITH_EXPERTS, integers=True),
     NamedValue("experts.weights", "tokens", "top_k", EXPERTS,
-               "Their weights: softmax over their scores (`gpt_oss`), their sigmoids, scaled (`deepseek_v3`)",
+               "Their weights: softmax over their scores, or their sigmoids, scaled (`deepseek_v3`)",
                WITH_EXPERTS),
     NamedValue("experts.out", "tokens", "hidden", EXPERTS,
                "What the chosen experts add to the residual stream", WITH_EXPERTS),

@@ -221,7 +221,7 @@ def test_a_context_beyond_the_models_own_is_clipped_with_a_word(ouvert, tiny):
         (["smollm2", "Hi"], "`ouvert pull smollm2` fetches it"),
         (["no-such-model", "Hi"], "there is no model called 'no-such-model'"),
         (["./nowhere", "Hi"], "nowhere: there is no such file or folder"),
-        (["mixtral:8x7b", "Hi", "--pull"], "cannot run yet"),
+        (["codestral-mamba:7b", "Hi", "--pull"], "cannot run yet"),
         (["What is 2+2?"], "ouvert run smollm2 'What is 2+2?'"),
         (["{tiny}"], "a conversation needs a terminal"),
         (["{tiny}", "--json"], "--json needs a prompt"),

@@ -18,9 +18,9 @@ IDS = (7919 * np.arange(150) + 13) % 320  # longer than the window
 SIXTEEN_BIT_CACHE = 5e-3
 
 
-@pytest.fixture(scope="module")
-def file(tmp_path_factory):
-    command = [sys.executable, SCRIPT, "gpt-oss-tiny", "--layers", "2"]
+@pytest.fixture(scope="module", params=["gpt-oss-tiny", "mixtral-tiny"])
+def file(request, tmp_path_factory):
+    command = [sys.executable, SCRIPT, request.param, "--layers", "2"]
     made = subprocess.run(
         [*command, "--into", tmp_path_factory.mktemp("made")], check=True, capture_output=True, text=True
     )

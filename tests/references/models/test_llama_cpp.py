@@ -12,7 +12,7 @@ from ouvert import arithmetic, models
 from ouvert.weights import open_checkpoint
 
 GOLDENS = Path(__file__).parents[2] / "goldens" / "models"
-CASES = ("llama", "llama-stretched", "llama-yarn", "qwen2", "qwen3", "gpt_oss", "gpt_oss-mxfp4")
+CASES = ("llama", "llama-stretched", "llama-yarn", "qwen2", "qwen3", "gpt_oss", "gpt_oss-mxfp4", "mixtral")
 
 # With weights, keys and values in float32, llama.cpp differs by float32's rounding alone: at most 3e-6 of the largest
 # logit was seen.
@@ -47,3 +47,37 @@ def test_agrees_with_llama_cpp(case, pieces, llama_cpp, make_models, tmp_path):
             ours = model.forward(ops.begin([(past, piece)], "all"), ops)
             np.testing.assert_allclose(ours, expected, rtol=0, atol=FLOAT32 * np.abs(expected).max())
             start += length
+
+
+def with_an_expert_a_tensor(source, path):
+    """The file as llama.cpp converted Mixtral before April 2024; today it refuses such files."""
+    reader = gguf.GGUFReader(source)
+    writer = gguf.GGUFWriter(path, "llama")
+    for field in reader.fields.values():
+        if not field.name.startswith(("GGUF.", "general.architecture")):
+            writer.add_key_value(field.name, field.contents(), field.types[0])
+    for tensor in reader.tensors:
+        if "_exps." not in tensor.name:
+            writer.add_tensor(tensor.name, np.asarray(tensor.data))
+            continue
+        for e, expert in enumerate(tensor.data):
+            writer.add_tensor(tensor.name.replace("_exps.", f".{e}."), np.ascontiguousarray(expert))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def test_an_old_file_with_an_expert_a_tensor_computes_what_the_new_one_does(llama_cpp, make_models, tmp_path):
+    new, old = tmp_path / "new.gguf", tmp_path / "old.gguf"
+    make_models.write_gguf(GOLDENS / "mixtral", new, gguf.GGMLQuantizationType.F32)
+    with_an_expert_a_tensor(new, old)
+    ids = load_file(GOLDENS / "mixtral" / "golden.safetensors")["ids"]
+    ops = arithmetic.Ops()
+    with open_checkpoint(old) as checkpoint:
+        assert "blk.1.ffn_down.4.weight" in checkpoint.tensors
+        model = models.load(checkpoint, ops)
+    ours = model.forward(ops.begin([(ops.new_cache(model.memories), ids)], "all"), ops)
+    with llama_cpp(new, context=64) as theirs:
+        expected = theirs.step(ids)
+    np.testing.assert_allclose(ours, expected, rtol=0, atol=FLOAT32 * np.abs(expected).max())

@@ -10,6 +10,7 @@ from ouvert.models.configuration import (
     HARMLESS_HF,
     MOST_LAYERS,
     DecoderConfig,
+    check_experts,
     check_shape,
     shape_from_gguf,
     shape_from_hf,
@@ -82,7 +83,8 @@ def config_from_hf(config: Mapping[str, Any], source: str) -> GptOssConfig:
         swiglu_limit=reader.number("swiglu_limit", SWIGLU_LIMIT),
     )
     reader.finish(HARMLESS_HF)
-    return checked(reader, result)
+    check_experts(reader, result.num_local_experts, result.num_experts_per_tok)
+    return result
 
 
 def config_from_original(config: Mapping[str, Any], source: str) -> GptOssConfig:
@@ -122,7 +124,8 @@ def config_from_original(config: Mapping[str, Any], source: str) -> GptOssConfig
     )
     reader.finish({})
     check_shape(reader, {name: getattr(result, name) for name in GptOssConfig.__dataclass_fields__})
-    return checked(reader, result)
+    check_experts(reader, result.num_local_experts, result.num_experts_per_tok)
+    return result
 
 
 def config_from_gguf(metadata: Mapping[str, Any], tensors: Mapping[str, Tensor], source: str) -> GptOssConfig:
@@ -141,10 +144,5 @@ def config_from_gguf(metadata: Mapping[str, Any], tensors: Mapping[str, Tensor],
         swiglu_alpha=SWIGLU_ALPHA,
         swiglu_limit=SWIGLU_LIMIT,
     )
-    return checked(reader, result)
-
-
-def checked(reader: ConfigReader, config: GptOssConfig) -> GptOssConfig:
-    if config.num_experts_per_tok > config.num_local_experts:
-        raise reader.fault(f"{config.num_experts_per_tok} experts a token cannot be kept of {config.num_local_experts}")
-    return config
+    check_experts(reader, result.num_local_experts, result.num_experts_per_tok)
+    return result
