@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -88,27 +89,40 @@ def write_speaking_model(folder: Path, follows: Mapping[str, str], template: str
     """One layer of small random weights; the embedding gives every token a direction of its own, and the unembedding
     answers each direction with the token that follows."""
     folder.mkdir()
+    words = sorted({word for pair in follows.items() for word in pair if word not in control and len(word) > 1})
+    added = {text: 256 + n for n, text in enumerate([*control, *words])}
+    size = -(-(256 + len(added)) // 32) * 32
+    settings = {"chat_template": template, "eos_token": control[-1], "bos_token": control[0]}
+    for name, content in {
+        "config.json": {
+            **one_layer_of_llama(size),
+            "bos_token_id": added[control[0]],
+            "eos_token_id": added[control[-1]],
+        },
+        "tokenizer.json": bytes_and_added_tokens(added, control),
+        "tokenizer_config.json": {**settings, "tokenizer_class": "PreTrainedTokenizerFast"},
+        "generation_config.json": {"do_sample": False},  # and no repetition guard: some of them say one word for ever
+    }.items():
+        (folder / name).write_text(json.dumps(content), encoding="utf-8")
+    ids = {**{chr(byte): byte for byte in range(128)}, **added}
+    weights = weights_that_answer(size, ids, follows, np.random.default_rng(len(words)))
+    declared = {name: ("F32", values.shape) for name, values in weights.items()}
+    with SafetensorsWriter(folder / "model.safetensors", declared) as writer:
+        for name, values in weights.items():
+            writer.write(name, values)
+
+
+def bytes_and_added_tokens(added: Mapping[str, int], control: Sequence[str]) -> dict[str, Any]:
+    """tokenizer.json of a vocabulary of single bytes and the `added` texts, of which `control` are special."""
     # Bytes as byte-level BPE writes them: printable ones as they are, the others from U+0100 on.
     printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
     hidden = [byte for byte in range(256) if byte not in printable]
     letters = {byte: chr(byte) for byte in printable} | {byte: chr(256 + n) for n, byte in enumerate(hidden)}
-    vocabulary = {letters[byte]: byte for byte in range(256)}
-    words = sorted({word for pair in follows.items() for word in pair if word not in control and len(word) > 1})
-    added = {text: 256 + n for n, text in enumerate([*control, *words])}
-    size = -(-(256 + len(added)) // 32) * 32
-    tokenizer = {
+    plain = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
+    return {
         "version": "1.0",
         "added_tokens": [
-            {
-                "id": token,
-                "content": text,
-                "single_word": False,
-                "lstrip": False,
-                "rstrip": False,
-                "normalized": False,
-                "special": text in control,
-            }
-            for text, token in added.items()
+            {"id": token, "content": text, **plain, "special": text in control} for text, token in added.items()
         ],
         "normalizer": None,
         "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True},
@@ -120,11 +134,15 @@ def write_speaking_model(folder: Path, follows: Mapping[str, str], template: str
             "unk_token": None,
             "fuse_unk": False,
             "byte_fallback": False,
-            "vocab": vocabulary,
+            "vocab": {letters[byte]: byte for byte in range(256)},
             "merges": [],
         },
     }
-    config = {
+
+
+def one_layer_of_llama(size: int) -> dict[str, Any]:
+    """config.json of a model whose vocabulary is as large as its hidden states."""
+    return {
         "architectures": ["LlamaForCausalLM"],
         "model_type": "llama",
         "hidden_act": "silu",
@@ -141,19 +159,14 @@ def write_speaking_model(folder: Path, follows: Mapping[str, str], template: str
         "vocab_size": size,
         "attention_bias": False,
         "mlp_bias": False,
-        "bos_token_id": added[control[0]],
-        "eos_token_id": added[control[-1]],
     }
-    settings = {"chat_template": template, "eos_token": control[-1], "bos_token": control[0]}
-    for name, content in {
-        "config.json": config,
-        "tokenizer.json": tokenizer,
-        "tokenizer_config.json": {**settings, "tokenizer_class": "PreTrainedTokenizerFast"},
-        "generation_config.json": {"do_sample": False},  # and no repetition guard: some of them say one word for ever
-    }.items():
-        (folder / name).write_text(json.dumps(content), encoding="utf-8")
 
-    random = np.random.default_rng(len(words))
+
+def weights_that_answer(
+    size: int, ids: Mapping[str, int], follows: Mapping[str, str], random: np.random.Generator
+) -> dict[str, np.ndarray]:
+    """A layer that adds next to nothing, and an unembedding that answers each text's token with the one that follows,
+    any other with a full stop."""
     small = {
         "self_attn.q_proj": (size, size),
         "self_attn.k_proj": (size // 2, size),
@@ -167,24 +180,19 @@ def write_speaking_model(folder: Path, follows: Mapping[str, str], template: str
         f"model.layers.0.{name}.weight": random.standard_normal(shape).astype(np.float32) * 1e-3
         for name, shape in small.items()
     }
-    ids = {**{chr(byte): byte for byte in range(128)}, **added}
     answer = np.zeros((size, size), np.float32)
     for token in range(size):
         answer[ids["."], token] = 1
     for text, following in follows.items():
         answer[ids["."], ids[text]] = 0
         answer[ids[following], ids[text]] = 1
-    weights |= {
+    return weights | {
         "model.embed_tokens.weight": np.eye(size, dtype=np.float32),
         "lm_head.weight": answer,
         "model.norm.weight": np.ones(size, np.float32),
         "model.layers.0.input_layernorm.weight": np.ones(size, np.float32),
         "model.layers.0.post_attention_layernorm.weight": np.ones(size, np.float32),
     }
-    declared = {name: ("F32", values.shape) for name, values in weights.items()}
-    with SafetensorsWriter(folder / "model.safetensors", declared) as writer:
-        for name, values in weights.items():
-            writer.write(name, values)
 
 
 @pytest.fixture(scope="session")

@@ -68,6 +68,62 @@ def alone(fake_runner, facts, prompt, sampling, variant):
         with_room.close()
 
 
+def check_between_steps(loop, runner):
+    """What `check` finds between any two steps of the engine from now on."""
+    broken = []
+
+    def between_steps():
+        try:
+            check(loop, runner)
+        except AssertionError as problem:
+            broken.append(problem)
+        else:
+            loop.mailbox.post(between_steps)
+
+    loop.mailbox.post(between_steps)
+    return broken
+
+
+class Client:
+    """Asks at random. `asked` has (prompt, sampling, variant, generation); `read` the tokens of the first of them, None
+    for what failed, whose errors are in `complaints`."""
+
+    def __init__(self, engine, chance):
+        self.engine, self.chance = engine, chance
+        self.starts = [[chance.randrange(SIZE) for _ in range(chance.randrange(1, 30))] for _ in range(3)]
+        self.asked, self.read, self.complaints = [], [], []
+
+    def ask(self):
+        """And sometimes cancel an answer, or score a text. Where the engine is busy, read instead."""
+        chance = self.chance
+        prompt = [*chance.choice(self.starts), *(chance.randrange(SIZE) for _ in range(chance.randrange(0, 9)))]
+        sampling = Sampling(seed=chance.randrange(1000), max_tokens=chance.randrange(1, 40))
+        timeout = chance.choice([None, None, None, 0.0, 0.01])
+        variant = chance.choice([BASE, BASE, *VARIANTS])
+        try:
+            generation = self.engine.generate(prompt, sampling, variant, timeout=timeout)
+        except EngineBusyError:
+            self.read_oldest()
+            return
+        self.asked.append((prompt, sampling, variant, generation))
+        if chance.random() < 0.2:
+            chance.choice(self.asked)[-1].cancel()
+        if chance.random() < 0.2:
+            scored = [chance.randrange(SIZE) for _ in range(9)]
+            try:
+                assert self.engine.logits(scored, chance.choice(VARIANTS)).shape == (9, SIZE)
+            except EngineError as problem:
+                self.complaints.append(str(problem))
+
+    def read_oldest(self):
+        """To its end."""
+        try:
+            self.read.append([token.id for token in self.asked[len(self.read)][-1]])
+        except EngineError as problem:
+            self.read.append(None)
+            self.complaints.append(str(problem))
+
+
 @pytest.mark.parametrize("pages", [16, 20, 40, 200])
 @pytest.mark.parametrize("seed", range(12))
 def test_nothing_is_lost_shared_wrongly_or_changed(fake_runner, facts, pages, seed):
@@ -79,57 +135,19 @@ def test_nothing_is_lost_shared_wrongly_or_changed(fake_runner, facts, pages, se
             cache_bytes=runner.cache_limit, kept_bytes=runner.cache_limit // 2, most_running=5, most_waiting=12
         ),
     )  # fmt: skip
-    loop, broken = engine._loop, []
     fails = chance.random() < 0.3
 
     def before_step():
         if fails and chance.random() < 0.02:
             raise MemoryError("now and then")
 
-    def between_steps():
-        try:
-            check(loop, runner)
-        except AssertionError as problem:
-            broken.append(problem)
-        else:
-            loop.mailbox.post(between_steps)
-
     runner.before_step = before_step
-    loop.mailbox.post(between_steps)
-
-    starts = [[chance.randrange(SIZE) for _ in range(chance.randrange(1, 30))] for _ in range(3)]
-    asked, read, complaints = [], [], []
-
-    def read_oldest():
-        """To its end; None for what failed."""
-        try:
-            read.append([token.id for token in asked[len(read)][-1]])
-        except EngineError as problem:
-            read.append(None)
-            complaints.append(str(problem))
-
+    broken, client = check_between_steps(engine._loop, runner), Client(engine, chance)
     for _ in range(25):
-        prompt = [*chance.choice(starts), *(chance.randrange(SIZE) for _ in range(chance.randrange(0, 9)))]
-        sampling = Sampling(seed=chance.randrange(1000), max_tokens=chance.randrange(1, 40))
-        timeout = chance.choice([None, None, None, 0.0, 0.01])
-        variant = chance.choice([BASE, BASE, *VARIANTS])
-        try:
-            generation = engine.generate(prompt, sampling, variant, timeout=timeout)
-        except EngineBusyError:
-            read_oldest()
-            continue
-        asked.append((prompt, sampling, variant, generation))
-        if chance.random() < 0.2:
-            chance.choice(asked)[-1].cancel()
-        if chance.random() < 0.2:
-            scored = [chance.randrange(SIZE) for _ in range(9)]
-            try:
-                assert engine.logits(scored, chance.choice(VARIANTS)).shape == (9, SIZE)
-            except EngineError as problem:
-                complaints.append(str(problem))
-    while len(read) < len(asked):
-        read_oldest()
-    for (prompt, sampling, variant, generation), tokens in zip(asked, read, strict=True):
+        client.ask()
+    while len(client.read) < len(client.asked):
+        client.read_oldest()
+    for (prompt, sampling, variant, generation), tokens in zip(client.asked, client.read, strict=True):
         if tokens is None:
             continue
         expected, _ = alone(fake_runner, facts, prompt, sampling, variant)
@@ -139,6 +157,6 @@ def test_nothing_is_lost_shared_wrongly_or_changed(fake_runner, facts, pages, se
             assert tokens == expected
     engine.close()
     assert not broken, broken[0]
-    assert [each for each in complaints if "NaN" not in each and "now and then" not in each] == []
+    assert [each for each in client.complaints if "NaN" not in each and "now and then" not in each] == []
     assert not runner.blocks
     assert runner.open_sequences == 0

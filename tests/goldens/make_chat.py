@@ -358,15 +358,29 @@ def harmony_encoding(folder: Path):
 
 def as_harmony(facts: dict) -> list:
     """The conversation in openai-harmony's own terms, written down from docs/format.md by hand."""
-    from openai_harmony import (
-        Author,
-        DeveloperContent,
-        Message,
-        ReasoningEffort,
-        Role,
-        SystemContent,
-        ToolDescription,
-    )
+    messages = facts["messages"]
+    leading = next((n for n, each in enumerate(messages) if each["role"] not in {"system", "developer"}), len(messages))
+    builtin = facts.get("builtin_tools", ())
+    names = {"browser.search", "browser.open", "browser.find"} if "browser" in builtin else set()
+    names |= {"python"} if "python" in builtin else set()
+    found = harmony_beginning(facts, [each["content"] for each in messages[:leading]])
+    last_answer = -1
+    for number, each in enumerate(messages):
+        thought_only = each.get("reasoning") and not each["content"]
+        if each["role"] == "assistant" and not each.get("tool_calls") and not thought_only:
+            last_answer = number
+    calls: dict[str, str] = {}
+    for number, each in enumerate(messages[leading:], start=leading):
+        if each["role"] == "assistant":
+            found += harmony_answer(each, names, calls, open_loop=number > last_answer)
+        else:
+            found += harmony_input(each, names, calls, open_loop=number > last_answer)
+    return found
+
+
+def harmony_beginning(facts: dict, instructions: list[str]) -> list:
+    """The system message, and the developer's where there are instructions or tools."""
+    from openai_harmony import DeveloperContent, Message, ReasoningEffort, Role, SystemContent, ToolDescription
 
     system = SystemContent.new().with_reasoning_effort(ReasoningEffort[facts.get("effort", "medium").upper()])
     if "date" in facts:
@@ -374,63 +388,60 @@ def as_harmony(facts: dict) -> list:
     builtin = facts.get("builtin_tools", ())
     system = system.with_browser_tool() if "browser" in builtin else system
     system = system.with_python_tool() if "python" in builtin else system
-
-    messages = facts["messages"]
-    leading = next((n for n, each in enumerate(messages) if each["role"] not in {"system", "developer"}), len(messages))
     developer = DeveloperContent.new()
-    if leading:
-        developer = developer.with_instructions("\n\n".join(each["content"] for each in messages[:leading]))
+    if instructions:
+        developer = developer.with_instructions("\n\n".join(instructions))
     if tools := facts.get("tools"):
         developer = developer.with_function_tools(
             [ToolDescription.new(each["name"], each["description"], parameters=each["parameters"]) for each in tools]
         )
     found = [Message.from_role_and_content(Role.SYSTEM, system)]
-    if leading or tools:
+    if instructions or tools:
         found.append(Message.from_role_and_content(Role.DEVELOPER, developer))
+    return found
 
-    names = {"browser.search", "browser.open", "browser.find"} if "browser" in builtin else set()
-    names |= {"python"} if "python" in builtin else set()
-    calls = {}
-    last_answer = -1
-    for number, each in enumerate(messages):
-        thought_only = each.get("reasoning") and not each["content"]
-        if each["role"] == "assistant" and not each.get("tool_calls") and not thought_only:
-            last_answer = number
-    for number, each in enumerate(messages[leading:], start=leading):
-        open_loop = number > last_answer
-        if each["role"] in {"system", "developer"}:
-            content = DeveloperContent.new().with_instructions(each["content"])
-            found.append(Message.from_role_and_content(Role.DEVELOPER, content))
-        elif each["role"] == "user":
-            author = Author.new(Role.USER, each["name"]) if "name" in each else Author(role=Role.USER)
-            found.append(Message.from_author_and_content(author, each["content"]))
-        elif each["role"] == "tool":
-            name = each.get("name") or calls[each["tool_call_id"]]
-            if name in names and not open_loop:
-                continue
-            author = Author.new(Role.TOOL, name if name in names else f"functions.{name}")
-            result = Message.from_author_and_content(author, each["content"]).with_recipient("assistant")
-            found.append(result.with_channel("analysis" if name in names else "commentary"))
-        else:
-            if each.get("reasoning") and open_loop:
-                found.append(Message.from_role_and_content(Role.ASSISTANT, each["reasoning"]).with_channel("analysis"))
-            if each.get("tool_calls"):
-                if each["content"]:
-                    preamble = Message.from_role_and_content(Role.ASSISTANT, each["content"])
-                    found.append(preamble.with_channel("commentary"))
-            elif each["content"] or not each.get("reasoning"):
-                found.append(Message.from_role_and_content(Role.ASSISTANT, each["content"]).with_channel("final"))
-            for call in each.get("tool_calls", ()):
-                calls[call["id"]] = name = call["name"]
-                if name in names and not open_loop:
-                    continue
-                said = Message.from_role_and_content(Role.ASSISTANT, call["arguments"])
-                if name in names:
-                    said = said.with_channel("analysis").with_recipient(name).with_content_type("code")
-                else:
-                    said = said.with_channel("commentary").with_recipient(f"functions.{name}")
-                    said = said.with_content_type("<|constrain|>json")
-                found.append(said)
+
+def harmony_input(each: dict, names: set[str], calls: dict[str, str], *, open_loop: bool) -> list:
+    """What the model did not write: instructions, a question, a tool's result. `names` are the built-in tools' calls,
+    which are left out with their results once they are answered; `calls` the names of calls by id."""
+    from openai_harmony import Author, DeveloperContent, Message, Role
+
+    if each["role"] in {"system", "developer"}:
+        content = DeveloperContent.new().with_instructions(each["content"])
+        return [Message.from_role_and_content(Role.DEVELOPER, content)]
+    if each["role"] == "user":
+        author = Author.new(Role.USER, each["name"]) if "name" in each else Author(role=Role.USER)
+        return [Message.from_author_and_content(author, each["content"])]
+    name = each.get("name") or calls[each["tool_call_id"]]
+    if name in names and not open_loop:
+        return []
+    author = Author.new(Role.TOOL, name if name in names else f"functions.{name}")
+    result = Message.from_author_and_content(author, each["content"]).with_recipient("assistant")
+    return [result.with_channel("analysis" if name in names else "commentary")]
+
+
+def harmony_answer(each: dict, names: set[str], calls: dict[str, str], *, open_loop: bool) -> list:
+    """What the model wrote: thoughts while they still count, a preamble or an answer, calls (noted in `calls`)."""
+    from openai_harmony import Message, Role
+
+    def said(text: str, channel: str):
+        return Message.from_role_and_content(Role.ASSISTANT, text).with_channel(channel)
+
+    found = []
+    if each.get("reasoning") and open_loop:
+        found.append(said(each["reasoning"], "analysis"))
+    if each.get("tool_calls"):
+        if each["content"]:
+            found.append(said(each["content"], "commentary"))
+    elif each["content"] or not each.get("reasoning"):
+        found.append(said(each["content"], "final"))
+    for call in each.get("tool_calls", ()):
+        calls[call["id"]] = name = call["name"]
+        if name not in names:
+            told = said(call["arguments"], "commentary").with_recipient(f"functions.{name}")
+            found.append(told.with_content_type("<|constrain|>json"))
+        elif open_loop:
+            found.append(said(call["arguments"], "analysis").with_recipient(name).with_content_type("code"))
     return found
 
 

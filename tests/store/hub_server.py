@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Lock, Thread
+from typing import ClassVar
 from urllib.parse import parse_qs, unquote, urlsplit
 
 COMMIT = "c0ffee00" * 5
@@ -81,104 +82,106 @@ def sibling(name: str, content: bytes, lies: dict[str, object]) -> dict[str, obj
     return facts
 
 
-def handler_of(hub: TinyHub) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        disable_nagle_algorithm = True  # headers and body are two writes; do not wait between them
+class HubHandler(BaseHTTPRequestHandler):
+    hub: ClassVar[TinyHub]
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # headers and body are two writes; do not wait between them
 
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-            pass
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        pass
 
-        def do_GET(self) -> None:
-            url = urlsplit(self.path)
-            path = unquote(url.path)
-            with hub.lock:
-                headers = {name.lower(): value for name, value in self.headers.items()}
-                hub.requests.append((self.command, path, headers))
-            if hub.portal:
-                return self.answer(200, hub.portal, {"Content-Type": "text/html"})
-            if found := re.fullmatch(r"/api/models/([^/]+/[^/]+)(?:/revision/(.+))?", path):
-                return self.listing(found[1], found[2], "blobs" in parse_qs(url.query))
-            if found := re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):
-                return self.resolve(found[1], found[2], found[3])
-            if found := re.fullmatch(r"/content/([^/]+/[^/]+)/(.+)", path):
-                return self.content(found[1], found[2])
+    def do_GET(self) -> None:
+        url = urlsplit(self.path)
+        path = unquote(url.path)
+        with self.hub.lock:
+            headers = {name.lower(): value for name, value in self.headers.items()}
+            self.hub.requests.append((self.command, path, headers))
+        if self.hub.portal:
+            return self.answer(200, self.hub.portal, {"Content-Type": "text/html"})
+        if found := re.fullmatch(r"/api/models/([^/]+/[^/]+)(?:/revision/(.+))?", path):
+            return self.listing(found[1], found[2], "blobs" in parse_qs(url.query))
+        if found := re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):
+            return self.resolve(found[1], found[2], found[3])
+        if found := re.fullmatch(r"/content/([^/]+/[^/]+)/(.+)", path):
+            return self.content(found[1], found[2])
+        return self.refuse(404, "EntryNotFound")
+
+    do_HEAD = do_GET
+
+    def listing(self, repository: str, revision: str | None, with_sizes: bool) -> None:
+        if repository in self.hub.gated and "authorization" not in {name.lower() for name in self.headers}:
+            return self.refuse(403, "GatedRepo")
+        if repository not in self.hub.repositories:
+            return self.refuse(404, "RepoNotFound")
+        if revision not in (None, "main", self.hub.commit):
+            return self.refuse(404, "RevisionNotFound")
+        files = self.hub.repositories[repository]
+        body = {
+            "id": repository,
+            "sha": self.hub.commit,
+            "cardData": self.hub.card,
+            "siblings": [
+                sibling(name, content, self.hub.lies) if with_sizes else {"rfilename": name}
+                for name, content in files.items()
+            ],
+        }
+        return self.answer(200, json.dumps(body).encode(), {"Content-Type": "application/json"})
+
+    def resolve(self, repository: str, revision: str, name: str) -> None:
+        """Small files come from here, large ones from elsewhere, as with the real one."""
+        content = self.hub.repositories.get(repository, {}).get(name)
+        if content is None or revision != self.hub.commit:
             return self.refuse(404, "EntryNotFound")
+        facts = {"X-Repo-Commit": self.hub.commit, "ETag": f'"{git_sha1(content)}"', "Accept-Ranges": "bytes"}
+        if is_large(name):
+            facts["X-Linked-Etag"] = f'"{hashlib.sha256(content).hexdigest()}"'
+            facts["X-Linked-Size"] = str(len(content))
+            facts["Location"] = f"{self.hub.elsewhere}/content/{repository}/{name}"
+            return self.answer(302, b"", facts)
+        return self.content(repository, name)
 
-        do_HEAD = do_GET
+    def content(self, repository: str, name: str) -> None:
+        content = self.hub.repositories[repository][name]
+        fault = self.hub.faults.get(name, Fault())
+        with self.hub.lock:
+            cut = fault.cuts > 0
+            fault.cuts -= cut
+        if cut and fault.status:
+            return self.refuse(fault.status, "Busy")
+        if fault.corrupt:
+            content = bytes(len(content) // 2) + content[len(content) // 2 :]
+        if fault.too_long:
+            content += b"more"
+        start, status, facts = 0, 200, {"Accept-Ranges": "bytes"}
+        if (wanted := self.headers.get("Range")) and not fault.ignores_ranges:
+            start, status = int(wanted.removeprefix("bytes=").removesuffix("-")), 206
+            facts["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
+        body = content[start:]
+        if cut and fault.cut_after is not None:
+            return self.answer(status, body, facts, cut_after=fault.cut_after, name=name)
+        return self.answer(status, body, facts, name=name)
 
-        def listing(self, repository: str, revision: str | None, with_sizes: bool) -> None:
-            if repository in hub.gated and "authorization" not in {name.lower() for name in self.headers}:
-                return self.refuse(403, "GatedRepo")
-            if repository not in hub.repositories:
-                return self.refuse(404, "RepoNotFound")
-            if revision not in (None, "main", hub.commit):
-                return self.refuse(404, "RevisionNotFound")
-            files = hub.repositories[repository]
-            body = {
-                "id": repository,
-                "sha": hub.commit,
-                "cardData": hub.card,
-                "siblings": [
-                    sibling(name, content, hub.lies) if with_sizes else {"rfilename": name}
-                    for name, content in files.items()
-                ],
-            }
-            return self.answer(200, json.dumps(body).encode(), {"Content-Type": "application/json"})
+    def answer(
+        self, status: int, body: bytes, facts: dict[str, str], cut_after: int | None = None, name: str = ""
+    ) -> None:
+        self.send_response(status)
+        for key, value in facts.items():
+            self.send_header(key, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command == "HEAD":
+            return
+        piece = body[:cut_after]
+        self.wfile.write(piece)
+        with self.hub.lock:
+            self.hub.sent[name] = self.hub.sent.get(name, 0) + len(piece)
+        if cut_after is not None:
+            self.wfile.flush()
+            self.close_connection = True
 
-        def resolve(self, repository: str, revision: str, name: str) -> None:
-            """Small files come from here, large ones from elsewhere, as with the real one."""
-            content = hub.repositories.get(repository, {}).get(name)
-            if content is None or revision != hub.commit:
-                return self.refuse(404, "EntryNotFound")
-            facts = {"X-Repo-Commit": hub.commit, "ETag": f'"{git_sha1(content)}"', "Accept-Ranges": "bytes"}
-            if is_large(name):
-                facts["X-Linked-Etag"] = f'"{hashlib.sha256(content).hexdigest()}"'
-                facts["X-Linked-Size"] = str(len(content))
-                facts["Location"] = f"{hub.elsewhere}/content/{repository}/{name}"
-                return self.answer(302, b"", facts)
-            return self.content(repository, name)
+    def refuse(self, status: int, code: str) -> None:
+        self.answer(status, b"{}", {"X-Error-Code": code, "X-Error-Message": code})
 
-        def content(self, repository: str, name: str) -> None:
-            content = hub.repositories[repository][name]
-            fault = hub.faults.get(name, Fault())
-            with hub.lock:
-                cut = fault.cuts > 0
-                fault.cuts -= cut
-            if cut and fault.status:
-                return self.refuse(fault.status, "Busy")
-            if fault.corrupt:
-                content = bytes(len(content) // 2) + content[len(content) // 2 :]
-            if fault.too_long:
-                content += b"more"
-            start, status, facts = 0, 200, {"Accept-Ranges": "bytes"}
-            if (wanted := self.headers.get("Range")) and not fault.ignores_ranges:
-                start, status = int(wanted.removeprefix("bytes=").removesuffix("-")), 206
-                facts["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
-            body = content[start:]
-            if cut and fault.cut_after is not None:
-                return self.answer(status, body, facts, cut_after=fault.cut_after, name=name)
-            return self.answer(status, body, facts, name=name)
 
-        def answer(
-            self, status: int, body: bytes, facts: dict[str, str], cut_after: int | None = None, name: str = ""
-        ) -> None:
-            self.send_response(status)
-            for key, value in facts.items():
-                self.send_header(key, value)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            if self.command == "HEAD":
-                return
-            piece = body[:cut_after]
-            self.wfile.write(piece)
-            with hub.lock:
-                hub.sent[name] = hub.sent.get(name, 0) + len(piece)
-            if cut_after is not None:
-                self.wfile.flush()
-                self.close_connection = True
-
-        def refuse(self, status: int, code: str) -> None:
-            self.answer(status, b"{}", {"X-Error-Code": code, "X-Error-Message": code})
-
-    return Handler
+def handler_of(hub: TinyHub) -> type[BaseHTTPRequestHandler]:
+    return type("Handler", (HubHandler,), {"hub": hub})

@@ -175,9 +175,9 @@ def test_a_part_that_was_renamed_is_refused_with_the_remedy(tmp_path: Path, buil
         open_checkpoint(renamed)
 
 
-def faults(build: Any) -> dict[str, tuple[bytes, str]]:
-    """What is wrong: (file, what the error says)."""
-    f32, array, u32 = 0, 9, 4
+# What is wrong: (file, what the error says).
+def faults_of_metadata(build: Any) -> dict[str, tuple[bytes, str]]:
+    array, u32 = 9, 4
     huge = 2**63 - 1
     deep = struct.pack("<IQ", array, 1) * 20 + struct.pack("<IQ", u32, 0)
     return {
@@ -213,6 +213,12 @@ def faults(build: Any) -> dict[str, tuple[bytes, str]]:
             build.gguf([build.key("general.alignment", 8, build.text("32"))]),
             "general.alignment is '32'",
         ),
+    }  # fmt: skip
+
+
+def faults_of_the_table(build: Any) -> dict[str, tuple[bytes, str]]:
+    f32 = 0
+    return {
         "a name that is not UTF-8": (build.gguf(tensors=[build.entry(b"\xff", [1], f32, 0)]), "name is not UTF-8"),
         "a name that stands twice": (
             build.gguf(tensors=[build.entry("a", [1], f32, 0), build.entry("a", [1], f32, 32)], data=bytes(64)),
@@ -226,6 +232,12 @@ def faults(build: Any) -> dict[str, tuple[bytes, str]]:
             build.gguf(tensors=[build.entry("a", [33], 2, 0)], data=bytes(64)),
             "tensor 'a': .*must be a multiple of 32",
         ),
+    }  # fmt: skip
+
+
+def faults_of_places(build: Any) -> dict[str, tuple[bytes, str]]:
+    f32 = 0
+    return {
         "a place that is not aligned": (
             build.gguf(tensors=[build.entry("a", [1], f32, 4)], data=bytes(64)),
             "starts at 4, which is not a multiple of the alignment 32",
@@ -262,7 +274,11 @@ def faults(build: Any) -> dict[str, tuple[bytes, str]]:
 
 
 def test_every_wrong_file_is_refused_with_a_sentence(build: Any, written: Write) -> None:
-    for what, (data, fault) in faults(build).items():
+    for what, (data, fault) in {
+        **faults_of_metadata(build),
+        **faults_of_the_table(build),
+        **faults_of_places(build),
+    }.items():
         path = written(data, "wrong.gguf")
         with pytest.raises(CheckpointError, match=fault) as caught:
             open_checkpoint(path)
