@@ -14,7 +14,7 @@ from ouvert.assistant.load_model import load
 from ouvert.assistant.meaning import EffortError, Note
 from ouvert.assistant.messages import as_conversation
 from ouvert.assistant.model import Model, ModelInfo
-from ouvert.assistant.receipts.comparison import Change, Verified, check_version
+from ouvert.assistant.receipts.comparison import Change, Verified, check_readable
 from ouvert.assistant.receipts.ledger import Checked, Entry, Ledger, LedgerError, receipt_digest
 from ouvert.assistant.receipts.replay import Replayed
 from ouvert.assistant.request import EFFORTS, ChatRequest, TextRequest, Thinking
@@ -98,7 +98,7 @@ __all__ = [
     "Written",
     "as_conversation",
     "as_demands",
-    "check_version",
+    "check_readable",
     "describe",
     "is_toy",
     "kept_prefixes",

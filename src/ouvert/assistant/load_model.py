@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from ouvert.assistant.error import AssistantError
 from ouvert.assistant.load_installed import kept_prefixes, open_installed
 from ouvert.assistant.model import Model
 from ouvert.assistant.receipts.ledger import Ledger
@@ -41,9 +42,12 @@ def load(
     "builtin:chatml" or another of ours, the name of one of several that the model brings, or a file.
 
     Raises StoreError with the command that fetches the model if it is not on this machine, CheckpointError for files
-    that cannot be used, EngineError for settings that cannot be honoured, AssistantError for a generation_config.json
-    that cannot be read, ChatError for a `template` that cannot be used, TokenizerError if its tokenizer cannot be read.
+    that cannot be used, EngineError for settings that cannot be honoured, AssistantError for `receipts` or `prefixes`
+    of another type and for a generation_config.json that cannot be read, ChatError for a `template` that cannot be
+    used, TokenizerError if its tokenizer cannot be read.
     """
+    check_kept("receipts", receipts, Ledger)
+    check_kept("prefixes", prefixes, PageFiles)
     store = store or Store(default_home())
     installed = store.resolve(str(model))
     files = kept_prefixes(store, say=progress.say) if prefixes is True else prefixes or None
@@ -71,3 +75,12 @@ def load(
         made.close()
         raise
     return made
+
+
+def check_kept(name: str, given: object, kind: type) -> None:
+    """A path in the place of a ledger or of page files would be taken for True. Raises AssistantError."""
+    if not isinstance(given, (bool, kind)):
+        raise AssistantError(
+            f"loading a model: {name} is {given!r:.80}, expected True, False or an ouvert.{kind.__name__}. "
+            f"Make one: ouvert.{kind.__name__}(folder, ...)."
+        )

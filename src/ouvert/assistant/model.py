@@ -18,7 +18,7 @@ from ouvert.assistant.error import AssistantError
 from ouvert.assistant.forgetting import Forgotten
 from ouvert.assistant.likelihood import Best, Candidate, check_count
 from ouvert.assistant.messages import as_conversation
-from ouvert.assistant.receipts.comparison import Verified, check_version, verify
+from ouvert.assistant.receipts.comparison import Verified, check_readable, verify
 from ouvert.assistant.receipts.contents import read_contents
 from ouvert.assistant.receipts.ended import NO_FORMAT, Identity
 from ouvert.assistant.receipts.ledger import Ledger
@@ -185,7 +185,8 @@ class Model:
         ))  # fmt: skip
 
     def answer(self, request: ChatRequest) -> Answer:
-        """What `chat` gives, asked for with one value. Raises what `chat` raises."""
+        """What `chat` gives, asked for with one value. Raises what `chat` raises, and TypeError for a key of
+        `request.sampling` that is no field of ouvert.Sampling."""
         return self.assistant.answer(request)
 
     def best_of(
@@ -205,11 +206,12 @@ class Model:
         return self._best(count, settings, lambda **own: self.chat(given, declared, **{**settings, **own}))
 
     def forget(self, texts: Iterable[str] | None, owner: str = "", asker: str = "") -> str | None:
-        """Let go of kept beginnings of this owner's prompts, in memory and on disk, in which any of `texts` stands, or
-        part of it; of all of them if it is None. Beginnings that other prompts share stay. Thoughts that were kept for
-        this `asker`'s open tool calls go.
+        """Remove what is kept of this owner's prompts, in memory and on disk, where any of `texts`, or part of one,
+        stands in it; all of it if `texts` is None. Beginnings that other prompts share stay. Thoughts that were kept
+        for this `asker`'s open tool calls go.
 
-        Returns what `Engine.forget` returns. Raises EngineError for what cannot be removed.
+        Returns what the names of this owner's remaining pages on disk begin with; None if none are kept on disk. Raises
+        EngineError for what cannot be removed.
         """
         forgotten = None if texts is None else Forgotten(texts)
         if "assistant" in self.__dict__:  # one has been made, and may have kept thoughts
@@ -331,9 +333,9 @@ class Model:
         are fields of ouvert.Sampling that are to be other ones than the receipt's.
 
         Nothing is kept in a ledger. Raises LedgerError for a receipt that is not understood here, and where what was
-        said is not enough; what `chat` raises.
+        said is not enough; TypeError for `changes` that are no fields of ouvert.Sampling; what `chat` raises.
         """
-        check_version(receipt, "replaying a receipt")
+        check_readable(receipt, "replaying a receipt")
         sampling = replace(sampling_of(receipt), **changes)
         given = None if messages is None else conversation_as_asked(receipt, messages, tools, response_schema)
         said = Said(
@@ -349,9 +351,10 @@ class Model:
     def verify(self, receipt: Mapping[str, Any]) -> Verified:
         """Compare all weights with their digests, and this model with the one of a receipt, field by field.
 
-        Raises LedgerError for a receipt of a version that is not understood here.
+        Raises LedgerError for a receipt that is not understood here, EngineError if a file of the weights can no longer
+        be read, and what `chat_format` and `tokenizer` raise.
         """
-        check_version(receipt, "verifying a receipt")
+        check_readable(receipt, "verifying a receipt")
         of_a_text = receipt["model"].get("format") == NO_FORMAT
         identity = self.text_identity if of_a_text else self.assistant.identity_like(receipt)
         damage = self.engine.check_weights()

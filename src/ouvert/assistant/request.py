@@ -35,8 +35,12 @@ class ChatRequest:
     """A conversation to be answered.
 
     `conversation` and `demands`: what was said, and what the answer is held to. `thinking` counts where it says
-    something; else what the conversation says. `lenient`: what the model cannot do of `thinking`, `demands` and strict
-    tools is moved to the nearest that it can, and `Answer.notes` names it; without, it is refused.
+    something; else what the conversation says.
+
+    `lenient`: an effort that the model lacks is replaced by the nearest one that it has, or left out. A strict tool is
+    declared as not strict where nothing holds its calls to the schema. Where `thinking` is enabled and the model does
+    not think, `demands.think_budget` is left out. `Answer.notes` names the last two. Without `lenient` such requests
+    are refused.
 
     `sampling`: fields of `Sampling` that are not as the model's makers advise. `stop`: texts that end the answer and
     are not shown. `timeout`: seconds after which the answer ends as it is. `truncate`: where there is no room for an

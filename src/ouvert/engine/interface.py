@@ -306,12 +306,12 @@ class Engine(Protocol):
         """
 
     def forget(self, holds: Callable[[Sequence[int]], bool], owner: str = "") -> str | None:
-        """Let go of what is kept of this owner's sequences in which `holds(ids)`, in memory and on disk, but for
-        beginnings that others without it share. Answers that are being written go on, and leave nothing behind.
+        """Remove what is kept of this owner's sequences for which `holds(ids)` is true, in memory and on disk, and of
+        every variant. Beginnings that other sequences share stay. Answers that are being written go on, and leave
+        nothing behind.
 
-        So it is done for every variant. Returns what the names of this owner's pages of the base on disk start from, if
-        any are kept there. Raises EngineError for
-        what cannot be removed.
+        Returns what the names of this owner's pages of the base on disk start from, or None if none are kept on disk.
+        Raises EngineError for what cannot be removed.
         """
 
     def forget_all(self) -> None:

@@ -149,8 +149,8 @@ def check_settings(path: Path, threads: int | None, cache_type: CacheType | None
         )
     if cache_type is not None and cache_type not in CACHE_TYPES:
         raise EngineError(
-            f"loading {path}: cache_type={cache_type!r}, expected one of {', '.join(CACHE_TYPES)}. Leave it out to "
-            "keep keys and values as every day."
+            f"loading {path}: cache_type={cache_type!r}, expected one of {', '.join(CACHE_TYPES)}. Leave it out "
+            "for the default, f16 (f32 where NumPy computes)."
         )
 
 

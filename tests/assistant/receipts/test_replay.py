@@ -97,6 +97,16 @@ def test_a_model_is_verified_against_a_receipt_in_python(model):
         model.verify({**receipt, "receipt": 9})
 
 
+def test_a_receipt_that_lacks_a_part_is_refused_by_the_name_of_the_part(model):
+    receipt = receipt_of(model.chat("Hi", max_tokens=2))
+    for part in ("model", "engine", "sampling", "tokens", "ended"):
+        rest = {name: value for name, value in receipt.items() if name != part}
+        with pytest.raises(LedgerError, match=f"has no {part}, expected"):
+            model.verify(rest)
+        with pytest.raises(LedgerError, match=f"has no {part}, expected"):
+            model.replay(rest, messages="Hi")
+
+
 def test_a_variant_is_read_again_as_it_was_kept():
     edit = Edit(operation="add", tap="layers.0.out", values=(1.0, 2.5), start=1, stop=4)
     variant = Variant((ScaledAdapter("sha256:" + "a" * 64, 0.5),), (edit,))

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ouvert.engine.prefixes.scope import Scope
-from ouvert.engine.prefixes.tree import PrefixTree, alike, doomed
+from ouvert.engine.prefixes.tree import PrefixTree, alike, pages_to_forget
 
 P = 4
 
@@ -151,9 +151,9 @@ def test_what_is_forgotten_is_nowhere_and_what_has_nothing_of_it_stays(kept):
 def test_pages_that_follow_nothing_go():
     """Nobody reaches them, and nobody can tell what stood before."""
     pages = {"a": (None, (1,)), "b": ("a", (1,)), "c": ("gone", (1,)), "d": ("c", (1,))}
-    assert doomed(pages, lambda ids: False) == {"c", "d"}
+    assert pages_to_forget(pages, lambda ids: False) == {"c", "d"}
 
 
 def test_a_tail_that_what_goes_begins_with_goes_too():
     pages = {"a": (None, (1, 1, 1, 1)), "b": ("a", (2, 2, 3)), "c": ("a", (2, 2)), "d": ("a", (2, 4))}
-    assert doomed(pages, lambda ids: 3 in ids) == {"b", "c"}
+    assert pages_to_forget(pages, lambda ids: 3 in ids) == {"b", "c"}

@@ -14,7 +14,8 @@ DECIDING = ("model", "engine", "sampling", "asked")
 # A name changes nothing; whether weights were checked yet says when, not what; the digest of an identity is told by the
 # fields that it is of.
 NOT_COMPARED = frozenset({"model.name", "model.weights_checked", "engine.identity_digest"})
-
+# What every receipt has, and what is read of it.
+PARTS = ("model", "engine", "sampling", "tokens", "ended")
 
 PACKED = "model.packed_digest"
 PACKED_FROM = ("model.weights_digest", "model.configuration_digest", "engine.layout")
@@ -57,14 +58,19 @@ def deciding(receipt: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
         yield from ((f"{part}.{name}", value) for name, value in receipt.get(part, {}).items())
 
 
-def check_version(receipt: Mapping[str, Any], operation: str) -> None:
-    """Raises LedgerError for a receipt of a version that is not understood here."""
+def check_readable(receipt: Mapping[str, Any], operation: str) -> None:
+    """Raises LedgerError for a receipt of a version that is not understood here, and for one that lacks a part."""
     version = receipt.get("receipt")
     if version not in READABLE:
         raise LedgerError(
             f"{operation}: the receipt's version is {version!r}, expected {' or '.join(map(str, READABLE))}. Use the "
             f"version of Ouvert that wrote it ({receipt.get('engine', {}).get('version', 'it does not say which')}); "
             "`ouvert receipt show` prints it as it is."
+        )
+    if lacking := [part for part in PARTS if not isinstance(receipt.get(part), Mapping)]:
+        raise LedgerError(
+            f"{operation}: the receipt has no {', '.join(lacking)}, expected a JSON object for each of "
+            f"{', '.join(PARTS)}. Give the whole receipt, as `Finished.receipt` or `Ledger.find` has it."
         )
 
 
@@ -90,11 +96,11 @@ class Verified:
 
 
 def verify(receipt: Mapping[str, Any], identity: Identity, facts: EngineFacts, damage: str | None) -> Verified:
-    """The model as it is now, `damage` being what a check of all its weights has found, beside that of a receipt.
+    """The model as it is now beside that of a receipt. `damage`: what a check of all its weights has found.
 
-    Raises LedgerError for a receipt of a version that is not understood here.
+    Raises LedgerError for a receipt that is not understood here.
     """
-    check_version(receipt, "verifying a receipt")
+    check_readable(receipt, "verifying a receipt")
     now = identity_facts(identity, facts)
     now["engine"]["variant"] = receipt["engine"].get("variant", BASE.digest)  # a request chooses it, not the model
     changes = changes_between({part: receipt[part] for part in ("receipt", "model", "engine")}, now)

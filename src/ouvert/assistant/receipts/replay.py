@@ -10,7 +10,7 @@ from ouvert.assistant.assistant import Assistant
 from ouvert.assistant.demands import AnswerForm, Demands, as_demands
 from ouvert.assistant.events import Finished
 from ouvert.assistant.messages import as_conversation
-from ouvert.assistant.receipts.comparison import Change, changes_between, check_version
+from ouvert.assistant.receipts.comparison import Change, changes_between, check_readable
 from ouvert.assistant.receipts.contents import Contents
 from ouvert.assistant.receipts.ended import NO_FORMAT, Identity
 from ouvert.assistant.receipts.ledger import LedgerError
@@ -78,7 +78,7 @@ def replay(model: ReplayingModel, receipt: Mapping[str, Any], said: Said, sampli
     Nothing is added to a ledger. Raises LedgerError for a receipt that is not understood here, and where what is `said`
     is not enough; what `Assistant.answer` raises.
     """
-    check_version(receipt, "replaying a receipt")
+    check_readable(receipt, "replaying a receipt")
     sampling = sampling or sampling_of(receipt)
     of_a_text = receipt["model"].get("format") == NO_FORMAT
     if (kept := said.contents) is not None:

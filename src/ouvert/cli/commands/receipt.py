@@ -169,7 +169,7 @@ def forget_contents(args: argparse.Namespace) -> int:
 
 
 def verify_receipts(args: argparse.Namespace) -> int:
-    from ouvert.assistant import check_version
+    from ouvert.assistant import check_readable
 
     ledger = open_ledger()
     entry = None if args.receipt is None else ledger.find(args.receipt)
@@ -185,7 +185,7 @@ def verify_receipts(args: argparse.Namespace) -> int:
     }
     good = checked.whole
     if entry is not None:
-        check_version(entry.receipt, f"verifying receipt {entry.number}")
+        check_readable(entry.receipt, f"verifying receipt {entry.number}")
         with model_of(entry.receipt, args) as model:
             verified = model.verify(entry.receipt)
         facts["receipt"] = {
@@ -278,11 +278,11 @@ def template_of(receipt: Mapping[str, Any], args: argparse.Namespace) -> str | N
 
 
 def replay_one(args: argparse.Namespace) -> int:
-    from ouvert.assistant import check_version
+    from ouvert.assistant import check_readable
 
     ledger = open_ledger()
     entry = ledger.find(args.receipt)
-    check_version(entry.receipt, f"replaying receipt {entry.number}")
+    check_readable(entry.receipt, f"replaying receipt {entry.number}")
     given = what_was_said(args, ledger, entry)
     changes = {"seed": args.seed, "temperature": args.temperature}
     changes = {name: value for name, value in changes.items() if value is not None}

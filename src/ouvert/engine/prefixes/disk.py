@@ -56,8 +56,8 @@ class PageStore(Protocol):
         """They were used at `used`: pages in the order of their tokens."""
 
     def forget(self, owner: str, base: str, holds: Holds) -> None:
-        """Remove the pages of this owner that `doomed` picks, of the base whose pages start from `base` and of all its
-        variants. Raises EngineError."""
+        """Remove the pages of this owner whose sequences `holds` picks, of the base whose pages start from `base` and
+        of all its variants. Raises EngineError."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +168,10 @@ class DiskPrefixes:
         self._writer.submit(lambda: None).result()
 
     def forget(self, holds: Holds, owner: str) -> None:
-        """Remove this owner's pages of the sequences that `holds` picks; see `tree.doomed`. Raises EngineError."""
+        """Remove this owner's pages of the sequences that `holds` picks, as `tree.pages_to_forget` says.
+
+        Raises EngineError.
+        """
         self._writer.submit(self.files.forget, owner, self.base_root(owner), holds).result()
 
     def close(self) -> None:

@@ -23,7 +23,7 @@ from typing import Any
 from ouvert.engine.interface import EngineError
 from ouvert.engine.prefixes.disk import NOWHERE, SOONER, Holds, Place
 from ouvert.engine.prefixes.page_format import LONGEST_HEAD, PageFormat
-from ouvert.engine.prefixes.tree import doomed
+from ouvert.engine.prefixes.tree import pages_to_forget
 from ouvert.engine.prefixes.whole_files import PART, is_abandoned, put
 from ouvert.weights import open_regular, read_regular
 
@@ -150,12 +150,13 @@ class PageFiles:
     # --- writing ------------------------------------------------------------------------------------------------------
 
     def write(self, name: str, data: bytes | memoryview, used: float | None = None, place: Place = NOWHERE) -> bool:
-        """Whether the page is kept; `place` is where it belongs, for `forget`. What cannot be written, for want of room
-        or permission, is counted and said.
+        """Write a page, and return whether it is kept. `place` is where it belongs, for `forget`. If there is no room
+        or no permission, the failure is counted and said.
 
-        Beside, then renamed: whoever reads it finds all of it or nothing. It counts as last used at `used` (seconds
-        since 1970; without: now), and is not written if all that would have to go for it was used later. Nothing waits
-        for the disk: after a loss of power a page may be cut short, which its digest shows. Raises nothing.
+        The file is written under another name and then renamed: a reader finds the whole page or none. `used` is when
+        it was last used, in seconds since 1970 (default: now). If the page would be the oldest and there is no room
+        beside the others, it is not written. Nothing waits for the disk: after a loss of power a page may be cut short,
+        which its digest shows. Raises nothing.
         """
         used = time.time() if used is None else used
         pieces = self._format.encode(name, data, place)
@@ -181,8 +182,8 @@ class PageFiles:
         return True
 
     def touch(self, names: Iterable[str], used: float | None = None) -> None:
-        """They were used at `used` (without: now). From the beginning on: each counts as used sooner than the one
-        before, so that ends go before what they continue.
+        """Note that these pages, in the order of their tokens, were used at `used` (default: now). Each page counts as
+        used a little earlier than the one before it: so the end of a sequence is removed before its beginning.
 
         Raises nothing.
         """
@@ -295,22 +296,21 @@ class PageFiles:
             return None
 
     def forget(self, owner: str, base: str, holds: Holds) -> None:
-        """Remove the pages of one owner and one model that `doomed` picks: those whose names start from `base`, and
-        those of its variants. So goes every page of which this process cannot tell what it is of. Raises EngineError
-        for what cannot be removed."""
+        """Remove the pages of one owner and one model whose sequences `holds(ids)` picks. `base`: the root from which
+        the names of the model's pages start; pages of its variants are among them. Pages whose sequence this process
+        cannot read are removed as well. Raises EngineError for what cannot be removed."""
 
         def chosen(places: Mapping[str, Place]) -> Iterable[str]:
             theirs = {name: each for name, each in places.items() if (each.owner, each.base) == (owner, base)}
             pages = {
                 name: (None if each.parent == each.root else each.parent, each.ids) for name, each in theirs.items()
             }
-            return doomed(pages, holds)
+            return pages_to_forget(pages, holds)
 
         self._remove(chosen)
 
     def keep_only(self, owner: str, bases: Collection[str]) -> None:
-        """Remove this owner's pages but those of the models whose base's pages start from one of `bases`, as `forget`
-        does.
+        """Remove this owner's pages, but keep those of the models whose pages start from one of `bases`.
 
         Raises EngineError for what cannot be removed.
         """

@@ -62,7 +62,9 @@ def alike(one: Ordered[int], other: Ordered[int]) -> int:
 Key = TypeVar("Key", bound=Hashable)
 
 
-def doomed(pages: Mapping[Key, tuple[Key | None, Ordered[int]]], holds: Callable[[Ordered[int]], bool]) -> set[Key]:
+def pages_to_forget(
+    pages: Mapping[Key, tuple[Key | None, Ordered[int]]], holds: Callable[[Ordered[int]], bool]
+) -> set[Key]:
     """Which pages go, so that nothing is left of what `holds` finds in the tokens of a sequence.
 
     `pages`: key -> (key of the page before; None at the beginning, and the tokens). Of sequences in which it is found
@@ -175,10 +177,10 @@ class PrefixTree:
         return freed
 
     def forget(self, holds: Callable[[Ordered[int]], bool], scope: Scope) -> None:
-        """Let go of the pages of this scope that `doomed` picks, also of those in use: who uses them keeps a hold of
-        its own."""
+        """Remove the pages of this scope that `pages_to_forget` picks. Those in use leave the tree as well; whoever
+        uses them keeps them until the end of its work."""
         pages = {node: (node.parent, node.ids) for node in self._order if node.scope == scope}
-        going = doomed(pages, holds)
+        going = pages_to_forget(pages, holds)
         for node in [each for each in self._order if each in going]:  # ends before what they continue
             self._remove(node)
 
