@@ -80,12 +80,13 @@ class Page(NamedTuple):
     elsewhere: tuple[Item, ...] = ()  # what a part lists and another page describes
 
 
-def read() -> griffe.Module:
-    return griffe.load("ouvert", search_paths=[str(HERE.parents[1] / "src")], resolve_aliases=True)
+def pages() -> tuple[Page, ...]:
+    """Every page, with what is to be described on it."""
+    package = griffe.load("ouvert", search_paths=[str(HERE.parents[1] / "src")], resolve_aliases=True)
+    return tuple(listed(package))
 
 
 def listed(package: griffe.Module) -> Iterator[Page]:
-    """Every page, with what is to be described on it."""
     seen: dict[str, Item] = {}
 
     def items(module: griffe.Module, names: Any) -> Iterator[Item]:
@@ -324,12 +325,7 @@ def first_sentence(text: str) -> str:
     return prose(re.split(r"(?<=\.)\s", text.replace("\n", " "), maxsplit=1)[0], "README.md")
 
 
-def written() -> dict[str, str]:
-    """File below docs/reference -> the text it should have."""
-    return Writer(tuple(listed(read()))).written()
-
-
 if __name__ == "__main__":
-    for file, text in written().items():
+    for file, text in Writer(pages()).written().items():
         (HERE / file).parent.mkdir(exist_ok=True)
         (HERE / file).write_text(text, encoding="utf-8")

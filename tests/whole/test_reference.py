@@ -16,9 +16,14 @@ def generator():
     return runpy.run_path(str(FOLDER / "generate.py"))
 
 
-def test_the_reference_is_what_the_docstrings_say(generator):
+@pytest.fixture(scope="module")
+def pages(generator):
+    return generator["pages"]()
+
+
+def test_the_reference_is_what_the_docstrings_say(generator, pages):
     there = {str(page.relative_to(FOLDER)): page.read_text(encoding="utf-8") for page in FOLDER.rglob("*.md")}
-    now = generator["written"]()
+    now = generator["Writer"](pages).written()
     different = sorted(file for file in there.keys() | now.keys() if there.get(file) != now.get(file))
     assert not different, f"docs/reference: {different} differ from the docstrings. `make reference` writes them anew."
 
@@ -37,11 +42,11 @@ def says_what_it_raises(text):
     return re.search(r"\braises?\b", text, re.IGNORECASE)
 
 
-def silent_about_raising(generator):
+def silent_about_raising(generator, pages):
     """Public functions, methods and properties that do not say what they raise. A class, or a module that is listed as
     a whole, may say it once for all of its methods, properties or functions: "Its methods raise nothing"."""
     text = generator["text_of"]
-    for page in generator["listed"](generator["read"]()):
+    for page in pages:
         for _, it in page.items:
             if (it.is_function or is_made(it)) and not says_what_it_raises(
                 text(it) + text(it.members.get("__init__", it))
@@ -59,6 +64,6 @@ def is_made(it):
     return it.is_class and "__init__" in it.members and ("dataclass" not in it.labels or "__post_init__" in it.members)
 
 
-def test_every_public_function_says_what_it_raises(generator):
-    silent = list(silent_about_raising(generator))
+def test_every_public_function_says_what_it_raises(generator, pages):
+    silent = list(silent_about_raising(generator, pages))
     assert not silent, f"{silent}: their docstrings do not say what they raise, or that they raise nothing."
