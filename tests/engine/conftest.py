@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 
-from ouvert.engine import BASE, EngineFacts, Variant
+from ouvert.engine import BASE, EngineFacts, LocalEngine, Variant
 from ouvert.engine.identity import NumericIdentity
 from ouvert.engine.runners.interface import refuse_all_but_base
 
@@ -232,3 +232,13 @@ def facts() -> Callable[[], EngineFacts]:
             cache="f32",
         ),
     )
+
+
+@pytest.fixture
+def runner(fake_runner: Callable[..., FakeRunner]) -> FakeRunner:
+    return fake_runner(16)
+
+
+@pytest.fixture
+def engine(runner: FakeRunner, facts: Callable[[], EngineFacts]) -> LocalEngine:
+    return LocalEngine(runner, 64, facts)
