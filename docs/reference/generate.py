@@ -24,15 +24,15 @@ SUBJECTS = {
     "conversations": (
         "Conversations and events",
         (
-            "Message Tool ToolCall Answer Event Reading ReasoningDelta TextDelta ToolCallDelta Finished Usage "
-            "ChatRequest TextRequest Thinking as_conversation"
+            "Message Tool ToolCall Answer Event Reading ReasoningDelta TextDelta ScoredText ToolCallDelta Finished "
+            "ContinuedText Usage ChatRequest TextRequest Demands Thinking as_conversation"
         ),
     ),
     "sampling": ("Sampling, grammars and tokens", "Sampling Grammar Token"),
     "receipts": ("Receipts", "Ledger Replayed Verified"),
     "prefixes": ("Kept prefixes", "PageFiles"),
     "guard": ("The guard against connections", "guard"),
-    "errors": ("Errors", "AssistantError ChatError CheckpointError EngineError StoreError TokenizerError"),
+    "errors": ("Errors", "AssistantError ChatError CheckpointError EngineError LedgerError StoreError TokenizerError"),
 }
 # From the ground up, so that a name is described where it comes from.
 PARTS = [
