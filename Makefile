@@ -47,8 +47,9 @@ lint: $(VENV)/installed-dev
 types: $(VENV)/installed-dev
 	$(BIN)/mypy
 
-reference: $(VENV)/installed-dev  ## write docs/reference anew from the docstrings (the suite compares the two)
+reference: $(VENV)/installed-dev  ## write docs/reference and docs/formats/taps.md anew from the code (the suite compares them)
 	$(BIN)/python docs/reference/generate.py
+	$(BIN)/python docs/formats/write_taps.py
 
 check: lint types test  ## lint, format, types, arrows, tests: what must pass before every commit
 

@@ -12,7 +12,7 @@ PAGE = Path(__file__).with_name("taps.md")
 BEGINNING = """\
 # Taps: the named values of a forward pass
 
-*Written from `ouvert.models.TAPS` by `python docs/formats/write_taps.py`. Change the table, not this page.*
+*Written from `ouvert.models.TAPS` by `make reference`. Change the table, not this page.*
 
 A graph shows each of these values to its `tap`. A tap may keep it (`arithmetic.Recorder`; of a native program, `watch=`
 of `kernels.build`) or return another value in its place (a class like `arithmetic.Tap`). `tap.inside("layers.3")` puts

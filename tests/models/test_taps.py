@@ -268,4 +268,4 @@ def test_programs_of_layers_one_by_one_give_the_bits_of_the_whole(family):
 
 def test_the_document_is_written_from_the_table():
     written = runpy.run_path(str(DOCUMENT.with_name("write_taps.py")))["page"]()
-    assert DOCUMENT.read_text(encoding="utf-8") == written, "run python docs/formats/write_taps.py"
+    assert DOCUMENT.read_text(encoding="utf-8") == written, "run make reference"

@@ -7,7 +7,7 @@ from ouvert.assistant.load_installed import kept_prefixes, open_installed
 from ouvert.assistant.model import Model
 from ouvert.assistant.receipts.ledger import Ledger
 from ouvert.assistant.sampling import not_done
-from ouvert.engine import CacheType, PageFiles
+from ouvert.engine import CacheType, Opened, PageFiles
 from ouvert.safety import Guard
 from ouvert.store import SILENCE, Progress, Store, default_home
 
@@ -67,14 +67,20 @@ def load(
     ledger = Ledger(store.home / "receipts") if receipts is True else receipts or None
     made = Model(installed.name, installed.source, opened, ledger, guard, None if template is None else str(template))
     try:
-        if template is not None:
-            _ = made.chat_format  # what was asked for is refused now, not at the first answer
-        if (advice := not_done(opened.folder, opened.metadata)) is not None:
-            progress.say(advice)
+        look_through(made, opened, template is not None, progress)
     except Exception:
         made.close()
         raise
     return made
+
+
+def look_through(model: Model, opened: Opened, template_chosen: bool, progress: Progress) -> None:
+    """What would otherwise come up at the first answer: a chosen template that cannot be used is refused, advice of the
+    model's makers that this version does not follow is said. Raises ChatError and AssistantError."""
+    if template_chosen:
+        _ = model.chat_format
+    if (advice := not_done(opened.folder, opened.metadata)) is not None:
+        progress.say(advice)
 
 
 def check_kept(name: str, given: object, kind: type) -> None:
