@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ouvert.chat.harmony import HarmonyFormat
 from ouvert.engine import BASE, EngineFacts, LocalEngine
 from ouvert.engine.identity import NumericIdentity
 from ouvert.engine.runners.interface import refuse_all_but_base
@@ -104,6 +105,16 @@ def o200k(make_chat, tmp_path_factory):
     folder = tmp_path_factory.mktemp("o200k")
     encoding = make_chat.harmony_encoding(folder)
     return encoding, tokenizer_from_ranks(folder / "o200k_base.tiktoken")
+
+
+@pytest.fixture(scope="session")
+def encoding(o200k):
+    return o200k[0]
+
+
+@pytest.fixture(scope="session")
+def chat(o200k):
+    return HarmonyFormat(o200k[1])
 
 
 @pytest.fixture(scope="session")
