@@ -36,6 +36,12 @@ def make_models():
 
 
 @pytest.fixture(scope="session")
+def make_ropes():
+    """The script tests/goldens/make_ropes.py."""
+    return module_at(Path(__file__).parents[1] / "goldens" / "make_ropes.py")
+
+
+@pytest.fixture(scope="session")
 def agreement():
     """Prompts, a page of text, and how far two programs agree on them: for any engine that gives logits."""
     return module_at(Path(__file__).with_name("agreement.py"))

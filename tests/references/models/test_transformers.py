@@ -72,9 +72,9 @@ def test_a_checkpoint_straight_from_transformers_is_read(case, make_models, tmp_
     assert_same(ours, golden["float32"], FLOAT32)
 
 
-def test_the_golden_frequencies_are_what_transformers_says_today(make_models):
+def test_the_golden_frequencies_are_what_transformers_says_today(make_ropes):
     golden = json.loads((GOLDENS.parent / "models_rope.json").read_text())
-    today = make_models.ropes()
+    today = make_ropes.ropes()
     assert golden.keys() == today.keys()
     for name in golden:
         np.testing.assert_allclose(golden[name]["inverse_frequencies"], today[name]["inverse_frequencies"], rtol=2e-7)
