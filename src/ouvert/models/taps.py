@@ -18,6 +18,7 @@ Place = Literal["model", "layer", "layer with experts", "layer without experts"]
 Cost = Literal["memory", "split"]
 
 ALL = ("deepseek_v3", "gpt_oss", "llama", "mamba", "mixtral", "qwen2", "qwen3", "qwen3_embedding")
+WRITES_TEXT = tuple(name for name in ALL if name != "qwen3_embedding")
 HEADS = ("gpt_oss", "llama", "mixtral", "qwen2", "qwen3", "qwen3_embedding")
 MLP = ("llama", "qwen2", "qwen3", "qwen3_embedding")
 
@@ -93,7 +94,7 @@ TAPS = (
     NamedValue("mixer.out", "tokens", "hidden", ("mamba",), "What the mixer adds to the residual stream", cost="split"),
     NamedValue("out", "tokens", "hidden", ALL, "The residual stream after the layer", cost="split"),
     NamedValue("norm", "wanted", "hidden", ALL, "The last norm, of the tokens whose logits are wanted", "model"),
-    NamedValue("logits", "wanted", "vocabulary", ALL[:-1],
+    NamedValue("logits", "wanted", "vocabulary", WRITES_TEXT,
                "Scores of the next token; to change them is the sampler's work", "model", editable=False),
 )  # fmt: skip
 
