@@ -3,7 +3,7 @@
 import pytest
 
 from ouvert.assistant import ChatRequest, Demands, EffortError, TextRequest, Thinking, Tool
-from ouvert.assistant.meaning import meant, nearest_thinking
+from ouvert.assistant.meaning import nearest_thinking, request_for_model
 from ouvert.assistant.messages import as_conversation
 from ouvert.assistant.sampling import sampling_asked
 from ouvert.chat import Abilities
@@ -65,30 +65,30 @@ def test_an_effort_in_a_models_name_counts_where_the_request_has_none_and_asks_f
 @pytest.mark.parametrize(("calls", "strict", "notes"), [("auto", False, ["tools.strict"]), ("required", True, [])])
 def test_a_strict_tool_stays_strict_where_its_calls_are_held_to_it(calls, strict, notes):
     lenient = request(tools=[STRICT], demands=Demands(calls=calls), lenient=True)
-    found, noted = meant(lenient, Format(PLAIN))
+    found, noted = request_for_model(lenient, Format(PLAIN))
     assert [tool.strict for tool in found.conversation.tools] == [strict]
     assert [str(note) for note in noted] == notes
-    assert meant(lenient, Format(PLAIN, guides=True))[0].conversation.tools[0].strict
+    assert request_for_model(lenient, Format(PLAIN, guides=True))[0].conversation.tools[0].strict
 
 
 def test_a_budget_for_thoughts_that_never_come_is_let_go_and_said():
     asked = request(thinking=Thinking(enabled=True), demands=Demands(think_budget=9), lenient=True)
-    found, [note] = meant(asked, Format(PLAIN))
+    found, [note] = request_for_model(asked, Format(PLAIN))
     assert found.demands.think_budget is None
     assert str(note) == "thinking: this model does not think before it answers"
-    found, notes = meant(asked, Format(OPTIONAL))
+    found, notes = request_for_model(asked, Format(OPTIONAL))
     assert (found.demands.think_budget, notes) == (9, [])
 
 
 def test_a_model_that_always_thinks_says_so_where_it_is_asked_not_to():
-    [note] = meant(request(thinking=Thinking(effort="none"), lenient=True), Format(ALWAYS))[1]
+    [note] = request_for_model(request(thinking=Thinking(effort="none"), lenient=True), Format(ALWAYS))[1]
     assert "always thinks" in str(note)
-    assert meant(request(thinking=Thinking(effort="low"), lenient=True), Format(ALWAYS))[1] == []
+    assert request_for_model(request(thinking=Thinking(effort="low"), lenient=True), Format(ALWAYS))[1] == []
 
 
 def test_of_a_request_that_is_not_lenient_nothing_is_changed():
     asked = request(tools=[STRICT], thinking=Thinking(effort="xhigh", enabled=True), demands=Demands(think_budget=9))
-    found, notes = meant(asked, Format(PLAIN))
+    found, notes = request_for_model(asked, Format(PLAIN))
     assert (found.conversation.effort, found.conversation.thinking) == ("xhigh", True)
     assert found.conversation.tools == (STRICT,)
     assert (found.demands, notes) == (asked.demands, [])
@@ -96,13 +96,13 @@ def test_of_a_request_that_is_not_lenient_nothing_is_changed():
 
 def test_where_a_request_says_nothing_of_thinking_its_conversation_counts():
     asked = ChatRequest(conversation=as_conversation("?", effort="low", thinking=True))
-    assert meant(asked, Format(ALWAYS))[0].conversation == asked.conversation
+    assert request_for_model(asked, Format(ALWAYS))[0].conversation == asked.conversation
 
 
 def test_tools_that_must_not_be_called_are_hidden_from_a_model_that_nothing_else_holds():
     asked = request(tools=[STRICT], demands=Demands(calls="none"))
-    assert meant(asked, Format(PLAIN))[0].conversation.tools == ()
-    assert meant(asked, Format(PLAIN, guides=True))[0].conversation.tools == (STRICT,)
+    assert request_for_model(asked, Format(PLAIN))[0].conversation.tools == ()
+    assert request_for_model(asked, Format(PLAIN, guides=True))[0].conversation.tools == (STRICT,)
 
 
 @pytest.mark.parametrize("asked", [request(sampling=LAST_SEED), TextRequest(prompt_ids=(1,), sampling=LAST_SEED)])

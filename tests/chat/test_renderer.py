@@ -11,7 +11,7 @@ from ouvert.chat import builtin_template, renderer
 from ouvert.chat.choice import BUILTIN_BY_TOKEN
 from ouvert.chat.known_templates import KNOWN_TEMPLATES
 from ouvert.chat.owned_text import TEMPLATE, UNTRACED, whole
-from ouvert.chat.renderer import Renderer, SandboxApart, digest_of
+from ouvert.chat.renderer import Renderer, SandboxProcess, digest_of
 from ouvert.chat.sandbox import Sandbox, TemplateError
 
 HELLO = "{{ a }}{% if slow %}{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}{% endif %}"
@@ -19,7 +19,7 @@ HELLO = "{{ a }}{% if slow %}{% for i in range(99999) %}{% for j in range(99999)
 
 @pytest.fixture
 def apart():
-    return SandboxApart(HELLO)
+    return SandboxProcess(HELLO)
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def without_a_sandbox(monkeypatch, tmp_path):
             f"sys.path.insert(0, {str(tmp_path)!r}); import hostile",
         )
         monkeypatch.setattr(renderer, "renderer_command", lambda: (*command[:-1], changed))
-        return SandboxApart("hostile")
+        return SandboxProcess("hostile")
 
     return made
 
@@ -57,11 +57,11 @@ def test_only_templates_that_are_known_run_in_this_process():
     for name in {name for _, name in BUILTIN_BY_TOKEN}:
         assert KNOWN_TEMPLATES[digest_of(builtin_template(name))] == f"builtin {name}"
         assert isinstance(Renderer(builtin_template(name))._runs, Sandbox)
-    assert isinstance(Renderer(builtin_template("chatml") + " ")._runs, SandboxApart)
+    assert isinstance(Renderer(builtin_template("chatml") + " ")._runs, SandboxProcess)
 
 
 def test_a_refusal_comes_through_and_the_process_stays():
-    apart = SandboxApart("{{ raise_exception('roles must alternate') if a else 'b' }}")
+    apart = SandboxProcess("{{ raise_exception('roles must alternate') if a else 'b' }}")
     process = apart._process
     for _ in range(2):
         with pytest.raises(TemplateError, match="refused this conversation: roles must alternate"):
@@ -143,7 +143,7 @@ def test_it_ends_with_whoever_asks(apart):
 
 
 def test_nothing_is_left_of_it_when_the_format_is_gone():
-    apart = SandboxApart(HELLO)
+    apart = SandboxProcess(HELLO)
     process = apart._process
     del apart
     gc.collect()
@@ -160,7 +160,7 @@ def test_one_that_died_while_nobody_looked_is_started_again(apart):
 
 def test_no_more_than_a_few_are_kept_warm(monkeypatch):
     monkeypatch.setattr(renderer, "RUNNING", renderer.Running(2))
-    three = [SandboxApart(HELLO) for _ in range(3)]
+    three = [SandboxProcess(HELLO) for _ in range(3)]
     assert [each._process is not None for each in three] == [False, True, True]
     assert three[0].render({"a": "x"}, 1) == "x", "it is started again"
     assert [each._process is not None for each in three] == [True, False, True]
@@ -178,8 +178,8 @@ def test_the_guard_of_a_process_lets_it_through_and_no_other_program():
     import sys
 
     program = (
-        "import ouvert, subprocess, sys; from ouvert.chat.renderer import SandboxApart\n"
-        "guard = ouvert.guard(); print(SandboxApart('{{ a }}').render({'a': 'x'}, 1), guard.counts.attempted)\n"
+        "import ouvert, subprocess, sys; from ouvert.chat.renderer import SandboxProcess\n"
+        "guard = ouvert.guard(); print(SandboxProcess('{{ a }}').render({'a': 'x'}, 1), guard.counts.attempted)\n"
         "try: subprocess.Popen([sys.executable, '-c', ''])\n"
         "except PermissionError as denied: print(denied)"
     )

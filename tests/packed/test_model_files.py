@@ -12,7 +12,7 @@ from ouvert import kernels, models
 from ouvert.assistant import pack_installed
 from ouvert.engine import open_engine
 from ouvert.engine.fit import demand_of_files
-from ouvert.engine.loading import look_at
+from ouvert.engine.loading import describe_files
 from ouvert.packed import InMemory, PackedFile, PackedWeights, open_model
 from ouvert.store import Store
 from ouvert.weights import CheckpointError, sha256_of
@@ -68,7 +68,7 @@ def test_weights_packed_into_memory_are_those_of_the_packed_file(name, tmp_path)
 def test_a_load_recognises_its_checkpoint_once(smollm2, file, recognised, monkeypatch, how):
     match how:
         case "looked at":
-            look_at(smollm2)
+            describe_files(smollm2)
             demand_of_files(smollm2)
             assert len(recognised) == 2
             return

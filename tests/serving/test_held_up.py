@@ -7,7 +7,7 @@ import socket
 import pytest
 
 from ouvert.serving.body import DEEPEST, Bounds, Count
-from ouvert.serving.connections import ImpatientProtocol
+from ouvert.serving.connections import TimeLimitedProtocol
 from ouvert.serving.errors import Refusal
 
 
@@ -223,7 +223,7 @@ def test_an_answer_in_progress_never_makes_room(start_server, speaking_model):
 
 
 def test_the_address_with_the_most_connections_makes_room_first_and_of_it_the_quietest():
-    class Held(ImpatientProtocol):
+    class Held(TimeLimitedProtocol):
         cycle = None
 
         def __init__(self, host, since):

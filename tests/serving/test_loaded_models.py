@@ -11,7 +11,7 @@ from ouvert.engine import EngineFailedError
 from ouvert.engine.runners.native_runner import NativeRunner
 from ouvert.serving import loaded_models
 from ouvert.serving.catalog import spellings
-from ouvert.serving.streams import PING, Gone, Streamed, unless_gone
+from ouvert.serving.streams import PING, ClientGone, Streamed, unless_gone
 from ouvert.store import Store
 
 QUESTION = [{"role": "user", "content": "Hi"}]
@@ -224,7 +224,7 @@ def test_work_is_given_up_when_its_client_goes():
             ended.append(True)
 
     async def main():
-        with pytest.raises(Gone):
+        with pytest.raises(ClientGone):
             await unless_gone(Request(), work())
         await asyncio.sleep(0)
 

@@ -11,7 +11,7 @@ from ouvert.arithmetic.experts import Experts, mix_experts, route_top_k, route_t
 from ouvert.arithmetic.gates import clamped_swiglu, silu, swiglu
 from ouvert.arithmetic.ops import Batch, Cache, Ops
 from ouvert.arithmetic.rotation import Rope, rotate
-from ouvert.arithmetic.states import KEPT_EVERY, Moment, State, convolve, selective_scan
+from ouvert.arithmetic.states import KEPT_EVERY, State, StateSnapshot, convolve, selective_scan
 from ouvert.arithmetic.taps import Recorder, Tap
 
 __all__ = [
@@ -21,11 +21,11 @@ __all__ = [
     "Experts",
     "KeyValues",
     "Latents",
-    "Moment",
     "Ops",
     "Recorder",
     "Rope",
     "State",
+    "StateSnapshot",
     "Tap",
     "attend",
     "clamped_swiglu",

@@ -12,7 +12,7 @@ from ouvert.arithmetic.gates import silu
 KEPT_EVERY = 64
 
 
-class Moment(NamedTuple):
+class StateSnapshot(NamedTuple):
     """What is kept of one layer at one length: the convolution's last inputs, the latest last, and the state."""
 
     inputs: Array  # (convolution - 1, channels)
@@ -27,11 +27,13 @@ class State:
 
     def __init__(self, channels: int, convolution: int, states: int, dtype: type[np.floating]) -> None:
         self.length = 0
-        self.moments = {0: Moment(np.zeros((convolution - 1, channels), dtype), np.zeros((states, channels), dtype))}
+        self.moments = {
+            0: StateSnapshot(np.zeros((convolution - 1, channels), dtype), np.zeros((states, channels), dtype))
+        }
         self.incoming = np.empty((0, channels), dtype)  # inputs whose states are yet to come
 
     @property
-    def now(self) -> Moment:
+    def now(self) -> StateSnapshot:
         """The moment at its length. Raises nothing."""
         return self.moments[self.length]
 
@@ -46,7 +48,7 @@ class State:
         self.moments = {at: each for at, each in self.moments.items() if at % KEPT_EVERY == 0 or at == before}
         for n, state in enumerate(states, 1):
             if (before + n) % KEPT_EVERY == 0 or n == len(states):
-                self.moments[before + n] = Moment(inputs[n : n + kept].copy(), state.copy())
+                self.moments[before + n] = StateSnapshot(inputs[n : n + kept].copy(), state.copy())
 
     def resume(self, length: int, moment: Array) -> None:
         """Go on at `length` from the inputs and the state, (inputs and states, channels), that were kept of it.
@@ -54,7 +56,7 @@ class State:
         Raises nothing.
         """
         inputs = len(self.moments[0].inputs)
-        self.length, self.moments[length] = length, Moment(moment[:inputs], moment[inputs:])
+        self.length, self.moments[length] = length, StateSnapshot(moment[:inputs], moment[inputs:])
 
     def truncate(self, length: int) -> None:
         """Go back to the last kept moment at or before `length`. Raises nothing."""

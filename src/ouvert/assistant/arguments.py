@@ -23,13 +23,13 @@ class MismatchError(Exception):
 def follows(value: Any, schema: Any) -> bool:
     """Whether a JSON value is valid under the schema."""
     try:
-        Look(schema).at(value, schema, 0)
+        SchemaCheck(schema).at(value, schema, 0)
     except (MismatchError, OverflowError, RecursionError):  # numbers that no float is, values that go too deep
         return False
     return True
 
 
-class Look:
+class SchemaCheck:
     """One look at one value. Every method raises MismatchError for what is not as it should be."""
 
     def __init__(self, root: Any) -> None:

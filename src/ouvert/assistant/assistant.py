@@ -9,7 +9,7 @@ from ouvert.assistant.answer_constraints import AnswerConstraints
 from ouvert.assistant.error import AssistantError, ContextExceeded
 from ouvert.assistant.grammars import Grammars
 from ouvert.assistant.kept_reasoning import KeptReasoning
-from ouvert.assistant.meaning import Note, meant
+from ouvert.assistant.meaning import Note, request_for_model
 from ouvert.assistant.outline_constraint import OutlineConstraint
 from ouvert.assistant.plan import AnswerPlan
 from ouvert.assistant.receipts.ended import Identity, Outcome
@@ -63,7 +63,7 @@ class Assistant:
         self.kept_reasoning = KeptReasoning()
         self._receipts = ReceiptWriter(engine, ledger, guard)
 
-    def that_remembers_nothing(self, sampling: Sampling) -> "Assistant":
+    def without_memory(self, sampling: Sampling) -> "Assistant":
         """Another assistant of the same model: with this sampling, no ledger, and no thoughts of earlier answers.
 
         Raises nothing.
@@ -91,12 +91,12 @@ class Assistant:
 
     def prompt(self, request: ChatRequest) -> Rendered:
         """What `answer` reads, but for turns that it leaves out and thoughts that it puts back. Raises what it does."""
-        meant_here, _ = meant(request, self.chat)
+        meant_here, _ = request_for_model(request, self.chat)
         return self.chat.render(meant_here.conversation)
 
     def plan(self, request: ChatRequest) -> AnswerPlan:
         """What `answer` is going to do. Nothing is computed yet. Raises what `answer` raises."""
-        request, notes = meant(request, self.chat)
+        request, notes = request_for_model(request, self.chat)
         changes = {name: value for name, value in request.sampling.items() if value is not None}
         sampling = replace(self.default_sampling, **changes)
         conversation, left_out = self._that_fits(request, sampling)

@@ -6,7 +6,7 @@ from functools import lru_cache
 
 from ouvert.assistant.sampling import SMALL
 from ouvert.chat import Abilities, ChatError, Language
-from ouvert.engine import look_at
+from ouvert.engine import describe_files
 from ouvert.store import Installed
 
 
@@ -39,7 +39,7 @@ class Size:
 @lru_cache(maxsize=256)
 def size_of(installed: Installed) -> Size:
     """Raises CheckpointError for files that cannot be used."""
-    files = look_at(installed.path)
+    files = describe_files(installed.path)
     return Size(
         family=files.family,
         parameters=files.parameters,
@@ -58,7 +58,7 @@ def describe(installed: Installed, template: str | None = None) -> Description:
 
     Raises CheckpointError for files that cannot be used, TokenizerError for a tokenizer that cannot be read.
     """
-    files = look_at(installed.path)
+    files = describe_files(installed.path)
     language = Language(installed.name, files.family, files.metadata, files.folder, template)
     abilities = None
     control_tokens: frozenset[str] = frozenset()

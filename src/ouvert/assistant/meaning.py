@@ -24,7 +24,7 @@ class EffortError(AssistantError):
     """A word for an effort that is none of EFFORTS."""
 
 
-def meant(request: ChatRequest, chat: ChatFormat) -> tuple[ChatRequest, list[Note]]:
+def request_for_model(request: ChatRequest, chat: ChatFormat) -> tuple[ChatRequest, list[Note]]:
     """The request in the words of the model that `chat` writes for, and what of it is not promised.
 
     Of a request that is not lenient nothing is changed but that its conversation says what its `thinking` says.

@@ -23,7 +23,7 @@ from ouvert.assistant.receipts.contents import read_contents
 from ouvert.assistant.receipts.ended import NO_FORMAT, Identity
 from ouvert.assistant.receipts.ledger import Ledger
 from ouvert.assistant.receipts.receipt import fingerprint
-from ouvert.assistant.receipts.replay import Replayed, Said, conversation_as_asked, replay, sampling_of
+from ouvert.assistant.receipts.replay import Replayed, ReplayInput, conversation_as_asked, replay, sampling_of
 from ouvert.assistant.receipts.writer import ReceiptWriter
 from ouvert.assistant.request import ChatRequest, TextRequest, with_seed_of_choice
 from ouvert.assistant.sampling import default_sampling
@@ -338,7 +338,7 @@ class Model:
         check_readable(receipt, "replaying a receipt")
         sampling = replace(sampling_of(receipt), **changes)
         given = None if messages is None else conversation_as_asked(receipt, messages, tools, response_schema)
-        said = Said(
+        said = ReplayInput(
             contents=None if contents is None else read_contents(contents),
             conversation=given,
             prompt=prompt,

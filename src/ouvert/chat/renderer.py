@@ -51,7 +51,7 @@ class Renderer:
         refuse_what_is_too_long(template)
         if apart is None:
             apart = digest_of(template) not in KNOWN_TEMPLATES
-        self._runs: Sandbox | SandboxApart = SandboxApart(template) if apart else Sandbox(template)
+        self._runs: Sandbox | SandboxProcess = SandboxProcess(template) if apart else Sandbox(template)
 
     @property
     def variables(self) -> frozenset[str]:
@@ -73,9 +73,9 @@ class Running:
     def __init__(self, most: int) -> None:
         self._most = most
         self._lock = threading.Lock()
-        self._order: OrderedDict[int, weakref.ref[SandboxApart]] = OrderedDict()
+        self._order: OrderedDict[int, weakref.ref[SandboxProcess]] = OrderedDict()
 
-    def used(self, sandbox: "SandboxApart") -> None:
+    def used(self, sandbox: "SandboxProcess") -> None:
         """Called by a sandbox that holds its own lock."""
         with self._lock:
             self._order[id(sandbox)] = weakref.ref(sandbox)
@@ -89,7 +89,7 @@ class Running:
 RUNNING = Running(MOST_PROCESSES)
 
 
-class SandboxApart:
+class SandboxProcess:
     """A `Sandbox` in a process of its own, which is started again where it died. Safe from any thread."""
 
     def __init__(self, template: str) -> None:

@@ -1,4 +1,4 @@
-"""The other end of `SandboxApart`: one template, compiled and run for one process that asks.
+"""The other end of `SandboxProcess`: one template, compiled and run for one process that asks.
 
 It reads a length and a pickled request from its standard input and writes a length and JSON to its standard output: the
 asking process is trusted, this one is not. It ends when the asking process does, for its input then ends, and while it
@@ -33,7 +33,7 @@ WARMING_UP = (
 
 def main() -> None:
     """Answer until the input ends."""
-    source, target = shut_in()
+    source, target = restrict_process()
     template = pickle.loads(request_from(source))  # noqa: S301 - from the process that started this one
     bound(len(template))
     try:
@@ -59,7 +59,7 @@ def rendered(sandbox: Sandbox, request: bytes) -> dict[str, Any]:
     return {"text": plain(text), "runs": text.runs}
 
 
-def shut_in() -> tuple[int, int]:
+def restrict_process() -> tuple[int, int]:
     """Give up what a template needs nothing of. The ends of the two pipes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with suppress(TemplateError):  # Jinja imports some of its parts when they are first needed

@@ -37,7 +37,7 @@ BYTE_ORDER_MARK = "\ufeff"
 Wordless = Literal["empty", "absent", "null"]  # the content of a message that has calls and no words
 
 
-class Supply:
+class TemplateValues:
     """Hands the values of one conversation to a template, each with its owner, and counts their characters."""
 
     def __init__(self) -> None:
@@ -149,7 +149,7 @@ class TemplateFormat:
     def render(self, conversation: Conversation) -> Rendered:
         """Raises ChatError if the template refuses the conversation, or cannot honour what it asks for."""
         refuse_what_the_template_ignores(conversation, self._renderer.variables, thinks=self._thinks)
-        supply = Supply()
+        supply = TemplateValues()
         variables = self._variables(conversation, supply)
         try:
             text = self._renderer.render(variables, supply.characters)
@@ -206,10 +206,10 @@ class TemplateFormat:
             ),
             tools=(Tool(name="f"),),
         )
-        empty = self._tried(self._variables(talk, Supply(), "empty")) or ""
+        empty = self._tried(self._variables(talk, TemplateValues(), "empty")) or ""
         ways: tuple[Wordless, ...] = ("absent", "null")
         for way in ways:
-            text = self._tried(self._variables(talk, Supply(), way))
+            text = self._tried(self._variables(talk, TemplateValues(), way))
             if text is not None and text != empty and text.count("None") <= empty.count("None"):
                 return way
         return "empty"
@@ -222,7 +222,7 @@ class TemplateFormat:
             return None
 
     def _variables(
-        self, conversation: Conversation, supply: Supply, wordless: Wordless | None = None
+        self, conversation: Conversation, supply: TemplateValues, wordless: Wordless | None = None
     ) -> dict[str, Any]:
         """`wordless`: how an empty text beside calls is shown; left out, as the template wants it."""
         variables: dict[str, Any] = {
@@ -242,7 +242,9 @@ class TemplateFormat:
             variables["date_string"] = f"{date:%d %b %Y}"
         return {name: templates_own(value) for name, value in variables.items()}
 
-    def _messages(self, messages: Sequence[Message], supply: Supply, wordless: Wordless | None) -> list[dict[str, Any]]:
+    def _messages(
+        self, messages: Sequence[Message], supply: TemplateValues, wordless: Wordless | None
+    ) -> list[dict[str, Any]]:
         ids = ids_in_prompt(messages, None if self._syntax is None else self._syntax.id_form)
         found: list[dict[str, Any]] = []
         called: dict[str, str] = {}  # id of a call -> the tool's name
@@ -262,7 +264,7 @@ class TemplateFormat:
         return found
 
     def _message(
-        self, index: int, message: Message, name: str | None, supply: Supply, ids: Mapping[str, str]
+        self, index: int, message: Message, name: str | None, supply: TemplateValues, ids: Mapping[str, str]
     ) -> dict[str, Any]:
         """One message as templates know them. Keys without a value are left out. `ids`: of calls, as `ids_in_prompt`
         gives them."""
@@ -326,7 +328,7 @@ def text_of(tokenizer: "Tokenizer", token: int | None) -> str:
     return "" if token is None else tokenizer.token_bytes(token).decode(errors="replace")
 
 
-def tool_dict(tool: Tool, supply: Supply) -> dict[str, Any]:
+def tool_dict(tool: Tool, supply: TemplateValues) -> dict[str, Any]:
     owner = Owner(None, None, "supplied")
     parameters = tool.parameters if tool.parameters is not None else {"type": "object", "properties": {}}
     return {

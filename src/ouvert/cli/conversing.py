@@ -157,7 +157,7 @@ def say(talk: Talk, text: str, screen: Screen, args: argparse.Namespace) -> None
         talk.said.pop()
         raise
     take_up(talk, shown)
-    note_what_became(talk, answer, shown.finished, screen)
+    note_cost(talk, answer, shown.finished, screen)
 
 
 def take_up(talk: Talk, shown: Shown) -> None:
@@ -169,7 +169,7 @@ def take_up(talk: Talk, shown: Shown) -> None:
     talk.unsaid = None
 
 
-def note_what_became(talk: Talk, answer: Answer, finished: Finished, screen: Screen) -> None:
+def note_cost(talk: Talk, answer: Answer, finished: Finished, screen: Screen) -> None:
     """What the answer cost, and what was left out or did not fit."""
     screen.note(facts_of(finished))
     if answer.left_out:

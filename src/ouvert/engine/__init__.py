@@ -22,7 +22,7 @@ from ouvert.engine.interface import (
     Token,
 )
 from ouvert.engine.limits import Limits
-from ouvert.engine.loading import Opened, look_at, native_instruction_set, open_engine, pack_weights
+from ouvert.engine.loading import Opened, describe_files, native_instruction_set, open_engine, pack_weights
 from ouvert.engine.local import LocalEngine
 from ouvert.engine.machine import memory_bytes
 from ouvert.engine.prefixes.page_files import PageFiles
@@ -70,12 +70,12 @@ __all__ = [
     "build_digest",
     "demand_of_files",
     "demand_of_shape",
+    "describe_files",
     "forecast",
     "key_from_file",
     "key_from_keyring",
     "key_from_passphrase",
     "key_of_this_user",
-    "look_at",
     "matches",
     "measure_machine",
     "memory_bytes",

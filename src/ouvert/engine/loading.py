@@ -56,7 +56,7 @@ class Opened:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LookedAt:
+class FilesDescription:
     """What a model's files say, without its weights: see Opened. `embedding_size`: None of a model that writes text."""
 
     family: str
@@ -68,10 +68,10 @@ class LookedAt:
     folder: Path | None
 
 
-def look_at(path: Path) -> LookedAt:
+def describe_files(path: Path) -> FilesDescription:
     """Raises CheckpointError for files that cannot be used."""
     with open_model(path) as files:
-        return LookedAt(
+        return FilesDescription(
             family=files.family.name,
             trained_context=files.trained_context,
             vocabulary_size=int(files.config.vocab_size),

@@ -4,7 +4,7 @@ import time
 from bisect import insort
 from collections.abc import Callable, Iterator, Sequence
 
-from ouvert.engine.prefixes.tree import alike
+from ouvert.engine.prefixes.tree import shared_length
 from ouvert.engine.request import Reason, Request
 
 
@@ -25,7 +25,7 @@ class Queues:
         return next(each for each in self if each.id == number)
 
     def add(self, request: Request) -> None:
-        self._line_up(request, self.waiting)
+        self._wait_behind(request, self.waiting)
         self.waiting.append(request)
 
     def run(self, request: Request) -> None:
@@ -44,11 +44,11 @@ class Queues:
             if request in queue:
                 queue.remove(request)
         if request.read is None:  # it left before it had read: the oldest of those behind it reads in its place
-            heirs = [each for each in self.waiting if each.behind is request]
-            for heir in heirs:
-                heir.behind = None
-            for heir in heirs[1:]:
-                self._line_up(heir, heirs[:1])
+            followers = [each for each in self.waiting if each.behind is request]
+            for follower in followers:
+                follower.behind = None
+            for follower in followers[1:]:
+                self._wait_behind(follower, followers[:1])
 
     def ended_from_outside(self) -> list[tuple[Request, Reason]]:
         """Those that were cancelled, and those whose time is over."""
@@ -69,15 +69,15 @@ class Queues:
             request.behind = None
         return request.behind is not None or request.is_fetching
 
-    def _line_up(self, request: Request, others: Sequence[Request]) -> None:
+    def _wait_behind(self, request: Request, others: Sequence[Request]) -> None:
         """Behind the one of `others`, who wait and are older, that reads the most of what both begin with: if that is a
         page more than what is kept already, or half of what there is to read. Never behind one of another scope."""
         start = request.tokens[:-1]
         theirs = [each for each in others if each.scope == request.scope and each.leaves]
-        reader = max(theirs, key=lambda each: alike(each.tokens, start), default=None)
+        reader = max(theirs, key=lambda each: shared_length(each.tokens, start), default=None)
         if reader is None:
             return
         kept = self._kept(request)
-        more = alike(reader.tokens, start) - kept
+        more = shared_length(reader.tokens, start) - kept
         if more >= self._page_tokens or (more > 0 and 2 * more >= len(start) - kept):
             request.behind = reader

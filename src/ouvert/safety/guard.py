@@ -287,7 +287,7 @@ def guard(allow: Collection[str] = ()) -> Guard:
     with _making:
         if not _of_this_process:
             made = Guard(Hosts(allow))
-            stand_before_look_ups(made)
+            wrap_name_lookups(made)
             sys.addaudithook(hook_of(made))
             sys.audit(PROBE)
             if not made.is_up:  # an older hook may refuse a new one, and Python then says nothing
@@ -312,7 +312,7 @@ def hook_of(made: Guard) -> Callable[[str, tuple[Any, ...]], None]:
     return hook
 
 
-def stand_before_look_ups(made: Guard) -> None:
+def wrap_name_lookups(made: Guard) -> None:
     """What an audit hook cannot do: hear what a look-up found; and hear of a name given to a socket before it is looked
     up (Python resolves it first, and then asks)."""
     plain = socket.getaddrinfo

@@ -20,7 +20,7 @@ from ouvert.serving.errors import Dialect, Refusal, dialect_of, refusal_of
 from ouvert.serving.origin_guard import HostAndOriginGuard, refuse_other_pages
 from ouvert.serving.service import Service
 from ouvert.serving.settings import Settings
-from ouvert.serving.streams import Gone, JSONAnswer
+from ouvert.serving.streams import ClientGone, JSONAnswer
 from ouvert.store import SILENCE, Progress, Store
 
 LOG = logging.getLogger("ouvert.serving")
@@ -120,7 +120,7 @@ def served(endpoint: Endpoint) -> Callable[[Request], Awaitable[Response]]:
                 body = await read_body(request, endpoint.body, bounds)
             response = await endpoint.handler(Call(service=service, request=request, body=body, caller=caller))
             status = response.status_code
-        except (Gone, ClientDisconnect):
+        except (ClientGone, ClientDisconnect):
             response = Response(status_code=CLIENT_GONE)
         except Exception as problem:
             refusal = refusal_of(problem)

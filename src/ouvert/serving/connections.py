@@ -16,7 +16,7 @@ LONGEST_ADDRESS = 4096
 TURNED_AWAY = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 
 
-class ImpatientProtocol(H11Protocol):
+class TimeLimitedProtocol(H11Protocol):
     """uvicorn's, with limits for clients that are slow.
 
     Every request's headers, also on a connection that was used before, have `header_seconds` from their first byte on
@@ -104,10 +104,10 @@ class ImpatientProtocol(H11Protocol):
 
     def _make_room(self) -> bool:
         others = [each for each in self.connections if each is not self]
-        waiting = [each for each in others if isinstance(each, ImpatientProtocol) and not each.asks_whole]
+        waiting = [each for each in others if isinstance(each, TimeLimitedProtocol) and not each.asks_whole]
         if not waiting:
             return False
-        held = Counter(each.peer for each in others if isinstance(each, ImpatientProtocol))
+        held = Counter(each.peer for each in others if isinstance(each, TimeLimitedProtocol))
         # Half a body is more than half a head: those who have begun to ask for something go last.
         min(waiting, key=lambda each: (each.answering, -held[each.peer], each.quiet_since)).give_way()
         return True

@@ -57,10 +57,10 @@ class Metrics:
 
     def text(self, admits: Callable[[str], bool] | None = None) -> bytes:
         """All numbers as Prometheus reads them; with `admits`, only those of models that it says yes to."""
-        return generate_latest(self._registry if admits is None else OfModels(self._registry, admits))
+        return generate_latest(self._registry if admits is None else ModelMetrics(self._registry, admits))
 
 
-class OfModels(Collector):
+class ModelMetrics(Collector):
     """The numbers of some models, without those that belong to no model."""
 
     def __init__(self, registry: CollectorRegistry, admits: Callable[[str], bool]) -> None:

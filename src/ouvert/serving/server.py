@@ -10,7 +10,7 @@ from collections.abc import Callable
 import uvicorn
 from starlette.applications import Starlette
 
-from ouvert.serving.connections import ImpatientProtocol
+from ouvert.serving.connections import TimeLimitedProtocol
 from ouvert.serving.service import Service
 from ouvert.serving.settings import Settings
 
@@ -34,7 +34,7 @@ def make_server(
     Raises nothing.
     """
 
-    class Protocol(ImpatientProtocol):
+    class Protocol(TimeLimitedProtocol):
         header_seconds = settings.read_seconds
         write_seconds = settings.write_seconds
         most_connections = min(settings.most_connections, connections_that_fit())
@@ -54,7 +54,7 @@ def make_server(
         timeout_graceful_shutdown=stop,
         h11_max_incomplete_event_size=2 * settings.header_bytes,  # the guard refuses them with a sentence before
     )
-    return PatientServer(config, app, settings.stop_seconds, leave_within)
+    return GracefulServer(config, app, settings.stop_seconds, leave_within)
 
 
 def connections_that_fit() -> int:
@@ -91,7 +91,7 @@ def bound_socket(host: str, port: int) -> socket.socket:
     return listening
 
 
-class PatientServer(uvicorn.Server):
+class GracefulServer(uvicorn.Server):
     """uvicorn's, but answers that are not over when the time to stop has passed end as a limit would end them: their
     clients get the last events, and their receipts are kept."""
 

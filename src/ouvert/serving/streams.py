@@ -46,18 +46,18 @@ def sse(data: Any, event: str | None = None) -> bytes:
     return named + b"data: " + as_json(data) + b"\n\n"
 
 
-class Gone(Exception):  # noqa: N818 - it says what is the case
+class ClientGone(Exception):  # noqa: N818 - it says what is the case
     """The client disconnected, or has stopped reading."""
 
 
 async def unless_gone(request: Request, work: Awaitable[Value]) -> Value:
-    """The result of `work`. If the client disconnects first, `work` is cancelled and Gone raised."""
+    """The result of `work`. If the client disconnects first, `work` is cancelled and ClientGone is raised."""
     task = asyncio.ensure_future(work)
     watch = asyncio.ensure_future(disconnected(request.receive))
     try:
         await asyncio.wait({task, watch}, return_when=asyncio.FIRST_COMPLETED)
         if not task.done():
-            raise Gone
+            raise ClientGone
         return task.result()
     finally:
         watch.cancel()
@@ -94,7 +94,7 @@ class Streamed(Response):
     """Pieces as they come, each in one write, with `ping` where nothing has come for a while.
 
     Whatever happens, `close` is awaited at the end. A client that disconnects ends the stream; one that does not read
-    is disconnected by the server (`server.ImpatientProtocol`).
+    is disconnected by the server (`server.TimeLimitedProtocol`).
     """
 
     def __init__(
@@ -120,7 +120,7 @@ class Streamed(Response):
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
             await self._send_pieces(send, watch)
             await write(send, b"", more=False)
-        except Gone:
+        except ClientGone:
             pass
         finally:
             watch.cancel()
@@ -136,7 +136,7 @@ class Streamed(Response):
                 waited: set[asyncio.Future[Any]] = {following, watch}
                 await asyncio.wait(waited, timeout=self._ping_seconds, return_when=asyncio.FIRST_COMPLETED)
                 if watch.done():
-                    raise Gone
+                    raise ClientGone
                 if not following.done():
                     if self._ping is not None:
                         await write(send, self._ping)

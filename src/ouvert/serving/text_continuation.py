@@ -55,7 +55,7 @@ class TextsToContinue:
 
 
 @dataclass(frozen=True, slots=True)
-class Echoed:
+class EchoedPrompt:
     """The end of a prompt that was read and not continued."""
 
     usage: Usage
@@ -104,7 +104,7 @@ class TextChoice:
         if self._continuation is not None:
             self._continuation.cancel()
 
-    def __iter__(self) -> Iterator[Event | Echoed]:
+    def __iter__(self) -> Iterator[Event | EchoedPrompt]:
         decoder = self._model.tokenizer.decoder(control=True)
         offset = 0
         for token in self._echo:
@@ -112,7 +112,7 @@ class TextChoice:
             yield ContinuedText(text, (PlacedToken(token, text, offset),))
             offset += len(text)
         if self._continuation is None:
-            yield Echoed(Usage(prompt=len(self._ids), reused=0, output=0, reasoning=0))
+            yield EchoedPrompt(Usage(prompt=len(self._ids), reused=0, output=0, reasoning=0))
             return
         for event in self._continuation:
             if isinstance(event, ContinuedText):
@@ -151,7 +151,7 @@ def prompt_ids(model: Model, prompt: Prompt, suffix: str | None) -> list[int]:
     tokenizer = model.tokenizer
     ids = model.tokenize(prompt) if isinstance(prompt, str) else known_tokens(model, prompt)
     if suffix:
-        ids = around_gap(model, ids, model.tokenize(suffix))
+        ids = fill_in_the_middle_ids(model, ids, model.tokenize(suffix))
     if isinstance(prompt, str) and tokenizer.adds_bos and tokenizer.bos is not None:
         ids = [tokenizer.bos, *ids]
     if not ids:  # nothing to go on from: the token that begins or ends texts
@@ -174,7 +174,7 @@ def known_tokens(model: Model, ids: Sequence[int]) -> list[int]:
     return list(ids)
 
 
-def around_gap(model: Model, before: Sequence[int], behind: Sequence[int]) -> list[int]:
+def fill_in_the_middle_ids(model: Model, before: Sequence[int], behind: Sequence[int]) -> list[int]:
     known = model.tokenizer.control_tokens
     for prefix, suffix, middle in GAP_TOKENS:
         if {prefix, suffix, middle} <= known.keys():

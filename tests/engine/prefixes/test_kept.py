@@ -3,7 +3,7 @@
 import pytest
 
 from ouvert.engine import Limits
-from ouvert.engine.prefixes.disk import WORTH_FETCHING, Filed
+from ouvert.engine.prefixes.disk import WORTH_FETCHING, DiskPage
 from ouvert.engine.prefixes.kept import KeptPrefixes
 from ouvert.engine.prefixes.scope import Scope
 
@@ -19,7 +19,7 @@ class Disk:
 
     def beyond(self, tokens, nodes, scope):
         starts = range(len(nodes) * self.page_tokens, len(tokens), self.page_tokens)
-        return [Filed(str(start), tuple(tokens[start : start + self.page_tokens])) for start in starts]
+        return [DiskPage(str(start), tuple(tokens[start : start + self.page_tokens])) for start in starts]
 
     def fetch(self, filed, each):
         self.filed, self.hand = filed, each

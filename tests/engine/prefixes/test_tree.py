@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ouvert.engine.prefixes.scope import Scope
-from ouvert.engine.prefixes.tree import PrefixTree, alike, pages_to_forget
+from ouvert.engine.prefixes.tree import PrefixTree, pages_to_forget, shared_length
 
 P = 4
 
@@ -30,11 +30,11 @@ def held(match):
 
 
 def test_alike_counts_to_the_first_difference():
-    assert alike([1, 2, 3], [1, 2, 4]) == 2
-    assert alike([1, 2], [1, 2, 4]) == 2
-    assert alike([], [1]) == 0
-    assert alike([5], [1]) == 0
-    assert alike((7,) * 100 + (1,), (7,) * 100 + (2,)) == 100
+    assert shared_length([1, 2, 3], [1, 2, 4]) == 2
+    assert shared_length([1, 2], [1, 2, 4]) == 2
+    assert shared_length([], [1]) == 0
+    assert shared_length([5], [1]) == 0
+    assert shared_length((7,) * 100 + (1,), (7,) * 100 + (2,)) == 100
 
 
 def test_a_longer_last_page_takes_the_place_of_a_shorter_one():
@@ -102,7 +102,7 @@ def test_whatever_is_done_the_tree_says_the_truth(steps):
         elif what == "match":
             match = tree.match(ids, scope)
             assert held(match) == ids[: match.tokens]
-            assert match.tokens <= max((alike(ids, each) for each in kept[scope]), default=0)
+            assert match.tokens <= max((shared_length(ids, each) for each in kept[scope]), default=0)
         elif what == "evict":
             before = tree.bytes
             assert before - tree.evict(10 * len(ids)) == tree.bytes
@@ -136,7 +136,9 @@ def test_what_is_forgotten_is_nowhere_and_what_has_nothing_of_it_stays(kept):
         insert(tree, ids, OF_A_VARIANT)
     # A beginning of a sequence with the secret goes with it: the tree does not know that another one ended there.
     secrets = [ids for ids in kept if SECRET in ids]
-    harmless = [ids for ids in kept if SECRET not in ids and not any(alike(ids, each) == len(ids) for each in secrets)]
+    harmless = [
+        ids for ids in kept if SECRET not in ids and not any(shared_length(ids, each) == len(ids) for each in secrets)
+    ]
     before = [tree.match(ids, MINE).tokens for ids in harmless]
     tree.forget(lambda ids: SECRET in ids, MINE)
     left = [node for node in tree if node.scope == MINE]

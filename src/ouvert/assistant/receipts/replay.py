@@ -23,7 +23,7 @@ CUT_FROM_OUTSIDE = ("cancelled", "timeout")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Said:
+class ReplayInput:
     """What was said when the answer of a receipt was made, as far as its owner knows it.
 
     `contents`: as kept beside the receipt; nothing else is needed then. Else the `conversation`, which may go on behind
@@ -72,7 +72,9 @@ class ReplayingModel(Protocol):
     def constraint(self, grammar: Grammar) -> Constraint: ...
 
 
-def replay(model: ReplayingModel, receipt: Mapping[str, Any], said: Said, sampling: Sampling | None = None) -> Replayed:
+def replay(
+    model: ReplayingModel, receipt: Mapping[str, Any], said: ReplayInput, sampling: Sampling | None = None
+) -> Replayed:
     """Make the receipt's answer once more, as the receipt says or with another `sampling`, and compare.
 
     Nothing is added to a ledger. Raises LedgerError for a receipt that is not understood here, and where what is `said`
@@ -106,7 +108,7 @@ def replay_conversation(
     receipt: Mapping[str, Any],
     conversation: Conversation,
     demands: Demands,
-    said: Said,
+    said: ReplayInput,
     sampling: Sampling,
 ) -> Replayed:
     """Answer the conversation again. Raises what `Assistant.answer` raises."""
@@ -118,7 +120,7 @@ def replay_conversation(
         stop=tuple(receipt["sampling"].get("stop", ())),
         variant=said.variant or BASE,
     )
-    answer = assistant.that_remembers_nothing(sampling).answer(request)
+    answer = assistant.without_memory(sampling).answer(request)
     finished = read_to_its_end(answer, length if cut else None)
     now = answer.token_ids[:length] if cut else answer.token_ids
     changes = changes_between(receipt, finished.receipt)
@@ -136,7 +138,7 @@ def read_to_its_end(answer: Answer, length: int | None) -> Finished:
 
 
 def replay_tokens(
-    model: ReplayingModel, receipt: Mapping[str, Any], demands: Demands, said: Said, sampling: Sampling
+    model: ReplayingModel, receipt: Mapping[str, Any], demands: Demands, said: ReplayInput, sampling: Sampling
 ) -> Replayed:
     """Read the prompt's tokens again, write as many as the answer had, and compare them. Raises EngineError."""
     of_a_text = receipt["model"].get("format") == NO_FORMAT

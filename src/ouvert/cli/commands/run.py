@@ -79,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
         complain(f"{args.model!r} is no model. To ask the default model: ouvert run {DEFAULT_MODEL} {args.model!r}")
         return FAILED
     prompt = joined(piped, args.prompt)
-    if refusal := why_not(args, prompt):
+    if refusal := problem_with_options(args, prompt):
         complain(refusal)
         return FAILED
     try:
@@ -99,7 +99,7 @@ def run(args: argparse.Namespace) -> int:
         return converse(model, args, lambda name: open_model(args, name))
 
 
-def why_not(args: argparse.Namespace, prompt: str | None) -> str | None:
+def problem_with_options(args: argparse.Namespace, prompt: str | None) -> str | None:
     """What is said of options that do not go together, or that need what is not there; None if all is well."""
     needs_prompt = {"--json": args.json, "--raw": args.raw, "--best-of": args.best_of is not None}
     if prompt is None and any(needs_prompt.values()):
@@ -238,7 +238,7 @@ def show_one(answer: "Answer | Continuation", args: argparse.Namespace) -> int:
     with ctrl_c_calls(answer.cancel):
         shown = show_answer(answer, screen)
     tokens = {"prompt": list(answer.prompt_ids), "output": answer.token_ids}
-    return say_what_became(screen, shown, args, {"tokens": tokens})
+    return report_answer(screen, shown, args, {"tokens": tokens})
 
 
 def show_best(best: "Best", args: argparse.Namespace) -> int:
@@ -262,7 +262,7 @@ def show_best(best: "Best", args: argparse.Namespace) -> int:
         first, last = (each["mean_logprob"] for each in (candidates[0], candidates[-1]))
         if first is not None and last is not None:
             screen.note(f"the likeliest of {len(written)}: {first:.3f} a token, the least likely {last:.3f}")
-    return say_what_became(screen, shown, args, {"candidates": candidates})
+    return report_answer(screen, shown, args, {"candidates": candidates})
 
 
 def screen_of(args: argparse.Namespace) -> "Screen":
@@ -277,7 +277,7 @@ def screen_of(args: argparse.Namespace) -> "Screen":
     )
 
 
-def say_what_became(screen: "Screen", shown: "Shown", args: argparse.Namespace, more: Mapping[str, Any]) -> int:
+def report_answer(screen: "Screen", shown: "Shown", args: argparse.Namespace, more: Mapping[str, Any]) -> int:
     from ouvert.cli.answering import complain, facts_of
 
     finished = shown.finished

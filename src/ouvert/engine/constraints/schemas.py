@@ -83,7 +83,7 @@ class Fault:
 
 def honoured(schema: Mapping[str, Any]) -> dict[str, Any]:
     """A schema whose every grammar's text is valid under the one given. Raises EngineError for what cannot be kept."""
-    return Honouring(schema, strict=True).schema
+    return SchemaWalk(schema, strict=True).schema
 
 
 def loosened(schema: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
@@ -91,7 +91,7 @@ def loosened(schema: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]
 
     Also what that was, each with its place as a JSON pointer. Nothing else becomes wider.
     """
-    walk = Honouring(schema, strict=False)
+    walk = SchemaWalk(schema, strict=False)
     return walk.schema, tuple(dict.fromkeys(walk.loosened))
 
 
@@ -116,12 +116,12 @@ def refusal(place: str, what: str, remedy: str) -> EngineError:
 
 def refuse_wrong(schema: Mapping[str, Any]) -> None:
     """Raise EngineError for what is no JSON schema, or refers to nothing: nobody can mean that, strict or not."""
-    walk = Honouring(schema, strict=False)
+    walk = SchemaWalk(schema, strict=False)
     if walk.wrong:
         raise walk.wrong[0]
 
 
-class Honouring:
+class SchemaWalk:
     """One walk through a schema: `schema` is what came out, `loosened` what is missing in it (nothing, if strict)."""
 
     def __init__(self, schema: Mapping[str, Any], *, strict: bool) -> None:

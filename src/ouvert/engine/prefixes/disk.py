@@ -61,7 +61,7 @@ class PageStore(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Filed:
+class DiskPage:
     """A page on disk that continues a sequence."""
 
     name: str
@@ -102,9 +102,9 @@ class DiskPrefixes:
         before = root if node.parent is None else self.name(node.parent)
         return Place(owner, root, before, node.ids, self.base_root(owner))
 
-    def beyond(self, tokens: Ordered[int], nodes: Ordered[Node], scope: Scope) -> list[Filed]:
+    def beyond(self, tokens: Ordered[int], nodes: Ordered[Node], scope: Scope) -> list[DiskPage]:
         """This scope's pages on disk that go on with `tokens` where `nodes`, whole pages from the beginning, end."""
-        found: list[Filed] = []
+        found: list[DiskPage] = []
         parent = self.name(nodes[-1]) if nodes else self.root(scope)
         start = len(nodes) * self.page_tokens
         while start < len(tokens):
@@ -112,7 +112,7 @@ class DiskPrefixes:
             for length in range(len(chunk), 0, -1):
                 name = self.files.name(parent, chunk[:length])
                 if self.files.holds(name):
-                    found.append(Filed(name, chunk[:length]))
+                    found.append(DiskPage(name, chunk[:length]))
                     break
                 if length == self.page_tokens and start + length < len(tokens) - self.page_tokens:
                     return found  # tails are of use near the end only
@@ -123,7 +123,7 @@ class DiskPrefixes:
             parent, start = name, start + length
         return found
 
-    def fetch(self, wanted: Ordered[Filed], each: Callable[[Filed, memoryview | None], bool]) -> None:
+    def fetch(self, wanted: Ordered[DiskPage], each: Callable[[DiskPage, memoryview | None], bool]) -> None:
         """Read in order, and hand over, in the reader's thread; until a page is missing or `each` says to stop.
 
         The last call is with None, or with the last page wanted.

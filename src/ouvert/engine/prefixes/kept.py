@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ouvert.engine.limits import Limits
-from ouvert.engine.prefixes.disk import WORTH_FETCHING, WORTH_SAVING, DiskPrefixes, Filed
+from ouvert.engine.prefixes.disk import WORTH_FETCHING, WORTH_SAVING, DiskPage, DiskPrefixes
 from ouvert.engine.prefixes.scope import Scope
 from ouvert.engine.prefixes.tree import Match, Node, PrefixTree
 from ouvert.engine.runners.interface import Runner, RunnerSequence
@@ -100,14 +100,14 @@ class KeptPrefixes:
         fetch = Fetch(list(whole), scope)
         self.tree.use(whole)
 
-        def read(page: Filed, data: memoryview | None) -> bool:
+        def read(page: DiskPage, data: memoryview | None) -> bool:
             """In the reader's thread."""
             return self._post(lambda: self._place(fetch, page, data, page is filed[-1])) and not fetch.over
 
         self.disk.fetch(filed, read)
         return fetch
 
-    def _place(self, fetch: Fetch, page: Filed, data: memoryview | None, last: bool) -> None:
+    def _place(self, fetch: Fetch, page: DiskPage, data: memoryview | None, last: bool) -> None:
         """The next page of a fetch is read, or is not there."""
         if fetch.over:
             return  # one before it could not be placed

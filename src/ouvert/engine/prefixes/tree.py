@@ -47,7 +47,7 @@ class Match:
     tokens: int
 
 
-def alike(one: Ordered[int], other: Ordered[int]) -> int:
+def shared_length(one: Ordered[int], other: Ordered[int]) -> int:
     """How many tokens both begin with."""
     same, most = 0, min(len(one), len(other))
     while same < most:  # halves are compared whole, which is quicker than token by token
@@ -113,11 +113,11 @@ class PrefixTree:
         while tokens < len(ids):
             chunk = tuple(ids[tokens : tokens + self.page_tokens])
             candidates = below.get(chunk[0], ())
-            best = max(candidates, key=lambda node: alike(node.ids, chunk), default=None)
+            best = max(candidates, key=lambda node: shared_length(node.ids, chunk), default=None)
             if best is None:
                 break
             nodes.append(best)
-            same = alike(best.ids, chunk)
+            same = shared_length(best.ids, chunk)
             tokens += same
             if same < self.page_tokens:
                 break

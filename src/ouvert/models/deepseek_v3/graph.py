@@ -46,14 +46,14 @@ class Parameters:
     rope: Rope
 
 
-EVERYDAY = Tap()
+NO_TAP = Tap()
 
 # Of the norms within attention, whatever the configuration says of the others: modeling_deepseek_v3.py.
 LATENT_EPS = 1e-6
 
 
 def forward(
-    config: DeepseekV3Config, parameters: Parameters, batch: Batch, ops: Operations, tap: Watch = EVERYDAY
+    config: DeepseekV3Config, parameters: Parameters, batch: Batch, ops: Operations, tap: Watch = NO_TAP
 ) -> Value:
     """Logits of the wanted tokens, (wanted, vocabulary)."""
     x = tap("embedding", ops.embed(batch.ids, parameters.embedding))
@@ -64,7 +64,7 @@ def forward(
 
 
 def layers(
-    config: DeepseekV3Config, parameters: Parameters, batch: Batch, ops: Operations, tap: Watch = EVERYDAY
+    config: DeepseekV3Config, parameters: Parameters, batch: Batch, ops: Operations, tap: Watch = NO_TAP
 ) -> list[RunLayer]:
     """The layers one by one: each maps the residual stream x, (tokens, hidden), to the next, of the same shape.
 

@@ -42,12 +42,10 @@ class Parameters:
     rope: Rope
 
 
-EVERYDAY = Tap()
+NO_TAP = Tap()
 
 
-def forward(
-    config: GptOssConfig, parameters: Parameters, batch: Batch, ops: Operations, tap: Watch = EVERYDAY
-) -> Value:
+def forward(config: GptOssConfig, parameters: Parameters, batch: Batch, ops: Operations, tap: Watch = NO_TAP) -> Value:
     """Logits of the wanted tokens, (wanted, vocabulary)."""
     x = tap("embedding", ops.embed(batch.ids, parameters.embedding))
     for run_layer in layers(config, parameters, batch, ops, tap):
@@ -57,7 +55,7 @@ def forward(
 
 
 def layers(
-    config: GptOssConfig, parameters: Parameters, batch: Batch, ops: Operations, tap: Watch = EVERYDAY
+    config: GptOssConfig, parameters: Parameters, batch: Batch, ops: Operations, tap: Watch = NO_TAP
 ) -> list[RunLayer]:
     """The layers one by one: each maps the residual stream x, (tokens, hidden), to the next, of the same shape.
 

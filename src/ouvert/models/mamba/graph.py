@@ -40,10 +40,10 @@ class Parameters:
     unembedding: Weight  # (vocabulary, hidden)
 
 
-EVERYDAY = Tap()
+NO_TAP = Tap()
 
 
-def forward(config: MambaConfig, parameters: Parameters, batch: Batch, ops: Operations, tap: Watch = EVERYDAY) -> Value:
+def forward(config: MambaConfig, parameters: Parameters, batch: Batch, ops: Operations, tap: Watch = NO_TAP) -> Value:
     """Logits of the wanted tokens, (wanted, vocabulary)."""
     x = tap("embedding", ops.embed(batch.ids, parameters.embedding))
     for run_layer in layers(config, parameters, batch, ops, tap):
@@ -53,7 +53,7 @@ def forward(config: MambaConfig, parameters: Parameters, batch: Batch, ops: Oper
 
 
 def layers(
-    config: MambaConfig, parameters: Parameters, batch: Batch, ops: Operations, tap: Watch = EVERYDAY
+    config: MambaConfig, parameters: Parameters, batch: Batch, ops: Operations, tap: Watch = NO_TAP
 ) -> list[RunLayer]:
     """The layers one by one: each maps the residual stream x, (tokens, hidden), to the next, of the same shape.
 

@@ -39,17 +39,15 @@ class Parameters:
     rope: Rope
 
 
-EVERYDAY = Tap()
+NO_TAP = Tap()
 
 
-def forward(
-    config: DecoderConfig, parameters: Parameters, batch: Batch, ops: Operations, tap: Watch = EVERYDAY
-) -> Value:
+def forward(config: DecoderConfig, parameters: Parameters, batch: Batch, ops: Operations, tap: Watch = NO_TAP) -> Value:
     """Logits of the wanted tokens, (wanted, vocabulary)."""
     return tap("logits", ops.linear(embed(config, parameters, batch, ops, tap), parameters.unembedding))
 
 
-def embed(config: DecoderConfig, parameters: Parameters, batch: Batch, ops: Operations, tap: Watch = EVERYDAY) -> Value:
+def embed(config: DecoderConfig, parameters: Parameters, batch: Batch, ops: Operations, tap: Watch = NO_TAP) -> Value:
     """What the wanted tokens and all before them have come to, (wanted, hidden): all there is of an embedding model."""
     x = tap("embedding", ops.embed(batch.ids, parameters.embedding))
     for run_layer in layers(config, parameters, batch, ops, tap):
@@ -58,7 +56,7 @@ def embed(config: DecoderConfig, parameters: Parameters, batch: Batch, ops: Oper
 
 
 def layers(
-    config: DecoderConfig, parameters: Parameters, batch: Batch, ops: Operations, tap: Watch = EVERYDAY
+    config: DecoderConfig, parameters: Parameters, batch: Batch, ops: Operations, tap: Watch = NO_TAP
 ) -> list[RunLayer]:
     """The layers one by one: each maps the residual stream x, (tokens, hidden), to the next, of the same shape.
 

@@ -18,9 +18,9 @@ from ouvert.serving.endpoints import Call
 from ouvert.serving.errors import Refusal, ollama_error
 from ouvert.serving.logprobs import scored_token
 from ouvert.serving.ollama.keep_alive import NOT_YOURS_TO_KEEP, seconds_of
-from ouvert.serving.ollama.wire import Asked
+from ouvert.serving.ollama.wire import AnswerRequest
 from ouvert.serving.streams import JSONAnswer, Streamed, as_json, saying_what_goes_wrong, unless_gone
-from ouvert.serving.text_continuation import Echoed
+from ouvert.serving.text_continuation import EchoedPrompt
 
 NDJSON = "application/x-ndjson"
 NANO = 1_000_000_000
@@ -58,7 +58,7 @@ class AnswerLines:
     notes: list[str] = field(default_factory=list)
 
     async def of(
-        self, answer: AnswerInProgress[Event] | AnswerInProgress[Event | Echoed]
+        self, answer: AnswerInProgress[Event] | AnswerInProgress[Event | EchoedPrompt]
     ) -> AsyncIterator[dict[str, Any]]:
         """The lines of an answer. Those before the last are pieces; the last has counts and durations."""
         async for _, event in answer:
@@ -113,7 +113,7 @@ class AnswerLines:
         return self.shape.with_inner(lines[-1], inner) | ({"logprobs": scored} if scored else {})
 
 
-async def lines_of(call: Call, request: Asked, shape: Shape, *, tools: bool = False) -> AnswerLines:
+async def lines_of(call: Call, request: AnswerRequest, shape: Shape, *, tools: bool = False) -> AnswerLines:
     """How the answer will be written, when the model is in memory. `tools`: the request declares some.
 
     Raises Refusal for what the model cannot do.
@@ -143,7 +143,7 @@ def refuse_what_it_cannot(name: str, abilities: Abilities, *, tools: bool, think
             raise Refusal(400, sentence, code="unsupported_parameter")
 
 
-async def sent(call: Call, request: Asked, answer: AnswerInProgress[Any], lines: AnswerLines) -> Response:
+async def sent(call: Call, request: AnswerRequest, answer: AnswerInProgress[Any], lines: AnswerLines) -> Response:
     """The answer, streamed unless the request says not to."""
     if request.keep_alive is not None and call.caller.keeps_models:
         answer.keep = seconds_of(request.keep_alive)
@@ -185,7 +185,7 @@ def as_line(value: Mapping[str, Any]) -> bytes:
     return as_json(value) + b"\n"
 
 
-async def only_loaded(call: Call, request: Asked, shape: Shape) -> Response:
+async def only_loaded(call: Call, request: AnswerRequest, shape: Shape) -> Response:
     """Without anything to answer a model is loaded, or let go with `keep_alive: 0`."""
     keep = math.nan if request.keep_alive is None else seconds_of(request.keep_alive)
     if request.keep_alive is not None and not call.caller.keeps_models:

@@ -13,7 +13,7 @@ from ouvert.serving.endpoints import Call
 from ouvert.serving.function_tools import DeclaredTool, as_tool
 from ouvert.serving.ollama.answer_lines import lines_of, new_id, only_loaded, sent
 from ouvert.serving.ollama.foreign_fields import OLLAMA_REFUSED
-from ouvert.serving.ollama.wire import Asked, refuse_images
+from ouvert.serving.ollama.wire import AnswerRequest, refuse_images
 from ouvert.serving.streams import json_text, unless_gone
 from ouvert.serving.wire import Several, Wire
 
@@ -42,7 +42,7 @@ class OllamaMessage(Wire):
     tool_call_id: str | None = None
 
 
-class OllamaChat(Asked):
+class OllamaChat(AnswerRequest):
     refused: ClassVar[Mapping[str, str]] = {
         **OLLAMA_REFUSED,
         "prompt": "send it as a message, or to /api/generate",

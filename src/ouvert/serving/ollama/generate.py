@@ -10,13 +10,13 @@ from ouvert.serving.endpoints import Call
 from ouvert.serving.errors import Refusal
 from ouvert.serving.ollama.answer_lines import lines_of, new_id, only_loaded, sent
 from ouvert.serving.ollama.foreign_fields import OLLAMA_REFUSED
-from ouvert.serving.ollama.wire import Asked, refuse_images
+from ouvert.serving.ollama.wire import AnswerRequest, refuse_images
 from ouvert.serving.streams import unless_gone
 from ouvert.serving.text_continuation import TextsToContinue, TextTask
 from ouvert.serving.wire import Several
 
 
-class OllamaGenerate(Asked):
+class OllamaGenerate(AnswerRequest):
     refused: ClassVar[Mapping[str, str]] = {
         **OLLAMA_REFUSED,
         "context": "send the conversation to /api/chat; what was read before is kept and not read again",

@@ -76,7 +76,7 @@ class Options(Wire):
         return notes
 
 
-class Asked(FormedRequest):
+class AnswerRequest(FormedRequest):
     """What /api/chat and /api/generate have in common."""
 
     refused: ClassVar[Mapping[str, str]] = OLLAMA_REFUSED

@@ -28,7 +28,7 @@ from ouvert.serving.openai.wire import (
     usage_of,
 )
 from ouvert.serving.streams import JSONAnswer, Streamed, saying_what_goes_wrong, sse, unless_gone
-from ouvert.serving.text_continuation import Echoed, Prompt, TextsToContinue, TextTask
+from ouvert.serving.text_continuation import EchoedPrompt, Prompt, TextsToContinue, TextTask
 from ouvert.serving.wire import Several
 
 DEFAULT_TOKENS = 16  # OpenAI's
@@ -138,18 +138,18 @@ class Choice:
 
     text: str = ""
     tokens: list[PlacedToken] = field(default_factory=list)
-    ended: Finished | Echoed | None = None
+    ended: Finished | EchoedPrompt | None = None
 
-    def take(self, event: Event | Echoed) -> None:
+    def take(self, event: Event | EchoedPrompt) -> None:
         match event:
             case ContinuedText(text, tokens):
                 self.text += text
                 self.tokens += tokens
-            case Finished() | Echoed():
+            case Finished() | EchoedPrompt():
                 self.ended = event
 
 
-async def collected(answer: AnswerInProgress[Event | Echoed], count: int) -> list[Choice]:
+async def collected(answer: AnswerInProgress[Event | EchoedPrompt], count: int) -> list[Choice]:
     choices = [Choice() for _ in range(count)]
     async for number, event in answer:
         choices[number].take(event)
@@ -158,7 +158,7 @@ async def collected(answer: AnswerInProgress[Event | Echoed], count: int) -> lis
 
 
 def completion(
-    answer: AnswerInProgress[Event | Echoed],
+    answer: AnswerInProgress[Event | EchoedPrompt],
     request: CompletionRequest,
     choices: Sequence[Choice],
     shown: Sequence[int],
@@ -185,7 +185,7 @@ def completion(
 
 
 def beside(
-    answer: AnswerInProgress[Event | Echoed], endings: Sequence[Finished | Echoed | None], *, full: bool
+    answer: AnswerInProgress[Event | EchoedPrompt], endings: Sequence[Finished | EchoedPrompt | None], *, full: bool
 ) -> dict[str, Any]:
     """The field `ouvert`, where something was written."""
     written = [each.receipt for each in endings if isinstance(each, Finished)]
@@ -193,13 +193,13 @@ def beside(
     return {"ouvert": field} if written or answer.notes else {}
 
 
-def finish_reason(ended: Finished | Echoed | None) -> str:
+def finish_reason(ended: Finished | EchoedPrompt | None) -> str:
     return FINISH_REASONS[ended.reason] if isinstance(ended, Finished) else "length"
 
 
-def count_echoed(answer: AnswerInProgress[Event | Echoed], event: Event | Echoed) -> None:
+def count_echoed(answer: AnswerInProgress[Event | EchoedPrompt], event: Event | EchoedPrompt) -> None:
     """What was only read is counted here; what was written is counted where its receipt is kept."""
-    if isinstance(event, Echoed):
+    if isinstance(event, EchoedPrompt):
         answer.count_tokens(event.usage)
 
 
@@ -218,12 +218,12 @@ def chosen(request: CompletionRequest, likelihoods: Mapping[int, float | None]) 
 
 
 async def chunks(
-    answer: AnswerInProgress[Event | Echoed], request: CompletionRequest, *, full: bool
+    answer: AnswerInProgress[Event | EchoedPrompt], request: CompletionRequest, *, full: bool
 ) -> AsyncIterator[bytes]:
     head = frame(answer, "text_completion")
     spell = answer.model.tokenizer.token_bytes
     include_usage = bool(request.stream_options and request.stream_options.include_usage)
-    ended: dict[int, Finished | Echoed] = {}
+    ended: dict[int, Finished | EchoedPrompt] = {}
 
     def chunk(number: int, text: str, logprobs: Any = None, reason: str | None = None, **more: Any) -> bytes:
         choice = {"index": number, "text": text, "logprobs": logprobs, "finish_reason": reason}
@@ -235,7 +235,7 @@ async def chunks(
                 scored = None if request.logprobs is None else logprobs_of(tokens, spell)
                 if text or scored:
                     yield chunk(number, text, scored)
-            case Finished() | Echoed():
+            case Finished() | EchoedPrompt():
                 ended[number] = event
                 count_echoed(answer, event)
                 last = len(ended) == answer.count
@@ -246,7 +246,7 @@ async def chunks(
     yield DONE
 
 
-def usage_of_all(endings: Sequence[Finished | Echoed], n: int) -> dict[str, Any]:
+def usage_of_all(endings: Sequence[Finished | EchoedPrompt], n: int) -> dict[str, Any]:
     """Each prompt counts once, however many choices it had."""
     usages = [each.usage for each in endings]
     parts = [usage_of(usages[start : start + n]) for start in range(0, len(usages), n)]

@@ -61,8 +61,8 @@ class ResponseStore:
     def delete(self, response_id: str) -> None:
         self._forget(response_id)
 
-    def seen_by(self, caller: Caller) -> "ItemsOf":
-        return ItemsOf(self._items, caller.whose)
+    def seen_by(self, caller: Caller) -> "OwnerItems":
+        return OwnerItems(self._items, caller.whose)
 
     async def close(self) -> None:
         """Cancel what is written in the background, and wait until it has stopped."""
@@ -85,7 +85,7 @@ def responses_of(call: Call) -> ResponseStore:
 
 
 @dataclass(frozen=True)
-class ItemsOf:
+class OwnerItems:
     """The stored items of one owner."""
 
     items: Mapping[tuple[str, str], Mapping[str, Any]]
