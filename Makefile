@@ -4,6 +4,7 @@
 
 PYTHON ?= python3
 PROMPT ?= What is 2+2?
+MODEL ?= smollm2
 VENV := .venv
 REFERENCES := .venv-references
 CLIENTS := .venv-clients
@@ -20,10 +21,10 @@ SOURCES := pyproject.toml CMakeLists.txt $(wildcard src/ouvert/kernels/native/*)
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */  make \1\t/' | expand -t 24
 
-run: $(VENV)/installed  ## set up, fetch the default model, answer PROMPT="…"
-	@$(BIN)/ouvert run --pull smollm2 "$(PROMPT)" < /dev/null
-	@printf '\nNext, a conversation with it:\n\n  %s run smollm2\n\n' "$(OUVERT)"
-	@[ "$(OUVERT)" = ouvert ] || echo "(\`make install\` makes that \`ouvert run smollm2\`, from any folder.)"
+run: $(VENV)/installed  ## set up, fetch MODEL=… (smollm2; qwen2.5-coder:1.5b is of some ability, 1.1 GB), answer PROMPT="…"
+	@$(BIN)/ouvert run --pull "$(MODEL)" "$(PROMPT)" < /dev/null
+	@printf '\nNext, a conversation with it:\n\n  %s run %s\n\n' "$(OUVERT)" "$(MODEL)"
+	@[ "$(OUVERT)" = ouvert ] || echo "(\`make install\` makes that \`ouvert run $(MODEL)\`, from any folder.)"
 
 install: $(VENV)/installed  ## make `ouvert` a command of yours: a link in ~/.local/bin, or in PREFIX/bin
 	@mkdir -p "$(PREFIX)/bin"

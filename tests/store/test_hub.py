@@ -11,7 +11,7 @@ import pytest
 
 from ouvert.store import Hub, Store, StoreError, Unreachable
 from ouvert.store import store as store_module
-from ouvert.store.hub import Arrival
+from ouvert.store.arrival import Arrival
 from ouvert.store.manifest import Manifest
 from ouvert.store.names import Order
 from ouvert.store.records import Records
@@ -147,7 +147,10 @@ def test_a_fetch_that_was_given_up_goes_on_the_next_time(store: Store, tiny_hub:
     assert tiny_hub.sent["m.gguf"] == len(content)
     assert watcher.labels == ["checking what is here of m.gguf", "m.gguf"]
     assert watcher.counts == [[20_000, 20_000], [50_000, 50_000]]
-    assert watcher.said == [f"maker/model: 30.0 kB to fetch, in 1 files, at commit {COMMIT[:12]}"]
+    assert watcher.said == [
+        "maker/model: asking 127.0.0.1 for hf:maker/model",
+        f"maker/model: 30.0 kB to fetch, in 1 files, at commit {COMMIT[:12]}",
+    ]
 
 
 def test_finished_files_are_not_fetched_again_after_a_cut(store: Store, tiny_hub: TinyHub, hub: Hub) -> None:

@@ -9,6 +9,7 @@ import pytest
 from filelock import FileLock
 
 from ouvert.store import Alias, Store, StoreError, aliases, bytes_in_words, default_home, find_alias
+from ouvert.store.names import source_of_mirror
 from ouvert.store.source import HubSource, LocalSource, PackageSource, parse_source
 
 from .bodies import gguf
@@ -210,6 +211,9 @@ def test_sources_are_read_as_they_are_written() -> None:
     for wrong in ("hf:name", "hf:a/b/c", "hf:a/b@", "pypi:x>=1", "pypi:x y", "pypi:-r file", "pypi:--index=x"):
         with pytest.raises(StoreError, match="does not name a"):
             parse_source(wrong)
+    for wrong in ("pypi:x{1..2}==1.0", "pypi:x{1..2}"):  # only our table may name parts: there, a digest is pinned
+        with pytest.raises(StoreError, match="does not name a package"):
+            parse_source(wrong)
     for written in ("hf:org/name@v1.0:Q4_K_M", "pypi:llm-x==0.1.2"):
         assert str(parse_source(written)) == written
 
@@ -228,6 +232,10 @@ def test_the_table_of_short_names_is_sound() -> None:
         assert alias.sha256 is None or len(alias.sha256) == 64
         # A package may carry anything under any name: its content is pinned.
         assert not isinstance(source, PackageSource) or (alias.sha256 and source.version)
+        # A mirror gives the same file or is refused, so there is a digest to hold it to.
+        assert not alias.mirrors or alias.sha256
+        for mirror in alias.mirrors:
+            assert str(source_of_mirror(mirror)) == mirror.source
 
 
 @pytest.mark.parametrize(
@@ -246,6 +254,7 @@ def test_the_table_of_short_names_is_sound() -> None:
         "mamba:2.8b",
         "codestral-mamba:7b",
         "qwen2.5:7b",
+        "qwen2.5-coder:1.5b",
         "qwen3:8b",
         "deepseek-r1",
         "deepseek-r1:1.5b",

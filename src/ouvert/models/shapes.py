@@ -24,8 +24,12 @@ BITS = {
     "Q4_1": 5.0,
     "Q4_0": 4.5,
     "Q4_K": 4.5,
+    "Q4_K_M": 4.8,  # a mix: 4.5, and 6.5625 for values and down projections of half the layers; HEAD_BITS has the head
     "MXFP4": 4.25,
 }
+
+# Bits a weight of the head takes, where it is kept better than the rest. A tied embedding is the head.
+HEAD_BITS = {"Q4_K_M": 6.5625}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,21 +120,22 @@ class Shape:
 
         Raises KeyError for an encoding that BITS does not have.
         """
-        experts, others = self._bits(encoding)
-        return round((self.expert_weights * experts + (self.parameters - self.expert_weights) * others) / 8)
+        experts, others, head = self._bits(encoding)
+        words = self.words * (head if self.tied else head + others)
+        return round((self.expert_weights * experts + self.dense_weights * others + words) / 8)
 
     def bytes_per_token(self, encoding: str | None = None) -> int:
         """Bytes of weights read to generate one token. Raises KeyError as `weight_bytes` does."""
-        experts, others = self._bits(encoding)
+        experts, others, head = self._bits(encoding)
         share = self.chosen / self.experts if self.experts else 0
-        return round((self.expert_weights * share * experts + (self.dense_weights + self.words) * others) / 8)
+        return round((self.expert_weights * share * experts + self.dense_weights * others + self.words * head) / 8)
 
-    def _bits(self, encoding: str | None) -> tuple[float, float]:
-        """Bits of a weight in (routed experts, elsewhere). gpt-oss ships 4 bits in its experts alone."""
+    def _bits(self, encoding: str | None) -> tuple[float, float, float]:
+        """Bits of a weight in (routed experts, elsewhere, the head). gpt-oss ships 4 bits in its experts alone."""
         if encoding is None and self.shipped == "MXFP4":
-            return BITS["MXFP4"], BITS["BF16"]
-        bits = BITS[encoding or self.shipped]
-        return bits, bits
+            return BITS["MXFP4"], BITS["BF16"], BITS["BF16"]
+        name = encoding or self.shipped
+        return BITS[name], BITS[name], HEAD_BITS.get(name, BITS[name])
 
     def cache_bytes(self, tokens: int, cache_type: str = "f16") -> int:
         """What a sequence of so many tokens keeps: keys and values, or latents, as the cache type says, and states in

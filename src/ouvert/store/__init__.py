@@ -3,7 +3,7 @@
 Nothing here opens a connection except `Store.pull`, and nothing here reads the environment.
 """
 
-from ouvert.store.aliases import Alias, aliases, find_alias
+from ouvert.store.aliases import Alias, Mirror, aliases, find_alias
 from ouvert.store.error import StoreError, Unreachable
 from ouvert.store.hub import Hub
 from ouvert.store.manifest import StoredFile
@@ -18,6 +18,7 @@ __all__ = [
     "Alias",
     "Hub",
     "Installed",
+    "Mirror",
     "Packed",
     "Progress",
     "Removed",

@@ -9,8 +9,19 @@ TABLE = Path(__file__).with_name("aliases.toml")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Mirror:
+    """Another source of a model whose digest is pinned. `part_size`: bytes of a part, where packages carry parts."""
+
+    source: str
+    part_size: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Alias:
-    """A short name, and what it stands for. `size` is bytes to fetch, approximate where no digest is pinned."""
+    """A short name, and what it stands for. `size` is bytes to fetch, approximate where no digest is pinned.
+
+    `mirrors` are asked in order where `source` does not give the model.
+    """
 
     name: str
     other_names: tuple[str, ...]
@@ -19,7 +30,8 @@ class Alias:
     size: int
     family: str
     built: bool  # whether this version can run the family
-    sha256: str | None  # of the weight file, where it is pinned
+    sha256: str | None  # of the weights, where it is pinned: as Manifest.digest
+    mirrors: tuple[Mirror, ...] = ()
 
 
 @cache
@@ -37,6 +49,7 @@ def aliases() -> tuple[Alias, ...]:
             family=row["family"],
             built=row["family"] in built,
             sha256=row.get("sha256"),
+            mirrors=tuple(Mirror(**mirror) for mirror in row.get("mirrors", ())),
         )
         for row in table["alias"]
     )

