@@ -9,7 +9,7 @@ from ouvert.cli.egress import seen_by_kernel, tracing_works
 
 # Serves a model under the guard, asks every endpoint of the table what it takes, and says what was tried and answered.
 SERVE = """
-import http.client, json, re, sys, threading, asyncio, contextlib, socket
+import http.client, json, re, sys, threading, time, asyncio, contextlib, socket
 from dataclasses import replace
 from pathlib import Path
 from ouvert.safety import guard as put_up
@@ -47,8 +47,10 @@ with bound_socket("127.0.0.1", 0) as listening:
     thread = threading.Thread(target=lambda: asyncio.run(server.serve([listening])))
     thread.start()
     while not server.started:
-        pass
+        time.sleep(0.01)  # and leaves the interpreter to the server
     for endpoint in ENDPOINTS:
+        if planted and endpoint.path != "/health":
+            continue
         path = re.sub(r"\\{[^}]*\\}", "tiny", endpoint.path)
         connection = http.client.HTTPConnection("127.0.0.1", listening.getsockname()[1], timeout=60)
         headers = {"content-type": "application/json", "sec-fetch-site": "same-origin"}
