@@ -174,11 +174,11 @@ ANYTHING = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=3) | st.
 # The stretching alone has many ways to go wrong.
 SCALING_KEYS = [
     "factor", "beta_fast", "beta_slow", "mscale", "mscale_all_dim", "low_freq_factor", "high_freq_factor",
-    "original_max_position_embeddings", "truncate", "attention_factor",
+    "original_max_position_embeddings", "truncate", "attention_factor", "attn_factor",
 ]  # fmt: skip
 SCALING = st.builds(
     lambda kind, keys: keys | {"rope_type": kind},
-    st.sampled_from(["linear", "llama3", "yarn"]),
+    st.sampled_from(["linear", "dynamic", "llama3", "yarn"]),
     st.dictionaries(st.sampled_from(SCALING_KEYS), SCALARS),
 )
 

@@ -1,11 +1,11 @@
-"""What is particular to DeepSeek-V3's checkpoints: FP8 blocks, further layers, and faults that are named."""
+"""What DeepSeek-V3's checkpoints brought: FP8 blocks (others have them too), further layers, faults that are named."""
 
 import json
 
 import numpy as np
 import pytest
 
-from ouvert import arithmetic, models
+from ouvert import arithmetic, kernels, models, packed
 from ouvert.models import CheckpointError
 from ouvert.models.sources import Fp8Blocks, HeadsOf
 from ouvert.weights import Tensor, decode_fp8_blocks, open_checkpoint
@@ -38,29 +38,48 @@ def logits(folder, ids):
     return model.forward(ops.begin([(ops.new_cache(model.memories), ids)], "all"), ops)
 
 
+def native_logits(folder, ids):
+    with open_checkpoint(folder / "model.safetensors") as checkpoint:
+        program = kernels.build(kernels.Tracer(), models.load(checkpoint, packed.InMemory()), threads=1)
+    return program.step([(program.new_sequence(64), np.array(ids, np.int32))], "all")
+
+
 def bf16(values):
     bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
     return ((bits + 0x7FFF + (bits >> 16 & 1)) >> 16).astype(BF16).tobytes()
 
 
-def test_fp8_blocks_are_read_as_the_bf16_that_deepseeks_converter_makes_of_them(golden_of, tmp_path):
-    golden, random = golden_of("deepseek_v3"), np.random.default_rng(1)
+@pytest.mark.parametrize(
+    ("family", "kind_of_scales"), [("deepseek_v3", "F32"), ("qwen3", "BF16"), ("llama", "F32"), ("mixtral", "BF16")]
+)
+def test_fp8_blocks_are_read_as_the_bf16_that_deepseeks_converter_makes_of_them(
+    family, kind_of_scales, golden_of, tmp_path
+):
+    golden, random = golden_of(family), np.random.default_rng(1)
     in_fp8, in_bf16 = {}, {}
     for name, (kind, shape, content) in stored(golden).items():
-        if not name.endswith("proj.weight"):
+        if not name.endswith(("proj.weight", "w1.weight", "w2.weight", "w3.weight")):
             in_fp8[name] = in_bf16[name] = (kind, shape, content)
             continue
         codes = random.integers(0, 256, shape).astype(np.uint8)
         codes[codes & 0x7F == 0x7F] = 0  # not numbers
         scales = np.full((1, 1), 0.004, np.float32) * random.uniform(0.5, 1, (1, 1)).astype(np.float32)
+        encoded = scales.tobytes()
+        if kind_of_scales == "BF16":
+            encoded = bf16(scales)
+            scales = (np.frombuffer(encoded, BF16).astype(np.uint32) << 16).view(np.float32).reshape(1, 1)
         in_fp8[name] = ("F8_E4M3", shape, codes.tobytes())
-        in_fp8[name + "_scale_inv"] = ("F32", (1, 1), scales.tobytes())
+        in_fp8[name + "_scale_inv"] = (kind_of_scales, (1, 1), encoded)
         in_bf16[name] = ("BF16", shape, bf16(decode_fp8_blocks(codes, scales)))
     for name in ("fp8", "bf16"):
         (tmp_path / name).mkdir()
     how = {"quant_method": "fp8", "fmt": "e4m3", "activation_scheme": "dynamic", "weight_block_size": [128, 128]}
-    found = logits(folder_with(golden, tmp_path / "fp8", in_fp8, quantization_config=how), golden.ids)
-    np.testing.assert_array_equal(found, logits(folder_with(golden, tmp_path / "bf16", in_bf16), golden.ids))
+    how |= {"scale_fmt": "ue8m0", "modules_to_not_convert": ["lm_head"]}
+    fp8 = folder_with(golden, tmp_path / "fp8", in_fp8, quantization_config=how)
+    plain = folder_with(golden, tmp_path / "bf16", in_bf16)
+    assert len(in_fp8) > len(in_bf16)
+    np.testing.assert_array_equal(logits(fp8, golden.ids), logits(plain, golden.ids))
+    np.testing.assert_array_equal(native_logits(fp8, golden.ids), native_logits(plain, golden.ids))
 
 
 def test_every_block_of_fp8_has_its_own_scale():

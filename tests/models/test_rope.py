@@ -60,7 +60,7 @@ def test_untruncated_ramps_differ_from_truncated_ones():
     assert np.abs(whole / read(settings).rope().inverse_frequencies - 1).max() > 0.01
 
 
-@pytest.mark.parametrize("kind", ["dynamic", "longrope", "su"])
+@pytest.mark.parametrize("kind", ["longrope", "su"])
 def test_what_we_do_not_compute_is_refused_by_name(kind):
     with pytest.raises(CheckpointError, match=rf"rope_type '{kind}' is not one we compute"):
         read({"rope_type": kind, "rope_theta": 10000.0, "factor": 2.0})

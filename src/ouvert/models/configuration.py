@@ -7,6 +7,7 @@ from typing import Any
 from ouvert.models.config_reader import ConfigReader, shown
 from ouvert.models.memory import KeyValueMemory
 from ouvert.models.rope import RopeConfig, rope_from_gguf, rope_from_hf
+from ouvert.models.sources import Fp8Blocks
 from ouvert.weights import CheckpointError, Tensor
 
 # A file may say any number; the deepest models have a few hundred.
@@ -138,6 +139,25 @@ def windows_of_kinds(reader: ConfigReader, kinds: list[str], layers: int, width:
     return tuple(width if kind == "sliding_attention" else None for kind in kinds)
 
 
+def within_one_chunk(reader: ConfigReader, shape: dict[str, Any]) -> dict[str, Any]:
+    """The shape, its context cut to what `dual_chunk_attention_config` leaves as plain attention.
+
+    Qwen2.5-1M and others see the distant past through positions that are counted by chunks. Up to `chunk_size` tokens
+    these are the plain ones, which is all that we compute. An et al., arXiv:2402.17463.
+    """
+    chunks = reader.mapping("dual_chunk_attention_config", None)
+    if chunks is None:
+        return shape
+    how = ConfigReader(f"{reader.source}: dual_chunk_attention_config", chunks)
+    chunk = how.integer("chunk_size")
+    if how.integer("local_size") >= chunk:
+        raise how.fault(f"local_size is not smaller than chunk_size, which is {chunk}")
+    trained = how.integer("original_max_position_embeddings", chunk)  # beyond it, scores grow with the length
+    sparse = "how another program leaves out scores to save time; we compute all"
+    how.finish({f"sparse_attention_{what}": sparse for what in ("config", "enabled", "last_q", "threshold")})
+    return shape | {"max_position_embeddings": min(shape["max_position_embeddings"], chunk, trained)}
+
+
 def shape_from_hf(
     reader: ConfigReader, *, default_theta: float | None, key_heads_may_be_left_out: bool
 ) -> dict[str, Any]:
@@ -145,7 +165,7 @@ def shape_from_hf(
     reader.neutral("hidden_act", "silu", "swish")  # two names of one function
     reader.neutral("partial_rotary_factor", 1)
     reader.neutral("rotary_pct", 1)
-    refuse_quantised(reader)
+    check_quantisation(reader)
     reader.neutral("is_encoder_decoder", False)
     reader.neutral("add_cross_attention", False)
     reader.neutral("tie_encoder_decoder", False)
@@ -224,22 +244,43 @@ def shape_from_gguf(
     return shape
 
 
-def refuse_quantised(reader: ConfigReader) -> None:
-    """Raise CheckpointError for weights in a form of another program's, by the name of that form.
+def check_quantisation(reader: ConfigReader) -> None:
+    """Accept FP8 in blocks, which is read as BF16 whatever the family; the tensors themselves say which are in it.
 
-    Families that are published in such a form (gpt_oss, deepseek_v3) ask for quantization_config before.
+    Raises CheckpointError for every other form, by its name. A family that is published in a form of its own (gpt_oss)
+    asks for quantization_config before.
     """
     for key in ("quantization", "quantization_config", "compression_config"):
         if reader.prefix + key in reader.asked:
             continue
         how = reader.mapping(key, None)
-        if how:
-            unnamed = "mlx" if key == "quantization" else "a method it does not name"
-            method = how.get("quant_method") or how.get("quantization_type") or unnamed
+        if not how:
+            continue
+        unnamed = "mlx" if key == "quantization" else "a method it does not name"
+        method = how.get("quant_method") or how.get("quantization_type") or unnamed
+        if method != "fp8":
             raise CheckpointError(
-                f"{reader.source}: its weights are quantised with {shown(method)[:40]}, expected BF16, F16 or F32, "
-                "which this version reads of this family. Fetch the original, or a GGUF file of the same model."
+                f"{reader.source}: its weights are quantised with {shown(method)[:40]}, expected BF16, F16, F32 or "
+                f"FP8 with a scale for every block of {Fp8Blocks.BLOCK} by {Fp8Blocks.BLOCK}, which this version reads "
+                "of this family. Fetch the original, or a GGUF file of the same model."
             )
+        check_fp8(ConfigReader(f"{reader.source}: {key}", how))
+
+
+def check_fp8(how: ConfigReader) -> None:
+    """Raise CheckpointError for FP8 that is not in the blocks of DeepSeek-V3 (docs/formats/configurations.md)."""
+    how.neutral("quant_method", "fp8")
+    how.neutral("fmt", "e4m3")
+    if how.raw.get("weight_block_size") is None:
+        raise how.fault("weight_block_size is missing: one scale for a whole matrix is a form we do not read")
+    how.neutral("weight_block_size", [Fp8Blocks.BLOCK, Fp8Blocks.BLOCK])
+    how.neutral("scale_fmt", "ue8m0")  # scales that are powers of two: we read them as they are stored
+    how.finish(
+        {
+            "activation_scheme": "how another program rounds activations; we do not round them to FP8",
+            "modules_to_not_convert": "the tensors say it",
+        }
+    )
 
 
 def experts_are_plain(reader: ConfigReader) -> None:

@@ -6,7 +6,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from ouvert.models.sources import Plain, Source
+from ouvert.models.sources import Plain, Source, matrices, source_of
 from ouvert.weights import Checkpoint, CheckpointError, Tensor
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -115,7 +115,7 @@ def match(
     Raises CheckpointError, by name, if a tensor is missing, is left over, has another shape than the configuration
     says, holds a norm of zeros, or contradicts the configuration (saved frequencies, a second head).
     """
-    in_file = unfolded or {name: Plain(tensor) for name, tensor in checkpoint.tensors.items()}
+    in_file = unfolded or {name: source_of(matrix) for name, matrix in matrices(checkpoint.tensors).items()}
     if checkpoint.format != "gguf":
         in_file = with_the_prefix_of(rows_whole[0].hf, in_file)
     wanted = wanted_tensors(rows_whole, rows_layer, in_file, checkpoint, layers=layers, tied=tied)

@@ -146,7 +146,7 @@ def theta_and_settings(reader: ConfigReader, default_theta: float | None) -> tup
 
 
 def scaling_from_hf(settings: ConfigReader, kind: str | None, context_length: int) -> Scaling | None:
-    """The scaling of this `rope_type`, None for "default". Raises CheckpointError for one that we do not compute."""
+    """The scaling of this `rope_type`, None where there is none. Raises CheckpointError for one we do not compute."""
     match kind:
         case "default":
             settings.neutral("factor", 1)
@@ -164,8 +164,13 @@ def scaling_from_hf(settings: ConfigReader, kind: str | None, context_length: in
             )
         case "yarn":
             return yarn_from_hf(settings, context_length)
+        case "dynamic":
+            # It stretches only sequences longer than max_position_embeddings, and we run none of those.
+            settings.positive("factor")
+            settings.neutral("original_max_position_embeddings", context_length)
+            return None
         case _:
-            raise settings.fault(f"rope_type {kind!r} is not one we compute (default, linear, llama3, yarn)")
+            raise settings.fault(f"rope_type {kind!r} is not one we compute (default, linear, dynamic, llama3, yarn)")
 
 
 def yarn_from_hf(settings: ConfigReader, context_length: int) -> Yarn:
@@ -173,14 +178,19 @@ def yarn_from_hf(settings: ConfigReader, context_length: int) -> Yarn:
     original = settings.integer("original_max_position_embeddings", context_length)
     factor = settings.positive("factor", context_length / original)
     settings.neutral("extrapolation_factor", 1)
-    settings.neutral("attn_factor", 1)
     mscale = settings.number("mscale", 0.0), settings.number("mscale_all_dim", 0.0)
+    growth = yarn_attention_factor(factor, *mscale) * settings.positive("attn_factor", 1.0)
+    if settings.raw.get("attention_factor") is not None and settings.raw.get("attn_factor") is not None:
+        raise settings.fault(
+            "attention_factor says how much longer vectors become, and attn_factor multiplies what YaRN says; "
+            "expected one of them"
+        )
     return Yarn(
         factor=factor,
         original_max_position_embeddings=original,
         beta_fast=settings.positive("beta_fast", 32.0),
         beta_slow=settings.positive("beta_slow", 1.0),
-        attention_factor=settings.positive("attention_factor", yarn_attention_factor(factor, *mscale)),
+        attention_factor=settings.positive("attention_factor", growth),
         truncate=settings.flag("truncate", True),
     )
 

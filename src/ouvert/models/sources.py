@@ -58,7 +58,7 @@ class Plain:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Fp8Blocks:
-    """DeepSeek's matrices as shipped: FP8 codes, and a scale for every block of 128 rows and columns.
+    """DeepSeek's and Qwen's matrices as shipped: FP8 codes, and a scale for every block of 128 rows and columns.
 
     Read as BF16, which is what DeepSeek's own converter makes of them (inference/fp8_cast_bf16.py of DeepSeek-V3).
     """
@@ -304,26 +304,46 @@ def stacked_experts(tensors: Mapping[str, Tensor], one: str, together: str, expe
     for all (as in re.sub). Where an expert is missing or has another shape, each keeps its name, so that `match` finds
     it left over. Raises CheckpointError for experts in several encodings.
     """
+    in_file = matrices(tensors)
     result: dict[str, Source] = {}
-    found: dict[str, dict[int, Tensor]] = {}
-    for name, tensor in tensors.items():
+    found: dict[str, dict[int, str]] = {}  # the name of each expert's matrix
+    for name, matrix in in_file.items():
         expert = re.fullmatch(one, name)
         if expert is None:
-            result[name] = Plain(tensor)
+            result[name] = source_of(matrix)
         else:
-            found.setdefault(expert.expand(together), {})[int(expert[2])] = tensor
+            found.setdefault(expert.expand(together), {})[int(expert[2])] = name
     for name, numbered in found.items():
-        encodings = sorted({each.encoding for each in numbered.values()})
+        parts = [in_file[numbered[e]] for e in sorted(numbered)]
+        encodings = sorted({each.encoding for each in parts})
         if len(encodings) > 1:
             raise CheckpointError(
                 f"{name}: its experts are stored as {', '.join(encodings)}, expected one encoding for all experts of a "
                 "layer. Take another conversion of this model."
             )
-        if sorted(numbered) == list(range(experts)) and len({each.shape for each in numbered.values()}) == 1:
-            result[name] = Stack(tuple(numbered[e] for e in range(experts)))
+        if sorted(numbered) == list(range(experts)) and len({each.shape for each in parts}) == 1:
+            result[name] = Stack(tuple(parts))
         else:
-            result |= {each.name: Plain(each) for each in numbered.values()}
+            result |= {each: source_of(in_file[each]) for each in numbered.values()}
     return result
+
+
+def matrices(tensors: Mapping[str, Tensor]) -> dict[str, Matrix]:
+    """The tensors, FP8 ones together with their scales. A half without the other keeps its name."""
+    result: dict[str, Matrix] = dict(tensors)
+    for name, codes in tensors.items():
+        scales = tensors.get(f"{name}_scale_inv")
+        if codes.encoding == "F8_E4M3" and scales is not None and len(codes.shape) == 2:
+            blocks = tuple(-(-side // Fp8Blocks.BLOCK) for side in codes.shape)
+            if scales.shape == blocks:
+                result[name] = Fp8Blocks(codes, scales)
+                del result[f"{name}_scale_inv"]
+    return result
+
+
+def source_of(matrix: Matrix) -> Source:
+    """What a parameter is read from when a matrix is all of it."""
+    return Plain(matrix) if isinstance(matrix, Tensor) else matrix
 
 
 def matrix_of(tensor: Tensor, expert: int) -> Tensor:

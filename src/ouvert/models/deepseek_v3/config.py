@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from ouvert.models.config_reader import ConfigReader
-from ouvert.models.configuration import HARMLESS_HF, MOST_LAYERS
+from ouvert.models.configuration import HARMLESS_HF, MOST_LAYERS, check_quantisation
 from ouvert.models.memory import LatentMemory, Memory
 from ouvert.models.rope import RopeConfig, Yarn, rope_from_hf, yarn_attention_factor
-from ouvert.models.sources import Fp8Blocks
 from ouvert.weights import CheckpointError, Tensor
 
 # What only matters in training, or to another program.
@@ -130,17 +129,6 @@ def config_from_hf(config: Mapping[str, Any], source: str) -> DeepseekV3Config:
     )
     reader.finish(HARMLESS)
     return shape
-
-
-def check_quantisation(reader: ConfigReader) -> None:
-    """FP8 in blocks is the one form we read. Which tensors are in it, the tensors say themselves."""
-    quantised = reader.mapping("quantization_config", None)
-    if quantised is not None:
-        how = ConfigReader(f"{reader.source}: quantization_config", quantised)
-        how.neutral("quant_method", "fp8")
-        how.neutral("fmt", "e4m3")
-        how.neutral("weight_block_size", [Fp8Blocks.BLOCK, Fp8Blocks.BLOCK])
-        how.finish({"activation_scheme": "how another program rounds activations"})
 
 
 def groups_of_experts(reader: ConfigReader) -> dict[str, int]:

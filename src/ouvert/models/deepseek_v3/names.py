@@ -7,7 +7,7 @@ import numpy as np
 
 from ouvert.models.deepseek_v3.config import DeepseekV3Config
 from ouvert.models.parameters import Array, Parameter, Row, match
-from ouvert.models.sources import Fp8Blocks, HeadsOf, Matrix, Plain, Rows, Source, Stack
+from ouvert.models.sources import HeadsOf, Matrix, Rows, Source, Stack, matrices, source_of
 from ouvert.weights import Checkpoint, Tensor
 
 WHOLE = (
@@ -94,23 +94,6 @@ def unfold(tensors: Mapping[str, Tensor], config: DeepseekV3Config) -> dict[str,
         else:
             result |= {f"{name}.{e}": source_of(matrix) for e, matrix in found.items()}
     return result
-
-
-def matrices(tensors: Mapping[str, Tensor]) -> dict[str, Matrix]:
-    """The tensors, FP8 ones together with their scales. A half without the other keeps its name."""
-    result: dict[str, Matrix] = dict(tensors)
-    for name, codes in tensors.items():
-        scales = tensors.get(f"{name}_scale_inv")
-        if codes.encoding == "F8_E4M3" and scales is not None and len(codes.shape) == 2:
-            blocks = tuple(-(-side // Fp8Blocks.BLOCK) for side in codes.shape)
-            if scales.shape == blocks:
-                result[name] = Fp8Blocks(codes, scales)
-                del result[f"{name}_scale_inv"]
-    return result
-
-
-def source_of(matrix: Matrix) -> Source:
-    return Plain(matrix) if isinstance(matrix, Tensor) else matrix
 
 
 def parts(name: str, tensor: Matrix, config: DeepseekV3Config) -> Iterator[tuple[str, Source]]:

@@ -22,6 +22,7 @@ def config_from_hf(config: Mapping[str, Any], source: str) -> DecoderConfig:
     reader.neutral("architectures", [], ["LlamaForCausalLM"], ["LlamaModel"], ["MistralForCausalLM"], ["MistralModel"])
     reader.neutral("attention_bias", False)
     reader.neutral("mlp_bias", False)
+    reader.neutral("activation", "swiglu")  # Falcon3's word beside hidden_act: silu of the gate, times up
     reader.neutral("rope_interleaved", False)  # SmolLM2's way to say that q and k are not permuted
     shape = shape_from_hf(reader, default_theta=10000.0, key_heads_may_be_left_out=kind == "llama")
     # Mistral 7B v0.1 has a window of 4096; later ones say null. A file that says nothing is not taken for either.

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ouvert.models.config_reader import ConfigReader
-from ouvert.models.configuration import HARMLESS_GGUF, HARMLESS_HF, MOST_LAYERS, refuse_quantised
+from ouvert.models.configuration import HARMLESS_GGUF, HARMLESS_HF, MOST_LAYERS, check_quantisation
 from ouvert.models.memory import Memory, StateMemory
 from ouvert.weights import Tensor
 
@@ -68,7 +68,7 @@ def config_from_hf(config: Mapping[str, Any], source: str) -> MambaConfig:
     reader.neutral("use_conv_bias", True)
     reader.neutral("rms_norm", True)
     reader.neutral("ssm_cfg", {})
-    refuse_quantised(reader)
+    check_quantisation(reader)
     hidden = reader.integer("hidden_size")
     channels = int(reader.positive("expand", 2) * hidden)
     layers = reader.integer("num_hidden_layers", most=MOST_LAYERS)

@@ -11,6 +11,7 @@ from ouvert.models.configuration import (
     shape_from_gguf,
     shape_from_hf,
     windows_from_hf,
+    within_one_chunk,
 )
 from ouvert.weights import Tensor
 
@@ -24,6 +25,7 @@ def config_from_hf(config: Mapping[str, Any], source: str) -> DecoderConfig:
     reader.neutral("use_mrope", False)
     reader.integer("head_dim")  # it is not hidden_size / num_attention_heads, so it must be said
     shape = shape_from_hf(reader, default_theta=None, key_heads_may_be_left_out=False)
+    shape = within_one_chunk(reader, shape)
     windows = windows_from_hf(reader, shape["num_hidden_layers"])
     tied = reader.flag("tie_word_embeddings", False)
     reader.finish(HARMLESS_HF)
