@@ -20,22 +20,22 @@ class StateSnapshot(NamedTuple):
 
 
 class State:
-    """One layer's moments of one sequence: at its length, at the length before the last step, and every KEPT_EVERY.
+    """One layer's snapshots of one sequence: at its length, at the length before the last step, and every KEPT_EVERY.
 
     Making one raises nothing.
     """
 
     def __init__(self, channels: int, convolution: int, states: int, dtype: type[np.floating]) -> None:
         self.length = 0
-        self.moments = {
+        self.snapshots = {
             0: StateSnapshot(np.zeros((convolution - 1, channels), dtype), np.zeros((states, channels), dtype))
         }
         self.incoming = np.empty((0, channels), dtype)  # inputs whose states are yet to come
 
     @property
     def now(self) -> StateSnapshot:
-        """The moment at its length. Raises nothing."""
-        return self.moments[self.length]
+        """The snapshot at its length. Raises nothing."""
+        return self.snapshots[self.length]
 
     def append(self, states: Array) -> None:
         """Take in the states (tokens, states, channels) after each of the tokens whose inputs are `incoming`.
@@ -45,23 +45,23 @@ class State:
         inputs = np.concatenate([self.now.inputs, self.incoming])
         kept = len(self.now.inputs)
         before, self.length = self.length, self.length + len(states)
-        self.moments = {at: each for at, each in self.moments.items() if at % KEPT_EVERY == 0 or at == before}
+        self.snapshots = {at: each for at, each in self.snapshots.items() if at % KEPT_EVERY == 0 or at == before}
         for n, state in enumerate(states, 1):
             if (before + n) % KEPT_EVERY == 0 or n == len(states):
-                self.moments[before + n] = StateSnapshot(inputs[n : n + kept].copy(), state.copy())
+                self.snapshots[before + n] = StateSnapshot(inputs[n : n + kept].copy(), state.copy())
 
-    def resume(self, length: int, moment: Array) -> None:
+    def resume(self, length: int, snapshot: Array) -> None:
         """Go on at `length` from the inputs and the state, (inputs and states, channels), that were kept of it.
 
         Raises nothing.
         """
-        inputs = len(self.moments[0].inputs)
-        self.length, self.moments[length] = length, StateSnapshot(moment[:inputs], moment[inputs:])
+        inputs = len(self.snapshots[0].inputs)
+        self.length, self.snapshots[length] = length, StateSnapshot(snapshot[:inputs], snapshot[inputs:])
 
     def truncate(self, length: int) -> None:
-        """Go back to the last kept moment at or before `length`. Raises nothing."""
-        self.length = max(at for at in self.moments if at <= length)
-        self.moments = {at: each for at, each in self.moments.items() if at <= self.length}
+        """Go back to the last kept snapshot at or before `length`. Raises nothing."""
+        self.length = max(at for at in self.snapshots if at <= length)
+        self.snapshots = {at: each for at, each in self.snapshots.items() if at <= self.length}
 
 
 def convolve(x: Array, weight: Array, bias: Array, before: Array) -> Array:

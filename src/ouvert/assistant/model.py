@@ -87,7 +87,7 @@ class Model:
         self._ledger, self._guard = ledger, guard
         if guard is not None:
             guard.admit(TRIAL_COMMAND)
-        self.engine = opened.engine
+        self.engine = opened.engine  # computes the tokens; an ouvert.engine.Engine
         opened.digest.start()
 
     def __enter__(self) -> Self:

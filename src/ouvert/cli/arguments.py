@@ -99,7 +99,7 @@ def add_model_argument(parser: argparse.ArgumentParser, *, help: str, **settings
 
 
 def add_cache_argument(parser: argparse._ActionsContainer) -> None:
-    """--cache, left out where the native runner keeps 16 bits and NumPy 32, as every day."""
+    """--cache. Without it the native runner keeps 16 bits, and NumPy 32."""
     parser.add_argument(
         "--cache", choices=("f16", "q8"), help="keep keys and values in 16 bits (the rule), or 8: about half the memory"
     )

@@ -19,15 +19,18 @@ CACHES = ("f16", "q8")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
-    """`key` is its name in the file, `table.name` or `name`; `metavar` and `flag` are for commands that take it as an
-    option, which those without a flag do not. `without` says what holds if nobody sets it, where `default` does not.
+    """A setting of the configuration file, the environment and the command line.
+
+    `key` is its name in the file, `table.name` or `name`. `default` holds if nobody sets it; `default_text` says so in
+    words where the value itself says too little. `flag` and `metavar` are those of the commands' option; a setting
+    without a `flag` is no option.
     """
 
     key: str
     read: Reader
     meaning: str
     default: object = None
-    without: str | None = None
+    default_text: str | None = None
     flag: str | None = None
     metavar: str | None = None
     choices: tuple[str, ...] = ()
@@ -44,7 +47,7 @@ class Setting:
     @property
     def fallback(self) -> str:
         """What holds if nobody sets it, in words."""
-        return self.without or in_words(self.default)
+        return self.default_text or in_words(self.default)
 
 
 def in_words(value: object) -> str:
@@ -77,7 +80,7 @@ SETTINGS: Mapping[str, Setting] = {
             key="home",
             read=text,
             meaning="folder of the store: models, receipts, keys, kept prompts",
-            without="where this system keeps a user's data",
+            default_text="where this system keeps a user's data",
             example='"/srv/ouvert"',
         ),
         Setting(
@@ -108,7 +111,7 @@ SETTINGS: Mapping[str, Setting] = {
             key="threads",
             read=whole(1),
             meaning="threads that compute",
-            without="what serves best",
+            default_text="what serves best",
             flag="--threads",
             metavar="N",
             example="2",
@@ -117,7 +120,7 @@ SETTINGS: Mapping[str, Setting] = {
             key="context",
             read=whole(1),
             meaning="most tokens of a conversation",
-            without="the model's",
+            default_text="the model's",
             flag="--context",
             metavar="N",
             example="8192",
@@ -134,7 +137,7 @@ SETTINGS: Mapping[str, Setting] = {
             key="cache",
             read=one_of(CACHES),
             meaning="keep keys and values in 16 bits, or 8: about half the memory",
-            without="f16, in float32 where NumPy computes",
+            default_text="f16, in float32 where NumPy computes",
             flag="--cache",
             choices=CACHES,
             example='"q8"',
@@ -144,7 +147,7 @@ SETTINGS: Mapping[str, Setting] = {
             read=text,
             meaning="chat template instead of the model's: a file, `builtin` (ours for the model), `builtin:NAME`, or "
             "the name of one of several that the model brings",
-            without="the model's own, or ours where it has none",
+            default_text="the model's own, or ours where it has none",
             flag="--template",
             metavar="FILE|NAME",
             example='"builtin"',
@@ -153,7 +156,7 @@ SETTINGS: Mapping[str, Setting] = {
             key="prefix_cache",
             read=text,
             meaning="where beginnings of prompts are kept on this disk; off: in memory only",
-            without="in the store",
+            default_text="in the store",
             flag="--prefix-cache",
             metavar="DIR",
             example='"off"',
@@ -162,7 +165,7 @@ SETTINGS: Mapping[str, Setting] = {
             key="prefix_cache_quota",
             read=gigabytes,
             meaning="most disk space for them, in gigabytes",
-            without="a tenth of the free disk, 8 at most",
+            default_text="a tenth of the free disk, 8 at most",
             flag="--prefix-cache-quota",
             metavar="GB",
             example="2.5",
@@ -172,7 +175,7 @@ SETTINGS: Mapping[str, Setting] = {
             read=text,
             meaning="the key that encrypts them: a file with 32 bytes, `keyring` for the system's, `passphrase` to be "
             "asked; none: they are not encrypted",
-            without="a key of this user's, in the system's keyring or beside the configuration file",
+            default_text="a key of this user's, in the system's keyring or beside the configuration file",
             flag="--prefix-cache-key",
             metavar="KEY",
             example='"keyring"',
@@ -215,7 +218,7 @@ SETTINGS: Mapping[str, Setting] = {
             read=duration,
             meaning="how long an idle model stays in memory",
             default=1800.0,
-            without="30m",
+            default_text="30m",
             flag="--keep",
             metavar="TIME",
             example='"forever"',
@@ -224,7 +227,7 @@ SETTINGS: Mapping[str, Setting] = {
             key="serve.memory",
             read=size,
             meaning="most memory for all models together",
-            without="four fifths of the machine's memory",
+            default_text="four fifths of the machine's memory",
             flag="--memory",
             metavar="SIZE",
             example='"12GB"',
@@ -279,7 +282,7 @@ SETTINGS: Mapping[str, Setting] = {
             read=duration,
             meaning="how long answers may go on when the server is told to stop",
             default=10.0,
-            without="10s",
+            default_text="10s",
             flag="--stop-within",
             metavar="TIME",
             example='"1m"',
@@ -289,7 +292,7 @@ SETTINGS: Mapping[str, Setting] = {
             read=size,
             meaning="most bytes in the body of a request",
             default=32_000_000,
-            without="32MB",
+            default_text="32MB",
             flag="--largest-request",
             metavar="SIZE",
             example='"100MB"',

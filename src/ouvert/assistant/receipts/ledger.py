@@ -79,9 +79,9 @@ class Ledger:
     def __init__(self, folder: Path, *, contents: bool = False, say: Callable[[str], None] | None = None) -> None:
         """`contents`: what was asked and answered is kept as well, beside the receipts. `say` is told of receipts that
         an earlier process did not finish writing; left out, the file they are put into is all there is to see."""
-        self.folder = folder
-        self.path = folder / LEDGER
-        self.keeps_contents = contents
+        self.folder = folder  # of the ledger's files
+        self.path = folder / LEDGER  # of the receipts, one JSON object a line
+        self.keeps_contents = contents  # whether what was said is kept beside the receipts
         self._say = say
         self._lock = threading.Lock()
         self._known: tuple[int, int, str] | None = None  # inode and size of the file, digest of its last line

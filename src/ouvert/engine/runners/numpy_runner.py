@@ -99,7 +99,7 @@ class NumpySequence:
         page = NumpyPage(self.shape, stop - start, blocks, self.holders)
         for part, layer in zip(page.layers(), self.cache.layers, strict=True):
             if isinstance(layer, State):
-                part[:] = np.concatenate(layer.moments[stop])
+                part[:] = np.concatenate(layer.snapshots[stop])
             elif isinstance(layer, Latents):
                 part[: stop - start] = layer.keys[0, start:stop]
             else:

@@ -44,9 +44,9 @@ def open_runner(
     """The fastest runner for this model.
 
     Native weights come from `packed`, memory-mapped; without it they are packed into memory. `exact` matters to the
-    native runner only: NumPy computes in float32 anyway. `cache_type`: how keys and values are kept; left out, as the
-    runner does it every day: native ones in 16 bits, NumPy in 32, which knows nothing else. `weights_digest`: that of
-    the files, if it is known. Raises CheckpointError, and EngineError for a cache that the runner has not.
+    native runner only: NumPy computes in float32 anyway. `cache_type`: how keys and values are kept (default: 16 bits
+    in the native runner, 32 in NumPy, which knows nothing else). `weights_digest`: that of the files, if it is known.
+    Raises CheckpointError, and EngineError for a cache that the runner does not have.
     """
     if kernels.available():
         count = threads or physical_cores()
