@@ -253,7 +253,7 @@ def test_a_seed_is_drawn_where_none_is_given():
 def weighed(sampling, prompt):
     """LOGITS after bias and penalties."""
     sampler = Sampler(sampling, prompt, 6)
-    return plain.changed(LOGITS, np.array([sampler._ask()], plain.ASK)[0], sampler._changes())
+    return plain.changed(LOGITS, np.array([sampler.ask()], plain.ASK)[0], sampler.changes())
 
 
 def test_repetition_penalty_divides_what_is_positive_and_multiplies_what_is_negative():

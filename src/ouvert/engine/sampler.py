@@ -175,15 +175,16 @@ class Sampler:
             raise found
         return found
 
-    def _ask(self) -> tuple[float | int, ...]:
-        """A row of arithmetic.sampling.ASK."""
+    def ask(self) -> tuple[float | int, ...]:
+        """How the next token is chosen: a row of arithmetic.sampling.ASK, the same until it is. Raises nothing."""
         if self._rules[0] < 0:
             return (*self._rules, 0, *self._filters)
         if self._next_draw is None:
             self._next_draw = int(self._chance.random_raw())
         return (*self._rules, self._next_draw, *self._filters)
 
-    def _changes(self) -> plain.Changes | None:
+    def changes(self) -> plain.Changes | None:
+        """What biases and the tokens so far change in the logits; None: nothing. Raises nothing."""
         if self._counts is None and not self._biased.size:
             return None
         seen, times = (NOTHING_SEEN, NEVER) if self._counts is None else self._counts.arrays
@@ -241,13 +242,13 @@ def choose_all(
     barred = [ids is not None and not ids.size for ids in allowed]
     try:
         asks = np.array(
-            [GREEDY if nothing else sampler._ask() for sampler, nothing in zip(samplers, barred, strict=True)],
+            [GREEDY if nothing else sampler.ask() for sampler, nothing in zip(samplers, barred, strict=True)],
             plain.ASK,
         )
         outcomes, likeliest = (by or machinery()).choose(
             logits,
             asks,
-            [sampler._changes() for sampler in samplers],
+            [sampler.changes() for sampler in samplers],
             [None if nothing else ids for ids, nothing in zip(allowed, barred, strict=True)],
         )
     except Exception as problem:

@@ -61,7 +61,7 @@ def rows():
 def ours(asked, row):
     """Every token's chance, 0 for what may not be chosen, and the row after bias and penalties."""
     sampler = Sampler(asked, PROMPT, WORDS)
-    ask, changes = np.array([sampler._ask()], plain.ASK)[0], sampler._changes()
+    ask, changes = np.array([sampler.ask()], plain.ASK)[0], sampler.changes()
     weighed = row if changes is None else plain.changed(row, ask, changes)
     shares = plain.kept_shares(weighed, ask)
     return shares / shares.sum(), weighed
