@@ -1,10 +1,10 @@
-"""Who is watching: a tap is shown every named value of a forward pass and may replace it."""
+"""Taps: a tap is shown every named value of a forward pass and may replace it."""
 
 from typing import Any, Self
 
 
 class Tap:
-    """Shows nothing and changes nothing: the tap for everyday use."""
+    """A tap that keeps nothing and changes nothing: the one that is used when nobody watches."""
 
     def __call__(self, name: str, value: Any) -> Any:
         return value

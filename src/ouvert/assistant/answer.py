@@ -225,7 +225,7 @@ class Answer:
 
 
 def untagged_calls(plan: AnswerPlan) -> UntaggedCalls | None:
-    """Where the model may call or answer as it likes, an answer that is nothing but a call's JSON is that call."""
+    """A reader of calls without tags, if the model may call: an answer that is only a call's JSON is a call."""
     tools = {tool.name: tool for tool in plan.conversation.tools}
     demands = plan.request.demands
     if not tools or demands.calls != "auto" or demands.answer is not None:

@@ -45,7 +45,7 @@ class Forgotten:
 
 
 def normal(text: str) -> str:
-    """As some tokenizers write it."""
+    """The text in the form (NFKC) to which some tokenizers bring it."""
     return unicodedata.normalize("NFKC", text)
 
 

@@ -122,7 +122,7 @@ def worth_showing(installed: Installed, progress: Progress) -> Progress:
 
 @contextmanager
 def packed_file(store: Store, installed: Installed, digest: str, progress: Progress) -> Iterator[PackedFile]:
-    """Where the store keeps the packed weights; if they have to be written, `progress` is shown meanwhile."""
+    """The store's place for the packed weights. `progress` is shown while they are written."""
     before: int | None = None
     shown = worth_showing(installed, progress)
 

@@ -47,7 +47,7 @@ def request_for_model(request: ChatRequest, chat: ChatFormat) -> tuple[ChatReque
 
 
 def without_tools_not_to_call(conversation: Conversation, request: ChatRequest, chat: ChatFormat) -> Conversation:
-    """Where calls are ruled out and nothing else keeps a model from calling, it is told of no tools."""
+    """The conversation without tools, if calls are ruled out and nothing else keeps the model from calling."""
     return replace(conversation, tools=()) if request.demands.calls == "none" and not chat.guides else conversation
 
 
@@ -89,6 +89,6 @@ def nearest_thinking(asked: Thinking, abilities: Abilities) -> tuple[Effort | No
 
 
 def nearest_effort(word: str, efforts: Sequence[Effort]) -> Effort:
-    """Of two that are equally near, the smaller."""
+    """The effort nearest to `word`; of two that are equally near, the smaller."""
     wanted = EFFORTS.index(word)
     return min(efforts, key=lambda effort: abs(EFFORTS.index(effort) - wanted))

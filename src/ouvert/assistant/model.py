@@ -298,12 +298,12 @@ class Model:
 
     @property
     def fingerprint(self) -> str:
-        """That of the base: what OpenAI calls system_fingerprint. Raises what `fingerprint_of` raises."""
+        """The fingerprint of the base: OpenAI's system_fingerprint. Raises what `fingerprint_of` raises."""
         return self.fingerprint_of(BASE)
 
     def fingerprint_of(self, variant: Variant) -> str:
-        """Another one whenever the same request, of this variant, could give another answer. Raises what `tokenizer`
-        raises, and EngineError if a file of the weights can no longer be read."""
+        """The fingerprint of a variant. It changes whenever the same request could give another answer. Raises what
+        `tokenizer` raises, and EngineError if a file of the weights can no longer be read."""
         try:
             identity = self.assistant.identity
         except (AssistantError, ChatError):  # without a chat format only texts are continued

@@ -139,7 +139,7 @@ class OutlineState:
         ]
 
     def _header_of(self, segment: Segment) -> tuple[int, ...]:
-        """As it is written here."""
+        """The segment's header at this place of the answer: a later call may begin differently."""
         if segment.kind == "call" and self._calls and segment.later is not None:
             return segment.later(self._calls)
         return segment.header

@@ -26,7 +26,7 @@ class Thinking:
     unasked: bool = True
 
     def or_effort(self, effort: str | None) -> Self:
-        """The same, with the effort that stands in the model's name where none was asked for. Raises nothing."""
+        """The same, but with the effort in the model's name if none was asked for. Raises nothing."""
         return self if effort is None else replace(self, effort=self.effort or effort, unasked=True)
 
 

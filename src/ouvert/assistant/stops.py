@@ -49,7 +49,7 @@ class StopStrings:
         return shown
 
     def _start_of(self, stop: str) -> int:
-        """Where a beginning of `stop` stands at the end of what is held, or its length."""
+        """The offset at which the held text ends with a beginning of `stop`; the held text's length if it does not."""
         held = self._held
         for start in range(max(0, len(held) - len(stop) + 1), len(held)):
             if stop.startswith(held[start:]):

@@ -59,7 +59,7 @@ class Matcher:
         self._answered.append((place, message))
 
     def results(self) -> Iterator[Message]:
-        """Those since the last message that is no result, in the order of their calls."""
+        """The results since the last message of another role, in the order of their calls."""
         begun = {place[0] for place, _ in self._answered}
         if missing := [call.id for place, call in self._open.items() if place[0] in begun]:
             answered = ", ".join(repr(message.tool_call_id) for _, message in self._answered)

@@ -11,7 +11,7 @@ from ouvert.chat.owned_text import TEMPLATE, OwnedText, plain
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Whose text it is."""
+    """Whose text a span is."""
 
     message: int | None
     channel: str | None

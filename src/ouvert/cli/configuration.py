@@ -97,5 +97,5 @@ def flattened(stated: dict[str, object], path: Path) -> dict[str, object]:
 
 
 def strange_variables() -> list[str]:
-    """Those that look like ours and that nothing reads."""
+    """Variables of the environment that look like ours and that nothing reads."""
     return sorted(name for name in os.environ if name.startswith("OUVERT_") and name not in VARIABLES)

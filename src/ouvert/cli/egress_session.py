@@ -120,7 +120,7 @@ def session(order: dict[str, Any]) -> dict[str, Any]:
 
 
 def interfaces() -> list[str]:
-    """Of this process's namespace."""
+    """The network interfaces of this process's namespace."""
     return sorted(line.partition(":")[0].strip() for line in Path("/proc/self/net/dev").read_text().splitlines()[2:])
 
 

@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 
 def history_path() -> Path:
-    """Where what was typed is kept; `ouvert cache clear --history` removes it."""
+    """The file that keeps what was typed; `ouvert cache clear --history` removes it."""
     from platformdirs import user_state_path
 
     return user_state_path("ouvert", appauthor=False) / "history"
 
 
 def history_file() -> Path:
-    """That file, there and readable by its owner only. Raises OSError, also for what is no file."""
+    """The same file, created if needed, readable by its owner only. Raises OSError, also for what is no file."""
     from ouvert.store import open_regular
 
     path = history_path()

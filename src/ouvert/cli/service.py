@@ -49,7 +49,7 @@ def unit_text(command: Sequence[str], stop_seconds: float, variables: dict[str, 
 
 
 def quoted(word: str) -> str:
-    """As systemd reads it in any setting: % begins a specifier. Raises ServiceError."""
+    """The text escaped for any setting of systemd, where % begins a specifier. Raises ServiceError."""
     if any(ord(letter) < 32 for letter in word):
         raise ServiceError(f"installing the service: {word!r} has a control character, which no unit can hold.")
     escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")

@@ -35,7 +35,7 @@ class ThinkingWindow:
         self._text = ""
 
     def _erase(self) -> None:
-        """To the beginning of the first row drawn, and nothing behind it."""
+        """Go to the beginning of the first row drawn, and clear everything after it."""
         if self._drawn:
             up = f"\x1b[{self._drawn - 1}A" if self._drawn > 1 else ""
             self._screen.write(f"\r{up}\x1b[J")

@@ -86,7 +86,7 @@ class Answers:
             self.end(request, "repetition")
 
     def _explained(self, problem: EngineError, request: Request) -> EngineError:
-        """Of logits that are not finite: in which layer they came up, if that can be found."""
+        """The error; if logits were not finite, with the layer where that began, if it can be found."""
         if not isinstance(problem, NotFiniteError) or self._locate is None or request.variant != BASE:
             return problem
         try:

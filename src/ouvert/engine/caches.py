@@ -46,7 +46,7 @@ class Caches:
         request.cached = 0
 
     def pause(self, request: Request) -> None:
-        """It makes room, and goes on from what of it is still kept when its turn comes."""
+        """The request gives up its caches. When its turn comes again, it goes on from what is still kept of it."""
         self.keep(request)
         self.release(request)
         self._queues.wait_again(request)

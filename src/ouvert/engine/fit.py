@@ -115,7 +115,7 @@ def measure_machine(memory: int, threads: int | None = None) -> Machine:
 
 
 def demand_of_shape(shape: Shape, encoding: str | None = None, cache_type: str = "f16") -> Demand:
-    """As its makers ship it, or in another encoding. Raises KeyError for an encoding that is not known."""
+    """The demand of a model as its makers ship it, or in another encoding. Raises KeyError for an unknown encoding."""
     return Demand(
         weights=shape.weight_bytes(encoding),
         read_per_token=shape.bytes_per_token(encoding),

@@ -47,7 +47,7 @@ class NumericIdentity:
         return {"identity": IDENTITY_VERSION, **asdict(self)}
 
     def of_variant(self, digest: str) -> Self:
-        """The same but for the variant."""
+        """The same identity with another variant."""
         return replace(self, variant=digest)
 
     @property

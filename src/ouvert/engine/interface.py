@@ -240,7 +240,7 @@ class EngineFacts:
 
     @property
     def build(self) -> str | None:
-        """Of the files of this program that decide an answer, where two builds of one version differ."""
+        """The digest of this program's files that decide an answer: two builds of one version may differ."""
         return self.identity.build
 
 

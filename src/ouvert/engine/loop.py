@@ -62,7 +62,7 @@ class Loop:
         self.mailbox.submit(request, len(self.queues.waiting), self.limits.most_waiting)
 
     def cancel(self, request: Request) -> None:
-        """It ends before the next step."""
+        """End the request before the next step."""
         request.cancelled.set()
         self.mailbox.wake()
 

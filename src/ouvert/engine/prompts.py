@@ -21,7 +21,7 @@ class Prompts:
         self._kept = caches.kept
 
     def begin(self, budget: int) -> None:
-        """Those whose turn may come in a step of so many tokens."""
+        """Give sequences to the prompts whose turn may come in a step of so many tokens."""
         growth = self._caches.growth
         free = self._kept.free - sum(growth(each.cached, each.cached + 1) for each in self._queues.running)
         first = True

@@ -18,7 +18,7 @@ class Queues:
         self._page_tokens, self._kept = page_tokens, kept
 
     def __iter__(self) -> Iterator[Request]:
-        """Those running, then those waiting. What is iterated is of now, whatever changes meanwhile."""
+        """The running requests, then the waiting ones, as they are now: later changes do not show in the iteration."""
         return iter((*self.running, *self.waiting))
 
     def find(self, number: int) -> Request:
@@ -51,7 +51,7 @@ class Queues:
                 self._wait_behind(follower, followers[:1])
 
     def ended_from_outside(self) -> list[tuple[Request, Reason]]:
-        """Those that were cancelled, and those whose time is over."""
+        """The requests that were cancelled, and those whose time is over."""
         now = time.perf_counter()
         cancelled: list[tuple[Request, Reason]] = [(each, "cancelled") for each in self if each.cancelled.is_set()]
         late = [each for each in self if each.deadline is not None and now >= each.deadline]

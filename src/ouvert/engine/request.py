@@ -115,20 +115,20 @@ class Request:
         return merged_ids(allowed, self.stop_ids)
 
     def leave_nothing(self) -> None:
-        """It holds what is to be forgotten."""
+        """Let nothing of the request be kept: it holds what is to be forgotten."""
         self.leaves = False
         if self.fetch is not None:
             self.fetch.wanted = False
 
     def wait(self) -> Stopped:
-        """Until it has left the engine. From any thread."""
+        """Wait until the request has left the engine. Safe from any thread."""
         self.ended.wait()
         if self.stopped is None:
             raise RuntimeError("a request ended without saying why")
         return self.stopped
 
     def end(self, reason: Reason, error: BaseException | None = None) -> None:
-        """It has left the engine. Whoever reads it is told."""
+        """The request leaves the engine, and its reader is told."""
         now = time.perf_counter()
         begun = self.begun or now
         read = self.read or now

@@ -186,7 +186,7 @@ class Steps:
         return []
 
     def _give_memory(self, request: Request, done: list[Request], everything_given: bool, problem: MemoryError) -> None:
-        """Where memory is short the oldest goes on, and the others make room for it: those not `done` in this step."""
+        """If memory is short, the oldest request goes on. The others pause, except those `done` in this step."""
         others = [each for each in self._queues if each.sequence and each is not request]
         oldest = all(request.id < each.id for each in others)
         if not oldest or (everything_given and self._caches.lent):

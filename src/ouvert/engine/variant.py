@@ -83,7 +83,7 @@ class Variant:
     edits: tuple[Edit, ...] = ()
 
     def facts(self) -> dict[str, Any]:
-        """As JSON."""
+        """The variant as JSON."""
         return {
             "adapters": [{"digest": each.digest, "scale": canonical(each.scale)} for each in self.adapters],
             "edits": [

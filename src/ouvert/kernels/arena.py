@@ -74,7 +74,7 @@ def lowest_gap(taken: Sequence[tuple[int, int, int]], size: int) -> int:
 
 
 def bytes_per_token(value: Value) -> int:
-    """Of a value in memory."""
+    """How many bytes one token's row of a value takes in memory."""
     if value.code_bytes:
         return int(_native.activation_bytes_per_token(value.width, value.code_bytes))
     return 4 * value.width

@@ -116,7 +116,7 @@ class EarlySelects:
                 self.have(value, "wanted")  # at once, so that it stands before whoever could be fused with its reader
 
     def have(self, value: Value, rows: Rows) -> Value:
-        """These rows of a value, selected now if they have not been."""
+        """These rows of a value; they are selected now if that has not been done."""
         if (value, rows) not in self.now:
             picked = Value("wanted", value.width)
             self.ops.append(Op("select", [self.now[value, "tokens"]], [picked]))

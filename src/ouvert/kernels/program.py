@@ -18,7 +18,7 @@ MOST_TOKENS = 512
 
 
 class GroupUse(NamedTuple):
-    """Of the blocks of layers that look equally far back: how many are in use, and how often they are held in all."""
+    """For layers that look equally far back: how many blocks are in use, and how many references to them there are."""
 
     blocks: int
     references: int

@@ -159,6 +159,6 @@ def alike(value: Value) -> tuple[Any, ...]:
 
 
 def shown(value: Value) -> str:
-    """The same in words."""
+    """Type, shape and dtype of a value, in words."""
     kind, shape, dtype = alike(value)
     return f"{kind.__name__} {shape} of {dtype}" if shape is not None else f"{kind.__name__}"

@@ -46,7 +46,7 @@ class ModelFiles:
 
     @property
     def folder(self) -> Path | None:
-        """Where safetensors files have their companions; None of GGUF. Raises nothing."""
+        """The folder of a safetensors file and its companions (tokenizer, template); None for GGUF. Raises nothing."""
         return self.checkpoint.folder
 
     @property
@@ -66,7 +66,7 @@ class ModelFiles:
 
     @property
     def bytes(self) -> int:
-        """Of all tensors, as they are stored. Raises nothing."""
+        """How many bytes all tensors take, as they are stored. Raises nothing."""
         return sum(tensor.data.nbytes for tensor in self.checkpoint.tensors.values())
 
     @cached_property

@@ -55,7 +55,7 @@ class PieceDigests:
 
 
 def check_of_pieces(mapped: MappedFile, pieces: Sequence[Piece]) -> Check:
-    """Of a packed file: the first piece that is not what was written."""
+    """A check of a packed file: it finds the first piece that is not what was written."""
 
     def check(ended: Ended) -> str | None:
         for piece in pieces:
@@ -74,7 +74,7 @@ def check_of_pieces(mapped: MappedFile, pieces: Sequence[Piece]) -> Check:
 
 
 def check_of_source(maps: Sequence[MappedFile], digest: str) -> Check:
-    """Of the files that a model came in: `digest` is of all of them together, as weights.combined_digest says."""
+    """A check of the files that a model came in. `digest` is that of all of them: see weights.combined_digest."""
 
     def check(ended: Ended) -> str | None:
         found = digest_of_maps(maps, ended)

@@ -50,7 +50,7 @@ class PackedWeights:
         self.pieces = tuple(self._pieces(begin, digests))
 
     def _place_of(self, data: np.ndarray) -> int:
-        """Where in the file an array of it begins."""
+        """The offset in the file at which this array over it begins."""
         return int(data.ctypes.data - np.frombuffer(self.mapped, np.uint8).ctypes.data)
 
     def _pieces(self, begin: Mapping[str, int], digests: bytes) -> Iterator[Piece]:

@@ -183,7 +183,7 @@ def remove(mapped: MappedFile) -> None:
 
 
 def lower_priority() -> None:
-    """Of this thread, where threads have priorities of their own."""
+    """Lower this thread's priority, on systems where a thread has its own."""
     if sys.platform == "linux":
         with suppress(OSError):  # some containers deny it; the check is then as quick as all else
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)

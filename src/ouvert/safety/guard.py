@@ -66,7 +66,7 @@ class Counts:
 
     @property
     def attempted(self) -> int:
-        """Those that led beyond this machine, allowed or denied. Raises nothing."""
+        """The attempts that led beyond this machine, allowed or denied. Raises nothing."""
         return self.allowed + self.denied
 
 

@@ -1,9 +1,8 @@
-"""HTTP: one room per dialect, what all share at the root. May import assistant, chat, safety, agents, inspection and
-store.
+"""HTTP: one folder per dialect, and what all share at the root.
 
-Every dialect is a translation of the assistant's events; the core is synchronous, and `answers` carries its events to
-the event loop. The rooms (openai, anthropic, ollama, web) import the root and never each other; only `app` imports
-them.
+May import assistant, chat, safety, agents, inspection and store. Every dialect is a translation of the assistant's
+events; the core is synchronous, and `answers` carries its events to the event loop. The folders (openai, anthropic,
+ollama, web) import the root and never each other; only `app` imports them.
 """
 
 from ouvert.serving.app import make_app

@@ -44,7 +44,7 @@ class Task(Protocol[Written]):
 
     @property
     def variant(self) -> Variant:
-        """Of the model."""
+        """The variant of the model that answers."""
 
     def start(self, lease: Lease, number: int) -> ChoiceInProgress[Written]:
         """The choice with that number, from 0. Called in the choice's thread; may take its time, and may raise."""

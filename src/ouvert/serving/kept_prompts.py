@@ -26,7 +26,7 @@ class PagesOnDisk(Protocol):
 
 
 class KeptPrompts:
-    """Of all models of a server, in memory and on disk. Belongs to one event loop."""
+    """The kept prompts of all models of a server, in memory and on disk. Belongs to one event loop."""
 
     def __init__(self, prefixes: PagesOnDisk | None, models: LoadedModels) -> None:
         """`prefixes`: those on disk, one value for all models, so that they are found also where no model is in

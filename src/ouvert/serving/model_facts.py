@@ -11,7 +11,7 @@ HARMONY_EFFORTS = ("low", "medium", "high")
 
 
 def efforts_of(service: Service, installed: Installed) -> tuple[str, ...]:
-    """Of a model in memory as its format says, else as its name tells: gpt-oss has them."""
+    """The efforts a model has: as its format says if it is in memory; else by its name, for gpt-oss has them."""
     model = service.loaded_models.model_of(installed.name)
     if model is None:
         return HARMONY_EFFORTS if "gpt-oss" in installed.name.lower() else ()

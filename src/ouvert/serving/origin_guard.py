@@ -1,4 +1,4 @@
-"""Who may come in at all: the Host a request names, the page it comes from, and what browsers are told about it."""
+"""Which requests are let in: by the Host they name and the page they come from; and what browsers are told."""
 
 import ipaddress
 import re

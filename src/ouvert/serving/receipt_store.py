@@ -19,6 +19,6 @@ class ReceiptStore:
             self._of.popitem(last=False)
 
     def of(self, answer_id: str, whose: str) -> list[Mapping[str, Any]]:
-        """Of every choice, in order; none if they are not known."""
+        """The receipts of every choice of an answer, in order; empty if the answer is not known."""
         kept = self._of.get((whose, answer_id), {})
         return [kept[number] for number in sorted(kept)]

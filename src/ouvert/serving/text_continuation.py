@@ -97,7 +97,7 @@ class TextChoice:
 
     @property
     def mean_logprob(self) -> float | None:
-        """Of the tokens written so far, where asked for."""
+        """The mean log-probability of the tokens written so far, if it was asked for."""
         return None if self._continuation is None else self._continuation.likelihood.mean
 
     def cancel(self) -> None:

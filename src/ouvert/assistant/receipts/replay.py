@@ -57,14 +57,14 @@ class Replayed:
 
 
 class ReplayingModel(Protocol):
-    """What of a model a replay needs."""
+    """The members of a model that a replay uses."""
 
     @property
     def engine(self) -> Engine: ...
 
     @property
     def assistant(self) -> Assistant:
-        """Of one that has a chat format."""
+        """Only a model with a chat format has one."""
 
     @property
     def text_identity(self) -> Identity: ...
@@ -174,7 +174,7 @@ def check_variant(receipt: Mapping[str, Any], variant: Variant) -> None:
 
 
 def sampling_of(receipt: Mapping[str, Any]) -> Sampling:
-    """As it was used. Raises LedgerError for a setting this version does not know."""
+    """The receipt's sampling, as it was used. Raises LedgerError for a setting this version does not know."""
     stated = dict(receipt["sampling"])
     stated.pop("stop", None)
     bias = {int(token): value for token, value in stated.pop("logit_bias", {}).items()}

@@ -65,7 +65,7 @@ def shown(key: str, stated: SettingValue) -> str:
 
 
 def plain(value: object) -> object:
-    """As JSON can hold it: no infinite numbers."""
+    """The value as JSON can hold it: without infinite numbers."""
     return "forever" if value == float("inf") else value
 
 

@@ -169,7 +169,7 @@ def models(args: argparse.Namespace) -> Iterator[Finding]:
 
 
 def packed_weights(args: argparse.Namespace) -> Iterator[Finding]:
-    """Those of up to LARGE_PACKED bytes are read whole, larger ones with --verify."""
+    """Findings about packed files. Files of up to LARGE_PACKED bytes are read whole, larger ones with --verify."""
     from ouvert.cli.commands.show import require_whole
     from ouvert.store import StoreError, bytes_in_words
 

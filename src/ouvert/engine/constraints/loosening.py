@@ -72,7 +72,7 @@ def places(schema: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
 
 
 def wider_than(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The same, wider and wider."""
+    """Schemas that admit more and more than `schema` does, the nearest to it first."""
     if "oneOf" in schema and "anyOf" not in schema:
         yield {("anyOf" if keyword == "oneOf" else keyword): value for keyword, value in schema.items()}
     structure = {keyword: value for keyword, value in schema.items() if keyword in STRUCTURE}

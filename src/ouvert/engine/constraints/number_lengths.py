@@ -67,6 +67,6 @@ class DigitRuns:
         self.longest = int(self._runs.max(initial=0))
 
     def within(self, ids: np.ndarray, room: int) -> np.ndarray:
-        """Those of the ids with at most `room` digits."""
+        """The ids whose tokens have at most `room` digits."""
         kept: np.ndarray = ids[self._runs[ids] <= room]
         return kept

@@ -53,7 +53,7 @@ class PageStore(Protocol):
         """Whether it is kept: if there is room beside what was used later than `used` (seconds since 1970)."""
 
     def touch(self, names: Iterable[str], used: float) -> None:
-        """They were used at `used`: pages in the order of their tokens."""
+        """Note that these pages, in the order of their tokens, were used at `used`."""
 
     def forget(self, owner: str, base: str, holds: Holds) -> None:
         """Remove the pages of this owner whose sequences `holds` picks, of the base whose pages start from `base` and
@@ -159,7 +159,7 @@ class DiskPrefixes:
         self._writer.submit(work)
 
     def touch(self, nodes: Ordered[Node]) -> None:
-        """These were used just now."""
+        """Note that these pages were used just now."""
         names = [self.name(node) for node in nodes]
         self._writer.submit(self.files.touch, names, time.time())
 

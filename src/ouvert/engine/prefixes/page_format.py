@@ -40,11 +40,11 @@ class PageFormat:
         return self._digest(b"root\0" + text.encode())
 
     def name(self, parent: str, ids: Ordered[int]) -> str:
-        """Of the page with these ids after the page called `parent`, or after the root."""
+        """The name of the page with these ids that follows the page called `parent`, or the root."""
         return self._digest(f"{parent}\0{','.join(map(str, ids))}".encode())
 
     def _digest(self, data: bytes) -> str:
-        """With a key, names say nothing to those who have not got it, not even to those who guess the text."""
+        """With a key, a name says nothing to a reader who lacks the key, even if the reader guesses the text."""
         return (hmac.new(self._naming, data, "sha256") if self._naming else hashlib.sha256(data)).hexdigest()
 
     def encode(self, name: str, data: bytes | memoryview, place: Place) -> tuple[bytes | memoryview, ...]:

@@ -39,7 +39,7 @@ PATIENCE = 2.0  # seconds for a keyring to say whether it is open
 
 
 def key_file() -> Path:
-    """Where the key of this user stands if the keyring has it not, e.g. ~/.config/ouvert/prefixes.key."""
+    """The file with this user's key, if the keyring does not have it: ~/.config/ouvert/prefixes.key on Linux."""
     from platformdirs import user_config_path
 
     return user_config_path("ouvert", appauthor=False) / FILE

@@ -62,7 +62,7 @@ class NumpyPage:
 
 
 def dims_of(layer: Layer) -> tuple[int, ...]:
-    """Of a layer's part of a page."""
+    """The shape of a layer's part of a page."""
     if layer.kind == LATENTS:
         return PAGE_TOKENS, layer.dim
     return (layer.dim, layer.heads) if layer.kind == STATE else (2, layer.heads, PAGE_TOKENS, layer.dim)

@@ -21,7 +21,7 @@ UNREADABLE = {
 
 
 class Source(Wire):
-    """Of a document: its text, or blocks of text. Files, addresses and PDF are refused."""
+    """The source of a document: its text, or blocks of text. Files, addresses and PDF are refused."""
 
     type: str
     data: str | None = None

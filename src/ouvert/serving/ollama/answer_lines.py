@@ -29,7 +29,7 @@ CUT_OFF = ("length", "repetition", "cancelled", "timeout")
 
 
 class Shape(Protocol):
-    """Where the parts of an answer stand in a line; each endpoint of answers has one."""
+    """The places of an answer's parts in a line; each endpoint that answers has its own."""
 
     @property
     def text_field(self) -> str:

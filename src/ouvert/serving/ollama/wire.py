@@ -137,7 +137,7 @@ class AnswerRequest(FormedRequest):
         return Thinking(effort=self.think)
 
     def chat_request(self, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> ChatRequest:
-        """These messages to be answered, as the other fields say. Raises Refusal for what cannot be honoured."""
+        """A request to answer these messages, as the other fields say. Raises Refusal for what cannot be honoured."""
         form = self.form
         return ChatRequest(
             conversation=as_conversation(messages, tools, schema=form.schema),

@@ -108,7 +108,7 @@ def notes_on(request: ResponsesRequest) -> tuple[str, ...]:
 
 
 def notes_on_input(request: InputRequest) -> tuple[str, ...]:
-    """The same of the part that a prompt is made of."""
+    """Notes on the fields that the prompt is made of."""
     tools = declared_tools(request.tools or ())
     return (*request.unknown, *tools.notes, *first_notes(unknown_in_items(request.input)))
 
@@ -166,7 +166,7 @@ def custom_names(response: Mapping[str, Any]) -> frozenset[str]:
 
 
 def shown_format(stated: StatedFormat) -> dict[str, Any]:
-    """As OpenAI's types have it: what other servers write into a format is a schema, or is said by its type."""
+    """The format in OpenAI's types; what other servers write into a format becomes a schema, or the type says it."""
     form: dict[str, Any] = {"type": stated.type if stated.type in ("text", "json_object", "json_schema") else "text"}
     if (schema := stated.form("text.format").schema) is not None:
         facts = {**(stated.model_extra or {}), "strict": stated.strict}

@@ -84,7 +84,7 @@ async def input_items(call: Call) -> Response:
 
 
 def as_input_item(item: dict[str, Any]) -> dict[str, Any]:
-    """As OpenAI lists it: a message's text is a part."""
+    """The item as OpenAI lists it: a message's text is a part."""
     if item["type"] != "message" or not isinstance(item.get("content"), str):
         return item
     kind = "output_text" if item.get("role") == "assistant" else "input_text"

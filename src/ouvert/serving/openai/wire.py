@@ -100,7 +100,7 @@ class SamplingFields(FormedRequest):
 
 
 class SampledRequest(SamplingFields):
-    """Also what chooses tokens, and what the answer has to be, of Chat Completions and Completions."""
+    """What Chat Completions and Completions share besides: how tokens are chosen, and what the answer must be."""
 
     repetition_guard: Annotated[int, Field(ge=0, le=MOST_COUNT)] | None = None
     logit_bias: Annotated[dict[Annotated[str, Field(max_length=10)], Bias], Field(max_length=MOST_BIASED)] | None = None
@@ -182,7 +182,7 @@ def in_openais_words(refusal: Refusal) -> bytes:
 
 
 def usage_of(usages: Sequence[Usage]) -> dict[str, Any]:
-    """Of all choices together: the prompt counts once."""
+    """The usage of all choices together: the prompt counts once."""
     prompt = max((usage.prompt for usage in usages), default=0)
     output = sum(usage.output for usage in usages)
     return {
