@@ -10,7 +10,7 @@ import pytest
 from ouvert.cli import main
 from ouvert.cli.progress import Bars, Lines, seconds_in_words, show_progress
 from ouvert.models import FAMILIES
-from ouvert.store import aliases
+from ouvert.store import aliases, bytes_in_words
 
 
 @pytest.fixture(autouse=True)
@@ -110,11 +110,15 @@ def test_list_all_shows_the_short_names(capsys: pytest.CaptureFixture[str]) -> N
     assert main(["list", "--all"]) == 0
     lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines() if line}
     assert {alias.name for alias in aliases()} <= lines.keys()
-    assert "98.4 MB" in lines["smollm2"]
+    fetch, store, run = 98_362_432, 2 * 98_362_432, 98_362_432 + 8192 * 30 * 2 * 2 * 3 * 64 + 300_000_000
+    assert lines["smollm2"].split()[1:7] == [
+        word for size in (fetch, store, run) for word in bytes_in_words(size).split()
+    ]
     assert "~ 13.8 GB" in lines["gpt-oss:20b"]
     assert main(["list", "--all", "--json"]) == 0
-    names = [alias["name"] for alias in json.loads(capsys.readouterr().out)["short_names"]]
-    assert names == [alias.name for alias in aliases()]
+    rows = json.loads(capsys.readouterr().out)["short_names"]
+    assert [row["name"] for row in rows] == [alias.name for alias in aliases()]
+    assert rows[0]["bytes_to"] == {"fetch": fetch, "store": store, "run": run}
 
 
 def test_the_table_marks_exactly_the_families_that_are_built() -> None:

@@ -9,6 +9,8 @@ from ouvert.store import aliases
 MORE = {
     "smollm2": 1.18,  # the embedding is in 8 bits, not in 4
     "qwen2.5-coder:1.5b": 1.14,  # the tied head is stored twice
+    "qwen2.5:1.5b": 1.14,
+    "qwen2.5:3b": 1.10,
     "qwen3:0.6b": 1.27,  # the tied head is stored twice
     "qwen3:1.7b": 1.19,  # the tied head is stored twice
     "deepseek-r1": 1.03,  # the extra layer that predicts two tokens ahead

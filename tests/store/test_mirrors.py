@@ -222,6 +222,27 @@ def test_a_hub_that_announces_another_file_is_not_fetched_from(
     assert tiny_hub.sent.get("m.gguf", 0) == 0
 
 
+def test_a_model_of_several_files_is_pinned_by_the_digest_of_them_all(
+    store: Store, tiny_hub: TinyHub, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `<hex> <name>` lines, sorted: worked out here by hand."""
+    files = {f"m-{n:05}-of-00002.gguf": gguf(900 + n, seed=n) for n in (1, 2)}
+    lines = "".join(sorted(f"{hashlib.sha256(content).hexdigest()} {name}\n" for name, content in files.items()))
+    pinned = hashlib.sha256(lines.encode()).hexdigest()
+    source = f"hf:{REPOSITORY}:m-00001-of-00002.gguf"
+    use(monkeypatch, replace(ALIAS, source=source, sha256=pinned, mirrors=()))
+    tiny_hub.repositories[REPOSITORY] = files | {"m-Q8_0.gguf": gguf(99)}
+    installed = store.pull("tiny", hub=hub)
+    assert installed.digest == f"sha256:{pinned}"
+    assert {file.name for file in installed.files} == files.keys()
+    store.remove("tiny")
+    tiny_hub.sent.clear()
+    tiny_hub.repositories[REPOSITORY]["m-00002-of-00002.gguf"] = gguf(902, seed=3)
+    with pytest.raises(StoreError, match="does not give the model that is pinned as tiny"):
+        store.pull("tiny", hub=hub)
+    assert not tiny_hub.sent.keys() & tiny_hub.repositories[REPOSITORY].keys()
+
+
 def test_a_hub_that_sends_another_file_than_it_announces_is_passed_over(
     store: Store, tiny_hub: TinyHub, hub: Hub, wheels: Path
 ) -> None:

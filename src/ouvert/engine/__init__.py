@@ -4,7 +4,15 @@ from ouvert.engine.build import build_digest
 from ouvert.engine.constraints.grammar import CompiledGrammar, Grammar, Vocabulary, matches, merged_ids
 from ouvert.engine.constraints.schemas import of_objects, refuse_wrong
 from ouvert.engine.constraints.trial import COMMAND as TRIAL_COMMAND
-from ouvert.engine.fit import Demand, Machine, demand_of_files, demand_of_shape, forecast, measure_machine
+from ouvert.engine.fit import (
+    Demand,
+    Machine,
+    demand_of_files,
+    demand_of_shape,
+    forecast,
+    measure_machine,
+    memory_to_run,
+)
 from ouvert.engine.interface import (
     Constraint,
     ConstraintState,
@@ -79,6 +87,7 @@ __all__ = [
     "matches",
     "measure_machine",
     "memory_bytes",
+    "memory_to_run",
     "merged_ids",
     "native_instruction_set",
     "of_objects",

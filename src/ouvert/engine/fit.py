@@ -68,7 +68,7 @@ class Forecast:
 def forecast(demand: Demand, machine: Machine, context: int) -> Forecast:
     """For sequences of `context` tokens, decoding at half that depth on average. Raises nothing."""
     cache = demand.cache(context)
-    memory = demand.weights + cache + BESIDES
+    memory = memory_to_run(demand, context)
     room = int(machine.memory * USABLE)
     read = demand.read_per_token + demand.cache(context // 2)
     seconds = read / machine.bandwidth
@@ -81,6 +81,11 @@ def forecast(demand: Demand, machine: Machine, context: int) -> Forecast:
         decode=(SHARE_OF_BANDWIDTH[0] / seconds, SHARE_OF_BANDWIDTH[1] / seconds),
         prefill=(SHARE_OF_MULTIPLY_ADDS[0] * computed, SHARE_OF_MULTIPLY_ADDS[1] * computed),
     )
+
+
+def memory_to_run(demand: Demand, context: int) -> int:
+    """Bytes of memory for a sequence of `context` tokens: packed weights, caches, and the process. Raises nothing."""
+    return demand.weights + demand.cache(context) + BESIDES
 
 
 def longest_context(demand: Demand, room: int) -> int:

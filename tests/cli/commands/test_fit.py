@@ -34,6 +34,19 @@ def test_a_model_that_is_not_here_is_forecast_from_its_shape(capsys):
     assert 1 < low < high < 25
 
 
+def test_a_short_name_says_what_it_takes_to_fetch_to_store_and_to_run(capsys):
+    assert main(["fit", "qwen2.5-coder:1.5b", "--json"]) == 0
+    [row] = json.loads(capsys.readouterr().out)["models"]
+    assert (row["form"], row["fetch_bytes"], row["store_bytes"]) == ("Q4_K_M", 1_117_320_768, 2_234_641_536)
+    assert row["memory_bytes"] == 1_117_320_768 + 8192 * 28 * 2 * 2 * 2 * 128 + 300_000_000
+    assert main(["fit", "qwen2.5-coder:1.5b"]) == 0
+    said = capsys.readouterr().out
+    assert "1.1 GB    2.2 GB" in said
+    assert main(["fit", "llama3.2:1b", "--json"]) == 0
+    as_fetched, at_four_bits = json.loads(capsys.readouterr().out)["models"]
+    assert (as_fetched["fetch_bytes"], at_four_bits["fetch_bytes"]) == (2_470_000_000, None)
+
+
 def test_an_eight_bit_cache_is_forecast_as_it_is_kept(smollm2, capsys):
     sizes = {}
     for cache in ("f16", "q8"):

@@ -4,6 +4,7 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ouvert.cli.arguments import add_cache_argument, add_model_argument
@@ -43,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
         print("measuring this machine ...", end="\r", file=sys.stderr, flush=True)
     machine = measure_machine(memory, args.threads)
     rows = list(candidates(args.model, args.cache or "f16"))
-    answers = [answer(name, form, built, demand, machine, args.context) for name, form, built, demand in rows]
+    answers = [answer(candidate, machine, args.context) for candidate in rows]
     if args.json:
         facts = {
             "memory_bytes": machine.memory,
@@ -62,8 +63,22 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def candidates(wanted: str | None, cache: str) -> Iterator[tuple[str, str, bool, "Demand"]]:
-    """(name, form, whether this version runs the family, demand) of what was asked for, or of every short name."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """A model in one form. `built`: whether this version runs its family; `fetch` and `store`: bytes of a model that is
+    not here and has this form where it is fetched from."""
+
+    name: str
+    form: str
+    demand: "Demand"
+    built: bool = True
+    fetch: int | None = None
+    store: int | None = None
+
+
+def candidates(wanted: str | None, cache: str) -> Iterator[Candidate]:
+    """What was asked for, or every short name, in the forms it can be had in."""
+    from ouvert.cli.machine import sizes_of
     from ouvert.engine import demand_of_files, demand_of_shape
     from ouvert.models import known_shapes
     from ouvert.store import StoreError, aliases, find_alias
@@ -76,25 +91,39 @@ def candidates(wanted: str | None, cache: str) -> Iterator[tuple[str, str, bool,
             if find_alias(wanted) is None:
                 raise
         else:
-            yield installed.name, "as it is here", True, demand_of_files(installed.path, cache)
+            demand = demand_of_files(installed.path, cache)
+            yield Candidate(name=installed.name, form="as it is here", demand=demand)
             return
     found = find_alias(wanted) if wanted is not None else None
     for alias in (found,) if found is not None else aliases():
-        shape = shapes[alias.name]
-        yield alias.name, shape.shipped, alias.built, demand_of_shape(shape, cache_type=cache)
+        shape, sizes = shapes[alias.name], sizes_of(alias)
+        demand = demand_of_shape(shape, cache_type=cache)
+        if alias.sha256:  # what the file weighs is known to the byte
+            demand = replace(demand, weights=alias.size)
+        yield Candidate(
+            name=alias.name,
+            form=shape.shipped,
+            demand=demand,
+            built=alias.built,
+            fetch=sizes.fetch,
+            store=sizes.store,
+        )
         if shape.shipped in ("BF16", "F32", "F8_E4M3"):
-            yield alias.name, FOUR_BITS, alias.built, demand_of_shape(shape, FOUR_BITS, cache)
+            demand = demand_of_shape(shape, FOUR_BITS, cache)
+            yield Candidate(name=alias.name, form=FOUR_BITS, demand=demand, built=alias.built)
 
 
-def answer(name: str, form: str, built: bool, demand: "Demand", machine: "Machine", context: int) -> dict[str, Any]:
+def answer(candidate: Candidate, machine: "Machine", context: int) -> dict[str, Any]:
     from ouvert.engine import forecast
 
-    seen = forecast(demand, machine, context)
+    seen = forecast(candidate.demand, machine, context)
     return {
-        "name": name,
-        "form": form,
-        "built": built,
-        "weight_bytes": demand.weights,
+        "name": candidate.name,
+        "form": candidate.form,
+        "built": candidate.built,
+        "fetch_bytes": candidate.fetch,
+        "store_bytes": candidate.store,
+        "weight_bytes": candidate.demand.weights,
         "cache_bytes": seen.cache,
         "memory_bytes": seen.memory,
         "fits": seen.fits,
@@ -120,6 +149,7 @@ def print_answers(answers: list[dict[str, Any]], machine: "Machine", context: in
             (
                 each["name"] + ("" if each["built"] else " (not yet built)"),
                 each["form"],
+                *("-" if each[size] is None else bytes_in_words(each[size]) for size in ("fetch_bytes", "store_bytes")),
                 bytes_in_words(each["weight_bytes"]),
                 bytes_in_words(each["cache_bytes"]),
                 bytes_in_words(each["memory_bytes"]),
@@ -130,7 +160,8 @@ def print_answers(answers: list[dict[str, Any]], machine: "Machine", context: in
                 ),
             )
         )
-    print_columns(("MODEL", "FORM", "WEIGHTS", "CACHE", "IN ALL", "FITS", "WRITES tokens/s", "READS tokens/s"), rows)
+    titles = ("MODEL", "FORM", "TO FETCH", "TO STORE", "WEIGHTS", "CACHE", "TO RUN", "FITS", "WRITES tokens/s")
+    print_columns((*titles, "READS tokens/s"), rows)
 
 
 def digits(value: float) -> int:

@@ -48,11 +48,12 @@ def print_json(installed: "Sequence[Installed]", *, short_names: bool) -> None:
     from dataclasses import asdict
 
     from ouvert.cli.commands.show import provenance
+    from ouvert.cli.machine import sizes_of
     from ouvert.store import aliases
 
     answer: dict[str, object] = {"models": [provenance(model) for model in installed]}
     if short_names:
-        answer["short_names"] = [asdict(alias) for alias in aliases()]
+        answer["short_names"] = [asdict(alias) | {"bytes_to": asdict(sizes_of(alias))} for alias in aliases()]
     print(json.dumps(answer, indent=2, ensure_ascii=False))
 
 
@@ -73,20 +74,26 @@ def print_installed(installed: "Sequence[Installed]") -> None:
 
 
 def print_short_names(here: Collection[str]) -> None:
-    """Every short name, with the model's source, or that it is here."""
+    """Every short name, with what the model takes, and its source, or that it is here."""
+    from ouvert.cli.machine import USUAL_CONTEXT, sizes_of
     from ouvert.store import aliases, bytes_in_words
 
     rows = [
         (
             alias.name,
-            ("" if alias.sha256 else "~ ") + bytes_in_words(alias.size),
+            *(
+                ("" if alias.sha256 else "~ ") + bytes_in_words(size)
+                for sizes in (sizes_of(alias),)
+                for size in (sizes.fetch, sizes.store, sizes.run)
+            ),
             alias.family + ("" if alias.built else " (not yet built)"),
             alias.licence,
             "here" if alias.name in here else alias.source,
         )
         for alias in aliases()
     ]
-    print_columns(("SHORT NAME", "SIZE", "FAMILY", "LICENCE", "SOURCE"), rows)
+    print_columns(("SHORT NAME", "TO FETCH", "TO STORE", "TO RUN", "FAMILY", "LICENCE", "SOURCE"), rows)
+    print(f"\nTo store: as it is fetched, and packed. To run: memory, with a conversation of {USUAL_CONTEXT} tokens.")
 
 
 def print_columns(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterable
 from dataclasses import asdict
 from math import prod
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ouvert.cli.arguments import add_model_argument
@@ -111,22 +112,26 @@ def contents(installed: "Installed") -> dict[str, Any]:
             "parameters": None,
             "context": None,
             "configuration": None,
+            "bytes_to_run": None,
             "tensors": len(checkpoint.tensors),
             "encodings": dict(sorted(encodings.items(), key=lambda pair: -pair[1])),
             "chat_template": language.template,
             "chat_template_names": list(language.templates),
         }
-        return facts | recognised(checkpoint)
+        return facts | recognised(checkpoint, installed.path)
 
 
-def recognised(checkpoint: "Checkpoint") -> dict[str, Any]:
-    """What the model is, or why this version cannot run it."""
+def recognised(checkpoint: "Checkpoint", path: Path) -> dict[str, Any]:
+    """What the model is and takes, or why this version cannot run it."""
+    from ouvert.cli.machine import USUAL_CONTEXT
+    from ouvert.engine import demand_of_files, memory_to_run
     from ouvert.models import recognise
     from ouvert.weights import CheckpointError
 
     try:
         family, config = recognise(checkpoint)
         parameters = family.parameters(config, checkpoint)
+        memory = memory_to_run(demand_of_files(path), USUAL_CONTEXT)
     except CheckpointError as problem:
         return {"not_runnable": str(problem)}
     return {
@@ -134,11 +139,13 @@ def recognised(checkpoint: "Checkpoint") -> dict[str, Any]:
         "parameters": sum(prod(parameter.shape) for parameter in parameters if not parameter.same_as),
         "context": getattr(config, "max_position_embeddings", None),
         "configuration": asdict(config),
+        "bytes_to_run": memory,
     }
 
 
 def print_facts(facts: dict[str, Any]) -> None:
     """Titles on the left, facts on the right; what is not known is left out."""
+    from ouvert.cli.machine import USUAL_CONTEXT
     from ouvert.store import bytes_in_words
 
     def say(title: str, *lines: object) -> None:
@@ -173,6 +180,14 @@ def print_facts(facts: dict[str, Any]) -> None:
     if len(facts["files"]) > 1:
         say("files", *(f"{file['digest']}  {file['name']}" for file in facts["files"]))
     say("packed", *(f"{each['layout']}: {bytes_in_words(each['bytes'])}" for each in facts["packed"]))
+    if facts["digest"]:
+        stored = 0 if facts["linked"] else facts["bytes"]  # a linked file is not the store's
+        say("stored", bytes_in_words(stored + sum(each["bytes"] for each in facts["packed"])))
+    if facts["bytes_to_run"]:
+        say(
+            "to run",
+            f"{bytes_in_words(facts['bytes_to_run'])} of memory, with a conversation of {USUAL_CONTEXT} tokens",
+        )
     lines = (facts["chat_template"] or "none: a built-in one for the family is used").splitlines()
     rest = len(lines) - TEMPLATE_LINES
     say("template", *(shortened(line) for line in lines[:TEMPLATE_LINES] if line.strip()))
