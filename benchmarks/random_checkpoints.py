@@ -36,6 +36,18 @@ BLOCKS = {
     "Q6_K": (256, 210),
 }
 
+TINY = {
+    "hidden": 64,
+    "ffn": 96,
+    "layers": 4,
+    "heads": 4,
+    "kv_heads": 2,
+    "head_dim": 32,
+    "vocabulary": 320,
+    "encoding": "Q4_0",
+    "unembedding": "Q8_0",
+    "embedding": "Q4_0",
+}
 # Shapes as the models' own config.json state them.
 LLAMA_SHAPES = {
     "llama-3.2-1b": {
@@ -76,21 +88,25 @@ LLAMA_SHAPES = {
         "unembedding": "Q6_K",
         "embedding": "Q4_K",
     },
-    # For tests: made in a moment.
-    "mixtral-tiny": {
-        "hidden": 64,
-        "ffn": 96,
-        "layers": 4,
-        "heads": 4,
-        "kv_heads": 2,
-        "head_dim": 16,
-        "vocabulary": 320,
-        "experts": 5,
-        "kept": 2,
-        "encoding": "Q4_0",
-        "unembedding": "Q8_0",
-        "embedding": "Q4_0",
+    "qwen3-30b-a3b": {
+        "architecture": "qwen3moe",
+        "hidden": 2048,
+        "ffn": 6144,
+        "expert_ffn": 768,
+        "layers": 48,
+        "heads": 32,
+        "kv_heads": 4,
+        "head_dim": 128,
+        "vocabulary": 151936,
+        "experts": 128,
+        "kept": 8,
+        "encoding": "Q4_K",
+        "unembedding": "Q6_K",
+        "embedding": "Q4_K",
     },
+    # For tests: made in a moment.
+    "mixtral-tiny": TINY | {"experts": 5, "kept": 2},
+    "qwen3moe-tiny": TINY | {"architecture": "qwen3moe", "expert_ffn": 32, "experts": 9, "kept": 3},
 }
 OPENAI = {
     "hidden": 2880,
@@ -193,7 +209,7 @@ def mxfp4_scale(columns: int) -> np.uint8:
 
 
 def llama_tensors(shape: dict, layers: int) -> Iterator[Planned]:
-    hidden, ffn, encoding = shape["hidden"], shape["ffn"], shape["encoding"]
+    hidden, ffn, encoding = shape["hidden"], shape.get("expert_ffn", shape["ffn"]), shape["encoding"]
     queries, keys = shape["heads"] * shape["head_dim"], shape["kv_heads"] * shape["head_dim"]
     yield Planned("token_embd.weight", (shape["vocabulary"], hidden), shape["embedding"])
     yield Planned("output_norm.weight", (hidden,), "F32")
@@ -205,6 +221,9 @@ def llama_tensors(shape: dict, layers: int) -> Iterator[Planned]:
         yield Planned(f"blk.{n}.attn_k.weight", (keys, hidden), encoding)
         yield Planned(f"blk.{n}.attn_v.weight", (keys, hidden), encoding)
         yield Planned(f"blk.{n}.attn_output.weight", (hidden, queries), encoding)
+        if shape.get("architecture") == "qwen3moe":
+            yield Planned(f"blk.{n}.attn_q_norm.weight", (shape["head_dim"],), "F32")
+            yield Planned(f"blk.{n}.attn_k_norm.weight", (shape["head_dim"],), "F32")
         yield Planned(f"blk.{n}.ffn_norm.weight", (hidden,), "F32")
         if "experts" in shape:
             yield Planned(f"blk.{n}.ffn_gate_inp.weight", (shape["experts"], hidden), "F32")
@@ -324,6 +343,8 @@ def describe_llama(writer: "gguf.GGUFWriter", shape: dict, layers: int) -> None:
     writer.add_feed_forward_length(shape["ffn"])
     writer.add_head_count(shape["heads"])
     writer.add_head_count_kv(shape["kv_heads"])
+    writer.add_key_length(shape["head_dim"])
+    writer.add_value_length(shape["head_dim"])
     writer.add_rope_dimension_count(shape["head_dim"])
     writer.add_rope_freq_base(500000.0)
     writer.add_layer_norm_rms_eps(1e-5)
@@ -331,6 +352,8 @@ def describe_llama(writer: "gguf.GGUFWriter", shape: dict, layers: int) -> None:
     if "experts" in shape:
         writer.add_expert_count(shape["experts"])
         writer.add_expert_used_count(shape["kept"])
+    if "expert_ffn" in shape:
+        writer.add_expert_feed_forward_length(shape["expert_ffn"])
 
 
 def describe_gpt_oss(writer: "gguf.GGUFWriter", shape: dict, layers: int) -> None:
@@ -401,7 +424,8 @@ def write_gguf(name: str, path: Path, layers: int, seed: int) -> None:
     import gguf
 
     partial = path.with_suffix(".partial")
-    writer = gguf.GGUFWriter(partial, "llama" if name in LLAMA_SHAPES else "gpt-oss", use_temp_file=False)
+    architecture = LLAMA_SHAPES[name].get("architecture", "llama") if name in LLAMA_SHAPES else "gpt-oss"
+    writer = gguf.GGUFWriter(partial, architecture, use_temp_file=False)
     planned = described(writer, name, layers)
     vocabulary = planned[0].shape[0]  # of the embedding
     writer.add_tokenizer_model("gpt2")

@@ -83,6 +83,7 @@ CASES = {
     "llama-3.1-8b": Case("Llama-3.1-8B shape, Q4_0, 8 layers", "llama-3.1-8b", 8, 2.0, 1.15),
     "gpt-oss-20b": Case("gpt-oss-20b shape, MXFP4, 4 layers", "gpt-oss-20b", 4, 3.0, 1.2),
     "mixtral-8x7b": Case("Mixtral-8x7B shape, Q4_K, 3 layers", "mixtral-8x7b", 3, 1.0, 1.0),
+    "qwen3-30b-a3b": Case("Qwen3-30B-A3B shape, Q4_K, 8 layers", "qwen3-30b-a3b", 8, 1.0, 1.0),
 }
 FULL = {
     "llama-3.1-8b-full": Case("Llama-3.1-8B shape, Q4_0", "llama-3.1-8b", None, 2.0, 1.15),

@@ -18,6 +18,15 @@ def test_the_best_come_first_and_share_by_softmax():
     np.testing.assert_allclose(share, [[np.e / (np.e + 1), 1 / (np.e + 1)]])
 
 
+def test_weights_that_are_not_normalised_are_parts_of_the_whole():
+    scores = np.log([[1.0, 4.0, 2.0, 3.0]])
+    chosen, weights = route_top_k(scores, 2, normalised=False)
+    np.testing.assert_array_equal(chosen, [[1, 3]])
+    np.testing.assert_allclose(weights, [[0.4, 0.3]])
+    _, weights = route_top_k(scores, 2, chosen=np.array([[0, 2]], np.int32), normalised=False)
+    np.testing.assert_allclose(weights, [[0.1, 0.2]])
+
+
 def test_the_lower_index_wins_a_tie():
     chosen, _ = route_top_k(np.array([[1.0, 2.0, 2.0, 2.0]]), 2)
     np.testing.assert_array_equal(chosen, [[1, 2]])

@@ -13,7 +13,7 @@ GOLDENS = Path(__file__).parents[1] / "goldens" / "models"
 SAMPLING = Sampling(temperature=0.9, seed=4, max_tokens=12)
 
 
-@pytest.fixture(params=["mixtral", "mixtral-window"])
+@pytest.fixture(params=["mixtral", "mixtral-window", "qwen3_moe", "qwen3_moe-normalised"])
 def model(request):
     return GOLDENS / request.param
 

@@ -71,6 +71,12 @@ GPT_OSS = heads(6, 3, 8) | {
 }
 
 MIXTRAL = {"hidden_size": 30, "intermediate_size": 22, "rope_parameters": DEFAULT | {"rope_theta": 500.0}}
+QWEN3_MOE = heads(5, 1, 12) | {
+    "hidden_size": 30,
+    "moe_intermediate_size": 14,
+    "num_experts": 7,
+    "num_experts_per_tok": 3,
+}
 MAMBA = {"layer_norm_epsilon": 1e-2}
 DEEPSEEK = {
     "num_hidden_layers": 3,
@@ -172,6 +178,24 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
         | heads(5, 1, 10)
         | {"num_local_experts": 7, "num_experts_per_tok": 3, "sliding_window": 5, "tie_word_embeddings": True},
     ),
+    "qwen3_moe": (
+        "Qwen3MoeConfig",
+        QWEN3_MOE
+        | {
+            "num_hidden_layers": 4,
+            "decoder_sparse_step": 2,
+            "mlp_only_layers": [3],
+            "norm_topk_prob": False,
+            "use_sliding_window": True,
+            "sliding_window": 5,
+            "rope_parameters": YARN,
+            "tie_word_embeddings": True,
+        },
+    ),
+    "qwen3_moe-normalised": (
+        "Qwen3MoeConfig",
+        QWEN3_MOE | {"norm_topk_prob": True, "rope_parameters": DEFAULT, "tie_word_embeddings": False},
+    ),
 }
 
 
@@ -263,7 +287,9 @@ def into_mxfp4(folder: Path, seed: int) -> None:
 
 # GGUF has no key for windows in these families, and llama.cpp would not look at one.
 GGUF_SAYS_ALL = {
-    name for name in CASES if name not in {"mistral", "mixtral-window", "qwen2-window"} and "deepseek" not in name
+    name
+    for name in CASES
+    if name not in {"mistral", "mixtral-window", "qwen2-window", "qwen3_moe"} and "deepseek" not in name
 }
 ARCHITECTURES = {
     "llama": gguf.MODEL_ARCH.LLAMA,
@@ -273,6 +299,7 @@ ARCHITECTURES = {
     "gpt_oss": gguf.MODEL_ARCH.GPT_OSS,
     "qwen2": gguf.MODEL_ARCH.QWEN2,
     "qwen3": gguf.MODEL_ARCH.QWEN3,
+    "qwen3_moe": gguf.MODEL_ARCH.QWEN3MOE,
 }
 
 
@@ -348,12 +375,14 @@ def write_transformer(
         writer.add_rope_scaling_orig_ctx_len(rope["original_max_position_embeddings"])
         writer.add_rope_scaling_yarn_beta_fast(rope["beta_fast"])
         writer.add_rope_scaling_yarn_beta_slow(rope["beta_slow"])
-    if "num_local_experts" in config:
-        writer.add_expert_count(config["num_local_experts"])
+    if experts := config.get("num_local_experts", config.get("num_experts")):
+        writer.add_expert_count(experts)
         writer.add_expert_used_count(config["num_experts_per_tok"])
     if architecture == gguf.MODEL_ARCH.GPT_OSS:
         writer.add_sliding_window(config["sliding_window"])
         writer.add_expert_feed_forward_length(config["intermediate_size"])
+    if architecture == gguf.MODEL_ARCH.QWEN3MOE:
+        writer.add_expert_feed_forward_length(config["moe_intermediate_size"])
     if rope["rope_type"] == "llama3":
         writer.add_tensor(gguf.TENSOR_NAMES[gguf.MODEL_TENSOR.ROPE_FREQS] + ".weight", llama3_factors(rope, head_dim))
     names = gguf.get_tensor_name_map(architecture, config["num_hidden_layers"])
@@ -380,7 +409,7 @@ def write_transformer(
 
 ROUTERS = ("router.weight", "block_sparse_moe.gate.weight", "mlp.gate.weight")  # llama.cpp keeps them in float32
 ONE_EXPERT = r"model\.layers\.(\d+)\..*\.experts\.(\d+)\.(\w+)\.weight"
-EXPERT_PARTS = {"w1": "gate", "w2": "down", "w3": "up"}
+EXPERT_PARTS = {"w1": "gate", "w2": "down", "w3": "up", "gate_proj": "gate", "down_proj": "down", "up_proj": "up"}
 
 
 def stacked_experts(tensors: dict[str, torch.Tensor]) -> dict[str, np.ndarray]:

@@ -200,6 +200,13 @@ def test_whatever_a_file_says_it_is_read_or_refused_in_a_sentence(data):
             assert np.isfinite(made.rope.rope().inverse_frequencies).all()
 
 
+def test_a_number_for_each_of_no_layers_is_refused_in_a_sentence():
+    metadata, tensors = GGUF
+    changed = metadata | {"llama.block_count": 0, "llama.attention.head_count": []}
+    with pytest.raises(CheckpointError, match=r"llama.attention.head_count is \[\], expected a whole number"):
+        family_of("llama").config_from_gguf(changed, tensors, "a.gguf")
+
+
 @given(st.data())
 @settings(max_examples=100, deadline=None)
 def test_whatever_gguf_metadata_say_they_are_read_or_refused_in_a_sentence(data):

@@ -162,14 +162,14 @@ class TakesGateForUp(arithmetic.Ops):
 
 
 class SharesAmongAllExperts(arithmetic.Ops):
-    def route_top_k(self, scores, top_k, chosen=None):
+    def route_top_k(self, scores, top_k, **how):
         chosen, _ = super().route_top_k(scores, top_k)
         return chosen, np.take_along_axis(arithmetic.softmax(scores), chosen, axis=-1)
 
 
 class KeepsOneExpert(arithmetic.Ops):
-    def route_top_k(self, scores, top_k, chosen=None):
-        return super().route_top_k(scores, 1)
+    def route_top_k(self, scores, top_k, **how):
+        return super().route_top_k(scores, 1, **how)
 
 
 class GivesTheBestExpertTheLeastWeight(arithmetic.Ops):
@@ -189,6 +189,19 @@ class MixesExpertsEvenly(arithmetic.Ops):
 class CountsExpertsFromOne(arithmetic.Ops):
     def mix_experts(self, x, experts, chosen, expert_weights):
         return super().mix_experts(x, experts, (chosen + 1) % len(experts.gate), expert_weights)
+
+
+class NormalisesExpertsTheOtherWay(arithmetic.Ops):
+    def route_top_k(self, scores, top_k, *, normalised):
+        return super().route_top_k(scores, top_k, normalised=not normalised)
+
+
+class TakesScoresForWeights(arithmetic.Ops):
+    """The experts' sigmoids, as DeepSeek has them."""
+
+    def route_top_k(self, scores, top_k, **how):
+        chosen, _ = super().route_top_k(scores, top_k, **how)
+        return chosen, 1 / (1 + np.exp(-np.take_along_axis(scores, chosen, axis=-1)))
 
 
 class ForgetsTheConvolutionsBias(arithmetic.Ops):
@@ -298,29 +311,43 @@ GPT_OSS = ("gpt_oss", "gpt_oss-mxfp4")
 DEEPSEEK = ("deepseek_v3", "deepseek_v3-plain")
 MAMBA = ("mamba", "mamba-auto")
 MIXTRAL = ("mixtral", "mixtral-window")
-ALL = ("llama", "llama-stretched", "llama-yarn", "mistral", "qwen2", "qwen2-window", "qwen3", *GPT_OSS, *MIXTRAL)
+QWEN3_MOE = ("qwen3_moe", "qwen3_moe-normalised")
+ALL = (
+    "llama",
+    "llama-stretched",
+    "llama-yarn",
+    "mistral",
+    "qwen2",
+    "qwen2-window",
+    "qwen3",
+    *GPT_OSS,
+    *MIXTRAL,
+    *QWEN3_MOE,
+)
 MISTAKES = [
     (RotatesBackwards, ALL),
     (RotatesNeighbours, ALL),
     (DecodesOnePositionLate, ALL),
-    (ForgetsHowRopeIsStretched, ("llama-stretched", "llama-yarn", "qwen2-window", *GPT_OSS, *MIXTRAL)),
-    (ForgetsMagnitude, ("llama-yarn", *GPT_OSS)),
+    (ForgetsHowRopeIsStretched, ("llama-stretched", "llama-yarn", "qwen2-window", "qwen3_moe", *GPT_OSS, *MIXTRAL)),
+    (ForgetsMagnitude, ("llama-yarn", "qwen3_moe", *GPT_OSS)),
     (ForgetsScale, ALL),
-    (ForgetsWindow, ("mistral", "mixtral-window", "qwen2-window", *GPT_OSS)),
-    (WindowOneTooWide, ("mistral", "mixtral-window", "qwen2-window", *GPT_OSS)),
+    (ForgetsWindow, ("mistral", "qwen3_moe", "mixtral-window", "qwen2-window", *GPT_OSS)),
+    (WindowOneTooWide, ("mistral", "qwen3_moe", "mixtral-window", "qwen2-window", *GPT_OSS)),
     (SharesKeysCrosswise, ("llama", "mistral", "mixtral", "qwen2", *GPT_OSS)),
     (ForgetsEps, (*ALL, *MAMBA)),
     (ForgetsBias, ("qwen2", "qwen2-window", *GPT_OSS, *MAMBA)),
-    (ForgetsHeadNorms, ("qwen3",)),
+    (ForgetsHeadNorms, ("qwen3", *QWEN3_MOE)),
     (ForgetsSinks, GPT_OSS),
     (ForgetsTheGatesLimit, GPT_OSS),
     (ForgetsTheGatesAlpha, GPT_OSS),
-    (TakesGateForUp, (*GPT_OSS, *MIXTRAL)),
-    (SharesAmongAllExperts, (*GPT_OSS, *MIXTRAL)),
-    (KeepsOneExpert, (*GPT_OSS, *MIXTRAL)),
-    (GivesTheBestExpertTheLeastWeight, (*GPT_OSS, *MIXTRAL)),
-    (MixesExpertsEvenly, (*GPT_OSS, *MIXTRAL)),
-    (CountsExpertsFromOne, (*GPT_OSS, *MIXTRAL)),
+    (TakesGateForUp, (*GPT_OSS, *MIXTRAL, *QWEN3_MOE)),
+    (SharesAmongAllExperts, (*GPT_OSS, *MIXTRAL, "qwen3_moe-normalised")),
+    (KeepsOneExpert, (*GPT_OSS, *MIXTRAL, *QWEN3_MOE)),
+    (GivesTheBestExpertTheLeastWeight, (*GPT_OSS, *MIXTRAL, *QWEN3_MOE)),
+    (MixesExpertsEvenly, (*GPT_OSS, *MIXTRAL, *QWEN3_MOE)),
+    (NormalisesExpertsTheOtherWay, QWEN3_MOE),
+    (TakesScoresForWeights, (*GPT_OSS, *MIXTRAL, *QWEN3_MOE)),
+    (CountsExpertsFromOne, (*GPT_OSS, *MIXTRAL, *QWEN3_MOE)),
     (DecodesOnePositionLate, DEEPSEEK),
     (ForgetsEps, DEEPSEEK),
     (ForgetsHowRopeIsStretched, ("deepseek_v3",)),

@@ -240,6 +240,14 @@ def routes() -> Iterator[Case]:
             roundings=FUNCTIONS,
         )  # fmt: skip
         yield Case(
+            operation="route_top_k", size=f"{top_k} of {experts}, among all", values={"scores": scores},
+            compute=lambda ops, batch, tap, scores, top_k=top_k:
+                shown(tap, *ops.route_top_k(scores, top_k, normalised=False)),
+            slow=lambda scores, top_k=top_k: loops.routed(scores, top_k, normalised=False),
+            mistake=lambda scores, top_k=top_k: loops.routed(scores, top_k, normalised=False)["rows"] / 2,
+            roundings=FUNCTIONS + experts,
+        )  # fmt: skip
+        yield Case(
             operation="route_top_k of given experts", size=f"{top_k} of {experts}",
             values={"scores": normal(20, 20, experts), "other": scores},
             compute=lambda ops, batch, tap, scores, other, top_k=top_k:

@@ -83,9 +83,12 @@ def best(scores: Any, count: int) -> list[int]:
     return sorted(range(len(scores)), key=lambda n: (-scores[n], n))[:count]
 
 
-def routed(scores: Array, top_k: int, chosen: Array | None = None) -> dict[str, Array]:
+def routed(scores: Array, top_k: int, chosen: Array | None = None, normalised: bool = True) -> dict[str, Array]:
     picked = [best(row, top_k) for row in scores] if chosen is None else chosen
-    weights = [shares_of(row[list(each)]) for row, each in zip(scores, picked, strict=True)]
+    if normalised:
+        weights = [shares_of(row[list(each)]) for row, each in zip(scores, picked, strict=True)]
+    else:
+        weights = [shares_of(row)[list(each)] for row, each in zip(scores, picked, strict=True)]
     return {"rows": np.array(weights), "chosen": np.array(picked)}
 
 

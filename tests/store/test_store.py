@@ -256,6 +256,8 @@ def test_the_table_of_short_names_is_sound() -> None:
         "qwen2.5:7b",
         "qwen2.5-coder:1.5b",
         "qwen3:8b",
+        "qwen3:30b",
+        "qwen3-coder:30b",
         "deepseek-r1",
         "deepseek-r1:1.5b",
         "deepseek-r1:7b",

@@ -28,14 +28,20 @@ class Experts:
     limit: float | None = None
 
 
-def route_top_k(scores: Array, top_k: int, chosen: Array | None = None) -> tuple[Array, Array]:
-    """The `top_k` best experts of each token, best first, and their weights (softmax over those scores).
+def route_top_k(
+    scores: Array, top_k: int, chosen: Array | None = None, *, normalised: bool = True
+) -> tuple[Array, Array]:
+    """The `top_k` best experts of each token, best first, and their weights.
 
+    Weights are the softmax over the scores of these experts, or, if not `normalised`, their parts of the softmax over
+    all scores, which add up to less than 1 (Yang et al., arXiv:2505.09388; norm_topk_prob in transformers).
     scores (tokens, experts) -> chosen int32 and expert_weights, (tokens, top_k) each. The lower index wins a tie. With
     `chosen` (kept of an earlier pass) nothing is selected: the weights are those of the given experts. Raises nothing.
     """
     if chosen is None:
         chosen = np.argsort(-scores, axis=-1, kind="stable")[:, :top_k].astype(np.int32)
+    if not normalised:
+        return chosen, np.take_along_axis(softmax(scores), chosen, axis=-1)
     return chosen, softmax(np.take_along_axis(scores, chosen, axis=-1))
 
 

@@ -276,9 +276,11 @@ class Ops:
         """gate and up (tokens, inner) -> the same shape."""
         return gates.clamped_swiglu(gate, up, alpha, limit)
 
-    def route_top_k(self, scores: Array, top_k: int, chosen: Array | None = None) -> tuple[Array, Array]:
+    def route_top_k(
+        self, scores: Array, top_k: int, chosen: Array | None = None, *, normalised: bool = True
+    ) -> tuple[Array, Array]:
         """scores (tokens, experts) -> chosen int32 and expert_weights, (tokens, top_k) each."""
-        return experts.route_top_k(scores, top_k, chosen)
+        return experts.route_top_k(scores, top_k, chosen, normalised=normalised)
 
     def route_top_k_of_groups(
         self,

@@ -124,11 +124,13 @@ class Fusing:
         )
 
     def route_top_k(self, n: int, op: Op) -> None:
-        (scores,), (chosen, expert_weights), top_k = op.reads, op.writes, op.given["top_k"]
+        (scores,), (chosen, expert_weights), given = op.reads, op.writes, op.given
         self.step(
             [scores],
             [chosen, expert_weights],
-            lambda at: self.native.route_top_k(at(scores), top_k, at(chosen), at(expert_weights)),
+            lambda at: self.native.route_top_k(
+                at(scores), given["top_k"], given["normalised"], at(chosen), at(expert_weights)
+            ),
         )
 
     def linear(self, n: int, op: Op) -> None:

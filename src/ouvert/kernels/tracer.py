@@ -344,7 +344,9 @@ class Tracer:
     def select(self, x: Traced, rows: WantedRows) -> Traced:
         return self._op("select", [x], x.value.width, "wanted", x.head_dim)
 
-    def route_top_k(self, scores: Traced, top_k: int, chosen: Traced | None = None) -> tuple[Traced, Traced]:
+    def route_top_k(
+        self, scores: Traced, top_k: int, chosen: Traced | None = None, *, normalised: bool = True
+    ) -> tuple[Traced, Traced]:
         if chosen is not None:
             raise TracingError(
                 "route_top_k: chosen experts are given, but a program routes afresh. Replay a choice with "
@@ -353,7 +355,7 @@ class Tracer:
         if not 0 < top_k <= scores.value.width:
             raise TracingError(f"route_top_k: {top_k} of {scores.value.width} experts cannot be kept.")
         picked = Traced(self, Value(scores.value.rows, top_k, integers=True))
-        expert_weights = self._op("route_top_k", [scores], top_k, scores.value.rows, top_k=top_k)
+        expert_weights = self._op("route_top_k", [scores], top_k, scores.value.rows, top_k=top_k, normalised=normalised)
         self.ops[-1].writes.insert(0, picked.value)
         return picked, expert_weights
 

@@ -61,6 +61,8 @@ class ConfigReader:
         """The one value of a list that says it for each layer, as GGUF may. CheckpointError where layers differ."""
         if not self.prefix or not isinstance(value, list) or len(value) != self.raw.get(self.prefix + "block_count"):
             return value
+        if not value:
+            return value  # of no layers: the caller says what is wrong with it
         if any(each != value[0] for each in value):
             raise self.fault(
                 f"{self.prefix + name} differs from layer to layer ({shown(value)}), and we compute all layers alike"
@@ -129,6 +131,13 @@ class ConfigReader:
         if value is not None and not (isinstance(value, list) and all(isinstance(each, str) for each in value)):
             raise self._wrong(name, value, "a list of texts")
         return value
+
+    def whole_numbers(self, name: str, default: tuple[int, ...]) -> tuple[int, ...]:
+        """A list of whole numbers, 0 or more, or the default."""
+        value = self._take(name, default)
+        if not isinstance(value, list | tuple) or not all(type(each) is int and 0 <= each <= MOST for each in value):
+            raise self._wrong(name, value, f"a list of whole numbers from 0 to {MOST}")
+        return tuple(value)
 
     def mapping(self, name: str, default: Mapping[str, Any] | Required | None = REQUIRED) -> Mapping[str, Any] | None:
         """An object, or the default."""

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ouvert.models import deepseek_v3, gpt_oss, llama, mamba, mixtral, qwen2, qwen3
+from ouvert.models import deepseek_v3, gpt_oss, llama, mamba, mixtral, qwen2, qwen3, qwen3_moe
 from ouvert.models.family import Family, Model
 from ouvert.models.operations import Places
 from ouvert.models.parameters import Parameter
@@ -20,6 +20,7 @@ FAMILIES = (
     mixtral.FAMILY,
     qwen2.FAMILY,
     qwen3.FAMILY,
+    qwen3_moe.FAMILY,
 )
 # What a checkpoint of a family is that says how one vector is made of a text.
 EMBEDDING = {qwen3.FAMILY.name: qwen3.EMBEDDING}

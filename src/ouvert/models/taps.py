@@ -17,9 +17,9 @@ Place = Literal["model", "layer", "layer with experts", "layer without experts"]
 # "split": besides, an instruction that would have hidden it becomes two. Neither changes any other number.
 Cost = Literal["memory", "split"]
 
-ALL = ("deepseek_v3", "gpt_oss", "llama", "mamba", "mixtral", "qwen2", "qwen3", "qwen3_embedding")
+ALL = ("deepseek_v3", "gpt_oss", "llama", "mamba", "mixtral", "qwen2", "qwen3", "qwen3_moe", "qwen3_embedding")
 WRITES_TEXT = tuple(name for name in ALL if name != "qwen3_embedding")
-HEADS = ("gpt_oss", "llama", "mixtral", "qwen2", "qwen3", "qwen3_embedding")
+HEADS = ("gpt_oss", "llama", "mixtral", "qwen2", "qwen3", "qwen3_moe", "qwen3_embedding")
 MLP = ("llama", "qwen2", "qwen3", "qwen3_embedding")
 
 
@@ -47,7 +47,7 @@ class NamedValue:
     editable: bool = True
 
 
-EXPERTS = ("gpt_oss", "mixtral", "deepseek_v3")
+EXPERTS = ("gpt_oss", "mixtral", "qwen3_moe", "deepseek_v3")
 WITH_EXPERTS: Place = "layer with experts"
 
 # Every named value of every family: docs/formats/taps.md shows the table.
@@ -55,7 +55,7 @@ TAPS = (
     NamedValue("embedding", "tokens", "hidden", ALL,
                "The tokens' rows of the embedding: the residual stream at its beginning", "model", "split"),
     NamedValue("attention.q", "tokens", "q_heads head_dim", HEADS,
-               "Queries before the rotation: after the bias (`qwen2`, `gpt_oss`), after each head's norm (`qwen3`)",
+               "Queries before the rotation: with bias (`qwen2`, `gpt_oss`), the heads' norm (`qwen3`, `qwen3_moe`)",
                cost="split"),
     NamedValue("attention.q", "tokens", "q_heads latent_width", ("deepseek_v3",),
                "The query in latent space, and the part that was rotated"),
@@ -70,17 +70,20 @@ TAPS = (
     NamedValue("attention.out", "tokens", "hidden", (*HEADS, "deepseek_v3"),
                "What attention adds to the residual stream", cost="split"),
     NamedValue("mlp.inner", "tokens", "inner", MLP, "silu(gate) · up"),
-    NamedValue("mlp.inner", "tokens", "inner", ("deepseek_v3",), "silu(gate) · up", "layer without experts"),
+    NamedValue("mlp.inner", "tokens", "inner", ("deepseek_v3", "qwen3_moe"), "silu(gate) · up",
+               "layer without experts"),
     NamedValue("mlp.inner", "tokens", "shared_inner", ("deepseek_v3",),
                "silu(gate) · up of the experts that all tokens share", WITH_EXPERTS),
     NamedValue("mlp.out", "tokens", "hidden", (*MLP, "deepseek_v3"),
                "What the feed-forward layer (or the experts that all tokens share) adds to the residual stream",
                cost="split"),
+    NamedValue("mlp.out", "tokens", "hidden", ("qwen3_moe",), "What the feed-forward layer adds to the residual stream",
+               "layer without experts", cost="split"),
     NamedValue("experts.scores", "tokens", "experts", EXPERTS, "The router's score of every expert", WITH_EXPERTS),
     NamedValue("experts.chosen", "tokens", "top_k", EXPERTS,
                "The experts that each token takes, best first", WITH_EXPERTS, integers=True),
     NamedValue("experts.weights", "tokens", "top_k", EXPERTS,
-               "Their weights: softmax over their scores, or their sigmoids, scaled (`deepseek_v3`)",
+               "Their weights: softmax over their scores (`qwen3_moe`: or all), or sigmoids, scaled (`deepseek_v3`)",
                WITH_EXPERTS),
     NamedValue("experts.out", "tokens", "hidden", EXPERTS,
                "What the chosen experts add to the residual stream", WITH_EXPERTS),

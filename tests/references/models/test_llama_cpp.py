@@ -12,7 +12,17 @@ from ouvert import arithmetic, models
 from ouvert.weights import open_checkpoint
 
 GOLDENS = Path(__file__).parents[2] / "goldens" / "models"
-CASES = ("llama", "llama-stretched", "llama-yarn", "qwen2", "qwen3", "gpt_oss", "gpt_oss-mxfp4", "mixtral")
+CASES = (
+    "llama",
+    "llama-stretched",
+    "llama-yarn",
+    "qwen2",
+    "qwen3",
+    "gpt_oss",
+    "gpt_oss-mxfp4",
+    "mixtral",
+    "qwen3_moe-normalised",
+)
 
 # With weights, keys and values in float32, llama.cpp differs by float32's rounding alone: at most 3e-6 of the largest
 # logit was seen.

@@ -66,6 +66,8 @@ def shrunk(config):
         small["sliding_window"] = WINDOW
     if "num_local_experts" in config:
         small |= {"num_local_experts": 8}
+    if "num_experts" in config:
+        small |= {"num_experts": 12, "moe_intermediate_size": 24}
     return small
 
 
@@ -103,7 +105,7 @@ def make(config, folder, make_models):
     stored, how = dict(plain), config.get("quantization_config", {})
     if how.get("quant_method") == "fp8":
         random = np.random.default_rng(7)
-        scales_as = torch.bfloat16 if config["model_type"] == "qwen3" else torch.float32
+        scales_as = torch.bfloat16 if config["model_type"].startswith("qwen3") else torch.float32
         for name in [name for name in plain if name.endswith("proj.weight")]:
             stored[name], stored[name + "_scale_inv"], plain[name] = fp8(plain[name], scales_as, random)
     for part, tensors, words in (("theirs", plain, as_transformers_has_it(config)), ("ours", stored, config)):

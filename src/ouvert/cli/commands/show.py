@@ -31,6 +31,7 @@ SHAPE = {
     "head_dim": "head size",
     "num_local_experts": "experts",
     "n_routed_experts": "experts",
+    "num_experts": "experts",
     "num_experts_per_tok": "experts a token",
     "state_size": "state size",
     "vocab_size": "vocabulary",

@@ -101,8 +101,8 @@ void bind_state(nb::class_<Program>& program) {
 void bind_experts(nb::class_<Program>& program) {
   program
       .def("route_top_k",
-           [](Program& p, Value scores, std::int64_t top_k, Value chosen, Value expert_weights) {
-             p.add(std::make_unique<RouteTopK>(scores, top_k, chosen, expert_weights));
+           [](Program& p, Value scores, std::int64_t top_k, bool normalised, Value chosen, Value expert_weights) {
+             p.add(std::make_unique<RouteTopK>(scores, top_k, normalised, chosen, expert_weights));
            })
       .def("route_top_k_of_groups",
            [](Program& p, Value scores, const nb::object& correction, std::int64_t top_k, std::int64_t groups,

@@ -325,11 +325,11 @@ class MergeSegments final : public Instruction {
 };
 
 // Per row the indices (int32) of the top_k largest scores, largest first, the lower index first among equals, and their
-// softmax. Both outputs are top_k wide.
+// softmax; if not `normalised`, their parts of the softmax over the whole row. Both outputs are top_k wide.
 class RouteTopK final : public Instruction {
  public:
-  RouteTopK(Value scores, std::int64_t top_k, Value chosen, Value expert_weights)
-      : scores_(scores), top_k_(top_k), chosen_(chosen), expert_weights_(expert_weights) {}
+  RouteTopK(Value scores, std::int64_t top_k, bool normalised, Value chosen, Value expert_weights)
+      : scores_(scores), top_k_(top_k), normalised_(normalised), chosen_(chosen), expert_weights_(expert_weights) {}
   const char* kind() const override { return "route_top_k"; }
   std::uint32_t pieces(Program& p) noexcept override;
   void run(Program& p, std::uint32_t piece, int thread) noexcept override;
@@ -337,6 +337,7 @@ class RouteTopK final : public Instruction {
  private:
   Value scores_;
   std::int64_t top_k_;
+  bool normalised_;
   Value chosen_, expert_weights_;
 };
 

@@ -37,6 +37,10 @@ void RouteTopK::run(Program& p, std::uint32_t piece, int) noexcept {
       weights[i] = std::exp(scores[chosen[i]] - scores[chosen[0]]);
       total += weights[i];
     }
+    if (!normalised_) {
+      total = 0.0f;
+      for (std::int64_t e = 0; e < scores_.width; ++e) total += std::exp(scores[e] - scores[chosen[0]]);
+    }
     for (std::int64_t i = 0; i < top_k_; ++i) weights[i] /= total;
   }
 }
