@@ -164,6 +164,30 @@ def test_mistral_and_mixtral_have_the_ids_of_sentencepiece(
         assert token not in from_file.encode(f"a {control} b")
 
 
+def test_a_lone_tekken_json_has_the_ids_of_mistral_common(
+    vocabularies: Path, make_tokenization: ModuleType, tmp_path: Path
+):
+    from mistral_common.tokens.tokenizers.base import SpecialTokenPolicy
+    from mistral_common.tokens.tokenizers.tekken import Tekkenizer
+
+    path = vocabularies / "mistral_common/data/tekken_240718.json"
+    shutil.copy(path, tmp_path / "tekken.json")
+    theirs, tokenizer = Tekkenizer.from_file(path), tokenizer_from_folder(tmp_path)
+    assert tokenizer.vocabulary_size == theirs.n_words
+    assert (tokenizer.bos, tokenizer.eos, tokenizer.adds_bos) == (theirs.bos_id, theirs.eos_id, True)
+    assert tokenizer.control_ids == theirs.special_ids
+    for text in [*make_tokenization.TEXTS, *make_tokenization.random_texts(COUNT, seed=10)]:
+        expected = theirs.encode(text, bos=False, eos=False)
+        assert tokenizer.encode(text) == expected, text
+        assert tokenizer.decode(expected) == theirs.decode(expected) == text
+    for text, token in tokenizer.control_tokens.items():
+        assert theirs.get_special_token(text) == token
+        assert token not in tokenizer.encode(f"a {text} b")
+    for token in (0, 3, 9, 500, 999, 1000, 1255, 1300, 131071):
+        policy = SpecialTokenPolicy.KEEP
+        assert tokenizer.token_bytes(token) == theirs.id_to_byte_piece(token, special_token_policy=policy)
+
+
 def test_deepseek_has_the_ids_of_the_tokenizers_library(
     vocabularies: Path, make_tokenization: ModuleType, tmp_path: Path
 ):
