@@ -9,14 +9,15 @@ import jsonschema
 import mistral_common
 import pytest
 from mistral_common.experimental.tools import _decode_tool_calls, _split_content_and_tool_calls
-from mistral_common.protocol.instruct.messages import AssistantMessage
+from mistral_common.protocol.instruct.messages import AssistantMessage, UserMessage
+from mistral_common.protocol.instruct.request import ChatCompletionRequest
 from mistral_common.protocol.instruct.tool_calls import FunctionCall, ToolCall
 from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
 
 from ouvert.assistant import Assistant, ChatRequest, Demands, Tool
 from ouvert.assistant.messages import as_conversation
 from ouvert.assistant.vocabulary import vocabulary_of
-from ouvert.chat import builtin_template
+from ouvert.chat import Conversation, Message, builtin_template, format_for
 from ouvert.chat.template import TemplateFormat
 from ouvert.tokenization import tokenizer_from_folder
 
@@ -165,3 +166,17 @@ def test_tekkens_versions(called, tekken, byte_tokenizer, version):
         agree(theirs, ids, calls)
         most = max(most, len(calls))
     assert most > 1
+
+
+def test_mixtral_8x7b_is_asked_in_the_ids_of_mistral_common(tmp_path):
+    """Its vocabulary has no control tokens for turns: [INST] is text, which our template and theirs write alike."""
+    shutil.copy(DATA / "tokenizer.model.v1", tmp_path / "tokenizer.model")
+    tokenizer = tokenizer_from_folder(tmp_path)
+    chat = format_for(tokenizer, family="mixtral", bos_token="<s>", eos_token="</s>")
+    texts = ("Hello there", "Good day", "What is the weather\nin Lyon?")
+    ours = [Message(role="user" if n % 2 == 0 else "assistant", content=text) for n, text in enumerate(texts)]
+    theirs = [(UserMessage if n % 2 == 0 else AssistantMessage)(content=text) for n, text in enumerate(texts)]
+    expected = MistralTokenizer.from_file(str(DATA / "tokenizer.model.v1")).encode_chat_completion(
+        ChatCompletionRequest(messages=theirs)
+    )
+    assert list(chat.render(Conversation(messages=tuple(ours))).ids) == expected.tokens
