@@ -106,3 +106,14 @@ def test_an_opened_model_refuses_a_variant_by_name(smollm2):
             engine.generate([1, 2], Sampling(max_tokens=1), BOTH)
     finally:
         engine.close()
+
+
+@pytest.mark.parametrize("wrong", [{"adapters": 3}, {"adapters": ("x",)}, {"edits": [1]}, {"edits": ("x",)}])
+def test_a_variant_of_anything_but_adapters_and_edits_is_refused_by_the_name_of_the_field(wrong):
+    with pytest.raises(ValueError, match=f"making a variant: {next(iter(wrong))}="):
+        Variant(**wrong)
+
+
+def test_a_digest_that_is_no_text_is_refused_like_one_of_another_form():
+    with pytest.raises(ValueError, match="its digest is 3, expected sha256:"):
+        ScaledAdapter(3)

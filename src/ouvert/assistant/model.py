@@ -25,7 +25,7 @@ from ouvert.assistant.receipts.ledger import Ledger
 from ouvert.assistant.receipts.receipt import fingerprint
 from ouvert.assistant.receipts.replay import Replayed, ReplayInput, conversation_as_asked, replay, sampling_of
 from ouvert.assistant.receipts.writer import ReceiptWriter
-from ouvert.assistant.request import ChatRequest, TextRequest, with_seed_of_choice
+from ouvert.assistant.request import ChatRequest, TextRequest, check_request, with_seed_of_choice
 from ouvert.assistant.sampling import default_sampling
 from ouvert.assistant.vocabulary import vocabulary_of
 from ouvert.chat import ChatError, ChatFormat, Effort, Language, Message, Rendered, Tool
@@ -185,8 +185,9 @@ class Model:
         ))  # fmt: skip
 
     def answer(self, request: ChatRequest) -> Answer:
-        """What `chat` gives, asked for with one value. Raises what `chat` raises, and TypeError for a key of
-        `request.sampling` that is no field of ouvert.Sampling."""
+        """What `chat` gives, asked for with one value. Raises what `chat` raises, AssistantError for what is no
+        ChatRequest, and TypeError for a key of `request.sampling` that is no field of ouvert.Sampling."""
+        check_request(request, ChatRequest, "Model.chat")
         return self.assistant.answer(request)
 
     def best_of(
@@ -261,7 +262,9 @@ class Model:
         )
 
     def continuation(self, request: TextRequest) -> Continuation:
-        """What `continue_text` gives, asked for with one value. Raises what `continue_text` raises."""
+        """What `continue_text` gives, asked for with one value. Raises what `continue_text` raises, and AssistantError
+        for what is no TextRequest."""
+        check_request(request, TextRequest, "Model.continue_text")
         answer = request.demands.answer
         constraint = None if answer is None else self.vocabulary.compile(answer)
         sampling = self.sampling(**{"stop_ids": self.tokenizer.end_ids, **request.sampling})
@@ -401,21 +404,27 @@ class Model:
 
     # --- tokens -------------------------------------------------------------------------------------------------------
 
-    def generate(self, token_ids: Sequence[int], sampling: Sampling | None = None, **changes: Any) -> Iterator[int]:
+    def generate(
+        self, token_ids: Sequence[int], sampling: Sampling | None = None, *, variant: Variant = BASE, **changes: Any
+    ) -> Iterator[int]:
         """The ids that follow, one by one; the id that ends the answer, if any, is the last.
 
         `changes` are fields of ouvert.Sampling, on top of `sampling` or else of `info.sampling`. Without `stop_ids`
-        among them, the model's own end tokens end the answer. Raises EngineError if the ids do not fit or sampling is
-        out of range, and while they come if the answer cannot go on; TypeError for what is no field of ouvert.Sampling.
-        """
-        return (token.id for token in self.generation(token_ids, sampling, **changes))
+        among them, the model's own end tokens end the answer. `variant`: of the model, with its adapters and edits.
 
-    def generation(self, token_ids: Sequence[int], sampling: Sampling | None = None, **changes: Any) -> Generation:
+        Raises EngineError if the ids do not fit, sampling is out of range or this version does not compute the variant,
+        and while they come if the answer cannot go on; TypeError for what is no field of ouvert.Sampling.
+        """
+        return (token.id for token in self.generation(token_ids, sampling, variant=variant, **changes))
+
+    def generation(
+        self, token_ids: Sequence[int], sampling: Sampling | None = None, *, variant: Variant = BASE, **changes: Any
+    ) -> Generation:
         """`generate`, whole: tokens with log-probabilities, cancelling, and why it ended. Raises what `generate`
         raises."""
         if sampling is None and "stop_ids" not in changes and self._language.has_tokenizer:
             changes["stop_ids"] = self.tokenizer.end_ids
-        return self.engine.generate(token_ids, replace(sampling or self.info.sampling, **changes))
+        return self.engine.generate(token_ids, replace(sampling or self.info.sampling, **changes), variant)
 
     def logits(self, token_ids: Sequence[int]) -> np.ndarray:
         """float32 (tokens, vocabulary): row i scores what comes after token_ids[: i + 1]. Raises EngineError if they do

@@ -1,16 +1,25 @@
 """What is asked of a model, as one value: every face makes it, and what it means for a model is said in `meaning`."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from numbers import Integral
 from typing import Any, Self
 
 from ouvert.assistant.demands import Demands
+from ouvert.assistant.error import AssistantError
 from ouvert.chat import Conversation
 from ouvert.engine import BASE, Variant
 
 # Words for an effort, least first. A model that lacks one of them takes the nearest that it has.
 EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh")
 SEEDS = 2**64  # a seed is below it
+# What a field takes, where the name of its class does not say it.
+EXPECTED = {
+    "conversation": "a Conversation (`ouvert.as_conversation` makes one of messages)",
+    "prompt_ids": "a tuple of token ids (`Model.text_ids` makes one of a text)",
+    "sampling": "a mapping of fields of ouvert.Sampling",
+    "stop": "a tuple of strings",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +42,8 @@ class Thinking:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChatRequest:
     """A conversation to be answered.
+
+    Making one raises AssistantError for a field that is not of its kind.
 
     `conversation` and `demands`: what was said, and what the answer is held to. `thinking` counts where it says
     something; else what the conversation says.
@@ -63,6 +74,9 @@ class ChatRequest:
     owner: str = ""
     asker: str = ""
 
+    def __post_init__(self) -> None:
+        check_fields(self, ("conversation", Conversation), ("thinking", Thinking), *SHARED_KINDS)
+
     def choice(self, number: int) -> Self:
         """The request of choice `number`, from 0, where several answers are asked for: each has the next seed.
 
@@ -73,7 +87,7 @@ class ChatRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextRequest:
-    """A text to be continued, without a chat format.
+    """A text to be continued, without a chat format. Making one raises AssistantError as ChatRequest does.
 
     `prompt_ids` are read as they are. `control`: control tokens are shown, but for those that end the text. The other
     fields mean what they mean in ChatRequest; of `demands` only `answer`, `best_of` and `candidate` make sense.
@@ -89,9 +103,45 @@ class TextRequest:
     variant: Variant = BASE
     owner: str = ""
 
+    def __post_init__(self) -> None:
+        check_fields(self, ("prompt_ids", Sequence), *SHARED_KINDS)
+        if wrong := [each for each in self.prompt_ids if not isinstance(each, Integral)]:
+            raise AssistantError(
+                f"asking to continue a text: prompt_ids has {wrong[0]!r:.80}, expected whole numbers. "
+                "`Model.text_ids` makes them of a text."
+            )
+
     def choice(self, number: int) -> Self:
         """As `ChatRequest.choice`. Raises nothing."""
         return replace(self, sampling=with_seed_of_choice(self.sampling, number))
+
+
+# Fields of both requests, and of what kind each is.
+SHARED_KINDS = (("demands", Demands), ("sampling", Mapping), ("variant", Variant), ("stop", Sequence))
+
+
+def check_fields(request: "ChatRequest | TextRequest", *kinds: tuple[str, type]) -> None:
+    """Raises AssistantError for a field that is not of its kind. A string is a sequence of letters, not of stops."""
+    for name, kind in kinds:
+        value = getattr(request, name)
+        if not isinstance(value, kind) or (kind is Sequence and isinstance(value, str)):
+            expected = EXPECTED.get(name, f"an ouvert.assistant.{kind.__name__}")
+            raise AssistantError(
+                f"making a {type(request).__name__}: {name}={value!r:.80}, expected {expected}. `Model.chat` "
+                "and `continue_text` make the request from plain values."
+            )
+    if wrong := [each for each in request.stop if not isinstance(each, str)]:
+        raise AssistantError(
+            f"making a {type(request).__name__}: stop has {wrong[0]!r:.80}, expected strings. Leave it out."
+        )
+
+
+def check_request(given: object, kind: type, plain: str) -> None:
+    """Raises AssistantError unless a request of that kind is given. `plain`: the method that takes messages or text."""
+    if not isinstance(given, kind):
+        raise AssistantError(
+            f"answering: a {type(given).__name__} was given, expected a {kind.__name__}. `{plain}` takes plain values."
+        )
 
 
 def with_seed_of_choice(sampling: Mapping[str, Any], number: int) -> Mapping[str, Any]:

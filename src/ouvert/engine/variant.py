@@ -32,7 +32,7 @@ class ScaledAdapter:
     scale: float = 1.0
 
     def __post_init__(self) -> None:
-        if not DIGEST.fullmatch(self.digest):
+        if not isinstance(self.digest, str) or not DIGEST.fullmatch(self.digest):
             raise ValueError(
                 f"naming an adapter: its digest is {self.digest!r:.80}, expected sha256: and 64 hexadecimal digits. "
                 "Give the digest of its weights."
@@ -76,11 +76,21 @@ class Edit:
 class Variant:
     """Adapters and edits, each in the order in which they are applied. Equal variants have equal digests.
 
-    Its methods and properties raise nothing.
+    Making one raises ValueError for what is no tuple of ScaledAdapter, or of Edit. Its methods and properties raise
+    nothing.
     """
 
     adapters: tuple[ScaledAdapter, ...] = ()
     edits: tuple[Edit, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name, kind in (("adapters", ScaledAdapter), ("edits", Edit)):
+            value = getattr(self, name)
+            if not isinstance(value, tuple) or not all(isinstance(each, kind) for each in value):
+                raise ValueError(
+                    f"making a variant: {name}={value!r:.80}, expected a tuple of {kind.__name__}. "
+                    "Leave it out for none."
+                )
 
     def facts(self) -> dict[str, Any]:
         """The variant as JSON."""

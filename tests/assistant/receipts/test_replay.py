@@ -112,3 +112,39 @@ def test_a_variant_is_read_again_as_it_was_kept():
     variant = Variant((ScaledAdapter("sha256:" + "a" * 64, 0.5),), (edit,))
     for each in (variant, BASE):
         assert read_variant(each.facts()) == each
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("tokens.output", "8"),
+        ("tokens.prompt_digest", None),
+        ("tokens.output_digest", 3),
+        ("ended.reason", []),
+        ("messages", "Hi"),
+        ("messages", [1]),
+        ("asked", []),
+        ("asked.date", 20261130),
+        ("asked.date", "yesterday"),
+        ("left_out", 2),
+        ("sampling.stop", "x"),
+        ("sampling.logit_bias", [1]),
+    ],
+)
+def test_a_receipt_with_something_else_in_the_place_of_a_field_is_refused_by_the_name_of_the_field(model, field, value):
+    receipt = receipt_of(model.chat("Hi", max_tokens=2))
+    part, _, name = field.partition(".")
+    damaged = {**receipt, part: {**receipt[part], name: value} if name else value}
+    with pytest.raises(LedgerError, match=f"the receipt's {field}|its {field}"):
+        model.replay(damaged, messages="Hi")
+
+
+@pytest.mark.parametrize("given", [None, 3, "x", []])
+def test_what_is_no_receipt_and_no_contents_is_refused(model, given):
+    with pytest.raises(LedgerError, match="the receipt is"):
+        model.verify(given)
+    with pytest.raises(LedgerError, match="the receipt is"):
+        model.replay(given)
+    if given is not None:
+        with pytest.raises(LedgerError, match="reading what was said"):
+            model.replay(receipt_of(model.chat("Hi", max_tokens=2)), given)

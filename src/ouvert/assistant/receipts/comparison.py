@@ -16,6 +16,23 @@ DECIDING = ("model", "engine", "sampling", "asked")
 NOT_COMPARED = frozenset({"model.name", "model.weights_checked", "engine.identity_digest"})
 # What every receipt has, and what is read of it.
 PARTS = ("model", "engine", "sampling", "tokens", "ended")
+# The fields that a replay reads, and of what kind each is in every version of receipts.
+KINDS: Mapping[str, type] = {
+    "tokens.output": int,
+    "tokens.prompt_digest": str,
+    "tokens.output_digest": str,
+    "ended.reason": str,
+    "messages": list,
+    "asked": Mapping,
+    "asked.date": str,
+    "left_out": Mapping,
+    "left_out.messages": list,
+    "sampling.stop": list,
+    "sampling.stop_ids": list,
+    "sampling.logit_bias": Mapping,
+}
+MAY_LACK = frozenset(KINDS) - {"tokens.output", "tokens.prompt_digest", "tokens.output_digest", "ended.reason"}
+JSON_NAMES: Mapping[type, str] = {int: "a whole number", str: "a string", list: "an array", Mapping: "a JSON object"}
 
 PACKED = "model.packed_digest"
 PACKED_FROM = ("model.weights_digest", "model.configuration_digest", "engine.layout")
@@ -59,12 +76,18 @@ def deciding(receipt: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def check_readable(receipt: Mapping[str, Any], operation: str) -> None:
-    """Raises LedgerError for a receipt of a version that is not understood here, and for one that lacks a part."""
+    """Raises LedgerError for a receipt of a version that is not understood here, and for one that lacks a part or has
+    something else in its place."""
+    if not isinstance(receipt, Mapping):
+        raise LedgerError(
+            f"{operation}: the receipt is {receipt!r:.80}, expected a JSON object. Give the whole receipt, as "
+            "`Finished.receipt` or `Ledger.find` has it."
+        )
     version = receipt.get("receipt")
     if version not in READABLE:
         raise LedgerError(
             f"{operation}: the receipt's version is {version!r}, expected {' or '.join(map(str, READABLE))}. Use the "
-            f"version of Ouvert that wrote it ({receipt.get('engine', {}).get('version', 'it does not say which')}); "
+            f"version of Ouvert that wrote it ({value_at(receipt, 'engine.version') or 'it does not say which'}); "
             "`ouvert receipt show` prints it as it is."
         )
     if lacking := [part for part in PARTS if not isinstance(receipt.get(part), Mapping)]:
@@ -72,6 +95,32 @@ def check_readable(receipt: Mapping[str, Any], operation: str) -> None:
             f"{operation}: the receipt has no {', '.join(lacking)}, expected a JSON object for each of "
             f"{', '.join(PARTS)}. Give the whole receipt, as `Finished.receipt` or `Ledger.find` has it."
         )
+    check_kinds(receipt, operation)
+
+
+def check_kinds(receipt: Mapping[str, Any], operation: str) -> None:
+    """Raises LedgerError for the first field that is not of its kind."""
+    for field, kind in KINDS.items():
+        value = value_at(receipt, field)
+        if not isinstance(value, kind) and not (value is None and field in MAY_LACK):
+            raise LedgerError(
+                f"{operation}: the receipt's {field} is {value!r:.80}, expected {JSON_NAMES[kind]}. Give the receipt "
+                "as it was written: `Finished.receipt` or `Ledger.find` has it."
+            )
+    for place, message in enumerate(receipt.get("messages", ())):
+        if not isinstance(message, Mapping):
+            raise LedgerError(
+                f"{operation}: the receipt's messages[{place}] is {message!r:.80}, expected a JSON object. Give the "
+                "receipt as it was written: `Finished.receipt` or `Ledger.find` has it."
+            )
+
+
+def value_at(receipt: Mapping[str, Any], field: str) -> Any:
+    """None where the receipt has no such field."""
+    value: Any = receipt
+    for name in field.split("."):
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

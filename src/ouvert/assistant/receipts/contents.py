@@ -52,9 +52,10 @@ def conversation_facts(conversation: Conversation) -> dict[str, Any]:
 
 def read_contents(kept: Mapping[str, Any]) -> Contents:
     """Raises LedgerError for an object of another version, or one that is not whole."""
-    if kept.get("contents") != VERSION:
+    version = kept.get("contents") if isinstance(kept, Mapping) else None
+    if version != VERSION:
         raise LedgerError(
-            f"reading what was said: version {kept.get('contents')!r}, expected {VERSION}. "
+            f"reading what was said: version {version!r}, expected {VERSION}. "
             "Replay it with the version of Ouvert that wrote it (engine.version in the receipt)."
         )
     try:

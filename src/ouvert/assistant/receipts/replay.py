@@ -210,7 +210,7 @@ def demands_of(receipt: Mapping[str, Any], conversation: Conversation, grammar: 
 def demands_of_tokens(model: ReplayingModel, receipt: Mapping[str, Any], grammar: Grammar | None) -> Demands:
     """What the receipt's answer was held to. Raises LedgerError where that takes more than the prompt's tokens."""
     if receipt["model"].get("format") != NO_FORMAT:
-        asked = [name for name in ("tool_choice", "answer", "think_budget") if name in receipt["asked"]]
+        asked = [name for name in ("tool_choice", "answer", "think_budget") if name in receipt.get("asked", {})]
         chat = model.assistant.chat
         if asked or chat.guides:
             held = " and ".join(asked) or f"the outline of {chat.name}"
@@ -227,17 +227,21 @@ def conversation_as_asked(
     tools: Iterable[Tool | Mapping[str, Any]] | None = None,
     schema: Mapping[str, Any] | None = None,
 ) -> Conversation:
-    """The conversation, with the effort and the day that the receipt says. Raises what `as_conversation` raises."""
+    """The conversation, with the effort and the day that the receipt says. Raises LedgerError for a day that is none;
+    what `as_conversation` raises."""
     asked = receipt.get("asked", {})
-    date = asked.get("date")
-    return as_conversation(
-        messages,
-        tools,
-        asked.get("effort"),
-        asked.get("thinking"),
-        None if date is None else datetime.date.fromisoformat(date),
-        schema,
-    )
+    return as_conversation(messages, tools, asked.get("effort"), asked.get("thinking"), day_asked(asked), schema)
+
+
+def day_asked(asked: Mapping[str, Any]) -> datetime.date | None:
+    """The day that the prompt names, if it names one. Raises LedgerError for what is no day."""
+    try:
+        return None if (date := asked.get("date")) is None else datetime.date.fromisoformat(date)
+    except ValueError as problem:
+        raise LedgerError(
+            f"replaying a receipt: its asked.date is {date!r:.80}, expected a day as YYYY-MM-DD. Give the receipt as "
+            "it was written: `Finished.receipt` or `Ledger.find` has it."
+        ) from problem
 
 
 def conversation_asked(
