@@ -42,7 +42,7 @@ class Demands:
         return self.one_call or self.tool is not None
 
     def facts(self) -> dict[str, Any]:
-        """For the receipt: only what was demanded. A grammar is named by its kind and the digest of its text."""
+        """What was demanded, for the receipt. A grammar is named by its kind and the digest of its text."""
         facts: dict[str, Any] = {}
         if self.calls != "auto":
             facts["tool_choice"] = self.tool if self.tool is not None else self.calls

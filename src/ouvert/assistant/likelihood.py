@@ -29,7 +29,7 @@ class Likelihood:
 
     @property
     def mean(self) -> float | None:
-        """None where no log-probabilities were asked for, or nothing was written."""
+        """The mean; None if no log-probabilities were asked for, or nothing was written."""
         return math.fsum(self._logprobs) / len(self._logprobs) if self._logprobs else None
 
 

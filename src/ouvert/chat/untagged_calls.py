@@ -202,13 +202,13 @@ class UntaggedCalls:
         return True
 
     def _step_doubled(self, sign: str) -> bool:
-        """Behind an object whose first brace was doubled: its last one again."""
+        """After an object whose first brace was doubled: read its last one again."""
         if sign == "}":
             self._place = "between"
         return sign == "}" or sign in SPACE
 
     def _step_between(self, sign: str) -> bool:
-        """Behind an object: another one, or the end of the list, or of the fence."""
+        """After an object: read another one, or the end of the list, or of the fence."""
         if sign in SPACE:
             return True
         if sign == "`" and self._fenced and not self._listed:

@@ -14,7 +14,7 @@ PREFIX_SETTINGS = ("prefix_cache", "prefix_cache_quota", "prefix_cache_key")
 
 
 class ChoicesCompleter:
-    """For argcomplete, without importing it."""
+    """Completes a fixed set of words for argcomplete, without importing it."""
 
     def __init__(self, choices: tuple[str, ...]) -> None:
         self.choices = choices

@@ -257,6 +257,6 @@ def session_lines(run: Mapping[str, Any]) -> list[str]:
 
 
 def names_looked_up(run: Mapping[str, Any]) -> list[str]:
-    """Beside this machine's own."""
+    """The host names that were looked up, besides this machine's own."""
     found = [each["host"] for each in run["connections"].get("attempts", ()) if each["kind"] == "look up"]
     return sorted(set(found))

@@ -66,7 +66,7 @@ class Forecast:
 
 
 def forecast(demand: Demand, machine: Machine, context: int) -> Forecast:
-    """For sequences of `context` tokens, decoding at half that depth on average. Raises nothing."""
+    """What to expect for sequences of `context` tokens; decoding is at half that depth on average. Raises nothing."""
     cache = demand.cache(context)
     memory = memory_to_run(demand, context)
     room = int(machine.memory * USABLE)

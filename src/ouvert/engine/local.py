@@ -285,7 +285,7 @@ class LocalGeneration:
 
     @property
     def stopped(self) -> Stopped:
-        """After `cancel` this waits for the step that is being computed."""
+        """Waits, after `cancel`, for the step that is being computed."""
         request = self._request
         if not self._over and not request.cancelled.is_set():
             raise RuntimeError(

@@ -85,7 +85,7 @@ class Mailbox:
             self._wake()
 
     def close(self) -> bool:
-        """From here on everything is refused, and the thread ends. False if it was closed before, or failed."""
+        """Refuse everything from now on, and end the thread. False if it was closed before, or failed."""
         with self._changed:
             first, self.closing = not self.closing, True
             self._wake()
@@ -134,7 +134,7 @@ class Mailbox:
         return did
 
     def wait(self, seconds: float | None) -> None:
-        """Until something is asked, or for so many seconds."""
+        """Wait until something is asked, or for so many seconds."""
         timeout = None if seconds is None else min(LONGEST_WAIT, max(0.0, seconds))
         with self._changed:
             if not (self._woken or self._requests or self._tasks or self.closing):

@@ -29,12 +29,12 @@ class Queues:
         self.waiting.append(request)
 
     def run(self, request: Request) -> None:
-        """Its prompt is read."""
+        """Move a request whose prompt is read to those that run."""
         self.waiting.remove(request)
         insort(self.running, request, key=lambda each: each.id)
 
     def wait_again(self, request: Request) -> None:
-        """In its old place among those that wait."""
+        """Put a running request back in its old place among those that wait."""
         if request in self.running:
             self.running.remove(request)
             insort(self.waiting, request, key=lambda each: each.id)
@@ -59,7 +59,7 @@ class Queues:
 
     @property
     def seconds_to_deadline(self) -> float | None:
-        """Until the next request's time is over; None if none has a limit."""
+        """Seconds until the next request's time is over; None if none has a limit."""
         deadlines = [each.deadline for each in self if each.deadline is not None]
         return min(deadlines) - time.perf_counter() if deadlines else None
 

@@ -21,7 +21,7 @@ def best_instruction_set() -> str:
 
 
 def available_instruction_sets() -> tuple[str, ...]:
-    """From the plainest to the widest that this machine has."""
+    """The instruction sets of this machine, from the plainest to the widest."""
     return INSTRUCTION_SETS[: INSTRUCTION_SETS.index(best_instruction_set()) + 1]
 
 

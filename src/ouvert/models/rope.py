@@ -216,7 +216,7 @@ def rope_from_gguf(
 
 
 def scaling_from_gguf(reader: ConfigReader, context_length: int, *, truncate: bool) -> Scaling | None:
-    """None for none. Raises CheckpointError for a kind that we do not compute."""
+    """How rope is scaled; None if it is not. Raises CheckpointError for a kind that we do not compute."""
     kind = reader.text("rope.scaling.type", "linear")
     factor = reader.number("rope.scaling.factor", reader.number("rope.scale_linear", 1.0))
     original = reader.whole("rope.scaling.original_context_length", 0) or context_length

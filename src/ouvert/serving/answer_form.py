@@ -210,7 +210,7 @@ def in_regex(pattern: Any, where: str) -> AnswerForm:
 
 
 def in_grammar(text: str, where: str) -> AnswerForm:
-    """In llama.cpp's notation, whose rules have `::=`, or in Lark's."""
+    """The grammar in llama.cpp's notation, whose rules have `::=`, or in Lark's."""
     if not text.strip():
         raise Refusal(400, f"{where} is empty, expected a grammar.", code="invalid_value", param=where)
     return AnswerForm(grammar=Grammar.gbnf(text) if GBNF_RULE.search(text) else Grammar.lark(text))

@@ -70,7 +70,7 @@ class Keys:
     """
 
     def __init__(self, folder: Path | None) -> None:
-        """Without a folder there are no keys and none can be made."""
+        """`folder`: where keys are kept; without one there are no keys and none can be made."""
         self._path = None if folder is None else folder / FILE
         self._required = False
         self._read: tuple[tuple[int, int, int], KeyFile] | None = None  # (which version of the file, what was in it)
@@ -107,7 +107,7 @@ class Keys:
         return self._read[1]
 
     def require(self) -> None:
-        """From now on no request is served without a key. Raises nothing."""
+        """Serve no request without a key from now on. Raises nothing."""
         self._required = True
 
     def create(
@@ -141,7 +141,7 @@ class Keys:
         return found[0]
 
     def open(self) -> None:
-        """From now on this machine's programs need no key. Raises KeyFileError while clients have keys."""
+        """Let this machine's programs in without a key from now on. Raises KeyFileError while clients have keys."""
         with self._locked() as path:
             file = self._file()
             clients = [key for key in file.keys if not key.owner]

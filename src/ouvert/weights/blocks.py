@@ -169,7 +169,7 @@ def q4_k(blocks: np.ndarray, out: np.ndarray) -> None:
 
 
 def q5_k(blocks: np.ndarray, out: np.ndarray) -> None:
-    """Q4_K with a fifth bit: bit g of byte i of `fifth` belongs to weight i of group g."""
+    """Q4_K with a fifth bit: bit g of byte i of `fifth_bits` belongs to weight i of group g."""
     codes = blocks["codes"].reshape(-1, 4, 32)
     groups = out.reshape(-1, 8, 32)
     for n in range(8):

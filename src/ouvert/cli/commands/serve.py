@@ -143,7 +143,7 @@ def words_for_service(words: Sequence[str]) -> list[str]:
 
 
 def models_named(args: argparse.Namespace) -> tuple[str, ...]:
-    """On the command line, else in the configuration."""
+    """The models named on the command line, else in the configuration."""
     return tuple(args.models or cast("tuple[str, ...]", Configuration().value("serve.models")))
 
 

@@ -347,7 +347,7 @@ def check_size(grammar: Grammar) -> None:
 
 
 def in_our_words(reason: str, kind: str = "lark") -> str:
-    """Without llguidance's traces; its places in a Lark grammar as line and column (others it has only translated)."""
+    """The reason without llguidance's traces, with line and column for a Lark grammar (other kinds are translated)."""
     reason = re.split(r"\s*<(?:backtrace|non-verbose|state)", reason.strip(), maxsplit=1)[0]
     place = r"line \1, column \2: " if kind == "lark" else ""
     reason = re.sub(r"\A(?:at )?(\d+)\((\d+)\): ", place, reason)

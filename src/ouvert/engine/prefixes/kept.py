@@ -101,7 +101,7 @@ class KeptPrefixes:
         self.tree.use(whole)
 
         def read(page: DiskPage, data: memoryview | None) -> bool:
-            """In the reader's thread."""
+            """Called in the reader's thread."""
             return self._post(lambda: self._place(fetch, page, data, page is filed[-1])) and not fetch.over
 
         self.disk.fetch(filed, read)

@@ -32,7 +32,7 @@ class Node:
 
     @property
     def path(self) -> list["Node"]:
-        """From the first page to this one."""
+        """The nodes from the first page to this one."""
         path = [self]
         while (parent := path[-1].parent) is not None:
             path.append(parent)

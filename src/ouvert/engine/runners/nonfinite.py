@@ -27,7 +27,7 @@ def first_broken(names: Sequence[str], seen: Callable[[str], np.ndarray]) -> str
 
 
 def in_native(model: Model, exact: bool, cache: CacheType, threads: int) -> Locate:
-    """For a model of packed weights: its graph is traced again, with every layer's end kept."""
+    """The search in a model of packed weights: its graph is traced again, with every layer's end kept."""
 
     def locate(ids: list[int]) -> str | None:
         from ouvert import kernels
@@ -43,7 +43,7 @@ def in_native(model: Model, exact: bool, cache: CacheType, threads: int) -> Loca
 
 
 def in_numpy(model: Model, ops: Ops) -> Locate:
-    """For a model whose weights `ops` placed."""
+    """The search in a model whose weights `ops` placed."""
 
     def locate(ids: list[int]) -> str | None:
         names = names_of(model)

@@ -144,7 +144,7 @@ class NumpyRunner:
 
     @property
     def cache_bytes_in_use(self) -> int:
-        """In whole pages. Room that arrays have to grow into is not counted."""
+        """Bytes in whole pages. Space into which arrays may grow is not counted."""
         return self.page_bytes * sum(holder.pages_held for holder in self._holders)
 
     def cache_bytes(self, tokens: int) -> int:
@@ -203,6 +203,6 @@ def blas_threads() -> int:
 
 
 def limit_threads(threads: int | None) -> None:
-    """From here on NumPy's products, in the whole process, run on this many threads. None leaves it as it is."""
+    """Let NumPy's products, in the whole process, run on this many threads. None leaves it as it is."""
     if threads is not None:
         threadpool_limits(threads, user_api="blas")

@@ -186,7 +186,7 @@ def as_line(value: Mapping[str, Any]) -> bytes:
 
 
 async def only_loaded(call: Call, request: AnswerRequest, shape: Shape) -> Response:
-    """Without anything to answer a model is loaded, or let go with `keep_alive: 0`."""
+    """A request with nothing to answer loads a model, or with `keep_alive: 0` lets it go."""
     keep = math.nan if request.keep_alive is None else seconds_of(request.keep_alive)
     if request.keep_alive is not None and not call.caller.keeps_models:
         raise Refusal(403, f"keep_alive: {NOT_YOURS_TO_KEEP} Leave it out.", code="not_yours", param="keep_alive")

@@ -10,7 +10,7 @@ EXCERPT = 60  # characters to each side of what was found
 
 
 def fold(text: str) -> str:
-    """Without capitals and accents: `Événement` and `evenement` are the same to a search."""
+    """The text without capitals and accents: a search treats `Événement` and `evenement` alike."""
     return "".join(map(fold_character, text))
 
 
