@@ -195,7 +195,10 @@ async def create_message(call: Call) -> Response:
     answer = await unless_gone(
         call.request, call.service.answer(request.model, wanted, call.caller, answer_id, notes=notes)
     )
-    writer = MessageWriter(new_message(answer), how_thoughts_are_shown(request.thinking))
+    shown, abilities = how_thoughts_are_shown(request.thinking), answer.model.chat_format.abilities
+    if shown == "left out" and abilities.thinks and not abilities.optional:
+        answer.notes.append("thinking: its thoughts are left out of this message")
+    writer = MessageWriter(new_message(answer), shown)
     full = receipts.wants_full(call.request, request.ouvert)
     headers = {receipts.HEADER: answer_id, "request-id": answer_id}
     if request.stream:
