@@ -30,7 +30,7 @@ class Case:
 @pytest.fixture(scope="session")
 def oracle():
     """tests/engine/constraints/schema_oracle.py."""
-    path = ROOT / "tests" / "engine" / "schema_oracle.py"
+    path = ROOT / "tests" / "engine" / "constraints" / "schema_oracle.py"
     spec = importlib.util.spec_from_file_location(path.stem, path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
