@@ -301,25 +301,25 @@ class Store:
             manifests = self.records.all()
             needed = {self.blobs.path(file.digest) for manifest in manifests for file in manifest.files}
             linked = {self.records.folder(manifest) for manifest in manifests}
-            doomed = [path for path in self.blobs.folder.glob("*") if path not in needed]
-            doomed += [path for path in self.records.folders.glob("*") if path not in linked]
-            doomed += self.packed_files.unneeded({manifest.digest for manifest in manifests})
-            doomed += self.home.glob("incoming-*")
-            return discard("unused files", doomed)
+            removable = [path for path in self.blobs.folder.glob("*") if path not in needed]
+            removable += [path for path in self.records.folders.glob("*") if path not in linked]
+            removable += self.packed_files.unneeded({manifest.digest for manifest in manifests})
+            removable += self.home.glob("incoming-*")
+            return discard("unused files", removable)
 
     def _drop_content(self, manifest: Manifest) -> Removed:
         """Delete what only `manifest` needed. The caller holds the store's lock and has taken the record away."""
         others = self.records.all()
-        doomed: list[Path] = []
+        removable: list[Path] = []
         folder = self.records.folder(manifest)
         if not any(self.records.folder(other) == folder for other in others):
-            doomed.append(folder)
+            removable.append(folder)
         if manifest.linked is None:
             needed = {file.digest for other in others for file in other.files if other.linked is None}
-            doomed += {self.blobs.path(file.digest) for file in manifest.files if file.digest not in needed}
+            removable += {self.blobs.path(file.digest) for file in manifest.files if file.digest not in needed}
         if all(other.digest != manifest.digest for other in others):
-            doomed += [each.path for each in self.packed_files.of(manifest.digest)]
-        return discard(manifest.name, doomed)
+            removable += [each.path for each in self.packed_files.of(manifest.digest)]
+        return discard(manifest.name, removable)
 
     # --- inside -------------------------------------------------------------------------------------------------------
 
@@ -416,10 +416,10 @@ def require_unchanged(manifest: Manifest, file: StoredFile, path: Path) -> None:
         )
 
 
-def discard(name: str, doomed: list[Path]) -> Removed:
+def discard(name: str, removable: list[Path]) -> Removed:
     """Delete files and folders, and say how many bytes of files went."""
     freed = files = 0
-    for path in doomed:
+    for path in removable:
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         elif path.exists() or path.is_symlink():
