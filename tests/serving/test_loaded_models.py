@@ -128,7 +128,7 @@ def test_who_does_not_wait_for_a_model_is_told_when_to_come_back(start_server, t
         release.set()
 
 
-def test_a_file_that_cannot_be_used_is_said(start_server, two, tmp_path):
+def test_a_file_that_cannot_be_used_is_said(start_server, two, tmp_path, caplog):
     broken = tmp_path / "broken.gguf"
     broken.write_bytes(b"GGUF" + b"\0" * 100)
     server = start_server(models=(str(broken),))
@@ -136,6 +136,9 @@ def test_a_file_that_cannot_be_used_is_said(start_server, two, tmp_path):
         response = ask(client, "broken.gguf")
         assert response.status_code == 500
         assert response.json()["error"]["code"] == "model_unusable"
+    said = [record for record in caplog.records if record.name == "ouvert.serving"]
+    assert any(str(broken) in record.message for record in said)
+    assert all(record.exc_info is None for record in said)  # a sentence, and no traceback
 
 
 def test_only_the_models_named_are_offered(start_server, two, tmp_path):

@@ -16,7 +16,7 @@ from ouvert.assistant import (
     TokenizerError,
 )
 from ouvert.chat import ChatError
-from ouvert.store import StoreError
+from ouvert.store import CheckpointError, StoreError
 
 # Status -> the kind of error, in OpenAI's words.
 KINDS = {
@@ -132,6 +132,8 @@ def refusal_of(problem: Exception) -> Refusal | None:
             return Refusal(400, sentence, code="invalid_value")
         case AssistantError() | ChatError() | EngineError() | TokenizerError() | ValueError():
             return Refusal(400, str(problem), code="invalid_value")
+        case CheckpointError():
+            return Refusal(500, str(problem), code="model_unusable", param="model")
         case StoreError():
             return Refusal(404, str(problem), code="model_not_found", param="model")
     return None

@@ -11,11 +11,12 @@ from ouvert.store.packed_files import Packed
 from ouvert.store.progress import SILENCE, Progress, bytes_in_words
 from ouvert.store.store import Installed, Removed, Store, default_home
 from ouvert.store.strays import strays, sweep_strays
-from ouvert.weights import open_regular, read_regular
+from ouvert.weights import CheckpointError, open_regular, read_regular
 
 __all__ = [
     "SILENCE",
     "Alias",
+    "CheckpointError",
     "Hub",
     "Installed",
     "Mirror",
