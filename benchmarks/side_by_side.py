@@ -23,6 +23,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -48,12 +49,13 @@ class Program:
 
 OURS = Program("ouvert", ROOT / ".venv/bin/python", ("time_ouvert.py",))
 LLAMA = Program("llama.cpp (native)", PEERS / "native/bin/python", ("time_llama_cpp.py", "llama_cpp"))
+# Its server refuses a file without a vocabulary, which the random checkpoints are.
+WHEEL = Program("llama.cpp (wheel)", PEERS / "wheel/bin/python", ("time_xllamacpp.py",), frozenset({"smollm2"}))
 PROGRAMS = (
     OURS,
     LLAMA,
     Program("ik_llama.cpp (wheel)", PEERS / "ik/bin/python", ("time_llama_cpp.py", "ik_llama_cpp")),
-    # Its server refuses a file without a vocabulary, which the random checkpoints are.
-    Program("llama.cpp (wheel)", PEERS / "wheel/bin/python", ("time_xllamacpp.py",), frozenset({"smollm2"})),
+    WHEEL,
     # It has no 4-bit CPU kernels: weights become bfloat16, and the larger cases do not fit.
     Program(
         "transformers (bfloat16)",
@@ -263,7 +265,7 @@ def as_markdown(rows: list[Row]) -> str:
         for peer in peers:
             median, low, high = row.rates.get(peer, (0.0, 0.0, 0.0))
             cells.append(f"{median:.1f} ({low:.0f} to {high:.0f})" if median else "")
-        ratio = row.over(LLAMA.name)
+        ratio = row.over(LLAMA.name) or row.over(WHEEL.name)  # the build for this machine, where it was measured
         cells += ["" if ratio is None else f"**{ratio:.2f}**", f"{row.goal:g}"]
         lines.append("| " + " | ".join([*cells, f"{row.share_of_limit:.0%} of {row.limit}"]) + " |")
     return "\n".join(lines) + "\n"
@@ -376,7 +378,10 @@ def write(rows: list[Row], folder: Path) -> None:
     commands = "".join(f"    {command}\n" for command in dict.fromkeys(row.command for row in rows))
     (folder / "side_by_side.md").write_text(f"{heading}{commands}\n{as_markdown(rows)}")
     (folder / "side_by_side.json").write_text(json.dumps([asdict(row) for row in rows], indent=1))
-    draw(rows, folder / "side_by_side.png")
+    if find_spec("matplotlib") is None:
+        print("No picture is drawn: `pip install matplotlib`, which `make bench` does.", file=sys.stderr)
+    else:
+        draw(rows, folder / "side_by_side.png")
 
 
 if __name__ == "__main__":

@@ -68,7 +68,7 @@ def load(
     made = Model(installed.name, installed.source, opened, ledger, guard, None if template is None else str(template))
     try:
         look_through(made, opened, template is not None, progress)
-    except Exception:
+    except BaseException:
         made.close()
         raise
     return made

@@ -6,11 +6,10 @@ arXiv:2302.13971 and arXiv:2307.09288; Jiang et al., Mistral 7B, arXiv:2310.0682
 """
 
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from ouvert.arithmetic import Rope, Tap
-from ouvert.models.assembling import assembled
+from ouvert.models.assembling import assembled, one_by_one
 from ouvert.models.configuration import DecoderConfig
 from ouvert.models.operations import Batch, Operations, RunLayer, Value, Watch, Weight
 
@@ -56,19 +55,7 @@ def layers(
 
     A call appends the batch's tokens to that layer's cache, so each is called at most once for a batch.
     """
-    return [
-        partial(
-            decoder_layer,
-            layer=layer,
-            n=n,
-            config=config,
-            rope=parameters.rope,
-            batch=batch,
-            ops=ops,
-            tap=tap.inside(f"layers.{n}"),
-        )
-        for n, layer in enumerate(parameters.layers)
-    ]
+    return one_by_one(decoder_layer, parameters.layers, tap, config=config, rope=parameters.rope, batch=batch, ops=ops)
 
 
 def decoder_layer(

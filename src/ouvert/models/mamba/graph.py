@@ -5,12 +5,12 @@ replace any named value. x is the residual stream, (tokens, hidden).
 """
 
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
 
 from ouvert.arithmetic import Tap
+from ouvert.models.assembling import one_by_one
 from ouvert.models.mamba.config import MambaConfig
 from ouvert.models.operations import Batch, Operations, RunLayer, Value, Watch, Weight
 
@@ -59,10 +59,7 @@ def layers(
 
     A call appends the batch's tokens to that layer's cache, so each is called at most once for a batch.
     """
-    return [
-        partial(mamba_layer, layer=layer, n=n, config=config, batch=batch, ops=ops, tap=tap.inside(f"layers.{n}"))
-        for n, layer in enumerate(parameters.layers)
-    ]
+    return one_by_one(mamba_layer, parameters.layers, tap, config=config, batch=batch, ops=ops)
 
 
 def mamba_layer(

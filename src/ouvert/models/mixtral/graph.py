@@ -6,10 +6,10 @@ Mixtral of Experts, arXiv:2401.04088.
 """
 
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from ouvert.arithmetic import Experts, Rope, Tap
+from ouvert.models.assembling import assembled, one_by_one
 from ouvert.models.mixtral.config import MixtralConfig
 from ouvert.models.operations import Batch, Operations, RunLayer, Value, Watch, Weight
 
@@ -54,19 +54,7 @@ def layers(
 
     A call appends the batch's tokens to that layer's cache, so each is called at most once for a batch.
     """
-    return [
-        partial(
-            decoder_layer,
-            layer=layer,
-            n=n,
-            config=config,
-            rope=parameters.rope,
-            batch=batch,
-            ops=ops,
-            tap=tap.inside(f"layers.{n}"),
-        )
-        for n, layer in enumerate(parameters.layers)
-    ]
+    return one_by_one(decoder_layer, parameters.layers, tap, config=config, rope=parameters.rope, batch=batch, ops=ops)
 
 
 def decoder_layer(
@@ -100,21 +88,15 @@ def experts(x: Value, layer: Layer, config: MixtralConfig, ops: Operations, tap:
     return ops.mix_experts(x, layer.experts, chosen, expert_weights)
 
 
-ALONE = tuple(name for name in Layer.__dataclass_fields__ if name != "experts")
 OF_EXPERTS = ("gate", "up", "down")
 
 
 def assemble(config: MixtralConfig, placed: dict[str, Any]) -> Parameters:
     """The placed weights, by our names, in the shape the graph wants."""
 
-    def layer(n: int) -> Layer:
-        mixture = Experts(**{name: placed[f"layers.{n}.{name}"] for name in OF_EXPERTS})
-        return Layer(**{name: placed[f"layers.{n}.{name}"] for name in ALONE}, experts=mixture)
+    def experts_of(n: int) -> Experts:
+        return Experts(
+            **{name: placed[f"layers.{n}.{name}"] for name in OF_EXPERTS},
+        )
 
-    return Parameters(
-        embedding=placed["embedding"],
-        layers=tuple(layer(n) for n in range(config.num_hidden_layers)),
-        norm=placed["norm"],
-        unembedding=placed["unembedding"],
-        rope=config.rope.rope(),
-    )
+    return assembled(Parameters, Layer, config, placed, experts_of)

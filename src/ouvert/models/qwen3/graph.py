@@ -6,11 +6,10 @@ Qwen3 Technical Report, arXiv:2505.09388.
 """
 
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from ouvert.arithmetic import Rope, Tap
-from ouvert.models.assembling import assembled
+from ouvert.models.assembling import assembled, one_by_one
 from ouvert.models.configuration import DecoderConfig
 from ouvert.models.operations import Batch, Operations, RunLayer, Value, Watch, Weight
 
@@ -62,19 +61,7 @@ def layers(
 
     A call appends the batch's tokens to that layer's cache, so each is called at most once for a batch.
     """
-    return [
-        partial(
-            decoder_layer,
-            layer=layer,
-            n=n,
-            config=config,
-            rope=parameters.rope,
-            batch=batch,
-            ops=ops,
-            tap=tap.inside(f"layers.{n}"),
-        )
-        for n, layer in enumerate(parameters.layers)
-    ]
+    return one_by_one(decoder_layer, parameters.layers, tap, config=config, rope=parameters.rope, batch=batch, ops=ops)
 
 
 def decoder_layer(

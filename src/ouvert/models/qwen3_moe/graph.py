@@ -6,10 +6,10 @@ named value. x is the residual stream, (tokens, hidden). Yang et al., Qwen3 Tech
 """
 
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from ouvert.arithmetic import Experts, Rope, Tap
+from ouvert.models.assembling import assembled, one_by_one
 from ouvert.models.operations import Batch, Operations, RunLayer, Value, Watch, Weight
 from ouvert.models.qwen3_moe.config import Qwen3MoeConfig
 
@@ -40,11 +40,11 @@ class Parameters:
     rope: Rope
 
 
-EVERYDAY = Tap()
+NO_TAP = Tap()
 
 
 def forward(
-    config: Qwen3MoeConfig, parameters: Parameters, batch: Batch, ops: Operations, tap: Watch = EVERYDAY
+    config: Qwen3MoeConfig, parameters: Parameters, batch: Batch, ops: Operations, tap: Watch = NO_TAP
 ) -> Value:
     """Logits of the wanted tokens, (wanted, vocabulary)."""
     x = tap("embedding", ops.embed(batch.ids, parameters.embedding))
@@ -55,25 +55,13 @@ def forward(
 
 
 def layers(
-    config: Qwen3MoeConfig, parameters: Parameters, batch: Batch, ops: Operations, tap: Watch = EVERYDAY
+    config: Qwen3MoeConfig, parameters: Parameters, batch: Batch, ops: Operations, tap: Watch = NO_TAP
 ) -> list[RunLayer]:
     """The layers one by one: each maps the residual stream x, (tokens, hidden), to the next, of the same shape.
 
     A call appends the batch's tokens to that layer's cache, so each is called at most once for a batch.
     """
-    return [
-        partial(
-            decoder_layer,
-            layer=layer,
-            n=n,
-            config=config,
-            rope=parameters.rope,
-            batch=batch,
-            ops=ops,
-            tap=tap.inside(f"layers.{n}"),
-        )
-        for n, layer in enumerate(parameters.layers)
-    ]
+    return one_by_one(decoder_layer, parameters.layers, tap, config=config, rope=parameters.rope, batch=batch, ops=ops)
 
 
 def decoder_layer(
@@ -121,22 +109,12 @@ def mlp(x: Value, layer: Layer, ops: Operations, tap: Watch) -> Value:
     return ops.linear(tap("mlp.inner", inner), layer.down)
 
 
-ALONE = tuple(name for name in Layer.__dataclass_fields__ if name != "experts")
-
-
 def assemble(config: Qwen3MoeConfig, placed: dict[str, Any]) -> Parameters:
     """The placed weights, by our names, in the shape the graph wants."""
 
-    def layer(n: int) -> Layer:
-        mixture = None
-        if config.has_experts(n):
-            mixture = Experts(**{name: placed[f"layers.{n}.experts.{name}"] for name in ("gate", "up", "down")})
-        return Layer(**{name: placed.get(f"layers.{n}.{name}") for name in ALONE}, experts=mixture)
+    def experts_of(n: int) -> Experts | None:
+        if not config.has_experts(n):
+            return None
+        return Experts(**{name: placed[f"layers.{n}.experts.{name}"] for name in ("gate", "up", "down")})
 
-    return Parameters(
-        embedding=placed["embedding"],
-        layers=tuple(layer(n) for n in range(config.num_hidden_layers)),
-        norm=placed["norm"],
-        unembedding=placed["unembedding"],
-        rope=config.rope.rope(),
-    )
+    return assembled(Parameters, Layer, config, placed, experts_of)
