@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from ouvert.chat.call_ids import new_call_id
 from ouvert.chat.conversation import Delta, ReasoningDelta, TextDelta, ToolCall, ToolCallDelta
 from ouvert.chat.format import Rendered
+from ouvert.chat.tagged_arguments import typed_arguments
 from ouvert.chat.tool_syntax import ToolSyntax, WrittenCall
 from ouvert.chat.untagged_calls import CallRow
 
@@ -47,6 +48,7 @@ class AnswerParser:
         self._text = ""  # what was not given yet
         self._reasoning = ""
         self._region: str | None = None  # what stands behind the opening of a region of calls
+        self._opening = ""  # the mark that opened it
         self._bare: CallRow | None = None  # what the region has to be that began without an opening mark
         self._control_ids = frozenset(tokenizer.control_tokens.values())
         texts = [OPEN_THINKING, CLOSE_THINKING]
@@ -60,7 +62,18 @@ class AnswerParser:
             text: chr(FIRST_MARK + n) if text in tokenizer.control_tokens else text for n, text in enumerate(texts)
         }
         self._mark_of_id = {tokenizer.control_tokens[text]: mark for text, mark in self._marks.items() if mark != text}
+        self._openings = self._all_openings()
         self._shown = str.maketrans({mark: text for text, mark in self._marks.items() if mark != text})
+
+    def _all_openings(self) -> dict[str, str]:
+        """What may open a region of calls, and what of it belongs to the region already."""
+        if self._syntax is None:
+            return {}
+        openings = {self._marks[self._syntax.opening]: ""}
+        if self._syntax.forgotten is not None:
+            starts = [f"{self._syntax.forgotten}{name}>" for name in self._rendered.tools]
+            openings |= dict(zip(starts, starts, strict=True))
+        return openings
 
     def push(self, token: int) -> list[Delta]:
         was_thinking = self.thinking
@@ -90,9 +103,8 @@ class AnswerParser:
         if self._region is not None:
             deltas += self._end_region(self._region + self._text, "", cut=cut)
         else:
-            if cut and self._syntax:  # the beginning of a mark that was cut off is no text
-                opening = self._marks[self._syntax.opening]
-                self._text = self._text[: len(self._text) - held_back(self._text, [opening])]
+            if cut:  # the beginning of a mark that was cut off is no text
+                self._text = self._text[: len(self._text) - held_back(self._text, [*self._openings])]
             deltas += self._say("" if self.tool_calls and not self._text.strip() else self._text)
         self._text = ""
         return deltas
@@ -142,21 +154,28 @@ class AnswerParser:
                 self._may_think = False
             if self._syntax and self._syntax.bare and start.startswith("{"):
                 self._region, self._text, self._bare = "", start, CallRow(self._rendered.tools)
+                self._opening = ""
                 return []
         if not self._syntax:
             text, self._text = self._text, ""
             return self._say(text) or None
-        opening = self._marks[self._syntax.opening]
+        opening = min(self._openings, key=self._where)
         before, found, after = self._text.partition(opening)
         if found:
-            self._region, self._text, self._bare = "", after, None
+            self._region, self._text, self._bare = self._openings[opening], after, None
+            self._opening = opening.removesuffix(self._region)
             return self._say(before.rstrip())
-        sure = len(before) - held_back(before, [opening])
+        sure = len(before) - held_back(before, [*self._openings])
         sure = len(before[:sure].rstrip())  # white space before a call is not part of the answer
         if not sure:
             return None
         self._text = before[sure:]
         return self._say(before[:sure]) or None
+
+    def _where(self, mark: str) -> int:
+        """Where in the text a mark stands first; behind all of it if nowhere."""
+        at = self._text.find(mark)
+        return len(self._text) if at < 0 else at
 
     def _advance_region(self) -> list[Delta] | None:
         assert self._syntax is not None  # noqa: S101 - regions are only opened by a syntax
@@ -186,8 +205,7 @@ class AnswerParser:
             return [self._call(call) for call in calls]
         if cut and (self._bare.clear if self._bare is not None else self._syntax.begins(region)):
             return []
-        opening = "" if self._bare is not None else self._marks[self._syntax.opening]
-        return self._say(opening + region + closing)
+        return self._say(self._opening + region + closing)
 
     def _calls_left_in_reasoning(self, reason: str) -> list[Delta]:
         """Some models call a tool without ending their reasoning first. A call at its very end is meant."""
@@ -214,7 +232,10 @@ class AnswerParser:
     def _call(self, written: WrittenCall) -> ToolCallDelta:
         index = len(self.tool_calls)
         identity = self.call_id()
-        call = ToolCall(identity, written.name, written.arguments.translate(self._shown))
+        arguments = written.arguments
+        if self._syntax is not None and self._syntax.untyped:
+            arguments = typed_arguments(arguments, self._rendered.tools[written.name])
+        call = ToolCall(identity, written.name, arguments.translate(self._shown))
         self.tool_calls.append(call)
         return ToolCallDelta(index, call.id, call.name, call.arguments)
 

@@ -1,7 +1,8 @@
 """What every chat format offers: conversations to tokens, tokens to typed pieces of an answer."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from ouvert.chat.conversation import Conversation, Delta, Effort, ToolCall
 from ouvert.chat.outline import Calls, Outline
@@ -40,13 +41,14 @@ class Rendered:
     """A prompt. The spans follow each other without a gap from the first token to the last.
 
     `text` is for people: written out again, its control tokens look like any other text. `tools` are the names the
-    model may call. `thinking` says that the prompt ends inside the model's reasoning.
+    model may call, each with the schema of its parameters. `thinking` says that the prompt ends inside the model's
+    reasoning.
     """
 
     ids: tuple[int, ...]
     spans: tuple[Span, ...]
     text: str = field(repr=False)
-    tools: frozenset[str] = frozenset()
+    tools: Mapping[str, Mapping[str, Any] | None] = field(default_factory=dict)
     thinking: bool = False
 
 

@@ -162,7 +162,7 @@ class TemplateFormat:
             ids=tuple(ids),
             spans=token_spans(text, pieces, parts, ids, self._tokenizer.token_bytes),
             text=plain(text),
-            tools=frozenset(tool.name for tool in conversation.tools),
+            tools={tool.name: tool.parameters for tool in conversation.tools},
             thinking=self._thinks and self._control.blotted(text).rstrip().endswith(OPEN_THINKING),
         )
 

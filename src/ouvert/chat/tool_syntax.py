@@ -5,6 +5,7 @@ llama (Llama 3.1 and later): the whole answer is `{"name": …, "parameters": {�
 mistral (Mistral, Mixtral): `[TOOL_CALLS][{"name": …, "arguments": {…}, "id": …}]`, or `[TOOL_CALLS]name[ARGS]{…}`.
 deepseek (V3, R1 and later): one region, in it a name and a JSON text for each call, the JSON fenced in older ones.
 kimi (K2): the same with other marks; the id carries the name.
+qwen3-coder: each argument in a tag of its own, its value bare text (`chat/tagged_arguments.py`).
 
 Sources: docs/formats/templates.md.
 """
@@ -15,6 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from ouvert.chat.call_ids import IdForm
+from ouvert.chat.tagged_arguments import tagged_calls
 
 DECODER = json.JSONDecoder()
 SPACE = " \t\r\n"
@@ -38,7 +40,8 @@ class ToolSyntax:
 
     `marks` are all texts with a meaning. `bare` says that an answer which is nothing but JSON may be a call.
     `read` gives the calls of a region, or None if it is not what it should be; of a region that was cut off, those
-    that are whole. `first` are the characters with which a region may begin; none: any.
+    that are whole. `first` are the characters with which a region may begin; none: any. `untyped`: arguments are
+    texts, and the tool's schema says of what type each is. `forgotten` is how a call begins that has no opening.
     """
 
     name: str
@@ -49,6 +52,8 @@ class ToolSyntax:
     bare: bool = False
     id_form: IdForm | None = None  # of ids in prompts; None: any will do, or none are shown
     first: str = ""
+    untyped: bool = False
+    forgotten: str | None = None
 
     def begins(self, region: str) -> bool:
         """Whether what stands behind the opening, cut off, may be the beginning of calls."""
@@ -191,6 +196,15 @@ def read_kimi(region: str, marks: Marks, cut: bool) -> list[WrittenCall] | None:
     return calls or None
 
 
+def read_tagged(region: str, marks: Marks, cut: bool) -> list[WrittenCall] | None:
+    calls: list[WrittenCall] = []
+    for found in tagged_calls(region, cut=cut):
+        if found is None:
+            return calls or None if cut else None
+        calls.append(WrittenCall(found[0], json.dumps(found[1], ensure_ascii=False)))
+    return calls or None
+
+
 SYNTAXES = (
     ToolSyntax(
         "kimi",
@@ -207,18 +221,32 @@ SYNTAXES = (
         ("<｜tool▁call▁begin｜>", "<｜tool▁sep｜>", "<｜tool▁call▁end｜>"),
         read_deepseek,
     ),
+    ToolSyntax(
+        "qwen3-coder",
+        "<tool_call>",
+        "</tool_call>",
+        (),
+        read_tagged,
+        first="<",
+        untyped=True,
+        forgotten="<function=",
+    ),
     ToolSyntax("hermes", "<tool_call>", "</tool_call>", (), read_hermes, first="{"),
     ToolSyntax("mistral", "[TOOL_CALLS]", None, ("[ARGS]", "[CALL_ID]"), read_mistral, id_form="short"),
     ToolSyntax("llama", "<|python_tag|>", None, (), read_llama, bare=True, first="{"),
 )
 # What in a template or vocabulary tells that a model was trained on a syntax, besides the opening itself.
 TELLTALES = {"llama": ("<|start_header_id|>",)}
+# Where two syntaxes share an opening: what a template of this one has besides.
+TAUGHT_WITH = {"qwen3-coder": "<parameter="}
 
 
 def syntax_of(template: str, control_tokens: Mapping[str, int]) -> ToolSyntax | None:
     """The syntax a template teaches, else the one its vocabulary has marks for."""
     for place in (template, control_tokens):
         for syntax in SYNTAXES:
-            if any(mark in place for mark in (syntax.opening, *TELLTALES.get(syntax.name, ()))):
+            told = any(mark in place for mark in (syntax.opening, *TELLTALES.get(syntax.name, ())))
+            besides = TAUGHT_WITH.get(syntax.name)
+            if told and (besides is None or besides in place):
                 return syntax
     return None

@@ -62,7 +62,7 @@ class HarmonyFormat:
             ids=tuple(ids),
             spans=tuple(spans),
             text=self._tokenizer.decode(ids, control=True),
-            tools=frozenset(tool.name for tool in conversation.tools) | builtin,
+            tools={**dict.fromkeys(builtin), **{tool.name: tool.parameters for tool in conversation.tools}},
         )
 
     def render_messages(self, messages: Iterable[HarmonyMessage]) -> tuple[list[int], list[Span]]:
