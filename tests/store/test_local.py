@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from ouvert.store import Store, StoreError
+from ouvert.store import Store, StoreError, remembered
 from ouvert.store.selection import choose_files
 
 from .bodies import folder_model, gguf, safetensors
+from .test_hub import Watcher
 
 
 @pytest.fixture
@@ -286,3 +287,15 @@ def test_an_index_beside_a_single_part_is_still_what_is_opened(store, tmp_path):
     (tmp_path / "model.safetensors.index.json").write_text('{"weight_map": {"t": "sub/b.safetensors"}}')
     (tmp_path / "config.json").write_text("{}")
     assert store.resolve(str(tmp_path)).path == tmp_path
+
+
+def test_files_that_were_read_before_are_not_read_again_and_nothing_is_said_of_reading(
+    store: Store, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = file.stat().st_mtime_ns - 10_000_000_000
+    os.utime(file, ns=(old, old))
+    monkeypatch.setattr(remembered, "SETTLED_NS", 0)  # its time of change is now
+    store.pull(str(file))
+    watcher = Watcher()
+    store.pull(str(file), progress=watcher)
+    assert (watcher.labels, watcher.said) == ([], [])

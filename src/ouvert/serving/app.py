@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from difflib import get_close_matches
 
@@ -34,6 +34,8 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *web.ENDPOINTS,
     *openapi.ENDPOINTS,
 )
+# What is awaited once the models that were named have been loaded; with the refusals of those that could not be.
+Ready = Callable[[Service, Sequence[Refusal]], Awaitable[None]]
 LONGEST_GUESSED = 200
 CLIENT_GONE = 499  # no client reads it; the counters show it
 
@@ -44,9 +46,10 @@ def make_app(
     *,
     progress: Progress = SILENCE,
     endpoints: Iterable[Endpoint] = ENDPOINTS,
-    ready: Callable[[Service], Awaitable[None]] | None = None,
+    ready: Ready | None = None,
 ) -> Starlette:
-    """The application. Models named in `settings` are loaded when it starts; `ready` is awaited after that.
+    """The application. Models named in `settings` are loaded when it starts; `ready` is awaited after that. Without it
+    the log names those that cannot be loaded.
 
     Raises nothing. The application raises StoreError when it starts, if a model that is to be served is not here.
     """
@@ -79,15 +82,19 @@ def make_app(
     return app
 
 
-async def load_named_models(service: Service, ready: Callable[[Service], Awaitable[None]] | None) -> None:
-    """Load the models that were named, one by one, then await `ready`. The log names those that cannot be loaded."""
+async def load_named_models(service: Service, ready: Ready | None) -> None:
+    """Load the models that were named, one by one, then await `ready`."""
+    refusals: list[Refusal] = []
     for model in service.loaded_models.catalog.first:
         try:
             (await service.loaded_models.lend(model.name)).give_back()
         except Refusal as refusal:
-            LOG.error("%s", refusal.message)
+            refusals.append(refusal)
     if ready is not None:
-        await ready(service)
+        await ready(service, refusals)
+    else:
+        for each in refusals:
+            LOG.error("%s", each.message)
 
 
 def routes(endpoints: Iterable[Endpoint]) -> Iterable[Route]:

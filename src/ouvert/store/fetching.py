@@ -135,8 +135,11 @@ class Fetcher:
             return StoredFile(name=name, size=size, digest=self.blobs.take(stream, key, self.progress, name=name))
 
     def _read_in_place(self, path: Path, name: str, size: int) -> StoredFile:
-        with shown(self.progress, f"reading {name}", size):
-            digest = self.remembered.digest_of(path, lambda file: digest_of(file, self.progress))
+        def compute(file: Path) -> str:
+            with shown(self.progress, f"reading {name}", size):
+                return digest_of(file, self.progress)
+
+        digest = self.remembered.digest_of(path, compute)
         return StoredFile(name=name, size=size, digest=digest, modified=path.stat().st_mtime_ns)
 
 

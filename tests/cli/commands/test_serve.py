@@ -215,3 +215,20 @@ def test_a_server_that_stops_ends_whatever_a_thread_still_does(stuck, status):
     )
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=False)
     assert ended.returncode == status
+
+
+def test_a_model_that_cannot_be_loaded_ends_it_with_what_is_wrong(tmp_path, speaking_model):
+    damaged = tmp_path / "damaged.gguf"
+    damaged.write_bytes(b"GGUF but no more")
+    ran = subprocess.run(
+        [sys.executable, "-c", RUN, "serve", str(speaking_model()), str(damaged), "--port", "0", "--threads", "1"],
+        capture_output=True,
+        stdin=subprocess.DEVNULL,
+        text=True,
+        timeout=60,
+        env={**os.environ, "OUVERT_HOME": str(tmp_path / "store")},
+    )
+    assert ran.returncode == 1
+    assert "damaged.gguf" in ran.stderr
+    assert "Ready" not in ran.stderr
+    assert "Traceback" not in ran.stderr

@@ -18,12 +18,13 @@ from ouvert.cli.environment import guard_asked_for, ledger_asked_for, open_store
 from ouvert.cli.settings import SETTINGS
 
 if TYPE_CHECKING:
-    from ouvert.serving import Keys, Service, Settings
+    from ouvert.serving import Keys, Refusal, Service, Settings
 
 SUMMARY = "Serve models to other programs, on this machine."
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 SHARE_OF_MEMORY = 0.8  # for all models together; the rest is for caches and everything else
 FOREVER = float("inf")
+LOOK_AGAIN_SECONDS = 0.02
 NO_MODEL = "none yet. `ouvert pull smollm2`, in another terminal, fetches a very small one; it is served at once."
 
 
@@ -52,7 +53,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """0: stopped as it was told to. 1: it could not start; a sentence on stderr says why."""
+    """0: stopped as it was told to. 1: it could not start, or not load what it was to serve; a sentence on stderr says
+    why."""
     from ouvert.serving import allow_more_files
     from ouvert.store import sweep_strays
 
@@ -71,8 +73,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"Removed {path}: a writer that was ended left it.", file=sys.stderr)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # uvicorn raises it again when all is done
     with listening:
-        asyncio.run(serve(settings, listening))
-    return 0
+        return asyncio.run(serve(settings, listening))
 
 
 def bound(settings: "Settings") -> socket.socket | None:
@@ -185,13 +186,25 @@ def settings_of(args: argparse.Namespace) -> "Settings":
     )
 
 
-async def serve(settings: "Settings", listening: socket.socket) -> None:
+async def serve(settings: "Settings", listening: socket.socket) -> int:
+    """Serve until told to stop; 1 where a model that was named cannot be loaded: nobody would get what was promised."""
+    from ouvert.cli.answering import complain
     from ouvert.cli.progress import show_progress
     from ouvert.serving import make_app, make_server
 
     address = listening.getsockname()
+    status = 0
 
-    async def ready(service: "Service") -> None:
+    async def ready(service: "Service", refusals: "Sequence[Refusal]") -> None:
+        nonlocal status
+        if refusals:
+            status = 1
+            for refusal in refusals:
+                complain(refusal.message)
+            while not server.started:  # until then it does not look whether it is to end
+                await asyncio.sleep(LOOK_AGAIN_SECONDS)
+            server.should_exit = True
+            return
         host = f"[{address[0]}]" if ":" in address[0] else address[0]
         base = f"http://{host}:{address[1]}"
         models = ", ".join(model.name for model in service.loaded_models.catalog.every())
@@ -201,7 +214,9 @@ async def serve(settings: "Settings", listening: socket.socket) -> None:
         sys.stderr.flush()
 
     app = make_app(settings, open_store(), progress=show_progress(sys.stderr), ready=ready)
-    await make_server(app, settings, leave_within).serve([listening])
+    server = make_server(app, settings, leave_within)
+    await server.serve([listening])
+    return status
 
 
 def about_keys(keys: "Keys") -> Iterator[str]:
