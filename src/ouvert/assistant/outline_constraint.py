@@ -5,7 +5,8 @@ Headers are spelled in one way, the one models were trained on; contents are any
 """
 
 import codecs
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from ouvert.chat import ANSWER_END, ANSWER_START, Outline, Segment
 from ouvert.engine import Constraint, ConstraintState, Vocabulary, merged_ids
 
 LONGEST_CHARACTER = 4  # bytes of UTF-8, so at most as many tokens
+MOST_CALLS = 64  # of an answer that another engine holds to its outline
 MOST_BETWEEN = 2  # line breaks behind thoughts
 
 
@@ -51,6 +53,26 @@ class OutlineConstraint:
 
     def begin(self) -> "OutlineState":
         return OutlineState(self)
+
+    @property
+    def source(self) -> Mapping[str, Any]:
+        """The outline, and the grammars of its contents."""
+        outline = self.outline
+        return {
+            "outline": {
+                "segments": [
+                    segment_source(segment, contents)
+                    for segment, contents in zip(outline.segments, self.contents, strict=True)
+                ],
+                "follows": {kind: sorted(next_kinds) for kind, next_kinds in outline.follows.items()},
+                "cut": list(outline.cut),
+                "inside": None if outline.inside is None else segment_source(outline.inside, None),
+                "between": sorted(outline.between),
+                "gap": list(outline.gap),
+                "closing": list(outline.closing),
+                "think_budget": self.think_budget,
+            }
+        }
 
     def text_or(self, token: int) -> np.ndarray:
         """All text, or this control token."""
@@ -260,6 +282,20 @@ class OutlineState:
         if not half or self._thought >= budget + LONGEST_CHARACTER - 1:
             self._forced = list(self._outline.cut)
             self._constraint.cut()
+
+
+def segment_source(segment: Segment, contents: Constraint | None) -> dict[str, Any]:
+    """The segment as JSON. Headers that are numbered are listed for MOST_CALLS calls."""
+    headers = [] if segment.later is None else [list(segment.later(n)) for n in range(1, MOST_CALLS + 1)]
+    while len(headers) > 1 and headers[-1] == headers[-2]:
+        headers.pop()
+    return {
+        "kind": segment.kind,
+        "header": list(segment.header),
+        "ends": list(segment.ends),
+        "later": headers,
+        "contents": None if contents is None else contents.source["grammar"],
+    }
 
 
 def begun(constraint: Constraint | None) -> ConstraintState | None:

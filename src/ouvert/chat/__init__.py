@@ -20,7 +20,7 @@ from ouvert.chat.conversation import (
 )
 from ouvert.chat.format import Abilities, ChatError, ChatFormat, Parser, Rendered, Span
 from ouvert.chat.language import Language
-from ouvert.chat.outline import ANSWER_END, ANSWER_START, Calls, Outline, Segment
+from ouvert.chat.outline import ANSWER_END, ANSWER_START, Calls, LaterHeaders, Outline, Segment
 from ouvert.chat.renderer_command import renderer_command
 from ouvert.chat.results import in_the_order_of_calls
 from ouvert.chat.tool_syntax import WrittenCall
@@ -38,6 +38,7 @@ __all__ = [
     "Delta",
     "Effort",
     "Language",
+    "LaterHeaders",
     "Message",
     "Outline",
     "Parser",

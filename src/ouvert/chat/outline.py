@@ -5,7 +5,7 @@ by token, then contents, then the tokens that end it. Formats say which there ar
 generates turns that into the tokens that may come next.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -13,6 +13,18 @@ Calls = Literal["auto", "none", "required"]  # whether an answer may, must not o
 Kind = Literal["thought", "preamble", "call", "answer"]
 ANSWER_START: Literal["start"] = "start"
 ANSWER_END: Literal["end"] = "end"
+
+
+class LaterHeaders:
+    """The headers of calls behind others, as they were written down: `Segment.later`."""
+
+    def __init__(self, headers: Sequence[tuple[int, ...]]) -> None:
+        """`headers[n - 1]` stands where n calls stand before it; the last one stands behind all that are more."""
+        self._headers = tuple(headers)
+
+    def __call__(self, before: int) -> tuple[int, ...]:
+        """Raises nothing."""
+        return self._headers[min(before, len(self._headers)) - 1]
 
 
 @dataclass(frozen=True, slots=True)

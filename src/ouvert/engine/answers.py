@@ -74,16 +74,11 @@ class Answers:
         stops = token.id in request.sampling.stop_ids
         if request.constraint_state is not None and not stops:
             request.constraint_state.advance(token.id)
-        complete = request.complete
         request.tokens.append(token.id)
         self.tokens += 1
         request.out.put(token)
-        if stops or complete:
-            self.end(request, "stop")
-        elif request.answer_tokens == request.most_tokens:
-            self.end(request, "length")
-        elif request.circling:
-            self.end(request, "repetition")
+        if (reason := request.outcome) is not None:
+            self.end(request, reason)
 
     def _explained(self, problem: EngineError, request: Request) -> EngineError:
         """The error; if logits were not finite, with the layer where that began, if it can be found."""

@@ -5,7 +5,7 @@ Implementations: ours (`ouvert.engine.local`), a remote one later, and a scripte
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
@@ -43,6 +43,11 @@ class Constraint(Protocol):
 
     def begin(self) -> ConstraintState:
         """The state of one answer, at its beginning. Raises nothing."""
+
+    @property
+    def source(self) -> Mapping[str, Any]:
+        """The constraint as JSON, from which an engine elsewhere makes the same one: {"grammar": {"kind", "text",
+        "strict"}} or {"outline": {...}}, as docs/formats/engine.md has them. Raises nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -274,6 +279,7 @@ class Engine(Protocol):
         sampling: Sampling,
         variant: Variant = BASE,
         *,
+        written: Sequence[int] = (),
         timeout: float | None = None,
         owner: str = "",
     ) -> Generation:
@@ -282,8 +288,13 @@ class Engine(Protocol):
         in memory or on disk: neither the time an answer takes nor its `reused_tokens` says anything of them. Nor is
         what one variant left ever used for another.
 
-        Raises EngineError at once if the prompt cannot fit (both numbers in the message) and for a variant that this
-        engine does not compute, and EngineBusyError where too many wait already.
+        `written`: the ids with which the answer began elsewhere. It goes on behind them, with the draws, counts, limits
+        and constraint of that place: with the tokens that it would have had undisturbed. `Stopped` counts those written
+        before, too; none of them comes again.
+
+        Raises EngineError at once if the prompt cannot fit (both numbers in the message), for a variant that this
+        engine does not compute and for a beginning that is none of this request, and EngineBusyError where too many
+        wait already.
         """
 
     def logits(self, ids: Sequence[int], variant: Variant = BASE) -> np.ndarray:

@@ -13,7 +13,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ouvert.engine.interface import EngineError, EngineFacts, Load, Reading, Sampling, Stopped, Token
+from ouvert.engine.interface import ConstraintState, EngineError, EngineFacts, Load, Reading, Sampling, Stopped, Token
 from ouvert.engine.limits import Limits
 from ouvert.engine.loop import Loop
 from ouvert.engine.prefixes.disk import DiskPrefixes
@@ -108,14 +108,17 @@ class LocalEngine:
         sampling: Sampling,
         variant: Variant = BASE,
         *,
+        written: Sequence[int] = (),
         timeout: float | None = None,
         owner: str = "",
     ) -> "LocalGeneration":
         """The answer is computed from now on, read or not; a few hundred tokens ahead of its reader at most."""
         self._must_write()
         self._runner.check_variant(variant)
-        prompt = self._checked(ids, room=1)
+        tokens = self._checked([*ids, *written], room=0 if written else 1)
+        prompt = tokens[: len(tokens) - len(written)]
         check(sampling, self._vocabulary_size)
+        check_beginning(prompt, written, sampling)
         if timeout is not None and not number(timeout, 0, LONGEST):
             raise EngineError(
                 f"beginning an answer: timeout={shown(timeout)}, expected seconds, 0 to {LONGEST:g}. Leave it out, and "
@@ -123,20 +126,24 @@ class LocalEngine:
             )
         room = self._context - len(prompt)
         most_tokens = room if sampling.max_tokens is None else min(room, sampling.max_tokens)
+        beginning = tokens[len(prompt) :]
         request = Request(
             id=next(self._numbers),
-            tokens=prompt,
+            tokens=tokens,
             prompt_tokens=len(prompt),
             sampling=sampling,
-            sampler=Sampler(sampling, prompt, self._vocabulary_size),
-            constraint_state=None if sampling.constraint is None else sampling.constraint.begin(),
+            sampler=Sampler(sampling, prompt, self._vocabulary_size, beginning),
+            constraint_state=state_behind(beginning, sampling),
             stop_ids=tuple(sorted(token for token in sampling.stop_ids if token < self._vocabulary_size)),
             most_tokens=most_tokens,
             deadline=None if timeout is None else time.perf_counter() + timeout,
             variant=variant,
             scope=Scope(owner, variant.digest),
         )
-        self._loop.submit(request)
+        if (reason := request.outcome) is not None:  # its last token was the last word, and that was all it lacked
+            request.end(reason)
+        else:
+            self._loop.submit(request)
         return LocalGeneration(self, self._loop, request)
 
     def logits(self, ids: Sequence[int], variant: Variant = BASE) -> np.ndarray:
@@ -241,6 +248,36 @@ class LocalEngine:
         finally:
             for sequence in sequences:
                 self._loop.give_back(sequence)
+
+
+def check_beginning(prompt: Sequence[int], written: Sequence[int], sampling: Sampling) -> None:
+    """Raises EngineError where `written` cannot be how the answer to this request began."""
+    if not written:
+        return
+    problem = None
+    if not prompt:
+        problem = "there is no prompt before it, expected at least one token"
+    elif sampling.temperature > 0 and sampling.seed is None:
+        problem = "seed is None, expected the seed that chose it"
+    elif sampling.max_tokens is not None and len(written) > sampling.max_tokens:
+        problem = f"it has {len(written)} tokens, expected max_tokens={sampling.max_tokens} at most"
+    elif sampling.stop_ids.intersection(written[:-1]):
+        problem = "a token that ends the answer stands in its middle, expected one at its end at most"
+    if problem is not None:
+        raise EngineError(
+            f"going on with an answer: {problem}. Send the prompt, the tokens and the sampling that it began with."
+        )
+
+
+def state_behind(written: Sequence[int], sampling: Sampling) -> ConstraintState | None:
+    """The constraint's state behind these tokens. Raises EngineError for tokens that it does not let through."""
+    if sampling.constraint is None:
+        return None
+    state = sampling.constraint.begin()
+    for token in written:
+        if token not in sampling.stop_ids:
+            state.advance(token)
+    return state
 
 
 def batches(lengths: Sequence[int]) -> list[list[int]]:

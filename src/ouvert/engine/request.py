@@ -86,6 +86,17 @@ class Request:
         return self.constraint_state is not None and self.constraint_state.finished
 
     @property
+    def outcome(self) -> Reason | None:
+        """Why the answer ends behind its last token; None if it goes on."""
+        if not self.answer_tokens:
+            return None
+        if self.tokens[-1] in self.sampling.stop_ids or self.complete:
+            return "stop"
+        if self.answer_tokens >= self.most_tokens:
+            return "length"
+        return "repetition" if self.circling else None
+
+    @property
     def circling(self) -> bool:
         """Whether its repetition guard ends the answer here."""
         guard = self.sampling.repetition_guard
@@ -98,7 +109,10 @@ class Request:
         """How far its prompt is read, unless its reader has not yet taken what was said before."""
         if self.out.empty() and self.begun is not None:
             reading = Reading(
-                done=self.cached, total=self.prompt_tokens, reused=self.reused or 0, seconds=now - self.begun
+                done=min(self.cached, self.prompt_tokens),
+                total=self.prompt_tokens,
+                reused=min(self.reused or 0, self.prompt_tokens),
+                seconds=now - self.begun,
             )
             self.out.put(reading)
 

@@ -134,8 +134,13 @@ def amount(value: object) -> bool:
 class Sampler:
     """How the tokens of one sequence are chosen. `seed` is the one asked for, or one drawn for this sequence."""
 
-    def __init__(self, sampling: Sampling, prompt: Sequence[int], vocabulary_size: int) -> None:
-        """Raises EngineError if the vocabulary has more tokens than can be counted with."""
+    def __init__(
+        self, sampling: Sampling, prompt: Sequence[int], vocabulary_size: int, written: Sequence[int] = ()
+    ) -> None:
+        """`written`: what of the answer was chosen before; the next choice is the one behind it.
+
+        Raises EngineError if the vocabulary has more tokens than can be counted with.
+        """
         if vocabulary_size > plain.MOST_TOKENS:
             raise EngineError(
                 f"sampling: the vocabulary has {vocabulary_size} tokens, expected at most {plain.MOST_TOKENS}. "
@@ -144,6 +149,8 @@ class Sampler:
         self.sampling = sampling
         self.seed = secrets.randbits(32) if sampling.seed is None else sampling.seed
         self._chance = np.random.Philox(key=int(self.seed))
+        if written and sampling.temperature > 0:
+            self._chance.random_raw(len(written), output=False)
         self._next_draw: int | None = None
         self._rules = (
             min(plain.LOG2_E / sampling.temperature, MOST_SCALE) if sampling.temperature > 0 else -1.0,
@@ -162,7 +169,7 @@ class Sampler:
         penalises = (
             sampling.repetition_penalty != 1 or sampling.presence_penalty != 0 or sampling.frequency_penalty != 0
         )
-        self._counts = Counts(prompt) if penalises else None
+        self._counts = Counts([*prompt, *written]) if penalises else None
 
     def choose(self, logits: np.ndarray, allowed: np.ndarray | None = None) -> Token:
         """The next token after this row of float32 logits, one of `allowed` (ids, ascending) if given.

@@ -8,7 +8,7 @@ import json
 import re
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache, cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -18,6 +18,7 @@ from ouvert.engine.constraints import trial
 from ouvert.engine.constraints.gbnf import lark_of
 from ouvert.engine.constraints.loosening import widened
 from ouvert.engine.constraints.number_lengths import DigitRuns, NumberLength
+from ouvert.engine.constraints.reasons import in_our_words
 from ouvert.engine.constraints.schemas import DEEPEST, honoured, loosened
 from ouvert.engine.interface import EngineBusyError, EngineError
 
@@ -35,7 +36,6 @@ LARGEST = {"json schema": 200_000, "regex": 100_000, "lark": 100_000, "gbnf": 10
 STACK = 512 << 20
 STACK_SIZE_IS_OURS = threading.Lock()  # it is one setting for the whole process
 MOST_REPEATS = 10_000
-LONGEST_REASON = 600
 MOST_LEXER_STATES = 50_000  # one to two kB each
 MOST_SYMBOLS = 200_000  # in all rules; about a kB each while compiling
 LARGE = 30_000  # characters from which a grammar is tried first in a process of its own
@@ -261,21 +261,6 @@ def source_of(grammar: Grammar) -> str:
     return str(source)
 
 
-# What llguidance says, where its words name things that nobody here can see or set.
-REASONS = (
-    (
-        r"oneOf constraints are not supported.*",
-        "alternatives of oneOf that may hold at once, expected a type or a required constant to tell them apart",
-    ),
-    (
-        r"Resource '(.*?)' is not present in a registry.*",
-        r"a $ref to another document: '\1', expected one to a place in the schema itself",
-    ),
-    (r"panic: assertion failed: grammar.symbols.*", "it has more symbols than llguidance can count (65,525)"),
-    (r"NoExtensionBias.*", "no text is one of it, expected at least one"),
-)
-
-
 def with_deep_stack(make: "Callable[[], tuple[LLMatcher, str]]") -> "tuple[LLMatcher, str]":
     """llguidance calls itself for every rule or $ref that another names; at some thousand of them an ordinary stack is
     used up, and the process ends. A grammar within LARGEST fits into this one (only what is touched takes memory)."""
@@ -346,17 +331,6 @@ def check_size(grammar: Grammar) -> None:
                 )
 
 
-def in_our_words(reason: str, kind: str = "lark") -> str:
-    """The reason without llguidance's traces, with line and column for a Lark grammar (other kinds are translated)."""
-    reason = re.split(r"\s*<(?:backtrace|non-verbose|state)", reason.strip(), maxsplit=1)[0]
-    place = r"line \1, column \2: " if kind == "lark" else ""
-    reason = re.sub(r"\A(?:at )?(\d+)\((\d+)\): ", place, reason)
-    for theirs, ours in REASONS:
-        if re.match(theirs, reason, re.S):
-            return re.sub(theirs, ours, reason, flags=re.S)
-    return reason if len(reason) <= LONGEST_REASON else reason[:LONGEST_REASON] + " ..."
-
-
 def escaped(text: str) -> str:
     """A regular expression that matches just this text."""
     return "".join(sign if sign.isascii() and sign.isalnum() else f"\\x{{{ord(sign):x}}}" for sign in text)
@@ -394,6 +368,11 @@ class CompiledGrammar:
         """The state of one text, at its beginning. Raises nothing."""
         numbers = NumberLength() if self.grammar.kind == "json schema" else None
         return GrammarState(self._matcher.deep_copy(), self._vocabulary, numbers)
+
+    @property
+    def source(self) -> Mapping[str, Any]:
+        """The grammar as it was given. Raises nothing."""
+        return {"grammar": asdict(self.grammar)}
 
 
 class GrammarState:
