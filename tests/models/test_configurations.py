@@ -249,7 +249,7 @@ def test_a_family_we_do_not_know_is_refused_with_those_we_do(tmp_path, golden_of
     with open_checkpoint(folder / "model.safetensors") as checkpoint:
         with pytest.raises(
             CheckpointError,
-            match=r"model_type is 'bert', a family .* It knows: deepseek_v3 .*, gpt_oss .*, llama \(llama, mistral\)",
+            match=r"model_type is 'bert', a family .* It knows: deepseek_v3 .*, llama \(internlm2, llama, mistral\)",
         ):
             models.recognise(checkpoint, {"model_type": "bert"})
         assert models.recognise(checkpoint)[0].name == "llama"
@@ -312,7 +312,7 @@ def as_dict(config):
         ("llama.attention.head_count_kv", [2], "llama.attention.head_count_kv is .*expected a whole number"),
         ("llama.attention.max_alibi_bias", 8.0, "max_alibi_bias is 8.0, and we compute it only as 0"),
         ("llama.pooling_type", 1, "llama.pooling_type is 1, expected 3"),
-        ("general.architecture", "rwkv6", r"general.architecture is 'rwkv6'.*It knows: .*llama \(llama\)"),
+        ("general.architecture", "rwkv6", r"general.architecture is 'rwkv6'.*It knows: .*llama \(internlm2, llama\)"),
     ],
 )
 def test_gguf_metadata_we_do_not_honour_is_refused_by_name(golden_of, key, value, said):

@@ -59,6 +59,37 @@ def test_agrees_with_llama_cpp(case, pieces, llama_cpp, make_models, tmp_path):
             start += length
 
 
+def as_architecture(source, path, architecture):
+    """The file under another architecture of llama.cpp that has the same tensors, and its head always apart."""
+    reader = gguf.GGUFReader(source)
+    writer = gguf.GGUFWriter(path, architecture)
+    for field in reader.fields.values():
+        if not field.name.startswith(("GGUF.", "general.architecture")):
+            writer.add_key_value(field.name.replace("llama.", f"{architecture}."), field.contents(), field.types[0])
+    for tensor in reader.tensors:
+        writer.add_tensor(tensor.name, np.asarray(tensor.data))
+        if tensor.name == "token_embd.weight":
+            writer.add_tensor("output.weight", np.asarray(tensor.data))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def test_internlm2_files_agree_too(llama_cpp, make_models, tmp_path):
+    """The golden whose queries are as wide as its residual stream: llama.cpp has InternLM2 in this shape only."""
+    make_models.write_gguf(GOLDENS / "llama-yarn", tmp_path / "llama.gguf", gguf.GGMLQuantizationType.F32)
+    as_architecture(tmp_path / "llama.gguf", tmp_path / "model.gguf", "internlm2")
+    ids = load_file(GOLDENS / "llama-yarn" / "golden.safetensors")["ids"]
+    ops = arithmetic.Ops()
+    with open_checkpoint(tmp_path / "model.gguf") as checkpoint:
+        model = models.load(checkpoint, ops)
+    with llama_cpp(tmp_path / "model.gguf", context=64) as theirs:
+        expected = theirs.step(ids)
+    ours = model.forward(ops.begin([(ops.new_cache(model.memories), ids)], "all"), ops)
+    np.testing.assert_allclose(ours, expected, rtol=0, atol=FLOAT32 * np.abs(expected).max())
+
+
 def with_an_expert_a_tensor(source, path):
     """The file as llama.cpp converted Mixtral before April 2024; today it refuses such files."""
     reader = gguf.GGUFReader(source)

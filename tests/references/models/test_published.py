@@ -76,6 +76,8 @@ def as_transformers_has_it(config):
     theirs = {key: value for key, value in config.items() if key != "quantization_config"}
     if config["model_type"] == "kimi_k2":  # Moonshot's own file, which is DeepSeek's with another name
         theirs["model_type"] = "deepseek_v3"
+    if config["model_type"] == "internlm2":  # not among transformers' own: llama's graph, with other names
+        theirs = {key: value for key, value in theirs.items() if key != "bias"} | {"model_type": "llama"}
     scaling = config.get("rope_scaling") or {}
     if "attn_factor" in scaling:  # transformers warns that it does not know it; YaRN's authors and llama.cpp multiply
         grown = (0.1 * np.log(scaling["factor"]) + 1) * scaling["attn_factor"]
@@ -96,6 +98,27 @@ def fp8(weight, scales_as, random):
     return codes, scales, (codes.float() * wide).to(torch.bfloat16)
 
 
+def as_internlm2(tensors, config):
+    """Llama's tensors as InternLM2's publishers name them; q, k and v as modeling_internlm2.py takes them apart."""
+    keys = config["num_key_value_heads"]
+    stored = {}
+    for name, value in tensors.items():
+        if name.endswith("q_proj.weight"):
+            parts = [tensors[name.replace("q_proj", part)] for part in ("q_proj", "k_proj", "v_proj")]
+            by_key = [part.view(keys, -1, value.shape[1]) for part in parts]
+            name, value = name.replace("q_proj", "wqkv"), torch.cat(by_key, dim=1).reshape(-1, value.shape[1])
+        elif name.endswith(("k_proj.weight", "v_proj.weight")):
+            continue
+        for theirs, own in {
+            "embed_tokens": "tok_embeddings", "lm_head": "output", "self_attn": "attention", "o_proj": "wo",
+            "input_layernorm": "attention_norm", "post_attention_layernorm": "ffn_norm", "mlp": "feed_forward",
+            "gate_proj": "w1", "up_proj": "w3", "down_proj": "w2",
+        }.items():  # fmt: skip
+            name = name.replace(theirs, own)
+        stored[name] = value.contiguous()
+    return stored
+
+
 def make(config, folder, make_models):
     """A folder as publishers make it, of random weights, and transformers' model of the same weights."""
     theirs = transformers.AutoConfig.for_model(**as_transformers_has_it(config))
@@ -108,6 +131,8 @@ def make(config, folder, make_models):
         scales_as = torch.bfloat16 if config["model_type"].startswith("qwen3") else torch.float32
         for name in [name for name in plain if name.endswith("proj.weight")]:
             stored[name], stored[name + "_scale_inv"], plain[name] = fp8(plain[name], scales_as, random)
+    if config["model_type"] == "internlm2":
+        stored = as_internlm2(stored, config)
     for part, tensors, words in (("theirs", plain, as_transformers_has_it(config)), ("ours", stored, config)):
         (folder / part).mkdir()
         save_file(tensors, folder / part / "model.safetensors", {"format": "pt"})

@@ -1,4 +1,4 @@
-"""What Llama and Mistral checkpoints say about themselves."""
+"""What Llama, Mistral and InternLM2 checkpoints say about themselves."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,14 +14,20 @@ from ouvert.models.configuration import (
 )
 from ouvert.weights import Tensor
 
+CLASSES = [[name + kind] for name in ("InternLM2", "Llama", "Mistral") for kind in ("ForCausalLM", "Model")]
+
 
 def config_from_hf(config: Mapping[str, Any], source: str) -> DecoderConfig:
-    """`model_type` llama or mistral. Llama may leave out key heads (as many as query heads) and rope_theta (10000)."""
+    """`model_type` llama, mistral or internlm2.
+
+    Llama may leave out key heads (as many as query heads) and rope_theta (10000).
+    """
     reader = ConfigReader(source, config)
     kind = reader.text("model_type")
-    reader.neutral("architectures", [], ["LlamaForCausalLM"], ["LlamaModel"], ["MistralForCausalLM"], ["MistralModel"])
+    reader.neutral("architectures", [], *CLASSES)
     reader.neutral("attention_bias", False)
     reader.neutral("mlp_bias", False)
+    reader.neutral("bias", False)  # InternLM2's word for both
     reader.neutral("activation", "swiglu")  # Falcon3's word beside hidden_act: silu of the gate, times up
     reader.neutral("rope_interleaved", False)  # SmolLM2's way to say that q and k are not permuted
     shape = shape_from_hf(reader, default_theta=10000.0, key_heads_may_be_left_out=kind == "llama")
@@ -37,8 +43,11 @@ def config_from_hf(config: Mapping[str, Any], source: str) -> DecoderConfig:
 
 
 def config_from_gguf(metadata: Mapping[str, Any], tensors: Mapping[str, Tensor], source: str) -> DecoderConfig:
-    """Architecture llama. llama.cpp gives Mistral the same architecture, with a window only if the file says so."""
-    reader = ConfigReader(source, metadata, prefix="llama.")
+    """Architecture llama or internlm2.
+
+    llama.cpp gives Mistral the architecture llama, with a window only if the file says so.
+    """
+    reader = ConfigReader(source, metadata, prefix=f"{metadata['general.architecture']}.")
     shape = shape_from_gguf(reader, tensors)
     window = reader.whole("attention.sliding_window", 0) or None  # 0: none, as llama.cpp has it
     reader.finish(HARMLESS_GGUF)
