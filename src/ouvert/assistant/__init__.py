@@ -2,6 +2,7 @@
 
 from ouvert.assistant.answer import Answer
 from ouvert.assistant.assistant import Assistant
+from ouvert.assistant.constraint_source import constraint_from
 from ouvert.assistant.continuation import Continuation, ContinuedText, PlacedToken
 from ouvert.assistant.demands import ANY_TEXT, AnswerForm, Demands, as_demands
 from ouvert.assistant.description import Description, Size, describe, is_toy, size_of
@@ -33,6 +34,7 @@ from ouvert.engine import (
     PageFiles,
     Reading,
     Sampling,
+    Stopped,
     Token,
     Variant,
 )
@@ -84,6 +86,7 @@ __all__ = [
     "ScoredToken",
     "Size",
     "StopStrings",
+    "Stopped",
     "TextDelta",
     "TextRequest",
     "Thinking",
@@ -99,6 +102,7 @@ __all__ = [
     "as_conversation",
     "as_demands",
     "check_readable",
+    "constraint_from",
     "describe",
     "is_toy",
     "kept_prefixes",

@@ -1,19 +1,22 @@
 """A constraint as JSON, so that an engine on another machine can hold an answer to the same: sources, nothing compiled.
 
 {"grammar": {"kind", "text", "strict"}} is a grammar; {"outline": {...}} the form of an answer in a chat format, with
-the grammars of its contents. docs/formats/engine.md has the fields.
+the grammars of its contents. docs/formats/engine-http.md has the fields.
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ouvert.assistant.error import AssistantError
 from ouvert.assistant.grammars import Grammars
 from ouvert.assistant.outline_constraint import OutlineConstraint
-from ouvert.chat import LaterHeaders, Outline, Segment
+from ouvert.chat import ChatError, LaterHeaders, Outline, Segment
 from ouvert.engine import CompiledGrammar, Constraint, Grammar
+
+if TYPE_CHECKING:
+    from ouvert.assistant.model import Model
 
 Ids = tuple[Annotated[int, Field(ge=0, lt=2**31)], ...]
 
@@ -103,8 +106,18 @@ def constraint_of(source: Mapping[str, Any], grammars: Grammars) -> Constraint:
     return stated.outline.made(grammars)
 
 
+def constraint_from(source: Mapping[str, Any], model: "Model") -> Constraint:
+    """The constraint that a source asks of this model. Raises as `constraint_of` does, and what `Model.tokenizer`
+    raises."""
+    try:
+        grammars = model.assistant.grammars  # which remember what was compiled
+    except ChatError:
+        grammars = Grammars(lambda: model.vocabulary)
+    return constraint_of(source, grammars)
+
+
 def refused(problem: str) -> AssistantError:
     return AssistantError(
         f"reading a constraint: {problem}, expected the source of a grammar or of an outline, as "
-        "docs/formats/engine.md describes them. Is the sender of this version?"
+        "docs/formats/engine-http.md describes them. Is the sender of this version?"
     )

@@ -47,7 +47,7 @@ class Constraint(Protocol):
     @property
     def source(self) -> Mapping[str, Any]:
         """The constraint as JSON, from which an engine elsewhere makes the same one: {"grammar": {"kind", "text",
-        "strict"}} or {"outline": {...}}, as docs/formats/engine.md has them. Raises nothing."""
+        "strict"}} or {"outline": {...}}, as docs/formats/engine-http.md has them. Raises nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,8 @@ events; the core is synchronous, and `answers` carries its events to the event l
 ollama, web) import the root and never each other; only `app` imports them.
 """
 
-from ouvert.serving.app import make_app
+from ouvert.serving.app import ENDPOINTS as EVERY_ENDPOINT
+from ouvert.serving.app import ENGINE_ENDPOINTS, make_app
 from ouvert.serving.endpoints import Call, Endpoint
 from ouvert.serving.errors import Refusal
 from ouvert.serving.keys import Key, KeyFileError, Keys
@@ -15,6 +16,8 @@ from ouvert.serving.service import Service
 from ouvert.serving.settings import Settings
 
 __all__ = [
+    "ENGINE_ENDPOINTS",
+    "EVERY_ENDPOINT",
     "Call",
     "Endpoint",
     "Key",

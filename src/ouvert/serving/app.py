@@ -12,7 +12,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Match, Route
 
-from ouvert.serving import anthropic, health, ollama, openai, openapi, receipts, web
+from ouvert.serving import anthropic, health, ollama, openai, openapi, receipts, token_ids, web
 from ouvert.serving.body import Bounds
 from ouvert.serving.callers import ANYBODY, identify, refuse_strangers
 from ouvert.serving.endpoints import Call, Endpoint, read_body
@@ -36,6 +36,13 @@ ENDPOINTS: tuple[Endpoint, ...] = (
 )
 # What is awaited once the models that were named have been loaded; with the refusals of those that could not be.
 Ready = Callable[[Service, Sequence[Refusal]], Awaitable[None]]
+# Of a server that is nothing but an engine.
+ENGINE_ENDPOINTS: tuple[Endpoint, ...] = (
+    *token_ids.ENDPOINTS,
+    *openai.TOKENIZER_ENDPOINTS,
+    *health.ENDPOINTS,
+    *openapi.ENDPOINTS,
+)
 LONGEST_GUESSED = 200
 CLIENT_GONE = 499  # no client reads it; the counters show it
 

@@ -18,7 +18,7 @@ from ouvert.serving import Keys
 from ouvert.store import Store
 
 RUN = "import sys; from ouvert.cli import main; sys.exit(main(sys.argv[1:]))"
-READY = re.compile(r"Ready at (http://127\.0\.0\.1:\d+) \(OpenAI: .*/v1\)\. Models: (tiny|endless)")
+READY = re.compile(r"Ready at (http://127\.0\.0\.1:\d+) \((?:OpenAI|token ids): .*/v1.*\)\. Models: (tiny|endless)")
 
 
 @pytest.fixture
@@ -145,6 +145,29 @@ def test_receipts_say_that_nothing_left_the_machine(serve, tmp_path):
     connections = ask(base)["ouvert"]["receipt"]["connections"]
     assert connections["attempted"] == connections["allowed"] == 0
     assert list((tmp_path / "store" / "receipts").rglob("*")), "the ledger holds what was answered"
+
+
+def test_an_engine_alone_takes_token_ids_and_no_conversations(serve):
+    process, base = serve("--engine-only", "--keep", "0")
+    asked = json.dumps({"token_ids": [10], "sampling_params": {"temperature": 0, "max_tokens": 2}}).encode()
+    headers = {"content-type": "application/json"}
+    with urllib.request.urlopen(
+        urllib.request.Request(f"{base}/inference/v1/generate", asked, headers), timeout=30
+    ) as answer:
+        assert len(json.load(answer)["choices"][0]["token_ids"]) == 2
+    with pytest.raises(urllib.error.HTTPError, match="404"):
+        ask(base)
+    with urllib.request.urlopen(f"{base}/inference/v1/facts", timeout=30) as answer:
+        assert json.load(answer)["model"] == "tiny"
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == 0
+
+
+def test_an_engine_alone_is_of_one_model_and_needs_a_key_at_a_wide_address(serve, tmp_path, capfd):
+    process, base = serve(str(tmp_path / "tiny"), "--engine-only", str(tmp_path / "tiny"))
+    assert (base, process.wait(20)) == (None, 1)
+    process, base = serve("--engine-only", "--host", "0.0.0.0")
+    assert (base, process.wait(20)) == (None, 1)
 
 
 def test_a_wide_address_needs_a_key(serve):

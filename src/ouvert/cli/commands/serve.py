@@ -25,6 +25,7 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")
 SHARE_OF_MEMORY = 0.8  # for all models together; the rest is for caches and everything else
 FOREVER = float("inf")
 LOOK_AGAIN_SECONDS = 0.02
+EXAMPLE = "`ouvert serve smollm2 --engine-only`"
 NO_MODEL = "none yet. `ouvert pull smollm2`, in another terminal, fetches a very small one; it is served at once."
 
 
@@ -35,6 +36,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     models = parser.add_argument("models", nargs="*", metavar="MODEL", help="load these first: names, folders or files")
     models.completer = complete_installed  # type: ignore[attr-defined]
+    parser.add_argument(
+        "--engine-only",
+        action="store_true",
+        help="serve nothing but the engine of one MODEL, as token ids: for a pool of several machines",
+    )
     service = parser.add_mutually_exclusive_group()
     service.add_argument(
         "--install-service",
@@ -55,6 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """0: stopped as it was told to. 1: it could not start, or not load what it was to serve; a sentence on stderr says
     why."""
+    from ouvert.cli.answering import complain
     from ouvert.serving import allow_more_files
     from ouvert.store import sweep_strays
 
@@ -62,6 +69,9 @@ def run(args: argparse.Namespace) -> int:
     if not args.uninstall_service:
         for name in models_named(args):  # StoreError, before anything is bound or written
             open_store().resolve(name)
+        if args.engine_only and len(models_named(args)) != 1:
+            complain(f"--engine-only serves one model, and {len(models_named(args))} are named. Name one: {EXAMPLE}")
+            return 1
     if args.install_service or args.uninstall_service:
         return change_service(args)
     settings = settings_of(args)
@@ -73,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"Removed {path}: a writer that was ended left it.", file=sys.stderr)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # uvicorn raises it again when all is done
     with listening:
-        return asyncio.run(serve(settings, listening))
+        return asyncio.run(serve(settings, listening, engine_only=args.engine_only))
 
 
 def bound(settings: "Settings") -> socket.socket | None:
@@ -170,8 +180,8 @@ def settings_of(args: argparse.Namespace) -> "Settings":
         host="127.0.0.1" if args.host == "localhost" else args.host,
         port=args.port,
         models=models_named(args),
-        only_these=args.only,
-        keep=None if args.keep == FOREVER else args.keep,
+        only_these=args.only or args.engine_only,
+        keep=None if args.keep == FOREVER or args.engine_only else args.keep,
         memory=int(machine * SHARE_OF_MEMORY) if args.memory is None and machine is not None else args.memory,
         load_options=options,
         most_answers=args.most,
@@ -186,11 +196,11 @@ def settings_of(args: argparse.Namespace) -> "Settings":
     )
 
 
-async def serve(settings: "Settings", listening: socket.socket) -> int:
+async def serve(settings: "Settings", listening: socket.socket, *, engine_only: bool) -> int:
     """Serve until told to stop; 1 where a model that was named cannot be loaded: nobody would get what was promised."""
     from ouvert.cli.answering import complain
     from ouvert.cli.progress import show_progress
-    from ouvert.serving import make_app, make_server
+    from ouvert.serving import ENGINE_ENDPOINTS, EVERY_ENDPOINT, make_app, make_server
 
     address = listening.getsockname()
     status = 0
@@ -208,12 +218,14 @@ async def serve(settings: "Settings", listening: socket.socket) -> int:
         host = f"[{address[0]}]" if ":" in address[0] else address[0]
         base = f"http://{host}:{address[1]}"
         models = ", ".join(model.name for model in service.loaded_models.catalog.every())
-        print(f"Ready at {base} (OpenAI: {base}/v1). Models: {models or NO_MODEL}", file=sys.stderr)
+        served = f"token ids: {base}/inference/v1/generate" if engine_only else f"OpenAI: {base}/v1"
+        print(f"Ready at {base} ({served}). Models: {models or NO_MODEL}", file=sys.stderr)
         for line in about_keys(service.keys):
             print(line, file=sys.stderr)
         sys.stderr.flush()
 
-    app = make_app(settings, open_store(), progress=show_progress(sys.stderr), ready=ready)
+    endpoints = ENGINE_ENDPOINTS if engine_only else EVERY_ENDPOINT
+    app = make_app(settings, open_store(), progress=show_progress(sys.stderr), endpoints=endpoints, ready=ready)
     server = make_server(app, settings, leave_within)
     await server.serve([listening])
     return status

@@ -106,6 +106,11 @@ class Grammar:
             )
         return cls("one of", json.dumps(list(texts), ensure_ascii=False))
 
+    @property
+    def source(self) -> Mapping[str, Any]:
+        """The grammar as JSON: `Constraint.source`. Raises nothing."""
+        return {"grammar": asdict(self)}
+
 
 class Vocabulary:
     """The tokens of a model as bytes, for grammars. What llguidance needs is made at its first use, so making one
@@ -372,7 +377,7 @@ class CompiledGrammar:
     @property
     def source(self) -> Mapping[str, Any]:
         """The grammar as it was given. Raises nothing."""
-        return {"grammar": asdict(self.grammar)}
+        return self.grammar.source
 
 
 class GrammarState:
