@@ -196,6 +196,34 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
         "Qwen3MoeConfig",
         QWEN3_MOE | {"norm_topk_prob": True, "rope_parameters": DEFAULT, "tie_word_embeddings": False},
     ),
+    # As GGUF can say it: one eps for all norms, and scores that grow as vectors would.
+    "deepseek_v3-gguf": (
+        "DeepseekV3Config",
+        DEEPSEEK
+        | {
+            "q_lora_rank": 9,
+            "qk_nope_head_dim": 8,  # even, or llama.cpp does not turn what stands behind it
+            "n_group": 3,
+            "topk_group": 2,
+            "routed_scaling_factor": 2.5,
+            "rms_norm_eps": 1e-6,
+            "rope_parameters": YARN | {"mscale": 0.8, "mscale_all_dim": 0.8},
+        },
+    ),
+    "deepseek_v2": (
+        "DeepseekV2Config",
+        {key: value for key, value in DEEPSEEK.items() if key != "norm_topk_prob"}
+        | {
+            "hidden_size": 30,
+            "qk_nope_head_dim": 8,
+            "q_lora_rank": None,
+            "topk_method": "greedy",
+            "norm_topk_prob": False,
+            "routed_scaling_factor": 1.0,
+            "rms_norm_eps": 1e-6,
+            "rope_parameters": YARN | {"mscale": 0.707, "mscale_all_dim": 0.707},
+        },
+    ),
 }
 
 
@@ -289,9 +317,11 @@ def into_mxfp4(folder: Path, seed: int) -> None:
 GGUF_SAYS_ALL = {
     name
     for name in CASES
-    if name not in {"mistral", "mixtral-window", "qwen2-window", "qwen3_moe"} and "deepseek" not in name
+    if name not in {"mistral", "mixtral-window", "qwen2-window", "qwen3_moe", "deepseek_v3", "deepseek_v3-plain"}
 }
 ARCHITECTURES = {
+    "deepseek_v2": gguf.MODEL_ARCH.DEEPSEEK2,
+    "deepseek_v3": gguf.MODEL_ARCH.DEEPSEEK2,
     "llama": gguf.MODEL_ARCH.LLAMA,
     "mamba": gguf.MODEL_ARCH.MAMBA,
     "mistral": gguf.MODEL_ARCH.LLAMA,
@@ -303,8 +333,11 @@ ARCHITECTURES = {
 }
 
 
-def write_gguf(folder: Path, path: Path, kind: gguf.GGMLQuantizationType) -> None:
-    """The checkpoint as llama.cpp's converter would write it, matrices as `kind`, without a tokenizer."""
+def write_gguf(folder: Path, path: Path, kind: gguf.GGMLQuantizationType, whole_kv_b: bool = False) -> None:
+    """The checkpoint as llama.cpp's converter would write it, matrices as `kind`, without a tokenizer.
+
+    `whole_kv_b`: a DeepSeek as it was written before April 2025.
+    """
     config = json.loads((folder / "config.json").read_text())
     architecture = ARCHITECTURES[config["model_type"]]
     writer = gguf.GGUFWriter(path, gguf.MODEL_ARCH_NAMES[architecture])
@@ -314,6 +347,8 @@ def write_gguf(folder: Path, path: Path, kind: gguf.GGMLQuantizationType) -> Non
     writer.add_block_count(config["num_hidden_layers"])
     if architecture == gguf.MODEL_ARCH.MAMBA:
         write_mamba(writer, config, load_file(folder / "model.safetensors"), kind)
+    elif architecture == gguf.MODEL_ARCH.DEEPSEEK2:
+        write_deepseek(writer, config, load_file(folder / "model.safetensors"), kind, whole_kv_b)
     else:
         write_transformer(writer, config, folder, architecture, kind)
     writer.write_header_to_file()
@@ -347,6 +382,66 @@ def write_mamba(
         matrix = values.ndim > 1 and not name.endswith(("conv1d.weight", "A_log"))
         stored = kind if matrix else gguf.GGMLQuantizationType.F32
         ours = names.get_name(name, try_suffixes=(".weight", ".bias"))
+        writer.add_tensor(ours, gguf.quants.quantize(values, stored), raw_dtype=stored)
+
+
+def write_deepseek(
+    writer: gguf.GGUFWriter,
+    config: dict[str, Any],
+    tensors: dict[str, torch.Tensor],
+    kind: gguf.GGMLQuantizationType,
+    whole_kv_b: bool,
+) -> None:
+    heads, latent = config["num_attention_heads"], config["kv_lora_rank"]
+    nope, turning, value = config["qk_nope_head_dim"], config["qk_rope_head_dim"], config["v_head_dim"]
+    rope, corrected = config["rope_parameters"], config["model_type"] == "deepseek_v3"
+    writer.add_context_length(config["max_position_embeddings"])
+    writer.add_feed_forward_length(config["intermediate_size"])
+    writer.add_head_count(heads)
+    writer.add_head_count_kv(heads if whole_kv_b else 1)
+    if not whole_kv_b:
+        writer.add_key_length_mla(nope + turning)
+        writer.add_value_length_mla(value)
+    writer.add_key_length(nope + turning if whole_kv_b else latent + turning)
+    writer.add_value_length(value if whole_kv_b else latent)
+    if config["q_lora_rank"] is not None:
+        writer.add_q_lora_rank(config["q_lora_rank"])
+    writer.add_kv_lora_rank(latent)
+    writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
+    writer.add_leading_dense_block_count(config["first_k_dense_replace"])
+    writer.add_expert_count(config["n_routed_experts"])
+    writer.add_expert_used_count(config["num_experts_per_tok"])
+    writer.add_expert_shared_count(config["n_shared_experts"])
+    writer.add_expert_feed_forward_length(config["moe_intermediate_size"])
+    writer.add_expert_weights_scale(config["routed_scaling_factor"])
+    writer.add_expert_weights_norm(config["norm_topk_prob"])
+    if corrected:
+        writer.add_expert_gating_func(gguf.ExpertGatingFuncType.SIGMOID)
+        writer.add_expert_group_count(config["n_group"])
+        writer.add_expert_group_used_count(config["topk_group"])
+    writer.add_rope_dimension_count(turning)
+    writer.add_rope_freq_base(rope["rope_theta"])
+    writer.add_rope_scaling_type(gguf.RopeScalingType.YARN)
+    writer.add_rope_scaling_factor(rope["factor"])
+    writer.add_rope_scaling_orig_ctx_len(rope["original_max_position_embeddings"])
+    writer.add_rope_scaling_yarn_beta_fast(rope["beta_fast"])
+    writer.add_rope_scaling_yarn_beta_slow(rope["beta_slow"])
+    writer.add_rope_scaling_yarn_log_mul(0.1 * rope["mscale_all_dim"])
+    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.DEEPSEEK2, config["num_hidden_layers"])
+    for name, values in stacked_experts(tensors).items():
+        writer.add_tensor(name, gguf.quants.quantize(values, kind), raw_dtype=kind)
+    for name, tensor in tensors.items():
+        if re.fullmatch(ONE_EXPERT, name):
+            continue
+        values = tensor.float().numpy()
+        if name.endswith("kv_b_proj.weight") and not whole_kv_b:
+            block, of_head = f"blk.{name.split('.')[2]}.", values.reshape(heads, nope + value, latent)
+            for part, matrices in (("k", of_head[:, :nope].swapaxes(1, 2).copy()), ("v", of_head[:, nope:].copy())):
+                writer.add_tensor(f"{block}attn_{part}_b.weight", gguf.quants.quantize(matrices, kind), raw_dtype=kind)
+            continue
+        stored = kind if values.ndim > 1 and not name.endswith(ROUTERS) else gguf.GGMLQuantizationType.F32
+        ours = name.replace("e_score_correction_bias", "e_score_correction.bias")
+        ours = names.get_name(ours, try_suffixes=(".weight", ".bias"))
         writer.add_tensor(ours, gguf.quants.quantize(values, stored), raw_dtype=stored)
 
 

@@ -419,7 +419,7 @@ def test_yarn_may_say_whether_the_model_was_trained_with_it():
     [
         ({"quantization_config": {"quant_method": "gptq", "bits": 4}}, "gptq"),
         ({"quantization_config": {"quant_method": "awq"}}, "awq"),
-        ({"compression_config": {"quant_method": "compressed-tensors"}}, "compressed-tensors"),
+        ({"compression_config": {"quant_method": "torchao"}}, "torchao"),
         ({"quantization": {"group_size": 64, "bits": 4}}, "mlx"),
     ],
 )

@@ -7,7 +7,7 @@ from typing import Any
 from ouvert.models.config_reader import ConfigReader, shown
 from ouvert.models.memory import KeyValueMemory
 from ouvert.models.rope import RopeConfig, rope_from_gguf, rope_from_hf
-from ouvert.models.sources import Fp8Blocks
+from ouvert.models.sources import Fp8Blocks, Int4Groups
 from ouvert.weights import CheckpointError, Tensor
 
 # A file may say any number; the deepest models have a few hundred.
@@ -166,11 +166,7 @@ def shape_from_hf(
     reader.neutral("partial_rotary_factor", 1)
     reader.neutral("rotary_pct", 1)
     check_quantisation(reader)
-    reader.neutral("is_encoder_decoder", False)
-    reader.neutral("add_cross_attention", False)
-    reader.neutral("tie_encoder_decoder", False)
-    reader.neutral("is_causal", True)
-    reader.neutral("pruned_heads", {})
+    check_decoder(reader)
     query_heads = reader.integer("num_attention_heads")
     hidden = reader.integer("hidden_size")
     key_heads = reader.integer("num_key_value_heads", query_heads) if key_heads_may_be_left_out else None
@@ -190,6 +186,15 @@ def shape_from_hf(
     }
     check_shape(reader, shape)
     return shape
+
+
+def check_decoder(reader: ConfigReader) -> None:
+    """Raise CheckpointError for a model that is no plain decoder: PretrainedConfig has keys for the others."""
+    reader.neutral("is_encoder_decoder", False)
+    reader.neutral("add_cross_attention", False)
+    reader.neutral("tie_encoder_decoder", False)
+    reader.neutral("is_causal", True)
+    reader.neutral("pruned_heads", {})
 
 
 def shape_from_gguf(
@@ -245,7 +250,8 @@ def shape_from_gguf(
 
 
 def check_quantisation(reader: ConfigReader) -> None:
-    """Accept FP8 in blocks, which is read as BF16 whatever the family; the tensors themselves say which are in it.
+    """Accept FP8 in blocks, which is read as BF16 whatever the family, and 4 bits in groups, read as Q4_0; the tensors
+    themselves say which are in it.
 
     Raises CheckpointError for every other form, by its name. A family that is published in a form of its own (gpt_oss)
     asks for quantization_config before.
@@ -258,13 +264,15 @@ def check_quantisation(reader: ConfigReader) -> None:
             continue
         unnamed = "mlx" if key == "quantization" else "a method it does not name"
         method = how.get("quant_method") or how.get("quantization_type") or unnamed
-        if method != "fp8":
+        check = {"fp8": check_fp8, "compressed-tensors": check_int4}.get(str(method))
+        if check is None:
             raise CheckpointError(
-                f"{reader.source}: its weights are quantised with {shown(method)[:40]}, expected BF16, F16, F32 or "
-                f"FP8 with a scale for every block of {Fp8Blocks.BLOCK} by {Fp8Blocks.BLOCK}, which this version reads "
-                "of this family. Fetch the original, or a GGUF file of the same model."
+                f"{reader.source}: its weights are quantised with {shown(method)[:40]}, expected BF16, F16, F32, "
+                f"FP8 with a scale for every block of {Fp8Blocks.BLOCK} by {Fp8Blocks.BLOCK}, or compressed-tensors' "
+                "4 bits in groups, which this version reads of this family. Fetch the original, or a GGUF file of the "
+                "same model."
             )
-        check_fp8(ConfigReader(f"{reader.source}: {key}", how))
+        check(ConfigReader(f"{reader.source}: {key}", how))
 
 
 def check_fp8(how: ConfigReader) -> None:
@@ -279,6 +287,50 @@ def check_fp8(how: ConfigReader) -> None:
         {
             "activation_scheme": "how another program rounds activations; we do not round them to FP8",
             "modules_to_not_convert": "the tensors say it",
+        }
+    )
+
+
+# Of a scheme of compressed-tensors: how its codes were found, or what other programs do besides.
+HARMLESS_SCHEME = {
+    "actorder": "the order in which columns were rounded; they are stored in their own",
+    "observer": "how the scales were found",
+    "observer_kwargs": "how the scales were found",
+    "scale_dtype": "the tensors say it",
+    "zp_dtype": "symmetric: there are no zero points",
+}
+
+
+def check_int4(how: ConfigReader) -> None:
+    """Raise CheckpointError for all that compressed-tensors writes but symmetric 4-bit integers in groups of a row.
+
+    docs/formats/encodings.md has the facts and their sources.
+    """
+    how.neutral("quant_method", "compressed-tensors")
+    how.neutral("format", "pack-quantized")
+    how.neutral("quantization_status", "compressed", "frozen")
+    how.neutral("sparsity_config", {})
+    how.neutral("transform_config", {})
+    for name, group in (how.mapping("config_groups") or {}).items():
+        scheme = ConfigReader(f"{how.source}: {name}", group if isinstance(group, Mapping) else {})
+        scheme.neutral("format", "pack-quantized")
+        weights = ConfigReader(f"{scheme.source}: weights", scheme.mapping("weights") or {})
+        weights.neutral("num_bits", 4)
+        weights.neutral("type", "int")
+        weights.neutral("symmetric", True)
+        weights.neutral("strategy", "group")
+        weights.neutral("dynamic", False)
+        if weights.integer("group_size") % Int4Groups.BLOCK:
+            raise weights.fault(f"group_size is {weights.raw['group_size']}, expected a multiple of {Int4Groups.BLOCK}")
+        if weights.raw.get("actorder") == "group":
+            raise weights.fault("actorder is group: columns of a group do not lie together")
+        weights.finish(HARMLESS_SCHEME)
+        scheme.finish({"targets": "the tensors say it"})
+    how.finish(
+        {
+            "global_compression_ratio": "a note of what it saved",
+            "ignore": "the tensors say it",
+            "version": "who wrote the file",
         }
     )
 

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
-from ouvert.weights import CheckpointError, Tensor
+from ouvert.weights import ENCODINGS, CheckpointError, Tensor
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -101,7 +101,71 @@ class Fp8Blocks:
         raise TypeError(f"{self.codes.name}: one matrix, of which there are no experts.")
 
 
-Matrix = Tensor | Fp8Blocks
+@dataclass(frozen=True, slots=True, eq=False)
+class Int4Groups:
+    """Kimi K2 Thinking's matrices as shipped: signed 4-bit codes and a scale for every group of a row's neighbours.
+
+    codes   32-bit words (rows, columns / 8): bits 4 i to 4 i + 3 of a word are code i + 8
+    scales  BF16 or F16 (rows, groups)
+
+    Read in GGUF's arrangement of the same bits, encoding Q4_0: 18 bytes for every 32 columns, the scale first, and byte
+    i holds weights i (low half) and i + 16. docs/formats/encodings.md: what compressed-tensors calls pack-quantized.
+    """
+
+    codes: Tensor
+    scales: Tensor
+    columns: int
+
+    BLOCK: ClassVar[int] = 32
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.codes.shape[0], self.columns
+
+    @property
+    def encoding(self) -> str:
+        return "Q4_0"
+
+    @property
+    def row_bytes(self) -> int:
+        return self.codes.row_bytes + self.scales.row_bytes
+
+    @property
+    def stored_bytes(self) -> int:
+        return self.codes.data.nbytes + self.scales.data.nbytes
+
+    def rows(self, start: int, stop: int) -> Tensor:
+        return self._encoded(self.codes.rows(start, stop), self.scales.rows(start, stop))
+
+    def take_rows(self, index: Array) -> Tensor:
+        return self._encoded(self.codes.take_rows(index), self.scales.take_rows(index))
+
+    def whole(self) -> Tensor:
+        return self.rows(0, self.shape[0])
+
+    def expert(self, expert: int) -> Tensor:
+        raise TypeError(f"{self.codes.name}: one matrix, of which there are no experts.")
+
+    def _encoded(self, codes: Tensor, scales: Tensor) -> Tensor:
+        """Raises CheckpointError for scales that are infinite, no numbers, or beyond the range of float16."""
+        rows, blocks = codes.shape[0], self.columns // self.BLOCK
+        stated = scales.decode()
+        if not (np.abs(stated) <= np.finfo(np.float16).max).all():
+            raise CheckpointError(
+                f"{self.scales.name}: a scale is beyond the range of float16 or not a number, expected finite scales, "
+                "at most 65504. The file is damaged: fetch it again."
+            )
+        pairs = codes.data.reshape(rows, blocks, 16)  # byte j of a block: weights 2 j (low half) and 2 j + 1
+        even, odd = pairs & 15, pairs >> 4
+        packed = np.empty((rows, blocks, 18), np.uint8)
+        of_blocks = stated.astype("<f2").repeat(blocks // stated.shape[1], axis=1)
+        packed[..., :2] = of_blocks.reshape(rows, blocks, 1).view(np.uint8)
+        packed[..., 2::2] = even[..., :8] | even[..., 8:] << 4
+        packed[..., 3::2] = odd[..., :8] | odd[..., 8:] << 4
+        return Tensor(codes.name, (rows, self.columns), self.encoding, packed.reshape(-1))
+
+
+Matrix = Tensor | Fp8Blocks | Int4Groups
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -157,7 +221,10 @@ class Stack:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class HeadsOf:
-    """Rows `first` to `last` of each head's equal share of a matrix, a matrix a head; `transposed`: turned round."""
+    """Rows `first` to `last` of each head's equal share of a matrix, a matrix a head; `transposed`: turned round.
+
+    Blocks of quantised numbers cannot be turned round: such a matrix is read as the F32 that it stands for.
+    """
 
     tensor: Matrix
     heads: int
@@ -172,7 +239,11 @@ class HeadsOf:
 
     @property
     def encoding(self) -> str:
-        return self.tensor.encoding
+        return "F32" if self.transposed and self._in_blocks else self.tensor.encoding
+
+    @property
+    def _in_blocks(self) -> bool:
+        return ENCODINGS[self.tensor.encoding].block_weights > 1
 
     @property
     def stored_bytes(self) -> int:
@@ -186,8 +257,8 @@ class HeadsOf:
         part = self.tensor.rows(start + self.first, start + self.last)
         if not self.transposed:
             return part
-        values = elements(part).T
-        return Tensor(part.name, values.shape, part.encoding, as_bytes(values))
+        values = (part.decode() if self._in_blocks else elements(part)).T
+        return Tensor(part.name, values.shape, self.encoding, as_bytes(values))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -329,9 +400,15 @@ def stacked_experts(tensors: Mapping[str, Tensor], one: str, together: str, expe
 
 
 def matrices(tensors: Mapping[str, Tensor]) -> dict[str, Matrix]:
-    """The tensors, FP8 ones together with their scales. A half without the other keeps its name."""
+    """The tensors; those in FP8 or in packed 4 bits together with their scales. A part without the other keeps its
+    name."""
     result: dict[str, Matrix] = dict(tensors)
     for name, codes in tensors.items():
+        if name.endswith(PACKED) and (groups := int4_groups(name.removesuffix(PACKED), tensors)) is not None:
+            for part in PACKED_PARTS:
+                del result[name.removesuffix(PACKED) + part]
+            result[name.removesuffix("_packed")] = groups
+            continue
         scales = tensors.get(f"{name}_scale_inv")
         if codes.encoding == "F8_E4M3" and scales is not None and len(codes.shape) == 2:
             blocks = tuple(-(-side // Fp8Blocks.BLOCK) for side in codes.shape)
@@ -339,6 +416,24 @@ def matrices(tensors: Mapping[str, Tensor]) -> dict[str, Matrix]:
                 result[name] = Fp8Blocks(codes, scales)
                 del result[f"{name}_scale_inv"]
     return result
+
+
+# What compressed-tensors makes of the tensor "weight" of a module.
+PACKED, SCALES, SHAPE = PACKED_PARTS = (".weight_packed", ".weight_scale", ".weight_shape")
+
+
+def int4_groups(module: str, tensors: Mapping[str, Tensor]) -> Int4Groups | None:
+    """The module's packed matrix; None if its parts are not there, or do not fit each other."""
+    codes, scales, shape = (tensors.get(module + part) for part in PACKED_PARTS)
+    if codes is None or scales is None or shape is None or len(codes.shape) != 2 or shape.shape != (2,):
+        return None
+    rows, columns = (int(side) for side in shape.decode())
+    groups = scales.shape[1] if len(scales.shape) == 2 else 0
+    fits = codes.encoding in ("I32", "U32") and codes.shape == (rows, columns // 8) and columns % Int4Groups.BLOCK == 0
+    whole = groups > 0 and columns % groups == 0 and columns // groups % Int4Groups.BLOCK == 0
+    if not fits or not whole or scales.shape[0] != rows or scales.encoding not in ("BF16", "F16"):
+        return None
+    return Int4Groups(codes, scales, columns)
 
 
 def source_of(matrix: Matrix) -> Source:

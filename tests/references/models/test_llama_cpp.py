@@ -6,6 +6,7 @@ from pathlib import Path
 import gguf
 import numpy as np
 import pytest
+import transformers
 from safetensors.numpy import load_file
 
 from ouvert import arithmetic, models
@@ -22,6 +23,7 @@ CASES = (
     "gpt_oss-mxfp4",
     "mixtral",
     "qwen3_moe-normalised",
+    "deepseek_v3-gguf",
 )
 
 # With weights, keys and values in float32, llama.cpp differs by float32's rounding alone: at most 3e-6 of the largest
@@ -88,6 +90,33 @@ def test_internlm2_files_agree_too(llama_cpp, make_models, tmp_path):
         expected = theirs.step(ids)
     ours = model.forward(ops.begin([(ops.new_cache(model.memories), ids)], "all"), ops)
     np.testing.assert_allclose(ours, expected, rtol=0, atol=FLOAT32 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("pieces", [[21], [1] * 21], ids=["prompt", "decoding"])
+@pytest.mark.parametrize("layout", ["V3, as before April 2025", "V2-Lite", "V2-Lite, as before April 2025"])
+def test_both_conversions_of_deepseek_agree_with_llama_cpp(layout, pieces, llama_cpp, make_models, tmp_path):
+    """llama.cpp takes 26 layers for the mark of a model whose queries do not go by way of a latent."""
+    folder, tolerance = GOLDENS / "deepseek_v3-gguf", FLOAT32
+    ids = load_file(folder / "golden.safetensors")["ids"]
+    if layout.startswith("V2"):
+        kind, values = make_models.CASES["deepseek_v2"]
+        config = getattr(transformers, kind)(**(make_models.SMALL | values | {"num_hidden_layers": 26}))
+        folder, tolerance = tmp_path / "v2", 4 * FLOAT32  # nine times the layers
+        make_models.draw(config, seed=3).save_pretrained(folder)
+    path = tmp_path / "model.gguf"
+    make_models.write_gguf(folder, path, gguf.GGMLQuantizationType.F32, whole_kv_b="before" in layout)
+    ops = arithmetic.Ops()
+    with open_checkpoint(path) as checkpoint:
+        assert ("blk.0.attn_kv_b.weight" in checkpoint.tensors) == ("before" in layout)
+        model = models.load(checkpoint, ops)
+    past, start = ops.new_cache(model.memories), 0
+    with llama_cpp(path, context=64) as theirs:
+        for length in pieces:
+            piece = ids[start : start + length]
+            expected = theirs.step(piece)
+            ours = model.forward(ops.begin([(past, piece)], "all"), ops)
+            np.testing.assert_allclose(ours, expected, rtol=0, atol=tolerance * np.abs(expected).max())
+            start += length
 
 
 def with_an_expert_a_tensor(source, path):

@@ -43,18 +43,22 @@ def shrunk(config):
         small["pad_token_id"] = 0
     if "kv_lora_rank" in config:
         experts = 2 * max(config["n_group"], config["num_experts_per_tok"])
-        return small | {
-            "num_hidden_layers": 3,
-            "first_k_dense_replace": 1,
-            "num_attention_heads": 4,
-            "num_key_value_heads": 4,
-            "n_routed_experts": experts,
-            "moe_intermediate_size": 24,
-            "kv_lora_rank": 32,
-            "q_lora_rank": 40,
-            "qk_nope_head_dim": 16,
-            "v_head_dim": 16,
-        }
+        by_way = {} if config["q_lora_rank"] is None else {"q_lora_rank": 40}
+        return (
+            small
+            | by_way
+            | {
+                "num_hidden_layers": 3,
+                "first_k_dense_replace": 1,
+                "num_attention_heads": 4,
+                "num_key_value_heads": 4,
+                "n_routed_experts": experts,
+                "moe_intermediate_size": 32,  # whole groups of 4-bit codes
+                "kv_lora_rank": 32,
+                "qk_nope_head_dim": 16,
+                "v_head_dim": 16,
+            }
+        )
     share = config["num_attention_heads"] // config.get("num_key_value_heads", config["num_attention_heads"])
     keys = 2 if share <= 4 else 1
     small |= {"num_attention_heads": share * keys, "num_key_value_heads": keys, "hidden_size": 16 * share * keys}
@@ -119,6 +123,23 @@ def as_internlm2(tensors, config):
     return stored
 
 
+def int4(weight):
+    """The parts that compressed-tensors makes of a matrix, and the BF16 that its own decompression gives: codes times
+    scales, in the scales' type. compressed_tensors/compressors/quantized_compressors/pack_quantized.py."""
+    groups = weight.float().unflatten(-1, (-1, 32))
+    scales = (groups.abs().amax(-1, keepdim=True) / 7.5).to(torch.bfloat16)
+    codes = (groups / scales.float()).round().clamp(-8, 7)
+    shifts = 4 * torch.arange(8)
+    words = ((codes.to(torch.int64) + 8).reshape(len(weight), -1, 8) << shifts).sum(-1)
+    words = torch.where(words >= 2**31, words - 2**32, words).to(torch.int32)
+    parts = {
+        "weight_packed": words,
+        "weight_scale": scales.squeeze(-1).contiguous(),
+        "weight_shape": torch.tensor(weight.shape),
+    }
+    return parts, (codes * scales.float()).flatten(-2)
+
+
 def make(config, folder, make_models):
     """A folder as publishers make it, of random weights, and transformers' model of the same weights."""
     theirs = transformers.AutoConfig.for_model(**as_transformers_has_it(config))
@@ -133,6 +154,10 @@ def make(config, folder, make_models):
             stored[name], stored[name + "_scale_inv"], plain[name] = fp8(plain[name], scales_as, random)
     if config["model_type"] == "internlm2":
         stored = as_internlm2(stored, config)
+    if how.get("quant_method") == "compressed-tensors":
+        for name in [name for name in plain if ".mlp.experts." in name and name.endswith("proj.weight")]:
+            parts, plain[name] = int4(stored.pop(name))
+            stored |= {name.removesuffix("weight") + part: values for part, values in parts.items()}
     for part, tensors, words in (("theirs", plain, as_transformers_has_it(config)), ("ours", stored, config)):
         (folder / part).mkdir()
         save_file(tensors, folder / part / "model.safetensors", {"format": "pt"})

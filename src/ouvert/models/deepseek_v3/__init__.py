@@ -7,7 +7,7 @@ from ouvert.models.family import Family
 
 FAMILY = Family(
     name="deepseek_v3",
-    model_types=frozenset({"deepseek_v3", "kimi_k2"}),
+    model_types=frozenset({"deepseek_v2", "deepseek_v3", "kimi_k2"}),
     gguf_architectures=frozenset({"deepseek2"}),
     config_from_hf=config_from_hf,
     config_from_gguf=config_from_gguf,

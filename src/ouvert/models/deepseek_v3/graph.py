@@ -33,7 +33,7 @@ class Layer:
     up: Weight
     down: Weight  # (hidden, inner)
     router: Weight | None  # (experts, hidden)
-    correction: Weight | None  # (experts,)
+    correction: Weight | None  # (experts,); None: the softmax of scores, as they are
     experts: Experts | None  # None in the first layers
 
 
@@ -105,17 +105,20 @@ def attention(
 
 
 def experts(x: Value, layer: Layer, experts_: Experts, config: DeepseekV3Config, ops: Operations, tap: Watch) -> Value:
-    """Each token takes its top_k experts among those of its best groups and mixes their answers."""
+    """Each token takes its top_k experts, of DeepSeek-V3 among those of its best groups, and mixes their answers."""
     scores = tap("experts.scores", ops.linear(x, layer.router))  # (tokens, experts)
-    chosen, expert_weights = ops.route_top_k_of_groups(
-        scores,
-        layer.correction,
-        config.num_experts_per_tok,
-        config.n_group,
-        config.topk_group,
-        normalised=config.norm_topk_prob,
-        factor=config.routed_scaling_factor,
-    )
+    if layer.correction is None:
+        chosen, expert_weights = ops.route_top_k(scores, config.num_experts_per_tok, normalised=config.norm_topk_prob)
+    else:
+        chosen, expert_weights = ops.route_top_k_of_groups(
+            scores,
+            layer.correction,
+            config.num_experts_per_tok,
+            config.n_group,
+            config.topk_group,
+            normalised=config.norm_topk_prob,
+            factor=config.routed_scaling_factor,
+        )
     chosen, expert_weights = tap("experts.chosen", chosen), tap("experts.weights", expert_weights)
     return ops.mix_experts(x, experts_, chosen, expert_weights)
 

@@ -1,4 +1,7 @@
-"""Tensor names of DeepSeek-V3: Hugging Face's (transformers, models/deepseek_v3), and what lies in one tensor there."""
+"""Tensor names of DeepSeek-V3: Hugging Face's (transformers, models/deepseek_v3) and GGUF's (gguf-py, constants.py).
+
+And what lies in one tensor there.
+"""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -11,54 +14,55 @@ from ouvert.models.sources import HeadsOf, Matrix, Rows, Source, Stack, matrices
 from ouvert.weights import Checkpoint, Tensor
 
 WHOLE = (
-    Row("embedding", "embedding", "vocabulary hidden", "model.embed_tokens.weight", ""),
-    Row("norm", "norm", "hidden", "model.norm.weight", ""),
-    Row("unembedding", "linear", "vocabulary hidden", "lm_head.weight", ""),
+    Row("embedding", "embedding", "vocabulary hidden", "model.embed_tokens.weight", "token_embd.weight"),
+    Row("norm", "norm", "hidden", "model.norm.weight", "output_norm.weight"),
+    Row("unembedding", "linear", "vocabulary hidden", "lm_head.weight", "output.weight"),
 )
 LAYER, ATTENTION, MLP = "model.layers.{n}.", "model.layers.{n}.self_attn.", "model.layers.{n}.mlp."
 SHARED, EXPERTS = MLP + "shared_experts.", MLP + "experts."
 # Names that end in a word of ours are parts of a tensor, or several tensors together: see unfold.
-FIRST = (Row("attention_norm", "norm", "hidden", LAYER + "input_layernorm.weight", ""),)
+FIRST = (Row("attention_norm", "norm", "hidden", LAYER + "input_layernorm.weight", "blk.{n}.attn_norm.weight"),)
 QUERIES_BY_WAY_OF_A_LATENT = (
-    Row("query_low", "linear", "query_rank hidden", ATTENTION + "q_a_proj.weight", ""),
-    Row("query_norm", "norm", "query_rank", ATTENTION + "q_a_layernorm.weight", ""),
-    Row("query_nope", "linear", "nopes query_rank", ATTENTION + "q_b_proj.nope", ""),
-    Row("query_rope", "linear", "ropes query_rank", ATTENTION + "q_b_proj.rope", ""),
+    Row("query_low", "linear", "query_rank hidden", ATTENTION + "q_a_proj.weight", "blk.{n}.attn_q_a.weight"),
+    Row("query_norm", "norm", "query_rank", ATTENTION + "q_a_layernorm.weight", "blk.{n}.attn_q_a_norm.weight"),
+    Row("query_nope", "linear", "nopes query_rank", ATTENTION + "q_b_proj.nope", "blk.{n}.attn_q_b.nope"),
+    Row("query_rope", "linear", "ropes query_rank", ATTENTION + "q_b_proj.rope", "blk.{n}.attn_q_b.rope"),
 )
 QUERIES = (
-    Row("query_nope", "linear", "nopes hidden", ATTENTION + "q_proj.nope", ""),
-    Row("query_rope", "linear", "ropes hidden", ATTENTION + "q_proj.rope", ""),
+    Row("query_nope", "linear", "nopes hidden", ATTENTION + "q_proj.nope", "blk.{n}.attn_q.nope"),
+    Row("query_rope", "linear", "ropes hidden", ATTENTION + "q_proj.rope", "blk.{n}.attn_q.rope"),
 )
 REST = (
-    Row("latent", "linear", "latent hidden", ATTENTION + "kv_a_proj_with_mqa.latent", ""),
-    Row("latent_norm", "norm", "latent", ATTENTION + "kv_a_layernorm.weight", ""),
-    Row("key_rope", "linear", "rope hidden", ATTENTION + "kv_a_proj_with_mqa.rope", ""),
-    Row("key", "experts", "q_heads latent nope", ATTENTION + "kv_b_proj.key", ""),
-    Row("value", "experts", "q_heads value latent", ATTENTION + "kv_b_proj.value", ""),
-    Row("o", "linear", "hidden values", ATTENTION + "o_proj.weight", ""),
-    Row("mlp_norm", "norm", "hidden", LAYER + "post_attention_layernorm.weight", ""),
+    Row("latent", "linear", "latent hidden", ATTENTION + "kv_a_proj_with_mqa.latent", "blk.{n}.attn_kv_a_mqa.latent"),
+    Row("latent_norm", "norm", "latent", ATTENTION + "kv_a_layernorm.weight", "blk.{n}.attn_kv_a_norm.weight"),
+    Row("key_rope", "linear", "rope hidden", ATTENTION + "kv_a_proj_with_mqa.rope", "blk.{n}.attn_kv_a_mqa.rope"),
+    Row("key", "experts", "q_heads latent nope", ATTENTION + "kv_b_proj.key", "blk.{n}.attn_kv_b.key"),
+    Row("value", "experts", "q_heads value latent", ATTENTION + "kv_b_proj.value", "blk.{n}.attn_kv_b.value"),
+    Row("o", "linear", "hidden values", ATTENTION + "o_proj.weight", "blk.{n}.attn_output.weight"),
+    Row("mlp_norm", "norm", "hidden", LAYER + "post_attention_layernorm.weight", "blk.{n}.ffn_norm.weight"),
 )
 DENSE = (
-    Row("gate", "linear", "inner hidden", MLP + "gate_proj.weight", ""),
-    Row("up", "linear", "inner hidden", MLP + "up_proj.weight", ""),
-    Row("down", "linear", "hidden inner", MLP + "down_proj.weight", ""),
+    Row("gate", "linear", "inner hidden", MLP + "gate_proj.weight", "blk.{n}.ffn_gate.weight"),
+    Row("up", "linear", "inner hidden", MLP + "up_proj.weight", "blk.{n}.ffn_up.weight"),
+    Row("down", "linear", "hidden inner", MLP + "down_proj.weight", "blk.{n}.ffn_down.weight"),
 )
 MIXTURE = (
-    Row("gate", "linear", "shared_inner hidden", SHARED + "gate_proj.weight", ""),
-    Row("up", "linear", "shared_inner hidden", SHARED + "up_proj.weight", ""),
-    Row("down", "linear", "hidden shared_inner", SHARED + "down_proj.weight", ""),
-    Row("router", "linear", "experts hidden", MLP + "gate.weight", ""),
-    Row("correction", "bias", "experts", MLP + "gate.e_score_correction_bias", ""),
-    Row("experts.gate", "experts", "experts expert_inner hidden", EXPERTS + "gate", ""),
-    Row("experts.up", "experts", "experts expert_inner hidden", EXPERTS + "up", ""),
-    Row("experts.down", "experts", "experts hidden expert_inner", EXPERTS + "down", ""),
+    Row("gate", "linear", "shared_inner hidden", SHARED + "gate_proj.weight", "blk.{n}.ffn_gate_shexp.weight"),
+    Row("up", "linear", "shared_inner hidden", SHARED + "up_proj.weight", "blk.{n}.ffn_up_shexp.weight"),
+    Row("down", "linear", "hidden shared_inner", SHARED + "down_proj.weight", "blk.{n}.ffn_down_shexp.weight"),
+    Row("router", "linear", "experts hidden", MLP + "gate.weight", "blk.{n}.ffn_gate_inp.weight"),
+    Row("correction", "bias", "experts", MLP + "gate.e_score_correction_bias", "blk.{n}.exp_probs_b.bias"),
+    Row("experts.gate", "experts", "experts expert_inner hidden", EXPERTS + "gate", "blk.{n}.ffn_gate_exps.weight"),
+    Row("experts.up", "experts", "experts expert_inner hidden", EXPERTS + "up", "blk.{n}.ffn_up_exps.weight"),
+    Row("experts.down", "experts", "experts hidden expert_inner", EXPERTS + "down", "blk.{n}.ffn_down_exps.weight"),
 )
 
 
 def parameters(config: DeepseekV3Config, checkpoint: Checkpoint) -> list[Parameter]:
     """Every parameter, in the order a forward pass meets them."""
     queries = QUERIES if config.q_lora_rank is None else QUERIES_BY_WAY_OF_A_LATENT
-    dense, mixed = (*FIRST, *queries, *REST, *DENSE), (*FIRST, *queries, *REST, *MIXTURE)
+    mixture = MIXTURE if config.corrected else [row for row in MIXTURE if row.ours != "correction"]
+    dense, mixed = (*FIRST, *queries, *REST, *DENSE), (*FIRST, *queries, *REST, *mixture)
     return match(
         WHOLE,
         lambda n: mixed if config.has_experts(n) else dense,
@@ -80,7 +84,7 @@ def unfold(tensors: Mapping[str, Tensor], config: DeepseekV3Config) -> dict[str,
     result: dict[str, Source] = {}
     experts: dict[str, dict[int, Matrix]] = {}
     for name, tensor in matrices(tensors).items():
-        layer = re.match(r"model\.layers\.(\d+)\.", name)
+        layer = re.match(r"(?:model\.layers|blk)\.(\d+)\.", name)
         if layer is not None and int(layer[1]) >= config.num_hidden_layers:
             continue
         expert = re.fullmatch(r"(.*\.mlp\.experts)\.(\d+)\.(gate|up|down)_proj\.weight", name)
@@ -97,20 +101,23 @@ def unfold(tensors: Mapping[str, Tensor], config: DeepseekV3Config) -> dict[str,
 
 
 def parts(name: str, tensor: Matrix, config: DeepseekV3Config) -> Iterator[tuple[str, Source]]:
+    """The names of Hugging Face and of both of llama.cpp's conversions: the newer one has keys and values apart."""
     heads, nope, turning = config.num_attention_heads, config.qk_nope_head_dim, config.qk_rope_head_dim
     latent, value = config.kv_lora_rank, config.v_head_dim
     prefix, _, last = name.removesuffix(".weight").rpartition(".")
     rows = tensor.shape[0]
-    if last in ("q_proj", "q_b_proj") and rows == heads * (nope + turning):
+    if last in ("q_proj", "q_b_proj", "attn_q", "attn_q_b") and rows == heads * (nope + turning):
         of_head = np.arange(rows).reshape(heads, -1)
         yield f"{prefix}.{last}.nope", Rows(tensor, of_head[:, :nope].ravel())
         yield f"{prefix}.{last}.rope", Rows(tensor, of_head[:, nope + halves(config)].ravel())
-    elif last == "kv_a_proj_with_mqa" and rows == latent + turning:
+    elif last in ("kv_a_proj_with_mqa", "attn_kv_a_mqa") and rows == latent + turning:
         yield f"{prefix}.{last}.latent", Rows(tensor, np.arange(latent))
         yield f"{prefix}.{last}.rope", Rows(tensor, latent + halves(config))
-    elif last == "kv_b_proj" and rows == heads * (nope + value):
+    elif last in ("kv_b_proj", "attn_kv_b") and rows == heads * (nope + value):
         yield f"{prefix}.{last}.key", HeadsOf(tensor, heads, 0, nope, transposed=True)
         yield f"{prefix}.{last}.value", HeadsOf(tensor, heads, nope, nope + value, transposed=False)
+    elif last in ("attn_k_b", "attn_v_b"):
+        yield f"{prefix}.attn_kv_b.{'key' if last == 'attn_k_b' else 'value'}", source_of(tensor)
     else:
         yield name, source_of(tensor)
 
