@@ -93,6 +93,7 @@ class Stopped:
 
     `joules`: what the processors used in the steps of this answer, its share of each by the tokens computed; whatever
     else ran on the machine is in it. None where the machine does not say. `variant`: the one that wrote the answer.
+    `parts`: who wrote what of it, in order, where that was a pool; none where one engine wrote it.
     """
 
     reason: Literal["stop", "length", "repetition", "cancelled", "timeout"]
@@ -105,6 +106,7 @@ class Stopped:
     seconds_decode: float
     joules: float | None = None
     variant: Variant = BASE
+    parts: tuple["Part", ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,6 +179,11 @@ class EngineFailedError(EngineError):
     """The engine itself failed and computes nothing more. The same request may be served once it is loaded again."""
 
 
+class EngineUnreachableError(EngineError):
+    """The program that computes is another one, and it is not there, or was lost. The same request may be served when
+    it is there again."""
+
+
 class WeightsDamagedError(EngineFailedError):
     """The weights that were computing are not what they were made as. The message names file, place and remedy."""
 
@@ -247,6 +254,16 @@ class EngineFacts:
     def build(self) -> str | None:
         """The digest of this program's files that decide an answer: two builds of one version may differ."""
         return self.identity.build
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What a member of a pool wrote of an answer: from its token `start` on, counted from 0. `facts` are that
+    member's."""
+
+    member: str
+    start: int
+    facts: EngineFacts
 
 
 class Engine(Protocol):

@@ -43,7 +43,26 @@ def write_receipt(ended: Ended, facts: EngineFacts, connections: Mapping[str, An
         "tokens": token_facts(ended),
         "ended": ending_facts(ended),
         "seconds": second_facts(stopped, ended.outcome.thought_seconds),
+        **pool_facts(stopped),
         **without_absent({"joules": joules, "connections": connections}),
+    }
+
+
+def pool_facts(stopped: Stopped) -> dict[str, Any]:
+    """The part `pool`, where the answer came from one: who wrote it, and where it went on at another member."""
+    if not stopped.parts:
+        return {}
+    members = [
+        {"member": part.member, "start": part.start, "identity_digest": part.facts.identity.digest}
+        for part in stopped.parts
+    ]
+    differ = len({member["identity_digest"] for member in members}) > 1
+    resumed = [part.start for part in stopped.parts[1:]]
+    return {
+        "pool": {
+            "members": members,
+            **without_absent({"resumed_at": resumed or None, "resumed_on_other_engine": differ or None}),
+        }
     }
 
 

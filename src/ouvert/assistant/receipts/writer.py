@@ -26,8 +26,10 @@ class ReceiptWriter:
         connections = None
         if self._guard is not None and connections_before is not None:
             connections = self._guard.report(connections_before)
+        parts = ended.stopped.parts
+        facts = parts[0].facts if parts else self._engine.facts
         receipt, unrecorded = recorded(
-            self._ledger, write_receipt(ended, self._engine.facts, connections), lambda: contents_of(ended)
+            self._ledger, write_receipt(ended, facts, connections), lambda: contents_of(ended)
         )
         return Finished(
             reason=ended.reason,

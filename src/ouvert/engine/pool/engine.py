@@ -1,0 +1,160 @@
+"""Several engines behind the engine's interface."""
+
+import itertools
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TypeVar
+
+import numpy as np
+
+from ouvert.engine.interface import (
+    Engine,
+    EngineBusyError,
+    EngineError,
+    EngineFacts,
+    EngineUnreachableError,
+    Load,
+    Sampling,
+    Token,
+)
+from ouvert.engine.pool.generation import LOST, PoolGeneration, PoolRequest, Rules
+from ouvert.engine.pool.members import MemberFacts, Members
+from ouvert.engine.pool.placing import ranked
+from ouvert.engine.variant import BASE, Variant
+
+Result = TypeVar("Result")
+
+
+class PoolEngine:
+    """`interface.Engine` over members. Its methods and properties mean what those of `Engine` mean and raise what those
+    raise; EngineUnreachableError where no member is to be had.
+
+    Answers are the members' own. Where one is lost while it writes, another goes on behind the last token, with the
+    same tokens if it has the same identity; `Stopped.parts` says who wrote what.
+    """
+
+    def __init__(self, members: Members, rules: Rules = Rules()) -> None:  # noqa: B008 - a value that never changes
+        self.members, self.rules = members, rules
+        self._facts: EngineFacts | None = None
+        self._prompt_tokens = self._output_tokens = 0
+        self._counted = itertools.count(1)
+
+    @property
+    def context(self) -> int:
+        """That of the member with the smallest: every answer can go on at every member."""
+        return min(engine.context for engine in self._opened)
+
+    @property
+    def vocabulary_size(self) -> int:
+        return self._opened[0].vocabulary_size
+
+    @property
+    def embedding_size(self) -> int | None:
+        return self._opened[0].embedding_size
+
+    @property
+    def facts(self) -> EngineFacts:
+        """Those of the first member that is in."""
+        return (self.members.engines or self._opened)[0].facts
+
+    @property
+    def failure(self) -> str | None:
+        """Members that are out come back by themselves: the pool itself does not fail."""
+        return None
+
+    @property
+    def load(self) -> Load:
+        """What was asked from here."""
+        facts = self.members.facts()
+        return Load(
+            running=sum(each.load for each in facts),
+            waiting=0,
+            cache_bytes=0,
+            cache_limit=0,
+            kept_bytes=0,
+            steps=0,
+            prompt_tokens=self._prompt_tokens,
+            reused_tokens=0,
+            output_tokens=self._output_tokens,
+        )
+
+    def member_facts(self) -> list[MemberFacts]:
+        """How each member is now. Raises nothing."""
+        return self.members.facts()
+
+    def generate(
+        self,
+        ids: Sequence[int],
+        sampling: Sampling,
+        variant: Variant = BASE,
+        *,
+        written: Sequence[int] = (),
+        timeout: float | None = None,
+        owner: str = "",
+    ) -> PoolGeneration:
+        """A seed that nobody chose is chosen here, so that the answer can go on elsewhere."""
+        if sampling.seed is None:
+            sampling = replace(sampling, seed=secrets.randbits(32))
+        request = PoolRequest(
+            ids=tuple(int(i) for i in ids),
+            sampling=sampling,
+            variant=variant,
+            written=tuple(int(i) for i in written),
+            owner=owner,
+            deadline=None if timeout is None else time.monotonic() + timeout,
+        )
+        generation = PoolGeneration(self.members, self.rules, request, self._count_token)
+        self._prompt_tokens += len(request.ids)
+        return generation
+
+    def logits(self, ids: Sequence[int], variant: Variant = BASE) -> np.ndarray:
+        return self._asked(ids, "", lambda engine: engine.logits(ids, variant))
+
+    def score(self, ids: Sequence[int], top: int = 0, variant: Variant = BASE) -> list[Token]:
+        return self._asked(ids, "", lambda engine: engine.score(ids, top, variant))
+
+    def embed(self, texts: Sequence[Sequence[int]], variant: Variant = BASE) -> np.ndarray:
+        first = texts[0] if texts else ()
+        return self._asked(first, "", lambda engine: engine.embed(texts, variant))
+
+    def forget(self, holds: Callable[[Sequence[int]], bool], owner: str = "") -> str | None:
+        """Every member that is in forgets; one that is out is told by its own engine when it is in again."""
+        for engine in self._opened:
+            engine.forget(holds, owner)
+        return None
+
+    def forget_all(self) -> None:
+        for engine in self._opened:
+            engine.forget_all()
+
+    def close(self) -> None:
+        """Let go of the members, which go on. May be called twice."""
+        self.members.close()
+
+    @property
+    def _opened(self) -> list[Engine]:
+        """Every member that was in at some time: one at least."""
+        return [member.engine for member in self.members if member.engine is not None]
+
+    def _asked(self, ids: Sequence[int], owner: str, ask: Callable[[Engine], Result]) -> Result:
+        """What the first member says that can be asked."""
+        ranking, tried = ranked(self.members.names, ids, owner), frozenset[str]()
+        problem: EngineError = EngineUnreachableError(
+            "asking a pool: none of its members is in. The log says why; ask again when one is."
+        )
+        while (taken := self.members.take(ranking, overflow=self.rules.overflow, tried=tried)) is not None:
+            member, engine = taken
+            try:
+                return ask(engine)
+            except (*LOST, EngineBusyError) as found:
+                problem, tried = found, tried | {member.name}
+                if not isinstance(found, EngineBusyError):
+                    self.members.failed(member, engine, found)
+            finally:
+                self.members.give_back(member)
+        raise problem
+
+    def _count_token(self) -> None:
+        self._output_tokens = next(self._counted)
