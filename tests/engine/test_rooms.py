@@ -11,6 +11,7 @@ MAY_IMPORT = {
     "constraints": {"interface"},
     "runners": {"interface", "machine", "variant"},
     "prefixes": {"interface", "limits", "variant", "runners.interface"},
+    "pool": {"interface", "mailbox", "variant"},
 }
 
 
