@@ -16,7 +16,8 @@ class ByteTokenizer:
     space_prefix = "never"
     digest = "sha256:bytes"
 
-    def __init__(self, control=(), bos=None, eos=None, ends=(), hidden=None, first_id=256):
+    def __init__(self, control=(), bos=None, eos=None, ends=(), hidden=None, first_id=256, prompt_version=None):
+        self.prompt_version = prompt_version
         self.control_tokens = {text: first_id + n for n, text in enumerate(control)}
         self.control_ids = frozenset(self.control_tokens.values())
         self.hidden_ids = frozenset(self.control_tokens[text] for text in (control if hidden is None else hidden))
@@ -104,6 +105,7 @@ VOCABULARIES = {
         "bos": "<s>",
         "eos": "</s>",
         "ends": ("</s>",),
+        "prompt_version": "v3",
     },
     "deepseek": {
         "control": (

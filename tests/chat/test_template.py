@@ -161,12 +161,12 @@ BUILTIN = {
         "<|start_header_id|>user<|end_header_id|>\n\nThanks!<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n"
     ),
     "mistral": (
-        "<s>[INST] Be kind.\n\nWeather in Oslo and Rome? [/INST]"
-        '[TOOL_CALLS] [{"name": "weather", "arguments": {"city": "Oslo"}, "id": "ID0"}, '
+        "<s>[INST]Weather in Oslo and Rome?[/INST]"
+        '[TOOL_CALLS][{"name": "weather", "arguments": {"city": "Oslo"}, "id": "ID0"}, '
         '{"name": "weather", "arguments": {"city": "Rome"}, "id": "ID1"}]</s>'
-        '[TOOL_RESULTS] {"content": "cold", "call_id": "ID0"}[/TOOL_RESULTS]'
-        '[TOOL_RESULTS] {"content": "warm", "call_id": "ID1"}[/TOOL_RESULTS]'
-        f" Cold and warm.</s>[AVAILABLE_TOOLS] [{SIGNATURE}][/AVAILABLE_TOOLS][INST] Thanks! [/INST]"
+        '[TOOL_RESULTS]{"content": "cold", "call_id": "ID0"}[/TOOL_RESULTS]'
+        '[TOOL_RESULTS]{"content": "warm", "call_id": "ID1"}[/TOOL_RESULTS]'
+        f"Cold and warm.</s>[AVAILABLE_TOOLS][{SIGNATURE}][/AVAILABLE_TOOLS][INST]Be kind.\n\nThanks![/INST]"
     ),
     "deepseek": (
         "<｜begin▁of▁sentence｜>Be kind.\n\n## Tools\n\nYou may call these functions, one JSON signature a line:\n"
@@ -205,7 +205,7 @@ def test_a_model_without_a_template_gets_its_familys(tokenizer_of, family):
         expected = expected.replace(f"ID{n}", short_form(f"functions.weather:{n}"))
     assert rendered.text == expected
     assert list(rendered.ids) == tokenizer.ids(expected)
-    assert chat.name == f"builtin {family}"
+    assert chat.name == "builtin " + {"mistral": "mistral-v3"}.get(family, family)
     assert {span.message for span in rendered.spans} >= {*range(7)}, "every message has spans"
 
 

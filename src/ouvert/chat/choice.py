@@ -18,16 +18,18 @@ BUILTIN_BY_TOKEN = (
     ("<｜User｜>", "deepseek"),
     ("<|start_header_id|>", "llama3"),
     ("<|im_start|>", "chatml"),
-    ("[INST]", "mistral"),
+    ("[INST]", "mistral-v3"),
 )
-BUILTIN_NAMES = ("chatml", "deepseek", "kimi", "llama3", "mistral")
+BUILTIN_NAMES = ("chatml", "deepseek", "kimi", "llama3", "mistral", "mistral-v3")
+# Versions of Mistral's format that differ, latest first, and a mark without which a vocabulary is of none of them.
+MISTRAL_VERSIONS = ((13, "[ARGS]"), (11, "[CALL_ID]"), (7, "[SYSTEM_PROMPT]"), (3, "[INST]"))
 BUILTIN = "builtin"
 TOOL_USE = "tool_use"  # by this name models bring a second template, for conversations with tools
 BUILTIN_BY_FAMILY = {"mixtral": "mistral", "deepseek_v3": "deepseek"}
 
 
 def builtin_template(name: str) -> str:
-    """The text of one of our own templates: chatml, deepseek, kimi, llama3 or mistral.
+    """The text of one of our own templates: chatml, deepseek, kimi, llama3, mistral or mistral-v3.
 
     Raises FileNotFoundError for another name.
     """
@@ -76,8 +78,8 @@ def format_for(
     if chosen is not None and chosen not in named:
         if chosen == BUILTIN or chosen.startswith(BUILTIN + ":"):
             name = builtin_name(chosen, tokenizer.control_tokens, family)
-            thinks = "<think>" in tokenizer.control_tokens
-            return make(builtin_template(name), name=f"builtin {name}", extra={"thinks": thinks})
+            text, extra = builtin_template(name), builtin_variables(name, tokenizer)
+            return make(text, name=f"builtin {name}", extra=extra, calls_like=calls_of_builtin(name, tokenizer))
         return make(text_of_file(chosen, named), name=f"file {Path(chosen).name}")
 
     def format_of(name: str) -> TemplateFormat:
@@ -94,6 +96,34 @@ def format_for(
 
         return NamedTemplates(format_of(main), format_of(TOOL_USE))
     return format_of(main)
+
+
+def builtin_variables(name: str, tokenizer: "Tokenizer") -> dict[str, object]:
+    """What a built-in template is told about the vocabulary."""
+    if name == "mistral-v3":
+        # SentencePiece has a space between a mark and a text; a tokenizer that begins every piece with one writes it.
+        space = " " if tokenizer.space_prefix == "start" else ""
+        return {"space": space, "version": mistral_version(tokenizer)}
+    return {"thinks": "<think>" in tokenizer.control_tokens}
+
+
+def calls_of_builtin(name: str, tokenizer: "Tokenizer") -> str | None:
+    """How calls look that a built-in template writes, where it writes them in more than one way."""
+    if name != "mistral-v3":
+        return None
+    if mistral_version(tokenizer) >= 11:
+        return "[TOOL_CALLS]name[ARGS]"
+    return "[TOOL_CALLS][" if tokenizer.space_prefix == "never" else "[TOOL_CALLS] ["
+
+
+def mistral_version(tokenizer: "Tokenizer") -> int:
+    """The version of Mistral's format: the last that the vocabulary has marks for, up to the one that it states."""
+    stated = (tokenizer.prompt_version or "").removeprefix("v")
+    latest = int(stated) if stated.isdecimal() else None
+    for version, mark in MISTRAL_VERSIONS:
+        if mark in tokenizer.control_tokens and (latest is None or latest >= version):
+            return version
+    return MISTRAL_VERSIONS[-1][0]
 
 
 def builtin_name(chosen: str, control_tokens: Mapping[str, int], family: str) -> str:

@@ -100,8 +100,11 @@ class TemplateFormat:
         bos_token: str | None = None,
         eos_token: str | None = None,
         extra: Mapping[str, Any] | None = None,
+        calls_like: str | None = None,
     ) -> None:
-        """`bos_token` and `eos_token` default to the tokenizer's. Raises ChatError if the template cannot be used."""
+        """`bos_token` and `eos_token` default to the tokenizer's. `extra` are further variables. `calls_like` shows how
+        the template writes calls, where its text does not tell. Raises ChatError if the template cannot be used.
+        """
         template = template.removeprefix(BYTE_ORDER_MARK)
         try:
             self._renderer = Renderer(template)
@@ -115,7 +118,7 @@ class TemplateFormat:
             "eos_token": text_of(tokenizer, tokenizer.eos) if eos_token is None else eos_token,
         }
         self._extra = dict(extra or {})
-        self._template = template
+        self._calls_like = calls_like or template
         self._syntax = syntax_of(template, tokenizer.control_tokens)
         self._thinks = OPEN_THINKING in template or CLOSE_THINKING in template
         self._thinks |= OPEN_THINKING in tokenizer.control_tokens
@@ -177,7 +180,7 @@ class TemplateFormat:
         """Raises ChatError for calls in a syntax that cannot be held to a form, or of a tool whose name has none."""
         return template_outline(
             self._tokenizer,
-            self._template,
+            self._calls_like,
             self._syntax,
             conversation.tools,
             called=sum(len(message.tool_calls) for message in conversation.messages),

@@ -38,6 +38,7 @@ class TekkenFile:
     ids: Mapping[bytes, int]
     special: Sequence[str]
     pattern: str
+    version: str | None
 
 
 def tokenizer_from_tekken(path: Path, named: Named) -> Tokenizer:
@@ -63,6 +64,7 @@ def tokenizer_from_tekken(path: Path, named: Named) -> Tokenizer:
             adds_bos=named.adds_bos is not False,
         ),
         source=lambda: ["tekken.json", hashlib.sha256(raw).hexdigest()],
+        prompt_version=file.version,
     )
 
 
@@ -92,7 +94,8 @@ def _read(raw: bytes, path: Path) -> TekkenFile:
         raise _fault(
             path, f"it has {len(ids)} different tokens", f"every rank below {size - specials} once, the bytes first"
         )
-    return TekkenFile(ids, named, pattern)
+    version = config.get("version")
+    return TekkenFile(ids, named, pattern, version if isinstance(version, str) else None)
 
 
 def _count(value: Any) -> int:

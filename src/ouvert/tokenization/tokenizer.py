@@ -38,7 +38,8 @@ class Tokenizer:
 
     `bos`, `eos`: ids, or None if the vocabulary has none. `end_ids`: eos and every end-of-turn token; generation
     stops at them. `adds_bos`: whether a plain prompt should begin with `bos`; `encode` itself never adds it. `closing`:
-    the token that embedding models want behind a text, or None; not added either.
+    the token that embedding models want behind a text, or None; not added either. `prompt_version`: of the way Mistral
+    writes prompts, where the vocabulary's file states one ("v3", "v13").
     `control_tokens`: text to id of all that user text can never become. `vocabulary_size`: one more than the highest
     id. `space_prefix`: where text gets a space in front that decoding takes off again (SentencePiece's habit).
 
@@ -54,10 +55,11 @@ class Tokenizer:
         added: Iterable[AddedToken],
         special: SpecialIds,
         source: Callable[[], Any],
+        prompt_version: str | None = None,
     ) -> None:
         """`bytes_of` gives what an id adds to the byte stream; `source`, as JSON values, what changes ids."""
         self.vocabulary_size = vocabulary_size
-        self.space_prefix = spelling.space_prefix
+        self.space_prefix, self.prompt_version = spelling.space_prefix, prompt_version
         self.bos, self.eos, self.end_ids = special.bos, special.eos, special.end_ids
         self.adds_bos, self.closing = special.adds_bos, special.closing
         self._first, self._later, self._bytes_of, self._source = spelling.first, spelling.later, bytes_of, source
