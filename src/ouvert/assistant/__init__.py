@@ -10,6 +10,7 @@ from ouvert.assistant.embeddings import Embeddings
 from ouvert.assistant.error import AssistantError, ContextExceeded
 from ouvert.assistant.events import Event, Finished, Usage
 from ouvert.assistant.likelihood import MOST_CANDIDATES, Best, Likelihood, Written
+from ouvert.assistant.load_elsewhere import Elsewhere, Meant
 from ouvert.assistant.load_installed import kept_prefixes, open_installed, pack_installed
 from ouvert.assistant.load_model import load
 from ouvert.assistant.meaning import EffortError, Note
@@ -29,6 +30,7 @@ from ouvert.engine import (
     EngineError,
     EngineFailedError,
     EngineFaultError,
+    EngineUnreachableError,
     Generation,
     Grammar,
     PageFiles,
@@ -59,11 +61,13 @@ __all__ = [
     "Demands",
     "Description",
     "EffortError",
+    "Elsewhere",
     "Embeddings",
     "EngineBusyError",
     "EngineError",
     "EngineFailedError",
     "EngineFaultError",
+    "EngineUnreachableError",
     "Entry",
     "Event",
     "Finished",
@@ -72,6 +76,7 @@ __all__ = [
     "Ledger",
     "LedgerError",
     "Likelihood",
+    "Meant",
     "Message",
     "Model",
     "ModelInfo",

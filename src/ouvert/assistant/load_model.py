@@ -1,8 +1,11 @@
 """`ouvert.load`: from a name to a model in memory."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from ouvert.assistant.error import AssistantError
+from ouvert.assistant.load_elsewhere import Elsewhere, open_elsewhere
 from ouvert.assistant.load_installed import kept_prefixes, open_installed
 from ouvert.assistant.model import Model
 from ouvert.assistant.receipts.ledger import Ledger
@@ -26,6 +29,7 @@ def load(
     prefixes: PageFiles | bool = True,
     clip_context: bool = False,
     template: str | Path | None = None,
+    elsewhere: Elsewhere | None = None,
 ) -> Model:
     """Load a model: an alias ("smollm2"), a name in the store, or the path of a folder or file. Opens no connection.
 
@@ -39,7 +43,9 @@ def load(
     every receipt. `prefixes`: what prompts begin with is kept on disk, encrypted with a key of this user's
     (docs/formats/prefix-cache.md); False keeps it in memory only, an ouvert.PageFiles says where, how much, and with
     which key. `template`: a chat template instead of the model's own: "builtin" (ours for its vocabulary),
-    "builtin:chatml" or another of ours, the name of one of several that the model brings, or a file.
+    "builtin:chatml" or another of ours, the name of one of several that the model brings, or a file. `elsewhere`: what
+    makes the engine where another program computes (`ouvert.assistant.Elsewhere`); the files of the model then only say
+    what it is, and what is asked about computing is not this process's to set.
 
     Raises StoreError with the command that fetches the model if it is not on this machine, CheckpointError for files
     that cannot be used, EngineError for settings that cannot be honoured, AssistantError for `receipts` or `prefixes`
@@ -51,17 +57,13 @@ def load(
     store = store or Store(default_home())
     installed = store.resolve(str(model))
     files = kept_prefixes(store, say=progress.say) if prefixes is True else prefixes or None
-    opened = open_installed(
-        store,
-        installed,
-        threads=threads,
-        context=context,
-        exact=exact,
-        cache=cache,
-        prefixes=files,
-        progress=progress,
-        clip_context=clip_context,
-    )
+    computing: dict[str, Any] = {"threads": threads, "context": context, "exact": exact, "cache": cache}
+    if elsewhere is not None:
+        refuse_settings_of_here(model, computing)
+        opened = open_elsewhere(store, installed, elsewhere, progress)
+    else:
+        here: dict[str, Any] = {"prefixes": files, "progress": progress, "clip_context": clip_context}
+        opened = open_installed(store, installed, **computing, **here)
     if context is not None and context > (most := opened.engine.context):
         progress.say(f"{installed.name} was made for {most} tokens: its context is {most}, and not {context}.")
     ledger = Ledger(store.home / "receipts") if receipts is True else receipts or None
@@ -81,6 +83,16 @@ def look_through(model: Model, opened: Opened, template_chosen: bool, progress: 
         _ = model.chat_format
     if (advice := not_done(opened.folder, opened.metadata)) is not None:
         progress.say(advice)
+
+
+def refuse_settings_of_here(model: str | Path, settings: Mapping[str, object]) -> None:
+    """Raises AssistantError for settings of computing, where another program computes."""
+    stated = [f"{name}={value!r}" for name, value in settings.items() if value not in (None, False)]
+    if stated:
+        raise AssistantError(
+            f"loading {model}: {', '.join(stated)}, and another program computes this model. Set it where that is "
+            "started, and leave it out here."
+        )
 
 
 def check_kept(name: str, given: object, kind: type) -> None:

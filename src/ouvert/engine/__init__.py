@@ -22,6 +22,7 @@ from ouvert.engine.interface import (
     EngineFacts,
     EngineFailedError,
     EngineFaultError,
+    EngineUnreachableError,
     Generation,
     Load,
     Reading,
@@ -30,7 +31,14 @@ from ouvert.engine.interface import (
     Token,
 )
 from ouvert.engine.limits import Limits
-from ouvert.engine.loading import Opened, describe_files, native_instruction_set, open_engine, pack_weights
+from ouvert.engine.loading import (
+    Opened,
+    describe_files,
+    native_instruction_set,
+    open_engine,
+    opened_elsewhere,
+    pack_weights,
+)
 from ouvert.engine.local import LocalEngine
 from ouvert.engine.machine import memory_bytes
 from ouvert.engine.prefixes.page_files import PageFiles
@@ -58,6 +66,7 @@ __all__ = [
     "EngineFacts",
     "EngineFailedError",
     "EngineFaultError",
+    "EngineUnreachableError",
     "Generation",
     "Grammar",
     "Limits",
@@ -92,6 +101,7 @@ __all__ = [
     "native_instruction_set",
     "of_objects",
     "open_engine",
+    "opened_elsewhere",
     "pack_weights",
     "refuse_wrong",
 ]

@@ -314,6 +314,10 @@ class Engine(Protocol):
         wait already.
         """
 
+    def check_weights(self) -> str | None:
+        """What is wrong with the weights that compute, once all of them were compared with their digests; None if
+        nothing is, or if no digest of theirs is known here. Raises nothing."""
+
     def logits(self, ids: Sequence[int], variant: Variant = BASE) -> np.ndarray:
         """float32 (tokens, vocabulary): row i scores what comes after ids[: i + 1]. Raises EngineError as `generate`
         does."""

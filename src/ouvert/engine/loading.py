@@ -11,7 +11,7 @@ from ouvert import kernels
 from ouvert.engine.build import build_digest
 from ouvert.engine.fit import BESIDES, USABLE
 from ouvert.engine.identity import DECODED, NATIVE, NumericIdentity, configuration_digest, numpy_arithmetic
-from ouvert.engine.interface import EngineError, EngineFacts
+from ouvert.engine.interface import Engine, EngineError, EngineFacts
 from ouvert.engine.limits import Limits
 from ouvert.engine.local import LocalEngine
 from ouvert.engine.machine import memory_bytes, physical_cores
@@ -34,13 +34,14 @@ class Opened:
     """A model ready to run, and what its files say besides.
 
     `model` is what the engine computes: its family, configuration and placed weights, which stay in memory as long as
-    somebody holds it. `trained_context` is the longest sequence its makers promise; `parameters` and `bytes` count what
-    is in the files; `metadata` are a GGUF file's keys and values; `folder` is where safetensors files have their
-    companions. `digest` is computed when it is first asked for; `digest.start()` computes it beside everything else.
+    somebody holds it; None where the engine is elsewhere. `trained_context` is the longest sequence its makers promise;
+    `parameters` and `bytes` count what is in the files; `metadata` are a GGUF file's keys and values; `folder` is where
+    safetensors files have their companions. `digest` is computed when it is first asked for; `digest.start()` computes
+    it beside everything else.
     """
 
-    engine: LocalEngine
-    model: Model
+    engine: Engine
+    model: Model | None
     path: Path
     format: str
     family: str
@@ -138,6 +139,32 @@ def open_engine(
             metadata=files.metadata,
             folder=files.folder,
             digest=digest,
+        )
+
+
+def opened_elsewhere(path: Path, engine: Engine, weights_digest: str) -> Opened:
+    """The model at `path`, whose weights another program computes with, behind `engine`. Of its files only what they
+    say is read.
+
+    Raises CheckpointError for files that cannot be used, EngineError where the engine does not say what it is.
+    """
+    facts = engine.facts
+    with open_model(path) as files:
+        return Opened(
+            engine=engine,
+            model=None,
+            path=path,
+            format=files.checkpoint.format,
+            family=files.family.name,
+            trained_context=files.trained_context,
+            parameters=files.value_count,
+            bytes=files.bytes,
+            threads=facts.threads,
+            instruction_set=facts.instruction_set,
+            cache_type=facts.cache_type,
+            metadata=files.metadata,
+            folder=files.folder,
+            digest=WeightsDigest(files.checkpoint.files, weights_digest),
         )
 
 

@@ -13,6 +13,7 @@ from ouvert.assistant import (
     EngineError,
     EngineFailedError,
     EngineFaultError,
+    EngineUnreachableError,
     TokenizerError,
 )
 from ouvert.chat import ChatError
@@ -116,6 +117,8 @@ def refusal_of(problem: Exception) -> Refusal | None:
             return Refusal(503, str(problem), code="overloaded", retry_after=2)
         case EngineFailedError():
             return Refusal(503, str(problem), code="model_recovering", retry_after=SOON)
+        case EngineUnreachableError():
+            return Refusal(503, str(problem), code="engine_unreachable", retry_after=SOON)
         case EngineFaultError():
             return Refusal(500, str(problem), code="internal")
         case OSError(errno=number) if number in NO_ROOM:

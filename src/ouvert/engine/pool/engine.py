@@ -109,6 +109,11 @@ class PoolEngine:
         self._prompt_tokens += len(request.ids)
         return generation
 
+    def check_weights(self) -> str | None:
+        """What the first member that is in says of its own."""
+        engines = self.members.engines
+        return engines[0].check_weights() if engines else None
+
     def logits(self, ids: Sequence[int], variant: Variant = BASE) -> np.ndarray:
         return self._asked(ids, "", lambda engine: engine.logits(ids, variant))
 
