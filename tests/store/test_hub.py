@@ -53,6 +53,8 @@ class Watcher:
     def end(self) -> None:
         pass
 
+    def require_wanted(self) -> None: ...
+
 
 def test_a_folder_model_comes_with_what_is_needed_and_nothing_else(store: Store, tiny_hub: TinyHub, hub: Hub) -> None:
     files = tiny_hub.repositories["maker/model"] = folder_model()

@@ -190,7 +190,7 @@ def test_a_fetch_that_is_given_up_keeps_what_came(store: Store, wheels: Path, mo
         patch.setattr(Arrival, "write", interrupted)
         with pytest.raises(KeyboardInterrupt):
             store.pull("tiny", hub=NO_HUB)
-    assert everything_in(store) == [partial_of(store).name]
+    assert everything_in(store) == [partial_of(store).name, "tiny.json"]
     assert partial_of(store).read_bytes() == CONTENT[:40_000]
     assert store.pull("tiny", hub=NO_HUB).path.read_bytes() == CONTENT
 

@@ -75,6 +75,8 @@ def test_a_fetch_that_was_whole_is_not_called_unfinished(store: Store, packages:
 
         def end(self) -> None: ...
 
+        def require_wanted(self) -> None: ...
+
     make_wheel(packages, {"tiny_model/m.gguf": gguf(5000)})
     folder, progress = tmp_path / "arrival", Counting()
     folder.mkdir()

@@ -29,6 +29,8 @@ class Told:
     def end(self):
         pass
 
+    def require_wanted(self): ...
+
 
 def answer_of(model):
     return "".join(event.text for event in model.chat(QUESTION) if isinstance(event, ouvert.TextDelta))

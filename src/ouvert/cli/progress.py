@@ -49,6 +49,9 @@ class Lines:
         state = "" if whole else f" of {bytes_in_words(self.total or 0)}, not finished"
         self.say(f"{self.label}: {bytes_in_words(self.count)}{state} ({bytes_in_words(speed)}/s)")
 
+    def require_wanted(self) -> None:
+        """Whoever does not want it any more ends the process."""
+
 
 class Bars:
     """For a terminal: one bar for each file, with bytes, speed and the time that remains."""
@@ -75,6 +78,9 @@ class Bars:
         if self.bar is not None:
             self.bar.close()
             self.bar = None
+
+    def require_wanted(self) -> None:
+        """Whoever does not want it any more ends the process."""
 
 
 def seconds_in_words(seconds: float) -> str:

@@ -351,3 +351,6 @@ class Watched:
 
     def end(self) -> None:
         self._progress.end()
+
+    def require_wanted(self) -> None:
+        self._progress.require_wanted()

@@ -4,18 +4,20 @@ Nothing here opens a connection except `Store.pull`, and nothing here reads the 
 """
 
 from ouvert.store.aliases import Alias, Mirror, aliases, find_alias
-from ouvert.store.error import StoreError, Unreachable
+from ouvert.store.error import Cancelled, StoreError, Unreachable
 from ouvert.store.hub import Hub
 from ouvert.store.manifest import StoredFile
 from ouvert.store.packed_files import Packed
 from ouvert.store.progress import SILENCE, Progress, bytes_in_words
 from ouvert.store.store import Installed, Removed, Store, default_home
 from ouvert.store.strays import strays, sweep_strays
+from ouvert.store.unfinished import Unfinished
 from ouvert.weights import CheckpointError, open_regular, read_regular
 
 __all__ = [
     "SILENCE",
     "Alias",
+    "Cancelled",
     "CheckpointError",
     "Hub",
     "Installed",
@@ -26,6 +28,7 @@ __all__ = [
     "Store",
     "StoreError",
     "StoredFile",
+    "Unfinished",
     "Unreachable",
     "aliases",
     "bytes_in_words",

@@ -46,6 +46,7 @@ class Arrival:
             progress.begin(f"checking what is here of {self.file.name}", there)
             try:
                 while piece := self.stream.read(PIECE):
+                    progress.require_wanted()
                     self.hash(piece)
                     progress.advance(len(piece))
             finally:

@@ -60,6 +60,7 @@ class Blobs:
         try:
             with disk_full_said(partial), partial.open("wb") as file:
                 while piece := stream.read(PIECE):
+                    progress.require_wanted()
                     hasher.update(piece)
                     file.write(piece)
                     progress.advance(len(piece))

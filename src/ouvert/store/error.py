@@ -9,5 +9,9 @@ class Unreachable(StoreError):  # noqa: N818, it says what is the case
     """The place a model comes from does not answer: this machine is offline, or that one is."""
 
 
+class Cancelled(StoreError):  # noqa: N818, it says what is the case
+    """Whoever asked for a fetch has given it up. What has arrived is kept."""
+
+
 class NoRoom(StoreError):  # noqa: N818, it says what is the case
     """The disk cannot take the model, wherever it comes from."""

