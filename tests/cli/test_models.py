@@ -6,11 +6,13 @@ import shutil
 from pathlib import Path
 
 import pytest
+from tests.store.hub_server import Fault, TinyHub
 
 from ouvert.cli import main
 from ouvert.cli.progress import Bars, Lines, seconds_in_words, show_progress
 from ouvert.models import FAMILIES
-from ouvert.store import aliases, bytes_in_words
+from ouvert.store import Progress, aliases, bytes_in_words
+from ouvert.store import hub as hub_module
 
 
 @pytest.fixture(autouse=True)
@@ -103,7 +105,31 @@ def test_an_empty_store_says_what_to_do(capsys: pytest.CaptureFixture[str]) -> N
     assert main(["list"]) == 0
     assert "`ouvert pull smollm2`" in capsys.readouterr().out
     assert main(["list", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == {"models": []}
+    assert json.loads(capsys.readouterr().out) == {"models": [], "unfinished": []}
+
+
+def test_a_fetch_that_is_not_finished_is_listed_gone_on_with_and_removed(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(seconds: float, progress: Progress) -> None:
+        raise KeyboardInterrupt
+
+    content = b"GGUF" + bytes(2_000_000)
+    with TinyHub({"org/model": {"m.gguf": content}}).serving() as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.address)
+        monkeypatch.setattr(hub_module, "wait", interrupted)
+        hub.faults["m.gguf"] = Fault(cut_after=1_250_000, cuts=1)
+        assert main(["pull", "hf:org/model", "--name", "mine"]) == 130
+        capsys.readouterr()
+        assert main(["list"]) == 0
+        shown = capsys.readouterr().out
+        assert "1.2 MB of 2.0 MB are here. `ouvert pull hf:org/model --name mine` goes on with it." in shown
+        assert main(["list", "--json"]) == 0
+        [fetch] = json.loads(capsys.readouterr().out)["unfinished"]
+        assert (fetch["name"], fetch["arrived"], fetch["under_way"]) == ("mine", 1_250_000, False)
+        assert main(["remove", "mine"]) == 0
+        assert capsys.readouterr().out.startswith("removed mine: 1.3 MB freed")
+        assert not list((home / "blobs").iterdir())
 
 
 def test_list_all_shows_the_short_names(capsys: pytest.CaptureFixture[str]) -> None:

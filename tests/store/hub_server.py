@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Lock, Thread
+from threading import Event, Lock, Thread
 from typing import ClassVar
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -27,6 +27,8 @@ class Fault:
     ignores_ranges: bool = False
     too_long: bool = False
     status: int | None = None  # answered instead of the file, `cuts` times
+    hold_after: int | None = None  # bytes of each answer after which nothing comes until `released`
+    released: Event = field(default_factory=Event)
 
 
 @dataclass
@@ -159,10 +161,16 @@ class HubHandler(BaseHTTPRequestHandler):
         body = content[start:]
         if cut and fault.cut_after is not None:
             return self.answer(status, body, facts, cut_after=fault.cut_after, name=name)
-        return self.answer(status, body, facts, name=name)
+        return self.answer(status, body, facts, name=name, fault=fault)
 
     def answer(
-        self, status: int, body: bytes, facts: dict[str, str], cut_after: int | None = None, name: str = ""
+        self,
+        status: int,
+        body: bytes,
+        facts: dict[str, str],
+        cut_after: int | None = None,
+        name: str = "",
+        fault: Fault | None = None,
     ) -> None:
         self.send_response(status)
         for key, value in facts.items():
@@ -172,7 +180,15 @@ class HubHandler(BaseHTTPRequestHandler):
         if self.command == "HEAD":
             return
         piece = body[:cut_after]
-        self.wfile.write(piece)
+        first = len(piece) if fault is None or fault.hold_after is None else fault.hold_after
+        self.wfile.write(piece[:first])
+        if fault is not None and first < len(piece):
+            fault.released.wait(60)
+        try:
+            self.wfile.write(piece[first:])
+        except OSError:  # the client has gone meanwhile
+            self.close_connection = True
+            return
         with self.hub.lock:
             self.hub.sent[name] = self.hub.sent.get(name, 0) + len(piece)
         if cut_after is not None:

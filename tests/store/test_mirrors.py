@@ -13,8 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from ouvert.store import Alias, Hub, Mirror, Store, StoreError, Unreachable, names, package, parts
-from ouvert.store import store as store_module
+from ouvert.store import Alias, Hub, Mirror, Store, StoreError, Unreachable, names, offer, package, parts
 from ouvert.store.arrival import Arrival
 from ouvert.store.source import PackageSource
 
@@ -84,7 +83,7 @@ def fetched(packages: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(parts, "run_pip", run_pip)
     monkeypatch.setattr(package, "run_pip", run_pip)
-    monkeypatch.setattr(store_module, "hosts_asked", lambda: ("packages.example",))
+    monkeypatch.setattr(offer, "hosts_asked", lambda: ("packages.example",))
     return asked
 
 

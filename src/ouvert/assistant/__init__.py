@@ -16,6 +16,7 @@ from ouvert.assistant.load_model import load
 from ouvert.assistant.meaning import EffortError, Note
 from ouvert.assistant.messages import as_conversation
 from ouvert.assistant.model import Model, ModelInfo
+from ouvert.assistant.obtainable import USUAL_CONTEXT, Obtainable, measured_machine, obtainable
 from ouvert.assistant.receipts.comparison import Change, Verified, check_readable
 from ouvert.assistant.receipts.ledger import Checked, Entry, Ledger, LedgerError, receipt_digest
 from ouvert.assistant.receipts.replay import Replayed
@@ -33,6 +34,7 @@ from ouvert.engine import (
     EngineUnreachableError,
     Generation,
     Grammar,
+    Machine,
     PageFiles,
     Reading,
     Sampling,
@@ -47,6 +49,7 @@ __all__ = [
     "BASE",
     "EFFORTS",
     "MOST_CANDIDATES",
+    "USUAL_CONTEXT",
     "Answer",
     "AnswerForm",
     "Assistant",
@@ -76,11 +79,13 @@ __all__ = [
     "Ledger",
     "LedgerError",
     "Likelihood",
+    "Machine",
     "Meant",
     "Message",
     "Model",
     "ModelInfo",
     "Note",
+    "Obtainable",
     "PageFiles",
     "PlacedToken",
     "Reading",
@@ -112,6 +117,8 @@ __all__ = [
     "is_toy",
     "kept_prefixes",
     "load",
+    "measured_machine",
+    "obtainable",
     "open_installed",
     "pack_installed",
     "receipt_digest",

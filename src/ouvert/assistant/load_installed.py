@@ -109,7 +109,7 @@ def pack_installed(store: Store, installed: Installed, progress: Progress = SILE
     """Write the packed form of a model's weights now, so that its first start is as quick as every other.
 
     Raises CheckpointError if the weights cannot be used or their packed form cannot be written, StoreError if they are
-    not what they were.
+    not what they were, Cancelled where `progress` says that nobody wants it any more.
     """
     digest = store.weights_digest(installed, worth_showing(installed, progress))
     with packed_file(store, installed, digest, progress) as packed:
@@ -128,6 +128,7 @@ def packed_file(store: Store, installed: Installed, digest: str, progress: Progr
 
     def advance(done: int, total: int) -> None:
         nonlocal before
+        progress.require_wanted()
         if before is None:
             shown.begin(f"packing {installed.name}", total)
             before = 0

@@ -46,6 +46,7 @@ from ouvert.engine.prefixes.page_keys import key_from_file, key_from_keyring, ke
 from ouvert.engine.sampler import SAMPLING_BOUNDS, Bounds
 from ouvert.engine.variant import BASE, Edit, ScaledAdapter, Variant
 from ouvert.kernels import CacheType
+from ouvert.models import known_shapes
 from ouvert.packed import PackedFile
 from ouvert.weights import UnwritableError
 
@@ -93,6 +94,7 @@ __all__ = [
     "key_from_keyring",
     "key_from_passphrase",
     "key_of_this_user",
+    "known_shapes",
     "matches",
     "measure_machine",
     "memory_bytes",

@@ -14,7 +14,7 @@ from starlette.routing import Match, Route
 
 from ouvert.serving import anthropic, health, ollama, openai, openapi, receipts, token_ids, web
 from ouvert.serving.body import Bounds
-from ouvert.serving.callers import ANYBODY, identify, refuse_strangers
+from ouvert.serving.callers import ANYBODY, identify, refuse_all_but_the_owner, refuse_strangers
 from ouvert.serving.endpoints import Call, Endpoint, read_body
 from ouvert.serving.errors import Dialect, Refusal, dialect_of, refusal_of
 from ouvert.serving.origin_guard import HostAndOriginGuard, refuse_other_pages
@@ -120,9 +120,11 @@ def served(endpoint: Endpoint) -> Callable[[Request], Awaitable[Response]]:
         status = CLIENT_GONE
         try:
             caller = ANYBODY if endpoint.public else identify(request, service.keys)
-            if endpoint.private:
+            if endpoint.private or endpoint.owners:
                 refuse_other_pages(request)
                 refuse_strangers(caller)
+            if endpoint.owners:
+                refuse_all_but_the_owner(caller)
             body = None
             if endpoint.body is not None:
                 settings = service.settings

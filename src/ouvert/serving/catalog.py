@@ -60,6 +60,10 @@ class Catalog:
             param="model",
         )
 
+    def forget(self, own_name: str) -> None:
+        """The model of that own name has been removed."""
+        self._named.pop(own_name, None)
+
     def _exactly(self, name: str) -> Installed | None:
         alias = find_alias(name)
         names = (name,) if alias is None else (name, alias.name)
@@ -84,6 +88,13 @@ def spellings(name: str) -> Iterator[tuple[str, Effort | None]]:
     if base and last in get_args(Effort):
         yield base, last  # type: ignore[misc]
         yield base.removesuffix(LATEST), last  # type: ignore[misc]
+
+
+def plain_names(name: str) -> tuple[str, ...]:
+    """The own names that a client's name may stand for: as it is, without `:latest`, or of the alias that it is."""
+    written = (name, name.removesuffix(LATEST))
+    aliased = (alias.name for each in written if (alias := find_alias(each)) is not None)
+    return tuple(dict.fromkeys((*written, *aliased)))
 
 
 def created_at(installed: Installed) -> datetime:

@@ -41,7 +41,8 @@ Handler = Callable[[Call], Awaitable[Response]]
 class Endpoint:
     """`path` is written without /v1. `versioned`: it is described below it. `both_ways`: it answers with and
     without it. `public`: no key is asked for. `private`: it shows what is stored here, so it is for the owner and for
-    keys, and for no page but the server's own. `answers`: the media type of a good answer. `values`: the most that its
+    keys, and for no page but the server's own. `owners`: it is about which models are here, so it is for the owner
+    alone, and for no page but the server's own. `answers`: the media type of a good answer. `values`: the most that its
     body may hold, where that is more than elsewhere.
     """
 
@@ -54,6 +55,7 @@ class Endpoint:
     answers: str = "application/json"
     public: bool = False
     private: bool = False
+    owners: bool = False
     versioned: bool = True
     both_ways: bool = True
     dialect: Dialect = openai_error

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from ouvert.assistant import AssistantError, ChatRequest, Model, load
 from ouvert.chat import ChatError, Effort
@@ -17,6 +17,8 @@ from ouvert.serving.errors import Refusal, refusal_of
 from ouvert.store import Installed, Progress, Store, bytes_in_words
 
 LOG = logging.getLogger("ouvert.serving")
+
+Value = TypeVar("Value")
 
 State = Literal["on_disk", "loading", "loaded", "failed"]
 RETRY_SECONDS = 5  # advice to a client that asks for a model being loaded
@@ -184,6 +186,28 @@ class LoadedModels:
         if entry is not None:
             entry.keep = 0.0
             await self.let_go_of_idle()
+
+    async def remove(self, own_name: str, take_away: Callable[[], Value]) -> Value:
+        """Let go of the model and call `take_away` in a thread, while none is loaded. Raises Refusal 409 while that
+        model is being loaded or used, and what `take_away` raises."""
+        self._require_idle(own_name)
+        async with self._turn:
+            entry = self._require_idle(own_name)
+            if entry is not None:
+                await self._close(entry, holds_turn=True)
+            taken = await asyncio.to_thread(take_away)
+            self.catalog.forget(own_name)
+            return taken
+
+    def _require_idle(self, own_name: str) -> LoadedModel | None:
+        """The model, if it is in memory. Raises Refusal 409 where it is being loaded, or answers."""
+        entry = self._here.get(own_name)
+        if entry is not None and (entry.uses or entry.state == "loading"):
+            doing = "is being loaded" if entry.state == "loading" else "is answering"
+            raise Refusal(
+                409, f"{own_name} {doing}, so it cannot be removed now. Stop that, or wait for it.", code="model_in_use"
+            )
+        return entry
 
     async def let_go_of_idle(self) -> None:
         """Close the models that nobody used for as long as they are kept."""

@@ -9,18 +9,28 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from ouvert.assistant import Answer, ChatRequest, Description, Event, describe, kept_prefixes
+from ouvert.assistant import (
+    Answer,
+    ChatRequest,
+    Description,
+    Event,
+    Machine,
+    describe,
+    kept_prefixes,
+    measured_machine,
+)
 from ouvert.serving.answers import AnswerInProgress, Answers, Task
 from ouvert.serving.callers import OWNER, Caller
-from ouvert.serving.catalog import Catalog
+from ouvert.serving.catalog import Catalog, plain_names
 from ouvert.serving.errors import Refusal, refusal_of
+from ouvert.serving.fetches import Fetches
 from ouvert.serving.kept_prompts import KeptPrompts
 from ouvert.serving.keys import Keys
 from ouvert.serving.loaded_models import Lease, LoadedModels
 from ouvert.serving.metrics import Metrics
 from ouvert.serving.receipt_store import ReceiptStore
 from ouvert.serving.settings import Settings
-from ouvert.store import SILENCE, Installed, Progress, Store
+from ouvert.store import SILENCE, Installed, Progress, Removed, Store
 
 LOG = logging.getLogger("ouvert.serving")
 
@@ -34,7 +44,7 @@ class Service:
 
     def __init__(self, settings: Settings, store: Store, progress: Progress = SILENCE) -> None:
         """Raises StoreError if a model that is to be served is not here."""
-        self.settings = settings
+        self.settings, self.store = settings, store
         self.started = time.time()
         # One for all models, so that what is to be forgotten is found also where no model is in memory.
         stated = settings.load_options.get("prefixes", True)
@@ -55,6 +65,14 @@ class Service:
         self.metrics = Metrics(lambda: len(self.loaded_models.loaded()), resident_bytes)
         self.receipts = ReceiptStore(settings.kept_receipts)
         self.answers = Answers(settings.most_answers, self.loaded_models, self.metrics, self.receipts)
+        self._measuring: asyncio.Future[Machine | None] | None = None
+        self.fetches = Fetches(
+            store,
+            settings.hub,
+            settings.load_options.get("guard"),
+            progress.say,
+            only_named=settings.only_these,
+        )
         self._descriptions: dict[Installed, Description] = {}
 
     async def watch_keys(self) -> None:
@@ -68,6 +86,9 @@ class Service:
 
     async def close(self) -> None:
         """End what still runs, and give the models back. Raises nothing."""
+        await self.fetches.close()
+        if self._measuring is not None:
+            await asyncio.wait([self._measuring])
         await self.kept_prompts.close()
         await self.loaded_models.close()
         self.answers.threads.shutdown(wait=True)
@@ -86,6 +107,44 @@ class Service:
     async def forget(self, texts: Sequence[str] | None, caller: Caller) -> None:
         """Remove what is kept of this caller's prompts: see `KeptPrompts.forget`. Raises Refusal if it cannot go."""
         await self.kept_prompts.forget(texts, self.owner_of_prefixes(caller), caller.whose)
+
+    @property
+    def machine(self) -> Machine | None:
+        """How fast this machine is. None where it cannot be told, or is not known yet: asking begins to find it out,
+        once, while nothing is answered. Raises nothing."""
+        if self._measuring is None and not self.answers.in_flight:
+            self._measuring = asyncio.ensure_future(asyncio.to_thread(measured_machine))
+        return self._measuring.result() if self._measuring is not None and self._measuring.done() else None
+
+    @property
+    def is_measuring(self) -> bool:
+        """Whether `machine` may be known later. Raises nothing."""
+        return self._measuring is None or not self._measuring.done()
+
+    async def remove(self, name: str) -> Removed:
+        """Remove a model from this machine, or what is here of one whose fetch is not finished. An idle one is let go
+        of first. Raises Refusal: 404 where there is none, 409 while it is used or fetched, or is no model of the store.
+        """
+        own_name = next((each for each in plain_names(name) if each in self.store.names()), None)
+        if own_name is None:
+            own_name = next((each for each in plain_names(name) if self.is_unfinished(each)), None)
+        if own_name is None:
+            installed = self.loaded_models.catalog.find(name).installed  # Refusal 404
+            raise Refusal(
+                409,
+                f"{installed.name} is not in the store: it is a file or folder that the server was started with. Take "
+                "it away yourself.",
+                code="not_in_store",
+            )
+        if self.fetches.under_way(own_name) is not None:
+            raise Refusal(409, f"{own_name} is being fetched. Give that up first.", code="model_in_use")
+        removed = await self.loaded_models.remove(own_name, lambda: self.store.remove(own_name))
+        self.fetches.forget(own_name)
+        return removed
+
+    def is_unfinished(self, own_name: str) -> bool:
+        """Whether a fetch of the model of that name was begun and is not finished. Raises nothing."""
+        return any(each.name == own_name for each in self.store.unfinished())
 
     def permitted(self, name: str, caller: Caller) -> Installed:
         """What is called so. For a caller who may not use it there is no such model. Raises Refusal 404."""

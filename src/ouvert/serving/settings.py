@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ouvert.store import Hub
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
@@ -45,3 +47,4 @@ class Settings:
     kept_receipts: int = 2000
     key_required: bool = False  # also where none has been made yet
     state: Path | None = None  # folder for what outlives the process: keys
+    hub: Hub = field(default_factory=Hub)  # that models are fetched from when the owner asks for it

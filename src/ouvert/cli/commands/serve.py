@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, cast
 
 from ouvert.cli.arguments import add_prefix_arguments, add_settings, complete_installed
 from ouvert.cli.configuration import Configuration
-from ouvert.cli.environment import guard_asked_for, ledger_asked_for, open_store, prefixes_asked_for
+from ouvert.cli.environment import guard_asked_for, hub, ledger_asked_for, open_store, prefixes_asked_for
 from ouvert.cli.settings import SETTINGS
 
 if TYPE_CHECKING:
@@ -193,6 +193,7 @@ def settings_of(args: argparse.Namespace) -> "Settings":
         origins=tuple(args.origins),
         key_required=args.host not in LOOPBACK,
         state=store.home / "server",
+        hub=hub(),
     )
 
 

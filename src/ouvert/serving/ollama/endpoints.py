@@ -9,17 +9,14 @@ from ouvert.serving.body import TOKEN_VALUES
 from ouvert.serving.endpoints import Call, Endpoint
 from ouvert.serving.errors import ollama_error
 from ouvert.serving.ollama.answer_lines import NDJSON
+from ouvert.serving.ollama.changes import PullRequest, make, pull, remove
 from ouvert.serving.ollama.chat import OllamaChat, chat
 from ouvert.serving.ollama.embed import OllamaEmbed, OllamaEmbedding, embed, embed_one
 from ouvert.serving.ollama.generate import OllamaGenerate, generate
 from ouvert.serving.ollama.models import (
     ModelRequest,
-    PullRequest,
     ShowRequest,
     in_memory,
-    make,
-    pull,
-    remove,
     show,
     tags,
 )
@@ -62,8 +59,15 @@ ENDPOINTS = (
     own("GET", "version", version, "Ollama: the version of its interface that is spoken here", public=True),
     own("POST", "embed", embed, "Ollama: texts to vectors", body=OllamaEmbed),
     own("POST", "embeddings", embed_one, "Ollama: one text to a vector", body=OllamaEmbedding),
-    own("POST", "pull", pull, "Ollama: done for a model that is here; the owner fetches others", body=PullRequest),
-    own("DELETE", "delete", remove, "Ollama: refused: the owner removes models", body=ModelRequest),
+    own(
+        "POST",
+        "pull",
+        pull,
+        "Ollama: done for a model that is here; others are fetched for the owner",
+        body=PullRequest,
+        answers=NDJSON,
+    ),
+    own("DELETE", "delete", remove, "Ollama: remove a model, for the owner", body=ModelRequest),
     own("POST", "push", make, "Ollama: refused"),
     own("POST", "create", make, "Ollama: refused"),
     own("POST", "copy", make, "Ollama: refused"),

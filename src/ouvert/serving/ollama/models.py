@@ -1,4 +1,4 @@
-"""/api/tags, ps and show: which models there are, and what they can do; and the refusal of whatever changes models."""
+"""/api/tags, ps and show: which models there are, and what they can do."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -10,8 +10,7 @@ from starlette.responses import Response
 from ouvert.serving.catalog import LATEST, created_at
 from ouvert.serving.endpoints import Call
 from ouvert.serving.errors import Refusal
-from ouvert.serving.ollama.answer_lines import NDJSON
-from ouvert.serving.streams import JSONAnswer, as_json
+from ouvert.serving.streams import JSONAnswer
 from ouvert.serving.text_continuation import GAP_TOKENS
 from ouvert.serving.wire import Wire
 from ouvert.store import Installed
@@ -38,12 +37,6 @@ class ShowRequest(ModelRequest):
         "system": "nothing is set here; send it with a conversation",
         "verbose": "all that is known is said in any case",
     }
-
-
-class PullRequest(ModelRequest):
-    without_effect: ClassVar[frozenset[str]] = frozenset({"insecure"})
-
-    stream: bool | None = None
 
 
 def tagged(name: str) -> str:
@@ -151,30 +144,3 @@ async def show(call: Call) -> Response:
             **request.beside,
         }
     )
-
-
-async def pull(call: Call) -> Response:
-    """A model that is here needs no fetching, so this succeeds at once; others are fetched by the owner."""
-    request: PullRequest = call.body
-    try:
-        call.service.permitted(request.named, call.caller)
-    except Refusal:
-        raise changes_nothing(f"Run `ouvert pull {request.named}` on it.") from None
-    statuses = [{"status": "already here, nothing was fetched"}, {"status": "success", **request.beside}]
-    if request.stream is False:
-        return JSONAnswer(statuses[-1])
-    return Response(b"".join(as_json(status) + b"\n" for status in statuses), media_type=NDJSON)
-
-
-async def remove(call: Call) -> Response:
-    request: ModelRequest = call.body
-    raise changes_nothing(f"Run `ouvert remove {request.named}` on it.")
-
-
-async def make(_call: Call) -> Response:
-    raise changes_nothing("`ouvert --help` says what there is.")
-
-
-def changes_nothing(remedy: str) -> Refusal:
-    """Only the owner of the machine fetches, renames and removes models."""
-    return Refusal(403, f"This server changes no models: the machine's owner does. {remedy}", code="not_offered")

