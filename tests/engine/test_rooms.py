@@ -11,6 +11,7 @@ MAY_IMPORT = {
     "constraints": {"interface"},
     "runners": {"interface", "machine", "variant"},
     "prefixes": {"interface", "limits", "variant", "runners.interface"},
+    "remote": {"asked", "constraints.grammar", "interface", "mailbox", "request", "sampler", "variant"},
     "pool": {"interface", "mailbox", "variant"},
 }
 

@@ -13,7 +13,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from ouvert.engine.interface import ConstraintState, EngineError, EngineFacts, Load, Reading, Sampling, Stopped, Token
+from ouvert.engine.asked import check_beginning, check_timeout, prompt_ids, state_behind
+from ouvert.engine.interface import EngineError, EngineFacts, Load, Reading, Sampling, Stopped, Token
 from ouvert.engine.limits import Limits
 from ouvert.engine.loop import Loop
 from ouvert.engine.prefixes.disk import DiskPrefixes
@@ -21,14 +22,13 @@ from ouvert.engine.prefixes.scope import Scope
 from ouvert.engine.request import MOST_UNREAD, Request
 from ouvert.engine.runners.interface import Runner
 from ouvert.engine.runners.nonfinite import Locate
-from ouvert.engine.sampler import Sampler, check, machinery, number, report_all, shown
+from ouvert.engine.sampler import Sampler, check, machinery, report_all
 from ouvert.engine.steps import STEP_TOKENS
 from ouvert.engine.variant import BASE, Variant
 from ouvert.packed import WeightsWatch
 
 # Every row of logits is wanted in scoring: a chunk of them stays under 256 MB at a vocabulary of 200,000.
 SCORED_CHUNK = 256
-LONGEST = 1e9  # seconds
 
 
 class LocalEngine:
@@ -119,11 +119,7 @@ class LocalEngine:
         prompt = tokens[: len(tokens) - len(written)]
         check(sampling, self._vocabulary_size)
         check_beginning(prompt, written, sampling)
-        if timeout is not None and not number(timeout, 0, LONGEST):
-            raise EngineError(
-                f"beginning an answer: timeout={shown(timeout)}, expected seconds, 0 to {LONGEST:g}. Leave it out, and "
-                "there is no limit."
-            )
+        check_timeout(timeout)
         room = self._context - len(prompt)
         most_tokens = room if sampling.max_tokens is None else min(room, sampling.max_tokens)
         beginning = tokens[len(prompt) :]
@@ -200,26 +196,12 @@ class LocalEngine:
 
     def _checked(self, ids: Sequence[int], room: int = 0) -> list[int]:
         self._loop.refuse_if_closed()
-        checked = [int(i) for i in ids]
-        if not checked:
-            raise EngineError("reading a prompt: it has no tokens, expected at least one. Send some text.")
-        if len(checked) + room > self._context:
-            raise EngineError(
-                f"reading a prompt: it has {len(checked)} tokens, and this engine's context holds "
-                f"{self._context} for prompt and answer together. Shorten it, or load the model with a larger context, "
-                "if it was made for one."
-            )
+        checked = prompt_ids(ids, context=self._context, vocabulary_size=self._vocabulary_size, room=room)
         needed, limit = self._runner.cache_bytes(len(checked) + room), self._loop.limits.cache_bytes
         if needed > limit:
             raise EngineError(
                 f"reading a prompt: the caches of its {len(checked)} tokens take {needed / 1e6:.1f} MB, and this "
                 f"engine has {limit / 1e6:.1f} MB for caches. Shorten it, or give the engine more."
-            )
-        strange = [i for i in checked if not 0 <= i < self._vocabulary_size]
-        if strange:
-            raise EngineError(
-                f"reading a prompt: token {strange[0]} is not in the vocabulary of {self._vocabulary_size}. "
-                "Use the tokenizer that belongs to this model."
             )
         return checked
 
@@ -248,36 +230,6 @@ class LocalEngine:
         finally:
             for sequence in sequences:
                 self._loop.give_back(sequence)
-
-
-def check_beginning(prompt: Sequence[int], written: Sequence[int], sampling: Sampling) -> None:
-    """Raises EngineError where `written` cannot be how the answer to this request began."""
-    if not written:
-        return
-    problem = None
-    if not prompt:
-        problem = "there is no prompt before it, expected at least one token"
-    elif sampling.temperature > 0 and sampling.seed is None:
-        problem = "seed is None, expected the seed that chose it"
-    elif sampling.max_tokens is not None and len(written) > sampling.max_tokens:
-        problem = f"it has {len(written)} tokens, expected max_tokens={sampling.max_tokens} at most"
-    elif sampling.stop_ids.intersection(written[:-1]):
-        problem = "a token that ends the answer stands in its middle, expected one at its end at most"
-    if problem is not None:
-        raise EngineError(
-            f"going on with an answer: {problem}. Send the prompt, the tokens and the sampling that it began with."
-        )
-
-
-def state_behind(written: Sequence[int], sampling: Sampling) -> ConstraintState | None:
-    """The constraint's state behind these tokens. Raises EngineError for tokens that it does not let through."""
-    if sampling.constraint is None:
-        return None
-    state = sampling.constraint.begin()
-    for token in written:
-        if token not in sampling.stop_ids:
-            state.advance(token)
-    return state
 
 
 def batches(lengths: Sequence[int]) -> list[list[int]]:

@@ -1,0 +1,69 @@
+"""What is asked of an engine, read once, and refused where it cannot be done."""
+
+from collections.abc import Sequence
+
+from ouvert.engine.interface import ConstraintState, EngineError, Sampling
+from ouvert.engine.sampler import number, shown
+
+LONGEST = 1e9  # seconds
+
+
+def prompt_ids(ids: Sequence[int], *, context: int, vocabulary_size: int, room: int = 0) -> list[int]:
+    """The ids, which leave room for so many more in the context.
+
+    Raises EngineError if there are none, too many (both numbers in the message), or one is not in the vocabulary.
+    """
+    checked = [int(i) for i in ids]
+    if not checked:
+        raise EngineError("reading a prompt: it has no tokens, expected at least one. Send some text.")
+    if len(checked) + room > context:
+        raise EngineError(
+            f"reading a prompt: it has {len(checked)} tokens, and this engine's context holds {context} for prompt and "
+            "answer together. Shorten it, or load the model with a larger context, if it was made for one."
+        )
+    strange = [i for i in checked if not 0 <= i < vocabulary_size]
+    if strange:
+        raise EngineError(
+            f"reading a prompt: token {strange[0]} is not in the vocabulary of {vocabulary_size}. "
+            "Use the tokenizer that belongs to this model."
+        )
+    return checked
+
+
+def check_timeout(timeout: float | None) -> None:
+    """Raises EngineError for what is no number of seconds."""
+    if timeout is not None and not number(timeout, 0, LONGEST):
+        raise EngineError(
+            f"beginning an answer: timeout={shown(timeout)}, expected seconds, 0 to {LONGEST:g}. Leave it out, and "
+            "there is no limit."
+        )
+
+
+def check_beginning(prompt: Sequence[int], written: Sequence[int], sampling: Sampling) -> None:
+    """Raises EngineError where `written` cannot be how the answer to this request began."""
+    if not written:
+        return
+    problem = None
+    if not prompt:
+        problem = "there is no prompt before it, expected at least one token"
+    elif sampling.temperature > 0 and sampling.seed is None:
+        problem = "seed is None, expected the seed that chose it"
+    elif sampling.max_tokens is not None and len(written) > sampling.max_tokens:
+        problem = f"it has {len(written)} tokens, expected max_tokens={sampling.max_tokens} at most"
+    elif sampling.stop_ids.intersection(written[:-1]):
+        problem = "a token that ends the answer stands in its middle, expected one at its end at most"
+    if problem is not None:
+        raise EngineError(
+            f"going on with an answer: {problem}. Send the prompt, the tokens and the sampling that it began with."
+        )
+
+
+def state_behind(written: Sequence[int], sampling: Sampling) -> ConstraintState | None:
+    """The constraint's state behind these tokens. Raises EngineError for tokens that it does not let through."""
+    if sampling.constraint is None:
+        return None
+    state = sampling.constraint.begin()
+    for token in written:
+        if token not in sampling.stop_ids:
+            state.advance(token)
+    return state

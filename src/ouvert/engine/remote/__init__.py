@@ -1,0 +1,1 @@
+"""Engines of other processes and machines, spoken to over HTTP with token ids. docs/formats/engine-http.md."""
