@@ -185,6 +185,18 @@ def test_harmony_gets_the_analysis_of_an_open_loop_back(first_turn):
     assert [each.get("reasoning_restored") for each in finished.receipt["messages"]] == [None, True, None]
 
 
+def test_the_receipt_says_of_thoughts_that_the_format_drops(first_turn):
+    made, tokenizer, _, call = first_turn
+    own = loop_with(call, "I wrote this.")
+    _, finished = prompt_of(made, tokenizer, own)
+    assert not any("reasoning_dropped" in each for each in finished.receipt["messages"])
+    closed = (*own, Message(role="assistant", content="Noon."), *ASKED)
+    rendered, finished = prompt_of(made, tokenizer, closed)
+    assert "I wrote this." not in rendered.text
+    dropped = [each.get("reasoning_dropped") for each in finished.receipt["messages"]]
+    assert dropped == [None, True, None, None, *[None] * len(ASKED)]
+
+
 def test_harmony_keeps_a_callers_own_analysis(first_turn):
     made, tokenizer, _, call = first_turn
     rendered, finished = prompt_of(made, tokenizer, loop_with(call, "I wrote this."))

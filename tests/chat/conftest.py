@@ -135,6 +135,16 @@ VOCABULARIES = {
         "eos": "[EOS]",
         "ends": ("[EOS]", "<|im_end|>"),
     },
+    "kimi-thinking": {
+        "control": (
+            *("<|im_system|>", "<|im_user|>", "<|im_assistant|>", "<|im_middle|>", "<|im_end|>", "[BOS]", "[EOS]"),
+            *("<|tool_calls_section_begin|>", "<|tool_calls_section_end|>", "<|tool_call_begin|>"),
+            *("<|tool_call_argument_begin|>", "<|tool_call_end|>", "<think>", "</think>"),
+        ),
+        "bos": "[BOS]",
+        "eos": "[EOS]",
+        "ends": ("[EOS]", "<|im_end|>"),
+    },
     "harmony": {
         "control": (
             *("<|startoftext|>", "<|endoftext|>", "<|return|>", "<|constrain|>", "<|channel|>", "<|start|>"),

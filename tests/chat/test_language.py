@@ -163,7 +163,7 @@ def test_a_template_that_fails_is_tried_once(monkeypatch):
     [
         (
             "builtin:vicuna",
-            "there is no built-in template 'vicuna', expected one of chatml, deepseek, kimi, llama3, mistral",
+            "no built-in template 'vicuna', expected one of chatml, deepseek, deepseek31, kimi, llama3, mistral",
         ),
         ("nowhere.jinja", r"'nowhere.jinja' cannot be read \(No such file or directory\).*the model's own \(default\)"),
         ("", "cannot be read"),

@@ -25,9 +25,9 @@ def test_every_case_is_what_transformers_wrote(make_chat, byte_tokenizer):
         assert rendered.text == case["text"], (case["template"], case["conversation"])
 
 
-@pytest.mark.parametrize("template", ["chatml", "deepseek", "llama3", "mistral", "kimi"])
+@pytest.mark.parametrize("template", ["chatml", "deepseek", "deepseek31", "llama3", "mistral", "kimi"])
 def test_every_message_can_be_found_in_its_prompt(make_chat, tokenizer_of, template):
-    tokenizer = tokenizer_of(template)
+    tokenizer = tokenizer_of(template.removesuffix("31"))
     chat = TemplateFormat(tokenizer, builtin_template(template))
     conversation = make_chat.conversation_from(make_chat.CONVERSATIONS["tools"])
     rendered = chat.render(conversation)

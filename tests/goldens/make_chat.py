@@ -145,7 +145,7 @@ CONVERSATIONS = {
         "tools": [WEATHER],
     },
 }  # fmt: skip
-TEMPLATES = ("chatml", "deepseek", "kimi", "llama3", "mistral")
+TEMPLATES = ("chatml", "deepseek", "deepseek31", "kimi", "llama3", "mistral")
 
 
 LOOKUP = {"name": "lookup", "description": "Looks a word up.\nIn a book.", "parameters": {

@@ -20,16 +20,17 @@ BUILTIN_BY_TOKEN = (
     ("<|im_start|>", "chatml"),
     ("[INST]", "mistral-v3"),
 )
-BUILTIN_NAMES = ("chatml", "deepseek", "kimi", "llama3", "mistral", "mistral-v3")
+BUILTIN_NAMES = ("chatml", "deepseek", "deepseek31", "kimi", "llama3", "mistral", "mistral-v3")
 # Versions of Mistral's format that differ, latest first, and a mark without which a vocabulary is of none of them.
 MISTRAL_VERSIONS = ((13, "[ARGS]"), (11, "[CALL_ID]"), (7, "[SYSTEM_PROMPT]"), (3, "[INST]"))
 BUILTIN = "builtin"
 TOOL_USE = "tool_use"  # by this name models bring a second template, for conversations with tools
+DEEPSEEK_CALL = "<｜tool▁call▁begin｜>"
 BUILTIN_BY_FAMILY = {"mixtral": "mistral", "deepseek_v3": "deepseek"}
 
 
 def builtin_template(name: str) -> str:
-    """The text of one of our own templates: chatml, deepseek, kimi, llama3, mistral or mistral-v3.
+    """The text of one of our own templates: chatml, deepseek, deepseek31, kimi, llama3, mistral or mistral-v3.
 
     Raises FileNotFoundError for another name.
     """
@@ -95,7 +96,21 @@ def format_for(
         from ouvert.chat.named_templates import NamedTemplates
 
         return NamedTemplates(format_of(main), format_of(TOOL_USE))
-    return format_of(main)
+    only = format_of(main)
+    if chosen is None and (ours := teaches_tools_of(only, named[main])) is not None:
+        from ouvert.chat.named_templates import NamedTemplates
+
+        thinks = "<think>" in named[main]
+        return NamedTemplates(only, make(builtin_template(ours), name=f"builtin {ours}", extra={"thinks": thinks}))
+    return only
+
+
+def teaches_tools_of(only: ChatFormat, template: str) -> str | None:
+    """Which of our templates writes conversations with tools, for a model whose own shows calls and never declares
+    tools: DeepSeek's, whose makers leave that to the system prompt. None for other models."""
+    if only.abilities.tools or DEEPSEEK_CALL not in template:
+        return None
+    return "deepseek" if "```json" in template else "deepseek31"
 
 
 def builtin_variables(name: str, tokenizer: "Tokenizer") -> dict[str, object]:

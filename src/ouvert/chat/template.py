@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -24,7 +25,7 @@ from ouvert.chat.written import own
 if TYPE_CHECKING:
     from ouvert.tokenization import Tokenizer
 
-VERSION = "2"  # of what this file hands to templates; part of the digest
+VERSION = "3"  # of what this file hands to templates; part of the digest
 # Variables by which templates let a caller switch thinking off or say how much.
 THINKING_SWITCHES = ("enable_thinking", "thinking")
 EFFORT_SWITCH = "reasoning_effort"
@@ -35,6 +36,19 @@ TAGGED = re.compile(rf"\s*{OPEN_THINKING}(.*?){CLOSE_THINKING}\s*", re.DOTALL)
 DEEPEST_JSON = 100
 BYTE_ORDER_MARK = "\ufeff"
 Wordless = Literal["empty", "absent", "null"]  # the content of a message that has calls and no words
+
+
+@dataclass(frozen=True, slots=True)
+class CallForm:
+    """How a template is shown calls: the content of a message without words, and arguments as an object or as text."""
+
+    wordless: Wordless
+    as_text: bool
+
+
+FORMS: tuple[CallForm, ...] = tuple(
+    CallForm(wordless, as_text) for as_text in (False, True) for wordless in ("empty", "absent", "null")
+)
 
 
 class TemplateValues:
@@ -198,8 +212,9 @@ class TemplateFormat:
         return tuple(self._tokenizer.encode_parts(parts))
 
     @cached_property
-    def _wordless(self) -> Wordless:
-        """How the template is shown a call without words: as it writes something else than for empty words, no None."""
+    def _call_form(self) -> CallForm:
+        """As the template can write it: arguments are text where it fails with an object (DeepSeek's join them to
+        text); no words as it writes something else than for empty words, and no None."""
         call = ToolCall("call00000", "f", "{}")
         talk = Conversation(
             messages=(
@@ -209,13 +224,16 @@ class TemplateFormat:
             ),
             tools=(Tool(name="f"),),
         )
-        empty = self._tried(self._variables(talk, TemplateValues(), "empty")) or ""
-        ways: tuple[Wordless, ...] = ("absent", "null")
-        for way in ways:
-            text = self._tried(self._variables(talk, TemplateValues(), way))
+        written = {form: self._tried(self._variables(talk, TemplateValues(), form)) for form in FORMS}
+        possible = [form for form in FORMS if written[form] is not None]
+        as_text = bool(possible) and possible[0].as_text
+        first, *others = (form for form in FORMS if form.as_text == as_text)
+        empty = written[first] or ""
+        for form in others:
+            text = written[form]
             if text is not None and text != empty and text.count("None") <= empty.count("None"):
-                return way
-        return "empty"
+                return form
+        return first
 
     def _tried(self, variables: dict[str, Any]) -> str | None:
         """The prompt, or None if there is none."""
@@ -225,13 +243,13 @@ class TemplateFormat:
             return None
 
     def _variables(
-        self, conversation: Conversation, supply: TemplateValues, wordless: Wordless | None = None
+        self, conversation: Conversation, supply: TemplateValues, form: CallForm | None = None
     ) -> dict[str, Any]:
-        """`wordless`: how an empty text beside calls is shown; left out, as the template wants it."""
+        """`form`: how calls are shown; left out, as the template wants it."""
         variables: dict[str, Any] = {
             **self._extra,
             **self._special,
-            "messages": self._messages(conversation.messages, supply, wordless),
+            "messages": self._messages(conversation.messages, supply, form),
             "tools": [tool_dict(tool, supply) for tool in conversation.tools] or None,
             "documents": None,
             "add_generation_prompt": True,
@@ -246,7 +264,7 @@ class TemplateFormat:
         return {name: templates_own(value) for name, value in variables.items()}
 
     def _messages(
-        self, messages: Sequence[Message], supply: TemplateValues, wordless: Wordless | None
+        self, messages: Sequence[Message], supply: TemplateValues, form: CallForm | None
     ) -> list[dict[str, Any]]:
         ids = ids_in_prompt(messages, None if self._syntax is None else self._syntax.id_form)
         found: list[dict[str, Any]] = []
@@ -256,12 +274,11 @@ class TemplateFormat:
             if name is None and message.role == "tool" and message.tool_call_id is not None:
                 name = called.get(message.tool_call_id)  # if the caller left it out
             shown = self._message(index, message, name, supply, ids)
-            if message.role == "assistant" and message.tool_calls and not message.content:
-                wordless = wordless or self._wordless
-                if wordless == "absent":
-                    del shown["content"]
-                elif wordless == "null":
-                    shown["content"] = None
+            if message.tool_calls:
+                form = form or self._call_form
+                shown["tool_calls"] = calls_of(index, message, supply, ids, as_text=form.as_text)
+                if message.role == "assistant" and not message.content:
+                    shown = without_words(shown, form.wordless)
             found.append(shown)
             called.update((call.id, call.name) for call in message.tool_calls)
         return found
@@ -277,30 +294,43 @@ class TemplateFormat:
             said, reasoning = said[tagged.end() :], tagged[1].strip("\n")
         content = Owner(index, "final" if says else None, "chosen" if says else "supplied")
         thought = Owner(index, "analysis", "chosen")
-        call = Owner(index, "commentary", "chosen")
         found: dict[str, Any] = {
             "role": "system" if message.role == "developer" else message.role,
             "content": supply.text(said, content),
         }
         if reasoning is not None:
             found["reasoning_content"] = found["thinking"] = supply.text(reasoning, thought)
-        if message.tool_calls:
-            found["tool_calls"] = [
-                {
-                    "id": supply.text(ids[each.id], call),
-                    "type": "function",
-                    "function": {
-                        "name": supply.text(each.name, call),
-                        "arguments": supply.value(arguments_of(each.arguments), call),
-                    },
-                }
-                for each in message.tool_calls
-            ]
         if message.tool_call_id is not None:
             found["tool_call_id"] = supply.text(ids[message.tool_call_id], content)
         if name is not None:
             found["name"] = supply.text(name, content)
         return found
+
+
+def without_words(shown: dict[str, Any], wordless: Wordless) -> dict[str, Any]:
+    """A message with calls and an empty text as the template wants it."""
+    if wordless == "empty":
+        return shown
+    rest = {key: value for key, value in shown.items() if key != "content"}
+    return rest if wordless == "absent" else rest | {"content": None}
+
+
+def calls_of(
+    index: int, message: Message, supply: TemplateValues, ids: Mapping[str, str], *, as_text: bool
+) -> list[dict[str, Any]]:
+    """The calls of a message as templates know them."""
+    call = Owner(index, "commentary", "chosen")
+    return [
+        {
+            "id": supply.text(ids[each.id], call),
+            "type": "function",
+            "function": {
+                "name": supply.text(each.name, call),
+                "arguments": supply.value(each.arguments if as_text else arguments_of(each.arguments), call),
+            },
+        }
+        for each in message.tool_calls
+    ]
 
 
 def refuse_what_the_template_ignores(conversation: Conversation, variables: frozenset[str], *, thinks: bool) -> None:

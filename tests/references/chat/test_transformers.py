@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from ouvert.chat import ChatError, Conversation, Message, builtin_template, format_for
 from ouvert.chat.template import TemplateFormat
 
-NAMES = ("features", "smollm2", "chatml", "deepseek", "kimi", "llama3", "mistral")
+NAMES = ("features", "smollm2", "chatml", "deepseek", "deepseek31", "kimi", "llama3", "mistral")
 LOOKING_NAMES = (
     *(
         "repr of tools",

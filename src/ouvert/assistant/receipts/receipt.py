@@ -204,15 +204,21 @@ def sent_by_message(
     """For every message, in order: its role, its tokens in the prompt, and its tokens that were refused.
 
     `left_out` are messages that were given and not sent: place among all -> role and tokens. Where thoughts were put
-    back (`restored`, places in `conversation`) it says so; their tokens are among those sent. Tokens the format adds of
-    its own (headers, a default system prompt) belong to no message.
+    back (`restored`, places in `conversation`) it says so; their tokens are among those sent. So it does where thoughts
+    were there and the format writes none of them. Tokens the format adds of its own (headers, a default system prompt)
+    belong to no message.
     """
     sent = [0] * len(conversation.messages)
+    thought: set[int | None] = set()
     for span in rendered.spans:
         if span.message is not None:
             sent[span.message] += span.stop - span.start
+        if span.channel == "analysis":
+            thought.add(span.message)
     entries: list[dict[str, Any]] = [
-        {"role": message.role, "sent": tokens, "refused": 0} | ({"reasoning_restored": True} if n in restored else {})
+        {"role": message.role, "sent": tokens, "refused": 0}
+        | ({"reasoning_restored": True} if n in restored and n in thought else {})
+        | ({"reasoning_dropped": True} if message.reasoning and n not in thought else {})
         for n, (message, tokens) in enumerate(zip(conversation.messages, sent, strict=True))
     ]
     for place, (role, tokens) in sorted((left_out or {}).items()):
