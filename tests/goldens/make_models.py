@@ -78,6 +78,8 @@ QWEN3_MOE = heads(5, 1, 12) | {
     "num_experts_per_tok": 3,
 }
 MAMBA = {"layer_norm_epsilon": 1e-2}
+FALCON_MAMBA = MAMBA | {"hidden_size": 30, "state_size": 5, "time_step_rank": 3}
+MAMBA2 = MAMBA | {"chunk_size": 8, "pad_token_id": 0}
 DEEPSEEK = {
     "num_hidden_layers": 3,
     "first_k_dense_replace": 1,
@@ -224,6 +226,24 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
             "rope_parameters": YARN | {"mscale": 0.707, "mscale_all_dim": 0.707},
         },
     ),
+    "mamba2": (
+        "Mamba2Config",
+        MAMBA2
+        | {"hidden_size": 30, "num_heads": 6, "head_dim": 10, "n_groups": 3, "state_size": 5, "conv_kernel": 4}
+        | {"tie_word_embeddings": True},
+    ),
+    "mamba2-biased": (
+        "Mamba2Config",
+        MAMBA2
+        | {"hidden_size": 36, "expand": 1, "num_heads": 2, "head_dim": 18, "n_groups": 1, "state_size": 7}
+        | {"conv_kernel": 3, "use_bias": True, "use_conv_bias": False, "residual_in_fp32": False}
+        | {"time_step_limit": (0.2, 1.1), "tie_word_embeddings": False},
+    ),
+    "falcon_mamba": ("FalconMambaConfig", FALCON_MAMBA | {"mixer_rms_eps": 1e-2, "tie_word_embeddings": False}),
+    "falcon_mamba-narrow": (
+        "FalconMambaConfig",
+        FALCON_MAMBA | {"expand": 16, "intermediate_size": 33, "mixer_rms_eps": 0.5, "tie_word_embeddings": True},
+    ),
 }
 
 
@@ -318,12 +338,16 @@ GGUF_SAYS_ALL = {
     name
     for name in CASES
     if name not in {"mistral", "mixtral-window", "qwen2-window", "qwen3_moe", "deepseek_v3", "deepseek_v3-plain"}
+    # biases and bounds of dt; an eps of the mixer's own
+    if name not in {"mamba2-biased", "falcon_mamba-narrow"}
 }
 ARCHITECTURES = {
     "deepseek_v2": gguf.MODEL_ARCH.DEEPSEEK2,
     "deepseek_v3": gguf.MODEL_ARCH.DEEPSEEK2,
     "llama": gguf.MODEL_ARCH.LLAMA,
+    "falcon_mamba": gguf.MODEL_ARCH.MAMBA,
     "mamba": gguf.MODEL_ARCH.MAMBA,
+    "mamba2": gguf.MODEL_ARCH.MAMBA2,
     "mistral": gguf.MODEL_ARCH.LLAMA,
     "mixtral": gguf.MODEL_ARCH.LLAMA,
     "gpt_oss": gguf.MODEL_ARCH.GPT_OSS,
@@ -345,7 +369,7 @@ def write_gguf(folder: Path, path: Path, kind: gguf.GGMLQuantizationType, whole_
     writer.add_vocab_size(config["vocab_size"])
     writer.add_embedding_length(config["hidden_size"])
     writer.add_block_count(config["num_hidden_layers"])
-    if architecture == gguf.MODEL_ARCH.MAMBA:
+    if architecture in (gguf.MODEL_ARCH.MAMBA, gguf.MODEL_ARCH.MAMBA2):
         write_mamba(writer, config, load_file(folder / "model.safetensors"), kind)
     elif architecture == gguf.MODEL_ARCH.DEEPSEEK2:
         write_deepseek(writer, config, load_file(folder / "model.safetensors"), kind, whole_kv_b)
@@ -367,12 +391,18 @@ def write_mamba(
     writer.add_feed_forward_length(0)
     writer.add_head_count(0)
     writer.add_ssm_conv_kernel(config["conv_kernel"])
-    writer.add_ssm_inner_size(config["intermediate_size"])
+    writer.add_ssm_inner_size(config.get("intermediate_size", config.get("expand", 2) * config["hidden_size"]))
     writer.add_ssm_state_size(config["state_size"])
-    writer.add_ssm_time_step_rank(config["time_step_rank"])
-    writer.add_ssm_dt_b_c_rms(False)
     writer.add_layer_norm_rms_eps(config["layer_norm_epsilon"])
-    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.MAMBA, config["num_hidden_layers"])
+    if config["model_type"] == "mamba2":
+        architecture = gguf.MODEL_ARCH.MAMBA2
+        writer.add_ssm_time_step_rank(config["num_heads"])
+        writer.add_ssm_group_count(config["n_groups"])
+    else:
+        architecture = gguf.MODEL_ARCH.MAMBA
+        writer.add_ssm_time_step_rank(config["time_step_rank"])
+        writer.add_ssm_dt_b_c_rms(config["model_type"] == "falcon_mamba")
+    names = gguf.get_tensor_name_map(architecture, config["num_hidden_layers"])
     for name, tensor in tensors.items():
         values = tensor.float().numpy()
         if name.endswith("conv1d.weight"):
@@ -380,8 +410,12 @@ def write_mamba(
         if name.endswith("A_log"):
             values = -np.exp(values)
         matrix = values.ndim > 1 and not name.endswith(("conv1d.weight", "A_log"))
+        if config["model_type"] == "mamba2" and name.endswith(("A_log", ".D")):
+            values = values[:, None]
+        if name.endswith("mixer.norm.weight"):
+            values = values.reshape(config["n_groups"], -1)
         stored = kind if matrix else gguf.GGMLQuantizationType.F32
-        ours = names.get_name(name, try_suffixes=(".weight", ".bias"))
+        ours = names.get_name(name.replace("dt_bias", "dt.bias"), try_suffixes=(".weight", ".bias"))
         writer.add_tensor(ours, gguf.quants.quantize(values, stored), raw_dtype=stored)
 
 
@@ -576,7 +610,7 @@ def llama3_factors(rope: dict[str, Any], head_dim: int) -> np.ndarray:
 
 def make(name: str, folder: Path) -> None:
     kind, values = CASES[name]
-    shared = SMALL if kind != "MambaConfig" else {key: SMALL[key] for key in ("vocab_size", "num_hidden_layers")}
+    shared = SMALL if "Mamba" not in kind else {key: SMALL[key] for key in ("vocab_size", "num_hidden_layers")}
     config = getattr(transformers, kind)(**(shared | values))
     seed = 1 + list(CASES).index(name)
     model = draw(config, seed)

@@ -11,7 +11,8 @@ from ouvert import arithmetic, kernels
 from ouvert.kernels import linear
 from ouvert.kernels.pages import PAGE_TOKENS
 from ouvert.models import StateMemory
-from ouvert.models.mamba.graph import assemble, forward
+from ouvert.models.mamba import graph as mamba
+from ouvert.models.mamba2 import graph as mamba2
 
 from .tiny import matrix
 
@@ -20,10 +21,37 @@ SETS = linear.available_instruction_sets()
 # (channels, hidden, states, taps, rank, layers): around the lanes of a register and the channels of a piece.
 SIZES = [(1, 1, 1, 1, 1, 1), (15, 7, 3, 2, 2, 2), (16, 8, 1, 4, 1, 1), (17, 9, 16, 3, 2, 2), (65, 33, 5, 16, 3, 1)]
 SMALL = SIZES[3]
+# (heads, head_dim, groups, states, taps, hidden, layers): heads of less and more than 64 numbers
+SIZES_OF_HEADS = [(1, 1, 1, 1, 1, 1, 1), (4, 15, 2, 3, 2, 7, 2), (2, 64, 1, 8, 4, 9, 1), (3, 81, 3, 5, 3, 8, 2)]
+SMALL_HEADS = SIZES_OF_HEADS[1]
 
 
-class Model:
+class Runs:
+    """What models of both families share. A subclass has `graph`, `weights`, `config` and `memories`."""
+
+    def program(self, *, threads=2, **options):
+        tracer = kernels.Tracer(exact=True)
+        packed = {
+            name: matrix(values, "F32")
+            if values.ndim == 2 and not name.endswith(("convolution", ".A"))
+            else np.ascontiguousarray(values)
+            for name, values in self.weights.items()
+        }
+        parameters = self.graph.assemble(self.config, packed)
+        logits = self.graph.forward(self.config, parameters, tracer.begin(self.memories), tracer)
+        return tracer.finish(logits, threads=threads, **options)
+
+    def logits(self, ids, dtype=np.float64):
+        ops = arithmetic.Ops(dtype)
+        placed = {name: values.astype(dtype) for name, values in self.weights.items()}
+        batch = ops.begin([(ops.new_cache(self.memories), ids)], "all")
+        return self.graph.forward(self.config, self.graph.assemble(self.config, placed), batch, ops)
+
+
+class Model(Runs):
     """Random weights of these sizes; of the last bits' worth of float32, so that only the order of sums differs."""
+
+    graph = mamba
 
     def __init__(self, channels, hidden, states, taps, rank, layers, seed=0):
         random = np.random.default_rng(seed)
@@ -44,25 +72,39 @@ class Model:
             weights |= {f"layers.{n}.{name}": normal(*shape) for name, shape in shapes.items()}
             weights[f"layers.{n}.A"] = -np.exp(normal(channels, states))
         self.weights, self.layers = weights, layers
-        self.config = SimpleNamespace(num_hidden_layers=layers, layer_norm_epsilon=1e-5)
-        self.memories = [StateMemory(channels, taps, states)] * layers
+        self.config = SimpleNamespace(num_hidden_layers=layers, layer_norm_epsilon=1e-5, mixer_rms_eps=None)
+        self.memories = [StateMemory(channels, taps, states, channels)] * layers
 
-    def program(self, *, threads=2, **options):
-        tracer = kernels.Tracer(exact=True)
-        packed = {
-            name: matrix(values, "F32")
-            if values.ndim == 2 and not name.endswith(("convolution", ".A"))
-            else np.ascontiguousarray(values)
-            for name, values in self.weights.items()
-        }
-        logits = forward(self.config, assemble(self.config, packed), tracer.begin(self.memories), tracer)
-        return tracer.finish(logits, threads=threads, **options)
 
-    def logits(self, ids, dtype=np.float64):
-        ops = arithmetic.Ops(dtype)
-        placed = {name: values.astype(dtype) for name, values in self.weights.items()}
-        batch = ops.begin([(ops.new_cache(self.memories), ids)], "all")
-        return forward(self.config, assemble(self.config, placed), batch, ops)
+class Mamba2(Runs):
+    """The same of Mamba-2."""
+
+    graph = mamba2
+
+    def __init__(self, heads, head_dim, groups, states, taps, hidden, layers, seed=0):
+        random = np.random.default_rng(seed)
+
+        def normal(*dims):
+            return (random.standard_normal(dims) * dims[-1] ** -0.5).astype(np.float32)
+
+        channels = heads * head_dim
+        convolved = channels + 2 * groups * states
+        weights = {"embedding": normal(VOCABULARY, hidden) * np.float32(hidden**0.5), "norm": 1 + normal(hidden)}
+        weights["unembedding"] = normal(VOCABULARY, hidden)
+        shapes = {
+            "mixer_norm": (hidden,), "gate": (channels, hidden), "xBC": (convolved, hidden), "dt": (heads, hidden),
+            "dt_bias": (heads,), "convolution": (convolved, taps), "convolution_bias": (convolved,), "D": (heads,),
+            "inner_norm": (channels,), "out": (hidden, channels),
+        }  # fmt: skip
+        for n in range(layers):
+            weights |= {f"layers.{n}.{name}": normal(*shape) for name, shape in shapes.items()}
+            weights[f"layers.{n}.A"] = -np.exp(normal(heads))
+        self.weights, self.layers = weights, layers
+        self.config = SimpleNamespace(
+            num_hidden_layers=layers, layer_norm_epsilon=1e-5, n_groups=groups, time_step_limit=(0.0, np.inf),
+            use_bias=False, use_conv_bias=True,
+        )  # fmt: skip
+        self.memories = [StateMemory(channels, taps, states, convolved)] * layers
 
 
 def some_ids(count, seed=0):
@@ -70,16 +112,19 @@ def some_ids(count, seed=0):
 
 
 def computed(program, ids, cut=None):
-    sequence, rows, at = program.new_sequence(4096), [], 0
+    sequence, rows, at = program.new_sequence(9000), [], 0
     for count in cut or [len(ids)]:
         rows.append(program.step([(sequence, ids[at : at + count])], "all"))
         at += count
     return sequence, np.concatenate(rows)
 
 
-@pytest.mark.parametrize("sizes", SIZES, ids=str)
-def test_bits_depend_on_no_cut_batch_thread_or_instruction_set(sizes):
-    model, ids = Model(*sizes), some_ids(200)
+EITHER = [(Model, sizes) for sizes in SIZES] + [(Mamba2, sizes) for sizes in SIZES_OF_HEADS]
+
+
+@pytest.mark.parametrize(("kind", "sizes"), EITHER, ids=str)
+def test_bits_depend_on_no_cut_batch_thread_or_instruction_set(kind, sizes):
+    model, ids = kind(*sizes), some_ids(200)
     program = model.program()
     _, whole = computed(program, ids)
     for cut in ([1] * 200, [63, 1, 1, 64, 71], [64, 64, 72], [65, 135], [2, 1, 197]):
@@ -94,10 +139,14 @@ def test_bits_depend_on_no_cut_batch_thread_or_instruction_set(sizes):
             np.testing.assert_array_equal(computed(other, ids)[1], whole)
 
 
+SMALL_ONES = [(Model, SMALL), (Mamba2, SMALL_HEADS)]
+
+
 @pytest.mark.parametrize("scale", [0.0, 30.0, 1000.0])
-def test_steps_of_any_size_are_like_arithmetics(scale):
+@pytest.mark.parametrize(("kind", "sizes"), SMALL_ONES, ids=str)
+def test_steps_of_any_size_are_like_arithmetics(kind, sizes, scale):
     """softplus at both ends: nothing moves, or everything at once. No number is lost to overflow."""
-    model, ids = Model(*SMALL), some_ids(20)
+    model, ids = kind(*sizes), some_ids(20)
     for sign in (-1, 1):
         for n in range(model.layers):
             model.weights[f"layers.{n}.dt_bias"][:] = sign * scale
@@ -106,8 +155,9 @@ def test_steps_of_any_size_are_like_arithmetics(scale):
         np.testing.assert_allclose(found, expected, rtol=0, atol=2e-5 * np.abs(expected).max())
 
 
-def test_what_is_not_a_number_stays_so():
-    model = Model(*SMALL)
+@pytest.mark.parametrize(("kind", "sizes"), SMALL_ONES, ids=str)
+def test_what_is_not_a_number_stays_so(kind, sizes):
+    model = kind(*sizes)
     model.weights["layers.0.dt_bias"][3] = np.nan
     _, found = computed(model.program(), some_ids(4))
     assert np.isnan(found).all()
@@ -144,8 +194,9 @@ def test_a_sequence_holds_every_fourth_state_and_the_last_two():
     assert sequence.truncate(255) == 0
 
 
-def test_pages_travel_as_bytes():
-    model, ids = Model(*SMALL), some_ids(200)
+@pytest.mark.parametrize(("kind", "sizes"), SMALL_ONES, ids=str)
+def test_pages_travel_as_bytes(kind, sizes):
+    model, ids = kind(*sizes), some_ids(200)
     program, other = model.program(), model.program()
     sequence, _ = computed(program, ids)
     pages = [other.page_from(bytes(sequence.page(n).read())) for n in range(4)]
@@ -153,6 +204,35 @@ def test_pages_travel_as_bytes():
     assert again.length == 200
     more = some_ids(30, 7)
     np.testing.assert_array_equal(other.step([(again, more)], "all"), program.step([(sequence, more)], "all"))
+
+
+@pytest.mark.parametrize(("kind", "sizes"), SMALL_ONES, ids=str)
+def test_what_a_sequence_holds_does_not_grow(kind, sizes):
+    """In steps of several sizes: at most 16 states far back, evenly, and three near; each can be gone back to."""
+    program = kind(*sizes).program()
+    sequence, held = program.new_sequence(20_000), []
+    for count in [512] * 20 + [1] * 70 + [300] * 10:
+        program.step([(sequence, some_ids(count))], "none")
+        held.append(sequence.blocks_held[0])
+        assert program.cache_bytes_in_use == held[-1] * program.page_bytes <= program.cache_bytes(sequence.length)
+    assert max(held) <= 19
+    assert program.cache_bytes(20_000) == program.cache_bytes(2_000_000)
+    pages = -(-sequence.length // PAGE_TOKENS)
+    kept = [n for n in range(pages) if sequence.page(n).blocks_held[0]]
+    assert kept == [*range(15, pages - 2, 16), pages - 2, pages - 1]
+    assert sequence.truncate(7000) == 7000 // 1024 * 1024
+
+
+def test_a_sequence_that_has_gone_back_goes_on_with_the_same_bits():
+    model, ids = Mamba2(*SMALL_HEADS), some_ids(9000)
+    program = model.program()
+    sequence, whole = computed(program, ids, [512] * 17 + [296])
+    for length in (8999, 5000, 2047):
+        left = sequence.truncate(length)
+        assert left % PAGE_TOKENS == 0
+        np.testing.assert_array_equal(
+            program.step([(sequence, ids[left : left + 600])], "all"), whole[left : left + 600]
+        )
 
 
 def test_a_step_that_finds_no_memory_changes_nothing():

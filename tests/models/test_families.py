@@ -127,8 +127,8 @@ class SharesKeysCrosswise(arithmetic.Ops):
 
 
 class ForgetsEps(arithmetic.Ops):
-    def rms_norm(self, x, weight, eps):
-        return super().rms_norm(x, weight, 0.0)
+    def rms_norm(self, x, weight, eps, groups=1):
+        return super().rms_norm(x, weight, 0.0, groups)
 
 
 class ForgetsBias(arithmetic.Ops):
@@ -248,6 +248,81 @@ class TakesBForC(arithmetic.Ops):
         return super().selective_scan(x, dt, A, C, B, D, cache)
 
 
+class ScansMamba2(arithmetic.Ops):
+    def ssd_scan(self, xBC, dt, A, D, cache, *, limits):
+        channels, states = cache.parts[0][0].now.state.shape[::-1]
+        given = {"xBC": xBC, "dt": dt, "A": A, "D": D, "limits": limits}
+        return super().ssd_scan(cache=cache, **(given | self.instead(channels, states, **given)))
+
+
+class ForgetsTheStateOfHeads(ScansMamba2):
+    def ssd_scan(self, xBC, dt, A, D, cache, *, limits):
+        for state, _ in cache.parts:
+            state.now.state[:] = 0
+        return super(ScansMamba2, self).ssd_scan(xBC, dt, A, D, cache, limits=limits)
+
+
+class ForgetsDOfHeads(ScansMamba2):
+    def instead(self, channels, states, D, **rest):
+        return {"D": 0 * D}
+
+
+class TakesDtOfHeadsAsItIs(ScansMamba2):
+    def instead(self, channels, states, dt, **rest):
+        return {"dt": np.log(np.expm1(np.abs(dt)))}
+
+
+class ForgetsTheBoundsOfDt(ScansMamba2):
+    def instead(self, channels, states, **rest):
+        return {"limits": (0.0, np.inf)}
+
+
+class TakesTheLogarithmForAOfHeads(ScansMamba2):
+    def instead(self, channels, states, A, **rest):
+        return {"A": -np.abs(np.log(-A))}
+
+
+class TakesBForCOfGroups(ScansMamba2):
+    def instead(self, channels, states, xBC, **rest):
+        x, B, C = np.split(xBC, [channels, (channels + xBC.shape[1]) // 2], axis=1)
+        return {"xBC": np.concatenate([x, C, B], axis=1)}
+
+
+class SharesGroupsCrosswise(ScansMamba2):
+    """The groups of B and C in the order of the heads' numbers, not of neighbouring heads."""
+
+    def instead(self, channels, states, xBC, **rest):
+        x, of_groups = xBC[:, :channels], xBC[:, channels:].reshape(len(xBC), 2, -1, states)
+        return {"xBC": np.concatenate([x, of_groups[:, :, ::-1].reshape(len(xBC), -1)], axis=1)}
+
+
+class NormsAllGroupsAsOne(arithmetic.Ops):
+    def rms_norm(self, x, weight, eps, groups=1):
+        return super().rms_norm(x, weight, eps)
+
+
+class NormsBeforeTheGate(arithmetic.Ops):
+    def swiglu(self, gate, up):
+        self.gate = gate
+        return up
+
+    def rms_norm(self, x, weight, eps, groups=None):
+        normed = super().rms_norm(x, weight, eps, groups or 1)
+        return normed if groups is None else super().swiglu(self.gate, normed)
+
+
+class ForgetsTheMixersNorms(arithmetic.Ops):
+    """dt, B and C of FalconMamba."""
+
+    def rms_norm(self, x, weight, eps):
+        return x if x.shape[1] < 10 else super().rms_norm(x, weight, eps)
+
+
+class TakesOneEpsForAllNorms(arithmetic.Ops):
+    def rms_norm(self, x, weight, eps):
+        return super().rms_norm(x, weight, 1e-2)
+
+
 class RotatesNeighboursOfLatents(arithmetic.Ops):
     """Files have the numbers that turn together side by side; turning j with j + half all the same is a mistake."""
 
@@ -309,7 +384,9 @@ class NormalisesTheOtherWay(Router):
 
 GPT_OSS = ("gpt_oss", "gpt_oss-mxfp4")
 DEEPSEEK = ("deepseek_v3", "deepseek_v3-plain")
-MAMBA = ("mamba", "mamba-auto")
+FALCON_MAMBA = ("falcon_mamba", "falcon_mamba-narrow")
+MAMBA = ("mamba", "mamba-auto", *FALCON_MAMBA)
+MAMBA2 = ("mamba2", "mamba2-biased")
 MIXTRAL = ("mixtral", "mixtral-window")
 QWEN3_MOE = ("qwen3_moe", "qwen3_moe-normalised")
 ALL = (
@@ -334,8 +411,8 @@ MISTAKES = [
     (ForgetsWindow, ("mistral", "qwen3_moe", "mixtral-window", "qwen2-window", *GPT_OSS)),
     (WindowOneTooWide, ("mistral", "qwen3_moe", "mixtral-window", "qwen2-window", *GPT_OSS)),
     (SharesKeysCrosswise, ("llama", "mistral", "mixtral", "qwen2", *GPT_OSS)),
-    (ForgetsEps, (*ALL, *MAMBA)),
-    (ForgetsBias, ("qwen2", "qwen2-window", *GPT_OSS, *MAMBA)),
+    (ForgetsEps, (*ALL, *MAMBA, *MAMBA2)),
+    (ForgetsBias, ("qwen2", "qwen2-window", *GPT_OSS, *MAMBA, *MAMBA2)),
     (ForgetsHeadNorms, ("qwen3", *QWEN3_MOE)),
     (ForgetsSinks, GPT_OSS),
     (ForgetsTheGatesLimit, GPT_OSS),
@@ -361,14 +438,25 @@ MISTAKES = [
     (ForgetsGroups, ("deepseek_v3",)),
     (ForgetsTheFactor, DEEPSEEK),
     (NormalisesTheOtherWay, DEEPSEEK),
-    (ForgetsTheConvolutionsBias, MAMBA),
-    (TurnsTheConvolutionRound, MAMBA),
-    (ForgetsWhatWasConvolved, MAMBA),
+    (ForgetsTheConvolutionsBias, (*MAMBA, "mamba2")),
+    (TurnsTheConvolutionRound, (*MAMBA, *MAMBA2)),
+    (ForgetsWhatWasConvolved, (*MAMBA, *MAMBA2)),
     (ForgetsTheState, MAMBA),
     (ForgetsD, MAMBA),
     (TakesDtAsItIs, MAMBA),
     (TakesTheLogarithmForA, MAMBA),
     (TakesBForC, MAMBA),
+    (ForgetsTheStateOfHeads, MAMBA2),
+    (ForgetsDOfHeads, MAMBA2),
+    (TakesDtOfHeadsAsItIs, MAMBA2),
+    (ForgetsTheBoundsOfDt, ("mamba2-biased",)),
+    (TakesTheLogarithmForAOfHeads, MAMBA2),
+    (TakesBForCOfGroups, MAMBA2),
+    (SharesGroupsCrosswise, ("mamba2",)),
+    (NormsAllGroupsAsOne, ("mamba2",)),
+    (NormsBeforeTheGate, MAMBA2),
+    (ForgetsTheMixersNorms, FALCON_MAMBA),
+    (TakesOneEpsForAllNorms, ("falcon_mamba-narrow",)),
 ]
 
 

@@ -4,6 +4,7 @@ The values that an operation reads are rows of an embedding, so that a graph is 
 ends with rows, whoever computes it. Token t reads row t.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -172,6 +173,15 @@ def norms() -> Iterator[Case]:
                 mistake=lambda x, weight: loops.rms_norm(x, weight + 1, EPS),
                 roundings=FUNCTIONS,
             )  # fmt: skip
+    for groups, each in ((2, 1), (3, 7), (2, 16), (5, 17), (8, 1024)):
+        yield Case(
+            operation="rms_norm", size=f"{groups} groups of {each}", values={"x": normal(53, TOKENS, groups * each)},
+            weights={"weight": ("norm", normal(54, groups * each))},
+            compute=lambda ops, batch, tap, x, weight, groups=groups: ops.rms_norm(x, weight, EPS, groups=groups),
+            slow=lambda x, weight, groups=groups: loops.rms_norm_of_groups(x, weight, EPS, groups),
+            mistake=lambda x, weight: loops.rms_norm(x, weight, EPS),
+            roundings=FUNCTIONS,
+        )  # fmt: skip
     for heads, head_dim in ((1, 1), (3, 7), (2, 16), (5, 17), (8, 64)):
         yield Case(
             operation="heads", size=f"{heads} of {head_dim}", values={"x": normal(14, TOKENS, heads * head_dim)},
@@ -382,7 +392,7 @@ def states() -> Iterator[Case]:
         }  # fmt: skip
         yield Case(
             operation="convolve", size=f"{tokens} tokens, {channels} channels, {taps} taps",
-            values=values, weights=weights, memory=StateMemory(channels, taps, count),
+            values=values, weights=weights, memory=StateMemory(channels, taps, count, channels),
             compute=lambda *given, **named: convolved_and_scanned(*given, **named)[0],
             slow=lambda x, weight, bias, **rest: loops.convolved(x, weight, bias),
             mistake=lambda x, weight, bias, **rest: loops.convolved(x, weight[:, ::-1] + 0.1, bias),
@@ -390,7 +400,7 @@ def states() -> Iterator[Case]:
         )  # fmt: skip
         yield Case(
             operation="selective_scan", size=f"{tokens} tokens, {channels} channels, {count} states",
-            values=values, weights=weights, memory=StateMemory(channels, taps, count),
+            values=values, weights=weights, memory=StateMemory(channels, taps, count, channels),
             compute=lambda *given, **named: convolved_and_scanned(*given, **named)[1],
             slow=lambda x, dt, B, C, weight, bias, A, D:
                 loops.scanned(loops.convolved(x, weight, bias), dt, A, B, C, D),
@@ -398,6 +408,38 @@ def states() -> Iterator[Case]:
                 loops.scanned(loops.convolved(x, weight, bias), dt, A, C, B + 0.1, D),
             # A decay's error is multiplied token after token, but so is the decay, which is less than 1.
             roundings=count + taps + 4 * FUNCTIONS,
+        )  # fmt: skip
+
+
+def ssd_scans() -> Iterator[Case]:
+    sizes = [  # (tokens, heads, head_dim, groups, states, bounds of dt); the last has codestral-mamba-7b's heads
+        (1, 1, 1, 1, 1, (0.0, math.inf)),
+        (9, 2, 15, 1, 3, (0.0, math.inf)),
+        (20, 3, 16, 3, 1, (0.3, 0.8)),
+        (70, 4, 17, 2, 16, (0.0, math.inf)),
+        (20, 2, 65, 2, 5, (0.0, 1.0)),
+        (67, 6, 80, 3, 7, (0.0, math.inf)),
+        (5, 4, 64, 2, 128, (0.0, math.inf)),
+    ]
+    for tokens, heads, head_dim, groups, count, limits in sizes:
+        channels = heads * head_dim
+        convolved = channels + 2 * groups * count
+        yield Case(
+            operation="ssd_scan",
+            size=f"{tokens} tokens, {heads} heads of {head_dim}, {groups} groups, {count} states, dt in {limits}",
+            values={"xBC": normal(47, tokens, convolved), "dt": normal(48, tokens, heads)},
+            weights={
+                "weight": ("convolution", normal(49, convolved, 2)), "bias": ("bias", normal(50, convolved)),
+                "A": ("D", -np.exp(normal(51, heads))), "D": ("D", normal(52, heads)),
+            },
+            memory=StateMemory(channels, 2, count, convolved),
+            compute=lambda ops, batch, tap, xBC, dt, weight, bias, A, D, limits=limits: ops.ssd_scan(
+                ops.convolve(xBC, weight, bias, batch.caches[0]), dt, A, D, batch.caches[0], limits=limits),
+            slow=lambda xBC, dt, weight, bias, A, D, count=count, groups=groups, limits=limits:
+                loops.ssd_scanned(loops.convolved(xBC, weight, bias), dt, A, D, count, groups, limits),
+            mistake=lambda xBC, dt, weight, bias, A, D, count=count, groups=groups, limits=limits:
+                loops.ssd_scanned(loops.convolved(xBC, weight, bias), dt + 0.1, A, D + 0.1, count, groups, limits),
+            roundings=count + 2 + 4 * FUNCTIONS,
         )  # fmt: skip
 
 
@@ -411,4 +453,5 @@ def convolved_and_scanned(
 
 CASES = [
     *tables(), *products(), *norms(), *gates(), *rotations(), *routes(), *mixtures(), *attentions(), *states(),
+    *ssd_scans(),
 ]  # fmt: skip

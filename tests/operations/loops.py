@@ -17,6 +17,11 @@ def rms_norm(x: Array, weight: Array, eps: float) -> Array:
     return np.array([row / math.sqrt(sum(row * row) / len(row) + eps) * weight for row in x])
 
 
+def rms_norm_of_groups(x: Array, weight: Array, eps: float, groups: int) -> Array:
+    parts = zip(np.split(x, groups, axis=1), np.split(weight, groups), strict=True)
+    return np.concatenate([rms_norm(part, of_part, eps) for part, of_part in parts], axis=1)
+
+
 def by_heads(of_one_head: Any, x: Array, head_dim: int, *given: Any) -> Array:
     return np.concatenate([of_one_head(x[:, at : at + head_dim], *given) for at in range(0, x.shape[1], head_dim)], 1)
 
@@ -146,4 +151,22 @@ def scanned(x: Array, dt: Array, A: Array, B: Array, C: Array, D: Array) -> Arra
         moved = np.log1p(np.exp(dt[t]))[:, None]
         state = np.exp(moved * A) * state + moved * given[:, None] * B[t]
         result[t] = state @ C[t] + D * given
+    return result
+
+
+def ssd_scanned(
+    xBC: Array, dt: Array, A: Array, D: Array, states: int, groups: int, limits: tuple[float, float]
+) -> Array:
+    """Head after head: its state, (head_dim, states), decays as one, and is read with its group's C."""
+    channels = xBC.shape[1] - 2 * groups * states
+    heads, head_dim = len(A), channels // len(A)
+    result = np.zeros((len(xBC), channels))
+    for h in range(heads):
+        g, state = h * groups // heads, np.zeros((head_dim, states))
+        for t, row in enumerate(xBC):
+            x = row[h * head_dim : (h + 1) * head_dim]
+            B, C = (row[at : at + states] for at in (channels + g * states, channels + (groups + g) * states))
+            moved = min(max(math.log1p(math.exp(dt[t, h])), limits[0]), limits[1])
+            state = math.exp(moved * A[h]) * state + moved * np.outer(x, B)
+            result[t, h * head_dim : (h + 1) * head_dim] = state @ C + D[h] * x
     return result

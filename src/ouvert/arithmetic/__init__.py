@@ -11,7 +11,7 @@ from ouvert.arithmetic.experts import Experts, mix_experts, route_top_k, route_t
 from ouvert.arithmetic.gates import clamped_swiglu, silu, swiglu
 from ouvert.arithmetic.ops import Batch, Cache, Ops
 from ouvert.arithmetic.rotation import Rope, rotate
-from ouvert.arithmetic.states import KEPT_EVERY, State, StateSnapshot, convolve, selective_scan
+from ouvert.arithmetic.states import KEPT_EVERY, State, StateSnapshot, convolve, selective_scan, ssd_scan
 from ouvert.arithmetic.taps import Recorder, Tap
 
 __all__ = [
@@ -45,5 +45,6 @@ __all__ = [
     "selective_scan",
     "silu",
     "softmax",
+    "ssd_scan",
     "swiglu",
 ]

@@ -34,13 +34,17 @@ def linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
     return np.asarray(product if bias is None else product + bias)
 
 
-def rms_norm(x: Array, weight: Array, eps: float) -> Array:
+def rms_norm(x: Array, weight: Array, eps: float, groups: int = 1) -> Array:
     """The last axis of x divided by its root mean square, times weight. float64 inside, x's type outside.
 
-    Zhang and Sennrich, Root Mean Square Layer Normalization, arXiv:1910.07467. Raises nothing.
+    With `groups`, the last axis is cut into so many equal parts, and each is divided by a root mean square of its own.
+
+    Zhang and Sennrich, Root Mean Square Layer Normalization, arXiv:1910.07467; groups: Dao and Gu, arXiv:2405.21060,
+    section 7.2. Raises ValueError if the groups do not cut the last axis evenly.
     """
-    wide = x.astype(np.float64)
-    return np.asarray((wide / np.sqrt(np.mean(wide**2, axis=-1, keepdims=True) + eps) * weight).astype(x.dtype))
+    wide = x.astype(np.float64).reshape(*x.shape[:-1], groups, x.shape[-1] // groups)
+    normed = wide / np.sqrt(np.mean(wide**2, axis=-1, keepdims=True) + eps)
+    return np.asarray((normed.reshape(x.shape) * weight).astype(x.dtype))
 
 
 def heads(x: Array, head_dim: int) -> Array:

@@ -34,6 +34,8 @@ class StateMemory(Protocol):
     def convolution(self) -> int: ...
     @property
     def states(self) -> int: ...
+    @property
+    def convolved(self) -> int: ...
 
 
 class LatentMemory(Protocol):
@@ -147,7 +149,7 @@ class Ops:
 
     def _cache_for(self, memory: Any) -> Cached:
         if hasattr(memory, "channels"):
-            return State(memory.channels, memory.convolution, memory.states, self.dtype)
+            return State(memory.channels, memory.convolution, memory.states, memory.convolved, self.dtype)
         if hasattr(memory, "value_width"):
             return Latents(memory.width, memory.value_width, self.dtype)
         return KeyValues(memory.kv_heads, memory.head_dim, self.dtype)
@@ -240,6 +242,20 @@ class Ops:
             mixed.append(y)
         return np.concatenate(mixed)
 
+    def ssd_scan(
+        self, xBC: Array, dt: Array, A: Array, D: Array, cache: LayerCache, *, limits: tuple[float, float]
+    ) -> Array:
+        """The scan of Mamba-2, going on from each sequence's state, which it leaves as its tokens made it.
+
+        Stands after the `convolve` of the same cache.
+        """
+        mixed = []
+        for cached, tokens in cache.parts:
+            y, after = states.ssd_scan(xBC[tokens], dt[tokens], A, D, cached.now.state, limits)
+            cached.append(after)
+            mixed.append(y)
+        return np.concatenate(mixed)
+
     def embed(self, ids: Array, table: Array) -> Array:
         """ids (tokens,), table (vocabulary, hidden) -> (tokens, hidden). Raises as arithmetic.embed."""
         return dense.embed(ids, table)
@@ -256,9 +272,9 @@ class Ops:
         """a (tokens, heads * m), b (tokens, heads * n) -> (tokens, heads * (m + n))."""
         return dense.join(a, b, heads)
 
-    def rms_norm(self, x: Array, weight: Array, eps: float) -> Array:
+    def rms_norm(self, x: Array, weight: Array, eps: float, groups: int = 1) -> Array:
         """x (…, width), weight (width,) -> like x."""
-        return dense.rms_norm(x, weight, eps)
+        return dense.rms_norm(x, weight, eps, groups)
 
     def heads(self, x: Array, head_dim: int) -> Array:
         """(tokens, heads * head_dim) -> (tokens, heads, head_dim)."""

@@ -1,4 +1,4 @@
-"""Selective state spaces: what Mamba has in place of attention, and what it keeps of a sequence."""
+"""Selective state spaces: what Mamba and Mamba-2 have in place of attention, and what they keep of a sequence."""
 
 from typing import NamedTuple
 
@@ -15,8 +15,13 @@ KEPT_EVERY = 64
 class StateSnapshot(NamedTuple):
     """What is kept of one layer at one length: the convolution's last inputs, the latest last, and the state."""
 
-    inputs: Array  # (convolution - 1, channels)
+    inputs: Array  # (convolution - 1, convolved channels)
     state: Array  # (states, channels)
+
+    @property
+    def numbers(self) -> Array:
+        """Both, one after the other, as one vector. Raises nothing."""
+        return np.concatenate([self.inputs.ravel(), self.state.ravel()])
 
 
 class State:
@@ -25,12 +30,12 @@ class State:
     Making one raises nothing.
     """
 
-    def __init__(self, channels: int, convolution: int, states: int, dtype: type[np.floating]) -> None:
+    def __init__(self, channels: int, convolution: int, states: int, convolved: int, dtype: type[np.floating]) -> None:
         self.length = 0
         self.snapshots = {
-            0: StateSnapshot(np.zeros((convolution - 1, channels), dtype), np.zeros((states, channels), dtype))
+            0: StateSnapshot(np.zeros((convolution - 1, convolved), dtype), np.zeros((states, channels), dtype))
         }
-        self.incoming = np.empty((0, channels), dtype)  # inputs whose states are yet to come
+        self.incoming = np.empty((0, convolved), dtype)  # inputs whose states are yet to come
 
     @property
     def now(self) -> StateSnapshot:
@@ -50,13 +55,15 @@ class State:
             if (before + n) % KEPT_EVERY == 0 or n == len(states):
                 self.snapshots[before + n] = StateSnapshot(inputs[n : n + kept].copy(), state.copy())
 
-    def resume(self, length: int, snapshot: Array) -> None:
-        """Go on at `length` from the inputs and the state, (inputs and states, channels), that were kept of it.
+    def resume(self, length: int, numbers: Array) -> None:
+        """Go on at `length` from what was kept of it, `StateSnapshot.numbers`.
 
-        Raises nothing.
+        Raises ValueError for another count of numbers.
         """
-        inputs = len(self.snapshots[0].inputs)
-        self.length, self.snapshots[length] = length, StateSnapshot(snapshot[:inputs], snapshot[inputs:])
+        empty = self.snapshots[0]
+        inputs, state = numbers[: empty.inputs.size], numbers[empty.inputs.size :]
+        self.snapshots[length] = StateSnapshot(inputs.reshape(empty.inputs.shape), state.reshape(empty.state.shape))
+        self.length = length
 
     def truncate(self, length: int) -> None:
         """Go back to the last kept snapshot at or before `length`. Raises nothing."""
@@ -98,3 +105,37 @@ def selective_scan(x: Array, dt: Array, A: Array, B: Array, C: Array, D: Array, 
         state = np.exp(delta[t] * A.T) * state + (delta[t] * x[t]) * B[t][:, None]
         states[t] = state
     return np.einsum("tsc,ts->tc", states, C) + D * x, states
+
+
+def ssd_scan(
+    xBC: Array, dt: Array, A: Array, D: Array, before: Array, limits: tuple[float, float]
+) -> tuple[Array, Array]:
+    """The scan of Mamba-2, token by token: Dao and Gu, arXiv:2405.21060, equation 2, with heads as in section 7.
+
+    xBC (tokens, channels + 2 * groups * states) has x, B and C side by side; dt (tokens, heads), before its softplus;
+    A (heads,), less than 0; D (heads,); before (states, channels) is the state that x meets. Neighbouring channels are
+    a head, and neighbouring heads share the B and C of a group.
+
+        delta = softplus(dt), at least the first and at most the second of `limits`
+        state = exp(delta * A) * state + delta * x * B
+        y     = sum over states of state * C, + D * x
+
+    The paper computes the same in chunks, by products of matrices (its section 6); we keep to this order for prompts
+    too, so that a token's numbers do not depend on how a prompt is cut.
+
+    -> y (tokens, channels), and the state after every token, (tokens, states, channels). Raises ValueError if heads or
+    groups do not cut the channels evenly.
+    """
+    count, channels = before.shape
+    x, of_groups = xBC[:, :channels], xBC[:, channels:].reshape(len(xBC), 2, -1, count)
+    B, C = np.repeat(of_groups, channels // of_groups.shape[2], axis=2).transpose(1, 0, 3, 2)  # like the states
+    delta, A, D = (
+        np.repeat(each, channels // len(A), axis=-1)
+        for each in (np.clip(np.logaddexp(0, dt).astype(xBC.dtype), *limits), A, D)
+    )
+    states = np.empty((len(xBC), *before.shape), xBC.dtype)
+    state = before
+    for t in range(len(xBC)):
+        state = np.exp(delta[t] * A) * state + (delta[t] * x[t]) * B[t]
+        states[t] = state
+    return np.einsum("tsc,tsc->tc", states, C) + D * x, states

@@ -134,7 +134,7 @@ def memory_bytes(memory: Memory, tokens: int, cache_type: str) -> int:
     """What one layer keeps of a sequence of so many tokens."""
     match memory:
         case StateMemory():
-            return 4 * memory.channels * (memory.convolution - 1 + memory.states)
+            return 4 * memory.numbers
         case LatentMemory():
             return tokens * latent_bytes(memory.width, cache_type)
         case KeyValueMemory():

@@ -99,12 +99,12 @@ class Fusing:
         if self.wants_codes(out):
             codes = self.codes[out, 1] = Value(out.rows, out.width, code_bytes=1)
             writes.append(codes)
-        weight, eps = op.given["weight"], op.given["eps"]
+        weight, eps, width = op.given["weight"], op.given["eps"], op.given["each"]
         nothing = _native.Value(_native.Rows.tokens, 0, 0)
         self.step(
             [x],
             writes,
-            lambda at: self.native.norm(at(x), weight, eps, at(out), at(codes) if codes.width else nothing),
+            lambda at: self.native.norm(at(x), weight, width, eps, at(out), at(codes) if codes.width else nothing),
         )
 
     def add(self, n: int, op: Op) -> None:
@@ -327,6 +327,11 @@ class Fusing:
             [out],
             lambda at: self.native.selective_scan(layer, at(x), at(dt), A, at(B), at(C), D, at(out)),
         )
+
+    def ssd_scan(self, n: int, op: Op) -> None:
+        (xBC, dt), (out,), given = op.reads, op.writes, op.given
+        how = [given[name] for name in ("A", "D", "states", "each", "groups", "low", "high")]
+        self.step([xBC, dt], [out], lambda at: self.native.ssd_scan(given["layer"], at(xBC), at(dt), *how, at(out)))
 
     def mix_experts(self, n: int, op: Op) -> None:
         (x, chosen, weights), (out,), experts = op.reads, op.writes, op.given["experts"]

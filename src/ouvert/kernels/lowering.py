@@ -23,7 +23,7 @@ ROWWISE = frozenset(
     }
 )
 # What fills caches.
-CACHE_WRITERS = frozenset({"attend", "attend_latent", "convolve", "selective_scan"})
+CACHE_WRITERS = frozenset({"attend", "attend_latent", "convolve", "selective_scan", "ssd_scan"})
 
 
 def lower(

@@ -25,7 +25,7 @@ STATE = 2  # the kind of a layer that keeps a state
 
 class Layer(NamedTuple):
     """What one layer keeps: keys and values of every token, (kv heads, head_dim); latents, (how much of one is a value,
-    its width); or a state, (channels, inputs of the convolution and states of each). `window` is -1 for none."""
+    its width); or a state, (1, how many numbers). `window` is -1 for none."""
 
     kind: int
     heads: int
@@ -38,7 +38,7 @@ class Layer(NamedTuple):
         if hasattr(memory, "value_width"):
             return cls(LATENTS, memory.value_width, memory.width, -1)
         if hasattr(memory, "channels"):
-            return cls(STATE, memory.channels, memory.convolution - 1 + memory.states, -1)
+            return cls(STATE, 1, memory.numbers, -1)
         return cls(KEYS_AND_VALUES, memory.kv_heads, memory.head_dim, -1 if memory.window is None else memory.window)
 
 

@@ -173,13 +173,17 @@ class Tracer:
             raise TracingError(f"linear: bias is {bias.shape}, expected ({weight.rows},), one for each row of weight.")
         return self._op("linear", [x], weight.rows, x.value.rows, weight=weight, bias=bias)
 
-    def rms_norm(self, x: Traced, weight: Array, eps: float) -> Traced:
-        if len(weight) != (x.head_dim or x.value.width):
+    def rms_norm(self, x: Traced, weight: Array, eps: float, groups: int = 1) -> Traced:
+        width = x.head_dim or x.value.width
+        if len(weight) != width:
             raise TracingError(
-                f"rms_norm: weight has {len(weight)} values, expected {x.head_dim or x.value.width}, "
-                "the length of x's last axis. Is `heads` missing or wrong?"
+                f"rms_norm: weight has {len(weight)} values, expected {width}, the length of x's last axis. "
+                "Is `heads` missing or wrong?"
             )
-        return self._op("rms_norm", [x], x.value.width, x.value.rows, x.head_dim, weight=weight, eps=eps)
+        if width % groups:
+            raise TracingError(f"rms_norm: {width} columns cannot be cut into {groups} groups.")
+        each = width // groups
+        return self._op("rms_norm", [x], x.value.width, x.value.rows, x.head_dim, weight=weight, eps=eps, each=each)
 
     def heads(self, x: Traced, head_dim: int) -> Traced:
         if x.value.width % head_dim:
@@ -294,11 +298,11 @@ class Tracer:
 
     def convolve(self, x: Traced, weight: Array, bias: Array, cache: LayerCache) -> Traced:
         memory: Any = self.memories[cache.layer]
-        wanted = (memory.channels, memory.convolution)
-        if (weight.shape, bias.shape, x.value.width) != (wanted, wanted[:1], memory.channels):
+        wanted = (memory.convolved, memory.convolution)
+        if (weight.shape, bias.shape, x.value.width) != (wanted, wanted[:1], memory.convolved):
             raise TracingError(
                 f"convolve: x has {x.value.width} columns, weight is {weight.shape} and bias {bias.shape}, expected "
-                f"{memory.channels} channels and {memory.convolution} taps, as cached."
+                f"{memory.convolved} channels and {memory.convolution} taps, as cached."
             )
         if memory.convolution > _native.MOST_TAPS:
             raise TracingError(
@@ -321,6 +325,33 @@ class Tracer:
             )
         states_first = np.ascontiguousarray(A.T, np.float32)
         return self._op("selective_scan", [x, dt, B, C], channels, "tokens", layer=cache.layer, A=states_first, D=D)
+
+    def ssd_scan(
+        self, xBC: Traced, dt: Traced, A: Array, D: Array, cache: LayerCache, *, limits: tuple[float, float]
+    ) -> Traced:
+        memory: Any = self.memories[cache.layer]
+        channels, states, heads = memory.channels, memory.states, len(A)
+        groups, rest = divmod(xBC.value.width - channels, 2 * states)
+        given = (xBC.value.width, dt.value.width, A.shape, D.shape)
+        if rest or groups < 1 or heads % groups or channels % heads or given[1:] != (heads, (heads,), (heads,)):
+            raise TracingError(
+                f"ssd_scan: xBC and dt have {given[:2]} columns, A is {A.shape} and D {D.shape}, expected {channels} "
+                f"channels as cached, then B and C of {states} states for every group, and one dt, A and D a head."
+            )
+        return self._op(
+            "ssd_scan",
+            [xBC, dt],
+            channels,
+            "tokens",
+            layer=cache.layer,
+            A=A,
+            D=D,
+            states=states,
+            each=channels // heads,
+            groups=groups,
+            low=limits[0],
+            high=limits[1],
+        )
 
     def swiglu(self, gate: Traced, up: Traced) -> Traced:
         return self._op("gated", [gate, up], gate.value.width, gate.value.rows, clamped=False, alpha=1.0, limit=0.0)

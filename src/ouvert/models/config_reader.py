@@ -1,5 +1,6 @@
 """What a checkpoint says about its own shape, read so that nothing it says is overlooked."""
 
+import math
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -11,6 +12,10 @@ def shown(value: Any) -> str:
     if isinstance(value, int) and abs(value) > 10**40:
         return "a number of more than 40 digits"
     return repr(value)[:80]
+
+
+def is_list(value: Any) -> bool:
+    return isinstance(value, list | tuple)
 
 
 class Required:
@@ -138,6 +143,15 @@ class ConfigReader:
         if not isinstance(value, list | tuple) or not all(type(each) is int and 0 <= each <= MOST for each in value):
             raise self._wrong(name, value, f"a list of whole numbers from 0 to {MOST}")
         return tuple(value)
+
+    def interval(self, name: str, default: tuple[float, float]) -> tuple[float, float]:
+        """Two numbers, 0 or more, the first the smaller; the second may be infinite, in either of transformers' ways
+        to write it."""
+        value = self._take(name, default)
+        ends = [math.inf if each == {"__float__": "Infinity"} else each for each in value] if is_list(value) else []
+        if len(ends) != 2 or not all(type(each) in (int, float) for each in ends) or not 0 <= ends[0] <= ends[1]:
+            raise self._wrong(name, value, "two numbers, 0 or more, the first the smaller")
+        return float(ends[0]), float(ends[1])
 
     def mapping(self, name: str, default: Mapping[str, Any] | Required | None = REQUIRED) -> Mapping[str, Any] | None:
         """An object, or the default."""

@@ -13,6 +13,9 @@ from ouvert.weights import CheckpointError, Tensor
 # A file may say any number; the deepest models have a few hundred.
 MOST_LAYERS = 10_000
 
+# The context's length of models in which nothing counts positions, as llama.cpp's converter writes it.
+NO_LIMIT = 2**20
+
 # Keys of config.json that we have read about and that do not change the numbers of a forward pass, and why.
 HARMLESS_HF = {
     "_attn_implementation": "how another program computes the same attention",

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ouvert.models import deepseek_v3, gpt_oss, llama, mamba, mixtral, qwen2, qwen3, qwen3_moe
+from ouvert.models import deepseek_v3, gpt_oss, llama, mamba, mamba2, mixtral, qwen2, qwen3, qwen3_moe
 from ouvert.models.family import Family, Model
 from ouvert.models.operations import Places
 from ouvert.models.parameters import Parameter
@@ -17,6 +17,7 @@ FAMILIES = (
     gpt_oss.FAMILY,
     llama.FAMILY,
     mamba.FAMILY,
+    mamba2.FAMILY,
     mixtral.FAMILY,
     qwen2.FAMILY,
     qwen3.FAMILY,

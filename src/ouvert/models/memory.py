@@ -14,11 +14,18 @@ class KeyValueMemory:
 
 @dataclass(frozen=True, slots=True)
 class StateMemory:
-    """The last `convolution` - 1 inputs of every channel, and its state: `states` numbers that all tokens have made."""
+    """The last `convolution` - 1 inputs of every one of the `convolved` channels of a convolution, and the state of
+    every one of `channels`: `states` numbers that all tokens have made."""
 
     channels: int
     convolution: int
     states: int
+    convolved: int
+
+    @property
+    def numbers(self) -> int:
+        """How many numbers that are. Raises nothing."""
+        return (self.convolution - 1) * self.convolved + self.states * self.channels
 
 
 @dataclass(frozen=True, slots=True)

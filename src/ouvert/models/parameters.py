@@ -19,7 +19,7 @@ class Parameter:
 
     `name` is ours ("layers.3.q"). `kind` says what it is for: "embedding" (vocabulary, hidden) is looked up by row,
     "linear" (out, in) is multiplied with, "experts" (experts, out, in) holds a linear per expert, "expert_bias" is
-    (experts, out), "convolution" (channels, taps) and "A" (channels, states), the others are vectors.
+    (experts, out), "convolution" (channels, taps) and "A" (channels, states) or (heads,), the others are vectors.
     """
 
     name: str

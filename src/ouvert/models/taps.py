@@ -17,7 +17,8 @@ Place = Literal["model", "layer", "layer with experts", "layer without experts"]
 # "split": besides, an instruction that would have hidden it becomes two. Neither changes any other number.
 Cost = Literal["memory", "split"]
 
-ALL = ("deepseek_v3", "gpt_oss", "llama", "mamba", "mixtral", "qwen2", "qwen3", "qwen3_moe", "qwen3_embedding")
+STATES = ("mamba", "mamba2")
+ALL = ("deepseek_v3", "gpt_oss", "llama", *STATES, "mixtral", "qwen2", "qwen3", "qwen3_moe", "qwen3_embedding")
 WRITES_TEXT = tuple(name for name in ALL if name != "qwen3_embedding")
 HEADS = ("gpt_oss", "llama", "mixtral", "qwen2", "qwen3", "qwen3_moe", "qwen3_embedding")
 MLP = ("llama", "qwen2", "qwen3", "qwen3_embedding")
@@ -89,12 +90,16 @@ TAPS = (
                "What the chosen experts add to the residual stream", WITH_EXPERTS),
     NamedValue("mixer.convolved", "tokens", "channels", ("mamba",),
                "silu of each channel's convolution over its last inputs: x of the selective scan"),
+    NamedValue("mixer.convolved", "tokens", "convolved", ("mamba2",),
+               "silu of each channel's convolution over its last inputs: x of the scan, then B, then C"),
     NamedValue("mixer.dt", "tokens", "channels", ("mamba",), "How far each channel's state moves, before softplus"),
+    NamedValue("mixer.dt", "tokens", "state_heads", ("mamba2",), "How far each head's state moves, before softplus"),
     NamedValue("mixer.B", "tokens", "states", ("mamba",), "What goes into the states"),
     NamedValue("mixer.C", "tokens", "states", ("mamba",), "What is read from the states"),
-    NamedValue("mixer.scanned", "tokens", "channels", ("mamba",), "What the selective scan gives"),
-    NamedValue("mixer.inner", "tokens", "channels", ("mamba",), "The same times silu(gate)"),
-    NamedValue("mixer.out", "tokens", "hidden", ("mamba",), "What the mixer adds to the residual stream", cost="split"),
+    NamedValue("mixer.scanned", "tokens", "channels", STATES, "What the scan gives"),
+    NamedValue("mixer.inner", "tokens", "channels", STATES, "The same times silu(gate)"),
+    NamedValue("mixer.normed", "tokens", "channels", ("mamba2",), "The same after the norm of each group"),
+    NamedValue("mixer.out", "tokens", "hidden", STATES, "What the mixer adds to the residual stream", cost="split"),
     NamedValue("out", "tokens", "hidden", ALL, "The residual stream after the layer", cost="split"),
     NamedValue("norm", "wanted", "hidden", ALL, "The last norm, of the tokens whose logits are wanted", "model"),
     NamedValue("logits", "wanted", "vocabulary", WRITES_TEXT,

@@ -24,6 +24,9 @@ CASES = (
     "mixtral",
     "qwen3_moe-normalised",
     "deepseek_v3-gguf",
+    "mamba",
+    "mamba2",
+    "falcon_mamba",
 )
 
 # With weights, keys and values in float32, llama.cpp differs by float32's rounding alone: at most 3e-6 of the largest

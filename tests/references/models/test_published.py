@@ -34,8 +34,12 @@ FREQUENCY = 5e-7
 def shrunk(config):
     """The configuration with small sizes; heads share keys as before."""
     small = dict(config) | {"vocab_size": 96, "num_hidden_layers": 2}
-    if config["model_type"] == "mamba":
-        return small | {"n_layer": 2, "hidden_size": 32, "intermediate_size": 64, "time_step_rank": 2}
+    if config["model_type"] in ("mamba", "falcon_mamba"):
+        sizes = {"hidden_size": 32, "intermediate_size": 64, "time_step_rank": 2}
+        return small | sizes | ({"n_layer": 2} if "n_layer" in config else {})
+    if config["model_type"] == "mamba2":
+        heads = {"num_heads": 2 * config["n_groups"], "head_dim": 8}
+        return small | heads | {"intermediate_size": 16 * config["n_groups"], "hidden_size": 8 * config["n_groups"]}
     small |= {"intermediate_size": 64, "hidden_size": 64}
     if "max_window_layers" in config:
         small["max_window_layers"] = 2

@@ -19,6 +19,8 @@ FLOAT32 = 8e-6
 FLOAT64 = 1e-13
 # At position 63 the last bit of a frequency is 63 times the last bit of an angle.
 FAR = 2e-5
+# transformers (5.24, Mamba2Mixer.forward) gives time_step_limit to the scan of a prompt, and forgets it in decoding.
+FORGETS_BOUNDS = "mamba2-biased"
 
 
 def assert_same(ours, theirs, tolerance):
@@ -46,7 +48,9 @@ def test_decoding_agrees_with_its_decoding(case, make_models):
     model = make_models.open_model(GOLDENS / case)
     theirs, cache = [], None
     with torch.no_grad():
-        for token in ids:
+        if case == FORGETS_BOUNDS:
+            theirs = model(torch.from_numpy(ids)[None]).logits[0].numpy()
+        for token in ids if case != FORGETS_BOUNDS else []:
             answer = model(torch.tensor([[token]]), cache=cache, use_cache=True)
             cache = answer.cache
             theirs.append(answer.logits[0, -1].numpy())

@@ -19,8 +19,7 @@ class NumpyPage:
     """A copy of what up to PAGE_TOKENS tokens left in all layers, in one array, zeros where there is nothing.
 
     Laid out layer after layer: keys, then values, (kv_heads, PAGE_TOKENS, head_dim) each; latents, (PAGE_TOKENS,
-    width); or the last inputs of the convolution and then the state after the last of these tokens, (inputs and states,
-    channels).
+    width); or the last inputs of the convolution and then the state after the last of these tokens, in one vector.
     """
 
     def __init__(self, shape: PageShape, tokens: int, blocks: np.ndarray, holders: "Holders") -> None:
@@ -65,7 +64,7 @@ def dims_of(layer: Layer) -> tuple[int, ...]:
     """The shape of a layer's part of a page."""
     if layer.kind == LATENTS:
         return PAGE_TOKENS, layer.dim
-    return (layer.dim, layer.heads) if layer.kind == STATE else (2, layer.heads, PAGE_TOKENS, layer.dim)
+    return (layer.dim,) if layer.kind == STATE else (2, layer.heads, PAGE_TOKENS, layer.dim)
 
 
 class NumpySequence:
@@ -99,7 +98,7 @@ class NumpySequence:
         page = NumpyPage(self.shape, stop - start, blocks, self.holders)
         for part, layer in zip(page.layers(), self.cache.layers, strict=True):
             if isinstance(layer, State):
-                part[:] = np.concatenate(layer.snapshots[stop])
+                part[:] = layer.snapshots[stop].numbers
             elif isinstance(layer, Latents):
                 part[: stop - start] = layer.keys[0, start:stop]
             else:

@@ -74,8 +74,10 @@ Cache::Cache(std::vector<LayerMemory> layers, CacheType type, std::int64_t kept_
     offset_of_.push_back(groups_[n].block_bytes);
     groups_[n].block_bytes += layer.block_bytes(type);
   }
-  for (Group& group : groups_)
+  for (Group& group : groups_) {
+    if (group.state) group.most_states = std::clamp(kStateBytes / group.block_bytes, kLeastStates, kMostStates);
     group.region_blocks = std::max<std::int64_t>(1, kRegionBytes / std::max<std::int64_t>(1, group.block_bytes));
+  }
 }
 
 Cache::~Cache() {
@@ -127,7 +129,7 @@ std::int64_t Cache::bytes_for(std::int64_t tokens) const {
     std::int64_t blocks = blocks_of(tokens);
     // Of windowed layers: the window, what is kept before it, and the incomplete blocks at both ends.
     if (group.state)
-      blocks = std::min(blocks, blocks / kStateEvery + 3);
+      blocks = std::min(blocks, std::min(blocks / kStateEvery, group.most_states) + 3);
     else if (group.window != kNoWindow)
       blocks = std::min(blocks, blocks_of(group.window + kept_before_window_) + 1);
     bytes += blocks * group.block_bytes;
@@ -222,8 +224,17 @@ std::int64_t first_needed(std::int64_t length, std::int64_t window) {
   return std::max<std::int64_t>(0, length - window + 1) / kBlockKeys;
 }
 
-// Whether a sequence never gives back its n-th block of states.
-bool kept_forever(std::int64_t n) { return (n + 1) % kStateEvery == 0; }
+// Of how many blocks of states a sequence of `length` tokens keeps one, of those far back.
+std::int64_t stride_of_states(const Cache::Group& group, std::int64_t length) {
+  std::int64_t stride = kStateEvery;
+  while (length / kBlockKeys / stride > group.most_states) stride *= 2;
+  return stride;
+}
+
+// Whether a sequence of `length` tokens keeps its n-th block of states however far back it is.
+bool kept_far_back(const Cache::Group& group, std::int64_t n, std::int64_t length) {
+  return group.state && (n + 1) % stride_of_states(group, length) == 0;
+}
 
 // The largest length, up to `length`, for which every group finds all that it needs in these pages.
 std::int64_t resumable(const Cache& cache, std::span<const Page* const> pages, std::int64_t length) {
@@ -263,7 +274,7 @@ Sequence::Sequence(Cache& cache, std::span<const Page* const> pages, std::int64_
   for (auto& blocks : blocks_) blocks.resize(static_cast<std::size_t>(count));
   for (std::int64_t g = 0; g < cache.groups(); ++g) {
     // Backwards to the first hole, and not further than a sequence that had computed the same would hold.
-    const std::int64_t first = first_kept(g);
+    const std::int64_t first = first_kept(g, length_);
     std::int64_t n = count;
     for (; n > first && pages[static_cast<std::size_t>(n - 1)]->block(g) != nullptr; --n) {
       std::uint8_t* block = pages[static_cast<std::size_t>(n - 1)]->block(g);
@@ -274,7 +285,7 @@ Sequence::Sequence(Cache& cache, std::span<const Page* const> pages, std::int64_
     if (!cache.group(g).state) continue;
     while (n-- > 0) {
       std::uint8_t* block = pages[static_cast<std::size_t>(n)]->block(g);
-      if (!kept_forever(n) || block == nullptr) continue;
+      if (!kept_far_back(cache.group(g), n, length_) || block == nullptr) continue;
       cache.share(g, block);
       blocks_[static_cast<std::size_t>(g)][static_cast<std::size_t>(n)] = block;
     }
@@ -295,7 +306,12 @@ void Sequence::reserve(std::int64_t tokens) {
     for (std::size_t g = 0; g < blocks_.size(); ++g) {
       const auto group = static_cast<std::int64_t>(g);
       blocks_[g].reserve(wanted);
-      while (blocks_[g].size() < wanted) blocks_[g].push_back(cache_.take(group));
+      const std::int64_t after = length_ + tokens, first = first_kept(group, after);
+      while (blocks_[g].size() < wanted) {
+        const auto n = static_cast<std::int64_t>(blocks_[g].size());
+        const bool written = !cache_.group(group).state || n >= first || kept_far_back(cache_.group(group), n, after);
+        blocks_[g].push_back(written ? cache_.take(group) : nullptr);
+      }
       if (tokens > 0 && length_ % kBlockKeys != 0 && cache_.shared(group, blocks_[g][last_block()]))
         copies_[g] = cache_.take(group);
     }
@@ -324,20 +340,26 @@ void Sequence::release() noexcept {
       if (blocks_[g].back() != nullptr) cache_.give(static_cast<std::int64_t>(g), blocks_[g].back());
 }
 
-std::int64_t Sequence::first_kept(std::int64_t group) const noexcept {
+std::int64_t Sequence::first_kept(std::int64_t group, std::int64_t length) const noexcept {
   const std::int64_t kept = cache_.group(group).state ? kBlockKeys : cache_.kept_before_window();
-  return std::max<std::int64_t>(0, length_ - cache_.group(group).window + 1 - kept) / kBlockKeys;
+  return std::max<std::int64_t>(0, length - cache_.group(group).window + 1 - kept) / kBlockKeys;
 }
 
 void Sequence::grew(std::int64_t tokens) noexcept {
+  const std::int64_t before = length_;
   length_ += tokens;
   for (std::size_t g = 0; g < blocks_.size(); ++g) {
     const auto group = static_cast<std::int64_t>(g);
-    for (const std::int64_t kept = first_kept(group); first_[g] < kept; ++first_[g]) {
-      if (cache_.group(group).state && kept_forever(first_[g])) continue;
-      cache_.give(group, blocks_[g][static_cast<std::size_t>(first_[g])]);
-      blocks_[g][static_cast<std::size_t>(first_[g])] = nullptr;
+    const Cache::Group& of = cache_.group(group);
+    const std::int64_t kept = first_kept(group, length_);
+    const bool fewer = of.state && stride_of_states(of, before) != stride_of_states(of, length_);
+    for (std::int64_t n = fewer ? 0 : first_[g]; n < kept; ++n) {
+      std::uint8_t*& block = blocks_[g][static_cast<std::size_t>(n)];
+      if (block == nullptr || kept_far_back(of, n, length_)) continue;
+      cache_.give(group, block);
+      block = nullptr;
     }
+    first_[g] = std::max(first_[g], kept);
   }
 }
 

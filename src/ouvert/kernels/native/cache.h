@@ -24,8 +24,8 @@
 namespace ouvert {
 
 struct LayerMemory {
-  std::int64_t kv_heads;  // latents: how much of one is the value; a state: channels
-  std::int64_t head_dim;  // latents: width; a state: floats of each channel, [inputs, then states][channels]
+  std::int64_t kv_heads;  // latents: how much of one is the value; a state: 1
+  std::int64_t head_dim;  // latents: width; a state: its floats, the convolution's last inputs first
   std::int64_t window;    // tokens that a token sees, itself included; kNoWindow for all
   enum class Kind : std::uint8_t { keys_and_values, latents, state } kind = Kind::keys_and_values;
 
@@ -37,9 +37,13 @@ struct LayerMemory {
   }
 };
 
-// States are large. A sequence keeps the one at the end of every kStateEvery-th block (then they take about as much
-// memory as keys and values would), and those of its last two blocks.
+// States are large. A sequence keeps those of its last two blocks, and of the blocks before them those at the ends of
+// every kStateEvery blocks, or of twice as many, or again twice, so that these take at most kStateBytes and there are at
+// most kMostStates (and may be kLeastStates). So what a sequence holds does not grow with its length, and there is
+// something not too far back to be truncated to.
 inline constexpr std::int64_t kStateEvery = 4;
+inline constexpr std::int64_t kStateBytes = 128 << 20;
+inline constexpr std::int64_t kMostStates = 16, kLeastStates = 2;
 
 class Cache {
  public:
@@ -53,6 +57,7 @@ class Cache {
     std::int64_t window = 0;  // states: 2, because a token reads the state of the one before it
     bool state = false;
     std::int64_t block_bytes = 0;
+    std::int64_t most_states = 0;  // that are kept far back
     std::vector<std::uint8_t*> free;
     std::vector<std::uint8_t*> regions;
     std::int64_t region_blocks = 0;  // in each of them
@@ -153,7 +158,8 @@ class Sequence {
   void swap(Sequence& other) noexcept;  // of the same cache
 
  private:
-  std::int64_t first_kept(std::int64_t group) const noexcept;  // blocks before it are given back
+  // The first of the blocks that a sequence of so many tokens keeps without exception.
+  std::int64_t first_kept(std::int64_t group, std::int64_t length) const noexcept;
   std::size_t last_block() const noexcept { return static_cast<std::size_t>(length_ / kBlockKeys); }  // if not whole
 
   Cache& cache_;

@@ -28,8 +28,9 @@ void bind_rows(nb::class_<Program>& program) {
              p.add(std::make_unique<Quantise>(x, code_bytes, out));
            })
       .def("norm",
-           [](Program& p, Value x, const nb::object& weight, float eps, Value out, Value quantised) {
-             p.add(std::make_unique<Norm>(x, copied(weight), eps, out, quantised));
+           [](Program& p, Value x, const nb::object& weight, std::int64_t width, float eps, Value out,
+              Value quantised) {
+             p.add(std::make_unique<Norm>(x, copied(weight), width, eps, out, quantised));
            })
       .def("add", [](Program& p, Value a, Value b, Value out) { p.add(std::make_unique<Add>(a, b, out)); })
       .def("select", [](Program& p, Value x, Value out) { p.add(std::make_unique<Select>(x, out)); })
@@ -95,6 +96,12 @@ void bind_state(nb::class_<Program>& program) {
            [](Program& p, std::int64_t layer, Value x, Value dt, const nb::object& A, Value B, Value C,
               const nb::object& D, Value out) {
              p.add(std::make_unique<SelectiveScan>(layer, ScanInputs{x, dt, B, C}, copied(A), copied(D), out));
+           })
+      .def("ssd_scan",
+           [](Program& p, std::int64_t layer, Value xBC, Value dt, const nb::object& A, const nb::object& D,
+              std::int64_t states, std::int64_t head_dim, std::int64_t groups, float low, float high, Value out) {
+             const SsdSizes sizes{states, head_dim, groups, low, high};
+             p.add(std::make_unique<SsdScan>(layer, xBC, dt, copied(A), copied(D), sizes, out));
            });
 }
 

@@ -52,11 +52,12 @@ class Quantise final : public Instruction {
   Value out_;
 };
 
-// rms_norm of every weight.size() neighbours of a row. If `quantised` has a width, the result as int8 too.
+// rms_norm of every `width` neighbours of a row; every weight.size() neighbours have the same weights. If `quantised`
+// has a width, the result as int8 too.
 class Norm final : public Instruction {
  public:
-  Norm(Value x, std::vector<float> weight, float eps, Value out, Value quantised)
-      : x_(x), weight_(std::move(weight)), eps_(eps), out_(out), quantised_(quantised) {}
+  Norm(Value x, std::vector<float> weight, std::int64_t width, float eps, Value out, Value quantised)
+      : x_(x), weight_(std::move(weight)), width_(width), eps_(eps), out_(out), quantised_(quantised) {}
   const char* kind() const override { return "rms_norm"; }
   std::uint32_t pieces(Program& p) noexcept override;
   void run(Program& p, std::uint32_t piece, int thread) noexcept override;
@@ -64,6 +65,7 @@ class Norm final : public Instruction {
  private:
   Value x_;
   std::vector<float> weight_;
+  std::int64_t width_;
   float eps_;
   Value out_, quantised_;
 };
@@ -217,6 +219,7 @@ class SelectiveScan final : public Instruction {
  public:
   SelectiveScan(std::int64_t layer, ScanInputs inputs, std::vector<float> A, std::vector<float> D, Value out);
   const char* kind() const override { return "selective_scan"; }
+  std::int64_t scratch_floats() const override { return kChannels * states(); }
   std::uint32_t pieces(Program& p) noexcept override;
   void run(Program& p, std::uint32_t piece, int thread) noexcept override;
 
@@ -227,6 +230,35 @@ class SelectiveScan final : public Instruction {
   ScanInputs in_;
   std::vector<float> A_;  // times log2 e
   std::vector<float> D_;
+  Value out_;
+};
+
+// What the scan of Mamba-2 (Dao and Gu, arXiv:2405.21060) is made with.
+struct SsdSizes {
+  std::int64_t states, head_dim, groups;
+  float low, high;  // bounds of softplus(dt)
+};
+
+// The scan of Mamba-2 of a layer: reads the layer's state, which is [heads][states][head_dim], and writes the one after
+// the step. A and D have one number a head. Heads do not depend on one another: a piece is a head of one sequence.
+class SsdScan final : public Instruction {
+ public:
+  SsdScan(std::int64_t layer, Value xBC, Value dt, std::vector<float> A, std::vector<float> D, SsdSizes sizes,
+          Value out);
+  const char* kind() const override { return "ssd_scan"; }
+  std::int64_t scratch_floats() const override;
+  std::uint32_t pieces(Program& p) noexcept override;
+  void run(Program& p, std::uint32_t piece, int thread) noexcept override;
+
+ private:
+  std::int64_t heads() const { return static_cast<std::int64_t>(A_.size()); }
+  std::int64_t state_floats() const { return sizes_.states * sizes_.head_dim; }
+
+  std::int64_t layer_;
+  Value xBC_, dt_;
+  std::vector<float> A_;  // times log2 e
+  std::vector<float> D_;
+  SsdSizes sizes_;
   Value out_;
 };
 

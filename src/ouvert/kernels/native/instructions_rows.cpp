@@ -44,9 +44,9 @@ void Norm::run(Program& p, std::uint32_t piece, int) noexcept {
   const Range r = rows_of_piece(piece, p.rows_of(x_));
   const float* x = p.at(x_) + r.begin * x_.width;
   float* out = p.at(out_) + r.begin * out_.width;
-  const auto width = static_cast<std::int64_t>(weight_.size());
-  for (std::int64_t i = 0; i < (r.end - r.begin) * x_.width; i += width)
-    p.row.rms_norm(x + i, weight_.data(), out + i, width, eps_);
+  const auto weights = static_cast<std::int64_t>(weight_.size());
+  for (std::int64_t i = 0; i < (r.end - r.begin) * x_.width; i += width_)
+    p.row.rms_norm(x + i, weight_.data() + i % weights, out + i, width_, eps_);
   if (quantised_.width != 0)
     p.linear.quantise(p.at(out_), out_.width, nullptr, p.activations(quantised_), r.begin, r.end);
 }

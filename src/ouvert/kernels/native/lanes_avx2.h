@@ -13,6 +13,7 @@ namespace {
 struct Lanes {
   static constexpr int kRows = 6;
   // Fewer than eight sums at a time wait for one another; more than twelve do not fit into registers.
+  static constexpr int kWide = 1;  // times sixteen numbers of a head whose states fit into registers
   static constexpr int panel(int rows) { return rows == 1 ? 4 : rows == 2 ? 2 : 1; }
 
   __m256 low, high;

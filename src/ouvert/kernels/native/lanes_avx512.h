@@ -17,6 +17,7 @@ namespace {
 
 struct Lanes {
   static constexpr int kRows = 6;
+  static constexpr int kWide = 4;  // times sixteen numbers of a head whose states fit into registers
   static constexpr int panel(int) { return 4; }
 
   __m512 all_lanes;

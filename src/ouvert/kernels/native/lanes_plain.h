@@ -14,6 +14,7 @@ namespace {
 
 struct Lanes {
   static constexpr int kRows = 2;                // rows that a product computes at a time
+  static constexpr int kWide = 1;  // times sixteen numbers of a head whose states fit into registers
   static constexpr int panel(int) { return 1; }  // vectors that a product of so many rows computes side by side
 
   float lane[16];

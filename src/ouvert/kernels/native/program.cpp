@@ -37,9 +37,10 @@ void Program::make_room(std::int64_t tokens) {
   arena_.grow(tokens * arena_per_token_);
   std::int64_t floats = 4 * kMostExperts;
   for (const LayerMemory& layer : cache_.layers())
-    floats = std::max(floats, layer.state() ? kChannels * layer.head_dim
-                                            : attention_scratch(4 * kTileRows, layer.head_dim,
-                                                                layer.latents() ? layer.kv_heads : layer.head_dim));
+    if (!layer.state())
+      floats = std::max(floats, attention_scratch(4 * kTileRows, layer.head_dim,
+                                                  layer.latents() ? layer.kv_heads : layer.head_dim));
+  for (const auto& instruction : instructions_) floats = std::max(floats, instruction->scratch_floats());
   for (auto& scratch : scratch_) scratch->grow(floats * 4);
   const auto count = static_cast<std::size_t>(tokens);
   positions_.reserve(count), part_of_.reserve(count), wanted_rows_.reserve(count), parts_.reserve(count);

@@ -71,6 +71,8 @@ class Instruction {
   virtual const char* kind() const = 0;
   // Allocates what it needs besides the arena for steps of so many tokens. May throw std::bad_alloc.
   virtual void prepare(Program&, std::int64_t /*tokens*/) {}
+  // Floats that it needs in every thread's scratch.
+  virtual std::int64_t scratch_floats() const { return 0; }
   // See Job.
   virtual std::uint32_t pieces(Program&) noexcept = 0;
   virtual void run(Program&, std::uint32_t piece, int thread) noexcept = 0;

@@ -24,6 +24,14 @@ struct ScanToken {
   const float *B, *C;   // [states]
 };
 
+// Some tokens of one head in the scan of Mamba-2 (Dao and Gu, arXiv:2405.21060), side by side in memory.
+struct SsdTokens {
+  const float *x, *B, *C;       // [tokens][head_dim], [tokens][states], [tokens][states]
+  const float *delta, *decay;   // [tokens]: see ssd_steps
+  std::int64_t tokens, states, head_dim;
+  float D;
+};
+
 struct RowKernels {
   // y = x / sqrt(mean of squares + eps) * weight. Squares are added in 32 lanes, which are added at the end.
   void (*rms_norm)(const float* x, const float* weight, float* y, std::int64_t width, float eps);
@@ -50,6 +58,15 @@ struct RowKernels {
   // y may be x or dt.
   void (*selective_scan)(const ScanParameters& parameters, const ScanToken& token, float* state,
                          std::int64_t state_stride, float* y, std::int64_t count);
+
+  // Of `count` tokens: delta = softplus(dt), at least `low` and at most `high`; decay = 2^(delta * A).
+  void (*ssd_steps)(const float* dt, float A, float low, float high, float* delta, float* decay, std::int64_t count);
+
+  // Some tokens of one head, from one state to another, [states][head_dim] each; `from` is null for noughts, and may be
+  // `to`. The state stays in registers from token to token, some rows of it at a time.
+  //   state = fma(decay, state, delta * x * B)
+  //   y = D * x + sum over states, in order, fused, of state * C
+  void (*ssd_scan)(const SsdTokens& tokens, const float* from, float* to, float* y);
 
   // Rotary embedding of one head: elements i and i + half are rotated by the i-th angle, given as its cosine and sine
   // (`half` of each). Elements from 2 * half on are copied.

@@ -8,7 +8,8 @@
 
 namespace ouvert {
 
-const RowKernels rows_avx512 = {rms_norm, add, mix, swiglu, clamped_swiglu, convolve, selective_scan, rotate};
+const RowKernels rows_avx512 = {rms_norm, add, mix, swiglu, clamped_swiglu, convolve, selective_scan,
+                                ssd_steps, ssd_scan, rotate};
 
 }  // namespace ouvert
 

@@ -11,6 +11,7 @@ namespace {
 
 using ouvert::ScanParameters;
 using ouvert::ScanToken;
+using ouvert::SsdTokens;
 
 // f(index, lanes to do): sixteen at a time, then what is left.
 template <typename F>
@@ -100,6 +101,61 @@ void selective_scan(const ScanParameters& parameters, const ScanToken& token, fl
     }
     put(total, y + i, lanes);
   });
+}
+
+void ssd_steps(const float* dt, float A, float low, float high, float* delta, float* decay, std::int64_t count) {
+  along(count, [&](std::int64_t i, int lanes) {
+    const Lanes step = smaller(Lanes::all(high), larger(Lanes::all(low), softplus(get(dt + i, lanes))));
+    put(step, delta + i, lanes);
+    put(two_to_the(step * Lanes::all(A)), decay + i, lanes);
+  });
+}
+
+// All tokens for rows n .. n + kStates - 1 of the state, and the numbers of a head from i on: kWide times sixteen, or
+// `lanes` of sixteen. y already has what the rows before n gave.
+template <int kStates, int kWide>
+inline void ssd_tile(const SsdTokens& of, std::int64_t n, std::int64_t i, int lanes, const float* from, float* to,
+                     float* y) {
+  Lanes state[kStates][kWide];
+  for (int s = 0; s < kStates; ++s)
+    for (int w = 0; w < kWide; ++w)
+      state[s][w] = from == nullptr ? Lanes::all(0.0f) : get(from + (n + s) * of.head_dim + i + 16 * w, lanes);
+  const float *x = of.x + i, *B = of.B + n, *C = of.C + n;
+  float* to_y = y + i;
+  for (std::int64_t t = 0; t < of.tokens; ++t, x += of.head_dim, to_y += of.head_dim, B += of.states, C += of.states) {
+    const Lanes decay = Lanes::all(of.decay[t]), delta = Lanes::all(of.delta[t]);
+    Lanes scaled[kWide], total[kWide];
+    for (int w = 0; w < kWide; ++w) {
+      const Lanes now = get(x + 16 * w, lanes);
+      scaled[w] = delta * now;
+      total[w] = n == 0 ? Lanes::all(of.D) * now : get(to_y + 16 * w, lanes);
+    }
+    for (int s = 0; s < kStates; ++s) {
+      const Lanes in = Lanes::all(B[s]), out = Lanes::all(C[s]);
+      for (int w = 0; w < kWide; ++w) {
+        state[s][w] = fma(decay, state[s][w], scaled[w] * in);
+        total[w] = fma(state[s][w], out, total[w]);
+      }
+    }
+    for (int w = 0; w < kWide; ++w) put(total[w], to_y + 16 * w, lanes);
+  }
+  for (int s = 0; s < kStates; ++s)
+    for (int w = 0; w < kWide; ++w) put(state[s][w], to + (n + s) * of.head_dim + i + 16 * w, lanes);
+}
+
+void ssd_scan(const SsdTokens& tokens, const float* from, float* to, float* y) {
+  const SsdTokens of = tokens;  // a copy, which no store can change
+  constexpr int kTogether = 4;
+  std::int64_t n = 0;
+  for (; n + kTogether <= of.states; n += kTogether) {
+    std::int64_t i = 0;
+    for (; i + 16 * Lanes::kWide <= of.head_dim; i += 16 * Lanes::kWide)
+      ssd_tile<kTogether, Lanes::kWide>(of, n, i, 16, from, to, y);
+    for (; i + 16 <= of.head_dim; i += 16) ssd_tile<kTogether, 1>(of, n, i, 16, from, to, y);
+    if (i < of.head_dim) ssd_tile<kTogether, 1>(of, n, i, static_cast<int>(of.head_dim - i), from, to, y);
+  }
+  for (; n < of.states; ++n)
+    along(of.head_dim, [&](std::int64_t i, int lanes) { ssd_tile<1, 1>(of, n, i, lanes, from, to, y); });
 }
 
 void rotate(const float* x, const float* cosines, const float* sines, float* y, std::int64_t head_dim,

@@ -6,6 +6,7 @@
 
 namespace ouvert {
 
-const RowKernels rows_plain = {rms_norm, add, mix, swiglu, clamped_swiglu, convolve, selective_scan, rotate};
+const RowKernels rows_plain = {rms_norm, add, mix, swiglu, clamped_swiglu, convolve, selective_scan,
+                               ssd_steps, ssd_scan, rotate};
 
 }  // namespace ouvert

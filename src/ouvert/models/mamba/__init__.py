@@ -7,7 +7,7 @@ from ouvert.models.mamba.names import parameters
 
 FAMILY = Family(
     name="mamba",
-    model_types=frozenset({"mamba"}),
+    model_types=frozenset({"falcon_mamba", "mamba"}),
     gguf_architectures=frozenset({"mamba"}),
     config_from_hf=config_from_hf,
     config_from_gguf=config_from_gguf,

@@ -67,15 +67,20 @@ def mamba_layer(
 ) -> Value:
     """x (tokens, hidden), the residual stream -> the same after layer n."""
     normed = ops.rms_norm(x, layer.mixer_norm, config.layer_norm_epsilon)
-    return tap("out", x + tap("mixer.out", mixer(normed, layer, batch.caches[n], ops, tap)))
+    return tap("out", x + tap("mixer.out", mixer(normed, layer, config, batch.caches[n], ops, tap)))
 
 
-def mixer(x: Value, layer: Layer, cache: Any, ops: Operations, tap: Watch) -> Value:
+def mixer(x: Value, layer: Layer, config: MambaConfig, cache: Any, ops: Operations, tap: Watch) -> Value:
     """Each channel looks at its last few inputs, then at its state, to which the inputs say what to keep."""
     gate = ops.linear(x, layer.gate)  # (tokens, channels)
     x = tap("mixer.convolved", ops.convolve(ops.linear(x, layer.x), layer.convolution, layer.convolution_bias, cache))
-    dt = ops.linear(ops.linear(x, layer.dt_low), layer.dt, layer.dt_bias)  # (tokens, channels)
-    B, C = tap("mixer.B", ops.linear(x, layer.B)), tap("mixer.C", ops.linear(x, layer.C))  # (tokens, states)
+    dt, B, C = ops.linear(x, layer.dt_low), ops.linear(x, layer.B), ops.linear(x, layer.C)
+    if config.mixer_rms_eps is not None:  # FalconMamba (arXiv:2410.05355, section 2.2)
+        ones = np.ones(config.time_step_rank, np.float32), np.ones(config.state_size, np.float32)
+        dt = ops.rms_norm(dt, ones[0], config.mixer_rms_eps)
+        B, C = (ops.rms_norm(each, ones[1], config.mixer_rms_eps) for each in (B, C))
+    dt = ops.linear(dt, layer.dt, layer.dt_bias)  # (tokens, channels)
+    B, C = tap("mixer.B", B), tap("mixer.C", C)  # (tokens, states)
     y = ops.selective_scan(x, tap("mixer.dt", dt), layer.A, B, C, layer.D, cache)  # (tokens, channels)
     return ops.linear(tap("mixer.inner", ops.swiglu(gate, tap("mixer.scanned", y))), layer.out)
 
