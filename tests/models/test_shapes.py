@@ -1,5 +1,7 @@
 """Shapes of well-known models: their parameters times bytes must be what the makers' files weigh."""
 
+from math import prod
+
 import pytest
 
 from ouvert.models.shapes import known_shapes
@@ -47,3 +49,11 @@ def test_windows_and_fixed_states_bound_the_cache():
     assert oss.cache_bytes(100) == 24 * 100 * per_token
     assert oss.cache_bytes(10_000) == (12 * 10_000 + 12 * 128) * per_token
     assert mamba.cache_bytes(100) == mamba.cache_bytes(100_000)
+
+
+@pytest.mark.parametrize("name", known_shapes())
+def test_the_matrices_of_a_shape_are_all_its_weights(name):
+    shape = known_shapes()[name]
+    channels = 0 if shape.groups else shape.layers * shape.expanded  # of Mamba: each has taps, and an A for every state
+    vectors = channels * (shape.convolution + shape.state)
+    assert sum(prod(sides) for _, sides in shape.matrices()) + vectors == shape.parameters

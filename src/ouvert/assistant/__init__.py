@@ -11,22 +11,24 @@ from ouvert.assistant.error import AssistantError, ContextExceeded
 from ouvert.assistant.events import Event, Finished, Usage
 from ouvert.assistant.likelihood import MOST_CANDIDATES, Best, Likelihood, Written
 from ouvert.assistant.load_elsewhere import Elsewhere, Meant
-from ouvert.assistant.load_installed import kept_prefixes, open_installed, pack_installed
+from ouvert.assistant.load_installed import kept_prefixes, open_installed, pack_installed, precision_of
 from ouvert.assistant.load_model import load
 from ouvert.assistant.meaning import EffortError, Note
 from ouvert.assistant.messages import as_conversation
 from ouvert.assistant.model import Model, ModelInfo
-from ouvert.assistant.obtainable import USUAL_CONTEXT, Obtainable, measured_machine, obtainable
+from ouvert.assistant.obtainable import Obtainable, measured_machine, obtainable
 from ouvert.assistant.receipts.comparison import Change, Verified, check_readable
 from ouvert.assistant.receipts.ledger import Checked, Entry, Ledger, LedgerError, receipt_digest
 from ouvert.assistant.receipts.replay import Replayed
 from ouvert.assistant.request import EFFORTS, ChatRequest, TextRequest, Thinking
 from ouvert.assistant.sampling import sampling_asked
 from ouvert.assistant.scores import ScoredText, ScoredToken
+from ouvert.assistant.sizes import USUAL_CONTEXT, Sizes, bytes_in_memory, demand_of_alias, form_of, sizes_of
 from ouvert.assistant.stops import StopStrings
 from ouvert.chat import Message, ReasoningDelta, TextDelta, Tool, ToolCall, ToolCallDelta
 from ouvert.engine import (
     BASE,
+    PRECISIONS,
     EngineBusyError,
     EngineError,
     EngineFailedError,
@@ -36,6 +38,7 @@ from ouvert.engine import (
     Grammar,
     Machine,
     PageFiles,
+    Precision,
     Reading,
     Sampling,
     Stopped,
@@ -49,6 +52,7 @@ __all__ = [
     "BASE",
     "EFFORTS",
     "MOST_CANDIDATES",
+    "PRECISIONS",
     "USUAL_CONTEXT",
     "Answer",
     "AnswerForm",
@@ -88,6 +92,7 @@ __all__ = [
     "Obtainable",
     "PageFiles",
     "PlacedToken",
+    "Precision",
     "Reading",
     "ReasoningDelta",
     "Replayed",
@@ -95,6 +100,7 @@ __all__ = [
     "ScoredText",
     "ScoredToken",
     "Size",
+    "Sizes",
     "StopStrings",
     "Stopped",
     "TextDelta",
@@ -111,9 +117,12 @@ __all__ = [
     "Written",
     "as_conversation",
     "as_demands",
+    "bytes_in_memory",
     "check_readable",
     "constraint_from",
+    "demand_of_alias",
     "describe",
+    "form_of",
     "is_toy",
     "kept_prefixes",
     "load",
@@ -121,7 +130,9 @@ __all__ = [
     "obtainable",
     "open_installed",
     "pack_installed",
+    "precision_of",
     "receipt_digest",
     "sampling_asked",
     "size_of",
+    "sizes_of",
 ]

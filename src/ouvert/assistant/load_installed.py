@@ -8,11 +8,13 @@ from functools import partial
 from pathlib import Path
 
 from ouvert.engine import (
+    PRECISIONS,
     CacheType,
     EngineError,
     Opened,
     PackedFile,
     PageFiles,
+    Precision,
     UnwritableError,
     key_of_this_user,
     open_engine,
@@ -41,8 +43,11 @@ def open_installed(
     prefixes: PageFiles | None = None,
     progress: Progress = SILENCE,
     clip_context: bool = False,
+    precision: Precision | None = None,
 ) -> Opened:
     """`engine.open_engine` for a model that the store resolved; raises what that and the store raise.
+
+    The precision in its name comes before `precision`.
 
     Where the store cannot be written, the weights are packed into memory, and `progress` says so.
     """
@@ -57,6 +62,7 @@ def open_installed(
         cache_type=cache,
         prefixes=prefixes,
         clip_context=clip_context,
+        precision=precision_of(installed, precision),
     )
     try:
         with packed_file(store, installed, digest, progress) as packed:
@@ -105,15 +111,25 @@ def kept_prefixes(
     return PageFiles(folder, quota=quota, key=key, say=say)
 
 
-def pack_installed(store: Store, installed: Installed, progress: Progress = SILENCE) -> None:
+def precision_of(installed: Installed, asked: Precision | None) -> Precision | None:
+    """That of a model's name, or the one that is asked for where its name says none. Raises nothing."""
+    named = [each for each in PRECISIONS if each == installed.precision]
+    return named[0] if named else asked
+
+
+def pack_installed(
+    store: Store, installed: Installed, progress: Progress = SILENCE, precision: Precision | None = None
+) -> None:
     """Write the packed form of a model's weights now, so that its first start is as quick as every other.
+
+    The precision in its name comes before `precision`; where neither says one, it is the usual one.
 
     Raises CheckpointError if the weights cannot be used or their packed form cannot be written, StoreError if they are
     not what they were, Cancelled where `progress` says that nobody wants it any more.
     """
     digest = store.weights_digest(installed, worth_showing(installed, progress))
     with packed_file(store, installed, digest, progress) as packed:
-        pack_weights(installed.path, packed)
+        pack_weights(installed.path, packed, precision_of(installed, precision))
 
 
 def worth_showing(installed: Installed, progress: Progress) -> Progress:

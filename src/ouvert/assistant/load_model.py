@@ -10,7 +10,7 @@ from ouvert.assistant.load_installed import kept_prefixes, open_installed
 from ouvert.assistant.model import Model
 from ouvert.assistant.receipts.ledger import Ledger
 from ouvert.assistant.sampling import not_done
-from ouvert.engine import CacheType, Opened, PageFiles
+from ouvert.engine import PRECISIONS, CacheType, Opened, PageFiles, Precision
 from ouvert.safety import Guard
 from ouvert.store import SILENCE, Progress, Store, default_home
 
@@ -30,8 +30,11 @@ def load(
     clip_context: bool = False,
     template: str | Path | None = None,
     elsewhere: Elsewhere | None = None,
+    precision: Precision | int | None = None,
 ) -> Model:
     """Load a model: an alias ("smollm2"), a name in the store, or the path of a folder or file. Opens no connection.
+
+    A precision may stand behind the name ("qwen3:0.6b@8").
 
     `threads`: how many compute; left out, as many as serve best. `context`: most tokens of a conversation; left out,
     as many as the model was made for. `clip_context`: more than that is taken for that, and `progress` says so;
@@ -45,7 +48,9 @@ def load(
     which key. `template`: a chat template instead of the model's own: "builtin" (ours for its vocabulary),
     "builtin:chatml" or another of ours, the name of one of several that the model brings, or a file. `elsewhere`: what
     makes the engine where another program computes (`ouvert.assistant.Elsewhere`); the files of the model then only say
-    what it is, and what is asked about computing is not this process's to set.
+    what it is, and what is asked about computing is not this process's to set. `precision`: to how many bits large
+    matrices are rounded, 4, 8 or 16, or "stored"; left out, 4 where nobody has quantised the model yet
+    (docs/guides/models.md). That of the name comes first.
 
     Raises StoreError with the command that fetches the model if it is not on this machine, CheckpointError for files
     that cannot be used, EngineError for settings that cannot be honoured, AssistantError for `receipts` or `prefixes`
@@ -58,6 +63,7 @@ def load(
     installed = store.resolve(str(model))
     files = kept_prefixes(store, say=progress.say) if prefixes is True else prefixes or None
     computing: dict[str, Any] = {"threads": threads, "context": context, "exact": exact, "cache": cache}
+    computing["precision"] = checked_precision(precision)
     if elsewhere is not None:
         refuse_settings_of_here(model, computing)
         opened = open_elsewhere(store, installed, elsewhere, progress)
@@ -68,21 +74,37 @@ def load(
         progress.say(f"{installed.name} was made for {most} tokens: its context is {most}, and not {context}.")
     ledger = Ledger(store.home / "receipts") if receipts is True else receipts or None
     made = Model(installed.name, installed.source, opened, ledger, guard, None if template is None else str(template))
+    return looked_through(made, opened, template is not None, progress)
+
+
+def looked_through(model: Model, opened: Opened, template_chosen: bool, progress: Progress) -> Model:
+    """The model, after what would otherwise come up at the first answer: a chosen template that cannot be used is
+    refused, advice of the model's makers that this version does not follow is said.
+
+    Raises ChatError and AssistantError.
+    """
     try:
-        look_through(made, opened, template is not None, progress)
+        if template_chosen:
+            _ = model.chat_format
+        if (advice := not_done(opened.folder, opened.metadata)) is not None:
+            progress.say(advice)
     except BaseException:
-        made.close()
+        model.close()
         raise
-    return made
+    return model
 
 
-def look_through(model: Model, opened: Opened, template_chosen: bool, progress: Progress) -> None:
-    """What would otherwise come up at the first answer: a chosen template that cannot be used is refused, advice of the
-    model's makers that this version does not follow is said. Raises ChatError and AssistantError."""
-    if template_chosen:
-        _ = model.chat_format
-    if (advice := not_done(opened.folder, opened.metadata)) is not None:
-        progress.say(advice)
+def checked_precision(given: object) -> Precision | None:
+    """A precision as its name. Raises AssistantError for what is none."""
+    if given is None:
+        return None
+    named = [each for each in PRECISIONS if each == str(given)]
+    if not named or isinstance(given, bool):
+        raise AssistantError(
+            f"loading a model: precision is {given!r:.80}, expected 4, 8, 16 or 'stored'. Leave it out for 4 bits, or "
+            "those of a file that was quantised already."
+        )
+    return named[0]
 
 
 def refuse_settings_of_here(model: str | Path, settings: Mapping[str, object]) -> None:

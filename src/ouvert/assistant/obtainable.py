@@ -1,27 +1,16 @@
 """The models that have a short name, as this machine would run them: sizes, whether they fit, about how fast."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from ouvert.engine import (
-    EngineError,
-    Machine,
-    demand_of_shape,
-    forecast,
-    known_shapes,
-    measure_machine,
-    memory_bytes,
-    memory_to_run,
-)
+from ouvert.assistant.sizes import USUAL_CONTEXT, demand_of_alias, form_of, sizes_of
+from ouvert.engine import EngineError, Machine, forecast, known_shapes, measure_machine, memory_bytes
 from ouvert.store import Alias, aliases
-
-# Tokens of a conversation for which memory and speed are told.
-USUAL_CONTEXT = 8192
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Obtainable:
-    """A model of the table of short names. `form`: the encoding of its weights here.
+    """A model of the table of short names. `form`: the encoding of its weights, and to how many bits they are rounded.
 
     Bytes to `fetch`, to `store` (as fetched, and packed) and of memory to `run` with a conversation of USUAL_CONTEXT
     tokens. Tokens a second that it writes and reads, as (at least, at most): None where this machine was not measured.
@@ -51,16 +40,15 @@ def obtainable(machine: Machine | None) -> Iterator[Obtainable]:
     for alias in aliases():
         if not alias.built:
             continue
-        shape = known_shapes()[alias.name]
-        demand = replace(demand_of_shape(shape), weights=alias.size)
-        seen = None if machine is None else forecast(demand, machine, USUAL_CONTEXT)
+        sizes = sizes_of(alias)
+        seen = None if machine is None else forecast(demand_of_alias(alias), machine, USUAL_CONTEXT)
         yield Obtainable(
             alias=alias,
-            form=shape.shipped,
-            parameters=shape.parameters,
-            fetch=alias.size,
-            store=2 * alias.size,
-            run=memory_to_run(demand, USUAL_CONTEXT),
+            form=form_of(alias),
+            parameters=known_shapes()[alias.name].parameters,
+            fetch=sizes.fetch,
+            store=sizes.store,
+            run=sizes.run,
             writes=None if seen is None else seen.decode,
             reads=None if seen is None else seen.prefill,
         )

@@ -1,15 +1,13 @@
 """What this machine can carry, in words for its owner."""
 
-from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ouvert.assistant import sizes_of
 from ouvert.engine import memory_bytes
 from ouvert.store import Alias, aliases, bytes_in_words
 
 # A model in the best shape for this many bytes of weights leaves room for caches, and for everything else that runs.
 SHARE_OF_MEMORY = 4
-# Tokens of a conversation for which the memory that a model takes is told.
-USUAL_CONTEXT = 8192
 # Licences under which any work may be done, and for which the hub asks nobody to sign: what can be advised unasked.
 FREE_FOR_ANY_WORK = ("Apache-2.0", "MIT")
 
@@ -24,32 +22,16 @@ def resident_bytes() -> int | None:
     return None
 
 
-@dataclass(frozen=True, slots=True)
-class Sizes:
-    """Bytes of a model that has a short name: to fetch, to store (as fetched, and packed), and of memory to run it."""
-
-    fetch: int
-    store: int
-    run: int
-
-
-def sizes_of(alias: Alias) -> Sizes:
-    """From the tables alone. Packed weights take what the fetched ones take: both keep the encoding."""
-    from ouvert.engine import demand_of_shape, memory_to_run
-    from ouvert.models import known_shapes
-
-    demand = replace(demand_of_shape(known_shapes()[alias.name]), weights=alias.size)
-    return Sizes(alias.size, 2 * alias.size, memory_to_run(demand, USUAL_CONTEXT))
-
-
 def suggestion(memory: int) -> Alias | None:
-    """The largest model of a family this version runs that takes at most a quarter of the memory, free for any work."""
+    """The largest model of a family this version runs whose packed weights take at most a quarter of the memory, free
+    for any work."""
+    packed = {alias: sizes.store - sizes.fetch for alias in aliases() for sizes in (sizes_of(alias),)}
     fitting = [
         alias
-        for alias in aliases()
-        if alias.built and alias.size * SHARE_OF_MEMORY <= memory and alias.licence in FREE_FOR_ANY_WORK
+        for alias, size in packed.items()
+        if alias.built and size * SHARE_OF_MEMORY <= memory and alias.licence in FREE_FOR_ANY_WORK
     ]
-    return max(fitting, key=lambda alias: alias.size, default=None)
+    return max(fitting, key=lambda alias: packed[alias], default=None)
 
 
 def advice(model: str, parameters: int) -> str:

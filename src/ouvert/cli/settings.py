@@ -15,6 +15,7 @@ RECEIPTS = {
     "off": "none",
 }
 CACHES = ("f16", "q8")
+PRECISIONS = ("4", "8", "16", "stored")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,6 +142,15 @@ SETTINGS: Mapping[str, Setting] = {
             flag="--cache",
             choices=CACHES,
             example='"q8"',
+        ),
+        Setting(
+            key="precision",
+            read=one_of(PRECISIONS),
+            meaning="to how many bits large matrices are rounded when a model is packed; `stored`: as in its files",
+            default_text="4, or those of a model that is quantised already",
+            flag="--precision",
+            choices=PRECISIONS,
+            example='"8"',
         ),
         Setting(
             key="template",

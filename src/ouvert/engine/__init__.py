@@ -8,8 +8,10 @@ from ouvert.engine.fit import (
     Demand,
     Machine,
     demand_of_files,
+    demand_of_known,
     demand_of_shape,
     forecast,
+    is_rounded_here,
     measure_machine,
     memory_to_run,
 )
@@ -38,6 +40,7 @@ from ouvert.engine.loading import (
     open_engine,
     opened_elsewhere,
     pack_weights,
+    packed_bytes_of,
 )
 from ouvert.engine.local import LocalEngine
 from ouvert.engine.machine import memory_bytes
@@ -47,13 +50,15 @@ from ouvert.engine.sampler import SAMPLING_BOUNDS, Bounds
 from ouvert.engine.variant import BASE, Edit, ScaledAdapter, Variant
 from ouvert.kernels import CacheType
 from ouvert.models import known_shapes
-from ouvert.packed import PackedFile
+from ouvert.packed import PRECISIONS, USUAL, PackedFile, Precision
 from ouvert.weights import UnwritableError
 
 __all__ = [
     "BASE",
+    "PRECISIONS",
     "SAMPLING_BOUNDS",
     "TRIAL_COMMAND",
+    "USUAL",
     "Bounds",
     "CacheType",
     "CompiledGrammar",
@@ -77,6 +82,7 @@ __all__ = [
     "Opened",
     "PackedFile",
     "PageFiles",
+    "Precision",
     "Reading",
     "Sampling",
     "ScaledAdapter",
@@ -87,9 +93,11 @@ __all__ = [
     "Vocabulary",
     "build_digest",
     "demand_of_files",
+    "demand_of_known",
     "demand_of_shape",
     "describe_files",
     "forecast",
+    "is_rounded_here",
     "key_from_file",
     "key_from_keyring",
     "key_from_passphrase",
@@ -105,5 +113,6 @@ __all__ = [
     "open_engine",
     "opened_elsewhere",
     "pack_weights",
+    "packed_bytes_of",
     "refuse_wrong",
 ]

@@ -13,8 +13,17 @@ from pathlib import Path
 from ouvert import kernels
 from ouvert.engine.interface import EngineError
 from ouvert.engine.machine import physical_cores
-from ouvert.models import KeyValueMemory, LatentMemory, Memory, Shape, StateMemory, key_value_bytes, latent_bytes
-from ouvert.packed import open_model, placements
+from ouvert.models import (
+    KeyValueMemory,
+    LatentMemory,
+    Memory,
+    Shape,
+    StateMemory,
+    key_value_bytes,
+    known_shapes,
+    latent_bytes,
+)
+from ouvert.packed import BITS_A_WEIGHT, USUAL, Precision, layout_at, open_model
 from ouvert.weights import encoded_bytes
 
 # Shares of the limits that models of every family reached here; docs/journal.md has the runs they come from.
@@ -119,15 +128,49 @@ def measure_machine(memory: int, threads: int | None = None) -> Machine:
     )
 
 
-def demand_of_shape(shape: Shape, encoding: str | None = None, cache_type: str = "f16") -> Demand:
-    """The demand of a model as its makers ship it, or in another encoding. Raises KeyError for an unknown encoding."""
+# What makers ship as plain numbers, and how many bits those take where they are packed without rounding.
+PLAIN = {"F32": 32.0, "BF16": 16.0, "F16": 16.0, "F8_E4M3": 16.0}
+
+
+def demand_of_shape(shape: Shape, precision: Precision | None = None, cache_type: str = "f16") -> Demand:
+    """The demand of a model of that shape once it is packed: what was quantised by its makers as they did, all else at
+    this precision, or the usual one. Raises KeyError for an unknown cache type."""
+    weights, read = packed_sizes(shape, precision)
     return Demand(
-        weights=shape.weight_bytes(encoding),
-        read_per_token=shape.bytes_per_token(encoding),
+        weights=weights,
+        read_per_token=read,
         active=shape.active - shape.words,
         cache=lambda tokens: shape.cache_bytes(tokens, cache_type),
         context=shape.context,
     )
+
+
+def demand_of_known(name: str, precision: Precision | None = None, cache_type: str = "f16") -> Demand:
+    """`demand_of_shape` of a model of the table of shapes. Raises KeyError for a name that it does not have."""
+    return demand_of_shape(known_shapes()[name], precision, cache_type)
+
+
+def is_rounded_here(name: str) -> bool:
+    """Whether a model of the table of shapes is shipped in plain numbers, which are rounded on this machine.
+
+    Raises KeyError for a name that the table does not have.
+    """
+    return known_shapes()[name].shipped in PLAIN
+
+
+def packed_sizes(shape: Shape, precision: Precision | None) -> tuple[int, int]:
+    """Bytes of packed weights, and of those that are read to generate one token."""
+    if shape.shipped not in PLAIN:
+        return shape.weight_bytes(), shape.bytes_per_token()
+    share = shape.chosen / shape.experts if shape.experts else 1.0
+    weights = read = 0.0
+    for name, sides in shape.matrices():
+        layout = layout_at(name, sides, precision or USUAL, shape.layers)
+        size = math.prod(sides) * (PLAIN[shape.shipped] if layout is None else BITS_A_WEIGHT[layout]) / 8
+        weights += size
+        if name != "embedding" or shape.tied:  # one row of it is looked up
+            read += size * (share if ".experts." in name else 1.0)
+    return round(weights), round(read)
 
 
 def memory_bytes(memory: Memory, tokens: int, cache_type: str) -> int:
@@ -142,15 +185,16 @@ def memory_bytes(memory: Memory, tokens: int, cache_type: str) -> int:
             return kept * memory.kv_heads * key_value_bytes(memory.head_dim, cache_type)
 
 
-def demand_of_files(path: Path, cache_type: str = "f16") -> Demand:
-    """What the files at `path` ask for once they are packed, by the native kernels.
+def demand_of_files(path: Path, cache_type: str = "f16", precision: Precision | None = None) -> Demand:
+    """What the files at `path` ask for once they are packed at that precision, or the usual one, by the native kernels.
 
-    Raises CheckpointError for files that cannot be used.
+    Raises CheckpointError for files that cannot be used, and for more bits than their weights have.
     """
     with open_model(path) as files:
         config, parameters = files.config, files.parameters
         memories = files.family.memories(config)
-    sizes = {name: encoded_bytes(*placement.stored_as) for name, placement in placements(parameters).items()}
+        placed = files.placements(precision)
+    sizes = {name: encoded_bytes(*placement.stored_as) for name, placement in placed.items()}
     chosen = getattr(config, "num_experts_per_tok", 0)
     read = active = 0.0
     for each in parameters:

@@ -11,12 +11,11 @@ from typing import Any, Self
 
 import numpy as np
 
-from ouvert.packed import described, json_digest
+from ouvert.packed import STORED, described, json_digest
 
 # Another number whenever a field is added or means something else: digests of two versions are never the same.
 IDENTITY_VERSION = 1
 BASE_VARIANT = "base"  # the digest of the variant without adapters and edits
-STORED = "stored"
 DECODED = "decoded"
 NATIVE = "native"
 
@@ -27,7 +26,8 @@ class NumericIdentity:
 
     `weights` and `configuration` are digests: of the source's weight files, and of its configuration as the model
     reads it (see `configuration_digest`). `layout`: of packed weights, with its version; "decoded" where NumPy computes
-    on floats. `precision`: "stored", the encoding that the source has. `arithmetic`: "native", whose numbers are the
+    on floats. `precision`: to how many bits large matrices were rounded, "4", "8" or "16", or "stored", which keeps the
+    encodings of the source. `arithmetic`: "native", whose numbers are the
     same with every instruction set, or NumPy's version and processor. `build`: digest of this program's files, None
     of an engine that does not say. `variant`: "base", or the digest of adapters and edits (`ouvert.engine.variant`).
     """

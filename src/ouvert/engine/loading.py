@@ -21,7 +21,15 @@ from ouvert.engine.runners.open_runner import CACHE_TYPES, ModelRunner, open_run
 from ouvert.engine.weights_digest import WeightsDigest
 from ouvert.kernels import CacheType
 from ouvert.models import Model
-from ouvert.packed import LAYOUT_VERSION, ModelFiles, PackedFile, open_model, packed_weights
+from ouvert.packed import (
+    LAYOUT_VERSION,
+    PRECISIONS,
+    ModelFiles,
+    PackedFile,
+    Precision,
+    open_model,
+    packed_weights,
+)
 
 # However large the weights, there is room for a conversation of so many tokens.
 LEAST_CONTEXT = 4096
@@ -99,6 +107,7 @@ def open_engine(
     prefixes: PageStore | None = None,
     cache_type: CacheType | None = None,
     clip_context: bool = False,
+    precision: Precision | None = None,
 ) -> Opened:
     """Load the model at `path`: a GGUF or safetensors file, or a folder with one.
 
@@ -107,10 +116,12 @@ def open_engine(
     it is known. `packed`: where their packed form is kept, written now if it is not there; left out, weights are packed
     into memory. `prefixes`: where beginnings of sequences are kept on disk; left out, in memory only. `cache_type`: how
     keys and values are kept, "f16", "f32" or "q8" (8 bits: docs/formats/cache.md); left out, f16 natively and f32 in
-    NumPy. `clip_context`: a larger `context` than the model was made for is taken for that, and not refused. Raises
-    CheckpointError for files that cannot be used and EngineError for settings that cannot be honoured.
+    NumPy. `clip_context`: a larger `context` than the model was made for is taken for that, and not refused.
+    `precision`: "4", "8" or "16" bits for large matrices, or "stored"; left out, 4 where nobody has quantised them yet
+    (docs/formats/packed.md). Raises CheckpointError for files that cannot be used and EngineError for settings that
+    cannot be honoured.
     """
-    check_settings(path, threads, cache_type)
+    check_settings(path, threads, cache_type, precision)
     with open_model(path) as files:
         room = context_within(files, context, clip_context)
         configuration = configuration_digest(files.family.name, files.checkpoint.format, files.config)
@@ -121,6 +132,7 @@ def open_engine(
             packed=packed,
             cache_type=cache_type,
             weights_digest=weights_digest,
+            precision=precision,
         )
         digest = WeightsDigest(files.checkpoint.files, weights_digest)
         facts = FactsOfLoad(opened, digest, configuration, exact)
@@ -168,8 +180,13 @@ def opened_elsewhere(path: Path, engine: Engine, weights_digest: str) -> Opened:
         )
 
 
-def check_settings(path: Path, threads: int | None, cache_type: CacheType | None) -> None:
+def check_settings(path: Path, threads: int | None, cache_type: CacheType | None, precision: Precision | None) -> None:
     """Raises EngineError for what no model can honour."""
+    if precision is not None and precision not in PRECISIONS:
+        raise EngineError(
+            f"loading {path}: precision={precision!r}, expected one of {', '.join(PRECISIONS)}. Leave it out for 4 "
+            "bits, or those of a file that was quantised already."
+        )
     if threads is not None and threads < 1:
         raise EngineError(
             f"loading {path}: threads={threads}, expected 1 or more. Leave it out to use what serves best."
@@ -220,6 +237,7 @@ class FactsOfLoad:
             build=build_digest(),
             exact=self.exact or not native,
             cache=self.opened.runner.cache_type,
+            precision=self.opened.placed.precision,
         )
 
     def names_of_pages(self) -> dict[str, Any]:
@@ -246,7 +264,9 @@ def engine_over(
         runner,
         context,
         facts,
-        limits=cache_limits(runner, files.bytes, context),
+        limits=cache_limits(
+            runner, files.placed_bytes(opened.placed.precision) if opened.native else files.bytes, context
+        ),
         disk=None if prefixes is None else DiskPrefixes(prefixes, facts.names_of_pages, runner.page_tokens),
         locate=opened.locate,
         embeds=files.family.embeds,
@@ -266,14 +286,25 @@ def cache_limits(runner: Runner, weights: int, context: int) -> Limits:
     return Limits(cache_bytes=max(room, least), kept_bytes=memory // SHARE_FOR_KEPT)
 
 
-def pack_weights(path: Path, packed: PackedFile) -> bool:
-    """Write the packed form of the model at `path` if it is not there. False where nothing here would use it.
+def packed_bytes_of(path: Path, precision: Precision | None = None) -> int:
+    """How many bytes the weights at `path` take once they are loaded at that precision, or the usual one.
+
+    Raises CheckpointError for files that cannot be used, and for more bits than their weights have.
+    """
+    with open_model(path) as files:
+        return files.placed_bytes(precision) if kernels.available() else files.bytes
+
+
+def pack_weights(path: Path, packed: PackedFile, precision: Precision | None = None) -> bool:
+    """Write the packed form of the model at `path`, at that precision, if it is not there. False where nothing here
+    would use it.
 
     Raises CheckpointError.
     """
     if not kernels.available():
         return False
     with open_model(path) as files:
-        _, watch = packed_weights(files.checkpoint, files.parameters, packed, physical_cores())
+        settled = files.settled(precision)
+        _, watch = packed_weights(files.checkpoint, files.parameters, packed, physical_cores(), settled)
         watch.close()
     return True

@@ -34,6 +34,9 @@ LAYOUTS = {
     "MXFP4": "MXFP4",
 }
 
+# Layouts that floats can be rounded to, whatever their encoding.
+FLOATS_ROUND_TO = ("F32", "F16", "BF16", "Q8_0", "Q6_K", "Q5_K", "Q5_1", "Q4_K", "Q4_1")
+
 
 @dataclass(frozen=True, slots=True)
 class Loss:
@@ -90,11 +93,12 @@ def pack(
     layout: str | None = None,
     out: np.ndarray | None = None,
     threads: int = 1,
+    instruction_set: str | None = None,
 ) -> tuple[np.ndarray, Loss]:
     """Pack `rows` encoded rows; returns the packed bytes (`out`, if given) and what was lost.
 
     data    uint8, flat: the encoded rows one after the other
-    layout  as LAYOUTS says if left out; floats can also be packed as F32, F16, BF16 or Q8_0
+    layout  as LAYOUTS says if left out; floats can also be packed as those of FLOATS_ROUND_TO
     out     uint8, flat, packed_bytes(layout, rows, columns)
 
     Raises ValueError if a size does not fit, the pair is not offered, or the layout cannot hold a block's scale.
@@ -102,7 +106,8 @@ def pack(
     layout = layout or LAYOUTS.get(encoding)
     if layout is None or encoding not in LAYOUTS or not _native.can_pack(encoding, layout):
         raise ValueError(
-            f"Packing {encoding} as {layout}: not offered. Offered are {LAYOUTS}, and floats as F32, F16, BF16 or Q8_0."
+            f"Packing {encoding} as {layout}: not offered. Offered are {LAYOUTS}, and floats as "
+            f"{', '.join(FLOATS_ROUND_TO)}."
         )
     check_columns(layout, columns)
     block = _native.encoded_block(encoding)
@@ -113,7 +118,9 @@ def pack(
     if out is None:
         out = aligned_bytes(size)
     check_flat("out", out, size, encoding, rows, columns)
-    squared_error, squares, refused = _native.pack(encoding, layout, data, rows, columns, out, threads)
+    squared_error, squares, refused = _native.pack(
+        instruction_set or _native.best_instruction_set(), encoding, layout, data, rows, columns, out, threads
+    )
     if refused:
         raise ValueError(
             f"Packing {encoding} as {layout}: {refused} blocks have a value or scale that is not a number or too large "

@@ -6,7 +6,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from ouvert.models.sources import Plain, Source, matrices, source_of
+from ouvert.models.sources import Fp8Blocks, Plain, Rows, Source, matrices, source_of
 from ouvert.weights import Checkpoint, CheckpointError, Tensor
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -44,6 +44,15 @@ class Parameter:
         Raises CheckpointError for bytes that do not fit its shape.
         """
         return self.source.whole()
+
+    def rows(self, start: int, stop: int) -> Tensor:
+        """Those rows of a matrix, as `encoded` has them; the others are not read where the source allows it.
+
+        Raises CheckpointError for bytes that do not fit its shape.
+        """
+        if isinstance(self.source, Plain | Fp8Blocks | Rows):
+            return self.source.rows(start, stop)
+        return self.source.whole().rows(start, stop)
 
     def decode(self) -> Array:
         """float32 values of `shape`. Raises CheckpointError as `encoded` does."""

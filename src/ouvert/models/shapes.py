@@ -1,6 +1,7 @@
 """What a model of a known shape weighs and computes, from arithmetic alone: no file is needed. Table: shapes.toml."""
 
 import tomllib
+from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from functools import cache
 from pathlib import Path
@@ -99,6 +100,58 @@ class Shape:
         """Weights of all routed experts."""
         return (self.layers - self.dense_layers) * self.experts * self.expert if self.experts else 0
 
+    def matrices(self) -> Iterator[tuple[str, tuple[int, ...]]]:
+        """(our name, shape) of every matrix, those of experts among them. Raises nothing."""
+        yield "embedding", (self.vocabulary, self.hidden)
+        if not self.tied:
+            yield "unembedding", (self.vocabulary, self.hidden)
+        for n in range(self.layers):
+            routed = self.experts > 0 and n >= self.dense_layers
+            for name, shape in (*self._mixer(), *(self._experts() if routed else self._dense(self.inner))):
+                yield f"layers.{n}.{name}", shape
+
+    def _mixer(self) -> Iterator[tuple[str, tuple[int, ...]]]:
+        hidden, inner = self.hidden, self.expanded
+        if self.latent:
+            from_width = self.q_latent or hidden
+            if self.q_latent:
+                yield "query_low", (self.q_latent, hidden)
+            yield "query_nope", (self.heads * self.head_dim, from_width)
+            yield "query_rope", (self.heads * self.rotary, from_width)
+            yield "latent", (self.latent, hidden)
+            yield "key_rope", (self.rotary, hidden)
+            yield "key", (self.heads, self.latent, self.head_dim)
+            yield "value", (self.heads, self.value_dim, self.latent)
+            yield "o", (hidden, self.heads * self.value_dim)
+        elif inner:
+            yield from (("gate", (inner, hidden)), ("x", (inner, hidden)), ("out", (hidden, inner)))
+            if self.groups:
+                yield from ((name, (self.groups * self.state, hidden)) for name in ("B", "C"))
+                yield "dt", (self.heads, hidden)
+            else:
+                rank = -(-hidden // 16)
+                yield from ((name, (self.state, inner)) for name in ("B", "C"))
+                yield from (("dt_low", (rank, inner)), ("dt", (inner, rank)))
+        else:
+            queries, keys = self.heads * self.head_dim, self.kv_heads * self.head_dim
+            yield from (
+                ("q", (queries, hidden)),
+                ("k", (keys, hidden)),
+                ("v", (keys, hidden)),
+                ("o", (hidden, queries)),
+            )
+
+    def _dense(self, inner: int) -> Iterator[tuple[str, tuple[int, ...]]]:
+        if inner:
+            yield from ((name, (inner, self.hidden)) for name in ("gate", "up"))
+            yield "down", (self.hidden, inner)
+
+    def _experts(self) -> Iterator[tuple[str, tuple[int, ...]]]:
+        yield "router", (self.experts, self.hidden)
+        yield from self._dense(self.shared * self.expert_inner)
+        yield from ((f"experts.{name}", (self.experts, self.expert_inner, self.hidden)) for name in ("gate", "up"))
+        yield "experts.down", (self.experts, self.hidden, self.expert_inner)
+
     @property
     def words(self) -> int:
         """Weights of the embedding, which is also the size of the head."""
@@ -115,27 +168,23 @@ class Shape:
         share = self.chosen / self.experts if self.experts else 0
         return self.dense_weights + round(self.expert_weights * share) + self.words
 
-    def weight_bytes(self, encoding: str | None = None) -> int:
-        """Bytes of all weights: as shipped, or in another encoding.
-
-        Raises KeyError for an encoding that BITS does not have.
-        """
-        experts, others, head = self._bits(encoding)
+    def weight_bytes(self) -> int:
+        """Bytes of all weights as they are shipped. Raises nothing."""
+        experts, others, head = self._bits()
         words = self.words * (head if self.tied else head + others)
         return round((self.expert_weights * experts + self.dense_weights * others + words) / 8)
 
-    def bytes_per_token(self, encoding: str | None = None) -> int:
-        """Bytes of weights read to generate one token. Raises KeyError as `weight_bytes` does."""
-        experts, others, head = self._bits(encoding)
+    def bytes_per_token(self) -> int:
+        """Bytes of weights read to generate one token, in the encoding that is shipped. Raises nothing."""
+        experts, others, head = self._bits()
         share = self.chosen / self.experts if self.experts else 0
         return round((self.expert_weights * share * experts + self.dense_weights * others + self.words * head) / 8)
 
-    def _bits(self, encoding: str | None) -> tuple[float, float, float]:
+    def _bits(self) -> tuple[float, float, float]:
         """Bits of a weight in (routed experts, elsewhere, the head). gpt-oss ships 4 bits in its experts alone."""
-        if encoding is None and self.shipped == "MXFP4":
+        if self.shipped == "MXFP4":
             return BITS["MXFP4"], BITS["BF16"], BITS["BF16"]
-        name = encoding or self.shipped
-        return BITS[name], BITS[name], HEAD_BITS.get(name, BITS[name])
+        return BITS[self.shipped], BITS[self.shipped], HEAD_BITS.get(self.shipped, BITS[self.shipped])
 
     def cache_bytes(self, tokens: int, cache_type: str = "f16") -> int:
         """What a sequence of so many tokens keeps: keys and values, or latents, as the cache type says, and states in

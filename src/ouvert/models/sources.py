@@ -52,6 +52,11 @@ class Plain:
     def whole(self) -> Tensor:
         return self.tensor if self.row_order is None else self.tensor.take_rows(self.row_order)
 
+    def rows(self, start: int, stop: int) -> Tensor:
+        if self.row_order is None:
+            return self.tensor.rows(start, stop)
+        return self.tensor.take_rows(self.row_order[start:stop])
+
     def expert(self, expert: int) -> Tensor:
         return matrix_of(self.tensor, expert)
 
@@ -189,6 +194,9 @@ class Rows:
 
     def whole(self) -> Tensor:
         return self.tensor.take_rows(self.order)
+
+    def rows(self, start: int, stop: int) -> Tensor:
+        return self.tensor.take_rows(self.order[start:stop])
 
     def expert(self, expert: int) -> Tensor:
         raise TypeError("rows of one matrix, of which there are no experts.")

@@ -3,7 +3,7 @@
 May import kernels, models and weights. What computes with a model or looks inside begins here:
 
     with packed.open_model(path) as files:                      # recognised once: files.family, .config, .parameters
-        placed = files.place_packed(file, threads=2)            # or files.place(packed.InMemory()), or of other Places
+        placed = files.place_packed(file, threads=2)            # or place_in_memory, or files.place(of other Places)
     placed.model.forward(...)                                   # as long as placed.watch.fault() is None
     placed.close()
 
@@ -14,12 +14,17 @@ from ouvert.packed.kept import PackedFile, packed_weights
 from ouvert.packed.memory import InMemory
 from ouvert.packed.model_files import ModelFiles, PlacedModel, open_model
 from ouvert.packed.placement import LAYOUT_VERSION, Placement, placements
+from ouvert.packed.precision import BITS_A_WEIGHT, PRECISIONS, STORED, USUAL, Precision, layout_at, settled
 from ouvert.packed.reading import PackedWeights, damage_in
 from ouvert.packed.recipe import described, json_digest
 from ouvert.packed.watch import Damage, WeightsWatch
 
 __all__ = [
+    "BITS_A_WEIGHT",
     "LAYOUT_VERSION",
+    "PRECISIONS",
+    "STORED",
+    "USUAL",
     "Damage",
     "InMemory",
     "ModelFiles",
@@ -27,11 +32,14 @@ __all__ = [
     "PackedWeights",
     "PlacedModel",
     "Placement",
+    "Precision",
     "WeightsWatch",
     "damage_in",
     "described",
     "json_digest",
+    "layout_at",
     "open_model",
     "packed_weights",
     "placements",
+    "settled",
 ]

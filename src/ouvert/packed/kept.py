@@ -1,19 +1,23 @@
 """The packed file that is kept of a model: found, made, made again if it is damaged, removed if it is outdated."""
 
-from collections.abc import Callable, Sequence
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ouvert import kernels
 from ouvert.models import Parameter
-from ouvert.packed.placement import LAYOUT_VERSION
+from ouvert.packed.placement import LAYOUT_VERSION, Placement, placements
+from ouvert.packed.precision import ROUNDING_VERSION, STORED, Precision, rounding
 from ouvert.packed.reading import AGAIN, PackedWeights
 from ouvert.packed.recipe import recipe_digest
 from ouvert.packed.source_check import SourceCheck
 from ouvert.packed.watch import WeightsWatch
 from ouvert.packed.writing import write_packed
-from ouvert.weights import BusyError, Checkpoint, CheckpointError, wait_for_writer
+from ouvert.weights import BusyError, Checkpoint, CheckpointError, encoded_bytes, wait_for_writer
 
 if TYPE_CHECKING:
     from ouvert.kernels import Loss
@@ -38,31 +42,60 @@ class PackedFile:
 
 
 def packed_weights(
-    checkpoint: Checkpoint, parameters: Sequence[Parameter], file: PackedFile, threads: int
+    checkpoint: Checkpoint,
+    parameters: Sequence[Parameter],
+    file: PackedFile,
+    threads: int,
+    precision: Precision = STORED,
 ) -> tuple[PackedWeights, WeightsWatch]:
-    """The packed form of a checkpoint, and the watch over it; written now if it is not there or not usable.
+    """The packed form of a checkpoint at a settled precision, and the watch over it; written now if it is not there or
+    not usable.
 
     Raises CheckpointError if it cannot be written, or if the source is not what its digest says.
     """
-    recipe = recipe_digest(LAYOUT_VERSION, file.source_digest, parameters)
-    path = file.place(f"{LAYOUT_VERSION}-{recipe.removeprefix('sha256:')[:16]}")
+    recipe = recipe_digest(LAYOUT_VERSION, file.source_digest, parameters, rounding(parameters, precision))
+    path = file.place(packed_name(recipe, precision))
     say = file.say or (lambda _: None)
-    loss: Loss | None = None
-    while loss is None:
+    losses: dict[str, Loss] | None = None
+    while losses is None:
         if (found := existing(path, recipe, say)) is not None:
             return found
         try:
-            loss = write_checked(checkpoint, parameters, path, recipe, file, threads)
+            losses = write_checked(checkpoint, parameters, path, recipe, file, threads, precision)
         except BusyError:
             say("Another process is packing this model's weights: waiting for it.")
             wait_for_writer(path)
-    if loss.relative:
-        say(
-            f"Packing changed the weights by {loss.relative:.2%} (root mean square, of the weights' own): their "
-            "encoding has no layout of its own. docs/formats/packed.md says which have."
-        )
+    if any(each.relative for each in losses.values()):
+        say(what_was_lost(losses, placements(parameters, precision), precision))
     remove_older(path, say)
     return usable(path, recipe)
+
+
+def packed_name(recipe: str, precision: Precision) -> str:
+    """What the file of a recipe is called: layout version, recipe, and where weights were rounded, to how many bits, by
+    which version of the rounding."""
+    rounded = "" if precision == STORED else f"-{precision}bit-{ROUNDING_VERSION}"
+    return f"{LAYOUT_VERSION}-{recipe.removeprefix('sha256:')[:16]}{rounded}"
+
+
+def what_was_lost(losses: "Mapping[str, Loss]", placed: Mapping[str, Placement], precision: Precision) -> str:
+    """What is said of rounded weights: by how much they changed, all together and where most."""
+    whole = sum(losses.values(), start=kernels.Loss())
+    worst = max(losses, key=lambda name: losses[name].relative)
+    changed = (
+        f"changed the weights by {whole.relative:.2%} (root mean square, of the weights' own), most in {worst}, by "
+        f"{losses[worst].relative:.2%}"
+    )
+    if precision == STORED:
+        return f"Packing {changed}: their encoding has no layout of its own. docs/formats/packed.md says which have."
+    bits = bits_a_weight(placed)
+    return f"Rounded to {precision} bits ({bits:.2f} a weight, scales included): that {changed}."
+
+
+def bits_a_weight(placed: Mapping[str, Placement]) -> float:
+    """Of all parameters together, as they are placed. Raises nothing."""
+    stored = sum(encoded_bytes(*each.stored_as) for each in placed.values())
+    return 8 * stored / sum(math.prod(each.shape) for each in placed.values())
 
 
 def existing(path: Path, recipe: str, say: Callable[[str], None]) -> tuple[PackedWeights, WeightsWatch] | None:
@@ -91,8 +124,14 @@ def usable(path: Path, recipe: str) -> tuple[PackedWeights, WeightsWatch]:
 
 
 def write_checked(
-    checkpoint: Checkpoint, parameters: Sequence[Parameter], path: Path, recipe: str, file: PackedFile, threads: int
-) -> "Loss":
+    checkpoint: Checkpoint,
+    parameters: Sequence[Parameter],
+    path: Path,
+    recipe: str,
+    file: PackedFile,
+    threads: int,
+    precision: Precision,
+) -> "dict[str, Loss]":
     """`write_packed`. The source is compared with its digest before the file appears.
 
     Raises CheckpointError.
@@ -103,6 +142,7 @@ def write_checked(
             path,
             source_digest=file.source_digest,
             recipe=recipe,
+            precision=precision,
             threads=threads,
             progress=file.progress,
             before_it_appears=check.refuse_what_changed,
@@ -110,9 +150,11 @@ def write_checked(
 
 
 def remove_older(path: Path, say: Callable[[str], None]) -> None:
-    """What versions with other layouts left of the same weights: no version reads it any more."""
+    """What versions with other layouts, or with another rounding, left of the same weights: this one never reads it."""
     for older in path.parent.glob("*.safetensors"):
-        if not older.name.startswith(f"{LAYOUT_VERSION}-"):
+        rounded = re.search(r"bit-(\d+)$", older.stem)
+        same_rounding = rounded is None or int(rounded[1]) == ROUNDING_VERSION
+        if not older.name.startswith(f"{LAYOUT_VERSION}-") or not same_rounding:
             try:
                 size = older.stat().st_size
                 older.unlink()
@@ -120,4 +162,6 @@ def remove_older(path: Path, say: Callable[[str], None]) -> None:
                 continue  # another process removed it, or it is not ours to remove: it is in nobody's way
             say(
                 f"Removed {older}, packed by another version ({size / 1e6:.0f} MB): its layout is not {LAYOUT_VERSION}."
+                if same_rounding
+                else f"Removed {older} ({size / 1e6:.0f} MB): another version rounded it, in another way."
             )

@@ -11,19 +11,24 @@ from typing import Any, Self
 from ouvert import models
 from ouvert.models import Family, Model, Parameter, Places
 from ouvert.packed.kept import PackedFile, packed_weights
+from ouvert.packed.memory import InMemory
+from ouvert.packed.placement import Placement, placements
+from ouvert.packed.precision import STORED, Precision, settled
 from ouvert.packed.watch import WeightsWatch, watch_over_source
-from ouvert.weights import Checkpoint, open_checkpoint
+from ouvert.weights import Checkpoint, encoded_bytes, open_checkpoint
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlacedModel:
     """A model ready to compute, and the watch over the files that its weights lie in or came from.
 
-    `packed_digest` is that of the packed file's pieces; None where the weights were read from the source.
+    `precision` is that of the weights as they are placed. `packed_digest` is that of the packed file's pieces; None
+    where the weights were read from the source.
     """
 
     model: Model
     watch: WeightsWatch
+    precision: Precision
     packed_digest: str | None
 
     def close(self) -> None:
@@ -74,33 +79,65 @@ class ModelFiles:
         """Raises CheckpointError for tensors that do not fit the configuration."""
         return self.family.parameters(self.config, self.checkpoint)
 
+    def settled(self, precision: Precision | None) -> Precision:
+        """The precision at which this model is placed where `precision` is asked for, or nobody says one (None).
+
+        Raises CheckpointError for more bits than its weights have.
+        """
+        return settled(self.parameters, precision)
+
+    def placements(self, precision: Precision | None) -> Mapping[str, Placement]:
+        """How each parameter is placed at that precision. Raises CheckpointError as `settled` does."""
+        return placements(self.parameters, self.settled(precision))
+
+    def placed_bytes(self, precision: Precision | None) -> int:
+        """How many bytes all parameters take once they are packed at that precision.
+
+        Raises CheckpointError as `settled` does, and ImportError without the native kernels.
+        """
+        return sum(encoded_bytes(*each.stored_as) for each in self.placements(precision).values())
+
+    def place_in_memory(self, threads: int, precision: Precision | None, digest: str | None = None) -> PlacedModel:
+        """`place` with weights that `threads` pack into memory, at that precision.
+
+        Raises CheckpointError as `place` and `settled` do, and ValueError for a block that its layout cannot hold.
+        """
+        settled = self.settled(precision)
+        places = InMemory(threads, placements(self.parameters, settled))
+        return self._placed(places, watch_over_source(self.checkpoint, digest), settled, packed_digest=None)
+
     def place(self, places: Places, digest: str | None = None) -> PlacedModel:
-        """The model with weights read from these files and placed by `places`. `digest`: that of the files, if known.
+        """The model with weights read from these files and placed by `places`, in their encodings. `digest`: that of
+        the files, if known.
 
         The watch is over these files. Raises CheckpointError for tensors that do not fit the configuration.
         """
-        return self._placed(places, watch_over_source(self.checkpoint, digest), packed_digest=None)
+        return self._placed(places, watch_over_source(self.checkpoint, digest), STORED, packed_digest=None)
 
-    def place_packed(self, file: PackedFile, threads: int) -> PlacedModel:
+    def place_packed(self, file: PackedFile, threads: int, precision: Precision | None = None) -> PlacedModel:
         """The model with its weights in a packed file, memory-mapped; written now, by `threads`, if it is not there.
+        `precision`: that of its weights; left out, the usual one (docs/formats/packed.md).
 
-        The watch is over the packed file. Raises CheckpointError if it cannot be written, or if these files are not
-        what their digest says.
+        The watch is over the packed file. Raises CheckpointError if it cannot be written, if these files are not what
+        their digest says, and for more bits than its weights have.
         """
-        weights, watch = packed_weights(self.checkpoint, self.parameters, file, threads)
-        return self._placed(weights, watch, packed_digest=weights.digest)
+        settled = self.settled(precision)
+        weights, watch = packed_weights(self.checkpoint, self.parameters, file, threads, settled)
+        return self._placed(weights, watch, settled, packed_digest=weights.digest)
 
     def close(self) -> None:
         """Let go of the files. May be called twice. Raises nothing."""
         self.checkpoint.close()
 
-    def _placed(self, places: Places, watch: WeightsWatch, packed_digest: str | None) -> PlacedModel:
+    def _placed(
+        self, places: Places, watch: WeightsWatch, precision: Precision, packed_digest: str | None
+    ) -> PlacedModel:
         try:
             model = models.place(self.family, self.config, self.parameters, places)
         except BaseException:
             watch.close()
             raise
-        return PlacedModel(model=model, watch=watch, packed_digest=packed_digest)
+        return PlacedModel(model=model, watch=watch, precision=precision, packed_digest=packed_digest)
 
     def __enter__(self) -> Self:
         return self

@@ -1,7 +1,7 @@
 """Which parameter is placed how: the rule for weights in memory and in packed files alike."""
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -9,6 +9,7 @@ import numpy as np
 
 from ouvert import kernels
 from ouvert.models import Parameter
+from ouvert.packed.precision import MATRICES, STORED, Precision, is_rounded, layouts
 from ouvert.weights import Tensor
 
 if TYPE_CHECKING:
@@ -16,9 +17,6 @@ if TYPE_CHECKING:
 
 # Part of a packed file's name: another number whenever a layout changes, so that no old file is taken for a new one.
 LAYOUT_VERSION = "rows16-3"
-
-# Kinds of parameters that are multiplied with or looked up; the others are vectors and stay float32.
-MATRICES = frozenset({"embedding", "linear", "experts"})
 
 # Source bytes packed at once, about: enough for several threads, little beside any model.
 CHUNK_BYTES = 32 << 20
@@ -60,24 +58,29 @@ def placement_of(parameter: Parameter) -> Placement:
     return Placement(parameter.shape, layout)
 
 
-def placements(parameters: Iterable[Parameter]) -> dict[str, Placement]:
+def placements(parameters: Sequence[Parameter], precision: Precision = STORED) -> dict[str, Placement]:
     """By name, in order. Parameters that share another's bytes are not placed twice. Raises nothing."""
-    return {each.name: placement_of(each) for each in parameters if each.same_as is None}
+    rounded = layouts(parameters, precision)
+    plain = {each.name: placement_of(each) for each in parameters if each.same_as is None}
+    return {name: replace(each, layout=rounded.get(name, each.layout)) for name, each in plain.items()}
 
 
-def placed_chunks(parameter: Parameter, threads: int) -> Iterator[tuple[np.ndarray, int, "Loss"]]:
+def placed_chunks(
+    parameter: Parameter, threads: int, layout: str | None = None
+) -> Iterator[tuple[np.ndarray, int, "Loss"]]:
     """(bytes of the placed parameter, source bytes they came from, loss), in order, a few rows of one expert at a time.
 
-    Raises ValueError for a block that its layout cannot hold (docs/formats/packed.md says which).
+    A matrix is rounded to `layout`; left out, it keeps its encoding. Raises ValueError for a block that its layout
+    cannot hold (docs/formats/packed.md says which).
     """
-    layout = placement_of(parameter).layout
+    layout = layout or placement_of(parameter).layout
     if layout is None:
         values = np.ascontiguousarray(parameter.decode(), np.float32)
         yield values.reshape(-1).view(np.uint8), parameter.stored_bytes, kernels.Loss()
         return
     for rows in encoded_rows(parameter):
         encoding, data = rows.encoding, rows.data
-        if encoding not in kernels.LAYOUTS:
+        if encoding not in kernels.LAYOUTS or (layout != kernels.LAYOUTS[encoding] and is_rounded(encoding)):
             encoding, data = "F32", np.ascontiguousarray(rows.decode(), np.float32).reshape(-1).view(np.uint8)
         packed, loss = kernels.pack(encoding, data, *rows.shape, layout=layout, threads=threads)
         read = rows.data.nbytes
@@ -88,8 +91,9 @@ def placed_chunks(parameter: Parameter, threads: int) -> Iterator[tuple[np.ndarr
 def encoded_rows(parameter: Parameter) -> Iterator[Tensor]:
     """A matrix, or expert after expert, as tensors (rows, columns) of about CHUNK_BYTES; whole groups of rows."""
     *experts, rows, columns = parameter.shape
+    row_bytes = max(1, parameter.stored_bytes // (math.prod(experts) * rows))
+    step = max(1, CHUNK_BYTES // (row_bytes * kernels.ROW_GROUP)) * kernels.ROW_GROUP
     for expert in range(math.prod(experts)):
-        matrix = replace(parameter.expert(expert) if experts else parameter.encoded(), shape=(rows, columns))
-        step = max(1, CHUNK_BYTES // (matrix.row_bytes * kernels.ROW_GROUP)) * kernels.ROW_GROUP
+        matrix = replace(parameter.expert(expert), shape=(rows, columns)) if experts else parameter
         for start in range(0, rows, step):
             yield matrix.rows(start, min(rows, start + step))

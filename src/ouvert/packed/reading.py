@@ -4,15 +4,21 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ouvert import kernels
 from ouvert.models import Parameter, Weight
-from ouvert.packed.file_format import DIGEST_BYTES, DIGESTS, FORMAT
+from ouvert.packed.file_format import DIGEST_BYTES, DIGESTS, FORMAT, LOSSES
 from ouvert.packed.pieces import PIECE_BYTES, Piece, check_of_pieces
 from ouvert.packed.placement import Placement
+from ouvert.packed.precision import STORED
 from ouvert.packed.watch import WeightsWatch
 from ouvert.weights import Checkpoint, CheckpointError, open_checkpoint, sha256_of_range
+
+if TYPE_CHECKING:
+    from ouvert.kernels import Loss
 
 AGAIN = "It is only derived: it is removed, and made again when the model is next used."
 
@@ -43,6 +49,7 @@ class PackedWeights:
         self.source_digest: str = metadata["source"]
         self.recipe: str = metadata["recipe"]
         self.made: str = metadata["made"]
+        self.precision: str = metadata.get("precision", STORED)
         self.placements: Mapping[str, Placement] = {
             name: Placement(tuple(row["shape"]), row["layout"]) for name, row in json.loads(metadata["entries"]).items()
         }
@@ -55,11 +62,18 @@ class PackedWeights:
 
     def _pieces(self, begin: Mapping[str, int], digests: bytes) -> Iterator[Piece]:
         at = DIGEST_BYTES
-        for name in self.placements:
+        rounded = (LOSSES,) if LOSSES in self.checkpoint.tensors else ()
+        for name in (*self.placements, *rounded):
             start, size = begin[name], self.checkpoint.tensors[name].data.nbytes
             for first in range(start, start + size, PIECE_BYTES):
                 yield Piece(first, min(first + PIECE_BYTES, start + size), digests[at : at + DIGEST_BYTES], name)
                 at += DIGEST_BYTES
+
+    def losses(self) -> "dict[str, Loss]":
+        """What rounding lost of each parameter; empty where the precision is that of the source. Raises nothing."""
+        table = self.checkpoint.tensors.get(LOSSES)
+        rows = () if table is None else table.decode()
+        return {name: kernels.Loss(*map(float, row)) for name, row in zip(self.placements, rows, strict=False)}
 
     def watch(self) -> WeightsWatch:
         """A watch over the file, which checks the pieces once it is started. To be closed after the last step.

@@ -12,11 +12,13 @@ from ouvert.models import Parameter
 from ouvert.weights import Tensor
 
 
-def recipe_digest(layout_version: str, source: str, parameters: Iterable[Parameter]) -> str:
-    """Of all that decides the bytes of a packed file: the source's weights, the layout's version, and from which rows
-    of which tensor each parameter is taken."""
+def recipe_digest(
+    layout_version: str, source: str, parameters: Iterable[Parameter], rounding: Mapping[str, Any] | None = None
+) -> str:
+    """Of all that decides the bytes of a packed file: the source's weights, the layout's version, from which rows of
+    which tensor each parameter is taken, and how matrices are rounded (`packed.precision.rounding`)."""
     taken = [[each.name, each.kind, list(each.shape), each.same_as, described(each.source)] for each in parameters]
-    return json_digest({"layout": layout_version, "source": source, "parameters": taken})
+    return json_digest({"layout": layout_version, "source": source, "parameters": taken, **(rounding or {})})
 
 
 def json_digest(facts: Mapping[str, Any]) -> str:

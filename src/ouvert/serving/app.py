@@ -94,7 +94,7 @@ async def load_named_models(service: Service, ready: Ready | None) -> None:
     refusals: list[Refusal] = []
     for model in service.loaded_models.catalog.first:
         try:
-            (await service.loaded_models.lend(model.name)).give_back()
+            (await service.loaded_models.lend(model.called)).give_back()
         except Refusal as refusal:
             refusals.append(refusal)
     if ready is not None:

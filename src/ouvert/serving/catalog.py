@@ -1,14 +1,14 @@
 """The models that this server offers, by the names that clients use."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import get_args
 
 from ouvert.chat import Effort
 from ouvert.serving.errors import Refusal
-from ouvert.store import Installed, Store, find_alias
+from ouvert.store import Installed, Store, find_alias, split_precision
 
 LATEST = ":latest"
 
@@ -27,7 +27,7 @@ class Catalog:
     def __init__(self, store: Store, named: tuple[str, ...], *, only_named: bool) -> None:
         """`named` are names or paths; raises StoreError for one that is not here."""
         self._store = store
-        self._named = {model.name: model for model in map(store.resolve, named)}
+        self._named = {model.called: model for model in map(store.resolve, named)}
         self._only_named = only_named
 
     @property
@@ -41,14 +41,19 @@ class Catalog:
         return (*self.first, *(model for model in self._store.list() if model.name not in self._named))
 
     def find(self, name: str, admits: Callable[[str], bool] = lambda own_name: True) -> Named:
-        """The model of that name, which may end with `:latest` or with an effort. Raises Refusal 404.
+        """The model of that name, which may end with `:latest`, a precision and an effort. Raises Refusal 404.
 
         A model that `admits` says no to is treated as if it were not here, in the error too."""
         for known, effort in spellings(name):
             if (installed := self._exactly(known)) is not None and admits(installed.name):
                 return Named(installed, effort)
+            plain, precision = split_precision(known.removesuffix(LATEST))
+            if precision is None:
+                continue
+            if (installed := self._exactly(plain.removesuffix(LATEST))) is not None and admits(installed.name):
+                return Named(replace(installed, precision=precision), effort)
         offered = (
-            ", ".join(model.name for model in self.every() if admits(model.name))
+            ", ".join(model.called for model in self.every() if admits(model.name))
             or "none yet: `ouvert pull smollm2` brings one"
         )
         alias = find_alias(name)

@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar
 
-from ouvert.assistant import AssistantError, ChatRequest, Model, load
+from ouvert.assistant import AssistantError, ChatRequest, Model, bytes_in_memory, load
 from ouvert.chat import ChatError, Effort
 from ouvert.serving.catalog import Catalog
 from ouvert.serving.errors import Refusal, refusal_of
@@ -151,7 +151,7 @@ class LoadedModels:
     def _entry_of(self, installed: Installed) -> LoadedModel:
         """The model in memory or on its way there; its loading is begun where it is neither. Raises Refusal 503 while
         one that failed is loaded again."""
-        entry = self._here.get(installed.name)
+        entry = self._here.get(installed.called)
         if entry is not None and has_failed(entry):
             entry = self._recover(entry)
         if entry is None or (entry.state == "failed" and not entry.recovers):
@@ -159,7 +159,7 @@ class LoadedModels:
         if entry.recovers and entry.model is None:
             raise Refusal(
                 503,
-                f"{installed.name} failed, and is being loaded again. Ask again in a few seconds; the server's log "
+                f"{installed.called} failed, and is being loaded again. Ask again in a few seconds; the server's log "
                 "says why it failed.",
                 code="model_recovering",
                 retry_after=RETRY_SECONDS,
@@ -175,14 +175,14 @@ class LoadedModels:
         except TimeoutError:
             raise Refusal(
                 503,
-                f"{entry.installed.name} is being loaded. Ask again in a few seconds.",
+                f"{entry.installed.called} is being loaded. Ask again in a few seconds.",
                 code="model_loading",
                 retry_after=RETRY_SECONDS,
             ) from None
 
     async def release(self, name: str, admits: Callable[[str], bool] = lambda own_name: True) -> None:
         """Let go of a model as soon as it is idle. Raises Refusal 404 where there is none that `admits` says yes to."""
-        entry = self._here.get(self.catalog.find(name, admits).installed.name)
+        entry = self._here.get(self.catalog.find(name, admits).installed.called)
         if entry is not None:
             entry.keep = 0.0
             await self.let_go_of_idle()
@@ -231,7 +231,7 @@ class LoadedModels:
 
     def _recover(self, failed: LoadedModel) -> LoadedModel:
         """Load it again in place of the failed one: at once the first time, then after longer and longer pauses."""
-        name, now = failed.installed.name, time.monotonic()
+        name, now = failed.installed.called, time.monotonic()
         cause = "it could not be loaded" if failed.model is None else failed.model.engine.failure
         recent = [each for each in self._failures.get(name, []) if now - each < FORGIVEN]
         pause = pause_after(len(recent))
@@ -254,7 +254,7 @@ class LoadedModels:
         if failed is not None:
             entry.keep, entry.recovers = failed.keep, True
         entry.loaded = asyncio.get_running_loop().create_future()
-        self._here[installed.name] = entry
+        self._here[installed.called] = entry
         task = asyncio.get_running_loop().create_task(self._load(entry, failed, pause))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -269,10 +269,13 @@ class LoadedModels:
                 if failed is not None and failed.model is not None:
                     model, failed.model = failed.model, None
                     await asyncio.get_running_loop().run_in_executor(self._thread, model.close)
+                entry.bytes = await asyncio.get_running_loop().run_in_executor(
+                    self._thread, bytes_in_memory, entry.installed, self._options.get("precision")
+                )
                 await self._make_room(entry)
                 watched = Watched(self._progress, entry)
                 installed = entry.installed
-                name = installed.name if installed.digest is not None else installed.path
+                name = installed.called if installed.digest is not None else f"{installed.path}{suffix_of(installed)}"
                 model = await asyncio.get_running_loop().run_in_executor(
                     self._thread, lambda: ready(load(name, store=self._store, progress=watched, **self._options))
                 )
@@ -280,8 +283,8 @@ class LoadedModels:
             entry.state = "failed"
             refusal = refusal_of(problem)
             if refusal is None:
-                LOG.exception("loading %s", entry.installed.name)
-                sentence = f"Loading {entry.installed.name}: {problem}"
+                LOG.exception("loading %s", entry.installed.called)
+                sentence = f"Loading {entry.installed.called}: {problem}"
                 refusal = Refusal(500, sentence, code="model_unusable", param="model")
             entry.loaded.set_exception(refusal)
             return
@@ -297,7 +300,7 @@ class LoadedModels:
         if wanted.bytes > self._memory:
             raise Refusal(
                 507,
-                f"{wanted.installed.name} takes {bytes_in_words(wanted.bytes)}, and this server may use "
+                f"{wanted.installed.called} takes {bytes_in_words(wanted.bytes)}, and this server may use "
                 f"{bytes_in_words(self._memory)}. Serve a smaller model, or allow more with --memory.",
                 code="model_too_large",
                 param="model",
@@ -311,7 +314,7 @@ class LoadedModels:
             elif time.monotonic() - waited_since > self._load_wait:
                 raise Refusal(
                     503,
-                    f"There is no room for {wanted.installed.name} while other models are answering. Try again soon.",
+                    f"There is no room for {wanted.installed.called} while other models are answering. Try again soon.",
                     code="overloaded",
                     retry_after=RETRY_SECONDS,
                 )
@@ -320,8 +323,8 @@ class LoadedModels:
 
     async def _close(self, entry: LoadedModel, *, holds_turn: bool = False) -> None:
         """Close this one, and not another that has taken its place meanwhile."""
-        if self._here.get(entry.installed.name) is entry:
-            del self._here[entry.installed.name]
+        if self._here.get(entry.installed.called) is entry:
+            del self._here[entry.installed.called]
         if entry.model is None:
             return
         model, entry.model = entry.model, None
@@ -331,6 +334,11 @@ class LoadedModels:
         else:
             async with self._turn:
                 await close
+
+
+def suffix_of(installed: Installed) -> str:
+    """The precision that its name asks for, as it stands behind a name."""
+    return installed.called.removeprefix(installed.name)
 
 
 def pause_after(failures: int) -> float:

@@ -12,7 +12,7 @@ HARMONY_EFFORTS = ("low", "medium", "high")
 
 def efforts_of(service: Service, installed: Installed) -> tuple[str, ...]:
     """The efforts a model has: as its format says if it is in memory; else by its name, for gpt-oss has them."""
-    model = service.loaded_models.model_of(installed.name)
+    model = service.loaded_models.model_of(installed.called)
     if model is None:
         return HARMONY_EFFORTS if "gpt-oss" in installed.name.lower() else ()
     try:
@@ -23,8 +23,8 @@ def efforts_of(service: Service, installed: Installed) -> tuple[str, ...]:
 
 def facts_of(service: Service, installed: Installed, efforts: tuple[str, ...]) -> dict[str, Any]:
     """Its state and size; of one in memory also what it is."""
-    state, progress = service.loaded_models.state_of(installed.name)
-    model = service.loaded_models.model_of(installed.name)
+    state, progress = service.loaded_models.state_of(installed.called)
+    model = service.loaded_models.model_of(installed.called)
     facts: dict[str, Any] = {"state": state, "size_bytes": installed.size, "efforts": list(efforts)}
     if progress is not None:
         facts["progress"] = round(progress, 3)

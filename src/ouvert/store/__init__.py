@@ -7,6 +7,7 @@ from ouvert.store.aliases import Alias, Mirror, aliases, find_alias
 from ouvert.store.error import Cancelled, StoreError, Unreachable
 from ouvert.store.hub import Hub
 from ouvert.store.manifest import StoredFile
+from ouvert.store.names import split_precision
 from ouvert.store.offer import Offer
 from ouvert.store.package import HOSTS_COMMAND
 from ouvert.store.packed_files import Packed
@@ -40,6 +41,7 @@ __all__ = [
     "find_alias",
     "open_regular",
     "read_regular",
+    "split_precision",
     "strays",
     "sweep_strays",
 ]

@@ -15,7 +15,15 @@ from ouvert.store.selection import SPLIT
 from ouvert.store.source import HubSource, PackageSource, PartsSource, Source, looks_like_path, parse_source
 
 NAME = re.compile(r"[A-Za-z0-9][\w.+:@/-]*")
+# What may stand behind a name, after @: to how many bits the weights are rounded, or that they stay as they are stored.
+PRECISION = re.compile(r"(.+)@(4|8|16|stored)")
 LONGEST_NAME = 200  # written with %, as the files of records are called
+
+
+def split_precision(name: str) -> tuple[str, str | None]:
+    """ "qwen3:0.6b@8" -> ("qwen3:0.6b", "8"); None where a name asks for no precision. Raises nothing."""
+    found = PRECISION.fullmatch(name)
+    return (found[1], found[2]) if found else (name, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +79,7 @@ def order_of(what: str, name: str | None, records: Records) -> Order:
 
     Raises StoreError for what names nothing, and for a name that cannot be used or stands for another model.
     """
+    what, _ = split_precision(what)
     alias = find_alias(what)
     source = parse_source(alias.source if alias else what)
     if source is None:
@@ -102,6 +111,11 @@ def require_usable_name(name: str) -> None:
         raise StoreError(
             f"{name[:40]}… cannot be the name of a model: it is longer than {LONGEST_NAME} characters (a sign "
             "such as / counts three times), which no disk takes. Choose one with --name."
+        )
+    if split_precision(name)[1] is not None:
+        raise StoreError(
+            f"{name!r} cannot be the name of a model: what stands behind the @ is a precision, which is asked for when "
+            "the model is used. Choose a name without it, with --name."
         )
     if not NAME.fullmatch(name):
         raise StoreError(

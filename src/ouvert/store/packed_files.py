@@ -9,6 +9,7 @@ from pathlib import Path
 from ouvert.store.error import StoreError
 
 LAYOUT = re.compile(r"[a-z0-9][a-z0-9_.-]*")
+ROUNDED = re.compile(r".*-(\d+)bit-\d+")  # the layout of weights that were rounded to so many bits
 ABANDONED_SECONDS = 3600
 
 
@@ -20,6 +21,12 @@ class Packed:
     layout: str
     path: Path
     size: int
+
+    @property
+    def precision(self) -> str:
+        """To how many bits its large matrices were rounded; "stored" where none was. Raises nothing."""
+        rounded = ROUNDED.fullmatch(self.layout)
+        return rounded[1] if rounded else "stored"
 
 
 class PackedFiles:

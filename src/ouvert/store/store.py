@@ -14,7 +14,15 @@ from ouvert.store.hub import Hub
 from ouvert.store.locks import Locks
 from ouvert.store.manifest import Manifest, StoredFile, read_manifest
 from ouvert.store.model_files import files_at, opened_at, require_magic
-from ouvert.store.names import Order, absent, did_you_mean, find_record, order_of, while_offline
+from ouvert.store.names import (
+    Order,
+    absent,
+    did_you_mean,
+    find_record,
+    order_of,
+    split_precision,
+    while_offline,
+)
 from ouvert.store.offer import Offer, hosts_of, offer_of
 from ouvert.store.packed_files import Packed, PackedFiles
 from ouvert.store.progress import SILENCE, Progress, shown
@@ -51,6 +59,12 @@ class Installed:
     digest: str | None = None  # of the weights as a whole: keys packed models
     linked: bool = False
     packed: tuple[Packed, ...] = ()
+    precision: str | None = None  # that its name asks for: names.split_precision
+
+    @property
+    def called(self) -> str:
+        """Its name, and the precision that it was asked for. Raises nothing."""
+        return self.name if self.precision is None else f"{self.name}@{self.precision}"
 
     @property
     def digests(self) -> Mapping[str, str]:
@@ -97,10 +111,17 @@ class Store:
         return self._unfinished.all()
 
     def resolve(self, name: str) -> Installed:
-        """The model called `name`: an alias, a store name, a hub name, or the path of a folder or file.
+        """The model called `name`: an alias, a store name, a hub name, or the path of a folder or file. "@4", "@8",
+        "@16" or "@stored" may stand behind it.
 
         Opens no connection. Raises StoreError with what to do when it is not here or not whole.
         """
+        plain, precision = split_precision(name)
+        if precision is not None and not Path(name).exists():
+            return replace(self._named(plain), precision=precision)
+        return self._named(name)
+
+    def _named(self, name: str) -> Installed:
         if looks_like_path(name):
             return self._at_path(Path(name).expanduser())
         if manifest := find_record(name, self.records):
@@ -292,10 +313,13 @@ class Store:
 
     def remove(self, name: str) -> Removed:
         """Forget a model, or a fetch that is not finished, and free what nobody else needs. Files that were linked stay
-        where they are.
+        where they are. Of a name with a precision, only the packed weights of that precision go.
 
-        Raises StoreError if no such model is in the store.
+        Raises StoreError if no such model is in the store, or nothing of it at that precision.
         """
+        plain, precision = split_precision(name)
+        if precision is not None:
+            return self._remove_packed(plain, precision)
         stored = name if name in self.names() else getattr(find_record(name, self.records), "name", None)
         if stored is None:
             return self._give_up(name)
@@ -320,6 +344,17 @@ class Store:
             raise StoreError(f"{name} is not in the store, so there is nothing to remove.{near}")
         with self.locks.model(begun, SILENCE), self.locks.store():
             return discard(begun, self._unfinished.left_of(begun))
+
+    def _remove_packed(self, name: str, precision: str) -> Removed:
+        installed = self.resolve(name)
+        packed = [each for each in installed.packed if each.precision == precision]
+        if not packed:
+            there = ", ".join(sorted({each.precision for each in installed.packed})) or "none"
+            raise StoreError(
+                f"{installed.name} is not packed at the precision {precision}, so there is nothing to remove; "
+                f"packed are: {there}."
+            )
+        return discard(f"{installed.name}@{precision}", [each.path for each in packed])
 
     def sweep(self) -> Removed:
         """Free what no model needs: leftovers of fetches that were given up, packed forms of models that are gone.

@@ -43,8 +43,20 @@ def test_a_short_name_says_what_it_takes_to_fetch_to_store_and_to_run(capsys):
     said = capsys.readouterr().out
     assert "1.1 GB    2.2 GB" in said
     assert main(["fit", "llama3.2:1b", "--json"]) == 0
-    as_fetched, at_four_bits = json.loads(capsys.readouterr().out)["models"]
-    assert (as_fetched["fetch_bytes"], at_four_bits["fetch_bytes"]) == (2_470_000_000, None)
+    four, eight = json.loads(capsys.readouterr().out)["models"]
+    assert (four["form"], eight["form"]) == ("BF16 to 4 bits", "BF16 to 8 bits")
+    assert four["fetch_bytes"] == eight["fetch_bytes"] == 2_470_000_000
+    assert four["store_bytes"] == four["fetch_bytes"] + four["weight_bytes"]
+    assert 4.5 < four["weight_bytes"] * 8 / 1.236e9 < 5.5
+    assert eight["weight_bytes"] == pytest.approx(8.5 / 8 * 1.236e9, rel=0.01)
+
+
+@pytest.mark.parametrize("words", [["llama3.2:1b@16"], ["llama3.2:1b", "--precision", "16"]])
+def test_a_precision_that_is_asked_for_is_the_only_form(words, capsys):
+    assert main(["fit", *words, "--json"]) == 0
+    [row] = json.loads(capsys.readouterr().out)["models"]
+    assert row["form"] == "BF16 to 16 bits"
+    assert row["weight_bytes"] == pytest.approx(2 * 1.236e9, rel=0.01)
 
 
 def test_an_eight_bit_cache_is_forecast_as_it_is_kept(smollm2, capsys):

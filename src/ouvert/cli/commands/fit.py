@@ -4,19 +4,17 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
 
-from ouvert.cli.arguments import add_cache_argument, add_model_argument
+from ouvert.cli.arguments import add_cache_argument, add_model_argument, add_settings
 from ouvert.cli.environment import open_store
 
 if TYPE_CHECKING:
-    from ouvert.engine import Demand, Machine
+    from ouvert.engine import Demand, Machine, Precision
+    from ouvert.store import Alias
 
 SUMMARY = "Say whether a model will run here, in how much memory, and about how fast."
-
-# What a model of 16 or 8 bits is compared with: the usual 4-bit file that somebody else made of it.
-FOUR_BITS = "Q4_K"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--context", type=int, default=8192, metavar="N", help="tokens of a conversation (8192)")
     parser.add_argument("--threads", type=int, metavar="N", help="threads that compute (default: all processors)")
     add_cache_argument(parser)
+    add_settings(parser, "precision")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -43,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
     if sys.stderr.isatty() and not args.json:
         print("measuring this machine ...", end="\r", file=sys.stderr, flush=True)
     machine = measure_machine(memory, args.threads)
-    rows = list(candidates(args.model, args.cache or "f16"))
+    rows = list(candidates(args.model, args.cache or "f16", args.precision))
     answers = [answer(candidate, machine, args.context) for candidate in rows]
     if args.json:
         facts = {
@@ -66,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
     """A model in one form. `built`: whether this version runs its family; `fetch` and `store`: bytes of a model that is
-    not here and has this form where it is fetched from."""
+    not here."""
 
     name: str
     form: str
@@ -76,41 +75,46 @@ class Candidate:
     store: int | None = None
 
 
-def candidates(wanted: str | None, cache: str) -> Iterator[Candidate]:
+def candidates(wanted: str | None, cache: str, precision: "Precision | None") -> Iterator[Candidate]:
     """What was asked for, or every short name, in the forms it can be had in."""
-    from ouvert.cli.machine import sizes_of
-    from ouvert.engine import demand_of_files, demand_of_shape
-    from ouvert.models import known_shapes
-    from ouvert.store import StoreError, aliases, find_alias
+    from ouvert.assistant import precision_of
+    from ouvert.engine import demand_of_files
+    from ouvert.store import StoreError, aliases, find_alias, split_precision
 
-    shapes = known_shapes()
-    if wanted is not None:
-        try:
-            installed = open_store().resolve(wanted)
-        except StoreError:
-            if find_alias(wanted) is None:
-                raise
-        else:
-            demand = demand_of_files(installed.path, cache)
-            yield Candidate(name=installed.name, form="as it is here", demand=demand)
-            return
-    found = find_alias(wanted) if wanted is not None else None
-    for alias in (found,) if found is not None else aliases():
-        shape, sizes = shapes[alias.name], sizes_of(alias)
-        demand = demand_of_shape(shape, cache_type=cache)
-        if alias.sha256:  # what the file weighs is known to the byte
-            demand = replace(demand, weights=alias.size)
+    if wanted is None:
+        for each in aliases():
+            yield from forms_of(each, cache, precision)
+        return
+    name, named = split_precision(wanted)
+    alias = find_alias(name)
+    try:
+        installed = open_store().resolve(wanted)
+    except StoreError:
+        if alias is None:
+            raise
+        yield from forms_of(alias, cache, precision if named is None else cast("Precision", named))
+        return
+    demand = demand_of_files(installed.path, cache, precision_of(installed, precision))
+    yield Candidate(name=installed.called, form="as it is here", demand=demand)
+
+
+def forms_of(alias: "Alias", cache: str, precision: "Precision | None") -> Iterator[Candidate]:
+    """A model that can be fetched: at the precision asked for, else as it usually is and, of those that are rounded for
+    that, at 8 bits as well."""
+    from ouvert.assistant import demand_of_alias, form_of, sizes_of
+    from ouvert.engine import USUAL, is_rounded_here
+
+    usual: tuple[Precision | None, ...] = (USUAL, "8") if is_rounded_here(alias.name) else (None,)
+    for chosen in usual if precision is None else (precision,):
+        sizes = sizes_of(alias, chosen)
         yield Candidate(
             name=alias.name,
-            form=shape.shipped,
-            demand=demand,
+            form=form_of(alias, chosen),
+            demand=demand_of_alias(alias, chosen, cache),
             built=alias.built,
             fetch=sizes.fetch,
             store=sizes.store,
         )
-        if shape.shipped in ("BF16", "F32", "F8_E4M3"):
-            demand = demand_of_shape(shape, FOUR_BITS, cache)
-            yield Candidate(name=alias.name, form=FOUR_BITS, demand=demand, built=alias.built)
 
 
 def answer(candidate: Candidate, machine: "Machine", context: int) -> dict[str, Any]:

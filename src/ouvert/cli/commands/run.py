@@ -62,7 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("how it is computed")
-    add_settings(group, "threads", "context", "exact", "cache", "template")
+    add_settings(group, "threads", "context", "exact", "cache", "precision", "template")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -159,6 +159,7 @@ def open_model(args: argparse.Namespace, name: str | None = None) -> "Model":
         guard=guard,
         prefixes=prefixes or False,
         template=args.template,
+        precision=args.precision,
     )
     if model.info.name == DEFAULT_MODEL:
         from ouvert.cli.machine import advice

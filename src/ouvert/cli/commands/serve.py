@@ -54,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "receipts",
     )
     group = parser.add_argument_group("how it is computed")
-    add_settings(group, "threads", "context", "exact", "cache", "template")
+    add_settings(group, "threads", "context", "exact", "cache", "precision", "template")
     add_prefix_arguments(parser)
 
 
@@ -175,6 +175,7 @@ def settings_of(args: argparse.Namespace) -> "Settings":
         "prefixes": prefixes or False,
         "guard": guard_asked_for(),
         "template": args.template,
+        "precision": args.precision,
     }
     return Settings(
         host="127.0.0.1" if args.host == "localhost" else args.host,

@@ -6,14 +6,14 @@ import sys
 from collections.abc import Iterable
 from dataclasses import asdict
 from math import prod
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from ouvert.cli.arguments import add_model_argument
 from ouvert.cli.environment import open_store
 from ouvert.cli.terminal import visible
 
 if TYPE_CHECKING:
+    from ouvert.assistant import Precision
     from ouvert.store import Installed, Packed
     from ouvert.weights import Checkpoint
 
@@ -92,7 +92,10 @@ def provenance(installed: "Installed") -> dict[str, Any]:
         "bytes": installed.size,
         "digest": installed.digest,
         "files": [{"name": file.name, "bytes": file.size, "digest": file.digest} for file in installed.files],
-        "packed": [{"layout": each.layout, "bytes": each.size, "path": str(each.path)} for each in installed.packed],
+        "packed": [
+            {"layout": each.layout, "precision": each.precision, "bytes": each.size, "path": str(each.path)}
+            for each in installed.packed
+        ],
     }
 
 
@@ -113,26 +116,31 @@ def contents(installed: "Installed") -> dict[str, Any]:
             "parameters": None,
             "context": None,
             "configuration": None,
+            "precision": None,
+            "packed_bytes": None,
             "bytes_to_run": None,
             "tensors": len(checkpoint.tensors),
             "encodings": dict(sorted(encodings.items(), key=lambda pair: -pair[1])),
             "chat_template": language.template,
             "chat_template_names": list(language.templates),
         }
-        return facts | recognised(checkpoint, installed.path)
+        return facts | recognised(checkpoint, installed)
 
 
-def recognised(checkpoint: "Checkpoint", path: Path) -> dict[str, Any]:
-    """What the model is and takes, or why this version cannot run it."""
-    from ouvert.cli.machine import USUAL_CONTEXT
+def recognised(checkpoint: "Checkpoint", installed: "Installed") -> dict[str, Any]:
+    """What the model is and takes, at which precision it runs, or why this version cannot run it."""
+    from ouvert.assistant import USUAL_CONTEXT, precision_of
+    from ouvert.cli.configuration import Configuration
     from ouvert.engine import demand_of_files, memory_to_run
     from ouvert.models import recognise
+    from ouvert.packed import settled
     from ouvert.weights import CheckpointError
 
     try:
         family, config = recognise(checkpoint)
         parameters = family.parameters(config, checkpoint)
-        memory = memory_to_run(demand_of_files(path), USUAL_CONTEXT)
+        precision = settled(parameters, precision_of(installed, cast("Precision", Configuration().value("precision"))))
+        demand = demand_of_files(installed.path, precision=precision)
     except CheckpointError as problem:
         return {"not_runnable": str(problem)}
     return {
@@ -140,13 +148,15 @@ def recognised(checkpoint: "Checkpoint", path: Path) -> dict[str, Any]:
         "parameters": sum(prod(parameter.shape) for parameter in parameters if not parameter.same_as),
         "context": getattr(config, "max_position_embeddings", None),
         "configuration": asdict(config),
-        "bytes_to_run": memory,
+        "precision": precision,
+        "packed_bytes": demand.weights,
+        "bytes_to_run": memory_to_run(demand, USUAL_CONTEXT),
     }
 
 
 def print_facts(facts: dict[str, Any]) -> None:
     """Titles on the left, facts on the right; what is not known is left out."""
-    from ouvert.cli.machine import USUAL_CONTEXT
+    from ouvert.assistant import USUAL_CONTEXT
     from ouvert.store import bytes_in_words
 
     def say(title: str, *lines: object) -> None:
@@ -169,6 +179,9 @@ def print_facts(facts: dict[str, Any]) -> None:
         "encodings",
         *(f"{name}: {bytes_in_words(size)} ({size / total:.1%})" for name, size in facts["encodings"].items()),
     )
+    if facts["precision"]:
+        words = "as it is stored" if facts["precision"] == "stored" else f"{facts['precision']} bits"
+        say("precision", f"{words}: {bytes_in_words(facts['packed_bytes'])} when packed")
     say("licence", facts["licence"] or "not stated")
     say("source", facts["source"] + (f" at {facts['revision']}" if facts["revision"] else ""))
     say(
@@ -180,7 +193,10 @@ def print_facts(facts: dict[str, Any]) -> None:
     say("digest", facts["digest"])
     if len(facts["files"]) > 1:
         say("files", *(f"{file['digest']}  {file['name']}" for file in facts["files"]))
-    say("packed", *(f"{each['layout']}: {bytes_in_words(each['bytes'])}" for each in facts["packed"]))
+    say(
+        "packed",
+        *(f"{each['precision']}: {bytes_in_words(each['bytes'])} ({each['layout']})" for each in facts["packed"]),
+    )
     if facts["digest"]:
         stored = 0 if facts["linked"] else facts["bytes"]  # a linked file is not the store's
         say("stored", bytes_in_words(stored + sum(each["bytes"] for each in facts["packed"])))

@@ -13,7 +13,7 @@ from ouvert.engine.runners.native_runner import NativeRunner
 from ouvert.engine.runners.nonfinite import Locate, in_native, in_numpy
 from ouvert.engine.runners.numpy_runner import NumpyRunner, limit_threads
 from ouvert.kernels import CacheType
-from ouvert.packed import InMemory, ModelFiles, PackedFile, PlacedModel
+from ouvert.packed import STORED, ModelFiles, PackedFile, PlacedModel, Precision
 
 CACHE_TYPES: tuple[CacheType, ...] = get_args(CacheType)
 
@@ -40,17 +40,19 @@ def open_runner(
     packed: PackedFile | None = None,
     cache_type: CacheType | None = None,
     weights_digest: str | None = None,
+    precision: Precision | None = None,
 ) -> ModelRunner:
     """The fastest runner for this model.
 
     Native weights come from `packed`, memory-mapped; without it they are packed into memory. `exact` matters to the
     native runner only: NumPy computes in float32 anyway. `cache_type`: how keys and values are kept (default: 16 bits
     in the native runner, 32 in NumPy, which knows nothing else). `weights_digest`: that of the files, if it is known.
-    Raises CheckpointError, and EngineError for a cache that the runner does not have.
+    `precision`: that of packed weights; left out, the usual one. Raises CheckpointError, and EngineError for a cache or
+    a precision that the runner does not have.
     """
     if kernels.available():
         count = threads or physical_cores()
-        placed = place_natively(files, packed, count, weights_digest)
+        placed = place_natively(files, packed, count, weights_digest, precision)
         try:
             return native_runner(placed, count, exact, cache_type or "f16")
         except kernels.TracingError as problem:
@@ -64,6 +66,11 @@ def open_runner(
             f"loading {files.path}: cache_type={cache_type!r}, but NumPy computes this model, and keeps keys and "
             "values in f32 only. Leave it out, or install a C++20 compiler and Ouvert again for the native kernels."
         )
+    if precision not in (None, STORED):
+        raise EngineError(
+            f"loading {files.path}: precision={precision}, but NumPy computes this model, with the numbers that are in "
+            "its files. Leave it out, or install a C++20 compiler and Ouvert again for the native kernels."
+        )
     limit_threads(threads)
     ops = Ops()
     placed = files.place(ops, weights_digest)
@@ -71,12 +78,16 @@ def open_runner(
 
 
 def place_natively(
-    files: ModelFiles, packed: PackedFile | None, threads: int, weights_digest: str | None
+    files: ModelFiles,
+    packed: PackedFile | None,
+    threads: int,
+    weights_digest: str | None,
+    precision: Precision | None,
 ) -> PlacedModel:
     """The model with packed weights, out of a file or packed into memory. Raises CheckpointError."""
     if packed is None:
-        return files.place(InMemory(threads), weights_digest)
-    return files.place_packed(packed, threads)
+        return files.place_in_memory(threads, precision, weights_digest)
+    return files.place_packed(packed, threads, precision)
 
 
 def native_runner(placed: PlacedModel, threads: int, exact: bool, cache_type: CacheType) -> ModelRunner:

@@ -51,6 +51,10 @@ inline Lanes operator/(Lanes a, Lanes b) { return {_mm512_div_ps(a.all_lanes, b.
 inline Lanes fma(Lanes a, Lanes b, Lanes c) { return {_mm512_fmadd_ps(a.all_lanes, b.all_lanes, c.all_lanes)}; }
 inline Lanes larger(Lanes a, Lanes b) { return {_mm512_max_ps(a.all_lanes, b.all_lanes)}; }
 inline Lanes smaller(Lanes a, Lanes b) { return {_mm512_min_ps(a.all_lanes, b.all_lanes)}; }
+inline Lanes where_less(Lanes a, Lanes b, Lanes x, Lanes y) {
+  return {_mm512_mask_mov_ps(y.all_lanes, _mm512_cmp_ps_mask(a.all_lanes, b.all_lanes, _CMP_LT_OQ), x.all_lanes)};
+}
+inline Lanes root(Lanes x) { return {_mm512_sqrt_ps(x.all_lanes)}; }
 inline Lanes keep(Lanes x, int first, int last, float other) {
   const auto kept = static_cast<__mmask16>(Lanes::first(last) & ~Lanes::first(first));
   return {_mm512_mask_mov_ps(_mm512_set1_ps(other), kept, x.all_lanes)};

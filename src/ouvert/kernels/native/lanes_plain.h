@@ -89,6 +89,13 @@ inline Lanes larger(Lanes a, Lanes b) {
 inline Lanes smaller(Lanes a, Lanes b) {
   return each_lane([&](int i) { return a.lane[i] < b.lane[i] ? a.lane[i] : b.lane[i]; });
 }
+// x where a < b, else y; so y if either is NaN.
+inline Lanes where_less(Lanes a, Lanes b, Lanes x, Lanes y) {
+  return each_lane([&](int i) { return a.lane[i] < b.lane[i] ? x.lane[i] : y.lane[i]; });
+}
+inline Lanes root(Lanes x) {
+  return each_lane([&](int i) { return std::sqrt(x.lane[i]); });
+}
 // Lanes first .. last - 1 of x, the others `other`.
 inline Lanes keep(Lanes x, int first, int last, float other) {
   return each_lane([&](int i) { return i >= first && i < last ? x.lane[i] : other; });

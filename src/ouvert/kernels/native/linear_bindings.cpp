@@ -28,10 +28,11 @@ using Bounds = std::tuple<std::int64_t, std::int64_t, std::int64_t, std::int64_t
 
 const LinearKernels& kernels_named(const std::string& wanted) { return linear_kernels(instruction_set_named(wanted)); }
 
-nb::tuple pack_rows(const std::string& encoding, const std::string& layout, const Bytes& data, std::int64_t rows,
+nb::tuple pack_rows(const std::string& set, const std::string& encoding, const std::string& layout, const Bytes& data, std::int64_t rows,
                     std::int64_t columns, const BytesOut& out, int threads) {
   const Source source{encoding_named(encoding), rows, columns, data.data()};
   const Layout to = layout_named(layout);
+  const InstructionSet instructions = instruction_set_named(set);
   const std::int64_t groups = (rows + kRowGroup - 1) / kRowGroup;
   constexpr std::int64_t kGroupsAtOnce = 8;
   std::vector<Loss> losses(static_cast<std::size_t>((groups + kGroupsAtOnce - 1) / kGroupsAtOnce));
@@ -40,7 +41,7 @@ nb::tuple pack_rows(const std::string& encoding, const std::string& layout, cons
     Pool pool(threads);
     pool.for_each(static_cast<std::uint32_t>(losses.size()), [&](std::uint32_t piece, int) {
       const std::int64_t begin = piece * kGroupsAtOnce;
-      pack(source, to, begin, std::min(groups, begin + kGroupsAtOnce), out.data(), losses[piece]);
+      pack(source, to, begin, std::min(groups, begin + kGroupsAtOnce), out.data(), instructions, losses[piece]);
     });
   }
   Loss all;
@@ -81,7 +82,7 @@ void bind_packing(nb::module_& m) {
   m.def("can_pack", [](const std::string& encoding, const std::string& layout) {
     return can_pack(encoding_named(encoding), layout_named(layout));
   });
-  m.def("pack", &pack_rows, "encoding"_a, "layout"_a, "data"_a, "rows"_a, "columns"_a, "out"_a, "threads"_a);
+  m.def("pack", &pack_rows, "set"_a, "encoding"_a, "layout"_a, "data"_a, "rows"_a, "columns"_a, "out"_a, "threads"_a);
   m.def(
       "dequantise_rows",
       [](const std::string& layout, std::int64_t rows, std::int64_t columns, const Bytes& data, const Ids& which,

@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "linear_layout.h"
+#include "rounding.h"
 
 namespace ouvert {
 namespace {
@@ -290,6 +291,84 @@ void pack_as_floats(const Source& source, const std::uint8_t* row, const Place& 
   }
 }
 
+// ---- floats rounded to fewer bits -------------------------------------------------------------------------------
+
+// Values no larger than this have scales that a half can hold.
+constexpr float kLargestRounded = 65504.0f;
+
+// Sixteen rows of `count` columns as [column][row]; rows that do not exist are zeros. Blocks with a value that is not a
+// number or too large are refused, and zeros as well.
+void read_columns(const Source& source, std::int64_t first_row, std::int64_t column, std::int64_t count, float* out,
+                  Loss& loss) {
+  float values[kStretch];
+  for (int r = 0; r < kRowGroup; ++r) {
+    const bool exists = first_row + r < source.rows;
+    if (exists) {
+      const std::uint8_t* row =
+          source.data + (first_row + r) * encoded_row_bytes(source.encoding, source.columns);
+      read_floats(source.encoding, row, column, count, values);
+      const bool fits = std::all_of(values, values + count, [](float x) { return std::fabs(x) <= kLargestRounded; });
+      if (!fits) ++loss.refused;
+      if (!fits) std::fill(values, values + count, 0.0f);
+    }
+    for (std::int64_t i = 0; i < count; ++i) out[i * kRowGroup + r] = exists ? values[i] : 0.0f;
+  }
+}
+
+// Puts the scales of sixteen rows where a K layout has them.
+void put_k_scales(Layout layout, const Rounded& from, std::uint8_t* scales) {
+  for (int r = 0; r < kRowGroup; ++r) {
+    put(scales + 2 * r, from.scale[0][r].bits);
+    if (layout == Layout::Q6_K) {
+      for (int n = 0; n < 16; ++n) scales[32 + 16 * n + r] = static_cast<std::uint8_t>(from.sub_scale[n][r]);
+      continue;
+    }
+    put(scales + 32 + 2 * r, from.minimum[0][r].bits);
+    std::uint32_t high = 0;
+    for (int n = 0; n < 8; ++n) {
+      const auto s = static_cast<std::uint32_t>(from.sub_scale[n][r]), t = static_cast<std::uint32_t>(from.sub_minimum[n][r]);
+      scales[64 + 16 * n + r] = static_cast<std::uint8_t>((s & 15) | (t & 15) << 4);
+      high |= (s >> 4 | t >> 4 << 2) << 4 * n;
+    }
+    put(scales + 192 + 4 * r, high);
+  }
+}
+
+void put_rounded(Layout layout, const Rounded& from, std::int64_t rows, std::int64_t columns, std::int64_t column,
+                 std::int64_t count, std::uint8_t* group) {
+  if (geometry(layout).scales_columns == kStretch) put_k_scales(layout, from, block_at(layout, group, columns, column / kBlock).scales);
+  for (std::int64_t n = 0; n < count / kBlock; ++n) {
+    const Block<std::uint8_t> at = block_at(layout, group, columns, column / kBlock + n);
+    std::uint8_t* scales = at.scales + at.within * geometry(layout).scales;
+    for (int r = 0; r < rows; ++r) {
+      std::uint8_t codes[kBlock];
+      for (int i = 0; i < kBlock; ++i) codes[i] = from.codes[n * kBlock + i][r];
+      put_codes(layout, codes, r, at.codes);
+      if (geometry(layout).scales_columns == kStretch) continue;
+      put(scales + 2 * r, from.scale[n][r].bits);
+      put(scales + 32 + 2 * r, from.minimum[n][r].bits);
+    }
+  }
+}
+
+// Floats of a group of rows, rounded to a layout that `rounds_to` says yes to.
+void pack_rounded(const Source& source, Layout layout, std::int64_t first_row, Round* round, std::uint8_t* group,
+                  Loss& loss) {
+  float x[kStretch * kRowGroup];
+  Rounded found;
+  const std::int64_t rows = std::min(kRowGroup, source.rows - first_row);
+  for (std::int64_t column = 0; column < source.columns; column += kStretch) {
+    const std::int64_t count = std::min(kStretch, source.columns - column);
+    read_columns(source, first_row, column, count, x, loss);
+    round(layout, x, count, found);
+    put_rounded(layout, found, rows, source.columns, column, count, group);
+    for (int r = 0; r < rows; ++r) {
+      loss.squared_error += found.error[r];
+      loss.squares += found.squares[r];
+    }
+  }
+}
+
 // ---- all encodings ----------------------------------------------------------------------------------------------
 
 // Packs one block of a row. Null where values are read as floats.
@@ -334,17 +413,21 @@ std::int64_t encoded_row_bytes(Encoding encoding, std::int64_t columns) {
 
 bool can_pack(Encoding from, Layout to) {
   const bool floats = from == Encoding::F32 || from == Encoding::F16 || from == Encoding::BF16;
-  return floats ? !takes_int8(to) || to == Layout::Q8_0 : to == record(from).layout;
+  return floats ? !takes_int8(to) || to == Layout::Q8_0 || rounds_to(to) : to == record(from).layout;
 }
 
 void pack(const Source& source, Layout layout, std::int64_t group_begin, std::int64_t group_end, std::uint8_t* packed,
-          Loss& loss) {
+          InstructionSet set, Loss& loss) {
   const std::int64_t bytes = group_bytes(layout, source.columns);
   const std::int64_t row_bytes = encoded_row_bytes(source.encoding, source.columns);
   const Record& from = record(source.encoding);
   for (std::int64_t group = group_begin; group < group_end; ++group) {
     std::uint8_t* at = packed + group * bytes;
     std::memset(at, 0, static_cast<std::size_t>(bytes));
+    if (from.pack == nullptr && rounds_to(layout)) {
+      pack_rounded(source, layout, group * kRowGroup, rounding(set), at, loss);
+      continue;
+    }
     const std::int64_t rows = std::min(kRowGroup, source.rows - group * kRowGroup);
     for (int r = 0; r < rows; ++r) {
       const std::uint8_t* encoded = source.data + (group * kRowGroup + r) * row_bytes;

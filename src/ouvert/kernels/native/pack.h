@@ -36,7 +36,7 @@ std::int64_t encoded_row_bytes(Encoding encoding, std::int64_t columns);
 std::int64_t encoded_block(Encoding encoding);
 
 // Whether `pack` can pack this encoding as this layout. All pairs are exact, except those that round: F32, F16, BF16
-// and Q2_K as Q8_0, and floats as another type of floats that has fewer bits.
+// as fewer bits, and Q2_K as Q8_0.
 bool can_pack(Encoding from, Layout to);
 
 struct Source {
@@ -53,8 +53,9 @@ struct Loss {
 };
 
 // Packs groups group_begin .. group_end - 1 of kRowGroup rows; `packed` is where the matrix begins. Every byte of the
-// groups is written: rows that do not exist and padding are zeros. can_pack(source.encoding, layout) must hold.
+// groups is written: rows that do not exist and padding are zeros. can_pack(source.encoding, layout) must hold. Floats
+// are rounded with the instructions of `set`, to the same bits with any.
 void pack(const Source& source, Layout layout, std::int64_t group_begin, std::int64_t group_end, std::uint8_t* packed,
-          Loss& loss);
+          InstructionSet set, Loss& loss);
 
 }  // namespace ouvert

@@ -53,7 +53,7 @@ def parameter_size(count: int) -> str:
 
 def details(call: Call, installed: Installed) -> dict[str, Any]:
     """What is known of a model without opening it; its family and size only where it is in memory."""
-    model = call.service.loaded_models.model_of(installed.name)
+    model = call.service.loaded_models.model_of(installed.called)
     family = "" if model is None else model.info.family
     names = [file.name for file in installed.files] or [installed.path.name]
     return {
@@ -67,7 +67,7 @@ def details(call: Call, installed: Installed) -> dict[str, Any]:
 
 
 def listed(call: Call, installed: Installed) -> dict[str, Any]:
-    name = tagged(installed.name)
+    name = tagged(installed.called)
     return {
         "name": name,
         "model": name,
@@ -123,7 +123,7 @@ async def show(call: Call) -> Response:
     return JSONAnswer(
         {
             "license": installed.licence or "",
-            "modelfile": f"FROM {installed.name}\n",
+            "modelfile": f"FROM {installed.called}\n",
             "parameters": "",
             "template": "",
             "details": details(call, installed)

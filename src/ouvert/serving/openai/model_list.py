@@ -22,14 +22,14 @@ def entries(service: Service, caller: Caller) -> list[dict[str, Any]]:
         if not caller.admits(installed.name):
             continue
         efforts = efforts_of(service, installed)
-        for name in (installed.name, *(f"{installed.name}:{effort}" for effort in efforts)):
+        for name in (installed.called, *(f"{installed.called}:{effort}" for effort in efforts)):
             found.append(entry(service, installed, name, efforts))
     return found
 
 
 def entry(service: Service, installed: Installed, name: str, efforts: tuple[str, ...]) -> dict[str, Any]:
     created = created_at(installed)
-    model = service.loaded_models.model_of(installed.name)
+    model = service.loaded_models.model_of(installed.called)
     return {
         "id": name,
         "object": "model",

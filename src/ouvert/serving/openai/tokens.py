@@ -44,7 +44,7 @@ def named_or_only(call: Call, name: str | None) -> str:
     loaded_models, admits = call.service.loaded_models, call.caller.admits
     loaded = [entry for entry in loaded_models.loaded() if admits(entry.installed.name)]
     if loaded:
-        return max(loaded, key=lambda entry: entry.last_used).installed.name
+        return max(loaded, key=lambda entry: entry.last_used).installed.called
     every = [installed for installed in loaded_models.catalog.every() if admits(installed.name)]
     if not every:
         raise Refusal(404, "There is no model here yet: `ouvert pull smollm2` brings one.", code="model_not_found")

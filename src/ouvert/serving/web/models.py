@@ -5,7 +5,7 @@ from typing import Any
 
 from starlette.responses import Response
 
-from ouvert.assistant import is_toy, size_of
+from ouvert.assistant import bytes_in_memory, is_toy, size_of
 from ouvert.serving.endpoints import Call
 from ouvert.serving.errors import refusal_of
 from ouvert.serving.model_facts import efforts_of, facts_of
@@ -30,11 +30,12 @@ def model_records(call: Call) -> list[dict[str, Any]]:
         if not call.caller.admits(installed.name):
             continue
         facts = facts_of(service, installed, efforts_of(service, installed))
-        record = {"id": installed.name, **size_facts(installed), **facts}
+        record = {"id": installed.called, **size_facts(installed), **facts}
         if not record.pop("writes_text"):
             continue  # a model of embeddings holds no conversation
         if (room := service.settings.memory) is not None:
-            record["fit"] = {"state": fit(installed.size, room), "needs_bytes": installed.size, "available_bytes": room}
+            needs = bytes_in_memory(installed, service.settings.load_options.get("precision"))
+            record["fit"] = {"state": fit(needs, room), "needs_bytes": needs, "available_bytes": room}
         records.append(record)
     return records
 
