@@ -31,8 +31,12 @@ SUBJECTS = {
     "sampling": ("Sampling, grammars and tokens", "Sampling Grammar Token"),
     "receipts": ("Receipts", "Ledger Replayed Verified"),
     "prefixes": ("Kept prefixes", "PageFiles"),
+    "batches": ("Batches and jobs", "batch BatchOutcome Job"),
     "guard": ("The guard against connections", "guard"),
-    "errors": ("Errors", "AssistantError ChatError CheckpointError EngineError LedgerError StoreError TokenizerError"),
+    "errors": (
+        "Errors",
+        "AssistantError ChatError CheckpointError EngineError JobError LedgerError StoreError TokenizerError",
+    ),
 }
 # From the ground up, so that a name is described where it comes from.
 PARTS = [

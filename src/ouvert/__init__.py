@@ -41,7 +41,8 @@ if TYPE_CHECKING:
     from ouvert.chat import ChatError, Message, Tool, ToolCall
     from ouvert.engine import EngineError, Grammar, PageFiles, Reading, Sampling, Token
     from ouvert.safety import guard
-    from ouvert.store import StoreError
+    from ouvert.serving import BatchOutcome, batch
+    from ouvert.store import Job, JobError, StoreError
     from ouvert.tokenization import TokenizerError
     from ouvert.weights import CheckpointError
 
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
 PUBLIC = {
     "Answer": "assistant",
     "AssistantError": "assistant",
+    "BatchOutcome": "serving",
     "ChatError": "chat",
     "ChatRequest": "assistant",
     "CheckpointError": "weights",
@@ -60,6 +62,8 @@ PUBLIC = {
     "Event": "assistant",
     "Finished": "assistant",
     "Grammar": "engine",
+    "Job": "store",
+    "JobError": "store",
     "Ledger": "assistant",
     "LedgerError": "assistant",
     "Message": "chat",
@@ -83,6 +87,7 @@ PUBLIC = {
     "Usage": "assistant",
     "Verified": "assistant",
     "as_conversation": "assistant",
+    "batch": "serving",
     "guard": "safety",
     "load": "assistant",
 }
@@ -90,6 +95,7 @@ PUBLIC = {
 __all__ = [
     "Answer",
     "AssistantError",
+    "BatchOutcome",
     "ChatError",
     "ChatRequest",
     "CheckpointError",
@@ -99,6 +105,8 @@ __all__ = [
     "Event",
     "Finished",
     "Grammar",
+    "Job",
+    "JobError",
     "Ledger",
     "LedgerError",
     "Message",
@@ -122,6 +130,7 @@ __all__ = [
     "Usage",
     "Verified",
     "as_conversation",
+    "batch",
     "guard",
     "load",
 ]

@@ -26,9 +26,15 @@ def test_the_table_says_what_the_command_says(command: str) -> None:
     assert build_parser(command).parse_known_args(
         [
             command,
-            *{"run": [], "list": [], "doctor": [], "cache": ["show"], "receipt": ["list"], "key": ["list"]}.get(
-                command, ["bash"]
-            ),
+            *{
+                "run": [],
+                "list": [],
+                "doctor": [],
+                "cache": ["show"],
+                "receipt": ["list"],
+                "key": ["list"],
+                "jobs": ["list"],
+            }.get(command, ["bash"]),
         ]
     )
 

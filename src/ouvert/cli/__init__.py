@@ -23,6 +23,8 @@ COMMANDS = {
     "list": "List the models on this machine, or those that have a short name.",
     "show": "Say what a model is, and where it came from.",
     "remove": "Remove a model from this machine.",
+    "batch": "Answer a file of requests; interrupted, it goes on where it was.",
+    "jobs": "List, show, cancel and remove batches and other long work.",
     "serve": "Serve models to other programs, on this machine.",
     "key": "Make, list and revoke the keys of clients of the server.",
     "fit": "Say whether a model will run here, in how much memory, and about how fast.",

@@ -6,10 +6,11 @@ ollama, web) import the root and never each other; only `app` imports them.
 """
 
 from ouvert.serving.app import ENDPOINTS as EVERY_ENDPOINT
-from ouvert.serving.app import ENGINE_ENDPOINTS, make_app
+from ouvert.serving.app import ENGINE_ENDPOINTS, JOB_KINDS, make_app
 from ouvert.serving.endpoints import Call, Endpoint
 from ouvert.serving.errors import Refusal
 from ouvert.serving.keys import Key, KeyFileError, Keys
+from ouvert.serving.openai import BatchOptions, BatchOutcome, batch, facts_of, run_batch
 from ouvert.serving.peers import this_user, user_who_listens, users_can_be_told
 from ouvert.serving.server import allow_more_files, bound_socket, make_server
 from ouvert.serving.service import Service
@@ -18,6 +19,9 @@ from ouvert.serving.settings import Settings
 __all__ = [
     "ENGINE_ENDPOINTS",
     "EVERY_ENDPOINT",
+    "JOB_KINDS",
+    "BatchOptions",
+    "BatchOutcome",
     "Call",
     "Endpoint",
     "Key",
@@ -27,9 +31,12 @@ __all__ = [
     "Service",
     "Settings",
     "allow_more_files",
+    "batch",
     "bound_socket",
+    "facts_of",
     "make_app",
     "make_server",
+    "run_batch",
     "this_user",
     "user_who_listens",
     "users_can_be_told",

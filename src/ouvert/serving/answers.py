@@ -61,6 +61,11 @@ class Answers:
         self.in_progress: set[AnswerInProgress[Any]] = set()
         self._most = most
 
+    @property
+    def somebody_waits(self) -> bool:
+        """Whether an answer is being written that is no item of a job. Raises nothing."""
+        return any(not answer.caller.in_background for answer in self.in_progress)
+
     def take_places(self, count: int) -> None:
         """Raises Refusal 503 where there are not so many left."""
         if self.in_flight + count > self._most:

@@ -17,6 +17,8 @@ from ouvert.serving.body import Bounds
 from ouvert.serving.callers import ANYBODY, identify, refuse_all_but_the_owner, refuse_strangers
 from ouvert.serving.endpoints import Call, Endpoint, read_body
 from ouvert.serving.errors import Dialect, Refusal, dialect_of, refusal_of
+from ouvert.serving.job_kinds import JobKind
+from ouvert.serving.job_runner import JobRunner
 from ouvert.serving.origin_guard import HostAndOriginGuard, refuse_other_pages
 from ouvert.serving.service import Service
 from ouvert.serving.settings import Settings
@@ -43,6 +45,7 @@ ENGINE_ENDPOINTS: tuple[Endpoint, ...] = (
     *health.ENDPOINTS,
     *openapi.ENDPOINTS,
 )
+JOB_KINDS: tuple[JobKind, ...] = (openai.Batches(),)
 LONGEST_GUESSED = 200
 CLIENT_GONE = 499  # no client reads it; the counters show it
 
@@ -53,10 +56,11 @@ def make_app(
     *,
     progress: Progress = SILENCE,
     endpoints: Iterable[Endpoint] = ENDPOINTS,
+    kinds: Iterable[JobKind] = JOB_KINDS,
     ready: Ready | None = None,
 ) -> Starlette:
     """The application. Models named in `settings` are loaded when it starts; `ready` is awaited after that. Without it
-    the log names those that cannot be loaded.
+    the log names those that cannot be loaded. `kinds`: what it does as jobs, those of an earlier server included.
 
     Raises nothing. The application raises StoreError when it starts, if a model that is to be served is not here.
     """
@@ -65,13 +69,16 @@ def make_app(
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         service = app.state.service = Service(settings, store, progress)
         responses = app.state.responses = openai.ResponseStore(settings.stored_responses)
+        jobs = app.state.jobs = JobRunner(service, app, kinds)
         watch = asyncio.create_task(service.loaded_models.watch())
         keys = asyncio.create_task(service.watch_keys())
         cleared = asyncio.create_task(service.kept_prompts.watch_cleared())
         first = asyncio.create_task(load_named_models(service, ready))
+        jobs.begin()
         try:
             yield
         finally:
+            await jobs.pause()
             for task in (watch, keys, cleared, first):
                 task.cancel()
             await asyncio.gather(watch, keys, cleared, first, return_exceptions=True)

@@ -62,7 +62,7 @@ async def read_json(request: Request, bounds: Bounds) -> Any:
             raw = await asyncio.to_thread(in_utf8, raw, encoding)
         if codings or encoding != "utf-8":
             await asyncio.to_thread(Count(bounds.values).add, raw)
-        return json.loads(raw or b"{}", parse_constant=refuse_constant, parse_float=finite)
+        return json_value(raw or b"{}")
     except UnicodeDecodeError as problem:
         raise Refusal(
             400,
@@ -73,6 +73,11 @@ async def read_json(request: Request, bounds: Bounds) -> Any:
     except (ValueError, RecursionError) as problem:
         fault = "it is nested too deeply" if isinstance(problem, RecursionError) else str(problem)
         raise Refusal(400, f"The body is not JSON: {fault:.300}. Send a JSON object.", code="invalid_json") from None
+
+
+def json_value(text: bytes | str) -> Any:
+    """What a JSON text says. Raises ValueError for what is none, and RecursionError."""
+    return json.loads(text, parse_constant=refuse_constant, parse_float=finite)
 
 
 def in_utf8(raw: bytes, encoding: str) -> bytes:

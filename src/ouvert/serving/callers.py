@@ -34,11 +34,13 @@ class Caller:
     """`whose`: the name under which what this caller leaves is kept; nobody of another name is given it.
 
     `reads_stored`: whether what is stored on this machine may be shown to this caller, each their own.
+    `in_background`: nobody waits for this answer, which is an item of a job.
     """
 
     whose: str
     key: Key | None = None
     reads_stored: bool = False
+    in_background: bool = False
 
     @property
     def is_owner(self) -> bool:
@@ -78,6 +80,15 @@ def identify(request: Request, keys: Keys, *, counted: bool = True) -> Caller:
     if connection.is_this_users:
         return Caller(OWNER, None, True)
     return Caller(UNKNOWN if connection.user is None else f"user:{connection.user}")
+
+
+def caller_of_job(owner: str, keys: Keys) -> Caller | None:
+    """Who asks where nobody is connected: the owner of a job, by the name under which it is kept. None if that was a
+    key that is revoked. Raises KeyFileError."""
+    if owner == OWNER:
+        return Caller(OWNER, None, True, True)
+    found = next((key for key in keys.every() if owner == f"key:{key.id}"), None)
+    return None if found is None else Caller(owner, found, True, True)
 
 
 def refuse_strangers(caller: Caller) -> None:

@@ -63,7 +63,11 @@ class Endpoint:
 
 async def read_body(request: Request, model: type[BaseModel], bounds: Bounds) -> BaseModel:
     """The body as `model`. Raises Refusal."""
-    value = await read_json(request, bounds)
+    return as_body(await read_json(request, bounds), model)
+
+
+def as_body(value: Any, model: type[BaseModel]) -> BaseModel:
+    """A value that came as JSON, as `model`. Raises Refusal."""
     try:
         body_read = model.model_validate(value)
     except ValidationError as problem:

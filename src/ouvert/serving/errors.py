@@ -17,7 +17,7 @@ from ouvert.assistant import (
     TokenizerError,
 )
 from ouvert.chat import ChatError
-from ouvert.store import CheckpointError, StoreError
+from ouvert.store import CheckpointError, JobBusy, JobError, NoSuchFile, NoSuchJob, StoreError
 
 # Status -> the kind of error, in OpenAI's words.
 KINDS = {
@@ -137,6 +137,10 @@ def refusal_of(problem: Exception) -> Refusal | None:
             return Refusal(400, str(problem), code="invalid_value")
         case CheckpointError():
             return Refusal(500, str(problem), code="model_unusable", param="model")
+        case NoSuchFile() | NoSuchJob():
+            return Refusal(404, str(problem), code="not_found")
+        case JobError():
+            return Refusal(409 if isinstance(problem, JobBusy) else 500, str(problem), code="job_unusable")
         case StoreError():
             return Refusal(404, str(problem), code="model_not_found", param="model")
     return None

@@ -11,6 +11,7 @@ import uvicorn
 from starlette.applications import Starlette
 
 from ouvert.serving.connections import TimeLimitedProtocol
+from ouvert.serving.job_runner import runner_of
 from ouvert.serving.service import Service
 from ouvert.serving.settings import Settings
 
@@ -107,6 +108,7 @@ class GracefulServer(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         service: Service = self._app.state.service
+        await runner_of(self._app).pause()  # before answers are ended: an item is recorded whole or not at all
         if service.answers.in_flight:
             time = "until they end" if self._stop_seconds is None else f"{self._stop_seconds:g} s"
             LOG.warning("Stopping: %d answers are being written, and have %s.", service.answers.in_flight, time)

@@ -30,7 +30,7 @@ from ouvert.serving.loaded_models import Lease, LoadedModels
 from ouvert.serving.metrics import Metrics
 from ouvert.serving.receipt_store import ReceiptStore
 from ouvert.serving.settings import Settings
-from ouvert.store import SILENCE, Installed, Progress, Removed, Store
+from ouvert.store import SILENCE, Installed, JobStore, KeptFiles, Progress, Removed, Store
 
 LOG = logging.getLogger("ouvert.serving")
 
@@ -62,6 +62,7 @@ class Service:
         self.keys = Keys(settings.state)
         if settings.key_required:
             self.keys.require()
+        self.jobs, self.files = JobStore(store.home / "jobs"), KeptFiles(store.home / "files")
         self.metrics = Metrics(lambda: len(self.loaded_models.loaded()), resident_bytes)
         self.receipts = ReceiptStore(settings.kept_receipts)
         self.answers = Answers(settings.most_answers, self.loaded_models, self.metrics, self.receipts)

@@ -18,7 +18,10 @@ class Settings:
     they end; `ping_seconds` between signs of life in a stream that has nothing to say. `memory`: bytes all models
     together may take, None for no limit. `body_values`: members and elements that the objects and arrays of a request
     may have in all (where token ids are sent: body.TOKEN_VALUES at least). `most_answers`: how many are written or wait
-    to be at once. `load_options` are those of `assistant.load`.
+    to be at once. `load_options` are those of `assistant.load`. `job_places`: items of jobs that are answered at once
+    while nobody waits for an answer; `job_items`: most items of one job; `job_keep`: seconds that a job which is over,
+    and an uploaded file, are kept, None for good; `file_bytes`: most bytes of an uploaded file; `files_bytes`: of all
+    files of one caller.
     """
 
     host: str = "127.0.0.1"
@@ -45,6 +48,11 @@ class Settings:
     origins: tuple[str, ...] = ()  # web pages, beside those of this machine, that may use it
     stored_responses: int = 1000
     kept_receipts: int = 2000
+    job_places: int = 16
+    job_items: int = 50_000
+    job_keep: float | None = 30 * 86400.0
+    file_bytes: int = 200_000_000
+    files_bytes: int = 10_000_000_000
     key_required: bool = False  # also where none has been made yet
     state: Path | None = None  # folder for what outlives the process: keys
     hub: Hub = field(default_factory=Hub)  # that models are fetched from when the owner asks for it

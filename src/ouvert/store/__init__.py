@@ -1,11 +1,17 @@
-"""Models on this machine: fetch, verify, list, remove, with their provenance. May import weights.
+"""What is on this machine: models (fetch, verify, list, remove, with their provenance), jobs and their files.
 
-Nothing here opens a connection except `Store.pull`, and nothing here reads the environment.
+May import weights. Nothing here opens a connection except `Store.pull`, and nothing here reads the environment.
 """
 
 from ouvert.store.aliases import Alias, Mirror, aliases, find_alias
 from ouvert.store.error import Cancelled, StoreError, Unreachable
 from ouvert.store.hub import Hub
+from ouvert.store.jobs.error import JobBusy, JobError, NoSuchFile, NoSuchJob
+from ouvert.store.jobs.job import Job
+from ouvert.store.jobs.job_store import JobStore, Listed, OpenJob, new_job_id
+from ouvert.store.jobs.kept_files import ArrivingFile, KeptFile, KeptFiles, kept_until, new_file_id
+from ouvert.store.jobs.private_files import write_whole
+from ouvert.store.jobs.results import Result
 from ouvert.store.manifest import StoredFile
 from ouvert.store.names import split_precision
 from ouvert.store.offer import Offer
@@ -21,15 +27,27 @@ __all__ = [
     "HOSTS_COMMAND",
     "SILENCE",
     "Alias",
+    "ArrivingFile",
     "Cancelled",
     "CheckpointError",
     "Hub",
     "Installed",
+    "Job",
+    "JobBusy",
+    "JobError",
+    "JobStore",
+    "KeptFile",
+    "KeptFiles",
+    "Listed",
     "Mirror",
+    "NoSuchFile",
+    "NoSuchJob",
     "Offer",
+    "OpenJob",
     "Packed",
     "Progress",
     "Removed",
+    "Result",
     "Store",
     "StoreError",
     "StoredFile",
@@ -39,9 +57,13 @@ __all__ = [
     "bytes_in_words",
     "default_home",
     "find_alias",
+    "kept_until",
+    "new_file_id",
+    "new_job_id",
     "open_regular",
     "read_regular",
     "split_precision",
     "strays",
     "sweep_strays",
+    "write_whole",
 ]

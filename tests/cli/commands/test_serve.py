@@ -8,9 +8,11 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import urllib.error
 import urllib.request
 
+import openai
 import pytest
 
 from ouvert.cli.commands.serve import about_keys, who_is_there
@@ -255,3 +257,49 @@ def test_a_model_that_cannot_be_loaded_ends_it_with_what_is_wrong(tmp_path, spea
     assert "damaged.gguf" in ran.stderr
     assert "Ready" not in ran.stderr
     assert "Traceback" not in ran.stderr
+
+
+def test_a_batch_survives_a_killed_server(serve):
+    process, base = serve()
+    lines = "".join(
+        json.dumps(
+            {
+                "custom_id": f"item-{n}",
+                "method": "POST",
+                "url": "/v1/chat/completions",
+                "body": {"model": "tiny", "messages": [{"role": "user", "content": f"Hi {n}"}], "temperature": 2},
+            }
+        )
+        + "\n"
+        for n in range(80)
+    )
+
+    def sdk(base):
+        return openai.OpenAI(base_url=f"{base}/v1", api_key="none", max_retries=0)
+
+    def answered(client, batch):
+        found = client.files.content(batch.output_file_id).text.splitlines()
+        return [(each["custom_id"], text_of(each)) for each in map(json.loads, found)]
+
+    def text_of(each):
+        return each["response"]["body"]["choices"][0]["message"]["content"]
+
+    def over(client, batch, so=lambda batch: batch.status == "completed"):
+        while not so(batch := client.batches.retrieve(batch.id)):
+            threading.Event().wait(0.02)
+        return batch
+
+    with sdk(base) as client:
+        file = client.files.create(file=("requests.jsonl", lines.encode()), purpose="batch")
+        stated = {"input_file_id": file.id, "endpoint": "/v1/chat/completions", "completion_window": "24h"}
+        batch = client.batches.create(**stated)
+        over(client, batch, lambda batch: batch.request_counts.completed >= 5)
+        process.kill()
+        process.wait()
+    _, base = serve()
+    with sdk(base) as client:
+        batch = over(client, batch)
+        assert batch.request_counts.completed == 80
+        interrupted = answered(client, batch)
+        assert [name for name, _ in interrupted] == [f"item-{n}" for n in range(80)]
+        assert answered(client, over(client, client.batches.create(**stated))) == interrupted

@@ -52,6 +52,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser,
         *(key for key, setting in SETTINGS.items() if key.startswith("serve.") and setting.flag),
         "receipts",
+        "jobs.parallel",
+        "jobs.keep_finished",
     )
     group = parser.add_argument_group("how it is computed")
     add_settings(group, "threads", "context", "exact", "cache", "precision", "template")
@@ -189,6 +191,11 @@ def settings_of(args: argparse.Namespace) -> "Settings":
         answer_seconds=None if args.answer_within == FOREVER else args.answer_within,
         stop_seconds=None if args.stop_within == FOREVER else args.stop_within,
         body_bytes=args.largest_request,
+        file_bytes=args.largest_file,
+        files_bytes=args.all_files,
+        job_items=args.most_items,
+        job_places=args.parallel,
+        job_keep=None if args.keep_finished == FOREVER else args.keep_finished,
         share_prefixes=args.share_prefixes,
         names=tuple(args.names),
         origins=tuple(args.origins),
@@ -202,7 +209,7 @@ async def serve(settings: "Settings", listening: socket.socket, *, engine_only: 
     """Serve until told to stop; 1 where a model that was named cannot be loaded: nobody would get what was promised."""
     from ouvert.cli.answering import complain
     from ouvert.cli.progress import show_progress
-    from ouvert.serving import ENGINE_ENDPOINTS, EVERY_ENDPOINT, make_app, make_server
+    from ouvert.serving import ENGINE_ENDPOINTS, EVERY_ENDPOINT, JOB_KINDS, make_app, make_server
 
     address = listening.getsockname()
     status = 0
@@ -226,8 +233,9 @@ async def serve(settings: "Settings", listening: socket.socket, *, engine_only: 
             print(line, file=sys.stderr)
         sys.stderr.flush()
 
-    endpoints = ENGINE_ENDPOINTS if engine_only else EVERY_ENDPOINT
-    app = make_app(settings, open_store(), progress=show_progress(sys.stderr), endpoints=endpoints, ready=ready)
+    endpoints, kinds = (ENGINE_ENDPOINTS, ()) if engine_only else (EVERY_ENDPOINT, JOB_KINDS)
+    shown = show_progress(sys.stderr)
+    app = make_app(settings, open_store(), progress=shown, endpoints=endpoints, kinds=kinds, ready=ready)
     server = make_server(app, settings, leave_within)
     await server.serve([listening])
     return status
