@@ -171,6 +171,7 @@ def test_another_processs_fetch_is_shown_with_its_progress(client, hub, held, tm
         "model": NAME,
         "state": "unfinished",
         "source": WHAT,
+        "hosts": HOSTS,
         "total_bytes": weights_of(hub),
         "arrived_bytes": HELD,
         "resumable": True,

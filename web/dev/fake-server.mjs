@@ -6,6 +6,7 @@ import { createServer } from "node:http";
 import { readFileSync } from "node:fs";
 import { extname, join, normalize } from "node:path";
 import { fileURLToPath } from "node:url";
+import { fetchRoute, makeFetches } from "./fake-fetches.mjs";
 import { answerTo, CONTEXT, promptTokens, receiptOf, usageOf } from "./fake-answers.mjs";
 
 const PAGE = fileURLToPath(new URL("../../src/ouvert/serving/web/built", import.meta.url));
@@ -24,7 +25,7 @@ export function makeFakeServer({ key = null, openedFrom = "this_machine", guest 
     conversations: new Map(),
     asked: [],
     titled: [],
-    state: { cancelled: 0, loaded: Promise.resolve(), models: MODELS.map((each) => ({ ...each })) },
+    state: { cancelled: 0, loaded: Promise.resolve(), models: MODELS.map((each) => ({ removable: true, ...each })), fetches: makeFetches() },
   };
   const server = createServer((request, response) => respond(fake, { key, openedFrom, guest }, request, response));
   return { server, ...fake };
@@ -35,13 +36,15 @@ async function respond(fake, { key, openedFrom, guest }, request, response) {
   const path = url.pathname;
   if (!path.startsWith("/api/") && !path.startsWith("/v1/") && path !== "/tokenize") return sendPage(path, response);
   const hasKey = !key || request.headers.authorization === `Bearer ${key}`;
-  if (path === "/api/ui/session") return sendJson(response, 200, { opened_from: openedFrom, who: "owner", needs_key: !hasKey, reads_stored: hasKey && !guest });
+  if (path === "/api/ui/session") return sendJson(response, 200, { opened_from: openedFrom, who: guest ? "guest" : "owner", needs_key: !hasKey, reads_stored: hasKey && !guest });
   const isStored = path.startsWith("/api/ui/") && path !== "/api/ui/models";
   if (!hasKey || (guest && isStored)) return sendJson(response, 401, { error: { message: "a key is needed" } });
   const body = await readBody(request);
   if (path === "/v1/chat/completions") return answer(fake, response, body);
   if (path === "/api/ui/models") return sendJson(response, 200, { models: fake.state.models });
   if (path === "/tokenize") return sendJson(response, 200, { count: promptTokens(body.messages), max_model_len: CONTEXT });
+  const aboutFetches = fetchRoute(fake.state, request.method, path, body);
+  if (aboutFetches) return sendJson(response, ...aboutFetches);
   return sendJson(response, ...conversationRoute(fake.conversations, request.method, url, body));
 }
 

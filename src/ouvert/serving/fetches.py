@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any, Literal
 
-from ouvert.assistant import pack_installed
+from ouvert.assistant import Precision, pack_installed
 from ouvert.safety import Guard
 from ouvert.serving.errors import Refusal
 from ouvert.store import (
@@ -79,6 +79,7 @@ class Fetch:
         facts: dict[str, Any] = {
             "model": self.name,
             "state": self.state,
+            "source": self.offer.source,
             "hosts": list(self.offer.hosts),
             "total_bytes": self.total,
             "arrived_bytes": self.arrived,
@@ -161,12 +162,21 @@ class Fetches:
     """Those of one server. Belongs to one event loop."""
 
     def __init__(
-        self, store: Store, hub: Hub, guard: Guard | None, say: Callable[[str], None], *, only_named: bool
+        self,
+        store: Store,
+        hub: Hub,
+        guard: Guard | None,
+        say: Callable[[str], None],
+        *,
+        precision: Precision | None,
+        only_named: bool,
     ) -> None:
+        """`precision`: that to which weights are packed; `only_named`: nothing is fetched."""
         self._store, self._hub, self._guard, self._say = store, hub, guard, say
-        self._only_named = only_named
+        self._precision, self._only_named = precision, only_named
         self._hosts: Mapping[str, tuple[str, ...]] | None = None
         self._hosts_found = 0.0
+        self._hosts_of_others: dict[str, tuple[str, ...]] = {}
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="ouvert-fetch")
         self._fetches: dict[str, Fetch] = {}
         if guard is not None:
@@ -187,15 +197,22 @@ class Fetches:
         return None if fetch is None or fetch.state in ENDED else fetch
 
     async def offer(self, what: str) -> Offer:
-        """What a fetch would ask for, and whom. Raises Refusal 404 for what names no model."""
+        """What a fetch would ask for, and whom; `what` may be the name of one that is not finished. Raises Refusal 404
+        for what names no model."""
         if self._only_named:
             raise Refusal(
                 409,
                 "This server offers the models that it was started with, and no others (--only), so none is fetched.",
                 code="not_offered",
             )
+
+        def find() -> Offer:
+            begun = next((each for each in self._store.unfinished() if each.name == what), None)
+            source, name = (what, None) if begun is None else (begun.source, begun.name)
+            return self._store.offer(source, name=name, hub=self._hub)
+
         try:
-            return await asyncio.to_thread(self._store.offer, what, hub=self._hub)
+            return await asyncio.to_thread(find)
         except StoreError as problem:
             raise Refusal(404, str(problem), code="model_not_found", param="model") from problem
 
@@ -213,6 +230,13 @@ class Fetches:
         if self._hosts is None or now - self._hosts_found > HOSTS_SECONDS:
             self._hosts, self._hosts_found = await asyncio.to_thread(find), now
         return self._hosts
+
+    async def hosts_of(self, name: str) -> tuple[str, ...]:
+        """The hosts of the sources of the model whose fetch of that name is not finished. Raises Refusal 404."""
+        known = await self.hosts()
+        if name not in known and name not in self._hosts_of_others:
+            self._hosts_of_others[name] = (await self.offer(name)).hosts
+        return known.get(name) or self._hosts_of_others[name]
 
     def begin(self, offer: Offer) -> Fetch:
         """The fetch of that model: the one that is under way, else a new one, which waits for those before it."""
@@ -267,7 +291,7 @@ class Fetches:
         """The model is here. Where its packing is given up it takes place when the model is first used."""
         fetch.state = "packing"
         try:
-            pack_installed(self._store, installed, fetch)
+            pack_installed(self._store, installed, fetch, self._precision)
         except Cancelled:
             pass
         except (StoreError, CheckpointError, OSError) as problem:

@@ -192,22 +192,24 @@ class LoadedModels:
         model is being loaded or used, and what `take_away` raises."""
         self._require_idle(own_name)
         async with self._turn:
-            entry = self._require_idle(own_name)
-            if entry is not None:
+            for entry in self._require_idle(own_name):
                 await self._close(entry, holds_turn=True)
             taken = await asyncio.to_thread(take_away)
             self.catalog.forget(own_name)
             return taken
 
-    def _require_idle(self, own_name: str) -> LoadedModel | None:
-        """The model, if it is in memory. Raises Refusal 409 where it is being loaded, or answers."""
-        entry = self._here.get(own_name)
-        if entry is not None and (entry.uses or entry.state == "loading"):
-            doing = "is being loaded" if entry.state == "loading" else "is answering"
-            raise Refusal(
-                409, f"{own_name} {doing}, so it cannot be removed now. Stop that, or wait for it.", code="model_in_use"
-            )
-        return entry
+    def _require_idle(self, own_name: str) -> list[LoadedModel]:
+        """The model as it is in memory, at each precision. Raises Refusal 409 where it is being loaded, or answers."""
+        entries = [each for each in self._here.values() if each.installed.name == own_name]
+        for entry in entries:
+            if entry.uses or entry.state == "loading":
+                doing = "is being loaded" if entry.state == "loading" else "is answering"
+                raise Refusal(
+                    409,
+                    f"{entry.installed.called} {doing}, so it cannot be removed now. Stop that, or wait for it.",
+                    code="model_in_use",
+                )
+        return entries
 
     async def let_go_of_idle(self) -> None:
         """Close the models that nobody used for as long as they are kept."""

@@ -72,6 +72,7 @@ class Service:
             settings.hub,
             settings.load_options.get("guard"),
             progress.say,
+            precision=settings.load_options.get("precision"),
             only_named=settings.only_these,
         )
         self._descriptions: dict[Installed, Description] = {}

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from ouvert.assistant import bytes_in_memory
 from ouvert.serving.web.models import fit
 from ouvert.serving.web.page import FILES, FOLDER
 
@@ -167,7 +168,7 @@ def test_models_come_with_their_state_and_fit(server, client):
     assert record["state"] in ("loading", "loaded")
     assert record["fit"] == {
         "state": "fits",
-        "needs_bytes": record["size_bytes"],
+        "needs_bytes": bytes_in_memory(server.service.loaded_models.catalog.first[0]),
         "available_bytes": server.service.settings.memory,
     }
 

@@ -1,10 +1,11 @@
 import { useEffect } from "preact/hooks";
+import { currentFetch, shareOf } from "../state/fetching";
 import { model } from "../state/models";
 import { announcement, notice } from "../state/notices";
 import { current } from "../state/open-conversations";
 import { host, where } from "../state/session";
 import { focusComposer, panel, sidebarShown } from "../state/view";
-import { words } from "../words";
+import { percent, words } from "../words";
 import { listenToBrowser } from "./browser-events";
 import { Button } from "./button";
 import { Composer } from "./composer/composer";
@@ -30,6 +31,7 @@ export function App() {
         <Messages />
         <div class="foot">
           <NoticeBar />
+          <FetchLine />
           <Composer />
           <p class={where.value === "open" ? "tagline open" : "tagline"}>{words.value.taglines[where.value](host)}</p>
         </div>
@@ -69,6 +71,18 @@ function ToyWarning() {
         {say.chooseAnother}
       </button>
     </p>
+  );
+}
+
+/** A fetch goes on while the reader does something else. */
+function FetchLine() {
+  const fetch = currentFetch.value;
+  if (!fetch || panel.value) return null;
+  const share = shareOf(fetch);
+  return (
+    <button type="button" class="fetch-line" onClick={() => (panel.value = { kind: "obtain" })}>
+      {words.value.fetchingLine(fetch.model, share === undefined ? "" : percent(share))}
+    </button>
   );
 }
 

@@ -18,6 +18,7 @@ export interface ModelRecord {
   efforts?: string[];
   fit?: Fit;
   toy?: boolean; // small enough that its answers are often wrong
+  removable?: boolean; // it is in the store, not only named where the server was started
   fault?: string; // why its files cannot be used
   state: "loaded" | "loading" | "on_disk" | "failed";
   progress?: number; // 0 to 1, while loading

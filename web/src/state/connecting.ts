@@ -1,6 +1,7 @@
 /** The page connects to its server: first who asks, and from where; then what may be shown to them. */
 import { getSession } from "../server/session";
 import { refreshList } from "./conversation-list";
+import { lookForFetches } from "./fetching";
 import { refreshModels } from "./models";
 import { showError } from "./notices";
 import { isKeyNeeded, session } from "./session";
@@ -12,5 +13,5 @@ export async function connect(): Promise<void> {
     showError(problem);
   }
   if (session.value?.needs_key) isKeyNeeded.value = true;
-  else await Promise.all([refreshModels(), refreshList()]);
+  else await Promise.all([refreshModels(), refreshList(), lookForFetches()]);
 }

@@ -8,5 +8,7 @@ export const isKeyNeeded = signal(false);
 
 /** Conversations are stored for a reader who has a key, or who is the owner. Others may talk, and nothing is stored. */
 export const storesConversations = computed(() => session.value?.reads_stored ?? true);
+/** Only the owner of the machine says which models are on it. */
+export const isOwner = computed(() => session.value?.who === "owner");
 export const where = computed(() => whereIs(session.value?.opened_from, location));
 export const host = location.hostname;

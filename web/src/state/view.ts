@@ -6,6 +6,9 @@ export type Panel =
   | { kind: "receipt"; message: string }
   | { kind: "rename" | "delete"; id: string; title: string }
   | { kind: "delete-all" }
+  | { kind: "obtain" } // models that can be fetched, and those to be removed
+  | { kind: "fetch"; model: string; source: string; hosts: string[]; size: number | null; licence?: string }
+  | { kind: "remove" | "discard"; model: string; size: number }
   | { kind: "link"; href: string };
 
 const NARROW = 900; // pixels: a narrower window shows the list of conversations or the conversation, not both

@@ -1,6 +1,7 @@
 """/api/ui/obtainable, fetches and models: which models can be had, fetching and removing them. The owner's alone."""
 
 import asyncio
+from contextlib import suppress
 from typing import Any
 
 from pydantic import Field
@@ -87,7 +88,10 @@ async def fetch_records(call: Call) -> list[dict[str, Any]]:
     ours = {each.name for each in known if each.state not in ("cancelled", "failed")}
     left = {each.name: each for each in unfinished if each.name not in ours}
     records = [each.facts() for each in known]
-    records += [left_behind(each) for each in left.values() if each.name not in {each.name for each in known}]
+    for each in left.values():
+        if each.name not in {fetch.name for fetch in known}:
+            with suppress(Refusal):  # removed, or finished, in this moment
+                records.append(left_behind(each) | {"hosts": list(await call.service.fetches.hosts_of(each.name))})
     return [record | {"resumable": record["model"] in left} for record in records]
 
 

@@ -25,12 +25,17 @@ async def list_models(call: Call) -> Response:
 def model_records(call: Call) -> list[dict[str, Any]]:
     """Every model this caller may use: its facts, its state, and whether it fits into what models may use here."""
     service = call.service
-    records = []
+    records, stored = [], set(service.store.names())
     for installed in service.loaded_models.catalog.every():
         if not call.caller.admits(installed.name):
             continue
         facts = facts_of(service, installed, efforts_of(service, installed))
-        record = {"id": installed.called, **size_facts(installed), **facts}
+        record = {
+            "id": installed.called,
+            "removable": installed.called in stored,
+            **size_facts(installed),
+            **facts,
+        }
         if not record.pop("writes_text"):
             continue  # a model of embeddings holds no conversation
         if (room := service.settings.memory) is not None:

@@ -1,6 +1,7 @@
 import { send } from "../../state/asking";
 import { model, models } from "../../state/models";
-import { host, where } from "../../state/session";
+import { host, isOwner, where } from "../../state/session";
+import { panel } from "../../state/view";
 import { words } from "../../words";
 import { Mark } from "../icons";
 
@@ -13,7 +14,13 @@ export function Welcome() {
       <div class="welcome">
         <Mark />
         <h2>{say.noModels}</h2>
-        <p>{say.noModelsHint}</p>
+        {isOwner.value ? (
+          <button type="button" class="primary" onClick={() => (panel.value = { kind: "obtain" })}>
+            {say.fetchFirst}
+          </button>
+        ) : (
+          <p>{say.noModelsHint}</p>
+        )}
       </div>
     );
   }

@@ -8,17 +8,18 @@ interface ConfirmationProps {
   detail?: string; // exactly what is meant: a title, an address
   yes: string;
   act: () => void;
+  back?: () => void; // where the reader comes from, if not from the conversation
   isFinal?: boolean; // it cannot be undone: the button shows that, and Enter alone does not do it
 }
 
 /** Something is done only after it was asked about. */
-export function Confirmation({ title, text, detail, yes, act, isFinal = false }: ConfirmationProps) {
+export function Confirmation({ title, text, detail, yes, act, back = closePanel, isFinal = false }: ConfirmationProps) {
   return (
-    <Sheet title={title} place="centre" onClose={closePanel}>
+    <Sheet title={title} place="centre" onClose={back}>
       <p>{text}</p>
       {detail && <p class="address">{detail}</p>}
       <div class="row-of-buttons end">
-        <button type="button" class="plain" onClick={closePanel} data-first={isFinal || undefined}>
+        <button type="button" class="plain" onClick={back} data-first={isFinal || undefined}>
           {words.value.cancel}
         </button>
         <button
@@ -26,7 +27,7 @@ export function Confirmation({ title, text, detail, yes, act, isFinal = false }:
           class={isFinal ? "primary final" : "primary"}
           data-first={!isFinal || undefined}
           onClick={() => {
-            closePanel();
+            back();
             act();
           }}
         >

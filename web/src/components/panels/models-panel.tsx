@@ -1,8 +1,9 @@
 import { useEffect } from "preact/hooks";
 import type { Fit, ModelRecord } from "../../server/models";
 import { model, models, refreshModels } from "../../state/models";
+import { isOwner } from "../../state/session";
 import { changeSettings } from "../../state/settings";
-import { closePanel, focusComposer } from "../../state/view";
+import { closePanel, focusComposer, panel } from "../../state/view";
 import { bytes, compact, number, percent, words } from "../../words";
 import { Sheet } from "./sheet";
 
@@ -11,14 +12,22 @@ export function ModelsPanel() {
   useEffect(() => void refreshModels(), []); // one may have been fetched in a terminal meanwhile
   return (
     <Sheet title={say.chooseModel} place="centre" onClose={closePanel}>
-      {models.value?.length === 0 && <p>{`${say.noModels} ${say.noModelsHint}`}</p>}
+      {models.value?.length === 0 && <p>{isOwner.value ? say.noModels : `${say.noModels} ${say.noModelsHint}`}</p>}
       <fieldset class="models">
         <legend class="off-screen">{say.chooseModel}</legend>
         {models.value?.map((each) => (
           <ModelChoice key={each.id} record={each} />
         ))}
       </fieldset>
-      <p class="quiet">{say.moreModels}</p>
+      {isOwner.value ? (
+        <div class="row-of-buttons end">
+          <button type="button" class="plain" onClick={() => (panel.value = { kind: "obtain" })}>
+            {say.otherModels}
+          </button>
+        </div>
+      ) : (
+        <p class="quiet">{say.moreModels}</p>
+      )}
     </Sheet>
   );
 }
@@ -65,7 +74,7 @@ function ModelFacts({ record }: { record: ModelRecord }) {
   );
 }
 
-function FitInMemory({ fit }: { fit: Fit }) {
+export function FitInMemory({ fit }: { fit: Fit }) {
   const say = words.value;
   const verdict = { fits: say.fits, tight: say.tight, too_large: say.tooLarge }[fit.state];
   return (

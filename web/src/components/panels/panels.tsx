@@ -4,7 +4,9 @@ import { panel } from "../../state/view";
 import { words } from "../../words";
 import { Confirmation } from "./confirmation";
 import { KeyPanel } from "./key-panel";
+import { ConfirmDiscard, ConfirmFetch, ConfirmRemove } from "./confirm-fetch";
 import { ModelsPanel } from "./models-panel";
+import { ObtainPanel } from "./obtain-panel";
 import { ReceiptPanel } from "./receipt-panel";
 import { RenamePanel } from "./rename-panel";
 import { SettingsPanel } from "./settings-panel";
@@ -31,6 +33,14 @@ export function Panels() {
       return <ConfirmDelete id={shown.id} title={shown.title} />;
     case "delete-all":
       return <ConfirmDeleteAll />;
+    case "obtain":
+      return <ObtainPanel />;
+    case "fetch":
+      return <ConfirmFetch asked={shown} />;
+    case "remove":
+      return <ConfirmRemove model={shown.model} size={shown.size} />;
+    case "discard":
+      return <ConfirmDiscard model={shown.model} size={shown.size} />;
     case "link":
       return <ConfirmLink href={shown.href} />;
   }
