@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from state_space_shapes import STATE_SPACE_SHAPES, describe_state_space, state_space_tensors
 
 if TYPE_CHECKING:
     import gguf
@@ -133,7 +134,7 @@ GPT_OSS_SHAPES = {
         "experts": 6,
     },
 }
-NAMES = (*LLAMA_SHAPES, *GPT_OSS_SHAPES)
+NAMES = (*LLAMA_SHAPES, *GPT_OSS_SHAPES, *STATE_SPACE_SHAPES)
 LAYOUTS = ("gguf", "hf")
 
 # A file of a folder holds at most about this much, as the published ones do.
@@ -163,6 +164,8 @@ def random_bytes(planned: Planned, random: np.random.Generator) -> np.ndarray:
     if planned.name.endswith("norm.weight"):
         ones = np.ones(planned.shape, np.float32)
         return as_bfloat16(ones) if planned.encoding == "BF16" else ones.view(np.uint8)
+    if planned.name.endswith("ssm_a"):  # states decay
+        return (-random.uniform(1, 16, planned.shape).astype(np.float32)).reshape(-1).view(np.uint8)
     if planned.encoding == "F32":
         return (random.standard_normal(planned.shape) * spread).astype(np.float32).reshape(-1).view(np.uint8)
     if planned.encoding == "BF16":
@@ -383,11 +386,11 @@ def write_checkpoint(name: str, into: Path, layers: int | None = None, seed: int
     """The path of a GGUF file or a folder of that shape, written now if it is not there yet."""
     if name not in NAMES:
         raise SystemExit(f"random_checkpoints: {name!r} is not a shape we make; they are {', '.join(NAMES)}.")
-    if layout == "hf" and name in LLAMA_SHAPES:
+    if layout == "hf" and name not in GPT_OSS_SHAPES:
         raise SystemExit(
             f"random_checkpoints: {name} is made as GGUF only; --layout hf makes {', '.join(GPT_OSS_SHAPES)}."
         )
-    layers = layers or (LLAMA_SHAPES.get(name) or GPT_OSS_SHAPES[name])["layers"]
+    layers = layers or (LLAMA_SHAPES | GPT_OSS_SHAPES | STATE_SPACE_SHAPES)[name]["layers"]
     path = into / f"{name}-{layers}-layers{'.gguf' if layout == 'gguf' else '-hf'}"
     if not path.exists():
         into.mkdir(parents=True, exist_ok=True)
@@ -416,6 +419,9 @@ def described(writer: "gguf.GGUFWriter", name: str, layers: int) -> list[Planned
     if name in LLAMA_SHAPES:
         describe_llama(writer, LLAMA_SHAPES[name], layers)
         return list(llama_tensors(LLAMA_SHAPES[name], layers))
+    if shape := STATE_SPACE_SHAPES.get(name):
+        describe_state_space(writer, shape, layers)
+        return [Planned(*each) for each in state_space_tensors(shape, layers)]
     describe_gpt_oss(writer, GPT_OSS_SHAPES[name], layers)
     return list(gpt_oss_tensors(GPT_OSS_SHAPES[name], layers))
 
@@ -424,7 +430,8 @@ def write_gguf(name: str, path: Path, layers: int, seed: int) -> None:
     import gguf
 
     partial = path.with_suffix(".partial")
-    architecture = LLAMA_SHAPES[name].get("architecture", "llama") if name in LLAMA_SHAPES else "gpt-oss"
+    plain = "gpt-oss" if name in GPT_OSS_SHAPES else "llama"
+    architecture = (LLAMA_SHAPES | STATE_SPACE_SHAPES).get(name, {}).get("architecture", plain)
     writer = gguf.GGUFWriter(partial, architecture, use_temp_file=False)
     planned = described(writer, name, layers)
     vocabulary = planned[0].shape[0]  # of the embedding

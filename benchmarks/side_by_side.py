@@ -49,8 +49,10 @@ class Program:
 
 OURS = Program("ouvert", ROOT / ".venv/bin/python", ("time_ouvert.py",))
 LLAMA = Program("llama.cpp (native)", PEERS / "native/bin/python", ("time_llama_cpp.py", "llama_cpp"))
-# Its server refuses a file without a vocabulary, which the random checkpoints are.
-WHEEL = Program("llama.cpp (wheel)", PEERS / "wheel/bin/python", ("time_xllamacpp.py",), frozenset({"smollm2"}))
+STATE_SPACES = frozenset({"codestral-mamba-7b", "mamba-2.8b"})
+WHEEL = Program(
+    "llama.cpp (wheel)", PEERS / "wheel/bin/python", ("time_xllamacpp.py",), frozenset({"smollm2"}) | STATE_SPACES
+)
 PROGRAMS = (
     OURS,
     LLAMA,
@@ -86,6 +88,8 @@ CASES = {
     "gpt-oss-20b": Case("gpt-oss-20b shape, MXFP4, 4 layers", "gpt-oss-20b", 4, 3.0, 1.2),
     "mixtral-8x7b": Case("Mixtral-8x7B shape, Q4_K, 3 layers", "mixtral-8x7b", 3, 1.0, 1.0),
     "qwen3-30b-a3b": Case("Qwen3-30B-A3B shape, Q4_K, 8 layers", "qwen3-30b-a3b", 8, 1.0, 1.0),
+    "codestral-mamba-7b": Case("Codestral Mamba 7B shape, Q4_K, 8 layers", "codestral-mamba-7b", 8, 1.0, 1.0),
+    "mamba-2.8b": Case("Mamba-2.8B shape, Q4_K, 16 layers", "mamba-2.8b", 16, 1.0, 1.0),
 }
 FULL = {
     "llama-3.1-8b-full": Case("Llama-3.1-8B shape, Q4_0", "llama-3.1-8b", None, 2.0, 1.15),
@@ -144,7 +148,8 @@ def model_file(case: Case) -> Path:
         code = "from ouvert.store import Store, default_home; print(Store(default_home()).resolve('smollm2').path)"
         found = subprocess.run([OURS.python, "-c", code], check=True, stdout=subprocess.PIPE, text=True)
         return Path(found.stdout.strip())
-    command: list[Any] = [LLAMA.python, ROOT / "benchmarks/random_checkpoints.py", case.checkpoint]
+    with_gguf = LLAMA if LLAMA.python.exists() else WHEEL
+    command: list[Any] = [with_gguf.python, ROOT / "benchmarks/random_checkpoints.py", case.checkpoint]
     command += ["--layers", str(case.layers)] if case.layers else []
     command += ["--into", ROOT / "build/checkpoints"]
     made = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=ROOT)

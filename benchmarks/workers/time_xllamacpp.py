@@ -38,7 +38,7 @@ def main() -> None:
         prompt_tokens = request["tokens"] if request["do"] == "prefill" else max(1, request["depth"])
         # A prompt measured for prefill differs from its first token on, so that nothing is reused.
         salt += request["do"] == "prefill"
-        prompt = [(7919 * i + 13 + 31 * salt) % 40000 for i in range(prompt_tokens)]
+        prompt = [(7919 * i + 13 + 31 * salt) % 30000 for i in range(prompt_tokens)]
         wanted = 1 if request["do"] == "prefill" else request["tokens"] + 1
         result = server.handle_completions(
             {

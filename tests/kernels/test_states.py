@@ -101,7 +101,7 @@ class Mamba2(Runs):
             weights[f"layers.{n}.A"] = -np.exp(normal(heads))
         self.weights, self.layers = weights, layers
         self.config = SimpleNamespace(
-            num_hidden_layers=layers, layer_norm_epsilon=1e-5, n_groups=groups, time_step_limit=(0.0, np.inf),
+            num_hidden_layers=layers, layer_norm_epsilon=1e-5, n_groups=groups, time_step_limit=(0.0, None),
             use_bias=False, use_conv_bias=True,
         )  # fmt: skip
         self.memories = [StateMemory(channels, taps, states, convolved)] * layers

@@ -102,6 +102,15 @@ def test_a_sentencepiece_model_names_its_own_ends(make: Callable[[str], Tokenize
     assert dict(tokenizer.control_tokens) == {"<unk>": 0, "<s>": 1, "</s>": 2, "[INST]": 3, "[/INST]": 4}
 
 
+def test_mistrals_versions_of_a_sentencepiece_model_are_read_the_latest_first(tmp_path: Path):
+    shutil.copy(GOLDENS / "sentencepiece.model", tmp_path / "tokenizer.model.v10")
+    (tmp_path / "tokenizer.model.v3").write_bytes(b"an older one")
+    (tmp_path / "tokenizer.model.v11m1").write_bytes(b"of another kind")
+    found = tokenizer_from_folder(tmp_path)
+    shutil.copy(GOLDENS / "sentencepiece.model", tmp_path / "tokenizer.model")
+    assert found.encode("Hello there") == tokenizer_from_folder(tmp_path).encode("Hello there")
+
+
 def test_tokens_added_beside_a_sentencepiece_model_count(tmp_path: Path):
     shutil.copy(GOLDENS / "sentencepiece.model", tmp_path / "tokenizer.model")
     added = {"950": {"content": "<|im_end|>", "special": True}, "951": {"content": "lorem", "special": False}}

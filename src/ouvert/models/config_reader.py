@@ -144,14 +144,16 @@ class ConfigReader:
             raise self._wrong(name, value, f"a list of whole numbers from 0 to {MOST}")
         return tuple(value)
 
-    def interval(self, name: str, default: tuple[float, float]) -> tuple[float, float]:
-        """Two numbers, 0 or more, the first the smaller; the second may be infinite, in either of transformers' ways
-        to write it."""
+    def interval(self, name: str, default: tuple[float, float | None]) -> tuple[float, float | None]:
+        """Two numbers, 0 or more, the first the smaller; None for a second that is infinite, in either of
+        transformers' ways to write that."""
+        if self.raw.get(self.prefix + name) is None:
+            return default
         value = self._take(name, default)
         ends = [math.inf if each == {"__float__": "Infinity"} else each for each in value] if is_list(value) else []
         if len(ends) != 2 or not all(type(each) in (int, float) for each in ends) or not 0 <= ends[0] <= ends[1]:
             raise self._wrong(name, value, "two numbers, 0 or more, the first the smaller")
-        return float(ends[0]), float(ends[1])
+        return float(ends[0]), None if ends[1] == math.inf else float(ends[1])
 
     def mapping(self, name: str, default: Mapping[str, Any] | Required | None = REQUIRED) -> Mapping[str, Any] | None:
         """An object, or the default."""

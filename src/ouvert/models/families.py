@@ -7,6 +7,7 @@ from typing import Any
 
 from ouvert.models import deepseek_v3, gpt_oss, llama, mamba, mamba2, mixtral, qwen2, qwen3, qwen3_moe
 from ouvert.models.family import Family, Model
+from ouvert.models.mistral_params import PARAMS, config_of
 from ouvert.models.operations import Places
 from ouvert.models.parameters import Parameter
 from ouvert.weights import Checkpoint, CheckpointError
@@ -43,7 +44,8 @@ def recognise(checkpoint: Checkpoint, config: Mapping[str, Any] | None = None) -
     """Which family a checkpoint belongs to, and its shape.
 
     A GGUF file says so in its metadata; for safetensors, `config` is the content of config.json (read from beside
-    the weights if not given). Raises CheckpointError for a family we do not know, with the list of those we do.
+    the weights if not given, or from Mistral's params.json if only that is there). Raises CheckpointError for a family
+    we do not know, with the list of those we do.
     """
     if (folder := checkpoint.folder) is None:
         refuse_other_kinds(checkpoint)
@@ -56,6 +58,8 @@ def recognise(checkpoint: Checkpoint, config: Mapping[str, Any] | None = None) -
                 return family, family.config_from_gguf(checkpoint.metadata, checkpoint.tensors, str(checkpoint.path))
         raise unknown(str(checkpoint.path), "general.architecture", architecture, lambda each: each.gguf_architectures)
     source = folder / "config.json"
+    if config is None and not source.exists() and (params := folder / PARAMS).exists():
+        config, source = config_of(read_json(params), str(params)), params
     config = read_json(source) if config is None else config
     kind = str(config.get("model_type"))
     if "model_type" not in config and config.keys() >= gpt_oss.ORIGINAL_KEYS:

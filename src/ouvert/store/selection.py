@@ -10,7 +10,7 @@ from ouvert.store.progress import bytes_in_words
 
 # What stands beside the weights and is read by us or owed to the reader.
 COMPANIONS = re.compile(
-    r"config\.json|generation_config\.json|tokenizer\.json|tokenizer_config\.json|special_tokens_map\.json"
+    r"config\.json|params\.json|generation_config\.json|tokenizer\.json|tokenizer_config\.json|special_tokens_map\.json"
     r"|added_tokens\.json|vocab\.json|merges\.txt|tokenizer\.model(\.v\d+)?|tekken\.json|tiktoken\.model"
     r"|chat_template\.(jinja|json)|modules\.json|(LICEN[CS]E|NOTICE|USE_POLICY|COPYING)([.-].*)?",
     re.IGNORECASE,

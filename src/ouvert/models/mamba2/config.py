@@ -1,6 +1,5 @@
 """What Mamba-2 checkpoints say about themselves."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -40,7 +39,7 @@ class Mamba2Config:
     conv_kernel: int
     use_bias: bool
     use_conv_bias: bool
-    time_step_limit: tuple[float, float]
+    time_step_limit: tuple[float, float | None]  # None: no upper bound
     num_hidden_layers: int
     layer_norm_epsilon: float
     max_position_embeddings: int
@@ -68,7 +67,7 @@ class Mamba2Config:
 
 
 # Of softplus(dt), where a file sets none: GGUF has no key for them, and llama.cpp sets none.
-NO_LIMITS = (0.0, math.inf)
+NO_LIMITS = (0.0, None)
 
 
 def config_from_hf(config: Mapping[str, Any], source: str) -> Mamba2Config:

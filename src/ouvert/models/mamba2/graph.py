@@ -77,7 +77,9 @@ def mixer(x: Value, layer: Layer, config: Mamba2Config, cache: Any, ops: Operati
     xBC = ops.linear(x, layer.xBC, layer.xBC_bias)  # (tokens, convolved)
     dt = tap("mixer.dt", ops.linear(x, layer.dt, layer.dt_bias))  # (tokens, heads)
     xBC = tap("mixer.convolved", ops.convolve(xBC, layer.convolution, layer.convolution_bias, cache))
-    y = ops.ssd_scan(xBC, dt, layer.A, layer.D, cache, limits=config.time_step_limit)  # (tokens, channels)
+    low, high = config.time_step_limit
+    limits = (low, np.inf if high is None else high)
+    y = ops.ssd_scan(xBC, dt, layer.A, layer.D, cache, limits=limits)  # (tokens, channels)
     inner = tap("mixer.inner", ops.swiglu(gate, tap("mixer.scanned", y)))
     normed = ops.rms_norm(inner, layer.inner_norm, config.layer_norm_epsilon, groups=config.n_groups)
     return ops.linear(tap("mixer.normed", normed), layer.out, layer.out_bias)
