@@ -134,6 +134,7 @@ GPT_OSS_SHAPES = {
         "experts": 6,
     },
 }
+NO_SHAPE = {"architecture": "gpt-oss"}
 NAMES = (*LLAMA_SHAPES, *GPT_OSS_SHAPES, *STATE_SPACE_SHAPES)
 LAYOUTS = ("gguf", "hf")
 
@@ -430,8 +431,7 @@ def write_gguf(name: str, path: Path, layers: int, seed: int) -> None:
     import gguf
 
     partial = path.with_suffix(".partial")
-    plain = "gpt-oss" if name in GPT_OSS_SHAPES else "llama"
-    architecture = (LLAMA_SHAPES | STATE_SPACE_SHAPES).get(name, {}).get("architecture", plain)
+    architecture = (LLAMA_SHAPES | STATE_SPACE_SHAPES).get(name, NO_SHAPE).get("architecture", "llama")
     writer = gguf.GGUFWriter(partial, architecture, use_temp_file=False)
     planned = described(writer, name, layers)
     vocabulary = planned[0].shape[0]  # of the embedding

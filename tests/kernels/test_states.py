@@ -216,6 +216,8 @@ def test_what_a_sequence_holds_does_not_grow(kind, sizes):
         held.append(sequence.blocks_held[0])
         assert program.cache_bytes_in_use == held[-1] * program.page_bytes <= program.cache_bytes(sequence.length)
     assert max(held) <= 19
+    for tokens in (1, 64, 65, 300, 1000, 5000, 20_000):
+        assert program.cache_bytes(tokens) == program.page_bytes * kernels.states_held(tokens, program.page_bytes)
     assert program.cache_bytes(20_000) == program.cache_bytes(2_000_000)
     pages = -(-sequence.length // PAGE_TOKENS)
     kept = [n for n in range(pages) if sequence.page(n).blocks_held[0]]

@@ -49,15 +49,16 @@ class Machine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Demand:
-    """What a model asks for. `cache(tokens)` is bytes kept for one sequence; weights are bytes, in all and as read
-    for one generated token; `active` counts the weights one token of a prompt is multiplied with (the head is computed
-    for the last one only); `context` is the longest
-    sequence the model's makers promise, if they say."""
+    """What a model asks for. `cache(tokens)` is bytes kept for one sequence and read to go on with it; `state`, those
+    of them that no token adds to, of which earlier ones are kept too; weights are bytes, in all and as read for one
+    generated token; `active` counts the weights one token of a prompt is multiplied with (the head is computed for the
+    last one only); `context` is the longest sequence the model's makers promise, if they say."""
 
     weights: int
     read_per_token: int
     active: int
     cache: Callable[[int], int]
+    state: int = 0
     context: int | None = None
 
 
@@ -76,7 +77,7 @@ class Forecast:
 
 def forecast(demand: Demand, machine: Machine, context: int) -> Forecast:
     """What to expect for sequences of `context` tokens; decoding is at half that depth on average. Raises nothing."""
-    cache = demand.cache(context)
+    cache = cache_of(demand, context)
     memory = memory_to_run(demand, context)
     room = int(machine.memory * USABLE)
     read = demand.read_per_token + demand.cache(context // 2)
@@ -94,21 +95,26 @@ def forecast(demand: Demand, machine: Machine, context: int) -> Forecast:
 
 def memory_to_run(demand: Demand, context: int) -> int:
     """Bytes of memory for a sequence of `context` tokens: packed weights, caches, and the process. Raises nothing."""
-    return demand.weights + demand.cache(context) + BESIDES
+    return demand.weights + cache_of(demand, context) + BESIDES
+
+
+def cache_of(demand: Demand, tokens: int) -> int:
+    """Bytes kept for a sequence of so many tokens, with the earlier states that it can go back to. Raises nothing."""
+    return demand.cache(tokens) + demand.state * max(kernels.states_held(tokens, demand.state) - 1, 0)
 
 
 def longest_context(demand: Demand, room: int) -> int:
     """The longest sequence that fits into `room` bytes beside the weights, to the nearest 64 tokens below."""
     most = demand.context or 1 << 20
     left = room - demand.weights - BESIDES
-    if left < demand.cache(64):
+    if left < cache_of(demand, 64):
         return 0
-    if demand.cache(most) <= left:
+    if cache_of(demand, most) <= left:
         return most
     low, high = 64, most
     while high - low > 63:
         middle = (low + high) // 2
-        low, high = (middle, high) if demand.cache(middle) <= left else (low, middle)
+        low, high = (middle, high) if cache_of(demand, middle) <= left else (low, middle)
     return low // 64 * 64
 
 
@@ -141,6 +147,7 @@ def demand_of_shape(shape: Shape, precision: Precision | None = None, cache_type
         read_per_token=read,
         active=shape.active - shape.words,
         cache=lambda tokens: shape.cache_bytes(tokens, cache_type),
+        state=shape.cache_bytes(1, cache_type) if shape.expanded else 0,
         context=shape.context,
     )
 
@@ -212,5 +219,6 @@ def demand_of_files(path: Path, cache_type: str = "f16", precision: Precision | 
         read_per_token=round(read),
         active=round(active),
         cache=cache,
+        state=sum(4 * each.numbers for each in memories if isinstance(each, StateMemory)),
         context=config.max_position_embeddings,
     )

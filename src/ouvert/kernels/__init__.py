@@ -21,7 +21,16 @@ if TYPE_CHECKING:
     from ouvert.kernels.linear import Packed
     from ouvert.kernels.mapped import Guarded
     from ouvert.kernels.packing import LAYOUTS, ROW_GROUP, Loss, aligned_bytes, pack, packed_bytes
-    from ouvert.kernels.pages import LATENTS, PAGE_TOKENS, STATE, Layer, PageHeader, PageShape, check_resumption
+    from ouvert.kernels.pages import (
+        LATENTS,
+        PAGE_TOKENS,
+        STATE,
+        Layer,
+        PageHeader,
+        PageShape,
+        check_resumption,
+        states_held,
+    )
     from ouvert.kernels.program import CacheType, Page, Program, Sequence
     from ouvert.kernels.trace import Memory
     from ouvert.kernels.tracer import Batch, Traced, Tracer, TracingError, Watch
@@ -57,6 +66,7 @@ __all__ = [
     "packed_bytes",
     "read_bandwidth",
     "sampling",
+    "states_held",
 ]
 
 # The file of each name. Those of `pages` and `program` need no native part.
@@ -65,7 +75,7 @@ FILES = {
     "linear": ("Packed",),
     "mapped": ("Guarded",),
     "packing": ("LAYOUTS", "ROW_GROUP", "Loss", "aligned_bytes", "pack", "packed_bytes"),
-    "pages": ("LATENTS", "PAGE_TOKENS", "STATE", "Layer", "PageHeader", "PageShape", "check_resumption"),
+    "pages": ("LATENTS", "PAGE_TOKENS", "STATE", "Layer", "PageHeader", "PageShape", "check_resumption", "states_held"),
     "program": ("CacheType", "Page", "Program", "Sequence"),
     "tracer": ("Batch", "Traced", "Tracer", "TracingError", "Watch"),
 }

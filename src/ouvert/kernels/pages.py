@@ -23,6 +23,20 @@ LATENTS = 1  # the kind of a layer that keeps one vector a token
 STATE = 2  # the kind of a layer that keeps a state
 
 
+# How many states a sequence holds: kStateEvery, kStateBytes, kMostStates and kLeastStates of native/cache.h.
+STATE_EVERY, STATE_BYTES, MOST_STATES, LEAST_STATES = 4, 128 << 20, 16, 2
+
+
+def states_held(tokens: int, state_bytes: int) -> int:
+    """How many states a sequence of so many tokens holds at most, of so many bytes each in all layers together.
+
+    Raises nothing.
+    """
+    pages = -(-tokens // PAGE_TOKENS)
+    far_back = min(max(STATE_BYTES // max(state_bytes, 1), LEAST_STATES), MOST_STATES)
+    return min(pages, min(pages // STATE_EVERY, far_back) + 3)
+
+
 class Layer(NamedTuple):
     """What one layer keeps: keys and values of every token, (kv heads, head_dim); latents, (how much of one is a value,
     its width); or a state, (1, how many numbers). `window` is -1 for none."""

@@ -124,12 +124,13 @@ class Shape:
             yield "value", (self.heads, self.value_dim, self.latent)
             yield "o", (hidden, self.heads * self.value_dim)
         elif inner:
-            yield from (("gate", (inner, hidden)), ("x", (inner, hidden)), ("out", (hidden, inner)))
+            yield from (("gate", (inner, hidden)), ("out", (hidden, inner)))
             if self.groups:
-                yield from ((name, (self.groups * self.state, hidden)) for name in ("B", "C"))
+                yield "xBC", (inner + 2 * self.groups * self.state, hidden)
                 yield "dt", (self.heads, hidden)
             else:
                 rank = -(-hidden // 16)
+                yield "x", (inner, hidden)
                 yield from ((name, (self.state, inner)) for name in ("B", "C"))
                 yield from (("dt_low", (rank, inner)), ("dt", (inner, rank)))
         else:
