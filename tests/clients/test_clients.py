@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -146,3 +147,21 @@ def test_openai_agents(served, api):
 
     assert asyncio.run(run()) == "decided"
     assert asked in ([True], [False])
+
+
+def test_openai_batches(served, expected):
+    from openai import OpenAI
+
+    body = {"model": served.speaks, "temperature": 0, "messages": SAID, "max_tokens": 24}
+    line = {"custom_id": "only", "method": "POST", "url": "/v1/chat/completions", "body": body}
+    with OpenAI(base_url=served.v1, api_key="none", _strict_response_validation=True) as client:
+        file = client.files.create(file=("requests.jsonl", json.dumps(line).encode()), purpose="batch")
+        assert client.files.wait_for_processing(file.id).status == "processed"
+        batch = client.batches.create(input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h")
+        while batch.status in ("validating", "in_progress", "finalizing"):
+            time.sleep(0.05)
+            batch = client.batches.retrieve(batch.id)
+        [answered] = client.files.content(batch.output_file_id).text.splitlines()
+        assert json.loads(answered)["response"]["body"]["choices"][0]["message"]["content"] == expected
+        assert batch.id in [each.id for each in client.batches.list()]
+        assert client.files.delete(batch.output_file_id).deleted

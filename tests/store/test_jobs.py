@@ -127,6 +127,19 @@ def test_a_running_job_that_nobody_works_on_is_paused(store, job):
     assert (found.state, found.answered, found.failed, found.items) == ("paused", 1, 1, 3)
 
 
+def test_progress_is_counted_from_where_the_last_look_ended(store, job):
+    with store.open(job.id) as opened:
+        opened.save(state="running")
+        for n in range(3):
+            opened.results.append(Result(f"{n}", n != 1, {}))
+            found = store.get(job.id)
+            assert (found.answered, found.failed) == ((1, 0), (1, 1), (2, 1))[n]
+    store.remove(job.id)
+    again, _ = store.add(a_job(id=job.id))
+    record(store, again, "one")
+    assert store.get(job.id).answered == 1
+
+
 def test_only_one_process_works_on_a_job(store, job):
     with store.open(job.id):
         with pytest.raises(JobBusy, match="another process is working on it"):

@@ -43,7 +43,20 @@ class JobRunner:
         """Do this job when it is its turn. Nothing happens where it has been submitted already."""
         if job.id not in self._tasks:
             task = self._tasks[job.id] = asyncio.create_task(self._run(job))
-            task.add_done_callback(lambda _: self._tasks.pop(job.id, None))
+            task.add_done_callback(self._forget)
+
+    def end_soon(self, job: Job) -> None:
+        """Let a job that is to be cancelled end at once, though it may not be its turn yet."""
+        if job.id in self._open:
+            return  # it looks for itself
+        if (waiting := self._tasks.pop(job.id, None)) is not None:
+            waiting.cancel()
+        task = self._tasks[job.id] = asyncio.create_task(self._run_now(job))
+        task.add_done_callback(self._forget)
+
+    def _forget(self, task: "asyncio.Task[None]") -> None:
+        for job_id in [each for each, running in self._tasks.items() if running is task]:
+            del self._tasks[job_id]
 
     def now(self, job: Job) -> Job:
         """The job as it is while it is being done here; else as given."""
@@ -73,19 +86,22 @@ class JobRunner:
 
     async def _run(self, job: Job) -> None:
         async with self._turns[job.owner]:
-            while True:
-                try:
-                    await self._do(job.id)
-                except NoSuchJob:
-                    return  # removed meanwhile
-                except (OSError, JobBusy) as problem:
-                    LOG.error("The job %s is held up, and tried again in %g s: %s", job.id, AGAIN_SECONDS, problem)
-                    await asyncio.sleep(AGAIN_SECONDS)
-                except JobError as problem:
-                    LOG.error("%s", problem)
-                    return
-                else:
-                    return
+            await self._run_now(job)
+
+    async def _run_now(self, job: Job) -> None:
+        while True:
+            try:
+                await self._do(job.id)
+            except NoSuchJob:
+                return  # removed meanwhile
+            except (OSError, JobBusy) as problem:
+                LOG.error("The job %s is held up, and tried again in %g s: %s", job.id, AGAIN_SECONDS, problem)
+                await asyncio.sleep(AGAIN_SECONDS)
+            except JobError as problem:
+                LOG.error("%s", problem)
+                return
+            else:
+                return
 
     async def _do(self, job_id: str) -> None:
         opened = await asyncio.to_thread(self._service.jobs.open, job_id)

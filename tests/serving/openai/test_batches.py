@@ -17,6 +17,7 @@ from ouvert.serving import job_runner as runner
 from ouvert.serving.job_kinds import LOOK_SECONDS, Places
 from ouvert.serving.job_runner import sweep
 from ouvert.serving.openai import batches
+from ouvert.store import ArrivingFile
 from ouvert.store.jobs import results as recorded
 
 ANSWER = "Hello from a tiny model."
@@ -149,10 +150,10 @@ def test_what_a_request_gets_wrong_is_its_own_error_and_stops_no_other(sdk):
 
 
 def test_a_batch_is_answered_alike_whenever_it_is(sdk):
-    lines = [line(f"{n}", temperature=2) for n in range(8)]
-    file = sdk.files.create(file=as_file(*lines), purpose="batch")
+    lines = [line(f"{n}", temperature=2) for n in range(40)]
     said = []
     for _ in range(2):
+        file = sdk.files.create(file=as_file(*lines), purpose="batch")
         batch = sdk.batches.create(input_file_id=file.id, endpoint=CHAT, completion_window="24h")
         answered = results(sdk, until(sdk, batch, *OVER).output_file_id)
         said.append([each["response"]["body"]["choices"][0]["message"]["content"] for each in answered])
@@ -259,6 +260,29 @@ def test_a_cancelled_batch_keeps_what_was_answered(endless_server):
         server.idle()
 
 
+def test_a_batch_that_waits_for_another_is_cancelled_at_once(endless_server):
+    server = endless_server()
+    with client_of(server) as sdk:
+        first = made(sdk, line("long"))
+        until(sdk, first, "in_progress")
+        second = made(sdk, line("waits"))
+        assert sdk.batches.retrieve(second.id).status == "validating"
+        sdk.batches.cancel(second.id)
+        second = until(sdk, second, *OVER)
+        assert second.status == "cancelled"
+        assert [each["error"]["code"] for each in results(sdk, second.error_file_id)] == ["batch_cancelled"]
+        assert sdk.batches.retrieve(first.id).status == "in_progress"
+        sdk.batches.cancel(first.id)
+        until(sdk, first, *OVER)
+
+
+def test_a_file_that_vanished_ends_its_batch(server, sdk):
+    file = sdk.files.create(file=as_file(line("a")), purpose="batch")
+    server.service.files.content(file.id).unlink()
+    batch = sdk.batches.create(input_file_id=file.id, endpoint=CHAT, completion_window="24h")
+    assert until(sdk, batch, *OVER).errors.data[0].code == "input_file_missing"
+
+
 def test_a_batch_ends_when_its_window_is_over(endless_server, monkeypatch):
     monkeypatch.setattr(batches, "window_seconds", lambda window: 0.3)
     with client_of(endless_server()) as sdk:
@@ -352,9 +376,11 @@ def test_a_full_disk_holds_a_batch_up_and_loses_nothing(endless_server, monkeypa
         os.write(file, data)
 
     monkeypatch.setattr(recorded, "write_all", write_all)
-    with client_of(endless_server()) as sdk:
+    server = endless_server()
+    with client_of(server) as sdk:
         batch = until(sdk, made(sdk, *(line(f"{n}", max_tokens=2) for n in range(6))), *OVER)
         assert not full
+        assert server.app.state.jobs.places._taken == 0
         assert [each["custom_id"] for each in results(sdk, batch.output_file_id)] == [f"{n}" for n in range(6)]
 
 
@@ -454,6 +480,18 @@ def test_files_are_bounded_each_and_together(start_server):
         with pytest.raises(openai.APIStatusError, match="more than 1500 bytes"):
             sdk.files.create(file=("a", b"x" * 1000), purpose="batch")
         assert len(list(server.service.files.folder.iterdir())) == 1
+
+
+def test_a_full_disk_refuses_an_upload_and_keeps_nothing_of_it(server, monkeypatch):
+    before = sorted(server.service.files.folder.iterdir())
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(ArrivingFile, "write", full)
+    answer = httpx2.post(server.base + "/v1/files", data={"purpose": "batch"}, files={"file": ("a", b"x")})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (507, "no_room")
+    assert sorted(server.service.files.folder.iterdir()) == before
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ class Batches:
             if caller is None:
                 raise LinesRefused([REVOKED])
             path = input_path(work)
-            lines = await asyncio.to_thread(read_lines, path, bounds(work, caller))
+            lines = await asyncio.to_thread(readable_lines, path, bounds(work, caller))
             work.job.save(state="running", items=len(lines), times=work.job.job.at("started"))
             return await Run(work, path, lines, caller).whole()
         except LinesRefused as refused:
@@ -63,7 +63,7 @@ class Run:
         """The job as it is when it is over. Raises what `JobKind.run` raises."""
         faults: list[Fault] = []
         try:
-            await asyncio.to_thread(self._outputs.begin, tuple(self._job.results))
+            await asyncio.to_thread(self._outputs.begin, self._job.results)
             self._work.told(self._job.job)
             try:
                 ending = await self._answered()
@@ -107,11 +107,20 @@ class Run:
         try:
             async with asyncio.TaskGroup() as group:
                 for line in left:
-                    await self._work.places.take()
+                    await self._place()
                     task = group.create_task(self._answer(line))
                     task.add_done_callback(lambda _: self._work.places.give_back())
         except BaseExceptionGroup as problems:
             raise problems.exceptions[0] from None
+
+    async def _place(self) -> None:
+        """Returns with a place; without one where this batch was cancelled meanwhile."""
+        await self._work.places.take()
+        try:
+            await asyncio.sleep(0)  # where a cancellation arrives that nothing waited for so far
+        except asyncio.CancelledError:
+            self._work.places.give_back()
+            raise
 
     async def _answer(self, line: Line) -> None:
         body = await asyncio.to_thread(read_body, self._path, line)
@@ -147,6 +156,15 @@ def input_path(work: Work) -> Path:
     if "input_file_id" in settings:
         return work.service.files.content(settings["input_file_id"])
     return Path(settings["input"])
+
+
+def readable_lines(path: Path, allowed: Bounds) -> list[Line]:
+    """As `read_lines`, but a file that cannot be read is no batch either. Raises LinesRefused."""
+    try:
+        return read_lines(path, allowed)
+    except OSError as problem:
+        fault = Fault("input_file_missing", f"The file of requests cannot be read: {problem.strerror or problem}.")
+        raise LinesRefused([fault]) from problem
 
 
 def bounds(work: Work, caller: Caller) -> Bounds:

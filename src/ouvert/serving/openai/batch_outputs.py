@@ -16,6 +16,7 @@ from ouvert.serving.openai.batch_answers import Response
 from ouvert.serving.openai.batch_lines import Line
 from ouvert.store import Job, KeptFile, KeptFiles, OpenJob, Result, kept_until, open_regular, write_whole
 
+Reread = Iterable[Result]  # that may be gone through several times
 UNANSWERED = {
     "expired": ("batch_expired", "This request could not be answered before the completion window was over."),
     "failed": ("batch_failed", "The batch ended before this request was answered; its own error says why."),
@@ -82,8 +83,8 @@ class Ended:
 class Outputs(Protocol):
     """Where a batch's answers go, beside the record of its results."""
 
-    def begin(self, results: Iterable[Result]) -> None:
-        """Before the work: what was recorded earlier. Raises OSError."""
+    def begin(self, results: Reread) -> None:
+        """Before the work: what was recorded earlier, read as often as it is asked for. Raises OSError."""
 
     def add(self, result: Result) -> None:
         """It was recorded. Raises OSError."""
@@ -102,7 +103,7 @@ class KeptOutputs:
         """`keep`: seconds for which they are kept, None for good."""
         self._files, self._keep = files, keep
 
-    def begin(self, results: Iterable[Result]) -> None:
+    def begin(self, results: Reread) -> None:
         pass
 
     def add(self, result: Result) -> None:
@@ -142,14 +143,14 @@ class PathOutputs:
         self._output, self._errors = output, errors
         self._files: dict[Path, BinaryIO] = {}  # open for appending
 
-    def begin(self, results: Iterable[Result]) -> None:
-        every = tuple((result.ok, as_line(result.value)) for result in results)
-        for path, ok in ((self._output, True), (self._errors, False)):
-            lines = [line for good, line in every if good is ok]
-            if lines or ok:
-                write_whole(path, lines)
-            else:
-                path.unlink(missing_ok=True)
+    def begin(self, results: Reread) -> None:
+        write_whole(self._output, (as_line(result.value) for result in results if result.ok))
+        refused = (as_line(result.value) for result in results if not result.ok)
+        first = next(refused, None)
+        if first is None:
+            self._errors.unlink(missing_ok=True)
+        else:
+            write_whole(self._errors, chained(first, refused))
 
     def add(self, result: Result) -> None:
         path = self._output if result.ok else self._errors

@@ -22,7 +22,7 @@ from ouvert.serving.openai.files import LONGEST_KEPT, SHORTEST_KEPT, found_file
 from ouvert.serving.openai.pages import page_of
 from ouvert.serving.streams import JSONAnswer
 from ouvert.serving.wire import Wire
-from ouvert.store import Job, JobError, NoSuchJob, new_job_id
+from ouvert.store import Job, JobError, KeptFile, NoSuchJob, new_job_id
 
 WINDOW = re.compile(r"([1-9]\d{0,3})([hd])")
 HOURS = {"h": 1, "d": 24}
@@ -131,7 +131,7 @@ async def create_batch(call: Call) -> Response:
     if len(unfinished) >= MOST_UNFINISHED:
         sentence = f"{len(unfinished)} of your batches are not over, and this server takes {MOST_UNFINISHED}. Wait."
         raise Refusal(429, sentence, code="too_many_batches", retry_after=60)
-    job, is_new = await asyncio.to_thread(call.service.jobs.add, new_batch(call, request))
+    job, is_new = await asyncio.to_thread(call.service.jobs.add, new_batch(call, request, file))
     if job.owner != whose or not same_request(job, request):
         sentence = "This Idempotency-Key was used for another batch. Send a new one."
         raise Refusal(409, sentence, code="idempotency_key_reused", param="idempotency-key")
@@ -140,7 +140,7 @@ async def create_batch(call: Call) -> Response:
     return JSONAnswer({**as_batch(call, job), **request.beside})
 
 
-def new_batch(call: Call, request: BatchRequest) -> Job:
+def new_batch(call: Call, request: BatchRequest, file: KeptFile) -> Job:
     """The job of a request. With an Idempotency-Key the same caller's same key is always the same job."""
     whose = call.caller.whose
     settings: dict[str, Any] = {
@@ -148,7 +148,7 @@ def new_batch(call: Call, request: BatchRequest) -> Job:
         "endpoint": request.endpoint,
         "completion_window": request.completion_window,
         "metadata": request.metadata,
-        "seed": request.input_file_id,
+        "seed": file.digest,
     }
     if request.output_expires_after is not None:
         settings["output_seconds"] = request.output_expires_after.seconds
@@ -209,6 +209,8 @@ async def cancel_batch(call: Call) -> Response:
         job = await asyncio.to_thread(call.service.jobs.cancel, job.id)
     except JobError as problem:
         raise Refusal(409, str(problem), code="job_unusable") from problem
+    if not job.is_over:
+        runner_of(call.request.app).end_soon(job)
     return JSONAnswer(as_batch(call, job))
 
 

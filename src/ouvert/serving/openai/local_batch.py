@@ -81,8 +81,8 @@ def batch(
     without an answer, and when it is done it is not done again. Parameters: as in `BatchOptions`; `store`: the owner's
     unless given; `told` is called with the job when it begins and after each answer; `load_options` go to `load`.
 
-    Raises JobError for requests that are no batch, for files in the way, and while another process answers the same
-    batch; StoreError for a model that is not here; OSError where nothing can be written, and what is recorded stays.
+    Raises JobError for requests that are no batch, for files in the way, while another process answers the same batch,
+    and where nothing can be written (what is recorded stays); StoreError for a model that is not here.
     """
     options = BatchOptions(
         model=model,
@@ -108,13 +108,20 @@ def run_batch(
         if is_new:
             jobs.remove(planned.job.id)
         raise
-    with jobs.open(planned.job.id) as opened:
-        if opened.job.state == "finished":
-            rewrite(opened, planned)
-        else:
-            opened.begin_again(settings=planned.job.settings)
-            in_a_loop(lambda: answer(opened, options, store, told, progress))
-        return outcome_of(opened.job)
+    try:
+        with jobs.open(planned.job.id) as opened:
+            if opened.job.state == "finished":
+                rewrite(opened, planned)
+            else:
+                opened.begin_again(settings=planned.job.settings)
+                in_a_loop(lambda: answer(opened, options, store, told, progress))
+            return outcome_of(opened.job)
+    except OSError as problem:
+        raise JobError(
+            f"answering {requests}: {problem.filename or jobs.folder} cannot be written "
+            f"({problem.strerror or problem}). What is recorded stays. Make room, or correct the rights; the same "
+            "command goes on from there."
+        ) from problem
 
 
 @dataclass(frozen=True, slots=True)

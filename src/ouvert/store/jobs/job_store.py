@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 from ouvert.store.jobs.error import JobBusy, JobError, NoSuchJob
 from ouvert.store.jobs.job import ID, Job, read_job, write_job
 from ouvert.store.jobs.private_files import WRITING, make_private_folder, sync_folder
-from ouvert.store.jobs.results import RESULTS, Result, Results, read_results
+from ouvert.store.jobs.results import RESULTS, Counts, Result, Results, read_results
 
 LOCK = "lock"
 PATIENCE = 0.5  # seconds; whoever only looks whether a job is worked on holds its lock for microseconds
@@ -43,6 +43,7 @@ class JobStore:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder  # of the jobs, one folder each
+        self._counts: dict[tuple[str, float], Counts] = {}  # of results that were read: files of them only grow
 
     def add(self, job: Job) -> tuple[Job, bool]:
         """Keep a new job; (the job, whether it is new). If there is one of that id it is left and handed back.
@@ -74,8 +75,11 @@ class JobStore:
             return job
         if job.state == "running" and not self._is_held(place):
             job = replace(read_job(place), state="paused")
-        done = [result.ok for result in read_results(place / RESULTS)]
-        return job if job.is_over else replace(job, answered=sum(done), failed=len(done) - sum(done))
+        if job.is_over:
+            return job
+        key = (job_id, job.created)  # an id may be used again, when its job was removed
+        counts = self._counts[key] = self._counts.get(key, Counts()).up_to_now(place / RESULTS)
+        return replace(job, answered=counts.ok, failed=counts.failed)
 
     def every(self, *, owner: str | None = None, kind: str | None = None) -> Listed:
         """All jobs, or those of an owner or a kind. Raises OSError."""

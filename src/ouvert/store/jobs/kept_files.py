@@ -1,6 +1,7 @@
 """Files that jobs read and write: uploaded ones, and answers. One folder each, with the bytes and a record."""
 
 import contextlib
+import hashlib
 import json
 import os
 import re
@@ -26,7 +27,7 @@ GOING = ".writing-gone-"
 class KeptFile:
     """What is known of a file. `name` is what its sender calls it: a text, never a path here. Times are Unix seconds.
 
-    `removal`: when it may be removed, None for never.
+    `removal`: when it may be removed, None for never. `digest`: SHA-256 of its bytes, in hexadecimal digits.
     """
 
     id: str
@@ -36,6 +37,7 @@ class KeptFile:
     bytes: int
     created: float
     removal: float | None = None
+    digest: str = ""
 
 
 def new_file_id() -> str:
@@ -119,7 +121,7 @@ class ArrivingFile:
 
     def __init__(self, folder: Path) -> None:
         """Raises OSError."""
-        self.size = 0
+        self.size, self._digest = 0, hashlib.sha256()
         self.place = folder / f"{WRITING}{secrets.token_hex(8)}"
         self.place.mkdir(mode=0o700)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
@@ -128,13 +130,14 @@ class ArrivingFile:
     def write(self, piece: bytes) -> None:
         """Raises OSError."""
         self._out.write(piece)
+        self._digest.update(piece)
         self.size += len(piece)
 
     def keep(self, file: KeptFile) -> KeptFile:
-        """The file is there from now on, with the bytes that came and their count. Raises OSError."""
+        """The file is there from now on, with the bytes that came, their count and their digest. Raises OSError."""
         self._out.flush()
         os.fsync(self._out.fileno())
-        kept = KeptFile(**{**asdict(file), "bytes": self.size})
+        kept = KeptFile(**{**asdict(file), "bytes": self.size, "digest": self._digest.hexdigest()})
         write_json(self.place / RECORD, {"version": VERSION, **asdict(kept)})
         os.rename(self.place, self.place.parent / file.id)
         sync_folder(self.place.parent)
@@ -155,9 +158,9 @@ def read_record(place: Path) -> KeptFile:
         if stated.pop("version") != VERSION:
             raise ValueError(f"its version is not {VERSION}")
         file = KeptFile(**stated)
-        texts = (file.id, file.owner, file.name, file.purpose)
+        texts = (file.id, file.owner, file.name, file.purpose, file.digest)
         if not all(isinstance(each, str) for each in texts) or file.id != place.name:
-            raise ValueError("id, owner, name or purpose is wrong")
+            raise ValueError("id, owner, name, purpose or digest is wrong")
         if not all(isinstance(each, int | float) for each in (file.bytes, file.created, file.removal or 0)):
             raise ValueError("a count or a time is no number")
     except FileNotFoundError:

@@ -100,21 +100,49 @@ def read_results(path: Path) -> Iterator[Result]:
     """What is recorded so far, while somebody may be writing: a line without its end is left out.
 
     Raises JobError for a line that is none of ours, and OSError."""
+    for _, line in whole_lines(path, 0):
+        yield parsed(line, path, None)
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How many results a file has, as far as it was read: `end` is the first byte that was not."""
+
+    end: int = 0
+    ok: int = 0
+    failed: int = 0
+
+    def up_to_now(self, path: Path) -> "Counts":
+        """With what was appended since. Raises as `read_results` does."""
+        try:
+            begin = self if path.stat().st_size >= self.end else Counts()
+        except FileNotFoundError:
+            return Counts()
+        end, ok, failed = begin.end, begin.ok, begin.failed
+        for start, line in whole_lines(path, begin.end):
+            good = parsed(line, path, None).ok
+            end, ok, failed = start + len(line), ok + good, failed + (not good)
+        return Counts(end, ok, failed)
+
+
+def whole_lines(path: Path, start: int) -> Iterator[tuple[int, bytes]]:
+    """(first byte, line) from `start` on; none where there is no file. Raises OSError."""
     try:
         file = open_regular(path)
     except FileNotFoundError:
         return
     try:
-        for number, line in enumerate(lines_of(file), 1):
+        for line in lines_of(file, start):
             if line.endswith(b"\n"):
-                yield parsed(line, path, number)
+                yield start, line
+            start += len(line)
     finally:
         os.close(file)
 
 
-def lines_of(file: int) -> Iterator[bytes]:
-    """The lines with their ends; the last may have none."""
-    at, rest = 0, b""
+def lines_of(file: int, start: int = 0) -> Iterator[bytes]:
+    """The lines with their ends, from byte `start` on; the last may have none."""
+    at, rest = start, b""
     while piece := os.pread(file, STEP, at):
         at += len(piece)
         whole, newline, rest_of_piece = (rest + piece).rpartition(b"\n")
