@@ -11,8 +11,8 @@ MAY_IMPORT = {
     "constraints": {"interface"},
     "runners": {"interface", "machine", "variant"},
     "prefixes": {"interface", "limits", "variant", "runners.interface"},
-    "remote": {"asked", "constraints.grammar", "interface", "mailbox", "request", "sampler", "variant"},
-    "pool": {"interface", "mailbox", "variant"},
+    "remote": {"asked", "constraints.grammar", "identity", "interface", "mailbox", "request", "sampler", "variant"},
+    "pool": {"asked", "interface", "mailbox", "remote.connection", "remote.member", "variant"},
 }
 
 

@@ -38,6 +38,9 @@ OUVERT = Path(sys.executable).with_name("ouvert")
 NEVER_RUN = [
     ("README.md", "make run"),
     ("README.md", '$ ouvert run smollm2 "What is 2+2?"'),
+    ("beyond-one-machine.md", "ouvert pull smollm2"),
+    ("beyond-one-machine.md", "ouvert pull smollm2"),
+    ("beyond-one-machine.md", "from ouvert import load"),
     ("clients.md", "name: here"),
     ("clients.md", "OLLAMA_BASE_URL=http://127.0.0.1:11435"),
     ("command-line.md", "ouvert run"),

@@ -19,7 +19,10 @@ class LaterHeaders:
     """The headers of calls behind others, as they were written down: `Segment.later`."""
 
     def __init__(self, headers: Sequence[tuple[int, ...]]) -> None:
-        """`headers[n - 1]` stands where n calls stand before it; the last one stands behind all that are more."""
+        """`headers[n - 1]` stands where n calls stand before it; the last one stands behind all that are more.
+
+        Raises nothing.
+        """
         self._headers = tuple(headers)
 
     def __call__(self, before: int) -> tuple[int, ...]:

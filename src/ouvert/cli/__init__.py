@@ -26,6 +26,7 @@ COMMANDS = {
     "batch": "Answer a file of requests; interrupted, it goes on where it was.",
     "jobs": "List, show, cancel and remove batches and other long work.",
     "serve": "Serve models to other programs, on this machine.",
+    "pool": "Show the members of a pool of engines, and how each is.",
     "key": "Make, list and revoke the keys of clients of the server.",
     "fit": "Say whether a model will run here, in how much memory, and about how fast.",
     "bench": "Measure how fast a model runs on this machine.",

@@ -206,6 +206,15 @@ SETTINGS: Mapping[str, Setting] = {
             example="true",
         ),
         Setting(
+            key="serve.pool",
+            read=text,
+            meaning="the engines of other machines compute, as one: a file that names them (docs/formats/pool.md)",
+            default_text="this machine computes",
+            flag="--pool",
+            metavar="FILE",
+            example='"/etc/ouvert/pool.toml"',
+        ),
+        Setting(
             key="serve.host",
             read=text,
             meaning="address to listen at; any but this machine's own needs a key",

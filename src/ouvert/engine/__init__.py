@@ -27,6 +27,7 @@ from ouvert.engine.interface import (
     EngineUnreachableError,
     Generation,
     Load,
+    MemberLoad,
     Reading,
     Sampling,
     Stopped,
@@ -44,8 +45,15 @@ from ouvert.engine.loading import (
 )
 from ouvert.engine.local import LocalEngine
 from ouvert.engine.machine import memory_bytes
+from ouvert.engine.pool.breaker import Patience
+from ouvert.engine.pool.engine import PoolEngine
+from ouvert.engine.pool.generation import Rules as PoolRules
+from ouvert.engine.pool.opening import MemberAddress, PoolSettings, Wanted, open_pool
 from ouvert.engine.prefixes.page_files import PageFiles
 from ouvert.engine.prefixes.page_keys import key_from_file, key_from_keyring, key_from_passphrase, key_of_this_user
+from ouvert.engine.remote.connection import Address, Connection
+from ouvert.engine.remote.connection import Timeouts as EngineTimeouts
+from ouvert.engine.remote.member import MemberEngine
 from ouvert.engine.sampler import SAMPLING_BOUNDS, Bounds
 from ouvert.engine.variant import BASE, Edit, ScaledAdapter, Variant
 from ouvert.kernels import CacheType
@@ -59,9 +67,11 @@ __all__ = [
     "SAMPLING_BOUNDS",
     "TRIAL_COMMAND",
     "USUAL",
+    "Address",
     "Bounds",
     "CacheType",
     "CompiledGrammar",
+    "Connection",
     "Constraint",
     "ConstraintState",
     "Demand",
@@ -72,6 +82,7 @@ __all__ = [
     "EngineFacts",
     "EngineFailedError",
     "EngineFaultError",
+    "EngineTimeouts",
     "EngineUnreachableError",
     "Generation",
     "Grammar",
@@ -79,9 +90,16 @@ __all__ = [
     "Load",
     "LocalEngine",
     "Machine",
+    "MemberAddress",
+    "MemberEngine",
+    "MemberLoad",
     "Opened",
     "PackedFile",
     "PageFiles",
+    "Patience",
+    "PoolEngine",
+    "PoolRules",
+    "PoolSettings",
     "Precision",
     "Reading",
     "Sampling",
@@ -91,6 +109,7 @@ __all__ = [
     "UnwritableError",
     "Variant",
     "Vocabulary",
+    "Wanted",
     "build_digest",
     "demand_of_files",
     "demand_of_known",
@@ -111,6 +130,7 @@ __all__ = [
     "native_instruction_set",
     "of_objects",
     "open_engine",
+    "open_pool",
     "opened_elsewhere",
     "pack_weights",
     "packed_bytes_of",

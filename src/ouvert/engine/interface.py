@@ -195,11 +195,25 @@ class WeightsDamagedError(EngineFailedError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MemberLoad:
+    """A member of a pool as it is now. `answers` were begun there, `running` of them are being written, `lost` went on
+    elsewhere or not at all. `identity`: the digest of what it computes, "" if it was never there; `why` it is out."""
+
+    name: str
+    is_in: bool
+    running: int
+    answers: int
+    lost: int
+    identity: str
+    why: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
     """How busy an engine is now, and what it has done since it was opened.
 
     `cache_bytes` are those of all caches, of which kept prefixes are `kept_bytes`. `prompt_tokens` were given, of which
-    `reused_tokens` came from a cache.
+    `reused_tokens` came from a cache. `members`: of a pool, in the order in which they were named.
     """
 
     running: int
@@ -211,6 +225,7 @@ class Load:
     prompt_tokens: int
     reused_tokens: int
     output_tokens: int
+    members: tuple[MemberLoad, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,13 +1,16 @@
 """GET /health, for whoever watches the server, and GET /metrics, for Prometheus."""
 
 import time
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from starlette.responses import Response
 
+from ouvert.assistant import Model
 from ouvert.serving.callers import identify
 from ouvert.serving.endpoints import Call, Endpoint
 from ouvert.serving.errors import Refusal
+from ouvert.serving.loaded_models import LoadedModels
 from ouvert.serving.streams import JSONAnswer
 
 
@@ -37,7 +40,32 @@ async def health(call: Call) -> Response:
             "models_loading": states.count("loading"),
             "answers": answers if caller.is_limited else service.answers.in_flight,
         }
+        facts |= pool_facts(model for name, model in named_models(loaded_models) if caller.admits(name))
     return JSONAnswer(facts)
+
+
+def named_models(loaded_models: LoadedModels) -> Iterator[tuple[str, Model]]:
+    for entry in loaded_models.loaded():
+        if entry.model is not None:
+            yield entry.installed.name, entry.model
+
+
+def pool_facts(models: Iterable[Model]) -> dict[str, Any]:
+    """How the members of a pool are, where one computes."""
+    members: list[dict[str, Any]] = [
+        {
+            "name": each.name,
+            "state": "in" if each.is_in else "out",
+            "running": each.running,
+            "answers": each.answers,
+            "lost": each.lost,
+            "identity_digest": each.identity or None,
+            "why": each.why,
+        }
+        for model in models
+        for each in model.engine.load.members
+    ]
+    return {"pool": members} if members else {}
 
 
 async def metrics(call: Call) -> Response:

@@ -41,6 +41,14 @@ class Metrics:
             "ouvert_engine_sequences", "Sequences in the engine", ["model", "state"], registry=registry
         )
         self._cache = Gauge("ouvert_engine_cache_bytes", "Bytes of caches", ["model", "kind"], registry=registry)
+        self._cache_usage = Gauge(
+            "ouvert_engine_cache_usage", "Share of the memory for caches in use, 0 to 1", ["model"], registry=registry
+        )
+        labels = ["model", "member"]
+        self._member_in = Gauge("ouvert_pool_member_in", "1: it is asked; 0: it is out", labels, registry=registry)
+        self._member_running = Gauge("ouvert_pool_member_running", "Answers being written", labels, registry=registry)
+        self._member_answers = Gauge("ouvert_pool_member_answers", "Answers begun there", labels, registry=registry)
+        self._member_lost = Gauge("ouvert_pool_member_lost", "Answers lost there", labels, registry=registry)
         Gauge("ouvert_models_loaded", "Models in memory", registry=registry).set_function(loaded)
         Gauge("ouvert_resident_memory_bytes", "Memory this process holds", registry=registry).set_function(memory)
 
@@ -48,12 +56,21 @@ class Metrics:
         """Take the numbers of these models' engines as they are now, and drop those of all other models."""
         self._sequences.clear()
         self._cache.clear()
+        self._cache_usage.clear()
+        members = (self._member_in, self._member_running, self._member_answers, self._member_lost)
+        for gauge in members:
+            gauge.clear()
         for model in models:
             name, load = model.info.name, model.engine.load
             self._sequences.labels(name, "running").set(load.running)
             self._sequences.labels(name, "waiting").set(load.waiting)
             self._cache.labels(name, "all").set(load.cache_bytes)
             self._cache.labels(name, "kept").set(load.kept_bytes)
+            self._cache_usage.labels(name).set(load.cache_bytes / load.cache_limit if load.cache_limit else 0.0)
+            for each in load.members:
+                numbers = (float(each.is_in), each.running, each.answers, each.lost)
+                for gauge, number in zip(members, numbers, strict=True):
+                    gauge.labels(name, each.name).set(number)
 
     def text(self, admits: Callable[[str], bool] | None = None) -> bytes:
         """All numbers as Prometheus reads them; with `admits`, only those of models that it says yes to."""

@@ -170,7 +170,7 @@ def test_what_is_wrong_with_a_request_is_not_asked_of_everybody(mortals, pool):
     with pytest.raises(EngineError, match="temperature"):
         engine.generate(PROMPT, Sampling(temperature=-1))
     assert [len(mortal.asked) for mortal in mortals.values()] == [1, 0, 0]
-    assert [each.state for each in engine.member_facts()] == ["in", "in", "in"]
+    assert [each.is_in for each in engine.load.members] == [True] * 3
     assert engine.load.running == 0
 
 
@@ -179,7 +179,7 @@ def test_a_member_that_has_too_much_to_do_is_passed_by_and_stays_in(mortals, poo
     first.lives, first.problem = 0, EngineBusyError("taking in a request: 9 wait already. Ask again in a while.")
     engine = pool()
     assert len(list(engine.generate(PROMPT, SAMPLED))) == 30
-    assert [each.state for each in engine.member_facts()] == ["in", "in", "in"]
+    assert [each.is_in for each in engine.load.members] == [True] * 3
     for mortal in (second, third):
         mortal.lives, mortal.problem = 0, first.problem
     with pytest.raises(EngineBusyError):
@@ -194,22 +194,22 @@ def test_a_member_that_is_out_is_left_alone_until_it_is_tried_and_well(mortals, 
     asked = len(first.asked)
     list(engine.generate(PROMPT, SAMPLED))
     assert len(first.asked) == asked
-    facts = {each.name: each for each in engine.member_facts()}[name]
-    assert (facts.state, facts.failures) == ("out", 1)
+    facts = {each.name: each for each in engine.load.members}[name]
+    assert (facts.is_in, facts.lost) == (False, 1)
     assert facts.why is not None
     first.lives, first.here = None, True
     with engine.members._changed:
         assert engine.members._changed.wait(10)
     list(engine.generate(PROMPT, SAMPLED))
     assert len(first.asked) == asked + 1
-    assert {each.name: each.state for each in engine.member_facts()}[name] == "in"
+    assert {each.name: each.is_in for each in engine.load.members}[name]
 
 
 def test_the_second_choice_takes_over_where_the_first_has_a_queue(mortals, pool):
     first, second, _ = mortals
     engine = pool(Rules(overflow=2))
     waiting = [engine.generate(PROMPT, SAMPLED) for _ in range(6)]
-    loads = {each.name: each.load for each in engine.member_facts()}
+    loads = {each.name: each.running for each in engine.load.members}
     assert (loads[first], loads[second]) == (4, 2)
     for generation in waiting:
         list(generation)

@@ -18,6 +18,8 @@ from ouvert.cli.environment import guard_asked_for, hub, ledger_asked_for, open_
 from ouvert.cli.settings import SETTINGS
 
 if TYPE_CHECKING:
+    from ouvert.assistant import Elsewhere
+    from ouvert.safety import Guard
     from ouvert.serving import Keys, Refusal, Service, Settings
 
 SUMMARY = "Serve models to other programs, on this machine."
@@ -71,8 +73,9 @@ def run(args: argparse.Namespace) -> int:
     if not args.uninstall_service:
         for name in models_named(args):  # StoreError, before anything is bound or written
             open_store().resolve(name)
-        if args.engine_only and len(models_named(args)) != 1:
-            complain(f"--engine-only serves one model, and {len(models_named(args))} are named. Name one: {EXAMPLE}")
+        alone = "--engine-only" if args.engine_only else "--pool" if args.pool else None
+        if alone is not None and len(models_named(args)) != 1:
+            complain(f"{alone} serves one model, and {len(models_named(args))} are named. Name one: {EXAMPLE}")
             return 1
     if args.install_service or args.uninstall_service:
         return change_service(args)
@@ -168,6 +171,10 @@ def settings_of(args: argparse.Namespace) -> "Settings":
     machine = memory_bytes()
     ledger = ledger_asked_for(args.receipts, store)
     prefixes = prefixes_asked_for(store, args.prefix_cache, args.prefix_cache_quota, args.prefix_cache_key)
+    guard = guard_asked_for()
+    elsewhere = elsewhere_asked_for(args.pool, guard)
+    one = args.engine_only or elsewhere is not None
+    memory = int(machine * SHARE_OF_MEMORY) if args.memory is None and machine is not None else args.memory
     options = {
         "threads": args.threads,
         "context": args.context,
@@ -175,17 +182,18 @@ def settings_of(args: argparse.Namespace) -> "Settings":
         "cache": args.cache,
         "receipts": ledger or False,
         "prefixes": prefixes or False,
-        "guard": guard_asked_for(),
+        "guard": guard,
         "template": args.template,
         "precision": args.precision,
+        "elsewhere": elsewhere,
     }
     return Settings(
         host="127.0.0.1" if args.host == "localhost" else args.host,
         port=args.port,
         models=models_named(args),
-        only_these=args.only or args.engine_only,
-        keep=None if args.keep == FOREVER or args.engine_only else args.keep,
-        memory=int(machine * SHARE_OF_MEMORY) if args.memory is None and machine is not None else args.memory,
+        only_these=args.only or one,
+        keep=None if args.keep == FOREVER or one else args.keep,
+        memory=memory if elsewhere is None else None,
         load_options=options,
         most_answers=args.most,
         answer_seconds=None if args.answer_within == FOREVER else args.answer_within,
@@ -203,6 +211,26 @@ def settings_of(args: argparse.Namespace) -> "Settings":
         state=store.home / "server",
         hub=hub(),
     )
+
+
+def elsewhere_asked_for(pool: str | None, guard: "Guard | None") -> "Elsewhere | None":
+    """What makes the engine, where other machines compute. The guard lets their hosts through, and no others.
+
+    Raises ConfigurationError for a file that cannot be used.
+    """
+    if pool is None:
+        return None
+    from ouvert.cli.pool_file import read_pool_file
+
+    file = read_pool_file(Path(pool).expanduser())
+    if guard is not None:
+        guard.allow(file.hosts)
+    for host in file.in_the_clear:
+        print(
+            f"{host} is asked by http: whoever is on the way reads what is said. Use https or a tunnel.",
+            file=sys.stderr,
+        )
+    return file.elsewhere()
 
 
 async def serve(settings: "Settings", listening: socket.socket, *, engine_only: bool) -> int:

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from ouvert.engine.asked import check_beginning
 from ouvert.engine.interface import (
     Engine,
     EngineBusyError,
@@ -20,7 +21,7 @@ from ouvert.engine.interface import (
     Token,
 )
 from ouvert.engine.pool.generation import LOST, PoolGeneration, PoolRequest, Rules
-from ouvert.engine.pool.members import MemberFacts, Members
+from ouvert.engine.pool.members import Members
 from ouvert.engine.pool.placing import ranked
 from ouvert.engine.variant import BASE, Variant
 
@@ -67,9 +68,9 @@ class PoolEngine:
     @property
     def load(self) -> Load:
         """What was asked from here."""
-        facts = self.members.facts()
+        members = self.members.loads()
         return Load(
-            running=sum(each.load for each in facts),
+            running=sum(each.running for each in members),
             waiting=0,
             cache_bytes=0,
             cache_limit=0,
@@ -78,11 +79,8 @@ class PoolEngine:
             prompt_tokens=self._prompt_tokens,
             reused_tokens=0,
             output_tokens=self._output_tokens,
+            members=members,
         )
-
-    def member_facts(self) -> list[MemberFacts]:
-        """How each member is now. Raises nothing."""
-        return self.members.facts()
 
     def generate(
         self,
@@ -95,6 +93,7 @@ class PoolEngine:
         owner: str = "",
     ) -> PoolGeneration:
         """A seed that nobody chose is chosen here, so that the answer can go on elsewhere."""
+        check_beginning(ids, written, sampling)
         if sampling.seed is None:
             sampling = replace(sampling, seed=secrets.randbits(32))
         request = PoolRequest(

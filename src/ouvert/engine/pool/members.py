@@ -7,7 +7,7 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from ouvert.engine.interface import Engine, EngineError, EngineUnreachableError
+from ouvert.engine.interface import Engine, EngineError, EngineUnreachableError, MemberLoad
 from ouvert.engine.mailbox import closed
 from ouvert.engine.pool.breaker import Breaker, Patience
 from ouvert.engine.pool.placing import MemberState, placed
@@ -41,19 +41,6 @@ class Expected:
                 f"member {name}: its vocabulary has {engine.vocabulary_size} tokens, expected {self.vocabulary_size}: "
                 "ids mean something else there. Serve the same model there."
             )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MemberFacts:
-    """How a member is now, for those who watch. `state`: "in", "out" or "off" (not what was promised)."""
-
-    name: str
-    state: str
-    load: int
-    answers: int
-    failures: int
-    identity: str
-    why: str | None
 
 
 class Member:
@@ -105,21 +92,21 @@ class Members:
         """Those that are in."""
         return [member.engine for member in self if member.engine is not None and member.breaker.open]
 
-    def facts(self) -> list[MemberFacts]:
+    def loads(self) -> tuple[MemberLoad, ...]:
         """How each is now, in the order in which they were named."""
         with self._changed:
-            return [
-                MemberFacts(
+            return tuple(
+                MemberLoad(
                     name=member.name,
-                    state="in" if member.breaker.open else "out",
-                    load=member.load,
+                    is_in=member.breaker.open,
+                    running=member.load,
                     answers=member.answers,
-                    failures=member.lost,
+                    lost=member.lost,
                     identity=member.identity,
-                    why=member.breaker.why,
+                    why=None if member.breaker.open else member.breaker.why,
                 )
                 for member in self
-            ]
+            )
 
     def take(
         self, ranking: Sequence[str], *, overflow: int, tried: frozenset[str], identity: str = ""

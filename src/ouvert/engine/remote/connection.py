@@ -256,6 +256,8 @@ def refusal(place: str, status: int, body: bytes) -> EngineError:
             remedy = "Give its key: --engine-key, or OUVERT_SERVE_ENGINE_KEY."
         case 404:
             remedy = "Is this the server of a model, and does it serve the one that is meant?"
+        case 409:
+            return EngineUnreachableError(f"asking {place}: another engine is there than before ({said}).")
         case 429 | 503:
             return EngineBusyError(f"asking {place}: it has too much to do ({status}: {said}). Ask again in a while.")
         case _ if status >= 500:

@@ -5,7 +5,7 @@
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ouvert.engine.interface import EngineError, EngineUnreachableError, Token
@@ -21,13 +21,15 @@ SEED_STEP = 0x9E3779B97F4A7C15  # odd, so that no two places of an answer have t
 class Chunk:
     """What one event of a stream says. `finish_reason`: why it ended, in the last one that has tokens.
 
-    `cached_tokens`: of the prompt, found in a cache; None where nothing is said of it.
+    `cached_tokens`: of the prompt, found in a cache; None where nothing is said of it. `beside`: what only our own
+    engine says.
     """
 
     tokens: tuple[Token, ...] = ()
     finish_reason: str | None = None
     cached_tokens: int | None = None
     weight_version: str | None = None
+    beside: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,7 +210,7 @@ def chunk_of(event: Mapping[str, Any]) -> Chunk:
     cached = details.get("cached_tokens")
     choices = event["choices"]
     if not choices:
-        return Chunk(cached_tokens=cached)
+        return Chunk(cached_tokens=cached, beside=event.get("ouvert") or {})
     [choice] = choices
     reason, versions = choice.get("finish_reason"), choice.get("weight_versions")
     return Chunk(

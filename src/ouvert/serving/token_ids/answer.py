@@ -34,6 +34,7 @@ class TokenTask:
 
     def start(self, lease: Lease, number: int) -> "TokensInProgress":
         request, model = self._request, lease.model
+        refuse_another(request.ouvert.identity, model.engine.facts.identity.digest)
         end_ids = frozenset() if request.sampling_params.ignore_eos else model.tokenizer.end_ids
         source = self._constraint_source()
         constraint = None if source is None else constraint_from(source, model)
@@ -80,6 +81,18 @@ class TokensInProgress:
 
     def cancel(self) -> None:
         self._generation.cancel()
+
+
+def refuse_another(meant: str | None, here: str) -> None:
+    """Raises Refusal where another engine is meant than the one that is here now."""
+    if meant is not None and meant != here:
+        raise Refusal(
+            409,
+            f"ouvert.identity is {meant:.80}, and this engine's is {here}: it was started anew, with other weights, "
+            "another build or other settings. Ask for its facts again.",
+            code="another_engine",
+            param="ouvert.identity",
+        )
 
 
 def salted(owner: str, salt: str | None) -> str:

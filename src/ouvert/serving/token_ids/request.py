@@ -95,10 +95,12 @@ class SamplingParams(Wire):
 class Beside(Wire):
     """The field `ouvert`: what our engine takes, and vLLM does not know.
 
-    `written`: the ids with which the answer began elsewhere. `constraint`: what it is held to, as `Constraint.source`
-    writes it. `timeout`: seconds. `reading`: events say how far the prompt is read. `variant`: the one that answers.
+    `identity`: the digest of the engine that is meant; another one refuses. `written`: the ids with which the answer
+    began elsewhere. `constraint`: what it is held to, as `Constraint.source` writes it. `timeout`: seconds. `reading`:
+    events say how far the prompt is read.
     """
 
+    identity: str | None = None
     written: Ids = Field(default_factory=list)
     constraint: dict[str, Any] | None = None
     repetition_guard: Annotated[int, Field(ge=0, le=MOST_COUNT)] = 0

@@ -1,0 +1,214 @@
+"""`ouvert serve MODEL --pool FILE` over engines in processes of their own, one of which is killed as it writes."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import urllib.request
+
+import pytest
+
+from ouvert import load
+from ouvert.serving import Keys
+
+RUN = "import sys; from ouvert.cli import main; sys.exit(main(sys.argv[1:]))"
+READY = re.compile(r"Ready at (http://127\.0\.0\.1:\d+) ")
+STREAMS = 50
+
+
+class Process:
+    """`ouvert serve …`, once it is ready; `lines` is what it has said since, `base` its address."""
+
+    def __init__(self, home, *words):
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", RUN, "serve", *map(str, words), "--port", "0"],
+            stderr=subprocess.PIPE,
+            stdin=subprocess.DEVNULL,
+            text=True,
+            env={**os.environ, "OUVERT_HOME": str(home)},
+        )
+        self.base, self.lines = None, []
+        for line in self.process.stderr:
+            self.lines.append(line)
+            if found := READY.match(line):
+                self.base = found[1]
+                break
+        self._reader = threading.Thread(target=lambda: self.lines.extend(self.process.stderr))
+        self._reader.start()
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+        self._reader.join()
+        self.process.stderr.close()
+
+
+@pytest.fixture
+def run(tmp_path):
+    """run(home, *words) -> Process; all are killed at the end."""
+    running = []
+
+    def run(home, *words):
+        running.append(Process(tmp_path / home, *words))
+        return running[-1]
+
+    yield run
+    for process in running:
+        process.kill()
+
+
+def pool_file(path, members, **pool):
+    lines = ["[pool]", *(f"{name} = {json.dumps(value)}" for name, value in pool.items())]
+    for name, member in members.items():
+        url = member if isinstance(member, str) else member.base
+        lines += ["[[member]]", f'name = "{name}"', f'url = "{url}"']
+    path.write_text("\n".join(lines))
+    return path
+
+
+def asked(seed, tokens):
+    return {
+        "model": "tiny",
+        "messages": [{"role": "user", "content": f"Say {seed}."}],
+        "seed": seed,
+        "temperature": 1.0,
+        "frequency_penalty": 0.3,
+        "max_tokens": tokens,
+        "stream": True,
+        "ouvert": {"receipt": "full"},
+    }
+
+
+def post(base, body, path="/v1/chat/completions"):
+    request = urllib.request.Request(base + path, json.dumps(body).encode(), {"content-type": "application/json"})
+    return urllib.request.urlopen(request, timeout=120)
+
+
+def stream(base, seed, tokens):
+    """The deltas of an answer, how it ended, and its receipt."""
+    deltas, reason, receipt = [], None, None
+    with post(base, asked(seed, tokens)) as lines:
+        for line in lines:
+            if not line.startswith(b"data: {"):
+                continue
+            event = json.loads(line[6:])
+            assert "error" not in event, event
+            receipt = event.get("ouvert", {}).get("receipt", receipt)
+            for choice in event["choices"]:
+                text = "".join(choice["delta"].get(name) or "" for name in ("reasoning_content", "content"))
+                if text:
+                    deltas.append(text)
+                reason = choice["finish_reason"] or reason
+    return "".join(deltas), reason, receipt
+
+
+def at_once(count, ask):
+    """ask(n) in so many threads; what they returned, or raised."""
+    found = [None] * count
+
+    def work(n):
+        try:
+            found[n] = ask(n)
+        except BaseException as problem:
+            found[n] = problem
+
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return found
+
+
+def load_of(process):
+    with urllib.request.urlopen(f"{process.base}/inference/v1/facts", timeout=30) as answer:
+        return json.load(answer)["load"]
+
+
+def test_one_of_three_engines_is_killed_in_the_middle_of_fifty_streams_and_no_client_notices(
+    run, tiny_gpt_oss, tmp_path
+):
+    tokens = 250
+    members = {name: run(name, tiny_gpt_oss, "--engine-only", "--threads", "1") for name in "abc"}
+    face = run("face", tiny_gpt_oss, "--pool", pool_file(tmp_path / "pool.toml", members, rest="60s", failures=1))
+
+    def killer():
+        """As soon as some hundred tokens were written there, of several thousand."""
+        while load_of(members["b"])["output_tokens"] < 400:
+            assert face.process.poll() is None
+        os.kill(members["b"].process.pid, signal.SIGKILL)
+
+    thread = threading.Thread(target=killer)
+    thread.start()
+    disturbed = at_once(STREAMS, lambda seed: stream(face.base, seed, tokens))
+    thread.join()
+    resumed = [receipt["pool"] for _, _, receipt in disturbed if len(receipt["pool"]["members"]) > 1]
+    assert len(resumed) > 3
+    for pool in resumed:
+        first, second = pool["members"]
+        assert first["member"] == "b"
+        assert second["member"] in "ac"
+        assert 0 < second["start"] == pool["resumed_at"][0] < tokens
+        assert "resumed_on_other_engine" not in pool
+    with load(tiny_gpt_oss, receipts=False, prefixes=False, threads=1) as model:
+
+        def here(seed):
+            said = asked(seed, tokens)
+            settings = {name: said[name] for name in ("seed", "temperature", "frequency_penalty", "max_tokens")}
+            *deltas, finished = model.chat(said["messages"], **settings)
+            return "".join(each.text for each in deltas), finished
+
+        undisturbed = at_once(STREAMS, here)
+    for (text, reason, receipt), (expected, finished) in zip(disturbed, undisturbed, strict=True):
+        assert (text, reason) == (expected, finished.reason)
+        assert receipt["tokens"]["output_digest"] == finished.receipt["tokens"]["output_digest"]
+        assert receipt["engine"]["identity_digest"] == finished.receipt["engine"]["identity_digest"]
+        assert receipt["connections"]["denied"] == 0
+    with urllib.request.urlopen(f"{face.base}/health", timeout=30) as answer:
+        states = {each["name"]: each["state"] for each in json.load(answer)["pool"]}
+    assert states == {"a": "in", "b": "out", "c": "in"}
+    with urllib.request.urlopen(f"{face.base}/metrics", timeout=30) as answer:
+        numbers = answer.read().decode()
+    assert 'ouvert_pool_member_in{member="b",model="tiny"} 0.0' in numbers
+    assert 'ouvert_pool_member_in{member="a",model="tiny"} 1.0' in numbers
+
+
+def test_members_that_are_another_model_are_refused_and_the_pool_is_shown(run, tiny_gpt_oss, speaking_model, tmp_path):
+    members = {
+        "right": run("right", tiny_gpt_oss, "--engine-only"),
+        "wrong": run("wrong", speaking_model(), "--engine-only"),
+    }
+    file = pool_file(tmp_path / "pool.toml", members)
+    face = run("face", tiny_gpt_oss, "--pool", file)
+    assert (face.base, face.process.wait(30)) == (None, 1)
+    assert "member wrong: its tokenizer is" in "".join(face.lines)
+    command = [sys.executable, "-c", RUN, "pool", str(file), "--json"]
+    shown = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    found = json.loads(shown.stdout)
+    assert shown.returncode == 1
+    assert [(each["member"], each["state"]) for each in found["members"]] == [("right", "there"), ("wrong", "there")]
+    assert not found["same_weights"]
+    members["wrong"].kill()
+    shown = subprocess.run(command[:-1], capture_output=True, text=True, timeout=60)
+    assert "not there: reaching http://127.0.0.1" in shown.stdout
+
+
+def test_a_member_needs_its_key_and_a_pool_without_members_does_not_start(run, tiny_gpt_oss, tmp_path):
+    _, secret = Keys(tmp_path / "a" / "server").create("the pool")
+    member = run("a", tiny_gpt_oss, "--engine-only")
+    refused = run("face", tiny_gpt_oss, "--pool", pool_file(tmp_path / "pool.toml", {"a": member}))
+    assert (refused.base, refused.process.wait(30)) == (None, 1)
+    assert "This server needs a key" in "".join(refused.lines)
+    (tmp_path / "a.key").write_text(secret)
+    file = pool_file(tmp_path / "pool.toml", {"a": member})
+    file.write_text(file.read_text() + '\nkey_file = "a.key"')
+    face = run("face", tiny_gpt_oss, "--pool", file)
+    _, reason, receipt = stream(face.base, 1, 12)
+    assert reason in ("stop", "length")
+    assert receipt["pool"]["members"][0]["member"] == "a"
+    nobody = run("face", tiny_gpt_oss, "--pool", pool_file(tmp_path / "none.toml", {"a": "http://127.0.0.1:9"}))
+    assert (nobody.base, nobody.process.wait(30)) == (None, 1)
+    assert "none of its 1 members is there" in "".join(nobody.lines)
