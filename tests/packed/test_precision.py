@@ -88,11 +88,20 @@ RULE = [
 
 @pytest.mark.parametrize(("name", "shape", "layers", "layout"), RULE, ids=[row[0] for row in RULE])
 def test_the_rule_of_four_bits(name, shape, layers, layout):
-    assert layout_at(name, shape, "4", layers) == layout
+    assert layout_at(name, shape, "4", layers=layers, tied=True) == layout
+
+
+def test_an_embedding_that_is_no_head_needs_less():
+    assert layout_at("embedding", (128256, 4096), "4", layers=32, tied=False) == "Q5_K"
+    assert layout_at("embedding", (49152, 576), "4", layers=30, tied=False) == "Q5_1"
 
 
 def test_eight_and_sixteen_bits_are_one_layout_each():
-    assert {layout_at("layers.1.q", (4096, 4096), bits, 32) for bits in ("8", "16", "stored")} == {"Q8_0", "BF16", None}
+    assert {layout_at("layers.1.q", (4096, 4096), bits, layers=32, tied=True) for bits in ("8", "16", "stored")} == {
+        "Q8_0",
+        "BF16",
+        None,
+    }
 
 
 def test_what_nobody_has_quantised_has_four_bits_unless_another_precision_is_asked_for(opened, monkeypatch):
@@ -167,7 +176,7 @@ def test_what_is_lost_is_said_and_kept(source, tmp_path):
     losses = weights.losses()
     assert 0.05 < losses["layers.1.q"].relative < 0.08
     assert losses["layers.0.k"].relative == losses["norm"].relative == 0
-    assert losses["embedding"].relative < 0.02
+    assert losses["unembedding"].relative < 0.02
     assert "Rounded to 4 bits (" in said[-1]
     worst = max(losses, key=lambda name: losses[name].relative)
     assert f"most in {worst}, by {losses[worst].relative:.2%}" in said[-1]

@@ -48,6 +48,12 @@ def agreement():
 
 
 @pytest.fixture(scope="session")
+def module_of_benchmarks():
+    """module_of_benchmarks(name): a script of benchmarks/."""
+    return lambda name: module_at(Path(__file__).parents[2] / "benchmarks" / f"{name}.py")
+
+
+@pytest.fixture(scope="session")
 def rewriting():
     """A GGUF file's weights in another encoding."""
     return module_at(Path(__file__).with_name("rewriting.py"))

@@ -172,7 +172,7 @@ def packed_sizes(shape: Shape, precision: Precision | None) -> tuple[int, int]:
     share = shape.chosen / shape.experts if shape.experts else 1.0
     weights = read = 0.0
     for name, sides in shape.matrices():
-        layout = layout_at(name, sides, precision or USUAL, shape.layers)
+        layout = layout_at(name, sides, precision or USUAL, layers=shape.layers, tied=shape.tied)
         size = math.prod(sides) * (PLAIN[shape.shipped] if layout is None else BITS_A_WEIGHT[layout]) / 8
         weights += size
         if name != "embedding" or shape.tied:  # one row of it is looked up

@@ -84,7 +84,7 @@ class ModelFiles:
 
         Raises CheckpointError for more bits than its weights have.
         """
-        return settled(self.parameters, precision)
+        return settled(self.parameters, precision, self.path)
 
     def placements(self, precision: Precision | None) -> Mapping[str, Placement]:
         """How each parameter is placed at that precision. Raises CheckpointError as `settled` does."""

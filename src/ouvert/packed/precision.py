@@ -33,8 +33,10 @@ SMALL_MODEL = 1 << 24
 BLOCK, SUPER_BLOCK = 32, 256
 
 # Bits of a code in the layouts that weights are rounded to, and of a weight with its share of scales.
-BITS: Mapping[str, int] = {"BF16": 16, "Q8_0": 8, "Q6_K": 6, "Q5_1": 5, "Q4_K": 4}
-BITS_A_WEIGHT: Mapping[str, float] = {"BF16": 16, "Q8_0": 8.5, "Q6_K": 6.625, "Q5_1": 6, "Q4_K": 4.5}
+BITS: Mapping[str, int] = {"BF16": 16, "Q8_0": 8, "Q6_K": 6, "Q5_1": 5, "Q5_K": 5, "Q4_K": 4}
+BITS_A_WEIGHT: Mapping[str, float] = {"BF16": 16, "Q8_0": 8.5, "Q6_K": 6.625, "Q5_1": 6, "Q5_K": 5.5, "Q4_K": 4.5}
+
+EMBEDDING = "embedding"
 
 # The last part of our names -> least bits. Routers choose experts; a state space's steps, and its projections into
 # and out of the states, add up over all tokens; latents and their absorbed projections serve all heads at once.
@@ -65,10 +67,10 @@ def usual_precision(parameters: Iterable[Parameter]) -> Precision:
     return STORED if small or any(is_rounded(each.encoding) for each in found) else USUAL
 
 
-def settled(parameters: Sequence[Parameter], asked: Precision | None) -> Precision:
+def settled(parameters: Sequence[Parameter], asked: Precision | None, path: object = "weights") -> Precision:
     """The precision at which these parameters are placed: `asked`, or the usual one. "stored" if nothing changes by it.
 
-    Raises CheckpointError for more bits than any matrix has: rounding cannot be undone.
+    Raises CheckpointError, which names the `path`, for more bits than any matrix has: rounding cannot be undone.
     """
     precision = asked or usual_precision(parameters)
     if precision == STORED:
@@ -76,8 +78,9 @@ def settled(parameters: Sequence[Parameter], asked: Precision | None) -> Precisi
     most = max((bits_of(each.encoding) for each in matrices(parameters)), default=0)
     if most < int(precision) and asked is not None:
         raise CheckpointError(
-            f"precision {precision}: these weights are stored with {most} bits at most, and what was rounded away does "
-            "not come back. Leave the precision out to have them as they are, or fetch weights of more bits."
+            f"{path} at the precision {precision}: its weights are stored with {most} bits at most, and what was "
+            "rounded away does not come back. Leave the precision out to have them as they are, or fetch weights of "
+            "more bits."
         )
     return precision if layouts(parameters, precision) else STORED
 
@@ -87,13 +90,17 @@ def layouts(parameters: Sequence[Parameter], precision: Precision) -> dict[str, 
     if precision == STORED:
         return {}
     count = 1 + max((layer_of(each.name) or 0 for each in parameters), default=0)
-    chosen = {each.name: layout_at(each.name, each.shape, precision, count) for each in matrices(parameters)}
+    tied = any(each.same_as == EMBEDDING for each in parameters)
+    chosen = {
+        each.name: layout_at(each.name, each.shape, precision, layers=count, tied=tied) for each in matrices(parameters)
+    }
     encodings = {each.name: each.encoding for each in parameters}
     return {name: layout for name, layout in chosen.items() if layout and bits_of(encodings[name]) > BITS[layout]}
 
 
-def layout_at(name: str, shape: Sequence[int], precision: Precision, layers: int) -> str | None:
-    """The layout of a matrix with our `name`, in a model of so many layers, if it has more bits than that.
+def layout_at(name: str, shape: Sequence[int], precision: Precision, *, layers: int, tied: bool) -> str | None:
+    """The layout of a matrix with our `name`, in a model of so many layers, if it has more bits than that. `tied`: the
+    head has the bytes of the embedding.
 
     None: it keeps its encoding. Raises nothing.
     """
@@ -107,7 +114,9 @@ def layout_at(name: str, shape: Sequence[int], precision: Precision, layers: int
         return None
     if precision == "8" or last in KEEPS_EIGHT:
         return "Q8_0"
-    more = name in ("embedding", "unembedding") or (last in SENSITIVE and gets_more(layer_of(name), layers))
+    if name == EMBEDDING and not tied:
+        return "Q5_1" if columns % SUPER_BLOCK else "Q5_K"
+    more = name in (EMBEDDING, "unembedding") or (last in SENSITIVE and gets_more(layer_of(name), layers))
     if columns % SUPER_BLOCK:
         return "Q8_0" if more else "Q5_1"
     return "Q6_K" if more else "Q4_K"

@@ -139,7 +139,8 @@ def recognised(checkpoint: "Checkpoint", installed: "Installed") -> dict[str, An
     try:
         family, config = recognise(checkpoint)
         parameters = family.parameters(config, checkpoint)
-        precision = settled(parameters, precision_of(installed, cast("Precision", Configuration().value("precision"))))
+        configured = cast("Precision | None", Configuration().value("precision"))
+        precision = settled(parameters, precision_of(installed, configured), installed.path)
         demand = demand_of_files(installed.path, precision=precision)
     except CheckpointError as problem:
         return {"not_runnable": str(problem)}

@@ -1,0 +1,256 @@
+"""What rounding to four bits does to a model's answers: ours and llama.cpp's Q4_K_M, both made from one F16 file.
+
+    .venv-references/bin/python benchmarks/four_bits.py MODEL.gguf
+
+A file that was quantised once lies on its own grid, which the same quantiser finds again: nothing could be compared. So
+the dequantised weights are moved off that grid first, by a change that leaves the model the same function: every
+residual channel is turned in a plane with another one, by an angle of its own. RMS norms do not see it; their weights
+are folded into what reads them. Every matrix is then a mixture of two columns or two rows of what it was.
+
+llama.cpp's quantiser is its own, `llama_model_quantize`, out of a library that npm carries (node-llama-cpp, MIT); it is
+fetched once into build/ and compared with its digest. KL(F16 || quantised) of the next token's probabilities, in nats,
+over two pages of text written for this (tests/real/texts), by one evaluator for all: Ouvert with float32 activations
+and caches, so that only the weights differ.
+"""
+
+import argparse
+import ctypes
+import hashlib
+import math
+import subprocess
+import tarfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import gguf
+import numpy as np
+
+from ouvert import kernels
+from ouvert.chat import Language
+from ouvert.packed import Precision, open_model
+
+ROOT = Path(__file__).parents[1]
+TEXTS = ROOT / "tests" / "real" / "texts"
+BUILD = ROOT / "build" / "four-bits"
+PACKAGE, VERSION = "@node-llama-cpp/linux-x64", "3.22.1"  # llama.cpp 0.5.0
+DIGEST = "0d953e1503d5ab4608d8ed5b739132308c81ac05ffeb760d2a7f30e08a9f90e0"
+Q4_K_M = 15  # llama_ftype
+STEP = 64  # tokens at a time: their probabilities are held, vocabulary by vocabulary
+
+# What reads the residual stream -> the norm before it; and what writes to it. Names of GGUF's llama and qwen2.
+READS = {
+    "attn_q": "attn_norm",
+    "attn_k": "attn_norm",
+    "attn_v": "attn_norm",
+    "ffn_gate": "ffn_norm",
+    "ffn_up": "ffn_norm",
+}
+WRITES = ("attn_output", "ffn_down")
+
+Array = np.ndarray
+
+
+# --- one F16 file, off the grid ---------------------------------------------------------------------------------------
+
+
+def turned_in_pairs(size: int, seed: int) -> Array:
+    """float32 (size, size), orthogonal: channels in random pairs, each pair turned by a random angle."""
+    random = np.random.default_rng(seed)
+    order, out = random.permutation(size), np.zeros((size, size), np.float32)
+    for one, other in order[: size // 2 * 2].reshape(-1, 2):
+        angle = random.uniform(0, 2 * math.pi)
+        cosine, sine = math.cos(angle), math.sin(angle)
+        out[one, one], out[one, other], out[other, one], out[other, other] = cosine, -sine, sine, cosine
+    if size % 2:
+        out[order[-1], order[-1]] = 1
+    return out
+
+
+def write_off_grid(source: Path, path: Path, seed: int = 1) -> None:
+    """The model of a GGUF file (llama or qwen2) as F16, its residual stream turned: the same function. The head is
+    written apart, because the last norm is folded into it."""
+    reader = gguf.GGUFReader(source)
+    tensors = {tensor.name: tensor for tensor in reader.tensors}
+    writer = gguf.GGUFWriter(path, reader.fields["general.architecture"].contents(), use_temp_file=True)
+    for field in reader.fields.values():
+        if not field.name.startswith(("GGUF.", "general.architecture", "general.file_type", "general.quantization")):
+            inner = field.types[-1] if len(field.types) > 1 else None
+            writer.add_key_value(field.name, field.contents(), field.types[0], inner)
+
+    def values(name: str) -> Array:
+        return gguf.quants.dequantize(tensors[name].data, tensors[name].tensor_type).astype(np.float32)
+
+    turn = turned_in_pairs(int(tensors["token_embd.weight"].shape[0]), seed)
+    for name in dict.fromkeys([*tensors, "output.weight"]):
+        found = moved(name, values, turn, name in tensors)
+        writer.add_tensor(name, found.astype(np.float32 if found.ndim == 1 else np.float16))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def moved(name: str, values: Callable[[str], Array], turn: Array, has_head: bool) -> Array:
+    """A tensor of the turned model. Row vectors of the residual stream x become x @ turn."""
+    *block, kind, _ = name.split(".")
+    if kind.endswith("norm"):
+        return np.ones_like(values(name))
+    if kind == "token_embd":
+        return values(name) @ turn
+    if kind == "output":
+        head = values(name if has_head else "token_embd.weight")
+        return (head * values("output_norm.weight")) @ turn
+    if name.endswith(".bias"):
+        return values(name)  # of q, k and v, which are no residual channels
+    if kind in READS:
+        return (values(name) * values(".".join([*block, READS[kind], "weight"]))) @ turn
+    return turn.T @ values(name) if kind in WRITES else values(name)
+
+
+# --- llama.cpp's own quantiser ----------------------------------------------------------------------------------------
+
+
+class Opaque(ctypes.Structure):
+    _fields_ = (("words", ctypes.c_int32 * 64),)
+
+
+def fetched_quantiser() -> Path:
+    """The folder with its libraries, fetched into build/ if they are not there."""
+    folder = BUILD / "quantiser"
+    archive = folder / f"node-llama-cpp-linux-x64-{VERSION}.tgz"
+    if not archive.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        subprocess.run(["npm", "pack", "--silent", f"{PACKAGE}@{VERSION}"], cwd=folder, check=True)
+    digest = hashlib.sha256(archive.read_bytes()).hexdigest()
+    assert digest == DIGEST, f"{archive} is not the one that was examined"
+    libraries = folder / "package" / "bins" / "linux-x64"
+    if not libraries.exists():
+        with tarfile.open(archive) as files:
+            files.extractall(folder, filter="data")
+    return libraries
+
+
+def quantise_as_llama_cpp(source: Path, path: Path, threads: int = 2) -> None:
+    """Write `source` as Q4_K_M."""
+    folder = fetched_quantiser()
+    _, backends, library = (
+        ctypes.CDLL(str(folder / name), mode=ctypes.RTLD_GLOBAL)
+        for name in ("libggml-base.so", "libggml.v0.5.0.so", "libllama.v0.5.0.so")
+    )
+    backends.ggml_backend_load_all_from_path(ctypes.c_char_p(str(folder).encode()))
+    library.llama_log_set(None, None)
+    library.llama_model_quantize_default_params.restype = Opaque
+    settings = library.llama_model_quantize_default_params()
+    settings.words[0], settings.words[1] = threads, Q4_K_M
+    failed = library.llama_model_quantize(str(source).encode(), str(path).encode(), ctypes.byref(settings))
+    assert not failed, f"llama.cpp does not quantise {source}: {failed}"
+
+
+# --- one evaluator ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A model at a precision, ready to compute with float32 activations and caches. `bits` of a weight, packed."""
+
+    program: kernels.Program
+    bits: float
+
+    def log_probabilities(self, ids: Sequence[int]) -> Iterator[Array]:
+        """float64 (STEP tokens, vocabulary), piece after piece."""
+        sequence = self.program.new_sequence(capacity=len(ids))
+        for start in range(0, len(ids), STEP):
+            logits = self.program.step([(sequence, ids[start : start + STEP])], "all").astype(np.float64)
+            logits -= logits.max(axis=-1, keepdims=True)
+            yield logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
+
+
+def placed(path: Path, precision: Precision, threads: int = 2) -> Placed:
+    with open_model(path) as files:
+        model = files.place_in_memory(threads, precision).model
+        weights = sum(math.prod(each.shape) for each in files.parameters if each.same_as is None)
+        bits = 8 * files.placed_bytes(precision) / weights
+    return Placed(kernels.build(kernels.Tracer(exact=True, cache="f32"), model, threads=threads), bits)
+
+
+def texts_as_ids(path: Path, most: int | None) -> dict[str, list[int]]:
+    """The pages, as token ids of the model at `path`: `most` of each."""
+    with open_model(path) as files:
+        language = Language("", files.family.name, files.metadata, files.folder)
+        return {
+            each.stem: list(language.tokenizer.encode(each.read_text(encoding="utf-8")))[:most]
+            for each in sorted(TEXTS.glob("*.md"))
+        }
+
+
+def divergences(reference: Placed, other: Placed, ids: Mapping[str, Sequence[int]]) -> dict[str, Array]:
+    """KL(reference || other) after each token of each text."""
+    return {
+        name: np.concatenate(
+            [
+                (np.exp(wanted) * (wanted - given)).sum(axis=-1)
+                for wanted, given in zip(reference.log_probabilities(each), other.log_probabilities(each), strict=True)
+            ]
+        )
+        for name, each in ids.items()
+    }
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Divergences of llama.cpp's file and of ours from their F16, token by token over all texts, and bits a weight."""
+
+    theirs: Array
+    ours: Array
+    their_bits: float
+    our_bits: float
+
+    @property
+    def difference(self) -> tuple[float, float]:
+        """Ours less theirs, of the same tokens: its mean, and two standard errors of that."""
+        apart = self.ours - self.theirs
+        return float(apart.mean()), float(2 * apart.std() / len(apart) ** 0.5)
+
+
+def compared(source: Path, folder: Path, most: int | None = None) -> Compared:
+    """Both four-bit forms of the model at `source`, made from one F16 file in `folder`. A table is printed."""
+    half, theirs = folder / "f16.gguf", folder / "q4_k_m.gguf"
+    if not theirs.exists():
+        write_off_grid(source, half)
+        quantise_as_llama_cpp(half, theirs)
+    ids = texts_as_ids(half, most)
+    reference = placed(half, "stored")
+    print(f"{source.name}: " + ", ".join(f"{len(each)} tokens of {name}" for name, each in ids.items()))
+    found = {}
+    for name, path, precision in (("llama.cpp Q4_K_M", theirs, "stored"), ("Ouvert, 4 bits", half, "4")):
+        other = placed(path, precision)
+        by_text = divergences(reference, other, ids)
+        found[name] = np.concatenate(list(by_text.values())), other.bits
+        rows = {"all": found[name][0], **by_text}
+        means = ", ".join(
+            f"{text} {each.mean():.4f} ± {2 * each.std() / len(each) ** 0.5:.4f}" for text, each in rows.items()
+        )
+        print(f"  {name}: {other.bits:.2f} bits a weight as packed, KL {means}", flush=True)
+    (their_kl, their_bits), (our_kl, our_bits) = found.values()
+    result = Compared(their_kl, our_kl, their_bits, our_bits)
+    mean, error = result.difference
+    print(f"  ours less theirs, token by token: {mean:.4f} ± {error:.4f}; ratio {our_kl.mean() / their_kl.mean():.2f}")
+    return result
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", type=Path, help="a GGUF file of the llama or qwen2 architecture")
+    parser.add_argument("--tokens", type=int, help="of each text at most (all)")
+    parser.add_argument(
+        "--folder", type=Path, help="where the F16 file and llama.cpp's are made, or are (build/four-bits)"
+    )
+    args = parser.parse_args()
+    folder = args.folder or BUILD / args.model.stem
+    folder.mkdir(parents=True, exist_ok=True)
+    compared(args.model, folder, args.tokens)
+
+
+if __name__ == "__main__":
+    main()
