@@ -32,6 +32,8 @@ def native_runner(name, **options):
 RUNNERS = {
     "mamba, NumPy": lambda: numpy_runner("mamba"),
     "mamba": lambda: native_runner("mamba"),
+    "mamba2, NumPy": lambda: numpy_runner("mamba2"),
+    "mamba2": lambda: native_runner("mamba2"),
     "deepseek_v3, NumPy": lambda: numpy_runner("deepseek_v3"),
     "deepseek_v3": lambda: native_runner("deepseek_v3"),
     "deepseek_v3, q8": lambda: native_runner("deepseek_v3", cache="q8"),
