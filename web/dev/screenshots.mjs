@@ -100,6 +100,9 @@ async function takeAll(browser, address) {
   await page.keyboard.press("Alt+m");
   await page.waitForSelector(".choice");
   await take(page, "models");
+  await page.click("text=Fetch and remove models");
+  await page.waitForFunction(() => document.querySelector("dialog")?.innerText.includes("tokens a second,"));
+  await take(page, "fetching");
   await page.keyboard.press("Escape");
   const address_of_answer = page.url();
 

@@ -39,7 +39,10 @@ NOT_PROVED = (
         "where this statement says that it took part, saw compiled code as well."
     ),
     "Loopback is this machine, but a program that listens there (a proxy, a tunnel) may pass on what it is given.",
-    "`ouvert pull`, and tools or hosts that the owner allows by name, connect to others: that is what they are for.",
+    (
+        "`ouvert pull`, a fetch from the page, and tools or hosts that the owner allows by name, connect to others: "
+        "that is what they are for."
+    ),
     "Files written are those that Python opened. It says nothing of what other programs do with them.",
 )
 

@@ -36,7 +36,7 @@ State = Literal["queued", "fetching", "packing", "stopping", "done", "cancelled"
 ENDED: frozenset[State] = frozenset({"done", "cancelled", "failed"})
 LOOK_SECONDS = 0.25  # between looks at how much has arrived
 SPEED_SECONDS = 8.0  # over which the speed is told
-HOSTS_SECONDS = 60.0  # for which pip's settings, which take half a second to find out, are taken as they were
+HOSTS_SECONDS = 3600.0  # for which pip's settings are listed as they were; before a fetch they are looked up
 MOST_REMEMBERED = 50  # fetches that are over
 
 
@@ -230,6 +230,10 @@ class Fetches:
         if self._hosts is None or now - self._hosts_found > HOSTS_SECONDS:
             self._hosts, self._hosts_found = await asyncio.to_thread(find), now
         return self._hosts
+
+    def forget_hosts(self) -> None:
+        """They have turned out to be others: what is listed next is found out anew."""
+        self._hosts, self._hosts_of_others = None, {}
 
     async def hosts_of(self, name: str) -> tuple[str, ...]:
         """The hosts of the sources of the model whose fetch of that name is not finished. Raises Refusal 404."""

@@ -34,7 +34,7 @@ NO_MODEL = "none yet. `ouvert pull smollm2`, in another terminal, fetches a very
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         f"{SUMMARY} It speaks the OpenAI, Ollama and Anthropic protocols. Models named here are loaded at once; every "
-        "other model in the store is loaded when a client asks for it. Nothing is fetched."
+        "other model in the store is loaded when a client asks for it. Nothing is fetched unless its owner asks for it."
     )
     models = parser.add_argument("models", nargs="*", metavar="MODEL", help="load these first: names, folders or files")
     models.completer = complete_installed  # type: ignore[attr-defined]

@@ -111,6 +111,7 @@ async def begin_fetch(call: Call) -> Response:
     request: FetchRequest = call.body
     offer = await call.service.fetches.offer(request.model)
     if list(offer.hosts) != request.hosts:
+        call.service.fetches.forget_hosts()
         asked, agreed = (", then ".join(hosts) or "nobody" for hosts in (offer.hosts, request.hosts))
         raise Refusal(
             409,
