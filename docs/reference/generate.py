@@ -20,7 +20,7 @@ WIDTH = 100  # characters of a line of code
 
 # Page -> its title, and the names of `ouvert` that it describes, in this order.
 SUBJECTS = {
-    "models": ("Loading and models", "load Model ModelInfo"),
+    "models": ("Loading and models", "load vllm Model ModelInfo"),
     "conversations": (
         "Conversations and events",
         (
@@ -35,7 +35,10 @@ SUBJECTS = {
     "guard": ("The guard against connections", "guard"),
     "errors": (
         "Errors",
-        "AssistantError ChatError CheckpointError EngineError JobError LedgerError StoreError TokenizerError",
+        (
+            "AssistantError ChatError CheckpointError EngineError EngineUnreachableError JobError LedgerError "
+            "StoreError TokenizerError"
+        ),
     ),
 }
 # From the ground up, so that a name is described where it comes from.

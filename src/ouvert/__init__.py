@@ -37,9 +37,10 @@ if TYPE_CHECKING:
         Verified,
         as_conversation,
         load,
+        vllm,
     )
     from ouvert.chat import ChatError, Message, Tool, ToolCall
-    from ouvert.engine import EngineError, Grammar, PageFiles, Reading, Sampling, Token
+    from ouvert.engine import EngineError, EngineUnreachableError, Grammar, PageFiles, Reading, Sampling, Token
     from ouvert.safety import guard
     from ouvert.serving import BatchOutcome, batch
     from ouvert.store import Job, JobError, StoreError
@@ -59,6 +60,7 @@ PUBLIC = {
     "ContinuedText": "assistant",
     "Demands": "assistant",
     "EngineError": "engine",
+    "EngineUnreachableError": "engine",
     "Event": "assistant",
     "Finished": "assistant",
     "Grammar": "engine",
@@ -90,6 +92,7 @@ PUBLIC = {
     "batch": "serving",
     "guard": "safety",
     "load": "assistant",
+    "vllm": "assistant",
 }
 
 __all__ = [
@@ -102,6 +105,7 @@ __all__ = [
     "ContinuedText",
     "Demands",
     "EngineError",
+    "EngineUnreachableError",
     "Event",
     "Finished",
     "Grammar",
@@ -133,6 +137,7 @@ __all__ = [
     "batch",
     "guard",
     "load",
+    "vllm",
 ]
 
 

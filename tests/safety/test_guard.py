@@ -201,6 +201,46 @@ def test_while_its_owner_fetches_one_thread_is_free_and_all_is_counted():
     """)
 
 
+def test_a_host_named_for_one_purpose_is_reached_for_it_by_one_thread_and_at_one_port():
+    under_guard(
+        """
+        import subprocess, threading
+        from ouvert.safety import connecting
+        before = g.counts
+        denied(lambda: socket.getaddrinfo("allowed.invalid", 8000))
+        with connecting("Allowed.invalid", 8000, "engine"):
+            [(*_, address)] = socket.getaddrinfo("allowed.invalid", 8000)
+            assert connects(address) in (errno.EINPROGRESS, errno.ENETUNREACH, errno.EHOSTUNREACH), address
+            denied(lambda: connects(("192.0.2.7", 80)))
+            denied(lambda: connects(("192.0.2.8", 8000)))
+            denied(lambda: socket.getaddrinfo("other.invalid", 8000))
+            denied(lambda: subprocess.run(["/bin/true"]))
+            other = threading.Thread(target=lambda: said.append(denied(lambda: connects(address))))
+            said = []
+            other.start()
+            other.join()
+            assert said
+        denied(lambda: connects(address))
+        facts = g.since(before)
+        assert (facts["attempted"], facts["allowed"], facts["denied"]) == (9, 2, 7)
+        named = {"host": "allowed.invalid", "port": 8000, "allowed": True, "purpose": "engine"}
+        assert facts["attempts"][2] == {"kind": "connect", **named}
+        assert "purpose" not in facts["attempts"][3]
+        """,
+        PRETEND + START,
+    )
+
+
+def test_without_a_guard_a_purpose_changes_nothing():
+    ran = subprocess.run(
+        [sys.executable, "-c", "from ouvert.safety import connecting\nwith connecting('a', 1, 'engine'): print('in')"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (ran.stdout, ran.stderr) == ("in\n", "")
+
+
 def test_a_process_has_one_guard():
     under_guard("""
         again = guard(["example.org"])

@@ -13,6 +13,7 @@ from ouvert.assistant.likelihood import MOST_CANDIDATES, Best, Likelihood, Writt
 from ouvert.assistant.load_elsewhere import Elsewhere, Meant
 from ouvert.assistant.load_installed import kept_prefixes, open_installed, pack_installed, precision_of
 from ouvert.assistant.load_model import load
+from ouvert.assistant.load_vllm import vllm
 from ouvert.assistant.meaning import EffortError, Note
 from ouvert.assistant.messages import as_conversation
 from ouvert.assistant.model import Model, ModelInfo
@@ -135,4 +136,5 @@ __all__ = [
     "sampling_asked",
     "size_of",
     "sizes_of",
+    "vllm",
 ]

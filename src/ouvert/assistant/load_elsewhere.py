@@ -10,12 +10,16 @@ from ouvert.store import Installed, Progress, Store
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Meant:
-    """The model that is meant, so that what computes elsewhere can be compared with it. Digests are "sha256:<hex>"."""
+    """The model that is meant, so that what computes elsewhere can be compared with it. Digests are "sha256:<hex>".
+
+    `tokenize` gives the ids of a text, nothing added.
+    """
 
     name: str
     weights_digest: str
     vocabulary_size: int
     tokenizer_digest: str
+    tokenize: Callable[[str], list[int]]
 
 
 # Makes the engine that stands for the other program. Raises EngineError where that computes another model.
@@ -34,6 +38,7 @@ def open_elsewhere(store: Store, installed: Installed, elsewhere: Elsewhere, pro
             weights_digest=digest,
             vocabulary_size=said.vocabulary_size,
             tokenizer_digest=tokenizer.digest,
+            tokenize=tokenizer.encode,
         )
     )
     try:

@@ -16,6 +16,7 @@ RECEIPTS = {
 }
 CACHES = ("f16", "q8")
 PRECISIONS = ("4", "8", "16", "stored")
+ENGINES = ("ouvert", "vllm")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +25,7 @@ class Setting:
 
     `key` is its name in the file, `table.name` or `name`. `default` holds if nobody sets it; `default_text` says so in
     words where the value itself says too little. `flag` and `metavar` are those of the commands' option; a setting
-    without a `flag` is no option.
+    without a `flag` is no option. The value of one that is `secret` is never shown.
     """
 
     key: str
@@ -33,6 +34,7 @@ class Setting:
     default: object = None
     default_text: str | None = None
     flag: str | None = None
+    secret: bool = False
     metavar: str | None = None
     choices: tuple[str, ...] = ()
     example: str
@@ -189,6 +191,47 @@ SETTINGS: Mapping[str, Setting] = {
             flag="--prefix-cache-key",
             metavar="KEY",
             example='"keyring"',
+        ),
+        Setting(
+            key="engine",
+            read=one_of(ENGINES),
+            meaning="which engine computes: ouvert, this one, or vllm, another program, at the address of --at",
+            default_text="ouvert",
+            flag="--engine",
+            choices=ENGINES,
+            example='"vllm"',
+        ),
+        Setting(
+            key="engine_at",
+            read=text,
+            meaning="address of that engine, here or on another machine",
+            flag="--at",
+            metavar="URL",
+            example='"http://127.0.0.1:8000"',
+        ),
+        Setting(
+            key="engine_key",
+            read=text,
+            meaning="key of that engine, as it was started with",
+            secret=True,
+            example='"b7c1..."',
+        ),
+        Setting(
+            key="engine_model",
+            read=text,
+            meaning="name by which that engine has the model",
+            default_text="the only one it has",
+            flag="--engine-model",
+            metavar="NAME",
+            example='"openai/gpt-oss-120b"',
+        ),
+        Setting(
+            key="engine_parallel",
+            read=text,
+            meaning="how that engine is divided, which it does not say itself: for receipts",
+            flag="--engine-parallel",
+            metavar="WORDS",
+            example='"tensor parallel 2"',
         ),
         Setting(
             key="serve.models",

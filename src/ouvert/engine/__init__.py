@@ -28,6 +28,7 @@ from ouvert.engine.interface import (
     Generation,
     Load,
     MemberLoad,
+    OtherEngine,
     Reading,
     Sampling,
     Stopped,
@@ -53,7 +54,9 @@ from ouvert.engine.prefixes.page_files import PageFiles
 from ouvert.engine.prefixes.page_keys import key_from_file, key_from_keyring, key_from_passphrase, key_of_this_user
 from ouvert.engine.remote.connection import Address, Connection
 from ouvert.engine.remote.connection import Timeouts as EngineTimeouts
+from ouvert.engine.remote.endpoint import TokenEndpoint
 from ouvert.engine.remote.member import MemberEngine
+from ouvert.engine.remote.vllm import Vllm
 from ouvert.engine.sampler import SAMPLING_BOUNDS, Bounds
 from ouvert.engine.variant import BASE, Edit, ScaledAdapter, Variant
 from ouvert.kernels import CacheType
@@ -94,6 +97,7 @@ __all__ = [
     "MemberEngine",
     "MemberLoad",
     "Opened",
+    "OtherEngine",
     "PackedFile",
     "PageFiles",
     "Patience",
@@ -106,8 +110,10 @@ __all__ = [
     "ScaledAdapter",
     "Stopped",
     "Token",
+    "TokenEndpoint",
     "UnwritableError",
     "Variant",
+    "Vllm",
     "Vocabulary",
     "Wanted",
     "build_digest",

@@ -229,12 +229,28 @@ class Load:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OtherEngine:
+    """An engine that is not of this program, as it names itself. The same request may get another answer from it.
+
+    `weights`: what it was started with, in its own words, which nobody here can check; `weights_version`, if they were
+    exchanged since. `parallel`: how it is divided, as its owner says.
+    """
+
+    name: str
+    weights: str
+    weights_version: str | None = None
+    parallel: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EngineFacts:
     """What an answer came from, for receipts: digests are "sha256:<hex>".
 
     What changes its numbers is its `identity`; the rest says where and how fast. `packed_digest` is of the packed
     weights. `weights_checked`: since this start, the weights that compute were compared with their digests, and their
     file has not changed since it was opened. An engine's facts are of its base: `of_variant` has those of a variant.
+    `other`: the engine that computes, where it is none of ours; `version` is that one's, `threads` are 0, and the
+    identity holds what is known.
 
     Its methods and properties raise nothing.
     """
@@ -245,6 +261,7 @@ class EngineFacts:
     identity: NumericIdentity
     packed_digest: str | None = None
     weights_checked: bool = False
+    other: OtherEngine | None = None
 
     def of_variant(self, variant: Variant) -> "EngineFacts":
         """The facts of this variant's answers."""

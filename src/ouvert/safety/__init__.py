@@ -1,6 +1,6 @@
 """What must not happen, in a form that can be checked: connections beyond this machine. May import chat only."""
 
-from ouvert.safety.guard import Attempt, Counts, Denied, Guard, guard
+from ouvert.safety.guard import Attempt, Counts, Denied, Guard, connecting, guard
 from ouvert.safety.hosts import Hosts, is_this_machine
 from ouvert.safety.reach import REACHES, Reach
 
@@ -12,6 +12,7 @@ __all__ = [
     "Guard",
     "Hosts",
     "Reach",
+    "connecting",
     "guard",
     "is_this_machine",
 ]

@@ -15,12 +15,12 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from ouvert.chat import renderer_command
-from ouvert.safety.hosts import Hosts, is_address, is_this_machine
+from ouvert.safety.hosts import Hosts, is_address, is_this_machine, plain
 
 Kind = Literal["connect", "send", "look up", "program"]
 
@@ -43,16 +43,22 @@ class Denied(PermissionError):  # noqa: N818 - what happened, in the words of th
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """Something that leads beyond this machine was about to happen. `host` is a program's name for kind "program"."""
+    """Something that leads beyond this machine was about to happen. `host` is a program's name for kind "program".
+
+    `purpose`: what it was allowed for, where its owner's configuration names the host for one purpose.
+    """
 
     kind: Kind
     host: str
     port: int | None
     allowed: bool
+    purpose: str | None = None
 
     def facts(self) -> dict[str, Any]:
         """The attempt as JSON values, for receipts; without what is None. Raises nothing."""
-        facts = {"kind": self.kind, "host": self.host, "port": self.port, "allowed": self.allowed}
+        facts = {
+            "kind": self.kind, "host": self.host, "port": self.port, "allowed": self.allowed, "purpose": self.purpose,
+        }  # fmt: skip
         return {name: value for name, value in facts.items() if value is not None}
 
 
@@ -68,6 +74,18 @@ class Counts:
     def attempted(self) -> int:
         """The attempts that led beyond this machine, allowed or denied. Raises nothing."""
         return self.allowed + self.denied
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A host that a thread may speak to now, at one port, and what for."""
+
+    host: str
+    port: int
+    purpose: str
+
+    def allows(self, host: str, port: int | None, kind: Kind) -> bool:
+        return plain(host) == self.host and (port == self.port or (port is None and kind == "look up"))
 
 
 class Guard:
@@ -154,6 +172,20 @@ class Guard:
         finally:
             self._scope.fetching = before
 
+    @contextmanager
+    def connecting(self, host: str, port: int, purpose: str) -> Iterator[None]:
+        """Within, this thread may look that host up and connect to that port of it: the owner's configuration names it
+        for this purpose. All is counted, with the purpose.
+
+        Raises nothing of its own.
+        """
+        before = getattr(self._scope, "named", None)
+        self._scope.named = Named(plain(host), port, purpose)
+        try:
+            yield
+        finally:
+            self._scope.named = before
+
     # --- judging ------------------------------------------------------------------------------------------------------
 
     def judge_address(self, kind: Kind, family: int, address: Any) -> None:
@@ -213,9 +245,11 @@ class Guard:
         self._judge("program", os.path.basename(text.split(" ")[0]), None, False)
 
     def _judge(self, kind: Kind, host: str, port: int | None, allowed: bool) -> None:
-        allowed = allowed or getattr(self._scope, "fetching", False)
+        named: Named | None = getattr(self._scope, "named", None)
+        purpose = named.purpose if named is not None and named.allows(host, port, kind) else None
+        allowed = allowed or purpose is not None or getattr(self._scope, "fetching", False)
         with self._lock:
-            self._attempts.append(Attempt(kind, host, port, allowed))
+            self._attempts.append(Attempt(kind, host, port, allowed, purpose))
             if allowed:
                 self._allowed += 1
                 return
@@ -241,7 +275,9 @@ class Guard:
         Raises nothing.
         """
         name = host.decode("ascii", "backslashreplace") if isinstance(host, bytes) else host
-        if isinstance(name, str) and (name, None) in self.hosts:
+        named: Named | None = getattr(self._scope, "named", None)
+        meant = named is not None and isinstance(name, str) and plain(name) == named.host
+        if isinstance(name, str) and (meant or (name, None) in self.hosts):
             with self._lock:
                 self._found.update({each[4][0]: name for each in answer})
 
@@ -299,6 +335,11 @@ def guard(allow: Collection[str] = ()) -> Guard:
         else:
             _of_this_process[0].allow(allow)
         return _of_this_process[0]
+
+
+def connecting(host: str, port: int, purpose: str) -> AbstractContextManager[None]:
+    """`Guard.connecting` of this process's guard; nothing where none is up. Raises nothing."""
+    return _of_this_process[0].connecting(host, port, purpose) if _of_this_process else nullcontext()
 
 
 def hook_of(made: Guard) -> Callable[[str, tuple[Any, ...]], None]:

@@ -51,6 +51,7 @@ def split_host(text: str) -> tuple[str, int | None]:
 
 
 def plain(host: str) -> str:
+    """The host as it is compared: names have no letters of two cases, addresses no zone. Raises nothing."""
     return host.lower().rstrip(".").partition("%")[0]
 
 

@@ -26,11 +26,14 @@ class Extras(Wire):
 
 
 def short(receipt: Mapping[str, Any]) -> dict[str, Any]:
-    """The short form of a receipt: which weights answered, what it took, what left the machine."""
-    model, tokens = receipt["model"], receipt["tokens"]
+    """The short form of a receipt: which weights answered, what it took, what left the machine.
+
+    Where an engine that is none of ours computed, its name stands in place of a digest.
+    """
+    model, engine, tokens = receipt["model"], receipt["engine"], receipt["tokens"]
     facts = {
         "model": model["name"],
-        "weights_digest": model["weights_digest"],
+        **({"weights_digest": model["weights_digest"]} if "weights_digest" in model else {"engine": engine["name"]}),
         "seed": receipt["sampling"]["seed"],
         "tokens": {name: tokens[name] for name in ("prompt", "reused", "reasoning", "output", "total")},
         "ended": receipt["ended"],

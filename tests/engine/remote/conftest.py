@@ -39,7 +39,9 @@ def connect(server, facts):
 
     def make(key=None, timeouts=Timeouts(reply=20.0), url=None):  # noqa: B008 - a value that never changes
         connection = Connection(Address.of(url or server.url), key=key, timeouts=timeouts)
-        engine = RemoteEngine(TokenEndpoint(connection, "tiny"), context=CONTEXT, vocabulary_size=SIZE, facts=facts)
+        engine = RemoteEngine(
+            TokenEndpoint(connection, "tiny"), context=CONTEXT, vocabulary_size=SIZE, facts=lambda version: facts()
+        )
         made.append(engine)
         return engine
 

@@ -25,7 +25,8 @@ PROMPT = [5, 60, 7, 8]
 def test_a_request_says_all_that_decides_the_tokens(server, engine):
     sampling = Sampling(
         temperature=0.5, top_k=7, top_p=0.9, min_p=0.01, repetition_penalty=1.1, presence_penalty=0.2,
-        frequency_penalty=0.3, logit_bias={9: 1.5}, seed=4, max_tokens=3, stop_ids=frozenset({261, 257}), logprobs=2,
+        frequency_penalty=0.3, logit_bias={9: 1.5}, seed=4, max_tokens=3, logprobs=2,
+        stop_ids=frozenset({261, 257, 999}),
     )  # fmt: skip
     ids_of(engine.generate(PROMPT, sampling))
     [body] = server.asked()

@@ -49,6 +49,7 @@ class Script:
     event: Callable[[dict], object] = lambda event: event
     ends_with: str | None = None
     most: int = 10**9  # tokens of a stream
+    weights_version: str = "default"
     status: dict[str, tuple[int, str]] = field(default_factory=dict)
     json: dict[str, object] = field(default_factory=dict)
     usage: bool = True
@@ -113,7 +114,7 @@ class TokenServer:
             max_tokens=min(params["max_tokens"], self.script.most),
             **{name: params[name] for name in same if name in params},
             logit_bias={int(token): bias for token, bias in params.get("logit_bias", {}).items()},
-            stop_ids=frozenset(params["stop_token_ids"]),
+            stop_ids=frozenset(params.get("stop_token_ids", ())),
             constraint=constraint,
         )
 
@@ -198,7 +199,7 @@ def handler_of(server: TokenServer) -> type[BaseHTTPRequestHandler]:
                     return False
                 self.event(script.event(event_of(token)))
             reason = script.ends_with or generation.stopped.reason
-            self.event(script.event(event_of(None, reason)))
+            self.event(script.event(event_of(None, reason, script.weights_version)))
             if script.usage:
                 usage = {"prompt_tokens": len(body["token_ids"]), "prompt_tokens_details": {"cached_tokens": 2}}
                 self.event({"output_mode": "tokens", "choices": [], "usage": usage})
@@ -214,7 +215,7 @@ def handler_of(server: TokenServer) -> type[BaseHTTPRequestHandler]:
     return Handler
 
 
-def event_of(token, reason=None):
+def event_of(token, reason=None, weights_version=None):
     choice = {"index": 0, "finish_reason": reason, "stop_reason": None, "token_ids": [], "logprobs": None}
     if token is not None:
         choice["token_ids"] = [token.id]
@@ -224,5 +225,5 @@ def event_of(token, reason=None):
             content = {"token_id": token.id, "logprob": token.logprob, "top_logprobs": top}
             choice["logprobs"] = {"content": [content]}
     else:
-        choice["weight_versions"] = [{"version": "default", "start": 0, "end": 1}]
+        choice["weight_versions"] = [{"version": weights_version, "start": 0, "end": 1}]
     return {"request_id": "1", "output_mode": "tokens", "choices": [choice]}

@@ -12,7 +12,7 @@ from typing import Any
 from ouvert.assistant.receipts.ended import Ended, Identity
 from ouvert.assistant.receipts.ledger import canonical, digest_of_line
 from ouvert.chat import Conversation, Message, Rendered
-from ouvert.engine import EngineFacts, Sampling, Stopped
+from ouvert.engine import EngineFacts, OtherEngine, Sampling, Stopped
 
 VERSION = 3
 # Versions that `verify` and `replay` understand, and the fields that came later than the oldest of them.
@@ -122,6 +122,8 @@ def second_facts(stopped: Stopped, thought: float | None) -> dict[str, Any]:
 def identity_facts(identity: Identity, facts: EngineFacts) -> dict[str, Any]:
     """The parts `model` and `engine`: which model answers, and everything that changes its numbers."""
     numbers = facts.identity
+    if (other := facts.other) is not None:
+        return facts_of_another(identity, facts, other)
     model = {
         "name": identity.model,
         "weights_digest": numbers.weights,
@@ -145,6 +147,28 @@ def identity_facts(identity: Identity, facts: EngineFacts) -> dict[str, Any]:
         "threads": facts.threads,
         "cache_type": numbers.cache,
         "exact": numbers.exact,
+    }
+    return {"model": without_absent(model), "engine": without_absent(engine)}
+
+
+def facts_of_another(identity: Identity, facts: EngineFacts, other: OtherEngine) -> dict[str, Any]:
+    """Where an engine computes that is none of ours: what it says of itself, and no digest that nobody has seen."""
+    model = {
+        "name": identity.model,
+        "weights_named": other.weights,
+        "weights_version": other.weights_version,
+        "tokenizer_digest": identity.tokenizer_digest,
+        "format": identity.format,
+        "template_digest": identity.template_digest,
+        "end_ids": list(identity.end_ids) or None,
+    }
+    engine = {
+        "name": other.name,
+        "version": facts.version,
+        "identity_digest": facts.identity.digest,
+        "parallel": other.parallel,
+        "variant": facts.identity.variant,
+        "replay": "not promised",
     }
     return {"model": without_absent(model), "engine": without_absent(engine)}
 

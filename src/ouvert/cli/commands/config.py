@@ -38,6 +38,7 @@ def run(args: argparse.Namespace) -> int:
     configuration = Configuration()
     if args.key is not None:
         value = configuration.value(args.key)
+        value = concealed(args.key, value)
         print(json.dumps(plain(value)) if args.json else in_words(value))
         return 0
     show_all(configuration, as_json=args.json)
@@ -49,7 +50,9 @@ def show_all(configuration: Configuration, *, as_json: bool) -> None:
 
     stated = {key: configuration.stated(key) for key in SETTINGS}
     if as_json:
-        settings = {key: {"value": plain(each.value), "source": each.source} for key, each in stated.items()}
+        settings = {
+            key: {"value": plain(concealed(key, each.value)), "source": each.source} for key, each in stated.items()
+        }
         print(json.dumps({"file": str(configuration.path), "settings": settings}, ensure_ascii=False))
         return
     rows = [(key, shown(key, each), each.source) for key, each in stated.items()]
@@ -61,7 +64,14 @@ def show_all(configuration: Configuration, *, as_json: bool) -> None:
 def shown(key: str, stated: SettingValue) -> str:
     """A default that is decided elsewhere is said in words."""
     own = SETTINGS[key].default
-    return SETTINGS[key].fallback if stated.source == "default" and stated.value == own else in_words(stated.value)
+    if stated.source == "default" and stated.value == own:
+        return SETTINGS[key].fallback
+    return in_words(concealed(key, stated.value))
+
+
+def concealed(key: str, value: object) -> object:
+    """The value, or in place of a secret that there is one."""
+    return "(set, and not shown)" if SETTINGS[key].secret and value is not None else value
 
 
 def plain(value: object) -> object:

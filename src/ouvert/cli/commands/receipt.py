@@ -252,8 +252,8 @@ def model_of(receipt: Mapping[str, Any], args: argparse.Namespace) -> "Model":
         ) from None
     return load(
         name,
-        exact=receipt["engine"]["exact"] if args.exact is None else args.exact,
-        cache=args.cache or ("q8" if receipt["engine"]["cache_type"] == "q8" else None),
+        exact=receipt["engine"].get("exact", False) if args.exact is None else args.exact,
+        cache=args.cache or ("q8" if receipt["engine"].get("cache_type") == "q8" else None),
         store=store,
         progress=show_progress(sys.stderr),
         receipts=False,

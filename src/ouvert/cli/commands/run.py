@@ -22,6 +22,7 @@ from ouvert.cli.answer_options import (
 from ouvert.cli.arguments import add_model_argument, add_prefix_arguments, add_settings
 from ouvert.cli.configuration import Configuration
 from ouvert.cli.environment import guard_asked_for, hub, ledger_asked_for, open_store, prefixes_asked_for
+from ouvert.cli.other_engine import ENGINE_SETTINGS, engine_asked_for
 from ouvert.cli.settings import SETTINGS
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("how it is computed")
-    add_settings(group, "threads", "context", "exact", "cache", "precision", "template")
+    add_settings(group, "threads", "context", "exact", "cache", "precision", "template", *ENGINE_SETTINGS)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -160,6 +161,7 @@ def open_model(args: argparse.Namespace, name: str | None = None) -> "Model":
         prefixes=prefixes or False,
         template=args.template,
         precision=args.precision,
+        elsewhere=engine_asked_for(args),
     )
     if model.info.name == DEFAULT_MODEL:
         from ouvert.cli.machine import advice

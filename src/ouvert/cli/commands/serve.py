@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, cast
 from ouvert.cli.arguments import add_prefix_arguments, add_settings, complete_installed
 from ouvert.cli.configuration import Configuration
 from ouvert.cli.environment import guard_asked_for, hub, ledger_asked_for, open_store, prefixes_asked_for
+from ouvert.cli.other_engine import ENGINE_SETTINGS, engine_asked_for
 from ouvert.cli.settings import SETTINGS
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "jobs.keep_finished",
     )
     group = parser.add_argument_group("how it is computed")
-    add_settings(group, "threads", "context", "exact", "cache", "precision", "template")
+    add_settings(group, "threads", "context", "exact", "cache", "precision", "template", *ENGINE_SETTINGS)
     add_prefix_arguments(parser)
 
 
@@ -73,7 +74,11 @@ def run(args: argparse.Namespace) -> int:
     if not args.uninstall_service:
         for name in models_named(args):  # StoreError, before anything is bound or written
             open_store().resolve(name)
-        alone = "--engine-only" if args.engine_only else "--pool" if args.pool else None
+        if args.pool and args.engine == "vllm":
+            complain("--pool and --engine vllm both say who computes. Leave one of them out.")
+            return 1
+        elsewhere = "--pool" if args.pool else "--engine vllm" if args.engine == "vllm" else None
+        alone = "--engine-only" if args.engine_only else elsewhere
         if alone is not None and len(models_named(args)) != 1:
             complain(f"{alone} serves one model, and {len(models_named(args))} are named. Name one: {EXAMPLE}")
             return 1
@@ -172,7 +177,7 @@ def settings_of(args: argparse.Namespace) -> "Settings":
     ledger = ledger_asked_for(args.receipts, store)
     prefixes = prefixes_asked_for(store, args.prefix_cache, args.prefix_cache_quota, args.prefix_cache_key)
     guard = guard_asked_for()
-    elsewhere = elsewhere_asked_for(args.pool, guard)
+    elsewhere = elsewhere_asked_for(args.pool, guard) or engine_asked_for(args)
     one = args.engine_only or elsewhere is not None
     memory = int(machine * SHARE_OF_MEMORY) if args.memory is None and machine is not None else args.memory
     options = {

@@ -8,6 +8,7 @@ import http.client
 import json
 import socket
 import ssl
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
@@ -152,6 +153,7 @@ class Lines:
         self._place, self._socket, self._response = place, sock, response
         self.status = response.status
         self.closed = False
+        self._reading = threading.RLock()  # held while the response is read, or let go
 
     def wait_at_most(self, seconds: float | None) -> None:
         """For each piece, from now on. Raises EngineUnreachableError if the connection is gone."""
@@ -167,7 +169,8 @@ class Lines:
         EngineError for a line of more than MOST_LINE bytes.
         """
         try:
-            line = self._response.readline(MOST_LINE + 1)
+            with self._reading:
+                line = self._response.readline(MOST_LINE + 1)
         except TimeoutError:
             if self.closed:
                 return None
@@ -208,7 +211,9 @@ class Lines:
         """The other side is told that nobody wants the rest. From any thread; may be called twice. Raises nothing."""
         self.closed = True
         with contextlib.suppress(OSError):  # not connected any more
-            self._socket.shutdown(socket.SHUT_RDWR)
+            self._socket.shutdown(socket.SHUT_RDWR)  # wakes the reader
+        with self._reading, contextlib.suppress(OSError):
+            self._response.close()
         with contextlib.suppress(OSError):
             self._socket.close()
 
@@ -253,7 +258,7 @@ def refusal(place: str, status: int, body: bytes) -> EngineError:
         case 401 | 403 if "scale-out" in said.lower():
             remedy = "Start vLLM with --enable-scale-out."
         case 401 | 403:
-            remedy = "Give its key: --engine-key, or OUVERT_SERVE_ENGINE_KEY."
+            remedy = "Give its key, as docs/guides/beyond-one-machine.md says."
         case 404:
             remedy = "Is this the server of a model, and does it serve the one that is meant?"
         case 409:

@@ -28,7 +28,7 @@ class Chunk:
     tokens: tuple[Token, ...] = ()
     finish_reason: str | None = None
     cached_tokens: int | None = None
-    weight_version: str | None = None
+    weights_version: str | None = None
     beside: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -56,7 +56,8 @@ class Ask:
 
 
 class TokenEndpoint:
-    """`source.TokenSource` of one server. Safe from any thread; `model` is which of its models is meant."""
+    """`source.TokenSource` of one server. Safe from any thread; `model` is which of its models is meant. Making one
+    raises nothing."""
 
     counts_prompts = False
 
@@ -217,7 +218,7 @@ def chunk_of(event: Mapping[str, Any]) -> Chunk:
         tokens=tokens_of(choice),
         finish_reason=None if reason is None else str(reason),
         cached_tokens=cached,
-        weight_version=str(versions[-1]["version"]) if versions else None,
+        weights_version=str(versions[-1]["version"]) if versions else None,
     )
 
 

@@ -97,11 +97,12 @@ class RemoteEngine:
         *,
         context: int,
         vocabulary_size: int,
-        facts: Callable[[], EngineFacts],
+        facts: Callable[[str | None], EngineFacts],
     ) -> None:
-        """`context` and `vocabulary_size` are those of the model over there. `facts` is called when they are asked
-        for."""
+        """`context` and `vocabulary_size` are those of the model over there. `facts` is called when they are asked for,
+        with the version of its weights that it named last."""
         self.source = source
+        self.weights_version: str | None = None
         self._context, self._vocabulary_size, self._facts = context, vocabulary_size, facts
         self._salts, self._tally = Salts(), Tally()
         self._lines: weakref.WeakSet[Line] = weakref.WeakSet()
@@ -122,7 +123,7 @@ class RemoteEngine:
 
     @property
     def facts(self) -> EngineFacts:
-        return self._facts()
+        return self._facts(self.weights_version)
 
     @property
     def failure(self) -> str | None:
@@ -169,7 +170,7 @@ class RemoteEngine:
             self._lines.add(line)
         self._tally.begin(len(prompt))
         try:
-            return RemoteGeneration(Writing(self.source, order, line, self._tally.wrote), order, line)
+            return RemoteGeneration(Writing(self.source, order, line, self._noted), order, line)
         except BaseException:
             line.cancel()
             raise
@@ -218,6 +219,12 @@ class RemoteEngine:
         for line in lines:
             line.engine_closed = True
             line.cancel()
+
+    def _noted(self, token: Token | None, weights_version: str | None) -> None:
+        if token is not None:
+            self._tally.wrote()
+        if weights_version is not None:
+            self.weights_version = weights_version
 
     def _refuse_if_closed(self) -> None:
         if self._closed:

@@ -91,13 +91,16 @@ class Line:
         self.end()
 
 
+# A token that came, or the version of the weights that wrote them.
+Noted = Callable[[Token | None, str | None], None]
+
+
 @dataclass(slots=True)
 class Written:
     """What has come so far. `began`, `read` (the first token) and `over` are on time.perf_counter's clock."""
 
     ids: list[int] = field(default_factory=list)
     cached: int | None = None
-    weight_version: str | None = None
     began: float = field(default_factory=time.perf_counter)
     read: float | None = None
     over: float | None = None
@@ -109,9 +112,9 @@ class Writing:
     `reason`: why it ended, None while it did not.
     """
 
-    def __init__(self, source: TokenSource, order: Order, line: Line, wrote: Callable[[], None]) -> None:
-        """`wrote` is called with every token. Raises EngineError as `Engine.generate` does."""
-        self._source, self._order, self._line, self._wrote = source, order, line, wrote
+    def __init__(self, source: TokenSource, order: Order, line: Line, noted: Noted) -> None:
+        """`noted` is called with what comes. Raises EngineError as `Engine.generate` does."""
+        self._source, self._order, self._line, self._noted = source, order, line, noted
         self.written = Written(ids=list(order.written))
         self._state = state_behind(order.written, order.sampling)
         self.reason = self._outcome()
@@ -146,6 +149,7 @@ class Writing:
         """A request for what follows. Raises EngineError."""
         order, written = self._order, self.written.ids
         params = sampling_params(order.sampling, seed=order.seed, max_tokens=order.most_tokens - len(written))
+        params["stop_token_ids"] = list(self._stop_ids)  # one that is not in its vocabulary would be refused
         ask = Ask(ids=[*order.prompt, *written], params={**params, **more}, salt=order.salt, written=len(written))
         stream = self._source.generate(ask, order.deadline)
         self._line.hold(stream)
@@ -233,7 +237,8 @@ class Writing:
             self.written.cached = chunk.cached_tokens
         if self.written.read is None and chunk.tokens:
             self.written.read = time.perf_counter()
-        self.written.weight_version = chunk.weight_version or self.written.weight_version
+        if chunk.weights_version is not None:
+            self._noted(None, chunk.weights_version)
 
     def _doubt(self, came: int) -> None:
         """The next token is asked for among those that fit; several, where it does not come to fit by itself."""
@@ -298,7 +303,7 @@ class Writing:
         if self._state is not None and not stops:
             self._state.advance(token.id)
         ids.append(token.id)
-        self._wrote()
+        self._noted(token, None)
         if self.written.read is None:
             self.written.read = time.perf_counter()
         self._ended_there = stops or len(ids) >= self._order.most_tokens
@@ -372,6 +377,14 @@ class RemoteGeneration:
 
 
 def grammar_of(constraint: Constraint | None) -> Grammar | None:
-    """The grammar that is all of the form, if there is one. Raises nothing."""
-    stated = None if constraint is None else constraint.source.get("grammar")
+    """The grammar that is all of the form, if there is one: also of an answer in a chat format that has nothing else.
+
+    Raises nothing.
+    """
+    source = {} if constraint is None else constraint.source
+    stated = source.get("grammar")
+    if (outline := source.get("outline")) is not None:
+        segments = outline["segments"]
+        bare = len(segments) == 1 and not (segments[0]["header"] or segments[0]["ends"] or outline["inside"])
+        stated = segments[0]["contents"] if bare and outline["think_budget"] is None else None
     return None if stated is None else Grammar(**stated)

@@ -9,7 +9,7 @@ from ouvert.engine.interface import Sampling
 
 
 def sampling_params(sampling: Sampling, *, seed: int, max_tokens: int) -> dict[str, Any]:
-    """All but what holds the answer to a form. Only `stop_ids` end an answer, never what its model says by itself.
+    """All but the ids that end the answer and what holds it to a form. Its model ends none by itself.
 
     One more likely token is asked for than is wanted: the chosen one is counted among them, however unlikely it is.
     Raises nothing.
@@ -24,7 +24,6 @@ def sampling_params(sampling: Sampling, *, seed: int, max_tokens: int) -> dict[s
         "frequency_penalty": sampling.frequency_penalty,
         "seed": seed,
         "max_tokens": max_tokens,
-        "stop_token_ids": sorted(sampling.stop_ids),
         "ignore_eos": True,
         "detokenize": False,
     }
