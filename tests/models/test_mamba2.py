@@ -59,8 +59,7 @@ def test_mistrals_own_layout_gives_the_logits_of_transformers(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"model_type": "transformer"}, "model_type is 'transformer', and of models in Mistral's own layout .* mamba"),
-        ({"model_type": None}, "model_type is 'transformer'"),
+        ({"model_type": "rwkv"}, "model_type is 'rwkv', and of models in Mistral's own layout .* mamba"),
         ({"dim": 48}, "96 channels cannot be cut into heads of 64"),
         ({"rms_norm": False}, "rms_norm is False"),
         ({"moe": {"num_experts": 8}}, r"unknown keys \['moe'\]"),

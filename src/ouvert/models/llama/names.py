@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from ouvert.models import mistral_params
 from ouvert.models.configuration import DecoderConfig
 from ouvert.models.parameters import Array, Parameter, Row, halves_from_pairs, match
 from ouvert.models.sources import Rows, Source, matrices, source_of
@@ -51,11 +52,23 @@ def parameters(config: DecoderConfig, checkpoint: Checkpoint) -> list[Parameter]
         sizes=config.sizes(),
         tied=config.tie_word_embeddings,
         frequencies=lambda: config.rope.rope().inverse_frequencies,
-        unfolded=from_internlm2(config, checkpoint) if "model.tok_embeddings.weight" in checkpoint.tensors else None,
+        unfolded=under_other_names(config, checkpoint),
         row_orders={
             "q": lambda: halves_from_pairs(config.num_attention_heads, config.head_dim),
             "k": lambda: halves_from_pairs(config.num_key_value_heads, config.head_dim),
         },
+    )
+
+
+def under_other_names(config: DecoderConfig, checkpoint: Checkpoint) -> dict[str, Source] | None:
+    """The tensors under transformers' names for llama, where a checkpoint has others; else None."""
+    if "model.tok_embeddings.weight" in checkpoint.tensors:
+        return from_internlm2(config, checkpoint)
+    if mistral_params.EMBEDDING not in checkpoint.tensors:
+        return None
+    sources = {name: source_of(matrix) for name, matrix in matrices(checkpoint.tensors).items()}
+    return mistral_params.in_transformers_names(
+        sources, heads=config.num_attention_heads, keys=config.num_key_value_heads, head_dim=config.head_dim
     )
 
 

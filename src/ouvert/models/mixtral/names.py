@@ -4,6 +4,7 @@ Names that end in `experts.w1.weight` and the like hold all experts of a layer, 
 `ffn_gate_exps` and the like in GGUF files that llama.cpp converted before April 2024.
 """
 
+from ouvert.models import mistral_params
 from ouvert.models.mixtral.config import MixtralConfig
 from ouvert.models.parameters import Parameter, Row, halves_from_pairs, match
 from ouvert.models.sources import stacked_experts
@@ -29,13 +30,17 @@ LAYER = (
 )
 
 # One expert's tensor, and the name of all experts' together.
-ONE_HF, ALL_HF = r"(.*\.block_sparse_moe\.experts)\.(\d+)\.(w[123]\.weight)", r"\1.\3"
+ONE_HF, ALL_HF = r"(.*\.(?:block_sparse_moe|feed_forward)\.experts)\.(\d+)\.(w[123]\.weight)", r"\1.\3"
 ONE_GGUF, ALL_GGUF = r"(blk\.\d+\.ffn_(?:gate|up|down))\.(\d+)\.(weight)", r"\1_exps.\3"
 
 
 def parameters(config: MixtralConfig, checkpoint: Checkpoint) -> list[Parameter]:
     """Every parameter, in the order a forward pass meets them. GGUF's q and k rows come back in our order."""
     one, together = (ONE_GGUF, ALL_GGUF) if checkpoint.format == "gguf" else (ONE_HF, ALL_HF)
+    sources = stacked_experts(checkpoint.tensors, one, together, config.num_local_experts)
+    if mistral_params.EMBEDDING in sources:
+        heads, keys = config.num_attention_heads, config.num_key_value_heads
+        sources = mistral_params.in_transformers_names(sources, heads=heads, keys=keys, head_dim=config.head_dim)
     return match(
         WHOLE,
         LAYER,
@@ -48,5 +53,5 @@ def parameters(config: MixtralConfig, checkpoint: Checkpoint) -> list[Parameter]
             "q": lambda: halves_from_pairs(config.num_attention_heads, config.head_dim),
             "k": lambda: halves_from_pairs(config.num_key_value_heads, config.head_dim),
         },
-        unfolded=stacked_experts(checkpoint.tensors, one, together, config.num_local_experts),
+        unfolded=sources,
     )
