@@ -284,3 +284,21 @@ def test_a_pool_that_is_closed_ends_its_answers(mortals, pool):
     threading.Timer(0.1, engine.close).start()
     with pytest.raises(EngineError, match="closed"):
         list(generation)
+
+
+def test_a_member_that_is_out_is_told_to_forget_when_it_is_in_again(mortals, pool):
+    told = []
+    name, first = next(iter(mortals.items()))
+    engine = pool(patience=Patience(failures=1, rest=0.05))
+    for each, mortal in mortals.items():
+        mortal.engine.forget = lambda holds, owner="", each=each: told.append((each, owner))
+    first.lives, first.here = 1, False
+    list(engine.generate(PROMPT, SAMPLED))
+    engine.forget(lambda ids: True, "me")
+    assert sorted(told) == sorted((each, "me") for each in mortals if each != name)
+    first.lives, first.here = None, True
+    until = threading.Event()
+    first.engine.forget = lambda holds, owner="": (told.append((name, owner)), until.set())
+    assert until.wait(20)
+    assert told[-1] == (name, "me")
+    assert len(told) == 3

@@ -138,3 +138,49 @@ def test_owners_have_prefixes_of_their_own_that_can_be_forgotten(member):
     member.forget(lambda ids: True, "me")
     assert reused("me") == 0
     assert json.dumps("me") not in json.dumps(str(member.statement))
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"choices": [], "ouvert": {"stopped": {"reason": "stop", "strange": 1}}},
+        {"choices": [], "ouvert": {"stopped": 3}},
+        {"choices": [], "ouvert": {"reading": {"done": 1}}},
+        {"choices": [], "ouvert": "nothing"},
+        {"choices": [{"index": 0, "token_ids": [10**6], "finish_reason": None}]},
+        {"choices": [{"index": 0, "token_ids": ["a"], "finish_reason": None}]},
+        {"error": {"message": "no", "code": 500}},
+        {"output_mode": "text", "choices": []},
+    ],
+)
+def test_a_member_that_says_what_makes_no_sense_ends_the_answer_with_a_sentence(member, monkeypatch, event):
+    """Whatever comes is an EngineError, which a face can tell its client, or go on from elsewhere."""
+
+    class Lines:
+        closed = False
+
+        def __init__(self):
+            said = {"output_mode": "tokens", **event}
+            self.lines = [f"data: {json.dumps(said)}".encode(), b"data: [DONE]", None]
+
+        def next(self):
+            return self.lines.pop(0)
+
+        def wait_at_most(self, seconds):
+            pass
+
+        def close(self):
+            self.closed = True
+
+    monkeypatch.setattr(member.connection, "stream", lambda path, body: Lines())
+    with pytest.raises(EngineError):
+        list(member.generate(PROMPT, SAMPLED))
+
+
+@pytest.mark.parametrize(
+    "answer", [None, [], {}, {"format": 2}, {"format": 1, "identity": {"identity": 1, "weights": 3}}]
+)
+def test_facts_that_make_no_sense_are_refused(member, monkeypatch, answer):
+    monkeypatch.setattr(Connection, "get", lambda self, path: answer)
+    with pytest.raises(EngineError, match="expected the facts of an engine"):
+        MemberEngine(member.connection)

@@ -124,9 +124,9 @@ class PoolEngine:
         return self._asked(first, "", lambda engine: engine.embed(texts, variant))
 
     def forget(self, holds: Callable[[Sequence[int]], bool], owner: str = "") -> str | None:
-        """Every member that is in forgets; one that is out is told by its own engine when it is in again."""
-        for engine in self._opened:
-            engine.forget(holds, owner)
+        """Every member that is in forgets. One that is out, or cannot be told, is told when it is in again: then all of
+        this owner's prompts go there."""
+        self.members.forget(holds, owner)
         return None
 
     def forget_all(self) -> None:

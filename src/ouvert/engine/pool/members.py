@@ -56,6 +56,7 @@ class Member:
         self.identity = ""
         self.breaker = Breaker()
         self.load = self.answers = self.lost = 0
+        self.to_forget: set[str] = set()  # owners whose prompts it has to let go of, and was not told yet
 
 
 class Members:
@@ -146,6 +147,25 @@ class Members:
             if before.open and not member.breaker.open:
                 LOG.error("member %s is out: %s", member.name, problem)
 
+    def forget(self, holds: Callable[[Sequence[int]], bool], owner: str) -> None:
+        """Have every member forget, now or when it is in again."""
+        for member in self:
+            with self._changed:
+                member.to_forget.add(owner)
+                engine = member.engine if member.breaker.open else None
+            if engine is not None:
+                self._tell(member, engine, holds, owner)
+
+    def _tell(self, member: Member, engine: Engine, holds: Callable[[Sequence[int]], bool], owner: str) -> None:
+        try:
+            engine.forget(holds, owner)
+        except EngineError as problem:
+            LOG.error("member %s could not be told to forget, and is told again: %s", member.name, problem)
+            self.failed(member, engine, problem)
+            return
+        with self._changed:
+            member.to_forget.discard(owner)
+
     def wait(self, until: float) -> bool:
         """Until something changes about who is in, or that time on time.monotonic's clock has come: then False."""
         with self._changed:
@@ -162,8 +182,11 @@ class Members:
                 member.engine.close()
 
     def look(self) -> None:
-        """Try those that are out and due."""
+        """Try those that are out and due; tell those that are in what they were not told."""
         for member in self:
+            if member.breaker.open and member.engine is not None:
+                for owner in tuple(member.to_forget):
+                    self._tell(member, member.engine, lambda ids: True, owner)
             if member.breaker.due(time.monotonic()) and not self._closing.is_set():
                 self._try(member, starting=False)
 
@@ -187,6 +210,8 @@ class Members:
             self._changed.notify_all()
         if before is not None:
             before.close()
+        for owner in tuple(member.to_forget):
+            self._tell(member, opened, lambda ids: True, owner)
         if not starting:
             LOG.warning("member %s is in again.", member.name)
         if self._closing.is_set():

@@ -30,7 +30,7 @@ from ouvert.engine.interface import (
 )
 from ouvert.engine.mailbox import closed
 from ouvert.engine.remote.connection import Connection
-from ouvert.engine.remote.endpoint import GENERATE, TokenStream
+from ouvert.engine.remote.endpoint import GENERATE, Chunk, TokenStream
 from ouvert.engine.remote.engine import Tally, refuse_variant, scores_of
 from ouvert.engine.sampler import check
 from ouvert.engine.variant import BASE, Variant
@@ -96,7 +96,6 @@ class MemberEngine:
         self.statement = MemberStatement.of(str(connection.address), connection.get(FACTS))
         self._tally = Tally()
         self._streams: weakref.WeakSet[MemberGeneration] = weakref.WeakSet()
-        self._to_forget: set[str] = set()  # salts, of which the other side could not be told
         self._lock = threading.Lock()
         self._closed = False
 
@@ -187,23 +186,10 @@ class MemberEngine:
             ) from problem
 
     def forget(self, holds: Callable[[Sequence[int]], bool], owner: str = "") -> str | None:
-        """The other side lets go of all that it keeps of this owner's prompts. One that cannot be reached is told when
-        it can be: `tell_what_to_forget`."""
-        with self._lock:
-            self._to_forget.add(salt_of(owner))
-        self.tell_what_to_forget()
+        """The other side lets go of all that it keeps of this owner's prompts. Raises EngineError where it cannot be
+        told."""
+        self.connection.post(FORGET, {"cache_salt": salt_of(owner)})
         return None
-
-    def tell_what_to_forget(self) -> None:
-        """Of which salts the other side has not been told yet. Raises nothing."""
-        with self._lock:
-            salts, self._to_forget = self._to_forget, set()
-        for salt in salts:
-            try:
-                self.connection.post(FORGET, {"cache_salt": salt})
-            except EngineError:
-                with self._lock:
-                    self._to_forget.add(salt)
 
     def forget_all(self) -> None:
         """The other side makes room when that is needed."""
@@ -309,10 +295,8 @@ class MemberAnswer:
                     self._follow(token.id)
                     # The chosen token is always among those that come, however unlikely it is.
                     yield replace(token, top=token.top[: self.order.sampling.logprobs or 0])
-                if (reading := chunk.beside.get("reading")) is not None:
-                    yield Reading(**reading)
-                if (ending := chunk.beside.get("stopped")) is not None:
-                    self.stopped = self._ended(ending, chunk.cached_tokens or 0)
+                if (reading := self._reading(chunk)) is not None:
+                    yield reading
         finally:
             self.let_go()
         if self.stopped is None and not self.cancelled.is_set():
@@ -320,6 +304,22 @@ class MemberAnswer:
                 "reading an answer of a member: it ended before it said why. The engine there was stopped, or failed; "
                 "its own log says why."
             )
+
+    def _reading(self, chunk: Chunk) -> Reading | None:
+        """How far the prompt is read, if the event says so; one that says why the answer ended is noted.
+
+        Raises EngineUnreachableError for what is not understood: another member may do better.
+        """
+        try:
+            if (ending := chunk.beside.get("stopped")) is not None:
+                self.stopped = self._ended(ending, chunk.cached_tokens or 0)
+            reading = chunk.beside.get("reading")
+            return None if reading is None else Reading(**reading)
+        except (AttributeError, KeyError, TypeError, ValueError) as problem:
+            raise EngineUnreachableError(
+                f"reading an answer of a member: an event has {chunk.beside!r:.200} ({problem}), expected what "
+                "docs/formats/engine-http.md has. Is an engine of this version there?"
+            ) from problem
 
     def _follow(self, token: int) -> None:
         if not 0 <= token < self.order.statement.vocabulary_size:
