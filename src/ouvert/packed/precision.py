@@ -42,8 +42,10 @@ EMBEDDING = "embedding"
 # and out of the states, add up over all tokens; latents and their absorbed projections serve all heads at once.
 KEEPS_ALL = frozenset({"router"})
 KEEPS_EIGHT = frozenset({"dt", "dt_low", "B", "C", "latent", "key_rope", "key", "value"})
-# At four bits, in the first and last eighth of the layers and in every third between, two bits more than the others.
-SENSITIVE = frozenset({"v", "down"})
+# At four bits, two bits more than the others: keys and values, which are small where many heads share them, in every
+# layer; `down` in the first and last eighth of the layers and in every third between.
+SENSITIVE_EVERYWHERE = frozenset({"k", "v"})
+SENSITIVE = frozenset({"down"})
 
 
 def bits_of(encoding: str) -> int:
@@ -116,7 +118,8 @@ def layout_at(name: str, shape: Sequence[int], precision: Precision, *, layers: 
         return "Q8_0"
     if name == EMBEDDING and not tied:
         return "Q5_1" if columns % SUPER_BLOCK else "Q5_K"
-    more = name in (EMBEDDING, "unembedding") or (last in SENSITIVE and gets_more(layer_of(name), layers))
+    sensitive = last in SENSITIVE_EVERYWHERE or (last in SENSITIVE and gets_more(layer_of(name), layers))
+    more = sensitive or name in (EMBEDDING, "unembedding")
     if columns % SUPER_BLOCK:
         return "Q8_0" if more else "Q5_1"
     return "Q6_K" if more else "Q4_K"
@@ -127,7 +130,7 @@ def gets_more(layer: int | None, layers: int) -> bool:
     if layer is None:
         return False
     eighth = layers // 8
-    return layer < eighth or layer >= layers - eighth or (layer - eighth) % 3 == 2
+    return layer < eighth or layer >= 7 * layers // 8 or (layer - eighth) % 3 == 2
 
 
 def layer_of(name: str) -> int | None:
