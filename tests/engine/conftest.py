@@ -104,6 +104,7 @@ class FakeRunner:
 
     threads, instruction_set, cache_type = 1, "fake", "f32"
     page_tokens, page_bytes = PAGE_TOKENS, PAGE_BYTES
+    expert_reads = None
 
     def __init__(
         self, scores: Callable[[list[int]], np.ndarray], vocabulary_size: int, variants: Sequence[Variant] = ()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ouvert import kernels
-from ouvert.engine import EngineError, Sampling, open_engine
+from ouvert.engine import AtMost, EngineError, Sampling, open_engine
 from ouvert.engine.build import build_digest
 from ouvert.engine.steps import STEP_TOKENS
 from ouvert.engine.weights_digest import WeightsDigest
@@ -118,11 +118,11 @@ def test_what_cannot_be_honoured_is_refused(speaking_model):
 
 def test_a_context_is_made_smaller_where_that_is_asked_for(speaking_model):
     for asked, held in ((None, 2048), (100, 100), (2049, 2048)):
-        opened = open_engine(speaking_model(), context=asked, clip_context=True)
+        opened = open_engine(speaking_model(), context=None if asked is None else AtMost(asked))
         assert opened.engine.context == held
         opened.engine.close()
     with pytest.raises(EngineError, match="context=1, expected 2 to 2048"):
-        open_engine(speaking_model(), context=1, clip_context=True)
+        open_engine(speaking_model(), context=AtMost(1))
 
 
 def test_a_known_digest_is_not_computed_again(tmp_path):

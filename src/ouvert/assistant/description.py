@@ -28,12 +28,14 @@ class Description:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Size:
-    """What a list of models says of one that is not loaded; its tokenizer is not read for that."""
+    """What a list of models says of one that is not loaded; its tokenizer is not read for that. `has_experts`: they can
+    stay on disk where memory is short."""
 
     family: str
     parameters: int
     context: int
     writes_text: bool
+    has_experts: bool
 
 
 @lru_cache(maxsize=256)
@@ -45,6 +47,7 @@ def size_of(installed: Installed) -> Size:
         parameters=files.parameters,
         context=files.trained_context,
         writes_text=files.embedding_size is None,
+        has_experts=files.has_experts,
     )
 
 

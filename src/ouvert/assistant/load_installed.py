@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ouvert.engine import (
     PRECISIONS,
+    AtMost,
     CacheType,
     EngineError,
     Opened,
@@ -37,13 +38,13 @@ def open_installed(
     installed: Installed,
     *,
     threads: int | None = None,
-    context: int | None = None,
+    context: int | AtMost | None = None,
     exact: bool = False,
     cache: CacheType | None = None,
     prefixes: PageFiles | None = None,
     progress: Progress = SILENCE,
-    clip_context: bool = False,
     precision: Precision | None = None,
+    memory: int | None = None,
 ) -> Opened:
     """`engine.open_engine` for a model that the store resolved; raises what that and the store raise.
 
@@ -61,8 +62,8 @@ def open_installed(
         weights_digest=digest,
         cache_type=cache,
         prefixes=prefixes,
-        clip_context=clip_context,
         precision=precision_of(installed, precision),
+        memory=memory,
     )
     try:
         with packed_file(store, installed, digest, progress) as packed:

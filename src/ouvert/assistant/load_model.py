@@ -10,9 +10,9 @@ from ouvert.assistant.load_installed import kept_prefixes, open_installed
 from ouvert.assistant.model import Model
 from ouvert.assistant.receipts.ledger import Ledger
 from ouvert.assistant.sampling import not_done
-from ouvert.engine import PRECISIONS, CacheType, Opened, PageFiles, Precision
+from ouvert.engine import PRECISIONS, AtMost, CacheType, Opened, PageFiles, Precision
 from ouvert.safety import Guard
-from ouvert.store import SILENCE, Progress, Store, default_home
+from ouvert.store import SILENCE, Progress, Store, bytes_in_words, default_home
 
 
 def load(
@@ -31,6 +31,7 @@ def load(
     template: str | Path | None = None,
     elsewhere: Elsewhere | None = None,
     precision: Precision | int | None = None,
+    memory: int | None = None,
 ) -> Model:
     """Load a model: an alias ("smollm2"), a name in the store, or the path of a folder or file. Opens no connection.
 
@@ -50,7 +51,8 @@ def load(
     makes the engine where another program computes (`ouvert.assistant.Elsewhere`); the files of the model then only say
     what it is, and what is asked about computing is not this process's to set. `precision`: to how many bits large
     matrices are rounded, 4, 8 or 16, or "stored"; left out, 4 where nobody has quantised the model yet
-    (docs/guides/models.md). That of the name comes first.
+    (docs/guides/models.md). That of the name comes first. `memory`: bytes that the model may take (nine
+    tenths of this machine's): a larger mixture of experts reads its experts from disk.
 
     Raises StoreError with the command that fetches the model if it is not on this machine, CheckpointError for files
     that cannot be used, EngineError for settings that cannot be honoured, AssistantError for `receipts` or `prefixes`
@@ -59,31 +61,40 @@ def load(
     """
     check_kept("receipts", receipts, Ledger)
     check_kept("prefixes", prefixes, PageFiles)
-    store = store or Store(default_home())
-    installed = store.resolve(str(model))
-    files = kept_prefixes(store, say=progress.say) if prefixes is True else prefixes or None
+    installed = (store := store or Store(default_home())).resolve(str(model))
     computing: dict[str, Any] = {"threads": threads, "context": context, "exact": exact, "cache": cache}
-    computing["precision"] = checked_precision(precision)
+    computing |= {"precision": checked_precision(precision), "memory": memory}
     if elsewhere is not None:
         refuse_settings_of_here(model, computing)
         opened = open_elsewhere(store, installed, elsewhere, progress)
     else:
-        here: dict[str, Any] = {"prefixes": files, "progress": progress, "clip_context": clip_context}
-        opened = open_installed(store, installed, **computing, **here)
-    if context is not None and context > (most := opened.engine.context):
-        progress.say(f"{installed.name} was made for {most} tokens: its context is {most}, and not {context}.")
+        if clip_context and context is not None:
+            computing["context"] = AtMost(context)
+        computing["prefixes"] = kept_prefixes(store, say=progress.say) if prefixes is True else prefixes or None
+        opened = open_installed(store, installed, progress=progress, **computing)
     ledger = Ledger(store.home / "receipts") if receipts is True else receipts or None
     made = Model(installed.name, installed.source, opened, ledger, guard, None if template is None else str(template))
-    return looked_through(made, opened, template is not None, progress)
+    return looked_through(made, opened, context, template is not None, progress)
 
 
-def looked_through(model: Model, opened: Opened, template_chosen: bool, progress: Progress) -> Model:
+def looked_through(
+    model: Model, opened: Opened, context: int | None, template_chosen: bool, progress: Progress
+) -> Model:
     """The model, after what would otherwise come up at the first answer: a chosen template that cannot be used is
-    refused, advice of the model's makers that this version does not follow is said.
+    refused; a shorter `context` than was asked for is said, and that experts are read from disk, and advice of the
+    model's makers that this version does not follow.
 
     Raises ChatError and AssistantError.
     """
     try:
+        name = model.info.name
+        if context is not None and context > (most := opened.engine.context):
+            progress.say(f"{name} was made for {most} tokens: its context is {most}, and not {context}.")
+        if (plan := opened.memory_plan) is not None:
+            progress.say(
+                f"{name} is larger than the memory it may take: its experts are read from disk when they are chosen. "
+                f"{bytes_in_words(plan.experts)} of {bytes_in_words(plan.all_experts)} are kept, the busiest."
+            )
         if template_chosen:
             _ = model.chat_format
         if (advice := not_done(opened.folder, opened.metadata)) is not None:

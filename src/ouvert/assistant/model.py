@@ -35,6 +35,7 @@ from ouvert.engine import (
     Constraint,
     Generation,
     Grammar,
+    MemoryPlan,
     Opened,
     Sampling,
     Token,
@@ -61,6 +62,7 @@ class ModelInfo:
     threads: int
     instruction_set: str
     cache_type: str
+    memory_plan: MemoryPlan | None  # where experts are read from disk
     embedding_size: int | None  # of an embedding model, which writes no text
     sampling: Sampling  # what is used where a call does not say otherwise
 
@@ -119,6 +121,7 @@ class Model:
             threads=self._opened.threads,
             instruction_set=self._opened.instruction_set,
             cache_type=self._opened.cache_type,
+            memory_plan=self._opened.memory_plan,
             embedding_size=self.engine.embedding_size,
             sampling=default_sampling(self._opened.folder, self._opened.metadata, self._opened.parameters),
         )

@@ -155,6 +155,16 @@ SETTINGS: Mapping[str, Setting] = {
             example='"8"',
         ),
         Setting(
+            key="memory",
+            read=size,
+            meaning="most memory that a model may take with its caches; of a larger mixture of experts, experts are "
+            "read from disk when they are chosen",
+            default_text="nine tenths of the machine's",
+            flag="--memory",
+            metavar="SIZE",
+            example='"12GB"',
+        ),
+        Setting(
             key="template",
             read=text,
             meaning="chat template instead of the model's: a file, `builtin` (ours for the model), `builtin:NAME`, or "
@@ -288,7 +298,8 @@ SETTINGS: Mapping[str, Setting] = {
         Setting(
             key="serve.memory",
             read=size,
-            meaning="most memory for all models together",
+            meaning="most memory for all models together, and so for each; of a larger mixture of experts, experts are "
+            "read from disk when they are chosen",
             default_text="four fifths of the machine's memory",
             flag="--memory",
             metavar="SIZE",

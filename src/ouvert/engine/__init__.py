@@ -4,6 +4,7 @@ from ouvert.engine.build import build_digest
 from ouvert.engine.constraints.grammar import CompiledGrammar, Grammar, Vocabulary, matches, merged_ids
 from ouvert.engine.constraints.schemas import of_objects, refuse_wrong
 from ouvert.engine.constraints.trial import COMMAND as TRIAL_COMMAND
+from ouvert.engine.disk import DiskSpeed, measure_disk
 from ouvert.engine.fit import (
     Demand,
     Machine,
@@ -25,6 +26,7 @@ from ouvert.engine.interface import (
     EngineFailedError,
     EngineFaultError,
     EngineUnreachableError,
+    ExpertUse,
     Generation,
     Load,
     MemberLoad,
@@ -36,6 +38,7 @@ from ouvert.engine.interface import (
 )
 from ouvert.engine.limits import Limits
 from ouvert.engine.loading import (
+    AtMost,
     Opened,
     describe_files,
     native_instruction_set,
@@ -46,6 +49,7 @@ from ouvert.engine.loading import (
 )
 from ouvert.engine.local import LocalEngine
 from ouvert.engine.machine import memory_bytes
+from ouvert.engine.memory_plan import DiskForecast, MemoryPlan, forecast_from_disk, least_plan, plan_memory
 from ouvert.engine.pool.breaker import Patience
 from ouvert.engine.pool.engine import PoolEngine
 from ouvert.engine.pool.generation import Rules as PoolRules
@@ -71,6 +75,7 @@ __all__ = [
     "TRIAL_COMMAND",
     "USUAL",
     "Address",
+    "AtMost",
     "Bounds",
     "CacheType",
     "CompiledGrammar",
@@ -78,6 +83,8 @@ __all__ = [
     "Constraint",
     "ConstraintState",
     "Demand",
+    "DiskForecast",
+    "DiskSpeed",
     "Edit",
     "Engine",
     "EngineBusyError",
@@ -87,6 +94,7 @@ __all__ = [
     "EngineFaultError",
     "EngineTimeouts",
     "EngineUnreachableError",
+    "ExpertUse",
     "Generation",
     "Grammar",
     "Limits",
@@ -96,6 +104,7 @@ __all__ = [
     "MemberAddress",
     "MemberEngine",
     "MemberLoad",
+    "MemoryPlan",
     "Opened",
     "OtherEngine",
     "PackedFile",
@@ -122,13 +131,16 @@ __all__ = [
     "demand_of_shape",
     "describe_files",
     "forecast",
+    "forecast_from_disk",
     "is_rounded_here",
     "key_from_file",
     "key_from_keyring",
     "key_from_passphrase",
     "key_of_this_user",
     "known_shapes",
+    "least_plan",
     "matches",
+    "measure_disk",
     "measure_machine",
     "memory_bytes",
     "memory_to_run",
@@ -140,5 +152,6 @@ __all__ = [
     "opened_elsewhere",
     "pack_weights",
     "packed_bytes_of",
+    "plan_memory",
     "refuse_wrong",
 ]

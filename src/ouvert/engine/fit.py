@@ -6,9 +6,10 @@ shares span: what `ouvert bench` measures later should lie inside.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from ouvert import kernels
 from ouvert.engine.interface import EngineError
@@ -17,13 +18,14 @@ from ouvert.models import (
     KeyValueMemory,
     LatentMemory,
     Memory,
+    Parameter,
     Shape,
     StateMemory,
     key_value_bytes,
     known_shapes,
     latent_bytes,
 )
-from ouvert.packed import BITS_A_WEIGHT, USUAL, Precision, layout_at, open_model
+from ouvert.packed import BITS_A_WEIGHT, USUAL, ModelFiles, Precision, layout_at, looked_up_only, open_model
 from ouvert.weights import encoded_bytes
 
 # Shares of the limits that models of every family reached here; docs/journal.md has the runs they come from.
@@ -39,12 +41,19 @@ USABLE = 0.9
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
-    """Bytes of memory, bytes a second read by all threads, and 8-bit multiply-adds a second by all threads."""
+    """Bytes of memory, bytes a second read by all threads, and 8-bit multiply-adds a second by all threads.
+    `allowed`: bytes of memory that a model may take, if its owner says."""
 
     memory: int
     bandwidth: float
     multiply_adds: float
     threads: int
+    allowed: int | None = None
+
+    @property
+    def room(self) -> int:
+        """Bytes that a model may take. Raises nothing."""
+        return int(self.memory * USABLE) if self.allowed is None else self.allowed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +61,10 @@ class Demand:
     """What a model asks for. `cache(tokens)` is bytes kept for one sequence and read to go on with it; `state`, those
     of them that no token adds to, of which earlier ones are kept too; weights are bytes, in all and as read for one
     generated token; `active` counts the weights one token of a prompt is multiplied with (the head is computed for the
-    last one only); `context` is the longest sequence the model's makers promise, if they say."""
+    last one only); `context` is the longest sequence the model's makers promise, if they say.
+
+    Of the weights, `experts` are those that a router chooses among, of which a token meets `experts_per_token`;
+    `largest_expert` is one of them; of `looked_up` a token reads a row."""
 
     weights: int
     read_per_token: int
@@ -60,6 +72,10 @@ class Demand:
     cache: Callable[[int], int]
     state: int = 0
     context: int | None = None
+    experts: int = 0
+    experts_per_token: int = 0
+    largest_expert: int = 0
+    looked_up: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +95,7 @@ def forecast(demand: Demand, machine: Machine, context: int) -> Forecast:
     """What to expect for sequences of `context` tokens; decoding is at half that depth on average. Raises nothing."""
     cache = cache_of(demand, context)
     memory = memory_to_run(demand, context)
-    room = int(machine.memory * USABLE)
+    room = machine.room
     read = demand.read_per_token + demand.cache(context // 2)
     seconds = read / machine.bandwidth
     computed = machine.multiply_adds / demand.active
@@ -141,14 +157,18 @@ PLAIN = {"F32": 32.0, "BF16": 16.0, "F16": 16.0, "F8_E4M3": 16.0}
 def demand_of_shape(shape: Shape, precision: Precision | None = None, cache_type: str = "f16") -> Demand:
     """The demand of a model of that shape once it is packed: what was quantised by its makers as they did, all else at
     this precision, or the usual one. Raises KeyError for an unknown cache type."""
-    weights, read = packed_sizes(shape, precision)
+    sizes = packed_sizes(shape, precision)
     return Demand(
-        weights=weights,
-        read_per_token=read,
+        weights=sizes.weights,
+        read_per_token=sizes.read,
         active=shape.active - shape.words,
         cache=lambda tokens: shape.cache_bytes(tokens, cache_type),
         state=shape.cache_bytes(1, cache_type) if shape.expanded else 0,
         context=shape.context,
+        experts=sizes.experts,
+        experts_per_token=sizes.experts * shape.chosen // max(shape.experts, 1),
+        largest_expert=sizes.experts // max(shape.experts * (shape.layers - shape.dense_layers), 1),
+        looked_up=sizes.looked_up,
     )
 
 
@@ -165,19 +185,33 @@ def is_rounded_here(name: str) -> bool:
     return known_shapes()[name].shipped in PLAIN
 
 
-def packed_sizes(shape: Shape, precision: Precision | None) -> tuple[int, int]:
-    """Bytes of packed weights, and of those that are read to generate one token."""
+class PackedSizes(NamedTuple):
+    """Bytes of packed weights: all, those read to generate one token, those of all routed experts, and an embedding of
+    which rows are looked up and nothing else."""
+
+    weights: int
+    read: int
+    experts: int
+    looked_up: int
+
+
+def packed_sizes(shape: Shape, precision: Precision | None) -> PackedSizes:
+    """Raises KeyError for a precision that is none."""
     if shape.shipped not in PLAIN:
-        return shape.weight_bytes(), shape.bytes_per_token()
+        only_rows = 0 if shape.tied else shape.embedding_bytes()
+        return PackedSizes(shape.weight_bytes(), shape.bytes_per_token(), shape.expert_bytes(), only_rows)
     share = shape.chosen / shape.experts if shape.experts else 1.0
-    weights = read = 0.0
+    weights = read = experts = looked_up = 0.0
     for name, sides in shape.matrices():
         layout = layout_at(name, sides, precision or USUAL, layers=shape.layers, tied=shape.tied)
         size = math.prod(sides) * (PLAIN[shape.shipped] if layout is None else BITS_A_WEIGHT[layout]) / 8
         weights += size
-        if name != "embedding" or shape.tied:  # one row of it is looked up
+        if name == "embedding" and not shape.tied:
+            looked_up = size
+        else:
             read += size * (share if ".experts." in name else 1.0)
-    return round(weights), round(read)
+        experts += size if ".experts." in name else 0.0
+    return PackedSizes(round(weights), round(read), round(experts), round(looked_up))
 
 
 def memory_bytes(memory: Memory, tokens: int, cache_type: str) -> int:
@@ -198,22 +232,28 @@ def demand_of_files(path: Path, cache_type: str = "f16", precision: Precision | 
     Raises CheckpointError for files that cannot be used, and for more bits than their weights have.
     """
     with open_model(path) as files:
-        config, parameters = files.config, files.parameters
-        memories = files.family.memories(config)
-        placed = files.placements(precision)
+        return demand_of_model(files, cache_type, precision)
+
+
+def demand_of_model(files: ModelFiles, cache_type: str = "f16", precision: Precision | None = None) -> Demand:
+    """`demand_of_files` of files that are open. Raises CheckpointError as it does."""
+    config, parameters = files.config, files.parameters
+    memories = files.family.memories(config)
+    placed = files.placements(precision)
     sizes = {name: encoded_bytes(*placement.stored_as) for name, placement in placed.items()}
     chosen = getattr(config, "num_experts_per_tok", 0)
     read = active = 0.0
     for each in parameters:
         if each.kind == "embedding":
             continue  # one row of it is looked up; a head that shares its bytes is counted as the head
-        share = chosen / each.shape[0] if each.kind == "experts" else 1.0
+        share = chosen / each.shape[0] if each.routed else 1.0
         read += share * sizes[each.same_as or each.name]
         active += share * math.prod(each.shape) if each.name != "unembedding" else 0
 
     def cache(tokens: int) -> int:
         return sum(memory_bytes(each, tokens, cache_type) for each in memories)
 
+    mixtures = bytes_of_experts(parameters, sizes)
     return Demand(
         weights=sum(sizes.values()),
         read_per_token=round(read),
@@ -221,4 +261,18 @@ def demand_of_files(path: Path, cache_type: str = "f16", precision: Precision | 
         cache=cache,
         state=sum(4 * each.numbers for each in memories if isinstance(each, StateMemory)),
         context=config.max_position_embeddings,
+        experts=sum(count * size for count, size in mixtures),
+        experts_per_token=sum(chosen * size for _, size in mixtures),
+        largest_expert=max((size for _, size in mixtures), default=0),
+        looked_up=sum(sizes[name] for name in looked_up_only(parameters)),
     )
+
+
+def bytes_of_experts(parameters: Iterable[Parameter], sizes: Mapping[str, int]) -> list[tuple[int, int]]:
+    """For each layer that has them: how many experts, and the bytes of one."""
+    layers: dict[str, tuple[int, int]] = {}
+    for each in parameters:
+        if each.routed:
+            layer, count = each.name.rpartition(".")[0], each.shape[0]
+            layers[layer] = (count, layers.get(layer, (count, 0))[1] + sizes[each.name] // count)
+    return list(layers.values())

@@ -88,12 +88,27 @@ class Token:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ExpertUse:
+    """Experts on disk: bytes read, and of how many uses (an expert in a step) how many found it in memory."""
+
+    read_bytes: int = 0
+    lookups: float = 0.0
+    hits: float = 0.0
+
+    @property
+    def hit_rate(self) -> float:
+        """0 to 1; 1 where nothing was looked up. Raises nothing."""
+        return self.hits / self.lookups if self.lookups else 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Stopped:
     """Why a generation ended, and what it cost. Seconds are wall-clock.
 
     `joules`: what the processors used in the steps of this answer, its share of each by the tokens computed; whatever
     else ran on the machine is in it. None where the machine does not say. `variant`: the one that wrote the answer.
     `parts`: who wrote what of it, in order, where that was a pool; none where one engine wrote it.
+    `experts`: what was read of experts on disk, its share in the same way; None where all weights are in memory.
     """
 
     reason: Literal["stop", "length", "repetition", "cancelled", "timeout"]
@@ -107,6 +122,7 @@ class Stopped:
     joules: float | None = None
     variant: Variant = BASE
     parts: tuple["Part", ...] = ()
+    experts: ExpertUse | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,7 +229,8 @@ class Load:
     """How busy an engine is now, and what it has done since it was opened.
 
     `cache_bytes` are those of all caches, of which kept prefixes are `kept_bytes`. `prompt_tokens` were given, of which
-    `reused_tokens` came from a cache. `members`: of a pool, in the order in which they were named.
+    `reused_tokens` came from a cache. `members`: of a pool, in the order in which they were named. `experts`: what was
+    read of experts on disk; None where all weights are in memory.
     """
 
     running: int
@@ -226,6 +243,7 @@ class Load:
     reused_tokens: int
     output_tokens: int
     members: tuple[MemberLoad, ...] = ()
+    experts: ExpertUse | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

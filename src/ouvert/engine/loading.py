@@ -9,14 +9,14 @@ from typing import Any
 
 from ouvert import kernels
 from ouvert.engine.build import build_digest
-from ouvert.engine.fit import BESIDES, USABLE
+from ouvert.engine.fit import BESIDES, USABLE, demand_of_model
 from ouvert.engine.identity import DECODED, NATIVE, NumericIdentity, configuration_digest, numpy_arithmetic
 from ouvert.engine.interface import Engine, EngineError, EngineFacts
 from ouvert.engine.limits import Limits
 from ouvert.engine.local import LocalEngine
 from ouvert.engine.machine import memory_bytes, physical_cores
+from ouvert.engine.memory_plan import USUAL_CONTEXT, MemoryPlan, plan_within
 from ouvert.engine.prefixes.disk import DiskPrefixes, PageStore
-from ouvert.engine.runners.interface import Runner
 from ouvert.engine.runners.open_runner import CACHE_TYPES, ModelRunner, open_runner
 from ouvert.engine.weights_digest import WeightsDigest
 from ouvert.kernels import CacheType
@@ -37,6 +37,13 @@ LEAST_CONTEXT = 4096
 SHARE_FOR_KEPT = 16
 
 
+@dataclass(frozen=True, slots=True)
+class AtMost:
+    """A context of so many tokens, or of all that the model was made for where that is less."""
+
+    tokens: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opened:
     """A model ready to run, and what its files say besides.
@@ -45,7 +52,8 @@ class Opened:
     somebody holds it; None where the engine is elsewhere. `trained_context` is the longest sequence its makers promise;
     `parameters` and `bytes` count what is in the files; `metadata` are a GGUF file's keys and values; `folder` is where
     safetensors files have their companions. `digest` is computed when it is first asked for; `digest.start()` computes
-    it beside everything else.
+    it beside everything else. `memory_plan`: where experts are read from disk, how memory is divided; None where all
+    weights are in memory.
     """
 
     engine: Engine
@@ -62,11 +70,13 @@ class Opened:
     metadata: Mapping[str, Any]
     folder: Path | None
     digest: WeightsDigest
+    memory_plan: MemoryPlan | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FilesDescription:
-    """What a model's files say, without its weights: see Opened. `embedding_size`: None of a model that writes text."""
+    """What a model's files say, without its weights: see Opened. `embedding_size`: None of a model that writes text.
+    `has_experts`: a router chooses some of its weights, which can stay on disk."""
 
     family: str
     trained_context: int
@@ -75,6 +85,7 @@ class FilesDescription:
     parameters: int
     metadata: Mapping[str, Any]
     folder: Path | None
+    has_experts: bool
 
 
 def describe_files(path: Path) -> FilesDescription:
@@ -88,6 +99,7 @@ def describe_files(path: Path) -> FilesDescription:
             parameters=files.value_count,
             metadata=files.metadata,
             folder=files.folder,
+            has_experts=any(each.routed for each in files.parameters),
         )
 
 
@@ -100,31 +112,33 @@ def open_engine(
     path: Path,
     *,
     threads: int | None = None,
-    context: int | None = None,
+    context: int | AtMost | None = None,
     exact: bool = False,
     weights_digest: str | None = None,
     packed: PackedFile | None = None,
     prefixes: PageStore | None = None,
     cache_type: CacheType | None = None,
-    clip_context: bool = False,
     precision: Precision | None = None,
+    memory: int | None = None,
 ) -> Opened:
     """Load the model at `path`: a GGUF or safetensors file, or a folder with one.
 
     `threads`: how many compute, or as many as serve. `context`: most tokens of a sequence, or all the model was made
-    for. `exact`: activations stay float32 where a faster way would round them. `weights_digest`: of the weights, if
-    it is known. `packed`: where their packed form is kept, written now if it is not there; left out, weights are packed
-    into memory. `prefixes`: where beginnings of sequences are kept on disk; left out, in memory only. `cache_type`: how
-    keys and values are kept, "f16", "f32" or "q8" (8 bits: docs/formats/cache.md); left out, f16 natively and f32 in
-    NumPy. `clip_context`: a larger `context` than the model was made for is taken for that, and not refused.
-    `precision`: "4", "8" or "16" bits for large matrices, or "stored"; left out, 4 where nobody has quantised them yet
-    (docs/formats/packed.md). Raises CheckpointError for files that cannot be used and EngineError for settings that
-    cannot be honoured.
+    for; more than that is refused unless it is an `AtMost`. `exact`: activations stay float32 where a faster way would
+    round them. `weights_digest`: of the weights, if it is known. `packed`: where their packed form is kept, written now
+    if it is not there; left out, weights are packed into memory. `prefixes`: where beginnings of sequences are kept on
+    disk; left out, in memory only. `cache_type`: how keys and values are kept, "f16", "f32" or "q8" (8 bits:
+    docs/formats/cache.md); left out, f16 natively and f32 in NumPy. `precision`: "4", "8" or "16" bits for large
+    matrices, or "stored"; left out, 4 where nobody has quantised them yet (docs/formats/packed.md). `memory`: bytes
+    that the model may take with its caches; left out, what may be asked for of this machine. A mixture of experts that
+    takes more reads them from the packed file when they are chosen, with room for `context` tokens or 8192. Raises
+    CheckpointError for files that cannot be used and EngineError for settings that cannot be honoured.
     """
     check_settings(path, threads, cache_type, precision)
     with open_model(path) as files:
-        room = context_within(files, context, clip_context)
+        room = context_within(files, context)
         configuration = configuration_digest(files.family.name, files.checkpoint.format, files.config)
+        plan = plan_of_files(files, memory, room if context else None, cache_type or "f16", precision, packed)
         opened = open_runner(
             files,
             threads=threads,
@@ -133,11 +147,12 @@ def open_engine(
             cache_type=cache_type,
             weights_digest=weights_digest,
             precision=precision,
+            expert_bytes=None if plan is None else plan.experts,
         )
         digest = WeightsDigest(files.checkpoint.files, weights_digest)
         facts = FactsOfLoad(opened, digest, configuration, exact)
         return Opened(
-            engine=engine_over(files, opened, facts, room, prefixes),
+            engine=engine_over(files, opened, facts, room, prefixes, cache_limits(files, opened, room, memory, plan)),
             model=opened.placed.model,
             path=path,
             format=files.checkpoint.format,
@@ -151,6 +166,7 @@ def open_engine(
             metadata=files.metadata,
             folder=files.folder,
             digest=digest,
+            memory_plan=plan,
         )
 
 
@@ -198,12 +214,14 @@ def check_settings(path: Path, threads: int | None, cache_type: CacheType | None
         )
 
 
-def context_within(files: ModelFiles, context: int | None, clip: bool) -> int:
+def context_within(files: ModelFiles, context: int | AtMost | None) -> int:
     """How many tokens a sequence may have: all that the model was made for, or fewer if `context` says so.
 
     Raises EngineError for a context that this model cannot have.
     """
-    if context is None or (clip and context > files.trained_context):
+    if isinstance(context, AtMost):
+        context = min(context.tokens, files.trained_context)
+    if context is None:
         return files.trained_context
     if not 2 <= context <= files.trained_context:
         raise EngineError(
@@ -256,7 +274,12 @@ class FactsOfLoad:
 
 
 def engine_over(
-    files: ModelFiles, opened: ModelRunner, facts: FactsOfLoad, context: int, prefixes: PageStore | None
+    files: ModelFiles,
+    opened: ModelRunner,
+    facts: FactsOfLoad,
+    context: int,
+    prefixes: PageStore | None,
+    limits: Limits,
 ) -> LocalEngine:
     """The engine, its weights being checked from now on."""
     runner, watch = opened.runner, opened.placed.watch
@@ -264,9 +287,7 @@ def engine_over(
         runner,
         context,
         facts,
-        limits=cache_limits(
-            runner, files.placed_bytes(opened.placed.precision) if opened.native else files.bytes, context
-        ),
+        limits=limits,
         disk=None if prefixes is None else DiskPrefixes(prefixes, facts.names_of_pages, runner.page_tokens),
         locate=opened.locate,
         embeds=files.family.embeds,
@@ -276,14 +297,55 @@ def engine_over(
     return engine
 
 
-def cache_limits(runner: Runner, weights: int, context: int) -> Limits:
-    """Bytes for caches, and for kept prefixes among them, of what the weights leave of this machine."""
-    memory = memory_bytes()
+def plan_of_files(
+    files: ModelFiles,
+    memory: int | None,
+    context: int | None,
+    cache_type: CacheType,
+    precision: Precision | None,
+    packed: PackedFile | None,
+) -> MemoryPlan | None:
+    """How memory is divided if the model's experts stay on disk; None: all of it goes into memory. `context`: tokens
+    for which there is room in any case, or the usual number.
+
+    Raises EngineError for a model that does not fit into `memory`.
+    """
+    if not kernels.available():
+        needed = 4 * files.value_count
+        if memory is not None and needed > memory:
+            raise EngineError(
+                f"loading {files.path}: NumPy computes it, its weights take {needed / 1e9:.2f} GB, and "
+                f"it may take {memory / 1e9:.2f} GB. Install a C++20 compiler and Ouvert again for the native kernels, "
+                "or allow more."
+            )
+        return None
+    tokens = min(files.trained_context, USUAL_CONTEXT) if context is None else context
+    plan = plan_within(demand_of_model(files, cache_type, precision), memory, memory_bytes(), tokens)
+    if plan is None or packed is not None:
+        return plan
+    if memory is not None:
+        raise EngineError(
+            f"loading {files.path}: it may take {memory / 1e9:.2f} GB, and experts can stay on disk in a packed file "
+            "only, which is not kept here. Let the store be written, or allow more."
+        )
+    return None
+
+
+def cache_limits(
+    files: ModelFiles, opened: ModelRunner, context: int, memory: int | None, plan: MemoryPlan | None
+) -> Limits:
+    """Bytes for caches, and for kept prefixes among them: of what the weights leave of `memory`, or of this machine;
+    with experts on disk, what the plan says."""
+    least = opened.runner.cache_bytes(min(context, LEAST_CONTEXT))
+    weights = files.placed_bytes(opened.placed.precision) if opened.native else files.bytes
+    if plan is not None:
+        return Limits(cache_bytes=max(plan.caches, least), kept_bytes=max(plan.caches, least))
+    machine = memory_bytes() if memory is None else None
+    if machine is not None:
+        memory = int(machine * USABLE)
     if memory is None:
         return Limits()
-    room = int(memory * USABLE) - weights - BESIDES
-    least = runner.cache_bytes(min(context, LEAST_CONTEXT))
-    return Limits(cache_bytes=max(room, least), kept_bytes=memory // SHARE_FOR_KEPT)
+    return Limits(cache_bytes=max(memory - weights - BESIDES, least), kept_bytes=(machine or memory) // SHARE_FOR_KEPT)
 
 
 def packed_bytes_of(path: Path, precision: Precision | None = None) -> int:

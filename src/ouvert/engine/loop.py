@@ -118,6 +118,7 @@ class Loop:
             prompt_tokens=self.prompts.tokens,
             reused_tokens=self.prompts.reused,
             output_tokens=self.answers.tokens,
+            experts=self.steps.experts,
         )
 
     @property

@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 
 from ouvert.engine.constraints.grammar import merged_ids
-from ouvert.engine.interface import ConstraintState, Reading, Sampling, Stopped, Token
+from ouvert.engine.interface import ConstraintState, ExpertUse, Reading, Sampling, Stopped, Token
 from ouvert.engine.prefixes.kept import Fetch
 from ouvert.engine.prefixes.scope import Scope
 from ouvert.engine.prefixes.tree import Node
@@ -66,6 +66,7 @@ class Request:
     begun: float | None = None
     read: float | None = None  # when its first logits were there
     joules: float | None = None  # its share of what steps used; None where the machine does not say
+    experts: ExpertUse | None = None  # its share of what steps read of experts on disk
 
     @property
     def is_fetching(self) -> bool:
@@ -156,6 +157,7 @@ class Request:
             seconds_prefill=read - begun if self.begun else 0.0,
             seconds_decode=now - read if self.read else 0.0,
             joules=self.joules,
+            experts=self.experts,
             variant=self.variant,
         )
         if self.fetch is not None:

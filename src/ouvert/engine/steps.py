@@ -11,11 +11,12 @@ import numpy as np
 from ouvert.engine import energy
 from ouvert.engine.answers import Answers
 from ouvert.engine.caches import Caches
-from ouvert.engine.interface import EngineFailedError, WeightsDamagedError
+from ouvert.engine.interface import EngineFailedError, ExpertUse, WeightsDamagedError
 from ouvert.engine.queues import Queues
 from ouvert.engine.request import Request
 from ouvert.engine.runners.interface import Runner, RunnerSequence, Wanted
 from ouvert.engine.schedule import Plan
+from ouvert.kernels import ExpertReads
 from ouvert.packed import WeightsWatch
 
 # Tokens of a step at most: large enough for matrix work, small enough that cancelling is felt at once.
@@ -38,12 +39,14 @@ Computed = list[tuple[Part, np.ndarray | None]]  # with the row of logits of tho
 
 
 class Steps:
-    """`count`: steps since the engine was opened; `cache_bytes` were in use after the last."""
+    """`count`: steps since the engine was opened; `cache_bytes` were in use after the last; `experts`: what was read of
+    experts on disk, if they are there."""
 
     def __init__(
         self, runner: Runner, caches: Caches, queues: Queues, answers: Answers, watch: WeightsWatch | None
     ) -> None:
         self.count = self.cache_bytes = 0
+        self.experts = None if runner.expert_reads is None else ExpertUse()
         self._runner, self._caches, self._queues, self._answers = runner, caches, queues, answers
         self._watch = watch
         self._meter = energy.Meter(energy.POWERCAP)
@@ -63,11 +66,12 @@ class Steps:
         parts = self._parts(plan)
         if not parts:
             return False
-        started, used = time.perf_counter(), self._meter.read()
+        started, used, reads = time.perf_counter(), self._meter.read(), self._runner.expert_reads
         done = self._computed(parts)
         now = time.perf_counter()
         self.count += 1
         self._share_energy(used, [part for part, _ in done])
+        self._share_reads(reads, [part for part, _ in done])
         self._measure_reading([part for part, _ in done], now - started)
         for part, row in done:
             part.request.cached += len(part.ids)
@@ -141,6 +145,21 @@ class Steps:
         for part in parts:
             share = self._meter.joules(before, after) * len(part.ids) / tokens
             part.request.joules = share + (part.request.joules or 0.0)
+
+    def _share_reads(self, before: ExpertReads | None, parts: list[Part]) -> None:
+        """What this step read of experts on disk, among its requests by the tokens that were computed for each."""
+        after = self._runner.expert_reads
+        if before is None or after is None:
+            return
+        self.experts = ExpertUse(read_bytes=after.bytes, lookups=after.lookups, hits=after.hits)
+        read, tokens = after - before, sum(len(part.ids) for part in parts)
+        for part in parts:
+            share, used = len(part.ids) / tokens, part.request.experts or ExpertUse()
+            part.request.experts = ExpertUse(
+                read_bytes=used.read_bytes + round(read.bytes * share),
+                lookups=used.lookups + read.lookups * share,
+                hits=used.hits + read.hits * share,
+            )
 
     # --- failures -----------------------------------------------------------------------------------------------------
 

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from ouvert.kernels import sampling
+    from ouvert.kernels.expert_cache import ExpertCache, StoredExperts
+    from ouvert.kernels.expert_reads import ExpertReads
     from ouvert.kernels.limits import multiply_adds, read_bandwidth
     from ouvert.kernels.linear import Packed
     from ouvert.kernels.mapped import Guarded
@@ -43,6 +45,8 @@ __all__ = [
     "STATE",
     "Batch",
     "CacheType",
+    "ExpertCache",
+    "ExpertReads",
     "Guarded",
     "Layer",
     "Loss",
@@ -52,6 +56,7 @@ __all__ = [
     "PageShape",
     "Program",
     "Sequence",
+    "StoredExperts",
     "Traced",
     "Tracer",
     "TracingError",
@@ -69,8 +74,10 @@ __all__ = [
     "states_held",
 ]
 
-# The file of each name. Those of `pages` and `program` need no native part.
+# The file of each name. Those of `expert_reads`, `pages` and `program` need no native part.
 FILES = {
+    "expert_cache": ("ExpertCache", "StoredExperts"),
+    "expert_reads": ("ExpertReads",),
     "limits": ("multiply_adds", "read_bandwidth"),
     "linear": ("Packed",),
     "mapped": ("Guarded",),

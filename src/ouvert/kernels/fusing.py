@@ -5,6 +5,7 @@ from typing import Any
 
 import ouvert.kernels._native as _native
 from ouvert.kernels.arena import Step
+from ouvert.kernels.expert_cache import StoredExperts
 from ouvert.kernels.linear import Packed
 from ouvert.kernels.trace import KeyValueMemory, Memory, Op, Value
 
@@ -337,6 +338,9 @@ class Fusing:
         (x, chosen, weights), (out,), experts = op.reads, op.writes, op.given["experts"]
         self.expert_buffers = self.expert_buffers or _native.ExpertBuffers()
         buffers, native, exact = self.expert_buffers, self.native, self.exact
+        if isinstance(experts.gate, StoredExperts):
+            self.mix_experts_of_file(op)
+            return
         products = [
             (self.matrix(experts.gate), experts.gate_bias),
             (self.matrix(experts.up), experts.up_bias),
@@ -349,5 +353,27 @@ class Fusing:
             lambda at: native.mix_experts(
                 buffers, at(x), at(chosen), at(weights), at(out), experts.gate.experts, chosen.width, products, clamped,
                 experts.alpha, experts.limit or 0.0, exact,
+            ),
+        )  # fmt: skip
+
+    def mix_experts_of_file(self, op: Op) -> None:
+        (x, chosen, weights), (out,), experts = op.reads, op.writes, op.given["experts"]
+        buffers, native, exact, cache = self.expert_buffers, self.native, self.exact, experts.gate.cache
+        self.holds.append(cache)
+        products = [
+            (each.layout, each.rows, each.columns, each.offset, bias)
+            for each, bias in (
+                (experts.gate, experts.gate_bias),
+                (experts.up, experts.up_bias),
+                (experts.down, experts.down_bias),
+            )
+        ]
+        clamped = experts.limit is not None
+        self.step(
+            [x, chosen, weights],
+            [out],
+            lambda at: native.mix_experts_of_file(
+                buffers, cache.native, at(x), at(chosen), at(weights), at(out), experts.gate.experts, chosen.width,
+                products, clamped, experts.alpha, experts.limit or 0.0, exact,
             ),
         )  # fmt: skip

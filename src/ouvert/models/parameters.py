@@ -38,6 +38,12 @@ class Parameter:
         """Bytes of the file that it is read from. Raises nothing."""
         return self.source.stored_bytes
 
+    @property
+    def routed(self) -> bool:
+        """Whether a router chooses among its matrices; heads of an attention may have one each as well. Raises
+        nothing."""
+        return self.kind == "experts" and self.name.rpartition(".")[2] in ("gate", "up", "down")
+
     def encoded(self) -> Tensor:
         """The encoded bytes, rows in our order. The file's own where they lie there so, else a copy.
 

@@ -175,6 +175,16 @@ class Shape:
         words = self.words * (head if self.tied else head + others)
         return round((self.expert_weights * experts + self.dense_weights * others + words) / 8)
 
+    def expert_bytes(self) -> int:
+        """Bytes of all routed experts, in the encoding that is shipped. Raises nothing."""
+        return round(self.expert_weights * self._bits()[0] / 8)
+
+    def embedding_bytes(self) -> int:
+        """Bytes of the embedding, in the encoding that is shipped; it is the head too where they are tied. Raises
+        nothing."""
+        _, others, head = self._bits()
+        return round(self.words * (head if self.tied else others) / 8)
+
     def bytes_per_token(self) -> int:
         """Bytes of weights read to generate one token, in the encoding that is shipped. Raises nothing."""
         experts, others, head = self._bits()

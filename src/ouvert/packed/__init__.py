@@ -13,6 +13,7 @@ The package imports without the native kernels; whatever packs then raises Impor
 from ouvert.packed.kept import PackedFile, packed_weights
 from ouvert.packed.memory import InMemory
 from ouvert.packed.model_files import ModelFiles, PlacedModel, open_model
+from ouvert.packed.on_demand import looked_up_only
 from ouvert.packed.placement import LAYOUT_VERSION, Placement, placements
 from ouvert.packed.precision import BITS_A_WEIGHT, PRECISIONS, STORED, USUAL, Precision, layout_at, settled
 from ouvert.packed.reading import PackedWeights, damage_in
@@ -38,6 +39,7 @@ __all__ = [
     "described",
     "json_digest",
     "layout_at",
+    "looked_up_only",
     "open_model",
     "packed_weights",
     "placements",

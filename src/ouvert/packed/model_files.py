@@ -8,10 +8,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from ouvert import models
+from ouvert import kernels, models
 from ouvert.models import Family, Model, Parameter, Places
 from ouvert.packed.kept import PackedFile, packed_weights
 from ouvert.packed.memory import InMemory
+from ouvert.packed.on_demand import WeightsOnDemand, looked_up_only
 from ouvert.packed.placement import Placement, placements
 from ouvert.packed.precision import STORED, Precision, settled
 from ouvert.packed.watch import WeightsWatch, watch_over_source
@@ -23,13 +24,14 @@ class PlacedModel:
     """A model ready to compute, and the watch over the files that its weights lie in or came from.
 
     `precision` is that of the weights as they are placed. `packed_digest` is that of the packed file's pieces; None
-    where the weights were read from the source.
+    where the weights were read from the source. `experts`: those that are read on demand; None where all are in memory.
     """
 
     model: Model
     watch: WeightsWatch
     precision: Precision
     packed_digest: str | None
+    experts: "kernels.ExpertCache | None" = None
 
     def close(self) -> None:
         """End the watch. To be called after the last step. Raises nothing."""
@@ -114,30 +116,46 @@ class ModelFiles:
         """
         return self._placed(places, watch_over_source(self.checkpoint, digest), STORED, packed_digest=None)
 
-    def place_packed(self, file: PackedFile, threads: int, precision: Precision | None = None) -> PlacedModel:
+    def place_packed(
+        self, file: PackedFile, threads: int, precision: Precision | None = None, expert_bytes: int | None = None
+    ) -> PlacedModel:
         """The model with its weights in a packed file, memory-mapped; written now, by `threads`, if it is not there.
         `precision`: that of its weights; left out, the usual one (docs/formats/packed.md).
 
-        The watch is over the packed file. Raises CheckpointError if it cannot be written, if these files are not what
-        their digest says, and for more bits than its weights have.
+        With `expert_bytes`, experts are read from the file when they are chosen, so many bytes of them are kept, and
+        the rest is copied into memory. The watch is over the packed file. Raises CheckpointError if it cannot be
+        written or read, if these files are not what their digest says, and for more bits than its weights have.
         """
         settled = self.settled(precision)
         weights, watch = packed_weights(self.checkpoint, self.parameters, file, threads, settled)
-        return self._placed(weights, watch, settled, packed_digest=weights.digest)
+        if expert_bytes is None:
+            return self._placed(weights, watch, settled, packed_digest=weights.digest)
+        try:
+            on_demand = WeightsOnDemand(weights, expert_bytes, looked_up_only(self.parameters))
+        except BaseException:
+            watch.close()
+            raise
+        watch.spare_disk_for(on_demand.cache)
+        return self._placed(on_demand, watch, settled, packed_digest=weights.digest, experts=on_demand.cache)
 
     def close(self) -> None:
         """Let go of the files. May be called twice. Raises nothing."""
         self.checkpoint.close()
 
     def _placed(
-        self, places: Places, watch: WeightsWatch, precision: Precision, packed_digest: str | None
+        self,
+        places: Places,
+        watch: WeightsWatch,
+        precision: Precision,
+        packed_digest: str | None,
+        experts: "kernels.ExpertCache | None" = None,
     ) -> PlacedModel:
         try:
             model = models.place(self.family, self.config, self.parameters, places)
         except BaseException:
             watch.close()
             raise
-        return PlacedModel(model=model, watch=watch, precision=precision, packed_digest=packed_digest)
+        return PlacedModel(model=model, watch=watch, precision=precision, packed_digest=packed_digest, experts=experts)
 
     def __enter__(self) -> Self:
         return self

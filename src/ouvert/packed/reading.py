@@ -87,6 +87,18 @@ class PackedWeights:
 
         Raises CheckpointError if the file does not hold it in the expected shape.
         """
+        placement, data = self._found(parameter)
+        return placement.weight(data)
+
+    def place_in_file(self, parameter: Parameter) -> tuple[Placement, int, int]:
+        """How this parameter is placed, the offset in the file at which it begins, and its bytes.
+
+        Raises CheckpointError as `place` does.
+        """
+        placement, data = self._found(parameter)
+        return placement, self._place_of(data), data.nbytes
+
+    def _found(self, parameter: Parameter) -> tuple[Placement, np.ndarray]:
         name = parameter.same_as or parameter.name
         placement, tensor = self.placements.get(name), self.checkpoint.tensors.get(name)
         if placement is None or tensor is None or placement.shape != parameter.shape:
@@ -94,7 +106,7 @@ class PackedWeights:
                 f"{self.checkpoint.path}: {name} is {placement and placement.shape}, expected {parameter.shape}. "
                 "The file belongs to another model: remove it; it is made again when the model is next used."
             )
-        return placement.weight(tensor.data)
+        return placement, tensor.data
 
 
 def damage_in(path: Path) -> str | None:

@@ -7,9 +7,11 @@ import logging
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Protocol
 
 from ouvert.packed.guards import guards_of
 from ouvert.packed.pieces import Check, check_of_source
@@ -23,6 +25,16 @@ LOG = logging.getLogger("ouvert.packed")
 NICENESS = 10
 # A file that changes while it is checked is checked again after so many seconds.
 PAUSE_SECONDS = 1.0
+# Where the disk is needed for answers, the check pauses so many times as long as it read.
+PAUSE_SHARE = 9.0
+
+
+class Reader(Protocol):
+    """What reads parts of the files while they compute: `kernels.ExpertCache`."""
+
+    @property
+    def lost(self) -> bool:
+        """Whether it could not read something."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +65,9 @@ class WeightsWatch:
         self._whole = False  # everything was what its digest says
         self._changed = False  # since the files were opened
         self._again = False  # they changed since the check began
+        self._readers: list[Reader] = []
+        self._sparing = False  # the check leaves the disk to others
+        self._since = 0.0  # when the check last began to read
         self._closed = threading.Event()
         self._over = threading.Event()  # a check has come to its end, and none is under way
         self._lock = threading.RLock()
@@ -64,9 +79,16 @@ class WeightsWatch:
             if self._thread is None and not self._over.is_set() and not self._closed.is_set():
                 self._begin()
 
+    def spare_disk_for(self, reader: "Reader") -> None:
+        """`reader` reads the files while they compute: what it loses is damage, and the check reads one tenth of the
+        time, and nothing that then stays in the system's page cache. Before `start`. Raises nothing."""
+        self._readers.append(reader)
+        self._sparing = True
+
     def wait(self) -> Damage | None:
         """What is wrong, once all is compared as it is now. Begins the check if nobody has. Raises nothing."""
         if self._check is not None:
+            self._sparing = False  # somebody waits
             self.start()
             self.fault()  # what changed since the last check is checked again
             self._over.wait()
@@ -91,7 +113,7 @@ class WeightsWatch:
             guard, now = self._guards[n], mapped.state_now()
             if now.size != mapped.state.size:
                 return self._damaged(f"{mapped.path} has {now.size} bytes now, expected {mapped.state.size}")
-            if guard is not None and guard.lost:
+            if (guard is not None and guard.lost) or any(each.lost for each in self._readers):
                 return self._damaged(f"{mapped.path} was cut shorter, or could not be read, while it was in use")
             if now != self._seen[n]:
                 self._seen[n] = now
@@ -108,6 +130,16 @@ class WeightsWatch:
         for guard in self._guards:
             if guard is not None:
                 guard.close()
+
+    def _ended(self) -> bool:
+        """Asked by the check between two pieces. Where the disk is to be spared, it waits there."""
+        if self._sparing:
+            for mapped in self._maps:
+                let_go_of_pages(mapped.descriptor)
+            now = time.perf_counter()
+            self._closed.wait(PAUSE_SHARE * (now - self._since))
+            self._since = time.perf_counter()
+        return self._closed.is_set()
 
     def _begin(self) -> None:
         """The caller holds the lock."""
@@ -142,9 +174,9 @@ class WeightsWatch:
         lower_priority()
         assert self._check is not None  # noqa: S101 - `_begin` has looked
         while not self._closed.is_set():
-            self._again = False
+            self._again, self._since = False, time.perf_counter()
             before = [each.state_now() for each in self._maps]
-            what = self._check(self._closed.is_set)
+            what = self._check(self._ended)
             if what is not None:
                 paths = ", ".join(str(each.path) for each in self._maps[:3])
                 self._damaged(f"in {paths}, {what}")
@@ -180,6 +212,12 @@ def remove(mapped: MappedFile) -> None:
     with suppress(OSError):  # gone, or in a store that cannot be written to
         if os.path.samestat(os.stat(mapped.path), os.fstat(mapped.descriptor)):
             mapped.path.unlink()
+
+
+def let_go_of_pages(descriptor: int) -> None:
+    """Tell the system, where it listens, that it need not keep a file in its page cache. Mapped pages stay."""
+    if hasattr(os, "posix_fadvise"):
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def lower_priority() -> None:

@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar
 
-from ouvert.assistant import AssistantError, ChatRequest, Model, bytes_in_memory, load
+from ouvert.assistant import AssistantError, ChatRequest, Model, bytes_in_memory, load, size_of
 from ouvert.chat import ChatError, Effort
 from ouvert.serving.catalog import Catalog
 from ouvert.serving.errors import Refusal, refusal_of
@@ -278,8 +278,11 @@ class LoadedModels:
                 watched = Watched(self._progress, entry)
                 installed = entry.installed
                 name = installed.called if installed.digest is not None else f"{installed.path}{suffix_of(installed)}"
+                options = {"store": self._store, "progress": watched, **self._options}
+                if options.get("elsewhere") is None:
+                    options["memory"] = self._memory
                 model = await asyncio.get_running_loop().run_in_executor(
-                    self._thread, lambda: ready(load(name, store=self._store, progress=watched, **self._options))
+                    self._thread, lambda: ready(load(name, **options))
                 )
         except Exception as problem:  # handed to everybody who waits for the model
             entry.state = "failed"
@@ -299,6 +302,10 @@ class LoadedModels:
         """Let go of the models that were used longest ago until this one fits. The caller holds the turn."""
         if self._memory is None:
             return
+        if wanted.bytes > self._memory:
+            size = await asyncio.get_running_loop().run_in_executor(self._thread, size_of, wanted.installed)
+            if size.has_experts:
+                wanted.bytes = self._memory  # they are read from disk when they are chosen; all others make room
         if wanted.bytes > self._memory:
             raise Refusal(
                 507,

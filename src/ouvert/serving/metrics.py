@@ -49,6 +49,15 @@ class Metrics:
         self._member_running = Gauge("ouvert_pool_member_running", "Answers being written", labels, registry=registry)
         self._member_answers = Gauge("ouvert_pool_member_answers", "Answers begun there", labels, registry=registry)
         self._member_lost = Gauge("ouvert_pool_member_lost", "Answers lost there", labels, registry=registry)
+        self._experts = Gauge(
+            "ouvert_engine_experts_read_bytes", "Bytes read of experts on disk", ["model"], registry=registry
+        )
+        self._hits = Gauge(
+            "ouvert_engine_experts_hit_rate",
+            "Uses of experts on disk that found them in memory",
+            ["model"],
+            registry=registry,
+        )
         Gauge("ouvert_models_loaded", "Models in memory", registry=registry).set_function(loaded)
         Gauge("ouvert_resident_memory_bytes", "Memory this process holds", registry=registry).set_function(memory)
 
@@ -56,7 +65,8 @@ class Metrics:
         """Take the numbers of these models' engines as they are now, and drop those of all other models."""
         self._sequences.clear()
         self._cache.clear()
-        self._cache_usage.clear()
+        for each_gauge in (self._cache_usage, self._experts, self._hits):
+            each_gauge.clear()
         members = (self._member_in, self._member_running, self._member_answers, self._member_lost)
         for gauge in members:
             gauge.clear()
@@ -71,6 +81,9 @@ class Metrics:
                 numbers = (float(each.is_in), each.running, each.answers, each.lost)
                 for gauge, number in zip(members, numbers, strict=True):
                     gauge.labels(name, each.name).set(number)
+            if load.experts is not None:
+                self._experts.labels(name).set(load.experts.read_bytes)
+                self._hits.labels(name).set(load.experts.hit_rate)
 
     def text(self, admits: Callable[[str], bool] | None = None) -> bytes:
         """All numbers as Prometheus reads them; with `admits`, only those of models that it says yes to."""

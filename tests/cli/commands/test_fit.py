@@ -5,13 +5,14 @@ import json
 import pytest
 
 from ouvert.cli import main
-from ouvert.engine import Machine, open_engine
+from ouvert.engine import DiskSpeed, Machine, open_engine
 
 
 @pytest.fixture(autouse=True)
 def machine(monkeypatch, tmp_path):
     known = Machine(memory=24_000_000_000, bandwidth=40e9, multiply_adds=400e9, threads=2)
     monkeypatch.setattr("ouvert.engine.measure_machine", lambda memory, threads: known)
+    monkeypatch.setattr("ouvert.engine.measure_disk", lambda folder: DiskSpeed(1e9, True))
     monkeypatch.setenv("OUVERT_HOME", str(tmp_path))
 
 
@@ -89,3 +90,36 @@ def test_a_file_is_forecast_from_its_own_tensors(smollm2, capsys):
 def test_what_cannot_be_said_is_a_sentence(words, said, capsys):
     assert main(words) == 1
     assert said in capsys.readouterr().err
+
+
+def test_a_mixture_larger_than_memory_is_forecast_with_its_experts_on_disk(monkeypatch, capsys):
+    measured = []
+    monkeypatch.setattr("ouvert.engine.measure_disk", lambda folder: measured.append(folder) or DiskSpeed(1e9, True))
+    for name, memory in (("gpt-oss:120b", "8GB"), ("deepseek-r1", "24GB"), ("kimi-k2", "24GB")):
+        assert main(["fit", name, "--memory", memory, "--json"]) == 0
+        said = json.loads(capsys.readouterr().out)
+        assert said["machine"]["disk_read_bytes_per_second"] == 10**9
+        seen = said["models"][-1]["from_disk"]
+        assert seen["memory_bytes"] <= said["machine"]["allowed_bytes"]
+        assert seen["hit_rate"] == pytest.approx(seen["experts_kept_bytes"] / seen["experts_bytes"])
+        low, high = seen["decode_tokens_per_second"]
+        assert low < high <= 1e9 / seen["read_bytes_per_token"] * 1.001
+    assert main(["fit", "gpt-oss:120b", "--memory", "8GB", "--hit-rate", "0.9"]) == 0
+    said = capsys.readouterr().out
+    assert "disk reads 1.00 GB/s" in said
+    assert "90%" in said
+    assert len(measured) == 4
+
+
+def test_a_disk_is_measured_only_for_models_that_would_read_from_it(monkeypatch, capsys):
+    monkeypatch.setattr("ouvert.engine.measure_disk", lambda folder: pytest.fail("the disk was measured"))
+    for words in (["gpt-oss:20b"], ["llama3.3:70b"], ["gpt-oss:20b", "--memory", "20GB"]):
+        assert main(["fit", *words, "--json"]) == 0
+        assert all(each["from_disk"] is None for each in json.loads(capsys.readouterr().out)["models"])
+
+
+@pytest.mark.parametrize("rate", ["1.5", "-0.1", "half"])
+def test_a_hit_rate_is_a_share(rate, capsys):
+    with pytest.raises(SystemExit):
+        main(["fit", "gpt-oss:120b", "--hit-rate", rate])
+    assert "--hit-rate" in capsys.readouterr().err

@@ -32,6 +32,7 @@ class Noise:
 
     threads, instruction_set, cache_type = 1, "noise", "none"
     page_tokens, page_bytes, cache_bytes_in_use = 64, 0, 0
+    expert_reads = None
 
     def __init__(self, size, seed, ends, favour):
         self.vocabulary_size, self.random, self.ends, self.favour = size, np.random.default_rng(seed), ends, favour

@@ -190,6 +190,7 @@ def test_a_small_model_is_called_a_toy_before_it_is_loaded_and_one_of_embeddings
 
 def test_fit_is_decided_by_what_models_may_use():
     assert [fit(needs, 100) for needs in (1, 85, 86, 100, 101)] == ["fits", "fits", "tight", "tight", "too_large"]
+    assert fit(101, 100, experts=True) == "tight"  # they are read from disk
 
 
 def test_a_server_that_keeps_nothing_says_so(start_server):

@@ -44,7 +44,7 @@ def write_receipt(ended: Ended, facts: EngineFacts, connections: Mapping[str, An
         "ended": ending_facts(ended),
         "seconds": second_facts(stopped, ended.outcome.thought_seconds),
         **pool_facts(stopped),
-        **without_absent({"joules": joules, "connections": connections}),
+        **without_absent({"joules": joules, "experts": expert_facts(stopped), "connections": connections}),
     }
 
 
@@ -107,6 +107,12 @@ def ending_facts(ended: Ended) -> dict[str, Any]:
         "calls_without_tags": ended.outcome.untagged or None,
     }
     return without_absent(facts)
+
+
+def expert_facts(stopped: Stopped) -> dict[str, Any] | None:
+    """What was read of experts on disk; None where all weights were in memory."""
+    use = stopped.experts
+    return None if use is None else {"read_bytes": use.read_bytes, "hit_rate": round(use.hit_rate, 4)}
 
 
 def second_facts(stopped: Stopped, thought: float | None) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from ouvert.cli.arguments import add_cache_argument, add_model_argument
+from ouvert.cli.arguments import add_cache_argument, add_model_argument, add_settings
 from ouvert.cli.environment import open_store
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=positive, metavar="N", help="threads that compute (what serves best)")
     parser.add_argument("--exact", action="store_true", help="keep activations in float32 where it is faster not to")
     add_cache_argument(parser)
+    add_settings(parser, "memory")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
@@ -48,7 +49,9 @@ def run(args: argparse.Namespace) -> int:
     installed = store.resolve(args.model)
     pack_installed(store, installed, show_progress(sys.stderr))
     began = perf_counter()
-    opened = open_installed(store, installed, threads=args.threads, exact=args.exact, cache=args.cache)
+    opened = open_installed(
+        store, installed, threads=args.threads, exact=args.exact, cache=args.cache, memory=args.memory
+    )
     load_seconds = perf_counter() - began
     engine = opened.engine
     try:
@@ -60,7 +63,10 @@ def run(args: argparse.Namespace) -> int:
         "load_seconds": round(load_seconds, 3),
         "resident_bytes": resident,
     }
-    facts |= foretold(installed.path, facts)
+    if opened.memory_plan is not None:
+        facts |= from_disk(opened, runs)
+    elif args.memory is None:
+        facts |= foretold(installed.path, facts)
     print(json.dumps(facts) if args.json else as_table(facts))
     return 0
 
@@ -112,6 +118,20 @@ def foretold(path: "Path", measured: dict[str, Any]) -> dict[str, Any]:
     return facts
 
 
+def from_disk(opened: "Opened", runs: "Runs") -> dict[str, Any]:
+    """How memory was divided, and what decoding read of experts. `ouvert fit --memory` has the forecast."""
+    plan, tokens = opened.memory_plan, sum(each.output_tokens - 1 for each in runs.decoded)
+    assert plan is not None  # noqa: S101 - the caller has looked
+    uses = [each.experts for each in runs.decoded if each.experts is not None]
+    return {
+        "resident_weights_bytes": plan.resident,
+        "experts_kept_bytes": plan.experts,
+        "experts_bytes": plan.all_experts,
+        "experts_hit_rate": round(sum(each.hits for each in uses) / max(1.0, sum(each.lookups for each in uses)), 4),
+        "experts_read_bytes_per_token": round(sum(each.read_bytes for each in uses) / max(1, tokens)),
+    }
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     prompt: int
@@ -122,11 +142,12 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Runs:
-    """Seconds, one for each repeat."""
+    """Seconds, one for each repeat; `decoded` are the answers that `decode` timed."""
 
     prefill: list[float]
     decode: list[float]
     first_token: list[float]
+    decoded: "list[Stopped]"
 
 
 def measure(engine: "Engine", settings: Settings) -> Runs:
@@ -145,12 +166,13 @@ def measure(engine: "Engine", settings: Settings) -> Runs:
 
     before_answer = max(settings.depth, 1)
     timed(engine, prompt(min(settings.prompt, WARM_PROMPT)), WARM_TOKENS)
-    runs = Runs([], [], [])
+    runs = Runs([], [], [], [])
     for _ in range(settings.repeat):
         stopped = timed(engine, prompt(settings.prompt), 1)
         runs.prefill.append(stopped.seconds_prefill)
         runs.first_token.append(stopped.seconds_queued + stopped.seconds_prefill)
-        runs.decode.append(timed(engine, prompt(before_answer), settings.generate).seconds_decode)
+        runs.decoded.append(timed(engine, prompt(before_answer), settings.generate))
+        runs.decode.append(runs.decoded[-1].seconds_decode)
     return runs
 
 

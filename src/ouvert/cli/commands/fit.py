@@ -4,14 +4,14 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
 from ouvert.cli.arguments import add_cache_argument, add_model_argument, add_settings
 from ouvert.cli.environment import open_store
 
 if TYPE_CHECKING:
-    from ouvert.engine import Demand, Machine, Precision
+    from ouvert.engine import Demand, DiskForecast, DiskSpeed, Machine, Precision
     from ouvert.store import Alias
 
 SUMMARY = "Say whether a model will run here, in how much memory, and about how fast."
@@ -20,13 +20,21 @@ SUMMARY = "Say whether a model will run here, in how much memory, and about how 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         f"{SUMMARY} Nothing is downloaded: sizes come from a table of shapes, or from the files if they are here. "
-        "Speeds are ranges, from this machine's read bandwidth and integer peak, measured now."
+        "Speeds are ranges, from this machine's read bandwidth and integer peak, measured now. A mixture of experts "
+        "that is larger than memory can read experts from the store's disk, whose speed is then measured too."
     )
     add_model_argument(parser, nargs="?", default=None, help="a short name, a stored model or a file (default: all)")
     parser.add_argument("--context", type=int, default=8192, metavar="N", help="tokens of a conversation (8192)")
     parser.add_argument("--threads", type=int, metavar="N", help="threads that compute (default: all processors)")
     add_cache_argument(parser)
-    add_settings(parser, "precision")
+    add_settings(parser, "precision", "memory")
+    parser.add_argument(
+        "--hit-rate",
+        type=share,
+        metavar="X",
+        help="for experts on disk: the part found in memory, 0 to 1, as a receipt says (default: as if a router chose "
+        "all of them alike)",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -41,25 +49,45 @@ def run(args: argparse.Namespace) -> int:
         raise EngineError(f"fit: --context is {args.context}, expected 1 or more tokens.")
     if sys.stderr.isatty() and not args.json:
         print("measuring this machine ...", end="\r", file=sys.stderr, flush=True)
-    machine = measure_machine(memory, args.threads)
+    machine = replace(measure_machine(memory, args.threads), allowed=args.memory)
     rows = list(candidates(args.model, args.cache or "f16", args.precision))
-    answers = [answer(candidate, machine, args.context) for candidate in rows]
+    disk = disk_where_needed(rows, machine, args.context)
+    answers = [answer(candidate, machine, args.context, disk, args.hit_rate) for candidate in rows]
     if args.json:
-        facts = {
-            "memory_bytes": machine.memory,
-            "read_bytes_per_second": round(machine.bandwidth),
-            "multiply_adds_per_second": round(machine.multiply_adds),
-            "threads": machine.threads,
-        }
-        print(
-            json.dumps(
-                {"machine": facts, "context": args.context, "cache_type": args.cache or "f16", "models": answers},
-                indent=2,
-            )
-        )
+        stated = {"context": args.context, "cache_type": args.cache or "f16", "hit_rate": args.hit_rate}
+        print(json.dumps({"machine": machine_facts(machine, disk), **stated, "models": answers}, indent=2))
     else:
         print_answers(answers, machine, args.context)
+        print_from_disk(answers, disk)
     return 0
+
+
+def share(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text}: expected 0 to 1")
+    return value
+
+
+def disk_where_needed(rows: "list[Candidate]", machine: "Machine", context: int) -> "DiskSpeed | None":
+    """The speed of the store's disk, if some model would have its experts there."""
+    from ouvert.engine import measure_disk, plan_memory
+
+    if all(plan_memory(each.demand, machine.room, context) is None for each in rows):
+        return None
+    return measure_disk(open_store().home)
+
+
+def machine_facts(machine: "Machine", disk: "DiskSpeed | None") -> dict[str, Any]:
+    """What was measured of this machine."""
+    return {
+        "memory_bytes": machine.memory,
+        "allowed_bytes": machine.allowed,
+        "read_bytes_per_second": round(machine.bandwidth),
+        "multiply_adds_per_second": round(machine.multiply_adds),
+        "threads": machine.threads,
+        "disk_read_bytes_per_second": None if disk is None else round(disk.bytes_per_second),
+    }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,10 +145,17 @@ def forms_of(alias: "Alias", cache: str, precision: "Precision | None") -> Itera
         )
 
 
-def answer(candidate: Candidate, machine: "Machine", context: int) -> dict[str, Any]:
-    from ouvert.engine import forecast
+def answer(
+    candidate: Candidate, machine: "Machine", context: int, disk: "DiskSpeed | None", hit_rate: float | None
+) -> dict[str, Any]:
+    from ouvert.engine import forecast, forecast_from_disk
 
     seen = forecast(candidate.demand, machine, context)
+    from_disk = (
+        None
+        if disk is None
+        else forecast_from_disk(candidate.demand, machine, disk.bytes_per_second, context, hit_rate)
+    )
     return {
         "name": candidate.name,
         "form": candidate.form,
@@ -134,6 +169,21 @@ def answer(candidate: Candidate, machine: "Machine", context: int) -> dict[str, 
         "longest_context": seen.longest,
         "decode_tokens_per_second": list(seen.decode) if seen.fits else None,
         "prefill_tokens_per_second": list(seen.prefill) if seen.fits else None,
+        "from_disk": None if from_disk is None else disk_facts(from_disk),
+    }
+
+
+def disk_facts(seen: "DiskForecast") -> dict[str, Any]:
+    """What reading experts from disk would take and give."""
+    return {
+        "memory_bytes": seen.plan.memory,
+        "resident_bytes": seen.plan.resident,
+        "experts_kept_bytes": seen.plan.experts,
+        "experts_bytes": seen.plan.all_experts,
+        "hit_rate": seen.hit_rate,
+        "read_bytes_per_token": seen.read_per_token,
+        "decode_tokens_per_second": list(seen.decode),
+        "prefill_tokens_per_second": list(seen.prefill),
     }
 
 
@@ -157,19 +207,67 @@ def print_answers(answers: list[dict[str, Any]], machine: "Machine", context: in
                 bytes_in_words(each["weight_bytes"]),
                 bytes_in_words(each["cache_bytes"]),
                 bytes_in_words(each["memory_bytes"]),
-                f"yes, to {tokens_in_words(each['longest_context'])}" if each["fits"] else "no",
-                *(
-                    "-" if pair is None else f"{pair[0]:.{digits(pair[0])}f} to {pair[1]:.{digits(pair[0])}f}"
-                    for pair in speed
-                ),
+                fits_in_words(each),
+                *map(range_in_words, speed),
             )
         )
     titles = ("MODEL", "FORM", "TO FETCH", "TO STORE", "WEIGHTS", "CACHE", "TO RUN", "FITS", "WRITES tokens/s")
     print_columns((*titles, "READS tokens/s"), rows)
 
 
+def fits_in_words(answer: dict[str, Any]) -> str:
+    if answer["fits"]:
+        return f"yes, to {tokens_in_words(answer['longest_context'])}"
+    return "no" if answer["from_disk"] is None else "with experts on disk"
+
+
+def print_from_disk(answers: list[dict[str, Any]], disk: "DiskSpeed | None") -> None:
+    """A second table: models whose experts would be read from disk."""
+    from ouvert.cli.commands.list import print_columns
+    from ouvert.store import bytes_in_words
+
+    if disk is None:
+        return
+    print(
+        f"\nLarger than memory, with experts read from disk when they are chosen. Measured now: the store's disk reads "
+        f"{disk.bytes_per_second / 1e9:.2f} GB/s. The rest is a forecast.\n"
+    )
+    rows = []
+    for each in answers:
+        if (seen := each["from_disk"]) is not None:
+            rows.append(
+                (
+                    each["name"] + ("" if each["built"] else " (not yet built)"),
+                    each["form"],
+                    bytes_in_words(seen["resident_bytes"] + each["cache_bytes"]),
+                    f"{bytes_in_words(seen['experts_kept_bytes'])} of {bytes_in_words(seen['experts_bytes'])}",
+                    f"{seen['hit_rate']:.0%}",
+                    bytes_in_words(seen["read_bytes_per_token"]),
+                    range_in_words(seen["decode_tokens_per_second"]),
+                    range_in_words(seen["prefill_tokens_per_second"]),
+                )
+            )
+    print_columns(
+        (
+            "MODEL",
+            "FORM",
+            "ALWAYS IN MEMORY",
+            "EXPERTS KEPT",
+            "HIT RATE",
+            "READ A TOKEN",
+            "WRITES tokens/s",
+            "READS tokens/s",
+        ),
+        rows,
+    )
+
+
+def range_in_words(pair: list[float] | None) -> str:
+    return "-" if pair is None else f"{pair[0]:.{digits(pair[0])}f} to {pair[1]:.{digits(pair[0])}f}"
+
+
 def digits(value: float) -> int:
-    return 0 if value >= 10 else 1
+    return 0 if value >= 10 else 1 if value >= 1 else 2
 
 
 def tokens_in_words(tokens: int) -> str:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from ouvert.cli.arguments import add_engine_override
 from ouvert.cli.environment import open_ledger, open_store
@@ -253,6 +253,7 @@ def model_of(receipt: Mapping[str, Any], args: argparse.Namespace) -> "Model":
     return load(
         name,
         exact=receipt["engine"].get("exact", False) if args.exact is None else args.exact,
+        memory=memory_allowed(),
         cache=args.cache or ("q8" if receipt["engine"].get("cache_type") == "q8" else None),
         store=store,
         progress=show_progress(sys.stderr),
@@ -261,6 +262,13 @@ def model_of(receipt: Mapping[str, Any], args: argparse.Namespace) -> "Model":
         template=template_of(receipt, args),
         precision=receipt["engine"].get("precision", "stored"),
     )
+
+
+def memory_allowed() -> int | None:
+    """What the configuration allows a model."""
+    from ouvert.cli.configuration import Configuration
+
+    return cast("int | None", Configuration().value("memory"))
 
 
 def template_of(receipt: Mapping[str, Any], args: argparse.Namespace) -> str | None:

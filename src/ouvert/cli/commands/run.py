@@ -63,7 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("how it is computed")
-    add_settings(group, "threads", "context", "exact", "cache", "precision", "template", *ENGINE_SETTINGS)
+    add_settings(group, "threads", "context", "exact", "cache", "precision", "memory", "template", *ENGINE_SETTINGS)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -153,6 +153,7 @@ def open_model(args: argparse.Namespace, name: str | None = None) -> "Model":
         context=args.context,
         clip_context=True,
         exact=args.exact,
+        memory=args.memory,
         cache=args.cache,
         store=store,
         progress=show_progress(sys.stderr),

@@ -3,7 +3,7 @@
 import argparse
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from math import prod
 from typing import TYPE_CHECKING, Any, cast
@@ -119,6 +119,7 @@ def contents(installed: "Installed") -> dict[str, Any]:
             "precision": None,
             "packed_bytes": None,
             "bytes_to_run": None,
+            "bytes_with_experts_on_disk": None,
             "tensors": len(checkpoint.tensors),
             "encodings": dict(sorted(encodings.items(), key=lambda pair: -pair[1])),
             "chat_template": language.template,
@@ -131,7 +132,7 @@ def recognised(checkpoint: "Checkpoint", installed: "Installed") -> dict[str, An
     """What the model is and takes, at which precision it runs, or why this version cannot run it."""
     from ouvert.assistant import USUAL_CONTEXT, precision_of
     from ouvert.cli.configuration import Configuration
-    from ouvert.engine import demand_of_files, memory_to_run
+    from ouvert.engine import demand_of_files, least_plan, memory_to_run
     from ouvert.models import recognise
     from ouvert.packed import settled
     from ouvert.weights import CheckpointError
@@ -142,6 +143,7 @@ def recognised(checkpoint: "Checkpoint", installed: "Installed") -> dict[str, An
         configured = cast("Precision | None", Configuration().value("precision"))
         precision = settled(parameters, precision_of(installed, configured), installed.path)
         demand = demand_of_files(installed.path, precision=precision)
+        from_disk = least_plan(demand, USUAL_CONTEXT).memory if demand.experts else None
     except CheckpointError as problem:
         return {"not_runnable": str(problem)}
     return {
@@ -152,12 +154,12 @@ def recognised(checkpoint: "Checkpoint", installed: "Installed") -> dict[str, An
         "precision": precision,
         "packed_bytes": demand.weights,
         "bytes_to_run": memory_to_run(demand, USUAL_CONTEXT),
+        "bytes_with_experts_on_disk": from_disk,
     }
 
 
 def print_facts(facts: dict[str, Any]) -> None:
     """Titles on the left, facts on the right; what is not known is left out."""
-    from ouvert.assistant import USUAL_CONTEXT
     from ouvert.store import bytes_in_words
 
     def say(title: str, *lines: object) -> None:
@@ -201,11 +203,7 @@ def print_facts(facts: dict[str, Any]) -> None:
     if facts["digest"]:
         stored = 0 if facts["linked"] else facts["bytes"]  # a linked file is not the store's
         say("stored", bytes_in_words(stored + sum(each["bytes"] for each in facts["packed"])))
-    if facts["bytes_to_run"]:
-        say(
-            "to run",
-            f"{bytes_in_words(facts['bytes_to_run'])} of memory, with a conversation of {USUAL_CONTEXT} tokens",
-        )
+    say("to run", *memory_in_words(facts))
     lines = (facts["chat_template"] or "none: a built-in one for the family is used").splitlines()
     rest = len(lines) - TEMPLATE_LINES
     say("template", *(shortened(line) for line in lines[:TEMPLATE_LINES] if line.strip()))
@@ -214,6 +212,17 @@ def print_facts(facts: dict[str, Any]) -> None:
     if len(facts["chat_template_names"]) > 1:
         names = ", ".join(shortened(repr(name)[1:-1], 40) for name in facts["chat_template_names"][:20])
         say("templates", f"{names} (tool_use is taken where tools are given; --template NAME takes another)")
+
+
+def memory_in_words(facts: dict[str, Any]) -> Iterator[str]:
+    """What a model takes to run, if that is known."""
+    from ouvert.assistant import USUAL_CONTEXT
+    from ouvert.store import bytes_in_words
+
+    if facts["bytes_to_run"]:
+        yield f"{bytes_in_words(facts['bytes_to_run'])} of memory, with a conversation of {USUAL_CONTEXT} tokens"
+    if facts["bytes_with_experts_on_disk"]:
+        yield f"or {bytes_in_words(facts['bytes_with_experts_on_disk'])} at least, slower, with experts read from disk"
 
 
 def shortened(line: str, width: int = 100) -> str:

@@ -7,6 +7,7 @@ import numpy as np
 
 from ouvert.engine.interface import EngineError
 from ouvert.engine.variant import BASE, Variant
+from ouvert.kernels import ExpertReads
 
 Wanted = Literal["last", "all", "none"]
 
@@ -80,6 +81,10 @@ class Runner(Protocol):
     @property
     def cache_bytes_in_use(self) -> int:
         """Bytes of what sequences and pages hold now; what they share counts once."""
+
+    @property
+    def expert_reads(self) -> ExpertReads | None:
+        """What was read so far of experts on disk; None where all weights are in memory."""
 
     def cache_bytes(self, tokens: int) -> int:
         """Bytes that the past of one sequence of so many tokens takes at most."""

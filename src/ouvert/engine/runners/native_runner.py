@@ -1,22 +1,25 @@
 """A runner over a native program. Its sequences and pages are the program's own."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ouvert.engine.runners.interface import Wanted, refuse_all_but_base
 from ouvert.engine.variant import BASE, Variant
-from ouvert.kernels import Page, Program
+from ouvert.kernels import ExpertReads, Page, Program
 from ouvert.kernels import Sequence as NativeSequence
+
+if TYPE_CHECKING:
+    from ouvert.kernels import ExpertCache
 
 
 class NativeRunner:
     """A token's logits are the same bit for bit: see `kernels.Program`. It computes the base and no other variant."""
 
-    def __init__(self, program: Program) -> None:
-        """`program` is closed with the runner."""
-        self.program = program
+    def __init__(self, program: Program, experts: "ExpertCache | None" = None) -> None:
+        """`program` is closed with the runner. `experts`: those that it reads from a file."""
+        self.program, self._experts = program, experts
         self.threads, self.instruction_set = program.threads, program.instruction_set
         self.vocabulary_size, self.width = program.vocabulary_size, program.width
         self.cache_type: str = program.cache_type
@@ -25,6 +28,10 @@ class NativeRunner:
     @property
     def cache_bytes_in_use(self) -> int:
         return self.program.cache_bytes_in_use
+
+    @property
+    def expert_reads(self) -> ExpertReads | None:
+        return None if self._experts is None else self._experts.reads()
 
     def check_variant(self, variant: Variant) -> None:
         refuse_all_but_base(variant, "the native program")
@@ -48,3 +55,4 @@ class NativeRunner:
 
     def close(self) -> None:
         self.program.close()
+        self._experts = None

@@ -123,6 +123,7 @@ class NumpyRunner:
 
     instruction_set = "numpy"
     page_tokens = PAGE_TOKENS
+    expert_reads = None
 
     def __init__(self, model: Model, ops: Ops) -> None:
         """`ops` are those the model's weights were placed with."""

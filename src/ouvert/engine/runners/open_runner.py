@@ -41,18 +41,20 @@ def open_runner(
     cache_type: CacheType | None = None,
     weights_digest: str | None = None,
     precision: Precision | None = None,
+    expert_bytes: int | None = None,
 ) -> ModelRunner:
     """The fastest runner for this model.
 
     Native weights come from `packed`, memory-mapped; without it they are packed into memory. `exact` matters to the
     native runner only: NumPy computes in float32 anyway. `cache_type`: how keys and values are kept (default: 16 bits
     in the native runner, 32 in NumPy, which knows nothing else). `weights_digest`: that of the files, if it is known.
-    `precision`: that of packed weights; left out, the usual one. Raises CheckpointError, and EngineError for a cache or
-    a precision that the runner does not have.
+    `precision`: that of packed weights; left out, the usual one. `expert_bytes`: experts stay in the packed file, and
+    so many bytes of them are kept. Raises CheckpointError, and EngineError for a cache or a precision that the runner
+    does not have.
     """
     if kernels.available():
         count = threads or physical_cores()
-        placed = place_natively(files, packed, count, weights_digest, precision)
+        placed = place_natively(files, packed, count, weights_digest, precision, expert_bytes)
         try:
             return native_runner(placed, count, exact, cache_type or "f16")
         except kernels.TracingError as problem:
@@ -83,16 +85,19 @@ def place_natively(
     threads: int,
     weights_digest: str | None,
     precision: Precision | None,
+    expert_bytes: int | None,
 ) -> PlacedModel:
     """The model with packed weights, out of a file or packed into memory. Raises CheckpointError."""
     if packed is None:
         return files.place_in_memory(threads, precision, weights_digest)
-    return files.place_packed(packed, threads, precision)
+    return files.place_packed(packed, threads, precision, expert_bytes)
 
 
 def native_runner(placed: PlacedModel, threads: int, exact: bool, cache_type: CacheType) -> ModelRunner:
     """Raises TracingError for a model that native programs do not compute."""
     program = kernels.build(kernels.Tracer(exact=exact, cache=cache_type), placed.model, threads=threads)
     return ModelRunner(
-        runner=NativeRunner(program), placed=placed, locate=in_native(placed.model, exact, cache_type, threads)
+        runner=NativeRunner(program, placed.experts),
+        placed=placed,
+        locate=in_native(placed.model, exact, cache_type, threads),
     )

@@ -1,6 +1,7 @@
 // The instructions of a program, each as a method of Program that appends it. ouvert.kernels.lowering calls them.
 
 #include <nanobind/stl/shared_ptr.h>
+#include <nanobind/stl/string.h>
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
@@ -105,6 +106,32 @@ void bind_state(nb::class_<Program>& program) {
            });
 }
 
+// A descriptor of a file is handed over: the cache closes it.
+void bind_expert_cache(nb::module_& m) {
+  nb::class_<ExpertCache>(m, "ExpertCache")
+      .def(nb::init<int, bool, std::int64_t, int>(), "descriptor"_a, "direct"_a, "bytes"_a, "readers"_a)
+      .def("read",
+           [](ExpertCache& cache, std::int64_t offset, const BytesOut& out) {
+             nb::gil_scoped_release released;
+             return cache.read(offset, static_cast<std::int64_t>(out.size()), out.data());
+           })
+      .def_prop_ro("lost", &ExpertCache::lost)
+      .def_prop_ro("statistics", [](const ExpertCache& cache) {
+        const ExpertCache::Statistics s = cache.statistics();
+        return std::make_tuple(s.bytes_read, s.lookups, s.hits, s.slots, s.slot_bytes, s.experts);
+      });
+}
+
+void add_mixture(Program& p, Value x, Value chosen, Value expert_weights, Value out, std::int64_t top_k,
+                 ExpertMatrices matrices, bool exact, const std::shared_ptr<ExpertBuffers>& buffers) {
+  auto work = std::make_shared<Experts>(x, chosen, expert_weights, out, top_k, std::move(matrices), exact, buffers);
+  p.add(std::make_unique<GatherTokens>(work));
+  p.add(std::make_unique<GateExperts>(work));
+  p.add(std::make_unique<QuantiseInner>(work));
+  p.add(std::make_unique<DownExperts>(work));
+  p.add(std::make_unique<MixOutputs>(work));
+}
+
 void bind_experts(nb::class_<Program>& program) {
   program
       .def("route_top_k",
@@ -124,14 +151,25 @@ void bind_experts(nb::class_<Program>& program) {
               bool exact) {
              std::vector<ExpertProduct> three;
              for (const auto& [weights, bias] : products) three.push_back({*weights, copied(bias)});
-             ExpertMatrices matrices{experts, three.at(0), three.at(1), three.at(2), Gate{clamped, alpha, limit}};
-             auto work = std::make_shared<Experts>(x, chosen, expert_weights, out, top_k, std::move(matrices), exact,
-                                                   buffers);
-             p.add(std::make_unique<GatherTokens>(work));
-             p.add(std::make_unique<GateExperts>(work));
-             p.add(std::make_unique<QuantiseInner>(work));
-             p.add(std::make_unique<DownExperts>(work));
-             p.add(std::make_unique<MixOutputs>(work));
+             add_mixture(p, x, chosen, expert_weights, out, top_k,
+                         {experts, three.at(0), three.at(1), three.at(2), Gate{clamped, alpha, limit}}, exact, buffers);
+           })
+      .def("mix_experts_of_file",
+           [](Program& p, const std::shared_ptr<ExpertBuffers>& buffers, const std::shared_ptr<ExpertCache>& cache,
+              Value x, Value chosen, Value expert_weights, Value out, std::int64_t experts, std::int64_t top_k,
+              const std::vector<std::tuple<std::string, std::int64_t, std::int64_t, std::int64_t, nb::object>>& products,
+              bool clamped, float alpha, float limit, bool exact) {
+             std::vector<ExpertProduct> three;
+             ExpertCache::Layer layer{experts, {}};
+             for (const auto& [layout, rows, columns, offset, bias] : products) {
+               const Matrix weights{layout_named(layout), rows, columns, nullptr};
+               layer.matrices[three.size()] = {offset, packed_bytes(weights.layout, rows, columns)};
+               three.push_back({weights, copied(bias)});
+             }
+             add_mixture(p, x, chosen, expert_weights, out, top_k,
+                         {experts, three.at(0), three.at(1), three.at(2), Gate{clamped, alpha, limit}, cache,
+                          cache->add(layer)},
+                         exact, buffers);
            });
 }
 
@@ -142,6 +180,7 @@ void bind_instructions(nb::module_& m, nb::class_<Program>& program) {
       .def(nb::init<std::int64_t, std::int64_t, std::int64_t, std::int64_t, std::int64_t>(), "group"_a, "kv_heads"_a,
            "head_dim"_a, "window"_a, "value_dim"_a);
   nb::class_<ExpertBuffers>(m, "ExpertBuffers").def(nb::init<>());
+  bind_expert_cache(m);
   bind_rows(program);
   bind_products(program);
   bind_attention(program);

@@ -4,8 +4,10 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
+#include "expert_cache.h"
 #include "program.h"
 
 namespace ouvert {
@@ -432,15 +434,20 @@ struct ExpertBuffers {
   Buffer codes, gate, up, inner_codes, outputs;
 };
 
-// The experts of one layer.
+// The experts of one layer. With a `cache` their matrices stay in a file, and lie in its slots when they are needed.
 struct ExpertMatrices {
   std::int64_t count;
   ExpertProduct gate, up, down;
   Gate how;
+  std::shared_ptr<ExpertCache> cache = nullptr;
+  std::int64_t layer = 0;  // its number in the cache
 };
 
 // A mixture of experts, in five instructions. Tokens are gathered by expert, so that the weights of each expert are
 // read once. The outputs of a token's experts are added in ascending order of experts. `exact`: products take floats.
+//
+// Experts of a file are computed in rounds, each of which fits into half of the slots: while one is computed, the next
+// one is read. All of a step is one round if it fits. In which order experts are computed changes no number.
 class Experts {
  public:
   Experts(Value x, Value chosen, Value expert_weights, Value out, std::int64_t top_k, ExpertMatrices matrices,
@@ -451,6 +458,7 @@ class Experts {
   // The pairs of a token and this expert: [first, first + count), and where their activations begin, in tokens.
   struct Batch {
     std::int64_t expert, first, count, padded_first;
+    std::int64_t slot = -1;  // of the cache
   };
   // Rows and pairs (within a batch) of one piece of a product.
   struct Unit {
@@ -459,6 +467,12 @@ class Experts {
 
   void prepare(Program& p, std::int64_t tokens);
   void gather(Program& p) noexcept;
+  // The next round's batches are [round_begin, round_end); those before have let go of their slots.
+  void next_round() noexcept;
+  bool more() const { return round_end < batches.size(); }
+  // No round is left: every slot is let go.
+  void end_rounds() noexcept;
+  std::uint32_t round_batches() const { return static_cast<std::uint32_t>(round_end - round_begin); }
   void cut(Program& p, const Matrix& weights, std::int64_t together) noexcept;
   void multiply(Program& p, const ExpertProduct& product, const Buffer& codes, const float* x, std::int64_t x_stride,
                 const std::int32_t* from_rows, float* to, const Unit& unit) const noexcept;
@@ -477,9 +491,17 @@ class Experts {
   std::vector<std::int32_t> pair_of;   // [token][n-th of its experts in ascending order]
   std::vector<float> weight_of;        // the same
   std::vector<Unit> units;
+  std::size_t round_begin = 0, round_end = 0;
 
  private:
+  void begin_rounds(Program& p) noexcept;
+  void acquire_until(std::size_t end) noexcept;
+  Matrix matrix(const ExpertProduct& product, const Batch& batch) const noexcept;
+
   std::vector<std::int64_t> next_;  // by expert, while gathering
+  std::vector<Batch> turned_;       // while a round is put in order
+  std::size_t most_ = 0;            // batches of a round
+  std::size_t acquired_ = 0;        // batches before this one have, or had, their slots
 };
 
 // The five instructions, in this order.
@@ -523,6 +545,7 @@ class DownExperts final : public Instruction {
   const char* kind() const override { return "experts: down"; }
   std::uint32_t pieces(Program& p) noexcept override;
   void run(Program& p, std::uint32_t piece, int thread) noexcept override;
+  std::uint32_t back() noexcept override { return e_->more() ? 2 : 0; }  // to GateExperts
 
  private:
   std::shared_ptr<Experts> e_;

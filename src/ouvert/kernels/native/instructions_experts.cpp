@@ -91,6 +91,8 @@ void Experts::prepare(Program&, std::int64_t tokens) {
   const auto count = static_cast<std::size_t>(pairs);
   token_of.reserve(count), pair_of.reserve(count), weight_of.reserve(count);
   batches.reserve(static_cast<std::size_t>(matrices.count)), next_.reserve(static_cast<std::size_t>(matrices.count));
+  turned_.reserve(static_cast<std::size_t>(matrices.count));
+  if (matrices.cache) matrices.cache->prepare();
   const std::int64_t most_rows = std::max(inner, matrices.down.weights.rows) / kRowGroup + 1;
   units.reserve(static_cast<std::size_t>((matrices.count + parts(pairs, kTokensPerPiece)) * most_rows));
   if (int8(matrices.gate) || int8(matrices.up)) buffers->codes.grow(activation_bytes(padded, hidden));
@@ -131,14 +133,69 @@ void Experts::gather(Program& p) noexcept {
       weight_of[static_cast<std::size_t>(t * top_k + n)] = weights[t * top_k + next];
     }
   }
+  begin_rounds(p);
 }
 
-// Cuts the products of all batches with matrices of this shape (`together` of them in each piece) into units.
+// Plans the rounds over the batches that were gathered: what is in memory comes first.
+void Experts::begin_rounds(Program& p) noexcept {
+  round_begin = round_end = acquired_ = 0;
+  most_ = batches.size();
+  if (!matrices.cache) return;
+  ExpertCache& cache = *matrices.cache;
+  cache.begin_step(p.step_number(), p.tokens());
+  for (const Batch& batch : batches) cache.touch(matrices.layer, batch.expert, batch.count);
+  std::size_t present = 0;
+  turned_.clear();
+  for (const Batch& batch : batches)
+    if (cache.present(matrices.layer, batch.expert))
+      batches[present++] = batch;
+    else
+      turned_.push_back(batch);
+  std::copy(turned_.begin(), turned_.end(), batches.begin() + static_cast<std::ptrdiff_t>(present));
+  const auto slots = static_cast<std::size_t>(cache.slots());
+  if (most_ > slots) most_ = slots / 2;
+  acquire_until(most_);
+}
+
+void Experts::acquire_until(std::size_t end) noexcept {
+  for (end = std::min(end, batches.size()); acquired_ < end; ++acquired_)
+    batches[acquired_].slot = matrices.cache->acquire(matrices.layer, batches[acquired_].expert);
+}
+
+void Experts::next_round() noexcept {
+  if (matrices.cache)
+    for (std::size_t s = round_begin; s < round_end; ++s) matrices.cache->release(batches[s].slot);
+  round_begin = round_end;
+  round_end = std::min(batches.size(), round_end + most_);
+  if (!matrices.cache) return;
+  acquire_until(round_end + most_);
+  // Threads work from both ends: what is read last comes in the middle.
+  turned_.assign(batches.begin() + static_cast<std::ptrdiff_t>(round_begin),
+                 batches.begin() + static_cast<std::ptrdiff_t>(round_end));
+  std::size_t front = round_begin, behind = round_end;
+  for (std::size_t n = 0; n < turned_.size(); ++n) batches[n % 2 == 0 ? front++ : --behind] = turned_[n];
+}
+
+void Experts::end_rounds() noexcept {
+  if (matrices.cache)
+    for (std::size_t s = round_begin; s < acquired_; ++s) matrices.cache->release(batches[s].slot);
+  batches.clear();
+  round_begin = round_end = acquired_ = 0;
+}
+
+Matrix Experts::matrix(const ExpertProduct& product, const Batch& batch) const noexcept {
+  if (!matrices.cache) return product.expert(batch.expert);
+  const int which = &product == &matrices.gate ? 0 : &product == &matrices.up ? 1 : 2;
+  Matrix one = product.weights;
+  one.data = matrices.cache->matrix(batch.slot, which);
+  return one;
+}
+
+// Cuts the products of this round with matrices of this shape (`together` of them in each piece) into units.
 void Experts::cut(Program& p, const Matrix& weights, std::int64_t together) noexcept {
   units.clear();
-  const std::int64_t bytes = packed_bytes(weights.layout, weights.rows, weights.columns) *
-                             static_cast<std::int64_t>(batches.size());
-  for (std::size_t s = 0; s < batches.size(); ++s) {
+  const std::int64_t bytes = packed_bytes(weights.layout, weights.rows, weights.columns) * round_batches();
+  for (std::size_t s = round_begin; s < round_end; ++s) {
     const std::int64_t count = batches[s].count, token_step = std::min(count, kTokensPerPiece);
     const std::int64_t rows = row_step(weights, bytes, token_step * together, parts(count, token_step), p.threads());
     for (std::int64_t t = 0; t < count; t += token_step)
@@ -159,7 +216,7 @@ void Experts::multiply(Program& p, const ExpertProduct& product, const Buffer& c
                        std::int64_t from_stride, const std::int32_t* from_rows, float* to,
                        const Unit& unit) const noexcept {
   const Batch& batch = batches[static_cast<std::size_t>(unit.batch)];
-  const Matrix weights = product.expert(batch.expert);
+  const Matrix weights = matrix(product, batch);
   const Piece piece{unit.row_begin, unit.row_end, unit.token_begin, unit.token_end};
   const Epilogue epilogue = product.epilogue(batch.expert);
   to += batch.first * weights.rows;
@@ -190,6 +247,7 @@ void GatherTokens::run(Program& p, std::uint32_t piece, int) noexcept {
 
 std::uint32_t GateExperts::pieces(Program& p) noexcept {
   if (p.empty || p.rows_of(e_->x) == 0) return 0;
+  e_->next_round();
   e_->cut(p, e_->matrices.gate.weights, 2);
   return static_cast<std::uint32_t>(e_->units.size());
 }
@@ -208,10 +266,10 @@ void GateExperts::run(Program& p, std::uint32_t piece, int) noexcept {
 
 std::uint32_t QuantiseInner::pieces(Program& p) noexcept {
   if (p.empty || p.rows_of(e_->x) == 0 || !e_->int8(e_->matrices.down)) return 0;
-  return static_cast<std::uint32_t>(e_->batches.size());
+  return e_->round_batches();
 }
 void QuantiseInner::run(Program& p, std::uint32_t piece, int) noexcept {
-  const Experts::Batch& batch = e_->batches[piece];
+  const Experts::Batch& batch = e_->batches[e_->round_begin + piece];
   const std::int64_t inner = e_->matrices.down.weights.columns;
   p.linear.quantise(e_->buffers->gate.floats() + batch.first * inner, inner, nullptr,
                     Experts::view(e_->buffers->inner_codes, inner, batch, false), 0, batch.count);
@@ -228,7 +286,10 @@ void DownExperts::run(Program& p, std::uint32_t piece, int) noexcept {
                e_->buffers->outputs.floats(), e_->units[piece]);
 }
 
-std::uint32_t MixOutputs::pieces(Program& p) noexcept { return p.empty ? 0 : row_pieces(p.rows_of(e_->x)); }
+std::uint32_t MixOutputs::pieces(Program& p) noexcept {
+  e_->end_rounds();
+  return p.empty ? 0 : row_pieces(p.rows_of(e_->x));
+}
 void MixOutputs::run(Program& p, std::uint32_t piece, int) noexcept {
   const Range r = rows_of_piece(piece, p.rows_of(e_->x));
   const std::int64_t width = e_->matrices.down.weights.rows, top_k = e_->top_k;

@@ -74,7 +74,7 @@ void Pool::advance(int thread) noexcept {
       return;
     }
     if (count == 1) job_->run(instruction_, 0, thread);  // too small to share
-    ++instruction_;
+    instruction_ = job_->after(instruction_);
   }
 }
 
@@ -86,7 +86,7 @@ bool Pool::report(Hand& hand) noexcept {
   const std::uint32_t mine = hand.held;
   hand.held = 0;
   if (done_.fetch_add(mine, std::memory_order_acq_rel) + mine != count) return false;
-  ++instruction_;
+  instruction_ = job_->after(instruction_);
   advance(hand.thread);
   return true;
 }

@@ -27,9 +27,13 @@ class Job {
  public:
   virtual ~Job() = default;
 
-  // Number of pieces of an instruction, 0 to kMostPieces. Called once per instruction, by one thread, after every
+  // Number of pieces of an instruction, 0 to kMostPieces. Called whenever its turn comes, by one thread, after every
   // piece of the instruction before it is done and visible. Work that is too small to share can be done here.
   virtual std::uint32_t pieces(std::uint32_t instruction) noexcept = 0;
+
+  // The instruction that comes after this one, all of whose pieces are done. Called by one thread. An instruction may so
+  // come again, as long as the end is reached.
+  virtual std::uint32_t after(std::uint32_t instruction) noexcept { return instruction + 1; }
 
   // Computes one piece. `thread` is below Pool::threads() and distinct among pieces that run at the same time.
   // Pieces of one instruction must not depend on one another.
@@ -46,7 +50,7 @@ class Pool {
 
   int threads() const { return static_cast<int>(workers_.size()) + 1; }
 
-  // Runs instructions 0 .. instructions - 1 in order, and returns when the last piece is done and visible.
+  // Runs instructions 0 .. instructions - 1 in the job's order, and returns when the last piece is done and visible.
   // One call at a time: calls from several threads take turns.
   void execute(Job& job, std::uint32_t instructions) noexcept;
 

@@ -76,9 +76,9 @@ void Program::step(std::span<Sequence* const> sequences, std::span<const std::in
   }
   ++step_number_;
   if (tokens_ > 0) {
-    if (timed) since_ = seconds_now();
+    under_way_ = nullptr;
     pool_.execute(*this, static_cast<std::uint32_t>(instructions_.size()));
-    if (timed) note_time(static_cast<std::uint32_t>(instructions_.size()));
+    if (timed) note_time();
   }
   for (const Part& part : parts_) part.sequence->grew(part.tokens);
 }
@@ -94,19 +94,27 @@ double Program::seconds_now() const noexcept {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
-void Program::note_time(std::uint32_t instruction) noexcept {
+// Counts the time since the last call for the instruction that was under way.
+void Program::note_time() noexcept {
   const double now = seconds_now();
-  if (instruction > 0) {
-    Instruction& before = *instructions_[instruction - 1];
-    before.seconds += now - since_;
-    ++before.runs;
+  if (under_way_ != nullptr) {
+    under_way_->seconds += now - since_;
+    ++under_way_->runs;
   }
   since_ = now;
 }
 
 std::uint32_t Program::pieces(std::uint32_t instruction) noexcept {
-  if (timed) note_time(instruction);
+  if (timed) {
+    note_time();
+    under_way_ = instructions_[instruction].get();
+  }
   return instructions_[instruction]->pieces(*this);
+}
+
+std::uint32_t Program::after(std::uint32_t instruction) noexcept {
+  const std::uint32_t back = instructions_[instruction]->back();
+  return back == 0 ? instruction + 1 : instruction - back;
 }
 
 void Program::run(std::uint32_t instruction, std::uint32_t piece, int thread) noexcept {

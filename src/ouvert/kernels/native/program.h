@@ -76,6 +76,8 @@ class Instruction {
   // See Job.
   virtual std::uint32_t pieces(Program&) noexcept = 0;
   virtual void run(Program&, std::uint32_t piece, int thread) noexcept = 0;
+  // How many instructions to go back once it is done: 0 goes on with the next.
+  virtual std::uint32_t back() noexcept { return 0; }
 
   double seconds = 0;
   std::int64_t runs = 0;
@@ -141,9 +143,10 @@ class Program final : private Job {
 
  private:
   std::uint32_t pieces(std::uint32_t instruction) noexcept override;
+  std::uint32_t after(std::uint32_t instruction) noexcept override;
   void run(std::uint32_t instruction, std::uint32_t piece, int thread) noexcept override;
   void make_room(std::int64_t tokens);
-  void note_time(std::uint32_t instruction) noexcept;
+  void note_time() noexcept;
   double seconds_now() const noexcept;
 
   InstructionSet set_;
@@ -163,6 +166,7 @@ class Program final : private Job {
   std::vector<Part> parts_;
   std::uint64_t step_number_ = 0;
   double since_ = 0;
+  Instruction* under_way_ = nullptr;
 
   Pool pool_;  // last, so that its threads end before what they use is destroyed
 };

@@ -40,7 +40,8 @@ def model_records(call: Call) -> list[dict[str, Any]]:
             continue  # a model of embeddings holds no conversation
         if (room := service.settings.memory) is not None:
             needs = bytes_in_memory(installed, service.settings.load_options.get("precision"))
-            record["fit"] = {"state": fit(needs, room), "needs_bytes": needs, "available_bytes": room}
+            state = fit(needs, room, experts=bool(record.get("experts")))
+            record["fit"] = {"state": state, "needs_bytes": needs, "available_bytes": room}
         records.append(record)
     return records
 
@@ -58,11 +59,13 @@ def size_facts(installed: Installed) -> dict[str, Any]:
         "context": size.context,
         "toy": is_toy(size.parameters),
         "writes_text": size.writes_text,
+        "experts": size.has_experts,
     }
 
 
-def fit(needs: int, room: int) -> str:
-    """Whether weights fit into the memory that models may use here; the server refuses to load what is too large."""
+def fit(needs: int, room: int, *, experts: bool = False) -> str:
+    """Whether weights fit into the memory that models may use here. The server refuses to load what is too large, but
+    it reads the `experts` of a mixture from disk."""
     if needs > room:
-        return "too_large"
+        return "tight" if experts else "too_large"
     return "tight" if needs > TIGHT * room else "fits"
