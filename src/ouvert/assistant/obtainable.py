@@ -27,7 +27,10 @@ class Obtainable:
 
 
 def measured_machine() -> Machine | None:
-    """This machine as it is now; takes a second or two of all its cores. None where it cannot be told."""
+    """This machine as it is now; takes a second or two of all its cores. None where it cannot be told.
+
+    Raises nothing.
+    """
     memory = memory_bytes()
     try:
         return None if memory is None else measure_machine(memory)
