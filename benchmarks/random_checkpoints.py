@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from random_deepseek import DEEPSEEK_SHAPES, deepseek_tensors, describe_deepseek
 from state_space_shapes import STATE_SPACE_SHAPES, describe_state_space, state_space_tensors
 
 if TYPE_CHECKING:
@@ -50,6 +51,18 @@ TINY = {
     "embedding": "Q4_0",
 }
 # Shapes as the models' own config.json state them.
+EIGHT_BILLION = {
+    "hidden": 4096,
+    "ffn": 14336,
+    "layers": 32,
+    "heads": 32,
+    "kv_heads": 8,
+    "head_dim": 128,
+    "vocabulary": 128256,
+    "encoding": "Q4_0",
+    "unembedding": "Q6_K",
+    "embedding": "Q4_0",
+}
 LLAMA_SHAPES = {
     "llama-3.2-1b": {
         "hidden": 2048,
@@ -63,32 +76,9 @@ LLAMA_SHAPES = {
         "unembedding": None,  # tied
         "embedding": "Q6_K",
     },
-    "llama-3.1-8b": {
-        "hidden": 4096,
-        "ffn": 14336,
-        "layers": 32,
-        "heads": 32,
-        "kv_heads": 8,
-        "head_dim": 128,
-        "vocabulary": 128256,
-        "encoding": "Q4_0",
-        "unembedding": "Q6_K",
-        "embedding": "Q4_0",
-    },
-    "mixtral-8x7b": {
-        "hidden": 4096,
-        "ffn": 14336,
-        "layers": 32,
-        "heads": 32,
-        "kv_heads": 8,
-        "head_dim": 128,
-        "vocabulary": 32000,
-        "experts": 8,
-        "kept": 2,
-        "encoding": "Q4_K",
-        "unembedding": "Q6_K",
-        "embedding": "Q4_K",
-    },
+    "llama-3.1-8b": EIGHT_BILLION,
+    "mixtral-8x7b": EIGHT_BILLION
+    | {"vocabulary": 32000, "experts": 8, "kept": 2, "encoding": "Q4_K", "embedding": "Q4_K"},
     "qwen3-30b-a3b": {
         "architecture": "qwen3moe",
         "hidden": 2048,
@@ -134,8 +124,12 @@ GPT_OSS_SHAPES = {
         "experts": 6,
     },
 }
-NO_SHAPE = {"architecture": "gpt-oss"}
-NAMES = (*LLAMA_SHAPES, *GPT_OSS_SHAPES, *STATE_SPACE_SHAPES)
+SHAPES = LLAMA_SHAPES | GPT_OSS_SHAPES | STATE_SPACE_SHAPES | DEEPSEEK_SHAPES
+NAMES = tuple(SHAPES)
+OTHERS = (
+    (STATE_SPACE_SHAPES, describe_state_space, state_space_tensors),
+    (DEEPSEEK_SHAPES, describe_deepseek, deepseek_tensors),
+)
 LAYOUTS = ("gguf", "hf")
 
 # A file of a folder holds at most about this much, as the published ones do.
@@ -391,7 +385,7 @@ def write_checkpoint(name: str, into: Path, layers: int | None = None, seed: int
         raise SystemExit(
             f"random_checkpoints: {name} is made as GGUF only; --layout hf makes {', '.join(GPT_OSS_SHAPES)}."
         )
-    layers = layers or (LLAMA_SHAPES | GPT_OSS_SHAPES | STATE_SPACE_SHAPES)[name]["layers"]
+    layers = layers or SHAPES[name]["layers"]
     path = into / f"{name}-{layers}-layers{'.gguf' if layout == 'gguf' else '-hf'}"
     if not path.exists():
         into.mkdir(parents=True, exist_ok=True)
@@ -420,9 +414,10 @@ def described(writer: "gguf.GGUFWriter", name: str, layers: int) -> list[Planned
     if name in LLAMA_SHAPES:
         describe_llama(writer, LLAMA_SHAPES[name], layers)
         return list(llama_tensors(LLAMA_SHAPES[name], layers))
-    if shape := STATE_SPACE_SHAPES.get(name):
-        describe_state_space(writer, shape, layers)
-        return [Planned(*each) for each in state_space_tensors(shape, layers)]
+    for shapes, describe, tensors in OTHERS:
+        if name in shapes:
+            describe(writer, shapes[name], layers)
+            return [Planned(*each) for each in tensors(shapes[name], layers)]
     describe_gpt_oss(writer, GPT_OSS_SHAPES[name], layers)
     return list(gpt_oss_tensors(GPT_OSS_SHAPES[name], layers))
 
@@ -431,7 +426,7 @@ def write_gguf(name: str, path: Path, layers: int, seed: int) -> None:
     import gguf
 
     partial = path.with_suffix(".partial")
-    architecture = (LLAMA_SHAPES | STATE_SPACE_SHAPES).get(name, NO_SHAPE).get("architecture", "llama")
+    architecture = SHAPES[name].get("architecture", "llama" if name in LLAMA_SHAPES else "gpt-oss")
     writer = gguf.GGUFWriter(partial, architecture, use_temp_file=False)
     planned = described(writer, name, layers)
     vocabulary = planned[0].shape[0]  # of the embedding

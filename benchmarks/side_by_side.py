@@ -90,6 +90,8 @@ CASES = {
     "qwen3-30b-a3b": Case("Qwen3-30B-A3B shape, Q4_K, 8 layers", "qwen3-30b-a3b", 8, 1.0, 1.0),
     "codestral-mamba-7b": Case("Codestral Mamba 7B shape, Q4_K, 8 layers", "codestral-mamba-7b", 8, 1.0, 1.0),
     "mamba-2.8b": Case("Mamba-2.8B shape, Q4_K, 16 layers", "mamba-2.8b", 16, 1.0, 1.0),
+    "deepseek-v3": Case("DeepSeek-V3 shape, Q4_K, 3 layers, 32 experts", "deepseek-v3", 3, 1.0, 1.0),
+    "kimi-k2": Case("Kimi K2 shape, Q4_K, 3 layers, 32 experts", "kimi-k2", 3, 1.0, 1.0),
 }
 FULL = {
     "llama-3.1-8b-full": Case("Llama-3.1-8B shape, Q4_0", "llama-3.1-8b", None, 2.0, 1.15),

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from ouvert.assistant import open_installed, pack_installed
+from ouvert.engine.request import expanded_tokens
 from ouvert.store import Store
 
 MADV_POPULATE_WRITE = 23  # Linux 5.14
@@ -75,6 +76,8 @@ class Timed:
 
     def fill(self, count: int) -> None:
         self.sequence.truncate(0)
+        if self.runner.expands:
+            self.sequence.expanded = expanded_tokens(count, count)
         if count:
             self.runner.step([(self.sequence, self.ids(0, count))], "last")
 

@@ -80,7 +80,7 @@ class ScriptedEngine:
         self.generation = ScriptedGeneration(tokens, reason)
         self.asked = None
 
-    def generate(self, ids, sampling, variant=BASE, *, written=(), timeout=None, owner=""):
+    def generate(self, ids, sampling, variant=BASE, *, written=(), first_turn=0, timeout=None, owner=""):
         self.asked = (ids, sampling)
         return self.generation
 

@@ -102,7 +102,7 @@ class FakeRunner:
     `steps` has one list a step, of (tokens, wanted) for each sequence. `added[variant]` is what a variant adds to ids.
     """
 
-    threads, instruction_set, cache_type = 1, "fake", "f32"
+    threads, instruction_set, cache_type, expands = 1, "fake", "f32", False
     page_tokens, page_bytes = PAGE_TOKENS, PAGE_BYTES
     expert_reads = None
 

@@ -5,7 +5,7 @@ Imports nothing of ours. Plain functions for single operations; `Ops` is the obj
 """
 
 from ouvert.arithmetic import sampling
-from ouvert.arithmetic.attention import KeyValues, Latents, attend, softmax
+from ouvert.arithmetic.attention import KeyValues, Latents, attend, attend_expanded, softmax
 from ouvert.arithmetic.dense import embed, heads, join, linear, linear_heads, rms_norm, select
 from ouvert.arithmetic.experts import Experts, mix_experts, route_top_k, route_top_k_of_groups
 from ouvert.arithmetic.gates import clamped_swiglu, silu, swiglu
@@ -28,6 +28,7 @@ __all__ = [
     "StateSnapshot",
     "Tap",
     "attend",
+    "attend_expanded",
     "clamped_swiglu",
     "convolve",
     "embed",

@@ -64,6 +64,7 @@ class Latents:
     def __init__(self, width: int, value_width: int, dtype: type[np.floating]) -> None:
         self._kept = KeyValues(1, width, dtype)
         self.value_width = value_width
+        self.expanded = 0  # tokens before this position are computed in the expanded form: `attend_expanded`
 
     @property
     def length(self) -> int:
@@ -90,6 +91,22 @@ class Latents:
     def truncate(self, length: int) -> None:
         """Forget everything from position `length` on. Raises nothing."""
         self._kept.truncate(length)
+
+
+def attend_expanded(q: Array, latents: Array, key: Array, value: Array, *, scale: float) -> Array:
+    """Attention of the last `tokens` tokens of one sequence over latents of which all heads make keys and values.
+
+    q (tokens, heads, nope + rope); latents (length, latent + rope), of which the last `rope` numbers end the keys of
+    all heads; key (heads, latent, nope) and value (heads, value, latent). -> (tokens, heads * value)
+
+    What `attend` over latents computes, with queries that `key` has taken to latents, in another order of products:
+    (q · key) · latent = q · (key · latent). DeepSeek-AI, arXiv:2405.04434, 2.1.2. Raises ValueError as `attend` does.
+    """
+    width = key.shape[1]
+    made = np.einsum("tl,hln->htn", latents[:, :width], key)  # (heads, length, nope)
+    positions = np.broadcast_to(latents[None, :, width:], (*made.shape[:2], latents.shape[1] - width))
+    keys = np.concatenate([made, positions], axis=-1)
+    return attend(q, keys, np.einsum("tl,hvl->htv", latents[:, :width], value), scale=scale)
 
 
 def softmax(scores: Array, sinks: Array | None = None) -> Array:

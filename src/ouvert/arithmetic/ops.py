@@ -222,6 +222,28 @@ class Ops:
             mixed.append(attention.attend(q[tokens], cached.keys, cached.values, scale=scale))
         return np.concatenate(mixed)
 
+    def attend_expanded(
+        self, mixed: Array, q_nope: Array, q_rope: Array, key: Any, value: Any, cache: LayerCache, *, scale: float
+    ) -> Array:
+        """`mixed` (tokens, heads * value) with the rows of the tokens that are computed in the expanded form replaced.
+
+        q_nope (tokens, heads * nope), q_rope (tokens, heads, rope); key [head] (latent, nope), value [head] (value,
+        latent). Stands after `attend_latent` of the same cache.
+        """
+        result = mixed.copy()
+        for cached, tokens in cache.parts:
+            count = tokens.stop - tokens.start
+            before = cached.length - count
+            chosen = min(max(cached.expanded - before, 0), count)
+            if not chosen:
+                continue
+            rows = slice(tokens.start, tokens.start + chosen)
+            matrices = [np.stack([weight[head] for head in range(len(weight))]) for weight in (key, value)]
+            q = np.concatenate([dense.heads(q_nope[rows], matrices[0].shape[2]), q_rope[rows]], axis=-1)
+            latents = cached.keys[0, : before + chosen]
+            result[rows] = attention.attend_expanded(q, latents, *matrices, scale=scale)
+        return result
+
     def convolve(self, x: Array, weight: Array, bias: Array, cache: LayerCache) -> Array:
         """A causal convolution of each channel over its inputs, those of each sequence's cache included, and silu."""
         mixed = []

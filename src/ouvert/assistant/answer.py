@@ -69,6 +69,7 @@ class Answer:
             plan.rendered.ids,
             plan.sampling,
             plan.request.variant,
+            first_turn=plan.rendered.first_turn,
             timeout=plan.request.timeout,
             owner=plan.request.owner,
         )

@@ -64,7 +64,12 @@ class Continuation:
         self.likelihood = Likelihood()
         ContextExceeded.check(len(self.prompt_ids), engine.context)
         self._generation = engine.generate(
-            self.prompt_ids, sampling, request.variant, timeout=request.timeout, owner=request.owner
+            self.prompt_ids,
+            sampling,
+            request.variant,
+            first_turn=len(self.prompt_ids),
+            timeout=request.timeout,
+            owner=request.owner,
         )
         self._events = self._written()
 

@@ -51,6 +51,11 @@ class Rendered:
     tools: Mapping[str, Mapping[str, Any] | None] = field(default_factory=dict)
     thinking: bool = False
 
+    @property
+    def first_turn(self) -> int:
+        """How many tokens it begins with before anything that the model said. Raises nothing."""
+        return next((span.start for span in self.spans if span.source == "chosen"), len(self.ids))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Abilities:

@@ -33,7 +33,7 @@ class Caches:
             return
         self.kept.tree.release(request.nodes)
         request.nodes = []  # else a page that this one continues could not take its place
-        request.nodes = self.kept.keep(request.tokens[: request.cached], request.sequence, request.scope)
+        request.nodes = self.kept.keep(request.keys[: request.cached], request.sequence, request.scope)
         self.kept.tree.use(request.nodes)
 
     def release(self, request: Request) -> None:

@@ -107,6 +107,8 @@ class Stopped:
 
     `joules`: what the processors used in the steps of this answer, its share of each by the tokens computed; whatever
     else ran on the machine is in it. None where the machine does not say. `variant`: the one that wrote the answer.
+    `expanded_tokens`: how many of the prompt, from the first on, were computed in the expanded form (latent attention:
+    docs/decisions/0012).
     `parts`: who wrote what of it, in order, where that was a pool; none where one engine wrote it.
     `experts`: what was read of experts on disk, its share in the same way; None where all weights are in memory.
     """
@@ -121,6 +123,7 @@ class Stopped:
     seconds_decode: float
     joules: float | None = None
     variant: Variant = BASE
+    expanded_tokens: int = 0
     parts: tuple["Part", ...] = ()
     experts: ExpertUse | None = None
 
@@ -347,6 +350,7 @@ class Engine(Protocol):
         variant: Variant = BASE,
         *,
         written: Sequence[int] = (),
+        first_turn: int = 0,
         timeout: float | None = None,
         owner: str = "",
     ) -> Generation:
@@ -358,6 +362,10 @@ class Engine(Protocol):
         `written`: the ids with which the answer began elsewhere. It goes on behind them, with the draws, counts, limits
         and constraint of that place: with the tokens that it would have had undisturbed. `Stopped` counts those written
         before, too; none of them comes again.
+
+        `first_turn`: how many tokens the prompt begins with before anything that the model said. An engine may compute
+        so many in a form that is quicker for prompts (`Stopped.expanded_tokens`): the same numbers for the same value,
+        others in their last bits for another. One that has no such form computes as without.
 
         Raises EngineError at once if the prompt cannot fit (both numbers in the message), for a variant that this
         engine does not compute and for a beginning that is none of this request, and EngineBusyError where too many

@@ -19,7 +19,7 @@ from ouvert.engine.limits import Limits
 from ouvert.engine.loop import Loop
 from ouvert.engine.prefixes.disk import DiskPrefixes
 from ouvert.engine.prefixes.scope import Scope
-from ouvert.engine.request import MOST_UNREAD, Request
+from ouvert.engine.request import MOST_UNREAD, Request, expanded_tokens
 from ouvert.engine.runners.interface import Runner
 from ouvert.engine.runners.nonfinite import Locate
 from ouvert.engine.sampler import Sampler, check, machinery, report_all
@@ -109,6 +109,7 @@ class LocalEngine:
         variant: Variant = BASE,
         *,
         written: Sequence[int] = (),
+        first_turn: int = 0,
         timeout: float | None = None,
         owner: str = "",
     ) -> "LocalGeneration":
@@ -135,6 +136,7 @@ class LocalEngine:
             deadline=None if timeout is None else time.perf_counter() + timeout,
             variant=variant,
             scope=Scope(owner, variant.digest),
+            expanded=expanded_tokens(first_turn, len(prompt)) if self._runner.expands else 0,
         )
         if (reason := request.outcome) is not None:  # its last token was the last word, and that was all it lacked
             request.end(reason)

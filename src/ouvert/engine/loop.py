@@ -45,7 +45,7 @@ class Loop:
         self.mailbox = Mailbox(self._work)
         self.kept = KeptPrefixes(runner, disk, limits, self.mailbox.post)
         self.queues = Queues(
-            runner.page_tokens, lambda request: self.kept.tree.match(request.tokens[:-1], request.scope).tokens
+            runner.page_tokens, lambda request: self.kept.tree.match(request.keys[:-1], request.scope).tokens
         )
         self.caches = Caches(runner, self.kept, self.queues)
         self.answers = Answers(self.caches, self.queues, locate)

@@ -43,7 +43,7 @@ class Prompts:
 
     def _match(self, request: Request) -> Match:
         """What is kept in memory of its tokens. The last is always computed: its logits are needed."""
-        return self._kept.tree.match(request.tokens[:-1], request.scope)
+        return self._kept.tree.match(request.keys[:-1], request.scope)
 
     def _cost_of_resuming(self, match: Match) -> int:
         """Bytes that can no longer make room for others; of the last page it may need a copy of its own."""
@@ -63,13 +63,15 @@ class Prompts:
         match = self._match(request)
         if not request.asked_disk and len(request.tokens) >= WORTH_SAVING:
             request.asked_disk = True
-            request.fetch = self._kept.fetch(request.tokens, match, request.scope)
+            request.fetch = self._kept.fetch(request.keys, match, request.scope)
             if request.fetch is not None:
                 request.begun = time.perf_counter()
                 return False
         sequence = self._resumed(match, request)
         if sequence is None:
             return False
+        if request.expanded:
+            sequence.expanded = request.expanded
         request.sequence, request.cached = sequence, sequence.length
         request.nodes = match.nodes if sequence.length else []
         self._kept.tree.use(request.nodes)

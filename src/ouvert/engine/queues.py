@@ -72,12 +72,12 @@ class Queues:
     def _wait_behind(self, request: Request, others: Sequence[Request]) -> None:
         """Behind the one of `others`, who wait and are older, that reads the most of what both begin with: if that is a
         page more than what is kept already, or half of what there is to read. Never behind one of another scope."""
-        start = request.tokens[:-1]
+        start = request.keys[:-1]
         theirs = [each for each in others if each.scope == request.scope and each.leaves]
-        reader = max(theirs, key=lambda each: shared_length(each.tokens, start), default=None)
+        reader = max(theirs, key=lambda each: shared_length(each.keys, start), default=None)
         if reader is None:
             return
         kept = self._kept(request)
-        more = shared_length(reader.tokens, start) - kept
+        more = shared_length(reader.keys, start) - kept
         if more >= self._page_tokens or (more > 0 and 2 * more >= len(start) - kept):
             request.behind = reader

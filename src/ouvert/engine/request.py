@@ -16,7 +16,7 @@ from ouvert.engine.constraints.grammar import merged_ids
 from ouvert.engine.interface import ConstraintState, ExpertUse, Reading, Sampling, Stopped, Token
 from ouvert.engine.prefixes.kept import Fetch
 from ouvert.engine.prefixes.scope import Scope
-from ouvert.engine.prefixes.tree import Node
+from ouvert.engine.prefixes.tree import EXPANDED, Node
 from ouvert.engine.runners.interface import RunnerSequence
 from ouvert.engine.sampler import Sampler
 from ouvert.engine.variant import Variant
@@ -25,6 +25,8 @@ Reason = Literal["stop", "length", "repetition", "cancelled", "timeout"]
 
 # Tokens that may lie ready before an answer waits for its reader.
 MOST_UNREAD = 512
+# Tokens that are computed in the expanded form come in so many: what follows the last of them is cheaper in the other.
+EXPANDED_STEP = 256
 LOOKED_EVERY = 16  # tokens of an answer, between two looks at whether it goes in circles
 
 
@@ -48,6 +50,7 @@ class Request:
     deadline: float | None
     variant: Variant
     scope: Scope  # whose kept prefixes it may use, and adds to: of its owner and its variant
+    expanded: int = 0  # tokens of the prompt, from the first on, that are computed in the expanded form
     out: "SimpleQueue[Reading | Token | BaseException | None]" = field(default_factory=SimpleQueue)
     cancelled: threading.Event = field(default_factory=threading.Event)
     ended: threading.Event = field(default_factory=threading.Event)
@@ -72,6 +75,13 @@ class Request:
     def is_fetching(self) -> bool:
         """Whether pages are on their way from the disk."""
         return self.fetch is not None and not self.fetch.over
+
+    @property
+    def keys(self) -> list[int]:
+        """The tokens as kept prefixes know them: those of the expanded form are others than the same in the other."""
+        if not self.expanded:
+            return self.tokens
+        return [token + EXPANDED for token in self.tokens[: self.expanded]] + self.tokens[self.expanded :]
 
     @property
     def answer_tokens(self) -> int:
@@ -159,11 +169,18 @@ class Request:
             joules=self.joules,
             experts=self.experts,
             variant=self.variant,
+            expanded_tokens=self.expanded,
         )
         if self.fetch is not None:
             self.fetch.wanted = False
         self.ended.set()
         self.out.put(error)
+
+
+def expanded_tokens(first_turn: int, prompt: int) -> int:
+    """How many tokens of a prompt are computed in the expanded form. It follows from the request alone, so neither how
+    the prompt is cut nor what is kept of it changes a number. docs/decisions/0012."""
+    return max(0, min(first_turn, prompt)) // EXPANDED_STEP * EXPANDED_STEP
 
 
 def goes_in_circles(tokens: Sequence[int], guard: int) -> bool:

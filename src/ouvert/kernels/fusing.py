@@ -31,6 +31,7 @@ class Fusing:
         self.plans: dict[tuple[int, ...], Any] = {}
         self.matrices: dict[int, Any] = {}
         self.expert_buffers: Any = None
+        self.expanded_buffers: Any = None
         self.holds: list[Any] = []
         self.result: list[Step] = []
 
@@ -295,6 +296,18 @@ class Fusing:
         plan = self.plan(q.width // memory.width, 1, memory.width, _native.NO_WINDOW, memory.value_width)
         self.step([latents], [], lambda at: native.append_latent(layer, at(latents)))
         self.step([q], [out], lambda at: native.attend(plan, layer, at(q), None, scale, at(out)))
+
+    def attend_expanded(self, n: int, op: Op) -> None:
+        (mixed, q_nope, q_rope), (out,), given = op.reads, op.writes, op.given
+        self.expanded_buffers = self.expanded_buffers or _native.ExpandedBuffers()
+        buffers, native, layer, scale = self.expanded_buffers, self.native, given["layer"], given["scale"]
+        key, value = self.matrix(given["key"]), self.matrix(given["value"])
+        self.step(
+            [mixed, q_nope, q_rope],
+            [out],
+            lambda at: native.attend_expanded(buffers, layer, at(q_nope), at(q_rope), key, value, scale, at(out)),
+            {out: mixed},
+        )
 
     def linear_heads(self, n: int, op: Op) -> None:
         (x,), (out,), weights = op.reads, op.writes, self.matrix(op.given["weight"])

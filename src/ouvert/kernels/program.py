@@ -96,6 +96,16 @@ class Sequence:
         length: int = self.native.length
         return length
 
+    @property
+    def expanded(self) -> int:
+        """Tokens before this position are computed in the expanded form: `Tracer.attend_expanded`. 0 at first."""
+        expanded: int = self.native.expanded
+        return expanded
+
+    @expanded.setter
+    def expanded(self, tokens: int) -> None:
+        self.native.expanded = tokens
+
     def truncate(self, length: int) -> int:
         """Forget every token from `length` on. Returns the length that is left.
 
@@ -273,6 +283,11 @@ class Program:
         return Sequence(self._native.resume(natives, length), capacity, self._native, self._shape)
 
     # --- memory ---
+
+    @property
+    def expands(self) -> bool:
+        """Whether it has the expanded form: `Sequence.expanded` then means something."""
+        return "attend expanded" in self.kinds
 
     def cache_bytes(self, tokens: int) -> int:
         """Bytes that the cache of one sequence of so many tokens takes at most. Raises nothing."""

@@ -246,6 +246,38 @@ class Tracer:
             "attend_latent", [q, latents], heads * memory.value_width, "tokens", layer=cache.layer, scale=scale
         )
 
+    def attend_expanded(
+        self,
+        mixed: Traced,
+        q_nope: Traced,
+        q_rope: Traced,
+        key: Packed,
+        value: Packed,
+        cache: LayerCache,
+        *,
+        scale: float,
+    ) -> Traced:
+        memory: Any = self.memories[cache.layer]
+        heads, latent = key.experts, memory.value_width
+        given = (q_nope.value.width, q_rope.value.width, mixed.value.width, key.rows, value.columns, value.experts)
+        wanted = (heads * key.columns, heads * (memory.width - latent), heads * value.rows, latent, latent, heads)
+        if given != wanted:
+            raise TracingError(
+                f"attend_expanded: q_nope, q_rope and mixed have {given[:3]} columns, key makes queries of {given[3]} "
+                f"numbers and value reads {given[4]} for {given[5]} heads; expected {wanted}, as cached and as key has "
+                "heads."
+            )
+        return self._op(
+            "attend_expanded",
+            [mixed, q_nope, q_rope],
+            mixed.value.width,
+            "tokens",
+            layer=cache.layer,
+            key=key,
+            value=value,
+            scale=scale,
+        )
+
     def linear_heads(self, x: Traced, weight: Packed) -> Traced:
         if x.value.width != weight.experts * weight.columns:
             raise TracingError(

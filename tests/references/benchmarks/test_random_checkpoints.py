@@ -18,7 +18,7 @@ IDS = (7919 * np.arange(150) + 13) % 320  # longer than the window
 SIXTEEN_BIT_CACHE = 5e-3
 
 
-@pytest.fixture(scope="module", params=["gpt-oss-tiny", "mixtral-tiny", "qwen3moe-tiny"])
+@pytest.fixture(scope="module", params=["gpt-oss-tiny", "mixtral-tiny", "qwen3moe-tiny", "deepseek-tiny"])
 def file(request, tmp_path_factory):
     command = [sys.executable, SCRIPT, request.param, "--layers", "2"]
     made = subprocess.run(

@@ -30,7 +30,7 @@ FACTS = EngineFacts(
 class Noise:
     """A runner whose scores are noise: what is well formed is so because nothing else was let through."""
 
-    threads, instruction_set, cache_type = 1, "noise", "none"
+    threads, instruction_set, cache_type, expands = 1, "noise", "none", False
     page_tokens, page_bytes, cache_bytes_in_use = 64, 0, 0
     expert_reads = None
 

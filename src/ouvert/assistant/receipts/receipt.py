@@ -95,7 +95,7 @@ def token_facts(ended: Ended) -> dict[str, Any]:
         "total": usage.prompt + usage.output,
         "prompt_digest": ids_digest(ended.prompt_ids),
         "output_digest": ids_digest(ended.output_ids),
-        **without_absent({"mean_logprob": mean}),
+        **without_absent({"expanded": ended.stopped.expanded_tokens or None, "mean_logprob": mean}),
     }
 
 

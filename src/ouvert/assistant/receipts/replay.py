@@ -150,7 +150,10 @@ def replay_tokens(
         constraint = None if demands.answer is None else model.constraint(demands.answer)
         stop_ids = sampling.stop_ids | format_stop_ids
         settings = replace(sampling, max_tokens=length, constraint=constraint, stop_ids=stop_ids)
-        now = [token.id for token in model.engine.generate(list(prompt), settings, said.variant or BASE)]
+        # Of how many tokens were computed in the expanded form the same again follow.
+        first_turn = receipt["tokens"].get("expanded", 0)
+        written = model.engine.generate(list(prompt), settings, said.variant or BASE, first_turn=first_turn)
+        now = [token.id for token in written]
     seed = receipt["sampling"]["seed"] if sampling.seed is None else sampling.seed
     current = {
         **identity_facts(identity, model.engine.facts.of_variant(said.variant or BASE)),

@@ -89,6 +89,7 @@ class PoolEngine:
         variant: Variant = BASE,
         *,
         written: Sequence[int] = (),
+        first_turn: int = 0,
         timeout: float | None = None,
         owner: str = "",
     ) -> PoolGeneration:

@@ -62,6 +62,15 @@ def shared_length(one: Ordered[int], other: Ordered[int]) -> int:
 Key = TypeVar("Key", bound=Hashable)
 
 
+# Of a token's key: it was computed in the expanded form (docs/decisions/0012). No vocabulary has so many tokens.
+EXPANDED = 1 << 40
+
+
+def tokens_of(keys: Ordered[int]) -> list[int]:
+    """The tokens that are kept under these keys."""
+    return [key % EXPANDED for key in keys]
+
+
 def pages_to_forget(
     pages: Mapping[Key, tuple[Key | None, Ordered[int]]], holds: Callable[[Ordered[int]], bool]
 ) -> set[Key]:
@@ -77,7 +86,7 @@ def pages_to_forget(
         path = [end]
         while (parent := pages[path[-1]][0]) is not None and parent in pages:
             path.append(parent)
-        if parent is None and not holds([token for key in reversed(path) for token in pages[key][1]]):
+        if parent is None and not holds(tokens_of([token for key in reversed(path) for token in pages[key][1]])):
             staying.update(path)
     going = pages.keys() - staying
     gone: dict[Key | None, list[Ordered[int]]] = {}  # by the page before

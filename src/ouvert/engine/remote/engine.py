@@ -141,6 +141,7 @@ class RemoteEngine:
         variant: Variant = BASE,
         *,
         written: Sequence[int] = (),
+        first_turn: int = 0,
         timeout: float | None = None,
         owner: str = "",
     ) -> RemoteGeneration:

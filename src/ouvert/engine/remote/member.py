@@ -135,6 +135,7 @@ class MemberEngine:
         variant: Variant = BASE,
         *,
         written: Sequence[int] = (),
+        first_turn: int = 0,
         timeout: float | None = None,
         owner: str = "",
     ) -> "MemberGeneration":

@@ -34,7 +34,12 @@ class RunnerPage(Protocol):
 
 
 class RunnerSequence(Protocol):
-    """The past of one sequence: what its tokens left in the caches. Owned by whoever asked for it."""
+    """The past of one sequence: what its tokens left in the caches. Owned by whoever asked for it.
+
+    `expanded`: tokens before this position are computed in the expanded form, by a runner that `expands`; 0 at first.
+    """
+
+    expanded: int
 
     @property
     def length(self) -> int:
@@ -69,6 +74,10 @@ class Runner(Protocol):
     @property
     def cache_type(self) -> str:
         """How keys and values are kept: "f16", "q8" or "f32"; "f64" where NumPy computes in float64."""
+
+    @property
+    def expands(self) -> bool:
+        """Whether it computes tokens in the expanded form where a sequence says so: see `Engine.generate`."""
 
     @property
     def page_tokens(self) -> int:

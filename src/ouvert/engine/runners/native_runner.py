@@ -23,6 +23,7 @@ class NativeRunner:
         self.threads, self.instruction_set = program.threads, program.instruction_set
         self.vocabulary_size, self.width = program.vocabulary_size, program.width
         self.cache_type: str = program.cache_type
+        self.expands = program.expands
         self.page_tokens, self.page_bytes = program.page_tokens, program.page_bytes
 
     @property

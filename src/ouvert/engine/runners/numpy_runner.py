@@ -83,6 +83,16 @@ class NumpySequence:
     def pages_held(self) -> int:
         return -(-self.length // PAGE_TOKENS)
 
+    @property
+    def expanded(self) -> int:
+        return max((layer.expanded for layer in self.cache.layers if isinstance(layer, Latents)), default=0)
+
+    @expanded.setter
+    def expanded(self, tokens: int) -> None:
+        for layer in self.cache.layers:
+            if isinstance(layer, Latents):
+                layer.expanded = tokens
+
     def truncate(self, length: int) -> None:
         self.cache.truncate(length)
 
@@ -137,6 +147,7 @@ class NumpyRunner:
         values = sum(math.prod(dims_of(layer)) for layer in layers)
         self._shape = PageShape(self.cache_type, layers, (values * np.dtype(ops.dtype).itemsize,))
         self._holders: Holders = WeakSet()
+        self.expands = any(layer.kind == LATENTS for layer in layers)
 
     @property
     def page_bytes(self) -> int:

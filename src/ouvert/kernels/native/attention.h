@@ -129,6 +129,29 @@ constexpr std::int64_t attention_scratch(std::int64_t rows, std::int64_t head_di
          2 * rows * state_stride(value_dim) + 64;
 }
 
+// Queries of one head whose keys and values are made of the latents: a key is `nope` numbers of a latent by a matrix,
+// and the rest of what is cached, which knows its position; a value is `value_dim` numbers by another. The scores are
+// those of the latents (AttentionTile::latent) in another order of products, so their last bits differ.
+struct ExpandedTile {
+  const float* q_nope;          // of the first token and this head
+  std::int64_t nope_stride;     // floats from token to token
+  const float* q_rope;
+  std::int64_t rope_stride;
+  const float* weights;         // (nope + value_dim) x latent: what makes keys, then what makes values
+  std::int64_t tokens, nope, rope, value_dim, latent;
+  std::int64_t position;        // of the first token
+  float scale;
+  CacheType type;
+  std::uint8_t* const* blocks;
+  std::int64_t offset;
+};
+
+// Floats of scratch for it.
+constexpr std::int64_t expanded_scratch(const ExpandedTile& t) {
+  return attention_scratch(t.tokens, t.nope + t.rope, t.value_dim) +
+         kBlockKeys * (padded_dim(t.latent + t.rope) + t.nope + t.value_dim);
+}
+
 struct AttentionKernels {
   // Writes the key and value of one token and kv head into slot `slot` (0 .. 63) of a head block. `first` is the key of
   // slot 0, or null if slot 0 is written already: by this thread, or in an earlier step.
@@ -147,6 +170,10 @@ struct AttentionKernels {
   // ... and the result from the states of `count` segments in order, `between` floats apart. Changes the first state.
   void (*merge_segments)(const AttentionTile& tile, float* states, std::int64_t count, std::int64_t between,
                          const float* sinks, float* out, std::int64_t out_stride);
+
+  // out[token * out_stride + d]. Keys are taken in the same blocks and segments as everywhere; each is made of its latent
+  // alone, by sums in the order of the latent's numbers, so the result of a query depends on its position and the cache.
+  void (*attend_expanded)(const ExpandedTile& tile, float* scratch, float* out, std::int64_t out_stride);
 };
 
 // The set must be one this machine has. All sets compute the same numbers bit for bit.

@@ -8,7 +8,8 @@
 
 namespace ouvert {
 
-const AttentionKernels attention_avx512 = {append, append_latent, attend, attend_segment, merge_segments};
+const AttentionKernels attention_avx512 = {append, append_latent, attend, attend_segment, merge_segments,
+                                              attend_expanded};
 
 }  // namespace ouvert
 

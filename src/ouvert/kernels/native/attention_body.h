@@ -408,6 +408,97 @@ void merge_segments(const AttentionTile& tile, float* states, std::int64_t count
   finalise(tile, states, sinks, out, out_stride);
 }
 
+// The first `count` latents of a block as columns: number d of latent k at d * kBlockKeys + k.
+template <typename Element>
+inline void latents_as_columns(const ExpandedTile& tile, std::int64_t block, std::int64_t count, float* to) {
+  const std::int64_t width = tile.latent + tile.rope;
+  for (std::int64_t k = 0; k < count; ++k)
+    for (std::int64_t v = 0; 16 * v < width; ++v) {
+      float column[16];
+      latent_at<Element>(tile.blocks[block] + tile.offset, width, k, v).store(column);
+      for (std::int64_t d = 16 * v; d < width && d < 16 * v + 16; ++d) to[d * kBlockKeys + k] = column[d - 16 * v];
+    }
+}
+
+inline void latents_as_columns(const ExpandedTile& tile, std::int64_t block, std::int64_t count, float* to) {
+  switch (tile.type) {
+    case CacheType::f16: return latents_as_columns<Half>(tile, block, count, to);
+    case CacheType::f32: return latents_as_columns<float>(tile, block, count, to);
+    case CacheType::q8: return latents_as_columns<std::int8_t>(tile, block, count, to);
+  }
+}
+
+// The keys and values of one block, of which the first `count` are there. `made`: (nope + value_dim) x kBlockKeys.
+inline void expand_block(const ExpandedTile& tile, std::int64_t count, const float* latents, float* made,
+                         const Scratch& scratch) {
+  constexpr int kPanel = Lanes::panel(Lanes::kRows);
+  const HeadBlock<float> columns(latents, latents, 0);
+  const std::int64_t rows = tile.nope + tile.value_dim, vectors = kBlockKeys / 16;
+  std::int64_t r = 0;
+  for (; r + Lanes::kRows <= rows; r += Lanes::kRows) {
+    std::int64_t v = 0;
+    for (; v + kPanel <= vectors; v += kPanel)
+      score_panel<Lanes::kRows, kPanel>(tile.weights + r * tile.latent, tile.latent, columns, v, columns,
+                                        made + r * kBlockKeys);
+    for (; v < vectors; ++v)
+      score_panel<Lanes::kRows, 1>(tile.weights + r * tile.latent, tile.latent, columns, v, columns,
+                                   made + r * kBlockKeys);
+  }
+  for (; r < rows; ++r)
+    for (std::int64_t v = 0; v < vectors; ++v)
+      score_panel<1, 1>(tile.weights + r * tile.latent, tile.latent, columns, v, columns, made + r * kBlockKeys);
+  std::memcpy(scratch.keys, made, static_cast<std::size_t>(tile.nope * kBlockKeys) * sizeof(float));
+  std::memcpy(scratch.keys + tile.nope * kBlockKeys, latents + tile.latent * kBlockKeys,
+              static_cast<std::size_t>(tile.rope * kBlockKeys) * sizeof(float));
+  const float* values = made + tile.nope * kBlockKeys;
+  const std::int64_t padded = padded_dim(tile.value_dim);
+  for (std::int64_t k = 0; k < count; ++k)
+    for (std::int64_t d = 0; d < padded; ++d)
+      scratch.values[k * padded + d] = d < tile.value_dim ? values[d * kBlockKeys + k] : 0.0f;
+}
+
+// The state of one segment. Queries are prepared in scratch.q.
+inline void expanded_segment(const ExpandedTile& tile, const AttentionTile& shape, std::int64_t segment,
+                             const Scratch& scratch, float* latents, float* state) {
+  clear_state(state, shape.rows(), shape.value_dim);
+  const std::int64_t end = shape.position + shape.tokens, start = segment * kSegmentKeys;
+  const std::int64_t last = end < start + kSegmentKeys ? end : start + kSegmentKeys;
+  float* made = latents + kBlockKeys * padded_dim(tile.latent + tile.rope);
+  const HeadBlock<float> converted(scratch.keys, scratch.values, tile.value_dim);
+  for (std::int64_t block = start / kBlockKeys; block <= (last - 1) / kBlockKeys; ++block) {
+    const std::int64_t count = last - block * kBlockKeys < kBlockKeys ? last - block * kBlockKeys : kBlockKeys;
+    latents_as_columns(tile, block, count, latents);
+    expand_block(tile, count, latents, made, scratch);
+    const std::int64_t before = block * kBlockKeys - shape.position;  // tokens that see nothing of it
+    attend_block(shape, block, before > 0 ? before : 0, shape.rows(), scratch.q, converted, converted, scratch.weights,
+                 state);
+  }
+}
+
+void attend_expanded(const ExpandedTile& tile, float* scratch_floats, float* out, std::int64_t out_stride) {
+  const AttentionTile shape{.q = nullptr, .q_stride = 0, .tokens = tile.tokens, .group = 1,
+                            .head_dim = tile.nope + tile.rope, .position = tile.position, .window = kNoWindow,
+                            .scale = tile.scale, .type = tile.type, .blocks = tile.blocks, .offset = tile.offset,
+                            .value_dim = tile.value_dim, .latent = true};
+  const Scratch scratch(scratch_floats, shape);
+  const float factor = tile.scale * kLog2OfE;
+  for (std::int64_t t = 0; t < tile.tokens; ++t) {
+    float* to = scratch.q + t * shape.head_dim;
+    for (std::int64_t i = 0; i < tile.nope; ++i) to[i] = tile.q_nope[t * tile.nope_stride + i] * factor;
+    for (std::int64_t i = 0; i < tile.rope; ++i) to[tile.nope + i] = tile.q_rope[t * tile.rope_stride + i] * factor;
+  }
+  const std::int64_t rows = shape.rows();
+  float* state = scratch.states;
+  float* next = state + rows * state_stride(shape.value_dim);
+  float* latents = next + rows * state_stride(shape.value_dim);
+  for (std::int64_t segment = 0; segment < shape.end_segment(); ++segment) {
+    float* to = segment == 0 ? state : next;
+    expanded_segment(tile, shape, segment, scratch, latents, to);
+    if (to == next) merge_states(state, next, rows, shape.value_dim);
+  }
+  finalise(shape, state, nullptr, out, out_stride);
+}
+
 template <typename Element>
 inline void append_as(const float* k, const float* v, std::int64_t head_dim, Element* head_block, std::int64_t slot) {
   Element column[16];

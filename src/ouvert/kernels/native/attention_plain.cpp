@@ -6,6 +6,7 @@
 
 namespace ouvert {
 
-const AttentionKernels attention_plain = {append, append_latent, attend, attend_segment, merge_segments};
+const AttentionKernels attention_plain = {append, append_latent, attend, attend_segment, merge_segments,
+                                              attend_expanded};
 
 }  // namespace ouvert

@@ -136,6 +136,9 @@ class Sequence {
   Sequence& operator=(const Sequence&) = delete;
 
   std::int64_t length() const { return length_; }
+
+  // Tokens before this position are computed in the expanded form, others in the absorbed one: of latents only.
+  std::int64_t expanded = 0;
   std::uint8_t* const* blocks(std::int64_t group) const { return blocks_[static_cast<std::size_t>(group)].data(); }
   std::int64_t blocks_held(std::int64_t group) const noexcept;
 

@@ -76,6 +76,12 @@ void bind_attention(nb::class_<Program>& program) {
            })
       .def("append_latent",
            [](Program& p, std::int64_t layer, Value x) { p.add(std::make_unique<AppendLatent>(layer, x)); })
+      .def("attend_expanded",
+           [](Program& p, const std::shared_ptr<ExpandedBuffers>& buffers, std::int64_t layer, Value q_nope,
+              Value q_rope, const Matrix& key, const Matrix& value, float scale, Value out) {
+             p.add(std::make_unique<AttendExpanded>(buffers, layer, q_nope, q_rope, ExpertProduct{key, {}},
+                                                    ExpertProduct{value, {}}, scale, out));
+           })
       .def("attend",
            [](Program& p, const std::shared_ptr<AttentionPlan>& plan, std::int64_t layer, Value q,
               const nb::object& sinks, float scale, Value out) {
@@ -176,6 +182,7 @@ void bind_experts(nb::class_<Program>& program) {
 }  // namespace
 
 void bind_instructions(nb::module_& m, nb::class_<Program>& program) {
+  nb::class_<ExpandedBuffers>(m, "ExpandedBuffers").def(nb::init<>());
   nb::class_<AttentionPlan>(m, "AttentionPlan")
       .def(nb::init<std::int64_t, std::int64_t, std::int64_t, std::int64_t, std::int64_t>(), "group"_a, "kv_heads"_a,
            "head_dim"_a, "window"_a, "value_dim"_a);

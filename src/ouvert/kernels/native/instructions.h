@@ -3,8 +3,10 @@
 
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
+#include <numeric>
 #include <vector>
 
 #include "expert_cache.h"
@@ -427,6 +429,49 @@ class LinearHeads final : public Instruction {
   Value x_;
   ExpertProduct product_;
   Value out_;
+};
+
+// Most tokens whose attention is computed together in the expanded form: each head's keys and values are made once for
+// so many.
+inline constexpr std::int64_t kExpandedTokens = 512;
+
+// Work space of AttendExpanded. All layers use the same one, one after the other.
+struct ExpandedBuffers {
+  ExpandedBuffers() = default;
+  ExpandedBuffers(const ExpandedBuffers&) = delete;
+  ExpandedBuffers& operator=(const ExpandedBuffers&) = delete;
+
+  std::vector<std::unique_ptr<Buffer>> of_threads;
+};
+
+// Attention over latents of which keys and values are made, for those of a step's tokens that are computed so: their
+// rows of `out` are overwritten. A piece is one head of up to kExpandedTokens tokens of one sequence. Stands after
+// AppendLatent of the same layer.
+class AttendExpanded final : public Instruction {
+ public:
+  AttendExpanded(std::shared_ptr<ExpandedBuffers> buffers, std::int64_t layer, Value q_nope, Value q_rope,
+                 ExpertProduct key, ExpertProduct value, float scale, Value out)
+      : buffers_(std::move(buffers)), layer_(layer), q_nope_(q_nope), q_rope_(q_rope), key_(std::move(key)),
+        value_(std::move(value)), scale_(scale), out_(out),
+        rows_(static_cast<std::size_t>(std::max(key_.weights.rows, value_.weights.rows))) {
+    std::iota(rows_.begin(), rows_.end(), 0);
+  }
+  const char* kind() const override { return "attend expanded"; }
+  void prepare(Program& p, std::int64_t tokens) override;
+  std::uint32_t pieces(Program& p) noexcept override;
+  void run(Program& p, std::uint32_t piece, int thread) noexcept override;
+
+ private:
+  ExpandedTile shape(std::int64_t tokens) const;
+  void make_weights(std::int64_t head, float* weights, float* decoded) const noexcept;
+
+  std::shared_ptr<ExpandedBuffers> buffers_;
+  std::int64_t layer_;
+  Value q_nope_, q_rope_;
+  ExpertProduct key_, value_;  // (latent x nope) and (value_dim x latent) of each head
+  float scale_;
+  Value out_;
+  std::vector<std::int32_t> rows_;  // 0, 1, 2 ...
 };
 
 // Work space of the experts. All layers' mixtures use the same one, one after the other.

@@ -78,7 +78,7 @@ void AttentionPlan::make(Program& p) noexcept {
   made_for_ = p.step_number();
   const std::int64_t tile_tokens = std::max<std::int64_t>(1, kTileRows / group);
   std::int64_t tiles = 0;
-  for (const Part& part : p.parts()) tiles += parts(part.tokens, tile_tokens);
+  for (const Part& part : p.parts()) tiles += parts(part.tokens - part.expanded, tile_tokens);
   // With few tiles, long caches are cut into segments, so that all threads have work. The result is the same.
   try {
     make(p, p.threads() > 1 && tiles * kv_heads < 4 * p.threads());
@@ -93,8 +93,10 @@ void AttentionPlan::make(Program& p, bool split) {
   std::int64_t floats = 0;
   for (std::size_t n = 0; n < p.parts().size(); ++n) {
     const Part& part = p.parts()[n];
-    for (std::int64_t tile = parts(part.tokens, tile_tokens); tile-- > 0;) {  // the last tokens see most: they come first
-      const std::int64_t token = tile * tile_tokens, tokens = std::min(tile_tokens, part.tokens - token);
+    const std::int64_t absorbed = part.tokens - part.expanded;
+    for (std::int64_t tile = parts(absorbed, tile_tokens); tile-- > 0;) {  // the last tokens see most: they come first
+      const std::int64_t token = part.expanded + tile * tile_tokens;
+      const std::int64_t tokens = std::min(tile_tokens, part.tokens - token);
       const AttentionTile shape{.q = nullptr, .q_stride = 0, .tokens = tokens, .group = group, .head_dim = head_dim,
                                 .position = part.position + token, .window = window, .scale = 0, .type = CacheType::f16,
                                 .blocks = nullptr, .offset = 0, .value_dim = value_dim};
@@ -180,6 +182,62 @@ void MergeSegments::run(Program& p, std::uint32_t piece, int) noexcept {
                                plan.states.floats() + split.state + head * split.segments * floats, split.segments,
                                floats, sinks, attend_.out(p, split.part, split.token, head), attend_.out_.width);
   }
+}
+
+void AttendExpanded::prepare(Program& p, std::int64_t) {
+  const ExpandedTile most = shape(kExpandedTokens);
+  const std::int64_t floats = expanded_scratch(most) + (most.nope + most.value_dim) * most.latent + key_.weights.rows *
+                              key_.weights.columns;
+  buffers_->of_threads.resize(static_cast<std::size_t>(p.threads()));
+  for (auto& buffer : buffers_->of_threads) {
+    if (buffer == nullptr) buffer = std::make_unique<Buffer>();
+    buffer->grow(floats * 4);
+  }
+}
+
+ExpandedTile AttendExpanded::shape(std::int64_t tokens) const {
+  const std::int64_t heads = out_.width / value_.weights.rows;
+  return {.q_nope = nullptr, .nope_stride = q_nope_.width, .q_rope = nullptr, .rope_stride = q_rope_.width,
+          .weights = nullptr, .tokens = tokens, .nope = key_.weights.columns, .rope = q_rope_.width / heads,
+          .value_dim = value_.weights.rows, .latent = key_.weights.rows, .position = 0, .scale = scale_,
+          .type = CacheType::f16, .blocks = nullptr, .offset = 0};
+}
+
+std::uint32_t AttendExpanded::pieces(Program& p) noexcept {
+  const std::int64_t heads = out_.width / value_.weights.rows;
+  std::int64_t items = 0;
+  for (const Part& part : p.parts()) items += parts(part.expanded, kExpandedTokens);
+  return static_cast<std::uint32_t>(items * heads);
+}
+
+void AttendExpanded::run(Program& p, std::uint32_t piece, int thread) noexcept {
+  const std::int64_t heads = out_.width / value_.weights.rows, head = piece % heads;
+  std::int64_t item = piece / heads;
+  const Part* of = p.parts().data();
+  for (std::int64_t items; item >= (items = parts(of->expanded, kExpandedTokens)); ++of) item -= items;
+  const std::int64_t token = item * kExpandedTokens;
+  ExpandedTile tile = shape(std::min(kExpandedTokens, of->expanded - token));
+  float* weights = buffers_->of_threads[static_cast<std::size_t>(thread)]->floats();
+  float* decoded = weights + (tile.nope + tile.value_dim) * tile.latent;
+  make_weights(head, weights, decoded);
+  tile.weights = weights;
+  tile.q_nope = p.at(q_nope_) + (of->first + token) * q_nope_.width + head * tile.nope;
+  tile.q_rope = p.at(q_rope_) + (of->first + token) * q_rope_.width + head * tile.rope;
+  tile.position = of->position + token;
+  tile.type = p.cache().type();
+  tile.blocks = of->sequence->blocks(p.cache().group_of(layer_));
+  tile.offset = p.cache().offset_of(layer_);
+  p.attention.attend_expanded(tile, decoded + tile.latent * tile.nope,
+                              p.at(out_) + (of->first + token) * out_.width + head * tile.value_dim, out_.width);
+}
+
+// The key's matrix is stored as the one that takes queries to latents: rows are numbers of a latent.
+void AttendExpanded::make_weights(std::int64_t head, float* weights, float* decoded) const noexcept {
+  const std::int64_t latent = key_.weights.rows, nope = key_.weights.columns;
+  dequantise_rows(key_.expert(head), rows_.data(), latent, decoded, nope);
+  for (std::int64_t d = 0; d < nope; ++d)
+    for (std::int64_t l = 0; l < latent; ++l) weights[d * latent + l] = decoded[l * nope + d];
+  dequantise_rows(value_.expert(head), rows_.data(), value_.weights.rows, weights + nope * latent, latent);
 }
 
 }  // namespace ouvert

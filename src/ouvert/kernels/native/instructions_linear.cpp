@@ -69,8 +69,15 @@ void LinearHeads::run(Program& p, std::uint32_t piece, int) noexcept {
   const std::int64_t heads = out_.width / product_.weights.rows, head = piece % heads;
   const std::int64_t begin = piece / heads * kTokensPerPiece;
   const Matrix weights = product_.expert(head);
-  p.linear.matmul_f32(weights, p.at(x_) + head * weights.columns, x_.width, nullptr, p.at(out_) + head * weights.rows,
-                      out_.width, {0, weights.rows, begin, std::min(p.rows_of(out_), begin + kTokensPerPiece)}, {});
+  const std::int64_t end = std::min(p.rows_of(out_), begin + kTokensPerPiece);
+  const auto skipped = [&](std::int64_t t) { return out_.rows == Rows::tokens && p.expanded(t); };
+  for (std::int64_t t = begin, stop = 0; t < end; t = stop) {
+    stop = t + 1;
+    if (skipped(t)) continue;
+    while (stop < end && !skipped(stop)) ++stop;
+    p.linear.matmul_f32(weights, p.at(x_) + head * weights.columns, x_.width, nullptr,
+                        p.at(out_) + head * weights.rows, out_.width, {0, weights.rows, t, stop}, {});
+  }
 }
 
 }  // namespace ouvert

@@ -72,7 +72,8 @@ void Program::step(std::span<Sequence* const> sequences, std::span<const std::in
       positions_.push_back(position + t);
       part_of_.push_back(static_cast<std::int32_t>(parts_.size()));
     }
-    parts_.push_back({sequences[i], first, counts[i], position});
+    const std::int64_t expanded = std::clamp<std::int64_t>(sequences[i]->expanded - position, 0, counts[i]);
+    parts_.push_back({sequences[i], first, counts[i], position, expanded});
   }
   ++step_number_;
   if (tokens_ > 0) {

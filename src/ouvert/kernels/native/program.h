@@ -46,6 +46,7 @@ struct Part {
   std::int64_t first;     // its first token's row
   std::int64_t tokens;
   std::int64_t position;  // of its first token
+  std::int64_t expanded;  // how many of its tokens, from the first on, are computed in the expanded form
 };
 
 // Memory aligned to 64 that grows and never shrinks.
@@ -120,6 +121,10 @@ class Program final : private Job {
   const std::vector<std::int32_t>& part_of() const { return part_of_; }
   const std::vector<std::int32_t>& wanted_rows() const { return wanted_rows_; }
   const std::vector<Part>& parts() const { return parts_; }
+  bool expanded(std::int64_t token) const {
+    const Part& part = parts_[static_cast<std::size_t>(part_of_[static_cast<std::size_t>(token)])];
+    return token - part.first < part.expanded;
+  }
   std::uint64_t step_number() const { return step_number_; }
   int threads() const { return pool_.threads(); }
   float* scratch(int thread) const { return scratch_[static_cast<std::size_t>(thread)]->floats(); }

@@ -93,6 +93,7 @@ void bind_values(nb::module_& m) {
 void bind_sequences(nb::module_& m) {
   nb::class_<Sequence>(m, "Sequence")
       .def_prop_ro("length", &Sequence::length)
+      .def_rw("expanded", &Sequence::expanded)
       .def("truncate", &Sequence::truncate)
       .def("swap", &Sequence::swap)
       .def("blocks_held", &Sequence::blocks_held)

@@ -1,9 +1,10 @@
 """DeepSeek-V3, written the way it is explained at a whiteboard. DeepSeek-AI, arXiv:2412.19437 and arXiv:2405.04434.
 
 Of every token only one short vector is cached, the latent, from which all heads would make their keys and values.
-Nobody makes them: what turns latents into keys is applied to the queries instead, and what turns them into values to
-what the heads bring back. `ops` computes, `layer` holds one layer's weights, `cache` the latents so far, `tap` may look
-at or replace any named value. x is the residual stream, (tokens, hidden).
+For most tokens nobody makes them: what turns latents into keys is applied to the queries instead, and what turns them
+into values to what the heads bring back. For the beginning of a long prompt it is quicker to make them
+(`attend_expanded`; docs/decisions/0012). `ops` computes, `layer` holds one layer's weights, `cache` the latents so far,
+`tap` may look at or replace any named value. x is the residual stream, (tokens, hidden).
 """
 
 from dataclasses import dataclass
@@ -90,18 +91,21 @@ def attention(
 ) -> Value:
     """Latent attention. A score is that of the latents plus that of the part which knows positions."""
     heads, width = config.num_attention_heads, config.latent_width
-    queries = x
+    queries, cache, scale = x, batch.caches[n], config.attention_scale
     if layer.query_low is not None:
         queries = ops.rms_norm(ops.linear(x, layer.query_low), layer.query_norm, LATENT_EPS)
-    sought = ops.linear_heads(ops.linear(queries, layer.query_nope), layer.key)  # (tokens, heads * latent)
+    plain = ops.linear(queries, layer.query_nope)  # (tokens, heads * nope)
+    sought = ops.linear_heads(plain, layer.key)  # (tokens, heads * latent)
     turning = ops.heads(ops.linear(queries, layer.query_rope), config.qk_rope_head_dim)  # (tokens, heads, rope)
     turning = ops.rotate(turning, batch.positions, rope)
     latent = ops.rms_norm(ops.linear(x, layer.latent), layer.latent_norm, LATENT_EPS)  # (tokens, latent)
     position = ops.rotate(ops.heads(ops.linear(x, layer.key_rope), config.qk_rope_head_dim), batch.positions, rope)
     q = tap("attention.q", ops.heads(ops.join(sought, turning, heads), width))  # (tokens, heads, latent + rope)
     cached = tap("attention.latent", ops.join(latent, position, 1))  # (tokens, latent + rope)
-    mixed = ops.attend_latent(q, cached, batch.caches[n], scale=config.attention_scale)  # (tokens, heads * latent)
-    return ops.linear(tap("attention.mixed", ops.linear_heads(mixed, layer.value)), layer.o)
+    found = ops.attend_latent(q, cached, cache, scale=scale)  # (tokens, heads * latent)
+    mixed = ops.linear_heads(found, layer.value)  # (tokens, heads * value)
+    mixed = ops.attend_expanded(mixed, plain, turning, layer.key, layer.value, cache, scale=scale)
+    return ops.linear(tap("attention.mixed", mixed), layer.o)
 
 
 def experts(x: Value, layer: Layer, experts_: Experts, config: DeepseekV3Config, ops: Operations, tap: Watch) -> Value:
