@@ -131,3 +131,8 @@ def test_a_text_is_what_its_schema_allows(text, schema, value):
 def test_a_number_keeps_its_spelling():
     written = typed_arguments('{"a": "1.50", "b": "x"}', {"properties": {"a": {"type": "number"}}})
     assert written == '{"a": 1.50, "b": "x"}'
+
+
+@pytest.mark.parametrize("said", [7, None, {"a": 1}, [["x"]]])
+def test_a_type_that_is_none_says_nothing(said):
+    assert typed_arguments('{"a": "5"}', {"properties": {"a": {"type": said}}}) == '{"a": 5}'

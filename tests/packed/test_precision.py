@@ -204,6 +204,34 @@ def test_memory_and_file_hold_the_same_bytes_for_any_number_of_threads(source, t
         assert np.array_equal(getattr(one, "data", one), getattr(other, "data", other))
 
 
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (np.nan, r"packing layers\.0\.q: .*1 blocks.*--precision 16"),
+        (np.inf, r"packing layers\.0\.q: .*1 blocks.*--precision 16"),
+        (-1e30, r"packing layers\.0\.q: .*1 blocks.*--precision 16"),
+        (None, r"packing layers\.0\.q: as \w+ it loses 100%.*--precision 16"),
+    ],
+)
+@pytest.mark.parametrize("precision", ["8", "4"])
+def test_a_matrix_that_fewer_bits_cannot_hold_is_refused_by_name_and_nothing_appears(tmp_path, value, said, precision):
+    """One value that is none or too large, or (None) all of them below the smallest scale that a half has."""
+    values = np.full((256, 256), 0.01, np.float32) if value is not None else np.full((256, 256), 1e-9, np.float32)
+    if value is not None:
+        values[3, 5] = value
+    source, target = tmp_path / "model.safetensors", tmp_path / "packed.safetensors"
+    with SafetensorsWriter(source, {"layers.0.q": ("F32", (256, 256))}) as writer:
+        writer.write("layers.0.q", values)
+    with open_checkpoint(source) as checkpoint:
+        parameter = Parameter("layers.0.q", "linear", (256, 256), Plain(checkpoint.tensors["layers.0.q"]))
+        with pytest.raises(CheckpointError, match=said):
+            write_packed([parameter], target, source_digest="s", recipe="r", precision=precision)
+        with pytest.raises(CheckpointError, match=said):
+            InMemory(1, placements([parameter], precision)).place(parameter)
+        write_packed([parameter], target, source_digest="s", recipe="r", precision="16")  # there it is as it is
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model.safetensors", "packed.safetensors"]
+
+
 def test_another_rounding_leaves_no_file_behind(source, tmp_path, monkeypatch):
     old = packed_of(source, tmp_path, "4").checkpoint.path
     monkeypatch.setattr("ouvert.packed.kept.ROUNDING_VERSION", 1000)

@@ -96,12 +96,13 @@ def finite(digits: str) -> float:
 
 
 def types_of(schema: object) -> set[str]:
-    """The JSON types that a schema allows; empty where it does not say."""
+    """The JSON types that a schema allows; empty where it does not say, or says it as no schema does."""
     if not isinstance(schema, Mapping):
         return set()
     if "type" in schema:
         named = schema["type"]
-        return {named} if isinstance(named, str) else {each for each in named if isinstance(each, str)}
+        several = named if isinstance(named, list) else [named]
+        return {each for each in several if isinstance(each, str)}
     if "enum" in schema or "const" in schema:
         values = schema["enum"] if isinstance(schema.get("enum"), list) else [schema.get("const")]
         return {"null" if value is None else TYPES.get(type(value), "string") for value in values}

@@ -20,8 +20,8 @@ class InMemory:
         self._threads, self._placements = threads, placements or {}
 
     def place(self, parameter: Parameter) -> Weight:
-        """A kernels.Packed matrix or a float32 array. Raises ValueError for a block that its layout
-        cannot hold."""
+        """A kernels.Packed matrix or a float32 array. Raises CheckpointError for a parameter that its
+        layout cannot hold."""
         placement = self._placements.get(parameter.name) or placement_of(parameter)
         data = kernels.aligned_bytes(encoded_bytes(*placement.stored_as))
         filled = 0

@@ -102,7 +102,7 @@ class ModelFiles:
     def place_in_memory(self, threads: int, precision: Precision | None, digest: str | None = None) -> PlacedModel:
         """`place` with weights that `threads` pack into memory, at that precision.
 
-        Raises CheckpointError as `place` and `settled` do, and ValueError for a block that its layout cannot hold.
+        Raises CheckpointError as `place` and `settled` do, and for a parameter that its layout cannot hold.
         """
         settled = self.settled(precision)
         places = InMemory(threads, placements(self.parameters, settled))

@@ -10,7 +10,7 @@ import numpy as np
 from ouvert import kernels
 from ouvert.models import Parameter
 from ouvert.packed.precision import MATRICES, STORED, Precision, is_rounded, layouts
-from ouvert.weights import Tensor
+from ouvert.weights import CheckpointError, Tensor
 
 if TYPE_CHECKING:
     from ouvert.kernels import Loss, Packed
@@ -20,6 +20,10 @@ LAYOUT_VERSION = "rows16-3"
 
 # Source bytes packed at once, about: enough for several threads, little beside any model.
 CHUNK_BYTES = 32 << 20
+
+# Of a parameter's root mean square: four bits lose less than a tenth of what weights are; where a half is gone, the
+# values lie below the smallest scale, and the model would say something else.
+MOST_LOST = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,22 +74,35 @@ def placed_chunks(
 ) -> Iterator[tuple[np.ndarray, int, "Loss"]]:
     """(bytes of the placed parameter, source bytes they came from, loss), in order, a few rows of one expert at a time.
 
-    A matrix is rounded to `layout`; left out, it keeps its encoding. Raises ValueError for a block that its layout
-    cannot hold (docs/formats/packed.md says which).
+    A matrix is rounded to `layout`; left out, it keeps its encoding. Raises CheckpointError for a block that its layout
+    cannot hold (docs/formats/packed.md says which), and at the end, where rounding left little of the parameter.
     """
     layout = layout or placement_of(parameter).layout
     if layout is None:
         values = np.ascontiguousarray(parameter.decode(), np.float32)
         yield values.reshape(-1).view(np.uint8), parameter.stored_bytes, kernels.Loss()
         return
+    lost = kernels.Loss()
     for rows in encoded_rows(parameter):
         encoding, data = rows.encoding, rows.data
         if encoding not in kernels.LAYOUTS or (layout != kernels.LAYOUTS[encoding] and is_rounded(encoding)):
             encoding, data = "F32", np.ascontiguousarray(rows.decode(), np.float32).reshape(-1).view(np.uint8)
-        packed, loss = kernels.pack(encoding, data, *rows.shape, layout=layout, threads=threads)
+        try:
+            packed, loss = kernels.pack(encoding, data, *rows.shape, layout=layout, threads=threads)
+        except ValueError as problem:
+            raise CheckpointError(
+                f"packing {parameter.name}: {problem} If the source is whole, more bits hold it: --precision 16."
+            ) from problem
+        lost += loss
         read = rows.data.nbytes
         rows.release()
         yield packed, read, loss
+    if lost.relative > MOST_LOST:
+        raise CheckpointError(
+            f"packing {parameter.name}: as {layout} it loses {lost.relative:.0%} of its values (root mean square), "
+            f"expected {MOST_LOST:.0%} at most: they are too small for the scales of that layout. Choose --precision "
+            "16, or stored."
+        )
 
 
 def encoded_rows(parameter: Parameter) -> Iterator[Tensor]:

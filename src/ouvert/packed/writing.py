@@ -37,7 +37,7 @@ def write_packed(
 
     Memory stays at a few chunks. The file appears when it is whole; two processes packing the same model do not harm
     each other. Returns what packing lost of each parameter. Raises CheckpointError if it cannot be written, and
-    ValueError for a block that its layout cannot hold.
+    for a parameter that its layout cannot hold.
     """
     placed = placements(parameters, precision)
     path.parent.mkdir(parents=True, exist_ok=True)
