@@ -11,7 +11,7 @@ from tests.store.hub_server import Fault, TinyHub
 from ouvert.cli import main
 from ouvert.cli.progress import Bars, Lines, seconds_in_words, show_progress
 from ouvert.models import FAMILIES
-from ouvert.store import Progress, aliases, bytes_in_words
+from ouvert.store import Progress, Store, aliases, bytes_in_words
 from ouvert.store import hub as hub_module
 
 
@@ -173,6 +173,21 @@ def test_complaints_are_one_line_on_stderr(
     assert said.out == ""
 
 
+def test_the_list_says_which_packed_weights_are_at_which_precision(
+    smollm2: Path, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = Store(home)
+    digest = store.pull(str(smollm2), name="real").digest or ""
+    packed = {"rows16-3-00": 2000, "rows16-3-00-8bit-1": 1600, "rows16-3-00-4bit-1": 1200}
+    store.packed_path(digest, "rows16-3-00").write_bytes(bytes(2000))
+    assert main(["list"]) == 0
+    assert "  2.0 kB  " in capsys.readouterr().out
+    for layout, size in packed.items():
+        store.packed_path(digest, layout).write_bytes(bytes(size))
+    assert main(["list"]) == 0
+    assert "1.2 kB (4 bits), 1.6 kB (8 bits), 2.0 kB (as stored)" in capsys.readouterr().out
+
+
 def test_remove_wants_to_be_told_what(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["remove"]) == 2
     assert "name the models to remove" in capsys.readouterr().err
@@ -196,6 +211,9 @@ def test_progress_is_plain_lines_where_nobody_watches() -> None:
         now[0] += 6.0
         lines.advance(1_200_000)
     lines.advance(3_200_000)
+    lines.end()
+    lines.begin("config.json", 700)
+    lines.advance(700)
     lines.end()
     lines.begin("b.gguf", 1000)
     lines.advance(10)

@@ -40,6 +40,12 @@ def test_a_name_that_ends_like_a_precision_cannot_be_given(store, smollm2):
         store.pull(str(smollm2), name="real@4")
 
 
+@pytest.mark.parametrize("ask", [lambda store: store.resolve("real@3"), lambda store: store.remove("real@3")])
+def test_what_is_no_precision_is_answered_with_those_that_are(store, ask):
+    with pytest.raises(StoreError, match=r"real has no precision '3'\. Behind the @ stands 4, 8, 16 or stored"):
+        ask(store)
+
+
 def test_packed_weights_of_one_precision_are_removed_alone(store):
     digest = store.resolve("real").digest
     for layout in ("rows16-3-00", "rows16-3-00-4bit-1", "rows16-3-00-8bit-1"):
@@ -50,5 +56,7 @@ def test_packed_weights_of_one_precision_are_removed_alone(store):
     assert sorted(each.precision for each in store.resolve("real").packed) == ["4", "stored"]
     with pytest.raises(StoreError, match=r"not packed at the precision 8.*packed are: 4, stored"):
         store.remove("real@8")
+    with pytest.raises(StoreError, match=r"not packed at the precision 16.*Weights of 16 bits are packed as `stored`"):
+        store.remove("real@16")
     store.remove("real")
     assert store.packed() == ()

@@ -9,8 +9,10 @@ import sys
 import threading
 import urllib.request
 
+import httpx
 import pytest
 
+import ouvert
 from ouvert import load
 from ouvert.serving import Keys
 
@@ -128,6 +130,13 @@ def load_of(process):
         return json.load(answer)["load"]
 
 
+def killed_after(tokens, member, face):
+    """Waits until so many tokens, of several thousand, are written at `member`, and kills it."""
+    while load_of(member)["output_tokens"] < tokens:
+        assert face.process.poll() is None
+    os.kill(member.process.pid, signal.SIGKILL)
+
+
 def test_one_of_three_engines_is_killed_in_the_middle_of_fifty_streams_and_no_client_notices(
     run, tiny_gpt_oss, tmp_path
 ):
@@ -135,13 +144,7 @@ def test_one_of_three_engines_is_killed_in_the_middle_of_fifty_streams_and_no_cl
     members = {name: run(name, tiny_gpt_oss, "--engine-only", "--threads", "1") for name in "abc"}
     face = run("face", tiny_gpt_oss, "--pool", pool_file(tmp_path / "pool.toml", members, rest="60s", failures=1))
 
-    def killer():
-        """As soon as some hundred tokens were written there, of several thousand."""
-        while load_of(members["b"])["output_tokens"] < 400:
-            assert face.process.poll() is None
-        os.kill(members["b"].process.pid, signal.SIGKILL)
-
-    thread = threading.Thread(target=killer)
+    thread = threading.Thread(target=killed_after, args=(400, members["b"], face))
     thread.start()
     disturbed = at_once(STREAMS, lambda seed: stream(face.base, seed, tokens))
     thread.join()
@@ -174,6 +177,37 @@ def test_one_of_three_engines_is_killed_in_the_middle_of_fifty_streams_and_no_cl
         numbers = answer.read().decode()
     assert 'ouvert_pool_member_in{member="b",model="tiny"} 0.0' in numbers
     assert 'ouvert_pool_member_in{member="a",model="tiny"} 1.0' in numbers
+
+
+def test_a_batch_at_the_face_is_answered_by_the_members_also_when_one_of_them_is_killed(run, tiny_gpt_oss, tmp_path):
+    requests = tmp_path / "questions.jsonl"
+    with requests.open("w") as file:
+        for n in range(40):
+            body = {**asked(n, 120), "model": tiny_gpt_oss.name}
+            del body["stream"]
+            line = {"custom_id": str(n), "method": "POST", "url": "/v1/chat/completions", "body": body}
+            file.write(json.dumps(line) + "\n")
+    members = {name: run(name, tiny_gpt_oss, "--engine-only", "--threads", "1") for name in "ab"}
+    face = run("face", tiny_gpt_oss, "--pool", pool_file(tmp_path / "pool.toml", members, rest="60s", failures=1))
+    with httpx.Client(base_url=face.base, timeout=60) as client:
+        file = client.post("/v1/files", data={"purpose": "batch"}, files={"file": requests.read_bytes()}).json()
+        order = {"input_file_id": file["id"], "endpoint": "/v1/chat/completions", "completion_window": "24h"}
+        batch = client.post("/v1/batches", json=order).json()
+        killed_after(400, members["b"], face)
+        while batch["status"] in ("validating", "in_progress", "finalizing"):
+            batch = client.get(f"/v1/batches/{batch['id']}").json()
+        assert (batch["status"], batch["request_counts"]) == ("completed", {"total": 40, "completed": 40, "failed": 0})
+        answers = [*map(json.loads, client.get(f"/v1/files/{batch['output_file_id']}/content").text.splitlines())]
+    bodies = {answer["custom_id"]: answer["response"]["body"] for answer in answers}
+    pools = [body["ouvert"]["receipt"]["pool"] for body in bodies.values()]
+    assert any(pool["members"][0]["member"] == "a" for pool in pools)
+    assert any([each["member"] for each in pool["members"]] == ["b", "a"] for pool in pools)
+    store = ouvert.store.Store(tmp_path / "here")
+    here = ouvert.batch(requests, str(tiny_gpt_oss), store=store, receipts=False, prefixes=False)
+    undisturbed = {answer["custom_id"]: answer["response"]["body"] for answer in here.answers()}
+    assert len(answers) == len(bodies) == len(undisturbed)
+    for name, body in undisturbed.items():
+        assert bodies[name]["choices"] == body["choices"]
 
 
 def test_members_that_are_another_model_are_refused_and_the_pool_is_shown(run, tiny_gpt_oss, speaking_model, tmp_path):

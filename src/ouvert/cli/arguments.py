@@ -2,7 +2,7 @@
 
 import argparse
 
-from ouvert.cli.configuration import Configuration, understood
+from ouvert.cli.configuration import Configuration, ConfigurationError, understood
 from ouvert.cli.environment import open_store
 from ouvert.cli.setting_values import switch, texts
 from ouvert.cli.settings import SETTINGS
@@ -58,11 +58,29 @@ def settle(args: argparse.Namespace) -> None:
     if not keys:
         return
     configuration = Configuration()
+    require_one_precision(args)
     for key in keys:
         setting = SETTINGS[key]
         given = getattr(args, setting.name)
         value = configuration.value(key) if given is None else understood(setting, given, str(setting.flag))
         setattr(args, setting.name, value)
+
+
+def require_one_precision(args: argparse.Namespace) -> None:
+    """Raises ConfigurationError where the line says one precision behind a name and another with --precision.
+
+    Not in `serve`, whose option is for the names that say none.
+    """
+    typed, name = getattr(args, "precision", None), getattr(args, "model", None) or getattr(args, "source", None)
+    if typed is None or name is None:
+        return
+    from ouvert.store import split_precision
+
+    _, named = split_precision(name)
+    if named not in (None, typed):
+        raise ConfigurationError(
+            f"{name} --precision {typed}: two precisions for one model, expected one. Leave one out."
+        )
 
 
 # --- options that are no settings ---

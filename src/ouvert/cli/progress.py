@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from tqdm import tqdm
 
 QUIET_SECONDS = 10.0  # between two plain lines of one transfer
+WORTH_A_LINE = 1_000_000  # bytes; the end of a smaller file is no news
 
 
 def show_progress(stream: TextIO | None = None) -> Progress:
@@ -46,6 +47,8 @@ class Lines:
         seconds = self.clock() - self.started
         speed = int(max(self.count - self.before, 0) / max(seconds, 1e-3))
         whole = self.total is None or self.count >= self.total
+        if whole and self.count < WORTH_A_LINE and self.said == self.started:
+            return
         state = "" if whole else f" of {bytes_in_words(self.total or 0)}, not finished"
         self.say(f"{self.label}: {bytes_in_words(self.count)}{state} ({bytes_in_words(speed)}/s)")
 

@@ -22,6 +22,7 @@ HARMLESS_HF = {
     "_attn_implementation_autoset": "how another program computes the same attention",
     "_commit_hash": "where the checkpoint was saved",
     "_flash_attn_2_enabled": "how another program computes the same attention",
+    "_model_name_or_path": "a name that transformers takes from a GGUF file",
     "_name_or_path": "where the checkpoint was saved",
     "_pre_quantization_dtype": "how tensors were stored before",
     "attention_dropout": "only in training",

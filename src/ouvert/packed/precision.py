@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, get_args
 
 from ouvert.models import Parameter
-from ouvert.weights import ENCODINGS, CheckpointError
+from ouvert.weights import ENCODINGS, PrecisionError
 
 Precision = Literal["stored", "16", "8", "4"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
@@ -72,14 +72,14 @@ def usual_precision(parameters: Iterable[Parameter]) -> Precision:
 def settled(parameters: Sequence[Parameter], asked: Precision | None, path: object = "weights") -> Precision:
     """The precision at which these parameters are placed: `asked`, or the usual one. "stored" if nothing changes by it.
 
-    Raises CheckpointError, which names the `path`, for more bits than any matrix has: rounding cannot be undone.
+    Raises PrecisionError, which names the `path`, for more bits than any matrix has: rounding cannot be undone.
     """
     precision = asked or usual_precision(parameters)
     if precision == STORED:
         return STORED
     most = max((bits_of(each.encoding) for each in matrices(parameters)), default=0)
     if most < int(precision) and asked is not None:
-        raise CheckpointError(
+        raise PrecisionError(
             f"{path} at the precision {precision}: its weights are stored with {most} bits at most, and what was "
             "rounded away does not come back. Leave the precision out to have them as they are, or fetch weights of "
             "more bits."

@@ -8,7 +8,7 @@ from typing import get_args
 
 from ouvert.chat import Effort
 from ouvert.serving.errors import Refusal
-from ouvert.store import Installed, Store, find_alias, split_precision
+from ouvert.store import Installed, Store, find_alias, split_precision, unknown_precision
 
 LATEST = ":latest"
 
@@ -57,6 +57,9 @@ class Catalog:
             or "none yet: `ouvert pull smollm2` brings one"
         )
         alias = find_alias(name)
+        asked = unknown_precision(name, [model.name for model in self.every() if admits(model.name)])
+        if asked is not None:
+            raise Refusal(404, asked, code="model_not_found", param="model")
         fetch = f" `ouvert pull {alias.name}` fetches it." if alias is not None and not self._only_named else ""
         raise Refusal(
             404,

@@ -17,7 +17,7 @@ from ouvert.assistant import (
     TokenizerError,
 )
 from ouvert.chat import ChatError
-from ouvert.store import CheckpointError, JobBusy, JobError, NoSuchFile, NoSuchJob, StoreError
+from ouvert.store import CheckpointError, JobBusy, JobError, NoSuchFile, NoSuchJob, PrecisionError, StoreError
 
 # Status -> the kind of error, in OpenAI's words.
 KINDS = {
@@ -135,6 +135,8 @@ def refusal_of(problem: Exception) -> Refusal | None:
             return Refusal(400, sentence, code="invalid_value")
         case AssistantError() | ChatError() | EngineError() | TokenizerError() | ValueError():
             return Refusal(400, str(problem), code="invalid_value")
+        case PrecisionError():
+            return Refusal(400, str(problem), code="model_unusable", param="model")
         case CheckpointError():
             return Refusal(500, str(problem), code="model_unusable", param="model")
         case NoSuchFile() | NoSuchJob():

@@ -13,7 +13,7 @@ from ouvert.store.jobs.kept_files import ArrivingFile, KeptFile, KeptFiles, kept
 from ouvert.store.jobs.private_files import write_whole
 from ouvert.store.jobs.results import Result
 from ouvert.store.manifest import StoredFile
-from ouvert.store.names import split_precision
+from ouvert.store.names import split_precision, unknown_precision
 from ouvert.store.offer import Offer
 from ouvert.store.package import HOSTS_COMMAND
 from ouvert.store.packed_files import Packed
@@ -21,7 +21,7 @@ from ouvert.store.progress import SILENCE, Progress, bytes_in_words
 from ouvert.store.store import Installed, Removed, Store, default_home
 from ouvert.store.strays import strays, sweep_strays
 from ouvert.store.unfinished import Unfinished
-from ouvert.weights import CheckpointError, open_regular, read_regular
+from ouvert.weights import CheckpointError, PrecisionError, open_regular, read_regular
 
 __all__ = [
     "HOSTS_COMMAND",
@@ -45,6 +45,7 @@ __all__ = [
     "Offer",
     "OpenJob",
     "Packed",
+    "PrecisionError",
     "Progress",
     "Removed",
     "Result",
@@ -65,5 +66,6 @@ __all__ = [
     "split_precision",
     "strays",
     "sweep_strays",
+    "unknown_precision",
     "write_whole",
 ]

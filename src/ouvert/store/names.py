@@ -16,7 +16,8 @@ from ouvert.store.source import HubSource, PackageSource, PartsSource, Source, l
 
 NAME = re.compile(r"[A-Za-z0-9][\w.+:@/-]*")
 # What may stand behind a name, after @: to how many bits the weights are rounded, or that they stay as they are stored.
-PRECISION = re.compile(r"(.+)@(4|8|16|stored)")
+PRECISIONS = ("4", "8", "16", "stored")
+PRECISION = re.compile(rf"(.+)@({'|'.join(PRECISIONS)})")
 LONGEST_NAME = 200  # written with %, as the files of records are called
 
 
@@ -155,6 +156,8 @@ def absent(name: str, records: Records) -> StoreError:
     source = parse_source(name)
     if isinstance(source, HubSource | PackageSource):
         return StoreError(f"{name} is not on this machine: `ouvert pull {source}` fetches it.")
+    if known := unknown_precision(name, [*records.names(), *known_names()]):
+        return StoreError(known)
     near = did_you_mean([*records.names(), *known_names()], name)
     if re.fullmatch(r"[\w.-]+/[\w.-]+(@[^:\s]+)?(:\S+)?", name):
         return StoreError(
@@ -170,6 +173,17 @@ def absent(name: str, records: Records) -> StoreError:
 def did_you_mean(names: Collection[str], name: str) -> str:
     near = get_close_matches(name.lower(), sorted(set(names)), n=3, cutoff=0.6)
     return f" Did you mean {' or '.join(near)}?" if near else ""
+
+
+def unknown_precision(name: str, names: Collection[str]) -> str | None:
+    """A sentence for a model of `names` with something behind an @ that is no precision; None for any other name."""
+    plain, _, asked = name.rpartition("@")
+    if plain not in names:
+        return None
+    return (
+        f"{name}: {plain} has no precision {asked!r}. Behind the @ stands {', '.join(PRECISIONS[:-1])} or "
+        f"{PRECISIONS[-1]}; leave it out for the usual one."
+    )
 
 
 def known_names() -> list[str]:

@@ -15,12 +15,14 @@ from ouvert.store.locks import Locks
 from ouvert.store.manifest import Manifest, StoredFile, read_manifest
 from ouvert.store.model_files import files_at, opened_at, require_magic
 from ouvert.store.names import (
+    PRECISIONS,
     Order,
     absent,
     did_you_mean,
     find_record,
     order_of,
     split_precision,
+    unknown_precision,
     while_offline,
 )
 from ouvert.store.offer import Offer, hosts_of, offer_of
@@ -340,8 +342,10 @@ class Store:
         alias = find_alias(name)
         begun = next((each.name for each in self.unfinished() if each.name in (name, alias and alias.name)), None)
         if begun is None:
-            near = did_you_mean(self.names(), name)
-            raise StoreError(f"{name} is not in the store, so there is nothing to remove.{near}")
+            why = unknown_precision(name, self.names()) or (
+                f"{name} is not in the store, so there is nothing to remove.{did_you_mean(self.names(), name)}"
+            )
+            raise StoreError(why)
         with self.locks.model(begun, SILENCE), self.locks.store():
             return discard(begun, self._unfinished.left_of(begun))
 
@@ -349,10 +353,12 @@ class Store:
         installed = self.resolve(name)
         packed = [each for each in installed.packed if each.precision == precision]
         if not packed:
-            there = ", ".join(sorted({each.precision for each in installed.packed})) or "none"
+            there = {each.precision for each in installed.packed}
+            listed = ", ".join(each for each in PRECISIONS if each in there) or "none"
+            same = precision == "16" and "stored" in there
             raise StoreError(
                 f"{installed.name} is not packed at the precision {precision}, so there is nothing to remove; "
-                f"packed are: {there}."
+                f"packed are: {listed}." + (" Weights of 16 bits are packed as `stored`." if same else "")
             )
         return discard(f"{installed.name}@{precision}", [each.path for each in packed])
 

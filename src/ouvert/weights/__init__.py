@@ -3,7 +3,7 @@
 from .checkpoint import Checkpoint
 from .digest import combined_digest, sha256_of, sha256_of_range
 from .encodings import ENCODINGS, Encoding, decode, encoded_bytes
-from .error import BusyError, CheckpointError, UnwritableError
+from .error import BusyError, CheckpointError, PrecisionError, UnwritableError
 from .floats import decode_fp8_blocks, decode_mxfp4_blocks
 from .mapping import FileState, MappedFile
 from .opening import open_checkpoint
@@ -20,6 +20,7 @@ __all__ = [
     "FileState",
     "MappedFile",
     "NotRegularError",
+    "PrecisionError",
     "SafetensorsWriter",
     "Tensor",
     "UnwritableError",

@@ -11,6 +11,10 @@ class CheckpointError(Exception):
     """A checkpoint cannot be used. The message names the file or tensor, the fault, what is right, and the remedy."""
 
 
+class PrecisionError(CheckpointError):
+    """More bits were asked for than the weights have: the weights are well, and what was asked for is not there."""
+
+
 def shown(value: object) -> str:
     """A value out of a file as an error may print it: escaped and cut short."""
     return SHORT.repr(value)

@@ -190,6 +190,24 @@ def test_without_a_model_each_request_names_its_own(home, model, requests, capsy
     assert "There is no model 'gpt-4o' here" in capsys.readouterr().err
 
 
+def test_a_precision_is_asked_for_behind_the_name_or_with_an_option_and_is_another_job(
+    home, model, requests, tmp_path, capsys
+):
+    requests.write_text(line("a", temperature=0, ouvert={"receipt": "full"}))
+
+    def job_and_precision(asked, *words):
+        assert batch(requests, asked, "--json", "--overwrite", *words) == 0
+        [answer] = map(json.loads, (tmp_path / "requests.output.jsonl").read_text().splitlines())
+        receipt = answer["response"]["body"]["ouvert"]["receipt"]
+        return json.loads(capsys.readouterr().out)["job"], receipt["engine"]["precision"]
+
+    jobs = [job_and_precision(model), job_and_precision(f"{model}@4"), job_and_precision(model, "--precision", "8")]
+    assert [precision for _, precision in jobs] == ["stored", "4", "8"]
+    assert len({job for job, _ in jobs}) == 3
+    assert batch(requests, f"{model}@4", "--precision", "8") == 1
+    assert "two precisions for one model" in capsys.readouterr().err
+
+
 def test_a_request_that_is_refused_is_written_to_the_file_of_errors(home, model, requests, tmp_path, capsys):
     requests.write_text(line("good") + line("hot", temperature=7))
     assert batch(requests, model, "--json") == 1

@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object at the end instead of text")
     add_settings(parser, "jobs.parallel", "jobs.keep_finished", "receipts")
     group = parser.add_argument_group("how it is computed")
-    add_settings(group, "threads", "context", "exact", "cache", "template")
+    add_settings(group, "threads", "context", "exact", "cache", "precision", "template")
     add_prefix_arguments(parser)
 
 
@@ -73,6 +73,7 @@ def load_options(args: argparse.Namespace, store: "Store") -> Mapping[str, Any]:
         "context": args.context,
         "exact": args.exact,
         "cache": args.cache,
+        "precision": args.precision,
         "receipts": ledger_asked_for(args.receipts, store) or False,
         "prefixes": prefixes_asked_for(store, args.prefix_cache, args.prefix_cache_quota, args.prefix_cache_key)
         or False,

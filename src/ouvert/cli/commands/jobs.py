@@ -104,7 +104,7 @@ def show(job: "Job", *, as_json: bool) -> None:
         "state": job.state,
         "whose": job.owner or "yours",
         "done": f"{job.answered} answered, {job.failed} with an error, of {'?' if job.items is None else job.items}",
-        **{name: moment(value) for name, value in job.times.items()},
+        **{name: moment(value) for name, value in sorted(job.times.items(), key=lambda time: time[1])},
         "kept until": None if job.removal is None else moment(job.removal),
         "ends by": None if job.deadline is None else moment(job.deadline),
         **{name: str(value) for name, value in job.totals.items() if name.endswith("_tokens")},

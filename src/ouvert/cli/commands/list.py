@@ -80,7 +80,7 @@ def print_installed(installed: "Sequence[Installed]") -> None:
         (
             model.name,
             bytes_in_words(model.size) + (" (linked)" if model.linked else ""),
-            ", ".join(map(packed_in_words, model.packed)) or "-",
+            all_packed_in_words(model.packed),
             model.licence or "not stated",
             model.source,
         )
@@ -89,11 +89,18 @@ def print_installed(installed: "Sequence[Installed]") -> None:
     print_columns(("NAME", "SIZE", "PACKED", "LICENCE", "SOURCE"), rows)
 
 
-def packed_in_words(packed: "Packed") -> str:
-    """Its size, and to how many bits it was rounded."""
+def all_packed_in_words(packed: "Sequence[Packed]") -> str:
+    """The size of each, the smallest first, and to how many bits it was rounded."""
     from ouvert.store import bytes_in_words
 
-    return bytes_in_words(packed.size) + ("" if packed.precision == "stored" else f" ({packed.precision} bits)")
+    as_stored = " (as stored)" if len(packed) > 1 else ""
+    return (
+        ", ".join(
+            bytes_in_words(each.size) + (as_stored if each.precision == "stored" else f" ({each.precision} bits)")
+            for each in sorted(packed, key=lambda each: each.size)
+        )
+        or "-"
+    )
 
 
 def print_short_names(here: Collection[str]) -> None:
