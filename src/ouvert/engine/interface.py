@@ -101,6 +101,10 @@ class ExpertUse:
         return self.hits / self.lookups if self.lookups else 1.0
 
 
+# Why a generation ends.
+Reason = Literal["stop", "length", "repetition", "cancelled", "timeout"]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stopped:
     """Why a generation ended, and what it cost. Seconds are wall-clock.
@@ -113,7 +117,7 @@ class Stopped:
     `experts`: what was read of experts on disk, its share in the same way; None where all weights are in memory.
     """
 
-    reason: Literal["stop", "length", "repetition", "cancelled", "timeout"]
+    reason: Reason
     prompt_tokens: int
     reused_tokens: int
     output_tokens: int

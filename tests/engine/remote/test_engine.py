@@ -15,7 +15,7 @@ from ouvert.engine import (
     ScaledAdapter,
     Variant,
 )
-from ouvert.engine.remote.connection import Timeouts
+from ouvert.engine.remote.connection import Lines, Timeouts
 
 from ..asking import eventually, greedy, ids_of
 
@@ -281,8 +281,35 @@ def test_an_answer_that_the_other_server_aborts_is_no_answer(server, engine):
         ids_of(engine.generate(PROMPT, greedy(max_tokens=3)))
 
 
+def test_an_answer_that_ends_in_the_middle_of_a_line_is_lost():
+    """What a proxy hands on of a server that was killed: half an event, and a proper end."""
+
+    class Half:
+        status = 200
+
+        def readline(self, most):
+            return b'data: {"output_mode":"tok'
+
+    with socket.socket() as unused, pytest.raises(EngineUnreachableError, match="in the middle of a line"):
+        Lines("http://here", unused, Half()).next()
+
+
 @pytest.mark.parametrize(
-    "url", ["", "127.0.0.1:80", "ftp://a:1", "http://", "http://k@a:1", "http://a:1?b", "http://a:x"]
+    "url",
+    [
+        "",
+        "127.0.0.1:80",
+        "ftp://a:1",
+        "http://",
+        "http://k@a:1",
+        "http://a:1?b",
+        "http://a:x",
+        "http://a..b:1",
+        f"http://{'x' * 64}.org:1",
+        "http://[::1:1",
+        "http://a b:1",
+        "http://\u2028:1",
+    ],
 )
 def test_what_is_no_address_is_refused(connect, url):
     with pytest.raises(EngineError, match="expected http://HOST:PORT"):

@@ -140,9 +140,30 @@ def test_owners_have_prefixes_of_their_own_that_can_be_forgotten(member):
     assert json.dumps("me") not in json.dumps(str(member.statement))
 
 
+WELL = {"reason": "stop", "seed": 1, "seconds_queued": 0, "seconds_prefill": 0, "seconds_decode": 0, "joules": None}
+ENDED = [
+    {"choices": [{"index": 0, "token_ids": [1], "finish_reason": "stop"}]},
+    {"choices": [], "ouvert": {"stopped": WELL}},
+]
+
+
 @pytest.mark.parametrize(
     "event",
     [
+        *(
+            {"choices": [], "ouvert": {"stopped": WELL | wrong}}
+            for wrong in (
+                {"reason": 7},
+                {"reason": "tired"},
+                {"seed": "x"},
+                {"seconds_decode": None},
+                {"parts": 3},
+                {"joules": "x"},
+            )
+        ),
+        {"choices": [], "ouvert": {"stopped": WELL}, "usage": {"prompt_tokens_details": {"cached_tokens": "x"}}},
+        {"choices": [], "ouvert": {"reading": {"done": "x", "total": 1, "reused": 0, "seconds": 0}}},
+        {"choices": [{"index": 0, "token_ids": [1] * 25, "finish_reason": None}]},
         {"choices": [], "ouvert": {"stopped": {"reason": "stop", "strange": 1}}},
         {"choices": [], "ouvert": {"stopped": 3}},
         {"choices": [], "ouvert": {"reading": {"done": 1}}},
@@ -153,15 +174,27 @@ def test_owners_have_prefixes_of_their_own_that_can_be_forgotten(member):
         {"output_mode": "text", "choices": []},
     ],
 )
-def test_a_member_that_says_what_makes_no_sense_ends_the_answer_with_a_sentence(member, monkeypatch, event):
-    """Whatever comes is an EngineError, which a face can tell its client, or go on from elsewhere."""
+def test_a_member_that_says_what_makes_no_sense_is_lost_and_no_fault_of_the_request(member, monkeypatch, event):
+    """Another member can go on from there, and a face does not tell its client to change the request."""
+    with pytest.raises(EngineUnreachableError):
+        list(said_by(member, monkeypatch, event, *ENDED))
+
+
+def test_what_a_member_says_rightly_is_understood(member, monkeypatch):
+    generation = said_by(member, monkeypatch, *ENDED)
+    assert [token.id for token in generation] == [1]
+    assert generation.stopped.reason == "stop"
+
+
+def said_by(member, monkeypatch, *events):
+    """An answer of which these events come."""
 
     class Lines:
         closed = False
 
         def __init__(self):
-            said = {"output_mode": "tokens", **event}
-            self.lines = [f"data: {json.dumps(said)}".encode(), b"data: [DONE]", None]
+            said = [json.dumps({"output_mode": "tokens", **event}) for event in events]
+            self.lines = [*(f"data: {each}".encode() for each in said), b"data: [DONE]", None]
 
         def next(self):
             return self.lines.pop(0)
@@ -173,8 +206,18 @@ def test_a_member_that_says_what_makes_no_sense_ends_the_answer_with_a_sentence(
             self.closed = True
 
     monkeypatch.setattr(member.connection, "stream", lambda path, body: Lines())
-    with pytest.raises(EngineError):
-        list(member.generate(PROMPT, SAMPLED))
+    return member.generate(PROMPT, SAMPLED)
+
+
+@pytest.mark.parametrize("value", [None, [], {"a": []}, float("inf"), True])
+@pytest.mark.parametrize("field", ["context", "vocabulary_size", "threads", "version", "tokenizer_digest", "layout"])
+def test_facts_of_another_type_are_refused(member, monkeypatch, field, value):
+    stated = member.connection.get("/inference/v1/facts")
+    within = stated["identity"] if field == "layout" else stated
+    within[field] = value
+    monkeypatch.setattr(Connection, "get", lambda self, path: stated)
+    with pytest.raises(EngineError, match="expected the facts of an engine"):
+        MemberEngine(member.connection)
 
 
 @pytest.mark.parametrize(

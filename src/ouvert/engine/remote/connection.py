@@ -56,19 +56,20 @@ class Address:
     @classmethod
     def of(cls, url: str) -> "Address":
         """Raises EngineError for what is no address of a server."""
-        parts = urlsplit(url.strip())
         try:
-            port = parts.port
+            parts = urlsplit(url.strip())
+            port, host = parts.port, parts.hostname or ""
+            host.encode("idna")  # as names are looked up; one that cannot be is no name
         except ValueError:
-            port = -1
-        plain = parts.scheme in ("http", "https") and parts.hostname and port != -1
-        if not plain or parts.query or parts.fragment or "@" in parts.netloc:
+            parts, port, host = urlsplit(""), None, ""
+        plain = parts.scheme in ("http", "https") and host.isprintable() and not set(host) & set(" \\")
+        if not plain or not host or parts.query or parts.fragment or "@" in parts.netloc:
             raise EngineError(
                 f"reaching an engine: its address is {url!r:.200}, expected http://HOST:PORT or https://HOST:PORT, "
                 "without a name, a key or a question in it. The key has a setting of its own."
             )
         secure = parts.scheme == "https"
-        return cls(str(parts.hostname), port or (443 if secure else 80), secure, parts.path.rstrip("/"))
+        return cls(host, port or (443 if secure else 80), secure, parts.path.rstrip("/"))
 
 
 class Connection:
@@ -165,8 +166,8 @@ class Lines:
     def next(self) -> bytes | None:
         """The next line without its end; None where there are no more, or it was closed.
 
-        Raises TimeoutError where nothing came in time, EngineUnreachableError where the connection is lost, and
-        EngineError for a line of more than MOST_LINE bytes.
+        Raises TimeoutError where nothing came in time, and EngineUnreachableError where the connection is lost, in the
+        middle of a line too, and for a line of more than MOST_LINE bytes.
         """
         try:
             with self._reading:
@@ -182,10 +183,12 @@ class Lines:
         if self.closed or not line:
             return None
         if len(line) > MOST_LINE:
-            raise EngineError(
+            raise EngineUnreachableError(
                 f"reading the answer of {self._place}: a line has more than {MOST_LINE} bytes, expected a token each. "
                 "Is this the server of a model?"
             )
+        if not line.endswith(b"\n"):
+            raise unreachable(self._place, EOFError("the answer ended in the middle of a line"))
         return line.rstrip(b"\r\n")
 
     def rest(self, most: int = MOST_BODY) -> bytes:
@@ -233,12 +236,12 @@ def keep_alive(sock: socket.socket) -> None:
             sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
-def parsed(text: bytes, operation: str) -> Any:
-    """Raises EngineError for what is no JSON."""
+def parsed(text: bytes, operation: str, kind: type[EngineError] = EngineError) -> Any:
+    """Raises an error of that kind for what is no JSON."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as problem:
-        raise EngineError(
+        raise kind(
             f"{operation}: the answer is {text[:80]!r}, expected JSON. Is this the server of a model? "
             "docs/formats/engine-http.md says what is expected of one."
         ) from problem

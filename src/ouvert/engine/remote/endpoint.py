@@ -153,14 +153,14 @@ class TokenStream:
     def __iter__(self) -> Iterator[Chunk]:
         """The chunks; none any more once it is closed.
 
-        Raises TimeoutError at the deadline, EngineUnreachableError where the connection is lost before the end, and
-        EngineError for what the other side says is wrong, or what is not understood.
+        Raises TimeoutError at the deadline, EngineUnreachableError where the connection is lost before the end or what
+        comes is not understood (it is not the request's fault), and EngineError for what the other side says is wrong.
         """
         try:
             for data in self._events:
                 if data == DONE:
                     break
-                chunk = self._chunk(parsed(data, f"reading the answer of {self._place}"))
+                chunk = self._chunk(parsed(data, f"reading the answer of {self._place}", EngineUnreachableError))
                 self._finished = self._finished or chunk.finish_reason is not None
                 yield chunk
         except TimeoutError:
@@ -184,13 +184,13 @@ class TokenStream:
             if (error := event.get("error")) is not None:
                 raise self._failed(error)
             if (mode := event.get("output_mode")) != TOKENS:
-                raise EngineError(
+                raise EngineUnreachableError(
                     f"reading the answer of {self._place}: output_mode={mode!r}, expected {TOKENS!r}. This server is "
                     "older than the endpoint that is wanted: vLLM 0.32 has it."
                 )
             return chunk_of(event)
-        except (KeyError, TypeError, ValueError, AttributeError) as problem:
-            raise EngineError(
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as problem:
+            raise EngineUnreachableError(
                 f"reading the answer of {self._place}: an event is {event!r:.200}, expected choices with token_ids. Is "
                 "this the server of a model? docs/formats/engine-http.md says what is expected of one."
             ) from problem

@@ -11,7 +11,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
@@ -24,6 +24,7 @@ from ouvert.engine.interface import (
     EngineUnreachableError,
     Load,
     Reading,
+    Reason,
     Sampling,
     Stopped,
     Token,
@@ -39,6 +40,33 @@ FORMAT = 1
 FACTS, EMBED, FORGET = "/inference/v1/facts", "/inference/v1/embed", "/inference/v1/forget"
 GRACE = 10.0  # seconds beyond an answer's time, in which the other side ends it
 SCORING_WITHIN = 600.0  # seconds in which a text has to be read
+
+# What a member says has to be of these types: it is compared, hashed and shown.
+NONE = type(None)
+STATEMENT_TYPES: Mapping[str, tuple[type, ...]] = {
+    **dict.fromkeys(("model", "tokenizer_digest", "version", "instruction_set"), (str,)),
+    **dict.fromkeys(("context", "vocabulary_size", "threads"), (int,)),
+    "embedding_size": (int, NONE),
+    "packed_digest": (str, NONE),
+    "weights_checked": (bool,),
+    "load": (dict,),
+}
+IDENTITY_TYPES: Mapping[str, tuple[type, ...]] = {
+    **dict.fromkeys(("weights", "configuration", "layout", "arithmetic", "cache", "precision", "variant"), (str,)),
+    "build": (str, NONE),
+    "exact": (bool,),
+}
+ENDING_TYPES: Mapping[str, tuple[type, ...]] = {
+    "reason": (str,),
+    "seed": (int,),
+    **dict.fromkeys(("seconds_queued", "seconds_prefill", "seconds_decode"), (int, float)),
+    "joules": (int, float, NONE),
+}
+READING_TYPES: Mapping[str, tuple[type, ...]] = {
+    **dict.fromkeys(("done", "total", "reused"), (int,)),
+    "seconds": (int, float),
+}
+REASONS = frozenset(get_args(Reason))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,20 +88,24 @@ class MemberStatement:
             if answer["format"] != FORMAT or answer["identity"]["identity"] != IDENTITY_VERSION:
                 raise ValueError(f"format {answer['format']}, identity {answer['identity']['identity']}")
             stated = {name: value for name, value in answer["identity"].items() if name != "identity"}
+            require_types(stated, IDENTITY_TYPES)
+            require_types(answer, STATEMENT_TYPES)
+            if min(answer["context"], answer["vocabulary_size"]) < 1:
+                raise ValueError("context or vocabulary_size is below 1")
             return cls(
-                model=str(answer["model"]),
-                context=int(answer["context"]),
-                vocabulary_size=int(answer["vocabulary_size"]),
+                model=answer["model"],
+                context=answer["context"],
+                vocabulary_size=answer["vocabulary_size"],
                 embedding_size=answer["embedding_size"],
-                tokenizer_digest=str(answer["tokenizer_digest"]),
-                load=dict(answer["load"]),
+                tokenizer_digest=answer["tokenizer_digest"],
+                load=answer["load"],
                 facts=EngineFacts(
-                    version=str(answer["version"]),
-                    instruction_set=str(answer["instruction_set"]),
-                    threads=int(answer["threads"]),
+                    version=answer["version"],
+                    instruction_set=answer["instruction_set"],
+                    threads=answer["threads"],
                     identity=NumericIdentity(**stated),
                     packed_digest=answer["packed_digest"],
-                    weights_checked=bool(answer["weights_checked"]),
+                    weights_checked=answer["weights_checked"],
                 ),
             )
         except (KeyError, TypeError, ValueError) as problem:
@@ -315,7 +347,10 @@ class MemberAnswer:
             if (ending := chunk.beside.get("stopped")) is not None:
                 self.stopped = self._ended(ending, chunk.cached_tokens or 0)
             reading = chunk.beside.get("reading")
-            return None if reading is None else Reading(**reading)
+            if reading is None:
+                return None
+            require_types(reading, READING_TYPES)
+            return Reading(**reading)
         except (AttributeError, KeyError, TypeError, ValueError) as problem:
             raise EngineUnreachableError(
                 f"reading an answer of a member: an event has {chunk.beside!r:.200} ({problem}), expected what "
@@ -323,8 +358,14 @@ class MemberAnswer:
             ) from problem
 
     def _follow(self, token: int) -> None:
+        written, most = len(self.order.written) + self.came, self.order.sampling.max_tokens
+        if most is not None and written >= most:
+            raise EngineUnreachableError(
+                f"reading an answer of a member: it wrote more than the {most} tokens that were asked for. This is a "
+                "fault of the member; its log may say more."
+            )
         if not 0 <= token < self.order.statement.vocabulary_size:
-            raise EngineError(
+            raise EngineUnreachableError(
                 f"reading an answer of a member: it wrote token {token}, and the vocabulary has "
                 f"{self.order.statement.vocabulary_size}. This is a fault of the member; its log may say more."
             )
@@ -336,13 +377,16 @@ class MemberAnswer:
         self._tally.wrote()
 
     def _ended(self, ending: Mapping[str, Any], reused: int) -> Stopped:
+        require_types(ending, ENDING_TYPES)
+        if ending["reason"] not in REASONS or len(ending) != len(ENDING_TYPES):
+            raise ValueError(f"reason is {ending['reason']!r:.40}, with {len(ending)} facts")
         if ending["reason"] == "cancelled" and not self.cancelled.is_set():
             raise EngineUnreachableError(
                 "reading an answer of a member: the member ended it, as it does when it is told to stop. Ask again."
             )
         return Stopped(
             prompt_tokens=len(self.order.prompt),
-            reused_tokens=min(reused, len(self.order.prompt)),
+            reused_tokens=max(0, min(reused, len(self.order.prompt))),
             output_tokens=len(self.order.written) + self.came,
             **ending,
         )
@@ -411,6 +455,13 @@ class MemberGeneration:
         if self.engine_closed:
             raise closed()
         return None
+
+
+def require_types(stated: Mapping[str, Any], types: Mapping[str, tuple[type, ...]]) -> None:
+    """Raises KeyError for what is missing, TypeError for a value of another type; bool is none of int."""
+    for name, allowed in types.items():
+        if type(stated[name]) not in allowed:
+            raise TypeError(f"{name} is {stated[name]!r:.40}")
 
 
 def without_absent(facts: Mapping[str, Any]) -> dict[str, Any]:
