@@ -365,6 +365,27 @@ def test_a_stopped_servers_batch_goes_on_in_the_next_one(endless_server, tmp_pat
         assert not (tmp_path / "home/jobs" / batch.id / "results.jsonl").exists()
 
 
+@pytest.mark.parametrize("gone", ["model", "file"])
+def test_what_was_answered_stays_when_a_batch_cannot_be_gone_on_with(endless_server, tmp_path, gone):
+    first = endless_server(job_places=1)
+    with client_of(first) as sdk:
+        batch = made(sdk, *(line(f"{n}", max_tokens=2) for n in range(3)), line("long"))
+        while sdk.batches.retrieve(batch.id).request_counts.completed < 3:
+            PAUSE.wait(0.01)
+    first.uvicorn.should_exit = True
+    while first.loop.is_running():
+        PAUSE.wait(0.01)
+    if gone == "file":
+        shutil.rmtree(tmp_path / "home/files" / batch.input_file_id)
+    second = endless_server(models=()) if gone == "model" else endless_server()
+    with client_of(second) as sdk:
+        batch = until(sdk, batch, *OVER)
+        assert batch.status == "failed"
+        assert batch.errors.data[0].code == {"model": "model_not_found", "file": "input_file_missing"}[gone]
+        assert (batch.request_counts.completed, batch.request_counts.failed) == (3, 0)
+        assert [each["custom_id"] for each in results(sdk, batch.output_file_id)] == ["0", "1", "2"]
+
+
 def test_a_full_disk_holds_a_batch_up_and_loses_nothing(endless_server, monkeypatch):
     monkeypatch.setattr(runner, "AGAIN_SECONDS", 0.05)
     full = [True] * 3

@@ -43,9 +43,10 @@ class Batches:
             work.job.save(state="running", items=len(lines), times=work.job.job.at("started"))
             return await Run(work, path, lines, caller).whole()
         except LinesRefused as refused:
-            return fail(work, refused.faults)
+            return await asyncio.to_thread(fail, work, refused.faults)
         except NoSuchFile as problem:
-            return fail(work, [Fault("input_file_missing", str(problem), param="input_file_id")])
+            fault = Fault("input_file_missing", str(problem), param="input_file_id")
+            return await asyncio.to_thread(fail, work, [fault])
 
 
 class Run:
@@ -139,7 +140,7 @@ class Run:
     def _finish(self, ending: Ending, faults: Sequence[Fault]) -> Job:
         """Write the files, then the record that says so; the results are in the files by then."""
         job = self._job.save(times=self._job.job.at("finalizing"))
-        outcome = self._outputs.finish(Ended(self._job, self._lines, ending))
+        outcome = self._outputs.finish(Ended(self._job, [line.custom_id for line in self._lines], ending))
         if faults:
             outcome["errors"] = [fault.as_json() for fault in faults]
         removal = kept_until(self._work.service.settings.job_keep)
@@ -229,8 +230,17 @@ def tokens_of(usage: Mapping[str, Any]) -> dict[str, int]:
 
 
 def fail(work: Work, faults: Sequence[Fault]) -> Job:
-    """End a job that cannot be done."""
-    times = {**work.job.job.times, "ended": time.time()}
-    outcome = {"errors": [fault.as_json() for fault in faults]}
+    """End a job that cannot be done, or not any more: its model, its key or its file is gone since it was begun. What
+    was answered until then stays."""
+    job, outcome = work.job, {}
+    if len(job.results):
+        job.counted(totals_of(job))
+        job.save(times=job.job.at("finalizing"))
+        outcome = outputs_of(work).finish(Ended(job, [result.item for result in job.results], "failed"))
+    outcome["errors"] = [fault.as_json() for fault in faults]
+    times = {**job.job.times, "ended": time.time()}
     removal = kept_until(work.service.settings.job_keep)
-    return work.job.save(state="failed", times=times, outcome=outcome, removal=removal)
+    ended = job.save(state="failed", times=times, outcome=outcome, removal=removal)
+    if ended.runner == "server":
+        job.drop_results()
+    return ended

@@ -59,24 +59,25 @@ def as_line(value: Mapping[str, Any]) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A batch that is over, before its files are written. `ending` is its state."""
+    """A batch that is over, before its files are written: its items (custom ids) in the order of the files. `ending` is
+    its state."""
 
     job: OpenJob
-    lines: Sequence[Line]
+    items: Sequence[str]
     ending: str
 
     def answered(self) -> Iterator[bytes]:
-        """The lines of the output file, in the order of the input. Raises OSError."""
-        for line in self.lines:
-            if line.custom_id in self.job.results and (result := self.job.results.of(line.custom_id)).ok:
+        """The lines of the output file. Raises OSError."""
+        for item in self.items:
+            if item in self.job.results and (result := self.job.results.of(item)).ok:
                 yield as_line(result.value)
 
     def refused(self) -> Iterator[bytes]:
-        """The lines of the error file, in the order of the input. Raises OSError."""
-        for line in self.lines:
-            if line.custom_id not in self.job.results:
-                yield as_line(unanswered(self.job.job.id, line.custom_id, self.ending))
-            elif not (result := self.job.results.of(line.custom_id)).ok:
+        """The lines of the error file. Raises OSError."""
+        for item in self.items:
+            if item not in self.job.results:
+                yield as_line(unanswered(self.job.job.id, item, self.ending))
+            elif not (result := self.job.results.of(item)).ok:
                 yield as_line(result.value)
 
 

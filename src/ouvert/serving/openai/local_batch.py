@@ -217,7 +217,9 @@ def rewrite(opened: OpenJob, planned: Planned) -> None:
     """Write the files of a finished job anew: they may be gone, or be wanted elsewhere."""
     settings = planned.job.settings
     outputs = PathOutputs(Path(settings["output"]), Path(settings["errors"]))
-    opened.save(settings=settings, outcome=outputs.finish(Ended(opened, planned.lines, "finished")))
+    opened.save(
+        settings=settings, outcome=outputs.finish(Ended(opened, [line.custom_id for line in planned.lines], "finished"))
+    )
 
 
 async def answer(
