@@ -1,6 +1,8 @@
 """Calls as Qwen3-Coder writes them: a tag for each argument, and values whose type only the tool's schema knows."""
 
+import importlib.util
 import json
+from pathlib import Path
 
 import pytest
 
@@ -136,3 +138,32 @@ def test_a_number_keeps_its_spelling():
 @pytest.mark.parametrize("said", [7, None, {"a": 1}, [["x"]]])
 def test_a_type_that_is_none_says_nothing(said):
     assert typed_arguments('{"a": "5"}', {"properties": {"a": {"type": said}}}) == '{"a": 5}'
+
+
+spec = importlib.util.spec_from_file_location("bounded", Path(__file__).parents[1] / "bounded.py")
+assert spec is not None
+assert spec.loader is not None
+bounded = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(bounded)
+
+LONG = {
+    "deepseek": "function<｜tool▁sep｜>" + "\n```json\n" * 200_000 + "x",
+    "qwen3-coder": "<function=f><parameter=a>" + "</parameter>\n" * 100_000 + "x",
+    "kimi": "<|tool_call_begin|>functions." + ":1" * 500_000 + "x<|tool_call_argument_begin|>{}",
+    "hermes": '{"name": ' + "[" * 1_000_000,
+    "mistral": "[" + '{"name": "a", "arguments": {}},' * 30_000,
+    "llama": '{"name": "a", "parameters": {}};' * 30_000,
+}
+READS = """
+from ouvert.chat.tool_syntax import SYNTAXES
+readers = {each.name: each for each in SYNTAXES}
+def task(value):
+    syntax, region = value
+    marks = {mark: mark for mark in (readers[syntax].opening, *readers[syntax].marks)}
+    readers[syntax].read(region, marks, False)
+"""
+
+
+def test_what_a_model_writes_in_place_of_calls_is_read_in_time_that_grows_with_it():
+    """A million characters each; ten times as long takes ten times as long, or the server stands still meanwhile."""
+    assert bounded.unfinished(READS, {name: (name, region) for name, region in LONG.items()}, seconds=20) is None

@@ -172,10 +172,9 @@ def read_deepseek(region: str, marks: Marks, cut: bool) -> list[WrittenCall] | N
         head, mark, body = piece.strip().removeprefix(begin).partition(separator)
         if not mark:
             return calls or None if cut else None
-        if head.strip() in {"", "function"} and (
-            fenced := re.fullmatch(r"(.*?)\n```json\n(.*)\n```", body.strip(), re.S)
-        ):
-            name, written = fenced[1], fenced[2]
+        named, fence, fenced = body.strip().partition("\n```json\n")
+        if head.strip() in {"", "function"} and fence and fenced.endswith("\n```"):
+            name, written = named, fenced.removesuffix("\n```")
         else:
             name, written = head, body
         if not isinstance(as_object(written), dict):
