@@ -48,6 +48,8 @@ NEVER_RUN = [
     ("clients.md", "OLLAMA_BASE_URL=http://127.0.0.1:11435"),
     ("command-line.md", "ouvert run"),
     ("models.md", "ouvert pull smollm2"),
+    ("models.md", "ouvert pull llama3.2:1b"),
+    ("models.md", "ouvert fit gpt-oss:120b --memory 16GB"),
     ("server.md", "ouvert serve gpt-oss:20b --install-service"),
     ("server.md", "docker build -t ouvert ."),
     ("web.md", "cd web && npm ci"),
