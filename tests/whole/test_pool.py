@@ -1,13 +1,14 @@
 """`ouvert serve MODEL --pool FILE` over engines in processes of their own, one of which is killed as it writes."""
 
+import importlib.util
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
 import threading
 import urllib.request
+from pathlib import Path
 
 import httpx
 import pytest
@@ -16,36 +17,16 @@ import ouvert
 from ouvert import load
 from ouvert.serving import Keys
 
-RUN = "import sys; from ouvert.cli import main; sys.exit(main(sys.argv[1:]))"
-READY = re.compile(r"Ready at (http://127\.0\.0\.1:\d+) ")
+spec = importlib.util.spec_from_file_location("pool_clients", Path(__file__).parents[1] / "pool_clients.py")
+assert spec is not None
+assert spec.loader is not None
+pool_clients = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(pool_clients)
+RUN, Process, asked, at_once, stream = (
+    getattr(pool_clients, name) for name in ("RUN", "Process", "asked", "at_once", "stream")
+)
+
 STREAMS = 50
-
-
-class Process:
-    """`ouvert serve …`, once it is ready; `lines` is what it has said since, `base` its address."""
-
-    def __init__(self, home, *words):
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", RUN, "serve", *map(str, words), "--port", "0"],
-            stderr=subprocess.PIPE,
-            stdin=subprocess.DEVNULL,
-            text=True,
-            env={**os.environ, "OUVERT_HOME": str(home)},
-        )
-        self.base, self.lines = None, []
-        for line in self.process.stderr:
-            self.lines.append(line)
-            if found := READY.match(line):
-                self.base = found[1]
-                break
-        self._reader = threading.Thread(target=lambda: self.lines.extend(self.process.stderr))
-        self._reader.start()
-
-    def kill(self):
-        self.process.kill()
-        self.process.wait()
-        self._reader.join()
-        self.process.stderr.close()
 
 
 @pytest.fixture
@@ -69,60 +50,6 @@ def pool_file(path, members, **pool):
         lines += ["[[member]]", f'name = "{name}"', f'url = "{url}"']
     path.write_text("\n".join(lines))
     return path
-
-
-def asked(seed, tokens):
-    return {
-        "model": "tiny",
-        "messages": [{"role": "user", "content": f"Say {seed}."}],
-        "seed": seed,
-        "temperature": 1.0,
-        "frequency_penalty": 0.3,
-        "max_tokens": tokens,
-        "stream": True,
-        "ouvert": {"receipt": "full"},
-    }
-
-
-def post(base, body, path="/v1/chat/completions"):
-    request = urllib.request.Request(base + path, json.dumps(body).encode(), {"content-type": "application/json"})
-    return urllib.request.urlopen(request, timeout=120)
-
-
-def stream(base, seed, tokens):
-    """The deltas of an answer, how it ended, and its receipt."""
-    deltas, reason, receipt = [], None, None
-    with post(base, asked(seed, tokens)) as lines:
-        for line in lines:
-            if not line.startswith(b"data: {"):
-                continue
-            event = json.loads(line[6:])
-            assert "error" not in event, event
-            receipt = event.get("ouvert", {}).get("receipt", receipt)
-            for choice in event["choices"]:
-                text = "".join(choice["delta"].get(name) or "" for name in ("reasoning_content", "content"))
-                if text:
-                    deltas.append(text)
-                reason = choice["finish_reason"] or reason
-    return "".join(deltas), reason, receipt
-
-
-def at_once(count, ask):
-    """ask(n) in so many threads; what they returned, or raised."""
-    found = [None] * count
-
-    def work(n):
-        try:
-            found[n] = ask(n)
-        except BaseException as problem:
-            found[n] = problem
-
-    threads = [threading.Thread(target=work, args=(n,)) for n in range(count)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return found
 
 
 def load_of(process):

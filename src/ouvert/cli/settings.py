@@ -268,6 +268,25 @@ SETTINGS: Mapping[str, Setting] = {
             example='"/etc/ouvert/pool.toml"',
         ),
         Setting(
+            key="serve.replicas",
+            read=whole(1),
+            meaning="so many engines of one model compute, as one: Ray Serve starts each in a process of its own, and "
+            "again when it dies",
+            default_text="this process computes",
+            flag="--replicas",
+            metavar="N",
+            example="2",
+        ),
+        Setting(
+            key="serve.cluster",
+            read=text,
+            meaning="address of a Ray cluster whose machines have them, one each at most",
+            default_text="all on this machine",
+            flag="--cluster",
+            metavar="HOST:PORT",
+            example='"10.0.0.1:6379"',
+        ),
+        Setting(
             key="serve.host",
             read=text,
             meaning="address to listen at; any but this machine's own needs a key",

@@ -48,12 +48,12 @@ from ouvert.engine.loading import (
     packed_bytes_of,
 )
 from ouvert.engine.local import LocalEngine
-from ouvert.engine.machine import memory_bytes
+from ouvert.engine.machine import memory_bytes, physical_cores
 from ouvert.engine.memory_plan import DiskForecast, MemoryPlan, forecast_from_disk, least_plan, plan_memory
 from ouvert.engine.pool.breaker import Patience
 from ouvert.engine.pool.engine import PoolEngine
 from ouvert.engine.pool.generation import Rules as PoolRules
-from ouvert.engine.pool.opening import MemberAddress, PoolSettings, Wanted, open_pool
+from ouvert.engine.pool.opening import MemberAddress, PoolSettings, Wanted, Where, open_moving_pool, open_pool
 from ouvert.engine.prefixes.page_files import PageFiles
 from ouvert.engine.prefixes.page_keys import key_from_file, key_from_keyring, key_from_passphrase, key_of_this_user
 from ouvert.engine.remote.connection import Address, Connection
@@ -125,6 +125,7 @@ __all__ = [
     "Vllm",
     "Vocabulary",
     "Wanted",
+    "Where",
     "build_digest",
     "demand_of_files",
     "demand_of_known",
@@ -148,10 +149,12 @@ __all__ = [
     "native_instruction_set",
     "of_objects",
     "open_engine",
+    "open_moving_pool",
     "open_pool",
     "opened_elsewhere",
     "pack_weights",
     "packed_bytes_of",
+    "physical_cores",
     "plan_memory",
     "refuse_wrong",
 ]

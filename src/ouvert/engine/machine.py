@@ -21,7 +21,10 @@ def memory_bytes() -> int | None:
 
 
 def physical_cores() -> int:
-    """Cores this process may use, each counted once however many threads it runs; processors where that is unknown."""
+    """Cores this process may use, each counted once however many threads it runs; processors where that is unknown.
+
+    Raises nothing.
+    """
     if hasattr(os, "sched_getaffinity"):
         usable = os.sched_getaffinity(0)
         siblings = [Path(SIBLINGS.format(processor)) for processor in usable]

@@ -20,8 +20,10 @@ from ouvert.cli.settings import SETTINGS
 
 if TYPE_CHECKING:
     from ouvert.assistant import Elsewhere
+    from ouvert.cli.replicas.cluster import Replicas
     from ouvert.safety import Guard
     from ouvert.serving import Keys, Refusal, Service, Settings
+    from ouvert.store import Store
 
 SUMMARY = "Serve models to other programs, on this machine."
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -74,11 +76,11 @@ def run(args: argparse.Namespace) -> int:
     if not args.uninstall_service:
         for name in models_named(args):  # StoreError, before anything is bound or written
             open_store().resolve(name)
-        if args.pool and args.engine == "vllm":
-            complain("--pool and --engine vllm both say who computes. Leave one of them out.")
+        computing = who_computes(args)
+        if len(computing) > 1:
+            complain(f"{' and '.join(computing)} each say who computes. Leave all but one out.")
             return 1
-        elsewhere = "--pool" if args.pool else "--engine vllm" if args.engine == "vllm" else None
-        alone = "--engine-only" if args.engine_only else elsewhere
+        alone = "--engine-only" if args.engine_only else next(iter(computing), None)
         if alone is not None and len(models_named(args)) != 1:
             complain(f"{alone} serves one model, and {len(models_named(args))} are named. Name one: {EXAMPLE}")
             return 1
@@ -94,6 +96,16 @@ def run(args: argparse.Namespace) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # uvicorn raises it again when all is done
     with listening:
         return asyncio.run(serve(settings, listening, engine_only=args.engine_only))
+
+
+def who_computes(args: argparse.Namespace) -> list[str]:
+    """The options, or settings, that say that other processes do: one at most makes sense."""
+    said = {
+        "--pool": args.pool,
+        "--engine vllm": args.engine == "vllm",
+        "--replicas": args.replicas is not None or args.cluster is not None,
+    }
+    return [option for option, is_said in said.items() if is_said]
 
 
 def bound(settings: "Settings") -> socket.socket | None:
@@ -176,20 +188,22 @@ def settings_of(args: argparse.Namespace) -> "Settings":
     machine = memory_bytes()
     ledger = ledger_asked_for(args.receipts, store)
     prefixes = prefixes_asked_for(store, args.prefix_cache, args.prefix_cache_quota, args.prefix_cache_key)
-    guard = guard_asked_for()
-    elsewhere = elsewhere_asked_for(args.pool, guard) or engine_asked_for(args)
-    one = args.engine_only or elsewhere is not None
     memory = int(machine * SHARE_OF_MEMORY) if args.memory is None and machine is not None else args.memory
+    replicas = replicas_of(args, store, memory)
+    guard = guard_asked_for()
+    computing = computing_of(args)
+    if replicas is not None:
+        elsewhere: Elsewhere | None = replicas.elsewhere(guard)
+        computing = dict.fromkeys(computing)
+    else:
+        elsewhere = elsewhere_asked_for(args.pool, guard) or engine_asked_for(args)
+    one = args.engine_only or elsewhere is not None
     options = {
-        "threads": args.threads,
-        "context": args.context,
-        "exact": args.exact,
-        "cache": args.cache,
+        **computing,
         "receipts": ledger or False,
         "prefixes": prefixes or False,
         "guard": guard,
         "template": args.template,
-        "precision": args.precision,
         "elsewhere": elsewhere,
     }
     return Settings(
@@ -216,6 +230,35 @@ def settings_of(args: argparse.Namespace) -> "Settings":
         state=store.home / "server",
         hub=hub(),
     )
+
+
+def computing_of(args: argparse.Namespace) -> dict[str, object]:
+    """The options of `ouvert.load` that say how it is computed."""
+    return {name: getattr(args, name) for name in ("threads", "context", "exact", "cache", "precision")}
+
+
+def replicas_of(args: argparse.Namespace, store: "Store", memory: int | None) -> "Replicas | None":
+    """Replicas on this machine share its memory, and its cores where --threads says nothing: it holds for each.
+
+    Raises ConfigurationError for what cannot be had.
+    """
+    if args.replicas is None and args.cluster is None:
+        return None
+    from ouvert.cli.replicas.cluster import replicas_asked_for
+    from ouvert.cli.replicas.replica import Order
+    from ouvert.engine import physical_cores
+
+    [name] = models_named(args)
+    model = str(Path(name).absolute()) if Path(name).exists() else name
+    computing, home = computing_of(args), str(store.home)
+    if args.cluster is not None:
+        serves = Order(model=model, home=None, options=computing, most=args.most, memory=args.memory)
+        return replicas_asked_for(args.replicas, args.cluster, serves)
+    count = args.replicas or 1
+    computing["threads"] = computing["threads"] or max(1, physical_cores() // count)
+    share = None if memory is None else memory // count
+    serves = Order(model=model, home=home, options=computing, most=args.most, memory=share)
+    return replicas_asked_for(args.replicas, None, serves)
 
 
 def elsewhere_asked_for(pool: str | None, guard: "Guard | None") -> "Elsewhere | None":

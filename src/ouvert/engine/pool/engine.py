@@ -28,6 +28,10 @@ from ouvert.engine.variant import BASE, Variant
 Result = TypeVar("Result")
 
 
+def nothing() -> None:
+    """What is done at the end of a pool whose members are others' to end."""
+
+
 class PoolEngine:
     """`interface.Engine` over members. Its methods and properties mean what those of `Engine` mean and raise what those
     raise; EngineUnreachableError where no member is to be had.
@@ -36,8 +40,13 @@ class PoolEngine:
     same tokens if it has the same identity; `Stopped.parts` says who wrote what.
     """
 
-    def __init__(self, members: Members, rules: Rules = Rules()) -> None:  # noqa: B008 - a value that never changes
-        self.members, self.rules = members, rules
+    def __init__(
+        self,
+        members: Members,
+        rules: Rules = Rules(),  # noqa: B008 - a value that never changes
+        on_close: Callable[[], None] = nothing,
+    ) -> None:
+        self.members, self.rules, self._on_close = members, rules, on_close
         self._facts: EngineFacts | None = None
         self._prompt_tokens = self._output_tokens = 0
         self._counted = itertools.count(1)
@@ -135,8 +144,13 @@ class PoolEngine:
             engine.forget_all()
 
     def close(self) -> None:
-        """Let go of the members, which go on. May be called twice."""
+        """Let go of the members, which go on, unless `on_close` ends them. May be called twice."""
         self.members.close()
+        self._on_close()
+
+    def moved(self, name: str) -> None:
+        """The member of that name is at another address now. Its answers go on elsewhere. Raises nothing."""
+        self.members.moved(name)
 
     @property
     def _opened(self) -> list[Engine]:

@@ -156,6 +156,13 @@ class Members:
             if engine is not None:
                 self._tell(member, engine, holds, owner)
 
+    def moved(self, name: str) -> None:
+        """It is somewhere else now, and out until it was opened there, which is tried at once."""
+        member, now = self._members[name], time.monotonic()
+        with self._changed:
+            why = f"member {name} is at another address now"
+            member.breaker = Breaker(failures=self._patience.failures, until=now, why=why)
+
     def _tell(self, member: Member, engine: Engine, holds: Callable[[Sequence[int]], bool], owner: str) -> None:
         try:
             engine.forget(holds, owner)
