@@ -176,7 +176,10 @@ def did_you_mean(names: Collection[str], name: str) -> str:
 
 
 def unknown_precision(name: str, names: Collection[str]) -> str | None:
-    """A sentence for a model of `names` with something behind an @ that is no precision; None for any other name."""
+    """A sentence for a model of `names` with something behind an @ that is no precision; None for any other name.
+
+    Raises nothing.
+    """
     plain, _, asked = name.rpartition("@")
     if plain not in names:
         return None
