@@ -54,17 +54,29 @@ Array = np.ndarray
 # --- one F16 file, off the grid ---------------------------------------------------------------------------------------
 
 
-def turned_in_pairs(size: int, seed: int) -> Array:
-    """float32 (size, size), orthogonal: channels in random pairs, each pair turned by a random angle."""
+@dataclass(frozen=True)
+class Turn:
+    """An orthogonal change of the residual channels: each is turned with its partner, by an angle of the pair."""
+
+    partner: Array  # int (size,)
+    cosine: Array  # float32 (size,)
+    sine: Array
+
+    def of(self, values: Array, axis: int) -> Array:
+        """The channels of `values` lie along `axis`: rows of x become x @ turn, columns of W turn.T @ W."""
+        wide = (slice(None), None) if axis == 0 else slice(None)
+        return values * self.cosine[wide] + values.take(self.partner, axis) * self.sine[wide]
+
+
+def turned_in_pairs(size: int, seed: int) -> Turn:
+    """Channels in random pairs (of an odd number one stays), each pair turned by a random angle."""
     random = np.random.default_rng(seed)
-    order, out = random.permutation(size), np.zeros((size, size), np.float32)
+    order, turn = random.permutation(size), Turn(np.arange(size), np.ones(size, np.float32), np.zeros(size, np.float32))
     for one, other in order[: size // 2 * 2].reshape(-1, 2):
         angle = random.uniform(0, 2 * math.pi)
-        cosine, sine = math.cos(angle), math.sin(angle)
-        out[one, one], out[one, other], out[other, one], out[other, other] = cosine, -sine, sine, cosine
-    if size % 2:
-        out[order[-1], order[-1]] = 1
-    return out
+        turn.partner[one], turn.partner[other] = other, one
+        turn.cosine[[one, other]], turn.sine[one], turn.sine[other] = math.cos(angle), math.sin(angle), -math.sin(angle)
+    return turn
 
 
 def write_off_grid(source: Path, path: Path, seed: int = 1) -> None:
@@ -91,21 +103,21 @@ def write_off_grid(source: Path, path: Path, seed: int = 1) -> None:
     writer.close()
 
 
-def moved(name: str, values: Callable[[str], Array], turn: Array, has_head: bool) -> Array:
-    """A tensor of the turned model. Row vectors of the residual stream x become x @ turn."""
+def moved(name: str, values: Callable[[str], Array], turn: Turn, has_head: bool) -> Array:
+    """A tensor of the turned model."""
     *block, kind, _ = name.split(".")
     if kind.endswith("norm"):
         return np.ones_like(values(name))
     if kind == "token_embd":
-        return values(name) @ turn
+        return turn.of(values(name), 1)
     if kind == "output":
         head = values(name if has_head else "token_embd.weight")
-        return (head * values("output_norm.weight")) @ turn
+        return turn.of(head * values("output_norm.weight"), 1)
     if name.endswith(".bias"):
         return values(name)  # of q, k and v, which are no residual channels
     if kind in READS:
-        return (values(name) * values(".".join([*block, READS[kind], "weight"]))) @ turn
-    return turn.T @ values(name) if kind in WRITES else values(name)
+        return turn.of(values(name) * values(".".join([*block, READS[kind], "weight"])), 1)
+    return turn.of(values(name), 0) if kind in WRITES else values(name)
 
 
 # --- llama.cpp's own quantiser ----------------------------------------------------------------------------------------
@@ -184,17 +196,17 @@ def texts_as_ids(path: Path, most: int | None) -> dict[str, list[int]]:
         }
 
 
-def divergences(reference: Placed, other: Placed, ids: Mapping[str, Sequence[int]]) -> dict[str, Array]:
-    """KL(reference || other) after each token of each text."""
-    return {
-        name: np.concatenate(
-            [
-                (np.exp(wanted) * (wanted - given)).sum(axis=-1)
-                for wanted, given in zip(reference.log_probabilities(each), other.log_probabilities(each), strict=True)
-            ]
-        )
-        for name, each in ids.items()
-    }
+def divergences(
+    reference: Placed, others: Sequence[Placed], ids: Mapping[str, Sequence[int]]
+) -> list[dict[str, Array]]:
+    """Of each of the others, KL(reference || it) after each token of each text."""
+    found: list[dict[str, Array]] = [{} for _ in others]
+    for name, text in ids.items():
+        pieces = zip(*(each.log_probabilities(text) for each in (reference, *others)), strict=True)
+        kept = [[(np.exp(wanted) * (wanted - given)).sum(axis=-1) for given in rest] for wanted, *rest in pieces]
+        for by_text, of_pieces in zip(found, zip(*kept, strict=True), strict=True):
+            by_text[name] = np.concatenate(of_pieces)
+    return found
 
 
 @dataclass(frozen=True)
@@ -218,14 +230,16 @@ def compared(source: Path, folder: Path, most: int | None = None) -> Compared:
     half, theirs = folder / "f16.gguf", folder / "q4_k_m.gguf"
     if not theirs.exists():
         write_off_grid(source, half)
-        quantise_as_llama_cpp(half, theirs)
+        begun = theirs.with_suffix(".begun")  # what is cut off is not taken for whole
+        quantise_as_llama_cpp(half, begun)
+        begun.rename(theirs)
     ids = texts_as_ids(half, most)
     reference = placed(half, "stored")
     print(f"{source.name}: " + ", ".join(f"{len(each)} tokens of {name}" for name, each in ids.items()))
+    others = {"llama.cpp Q4_K_M": placed(theirs, "stored"), "Ouvert, 4 bits": placed(half, "4")}
+    measured = divergences(reference, list(others.values()), ids)
     found = {}
-    for name, path, precision in (("llama.cpp Q4_K_M", theirs, "stored"), ("Ouvert, 4 bits", half, "4")):
-        other = placed(path, precision)
-        by_text = divergences(reference, other, ids)
+    for (name, other), by_text in zip(others.items(), measured, strict=True):
         found[name] = np.concatenate(list(by_text.values())), other.bits
         rows = {"all": found[name][0], **by_text}
         means = ", ".join(

@@ -192,6 +192,18 @@ def test_a_disk_without_room_is_said_before_a_byte_is_fetched(client, hub, monke
     assert hub.ranges("model.safetensors") == []
 
 
+def test_a_disk_with_room_for_the_files_but_not_for_their_packed_form_is_said_before_a_byte_is_fetched(
+    client, hub, monkeypatch
+):
+    files = sum(len(content) for content in hub.repositories[NAME].values())
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10**9, 10**9 - files, files))
+    begin(client)
+    failed = until(client, "failed")
+    assert "of it beside what is fetched" in failed["fault"]
+    assert hub.ranges("model.safetensors") == []
+
+
 def test_a_hub_that_does_not_answer_is_said_and_nothing_is_left(start_server, tmp_path):
     with start_server(home=tmp_path, hub=Hub(endpoint="http://127.0.0.1:9", retries=0)).client() as client:
         begin(client)

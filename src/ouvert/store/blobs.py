@@ -83,14 +83,17 @@ def free_bytes(folder: Path) -> int:
     return shutil.disk_usage(existing).free
 
 
-def require_room(folder: Path, needed: int, what: str) -> None:
-    """Raise NoRoom unless `needed` more bytes fit on the disk that holds `folder`."""
+def require_room(folder: Path, needed: int, what: str, beside: int = 0) -> None:
+    """Raise NoRoom unless `needed` more bytes, and as many `beside` them, fit on the disk that holds `folder`."""
     free = free_bytes(folder)
+    needed += beside
     if needed > free:
+        of_it = f" ({bytes_in_words(beside)} of it beside what is fetched)" if beside else ""
         raise NoRoom(
-            f"{what} needs {bytes_in_words(needed)} more on the disk of {folder}, which has {bytes_in_words(free)} "
-            f"free: nothing was downloaded. Make {bytes_in_words(needed - free)} of room (`ouvert list` shows what "
-            "models take, `ouvert remove` frees it), or set OUVERT_HOME to a folder on a larger disk."
+            f"{what} needs {bytes_in_words(needed)} more{of_it} on the disk of {folder}, which has "
+            f"{bytes_in_words(free)} free: nothing was downloaded. Make {bytes_in_words(needed - free)} of room "
+            "(`ouvert list` shows what models take, `ouvert remove` frees it), or set OUVERT_HOME to a folder on a "
+            "larger disk."
         )
 
 

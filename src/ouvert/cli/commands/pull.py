@@ -3,7 +3,7 @@
 import argparse
 import sys
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from ouvert.cli.arguments import add_settings, complete_pullable
 from ouvert.cli.environment import hub, open_store
@@ -43,13 +43,16 @@ def run(args: argparse.Namespace) -> int:
     """0: the model is here and whole. Its name and size go to stdout, progress to stderr."""
     import json
 
+    from ouvert.assistant import packed_bytes_foreseen
     from ouvert.cli.commands.show import provenance
     from ouvert.cli.progress import show_progress
     from ouvert.store import bytes_in_words, split_precision
 
     store, progress = open_store(), show_progress(sys.stderr)
-    installed = store.pull(args.source, name=args.name, copy=args.copy, hub=hub(), progress=progress)
-    installed = replace(installed, precision=split_precision(args.source)[1])
+    named = cast("Precision | None", split_precision(args.source)[1])
+    made = packed_bytes_foreseen(named or args.precision)
+    installed = store.pull(args.source, name=args.name, copy=args.copy, hub=hub(), progress=progress, made=made)
+    installed = replace(installed, precision=named)
     if pack_if_it_runs(store, installed, progress, args.precision):
         installed = store.resolve(installed.name)
     if args.json:

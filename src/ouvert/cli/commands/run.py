@@ -7,7 +7,7 @@ import stat
 import sys
 from collections.abc import Mapping
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from ouvert.cli.answer_options import (
     SchemaError,
@@ -26,7 +26,7 @@ from ouvert.cli.other_engine import ENGINE_SETTINGS, engine_asked_for
 from ouvert.cli.settings import SETTINGS
 
 if TYPE_CHECKING:
-    from ouvert.assistant import Answer, Best, Continuation, Model
+    from ouvert.assistant import Answer, Best, Continuation, Model, Precision
     from ouvert.cli.answering import Screen, Shown
     from ouvert.store import Store
 
@@ -146,7 +146,8 @@ def open_model(args: argparse.Namespace, name: str | None = None) -> "Model":
     ledger, guard = ledger_asked_for(args.receipts, store), guard_asked_for()
     prefixes = prefixes_asked_for(store, args.prefix_cache, args.prefix_cache_quota, args.prefix_cache_key)
     with guard.fetching() if guard is not None else nullcontext():
-        fetch_if_absent(store, wanted, allowed=args.pull or ((name or args.model) is None and wanted == DEFAULT_MODEL))
+        allowed = args.pull or ((name or args.model) is None and wanted == DEFAULT_MODEL)
+        fetch_if_absent(store, wanted, allowed=allowed, precision=args.precision)
     model = load(
         wanted,
         threads=args.threads,
@@ -175,13 +176,15 @@ def configured_model() -> str:
     return str(Configuration().value("model"))
 
 
-def fetch_if_absent(store: "Store", wanted: str, *, allowed: bool) -> None:
-    """Bring the model onto this machine if it is not there and its owner agrees: beforehand, or when asked.
+def fetch_if_absent(store: "Store", wanted: str, *, allowed: bool, precision: "Precision | None" = None) -> None:
+    """Bring the model onto this machine if it is not there and its owner agrees: beforehand, or when asked. It is to
+    run at the precision of its name, or that.
 
     Raises StoreError, with what to do, if it is neither here nor to be fetched.
     """
+    from ouvert.assistant import packed_bytes_foreseen
     from ouvert.cli.progress import show_progress
-    from ouvert.store import StoreError, bytes_in_words, find_alias
+    from ouvert.store import StoreError, bytes_in_words, find_alias, split_precision
 
     try:
         store.resolve(wanted)
@@ -200,7 +203,8 @@ def fetch_if_absent(store: "Store", wanted: str, *, allowed: bool) -> None:
             print(f"{wanted} is not on this machine yet: fetching it.{size}", file=sys.stderr)
         elif not owner_agrees(f"{wanted} is not on this machine.{size} Fetch it now?"):
             raise
-    store.pull(wanted, hub=hub(), progress=show_progress(sys.stderr))
+    named = cast("Precision | None", split_precision(wanted)[1])
+    store.pull(wanted, hub=hub(), progress=show_progress(sys.stderr), made=packed_bytes_foreseen(named or precision))
 
 
 def owner_agrees(question: str) -> bool:
