@@ -62,8 +62,8 @@ test-references: $(REFERENCES)/installed  ## compare live with transformers, lla
 test-clients: $(CLIENTS)/installed $(CLIENTS)/node  ## the programs people have, against a running server: SDKs, LangChain, AI SDK, agents
 	$(CLIENTS)/bin/python -m pytest -q -o addopts="--import-mode=importlib --strict-markers -ra" -W default tests/clients
 
-test-real: $(VENV)/installed-dev  ## tools and long prompts with a real model of 1.5 billion parameters: fetches 1.1 GB, once
-	$(BIN)/python -m pytest -q -o addopts="--import-mode=importlib --strict-markers -ra" tests/real
+test-real: $(REFERENCES)/installed  ## tools, and four bits beside llama.cpp, with a real model of 1.5 billion parameters: fetches 1.1 GB, once
+	$(REFERENCES)/bin/python -m pytest -q -o addopts="--import-mode=importlib --strict-markers -ra" tests/real
 
 test-vllm: $(VENV)/installed-dev $(VLLM)/installed  ## a real vLLM on this CPU behind our interface: fetches 3.5 GB, once
 	$(BIN)/python -m pytest -q -o addopts="--import-mode=importlib --strict-markers -ra" tests/vllm

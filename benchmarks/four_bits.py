@@ -28,7 +28,8 @@ import numpy as np
 
 from ouvert import kernels
 from ouvert.chat import Language
-from ouvert.packed import Precision, open_model
+from ouvert.packed import Placement, Precision, open_model
+from ouvert.weights import encoded_bytes
 
 ROOT = Path(__file__).parents[1]
 TEXTS = ROOT / "tests" / "real" / "texts"
@@ -164,10 +165,12 @@ def quantise_as_llama_cpp(source: Path, path: Path, threads: int = 2) -> None:
 
 @dataclass(frozen=True)
 class Placed:
-    """A model at a precision, ready to compute with float32 activations and caches. `bits` of a weight, packed."""
+    """A model at a precision, ready to compute with float32 activations and caches. Bits of a weight as packed, of all
+    and of the matrices in layers, where head and embedding do not count."""
 
     program: kernels.Program
     bits: float
+    bits_in_layers: float
 
     def log_probabilities(self, ids: Sequence[int]) -> Iterator[Array]:
         """float64 (STEP tokens, vocabulary), piece after piece."""
@@ -181,9 +184,17 @@ class Placed:
 def placed(path: Path, precision: Precision, threads: int = 2) -> Placed:
     with open_model(path) as files:
         model = files.place_in_memory(threads, precision).model
-        weights = sum(math.prod(each.shape) for each in files.parameters if each.same_as is None)
-        bits = 8 * files.placed_bytes(precision) / weights
-    return Placed(kernels.build(kernels.Tracer(exact=True, cache="f32"), model, threads=threads), bits)
+        placed = files.placements(precision)
+    layers = {name: each for name, each in placed.items() if name.startswith("layers.") and len(each.shape) > 1}
+    return Placed(
+        kernels.build(kernels.Tracer(exact=True, cache="f32"), model, threads=threads), bits_of(placed), bits_of(layers)
+    )
+
+
+def bits_of(placed: Mapping[str, Placement]) -> float:
+    """Of a weight, scales included."""
+    stored = sum(encoded_bytes(*each.stored_as) for each in placed.values())
+    return 8 * stored / sum(math.prod(each.shape) for each in placed.values())
 
 
 def texts_as_ids(path: Path, most: int | None) -> dict[str, list[int]]:
@@ -210,18 +221,25 @@ def divergences(
 
 
 @dataclass(frozen=True)
-class Compared:
-    """Divergences of llama.cpp's file and of ours from their F16, token by token over all texts, and bits a weight."""
+class Form:
+    """One four-bit form: its divergence from the F16 model, token by token over all texts, and its bits a weight."""
 
-    theirs: Array
-    ours: Array
-    their_bits: float
-    our_bits: float
+    divergence: Array
+    bits: float
+    bits_in_layers: float
+
+
+@dataclass(frozen=True)
+class Compared:
+    """llama.cpp's form of a model, and ours."""
+
+    theirs: Form
+    ours: Form
 
     @property
     def difference(self) -> tuple[float, float]:
         """Ours less theirs, of the same tokens: its mean, and two standard errors of that."""
-        apart = self.ours - self.theirs
+        apart = self.ours.divergence - self.theirs.divergence
         return float(apart.mean()), float(2 * apart.std() / len(apart) ** 0.5)
 
 
@@ -238,18 +256,18 @@ def compared(source: Path, folder: Path, most: int | None = None) -> Compared:
     print(f"{source.name}: " + ", ".join(f"{len(each)} tokens of {name}" for name, each in ids.items()))
     others = {"llama.cpp Q4_K_M": placed(theirs, "stored"), "Ouvert, 4 bits": placed(half, "4")}
     measured = divergences(reference, list(others.values()), ids)
-    found = {}
+    forms = []
     for (name, other), by_text in zip(others.items(), measured, strict=True):
-        found[name] = np.concatenate(list(by_text.values())), other.bits
-        rows = {"all": found[name][0], **by_text}
+        rows = {"all": np.concatenate(list(by_text.values())), **by_text}
         means = ", ".join(
             f"{text} {each.mean():.4f} ± {2 * each.std() / len(each) ** 0.5:.4f}" for text, each in rows.items()
         )
-        print(f"  {name}: {other.bits:.2f} bits a weight as packed, KL {means}", flush=True)
-    (their_kl, their_bits), (our_kl, our_bits) = found.values()
-    result = Compared(their_kl, our_kl, their_bits, our_bits)
+        print(f"  {name}: {other.bits:.2f} bits a weight, {other.bits_in_layers:.2f} in layers; KL {means}", flush=True)
+        forms.append(Form(rows["all"], other.bits, other.bits_in_layers))
+    result = Compared(*forms)
     mean, error = result.difference
-    print(f"  ours less theirs, token by token: {mean:.4f} ± {error:.4f}; ratio {our_kl.mean() / their_kl.mean():.2f}")
+    ratio = result.ours.divergence.mean() / result.theirs.divergence.mean()
+    print(f"  ours less theirs, token by token: {mean:.4f} ± {error:.4f}; ratio {ratio:.2f}")
     return result
 
 
