@@ -218,13 +218,14 @@ class Store:
         Unreachable when there is no connection; Cancelled where `progress` says that nobody wants it any more.
         """
         order = order_of(what, name, self.records)
+        fetcher = Fetcher(self.home, self.blobs, self._remembered, self._unfinished, progress, made)
         with self.locks.model(order.name, progress):
             before = self.records.find(order.name)
             if before and self._is_final(order, before):
                 return self._whole(before)
             try:
                 with nullcontext() if isinstance(order.source, LocalSource) else self._unfinished.noted(order):
-                    manifest = self._fetch_from_any(order, before, copy, hub or Hub(), progress, made)
+                    manifest = self._fetch_from_any(order, before, copy, hub or Hub(), fetcher)
             except Unreachable as problem:
                 raise Unreachable(f"{problem} {while_offline(order, before)}") from problem
             if before:
@@ -246,13 +247,7 @@ class Store:
         return self._has_all(before)
 
     def _fetch_from_any(
-        self,
-        order: Order,
-        before: Manifest | None,
-        copy: bool,
-        hub: Hub,
-        progress: Progress,
-        made: MadeOfIt,
+        self, order: Order, before: Manifest | None, copy: bool, hub: Hub, fetcher: Fetcher
     ) -> Manifest:
         """Ask the model's sources in order, until one gives it.
 
@@ -261,9 +256,9 @@ class Store:
         problems: list[StoreError] = []
         for source in order.sources:
             if problems:
-                progress.say(f"{problems[-1]} Asking the next source of {order.name}.")
+                fetcher.progress.say(f"{problems[-1]} Asking the next source of {order.name}.")
             try:
-                return self._fetch(order, source, before, copy, hub, progress, made)
+                return self._fetch(order, source, before, copy, hub, fetcher)
             except (NoRoom, Cancelled):
                 raise
             except StoreError as problem:
@@ -280,13 +275,11 @@ class Store:
         before: Manifest | None,
         copy: bool,
         hub: Hub,
-        progress: Progress,
-        made: MadeOfIt,
+        fetcher: Fetcher,
     ) -> Manifest:
         """Fetch and record. Should another process remove shared content in between, it is fetched again."""
-        fetcher = Fetcher(self.home, self.blobs, self._remembered, self._unfinished, progress, made)
         if not isinstance(source, LocalSource):
-            progress.say(f"{order.name}: asking {hosts_of(source, hub)} for {source}")
+            fetcher.progress.say(f"{order.name}: asking {hosts_of(source, hub)} for {source}")
         while True:
             came: MutableSequence[StoredFile] = []  # into the store, for this order
             try:
