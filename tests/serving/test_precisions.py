@@ -62,3 +62,4 @@ def test_more_bits_than_a_model_has_are_a_sentence(start_server, smollm2, tmp_pa
         refused = ask(client, f"{name}@16")
         assert refused.status_code == 400
         assert "stored with 8 bits at most" in refused.json()["error"]["message"]
+        assert "ask for @stored behind the name" in refused.json()["error"]["message"]

@@ -81,8 +81,8 @@ def settled(parameters: Sequence[Parameter], asked: Precision | None, path: obje
     if most < int(precision) and asked is not None:
         raise PrecisionError(
             f"{path} at the precision {precision}: its weights are stored with {most} bits at most, and what was "
-            "rounded away does not come back. Leave the precision out to have them as they are, or fetch weights of "
-            "more bits."
+            "rounded away does not come back. To have them as they are, ask for @stored behind the name, or leave the "
+            "precision out (`ouvert config precision` says if a setting asks for it); or fetch weights of more bits."
         )
     return precision if layouts(parameters, precision) else STORED
 

@@ -60,6 +60,13 @@ def test_a_precision_that_is_asked_for_is_the_only_form(words, capsys):
     assert row["weight_bytes"] == pytest.approx(2 * 1.236e9, rel=0.01)
 
 
+def test_a_precision_of_a_model_that_is_published_quantised_is_said_not_to_be_forecast(capsys):
+    assert main(["fit", "qwen3:8b@8", "--json"]) == 0
+    said = capsys.readouterr()
+    assert json.loads(said.out)["models"][0]["form"] == "Q4_K_M"
+    assert said.err.startswith("qwen3:8b is published as Q4_K_M, and the forecast is for that. The precision 8 can be")
+
+
 def test_an_eight_bit_cache_is_forecast_as_it_is_kept(smollm2, capsys):
     sizes = {}
     for cache in ("f16", "q8"):

@@ -59,6 +59,10 @@ def run(args: argparse.Namespace) -> int:
     else:
         print_answers(answers, machine, args.context)
         print_from_disk(answers, disk)
+    if args.model is not None:
+        for row in rows:
+            if row.keeps is not None:
+                print(row.keeps, file=sys.stderr)
     return 0
 
 
@@ -101,6 +105,7 @@ class Candidate:
     built: bool = True
     fetch: int | None = None
     store: int | None = None
+    keeps: str | None = None  # a sentence, where the precision that was asked for is not that of this form
 
 
 def candidates(wanted: str | None, cache: str, precision: "Precision | None") -> Iterator[Candidate]:
@@ -132,7 +137,8 @@ def forms_of(alias: "Alias", cache: str, precision: "Precision | None") -> Itera
     from ouvert.assistant import demand_of_alias, form_of, sizes_of
     from ouvert.engine import USUAL, is_rounded_here
 
-    usual: tuple[Precision | None, ...] = (USUAL, "8") if is_rounded_here(alias.name) else (None,)
+    rounded = is_rounded_here(alias.name)
+    usual: tuple[Precision | None, ...] = (USUAL, "8") if rounded else (None,)
     for chosen in usual if precision is None else (precision,):
         sizes = sizes_of(alias, chosen)
         yield Candidate(
@@ -142,7 +148,17 @@ def forms_of(alias: "Alias", cache: str, precision: "Precision | None") -> Itera
             built=alias.built,
             fetch=sizes.fetch,
             store=sizes.store,
+            keeps=None if rounded or chosen in (None, "stored") else kept_as_published(alias, chosen),
         )
+
+
+def kept_as_published(alias: "Alias", asked: str) -> str:
+    from ouvert.assistant import form_of
+
+    return (
+        f"{alias.name} is published as {form_of(alias)}, and the forecast is for that. The precision {asked} can be "
+        "forecast when the model is here; more bits than its files have are refused."
+    )
 
 
 def answer(
