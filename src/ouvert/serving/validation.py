@@ -1,7 +1,7 @@
 """What is wrong with a request's body: one fault, the one nearest to what was meant, with its place and the remedy."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from ouvert.serving.errors import Refusal
 
 LONGEST_SHOWN = 120
+OTHERS_SHOWN = 5
 # Kinds of fault that say "this is another kind of value altogether" -> what was expected instead.
 OTHER_KINDS = {
     "string_type": "text",
@@ -69,8 +70,7 @@ def refusal_of_validation(problem: ValidationError, body: Any = None) -> Refusal
     here = [fault for where, _, fault in candidates if where == place]
     right_kind = [fault for fault in here if fault["type"] not in OTHER_KINDS and fault["type"] != "literal_error"]
     where = written(place)
-    more = len({where[:1] for where, _, _ in placed} - {top})
-    others = f" ({more} more {'field is' if more == 1 else 'fields are'} wrong.)" if more else ""
+    others = named(dict.fromkeys(written(where[:1]) for where, _, _ in placed if where[:1] != top))
     sentence = said(where, right_kind[:1] or here)
     return Refusal(400, sentence + others, code="invalid_value", param=where or None)
 
@@ -93,6 +93,15 @@ def place_of(fault: Fault, body: Any) -> tuple[tuple[str | int, ...], tuple[str 
             continue
         place.append(step)
     return tuple(place), tuple(alternatives)
+
+
+def named(others: Collection[str]) -> str:
+    """The other fields that are wrong, for the end of a sentence about the first; empty where there is none."""
+    if not others:
+        return ""
+    shown = [name if len(name) <= LONGEST_SHOWN else f"{name[:LONGEST_SHOWN]} …" for name in [*others][:OTHERS_SHOWN]]
+    more = len(others) - len(shown)
+    return f" (Also wrong: {', '.join(shown)}{f' and {more} more' if more else ''}.)"
 
 
 def written(place: Sequence[str | int]) -> str:
