@@ -127,7 +127,7 @@ def test_the_fault_that_is_told_is_that_of_what_was_meant(client, path, fields, 
 def test_other_wrong_fields_are_named_and_alternatives_are_not(client):
     messages = [{"role": "user", "content": ["hi"]}]
     assert "Also" not in said(client, "/v1/chat/completions", messages=messages)
-    assert said(client, "/v1/chat/completions", messages=messages, stop=[1], n=0).endswith(" (Also wrong: messages, n.)")
+    assert said(client, "/v1/chat/completions", messages=messages, stop=[1], n=0).endswith("(Also wrong: messages, n.)")
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le"])
