@@ -170,19 +170,19 @@ def test_when_the_process_that_speaks_to_ray_is_killed_all_replicas_come_back(se
     assert "The replicas are lost" in "".join(server.lines)
 
 
-def test_a_node_of_two_is_removed_in_the_middle_of_fifty_streams(serving, model, monkeypatch):
-    from ray.cluster_utils import Cluster
-
+def test_a_node_of_two_is_removed_in_the_middle_of_fifty_streams(serving, model, monkeypatch, tmp_path):
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     monkeypatch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # else 127.0.0.1 is another address to it
     monkeypatch.setenv("RAY_AUTH_MODE", "token")
     monkeypatch.setenv("RAY_AUTH_TOKEN", "0123456789abcdef" * 4)
+    from ray.cluster_utils import Cluster  # reads the variables when it is imported
+
     machine = {"num_cpus": 2, "num_gpus": 0, "object_store_memory": 80 << 20, "node_ip_address": "127.0.0.1"}
     cluster = Cluster(initialize_head=True, head_node_args={**machine, "include_dashboard": False})
     try:
         second = cluster.add_node(**machine)
         words = ("--cluster", cluster.address, "--threads", "1")
-        refused = Process(Path(os.devnull), model, "--replicas", "3", *words)
+        refused = Process(tmp_path / "refused", model, "--replicas", "3", *words)
         assert (refused.base, refused.process.wait(60)) == (None, 1)
         assert "has 2 machines that can compute, expected one for each replica" in "".join(refused.lines)
         refused.kill()
