@@ -153,7 +153,7 @@ def test_on_one_machine_all_that_listens_listens_to_it_alone_or_asks_for_the_tok
     assert len(beyond) == 2
     for port in beyond:
         with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
-            call = channel.unary_unary("/ray.serve.generated.ASGIService/HandleRequest")
+            call = channel.unary_unary("/ray.serve.ASGIService/HandleRequest")
             with pytest.raises(grpc.RpcError) as refused:
                 call(b"", timeout=20)
         assert refused.value.code() == grpc.StatusCode.UNAUTHENTICATED
