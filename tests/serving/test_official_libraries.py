@@ -101,11 +101,11 @@ def test_a_model_that_is_here_is_pulled_at_once(llama):
     assert [each.status for each in llama.pull("tiny", stream=True)][-1] == "success"
 
 
-def test_a_model_that_is_not_here_is_the_owners_to_pull(llama):
-    with pytest.raises(ollama.ResponseError, match="ouvert pull nowhere") as caught:
+def test_a_name_that_leads_nowhere_is_not_pulled(llama):
+    with pytest.raises(ollama.ResponseError, match="there is no model called 'nowhere'") as caught:
         llama.pull("nowhere")
-    assert caught.value.status_code == 403
-    with pytest.raises(ollama.ResponseError, match="ouvert pull nowhere"):
+    assert caught.value.status_code == 404
+    with pytest.raises(ollama.ResponseError, match="there is no model called 'nowhere'"):
         list(llama.pull("nowhere", stream=True))
 
 
@@ -115,13 +115,18 @@ def test_a_model_that_is_not_here_is_the_owners_to_pull(llama):
         lambda client: client.create("mine", from_="tiny"),
         lambda client: client.copy("tiny", "mine"),
         lambda client: client.push("tiny"),
-        lambda client: client.delete("tiny"),
     ],
 )
 def test_ollamas_library_is_told_that_the_owner_changes_models(llama, ask):
     with pytest.raises(ollama.ResponseError, match="changes no models") as caught:
         ask(llama)
     assert caught.value.status_code == 403
+
+
+def test_a_model_that_lies_in_a_folder_of_the_owners_is_not_deleted(llama):
+    with pytest.raises(ollama.ResponseError, match="a file or folder that the server was started with") as caught:
+        llama.delete("tiny")
+    assert caught.value.status_code == 409
 
 
 def test_a_blob_is_not_there_and_none_is_taken(client):
