@@ -10,8 +10,8 @@ from ouvert.models import Operations
 from .cases import CASES
 from .implementations import CPP, IMPLEMENTATIONS
 
-# Computes the rows that a cache's `expanded` names, which is no value of a case: tests/kernels/test_expanded.py holds it
-# to its definition on every instruction set.
+# Computes the rows that a cache's `expanded` names, which is no value of a case: tests/kernels/test_expanded.py holds
+# it to its definition on every instruction set.
 ELSEWHERE = {"attend_expanded"}
 # Operations that graphs use besides those that the protocol names.
 BESIDES = {"+", "clamped_swiglu", "route_top_k of given experts"}
