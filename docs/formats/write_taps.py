@@ -5,11 +5,11 @@ python docs/formats/write_taps.py
 
 from pathlib import Path
 
-from ouvert.models import FAMILIES, TAPS, NamedValue
+from ouvert.models import FAMILIES, TAPS, TOP, NamedValue
 
 PAGE = Path(__file__).with_name("taps.md")
 
-BEGINNING = """\
+BEGINNING = f"""\
 # Taps: the named values of a forward pass
 
 *Written from `ouvert.models.TAPS` by `make reference`. Change the table, not this page.*
@@ -19,20 +19,22 @@ of `kernels.build`) or return another value in its place (a class like `arithmet
 the layer before the names, so the full name of the queries of layer 3 is `layers.3.attention.q`. N counts from 0.
 
 - **Rows** are `tokens`, all tokens of the step, sequence after sequence; or `wanted`, those whose logits are wanted.
-- **Width** is the shape of a row, by the names of `config.sizes()`. NumPy shows heads as an axis of their own: (tokens,
-  q_heads, head_dim). A native program shows the same numbers in one axis: (tokens, q_heads · head_dim).
+- **Width** is the shape of a row, by the names of `config.sizes()`; `top` is {TOP}, and `positions` the tokens that the
+  longest sequence of the step has after it. NumPy shows heads as an axis of their own: (tokens, q_heads, head_dim). A
+  native program shows the same numbers in one axis: (tokens, q_heads · head_dim).
 - Values are float32 (NumPy: of the type of the operations), but those marked int32.
 - **Cost** is that of watching a value in a native program. *memory*: its place in memory is not used again before the
-  step ends. *split*: besides, an instruction that would have hidden it is divided in two. In the last layer, watching
-  also computes the rows that nobody wants. No number depends on what is watched: a test compares the bits.
+  step ends. *split*: besides, an instruction that would have hidden it is divided in two. *computed*: it is made for
+  whoever watches, beside what the model goes on with. In the last layer, watching also computes the rows that nobody
+  wants. No number depends on what is watched: a test compares the bits.
 - **May be replaced** is one rule for all operations. A replacement must be made by the same operations (NumPy: an
   array; native programs: what the tracer's operations gave), and have the value's shape and type. Anything else is a
   `TapError` that names the value. Adding values and exchanging them works alike in NumPy and in C++.
 
 """
 END = """
-A tap that was asked for a name that never came says so (`LookupError`): the name is misspelt, or of another family, or
-of a layer that the model does not have.
+A tap that was asked for a name that never came says so (`LookupError`), with the names that are like it and all that
+the model does show: the name is misspelt, or of another family, or of a layer that the model does not have.
 """
 HEADINGS = ("Name", "Rows", "Width", "Families", "Cost", "May be replaced", "What it is")
 

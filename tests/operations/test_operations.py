@@ -10,9 +10,10 @@ from ouvert.models import Operations
 from .cases import CASES
 from .implementations import CPP, IMPLEMENTATIONS
 
-# Computes the rows that a cache's `expanded` names, which is no value of a case: tests/kernels/test_expanded.py holds
-# it to its definition on every instruction set.
-ELSEWHERE = {"attend_expanded"}
+# `attend_expanded` computes the rows that a cache's `expanded` names, which is no value of a case: it is held to its
+# definition on every instruction set by tests/kernels/test_expanded.py. The others are for taps alone:
+# tests/models/test_showing.py.
+ELSEWHERE = {"attend_expanded", "attention_rows", "each_expert", "selective_norms", "ssd_norms"}
 # Operations that graphs use besides those that the protocol names.
 BESIDES = {"+", "clamped_swiglu", "route_top_k of given experts"}
 # What an implementation does not have: it refuses it by name.

@@ -5,17 +5,26 @@ Imports nothing of ours. Plain functions for single operations; `Ops` is the obj
 """
 
 from ouvert.arithmetic import sampling
-from ouvert.arithmetic.attention import KeyValues, Latents, attend, attend_expanded, softmax
+from ouvert.arithmetic.attention import (
+    AttentionRows,
+    KeyValues,
+    Latents,
+    attend,
+    attend_expanded,
+    attention_rows,
+    softmax,
+)
 from ouvert.arithmetic.dense import embed, heads, join, linear, linear_heads, rms_norm, select
-from ouvert.arithmetic.experts import Experts, mix_experts, route_top_k, route_top_k_of_groups
+from ouvert.arithmetic.experts import Experts, each_expert, mix_experts, route_top_k, route_top_k_of_groups
 from ouvert.arithmetic.gates import clamped_swiglu, silu, swiglu
 from ouvert.arithmetic.ops import Batch, Cache, Ops
 from ouvert.arithmetic.rotation import Rope, rotate
 from ouvert.arithmetic.states import KEPT_EVERY, State, StateSnapshot, convolve, selective_scan, ssd_scan
-from ouvert.arithmetic.taps import Recorder, Tap
+from ouvert.arithmetic.taps import Recorder, Tap, never_shown
 
 __all__ = [
     "KEPT_EVERY",
+    "AttentionRows",
     "Batch",
     "Cache",
     "Experts",
@@ -29,14 +38,17 @@ __all__ = [
     "Tap",
     "attend",
     "attend_expanded",
+    "attention_rows",
     "clamped_swiglu",
     "convolve",
+    "each_expert",
     "embed",
     "heads",
     "join",
     "linear",
     "linear_heads",
     "mix_experts",
+    "never_shown",
     "rms_norm",
     "rotate",
     "route_top_k",

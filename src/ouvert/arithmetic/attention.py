@@ -1,5 +1,8 @@
 """Causal attention over what a sequence has said so far."""
 
+from collections.abc import Iterator
+from typing import NamedTuple
+
 import numpy as np
 
 from ouvert.arithmetic.dense import Array
@@ -115,14 +118,60 @@ def softmax(scores: Array, sinks: Array | None = None) -> Array:
     `sinks`, one score per row (shape of scores without the last axis), take their share and give nothing for it; so
     rows sum to less than one. Xiao et al., arXiv:2309.17453; gpt-oss model card, arXiv:2508.10925. Raises nothing.
     """
+    return shares(scores, sinks)[0]
+
+
+def shares(scores: Array, sinks: Array | None = None) -> tuple[Array, Array]:
+    """Each key's share, as `softmax` says, and the sink's, which together are 1; 0 without sinks. Raises nothing."""
     largest = scores.max(axis=-1, keepdims=True)
     if sinks is not None:
         largest = np.maximum(largest, sinks[..., None])
     weights = np.exp(scores - largest)
     total = weights.sum(axis=-1, keepdims=True)
+    of_sink = np.zeros_like(total)
     if sinks is not None:
-        total = total + np.exp(sinks[..., None] - largest)
-    return np.asarray(weights / total)
+        of_sink = np.exp(sinks[..., None] - largest)
+        total = total + of_sink
+    return np.asarray(weights / total), np.asarray(of_sink / total)[..., 0]
+
+
+class Shares(NamedTuple):
+    """The attention of some of the queries: what is beyond [first_key, end_key) they do not see."""
+
+    start: int  # the first of these queries, within the step
+    stop: int
+    first_key: int
+    end_key: int
+    of_keys: Array  # (kv_heads, group, queries, keys)
+    of_sinks: Array  # (kv_heads, group, queries)
+
+
+def shares_in_turn(
+    q: Array, keys: Array, *, scale: float, window: int | None = None, sinks: Array | None = None
+) -> Iterator[Shares]:
+    """How the attention of q is shared out, QUERIES_AT_ONCE queries after the other. Arguments as `attend` has them.
+
+    Raises ValueError if q_heads is not a multiple of kv_heads.
+    """
+    tokens, q_heads, head_dim = q.shape
+    kv_heads, length, _ = keys.shape
+    group = q_heads // kv_heads
+    if group * kv_heads != q_heads:
+        raise ValueError(f"attend: {q_heads} query heads cannot share {kv_heads} key heads evenly.")
+    grouped = q.reshape(tokens, kv_heads, group, head_dim).transpose(1, 2, 0, 3)  # (kv_heads, group, tokens, head_dim)
+    sink_rows = None if sinks is None else sinks.astype(q.dtype).reshape(kv_heads, group, 1)
+    for start in range(0, tokens, QUERIES_AT_ONCE):
+        stop = min(start + QUERIES_AT_ONCE, tokens)
+        position = np.arange(length - tokens + start, length - tokens + stop)[:, None]
+        first = 0 if window is None else max(0, int(position[0, 0]) - window + 1)
+        last = int(position[-1, 0]) + 1
+        key_position = np.arange(first, last)[None, :]
+        hidden = key_position > position
+        if window is not None:
+            hidden |= key_position <= position - window
+        scores = grouped[:, :, start:stop] @ keys[:, None, first:last].swapaxes(-1, -2) * q.dtype.type(scale)
+        scores[..., hidden] = -np.inf
+        yield Shares(start, stop, first, last, *shares(scores, sink_rows))
 
 
 def attend(
@@ -136,25 +185,58 @@ def attend(
 
     Raises ValueError if q_heads is not a multiple of kv_heads.
     """
-    tokens, q_heads, head_dim = q.shape
-    kv_heads, length, _ = keys.shape
-    group = q_heads // kv_heads
-    if group * kv_heads != q_heads:
-        raise ValueError(f"attend: {q_heads} query heads cannot share {kv_heads} key heads evenly.")
-    grouped = q.reshape(tokens, kv_heads, group, head_dim).transpose(1, 2, 0, 3)  # (kv_heads, group, tokens, head_dim)
-    sink_rows = None if sinks is None else sinks.astype(q.dtype).reshape(kv_heads, group, 1)
-    mixed = np.empty((*grouped.shape[:-1], values.shape[-1]), q.dtype)
-    for start in range(0, tokens, QUERIES_AT_ONCE):
-        stop = min(start + QUERIES_AT_ONCE, tokens)
-        position = np.arange(length - tokens + start, length - tokens + stop)[:, None]
-        first = 0 if window is None else max(0, int(position[0, 0]) - window + 1)
-        last = int(position[-1, 0]) + 1
-        key_position = np.arange(first, last)[None, :]
-        hidden = key_position > position
-        if window is not None:
-            hidden |= key_position <= position - window
-        scores = grouped[:, :, start:stop] @ keys[:, None, first:last].swapaxes(-1, -2) * q.dtype.type(scale)
-        scores[..., hidden] = -np.inf
-        shares = softmax(scores, sink_rows)  # (kv_heads, group, queries, keys)
-        mixed[:, :, start:stop] = shares @ values[:, None, first:last]
+    tokens, q_heads, _ = q.shape
+    kv_heads = len(keys)
+    mixed = np.empty((kv_heads, q_heads // kv_heads, tokens, values.shape[-1]), q.dtype)
+    for each in shares_in_turn(q, keys, scale=scale, window=window, sinks=sinks):
+        mixed[:, :, each.start : each.stop] = each.of_keys @ values[:, None, each.first_key : each.end_key]
     return mixed.transpose(2, 0, 1, 3).reshape(tokens, -1)
+
+
+class AttentionRows(NamedTuple):
+    """Where every query head of each token looks."""
+
+    weights: Array  # (tokens, q_heads, positions): of all positions, exactly 0 where a token does not see
+    sink: Array  # (tokens, q_heads): the sink's share, which the weights lack to 1; 0 without sinks
+    top: Array  # (tokens, q_heads, top) int32: the heaviest positions, heaviest first; -1 where it sees fewer
+    top_weights: Array  # (tokens, q_heads, top): their weights; 0 where it sees fewer
+
+
+def attention_rows(
+    q: Array,
+    keys: Array,
+    *,
+    scale: float,
+    window: int | None = None,
+    sinks: Array | None = None,
+    top: int,
+    positions: int | None = None,
+) -> AttentionRows:
+    """How `attend` shares out its attention, for the same arguments. The lower position comes first among equals.
+
+    `positions` is how long rows are, `length` if it is left out. Raises ValueError as `attend` does.
+    """
+    tokens, q_heads, _ = q.shape
+    kv_heads, length, _ = keys.shape
+    rows = np.zeros((tokens, kv_heads, q_heads // kv_heads, positions or length), q.dtype)
+    of_sinks = np.zeros(rows.shape[:-1], q.dtype)
+    for each in shares_in_turn(q, keys, scale=scale, window=window, sinks=sinks):
+        rows[each.start : each.stop, ..., each.first_key : each.end_key] = each.of_keys.transpose(2, 0, 1, 3)
+        of_sinks[each.start : each.stop] = each.of_sinks.transpose(2, 0, 1)
+    rows, of_sinks = rows.reshape(tokens, q_heads, -1), of_sinks.reshape(tokens, q_heads)
+    position = np.arange(length - tokens, length)
+    return AttentionRows(rows, of_sinks, *heaviest(rows, position, window, top))
+
+
+def heaviest(rows: Array, position: Array, window: int | None, top: int) -> tuple[Array, Array]:
+    """The `top` heaviest positions of each row (tokens, heads, positions) and their weights: `AttentionRows`."""
+    key = np.arange(rows.shape[-1])
+    visible = key <= position[:, None]
+    if window is not None:
+        visible &= key > position[:, None] - window
+    order = np.argsort(np.where(visible[:, None], -rows, np.inf), axis=-1, kind="stable")[..., :top]
+    weights = np.take_along_axis(rows, order, axis=-1)
+    seen = np.take_along_axis(np.broadcast_to(visible[:, None], rows.shape), order, axis=-1)
+    missing = ((0, 0), (0, 0), (0, top - order.shape[-1]))
+    found = np.pad(np.where(seen, order, -1).astype(np.int32), missing, constant_values=-1)
+    return found, np.pad(np.where(seen, weights, 0).astype(rows.dtype), missing)

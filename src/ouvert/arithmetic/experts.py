@@ -85,6 +85,20 @@ def mix_experts(x: Array, experts: Experts, chosen: Array, expert_weights: Array
     return mixed
 
 
+def each_expert(x: Array, experts: Experts, chosen: Array, expert_weights: Array) -> Array:
+    """The weighted answer of each chosen expert, which `mix_experts` sums in ascending order of experts.
+
+    Arguments as `mix_experts` has them. -> (tokens, top_k, hidden), in the order of `chosen`. Raises ValueError for an
+    x of another width than the experts'.
+    """
+    answers = np.zeros((*chosen.shape, x.shape[1]), x.dtype)
+    for expert in np.unique(chosen):
+        token, rank = np.nonzero(chosen == expert)
+        answer = one_expert(x[token], experts, int(expert))
+        answers[token, rank] = expert_weights[token, rank, None].astype(x.dtype) * answer
+    return answers
+
+
 def one_expert(x: Array, experts: Experts, e: int) -> Array:
     """The answer of expert e alone, unweighted. x (tokens, hidden) -> like x."""
 

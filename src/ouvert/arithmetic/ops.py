@@ -244,6 +244,30 @@ class Ops:
             result[rows] = attention.attend_expanded(q, latents, *matrices, scale=scale)
         return result
 
+    def attention_rows(
+        self,
+        q: Array,
+        cache: LayerCache,
+        *,
+        scale: float,
+        window: int | None = None,
+        sinks: Array | None = None,
+        top: int,
+    ) -> attention.AttentionRows:
+        """How q (tokens, q_heads, head_dim) shares out its attention, over what `attend` or `attend_latent` left.
+
+        Rows are as long as the longest sequence. Of tokens in the expanded form: what the absorbed one would share,
+        which is the same but for rounding.
+        """
+        longest = max((cached.length for cached, _ in cache.parts), default=0)
+        parts = [
+            attention.attention_rows(
+                q[tokens], cached.keys, scale=scale, window=window, sinks=sinks, top=top, positions=longest
+            )
+            for cached, tokens in cache.parts
+        ]
+        return attention.AttentionRows(*map(np.concatenate, zip(*parts, strict=True)))
+
     def convolve(self, x: Array, weight: Array, bias: Array, cache: LayerCache) -> Array:
         """A causal convolution of each channel over its inputs, those of each sequence's cache included, and silu."""
         mixed = []
@@ -277,6 +301,31 @@ class Ops:
             cached.append(after)
             mixed.append(y)
         return np.concatenate(mixed)
+
+    def selective_norms(self, x: Array, dt: Array, A: Array, B: Array, C: Array, D: Array, cache: LayerCache) -> Array:
+        """The norm of every channel's state after each token of the `selective_scan` just before, of the same values.
+
+        -> (tokens, channels)
+        """
+        norms = []
+        for cached, tokens in cache.parts:
+            _, after = states.selective_scan(x[tokens], dt[tokens], A, B[tokens], C[tokens], D, cached.before.state)
+            norms.append(np.linalg.norm(after, axis=1))
+        return np.concatenate(norms)
+
+    def ssd_norms(
+        self, xBC: Array, dt: Array, A: Array, D: Array, cache: LayerCache, *, limits: tuple[float, float]
+    ) -> Array:
+        """The norm of every head's state after each token of the `ssd_scan` just before, of the same values.
+
+        -> (tokens, heads)
+        """
+        norms = []
+        for cached, tokens in cache.parts:
+            _, after = states.ssd_scan(xBC[tokens], dt[tokens], A, D, cached.before.state, limits)
+            of_heads = after.reshape(*after.shape[:2], len(A), -1)  # (tokens, states, heads, head_dim)
+            norms.append(np.sqrt(np.square(of_heads).sum(axis=(1, 3))))
+        return np.concatenate(norms)
 
     def embed(self, ids: Array, table: Array) -> Array:
         """ids (tokens,), table (vocabulary, hidden) -> (tokens, hidden). Raises as arithmetic.embed."""
@@ -339,6 +388,10 @@ class Ops:
     def mix_experts(self, x: Array, experts_: Experts, chosen: Array, expert_weights: Array) -> Array:
         """x (tokens, hidden), chosen and expert_weights (tokens, top_k) -> (tokens, hidden)."""
         return experts.mix_experts(x, experts_, chosen, expert_weights)
+
+    def each_expert(self, x: Array, experts_: Experts, chosen: Array, expert_weights: Array) -> Array:
+        """x (tokens, hidden), chosen and expert_weights (tokens, top_k) -> (tokens, top_k, hidden)."""
+        return experts.each_expert(x, experts_, chosen, expert_weights)
 
     def select(self, x: Array, rows: Array) -> Array:
         """x (tokens, width), rows (wanted,) -> (wanted, width)."""

@@ -31,7 +31,7 @@ class State:
     """
 
     def __init__(self, channels: int, convolution: int, states: int, convolved: int, dtype: type[np.floating]) -> None:
-        self.length = 0
+        self.length = self._before = 0
         self.snapshots = {
             0: StateSnapshot(np.zeros((convolution - 1, convolved), dtype), np.zeros((states, channels), dtype))
         }
@@ -42,6 +42,11 @@ class State:
         """The snapshot at its length. Raises nothing."""
         return self.snapshots[self.length]
 
+    @property
+    def before(self) -> StateSnapshot:
+        """The snapshot that the last step began with. Raises nothing."""
+        return self.snapshots[self._before]
+
     def append(self, states: Array) -> None:
         """Take in the states (tokens, states, channels) after each of the tokens whose inputs are `incoming`.
 
@@ -49,7 +54,7 @@ class State:
         """
         inputs = np.concatenate([self.now.inputs, self.incoming])
         kept = len(self.now.inputs)
-        before, self.length = self.length, self.length + len(states)
+        before, self._before, self.length = self.length, self.length, self.length + len(states)
         self.snapshots = {at: each for at, each in self.snapshots.items() if at % KEPT_EVERY == 0 or at == before}
         for n, state in enumerate(states, 1):
             if (before + n) % KEPT_EVERY == 0 or n == len(states):
@@ -63,11 +68,11 @@ class State:
         empty = self.snapshots[0]
         inputs, state = numbers[: empty.inputs.size], numbers[empty.inputs.size :]
         self.snapshots[length] = StateSnapshot(inputs.reshape(empty.inputs.shape), state.reshape(empty.state.shape))
-        self.length = length
+        self.length = self._before = length
 
     def truncate(self, length: int) -> None:
         """Go back to the last kept snapshot at or before `length`. Raises nothing."""
-        self.length = max(at for at in self.snapshots if at <= length)
+        self.length = self._before = max(at for at in self.snapshots if at <= length)
         self.snapshots = {at: each for at, each in self.snapshots.items() if at <= self.length}
 
 

@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     )
     from ouvert.kernels.program import CacheType, Page, Program, Sequence
     from ouvert.kernels.trace import Memory
-    from ouvert.kernels.tracer import Batch, Traced, Tracer, TracingError, Watch
+    from ouvert.kernels.tracer import Batch, Traced, Tracer, TracingError
+    from ouvert.kernels.watching import Watch
 
 __all__ = [
     "LATENTS",
@@ -84,7 +85,8 @@ FILES = {
     "packing": ("LAYOUTS", "ROW_GROUP", "Loss", "aligned_bytes", "pack", "packed_bytes"),
     "pages": ("LATENTS", "PAGE_TOKENS", "STATE", "Layer", "PageHeader", "PageShape", "check_resumption", "states_held"),
     "program": ("CacheType", "Page", "Program", "Sequence"),
-    "tracer": ("Batch", "Traced", "Tracer", "TracingError", "Watch"),
+    "tracer": ("Batch", "Traced", "Tracer", "TracingError"),
+    "watching": ("Watch",),
 }
 FILE_OF = {name: file for file, names in FILES.items() for name in names}
 
@@ -138,7 +140,7 @@ def build(
     the same with and without. Raises LookupError for a name that never comes, and TracingError, by name, for what a
     program cannot do.
     """
-    from ouvert.kernels.tracer import Watch
+    from ouvert.kernels.watching import Watch
 
     tap = Watch(tracer, watch)
     logits = model.forward(tracer.begin(model.memories), tracer, tap)

@@ -16,7 +16,7 @@ A value that is watched is kept until the end of the step, and what would have h
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
@@ -433,41 +433,39 @@ class Tracer:
             )
         return self._op("mix_experts", [x, chosen, expert_weights], hidden, x.value.rows, experts=experts)
 
+    # --- what graphs compute for a tap alone ---
+
+    def attention_rows(
+        self,
+        q: Traced,
+        cache: LayerCache,
+        *,
+        scale: float,
+        window: int | None = None,
+        sinks: Array | None = None,
+        top: int,
+    ) -> Any:
+        raise self._not_shown("attention_rows")
+
+    def each_expert(self, x: Traced, experts: Experts, chosen: Traced, expert_weights: Traced) -> Traced:
+        raise self._not_shown("each_expert")
+
+    def selective_norms(
+        self, x: Traced, dt: Traced, A: Array, B: Traced, C: Traced, D: Array, cache: LayerCache
+    ) -> Traced:
+        raise self._not_shown("selective_norms")
+
+    def ssd_norms(
+        self, xBC: Traced, dt: Traced, A: Array, D: Array, cache: LayerCache, *, limits: tuple[float, float]
+    ) -> Traced:
+        raise self._not_shown("ssd_norms")
+
+    def _not_shown(self, operation: str) -> TracingError:
+        return TracingError(f"{operation}: a program does not show this value. Look at it with arithmetic.Ops.")
+
     def _op(
         self, kind: str, reads: Sequence[Traced], width: int, rows: Rows, head_dim: int | None = None, **given: Any
     ) -> Traced:
         out = Value(rows, width)
         self.ops.append(Op(kind, [traced.value for traced in reads], [out], given))
         return Traced(self, out, head_dim)
-
-
-class Watch:
-    """A tap for tracing: the values named are kept, for `Program.seen`. Raises if a name never comes."""
-
-    def __init__(self, tracer: Tracer, names: Iterable[str], scope: str = "") -> None:
-        self.tracer, self.scope = tracer, scope
-        self.names = frozenset(names)
-        self.shown: set[str] = set()
-
-    def __call__(self, name: str, value: Any) -> Any:
-        if (full_name := self.scope + name) in self.names:
-            if not isinstance(value, Traced):
-                raise TracingError(
-                    f"watching {full_name}: it is {type(value).__name__}, expected a value of the graph."
-                )
-            self.tracer.watch(full_name, value)
-            self.shown.add(full_name)
-        return value
-
-    def inside(self, scope: str) -> Self:
-        """The tap for the values of a part, such as "layers.3". Raises nothing."""
-        child = type(self)(self.tracer, self.names, f"{self.scope}{scope}.")
-        child.shown = self.shown
-        return child
-
-    def check(self) -> None:
-        """Raises LookupError if a name never came."""
-        if never := sorted(self.names - self.shown):
-            raise LookupError(
-                f"never computed: {never}. Is the name in docs/formats/taps.md, for this family and this many layers?"
-            )

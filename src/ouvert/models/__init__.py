@@ -11,12 +11,14 @@ from ouvert.models.memory import KeyValueMemory, LatentMemory, Memory, StateMemo
 from ouvert.models.operations import Batch, Operations, Places, Watch, Weight
 from ouvert.models.parameters import Parameter
 from ouvert.models.shapes import Shape, key_value_bytes, known_shapes, latent_bytes
+from ouvert.models.showing import TOP
 from ouvert.models.taps import TAPS, NamedValue, TapError, shown_by
 from ouvert.weights import CheckpointError
 
 __all__ = [
     "FAMILIES",
     "TAPS",
+    "TOP",
     "Batch",
     "CheckpointError",
     "DecoderConfig",

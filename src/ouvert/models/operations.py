@@ -17,6 +17,9 @@ class Watch(Protocol):
     """arithmetic.Tap, or anything like it."""
 
     def __call__(self, name: str, value: Value) -> Value: ...
+    def wants(self, name: str) -> bool:
+        """Whether it wants to see this value, which is computed for it alone. Raises nothing."""
+
     def inside(self, scope: str) -> Self:
         """The tap for the values of a part, such as "layers.3". Raises nothing."""
 
@@ -90,6 +93,17 @@ class Operations(Protocol):
         self, xBC: Value, dt: Value, A: Weight, D: Weight, cache: Any, *, limits: tuple[float, float]
     ) -> Value: ...
     def select(self, x: Value, rows: Value) -> Value: ...
+
+    # For taps alone: what `attend`, `attend_latent`, `mix_experts` and the scans do on the way, of the same arguments.
+    # Each stands after the operation that it tells of.
+    def attention_rows(
+        self, q: Value, cache: Any, *, scale: float, window: int | None = None, sinks: Weight | None = None, top: int
+    ) -> Any: ...  # what arithmetic.AttentionRows has
+    def each_expert(self, x: Value, experts: Experts, chosen: Value, expert_weights: Value) -> Value: ...
+    def selective_norms(self, x: Value, dt: Value, A: Weight, B: Value, C: Value, D: Weight, cache: Any) -> Value: ...
+    def ssd_norms(
+        self, xBC: Value, dt: Value, A: Weight, D: Weight, cache: Any, *, limits: tuple[float, float]
+    ) -> Value: ...
 
 
 class Places(Protocol):

@@ -9,18 +9,21 @@ from dataclasses import dataclass
 from typing import Any, Literal, Self
 
 from ouvert.models.operations import Value, Watch
+from ouvert.models.showing import TOP
 
 Rows = Literal["tokens", "wanted"]
 # Which layers show a value: all, those with routed experts, or those without; or it belongs to no layer.
 Place = Literal["model", "layer", "layer with experts", "layer without experts"]
 # What watching a value costs a native program. "memory": its place in memory is not used again until the step ends.
-# "split": besides, an instruction that would have hidden it becomes two. Neither changes any other number.
-Cost = Literal["memory", "split"]
+# "split": besides, an instruction that would have hidden it becomes two. "computed": it is made for whoever watches, by
+# an instruction of its own. None of them changes any other number.
+Cost = Literal["memory", "split", "computed"]
 
 STATES = ("mamba", "mamba2")
 ALL = ("deepseek_v3", "gpt_oss", "llama", *STATES, "mixtral", "qwen2", "qwen3", "qwen3_moe", "qwen3_embedding")
 WRITES_TEXT = tuple(name for name in ALL if name != "qwen3_embedding")
 HEADS = ("gpt_oss", "llama", "mixtral", "qwen2", "qwen3", "qwen3_moe", "qwen3_embedding")
+ATTENDS = (*HEADS, "deepseek_v3")
 MLP = ("llama", "qwen2", "qwen3", "qwen3_embedding")
 
 
@@ -33,8 +36,8 @@ class NamedValue:
     """One row of the table. The full name of a layer's value is `layers.N.` and `name`.
 
     In NumPy a value has the shape (`rows`, *`dims`), in C++ (`rows`, the product of `dims`); `dims` are names of
-    `config.sizes()`. float32 (NumPy: the type of the operations), or int32 with `integers`. A tap may replace it if it
-    is `editable`.
+    `config.sizes()`, or `positions`: the tokens of the longest sequence of the step, or `top`: `TOP`. float32 (NumPy:
+    the type of the operations), or int32 with `integers`. A tap may replace it if it is `editable`.
     """
 
     name: str
@@ -46,6 +49,11 @@ class NamedValue:
     cost: Cost = "memory"
     integers: bool = False
     editable: bool = True
+
+    def shape(self, config: Any, positions: int = 0) -> tuple[int, ...]:
+        """The shape of one row, in a step whose longest sequence has so many `positions`. Raises nothing."""
+        sizes = config.sizes() | {"positions": positions, "top": TOP}
+        return tuple(sizes[dim] for dim in self.dims.split())
 
 
 EXPERTS = ("gpt_oss", "mixtral", "qwen3_moe", "deepseek_v3")
@@ -68,7 +76,17 @@ TAPS = (
                "The values that each head has mixed, before the output matrix"),
     NamedValue("attention.mixed", "tokens", "values", ("deepseek_v3",),
                "The values that each head has mixed, before the output matrix"),
-    NamedValue("attention.out", "tokens", "hidden", (*HEADS, "deepseek_v3"),
+    NamedValue("attention.weights", "tokens", "q_heads positions", ATTENDS,
+               "The share of each head's attention that each position gets: exactly 0 beyond what the token sees",
+               cost="computed", editable=False),
+    NamedValue("attention.sink", "tokens", "q_heads", ("gpt_oss",),
+               "The share of each head's sink: what the weights lack to 1", cost="computed", editable=False),
+    NamedValue("attention.top", "tokens", "q_heads top", ATTENDS,
+               "The heaviest positions of each head, heaviest first, the lower among equals; -1 where it sees fewer",
+               cost="computed", integers=True, editable=False),
+    NamedValue("attention.top_weights", "tokens", "q_heads top", ATTENDS,
+               "Their weights; 0 where a head sees fewer", cost="computed", editable=False),
+    NamedValue("attention.out", "tokens", "hidden", ATTENDS,
                "What attention adds to the residual stream", cost="split"),
     NamedValue("mlp.inner", "tokens", "inner", MLP, "silu(gate) · up"),
     NamedValue("mlp.inner", "tokens", "inner", ("deepseek_v3", "qwen3_moe"), "silu(gate) · up",
@@ -88,6 +106,9 @@ TAPS = (
                WITH_EXPERTS),
     NamedValue("experts.out", "tokens", "hidden", EXPERTS,
                "What the chosen experts add to the residual stream", WITH_EXPERTS),
+    NamedValue("experts.each", "tokens", "top_k hidden", EXPERTS,
+               "What each of the chosen experts adds to that, in the order of `experts.chosen`; it is summed in the "
+               "order of the experts' numbers", WITH_EXPERTS, cost="computed", editable=False),
     NamedValue("mixer.convolved", "tokens", "channels", ("mamba",),
                "silu of each channel's convolution over its last inputs: x of the selective scan"),
     NamedValue("mixer.convolved", "tokens", "convolved", ("mamba2",),
@@ -96,6 +117,10 @@ TAPS = (
     NamedValue("mixer.dt", "tokens", "state_heads", ("mamba2",), "How far each head's state moves, before softplus"),
     NamedValue("mixer.B", "tokens", "states", ("mamba",), "What goes into the states"),
     NamedValue("mixer.C", "tokens", "states", ("mamba",), "What is read from the states"),
+    NamedValue("mixer.state_norm", "tokens", "channels", ("mamba",),
+               "The Euclidean norm of each channel's state after the token", cost="computed", editable=False),
+    NamedValue("mixer.state_norm", "tokens", "state_heads", ("mamba2",),
+               "The Euclidean norm of each head's state after the token", cost="computed", editable=False),
     NamedValue("mixer.scanned", "tokens", "channels", STATES, "What the scan gives"),
     NamedValue("mixer.inner", "tokens", "channels", STATES, "The same times silu(gate)"),
     NamedValue("mixer.normed", "tokens", "channels", ("mamba2",), "The same after the norm of each group"),
@@ -155,6 +180,10 @@ class CheckedTap:
                 "Return a value of the same operations, shape and type."
             )
         return returned
+
+    def wants(self, name: str) -> bool:
+        """Whether the tap wants to see this value. Raises nothing."""
+        return self.tap.wants(name)
 
     def inside(self, scope: str) -> Self:
         """The checked tap for the values of a part, such as "layers.3"."""

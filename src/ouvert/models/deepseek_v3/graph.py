@@ -14,6 +14,7 @@ from ouvert.arithmetic import Experts, Rope, Tap
 from ouvert.models.assembling import assembled, one_by_one
 from ouvert.models.deepseek_v3.config import DeepseekV3Config
 from ouvert.models.operations import Batch, Operations, RunLayer, Value, Watch, Weight
+from ouvert.models.showing import mix_experts, show_attention
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -103,6 +104,7 @@ def attention(
     q = tap("attention.q", ops.heads(ops.join(sought, turning, heads), width))  # (tokens, heads, latent + rope)
     cached = tap("attention.latent", ops.join(latent, position, 1))  # (tokens, latent + rope)
     found = ops.attend_latent(q, cached, cache, scale=scale)  # (tokens, heads * latent)
+    show_attention(q, cache, ops, tap, scale=scale)
     mixed = ops.linear_heads(found, layer.value)  # (tokens, heads * value)
     mixed = ops.attend_expanded(mixed, plain, turning, layer.key, layer.value, cache, scale=scale)
     return ops.linear(tap("attention.mixed", mixed), layer.o)
@@ -124,7 +126,7 @@ def experts(x: Value, layer: Layer, experts_: Experts, config: DeepseekV3Config,
             factor=config.routed_scaling_factor,
         )
     chosen, expert_weights = tap("experts.chosen", chosen), tap("experts.weights", expert_weights)
-    return ops.mix_experts(x, experts_, chosen, expert_weights)
+    return mix_experts(x, experts_, chosen, expert_weights, ops, tap)
 
 
 def mlp(x: Value, layer: Layer, ops: Operations, tap: Watch) -> Value:

@@ -13,6 +13,7 @@ from ouvert.arithmetic import Experts, Rope, Tap
 from ouvert.models.assembling import assembled, one_by_one
 from ouvert.models.gpt_oss.config import GptOssConfig
 from ouvert.models.operations import Batch, Operations, RunLayer, Value, Watch, Weight
+from ouvert.models.showing import mix_experts, show_attention
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -86,6 +87,7 @@ def attention(
     q, k = ops.rotate(q, batch.positions, rope), ops.rotate(k, batch.positions, rope)
     cache, scale, window = batch.caches[n], config.head_dim**-0.5, config.windows[n]
     mixed = ops.attend(q, k, v, cache, scale=scale, window=window, sinks=layer.sinks)
+    show_attention(q, cache, ops, tap, scale=scale, window=window, sinks=layer.sinks)
     return ops.linear(tap("attention.mixed", mixed), layer.o, layer.o_bias)  # mixed: (tokens, q_heads * head_dim)
 
 
@@ -94,7 +96,7 @@ def experts(x: Value, layer: Layer, config: GptOssConfig, ops: Operations, tap: 
     scores = tap("experts.scores", ops.linear(x, layer.router, layer.router_bias))  # (tokens, experts)
     chosen, expert_weights = ops.route_top_k(scores, config.num_experts_per_tok)  # (tokens, top_k) each
     chosen, expert_weights = tap("experts.chosen", chosen), tap("experts.weights", expert_weights)
-    return ops.mix_experts(x, layer.experts, chosen, expert_weights)
+    return mix_experts(x, layer.experts, chosen, expert_weights, ops, tap)
 
 
 OF_EXPERTS = ("gate", "up", "down", "gate_bias", "up_bias", "down_bias")

@@ -81,7 +81,10 @@ def mixer(x: Value, layer: Layer, config: MambaConfig, cache: Any, ops: Operatio
         B, C = (ops.rms_norm(each, ones[1], config.mixer_rms_eps) for each in (B, C))
     dt = ops.linear(dt, layer.dt, layer.dt_bias)  # (tokens, channels)
     B, C = tap("mixer.B", B), tap("mixer.C", C)  # (tokens, states)
-    y = ops.selective_scan(x, tap("mixer.dt", dt), layer.A, B, C, layer.D, cache)  # (tokens, channels)
+    dt = tap("mixer.dt", dt)
+    y = ops.selective_scan(x, dt, layer.A, B, C, layer.D, cache)  # (tokens, channels)
+    if tap.wants("mixer.state_norm"):
+        tap("mixer.state_norm", ops.selective_norms(x, dt, layer.A, B, C, layer.D, cache))
     return ops.linear(tap("mixer.inner", ops.swiglu(gate, tap("mixer.scanned", y))), layer.out)
 
 

@@ -80,6 +80,8 @@ def mixer(x: Value, layer: Layer, config: Mamba2Config, cache: Any, ops: Operati
     low, high = config.time_step_limit
     limits = (low, np.inf if high is None else high)
     y = ops.ssd_scan(xBC, dt, layer.A, layer.D, cache, limits=limits)  # (tokens, channels)
+    if tap.wants("mixer.state_norm"):
+        tap("mixer.state_norm", ops.ssd_norms(xBC, dt, layer.A, layer.D, cache, limits=limits))
     inner = tap("mixer.inner", ops.swiglu(gate, tap("mixer.scanned", y)))
     normed = ops.rms_norm(inner, layer.inner_norm, config.layer_norm_epsilon, groups=config.n_groups)
     return ops.linear(tap("mixer.normed", normed), layer.out, layer.out_bias)

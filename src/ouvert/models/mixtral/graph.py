@@ -12,6 +12,7 @@ from ouvert.arithmetic import Experts, Rope, Tap
 from ouvert.models.assembling import assembled, one_by_one
 from ouvert.models.mixtral.config import MixtralConfig
 from ouvert.models.operations import Batch, Operations, RunLayer, Value, Watch, Weight
+from ouvert.models.showing import mix_experts, show_attention
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,7 +77,9 @@ def attention(
     k = tap("attention.k", ops.heads(ops.linear(x, layer.k), config.head_dim))  # (tokens, kv_heads, head_dim)
     v = tap("attention.v", ops.heads(ops.linear(x, layer.v), config.head_dim))
     q, k = ops.rotate(q, batch.positions, rope), ops.rotate(k, batch.positions, rope)
-    mixed = ops.attend(q, k, v, batch.caches[n], scale=config.head_dim**-0.5, window=config.windows[n])
+    cache, scale, window = batch.caches[n], config.head_dim**-0.5, config.windows[n]
+    mixed = ops.attend(q, k, v, cache, scale=scale, window=window)
+    show_attention(q, cache, ops, tap, scale=scale, window=window)
     return ops.linear(tap("attention.mixed", mixed), layer.o)  # mixed: (tokens, q_heads * head_dim)
 
 
@@ -85,7 +88,7 @@ def experts(x: Value, layer: Layer, config: MixtralConfig, ops: Operations, tap:
     scores = tap("experts.scores", ops.linear(x, layer.router))  # (tokens, experts)
     chosen, expert_weights = ops.route_top_k(scores, config.num_experts_per_tok)  # (tokens, top_k) each
     chosen, expert_weights = tap("experts.chosen", chosen), tap("experts.weights", expert_weights)
-    return ops.mix_experts(x, layer.experts, chosen, expert_weights)
+    return mix_experts(x, layer.experts, chosen, expert_weights, ops, tap)
 
 
 OF_EXPERTS = ("gate", "up", "down")

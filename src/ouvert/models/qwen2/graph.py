@@ -12,6 +12,7 @@ from ouvert.arithmetic import Rope, Tap
 from ouvert.models.assembling import assembled, one_by_one
 from ouvert.models.configuration import DecoderConfig
 from ouvert.models.operations import Batch, Operations, RunLayer, Value, Watch, Weight
+from ouvert.models.showing import show_attention
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,7 +82,9 @@ def attention(
     v = ops.heads(ops.linear(x, layer.v, layer.v_bias), config.head_dim)
     q, k, v = tap("attention.q", q), tap("attention.k", k), tap("attention.v", v)
     q, k = ops.rotate(q, batch.positions, rope), ops.rotate(k, batch.positions, rope)
-    mixed = ops.attend(q, k, v, batch.caches[n], scale=config.head_dim**-0.5, window=config.windows[n])
+    cache, scale, window = batch.caches[n], config.head_dim**-0.5, config.windows[n]
+    mixed = ops.attend(q, k, v, cache, scale=scale, window=window)
+    show_attention(q, cache, ops, tap, scale=scale, window=window)
     return ops.linear(tap("attention.mixed", mixed), layer.o)  # mixed: (tokens, q_heads * head_dim)
 
 

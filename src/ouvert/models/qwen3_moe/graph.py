@@ -12,6 +12,7 @@ from ouvert.arithmetic import Experts, Rope, Tap
 from ouvert.models.assembling import assembled, one_by_one
 from ouvert.models.operations import Batch, Operations, RunLayer, Value, Watch, Weight
 from ouvert.models.qwen3_moe.config import Qwen3MoeConfig
+from ouvert.models.showing import mix_experts, show_attention
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -88,7 +89,9 @@ def attention(
     q = tap("attention.q", ops.rms_norm(q, layer.q_norm, config.rms_norm_eps))
     k = tap("attention.k", ops.rms_norm(k, layer.k_norm, config.rms_norm_eps))
     q, k = ops.rotate(q, batch.positions, rope), ops.rotate(k, batch.positions, rope)
-    mixed = ops.attend(q, k, v, batch.caches[n], scale=config.head_dim**-0.5, window=config.windows[n])
+    cache, scale, window = batch.caches[n], config.head_dim**-0.5, config.windows[n]
+    mixed = ops.attend(q, k, v, cache, scale=scale, window=window)
+    show_attention(q, cache, ops, tap, scale=scale, window=window)
     return ops.linear(tap("attention.mixed", mixed), layer.o)  # mixed: (tokens, q_heads * head_dim)
 
 
@@ -100,7 +103,7 @@ def experts(x: Value, layer: Layer, experts_: Experts, config: Qwen3MoeConfig, o
     scores = tap("experts.scores", ops.linear(x, layer.router))  # (tokens, experts)
     chosen, expert_weights = ops.route_top_k(scores, config.num_experts_per_tok, normalised=config.norm_topk_prob)
     chosen, expert_weights = tap("experts.chosen", chosen), tap("experts.weights", expert_weights)  # (tokens, top_k)
-    return ops.mix_experts(x, experts_, chosen, expert_weights)
+    return mix_experts(x, experts_, chosen, expert_weights, ops, tap)
 
 
 def mlp(x: Value, layer: Layer, ops: Operations, tap: Watch) -> Value:
