@@ -24,9 +24,9 @@ def numpy_runner(name):
 
 
 def native_runner(name, **options):
-    tracer = kernels.Tracer(**options)
     with open_checkpoint(golden_called(name).folder / "model.safetensors") as checkpoint:
-        return NativeRunner(kernels.build(tracer, models.load(checkpoint, packed.InMemory()), threads=2))
+        model = models.load(checkpoint, packed.InMemory())
+    return NativeRunner(model, kernels.Programs(model, threads=2, **options))
 
 
 RUNNERS = {

@@ -63,6 +63,7 @@ from ouvert.engine.remote.member import MemberEngine
 from ouvert.engine.remote.vllm import Vllm
 from ouvert.engine.sampler import SAMPLING_BOUNDS, Bounds
 from ouvert.engine.variant import BASE, Edit, ScaledAdapter, Variant
+from ouvert.engine.watching import Watching
 from ouvert.kernels import CacheType
 from ouvert.models import known_shapes
 from ouvert.packed import PRECISIONS, USUAL, PackedFile, Precision
@@ -125,6 +126,7 @@ __all__ = [
     "Vllm",
     "Vocabulary",
     "Wanted",
+    "Watching",
     "Where",
     "build_digest",
     "demand_of_files",

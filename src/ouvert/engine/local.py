@@ -8,7 +8,7 @@ the same bits.
 import itertools
 import time
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -25,6 +25,7 @@ from ouvert.engine.runners.nonfinite import Locate
 from ouvert.engine.sampler import Sampler, check, machinery, report_all
 from ouvert.engine.steps import STEP_TOKENS
 from ouvert.engine.variant import BASE, Variant
+from ouvert.engine.watching import Watching
 from ouvert.packed import WeightsWatch
 
 # Every row of logits is wanted in scoring: a chunk of them stays under 256 MB at a vocabulary of 200,000.
@@ -163,6 +164,23 @@ class LocalEngine:
         for rows in self._rows(given[:-1], variant) if len(given) > 1 else ():
             scored += report_all(rows, given[len(scored) + 1 : len(scored) + 1 + len(rows)], top)
         return scored
+
+    def watching(self, names: Iterable[str], variant: Variant = BASE) -> Watching:
+        """Steps of this model that keep the values of these names (docs/formats/taps.md), beside its answers.
+
+            with engine.watching(["layers.3.out"]) as watching:
+                sequence = watching.new_sequence(capacity=len(ids))
+                logits = watching.step([(sequence, ids)], "all")    # the same bits as `logits(ids)`
+                stream = watching.seen("layers.3.out")              # float32 (tokens, hidden)
+
+        At most 512 tokens a step. Raises EngineError for a name that this model does not show, for a variant that it
+        does not compute, and once the engine was closed.
+        """
+        self._loop.refuse_if_closed()
+        kept = frozenset(names)
+        self._runner.check_names(kept)
+        self._runner.check_variant(variant)
+        return Watching(self, self._loop, kept, variant)
 
     def embed(self, texts: Sequence[Sequence[int]], variant: Variant = BASE) -> np.ndarray:
         if self._embedding_size is None:

@@ -82,6 +82,13 @@ class Loop:
         self.refuse_if_closed()
         return self.mailbox.call(lambda: self.steps.compute_lent(work, wanted))
 
+    def compute_watched(
+        self, work: Sequence[tuple[RunnerSequence, np.ndarray]], wanted: Wanted, names: frozenset[str]
+    ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """`compute`, and these values of its tokens."""
+        self.refuse_if_closed()
+        return self.mailbox.call(lambda: self.steps.compute_watched(work, wanted, names))
+
     def forget(self, holds: Callable[[Sequence[int]], bool], owner: str) -> str | None:
         """See `interface.Engine.forget`."""
         self.refuse_if_closed()

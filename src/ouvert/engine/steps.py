@@ -2,7 +2,8 @@
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -95,13 +96,27 @@ class Steps:
     def compute_lent(self, work: Sequence[tuple[RunnerSequence, np.ndarray]], wanted: Wanted) -> np.ndarray:
         """Append ids to sequences that were lent. Requests make room if they must. Raises EngineError where there is no
         memory for it."""
+        with self._room_for(work):
+            return self.compute(work, wanted)
+
+    def compute_watched(
+        self, work: Sequence[tuple[RunnerSequence, np.ndarray]], wanted: Wanted, names: frozenset[str]
+    ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """`compute_lent`, and these values of its tokens."""
+        with self._room_for(work):
+            kept = self._runner.step_watched(work, wanted, names)
+            self.refuse_damaged()
+            return kept
+
+    @contextmanager
+    def _room_for(self, work: Sequence[tuple[RunnerSequence, np.ndarray]]) -> Iterator[None]:
         after = [sequence.length + len(ids) for sequence, ids in work]
         grown = sum(
             self._caches.growth(sequence.length, length) for length, (sequence, _) in zip(after, work, strict=True)
         )
         self._caches.make_room_from_requests(grown)
         try:
-            return self.compute(work, wanted)
+            yield
         except MemoryError as problem:
             raise self._caches.out_of_memory(sum(after), problem) from problem
 

@@ -8,15 +8,17 @@ May import arithmetic only. How an engine uses it:
     sequence = program.new_sequence(capacity=4096)
     logits = program.step([(sequence, ids)], "last")   # float32 (rows, vocabulary)
 
+`Programs` has several programs of one model: the plain one, and siblings that show named values.
+
 The package imports without its native part (a machine without a compiler); `available()` says whether it is there,
 and everything else then raises ImportError.
 """
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ouvert.kernels import sampling
+    from ouvert.kernels.building import Programs, build
     from ouvert.kernels.expert_cache import ExpertCache, StoredExperts
     from ouvert.kernels.expert_reads import ExpertReads
     from ouvert.kernels.limits import multiply_adds, read_bandwidth
@@ -34,7 +36,6 @@ if TYPE_CHECKING:
         states_held,
     )
     from ouvert.kernels.program import CacheType, Page, Program, Sequence
-    from ouvert.kernels.trace import Memory
     from ouvert.kernels.tracer import Batch, Traced, Tracer, TracingError
     from ouvert.kernels.watching import Watch
 
@@ -56,6 +57,7 @@ __all__ = [
     "PageHeader",
     "PageShape",
     "Program",
+    "Programs",
     "Sequence",
     "StoredExperts",
     "Traced",
@@ -77,6 +79,7 @@ __all__ = [
 
 # The file of each name. Those of `expert_reads`, `pages` and `program` need no native part.
 FILES = {
+    "building": ("Programs", "build"),
     "expert_cache": ("ExpertCache", "StoredExperts"),
     "expert_reads": ("ExpertReads",),
     "limits": ("multiply_adds", "read_bandwidth"),
@@ -100,14 +103,6 @@ def __getattr__(name: str) -> Any:
     return getattr(import_module(f"{__name__}.{FILE_OF[name]}"), name)
 
 
-class Traceable(Protocol):
-    """A model whose weights are `Packed` matrices and float32 vectors: models.Model."""
-
-    @property
-    def memories(self) -> Iterable["Memory"]: ...
-    def forward(self, batch: Any, ops: Any, tap: Any = None) -> Any: ...
-
-
 def available() -> bool:
     """Whether the native part was built and can be loaded. Raises nothing."""
     from importlib.util import find_spec
@@ -124,25 +119,3 @@ def instruction_set() -> str:
 
     best: str = _native.best_instruction_set()
     return best
-
-
-def build(
-    tracer: "Tracer",
-    model: Traceable,
-    *,
-    threads: int,
-    instruction_set: str | None = None,
-    watch: Iterable[str] = (),
-) -> "Program":
-    """Run the model's graph once, and return the program that replays it.
-
-    `watch` names values of the graph (docs/formats/taps.md) to keep in each step: `Program.seen(name)`. The numbers are
-    the same with and without. Raises LookupError for a name that never comes, and TracingError, by name, for what a
-    program cannot do.
-    """
-    from ouvert.kernels.watching import Watch
-
-    tap = Watch(tracer, watch)
-    logits = model.forward(tracer.begin(model.memories), tracer, tap)
-    tap.check()
-    return tracer.finish(logits, threads=threads, instruction_set=instruction_set)

@@ -367,6 +367,10 @@ class Program:
         finally:
             self._native.empty = False
 
+    def native_sibling(self) -> Any:
+        """An empty native program over the same threads and caches. Raises nothing."""
+        return self._native.sibling()
+
     def close(self) -> None:
         """Let go of weights and threads. Neither it nor its sequences can be used afterwards. Raises nothing."""
         self._native = None

@@ -130,12 +130,15 @@ class Tracer:
         threads: int,
         instruction_set: str | None = None,
         kept_before_window: int = KEPT_BEFORE_WINDOW,
+        beside: Program | None = None,
     ) -> Program:
         """The program that computes `logits`, which must be of the wanted rows.
 
         `threads` compute. `instruction_set` is "plain", "avx2" or "avx512"; left out, the widest that is here.
-        `kept_before_window`: tokens before its window that a windowed layer holds. Raises TracingError for logits of
-        other rows, and for what a program cannot do; ValueError for an instruction set that this machine does not have.
+        `kept_before_window`: tokens before its window that a windowed layer holds. `beside`: a program of the same
+        model and settings, whose threads and caches it shares; the other three then say nothing. Raises TracingError
+        for logits of other rows, and for what a program cannot do; ValueError for an instruction set that this machine
+        does not have.
         """
         if logits.value.rows != "wanted":
             raise TracingError(
@@ -143,8 +146,11 @@ class Tracer:
                 "Let the graph select(x, batch.wanted) before its last norm."
             )
         layers = list(map(Layer.of, self.memories))
-        chosen = instruction_set or _native.best_instruction_set()
-        native = _native.Program(threads, chosen, layers, self.cache, kept_before_window)
+        if beside is None:
+            chosen = instruction_set or _native.best_instruction_set()
+            native = _native.Program(threads, chosen, layers, self.cache, kept_before_window)
+        else:
+            native = beside.native_sibling()
         native.vocabulary = self.vocabulary
         seen, holds = lower(self.ops, logits.value, native, exact=self.exact, memories=self.memories)
         return Program(

@@ -1,6 +1,8 @@
 """What the engine drives: something that runs one model over sequences. Two exist: NumPy's and the native one's."""
 
+from collections.abc import Iterable
 from collections.abc import Sequence as Ordered
+from difflib import get_close_matches
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -8,6 +10,7 @@ import numpy as np
 from ouvert.engine.interface import EngineError
 from ouvert.engine.variant import BASE, Variant
 from ouvert.kernels import ExpertReads
+from ouvert.models import Model, shown_by
 
 Wanted = Literal["last", "all", "none"]
 
@@ -127,7 +130,29 @@ class Runner(Protocol):
         MemoryError if the caches cannot grow; nothing has changed then.
         """
 
+    def check_names(self, names: Iterable[str]) -> None:
+        """Raises EngineError for a name of docs/formats/taps.md that this model does not show."""
+
+    def step_watched(
+        self, work: Ordered[tuple[Any, np.ndarray]], wanted: Wanted, names: frozenset[str]
+    ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """`step`, and these values of its tokens, float32 or int32 (tokens or rows, width): the same rows, bit for bit
+        where a runner's numbers do not depend on what shares a step. At most 512 tokens in all."""
+
     def close(self) -> None: ...
+
+
+def unknown_names(names: Iterable[str], model: Model) -> EngineError | None:
+    """The error for names that a model does not show; None if there are none."""
+    shown = [name for name, _ in shown_by(model.family.name, model.config)]
+    if not (unknown := sorted(set(names).difference(shown))):
+        return None
+    near = sorted({each for name in unknown for each in get_close_matches(name, shown)})
+    return EngineError(
+        f"watching {', '.join(unknown)}: {model.family.name} with {len(model.memories)} layers does not show that. "
+        + (f"Near it are {', '.join(near)}; " if near else "")
+        + "docs/formats/taps.md has all names."
+    )
 
 
 def refuse_all_but_base(variant: Variant, runner: str) -> None:

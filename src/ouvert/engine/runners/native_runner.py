@@ -1,14 +1,15 @@
 """A runner over a native program. Its sequences and pages are the program's own."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ouvert.engine.runners.interface import Wanted, refuse_all_but_base
+from ouvert.engine.runners.interface import Wanted, refuse_all_but_base, unknown_names
 from ouvert.engine.variant import BASE, Variant
-from ouvert.kernels import ExpertReads, Page, Program
+from ouvert.kernels import ExpertReads, Page, Programs
 from ouvert.kernels import Sequence as NativeSequence
+from ouvert.models import Model
 
 if TYPE_CHECKING:
     from ouvert.kernels import ExpertCache
@@ -17,9 +18,11 @@ if TYPE_CHECKING:
 class NativeRunner:
     """A token's logits are the same bit for bit: see `kernels.Program`. It computes the base and no other variant."""
 
-    def __init__(self, program: Program, experts: "ExpertCache | None" = None) -> None:
-        """`program` is closed with the runner. `experts`: those that it reads from a file."""
-        self.program, self._experts = program, experts
+    def __init__(self, model: Model, programs: Programs, experts: "ExpertCache | None" = None) -> None:
+        """`programs` are those of the model, and closed with the runner. `experts`: those that they read from a
+        file."""
+        self.programs, self._model, self._experts = programs, model, experts
+        self.program = program = programs.plain
         self.threads, self.instruction_set = program.threads, program.instruction_set
         self.vocabulary_size, self.width = program.vocabulary_size, program.width
         self.cache_type: str = program.cache_type
@@ -54,6 +57,17 @@ class NativeRunner:
     def step(self, work: Sequence[tuple[NativeSequence, np.ndarray]], wanted: Wanted | Sequence[Wanted]) -> np.ndarray:
         return self.program.step(work, wanted)
 
+    def check_names(self, names: Iterable[str]) -> None:
+        if (problem := unknown_names(names, self._model)) is not None:
+            raise problem
+
+    def step_watched(
+        self, work: Sequence[tuple[NativeSequence, np.ndarray]], wanted: Wanted, names: frozenset[str]
+    ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        program = self.programs.sibling(watch=names)
+        rows = program.step(work, wanted)
+        return rows, {name: program.seen(name) for name in names}
+
     def close(self) -> None:
-        self.program.close()
+        self.programs.close()
         self._experts = None

@@ -1,15 +1,15 @@
 """A runner over NumPy's operations: the definition of what a model computes, and what runs where nothing faster can."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 from weakref import WeakSet
 
 import numpy as np
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from ouvert.arithmetic import Cache, Latents, Ops, State
-from ouvert.engine.runners.interface import Wanted, refuse_all_but_base
+from ouvert.arithmetic import Cache, Latents, Ops, Recorder, State
+from ouvert.engine.runners.interface import Wanted, refuse_all_but_base, unknown_names
 from ouvert.engine.variant import BASE, Variant
 from ouvert.kernels import LATENTS, PAGE_TOKENS, STATE, Layer, PageHeader, PageShape, check_resumption
 from ouvert.models import Model
@@ -198,6 +198,19 @@ class NumpyRunner:
         batch = self.ops.begin([(sequence.cache, ids) for sequence, ids in work], wanted)
         logits: np.ndarray = self._open().forward(batch, self.ops)
         return logits.astype(np.float32, copy=False)
+
+    def check_names(self, names: Iterable[str]) -> None:
+        if (problem := unknown_names(names, self._open())) is not None:
+            raise problem
+
+    def step_watched(
+        self, work: Sequence[tuple[NumpySequence, np.ndarray]], wanted: Wanted, names: frozenset[str]
+    ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        batch = self.ops.begin([(sequence.cache, ids) for sequence, ids in work], wanted)
+        recorder = Recorder(*names)
+        logits: np.ndarray = self._open().forward(batch, self.ops, recorder)
+        values = {name: seen.reshape(len(seen), -1) for name, seen in recorder.values().items()}
+        return logits.astype(np.float32, copy=False), values
 
     def close(self) -> None:
         self.model = None

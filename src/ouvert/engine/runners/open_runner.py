@@ -95,9 +95,9 @@ def place_natively(
 
 def native_runner(placed: PlacedModel, threads: int, exact: bool, cache_type: CacheType) -> ModelRunner:
     """Raises TracingError for a model that native programs do not compute."""
-    program = kernels.build(kernels.Tracer(exact=exact, cache=cache_type), placed.model, threads=threads)
+    programs = kernels.Programs(placed.model, threads=threads, exact=exact, cache=cache_type)
     return ModelRunner(
-        runner=NativeRunner(program, placed.experts),
+        runner=NativeRunner(placed.model, programs, placed.experts),
         placed=placed,
         locate=in_native(placed.model, exact, cache_type, threads),
     )

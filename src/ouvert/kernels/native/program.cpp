@@ -20,28 +20,29 @@ void Buffer::grow(std::int64_t bytes) {
   bytes_ = bytes;
 }
 
-Program::Program(int threads, InstructionSet set, std::vector<LayerMemory> layers, CacheType cache,
-                 std::int64_t kept_before_window)
-    : linear(linear_kernels(set)),
-      row(row_kernels(set)),
-      attention(attention_kernels(set)),
-      set_(set),
-      cache_(std::move(layers), cache, kept_before_window),
-      pool_(threads) {
-  for (int thread = 0; thread < pool_.threads(); ++thread) scratch_.push_back(std::make_unique<Buffer>());
+Common::Common(int threads, InstructionSet set, std::vector<LayerMemory> layers, CacheType type,
+               std::int64_t kept_before_window)
+    : set(set), cache(std::move(layers), type, kept_before_window), pool(threads) {
+  for (int thread = 0; thread < pool.threads(); ++thread) scratch.push_back(std::make_unique<Buffer>());
 }
+
+Program::Program(std::shared_ptr<Common> common)
+    : linear(linear_kernels(common->set)),
+      row(row_kernels(common->set)),
+      attention(attention_kernels(common->set)),
+      common_(std::move(common)) {}
 
 void Program::make_room(std::int64_t tokens) {
   if (tokens <= capacity_) return;
   tokens = (tokens + kTokenTile - 1) / kTokenTile * kTokenTile;
   arena_.grow(tokens * arena_per_token_);
   std::int64_t floats = 4 * kMostExperts;
-  for (const LayerMemory& layer : cache_.layers())
+  for (const LayerMemory& layer : cache().layers())
     if (!layer.state())
       floats = std::max(floats, attention_scratch(4 * kTileRows, layer.head_dim,
                                                   layer.latents() ? layer.kv_heads : layer.head_dim));
   for (const auto& instruction : instructions_) floats = std::max(floats, instruction->scratch_floats());
-  for (auto& scratch : scratch_) scratch->grow(floats * 4);
+  for (auto& scratch : common_->scratch) scratch->grow(floats * 4);
   const auto count = static_cast<std::size_t>(tokens);
   positions_.reserve(count), part_of_.reserve(count), wanted_rows_.reserve(count), parts_.reserve(count);
   for (auto& instruction : instructions_) instruction->prepare(*this, tokens);
@@ -75,10 +76,10 @@ void Program::step(std::span<Sequence* const> sequences, std::span<const std::in
     const std::int64_t expanded = std::clamp<std::int64_t>(sequences[i]->expanded - position, 0, counts[i]);
     parts_.push_back({sequences[i], first, counts[i], position, expanded});
   }
-  ++step_number_;
+  ++common_->step_number;
   if (tokens_ > 0) {
     under_way_ = nullptr;
-    pool_.execute(*this, static_cast<std::uint32_t>(instructions_.size()));
+    common_->pool.execute(*this, static_cast<std::uint32_t>(instructions_.size()));
     if (timed) note_time();
   }
   for (const Part& part : parts_) part.sequence->grew(part.tokens);

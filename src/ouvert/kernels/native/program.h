@@ -84,10 +84,22 @@ class Instruction {
   std::int64_t runs = 0;
 };
 
+// What the programs of one model share: caches, threads, and the threads' work space. A sequence may be stepped by any
+// of them, one program at a time.
+struct Common {
+  Common(int threads, InstructionSet set, std::vector<LayerMemory> layers, CacheType type,
+         std::int64_t kept_before_window);
+
+  InstructionSet set;
+  Cache cache;
+  std::vector<std::unique_ptr<Buffer>> scratch;  // by thread
+  std::uint64_t step_number = 0;                 // of the last step of any of them
+  Pool pool;  // last, so that its threads end before what they use is destroyed
+};
+
 class Program final : private Job {
  public:
-  Program(int threads, InstructionSet set, std::vector<LayerMemory> layers, CacheType cache,
-          std::int64_t kept_before_window);
+  explicit Program(std::shared_ptr<Common> common);
 
   // --- tracing ---
 
@@ -125,12 +137,13 @@ class Program final : private Job {
     const Part& part = parts_[static_cast<std::size_t>(part_of_[static_cast<std::size_t>(token)])];
     return token - part.first < part.expanded;
   }
-  std::uint64_t step_number() const { return step_number_; }
-  int threads() const { return pool_.threads(); }
-  float* scratch(int thread) const { return scratch_[static_cast<std::size_t>(thread)]->floats(); }
+  std::uint64_t step_number() const { return common_->step_number; }
+  int threads() const { return common_->pool.threads(); }
+  float* scratch(int thread) const { return common_->scratch[static_cast<std::size_t>(thread)]->floats(); }
 
-  Cache& cache() { return cache_; }
-  InstructionSet instruction_set() const { return set_; }
+  const std::shared_ptr<Common>& common() const { return common_; }
+  Cache& cache() { return common_->cache; }
+  InstructionSet instruction_set() const { return common_->set; }
   const LinearKernels& linear;
   const RowKernels& row;
   const AttentionKernels& attention;
@@ -154,13 +167,11 @@ class Program final : private Job {
   void note_time() noexcept;
   double seconds_now() const noexcept;
 
-  InstructionSet set_;
-  Cache cache_;
+  std::shared_ptr<Common> common_;
   std::vector<std::unique_ptr<Instruction>> instructions_;
   std::int64_t arena_per_token_ = 0;
   Buffer arena_;
   std::int64_t capacity_ = 0;  // tokens
-  std::vector<std::unique_ptr<Buffer>> scratch_;
 
   std::int64_t tokens_ = 0;
   const std::int32_t* ids_ = nullptr;
@@ -169,11 +180,8 @@ class Program final : private Job {
   std::vector<std::int32_t> part_of_;  // which part a token belongs to
   std::vector<std::int32_t> wanted_rows_;
   std::vector<Part> parts_;
-  std::uint64_t step_number_ = 0;
   double since_ = 0;
   Instruction* under_way_ = nullptr;
-
-  Pool pool_;  // last, so that its threads end before what they use is destroyed
 };
 
 }  // namespace ouvert

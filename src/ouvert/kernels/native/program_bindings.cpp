@@ -179,14 +179,15 @@ void bind_program(nb::module_& m) {
   bind_values(m);
   bind_sequences(m);
   auto program = nb::class_<Program>(m, "Program");
-  program.def(
-      "__init__",
-      [](Program* self, int threads, const std::string& set, const Layers& layers, const std::string& cache,
-         std::int64_t kept_before_window) {
-        new (self) Program(threads, instruction_set_named(set), memories(layers), cache_type_named(cache),
-                           kept_before_window);
-      },
-      "threads"_a, "instruction_set"_a, "layers"_a, "cache"_a, "kept_before_window"_a);
+  program
+      .def("__init__",
+           [](Program* self, int threads, const std::string& set, const Layers& layers, const std::string& cache,
+              std::int64_t kept_before_window) {
+             new (self) Program(std::make_shared<Common>(threads, instruction_set_named(set), memories(layers),
+                                                         cache_type_named(cache), kept_before_window));
+           },
+           "threads"_a, "instruction_set"_a, "layers"_a, "cache"_a, "kept_before_window"_a)
+      .def("sibling", [](const Program& p) { return new Program(p.common()); });
   bind_settings(program);
   bind_instructions(m, program);
   bind_steps(program);
