@@ -23,9 +23,10 @@ pool_clients = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(pool_clients)
 Process, asked, at_once, stream = (getattr(pool_clients, name) for name in ("Process", "asked", "at_once", "stream"))
 
-# Of a model that takes a while for it: with a tiny one the replicas are done before clients have read a fifth.
-STREAMS, TOKENS, PIECES = 50, 24, 250
+# Answers so long that none is over when the last of the others begins.
+STREAMS, TOKENS = 50, 100
 MODEL = "small.gguf"
+MOVED = 3  # answers at least, and one more, have to go on elsewhere
 WITHIN = 120.0  # seconds in which a replica has to be back
 
 
@@ -95,26 +96,42 @@ def undisturbed(model):
 
 
 def streams_while(base, disturb):
-    """Fifty answers at once; as soon as clients have PIECES of text, of about 1,200, `disturb` is called."""
-    written = threading.Semaphore(0)
+    """Fifty answers at once. When the last of them has begun, while some are still written at every replica, `disturb`
+    is called."""
+    begun = threading.Semaphore(0)
+    writing = []
 
-    def killer():
-        for _ in range(PIECES):
-            if not written.acquire(timeout=60):
-                return  # the answers say what happened
+    def answer(seed):
+        waiting = [begun.release]
+
+        def has_begun():
+            while waiting:
+                waiting.pop()()
+
+        try:
+            return stream(base, seed, TOKENS, MODEL, has_begun)
+        finally:
+            has_begun()  # one that failed: whoever waits hears of it from the answers
+
+    def disturber():
+        for _ in range(STREAMS):
+            begun.acquire()
+        writing.extend(each["running"] for each in members(base))
         disturb()
 
-    thread = threading.Thread(target=killer)
+    thread = threading.Thread(target=disturber)
     thread.start()
-    found = at_once(STREAMS, lambda seed: stream(base, seed, TOKENS, MODEL, written.release))
+    found = at_once(STREAMS, answer)
     thread.join()
+    for each in found:
+        assert not isinstance(each, BaseException), each
+    assert min(writing) > MOVED, f"{writing} answers were being written when the last began, of {TOKENS} tokens each"
     return found
 
 
 def compare(found, expected):
     """Every answer is complete and the undisturbed one. The receipts' parts `pool` of those that went on elsewhere."""
     for got, (text, finished) in zip(found, expected, strict=True):
-        assert not isinstance(got, BaseException), got
         assert got[:2] == (text, finished.reason)
         assert got[2]["tokens"]["output_digest"] == finished.receipt["tokens"]["output_digest"]
         assert got[2]["connections"]["denied"] == 0
@@ -127,7 +144,7 @@ def test_a_replica_is_killed_in_the_middle_of_fifty_streams_and_comes_back(servi
     before = replicas()
     assert len(before) == 2
     found = streams_while(server.base, lambda: os.kill(before[0], signal.SIGKILL))
-    assert len(compare(found, undisturbed(model))) > 3
+    assert len(compare(found, undisturbed(model))) > MOVED
     wait_until(lambda: all(each["state"] == "in" for each in members(server.base)), "the killed one is in again")
     assert before[0] not in replicas()
     for seed in range(20):
@@ -188,7 +205,7 @@ def test_a_node_of_two_is_removed_in_the_middle_of_fifty_streams(serving, model,
         refused.kill()
         server = serving(model, "--replicas", "2", *words)
         found = streams_while(server.base, lambda: cluster.remove_node(second, allow_graceful=False))
-        assert len(compare(found, undisturbed(model))) > 3
+        assert len(compare(found, undisturbed(model))) > MOVED
         assert sorted(each["state"] for each in members(server.base)) == ["in", "out"]
         cluster.add_node(**machine)
         wait_until(lambda: all(each["state"] == "in" for each in members(server.base)), "the third node has it")

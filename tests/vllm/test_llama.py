@@ -1,6 +1,8 @@
 """A llama in vLLM keeps to what every engine keeps to, and gives our numbers; and what a client sees of it."""
 
 import json
+import subprocess
+import sys
 import time
 
 import pytest
@@ -16,6 +18,7 @@ from .likeness import TOLERANCE, compare
 
 SERVES = ("llama",)
 PROMPT = [5, 60, 7, 8]
+RUN = "import sys; from ouvert.cli import main; sys.exit(main(sys.argv[1:]))"
 
 
 @pytest.fixture
@@ -95,6 +98,17 @@ def test_a_conversation_with_a_schema_and_its_receipt(model):
     assert finished.receipt["engine"]["name"] == "vllm"
     assert finished.receipt["engine"]["replay"] == "not promised"
     assert finished.receipt["model"]["weights_named"].endswith("llama")
+
+
+def test_it_is_refused_as_a_member_of_a_pool_with_how_it_is_asked(vllm, tmp_path):
+    (tmp_path / "vllm.key").write_text(KEY)
+    file = tmp_path / "pool.toml"
+    file.write_text(f'[[member]]\nname = "vllm"\nurl = "{vllm.url}"\nkey_file = "vllm.key"')
+    for words in (["pool", str(file)], ["serve", str(vllm.folder), "--pool", str(file), "--port", "0"]):
+        command = [sys.executable, "-c", RUN, *words]
+        refused = subprocess.run(command, capture_output=True, text=True, timeout=120)
+        assert refused.returncode == 1
+        assert f"`ouvert serve MODEL --engine vllm --at {vllm.url}`" in refused.stdout + refused.stderr
 
 
 def test_what_it_refuses_is_said_in_its_words(vllm, model):

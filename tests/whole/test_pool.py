@@ -157,6 +157,13 @@ def test_members_that_are_another_model_are_refused_and_the_pool_is_shown(run, t
     assert "not there: reaching http://127.0.0.1" in shown.stdout
 
 
+def test_a_server_that_is_no_engine_is_refused_with_what_to_start_there(run, tiny_gpt_oss, tmp_path):
+    file = pool_file(tmp_path / "pool.toml", {"a": run("a", tiny_gpt_oss)})
+    refused = run("face", tiny_gpt_oss, "--pool", file)
+    assert (refused.base, refused.process.wait(30)) == (None, 1)
+    assert "Start `ouvert serve MODEL --engine-only` there" in "".join(refused.lines)
+
+
 def test_a_member_needs_its_key_and_a_pool_without_members_does_not_start(run, tiny_gpt_oss, tmp_path):
     _, secret = Keys(tmp_path / "a" / "server").create("the pool")
     member = run("a", tiny_gpt_oss, "--engine-only")

@@ -153,6 +153,10 @@ def test_a_cluster_without_replicas_makes_no_sense():
             "--engine vllm and --replicas each say who computes",
         ),
         (["--cluster", "10.0.0.1:6379"], "add --replicas N"),
+        (
+            ["--engine-only", "--engine", "vllm", "--at", "http://127.0.0.1:1"],
+            "--engine vllm says that another program computes: no other member could go on",
+        ),
         (["--replicas", "2", "MODEL"], "--replicas serves one model, and 2 are named"),
     ],
 )

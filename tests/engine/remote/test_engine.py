@@ -15,7 +15,7 @@ from ouvert.engine import (
     ScaledAdapter,
     Variant,
 )
-from ouvert.engine.remote.connection import Lines, Timeouts
+from ouvert.engine.remote.connection import Lines, NothingThereError, Timeouts
 
 from ..asking import eventually, greedy, ids_of
 
@@ -238,7 +238,7 @@ def test_an_answer_out_of_time_ends_as_it_is_while_the_server_is_silent(server, 
     [
         (400, EngineError, "temperature must be.*Change what is named"),
         (403, EngineError, "--enable-scale-out"),
-        (404, EngineError, "does it serve the one"),
+        (404, NothingThereError, "does it serve the one"),
         (429, EngineBusyError, "too much to do"),
         (500, EngineUnreachableError, "Its own log"),
         (503, EngineBusyError, "too much to do"),

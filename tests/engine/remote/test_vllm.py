@@ -2,7 +2,7 @@
 
 import pytest
 
-from ouvert.engine import EngineError, EngineUnreachableError
+from ouvert.engine import EngineError, EngineUnreachableError, MemberEngine
 from ouvert.engine.remote.connection import Address, Connection
 from ouvert.engine.remote.endpoint import TokenEndpoint
 from ouvert.engine.remote.vllm import TEXT, Vllm
@@ -33,6 +33,12 @@ def test_a_vllm_that_is_what_is_meant_is_opened_and_named_in_every_request(serve
     assert len(ids_of(engine.generate([1, 2], greedy(max_tokens=2)))) == 2
     assert {body["model"] for body in server.asked()} == {"tiny"}
     assert server.asked("/tokenize") == [{"model": "tiny", "prompt": TEXT, "add_special_tokens": False}]
+
+
+def test_it_is_no_member_of_a_pool_and_the_refusal_says_how_it_is_asked(server):
+    server.script.status["/inference/v1/facts"] = (404, "Not Found")
+    with pytest.raises(EngineError, match=f"--engine-only` there.*serve MODEL --engine vllm --at {server.url}`"):
+        MemberEngine(Connection(Address.of(server.url)))
 
 
 def test_it_says_what_it_is_and_that_nobody_here_has_checked_it(open_there):

@@ -31,6 +31,7 @@ SHARE_OF_MEMORY = 0.8  # for all models together; the rest is for caches and eve
 FOREVER = float("inf")
 LOOK_AGAIN_SECONDS = 0.02
 EXAMPLE = "`ouvert serve smollm2 --engine-only`"
+VLLM = "--engine vllm"
 NO_MODEL = "none yet. `ouvert pull smollm2`, in another terminal, fetches a very small one; it is served at once."
 
 
@@ -80,6 +81,12 @@ def run(args: argparse.Namespace) -> int:
         if len(computing) > 1:
             complain(f"{' and '.join(computing)} each say who computes. Leave all but one out.")
             return 1
+        if args.engine_only and VLLM in computing:
+            complain(
+                f"--engine-only serves this program's engine to a pool, and {VLLM} says that another program computes: "
+                "no other member could go on with its answers token for token. Leave one of them out."
+            )
+            return 1
         alone = "--engine-only" if args.engine_only else next(iter(computing), None)
         if alone is not None and len(models_named(args)) != 1:
             complain(f"{alone} serves one model, and {len(models_named(args))} are named. Name one: {EXAMPLE}")
@@ -102,7 +109,7 @@ def who_computes(args: argparse.Namespace) -> list[str]:
     """The options, or settings, that say that other processes do: one at most makes sense."""
     said = {
         "--pool": args.pool,
-        "--engine vllm": args.engine == "vllm",
+        VLLM: args.engine == "vllm",
         "--replicas": args.replicas is not None or args.cluster is not None,
     }
     return [option for option, is_said in said.items() if is_said]

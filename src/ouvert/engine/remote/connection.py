@@ -30,6 +30,10 @@ KEEPALIVE = {"TCP_KEEPIDLE": 20, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 4}
 Connecting = Callable[[], AbstractContextManager[object]]
 
 
+class NothingThereError(EngineError):
+    """The other server answers, and has nothing at that address."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timeouts:
     """Seconds: to `connect`; to the first line of a `reply`, which comes before anything is computed; of `silence` in a
@@ -263,7 +267,10 @@ def refusal(place: str, status: int, body: bytes) -> EngineError:
         case 401 | 403:
             remedy = "Give its key, as docs/guides/beyond-one-machine.md says."
         case 404:
-            remedy = "Is this the server of a model, and does it serve the one that is meant?"
+            return NothingThereError(
+                f"asking {place}: refused with 404: {said}. Is this the server of a model, and does it serve the one "
+                "that is meant?"
+            )
         case 409:
             return EngineUnreachableError(f"asking {place}: another engine is there than before ({said}).")
         case 429 | 503:

@@ -30,7 +30,7 @@ from ouvert.engine.interface import (
     Token,
 )
 from ouvert.engine.mailbox import closed
-from ouvert.engine.remote.connection import Connection
+from ouvert.engine.remote.connection import Connection, NothingThereError
 from ouvert.engine.remote.endpoint import GENERATE, Chunk, TokenStream
 from ouvert.engine.remote.engine import Tally, refuse_variant, scores_of
 from ouvert.engine.sampler import check
@@ -115,6 +115,19 @@ class MemberStatement:
             ) from problem
 
 
+def statement_of(connection: Connection) -> MemberStatement:
+    """What the engine there says of itself. Raises as `MemberEngine` does."""
+    place = connection.address
+    try:
+        return MemberStatement.of(str(place), connection.get(FACTS))
+    except NothingThereError as problem:
+        raise EngineError(
+            f"asking {place}{FACTS}: the server there has no such address, expected an engine of this program. Start "
+            "`ouvert serve MODEL --engine-only` there. A vLLM is no member of a pool, because it cannot go on with an "
+            f"answer of another token for token: ask it alone, with `ouvert serve MODEL --engine vllm --at {place}`."
+        ) from problem
+
+
 class MemberEngine:
     """`interface.Engine` over one such server. Safe from any thread; has no thread of its own.
 
@@ -123,9 +136,10 @@ class MemberEngine:
     """
 
     def __init__(self, connection: Connection) -> None:
-        """Asks the other side what it is. Raises EngineError as `MemberStatement.of`, EngineUnreachableError."""
+        """Asks the other side what it is. Raises EngineError as `MemberStatement.of` and for a server that is no
+        member, EngineUnreachableError."""
         self.connection = connection
-        self.statement = MemberStatement.of(str(connection.address), connection.get(FACTS))
+        self.statement = statement_of(connection)
         self._tally = Tally()
         self._streams: weakref.WeakSet[MemberGeneration] = weakref.WeakSet()
         self._lock = threading.Lock()
