@@ -23,6 +23,12 @@ def family(request):
     return request.param
 
 
+def shown(model):
+    """The names of the values that the graph has anyway."""
+    named = models.shown_by(model.family.name, model.config)
+    return [name for name, value in named if value.cost in ("memory", "split")]
+
+
 def in_turns(programs, cuts):
     """All rows of IDS, cut at `cuts`, the n-th piece by the n-th of these programs in turn."""
     sequence = programs[0].new_sequence(len(IDS))
@@ -34,7 +40,7 @@ def in_turns(programs, cuts):
 
 def test_a_sequence_may_be_stepped_by_any_of_them(family):
     model, programs = programs_of(family)
-    names = [name for name, value in models.shown_by(family, model.config) if value.cost in ("memory", "split")]
+    names = shown(model)
     everything, some = programs.sibling(watch=names), programs.sibling(watch=names[::3])
     alone = in_turns([programs.plain], [])
     np.testing.assert_array_equal(in_turns([programs.plain, everything, some], [1, 40, 64, 65, 100, 149]), alone)
@@ -73,7 +79,7 @@ def test_threads_and_the_limit_of_caches_are_those_of_the_plain_one():
 
 def test_the_last_few_are_kept():
     model, programs = programs_of("llama")
-    names = [name for name, _ in models.shown_by("llama", model.config)][: MOST_SIBLINGS + 1]
+    names = shown(model)[: MOST_SIBLINGS + 1]
     made = [programs.sibling(watch=[name]) for name in names]
     assert programs.sibling(watch=[names[-1]]) is made[-1]
     assert programs.sibling(watch=[names[0]]) is not made[0]  # it was made anew
