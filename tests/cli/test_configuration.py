@@ -67,7 +67,7 @@ def test_every_setting_can_stand_in_the_environment(file, monkeypatch):
     stated = Configuration()
     for key, setting in SETTINGS.items():
         assert stated.stated(key).source == setting.variable
-        assert stated.value(key) == setting.read(tomllib.loads(f"it = {setting.example}")["it"]), key
+        assert stated.stated(key).value == setting.read(tomllib.loads(f"it = {setting.example}")["it"]), key
 
 
 @pytest.mark.parametrize(

@@ -188,6 +188,33 @@ def test_the_list_says_which_packed_weights_are_at_which_precision(
     assert "1.2 kB (4 bits), 1.6 kB (8 bits), 2.0 kB (as stored)" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("place", ["file", "environment"])
+def test_a_precision_that_is_set_is_a_limit_and_one_that_is_typed_is_asked_of_the_model(
+    smollm2: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    place: str,
+) -> None:
+    if place == "file":
+        (tmp_path / "config.toml").write_text('precision = "16"')
+        monkeypatch.setenv("OUVERT_CONFIG", str(tmp_path / "config.toml"))
+    else:
+        monkeypatch.setenv("OUVERT_PRECISION", "16")
+    assert main(["pull", str(smollm2), "--name", "small"]) == 0
+    assert "cannot be run" not in capsys.readouterr().err
+    assert main(["show", "small", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["precision"] == "stored"
+    assert main(["bench", "small", "--prompt", "1", "--generate", "2", "--repeat", "1"]) == 0
+    assert main(["fit", "small", "--json"]) == 0
+    assert main(["config", "precision"]) == 0
+    assert capsys.readouterr().out.endswith("16\n")
+    for words in (["small@16"], ["small", "--precision", "16"]):
+        for command in (["fit", *words], ["bench", *words]):
+            assert main(command) == 1
+            assert "stored with 8 bits at most" in capsys.readouterr().err
+
+
 def test_remove_wants_to_be_told_what(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["remove"]) == 2
     assert "name the models to remove" in capsys.readouterr().err

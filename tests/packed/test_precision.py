@@ -131,6 +131,16 @@ def test_what_is_quantised_stays_as_it_is_and_gets_no_more_bits(smollm2):
             files.settled("16")
 
 
+def test_a_limit_leaves_a_model_of_fewer_bits_as_it_is_and_rounds_one_of_more(smollm2, opened):
+    from ouvert.packed import PrecisionLimit, open_model
+
+    with open_model(smollm2) as files:
+        assert files.settled(PrecisionLimit("16")) == "stored"
+        assert files.placed_bytes(PrecisionLimit("16")) == files.placed_bytes("stored")
+    assert settled(opened[1], PrecisionLimit("8")) == "8"
+    assert settled(opened[1], PrecisionLimit("stored")) == "stored"
+
+
 def test_more_bits_than_asked_for_are_rounded_from_any_encoding(smollm2):
     """SmolLM2's embedding is in Q8_0: at 8 bits it stays, at 4 it is a head and stays too; asked for less, it goes."""
     from ouvert.packed import open_model

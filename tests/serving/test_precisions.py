@@ -1,5 +1,7 @@
 """A precision behind a model's name, over HTTP: another model to the client, the same one to the owner."""
 
+from ouvert.assistant import PrecisionLimit
+
 QUESTION = [{"role": "user", "content": "Hi"}]
 
 
@@ -53,6 +55,14 @@ def test_a_setting_holds_for_names_that_say_nothing(start_server, speaking_model
     with server.client() as client:
         assert precision_of(client, ask(client, "one")) == "4"
         assert precision_of(client, ask(client, "one@8")) == "8"
+
+
+def test_a_setting_is_a_limit_and_a_model_of_fewer_bits_answers_as_it_is(start_server, smollm2):
+    server = start_server(models=(str(smollm2),), load_options={"precision": PrecisionLimit("16")})
+    with server.client() as client:
+        name = client.get("/v1/models").json()["data"][0]["id"]
+        assert precision_of(client, ask(client, name)) == "stored"
+        assert ask(client, f"{name}@16").status_code == 400
 
 
 def test_more_bits_than_a_model_has_are_a_sentence(start_server, smollm2, tmp_path):

@@ -9,13 +9,13 @@ from pathlib import Path
 
 from ouvert.engine import (
     PRECISIONS,
+    AskedPrecision,
     AtMost,
     CacheType,
     EngineError,
     Opened,
     PackedFile,
     PageFiles,
-    Precision,
     UnwritableError,
     key_of_this_user,
     open_engine,
@@ -43,7 +43,7 @@ def open_installed(
     cache: CacheType | None = None,
     prefixes: PageFiles | None = None,
     progress: Progress = SILENCE,
-    precision: Precision | None = None,
+    precision: AskedPrecision | None = None,
     memory: int | None = None,
 ) -> Opened:
     """`engine.open_engine` for a model that the store resolved; raises what that and the store raise.
@@ -112,14 +112,14 @@ def kept_prefixes(
     return PageFiles(folder, quota=quota, key=key, say=say)
 
 
-def precision_of(installed: Installed, asked: Precision | None) -> Precision | None:
+def precision_of(installed: Installed, asked: AskedPrecision | None) -> AskedPrecision | None:
     """That of a model's name, or the one that is asked for where its name says none. Raises nothing."""
     named = [each for each in PRECISIONS if each == installed.precision]
     return named[0] if named else asked
 
 
 def pack_installed(
-    store: Store, installed: Installed, progress: Progress = SILENCE, precision: Precision | None = None
+    store: Store, installed: Installed, progress: Progress = SILENCE, precision: AskedPrecision | None = None
 ) -> None:
     """Write the packed form of a model's weights now, so that its first start is as quick as every other.
 

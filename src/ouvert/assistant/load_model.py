@@ -10,7 +10,7 @@ from ouvert.assistant.load_installed import kept_prefixes, open_installed
 from ouvert.assistant.model import Model
 from ouvert.assistant.receipts.ledger import Ledger
 from ouvert.assistant.sampling import not_done
-from ouvert.engine import PRECISIONS, AtMost, CacheType, Opened, PageFiles, Precision
+from ouvert.engine import PRECISIONS, AskedPrecision, AtMost, CacheType, Opened, PageFiles, PrecisionLimit
 from ouvert.safety import Guard
 from ouvert.store import SILENCE, Progress, Store, bytes_in_words, default_home
 
@@ -30,7 +30,7 @@ def load(
     clip_context: bool = False,
     template: str | Path | None = None,
     elsewhere: Elsewhere | None = None,
-    precision: Precision | int | None = None,
+    precision: AskedPrecision | int | None = None,
     memory: int | None = None,
 ) -> Model:
     """Load a model: an alias ("smollm2"), a name in the store, or the path of a folder or file. Opens no connection.
@@ -51,8 +51,8 @@ def load(
     makes the engine where another program computes (`ouvert.assistant.Elsewhere`); the files of the model then only say
     what it is, and what is asked about computing is not this process's to set. `precision`: to how many bits large
     matrices are rounded, 4, 8 or 16, or "stored"; left out, 4 where nobody has quantised the model yet
-    (docs/guides/models.md). That of the name comes first. `memory`: bytes that the model may take (nine
-    tenths of this machine's): a larger mixture of experts reads its experts from disk.
+    (docs/guides/models.md), more than it has only as a `PrecisionLimit`. That of the name comes first. `memory`: bytes
+    that the model may take (nine tenths of this machine's): a larger mixture of experts reads its experts from disk.
 
     Raises StoreError with the command that fetches the model if it is not on this machine, CheckpointError for files
     that cannot be used, EngineError for settings that cannot be honoured, AssistantError for `receipts` or `prefixes`
@@ -105,10 +105,10 @@ def looked_through(
     return model
 
 
-def checked_precision(given: object) -> Precision | None:
+def checked_precision(given: object) -> AskedPrecision | None:
     """A precision as its name. Raises AssistantError for what is none."""
-    if given is None:
-        return None
+    if given is None or isinstance(given, PrecisionLimit):
+        return given
     named = [each for each in PRECISIONS if each == str(given)]
     if not named or isinstance(given, bool):
         raise AssistantError(
@@ -120,7 +120,11 @@ def checked_precision(given: object) -> Precision | None:
 
 def refuse_settings_of_here(model: str | Path, settings: Mapping[str, object]) -> None:
     """Raises AssistantError for settings of computing, where another program computes."""
-    stated = [f"{name}={value!r}" for name, value in settings.items() if value not in (None, False)]
+    stated = [
+        f"{name}={value!r}"
+        for name, value in settings.items()
+        if value not in (None, False) and not isinstance(value, PrecisionLimit)  # a limit is for the models of here
+    ]
     if stated:
         raise AssistantError(
             f"loading {model}: {', '.join(stated)}, and another program computes this model. Set it where that is "

@@ -8,6 +8,7 @@ from functools import lru_cache
 from ouvert.assistant.load_installed import precision_of
 from ouvert.engine import (
     USUAL,
+    AskedPrecision,
     Demand,
     Precision,
     demand_of_known,
@@ -15,6 +16,7 @@ from ouvert.engine import (
     known_shapes,
     memory_to_run,
     packed_bytes_of,
+    precision_itself,
 )
 from ouvert.store import Alias, Installed, find_alias
 
@@ -61,27 +63,29 @@ def form_of(alias: Alias, precision: Precision | None = None) -> str:
     return f"{shipped} to {bits} bits" if is_rounded_here(alias.name) and bits != "stored" else shipped
 
 
-def packed_bytes_foreseen(precision: Precision | None = None) -> Callable[[str, Mapping[str, int]], int]:
+def packed_bytes_foreseen(precision: AskedPrecision | None = None) -> Callable[[str, Mapping[str, int]], int]:
     """For `Store.pull`: what packing at that precision, or the usual one where it is left out, will write of a model
     that is not here yet. (its name, bytes of each file of weights) -> bytes.
 
     Of short names the tables know it. Of others it is no more than they will take, told by names and sizes: what is
     quantised stays as large, the rest is taken for 16 bits. The function raises nothing.
     """
+    bits = precision_itself(precision)
 
     def foreseen(name: str, sizes: Mapping[str, int]) -> int:
         if (alias := find_alias(name)) is not None:
-            return demand_of_alias(alias, precision).weights if alias.built else 0
-        left = LEFT_OF_16_BITS.get(precision or USUAL, 1.0)
+            return demand_of_alias(alias, bits).weights if alias.built else 0
+        left = LEFT_OF_16_BITS.get(bits or USUAL, 1.0)
         return sum(round(size * left) if NOT_QUANTISED.search(file) else size for file, size in sizes.items())
 
     return foreseen
 
 
 @lru_cache(maxsize=256)
-def bytes_in_memory(installed: Installed, precision: Precision | None = None) -> int:
+def bytes_in_memory(installed: Installed, precision: AskedPrecision | None = None) -> int:
     """How many bytes its weights take once they are loaded, at the precision of its name, or that, or the usual one.
 
-    Raises CheckpointError for files that cannot be used, and for more bits than their weights have.
+    Raises CheckpointError for files that cannot be used, and for more bits than their weights have, unless they
+    are a limit.
     """
     return packed_bytes_of(installed.path, precision_of(installed, precision))

@@ -8,8 +8,12 @@ import tomllib
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 from ouvert.cli.settings import FILE_VARIABLE, SETTINGS, VARIABLES, Setting
+
+if TYPE_CHECKING:
+    from ouvert.engine import Precision
 
 
 class ConfigurationError(Exception):
@@ -45,7 +49,18 @@ class Configuration:
         return SettingValue(setting.default, "default")
 
     def value(self, key: str) -> object:
-        return self.stated(key).value
+        """What holds where nobody types it: of `precision` a limit, because it holds for models of fewer bits too."""
+        value = self.stated(key).value
+        return precision_for_all(value) if key == "precision" else value
+
+
+def precision_for_all(stated: object) -> object:
+    """A precision that is not asked of one model, but holds for all: a limit, unless it is "stored", or none (None)."""
+    if not isinstance(stated, str) or stated == "stored":
+        return stated
+    from ouvert.engine import PrecisionLimit
+
+    return PrecisionLimit(cast("Precision", stated))
 
 
 def understood(setting: Setting, given: object, where: str) -> object:

@@ -148,7 +148,8 @@ SETTINGS: Mapping[str, Setting] = {
         Setting(
             key="precision",
             read=one_of(PRECISIONS),
-            meaning="to how many bits large matrices are rounded when a model is packed; `stored`: as in its files",
+            meaning="to how many bits large matrices are rounded when a model is packed, if they have more; `stored`: "
+            "as in its files",
             default_text="4, or those of a model that is quantised already",
             flag="--precision",
             choices=PRECISIONS,

@@ -66,7 +66,15 @@ from ouvert.engine.variant import BASE, Edit, ScaledAdapter, Variant
 from ouvert.engine.watching import Watching
 from ouvert.kernels import CacheType
 from ouvert.models import known_shapes
-from ouvert.packed import PRECISIONS, USUAL, PackedFile, Precision
+from ouvert.packed import (
+    PRECISIONS,
+    USUAL,
+    AskedPrecision,
+    PackedFile,
+    Precision,
+    PrecisionLimit,
+    precision_itself,
+)
 from ouvert.weights import UnwritableError
 
 __all__ = [
@@ -76,6 +84,7 @@ __all__ = [
     "TRIAL_COMMAND",
     "USUAL",
     "Address",
+    "AskedPrecision",
     "AtMost",
     "Bounds",
     "CacheType",
@@ -115,6 +124,7 @@ __all__ = [
     "PoolRules",
     "PoolSettings",
     "Precision",
+    "PrecisionLimit",
     "Reading",
     "Sampling",
     "ScaledAdapter",
@@ -158,5 +168,6 @@ __all__ = [
     "packed_bytes_of",
     "physical_cores",
     "plan_memory",
+    "precision_itself",
     "refuse_wrong",
 ]

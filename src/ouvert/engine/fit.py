@@ -25,7 +25,16 @@ from ouvert.models import (
     known_shapes,
     latent_bytes,
 )
-from ouvert.packed import BITS_A_WEIGHT, USUAL, ModelFiles, Precision, layout_at, looked_up_only, open_model
+from ouvert.packed import (
+    BITS_A_WEIGHT,
+    USUAL,
+    AskedPrecision,
+    ModelFiles,
+    Precision,
+    layout_at,
+    looked_up_only,
+    open_model,
+)
 from ouvert.weights import encoded_bytes
 
 # Shares of the limits that models of every family reached here; docs/journal.md has the runs they come from.
@@ -226,16 +235,17 @@ def memory_bytes(memory: Memory, tokens: int, cache_type: str) -> int:
             return kept * memory.kv_heads * key_value_bytes(memory.head_dim, cache_type)
 
 
-def demand_of_files(path: Path, cache_type: str = "f16", precision: Precision | None = None) -> Demand:
+def demand_of_files(path: Path, cache_type: str = "f16", precision: AskedPrecision | None = None) -> Demand:
     """What the files at `path` ask for once they are packed at that precision, or the usual one, by the native kernels.
 
-    Raises CheckpointError for files that cannot be used, and for more bits than their weights have.
+    Raises CheckpointError for files that cannot be used, and for more bits than their weights have, unless they are a
+    limit.
     """
     with open_model(path) as files:
         return demand_of_model(files, cache_type, precision)
 
 
-def demand_of_model(files: ModelFiles, cache_type: str = "f16", precision: Precision | None = None) -> Demand:
+def demand_of_model(files: ModelFiles, cache_type: str = "f16", precision: AskedPrecision | None = None) -> Demand:
     """`demand_of_files` of files that are open. Raises CheckpointError as it does."""
     config, parameters = files.config, files.parameters
     memories = files.family.memories(config)

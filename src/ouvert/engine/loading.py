@@ -24,11 +24,12 @@ from ouvert.models import Model
 from ouvert.packed import (
     LAYOUT_VERSION,
     PRECISIONS,
+    AskedPrecision,
     ModelFiles,
     PackedFile,
-    Precision,
     open_model,
     packed_weights,
+    precision_itself,
 )
 
 # However large the weights, there is room for a conversation of so many tokens.
@@ -118,7 +119,7 @@ def open_engine(
     packed: PackedFile | None = None,
     prefixes: PageStore | None = None,
     cache_type: CacheType | None = None,
-    precision: Precision | None = None,
+    precision: AskedPrecision | None = None,
     memory: int | None = None,
 ) -> Opened:
     """Load the model at `path`: a GGUF or safetensors file, or a folder with one.
@@ -129,10 +130,10 @@ def open_engine(
     if it is not there; left out, weights are packed into memory. `prefixes`: where beginnings of sequences are kept on
     disk; left out, in memory only. `cache_type`: how keys and values are kept, "f16", "f32" or "q8" (8 bits:
     docs/formats/cache.md); left out, f16 natively and f32 in NumPy. `precision`: "4", "8" or "16" bits for large
-    matrices, or "stored"; left out, 4 where nobody has quantised them yet (docs/formats/packed.md). `memory`: bytes
-    that the model may take with its caches; left out, what may be asked for of this machine. A mixture of experts that
-    takes more reads them from the packed file when they are chosen, with room for `context` tokens or 8192. Raises
-    CheckpointError for files that cannot be used and EngineError for settings that cannot be honoured.
+    matrices, no more than it has unless as a `PrecisionLimit`, or "stored"; left out, 4 where nobody has quantised
+    them. `memory`: bytes that the model may take with its caches; left out, what this machine can give. A mixture of
+    experts that takes more reads them from the packed file when they are chosen, with room for `context` tokens or
+    8192. Raises CheckpointError for files that cannot be used, EngineError for settings that cannot be honoured.
     """
     check_settings(path, threads, cache_type, precision)
     with open_model(path) as files:
@@ -196,9 +197,11 @@ def opened_elsewhere(path: Path, engine: Engine, weights_digest: str) -> Opened:
         )
 
 
-def check_settings(path: Path, threads: int | None, cache_type: CacheType | None, precision: Precision | None) -> None:
+def check_settings(
+    path: Path, threads: int | None, cache_type: CacheType | None, precision: AskedPrecision | None
+) -> None:
     """Raises EngineError for what no model can honour."""
-    if precision is not None and precision not in PRECISIONS:
+    if precision is not None and precision_itself(precision) not in PRECISIONS:
         raise EngineError(
             f"loading {path}: precision={precision!r}, expected one of {', '.join(PRECISIONS)}. Leave it out for 4 "
             "bits, or those of a file that was quantised already."
@@ -302,7 +305,7 @@ def plan_of_files(
     memory: int | None,
     context: int | None,
     cache_type: CacheType,
-    precision: Precision | None,
+    precision: AskedPrecision | None,
     packed: PackedFile | None,
 ) -> MemoryPlan | None:
     """How memory is divided if the model's experts stay on disk; None: all of it goes into memory. `context`: tokens
@@ -348,16 +351,17 @@ def cache_limits(
     return Limits(cache_bytes=max(memory - weights - BESIDES, least), kept_bytes=(machine or memory) // SHARE_FOR_KEPT)
 
 
-def packed_bytes_of(path: Path, precision: Precision | None = None) -> int:
+def packed_bytes_of(path: Path, precision: AskedPrecision | None = None) -> int:
     """How many bytes the weights at `path` take once they are loaded at that precision, or the usual one.
 
-    Raises CheckpointError for files that cannot be used, and for more bits than their weights have.
+    Raises CheckpointError for files that cannot be used, and for more bits than their weights have, unless they are a
+    limit.
     """
     with open_model(path) as files:
         return files.placed_bytes(precision) if kernels.available() else files.bytes
 
 
-def pack_weights(path: Path, packed: PackedFile, precision: Precision | None = None) -> bool:
+def pack_weights(path: Path, packed: PackedFile, precision: AskedPrecision | None = None) -> bool:
     """Write the packed form of the model at `path`, at that precision, if it is not there. False where nothing here
     would use it.
 

@@ -15,7 +15,18 @@ from ouvert.packed.memory import InMemory
 from ouvert.packed.model_files import ModelFiles, PlacedModel, open_model
 from ouvert.packed.on_demand import looked_up_only
 from ouvert.packed.placement import LAYOUT_VERSION, Placement, placements
-from ouvert.packed.precision import BITS_A_WEIGHT, PRECISIONS, STORED, USUAL, Precision, layout_at, settled
+from ouvert.packed.precision import (
+    BITS_A_WEIGHT,
+    PRECISIONS,
+    STORED,
+    USUAL,
+    AskedPrecision,
+    Precision,
+    PrecisionLimit,
+    layout_at,
+    precision_itself,
+    settled,
+)
 from ouvert.packed.reading import PackedWeights, damage_in
 from ouvert.packed.recipe import described, json_digest
 from ouvert.packed.watch import Damage, WeightsWatch
@@ -26,6 +37,7 @@ __all__ = [
     "PRECISIONS",
     "STORED",
     "USUAL",
+    "AskedPrecision",
     "Damage",
     "InMemory",
     "ModelFiles",
@@ -34,6 +46,7 @@ __all__ = [
     "PlacedModel",
     "Placement",
     "Precision",
+    "PrecisionLimit",
     "WeightsWatch",
     "damage_in",
     "described",
@@ -43,5 +56,6 @@ __all__ = [
     "open_model",
     "packed_weights",
     "placements",
+    "precision_itself",
     "settled",
 ]

@@ -14,7 +14,7 @@ from ouvert.packed.kept import PackedFile, packed_weights
 from ouvert.packed.memory import InMemory
 from ouvert.packed.on_demand import WeightsOnDemand, looked_up_only
 from ouvert.packed.placement import Placement, placements
-from ouvert.packed.precision import STORED, Precision, settled
+from ouvert.packed.precision import STORED, AskedPrecision, Precision, settled
 from ouvert.packed.watch import WeightsWatch, watch_over_source
 from ouvert.weights import Checkpoint, encoded_bytes, open_checkpoint
 
@@ -81,25 +81,25 @@ class ModelFiles:
         """Raises CheckpointError for tensors that do not fit the configuration."""
         return self.family.parameters(self.config, self.checkpoint)
 
-    def settled(self, precision: Precision | None) -> Precision:
+    def settled(self, precision: AskedPrecision | None) -> Precision:
         """The precision at which this model is placed where `precision` is asked for, or nobody says one (None).
 
-        Raises CheckpointError for more bits than its weights have.
+        Raises CheckpointError for more bits than its weights have, unless they are a limit.
         """
         return settled(self.parameters, precision, self.path)
 
-    def placements(self, precision: Precision | None) -> Mapping[str, Placement]:
+    def placements(self, precision: AskedPrecision | None) -> Mapping[str, Placement]:
         """How each parameter is placed at that precision. Raises CheckpointError as `settled` does."""
         return placements(self.parameters, self.settled(precision))
 
-    def placed_bytes(self, precision: Precision | None) -> int:
+    def placed_bytes(self, precision: AskedPrecision | None) -> int:
         """How many bytes all parameters take once they are packed at that precision.
 
         Raises CheckpointError as `settled` does, and ImportError without the native kernels.
         """
         return sum(encoded_bytes(*each.stored_as) for each in self.placements(precision).values())
 
-    def place_in_memory(self, threads: int, precision: Precision | None, digest: str | None = None) -> PlacedModel:
+    def place_in_memory(self, threads: int, precision: AskedPrecision | None, digest: str | None = None) -> PlacedModel:
         """`place` with weights that `threads` pack into memory, at that precision.
 
         Raises CheckpointError as `place` and `settled` do, and for a parameter that its layout cannot hold.
@@ -117,7 +117,7 @@ class ModelFiles:
         return self._placed(places, watch_over_source(self.checkpoint, digest), STORED, packed_digest=None)
 
     def place_packed(
-        self, file: PackedFile, threads: int, precision: Precision | None = None, expert_bytes: int | None = None
+        self, file: PackedFile, threads: int, precision: AskedPrecision | None = None, expert_bytes: int | None = None
     ) -> PlacedModel:
         """The model with its weights in a packed file, memory-mapped; written now, by `threads`, if it is not there.
         `precision`: that of its weights; left out, the usual one (docs/formats/packed.md).

@@ -7,6 +7,7 @@ more bits are rounded. Small matrices, and those whose errors weigh more than th
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from ouvert.models import Parameter
@@ -17,6 +18,17 @@ PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 STORED: Precision = "stored"
 # What floats are rounded to where nobody says another precision.
 USUAL: Precision = "4"
+
+
+@dataclass(frozen=True, slots=True)
+class PrecisionLimit:
+    """A precision for models that have more bits; one that has fewer already stays as it is. What a setting for all
+    models means, where a precision that is asked of one model is refused if that model has fewer bits."""
+
+    precision: Precision
+
+
+AskedPrecision = Precision | PrecisionLimit
 
 # Part of a rounded file's recipe: another number whenever floats are rounded to other codes, so that no file of
 # another version is taken for one of this.
@@ -69,22 +81,28 @@ def usual_precision(parameters: Iterable[Parameter]) -> Precision:
     return STORED if small or any(is_rounded(each.encoding) for each in found) else USUAL
 
 
-def settled(parameters: Sequence[Parameter], asked: Precision | None, path: object = "weights") -> Precision:
+def settled(parameters: Sequence[Parameter], asked: AskedPrecision | None, path: object = "weights") -> Precision:
     """The precision at which these parameters are placed: `asked`, or the usual one. "stored" if nothing changes by it.
 
-    Raises PrecisionError, which names the `path`, for more bits than any matrix has: rounding cannot be undone.
+    Raises PrecisionError, which names the `path`, for more bits than any matrix has, unless they are a limit: rounding
+    cannot be undone.
     """
-    precision = asked or usual_precision(parameters)
+    precision = precision_itself(asked) or usual_precision(parameters)
     if precision == STORED:
         return STORED
     most = max((bits_of(each.encoding) for each in matrices(parameters)), default=0)
-    if most < int(precision) and asked is not None:
+    if most < int(precision) and isinstance(asked, str):
         raise PrecisionError(
             f"{path} at the precision {precision}: its weights are stored with {most} bits at most, and what was "
             "rounded away does not come back. To have them as they are, ask for @stored behind the name, or leave the "
-            "precision out (`ouvert config precision` says if a setting asks for it); or fetch weights of more bits."
+            "precision out; or fetch weights of more bits."
         )
     return precision if layouts(parameters, precision) else STORED
+
+
+def precision_itself(asked: AskedPrecision | None) -> Precision | None:
+    """What is asked of a model that has the bits for it. Raises nothing."""
+    return asked.precision if isinstance(asked, PrecisionLimit) else asked
 
 
 def layouts(parameters: Sequence[Parameter], precision: Precision) -> dict[str, str]:

@@ -17,6 +17,7 @@ from ouvert.assistant import (
     TokenizerError,
 )
 from ouvert.chat import ChatError
+from ouvert.serving.sentences import sentence_of
 from ouvert.store import CheckpointError, JobBusy, JobError, NoSuchFile, NoSuchJob, PrecisionError, StoreError
 
 # Status -> the kind of error, in OpenAI's words.
@@ -104,23 +105,23 @@ def is_below(path: str, folder: str) -> bool:
 
 
 def refusal_of(problem: Exception) -> Refusal | None:
-    """The refusal that a known error amounts to; None for what nobody foresaw."""
+    """The refusal that a known error amounts to; None for what nobody foresaw. No path of this machine is in it."""
     match problem:
         case Refusal():
             return problem
         case ContextExceeded(prompt_tokens=prompt, context=context):
             facts = {"n_prompt_tokens": prompt, "n_ctx": context}
-            return Refusal(400, str(problem), code="context_length_exceeded", param="messages", facts=facts)
+            return Refusal(400, sentence_of(problem), code="context_length_exceeded", param="messages", facts=facts)
         case EffortError():
-            return Refusal(400, str(problem), code="invalid_value", param="reasoning_effort")
+            return Refusal(400, sentence_of(problem), code="invalid_value", param="reasoning_effort")
         case EngineBusyError():
-            return Refusal(503, str(problem), code="overloaded", retry_after=2)
+            return Refusal(503, sentence_of(problem), code="overloaded", retry_after=2)
         case EngineFailedError():
-            return Refusal(503, str(problem), code="model_recovering", retry_after=SOON)
+            return Refusal(503, sentence_of(problem), code="model_recovering", retry_after=SOON)
         case EngineUnreachableError():
-            return Refusal(503, str(problem), code="engine_unreachable", retry_after=SOON)
+            return Refusal(503, sentence_of(problem), code="engine_unreachable", retry_after=SOON)
         case EngineFaultError():
-            return Refusal(500, str(problem), code="internal")
+            return Refusal(500, sentence_of(problem), code="internal")
         case OSError(errno=number) if number in NO_ROOM:
             why = f"{problem.strerror}. Free some room there; what was kept before is still there."
             return Refusal(507, f"Nothing can be written to the disk now: {why}", code="no_room")
@@ -134,15 +135,15 @@ def refusal_of(problem: Exception) -> Refusal | None:
             sentence = "Something in the request is nested too deeply. Send it with fewer levels."
             return Refusal(400, sentence, code="invalid_value")
         case AssistantError() | ChatError() | EngineError() | TokenizerError() | ValueError():
-            return Refusal(400, str(problem), code="invalid_value")
+            return Refusal(400, sentence_of(problem), code="invalid_value")
         case PrecisionError():
-            return Refusal(400, str(problem), code="model_unusable", param="model")
+            return Refusal(400, sentence_of(problem), code="model_unusable", param="model")
         case CheckpointError():
-            return Refusal(500, str(problem), code="model_unusable", param="model")
+            return Refusal(500, sentence_of(problem), code="model_unusable", param="model")
         case NoSuchFile() | NoSuchJob():
-            return Refusal(404, str(problem), code="not_found")
+            return Refusal(404, sentence_of(problem), code="not_found")
         case JobError():
-            return Refusal(409 if isinstance(problem, JobBusy) else 500, str(problem), code="job_unusable")
+            return Refusal(409 if isinstance(problem, JobBusy) else 500, sentence_of(problem), code="job_unusable")
         case StoreError():
-            return Refusal(404, str(problem), code="model_not_found", param="model")
+            return Refusal(404, sentence_of(problem), code="model_not_found", param="model")
     return None

@@ -14,9 +14,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any, Literal
 
-from ouvert.assistant import Precision, pack_installed, packed_bytes_foreseen
+from ouvert.assistant import AskedPrecision, pack_installed, packed_bytes_foreseen
 from ouvert.safety import Guard
 from ouvert.serving.errors import Refusal
+from ouvert.serving.sentences import sentence_of
 from ouvert.store import (
     HOSTS_COMMAND,
     Cancelled,
@@ -168,7 +169,7 @@ class Fetches:
         guard: Guard | None,
         say: Callable[[str], None],
         *,
-        precision: Precision | None,
+        precision: AskedPrecision | None,
         only_named: bool,
     ) -> None:
         """`precision`: that to which weights are packed; `only_named`: nothing is fetched."""
@@ -214,7 +215,7 @@ class Fetches:
         try:
             return await asyncio.to_thread(find)
         except StoreError as problem:
-            raise Refusal(404, str(problem), code="model_not_found", param="model") from problem
+            raise Refusal(404, sentence_of(problem), code="model_not_found", param="model") from problem
 
     async def hosts(self) -> Mapping[str, tuple[str, ...]]:
         """For each short name that can be fetched the hosts of its sources, in the order in which they are asked."""
@@ -285,7 +286,7 @@ class Fetches:
         except Cancelled:
             return "cancelled"
         except (StoreError, CheckpointError, OSError) as problem:
-            fetch.fault = str(problem)
+            fetch.fault = sentence_of(problem)
             return "failed"
         finally:
             if guard is not None and counted is not None:
@@ -302,7 +303,7 @@ class Fetches:
         except Cancelled:
             pass
         except (StoreError, CheckpointError, OSError) as problem:
-            fetch.fault = f"{fetch.name} is here, but cannot be used as it is: {problem}"
+            fetch.fault = f"{fetch.name} is here, but cannot be used as it is: {sentence_of(problem)}"
             return "failed"
         return "done"
 

@@ -8,6 +8,7 @@ from typing import Protocol
 from ouvert.assistant import EngineError
 from ouvert.serving.errors import Refusal
 from ouvert.serving.loaded_models import LoadedModels
+from ouvert.serving.sentences import sentence_of
 
 LOG = logging.getLogger("ouvert.serving")
 
@@ -64,7 +65,9 @@ class KeptPrompts:
             if self._prefixes is not None:
                 self._prefixes.keep_only(owner, [base for base in bases if base is not None])
         except EngineError as problem:
-            raise Refusal(500, f"It is deleted, but: {problem}", code="kept_prefixes_not_removed") from problem
+            raise Refusal(
+                500, f"It is deleted, but: {sentence_of(problem)}", code="kept_prefixes_not_removed"
+            ) from problem
 
     async def watch_cleared(self) -> None:
         """When all kept pages on disk are removed, by whatever process, let go of those in memory too. For ever."""

@@ -14,6 +14,7 @@ from ouvert.assistant import AssistantError, ChatRequest, Model, bytes_in_memory
 from ouvert.chat import ChatError, Effort
 from ouvert.serving.catalog import Catalog
 from ouvert.serving.errors import Refusal, refusal_of
+from ouvert.serving.sentences import without_folders
 from ouvert.store import Installed, Progress, Store, bytes_in_words
 
 LOG = logging.getLogger("ouvert.serving")
@@ -289,7 +290,7 @@ class LoadedModels:
             refusal = refusal_of(problem)
             if refusal is None:
                 LOG.exception("loading %s", entry.installed.called)
-                sentence = f"Loading {entry.installed.called}: {problem}"
+                sentence = f"Loading {entry.installed.called}: {without_folders(str(problem))}"
                 refusal = Refusal(500, sentence, code="model_unusable", param="model")
             entry.loaded.set_exception(refusal)
             return

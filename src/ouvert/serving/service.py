@@ -29,6 +29,7 @@ from ouvert.serving.keys import Keys
 from ouvert.serving.loaded_models import Lease, LoadedModels
 from ouvert.serving.metrics import Metrics
 from ouvert.serving.receipt_store import ReceiptStore
+from ouvert.serving.sentences import sentence_of
 from ouvert.serving.settings import Settings
 from ouvert.store import SILENCE, Installed, JobStore, KeptFiles, Progress, Removed, Store
 
@@ -160,7 +161,7 @@ class Service:
             except Exception as problem:
                 refusal = refusal_of(problem)
                 if refusal is None:
-                    sentence = f"Reading {installed.name}: {problem}"
+                    sentence = f"Reading {installed.name}: {sentence_of(problem)}"
                     refusal = Refusal(500, sentence, code="model_unusable", param="model")
                 raise refusal from problem
             self._descriptions[installed] = found

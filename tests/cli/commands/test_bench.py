@@ -49,6 +49,19 @@ def test_one_json_object_with_the_promised_keys(bench, speaking_model):
     assert (facts["prompt"], facts["generate"], facts["depth"], facts["repeat"]) == (40, 5, 20, 2)
 
 
+def test_a_precision_is_measured_and_said_with_the_bytes_that_compute(bench, speaking_model, tmp_path):
+    def facts_of(*words):
+        return json.loads(bench(*words, "--prompt", 8, "--generate", 2, "--repeat", 1, "--json").stdout)
+
+    path = speaking_model()
+    stored, eight, option = facts_of(path), facts_of(f"{path}@8"), facts_of(path, "--precision", "8")
+    assert [each["precision"] for each in (stored, eight, option)] == ["stored", "8", "8"]
+    assert eight["weights_bytes"] == option["weights_bytes"] < stored["weights_bytes"]
+    assert eight["model"] == f"{stored['model']}@8"
+    [packed] = (tmp_path / "store" / "packed").rglob("*-8bit-*.safetensors")
+    assert 0 < packed.stat().st_size - eight["weights_bytes"] < 10_000  # names, digests, losses
+
+
 def test_an_eight_bit_cache_is_measured_and_foretold_as_such(bench, speaking_model):
     ran = bench(speaking_model(), "--prompt", 8, "--generate", 2, "--repeat", 1, "--cache", "q8", "--json")
     facts = json.loads(ran.stdout)

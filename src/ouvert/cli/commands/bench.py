@@ -13,7 +13,7 @@ from ouvert.cli.environment import open_store
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ouvert.engine import Engine, Opened, Stopped
+    from ouvert.engine import AskedPrecision, Engine, Opened, Stopped
 
 SUMMARY = "Measure how fast a model runs on this machine."
 SEED = 20  # of the random tokens
@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=positive, metavar="N", help="threads that compute (what serves best)")
     parser.add_argument("--exact", action="store_true", help="keep activations in float32 where it is faster not to")
     add_cache_argument(parser)
-    add_settings(parser, "memory")
+    add_settings(parser, "precision", "memory")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
@@ -41,16 +41,23 @@ def run(args: argparse.Namespace) -> int:
     """0: measured. One table or JSON object on stdout."""
     from time import perf_counter
 
-    from ouvert.assistant import open_installed, pack_installed
+    from ouvert.assistant import bytes_in_memory, open_installed, pack_installed, precision_of
     from ouvert.cli.machine import resident_bytes
     from ouvert.cli.progress import show_progress
 
     store = open_store()
     installed = store.resolve(args.model)
-    pack_installed(store, installed, show_progress(sys.stderr))
+    precision = precision_of(installed, args.precision)
+    pack_installed(store, installed, show_progress(sys.stderr), precision)
     began = perf_counter()
     opened = open_installed(
-        store, installed, threads=args.threads, exact=args.exact, cache=args.cache, memory=args.memory
+        store,
+        installed,
+        threads=args.threads,
+        exact=args.exact,
+        cache=args.cache,
+        precision=precision,
+        memory=args.memory,
     )
     load_seconds = perf_counter() - began
     engine = opened.engine
@@ -59,14 +66,16 @@ def run(args: argparse.Namespace) -> int:
         resident = resident_bytes()
     finally:
         engine.close()
-    facts = facts_of(installed.name, opened, runs, args) | {
+    facts = facts_of(installed.called, opened, runs, args) | {
+        "precision": engine.facts.identity.precision,
+        "weights_bytes": bytes_in_memory(installed, precision),
         "load_seconds": round(load_seconds, 3),
         "resident_bytes": resident,
     }
     if opened.memory_plan is not None:
         facts |= from_disk(opened, runs)
     elif args.memory is None:
-        facts |= foretold(installed.path, facts)
+        facts |= foretold(installed.path, precision, facts)
     print(json.dumps(facts) if args.json else as_table(facts))
     return 0
 
@@ -87,7 +96,6 @@ def facts_of(name: str, opened: "Opened", runs: "Runs", args: argparse.Namespace
         "threads": opened.threads,
         "instruction_set": opened.instruction_set,
         "cache_type": opened.cache_type,
-        "weights_bytes": opened.bytes,
         "parameters": opened.parameters,
         "prompt": args.prompt,
         "generate": args.generate,
@@ -99,7 +107,7 @@ def facts_of(name: str, opened: "Opened", runs: "Runs", args: argparse.Namespace
     }
 
 
-def foretold(path: "Path", measured: dict[str, Any]) -> dict[str, Any]:
+def foretold(path: "Path", precision: "AskedPrecision | None", measured: dict[str, Any]) -> dict[str, Any]:
     """What `ouvert fit` would have said, and whether it was right. Empty where nothing can be foretold: for NumPy, and
     for activations in float32."""
     from ouvert.engine import memory_bytes
@@ -110,7 +118,9 @@ def foretold(path: "Path", measured: dict[str, Any]) -> dict[str, Any]:
     from ouvert.engine import demand_of_files, forecast, measure_machine
 
     machine = measure_machine(memory, measured["threads"])
-    at_depth = forecast(demand_of_files(path, measured["cache_type"]), machine, max(1, 2 * measured["depth"]))
+    at_depth = forecast(
+        demand_of_files(path, measured["cache_type"], precision), machine, max(1, 2 * measured["depth"])
+    )
     facts: dict[str, Any] = {"read_bytes_per_second": round(machine.bandwidth)}
     for what, (low, high) in (("decode", at_depth.decode), ("prefill", at_depth.prefill)):
         facts[f"forecast_{what}_tokens_per_second"] = [round(low, 2), round(high, 2)]

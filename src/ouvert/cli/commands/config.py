@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
         return 1
     configuration = Configuration()
     if args.key is not None:
-        value = configuration.value(args.key)
+        value = configuration.stated(args.key).value
         value = concealed(args.key, value)
         print(json.dumps(plain(value)) if args.json else in_words(value))
         return 0

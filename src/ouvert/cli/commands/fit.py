@@ -11,7 +11,7 @@ from ouvert.cli.arguments import add_cache_argument, add_model_argument, add_set
 from ouvert.cli.environment import open_store
 
 if TYPE_CHECKING:
-    from ouvert.engine import Demand, DiskForecast, DiskSpeed, Machine, Precision
+    from ouvert.engine import AskedPrecision, Demand, DiskForecast, DiskSpeed, Machine, Precision
     from ouvert.store import Alias
 
 SUMMARY = "Say whether a model will run here, in how much memory, and about how fast."
@@ -108,7 +108,7 @@ class Candidate:
     keeps: str | None = None  # a sentence, where the precision that was asked for is not that of this form
 
 
-def candidates(wanted: str | None, cache: str, precision: "Precision | None") -> Iterator[Candidate]:
+def candidates(wanted: str | None, cache: str, precision: "AskedPrecision | None") -> Iterator[Candidate]:
     """What was asked for, or every short name, in the forms it can be had in."""
     from ouvert.assistant import precision_of
     from ouvert.engine import demand_of_files
@@ -131,15 +131,16 @@ def candidates(wanted: str | None, cache: str, precision: "Precision | None") ->
     yield Candidate(name=installed.called, form="as it is here", demand=demand)
 
 
-def forms_of(alias: "Alias", cache: str, precision: "Precision | None") -> Iterator[Candidate]:
+def forms_of(alias: "Alias", cache: str, precision: "AskedPrecision | None") -> Iterator[Candidate]:
     """A model that can be fetched: at the precision asked for, else as it usually is and, of those that are rounded for
     that, at 8 bits as well."""
     from ouvert.assistant import demand_of_alias, form_of, sizes_of
-    from ouvert.engine import USUAL, is_rounded_here
+    from ouvert.engine import USUAL, is_rounded_here, precision_itself
 
-    rounded = is_rounded_here(alias.name)
+    rounded, bits = is_rounded_here(alias.name), precision_itself(precision)
     usual: tuple[Precision | None, ...] = (USUAL, "8") if rounded else (None,)
-    for chosen in usual if precision is None else (precision,):
+    asked_of_this = isinstance(precision, str) and precision != "stored"
+    for chosen in usual if bits is None else (bits,):
         sizes = sizes_of(alias, chosen)
         yield Candidate(
             name=alias.name,
@@ -148,11 +149,11 @@ def forms_of(alias: "Alias", cache: str, precision: "Precision | None") -> Itera
             built=alias.built,
             fetch=sizes.fetch,
             store=sizes.store,
-            keeps=None if rounded or chosen in (None, "stored") else kept_as_published(alias, chosen),
+            keeps=kept_as_published(alias, precision) if asked_of_this and not rounded else None,
         )
 
 
-def kept_as_published(alias: "Alias", asked: str) -> str:
+def kept_as_published(alias: "Alias", asked: "AskedPrecision | None") -> str:
     from ouvert.assistant import form_of
 
     return (

@@ -9,7 +9,7 @@ from ouvert.cli.arguments import add_settings, complete_pullable
 from ouvert.cli.environment import hub, open_store
 
 if TYPE_CHECKING:
-    from ouvert.assistant import Precision
+    from ouvert.assistant import AskedPrecision, Precision
     from ouvert.store import Installed, Progress, Store
 
 SUMMARY = "Bring a model onto this machine."
@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def pack_if_it_runs(
-    store: "Store", installed: "Installed", progress: "Progress", precision: "Precision | None"
+    store: "Store", installed: "Installed", progress: "Progress", precision: "AskedPrecision | None"
 ) -> bool:
     """Pack the weights now, so that the first answer need not wait; False where this version cannot run the model."""
     from ouvert.assistant import pack_installed

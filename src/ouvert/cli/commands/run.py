@@ -26,7 +26,7 @@ from ouvert.cli.other_engine import ENGINE_SETTINGS, engine_asked_for
 from ouvert.cli.settings import SETTINGS
 
 if TYPE_CHECKING:
-    from ouvert.assistant import Answer, Best, Continuation, Model, Precision
+    from ouvert.assistant import Answer, AskedPrecision, Best, Continuation, Model, Precision
     from ouvert.cli.answering import Screen, Shown
     from ouvert.store import Store
 
@@ -176,7 +176,7 @@ def configured_model() -> str:
     return str(Configuration().value("model"))
 
 
-def fetch_if_absent(store: "Store", wanted: str, *, allowed: bool, precision: "Precision | None" = None) -> None:
+def fetch_if_absent(store: "Store", wanted: str, *, allowed: bool, precision: "AskedPrecision | None" = None) -> None:
     """Bring the model onto this machine if it is not there and its owner agrees: beforehand, or when asked. It is to
     run at the precision of its name, or that.
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from ouvert.cli.arguments import add_prefix_arguments, add_settings, complete_installed
-from ouvert.cli.configuration import Configuration
+from ouvert.cli.configuration import Configuration, precision_for_all
 from ouvert.cli.environment import guard_asked_for, hub, ledger_asked_for, open_store, prefixes_asked_for
 from ouvert.cli.other_engine import ENGINE_SETTINGS, engine_asked_for
 from ouvert.cli.settings import SETTINGS
@@ -240,8 +240,9 @@ def settings_of(args: argparse.Namespace) -> "Settings":
 
 
 def computing_of(args: argparse.Namespace) -> dict[str, object]:
-    """The options of `ouvert.load` that say how it is computed."""
-    return {name: getattr(args, name) for name in ("threads", "context", "exact", "cache", "precision")}
+    """The options of `ouvert.load` that say how it is computed. The precision is for every model that clients name."""
+    options = {name: getattr(args, name) for name in ("threads", "context", "exact", "cache")}
+    return options | {"precision": precision_for_all(args.precision)}
 
 
 def replicas_of(args: argparse.Namespace, store: "Store", memory: int | None) -> "Replicas | None":

@@ -13,7 +13,7 @@ from ouvert.cli.environment import open_store
 from ouvert.cli.terminal import visible
 
 if TYPE_CHECKING:
-    from ouvert.assistant import Precision
+    from ouvert.assistant import AskedPrecision
     from ouvert.store import Installed, Packed
     from ouvert.weights import Checkpoint
 
@@ -140,7 +140,7 @@ def recognised(checkpoint: "Checkpoint", installed: "Installed") -> dict[str, An
     try:
         family, config = recognise(checkpoint)
         parameters = family.parameters(config, checkpoint)
-        configured = cast("Precision | None", Configuration().value("precision"))
+        configured = cast("AskedPrecision | None", Configuration().value("precision"))
         precision = settled(parameters, precision_of(installed, configured), installed.path)
         demand = demand_of_files(installed.path, precision=precision)
         from_disk = least_plan(demand, USUAL_CONTEXT).memory if demand.experts else None

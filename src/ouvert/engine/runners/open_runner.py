@@ -13,7 +13,7 @@ from ouvert.engine.runners.native_runner import NativeRunner
 from ouvert.engine.runners.nonfinite import Locate, in_native, in_numpy
 from ouvert.engine.runners.numpy_runner import NumpyRunner, limit_threads
 from ouvert.kernels import CacheType
-from ouvert.packed import STORED, ModelFiles, PackedFile, PlacedModel, Precision
+from ouvert.packed import STORED, AskedPrecision, ModelFiles, PackedFile, PlacedModel, PrecisionLimit
 
 CACHE_TYPES: tuple[CacheType, ...] = get_args(CacheType)
 
@@ -40,7 +40,7 @@ def open_runner(
     packed: PackedFile | None = None,
     cache_type: CacheType | None = None,
     weights_digest: str | None = None,
-    precision: Precision | None = None,
+    precision: AskedPrecision | None = None,
     expert_bytes: int | None = None,
 ) -> ModelRunner:
     """The fastest runner for this model.
@@ -48,9 +48,9 @@ def open_runner(
     Native weights come from `packed`, memory-mapped; without it they are packed into memory. `exact` matters to the
     native runner only: NumPy computes in float32 anyway. `cache_type`: how keys and values are kept (default: 16 bits
     in the native runner, 32 in NumPy, which knows nothing else). `weights_digest`: that of the files, if it is known.
-    `precision`: that of packed weights; left out, the usual one. `expert_bytes`: experts stay in the packed file, and
-    so many bytes of them are kept. Raises CheckpointError, and EngineError for a cache or a precision that the runner
-    does not have.
+    `precision`: that of packed weights; left out, the usual one. NumPy computes with those stored, and refuses another
+    precision unless it is a limit. `expert_bytes`: experts stay in the packed file, and so many bytes of them are
+    kept. Raises CheckpointError, and EngineError for a cache or a precision that the runner does not have.
     """
     if kernels.available():
         count = threads or physical_cores()
@@ -68,7 +68,7 @@ def open_runner(
             f"loading {files.path}: cache_type={cache_type!r}, but NumPy computes this model, and keeps keys and "
             "values in f32 only. Leave it out, or install a C++20 compiler and Ouvert again for the native kernels."
         )
-    if precision not in (None, STORED):
+    if precision not in (None, STORED) and not isinstance(precision, PrecisionLimit):
         raise EngineError(
             f"loading {files.path}: precision={precision}, but NumPy computes this model, with the numbers that are in "
             "its files. Leave it out, or install a C++20 compiler and Ouvert again for the native kernels."
@@ -84,7 +84,7 @@ def place_natively(
     packed: PackedFile | None,
     threads: int,
     weights_digest: str | None,
-    precision: Precision | None,
+    precision: AskedPrecision | None,
     expert_bytes: int | None,
 ) -> PlacedModel:
     """The model with packed weights, out of a file or packed into memory. Raises CheckpointError."""

@@ -12,6 +12,7 @@ from ouvert.serving.job_kinds import Work
 from ouvert.serving.openai.batch_answers import ENDPOINTS, Asking, NoneAnswered
 from ouvert.serving.openai.batch_lines import Bounds, Fault, Line, LinesRefused, read_body, read_lines
 from ouvert.serving.openai.batch_outputs import Ended, KeptOutputs, Outputs, PathOutputs, as_result
+from ouvert.serving.sentences import sentence_of
 from ouvert.store import Job, NoSuchFile, OpenJob, Result, kept_until
 
 BATCH = "batch"
@@ -45,7 +46,7 @@ class Batches:
         except LinesRefused as refused:
             return await asyncio.to_thread(fail, work, refused.faults)
         except NoSuchFile as problem:
-            fault = Fault("input_file_missing", str(problem), param="input_file_id")
+            fault = Fault("input_file_missing", sentence_of(problem), param="input_file_id")
             return await asyncio.to_thread(fail, work, [fault])
 
 

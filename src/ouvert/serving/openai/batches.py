@@ -20,6 +20,7 @@ from ouvert.serving.openai.batch_answers import ENDPOINTS as ANSWERED
 from ouvert.serving.openai.batch_job import BATCH
 from ouvert.serving.openai.files import LONGEST_KEPT, SHORTEST_KEPT, found_file
 from ouvert.serving.openai.pages import page_of
+from ouvert.serving.sentences import sentence_of
 from ouvert.serving.streams import JSONAnswer
 from ouvert.serving.wire import Wire
 from ouvert.store import Job, JobError, KeptFile, NoSuchJob, new_job_id
@@ -208,7 +209,7 @@ async def cancel_batch(call: Call) -> Response:
     try:
         job = await asyncio.to_thread(call.service.jobs.cancel, job.id)
     except JobError as problem:
-        raise Refusal(409, str(problem), code="job_unusable") from problem
+        raise Refusal(409, sentence_of(problem), code="job_unusable") from problem
     if not job.is_over:
         runner_of(call.request.app).end_soon(job)
     return JSONAnswer(as_batch(call, job))

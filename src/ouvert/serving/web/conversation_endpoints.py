@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from ouvert.serving.endpoints import Call, Handler
 from ouvert.serving.errors import Refusal
+from ouvert.serving.sentences import sentence_of
 from ouvert.serving.streams import JSONAnswer
 from ouvert.serving.web.conversation_format import ConversationError, questions_of, texts_of
 from ouvert.serving.web.conversations import ChangedMeanwhile, Conversations, NoSuchConversation, new_id
@@ -26,11 +27,11 @@ def of_conversations(handler: Handler) -> Handler:
         try:
             return await handler(call)
         except NoSuchConversation as problem:
-            raise Refusal(404, str(problem), code="conversation_not_found") from None
+            raise Refusal(404, sentence_of(problem), code="conversation_not_found") from None
         except ChangedMeanwhile as problem:
-            raise Refusal(409, str(problem), code="changed_meanwhile") from None
+            raise Refusal(409, sentence_of(problem), code="changed_meanwhile") from None
         except ConversationError as problem:
-            raise Refusal(400, str(problem), code="invalid_conversation") from None
+            raise Refusal(400, sentence_of(problem), code="invalid_conversation") from None
 
     return guarded
 

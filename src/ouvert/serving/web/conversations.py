@@ -12,6 +12,7 @@ from typing import Any
 
 from filelock import FileLock
 
+from ouvert.serving.sentences import sentence_of
 from ouvert.serving.web.conversation_format import ID, VERSION, Conversation, ConversationError, check, summary
 from ouvert.serving.web.conversation_search import fold, matches
 from ouvert.store import read_regular
@@ -74,7 +75,7 @@ class Conversations:
             except NoSuchConversation:
                 continue  # deleted while we were listing
             except ConversationError as problem:
-                damaged.append(Damaged(file=path.name, fault=str(problem)))
+                damaged.append(Damaged(file=path.name, fault=sentence_of(problem)))
                 continue
             if (match := matches(conversation, words)) is not None:
                 found.append(summary(conversation) | match)

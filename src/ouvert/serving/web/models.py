@@ -10,6 +10,7 @@ from ouvert.serving.endpoints import Call
 from ouvert.serving.errors import refusal_of
 from ouvert.serving.model_facts import efforts_of, facts_of
 from ouvert.serving.origin_guard import refuse_other_pages
+from ouvert.serving.sentences import sentence_of
 from ouvert.serving.streams import JSONAnswer
 from ouvert.store import Installed
 
@@ -52,7 +53,7 @@ def size_facts(installed: Installed) -> dict[str, Any]:
         size = size_of(installed)
     except Exception as problem:
         refusal = refusal_of(problem)
-        return {"writes_text": True, "fault": str(problem) if refusal is None else refusal.message}
+        return {"writes_text": True, "fault": sentence_of(problem) if refusal is None else refusal.message}
     return {
         "family": size.family,
         "parameters": size.parameters,
