@@ -18,8 +18,6 @@ from .conftest import golden_called
 # One golden of every family, and the embedding model that is made of one.
 GOLDENS = {family.name: family.name for family in models.FAMILIES} | {"qwen3_embedding": "qwen3"}
 IDS = np.arange(1, 6, dtype=np.int32)
-# What native programs do not show yet.
-IN_NUMPY_ALONE = {value.name for value in models.TAPS if value.cost == "computed"}
 DOCUMENT = Path(__file__).parents[2] / "docs" / "formats" / "taps.md"
 
 
@@ -97,7 +95,7 @@ def test_numpy_shows_what_the_table_says_and_nothing_else(family):
 def test_cpp_shows_the_same_values_under_the_same_names(family):
     tracer = kernels.Tracer(exact=True, cache="f32")
     model = placed(family, packed.InMemory())
-    table = {name: value for name, value in models.shown_by(family, model.config) if value.name not in IN_NUMPY_ALONE}
+    table = dict(models.shown_by(family, model.config))
     program = kernels.build(tracer, model, threads=1, watch=table)
     returned = program.step([(program.new_sequence(99), IDS)], "last")
     np.testing.assert_array_equal(program.seen("norm" if family == "qwen3_embedding" else "logits"), returned)
@@ -122,18 +120,12 @@ def test_the_table_says_which_values_split_an_instruction():
         config = placed(family, arithmetic.Ops()).config
         plain = kinds_when_watching(family)
         for name, value in models.shown_by(family, config):
-            if (
-                name == "logits"
-                or value.name in IN_NUMPY_ALONE
-                or name.startswith(f"layers.{config.num_hidden_layers - 1}.")
-            ):
+            if name == "logits" or name.startswith(f"layers.{config.num_hidden_layers - 1}."):
                 continue  # in the last layer only the wanted rows are computed, which changes more than this
             lost = plain - kinds_when_watching(family, name)
             (split if any(", " in kind for kind in lost) else kept).add(value)
     assert {value.name for value in split} == {value.name for value in models.TAPS if value.cost == "split"}
-    assert {value.name for value in models.TAPS if value.cost != "split"} - {"logits"} - IN_NUMPY_ALONE <= {
-        v.name for v in kept
-    }
+    assert {value.name for value in models.TAPS if value.cost != "split"} - {"logits"} <= {v.name for v in kept}
 
 
 # --- what may be replaced ---

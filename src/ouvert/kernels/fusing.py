@@ -7,7 +7,22 @@ import ouvert.kernels._native as _native
 from ouvert.kernels.arena import Step
 from ouvert.kernels.expert_cache import StoredExperts
 from ouvert.kernels.linear import Packed
+from ouvert.kernels.looking import OfAttention, RowsOfLayer
 from ouvert.kernels.trace import KeyValueMemory, Memory, Op, Value
+
+
+def values_of_all(ops: Sequence[Op]) -> set[Value]:
+    """Values that are looked at for every token, those in the expanded form included, and what they are made of."""
+    whole = {value for op in ops for value in op.writes if value.watched}
+    for op in reversed(ops):
+        if op.kind == "attention_rows" or (op.kind in ("join", "linear_heads") and whole.intersection(op.writes)):
+            whole.update(op.reads)
+    return whole
+
+
+def either(at: Callable[[Value], Any], values: Sequence[Value]) -> Any:
+    """Where the only one of these values lies; if there is none, a place without width."""
+    return at(values[0]) if values else _native.Value(_native.Rows.tokens, 0, 0)
 
 
 class Fusing:
@@ -23,8 +38,11 @@ class Fusing:
         self.maker = {value: n for n, op in enumerate(ops) for value in op.writes}
         self.readers: dict[Value, list[int]] = {}
         for n, op in enumerate(ops):
-            for value in op.reads:
+            for value in op.reads if op.kind != "attention_rows" else []:  # it looks at what is there either way
                 self.readers.setdefault(value, []).append(n)
+        self.whole = values_of_all(ops)
+        self.row_buffers: Any = None
+        self.shown: dict[Value, OfAttention] = {}
         self.done: set[int] = set()
         self.codes: dict[tuple[Value, int], Value] = {}
         self.angles: dict[int, Value] = {}
@@ -97,16 +115,15 @@ class Fusing:
 
     def rms_norm(self, n: int, op: Op) -> None:
         (x,), (out,) = op.reads, op.writes
-        writes, codes = [out], Value(out.rows, 0)
+        writes = [out]
         if self.wants_codes(out):
             codes = self.codes[out, 1] = Value(out.rows, out.width, code_bytes=1)
             writes.append(codes)
         weight, eps, width = op.given["weight"], op.given["eps"], op.given["each"]
-        nothing = _native.Value(_native.Rows.tokens, 0, 0)
         self.step(
             [x],
             writes,
-            lambda at: self.native.norm(at(x), weight, width, eps, at(out), at(codes) if codes.width else nothing),
+            lambda at: self.native.norm(at(x), weight, width, eps, at(out), either(at, writes[1:])),
         )
 
     def add(self, n: int, op: Op) -> None:
@@ -280,6 +297,24 @@ class Fusing:
         sinks, scale = given["sinks"], given["scale"]
         self.step([q], [out], lambda at: native.attend(plan, layer, at(q), sinks, scale, at(out)))
 
+    def attention_rows(self, n: int, op: Op) -> None:
+        """Where heads look: an instruction of its own, after the attention, which goes on as ever."""
+        self.row_buffers = self.row_buffers or _native.RowBuffers()
+        (q,), given = op.reads, op.given
+        memory: Any = self.memories[given["layer"]]
+        buffers, layer, sinks, scale = self.row_buffers, given["layer"], given["sinks"], given["scale"]
+        if hasattr(memory, "value_width"):
+            heads = (given["q_heads"], 1, memory.width, _native.NO_WINDOW)
+        else:
+            window = _native.NO_WINDOW if memory.window is None else memory.window
+            heads = (given["q_heads"] // memory.kv_heads, memory.kv_heads, memory.head_dim, window)
+
+        def emit(at: Callable[[Value], Any]) -> None:
+            made = RowsOfLayer(self.native.attention_rows(buffers, layer, at(q), heads, sinks, scale), given["q_heads"])
+            self.shown.update({value: OfAttention(made, value) for value in op.writes if value.watched})
+
+        self.step([q], [], emit)
+
     def memory_of(self, attend: Op) -> KeyValueMemory:
         memory: KeyValueMemory = self.memories[attend.given["layer"]]
         return memory
@@ -311,11 +346,13 @@ class Fusing:
 
     def linear_heads(self, n: int, op: Op) -> None:
         (x,), (out,), weights = op.reads, op.writes, self.matrix(op.given["weight"])
-        self.step([x], [out], lambda at: self.native.linear_heads(at(x), weights, at(out)))
+        of_all = out in self.whole
+        self.step([x], [out], lambda at: self.native.linear_heads(at(x), weights, of_all, at(out)))
 
     def join(self, n: int, op: Op) -> None:
         (a, b), (out,), heads = op.reads, op.writes, op.given["heads"]
-        self.step([a, b], [out], lambda at: self.native.join_columns(at(a), at(b), heads, at(out)))
+        of_all = out in self.whole
+        self.step([a, b], [out], lambda at: self.native.join_columns(at(a), at(b), heads, of_all, at(out)))
 
     def route_top_k_of_groups(self, n: int, op: Op) -> None:
         (scores,), (chosen, expert_weights), given = op.reads, op.writes, op.given
@@ -334,21 +371,25 @@ class Fusing:
         )
 
     def selective_scan(self, n: int, op: Op) -> None:
-        (x, dt, B, C), (out,), given = op.reads, op.writes, op.given
+        (x, dt, B, C), (out, *norms), given = op.reads, op.writes, op.given
         layer, A, D = given["layer"], given["A"], given["D"]
         self.step(
             [x, dt, B, C],
-            [out],
-            lambda at: self.native.selective_scan(layer, at(x), at(dt), A, at(B), at(C), D, at(out)),
+            [out, *norms],
+            lambda at: self.native.selective_scan(layer, at(x), at(dt), A, at(B), at(C), D, at(out), either(at, norms)),
         )
 
     def ssd_scan(self, n: int, op: Op) -> None:
-        (xBC, dt), (out,), given = op.reads, op.writes, op.given
+        (xBC, dt), (out, *norms), given = op.reads, op.writes, op.given
         how = [given[name] for name in ("A", "D", "states", "each", "groups", "low", "high")]
-        self.step([xBC, dt], [out], lambda at: self.native.ssd_scan(given["layer"], at(xBC), at(dt), *how, at(out)))
+        self.step(
+            [xBC, dt],
+            [out, *norms],
+            lambda at: self.native.ssd_scan(given["layer"], at(xBC), at(dt), *how, at(out), either(at, norms)),
+        )
 
     def mix_experts(self, n: int, op: Op) -> None:
-        (x, chosen, weights), (out,), experts = op.reads, op.writes, op.given["experts"]
+        (x, chosen, weights), (out, *each), experts = op.reads, op.writes, op.given["experts"]
         self.expert_buffers = self.expert_buffers or _native.ExpertBuffers()
         buffers, native, exact = self.expert_buffers, self.native, self.exact
         if isinstance(experts.gate, StoredExperts):
@@ -362,20 +403,20 @@ class Fusing:
         clamped = experts.limit is not None
         self.step(
             [x, chosen, weights],
-            [out],
+            [out, *each],
             lambda at: native.mix_experts(
-                buffers, at(x), at(chosen), at(weights), at(out), experts.gate.experts, chosen.width, products, clamped,
-                experts.alpha, experts.limit or 0.0, exact,
+                buffers, at(x), at(chosen), at(weights), at(out), either(at, each), experts.gate.experts, chosen.width,
+                products, clamped, experts.alpha, experts.limit or 0.0, exact,
             ),
         )  # fmt: skip
 
     def mix_experts_of_file(self, op: Op) -> None:
-        (x, chosen, weights), (out,), experts = op.reads, op.writes, op.given["experts"]
+        (x, chosen, weights), (out, *each), experts = op.reads, op.writes, op.given["experts"]
         buffers, native, exact, cache = self.expert_buffers, self.native, self.exact, experts.gate.cache
         self.holds.append(cache)
         products = [
-            (each.layout, each.rows, each.columns, each.offset, bias)
-            for each, bias in (
+            (one.layout, one.rows, one.columns, one.offset, bias)
+            for one, bias in (
                 (experts.gate, experts.gate_bias),
                 (experts.up, experts.up_bias),
                 (experts.down, experts.down_bias),
@@ -384,9 +425,9 @@ class Fusing:
         clamped = experts.limit is not None
         self.step(
             [x, chosen, weights],
-            [out],
+            [out, *each],
             lambda at: native.mix_experts_of_file(
-                buffers, cache.native, at(x), at(chosen), at(weights), at(out), experts.gate.experts, chosen.width,
-                products, clamped, experts.alpha, experts.limit or 0.0, exact,
+                buffers, cache.native, at(x), at(chosen), at(weights), at(out), either(at, each),
+                experts.gate.experts, chosen.width, products, clamped, experts.alpha, experts.limit or 0.0, exact,
             ),
         )  # fmt: skip

@@ -5,6 +5,7 @@ from typing import Any
 
 from ouvert.kernels.arena import Arena
 from ouvert.kernels.fusing import Fusing
+from ouvert.kernels.looking import InArena, Looking
 from ouvert.kernels.trace import Memory, Op, Rows, Value
 
 # What computes each row from the same row of what it reads.
@@ -28,22 +29,26 @@ CACHE_WRITERS = frozenset({"attend", "attend_latent", "convolve", "selective_sca
 
 def lower(
     ops: Sequence[Op], logits: Value, native: Any, *, exact: bool, memories: Sequence[Memory]
-) -> tuple[dict[str, Any], list[Any]]:
-    """Fill `native`.
-
-    Returns watched values by name (native place, None for the result; whether they are whole numbers), and what must
-    live as long as the program.
-    """
-    watched = [value for op in ops for value in op.writes if value.watched]
-    ops, logits = needed_rows(needed_ops(ops, [logits, *watched]), logits)
-    steps, holds = Fusing(ops, logits, native, exact=exact, memories=memories).steps()
-    watched = [value for op in ops for value in op.writes if value.watched]
-    arena = Arena(steps, logits, watched)
+) -> tuple[Looking, list[Any]]:
+    """Fill `native`. Returns what of it is kept for whoever looks, and what must live as long as the program."""
+    ops, logits = needed_rows(needed_ops(ops, [logits, *watched_of(ops)]), logits)
+    fusing = Fusing(ops, logits, native, exact=exact, memories=memories)
+    steps, holds = fusing.steps()
+    watched = watched_of(ops)
+    arena = Arena(steps, logits, [value for value in watched if not value.apart])
     native.arena(arena.bytes_per_token)
     for step in steps:
         step.emit(arena.native)
-    seen = {value: None if value is logits else arena.native(value) for value in watched}
-    return {name: (seen[value], value.integers) for value in watched for name in value.watched}, holds
+    kept = {
+        value: fusing.shown.get(value) or InArena(value, None if value is logits else arena.native(value))
+        for value in watched
+    }
+    return Looking(native, {name: kept[value] for value in watched for name in value.watched}), holds
+
+
+def watched_of(ops: Iterable[Op]) -> list[Value]:
+    """The values that somebody watches, in the order they are made."""
+    return [value for op in ops for value in op.writes if value.watched]
 
 
 def needed_ops(ops: Iterable[Op], results: Iterable[Value]) -> list[Op]:

@@ -1,11 +1,12 @@
 """A traced model, ready to run: sequences, steps, and what they cost."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from collections.abc import Sequence as Ordered
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from ouvert.kernels.looking import KeptRows, Looking, Tokens
 from ouvert.kernels.pages import PAGE_TOKENS, Layer, PageHeader, PageShape, check_resumption
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -157,13 +158,11 @@ class Program:
         width: int,
         cache_type: CacheType,
         layers: Iterable[Layer],
-        seen: Mapping[str, Any],
+        looking: Looking,
         holds: list[Any],
     ) -> None:
         self._native = native
-        self._seen = dict(seen)
-        self._result: Array | None = None  # the last native step's, if it is watched
-        self._returns_watched = any(place is None for place, _ in self._seen.values())
+        self._looking = looking
         self._holds = holds  # packed weights: the native program points into them
         self.vocabulary_size, self.width = vocabulary, width
         self.cache_type = cache_type
@@ -199,6 +198,8 @@ class Program:
                 )
         if len(work) > 1 and len({id(sequence.native) for sequence, _ in work}) != len(work):
             raise ValueError("step: a sequence appears twice. Join its tokens, or use two steps.")
+        if self._looking.kept:
+            self._looking.begin(Tokens(counts, [sequence.length for sequence, _ in work], each))
         try:
             if sum(counts) <= MOST_TOKENS:
                 return self._run(work, counts, each)
@@ -210,15 +211,18 @@ class Program:
                 f"bytes in use and {limit}. Close sequences or pages, or raise cache_limit."
             ) from None
 
-    def _run(self, work: Ordered[tuple[Sequence, Array]], counts: list[int], wanted: list[Wanted]) -> Array:
+    def _run(
+        self, work: Ordered[tuple[Sequence, Array]], counts: list[int], wanted: list[Wanted], ends: bool = True
+    ) -> Array:
         rows = sum(count if rows == "all" else rows == "last" for count, rows in zip(counts, wanted, strict=True))
         logits = np.empty((rows, self.width), np.float32)
         ids = work[0][1] if len(work) == 1 else np.concatenate([new for _, new in work]) if work else np.empty(0)
         ids = np.ascontiguousarray(ids, np.int32)
         natives = [sequence.native for sequence, _ in work]
+        if self._looking.kept:
+            self._looking.before(Tokens(counts, [sequence.length for sequence, _ in work], wanted, ends))
         self._native.step(natives, counts, [WANTED[rows] for rows in wanted], ids, logits)
-        if self._returns_watched:
-            self._result = logits.copy()
+        self._looking.after(logits)
         return logits
 
     def _run_in_turns(self, work: Ordered[tuple[Sequence, Array]], wanted: list[Wanted]) -> Array:
@@ -231,9 +235,8 @@ class Program:
                 for start in range(0, len(ids), MOST_TOKENS):
                     chunk = ids[start : start + MOST_TOKENS]
                     ends = start + len(chunk) == len(ids)
-                    rows.append(
-                        self._run([(sequence, chunk)], [len(chunk)], ["none" if wish == "last" and not ends else wish])
-                    )
+                    now: Wanted = "none" if wish == "last" and not ends else wish
+                    rows.append(self._run([(sequence, chunk)], [len(chunk)], [now], ends))
         except MemoryError:
             for (sequence, _), held in zip(work, before, strict=True):
                 sequence.native.swap(held)
@@ -319,20 +322,36 @@ class Program:
     # --- looking inside ---
 
     def seen(self, name: str) -> Array:
-        """A value that was watched when tracing, as the last native step left it: (tokens, width).
+        """A value that was watched when tracing, of the last step: (rows, width), those of all its tokens in order.
 
-        Raises LookupError for a name that is not watched.
+        Or of the rows that `keep_rows` has named. docs/formats/taps.md has the width; rows of attention are as long as
+        the longest sequence of the step, and 0 beyond what a token sees. Raises LookupError for a name that is not
+        watched.
         """
-        if name not in self._seen:
-            raise LookupError(
-                f"seen: {name} is not watched; watched are {sorted(self._seen)}. Name it in kernels.build(watch=...)."
-            )
-        value, integers = self._seen[name]
-        if value is None:
-            return np.empty((0, self.width), np.float32) if self._result is None else self._result
-        out = np.empty((self._native.rows_of(value), value.width), np.float32)
-        self._native.read(value, out)
-        return out.view(np.int32) if integers else out
+        return self._looking.seen(name)
+
+    def seen_positions(self, name: str) -> Array:
+        """The position of each row of `seen(name)` in its sequence: int64 (rows,). Raises LookupError as `seen`."""
+        return self._looking.positions(name)
+
+    def keep_rows(self, rows: KeptRows, *names: str) -> None:
+        """Which rows of these watched values the steps from now on keep; without names, of all of them.
+
+        "all" (as it is at first), "last" (of every sequence the one of its last new token), or positions: whole
+        numbers, those of every sequence that are among a step's new tokens. Values that have only the wanted rows are
+        left as they are. Only these rows of attention are computed. Raises LookupError for a name that is not watched,
+        and ValueError for other words.
+        """
+        self._looking.keep(rows, names)
+
+    @property
+    def seen_limit(self) -> int:
+        """Most bytes of what one step may keep for `seen`; a step that would keep more raises ValueError."""
+        return self._looking.limit
+
+    @seen_limit.setter
+    def seen_limit(self, limit: int) -> None:
+        self._looking.limit = limit
 
     @property
     def kinds(self) -> list[str]:

@@ -50,6 +50,7 @@ class Value:
     width: int
     code_bytes: int = 0  # activations as whole numbers of so many bytes instead of floats
     integers: bool = False  # int32 instead of floats
+    apart: str = ""  # what of an instruction that shows attention it is; such values do not lie in the arena
     watched: list[str] = field(default_factory=list)
 
 

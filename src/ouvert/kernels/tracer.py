@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 import ouvert.kernels._native as _native
-from ouvert.arithmetic import Experts, Rope
+from ouvert.arithmetic import AttentionRows, Experts, Rope
 from ouvert.kernels.linear import Packed
 from ouvert.kernels.lowering import lower
 from ouvert.kernels.pages import Layer
@@ -152,14 +152,14 @@ class Tracer:
         else:
             native = beside.native_sibling()
         native.vocabulary = self.vocabulary
-        seen, holds = lower(self.ops, logits.value, native, exact=self.exact, memories=self.memories)
+        looking, holds = lower(self.ops, logits.value, native, exact=self.exact, memories=self.memories)
         return Program(
             native,
             vocabulary=self.vocabulary,
             width=logits.value.width,
             cache_type=self.cache,
             layers=layers,
-            seen=seen,
+            looking=looking,
             holds=holds,
         )
 
@@ -450,24 +450,38 @@ class Tracer:
         window: int | None = None,
         sinks: Array | None = None,
         top: int,
-    ) -> Any:
-        raise self._not_shown("attention_rows")
+    ) -> AttentionRows:
+        memory: Any = self.memories[cache.layer]
+        q_heads = q.value.width // (memory.width if hasattr(memory, "value_width") else memory.head_dim)
+        widths = {"weights": 0, "sink": q_heads, "top": q_heads * top, "top_weights": q_heads * top}
+        rows = [Value("tokens", width, integers=name == "top", apart=name) for name, width in widths.items()]
+        given = {"layer": cache.layer, "scale": scale, "sinks": sinks, "q_heads": q_heads}
+        self.ops.append(Op("attention_rows", [q.value], rows, given))
+        traced: Any = [Traced(self, value) for value in rows]
+        return AttentionRows(*traced)
 
     def each_expert(self, x: Traced, experts: Experts, chosen: Traced, expert_weights: Traced) -> Traced:
-        raise self._not_shown("each_expert")
+        reads = [x.value, chosen.value, expert_weights.value]
+        return self._besides("mix_experts", reads, chosen.value.width * x.value.width)
 
     def selective_norms(
         self, x: Traced, dt: Traced, A: Array, B: Traced, C: Traced, D: Array, cache: LayerCache
     ) -> Traced:
-        raise self._not_shown("selective_norms")
+        return self._besides("selective_scan", [x.value, dt.value, B.value, C.value], x.value.width)
 
     def ssd_norms(
         self, xBC: Traced, dt: Traced, A: Array, D: Array, cache: LayerCache, *, limits: tuple[float, float]
     ) -> Traced:
-        raise self._not_shown("ssd_norms")
+        return self._besides("ssd_scan", [xBC.value, dt.value], dt.value.width)
 
-    def _not_shown(self, operation: str) -> TracingError:
-        return TracingError(f"{operation}: a program does not show this value. Look at it with arithmetic.Ops.")
+    def _besides(self, kind: str, reads: list[Value], width: int) -> Traced:
+        """A further value of the operation of this kind that has just read these."""
+        for op in reversed(self.ops):
+            if op.kind == kind and op.reads == reads:
+                shown = Value(op.writes[0].rows, width)
+                op.writes.append(shown)
+                return Traced(self, shown)
+        raise TracingError(f"{kind}: what is asked of it was not computed. Ask after the operation, for its arguments.")
 
     def _op(
         self, kind: str, reads: Sequence[Traced], width: int, rows: Rows, head_dim: int | None = None, **given: Any

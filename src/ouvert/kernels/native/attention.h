@@ -152,6 +152,22 @@ constexpr std::int64_t expanded_scratch(const ExpandedTile& t) {
          kBlockKeys * (padded_dim(t.latent + t.rope) + t.nope + t.value_dim);
 }
 
+// Where the weights of a tile go, and room to work. Number s of the row of token t and head h of the group, at
+// weights[t * token_stride + h * head_stride + s], is the share of position s; what a token does not see is not written.
+struct RowWeights {
+  float* weights;
+  std::int64_t token_stride, head_stride;
+  float* largest;  // rows x blocks
+  std::int64_t blocks;  // of a row: one more than that of the last token's position
+  float* sinks;  // of token t and head h at sinks[t * sink_stride + h], the share of its sink; or null
+  std::int64_t sink_stride;
+  // The `most` heaviest positions of each row and their weights, `most` apart from head to head; or null. The lower
+  // position comes first among equals; -1 and 0 where a token sees fewer.
+  std::int32_t* top;
+  float* top_weights;
+  std::int64_t most, top_stride;
+};
+
 struct AttentionKernels {
   // Writes the key and value of one token and kv head into slot `slot` (0 .. 63) of a head block. `first` is the key of
   // slot 0, or null if slot 0 is written already: by this thread, or in an earlier step.
@@ -174,6 +190,10 @@ struct AttentionKernels {
   // out[token * out_stride + d]. Keys are taken in the same blocks and segments as everywhere; each is made of its latent
   // alone, by sums in the order of the latent's numbers, so the result of a query depends on its position and the cache.
   void (*attend_expanded)(const ExpandedTile& tile, float* scratch, float* out, std::int64_t out_stride);
+
+  // The weights that `attend` gives the positions of a tile: made of the same scores, the same largest score and the
+  // same sum. Only the last product differs: `attend` multiplies the values' sums, this the weights. `scratch` as there.
+  void (*weigh)(const AttentionTile& tile, const float* sinks, float* scratch, const RowWeights& to);
 };
 
 // The set must be one this machine has. All sets compute the same numbers bit for bit.

@@ -5,11 +5,12 @@
 #include "lanes_avx2.h"
 
 #include "attention_body.h"
+#include "attention_weights_body.h"
 
 namespace ouvert {
 
 const AttentionKernels attention_avx2 = {append, append_latent, attend, attend_segment, merge_segments,
-                                              attend_expanded};
+                                              attend_expanded, weigh};
 
 }  // namespace ouvert
 

@@ -305,13 +305,12 @@ inline void convert_head_block(const HeadBlock<Element>& from, const AttentionTi
     for (std::int64_t v = 0; v < padded / 16; ++v) from.value(k, v).store(scratch.values + k * padded + 16 * v);
 }
 
-// The state of one segment. Queries are prepared in scratch.q.
-template <typename Element>
-inline void segment_state(const AttentionTile& tile, std::int64_t segment, const Scratch& scratch, float* state) {
-  clear_state(state, tile.rows(), tile.value_dim);
-  const std::int64_t start = segment * kSegmentKeys, end = tile.position + tile.tokens;
+// add(block, begin, end, from, next) for every block of a segment of which rows [begin, end) see something, in order.
+template <typename Element, typename Add>
+inline void for_each_block(const AttentionTile& tile, std::int64_t segment, const Scratch& scratch, Add add) {
+  const std::int64_t start = segment * kSegmentKeys, tile_end = tile.position + tile.tokens;
   const std::int64_t first = tile.first_key() > start ? tile.first_key() : start;
-  const std::int64_t last = end < start + kSegmentKeys ? end : start + kSegmentKeys;
+  const std::int64_t last = tile_end < start + kSegmentKeys ? tile_end : start + kSegmentKeys;
   if (first >= last) return;
   const HeadBlock<float> converted(scratch.keys, scratch.values, tile.value_dim);
   for (std::int64_t block = first / kBlockKeys; block <= (last - 1) / kBlockKeys; ++block) {
@@ -323,29 +322,39 @@ inline void segment_state(const AttentionTile& tile, std::int64_t segment, const
     const std::int64_t written = last - block * kBlockKeys < kBlockKeys ? last - block * kBlockKeys : kBlockKeys;
     if (tile.latent) {
       convert_latents<Element>(tile, block, written, scratch);
-      attend_block(tile, block, begin, end, scratch.q, converted, converted, scratch.weights, state);
+      add(block, begin, end, converted, converted);
       continue;
     }
     const HeadBlock<Element> from(tile.blocks[block] + tile.offset, tile.head_dim);
     if constexpr (sizeof(Element) < 4) {
       if (end - begin > 2 * Lanes::kRows) {  // convert once for all of them; the values are the same
         convert_head_block(from, tile, written, scratch);
-        attend_block(tile, block, begin, end, scratch.q, converted, converted, scratch.weights, state);
+        add(block, begin, end, converted, converted);
         continue;
       }
     }
     const std::int64_t following = block < (last - 1) / kBlockKeys ? block + 1 : block;
     const HeadBlock<Element> next(tile.blocks[following] + tile.offset, tile.head_dim);
-    attend_block(tile, block, begin, end, scratch.q, from, next, scratch.weights, state);
+    add(block, begin, end, from, next);
   }
 }
 
-inline void segment_state(const AttentionTile& tile, std::int64_t segment, const Scratch& scratch, float* state) {
+template <typename Add>
+inline void for_each_block(const AttentionTile& tile, std::int64_t segment, const Scratch& scratch, Add add) {
   switch (tile.type) {
-    case CacheType::f16: return segment_state<Half>(tile, segment, scratch, state);
-    case CacheType::f32: return segment_state<float>(tile, segment, scratch, state);
-    case CacheType::q8: return segment_state<std::int8_t>(tile, segment, scratch, state);
+    case CacheType::f16: return for_each_block<Half>(tile, segment, scratch, add);
+    case CacheType::f32: return for_each_block<float>(tile, segment, scratch, add);
+    case CacheType::q8: return for_each_block<std::int8_t>(tile, segment, scratch, add);
   }
+}
+
+// The state of one segment. Queries are prepared in scratch.q.
+inline void segment_state(const AttentionTile& tile, std::int64_t segment, const Scratch& scratch, float* state) {
+  clear_state(state, tile.rows(), tile.value_dim);
+  for_each_block(tile, segment, scratch,
+                 [&](std::int64_t block, std::int64_t begin, std::int64_t end, const auto& from, const auto& next) {
+                   attend_block(tile, block, begin, end, scratch.q, from, next, scratch.weights, state);
+                 });
 }
 
 // Merges the state of later keys into `state`.
@@ -361,20 +370,31 @@ inline void merge_states(float* state, const float* next, std::int64_t rows, std
   }
 }
 
+// What the sums of a row are multiplied by to become its result, and its sink's share.
+struct RowEnd {
+  Lanes factor, sink;
+};
+
+// `totals`: 16 partial sums of weights, then 16 times the largest score. `sink`: the sink's score, or null.
+inline RowEnd end_of_row(const float* totals, const float* sink) {
+  Lanes total = Lanes::all(sum(Lanes::load(totals)));
+  Lanes factor = Lanes::all(1.0f), of_sink = Lanes::all(0.0f);
+  if (sink != nullptr) {
+    const Lanes score = Lanes::all(*sink * kLog2OfE), mine = Lanes::load(totals + 16);
+    const Lanes now = larger(mine, score);
+    factor = two_to_the(mine - now);
+    of_sink = two_to_the(score - now);
+    total = fma(total, factor, of_sink);
+  }
+  return {factor / total, of_sink / total};
+}
+
 // Divides the sums by the total of the weights, sinks included.
 inline void finalise(const AttentionTile& tile, const float* state, const float* sinks, float* out,
                      std::int64_t out_stride) {
   const std::int64_t value_dim = tile.value_dim, padded = padded_dim(value_dim), stride = state_stride(value_dim);
   for (std::int64_t r = 0; r < tile.rows(); ++r, state += stride) {
-    Lanes total = Lanes::all(sum(Lanes::load(state + padded)));
-    Lanes factor = Lanes::all(1.0f);
-    if (sinks != nullptr) {
-      const Lanes sink = Lanes::all(sinks[r % tile.group] * kLog2OfE), mine = Lanes::load(state + padded + 16);
-      const Lanes now = larger(mine, sink);
-      factor = two_to_the(mine - now);
-      total = fma(total, factor, two_to_the(sink - now));
-    }
-    factor = factor / total;
+    const Lanes factor = end_of_row(state + padded, sinks == nullptr ? nullptr : sinks + r % tile.group).factor;
     float* to = out + r / tile.group * out_stride + r % tile.group * value_dim;
     for (std::int64_t i = 0; i < value_dim; i += 16)
       (Lanes::load(state + i) * factor).store_some(to + i, static_cast<int>(value_dim - i));

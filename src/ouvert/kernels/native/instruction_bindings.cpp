@@ -1,12 +1,15 @@
 // The instructions of a program, each as a method of Program that appends it. ouvert.kernels.lowering calls them.
 
+#include <nanobind/stl/optional.h>
 #include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
 #include <memory>
+#include <optional>
 
+#include "attention_rows.h"
 #include "bindings.h"
 #include "instructions.h"
 #include "python_arguments.h"
@@ -44,8 +47,8 @@ void bind_rows(nb::class_<Program>& program) {
              p.add(std::make_unique<Rotate>(x, angles, head_dim, out));
            })
       .def("join_columns",
-           [](Program& p, Value a, Value b, std::int64_t heads, Value out) {
-             p.add(std::make_unique<JoinColumns>(a, b, heads, out));
+           [](Program& p, Value a, Value b, std::int64_t heads, bool of_all, Value out) {
+             p.add(std::make_unique<JoinColumns>(a, b, heads, of_all, out));
            });
 }
 
@@ -61,8 +64,8 @@ void bind_products(nb::class_<Program>& program) {
              p.add(std::make_unique<Linear>(x, codes, std::move(list), gated, Gate{clamped, alpha, limit}));
            })
       .def("linear_heads",
-           [](Program& p, Value x, const Matrix& weights, Value out) {
-             p.add(std::make_unique<LinearHeads>(x, ExpertProduct{weights, {}}, out));
+           [](Program& p, Value x, const Matrix& weights, bool of_all, Value out) {
+             p.add(std::make_unique<LinearHeads>(x, ExpertProduct{weights, {}}, of_all, out));
            });
 }
 
@@ -93,6 +96,43 @@ void bind_attention(nb::class_<Program>& program) {
            "plan"_a, "layer"_a, "q"_a, "sinks"_a.none(), "scale"_a, "out"_a);
 }
 
+// Null for None.
+template <typename T>
+T* data_of(const std::optional<Array<T>>& array) {
+  return array ? array->data() : nullptr;
+}
+
+// AttentionRows::Target: ouvert.kernels.looking.
+using RowTarget = std::tuple<std::vector<std::int32_t>, std::int64_t, std::int64_t, std::optional<FloatsOut>,
+                             std::optional<FloatsOut>, std::optional<Array<std::int32_t>>, std::optional<FloatsOut>>;
+
+void bind_attention_rows(nb::module_& m, nb::class_<Program>& program) {
+  nb::class_<RowBuffers>(m, "RowBuffers").def(nb::init<>());
+  nb::class_<AttentionRows>(m, "AttentionRows")
+      .def("look",
+           [](AttentionRows& rows, const Program& p, const std::vector<RowTarget>& given) {
+             std::vector<AttentionRows::Target> targets;
+             for (const auto& [tokens, positions, most, weights, sinks, top, top_weights] : given)
+               targets.push_back({tokens, positions, most, data_of(weights), data_of(sinks), data_of(top),
+                                  data_of(top_weights)});
+             rows.look(p.threads(), std::move(targets));
+           });
+  program.def("attention_rows",
+              [](Program& p, const std::shared_ptr<RowBuffers>& buffers, std::int64_t layer, Value q,
+                 std::tuple<std::int64_t, std::int64_t, std::int64_t, std::int64_t> heads, const nb::object& sinks,
+                 float scale) {
+                const auto [group, kv_heads, head_dim, window] = heads;
+                auto rows = std::make_unique<AttentionRows>(buffers, layer, q,
+                                                            RowHeads{group, kv_heads, head_dim, window}, copied(sinks),
+                                                            scale);
+                AttentionRows* made = rows.get();
+                p.add(std::move(rows));
+                return made;
+              },
+              nb::rv_policy::reference_internal, "buffers"_a, "layer"_a, "q"_a, "heads"_a, "sinks"_a.none(),
+              "scale"_a);
+}
+
 void bind_state(nb::class_<Program>& program) {
   program
       .def("convolve",
@@ -101,14 +141,15 @@ void bind_state(nb::class_<Program>& program) {
            })
       .def("selective_scan",
            [](Program& p, std::int64_t layer, Value x, Value dt, const nb::object& A, Value B, Value C,
-              const nb::object& D, Value out) {
-             p.add(std::make_unique<SelectiveScan>(layer, ScanInputs{x, dt, B, C}, copied(A), copied(D), out));
+              const nb::object& D, Value out, Value norms) {
+             p.add(std::make_unique<SelectiveScan>(layer, ScanInputs{x, dt, B, C}, copied(A), copied(D), out, norms));
            })
       .def("ssd_scan",
            [](Program& p, std::int64_t layer, Value xBC, Value dt, const nb::object& A, const nb::object& D,
-              std::int64_t states, std::int64_t head_dim, std::int64_t groups, float low, float high, Value out) {
+              std::int64_t states, std::int64_t head_dim, std::int64_t groups, float low, float high, Value out,
+              Value norms) {
              const SsdSizes sizes{states, head_dim, groups, low, high};
-             p.add(std::make_unique<SsdScan>(layer, xBC, dt, copied(A), copied(D), sizes, out));
+             p.add(std::make_unique<SsdScan>(layer, xBC, dt, copied(A), copied(D), sizes, out, norms));
            });
 }
 
@@ -128,9 +169,12 @@ void bind_expert_cache(nb::module_& m) {
       });
 }
 
-void add_mixture(Program& p, Value x, Value chosen, Value expert_weights, Value out, std::int64_t top_k,
-                 ExpertMatrices matrices, bool exact, const std::shared_ptr<ExpertBuffers>& buffers) {
-  auto work = std::make_shared<Experts>(x, chosen, expert_weights, out, top_k, std::move(matrices), exact, buffers);
+// `outs`: what they add, and what each of them adds, if that has a width.
+void add_mixture(Program& p, Value x, Value chosen, Value expert_weights, std::pair<Value, Value> outs,
+                 std::int64_t top_k, ExpertMatrices matrices, bool exact,
+                 const std::shared_ptr<ExpertBuffers>& buffers) {
+  auto work = std::make_shared<Experts>(x, chosen, expert_weights, outs.first, outs.second, top_k, std::move(matrices),
+                                        exact, buffers);
   p.add(std::make_unique<GatherTokens>(work));
   p.add(std::make_unique<GateExperts>(work));
   p.add(std::make_unique<QuantiseInner>(work));
@@ -152,18 +196,18 @@ void bind_experts(nb::class_<Program>& program) {
            })
       .def("mix_experts",
            [](Program& p, const std::shared_ptr<ExpertBuffers>& buffers, Value x, Value chosen, Value expert_weights,
-              Value out, std::int64_t experts, std::int64_t top_k,
+              Value out, Value each, std::int64_t experts, std::int64_t top_k,
               const std::vector<std::tuple<Matrix*, nb::object>>& products, bool clamped, float alpha, float limit,
               bool exact) {
              std::vector<ExpertProduct> three;
              for (const auto& [weights, bias] : products) three.push_back({*weights, copied(bias)});
-             add_mixture(p, x, chosen, expert_weights, out, top_k,
+             add_mixture(p, x, chosen, expert_weights, {out, each}, top_k,
                          {experts, three.at(0), three.at(1), three.at(2), Gate{clamped, alpha, limit}}, exact, buffers);
            })
       .def("mix_experts_of_file",
            [](Program& p, const std::shared_ptr<ExpertBuffers>& buffers, const std::shared_ptr<ExpertCache>& cache,
-              Value x, Value chosen, Value expert_weights, Value out, std::int64_t experts, std::int64_t top_k,
-              const std::vector<std::tuple<std::string, std::int64_t, std::int64_t, std::int64_t, nb::object>>& products,
+              Value x, Value chosen, Value expert_weights, Value out, Value each, std::int64_t experts,
+              std::int64_t top_k, const std::vector<std::tuple<std::string, std::int64_t, std::int64_t, std::int64_t, nb::object>>& products,
               bool clamped, float alpha, float limit, bool exact) {
              std::vector<ExpertProduct> three;
              ExpertCache::Layer layer{experts, {}};
@@ -172,7 +216,7 @@ void bind_experts(nb::class_<Program>& program) {
                layer.matrices[three.size()] = {offset, packed_bytes(weights.layout, rows, columns)};
                three.push_back({weights, copied(bias)});
              }
-             add_mixture(p, x, chosen, expert_weights, out, top_k,
+             add_mixture(p, x, chosen, expert_weights, {out, each}, top_k,
                          {experts, three.at(0), three.at(1), three.at(2), Gate{clamped, alpha, limit}, cache,
                           cache->add(layer)},
                          exact, buffers);
@@ -191,6 +235,7 @@ void bind_instructions(nb::module_& m, nb::class_<Program>& program) {
   bind_rows(program);
   bind_products(program);
   bind_attention(program);
+  bind_attention_rows(m, program);
   bind_state(program);
   bind_experts(program);
 }

@@ -218,10 +218,11 @@ struct ScanInputs {
 };
 
 // The selective scan of a layer: reads the layer's state, and writes the one after the step. A is [states][channels].
-// Pieces are as in Convolve.
+// Pieces are as in Convolve. If `norms` has a width, it gets the norm of each channel's state after each token.
 class SelectiveScan final : public Instruction {
  public:
-  SelectiveScan(std::int64_t layer, ScanInputs inputs, std::vector<float> A, std::vector<float> D, Value out);
+  SelectiveScan(std::int64_t layer, ScanInputs inputs, std::vector<float> A, std::vector<float> D, Value out,
+                Value norms);
   const char* kind() const override { return "selective_scan"; }
   std::int64_t scratch_floats() const override { return kChannels * states(); }
   std::uint32_t pieces(Program& p) noexcept override;
@@ -234,7 +235,7 @@ class SelectiveScan final : public Instruction {
   ScanInputs in_;
   std::vector<float> A_;  // times log2 e
   std::vector<float> D_;
-  Value out_;
+  Value out_, norms_;
 };
 
 // What the scan of Mamba-2 (Dao and Gu, arXiv:2405.21060) is made with.
@@ -245,10 +246,11 @@ struct SsdSizes {
 
 // The scan of Mamba-2 of a layer: reads the layer's state, which is [heads][states][head_dim], and writes the one after
 // the step. A and D have one number a head. Heads do not depend on one another: a piece is a head of one sequence.
+// If `norms` has a width, it gets the norm of each head's state after each token, and tokens are taken one by one.
 class SsdScan final : public Instruction {
  public:
   SsdScan(std::int64_t layer, Value xBC, Value dt, std::vector<float> A, std::vector<float> D, SsdSizes sizes,
-          Value out);
+          Value out, Value norms);
   const char* kind() const override { return "ssd_scan"; }
   std::int64_t scratch_floats() const override;
   std::uint32_t pieces(Program& p) noexcept override;
@@ -263,7 +265,7 @@ class SsdScan final : public Instruction {
   std::vector<float> A_;  // times log2 e
   std::vector<float> D_;
   SsdSizes sizes_;
-  Value out_;
+  Value out_, norms_;
 };
 
 // Appends latents to the cache of one layer.
@@ -279,10 +281,12 @@ class AppendLatent final : public Instruction {
   Value x_;
 };
 
-// For each head: its columns of a, then its columns of b.
+// For each head: its columns of a, then its columns of b. Of several heads, tokens in the expanded form are left out,
+// for nobody looks at their queries, but if it is asked for those `of_all`.
 class JoinColumns final : public Instruction {
  public:
-  JoinColumns(Value a, Value b, std::int64_t heads, Value out) : a_(a), b_(b), heads_(heads), out_(out) {}
+  JoinColumns(Value a, Value b, std::int64_t heads, bool of_all, Value out)
+      : a_(a), b_(b), heads_(heads), of_all_(of_all || heads == 1), out_(out) {}
   const char* kind() const override { return "join columns"; }
   std::uint32_t pieces(Program& p) noexcept override;
   void run(Program& p, std::uint32_t piece, int thread) noexcept override;
@@ -290,6 +294,7 @@ class JoinColumns final : public Instruction {
  private:
   Value a_, b_;
   std::int64_t heads_;
+  bool of_all_;
   Value out_;
 };
 
@@ -417,10 +422,11 @@ struct ExpertProduct {
   Epilogue epilogue(std::int64_t e) const { return {.bias = bias.empty() ? nullptr : bias.data() + e * weights.rows}; }
 };
 
-// The columns of each head of x times a matrix of its own, in floats.
+// The columns of each head of x times a matrix of its own, in floats. `of_all` as in JoinColumns.
 class LinearHeads final : public Instruction {
  public:
-  LinearHeads(Value x, ExpertProduct product, Value out) : x_(x), product_(std::move(product)), out_(out) {}
+  LinearHeads(Value x, ExpertProduct product, bool of_all, Value out)
+      : x_(x), product_(std::move(product)), of_all_(of_all), out_(out) {}
   const char* kind() const override { return "linear of heads"; }
   std::uint32_t pieces(Program& p) noexcept override;
   void run(Program& p, std::uint32_t piece, int thread) noexcept override;
@@ -428,6 +434,7 @@ class LinearHeads final : public Instruction {
  private:
   Value x_;
   ExpertProduct product_;
+  bool of_all_;
   Value out_;
 };
 
@@ -490,15 +497,16 @@ struct ExpertMatrices {
 
 // A mixture of experts, in five instructions. Tokens are gathered by expert, so that the weights of each expert are
 // read once. The outputs of a token's experts are added in ascending order of experts. `exact`: products take floats.
+// If `each` has a width, it gets what each of a token's experts adds, in the order of `chosen`.
 //
 // Experts of a file are computed in rounds, each of which fits into half of the slots: while one is computed, the next
 // one is read. All of a step is one round if it fits. In which order experts are computed changes no number.
 class Experts {
  public:
-  Experts(Value x, Value chosen, Value expert_weights, Value out, std::int64_t top_k, ExpertMatrices matrices,
-          bool exact, std::shared_ptr<ExpertBuffers> buffers)
-      : x(x), chosen(chosen), expert_weights(expert_weights), out(out), top_k(top_k), matrices(std::move(matrices)),
-        exact(exact), buffers(std::move(buffers)) {}
+  Experts(Value x, Value chosen, Value expert_weights, Value out, Value each, std::int64_t top_k,
+          ExpertMatrices matrices, bool exact, std::shared_ptr<ExpertBuffers> buffers)
+      : x(x), chosen(chosen), expert_weights(expert_weights), out(out), each(each), top_k(top_k),
+        matrices(std::move(matrices)), exact(exact), buffers(std::move(buffers)) {}
 
   // The pairs of a token and this expert: [first, first + count), and where their activations begin, in tokens.
   struct Batch {
@@ -525,7 +533,7 @@ class Experts {
   bool alone(Program& p) const { return p.rows_of(x) == 1; }  // one token: all its experts read the same activations
   static Activations view(const Buffer& codes, std::int64_t columns, const Batch& batch, bool shared);
 
-  const Value x, chosen, expert_weights, out;
+  const Value x, chosen, expert_weights, out, each;
   const std::int64_t top_k;
   const ExpertMatrices matrices;
   const bool exact;
@@ -604,6 +612,8 @@ class MixOutputs final : public Instruction {
   void run(Program& p, std::uint32_t piece, int thread) noexcept override;
 
  private:
+  void show_each(Program& p, std::int64_t token) noexcept;
+
   std::shared_ptr<Experts> e_;
 };
 

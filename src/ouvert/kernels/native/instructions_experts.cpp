@@ -293,9 +293,24 @@ std::uint32_t MixOutputs::pieces(Program& p) noexcept {
 void MixOutputs::run(Program& p, std::uint32_t piece, int) noexcept {
   const Range r = rows_of_piece(piece, p.rows_of(e_->x));
   const std::int64_t width = e_->matrices.down.weights.rows, top_k = e_->top_k;
-  for (std::int64_t t = r.begin; t < r.end; ++t)
+  for (std::int64_t t = r.begin; t < r.end; ++t) {
     p.row.mix(e_->buffers->outputs.floats(), width, e_->pair_of.data() + t * top_k, e_->weight_of.data() + t * top_k,
               top_k, p.at(e_->out) + t * e_->out.width, width);
+    if (e_->each.width > 0) show_each(p, t);
+  }
+}
+
+// pair_of has a token's experts in ascending order, `each` in the order they were chosen.
+void MixOutputs::show_each(Program& p, std::int64_t token) noexcept {
+  const std::int64_t width = e_->matrices.down.weights.rows, top_k = e_->top_k;
+  const auto* picks = reinterpret_cast<const std::int32_t*>(p.at(e_->chosen)) + token * top_k;
+  for (std::int64_t i = 0; i < top_k; ++i) {
+    const std::int64_t n = std::count_if(picks, picks + top_k, [&](std::int32_t other) { return other < picks[i]; });
+    const auto at = static_cast<std::size_t>(token * top_k + n);
+    const float* from = e_->buffers->outputs.floats() + e_->pair_of[at] * width;
+    float* to = p.at(e_->each) + token * e_->each.width + i * width;
+    for (std::int64_t d = 0; d < width; ++d) to[d] = from[d] * e_->weight_of[at];
+  }
 }
 
 }  // namespace ouvert

@@ -70,7 +70,7 @@ void LinearHeads::run(Program& p, std::uint32_t piece, int) noexcept {
   const std::int64_t begin = piece / heads * kTokensPerPiece;
   const Matrix weights = product_.expert(head);
   const std::int64_t end = std::min(p.rows_of(out_), begin + kTokensPerPiece);
-  const auto skipped = [&](std::int64_t t) { return out_.rows == Rows::tokens && p.expanded(t); };
+  const auto skipped = [&](std::int64_t t) { return !of_all_ && out_.rows == Rows::tokens && p.expanded(t); };
   for (std::int64_t t = begin, stop = 0; t < end; t = stop) {
     stop = t + 1;
     if (skipped(t)) continue;

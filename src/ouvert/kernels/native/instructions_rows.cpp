@@ -91,7 +91,7 @@ void JoinColumns::run(Program& p, std::uint32_t piece, int) noexcept {
   const Range r = rows_of_piece(piece, p.rows_of(out_));
   const std::int64_t first = a_.width / heads_, second = b_.width / heads_;
   for (std::int64_t t = r.begin; t < r.end; ++t) {
-    if (heads_ > 1 && out_.rows == Rows::tokens && p.expanded(t)) continue;  // a query that nobody looks at
+    if (!of_all_ && out_.rows == Rows::tokens && p.expanded(t)) continue;  // a query that nobody looks at
     const float *a = p.at(a_) + t * a_.width, *b = p.at(b_) + t * b_.width;
     float* to = p.at(out_) + t * out_.width;
     for (std::int64_t h = 0; h < heads_; ++h, a += first, b += second)

@@ -3,6 +3,7 @@
 #include "instructions.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "pieces.h"
 
@@ -61,6 +62,13 @@ std::uint32_t channel_pieces(const Program& p, std::int64_t channels) {
   return static_cast<std::uint32_t>(static_cast<std::int64_t>(p.parts().size()) * parts(channels, kChannels));
 }
 
+// The Euclidean norm of `count` numbers that are `stride` apart.
+float norm(const float* x, std::int64_t count, std::int64_t stride) {
+  double squares = 0.0;
+  for (std::int64_t i = 0; i < count; ++i) squares += static_cast<double>(x[i * stride]) * x[i * stride];
+  return static_cast<float>(std::sqrt(squares));
+}
+
 // Numbers that a layer keeps of a sequence.
 std::int64_t floats_of(Program& p, std::int64_t layer) {
   return p.cache().layers()[static_cast<std::size_t>(layer)].head_dim;
@@ -93,8 +101,8 @@ void Convolve::run(Program& p, std::uint32_t piece, int) noexcept {
 }
 
 SelectiveScan::SelectiveScan(std::int64_t layer, ScanInputs inputs, std::vector<float> A, std::vector<float> D,
-                             Value out)
-    : layer_(layer), in_(inputs), A_(std::move(A)), D_(std::move(D)), out_(out) {
+                             Value out, Value norms)
+    : layer_(layer), in_(inputs), A_(std::move(A)), D_(std::move(D)), out_(out), norms_(norms) {
   for (float& each : A_) each *= kLog2OfE;
 }
 
@@ -116,6 +124,9 @@ void SelectiveScan::run(Program& p, std::uint32_t piece, int thread) noexcept {
                           .B = p.at(in_.B) + row * in_.B.width,
                           .C = p.at(in_.C) + row * in_.C.width};
     p.row.selective_scan(parameters, token, state, kChannels, p.at(out_) + row * out_.width + of.begin, of.count);
+    if (norms_.width > 0)
+      for (std::int64_t i = 0; i < of.count; ++i)
+        p.at(norms_)[row * norms_.width + of.begin + i] = norm(state + i, states(), kChannels);
     float* to = of.kept.to_keep(t);
     if (to == nullptr) continue;
     for (std::int64_t s = 0; s < states(); ++s)
@@ -124,8 +135,8 @@ void SelectiveScan::run(Program& p, std::uint32_t piece, int thread) noexcept {
 }
 
 SsdScan::SsdScan(std::int64_t layer, Value xBC, Value dt, std::vector<float> A, std::vector<float> D, SsdSizes sizes,
-                 Value out)
-    : layer_(layer), xBC_(xBC), dt_(dt), A_(std::move(A)), D_(std::move(D)), sizes_(sizes), out_(out) {
+                 Value out, Value norms)
+    : layer_(layer), xBC_(xBC), dt_(dt), A_(std::move(A)), D_(std::move(D)), sizes_(sizes), out_(out), norms_(norms) {
   for (float& each : A_) each *= kLog2OfE;
 }
 
@@ -164,7 +175,8 @@ void SsdScan::run(Program& p, std::uint32_t piece, int thread) noexcept {
   const std::int64_t to_B = out_.width + group * states, to_C = to_B + sizes_.groups * states;
   const float* from = kept.before();
   for (std::int64_t first = 0, count = 0; first < kept.part.tokens; first += count) {
-    count = std::min(kept.part.tokens - first, kBlockKeys - (kept.part.position + first) % kBlockKeys);
+    count = norms_.width > 0 ? 1
+                             : std::min(kept.part.tokens - first, kBlockKeys - (kept.part.position + first) % kBlockKeys);
     for (std::int64_t t = 0; t < count; ++t) {
       const std::int64_t row = kept.part.first + first + t;
       const float* xBC = p.at(xBC_) + row * xBC_.width;
@@ -182,6 +194,8 @@ void SsdScan::run(Program& p, std::uint32_t piece, int thread) noexcept {
                            .D = D_[n]};
     p.row.ssd_scan(tokens, from, to, scratch.y);
     from = to;
+    if (norms_.width > 0)
+      p.at(norms_)[(kept.part.first + first) * norms_.width + head] = norm(to, states * head_dim, 1);
     for (std::int64_t t = 0; t < count; ++t)
       std::copy_n(scratch.y + t * head_dim, head_dim,
                   p.at(out_) + (kept.part.first + first + t) * out_.width + head * head_dim);
