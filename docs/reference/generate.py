@@ -33,18 +33,19 @@ SUBJECTS = {
     "prefixes": ("Kept prefixes", "PageFiles"),
     "batches": ("Batches and jobs", "batch BatchOutcome Job"),
     "guard": ("The guard against connections", "guard"),
+    "inspection": ("Looking inside", "Trace"),
     "errors": (
         "Errors",
         (
-            "AssistantError ChatError CheckpointError EngineError EngineUnreachableError JobError LedgerError "
-            "StoreError TokenizerError"
+            "AssistantError ChatError CheckpointError EngineError EngineUnreachableError InspectionError JobError "
+            "LedgerError StoreError TokenizerError"
         ),
     ),
 }
 # From the ground up, so that a name is described where it comes from.
 PARTS = [
     "arithmetic", "kernels", "weights", "models", "packed", "tokenization", "chat", "store", "engine", "safety",
-    "assistant", "serving", "cli",
+    "assistant", "inspection", "serving", "cli",
 ]  # fmt: skip
 
 BEGINNING = f"""\
@@ -100,7 +101,7 @@ def listed(package: griffe.Module) -> Iterator[Page]:
         for name in names:
             item = Item(f"{module.path}.{name}", defined(module, name))
             if item.it.path not in seen:
-                seen[item.it.path] = item
+                seen.update(dict.fromkeys(paths(item.it), item))
                 yield item
 
     for page, (title, names) in SUBJECTS.items():
@@ -114,11 +115,24 @@ def listed(package: griffe.Module) -> Iterator[Page]:
 
 
 def defined(module: griffe.Module, name: str) -> griffe.Object:
-    """What a name of a module stands for. A function may be called as its file is; then the function is meant."""
+    """What a name of a module stands for. A function may be called as its file is; then the function is meant. One that
+    `ouvert` wraps so that its model can be looked into is the function that is wrapped."""
     found = module[name]
     found = found.final_target if found.is_alias else found
+    if found.is_attribute and isinstance(found.value, griffe.ExprCall) and str(found.value.function) == "joining":
+        return defined(module["assistant"], name)
     same = found.members.get(name) if found.is_module else None
     return found if same is None else same
+
+
+def paths(it: griffe.Object) -> list[str]:
+    """Where a thing is defined; also where the class of the same name is that it adds to."""
+    return [each.path for each in (it, *added_to(it))]
+
+
+def added_to(it: griffe.Object) -> list[griffe.Object]:
+    """The class of the same name that a class adds to: they are one to whoever reads."""
+    return [base for base in it.resolved_bases if base.name == it.name] if it.is_class else []
 
 
 # --- what a thing is made of ------------------------------------------------------------------------------------------
@@ -126,7 +140,7 @@ def defined(module: griffe.Module, name: str) -> griffe.Object:
 
 def members(it: griffe.Object) -> Iterator[griffe.Object]:
     """Its public functions, methods and properties; special methods if they have a docstring."""
-    for each in it.members.values():
+    for each in all_members(it):
         if each.is_alias or not (each.is_function or "property" in each.labels):
             continue
         special = each.name.startswith("__") and each.name != "__init__" and each.docstring is not None
@@ -134,10 +148,14 @@ def members(it: griffe.Object) -> Iterator[griffe.Object]:
             yield each
 
 
+def all_members(it: griffe.Object) -> list[griffe.Object]:
+    return [each for of in (it, *added_to(it)) for each in of.members.values()]
+
+
 def attributes(it: griffe.Object) -> Iterator[griffe.Object]:
     """Its public attributes, but fields of a dataclass: its signature shows them."""
     if it.is_class and "dataclass" not in it.labels:
-        for each in it.members.values():
+        for each in all_members(it):
             if each.is_attribute and "property" not in each.labels and not each.name.startswith("_"):
                 yield each
 
@@ -171,7 +189,12 @@ class Writer:
 
     def __init__(self, pages: tuple[Page, ...]) -> None:
         self.pages = pages
-        self.place = {item.it.path: f"{page.file}#{item.title.lower()}" for page in pages for item in page.items}
+        self.place = {
+            path: f"{page.file}#{item.title.lower()}"
+            for page in pages
+            for item in page.items
+            for path in paths(item.it)
+        }
 
     def written(self) -> dict[str, str]:
         """File below docs/reference -> its whole text."""
@@ -229,7 +252,7 @@ def code_of(it: griffe.Object, name: str) -> str:
         return call(name, it.parameters, it.returns)
     if it.is_attribute:
         return f"{name}: {annotation(it.annotation)}" if "property" in it.labels else value_line(it, name)
-    lines = [f"class {it.name}({', '.join(map(str, it.bases))})"] if it.bases else []
+    lines = [f"class {it.name}({', '.join(map(str, it.bases))})"] if it.bases and not added_to(it) else []
     if "__init__" in it.members:
         lines.append(call(name, it.parameters, None))
     return "\n".join(lines) or f"class {it.name}"

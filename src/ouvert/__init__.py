@@ -24,7 +24,6 @@ if TYPE_CHECKING:
         Finished,
         Ledger,
         LedgerError,
-        Model,
         ModelInfo,
         ReasoningDelta,
         Replayed,
@@ -36,11 +35,12 @@ if TYPE_CHECKING:
         Usage,
         Verified,
         as_conversation,
-        load,
         vllm,
     )
     from ouvert.chat import ChatError, Message, Tool, ToolCall
     from ouvert.engine import EngineError, EngineUnreachableError, Grammar, PageFiles, Reading, Sampling, Token
+    from ouvert.inspection import InspectionError, Trace
+    from ouvert.model import Model, load
     from ouvert.safety import guard
     from ouvert.serving import BatchOutcome, batch
     from ouvert.store import Job, JobError, StoreError
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
     __version__: str
 
-# Public name -> the part it comes from.
+# Public name -> the part, or the file beside them, it comes from.
 PUBLIC = {
     "Answer": "assistant",
     "AssistantError": "assistant",
@@ -64,12 +64,13 @@ PUBLIC = {
     "Event": "assistant",
     "Finished": "assistant",
     "Grammar": "engine",
+    "InspectionError": "inspection",
     "Job": "store",
     "JobError": "store",
     "Ledger": "assistant",
     "LedgerError": "assistant",
     "Message": "chat",
-    "Model": "assistant",
+    "Model": "model",
     "ModelInfo": "assistant",
     "PageFiles": "engine",
     "Reading": "engine",
@@ -86,12 +87,13 @@ PUBLIC = {
     "Tool": "chat",
     "ToolCall": "chat",
     "ToolCallDelta": "assistant",
+    "Trace": "inspection",
     "Usage": "assistant",
     "Verified": "assistant",
     "as_conversation": "assistant",
     "batch": "serving",
     "guard": "safety",
-    "load": "assistant",
+    "load": "model",
     "vllm": "assistant",
 }
 
@@ -109,6 +111,7 @@ __all__ = [
     "Event",
     "Finished",
     "Grammar",
+    "InspectionError",
     "Job",
     "JobError",
     "Ledger",
@@ -131,6 +134,7 @@ __all__ = [
     "Tool",
     "ToolCall",
     "ToolCallDelta",
+    "Trace",
     "Usage",
     "Verified",
     "as_conversation",

@@ -34,6 +34,7 @@ from ouvert.assistant.sizes import (
     sizes_of,
 )
 from ouvert.assistant.stops import StopStrings
+from ouvert.assistant.transcript import Transcript, transcript_of
 from ouvert.chat import Message, ReasoningDelta, TextDelta, Tool, ToolCall, ToolCallDelta
 from ouvert.engine import (
     BASE,
@@ -124,6 +125,7 @@ __all__ = [
     "Tool",
     "ToolCall",
     "ToolCallDelta",
+    "Transcript",
     "Usage",
     "Variant",
     "Verified",
@@ -149,5 +151,6 @@ __all__ = [
     "sampling_asked",
     "size_of",
     "sizes_of",
+    "transcript_of",
     "vllm",
 ]

@@ -23,6 +23,7 @@ from ouvert.chat import (
     Delta,
     Parser,
     ReasoningDelta,
+    Rendered,
     TextDelta,
     ToolCall,
     ToolCallDelta,
@@ -101,8 +102,13 @@ class Answer:
         return self._plan.conversation
 
     @property
-    def prompt_ids(self) -> tuple[int, ...]:
+    def rendered(self) -> Rendered:
         """The conversation as the model reads it."""
+        return self._plan.rendered
+
+    @property
+    def prompt_ids(self) -> tuple[int, ...]:
+        """The tokens of that."""
         return self._plan.rendered.ids
 
     @property

@@ -84,11 +84,12 @@ class Model:
         guard: Guard | None = None,
         template: str | None = None,
     ) -> None:
-        self._name, self._source, self._opened = name, source, opened
+        self._name, self._source = name, source
         self._language = Language(name, opened.family, opened.metadata, opened.folder, template)
         self._ledger, self._guard = ledger, guard
         if guard is not None:
             guard.admit(TRIAL_COMMAND)
+        self.opened = opened  # the weights, and what their files say; `ouvert.inspection` looks into these
         self.engine = opened.engine  # computes the tokens; an ouvert.engine.Engine
         opened.digest.start()
 
@@ -110,20 +111,20 @@ class Model:
         """What it is. Raises AssistantError for a generation_config.json that cannot be read."""
         return ModelInfo(
             name=self._name,
-            path=self._opened.path,
+            path=self.opened.path,
             source=self._source,
-            family=self._opened.family,
-            parameters=self._opened.parameters,
-            bytes=self._opened.bytes,
+            family=self.opened.family,
+            parameters=self.opened.parameters,
+            bytes=self.opened.bytes,
             context=self.engine.context,
-            trained_context=self._opened.trained_context,
+            trained_context=self.opened.trained_context,
             vocabulary_size=self.engine.vocabulary_size,
-            threads=self._opened.threads,
-            instruction_set=self._opened.instruction_set,
-            cache_type=self._opened.cache_type,
-            memory_plan=self._opened.memory_plan,
+            threads=self.opened.threads,
+            instruction_set=self.opened.instruction_set,
+            cache_type=self.opened.cache_type,
+            memory_plan=self.opened.memory_plan,
             embedding_size=self.engine.embedding_size,
-            sampling=default_sampling(self._opened.folder, self._opened.metadata, self._opened.parameters),
+            sampling=default_sampling(self.opened.folder, self.opened.metadata, self.opened.parameters),
         )
 
     # --- conversations ------------------------------------------------------------------------------------------------

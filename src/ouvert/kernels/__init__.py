@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ouvert.kernels.limits import multiply_adds, read_bandwidth
     from ouvert.kernels.linear import Packed
     from ouvert.kernels.mapped import Guarded
-    from ouvert.kernels.packing import LAYOUTS, ROW_GROUP, Loss, aligned_bytes, pack, packed_bytes
+    from ouvert.kernels.packing import LAYOUTS, ROW_GROUP, Loss, aligned_bytes, pack, packed_bytes, unpack
     from ouvert.kernels.pages import (
         LATENTS,
         PAGE_TOKENS,
@@ -75,6 +75,7 @@ __all__ = [
     "read_bandwidth",
     "sampling",
     "states_held",
+    "unpack",
 ]
 
 # The file of each name. Those of `expert_reads`, `pages` and `program` need no native part.
@@ -85,7 +86,7 @@ FILES = {
     "limits": ("multiply_adds", "read_bandwidth"),
     "linear": ("Packed",),
     "mapped": ("Guarded",),
-    "packing": ("LAYOUTS", "ROW_GROUP", "Loss", "aligned_bytes", "pack", "packed_bytes"),
+    "packing": ("LAYOUTS", "ROW_GROUP", "Loss", "aligned_bytes", "pack", "packed_bytes", "unpack"),
     "pages": ("LATENTS", "PAGE_TOKENS", "STATE", "Layer", "PageHeader", "PageShape", "check_resumption", "states_held"),
     "program": ("CacheType", "Page", "Program", "Sequence"),
     "tracer": ("Batch", "Traced", "Tracer", "TracingError"),

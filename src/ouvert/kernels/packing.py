@@ -130,7 +130,10 @@ def pack(
 
 
 def unpack(layout: str, packed: np.ndarray, rows: int, columns: int, which: np.ndarray | None = None) -> np.ndarray:
-    """Rows of a packed matrix as float32 (rows, columns): all, or those whose numbers `which` lists."""
+    """Rows of a packed matrix as float32 (rows, columns): all, or those whose numbers `which` lists.
+
+    Raises ValueError for data of another size, and for a row that the matrix does not have.
+    """
     check_flat("packed", packed, packed_bytes(layout, rows, columns), layout, rows, columns)
     numbers = np.arange(rows, dtype=np.int32) if which is None else np.ascontiguousarray(which, np.int32)
     if numbers.ndim != 1 or (numbers.size and not 0 <= numbers.min() <= numbers.max() < rows):

@@ -1,0 +1,64 @@
+"""What happened inside a model: values, lens, confidence and more, of the weights that serve, with the same bits.
+
+May import packed, kernels, models, arithmetic, weights, chat, tokenization and store. `ouvert.Model` joins it with
+`assistant`: from there come tokens, whose they are, and the weights; in here nobody writes an answer.
+
+    subject = inspection.subject_of(model)                 # the weights that serve, and how they compute
+    trace = inspection.trace_of(subject, transcript)       # the tokens of an answer, computed once more and kept
+    trace.lens().json()                                    # docs/formats/trace.md
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ouvert.inspection.confidence import Confidence
+    from ouvert.inspection.error import InspectionError
+    from ouvert.inspection.graph_lines import How, Lines
+    from ouvert.inspection.lens import FocusLens, Lens
+    from ouvert.inspection.price import Price
+    from ouvert.inspection.subject import Inspectable, Step, Subject, WatchingProgram, subject_of
+    from ouvert.inspection.tokens import TracedToken
+    from ouvert.inspection.trace import Trace, Transcript, plan_of, trace_of
+    from ouvert.inspection.view import View
+
+__all__ = [
+    "Confidence",
+    "FocusLens",
+    "How",
+    "Inspectable",
+    "InspectionError",
+    "Lens",
+    "Lines",
+    "Price",
+    "Step",
+    "Subject",
+    "Trace",
+    "TracedToken",
+    "Transcript",
+    "View",
+    "WatchingProgram",
+    "plan_of",
+    "subject_of",
+    "trace_of",
+]
+
+# The file of each name, imported when the name is first asked for: commands import this part to catch its errors.
+FILES = {
+    "confidence": ("Confidence",),
+    "error": ("InspectionError",),
+    "graph_lines": ("How", "Lines"),
+    "lens": ("FocusLens", "Lens"),
+    "price": ("Price",),
+    "subject": ("Inspectable", "Step", "Subject", "WatchingProgram", "subject_of"),
+    "tokens": ("TracedToken",),
+    "trace": ("Trace", "Transcript", "plan_of", "trace_of"),
+    "view": ("View",),
+}
+FILE_OF = {name: file for file, names in FILES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in FILE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{FILE_OF[name]}"), name)

@@ -1,0 +1,489 @@
+"""What happened inside while a sequence was computed: values that were kept, and the views over them."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+
+from ouvert.inspection.attention import Attention, attention_names, attention_of, heads_asked
+from ouvert.inspection.attribution import Attribution, attribution_names, attribution_of
+from ouvert.inspection.confidence import Confidence, confidence_of, how_confidence
+from ouvert.inspection.error import InspectionError
+from ouvert.inspection.experts import ExpertsView, experts_names, experts_of, layers_with_experts
+from ouvert.inspection.head import Head
+from ouvert.inspection.lens import FocusLens, Lens, focus_of, layers_asked, lens_of, lens_view, streams
+from ouvert.inspection.names import own_name, own_names
+from ouvert.inspection.outcomes import Outcomes, joined, outcomes_of
+from ouvert.inspection.positions import Positions, places_asked
+from ouvert.inspection.price import Price, check_price, price_of
+from ouvert.inspection.states import (
+    HiddenAttention,
+    States,
+    hidden_attention_of,
+    hidden_names,
+    joined_steps,
+    states_names,
+    states_of,
+)
+from ouvert.inspection.subject import Array, Step, Subject, WatchingProgram
+from ouvert.inspection.tokens import Span, TracedToken, pieces_of, token_facts, traced_tokens
+from ouvert.inspection.view import Kind, View, html_table
+
+VERSION = 1
+USUAL_RECORD = ("embedding", "layers.*.out")
+USUAL_MOST = "1 GB"
+ALTERNATIVES = 5  # of each token
+MOST_QUERIES = 256  # whose attention is shown at once
+
+V = TypeVar("V", bound=View)
+
+
+class Transcript(Protocol):
+    """The tokens of an answer, or of a text, and whose they are: `assistant.Transcript`.
+
+    Its properties raise nothing.
+    """
+
+    @property
+    def prompt_ids(self) -> Sequence[int]: ...
+    @property
+    def output_ids(self) -> Sequence[int]: ...
+    @property
+    def spans(self) -> Sequence[Span]: ...
+    @property
+    def channels(self) -> Sequence[str | None]:
+        """Of each token of the output."""
+
+    @property
+    def message(self) -> int | None:
+        """Which message of the conversation the answer is."""
+
+    @property
+    def expanded(self) -> int:
+        """How many tokens were computed in the expanded form (latent attention)."""
+
+    @property
+    def receipt(self) -> str | None:
+        """The digest of the answer's receipt."""
+
+
+class Trace:
+    """A sequence computed once more by the program's sibling over the weights that serve, with the same bits.
+
+    `trace["layers.12.out"]` is what was kept of a value, (places, width); names are those of docs/formats/taps.md, or
+    of TransformerLens, nnterp and transformers where those mean the same numbers. Views compute what was not kept once
+    more. `tokens`: all tokens; `places`: those whose values were kept; `facts`: of which model, weights and build.
+
+    `trace_of` makes one. Making one raises nothing.
+    """
+
+    def __init__(
+        self,
+        *,
+        subject: Subject | None,
+        facts: Mapping[str, Any],
+        tokens: tuple[TracedToken, ...],
+        places: Array,
+        kept: Mapping[str, Array],
+        views: Mapping[str, View],
+        expanded: int = 0,
+        receipt: str | None = None,
+        kind: Kind = "observation",
+        max_bytes: int | str = USUAL_MOST,
+    ) -> None:
+        self.facts, self.tokens, self.places, self.receipt, self.kind = facts, tokens, places, receipt, kind
+        self._subject, self._kept, self._views = subject, dict(kept), dict(views)
+        self._expanded, self._max_bytes = expanded, max_bytes
+
+    # --- values ---
+
+    @property
+    def ids(self) -> list[int]:
+        """The tokens' ids. Raises nothing."""
+        return [token.id for token in self.tokens]
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the values that were kept. Raises nothing."""
+        return list(self._kept)
+
+    def __getitem__(self, name: str) -> Array:
+        """(places, width), float32 or int32. A value that was not kept is computed now, and kept.
+
+        Raises InspectionError for a name of no value, with near ones, and for what would take too many bytes.
+        """
+        if name in self._kept:
+            return self._kept[name]
+        own = own_name(self.subject, name)
+        if own not in self._kept:
+            self.record([own])
+        return self._kept[own]
+
+    def dims(self, name: str) -> tuple[str, ...]:
+        """The names of the axes of `trace[name]`: ("token", "hidden"). A value of heads has one axis for all of them,
+        ("token", "q_heads*head_dim"). Raises InspectionError for a name of no value."""
+        value = self.subject.names[own_name(self.subject, name)]
+        return ("token", value.dims.replace(" ", "*"))
+
+    def record(self, names: str | Iterable[str]) -> Price:
+        """Keep these values too: the sequence is computed once more. What that took, as it was forecast.
+
+        Raises InspectionError for a name of no value, and for more bytes than `max_bytes`.
+        """
+        missing = [name for name in own_names(self.subject, names) if name not in self._kept]
+        price = price_of(self.subject, len(self.tokens), missing, len(self.places))
+        check_price(price, self._max_bytes, "recording")
+        parts: dict[str, list[Array]] = {name: [] for name in missing}
+        for step in self.steps(missing, self.places):
+            for name in missing:
+                parts[name].append(step.values[name])
+        self._kept |= {name: np.concatenate(rows) for name, rows in parts.items()}
+        return price
+
+    def steps(self, names: Sequence[str], places: Array, *, logits: bool = False) -> Iterator[Step]:
+        """These values at these places, a step at a time: those that were kept, else the sequence is computed again.
+
+        Raises InspectionError where the sequence would have to be computed and the model is not here.
+        """
+        if not logits and all(name in self._kept for name in names) and np.isin(places, self.places).all():
+            rows = np.searchsorted(self.places, places)
+            yield Step(places, {name: self._kept[name][rows] for name in names}, None)
+            return
+        program = WatchingProgram(self.subject, names, logits=logits)
+        try:
+            for step in program.steps(self.ids, expanded=self._expanded):
+                rows = np.flatnonzero(np.isin(step.places, places))
+                if rows.size:
+                    values = {name: value[rows] for name, value in step.values.items()}
+                    yield Step(step.places[rows], values, None if step.logits is None else step.logits[rows])
+        finally:
+            program.close()
+
+    @property
+    def subject(self) -> Subject:
+        """The model, where it is here. Raises InspectionError where the trace was read from a file alone."""
+        if self._subject is None:
+            raise InspectionError(
+                f"looking into a trace: it was read from a file, and only {', '.join(self._kept) or 'no values'} and "
+                f"the views {', '.join(self._views)} are in it. Read it with its model: load_trace(path, model=...)."
+            )
+        return self._subject
+
+    # --- views ---
+
+    def confidence(self) -> Confidence:
+        """How sure the model was of each token: its log-probability, rank, the spread, the five likeliest.
+
+        It is computed with every trace. Raises InspectionError for a model that writes no text.
+        """
+        return self._view(Confidence, (), self._lost)
+
+    def lens(self, top: int = 5, layers: str | Iterable[int] | None = None, positions: Positions | None = None) -> Lens:
+        """What the model would say after each layer: the `top` likeliest tokens at each place.
+
+        `layers`: all, "every 4", or numbers; the last is always there, with the bits of the logits. `positions`: as of
+        a trace; left out, those that were kept. Raises InspectionError for layers, positions or a top that are not
+        there, and for a model that writes no text.
+        """
+        layers, positions = listed(layers), listed(positions)
+
+        def made() -> Lens:
+            chosen = layers_asked(self.subject, layers)
+            self._check_top(top)
+            steps = self.steps(streams(chosen), self._places(positions))
+            places, outcomes = lens_of(self.subject, steps, chosen, self._came, top)
+            said = {int(token) for each in outcomes for token in each.ids.ravel()} | set(self.ids)
+            return lens_view(self.subject, chosen, places, outcomes, self._came, self._pieces(said))
+
+        return self._view(Lens, (top, layers, positions), made)
+
+    def focus(
+        self,
+        tokens: Iterable[int | str],
+        layers: str | Iterable[int] | None = None,
+        positions: Positions | None = None,
+    ) -> FocusLens:
+        """The logits of a few tokens after each layer: ids, or texts that are one token each. See `lens`.
+
+        Raises InspectionError as `lens` does, and for a text that is no token or several.
+        """
+        layers, positions, asked = listed(layers), listed(positions), tuple(tokens)
+
+        def made() -> FocusLens:
+            chosen = layers_asked(self.subject, layers)
+            wanted = [self._token(each) for each in asked]
+            steps = self.steps(streams(chosen), self._places(positions))
+            return focus_of(self.subject, steps, chosen, wanted, self._pieces(wanted))
+
+        return self._view(FocusLens, (asked, layers, positions), made)
+
+    def attention(
+        self,
+        layer: int,
+        head: int | Iterable[int] | None = None,
+        query: Positions | int = "last",
+        *,
+        values: bool = False,
+    ) -> Attention:
+        """Where the heads of a layer look from the tokens `query`, and how much of their attention the sink takes.
+
+        `head`: one, several, or all. `query`: a place, or positions as of a trace, at most MOST_QUERIES. `values`: also
+        how much the value at each place adds to the residual stream. Raises InspectionError for a layer, head or query
+        that is not there, and for a model without attention.
+        """
+        heads, queries = listed(head), listed(query)
+
+        def made() -> Attention:
+            names = attention_names(self.subject, layer, values)
+            places = places_asked(self.tokens, [queries] if isinstance(queries, int) else queries)
+            if len(places) > MOST_QUERIES:
+                raise InspectionError(
+                    f"attention: {len(places)} queries, expected at most {MOST_QUERIES}. Ask for some of them: query=."
+                )
+            steps = self.steps(names, np.arange(places[-1] + 1) if values else places)
+            return attention_of(self.subject, steps, layer, places, heads_asked(self.subject, heads), values)
+
+        return self._view(Attention, (layer, heads, queries, values), made)
+
+    def experts(self, positions: Positions | None = None, *, norms: bool = False) -> ExpertsView:
+        """Which experts were chosen, with what weight, and how the work was spread. `norms`: also how much each added.
+
+        Raises InspectionError for a model without experts, and for positions that are not there.
+        """
+        positions = listed(positions)
+
+        def made() -> ExpertsView:
+            layers = layers_with_experts(self.subject)
+            steps = self.steps(experts_names(layers, norms), self._places(positions))
+            return experts_of(self.subject, steps, layers, norms)
+
+        return self._view(ExpertsView, (positions, norms), made)
+
+    def attribution(
+        self, token: int | str | None = None, position: int | None = None, *, heads: bool = False
+    ) -> Attribution:
+        """The logit of `token` after the token at `position`, as the sum of what every part of the model gave to it.
+
+        Left out, it is the last token of the sequence, after the one before it; without `token` the one that came
+        there, and behind the last the likeliest. `heads`: also what each head gave. Raises InspectionError for a token
+        or a position that is not there, for heads of a model without attention, and for a model that writes no text.
+        """
+
+        def made() -> Attribution:
+            asked = max(len(self.tokens) - 2, 0) if position is None else position
+            place = int(places_asked(self.tokens, [asked])[0])
+            [step] = self.steps(attribution_names(self.subject, heads), np.array([place]))
+            wanted = self._likeliest(step, place) if token is None else self._token(token)
+            return attribution_of(self.subject, step, place, wanted, heads, self._pieces([wanted]))
+
+        return self._view(Attribution, (token, position, heads), made)
+
+    def states(self, positions: Positions | None = None) -> States:
+        """The norms of Mamba's states and its time steps. Raises InspectionError for a model without states."""
+        positions = listed(positions)
+
+        def made() -> States:
+            return states_of(self.subject, self.steps(states_names(self.subject), self._places(positions)))
+
+        return self._view(States, (positions,), made)
+
+    def hidden_attention(self, layer: int, query: int = -1) -> HiddenAttention:
+        """What reaches the token at `query` from every token before it, in one layer of Mamba.
+
+        Raises InspectionError for a model without states, and for a layer or a query that is not there.
+        """
+
+        def made() -> HiddenAttention:
+            names = hidden_names(self.subject, layer)
+            place = int(places_asked(self.tokens, [query])[0])
+            step = joined_steps(self.steps(names, np.arange(place + 1)), names)
+            return hidden_attention_of(self.subject, step, layer, place)
+
+        return self._view(HiddenAttention, (layer, query), made)
+
+    @property
+    def available(self) -> list[str]:
+        """The names of the views that it can give: all that the model has; of a file alone, those in it. Raises
+        nothing."""
+        return sorted({view.view for view in self.views}) if self._subject is None else self._subject.views
+
+    @property
+    def views(self) -> list[View]:
+        """Those that were computed so far. Raises nothing."""
+        return list(self._views.values())
+
+    # --- forms ---
+
+    def json(self) -> dict[str, Any]:
+        """The summary of docs/formats/trace.md: no values, no views. Raises nothing."""
+        return {
+            "trace": VERSION,
+            "kind": self.kind,
+            "model": dict(self.facts),
+            "receipt": self.receipt,
+            "tokens": [token_facts(token) for token in self.tokens],
+            "places": self.places.tolist(),
+            "recorded": [
+                {"name": name, "shape": list(value.shape), "bytes": value.nbytes} for name, value in self._kept.items()
+            ],
+            "views": [view.view for view in self.views],
+            "available": self.available,
+        }
+
+    def table(self) -> list[dict[str, Any]]:
+        """One row a token: what it is and how sure the model was of it. Raises nothing."""
+        sure = {row["place"]: row for row in self.confidence().table()}
+        return [
+            {"place": token.place, "id": token.id, "text": token.text, "part": token.part, "channel": token.channel}
+            | {name: sure[token.place][name] if token.place in sure else None for name in ("logprob", "rank")}
+            for token in self.tokens
+        ]
+
+    def _repr_html_(self) -> str:
+        return html_table(self.table())
+
+    # --- what views need ---
+
+    def _view(self, kind: type[V], asked: tuple[Any, ...], make: Callable[[], V]) -> V:
+        """The view, made the first time that it is asked for so."""
+        key = f"{kind.view} {asked}"
+        view = self._views.get(key) or make()
+        if not isinstance(view, kind):
+            raise TypeError(f"{key} is a {type(view).__name__}, expected {kind.__name__}.")
+        self._views[key] = view
+        return view
+
+    def _lost(self) -> Confidence:
+        self.subject.need("confidence")
+        raise InspectionError("confidence: the file of this trace does not have it. Make the trace again.")
+
+    def _likeliest(self, step: Step, place: int) -> int:
+        """The token that came after a place, or the likeliest where none came."""
+        if place in self._came:
+            return self._came[place]
+        head = Head(self.subject)
+        try:
+            return int(head.all_logits(step.values[streams([self.subject.layers - 1])[0]])[0].argmax())
+        finally:
+            head.close()
+
+    @property
+    def _came(self) -> dict[int, int]:
+        """The token that came after each place."""
+        return {before.place: after.id for before, after in zip(self.tokens, self.tokens[1:], strict=False)}
+
+    def _places(self, positions: Positions | None) -> Array:
+        return self.places if positions is None else places_asked(self.tokens, positions)
+
+    def _pieces(self, ids: Iterable[int]) -> dict[str, str]:
+        return pieces_of(ids, self.subject.tokenizer)
+
+    def _check_top(self, top: int) -> None:
+        most = int(self.subject.model.config.vocab_size)
+        if not isinstance(top, int) or isinstance(top, bool) or not 1 <= top <= most:
+            raise InspectionError(f"lens: top={top!r:.80}, expected a whole number from 1 to {most}.")
+
+    def _token(self, given: int | str) -> int:
+        """Raises InspectionError for a text that is not one token."""
+        if not isinstance(given, str):
+            return int(given)
+        tokenizer = self.subject.tokenizer
+        found = [] if tokenizer is None else tokenizer.encode(given)
+        if len(found) != 1:
+            raise InspectionError(
+                f"focus lens: {given!r:.80} is {len(found)} tokens ({found}), expected one. Give one of these ids, or "
+                "a text that is one token; a word that follows another begins with a space."
+            )
+        return int(found[0])
+
+
+def listed(given: Any) -> Any:
+    """The same, with numbers in a tuple: what a view was asked for is kept beside it. Raises nothing."""
+    return given if given is None or isinstance(given, str | int) else tuple(given)
+
+
+def plan_of(
+    subject: Subject,
+    transcript: Transcript,
+    *,
+    record: str | Iterable[str] = USUAL_RECORD,
+    positions: Positions = "all",
+) -> Price:
+    """What `trace_of` would take. Raises InspectionError as it does, but for the bytes."""
+    tokens = tokens_of(subject, transcript)
+    names = own_names(subject, record)
+    return price_of(subject, len(tokens), names, len(places_asked(tokens, positions)))
+
+
+def trace_of(
+    subject: Subject,
+    transcript: Transcript,
+    *,
+    record: str | Iterable[str] = USUAL_RECORD,
+    positions: Positions = "all",
+    max_bytes: int | str = USUAL_MOST,
+) -> Trace:
+    """Compute a transcript's tokens once more, and keep the values `record` names at `positions`, and how sure the
+    model was of each token.
+
+    Raises InspectionError for names, positions and models that cannot be looked at, and, before anything is computed,
+    for more bytes than `max_bytes`.
+    """
+    tokens = tokens_of(subject, transcript)
+    names = own_names(subject, record)
+    places = places_asked(tokens, positions)
+    check_price(price_of(subject, len(tokens), names, len(places)), max_bytes, "tracing")
+    ids = [token.id for token in tokens]
+    parts: dict[str, list[Array]] = {name: [] for name in names}
+    outcomes: list[Outcomes] = []
+    writes = not subject.model.family.embeds
+    program = WatchingProgram(subject, names, logits=writes)
+    try:
+        for step in program.steps(ids, expanded=transcript.expanded):
+            rows = np.flatnonzero(np.isin(step.places, places))
+            for name in names:
+                parts[name].append(step.values[name][rows])
+            if step.logits is not None:
+                following = np.array([*ids, -1])[step.places + 1]
+                outcomes.append(outcomes_of(step.logits, following, min(ALTERNATIVES, step.logits.shape[1])))
+    finally:
+        program.close()
+    return Trace(
+        subject=subject,
+        facts=subject.facts,
+        tokens=tokens,
+        places=places,
+        kept={name: np.concatenate(rows) for name, rows in parts.items()},
+        views={"confidence ()": confidence(subject, ids, joined(outcomes))} if writes else {},
+        expanded=transcript.expanded,
+        receipt=transcript.receipt,
+        max_bytes=max_bytes,
+    )
+
+
+def tokens_of(subject: Subject, transcript: Transcript) -> tuple[TracedToken, ...]:
+    """Raises InspectionError for a transcript without tokens, and for an id that the model does not have."""
+    ids = [*transcript.prompt_ids, *transcript.output_ids]
+    most = int(subject.model.config.vocab_size)
+    if not ids or any(not 0 <= token < most for token in ids):
+        wrong = [token for token in ids if not 0 <= token < most]
+        raise InspectionError(
+            f"tracing: {len(ids)} token ids{f', {wrong[0]} among them' if wrong else ''}, expected one or more from 0 "
+            f"to {most - 1}. Make them with this model's tokenizer."
+        )
+    return traced_tokens(
+        ids,
+        subject.tokenizer,
+        prompt=len(transcript.prompt_ids),
+        spans=transcript.spans,
+        channels=transcript.channels,
+        message=transcript.message,
+    )
+
+
+def confidence(subject: Subject, ids: Sequence[int], outcomes: Outcomes) -> Confidence:
+    """Of every token but the first, from the row before it."""
+    before = Outcomes(*(getattr(outcomes, name)[:-1] for name in ("logprob", "rank", "entropy", "ids", "logprobs")))
+    pieces = pieces_of([*ids, *before.ids.ravel()], subject.tokenizer)
+    places = np.arange(1, len(ids))
+    return confidence_of(before, places, np.asarray(ids[1:], np.int64), pieces, how_confidence(subject))
