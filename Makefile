@@ -76,6 +76,9 @@ $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Ouvert needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Name another with: make PYTHON=python3.12 …")'
 	$(PYTHON) -m venv $(VENV)
 
+# Where there is a compiler, kernels that do not compile end the set-up of a developer, with the compiler's error.
+KERNELS_REQUIRED = $(if $(shell command -v "$${CXX:-c++}" || command -v g++ || command -v clang++),OUVERT_KERNELS_REQUIRED=1)
+
 # Which C++ compiler there is. Changes when one is installed, so that the kernels are built then.
 $(VENV)/compiler: FORCE | $(VENV)/bin/python
 	@found=$$(command -v "$${CXX:-c++}" || command -v g++ || command -v clang++ || echo none); \
@@ -91,14 +94,14 @@ $(VENV)/installed: $(SOURCES) $(VENV)/compiler | $(VENV)/bin/python
 	@touch $@
 
 $(VENV)/installed-dev: $(SOURCES) $(VENV)/compiler | $(VENV)/bin/python
-	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[dev]'
+	$(KERNELS_REQUIRED) $(BIN)/python -m pip install -q --disable-pip-version-check -e '.[dev]'
 	@touch $(VENV)/installed $@
 
 $(REFERENCES)/bin/python:
 	$(PYTHON) -m venv $(REFERENCES)
 
 $(REFERENCES)/installed: $(SOURCES) | $(REFERENCES)/bin/python
-	$(REFERENCES)/bin/python -m pip install -q --disable-pip-version-check -e '.[dev,references]'
+	$(KERNELS_REQUIRED) $(REFERENCES)/bin/python -m pip install -q --disable-pip-version-check -e '.[dev,references]'
 	@touch $@
 
 # Clients in JavaScript need Node 20 or newer, and its npm.
@@ -110,7 +113,7 @@ $(CLIENTS)/bin/python:
 	$(PYTHON) -m venv $(CLIENTS)
 
 $(CLIENTS)/installed: $(SOURCES) | $(CLIENTS)/bin/python
-	$(CLIENTS)/bin/python -m pip install -q --disable-pip-version-check -e '.[dev,clients]'
+	$(KERNELS_REQUIRED) $(CLIENTS)/bin/python -m pip install -q --disable-pip-version-check -e '.[dev,clients]'
 	@touch $@
 
 $(VLLM)/bin/python:
@@ -126,7 +129,7 @@ $(CLUSTER)/bin/python:
 	$(PYTHON) -m venv $(CLUSTER)
 
 $(CLUSTER)/installed: $(SOURCES) | $(CLUSTER)/bin/python
-	$(CLUSTER)/bin/python -m pip install -q --disable-pip-version-check --no-cache-dir -e '.[dev,cluster]'
+	$(KERNELS_REQUIRED) $(CLUSTER)/bin/python -m pip install -q --disable-pip-version-check --no-cache-dir -e '.[dev,cluster]'
 	@touch $@
 
 # The web page. Node 20 or newer; what is built is committed, so that nobody needs Node to use Ouvert.

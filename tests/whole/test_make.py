@@ -1,7 +1,9 @@
 """What the Makefile does on a person's machine beside building: the link to the command, and words about compilers."""
 
 import os
+import shutil
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -79,3 +81,22 @@ def test_a_machine_without_a_compiler_is_told_at_once_and_builds_when_it_has_one
     _, _, said = make(f"{make.venv}/compiler", path=str(tools))
     assert said == ""
     assert (make.venv / "compiler").read_text() == f"{tools}/g++\n"
+
+
+def test_kernels_that_do_not_compile_end_a_developers_set_up_where_there_is_a_compiler(make, tmp_path):
+    """scikit-build-core goes on without them, in silence, unless this variable is set."""
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for name in ("sh", "make", "cat", "touch"):
+        (tools / name).symlink_to(shutil.which(name))
+    python = make.venv / "bin" / "python"
+    python.write_text('#!/bin/sh\necho "required: $OUVERT_KERNELS_REQUIRED"\nexit 1\n')
+    python.chmod(0o755)
+    assert make(f"{make.venv}/installed-dev", path=str(tools))[1] == "required: \n"
+    (tools / "g++").write_text("#!/bin/sh\n")
+    (tools / "g++").chmod(0o755)
+    status, said, _ = make(f"{make.venv}/installed-dev", path=str(tools))
+    assert (status, said) == (2, "required: 1\n")
+    assert not (make.venv / "installed-dev").exists()
+    [override] = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["scikit-build"]["overrides"]
+    assert override["if"] == {"failed": True, "env": {"OUVERT_KERNELS_REQUIRED": False}}
