@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 from ouvert.engine.interface import ConstraintState, EngineError, Sampling
-from ouvert.engine.sampler import number, shown
+from ouvert.engine.sampler import check, number, shown
+from ouvert.engine.variant import BASE, Variant
 
 LONGEST = 1e9  # seconds
 
@@ -28,6 +29,34 @@ def prompt_ids(ids: Sequence[int], *, context: int, vocabulary_size: int, room: 
             "Use the tokenizer that belongs to this model."
         )
     return checked
+
+
+def asked_elsewhere(
+    ids: Sequence[int],
+    written: Sequence[int],
+    sampling: Sampling,
+    timeout: float | None,
+    *,
+    context: int,
+    vocabulary_size: int,
+) -> tuple[list[int], list[int]]:
+    """The prompt, and how its answer began, as an engine in another program may be asked for the rest. It is refused
+    here as one in this process would refuse it: raises EngineError."""
+    given = prompt_ids([*ids, *written], context=context, vocabulary_size=vocabulary_size, room=0 if written else 1)
+    prompt, beginning = given[: len(given) - len(written)], given[len(given) - len(written) :]
+    check_beginning(prompt, beginning, sampling)
+    check(sampling, vocabulary_size)
+    check_timeout(timeout)
+    return prompt, beginning
+
+
+def refuse_variant(variant: Variant) -> None:
+    """Raises EngineError for all but the base, which is what another program computes."""
+    if variant != BASE:
+        raise EngineError(
+            f"beginning a sequence: {', '.join(variant.parts)}: another program computes this model, without adapters "
+            "and edits of ours. Leave them out, or load the model into this process."
+        )
 
 
 def check_timeout(timeout: float | None) -> None:

@@ -64,7 +64,7 @@ class TokenServer:
         self.requests: list[tuple[str, dict[str, str], Any]] = []
         self.left = 0
         self.hanging = threading.Event()  # set: those that hang go on, and die
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), handler_of(self))
+        self._http = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (Handler,), {"tokens_from": self}))
         self._http.daemon_threads = True
         self._thread = threading.Thread(target=self._http.serve_forever, args=(0.01,), daemon=True)
         self._thread.start()
@@ -119,100 +119,103 @@ class TokenServer:
         )
 
 
-def handler_of(server: TokenServer) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+class Handler(BaseHTTPRequestHandler):
+    """One connection: what the script of `tokens_from` says, else what the endpoint does."""
 
-        def log_message(self, *args):
-            pass
+    tokens_from: TokenServer
 
-        def do_GET(self):
-            self.answer(None)
+    protocol_version = "HTTP/1.1"
 
-        def do_POST(self):
-            self.answer(json.loads(self.rfile.read(int(self.headers["content-length"]))))
+    def log_message(self, *args):
+        pass
 
-        def answer(self, body):
-            server.requests.append((self.path, dict(self.headers), body))
-            script = server.script
-            if script.key is not None and self.headers.get("authorization") != f"Bearer {script.key}":
-                self.say(401, {"error": "Unauthorized"})
-            elif self.path in script.status:
-                status, text = script.status[self.path]
-                self.say(status, {"error": {"message": text, "code": status}})
-            elif self.path != "/inference/v1/generate":
-                self.say(200, server.json_at(self.path, body))
-            elif body["stream"]:
-                self.stream(body)
-            else:
-                self.whole(body)
+    def do_GET(self):
+        self.answer(None)
 
-        def say(self, status, value):
-            data = b"" if value is None else json.dumps(value).encode()
-            self.send_response(status)
-            self.send_header("content-length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
+    def do_POST(self):
+        self.answer(json.loads(self.rfile.read(int(self.headers["content-length"]))))
 
-        def whole(self, body):
-            ids, top = body["token_ids"], body["sampling_params"]["prompt_logprobs"]
-            places = [None]
-            for token in server.engine.score(ids, top):
-                place = {str(token.id): {"logprob": token.logprob}}
-                places.append(place | {str(each): {"logprob": logprob} for each, logprob in token.top})
-            self.say(200, {"output_mode": "tokens", "prompt_logprobs": places, "choices": []})
+    def answer(self, body):
+        self.tokens_from.requests.append((self.path, dict(self.headers), body))
+        script = self.tokens_from.script
+        if script.key is not None and self.headers.get("authorization") != f"Bearer {script.key}":
+            self.say(401, {"error": "Unauthorized"})
+        elif self.path in script.status:
+            status, text = script.status[self.path]
+            self.say(status, {"error": {"message": text, "code": status}})
+        elif self.path != "/inference/v1/generate":
+            self.say(200, self.tokens_from.json_at(self.path, body))
+        elif body["stream"]:
+            self.stream(body)
+        else:
+            self.whole(body)
 
-        def stream(self, body):
-            refused = None
-            try:
-                generation = server.engine.generate(body["token_ids"], server.sampling(body["sampling_params"]))
-            except EngineError as problem:
-                refused = problem
-            if refused is not None and not server.script.late:
-                self.say(400, {"error": {"message": str(refused), "code": 400}})
+    def say(self, status, value):
+        data = b"" if value is None else json.dumps(value).encode()
+        self.send_response(status)
+        self.send_header("content-length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def whole(self, body):
+        ids, top = body["token_ids"], body["sampling_params"]["prompt_logprobs"]
+        places = [None]
+        for token in self.tokens_from.engine.score(ids, top):
+            place = {str(token.id): {"logprob": token.logprob}}
+            places.append(place | {str(each): {"logprob": logprob} for each, logprob in token.top})
+        self.say(200, {"output_mode": "tokens", "prompt_logprobs": places, "choices": []})
+
+    def stream(self, body):
+        refused = None
+        try:
+            generation = self.tokens_from.engine.generate(
+                body["token_ids"], self.tokens_from.sampling(body["sampling_params"])
+            )
+        except EngineError as problem:
+            refused = problem
+        if refused is not None and not self.tokens_from.script.late:
+            self.say(400, {"error": {"message": str(refused), "code": 400}})
+            return
+        self.send_response(200)
+        self.send_header("content-type", "text/event-stream")
+        self.send_header("transfer-encoding", "chunked")
+        self.end_headers()
+        try:
+            if refused is not None:
+                self.event({"error": {"message": str(refused), "code": 400}})
+            elif not self.tokens(generation, body):
                 return
-            self.send_response(200)
-            self.send_header("content-type", "text/event-stream")
-            self.send_header("transfer-encoding", "chunked")
-            self.end_headers()
-            try:
-                if refused is not None:
-                    self.event({"error": {"message": str(refused), "code": 400}})
-                elif not self.tokens(generation, body):
-                    return
-                self.piece(b"data: [DONE]\n\n")
-                self.piece(b"")
-            except OSError:
-                server.left += 1
-                if refused is None:
-                    generation.cancel()
+            self.piece(b"data: [DONE]\n\n")
+            self.piece(b"")
+        except OSError:
+            self.tokens_from.left += 1
+            if refused is None:
+                generation.cancel()
 
-        def tokens(self, generation, body):
-            """False where the server died in the middle."""
-            script, came = server.script, 0
-            for came, token in enumerate(generation, 1):
-                if script.hangs_after is not None and came > script.hangs_after:
-                    server.hanging.wait()
-                if came > min(each for each in (script.dies_after, script.hangs_after, 10**9) if each is not None):
-                    generation.cancel()
-                    self.close_connection = True
-                    return False
-                self.event(script.event(event_of(token)))
-            reason = script.ends_with or generation.stopped.reason
-            self.event(script.event(event_of(None, reason, script.weights_version)))
-            if script.usage:
-                usage = {"prompt_tokens": len(body["token_ids"]), "prompt_tokens_details": {"cached_tokens": 2}}
-                self.event({"output_mode": "tokens", "choices": [], "usage": usage})
-            return True
+    def tokens(self, generation, body):
+        """False where the server died in the middle."""
+        script, came = self.tokens_from.script, 0
+        for came, token in enumerate(generation, 1):
+            if script.hangs_after is not None and came > script.hangs_after:
+                self.tokens_from.hanging.wait()
+            if came > min(each for each in (script.dies_after, script.hangs_after, 10**9) if each is not None):
+                generation.cancel()
+                self.close_connection = True
+                return False
+            self.event(script.event(event_of(token)))
+        reason = script.ends_with or generation.stopped.reason
+        self.event(script.event(event_of(None, reason, script.weights_version)))
+        if script.usage:
+            usage = {"prompt_tokens": len(body["token_ids"]), "prompt_tokens_details": {"cached_tokens": 2}}
+            self.event({"output_mode": "tokens", "choices": [], "usage": usage})
+        return True
 
-        def event(self, value):
-            self.piece(b": a sign of life\n\n")
-            self.piece(b"data: " + (value if isinstance(value, bytes) else json.dumps(value).encode()) + b"\n\n")
+    def event(self, value):
+        self.piece(b": a sign of life\n\n")
+        self.piece(b"data: " + (value if isinstance(value, bytes) else json.dumps(value).encode()) + b"\n\n")
 
-        def piece(self, data):
-            self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
-
-    return Handler
+    def piece(self, data):
+        self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
 
 
 def event_of(token, reason=None, weights_version=None):

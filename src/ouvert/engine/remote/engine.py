@@ -13,13 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from ouvert.engine.asked import check_beginning, check_timeout, prompt_ids
+from ouvert.engine.asked import asked_elsewhere, prompt_ids, refuse_variant
 from ouvert.engine.interface import EngineError, EngineFacts, Load, Sampling, Token
 from ouvert.engine.mailbox import closed
 from ouvert.engine.remote.endpoint import Ask
 from ouvert.engine.remote.generation import Line, Order, RemoteGeneration, Writing
 from ouvert.engine.remote.source import TokenSource
-from ouvert.engine.sampler import check
 from ouvert.engine.variant import BASE, Variant
 
 SCORING_WITHIN = 600.0  # seconds in which a text has to be read
@@ -148,21 +147,19 @@ class RemoteEngine:
         """The other program computes from now on, read or not, as far as the connection holds what it writes."""
         self._refuse_if_closed()
         refuse_variant(variant)
-        room = 0 if written else 1
-        given = prompt_ids([*ids, *written], context=self._context, vocabulary_size=self._vocabulary_size, room=room)
-        prompt = given[: len(given) - len(written)]
-        check_beginning(prompt, written, sampling)
-        check(sampling, self._vocabulary_size)
-        check_timeout(timeout)
+        size = self._vocabulary_size
+        prompt, beginning = asked_elsewhere(
+            ids, written, sampling, timeout, context=self._context, vocabulary_size=size
+        )
         self._refuse_penalties_in_pieces(sampling)
         room = self._context - len(prompt)
         order = Order(
             prompt=prompt,
-            written=given[len(prompt) :],
+            written=beginning,
             sampling=sampling,
             seed=secrets.randbits(32) if sampling.seed is None else int(sampling.seed),
             most_tokens=room if sampling.max_tokens is None else min(room, sampling.max_tokens),
-            vocabulary_size=self._vocabulary_size,
+            vocabulary_size=size,
             deadline=None if timeout is None else time.monotonic() + timeout,
             salt=self._salts.of(owner),
         )
@@ -240,15 +237,6 @@ class RemoteEngine:
                 "that computes counts only what it writes in one request, and such an answer takes several. Leave the "
                 "penalties out, or use repetition_penalty."
             )
-
-
-def refuse_variant(variant: Variant) -> None:
-    """Raises EngineError for all but the base."""
-    if variant != BASE:
-        raise EngineError(
-            f"beginning a sequence: {', '.join(variant.parts)}: another program computes this model, without adapters "
-            "and edits of ours. Leave them out, or load the model into this process."
-        )
 
 
 def scores_of(answer: Mapping[str, Any], ids: Sequence[int], top: int) -> list[Token]:

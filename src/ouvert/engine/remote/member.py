@@ -15,7 +15,7 @@ from typing import Any, get_args
 
 import numpy as np
 
-from ouvert.engine.asked import check_beginning, check_timeout, prompt_ids, state_behind
+from ouvert.engine.asked import asked_elsewhere, prompt_ids, refuse_variant, state_behind
 from ouvert.engine.identity import IDENTITY_VERSION, NumericIdentity
 from ouvert.engine.interface import (
     Constraint,
@@ -32,14 +32,12 @@ from ouvert.engine.interface import (
 from ouvert.engine.mailbox import closed
 from ouvert.engine.remote.connection import Connection, NothingThereError
 from ouvert.engine.remote.endpoint import GENERATE, Chunk, TokenStream
-from ouvert.engine.remote.engine import Tally, refuse_variant, scores_of
-from ouvert.engine.sampler import check
+from ouvert.engine.remote.engine import SCORING_WITHIN, Tally, scores_of
 from ouvert.engine.variant import BASE, Variant
 
 FORMAT = 1
 FACTS, EMBED, FORGET = "/inference/v1/facts", "/inference/v1/embed", "/inference/v1/forget"
 GRACE = 10.0  # seconds beyond an answer's time, in which the other side ends it
-SCORING_WITHIN = 600.0  # seconds in which a text has to be read
 
 # What a member says has to be of these types: it is compared, hashed and shown.
 NONE = type(None)
@@ -187,16 +185,12 @@ class MemberEngine:
     ) -> "MemberGeneration":
         self._refuse_if_closed()
         refuse_variant(variant)
-        size = self.vocabulary_size
-        room = 0 if written else 1
-        given = prompt_ids([*ids, *written], context=self.context, vocabulary_size=size, room=room)
-        prompt = given[: len(given) - len(written)]
-        check_beginning(prompt, written, sampling)
-        check(sampling, size)
-        check_timeout(timeout)
+        prompt, beginning = asked_elsewhere(
+            ids, written, sampling, timeout, context=self.context, vocabulary_size=self.vocabulary_size
+        )
         if sampling.seed is None:
             sampling = replace(sampling, seed=secrets.randbits(32))
-        order = MemberOrder(prompt, sampling, tuple(written), timeout, salt_of(owner), self.statement)
+        order = MemberOrder(prompt, sampling, tuple(beginning), timeout, salt_of(owner), self.statement)
         generation = MemberGeneration(MemberAnswer(self.connection, order, self._tally))
         with self._lock:
             self._streams.add(generation)
