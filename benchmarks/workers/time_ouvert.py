@@ -3,6 +3,7 @@
     time_ouvert.py MODEL.gguf THREADS CONTEXT
 
 Reads one JSON request a line, answers one JSON object a line. Packed weights lie beside the model's store, as in use.
+Ready is when the check of the weights, which takes some seconds behind a first answer, is over.
 The request "stretch" makes the past as long as "depth" without computing it: what keys and values hold does not change
 how long attention over them takes. Here they are zeros, in memory of their own.
 """
@@ -43,9 +44,11 @@ def main() -> None:
     began = time.perf_counter()
     opened = open_installed(store, installed, threads=threads)
     runner = opened.engine._runner.program
+    load_seconds = time.perf_counter() - began
+    opened.engine.check_weights()
     timed = Timed(runner, context)
     system = f"{opened.instruction_set}, cache {opened.cache_type}"
-    print(json.dumps({"ready": True, "load_seconds": time.perf_counter() - began, "system": system}), flush=True)
+    print(json.dumps({"ready": True, "load_seconds": load_seconds, "system": system}), flush=True)
     for line in sys.stdin:
         print(json.dumps({"seconds": timed.seconds(json.loads(line))}), flush=True)
 

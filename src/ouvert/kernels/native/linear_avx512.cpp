@@ -1,7 +1,7 @@
 // The products with AVX-512 and VNNI. One register holds 4 columns of 16 rows: vpdpbusd adds 4 products to the lane of
 // each row, and one 4-byte broadcast of activations serves 16 rows. An unpacked block of weights (8 registers) stays in
 // registers for up to 16 tokens. The offset of the unsigned codes is subtracted where the integer sums begin, which
-// costs nothing.
+// costs nothing. Activations of 16 bits are split into two parts of 8 bits, block by block: x = 128 * first + second.
 
 #if defined(__x86_64__)
 
@@ -114,39 +114,68 @@ OUVERT_INLINE void add_products(__m512i& sum, __m512i codes, const std::int8_t* 
   asm("vpdpbusd %2%{1to16%}, %1, %0" : "+v"(sum) : "v"(codes), "m"(*reinterpret_cast<const Four*>(activations)));
 }
 
+// Of how many parts of 8 bits a code of activations consists.
+template <typename Code>
+constexpr int kParts = sizeof(Code);
+
 // One block of W tokens.
 struct BlockTokens {
-  const std::int8_t* activations;
+  const std::int8_t* activations;  // [token][part][column]
   const float* scales;
   const std::int32_t (&start)[2][16];  // where the integer sums of both halves begin (Q6_K), or of the block
   const float (&scaled_sum)[16];       // layouts with a minimum
 };
 
-// Adds one block to the sums.
-template <Layout L, int W>
+// The 32 activations of a block and a token, which lie in the order of wide_place, as [part][column].
+OUVERT_INLINE void split(const std::int16_t* codes, std::int8_t* parts) {
+  const __m512i in_order = _mm512_broadcast_i32x4(_mm_setr_epi8(0, 1, 4, 5, 2, 3, 6, 7, 8, 9, 12, 13, 10, 11, 14, 15));
+  const __m512i whole = _mm512_shuffle_epi8(_mm512_loadu_si512(codes), in_order);
+  const auto store = [&](int part, __m512i values) __attribute__((always_inline)) {
+    _mm256_store_si256(reinterpret_cast<__m256i*>(parts + part * kBlock), _mm512_cvtepi16_epi8(values));
+  };
+  store(0, _mm512_srai_epi16(whole, 7));
+  store(1, _mm512_and_si512(whole, _mm512_set1_epi16(127)));
+}
+
+// The integer sum of a code's parts, whose products were summed one by one.
+template <int P>
+OUVERT_INLINE __m512i joined(const __m512i (&parts)[P]) {
+  if constexpr (P == 1)
+    return parts[0];
+  else
+    return _mm512_add_epi32(_mm512_slli_epi32(parts[0], 7), parts[1]);
+}
+
+// Adds one block to the sums. P: parts of a code of activations.
+template <Layout L, int W, int P>
 OUVERT_INLINE void add_block(const __m512i (&codes)[8], const BlockScales& weights, const BlockTokens& tokens,
                              __m512 (&sums)[W]) {
-  constexpr int kTogether = W < 4 ? W : 4;  // tokens whose integer sums are built at the same time: hides latency
-#pragma GCC unroll 4
+  constexpr int kMost = 4 / P;  // tokens whose integer sums are built at the same time: hides latency
+  constexpr int kTogether = W < kMost ? W : kMost;
+#pragma GCC unroll 8
   for (int from = 0; from < W; from += kTogether) {
-    __m512i dots[kTogether], seconds[kTogether];
+    __m512i dots[kTogether][P], seconds[kTogether][P];
 #pragma GCC unroll 4
     for (int t = 0; t < kTogether; ++t) {
-      dots[t] = has_minimum(L) ? _mm512_setzero_si512() : _mm512_set1_epi32(tokens.start[0][from + t]);
-      if constexpr (L == Layout::Q6_K) seconds[t] = _mm512_set1_epi32(tokens.start[1][from + t]);
+      dots[t][0] = seconds[t][0] = _mm512_setzero_si512();
+      if constexpr (!has_minimum(L)) dots[t][P - 1] = _mm512_set1_epi32(tokens.start[0][from + t]);
+      else dots[t][P - 1] = _mm512_setzero_si512();
+      if constexpr (L == Layout::Q6_K) seconds[t][P - 1] = _mm512_set1_epi32(tokens.start[1][from + t]);
     }
 #pragma GCC unroll 8
     for (int j = 0; j < 8; ++j)
 #pragma GCC unroll 4
-      for (int t = 0; t < kTogether; ++t)
-        add_products(L == Layout::Q6_K && j >= 4 ? seconds[t] : dots[t], codes[j],
-                     tokens.activations + (from + t) * kBlock + 4 * j);
+      for (int n = 0; n < kTogether * P; ++n) {
+        const int t = n / P, part = n % P;
+        add_products(L == Layout::Q6_K && j >= 4 ? seconds[t][part] : dots[t][part], codes[j],
+                     tokens.activations + (from * P + n) * kBlock + 4 * j);
+      }
 #pragma GCC unroll 4
     for (int t = 0; t < kTogether; ++t) {
-      __m512i dot = dots[t];
+      __m512i dot = joined<P>(dots[t]);
       if constexpr (L == Layout::Q6_K)
         dot = _mm512_add_epi32(_mm512_mullo_epi32(dot, weights.sub[0]),
-                               _mm512_mullo_epi32(seconds[t], weights.sub[1]));
+                               _mm512_mullo_epi32(joined<P>(seconds[t]), weights.sub[1]));
       __m512& sum = sums[from + t];
       const __m512 scale = _mm512_mul_ps(weights.scale, _mm512_set1_ps(tokens.scales[from + t]));
       sum = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot), scale, sum);
@@ -176,47 +205,65 @@ OUVERT_INLINE void find_starts(__mmask16 those, const std::int32_t* code_sums, s
   }
 }
 
-// The finished sums of W tokens, from token t0 of the tile on.
-template <Layout L, int W>
-OUVERT_INLINE void group_times_tokens(const std::uint8_t* group, std::int64_t columns, const Tile& tile,
-                                      std::int64_t t0, __m512 (&sums)[W]) {
+// For few tokens memory is the limit, and a thread reads faster from several places at a time than from one: that many
+// groups of rows go side by side, block by block. Memory is prefetched kAhead bytes ahead, across the ends of pages and
+// groups, into the second-level cache: the first allows too few requests at a time.
+constexpr std::int64_t kStreams = 4, kAhead = 4096;
+constexpr bool few(int tokens) { return tokens <= 4; }
+
+// The finished sums of G groups of rows and W tokens, from token t0 of the tile on.
+template <Layout L, int G, int W, typename Code>
+OUVERT_INLINE void groups_times_tokens(const std::uint8_t* group, std::int64_t columns, const TileOf<Code>& tile,
+                                       std::int64_t t0, __m512 (&sums)[G][W]) {
   constexpr Geometry g = geometry(L);
-  const std::int8_t* activations = tile.codes + t0 * kBlock;
+  constexpr int P = kParts<Code>;
+  const std::int64_t bytes = group_bytes(L, columns);
+  const Code* activations = tile.codes + t0 * kBlock;
+  alignas(64) std::int8_t parts[P == 1 ? 1 : W * P * kBlock];
   const float* scales = tile.scales + t0;
   const std::int32_t* code_sums = tile.sums + t0;
   const __mmask16 those = static_cast<__mmask16>((1u << W) - 1);
   alignas(64) std::int32_t start[2][16];
   alignas(64) float scaled_sum[16];
-  // For few tokens memory is the limit. It is prefetched kAhead bytes ahead, across the ends of pages and groups, into
-  // the second-level cache: the first allows too few requests at a time.
-  constexpr std::int64_t kAhead = 8192;
   constexpr std::int64_t kBytes = g.codes + g.scales * kBlock / g.scales_columns;  // of one block
-  const std::uint8_t* ahead = group + kAhead;
+  std::int64_t ahead = kAhead;
 
+#pragma GCC unroll 4
+  for (int n = 0; n < G; ++n)
 #pragma GCC unroll 16
-  for (int t = 0; t < W; ++t) sums[t] = _mm512_setzero_ps();
-  const std::uint8_t* stretch = group;
+    for (int t = 0; t < W; ++t) sums[n][t] = _mm512_setzero_ps();
+  std::int64_t stretch = 0;  // from the start of each group
   for (std::int64_t left = columns / kBlock; left > 0; left -= kStretchBlocks) {
     const std::int64_t blocks = std::min(left, kStretchBlocks);
-    const std::uint8_t* packed = stretch + stretch_scales(L, blocks);
+    std::int64_t packed = stretch + stretch_scales(L, blocks);
     for (std::int64_t within = 0; within < blocks; ++within) {
-      if constexpr (W <= 4) {
-#pragma GCC unroll 10
-        for (std::int64_t line = 0; line < kBytes; line += 64)
-          _mm_prefetch(reinterpret_cast<const char*>(ahead + line), _MM_HINT_T1);
-        ahead += kBytes;
-      }
-      __m512i codes[8];
-      BlockScales weights;
-      unpack_codes<L>(packed, codes);
-      load_scales<L>(stretch, within, weights);
-
       find_starts<L>(those, code_sums, tile.width, scales, start, scaled_sum);
       // They are read from memory one by one. Otherwise g++ shuffles them out of a register that the products need.
       asm volatile("" : : "r"(start), "r"(scaled_sum) : "memory");
-
-      const BlockTokens tokens{activations, scales, start, scaled_sum};
-      add_block<L, W>(codes, weights, tokens, sums);
+      const std::int8_t* of_eight_bits = parts;
+      if constexpr (P == 1) {
+        of_eight_bits = activations;
+      } else {
+#pragma GCC unroll 8
+        for (int t = 0; t < W; ++t) split(activations + t * kBlock, parts + t * P * kBlock);
+        asm volatile("" : : "r"(of_eight_bits) : "memory");  // as above
+      }
+      const std::int64_t skip = ahead < bytes ? ahead : ahead + (G - 1) * bytes;
+#pragma GCC unroll 4
+      for (int n = 0; n < G; ++n) {
+        const std::uint8_t* from = group + n * bytes;
+        if constexpr (few(W)) {
+#pragma GCC unroll 10
+          for (std::int64_t line = 0; line < kBytes; line += 64)
+            _mm_prefetch(reinterpret_cast<const char*>(from + skip + line), _MM_HINT_T1);
+        }
+        __m512i codes[8];
+        BlockScales weights;
+        unpack_codes<L>(from + packed, codes);
+        load_scales<L>(from + stretch, within, weights);
+        add_block<L, W, P>(codes, weights, {of_eight_bits, scales, start, scaled_sum}, sums[n]);
+      }
+      ahead += kBytes;
       packed += g.codes;
       activations += tile.width * kBlock;
       scales += tile.width;
@@ -233,64 +280,90 @@ struct Destination {
   std::int64_t stride;
   const Epilogue* epilogue;
   std::int64_t first_row;
-  __mmask16 rows;
+  std::int64_t rows;  // from the first on
+
+  Destination group(std::int64_t n) const {
+    return {out, stride, epilogue, first_row + n * kRowGroup, rows - n * kRowGroup};
+  }
 };
 
 OUVERT_INLINE void store(const Destination& to, std::int64_t token, __m512 sum) {
   const Epilogue& epilogue = *to.epilogue;
+  const auto rows = static_cast<__mmask16>((1u << std::min(kRowGroup, to.rows)) - 1);
   float* at = to.out + (epilogue.out_rows ? epilogue.out_rows[token] : token) * to.stride + to.first_row;
-  if (epilogue.bias) sum = _mm512_add_ps(sum, _mm512_maskz_loadu_ps(to.rows, epilogue.bias + to.first_row));
-  if (epilogue.accumulate) sum = _mm512_add_ps(_mm512_maskz_loadu_ps(to.rows, at), sum);
-  _mm512_mask_storeu_ps(at, to.rows, sum);
+  if (epilogue.bias) sum = _mm512_add_ps(sum, _mm512_maskz_loadu_ps(rows, epilogue.bias + to.first_row));
+  if (epilogue.accumulate) sum = _mm512_add_ps(_mm512_maskz_loadu_ps(rows, at), sum);
+  _mm512_mask_storeu_ps(at, rows, sum);
 }
 
-template <Layout L, int W>
-__attribute__((noinline)) void tokens(const std::uint8_t* group, std::int64_t columns, const Tile& tile,
+template <Layout L, int G, int W, typename Code>
+__attribute__((noinline)) void tokens(const std::uint8_t* group, std::int64_t columns, const TileOf<Code>& tile,
                                       std::int64_t t0, std::int64_t token, const Destination& to) {
-  __m512 sums[W];
-  group_times_tokens<L, W>(group, columns, tile, t0, sums);
+  __m512 sums[G][W];
+  groups_times_tokens<L, G, W, Code>(group, columns, tile, t0, sums);
+#pragma GCC unroll 4
+  for (int n = 0; n < G; ++n)
 #pragma GCC unroll 16
-  for (int t = 0; t < W; ++t) store(to, token + t, sums[t]);
+    for (int t = 0; t < W; ++t) store(to.group(n), token + t, sums[n][t]);
+}
+
+// W tokens and `groups` groups of rows.
+template <Layout L, int W, typename Code>
+OUVERT_INLINE void tokens_of_groups(const std::uint8_t* group, std::int64_t groups, std::int64_t columns,
+                                    const TileOf<Code>& tile, std::int64_t t0, std::int64_t token,
+                                    const Destination& to) {
+  if constexpr (few(W))
+    if (groups == kStreams) return tokens<L, kStreams, W, Code>(group, columns, tile, t0, token, to);
+  const std::int64_t bytes = group_bytes(L, columns);
+  for (std::int64_t n = 0; n < groups; ++n)
+    tokens<L, 1, W, Code>(group + n * bytes, columns, tile, t0, token, to.group(n));
 }
 
 // ---- a piece ----------------------------------------------------------------------------------------------------
 
-template <Layout L>
+template <Layout L, typename Code>
 void matmul_layout(const Matrix& weights, const Activations& x, float* out, std::int64_t stride, const Piece& piece,
                    const Epilogue& epilogue) {
   const std::int64_t columns = weights.columns, bytes = group_bytes(L, columns);
   // As many tokens at a time as stay in the second-level cache while the rows pass by.
   constexpr std::int64_t kCache = 512 << 10;
-  const std::int64_t token_bytes = columns / kBlock * activation_block_bytes(1);
+  const std::int64_t token_bytes = columns / kBlock * activation_block_bytes(sizeof(Code));
   const std::int64_t chunk = std::max<std::int64_t>(1, kCache / token_bytes / kTokenTile) * kTokenTile;
   for (std::int64_t begin = piece.token_begin, end; begin < piece.token_end; begin = end) {
     end = std::min(piece.token_end, (begin / chunk + 1) * chunk);
-    for (std::int64_t row = piece.row_begin; row < piece.row_end; row += kRowGroup) {
+    const std::int64_t together = few(static_cast<int>(std::min<std::int64_t>(end - begin, kTokenTile))) ? kStreams : 1;
+    for (std::int64_t row = piece.row_begin; row < piece.row_end; row += together * kRowGroup) {
       const std::uint8_t* group = weights.data + row / kRowGroup * bytes;
-      const std::int64_t rows = std::min(kRowGroup, weights.rows - row);
-      const Destination to{out, stride, &epilogue, row, static_cast<__mmask16>((1u << rows) - 1)};
+      const std::int64_t groups = std::min(together, (piece.row_end - row + kRowGroup - 1) / kRowGroup);
+      const Destination to{out, stride, &epilogue, row, weights.rows - row};
       for (std::int64_t token = begin; token < end;) {
-        const Tile tile = tile_at(x, token / kTokenTile);
+        const TileOf<Code> tile = tile_at<Code>(x, token / kTokenTile);
         const std::int64_t t0 = token % kTokenTile, left = std::min(tile.width - t0, end - token);
-        if (left >= 16) {
-          tokens<L, 16>(group, columns, tile, t0, token, to), token += 16;
+        constexpr int kWidest = 16 / kParts<Code>;  // as many as have their sums in registers
+        const auto some = [&](auto width) __attribute__((always_inline)) {
+          tokens_of_groups<L, width, Code>(group, groups, columns, tile, t0, token, to);
+          token += width;
+        };
+        if (left >= kWidest) {
+          some(std::integral_constant<int, kWidest>());
         } else if (left >= 8) {
-          tokens<L, 8>(group, columns, tile, t0, token, to), token += 8;
+          some(std::integral_constant<int, 8>());
         } else if (left >= 4) {
-          tokens<L, 4>(group, columns, tile, t0, token, to), token += 4;
+          some(std::integral_constant<int, 4>());
         } else if (left >= 2) {
-          tokens<L, 2>(group, columns, tile, t0, token, to), token += 2;
+          some(std::integral_constant<int, 2>());
         } else {
-          tokens<L, 1>(group, columns, tile, t0, token, to), token += 1;
+          some(std::integral_constant<int, 1>());
         }
       }
     }
   }
 }
 
+template <typename Code>
 void matmul(const Matrix& w, const Activations& x, float* out, std::int64_t stride, const Piece& piece,
             const Epilogue& e) {
-  with_int8_layout(w.layout, [&](auto layout) { matmul_layout<layout>(w, x, out, stride, piece, e); });
+  with_int8_layout(w.layout, [&](auto layout) { matmul_layout<layout, Code>(w, x, out, stride, piece, e); });
 }
 
 // ---- float activations ------------------------------------------------------------------------------------------
@@ -370,8 +443,7 @@ void matmul_f32_layout(const Matrix& weights, const float* x, std::int64_t x_str
   const std::int64_t columns = weights.columns, bytes = group_bytes(L, columns);
   for (std::int64_t row = piece.row_begin; row < piece.row_end; row += kRowGroup) {
     const std::uint8_t* group = weights.data + row / kRowGroup * bytes;
-    const std::int64_t rows = std::min(kRowGroup, weights.rows - row);
-    const Destination to{out, stride, &epilogue, row, static_cast<__mmask16>((1u << rows) - 1)};
+    const Destination to{out, stride, &epilogue, row, weights.rows - row};
     for (std::int64_t token = piece.token_begin; token < piece.token_end;) {
       const float* from[6];
       const std::int64_t left = std::min<std::int64_t>(6, piece.token_end - token);
@@ -431,7 +503,7 @@ void quantise(const float* x, std::int64_t stride, const std::int32_t* from_rows
 
 }  // namespace
 
-const LinearKernels kLinearAvx512 = {quantise, quantise_wide_avx2, matmul, matmul_wide_avx2, matmul_f32};
+const LinearKernels kLinearAvx512 = {quantise, quantise_wide_avx2, matmul<std::int8_t>, matmul<std::int16_t>, matmul_f32};
 
 }  // namespace ouvert
 

@@ -11,8 +11,7 @@ extern const LinearKernels kLinearPlain;
 extern const LinearKernels kLinearAvx2;
 extern const LinearKernels kLinearAvx512;
 
-// Parts of kLinearAvx2 that have files of their own. Products of 16-bit activations in AVX2 serve AVX-512 too: few are
-// wide enough to gain more.
+// Parts of kLinearAvx2 that have files of their own. Activations are quantised to 16 bits for AVX-512 too.
 void quantise_avx2(const float* x, std::int64_t stride, const std::int32_t* from_rows, const Activations& to,
                    std::int64_t token_begin, std::int64_t token_end);
 void quantise_wide_avx2(const float* x, std::int64_t stride, const Activations& to, std::int64_t token_begin,
