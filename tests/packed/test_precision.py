@@ -8,7 +8,7 @@ import pytest
 
 from ouvert.kernels import packing
 from ouvert.models import Parameter
-from ouvert.models.sources import Plain
+from ouvert.models.sources import Fp8Blocks, Plain
 from ouvert.packed import (
     InMemory,
     PackedFile,
@@ -240,6 +240,41 @@ def test_a_matrix_that_fewer_bits_cannot_hold_is_refused_by_name_and_nothing_app
             InMemory(1, placements([parameter], precision)).place(parameter)
         write_packed([parameter], target, source_digest="s", recipe="r", precision="16")  # there it is as it is
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model.safetensors", "packed.safetensors"]
+
+
+def fp8_values(codes):
+    """E4M3FN by its definition: a sign, four bits of an exponent, three of a mantissa, no infinities."""
+    sign, exponent, mantissa = codes >> 7, codes >> 3 & 15, codes & 7
+    size = np.where(exponent == 0, mantissa / 8 * 2.0**-6, (1 + mantissa / 8) * 2.0 ** (exponent.astype(float) - 7))
+    return np.where(sign, -size, size)
+
+
+@pytest.mark.parametrize("precision", ["8", "4"])
+def test_fp8_is_rounded_as_the_bf16_that_is_read_from_it(tmp_path, precision):
+    random = np.random.default_rng(5)
+    codes, scales = random.integers(0, 127, (384, 512)), random.uniform(0.001, 0.01, (3, 4)).astype(np.float32)
+    codes = (codes | random.integers(0, 2, codes.shape) << 7).astype(np.uint8)
+    values = (fp8_values(codes) * scales.repeat(128, 0).repeat(128, 1).astype(float)).astype(np.float32)
+    bits = values.view(np.uint32)
+    in_bf16 = ((bits + 0x7FFF + (bits >> 16 & 1)) >> 16).astype("<u2")
+    source = tmp_path / "model.safetensors"
+    tensors = {"codes": ("F8_E4M3", codes.shape), "scales": ("F32", scales.shape), "plain": ("BF16", codes.shape)}
+    with SafetensorsWriter(source, tensors) as writer:
+        for name, content in {"codes": codes, "scales": scales, "plain": in_bf16}.items():
+            writer.write(name, content)
+    with open_checkpoint(source) as checkpoint:
+        read = checkpoint.tensors
+        one, other = (
+            Parameter("layers.0.q", "linear", codes.shape, each)
+            for each in (Fp8Blocks(read["codes"], read["scales"]), Plain(read["plain"]))
+        )
+        assert settled([one], "16") == "stored"
+        placed = [InMemory(1, placements([each], settled([each], precision))).place(each) for each in (one, other)]
+        assert placements([one], precision)["layers.0.q"].layout == {"8": "Q8_0", "4": "Q4_K"}[precision]
+    assert np.array_equal(placed[0].data, placed[1].data)
+    found = packing.unpack({"8": "Q8_0", "4": "Q4_K"}[precision], placed[0].data, *codes.shape)
+    error = np.linalg.norm(found - values) / np.linalg.norm(values)
+    assert error < {"8": 0.01, "4": 0.12}[precision]
 
 
 def test_another_rounding_leaves_no_file_behind(source, tmp_path, monkeypatch):

@@ -386,6 +386,33 @@ def test_what_was_answered_stays_when_a_batch_cannot_be_gone_on_with(endless_ser
         assert [each["custom_id"] for each in results(sdk, batch.output_file_id)] == ["0", "1", "2"]
 
 
+def test_a_key_that_is_revoked_while_no_server_runs_has_its_batch_ended_by_the_next_one(endless_server, tmp_path):
+    keys = Keys(tmp_path / "state")
+    (mine, my_secret), (_, other_secret) = keys.create("mine"), keys.create("other")
+    first = endless_server(job_places=1)
+    with client_of(first, my_secret) as me:
+        batch = made(me, *(line(f"{n}", max_tokens=2) for n in range(3)), line("long"))
+        while me.batches.retrieve(batch.id).request_counts.completed < 3:
+            PAUSE.wait(0.01)
+    first.uvicorn.should_exit = True
+    while first.loop.is_running():
+        PAUSE.wait(0.01)
+    Keys(tmp_path / "state").revoke(mine.id)
+    second = endless_server()
+    end = time.monotonic() + 60
+    while not (job := second.service.jobs.get(batch.id)).is_over:
+        assert time.monotonic() < end, job
+        PAUSE.wait(0.01)
+    assert (job.state, job.outcome["errors"][0]["code"], job.answered) == ("failed", "key_revoked", 3)
+    [output] = [each.read_text() for each in (tmp_path / "home/files" / job.outcome["output_file_id"]).glob("content*")]
+    assert [json.loads(each)["custom_id"] for each in output.splitlines()] == ["0", "1", "2"]
+    assert second.service.answers.in_flight == 0
+    with client_of(second, my_secret) as me, pytest.raises(openai.AuthenticationError):
+        me.batches.retrieve(batch.id)
+    with client_of(second, other_secret) as other, pytest.raises(openai.NotFoundError):
+        other.batches.retrieve(batch.id)
+
+
 def test_a_full_disk_holds_a_batch_up_and_loses_nothing(endless_server, monkeypatch):
     monkeypatch.setattr(runner, "AGAIN_SECONDS", 0.05)
     full = [True] * 3
