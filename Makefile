@@ -140,8 +140,9 @@ $(WEB): web/package.json web/package-lock.json
 	$(NPM) ci --no-fund --no-audit
 	@touch $@
 
-web: $(WEB)  ## build the web page into src/ouvert/serving/web/built
+web: $(WEB)  ## build the web page, and the file that a trace is exported into, into src/ouvert
 	$(NPM) run build
+	$(NPM) run build:trace
 
 # Where there is no Node, `make test` still compares a digest of the sources with the one the page was built from.
 web-check: $(WEB)  ## the page's types and units, and that the committed page is what its sources build
@@ -149,6 +150,8 @@ web-check: $(WEB)  ## the page's types and units, and that the committed page is
 	$(NPM) test
 	$(NPM) run build -- --outDir ../build/page --emptyOutDir
 	diff -r build/page src/ouvert/serving/web/built
+	$(NPM) run build:trace -- --outDir ../build/trace-page --emptyOutDir
+	diff -r build/trace-page src/ouvert/inspection/built
 	@echo "The committed page is what web/ builds."
 
 test-web: $(WEB) $(VENV)/installed  ## the page in a real browser (apt-get install chromium, or CHROMIUM=path), axe-core included

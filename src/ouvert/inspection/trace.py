@@ -1,6 +1,7 @@
 """What happened inside while a sequence was computed: values that were kept, and the views over them."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -14,6 +15,7 @@ from ouvert.inspection.head import Head
 from ouvert.inspection.lens import FocusLens, Lens, focus_of, layers_asked, lens_of, lens_view, streams
 from ouvert.inspection.names import own_name, own_names
 from ouvert.inspection.outcomes import Outcomes, joined, outcomes_of
+from ouvert.inspection.page import page as html_page
 from ouvert.inspection.positions import Positions, places_asked
 from ouvert.inspection.price import Price, check_price, price_of
 from ouvert.inspection.states import (
@@ -338,6 +340,13 @@ class Trace:
             | {name: sure[token.place][name] if token.place in sure else None for name in ("logprob", "rank")}
             for token in self.tokens
         ]
+
+    def page(self, path: str | Path) -> None:
+        """Write one HTML file of the views that were computed so far, and the lens. The words of a conversation are in
+        it; it asks nobody for anything. Raises what `lens` raises, and OSError."""
+        if "lens" in self.available and not any(isinstance(view, Lens) for view in self.views):
+            self.lens()
+        Path(path).write_bytes(html_page(self.json(), [view.json() for view in self.views]))
 
     def _repr_html_(self) -> str:
         return html_table(self.table())

@@ -23,7 +23,8 @@ export interface Look {
   locale?: string;
 }
 
-export async function openPage(address: string, look: Look = {}): Promise<Opened> {
+/** `until`: what is on the page once it can be used. */
+export async function openPage(address: string, look: Look = {}, until = "#composer"): Promise<Opened> {
   const executablePath = PLACES.find((place) => place && existsSync(place));
   if (!executablePath) throw new Error("No chromium was found. Install it (apt-get install chromium), or set CHROMIUM to its path.");
   const profile = mkdtempSync(join(tmpdir(), "ouvert-browser-"));
@@ -51,7 +52,7 @@ export async function openPage(address: string, look: Look = {}): Promise<Opened
     });
   });
   await page.goto(address);
-  await page.waitForSelector("#composer");
+  await page.waitForSelector(until);
   const close = async () => {
     await context.close();
     rmSync(profile, { recursive: true, force: true, maxRetries: 3 });

@@ -57,8 +57,9 @@ export function expectQuiet(complaints: string[] = []): void {
   expect(opened.complaints).toEqual(complaints);
 }
 
-export async function accessibilityFaults(): Promise<string[]> {
-  const { page } = opened;
+export const accessibilityFaults = (): Promise<string[]> => accessibilityFaultsOf(opened);
+
+export async function accessibilityFaultsOf({ page }: Opened): Promise<string[]> {
   if (!(await page.evaluate(() => "axe" in globalThis))) {
     // Through the debugger, which the page's policy does not bind.
     const session = await page.context().newCDPSession(page);

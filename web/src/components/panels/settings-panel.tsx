@@ -2,7 +2,7 @@ import { useState } from "preact/hooks";
 import { changeSettings, settings } from "../../state/settings";
 import { generalInstructions, theme, titlesByModel, type Theme } from "../../state/stored";
 import { closePanel } from "../../state/view";
-import { LANGUAGES, language, words } from "../../words";
+import { LANGUAGES, language, preferredLanguage, words } from "../../words";
 import { Choices } from "./choices";
 import { Presets, SavePreset } from "./presets";
 import { SamplingFields } from "./sampling-fields";
@@ -117,7 +117,7 @@ function Language() {
         label={say.languageLabel}
         choices={Object.entries(LANGUAGES).map(([code, { language: name }]) => [code, name])}
         value={language.value}
-        choose={(value) => (language.value = value)}
+        choose={(value) => (language.value = preferredLanguage(value, []))}
       />
     </section>
   );
