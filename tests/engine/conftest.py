@@ -10,10 +10,10 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
+from tests.engine.base_alone import refuse_all_but_base
 
 from ouvert.engine import BASE, EngineFacts, LocalEngine, Variant
 from ouvert.engine.identity import NumericIdentity
-from ouvert.engine.runners.interface import refuse_all_but_base
 
 PAGE_TOKENS = 4
 PAGE_BYTES = 40
@@ -102,7 +102,7 @@ class FakeRunner:
     `steps` has one list a step, of (tokens, wanted) for each sequence. `added[variant]` is what a variant adds to ids.
     """
 
-    threads, instruction_set, cache_type, expands = 1, "fake", "f32", False
+    threads, instruction_set, cache_type = 1, "fake", "f32"
     page_tokens, page_bytes = PAGE_TOKENS, PAGE_BYTES
     expert_reads = None
 
@@ -128,6 +128,9 @@ class FakeRunner:
     def check_variant(self, variant: Variant) -> None:
         if variant not in self.added:
             refuse_all_but_base(variant, "the fake runner")
+
+    def expands(self, variant: Variant) -> bool:
+        return False
 
     def new_sequence(self, capacity: int, variant: Variant = BASE) -> FakeSequence:
         self.check_variant(variant)

@@ -3,9 +3,9 @@
 import dataclasses
 
 import pytest
+from tests.engine.base_alone import refuse_all_but_base
 
 from ouvert.engine import BASE, Edit, EngineError, LocalEngine, Sampling, ScaledAdapter, Variant, open_engine
-from ouvert.engine.runners.interface import refuse_all_but_base
 
 DIGEST, OTHER = "sha256:" + "a" * 64, "sha256:" + "b" * 64
 ADAPTER = ScaledAdapter(DIGEST, 0.5)
@@ -26,6 +26,9 @@ OTHERS = [
             {"values": (-2.5, 1.0)},
             {"start": 1},
             {"stop": None},
+            {"strength": 0.5},
+            {"heads": (1,)},
+            {"experts": (1,)},
         )
     ),
 ]
@@ -69,6 +72,14 @@ def test_the_digest_stays_what_it_was_over_versions_of_this_program():
         (lambda: Edit(operation="add", tap="layers.3.out", values=(float("inf"),)), r"values has NaN or infinity"),
         (lambda: Edit(operation="zero", tap="layers.3.out", start=3, stop=3), r"start=3, stop=3, expected 0 <= start"),
         (lambda: Edit(operation="zero", tap="layers.3.out", start=-1), r"start=-1, stop=None"),
+        (lambda: Edit(operation="zero", tap="layers.3.out", values=(1.0,)), r"zero has 1 values, expected 0, none"),
+        (lambda: Edit(operation="scale", tap="layers.3.out"), r"scale has 0 values, expected 1, its factor"),
+        (lambda: Edit(operation="add", tap="layers.3.out"), r"add has no values, expected the numbers of a row"),
+        (lambda: Edit(operation="add", tap="layers.3.out", values=(1e39,)), r"a number beyond float32's"),
+        (lambda: Edit(operation="zero", tap="layers.3.out", strength=float("nan")), r"strength=nan, expected a finite"),
+        (lambda: Edit(operation="zero", tap="layers.3.out", heads=(1, 1)), r"heads=\(1, 1\), expected a tuple of diff"),
+        (lambda: Edit(operation="zero", tap="layers.3.out", heads=[1]), r"heads=\[1\], expected a tuple"),
+        (lambda: Edit(operation="zero", tap="layers.3.out", experts=(-1,)), r"experts=\(-1,\), expected a tuple"),
     ],
 )
 def test_what_makes_no_sense_is_refused_by_name(make, said):
@@ -102,7 +113,7 @@ def test_an_opened_model_refuses_a_variant_by_name(smollm2):
 
     engine = open_engine(smollm2, threads=1).engine
     try:
-        with pytest.raises(EngineError, match=f"adapter {DIGEST}, edit add at layers.3.out: the native program"):
+        with pytest.raises(EngineError, match=f"adapter {DIGEST}: the native program"):
             engine.generate([1, 2], Sampling(max_tokens=1), BOTH)
     finally:
         engine.close()

@@ -14,6 +14,8 @@ from ouvert.arithmetic.attention import (
     attention_rows,
     softmax,
 )
+from ouvert.arithmetic.changes import Change, ChangingTap, changed
+from ouvert.arithmetic.changes import Operation as ChangeOperation
 from ouvert.arithmetic.dense import embed, heads, join, linear, linear_heads, rms_norm, select
 from ouvert.arithmetic.experts import Experts, each_expert, mix_experts, route_top_k, route_top_k_of_groups
 from ouvert.arithmetic.gates import clamped_swiglu, silu, swiglu
@@ -27,6 +29,9 @@ __all__ = [
     "AttentionRows",
     "Batch",
     "Cache",
+    "Change",
+    "ChangeOperation",
+    "ChangingTap",
     "Experts",
     "KeyValues",
     "Latents",
@@ -39,6 +44,7 @@ __all__ = [
     "attend",
     "attend_expanded",
     "attention_rows",
+    "changed",
     "clamped_swiglu",
     "convolve",
     "each_expert",

@@ -62,10 +62,10 @@ from ouvert.engine.remote.endpoint import TokenEndpoint
 from ouvert.engine.remote.member import MemberEngine
 from ouvert.engine.remote.vllm import Vllm
 from ouvert.engine.sampler import SAMPLING_BOUNDS, Bounds
-from ouvert.engine.variant import BASE, Edit, ScaledAdapter, Variant
+from ouvert.engine.variant import BASE, ScaledAdapter, Variant
 from ouvert.engine.watching import Watching
 from ouvert.kernels import CacheType
-from ouvert.models import known_shapes
+from ouvert.models import Edit, EditError, known_shapes
 from ouvert.packed import (
     PRECISIONS,
     USUAL,
@@ -96,6 +96,7 @@ __all__ = [
     "DiskForecast",
     "DiskSpeed",
     "Edit",
+    "EditError",
     "Engine",
     "EngineBusyError",
     "EngineError",

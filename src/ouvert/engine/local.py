@@ -137,7 +137,7 @@ class LocalEngine:
             deadline=None if timeout is None else time.perf_counter() + timeout,
             variant=variant,
             scope=Scope(owner, variant.digest),
-            expanded=expanded_tokens(first_turn, len(prompt)) if self._runner.expands else 0,
+            expanded=expanded_tokens(first_turn, len(prompt)) if self._runner.expands(variant) else 0,
         )
         if (reason := request.outcome) is not None:  # its last token was the last word, and that was all it lacked
             request.end(reason)

@@ -9,13 +9,11 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal, get_args
+from typing import Any
 
 from ouvert.engine.identity import BASE_VARIANT
+from ouvert.models import Edit, canonical
 from ouvert.packed import json_digest
-
-Operation = Literal["add", "project_out", "replace", "scale", "zero"]
-OPERATIONS: tuple[Operation, ...] = get_args(Operation)
 
 DIGEST = re.compile("sha256:[0-9a-f]{64}")
 DIGESTS_KEPT = 256  # of the variants that were last used
@@ -43,35 +41,6 @@ class ScaledAdapter:
             )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Edit:
-    """A change of one named value while the model computes. `tap` is the name of the value: docs/formats/taps.md.
-
-    `values` are the numbers that `operation` needs, row after row. It happens at the tokens from `start` to before
-    `stop`, or to the end of the sequence without a `stop`. Raises ValueError for an operation that is none of
-    OPERATIONS, numbers that are not finite, and tokens in the wrong order.
-    """
-
-    operation: Operation
-    tap: str
-    values: tuple[float, ...] = ()
-    start: int = 0
-    stop: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.operation not in OPERATIONS:
-            raise ValueError(
-                f"editing {self.tap}: operation={self.operation!r:.80}, expected one of {', '.join(OPERATIONS)}."
-            )
-        if not all(map(math.isfinite, self.values)):
-            raise ValueError(f"editing {self.tap}: values has NaN or infinity, expected finite numbers.")
-        if self.start < 0 or (self.stop is not None and self.stop <= self.start):
-            raise ValueError(
-                f"editing {self.tap}: start={self.start}, stop={self.stop}, expected 0 <= start < stop. Leave stop out "
-                "to edit to the end."
-            )
-
-
 @dataclass(frozen=True, slots=True)
 class Variant:
     """Adapters and edits, each in the order in which they are applied. Equal variants have equal digests.
@@ -96,16 +65,7 @@ class Variant:
         """The variant as JSON."""
         return {
             "adapters": [{"digest": each.digest, "scale": canonical(each.scale)} for each in self.adapters],
-            "edits": [
-                {
-                    "operation": each.operation,
-                    "tap": each.tap,
-                    "values": [canonical(value) for value in each.values],
-                    "start": each.start,
-                    "stop": each.stop,
-                }
-                for each in self.edits
-            ],
+            "edits": [each.facts() for each in self.edits],
         }
 
     @property
@@ -121,11 +81,6 @@ class Variant:
 
 
 BASE = Variant()  # the model as it is
-
-
-def canonical(number: float) -> float:
-    """1 and 1.0 are written alike, and so are 0.0 and -0.0."""
-    return float(number) + 0.0
 
 
 @lru_cache(DIGESTS_KEPT)

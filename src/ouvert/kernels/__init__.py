@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ouvert.kernels import sampling
     from ouvert.kernels.building import Programs, build
+    from ouvert.kernels.edits import Edits
     from ouvert.kernels.expert_cache import ExpertCache, StoredExperts
     from ouvert.kernels.expert_reads import ExpertReads
     from ouvert.kernels.limits import multiply_adds, read_bandwidth
@@ -47,6 +48,7 @@ __all__ = [
     "STATE",
     "Batch",
     "CacheType",
+    "Edits",
     "ExpertCache",
     "ExpertReads",
     "Guarded",
@@ -81,6 +83,7 @@ __all__ = [
 # The file of each name. Those of `expert_reads`, `pages` and `program` need no native part.
 FILES = {
     "building": ("Programs", "build"),
+    "edits": ("Edits",),
     "expert_cache": ("ExpertCache", "StoredExperts"),
     "expert_reads": ("ExpertReads",),
     "limits": ("multiply_adds", "read_bandwidth"),

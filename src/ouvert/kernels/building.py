@@ -1,8 +1,9 @@
-"""From a model to the native programs that compute it: the plain one, and siblings of it that show named values."""
+"""From a model to the native programs that compute it: the plain one, and siblings that show and edit named values."""
 
 from collections.abc import Iterable
 from typing import Any, Protocol
 
+from ouvert.kernels.places import Places
 from ouvert.kernels.program import CacheType, Program
 from ouvert.kernels.trace import Memory
 from ouvert.kernels.tracer import Tracer
@@ -27,16 +28,18 @@ def build(
     threads: int,
     instruction_set: str | None = None,
     watch: Iterable[str] = (),
+    places: Iterable[str] = (),
     beside: Program | None = None,
 ) -> Program:
     """Run the model's graph once, and return the program that replays it.
 
     `watch` names values of the graph (docs/formats/taps.md) to keep in each step: `Program.seen(name)`. The numbers are
-    the same with and without. `beside`: a program of the same model and settings, whose threads and caches this one
+    the same with and without. `places` names values that sequences may have edits of (`Sequence.edits`); a watched one
+    is seen as it is after them. `beside`: a program of the same model and settings, whose threads and caches this one
     shares; `Programs` makes those. Raises LookupError for a name that never comes, and TracingError, by name, for what
     a program cannot do.
     """
-    tap = Watch(tracer, watch)
+    tap = Places(tracer, places, Watch(tracer, watch))
     logits = model.forward(tracer.begin(model.memories), tracer, tap)
     tap.check()
     return tracer.finish(logits, threads=threads, instruction_set=instruction_set, beside=beside)
@@ -45,9 +48,9 @@ def build(
 class Programs:
     """The native programs of one model, over the same packed weights, the same threads and the same caches.
 
-    `plain` shows nothing. A sequence or page of one is a sequence or page of all: each of them can step it, one at a
-    time, and its numbers are the same bits. Siblings are made when they are first asked for, and the last few are kept.
-    Not for use from several threads at once.
+    `plain` shows and edits nothing. A sequence or page of one is a sequence or page of all: each of them can step it,
+    one at a time, and its numbers are the same bits. Siblings are made when they are first asked for, and the last few
+    are kept. Not for use from several threads at once.
 
         programs = kernels.Programs(placed.model, threads=2)
         sequence = programs.plain.new_sequence(capacity=4096)
@@ -71,20 +74,23 @@ class Programs:
     ) -> None:
         self._model: Traceable | None = model
         self.exact, self.cache = exact, cache
-        self.plain = self._traced((), threads=threads, instruction_set=instruction_set)
-        self._siblings: dict[frozenset[str], Program] = {}  # the last that were asked for, the newest at the end
+        self.plain = self._traced((), (), threads=threads, instruction_set=instruction_set)
+        # By what they watch and what they have places for: the last that were asked for, the newest at the end.
+        self._siblings: dict[tuple[frozenset[str], frozenset[str]], Program] = {}
 
-    def sibling(self, watch: Iterable[str] = ()) -> Program:
-        """The program that keeps these values of the graph (docs/formats/taps.md) in each step: `Program.seen`.
+    def sibling(self, watch: Iterable[str] = (), places: Iterable[str] = ()) -> Program:
+        """The program that keeps these values of the graph (docs/formats/taps.md) in each step, `Program.seen`, and has
+        at least these places for edits, `Sequence.edits`.
 
-        The plain one for no names. Valid until `close`. Raises LookupError for a name that this model does not show,
-        and ValueError once it is closed.
+        The plain one for no names at all. Valid until `close`. Raises LookupError for a name to watch and TracingError
+        for one to edit that this model does not show, and ValueError once it is closed.
         """
-        names = frozenset(watch)
-        if not names:
+        names, needed = frozenset(watch), frozenset(places)
+        if not names and not needed:
             return self.plain
-        program = self._siblings.pop(names, None) or self._traced(names, beside=self.plain)
-        self._siblings[names] = program
+        key = next((key for key in self._siblings if key[0] == names and key[1] >= needed), (names, needed))
+        program = self._siblings.pop(key, None) or self._traced(*key, beside=self.plain)
+        self._siblings[key] = program
         while len(self._siblings) > MOST_SIBLINGS:
             del self._siblings[next(iter(self._siblings))]
         return program
@@ -102,6 +108,7 @@ class Programs:
     def _traced(
         self,
         watch: Iterable[str],
+        places: Iterable[str],
         threads: int = 1,
         instruction_set: str | None = None,
         beside: Program | None = None,
@@ -109,4 +116,12 @@ class Programs:
         if self._model is None:
             raise ValueError("making a program: its model was closed. Make it before `Programs.close`.")
         tracer = Tracer(exact=self.exact, cache=self.cache)
-        return build(tracer, self._model, threads=threads, instruction_set=instruction_set, watch=watch, beside=beside)
+        return build(
+            tracer,
+            self._model,
+            threads=threads,
+            instruction_set=instruction_set,
+            watch=watch,
+            places=places,
+            beside=beside,
+        )

@@ -130,6 +130,17 @@ class Fusing:
         (a, b), (out,) = op.reads, op.writes
         self.step([a, b], [out], lambda at: self.native.add(at(a), at(b), at(out)))
 
+    def edit(self, n: int, op: Op) -> None:
+        (x, *chosen), (out,), name = op.reads, op.writes, op.given["name"]
+        nothing = _native.Value(_native.Rows.tokens, 0, 0)
+        in_place = {out: x} if self.hidden(x, n) and out is not self.logits else {}
+        self.step(
+            [x, *chosen],
+            [out],
+            lambda at: self.native.edit(name, at(x), at(chosen[0]) if chosen else nothing, at(out)),
+            in_place,
+        )
+
     def select(self, n: int, op: Op) -> None:
         (x,), (out,) = op.reads, op.writes
         self.step([x], [out], lambda at: self.native.select(at(x), at(out)))

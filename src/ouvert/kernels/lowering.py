@@ -11,6 +11,7 @@ from ouvert.kernels.trace import Memory, Op, Rows, Value
 # What computes each row from the same row of what it reads.
 ROWWISE = frozenset(
     {
+        "edit",
         "linear",
         "rms_norm",
         "gated",

@@ -2,12 +2,15 @@
 
 from collections.abc import Iterable
 from collections.abc import Sequence as Ordered
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
 from ouvert.kernels.looking import KeptRows, Looking, Tokens
 from ouvert.kernels.pages import PAGE_TOKENS, Layer, PageHeader, PageShape, check_resumption
+
+if TYPE_CHECKING:
+    from ouvert.kernels.edits import Edits
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Wanted = Literal["last", "all", "none"]
@@ -85,11 +88,22 @@ class Sequence:
     `Program.new_sequence` and `Program.resume` make one. Its properties raise nothing.
     """
 
-    __slots__ = ("_program", "_shape", "capacity", "native")
+    __slots__ = ("_edits", "_program", "_shape", "capacity", "native")
 
     def __init__(self, native: Any, capacity: int, program: Any, shape: PageShape) -> None:
         self.native, self.capacity = native, capacity
         self._program, self._shape = program, shape
+        self._edits: Edits | None = None
+
+    @property
+    def edits(self) -> "Edits | None":
+        """What is changed of named values while its tokens are computed, from the next step on. None at first."""
+        return self._edits
+
+    @edits.setter
+    def edits(self, edits: "Edits | None") -> None:
+        self.native.edit(None if edits is None else edits.native)
+        self._edits = edits
 
     @property
     def length(self) -> int:
@@ -160,11 +174,13 @@ class Program:
         layers: Iterable[Layer],
         looking: Looking,
         holds: list[Any],
+        places: frozenset[str] = frozenset(),
     ) -> None:
         self._native = native
         self._looking = looking
         self._holds = holds  # packed weights: the native program points into them
         self.vocabulary_size, self.width = vocabulary, width
+        self.places = places  # names of values that it edits, of sequences that have edits
         self.cache_type = cache_type
         self._shape = PageShape(cache_type, tuple(layers), tuple(size for size, *_ in native.groups))
         self.threads: int = native.threads
@@ -181,7 +197,8 @@ class Program:
         wish for all sequences, or one for each. They come in the order of the sequences.
 
         Raises ValueError if a sequence would outgrow its capacity, comes twice, has nothing new, or an id is not in
-        the vocabulary, and MemoryError if the caches cannot grow. Either way nothing has changed.
+        the vocabulary, or has edits where this program has no place for them, and MemoryError if the caches cannot
+        grow. Either way nothing has changed.
         """
         counts = [len(ids) for _, ids in work]
         each = [wanted] * len(work) if isinstance(wanted, str) else list(wanted)
@@ -196,6 +213,7 @@ class Program:
                     f"step: {count} tokens for a sequence that holds {sequence.length} of at most "
                     f"{sequence.capacity}, expected at least one and room for all. Make it with a larger capacity."
                 )
+        self._check_places(work)
         if len(work) > 1 and len({id(sequence.native) for sequence, _ in work}) != len(work):
             raise ValueError("step: a sequence appears twice. Join its tokens, or use two steps.")
         if self._looking.kept:
@@ -210,6 +228,14 @@ class Program:
                 f"step: {sum(counts)} tokens need more than the caches can grow; they have {self.cache_bytes_in_use} "
                 f"bytes in use and {limit}. Close sequences or pages, or raise cache_limit."
             ) from None
+
+    def _check_places(self, work: Ordered[tuple[Sequence, Array]]) -> None:
+        for sequence, _ in work:
+            if sequence.edits is not None and not sequence.edits.places <= self.places:
+                raise ValueError(
+                    f"step: a sequence has edits of {sorted(sequence.edits.places)}, and this program has places for "
+                    f"{sorted(self.places)}. Take the sibling with these places: Programs.sibling(places=...)."
+                )
 
     def _run(
         self, work: Ordered[tuple[Sequence, Array]], counts: list[int], wanted: list[Wanted], ends: bool = True

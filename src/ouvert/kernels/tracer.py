@@ -110,7 +110,7 @@ class Tracer:
         self.exact, self.cache = exact, cache
         self.ops: list[Op] = []
         self.memories: tuple[Memory, ...] = ()
-        self.vocabulary = 0
+        self.vocabulary, self.places = 0, set[str]()
 
     # --- what surrounds a graph ---
 
@@ -122,6 +122,13 @@ class Tracer:
     def watch(self, name: str, traced: Traced) -> None:
         """Keep this value, for every token, until the end of each step: `Program.seen(name)`. Raises nothing."""
         traced.value.watched.append(name)
+
+    def edit(self, name: str, x: Traced, chosen: Traced | None = None) -> Traced:
+        """x, changed where a sequence has edits of this name: `Edits`. `chosen`: the experts that x are the weights of.
+        Raises nothing."""
+        self.places.add(name)
+        reads = [x] if chosen is None else [x, chosen]
+        return self._op("edit", reads, x.value.width, x.value.rows, x.head_dim, name=name)
 
     def finish(
         self,
@@ -136,7 +143,7 @@ class Tracer:
 
         `threads` compute. `instruction_set` is "plain", "avx2" or "avx512"; left out, the widest that is here.
         `kept_before_window`: tokens before its window that a windowed layer holds. `beside`: a program of the same
-        model and settings, whose threads and caches it shares; the other three then say nothing. Raises TracingError
+        model and settings, whose threads and caches it shares; these three then say nothing. Raises TracingError
         for logits of other rows, and for what a program cannot do; ValueError for an instruction set that this machine
         does not have.
         """
@@ -161,6 +168,7 @@ class Tracer:
             layers=layers,
             looking=looking,
             holds=holds,
+            places=frozenset(self.places),
         )
 
     # --- the operations: shapes and meanings are arithmetic.Ops's; each raises TracingError where shapes do not fit ---

@@ -5,6 +5,7 @@
 """
 
 from ouvert.models.configuration import DecoderConfig
+from ouvert.models.edits import OPERATIONS, Edit, EditError, canonical, changes_of
 from ouvert.models.families import FAMILIES, load, place, recognise
 from ouvert.models.family import Family, Model
 from ouvert.models.memory import KeyValueMemory, LatentMemory, Memory, StateMemory
@@ -17,11 +18,14 @@ from ouvert.weights import CheckpointError
 
 __all__ = [
     "FAMILIES",
+    "OPERATIONS",
     "TAPS",
     "TOP",
     "Batch",
     "CheckpointError",
     "DecoderConfig",
+    "Edit",
+    "EditError",
     "Family",
     "KeyValueMemory",
     "LatentMemory",
@@ -36,6 +40,8 @@ __all__ = [
     "TapError",
     "Watch",
     "Weight",
+    "canonical",
+    "changes_of",
     "key_value_bytes",
     "known_shapes",
     "latent_bytes",

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.engine.base_alone import refuse_all_but_base
 
 from ouvert.chat.harmony import HarmonyFormat
 from ouvert.engine import BASE, EngineFacts, LocalEngine
 from ouvert.engine.identity import NumericIdentity
-from ouvert.engine.runners.interface import refuse_all_but_base
 
 FACTS = EngineFacts(
     version="0",
@@ -30,7 +30,7 @@ FACTS = EngineFacts(
 class Noise:
     """A runner whose scores are noise: what is well formed is so because nothing else was let through."""
 
-    threads, instruction_set, cache_type, expands = 1, "noise", "none", False
+    threads, instruction_set, cache_type = 1, "noise", "none"
     page_tokens, page_bytes, cache_bytes_in_use = 64, 0, 0
     expert_reads = None
 
@@ -42,6 +42,9 @@ class Noise:
 
     def check_variant(self, variant):
         refuse_all_but_base(variant, "the noise")
+
+    def expands(self, variant):
+        return False
 
     def new_sequence(self, capacity, variant=BASE):
         return Length()

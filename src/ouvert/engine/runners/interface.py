@@ -79,10 +79,6 @@ class Runner(Protocol):
         """How keys and values are kept: "f16", "q8" or "f32"; "f64" where NumPy computes in float64."""
 
     @property
-    def expands(self) -> bool:
-        """Whether it computes tokens in the expanded form where a sequence says so: see `Engine.generate`."""
-
-    @property
     def page_tokens(self) -> int:
         """Tokens of a whole page."""
 
@@ -103,6 +99,10 @@ class Runner(Protocol):
 
     def check_variant(self, variant: Variant) -> None:
         """Raises EngineError that names what of this variant it does not compute. From any thread."""
+
+    def expands(self, variant: Variant) -> bool:
+        """Whether it computes tokens of this variant in the expanded form where a sequence says so: see
+        `Engine.generate`. From any thread. Raises what `check_variant` raises."""
 
     def new_sequence(self, capacity: int, variant: Variant = BASE) -> RunnerSequence:
         """A sequence of up to `capacity` tokens, which `step` computes with this variant; its memory grows as tokens
@@ -153,12 +153,3 @@ def unknown_names(names: Iterable[str], model: Model) -> EngineError | None:
         + (f"Near it are {', '.join(near)}; " if near else "")
         + "docs/formats/taps.md has all names."
     )
-
-
-def refuse_all_but_base(variant: Variant, runner: str) -> None:
-    """`check_variant` of a runner that computes the base alone."""
-    if variant != BASE:
-        raise EngineError(
-            f"beginning a sequence: {', '.join(variant.parts)}: {runner} computes this model without adapters and "
-            "edits. Leave them out."
-        )

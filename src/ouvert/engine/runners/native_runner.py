@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ouvert.engine.runners.interface import Wanted, refuse_all_but_base, unknown_names
+from ouvert.engine.runners.changes import Changes, VariantChanges
+from ouvert.engine.runners.interface import Wanted, unknown_names
 from ouvert.engine.variant import BASE, Variant
-from ouvert.kernels import ExpertReads, Page, Programs
+from ouvert.kernels import Edits, ExpertReads, Page, Programs
 from ouvert.kernels import Sequence as NativeSequence
 from ouvert.models import Model
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class NativeRunner:
-    """A token's logits are the same bit for bit: see `kernels.Program`. It computes the base and no other variant."""
+    """A token's logits are the same bit for bit: see `kernels.Program`. Edited sequences and others share steps."""
 
     def __init__(self, model: Model, programs: Programs, experts: "ExpertCache | None" = None) -> None:
         """`programs` are those of the model, and closed with the runner. `experts`: those that they read from a
@@ -26,7 +27,7 @@ class NativeRunner:
         self.threads, self.instruction_set = program.threads, program.instruction_set
         self.vocabulary_size, self.width = program.vocabulary_size, program.width
         self.cache_type: str = program.cache_type
-        self.expands = program.expands
+        self._changes = VariantChanges(model, "the native program")
         self.page_tokens, self.page_bytes = program.page_tokens, program.page_bytes
 
     @property
@@ -38,24 +39,27 @@ class NativeRunner:
         return None if self._experts is None else self._experts.reads()
 
     def check_variant(self, variant: Variant) -> None:
-        refuse_all_but_base(variant, "the native program")
+        self._changes.of(variant)
+
+    def expands(self, variant: Variant) -> bool:
+        return self.program.expands and not self._changes.absorbed(variant)
 
     def new_sequence(self, capacity: int, variant: Variant = BASE) -> NativeSequence:
-        self.check_variant(variant)
-        return self.program.new_sequence(capacity)
+        changes = self._changes.of(variant)
+        return edited(self.program.new_sequence(capacity), changes)
 
     def page_from(self, data: Any) -> Page:
         return self.program.page_from(data)
 
     def resume(self, pages: Sequence[Page], length: int, capacity: int, variant: Variant = BASE) -> NativeSequence:
-        self.check_variant(variant)
-        return self.program.resume(pages, length, capacity)
+        changes = self._changes.of(variant)
+        return edited(self.program.resume(pages, length, capacity), changes)
 
     def cache_bytes(self, tokens: int) -> int:
         return self.program.cache_bytes(tokens)
 
     def step(self, work: Sequence[tuple[NativeSequence, np.ndarray]], wanted: Wanted | Sequence[Wanted]) -> np.ndarray:
-        return self.program.step(work, wanted)
+        return self.programs.sibling(places=places_of(work)).step(work, wanted)
 
     def check_names(self, names: Iterable[str]) -> None:
         if (problem := unknown_names(names, self._model)) is not None:
@@ -64,10 +68,22 @@ class NativeRunner:
     def step_watched(
         self, work: Sequence[tuple[NativeSequence, np.ndarray]], wanted: Wanted, names: frozenset[str]
     ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        program = self.programs.sibling(watch=names)
+        program = self.programs.sibling(watch=names, places=places_of(work))
         rows = program.step(work, wanted)
         return rows, {name: program.seen(name) for name in names}
 
     def close(self) -> None:
         self.programs.close()
         self._experts = None
+
+
+def edited(sequence: NativeSequence, changes: Changes) -> NativeSequence:
+    """The sequence, with these changes from now on."""
+    if changes:
+        sequence.edits = Edits(changes)
+    return sequence
+
+
+def places_of(work: Sequence[tuple[NativeSequence, np.ndarray]]) -> frozenset[str]:
+    """The values that a step of these sequences edits."""
+    return frozenset().union(*(sequence.edits.places for sequence, _ in work if sequence.edits is not None))

@@ -8,8 +8,9 @@ from weakref import WeakSet
 import numpy as np
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from ouvert.arithmetic import Cache, Latents, Ops, Recorder, State
-from ouvert.engine.runners.interface import Wanted, refuse_all_but_base, unknown_names
+from ouvert.arithmetic import Cache, ChangingTap, Latents, Ops, Recorder, State, Tap
+from ouvert.engine.runners.changes import NONE, Changes, VariantChanges
+from ouvert.engine.runners.interface import Wanted, unknown_names
 from ouvert.engine.variant import BASE, Variant
 from ouvert.kernels import LATENTS, PAGE_TOKENS, STATE, Layer, PageHeader, PageShape, check_resumption
 from ouvert.models import Model
@@ -70,8 +71,15 @@ def dims_of(layer: Layer) -> tuple[int, ...]:
 class NumpySequence:
     """Keys, values and states as they are computed; arithmetic.Cache behind the runner's face."""
 
-    def __init__(self, cache: Cache, shape: PageShape, dtype: type[np.floating], holders: "Holders") -> None:
-        self.cache, self.shape, self.dtype = cache, shape, dtype
+    def __init__(
+        self,
+        cache: Cache,
+        shape: PageShape,
+        dtype: type[np.floating],
+        holders: "Holders",
+        changes: Changes = NONE,
+    ) -> None:
+        self.cache, self.shape, self.dtype, self.changes = cache, shape, dtype, changes
         self.holders = holders
         holders.add(self)
 
@@ -147,7 +155,7 @@ class NumpyRunner:
         values = sum(math.prod(dims_of(layer)) for layer in layers)
         self._shape = PageShape(self.cache_type, layers, (values * np.dtype(ops.dtype).itemsize,))
         self._holders: Holders = WeakSet()
-        self.expands = any(layer.kind == LATENTS for layer in layers)
+        self._changes = VariantChanges(model, "NumPy")
 
     @property
     def page_bytes(self) -> int:
@@ -162,11 +170,14 @@ class NumpyRunner:
         return self.page_bytes * -(-tokens // PAGE_TOKENS)
 
     def check_variant(self, variant: Variant) -> None:
-        refuse_all_but_base(variant, "NumPy")
+        self._changes.of(variant)
+
+    def expands(self, variant: Variant) -> bool:
+        return any(layer.kind == LATENTS for layer in self._shape.layers) and not self._changes.absorbed(variant)
 
     def new_sequence(self, capacity: int, variant: Variant = BASE) -> NumpySequence:
-        self.check_variant(variant)
-        return NumpySequence(self.ops.new_cache(self._open().memories), self._shape, self.ops.dtype, self._holders)
+        cache = self.ops.new_cache(self._open().memories)
+        return NumpySequence(cache, self._shape, self.ops.dtype, self._holders, self._changes.of(variant))
 
     def page_from(self, data: Any) -> NumpyPage:
         view = memoryview(data).cast("B")
@@ -195,9 +206,7 @@ class NumpyRunner:
         return sequence
 
     def step(self, work: Sequence[tuple[NumpySequence, np.ndarray]], wanted: Wanted | Sequence[Wanted]) -> np.ndarray:
-        batch = self.ops.begin([(sequence.cache, ids) for sequence, ids in work], wanted)
-        logits: np.ndarray = self._open().forward(batch, self.ops)
-        return logits.astype(np.float32, copy=False)
+        return self._forward(work, wanted, Tap())
 
     def check_names(self, names: Iterable[str]) -> None:
         if (problem := unknown_names(names, self._open())) is not None:
@@ -206,11 +215,19 @@ class NumpyRunner:
     def step_watched(
         self, work: Sequence[tuple[NumpySequence, np.ndarray]], wanted: Wanted, names: frozenset[str]
     ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        batch = self.ops.begin([(sequence.cache, ids) for sequence, ids in work], wanted)
         recorder = Recorder(*names)
-        logits: np.ndarray = self._open().forward(batch, self.ops, recorder)
-        values = {name: seen.reshape(len(seen), -1) for name, seen in recorder.values().items()}
-        return logits.astype(np.float32, copy=False), values
+        logits = self._forward(work, wanted, recorder)
+        return logits, {name: seen.reshape(len(seen), -1) for name, seen in recorder.values().items()}
+
+    def _forward(
+        self, work: Sequence[tuple[NumpySequence, np.ndarray]], wanted: Wanted | Sequence[Wanted], tap: Tap
+    ) -> np.ndarray:
+        batch = self.ops.begin([(sequence.cache, ids) for sequence, ids in work], wanted)
+        if any(sequence.changes for sequence, _ in work):
+            changes = [sequence.changes for sequence, ids in work for _ in ids]
+            tap = ChangingTap(changes, batch.positions, batch.wanted, tap)
+        logits: np.ndarray = self._open().forward(batch, self.ops, tap)
+        return logits.astype(np.float32, copy=False)
 
     def close(self) -> None:
         self.model = None

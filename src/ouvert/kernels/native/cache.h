@@ -15,11 +15,13 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <unordered_map>
 #include <vector>
 
 #include "attention.h"
+#include "edits.h"
 
 namespace ouvert {
 
@@ -139,6 +141,8 @@ class Sequence {
 
   // Tokens before this position are computed in the expanded form, others in the absorbed one: of latents only.
   std::int64_t expanded = 0;
+  // What is changed of values while its tokens are computed; null: nothing.
+  std::shared_ptr<const Edits> edits;
   std::uint8_t* const* blocks(std::int64_t group) const { return blocks_[static_cast<std::size_t>(group)].data(); }
   std::int64_t blocks_held(std::int64_t group) const noexcept;
 

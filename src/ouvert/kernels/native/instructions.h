@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <memory>
 #include <numeric>
+#include <string>
 #include <vector>
 
 #include "expert_cache.h"
@@ -95,6 +96,21 @@ class Select final : public Instruction {
 
  private:
   Value x_, out_;
+};
+
+// x with the rows of those tokens changed whose sequences have edits of this name. out may be x. `chosen` has a width
+// where x are the weights of chosen experts.
+class EditRows final : public Instruction {
+ public:
+  EditRows(std::string name, Value x, Value chosen, Value out)
+      : name_(std::move(name)), x_(x), chosen_(chosen), out_(out) {}
+  const char* kind() const override { return "edit"; }
+  std::uint32_t pieces(Program& p) noexcept override;
+  void run(Program& p, std::uint32_t piece, int thread) noexcept override;
+
+ private:
+  std::string name_;
+  Value x_, chosen_, out_;
 };
 
 // How gate and up become one value.

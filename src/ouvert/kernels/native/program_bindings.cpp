@@ -90,8 +90,9 @@ void bind_values(nb::module_& m) {
       .def_ro("width", &Value::width);
 }
 
-void bind_sequences(nb::module_& m) {
-  nb::class_<Sequence>(m, "Sequence")
+nb::class_<Sequence> bind_sequences(nb::module_& m) {
+  auto sequence = nb::class_<Sequence>(m, "Sequence");
+  sequence
       .def_prop_ro("length", &Sequence::length)
       .def_rw("expanded", &Sequence::expanded)
       .def("truncate", &Sequence::truncate)
@@ -109,6 +110,7 @@ void bind_sequences(nb::module_& m) {
              page.read(out.data());
            })
       .def("close", &Page::close);
+  return sequence;
 }
 
 void bind_sequences_of(nb::class_<Program>& program) {
@@ -177,7 +179,7 @@ void bind_settings(nb::class_<Program>& program) {
 
 void bind_program(nb::module_& m) {
   bind_values(m);
-  bind_sequences(m);
+  auto sequence = bind_sequences(m);
   auto program = nb::class_<Program>(m, "Program");
   program
       .def("__init__",
@@ -193,6 +195,7 @@ void bind_program(nb::module_& m) {
   bind_steps(program);
   bind_sequences_of(program);
   bind_memory(program);
+  bind_edits(m, program, sequence);
   m.def("activation_bytes_per_token", [](std::int64_t columns, std::int64_t code_bytes) {
     return activation_bytes(kTokenTile, columns, code_bytes) / kTokenTile;
   });
