@@ -9,16 +9,18 @@ import subprocess
 import sys
 import time
 from collections import namedtuple
+from dataclasses import replace
 
 import ollama
 import pytest
 from tests.store.hub_server import Fault, TinyHub
 
-from ouvert.assistant import Machine
+from ouvert.assistant import Machine, demand_of_alias
+from ouvert.engine import forecast_from_disk
 from ouvert.safety import is_this_machine
 from ouvert.serving import Keys
 from ouvert.serving import service as serving_service
-from ouvert.store import Hub, Store
+from ouvert.store import Hub, Store, find_alias
 
 NAME = "org/tiny"
 HELD = 1_000_000  # bytes, of 1.9 million
@@ -352,6 +354,7 @@ def test_a_server_killed_in_the_middle_leaves_what_the_next_one_goes_on_with(hub
 def test_the_list_says_size_licence_fit_speed_and_whom_it_would_ask(start_server, tmp_path, hub, monkeypatch):
     machine = Machine(memory=8_000_000_000, bandwidth=2e10, multiply_adds=1e11, threads=2)
     monkeypatch.setattr(serving_service, "measured_machine", lambda: machine)
+    monkeypatch.setattr(serving_service, "measured_disk", lambda folder: 1e9)
     server = start_server(home=tmp_path, memory=8_000_000_000, hub=Hub(endpoint=hub.address))
     with server.client() as client:
         listing = client.get("/api/ui/obtainable").json()
@@ -367,8 +370,18 @@ def test_the_list_says_size_licence_fit_speed_and_whom_it_would_ask(start_server
     assert models["qwen2.5-coder:1.5b"]["hosts"][0] == "127.0.0.1"  # and then that of pip's packages
     assert len(models["qwen2.5-coder:1.5b"]["hosts"]) == 2
     assert listing["measuring"]  # the first time it was not known yet how fast this machine is
-    speeds = {each["id"]: each["tokens_per_second"] for each in measured["models"]}
+    speeds = {each["id"]: each["tokens_per_second"] for each in measured["models"] if "tokens_per_second" in each}
     assert not measured["measuring"]
+    mixture = next(each for each in measured["models"] if each["id"] == "qwen3:30b")
+    assert mixture["id"] not in speeds  # those would be the speeds of memory that it does not have
+    assert models["qwen3:30b"]["fit"]["state"] == mixture["fit"]["state"] == "tight"
+    disk = mixture["from_disk"]
+    assert disk["memory_bytes"] <= 8_000_000_000 < mixture["bytes_to"]["run"]
+    told = forecast_from_disk(
+        demand_of_alias(find_alias("qwen3:30b")), replace(machine, allowed=8_000_000_000), 1e9, 8192
+    )
+    assert disk["writes"] == [float(f"{speed:.2g}") for speed in told.decode]
+    assert "from_disk" not in models["smollm2"]
     assert speeds["smollm2"]["writes"][0] > speeds["llama3.3:70b"]["writes"][1] > 0
     assert hub.requests == []
 

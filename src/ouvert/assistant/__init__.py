@@ -17,7 +17,7 @@ from ouvert.assistant.load_vllm import vllm
 from ouvert.assistant.meaning import EffortError, Note
 from ouvert.assistant.messages import as_conversation
 from ouvert.assistant.model import Model, ModelInfo
-from ouvert.assistant.obtainable import Obtainable, measured_machine, obtainable
+from ouvert.assistant.obtainable import Obtainable, measured_disk, measured_machine, obtainable
 from ouvert.assistant.receipts.comparison import Change, Verified, check_readable
 from ouvert.assistant.receipts.ledger import Checked, Entry, Ledger, LedgerError, receipt_digest
 from ouvert.assistant.receipts.replay import Replayed
@@ -141,6 +141,7 @@ __all__ = [
     "is_toy",
     "kept_prefixes",
     "load",
+    "measured_disk",
     "measured_machine",
     "obtainable",
     "open_installed",

@@ -17,6 +17,7 @@ from ouvert.assistant import (
     Machine,
     describe,
     kept_prefixes,
+    measured_disk,
     measured_machine,
 )
 from ouvert.serving.answers import AnswerInProgress, Answers, Task
@@ -67,7 +68,7 @@ class Service:
         self.metrics = Metrics(lambda: len(self.loaded_models.loaded()), resident_bytes)
         self.receipts = ReceiptStore(settings.kept_receipts)
         self.answers = Answers(settings.most_answers, self.loaded_models, self.metrics, self.receipts)
-        self._measuring: asyncio.Future[Machine | None] | None = None
+        self._measuring: asyncio.Future[tuple[Machine | None, float | None]] | None = None
         self.fetches = Fetches(
             store,
             settings.hub,
@@ -112,17 +113,21 @@ class Service:
         await self.kept_prompts.forget(texts, self.owner_of_prefixes(caller), caller.whose)
 
     @property
-    def machine(self) -> Machine | None:
-        """How fast this machine is. None where it cannot be told, or is not known yet: asking begins to find it out,
-        once, while nothing is answered. Raises nothing."""
+    def speeds(self) -> tuple[Machine | None, float | None]:
+        """How fast this machine is, and how many bytes a second its disk gives. None where it cannot be told, or is not
+        known yet: asking begins to find it out, once, while nothing is answered. Raises nothing."""
         if self._measuring is None and not self.answers.in_flight:
-            self._measuring = asyncio.ensure_future(asyncio.to_thread(measured_machine))
-        return self._measuring.result() if self._measuring is not None and self._measuring.done() else None
+            self._measuring = asyncio.ensure_future(asyncio.to_thread(self._measured))
+        return self._measuring.result() if self._measuring is not None and self._measuring.done() else (None, None)
 
     @property
     def is_measuring(self) -> bool:
-        """Whether `machine` may be known later. Raises nothing."""
+        """Whether `speeds` may be known later. Raises nothing."""
         return self._measuring is None or not self._measuring.done()
+
+    def _measured(self) -> tuple[Machine | None, float | None]:
+        machine = measured_machine()
+        return machine, None if machine is None else measured_disk(self.store.home)
 
     async def remove(self, name: str) -> Removed:
         """Remove a model from this machine, or what is here of one whose fetch is not finished. An idle one is let go

@@ -15,6 +15,8 @@ export interface Offer {
   exact: boolean; // else the sizes are approximate
   fit?: Fit;
   tokens_per_second?: { writes: [number, number]; reads: [number, number] };
+  /** Larger than the memory that models may use: its experts are read from disk when they are chosen. */
+  from_disk?: { memory_bytes: number; writes: [number, number]; reads: [number, number] };
   here: boolean;
 }
 

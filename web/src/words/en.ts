@@ -65,6 +65,8 @@ export const en = {
   aboutSize: (size: string) => `about ${size}`,
   speedOf: (writes: string, reads: string) => `Writes ${writes} tokens a second, reads ${reads}`,
   fromTo: (least: string, most: string) => `${least} to ${most}`,
+  speedFromDisk: (memory: string, writes: string, reads: string) =>
+    `Larger than memory: takes ${memory} of it, and reads its experts from disk. Writes ${writes} tokens a second, reads ${reads}`,
   speedMeasured: "Its speed here is being measured…",
   speedUnknown: "Its speed here is not known.",
   noRoomFor: (needed: string, free: string) => `Not enough room on the disk: ${needed} needed, ${free} free`,

@@ -66,6 +66,8 @@ export const fr: Words = {
   aboutSize: (size: string) => `environ ${size}`,
   speedOf: (writes: string, reads: string) => `Écrit ${writes} tokens par seconde, en lit ${reads}`,
   fromTo: (least: string, most: string) => `${least} à ${most}`,
+  speedFromDisk: (memory, writes, reads) =>
+    `Plus grand que la mémoire : en prend ${memory}, et lit ses experts sur le disque. Écrit ${writes} tokens par seconde, en lit ${reads}`,
   speedMeasured: "Sa vitesse ici est en cours de mesure…",
   speedUnknown: "Sa vitesse ici n’est pas connue.",
   noRoomFor: (needed: string, free: string) => `Pas assez de place sur le disque : il faut ${needed}, ${free} sont libres`,

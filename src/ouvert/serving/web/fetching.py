@@ -33,12 +33,12 @@ def name_in_path(call: Call) -> str:
 async def list_obtainable(call: Call) -> Response:
     """Every model of the table that runs here, with what a person has to know before it is fetched."""
     service = call.service
-    machine, is_measuring = service.machine, service.is_measuring
+    (machine, disk), is_measuring = service.speeds, service.is_measuring
     hosts = {} if service.settings.only_these else await service.fetches.hosts()
     here = set(service.store.names())
     models = [
         model_facts(each, hosts[each.alias.name], service.settings.memory) | {"here": each.alias.name in here}
-        for each in obtainable(machine)
+        for each in obtainable(machine, disk, service.settings.memory)
         if each.alias.name in hosts
     ]
     facts = {
@@ -65,8 +65,15 @@ def model_facts(model: Obtainable, hosts: tuple[str, ...], room: int | None) -> 
         "exact": model.alias.sha256 is not None,  # else sizes are approximate
     }
     if room is not None:
-        facts["fit"] = {"state": fit(model.run, room), "needs_bytes": model.run, "available_bytes": room}
-    if model.writes is not None and model.reads is not None:
+        state = fit(model.run, room, experts=model.experts_on_disk)
+        facts["fit"] = {"state": state, "needs_bytes": model.run, "available_bytes": room}
+    if (seen := model.from_disk) is not None:
+        facts["from_disk"] = {
+            "memory_bytes": seen.plan.memory,
+            "writes": rounded(seen.decode),
+            "reads": rounded(seen.prefill),
+        }
+    elif model.writes is not None and model.reads is not None:
         facts["tokens_per_second"] = {"writes": rounded(model.writes), "reads": rounded(model.reads)}
     return facts
 

@@ -171,8 +171,9 @@ function OfferCard({ offer, known }: { offer: Offer; known: Offers }) {
   );
 }
 
-function speedOf({ tokens_per_second: speed }: Offer, { measuring }: Offers): string {
+function speedOf({ tokens_per_second: speed, from_disk: disk }: Offer, { measuring }: Offers): string {
   const say = words.value;
+  if (disk) return say.speedFromDisk(bytes(disk.memory_bytes), range(disk.writes), range(disk.reads));
   if (!speed) return measuring ? say.speedMeasured : say.speedUnknown;
   return say.speedOf(range(speed.writes), range(speed.reads));
 }
