@@ -41,9 +41,58 @@ class Model(assistant.Model):
         kept, for more than `max_bytes`; TypeError for other than one of messages, text and ids, and for settings
         without messages; what `chat` and its answer raise, and what `tokenize` raises.
         """
-        subject = inspection.subject_of(self)
         transcript = self._transcript(messages, text, ids, settings)
+        subject = inspection.subject_of(self, transcript.variant)
         return inspection.trace_of(subject, transcript, record=record, positions=positions, max_bytes=max_bytes)
+
+    def open(
+        self,
+        receipt: str | Mapping[str, Any],
+        contents: Mapping[str, Any] | None = None,
+        *,
+        messages: str | Iterable[Message | Mapping[str, Any]] | None = None,
+        prompt: Sequence[int] | None = None,
+        output: Sequence[int] | None = None,
+        record: str | Iterable[str] = ("embedding", "layers.*.out"),
+        positions: str | Iterable[int] = "all",
+        max_bytes: int | str = "1 GB",
+    ) -> inspection.Trace:
+        """Look inside an answer that was given: all of it is computed once more, what came from a cache included.
+
+        `receipt`: itself, or its number, the beginning of its digest, or "last", in the model's ledger. What was said:
+        what was kept beside the receipt; else `contents`, the `messages`, whose answer is then written once more, or
+        the ids of `prompt` and `output`. The other arguments are those of `trace`.
+
+        Raises LedgerError, with what differs, where this model would not give the bits of the answer, and where what
+        was said is not known or not what was said; what `trace` raises.
+        """
+        transcript = assistant.reopened(self, *self._said(receipt, contents, messages, prompt, output))
+        subject = inspection.subject_of(self, transcript.variant)
+        return inspection.trace_of(subject, transcript, record=record, positions=positions, max_bytes=max_bytes)
+
+    def _said(
+        self,
+        receipt: str | Mapping[str, Any],
+        contents: Mapping[str, Any] | None,
+        messages: str | Iterable[Message | Mapping[str, Any]] | None,
+        prompt: Sequence[int] | None,
+        output: Sequence[int] | None,
+    ) -> tuple[Mapping[str, Any], assistant.ReplayInput]:
+        if isinstance(receipt, str):
+            if self.ledger is None:
+                raise assistant.LedgerError(
+                    f"opening the receipt {receipt!r:.80}: this model keeps no receipts, expected the receipt itself. "
+                    "Give `Finished.receipt`, or load the model with receipts=True."
+                )
+            entry = self.ledger.find(receipt)
+            receipt, contents = entry.receipt, contents or self.ledger.contents(entry.digest)
+        conversation = None if messages is None else assistant.conversation_as_asked(receipt, messages)
+        return receipt, assistant.ReplayInput(
+            contents=None if contents is None else assistant.read_contents(contents),
+            conversation=conversation,
+            prompt=prompt,
+            output=output,
+        )
 
     def _transcript(
         self,

@@ -41,7 +41,9 @@ def subject_called():
         model = placed(case, packed.InMemory())
         return inspection.Subject(
             name=case, model=model, threads=1, exact=exact, cache_type="f32" if exact else "f16", facts={},
-            tokenizer=None,
+            tokenizer=None, watch=lambda names: kernels.build(
+                kernels.Tracer(exact=exact, cache="f32" if exact else "f16"), model, threads=1, watch=names
+            ),
         )  # fmt: skip
 
     return made

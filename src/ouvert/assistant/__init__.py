@@ -19,8 +19,10 @@ from ouvert.assistant.messages import as_conversation
 from ouvert.assistant.model import Model, ModelInfo
 from ouvert.assistant.obtainable import Obtainable, measured_disk, measured_machine, obtainable
 from ouvert.assistant.receipts.comparison import Change, Verified, check_readable
+from ouvert.assistant.receipts.contents import read_contents
 from ouvert.assistant.receipts.ledger import Checked, Entry, Ledger, LedgerError, receipt_digest
-from ouvert.assistant.receipts.replay import Replayed
+from ouvert.assistant.receipts.reopening import reopened
+from ouvert.assistant.receipts.replay import Replayed, ReplayInput, conversation_as_asked
 from ouvert.assistant.request import EFFORTS, ChatRequest, TextRequest, Thinking
 from ouvert.assistant.sampling import sampling_asked
 from ouvert.assistant.scores import ScoredText, ScoredToken
@@ -109,6 +111,7 @@ __all__ = [
     "PrecisionLimit",
     "Reading",
     "ReasoningDelta",
+    "ReplayInput",
     "Replayed",
     "Sampling",
     "ScoredText",
@@ -135,6 +138,7 @@ __all__ = [
     "bytes_in_memory",
     "check_readable",
     "constraint_from",
+    "conversation_as_asked",
     "demand_of_alias",
     "describe",
     "form_of",
@@ -148,7 +152,9 @@ __all__ = [
     "pack_installed",
     "packed_bytes_foreseen",
     "precision_of",
+    "read_contents",
     "receipt_digest",
+    "reopened",
     "sampling_asked",
     "size_of",
     "sizes_of",

@@ -86,7 +86,8 @@ class Model:
     ) -> None:
         self._name, self._source = name, source
         self._language = Language(name, opened.family, opened.metadata, opened.folder, template)
-        self._ledger, self._guard = ledger, guard
+        self._guard = guard
+        self.ledger = ledger  # where the receipts of its answers are kept, or None
         if guard is not None:
             guard.admit(TRIAL_COMMAND)
         self.opened = opened  # the weights, and what their files say; `ouvert.inspection` looks into these
@@ -278,7 +279,7 @@ class Model:
             self.engine,
             self.tokenizer,
             self.text_identity,
-            ReceiptWriter(self.engine, self._ledger, self._guard),
+            ReceiptWriter(self.engine, self.ledger, self._guard),
         )
 
     def best_text_of(self, count: int, prompt: str | Sequence[int], **settings: Any) -> Best:
@@ -489,7 +490,7 @@ class Model:
             self._name,
             self.tokenizer.digest,
             lambda: self.vocabulary,
-            ledger=self._ledger,
+            ledger=self.ledger,
             guard=self._guard,
             sampling=self.info.sampling,
         )

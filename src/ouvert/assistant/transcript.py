@@ -1,8 +1,7 @@
 """The tokens of an answer, and whose they are: what a look inside takes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from ouvert.assistant.answer import Answer
 from ouvert.assistant.events import Finished
@@ -33,35 +32,15 @@ class Transcript:
 def transcript_of(answer: Answer, chat: ChatFormat) -> Transcript:
     """That of an answer, which is written to its end here, in this format. Raises what iterating it raises."""
     finished = next(event for event in answer if isinstance(event, Finished))
-    chat = chat.for_conversation(answer.conversation)
-    return transcript_of_rendered(
-        answer.rendered,
-        answer.token_ids,
-        chat,
-        len(answer.conversation.messages),
-        finished.receipt,
-        answer.request.variant,
-    )
-
-
-def transcript_of_rendered(
-    rendered: Rendered,
-    output: Sequence[int],
-    chat: ChatFormat,
-    message: int,
-    receipt: Mapping[str, Any],
-    variant: Variant = BASE,
-) -> Transcript:
-    """That of the answer `output` to a prompt. Raises nothing."""
     return Transcript(
-        prompt_ids=rendered.ids,
-        output_ids=tuple(output),
-        spans=rendered.spans,
-        channels=channels_of(output, rendered, chat),
-        message=message,
-        expanded=receipt["tokens"].get("expanded", 0),
-        variant=variant,
-        receipt=receipt_digest(receipt),
+        prompt_ids=answer.prompt_ids,
+        output_ids=tuple(answer.token_ids),
+        spans=answer.rendered.spans,
+        channels=channels_of(answer.token_ids, answer.rendered, chat.for_conversation(answer.conversation)),
+        message=len(answer.conversation.messages),
+        expanded=finished.receipt["tokens"].get("expanded", 0),
+        variant=answer.request.variant,
+        receipt=receipt_digest(finished.receipt),
     )
 
 

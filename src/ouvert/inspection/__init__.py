@@ -3,7 +3,7 @@
 May import packed, kernels, models, arithmetic, weights, chat, tokenization and store. `ouvert.Model` joins it with
 `assistant`: from there come tokens, whose they are, and the weights; in here nobody writes an answer.
 
-    subject = inspection.subject_of(model)                 # the weights that serve, and how they compute
+    subject = inspection.subject_of(model, variant)        # the weights that serve, and how they compute
     trace = inspection.trace_of(subject, transcript)       # the tokens of an answer, computed once more and kept
     trace.lens().json()                                    # docs/formats/trace.md
 """
@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from ouvert.inspection.error import InspectionError
     from ouvert.inspection.graph_lines import How, Lines
     from ouvert.inspection.lens import FocusLens, Lens
+    from ouvert.inspection.loading import load_trace
     from ouvert.inspection.price import Price
-    from ouvert.inspection.subject import Inspectable, Step, Subject, WatchingProgram, subject_of
+    from ouvert.inspection.subject import Inspectable, Step, Subject, steps_of, subject_of
     from ouvert.inspection.tokens import TracedToken
     from ouvert.inspection.trace import Trace, Transcript, plan_of, trace_of
     from ouvert.inspection.view import View
@@ -37,8 +38,9 @@ __all__ = [
     "TracedToken",
     "Transcript",
     "View",
-    "WatchingProgram",
+    "load_trace",
     "plan_of",
+    "steps_of",
     "subject_of",
     "trace_of",
 ]
@@ -49,8 +51,9 @@ FILES = {
     "error": ("InspectionError",),
     "graph_lines": ("How", "Lines"),
     "lens": ("FocusLens", "Lens"),
+    "loading": ("load_trace",),
     "price": ("Price",),
-    "subject": ("Inspectable", "Step", "Subject", "WatchingProgram", "subject_of"),
+    "subject": ("Inspectable", "Step", "Subject", "steps_of", "subject_of"),
     "tokens": ("TracedToken",),
     "trace": ("Trace", "Transcript", "plan_of", "trace_of"),
     "view": ("View",),

@@ -1,6 +1,6 @@
 """A model as it serves: the weights, and how they compute. What every look inside begins with."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any, Literal, Protocol
@@ -38,7 +38,8 @@ class Subject:
     """A model whose inside is looked at: the weights that serve, and how they compute.
 
     `facts` say of which model, weights and build a trace is, as a trace's JSON has it (docs/formats/trace.md). `exact`
-    and `cache_type` are those of the engine: with them every number is the one that the engine computes.
+    and `cache_type` are those of the engine: with them every number is the one that the engine computes. `watch` begins
+    steps that keep named values. `edited`: values are changed while it computes.
     """
 
     name: str
@@ -48,6 +49,8 @@ class Subject:
     cache_type: kernels.CacheType
     facts: Mapping[str, Any]
     tokenizer: Tokenizer | None
+    watch: Callable[[Sequence[str]], "Watching"]
+    edited: bool = False
 
     @property
     def family(self) -> str:
@@ -97,72 +100,60 @@ class Step:
     logits: Array | None
 
 
-class WatchingProgram:
-    """A program over the weights that serve, beside the one that serves, that keeps named values of every token.
+class Watching(Protocol):
+    """Steps of the model that keep named values: `engine.Watching`, or `kernels.Program`."""
 
-    Making one raises InspectionError for a model that native programs do not compute.
+    def new_sequence(self, capacity: int) -> Any: ...
+    def step(self, work: Sequence[tuple[Any, Array]], wanted: Wanted) -> Array: ...
+    def seen(self, name: str) -> Array: ...
+    def close(self) -> None: ...
+
+
+def steps_of(
+    subject: Subject, names: Sequence[str], ids: Sequence[int], *, logits: bool, expanded: int = 0
+) -> Iterator[Step]:
+    """Compute the sequence from its first token on, with the weights that serve and beside their answers, and keep
+    these values of every token. `expanded`: how many of its tokens are computed in the expanded form, as its receipt
+    says (latent attention).
+
+    Raises what `subject.watch` and its steps raise.
     """
-
-    def __init__(self, subject: Subject, names: Sequence[str], *, logits: bool) -> None:
-        self.subject, self.names, self.wants_logits = subject, tuple(names), logits
-        self._wanted: Wanted = (
-            "all" if logits or any(subject.names[name].rows == "wanted" for name in names) else "none"
-        )
-        tracer = kernels.Tracer(exact=subject.exact, cache=subject.cache_type)
-        try:
-            self._program = kernels.build(tracer, subject.model, threads=subject.threads, watch=self.names)
-        except kernels.TracingError as problem:
-            raise InspectionError(f"looking into {subject.name}: {problem}") from problem
-
-    def step_tokens(self, tokens: int) -> int:
-        """Tokens of one step, of a sequence of so many: as many as STEP_BYTES hold. Raises nothing."""
-        width = sum(self.subject.width(name, tokens) for name in self.names)
-        width += (self._wanted == "all") * self._program.width
-        return max(LEAST_STEP, min(MOST_STEP, STEP_BYTES // (4 * max(width, 1))))
-
-    def steps(self, ids: Sequence[int], *, expanded: int = 0) -> Iterator[Step]:
-        """Compute the sequence from its first token on. `expanded`: how many of its tokens are computed in the expanded
-        form, as its receipt says (latent attention). Each step is to be used before the next one is asked for.
-
-        Raises MemoryError if the caches cannot grow.
-        """
-        given = np.asarray(ids, np.int32)
-        sequence = self._program.new_sequence(len(given))
+    given = np.asarray(ids, np.int32)
+    wanted: Wanted = "all" if logits or any(subject.names[name].rows == "wanted" for name in names) else "none"
+    size = step_tokens(subject, names, len(given), wanted)
+    watching = subject.watch(names)
+    try:
+        sequence = watching.new_sequence(len(given))
         if expanded:
             sequence.expanded = expanded
-        try:
-            size = self.step_tokens(len(given))
-            for start in range(0, len(given), size):
-                chunk = given[start : start + size]
-                rows = self._program.step([(sequence, chunk)], self._wanted)
-                yield Step(
-                    places=np.arange(start, start + len(chunk)),
-                    values={name: self._seen(name, len(given)) for name in self.names},
-                    logits=rows if self.wants_logits else None,
-                )
-        finally:
-            sequence.close()
-
-    def _seen(self, name: str, tokens: int) -> Array:
-        """What the last step has left of a value; rows over positions are as long as the sequence will be."""
-        value, dims = self._program.seen(name), self.subject.names[name].dims
-        if "positions" not in dims:
-            return value
-        heads = self.subject.width(name, 1)
-        rows = np.zeros((len(value), heads, tokens), value.dtype)
-        rows[:, :, : value.shape[1] // heads] = value.reshape(len(value), heads, -1)
-        return rows.reshape(len(value), -1)
-
-    def close(self) -> None:
-        """Let go of its threads. Raises nothing."""
-        self._program.close()
+        for start in range(0, len(given), size):
+            chunk = given[start : start + size]
+            rows = watching.step([(sequence, chunk)], wanted)
+            yield Step(
+                places=np.arange(start, start + len(chunk)),
+                values={name: seen(watching, subject, name, len(given)) for name in names},
+                logits=rows if logits else None,
+            )
+    finally:
+        watching.close()
 
 
-class Engine(Protocol):
-    """What of `assistant.Model.engine` a look inside reads."""
+def step_tokens(subject: Subject, names: Sequence[str], tokens: int, wanted: Wanted) -> int:
+    """Tokens of one step, of a sequence of so many: as many as STEP_BYTES hold. Raises nothing."""
+    width = sum(subject.width(name, tokens) for name in names)
+    width += (wanted == "all") * int(subject.model.config.vocab_size)
+    return max(LEAST_STEP, min(MOST_STEP, STEP_BYTES // (4 * max(width, 1))))
 
-    @property
-    def facts(self) -> Any: ...
+
+def seen(watching: Watching, subject: Subject, name: str, tokens: int) -> Array:
+    """What the last step has left of a value; rows over positions are as long as the sequence will be."""
+    value = watching.seen(name)
+    if "positions" not in subject.names[name].dims:
+        return value
+    heads = subject.width(name, 1)
+    rows = np.zeros((len(value), heads, tokens), value.dtype)
+    rows[:, :, : value.shape[1] // heads] = value.reshape(len(value), heads, -1)
+    return rows.reshape(len(value), -1)
 
 
 class Opened(Protocol):
@@ -174,15 +165,15 @@ class Opened(Protocol):
     def threads(self) -> int: ...
     @property
     def parameters(self) -> int: ...
-    @property
-    def memory_plan(self) -> Any: ...
 
 
 class Inspectable(Protocol):
     """The members of `assistant.Model` that a look inside uses. Its properties raise what those do."""
 
     @property
-    def engine(self) -> Engine: ...
+    def engine(self) -> Any:
+        """Where the weights are in this process, an `engine.LocalEngine`: its `facts` and `watching` are used."""
+
     @property
     def opened(self) -> Opened: ...
     @property
@@ -191,14 +182,24 @@ class Inspectable(Protocol):
     def tokenizer(self) -> Tokenizer: ...
 
 
-def subject_of(model: Inspectable) -> Subject:
-    """The weights of a loaded model, and how its engine computes with them.
+class Variant(Protocol):
+    """engine.Variant."""
 
-    Raises InspectionError for a model that another program computes, or NumPy, or whose experts are read from disk;
-    what `model.engine.facts` raises.
+    @property
+    def digest(self) -> str: ...
+    @property
+    def edits(self) -> Sequence[Any]: ...
+
+
+def subject_of(model: Inspectable, variant: Variant | None = None) -> Subject:
+    """The weights of a loaded model, and how its engine computes this variant with them, or the base.
+
+    Raises InspectionError for a model that another program computes, or NumPy; what `model.engine.facts` raises.
     """
     opened, facts, name = model.opened, model.engine.facts, model.info.name
     placed, identity = opened.model, facts.identity
+    if variant is not None:
+        identity = identity.of_variant(variant.digest)
     if placed is None:
         raise InspectionError(
             f"looking into {name}: another program computes it, expected weights in this process. Load it here: "
@@ -208,11 +209,6 @@ def subject_of(model: Inspectable) -> Subject:
         raise InspectionError(
             f"looking into {name}: {identity.arithmetic} computes it, expected the native kernels. Install a "
             "C++20 compiler and Ouvert again."
-        )
-    if opened.memory_plan is not None:
-        raise InspectionError(
-            f"looking into {name}: its experts are read from disk while it answers, expected all weights in "
-            "memory. Load it with more memory (`memory=`), or look into a smaller model."
         )
     tokenizer, without_words = tokenizer_of(model)
     return Subject(
@@ -236,9 +232,12 @@ def subject_of(model: Inspectable) -> Subject:
             "exact": facts.exact,
             "precision": identity.precision,
             "cache": identity.cache,
+            "variant": identity.variant,
             **({} if without_words is None else {"without_words": without_words}),
         },
         tokenizer=tokenizer,
+        watch=lambda names: model.engine.watching(names, *([] if variant is None else [variant])),
+        edited=variant is not None and bool(variant.edits),
     )
 
 

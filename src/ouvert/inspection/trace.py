@@ -18,6 +18,7 @@ from ouvert.inspection.outcomes import Outcomes, joined, outcomes_of
 from ouvert.inspection.page import page as html_page
 from ouvert.inspection.positions import Positions, places_asked
 from ouvert.inspection.price import Price, check_price, price_of
+from ouvert.inspection.saving import write_trace
 from ouvert.inspection.states import (
     HiddenAttention,
     States,
@@ -27,7 +28,7 @@ from ouvert.inspection.states import (
     states_names,
     states_of,
 )
-from ouvert.inspection.subject import Array, Step, Subject, WatchingProgram
+from ouvert.inspection.subject import Array, Step, Subject, steps_of
 from ouvert.inspection.tokens import Span, TracedToken, pieces_of, token_facts, traced_tokens
 from ouvert.inspection.view import Kind, View, html_table
 
@@ -95,7 +96,7 @@ class Trace:
     ) -> None:
         self.facts, self.tokens, self.places, self.receipt, self.kind = facts, tokens, places, receipt, kind
         self._subject, self._kept, self._views = subject, dict(kept), dict(views)
-        self._expanded, self._max_bytes = expanded, max_bytes
+        self.expanded, self._max_bytes = expanded, max_bytes
 
     # --- values ---
 
@@ -151,15 +152,12 @@ class Trace:
             rows = np.searchsorted(self.places, places)
             yield Step(places, {name: self._kept[name][rows] for name in names}, None)
             return
-        program = WatchingProgram(self.subject, names, logits=logits)
-        try:
-            for step in program.steps(self.ids, expanded=self._expanded):
-                rows = np.flatnonzero(np.isin(step.places, places))
-                if rows.size:
-                    values = {name: value[rows] for name, value in step.values.items()}
-                    yield Step(step.places[rows], values, None if step.logits is None else step.logits[rows])
-        finally:
-            program.close()
+        upto = self.ids[: int(places[-1]) + 1]
+        for step in steps_of(self.subject, names, upto, logits=logits, expanded=self.expanded):
+            rows = np.flatnonzero(np.isin(step.places, places))
+            if rows.size:
+                values = {name: value[rows] for name, value in step.values.items()}
+                yield Step(step.places[rows], values, None if step.logits is None else step.logits[rows])
 
     @property
     def subject(self) -> Subject:
@@ -332,6 +330,17 @@ class Trace:
             "available": self.available,
         }
 
+    def save(self, path: Path | str, *, words: bool = True) -> None:
+        """Write what was kept, the tokens and the views that were computed: one safetensors file, which `load_trace`
+        reads. It is there whole or not at all, and only its owner can read it.
+
+        It holds the conversation, word for word. Without `words` it has neither texts nor ids of tokens, nor the values
+        `embedding` and `logits`; whoever has the model can still tell something of the words from other values. Raises
+        OSError where it cannot be written.
+        """
+        views = {key: view.json() for key, view in self._views.items()}
+        write_trace(Path(path), {**self.json(), "expanded": self.expanded, "views": views}, self._kept, words=words)
+
     def table(self) -> list[dict[str, Any]]:
         """One row a token: what it is and how sure the model was of it. Raises nothing."""
         sure = {row["place"]: row for row in self.confidence().table()}
@@ -446,17 +455,13 @@ def trace_of(
     parts: dict[str, list[Array]] = {name: [] for name in names}
     outcomes: list[Outcomes] = []
     writes = not subject.model.family.embeds
-    program = WatchingProgram(subject, names, logits=writes)
-    try:
-        for step in program.steps(ids, expanded=transcript.expanded):
-            rows = np.flatnonzero(np.isin(step.places, places))
-            for name in names:
-                parts[name].append(step.values[name][rows])
-            if step.logits is not None:
-                following = np.array([*ids, -1])[step.places + 1]
-                outcomes.append(outcomes_of(step.logits, following, min(ALTERNATIVES, step.logits.shape[1])))
-    finally:
-        program.close()
+    for step in steps_of(subject, names, ids, logits=writes, expanded=transcript.expanded):
+        rows = np.flatnonzero(np.isin(step.places, places))
+        for name in names:
+            parts[name].append(step.values[name][rows])
+        if step.logits is not None:
+            following = np.array([*ids, -1])[step.places + 1]
+            outcomes.append(outcomes_of(step.logits, following, min(ALTERNATIVES, step.logits.shape[1])))
     return Trace(
         subject=subject,
         facts=subject.facts,
@@ -466,6 +471,7 @@ def trace_of(
         views={"confidence ()": confidence(subject, ids, joined(outcomes))} if writes else {},
         expanded=transcript.expanded,
         receipt=transcript.receipt,
+        kind="intervention" if subject.edited else "observation",
         max_bytes=max_bytes,
     )
 

@@ -32,7 +32,7 @@ class View:
     def json(self) -> dict[str, Any]:
         """The view as docs/formats/trace.md has it."""
         own = {field.name: as_json(getattr(self, field.name)) for field in fields(self) if field.name not in BESIDE}
-        return {"view": self.view, "kind": self.kind, "how": asdict(self.how), **own}
+        return {"view": self.view, "kind": self.kind, "how": how_facts(self.how), **own}
 
     def table(self) -> list[dict[str, Any]]:
         """One dictionary a row, for `pandas.DataFrame` or for reading."""
@@ -68,6 +68,10 @@ class View:
 
 BESIDE = frozenset({"how", "kind"})
 MOST_ROWS = 200  # of a table in a notebook
+
+
+def how_facts(how: How) -> dict[str, Any]:
+    return {"says": how.says, "lines": [asdict(lines) for lines in how.lines]}
 
 
 def as_json(value: Any) -> Any:

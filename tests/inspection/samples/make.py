@@ -1,4 +1,4 @@
-"""Writes the samples beside this file: a short answer of SmolLM2, and experts of a tiny gpt-oss checkpoint.
+"""Writes the samples beside this file: a short answer of SmolLM2; experts, sinks and states of tiny checkpoints.
 
 python tests/inspection/samples/make.py
 """
@@ -12,9 +12,9 @@ HERE = Path(__file__).parent
 GOLDENS = HERE.parents[1] / "goldens" / "models"
 
 
-def write(view):
+def write(view, name=None):
     facts = view.json()
-    name = facts.get("view", "trace")
+    name = name or facts.get("view", "trace")
     (HERE / f"{name}.json").write_text(json.dumps(facts, ensure_ascii=False, separators=(",", ":")) + "\n", "utf-8")
 
 
@@ -25,9 +25,16 @@ def main():
         write(trace.lens(top=3, layers="every 3", positions="answer"))
         write(trace.focus([" Paris", " London"], positions="answer"))
         write(trace.attribution(heads=True))
+        write(trace.attention(12, query=-2, values=True))
         write(trace)
     with ouvert.load(GOLDENS / "gpt_oss", receipts=False, prefixes=False) as model:
-        write(model.trace(ids=range(1, 13)).experts())
+        trace = model.trace(ids=range(1, 13))
+        write(trace.experts(norms=True))
+        write(trace.attention(0, query="all"), "attention-with-sinks")
+    with ouvert.load(GOLDENS / "mamba", receipts=False, prefixes=False) as model:
+        trace = model.trace(ids=range(1, 13))
+        write(trace.states())
+        write(trace.hidden_attention(1))
 
 
 if __name__ == "__main__":

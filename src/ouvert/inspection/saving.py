@@ -1,0 +1,61 @@
+"""A trace as a file: one safetensors file with what was kept, and the tokens and views as JSON in its header.
+
+A trace of a conversation holds the conversation, word for word. It can be written without its words; but whoever has
+the model can tell something of them from the values.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import save
+
+from ouvert.inspection.subject import Array
+
+HEADER = "ouvert.trace"  # the key of the file's metadata
+NO_ID = -1
+# What gives the tokens away at once: fields of views with ids, and values that are looked up by or score them.
+IDS_IN_VIEWS = frozenset({"ids", "alternative_ids", "came", "tokens", "token"})
+TELLING_VALUES = frozenset({"embedding", "logits"})
+
+
+def write_trace(path: Path, facts: Mapping[str, Any], values: Mapping[str, Array], *, words: bool) -> None:
+    """Write a trace's facts and values: the file is there whole or not at all, and only its owner can read it.
+
+    Without `words`: no text and no id of a token, and not the values `embedding` and `logits`. Raises OSError where it
+    cannot be written.
+    """
+    if not words:
+        facts = without_words(facts)
+        values = {name: value for name, value in values.items() if name not in TELLING_VALUES}
+    header = json.dumps({**facts, "words": words}, ensure_ascii=False, separators=(",", ":"))
+    data = save({name: np.ascontiguousarray(value) for name, value in values.items()}, {HEADER: header})
+    with NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:  # mode 0600
+        try:
+            file.write(data)
+            file.flush()
+            os.replace(file.name, path)
+        except BaseException:
+            os.unlink(file.name)
+            raise
+
+
+def without_words(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """A trace's JSON without texts and ids. Raises nothing."""
+    tokens = [{**token, "text": "", "id": NO_ID} for token in facts["tokens"]]
+    recorded = [each for each in facts["recorded"] if each["name"] not in TELLING_VALUES]
+    views = {key: view_without_words(view) for key, view in facts["views"].items() if view["view"] != "focus"}
+    return {**facts, "tokens": tokens, "recorded": recorded, "views": views}
+
+
+def view_without_words(view: Mapping[str, Any]) -> dict[str, Any]:
+    silent = {name: hidden(value) if name in IDS_IN_VIEWS else value for name, value in view.items()}
+    return {**silent, "pieces": {str(NO_ID): ""}} if "pieces" in view else silent
+
+
+def hidden(value: Any) -> Any:
+    return [hidden(each) for each in value] if isinstance(value, list) else NO_ID
