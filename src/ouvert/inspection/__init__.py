@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from ouvert.inspection.price import Price
     from ouvert.inspection.subject import Inspectable, Step, Subject, steps_of, subject_of
     from ouvert.inspection.tokens import TracedToken
-    from ouvert.inspection.trace import Trace, Transcript, plan_of, trace_of
+    from ouvert.inspection.trace import Trace
+    from ouvert.inspection.tracing import Transcript, plan_of, trace_of
     from ouvert.inspection.view import View
 
 __all__ = [
@@ -55,7 +56,8 @@ FILES = {
     "price": ("Price",),
     "subject": ("Inspectable", "Step", "Subject", "steps_of", "subject_of"),
     "tokens": ("TracedToken",),
-    "trace": ("Trace", "Transcript", "plan_of", "trace_of"),
+    "trace": ("Trace",),
+    "tracing": ("Transcript", "plan_of", "trace_of"),
     "view": ("View",),
 }
 FILE_OF = {name: file for file, names in FILES.items() for name in names}
