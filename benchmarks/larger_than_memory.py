@@ -10,7 +10,8 @@ circles, and circles meet the same experts.
 
 `--cgroup` names a folder of control groups for memory that may be written to (version 1 or 2): the model then runs in a
 group that may have so much memory and no more, page cache included. `--mapped` runs it there once more with all weights
-mapped, which is what happens without experts on disk. Prints one JSON object, and the rows of docs/figures.
+mapped, which is what happens without experts on disk; with `--rounds 0` only a first answer of ours goes before. Prints
+one JSON object, and the rows of docs/figures.
 """
 
 import argparse
@@ -159,14 +160,14 @@ def measured(model: Path, memory: int, args: argparse.Namespace) -> dict[str, ob
             rounds.append(
                 {"forecast": plain, "forecast_at_hit_rate": stated, "run": run, "after": forecast(model, memory)}
             )
-        found = {"hit_rate_of_a_first_answer": hit_rate, "rounds": rounds}
+        found = {"first": first, "rounds": rounds}
         if args.mapped:
             found["mapped"] = run_in(group, [str(model), "--prompt", "16", "--tokens", "8", "--repeat", "1"])
     return found
 
 
 def rows_of(found: dict[str, object]) -> Iterator[str]:
-    yield f"hit rate of a first answer: {found['hit_rate_of_a_first_answer']:.1%}"
+    yield f"| first | {found['first']['answers']} | {memory_of(found['first'])}"
     for each in found["rounds"]:
         speeds = sorted(answer["decode_tokens_per_second"] for answer in each["run"]["answers"])
         median = speeds[len(speeds) // 2]

@@ -3,6 +3,7 @@ import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { chromium, type BrowserContext, type Page } from "playwright-core";
+import { PATIENCE } from "./patience";
 
 const FLAGS = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync".split(" ");
 const PLACES = [process.env.CHROMIUM, "/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
@@ -37,6 +38,7 @@ export async function openPage(address: string, look: Look = {}, until = "#compo
     permissions: ["clipboard-read", "clipboard-write"],
     acceptDownloads: true,
   });
+  context.setDefaultTimeout(PATIENCE);
   const page = context.pages()[0] ?? (await context.newPage());
   const requests: string[] = [];
   const violations: string[] = [];
@@ -66,5 +68,5 @@ export async function ask(page: Page, text: string): Promise<void> {
   await page.press("#composer", "Enter");
 }
 
-export const answered = (page: Page) => page.waitForSelector(".message.assistant:last-child .tools", { timeout: 60_000 });
+export const answered = (page: Page) => page.waitForSelector(".message.assistant:last-child .tools");
 export const lastAnswer = (page: Page) => page.locator(".message.assistant").last();

@@ -31,7 +31,7 @@ describe("honesty", () => {
     const page = await open();
     await ask(page, "slowly");
     await expect.poll(() => lastAnswer(page).textContent()).toContain("word word");
-    await expect.poll(() => [...fake.conversations.values()][0]?.messages[1]?.text ?? "", { timeout: 20_000 }).toContain("word"); // saved on the way
+    await expect.poll(() => [...fake.conversations.values()][0]?.messages[1]?.text ?? "").toContain("word"); // saved on the way
     await page.reload();
     await page.waitForSelector(".ended");
     expect(await page.textContent(".ended")).toContain("This answer is not complete.");

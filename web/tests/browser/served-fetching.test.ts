@@ -44,7 +44,7 @@ beforeAll(async () => {
   hub = new FakeHub("Qwen/Qwen2.5-0.5B-Instruct", model);
   await hub.start();
   await serve(0);
-}, 120_000);
+});
 
 afterAll(async () => {
   await opened?.close();
@@ -53,7 +53,7 @@ afterAll(async () => {
   rmSync(folder, { recursive: true });
 });
 
-test("a fetch survives a kill of the server, the model answers at once, and is removed", { timeout: 240_000 }, async () => {
+test("a fetch survives a kill of the server, the model answers at once, and is removed", async () => {
   hub.holdAfter = HELD;
   opened = await openPage(address);
   const { page } = opened;

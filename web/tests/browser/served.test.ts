@@ -27,7 +27,7 @@ beforeAll(async () => {
     });
     server.on("exit", () => failed(new Error(`ouvert serve ended: ${said}`)));
   });
-}, 300_000);
+});
 
 afterAll(async () => {
   await opened?.close();
@@ -37,7 +37,7 @@ afterAll(async () => {
   rmSync(home, { recursive: true });
 });
 
-test("a real model answers, its receipt says what left, and what is kept is private", { timeout: 300_000 }, async () => {
+test("a real model answers, its receipt says what left, and what is kept is private", async () => {
   opened = await openPage(address);
   const { page } = opened;
   await page.keyboard.press("Alt+Comma");
@@ -83,7 +83,7 @@ test("a real model answers, its receipt says what left, and what is kept is priv
   expect(opened.complaints).toEqual([]);
 });
 
-test("stopping frees the server at once", { timeout: 120_000 }, async () => {
+test("stopping frees the server at once", async () => {
   const { page } = opened;
   await page.keyboard.press("Alt+n");
   await page.keyboard.press("Alt+Comma");
@@ -99,7 +99,7 @@ test("stopping frees the server at once", { timeout: 120_000 }, async () => {
   await page.waitForSelector(".ended");
 });
 
-test("a long prompt is read in view, and a full context goes on without its oldest turns", { timeout: 300_000 }, async () => {
+test("a long prompt is read in view, and a full context goes on without its oldest turns", async () => {
   const { page } = opened;
   const long = "One of the many lines that a long report consists of.\n".repeat(75);
   await page.keyboard.press("Alt+n");
