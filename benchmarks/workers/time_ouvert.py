@@ -62,6 +62,8 @@ class Timed:
     def seconds(self, request: dict[str, Any]) -> float:
         if request["do"] == "decode" and self.sequence.length != request["depth"]:
             self.fill(request["depth"])
+        if self.runner.expands and request["do"] == "decode":  # the prompt of a request before may have been longer
+            self.sequence.expanded = expanded_tokens(request["depth"], request["depth"])
         began = time.perf_counter()
         if request["do"] == "stretch":
             self.stretch(request["depth"])
