@@ -9,8 +9,8 @@ are folded into what reads them. Every matrix is then a mixture of two columns o
 
 llama.cpp's quantiser is its own, `llama_model_quantize`, out of a library that npm carries (node-llama-cpp, MIT); it is
 fetched once into build/ and compared with its digest. KL(F16 || quantised) of the next token's probabilities, in nats,
-over two pages of text written for this (tests/real/texts), by one evaluator for all: Ouvert with float32 activations
-and caches, so that only the weights differ.
+over two pages of text written for this (src/ouvert/inspection/texts), by one evaluator for all: Ouvert with float32
+activations and caches, so that only the weights differ.
 """
 
 import argparse
@@ -32,7 +32,7 @@ from ouvert.packed import Placement, Precision, open_model
 from ouvert.weights import encoded_bytes
 
 ROOT = Path(__file__).parents[1]
-TEXTS = ROOT / "tests" / "real" / "texts"
+TEXTS = ROOT / "src" / "ouvert" / "inspection" / "texts"
 BUILD = ROOT / "build" / "four-bits"
 PACKAGE, VERSION = "@node-llama-cpp/linux-x64", "3.22.1"  # llama.cpp 0.5.0
 DIGEST = "0d953e1503d5ab4608d8ed5b739132308c81ac05ffeb760d2a7f30e08a9f90e0"

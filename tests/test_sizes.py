@@ -15,7 +15,11 @@ LONGEST_FUNCTION, NINETIETH_PERCENTILE = 60, 23  # lines
 LONGEST_FILE, LONGEST_NATIVE_FILE = 500, 700  # lines
 MOST_PARAMETERS = 10
 # People type these: each parameter is an option of its own, and nothing below them has as many.
-TYPED_BY_PEOPLE = {"src/ouvert/assistant/model.py: chat", "src/ouvert/assistant/load_model.py: load"}
+TYPED_BY_PEOPLE = {
+    "src/ouvert/assistant/model.py: chat",
+    "src/ouvert/assistant/load_model.py: load",
+    "src/ouvert/causes.py: patch",
+}
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 

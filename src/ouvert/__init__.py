@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     )
     from ouvert.chat import ChatError, Message, Tool, ToolCall
     from ouvert.engine import EngineError, EngineUnreachableError, Grammar, PageFiles, Reading, Sampling, Token
-    from ouvert.inspection import InspectionError, Trace
+    from ouvert.inspection import Direction, InspectionError, LogitDifference, LogProbability, TextLogProbability, Trace
     from ouvert.model import Model, load
     from ouvert.safety import guard
     from ouvert.serving import BatchOutcome, batch
@@ -59,6 +59,7 @@ PUBLIC = {
     "CheckpointError": "weights",
     "ContinuedText": "assistant",
     "Demands": "assistant",
+    "Direction": "inspection",
     "EngineError": "engine",
     "EngineUnreachableError": "engine",
     "Event": "assistant",
@@ -69,6 +70,8 @@ PUBLIC = {
     "JobError": "store",
     "Ledger": "assistant",
     "LedgerError": "assistant",
+    "LogProbability": "inspection",
+    "LogitDifference": "inspection",
     "Message": "chat",
     "Model": "model",
     "ModelInfo": "assistant",
@@ -80,6 +83,7 @@ PUBLIC = {
     "ScoredText": "assistant",
     "StoreError": "store",
     "TextDelta": "assistant",
+    "TextLogProbability": "inspection",
     "TextRequest": "assistant",
     "Thinking": "assistant",
     "Token": "engine",
@@ -106,6 +110,7 @@ __all__ = [
     "CheckpointError",
     "ContinuedText",
     "Demands",
+    "Direction",
     "EngineError",
     "EngineUnreachableError",
     "Event",
@@ -116,6 +121,8 @@ __all__ = [
     "JobError",
     "Ledger",
     "LedgerError",
+    "LogProbability",
+    "LogitDifference",
     "Message",
     "Model",
     "ModelInfo",
@@ -127,6 +134,7 @@ __all__ = [
     "ScoredText",
     "StoreError",
     "TextDelta",
+    "TextLogProbability",
     "TextRequest",
     "Thinking",
     "Token",

@@ -9,12 +9,13 @@ from functools import wraps
 from typing import Any, ParamSpec
 
 from ouvert import assistant, inspection
+from ouvert.causes import FindsCauses
 from ouvert.chat import Message
 
 P = ParamSpec("P")
 
 
-class Model(assistant.Model):
+class Model(FindsCauses):
     """A loaded model. Close it, or use it as a context manager, to give its memory back.
 
     `load` makes one, and says what it raises.

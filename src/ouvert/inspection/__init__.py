@@ -12,11 +12,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ouvert.inspection.ablation import Ablation, ablate
     from ouvert.inspection.confidence import Confidence
+    from ouvert.inspection.directions.direction import Direction
+    from ouvert.inspection.directions.files import read_direction, write_direction
+    from ouvert.inspection.directions.making import mean_difference
+    from ouvert.inspection.directions.testing import DirectionTest, Trial, causal_test
     from ouvert.inspection.error import InspectionError
     from ouvert.inspection.graph_lines import How, Lines
     from ouvert.inspection.lens import FocusLens, Lens
     from ouvert.inspection.loading import load_trace
+    from ouvert.inspection.metrics import LogitDifference, LogProbability, TextLogProbability
+    from ouvert.inspection.microscope import Microscope, exact, magnify
+    from ouvert.inspection.patching import Patching, PatchPrice, PatchRequest, patch
     from ouvert.inspection.price import Price
     from ouvert.inspection.subject import Inspectable, Step, Subject, steps_of, subject_of
     from ouvert.inspection.tokens import TracedToken
@@ -25,29 +33,79 @@ if TYPE_CHECKING:
     from ouvert.inspection.view import View
 
 __all__ = [
+    "Ablation",
     "Confidence",
+    "Direction",
+    "DirectionTest",
     "FocusLens",
     "How",
     "Inspectable",
     "InspectionError",
     "Lens",
     "Lines",
+    "LogProbability",
+    "LogitDifference",
+    "Microscope",
+    "PatchPrice",
+    "PatchRequest",
+    "Patching",
     "Price",
     "Step",
     "Subject",
+    "TextLogProbability",
     "Trace",
     "TracedToken",
     "Transcript",
+    "Trial",
     "View",
+    "ablate",
+    "causal_test",
+    "exact",
     "load_trace",
+    "magnify",
+    "mean_difference",
+    "patch",
     "plan_of",
+    "read_direction",
     "steps_of",
     "subject_of",
     "trace_of",
+    "write_direction",
 ]
 
 # The file of each name, imported when the name is first asked for: commands import this part to catch its errors.
 FILES = {
+    "ablation": (
+        "Ablation",
+        "ablate",
+    ),
+    "directions.direction": ("Direction",),
+    "directions.files": (
+        "read_direction",
+        "write_direction",
+    ),
+    "directions.making": ("mean_difference",),
+    "directions.testing": (
+        "DirectionTest",
+        "Trial",
+        "causal_test",
+    ),
+    "metrics": (
+        "LogProbability",
+        "LogitDifference",
+        "TextLogProbability",
+    ),
+    "microscope": (
+        "Microscope",
+        "exact",
+        "magnify",
+    ),
+    "patching": (
+        "PatchPrice",
+        "PatchRequest",
+        "Patching",
+        "patch",
+    ),
     "confidence": ("Confidence",),
     "error": ("InspectionError",),
     "graph_lines": ("How", "Lines"),

@@ -46,7 +46,7 @@ class View:
             if given.pop("view") != cls.view:
                 raise KeyError(cls.view)
             how = How(given["how"]["says"], tuple(Lines(**each) for each in given.pop("how")["lines"]))
-            arrays = {each.name for each in fields(cls) if "Array" in str(each.type)}
+            arrays = {each.name for each in fields(cls) if "ndarray" in str(each.type)}
             return cls(how=how, **{key: from_list(value) if key in arrays else value for key, value in given.items()})
         except (KeyError, TypeError, ValueError) as problem:
             raise InspectionError(

@@ -4,6 +4,7 @@ May import weights. Nothing here opens a connection except `Store.pull`, and not
 """
 
 from ouvert.store.aliases import Alias, Mirror, aliases, find_alias
+from ouvert.store.directions import Directions
 from ouvert.store.error import Cancelled, StoreError, Unreachable
 from ouvert.store.hub import Hub
 from ouvert.store.jobs.error import JobBusy, JobError, NoSuchFile, NoSuchJob
@@ -30,6 +31,7 @@ __all__ = [
     "ArrivingFile",
     "Cancelled",
     "CheckpointError",
+    "Directions",
     "Hub",
     "Installed",
     "Job",

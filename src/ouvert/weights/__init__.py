@@ -5,6 +5,7 @@ from .digest import combined_digest, sha256_of, sha256_of_range
 from .encodings import ENCODINGS, Encoding, decode, encoded_bytes
 from .error import BusyError, CheckpointError, PrecisionError, UnwritableError
 from .floats import decode_fp8_blocks, decode_mxfp4_blocks
+from .gguf_writing import write_gguf
 from .mapping import FileState, MappedFile
 from .opening import open_checkpoint
 from .regular import NotRegularError, open_regular, read_regular
@@ -35,4 +36,5 @@ __all__ = [
     "sha256_of",
     "sha256_of_range",
     "wait_for_writer",
+    "write_gguf",
 ]

@@ -18,6 +18,13 @@ def write(view, name=None):
     (HERE / f"{name}.json").write_text(json.dumps(facts, ensure_ascii=False, separators=(",", ":")) + "\n", "utf-8")
 
 
+def write_causes(model):
+    metric, clean = ouvert.LogitDifference(" Paris", " Rome"), "The capital of France is the city of"
+    write(model.patch(clean, "The capital of Italy is the city of", metric))
+    write(model.ablate(clean, metric))
+    write(model.microscope(most=64))
+
+
 def main():
     with ouvert.load("smollm2", receipts=False, prefixes=False) as model:
         trace = model.trace("Complete: The capital of France is", max_tokens=12, temperature=0)
@@ -27,6 +34,7 @@ def main():
         write(trace.attribution(heads=True))
         write(trace.attention(12, query=-2, values=True))
         write(trace)
+        write_causes(model)
     with ouvert.load(GOLDENS / "gpt_oss", receipts=False, prefixes=False) as model:
         trace = model.trace(ids=range(1, 13))
         write(trace.experts(norms=True))

@@ -1,0 +1,1 @@
+"""Directions of the residual stream: made from prompts, tested as causes, kept in files."""
