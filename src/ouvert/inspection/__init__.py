@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ouvert.inspection.tokens import TracedToken
     from ouvert.inspection.trace import Trace
     from ouvert.inspection.tracing import Transcript, plan_of, trace_of
-    from ouvert.inspection.view import View
+    from ouvert.inspection.view import View, text_table
 
 __all__ = [
     "Ablation",
@@ -69,6 +69,7 @@ __all__ = [
     "read_direction",
     "steps_of",
     "subject_of",
+    "text_table",
     "trace_of",
     "write_direction",
 ]
@@ -116,7 +117,7 @@ FILES = {
     "tokens": ("TracedToken",),
     "trace": ("Trace",),
     "tracing": ("Transcript", "plan_of", "trace_of"),
-    "view": ("View",),
+    "view": ("View", "text_table"),
 }
 FILE_OF = {name: file for file, names in FILES.items() for name in names}
 

@@ -1,6 +1,6 @@
 """Making a trace: a transcript computed once more, priced before."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -68,9 +68,10 @@ def trace_of(
     record: str | Iterable[str] = USUAL_RECORD,
     positions: Positions = "all",
     max_bytes: int | str = USUAL_MOST,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Trace:
     """Compute a transcript's tokens once more, and keep the values `record` names at `positions`, and how sure the
-    model was of each token.
+    model was of each token. `progress(done, total)` is called with tokens after each step; what it raises ends it.
 
     Raises InspectionError for names, positions and models that cannot be looked at, and, before anything is computed,
     for more bytes than `max_bytes`.
@@ -84,6 +85,8 @@ def trace_of(
     outcomes: list[Outcomes] = []
     writes = not subject.model.family.embeds
     for step in steps_of(subject, names, ids, logits=writes, expanded=transcript.expanded):
+        if progress is not None:
+            progress(int(step.places[-1]) + 1, len(ids))
         rows = np.flatnonzero(np.isin(step.places, places))
         for name in names:
             parts[name].append(step.values[name][rows])

@@ -114,7 +114,7 @@ def html_table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def text_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Columns of equal width, the first MOST_ROWS rows."""
+    """Columns of equal width, the first MOST_ROWS rows. Raises nothing."""
     if not rows:
         return "nothing"
     lines = [list(rows[0]), *([shown(value) for value in row.values()] for row in rows[:MOST_ROWS])]

@@ -1,0 +1,307 @@
+"""`ouvert look RECEIPT` or `ouvert look MODEL PROMPT`: what happened inside, layer by layer and token by token."""
+
+import argparse
+import json
+import shutil
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from math import exp
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ouvert.cli.answer_options import add_sampling_arguments, generation_settings
+from ouvert.cli.arguments import add_engine_override, complete_installed
+from ouvert.cli.commands.receipt import complete_receipts, memory_allowed, model_of, read_conversation
+from ouvert.cli.environment import guard_asked_for, open_ledger, open_store
+from ouvert.cli.terminal import visible
+
+if TYPE_CHECKING:
+    from ouvert.assistant import Model, Transcript
+    from ouvert.inspection import Confidence, Lens, Price, Trace, View
+
+SUMMARY = "Look inside: what each layer would say, and how sure the model was."
+VIEWS = ("lens", "confidence", "attention", "experts", "attribution", "states")
+SHORT = 64  # tokens of an answer that is written to be looked at, unless --max-tokens says otherwise
+WIDEST = 100  # columns, where the terminal does not say
+CELL, MARGIN = 11, 22  # characters of a layer's cell, and of what stands before the first
+# Behind a token, by its probability: dark where the model is unsure, light where it is sure (cividis, 256 colours).
+SHADES = ((0.9, 228, 16), (0.6, 185, 16), (0.3, 144, 16), (0.1, 102, 231), (0.0, 60, 231))
+PLAIN = "\x1b[0m"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.usage = "ouvert look [OPTIONS] [RECEIPT] | MODEL PROMPT"
+    parser.description = (
+        f"{SUMMARY} Of an answer that was given, by its receipt (default: last), or of one that is written now. The "
+        "weights that serve compute all of it once more, with the same bits. The price is said before."
+    )
+    what = parser.add_argument(
+        "what",
+        nargs="?",
+        default="last",
+        metavar="RECEIPT|MODEL",
+        help="a receipt: its number, the beginning of its digest, or last; with a PROMPT, a model",
+    )
+    what.completer = complete_what  # type: ignore[attr-defined]
+    parser.add_argument("prompt", nargs="*", metavar="PROMPT", help="what to ask the model")
+    parser.add_argument("--raw", action="store_true", help="the prompt is a text that is only read: no chat, no answer")
+    add_view_arguments(parser)
+    add_form_arguments(parser)
+    parser.add_argument(
+        "--conversation", type=Path, metavar="FILE", help="JSON with messages: where nothing was kept beside a receipt"
+    )
+    parser.add_argument("--template", metavar="FILE|NAME", help="the chat template, where it was in a file")
+    add_engine_override(parser)
+    add_sampling_arguments(parser)
+
+
+def add_view_arguments(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("what is shown")
+    group.add_argument(
+        "--view",
+        action="append",
+        choices=VIEWS,
+        help="repeatable (default: lens; nothing is printed where a file is written)",
+    )
+    group.add_argument("--layers", metavar="WHICH", help='all, "every 4", or numbers: 0,12,29 (default: what fits)')
+    group.add_argument("--top", type=int, default=5, metavar="K", help="how many tokens of the lens (default: 5)")
+    group.add_argument(
+        "--positions", metavar="WHICH", help="all, prompt, answer, last, or numbers (default: answer, or all)"
+    )
+    group.add_argument("--layer", type=int, metavar="N", help="of the attention (default: the middle one)")
+    group.add_argument("--head", type=int, metavar="N", help="of the attention (default: all)")
+    group.add_argument("--at", type=int, metavar="PLACE", help="of attention and attribution (default: the last)")
+    group.add_argument("--heads", action="store_true", help="attribution to every head, and what values add")
+
+
+def add_form_arguments(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("where it goes")
+    group.add_argument("--json", action="store_true", help="print JSON: docs/formats/trace.md")
+    group.add_argument("--save", type=Path, metavar="FILE", help="write the trace, with the values of every layer")
+    group.add_argument("--no-words", action="store_true", help="the file of --save has no words in it")
+    group.add_argument("--page", type=Path, metavar="FILE", help="write one HTML file that opens everywhere")
+    group.add_argument("--max-bytes", default="1 GB", metavar="SIZE", help="most that may be kept (default: 1 GB)")
+
+
+def complete_what(prefix: str, **_: object) -> list[str]:
+    """Receipts, then models."""
+    return [*complete_receipts(prefix), *complete_installed(prefix)]
+
+
+def run(args: argparse.Namespace) -> int:
+    """0: shown. 1: not, with a sentence on stderr."""
+    from ouvert import inspection
+    from ouvert.inspection import InspectionError
+
+    if args.no_words and args.save is None:
+        raise InspectionError(
+            "looking: --no-words is of the file that --save writes, and there is none. Give --save FILE."
+        )
+    model, transcript = answer_written_now(args) if args.prompt else answer_of_a_receipt(args)
+    with model:
+        subject = inspection.subject_of(model, transcript.variant)
+        say_price(inspection.plan_of(subject, transcript), subject.name)
+        trace = inspection.trace_of(subject, transcript, max_bytes=args.max_bytes, progress=shown_progress())
+        views = {name: view_of(trace, name, args) for name in chosen_views(trace, args)}
+        if args.json:
+            print(json.dumps({**trace.json(), "views": [view.json() for view in views.values()]}, ensure_ascii=False))
+        elif args.view or (args.page is None and args.save is None):
+            for name, view in views.items():
+                print_view(trace, name, view)
+        write_files(trace, args)
+    return 0
+
+
+# --- what is looked at ---
+
+
+def answer_written_now(args: argparse.Namespace) -> "tuple[Model, Transcript]":
+    """The model, and its answer to the prompt, which is written now and leaves no receipt."""
+    from ouvert.assistant import Transcript, load, transcript_of
+    from ouvert.cli.progress import show_progress
+
+    model = load(
+        args.what,
+        exact=bool(args.exact),
+        memory=memory_allowed(),
+        cache=args.cache,
+        store=open_store(),
+        progress=show_progress(sys.stderr),
+        receipts=False,
+        guard=guard_asked_for(),
+        template=args.template,
+    )
+    prompt = " ".join(args.prompt)
+    if args.raw:
+        return model, Transcript(prompt_ids=tuple(model.text_ids(prompt)))
+    settings = generation_settings(args)
+    settings["max_tokens"] = settings["max_tokens"] or SHORT
+    return model, transcript_of(model.chat(prompt, stop=args.stop, **settings), model.chat_format)
+
+
+def answer_of_a_receipt(args: argparse.Namespace) -> "tuple[Model, Transcript]":
+    """The model that a receipt names, and the receipt's answer. Raises LedgerError."""
+    from ouvert.assistant import (
+        LedgerError,
+        ReplayInput,
+        check_readable,
+        conversation_as_asked,
+        read_contents,
+        reopened,
+    )
+
+    ledger = open_ledger()
+    try:
+        entry = ledger.find(args.what)
+    except LedgerError as problem:
+        raise LedgerError(f"{problem} To look into a model's answer now: ouvert look {args.what} PROMPT") from problem
+    check_readable(entry.receipt, f"looking into receipt {entry.number}")
+    contents = ledger.contents(entry.digest)
+    given: Mapping[str, Any] = {} if args.conversation is None else read_conversation(args.conversation)
+    said = ReplayInput(
+        contents=read_contents(contents) if contents is not None and not given else None,
+        conversation=conversation_as_asked(entry.receipt, **given) if given else None,
+    )
+    model = model_of(entry.receipt, args)
+    try:
+        return model, reopened(model, entry.receipt, said)
+    except BaseException:
+        model.close()
+        raise
+
+
+def say_price(price: "Price", name: str) -> None:
+    kept = f"{price.bytes / 1e6:.1f} MB are kept"
+    print(f"Looking into {price.tokens} tokens of {name}: about {price.seconds:.1f} s, {kept}.", file=sys.stderr)
+
+
+def shown_progress() -> Callable[[int, int], None] | None:
+    """A line that counts, on a terminal."""
+    if not sys.stderr.isatty():
+        return None
+
+    def show(done: int, total: int) -> None:
+        end = "\x1b[K" if done >= total else f"{done} of {total} tokens\x1b[K"
+        print(f"\r{end}", end="", file=sys.stderr, flush=True)
+
+    return show
+
+
+# --- views ---
+
+
+def chosen_views(trace: "Trace", args: argparse.Namespace) -> Sequence[str]:
+    """Those that were asked for, each once; the lens where the model has one."""
+    asked = list(dict.fromkeys(args.view or ()))
+    return asked or [name for name in ("lens",) if name in trace.available]
+
+
+def view_of(trace: "Trace", name: str, args: argparse.Namespace) -> "View":
+    """Raises InspectionError for a view that the model does not have."""
+    positions = positions_of(trace, args)
+    match name:
+        case "lens":
+            return trace.lens(args.top, layers_of(trace, args), positions)
+        case "confidence":
+            return trace.confidence()
+        case "attention":
+            layer = trace.subject.layers // 2 if args.layer is None else args.layer
+            return trace.attention(layer, args.head, "last" if args.at is None else args.at, values=args.heads)
+        case "experts":
+            return trace.experts(positions)
+        case "states":
+            return trace.states(positions)
+        case _:
+            return trace.attribution(position=args.at, heads=args.heads)
+
+
+def positions_of(trace: "Trace", args: argparse.Namespace) -> Any:
+    """Those of the line; without, the answer from the token that it came after on, or all tokens of a text."""
+    if args.positions is not None:
+        return whole_numbers(args.positions) or args.positions
+    answer = [token.place for token in trace.tokens if token.part == "answer"]
+    return [answer[0] - 1, *answer] if answer else "all"
+
+
+def layers_of(trace: "Trace", args: argparse.Namespace) -> Any:
+    """Those of the line; without, all for JSON and files, and as many as fit for a table."""
+    if args.layers is not None:
+        return whole_numbers(args.layers) or args.layers
+    if args.json or args.page is not None:
+        return "all"
+    fit = max((shutil.get_terminal_size((WIDEST, 24)).columns - MARGIN) // CELL, 1)
+    return f"every {-(-trace.subject.layers // fit)}"
+
+
+def whole_numbers(text: str) -> list[int] | None:
+    """Of "0,12,29"; None for words."""
+    parts = text.split(",")
+    return [int(part) for part in parts] if all(part.strip().lstrip("-").isdigit() for part in parts) else None
+
+
+# --- forms ---
+
+
+def print_view(trace: "Trace", name: str, view: "View") -> None:
+    """A table; how it is computed stands below it."""
+    from ouvert.inspection import Confidence, Lens, text_table
+
+    colours = sys.stdout.isatty()
+    if isinstance(view, Lens):
+        print_lens(trace, view, colours)
+    elif isinstance(view, Confidence):
+        print_confidence(trace, view, colours)
+    else:
+        print(visible(text_table(view.table())))
+    places = sorted({f"{lines.file}:{lines.first}" for lines in view.how.lines})
+    print(visible(f"({name}, {view.kind}) {view.how.says} {', '.join(places)}"), file=sys.stderr)
+
+
+def print_lens(trace: "Trace", lens: "Lens", colours: bool) -> None:
+    """One row a token; one column a layer, the last at the right: what it would say next."""
+    print(" " * MARGIN + "".join(f"layer {layer}".ljust(CELL) for layer in lens.layers.tolist()))
+    for at, place in enumerate(lens.places.tolist()):
+        print(label(place, trace.tokens[place].text), end="")
+        for n in range(len(lens.layers)):
+            text, chance = lens.pieces[str(lens.ids[n, at, 0])], exp(float(lens.logprobs[n, at, 0]))
+            print(shaded(f"{short(text, CELL - 4)} {chance:.0%}".ljust(CELL), chance, colours), end="")
+        print()
+
+
+def print_confidence(trace: "Trace", confidence: "Confidence", colours: bool) -> None:
+    """One row a token: its probability, its rank, and what else was likely."""
+    print(" " * MARGIN + "chance  rank  likeliest")
+    for n, place in enumerate(confidence.places.tolist()):
+        chance = exp(float(confidence.logprobs[n]))
+        others = zip(confidence.alternative_ids[n].tolist(), confidence.alternative_logprobs[n].tolist(), strict=True)
+        said = "  ".join(f"{short(confidence.pieces[str(i)], 12)} {exp(p):.0%}" for i, p in others)
+        cell = shaded(f"{chance:6.1%}", chance, colours)
+        print(f"{label(place, trace.tokens[place].text)}{cell}  {int(confidence.ranks[n]):>4}  {said}")
+
+
+def label(place: int, text: str) -> str:
+    return f"{place:>5} {short(text, MARGIN - 8)}".ljust(MARGIN)
+
+
+def short(text: str, width: int) -> str:
+    """On one line, spaces to be seen, and not wider than this."""
+    flat = visible(text.replace("\n", "⏎").replace("\t", "⇥").replace(" ", "·"))
+    return flat if len(flat) <= width else flat[: width - 1] + "…"
+
+
+def shaded(text: str, chance: float, colours: bool) -> str:
+    if not colours:
+        return text
+    behind, ink = next((behind, ink) for least, behind, ink in SHADES if chance >= least)
+    return f"\x1b[48;5;{behind};38;5;{ink}m{text}{PLAIN}"
+
+
+def write_files(trace: "Trace", args: argparse.Namespace) -> None:
+    """What --save and --page ask for; it is said before that they hold the conversation."""
+    for path, words in ((args.save, not args.no_words), (args.page, True)):
+        if path is not None and words:
+            print(f"{path} will hold the conversation, word for word.", file=sys.stderr)
+    if args.save is not None:
+        trace.save(args.save, words=not args.no_words)
+    if args.page is not None:
+        trace.page(args.page)
