@@ -25,7 +25,7 @@ SUBJECTS = {
         "Conversations and events",
         (
             "Message Tool ToolCall Answer Event Reading ReasoningDelta TextDelta ScoredText ToolCallDelta Finished "
-            "ContinuedText Usage ChatRequest TextRequest Demands Thinking as_conversation"
+            "ContinuedText Usage ChatRequest TextRequest Demands Edit Thinking as_conversation"
         ),
     ),
     "sampling": ("Sampling, grammars and tokens", "Sampling Grammar Token"),

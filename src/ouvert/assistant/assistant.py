@@ -6,6 +6,7 @@ from typing import Any
 
 from ouvert.assistant.answer import Answer
 from ouvert.assistant.answer_constraints import AnswerConstraints
+from ouvert.assistant.edits import variant_of
 from ouvert.assistant.error import AssistantError, ContextExceeded
 from ouvert.assistant.grammars import Grammars
 from ouvert.assistant.kept_reasoning import KeptReasoning
@@ -103,6 +104,7 @@ class Assistant:
         conversation, restored = self.kept_reasoning.restored(conversation, request.asker)
         rendered = self.chat.render(conversation)
         ContextExceeded.check(len(rendered.ids), self.engine.context)
+        request = replace(request, variant=variant_of(request.variant, request.edits, rendered), edits=())
         outcome = Outcome()
         constraint = self.constraints.of(conversation, rendered, request.demands, outcome)
         if left_out:

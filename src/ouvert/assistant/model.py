@@ -13,6 +13,7 @@ from ouvert.assistant.answer import Answer
 from ouvert.assistant.assistant import Assistant
 from ouvert.assistant.continuation import Continuation
 from ouvert.assistant.demands import AnswerForm, as_demands
+from ouvert.assistant.edits import Edit
 from ouvert.assistant.embeddings import Embeddings, ids_to_embed, shortened
 from ouvert.assistant.error import AssistantError
 from ouvert.assistant.forgetting import Forgotten
@@ -162,18 +163,17 @@ class Model:
         owner: str = "",
         truncate: bool = False,
         asker: str = "",
+        edits: Iterable[Edit] = (),
     ) -> Answer:
         """The answer to a conversation, as typed events while it is written; the last one is Finished.
 
         `messages` and `tools`: ours (ouvert.Message, ouvert.Tool) or dictionaries in OpenAI's shape. Sampling that is
         left out is as `info.sampling` says. `response_schema` or `response_grammar` is what the final answer has to be;
-        `candidate=(index, count)` is only written to the receipt. What the other arguments ask for is said at
-        ChatRequest, at ouvert.Sampling, and in docs/guides/python.md.
+        `candidate=(index, count)` is only written to the receipt. ChatRequest and docs/guides/python.md say the rest.
 
         Raises AssistantError for messages or demands that make no sense, EngineError if the conversation does not fit
-        (both numbers in the message) or a grammar or sampling cannot be followed, ChatError for what the model's format
-        cannot write, ValueError for an empty stop string, and what `chat_format` raises.
-        """
+        or a grammar, sampling or edit cannot be followed, ChatError for what the model's format cannot write,
+        ValueError for an empty stop string, and what `chat_format` raises."""
         conversation = as_conversation(messages, tools, effort, thinking, schema=response_schema)
         form = AnswerForm(response_schema, response_grammar, strict_schema)
         demands = as_demands(tool_choice, conversation.tools, form, think_budget, one_call=not parallel_tool_calls)
@@ -186,7 +186,7 @@ class Model:
         }  # fmt: skip
         return self.answer(ChatRequest(
             conversation=conversation, demands=demands, sampling=sampling, stop=as_stops(stop), timeout=timeout,
-            truncate=truncate, progress=progress, owner=owner, asker=asker,
+            truncate=truncate, progress=progress, owner=owner, asker=asker, edits=tuple(edits),
         ))  # fmt: skip
 
     def answer(self, request: ChatRequest) -> Answer:

@@ -14,7 +14,8 @@ from ouvert.engine import Sampling
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnswerPlan:
     """`conversation` is what is sent of that of the `request`: without the messages `left_out`, and with thoughts put
-    back into the messages `restored`. `sampling` has the constraint and the chat format's end tokens; `own_stop_ids`
+    back into the messages `restored`. The variant of `request` has its edits at their
+    tokens. `sampling` has the constraint and the chat format's end tokens; `own_stop_ids`
     are those it has beside them. `outcome` is told, while the answer is written, what becomes of holding it.
     """
 

@@ -6,6 +6,7 @@ from numbers import Integral
 from typing import Any, Self
 
 from ouvert.assistant.demands import Demands
+from ouvert.assistant.edits import Edit
 from ouvert.assistant.error import AssistantError
 from ouvert.chat import Conversation
 from ouvert.engine import BASE, Variant
@@ -15,6 +16,7 @@ EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh")
 SEEDS = 2**64  # a seed is below it
 # What a field takes, where the name of its class does not say it.
 EXPECTED = {
+    "edits": "a tuple of ouvert.Edit",
     "conversation": "a Conversation (`ouvert.as_conversation` makes one of messages)",
     "prompt_ids": "a tuple of token ids (`Model.text_ids` makes one of a text)",
     "sampling": "a mapping of fields of ouvert.Sampling",
@@ -56,7 +58,7 @@ class ChatRequest:
     `sampling`: fields of `Sampling` that are not as the model's makers advise. `stop`: texts that end the answer and
     are not shown. `timeout`: seconds after which the answer ends as it is. `truncate`: where there is no room for an
     answer, the oldest turns are left out, and the receipt says which. `progress`: Reading events come first. `variant`:
-    of the model, with its adapters and edits.
+    of the model, with its adapters and edits. `edits`: more of them, at places of the conversation.
     `owner`: whose prompts it shares caches with, as in `Engine.generate`. `asker`: whose thoughts before open tool
     calls may be put back.
     """
@@ -71,11 +73,14 @@ class ChatRequest:
     truncate: bool = False
     progress: bool = False
     variant: Variant = BASE
+    edits: tuple[Edit, ...] = ()
     owner: str = ""
     asker: str = ""
 
     def __post_init__(self) -> None:
-        check_fields(self, ("conversation", Conversation), ("thinking", Thinking), *SHARED_KINDS)
+        check_fields(self, ("conversation", Conversation), ("thinking", Thinking), ("edits", Sequence), *SHARED_KINDS)
+        if wrong := [each for each in self.edits if not isinstance(each, Edit)]:
+            raise AssistantError(f"making a ChatRequest: edits has {wrong[0]!r:.80}, expected values of ouvert.Edit.")
 
     def choice(self, number: int) -> Self:
         """The request of choice `number`, from 0, where several answers are asked for: each has the next seed.

@@ -95,5 +95,11 @@ def read_demands(kept: Mapping[str, Any]) -> Demands:
 
 
 def read_variant(kept: Mapping[str, Any]) -> Variant:
-    edits = tuple(Edit(**{**each, "values": tuple(each["values"])}) for each in kept["edits"])
+    edits = tuple(read_edit(each) for each in kept["edits"])
     return Variant(tuple(ScaledAdapter(**each) for each in kept["adapters"]), edits)
+
+
+def read_edit(kept: Mapping[str, Any]) -> Edit:
+    """The edit whose facts these are: lists become tuples again."""
+    values: dict[str, Any] = {name: tuple(each) if isinstance(each, list) else each for name, each in kept.items()}
+    return Edit(**values)

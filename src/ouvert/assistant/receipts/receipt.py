@@ -39,6 +39,7 @@ def write_receipt(ended: Ended, facts: EngineFacts, connections: Mapping[str, An
         "sampling": sampling_facts(ended.sampling, ended.stop, stopped.seed, ended.own_stop_ids),
         "messages": list(ended.messages),
         **({"left_out": left_out_facts(ended.left_out)} if ended.left_out else {}),
+        **edit_facts(stopped),
         "asked": asked_facts(ended),
         "tokens": token_facts(ended),
         "ended": ending_facts(ended),
@@ -64,6 +65,19 @@ def pool_facts(stopped: Stopped) -> dict[str, Any]:
             **without_absent({"resumed_at": resumed or None, "resumed_on_other_engine": differ or None}),
         }
     }
+
+
+def edit_facts(stopped: Stopped) -> dict[str, Any]:
+    """The part `edits`, of an answer that was edited: each edit with its digest in place of its numbers."""
+    edits = [edit.facts() for edit in stopped.variant.edits]
+    shown = [
+        {
+            **{name: value for name, value in facts.items() if name != "values"},
+            "digest": digest_of_line(canonical(facts)),
+        }
+        for facts in edits
+    ]
+    return {"edits": shown} if shown else {}
 
 
 def left_out_facts(messages: Mapping[int, Message]) -> dict[str, Any]:
