@@ -34,6 +34,8 @@ def test_the_table_says_what_the_command_says(command: str) -> None:
                 "receipt": ["list"],
                 "key": ["list"],
                 "jobs": ["list"],
+                "direction": ["list"],
+                "patch": ["model", "a", "b", "--for", "x", "--against", "y"],
             }.get(command, ["bash"]),
         ]
     )

@@ -33,6 +33,14 @@ class Directions:
             )
         return path
 
+    def check_new(self, name: str) -> None:
+        """Raises StoreError for a name that cannot be one, or is taken."""
+        if self._place(name).exists():
+            raise StoreError(
+                f"there is a direction {name!r} on this machine already. Choose another name, or remove it first: "
+                f"`ouvert direction remove {name}`."
+            )
+
     def put(self, name: str, write: Callable[[Path], None], *, replace: bool = False) -> Path:
         """Keep what `write(path)` writes under `name`, whole or not at all. Returns the file.
 
@@ -40,11 +48,8 @@ class Directions:
         OSError if the folder cannot be written.
         """
         path = self._place(name)
-        if path.exists() and not replace:
-            raise StoreError(
-                f"there is a direction {name!r} on this machine already. Choose another name, or remove it first: "
-                f"`ouvert direction remove {name}`."
-            )
+        if not replace:
+            self.check_new(name)
         self.folder.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(f".{name}.{uuid4().hex}{SUFFIX}")  # hidden, so no name of a direction
         try:
