@@ -27,12 +27,28 @@ the layer before the names, so the full name of the queries of layer 3 is `layer
   step ends. *split*: besides, an instruction that would have hidden it is divided in two. *computed*: it is made for
   whoever watches, beside what the model goes on with. In the last layer, watching also computes the rows that nobody
   wants. No number depends on what is watched: a test compares the bits.
+- `Program.seen` gives every row of a step, however long; rows of attention of tokens in the expanded form of latent
+  attention are those of the absorbed form, equal but for rounding. `Program.keep_rows` says which rows are kept: all,
+  the last of each sequence, or positions; `Program.seen_positions` says which they are. Whole rows of attention take
+  4 · q_heads · positions bytes a token and layer; a step that would keep more than `Program.seen_limit` is refused.
 - **May be replaced** is one rule for all operations. A replacement must be made by the same operations (NumPy: an
   array; native programs: what the tracer's operations gave), and have the value's shape and type. Anything else is a
   `TapError` that names the value. Adding values and exchanging them works alike in NumPy and in C++.
 
 """
 END = """
+## What one token of a state space model takes from the others
+
+With x = `mixer.convolved`, δ = softplus of `mixer.dt` (`mamba2`: within `time_step_limit`), and A and D of the layer's
+weights, the output of the scan is a sum over the tokens before, as attention is (Ali et al., arXiv:2403.01590):
+
+    y_t = D · x_t + Σ_s α(t, s) · x_s        α(t, s) = C_t · (exp(A · Σ_{s < j <= t} δ_j) · δ_s · B_s)
+
+for each channel of its own, over all its states; a test computes `mixer.scanned` so. In `mamba2` a head's channels
+share δ, and B and C stand in `mixer.convolved` after x. `mixer.state_norm` is the length of the state after the token.
+
+## Names that never come
+
 A tap that was asked for a name that never came says so (`LookupError`), with the names that are like it and all that
 the model does show: the name is misspelt, or of another family, or of a layer that the model does not have.
 """

@@ -37,7 +37,8 @@ if TYPE_CHECKING:
         states_held,
     )
     from ouvert.kernels.program import CacheType, Page, Program, Sequence
-    from ouvert.kernels.tracer import Batch, Traced, Tracer, TracingError
+    from ouvert.kernels.traced import Batch, Traced, TracingError
+    from ouvert.kernels.tracer import Tracer
     from ouvert.kernels.watching import Watch
 
 __all__ = [
@@ -92,7 +93,8 @@ FILES = {
     "packing": ("LAYOUTS", "ROW_GROUP", "Loss", "aligned_bytes", "pack", "packed_bytes", "unpack"),
     "pages": ("LATENTS", "PAGE_TOKENS", "STATE", "Layer", "PageHeader", "PageShape", "check_resumption", "states_held"),
     "program": ("CacheType", "Page", "Program", "Sequence"),
-    "tracer": ("Batch", "Traced", "Tracer", "TracingError"),
+    "traced": ("Batch", "Traced", "TracingError"),
+    "tracer": ("Tracer",),
     "watching": ("Watch",),
 }
 FILE_OF = {name: file for file, names in FILES.items() for name in names}

@@ -42,6 +42,7 @@ class Fusing:
                 self.readers.setdefault(value, []).append(n)
         self.whole = values_of_all(ops)
         self.row_buffers: Any = None
+        self.attends: dict[int, Any] = {}  # the native attention of each layer
         self.shown: dict[Value, OfAttention] = {}
         self.done: set[int] = set()
         self.codes: dict[tuple[Value, int], Value] = {}
@@ -306,22 +307,19 @@ class Fusing:
         window = _native.NO_WINDOW if memory.window is None else memory.window
         plan = self.plan(group, memory.kv_heads, memory.head_dim, window, memory.head_dim)
         sinks, scale = given["sinks"], given["scale"]
-        self.step([q], [out], lambda at: native.attend(plan, layer, at(q), sinks, scale, at(out)))
+        self.attend_native(layer, [q], out, lambda at: native.attend(plan, layer, at(q), sinks, scale, at(out)))
+
+    def attend_native(self, layer: int, reads: list[Value], out: Value, emit: Callable[..., Any]) -> None:
+        """The step that attends; whoever looks at its weights finds it by its layer."""
+        self.step(reads, [out], lambda at: self.attends.update({layer: emit(at)}))
 
     def attention_rows(self, n: int, op: Op) -> None:
-        """Where heads look: an instruction of its own, after the attention, which goes on as ever."""
-        self.row_buffers = self.row_buffers or _native.RowBuffers()
-        (q,), given = op.reads, op.given
-        memory: Any = self.memories[given["layer"]]
-        buffers, layer, sinks, scale = self.row_buffers, given["layer"], given["sinks"], given["scale"]
-        if hasattr(memory, "value_width"):
-            heads = (given["q_heads"], 1, memory.width, _native.NO_WINDOW)
-        else:
-            window = _native.NO_WINDOW if memory.window is None else memory.window
-            heads = (given["q_heads"] // memory.kv_heads, memory.kv_heads, memory.head_dim, window)
+        """Where heads look: the attention keeps its weights, and an instruction after it makes shares of them."""
+        buffers = self.row_buffers = self.row_buffers or _native.RowBuffers()
+        (q,), layer, q_heads = op.reads, op.given["layer"], op.given["q_heads"]
 
         def emit(at: Callable[[Value], Any]) -> None:
-            made = RowsOfLayer(self.native.attention_rows(buffers, layer, at(q), heads, sinks, scale), given["q_heads"])
+            made = RowsOfLayer(self.native.attention_rows(buffers, self.attends[layer]), q_heads)
             self.shown.update({value: OfAttention(made, value) for value in op.writes if value.watched})
 
         self.step([q], [], emit)
@@ -341,7 +339,7 @@ class Fusing:
         memory: Any = self.memories[layer]
         plan = self.plan(q.width // memory.width, 1, memory.width, _native.NO_WINDOW, memory.value_width)
         self.step([latents], [], lambda at: native.append_latent(layer, at(latents)))
-        self.step([q], [out], lambda at: native.attend(plan, layer, at(q), None, scale, at(out)))
+        self.attend_native(layer, [q], out, lambda at: native.attend(plan, layer, at(q), None, scale, at(out)))
 
     def attend_expanded(self, n: int, op: Op) -> None:
         (mixed, q_nope, q_rope), (out,), given = op.reads, op.writes, op.given

@@ -12,6 +12,8 @@ Array = np.ndarray[Any, np.dtype[Any]]
 # Every row; of every sequence the one of its last new token; or those at these positions of their sequence.
 KeptRows = Literal["all", "last"] | Sequence[int]
 
+# Rows of attention whose weights nobody keeps have room for the next multiple of so many positions.
+ROOM = 512
 # Bytes of what one step may keep, unless somebody allows for more.
 SEEN_LIMIT = 2 << 30
 
@@ -102,13 +104,16 @@ class Looking:
         self.native, self.kept = native, dict(kept)
         self.limit = SEEN_LIMIT
         self.rows: dict[str, KeptRows] = dict.fromkeys(self.kept, "all")
-        self.layers = {each.layer for each in self.kept.values() if isinstance(each, OfAttention)}
+        self.layers: dict[RowsOfLayer, list[tuple[str, OfAttention]]] = {}
+        for name, each in self.kept.items():
+            if isinstance(each, OfAttention):
+                self.layers.setdefault(each.layer, []).append((name, each))
+        self.bytes_of_row = sum(each.bytes_of_row(0) for each in self.kept.values())
+        self.bytes_of_position = sum(each.bytes_of_row(1) - each.bytes_of_row(0) for each in self.kept.values())
         self.watches_result = any(isinstance(each, InArena) and each.place is None for each in self.kept.values())
-        self._forget()
-
-    def _forget(self) -> None:
         self._earlier: list[tuple[Tokens, dict[str, Array]]] = []  # native steps of the same step before the last one
-        self._tokens: Tokens | None = None
+        self._tokens: Tokens | None = None  # of the last native step
+        self._order: Any = None  # what the native instructions were told to show, and where
         self._shown: dict[Value, Array] = {}
         self._result: Array | None = None
 
@@ -123,12 +128,16 @@ class Looking:
 
     def begin(self, tokens: Tokens) -> None:
         """A step of these tokens begins. Raises ValueError if what it would keep is more than the limit."""
-        self._forget()
+        self._earlier, self._tokens = [], None
+        count, longest = sum(tokens.counts), tokens.longest
+        if count * (self.bytes_of_row + self.bytes_of_position * longest) <= self.limit:
+            return
         sizes = {
-            name: len(tokens.chosen_of(each.value, self.rows[name])) * each.bytes_of_row(tokens.longest)
+            name: len(tokens.chosen_of(each.value, self.rows[name])) * each.bytes_of_row(longest)
             for name, each in self.kept.items()
         }
-        if (total := sum(sizes.values())) > self.limit:
+        work = max((self._bytes_of_work(layer, tokens) for layer in self.layers), default=0)
+        if (total := sum(sizes.values()) + work) > self.limit:
             most = max(sizes, key=lambda name: sizes[name])
             rows = len(tokens.chosen_of(self.kept[most].value, self.rows[most]))
             raise ValueError(
@@ -136,36 +145,44 @@ class Looking:
                 f"at most seen_limit, {self.limit}. Keep fewer rows (keep_rows), watch fewer layers, or raise it."
             )
 
+    def _bytes_of_work(self, layer: RowsOfLayer, tokens: Tokens) -> int:
+        """Of the weights of which shares are made, where it is not they that are kept."""
+        rows = max(len(tokens.chosen(self.rows[name])) for name, _ in self.layers[layer])
+        return 4 * rows * layer.q_heads * tokens.longest
+
     def before(self, tokens: Tokens) -> None:
         """A native step of these tokens begins: what the one before has left is put by."""
         if self._tokens is not None:
             self._earlier.append((self._tokens, {name: self._read(name, self._tokens) for name in self.kept}))
-        self._tokens, self._shown = tokens, {}
-        for layer in self.layers:
-            layer.native.look(self.native, self._targets(layer, tokens))
+        self._tokens = tokens
+        if self.layers:
+            self._show(tokens)
+
+    def _show(self, tokens: Tokens) -> None:
+        """Says to the instructions that show attention what they are to leave, unless it is what they left before."""
+        positions = tokens.longest if self.bytes_of_position else -(-tokens.longest // ROOM) * ROOM
+        chosen = {rows: tokens.chosen(rows).astype(np.int32) for rows in set(self.rows.values())}
+        order = (sum(tokens.counts), positions, {rows: tuple(each) for rows, each in chosen.items()}, dict(self.rows))
+        if self.bytes_of_position == 0 and order == self._order:
+            return
+        self._order, self._shown = order, {}
+        wishes = []
+        for layer, names in self.layers.items():
+            wish: dict[str, Any] = dict.fromkeys(("weights", "sink", "top", "top_weights"))
+            most = 0
+            for name, each in names:
+                rows = chosen[self.rows[name]]
+                dtype = np.int32 if each.value.integers else np.float32
+                self._shown[each.value] = np.zeros((len(rows), each.width(positions)), dtype)
+                wish[each.value.apart] = rows, self._shown[each.value]
+                most = max(most, each.value.width // layer.q_heads)
+            wishes.append((layer.native, *wish.values(), most))
+        self.native.show_rows(wishes, sum(tokens.counts), positions)
 
     def after(self, result: Array) -> None:
         """The native step has ended with this result."""
         if self.watches_result:
             self._result = result.copy()
-
-    def _targets(self, layer: RowsOfLayer, tokens: Tokens) -> list[tuple[Any, ...]]:
-        """Arrays for what is shown of a layer, those of the same rows together."""
-        of_layer = [
-            (self.rows[name], each)
-            for name, each in self.kept.items()
-            if isinstance(each, OfAttention) and each.layer is layer
-        ]
-        targets = []
-        for rows in {rows for rows, _ in of_layer}:
-            chosen, arrays, most = tokens.chosen(rows), dict.fromkeys(("weights", "sink", "top", "top_weights")), 0
-            for each in (each for own, each in of_layer if own == rows):
-                dtype = np.int32 if each.value.integers else np.float32
-                array = np.zeros((len(chosen), each.width(tokens.longest)), dtype)
-                self._shown[each.value] = arrays[each.value.apart] = array
-                most = max(most, each.value.width // layer.q_heads if "top" in each.value.apart else 0)
-            targets.append(([int(token) for token in chosen], tokens.longest, most, *arrays.values()))
-        return targets
 
     def seen(self, name: str) -> Array:
         """(rows, width): `Program.seen`."""
@@ -193,7 +210,7 @@ class Looking:
         """What the last native step has left."""
         each = self.kept[name]
         if isinstance(each, OfAttention):
-            return self._shown[each.value]
+            return self._shown[each.value].copy()  # the next step may write in its place
         if each.place is None:
             return np.empty((0, each.value.width), np.float32) if self._result is None else self._result
         out = np.empty((self.native.rows_of(each.place), each.value.width), np.float32)
@@ -216,5 +233,5 @@ class Looking:
 
 def widened(rows: Array, heads: int, positions: int) -> Array:
     """Rows of attention over more positions, of which they see nothing."""
-    cut = rows.reshape(len(rows), heads, -1)
-    return np.pad(cut, ((0, 0), (0, 0), (0, positions - cut.shape[2]))).reshape(len(rows), -1)
+    cut = rows.reshape(len(rows), heads, rows.shape[1] // heads)
+    return np.pad(cut, ((0, 0), (0, 0), (0, positions - cut.shape[2]))).reshape(len(rows), heads * positions)

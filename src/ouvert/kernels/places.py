@@ -3,7 +3,8 @@
 from collections.abc import Iterable
 from typing import Any, Self
 
-from ouvert.kernels.tracer import Traced, Tracer, TracingError
+from ouvert.kernels.traced import Traced, TracingError
+from ouvert.kernels.tracer import Tracer
 from ouvert.kernels.watching import Watch
 
 

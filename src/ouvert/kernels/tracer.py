@@ -15,7 +15,6 @@ A value that is watched is kept until the end of the step, and what would have h
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -27,6 +26,7 @@ from ouvert.kernels.lowering import lower
 from ouvert.kernels.pages import Layer
 from ouvert.kernels.program import CacheType, Program
 from ouvert.kernels.trace import Memory, Op, Rows, Value
+from ouvert.kernels.traced import Batch, Ids, LayerCache, Positions, Traced, TracingError, WantedRows
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -35,65 +35,6 @@ MOST_HEADS_TOGETHER = 256
 # Tokens before its window that a windowed layer goes on holding, so that a conversation can be cut back to an earlier
 # turn without computing everything again.
 KEPT_BEFORE_WINDOW = 4096
-
-
-@dataclass(frozen=True, eq=False)
-class Traced:
-    """What a graph holds in place of an array. `head_dim` says how `heads` has cut its columns, if it has."""
-
-    tracer: "Tracer"
-    value: Value
-    head_dim: int | None = None
-
-    @property
-    def shape(self) -> tuple[str | int, ...]:
-        """("tokens" or "wanted", columns), or (…, heads, head_dim) if `heads` has cut its columns. Raises nothing."""
-        cut = (self.value.width,) if self.head_dim is None else (self.value.width // self.head_dim, self.head_dim)
-        return (self.value.rows, *cut)
-
-    @property
-    def dtype(self) -> str:
-        """ "float32", or "int32" of chosen experts. Raises nothing."""
-        return "int32" if self.value.integers else "float32"
-
-    def __add__(self, other: "Traced") -> "Traced":
-        return self.tracer.add(self, other)
-
-
-@dataclass(frozen=True, eq=False)
-class Ids:
-    """The token ids of a step."""
-
-
-@dataclass(frozen=True, eq=False)
-class Positions:
-    """The position of each token of a step in its sequence."""
-
-
-@dataclass(frozen=True, eq=False)
-class WantedRows:
-    """The rows whose logits are wanted."""
-
-
-@dataclass(frozen=True, eq=False)
-class LayerCache:
-    """The cache of one layer, of all sequences of a step."""
-
-    layer: int
-
-
-@dataclass(frozen=True, eq=False)
-class Batch:
-    """The tokens of a step, whichever they will be."""
-
-    ids: Ids
-    positions: Positions
-    wanted: WantedRows
-    caches: tuple[LayerCache, ...]
-
-
-class TracingError(Exception):
-    """A graph asks for what a program cannot do. The message names the operation, what it was given and the remedy."""
 
 
 class Tracer:
@@ -460,10 +401,12 @@ class Tracer:
         top: int,
     ) -> AttentionRows:
         memory: Any = self.memories[cache.layer]
+        if not 0 < top <= _native.MOST_TOP:
+            raise TracingError(f"attention_rows: the {top} heaviest positions, expected 1 to {_native.MOST_TOP}.")
         q_heads = q.value.width // (memory.width if hasattr(memory, "value_width") else memory.head_dim)
         widths = {"weights": 0, "sink": q_heads, "top": q_heads * top, "top_weights": q_heads * top}
         rows = [Value("tokens", width, integers=name == "top", apart=name) for name, width in widths.items()]
-        given = {"layer": cache.layer, "scale": scale, "sinks": sinks, "q_heads": q_heads}
+        given = {"layer": cache.layer, "q_heads": q_heads}
         self.ops.append(Op("attention_rows", [q.value], rows, given))
         traced: Any = [Traced(self, value) for value in rows]
         return AttentionRows(*traced)

@@ -4,7 +4,8 @@ from collections.abc import Iterable
 from typing import Any, Self
 
 from ouvert.arithmetic import never_shown
-from ouvert.kernels.tracer import Traced, Tracer, TracingError
+from ouvert.kernels.traced import Traced, TracingError
+from ouvert.kernels.tracer import Tracer
 
 
 class Watch:

@@ -152,20 +152,25 @@ constexpr std::int64_t expanded_scratch(const ExpandedTile& t) {
          kBlockKeys * (padded_dim(t.latent + t.rope) + t.nope + t.value_dim);
 }
 
-// Where the weights of a tile go, and room to work. Number s of the row of token t and head h of the group, at
-// weights[t * token_stride + h * head_stride + s], is the share of position s; what a token does not see is not written.
-struct RowWeights {
+// Where the weights of a tile go while its attention is computed, for whoever looks. A row has one number a position: its
+// weight relative to the largest score that was met up to its block, which `largest` has for each block.
+struct ShownRows {
+  float* const* weights;  // of each token of the tile and the group's first head; null for a token that nobody looks at
+  float* const* largest;  // the same
+  std::int64_t positions, blocks;  // from head to head
+};
+
+// A row of ShownRows on its way to shares, and what else is shown of it.
+struct ShownRow {
   float* weights;
-  std::int64_t token_stride, head_stride;
-  float* largest;  // rows x blocks
-  std::int64_t blocks;  // of a row: one more than that of the last token's position
-  float* sinks;  // of token t and head h at sinks[t * sink_stride + h], the share of its sink; or null
-  std::int64_t sink_stride;
-  // The `most` heaviest positions of each row and their weights, `most` apart from head to head; or null. The lower
-  // position comes first among equals; -1 and 0 where a token sees fewer.
-  std::int32_t* top;
-  float* top_weights;
-  std::int64_t most, top_stride;
+  bool keeps_weights;  // they become shares; what the token does not see stays as it is
+  float *largest, *peaks;  // of each block; work space afterwards, as peaks is before
+  std::int64_t position, window;
+  const float* sink;  // the score of the head's sink, or null
+  float* sink_share;  // or null
+  std::int32_t* top;  // the `most` heaviest positions, heaviest first, the lower among equals; -1 where there are fewer
+  float* top_weights;  // both or neither are null
+  std::int64_t most;
 };
 
 struct AttentionKernels {
@@ -191,9 +196,14 @@ struct AttentionKernels {
   // alone, by sums in the order of the latent's numbers, so the result of a query depends on its position and the cache.
   void (*attend_expanded)(const ExpandedTile& tile, float* scratch, float* out, std::int64_t out_stride);
 
-  // The weights that `attend` gives the positions of a tile: made of the same scores, the same largest score and the
-  // same sum. Only the last product differs: `attend` multiplies the values' sums, this the weights. `scratch` as there.
-  void (*weigh)(const AttentionTile& tile, const float* sinks, float* scratch, const RowWeights& to);
+  // The same as `attend` and `attend_segment`, bit for bit, and the weights on the way. With a value_dim of 0 nothing but
+  // the weights is computed.
+  void (*attend_shown)(const AttentionTile& tile, const float* sinks, float* scratch, float* out,
+                       std::int64_t out_stride, const ShownRows& to);
+  void (*attend_segment_shown)(const AttentionTile& tile, std::int64_t segment, float* scratch, float* state,
+                               const ShownRows& to);
+  // Those weights as shares: of the same largest score, their sum added up block after block. Heaviest first.
+  void (*finish_row)(const ShownRow& row);
 };
 
 // The set must be one this machine has. All sets compute the same numbers bit for bit.

@@ -5,12 +5,12 @@
 #include "lanes_avx2.h"
 
 #include "attention_body.h"
-#include "attention_weights_body.h"
+#include "attention_shown_body.h"
 
 namespace ouvert {
 
 const AttentionKernels attention_avx2 = {append, append_latent, attend, attend_segment, merge_segments,
-                                              attend_expanded, weigh};
+                                              attend_expanded, attend_shown, attend_segment_shown, finish_row};
 
 }  // namespace ouvert
 

@@ -370,31 +370,20 @@ inline void merge_states(float* state, const float* next, std::int64_t rows, std
   }
 }
 
-// What the sums of a row are multiplied by to become its result, and its sink's share.
-struct RowEnd {
-  Lanes factor, sink;
-};
-
-// `totals`: 16 partial sums of weights, then 16 times the largest score. `sink`: the sink's score, or null.
-inline RowEnd end_of_row(const float* totals, const float* sink) {
-  Lanes total = Lanes::all(sum(Lanes::load(totals)));
-  Lanes factor = Lanes::all(1.0f), of_sink = Lanes::all(0.0f);
-  if (sink != nullptr) {
-    const Lanes score = Lanes::all(*sink * kLog2OfE), mine = Lanes::load(totals + 16);
-    const Lanes now = larger(mine, score);
-    factor = two_to_the(mine - now);
-    of_sink = two_to_the(score - now);
-    total = fma(total, factor, of_sink);
-  }
-  return {factor / total, of_sink / total};
-}
-
 // Divides the sums by the total of the weights, sinks included.
 inline void finalise(const AttentionTile& tile, const float* state, const float* sinks, float* out,
                      std::int64_t out_stride) {
   const std::int64_t value_dim = tile.value_dim, padded = padded_dim(value_dim), stride = state_stride(value_dim);
   for (std::int64_t r = 0; r < tile.rows(); ++r, state += stride) {
-    const Lanes factor = end_of_row(state + padded, sinks == nullptr ? nullptr : sinks + r % tile.group).factor;
+    Lanes total = Lanes::all(sum(Lanes::load(state + padded)));
+    Lanes factor = Lanes::all(1.0f);
+    if (sinks != nullptr) {
+      const Lanes sink = Lanes::all(sinks[r % tile.group] * kLog2OfE), mine = Lanes::load(state + padded + 16);
+      const Lanes now = larger(mine, sink);
+      factor = two_to_the(mine - now);
+      total = fma(total, factor, two_to_the(sink - now));
+    }
+    factor = factor / total;
     float* to = out + r / tile.group * out_stride + r % tile.group * value_dim;
     for (std::int64_t i = 0; i < value_dim; i += 16)
       (Lanes::load(state + i) * factor).store_some(to + i, static_cast<int>(value_dim - i));
@@ -408,7 +397,10 @@ void attend_segment(const AttentionTile& tile, std::int64_t segment, float* scra
   segment_state(tile, segment, scratch, state);
 }
 
-void attend(const AttentionTile& tile, const float* sinks, float* scratch_floats, float* out, std::int64_t out_stride) {
+// state_of(segment, scratch, state) computes the state of one segment.
+template <typename StateOf>
+inline void attend_segments(const AttentionTile& tile, const float* sinks, float* scratch_floats, float* out,
+                            std::int64_t out_stride, StateOf state_of) {
   const Scratch scratch(scratch_floats, tile);
   prepare_queries(tile, scratch.q);
   const std::int64_t rows = tile.rows();
@@ -416,10 +408,17 @@ void attend(const AttentionTile& tile, const float* sinks, float* scratch_floats
   float* next = state + rows * state_stride(tile.value_dim);
   for (std::int64_t segment = tile.first_segment(); segment < tile.end_segment(); ++segment) {
     float* to = segment == tile.first_segment() ? state : next;
-    segment_state(tile, segment, scratch, to);
+    state_of(segment, scratch, to);
     if (to == next) merge_states(state, next, rows, tile.value_dim);
   }
   finalise(tile, state, sinks, out, out_stride);
+}
+
+void attend(const AttentionTile& tile, const float* sinks, float* scratch, float* out, std::int64_t out_stride) {
+  attend_segments(tile, sinks, scratch, out, out_stride,
+                  [&](std::int64_t segment, const Scratch& room, float* state) {
+                    segment_state(tile, segment, room, state);
+                  });
 }
 
 void merge_segments(const AttentionTile& tile, float* states, std::int64_t count, std::int64_t between,

@@ -90,47 +90,47 @@ void bind_attention(nb::class_<Program>& program) {
               const nb::object& sinks, float scale, Value out) {
              auto attend = std::make_unique<Attend>(plan, layer, q, copied(sinks), scale, out);
              auto merge = std::make_unique<MergeSegments>(*attend);
+             Attend* made = attend.get();
              p.add(std::move(attend));
              p.add(std::move(merge));
+             return made;
            },
-           "plan"_a, "layer"_a, "q"_a, "sinks"_a.none(), "scale"_a, "out"_a);
+           nb::rv_policy::reference_internal, "plan"_a, "layer"_a, "q"_a, "sinks"_a.none(), "scale"_a, "out"_a);
 }
 
-// Null for None.
 template <typename T>
-T* data_of(const std::optional<Array<T>>& array) {
-  return array ? array->data() : nullptr;
-}
+using RowsOut = std::optional<std::tuple<Ids, Array<T>>>;  // tokens, and where their rows go
+// AttentionRows::Wish: ouvert.kernels.looking.
+using RowWish = std::tuple<AttentionRows*, RowsOut<float>, RowsOut<float>, RowsOut<std::int32_t>, RowsOut<float>,
+                           std::int64_t>;
 
-// AttentionRows::Target: ouvert.kernels.looking.
-using RowTarget = std::tuple<std::vector<std::int32_t>, std::int64_t, std::int64_t, std::optional<FloatsOut>,
-                             std::optional<FloatsOut>, std::optional<Array<std::int32_t>>, std::optional<FloatsOut>>;
+template <typename T>
+AttentionRows::Shown<T> shown_of(const RowsOut<T>& rows) {
+  if (!rows) return {};
+  const auto& [tokens, to] = *rows;
+  return {{tokens.data(), tokens.size()}, to.data()};
+}
 
 void bind_attention_rows(nb::module_& m, nb::class_<Program>& program) {
   nb::class_<RowBuffers>(m, "RowBuffers").def(nb::init<>());
-  nb::class_<AttentionRows>(m, "AttentionRows")
-      .def("look",
-           [](AttentionRows& rows, const Program& p, const std::vector<RowTarget>& given) {
-             std::vector<AttentionRows::Target> targets;
-             for (const auto& [tokens, positions, most, weights, sinks, top, top_weights] : given)
-               targets.push_back({tokens, positions, most, data_of(weights), data_of(sinks), data_of(top),
-                                  data_of(top_weights)});
-             rows.look(p.threads(), std::move(targets));
-           });
-  program.def("attention_rows",
-              [](Program& p, const std::shared_ptr<RowBuffers>& buffers, std::int64_t layer, Value q,
-                 std::tuple<std::int64_t, std::int64_t, std::int64_t, std::int64_t> heads, const nb::object& sinks,
-                 float scale) {
-                const auto [group, kv_heads, head_dim, window] = heads;
-                auto rows = std::make_unique<AttentionRows>(buffers, layer, q,
-                                                            RowHeads{group, kv_heads, head_dim, window}, copied(sinks),
-                                                            scale);
-                AttentionRows* made = rows.get();
-                p.add(std::move(rows));
-                return made;
-              },
-              nb::rv_policy::reference_internal, "buffers"_a, "layer"_a, "q"_a, "heads"_a, "sinks"_a.none(),
-              "scale"_a);
+  nb::class_<Attend>(m, "Attend");
+  nb::class_<AttentionRows>(m, "AttentionRows");
+  program
+      .def("attention_rows",
+           [](Program& p, const std::shared_ptr<RowBuffers>& buffers, Attend& attend) {
+             auto rows = std::make_unique<AttentionRows>(buffers, attend);
+             AttentionRows* made = rows.get();
+             p.add(std::move(rows));
+             return made;
+           },
+           nb::rv_policy::reference_internal)
+      .def("show_rows", [](Program&, const std::vector<RowWish>& given, std::int64_t tokens, std::int64_t positions) {
+        std::vector<std::pair<AttentionRows*, AttentionRows::Wish>> wishes;
+        for (const auto& [rows, weights, sinks, top, top_weights, most] : given)
+          wishes.push_back({rows, {shown_of(weights), shown_of(sinks), shown_of(top), shown_of(top_weights), most}});
+        for (auto& [rows, wish] : wishes) rows->reserve(wish, positions);
+        for (auto& [rows, wish] : wishes) rows->show(wish, tokens, positions);
+      });
 }
 
 void bind_state(nb::class_<Program>& program) {
@@ -234,8 +234,8 @@ void bind_instructions(nb::module_& m, nb::class_<Program>& program) {
   bind_expert_cache(m);
   bind_rows(program);
   bind_products(program);
-  bind_attention(program);
   bind_attention_rows(m, program);
+  bind_attention(program);
   bind_state(program);
   bind_experts(program);
 }

@@ -346,6 +346,8 @@ class AttentionPlan {
   std::uint64_t made_for_ = 0;
 };
 
+class AttentionRows;
+
 class Attend final : public Instruction {
  public:
   Attend(std::shared_ptr<AttentionPlan> plan, std::int64_t layer, Value q, std::vector<float> sinks, float scale,
@@ -358,6 +360,7 @@ class Attend final : public Instruction {
 
  private:
   friend class MergeSegments;
+  friend class AttentionRows;
   AttentionTile tile(Program& p, std::int32_t part, std::int32_t token, std::int32_t tokens, std::int64_t head) const;
   float* out(Program& p, std::int32_t part, std::int32_t token, std::int64_t head) const;
 
@@ -367,6 +370,7 @@ class Attend final : public Instruction {
   std::vector<float> sinks_;  // one per query head, or empty
   float scale_;
   Value out_;
+  const AttentionRows* rows_ = nullptr;  // keeps the weights; null where nobody looks
 };
 
 // Merges the segments that Attend computed one by one: few tokens with a long past.

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <new>
 
+#include "attention_rows.h"
 #include "pieces.h"
 
 namespace ouvert {
@@ -158,14 +159,23 @@ void Attend::run(Program& p, std::uint32_t piece, int thread) noexcept {
   const AttentionPlan::Item& item = plan_->items[piece / heads];
   const std::int64_t head = piece % heads;
   const AttentionTile t = tile(p, item.part, item.token, item.tokens, head);
+  ShownRows shown{};
+  const bool shows = rows_ != nullptr && rows_->shown(p, item.part, item.token, head, shown);
   if (item.segment < 0) {
     const float* sinks = sinks_.empty() ? nullptr : sinks_.data() + head * plan_->group;
-    p.attention.attend(t, sinks, p.scratch(thread), out(p, item.part, item.token, head), out_.width);
+    float* to = out(p, item.part, item.token, head);
+    if (shows)
+      p.attention.attend_shown(t, sinks, p.scratch(thread), to, out_.width, shown);
+    else
+      p.attention.attend(t, sinks, p.scratch(thread), to, out_.width);
   } else {
     const std::int64_t floats = t.rows() * state_stride(plan_->value_dim);
     const std::int64_t segments = t.end_segment() - t.first_segment();
-    p.attention.attend_segment(t, item.segment, p.scratch(thread),
-                               plan_->states.floats() + item.state + head * segments * floats);
+    float* state = plan_->states.floats() + item.state + head * segments * floats;
+    if (shows)
+      p.attention.attend_segment_shown(t, item.segment, p.scratch(thread), state, shown);
+    else
+      p.attention.attend_segment(t, item.segment, p.scratch(thread), state);
   }
 }
 

@@ -11,6 +11,7 @@
 #include <memory>
 #include <stdexcept>
 
+#include "attention_rows.h"
 #include "bindings.h"
 #include "python_arguments.h"
 
@@ -203,6 +204,7 @@ void bind_program(nb::module_& m) {
   m.attr("BLOCK_KEYS") = kBlockKeys;
   m.attr("MOST_TAPS") = kMostTaps;
   m.attr("MOST_EXPERTS") = kMostExperts;
+  m.attr("MOST_TOP") = kMostTop;
 }
 
 }  // namespace ouvert

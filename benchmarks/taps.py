@@ -1,0 +1,96 @@
+"""What watching costs while text is written: tokens a second of the live panel beside those of the plain program.
+
+    python benchmarks/taps.py MODEL [--threads 2] [--depths 64,512,2048] [--repeats 60]
+
+MODEL is a GGUF file or a folder of safetensors. The live panel watches where heads look (`attention.top`, their
+weights, the sinks' shares) and the routers' scores, choices and weights, of all layers. The plain program and its
+siblings write the same token of the same sequence in turn, so that what the machine does besides meets both; the ratio
+is that of the best steps, and of the medians. A step is the program's and the reading of what was watched.
+"""
+
+import argparse
+import time
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+
+from ouvert import kernels, models, packed, weights
+
+# What a page shows while an answer is written, and single parts of it.
+PANELS = {
+    "live panel": ("attention.top", "attention.top_weights", "attention.sink", "experts.scores", "experts.chosen",
+                   "experts.weights"),
+    "attention.top": ("attention.top", "attention.top_weights"),
+    "routers": ("experts.scores", "experts.chosen", "experts.weights"),
+    "residual stream": ("out",),
+    "whole rows": ("attention.weights",),
+}  # fmt: skip
+
+
+def names_of(model: models.Model, parts: tuple[str, ...]) -> list[str]:
+    shown = models.shown_by(model.family.name, model.config)
+    return [name for name, value in shown if value.place != "model" and value.name in parts]
+
+
+def seconds_of(program: kernels.Program, sequence: kernels.Sequence, ids: np.ndarray, names: list[str]) -> float:
+    """Of one step that reads what it watched. The sequence is as long as before afterwards."""
+    length = sequence.length
+    began = time.perf_counter()
+    program.step([(sequence, ids)], "last")
+    for name in names:
+        program.seen(name)
+    seconds = time.perf_counter() - began
+    sequence.truncate(length)
+    return seconds
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", type=Path)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--depths", default="64,512,2048", help="tokens before the one that is written")
+    parser.add_argument("--repeats", type=int, default=60)
+    parser.add_argument("--instruction-set", choices=("plain", "avx2", "avx512"))
+    return parser.parse_args()
+
+
+def main() -> None:
+    options = arguments()
+    with weights.open_checkpoint(options.model) as checkpoint:
+        model = models.load(checkpoint, packed.InMemory())
+        programs = kernels.Programs(model, threads=options.threads, instruction_set=options.instruction_set)
+    watching = {panel: names for panel, parts in PANELS.items() if (names := names_of(model, parts))}
+    random = np.random.default_rng(0)
+    print(f"{options.model.name}, {options.threads} threads, {programs.plain.instruction_set}")
+    print("| depth | watched | names | ms a token, best | median | ratio of the best | of the medians |")
+    print("|---|---|---|---|---|---|---|")
+    sequence = programs.plain.new_sequence(10**6)
+    for depth in map(int, options.depths.split(",")):
+        ids = random.integers(0, programs.plain.vocabulary_size, depth - sequence.length).astype(np.int32)
+        programs.plain.step([(sequence, ids)], "none")
+        report(programs, sequence, watching, options.repeats)
+
+
+def report(
+    programs: kernels.Programs, sequence: kernels.Sequence, watching: dict[str, list[str]], repeats: int
+) -> None:
+    one = np.asarray([1], np.int32)
+    runs = {"nothing": (programs.plain, [])} | {
+        panel: (programs.sibling(watch=names), names) for panel, names in watching.items()
+    }
+    times: dict[str, list[float]] = {panel: [] for panel in runs}
+    for repeat in range(repeats + 2):
+        for panel, (program, names) in runs.items():
+            seconds = seconds_of(program, sequence, one, names)
+            if repeat >= 2:  # the first ones touch new memory
+                times[panel].append(seconds)
+    plain = times["nothing"]
+    for panel, each in times.items():
+        ratios = min(each) / min(plain), median(each) / median(plain)
+        figures = f"{min(each) * 1e3:.2f} | {median(each) * 1e3:.2f} | {ratios[0]:.3f} | {ratios[1]:.3f}"
+        print(f"| {sequence.length} | {panel} | {len(runs[panel][1])} | {figures} |")
+
+
+if __name__ == "__main__":
+    main()
