@@ -46,6 +46,10 @@ class Caller:
     def is_owner(self) -> bool:
         return self.reads_stored and self.whose == OWNER
 
+    def may(self, scope: str) -> bool:
+        """Whether this caller may do what keys must be granted, one of keys.SCOPES: the owner may."""
+        return self.is_owner or (self.key is not None and scope in self.key.scopes)
+
     @property
     def keeps_models(self) -> bool:
         """Whether this caller may say how long a model stays in memory, which is so for everybody. Where this system
@@ -111,6 +115,17 @@ def refuse_all_but_the_owner(caller: Caller) -> None:
             "Which models are on this machine is its owner's to say: the user who runs this server, from a program of "
             "theirs on this machine, or with the owner's key (`ouvert key owner`).",
             code="owner_only",
+        )
+
+
+def refuse_without_scope(caller: Caller, scope: str) -> None:
+    """Raises Refusal where this caller may not do what keys are granted by this scope, of keys.SCOPES."""
+    if not caller.may(scope):
+        raise Refusal(
+            403,
+            f"This needs the scope {scope}: it is for the user who runs this server, from a program of theirs on this "
+            f"machine or with the owner's key, and for keys made with `ouvert key create NAME --scope {scope}`.",
+            code="scope_missing",
         )
 
 

@@ -29,6 +29,8 @@ PREFIX = "sk-ouvert-"
 FILE = "keys.json"
 VERSION = 2  # 1 had no `closed`, and its servers opened when the last key was gone: its files count as closed
 OWNERS = "owner"  # the name of the owner's own key
+# What a key does not grant unless it says so: to look inside a model, and to edit it for an answer.
+SCOPES = ("inspect", "edit")
 
 
 class KeyFileError(Exception):
@@ -39,7 +41,8 @@ class KeyFileError(Exception):
 class Key:
     """What is kept of a key. `per_minute`: requests; `models`: own names of those it may use; None: no limit.
 
-    `owner`: it shows that its bearer is the owner of this server; having one closes nothing.
+    `owner`: it shows that its bearer is the owner of this server; having one closes nothing. `scopes`: what else it
+    grants, of SCOPES.
     """
 
     id: str
@@ -49,6 +52,7 @@ class Key:
     per_minute: int | None = None
     models: tuple[str, ...] | None = None
     owner: bool = False
+    scopes: tuple[str, ...] = ()
 
     def admits(self, model: str) -> bool:
         """Whether it may use the model of this own name. Raises nothing."""
@@ -111,10 +115,15 @@ class Keys:
         self._required = True
 
     def create(
-        self, name: str, *, per_minute: int | None = None, models: tuple[str, ...] | None = None
+        self,
+        name: str,
+        *,
+        per_minute: int | None = None,
+        models: tuple[str, ...] | None = None,
+        scopes: tuple[str, ...] = (),
     ) -> tuple[Key, str]:
         """The key as it is kept, and the secret, which is kept nowhere. Raises KeyFileError if it cannot be kept."""
-        key, secret = made(name, per_minute=per_minute, models=models)
+        key, secret = made(name, per_minute=per_minute, models=models, scopes=scopes)
         with self._locked() as path:
             write_keys(path, KeyFile((*self.every(), key), closed=True))
         return key, secret
@@ -260,7 +269,13 @@ def read_keys(path: Path) -> KeyFile:
         if stated["version"] not in (1, VERSION):
             raise ValueError(f"its version is {stated['version']!r}, and this program knows 1 and {VERSION}")
         keys = tuple(
-            Key(**{**each, "models": None if each["models"] is None else tuple(each["models"])})
+            Key(
+                **{
+                    **each,
+                    "models": None if each["models"] is None else tuple(each["models"]),
+                    "scopes": tuple(each.get("scopes", ())),
+                }
+            )
             for each in stated["keys"]
         )
         closed = True if stated["version"] == 1 else stated["closed"]

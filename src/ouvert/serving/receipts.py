@@ -1,7 +1,7 @@
 """GET /v1/receipts/{id}: the whole receipt of an answer; and its short form, which goes with every answer."""
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -22,6 +22,10 @@ WITHOUT_TAGS = (
 class Extras(Wire):
     """The field `ouvert` of a request. `receipt`: which form of the receipt goes with the answer."""
 
+    refused: ClassVar[Mapping[str, str]] = {
+        "edits": "a model is edited for answers of /v1/chat/completions, /v1/responses and /v1/messages"
+    }
+
     receipt: Literal["short", "full"] = "short"
 
 
@@ -39,7 +43,7 @@ def short(receipt: Mapping[str, Any]) -> dict[str, Any]:
         "ended": receipt["ended"],
         "seconds": receipt["seconds"],
     }
-    return facts | ({"connections": receipt["connections"]} if "connections" in receipt else {})
+    return facts | {name: receipt[name] for name in ("edits", "connections") if name in receipt}
 
 
 def wants_full(request: Request, stated: Extras | None) -> bool:

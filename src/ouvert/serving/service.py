@@ -206,6 +206,7 @@ class ConversationTask:
 
     def start(self, lease: Lease, number: int) -> Answer:
         answer = lease.model.answer(lease.asked(self._request).choice(number))
+        self.variant = answer.request.variant  # with the edits that were asked for, at their tokens
         self._unkept |= {str(note) for note in answer.notes}
         self.prompt_tokens = max(self.prompt_tokens, len(answer.prompt_ids))
         return answer

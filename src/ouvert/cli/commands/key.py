@@ -26,6 +26,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     create.add_argument("name", metavar="NAME", help="what it is for")
     create.add_argument("--per-minute", type=int, metavar="N", help="requests it may make a minute")
     create.add_argument("--model", action="append", metavar="MODEL", help="a model it may use; repeatable (else: all)")
+    create.add_argument(
+        "--scope",
+        action="append",
+        choices=("inspect", "edit"),
+        help="what it may do besides: look inside models, edit them for an answer; repeatable (else: neither)",
+    )
     actions.add_parser("list", help="the keys there are")
     revoke = actions.add_parser("revoke", help="refuse a key from now on")
     revoke.add_argument("which", metavar="ID", help="its id, or its name")
@@ -65,7 +71,8 @@ def create(keys: "Keys", args: argparse.Namespace) -> int:
         complain(f"--per-minute is {args.per_minute}, expected 1 or more.")
         return 1
     models = tuple(open_store().resolve(model).name for model in args.model or ()) or None
-    key, secret = keys.create(args.name, per_minute=args.per_minute, models=models)
+    scopes = tuple(dict.fromkeys(args.scope or ()))
+    key, secret = keys.create(args.name, per_minute=args.per_minute, models=models, scopes=scopes)
     print(secret)
     print(f"This is the only time it is shown. `ouvert key revoke {key.id}` ends it.", file=sys.stderr)
     return 0
@@ -98,10 +105,11 @@ def show(keys: "Keys") -> None:
             key.created,
             "-" if key.per_minute is None else str(key.per_minute),
             "all" if key.models is None else ", ".join(key.models),
+            "all" if key.owner else ", ".join(key.scopes) or "-",
         )
         for key in keys.every()
     ]
     if not rows:
         print("There is no key. `ouvert key create NAME` makes one; from then on every request needs one.")
         return
-    print_columns(("ID", "NAME", "CREATED", "A MINUTE", "MODELS"), rows)
+    print_columns(("ID", "NAME", "CREATED", "A MINUTE", "MODELS", "SCOPES"), rows)

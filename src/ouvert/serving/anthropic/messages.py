@@ -20,7 +20,7 @@ from ouvert.assistant import (
     as_demands,
     sampling_asked,
 )
-from ouvert.serving import receipts
+from ouvert.serving import edits, receipts
 from ouvert.serving.answer_form import FormedRequest
 from ouvert.serving.answers import AnswerInProgress
 from ouvert.serving.anthropic.blocks import Block, SentMessage, read_messages
@@ -101,7 +101,7 @@ class MessagesRequest(CountRequest):
     top_k: int | None = Field(None, ge=-1, le=MOST_COUNT)
     seed: int | None = None  # ours: Anthropic has none
     stream: bool | None = None
-    ouvert: receipts.Extras | None = None
+    ouvert: edits.Extras | None = None
 
     def sampling(self) -> dict[str, Any]:
         return sampling_asked(
@@ -191,7 +191,7 @@ def how_thoughts_are_shown(thinking: ThinkingConfig | None) -> str:
 async def create_message(call: Call) -> Response:
     request: MessagesRequest = call.body
     answer_id = "msg_" + secrets.token_hex(12)
-    wanted, notes = asked_to_answer(request), notes_on(request)
+    wanted, notes = edits.edited(asked_to_answer(request), request.ouvert, call), notes_on(request)
     answer = await unless_gone(
         call.request, call.service.answer(request.model, wanted, call.caller, answer_id, notes=notes)
     )
@@ -200,7 +200,7 @@ async def create_message(call: Call) -> Response:
         answer.notes.append("thinking: its thoughts are left out of this message")
     writer = MessageWriter(new_message(answer), shown)
     full = receipts.wants_full(call.request, request.ouvert)
-    headers = {receipts.HEADER: answer_id, "request-id": answer_id}
+    headers = {receipts.HEADER: answer_id, "request-id": answer_id, **edits.state_of(wanted)}
     if request.stream:
         return Streamed(
             saying_what_goes_wrong(streamed(answer, writer, request.max_tokens, full=full), in_anthropics_words),

@@ -10,6 +10,7 @@ from starlette.responses import Response
 from ouvert.assistant import Event, Finished, ReasoningDelta, ScoredText, ScoredToken, TextDelta
 from ouvert.serving import receipts
 from ouvert.serving.answers import AnswerInProgress
+from ouvert.serving.edits import edited, state_of
 from ouvert.serving.endpoints import Call, Endpoint
 from ouvert.serving.openai.chat_chunks import ChunkWriter, chunks, logprobs_of
 from ouvert.serving.openai.chat_request import ChatCompletionRequest, asked, notes_on_instructions
@@ -40,14 +41,14 @@ class Choice:
 
 async def chat_completions(call: Call) -> Response:
     request: ChatCompletionRequest = call.body
-    wanted = asked(request, call.service.settings.most_choices)
+    wanted = edited(asked(request, call.service.settings.most_choices), request.ouvert, call)
     notes = (*request.unknown, *notes_on_instructions(request.messages))
     answer_id = "chatcmpl-" + secrets.token_hex(12)
     answer = await unless_gone(
         call.request,
         call.service.answer(request.model, wanted, call.caller, answer_id, notes=notes, choices=request.n or 1),
     )
-    headers = {receipts.HEADER: answer_id}
+    headers = {receipts.HEADER: answer_id, **state_of(wanted)}
     full = receipts.wants_full(call.request, request.ouvert)
     if request.stream:
         include_usage = bool(request.stream_options and request.stream_options.include_usage)

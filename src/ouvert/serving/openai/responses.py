@@ -9,6 +9,7 @@ from starlette.responses import Response
 from ouvert.assistant import Event, Finished
 from ouvert.serving import receipts
 from ouvert.serving.answers import AnswerInProgress
+from ouvert.serving.edits import edited, state_of
 from ouvert.serving.endpoints import Call, Endpoint
 from ouvert.serving.errors import Refusal, refusal_of
 from ouvert.serving.openai.response_events import OVER, ResponseWriter, WireEvent, new_id, snapshot
@@ -37,10 +38,10 @@ async def create_response(call: Call) -> Response:
         )
     conversation = conversation_of(call, request)
     response = new_response(request, new_id("resp"))
-    wanted = asked(request, conversation.messages)
+    wanted = edited(asked(request, conversation.messages), request.ouvert, call)
     stored = Stored(response, conversation.items, conversation.context, call.caller.whose)
     full = receipts.wants_full(call.request, request.ouvert)
-    headers = {receipts.HEADER: response["id"]}
+    headers = {receipts.HEADER: response["id"], **state_of(wanted)}
     begin = partial(call.service.answer, request.model, wanted, call.caller, response["id"], notes=notes_on(request))
     if request.background:
         stored.task = asyncio.create_task(in_background(call, begin, stored, full))
