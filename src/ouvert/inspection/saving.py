@@ -23,17 +23,20 @@ IDS_IN_VIEWS = frozenset({"ids", "alternative_ids", "came", "tokens", "token"})
 TELLING_VALUES = frozenset({"embedding", "logits"})
 
 
-def write_trace(path: Path, facts: Mapping[str, Any], values: Mapping[str, Array], *, words: bool) -> None:
-    """Write a trace's facts and values: the file is there whole or not at all, and only its owner can read it.
-
-    Without `words`: no text and no id of a token, and not the values `embedding` and `logits`. Raises OSError where it
-    cannot be written.
-    """
+def trace_bytes(facts: Mapping[str, Any], values: Mapping[str, Array], *, words: bool) -> bytes:
+    """The file of a trace's facts and values. Without `words`: no text and no id of a token, and not the values
+    `embedding` and `logits`. Raises nothing."""
     if not words:
         facts = without_words(facts)
         values = {name: value for name, value in values.items() if name not in TELLING_VALUES}
     header = json.dumps({**facts, "words": words}, ensure_ascii=False, separators=(",", ":"))
-    data = save({name: np.ascontiguousarray(value) for name, value in values.items()}, {HEADER: header})
+    data: bytes = save({name: np.ascontiguousarray(value) for name, value in values.items()}, {HEADER: header})
+    return data
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """The file is there whole or not at all, and only its owner can read it. Raises OSError where it cannot be
+    written."""
     with NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:  # mode 0600
         try:
             file.write(data)

@@ -17,7 +17,7 @@ from ouvert.inspection.names import own_name, own_names
 from ouvert.inspection.page import page as html_page
 from ouvert.inspection.positions import Positions, places_asked
 from ouvert.inspection.price import Price, check_price, price_of
-from ouvert.inspection.saving import write_trace
+from ouvert.inspection.saving import trace_bytes, write_whole
 from ouvert.inspection.states import (
     HiddenAttention,
     States,
@@ -306,8 +306,12 @@ class Trace:
         `embedding` and `logits`; whoever has the model can still tell something of the words from other values. Raises
         OSError where it cannot be written.
         """
+        write_whole(Path(path), self.to_bytes(words=words))
+
+    def to_bytes(self, *, words: bool = True) -> bytes:
+        """What `save` writes. Raises nothing."""
         views = {key: view.json() for key, view in self._views.items()}
-        write_trace(Path(path), {**self.json(), "expanded": self.expanded, "views": views}, self._kept, words=words)
+        return trace_bytes({**self.json(), "expanded": self.expanded, "views": views}, self._kept, words=words)
 
     def table(self) -> list[dict[str, Any]]:
         """One row a token: what it is and how sure the model was of it. Raises nothing."""
@@ -321,9 +325,13 @@ class Trace:
     def page(self, path: str | Path) -> None:
         """Write one HTML file of the views that were computed so far, and the lens. The words of a conversation are in
         it; it asks nobody for anything. Raises what `lens` raises, and OSError."""
+        write_whole(Path(path), self.to_html())
+
+    def to_html(self) -> bytes:
+        """What `page` writes. Raises what `lens` raises."""
         if "lens" in self.available and not any(isinstance(view, Lens) for view in self.views):
             self.lens()
-        Path(path).write_bytes(html_page(self.json(), [view.json() for view in self.views]))
+        return html_page(self.json(), [view.json() for view in self.views])
 
     def _repr_html_(self) -> str:
         return html_table(self.table())

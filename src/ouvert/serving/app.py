@@ -12,7 +12,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Match, Route
 
-from ouvert.serving import anthropic, health, ollama, openai, openapi, receipts, token_ids, web
+from ouvert.serving import anthropic, health, ollama, openai, openapi, receipts, token_ids, traces, web
 from ouvert.serving.body import Bounds
 from ouvert.serving.callers import ANYBODY, identify, refuse_all_but_the_owner, refuse_strangers
 from ouvert.serving.endpoints import Call, Endpoint, read_body
@@ -32,6 +32,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *anthropic.ENDPOINTS,
     *ollama.ENDPOINTS,
     *receipts.ENDPOINTS,
+    *traces.ENDPOINTS,
     *health.ENDPOINTS,
     *web.ENDPOINTS,
     *openapi.ENDPOINTS,
@@ -69,6 +70,7 @@ def make_app(
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         service = app.state.service = Service(settings, store, progress)
         responses = app.state.responses = openai.ResponseStore(settings.stored_responses)
+        inside = app.state.traces = traces.Traces()
         jobs = app.state.jobs = JobRunner(service, app, kinds)
         watch = asyncio.create_task(service.loaded_models.watch())
         keys = asyncio.create_task(service.watch_keys())
@@ -83,6 +85,7 @@ def make_app(
                 task.cancel()
             await asyncio.gather(watch, keys, cleared, first, return_exceptions=True)
             await responses.close()
+            await inside.close()
             await service.close()
 
     rows = tuple(endpoints)

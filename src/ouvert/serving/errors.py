@@ -17,6 +17,7 @@ from ouvert.assistant import (
     TokenizerError,
 )
 from ouvert.chat import ChatError
+from ouvert.inspection import InspectionError
 from ouvert.serving.sentences import sentence_of
 from ouvert.store import CheckpointError, JobBusy, JobError, NoSuchFile, NoSuchJob, PrecisionError, StoreError
 
@@ -134,7 +135,7 @@ def refusal_of(problem: Exception) -> Refusal | None:
         case RecursionError():
             sentence = "Something in the request is nested too deeply. Send it with fewer levels."
             return Refusal(400, sentence, code="invalid_value")
-        case AssistantError() | ChatError() | EngineError() | TokenizerError() | ValueError():
+        case AssistantError() | ChatError() | EngineError() | InspectionError() | TokenizerError() | ValueError():
             return Refusal(400, sentence_of(problem), code="invalid_value")
         case PrecisionError():
             return Refusal(400, sentence_of(problem), code="model_unusable", param="model")

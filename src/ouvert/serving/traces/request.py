@@ -1,0 +1,128 @@
+"""What is asked to be looked into, and in which answer or text it is."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from ouvert import inspection
+from ouvert.assistant import (
+    Model,
+    ReplayInput,
+    Transcript,
+    as_conversation,
+    conversation_as_asked,
+    read_contents,
+    receipt_digest,
+    reopened,
+    transcript_of,
+)
+from ouvert.serving.endpoints import MOST_COUNT
+from ouvert.serving.errors import Refusal
+
+SHORT = 64  # tokens of an answer that is written to be looked into, unless max_tokens says otherwise
+MOST_BYTES = 1_000_000_000  # of the values of one trace, and of all that are kept
+USUAL_BYTES = 256_000_000
+
+
+class TraceRequest(BaseModel):
+    """One of: `receipt`, the id of an answer of this server or the receipt itself, with the `messages` that were sent
+    unless what was said is kept beside it; `messages`, which are answered now; a `text`, or `ids`, which are only read.
+
+    `record`, `positions` and `max_bytes` are those of `Model.trace`. `plan`: only say what it would take.
+    """
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    model: str | None = None
+    receipt: str | dict[str, Any] | None = None
+    messages: list[dict[str, Any]] | None = None
+    tools: list[dict[str, Any]] | None = None
+    text: str | None = None
+    ids: list[int] | None = None
+    record: list[str] = ["embedding", "layers.*.out"]
+    positions: str | list[int] = "all"
+    max_bytes: int = Field(USUAL_BYTES, ge=1, le=MOST_BYTES)
+    max_tokens: int = Field(SHORT, ge=1, le=MOST_COUNT)
+    temperature: float | None = Field(None, ge=0)
+    seed: int | None = None
+    plan: bool = False
+
+    @model_validator(mode="after")
+    def one_of_them(self) -> Self:
+        given = [name for name in ("text", "ids") if getattr(self, name) is not None]
+        given += ["receipt" if self.receipt is not None else "messages"] * (
+            self.receipt is not None or self.messages is not None
+        )
+        if len(given) != 1:
+            raise ValueError("one of receipt, messages, text and ids is expected")
+        if self.receipt is None and self.model is None:
+            raise ValueError("a model is expected where no receipt says it")
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The request with the receipt that it names, where it names one."""
+
+    request: TraceRequest
+    receipt: Mapping[str, Any] | None
+
+    @property
+    def model(self) -> str:
+        """The name of the model. Raises Refusal for a receipt that names none."""
+        stated = (self.receipt or {}).get("model")
+        named = self.request.model or (stated.get("name") if isinstance(stated, Mapping) else None)
+        if not isinstance(named, str):
+            raise Refusal(400, "The receipt names no model. Send the whole receipt.", param="receipt")
+        return named
+
+    def plan(self, model: Model) -> inspection.Price:
+        """What it would take. Raises what `transcript` and `inspection.plan_of` raise."""
+        subject = inspection.subject_of(model)
+        return inspection.plan_of(
+            subject, self._foreseen(model), record=self.request.record, positions=self.request.positions
+        )
+
+    def _foreseen(self, model: Model) -> Transcript:
+        """A transcript of as many tokens."""
+        request = self.request
+        if self.receipt is not None:
+            tokens = self.receipt.get("tokens")
+            stated = tokens if isinstance(tokens, Mapping) else {}
+            counts = stated.get("prompt"), stated.get("output")
+            fit = [count for count in counts if isinstance(count, int) and 0 <= count <= model.engine.context]
+            if len(fit) != len(counts):
+                raise Refusal(400, "The receipt has no counts of tokens. Send the whole receipt.", param="receipt")
+            return Transcript(prompt_ids=(0,) * fit[0], output_ids=(0,) * fit[1])
+        if request.messages is None:
+            return self.transcript(model)
+        prompt = model.render(as_conversation(request.messages, request.tools).messages, request.tools).ids
+        return Transcript(prompt_ids=prompt, output_ids=(0,) * min(request.max_tokens, model.engine.context))
+
+    def transcript(self, model: Model) -> Transcript:
+        """The tokens: of an answer that was given, of one that is written now, or of a text. Takes its time.
+
+        Raises LedgerError for an answer that cannot be opened; what `Model.chat` and its answer raise.
+        """
+        request = self.request
+        if self.receipt is not None:
+            return reopened(model, self.receipt, self._said(model))
+        if request.messages is not None:
+            sampling = {"max_tokens": request.max_tokens, "temperature": request.temperature, "seed": request.seed}
+            return transcript_of(model.chat(request.messages, request.tools, **sampling), model.chat_format)  # type: ignore[arg-type]
+        ids = model.text_ids(request.text) if request.text is not None else request.ids or []
+        return Transcript(prompt_ids=tuple(ids))
+
+    def _said(self, model: Model) -> ReplayInput:
+        receipt, request = self.receipt or {}, self.request
+        if request.messages is not None:
+            return ReplayInput(conversation=conversation_as_asked(receipt, request.messages, request.tools))
+        contents = kept_beside(model, receipt)
+        return ReplayInput(contents=None if contents is None else read_contents(contents))
+
+
+def kept_beside(model: Model, receipt: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """What was said beside this receipt in the model's ledger; None where that was not kept."""
+    return None if model.ledger is None else model.ledger.contents(receipt_digest(receipt))

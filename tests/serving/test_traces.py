@@ -1,0 +1,198 @@
+"""/ouvert/traces: an answer looked into over HTTP, for the owner alone."""
+
+import json
+
+import pytest
+
+from ouvert.serving.callers import Caller
+
+
+@pytest.fixture(scope="module")
+def server(start_server, speaking_model):
+    return start_server(models=(str(speaking_model()),))
+
+
+@pytest.fixture
+def client(server):
+    with server.client() as client:
+        yield client
+
+
+MESSAGES = [{"role": "user", "content": "again"}]
+
+
+def name_of(client):
+    return client.get("/v1/models").json()["data"][0]["id"]
+
+
+@pytest.fixture
+def answer(client):
+    body = {"model": name_of(client), "messages": MESSAGES, "temperature": 0, "ouvert": {"receipt": "full"}}
+    return client.post("/v1/chat/completions", json=body).json()
+
+
+def ended(client, made):
+    """The trace at its end, as its events tell it."""
+    assert made.status_code == 202, made.text
+    with client.stream("GET", f"/ouvert/traces/{made.json()['id']}/events") as stream:
+        told = [json.loads(line.removeprefix("data: ")) for line in stream.iter_lines() if line.startswith("data: ")]
+    assert [facts["state"] for facts in told[:-1]] <= ["running"] * len(told) or "queued" in {t["state"] for t in told}
+    return told[-1]
+
+
+@pytest.fixture
+def trace(client):
+    made = client.post("/ouvert/traces", json={"model": name_of(client), "messages": MESSAGES, "temperature": 0})
+    return ended(client, made)
+
+
+def test_a_conversation_is_answered_and_looked_into(client, trace):
+    assert trace["state"] == "done"
+    assert trace["progress"]["done"] == trace["progress"]["total"] == len(trace["tokens"])
+    said = "".join(token["text"] for token in trace["tokens"] if token["part"] == "answer")
+    assert said == "Hello from a tiny model.<|im_end|>"
+    assert client.get(f"/ouvert/traces/{trace['id']}").json() == trace
+    assert trace["id"] in [each["id"] for each in client.get("/ouvert/traces").json()["data"]]
+
+
+@pytest.mark.parametrize(
+    ("view", "asked"),
+    [
+        ("confidence", ""),
+        ("lens", "?top=2&layers=all&positions=answer"),
+        ("lens", "?layers=0&positions=1,2"),
+        ("focus", "?tokens=3,4"),
+        ("attention", "?layer=0&head=0,1&query=answer&values=true"),
+        ("attribution", "?heads=true&position=5"),
+    ],
+)
+def test_views_are_those_of_the_format(client, trace, view, asked):
+    shown = client.get(f"/ouvert/traces/{trace['id']}/{view}{asked}")
+    assert shown.status_code == 200, shown.text
+    assert shown.json()["view"] == view
+    assert shown.json()["kind"] == "observation"
+    assert shown.json()["how"]["lines"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ("lens?topp=2", "topp"),
+        ("lens?top=many", "expected numbers"),
+        ("lens?top=0", "top=0"),
+        ("lens?layers=9", "numbers from 0 to 0"),
+        ("lens?positions=nowhere", "positions"),
+        ("attention", "layer always"),
+        ("attention?layer=0&values=perhaps", "expected numbers"),
+        ("experts", "has no experts.chosen"),
+        ("states", "has no mixer.state_norm"),
+        ("focus?tokens=no%20such%20token", "expected one"),
+    ],
+)
+def test_what_cannot_be_shown_is_refused_in_a_sentence(client, trace, asked, said):
+    refused = client.get(f"/ouvert/traces/{trace['id']}/{asked}")
+    assert refused.status_code == 400
+    assert said in refused.json()["error"]["message"]
+
+
+def test_an_answer_of_this_server_is_opened_by_its_id_and_its_messages(client, answer):
+    body = {"receipt": answer["ouvert"]["receipt_id"], "messages": MESSAGES, "model": name_of(client)}
+    trace = ended(client, client.post("/ouvert/traces", json=body))
+    assert trace["state"] == "done", trace
+    receipt = answer["ouvert"]["receipt"]
+    assert len(trace["tokens"]) == receipt["tokens"]["prompt"] + receipt["tokens"]["output"]
+    whole = ended(client, client.post("/ouvert/traces", json=body | {"receipt": receipt}))
+    assert whole["receipt"] == trace["receipt"]
+
+
+def test_what_was_not_said_is_no_answer_and_the_trace_says_so(client, answer):
+    body = {"receipt": answer["ouvert"]["receipt_id"], "model": name_of(client)}
+    other = [{"role": "user", "content": "something else"}]
+    trace = ended(client, client.post("/ouvert/traces", json=body | {"messages": other}))
+    assert trace["state"] == "failed"
+    assert "not those of the receipt" in trace["fault"]
+    refused = client.get(f"/ouvert/traces/{trace['id']}/lens")
+    assert refused.status_code == 400
+    unknown = ended(client, client.post("/ouvert/traces", json=body))
+    assert "what was said is not known" in unknown["fault"]
+
+
+def test_the_plan_is_told_before_and_on_request_alone(client):
+    body = {"model": name_of(client), "ids": [1, 2, 3], "record": ["layers.0.out"]}
+    plan = client.post("/ouvert/traces", json=body | {"plan": True}).json()
+    assert plan["plan"]["tokens"] == 3
+    made = client.post("/ouvert/traces", json=body)
+    assert made.json()["plan"]["bytes"] == plan["plan"]["bytes"]
+    assert ended(client, made)["recorded"][0]["bytes"] == plan["plan"]["bytes"]
+    refused = client.post("/ouvert/traces", json=body | {"max_bytes": 5})
+    assert refused.status_code == 400
+    assert f"takes {plan['plan']['bytes']} bytes, expected at most 5" in refused.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"model": "m"},
+        {"model": "m", "text": "a", "ids": [1]},
+        {"text": "a"},
+        {"model": "m", "ids": [1], "edits": []},
+        {"model": "m", "ids": [1], "max_bytes": 0},
+        {"model": "m", "ids": [1], "max_bytes": 10**12},
+        {"receipt": {"model": 3}},
+        {"receipt": {}},
+        {"receipt": "unknown"},
+    ],
+)
+def test_requests_that_make_no_sense_are_refused(client, body):
+    assert 400 <= client.post("/ouvert/traces", json=body).status_code < 500
+
+
+@pytest.mark.parametrize("receipt", [{"tokens": {"prompt": -1, "output": 2}}, {"tokens": {"prompt": 1, "output": 2}}])
+def test_a_receipt_that_is_none_is_refused_or_fails_in_a_sentence(client, receipt):
+    made = client.post("/ouvert/traces", json={"model": name_of(client), "receipt": receipt})
+    if made.status_code != 400:
+        assert "receipt" in ended(client, made)["fault"]
+
+
+def test_a_trace_is_a_file_with_and_without_its_words(client, trace):
+    whole = client.get(f"/ouvert/traces/{trace['id']}/tensors")
+    assert "attachment" in whole.headers["content-disposition"]
+    assert b"Hello" in whole.content
+    assert b"Hello" not in client.get(f"/ouvert/traces/{trace['id']}/tensors?words=false").content
+    page = client.get(f"/ouvert/traces/{trace['id']}/page")
+    assert page.content.startswith(b"<!doctype html>")
+    assert "attachment" in page.headers["content-disposition"]
+
+
+def test_a_trace_is_removed(client, trace):
+    assert client.delete(f"/ouvert/traces/{trace['id']}").json()["deleted"]
+    assert client.get(f"/ouvert/traces/{trace['id']}").status_code == 404
+    assert client.delete(f"/ouvert/traces/{trace['id']}").status_code == 404
+
+
+def test_only_the_last_few_are_kept(client):
+    body = {"model": name_of(client), "ids": [1, 2]}
+    ids = [ended(client, client.post("/ouvert/traces", json=body))["id"] for _ in range(10)]
+    kept = [each["id"] for each in client.get("/ouvert/traces").json()["data"]]
+    assert kept == ids[-8:]
+
+
+def test_nobody_but_the_owner_looks_inside(client, server, monkeypatch, trace):
+    monkeypatch.setattr("ouvert.serving.app.identify", lambda request, keys: Caller("key:1", None, True))
+    for method, path in (
+        ("GET", "/ouvert/traces"),
+        ("GET", f"/ouvert/traces/{trace['id']}"),
+        ("POST", "/ouvert/traces"),
+    ):
+        assert client.request(method, path, json={} if method == "POST" else None).status_code == 403
+    foreign = {"origin": "https://elsewhere.example"}
+    monkeypatch.undo()
+    assert client.get("/ouvert/traces", headers=foreign).status_code == 403
+
+
+def test_a_model_that_was_loaded_anew_is_said(client, server, trace):
+    server.app.state.traces.of(trace["id"], "").model = object()
+    refused = client.get(f"/ouvert/traces/{trace['id']}/lens?top=3")
+    assert refused.status_code == 410
+    assert "loaded anew" in refused.json()["error"]["message"]
