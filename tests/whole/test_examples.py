@@ -79,3 +79,43 @@ def test_importing_ouvert_imports_nothing_heavy(python):
     assert python("-c", script) == "[]\n"
     script = "import ouvert; print([n for n in ouvert.__all__ if getattr(ouvert, n) is None], 'load' in dir(ouvert))"
     assert python("-c", script) == "[] True\n"
+
+
+# --- what was found in a real model: the numbers are of this model and these weights, on any machine ---
+
+
+def test_where_a_fact_is_finds_the_head_that_brings_it_over(python, smollm2):
+    """One layer above the last that has it at the word, one head of nine carries most of it; random donors do not."""
+    out = python(ROOT / "examples" / "where_a_fact_is.py", smollm2)
+    word, end = zip(*re.findall(r"after layer \d+: +(-?[\d.]+) +(-?[\d.]+)", out), strict=True)
+    assert [float(each) > 0.9 for each in word] == [True, True, False, False]
+    assert [float(each) > 0.5 for each in end] == [False, False, True, True]
+    layer, head, effect, high = re.search(r"layer (\d+) head (\d+): effect +([\d.]+) .* to +([\d.]+)", out).groups()
+    assert float(effect) > 0.8 > float(high)
+    assert f"silenced, layer {layer} head {head} costs most: -5" in out
+
+
+def test_the_induction_head_is_found_and_its_loss_is_far_from_the_medians(python, smollm2):
+    out = python(ROOT / "examples" / "induction_head.py", smollm2)
+    without, second = map(float, re.search(r"nats a token: (-[\d.]+) .*, (-[\d.]+) the second", out).groups())
+    assert second > without + 5
+    found = {head: float(change) for head, change in re.findall(r"layer +(\d+ head \d+): ([+-][\d.]+)", out)}
+    assert found["16 head 0"] < -2
+    assert abs(float(re.search(r"median .*: ([+-][\d.]+)", out)[1])) < 0.05
+
+
+def test_a_direction_changes_tone_more_than_random_ones_and_harms_no_more(python, smollm2):
+    out = python(ROOT / "examples" / "change_tone.py", smollm2)
+    assert "AUC 1.00 held out" in out
+    for edit, sign in (("add", 1), ("subtract", -1)):
+        numbers = re.search(rf"{edit} +([+-][\d.]+), random directions (\S+) to (\S+); damage (\S+), .* (\S+)\n", out)
+        effect, low, high, damage, of_random = map(float, numbers.groups())
+        assert sign * effect > 2
+        assert not low <= effect <= high
+        assert damage < 2 * of_random
+
+
+def test_few_bits_cost_more_in_french(python, smollm2):
+    out = python(ROOT / "examples" / "four_bits_in_french.py", smollm2)
+    english, french = (float(number) for number in re.findall(r"KL ([\d.]+)", out))
+    assert 0 < english < french

@@ -28,7 +28,7 @@ from ouvert.inspection.subject import Array, Subject
 from ouvert.inspection.view import View
 
 EDITS = ("add", "subtract", "project_out")
-NEUTRAL_TOKENS = 192
+NEUTRAL_TOKENS = 128
 
 
 SAYS = (
