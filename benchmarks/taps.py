@@ -2,10 +2,10 @@
 
     python benchmarks/taps.py MODEL [--threads 2] [--depths 64,512,2048] [--repeats 60]
 
-MODEL is a GGUF file or a folder of safetensors. The live panel watches where heads look (`attention.top`, their
-weights, the sinks' shares) and the routers' scores, choices and weights, of all layers. The plain program and its
-siblings write the same token of the same sequence in turn, so that what the machine does besides meets both; the ratio
-is that of the best steps, and of the medians. A step is the program's and the reading of what was watched.
+MODEL is a GGUF file or a folder of safetensors. The live panel is `models.live_names`; the others watch a value of all
+layers. The plain program and its siblings write the same token of the same sequence in turn, so that what the machine
+does besides meets both; the ratio is that of the best steps, and of the medians. A step is the program's and the
+reading of what was watched.
 """
 
 import argparse
@@ -17,15 +17,13 @@ import numpy as np
 
 from ouvert import kernels, models, packed, weights
 
-# What a page shows while an answer is written, and single parts of it.
+# Values of all layers, watched by themselves.
 PANELS = {
-    "live panel": ("attention.top", "attention.top_weights", "attention.sink", "experts.scores", "experts.chosen",
-                   "experts.weights"),
-    "attention.top": ("attention.top", "attention.top_weights"),
+    "attention.top": ("attention.top", "attention.top_weights", "attention.sink"),
     "routers": ("experts.scores", "experts.chosen", "experts.weights"),
     "residual stream": ("out",),
     "whole rows": ("attention.weights",),
-}  # fmt: skip
+}
 
 
 def names_of(model: models.Model, parts: tuple[str, ...]) -> list[str]:
@@ -60,7 +58,8 @@ def main() -> None:
     with weights.open_checkpoint(options.model) as checkpoint:
         model = models.load(checkpoint, packed.InMemory())
         programs = kernels.Programs(model, threads=options.threads, instruction_set=options.instruction_set)
-    watching = {panel: names for panel, parts in PANELS.items() if (names := names_of(model, parts))}
+    watching = {"live panel": models.live_names(model.family.name, model.config)}
+    watching |= {panel: names for panel, parts in PANELS.items() if (names := names_of(model, parts))}
     random = np.random.default_rng(0)
     print(f"{options.model.name}, {options.threads} threads, {programs.plain.instruction_set}")
     print("| depth | watched | names | ms a token, best | median | ratio of the best | of the medians |")

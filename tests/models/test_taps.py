@@ -266,6 +266,22 @@ def test_programs_of_layers_one_by_one_give_the_bits_of_the_whole(family):
     np.testing.assert_array_equal(found, expected)
 
 
+# --- while text is written ---
+
+
+def test_what_is_watched_live_is_spread_over_the_layers_and_has_the_last(family, monkeypatch):
+    config = placed(family, arithmetic.Ops()).config
+    shown = [name for name, _ in models.shown_by(family, config)]
+    every = models.live_names(family, config)
+    assert every == [name for name in shown if name in every]
+    monkeypatch.setattr(models.taps, "LIVE_LAYERS", 1)
+    one = models.live_names(family, config)
+    last = f"layers.{config.num_hidden_layers - 1}.attention.top"
+    assert [name for name in one if name.endswith("attention.top")] == [name for name in shown if name == last]
+    assert [name for name in one if "attention" not in name] == [name for name in every if "attention" not in name]
+    assert one
+
+
 # --- the document ---
 
 

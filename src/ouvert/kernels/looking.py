@@ -1,5 +1,6 @@
 """What a program keeps of its steps for whoever looks: which values, which rows of them, and where they are read."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -114,7 +115,9 @@ class Looking:
         self._earlier: list[tuple[Tokens, dict[str, Array]]] = []  # native steps of the same step before the last one
         self._tokens: Tokens | None = None  # of the last native step
         self._order: Any = None  # what the native instructions were told to show, and where
-        self._shown: dict[Value, Array] = {}
+        self._shown: dict[Value, tuple[Any, int, tuple[int, int]]] = {}  # type, where in its array, shape
+        self._arrays: dict[Any, Array] = {}  # what the instructions write into
+        self._copies: dict[Any, Array] | None = None  # the same after the last native step, once somebody has asked
         self._result: Array | None = None
 
     def keep(self, rows: KeptRows, names: Iterable[str]) -> None:
@@ -154,7 +157,7 @@ class Looking:
         """A native step of these tokens begins: what the one before has left is put by."""
         if self._tokens is not None:
             self._earlier.append((self._tokens, {name: self._read(name, self._tokens) for name in self.kept}))
-        self._tokens = tokens
+        self._tokens, self._copies = tokens, None
         if self.layers:
             self._show(tokens)
 
@@ -165,18 +168,20 @@ class Looking:
         order = (sum(tokens.counts), positions, {rows: tuple(each) for rows, each in chosen.items()}, dict(self.rows))
         if self.bytes_of_position == 0 and order == self._order:
             return
-        self._order, self._shown = order, {}
+        self._order, self._shown, room = order, {}, {np.float32: 0, np.int32: 0}
+        for names in self.layers.values():
+            for name, each in names:
+                dtype: Any = np.int32 if each.value.integers else np.float32
+                shape = len(chosen[self.rows[name]]), each.width(positions)
+                self._shown[each.value] = dtype, room[dtype], shape
+                room[dtype] += math.prod(shape)
+        self._arrays = {dtype: np.zeros(count, dtype) for dtype, count in room.items()}
         wishes = []
         for layer, names in self.layers.items():
             wish: dict[str, Any] = dict.fromkeys(("weights", "sink", "top", "top_weights"))
-            most = 0
             for name, each in names:
-                rows = chosen[self.rows[name]]
-                dtype = np.int32 if each.value.integers else np.float32
-                self._shown[each.value] = np.zeros((len(rows), each.width(positions)), dtype)
-                wish[each.value.apart] = rows, self._shown[each.value]
-                most = max(most, each.value.width // layer.q_heads)
-            wishes.append((layer.native, *wish.values(), most))
+                wish[each.value.apart] = chosen[self.rows[name]], self._part(self._arrays, each.value)
+            wishes.append((layer.native, *wish.values(), max(each.value.width // layer.q_heads for _, each in names)))
         self.native.show_rows(wishes, sum(tokens.counts), positions)
 
     def after(self, result: Array) -> None:
@@ -210,7 +215,10 @@ class Looking:
         """What the last native step has left."""
         each = self.kept[name]
         if isinstance(each, OfAttention):
-            return self._shown[each.value].copy()  # the next step may write in its place
+            if self._copies is None:  # the next step may write in their place, if it needs as much room
+                fresh = self.bytes_of_position > 0
+                self._copies = {dtype: each if fresh else each.copy() for dtype, each in self._arrays.items()}
+            return self._part(self._copies, each.value)
         if each.place is None:
             return np.empty((0, each.value.width), np.float32) if self._result is None else self._result
         out = np.empty((self.native.rows_of(each.place), each.value.width), np.float32)
@@ -219,6 +227,11 @@ class Looking:
         if each.value.rows == "wanted" or self.rows[name] == "all":
             return rows
         return rows[tokens.chosen(self.rows[name])]
+
+    def _part(self, arrays: dict[Any, Array], value: Value) -> Array:
+        """The rows of a value in the arrays that the values of attention share."""
+        dtype, start, shape = self._shown[value]
+        return arrays[dtype][start : start + math.prod(shape)].reshape(shape)
 
     def _check(self, name: str) -> None:
         if name not in self.kept:

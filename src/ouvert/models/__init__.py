@@ -13,7 +13,7 @@ from ouvert.models.operations import Batch, Operations, Places, Watch, Weight
 from ouvert.models.parameters import Parameter
 from ouvert.models.shapes import Shape, key_value_bytes, known_shapes, latent_bytes
 from ouvert.models.showing import TOP
-from ouvert.models.taps import TAPS, NamedValue, TapError, shown_by
+from ouvert.models.taps import TAPS, NamedValue, TapError, live_names, shown_by
 from ouvert.weights import CheckpointError
 
 __all__ = [
@@ -45,6 +45,7 @@ __all__ = [
     "key_value_bytes",
     "known_shapes",
     "latent_bytes",
+    "live_names",
     "load",
     "place",
     "recognise",

@@ -149,6 +149,28 @@ def shown_by(family: str, config: Any) -> Iterator[tuple[str, NamedValue]]:
                 yield f"layers.{n}.{value.name}", value
 
 
+# Layers whose attention is watched while text is written: measured in docs/figures/taps.md.
+LIVE_LAYERS = 6
+LIVE_ATTENTION = ("attention.top", "attention.top_weights", "attention.sink")
+LIVE = ("experts.scores", "experts.chosen", "experts.weights", "mixer.state_norm")
+
+
+def live_names(family: str, config: Any) -> list[str]:
+    """What may be watched while an answer is written, for about 3 % of the time: full names, in the graph's order.
+
+    The routers and the norms of states of all layers, and where the heads of LIVE_LAYERS layers look, spread evenly and
+    the last among them. Raises nothing.
+    """
+    layers = config.num_hidden_layers
+    step = -(-layers // LIVE_LAYERS)
+    looked_at = {f"layers.{n}" for n in range(layers - 1, -1, -step)}
+    return [
+        name
+        for name, value in shown_by(family, config)
+        if value.name in LIVE or (value.name in LIVE_ATTENTION and ".".join(name.split(".")[:2]) in looked_at)
+    ]
+
+
 class CheckedTap:
     """Hands each value to `tap`, and holds what comes back to the table: the same rule whatever the operations are.
 
