@@ -10,7 +10,7 @@ from typing import Any, ParamSpec
 
 from ouvert import assistant, inspection
 from ouvert.causes import FindsCauses
-from ouvert.chat import Message
+from ouvert.chat import Message, Rendered
 
 P = ParamSpec("P")
 
@@ -37,6 +37,9 @@ class Model(FindsCauses):
         The answer is written as `chat` would, with `settings` of that. Then the whole sequence is computed once more
         with the same bits, and the values that `record` names are kept (docs/formats/taps.md; a name without its layer
         means that of every layer) at `positions`: "all", "prompt", "answer", "last", "message 2", or numbers.
+
+        With `edits` (ouvert.Edit) among the settings, also of a text, the trace is of the edited model, and its views
+        say that they are an intervention.
 
         Raises InspectionError for a name, a position or a model that cannot be looked at, and, before anything is
         kept, for more than `max_bytes`; TypeError for other than one of messages, text and ids, and for settings
@@ -103,14 +106,17 @@ class Model(FindsCauses):
         settings: Mapping[str, Any],
     ) -> assistant.Transcript:
         given = [name for name, value in (("messages", messages), ("text", text), ("ids", ids)) if value is not None]
-        if len(given) != 1 or (settings and messages is None):
+        if len(given) != 1 or (settings.keys() - {"edits"} and messages is None):
             raise TypeError(
                 f"tracing: given are {', '.join([*given, *settings]) or 'no tokens'}, expected one of messages, text "
                 "and ids. Settings of an answer go with messages."
             )
         if messages is not None:
             return assistant.transcript_of(self.chat(messages, **settings), self.chat_format)
-        return assistant.Transcript(prompt_ids=tuple(ids if ids is not None else self.text_ids(text or "")))
+        read = tuple(ids if ids is not None else self.text_ids(text or ""))
+        whole = Rendered(ids=read, spans=(), text=text or "")
+        variant = assistant.variant_of(assistant.BASE, settings.get("edits", ()), whole)
+        return assistant.Transcript(prompt_ids=read, variant=variant)
 
     @classmethod
     def of(cls, model: assistant.Model) -> "Model":

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from ouvert.serving.callers import Caller
+from ouvert.serving.keys import Key
 
 
 @pytest.fixture(scope="module")
@@ -185,7 +186,10 @@ def test_nobody_but_the_owner_looks_inside(client, server, monkeypatch, trace):
         ("GET", f"/ouvert/traces/{trace['id']}"),
         ("POST", "/ouvert/traces"),
     ):
-        assert client.request(method, path, json={} if method == "POST" else None).status_code == 403
+        assert (
+            client.request(method, path, json={"model": "m", "ids": [1]} if method == "POST" else None).status_code
+            == 403
+        )
     foreign = {"origin": "https://elsewhere.example"}
     monkeypatch.undo()
     assert client.get("/ouvert/traces", headers=foreign).status_code == 403
@@ -196,3 +200,28 @@ def test_a_model_that_was_loaded_anew_is_said(client, server, trace):
     refused = client.get(f"/ouvert/traces/{trace['id']}/lens?top=3")
     assert refused.status_code == 410
     assert "loaded anew" in refused.json()["error"]["message"]
+
+
+def caller_with(monkeypatch, *scopes):
+    key = Key(id="1", name="k", digest="", created="", scopes=scopes)
+    monkeypatch.setattr("ouvert.serving.app.identify", lambda request, keys: Caller("key:1", key, True))
+
+
+def test_a_key_with_the_scope_sees_its_own_traces_and_no_others(client, monkeypatch, trace):
+    caller_with(monkeypatch, "inspect")
+    assert client.get("/ouvert/traces").json()["data"] == []
+    assert client.get(f"/ouvert/traces/{trace['id']}").status_code == 404
+    made = ended(client, client.post("/ouvert/traces", json={"model": name_of(client), "ids": [1, 2]}))
+    assert made["state"] == "done"
+    edits = [{"operation": "scale", "tap": "layers.0.attention.out", "values": [0.5]}]
+    refused = client.post("/ouvert/traces", json={"model": name_of(client), "ids": [1, 2], "edits": edits})
+    assert refused.status_code == 403
+    assert "scope edit" in refused.json()["error"]["message"]
+
+
+def test_an_edited_model_is_looked_into_as_an_intervention(client):
+    edits = [{"operation": "scale", "tap": "layers.0.attention.out", "values": [0.5]}]
+    for asked in ({"messages": MESSAGES}, {"ids": [1, 2, 3]}):
+        made = ended(client, client.post("/ouvert/traces", json={"model": name_of(client), "edits": edits, **asked}))
+        assert made["kind"] == "intervention", made
+        assert client.get(f"/ouvert/traces/{made['id']}/lens").json()["kind"] == "intervention"

@@ -6,7 +6,7 @@ from ouvert.assistant.constraint_source import constraint_from
 from ouvert.assistant.continuation import Continuation, ContinuedText, PlacedToken
 from ouvert.assistant.demands import ANY_TEXT, AnswerForm, Demands, as_demands
 from ouvert.assistant.description import Description, Size, describe, is_toy, size_of
-from ouvert.assistant.edits import Edit
+from ouvert.assistant.edits import Edit, variant_of
 from ouvert.assistant.embeddings import Embeddings
 from ouvert.assistant.error import AssistantError, ContextExceeded
 from ouvert.assistant.events import Event, Finished, Usage
@@ -161,5 +161,6 @@ __all__ = [
     "size_of",
     "sizes_of",
     "transcript_of",
+    "variant_of",
     "vllm",
 ]

@@ -158,6 +158,7 @@ def focus_of(
     subject: Subject, steps: Iterable[Step], layers: Sequence[int], tokens: Sequence[int], pieces: Mapping[str, str]
 ) -> FocusLens:
     """Of steps that hold `streams(layers)`. Raises what Head raises."""
+    subject.need("focus")
     head = Head(subject, tokens)
     places: list[Array] = []
     found: list[list[Array]] = [[] for _ in layers]

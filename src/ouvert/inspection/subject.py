@@ -1,5 +1,6 @@
 """A model as it serves: the weights, and how they compute. What every look inside begins with."""
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
@@ -20,6 +21,8 @@ Wanted = Literal["all", "none"]  # rows of logits
 STEP_BYTES = 96_000_000
 LEAST_STEP, MOST_STEP = 8, 256  # tokens of one step
 
+# Views that compute the end of the model anew, from the residual stream.
+FROM_THE_STREAM = frozenset({"lens", "focus", "attribution"})
 # Each view, and the value that a family must show to have it.
 VIEWS = {
     "confidence": "logits",
@@ -39,7 +42,7 @@ class Subject:
 
     `facts` say of which model, weights and build a trace is, as a trace's JSON has it (docs/formats/trace.md). `exact`
     and `cache_type` are those of the engine: with them every number is the one that the engine computes. `watch` begins
-    steps that keep named values. `edited`: values are changed while it computes.
+    steps that keep named values. `edited`: the names of values that are changed while it computes.
     """
 
     name: str
@@ -50,7 +53,7 @@ class Subject:
     facts: Mapping[str, Any]
     tokenizer: Tokenizer | None
     watch: Callable[[Sequence[str]], "Watching"]
-    edited: bool = False
+    edited: tuple[str, ...] = ()
 
     @property
     def family(self) -> str:
@@ -84,6 +87,16 @@ class Subject:
             raise InspectionError(
                 f"{view}: {self.name} is of the family {self.family}, which has no {VIEWS[view]}, expected one of its "
                 f"views: {', '.join(self.views) or 'none'}. Every model shows its named values: docs/formats/taps.md."
+            )
+        if view in FROM_THE_STREAM and "norm" in self.edited:
+            raise InspectionError(
+                f"{view}: an edit changes the last norm, which this view computes anew for every layer, so its last "
+                "row would not be the logits. Edit the last layer's out in its place, or look at other views."
+            )
+        if view == "attribution" and any(re.fullmatch(r"layers\.\d+\.out", name) for name in self.edited):
+            raise InspectionError(
+                "attribution: an edit changes the residual stream itself, which is no part of the model, so the parts "
+                "would not add up to the logit. Edit what a part adds (attention.out, mlp.out), or look at other views."
             )
 
 
@@ -237,7 +250,7 @@ def subject_of(model: Inspectable, variant: Variant | None = None) -> Subject:
         },
         tokenizer=tokenizer,
         watch=lambda names: model.engine.watching(names, *([] if variant is None else [variant])),
-        edited=variant is not None and bool(variant.edits),
+        edited=() if variant is None else tuple(each.tap for each in variant.edits),
     )
 
 

@@ -1,6 +1,7 @@
 """What happened inside while a sequence was computed: values that were kept, and the views over them."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -341,7 +342,7 @@ class Trace:
     def _view(self, kind: type[V], asked: tuple[Any, ...], make: Callable[[], V]) -> V:
         """The view, made the first time that it is asked for so."""
         key = f"{kind.view} {asked}"
-        view = self._views.get(key) or make()
+        view = self._views.get(key) or replace(make(), kind=self.kind)
         if not isinstance(view, kind):
             raise TypeError(f"{key} is a {type(view).__name__}, expected {kind.__name__}.")
         self._views[key] = view

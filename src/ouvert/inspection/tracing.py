@@ -1,6 +1,7 @@
 """Making a trace: a transcript computed once more, priced before."""
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
@@ -14,6 +15,7 @@ from ouvert.inspection.price import Price, check_price, price_of
 from ouvert.inspection.subject import Array, Subject, steps_of
 from ouvert.inspection.tokens import Span, TracedToken, pieces_of, traced_tokens
 from ouvert.inspection.trace import USUAL_MOST, Trace
+from ouvert.inspection.view import Kind
 
 USUAL_RECORD = ("embedding", "layers.*.out")
 ALTERNATIVES = 5  # of each token
@@ -93,16 +95,17 @@ def trace_of(
         if step.logits is not None:
             following = np.array([*ids, -1])[step.places + 1]
             outcomes.append(outcomes_of(step.logits, following, min(ALTERNATIVES, step.logits.shape[1])))
+    kind: Kind = "intervention" if subject.edited else "observation"
     return Trace(
         subject=subject,
         facts=subject.facts,
         tokens=tokens,
         places=places,
         kept={name: np.concatenate(rows) for name, rows in parts.items()},
-        views={"confidence ()": confidence(subject, ids, joined(outcomes))} if writes else {},
+        views={"confidence ()": replace(confidence(subject, ids, joined(outcomes)), kind=kind)} if writes else {},
         expanded=transcript.expanded,
         receipt=transcript.receipt,
-        kind="intervention" if subject.edited else "observation",
+        kind=kind,
         max_bytes=max_bytes,
     )
 

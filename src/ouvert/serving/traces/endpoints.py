@@ -6,11 +6,14 @@ from typing import Any
 from starlette.responses import Response
 
 from ouvert.inspection import Trace, View
+from ouvert.serving.callers import refuse_without_scope
+from ouvert.serving.edits import Extras, edits_of
 from ouvert.serving.endpoints import Call, Endpoint, Handler
 from ouvert.serving.errors import Refusal
 from ouvert.serving.streams import JSONAnswer, Streamed, sse
 from ouvert.serving.traces.kept import KeptTrace, Traces, plan_facts, with_its_model
 from ouvert.serving.traces.request import Asked, TraceRequest
+from ouvert.store import Directions
 
 # The parameters of each view's address, and how each is read.
 Read = Callable[[str], Any]
@@ -60,7 +63,9 @@ NEEDED = {"focus": "tokens", "attention": "layer", "hidden_attention": "layer"}
 async def make(call: Call) -> Response:
     """Say what it would take, and begin."""
     request: TraceRequest = call.body
-    asked = Asked(request, receipt_of(call, request))
+    stated = Extras(edits=request.edits)
+    edits = edits_of(stated, call.caller, Directions(call.service.store.home)) if request.edits else ()
+    asked = Asked(request, receipt_of(call, request), edits, reads_ledger=call.caller.is_owner)
     lease = await call.service.borrow(asked.model, call.caller)
     try:
         plan = asked.plan(lease.model)
@@ -195,13 +200,19 @@ def attachment(kept: KeptTrace, ending: str) -> dict[str, str]:
 
 
 def endpoint(method: str, path: str, handler: Handler, summary_: str, **more: Any) -> Endpoint:
-    """For the owner of this server alone: a trace holds a conversation, and what the model is made of."""
+    """For the owner of this server, and for keys with the scope inspect: each their own traces, for a trace holds a
+    conversation."""
+
+    async def within_scope(call: Call) -> Response:
+        refuse_without_scope(call.caller, "inspect")
+        return await handler(call)
+
     return Endpoint(
         method=method,
         path=f"/ouvert/traces{path}",
-        handler=handler,
+        handler=within_scope,
         summary=summary_,
-        owners=True,
+        private=True,
         versioned=False,
         both_ways=False,
         **more,

@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ouvert import inspection
 from ouvert.assistant import (
+    BASE,
+    Edit,
     Model,
     ReplayInput,
     Transcript,
@@ -17,7 +19,10 @@ from ouvert.assistant import (
     receipt_digest,
     reopened,
     transcript_of,
+    variant_of,
 )
+from ouvert.chat import Rendered
+from ouvert.serving.edits import MOST_EDITS, StatedEdit
 from ouvert.serving.endpoints import MOST_COUNT
 from ouvert.serving.errors import Refusal
 
@@ -30,7 +35,8 @@ class TraceRequest(BaseModel):
     """One of: `receipt`, the id of an answer of this server or the receipt itself, with the `messages` that were sent
     unless what was said is kept beside it; `messages`, which are answered now; a `text`, or `ids`, which are only read.
 
-    `record`, `positions` and `max_bytes` are those of `Model.trace`. `plan`: only say what it would take.
+    `record`, `positions` and `max_bytes` are those of `Model.trace`. `edits` are those of an edited answer, for what is
+    computed now; those of a receipt are its own. `plan`: only say what it would take.
     """
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
@@ -47,6 +53,7 @@ class TraceRequest(BaseModel):
     max_tokens: int = Field(SHORT, ge=1, le=MOST_COUNT)
     temperature: float | None = Field(None, ge=0)
     seed: int | None = None
+    edits: Annotated[list[StatedEdit], Field(max_length=MOST_EDITS)] = Field(default_factory=list)
     plan: bool = False
 
     @model_validator(mode="after")
@@ -57,6 +64,8 @@ class TraceRequest(BaseModel):
         )
         if len(given) != 1:
             raise ValueError("one of receipt, messages, text and ids is expected")
+        if self.receipt is not None and self.edits:
+            raise ValueError("edits beside a receipt are not expected: its answer had its own")
         if self.receipt is None and self.model is None:
             raise ValueError("a model is expected where no receipt says it")
         return self
@@ -68,6 +77,8 @@ class Asked:
 
     request: TraceRequest
     receipt: Mapping[str, Any] | None
+    edits: tuple[Edit, ...] = ()
+    reads_ledger: bool = False  # the owner asks: what was said may be read from the ledger
 
     @property
     def model(self) -> str:
@@ -110,16 +121,24 @@ class Asked:
         if self.receipt is not None:
             return reopened(model, self.receipt, self._said(model))
         if request.messages is not None:
-            sampling = {"max_tokens": request.max_tokens, "temperature": request.temperature, "seed": request.seed}
-            return transcript_of(model.chat(request.messages, request.tools, **sampling), model.chat_format)  # type: ignore[arg-type]
-        ids = model.text_ids(request.text) if request.text is not None else request.ids or []
-        return Transcript(prompt_ids=tuple(ids))
+            answer = model.chat(
+                request.messages,
+                request.tools,
+                max_tokens=request.max_tokens,
+                temperature=request.temperature,
+                seed=request.seed,
+                edits=self.edits,
+            )
+            return transcript_of(answer, model.chat_format)
+        ids = tuple(model.text_ids(request.text) if request.text is not None else request.ids or ())
+        variant = variant_of(BASE, self.edits, Rendered(ids=ids, spans=(), text=""))
+        return Transcript(prompt_ids=ids, variant=variant)
 
     def _said(self, model: Model) -> ReplayInput:
         receipt, request = self.receipt or {}, self.request
         if request.messages is not None:
             return ReplayInput(conversation=conversation_as_asked(receipt, request.messages, request.tools))
-        contents = kept_beside(model, receipt)
+        contents = kept_beside(model, receipt) if self.reads_ledger else None
         return ReplayInput(contents=None if contents is None else read_contents(contents))
 
 
