@@ -266,6 +266,18 @@ def test_what_was_seen_stays_as_it_was_when_the_next_step_comes():
     assert not np.array_equal(program.seen(names[1]), before[1])
 
 
+def test_a_step_that_was_refused_leaves_nothing_to_see():
+    names = ["layers.0.out", "layers.0.attention.weights"]
+    program = program_of("llama", names)
+    sequence = program.new_sequence(99)
+    program.step([(sequence, IDS[:9])], "last")
+    with pytest.raises(ValueError, match="token id 64000"):
+        program.step([(sequence, np.asarray([1, 64000], np.int32))], "last")
+    assert [len(program.seen(name)) for name in names] == [0, 0]
+    program.step([(sequence, IDS[9:10])], "last")
+    assert [len(program.seen(name)) for name in names] == [1, 1]
+
+
 def test_wrong_names_and_words_are_refused():
     program = program_of("llama", ["layers.0.out"])
     with pytest.raises(

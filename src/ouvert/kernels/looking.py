@@ -114,6 +114,7 @@ class Looking:
         self.watches_result = any(isinstance(each, InArena) and each.place is None for each in self.kept.values())
         self._earlier: list[tuple[Tokens, dict[str, Array]]] = []  # native steps of the same step before the last one
         self._tokens: Tokens | None = None  # of the last native step
+        self._under_way: Tokens | None = None
         self._order: Any = None  # what the native instructions were told to show, and where
         self._shown: dict[Value, tuple[Any, int, tuple[int, int]]] = {}  # type, where in its array, shape
         self._arrays: dict[Any, Array] = {}  # what the instructions write into
@@ -157,7 +158,7 @@ class Looking:
         """A native step of these tokens begins: what the one before has left is put by."""
         if self._tokens is not None:
             self._earlier.append((self._tokens, {name: self._read(name, self._tokens) for name in self.kept}))
-        self._tokens, self._copies = tokens, None
+        self._tokens, self._under_way, self._copies = None, tokens, None
         if self.layers:
             self._show(tokens)
 
@@ -185,7 +186,8 @@ class Looking:
         self.native.show_rows(wishes, sum(tokens.counts), positions)
 
     def after(self, result: Array) -> None:
-        """The native step has ended with this result."""
+        """The native step has ended with this result. One that failed has left nothing to see."""
+        self._tokens = self._under_way
         if self.watches_result:
             self._result = result.copy()
 
