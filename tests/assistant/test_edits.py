@@ -73,6 +73,12 @@ def test_edits_come_behind_those_of_the_variant():
         (lambda: Edit.zero(TAP, positions=[-1]), r"positions=\(-1,\)"),
         (lambda: Edit.zero(TAP, message=-1), "message=-1"),
         (lambda: Edit.zero(TAP, message=0, positions="last"), "no positions beside it"),
+        (
+            lambda: [*Edit.zero(TAP, positions=range(0, 999, 2)).of_tokens(PROMPT)],
+            "500 runs of tokens, expected 256 at",
+        ),
+        (lambda: Edit.add(TAP, "formal"), "'formal' is given for a vector, expected numbers"),
+        (lambda: Edit.add(TAP, 3), "3 is given for a vector, expected numbers"),
         (lambda: [*Edit.zero(TAP, message=2).of_tokens(PROMPT)], "the prompt has no tokens of such a message"),
         (lambda: ouvert.ChatRequest(conversation=ouvert.as_conversation("x"), edits=("x",)), "values of ouvert.Edit"),
     ],

@@ -110,7 +110,7 @@ def test_every_edit_of_every_value_is_what_numpy_makes_of_it(family, operation):
     readable = placed(family, ops)
     clean = stepped(programs, None, OTHERS)
     for name, width in editable(model).items():
-        changes = changes_of([some_edit(operation, name, width, start=5, strength=0.75)], model)
+        changes = changes_of([some_edit(operation, name, width, start=5, stop=30, strength=0.75)], model)
         batch = ops.begin([(ops.new_cache(readable.memories), OTHERS)], "all")
         tap = arithmetic.ChangingTap([changes] * len(OTHERS), batch.positions, batch.wanted)
         expected = readable.forward(batch, ops, tap)

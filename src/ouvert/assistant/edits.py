@@ -10,6 +10,7 @@ from ouvert.engine import Edit as EditOfTokens
 from ouvert.engine import Variant
 
 Where = Literal["all", "prompt", "answer", "last"]
+MOST_RUNS = 256  # of tokens that follow each other, which become an edit each
 WHERE: tuple[Where, ...] = get_args(Where)
 
 
@@ -101,9 +102,9 @@ class Edit:
                     f"editing {self.tap}: message={self.message}, but the prompt has no tokens of such a message. "
                     "They are counted from 0, as they were sent."
                 )
-            return [*runs]
+            return self._few(runs)
         if not isinstance(self.positions, str):
-            return [*joined((position, position + 1) for position in sorted(set(self.positions)))]
+            return self._few(joined((position, position + 1) for position in sorted(set(self.positions))))
         named: dict[str, tuple[int, int | None]] = {
             "all": (0, None),
             "prompt": (0, count),
@@ -111,6 +112,15 @@ class Edit:
             "last": (count - 1, count),
         }
         return [named[self.positions]]
+
+    def _few(self, runs: list[tuple[int, int]]) -> list[tuple[int, int | None]]:
+        """Raises AssistantError where there are so many that each answer's variant would be a book."""
+        if len(runs) > MOST_RUNS:
+            raise AssistantError(
+                f"editing {self.tap}: its positions are {len(runs)} runs of tokens, expected {MOST_RUNS} at most. "
+                "Name tokens that follow each other, or a part of the conversation."
+            )
+        return [*runs]
 
 
 def joined(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
@@ -128,9 +138,13 @@ def is_numbers(positions: Sequence[Any]) -> bool:
 
 
 def numbers(values: Iterable[float]) -> tuple[float, ...]:
-    """The numbers of a sequence, or of an array of any shape, row after row."""
-    flat = values.ravel() if hasattr(values, "ravel") else values
-    return tuple(float(value) for value in flat)
+    """The numbers of a sequence, or of an array of any shape, row after row. Raises AssistantError for what is none."""
+    try:
+        return tuple(float(value) for value in (values.ravel() if hasattr(values, "ravel") else values))
+    except (TypeError, ValueError):
+        raise AssistantError(
+            f"editing: {values!r:.80} is given for a vector, expected numbers: a list, or an array."
+        ) from None
 
 
 def tuples(where: dict[str, Any]) -> dict[str, Any]:
