@@ -12,7 +12,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Match, Route
 
-from ouvert.serving import anthropic, health, ollama, openai, openapi, receipts, token_ids, traces, web
+from ouvert.serving import anthropic, causes, health, ollama, openai, openapi, receipts, token_ids, traces, web
 from ouvert.serving.body import Bounds
 from ouvert.serving.callers import ANYBODY, identify, refuse_all_but_the_owner, refuse_strangers
 from ouvert.serving.endpoints import Call, Endpoint, read_body
@@ -33,6 +33,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *ollama.ENDPOINTS,
     *receipts.ENDPOINTS,
     *traces.ENDPOINTS,
+    *causes.ENDPOINTS,
     *health.ENDPOINTS,
     *web.ENDPOINTS,
     *openapi.ENDPOINTS,
@@ -71,6 +72,7 @@ def make_app(
         service = app.state.service = Service(settings, store, progress)
         responses = app.state.responses = openai.ResponseStore(settings.stored_responses)
         inside = app.state.traces = traces.Traces()
+        studies = app.state.studies = causes.Studies()
         jobs = app.state.jobs = JobRunner(service, app, kinds)
         watch = asyncio.create_task(service.loaded_models.watch())
         keys = asyncio.create_task(service.watch_keys())
@@ -86,6 +88,7 @@ def make_app(
             await asyncio.gather(watch, keys, cleared, first, return_exceptions=True)
             await responses.close()
             await inside.close()
+            await studies.close()
             await service.close()
 
     rows = tuple(endpoints)
