@@ -96,6 +96,14 @@ def test_one_head_and_one_query_are_part_of_the_whole(subject_called, trace):
     assert (part.queries.tolist(), part.heads.tolist(), part.places.tolist()) == ([7], [2], list(range(8)))
 
 
+def test_a_query_behind_several_steps_is_found(subject_called, trace, monkeypatch):
+    whole = trace(subject_called("llama")).attention(0, query=20, values=True)
+    monkeypatch.setattr(inspection.subject, "STEP_BYTES", 1)  # as few tokens a step as there may be
+    stepwise = trace(subject_called("llama"), record="embedding").attention(0, query=20, values=True)
+    np.testing.assert_array_equal(stepwise.weights, whole.weights)
+    np.testing.assert_array_equal(stepwise.added, whole.added)
+
+
 @pytest.mark.parametrize("given", [{"layer": 2}, {"layer": "0"}, {"layer": 0, "head": 6}, {"layer": 0, "query": 21}])
 def test_layers_heads_and_queries_that_are_not_there_are_refused(subject_called, trace, given):
     with pytest.raises(InspectionError, match=r"attention: (layer|head)=|positions: "):

@@ -94,13 +94,15 @@ def attention_of(
     seen: list[Array] = []
     for step in steps:
         rows = np.flatnonzero(np.isin(step.places, queries))
+        if values:
+            seen.append(step.values.get(name + "v", step.values.get(name + "latent", np.empty(0))))
+        if not rows.size:
+            continue
         at = np.searchsorted(queries, step.places[rows])
         shares = step.values[name + "weights"][rows].reshape(len(rows), count, -1)[:, heads, : last + 1]
         weights[at, :, : shares.shape[2]] = shares
         if name + "sink" in step.values:
             sinks.append(step.values[name + "sink"][rows][:, heads])
-        if values:
-            seen.append(step.values.get(name + "v", step.values.get(name + "latent", np.empty(0))))
     sink = np.concatenate(sinks) if sinks else None
     norms = value_norms(subject, layer, heads, np.concatenate(seen)[: last + 1]) if values else None
     return Attention(

@@ -11,8 +11,10 @@ from ouvert.inspection.error import InspectionError
 from ouvert.inspection.subject import Subject
 from ouvert.kernels import Packed
 
-# Of the multiply-adds that this machine can do at most, what a step of some hundred tokens reaches, and the head.
+# Of the multiply-adds that this machine can do at most, what a step of some hundred tokens reaches, and what the output
+# matrix does, whose activations have 16 bits and whose rows are then looked through (docs/journal.md, looking inside).
 REACHED = 0.4
+HEAD_REACHED = 0.15
 UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
 
 
@@ -34,8 +36,8 @@ def price_of(subject: Subject, tokens: int, names: Sequence[str], places: int, h
     through the output matrix (a lens). Raises KeyError for a value that the model does not show."""
     unembedding = getattr(subject.model.parameters, "unembedding", None)
     head = 0 if unembedding is None else unembedding.rows * unembedding.columns
-    work = tokens * products_a_token(subject) + (tokens + head_rows) * head
-    rate = REACHED * kernels.multiply_adds(subject.threads, 1)
+    work = tokens * products_a_token(subject) / REACHED + (tokens + head_rows) * head / HEAD_REACHED
+    rate = kernels.multiply_adds(subject.threads, 1)
     kept = sum(4 * places * subject.width(name, tokens) for name in names)
     return Price(tokens, work / rate, kept)
 

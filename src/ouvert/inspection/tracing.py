@@ -56,11 +56,15 @@ def plan_of(
     *,
     record: str | Iterable[str] = USUAL_RECORD,
     positions: Positions = "all",
+    lens_rows: int = 0,
 ) -> Price:
-    """What `trace_of` would take. Raises InspectionError as it does, but for the bytes."""
+    """What `trace_of` would take, and a lens of so many rows (layers times tokens) after it.
+
+    Raises InspectionError as `trace_of` does, but for the bytes.
+    """
     tokens = tokens_of(subject, transcript)
     names = own_names(subject, record)
-    return price_of(subject, len(tokens), names, len(places_asked(tokens, positions)))
+    return price_of(subject, len(tokens), names, len(places_asked(tokens, positions)), lens_rows)
 
 
 def trace_of(

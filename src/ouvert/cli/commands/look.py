@@ -100,7 +100,9 @@ def run(args: argparse.Namespace) -> int:
     model, transcript = answer_written_now(args) if args.prompt else answer_of_a_receipt(args)
     with model:
         subject = inspection.subject_of(model, transcript.variant)
-        say_price(inspection.plan_of(subject, transcript), subject.name)
+        say_price(
+            inspection.plan_of(subject, transcript, lens_rows=lens_rows(subject.layers, transcript, args)), subject.name
+        )
         trace = inspection.trace_of(subject, transcript, max_bytes=args.max_bytes, progress=shown_progress())
         views = {name: view_of(trace, name, args) for name in chosen_views(trace, args)}
         if args.json:
@@ -170,6 +172,17 @@ def answer_of_a_receipt(args: argparse.Namespace) -> "tuple[Model, Transcript]":
         raise
 
 
+def lens_rows(layers: int, transcript: "Transcript", args: argparse.Namespace) -> int:
+    """How many rows go through the output matrix for the lens, at most; 0 where it is not shown."""
+    if args.view and "lens" not in args.view:
+        return 0
+    asked = layers_asked_for(layers, args)
+    step = int(asked.split()[1]) if isinstance(asked, str) and asked.startswith("every ") and asked[6:].isdigit() else 1
+    count = len(asked) if isinstance(asked, list) else -(-layers // step)
+    tokens = len(transcript.output_ids) + 1 if transcript.output_ids and args.positions is None else None
+    return count * (tokens or len(transcript.prompt_ids) + len(transcript.output_ids))
+
+
 def say_price(price: "Price", name: str) -> None:
     kept = f"{price.bytes / 1e6:.1f} MB are kept"
     print(f"Looking into {price.tokens} tokens of {name}: about {price.seconds:.1f} s, {kept}.", file=sys.stderr)
@@ -201,7 +214,7 @@ def view_of(trace: "Trace", name: str, args: argparse.Namespace) -> "View":
     positions = positions_of(trace, args)
     match name:
         case "lens":
-            return trace.lens(args.top, layers_of(trace, args), positions)
+            return trace.lens(args.top, layers_asked_for(trace.subject.layers, args), positions)
         case "confidence":
             return trace.confidence()
         case "attention":
@@ -223,14 +236,14 @@ def positions_of(trace: "Trace", args: argparse.Namespace) -> Any:
     return [answer[0] - 1, *answer] if answer else "all"
 
 
-def layers_of(trace: "Trace", args: argparse.Namespace) -> Any:
+def layers_asked_for(layers: int, args: argparse.Namespace) -> Any:
     """Those of the line; without, all for JSON and files, and as many as fit for a table."""
     if args.layers is not None:
         return whole_numbers(args.layers) or args.layers
     if args.json or args.page is not None:
         return "all"
     fit = max((shutil.get_terminal_size((WIDEST, 24)).columns - MARGIN) // CELL, 1)
-    return f"every {-(-trace.subject.layers // fit)}"
+    return f"every {-(-layers // fit)}"
 
 
 def whole_numbers(text: str) -> list[int] | None:

@@ -68,7 +68,7 @@ async def make(call: Call) -> Response:
     asked = Asked(request, receipt_of(call, request), edits, reads_ledger=call.caller.is_owner)
     lease = await call.service.borrow(asked.model, call.caller)
     try:
-        plan = asked.plan(lease.model)
+        plan, with_lens = asked.plans(lease.model)
         if plan.bytes > request.max_bytes:
             raise Refusal(
                 400,
@@ -76,12 +76,12 @@ async def make(call: Call) -> Response:
                 "values or positions, or allow more (max_bytes).",
                 code="too_large",
                 param="max_bytes",
-                facts={"plan": plan_facts(plan)},
+                facts={"plan": plan_facts(plan, with_lens)},
             )
         if request.plan:
             lease.give_back()
-            return JSONAnswer({"object": "trace.plan", "plan": plan_facts(plan)})
-        kept = KeptTrace(call.caller.whose, asked, plan)
+            return JSONAnswer({"object": "trace.plan", "plan": plan_facts(plan, with_lens)})
+        kept = KeptTrace(call.caller.whose, asked, plan, with_lens)
     except BaseException:
         lease.give_back()
         raise

@@ -28,9 +28,9 @@ class Stopped(Exception):  # noqa: N818 - it says what is the case
 class KeptTrace:
     """One trace: being made, made, or failed. Its thread writes, the loop reads."""
 
-    def __init__(self, whose: str, asked: Asked, plan: inspection.Price) -> None:
+    def __init__(self, whose: str, asked: Asked, plan: inspection.Price, with_lens: inspection.Price) -> None:
         self.id = f"trace_{secrets.token_hex(12)}"
-        self.whose, self.asked, self.plan = whose, asked, plan
+        self.whose, self.asked, self.plan, self.with_lens = whose, asked, plan, with_lens
         self.state: State = "queued"
         self.done, self.total = 0, plan.tokens
         self.refusal: Refusal | None = None
@@ -66,7 +66,7 @@ class KeptTrace:
             "id": self.id,
             "object": "trace",
             "state": self.state,
-            "plan": plan_facts(self.plan),
+            "plan": plan_facts(self.plan, self.with_lens),
             "progress": {"done": self.done, "total": self.total},
         }
         if self.refusal is not None:
@@ -175,8 +175,15 @@ def failure_of(problem: Exception) -> Refusal:
     return refusal
 
 
-def plan_facts(plan: inspection.Price) -> dict[str, Any]:
-    return {"tokens": plan.tokens, "bytes": plan.bytes, "seconds": round(plan.seconds, 2)}
+def plan_facts(plan: inspection.Price, with_lens: inspection.Price) -> dict[str, Any]:
+    """`lens_seconds`: what the whole lens takes besides, when it is asked for."""
+    lens = with_lens.seconds - plan.seconds
+    return {
+        "tokens": plan.tokens,
+        "bytes": plan.bytes,
+        "seconds": round(plan.seconds, 2),
+        "lens_seconds": round(lens, 2),
+    }
 
 
 async def with_its_model(kept: KeptTrace, lease: Lease, look: Callable[[inspection.Trace], Any]) -> Any:

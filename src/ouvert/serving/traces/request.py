@@ -89,11 +89,15 @@ class Asked:
             raise Refusal(400, "The receipt names no model. Send the whole receipt.", param="receipt")
         return named
 
-    def plan(self, model: Model) -> inspection.Price:
-        """What it would take. Raises what `transcript` and `inspection.plan_of` raise."""
-        subject = inspection.subject_of(model)
-        return inspection.plan_of(
-            subject, self._foreseen(model), record=self.request.record, positions=self.request.positions
+    def plans(self, model: Model) -> tuple[inspection.Price, inspection.Price]:
+        """What it would take, and the same with the whole lens. Raises what `transcript` and `inspection.plan_of`
+        raise."""
+        subject, foreseen = inspection.subject_of(model), self._foreseen(model)
+        rows = subject.layers * (len(foreseen.prompt_ids) + len(foreseen.output_ids))
+        asked: dict[str, Any] = {"record": self.request.record, "positions": self.request.positions}
+        return (
+            inspection.plan_of(subject, foreseen, **asked),
+            inspection.plan_of(subject, foreseen, lens_rows=rows, **asked),
         )
 
     def _foreseen(self, model: Model) -> Transcript:
