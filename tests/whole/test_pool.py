@@ -164,7 +164,7 @@ def test_a_server_that_is_no_engine_is_refused_with_what_to_start_there(run, tin
     assert "Start `ouvert serve MODEL --engine-only` there" in "".join(refused.lines)
 
 
-def test_a_member_needs_its_key_and_a_pool_without_members_does_not_start(run, tiny_gpt_oss, tmp_path):
+def test_a_member_needs_its_key_and_a_pool_without_members_does_not_start(run, tiny_gpt_oss, tmp_path, monkeypatch):
     _, secret = Keys(tmp_path / "a" / "server").create("the pool")
     member = run("a", tiny_gpt_oss, "--engine-only")
     refused = run("face", tiny_gpt_oss, "--pool", pool_file(tmp_path / "pool.toml", {"a": member}))
@@ -173,6 +173,11 @@ def test_a_member_needs_its_key_and_a_pool_without_members_does_not_start(run, t
     (tmp_path / "a.key").write_text(secret)
     file = pool_file(tmp_path / "pool.toml", {"a": member})
     file.write_text(file.read_text() + '\nkey_file = "a.key"')
+    monkeypatch.setenv("OUVERT_THREADS", "1")  # for what computes here
+    monkeypatch.setenv("OUVERT_CACHE", "q8")
+    typed = run("face", tiny_gpt_oss, "--pool", file, "--threads", "2")
+    assert (typed.base, typed.process.wait(30)) == (None, 1)
+    assert "threads=2, and another program computes this model" in "".join(typed.lines)
     face = run("face", tiny_gpt_oss, "--pool", file)
     _, reason, receipt = stream(face.base, 1, 12)
     assert reason in ("stop", "length")

@@ -1,7 +1,8 @@
-"""`--engine vllm --at URL`: the engine that computes is another program, named by its owner."""
+"""Engines that are other programs: `--engine vllm --at URL`, named by its owner, and what is asked of one."""
 
 import argparse
 import sys
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from ouvert.cli.configuration import Configuration, ConfigurationError
@@ -48,3 +49,11 @@ def host_in_the_clear(url: str) -> str | None:
 
     parts = urlsplit(url.strip())
     return parts.hostname if parts.scheme == "http" else None
+
+
+def asked_of_this_command(computing: Mapping[str, object]) -> dict[str, object]:
+    """The options of `ouvert.load` that say how a model is computed, without what the configuration file or the
+    environment says: that holds for models that compute here. What is left is refused where another program computes.
+    """
+    configuration = Configuration()
+    return {name: value for name, value in computing.items() if value != configuration.value(name)}

@@ -22,7 +22,7 @@ from ouvert.cli.answer_options import (
 from ouvert.cli.arguments import add_model_argument, add_prefix_arguments, add_settings
 from ouvert.cli.configuration import Configuration
 from ouvert.cli.environment import guard_asked_for, hub, ledger_asked_for, open_store, prefixes_asked_for
-from ouvert.cli.other_engine import ENGINE_SETTINGS, engine_asked_for
+from ouvert.cli.other_engine import ENGINE_SETTINGS, asked_of_this_command, engine_asked_for
 from ouvert.cli.settings import SETTINGS
 
 if TYPE_CHECKING:
@@ -148,22 +148,20 @@ def open_model(args: argparse.Namespace, name: str | None = None) -> "Model":
     with guard.fetching() if guard is not None else nullcontext():
         allowed = args.pull or ((name or args.model) is None and wanted == DEFAULT_MODEL)
         fetch_if_absent(store, wanted, allowed=allowed, precision=args.precision)
+    computing = {name: getattr(args, name) for name in ("threads", "context", "exact", "cache", "precision", "memory")}
+    if (elsewhere := engine_asked_for(args)) is not None:
+        computing = asked_of_this_command(computing)
     model = load(
         wanted,
-        threads=args.threads,
-        context=args.context,
+        **computing,
         clip_context=True,
-        exact=args.exact,
-        memory=args.memory,
-        cache=args.cache,
         store=store,
         progress=show_progress(sys.stderr),
         receipts=ledger or False,
         guard=guard,
         prefixes=prefixes or False,
         template=args.template,
-        precision=args.precision,
-        elsewhere=engine_asked_for(args),
+        elsewhere=elsewhere,
     )
     if model.info.name == DEFAULT_MODEL:
         from ouvert.cli.machine import advice

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, cast
 from ouvert.cli.arguments import add_prefix_arguments, add_settings, complete_installed
 from ouvert.cli.configuration import Configuration, precision_for_all
 from ouvert.cli.environment import guard_asked_for, hub, ledger_asked_for, open_store, prefixes_asked_for
-from ouvert.cli.other_engine import ENGINE_SETTINGS, engine_asked_for
+from ouvert.cli.other_engine import ENGINE_SETTINGS, asked_of_this_command, engine_asked_for
 from ouvert.cli.settings import SETTINGS
 
 if TYPE_CHECKING:
@@ -204,6 +204,7 @@ def settings_of(args: argparse.Namespace) -> "Settings":
         computing = dict.fromkeys(computing)
     else:
         elsewhere = elsewhere_asked_for(args.pool, guard) or engine_asked_for(args)
+        computing = computing if elsewhere is None else asked_of_this_command(computing)
     one = args.engine_only or elsewhere is not None
     options = {
         **computing,
