@@ -5,12 +5,14 @@ computes them once more.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import wraps
 from typing import Any, ParamSpec
 
 from ouvert import assistant, inspection
 from ouvert.causes import FindsCauses
 from ouvert.chat import Message, Rendered
+from ouvert.store import Directions, default_home
 
 P = ParamSpec("P")
 
@@ -20,6 +22,17 @@ class Model(FindsCauses):
 
     `load` makes one, and says what it raises.
     """
+
+    def answer(self, request: assistant.ChatRequest) -> assistant.Answer:
+        """What `chat` gives, asked for with one value. "probe:NAME" in its `watch` is the direction of that name on
+        this machine.
+
+        Raises what `chat` raises, AssistantError for what is no ChatRequest, TypeError for a key of `request.sampling`
+        that is no field of ouvert.Sampling, StoreError where there is no such direction, and InspectionError for a file
+        that is none."""
+        if isinstance(request, assistant.ChatRequest) and request.watch:
+            request = replace(request, watch=tuple(map(named_probe, request.watch)))
+        return super().answer(request)
 
     def trace(
         self,
@@ -124,6 +137,16 @@ class Model(FindsCauses):
         joined = cls.__new__(cls)
         joined.__dict__.update(model.__dict__)
         return joined
+
+
+def named_probe(name: str | assistant.Probe) -> str | assistant.Probe:
+    """The probe of a direction that is kept here, for "probe:NAME"; anything else as it is. Raises StoreError if there
+    is none, and InspectionError and CheckpointError for a file that is none."""
+    if not isinstance(name, str) or not name.startswith(assistant.PROBE):
+        return name
+    own = name.removeprefix(assistant.PROBE)
+    path = Directions(default_home()).path(own)
+    return assistant.Probe.of(own, inspection.read_direction(path, ours=True))
 
 
 def joining(load: Callable[P, assistant.Model]) -> Callable[P, Model]:

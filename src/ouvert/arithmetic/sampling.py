@@ -172,6 +172,20 @@ def likeliest(scores: Array, count: int) -> Array:
     return np.concatenate([above, level])
 
 
+def entropy_of(logits: Array, largest: Array, log_totals: Array) -> Array:
+    """-Σ p·log p in nats of rows (rows, vocabulary), from the largest logit and log_of_total of each, (rows, 1)."""
+    below = logits - largest.astype(np.float32)
+    shares = np.exp(below)
+    total = shares.sum(axis=1, dtype=np.float64)
+    return np.asarray(log_totals[:, 0] - (shares * below).sum(axis=1, dtype=np.float64) / total)
+
+
+def entropy_of_shares(shares: Array) -> Array:
+    """-Σ p·log p along the last axis, in nats; a share of 0 adds nothing."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(-np.where(shares > 0, shares * np.log(shares), 0.0).sum(axis=-1))
+
+
 def log_of_total(total: int) -> float:
     """Natural logarithm of a sum of shares, in units of a share of 1; the same to the last bit on every machine."""
     exponent = total.bit_length()

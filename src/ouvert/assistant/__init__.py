@@ -38,6 +38,7 @@ from ouvert.assistant.sizes import (
 )
 from ouvert.assistant.stops import StopStrings
 from ouvert.assistant.transcript import Transcript, transcript_of
+from ouvert.assistant.watching import PROBE, Probe, Watched, WatchedExperts
 from ouvert.chat import Message, ReasoningDelta, TextDelta, Tool, ToolCall, ToolCallDelta
 from ouvert.engine import (
     BASE,
@@ -68,6 +69,7 @@ __all__ = [
     "EFFORTS",
     "MOST_CANDIDATES",
     "PRECISIONS",
+    "PROBE",
     "USUAL_CONTEXT",
     "Answer",
     "AnswerForm",
@@ -111,6 +113,7 @@ __all__ = [
     "PlacedToken",
     "Precision",
     "PrecisionLimit",
+    "Probe",
     "Reading",
     "ReasoningDelta",
     "ReplayInput",
@@ -134,6 +137,8 @@ __all__ = [
     "Usage",
     "Variant",
     "Verified",
+    "Watched",
+    "WatchedExperts",
     "Written",
     "as_conversation",
     "as_demands",

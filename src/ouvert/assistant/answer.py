@@ -17,6 +17,7 @@ from ouvert.assistant.request import ChatRequest
 from ouvert.assistant.scores import Scores
 from ouvert.assistant.stops import StopStrings
 from ouvert.assistant.truncation import LeftOut
+from ouvert.assistant.watching import Watched
 from ouvert.chat import (
     NO_ARGUMENTS,
     Conversation,
@@ -30,7 +31,7 @@ from ouvert.chat import (
     UntaggedCalls,
     WrittenCall,
 )
-from ouvert.engine import Engine, Stopped, Token
+from ouvert.engine import Engine, Stopped, Token, Vocabulary
 
 
 class Answer:
@@ -50,10 +51,13 @@ class Answer:
         scores: Scores | None,
         receipts: ReceiptWriter,
         kept_reasoning: KeptReasoning,
+        vocabulary: Vocabulary | None = None,
     ) -> None:
-        """`Assistant.answer` makes one. Raises EngineError, and ValueError for an empty stop string."""
+        """`Assistant.answer` makes one; with a `vocabulary` where the answer is watched. Raises EngineError, and
+        ValueError for an empty stop string."""
         self._plan, self._parser, self._scores = plan, parser, scores
         self._receipts, self._kept_reasoning = receipts, kept_reasoning
+        self._vocabulary = vocabulary
         self._connections_before = receipts.connections_before()
         self._stops = StopStrings(plan.request.stop)
         self._single = plan.request.demands.single
@@ -132,6 +136,7 @@ class Answer:
         if self._plan.request.progress:
             yield from self._generation.reading()
         for token in self._generation:
+            yield from self._seen(token)
             yield from self._shown(self._parsed(token))
             self._called = self._single and bool(self._parser.tool_calls)
             if self._stops.found is not None or self._called:
@@ -143,6 +148,12 @@ class Answer:
             yield from self._calls_without_tags(cut=stopped.reason != "stop")
             yield from self._flushed()
         yield self._finished(stopped)
+
+    def _seen(self, token: Token) -> Iterator[Watched]:
+        """What was seen of the token, where that was asked for."""
+        if self._plan.watcher is not None and self._vocabulary is not None:
+            place = len(self._plan.rendered.ids) + len(self.token_ids)
+            yield self._plan.watcher.saw(place, token, self._vocabulary)
 
     def _parsed(self, token: Token) -> list[Delta]:
         """What the token adds to the answer. It is counted, and so is the time it took if it is one of thought."""
@@ -181,6 +192,7 @@ class Answer:
             messages=sent_by_message(plan.conversation, plan.rendered, plan.restored, plan.left_out),
             left_out={place: request.conversation.messages[place] for place in plan.left_out},
             outcome=plan.outcome,
+            watched=None if plan.watcher is None else plan.watcher.summary,
         )
         return self._receipts.finish(ended, self._connections_before)
 

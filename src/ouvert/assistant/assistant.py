@@ -19,6 +19,7 @@ from ouvert.assistant.receipts.writer import ReceiptWriter
 from ouvert.assistant.request import ChatRequest
 from ouvert.assistant.scores import Scores
 from ouvert.assistant.truncation import LeftOut, answer_room, without_oldest_turns
+from ouvert.assistant.watching import Watcher
 from ouvert.chat import ChatFormat, Conversation, Rendered
 from ouvert.engine import Engine, Sampling, Token, Vocabulary
 from ouvert.safety import Guard
@@ -88,7 +89,9 @@ class Assistant:
         """
         plan = self.plan(request)
         scores = None if plan.sampling.logprobs is None else Scores(self.grammars.vocabulary)
-        return Answer(plan, self.engine, self.chat.parser(plan.rendered), scores, self._receipts, self.kept_reasoning)
+        parser = self.chat.parser(plan.rendered)
+        vocabulary = self.grammars.vocabulary if plan.watcher is not None else None
+        return Answer(plan, self.engine, parser, scores, self._receipts, self.kept_reasoning, vocabulary)
 
     def prompt(self, request: ChatRequest) -> Rendered:
         """What `answer` reads, but for turns that it leaves out and thoughts that it puts back. Raises what it does."""
@@ -107,6 +110,7 @@ class Assistant:
         request = replace(request, variant=variant_of(request.variant, request.edits, rendered), edits=())
         outcome = Outcome()
         constraint = self.constraints.of(conversation, rendered, request.demands, outcome)
+        watcher = Watcher(request.watch, self.engine.shown, self.identity.model) if request.watch else None
         if left_out:
             notes.append(Note("truncation", f"{len(left_out)} of the oldest messages were left out"))
         return AnswerPlan(
@@ -117,9 +121,10 @@ class Assistant:
             restored=restored,
             left_out=left_out,
             constraint=constraint,
-            sampling=self._held(sampling, constraint),
+            sampling=self._held(sampling if watcher is None else replace(sampling, watch=watcher.asked), constraint),
             own_stop_ids=sampling.stop_ids - self.chat.stop_ids,
             outcome=outcome,
+            watcher=watcher,
             notes=(*notes, *(Note(f"{each}, is not held to") for each in outcome.loosened)),
         )
 

@@ -29,6 +29,7 @@ from ouvert.assistant.receipts.writer import ReceiptWriter
 from ouvert.assistant.request import ChatRequest, TextRequest, check_request, with_seed_of_choice
 from ouvert.assistant.sampling import default_sampling
 from ouvert.assistant.vocabulary import vocabulary_of
+from ouvert.assistant.watching import Probe, as_watch
 from ouvert.chat import ChatError, ChatFormat, Effort, Language, Message, Rendered, Tool
 from ouvert.engine import (
     BASE,
@@ -104,8 +105,7 @@ class Model:
         self.close()
 
     def close(self) -> None:
-        """Free the model's memory; answers still being written end with EngineError. May be called twice. Raises
-        nothing."""
+        """Free the model's memory; running answers end with EngineError. May be called twice. Raises nothing."""
         self.engine.close()
 
     @cached_property
@@ -164,6 +164,7 @@ class Model:
         truncate: bool = False,
         asker: str = "",
         edits: Iterable[Edit] = (),
+        watch: Iterable[str | Probe] = (),
     ) -> Answer:
         """The answer to a conversation, as typed events while it is written; the last one is Finished.
 
@@ -187,6 +188,7 @@ class Model:
         return self.answer(ChatRequest(
             conversation=conversation, demands=demands, sampling=sampling, stop=as_stops(stop), timeout=timeout,
             truncate=truncate, progress=progress, owner=owner, asker=asker, edits=tuple(edits),
+            watch=as_watch(watch),
         ))  # fmt: skip
 
     def answer(self, request: ChatRequest) -> Answer:
@@ -398,8 +400,7 @@ class Model:
         thinking: bool | None = None,
         response_schema: Mapping[str, Any] | None = None,
     ) -> Rendered:
-        """The prompt that `chat` would read. Raises what `chat_format` raises, and AssistantError and ChatError as
-        `chat` does."""
+        """The prompt that `chat` would read. Raises as `chat` does before anything is computed."""
         return self.chat_format.render(as_conversation(messages, tools, effort, thinking, schema=response_schema))
 
     def sampling(self, **changes: Any) -> Sampling:
@@ -437,8 +438,7 @@ class Model:
         return self.engine.logits(token_ids)
 
     def score(self, token_ids: Sequence[int], top: int = 0) -> list[Token]:
-        """For every token but the first: its log-probability given those before it, and the `top` likeliest. Raises
-        EngineError as `logits` does."""
+        """For every token but the first its log-probability, and the `top` likeliest. Raises what `logits` raises."""
         return self.engine.score(token_ids, top)
 
     def tokenize(self, text: str) -> list[int]:

@@ -8,6 +8,7 @@ from typing import Any, Self
 from ouvert.assistant.demands import Demands
 from ouvert.assistant.edits import Edit
 from ouvert.assistant.error import AssistantError
+from ouvert.assistant.watching import Probe, check_watch
 from ouvert.chat import Conversation
 from ouvert.engine import BASE, Variant
 
@@ -58,7 +59,8 @@ class ChatRequest:
     `sampling`: fields of `Sampling` that are not as the model's makers advise. `stop`: texts that end the answer and
     are not shown. `timeout`: seconds after which the answer ends as it is. `truncate`: where there is no room for an
     answer, the oldest turns are left out, and the receipt says which. `progress`: Reading events come first. `variant`:
-    of the model, with its adapters and edits. `edits`: more of them, at places of the conversation.
+    of the model, with its adapters and edits. `edits`: more of them, at places of the conversation. `watch`: what is
+    seen while the answer is written, "confidence", "experts" and probes: Watched events come (docs/formats/watch.md).
     `owner`: whose prompts it shares caches with, as in `Engine.generate`. `asker`: whose thoughts before open tool
     calls may be put back.
     """
@@ -74,11 +76,13 @@ class ChatRequest:
     progress: bool = False
     variant: Variant = BASE
     edits: tuple[Edit, ...] = ()
+    watch: tuple[str | Probe, ...] = ()
     owner: str = ""
     asker: str = ""
 
     def __post_init__(self) -> None:
         check_fields(self, ("conversation", Conversation), ("thinking", Thinking), ("edits", Sequence), *SHARED_KINDS)
+        check_watch(self.watch)
         if wrong := [each for each in self.edits if not isinstance(each, Edit)]:
             raise AssistantError(f"making a ChatRequest: edits has {wrong[0]!r:.80}, expected values of ouvert.Edit.")
 

@@ -17,6 +17,7 @@ from ouvert.engine.fit import (
     memory_to_run,
 )
 from ouvert.engine.interface import (
+    Confidence,
     Constraint,
     ConstraintState,
     Engine,
@@ -35,6 +36,7 @@ from ouvert.engine.interface import (
     Sampling,
     Stopped,
     Token,
+    Watch,
 )
 from ouvert.engine.limits import Limits
 from ouvert.engine.loading import (
@@ -61,7 +63,7 @@ from ouvert.engine.remote.connection import Timeouts as EngineTimeouts
 from ouvert.engine.remote.endpoint import TokenEndpoint
 from ouvert.engine.remote.member import MemberEngine
 from ouvert.engine.remote.vllm import Vllm
-from ouvert.engine.sampler import SAMPLING_BOUNDS, Bounds
+from ouvert.engine.sampler import SAMPLING_BOUNDS, Bounds, entropy_of_shares
 from ouvert.engine.variant import BASE, ScaledAdapter, Variant
 from ouvert.engine.watching import Watching
 from ouvert.kernels import CacheType
@@ -89,6 +91,7 @@ __all__ = [
     "Bounds",
     "CacheType",
     "CompiledGrammar",
+    "Confidence",
     "Connection",
     "Constraint",
     "ConstraintState",
@@ -137,6 +140,7 @@ __all__ = [
     "Vllm",
     "Vocabulary",
     "Wanted",
+    "Watch",
     "Watching",
     "Where",
     "build_digest",
@@ -144,6 +148,7 @@ __all__ = [
     "demand_of_known",
     "demand_of_shape",
     "describe_files",
+    "entropy_of_shares",
     "forecast",
     "forecast_from_disk",
     "is_rounded_here",

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -76,6 +77,8 @@ class Answers:
             request.constraint_state.advance(token.id)
         request.tokens.append(token.id)
         self.tokens += 1
+        if request.watched:
+            token = replace(token, seen=request.seen)
         request.out.put(token)
         if (reason := request.outcome) is not None:
             self.end(request, reason)

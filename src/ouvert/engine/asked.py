@@ -1,6 +1,7 @@
 """What is asked of an engine, read once, and refused where it cannot be done."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
 
 from ouvert.engine.interface import ConstraintState, EngineError, Sampling
 from ouvert.engine.sampler import check, number, shown
@@ -31,6 +32,17 @@ def prompt_ids(ids: Sequence[int], *, context: int, vocabulary_size: int, room: 
     return checked
 
 
+def refuse_not_shown(names: Iterable[str], shown: Mapping[str, int]) -> None:
+    """Raises EngineError for names that an answer cannot be watched by."""
+    if unknown := sorted(set(names).difference(shown)):
+        near = sorted({each for name in unknown for each in get_close_matches(name, shown)})
+        raise EngineError(
+            f"watching an answer: {', '.join(unknown)}: this model has no such value that every token has a row of. "
+            + (f"Near it are {', '.join(near)}; " if near else "")
+            + "docs/formats/taps.md has all names."
+        )
+
+
 def asked_elsewhere(
     ids: Sequence[int],
     written: Sequence[int],
@@ -44,6 +56,11 @@ def asked_elsewhere(
     here as one in this process would refuse it: raises EngineError."""
     given = prompt_ids([*ids, *written], context=context, vocabulary_size=vocabulary_size, room=0 if written else 1)
     prompt, beginning = given[: len(given) - len(written)], given[len(given) - len(written) :]
+    if sampling.watch is not None:
+        raise EngineError(
+            "watching an answer: another program computes this model, and shows nothing of it. Leave `watch` out, or "
+            "load the model here."
+        )
     check_beginning(prompt, beginning, sampling)
     check(sampling, vocabulary_size)
     check_timeout(timeout)

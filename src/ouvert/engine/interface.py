@@ -51,6 +51,18 @@ class Constraint(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Watch:
+    """What is told of each token of an answer while it is written; the answer has the same bits with and without.
+
+    `confidence`: how sure the model was, `Token.confidence`. `names`: values that the engine shows (`Engine.shown`,
+    docs/formats/taps.md), `Token.seen`.
+    """
+
+    confidence: bool = False
+    names: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Sampling:
     """How tokens are chosen. The defaults change nothing: plain sampling from the model's distribution.
 
@@ -59,7 +71,7 @@ class Sampling:
     and of so many likeliest ones, before temperature and penalties. `stop_ids` end the answer and are
     themselves reported as the last token. An answer that goes in circles for `repetition_guard` tokens, and at least
     three times round, ends; 0: it never does for that. No token outside `constraint` is ever chosen; reported
-    log-probabilities are those of the model all the same.
+    log-probabilities are those of the model all the same. `watch` says what else is told of each token.
     """
 
     temperature: float = 1.0
@@ -76,15 +88,33 @@ class Sampling:
     repetition_guard: int = 0
     logprobs: int | None = None
     constraint: Constraint | None = None
+    watch: Watch | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Confidence:
+    """How sure the model was of a token, at temperature 1 and before any setting, in nats: its log-probability, its
+    rank (1 is the likeliest), the entropy over all tokens, and the likeliest few, best first (id, log-probability)."""
+
+    logprob: float
+    rank: int
+    entropy: float
+    top: tuple[tuple[int, float], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A token the model chose. `logprob` and `top` (id, log-probability; likeliest first) only if asked for."""
+    """A token the model chose. `logprob` and `top` (id, log-probability; likeliest first) only if asked for.
+
+    `confidence` and `seen` only if watched. `seen` has the watched values by name, (width,) each, at the place before
+    the token: where it was chosen.
+    """
 
     id: int
     logprob: float | None = None
     top: tuple[tuple[int, float], ...] = ()
+    confidence: Confidence | None = None
+    seen: Mapping[str, np.ndarray] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -346,6 +376,11 @@ class Engine(Protocol):
     @property
     def load(self) -> Load:
         """How busy it is now."""
+
+    @property
+    def shown(self) -> Mapping[str, int]:
+        """The values that `Sampling.watch` may name, and how many numbers a token has of each. None where another
+        program computes."""
 
     def generate(
         self,

@@ -8,12 +8,12 @@ the same bits.
 import itertools
 import time
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from ouvert.engine.asked import check_beginning, check_timeout, prompt_ids, state_behind
+from ouvert.engine.asked import check_beginning, check_timeout, prompt_ids, refuse_not_shown, state_behind
 from ouvert.engine.interface import EngineError, EngineFacts, Load, Reading, Sampling, Stopped, Token
 from ouvert.engine.limits import Limits
 from ouvert.engine.loop import Loop
@@ -91,6 +91,10 @@ class LocalEngine:
     def failure(self) -> str | None:
         return self._loop.failure
 
+    @property
+    def shown(self) -> Mapping[str, int]:
+        return self._runner.shown
+
     def check_weights(self) -> str | None:
         """What is wrong with the weights that compute, once all of them were compared with their digests; None if
         nothing is, or if no digest of theirs is known.
@@ -117,6 +121,8 @@ class LocalEngine:
         """The answer is computed from now on, read or not; a few hundred tokens ahead of its reader at most."""
         self._must_write()
         self._runner.check_variant(variant)
+        if sampling.watch is not None:
+            refuse_not_shown(sampling.watch.names, self.shown)
         tokens = self._checked([*ids, *written], room=0 if written else 1)
         prompt = tokens[: len(tokens) - len(written)]
         check(sampling, self._vocabulary_size)

@@ -5,7 +5,7 @@ A request is of the engine; its `sequence` is of the runner, which knows tokens 
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from queue import SimpleQueue
 from typing import Literal
@@ -27,6 +27,7 @@ Reason = Literal["stop", "length", "repetition", "cancelled", "timeout"]
 MOST_UNREAD = 512
 # Tokens that are computed in the expanded form come in so many: what follows the last of them is cheaper in the other.
 EXPANDED_STEP = 256
+NOT_WATCHED: frozenset[str] = frozenset()
 LOOKED_EVERY = 16  # tokens of an answer, between two looks at whether it goes in circles
 
 
@@ -70,6 +71,7 @@ class Request:
     read: float | None = None  # when its first logits were there
     joules: float | None = None  # its share of what steps used; None where the machine does not say
     experts: ExpertUse | None = None  # its share of what steps read of experts on disk
+    seen: Mapping[str, np.ndarray] | None = None  # watched values of the last token that was computed
 
     @property
     def is_fetching(self) -> bool:
@@ -82,6 +84,11 @@ class Request:
         if not self.expanded:
             return self.tokens
         return [token + EXPANDED for token in self.tokens[: self.expanded]] + self.tokens[self.expanded :]
+
+    @property
+    def watched(self) -> frozenset[str]:
+        """The names of values that come with its tokens."""
+        return NOT_WATCHED if self.sampling.watch is None else self.sampling.watch.names
 
     @property
     def answer_tokens(self) -> int:

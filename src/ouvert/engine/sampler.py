@@ -7,7 +7,7 @@ a Philox stream keyed by the seed, so the n-th choice of a seed never depends on
 import math
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Protocol
 
@@ -15,7 +15,7 @@ import numpy as np
 
 from ouvert import kernels
 from ouvert.arithmetic import sampling as plain
-from ouvert.engine.interface import EngineError, EngineFaultError, Sampling, Token
+from ouvert.engine.interface import Confidence, EngineError, EngineFaultError, Sampling, Token
 
 # A temperature so small that its inverse overflows is greedy just as well at this one.
 MOST_SCALE = 1e300
@@ -24,6 +24,7 @@ MOST_NUMBER = 1e30
 MOST_COUNT = 2**31 - 1
 LEAST_POSITIVE = math.nextafter(0, 1)
 AMOUNT = f"a number from {-MOST_NUMBER:g} to {MOST_NUMBER:g}"
+ALTERNATIVES = 5  # likeliest tokens of a `Confidence`
 MOST_NAMED = 5  # faults of one kind in an error
 
 
@@ -55,6 +56,9 @@ SAMPLING_BOUNDS: Mapping[str, Bounds] = {
     "repetition_guard": Bounds(0, MOST_COUNT, "0 (never) to 2**31 - 1", whole=True),
 }
 MAY_BE_NONE = frozenset({"seed", "max_tokens", "logprobs"})
+
+
+entropy_of_shares = plain.entropy_of_shares
 
 
 class NotFiniteError(EngineError):
@@ -162,7 +166,7 @@ class Sampler:
         self._filters = (
             int(np.ceil(sampling.min_p * 2.0**plain.SHARE_BITS)),
             int(sampling.top_k),
-            -1 if sampling.logprobs is None else sampling.logprobs,
+            self._likeliest(vocabulary_size),
         )
         self._biased = np.fromiter(sampling.logit_bias.keys(), np.int64)
         self._bias = np.fromiter(sampling.logit_bias.values(), np.float64)
@@ -170,6 +174,16 @@ class Sampler:
             sampling.repetition_penalty != 1 or sampling.presence_penalty != 0 or sampling.frequency_penalty != 0
         )
         self._counts = Counts([*prompt, *written]) if penalises else None
+
+    def _likeliest(self, vocabulary_size: int) -> int:
+        """How many of the likeliest tokens are told; -1: not even what log-probabilities are made of."""
+        asked = -1 if self.sampling.logprobs is None else self.sampling.logprobs
+        return max(asked, min(ALTERNATIVES, vocabulary_size)) if self.is_watched else asked
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether tokens come with their `Confidence`. Raises nothing."""
+        return self.sampling.watch is not None and self.sampling.watch.confidence
 
     def choose(self, logits: np.ndarray, allowed: np.ndarray | None = None) -> Token:
         """The next token after this row of float32 logits, one of `allowed` (ids, ascending) if given.
@@ -279,10 +293,21 @@ def choose_all(
                 )
             )
         else:
-            top = sampler.sampling.logprobs
-            found.append(Token(token) if top is None else with_logprobs(row, token, total, largest, ids[:top]))
+            found.append(told(row, token, total, largest, ids, sampler))
             sampler._took(token)
     return found
+
+
+def told(row: np.ndarray, token: int, total: int, largest: float, likeliest: np.ndarray, sampler: Sampler) -> Token:
+    """The token, with what its sampler was asked to tell of it."""
+    top = sampler.sampling.logprobs
+    chosen = Token(token) if top is None else with_logprobs(row, token, total, largest, likeliest[:top])
+    if not sampler.is_watched:
+        return chosen
+    scored = with_logprobs(row, token, total, largest, likeliest[:ALTERNATIVES])
+    rank = 1 + int(np.count_nonzero(row > row[token]))
+    entropy = plain.entropy_of(row[None], np.array([[largest]]), np.array([[plain.log_of_total(total)]]))
+    return replace(chosen, confidence=Confidence(scored.logprob or 0.0, rank, float(entropy[0]), scored.top))
 
 
 def report_all(logits: plain.Rows, tokens: Sequence[int], top: int = 0, by: Machinery | None = None) -> list[Token]:

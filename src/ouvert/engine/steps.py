@@ -14,7 +14,7 @@ from ouvert.engine.answers import Answers
 from ouvert.engine.caches import Caches
 from ouvert.engine.interface import EngineFailedError, ExpertUse, WeightsDamagedError
 from ouvert.engine.queues import Queues
-from ouvert.engine.request import Request
+from ouvert.engine.request import NOT_WATCHED, Request
 from ouvert.engine.runners.interface import Runner, RunnerSequence, Wanted
 from ouvert.engine.schedule import Plan
 from ouvert.kernels import ExpertReads
@@ -34,6 +34,11 @@ class Part:
     request: Request
     ids: list[int]
     wanted: bool
+
+    @property
+    def watched(self) -> frozenset[str]:
+        """The names of values that are kept of its last token."""
+        return self.request.watched if self.wanted else NOT_WATCHED
 
 
 Computed = list[tuple[Part, np.ndarray | None]]  # with the row of logits of those that wanted one
@@ -176,6 +181,24 @@ class Steps:
                 hits=used.hits + read.hits * share,
             )
 
+    def _run_watched(
+        self,
+        parts: list[Part],
+        names: frozenset[str],
+        work: Sequence[tuple[Any, np.ndarray]],
+        wanted: list[Wanted],
+    ) -> np.ndarray:
+        """One step for all, by the program that shows what some of them watch: its rows have the same bits. Each of
+        these keeps what its last token left."""
+        rows, seen = self._runner.step_watched(work, wanted, names)
+        self.refuse_damaged()
+        last = -1
+        for part in parts:
+            last += len(part.ids)
+            if part.watched:
+                part.request.seen = {name: seen[name][last].copy() for name in part.watched}
+        return rows
+
     # --- failures -----------------------------------------------------------------------------------------------------
 
     def _computed(self, parts: list[Part]) -> Computed:
@@ -235,5 +258,7 @@ class Steps:
 
     def _run(self, parts: list[Part]) -> Computed:
         work = [(part.request.sequence, np.asarray(part.ids, np.int32)) for part in parts]
-        rows = iter(self.compute(work, ["last" if part.wanted else "none" for part in parts]))
+        wanted: list[Wanted] = ["last" if part.wanted else "none" for part in parts]
+        names = frozenset[str]().union(*(part.watched for part in parts))
+        rows = iter(self._run_watched(parts, names, work, wanted) if names else self.compute(work, wanted))
         return [(part, next(rows) if part.wanted else None) for part in parts]

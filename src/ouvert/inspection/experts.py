@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from ouvert.arithmetic import sampling
 from ouvert.inspection.graph_lines import How, lines_with
 from ouvert.inspection.subject import Array, Step, Subject
 from ouvert.inspection.view import View
@@ -102,17 +103,11 @@ def experts_of(subject: Subject, steps: Iterable[Step], layers: Sequence[int], n
         weights=weights,
         counts=counts,
         load=load,
-        entropy=entropy(weights / weights.sum(axis=-1, keepdims=True)),
-        load_entropy=entropy(load),
+        entropy=sampling.entropy_of_shares(weights / weights.sum(axis=-1, keepdims=True)),
+        load_entropy=sampling.entropy_of_shares(load),
         agreement=agreement(chosen),
         norms=np.concatenate(parts["norms"], axis=1) if norms else None,
     )
-
-
-def entropy(shares: Array) -> Array:
-    """-Σ p·log p along the last axis, in nats; a share of 0 adds nothing."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.asarray(-np.where(shares > 0, shares * np.log(shares), 0.0).sum(axis=-1))
 
 
 def agreement(chosen: Array) -> Array:

@@ -36,15 +36,7 @@ def outcomes_of(logits: Array, tokens: Array, top: int) -> Outcomes:
     rank = np.where(none, 0, 1 + (logits > chosen).sum(axis=1))
     logprob = np.where(none, np.nan, ((chosen.astype(np.float64) - largest) - log_totals)[:, 0])
     logprobs = (np.take_along_axis(logits, likeliest, axis=1).astype(np.float64) - largest) - log_totals
-    return Outcomes(logprob, rank, entropy_of(logits, largest, log_totals), likeliest, logprobs)
-
-
-def entropy_of(logits: Array, largest: Array, log_totals: Array) -> Array:
-    """-Σ p·log p in nats, (rows,)."""
-    below = logits - largest.astype(np.float32)
-    shares = np.exp(below)
-    total = shares.sum(axis=1, dtype=np.float64)
-    return np.asarray(log_totals[:, 0] - (shares * below).sum(axis=1, dtype=np.float64) / total)
+    return Outcomes(logprob, rank, sampling.entropy_of(logits, largest, log_totals), likeliest, logprobs)
 
 
 def joined(parts: Iterable[Outcomes]) -> Outcomes:

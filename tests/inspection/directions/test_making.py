@@ -25,6 +25,19 @@ def test_two_kinds_of_prompts_are_told_apart_and_shuffled_labels_are_not(subject
     assert len(facts["norms"]) == subject.layers
 
 
+def test_the_threshold_lies_between_the_two_sets(subject_called):
+    """Of prompts that made nothing: the positive ones lie above it, the others below."""
+    subject = subject_called("llama")
+    direction = mean_difference(subject, prompts(3, 16, 1), prompts(4, 16, 2))
+    for token, side in ((3, 1), (4, -1)):
+        for ids in prompts(token, 8, 90):
+            watching = subject.watch([f"layers.{direction.layer}.out"])
+            watching.step([(watching.new_sequence(len(ids)), np.array(ids, np.int32))], "none")
+            projection = watching.seen(f"layers.{direction.layer}.out")[-1] @ direction.unit()
+            watching.close()
+            assert side * (projection - direction.facts["threshold"]) > 0
+
+
 def test_prompts_of_one_kind_are_not_told_apart(subject_called):
     """Over several seeds the held-out AUC of nothing is about a half."""
     subject = subject_called("llama")

@@ -49,7 +49,7 @@ class Ended:
     `conversation` is the one that was sent, `messages` are as `sent_by_message` gives them, `left_out` are those that
     were given and not sent, by their place; of a text there are none.
     `sampling` is as it was used, `own_stop_ids` are those of its tokens that end an answer beside the chat format's.
-    `stop_string` is the one of `stop` that ended it, if one did.
+    `stop_string` is the one of `stop` that ended it, if one did. `watched`: a summary of what was seen, or None.
     """
 
     identity: Identity
@@ -69,6 +69,7 @@ class Ended:
     messages: Sequence[Mapping[str, Any]] = ()
     left_out: Mapping[int, Message] = field(default_factory=dict)
     outcome: Outcome = field(default_factory=Outcome)
+    watched: Mapping[str, Any] | None = None
 
     @property
     def usage(self) -> Usage:

@@ -45,6 +45,7 @@ def write_receipt(ended: Ended, facts: EngineFacts, connections: Mapping[str, An
         "ended": ending_facts(ended),
         "seconds": second_facts(stopped, ended.outcome.thought_seconds),
         **pool_facts(stopped),
+        **without_absent({"watched": ended.watched}),
         **without_absent({"joules": joules, "experts": expert_facts(stopped), "connections": connections}),
     }
 

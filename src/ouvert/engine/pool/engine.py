@@ -3,7 +3,7 @@
 import itertools
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
@@ -90,6 +90,12 @@ class PoolEngine:
             output_tokens=self._output_tokens,
             members=members,
         )
+
+    @property
+    def shown(self) -> Mapping[str, int]:
+        """What all members show: every answer can go on at every member."""
+        first, *others = (engine.shown for engine in self._opened)
+        return {name: width for name, width in first.items() if all(each.get(name) == width for each in others)}
 
     def generate(
         self,

@@ -168,6 +168,10 @@ class MemberEngine:
     def load(self) -> Load:
         return self._tally.load()
 
+    @property
+    def shown(self) -> Mapping[str, int]:
+        return {}
+
     def check_weights(self) -> str | None:
         """The other side does that."""
         return None

@@ -1,8 +1,9 @@
 """What the engine drives: something that runs one model over sequences. Two exist: NumPy's and the native one's."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from collections.abc import Sequence as Ordered
 from difflib import get_close_matches
+from math import prod
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -133,13 +134,27 @@ class Runner(Protocol):
     def check_names(self, names: Iterable[str]) -> None:
         """Raises EngineError for a name of docs/formats/taps.md that this model does not show."""
 
+    @property
+    def shown(self) -> Mapping[str, int]:
+        """The values of which every token of a step has a row of the same width, and that width. From any thread."""
+
     def step_watched(
-        self, work: Ordered[tuple[Any, np.ndarray]], wanted: Wanted, names: frozenset[str]
+        self, work: Ordered[tuple[Any, np.ndarray]], wanted: Wanted | Ordered[Wanted], names: frozenset[str]
     ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """`step`, and these values of its tokens, float32 or int32 (tokens or rows, width): the same rows, bit for bit
         where a runner's numbers do not depend on what shares a step. At most 512 tokens in all."""
 
     def close(self) -> None: ...
+
+
+def shown_of(model: Model) -> dict[str, int]:
+    """`Runner.shown` of a model."""
+    values = shown_by(model.family.name, model.config)
+    return {
+        name: prod(value.shape(model.config))
+        for name, value in values
+        if value.rows == "tokens" and "positions" not in value.dims.split()
+    }
 
 
 def unknown_names(names: Iterable[str], model: Model) -> EngineError | None:

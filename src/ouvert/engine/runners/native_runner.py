@@ -1,12 +1,13 @@
 """A runner over a native program. Its sequences and pages are the program's own."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ouvert.engine.runners.changes import Changes, VariantChanges
-from ouvert.engine.runners.interface import Wanted, unknown_names
+from ouvert.engine.runners.interface import Wanted, shown_of, unknown_names
 from ouvert.engine.variant import BASE, Variant
 from ouvert.kernels import Edits, ExpertReads, Page, Programs
 from ouvert.kernels import Sequence as NativeSequence
@@ -65,8 +66,15 @@ class NativeRunner:
         if (problem := unknown_names(names, self._model)) is not None:
             raise problem
 
+    @cached_property
+    def shown(self) -> Mapping[str, int]:
+        return shown_of(self._model)
+
     def step_watched(
-        self, work: Sequence[tuple[NativeSequence, np.ndarray]], wanted: Wanted, names: frozenset[str]
+        self,
+        work: Sequence[tuple[NativeSequence, np.ndarray]],
+        wanted: Wanted | Sequence[Wanted],
+        names: frozenset[str],
     ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         program = self.programs.sibling(watch=names, places=places_of(work))
         rows = program.step(work, wanted)

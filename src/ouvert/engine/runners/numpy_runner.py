@@ -1,7 +1,8 @@
 """A runner over NumPy's operations: the definition of what a model computes, and what runs where nothing faster can."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 from weakref import WeakSet
 
@@ -10,7 +11,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 from ouvert.arithmetic import Cache, ChangingTap, Latents, Ops, Recorder, State, Tap
 from ouvert.engine.runners.changes import NONE, Changes, VariantChanges
-from ouvert.engine.runners.interface import Wanted, unknown_names
+from ouvert.engine.runners.interface import Wanted, shown_of, unknown_names
 from ouvert.engine.variant import BASE, Variant
 from ouvert.kernels import LATENTS, PAGE_TOKENS, STATE, Layer, PageHeader, PageShape, check_resumption
 from ouvert.models import Model
@@ -212,8 +213,15 @@ class NumpyRunner:
         if (problem := unknown_names(names, self._open())) is not None:
             raise problem
 
+    @cached_property
+    def shown(self) -> Mapping[str, int]:
+        return shown_of(self._open())
+
     def step_watched(
-        self, work: Sequence[tuple[NumpySequence, np.ndarray]], wanted: Wanted, names: frozenset[str]
+        self,
+        work: Sequence[tuple[NumpySequence, np.ndarray]],
+        wanted: Wanted | Sequence[Wanted],
+        names: frozenset[str],
     ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         recorder = Recorder(*names)
         logits = self._forward(work, wanted, recorder)

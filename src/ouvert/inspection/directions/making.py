@@ -63,7 +63,6 @@ def mean_difference(
         )
     choosing, held_out = ([auc_of(vectors, *quarter, n) for n in range(len(vectors))] for quarter in quarters(parts))
     layer = chosen_layer(vectors, parts, choosing)
-    low, middle, high = shuffled_labels(parts, layer, random)
     facts: dict[str, Any] = {
         "format": FORMAT,
         "method": "mean difference",
@@ -76,17 +75,30 @@ def mean_difference(
         "norms": [float(f"{norm:.6g}") for norm in norms],
         "layer": layer,
         "strength": STRENGTH,
-        "auc": {
-            "held_out": held_out[layer],
-            "held_out_prompts": [len(part[2]) for part in parts],
-            "choosing": choosing,
-            "held_out_by_layer": held_out,
-            "shuffled": {"mean": middle, "low": low, "high": high, "times": SHUFFLES},
-        },
+        "threshold": threshold_of(vectors, parts, layer),
+        "auc": auc_facts(parts, layer, choosing, held_out, random),
         "state": "made",
         "licence": None,
     }
     return Direction({n: vector.astype(np.float32) for n, vector in enumerate(vectors)}, facts)
+
+
+def auc_facts(
+    parts: Sequence[tuple[Array, ...]],
+    layer: int,
+    choosing: Sequence[float],
+    held_out: Sequence[float],
+    random: np.random.Generator,
+) -> dict[str, Any]:
+    """How well the layers tell the sets apart, and how well the chosen one does with shuffled labels."""
+    low, middle, high = shuffled_labels(parts, layer, random)
+    return {
+        "held_out": held_out[layer],
+        "held_out_prompts": [len(part[2]) for part in parts],
+        "choosing": choosing,
+        "held_out_by_layer": held_out,
+        "shuffled": {"mean": middle, "low": low, "high": high, "times": SHUFFLES},
+    }
 
 
 def quarters(parts: Sequence[tuple[Array, ...]]) -> list[tuple[Array, Array]]:
@@ -166,6 +178,14 @@ def chosen_layer(vectors: Array, parts: Sequence[tuple[Array, ...]], choosing: S
         return float((one.mean() - two.mean()) / (one.std() + two.std() + 1e-12))
 
     return max(range(len(choosing)), key=lambda n: (choosing[n], apart(n)))
+
+
+def threshold_of(vectors: Array, parts: Sequence[tuple[Array, ...]], layer: int) -> float:
+    """Halfway between the mean projections of the two sets on the layer's vector, of length 1, in the prompts that
+    chose the layer: what is above it lies nearer to the positive ones."""
+    unit = vectors[layer] / np.linalg.norm(vectors[layer])
+    positive, negative = (float((part[1][:, layer] @ unit).mean()) for part in parts)
+    return float(f"{(positive + negative) / 2:.6g}")
 
 
 def shuffled_labels(
