@@ -8,7 +8,7 @@ from ouvert.inspection import InspectionError
 from ouvert.inspection.attention import head_values, output_matrices
 from ouvert.inspection.states import hidden_names, joined_steps, terms_of
 
-from .conftest import IDS
+from .conftest import IDS, Transcript
 
 ATTENDING = ["deepseek_v3", "gpt_oss", "gpt_oss-mxfp4", "llama", "mixtral-window", "qwen2", "qwen3", "qwen3_moe"]
 MIXTURES = ["deepseek_v3", "gpt_oss", "gpt_oss-mxfp4", "mixtral-window", "qwen3_moe"]
@@ -179,3 +179,14 @@ def test_norms_are_those_of_the_states_that_the_cache_holds(case, subject_called
     np.testing.assert_allclose(traced.states().norms[:, -1], expected, rtol=1e-4)
     assert (traced.states().time_steps > 0).all()
     assert (traced.states().longest_steps >= traced.states().time_steps).all()
+
+
+def test_tokens_in_the_expanded_form_look_where_absorbed_ones_do(subject_called, served_logits):
+    """Latent attention, computed in its two forms: another order of products, the same rows but for rounding."""
+    subject = subject_called("deepseek_v3", exact=True)
+    absorbed = inspection.trace_of(subject, Transcript())
+    expanded = inspection.trace_of(subject, Transcript(expanded=12))
+    assert not np.array_equal(expanded["layers.1.out"], absorbed["layers.1.out"])
+    for layer in range(subject.layers):
+        rows = expanded.attention(layer, query="all").weights
+        np.testing.assert_allclose(rows, absorbed.attention(layer, query="all").weights, atol=1e-5)

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 import ouvert
-from ouvert import inspection
+from ouvert import inspection, kernels
 from ouvert.inspection import InspectionError
 from ouvert.inspection.head import Head
 
-from .conftest import IDS
+from .conftest import IDS, Transcript
 
 
 def logits_after(subject, stream, tokens=None):
@@ -203,3 +203,25 @@ def test_a_view_is_read_back_from_its_json(subject, trace):
 def test_what_is_no_view_is_refused():
     with pytest.raises(InspectionError, match="reading a view"):
         inspection.Lens.from_json({"view": "lens"})
+
+
+def test_the_last_row_has_the_bits_of_an_answer_whose_prompt_was_expanded(subject_called):
+    subject = subject_called("deepseek_v3")
+    tracer = kernels.Tracer()
+    program = kernels.build(tracer, subject.model, threads=1)
+    sequence = program.new_sequence(len(IDS))
+    sequence.expanded = 12
+    logits = program.step([(sequence, np.array(IDS, np.int32))], "all")
+    traced = inspection.trace_of(subject, Transcript(expanded=12))
+    np.testing.assert_array_equal(traced.focus(range(64)).logits[-1], logits)
+
+
+def test_a_model_of_embeddings_shows_its_values_and_says_that_it_has_no_lens(embedding_model):
+    with ouvert.load(embedding_model, receipts=False, prefixes=False) as model:
+        trace = model.trace(ids=[5, 6, 7])
+        assert trace["layers.1.out"].shape[0] == trace["norm"].shape[0] == 3
+        assert trace.available == ["attention"]
+        for view in (trace.confidence, trace.lens, trace.attribution):
+            with pytest.raises(InspectionError, match="which has no logits, expected one of its views: attention"):
+                view()
+        assert trace._repr_html_()

@@ -115,3 +115,9 @@ def test_a_model_without_a_ledger_says_so(speaking_model):
 def test_one_thing_is_traced_at_a_time(model, given):
     with pytest.raises(TypeError, match="tracing: given are"):
         model.trace(**given)
+
+
+def test_more_tokens_than_the_context_are_refused_with_both_numbers(model):
+    most = model.info.context
+    with pytest.raises(ouvert.InspectionError, match=rf"{most + 1} tokens, expected at most {most}"):
+        model.trace(ids=[1] * (most + 1), record="embedding")

@@ -42,7 +42,8 @@ class Subject:
 
     `facts` say of which model, weights and build a trace is, as a trace's JSON has it (docs/formats/trace.md). `exact`
     and `cache_type` are those of the engine: with them every number is the one that the engine computes. `watch` begins
-    steps that keep named values. `edited`: the names of values that are changed while it computes.
+    steps that keep named values. `edited`: names of values that are changed while it computes. `context`: most tokens
+    of a sequence.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Subject:
     tokenizer: Tokenizer | None
     watch: Callable[[Sequence[str]], "Watching"]
     edited: tuple[str, ...] = ()
+    context: int | None = None
 
     @property
     def family(self) -> str:
@@ -249,6 +251,7 @@ def subject_of(model: Inspectable, variant: Variant | None = None) -> Subject:
             **({} if without_words is None else {"without_words": without_words}),
         },
         tokenizer=tokenizer,
+        context=model.info.context,
         watch=lambda names: model.engine.watching(names, *([] if variant is None else [variant])),
         edited=() if variant is None else tuple(each.tap for each in variant.edits),
     )

@@ -316,7 +316,8 @@ class Trace:
 
     def table(self) -> list[dict[str, Any]]:
         """One row a token: what it is and how sure the model was of it. Raises nothing."""
-        sure = {row["place"]: row for row in self.confidence().table()}
+        known = self.confidence().table() if "confidence" in self.available else []
+        sure = {row["place"]: row for row in known}
         return [
             {"place": token.place, "id": token.id, "text": token.text, "part": token.part, "channel": token.channel}
             | {name: sure[token.place][name] if token.place in sure else None for name in ("logprob", "rank")}

@@ -124,6 +124,11 @@ def tokens_of(subject: Subject, transcript: Transcript) -> tuple[TracedToken, ..
             f"tracing: {len(ids)} token ids{f', {wrong[0]} among them' if wrong else ''}, expected one or more from 0 "
             f"to {most - 1}. Make them with this model's tokenizer."
         )
+    if subject.context is not None and len(ids) > subject.context:
+        raise InspectionError(
+            f"tracing: {len(ids)} tokens, expected at most {subject.context}, the context of {subject.name} here. "
+            "Shorten it, or load the model with a larger context."
+        )
     return traced_tokens(
         ids,
         subject.tokenizer,
