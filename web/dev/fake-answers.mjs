@@ -1,4 +1,5 @@
 /** What the fake server answers: texts from a list, chosen by words of the question, with a receipt of the right shape. */
+import { sampledAnswer } from "./fake-traces.mjs";
 
 export const CONTEXT = 2000; // tokens
 
@@ -61,8 +62,11 @@ const THOUGHT = "The reader wants duplicates in a folder. Comparing every pair i
 const tokens = (text) => Math.ceil(text.length / 4);
 export const promptTokens = (messages) => 10 + messages.reduce((sum, { content }) => sum + 4 + tokens(content), 0);
 
-export function answerTo(question) {
+export function answerTo(question, edits) {
   if (question.includes("long prompt")) return { text: "Read.", reading: [[0, null], [512, 8], [1024, 5]], delay: 300 };
+  if (edits) return { text: edits[0].heads?.includes(0) ? "Something else." : sampledAnswer() };
+  if (question.includes("edited")) return { text: "Très bien.", edited: true };
+  if (question.includes("capital of France")) return { text: sampledAnswer() };
   if (question.includes("load first")) return { text: "Loaded.", loads: true };
   if (question.includes("Summarise our conversation")) return { text: "They talked about otters." };
   if (question.includes("hostile")) return { text: HOSTILE };
@@ -75,7 +79,7 @@ export function answerTo(question) {
   return { text: `You said: ${question.slice(-60)}` };
 }
 
-export function receiptOf(body, { thought = "", text, reason = "stop", cut = reason }) {
+export function receiptOf(body, { thought = "", text, reason = "stop", cut = reason, edited = false }) {
   const prompt = promptTokens(body.messages);
   const [reasoning, output] = [tokens(thought), tokens(thought) + tokens(text)];
   const digest = (letter) => `sha256:${letter.repeat(8)}c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea3${letter.repeat(8)}`;
@@ -83,7 +87,7 @@ export function receiptOf(body, { thought = "", text, reason = "stop", cut = rea
     receipt: 1,
     created: new Date().toISOString(),
     model: { name: body.model, weights_digest: digest("b"), weights_checked: true, tokenizer_digest: digest("a"), format: "harmony", template_digest: digest("f") },
-    engine: { version: "0.1.0", instruction_set: "avx512", threads: 2, cache_type: "f16", exact: false },
+    engine: { version: "0.1.0", instruction_set: "avx512", threads: 2, cache_type: "f16", exact: false, variant: edited ? digest("e") : "base" },
     sampling: { seed: body.seed ?? 2661076391, temperature: body.temperature ?? 1, top_k: 0, top_p: 1, min_p: 0 },
     messages: body.messages.map(({ role, content }, n) => (n < body.messages.length - 1 && prompt > CONTEXT && body.ouvert?.truncation === "auto" ? { role, sent: 0, refused: tokens(content) } : { role, sent: tokens(content), refused: 0 })),
     asked: body.reasoning_effort ? { effort: body.reasoning_effort } : {},

@@ -7,6 +7,7 @@ import { readFileSync } from "node:fs";
 import { extname, join, normalize } from "node:path";
 import { fileURLToPath } from "node:url";
 import { fetchRoute, makeFetches } from "./fake-fetches.mjs";
+import { makeTraces, traceRoute } from "./fake-traces.mjs";
 import { answerTo, CONTEXT, promptTokens, receiptOf, usageOf } from "./fake-answers.mjs";
 
 const PAGE = fileURLToPath(new URL("../../src/ouvert/serving/web/built", import.meta.url));
@@ -25,7 +26,7 @@ export function makeFakeServer({ key = null, openedFrom = "this_machine", guest 
     conversations: new Map(),
     asked: [],
     titled: [],
-    state: { cancelled: 0, loaded: Promise.resolve(), models: MODELS.map((each) => ({ removable: true, ...each })), fetches: makeFetches() },
+    state: { cancelled: 0, loaded: Promise.resolve(), models: MODELS.map((each) => ({ removable: true, ...each })), fetches: makeFetches(), traces: makeTraces() },
   };
   const server = createServer((request, response) => respond(fake, { key, openedFrom, guest }, request, response));
   return { server, ...fake };
@@ -34,7 +35,7 @@ export function makeFakeServer({ key = null, openedFrom = "this_machine", guest 
 async function respond(fake, { key, openedFrom, guest }, request, response) {
   const url = new URL(request.url, "http://localhost");
   const path = url.pathname;
-  if (!path.startsWith("/api/") && !path.startsWith("/v1/") && path !== "/tokenize") return sendPage(path, response);
+  if (!path.startsWith("/api/") && !path.startsWith("/v1/") && !path.startsWith("/ouvert/") && path !== "/tokenize") return sendPage(path, response);
   const hasKey = !key || request.headers.authorization === `Bearer ${key}`;
   if (path === "/api/ui/session") return sendJson(response, 200, { opened_from: openedFrom, who: guest ? "guest" : "owner", needs_key: !hasKey, reads_stored: hasKey && !guest });
   const isStored = path.startsWith("/api/ui/") && path !== "/api/ui/models";
@@ -43,6 +44,8 @@ async function respond(fake, { key, openedFrom, guest }, request, response) {
   if (path === "/v1/chat/completions") return answer(fake, response, body);
   if (path === "/api/ui/models") return sendJson(response, 200, { models: fake.state.models });
   if (path === "/tokenize") return sendJson(response, 200, { count: promptTokens(body.messages), max_model_len: CONTEXT });
+  const aboutTraces = traceRoute(fake.state.traces, request.method, url, body);
+  if (aboutTraces) return sendJson(response, ...aboutTraces);
   const aboutFetches = fetchRoute(fake.state, request.method, path, body);
   if (aboutFetches) return sendJson(response, ...aboutFetches);
   return sendJson(response, ...conversationRoute(fake.conversations, request.method, url, body));
@@ -86,7 +89,7 @@ async function answer(fake, response, body) {
 }
 
 async function streamAnswer(state, response, body) {
-  const answered = answerTo(body.messages.at(-1).content);
+  const answered = answerTo(body.messages.at(-1).content, body.ouvert.edits);
   const { thought = "", text, reason = "stop", size = 7, delay = 3 } = answered;
   const send = (more, choices = []) => response.write(`data: ${JSON.stringify({ id: "c", object: "chat.completion.chunk", choices, ...more })}\n\n`);
   const delta = (value, finish_reason = null, more = {}) => send(more, [{ index: 0, delta: value, finish_reason }]);
@@ -171,7 +174,7 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
   server.listen(11436, "127.0.0.1");
   if (process.argv.includes("--vite")) {
     const { createServer: createVite } = await import("vite");
-    const vite = await createVite({ server: { proxy: Object.fromEntries(["/api", "/v1", "/tokenize"].map((path) => [path, "http://127.0.0.1:11436"])) } });
+    const vite = await createVite({ server: { proxy: Object.fromEntries(["/api", "/v1", "/ouvert", "/tokenize"].map((path) => [path, "http://127.0.0.1:11436"])) } });
     await vite.listen();
     vite.printUrls();
   } else console.log("http://127.0.0.1:11436");

@@ -2,7 +2,7 @@
  * Pictures of the page for the guide, from a real server with real models: `npm --prefix web run screenshots`.
  *
  * REAL: the file of a model that answers well; the pictures in the guide are of Qwen2.5-Coder-1.5B-Instruct, Q4_K_M, as
- * its makers publish it. OUVERT: the command (.venv/bin/ouvert); it fetches SmolLM2. Nothing on the pictures is made up:
+ * its makers publish it. ONLY=inside: those of the inside of an answer alone. OUVERT: the command (.venv/bin/ouvert); it fetches SmolLM2. Nothing on the pictures is made up:
  * the answers are those that the models gave when they were taken. What is written goes to docs/figures/web.
  */
 import { execFileSync, spawn } from "node:child_process";
@@ -20,6 +20,7 @@ const REAL_NAME = process.env.REAL_NAME ?? "qwen2.5-coder:1.5b";
 const CHROMIUM = [process.env.CHROMIUM, "/usr/bin/chromium", "/usr/bin/chromium-browser"].find((path) => path && existsSync(path));
 const QUESTION = "What is the difference between a list and a tuple in Python? Answer in two sentences and show one line of code for each.";
 const FRENCH = "Explique en deux phrases ce qu’est une fonction récursive en Python, avec un exemple court.";
+const FACT = "What is the capital of Australia? Answer in one short sentence.";
 const TOY = "Name three animals that live in the sea";
 const LONG = `What is this list about?\n\n${Array.from({ length: 120 }, (_, n) => `${n + 1}. A line about otters, herons and the river they share.`).join("\n")}`;
 const SETTINGS = { sampling: { temperature: 0, seed: 1, max_tokens: 700 } };
@@ -134,13 +135,35 @@ async function takeAll(browser, address) {
   await take(plaything, "toy");
 }
 
+/** An answer that is looked into, and the tabs of its full view. */
+async function takeInside(browser, address) {
+  const page = await open(browser, address, { model: REAL_NAME });
+  await ask(page, FACT);
+  await answered(page);
+  await page.click("text=Look inside");
+  await page.click(".inside-note >> text=Compute it", { timeout: 10_000 }).catch(() => undefined); // it is asked only where it takes long
+  await page.waitForSelector(".answer-inside .token");
+  await page.evaluate(() => document.querySelector(".scroller")?.scrollTo(0, 0));
+  await take(page, "inside");
+  await page.setViewportSize({ width: 1400, height: 900 });
+  await page.click("text=Open the full view");
+  await page.waitForSelector("dialog [role=grid]");
+  await page.click("dialog .token:has-text('berra') >> nth=-1");
+  await page.mouse.move(0, 0);
+  await take(page, "lens");
+  await page.click("dialog [role=tab] >> text=Attention");
+  await page.waitForSelector("dialog .bars li");
+  await take(page, "attention");
+}
+
 if (!REAL) throw new Error("REAL is not set, expected the path of a model that answers well: REAL=path/to/model.gguf npm --prefix web run screenshots");
 const home = mkdtempSync(join(tmpdir(), "ouvert-pictures-"));
 mkdirSync(FIGURES, { recursive: true });
 const { server, address } = await serve(home);
 const browser = await chromium.launch({ executablePath: CHROMIUM, args: ["--no-sandbox", "--headless", "--disable-gpu"] });
 try {
-  await takeAll(browser, address);
+  if (process.env.ONLY !== "inside") await takeAll(browser, address);
+  await takeInside(browser, address);
 } finally {
   await browser.close();
   const ended = new Promise((done) => server.once("exit", done));

@@ -4,7 +4,7 @@ import { render } from "preact";
 import "./base.css";
 import "./look.css";
 import "./exported.css";
-import type { Trace } from "./trace";
+import { withWords, type Trace } from "./trace";
 import { Inside } from "./views/inside";
 import type { Ask, Source, ViewsByName } from "./views/source";
 import { language } from "./words/language";
@@ -28,7 +28,7 @@ async function read(): Promise<Exported> {
 function sourceOf({ trace, views }: Exported): Source {
   const named = (name: string) => views.filter(({ view }) => view === name);
   return {
-    trace,
+    trace: withWords(trace),
     layers: (name) => [...new Set(named(name).map((view) => ("layer" in view ? view.layer : 0)))],
     load: <Name extends keyof ViewsByName>(name: Name, ask: Ask = {}) => {
       const found = named(name).find((view) => isAsked(view, ask));

@@ -1,5 +1,5 @@
 /** A grid of patches in JSON (docs/formats/patch.md). */
-import type { Kind } from "./trace";
+import type { How, Kind } from "./trace";
 
 export interface PatchedPrompt {
   ids: number[];
@@ -8,8 +8,9 @@ export interface PatchedPrompt {
 }
 
 export interface PatchGrid {
-  format: "ouvert.patch/1";
+  view: "patch";
   kind: Kind;
+  how: How;
   clean: PatchedPrompt;
   corrupted: PatchedPrompt;
   metric: { kind: string; tokens?: { id: number; text: string }[] };
@@ -19,7 +20,5 @@ export interface PatchGrid {
   alignment: [number, number][];
   columns: string[];
   effects: number[][]; // [layer][column]
-  noise: { donors: number; low: number[][]; high: number[][]; beyond: boolean[][] } | null;
-  price: { cells: number; seconds: number; bytes: number };
-  seconds: number;
+  noise: { donors: number; low: number[][]; high: number[][]; beyond: boolean[][] } | null; // where another random donor would lie, with 95 %
 }

@@ -47,3 +47,19 @@ export function speedOf(receipt: Receipt): number | undefined {
   const seconds = numberAt(receipt, "seconds", "decode");
   return tokens !== undefined && seconds !== undefined && tokens > 1 && seconds > 0 ? (tokens - 1) / seconds : undefined;
 }
+
+/** The digest of the changes that an answer was computed with; undefined for the model as it is. */
+export function variantOf(receipt: Receipt): string | undefined {
+  const variant = textAt(receipt, "engine", "variant");
+  return variant === "base" ? undefined : variant;
+}
+
+/** The edits that a receipt lists, in few words each: "add layers.12.out × 0.3". */
+export function editsIn(receipt: Receipt): string[] {
+  const edits = at(receipt, "edits");
+  if (!Array.isArray(edits)) return [];
+  return edits.map((edit) => {
+    const strength = numberAt({ edit }, "edit", "strength");
+    return `${textAt({ edit }, "edit", "operation") ?? "?"} ${textAt({ edit }, "edit", "tap") ?? "?"}${strength === undefined ? "" : ` × ${strength}`}`;
+  });
+}

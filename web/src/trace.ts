@@ -137,3 +137,9 @@ export interface Trace {
   views: string[]; // that were computed so far
   available: string[]; // all that this model has
 }
+
+/** The trace with something to read at every token: where a model has no words, their ids. */
+export function withWords(trace: Trace): Trace {
+  if (trace.tokens.some(({ text }) => text !== "")) return trace;
+  return { ...trace, tokens: trace.tokens.map((token) => ({ ...token, text: `#${token.id} ` })) };
+}

@@ -3,7 +3,7 @@ import { act } from "preact/test-utils";
 import { readFileSync } from "node:fs";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { PatchGrid } from "../src/patch";
-import type { Attention, Attribution, Confidence, Experts, HiddenAttention, Lens, States, Trace, TracedToken } from "../src/trace";
+import { withWords, type Attention, type Attribution, type Confidence, type Experts, type HiddenAttention, type Lens, type States, type Trace, type TracedToken } from "../src/trace";
 import { AttentionView, HeadMatrix, meanOf } from "../src/views/attention";
 import { AttributionView } from "../src/views/attribution";
 import { Compare, partingOf } from "../src/views/compare";
@@ -123,7 +123,7 @@ describe("attention", () => {
   test("a head's matrix has a row for each token that looks", () => {
     const square = { ...view, queries: [0, 1], places: [0, 1], heads: [1], weights: [[[1, 0]], [[0.4, 0.6]]], sinks: null };
     draw(h(HeadMatrix, { view: square, tokens, onMove: none }));
-    expect(texts("[role=gridcell]")).toEqual(["1", "∅", "0.4", "0.6"]);
+    expect(texts("[role=gridcell]")).toEqual(["100%", "", "40%", "60%"]);
   });
 });
 
@@ -146,7 +146,7 @@ describe("experts", () => {
       select.value = "1"; // all tokens, less all tokens
       select.dispatchEvent(new Event("change", { bubbles: true }));
     });
-    expect(new Set(texts("[role=gridcell]"))).toEqual(new Set(["∅"]));
+    expect(new Set(texts("[role=gridcell]"))).toEqual(new Set([""]));
   });
 });
 
@@ -181,13 +181,12 @@ describe("states", () => {
 
 describe("patching", () => {
   const grid: PatchGrid = {
-    format: "ouvert.patch/1", kind: "intervention",
+    view: "patch", kind: "intervention", how,
     clean: { ids: [1, 2, 3], tokens: ["The", " Paris", " is"], metric: 4 }, corrupted: { ids: [1, 9, 3], tokens: ["The", " Rome", " is"], metric: -3 },
     metric: { kind: "logit_difference", tokens: [{ id: 1, text: " France" }, { id: 2, text: " Italy" }] },
     over: "out", direction: "denoise", layers: [0, 1], alignment: [[0, 0], [1, 1], [2, 2]], columns: ["The", " Rome", " is"],
     effects: [[0, 0.97, 0.02], [-0.5, 0.4, 0.9]],
     noise: { donors: 4, low: [[-0.1, -0.1, -0.1], [-0.6, -0.1, -0.1]], high: [[0.1, 0.1, 0.1], [0.6, 0.1, 0.1]], beyond: [[false, true, false], [false, true, true]] },
-    price: { cells: 6, seconds: 1, bytes: 10 }, seconds: 1,
   };
 
   test("what is within the noise is hatched and said to say nothing; the strongest beyond it is the finding", () => {
@@ -197,6 +196,13 @@ describe("patching", () => {
     expect(texts(".noise")).toEqual(["-0.5", "0", "0.02"]);
     expect(box.querySelector(".noise")?.getAttribute("aria-label")).toContain("says nothing");
     expect(texts(".aligned strong")).toEqual([" Paris", " Rome"]);
+  });
+
+  test("of a real grid, every place is drawn and either noise or beyond it", () => {
+    const real = sample<PatchGrid>("patch");
+    draw(h(PatchGridView, { grid: real }));
+    expect(texts("[role=gridcell]").length).toBe(real.layers.length * real.columns.length);
+    expect(texts(".noise").length).toBe(real.noise?.beyond.flat().filter((beyond) => !beyond).length);
   });
 
   test("where all is noise, nothing is found; without donors nothing is called noise", () => {
@@ -227,6 +233,12 @@ describe("comparing", () => {
     expect(texts(".finding")[0]).toBe("They part at token 6 of the answer: one says “ Paris”, two says “ Lyon”.");
     expect(box.textContent).toContain("of different tokens");
   });
+});
+
+test("where a model has no words, its tokens are read by their ids", () => {
+  expect(withWords(trace)).toBe(trace);
+  const wordless = { ...trace, tokens: trace.tokens.map((token) => ({ ...token, text: "" })) };
+  expect(withWords(wordless).tokens[2]?.text).toBe(`#${trace.tokens[2]?.id} `);
 });
 
 test("the tokens of one message are one group, and those of the chat format others", () => {

@@ -157,7 +157,7 @@ function GridRow({ label, row, from, count, place, cell, go }: RowProps) {
             style={isNoise ? {} : { backgroundColor: background, color: ink }}
             onClick={() => go({ row, column })}
           >
-            <span>{visible(text)}</span>
+            <span>{text && visible(text)}</span>
           </td>
         );
       })}

@@ -1,5 +1,6 @@
 /** Answers, as a stream of events or in one piece, over OpenAI's Chat Completions. */
 import type { Receipt, Sampling, Usage, WireMessage } from "../conversation";
+import type { Edit } from "../edits";
 import { json, request, ServerError } from "./http";
 import { EventStream } from "./sse";
 
@@ -47,16 +48,17 @@ export interface AnswerRequest {
   effort?: string | undefined;
   sampling?: Sampling | undefined;
   truncation?: "auto" | undefined; // the oldest turns may be left out
+  edits?: Edit[] | undefined; // of the model while it answers
 }
 
-export function requestBody({ model, messages, effort, sampling = {}, truncation }: AnswerRequest): Record<string, unknown> {
+export function requestBody({ model, messages, effort, sampling = {}, truncation, edits }: AnswerRequest): Record<string, unknown> {
   const { max_tokens, ...numbers } = sampling;
   return {
     model,
     messages,
     stream: true,
     stream_options: { include_usage: true },
-    ouvert: { receipt: "full", progress: true, ...(truncation === undefined ? {} : { truncation }) },
+    ouvert: { receipt: "full", progress: true, ...(truncation === undefined ? {} : { truncation }), ...(edits === undefined ? {} : { edits }) },
     ...numbers,
     ...(max_tokens === undefined ? {} : { max_completion_tokens: max_tokens }),
     ...(effort === undefined ? {} : { reasoning_effort: effort }),

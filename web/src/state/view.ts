@@ -3,7 +3,7 @@ import { signal } from "@preact/signals";
 
 export type Panel =
   | { kind: "settings" | "shortcuts" | "models" }
-  | { kind: "receipt"; message: string }
+  | { kind: "receipt" | "inside"; message: string }
   | { kind: "rename" | "delete"; id: string; title: string }
   | { kind: "delete-all" }
   | { kind: "obtain" } // models that can be fetched, and those to be removed

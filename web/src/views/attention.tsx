@@ -5,7 +5,7 @@ import { Figure } from "../figures/figure";
 import { Grid } from "../figures/grid";
 import { TokenText, type ShownToken } from "../figures/token-text";
 import type { Attention, TracedToken } from "../trace";
-import { number, portion } from "../words/language";
+import { number, percent, portion } from "../words/language";
 import { look } from "../words/look";
 import { rowOf } from "./confidence";
 import { quote } from "./quote";
@@ -116,7 +116,7 @@ export function HeadMatrix({ view, tokens, onMove }: { view: Attention; tokens: 
         narrow
         rows={view.queries.map(text)}
         columns={view.places.map(text)}
-        cell={(row, column) => ({ text: share(row, column) < 0.005 ? "" : number(share(row, column), 2), share: share(row, column), said: say.matrixCell(quote(text(view.queries[row] ?? 0)), quote(text(view.places[column] ?? 0)), portion(share(row, column))) })}
+        cell={(row, column) => ({ text: share(row, column) < 0.005 ? "" : percent(share(row, column)), share: share(row, column), said: say.matrixCell(quote(text(view.queries[row] ?? 0)), quote(text(view.places[column] ?? 0)), percent(share(row, column))) })}
         onSelect={({ row }) => onMove((view.queries[row] ?? 0) + 1)}
       />
     </Figure>

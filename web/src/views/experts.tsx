@@ -4,7 +4,7 @@ import { Figure } from "../figures/figure";
 import { Grid, type Cell } from "../figures/grid";
 import { Line } from "../figures/line";
 import type { Experts, TracedToken } from "../trace";
-import { number, portion } from "../words/language";
+import { number, percent, portion } from "../words/language";
 import { look } from "../words/look";
 import { bits, rowOf } from "./confidence";
 import { groupsOf, nameOf } from "./conversation";
@@ -76,7 +76,7 @@ function LoadGrid({ view, selection, against }: { view: Experts; selection: Sele
   const strongest = values.indexOf(Math.max(...values));
   const [layer, expert] = [Math.floor(strongest / view.experts), strongest % view.experts];
   const order = view.layers.map((_, n) => view.layers.length - 1 - n);
-  const said = (n: number, e: number) => (other ? say.loadDifference(number(view.layers[n] ?? 0), number(e), portion(value(n, e))) : say.loadCell(number(view.layers[n] ?? 0), number(e), portion(value(n, e))));
+  const said = (n: number, e: number) => (other ? say.loadDifference(number(view.layers[n] ?? 0), number(e), percent(value(n, e))) : say.loadCell(number(view.layers[n] ?? 0), number(e), percent(value(n, e))));
   const cell = (row: number, e: number): Cell => {
     const n = order[row] ?? 0;
     return { text: value(n, e) === 0 ? "" : number(value(n, e) * 100), share: other ? (value(n, e) / most + 1) / 2 : value(n, e) / most, said: said(n, e) };

@@ -29,7 +29,7 @@ export function Facts({ trace, confidence, at }: { trace: Trace; confidence: Con
           {confidence && <Alternatives view={confidence} place={at} />}
         </>
       ) : (
-        <p class="quiet">{say.selectToken}</p>
+        <p class="quiet">{at === trace.tokens.length ? say.notWritten : say.selectToken}</p>
       )}
       <Provenance trace={trace} />
     </section>

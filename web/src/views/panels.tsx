@@ -1,6 +1,7 @@
 /** What stands under each tab: the view that the selected token and the reader's choices ask for. */
 import type { ComponentChildren } from "preact";
 import { useState } from "preact/hooks";
+import type { Trace } from "../trace";
 import { number } from "../words/language";
 import { look } from "../words/look";
 import { AttentionView, HeadMatrix } from "./attention";
@@ -33,8 +34,16 @@ export function LensPanel(props: PanelProps) {
   );
 }
 
+const LENS_ALL = 160; // tokens; of longer ones the lens is of the answer, and of what stands before it
+
+function lensPositions({ tokens }: Trace): string {
+  const first = tokens.find(({ part }) => part === "answer")?.place;
+  if (tokens.length <= LENS_ALL || first === undefined) return "all";
+  return tokens.filter(({ place }) => place >= first - 1).map(({ place }) => place).join();
+}
+
 function LoadedLens({ source, at, onMove }: PanelProps) {
-  const loaded = useView(source, "lens");
+  const loaded = useView(source, "lens", { positions: lensPositions(source.trace) });
   return <WithView loaded={loaded}>{(view) => <LensGrid view={view} tokens={source.trace.tokens} at={at} onMove={onMove} />}</WithView>;
 }
 
@@ -78,7 +87,7 @@ function LoadedAttention({ source, at, onMove, layer }: PanelProps & { layer: nu
     <WithView loaded={loaded}>
       {(view) => (
         <>
-          <AttentionView view={view} tokens={source.trace.tokens} query={view.queries.includes(query) ? query : (view.queries.at(-1) ?? 0)} onMove={onMove} />
+          <AttentionView view={view} tokens={source.trace.tokens} query={query} onMove={onMove} />
           {source.trace.tokens.length <= MATRIX_MOST && (
             <div class="choices-row">
               <Choose label={say.matrixOf} names={[say.nothing, ...view.heads.map((head) => `${say.head} ${number(head)}`)]} at={matrixOf === undefined ? 0 : matrixOf + 1} choose={(index) => setMatrixOf(index === 0 ? undefined : index - 1)} />
@@ -128,11 +137,9 @@ export function AttributionPanel(props: PanelProps) {
   );
 }
 
-/** Of the selected token, after the one before it. */
+/** Of the selected token, after the one before it; behind the last token, of the likeliest. */
 function LoadedAttribution({ source, at }: PanelProps) {
-  const say = look.value;
-  const token = source.trace.tokens.find(({ place }) => place === at);
   const loaded = useView(source, "attribution", { position: Math.max(0, (at ?? 1) - 1), heads: 1 });
-  if (!token || token.place === 0) return <p class="no-view">{say.noNumbersFor}</p>;
+  if (!at) return <p class="no-view">{look.value.noNumbersFor}</p>;
   return <WithView loaded={loaded}>{(view) => <AttributionView view={view} tokens={source.trace.tokens} />}</WithView>;
 }

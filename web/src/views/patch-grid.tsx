@@ -19,7 +19,7 @@ export function PatchGridView({ grid }: { grid: PatchGrid }) {
   return (
     <>
       <Alignment grid={grid} />
-      <Figure title={say.patchTitle(grid.over, say.patchDirections[grid.direction])} finding={findingOf(grid)} table={() => tableOf(grid, names)}>
+      <Figure title={say.patchTitle(say.patchValues[grid.over] ?? grid.over, say.patchDirections[grid.direction])} finding={findingOf(grid)} table={() => tableOf(grid, names)}>
         <Grid name={say.patchName} rows={order.map((n) => say.layerShort(number(grid.layers[n] ?? 0)))} columns={names} cell={cell} narrow at={strongestPlace(grid, order)} />
       </Figure>
     </>
@@ -30,7 +30,7 @@ const isBeyond = ({ noise }: PatchGrid, layer: number, column: number) => noise 
 
 function saidOf(grid: PatchGrid, at: number, column: number, name: string): string {
   const say = look.value;
-  const [effect, layer] = [number(grid.effects[at]?.[column] ?? 0, 3), number(grid.layers[at] ?? 0)];
+  const [effect, layer] = [number(grid.effects[at]?.[column] ?? 0, 2), number(grid.layers[at] ?? 0)];
   const low = grid.noise?.low[at]?.[column];
   const high = grid.noise?.high[at]?.[column];
   const cell = say.patchCell(layer, grid.over === "heads" ? name : quote(name), effect);

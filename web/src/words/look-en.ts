@@ -27,6 +27,7 @@ export const lookEn = {
   theMessage: (number: string) => `Message ${number}`,
   channels: { analysis: "analysis (thoughts)", commentary: "commentary (calls)", final: "final (answer)" } as Record<string, string>,
   selectToken: "Select a token: click it, or go to it with the arrow keys.",
+  notWritten: "Behind the last token: what would come next was not written.",
   facts: "The selected token",
   place: "Place",
   tokenId: "Id",
@@ -121,6 +122,7 @@ export const lookEn = {
   added: "Added",
   weight: "Weight",
 
+  compare: "Compare",
   end: "the end",
   neverPart: (one: string, other: string) => `${one} and ${other} say the same, to the last character.`,
   partAt: (token: string, one: string, said: string, other: string, otherSaid: string) => `They part at token ${token} of the answer: ${one} says ${said}, ${other} says ${otherSaid}.`,
@@ -131,6 +133,7 @@ export const lookEn = {
   differenceFinding: (said: string) => `They differ most at ${said}.`,
 
   head: "head",
+  patchValues: { out: "the residual stream", "attention.out": "what attention adds", "mlp.out": "what the MLP adds", "experts.out": "what the experts add", "mixer.out": "what the mixer adds", heads: "each head" } as Record<string, string>,
   patchTitle: (over: string, direction: string) => `Effect of patching ${over}: ${direction}`,
   patchName: "Layers by tokens: the effect of a patch",
   patchDirections: { denoise: "what suffices", noise: "what is necessary" },

@@ -29,6 +29,7 @@ export const lookFr: LookWords = {
   theMessage: (number) => `Message ${number}`,
   channels: { analysis: "analysis (réflexion)", commentary: "commentary (appels)", final: "final (réponse)" },
   selectToken: "Choisissez un jeton : cliquez dessus, ou allez-y avec les flèches.",
+  notWritten: "Derrière le dernier jeton : ce qui viendrait ensuite n’a pas été écrit.",
   facts: "Le jeton choisi",
   place: "Position",
   tokenId: "Identifiant",
@@ -123,6 +124,7 @@ export const lookFr: LookWords = {
   added: "Apport",
   weight: "Poids",
 
+  compare: "Comparer",
   end: "la fin",
   neverPart: (one, other) => `${one} et ${other} disent la même chose, jusqu’au dernier caractère.`,
   partAt: (token, one, said, other, otherSaid) => `Leurs chemins se séparent au jeton ${token} de la réponse : ${one} dit ${said}, ${other} dit ${otherSaid}.`,
@@ -133,7 +135,8 @@ export const lookFr: LookWords = {
   differenceFinding: (said) => `La plus grande différence : ${said}.`,
 
   head: "tête",
-  patchTitle: (over, direction) => `Effet d’une greffe de ${over} : ${direction}`,
+  patchValues: { out: "le flux résiduel", "attention.out": "ce qu’ajoute l’attention", "mlp.out": "ce qu’ajoute le MLP", "experts.out": "ce qu’ajoutent les experts", "mixer.out": "ce qu’ajoute le mélangeur", heads: "chaque tête" },
+  patchTitle: (over, direction) => `Effet de la greffe, ${over} : ${direction}`,
   patchName: "Couches et jetons : l’effet d’une greffe",
   patchDirections: { denoise: "ce qui suffit", noise: "ce qui est nécessaire" },
   patchMeaning: {

@@ -1,40 +1,23 @@
 /** The built page over `ouvert serve` itself, with a real model: what the stand-in cannot show. */
-import { type ChildProcess, execFileSync, spawn } from "node:child_process";
-import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { answered, ask, lastAnswer, openPage, type Opened } from "./chromium";
+import { serve, smollm2, type Serving } from "./ouvert-serve";
 
-const OUVERT = fileURLToPath(new URL("../../../.venv/bin/ouvert", import.meta.url));
+let serving: Serving;
 let home: string;
-let server: ChildProcess;
 let address: string;
 let opened: Opened;
 
 beforeAll(async () => {
-  execFileSync(OUVERT, ["pull", "smollm2"], { stdio: "ignore" });
-  const { path } = JSON.parse(execFileSync(OUVERT, ["show", "smollm2", "--json"], { encoding: "utf8" })) as { path: string };
-  home = mkdtempSync(join(tmpdir(), "ouvert-home-"));
-  server = spawn(OUVERT, ["serve", path, "--port", "0", "--context", "2048"], { env: { ...process.env, OUVERT_HOME: home } });
-  let said = "";
-  address = await new Promise<string>((ready, failed) => {
-    server.stderr?.on("data", (piece: Buffer) => {
-      said += piece.toString();
-      const found = /Ready at (http:\S+)/.exec(said);
-      if (found?.[1]) ready(`${found[1]}/`);
-    });
-    server.on("exit", () => failed(new Error(`ouvert serve ended: ${said}`)));
-  });
-});
+  serving = await serve(smollm2());
+  ({ home, address } = serving);
+}, 300_000);
 
 afterAll(async () => {
   await opened?.close();
-  const ended = new Promise((done) => server.once("exit", done));
-  server.kill("SIGTERM");
-  await ended;
-  rmSync(home, { recursive: true });
+  await serving.stop();
 });
 
 test("a real model answers, its receipt says what left, and what is kept is private", async () => {

@@ -9,6 +9,8 @@ import { number, words } from "../../words";
 import { Button } from "../button";
 import { ContextFull } from "../context-full";
 import { Icon } from "../icons";
+import { AnswerInside } from "../looking/answer-inside";
+import { LookButton } from "../looking/look-button";
 import { CopyButton } from "./copy-button";
 import { Versions } from "./versions";
 
@@ -28,6 +30,7 @@ export function AnswerEnd({ message }: { message: Message }) {
           <ContextFull draft={EMPTY_DRAFT} />
         </div>
       )}
+      <AnswerInside message={message} />
       <Tools message={message} isLast={isLast} />
       <p class="fallible">{model?.toy ? say.toyAnswer : say.mayBeWrong}</p>
     </>
@@ -76,6 +79,7 @@ function Tools({ message, isLast }: { message: Message; isLast: boolean }) {
       <CopyButton text={message.text} />
       <Button icon="again" label={say.regenerate} disabled={!!generation.value} onClick={() => regenerate(message)} />
       <Button icon="receipt" shown label={say.receipt} onClick={() => (panel.value = { kind: "receipt", message: message.id })} />
+      <LookButton message={message} />
       {message.model && <span class="by">{message.model}</span>}
     </div>
   );

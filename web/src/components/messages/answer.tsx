@@ -1,8 +1,10 @@
 import type { Message } from "../../conversation";
+import { lookingAt } from "../../state/looking";
 import type { Generation } from "../../state/open-conversations";
 import { duration, words } from "../../words";
 import { AnswerText } from "../answer-text";
 import { Mark } from "../icons";
+import { EditedBand } from "../looking/edited-band";
 import { AnswerEnd } from "./answer-end";
 import { useClock } from "./clock";
 import { Waiting } from "./waiting";
@@ -26,7 +28,8 @@ function AnswerBody({ message, writing }: { message: Message; writing: Generatio
   return (
     <>
       {reasoning && <Thoughts text={reasoning} began={began ?? 0} ended={ended} />}
-      {text && <AnswerText text={text} growing={writing !== undefined} />}
+      {!writing && <EditedBand message={message} />}
+      {text && lookingAt(message.id)?.step !== "done" && <AnswerText text={text} growing={writing !== undefined} />}
       {partial && !text && !reasoning && <Waiting reading={partial.reading} model={message.model} />}
     </>
   );

@@ -3,6 +3,7 @@ import { isKeyNeeded } from "../../state/session";
 import { panel } from "../../state/view";
 import { words } from "../../words";
 import { Confirmation } from "./confirmation";
+import { InsidePanel } from "../looking/inside-panel";
 import { KeyPanel } from "./key-panel";
 import { ConfirmDiscard, ConfirmFetch, ConfirmRemove } from "./confirm-fetch";
 import { ModelsPanel } from "./models-panel";
@@ -27,6 +28,8 @@ export function Panels() {
       return <ModelsPanel />;
     case "receipt":
       return <ReceiptPanel message={shown.message} />;
+    case "inside":
+      return <InsidePanel message={shown.message} />;
     case "rename":
       return <RenamePanel id={shown.id} title={shown.title} />;
     case "delete":

@@ -7,7 +7,7 @@ import { Button } from "../button";
 /** A dialog that keeps the focus inside, closes with Escape or a click beside it, and gives the focus back. */
 export function Sheet(props: {
   title: string;
-  place?: "side" | "centre" | "centre wide";
+  place?: "side" | "centre" | "centre wide" | "whole";
   onClose: () => void;
   children: ComponentChildren;
 }) {

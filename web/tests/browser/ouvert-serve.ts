@@ -1,0 +1,41 @@
+/** `ouvert serve` itself, on a free port, with an empty folder for what it keeps. */
+import { type ChildProcess, execFileSync, spawn } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+const OUVERT = fileURLToPath(new URL("../../../.venv/bin/ouvert", import.meta.url));
+
+export interface Serving {
+  address: string;
+  home: string;
+  stop: () => Promise<void>;
+}
+
+/** The path of SmolLM2, which is fetched if it is not there. */
+export function smollm2(): string {
+  execFileSync(OUVERT, ["pull", "smollm2"], { stdio: "ignore" });
+  return (JSON.parse(execFileSync(OUVERT, ["show", "smollm2", "--json"], { encoding: "utf8" })) as { path: string }).path;
+}
+
+export async function serve(...models: string[]): Promise<Serving> {
+  const home = mkdtempSync(join(tmpdir(), "ouvert-home-"));
+  const server: ChildProcess = spawn(OUVERT, ["serve", ...models, "--port", "0", "--context", "2048"], { env: { ...process.env, OUVERT_HOME: home } });
+  let said = "";
+  const address = await new Promise<string>((ready, failed) => {
+    server.stderr?.on("data", (piece: Buffer) => {
+      said += piece.toString();
+      const found = /Ready at (http:\S+)/.exec(said);
+      if (found?.[1]) ready(`${found[1]}/`);
+    });
+    server.on("exit", () => failed(new Error(`ouvert serve ended: ${said}`)));
+  });
+  const stop = async () => {
+    const ended = new Promise((done) => server.once("exit", done));
+    server.kill("SIGTERM");
+    await ended;
+    rmSync(home, { recursive: true });
+  };
+  return { address, home, stop };
+}
