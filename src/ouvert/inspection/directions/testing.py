@@ -219,11 +219,17 @@ def random_units(width: int, count: int, seed: int) -> Array:
 
 
 def edited(stream: Array, units: Array, length: float) -> Array:
-    """The stream (tokens, hidden) with every edit by every direction: (directions * edits, tokens, hidden)."""
+    """The stream (tokens, hidden) with every edit by every direction: (directions * edits, tokens, hidden).
+
+    Rounded where the kernels round when an answer is edited so (native/instructions_edits.cpp): a test holds the bits.
+    """
     rows = []
     for unit in units:
         added = np.float32(length) * unit
-        rows += [stream + added, stream - added, stream - (stream @ unit)[:, None] * unit]
+        wide = unit.astype(np.float64)
+        axis = (wide / np.linalg.norm(wide)).astype(np.float32)
+        part = (stream.astype(np.float64) @ axis.astype(np.float64)).astype(np.float32)
+        rows += [stream + added, stream - added, stream - part[:, None] * axis]
     return np.stack(rows)
 
 
