@@ -1,5 +1,7 @@
 """The model cut between its layers gives the bits of the program that serves, and a wrong cut is noticed."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -102,3 +104,8 @@ def test_a_choice_cannot_be_replaced(subject_called):
     with pytest.raises(InspectionError, match=r"experts.chosen cannot be replaced.*experts.weights"):
         programs.layer(0, ["layers.0.experts.chosen"])
     programs.close()
+
+
+def test_an_edited_model_is_refused(subject_called):
+    with pytest.raises(InspectionError, match=r"it is edited at layers.0.out, expected the model as it is"):
+        LayerPrograms(replace(subject_called("llama"), edited=("layers.0.out",)))

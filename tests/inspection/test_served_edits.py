@@ -1,4 +1,4 @@
-"""What patching, ablation and the test of a direction compute is what the program that serves computes with that edit."""
+"""Patching, ablation and the test of a direction compute what serves with that edit, bit for bit, in every family."""
 
 import numpy as np
 import pytest

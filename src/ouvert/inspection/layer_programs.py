@@ -111,10 +111,16 @@ def lanes(values: Mapping[str, Array], start: int, count: int) -> dict[str, Arra
 class LayerPrograms:
     """The layers of one model, as the served program computes them. Not for use from several threads at once.
 
-    Each is built when it is first used. Making them raises InspectionError for a model that writes no text.
+    Each is built when it is first used. Making them raises InspectionError for a model that writes no text,
+    and for an edited one.
     """
 
     def __init__(self, subject: Subject) -> None:
+        if subject.edited:
+            raise InspectionError(
+                f"looking for causes in {subject.name}: it is edited at {', '.join(subject.edited)}, expected the "
+                "model as it is. Take the subject without edits: inspection.subject_of(model)."
+            )
         self.subject = subject
         self._tables: dict[tuple[str, int], Table] = {}  # programs share them: one runs at a time
         self._built: dict[tuple[int, tuple[str, ...]], LayerProgram] = {}
