@@ -109,3 +109,13 @@ def test_a_choice_cannot_be_replaced(subject_called):
 def test_an_edited_model_is_refused(subject_called):
     with pytest.raises(InspectionError, match=r"it is edited at layers.0.out, expected the model as it is"):
         LayerPrograms(replace(subject_called("llama"), edited=("layers.0.out",)))
+
+
+def test_a_prompt_that_would_fill_the_memory_is_refused_with_both_numbers(subject_called, monkeypatch):
+    subject = subject_called("llama")
+    monkeypatch.setattr("ouvert.inspection.layer_programs.MOST_BYTES", 4 * 21 * subject.width("layers.0.out", 1))
+    programs = LayerPrograms(subject)
+    programs.record(IDS, ["layers.0.out"], logits=False)
+    with pytest.raises(InspectionError, match=r"21 tokens leave \d+ bytes .* expected at most .* Give a prompt of"):
+        Rerun(programs, IDS)
+    programs.close()

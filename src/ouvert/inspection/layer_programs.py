@@ -18,6 +18,7 @@ from ouvert.inspection.error import InspectionError
 from ouvert.inspection.head import Head
 from ouvert.inspection.subject import Array, Subject, steps_of
 
+MOST_BYTES = 1 << 30  # of values and logits that one run leaves
 ROWS_AT_ONCE = 512  # of a step: kernels cut longer ones
 
 
@@ -103,6 +104,16 @@ def require_shown(subject: Subject, kind: str, what: str) -> None:
         )
 
 
+def check_bytes(subject: Subject, names: Sequence[str], tokens: int, *, logits: bool) -> None:
+    """Raises InspectionError, with both numbers, where a run of so many tokens would keep more than MOST_BYTES."""
+    width = sum(subject.width(name, tokens) for name in names) + logits * int(subject.model.config.vocab_size)
+    if 4 * tokens * width > MOST_BYTES:
+        raise InspectionError(
+            f"looking for causes in {subject.name}: {tokens} tokens leave {4 * tokens * width} bytes of values and "
+            f"logits, expected at most {MOST_BYTES}. Give a prompt of {MOST_BYTES // (4 * width)} tokens or fewer."
+        )
+
+
 def lanes(values: Mapping[str, Array], start: int, count: int) -> dict[str, Array]:
     """Some of the sequences' values."""
     return {name: each[start : start + count] for name, each in values.items()}
@@ -131,9 +142,10 @@ class LayerPrograms:
     ) -> tuple[dict[str, Array], Array]:
         """({name: (tokens, width)} of values, and the logits of every token), by the whole program.
 
-        Raises InspectionError for a value that this model does not show.
+        Raises InspectionError for a value that this model does not show, and for more than MOST_BYTES.
         """
         self.require(names)
+        check_bytes(self.subject, names, len(ids), logits=logits)
         steps = list(steps_of(self.subject, tuple(dict.fromkeys(names)), ids, logits=logits))
         values = {name: np.concatenate([step.values[name] for step in steps]) for name in names}
         scores = [step.logits for step in steps if step.logits is not None]

@@ -17,6 +17,7 @@ import numpy as np
 
 from ouvert.inspection.directions.direction import FORMAT, Direction
 from ouvert.inspection.error import InspectionError
+from ouvert.inspection.layer_programs import check_bytes
 from ouvert.inspection.metrics import ids_of
 from ouvert.inspection.subject import Array, Subject, steps_of
 
@@ -140,6 +141,7 @@ def recorded(
     for prompts in sets:
         rows = []
         for ids in prompts:
+            check_bytes(subject, names, len(ids), logits=False)
             steps = list(steps_of(subject, names, ids, logits=False))
             whole = [np.concatenate([step.values[name] for step in steps]) for name in names]
             rows.append(np.stack([values[token] for values in whole]))
