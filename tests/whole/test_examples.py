@@ -119,3 +119,13 @@ def test_few_bits_cost_more_in_french(python, smollm2):
     out = python(ROOT / "examples" / "four_bits_in_french.py", smollm2)
     english, french = (float(number) for number in re.findall(r"KL ([\d.]+)", out))
     assert 0 < english < french
+
+
+def test_the_first_token_is_where_heads_look_whatever_it_is(python, smollm2):
+    out = python(ROOT / "examples" / "attention_sink.py", smollm2)
+    found = re.findall(r"'(\w+)' gets (\d+)% .* were (\d+)%\. (\d+)% of the heads", out)
+    assert len(found) == 2
+    assert found[0][0] != found[1][0]
+    for _, share, alike, heads in found:
+        assert int(share) > 3 * int(alike)
+        assert int(heads) > 25
