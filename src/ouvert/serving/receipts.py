@@ -23,7 +23,8 @@ class Extras(Wire):
     """The field `ouvert` of a request. `receipt`: which form of the receipt goes with the answer."""
 
     refused: ClassVar[Mapping[str, str]] = {
-        "edits": "a model is edited for answers of /v1/chat/completions, /v1/responses and /v1/messages"
+        "edits": "a model is edited for answers of /v1/chat/completions, /v1/responses and /v1/messages",
+        "watch": "answers of /v1/chat/completions, /v1/responses and /v1/messages can be watched",
     }
 
     receipt: Literal["short", "full"] = "short"
@@ -43,7 +44,7 @@ def short(receipt: Mapping[str, Any]) -> dict[str, Any]:
         "ended": receipt["ended"],
         "seconds": receipt["seconds"],
     }
-    return facts | {name: receipt[name] for name in ("edits", "connections") if name in receipt}
+    return facts | {name: receipt[name] for name in ("edits", "watched", "connections") if name in receipt}
 
 
 def wants_full(request: Request, stated: Extras | None) -> bool:

@@ -16,11 +16,12 @@ from ouvert.assistant import (
     Finished,
     Thinking,
     Tool,
+    Watched,
     as_conversation,
     as_demands,
     sampling_asked,
 )
-from ouvert.serving import edits, receipts
+from ouvert.serving import edits, receipts, watching
 from ouvert.serving.answer_form import FormedRequest
 from ouvert.serving.answers import AnswerInProgress
 from ouvert.serving.anthropic.blocks import Block, SentMessage, read_messages
@@ -101,7 +102,7 @@ class MessagesRequest(CountRequest):
     top_k: int | None = Field(None, ge=-1, le=MOST_COUNT)
     seed: int | None = None  # ours: Anthropic has none
     stream: bool | None = None
-    ouvert: edits.Extras | None = None
+    ouvert: watching.Extras | None = None
 
     def sampling(self) -> dict[str, Any]:
         return sampling_asked(
@@ -192,6 +193,7 @@ async def create_message(call: Call) -> Response:
     request: MessagesRequest = call.body
     answer_id = "msg_" + secrets.token_hex(12)
     wanted, notes = edits.edited(asked_to_answer(request), request.ouvert, call), notes_on(request)
+    wanted = watching.watched(wanted, request.ouvert, call)
     answer = await unless_gone(
         call.request, call.service.answer(request.model, wanted, call.caller, answer_id, notes=notes)
     )
@@ -235,13 +237,17 @@ async def events(
 ) -> AsyncIterator[dict[str, Any]]:
     for told in writer.begin():
         yield told
+    seen = watching.Pieces()
     async for _, event in answer:
+        if isinstance(event, Watched):
+            seen.take(0, event)
         for told in writer.take(event):
-            yield told
+            yield seen.with_untold(told)
         if isinstance(event, Finished):
             beside = receipts.beside(answer.id, [event.receipt], full=full, notes=answer.notes)
             for told in writer.end(event, max_tokens, beside):
-                yield told
+                yield seen.with_untold(told)
+            writer.message["ouvert"] = {**beside, **seen.whole}
 
 
 async def written(answer: AnswerInProgress[Event], writer: MessageWriter, max_tokens: int, *, full: bool) -> None:

@@ -3,12 +3,23 @@
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import Any
 
-from ouvert.assistant import Event, Finished, Reading, ReasoningDelta, ScoredText, ScoredToken, TextDelta, ToolCallDelta
+from ouvert.assistant import (
+    Event,
+    Finished,
+    Reading,
+    ReasoningDelta,
+    ScoredText,
+    ScoredToken,
+    TextDelta,
+    ToolCallDelta,
+    Watched,
+)
 from ouvert.serving import receipts
 from ouvert.serving.answers import AnswerInProgress
 from ouvert.serving.logprobs import scored_token
 from ouvert.serving.openai.wire import DONE, FINISH_REASONS, frame, usage_of
 from ouvert.serving.streams import sse
+from ouvert.serving.watching import Pieces
 
 
 class ChunkWriter:
@@ -19,6 +30,7 @@ class ChunkWriter:
         self._answer, self._scored, self._include_usage, self._full = answer, scored, include_usage, full
         self._head = frame(answer, "chat.completion.chunk") | ({"usage": None} if include_usage else {})
         self._ended: dict[int, Finished] = {}
+        self._seen = Pieces()
 
     def begin(self) -> Iterator[bytes]:
         for number in range(self._answer.count):
@@ -38,6 +50,8 @@ class ChunkWriter:
             case Reading():
                 reading = {"index": number, **reading_of(event)}
                 yield sse({**self._head, "choices": [], "ouvert": {"reading": reading}})
+            case Watched():
+                self._seen.take(number, event)
             case Finished():
                 self._ended[number] = event
                 yield self._chunk(number, {}, FINISH_REASONS[event.reason], **self._beside())
@@ -53,7 +67,7 @@ class ChunkWriter:
         self, number: int, delta: Mapping[str, Any], reason: str | None = None, logprobs: Any = None, **more: Any
     ) -> bytes:
         choice = {"index": number, "delta": delta, "logprobs": logprobs, "finish_reason": reason}
-        return sse({**self._head, "choices": [choice], **more})
+        return sse(self._seen.with_untold({**self._head, "choices": [choice], **more}, number))
 
     def _beside(self) -> dict[str, Any]:
         """The field `ouvert` of the chunk that ends the last choice; nothing before that."""

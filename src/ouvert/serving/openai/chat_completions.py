@@ -7,7 +7,7 @@ from typing import Any
 
 from starlette.responses import Response
 
-from ouvert.assistant import Event, Finished, ReasoningDelta, ScoredText, ScoredToken, TextDelta
+from ouvert.assistant import Event, Finished, ReasoningDelta, ScoredText, ScoredToken, TextDelta, Watched
 from ouvert.serving import receipts
 from ouvert.serving.answers import AnswerInProgress
 from ouvert.serving.edits import edited, state_of
@@ -16,6 +16,7 @@ from ouvert.serving.openai.chat_chunks import ChunkWriter, chunks, logprobs_of
 from ouvert.serving.openai.chat_request import ChatCompletionRequest, asked, notes_on_instructions
 from ouvert.serving.openai.wire import FINISH_REASONS, frame, in_openais_words, usage_of
 from ouvert.serving.streams import JSONAnswer, Streamed, saying_what_goes_wrong, unless_gone
+from ouvert.serving.watching import piece_of, watched
 
 
 @dataclass(slots=True)
@@ -25,6 +26,7 @@ class Choice:
     text: list[str] = field(default_factory=list)
     reasoning: list[str] = field(default_factory=list)
     tokens: list[ScoredToken] = field(default_factory=list)
+    seen: list[Watched] = field(default_factory=list)
     finished: Finished | None = None
 
     def take(self, event: Event) -> None:
@@ -35,6 +37,8 @@ class Choice:
                     self.tokens += event.tokens
             case ReasoningDelta(text):
                 self.reasoning.append(text)
+            case Watched():
+                self.seen.append(event)
             case Finished():
                 self.finished = event
 
@@ -42,6 +46,7 @@ class Choice:
 async def chat_completions(call: Call) -> Response:
     request: ChatCompletionRequest = call.body
     wanted = edited(asked(request, call.service.settings.most_choices), request.ouvert, call)
+    wanted = watched(wanted, request.ouvert, call)
     notes = (*request.unknown, *notes_on_instructions(request.messages))
     answer_id = "chatcmpl-" + secrets.token_hex(12)
     answer = await unless_gone(
@@ -78,6 +83,8 @@ def completion(
 ) -> dict[str, Any]:
     ended = [choice.finished for choice in choices if choice.finished is not None]
     field = receipts.beside(answer.id, [each.receipt for each in ended], full=full, notes=answer.notes)
+    if pieces := [piece_of(n, choice.seen) for n, choice in enumerate(choices) if choice.seen]:
+        field["watched"] = pieces
     return {
         **frame(answer, "chat.completion"),
         "choices": [whole_choice(n, choice, scored=scored) for n, choice in enumerate(choices)],

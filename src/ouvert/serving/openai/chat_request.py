@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from ouvert.assistant import AnswerForm, ChatRequest, Message, Thinking, ToolCall, as_conversation, as_demands
-from ouvert.serving import edits
+from ouvert.serving import watching
 from ouvert.serving.answer_form import ANY_OBJECT, in_schema
 from ouvert.serving.bounds import TopLogprobs
 from ouvert.serving.endpoints import MOST_COUNT, MOST_TOKENS
@@ -73,7 +73,7 @@ class ThinkingSwitch(Wire):
     budget_tokens: int | None = Field(None, ge=1, le=MOST_TOKENS)
 
 
-class ChatExtras(edits.Extras):
+class ChatExtras(watching.Extras):
     """`progress`: a stream says how far the prompt has been read, before it says anything else.
 
     `truncation`: "auto" leaves out the oldest turns where there is no room for an answer, as Responses' field does.

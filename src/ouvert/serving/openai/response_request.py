@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from ouvert.assistant import AnswerForm, ChatRequest, Message, Thinking, as_conversation, as_demands
-from ouvert.serving import edits
+from ouvert.serving import watching
 from ouvert.serving.answer_form import FormedRequest, StatedFormat
 from ouvert.serving.bounds import TopLogprobs
 from ouvert.serving.endpoints import MOST_COUNT, MOST_TOKENS
@@ -75,7 +75,7 @@ class ResponsesRequest(InputRequest, SamplingFields):
     safety_identifier: str | None = None
     service_tier: str | None = None
     user: str | None = None
-    ouvert: edits.Extras | None = None
+    ouvert: watching.Extras | None = None
 
 
 def asked(request: ResponsesRequest, messages: list[Message]) -> ChatRequest:

@@ -6,7 +6,7 @@ from functools import partial
 
 from starlette.responses import Response
 
-from ouvert.assistant import Event, Finished
+from ouvert.assistant import Event, Finished, Watched
 from ouvert.serving import receipts
 from ouvert.serving.answers import AnswerInProgress
 from ouvert.serving.edits import edited, state_of
@@ -27,6 +27,7 @@ from ouvert.serving.openai.response_request import (
 from ouvert.serving.openai.response_store import ResponseStore, Stored, responses_of
 from ouvert.serving.openai.stored_responses import cancel_response, delete_response, get_response, input_items
 from ouvert.serving.streams import JSONAnswer, Streamed, sse, unless_gone
+from ouvert.serving.watching import Pieces, watched
 
 
 async def create_response(call: Call) -> Response:
@@ -39,6 +40,7 @@ async def create_response(call: Call) -> Response:
     conversation = conversation_of(call, request)
     response = new_response(request, new_id("resp"))
     wanted = edited(asked(request, conversation.messages), request.ouvert, call)
+    wanted = watched(wanted, request.ouvert, call)
     stored = Stored(response, conversation.items, conversation.context, call.caller.whose)
     full = receipts.wants_full(call.request, request.ouvert)
     headers = {receipts.HEADER: response["id"], **state_of(wanted)}
@@ -100,12 +102,15 @@ async def written(answer: AnswerInProgress[Event], writer: ResponseWriter, full:
     for wire in writer.begin():
         yield wire
     ended: Finished | None = None
+    seen = Pieces()
     try:
         async for _, event in answer:
             if isinstance(event, Finished):
                 ended = event
+            elif isinstance(event, Watched):
+                seen.take(0, event)
             for wire in writer.take(event):
-                yield wire
+                yield seen.with_untold(wire)
     except Exception as problem:
         refusal = refusal_of(problem)
         if refusal is None:
@@ -113,16 +118,17 @@ async def written(answer: AnswerInProgress[Event], writer: ResponseWriter, full:
         for wire in writer.end("failed", None, error={"code": "server_error", "message": refusal.message}):
             yield wire
         return
-    for wire in ending(answer, ended, writer, full):
-        yield wire
+    for wire in ending(answer, ended, writer, full, seen):
+        yield seen.with_untold(wire)
 
 
 def ending(
-    answer: AnswerInProgress[Event], ended: Finished | None, writer: ResponseWriter, full: bool
+    answer: AnswerInProgress[Event], ended: Finished | None, writer: ResponseWriter, full: bool, seen: Pieces
 ) -> Iterator[WireEvent]:
     """The last events; without `ended` it was cancelled before the model said anything."""
     usage = None if ended is None else ended.usage
     field = receipts.beside(answer.id, [] if ended is None else [ended.receipt], full=full, notes=answer.notes)
+    field |= seen.whole
     match "cancelled" if ended is None else ended.reason:
         case "stop" | "tool_calls":
             return writer.end("completed", usage, ouvert=field)
