@@ -33,10 +33,10 @@ def test_a_run_taken_up_anywhere_with_its_own_numbers_gives_its_own_logits(progr
     """In any order, and in several lanes: caches hold what stands before the place, and nothing else."""
     run, expected = Rerun(programs, IDS), served_logits(subject)
     other = np.random.default_rng(1).standard_normal((2, 1, run.values["embedding"].shape[1])).astype(np.float32)
-    for start in (20, 3, 11, 0):
+    for start in (20, 3, 11, 0, 15):
         rows = np.repeat(run.values["layers.0.out"][None, start:], 2, axis=0)
-        run.logits_after(0, start, np.concatenate([other, rows[:, 1:]], axis=1))  # leaves its traces, or should not
         np.testing.assert_array_equal(run.logits_after(0, start, rows), np.repeat(expected[None, -1:], 2, axis=0))
+        run.logits_after(0, start, np.concatenate([other, rows[:, 1:]], axis=1))  # leaves its traces, or should not
     rows = run.values["layers.0.out"][None, 11:]
     np.testing.assert_array_equal(run.logits_after(0, 11, rows, 5)[0], expected[5:])
 
