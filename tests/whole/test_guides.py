@@ -49,6 +49,8 @@ NEVER_RUN = [
     ("clients.md", "name: here"),
     ("clients.md", "OLLAMA_BASE_URL=http://127.0.0.1:11435"),
     ("command-line.md", "ouvert run"),
+    ("look-inside.md", "ouvert patch smollm2"),
+    ("look-inside.md", "ouvert microscope smollm2-f16.gguf"),
     ("models.md", "ouvert pull smollm2"),
     ("models.md", "ouvert pull llama3.2:1b"),
     ("models.md", "ouvert fit gpt-oss:120b --memory 16GB"),
