@@ -65,6 +65,15 @@ def test_a_wrong_body_is_refused_at_once(client, model, changes):
     assert client.post("/ouvert/patches", json=patch_body(model, **changes)).status_code == 400
 
 
+def test_an_ablation(client, model):
+    body = {"model": model, "prompt": "ab\n", "metric": {"of": ".", "less": "y"}, "of": "layers"}
+    done = ended(client, "ablations", client.post("/ouvert/ablations", json=body))
+    assert done["result"]["view"] == "ablation"
+    assert len(done["result"]["changes"]) == 1
+    text = body | {"metric": {"kind": "text_log_probability"}, "of": "experts"}
+    assert "have no experts.weights" in ended(client, "ablations", client.post("/ouvert/ablations", json=text))["fault"]
+
+
 def test_the_microscope(client, model):
     body = {"model": model, "texts": {"own": "Some words."}}
     done = ended(client, "microscopes", client.post("/ouvert/microscopes", json=body))

@@ -1,6 +1,6 @@
-"""/ouvert/patches, /ouvert/microscopes, /ouvert/directions: causes looked for, for the owner and for keys with the
-scope inspect; directions are made and removed by the owner alone.
+"""/ouvert/patches, /ouvert/ablations, /ouvert/microscopes and /ouvert/directions: causes looked for.
 
+For the owner and for keys with the scope inspect; directions are made and removed by the owner alone.
 docs/formats/patch.md, microscope.md and direction.md have the JSON.
 """
 

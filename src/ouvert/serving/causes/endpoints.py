@@ -1,4 +1,4 @@
-"""The endpoints below /ouvert/patches, /ouvert/microscopes and /ouvert/directions."""
+"""The endpoints below /ouvert/patches, /ouvert/ablations, /ouvert/microscopes and /ouvert/directions."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from ouvert.inspection import Direction, read_direction, write_direction
 from ouvert.serving.callers import refuse_without_scope
-from ouvert.serving.causes.requests import DirectionBody, MicroscopeBody, PatchBody, TrialBody, described
+from ouvert.serving.causes.requests import AblationBody, DirectionBody, MicroscopeBody, PatchBody, TrialBody, described
 from ouvert.serving.causes.studies import Kind, Studies, Study, Work
 from ouvert.serving.endpoints import Call, Endpoint, Handler
 from ouvert.serving.errors import Refusal
@@ -38,6 +38,11 @@ async def begin(call: Call, kind: Kind, models: list[str], work: Work) -> Respon
 async def patch(call: Call) -> Response:
     body: PatchBody = call.body
     return await begin(call, "patch", [body.model], body.work)
+
+
+async def ablate(call: Call) -> Response:
+    body: AblationBody = call.body
+    return await begin(call, "ablation", [body.model], body.work)
 
 
 async def look_closely(call: Call) -> Response:
@@ -205,6 +210,10 @@ def studied(path: str, kind: Kind, what: str) -> tuple[Endpoint, ...]:
 ENDPOINTS = (
     endpoint("POST", "patches", patch, "Which layer and token carries the difference of two prompts", body=PatchBody),
     *studied("patches", "patch", "patch"),
+    endpoint(
+        "POST", "ablations", ablate, "What a metric loses without a head, an expert or a layer", body=AblationBody
+    ),
+    *studied("ablations", "ablation", "ablation"),
     endpoint("POST", "microscopes", look_closely, "What few bits cost, layer by layer", body=MicroscopeBody),
     *studied("microscopes", "microscope", "microscope"),
     *studied("direction-runs", "direction", "direction that is made"),

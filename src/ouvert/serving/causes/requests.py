@@ -72,6 +72,43 @@ class PatchBody(Body):
         return inspection.patch(subject, request, price=study.price, progress=study.progress).json()
 
 
+class TextLogProbabilityBody(BaseModel):
+    """inspection.TextLogProbability."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    kind: Literal["text_log_probability"]
+    start: int = Field(1, ge=1)
+
+    def metric(self) -> inspection.TextLogProbability:
+        """Raises nothing."""
+        return inspection.TextLogProbability(self.start)
+
+
+class AblationBody(Body):
+    """inspection.ablate."""
+
+    prompt: Prompt
+    metric: LogitDifferenceBody | LogProbabilityBody | TextLogProbabilityBody
+    of: str = "heads"
+    replaced_by: Literal["zero", "mean", "resample"] = "zero"
+    layers: list[int] | None = None
+    others: Annotated[list[Prompt], Field(max_length=64)] = []
+
+    def work(self, models: Sequence[Model], study: Study) -> Mapping[str, Any]:
+        """Raises what `inspection.ablate` raises, and Stopped."""
+        return inspection.ablate(
+            inspection.subject_of(models[0]),
+            self.prompt,
+            self.metric.metric(),
+            of=self.of,
+            replaced_by=self.replaced_by,
+            layers=self.layers,
+            others=self.others,
+            progress=study.progress,
+        ).json()
+
+
 class MicroscopeBody(Body):
     """inspection.magnify. `against`: another model of this server; left out, the same weights computed exactly."""
 

@@ -16,7 +16,7 @@ from ouvert.serving.loaded_models import Lease
 
 LOG = logging.getLogger("ouvert.serving")
 
-Kind = Literal["patch", "microscope", "direction", "direction_test"]
+Kind = Literal["patch", "ablation", "microscope", "direction", "direction_test"]
 State = Literal["queued", "running", "done", "failed"]
 MOST_KEPT = 32
 LOOK_SECONDS = 0.1  # between looks at how far a study is
