@@ -33,7 +33,7 @@ SUBJECTS = {
     "prefixes": ("Kept prefixes", "PageFiles"),
     "batches": ("Batches and jobs", "batch BatchOutcome Job"),
     "guard": ("The guard against connections", "guard"),
-    "inspection": ("Looking inside", "Trace Direction LogitDifference LogProbability TextLogProbability"),
+    "inspection": ("Looking inside", "Trace Watched Probe Direction LogitDifference LogProbability TextLogProbability"),
     "errors": (
         "Errors",
         (
