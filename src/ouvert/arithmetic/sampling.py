@@ -173,11 +173,13 @@ def likeliest(scores: Array, count: int) -> Array:
 
 
 def entropy_of(logits: Array, largest: Array, log_totals: Array) -> Array:
-    """-Σ p·log p in nats of rows (rows, vocabulary), from the largest logit and log_of_total of each, (rows, 1)."""
+    """-Σ p·log p in nats of rows (rows, vocabulary), from the largest logit and log_of_total of each, (rows, 1).
+
+    In float32, whose sums NumPy adds up pair by pair: within 1e-5 of its size."""
     below = logits - largest.astype(np.float32)
     shares = np.exp(below)
-    total = shares.sum(axis=1, dtype=np.float64)
-    return np.asarray(log_totals[:, 0] - (shares * below).sum(axis=1, dtype=np.float64) / total)
+    shares *= below
+    return np.asarray(log_totals[:, 0] - shares.sum(axis=1) / np.exp(log_totals[:, 0]))
 
 
 def entropy_of_shares(shares: Array) -> Array:

@@ -86,7 +86,9 @@ class Row {
 
   // The sum of all shares that the bar lets through.
   std::uint64_t total(double scale, const Bar& bar) {
-    kernels_.block_sums(logits_, words_, tops_.data(), curve(scale), bar, sums_.data());
+    const bool all = bar.logit == Bar{}.logit && bar.least == 0;
+    if (!all || scale != summed_) kernels_.block_sums(logits_, words_, tops_.data(), curve(scale), bar, sums_.data());
+    summed_ = all ? scale : 0;  // a draw at temperature 1 needs what log-probabilities are made of
     std::uint64_t total = 0;
     for (const std::uint64_t sum : sums_) total += sum;
     return total;
@@ -236,6 +238,7 @@ class Row {
   std::vector<Candidate> found_;
   bool finite_;
   float largest_;
+  double summed_ = 0;  // the scale at which `sums_` has all shares, or 0
 };
 
 float narrow(double value) {
