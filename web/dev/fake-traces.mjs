@@ -18,7 +18,7 @@ export const sampledAnswer = () => sample("trace").tokens.filter(({ part }) => p
 export function traceRoute(traces, method, url, body) {
   const [, first, place, id, view] = url.pathname.split("/");
   if (first !== "ouvert") return undefined;
-  if (place === "directions") return directionRoute(traces, url, id);
+  if (place === "directions") return directionRoute(traces, id);
   if (!id) return begin(traces, place, body);
   const made = traces.made.get(id);
   if (!made) return [404, { error: { message: `There is no ${place} ${id}.` } }];
@@ -28,7 +28,7 @@ export function traceRoute(traces, method, url, body) {
     return [200, {}];
   }
   if (!view && made.state !== "done") advance(traces, made);
-  if (!view) return [200, made.state === "done" ? { ...made, ...summaryOf(place, made) } : made];
+  if (!view) return [200, made.state === "done" ? { ...made, ...(place === "patches" ? { result: sample("patch") } : summaryOf(made)) } : made];
   return viewRoute(view, url);
 }
 
@@ -47,8 +47,7 @@ function advance(traces, made) {
   if (made.polls >= traces.polls) made.state = "done";
 }
 
-function summaryOf(place, { model }) {
-  if (place === "patches") return sample("patch");
+function summaryOf({ model }) {
   const summary = sample("trace");
   return { ...summary, model: { ...summary.model, name: model } };
 }
@@ -60,8 +59,8 @@ function viewRoute(view, url) {
   return [200, view === "attention" && query !== "all" ? { ...sample(view), layer: Number(url.searchParams.get("layer")), queries: [Number(query)] } : sample(view)];
 }
 
-function directionRoute(traces, url, name) {
-  if (!name) return [200, { directions: traces.directions }];
-  const layer = Number(url.searchParams.get("layer"));
-  return [200, { unit: Array.from({ length: 8 }, (_, n) => (n === layer % 8 ? 1 : 0)) }];
+function directionRoute(traces, name) {
+  if (!name) return [200, { object: "list", data: traces.directions.map((each) => ({ name: each.name })) }];
+  const found = traces.directions.find((each) => each.name === name);
+  return found ? [200, found] : [404, { error: { message: `There is no direction ${name}.` } }];
 }

@@ -5,7 +5,7 @@ export interface Edit {
   operation: "add" | "project_out" | "replace" | "scale" | "zero";
   tap: string;
   values?: number[]; // as many as the operation needs
-  positions: Positions;
+  positions: Positions | number[]; // or the tokens, by their places
   heads?: number[];
   experts?: number[];
 }
@@ -64,9 +64,21 @@ function drawn(from: number[], count: number, random: () => number): number[] {
   return Array.from({ length: Math.min(count, left.length) }, () => left.splice(Math.floor(random() * left.length), 1)[0] ?? 0).sort((a, b) => a - b);
 }
 
+/** Several such changes, all different; fewer where there are not as many. */
+export function controlsOf(change: Change, sizes: Sizes, random: () => number, count: number): Change[] {
+  const found = new Map<string, Change>();
+  for (let tries = 0; found.size < count && tries < 20 * count; tries += 1) {
+    const control = controlOf(change, sizes, random);
+    found.set(JSON.stringify(control), control);
+  }
+  return [...found.values()];
+}
+
 /** Numbers from 0 to 1 that are the same for the same seed, so that a control can be repeated (xorshift, 32 bits). */
 export function randomFrom(seed: number): () => number {
-  let state = (seed ^ 0x9e3779b9) | 1;
+  let state = Math.imul(seed ^ (seed >>> 16), 0x85ebca6b); // neighbouring seeds begin far from each other (murmur3's mixing)
+  state = Math.imul(state ^ (state >>> 13), 0xc2b2ae35);
+  state = (state ^ (state >>> 16)) | 1;
   return () => {
     state ^= state << 13;
     state ^= state >>> 17;

@@ -29,6 +29,7 @@ function sourceOf({ trace, views }: Exported): Source {
   const named = (name: string) => views.filter(({ view }) => view === name);
   return {
     trace: withWords(trace),
+    has: (name) => named(name).length > 0,
     layers: (name) => [...new Set(named(name).map((view) => ("layer" in view ? view.layer : 0)))],
     load: <Name extends keyof ViewsByName>(name: Name, ask: Ask = {}) => {
       const found = named(name).find((view) => isAsked(view, ask));

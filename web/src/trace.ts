@@ -136,6 +136,7 @@ export interface Trace {
   recorded: { name: string; shape: number[]; bytes: number }[];
   views: string[]; // that were computed so far
   available: string[]; // all that this model has
+  plan?: { lens_seconds?: number }; // of a server: what the whole lens takes
 }
 
 /** The trace with something to read at every token: where a model has no words, their ids. */

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { controlOf, editsOf, numbersIn, randomFrom, randomUnit, type Change } from "../src/edits";
+import { controlOf, controlsOf, editsOf, numbersIn, randomFrom, randomUnit, type Change } from "../src/edits";
 
 const length = (values: number[]) => Math.hypot(...values);
 
@@ -40,6 +40,14 @@ describe("its random control", () => {
       expect(control.which.every((head) => head >= 3 && head < 9)).toBe(true);
       for (const which of [[0, 1, 2, 3, 4], []]) expect((controlOf({ ...change, which }, sizes, randomFrom(seed)) as typeof change).layer).not.toBe(2);
     }
+  });
+
+  test("several are all different, and as many as there are", () => {
+    const change: Change = { kind: "scale", layer: 2, part: "mlp", which: [], factor: 0 };
+    const drawnLayers = (seed: number) => controlsOf(change, sizes, randomFrom(seed), 4).map((each) => each.layer);
+    for (let seed = 0; seed < 20; seed += 1) expect(new Set(drawnLayers(seed)).size).toBe(4);
+    expect(new Set([0, 1, 2, 3, 4, 5].map((seed) => drawnLayers(seed).join())).size).toBeGreaterThan(4);
+    expect(controlsOf(change, { layers: 3, each: 0 }, randomFrom(1), 4).length).toBe(2);
   });
 
   test("random directions point everywhere alike", () => {

@@ -1,10 +1,12 @@
 /** Traces of answers: what a model computed, asked for and looked at (docs/formats/trace.md). */
 import type { Receipt, WireMessage } from "../conversation";
+import type { PatchGrid } from "../patch";
 import type { Trace } from "../trace";
 import type { Ask, ViewsByName } from "../views/source";
 import { json, request } from "./http";
 
 export const TRACES = "/ouvert/traces";
+export const PATCHES = "/ouvert/patches";
 
 export interface TraceRequest {
   model: string;
@@ -23,3 +25,5 @@ export function getView<Name extends keyof ViewsByName>(id: string, name: Name, 
   const query = new URLSearchParams(Object.entries(ask).map(([key, value]) => [key, String(value)])).toString();
   return json(request("GET", `${TRACES}/${id}/${name}${query && `?${query}`}`));
 }
+
+export const getPatch = async (id: string) => (await json<{ result: PatchGrid }>(request("GET", `${PATCHES}/${id}`))).result;

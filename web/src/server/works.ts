@@ -10,7 +10,7 @@ export interface Plan {
 interface Standing {
   id: string;
   state: "queued" | "running" | "done" | "failed";
-  plan: Plan;
+  plan: Plan | null; // not known before it runs
   progress: { done: number; total: number };
   fault?: string;
 }
@@ -29,7 +29,7 @@ export async function* workProgress(place: string, id: string, signal: AbortSign
     const { state, progress, fault } = await json<Standing>(request("GET", `${place}/${id}`, undefined, signal));
     if (state === "done") return;
     if (state === "failed") throw new Error(fault ?? state);
-    yield state === "queued" ? undefined : progress.done / Math.max(1, progress.total);
+    yield state === "queued" || progress.total === 0 ? undefined : progress.done / Math.max(1, progress.total);
     await new Promise((resolve) => setTimeout(resolve, ASK_EVERY));
   }
 }

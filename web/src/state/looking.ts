@@ -54,6 +54,7 @@ function sourceOf(id: string, trace: Trace): Source {
   const known = new Map<string, Promise<unknown>>();
   return {
     trace: withWords(trace),
+    has: (name) => [...known.keys()].some((key) => (JSON.parse(key) as [string])[0] === name),
     layers: () => Array.from({ length: trace.model.layers }, (_, n) => n),
     load(name, ask = {}) {
       const key = JSON.stringify([name, ask]);

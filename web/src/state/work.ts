@@ -12,10 +12,11 @@ export type WorkState<Result> =
 
 /** What a piece of work is made of. */
 export interface Task<Result> {
-  price: (signal: AbortSignal) => Promise<Plan>;
+  price?: (signal: AbortSignal) => Promise<Plan>; // without it, it is begun at once
   run: (signal: AbortSignal, progress: (share: number | undefined) => void) => Promise<Result>;
 }
 
+const NOTHING: Plan = { seconds: 0, bytes: 0 };
 const UNASKED_SECONDS = 3; // what takes no longer is begun without a question
 
 /** One attempt at a task. `show` is told where it stands; undefined: nobody wants it any more. */
@@ -31,7 +32,7 @@ export class Work<Result> {
   async ask(): Promise<void> {
     await this.attempt(async (signal) => {
       this.show({ step: "pricing" });
-      const plan = await this.task.price(signal);
+      const plan = (await this.task.price?.(signal)) ?? NOTHING;
       signal.throwIfAborted();
       if (plan.seconds > UNASKED_SECONDS) this.show({ step: "priced", plan });
       else await this.run(signal);

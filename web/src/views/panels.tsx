@@ -2,7 +2,7 @@
 import type { ComponentChildren } from "preact";
 import { useState } from "preact/hooks";
 import type { Trace } from "../trace";
-import { number } from "../words/language";
+import { duration, number } from "../words/language";
 import { look } from "../words/look";
 import { AttentionView, HeadMatrix } from "./attention";
 import { AttributionView } from "./attribution";
@@ -26,10 +26,28 @@ function IfAvailable({ source, name, called, children }: { source: Source; name:
   return <p class="no-view">{say.familyLacks(model.family, called, available.map((each) => say.viewNames[each] ?? each).join(", "))}</p>;
 }
 
+const UNASKED_SECONDS = 3; // a lens that takes no longer is computed without a question
+
+/** A lens is dear: one product with the output matrix for each layer and token. Its price is said before. */
 export function LensPanel(props: PanelProps) {
+  const say = look.value;
+  const { trace } = props.source;
+  const places = lensPositions(trace);
+  const share = places === "all" ? 1 : places.split(",").length / trace.tokens.length;
+  const seconds = (trace.plan?.lens_seconds ?? 0) * share;
+  const [isAgreed, setAgreed] = useState(false);
   return (
-    <IfAvailable source={props.source} name="lens" called={look.value.lens}>
-      <LoadedLens {...props} />
+    <IfAvailable source={props.source} name="lens" called={say.lens}>
+      {seconds <= UNASKED_SECONDS || isAgreed || props.source.has("lens") ? (
+        <LoadedLens {...props} />
+      ) : (
+        <div class="no-view">
+          <p>{say.lensPrice(duration(seconds))}</p>
+          <button type="button" class="quiet-button" onClick={() => setAgreed(true)}>
+            {say.computeLens}
+          </button>
+        </div>
+      )}
     </IfAvailable>
   );
 }

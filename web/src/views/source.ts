@@ -16,6 +16,8 @@ export type Ask = Record<string, string | number>;
 
 export interface Source {
   trace: Trace;
+  /** Whether the view was asked for already: it costs nothing more. */
+  has(name: keyof ViewsByName): boolean;
   /** Layers that can be asked for one by one. */
   layers(name: "attention" | "hidden_attention"): number[];
   /** Rejects with what there is to say where the view is not to be had: of this family, or in this file. */

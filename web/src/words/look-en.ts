@@ -50,6 +50,8 @@ export const lookEn = {
   confidenceFinding: (mean: string, token: string, share: string) => `The tokens had a probability of ${mean} on average. The least likely was ${token}, with ${share}.`,
 
   lens: "Lens",
+  lensPrice: (time: string) => `The lens of these tokens takes about ${time}.`,
+  computeLens: "Compute the lens",
   lensName: "Layers by tokens: the likeliest next token",
   layer: "Layer",
   layerShort: (layer: string) => `Layer ${layer}`,

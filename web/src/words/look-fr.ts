@@ -52,6 +52,8 @@ export const lookFr: LookWords = {
   confidenceFinding: (mean, token, share) => `Les jetons avaient en moyenne une probabilité de ${mean}. Le moins probable était ${token}, avec ${share}.`,
 
   lens: "Lentille",
+  lensPrice: (time) => `La lentille de ces jetons prend environ ${time}.`,
+  computeLens: "Calculer la lentille",
   lensName: "Couches et jetons : le jeton suivant le plus probable",
   layer: "Couche",
   layerShort: (layer) => `Couche ${layer}`,

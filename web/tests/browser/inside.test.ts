@@ -71,6 +71,18 @@ test("what takes long says its price first; then it shows how far it is, and can
   expectQuiet();
 });
 
+test("a lens that takes long says its price before it is computed", async () => {
+  const page = await openAnswer();
+  traces().plan.lens_seconds = 40;
+  await lookInside();
+  await page.click("text=Open the full view");
+  await page.waitForSelector("dialog >> text=takes about 40 s");
+  expect(opened.requests.filter((url) => url.includes("/lens"))).toEqual([]);
+  await page.click("dialog >> text=Compute the lens");
+  await page.waitForSelector("dialog [role=grid]");
+  expectQuiet();
+});
+
 test("what the server refuses is said in its words", async () => {
   const page = await openAnswer();
   traces().refuses = "looking inside: this key may not. Ask for the scope inspect.";
@@ -140,6 +152,7 @@ test("a change beside a random one of the same size: what is sent, and what may 
   await page.selectOption("dialog label:has-text('At which tokens') select", { label: "those of the answer" });
   expect(await accessibilityFaults()).toEqual([]);
   await page.click("dialog >> text=Write it again");
+  await page.click("dialog .inside-note >> text=Compute it"); // its price is said first
   await page.waitForSelector("dialog .side-by-side.three");
   const [changed, control] = fake.asked.slice(-2).map((body) => body.ouvert.edits);
   expect(changed).toEqual([{ operation: "zero", tap: "layers.3.attention.mixed", positions: "answer", heads: [0, 1] }]);
@@ -149,6 +162,22 @@ test("a change beside a random one of the same size: what is sent, and what may 
   expect(await page.locator("dialog .side-by-side h3").allTextContents()).toEqual(["Original", "Changed", "Random control of the same size"]);
   expect(await page.textContent("dialog .finding")).toContain("did not. That is one answer");
   expect(await page.textContent("dialog .kind")).toMatch(/^Intervention\./);
+  expect(await accessibilityFaults()).toEqual([]);
+  expectQuiet();
+});
+
+test("two prompts patched: the price, the grid, and noise that is no finding", async () => {
+  const page = await openAnswer();
+  await lookInside();
+  await page.click("text=Open the full view");
+  await page.click("dialog [role=tab] >> text=Patch");
+  await page.click("dialog >> text=Compute the grid");
+  await page.waitForSelector("dialog [role=grid]");
+  const { place, clean, corrupted, metric, over, direction } = traces().asked.at(-1);
+  expect({ place, clean, corrupted, metric, over, direction }).toEqual({ place: "patches", clean: "The capital of France is the city of", corrupted: "The capital of Italy is the city of", metric: { of: " Paris", less: " Rome" }, over: "out", direction: "denoise" });
+  expect(await page.locator("dialog .cell.noise").count()).toBeGreaterThan(10);
+  expect(await page.textContent("dialog figcaption")).toMatch(/^The strongest effect is .* places are beyond the noise/);
+  expect(await page.locator("dialog .aligned strong").allTextContents()).toEqual([" France", " Italy"]);
   expect(await accessibilityFaults()).toEqual([]);
   expectQuiet();
 });

@@ -1,15 +1,19 @@
 /** What is changed, where, by how much and at which tokens. */
 import { useId } from "preact/hooks";
 import { numbersIn, type Part, type Positions } from "../../edits";
+import type { DirectionRecord } from "../../server/directions";
 import type { Trace } from "../../trace";
 import { Choose } from "../../views/experts";
 import { number, percent, words } from "../../words";
 
 export interface ChangeFields {
+  kind: "scale" | "add" | "subtract" | "project_out";
   layer: number;
   part: Part;
   which: number[]; // heads or experts; none: all
   factor: number;
+  direction: string;
+  strength: number; // as a share of the typical norm
   positions: Positions;
   seed: number; // of the control
 }
@@ -17,7 +21,7 @@ export interface ChangeFields {
 const MOST_UNITS = 1024; // heads or experts of a layer that can be named; the server says which there are
 
 export function startingFields(trace: Trace): ChangeFields {
-  return { layer: Math.floor(trace.model.layers / 2), part: partsOf(trace)[0] ?? "mlp", which: [], factor: 0, positions: "all", seed: 1 };
+  return { kind: "scale", layer: Math.floor(trace.model.layers / 2), part: partsOf(trace)[0] ?? "mlp", which: [], factor: 0, direction: "", strength: 0.25, positions: "all", seed: 1 };
 }
 
 /** What a layer of this family is made of, as far as it can be scaled. */
@@ -28,16 +32,19 @@ export function partsOf({ available }: Trace): Part[] {
 
 interface FormProps {
   trace: Trace;
+  directions: DirectionRecord[];
   fields: ChangeFields;
   change: (fields: ChangeFields) => void;
   isWorking: boolean;
   submit: () => void;
 }
 
+const KINDS = ["scale", "add", "subtract", "project_out"] as const;
 const POSITIONS = ["all", "prompt", "answer"] as const;
 
-export function ChangeForm({ trace, fields, change, isWorking, submit }: FormProps) {
+export function ChangeForm({ trace, directions, fields, change, isWorking, submit }: FormProps) {
   const say = words.value;
+  const kinds = directions.length > 0 ? KINDS : KINDS.slice(0, 1);
   const layers = Array.from({ length: trace.model.layers }, (_, n) => n);
   const set = (more: Partial<ChangeFields>) => change({ ...fields, ...more });
   return (
@@ -48,8 +55,9 @@ export function ChangeForm({ trace, fields, change, isWorking, submit }: FormPro
         submit();
       }}
     >
+      <Choose label={say.changeKind} names={kinds.map((each) => say.changeKinds[each])} at={kinds.indexOf(fields.kind)} choose={(n) => set({ kind: kinds[n] ?? "scale", direction: fields.direction || (directions[0]?.name ?? "") })} />
       <Choose label={say.changeLayer} names={layers.map((each) => number(each))} at={fields.layer} choose={(layer) => set({ layer })} />
-      <ScaleFields trace={trace} fields={fields} set={set} />
+      {fields.kind === "scale" ? <ScaleFields trace={trace} fields={fields} set={set} /> : <DirectionFields directions={directions} fields={fields} set={set} />}
       <Choose label={say.changePositions} names={POSITIONS.map((each) => say.positions[each])} at={POSITIONS.indexOf(fields.positions)} choose={(n) => set({ positions: POSITIONS[n] ?? "all" })} />
       <button type="submit" class="primary" disabled={isWorking}>
         {say.tryIt}
@@ -84,6 +92,17 @@ function ScaleFields({ trace, fields, set }: PartProps & { trace: Trace }) {
         </label>
       )}
       <Slider label={say.changeFactor} value={fields.factor} most={2} set={(factor) => set({ factor })} />
+    </>
+  );
+}
+
+function DirectionFields({ directions, fields, set }: PartProps & { directions: DirectionRecord[] }) {
+  const say = words.value;
+  const names = directions.map(({ name }) => name);
+  return (
+    <>
+      <Choose label={say.direction} names={names} at={Math.max(0, names.indexOf(fields.direction))} choose={(n) => set({ direction: names[n] ?? "", layer: directions[n]?.chosen ?? fields.layer })} />
+      {fields.kind !== "project_out" && <Slider label={say.changeStrength} value={fields.strength} most={1} set={(strength) => set({ strength })} />}
     </>
   );
 }

@@ -8,6 +8,7 @@ import { look } from "../../words/look";
 import { Sheet } from "../panels/sheet";
 import { CompareTab } from "./compare-tab";
 import { ExportInside } from "./export-inside";
+import { PatchTab } from "./patch-tab";
 import { TryTab } from "./try-tab";
 
 /** The full view of an answer that is looked into. */
@@ -22,6 +23,7 @@ export function InsidePanel({ message }: { message: string }) {
       <ExportInside id={id} title={current.value.title} />
       <Inside source={source} more={[
           { name: look.value.compare, panel: () => <CompareTab message={answer} source={source} /> },
+          { name: say.patch, panel: () => <PatchTab model={answer.model ?? ""} available={source.trace.available} /> },
           { name: say.tryChange, panel: () => <TryTab message={answer} source={source} /> },
         ]} />
     </Sheet>

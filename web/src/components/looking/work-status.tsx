@@ -34,7 +34,7 @@ export function WorkStatus({ state, begin, stop }: { state: WorkState<unknown> |
     case "priced":
       return (
         <div class="inside-note" role="status">
-          <p>{say.workPrice(duration(state.plan.seconds), bytes(state.plan.bytes))}</p>
+          <p>{state.plan.bytes > 0 ? say.workPrice(duration(state.plan.seconds), bytes(state.plan.bytes)) : say.workTime(duration(state.plan.seconds))}</p>
           <button type="button" class="primary" onClick={begin}>
             {say.computeIt}
           </button>
