@@ -275,3 +275,34 @@ def test_where_prompts_are_kept_in_memory_only_they_go_from_there(start_server, 
         kept(client, FIRST, SECRET)
         client.delete(f"/api/ui/conversations/{FIRST}")
         assert asked(client, SECRET) == 0
+
+
+def looked_into(client, path, body):
+    made = client.post(f"/ouvert/{path}", json={"model": "tiny"} | body)
+    assert made.status_code == 202, made.text
+    with client.stream("GET", f"/ouvert/{path}/{made.json()['id']}/events") as events:
+        assert '"state":"done"' in list(events.iter_lines())[-2]
+    return made.json()["id"]
+
+
+def listed(client, path):
+    return [each["id"] for each in client.get(f"/ouvert/{path}").json()["data"]]
+
+
+def test_of_a_deleted_conversation_nothing_that_was_looked_into_is_left(served):
+    """A trace holds the conversation, and a patch its prompts."""
+    with served().client() as client:
+        kept(client, FIRST, SECRET)
+        kept(client, SECOND, OTHER)
+        looked_into(client, "traces", {"messages": [{"role": "user", "content": SECRET}], "max_tokens": 2})
+        looked_into(client, "traces", {"text": f"He says: {SECRET}"})
+        other = looked_into(client, "traces", {"text": OTHER})
+        patch = {"metric": {"of": ".", "less": "y"}, "donors": 0, "alignment": [[0, 0]]}
+        looked_into(client, "patches", patch | {"clean": SECRET, "corrupted": OTHER})
+        looked_into(client, "patches", patch | {"clean": [97, 98], "corrupted": [97, 10]})  # whose texts are not known
+        unconcerned = looked_into(client, "patches", patch | {"clean": OTHER, "corrupted": OTHER.upper()})
+        assert client.delete(f"/api/ui/conversations/{FIRST}").status_code == 200
+        assert listed(client, "traces") == [other]
+        assert listed(client, "patches") == [unconcerned]
+        assert client.delete("/api/ui/conversations").status_code == 200
+        assert listed(client, "traces") == listed(client, "patches") == []

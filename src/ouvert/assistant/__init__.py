@@ -10,6 +10,7 @@ from ouvert.assistant.edits import Edit, variant_of
 from ouvert.assistant.embeddings import Embeddings
 from ouvert.assistant.error import AssistantError, ContextExceeded
 from ouvert.assistant.events import Event, Finished, Usage
+from ouvert.assistant.forgetting import Forgotten
 from ouvert.assistant.likelihood import MOST_CANDIDATES, Best, Likelihood, Written
 from ouvert.assistant.load_elsewhere import Elsewhere, Meant
 from ouvert.assistant.load_installed import kept_prefixes, open_installed, pack_installed, precision_of
@@ -97,6 +98,7 @@ __all__ = [
     "Entry",
     "Event",
     "Finished",
+    "Forgotten",
     "Generation",
     "Grammar",
     "Ledger",

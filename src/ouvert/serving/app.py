@@ -73,6 +73,7 @@ def make_app(
         responses = app.state.responses = openai.ResponseStore(settings.stored_responses)
         inside = app.state.traces = traces.Traces()
         studies = app.state.studies = causes.Studies()
+        service.also_forgets += [inside.forget, studies.forget]
         jobs = app.state.jobs = JobRunner(service, app, kinds)
         watch = asyncio.create_task(service.loaded_models.watch())
         keys = asyncio.create_task(service.watch_keys())

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -37,6 +37,7 @@ from ouvert.store import SILENCE, Installed, JobStore, KeptFiles, Progress, Remo
 LOG = logging.getLogger("ouvert.serving")
 
 Item = TypeVar("Item")
+Forget = Callable[[Sequence[str] | None, str], None]
 
 KEY_SECONDS = 0.25  # between looks at whether the keys of running answers still count
 
@@ -61,6 +62,7 @@ class Service:
             progress=progress,
         )
         self.kept_prompts = KeptPrompts(prefixes, self.loaded_models)
+        self.also_forgets: list[Forget] = []  # who else holds what was said: called with the texts, and whose they are
         self.keys = Keys(settings.state)
         if settings.key_required:
             self.keys.require()
@@ -109,7 +111,10 @@ class Service:
         return OWNER if self.settings.share_prefixes else caller.whose
 
     async def forget(self, texts: Sequence[str] | None, caller: Caller) -> None:
-        """Remove what is kept of this caller's prompts: see `KeptPrompts.forget`. Raises Refusal if it cannot go."""
+        """Remove what is kept of this caller's prompts: see `KeptPrompts.forget`; and what was looked into that holds
+        them. Raises Refusal if it cannot go."""
+        for forget in self.also_forgets:
+            forget(texts, caller.whose)
         await self.kept_prompts.forget(texts, self.owner_of_prefixes(caller), caller.whose)
 
     @property

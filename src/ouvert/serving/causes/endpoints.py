@@ -29,7 +29,7 @@ async def begin(call: Call, kind: Kind, models: list[str], work: Work) -> Respon
         for name in models:
             leases.append(await call.service.borrow(name, call.caller))
             given_back.callback(leases[-1].give_back)
-        study = Study(kind, call.caller.whose, work)
+        study = Study(kind, call.caller.whose, work, call.body.words)
         given_back.pop_all()
     studies_of(call).begin(study, leases)
     return JSONAnswer(study.facts(), status_code=202)

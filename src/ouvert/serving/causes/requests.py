@@ -23,6 +23,17 @@ class Body(BaseModel):
 
     model: str
 
+    def read_by_model(self) -> list[Prompt]:
+        """All that the model reads. Raises nothing."""
+        raise NotImplementedError
+
+    @property
+    def words(self) -> str | None:
+        """The texts of the prompts; None where one is token ids. Raises nothing."""
+        prompts = self.read_by_model()
+        texts = [each for each in prompts if isinstance(each, str)]
+        return "\n".join(texts) if len(texts) == len(prompts) else None
+
 
 class LogitDifferenceBody(BaseModel):
     """inspection.LogitDifference."""
@@ -64,6 +75,10 @@ class PatchBody(Body):
     donors: int = Field(4, ge=0, le=32)
     seed: int = Field(0, ge=0, lt=1 << 63)
 
+    def read_by_model(self) -> list[Prompt]:
+        """See Body."""
+        return [self.clean, self.corrupted]
+
     def work(self, models: Sequence[Model], study: Study) -> Mapping[str, Any]:
         """Raises what `inspection.patch` raises, and Stopped."""
         stated = self.model_dump(exclude={"model", "metric"})
@@ -95,6 +110,10 @@ class AblationBody(Body):
     layers: list[int] | None = None
     others: Annotated[list[Prompt], Field(max_length=64)] = []
 
+    def read_by_model(self) -> list[Prompt]:
+        """See Body."""
+        return [self.prompt, *self.others]
+
     def work(self, models: Sequence[Model], study: Study) -> Mapping[str, Any]:
         """Raises what `inspection.ablate` raises, and Stopped."""
         return inspection.ablate(
@@ -116,6 +135,10 @@ class MicroscopeBody(Body):
     texts: dict[str, str] | None = Field(None, min_length=1, max_length=16)
     most: int | None = Field(None, ge=2, le=1 << 20)
 
+    def read_by_model(self) -> list[Prompt]:
+        """See Body."""
+        return list((self.texts or {}).values())
+
     def work(self, models: Sequence[Model], study: Study) -> Mapping[str, Any]:
         """Raises what `inspection.magnify` raises, and Stopped."""
         seen = inspection.subject_of(models[0])
@@ -131,6 +154,10 @@ class DirectionBody(Body):
     negative: Prompts
     token: int = -1
     seed: int = Field(0, ge=0, lt=1 << 63)
+
+    def read_by_model(self) -> list[Prompt]:
+        """See Body."""
+        return [*self.positive, *self.negative]
 
     def work(self, kept: Directions, models: Sequence[Model], study: Study) -> Mapping[str, Any]:
         """Raises what `inspection.mean_difference` raises, StoreError for a name that was taken, and Stopped."""
@@ -157,6 +184,10 @@ class TrialBody(Body):
     randoms: int = Field(8, ge=2, le=64)
     neutral: Prompt | None = None
     seed: int = Field(0, ge=0, lt=1 << 63)
+
+    def read_by_model(self) -> list[Prompt]:
+        """See Body."""
+        return [*self.prompts, self.of, self.less, *([] if self.neutral is None else [self.neutral])]
 
     def work(self, direction: inspection.Direction, models: Sequence[Model], study: Study) -> Mapping[str, Any]:
         """Raises what `inspection.causal_test` raises, and Stopped."""

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from typing import Any, Literal
 
 from ouvert import inspection
-from ouvert.assistant import Model
+from ouvert.assistant import Forgotten, Model
 from ouvert.serving.errors import Refusal, refusal_of
 from ouvert.serving.loaded_models import Lease
 
@@ -29,12 +29,13 @@ class Stopped(Exception):  # noqa: N818 - it says what is the case
 class Study:
     """One question: being looked into, answered, or failed. Its thread writes, the loop reads.
 
-    `work(models, study)` finds out, with the models that were lent, and gives JSON.
+    `work(models, study)` finds out, with the models that were lent, and gives JSON. `words`: the texts in the question;
+    None where some of them are token ids.
     """
 
-    def __init__(self, kind: Kind, whose: str, work: "Work") -> None:
+    def __init__(self, kind: Kind, whose: str, work: "Work", words: str | None = None) -> None:
         self.id = f"{kind}_{secrets.token_hex(12)}"
-        self.kind, self.whose, self._work = kind, whose, work
+        self.kind, self.whose, self._work, self.words = kind, whose, work, words
         self.state: State = "queued"
         self.done, self.total = 0, 0
         self.plan: inspection.PatchPrice | None = None
@@ -147,6 +148,14 @@ class Studies:
         """Raises nothing."""
         study.drop()
         self._kept.pop(study.id, None)
+
+    def forget(self, texts: Sequence[str] | None, whose: str) -> None:
+        """Remove this caller's studies of one of `texts`, or of which that cannot be told; all of them if that is
+        None. Raises nothing."""
+        gone = None if texts is None else Forgotten(texts)
+        for study in [each for each in self._kept.values() if each.whose == whose]:
+            if gone is None or (gone and (study.words is None or gone.in_text(study.words))):
+                self.remove(study)
 
     async def close(self) -> None:
         """Drop all, and wait for the one that is being found out. Raises nothing."""

@@ -5,11 +5,11 @@ import logging
 import secrets
 import threading
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, Literal
 
 from ouvert import inspection
-from ouvert.assistant import Model
+from ouvert.assistant import Forgotten, Model
 from ouvert.serving.errors import Refusal, refusal_of
 from ouvert.serving.loaded_models import Lease
 from ouvert.serving.traces.request import MOST_BYTES, Asked
@@ -59,6 +59,12 @@ class KeptTrace:
                 "done; its events say when.", code="trace_not_done", retry_after=1,
             )  # fmt: skip
         return self.trace
+
+    @property
+    def words(self) -> str | None:
+        """All that was read and written in it; None where that is not known here. Raises nothing."""
+        said = "" if self.trace is None else "".join(token.text for token in self.trace.tokens)
+        return said or None
 
     def facts(self) -> dict[str, Any]:
         """For clients: the summary of docs/formats/trace.md, once it is done."""
@@ -155,6 +161,14 @@ class Traces:
         """Raises nothing."""
         kept.drop()
         self._kept.pop(kept.id, None)
+
+    def forget(self, texts: Sequence[str] | None, whose: str) -> None:
+        """Remove this caller's traces in which one of `texts` stands, or of which that cannot be told yet; all of them
+        if that is None. Raises nothing."""
+        gone = None if texts is None else Forgotten(texts)
+        for kept in self.all_of(whose):
+            if gone is None or (gone and (kept.words is None or gone.in_text(kept.words))):
+                self.remove(kept)
 
     async def close(self) -> None:
         """Drop all, and wait for the one that is being made. Raises nothing."""
