@@ -2,6 +2,7 @@
 
 import os
 import sys
+import unicodedata
 from io import TextIOWrapper
 
 # Everything a terminal may obey (C0, DEL, C1) but line breaks and tabs, and how it is shown instead.
@@ -11,6 +12,13 @@ OBEYED = {n: f"\\x{n:02x}" for n in (*range(32), *range(127, 160)) if chr(n) not
 def visible(text: str) -> str:
     """The text with control characters spelled out, so that no file's text moves the cursor or names the window."""
     return text.translate(OBEYED)
+
+
+def columns_of(sign: str) -> int:
+    """How many columns a sign takes in a terminal."""
+    if unicodedata.category(sign) in {"Cc", "Cf", "Mn", "Me", "Cs"}:
+        return 0
+    return 2 if unicodedata.east_asian_width(sign) in "WF" else 1
 
 
 def ready_streams() -> None:

@@ -5,6 +5,8 @@ import unicodedata
 from collections.abc import Iterator
 from typing import TextIO
 
+from ouvert.cli.terminal import columns_of
+
 DIM, PLAIN = "\x1b[2m", "\x1b[0m"
 ROWS = 6
 WIDTH = 80  # where the terminal does not say
@@ -62,12 +64,6 @@ def wrapped(text: str, width: int) -> Iterator[str]:
                 row += sign
                 columns += takes
         yield row
-
-
-def columns_of(sign: str) -> int:
-    if unicodedata.category(sign) in {"Cc", "Cf", "Mn", "Me", "Cs"}:
-        return 0
-    return 2 if unicodedata.east_asian_width(sign) in "WF" else 1
 
 
 def thought_line(seconds: float, tokens: int | None) -> str:

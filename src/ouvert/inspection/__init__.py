@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ouvert.inspection.ablation import Ablation, ablate
+    from ouvert.inspection.asked import check_asked
+    from ouvert.inspection.attention import Attention
+    from ouvert.inspection.attribution import Attribution
     from ouvert.inspection.confidence import Confidence
     from ouvert.inspection.directions.direction import Direction
     from ouvert.inspection.directions.files import read_direction, write_direction
@@ -34,6 +37,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Ablation",
+    "Attention",
+    "Attribution",
     "Confidence",
     "Direction",
     "DirectionTest",
@@ -60,6 +65,7 @@ __all__ = [
     "View",
     "ablate",
     "causal_test",
+    "check_asked",
     "exact",
     "load_trace",
     "magnify",
@@ -107,6 +113,9 @@ FILES = {
         "Patching",
         "patch",
     ),
+    "asked": ("check_asked",),
+    "attention": ("Attention",),
+    "attribution": ("Attribution",),
     "confidence": ("Confidence",),
     "error": ("InspectionError",),
     "graph_lines": ("How", "Lines"),

@@ -1,14 +1,17 @@
 """How sure the model was of each token that came."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
+
+import numpy as np
 
 from ouvert.inspection.graph_lines import How, lines_with
 from ouvert.inspection.outcomes import Outcomes
 from ouvert.inspection.subject import Array, Subject
 from ouvert.inspection.view import View
 
+OF_TOKENS = ("places", "ids", "logprobs", "entropy", "ranks", "alternative_ids", "alternative_logprobs")
 MARKS = ('tap("logits"',)
 SAYS = (
     "Each token's logits, as the sampler had them, become shares by softmax at temperature 1: logprob is the logarithm "
@@ -35,6 +38,11 @@ class Confidence(View):
     alternative_ids: Array
     alternative_logprobs: Array
     pieces: Mapping[str, str]
+
+    def at(self, places: Array) -> "Confidence":
+        """That of the tokens at these places only; of others nothing is there. Raises nothing."""
+        rows = np.isin(self.places, places)
+        return replace(self, **{name: getattr(self, name)[rows] for name in OF_TOKENS})
 
     def table(self) -> list[dict[str, Any]]:
         """One row a token. Raises nothing."""

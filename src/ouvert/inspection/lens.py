@@ -104,6 +104,13 @@ def layers_asked(subject: Subject, asked: str | Iterable[int] | None) -> list[in
     return sorted({int(n) for n in chosen} | {last})
 
 
+def check_top(subject: Subject, top: int) -> None:
+    """Raises InspectionError for a number of tokens that cannot be shown."""
+    most = int(subject.model.config.vocab_size)
+    if not isinstance(top, int) or isinstance(top, bool) or not 1 <= top <= most:
+        raise InspectionError(f"lens: top={top!r:.80}, expected a whole number from 1 to {most}.")
+
+
 def streams(layers: Sequence[int]) -> list[str]:
     """The names of the residual stream after each of these layers. Raises nothing."""
     return [f"layers.{n}.out" for n in layers]

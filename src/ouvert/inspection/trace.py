@@ -13,7 +13,7 @@ from ouvert.inspection.confidence import Confidence
 from ouvert.inspection.error import InspectionError
 from ouvert.inspection.experts import ExpertsView, experts_names, experts_of, layers_with_experts
 from ouvert.inspection.head import Head
-from ouvert.inspection.lens import FocusLens, Lens, focus_of, layers_asked, lens_of, lens_view, streams
+from ouvert.inspection.lens import FocusLens, Lens, check_top, focus_of, layers_asked, lens_of, lens_view, streams
 from ouvert.inspection.names import own_name, own_names
 from ouvert.inspection.page import page as html_page
 from ouvert.inspection.positions import Positions, places_asked
@@ -140,12 +140,19 @@ class Trace:
 
     # --- views ---
 
-    def confidence(self) -> Confidence:
+    def confidence(self, positions: Positions | None = None) -> Confidence:
         """How sure the model was of each token: its log-probability, rank, the spread, the five likeliest.
 
-        It is computed with every trace. Raises InspectionError for a model that writes no text.
+        It is computed with every trace, of all tokens but the first. `positions`: as of a trace; left out, all. Raises
+        InspectionError for a model that writes no text, and for positions without a token that came after another.
         """
-        return self._view(Confidence, (), self._lost)
+        whole = self._view(Confidence, (), self._lost)
+        if positions is None:
+            return whole
+        found = whole.at(places_asked(self.tokens, positions))
+        if not len(found.places):
+            raise InspectionError("confidence: the first token comes after nothing, so it has none. Ask for others.")
+        return found
 
     def lens(self, top: int = 5, layers: str | Iterable[int] | None = None, positions: Positions | None = None) -> Lens:
         """What the model would say after each layer: the `top` likeliest tokens at each place.
@@ -158,7 +165,7 @@ class Trace:
 
         def made() -> Lens:
             chosen = layers_asked(self.subject, layers)
-            self._check_top(top)
+            check_top(self.subject, top)
             steps = self.steps(streams(chosen), self._places(positions))
             places, outcomes = lens_of(self.subject, steps, chosen, self._came, top)
             said = {int(token) for each in outcomes for token in each.ids.ravel()} | set(self.ids)
@@ -373,11 +380,6 @@ class Trace:
 
     def _pieces(self, ids: Iterable[int]) -> dict[str, str]:
         return pieces_of(ids, self.subject.tokenizer)
-
-    def _check_top(self, top: int) -> None:
-        most = int(self.subject.model.config.vocab_size)
-        if not isinstance(top, int) or isinstance(top, bool) or not 1 <= top <= most:
-            raise InspectionError(f"lens: top={top!r:.80}, expected a whole number from 1 to {most}.")
 
     def _token(self, given: int | str) -> int:
         """Raises InspectionError for a text that is not one token."""

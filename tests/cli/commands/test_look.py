@@ -1,11 +1,12 @@
 """`ouvert look` as it is typed: an answer written now, an answer that was given, and what it writes."""
 
 import json
+import unicodedata
 
 import pytest
 
 from ouvert import inspection
-from ouvert.cli import main
+from ouvert.cli import looking, main
 
 
 @pytest.fixture
@@ -47,7 +48,8 @@ def test_confidence_attention_and_attribution_are_tables(ouvert, model):
     status, out, err = ouvert("look", model, "again", "--temperature", 0, *views)
     assert status == 0
     assert "likeliest" in out
-    assert "heaviest" in out
+    assert "looks most at" in out
+    assert "sink" not in out  # this family has none
     assert "layers.0.mlp.out" in out
     assert "sharing" not in err
 
@@ -104,7 +106,15 @@ def test_a_text_is_read_without_an_answer(ouvert, model):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("--no-words",), "Give --save FILE"),
+        (("--no-words",), "--no-words is of the file that --save FILE writes"),
+        (("--layer", "0"), "--layer is of --view attention"),
+        (("--view", "confidence", "--top", "2"), "--top is of --view lens"),
+        (("--head", "99", "--view", "attention"), "head=99"),
+        (("--conversation", "a.json"), "--conversation is of an answer that was given"),
+        (("--raw", "--temperature", "0"), "--temperature is of an answer that is written now"),
+        (("--view", "confidence", "--positions", "0"), "the first token"),
+        (("--page", "nowhere/a.html"), "would be in nowhere, which is no folder"),
+        (("--save", "."), ". is a folder"),
         (("--layers", "7"), "numbers from 0 to 0"),
         (("--layers", "every"), "expected all, every N"),
         (("--top", "0"), "top=0"),
@@ -127,3 +137,52 @@ def test_a_receipt_that_is_not_there_says_how_to_ask_a_model(ouvert, model):
     status, _, err = ouvert("look", "nothing")
     assert status == 1
     assert "ouvert look nothing PROMPT" in err
+
+
+def test_options_of_an_answer_that_is_written_are_refused_beside_a_receipt(ouvert, model):
+    for words in (("last", "--seed", 0), ("last", "--raw")):
+        status, _, err = ouvert("look", *words)
+        assert status == 1
+        assert f"{words[1]} is of " in err
+
+
+@pytest.mark.parametrize("words", [("--view", "experts"), ("--layers", "7"), ("--top", "0"), ("--page", "no/a.html")])
+def test_what_cannot_be_shown_is_refused_before_an_answer_is_written_for_it(ouvert, model, words):
+    status, _, err = ouvert("look", model, "again", *words)
+    assert status == 1
+    assert "Looking into" not in err
+
+
+def test_confidence_is_of_the_answer_unless_other_tokens_are_asked_for(ouvert, model):
+    words = ("look", model, "again", "--temperature", 0, "--view", "confidence")
+    _, out, _ = ouvert(*words)
+    assert [row.split()[1] for row in out.splitlines()[1:4]] == ["Hello", "·from", "·a"]
+    _, whole, _ = ouvert(*words, "--positions", "all")
+    assert len(whole.splitlines()) > len(out.splitlines())
+
+
+def test_the_parts_of_a_logit_stand_with_their_sum_and_the_token(ouvert, model):
+    _, out, _ = ouvert("look", model, "again", "--temperature", 0, "--view", "attribution", "--heads")
+    heading, *rows = out.splitlines()
+    assert heading.startswith("the logit of ")
+    logit = float(heading.split()[-1])
+    parts = dict(row.rsplit(maxsplit=1) for row in rows[: rows.index("")])
+    total = float(parts.pop("  their sum"))
+    rounding = float(parts.pop("  rounding"))
+    assert sum(map(float, parts.values())) == pytest.approx(total, abs=1e-3)
+    assert total + rounding == pytest.approx(logit, abs=1e-3)
+    assert any(row.startswith("layer   head 0") for row in rows)
+
+
+def test_further_ranks_of_the_lens_stand_below_the_first(ouvert, model):
+    _, out, _ = ouvert("look", model, "again", "--temperature", 0, "--top", 3)
+    labels = [row[: looking.MARGIN].strip() for row in out.splitlines()[1:]]
+    assert labels[1:3] == ["", ""]
+    assert labels[3]
+
+
+@pytest.mark.parametrize("text", ["下面小编", "<|im_start|>", "a", "️️️ é", "한국어 말 이 길어요"])
+def test_a_cell_takes_its_width_whatever_is_written_in_it(text):
+    cell = looking.padded(looking.short(text, 7), 7)
+    drawn = [sign for sign in cell if sign not in "\ufe0f\u0301"]
+    assert sum(2 if unicodedata.east_asian_width(sign) == "W" else 1 for sign in drawn) == 7

@@ -93,7 +93,8 @@ def written_again(model: ReplayingModel, receipt: Mapping[str, Any], said: Repla
     if receipt["model"].get("format") == NO_FORMAT or said.conversation is None:
         raise LedgerError(
             f"{OPENING}: what was said is not known, expected what was kept beside the receipt, the conversation, or "
-            "the ids of prompt and output. Keep contents beside receipts from now on (the setting `contents`)."
+            "the ids of prompt and output. Give it, or have what is said kept from now on: --receipts contents, or "
+            'receipts = "contents" in the configuration file.'
         )
     assistant = model.assistant
     conversation = conversation_asked(assistant, receipt, said.conversation) or said.conversation

@@ -4,8 +4,7 @@ import argparse
 import json
 import shutil
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from math import exp
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,20 +12,32 @@ from ouvert.cli.answer_options import add_sampling_arguments, generation_setting
 from ouvert.cli.arguments import add_engine_override, complete_installed
 from ouvert.cli.commands.receipt import complete_receipts, memory_allowed, model_of, read_conversation
 from ouvert.cli.environment import guard_asked_for, open_ledger, open_store
-from ouvert.cli.terminal import visible
+from ouvert.cli.looking import CELL, MARGIN, print_view
 
 if TYPE_CHECKING:
     from ouvert.assistant import Model, Transcript
-    from ouvert.inspection import Confidence, Lens, Price, Trace, View
+    from ouvert.inspection import Price, Subject, Trace, View
 
 SUMMARY = "Look inside: what each layer would say, and how sure the model was."
 VIEWS = ("lens", "confidence", "attention", "experts", "attribution", "states")
 SHORT = 64  # tokens of an answer that is written to be looked at, unless --max-tokens says otherwise
 WIDEST = 100  # columns, where the terminal does not say
-CELL, MARGIN = 11, 22  # characters of a layer's cell, and of what stands before the first
-# Behind a token, by its probability: dark where the model is unsure, light where it is sure (cividis, 256 colours).
-SHADES = ((0.9, 228, 16), (0.6, 185, 16), (0.3, 144, 16), (0.1, 102, 231), (0.0, 60, 231))
-PLAIN = "\x1b[0m"
+TOP = 5  # tokens of the lens
+# Which views an option is of: beside others it would do nothing, and is refused.
+OF_VIEWS = {
+    "layers": ("lens",),
+    "top": ("lens",),
+    "positions": ("lens", "confidence", "experts", "states"),
+    "layer": ("attention",),
+    "head": ("attention",),
+    "at": ("attention", "attribution"),
+    "heads": ("attention", "attribution"),
+}
+# Which options are of an answer that is written now.
+OF_WRITING = (
+    *("temperature", "top_k", "top_p", "min_p", "repetition_penalty", "repetition_guard", "seed"),
+    *("best_of", "max_tokens", "stop"),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -64,13 +75,13 @@ def add_view_arguments(parser: argparse.ArgumentParser) -> None:
         help="repeatable (default: lens; nothing is printed where a file is written)",
     )
     group.add_argument("--layers", metavar="WHICH", help='all, "every 4", or numbers: 0,12,29 (default: what fits)')
-    group.add_argument("--top", type=int, default=5, metavar="K", help="how many tokens of the lens (default: 5)")
+    group.add_argument("--top", type=int, metavar="K", help="how many tokens of the lens (5; a table: 1)")
     group.add_argument(
         "--positions", metavar="WHICH", help="all, prompt, answer, last, or numbers (default: answer, or all)"
     )
     group.add_argument("--layer", type=int, metavar="N", help="of the attention (default: the middle one)")
     group.add_argument("--head", type=int, metavar="N", help="of the attention (default: all)")
-    group.add_argument("--at", type=int, metavar="PLACE", help="of attention and attribution (default: the last)")
+    group.add_argument("--at", type=int, metavar="PLACE", help="the token that looks, or that a logit stands behind")
     group.add_argument("--heads", action="store_true", help="attribution to every head, and what values add")
 
 
@@ -91,14 +102,12 @@ def complete_what(prefix: str, **_: object) -> list[str]:
 def run(args: argparse.Namespace) -> int:
     """0: shown. 1: not, with a sentence on stderr."""
     from ouvert import inspection
-    from ouvert.inspection import InspectionError
 
-    if args.no_words and args.save is None:
-        raise InspectionError(
-            "looking: --no-words is of the file that --save writes, and there is none. Give --save FILE."
-        )
-    model, transcript = answer_written_now(args) if args.prompt else answer_of_a_receipt(args)
+    check_options(args)
+    model, written = answer_to_write(args) if args.prompt else answer_of_a_receipt(args)
     with model:
+        check_views(inspection.subject_of(model), args)
+        transcript = written()
         subject = inspection.subject_of(model, transcript.variant)
         say_price(
             inspection.plan_of(subject, transcript, lens_rows=lens_rows(subject.layers, transcript, args)), subject.name
@@ -109,16 +118,67 @@ def run(args: argparse.Namespace) -> int:
             print(json.dumps({**trace.json(), "views": [view.json() for view in views.values()]}, ensure_ascii=False))
         elif args.view or (args.page is None and args.save is None):
             for name, view in views.items():
-                print_view(trace, name, view)
+                print_view(trace, name, view, args.top or 1)
         write_files(trace, args)
     return 0
+
+
+# --- what is checked before anything is computed ---
+
+
+def check_options(args: argparse.Namespace) -> None:
+    """Raises InspectionError for an option that would do nothing, and for a file that cannot be written."""
+    from ouvert.inspection import InspectionError
+
+    for option, of in idle_options(args):
+        raise InspectionError(f"looking: {spelled(option)} is of {of}, which is not asked for. Leave it out, or ask.")
+    for path in (args.save, args.page):
+        if path is not None and (path.is_dir() or not path.parent.is_dir()):
+            wrong = "is a folder" if path.is_dir() else f"would be in {path.parent}, which is no folder"
+            raise InspectionError(f"looking: {path} {wrong}, expected a file that can be written. Give another name.")
+
+
+def idle_options(args: argparse.Namespace) -> Iterator[tuple[str, str]]:
+    """Each option that was given and would do nothing, and what it is of."""
+    given = [name for name, value in vars(args).items() if value is not None and value is not False and value != []]
+    shown = args.view or ["lens"]
+    of: dict[str, str] = {}
+    if args.save is None:
+        of["no_words"] = "the file that --save FILE writes"
+    of |= {name: f"--view {' or '.join(views)}" for name, views in OF_VIEWS.items() if not set(views) & set(shown)}
+    if args.prompt:
+        of |= dict.fromkeys(("conversation", "model"), "an answer that was given (a RECEIPT)")
+    else:
+        of["raw"] = "a PROMPT"
+    if args.raw or not args.prompt:
+        of |= dict.fromkeys(OF_WRITING, "an answer that is written now (a MODEL, a PROMPT, no --raw)")
+    return ((name, of[name]) for name in given if name in of)
+
+
+def spelled(option: str) -> str:
+    return "--" + option.replace("_", "-")
+
+
+def check_views(subject: "Subject", args: argparse.Namespace) -> None:
+    """Raises InspectionError for what cannot be shown of this model, before an answer is written for it."""
+    from ouvert.inspection import check_asked
+
+    check_asked(
+        subject,
+        args.view or (),
+        layers=layers_asked_for(subject.layers, args),
+        top=TOP if args.top is None else args.top,
+        layer=args.layer,
+        heads=args.head,
+        max_bytes=args.max_bytes,
+    )
 
 
 # --- what is looked at ---
 
 
-def answer_written_now(args: argparse.Namespace) -> "tuple[Model, Transcript]":
-    """The model, and its answer to the prompt, which is written now and leaves no receipt."""
+def answer_to_write(args: argparse.Namespace) -> "tuple[Model, Callable[[], Transcript]]":
+    """The model, and what writes its answer to the prompt, which leaves no receipt."""
     from ouvert.assistant import Transcript, load, transcript_of
     from ouvert.cli.progress import show_progress
 
@@ -135,14 +195,14 @@ def answer_written_now(args: argparse.Namespace) -> "tuple[Model, Transcript]":
     )
     prompt = " ".join(args.prompt)
     if args.raw:
-        return model, Transcript(prompt_ids=tuple(model.text_ids(prompt)))
+        return model, lambda: Transcript(prompt_ids=tuple(model.text_ids(prompt)))
     settings = generation_settings(args)
     settings["max_tokens"] = settings["max_tokens"] or SHORT
-    return model, transcript_of(model.chat(prompt, stop=args.stop, **settings), model.chat_format)
+    return model, lambda: transcript_of(model.chat(prompt, stop=args.stop, **settings), model.chat_format)
 
 
-def answer_of_a_receipt(args: argparse.Namespace) -> "tuple[Model, Transcript]":
-    """The model that a receipt names, and the receipt's answer. Raises LedgerError."""
+def answer_of_a_receipt(args: argparse.Namespace) -> "tuple[Model, Callable[[], Transcript]]":
+    """The model that a receipt names, and what opens the receipt's answer. Raises LedgerError, and so does that."""
     from ouvert.assistant import (
         LedgerError,
         ReplayInput,
@@ -156,7 +216,8 @@ def answer_of_a_receipt(args: argparse.Namespace) -> "tuple[Model, Transcript]":
     try:
         entry = ledger.find(args.what)
     except LedgerError as problem:
-        raise LedgerError(f"{problem} To look into a model's answer now: ouvert look {args.what} PROMPT") from problem
+        model_named = "MODEL" if args.what == "last" or args.what.isdigit() else args.what
+        raise LedgerError(f"{problem} To look into a model's answer now: ouvert look {model_named} PROMPT") from problem
     check_readable(entry.receipt, f"looking into receipt {entry.number}")
     contents = ledger.contents(entry.digest)
     given: Mapping[str, Any] = {} if args.conversation is None else read_conversation(args.conversation)
@@ -165,11 +226,7 @@ def answer_of_a_receipt(args: argparse.Namespace) -> "tuple[Model, Transcript]":
         conversation=conversation_as_asked(entry.receipt, **given) if given else None,
     )
     model = model_of(entry.receipt, args)
-    try:
-        return model, reopened(model, entry.receipt, said)
-    except BaseException:
-        model.close()
-        raise
+    return model, lambda: reopened(model, entry.receipt, said)
 
 
 def lens_rows(layers: int, transcript: "Transcript", args: argparse.Namespace) -> int:
@@ -214,9 +271,11 @@ def view_of(trace: "Trace", name: str, args: argparse.Namespace) -> "View":
     positions = positions_of(trace, args)
     match name:
         case "lens":
-            return trace.lens(args.top, layers_asked_for(trace.subject.layers, args), positions)
+            top = args.top or TOP
+            return trace.lens(top, layers_asked_for(trace.subject.layers, args), positions)
         case "confidence":
-            return trace.confidence()
+            answer = any(token.part == "answer" for token in trace.tokens)
+            return trace.confidence("answer" if answer and args.positions is None else positions)
         case "attention":
             layer = trace.subject.layers // 2 if args.layer is None else args.layer
             return trace.attention(layer, args.head, "last" if args.at is None else args.at, values=args.heads)
@@ -252,61 +311,7 @@ def whole_numbers(text: str) -> list[int] | None:
     return [int(part) for part in parts] if all(part.strip().lstrip("-").isdigit() for part in parts) else None
 
 
-# --- forms ---
-
-
-def print_view(trace: "Trace", name: str, view: "View") -> None:
-    """A table; how it is computed stands below it."""
-    from ouvert.inspection import Confidence, Lens, text_table
-
-    colours = sys.stdout.isatty()
-    if isinstance(view, Lens):
-        print_lens(trace, view, colours)
-    elif isinstance(view, Confidence):
-        print_confidence(trace, view, colours)
-    else:
-        print(visible(text_table(view.table())))
-    places = sorted({f"{lines.file}:{lines.first}" for lines in view.how.lines})
-    print(visible(f"({name}, {view.kind}) {view.how.says} {', '.join(places)}"), file=sys.stderr)
-
-
-def print_lens(trace: "Trace", lens: "Lens", colours: bool) -> None:
-    """One row a token; one column a layer, the last at the right: what it would say next."""
-    print(" " * MARGIN + "".join(f"layer {layer}".ljust(CELL) for layer in lens.layers.tolist()))
-    for at, place in enumerate(lens.places.tolist()):
-        print(label(place, trace.tokens[place].text), end="")
-        for n in range(len(lens.layers)):
-            text, chance = lens.pieces[str(lens.ids[n, at, 0])], exp(float(lens.logprobs[n, at, 0]))
-            print(shaded(f"{short(text, CELL - 4)} {chance:.0%}".ljust(CELL), chance, colours), end="")
-        print()
-
-
-def print_confidence(trace: "Trace", confidence: "Confidence", colours: bool) -> None:
-    """One row a token: its probability, its rank, and what else was likely."""
-    print(" " * MARGIN + "chance  rank  likeliest")
-    for n, place in enumerate(confidence.places.tolist()):
-        chance = exp(float(confidence.logprobs[n]))
-        others = zip(confidence.alternative_ids[n].tolist(), confidence.alternative_logprobs[n].tolist(), strict=True)
-        said = "  ".join(f"{short(confidence.pieces[str(i)], 12)} {exp(p):.0%}" for i, p in others)
-        cell = shaded(f"{chance:6.1%}", chance, colours)
-        print(f"{label(place, trace.tokens[place].text)}{cell}  {int(confidence.ranks[n]):>4}  {said}")
-
-
-def label(place: int, text: str) -> str:
-    return f"{place:>5} {short(text, MARGIN - 8)}".ljust(MARGIN)
-
-
-def short(text: str, width: int) -> str:
-    """On one line, spaces to be seen, and not wider than this."""
-    flat = visible(text.replace("\n", "⏎").replace("\t", "⇥").replace(" ", "·"))
-    return flat if len(flat) <= width else flat[: width - 1] + "…"
-
-
-def shaded(text: str, chance: float, colours: bool) -> str:
-    if not colours:
-        return text
-    behind, ink = next((behind, ink) for least, behind, ink in SHADES if chance >= least)
-    return f"\x1b[48;5;{behind};38;5;{ink}m{text}{PLAIN}"
+# --- where it goes ---
 
 
 def write_files(trace: "Trace", args: argparse.Namespace) -> None:
