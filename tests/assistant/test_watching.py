@@ -1,14 +1,17 @@
 """Watching an answer while it is written: what comes, that it is true, and that the answer is the unwatched one."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from tests.assistant.test_assistant import ScriptedEngine, ScriptedFormat
+from tests.engine.test_other_caches import native_runner
 
 import ouvert
-from ouvert.assistant import AssistantError, Ledger, Probe, Watched
+from ouvert.assistant import Assistant, AssistantError, ChatRequest, Ledger, Probe, Watched, as_conversation
 from ouvert.assistant.watching import Watcher, probe_facts
-from ouvert.engine import Confidence, Token
+from ouvert.engine import Confidence, LocalEngine, Token, Vocabulary
 from ouvert.inspection import Direction, InspectionError, write_direction
 from ouvert.store import Directions, StoreError, default_home
 
@@ -176,6 +179,33 @@ def test_a_probe_without_a_threshold_counts_nothing_as_above():
 
 def test_an_answer_without_tokens_has_a_summary_without_numbers():
     assert Watcher(["confidence"], SHOWN, "tiny").summary == {"watch": ["confidence"], "tokens": 0}
+
+
+@pytest.mark.parametrize("family", ["gpt_oss", "deepseek_v3"])
+def test_a_mixture_tells_the_experts_that_a_look_inside_finds(family):
+    """From the engine to the event: layers that have experts, at the place before each token."""
+    engine = LocalEngine(native_runner(family), 512, lambda: ScriptedEngine.facts)
+    vocabulary = Vocabulary([bytes([65 + n]) for n in range(engine.vocabulary_size)], frozenset(), lambda text: [0])
+    assistant = Assistant(engine, ScriptedFormat({}), "tiny", "sha256:" + "0" * 64, lambda: vocabulary)
+    asked = ChatRequest(conversation=as_conversation("Hi"), watch=("experts",), sampling={"seed": 3, "max_tokens": 9})
+    seen, others = read(assistant.answer(asked))
+    plain = list(assistant.answer(replace(asked, watch=())))
+    ids = [1, 2, 3, *(each.id for each in seen)]
+    assert others[-1].receipt["tokens"]["output_digest"] == plain[-1].receipt["tokens"]["output_digest"]
+    layers = seen[0].experts.layers
+    assert layers == tuple(n for n in range(4) if f"layers.{n}.experts.chosen" in engine.shown)
+    names = [f"layers.{n}.experts.{part}" for n in layers for part in ("chosen", "weights")]
+    with engine.watching(names) as watching:
+        watching.step([(watching.new_sequence(len(ids)), np.array(ids, np.int32))], "all")
+        for each in seen:
+            for row, n in enumerate(layers):
+                np.testing.assert_array_equal(
+                    each.experts.chosen[row], watching.seen(f"layers.{n}.experts.chosen")[each.place - 1]
+                )
+                weights = watching.seen(f"layers.{n}.experts.weights")[each.place - 1].astype(np.float64)
+                shares = weights / weights.sum()
+                assert each.experts.entropy[row] == pytest.approx(-(shares * np.log(shares)).sum(), abs=1e-5)
+    engine.close()
 
 
 def test_tokens_that_are_not_the_likeliest_are_counted():
