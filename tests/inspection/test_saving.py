@@ -121,3 +121,19 @@ def test_the_file_is_plain_safetensors(trace, tmp_path):
     trace.save(tmp_path / "a.trace")
     with safe_open(tmp_path / "a.trace", framework="numpy") as file:
         assert sorted(file.keys()) == sorted(trace.names)
+
+
+def test_a_file_that_cannot_be_written_is_named_as_it_was_given(trace, tmp_path):
+    for write in (trace.save, trace.page):
+        with pytest.raises(FileNotFoundError) as caught:
+            write(tmp_path / "nowhere" / "a.html")
+        assert caught.value.filename == str(tmp_path / "nowhere" / "a.html")
+
+
+def test_a_trace_and_its_views_say_what_they_are(trace):
+    assert f"{len(trace.tokens)} tokens" in repr(trace)
+    assert "layers.0.out" in repr(trace)
+    shown = repr(trace.attribution(heads=True))
+    assert shown.startswith("attribution (observation)\n")
+    assert "layers.0.mlp.out" in shown
+    assert "array(" not in shown

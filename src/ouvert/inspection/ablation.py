@@ -36,7 +36,7 @@ SAYS = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class Ablation(View):
     """Changes of a metric: `changes[i, j]` is without unit j of `layers[i]`. docs/formats/patch.md has its JSON.
 

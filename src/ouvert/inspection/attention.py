@@ -21,7 +21,7 @@ SAYS = (
 AT_REST = 0.99  # of a head's attention, on its sink: the head does nothing for this token
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class Attention(View):
     """The attention of one layer. `queries`: places of the tokens that look; `heads`: which; `places`: of the tokens
     that are looked at, all up to the last query.

@@ -24,7 +24,7 @@ SAYS = (
 ADDED = ("attention.out", "mixer.out", "experts.out", "mlp.out")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class Attribution(View):
     """The logit of `token` after the token at `place`, as a sum.
 

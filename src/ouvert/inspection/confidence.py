@@ -19,7 +19,7 @@ SAYS = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class Confidence(View):
     """Of each token but the sequence's first, what the model thought of it before it came. Log-probabilities are
     natural logarithms at temperature 1, before any sampling setting: the sampler's own.

@@ -19,7 +19,7 @@ SAYS = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class ExpertsView(View):
     """The choices of all layers with experts. `layers`, `places`: which; `experts`: how many a layer has, of which each
     token takes `top_k`.

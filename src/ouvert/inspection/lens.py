@@ -21,7 +21,7 @@ SAYS = (
 SAYS_FOCUS = SAYS + " Of the logits only those of the chosen tokens are computed; there is no softmax."
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class Lens(View):
     """Row [layer][token]: what the model would say after that token, read off after that layer.
 
@@ -55,7 +55,7 @@ class Lens(View):
         ]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class FocusLens(View):
     """The logits of a few tokens after each layer, exactly those that the whole lens has of them.
 

@@ -57,7 +57,7 @@ class OfText:
     flips_error: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class Microscope(View):
     """One way of computing against another, over some texts. docs/formats/microscope.md has its JSON."""
 

@@ -86,7 +86,7 @@ class Noise(TypedDict):
     beyond: Array
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class Patching(View):
     """A grid of effects: layers × positions, or layers × heads. docs/formats/patch.md describes its JSON.
 

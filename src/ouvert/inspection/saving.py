@@ -35,16 +35,19 @@ def trace_bytes(facts: Mapping[str, Any], values: Mapping[str, Array], *, words:
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """The file is there whole or not at all, and only its owner can read it. Raises OSError where it cannot be
-    written."""
-    with NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:  # mode 0600
-        try:
-            file.write(data)
-            file.flush()
-            os.replace(file.name, path)
-        except BaseException:
-            os.unlink(file.name)
-            raise
+    """The file is there whole or not at all, and only its owner can read it. Raises OSError, with this path, where
+    it cannot be written."""
+    try:
+        with NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:  # mode 0600
+            try:
+                file.write(data)
+                file.flush()
+                os.replace(file.name, path)
+            except BaseException:
+                os.unlink(file.name)
+                raise
+    except OSError as problem:  # of the file beside it, whose name nobody gave
+        raise OSError(problem.errno, problem.strerror, str(path)) from problem
 
 
 def without_words(facts: Mapping[str, Any]) -> dict[str, Any]:

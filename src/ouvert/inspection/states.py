@@ -23,7 +23,7 @@ SAYS_HIDDEN = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class States(View):
     """`norms` (layers, tokens): the Euclidean norm of a layer's whole state after the token. `time_steps` (layers,
     tokens): softplus(dt), the mean over channels (heads in Mamba-2); `longest_steps`: the largest of them."""
@@ -44,7 +44,7 @@ class States(View):
         ]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class HiddenAttention(View):
     """What reaches the token `query` from each of `places`, in one layer.
 

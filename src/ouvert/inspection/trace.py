@@ -342,6 +342,12 @@ class Trace:
             self.lens()
         return html_page(self.json(), [view.json() for view in self.views])
 
+    def __repr__(self) -> str:
+        return (
+            f"<Trace of {self.facts['name']} ({self.kind}): {len(self.tokens)} tokens, kept {', '.join(self.names)}; "
+            f"views {', '.join(self.available)}>"
+        )
+
     def _repr_html_(self) -> str:
         return html_table(self.table())
 

@@ -16,7 +16,7 @@ KINDS = get_args(Kind)
 DIGITS = 5  # behind the point, in JSON: enough to read, and half the size
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class View:
     """One view of a trace. Arrays are float32, or int64 of ids and places; `json()` rounds them to DIGITS.
 
@@ -54,6 +54,9 @@ class View:
                 "docs/formats/trace.md has it. Make the trace again."
             ) from problem
 
+    def __repr__(self) -> str:
+        return f"{self.view} ({self.kind})\n{text_table(self.table())}"
+
     def _repr_html_(self) -> str:
         """The table with its heading, for notebooks."""
         lines = "".join(f"<pre>{escape(f'{at.file}:{at.first}')}\n{escape(at.text)}</pre>" for at in self.how.lines)
@@ -63,7 +66,7 @@ class View:
         )
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
-        return {"text/html": self._repr_html_(), "text/plain": text_table(self.table())}
+        return {"text/html": self._repr_html_(), "text/plain": repr(self)}
 
 
 BESIDE = frozenset({"how", "kind"})
@@ -114,14 +117,20 @@ def html_table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def text_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Columns of equal width, the first MOST_ROWS rows. Raises nothing."""
+    """Columns of equal width, the first MOST_ROWS rows, and how many more there are. Raises nothing."""
     if not rows:
         return "nothing"
     lines = [list(rows[0]), *([shown(value) for value in row.values()] for row in rows[:MOST_ROWS])]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines)
+    table = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
+    more = [f"{len(rows) - MOST_ROWS} more rows: .table(), --json"] if len(rows) > MOST_ROWS else []
+    return "\n".join([*table, *more])
 
 
 def shown(value: Any) -> str:
-    """A cell for people."""
-    return f"{value:.4g}" if isinstance(value, float | np.floating) else repr(value) if value == "" else str(value)
+    """A cell for people, on one line."""
+    if value is None:
+        return "-"
+    if isinstance(value, str):
+        return repr(value) if value.strip() != value or not value.isprintable() or not value else value
+    return f"{value:.4g}" if isinstance(value, float | np.floating) else str(value)

@@ -116,6 +116,8 @@ def said(where: str, faults: Sequence[Fault]) -> str:
     first = faults[0]
     if first["type"] == "missing":
         return f"{where} is missing. Send it."
+    if first["type"] == "extra_forbidden":
+        return f"{where} is not known here, expected the fields of /openapi.json. Leave it out, or correct its name."
     given = repr(first["input"])
     given = given if len(given) <= LONGEST_SHOWN else given[:LONGEST_SHOWN] + " …"
     wanted = list(dict.fromkeys(expected(fault) for fault in faults))

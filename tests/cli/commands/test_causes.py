@@ -5,6 +5,7 @@ import json
 import pytest
 
 from ouvert.cli import main
+from ouvert.cli.commands import direction
 
 
 @pytest.fixture
@@ -118,3 +119,17 @@ def test_a_patch_prints_its_price_and_the_grid(ouvert, model):
     assert "3 tokens and the corrupted one 4" in err
     status, _, err = ouvert("patch", model, "abc", "abd", "--for", "xx", "--against", "y")
     assert "'xx' is 2: ['x', 'x']" in err
+
+
+@pytest.mark.parametrize(
+    ("held_out", "by_chance", "said"),
+    [
+        (0.95, 0.8, "It tells"),
+        (0.0, 1.0, "too few"),
+        (1.0, 1.0, "too few"),
+        (0.6, 0.8, "does not"),
+        (0.0, 0.8, "does not"),
+    ],
+)
+def test_what_is_said_of_a_direction_follows_from_its_numbers(held_out, by_chance, said):
+    assert said in direction.what_auc_says(held_out, by_chance)

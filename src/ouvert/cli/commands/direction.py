@@ -216,9 +216,17 @@ def print_direction(name: str, found: "Direction", as_json: bool) -> None:
         print(f"  layer      {found.layer}, chosen of {len(auc['choosing'])}: {profile(auc['choosing'])}")
         print(f"  held out   AUC {auc['held_out']:.3f} on {' + '.join(map(str, auc['held_out_prompts']))} prompts")
         print(f"  shuffled   AUC {shuffled['mean']:.3f} ({shuffled['low']:.3f} to {shuffled['high']:.3f})")
-        print(
-            "(observation) It tells these prompts apart. Whether it is a cause: ouvert direction test", file=sys.stderr
-        )
+        verdict = what_auc_says(auc["held_out"], shuffled["high"])
+        print(f"(observation) {verdict} Whether it is a cause: ouvert direction test", file=sys.stderr)
+
+
+def what_auc_says(held_out: float, by_chance: float) -> str:
+    """What a held-out AUC shows, beside the most that shuffled labels reach."""
+    if held_out > by_chance:
+        return "It tells prompts apart that it has not seen."
+    if by_chance >= 1:
+        return "The held-out prompts are too few to say that it tells them apart: shuffled labels reach 1. Give more."
+    return "It does not tell apart prompts that it has not seen: shuffled labels do as well."
 
 
 def print_test(name: str, result: "DirectionTest") -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ouvert.cli.arguments import add_model_argument
+from ouvert.cli.arguments import add_model_argument, complete_installed
 from ouvert.cli.inside import add_json, counted, loaded, profile, subject_of
 
 if TYPE_CHECKING:
@@ -23,7 +23,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "of French, which no model has seen, or your own."
     )
     add_model_argument(parser, help="a short name, a name in the store, a folder or a file; @4, @8 or @16 behind it")
-    parser.add_argument("--against", metavar="MODEL", help="what it is compared with, e.g. NAME@16 (its own weights)")
+    other = parser.add_argument(
+        "--against", metavar="MODEL", help="what it is compared with, e.g. NAME@16 (its own weights)"
+    )
+    other.completer = complete_installed  # type: ignore[attr-defined]
     parser.add_argument(
         "--text", type=Path, action="append", metavar="FILE", help="a text instead of the two pages; repeatable"
     )

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ouvert.inspection import Patching, PatchPrice
 
 SUMMARY = "Say which layer and token carries the difference between two prompts."
+OVER = ("out", "attention.out", "mixer.out", "experts.out", "mlp.out", "heads")  # what is usual
 CELL = 8  # columns of a cell
 
 
@@ -26,9 +27,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("corrupted", metavar="CORRUPTED", help="the same with another word")
     parser.add_argument("--for", dest="of", required=True, metavar="TEXT", help="the clean answer's token: ' Paris'")
     parser.add_argument("--against", dest="less", required=True, metavar="TEXT", help="the other one's: ' Rome'")
-    parser.add_argument(
+    over = parser.add_argument(
         "--over", default="out", metavar="VALUE", help="out (the residual stream), attention.out, mlp.out, heads, …"
     )
+    over.completer = lambda **_: OVER  # type: ignore[attr-defined]
     parser.add_argument(
         "--noise",
         action="store_true",

@@ -56,7 +56,7 @@ class Tested:
     damage_random: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class DirectionTest(View):
     """The causal test of a direction on one model. docs/formats/direction.md has its JSON.
 
