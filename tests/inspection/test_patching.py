@@ -166,11 +166,32 @@ def test_progress_counts_every_cell(subject_called):
         ({"over": "attention.outs"}, r"layers have no attention.outs that may be replaced; they have .*attention.out"),
         ({"alignment": [(0, 9)]}, "pairs of token numbers below 7"),
         ({"alignment": []}, "pairs of token numbers"),
+        ({"alignment": [(1, 1), (1, 1)]}, "different pairs of token numbers"),
+        ({"layers": [1, 1]}, "each once"),
     ],
 )
 def test_what_cannot_be_is_said(subject_called, settings, message):
     with pytest.raises(InspectionError, match=message):
         patch(subject_called("llama"), CLEAN, CORRUPTED, Tokens(), **settings)
+
+
+def test_what_would_hold_too_much_is_refused_before_it_is_computed(subject_called, monkeypatch):
+    subject = subject_called("llama")
+    monkeypatch.setattr("ouvert.inspection.patching.MOST_HELD", 1_000_000)
+    with pytest.raises(InspectionError, match=r"512 tokens, 2 layers and 32 donors would hold \d+ bytes"):
+        patch(subject, [5] * 512, [6] * 512, Tokens(), donors=32)
+
+
+def test_it_may_be_stopped_while_donors_are_run(subject_called):
+    calls = []
+
+    def progress(done, total):
+        calls.append((done, total))
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        patch(subject_called("llama"), CLEAN, CORRUPTED, Tokens(), progress=progress)
+    assert calls == [(0, 14)]
 
 
 def test_prompts_without_a_difference_have_nothing_to_explain(subject_called):

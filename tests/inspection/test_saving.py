@@ -1,5 +1,6 @@
 """A trace in a file: read back with its model or without, and written without its words."""
 
+import json
 import stat
 
 import numpy as np
@@ -137,3 +138,14 @@ def test_a_trace_and_its_views_say_what_they_are(trace):
     assert shown.startswith("attribution (observation)\n")
     assert "layers.0.mlp.out" in shown
     assert "array(" not in shown
+
+
+def test_the_word_that_an_attribution_was_asked_for_is_not_in_a_file_without_words(trace, tmp_path):
+    trace.attribution("H", position=3)
+    trace.attribution(ord("e"), position=4)
+    trace.save(tmp_path / "a.trace", words=False)
+    with safe_open(tmp_path / "a.trace", framework="numpy") as file:
+        facts = json.loads(file.metadata()["ouvert.trace"])
+    named = [key for key, view in facts["views"].items() if view["view"] == "attribution"]
+    assert len(named) == 3
+    assert not any("H" in key or "101" in key for key in named)

@@ -142,3 +142,10 @@ def test_a_key_kept_before_there_were_scopes_has_none(tmp_path):
     del stated["keys"][0]["scopes"]
     file.write_text(json.dumps(stated))
     assert [key.scopes for key in Keys(tmp_path).every()] == [()]
+
+
+def test_a_place_that_no_sequence_has_is_refused(client):
+    path = "/v1/chat/completions"
+    refused = client.post(path, json=asked(path, [SILENT | {"positions": [2**70]}]))
+    assert refused.status_code == 400
+    assert "expected 0 <= start < stop <= 2147483647" in refused.json()["error"]["message"]

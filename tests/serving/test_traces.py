@@ -88,6 +88,11 @@ def test_views_are_those_of_the_format(client, trace, view, asked):
         ("experts", "has no experts.chosen"),
         ("states", "has no mixer.state_norm"),
         ("focus?tokens=no%20such%20token", "expected one"),
+        ("focus?tokens=99999999999999999999999", "expected an id from 0 to"),
+        ("attribution?token=99999999999999999999999", "expected an id from 0 to"),
+        ("lens?layers=every%20²", "expected all, every N"),
+        ("lens?positions=message%20" + "9" * 5000, "expected all, prompt"),
+        ("page?words=false", "expected no parameter"),
     ],
 )
 def test_what_cannot_be_shown_is_refused_in_a_sentence(client, trace, asked, said):
@@ -225,3 +230,22 @@ def test_an_edited_model_is_looked_into_as_an_intervention(client):
         made = ended(client, client.post("/ouvert/traces", json={"model": name_of(client), "edits": edits, **asked}))
         assert made["kind"] == "intervention", made
         assert client.get(f"/ouvert/traces/{made['id']}/lens").json()["kind"] == "intervention"
+
+
+def test_names_of_values_are_not_so_many_that_comparing_them_takes_long(client):
+    body = {"model": name_of(client), "ids": [1], "plan": True}
+    assert client.post("/ouvert/traces", json=body | {"record": ["layers.*.out"] * 256}).status_code == 200
+    for names in (["layers.*.out"] * 257, ["l" * 129]):
+        refused = client.post("/ouvert/traces", json=body | {"record": names})
+        assert refused.status_code == 400
+        assert "record" in refused.json()["error"]["message"]
+
+
+def test_a_lens_of_very_many_tokens_is_refused_before_it_takes_the_memory(client, monkeypatch):
+    made = client.post("/ouvert/traces", json={"model": name_of(client), "ids": [1, 2, 3, 4]})
+    trace = ended(client, made)
+    monkeypatch.setattr("ouvert.inspection.trace.MOST_IN_LENS", 19)
+    assert client.get(f"/ouvert/traces/{trace['id']}/lens?top=4").status_code == 200
+    refused = client.get(f"/ouvert/traces/{trace['id']}/lens?top=5")
+    assert refused.status_code == 400
+    assert "are 20, expected at most 19" in refused.json()["error"]["message"]

@@ -1,5 +1,6 @@
 """What the model would say if it stopped after layer n: the logit lens, whole or for a few tokens only."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -90,8 +91,8 @@ def layers_asked(subject: Subject, asked: str | Iterable[int] | None) -> list[in
     match asked:
         case None | "all":
             chosen: set[int] = set(range(last + 1))
-        case str() if (words := asked.split()) and words[0] == "every" and words[1:] and words[1].isdigit():
-            chosen = set(range(last, -1, -max(int(words[1]), 1)))
+        case str() if (step := re.fullmatch(r"\s*every\s+([0-9]{1,9})\s*", asked)) is not None:
+            chosen = set(range(last, -1, -max(int(step[1]), 1)))
         case str():
             chosen = {-1}
         case _:

@@ -65,12 +65,12 @@ def own_name(subject: Subject, asked: str) -> str:
     of no value of this model."""
     known = subject.names
     for alias, ours, but in ALIASES:
-        found = re.fullmatch(re.escape(alias).replace(re.escape("{n}"), r"(\d+)"), asked)
+        found = re.fullmatch(re.escape(alias).replace(re.escape("{n}"), r"(\d{1,9})"), asked)
         if found and subject.family not in but:
             layer = int(found[1]) if found.groups() else 0
             asked = into_a_layer(ours, layer)
             break
-    if re.fullmatch(r"layers\.\d+\.in", asked):
+    if re.fullmatch(r"layers\.\d{1,9}\.in", asked):
         asked = into_a_layer("layers.{n}.in", int(asked.split(".")[1]))
     if asked in known:
         return asked
@@ -100,7 +100,7 @@ def own_names(subject: Subject, asked: str | Iterable[str]) -> list[str]:
 
 def near(subject: Subject, asked: str) -> Sequence[str]:
     """The names that look most like it, of the layer that it names, or of the last."""
-    said = re.search(r"(?:layers?|blocks)\D?(\d+)", asked)
+    said = re.search(r"(?:layers?|blocks)\D?(\d{1,9})", asked)
     layer = min(int(said[1]), subject.layers - 1) if said else subject.layers - 1
     names = [name for name in subject.names if not name.startswith("layers.") or name.startswith(f"layers.{layer}.")]
     wanted = asked.replace(said[0], f"layers.{layer}") if said else asked

@@ -30,6 +30,7 @@ from ouvert.inspection.view import View, as_json, from_list
 Direction = Literal["denoise", "noise"]
 Progress = Callable[[int, int], None]  # cells done, of how many
 
+MOST_HELD = 2_000_000_000  # bytes of values and logits
 HEADS = "heads"  # of `over`: each head's share of attention.mixed, at all tokens
 OUT = "out"
 MIXED = "attention.mixed"
@@ -193,9 +194,11 @@ def patch(
     `price` is told what the grid will cost before it is computed, and may raise to stop it.
 
     Raises InspectionError for prompts that cannot be aligned or do not differ in the metric, and for a value, layer,
-    direction or number of donors that there is not; MemoryError if the caches cannot grow.
+    direction or number of donors that there is not, for prompts beyond the context, and for what would hold more than
+    MOST_HELD bytes; MemoryError if the caches cannot grow.
     """
     asked = checked(subject, request)
+    check_held(subject, asked)
     programs = LayerPrograms(subject)
     try:
         return measured(subject, programs, asked, price, progress)
@@ -230,14 +233,34 @@ def checked(subject: Subject, request: PatchRequest) -> Asked:
     )
 
 
+def check_held(subject: Subject, asked: Asked) -> None:
+    """Raises InspectionError for prompts that do not fit the context, or whose runs take more than MOST_HELD bytes."""
+    tokens = max(len(asked.run_ids), len(asked.donor_ids))
+    if subject.context is not None and tokens > subject.context:
+        raise InspectionError(
+            f"patching: a prompt of {tokens} tokens, expected at most {subject.context}, the context of {subject.name} "
+            "here. Shorten it."
+        )
+    every_layer = (subject.layers + 1) * subject.width("embedding", tokens)
+    patched = sum(subject.width(name, tokens) for name in asked.names) * (asked.donors + 2)
+    logits = 2 * int(subject.model.config.vocab_size)
+    held = 4 * tokens * (every_layer + patched + logits)
+    if held > MOST_HELD:
+        raise InspectionError(
+            f"patching: {tokens} tokens, {len(asked.layers)} layers and {asked.donors} donors would hold {held} bytes, "
+            f"expected at most {MOST_HELD}. Shorten the prompts, or ask for fewer layers or donors."
+        )
+
+
 def layers_with(subject: Subject, value: str, layers: Sequence[int] | None) -> tuple[int, ...]:
     """The layers asked for, or all that have the value. Raises InspectionError for one that does not have it."""
     having = tuple(n for n in range(subject.layers) if f"layers.{n}.{value}" in subject.names)
     if layers is None:
         return having
-    if not layers or not set(layers) <= set(having):
+    if not layers or not set(layers) <= set(having) or len(set(layers)) != len(layers):
         raise InspectionError(
-            f"{value}: layers={list(layers)}, expected some of those of {subject.name} that have it: {list(having)}."
+            f"{value}: layers={list(layers)!r:.100}, expected some of those of {subject.name} that have it: "
+            f"{list(having)}, each once."
         )
     return tuple(layers)
 
@@ -253,10 +276,11 @@ def aligned(clean: int, corrupted: int, alignment: Sequence[tuple[int, int]] | N
             )
         return tuple((n, n) for n in range(clean))
     pairs = tuple((int(a), int(b)) for a, b in alignment)
-    if not pairs or not all(0 <= a < clean and 0 <= b < corrupted for a, b in pairs):
+    within = all(0 <= a < clean and 0 <= b < corrupted for a, b in pairs)
+    if not pairs or not within or len(set(pairs)) != len(pairs):
         raise InspectionError(
-            f"patching: alignment={list(pairs)!r:.100}, expected pairs of token numbers below {clean} (clean) and "
-            f"{corrupted} (corrupted)."
+            f"patching: alignment={list(pairs)!r:.100}, expected different pairs of token numbers below {clean} "
+            f"(clean) and {corrupted} (corrupted)."
         )
     return pairs
 
@@ -283,7 +307,11 @@ def measured(
             f"patching: the metric is {of_run:.4g} after both prompts, so there is no difference to explain. Choose "
             "prompts after which the model answers differently, or another metric."
         )
-    noise = [programs.record(ids, asked.names, logits=False)[0] for ids in random_donors(subject, asked)]
+    noise = []
+    for ids in random_donors(subject, asked):
+        noise.append(programs.record(ids, asked.names, logits=False)[0])
+        if progress is not None:  # which may stop it
+            progress(0, cost.cells)
     scale = (of_donor - of_run) or 1.0  # a run that is its own donor: changes are shown as they are, and are 0
     try:
         changed = np.array(list(rows_of_grid(subject, run, asked, [given, *noise], progress)))

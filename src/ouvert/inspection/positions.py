@@ -9,6 +9,7 @@ from ouvert.inspection.subject import Array
 from ouvert.inspection.tokens import TracedToken
 
 Positions = str | Iterable[int]
+MOST_DIGITS = 9  # of a number in words
 
 
 def places_asked(tokens: Sequence[TracedToken], asked: Positions) -> Array:
@@ -26,7 +27,7 @@ def places_asked(tokens: Sequence[TracedToken], asked: Positions) -> Array:
             chosen = [token.place for token in tokens[-1:]]
         case ["prompt" | "answer" as part]:
             chosen = [token.place for token in tokens if token.part == part]
-        case ["message", number] if number.isdigit():
+        case ["message", number] if number.isdecimal() and len(number) <= MOST_DIGITS:
             chosen = [token.place for token in tokens if token.message == int(number)]
         case _:
             chosen = []

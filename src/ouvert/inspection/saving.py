@@ -54,7 +54,12 @@ def without_words(facts: Mapping[str, Any]) -> dict[str, Any]:
     """A trace's JSON without texts and ids. Raises nothing."""
     tokens = [{**token, "text": "", "id": NO_ID} for token in facts["tokens"]]
     recorded = [each for each in facts["recorded"] if each["name"] not in TELLING_VALUES]
-    views = {key: view_without_words(view) for key, view in facts["views"].items() if view["view"] != "focus"}
+    shown = [(key, view) for key, view in facts["views"].items() if view["view"] != "focus"]
+    # A view stands under what it was asked for, which of an attribution is a token.
+    views = {
+        f"attribution {n}" if view["view"] == "attribution" else key: view_without_words(view)
+        for n, (key, view) in enumerate(shown)
+    }
     return {**facts, "tokens": tokens, "recorded": recorded, "views": views}
 
 

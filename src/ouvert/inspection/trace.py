@@ -34,6 +34,7 @@ from ouvert.inspection.view import Kind, View, html_table
 
 VERSION = 1
 USUAL_MOST = "1 GB"
+MOST_IN_LENS = 5_000_000  # tokens that a lens names: five at 8192 places in 120 layers
 MOST_QUERIES = 256  # whose attention is shown at once
 
 V = TypeVar("V", bound=View)
@@ -166,7 +167,9 @@ class Trace:
         def made() -> Lens:
             chosen = layers_asked(self.subject, layers)
             check_top(self.subject, top)
-            steps = self.steps(streams(chosen), self._places(positions))
+            asked = self._places(positions)
+            check_rows(len(chosen), len(asked), top)
+            steps = self.steps(streams(chosen), asked)
             places, outcomes = lens_of(self.subject, steps, chosen, self._came, top)
             said = {int(token) for each in outcomes for token in each.ids.ravel()} | set(self.ids)
             return lens_view(self.subject, chosen, places, outcomes, self._came, self._pieces(said))
@@ -388,8 +391,11 @@ class Trace:
         return pieces_of(ids, self.subject.tokenizer)
 
     def _token(self, given: int | str) -> int:
-        """Raises InspectionError for a text that is not one token."""
+        """Raises InspectionError for a text that is not one token, and for an id that the model does not have."""
         if not isinstance(given, str):
+            most = int(self.subject.model.config.vocab_size)
+            if not 0 <= int(given) < most:
+                raise InspectionError(f"focus lens: the token is {given!r:.80}, expected an id from 0 to {most - 1}.")
             return int(given)
         tokenizer = self.subject.tokenizer
         found = [] if tokenizer is None else tokenizer.encode(given)
@@ -399,6 +405,15 @@ class Trace:
                 "a text that is one token; a word that follows another begins with a space."
             )
         return int(found[0])
+
+
+def check_rows(layers: int, places: int, top: int) -> None:
+    """Raises InspectionError for a lens of more numbers than MOST_IN_LENS."""
+    if layers * places * top > MOST_IN_LENS:
+        raise InspectionError(
+            f"lens: {top} tokens at {places} places in {layers} layers are {layers * places * top}, expected at most "
+            f"{MOST_IN_LENS}. Ask for fewer tokens (top), layers or positions."
+        )
 
 
 def listed(given: Any) -> Any:

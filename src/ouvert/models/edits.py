@@ -15,6 +15,7 @@ from ouvert.models.family import Model
 from ouvert.models.taps import NamedValue, shown_by
 
 OPERATIONS: tuple[Operation, ...] = get_args(Operation)
+MOST_PLACE = 2**31 - 1  # of a token: more than any sequence has
 MOST = float(np.finfo(np.float32).max)
 # Where chosen experts are scaled and zeroed: by their weights, which their answers are multiplied with.
 EACH_EXPERT = "experts.each"
@@ -65,10 +66,11 @@ class Edit:
             )
         if any(abs(value) * max(1.0, abs(self.strength)) > MOST for value in self.values):
             raise EditError(f"editing {self.tap}: values has a number beyond float32's, expected smaller ones.")
-        if self.start < 0 or (self.stop is not None and self.stop <= self.start):
+        stop = MOST_PLACE if self.stop is None else self.stop
+        if not 0 <= self.start < stop <= MOST_PLACE:
             raise EditError(
-                f"editing {self.tap}: start={self.start}, stop={self.stop}, expected 0 <= start < stop. Leave stop out "
-                "to edit to the end."
+                f"editing {self.tap}: start={self.start}, stop={self.stop}, expected 0 <= start < stop <= "
+                f"{MOST_PLACE}. Leave stop out to edit to the end."
             )
         self._check_count()
         for name in ("heads", "experts"):

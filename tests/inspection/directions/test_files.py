@@ -210,3 +210,32 @@ def test_files_that_are_none(tmp_path):
         read_direction(tmp_path / "absent.direction")
     with pytest.raises(InspectionError, match="there is no such file"):
         read_direction(tmp_path)
+
+
+@pytest.mark.parametrize("more", ['"x": NaN', '"x": -Infinity', '"x": "\\ud800"'])
+def test_facts_that_no_client_could_be_sent_are_refused(tmp_path, more):
+    text = f'{{"format": "{FORMAT}", {more}}}'
+    with SafetensorsWriter(tmp_path / "a.direction", {"layer.1": ("F32", (2,))}, {METADATA: text}) as writer:
+        writer.write("layer.1", np.ones(2, np.float32))
+    with pytest.raises(InspectionError, match="not a JSON object"):
+        read_direction(tmp_path / "a.direction")
+
+
+def test_a_chosen_layer_that_is_no_number_is_not_taken_for_one():
+    vectors = {n: np.ones(2, np.float32) for n in (1, 2, 3)}
+    assert Direction(vectors, {"layer": True}).layer == 2
+    assert Direction(vectors, {"layer": 1}).layer == 1
+
+
+def test_a_member_that_is_no_array_or_is_encrypted_is_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        archive.writestr("layer.3", b"hello")
+    with pytest.raises(InspectionError, match="is no array"):
+        read_direction(tmp_path / "a.npz")
+    np.savez(tmp_path / "b.npz", **{"layer.3": np.ones(2, np.float32)})
+    data = bytearray((tmp_path / "b.npz").read_bytes())
+    data[6] |= 1  # in the member's own header and in the directory: encrypted
+    data[data.find(b"PK\x01\x02") + 8] |= 1
+    (tmp_path / "b.npz").write_bytes(data)
+    with pytest.raises(InspectionError, match=r"not an \.npz file"):
+        read_direction(tmp_path / "b.npz")

@@ -54,6 +54,8 @@ class Direction:
         """The layer that was chosen, or the middle one of those it has. Raises nothing."""
         chosen = self.facts.get("layer")
         layers = sorted(self.vectors)
+        if isinstance(chosen, bool):  # a number to Python
+            chosen = None
         return chosen if isinstance(chosen, int) and chosen in self.vectors else layers[len(layers) // 2]
 
     def unit(self, layer: int | None = None) -> Array:

@@ -9,8 +9,10 @@ Files come from strangers. Sizes are checked before anything is read, numbers be
 """
 
 import json
+import lzma
 import re
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -31,6 +33,10 @@ WRITTEN = (SUFFIX, ".gguf", ".npz", ".safetensors")
 
 PICKLES = frozenset({".pt", ".pth", ".pkl", ".pickle", ".bin", ".ckpt", ".joblib", ".npy"})
 PICKLE_PROTOCOL = b"\x80"  # every pickle since protocol 2 begins with it
+# What damaged and encrypted archives raise when a member is read.
+UNREADABLE = (
+    ValueError, KeyError, EOFError, OSError, MemoryError, RuntimeError, zipfile.BadZipFile, zlib.error, lzma.LZMAError,
+)  # fmt: skip
 FLOATS = frozenset({"F64", "F32", "F16", "BF16"})
 
 # Names of a layer's vector: ours, llama.cpp's, and what people write. The number is that of the layer, from 0.
@@ -143,7 +149,7 @@ def from_npz(path: Path) -> Direction:
                 )
         with np.load(path, allow_pickle=False) as arrays:
             vectors = {name: floats(path, name, arrays[name]) for name in arrays.files}
-    except (ValueError, zipfile.BadZipFile, EOFError, OSError, KeyError, MemoryError, NotImplementedError) as problem:
+    except UNREADABLE as problem:
         raise InspectionError(
             f"{path}: not an .npz file of plain arrays ({str(problem)[:120]}). Arrays of Python objects are pickles, "
             "and are not read."
@@ -202,6 +208,8 @@ def vector_of(path: Path, tensor: Tensor) -> Array:
 
 def floats(path: Path, name: str, array: Array) -> Array:
     """The same for an array of NumPy."""
+    if not isinstance(array, np.ndarray):  # of a member that is no .npy file, numpy gives the bytes
+        raise InspectionError(f"{path}: {name!r:.80} is no array, expected .npy files of floats.")
     if array.dtype.kind != "f" or array.ndim != 1 or not 1 <= len(array) <= MOST_WIDTH:
         raise InspectionError(
             f"{path}: {name!r:.80} is {array.dtype}{array.shape}, expected floats in one axis of {MOST_WIDTH} at most."
@@ -227,7 +235,8 @@ def parsed(path: Path, text: str) -> dict[str, Any]:
     """The JSON of our file. Raises InspectionError for what we did not write."""
     try:
         facts = json.loads(text) if len(text) <= MOST_FACTS else None
-    except (ValueError, RecursionError):
+        json.dumps(facts, ensure_ascii=False, allow_nan=False).encode()  # what clients are shown
+    except (ValueError, RecursionError):  # NaN, infinity and lone surrogates among them
         facts = None
     if not isinstance(facts, dict) or facts.get("format") != FORMAT:
         stated = facts.get("format") if isinstance(facts, dict) else None

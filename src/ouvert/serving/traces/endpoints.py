@@ -1,5 +1,6 @@
 """The endpoints below /ouvert/traces."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
@@ -68,7 +69,7 @@ async def make(call: Call) -> Response:
     asked = Asked(request, receipt_of(call, request), edits, reads_ledger=call.caller.is_owner)
     lease = await call.service.borrow(asked.model, call.caller)
     try:
-        plan, with_lens = asked.plans(lease.model)
+        plan, with_lens = await asyncio.to_thread(asked.plans, lease.model)
         if plan.bytes > request.max_bytes:
             raise Refusal(
                 400,
@@ -159,7 +160,8 @@ def view_called(name: str) -> Handler:
 
     async def shown(call: Call) -> Response:
         given = parameters(name, readers, call.request.query_params)
-        return JSONAnswer(await looked(call, lambda trace: make_view(trace, **given).json()))
+        answer: Response = await looked(call, lambda trace: JSONAnswer(make_view(trace, **given).json()))
+        return answer
 
     return shown
 
@@ -190,6 +192,7 @@ async def tensors(call: Call) -> Response:
 
 
 async def page(call: Call) -> Response:
+    parameters("page", {}, call.request.query_params)
     data = await looked(call, lambda trace: trace.to_html())
     return Response(data, media_type="text/html; charset=utf-8", headers=attachment(kept_of(call), "html"))
 

@@ -29,6 +29,8 @@ from ouvert.serving.errors import Refusal
 SHORT = 64  # tokens of an answer that is written to be looked into, unless max_tokens says otherwise
 MOST_BYTES = 1_000_000_000  # of the values of one trace, and of all that are kept
 USUAL_BYTES = 256_000_000
+MOST_NAMES = 256  # of values and patterns, each compared with every value that the model has
+Name = Annotated[str, Field(max_length=128)]
 
 
 class TraceRequest(BaseModel):
@@ -47,7 +49,7 @@ class TraceRequest(BaseModel):
     tools: list[dict[str, Any]] | None = None
     text: str | None = None
     ids: list[int] | None = None
-    record: list[str] = ["embedding", "layers.*.out"]
+    record: Annotated[list[Name], Field(max_length=MOST_NAMES)] = ["embedding", "layers.*.out"]
     positions: str | list[int] = "all"
     max_bytes: int = Field(USUAL_BYTES, ge=1, le=MOST_BYTES)
     max_tokens: int = Field(SHORT, ge=1, le=MOST_COUNT)
