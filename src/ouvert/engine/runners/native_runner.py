@@ -9,18 +9,18 @@ import numpy as np
 from ouvert.engine.runners.changes import Changes, VariantChanges
 from ouvert.engine.runners.interface import Wanted, shown_of, unknown_names
 from ouvert.engine.variant import BASE, Variant
-from ouvert.kernels import Edits, ExpertReads, Page, Programs
+from ouvert.kernels import ExpertReads, Page
 from ouvert.kernels import Sequence as NativeSequence
 from ouvert.models import Model
 
 if TYPE_CHECKING:
-    from ouvert.kernels import ExpertCache
+    from ouvert.kernels import ExpertCache, Programs
 
 
 class NativeRunner:
     """A token's logits are the same bit for bit: see `kernels.Program`. Edited sequences and others share steps."""
 
-    def __init__(self, model: Model, programs: Programs, experts: "ExpertCache | None" = None) -> None:
+    def __init__(self, model: Model, programs: "Programs", experts: "ExpertCache | None" = None) -> None:
         """`programs` are those of the model, and closed with the runner. `experts`: those that they read from a
         file."""
         self.programs, self._model, self._experts = programs, model, experts
@@ -88,6 +88,8 @@ class NativeRunner:
 def edited(sequence: NativeSequence, changes: Changes) -> NativeSequence:
     """The sequence, with these changes from now on."""
     if changes:
+        from ouvert.kernels import Edits  # where there are no native kernels, this file is imported all the same
+
         sequence.edits = Edits(changes)
     return sequence
 
