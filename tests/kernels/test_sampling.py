@@ -127,3 +127,21 @@ def test_something_is_asked_of_every_row():
         sampling.choose(np.zeros((2, 8), np.float32), np.array([ask()]), [None] * 2, [None] * 2)
     with pytest.raises(ValueError, match="none above the number of tokens"):
         sampling.report(np.zeros((1, 8), np.float32), np.array([9]))
+
+
+@pytest.mark.parametrize("tokens", [1, 2, 63, 64, 65, 4096, 49153])
+def test_rank_and_entropy_are_those_of_the_definition_and_the_same_bits_for_every_instruction_set(tokens):
+    random = np.random.default_rng(tokens)
+    for scale in (0.01, 1.0, 30.0, 3000.0):
+        row = (random.standard_normal(tokens) * scale).astype(np.float32)
+        row[random.integers(tokens)] = row.max()
+        token = int(random.integers(tokens))
+        total = int(plain.shares(row, plain.LOG2_E).sum())
+        rank, entropy = plain.spread(row, token, float(row.max()), total)
+        found = {sampling.spread(row, token, float(row.max()), total, each) for each in available_instruction_sets()}
+        assert len(found) == 1
+        assert found.pop() == (rank, pytest.approx(entropy, abs=1e-11))
+        exact = np.exp(row.astype(np.float64) - row.max())
+        exact /= exact.sum()
+        assert entropy == pytest.approx(-(exact[exact > 0] * np.log(exact[exact > 0])).sum(), abs=1e-7)
+        assert rank == 1 + sum(row > row[token])

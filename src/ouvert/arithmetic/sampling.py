@@ -172,14 +172,12 @@ def likeliest(scores: Array, count: int) -> Array:
     return np.concatenate([above, level])
 
 
-def entropy_of(logits: Array, largest: Array, log_totals: Array) -> Array:
-    """-Σ p·log p in nats of rows (rows, vocabulary), from the largest logit and log_of_total of each, (rows, 1).
-
-    In float32, whose sums NumPy adds up pair by pair: within 1e-5 of its size."""
-    below = logits - largest.astype(np.float32)
-    shares = np.exp(below)
-    shares *= below
-    return np.asarray(log_totals[:, 0] - shares.sum(axis=1) / np.exp(log_totals[:, 0]))
+def spread(logits: Array, token: int, largest: float, total: int) -> tuple[int, float]:
+    """A token's rank in a row of finite logits (1 is the likeliest), and the row's entropy -Σ p·log p in nats, from its
+    largest logit and the sum of its shares at temperature 1."""
+    below = np.maximum(logits.astype(np.float64) - largest, -1e4)  # a share of 0 adds nothing
+    weighed = float((shares(logits, LOG2_E) * below).sum())
+    return 1 + int(np.count_nonzero(logits > logits[token])), log_of_total(total) - weighed / total
 
 
 def entropy_of_shares(shares: Array) -> Array:

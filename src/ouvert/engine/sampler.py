@@ -78,6 +78,8 @@ class Machinery(Protocol):
 
     def report(self, logits: plain.Rows, tops: plain.Array) -> tuple[plain.Array, plain.Array]: ...
 
+    def spread(self, logits: plain.Array, token: int, largest: float, total: int) -> tuple[int, float]: ...
+
 
 @cache
 def machinery() -> Machinery:
@@ -305,9 +307,8 @@ def told(row: np.ndarray, token: int, total: int, largest: float, likeliest: np.
     if not sampler.is_watched:
         return chosen
     scored = with_logprobs(row, token, total, largest, likeliest[:ALTERNATIVES])
-    rank = 1 + int(np.count_nonzero(row > row[token]))
-    entropy = plain.entropy_of(row[None], np.array([[largest]]), np.array([[plain.log_of_total(total)]]))
-    return replace(chosen, confidence=Confidence(scored.logprob or 0.0, rank, float(entropy[0]), scored.top))
+    rank, entropy = machinery().spread(row, token, largest, total)
+    return replace(chosen, confidence=Confidence(scored.logprob or 0.0, rank, entropy, scored.top))
 
 
 def report_all(logits: plain.Rows, tokens: Sequence[int], top: int = 0, by: Machinery | None = None) -> list[Token]:

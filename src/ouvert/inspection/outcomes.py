@@ -30,13 +30,18 @@ def outcomes_of(logits: Array, tokens: Array, top: int) -> Outcomes:
     found, likeliest = native_sampling.report(logits, np.full(len(logits), top, np.int64))
     log_totals = np.array([sampling.log_of_total(int(total)) for total in found["total"]])[:, None]
     largest = found["largest"][:, None]
-    there = np.maximum(tokens, 0)[:, None]
-    chosen = np.take_along_axis(logits, there, axis=1)
+    there = np.maximum(tokens, 0)
+    chosen = np.take_along_axis(logits, there[:, None], axis=1)
     none = tokens < 0
-    rank = np.where(none, 0, 1 + (logits > chosen).sum(axis=1))
+    spreads = [
+        native_sampling.spread(row, token, float(each["largest"]), int(each["total"]))
+        for row, token, each in zip(logits, there, found, strict=True)
+    ]
+    rank = np.where(none, 0, [each for each, _ in spreads])
+    entropy = np.array([each for _, each in spreads])
     logprob = np.where(none, np.nan, ((chosen.astype(np.float64) - largest) - log_totals)[:, 0])
     logprobs = (np.take_along_axis(logits, likeliest, axis=1).astype(np.float64) - largest) - log_totals
-    return Outcomes(logprob, rank, sampling.entropy_of(logits, largest, log_totals), likeliest, logprobs)
+    return Outcomes(logprob, rank, entropy, likeliest, logprobs)
 
 
 def joined(parts: Iterable[Outcomes]) -> Outcomes:

@@ -68,6 +68,16 @@ def report(
     return outcomes, likeliest
 
 
+def spread(
+    logits: plain.Array, token: int, largest: float, total: int, instruction_set: str | None = None
+) -> tuple[int, float]:
+    """arithmetic.sampling.spread, within 1e-12 of it. Raises ValueError for logits of another type."""
+    check_rows("computing an entropy", [logits])
+    set_ = instruction_set or _native.best_instruction_set()
+    weighed, above = _native.spread(set_, logits, largest, plain.LOG2_E, logits[token])
+    return 1 + above, plain.log_of_total(total) - weighed / total
+
+
 def shares(logits: plain.Array, scale: float, instruction_set: str | None = None) -> plain.Array:
     """arithmetic.sampling.shares, of finite logits. Raises ValueError for logits of another type."""
     check_rows("computing shares", [logits])

@@ -57,6 +57,12 @@ struct Bar {
   std::int64_t least = 0;
 };
 
+// What entropy and rank are made of.
+struct Spread {
+  double weighed;
+  std::int64_t above;
+};
+
 inline constexpr std::int64_t kTokenBlock = 64;  // tokens that are computed, or skipped, together
 inline constexpr int kShareBits = 44;            // a share of 1 is 2^kShareBits
 inline constexpr int kShareSteps = 16 * 64 + 1;  // steps of a factor 2^(-1/16) that shares are counted by
@@ -74,6 +80,10 @@ struct SamplingKernels {
   // The kTokenBlock shares of one block, 0 for those that the bar does not let through or that are not there.
   void (*shares)(const float* logits, std::int64_t tokens, std::int64_t block, const Curve& curve, const Bar& bar,
                  std::int64_t* out);
+
+  // The sum over a row of share * (logit - largest), in units of 2^-kShareBits, added up in an order of its own: the same
+  // bits for every instruction set. And how many logits are above `level`.
+  Spread (*spread)(const float* logits, std::int64_t tokens, const Curve& curve, float level);
 
   // Shares of one block, and the step of each: 0 for shares above 2^(-1/16), 1 for those above 2^(-2/16) and so on. The
   // last step holds all smaller shares.

@@ -6,7 +6,7 @@
 
 namespace ouvert {
 
-const SamplingKernels sampling_avx2 = {block_maxima, block_sums, shares, steps};
+const SamplingKernels sampling_avx2 = {block_maxima, block_sums, shares, spread, steps};
 
 }  // namespace ouvert
 

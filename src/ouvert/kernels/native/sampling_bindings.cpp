@@ -70,6 +70,14 @@ void bind_sampling(nb::module_& m) {
   m.def("report", &report_rows, nb::arg("set"), nb::arg("logits"), nb::arg("tops"), nb::arg("outcomes"),
         nb::arg("likeliest"));
   m.def(
+      "spread",
+      [](const std::string& set, Row logits, float largest, double scale, float level) {
+        const auto [weighed, above] = kernels_named(set).spread(logits.data(), static_cast<std::int64_t>(logits.shape(0)),
+                                                                {largest, scale}, level);
+        return nb::make_tuple(weighed, above);
+      },
+      nb::arg("set"), nb::arg("logits"), nb::arg("largest"), nb::arg("scale"), nb::arg("level"));
+  m.def(
       "shares",
       [](const std::string& set, Row logits, float largest, double scale, Shares out) {
         const SamplingKernels& kernels = kernels_named(set);

@@ -227,6 +227,26 @@ void shares(const float* logits, std::int64_t tokens, std::int64_t block, const 
   kept_shares(Block(logits, tokens, block), block * kTokenBlock, curve, bar, out);
 }
 
+ouvert::Spread spread(const float* logits, std::int64_t tokens, const Curve& curve, float level) {
+  Doubles sums[4] = {};
+  Bits above = {};
+  for (std::int64_t b = 0; b < blocks_of(tokens); ++b) {
+    const Block block(logits, tokens, b);
+    for (int i = 0; i < kTokenBlock; i += 16) {
+      Integers shares[4];
+      shares_above(block.at + i, curve, shares);
+      // -1e4: a share of 0 times infinity would be NaN.
+      for (int j = 0; j < 4; ++j)
+        sums[j] += (as<Doubles>(shares[j]) - kWhole) * larger(widened(block.at + i + 4 * j) - curve.largest, all(-1e4));
+    }
+    for (int i = 0; i < kTokenBlock; i += 8) above -= load<Floats>(block.at + i) > level;
+  }
+  const Doubles sum = (sums[0] + sums[1]) + (sums[2] + sums[3]);
+  std::int64_t count = 0;
+  for (int i = 0; i < 8; ++i) count += above[i];
+  return {(sum[0] + sum[1]) + (sum[2] + sum[3]), count};
+}
+
 void steps(const float* logits, std::int64_t tokens, std::int64_t block, const Curve& curve, std::int32_t* steps,
            std::int64_t* shares) {
   const Block here(logits, tokens, block);

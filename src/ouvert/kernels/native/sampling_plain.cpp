@@ -4,6 +4,6 @@
 
 namespace ouvert {
 
-const SamplingKernels sampling_plain = {block_maxima, block_sums, shares, steps};
+const SamplingKernels sampling_plain = {block_maxima, block_sums, shares, spread, steps};
 
 }  // namespace ouvert
