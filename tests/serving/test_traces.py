@@ -154,6 +154,12 @@ def test_requests_that_make_no_sense_are_refused(client, body):
     assert 400 <= client.post("/ouvert/traces", json=body).status_code < 500
 
 
+def test_a_field_that_is_not_known_is_called_so(client):
+    error = client.post("/ouvert/traces", json={"model": "m", "ids": [1], "colour": 1}).json()["error"]
+    assert error["param"] == "colour"
+    assert error["message"].startswith("colour is not known here")
+
+
 @pytest.mark.parametrize("receipt", [{"tokens": {"prompt": -1, "output": 2}}, {"tokens": {"prompt": 1, "output": 2}}])
 def test_a_receipt_that_is_none_is_refused_or_fails_in_a_sentence(client, receipt):
     made = client.post("/ouvert/traces", json={"model": name_of(client), "receipt": receipt})

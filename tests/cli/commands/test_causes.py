@@ -42,8 +42,9 @@ def prompts(tmp_path):
 def test_the_microscope_prints_each_text_and_the_same_as_json(ouvert, model, tmp_path):
     text = tmp_path / "own.txt"
     text.write_text("Some words of my own, and a few more.")
-    status, out, _ = ouvert("microscope", model, "--text", text, "--tokens", 20)
+    status, out, err = ouvert("microscope", model, "--text", text, "--tokens", 20)
     assert status == 0
+    assert "Reading 20 tokens with both: about " in err
     assert "own.txt, 20 tokens" in out
     assert "answer   KL 0.0000" in out
     status, out, _ = ouvert("microscope", model, "--against", f"{model}@8", "--json")
