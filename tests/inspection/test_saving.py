@@ -149,3 +149,42 @@ def test_the_word_that_an_attribution_was_asked_for_is_not_in_a_file_without_wor
     named = [key for key, view in facts["views"].items() if view["view"] == "attribution"]
     assert len(named) == 3
     assert not any("H" in key or "101" in key for key in named)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"places": [10**6]},
+        {"places": [2**70]},
+        {"places": []},
+        {"tokens": []},
+        {"kind": "certain"},
+        {"expanded": -1},
+        {"views": {"lens": []}},
+        {"model": []},
+    ],
+)
+def test_a_file_whose_parts_do_not_belong_together_is_refused(model, trace, tmp_path, changed):
+    header, values = parts(trace, tmp_path)
+    save_file(values, tmp_path / "b.trace", {"ouvert.trace": json.dumps(header | changed)})
+    for given in (None, model):
+        with pytest.raises(InspectionError, match="reading"):
+            inspection.load_trace(tmp_path / "b.trace", given)
+
+
+def test_a_view_whose_words_are_missing_and_json_without_end_are_refused(trace, tmp_path):
+    header, values = parts(trace, tmp_path)
+    for view in header["views"].values():
+        if "pieces" in view:
+            view["pieces"] = {}
+    for text in (json.dumps(header), "[" * 100_000):
+        save_file(values, tmp_path / "b.trace", {"ouvert.trace": text})
+        with pytest.raises(InspectionError, match="reading the trace"):
+            inspection.load_trace(tmp_path / "b.trace")
+
+
+def parts(trace, folder):
+    """(its JSON, its values), read from its file."""
+    trace.save(folder / "a.trace")
+    with safe_open(folder / "a.trace", framework="numpy") as file:
+        return json.loads(file.metadata()["ouvert.trace"]), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118

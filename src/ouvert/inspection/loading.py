@@ -1,7 +1,7 @@
 """A trace read from its file, with its model or without."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,10 @@ from ouvert.inspection.experts import ExpertsView
 from ouvert.inspection.lens import FocusLens, Lens
 from ouvert.inspection.saving import HEADER
 from ouvert.inspection.states import HiddenAttention, States
-from ouvert.inspection.subject import Inspectable, Variant, subject_of
-from ouvert.inspection.tokens import token_from
+from ouvert.inspection.subject import Array, Inspectable, Variant, subject_of
+from ouvert.inspection.tokens import TracedToken, token_from
 from ouvert.inspection.trace import VERSION, Trace
-from ouvert.inspection.view import View
+from ouvert.inspection.view import KINDS, View
 
 VIEWS: Mapping[str, type[View]] = {
     each.view: each
@@ -38,7 +38,15 @@ def load_trace(path: Path | str, model: Inspectable | None = None, variant: Vari
             facts = json.loads((file.metadata() or {})[HEADER])
             values = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no dictionary
         return trace_from(facts, values, model, variant)
-    except (SafetensorError, KeyError, TypeError, ValueError, AttributeError) as problem:
+    except (
+        SafetensorError,
+        LookupError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        ArithmeticError,
+        RecursionError,
+    ) as problem:
         raise InspectionError(
             f"reading the trace {path}: {problem!r:.120}, expected a file that `Trace.save` wrote. Save it again."
         ) from problem
@@ -61,14 +69,44 @@ def trace_from(
             f"{subject.name} with {subject.facts['identity_digest']}, which gives other numbers. Load the model as it "
             "was, or read the trace without one."
         )
+    tokens = tuple(token_from(each) for each in facts["tokens"])
+    places = np.array(facts["places"], np.int64)
+    check_whole(tokens, places, facts, values)
+    if subject is not None:
+        most = int(subject.model.config.vocab_size)
+        require(all(0 <= token.id < most for token in tokens), f"ids of tokens from 0 to {most - 1}")
+    views = {key: VIEWS[view["view"]].from_json(view) for key, view in facts["views"].items()}
+    for view in views.values():
+        view.table()  # raises where its arrays do not fit each other
     return Trace(
         subject=subject,
         facts=facts["model"],
-        tokens=tuple(token_from(each) for each in facts["tokens"]),
-        places=np.array(facts["places"], np.int64),
+        tokens=tokens,
+        places=places,
         kept=values,
-        views={key: VIEWS[view["view"]].from_json(view) for key, view in facts["views"].items()},
+        views=views,
         expanded=facts["expanded"],
         receipt=facts["receipt"],
         kind=facts["kind"],
     )
+
+
+def check_whole(
+    tokens: Sequence[TracedToken], places: Array, facts: Mapping[str, Any], values: Mapping[str, Array]
+) -> None:
+    """Raises ValueError where the parts of a trace do not belong together."""
+    count = len(tokens)
+    require(count > 0 and [token.place for token in tokens] == list(range(count)), "the tokens in their order")
+    require(all(type(token.id) is int and isinstance(token.text, str) for token in tokens), "ids and texts of tokens")
+    require(places.ndim == 1 and places.size > 0 and bool((np.diff(places) > 0).all()), "places that ascend")
+    require(places[0] >= 0 and places[-1] < count, "places of these tokens")
+    require(all(value.ndim == 2 and len(value) == len(places) for value in values.values()), "a row for each place")
+    require(facts["kind"] in KINDS and all(each["kind"] in KINDS for each in facts["views"].values()), "kinds")
+    expanded = facts["expanded"]
+    require(type(expanded) is int and 0 <= expanded <= count, "how many tokens were expanded")
+
+
+def require(fits: bool, what: str) -> None:
+    """Raises ValueError."""
+    if not fits:
+        raise ValueError(f"expected {what}")
