@@ -16,7 +16,7 @@ BEFORE, AFTER = r"(?:^|[\n>\]:|｜\"])\s*", r"(?=\s|$|[<\[|｜\"])"
 
 
 class Forgotten:
-    """Texts to be forgotten; empty ones are nothing."""
+    """Texts to be forgotten; empty ones are nothing. Raises nothing."""
 
     def __init__(self, texts: Iterable[str]) -> None:
         squeezed = {text: squeeze(text) for text in texts}
@@ -34,7 +34,9 @@ class Forgotten:
         return bool(self._runs or self._short)
 
     def in_text(self, text: str) -> bool:
-        """Whether it holds one of them, or so much of one that it can be told; or ends where one begins."""
+        """Whether it holds one of them, or so much of one that it can be told; or ends where one begins.
+
+        Raises nothing."""
         plain = squeeze(text)
         if any(plain[n : n + RUN] in self._runs for n in range(len(plain) - RUN + 1)):
             return True
