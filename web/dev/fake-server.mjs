@@ -7,14 +7,14 @@ import { readFileSync } from "node:fs";
 import { extname, join, normalize } from "node:path";
 import { fileURLToPath } from "node:url";
 import { fetchRoute, makeFetches } from "./fake-fetches.mjs";
-import { makeTraces, traceRoute } from "./fake-traces.mjs";
+import { makeTraces, sampledAnswer, traceRoute, watchedTokens } from "./fake-traces.mjs";
 import { answerTo, CONTEXT, promptTokens, receiptOf, usageOf } from "./fake-answers.mjs";
 
 const PAGE = fileURLToPath(new URL("../../src/ouvert/serving/web/built", import.meta.url));
 const TYPES = { ".html": "text/html; charset=utf-8", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".woff2": "font/woff2" };
 
 const MODELS = [
-  { id: "gpt-oss:20b", family: "gpt_oss", parameters: 20_900_000_000, size_bytes: 13_800_000_000, context: 131072, efforts: ["low", "medium", "high"], fit: { state: "fits", needs_bytes: 14_600_000_000, available_bytes: 21_000_000_000 }, state: "loaded" },
+  { id: "gpt-oss:20b", experts: true, family: "gpt_oss", parameters: 20_900_000_000, size_bytes: 13_800_000_000, context: 131072, efforts: ["low", "medium", "high"], fit: { state: "fits", needs_bytes: 14_600_000_000, available_bytes: 21_000_000_000 }, state: "loaded" },
   { id: "qwen3-8b", family: "qwen3", parameters: 8_200_000_000, size_bytes: 5_000_000_000, context: 40960, efforts: [], fit: { state: "tight", needs_bytes: 6_100_000_000, available_bytes: 6_400_000_000 }, state: "loading", progress: 0.42 },
   { id: "gpt-oss:120b", family: "gpt_oss", parameters: 116_800_000_000, size_bytes: 65_000_000_000, context: 131072, efforts: ["low", "medium", "high"], fit: { state: "too_large", needs_bytes: 66_900_000_000, available_bytes: 21_000_000_000 }, state: "on_disk" },
   { id: "smollm2", family: "llama", parameters: 134_500_000, size_bytes: 98_000_000, context: 8192, efforts: [], toy: true, fit: { state: "fits", needs_bytes: 300_000_000, available_bytes: 21_000_000_000 }, state: "on_disk" },
@@ -106,7 +106,15 @@ async function streamAnswer(state, response, body) {
     delta({ reasoning: piece, reasoning_content: piece });
     await pause(delay * 4);
   }
-  for (const piece of pieces(text, size)) {
+  const watched = body.ouvert.watch && text === sampledAnswer() ? watchedTokens(body.ouvert.watch) : undefined;
+  const last = watched?.pop(); // the end: it makes no text, and comes with the last chunk
+  for (const [n, each] of (watched ?? []).entries()) {
+    if (n === 4) await state.traces.written;
+    if (response.destroyed) return;
+    delta({ content: each.text }, null, { ouvert: { watched: [each.piece] } });
+    await pause(delay);
+  }
+  for (const piece of watched ? [] : pieces(text, size)) {
     if (response.destroyed) return;
     delta({ content: piece });
     await pause(delay);
@@ -116,7 +124,7 @@ async function streamAnswer(state, response, body) {
     response.destroy();
     return;
   }
-  delta({}, reason, { ouvert: { receipt_id: "c", receipt: receiptOf(body, answered) } });
+  delta({}, reason, { ouvert: { ...(last ? { watched: [last.piece] } : {}), receipt_id: "c", receipt: receiptOf(body, answered) } });
   send({ usage: usageOf(body, answered) });
   response.end("data: [DONE]\n\n");
 }

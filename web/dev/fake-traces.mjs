@@ -6,13 +6,35 @@ const SAMPLES = fileURLToPath(new URL("../../tests/inspection/samples/", import.
 const sample = (name) => JSON.parse(readFileSync(`${SAMPLES}${name}.json`, "utf8"));
 const PLAN = { tokens: 45, seconds: 1, bytes: 5_310_000 };
 
-/** `asked`: the bodies of all requests; `made`: work that has not been dropped; `dropped`: their ids. */
+/** `written`: what a watched answer waits for before its last tokens; `asked`: the bodies of all requests; `made`: work that has not been dropped; `dropped`: their ids. */
 export function makeTraces() {
-  return { asked: [], dropped: [], plan: { ...PLAN }, polls: 1, made: new Map(), directions: [] };
+  return { asked: [], dropped: [], plan: { ...PLAN }, polls: 1, made: new Map(), directions: [], written: Promise.resolve() };
 }
 
 /** The text of the answer that the samples are of. */
 export const sampledAnswer = () => sample("trace").tokens.filter(({ part }) => part === "answer").map(({ text }) => text).join("").replace(/<\|im_end\|>$/, "");
+
+/** The sampled answer as a server streams it where it is watched: what each token says, and its piece. */
+export function watchedTokens(watch) {
+  const confidence = sample("confidence");
+  const tokens = sample("trace").tokens.filter(({ part }) => part === "answer");
+  return tokens.map(({ place, text }, n) => {
+    const row = confidence.places.indexOf(place);
+    const own = (name) => [confidence[name][row]];
+    const ids = [confidence.ids[row], ...confidence.alternative_ids[row]];
+    const piece = {
+      index: 0,
+      confidence: {
+        places: [place], ids: own("ids"), logprobs: own("logprobs"), entropy: own("entropy"), ranks: own("ranks"), alternative_ids: own("alternative_ids"), alternative_logprobs: own("alternative_logprobs"),
+        pieces: Object.fromEntries(ids.map((id) => [id, confidence.pieces[id]])),
+      },
+    };
+    if (watch.includes("experts")) piece.experts = { layers: [0, 1], places: [place - 1], chosen: [[[3, 1]], [[0, 2]]], entropy: [[0.1 * n], [0.05 * n]] };
+    const probes = watch.filter((name) => name.startsWith("probe:")).map((name) => [name.slice("probe:".length), { layer: 12, threshold: 0.5, places: [place - 1], projections: [0.25 * n - 0.5] }]);
+    if (probes.length > 0) piece.probes = Object.fromEntries(probes);
+    return { text, piece };
+  });
+}
 
 /** The status and the body for a request about what is inside; undefined for another. */
 export function traceRoute(traces, method, url, body) {

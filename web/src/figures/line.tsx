@@ -9,12 +9,13 @@ interface LineProps {
   said: (index: number) => string;
   at?: number | undefined;
   onMove?: (index: number) => void;
+  threshold?: number | undefined; // a line across, at that value
   low?: boolean; // a small line among text
 }
 
 const [WIDTH, HEIGHT, MARGIN] = [300, 60, 4];
 
-export function Line({ name, values, range, said, at, onMove, low = false }: LineProps) {
+export function Line({ name, values, range, said, at, onMove, threshold, low = false }: LineProps) {
   const [own, setOwn] = useState(0);
   const here = Math.min(values.length - 1, at ?? own);
   const latest = useRef(here); // keys may come faster than what they lead to is drawn
@@ -48,6 +49,7 @@ export function Line({ name, values, range, said, at, onMove, low = false }: Lin
       }}
     >
       <svg viewBox={`0 0 ${WIDTH} ${HEIGHT}`} preserveAspectRatio="none" aria-hidden="true" focusable="false">
+        {threshold !== undefined && <line class="threshold" x1={0} x2={WIDTH} y1={heightOf(threshold, range)} y2={heightOf(threshold, range)} vector-effect="non-scaling-stroke" />}
         <path d={pathOf(values, range)} vector-effect="non-scaling-stroke" />
         {value !== null && <line class="here" x1={across(here, values.length)} x2={across(here, values.length)} y1={0} y2={HEIGHT} vector-effect="non-scaling-stroke" />}
       </svg>
@@ -60,15 +62,19 @@ export function Line({ name, values, range, said, at, onMove, low = false }: Lin
 
 const across = (index: number, all: number) => (all < 2 ? WIDTH / 2 : (index / (all - 1)) * WIDTH);
 
-export function pathOf(values: (number | null)[], [low, high]: readonly [number, number]): string {
+function heightOf(value: number, [low, high]: readonly [number, number]): number {
+  const share = high === low ? 0.5 : Math.min(1, Math.max(0, (value - low) / (high - low)));
+  return HEIGHT - MARGIN - share * (HEIGHT - 2 * MARGIN);
+}
+
+export function pathOf(values: (number | null)[], range: readonly [number, number]): string {
   let isPen = false;
   const points = values.map((value, index) => {
     if (value === null) {
       isPen = false;
       return "";
     }
-    const share = high === low ? 0.5 : Math.min(1, Math.max(0, (value - low) / (high - low)));
-    const point = `${isPen ? "L" : "M"}${across(index, values.length).toFixed(1)} ${(HEIGHT - MARGIN - share * (HEIGHT - 2 * MARGIN)).toFixed(1)}`;
+    const point = `${isPen ? "L" : "M"}${across(index, values.length).toFixed(1)} ${heightOf(value, range).toFixed(1)}`;
     isPen = true;
     return values.length === 1 ? `M0 ${point.split(" ")[1]}L${WIDTH} ${point.split(" ")[1]}` : point;
   });

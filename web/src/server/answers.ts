@@ -1,6 +1,7 @@
 /** Answers, as a stream of events or in one piece, over OpenAI's Chat Completions. */
 import type { Receipt, Sampling, Usage, WireMessage } from "../conversation";
 import type { Edit } from "../edits";
+import type { Watched } from "../watched";
 import { json, request, ServerError } from "./http";
 import { EventStream } from "./sse";
 
@@ -15,6 +16,7 @@ export type AnswerEvent =
   | { kind: "reading"; reading: Reading }
   | { kind: "reasoning"; text: string }
   | { kind: "text"; text: string }
+  | { kind: "watched"; piece: Watched }
   | { kind: "finished"; reason: string }
   | { kind: "usage"; usage: Usage }
   | { kind: "receipt"; receipt: Receipt };
@@ -25,7 +27,7 @@ interface Chunk {
     finish_reason?: string | null;
   }[];
   usage?: Usage | null;
-  ouvert?: { receipt?: Receipt; reading?: Reading } | null;
+  ouvert?: { receipt?: Receipt; reading?: Reading; watched?: Watched[] } | null;
   error?: { message: string; code?: string };
 }
 
@@ -33,6 +35,7 @@ interface Chunk {
 export function* eventsOf(chunk: Chunk): Generator<AnswerEvent> {
   if (chunk.error) throw new ServerError(200, chunk.error.message, chunk.error.code);
   if (chunk.ouvert?.reading) yield { kind: "reading", reading: chunk.ouvert.reading };
+  for (const piece of chunk.ouvert?.watched ?? []) if (piece.index === 0) yield { kind: "watched", piece };
   const choice = chunk.choices?.[0];
   const reasoning = choice?.delta?.reasoning ?? choice?.delta?.reasoning_content;
   if (reasoning) yield { kind: "reasoning", text: reasoning };
@@ -49,16 +52,23 @@ export interface AnswerRequest {
   sampling?: Sampling | undefined;
   truncation?: "auto" | undefined; // the oldest turns may be left out
   edits?: Edit[] | undefined; // of the model while it answers
+  watch?: string[] | undefined; // what is seen of it while it answers
 }
 
-export function requestBody({ model, messages, effort, sampling = {}, truncation, edits }: AnswerRequest): Record<string, unknown> {
+export function requestBody({ model, messages, effort, sampling = {}, truncation, edits, watch }: AnswerRequest): Record<string, unknown> {
   const { max_tokens, ...numbers } = sampling;
   return {
     model,
     messages,
     stream: true,
     stream_options: { include_usage: true },
-    ouvert: { receipt: "full", progress: true, ...(truncation === undefined ? {} : { truncation }), ...(edits === undefined ? {} : { edits }) },
+    ouvert: {
+      receipt: "full",
+      progress: true,
+      ...(truncation === undefined ? {} : { truncation }),
+      ...(edits === undefined ? {} : { edits }),
+      ...(watch === undefined ? {} : { watch }),
+    },
     ...numbers,
     ...(max_tokens === undefined ? {} : { max_completion_tokens: max_tokens }),
     ...(effort === undefined ? {} : { reasoning_effort: effort }),

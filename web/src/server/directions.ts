@@ -15,6 +15,7 @@ export interface DirectionRecord {
   norms?: number[];
   strength?: number;
   auc?: { held_out?: number };
+  model?: { name?: string; family?: string; parameters?: number }; // for which it was made; imported ones do not say
 }
 
 /** What one edit with a direction did, beside random directions of the same length. */

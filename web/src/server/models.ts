@@ -17,6 +17,7 @@ export interface ModelRecord {
   context?: number; // tokens
   efforts?: string[];
   fit?: Fit;
+  experts?: boolean; // it is a mixture
   toy?: boolean; // small enough that its answers are often wrong
   removable?: boolean; // it is in the store, not only named where the server was started
   fault?: string; // why its files cannot be used

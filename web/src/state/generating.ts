@@ -11,6 +11,7 @@ import { messageSoFar, receiveAnswer } from "./receiving";
 import { save } from "./saving";
 import { settings, systemPrompt } from "./settings";
 import { cancelTitle, requestTitle } from "./titles";
+import { keepWatched, watchOf } from "./watching";
 
 const WATCH_EVERY = 1000; // milliseconds, while an answer has not begun
 
@@ -32,18 +33,20 @@ export async function generate(question: string, change: Partial<AnswerRequest> 
     void save(id);
   });
   stopWatching();
+  keepWatched(message, started.partial.value.watched);
   await end(id, message, outcome);
   if (outcome.ended === "stop" && !outcome.reasoning && !chosen.toy) void requestTitle(id, chosen.id);
   return outcome;
 }
 
-function requestFor(question: string, { id: chosen }: ModelRecord): AnswerRequest {
+function requestFor(question: string, chosen: ModelRecord): AnswerRequest {
   return {
-    model: chosen,
+    model: chosen.id,
     messages: toWire(pathTo(current.value, question), systemPrompt.value),
     effort: effort.value,
     sampling: settings.value.sampling,
     truncation: settings.value.truncation,
+    watch: watchOf(chosen),
   };
 }
 

@@ -2,6 +2,7 @@
 import { computed, signal, type Signal } from "@preact/signals";
 import { emptyConversation, find, pathTo, type Conversation, type Message } from "../conversation";
 import type { Reading } from "../server/answers";
+import type { Watched } from "../watched";
 import { lastSettings } from "./stored";
 
 export const current = signal<Conversation>(emptyConversation(lastSettings()));
@@ -21,6 +22,7 @@ export interface PartialAnswer {
   reading?: Reading & { at: number }; // how much of the prompt was read at that time
   thinkingBegan?: number;
   thinkingEnded?: number;
+  watched?: Watched; // of its tokens so far
 }
 
 /** Answers that are being written, by the id of their conversation. */

@@ -2,6 +2,7 @@
 import type { Ended, Message, Receipt, Usage } from "../conversation";
 import { streamAnswer, type AnswerEvent, type AnswerRequest } from "../server/answers";
 import { isAbort, ServerError } from "../server/http";
+import { joined } from "../watched";
 import { number, words } from "../words";
 import { announcement, errorText, isKeyRefused } from "./notices";
 import type { Generation, PartialAnswer } from "./open-conversations";
@@ -54,6 +55,8 @@ function withReceived(answer: PartialAnswer, event: AnswerEvent): PartialAnswer 
       return { ...answer, reading: { ...event.reading, at: performance.now() } };
     case "reasoning":
       return { ...answer, reasoning: answer.reasoning + event.text, thinkingBegan: answer.thinkingBegan ?? performance.now() };
+    case "watched":
+      return { ...answer, watched: joined(answer.watched, event.piece) };
     case "text": {
       const text = answer.text + event.text;
       return answer.thinkingBegan === undefined ? { ...answer, text } : { ...answer, text, thinkingEnded: answer.thinkingEnded ?? performance.now() };

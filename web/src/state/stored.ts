@@ -6,6 +6,7 @@ const SETTINGS = "ouvert.settings";
 const INSTRUCTIONS = "ouvert.instructions";
 const PRESETS = "ouvert.presets";
 const TITLES = "ouvert.titles";
+const WATCHING = "ouvert.watching";
 const THEME = "ouvert.theme";
 
 /** The settings that were used last. A new conversation begins with them. */
@@ -48,6 +49,25 @@ effect(() => localStorage.setItem(PRESETS, JSON.stringify(presets.value)));
 export const titlesByModel = signal(localStorage.getItem(TITLES) !== "off");
 effect(() => localStorage.setItem(TITLES, titlesByModel.value ? "on" : "off"));
 
+/** Whether answers are watched while they are written; and by the name of a model, the direction that is its probe. */
+export interface WatchingChoice {
+  isOn: boolean;
+  probes: Readonly<Record<string, string>>;
+}
+
+function storedWatching(): WatchingChoice {
+  try {
+    const { isOn, probes } = JSON.parse(localStorage.getItem(WATCHING) ?? "{}") as Partial<WatchingChoice>;
+    const named = Object.entries(probes ?? {}).filter(([, name]) => typeof name === "string");
+    return { isOn: isOn === true, probes: Object.fromEntries(named) };
+  } catch {
+    return { isOn: false, probes: {} }; // written by hand or by another version
+  }
+}
+
+export const watching = signal<WatchingChoice>(storedWatching());
+effect(() => localStorage.setItem(WATCHING, JSON.stringify(watching.value)));
+
 export type Theme = "system" | "light" | "dark";
 export const theme = signal<Theme>((localStorage.getItem(THEME) as Theme | null) ?? "system");
 effect(() => {
@@ -59,5 +79,6 @@ effect(() => {
 addEventListener("storage", ({ key: name, newValue }) => {
   if (name === INSTRUCTIONS) generalInstructions.value = newValue ?? "";
   if (name === PRESETS) presets.value = storedPresets();
+  if (name === WATCHING) watching.value = storedWatching();
   if (name === TITLES) titlesByModel.value = newValue !== "off";
 });

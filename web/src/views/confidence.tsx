@@ -13,8 +13,10 @@ export function rowOf({ places }: { places: number[] }, place: number | undefine
   return row < 0 ? undefined : row;
 }
 
+type UnderlinedToken = Pick<TracedToken, "place" | "text"> & Partial<Pick<TracedToken, "channel">>;
+
 /** The tokens as text, underlined by how likely each was. */
-export function underlined(tokens: TracedToken[], view: Confidence): ShownToken[] {
+export function underlined(tokens: UnderlinedToken[], view: Pick<Confidence, "places" | "logprobs">): ShownToken[] {
   const rows = new Map(view.places.map((place, row) => [place, row]));
   return tokens.map(({ place, text, channel }) => {
     const row = rows.get(place);
@@ -48,7 +50,7 @@ export function ConfidenceLine({ view, at, onMove }: { view: Confidence; at: num
 }
 
 /** What else the model thought of writing there. */
-export function Alternatives({ view, place }: { view: Confidence; place: number | undefined }) {
+export function Alternatives({ view, place }: { view: Omit<Confidence, "view" | "kind" | "how">; place: number | undefined }) {
   const say = look.value;
   const row = rowOf(view, place);
   if (row === undefined) return <p class="quiet">{say.noNumbersFor}</p>;

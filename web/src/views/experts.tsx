@@ -93,7 +93,7 @@ function LoadGrid({ view, selection, against }: { view: Experts; selection: Sele
 }
 
 /** How evenly each token's experts share its work, the mean over layers. */
-export const spreadOf = (view: Experts): number[] => view.places.map((_, n) => bits(view.entropy.reduce((sum, row) => sum + (row[n] ?? 0), 0) / Math.max(1, view.entropy.length)));
+export const spreadOf = (view: Pick<Experts, "places" | "entropy">): number[] => view.places.map((_, n) => bits(view.entropy.reduce((sum, row) => sum + (row[n] ?? 0), 0) / Math.max(1, view.entropy.length)));
 
 function SpreadLine({ view, tokens, at, onMove }: { view: Experts; tokens: TracedToken[]; at: number | undefined; onMove: (place: number) => void }) {
   const say = look.value;

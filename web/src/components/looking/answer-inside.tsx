@@ -1,6 +1,5 @@
 /** An answer that is looked into, in the conversation: its tokens as they were written, and what is known of them. */
 import { useState } from "preact/hooks";
-import { Line } from "../../figures/line";
 import { TokenText } from "../../figures/token-text";
 import type { Message } from "../../conversation";
 import { compute, lookAway, lookingAt } from "../../state/looking";
@@ -12,6 +11,7 @@ import { quote } from "../../views/quote";
 import { useView, type Source } from "../../views/source";
 import { number, portion, words } from "../../words";
 import { look } from "../../words/look";
+import { MeterLine } from "./meter-line";
 import { WorkStatus } from "./work-status";
 
 /** What stands between an answer and its tools while somebody looks inside. */
@@ -59,33 +59,24 @@ interface MetersProps {
 
 /** Small lines under the answer, one a meter. */
 function Meters({ source, confidence, first, at, onMove }: MetersProps) {
-  const say = words.value;
   const rows = confidence.places.map((place, row) => ({ place, row })).filter(({ place }) => place >= first);
   const token = (n: number) => quote(pieceOf(confidence.pieces, confidence.ids[rows[n]?.row ?? 0]));
   const shares = rows.map(({ row }) => probability(confidence.logprobs[row]));
   const here = rows.findIndex(({ place }) => place === at);
-  const line = { at: Math.max(0, here), onMove: (n: number) => onMove(rows[n]?.place ?? first), low: true };
+  const line = { at: Math.max(0, here), onMove: (n: number) => onMove(rows[n]?.place ?? first) };
   return (
     <div class="meters">
-      <div>
-        <p class="meter-name">{look.value.confidence}</p>
-        <Line name={say.meterOf(look.value.confidence)} values={shares} range={[0, 1]} said={(n) => look.value.tokenProbability(token(n), portion(shares[n] ?? 0))} {...line} />
-      </div>
+      <MeterLine name={look.value.confidence} values={shares} range={[0, 1]} said={(n) => look.value.tokenProbability(token(n), portion(shares[n] ?? 0))} {...line} />
       {source.trace.available.includes("experts") && <ExpertsMeter source={source} places={rows.map(({ place }) => place)} token={token} {...line} />}
     </div>
   );
 }
 
-function ExpertsMeter({ source, places, token, ...line }: { source: Source; places: number[]; token: (n: number) => string; at: number; onMove: (n: number) => void; low: boolean }) {
+function ExpertsMeter({ source, places, token, ...line }: { source: Source; places: number[]; token: (n: number) => string; at: number; onMove: (n: number) => void }) {
   const loaded = useView(source, "experts");
   if (loaded.state !== "there") return null;
   const { view } = loaded;
   const all = spreadOf(view);
   const values = places.map((place) => all[view.places.indexOf(place)] ?? null);
-  return (
-    <div>
-      <p class="meter-name">{look.value.spread}</p>
-      <Line name={words.value.meterOf(look.value.spread)} values={values} range={[0, Math.max(Math.log2(view.top_k), 0.01)]} said={(n) => look.value.spreadAt(token(n), number(values[n] ?? 0, 2))} {...line} />
-    </div>
-  );
+  return <MeterLine name={look.value.spread} values={values} range={[0, Math.max(Math.log2(view.top_k), 0.01)]} said={(n) => look.value.spreadAt(token(n), number(values[n] ?? 0, 2))} {...line} />;
 }

@@ -1,10 +1,12 @@
 import type { Message } from "../../conversation";
 import { lookingAt } from "../../state/looking";
 import type { Generation } from "../../state/open-conversations";
+import { forgetWatched, watchedOf } from "../../state/watching";
 import { duration, words } from "../../words";
 import { AnswerText } from "../answer-text";
 import { Mark } from "../icons";
 import { EditedBand } from "../looking/edited-band";
+import { WatchedAnswer } from "../looking/watched-answer";
 import { AnswerEnd } from "./answer-end";
 import { useClock } from "./clock";
 import { Waiting } from "./waiting";
@@ -25,12 +27,15 @@ function AnswerBody({ message, writing }: { message: Message; writing: Generatio
   const { text, reasoning } = partial ?? message;
   const began = partial ? partial.thinkingBegan : 0;
   const ended = partial ? partial.thinkingEnded : (message.thinking_seconds ?? 0) * 1000;
+  const watched = writing ? partial?.watched : watchedOf(message.id);
+  const isLookedInto = lookingAt(message.id)?.step === "done";
   return (
     <>
       {reasoning && <Thoughts text={reasoning} began={began ?? 0} ended={ended} />}
       {!writing && <EditedBand message={message} />}
-      {text && lookingAt(message.id)?.step !== "done" && <AnswerText text={text} growing={writing !== undefined} />}
-      {partial && !text && !reasoning && <Waiting reading={partial.reading} model={message.model} />}
+      {watched && !isLookedInto && <WatchedAnswer watched={watched} isWriting={writing !== undefined} close={() => forgetWatched(message.id)} />}
+      {text && !watched && !isLookedInto && <AnswerText text={text} growing={writing !== undefined} />}
+      {partial && !text && !reasoning && !watched && <Waiting reading={partial.reading} model={message.model} />}
     </>
   );
 }

@@ -8,12 +8,14 @@ import { Presets, SavePreset } from "./presets";
 import { SamplingFields } from "./sampling-fields";
 import { Sheet } from "./sheet";
 import { StoredData } from "./stored-data";
+import { Watching } from "./watching";
 
 export function SettingsPanel() {
   return (
     <Sheet title={words.value.settings} onClose={closePanel}>
       <AllConversations />
       <ThisConversation />
+      <Watching />
       <Appearance />
       <Language />
       <StoredData />
