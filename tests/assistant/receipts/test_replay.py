@@ -122,6 +122,7 @@ def test_a_variant_is_read_again_as_it_was_kept():
         ("tokens.output_digest", 3),
         ("ended.reason", []),
         ("messages", "Hi"),
+        ("messages", None),
         ("messages", [1]),
         ("asked", []),
         ("asked.date", 20261130),

@@ -102,7 +102,8 @@ def check_kinds(receipt: Mapping[str, Any], operation: str) -> None:
     """Raises LedgerError for the first field that is not of its kind."""
     for field, kind in KINDS.items():
         value = value_at(receipt, field)
-        if not isinstance(value, kind) and not (value is None and field in MAY_LACK):
+        lacks = value is None and field in MAY_LACK and (field != "messages" or field not in receipt)
+        if not isinstance(value, kind) and not lacks:
             raise LedgerError(
                 f"{operation}: the receipt's {field} is {value!r:.80}, expected {JSON_NAMES[kind]}. Give the receipt "
                 "as it was written: `Finished.receipt` or `Ledger.find` has it."
