@@ -138,7 +138,19 @@ def test_the_owner_sees_what_is_stored_without_a_key(client):
         "who": "owner",
         "needs_key": False,
         "reads_stored": True,
+        "scopes": ["inspect", "edit"],
     }
+
+
+@pytest.mark.parametrize("scopes", [(), ("inspect",), ("inspect", "edit")])
+def test_the_page_learns_what_a_key_may_do(here, scopes):
+    server, keys = here
+    _, secret = keys.create("ann", scopes=scopes)
+    with server.client() as client:
+        session = client.get("/api/ui/session", headers={"authorization": f"Bearer {secret}"}).json()
+        assert (session["who"], session["scopes"]) == ("key", list(scopes))
+        unknown = client.get("/api/ui/session", headers={"authorization": "Bearer nothing"}).json()
+        assert (unknown["who"], unknown["scopes"]) == ("nobody", [])
 
 
 def refused_what_is_stored(client, **headers):
@@ -161,7 +173,13 @@ def test_other_users_of_this_machine_may_ask_models_and_see_nothing_that_is_stor
     assert client.post("/v1/chat/completions", json=QUESTION).status_code == 200
     assert client.get("/v1/models").status_code == 200
     session = client.get("/api/ui/session").json()
-    assert session == {"opened_from": "unknown", "who": "guest", "needs_key": False, "reads_stored": False}
+    assert session == {
+        "opened_from": "unknown",
+        "who": "guest",
+        "needs_key": False,
+        "reads_stored": False,
+        "scopes": [],
+    }
     assert set(client.get("/health").json()) == {"status", "uptime_seconds"}
 
 

@@ -1,6 +1,6 @@
 import type { Server } from "node:http";
 
-export function makeFakeServer(options?: { key?: string; openedFrom?: string; guest?: boolean }): {
+export function makeFakeServer(options?: { key?: string; openedFrom?: string; guest?: boolean; scopes?: string[] }): {
   server: Server;
   // Tests look into what was stored and asked as they please.
   conversations: Map<string, any>;

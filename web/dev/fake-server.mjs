@@ -20,24 +20,24 @@ const MODELS = [
   { id: "smollm2", family: "llama", parameters: 134_500_000, size_bytes: 98_000_000, context: 8192, efforts: [], toy: true, fit: { state: "fits", needs_bytes: 300_000_000, available_bytes: 21_000_000_000 }, state: "on_disk" },
 ];
 
-/** `asked` and `titled` are the requests for an answer and for a title; `state.cancelled` counts answers whose client has gone. */
-export function makeFakeServer({ key = null, openedFrom = "this_machine", guest = false } = {}) {
+/** `scopes`: of a reader who has a key; without them the reader is the owner. `asked` and `titled` are the requests for an answer and for a title; `state.cancelled` counts answers whose client has gone. */
+export function makeFakeServer({ key = null, openedFrom = "this_machine", guest = false, scopes } = {}) {
   const fake = {
     conversations: new Map(),
     asked: [],
     titled: [],
     state: { cancelled: 0, loaded: Promise.resolve(), models: MODELS.map((each) => ({ removable: true, ...each })), fetches: makeFetches(), traces: makeTraces() },
   };
-  const server = createServer((request, response) => respond(fake, { key, openedFrom, guest }, request, response));
+  const server = createServer((request, response) => respond(fake, { key, openedFrom, guest, scopes }, request, response));
   return { server, ...fake };
 }
 
-async function respond(fake, { key, openedFrom, guest }, request, response) {
+async function respond(fake, { key, openedFrom, guest, scopes }, request, response) {
   const url = new URL(request.url, "http://localhost");
   const path = url.pathname;
   if (!path.startsWith("/api/") && !path.startsWith("/v1/") && !path.startsWith("/ouvert/") && path !== "/tokenize") return sendPage(path, response);
   const hasKey = !key || request.headers.authorization === `Bearer ${key}`;
-  if (path === "/api/ui/session") return sendJson(response, 200, { opened_from: openedFrom, who: guest ? "guest" : "owner", needs_key: !hasKey, reads_stored: hasKey && !guest });
+  if (path === "/api/ui/session") return sendJson(response, 200, { opened_from: openedFrom, who: guest ? "guest" : scopes ? "key" : "owner", needs_key: !hasKey, reads_stored: hasKey && !guest, scopes: guest ? [] : (scopes ?? ["inspect", "edit"]) });
   const isStored = path.startsWith("/api/ui/") && path !== "/api/ui/models";
   if (!hasKey || (guest && isStored)) return sendJson(response, 401, { error: { message: "a key is needed" } });
   const body = await readBody(request);

@@ -2,6 +2,7 @@ import { beforeEach, expect, test } from "vitest";
 import { rangeOf } from "../src/components/looking/watched-answer";
 import { eventsOf, requestBody } from "../src/server/answers";
 import type { ModelRecord } from "../src/server/models";
+import type { Session } from "../src/server/session";
 import { session } from "../src/state/session";
 import { watching } from "../src/state/stored";
 import { chooseProbe, forgetWatched, keepWatched, mayProbe, watchedOf, watchOf } from "../src/state/watching";
@@ -9,7 +10,7 @@ import { joined, type Watched } from "../src/watched";
 
 const DENSE: ModelRecord = { id: "smollm2", family: "llama", parameters: 135, state: "loaded" };
 const MIXTURE: ModelRecord = { ...DENSE, id: "gpt-oss:20b", experts: true };
-const owner = { opened_from: "this_machine", who: "owner", needs_key: false, reads_stored: true } as const;
+const owner = { opened_from: "this_machine", who: "owner", needs_key: false, reads_stored: true, scopes: ["inspect", "edit"] } satisfies Session;
 
 beforeEach(() => {
   session.value = owner;

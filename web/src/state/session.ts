@@ -10,5 +10,7 @@ export const isKeyNeeded = signal(false);
 export const storesConversations = computed(() => session.value?.reads_stored ?? true);
 /** Only the owner of the machine says which models are on it. */
 export const isOwner = computed(() => session.value?.who === "owner");
+export const mayInspect = computed(() => session.value?.scopes.includes("inspect") ?? false);
+export const mayEdit = computed(() => session.value?.scopes.includes("edit") ?? false);
 export const where = computed(() => whereIs(session.value?.opened_from, location));
 export const host = location.hostname;

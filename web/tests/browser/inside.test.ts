@@ -1,7 +1,7 @@
 /** Looking inside an answer, over the fake server with traces that a real model gave. */
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { answered, ask, lastAnswer } from "./chromium";
-import { accessibilityFaults, closeAll, expectQuiet, fake, focused, open, opened, startServer } from "./fixture";
+import { accessibilityFaults, closeAll, expectQuiet, fake, focused, open, opened, restartServer, startServer } from "./fixture";
 
 const QUESTION = "Complete: The capital of France is";
 
@@ -231,5 +231,23 @@ test("in French", async () => {
   expect(await page.textContent("dialog .table-scroller th")).toBe("Couche");
   expect(await accessibilityFaults()).toEqual([]);
   expect(await lastAnswer(page).getAttribute("aria-label")).toBe("gpt-oss:20b");
+  expectQuiet();
+});
+
+test("a key looks inside if it may inspect, and tries changes if it may edit too", async () => {
+  const tabs = () => opened.page.locator("dialog [role=tab]").allTextContents();
+  await restartServer({ scopes: [] });
+  await openAnswer();
+  expect(await opened.page.locator(".tools .button:has-text('Look inside')").count()).toBe(0);
+  await opened.close();
+  for (const scopes of [["inspect"], ["inspect", "edit"]]) {
+    await restartServer({ scopes });
+    await openAnswer();
+    await lookInside();
+    await opened.page.click("text=Open the full view");
+    await opened.page.waitForSelector("dialog [role=tab] >> text=Patch");
+    expect((await tabs()).includes("Try a change")).toBe(scopes.includes("edit"));
+    if (!scopes.includes("edit")) await opened.close();
+  }
   expectQuiet();
 });

@@ -1,6 +1,6 @@
 /** `ouvert serve` itself, on a free port, with an empty folder for what it keeps. */
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -38,4 +38,15 @@ export async function serve(...models: string[]): Promise<Serving> {
     rmSync(home, { recursive: true });
   };
   return { address, home, stop };
+}
+
+/** A direction of SmolLM2 from what is between two lists of prompts, among what the server of that folder keeps. */
+export function makeDirection(home: string, name: string, positive: string[], negative: string[]): void {
+  const files = [positive, negative].map((prompts, n) => {
+    const file = join(home, `prompts-${n}.txt`);
+    writeFileSync(file, prompts.join("\n"));
+    return file;
+  });
+  const [one = "", other = ""] = files;
+  execFileSync(OUVERT, ["direction", "make", name, "--model", smollm2(), "--positive", one, "--negative", other], { env: { ...process.env, OUVERT_HOME: home }, stdio: "pipe" });
 }

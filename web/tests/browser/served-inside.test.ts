@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { answered, ask, lastAnswer, openPage, type Opened } from "./chromium";
 import { accessibilityFaultsOf } from "./fixture";
-import { serve, smollm2, type Serving } from "./ouvert-serve";
+import { makeDirection, serve, smollm2, type Serving } from "./ouvert-serve";
 
 let serving: Serving;
 let opened: Opened;
@@ -55,5 +55,26 @@ test("attention, attribution, and what this family does not have", { timeout: 30
   await expect.poll(() => page.textContent("dialog [role=tabpanel]"), { timeout: 120_000 }).toContain("All parts add up to");
   await page.keyboard.press("Escape");
   expect(opened.requests.filter((url) => !url.startsWith(serving.address))).toEqual([]);
+  expect([opened.violations, opened.complaints]).toEqual([[], []]);
+});
+
+test("an answer that is watched is the same answer, and its probe is one that was made for the model", { timeout: 300_000 }, async () => {
+  const { page } = opened;
+  await page.click(".tools .button:has-text('Close the inside')");
+  await page.waitForSelector(".message.assistant .prose");
+  const said = (await lastAnswer(page).locator(".prose").textContent()) ?? "";
+  const [french, english] = [["La mer", "Le ciel", "Mon ami", "La ville", "Le pain", "Ma maison", "Le soleil", "La table"], ["The sea", "The sky", "My friend", "The town", "The bread", "My house", "The sun", "The table"]];
+  makeDirection(serving.home, "french", french.map((each) => `${each} est`), english.map((each) => `${each} is`));
+  await page.keyboard.press("Alt+Comma");
+  await page.check("dialog label:has-text('Show what happens inside the model') input");
+  await page.selectOption("dialog .choose select", { label: "french" });
+  await page.keyboard.press("Escape");
+  await page.click("[aria-label='Another answer']");
+  await page.waitForSelector(".message.assistant .versions");
+  await answered(page);
+  const tokens = await page.locator(".watched .token").allTextContents();
+  expect(tokens.join("").replaceAll("⏎", "\n").replace("<|im_end|>", "").trim()).toBe(said.trim());
+  expect(await page.locator(".watched .meter-name").allTextContents()).toEqual(["Confidence", expect.stringMatching(/^Probe french, after layer \d+$/)]);
+  expect(await page.locator(".watched [role=slider]").nth(1).getAttribute("aria-valuetext")).toMatch(/: -?[\d.,]+, (not )?above the threshold of -?[\d.,]+$/);
   expect([opened.violations, opened.complaints]).toEqual([[], []]);
 });

@@ -1,10 +1,11 @@
-"""/api/ui/session: from where the page was opened, and who asks."""
+"""/api/ui/session: from where the page was opened, who asks, and what they may do."""
 
 from starlette.responses import Response
 
 from ouvert.serving.callers import identify, opened_from
 from ouvert.serving.endpoints import Call
 from ouvert.serving.errors import Refusal
+from ouvert.serving.keys import SCOPES
 from ouvert.serving.origin_guard import refuse_other_pages
 from ouvert.serving.streams import JSONAnswer
 
@@ -25,6 +26,7 @@ async def session(call: Call) -> Response:
             "who": who,
             "needs_key": caller is None,
             "reads_stored": caller is not None and caller.reads_stored,
+            "scopes": [scope for scope in SCOPES if caller is not None and caller.may(scope)],
         },
         headers={"cache-control": "no-store"},
     )

@@ -1,6 +1,7 @@
 import { find } from "../../conversation";
 import { lookingAt } from "../../state/looking";
 import { current } from "../../state/open-conversations";
+import { mayEdit } from "../../state/session";
 import { closePanel } from "../../state/view";
 import { Inside } from "../../views/inside";
 import { words } from "../../words";
@@ -24,7 +25,7 @@ export function InsidePanel({ message }: { message: string }) {
       <Inside source={source} more={[
           { name: look.value.compare, panel: () => <CompareTab message={answer} source={source} /> },
           { name: say.patch, panel: () => <PatchTab model={answer.model ?? ""} available={source.trace.available} /> },
-          { name: say.tryChange, panel: () => <TryTab message={answer} source={source} /> },
+          ...(mayEdit.value ? [{ name: say.tryChange, panel: () => <TryTab message={answer} source={source} /> }] : []),
         ]} />
     </Sheet>
   );

@@ -1,12 +1,12 @@
 import type { Message } from "../../conversation";
 import { lookAway, lookingAt, lookInside } from "../../state/looking";
-import { isOwner } from "../../state/session";
+import { mayInspect } from "../../state/session";
 import { words } from "../../words";
 import { Button } from "../button";
 
 /** Opens the inside of an answer, and closes it again. */
 export function LookButton({ message }: { message: Message }) {
-  if (!isOwner.value) return null; // only the owner of the machine may look
+  if (!mayInspect.value) return null;
   const isOpen = lookingAt(message.id) !== undefined;
   return (
     <Button
