@@ -75,6 +75,8 @@ def test_strength_0_is_the_plain_answer_and_the_fingerprint_is_that_of_the_varia
         ({"operation": "add", "tap": "layers.0.out", "direction": "none"}, "no direction 'none'"),
         ({"operation": "zero", "tap": "layers.0.out", "message": 9}, "no tokens of such a message"),
         ({"operation": "add", "tap": "layers.0.out", "values": [1.0], "direction": "x"}, "both given"),
+        ({"operation": "scale", "tap": "layers.0.out", "values": [True]}, "values"),
+        ({"operation": "zero", "tap": "layers.0.out", "strength": "1"}, "strength"),
     ],
 )
 @pytest.mark.parametrize("path", ASKED)

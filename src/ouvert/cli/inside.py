@@ -11,7 +11,7 @@ from ouvert.cli.environment import guard_asked_for, open_store
 
 if TYPE_CHECKING:
     from ouvert.assistant import Model
-    from ouvert.inspection import Subject
+    from ouvert.inspection import Price, Subject
 
 BLOCKS = " ▁▂▃▄▅▆▇█"  # by height
 # Behind a cell, by the size of its number, in 256 colours: from nothing to the most (cividis).
@@ -51,6 +51,16 @@ def counted(what: str) -> Callable[[int, int], None] | None:
         print(f"\r{end}", end="", file=sys.stderr, flush=True)
 
     return show
+
+
+def said(what: str) -> "Callable[[Price], None]":
+    """Says a price before it is paid."""
+
+    def say(price: "Price") -> None:
+        kept = f"{price.bytes / 1e6:.1f} MB are kept meanwhile"
+        print(f"Reading {price.tokens} tokens{what}: about {price.seconds:.1f} s, {kept}.", file=sys.stderr)
+
+    return say
 
 
 def profile(numbers: Sequence[float]) -> str:

@@ -30,7 +30,7 @@ Index = Annotated[int, Field(ge=0)]
 class StatedEdit(Wire):
     """One edit. A key that is not known is refused: a mistyped place would edit everything."""
 
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, protected_namespaces=())
 
     operation: Literal["add", "project_out", "replace", "scale", "zero"]
     tap: str = Field(min_length=1, max_length=LONGEST)

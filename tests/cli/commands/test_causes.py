@@ -61,8 +61,10 @@ def test_a_direction_is_made_tested_shown_exported_imported_and_removed(ouvert, 
     assert made[0] == 0
     assert "held out   AUC 1.000 on 3 + 3 prompts" in made[1]
     assert "Whether it is a cause" in made[2]
+    assert "Reading 90 tokens: about " in made[2]
     tested = ouvert("direction", "test", "kind", "--model", model, "--prompts", prompts("q"), "--for", "y",
                     "--against", "z", "--random", 3, "--neutral", prompts("w"), "--json")  # fmt: skip
+    assert "tokens, with edits: about " in tested[2]
     facts = json.loads(tested[1])
     assert [edit["edit"] for edit in facts["edits"]] == ["add", "subtract", "project_out"]
     assert facts["prompts"] == 9

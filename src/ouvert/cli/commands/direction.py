@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ouvert.cli.arguments import complete_installed
 from ouvert.cli.environment import open_store
-from ouvert.cli.inside import add_json, counted, loaded, profile, read_prompts, subject_of
+from ouvert.cli.inside import add_json, counted, loaded, profile, read_prompts, said, subject_of
 
 if TYPE_CHECKING:
     from ouvert.inspection import Direction, DirectionTest
@@ -95,7 +95,13 @@ def make_one(args: argparse.Namespace) -> int:
     positive, negative = read_prompts(args.positive), read_prompts(args.negative)
     with loaded(args.model) as model:
         made = mean_difference(
-            subject_of(model), positive, negative, token=args.token, seed=args.seed, progress=counted("prompts")
+            subject_of(model),
+            positive,
+            negative,
+            token=args.token,
+            seed=args.seed,
+            price=said(""),
+            progress=counted("prompts"),
         )
     store.put(args.name, partial(write_direction, made))
     print_direction(args.name, made, args.json)
@@ -117,7 +123,7 @@ def test_one(args: argparse.Namespace) -> int:
         neutral=neutral,
     )
     with loaded(args.model) as model:
-        result = causal_test(subject_of(model), found, trial, counted("prompts"))
+        result = causal_test(subject_of(model), found, trial, counted("prompts"), said(", with edits"))
     if args.json:
         print(json.dumps(result.json(), ensure_ascii=False))
     else:

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ouvert.cli.arguments import add_model_argument, complete_installed
-from ouvert.cli.inside import add_json, counted, loaded, profile, subject_of
+from ouvert.cli.inside import add_json, counted, loaded, profile, said, subject_of
 
 if TYPE_CHECKING:
-    from ouvert.inspection import Microscope, Price
+    from ouvert.inspection import Microscope
 
 SUMMARY = "Say what four bits cost: layer by layer, and at the end."
 
@@ -44,21 +44,18 @@ def run(args: argparse.Namespace) -> int:
     with loaded(args.model) as model:
         seen = subject_of(model)
         if args.against is None:
-            result = magnify(seen, None, texts, most=args.tokens, price=say_price, progress=counted("tokens"))
+            result = magnify(seen, None, texts, most=args.tokens, price=said(" with both"), progress=counted("tokens"))
         else:
             with loaded(args.against) as other:
                 reference = exact(subject_of(other))
-                result = magnify(seen, reference, texts, most=args.tokens, price=say_price, progress=counted("tokens"))
+                result = magnify(
+                    seen, reference, texts, most=args.tokens, price=said(" with both"), progress=counted("tokens")
+                )
     if args.json:
         print(json.dumps(result.json(), ensure_ascii=False))
     else:
         print_result(result)
     return 0
-
-
-def say_price(price: "Price") -> None:
-    kept = f"{price.bytes / 1e6:.1f} MB are kept meanwhile"
-    print(f"Reading {price.tokens} tokens with both: about {price.seconds:.1f} s, {kept}.", file=sys.stderr)
 
 
 def read_text(path: Path) -> str:

@@ -19,6 +19,7 @@ from ouvert.inspection.directions.direction import FORMAT, Direction
 from ouvert.inspection.error import InspectionError
 from ouvert.inspection.layer_programs import check_bytes
 from ouvert.inspection.metrics import ids_of
+from ouvert.inspection.price import Price, price_of
 from ouvert.inspection.subject import Array, Subject, steps_of
 
 Prompts = Sequence[str | Sequence[int]]
@@ -35,13 +36,14 @@ def mean_difference(
     *,
     token: int = -1,
     seed: int = 0,
+    price: Callable[[Price], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Direction:
     """Mean of `positive` less mean of `negative`, of the residual stream after every layer, at a token of each prompt.
 
-    `token`: which, -1 for the last. The facts say the AUC of every layer, the layer chosen, and digests of the prompts;
-    the prompts themselves are not kept. Raises InspectionError for fewer than 8 prompts of a set, a prompt in both, and
-    one that does not have that token.
+    `token`: which, -1 for the last. `price` is told what it takes before anything is computed. The facts say the AUC of
+    every layer, the layer chosen, and digests of the prompts; the prompts themselves are not kept. Raises
+    InspectionError for fewer than 8 prompts of a set, a prompt in both, and one that does not have that token.
     """
     sets = [
         checked(subject, prompts, name, token) for prompts, name in ((positive, "positive"), (negative, "negative"))
@@ -51,6 +53,8 @@ def mean_difference(
             f"direction: {len(both)} prompts stand in both sets, expected none: a prompt cannot be told from itself. "
             "Remove them from one."
         )
+    if price is not None:
+        price(price_of_streams(subject, [len(ids) for each in sets for ids in each]))
     streams, norms = recorded(subject, sets, token, progress)
     random = np.random.default_rng(seed)
     parts = [divided(each, random) for each in streams]
@@ -130,11 +134,22 @@ def checked(subject: Subject, prompts: Prompts, name: str, token: int) -> list[l
     return [list(ids) for ids in found]
 
 
+def price_of_streams(subject: Subject, lengths: Sequence[int]) -> Price:
+    """Of computing prompts of these lengths without logits, one at a time with every layer's stream."""
+    tokens = sum(lengths)
+    return price_of(subject, tokens, layer_outs(subject), max(lengths), head_rows=-tokens)
+
+
+def layer_outs(subject: Subject) -> list[str]:
+    """The names of the residual stream after each layer."""
+    return [f"layers.{n}.out" for n in range(subject.layers)]
+
+
 def recorded(
     subject: Subject, sets: Sequence[Sequence[Sequence[int]]], token: int, progress: Callable[[int, int], None] | None
 ) -> tuple[list[Array], Array]:
     """(of each set, (prompts, layers, hidden) at the token; the median norm of the stream after each layer)."""
-    names = [f"layers.{n}.out" for n in range(subject.layers)]
+    names = layer_outs(subject)
     total, done = sum(map(len, sets)), 0
     streams: list[Array] = []
     norms: list[Array] = []

@@ -23,6 +23,7 @@ from ouvert.inspection.layer_programs import LayerPrograms
 from ouvert.inspection.metrics import ids_of, log_of_sum, log_probabilities, tokenizer_of
 from ouvert.inspection.microscope import own_texts, standard_error
 from ouvert.inspection.patching import prediction_interval
+from ouvert.inspection.price import Price, price_of
 from ouvert.inspection.rerun import Rerun
 from ouvert.inspection.subject import Array, Subject
 from ouvert.inspection.view import View
@@ -103,9 +104,14 @@ class Trial:
 
 
 def causal_test(
-    subject: Subject, direction: Direction, trial: Trial, progress: Callable[[int, int], None] | None = None
+    subject: Subject,
+    direction: Direction,
+    trial: Trial,
+    progress: Callable[[int, int], None] | None = None,
+    price: Callable[[Price], None] | None = None,
 ) -> DirectionTest:
-    """Add, subtract and project out the direction, beside random directions of the same length.
+    """Add, subtract and project out the direction, beside random directions of the same length. `price` is told what it
+    takes before anything is computed.
 
     Raises InspectionError for a direction of another model, a strength or number that makes no sense, and continuations
     that are empty; MemoryError if the caches cannot grow.
@@ -114,6 +120,8 @@ def causal_test(
     n = direction.layer if trial.layer is None else trial.layer
     unit, share = direction.unit(n), strength_of(direction, trial)
     units = np.stack([unit, *random_units(len(unit), trial.randoms, trial.seed)])
+    if price is not None:
+        price(price_of_test(subject, trial, n))
     programs = LayerPrograms(subject)
     try:
         text = Rerun(programs, neutral_ids(subject, trial))
@@ -139,6 +147,19 @@ def causal_test(
         before=float(before.mean()),
         edits=[asdict(summarised(changes[:, :, e], damage[:, e], name)) for e, name in enumerate(EDITS)],
     )
+
+
+def price_of_test(subject: Subject, trial: Trial, n: int) -> Price:
+    """Of reading all texts whole, and once more from layer `n` up for each edit by each direction."""
+    ends = [len(continuation_ids(subject, text)) for text in (trial.of, trial.less)]
+    starts = [len(ids_of(subject, prompt, "a prompt")) for prompt in trial.prompts]
+    neutral = len(neutral_ids(subject, trial))
+    texts = [neutral, *(start + end for start in starts for end in ends)]
+    again = len(EDITS) * (1 + trial.randoms)
+    work = round(sum(texts) * (1 + again * (subject.layers - 1 - n) / subject.layers))
+    rows = (1 + again) * (neutral + len(starts) * sum(ends))
+    names = [f"layers.{each}.out" for each in range(subject.layers)]
+    return price_of(subject, work, names, max(texts), head_rows=rows - work)
 
 
 def words(text: str | Sequence[int]) -> str:

@@ -143,7 +143,9 @@ class MicroscopeBody(Body):
         """Raises what `inspection.magnify` raises, and Stopped."""
         seen = inspection.subject_of(models[0])
         reference = inspection.exact(inspection.subject_of(models[1])) if len(models) > 1 else None
-        return inspection.magnify(seen, reference, self.texts, most=self.most, progress=study.progress).json()
+        return inspection.magnify(
+            seen, reference, self.texts, most=self.most, price=study.price, progress=study.progress
+        ).json()
 
 
 class DirectionBody(Body):
@@ -167,6 +169,7 @@ class DirectionBody(Body):
             self.negative,
             token=self.token,
             seed=self.seed,
+            price=study.price,
             progress=study.progress,
         )
         kept.put(self.name, partial(inspection.write_direction, made))
@@ -193,7 +196,7 @@ class TrialBody(Body):
         """Raises what `inspection.causal_test` raises, and Stopped."""
         trial = inspection.Trial(**self.model_dump(exclude={"model"}))
         subject = inspection.subject_of(models[0])
-        return inspection.causal_test(subject, direction, trial, study.progress).json()
+        return inspection.causal_test(subject, direction, trial, study.progress, study.price).json()
 
 
 def described(name: str, direction: inspection.Direction) -> dict[str, Any]:

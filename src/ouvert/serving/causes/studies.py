@@ -38,7 +38,7 @@ class Study:
         self.kind, self.whose, self._work, self.words = kind, whose, work, words
         self.state: State = "queued"
         self.done, self.total = 0, 0
-        self.plan: inspection.PatchPrice | None = None
+        self.plan: inspection.PatchPrice | inspection.Price | None = None
         self.refusal: Refusal | None = None
         self.result: Mapping[str, Any] | None = None
         self.ended = asyncio.Event()
@@ -54,10 +54,10 @@ class Study:
             raise Stopped
         self.done, self.total = done, total
 
-    def price(self, plan: inspection.PatchPrice) -> None:
+    def price(self, plan: inspection.PatchPrice | inspection.Price) -> None:
         """Told before the work. Raises Stopped if it was dropped."""
         self.plan = plan
-        self.progress(0, plan.cells)
+        self.progress(0, plan.cells if isinstance(plan, inspection.PatchPrice) else self.total)
 
     def facts(self) -> dict[str, Any]:
         """For clients. `result` once it is done. Raises nothing."""
