@@ -1,10 +1,15 @@
 """/ouvert/traces: an answer looked into over HTTP, for the owner alone."""
 
+import asyncio
 import json
+import os
+import sys
+import threading
 
 import pytest
 
 from ouvert.serving.callers import Caller
+from ouvert.serving.giving_way import giving_way
 from ouvert.serving.keys import Key
 
 
@@ -255,3 +260,15 @@ def test_a_lens_of_very_many_tokens_is_refused_before_it_takes_the_memory(client
     refused = client.get(f"/ouvert/traces/{trace['id']}/lens?top=5")
     assert refused.status_code == 400
     assert "are 20, expected at most 19" in refused.json()["error"]["message"]
+
+
+def test_looking_gives_way_to_answers():
+    def seen():
+        return threading.current_thread().name, os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    before = seen()
+    name, niceness = asyncio.run(giving_way(seen))
+    assert name.startswith("ouvert-look")
+    # Where a thread has no priority of its own (macOS), all stay as they are.
+    assert niceness == (max(before[1], 10) if sys.platform == "linux" else before[1])
+    assert seen() == before

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from ouvert.inspection.microscope import Microscope, exact, magnify
     from ouvert.inspection.patching import Patching, PatchPrice, PatchRequest, patch
     from ouvert.inspection.price import Price
+    from ouvert.inspection.priority import lower_priority
     from ouvert.inspection.subject import Inspectable, Step, Subject, steps_of, subject_of
     from ouvert.inspection.tokens import TracedToken
     from ouvert.inspection.trace import Trace
@@ -68,6 +69,7 @@ __all__ = [
     "check_asked",
     "exact",
     "load_trace",
+    "lower_priority",
     "magnify",
     "mean_difference",
     "patch",
@@ -122,6 +124,7 @@ FILES = {
     "lens": ("FocusLens", "Lens"),
     "loading": ("load_trace",),
     "price": ("Price",),
+    "priority": ("lower_priority",),
     "subject": ("Inspectable", "Step", "Subject", "steps_of", "subject_of"),
     "tokens": ("TracedToken",),
     "trace": ("Trace",),

@@ -29,7 +29,7 @@ from ouvert.packed.precision import (
 )
 from ouvert.packed.reading import PackedWeights, damage_in
 from ouvert.packed.recipe import described, json_digest
-from ouvert.packed.watch import Damage, WeightsWatch
+from ouvert.packed.watch import Damage, WeightsWatch, lower_priority
 
 __all__ = [
     "BITS_A_WEIGHT",
@@ -53,6 +53,7 @@ __all__ = [
     "json_digest",
     "layout_at",
     "looked_up_only",
+    "lower_priority",
     "open_model",
     "packed_weights",
     "placements",

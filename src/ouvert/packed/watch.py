@@ -221,7 +221,8 @@ def let_go_of_pages(descriptor: int) -> None:
 
 
 def lower_priority() -> None:
-    """Lower this thread's priority, on systems where a thread has its own."""
+    """Lower the priority of this thread, and of those that it will start, on systems where a thread has its own. Raises
+    nothing."""
     if sys.platform == "linux":
-        with suppress(OSError):  # some containers deny it; the check is then as quick as all else
+        with suppress(OSError):  # some containers deny it; it is then as quick as all else
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from ouvert import inspection
 from ouvert.assistant import Forgotten, Model
 from ouvert.serving.errors import Refusal, refusal_of
+from ouvert.serving.giving_way import giving_way
 from ouvert.serving.loaded_models import Lease
 
 LOG = logging.getLogger("ouvert.serving")
@@ -119,7 +120,7 @@ class Studies:
         try:
             async with self._one:
                 study.state = "running"
-                await asyncio.to_thread(study.find_out, [lease.model for lease in leases])
+                await giving_way(study.find_out, [lease.model for lease in leases])
                 study.state = "done"
         except Exception as problem:
             study.state, study.refusal = "failed", failure_of(problem)

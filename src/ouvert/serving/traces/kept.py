@@ -11,6 +11,7 @@ from typing import Any, Literal
 from ouvert import inspection
 from ouvert.assistant import Forgotten, Model
 from ouvert.serving.errors import Refusal, refusal_of
+from ouvert.serving.giving_way import giving_way
 from ouvert.serving.loaded_models import Lease
 from ouvert.serving.traces.request import MOST_BYTES, Asked
 
@@ -133,7 +134,7 @@ class Traces:
         try:
             async with self._one:
                 kept.state = "running"
-                await asyncio.to_thread(kept.make, lease.model)
+                await giving_way(kept.make, lease.model)
                 kept.state = "done"
         except Exception as problem:
             kept.state, kept.refusal = "failed", failure_of(problem)
@@ -209,4 +210,4 @@ async def with_its_model(kept: KeptTrace, lease: Lease, look: Callable[[inspecti
             f"The model of the trace {kept.id} was loaded anew since. Make the trace again: POST /ouvert/traces.",
             code="not_found",
         )
-    return await asyncio.to_thread(look, trace)
+    return await giving_way(look, trace)
