@@ -105,3 +105,21 @@ def test_a_trace_writes_its_page_with_the_lens_and_whatever_else_was_looked_at(s
     assert data["trace"] == json.loads(json.dumps(trace.json()))
     assert [view["view"] for view in data["views"]] == ["confidence", "attribution", "lens"]
     assert data["views"][2] == json.loads(json.dumps(trace.lens().json()))
+
+
+def test_a_page_can_be_written_without_words(subject_called):
+    trace = trace_of(subject_called("llama"), Transcript())
+    trace.attribution()
+    trace.focus(tokens=[1])
+    whole, silent = (data_of(trace.to_html(words=words)) for words in (True, False))
+    assert (whole["trace"].get("words"), silent["trace"]["words"]) == (None, False)
+    assert {(token["id"], token["text"]) for token in silent["trace"]["tokens"]} == {(-1, "")}
+    assert "focus" in whole["trace"]["views"]
+    assert (
+        [view["view"] for view in silent["views"]] == silent["trace"]["views"] == ["confidence", "attribution", "lens"]
+    )
+    confidence, attribution, lens = silent["views"]
+    assert {*confidence["ids"], *np.ravel(confidence["alternative_ids"]), attribution["token"]} == {-1}
+    assert {*np.ravel(lens["ids"]), *lens["came"]} == {-1}
+    assert [view["pieces"] for view in silent["views"]] == [{"-1": ""}] * 3
+    assert confidence["logprobs"] == whole["views"][0]["logprobs"]

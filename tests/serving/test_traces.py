@@ -1,8 +1,11 @@
 """/ouvert/traces: an answer looked into over HTTP, for the owner alone."""
 
 import asyncio
+import base64
+import gzip
 import json
 import os
+import re
 import sys
 import threading
 
@@ -97,7 +100,7 @@ def test_views_are_those_of_the_format(client, trace, view, asked):
         ("attribution?token=99999999999999999999999", "expected an id from 0 to"),
         ("lens?layers=every%20²", "expected all, every N"),
         ("lens?positions=message%20" + "9" * 5000, "expected all, prompt"),
-        ("page?words=false", "expected no parameter"),
+        ("page?word=false", "expected words"),
     ],
 )
 def test_what_cannot_be_shown_is_refused_in_a_sentence(client, trace, asked, said):
@@ -172,6 +175,10 @@ def test_a_receipt_that_is_none_is_refused_or_fails_in_a_sentence(client, receip
         assert "receipt" in ended(client, made)["fault"]
 
 
+def page_data(html):
+    return gzip.decompress(base64.b64decode(re.search(rb'id="data">([A-Za-z0-9+/=]*)<', html)[1]))
+
+
 def test_a_trace_is_a_file_with_and_without_its_words(client, trace):
     whole = client.get(f"/ouvert/traces/{trace['id']}/tensors")
     assert "attachment" in whole.headers["content-disposition"]
@@ -180,6 +187,8 @@ def test_a_trace_is_a_file_with_and_without_its_words(client, trace):
     page = client.get(f"/ouvert/traces/{trace['id']}/page")
     assert page.content.startswith(b"<!doctype html>")
     assert "attachment" in page.headers["content-disposition"]
+    assert b"Hello" in page_data(page.content)
+    assert b"Hello" not in page_data(client.get(f"/ouvert/traces/{trace['id']}/page?words=false").content)
 
 
 def test_a_trace_is_removed(client, trace):

@@ -63,7 +63,7 @@ function Page({ source }: { source: Source }) {
         <button type="button" class="quiet-button" lang={language.value === "fr" ? "en" : "fr"} onClick={() => (language.value = language.value === "fr" ? "en" : "fr")}>
           {say.otherLanguage}
         </button>
-        <p>{say.exportedHint}</p>
+        <p>{source.trace.words === false ? say.exportedWithoutWords : say.exportedHint}</p>
       </header>
       <main>
         <h2 class="off-screen">{say.views}</h2>

@@ -121,8 +121,12 @@ export interface HiddenAttention extends Shown {
   skip: number;
 }
 
+/** Stands for a token in a file that was written without its words: there, all ids are -1. */
+const HIDDEN = "•";
+export const isHidden = (id: number | undefined): boolean => id === -1;
+
 /** What a token says by itself, from the pieces of a view. */
-export const pieceOf = (pieces: Pieces, id: number | undefined): string => (id === undefined ? "" : (pieces[String(id)] ?? `#${id}`));
+export const pieceOf = (pieces: Pieces, id: number | undefined): string => (id === undefined ? "" : isHidden(id) ? HIDDEN : (pieces[String(id)] ?? `#${id}`));
 
 export const probability = (logprob: number | null | undefined): number => (logprob === null || logprob === undefined ? 0 : Math.exp(logprob));
 
@@ -136,11 +140,12 @@ export interface Trace {
   recorded: { name: string; shape: number[]; bytes: number }[];
   views: string[]; // that were computed so far
   available: string[]; // all that this model has
+  words?: false; // the words were left out of a file
   plan?: { lens_seconds?: number }; // of a server: what the whole lens takes
 }
 
-/** The trace with something to read at every token: where a model has no words, their ids. */
+/** The trace with something to read at every token: where a model has no words, their ids, as far as they are told. */
 export function withWords(trace: Trace): Trace {
   if (trace.tokens.some(({ text }) => text !== "")) return trace;
-  return { ...trace, tokens: trace.tokens.map((token) => ({ ...token, text: `#${token.id} ` })) };
+  return { ...trace, tokens: trace.tokens.map((token) => ({ ...token, text: isHidden(token.id) ? `${HIDDEN} ` : `#${token.id} ` })) };
 }

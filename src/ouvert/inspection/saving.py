@@ -6,7 +6,7 @@ the model can tell something of them from the values.
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any
@@ -61,6 +61,15 @@ def without_words(facts: Mapping[str, Any]) -> dict[str, Any]:
         for n, (key, view) in enumerate(shown)
     }
     return {**facts, "tokens": tokens, "recorded": recorded, "views": views}
+
+
+def page_without_words(
+    facts: Mapping[str, Any], views: Iterable[Mapping[str, Any]]
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """What a page shows, without texts and ids: the summary, which says so, and the views. Raises nothing."""
+    silent = without_words({**facts, "views": {str(n): view for n, view in enumerate(views)}})
+    shown = list(silent["views"].values())
+    return {**silent, "views": [view["view"] for view in shown], "words": False}, shown
 
 
 def view_without_words(view: Mapping[str, Any]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from ouvert.inspection.names import own_name, own_names
 from ouvert.inspection.page import page as html_page
 from ouvert.inspection.positions import Positions, places_asked
 from ouvert.inspection.price import Price, check_price, price_of
-from ouvert.inspection.saving import trace_bytes, write_whole
+from ouvert.inspection.saving import page_without_words, trace_bytes, write_whole
 from ouvert.inspection.states import (
     HiddenAttention,
     States,
@@ -334,16 +334,21 @@ class Trace:
             for token in self.tokens
         ]
 
-    def page(self, path: str | Path) -> None:
-        """Write one HTML file of the views that were computed so far, and the lens. The words of a conversation are in
-        it; it asks nobody for anything. Raises what `lens` raises, and OSError."""
-        write_whole(Path(path), self.to_html())
+    def page(self, path: str | Path, *, words: bool = True) -> None:
+        """Write one HTML file of the views that were computed so far, and the lens. It asks nobody for anything.
 
-    def to_html(self) -> bytes:
+        The words of a conversation are in it. Without `words` it has neither texts nor ids of tokens, nor a lens on
+        chosen tokens; whoever has the model can still tell something of the words from the numbers. Raises what `lens`
+        raises, and OSError.
+        """
+        write_whole(Path(path), self.to_html(words=words))
+
+    def to_html(self, *, words: bool = True) -> bytes:
         """What `page` writes. Raises what `lens` raises."""
         if "lens" in self.available and not any(isinstance(view, Lens) for view in self.views):
             self.lens()
-        return html_page(self.json(), [view.json() for view in self.views])
+        facts, views = self.json(), [view.json() for view in self.views]
+        return html_page(facts, views) if words else html_page(*page_without_words(facts, views))
 
     def __repr__(self) -> str:
         return (

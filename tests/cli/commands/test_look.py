@@ -1,6 +1,9 @@
 """`ouvert look` as it is typed: an answer written now, an answer that was given, and what it writes."""
 
+import base64
+import gzip
 import json
+import re
 import unicodedata
 
 import pytest
@@ -93,8 +96,12 @@ def test_a_trace_and_a_page_are_written_and_it_is_said_that_they_hold_the_conver
 
 
 def test_words_can_be_left_out(ouvert, model, tmp_path):
-    ouvert("look", model, "again", "--save", tmp_path / "a.trace", "--no-words")
+    files = ("--save", tmp_path / "a.trace", "--page", tmp_path / "a.html")
+    status, _, err = ouvert("look", model, "again", *files, "--no-words")
+    assert (status, "word for word" in err) == (0, False)
     assert b"Hello" not in (tmp_path / "a.trace").read_bytes()
+    packed = re.search(rb'id="data">([A-Za-z0-9+/=]*)<', (tmp_path / "a.html").read_bytes())[1]
+    assert b"Hello" not in gzip.decompress(base64.b64decode(packed))
 
 
 def test_a_text_is_read_without_an_answer(ouvert, model):
@@ -106,7 +113,7 @@ def test_a_text_is_read_without_an_answer(ouvert, model):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("--no-words",), "--no-words is of the file that --save FILE writes"),
+        (("--no-words",), "--no-words is of a file that --save FILE or --page FILE writes"),
         (("--layer", "0"), "--layer is of --view attention"),
         (("--view", "confidence", "--top", "2"), "--top is of --view lens"),
         (("--head", "99", "--view", "attention"), "head=99"),

@@ -18,8 +18,8 @@ export interface TraceRequest {
 }
 
 export const getTrace = (id: string) => json<Trace>(request("GET", `${TRACES}/${id}`));
-/** The trace as one HTML file. The words of the conversation are in it. */
-export const exportTrace = async (id: string) => (await request("GET", `${TRACES}/${id}/page`)).blob();
+/** The trace as one HTML file, with the words of the conversation or without. */
+export const exportTrace = async (id: string, words: boolean) => (await request("GET", `${TRACES}/${id}/page${words ? "" : "?words=false"}`)).blob();
 
 export function getView<Name extends keyof ViewsByName>(id: string, name: Name, ask: Ask = {}): Promise<ViewsByName[Name]> {
   const query = new URLSearchParams(Object.entries(ask).map(([key, value]) => [key, String(value)])).toString();

@@ -2,7 +2,7 @@
 import { Figure } from "../figures/figure";
 import { Line } from "../figures/line";
 import type { ShownToken } from "../figures/token-text";
-import { pieceOf, probability, type Confidence, type TracedToken } from "../trace";
+import { isHidden, pieceOf, probability, type Confidence, type TracedToken } from "../trace";
 import { number, portion } from "../words/language";
 import { look } from "../words/look";
 import { quote } from "./quote";
@@ -55,20 +55,22 @@ export function Alternatives({ view, place }: { view: Omit<Confidence, "view" | 
   const row = rowOf(view, place);
   if (row === undefined) return <p class="quiet">{say.noNumbersFor}</p>;
   const ids = view.alternative_ids[row] ?? [];
+  const written = view.ids[row];
+  const found = isHidden(written) ? (view.ranks[row] ?? 0) - 1 : ids.indexOf(written ?? -1); // without ids, the rank says which it was
   return (
     <table class="alternatives">
       <caption>{say.alternatives}</caption>
       <tbody>
         {ids.map((id, n) => (
-          <tr key={id} class={id === view.ids[row] ? "came" : ""}>
+          <tr key={n} class={n === found ? "came" : ""}>
             <th scope="row">
               {quote(pieceOf(view.pieces, id))}
-              {id === view.ids[row] && <small> {say.wasWritten}</small>}
+              {n === found && <small> {say.wasWritten}</small>}
             </th>
             <td>{portion(probability(view.alternative_logprobs[row]?.[n]))}</td>
           </tr>
         ))}
-        {!ids.includes(view.ids[row] ?? -1) && (
+        {!(found in ids) && (
           <tr class="came">
             <th scope="row">
               {quote(pieceOf(view.pieces, view.ids[row]))} <small>{say.wasWrittenRank(number(view.ranks[row] ?? 0))}</small>

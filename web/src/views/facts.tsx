@@ -1,5 +1,5 @@
 /** What is known of the selected token. */
-import { probability, type Confidence, type Trace } from "../trace";
+import { isHidden, probability, type Confidence, type Trace } from "../trace";
 import { number, portion } from "../words/language";
 import { look } from "../words/look";
 import { Alternatives, bits, rowOf } from "./confidence";
@@ -16,7 +16,7 @@ export function Facts({ trace, confidence, at }: { trace: Trace; confidence: Con
           <h3>{quote(token.text)}</h3>
           <dl>
             <Fact name={say.place} value={number(token.place)} />
-            <Fact name={say.tokenId} value={String(token.id)} />
+            {!isHidden(token.id) && <Fact name={say.tokenId} value={String(token.id)} />}
             {token.channel !== null && <Fact name={say.channel} value={say.channels[token.channel] ?? token.channel} />}
             {confidence && row !== undefined && (
               <>

@@ -232,6 +232,7 @@ export const en = {
 
   exportInside: "Export as a file",
   exportInsideHint: "The file will hold the words of this conversation up to this answer, and what the model computed for them. Whoever has the file can read them.",
+  leaveOutWords: "Leave out the words: every token’s text and id. What the model computed stays in the file, and whoever has the model can still tell something of the words from it.",
   writeFile: "Write the file",
   editedAnswer: (edits: string) => `Edited answer: the model was changed while it wrote this.${edits ? ` ${edits}` : ""}`,
   tryChange: "Try a change",

@@ -233,6 +233,7 @@ export const fr: Words = {
 
   exportInside: "Exporter dans un fichier",
   exportInsideHint: "Le fichier contiendra les mots de cette conversation jusqu’à cette réponse, et ce que le modèle a calculé pour eux. Qui possède le fichier peut les lire.",
+  leaveOutWords: "Omettre les mots : le texte et l’identifiant de chaque jeton. Ce que le modèle a calculé reste dans le fichier, et qui possède le modèle peut encore en deviner une partie.",
   writeFile: "Écrire le fichier",
   editedAnswer: (edits) => `Réponse modifiée : le modèle a été changé pendant qu’il l’écrivait.${edits ? ` ${edits}` : ""}`,
   tryChange: "Essayer un changement",

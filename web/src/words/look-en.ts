@@ -153,6 +153,7 @@ export const lookEn = {
   prompts: { clean: "Clean", corrupted: "Corrupted" },
 
   exportedTitle: (model: string) => `Inside ${model}`,
+  exportedWithoutWords: "This file holds what a model computed for the words of a conversation, not the words: a dot stands for each token. Whoever has the model can still tell something of them from the numbers. It asks nobody for anything: all of it is in the file.",
   exportedHint: "This file holds the words of a conversation and what the model computed for them. It asks nobody for anything: all of it is in the file.",
   notInFile: "It was not exported into this file.",
   unreadable: "The data in this file cannot be read. Export it again.",

@@ -155,6 +155,7 @@ export const lookFr: LookWords = {
   prompts: { clean: "D’origine", corrupted: "Modifié" },
 
   exportedTitle: (model) => `L’intérieur de ${model}`,
+  exportedWithoutWords: "Ce fichier contient ce qu’un modèle a calculé pour les mots d’une conversation, sans les mots : un point remplace chaque jeton. Qui possède le modèle peut encore en deviner une partie d’après les nombres. Il ne demande rien à personne : tout est dans le fichier.",
   exportedHint: "Ce fichier contient les mots d’une conversation et ce que le modèle a calculé pour eux. Il ne demande rien à personne : tout est dans le fichier.",
   notInFile: "Elle n’a pas été exportée dans ce fichier.",
   unreadable: "Les données de ce fichier sont illisibles. Exportez-le à nouveau.",

@@ -13,9 +13,12 @@ const MAKE = `
 import json, sys
 from pathlib import Path
 from ouvert.inspection.page import page
+from ouvert.inspection.saving import page_without_words
 samples = Path("tests/inspection/samples")
 read = lambda name: json.loads((samples / f"{name}.json").read_text("utf-8"))
-Path(sys.argv[1]).write_bytes(page(read("trace"), [read(name) for name in ("confidence", "lens", "attribution")]))
+views = [read(name) for name in ("confidence", "lens", "attribution")]
+Path(sys.argv[1]).write_bytes(page(read("trace"), views))
+Path(sys.argv[2]).write_bytes(page(*page_without_words(read("trace"), views)))
 `;
 
 let folder: string;
@@ -23,13 +26,13 @@ let opened: Opened;
 
 beforeAll(() => {
   folder = mkdtempSync(join(tmpdir(), "ouvert-exported-"));
-  execFileSync(join(ROOT, ".venv/bin/python"), ["-c", MAKE, join(folder, "trace.html")], { cwd: ROOT });
+  execFileSync(join(ROOT, ".venv/bin/python"), ["-c", MAKE, join(folder, "trace.html"), join(folder, "silent.html")], { cwd: ROOT });
 });
 afterAll(() => rmSync(folder, { recursive: true }));
 afterEach(() => opened.close());
 
-async function open(look: Look = {}) {
-  opened = await openPage(pathToFileURL(join(folder, "trace.html")).href, look, "[role=grid]");
+async function open(look: Look = {}, file = "trace.html") {
+  opened = await openPage(pathToFileURL(join(folder, file)).href, look, "[role=grid]");
   return opened.page;
 }
 
@@ -78,4 +81,17 @@ test("paper shows the figure whole, and nothing to press", async () => {
   expect(scroller[0]).toBe(scroller[1]);
   expect((await page.pdf()).length).toBeGreaterThan(10_000);
   expectQuiet();
+});
+
+test("without its words a dot stands for each token, and the numbers are there", async () => {
+  const page = await open({}, "silent.html");
+  expect(await page.textContent(".exported-head")).toContain("not the words");
+  expect(await page.textContent("body")).not.toContain("Paris");
+  expect(new Set(await page.locator(".token").allTextContents())).toEqual(new Set(["• "]));
+  await page.click("[role=tab] >> text=Confidence");
+  await page.click(".token >> nth=42"); // the likeliest of its alternatives
+  expect(await page.locator(".facts .alternatives .came").allTextContents()).toEqual([expect.stringMatching(/^“•” written\d/)]);
+  expect(await page.locator(".facts .alternatives tr").count()).toBe(5);
+  expect(await accessibilityFaultsOf(opened)).toEqual([]);
+  expect([opened.violations, opened.complaints]).toEqual([[], []]);
 });

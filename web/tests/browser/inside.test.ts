@@ -191,6 +191,14 @@ test("an export says that it holds the words before it is written", async () => 
   const download = page.waitForEvent("download");
   await page.click("dialog >> text=Write the file");
   expect((await download).suggestedFilename()).toMatch(/\.html$/);
+  await page.click("dialog >> text=Export as a file");
+  await page.check("dialog label:has-text('Leave out the words') input");
+  expect(await page.locator("dialog >> text=the words of this conversation").count()).toBe(0);
+  expect(await accessibilityFaults()).toEqual([]);
+  const silent = page.waitForEvent("download");
+  await page.click("dialog >> text=Write the file");
+  await silent;
+  expect(opened.requests.filter((url) => url.includes("/page")).map((url) => url.split("/page")[1])).toEqual(["", "?words=false"]);
   expectQuiet();
 });
 

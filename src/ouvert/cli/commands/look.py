@@ -89,7 +89,7 @@ def add_form_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("where it goes")
     group.add_argument("--json", action="store_true", help="print JSON: docs/formats/trace.md")
     group.add_argument("--save", type=Path, metavar="FILE", help="write the trace, with the values of every layer")
-    group.add_argument("--no-words", action="store_true", help="the file of --save has no words in it")
+    group.add_argument("--no-words", action="store_true", help="the files of --save and --page have no words in them")
     group.add_argument("--page", type=Path, metavar="FILE", help="write one HTML file that opens everywhere")
     group.add_argument("--max-bytes", default="1 GB", metavar="SIZE", help="most that may be kept (default: 1 GB)")
 
@@ -143,8 +143,8 @@ def idle_options(args: argparse.Namespace) -> Iterator[tuple[str, str]]:
     given = [name for name, value in vars(args).items() if value is not None and value is not False and value != []]
     shown = args.view or ["lens"]
     of: dict[str, str] = {}
-    if args.save is None:
-        of["no_words"] = "the file that --save FILE writes"
+    if args.save is None and args.page is None:
+        of["no_words"] = "a file that --save FILE or --page FILE writes"
     of |= {name: f"--view {' or '.join(views)}" for name, views in OF_VIEWS.items() if not set(views) & set(shown)}
     if args.prompt:
         of |= dict.fromkeys(("conversation", "model"), "an answer that was given (a RECEIPT)")
@@ -316,10 +316,10 @@ def whole_numbers(text: str) -> list[int] | None:
 
 def write_files(trace: "Trace", args: argparse.Namespace) -> None:
     """What --save and --page ask for; it is said before that they hold the conversation."""
-    for path, words in ((args.save, not args.no_words), (args.page, True)):
-        if path is not None and words:
+    for path in (args.save, args.page):
+        if path is not None and not args.no_words:
             print(f"{path} will hold the conversation, word for word.", file=sys.stderr)
     if args.save is not None:
         trace.save(args.save, words=not args.no_words)
     if args.page is not None:
-        trace.page(args.page)
+        trace.page(args.page, words=not args.no_words)

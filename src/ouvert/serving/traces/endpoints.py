@@ -192,8 +192,8 @@ async def tensors(call: Call) -> Response:
 
 
 async def page(call: Call) -> Response:
-    parameters("page", {}, call.request.query_params)
-    data = await looked(call, lambda trace: trace.to_html())
+    given = parameters("page", {"words": yes_or_no}, call.request.query_params)
+    data = await looked(call, lambda trace: trace.to_html(words=given.get("words", True)))
     return Response(data, media_type="text/html; charset=utf-8", headers=attachment(kept_of(call), "html"))
 
 

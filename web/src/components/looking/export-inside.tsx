@@ -4,10 +4,11 @@ import { showError } from "../../state/notices";
 import { words } from "../../words";
 import { download, fileName } from "../download";
 
-/** Write what is seen as one file. It holds the words of the conversation, which is said before. */
+/** Write what is seen as one file. It holds the words of the conversation, which is said before, unless they are left out. */
 export function ExportInside({ id, title }: { id: string; title: string }) {
   const say = words.value;
   const [isAsked, setAsked] = useState(false);
+  const [hasWords, setWords] = useState(true);
   if (!isAsked)
     return (
       <button type="button" class="quiet-button export-inside" onClick={() => setAsked(true)}>
@@ -16,11 +17,15 @@ export function ExportInside({ id, title }: { id: string; title: string }) {
     );
   const write = () => {
     setAsked(false);
-    exportTrace(id).then((file) => download(fileName(title, "html"), file), showError);
+    exportTrace(id, hasWords).then((file) => download(fileName(title, "html"), file), showError);
   };
   return (
     <div class="inside-note" role="status">
-      <p>{say.exportInsideHint}</p>
+      {hasWords && <p>{say.exportInsideHint}</p>}
+      <label class="check">
+        <input type="checkbox" checked={!hasWords} onChange={(event) => setWords(!event.currentTarget.checked)} />
+        <span>{say.leaveOutWords}</span>
+      </label>
       <button type="button" class="primary" onClick={write}>
         {say.writeFile}
       </button>
