@@ -50,6 +50,7 @@ NEVER_RUN = [
     ("clients.md", "OLLAMA_BASE_URL=http://127.0.0.1:11435"),
     ("command-line.md", "ouvert run"),
     ("look-inside.md", "ouvert patch smollm2"),
+    ("look-inside.md", "edit = ouvert.Edit("),
     ("look-inside.md", "ouvert microscope smollm2-f16.gguf"),
     ("models.md", "ouvert pull smollm2"),
     ("models.md", "ouvert pull llama3.2:1b"),

@@ -113,7 +113,7 @@ class Conversations:
                     f"Keeping conversation {conversation_id}: it was made from revision {conversation['revision']}, "
                     f"but revision {kept_revision} is kept. Read it, merge, then send it with that revision."
                 )
-            now = datetime.now(UTC).isoformat(timespec="milliseconds")
+            now = datetime.now(UTC).isoformat(timespec="microseconds")
             conversation["revision"] = kept_revision + 1
             conversation["created"] = now if before is None else before["created"]
             conversation["updated"] = now
@@ -148,7 +148,7 @@ class Conversations:
         """Everything in one value that import_all takes. ConversationError if a file is damaged: an export is whole."""
         return {
             EXPORT: VERSION,
-            "created": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "created": datetime.now(UTC).isoformat(timespec="microseconds"),
             "conversations": [self._read(path) for path in self._files()],
         }
 
@@ -171,7 +171,7 @@ class Conversations:
         copied: list[str] = []
         with self._lock():
             for conversation in conversations:
-                now = datetime.now(UTC).isoformat(timespec="milliseconds")
+                now = datetime.now(UTC).isoformat(timespec="microseconds")
                 conversation.setdefault("created", now)
                 conversation.setdefault("updated", now)
                 conversation["revision"] = max(1, conversation["revision"])
