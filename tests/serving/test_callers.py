@@ -241,7 +241,8 @@ def test_where_the_system_does_not_tell_users_apart_the_owners_key_does(here, mo
     with server.client() as client:
         assert refused_what_is_stored(client)
         session = client.get("/api/ui/session").json()
-        assert session == {"opened_from": "this_machine", "who": "guest", "needs_key": False, "reads_stored": False}
+        said = {"opened_from": "this_machine", "who": "guest", "needs_key": False, "reads_stored": False, "scopes": []}
+        assert session == said
         assert client.post("/v1/chat/completions", json=QUESTION).status_code == 200, "it closes nothing"
         given = {"authorization": f"Bearer {secret}"}
         assert client.get("/api/ui/conversations", headers=given).status_code == 200
@@ -280,6 +281,7 @@ def test_the_owners_key_opens_the_owners_conversations_and_a_new_one_takes_its_p
             "who": "nobody",
             "needs_key": True,
             "reads_stored": False,
+            "scopes": [],
         }
         for secret, found in ((clients, 0), (first, 1)):
             listed = client.get("/api/ui/conversations", headers=bearer(secret)).json()["conversations"]
