@@ -6,16 +6,15 @@ from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 from starlette.responses import Response
 
 from ouvert.inspection import Direction, read_direction, write_direction
-from ouvert.serving.callers import refuse_without_scope
 from ouvert.serving.causes.requests import AblationBody, DirectionBody, MicroscopeBody, PatchBody, TrialBody, described
 from ouvert.serving.causes.studies import Kind, Studies, Study, Work
 from ouvert.serving.endpoints import Call, Endpoint, Handler
 from ouvert.serving.errors import Refusal
+from ouvert.serving.long_work import inside_endpoint
 from ouvert.serving.streams import JSONAnswer, Streamed, sse
 from ouvert.store import Directions, StoreError
 
@@ -172,58 +171,47 @@ def removed(kind: Kind) -> Handler:
     return handler
 
 
-def endpoint(method: str, path: str, handler: Handler, summary: str, **more: Any) -> Endpoint:
-    """For the owner of this server, and for keys with the scope inspect: each their own studies."""
-
-    async def within_scope(call: Call) -> Response:
-        refuse_without_scope(call.caller, "inspect")
-        return await handler(call)
-
-    return Endpoint(
-        method=method,
-        path=f"/ouvert/{path}",
-        handler=within_scope,
-        summary=summary,
-        private=True,
-        versioned=False,
-        both_ways=False,
-        **more,
-    )
-
-
 def studied(path: str, kind: Kind, what: str) -> tuple[Endpoint, ...]:
     """How a study of this kind is followed, read and removed."""
     return (
-        endpoint("GET", path, listed(kind), f"The {what}s that are kept"),
-        endpoint("GET", f"{path}/{{study_id}}", shown(kind), f"A {what}: its state, and its result once it is done"),
-        endpoint(
+        inside_endpoint("GET", path, listed(kind), f"The {what}s that are kept"),
+        inside_endpoint(
+            "GET", f"{path}/{{study_id}}", shown(kind), f"A {what}: its state, and its result once it is done"
+        ),
+        inside_endpoint(
             "GET",
             f"{path}/{{study_id}}/events",
             followed(kind),
             f"How far a {what} is, as events",
             answers="text/event-stream",
         ),
-        endpoint("DELETE", f"{path}/{{study_id}}", removed(kind), f"Remove a {what}, or stop it"),
+        inside_endpoint("DELETE", f"{path}/{{study_id}}", removed(kind), f"Remove a {what}, or stop it"),
     )
 
 
 ENDPOINTS = (
-    endpoint("POST", "patches", patch, "Which layer and token carries the difference of two prompts", body=PatchBody),
+    inside_endpoint(
+        "POST", "patches", patch, "Which layer and token carries the difference of two prompts", body=PatchBody
+    ),
     *studied("patches", "patch", "patch"),
-    endpoint(
+    inside_endpoint(
         "POST", "ablations", ablate, "What a metric loses without a head, an expert or a layer", body=AblationBody
     ),
     *studied("ablations", "ablation", "ablation"),
-    endpoint("POST", "microscopes", look_closely, "What few bits cost, layer by layer", body=MicroscopeBody),
+    inside_endpoint("POST", "microscopes", look_closely, "What few bits cost, layer by layer", body=MicroscopeBody),
     *studied("microscopes", "microscope", "microscope"),
     *studied("direction-runs", "direction", "direction that is made"),
     *studied("direction-tests", "direction_test", "test of a direction"),
-    endpoint("GET", "directions", directions, "The directions on this machine"),
-    endpoint("POST", "directions", make_direction, "Make a direction from prompts", body=DirectionBody, owners=True),
-    endpoint("GET", "directions/{name}", direction, "What is known of a direction"),
-    endpoint("POST", "directions/{name}/tests", test_direction, "Test whether a direction is a cause", body=TrialBody),
-    endpoint(
+    inside_endpoint("GET", "directions", directions, "The directions on this machine"),
+    inside_endpoint(
+        "POST", "directions", make_direction, "Make a direction from prompts", body=DirectionBody, owners=True
+    ),
+    inside_endpoint("GET", "directions/{name}", direction, "What is known of a direction"),
+    inside_endpoint(
+        "POST", "directions/{name}/tests", test_direction, "Test whether a direction is a cause", body=TrialBody
+    ),
+    inside_endpoint(
         "GET", "directions/{name}/file", direction_file, "The file of a direction", answers="application/octet-stream"
     ),
-    endpoint("DELETE", "directions/{name}", remove_direction, "Remove a direction", owners=True),
+    inside_endpoint("DELETE", "directions/{name}", remove_direction, "Remove a direction", owners=True),
 )

@@ -7,10 +7,10 @@ from typing import Any
 from starlette.responses import Response
 
 from ouvert.inspection import Trace, View
-from ouvert.serving.callers import refuse_without_scope
 from ouvert.serving.edits import Extras, edits_of
-from ouvert.serving.endpoints import Call, Endpoint, Handler
+from ouvert.serving.endpoints import Call, Handler
 from ouvert.serving.errors import Refusal
+from ouvert.serving.long_work import inside_endpoint
 from ouvert.serving.streams import JSONAnswer, Streamed, sse
 from ouvert.serving.traces.kept import KeptTrace, Traces, plan_facts, with_its_model
 from ouvert.serving.traces.request import Asked, TraceRequest
@@ -86,7 +86,7 @@ async def make(call: Call) -> Response:
     except BaseException:
         lease.give_back()
         raise
-    traces_of(call).begin(kept, lease)
+    traces_of(call).begin(kept, [lease])
     return JSONAnswer(kept.facts(), status_code=202)
 
 
@@ -202,33 +202,22 @@ def attachment(kept: KeptTrace, ending: str) -> dict[str, str]:
     return {"content-disposition": f'attachment; filename="{kept.id}.{ending}"', "cache-control": "no-store"}
 
 
-def endpoint(method: str, path: str, handler: Handler, summary_: str, **more: Any) -> Endpoint:
-    """For the owner of this server, and for keys with the scope inspect: each their own traces, for a trace holds a
-    conversation."""
-
-    async def within_scope(call: Call) -> Response:
-        refuse_without_scope(call.caller, "inspect")
-        return await handler(call)
-
-    return Endpoint(
-        method=method,
-        path=f"/ouvert/traces{path}",
-        handler=within_scope,
-        summary=summary_,
-        private=True,
-        versioned=False,
-        both_ways=False,
-        **more,
-    )
-
-
 ENDPOINTS = (
-    endpoint("POST", "", make, "Look into an answer or a text: first the plan, then the trace", body=TraceRequest),
-    endpoint("GET", "", listed, "The traces that are kept"),
-    endpoint("GET", "/{trace_id}", summary, "A trace: its state, and its summary once it is done"),
-    endpoint("GET", "/{trace_id}/events", events, "How far a trace is, as events", answers="text/event-stream"),
-    endpoint("DELETE", "/{trace_id}", remove, "Remove a trace, or stop making it"),
-    *(endpoint("GET", f"/{{trace_id}}/{name}", view_called(name), f"The view {name} of a trace") for name in VIEWS),
-    endpoint("GET", "/{trace_id}/tensors", tensors, "The file of a trace", answers="application/octet-stream"),
-    endpoint("GET", "/{trace_id}/page", page, "A trace as one HTML file", answers="text/html"),
-)  # fmt: skip
+    inside_endpoint(
+        "POST", "traces", make, "Look into an answer or a text: first the plan, then the trace", body=TraceRequest
+    ),
+    inside_endpoint("GET", "traces", listed, "The traces that are kept"),
+    inside_endpoint("GET", "traces/{trace_id}", summary, "A trace: its state, and its summary once it is done"),
+    inside_endpoint(
+        "GET", "traces/{trace_id}/events", events, "How far a trace is, as events", answers="text/event-stream"
+    ),
+    inside_endpoint("DELETE", "traces/{trace_id}", remove, "Remove a trace, or stop making it"),
+    *(
+        inside_endpoint("GET", f"traces/{{trace_id}}/{name}", view_called(name), f"The view {name} of a trace")
+        for name in VIEWS
+    ),
+    inside_endpoint(
+        "GET", "traces/{trace_id}/tensors", tensors, "The file of a trace", answers="application/octet-stream"
+    ),
+    inside_endpoint("GET", "traces/{trace_id}/page", page, "A trace as one HTML file", answers="text/html"),
+)

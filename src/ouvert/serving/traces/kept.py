@@ -1,54 +1,27 @@
-"""The traces of a server: made one at a time in a thread, kept in memory, the oldest dropped first."""
+"""The traces of a server."""
 
-import asyncio
-import logging
-import secrets
-import threading
-from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from ouvert import inspection
-from ouvert.assistant import Forgotten, Model
-from ouvert.serving.errors import Refusal, refusal_of
+from ouvert.assistant import Model
+from ouvert.serving.errors import Refusal
 from ouvert.serving.giving_way import giving_way
 from ouvert.serving.loaded_models import Lease
+from ouvert.serving.long_work import LongWork, LongWorks
 from ouvert.serving.traces.request import MOST_BYTES, Asked
 
-LOG = logging.getLogger("ouvert.serving")
-
-State = Literal["queued", "running", "done", "failed"]
 MOST_KEPT = 8
-LOOK_SECONDS = 0.1  # between looks at how far a trace is
 
 
-class Stopped(Exception):  # noqa: N818 - it says what is the case
-    """Nobody wants this trace any more."""
-
-
-class KeptTrace:
-    """One trace: being made, made, or failed. Its thread writes, the loop reads."""
+class KeptTrace(LongWork):
+    """One trace: being made, made, or failed."""
 
     def __init__(self, whose: str, asked: Asked, plan: inspection.Price, with_lens: inspection.Price) -> None:
-        self.id = f"trace_{secrets.token_hex(12)}"
-        self.whose, self.asked, self.plan, self.with_lens = whose, asked, plan, with_lens
-        self.state: State = "queued"
-        self.done, self.total = 0, plan.tokens
-        self.refusal: Refusal | None = None
+        super().__init__("trace", whose, plan.tokens)
+        self.asked, self.plan, self.with_lens = asked, plan, with_lens
         self.trace: inspection.Trace | None = None
         self.model: Model | None = None  # whose weights it was computed with
-        self.ended = asyncio.Event()
-        self._dropped = threading.Event()
-
-    def drop(self) -> None:
-        """It ends soon, and is shown no more."""
-        self._dropped.set()
-
-    def progress(self, done: int, total: int) -> None:
-        """Raises Stopped if it was dropped."""
-        if self._dropped.is_set():
-            raise Stopped
-        self.done, self.total = done, total
 
     def made(self) -> inspection.Trace:
         """Raises Refusal while it is not done, and where it failed."""
@@ -80,23 +53,9 @@ class KeptTrace:
             facts["fault"] = self.refusal.message
         return facts if self.trace is None else {**facts, **self.trace.json()}
 
-    async def events(self) -> AsyncIterator[dict[str, Any]]:
-        """How far it is, whenever that changes; the last one is its end."""
-        before: tuple[State, int] | None = None
-        while True:
-            ended = self.ended.is_set()
-            if ended or before != (self.state, self.done):
-                before = (self.state, self.done)
-                yield self.facts()
-            if ended:
-                return
-            try:
-                await asyncio.wait_for(self.ended.wait(), LOOK_SECONDS)
-            except TimeoutError:
-                continue
-
-    def make(self, model: Model) -> None:
-        """Compute it. Takes its time. Raises what cannot be looked into, and Stopped."""
+    def compute(self, models: Sequence[Model]) -> None:
+        """Takes its time. Raises what cannot be looked into, and Stopped."""
+        [model] = models
         asked = self.asked
         self.progress(0, self.total)
         transcript = asked.transcript(model)
@@ -112,43 +71,24 @@ class KeptTrace:
         self.model = model
 
 
-class Traces:
-    """All traces of a server. Belongs to one event loop."""
+class Traces(LongWorks[KeptTrace]):
+    """All traces of a server."""
 
     def __init__(self, most: int = MOST_KEPT) -> None:
-        self._most = most
-        self._kept: OrderedDict[str, KeptTrace] = OrderedDict()
-        self._one = asyncio.Lock()
-        self._tasks: set[asyncio.Task[None]] = set()
+        super().__init__(most)
 
-    def begin(self, kept: KeptTrace, lease: Lease) -> None:
-        """Make it when those before it are made; the lease is given back in the end."""
-        self._kept[kept.id] = kept
-        while len(self._kept) > self._most or sum(each.plan.bytes for each in self._kept.values()) > MOST_BYTES:
-            self._kept.popitem(last=False)[1].drop()
-        task = asyncio.create_task(self._make(kept, lease))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _make(self, kept: KeptTrace, lease: Lease) -> None:
-        try:
-            async with self._one:
-                kept.state = "running"
-                await giving_way(kept.make, lease.model)
-                kept.state = "done"
-        except Exception as problem:
-            kept.state, kept.refusal = "failed", failure_of(problem)
-        finally:
-            lease.give_back()
-            kept.ended.set()
+    @property
+    def too_many(self) -> bool:
+        """See LongWorks: traces have a room of their own as well. Raises nothing."""
+        return super().too_many or sum(each.plan.bytes for each in self.kept.values()) > MOST_BYTES
 
     def of(self, trace_id: str, whose: str) -> KeptTrace:
         """Raises Refusal for a trace that is not here, or another caller's."""
-        kept = self._kept.get(trace_id)
+        kept = self.kept.get(trace_id)
         if kept is None or kept.whose != whose:
             raise Refusal(
                 404,
-                f"No trace {trace_id!r:.60} is kept here. The last {self._most} are, while the server runs. Make it "
+                f"No trace {trace_id!r:.60} is kept here. The last {self.most} are, while the server runs. Make it "
                 "again: POST /ouvert/traces.",
                 code="not_found",
             )
@@ -156,38 +96,7 @@ class Traces:
 
     def all_of(self, whose: str) -> list[KeptTrace]:
         """The latest last. Raises nothing."""
-        return [kept for kept in self._kept.values() if kept.whose == whose]
-
-    def remove(self, kept: KeptTrace) -> None:
-        """Raises nothing."""
-        kept.drop()
-        self._kept.pop(kept.id, None)
-
-    def forget(self, texts: Sequence[str] | None, whose: str) -> None:
-        """Remove this caller's traces in which one of `texts` stands, or of which that cannot be told yet; all of them
-        if that is None. Raises nothing."""
-        gone = None if texts is None else Forgotten(texts)
-        for kept in self.all_of(whose):
-            if gone is None or (gone and (kept.words is None or gone.in_text(kept.words))):
-                self.remove(kept)
-
-    async def close(self) -> None:
-        """Drop all, and wait for the one that is being made. Raises nothing."""
-        for kept in self._kept.values():
-            kept.drop()
-        self._kept.clear()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-
-def failure_of(problem: Exception) -> Refusal:
-    """What is said of a trace that could not be made."""
-    if isinstance(problem, Stopped):
-        return Refusal(410, "This trace was removed while it was made.", code="not_found")
-    refusal = refusal_of(problem)
-    if refusal is None:
-        LOG.error("making a trace: %s", problem, exc_info=problem)
-        refusal = Refusal(500, "This trace could not be made: a fault of the program. The log has it.", code="internal")
-    return refusal
+        return [kept for kept in self.kept.values() if kept.whose == whose]
 
 
 def plan_facts(plan: inspection.Price, with_lens: inspection.Price) -> dict[str, Any]:
