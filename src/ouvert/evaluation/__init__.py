@@ -1,0 +1,30 @@
+"""Evidence about weights, adapters or a remote endpoint: one runner, one store of it, and comparison.
+
+May import assistant, agents, sandbox, safety, chat, tokenization and store.
+"""
+
+from ouvert.evaluation.contestants.contestant import Contestant, ContestantFacts
+from ouvert.evaluation.error import EvaluationError
+from ouvert.evaluation.item import Chat, Item, Likelihood, Text
+from ouvert.evaluation.outcome import Answered, Call, Cost, Outcome, Score
+from ouvert.evaluation.suites.catalog import cards, open_suite
+from ouvert.evaluation.suites.suite import Card, Suite
+
+__all__ = [
+    "Answered",
+    "Call",
+    "Card",
+    "Chat",
+    "Contestant",
+    "ContestantFacts",
+    "Cost",
+    "EvaluationError",
+    "Item",
+    "Likelihood",
+    "Outcome",
+    "Score",
+    "Suite",
+    "Text",
+    "cards",
+    "open_suite",
+]

@@ -1,0 +1,47 @@
+"""Which suites there are: the cards beside this file."""
+
+import tomllib
+from dataclasses import fields
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, cast
+
+from ouvert.evaluation.error import EvaluationError
+from ouvert.evaluation.suites.suite import Card, Suite
+
+CARDS = Path(__file__).parent / "cards"
+LANGUAGES = ("en", "fr")  # that texts of a card are in
+
+
+@cache
+def cards() -> MappingProxyType[str, Card]:
+    """Every card, by the suite's name. Raises EvaluationError for a card that is not whole."""
+    return MappingProxyType({path.stem: read_card(path) for path in sorted(CARDS.glob("*.toml"))})
+
+
+def read_card(path: Path) -> Card:
+    """Raises EvaluationError for what is missing and for what no card has."""
+    stated = tomllib.loads(path.read_text(encoding="utf-8"))
+    known = {field.name for field in fields(Card)} - {"name"}
+    required = known - {"digest", "graded", "stays"}
+    missing, unknown = sorted(required - stated.keys()), sorted(stated.keys() - known)
+    for text in ("title", "what", "cluster", "contamination", "small_models"):
+        missing += [f"{text}.{language}" for language in LANGUAGES if language not in stated.get(text, {})]
+    if missing or unknown:
+        raise EvaluationError(f"reading the card {path.name}: {missing=}, {unknown=}. A card has the fields of Card.")
+    lists = {name: tuple(stated[name]) for name in ("languages", "forms", "asks")}
+    # TOML has no null: a form without a chance level has -1.
+    chance = {form: None if share < 0 else float(share) for form, share in stated["chance"].items()}
+    return Card(name=path.stem, **{**stated, **lists, "chance": chance})
+
+
+def open_suite(name: str, **settings: Any) -> Suite:
+    """The suite of that name. Raises EvaluationError for a name there is not, and what its module raises."""
+    if name not in cards():
+        raise EvaluationError(
+            f"opening the suite {name!r}: there is none of that name; there are {', '.join(cards())}."
+        )
+    card = cards()[name]
+    return cast("Suite", import_module(f"ouvert.evaluation.suites.{card.module}").suite(card, **settings))
