@@ -74,10 +74,12 @@ class Score:
     """What a scorer says of an outcome. `value`: 0 to 1; `right`: whether it counts as right.
 
     `malformed`: no answer could be found in it, so that a zero may be one of form. `note`: why, in a few English words,
-    for whoever looks at the item.
+    for whoever looks at the item. `chosen`: of multiple choice, the letter of the choice that was taken, right or wrong
+    ("A" is the first); "" where none could be told.
     """
 
     value: float
     right: bool
     malformed: bool = False
     note: str = ""
+    chosen: str = ""
