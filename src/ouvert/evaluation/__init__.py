@@ -9,6 +9,7 @@ from ouvert.evaluation.item import Chat, Item, Likelihood, Text
 from ouvert.evaluation.outcome import Answered, Call, Cost, Outcome, Score
 from ouvert.evaluation.suites.catalog import cards, open_suite
 from ouvert.evaluation.suites.suite import Card, Suite
+from ouvert.evaluation.votes import Vote, VoteFile, VoteVerdict
 
 __all__ = [
     "Answered",
@@ -25,6 +26,9 @@ __all__ = [
     "Score",
     "Suite",
     "Text",
+    "Vote",
+    "VoteFile",
+    "VoteVerdict",
     "cards",
     "open_suite",
 ]
