@@ -5,8 +5,10 @@ May import assistant, agents, sandbox, safety, chat, tokenization and store.
 
 from ouvert.evaluation.contestants.contestant import Contestant, ContestantFacts
 from ouvert.evaluation.error import EvaluationError
+from ouvert.evaluation.evidence import Evidence, Key, Scored
 from ouvert.evaluation.item import Chat, Item, Likelihood, Text
 from ouvert.evaluation.outcome import Answered, Call, Cost, Outcome, Score
+from ouvert.evaluation.plan import Plan, PlannedRow, PlannedSuite
 from ouvert.evaluation.suites.catalog import cards, open_suite
 from ouvert.evaluation.suites.suite import Card, Suite
 from ouvert.evaluation.votes import Vote, VoteFile, VoteVerdict
@@ -20,10 +22,16 @@ __all__ = [
     "ContestantFacts",
     "Cost",
     "EvaluationError",
+    "Evidence",
     "Item",
+    "Key",
     "Likelihood",
     "Outcome",
+    "Plan",
+    "PlannedRow",
+    "PlannedSuite",
     "Score",
+    "Scored",
     "Suite",
     "Text",
     "Vote",

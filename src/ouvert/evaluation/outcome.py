@@ -58,6 +58,7 @@ class Answered:
     """One answer as it stands in answers.jsonl. `sample`: which of several answers to the same item, from 0.
 
     `receipt`: the answer's, where Ouvert computed it (docs/formats/receipt.md); else what is known of the connection.
+    `known`: the digest of the plan that it was first given under, where it was not asked again.
     """
 
     contestant: str  # its label
@@ -67,6 +68,7 @@ class Answered:
     outcome: Outcome
     cost: Cost
     receipt: Mapping[str, Any]
+    known: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
