@@ -1,0 +1,95 @@
+"""MMLU: 1,000 questions of its test split over all 57 subjects, as the package frugal-llm carries them.
+
+Asked for the letter, and by the likelihood of each choice's text: small models that know some answers cannot name a
+letter. Source: Hendrycks et al., arXiv 2009.03300.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ouvert.evaluation.item import Ask, Chat, Item, Likelihood
+from ouvert.evaluation.outcome import Outcome, Score
+from ouvert.evaluation.suites.choices import choice_guesses, lettered, score_choice
+from ouvert.evaluation.suites.language import language_of
+from ouvert.evaluation.suites.pinned_files import package_file, read_pinned
+from ouvert.evaluation.suites.suite import Card, Guess
+from ouvert.evaluation.suites.turns import in_turns, wording_at
+
+PACKAGE, VERSION, FILE = "frugal-llm", "0.3.0", "frugal_llm/tasks/mmlu-v1.jsonl"
+CHOICES = 4
+INSTRUCTIONS = (
+    "Answer with the letter of the correct choice, and nothing else.",
+    "Which choice is correct? Reply with its letter only.",
+    "Write one letter only: that of the right answer.",
+)
+CONTEXTS = ("Question: {question}\nAnswer:", "Q: {question}\nA:", "{question}\nThe correct answer is:")
+LETTER_TOKENS = 32  # "The correct answer is C." and some talk; a letter alone needs two
+
+
+@dataclass
+class Mmlu:
+    """Its choices stay in the file's order, so that a preference for a letter can be seen."""
+
+    card: Card
+    _entries: list[dict[str, Any]] = field(default_factory=list)
+
+    def items(self, language: str, count: int, seed: int) -> tuple[Item, ...]:
+        language_of(self.card, language)
+        entries = in_turns(self._read(), seed, lambda entry: entry["id"], lambda entry: entry["subject"])
+        groups = len({entry["subject"] for entry in entries})
+        return tuple(
+            item
+            for position, entry in enumerate(entries[: max(count, 0)])
+            for item in self._both_forms(entry, wording_at(position, len(INSTRUCTIONS), groups))
+        )
+
+    def score(self, item: Item, outcome: Outcome) -> Score:
+        return score_choice(item, outcome)
+
+    def guesses(self, items: Sequence[Item]) -> Mapping[str, Guess]:
+        return choice_guesses(CHOICES)
+
+    def describe(self) -> Mapping[str, Any]:
+        return {"package": PACKAGE, "version": VERSION, "file": FILE, "digest": self.card.digest}
+
+    def _read(self) -> list[dict[str, Any]]:
+        if not self._entries:
+            content = read_pinned(package_file(PACKAGE, VERSION, FILE), self.card.digest, f"{PACKAGE} {VERSION}")
+            self._entries = [json.loads(line) for line in content.decode("utf-8").splitlines()]
+        return self._entries
+
+    def _both_forms(self, entry: Mapping[str, Any], wording: int) -> tuple[Item, Item]:
+        question, choices = entry["question"].strip(), tuple(choice.strip() for choice in entry["choices"])
+        asked: dict[str, Ask] = {
+            "letter": Chat(
+                messages=(
+                    {"role": "user", "content": f"{question}\n\n{lettered(choices)}\n\n{INSTRUCTIONS[wording]}"},
+                ),
+                max_tokens=LETTER_TOKENS,
+            ),
+            "likelihood": Likelihood(
+                context=CONTEXTS[wording].format(question=question), choices=tuple(f" {choice}" for choice in choices)
+            ),
+        }
+        letter, likelihood = (
+            Item(
+                suite=self.card.name,
+                id=entry["id"],
+                language="en",
+                ask=ask,
+                expected={"letter": entry["answer"], "choices": choices},
+                form=form,
+                cluster=entry["subject"],
+                group=entry["subject"],
+                wording=wording,
+            )
+            for form, ask in asked.items()
+        )
+        return letter, likelihood
+
+
+def suite(card: Card) -> Mmlu:
+    """Raises nothing; `items` reads the file."""
+    return Mmlu(card)
