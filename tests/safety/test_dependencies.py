@@ -6,7 +6,7 @@ import sys
 import tomllib
 from pathlib import Path
 
-from ouvert.safety import REACHES
+from ouvert.safety import REACHES, REACHES_OF_COMPARISONS
 
 ROOT = Path(__file__).parents[2]
 # Not among what a process that answers may have imported: they speak to others, or can.
@@ -30,19 +30,29 @@ print(*sys.modules)
 """
 
 
-def test_every_base_dependency_is_in_the_list_and_nothing_else():
-    stated = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
-    needed = {re.match(r"[A-Za-z0-9_.-]+", each)[0] for each in stated}
-    table = (ROOT / "SECURITY.md").read_text().split("## What each dependency could reach")[1].split("\n## ")[0]
-    rows = [line.split("|")[1].strip() for line in table.splitlines() if line.startswith("| ")]
-    assert rows[0] == "Package"
-    assert sorted(rows[1:]) == sorted(needed)
+def tables():
+    """Those of SECURITY.md's section: of the base install, and of the extras that comparisons use."""
+    section = (ROOT / "SECURITY.md").read_text().split("## What each dependency could reach")[1].split("\n## ")[0]
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in section.splitlines() if line.startswith("| ")]
+    assert [n for n, row in enumerate(rows) if row[0] == "Package"] == [0, len(REACHES) + 1]
+    return rows[1 : len(REACHES) + 1], rows[len(REACHES) + 2 :]
+
+
+def names(requirements):
+    return sorted(re.match(r"[A-Za-z0-9_.-]+", each)[0] for each in requirements)
+
+
+def test_every_dependency_is_in_the_list_and_nothing_else():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    base, comparisons = tables()
+    assert sorted(row[0] for row in base) == names(project["dependencies"])
+    assert sorted(row[0] for row in comparisons) == names([*extras["report"], *extras["suites"]])
 
 
 def test_what_doctor_prints_is_what_security_says():
-    table = (ROOT / "SECURITY.md").read_text().split("## What each dependency could reach")[1].split("\n## ")[0]
-    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines() if line.startswith("| ")]
-    assert rows[1:] == [[each.package, each.could, each.silenced] for each in REACHES]
+    for rows, reaches in zip(tables(), (REACHES, REACHES_OF_COMPARISONS), strict=True):
+        assert rows == [[each.package, each.could, each.silenced] for each in reaches]
 
 
 def test_an_answer_imports_nothing_that_speaks_to_others(speaking_model, tmp_path):

