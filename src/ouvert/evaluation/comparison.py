@@ -76,9 +76,12 @@ class Row:
 class Pair:
     """Two contestants in a row, paired by item. `difference` is first minus second.
 
-    `p`: exact McNemar, mid-p; of graded rows None. `p_adjusted`: by Holm over the primaries; None of other rows, which
-    are exploratory: they get an interval and no verdict but "floor" or "not_shown" or "equivalent". `visible`: the
-    smallest difference that this many items could have shown (80 % power), at the share of items that differed.
+    `only_first`: items on which the first scored higher; `both` and `neither`: as high, above 0 and at 0. `p`: exact
+    McNemar, mid-p, widened where items come in clusters; None of graded rows and of several answers an item, whose
+    `p_adjusted` comes from sign flips of clusters. `p_adjusted`: by Holm over all pairs of the primaries; None of other
+    rows, which are exploratory: they get an interval and no verdict but "floor" or "not_shown" or "equivalent".
+    `visible`: the smallest difference that this many items could have shown (80 % power), at the share of items that
+    differed.
     `design_effect`: by how much clusters widen the variance.
     """
 
@@ -231,10 +234,28 @@ class Ranked:
     interval: Interval
 
 
+# Why less may be concluded than it seems, and of what. Of rows, but for "busy_machine" (contestants whose speed is
+# withheld) and the two of votes (contestants).
+LIMITS = (
+    "floors",  # a contestant is at what guessing gets
+    "few_items",  # no difference below ten points could have been shown
+    "few_clusters",  # fewer than ten groups of items that belong together
+    "one_wording",  # every item was asked in one way
+    "public",  # the questions are published: contestants may have read them
+    "letter_bias",  # a contestant chooses one letter whatever is asked
+    "refused",  # a contestant could not be asked all items
+    "incomplete",  # not every contestant has answered every item
+    "exploratory",  # no purpose declared it beforehand: intervals, and no winner
+    "busy_machine",
+    "few_votes",  # too few votes for a rank
+    "separate_votes",  # some were never compared with the others, not even over a third
+)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
     """All that was found. `plan`: as locked. `contestants`: their facts. `limits`: which of the general limits hold
-    here, by key, with the rows they concern."""
+    here, by key of LIMITS, with the rows they concern."""
 
     plan: Mapping[str, Any]
     contestants: tuple[Mapping[str, Any], ...]
