@@ -138,6 +138,7 @@ def test_the_owner_sees_what_is_stored_without_a_key(client):
         "who": "owner",
         "needs_key": False,
         "reads_stored": True,
+        "compares": False,
         "scopes": ["inspect", "edit"],
     }
 
@@ -178,6 +179,7 @@ def test_other_users_of_this_machine_may_ask_models_and_see_nothing_that_is_stor
         "who": "guest",
         "needs_key": False,
         "reads_stored": False,
+        "compares": False,
         "scopes": [],
     }
     assert set(client.get("/health").json()) == {"status", "uptime_seconds"}
@@ -241,7 +243,14 @@ def test_where_the_system_does_not_tell_users_apart_the_owners_key_does(here, mo
     with server.client() as client:
         assert refused_what_is_stored(client)
         session = client.get("/api/ui/session").json()
-        said = {"opened_from": "this_machine", "who": "guest", "needs_key": False, "reads_stored": False, "scopes": []}
+        said = {
+            "opened_from": "this_machine",
+            "who": "guest",
+            "needs_key": False,
+            "reads_stored": False,
+            "compares": False,
+            "scopes": [],
+        }
         assert session == said
         assert client.post("/v1/chat/completions", json=QUESTION).status_code == 200, "it closes nothing"
         given = {"authorization": f"Bearer {secret}"}
@@ -281,6 +290,7 @@ def test_the_owners_key_opens_the_owners_conversations_and_a_new_one_takes_its_p
             "who": "nobody",
             "needs_key": True,
             "reads_stored": False,
+            "compares": False,
             "scopes": [],
         }
         for secret, found in ((clients, 0), (first, 1)):

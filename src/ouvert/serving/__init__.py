@@ -7,6 +7,7 @@ ollama, web) import the root and never each other; only `app` imports them.
 
 from ouvert.serving.app import ENDPOINTS as EVERY_ENDPOINT
 from ouvert.serving.app import ENGINE_ENDPOINTS, JOB_KINDS, make_app
+from ouvert.serving.comparisons import Competitor, OpenComparison, Question, Recorded
 from ouvert.serving.endpoints import Call, Endpoint
 from ouvert.serving.errors import Refusal
 from ouvert.serving.keys import Key, KeyFileError, Keys
@@ -23,10 +24,14 @@ __all__ = [
     "BatchOptions",
     "BatchOutcome",
     "Call",
+    "Competitor",
     "Endpoint",
     "Key",
     "KeyFileError",
     "Keys",
+    "OpenComparison",
+    "Question",
+    "Recorded",
     "Refusal",
     "Service",
     "Settings",

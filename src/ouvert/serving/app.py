@@ -12,7 +12,19 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Match, Route
 
-from ouvert.serving import anthropic, causes, health, ollama, openai, openapi, receipts, token_ids, traces, web
+from ouvert.serving import (
+    anthropic,
+    causes,
+    comparisons,
+    health,
+    ollama,
+    openai,
+    openapi,
+    receipts,
+    token_ids,
+    traces,
+    web,
+)
 from ouvert.serving.body import Bounds
 from ouvert.serving.callers import ANYBODY, identify, refuse_all_but_the_owner, refuse_strangers
 from ouvert.serving.endpoints import Call, Endpoint, read_body
@@ -34,6 +46,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *receipts.ENDPOINTS,
     *traces.ENDPOINTS,
     *causes.ENDPOINTS,
+    *comparisons.ENDPOINTS,
     *health.ENDPOINTS,
     *web.ENDPOINTS,
     *openapi.ENDPOINTS,
@@ -60,9 +73,11 @@ def make_app(
     endpoints: Iterable[Endpoint] = ENDPOINTS,
     kinds: Iterable[JobKind] = JOB_KINDS,
     ready: Ready | None = None,
+    comparison: comparisons.OpenComparison | None = None,
 ) -> Starlette:
     """The application. Models named in `settings` are loaded when it starts; `ready` is awaited after that. Without it
     the log names those that cannot be loaded. `kinds`: what it does as jobs, those of an earlier server included.
+    `comparison`: what is shown side by side below /ouvert/comparison.
 
     Raises nothing. The application raises StoreError when it starts, if a model that is to be served is not here.
     """
@@ -73,7 +88,8 @@ def make_app(
         responses = app.state.responses = openai.ResponseStore(settings.stored_responses)
         inside = app.state.traces = traces.Traces()
         studies = app.state.studies = causes.Studies()
-        service.also_forgets += [inside.forget, studies.forget]
+        rounds = app.state.rounds = comparisons.Rounds()
+        service.also_forgets += [inside.forget, studies.forget, rounds.forget]
         jobs = app.state.jobs = JobRunner(service, app, kinds)
         watch = asyncio.create_task(service.loaded_models.watch())
         keys = asyncio.create_task(service.watch_keys())
@@ -98,6 +114,7 @@ def make_app(
         lifespan=lifespan,
         exception_handlers={HTTPException: unknown_address},  # type: ignore[dict-item]
     )
+    app.state.comparison = comparison
     app.state.description = openapi.describe(rows)
     app.add_middleware(HostAndOriginGuard, settings=settings)
     return app

@@ -26,6 +26,7 @@ async def session(call: Call) -> Response:
             "who": who,
             "needs_key": caller is None,
             "reads_stored": caller is not None and caller.reads_stored,
+            "compares": call.request.app.state.comparison is not None,
             "scopes": [scope for scope in SCOPES if caller is not None and caller.may(scope)],
         },
         headers={"cache-control": "no-store"},
