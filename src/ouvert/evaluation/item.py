@@ -56,7 +56,7 @@ class Item:
     `form`: of suites that ask the same in several ways ("letter", "likelihood"; "free", "schema"). `cluster`: items of
     one passage, template or base question share it: they are not independent. `group`: the step of a ladder, the
     subject, the cell of a grid. `wording`: which paraphrase of the instruction, from 0. `expected`: what the suite's
-    scorer compares with, as JSON.
+    scorer compares with, as JSON; empty where nothing is scored.
     """
 
     suite: str
@@ -79,6 +79,12 @@ class Item:
     def kind(self) -> str:
         """ "chat", "likelihood" or "text". Raises nothing."""
         return KINDS[type(self.ask)]
+
+    @property
+    def is_scored(self) -> bool:
+        """Whether answers are right or wrong. Texts that are read, and prompts that people vote on, have nothing
+        expected: they get no score, and no row counts them. Raises nothing."""
+        return bool(self.expected)
 
     @property
     def digest(self) -> str:

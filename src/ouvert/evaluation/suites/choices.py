@@ -5,9 +5,26 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from string import ascii_uppercase
 
-from ouvert.evaluation.item import Item, Likelihood
+from ouvert.evaluation.item import Ask, Chat, Item, Likelihood
 from ouvert.evaluation.outcome import Outcome, Score
 
+INSTRUCTIONS = {
+    "en": (
+        "Answer with the letter of the correct choice, and nothing else.",
+        "Which choice is correct? Reply with its letter only.",
+        "Write one letter only: that of the right answer.",
+    ),
+    "fr": (
+        "Réponds par la lettre du bon choix, et rien d'autre.",
+        "Quel choix est correct ? Donne seulement sa lettre.",
+        "Écris une seule lettre : celle de la bonne réponse.",
+    ),
+}
+CONTEXTS = {
+    "en": ("Question: {question}\nAnswer:", "Q: {question}\nA:", "{question}\nThe correct answer is:"),
+    "fr": ("Question : {question}\nRéponse :", "Q : {question}\nR :", "{question}\nLa bonne réponse est :"),
+}
+LETTER_TOKENS = 32  # "The correct answer is C." and some talk; a letter alone needs two
 # What may stand around a letter: quotes, brackets, marks of Markdown.
 AROUND = " \t\n\r*_`\"'“”«»()[]{}<>$"
 # "The correct answer is (C)", "Answer: C", "La réponse est C".
@@ -21,6 +38,21 @@ LEADING = re.compile(r"^\W{0,3}([A-Z])(?:\s*[.):\]]|\*\*|\s+[-–—]\s)")
 def lettered(choices: Sequence[str]) -> str:
     """The choices, a line each, as `A. text`. Raises IndexError for more than 26."""
     return "\n".join(f"{ascii_uppercase[n]}. {choice.strip()}" for n, choice in enumerate(choices))
+
+
+def choice_forms(question: str, choices: Sequence[str], language: str, wording: int) -> dict[str, Ask]:
+    """The question in both forms, "letter" and "likelihood", its choices (26 at most) in the order given.
+
+    Raises IndexError for more.
+    """
+    said = f"{question}\n\n{lettered(choices)}\n\n{INSTRUCTIONS[language][wording]}"
+    return {
+        "letter": Chat(messages=({"role": "user", "content": said},), max_tokens=LETTER_TOKENS),
+        "likelihood": Likelihood(
+            context=CONTEXTS[language][wording].replace("{question}", question),
+            choices=tuple(f" {choice.strip()}" for choice in choices),
+        ),
+    }
 
 
 def letter_in(text: str, choices: int) -> str:
@@ -90,7 +122,8 @@ def _always(place: int) -> Callable[[Item], Outcome]:
 
 def _by_length(best: Callable[..., int]) -> Callable[[Item], Outcome]:
     def guess(item: Item) -> Outcome:
-        choices = item.expected["choices"]
+        if not (choices := item.expected.get("choices")):
+            return Outcome(reason="stop")
         return take(item, best(range(len(choices)), key=lambda n: len(choices[n])))
 
     return guess
@@ -99,6 +132,5 @@ def _by_length(best: Callable[..., int]) -> Callable[[Item], Outcome]:
 def take(item: Item, place: int) -> Outcome:
     """The outcome that takes the choice at that place, in the form that the item asks for. Raises nothing."""
     if isinstance(item.ask, Likelihood):
-        count = len(item.expected["choices"])
-        return Outcome(logprobs=tuple(-1.0 if n == place else -2.0 for n in range(count)), reason="stop")
+        return Outcome(logprobs=tuple(-1.0 - (n != place) for n in range(len(item.ask.choices))), reason="stop")
     return Outcome(text=ascii_uppercase[place], reason="stop")

@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ouvert.evaluation.item import Ask, Chat, Item, Likelihood
+from ouvert.evaluation.item import Item
 from ouvert.evaluation.outcome import Outcome, Score
-from ouvert.evaluation.suites.choices import choice_guesses, lettered, score_choice
+from ouvert.evaluation.suites.choices import CONTEXTS, choice_forms, choice_guesses, score_choice
 from ouvert.evaluation.suites.language import language_of
 from ouvert.evaluation.suites.pinned_files import package_file, read_pinned
 from ouvert.evaluation.suites.suite import Card, Guess
@@ -19,13 +19,6 @@ from ouvert.evaluation.suites.turns import in_turns, wording_at
 
 PACKAGE, VERSION, FILE = "frugal-llm", "0.3.0", "frugal_llm/tasks/mmlu-v1.jsonl"
 CHOICES = 4
-INSTRUCTIONS = (
-    "Answer with the letter of the correct choice, and nothing else.",
-    "Which choice is correct? Reply with its letter only.",
-    "Write one letter only: that of the right answer.",
-)
-CONTEXTS = ("Question: {question}\nAnswer:", "Q: {question}\nA:", "{question}\nThe correct answer is:")
-LETTER_TOKENS = 32  # "The correct answer is C." and some talk; a letter alone needs two
 
 
 @dataclass
@@ -42,7 +35,7 @@ class Mmlu:
         return tuple(
             item
             for position, entry in enumerate(entries[: max(count, 0)])
-            for item in self._both_forms(entry, wording_at(position, len(INSTRUCTIONS), groups))
+            for item in self._both_forms(entry, wording_at(position, len(CONTEXTS["en"]), groups))
         )
 
     def score(self, item: Item, outcome: Outcome) -> Score:
@@ -62,17 +55,6 @@ class Mmlu:
 
     def _both_forms(self, entry: Mapping[str, Any], wording: int) -> tuple[Item, Item]:
         question, choices = entry["question"].strip(), tuple(choice.strip() for choice in entry["choices"])
-        asked: dict[str, Ask] = {
-            "letter": Chat(
-                messages=(
-                    {"role": "user", "content": f"{question}\n\n{lettered(choices)}\n\n{INSTRUCTIONS[wording]}"},
-                ),
-                max_tokens=LETTER_TOKENS,
-            ),
-            "likelihood": Likelihood(
-                context=CONTEXTS[wording].format(question=question), choices=tuple(f" {choice}" for choice in choices)
-            ),
-        }
         letter, likelihood = (
             Item(
                 suite=self.card.name,
@@ -85,7 +67,7 @@ class Mmlu:
                 group=entry["subject"],
                 wording=wording,
             )
-            for form, ask in asked.items()
+            for form, ask in choice_forms(question, choices, "en", wording).items()
         )
         return letter, likelihood
 
