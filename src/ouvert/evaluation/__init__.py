@@ -3,6 +3,8 @@
 May import assistant, agents, sandbox, safety, chat, tokenization and store.
 """
 
+from ouvert.evaluation.analysis import analyse
+from ouvert.evaluation.comparison import Comparison
 from ouvert.evaluation.contestants.contestant import Contestant, ContestantFacts
 from ouvert.evaluation.error import EvaluationError
 from ouvert.evaluation.evidence import Evidence, Key, Scored
@@ -18,6 +20,7 @@ __all__ = [
     "Call",
     "Card",
     "Chat",
+    "Comparison",
     "Contestant",
     "ContestantFacts",
     "Cost",
@@ -37,6 +40,7 @@ __all__ = [
     "Vote",
     "VoteFile",
     "VoteVerdict",
+    "analyse",
     "cards",
     "open_suite",
 ]

@@ -1,0 +1,57 @@
+"""All that was found in a folder of evidence."""
+
+import math
+from dataclasses import fields, is_dataclass, replace
+from typing import Any, cast
+
+from ouvert.evaluation.analysis.bits import bits_of
+from ouvert.evaluation.analysis.confidence import calibrations_of
+from ouvert.evaluation.analysis.connections import connections_of
+from ouvert.evaluation.analysis.efforts import efforts_of
+from ouvert.evaluation.analysis.limits import limits_of
+from ouvert.evaluation.analysis.marks import row_marks
+from ouvert.evaluation.analysis.pairs import pairs_of
+from ouvert.evaluation.analysis.passes import passes_of
+from ouvert.evaluation.analysis.people import limits_of_votes, ranks_of, two_by_two
+from ouvert.evaluation.analysis.rows import row_of
+from ouvert.evaluation.comparison import Comparison
+from ouvert.evaluation.evidence import Evidence
+from ouvert.evaluation.votes import VoteFile
+
+# Sums differ in their last bits between processors, whose vectors have different widths: that must not show.
+DIGITS = 10
+
+
+def analyse(evidence: Evidence) -> Comparison:
+    """What the folder's answers, scores and votes show. The same folder gives the same value, on any day and machine.
+
+    Answers that are not scored count as not given. Raises EvaluationError for evidence that cannot be read, and for
+    suites that are not here or make other items by now.
+    """
+    marks = row_marks(evidence)
+    rows = [(each, row_of(each)) for each in marks]
+    pairs = pairs_of(rows)
+    votes = two_by_two(VoteFile(evidence.folder).votes(), evidence.plan.labels)
+    found = Comparison(
+        plan={}, contestants=(), rows=tuple(row for _, row in rows), pairs=pairs,
+        calibrations=calibrations_of(marks), bits=bits_of(marks), efforts=efforts_of(marks, evidence.plan.contestants),
+        passes=passes_of(marks), votes=ranks_of(votes),
+        limits=limits_of(rows, pairs, (), limits_of_votes(votes)), connections=connections_of(evidence.receipts()),
+    )  # fmt: skip
+    plan = evidence.plan.mapping  # as locked: nothing of it is rounded
+    return replace(cast("Comparison", rounded(found)), plan=plan, contestants=tuple(plan["contestants"]))
+
+
+def rounded(value: Any) -> Any:
+    """The same value with DIGITS significant digits in every float. Raises ValueError for one that is not finite."""
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise ValueError(f"a comparison holds {value}: every figure in it must be finite.")
+        return float(f"{value:.{DIGITS}g}")
+    if is_dataclass(value) and not isinstance(value, type):
+        return replace(value, **{each.name: rounded(getattr(value, each.name)) for each in fields(value)})
+    if isinstance(value, dict):
+        return {name: rounded(each) for name, each in value.items()}
+    if isinstance(value, tuple | list):
+        return type(value)(rounded(each) for each in value)
+    return value
