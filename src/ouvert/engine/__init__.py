@@ -59,7 +59,10 @@ from ouvert.engine.pool.opening import MemberAddress, PoolSettings, Wanted, Wher
 from ouvert.engine.prefixes.page_files import PageFiles
 from ouvert.engine.prefixes.page_keys import key_from_file, key_from_keyring, key_from_passphrase, key_of_this_user
 from ouvert.engine.remote.connection import Address, Connection
+from ouvert.engine.remote.connection import Lines as AnsweredLines
 from ouvert.engine.remote.connection import Timeouts as EngineTimeouts
+from ouvert.engine.remote.connection import events as server_sent_events
+from ouvert.engine.remote.connection import until as lines_until
 from ouvert.engine.remote.endpoint import TokenEndpoint
 from ouvert.engine.remote.member import MemberEngine
 from ouvert.engine.remote.vllm import Vllm
@@ -86,6 +89,7 @@ __all__ = [
     "TRIAL_COMMAND",
     "USUAL",
     "Address",
+    "AnsweredLines",
     "AskedPrecision",
     "AtMost",
     "Bounds",
@@ -158,6 +162,7 @@ __all__ = [
     "key_of_this_user",
     "known_shapes",
     "least_plan",
+    "lines_until",
     "matches",
     "measure_disk",
     "measure_machine",
@@ -176,4 +181,5 @@ __all__ = [
     "plan_memory",
     "precision_itself",
     "refuse_wrong",
+    "server_sent_events",
 ]

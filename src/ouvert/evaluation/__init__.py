@@ -6,6 +6,8 @@ May import assistant, agents, sandbox, safety, chat, tokenization and store.
 from ouvert.evaluation.analysis import analyse
 from ouvert.evaluation.comparison import Comparison
 from ouvert.evaluation.contestants.contestant import Contestant, ContestantFacts
+from ouvert.evaluation.contestants.local import open_local
+from ouvert.evaluation.contestants.notation import names_another_server
 from ouvert.evaluation.error import EvaluationError
 from ouvert.evaluation.evidence import Evidence, Key, Scored
 from ouvert.evaluation.item import Chat, Item, Likelihood, Text
@@ -42,5 +44,7 @@ __all__ = [
     "VoteVerdict",
     "analyse",
     "cards",
+    "names_another_server",
+    "open_local",
     "open_suite",
 ]

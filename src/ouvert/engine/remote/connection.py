@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -28,6 +29,8 @@ KEEPALIVE = {"TCP_KEEPIDLE": 20, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 4}
 
 # Around each connecting: where a guard is up, it lets this connection through, and counts it.
 Connecting = Callable[[], AbstractContextManager[object]]
+
+NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
 class NothingThereError(EngineError):
@@ -69,7 +72,7 @@ class Address:
         plain = parts.scheme in ("http", "https") and host.isprintable() and not set(host) & set(" \\")
         if not plain or not host or parts.query or parts.fragment or "@" in parts.netloc:
             raise EngineError(
-                f"reaching an engine: its address is {url!r:.200}, expected http://HOST:PORT or https://HOST:PORT, "
+                f"reaching a server: its address is {url!r:.200}, expected http://HOST:PORT or https://HOST:PORT, "
                 "without a name, a key or a question in it. The key has a setting of its own."
             )
         secure = parts.scheme == "https"
@@ -84,19 +87,20 @@ class Connection:
         address: Address,
         *,
         key: str | None = None,
+        headers: Mapping[str, str] = NO_HEADERS,
         timeouts: Timeouts = Timeouts(),
         connecting: Connecting = contextlib.nullcontext,
     ) -> None:
-        """`key` is sent as `Authorization: Bearer <key>`. Raises EngineError for a key that no header can hold."""
-        if key is not None and not (key.isascii() and key.isprintable() and key.strip() == key != ""):
+        """`key` is sent as `Authorization: Bearer <key>`; `headers` as they are, for servers whose keys have another
+        header. Raises EngineError for a key that no header can hold."""
+        named = dict(headers) if key is None else {**headers, "authorization": f"Bearer {key}"}
+        if key == "" or not all(map(fits_in_a_header, named.values())):
             raise EngineError(
                 f"reaching {address}: its key has characters that no header can hold, or is empty. Give the key as the "
                 "other server has it, without spaces around it."
             )
         self.address, self.timeouts = address, timeouts
-        self._headers = {"content-type": "application/json", "accept": "application/json, text/event-stream"}
-        if key is not None:
-            self._headers["authorization"] = f"Bearer {key}"
+        self._headers = {"content-type": "application/json", "accept": "application/json, text/event-stream", **named}
         self._connecting = connecting
 
     def get(self, path: str, *, within: float | None = None) -> Any:
@@ -130,25 +134,31 @@ class Connection:
 
     def _asked(self, method: str, path: str, body: Mapping[str, Any] | None, within: float) -> "Lines":
         """The answer, whose first line says that all is well."""
-        place = f"{self.address}{path}"
+        lines = self.answer(method, path, body, within=within)
+        if lines.status != 200:
+            try:
+                raise refusal(f"{self.address}{path}", lines.status, lines.rest(PIECE))
+            finally:
+                lines.close()
+        return lines
+
+    def answer(
+        self, method: str, path: str, body: Mapping[str, Any] | None = None, *, within: float | None = None
+    ) -> "Lines":
+        """The answer whatever its status says, for whoever knows better than this client what another server's statuses
+        mean. Its first line has come `within` seconds. Raises EngineUnreachableError where nobody answers."""
         asked = http_connection(self.address, self.timeouts.connect)
         try:
             with self._connecting():
                 asked.connect()
             keep_alive(asked.sock)
-            asked.sock.settimeout(within)
+            asked.sock.settimeout(self.timeouts.reply if within is None else within)
             data = None if body is None else json.dumps(body, separators=(",", ":"), allow_nan=False).encode()
             asked.request(method, self.address.path + path, data, self._headers)
-            lines = Lines(place, asked.sock, asked.getresponse())
+            return Lines(f"{self.address}{path}", asked.sock, asked.getresponse())
         except (OSError, http.client.HTTPException) as problem:
             asked.close()
-            raise unreachable(place, problem) from problem
-        if lines.status != 200:
-            try:
-                raise refusal(place, lines.status, lines.rest(PIECE))
-            finally:
-                lines.close()
-        return lines
+            raise unreachable(f"{self.address}{path}", problem) from problem
 
 
 class Lines:
@@ -159,6 +169,10 @@ class Lines:
         self.status = response.status
         self.closed = False
         self._reading = threading.RLock()  # held while the response is read, or let go
+
+    def header(self, name: str) -> str:
+        """What the answer says beside its body; "" where it does not. Raises nothing."""
+        return self._response.headers.get(name) or ""
 
     def wait_at_most(self, seconds: float | None) -> None:
         """For each piece, from now on. Raises EngineUnreachableError if the connection is gone."""
@@ -223,6 +237,10 @@ class Lines:
             self._response.close()
         with contextlib.suppress(OSError):
             self._socket.close()
+
+
+def fits_in_a_header(value: str) -> bool:
+    return value.isascii() and value.isprintable() and value.strip() == value
 
 
 def http_connection(address: Address, timeout: float) -> http.client.HTTPConnection:
@@ -299,7 +317,17 @@ def message_of(body: bytes) -> str:
 def events(lines: Lines, deadline: float | None, silence: float | None) -> Iterator[bytes]:
     """The data of server-sent events, one after the other; comments are signs of life, and skipped.
 
-    `deadline` is on time.monotonic's clock. Raises TimeoutError when it has come, and what `Lines.next` raises.
+    Raises what `until` raises.
+    """
+    for line in until(lines, deadline, silence):
+        if line.startswith(b"data:"):
+            yield line.removeprefix(b"data:").strip()
+
+
+def until(lines: Lines, deadline: float | None, silence: float | None) -> Iterator[bytes]:
+    """The lines of an answer up to its end. `deadline` is on time.monotonic's clock.
+
+    Raises TimeoutError when it has come, and what `Lines.next` raises.
     """
     while True:
         if deadline is not None:
@@ -310,5 +338,4 @@ def events(lines: Lines, deadline: float | None, silence: float | None) -> Itera
         line = lines.next()
         if line is None:
             return
-        if line.startswith(b"data:"):
-            yield line.removeprefix(b"data:").strip()
+        yield line
