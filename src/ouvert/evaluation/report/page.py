@@ -1,0 +1,260 @@
+"""report.html: one page in two languages, without a script and without anything from elsewhere.
+
+English and French are two trees of one shape (`document`). What is equal in both is written once; what differs is
+written twice, each with its `lang`, and two radio buttons decide through CSS which of them is seen.
+"""
+
+from collections.abc import Callable, Sequence
+from html import escape
+from pathlib import Path
+
+from ouvert.evaluation.report import document as d
+from ouvert.evaluation.report.visible import one_line, visible
+from ouvert.evaluation.wording import Language
+
+STYLE = Path(__file__).with_name("page.css")
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+MARKS = "●■▲◆▼✚★⬟"  # of contestants, in their order: the shapes tell them apart without colour
+LONG_LABEL = 28  # characters of a contestant's name: a longer one may be broken
+NAMES = {"en": "English", "fr": "Français"}
+LANGUAGES: tuple[Language, Language] = ("en", "fr")
+
+
+def page(english: d.Document, french: d.Document, first: Language) -> str:
+    """The whole page; `first` is the language that it opens in. Raises ValueError for trees of two shapes."""
+    both = (english, french)
+    shown = english if first == "en" else french
+    return "".join([
+        "<!DOCTYPE html>\n",
+        f'<html lang="{first}"><head><meta charset="utf-8">',
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">',
+        '<meta name="viewport" content="width=device-width, initial-scale=1">',
+        '<meta name="color-scheme" content="light dark"><meta name="referrer" content="no-referrer">',
+        f"<title>{plain(shown.title)}</title>\n<style>\n{style()}</style></head>\n<body>\n",
+        switch(first),
+        f"<main>\n<header><h1>{twice(*(plain(each.title) for each in both))}</h1>",
+        f'<p class="under">{texts(english.under, french.under)}</p></header>\n',
+        contents(both),
+        *(section(*each) for each in zip(english, french, strict=True)),
+        "</main>\n</body></html>\n",
+    ])  # fmt: skip
+
+
+def style() -> str:
+    """The page's CSS, without its comments and indentation."""
+    lines = STYLE.read_text(encoding="utf-8").splitlines()
+    return "".join(line.strip() + "\n" for line in lines if line.strip() and not line.startswith("/*"))
+
+
+def switch(first: Language) -> str:
+    """The two radio buttons; they stand before everything that they show or hide."""
+    buttons = (
+        f'<input type="radio" name="language" id="in-{each}"{" checked" if each == first else ""}>'
+        f'<label for="in-{each}" lang="{each}">{NAMES[each]}</label>'
+        for each in LANGUAGES
+    )
+    return f"{''.join(buttons)}\n"
+
+
+def contents(both: Sequence[d.Document]) -> str:
+    label = plain(" / ".join(each.contents for each in both))
+    links = (
+        f'<li><a href="#{plain(english.anchor)}">{twice(plain(english.title), plain(french.title))}</a></li>'
+        for english, french in zip(*both, strict=True)
+    )
+    return f'<nav aria-label="{label}"><ol>{"".join(links)}</ol></nav>\n'
+
+
+def section(english: d.Section, french: d.Section) -> str:
+    title = twice(plain(english.title), plain(french.title))
+    name = plain(english.anchor)
+    blocks = "".join(block(*each) for each in zip(english.blocks, french.blocks, strict=True))
+    head = f'<section id="{name}" aria-labelledby="{name}-title"><h2 id="{name}-title">{title}</h2>'
+    return f"{head}\n{blocks}</section>\n"
+
+
+def block(english: d.Block, french: d.Block) -> str:
+    """One block in both languages."""
+    if type(english) is not type(french):
+        raise ValueError(f"writing a report: {english!r:.80} stands where the French one has {french!r:.80}.")
+    return WRITERS[type(english)](english, french)
+
+
+def plain(text: str) -> str:
+    """Text for HTML, in an element or a quoted attribute."""
+    return escape(one_line(text))
+
+
+def twice(english: str, french: str) -> str:
+    """HTML of both languages: once where it is the same."""
+    if english == french:
+        return english
+    return f'<span lang="en">{english}</span><span lang="fr">{french}</span>'
+
+
+def texts(english: d.Text, french: d.Text) -> str:
+    return twice(*("".join(map(inline, each)) for each in (english, french)))
+
+
+def inline(part: d.Inline) -> str:
+    match part:
+        case str():
+            return plain(part)
+        case d.Link(text, to):
+            return f'<a href="#{plain(to)}">{plain(text)}</a>'
+        case d.Strong(text):
+            return f"<strong>{plain(text)}</strong>"
+        case d.Data(text):
+            return f"<code>{plain(text)}</code>"
+        case d.Badge(text, kind):
+            return f'<span class="badge {kind}">{plain(text)}</span>'
+        case d.Who():
+            return who(part)
+
+
+def who(part: d.Who) -> str:
+    """A contestant: its mark, its name, and that it leaves the machine where it does."""
+    leaves = f' <span class="badge leaves">{plain(part.leaves)}</span>' if part.leaves else ""
+    mark = f'<span class="mark c{part.place % len(MARKS)}" aria-hidden="true">{MARKS[part.place % len(MARKS)]}</span>'
+    kind = "who long" if len(part.label) > LONG_LABEL else "who"
+    return f'<span class="{kind}">{mark} <bdi>{plain(part.label)}</bdi>{leaves}</span>'
+
+
+def paragraph(english: d.Paragraph, french: d.Paragraph) -> str:
+    return f"<p{of_kind(english.kind)}>{texts(english.text, french.text)}</p>\n"
+
+
+def of_kind(kind: str) -> str:
+    return f' class="{kind}"' if kind else ""
+
+
+def bullets(english: d.Bullets, french: d.Bullets) -> str:
+    items = (f"<li>{texts(*each)}</li>" for each in zip(english.items, french.items, strict=True))
+    return f"<ul>{''.join(items)}</ul>\n"
+
+
+def table(english: d.Table, french: d.Table) -> str:
+    head = (
+        f'<th scope="col"{of_kind("n" if column in english.numbers else "")}>{texts(en, fr)}</th>'
+        for column, (en, fr) in enumerate(zip(english.head, french.head, strict=True))
+    )
+    rows = (table_row(en, fr, english.numbers) for en, fr in zip(english.rows, french.rows, strict=True))
+    caption = twice(plain(english.caption), plain(french.caption))
+    return (
+        f'<div class="wide" tabindex="0" role="region"><table><caption>{caption}</caption>'
+        f"<thead><tr>{''.join(head)}</tr></thead><tbody>\n{''.join(rows)}</tbody></table></div>\n"
+    )
+
+
+def table_row(english: d.TableRow, french: d.TableRow, numbers: frozenset[int]) -> str:
+    cells, span = [], english.span
+    heads = f' rowspan="{span}"' if span > 1 else ""
+    for column, pair in enumerate(zip(english.cells, french.cells, strict=True)):
+        if column == 0 and span == 0:
+            continue
+        tag = f'th scope="{"rowgroup" if span > 1 else "row"}"{heads}' if column == 0 else "td"
+        cells.append(f"<{tag}{of_kind('n' if column in numbers else '')}>{texts(*pair)}</{tag.split()[0]}>")
+    name = f' id="{plain(english.anchor)}"' if english.anchor else ""
+    kinds = " ".join(kind for kind, holds in (("quiet", english.quiet), ("on", not span)) if holds)
+    return f"<tr{name}{of_kind(kinds)}>{''.join(cells)}</tr>\n"
+
+
+def figure(english: d.Figure, french: d.Figure) -> str:
+    from ouvert.evaluation.report.svg import merge  # what charts are made of is needed only where there are some
+
+    picture = merge(english.svg, french.svg, english.name, (english.description, french.description))
+    caption = texts(english.caption, french.caption)
+    return f'<figure><div class="chart" tabindex="0">{picture}</div><figcaption>{caption}</figcaption></figure>\n'
+
+
+def cards(english: d.Cards, french: d.Cards) -> str:
+    return f'<div class="cards">{"".join(map(card, english.cards, french.cards))}</div>\n'
+
+
+def card(english: d.ContestantCard, french: d.ContestantCard) -> str:
+    facts = (
+        f"<div><dt>{twice(plain(en[0]), plain(fr[0]))}</dt><dd>{texts(en[1], fr[1])}</dd></div>"
+        for en, fr in zip(english.facts, french.facts, strict=True)
+    )
+    warning = twice(plain(english.warning), plain(french.warning))
+    said = f'<p class="leaving">{warning}</p>' if english.warning else ""
+    kind = "card elsewhere" if english.warning else "card"
+    name = twice(who(english.who), who(french.who))
+    return f'<article class="{kind}"><h3>{name}</h3>{said}<dl>{"".join(facts)}</dl></article>\n'
+
+
+def boxes(english: d.Boxes, french: d.Boxes) -> str:
+    pairs = zip(english.boxes, french.boxes, strict=True)
+    labels = [twice(plain(getattr(english, each)), plain(getattr(french, each))) for each in ("exercise", "answer")]
+    return f'<div class="boxes">{"".join(box(en, fr, *labels) for en, fr in pairs)}</div>\n'
+
+
+def box(english: d.Box, french: d.Box, exercise: str, answer: str) -> str:
+    title, text, task, solution = (
+        twice(plain(getattr(english, each)), plain(getattr(french, each)))
+        for each in ("title", "text", "exercise", "answer")
+    )
+    return (
+        f'<article class="box"><h3>{title}</h3><p>{text}</p><p class="exercise"><b>{exercise}</b> {task}</p>'
+        f"<details><summary>{answer}</summary><p>{solution}</p></details></article>\n"
+    )
+
+
+def examples(english: d.Examples, french: d.Examples) -> str:
+    """Items with their answers. What contestants and suites say has no language and stands here once."""
+    labels = [twice(plain(getattr(english, each)), plain(getattr(french, each))) for each in ("question", "expected")]
+    inside = "".join(example(en, fr, *labels) for en, fr in zip(english.examples, french.examples, strict=True))
+    title = texts(english.title, french.title)
+    if english.folded:
+        return f'<details class="examples"><summary>{title}</summary>{inside}</details>\n'
+    return f'<div class="examples"><p class="of">{title}</p>{inside}</div>\n'
+
+
+def example(english: d.Example, french: d.Example, question: str, expected: str) -> str:
+    answers = "".join(map(said, english.answers, french.answers))
+    wanted = f'<p class="expected"><b>{expected}</b> <bdi>{plain(english.expected.text)}</bdi></p>'
+    return (
+        f'<div class="example"><p class="item"><code>{plain(english.name.text)}</code></p>'
+        f'<div class="question"><b>{question}</b>{raw(english.question, french.question)}</div>'
+        f'{wanted if english.expected.text else ""}<div class="answers">{answers}</div></div>\n'
+    )
+
+
+def said(english: d.Said, french: d.Said) -> str:
+    badge = twice(inline(english.badge), inline(french.badge))
+    note = f'<p class="note">{texts(english.note, french.note)}</p>' if english.note else ""
+    shown = marked(english) if english.differs >= 0 else raw(english.text, french.text)
+    return f'<div class="said"><p>{twice(who(english.who), who(french.who))} {badge}</p>{shown}{note}</div>'
+
+
+def raw(english: d.Data, french: d.Data) -> str:
+    """Text as it was written, character by character, inside a border that it cannot leave."""
+    return f'<pre dir="auto">{twice(*(escape(visible(each.text)) for each in (english, french)))}</pre>'
+
+
+def marked(part: d.Said) -> str:
+    text = part.text.text
+    before, here, after = text[: part.differs], text[part.differs : part.until], text[part.until :]
+    inside = f"{escape(visible(before))}<mark>{escape(visible(here)) or '∎'}</mark>{escape(visible(after))}"
+    return f'<pre dir="auto">{inside}</pre>'
+
+
+def commands(english: d.Commands, french: d.Commands) -> str:
+    return f'<pre class="commands">{twice(*(escape(visible(each.text.text)) for each in (english, french)))}</pre>\n'
+
+
+def heading(english: d.Heading, french: d.Heading) -> str:
+    return f'<h3 id="{plain(english.anchor)}">{texts(english.text, french.text)}</h3>\n'
+
+
+WRITERS: dict[type, Callable[..., str]] = {
+    d.Paragraph: paragraph,
+    d.Bullets: bullets,
+    d.Table: table,
+    d.Figure: figure,
+    d.Cards: cards,
+    d.Boxes: boxes,
+    d.Examples: examples,
+    d.Commands: commands,
+    d.Heading: heading,
+}

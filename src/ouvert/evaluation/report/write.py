@@ -1,0 +1,44 @@
+"""The files of a report, in the folder of its comparison."""
+
+from pathlib import Path
+
+from ouvert.evaluation.comparison import Comparison
+from ouvert.evaluation.error import EvaluationError
+from ouvert.evaluation.evidence import Evidence
+from ouvert.evaluation.report.gather import gather
+from ouvert.evaluation.report.material import Material
+from ouvert.evaluation.report.outline import outline
+from ouvert.evaluation.report.page import page
+from ouvert.evaluation.wording import Language
+from ouvert.store import write_whole
+
+
+def report(evidence: Evidence, comparison: Comparison, *, language: Language = "en") -> Path:
+    """Write report.html into the folder, and its manifest; returns where the page is. From the same evidence come the
+    same bytes. `language`: which one the page opens in; it holds both.
+
+    Raises EvaluationError without matplotlib, where items cannot be made again, and where a file cannot be written.
+    """
+    material = gather(evidence, comparison)
+    for name, text in files(material, language).items():
+        write(evidence.folder / name, text)
+    evidence.seal()
+    return evidence.folder / "report.html"
+
+
+def files(material: Material, language: Language) -> dict[str, str]:
+    """Every file of a report, by name. Raises EvaluationError without matplotlib."""
+    both = outline(material, "en"), outline(material, "fr")
+    return {"report.html": page(*both, language)}
+
+
+def write(path: Path, text: str) -> None:
+    """Whole or not at all. Raises EvaluationError where it cannot be written."""
+    try:
+        write_whole(path, [text.encode("utf-8")])
+        path.chmod(0o644)
+    except OSError as problem:
+        raise EvaluationError(
+            f"writing {path}: {problem.strerror}, expected a folder that can be written, with room. Make room, then: "
+            f"ouvert compare report {path.parent}"
+        ) from None
