@@ -5,6 +5,7 @@ import math
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -12,7 +13,7 @@ import pytest
 from tests.evaluation.analysis.in_memory import OneRow, always, compared, scored, the_first
 from tests.evaluation.made_up import made_up_comparison, made_up_suites
 
-from ouvert.evaluation import Cost, Outcome, Text, Vote, VoteFile
+from ouvert.evaluation import Cost, EvaluationError, Outcome, Text, Vote, VoteFile
 from ouvert.evaluation.analysis import analyse
 from ouvert.evaluation.analysis.analyse import rounded
 from ouvert.evaluation.canonical import canonical_json
@@ -236,12 +237,13 @@ def test_connections_are_added_up_over_all_receipts():
 
 def test_figures_are_finite_and_have_ten_digits():
     assert rounded({"a": (1 / 3, [2 / 3], "text", True, 7)}) == {"a": (0.3333333333, [0.6666666667], "text", True, 7)}
-    with pytest.raises(ValueError, match="must be finite"):
+    with pytest.raises(EvaluationError, match="expected a finite one"):
         rounded((math.inf,))
 
 
 PROGRAM = """
 import sys
+from dataclasses import replace
 from pathlib import Path
 import pytest
 from tests.evaluation.made_up import made_up_suites
@@ -267,3 +269,33 @@ def test_a_folder_gives_the_same_bytes_again_also_in_another_process(tmp_path, m
         cwd=Path(__file__).parents[3], env={**os.environ, "PYTHONHASHSEED": "7", "TZ": "Asia/Tokyo"},
     )  # fmt: skip
     assert other.stdout == canonical_json(found)
+
+
+@pytest.mark.parametrize("flaw", [{"value": 1.5}, {"value": math.nan}, {"confidence": 90}, {"value": "1"}])
+def test_a_score_that_is_no_share_is_refused(flaw):
+    with pytest.raises(EvaluationError, match="expected 0 to 1"):
+        compared([OneRow(n=5)], {"one": lambda item, sample: replace(scored(True), **flaw)})
+
+
+def test_numbers_that_are_none_do_not_reach_a_figure():
+    def odd(item, sample):
+        logprobs = {0: (math.nan,), 1: (-math.inf, -1.0), 2: ()}.get(int(item.id), (-1.0, -2.0))
+        return scored(True), Outcome(logprobs=logprobs)
+
+    rows = [TEXTS, OneRow("choice/en", 30, kind="likelihood"), OneRow("chat/en", 30)]
+    found = compared(rows, {"odd": odd})
+    assert found.bits[0].texts == 9
+    assert math.isfinite(json.loads(canonical_json(found))["bits"][0]["perplexity"])
+    assert [each.n for each in found.calibrations] == [28]
+    with pytest.raises(EvaluationError, match="too large"):
+        compared([TEXTS], {"absurd": lambda item, sample: Outcome(logprobs=(-1e300,))})
+    certain = compared([rows[2]], {"absurd": lambda item, sample: (scored(True), Outcome(logprobs=(1e300,)))})
+    assert certain.calibrations[0].bins[0][0] == 1
+
+
+def test_nothing_answered_is_found_to_be_nothing():
+    found = compared([OneRow(), TEXTS, LETTERED], {"a": lambda item, sample: None, "b": lambda item, sample: None})
+    assert [row.scores for row in found.rows] == [(), (), ()]
+    assert (found.pairs, found.bits, found.connections) == ((), (), None)
+    assert found.limits["incomplete"] == ("task/en", "reading/fr", "choices/en/letter")
+    assert compared([], {"a": always(True)}).rows == ()

@@ -15,6 +15,7 @@ from ouvert.evaluation.analysis.passes import passes_of
 from ouvert.evaluation.analysis.people import limits_of_votes, ranks_of, two_by_two
 from ouvert.evaluation.analysis.rows import row_of
 from ouvert.evaluation.comparison import Comparison
+from ouvert.evaluation.error import EvaluationError
 from ouvert.evaluation.evidence import Evidence
 from ouvert.evaluation.votes import VoteFile
 
@@ -43,10 +44,14 @@ def analyse(evidence: Evidence) -> Comparison:
 
 
 def rounded(value: Any) -> Any:
-    """The same value with DIGITS significant digits in every float. Raises ValueError for one that is not finite."""
+    """The same value with DIGITS significant digits in every float. Raises EvaluationError for one that is not
+    finite."""
     if isinstance(value, float):
         if not math.isfinite(value):
-            raise ValueError(f"a comparison holds {value}: every figure in it must be finite.")
+            raise EvaluationError(
+                f"analysing a comparison: a figure came out as {value}, expected a finite one. An answer holds numbers "
+                "that are too large (logprobs, cost): look for it in answers.jsonl, and ask that contestant again."
+            )
         return float(f"{value:.{DIGITS}g}")
     if is_dataclass(value) and not isinstance(value, type):
         return replace(value, **{each.name: rounded(getattr(value, each.name)) for each in fields(value)})

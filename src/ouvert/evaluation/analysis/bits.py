@@ -17,11 +17,9 @@ def bits_of(rows: Sequence[RowMarks]) -> tuple[Bits, ...]:
 
 
 def _read_by_all(row: RowMarks) -> list[tuple[str, list[Mark]]]:
-    """Of those that have read any: another text is another number, whoever reads it."""
-    read = {
-        label: {name: mark for name, mark in marks.items() if mark.answers[0].outcome.logprobs}
-        for label, marks in row.marks.items()
-    }
+    """Of those that have read any: another text is another number, whoever reads it. A text without bytes, or with a
+    probability of 0 or of nothing that is a number, was not read."""
+    read = {label: {name: mark for name, mark in marks.items() if _is_read(mark)} for label, marks in row.marks.items()}
     readers = {label: marks for label, marks in read.items() if marks}
     common = [item.id for item in row.items if all(item.id in marks for marks in readers.values())]
     return [(label, [marks[name] for name in common]) for label, marks in readers.items() if common]
@@ -35,8 +33,18 @@ def _bits(contestant: str, row: RowMarks, marks: Sequence[Mark]) -> Bits:
         contestant=contestant, row=row.planned.row, texts=len(marks), text_bytes=sum(sizes), tokens=tokens,
         bits_per_byte=sum(bits) / sum(sizes),
         interval=ratio_interval(bits, sizes, [mark.cluster for mark in marks]),
-        perplexity=2 ** (sum(bits) / tokens),
+        perplexity=_power_of_two(sum(bits) / tokens),
     )  # fmt: skip
+
+
+def _power_of_two(exponent: float) -> float:
+    """Infinite where it has no number, which `analyse` refuses in a sentence."""
+    return 2.0**exponent if exponent < 1024 else math.inf
+
+
+def _is_read(mark: Mark) -> bool:
+    logprobs = mark.answers[0].outcome.logprobs
+    return bool(logprobs) and all(math.isfinite(each) for each in logprobs) and bool(_text(mark))
 
 
 def _text(mark: Mark) -> str:

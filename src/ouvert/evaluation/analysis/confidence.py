@@ -60,7 +60,7 @@ def token_confidence(mark: Mark) -> float | None:
             return None
         return 1 / sum(math.exp(each - highest) for each in logprobs)
     is_short = len(logprobs) <= SHORT and not mark.answers[0].outcome.thoughts
-    return min(1.0, math.exp(sum(logprobs))) if is_short and not mark.scores[0].malformed else None
+    return math.exp(min(0.0, sum(logprobs))) if is_short and not mark.scores[0].malformed else None
 
 
 def _calibration(contestant: str, row: str, of: Literal["asked", "tokens"], readings: Sequence[Reading]) -> Calibration:

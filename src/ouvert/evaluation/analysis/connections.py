@@ -13,8 +13,12 @@ def connections_of(receipts: Iterable[Mapping[str, Any]]) -> dict[str, Any] | No
     Every attempt stands in one receipt (docs/formats/receipt.md), so that sums count each once.
     """
     listed = list(receipts)
-    counted = [each["connections"] for each in listed if isinstance(each.get("connections"), Mapping)]
+    counted = [each["connections"] for each in listed if _counts(each.get("connections"))]
     if not counted:
         return None
-    sums = {name: sum(int(each.get(name, 0)) for each in counted) for name in COUNTS}
+    sums = {name: sum(each[name] for each in counted) for name in COUNTS}
     return {**sums, "counted": len(counted), "receipts": len(listed)}
+
+
+def _counts(connections: Any) -> bool:
+    return isinstance(connections, Mapping) and all(isinstance(connections.get(name), int) for name in COUNTS)

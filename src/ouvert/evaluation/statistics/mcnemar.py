@@ -15,8 +15,11 @@ def mcnemar_mid_p(only_first: int, only_second: int) -> float:
     McNemar (Psychometrika 12, 1947); mid-p: Fagerland, Lydersen, Laake, BMC Medical Research Methodology 13:91 (2013).
     """
     tosses, fewer = only_first + only_second, min(only_first, only_second)
-    below = sum(math.comb(tosses, heads) for heads in range(fewer))
-    return min(1.0, float(Fraction(2 * below + math.comb(tosses, fewer), 2**tosses)))
+    below, ways = 0, 1  # ways to toss fewer heads, and just so many
+    for heads in range(fewer):
+        below += ways
+        ways = ways * (tosses - heads) // (heads + 1)
+    return min(1.0, float(Fraction(2 * below + ways, 2**tosses)))
 
 
 def clustered_p(p: float, design_effect: float, clusters: int) -> float:
