@@ -108,6 +108,23 @@ class Conformance:
                 [each for _, each in written.top], abs=subject.tolerance
             )
 
+    def test_texts_that_are_scored_together_have_the_scores_of_each_alone(self, subject):
+        texts = [[*PROMPT, n, n + 1, *PROMPT] for n in (65, 70, 65)] + [PROMPT[:1], PROMPT, [66, 67]]
+        starts = [len(PROMPT), 1, 3, 1, 2, 2]
+        expected = [subject.engine.score(text, 2)[start - 1 :] for text, start in zip(texts, starts, strict=True)]
+        found = subject.engine.score_all(texts, 2, starts=starts, owner="ada")
+        assert [[token.id for token in text] for text in found] == [
+            text[start:] for text, start in zip(texts, starts, strict=True)
+        ]
+        for here, alone in zip(found, expected, strict=True):
+            assert [token.logprob for token in here] == pytest.approx(
+                [token.logprob for token in alone], abs=subject.tolerance
+            )
+            assert [len(token.top) for token in here] == [2] * len(here)
+        assert subject.engine.score_all([]) == []
+        with pytest.raises(EngineError, match="starts="):
+            subject.engine.score_all([PROMPT], starts=[0])
+
     def test_tokens_have_no_log_probabilities_unless_asked_for(self, subject):
         assert [(token.logprob, token.top) for token in subject.ask(max_tokens=2)] == [(None, ())] * 2
         assert [len(token.top) for token in subject.ask(max_tokens=2, logprobs=0)] == [0, 0]

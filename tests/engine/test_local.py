@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from ouvert.engine import EngineError, Limits, LocalEngine, Sampling
-from ouvert.engine.local import SCORED_CHUNK
 from ouvert.engine.request import MOST_UNREAD, goes_in_circles
 from ouvert.engine.steps import STEP_TOKENS
 
@@ -242,7 +241,7 @@ def test_logits_are_those_after_every_token(engine, runner):
 def test_scores_are_log_softmaxes_and_go_in_chunks(fake_runner, facts):
     runner = fake_runner(16)
     engine = LocalEngine(runner, 4096, facts)
-    ids = [n % 16 for n in range(SCORED_CHUNK + 5)]
+    ids = [n % 16 for n in range(STEP_TOKENS + 5)]
     ids[7] = 0
     scored = engine.score(ids, top=1)
     # one logit of 5 and fifteen of 0
@@ -251,7 +250,7 @@ def test_scores_are_log_softmaxes_and_go_in_chunks(fake_runner, facts):
     assert scored[0].logprob == pytest.approx(likely)
     assert scored[6].logprob == pytest.approx(unlikely)
     assert scored[6].top == ((7, pytest.approx(likely)),)
-    assert runner.steps == [[(SCORED_CHUNK, "all")], [(4, "all")]]
+    assert runner.steps == [[(STEP_TOKENS, "all")], [(4, "all")]]
 
 
 def test_one_token_has_no_score(engine, runner):

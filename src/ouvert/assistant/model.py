@@ -432,10 +432,10 @@ class Model:
             changes["stop_ids"] = self.tokenizer.end_ids
         return self.engine.generate(token_ids, replace(sampling or self.info.sampling, **changes), variant)
 
-    def logits(self, token_ids: Sequence[int]) -> np.ndarray:
-        """float32 (tokens, vocabulary): row i scores what comes after token_ids[: i + 1]. Raises EngineError if they do
-        not fit."""
-        return self.engine.logits(token_ids)
+    def logits(self, token_ids: Sequence[int], *, start: int = 0) -> np.ndarray:
+        """float32 (tokens, vocabulary): row i scores what comes after token_ids[: i + 1]; only those from `start` on.
+        Raises EngineError if they do not fit, and where another program computes."""
+        return self.engine.logits(token_ids, start=start)
 
     def score(self, token_ids: Sequence[int], top: int = 0) -> list[Token]:
         """For every token but the first its log-probability, and the `top` likeliest. Raises what `logits` raises."""

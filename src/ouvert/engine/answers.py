@@ -11,7 +11,7 @@ from ouvert.engine.interface import EngineError, EngineFaultError, Token
 from ouvert.engine.queues import Queues
 from ouvert.engine.request import Reason, Request
 from ouvert.engine.runners.nonfinite import Locate
-from ouvert.engine.sampler import NotFiniteError, choose_all
+from ouvert.engine.sampler import NotFiniteError, choose_all, report_all
 from ouvert.engine.variant import BASE
 
 LOG = logging.getLogger("ouvert.engine")
@@ -52,9 +52,22 @@ class Answers:
             except BaseException as problem:  # as above
                 self.fail(request, problem, "following a constraint")
 
+    def report(self, request: Request, rows: np.ndarray) -> None:
+        """The next tokens of a text that is scored, after these rows of logits."""
+        scoring = request.scoring
+        if scoring is None:
+            raise AssertionError("rows of logits were computed for an answer")
+        first = request.next_row + 1
+        try:
+            scoring.found += report_all(rows, scoring.ids[first : first + len(rows)], scoring.top)
+        except Exception as problem:
+            fault = EngineFaultError.of("scoring a text", problem)
+            self.fail(request, self._explained(fault, request), "scoring a text")
+
     def end(self, request: Request, reason: Reason) -> None:
-        """What it computed is kept."""
-        self._caches.keep(request)
+        """What it computed is kept, but for tokens that were scored: those nobody begins with."""
+        if request.scoring is None:
+            self._caches.keep(request)
         self._leave(request, reason)
 
     def fail(self, request: Request, problem: BaseException, operation: str = "answering") -> None:

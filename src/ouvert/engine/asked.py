@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 
 from ouvert.engine.interface import ConstraintState, EngineError, Sampling
-from ouvert.engine.sampler import check, number, shown
+from ouvert.engine.sampler import check, number, shown, whole
 from ouvert.engine.variant import BASE, Variant
 
 LONGEST = 1e9  # seconds
@@ -82,6 +82,26 @@ def check_timeout(timeout: float | None) -> None:
         raise EngineError(
             f"beginning an answer: timeout={shown(timeout)}, expected seconds, 0 to {LONGEST:g}. Leave it out, and "
             "there is no limit."
+        )
+
+
+def checked_starts(texts: Sequence[Sequence[int]], starts: Sequence[int] | None) -> list[int]:
+    """One for each text; 1 where none were given. Raises EngineError for what is no place in its text."""
+    given = [1] * len(texts) if starts is None else [int(start) for start in starts]
+    if len(given) != len(texts) or any(start < 1 for start in given):
+        raise EngineError(
+            f"scoring texts: starts={given!s:.80} for {len(texts)} texts, expected one for each, 1 or more: the first "
+            "token has none before it that it could be likely after."
+        )
+    return given
+
+
+def check_top(top: int, vocabulary_size: int) -> None:
+    """Raise EngineError for what is no number of likeliest tokens."""
+    if not whole(top, 0, vocabulary_size):
+        raise EngineError(
+            f"scoring texts: top={shown(top)}, expected how many of the likeliest tokens to name, 0 to "
+            f"{vocabulary_size}."
         )
 
 

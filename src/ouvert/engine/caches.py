@@ -33,7 +33,8 @@ class Caches:
             return
         self.kept.tree.release(request.nodes)
         request.nodes = []  # else a page that this one continues could not take its place
-        request.nodes = self.kept.keep(request.keys[: request.cached], request.sequence, request.scope)
+        ids, files = request.keys[: request.cached], request.scoring is None
+        request.nodes = self.kept.keep(ids, request.sequence, request.scope, files=files)
         self.kept.tree.use(request.nodes)
 
     def release(self, request: Request) -> None:

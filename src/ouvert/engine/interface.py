@@ -415,13 +415,31 @@ class Engine(Protocol):
         """What is wrong with the weights that compute, once all of them were compared with their digests; None if
         nothing is, or if no digest of theirs is known here. Raises nothing."""
 
-    def logits(self, ids: Sequence[int], variant: Variant = BASE) -> np.ndarray:
-        """float32 (tokens, vocabulary): row i scores what comes after ids[: i + 1]. Raises EngineError as `generate`
-        does."""
+    def logits(self, ids: Sequence[int], variant: Variant = BASE, *, start: int = 0) -> np.ndarray:
+        """float32 (tokens, vocabulary): row i scores what comes after ids[: i + 1]; only the rows from `start` on.
+
+        Raises EngineError as `generate` does, and for a start behind the text.
+        """
 
     def score(self, ids: Sequence[int], top: int = 0, variant: Variant = BASE) -> list[Token]:
         """For every token but the first: its log-probability given those before it, and the `top` likeliest. Raises
         EngineError as `generate` does."""
+
+    def score_all(
+        self,
+        texts: Sequence[Sequence[int]],
+        top: int = 0,
+        variant: Variant = BASE,
+        *,
+        starts: Sequence[int] | None = None,
+        owner: str = "",
+    ) -> list[list[Token]]:
+        """What `score` gives of each text, from its token starts[n] on (1 where no starts are given): the same numbers,
+        many texts in a step. What texts begin with in common is computed once, and what is kept of this owner's prompts
+        is used. Of what stands before a start, something may be kept in memory, never on disk. Answers go first.
+
+        Raises EngineError as `generate` does, of any of the texts, and for a start below 1.
+        """
 
     @property
     def embedding_size(self) -> int | None:

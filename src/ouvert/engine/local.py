@@ -13,23 +13,33 @@ from dataclasses import replace
 
 import numpy as np
 
-from ouvert.engine.asked import check_beginning, check_timeout, prompt_ids, refuse_not_shown, state_behind
+from ouvert.engine.asked import (
+    check_beginning,
+    check_timeout,
+    check_top,
+    checked_starts,
+    prompt_ids,
+    refuse_not_shown,
+    state_behind,
+)
 from ouvert.engine.interface import EngineError, EngineFacts, Load, Reading, Sampling, Stopped, Token
 from ouvert.engine.limits import Limits
 from ouvert.engine.loop import Loop
 from ouvert.engine.prefixes.disk import DiskPrefixes
 from ouvert.engine.prefixes.scope import Scope
-from ouvert.engine.request import MOST_UNREAD, Request, expanded_tokens
+from ouvert.engine.request import MOST_UNREAD, Request, Scoring, expanded_tokens
 from ouvert.engine.runners.interface import Runner
 from ouvert.engine.runners.nonfinite import Locate
-from ouvert.engine.sampler import Sampler, check, machinery, report_all
+from ouvert.engine.sampler import Sampler, check, machinery
+from ouvert.engine.scoring import Task, score_in_order, scoring_of
 from ouvert.engine.steps import STEP_TOKENS
 from ouvert.engine.variant import BASE, Variant
 from ouvert.engine.watching import Watching
 from ouvert.packed import WeightsWatch
 
-# Every row of logits is wanted in scoring: a chunk of them stays under 256 MB at a vocabulary of 200,000.
+# Rows of logits that are handed out at once: they stay under 256 MB at a vocabulary of 200,000.
 SCORED_CHUNK = 256
+NOTHING_WRITTEN = Sampling(temperature=0.0, seed=0)
 
 
 class LocalEngine:
@@ -151,25 +161,62 @@ class LocalEngine:
             self._loop.submit(request)
         return LocalGeneration(self, self._loop, request)
 
-    def logits(self, ids: Sequence[int], variant: Variant = BASE) -> np.ndarray:
+    def logits(self, ids: Sequence[int], variant: Variant = BASE, *, start: int = 0) -> np.ndarray:
         self._must_write()
         self._runner.check_variant(variant)
         given = self._checked(ids)
-        scores = np.empty((len(given), self._vocabulary_size), np.float32)
+        if not 0 <= start < len(given):
+            raise EngineError(
+                f"reading logits: start={start} of a text of {len(given)} tokens, expected the position of one of them."
+            )
+        scores = np.empty((len(given) - start, self._vocabulary_size), np.float32)
         done = 0
-        for rows in self._rows(given, variant):
+        for rows in self._rows(given, variant, start):
             scores[done : done + len(rows)] = rows
             done += len(rows)
         return scores
 
     def score(self, ids: Sequence[int], top: int = 0, variant: Variant = BASE) -> list[Token]:
+        return self.score_all([ids], top, variant)[0]
+
+    def score_all(
+        self,
+        texts: Sequence[Sequence[int]],
+        top: int = 0,
+        variant: Variant = BASE,
+        *,
+        starts: Sequence[int] | None = None,
+        owner: str = "",
+    ) -> list[list[Token]]:
         self._must_write()
         self._runner.check_variant(variant)
-        given = self._checked(ids)
-        scored: list[Token] = []
-        for rows in self._rows(given[:-1], variant) if len(given) > 1 else ():
-            scored += report_all(rows, given[len(scored) + 1 : len(scored) + 1 + len(rows)], top)
-        return scored
+        given = [self._checked(ids) for ids in texts]
+        check_top(top, self._vocabulary_size)
+        scope = Scope(owner, variant.digest)
+
+        def begin(ids: Sequence[int], task: Task) -> Request | None:
+            scoring = scoring_of(ids, task, int(top))
+            return None if scoring is None else self._begin_scoring(scoring, variant, scope)
+
+        return score_in_order(given, checked_starts(given, starts), begin, self._loop.cancel)
+
+    def _begin_scoring(self, scoring: Scoring, variant: Variant, scope: Scope) -> Request:
+        request = Request(
+            id=next(self._numbers),
+            tokens=scoring.ids[:-1],
+            prompt_tokens=len(scoring.ids) - 1,
+            sampling=NOTHING_WRITTEN,
+            sampler=Sampler(NOTHING_WRITTEN, (), self._vocabulary_size),
+            constraint_state=None,
+            stop_ids=(),
+            most_tokens=0,
+            deadline=None,
+            variant=variant,
+            scope=scope,
+            scoring=scoring,
+        )
+        self._loop.submit(request)
+        return request
 
     def watching(self, names: Iterable[str], variant: Variant = BASE) -> Watching:
         """Steps of this model that keep the values of these names (docs/formats/taps.md), beside its answers.
@@ -231,12 +278,16 @@ class LocalEngine:
             )
         return checked
 
-    def _rows(self, ids: list[int], variant: Variant) -> Iterator[np.ndarray]:
-        """Logits after each of `ids`, a chunk at a time; answers go on between two chunks."""
+    def _rows(self, ids: list[int], variant: Variant, start: int) -> Iterator[np.ndarray]:
+        """Logits after each of `ids` from `start` on, a chunk at a time; answers go on between two chunks."""
         sequence = self._loop.lend(len(ids), variant)
         try:
-            for start in range(0, len(ids), SCORED_CHUNK):
-                chunk = np.asarray(ids[start : start + SCORED_CHUNK], np.int32)
+            for first in range(0, start, STEP_TOKENS):
+                self._loop.compute(
+                    [(sequence, np.asarray(ids[first : min(first + STEP_TOKENS, start)], np.int32))], "none"
+                )
+            for first in range(start, len(ids), SCORED_CHUNK):
+                chunk = np.asarray(ids[first : first + SCORED_CHUNK], np.int32)
                 yield self._loop.compute([(sequence, chunk)], "all")
         finally:
             self._loop.give_back(sequence)

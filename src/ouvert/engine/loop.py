@@ -45,7 +45,7 @@ class Loop:
         self.mailbox = Mailbox(self._work)
         self.kept = KeptPrefixes(runner, disk, limits, self.mailbox.post)
         self.queues = Queues(
-            runner.page_tokens, lambda request: self.kept.tree.match(request.keys[:-1], request.scope).tokens
+            runner.page_tokens, lambda request: self.kept.tree.match(request.reusable, request.scope).tokens
         )
         self.caches = Caches(runner, self.kept, self.queues)
         self.answers = Answers(self.caches, self.queues, locate)
@@ -59,7 +59,8 @@ class Loop:
     def submit(self, request: Request) -> None:
         """Raises EngineBusyError where too many wait already, EngineError if the engine was closed."""
         self.refuse_if_closed()
-        self.mailbox.submit(request, len(self.queues.waiting), self.limits.most_waiting)
+        alike = sum(each.place[0] == request.place[0] for each in self.queues.waiting)
+        self.mailbox.submit(request, alike, self.limits.most_waiting)
 
     def cancel(self, request: Request) -> None:
         """End the request before the next step."""
@@ -174,7 +175,15 @@ class Loop:
 
     def _plan(self, budget: int) -> Plan:
         waiting = [
-            Waiting(each.id, each.cached, len(each.tokens), each.sequence is not None, self.queues.is_behind(each))
+            Waiting(
+                each.id,
+                each.cached,
+                len(each.tokens),
+                each.sequence is not None,
+                self.queues.is_behind(each),
+                each.piece,
+                each.gives_rows,
+            )
             for each in self.queues.waiting
         ]
         return plan_step(
@@ -184,6 +193,7 @@ class Loop:
             budget=budget,
             bytes_for=self.runner.cache_bytes,
             most_running=self.limits.most_running,
+            most_rows=self.steps.most_rows,
         )
 
     def _forget(self, holds: Callable[[Sequence[int]], bool], whose: Callable[[str], bool]) -> None:

@@ -38,12 +38,12 @@ class Prompts:
                 if not self._begun(request):
                     continue
             first = False
-            budget -= len(request.tokens) - request.cached
+            budget -= request.piece
             free -= cost
 
     def _match(self, request: Request) -> Match:
-        """What is kept in memory of its tokens. The last is always computed: its logits are needed."""
-        return self._kept.tree.match(request.keys[:-1], request.scope)
+        """What is kept in memory of its tokens, before the first whose logits are needed: that is always computed."""
+        return self._kept.tree.match(request.reusable, request.scope)
 
     def _cost_of_resuming(self, match: Match) -> int:
         """Bytes that can no longer make room for others; of the last page it may need a copy of its own."""

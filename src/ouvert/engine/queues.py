@@ -26,7 +26,7 @@ class Queues:
 
     def add(self, request: Request) -> None:
         self._wait_behind(request, self.waiting)
-        self.waiting.append(request)
+        insort(self.waiting, request, key=lambda each: each.place)
 
     def run(self, request: Request) -> None:
         """Move a request whose prompt is read to those that run."""
@@ -37,7 +37,7 @@ class Queues:
         """Put a running request back in its old place among those that wait."""
         if request in self.running:
             self.running.remove(request)
-            insort(self.waiting, request, key=lambda each: each.id)
+            insort(self.waiting, request, key=lambda each: each.place)
 
     def remove(self, request: Request) -> None:
         for queue in (self.running, self.waiting):
@@ -65,19 +65,21 @@ class Queues:
 
     def is_behind(self, request: Request) -> bool:
         """Whether it has to wait for another to read what both start with, or for pages from the disk."""
-        if request.behind is not None and request.behind not in self.waiting:
+        reader = request.behind
+        if reader is not None and (reader.read is not None or reader not in self.waiting):
             request.behind = None
         return request.behind is not None or request.is_fetching
 
     def _wait_behind(self, request: Request, others: Sequence[Request]) -> None:
         """Behind the one of `others`, who wait and are older, that reads the most of what both begin with: if that is a
-        page more than what is kept already, or half of what there is to read. Never behind one of another scope."""
-        start = request.keys[:-1]
-        theirs = [each for each in others if each.scope == request.scope and each.leaves]
-        reader = max(theirs, key=lambda each: shared_length(each.keys, start), default=None)
+        page more than what is kept already, or half of what there is to read. Never behind one of another scope, nor an
+        answer behind a text that is scored: that one's turn comes last."""
+        start = request.reusable
+        theirs = [each for each in others if each.scope == request.scope and each.leaves and each.place < request.place]
+        reader = max(theirs, key=lambda each: shared_length(each.left, start), default=None)
         if reader is None:
             return
         kept = self._kept(request)
-        more = shared_length(reader.keys, start) - kept
+        more = shared_length(reader.left, start) - kept
         if more >= self._page_tokens or (more > 0 and 2 * more >= len(start) - kept):
             request.behind = reader

@@ -31,13 +31,28 @@ NOT_WATCHED: frozenset[str] = frozenset()
 LOOKED_EVERY = 16  # tokens of an answer, between two looks at whether it goes in circles
 
 
+@dataclass(slots=True)
+class Scoring:
+    """A text that is scored: `ids`, whose tokens from `start` on (1 or later) are reported with the `top` likeliest.
+
+    Its beginning of `keeps` tokens, `start` - 1 or more, is left for others. `found`: the tokens reported so far.
+    """
+
+    ids: list[int]
+    start: int
+    top: int
+    keeps: int
+    found: list[Token] = field(default_factory=list)
+
+
 @dataclass(eq=False, slots=True)
 class Request:
     """Belongs to the engine's thread once it is submitted, but for `out`, `cancelled` and `ended`.
 
     `tokens` are the prompt's `prompt_tokens`, then the answer's; the caches of `sequence` hold the first `cached` of
     them. `out` takes how far the prompt is read, the answer's tokens, and at the end None or the error that ended it.
-    `deadline` is on time.perf_counter's clock.
+    `deadline` is on time.perf_counter's clock. With `scoring` nothing is written: `tokens` are all ids but the last,
+    and it ends when they are read; such requests wait behind those that write.
     """
 
     id: int
@@ -51,6 +66,7 @@ class Request:
     deadline: float | None
     variant: Variant
     scope: Scope  # whose kept prefixes it may use, and adds to: of its owner and its variant
+    scoring: Scoring | None = None
     expanded: int = 0  # tokens of the prompt, from the first on, that are computed in the expanded form
     out: "SimpleQueue[Reading | Token | BaseException | None]" = field(default_factory=SimpleQueue)
     cancelled: threading.Event = field(default_factory=threading.Event)
@@ -74,6 +90,11 @@ class Request:
     seen: Mapping[str, np.ndarray] | None = None  # watched values of the last token that was computed
 
     @property
+    def place(self) -> tuple[bool, int]:
+        """Its place in the queues, the smallest first."""
+        return self.scoring is not None, self.id
+
+    @property
     def is_fetching(self) -> bool:
         """Whether pages are on their way from the disk."""
         return self.fetch is not None and not self.fetch.over
@@ -84,6 +105,33 @@ class Request:
         if not self.expanded:
             return self.tokens
         return [token + EXPANDED for token in self.tokens[: self.expanded]] + self.tokens[self.expanded :]
+
+    @property
+    def reusable(self) -> list[int]:
+        """The keys that may come from a cache: before the first token whose logits are needed."""
+        return self.keys[: len(self.tokens) - 1 if self.scoring is None else self.next_row]
+
+    @property
+    def left(self) -> list[int]:
+        """The keys that it will leave for others."""
+        return self.keys if self.scoring is None else self.keys[: self.scoring.keeps]
+
+    @property
+    def next_row(self) -> int:
+        """Of a text that is scored: the first position whose logits are still needed."""
+        return 0 if self.scoring is None else self.scoring.start - 1 + len(self.scoring.found)
+
+    @property
+    def gives_rows(self) -> bool:
+        """Whether each token that is read next gives a row of logits."""
+        return self.scoring is not None and self.cached >= self.next_row
+
+    @property
+    def piece(self) -> int:
+        """Tokens that one step may read: a text that is scored is cut where logits begin to be needed, and where its
+        beginning is left for others."""
+        cuts = () if self.scoring is None else (self.next_row, self.scoring.keeps)
+        return min((cut for cut in cuts if cut > self.cached), default=len(self.tokens)) - self.cached
 
     @property
     def watched(self) -> frozenset[str]:
@@ -125,7 +173,7 @@ class Request:
 
     def tell_reading(self, now: float) -> None:
         """How far its prompt is read, unless its reader has not yet taken what was said before."""
-        if self.out.empty() and self.begun is not None:
+        if self.scoring is None and self.out.empty() and self.begun is not None:
             reading = Reading(
                 done=min(self.cached, self.prompt_tokens),
                 total=self.prompt_tokens,

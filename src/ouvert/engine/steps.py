@@ -14,7 +14,7 @@ from ouvert.engine.answers import Answers
 from ouvert.engine.caches import Caches
 from ouvert.engine.interface import EngineFailedError, ExpertUse, WeightsDamagedError
 from ouvert.engine.queues import Queues
-from ouvert.engine.request import NOT_WATCHED, Request
+from ouvert.engine.request import NOT_WATCHED, Request, Scoring
 from ouvert.engine.runners.interface import Runner, RunnerSequence, Wanted
 from ouvert.engine.schedule import Plan
 from ouvert.kernels import ExpertReads
@@ -25,28 +25,36 @@ STEP_TOKENS = 512
 # While answers are in progress a prompt is read in pieces of about so many seconds, and of so many tokens at least.
 PIECE_SECONDS = 0.25
 PIECE_TOKENS = 64
+# Rows of logits of texts that are scored, in one step. More are not quicker, and memory that is asked for in larger
+# pieces comes as new pages every time: a tenth of a step of a small model.
+ROW_BYTES = 30_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A request's share of a step: the tokens to compute, and whether the logits after the last are wanted."""
+    """A request's share of a step: the tokens to compute, and after which of them the logits are wanted."""
 
     request: Request
     ids: list[int]
-    wanted: bool
+    wanted: Wanted
+
+    @property
+    def rows(self) -> int:
+        """How many rows of logits are wanted."""
+        return {"none": 0, "last": 1, "all": len(self.ids)}[self.wanted]
 
     @property
     def watched(self) -> frozenset[str]:
         """The names of values that are kept of its last token."""
-        return self.request.watched if self.wanted else NOT_WATCHED
+        return self.request.watched if self.wanted == "last" else NOT_WATCHED
 
 
-Computed = list[tuple[Part, np.ndarray | None]]  # with the row of logits of those that wanted one
+Computed = list[tuple[Part, np.ndarray]]  # with the rows of logits that were wanted
 
 
 class Steps:
     """`count`: steps since the engine was opened; `cache_bytes` were in use after the last; `experts`: what was read of
-    experts on disk, if they are there."""
+    experts on disk, if they are there. `most_rows`: of logits in a step, of texts that are scored."""
 
     def __init__(
         self, runner: Runner, caches: Caches, queues: Queues, answers: Answers, watch: WeightsWatch | None
@@ -57,6 +65,7 @@ class Steps:
         self._watch = watch
         self._meter = energy.Meter(energy.POWERCAP)
         self._read_rate: float | None = None  # tokens of prompts a second, of late
+        self.most_rows = max(1, ROW_BYTES // (4 * runner.width))
 
     @property
     def budget(self) -> int:
@@ -79,15 +88,18 @@ class Steps:
         self._share_energy(used, [part for part, _ in done])
         self._share_reads(reads, [part for part, _ in done])
         self._measure_reading([part for part, _ in done], now - started)
-        for part, row in done:
+        for part, rows in done:
             part.request.cached += len(part.ids)
-            if row is None and part.request.read is None:
+            if not len(rows) and part.request.read is None:
                 part.request.tell_reading(now)
-        ready = [(part.request, row) for part, row in done if row is not None]
+        ready = [(part.request, rows[0]) for part, rows in done if part.wanted == "last"]
         for request, _ in ready:
             if request in self._queues.waiting:
                 self._begin_answer(request, now)
         self._answers.go_on(ready)
+        for part, rows in done:
+            if part.request.scoring is not None:
+                self._go_on_scoring(part.request, part.request.scoring, rows, now)
         self._caches.kept.trim()
         self.cache_bytes = self._runner.cache_bytes_in_use
         return True
@@ -134,14 +146,29 @@ class Steps:
         self._meter.close()
 
     def _parts(self, plan: Plan) -> list[Part]:
-        parts = [Part(each, each.tokens[-1:], True) for each in map(self._queues.find, plan.decode)]
+        parts = [Part(each, each.tokens[-1:], "last") for each in map(self._queues.find, plan.decode)]
         for number, count in plan.read:
             request = self._queues.find(number)
             if request.sequence is None:
                 break  # no room even to begin it; nor for those after it
             ids = request.tokens[request.cached : request.cached + count]
-            parts.append(Part(request, ids, request.cached + len(ids) == len(request.tokens)))
+            ends = request.cached + len(ids) == len(request.tokens)
+            answering: Wanted = "last" if ends and request.scoring is None else "none"
+            parts.append(Part(request, ids, "all" if request.gives_rows else answering))
         return parts
+
+    def _go_on_scoring(self, request: Request, scoring: Scoring, rows: np.ndarray, now: float) -> None:
+        """A piece of a text that is scored was read. Where its beginning is whole, others take that from here."""
+        if len(rows):
+            self._answers.report(request, rows)
+        if request.sequence is None:
+            return  # it failed
+        if request.read is None and request.cached >= scoring.keeps:
+            request.read = now
+            if request.cached == scoring.keeps:
+                self._caches.keep(request)
+        if request.cached == len(request.tokens):
+            self._answers.end(request, "stop")
 
     def _begin_answer(self, request: Request, now: float) -> None:
         """All its tokens are read: its prompt, or what it had to read again after a pause."""
@@ -223,7 +250,7 @@ class Steps:
         done: Computed = []
         for part in parts:
             done += self._computed_alone(part, [finished.request for finished, _ in done])
-        return [(part, row) for part, row in done if part.request.sequence is not None]
+        return [(part, rows) for part, rows in done if part.request.sequence is not None]
 
     def _computed_alone(self, part: Part, done: list[Request]) -> Computed:
         """One part of a step that failed: tried again as it is, and with all the memory if it may have it."""
@@ -245,7 +272,7 @@ class Steps:
     def _give_memory(self, request: Request, done: list[Request], everything_given: bool, problem: MemoryError) -> None:
         """If memory is short, the oldest request goes on. The others pause, except those `done` in this step."""
         others = [each for each in self._queues if each.sequence and each is not request]
-        oldest = all(request.id < each.id for each in others)
+        oldest = all(request.place < each.place for each in others)
         if not oldest or (everything_given and self._caches.lent):
             self._caches.pause(request)  # its turn comes again
         elif everything_given:
@@ -258,7 +285,8 @@ class Steps:
 
     def _run(self, parts: list[Part]) -> Computed:
         work = [(part.request.sequence, np.asarray(part.ids, np.int32)) for part in parts]
-        wanted: list[Wanted] = ["last" if part.wanted else "none" for part in parts]
+        wanted: list[Wanted] = [part.wanted for part in parts]
         names = frozenset[str]().union(*(part.watched for part in parts))
-        rows = iter(self._run_watched(parts, names, work, wanted) if names else self.compute(work, wanted))
-        return [(part, next(rows) if part.wanted else None) for part in parts]
+        rows = self._run_watched(parts, names, work, wanted) if names else self.compute(work, wanted)
+        ends = np.cumsum([part.rows for part in parts])
+        return list(zip(parts, np.split(rows, ends[:-1]), strict=True))

@@ -29,7 +29,7 @@ class Mortal:
 
     def __init__(self, engine):
         self.engine, self.lives, self.here = engine, None, True
-        self.asked = []
+        self.asked, self.scored = [], []
         self.problem = EngineUnreachableError("reading an answer: the connection was lost. Ask again.")
 
     def open(self):
@@ -55,6 +55,12 @@ class Face:
         if self.mortal.lives == 0:
             raise self.mortal.problem
         return Dying(self.mortal, self.mortal.engine.generate(ids, sampling, *more, written=written, **others))
+
+    def score_all(self, texts, *more, **others):
+        self.mortal.scored.append(len(texts))
+        if self.mortal.lives == 0:
+            raise self.mortal.problem
+        return self.mortal.engine.score_all(texts, *more, **others)
 
 
 class Dying:
@@ -152,6 +158,21 @@ def test_an_answer_outlives_every_member_but_one_and_all_of_them_where_one_comes
 
     threading.Timer(0.1, revive).start()
     assert begun + list(generation) == whole
+
+
+def test_texts_that_are_scored_are_divided_and_those_of_a_lost_member_go_to_another(mortals, pool):
+    texts = [[n, *range(8), n] for n in range(16)]
+    expected = next(iter(mortals.values())).engine.score_all(texts, 1, starts=[4] * 16)
+    assert pool().score_all(texts, 1, starts=[4] * 16) == expected
+    assert sorted(mortal.scored for mortal in mortals.values()) == [[5], [5], [6]]
+    with pytest.raises(EngineError, match="token 16 is not in the vocabulary"):
+        pool().score_all([[16, 1]])
+    next(iter(mortals.values())).lives = 0
+    assert pool().score_all(texts, 1, starts=[4] * 16) == expected
+    for mortal in mortals.values():
+        mortal.lives = 0
+    with pytest.raises(EngineUnreachableError, match="connection was lost"):
+        pool().score_all(texts)
 
 
 def test_where_no_member_comes_back_the_answer_ends_with_why(mortals, pool):

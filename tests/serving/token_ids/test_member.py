@@ -10,6 +10,7 @@ from ouvert.assistant import ChatRequest, Demands, as_conversation
 from ouvert.engine import EngineError, EngineUnreachableError, Grammar
 from ouvert.engine.remote.connection import Address, Connection
 from ouvert.engine.remote.member import MemberEngine
+from ouvert.engine.remote.scoring import PIECE_TOKENS
 from ouvert.serving import ENGINE_ENDPOINTS
 
 PROMPT = [104, 101, 108, 108, 111]
@@ -84,6 +85,21 @@ def test_what_it_is_and_what_a_text_scores(member, model):
     assert member.facts.identity == model.engine.facts.identity
     assert member.score(PROMPT, 2) == model.engine.score(PROMPT, 2)
     assert member.score(PROMPT[:1]) == []
+    texts = [[*PROMPT, *(range(n, n + 40))] for n in range(60, 110)]
+    starts = [5 + n % 20 for n in range(50)]
+    assert member.score_all(texts, 2, starts=starts) == model.engine.score_all(texts, 2, starts=starts)
+
+
+def test_scores_over_http_are_cut_into_requests_and_refused_in_words(member, model, server):
+    texts = [[*(range(n, n + 180))] for n in range(60)]
+    assert sum(map(len, texts)) > PIECE_TOKENS
+    assert member.score_all(texts) == model.engine.score_all(texts)
+    with server.client() as client:
+        refused = client.post("/inference/v1/score", json={"token_ids": [[1, 2]], "starts": [0]})
+        assert refused.status_code == 400
+        assert "starts=" in refused.json()["error"]["message"]
+        other = client.post("/inference/v1/score", json={"token_ids": [[1, 2]], "identity": "sha256:another"})
+        assert other.status_code == 409
 
 
 def test_an_engine_that_was_started_anew_as_another_does_not_answer(member):

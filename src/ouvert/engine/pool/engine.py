@@ -4,12 +4,13 @@ import itertools
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TypeVar
 
 import numpy as np
 
-from ouvert.engine.asked import check_beginning
+from ouvert.engine.asked import check_beginning, checked_starts
 from ouvert.engine.interface import (
     Engine,
     EngineBusyError,
@@ -22,7 +23,7 @@ from ouvert.engine.interface import (
 )
 from ouvert.engine.pool.generation import LOST, PoolGeneration, PoolRequest, Rules
 from ouvert.engine.pool.members import Members
-from ouvert.engine.pool.placing import ranked
+from ouvert.engine.pool.placing import divided, ranked
 from ouvert.engine.variant import BASE, Variant
 
 Result = TypeVar("Result")
@@ -129,15 +130,46 @@ class PoolEngine:
         engines = self.members.engines
         return engines[0].check_weights() if engines else None
 
-    def logits(self, ids: Sequence[int], variant: Variant = BASE) -> np.ndarray:
-        return self._asked(ids, "", lambda engine: engine.logits(ids, variant))
+    def logits(self, ids: Sequence[int], variant: Variant = BASE, *, start: int = 0) -> np.ndarray:
+        return self._asked(self._ranked(ids), lambda engine: engine.logits(ids, variant, start=start))
 
     def score(self, ids: Sequence[int], top: int = 0, variant: Variant = BASE) -> list[Token]:
-        return self._asked(ids, "", lambda engine: engine.score(ids, top, variant))
+        return self.score_all([ids], top, variant)[0]
+
+    def score_all(
+        self,
+        texts: Sequence[Sequence[int]],
+        top: int = 0,
+        variant: Variant = BASE,
+        *,
+        starts: Sequence[int] | None = None,
+        owner: str = "",
+    ) -> list[list[Token]]:
+        """Divided among the members that are in and of one identity; what begins alike stays together."""
+        given, places = [list(map(int, ids)) for ids in texts], checked_starts(texts, starts)
+        ranking = self._ranked(given[0] if given else (), owner)
+        identity, alike = self.members.alike(ranking)
+        found: list[list[Token]] = [[] for _ in given]
+
+        def ask(turn: int, numbers: Sequence[int]) -> None:
+            mine, its = [given[n] for n in numbers], [places[n] for n in numbers]
+            scored = self._asked(
+                sorted(ranking, key=lambda name: name != alike[turn]) if alike else ranking,
+                lambda engine: engine.score_all(mine, top, variant, starts=its, owner=owner),
+                identity,
+            )
+            for n, tokens in zip(numbers, scored, strict=True):
+                found[n] = tokens
+
+        parts = divided(given, max(1, len(alike)))
+        with ThreadPoolExecutor(max(1, len(parts)), thread_name_prefix="ouvert-scoring") as pool:
+            for each in [pool.submit(ask, turn, numbers) for turn, numbers in enumerate(parts)]:
+                each.result()
+        return found
 
     def embed(self, texts: Sequence[Sequence[int]], variant: Variant = BASE) -> np.ndarray:
         first = texts[0] if texts else ()
-        return self._asked(first, "", lambda engine: engine.embed(texts, variant))
+        return self._asked(self._ranked(first), lambda engine: engine.embed(texts, variant))
 
     def forget(self, holds: Callable[[Sequence[int]], bool], owner: str = "") -> str | None:
         """Every member that is in forgets. One that is out, or cannot be told, is told when it is in again: then all of
@@ -163,13 +195,17 @@ class PoolEngine:
         """Every member that was in at some time: one at least."""
         return [member.engine for member in self.members if member.engine is not None]
 
-    def _asked(self, ids: Sequence[int], owner: str, ask: Callable[[Engine], Result]) -> Result:
-        """What the first member says that can be asked."""
-        ranking, tried = ranked(self.members.names, ids, owner), frozenset[str]()
+    def _ranked(self, ids: Sequence[int], owner: str = "") -> list[str]:
+        return ranked(self.members.names, ids, owner)
+
+    def _asked(self, ranking: Sequence[str], ask: Callable[[Engine], Result], identity: str = "") -> Result:
+        """What the first member says that can be asked; one of this identity, as long as there is one."""
+        tried = frozenset[str]()
         problem: EngineError = EngineUnreachableError(
             "asking a pool: none of its members is in. The log says why; ask again when one is."
         )
-        while (taken := self.members.take(ranking, overflow=self.rules.overflow, tried=tried)) is not None:
+        overflow = self.rules.overflow
+        while (taken := self.members.take(ranking, overflow=overflow, tried=tried, identity=identity)) is not None:
             member, engine = taken
             try:
                 return ask(engine)

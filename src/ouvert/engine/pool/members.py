@@ -124,6 +124,14 @@ class Members:
             member.load += 1
             return member, member.engine
 
+    def alike(self, ranking: Sequence[str]) -> tuple[str, list[str]]:
+        """The identity of the first member of a ranking that is in, and the names of all that are in and have it."""
+        with self._changed:
+            states = self._states()
+        able = [name for name in ranking if states[name].open]
+        identity = states[able[0]].identity if able else ""
+        return identity, [name for name in able if states[name].identity == identity]
+
     def give_back(self, member: Member) -> None:
         with self._changed:
             member.load -= 1

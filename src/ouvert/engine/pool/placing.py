@@ -54,3 +54,15 @@ def placed(
         return candidates[0] if candidates else None
     first, second, *_ = candidates
     return second if states[first].load - states[second].load > overflow else first
+
+
+def divided(texts: Sequence[Sequence[int]], members: int) -> list[list[int]]:
+    """The numbers of the texts for each of so many members at most: about as many tokens each, and those that begin
+    alike side by side."""
+    order = sorted(range(len(texts)), key=lambda n: list(texts[n]))
+    parts: list[list[int]] = [[] for _ in range(members)]
+    whole, tokens = sum(map(len, texts)), 0
+    for n in order:
+        parts[min(members - 1, tokens * members // max(1, whole))].append(n)
+        tokens += len(texts[n])
+    return [part for part in parts if part]

@@ -55,15 +55,15 @@ class KeptPrefixes:
         if self.tree.bytes_unused > self.limits.kept_bytes:
             self.tree.evict(self.tree.bytes_unused - self.limits.kept_bytes)
 
-    def keep(self, ids: Sequence[int], sequence: RunnerSequence, scope: Scope) -> list[Node]:
-        """The nodes of what `sequence` holds of these tokens; it is written to disk as well. No nodes where there is no
-        memory for it: then it is not kept."""
+    def keep(self, ids: Sequence[int], sequence: RunnerSequence, scope: Scope, *, files: bool = True) -> list[Node]:
+        """The nodes of what `sequence` holds of these tokens; with `files` it is written to disk as well. No nodes
+        where there is no memory for it: then it is not kept."""
         try:
             nodes = self.tree.insert(ids, sequence.page, scope)
         except MemoryError:
             LOG.warning("no memory to keep the caches of %d tokens: who begins alike computes them again", len(ids))
             return []
-        if self.disk is not None and len(ids) >= WORTH_SAVING:
+        if files and self.disk is not None and len(ids) >= WORTH_SAVING:
             new = [node for node in nodes if not node.saved]
             for node in new:
                 node.saved = True

@@ -3,25 +3,22 @@
 import base64
 import hashlib
 import hmac
-import math
 import secrets
 import threading
 import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
-from ouvert.engine.asked import asked_elsewhere, prompt_ids, refuse_variant
+from ouvert.engine.asked import asked_elsewhere, check_top, checked_starts, prompt_ids, refuse_variant
 from ouvert.engine.interface import EngineError, EngineFacts, Load, Sampling, Token
 from ouvert.engine.mailbox import closed
 from ouvert.engine.remote.endpoint import Ask
 from ouvert.engine.remote.generation import Line, Order, RemoteGeneration, Writing
+from ouvert.engine.remote.scoring import SCORING_WITHIN, score_side_by_side, scores_of
 from ouvert.engine.remote.source import TokenSource
 from ouvert.engine.variant import BASE, Variant
-
-SCORING_WITHIN = 600.0  # seconds in which a text has to be read
 
 
 class Salts:
@@ -181,22 +178,38 @@ class RemoteEngine:
         """Nobody here has them."""
         return None
 
-    def logits(self, ids: Sequence[int], variant: Variant = BASE) -> np.ndarray:
+    def logits(self, ids: Sequence[int], variant: Variant = BASE, *, start: int = 0) -> np.ndarray:
         raise EngineError(
             "reading logits: another program computes this model, and it gives log-probabilities of tokens alone. Use "
             "`score`, or load the model into this process."
         )
 
     def score(self, ids: Sequence[int], top: int = 0, variant: Variant = BASE) -> list[Token]:
-        """The other program reads `ids` and writes one token more, so that one place of its context is taken."""
+        return self.score_all([ids], top, variant)[0]
+
+    def score_all(
+        self,
+        texts: Sequence[Sequence[int]],
+        top: int = 0,
+        variant: Variant = BASE,
+        *,
+        starts: Sequence[int] | None = None,
+        owner: str = "",
+    ) -> list[list[Token]]:
+        """The other program reads each text whole and writes one token more, so that one place of its context is taken.
+        Several are sent at once; it decides what of their beginnings it computes again."""
         self._refuse_if_closed()
         refuse_variant(variant)
-        given = prompt_ids(ids, context=self._context, vocabulary_size=self._vocabulary_size, room=1)
-        if len(given) == 1:
-            return []
+        size, salt = self._vocabulary_size, self._salts.of(owner)
+        given = [prompt_ids(ids, context=self._context, vocabulary_size=size, room=1) for ids in texts]
+        check_top(top, size)
         params = {"temperature": 0.0, "max_tokens": 1, "prompt_logprobs": top, "detokenize": False}
-        answer = self.source.whole(Ask(ids=given, params=params, salt=self._salts.of("")), SCORING_WITHIN)
-        return scores_of(answer, given, top)
+
+        def ask(ids: Sequence[int]) -> list[Token]:
+            answer = self.source.whole(Ask(ids=ids, params=params, salt=salt), SCORING_WITHIN)
+            return scores_of(answer, ids, top)
+
+        return score_side_by_side(given, checked_starts(given, starts), ask)
 
     def embed(self, texts: Sequence[Sequence[int]], variant: Variant = BASE) -> np.ndarray:
         raise EngineError(
@@ -241,23 +254,3 @@ class RemoteEngine:
                 "that computes counts only what it writes in one request, and such an answer takes several. Leave the "
                 "penalties out, or use repetition_penalty."
             )
-
-
-def scores_of(answer: Mapping[str, Any], ids: Sequence[int], top: int) -> list[Token]:
-    """`prompt_logprobs` as tokens. Raises EngineError for what is not understood."""
-    try:
-        stated = answer["prompt_logprobs"][1:]
-        return [scored(token, place, top) for token, place in zip(ids[1:], stated, strict=True)]
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as problem:
-        raise EngineError(
-            f"scoring a text: the engine answered {answer!r:.200}, expected prompt_logprobs for {len(ids)} tokens. "
-            "docs/formats/engine-http.md says what is expected of one."
-        ) from problem
-
-
-def scored(token: int, place: Mapping[str, Any], top: int) -> Token:
-    logprobs = {int(each): float(stated["logprob"]) for each, stated in place.items()}
-    if math.isnan(logprobs[token]):
-        raise ValueError("a log-probability is no number")
-    likeliest = sorted(logprobs.items(), key=lambda each: (-each[1], each[0]))
-    return Token(token, logprobs[token], tuple(likeliest[:top]))

@@ -15,8 +15,7 @@ from typing import Any, get_args
 
 import numpy as np
 
-from ouvert.engine.asked import asked_elsewhere, prompt_ids, refuse_variant, state_behind
-from ouvert.engine.identity import IDENTITY_VERSION, NumericIdentity
+from ouvert.engine.asked import asked_elsewhere, check_top, checked_starts, prompt_ids, refuse_variant, state_behind
 from ouvert.engine.interface import (
     Constraint,
     EngineError,
@@ -30,100 +29,27 @@ from ouvert.engine.interface import (
     Token,
 )
 from ouvert.engine.mailbox import closed
-from ouvert.engine.remote.connection import Connection, NothingThereError
+from ouvert.engine.remote.connection import Connection
 from ouvert.engine.remote.endpoint import GENERATE, Chunk, TokenStream
-from ouvert.engine.remote.engine import SCORING_WITHIN, Tally, scores_of
+from ouvert.engine.remote.engine import Tally
+from ouvert.engine.remote.scoring import SCORING_WITHIN, score_at_member
+from ouvert.engine.remote.statement import MemberStatement, require_types, statement_of
 from ouvert.engine.variant import BASE, Variant
 
-FORMAT = 1
-FACTS, EMBED, FORGET = "/inference/v1/facts", "/inference/v1/embed", "/inference/v1/forget"
+EMBED, FORGET = "/inference/v1/embed", "/inference/v1/forget"
 GRACE = 10.0  # seconds beyond an answer's time, in which the other side ends it
 
-# What a member says has to be of these types: it is compared, hashed and shown.
-NONE = type(None)
-STATEMENT_TYPES: Mapping[str, tuple[type, ...]] = {
-    **dict.fromkeys(("model", "tokenizer_digest", "version", "instruction_set"), (str,)),
-    **dict.fromkeys(("context", "vocabulary_size", "threads"), (int,)),
-    "embedding_size": (int, NONE),
-    "packed_digest": (str, NONE),
-    "weights_checked": (bool,),
-    "load": (dict,),
-}
-IDENTITY_TYPES: Mapping[str, tuple[type, ...]] = {
-    **dict.fromkeys(("weights", "configuration", "layout", "arithmetic", "cache", "precision", "variant"), (str,)),
-    "build": (str, NONE),
-    "exact": (bool,),
-}
 ENDING_TYPES: Mapping[str, tuple[type, ...]] = {
     "reason": (str,),
     "seed": (int,),
     **dict.fromkeys(("seconds_queued", "seconds_prefill", "seconds_decode"), (int, float)),
-    "joules": (int, float, NONE),
+    "joules": (int, float, type(None)),
 }
 READING_TYPES: Mapping[str, tuple[type, ...]] = {
     **dict.fromkeys(("done", "total", "reused"), (int,)),
     "seconds": (int, float),
 }
 REASONS = frozenset(get_args(Reason))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MemberStatement:
-    """What a member says of itself."""
-
-    model: str
-    context: int
-    vocabulary_size: int
-    embedding_size: int | None
-    tokenizer_digest: str
-    facts: EngineFacts
-    load: Mapping[str, Any]  # how busy it was when it said so, in the words of `Load`
-
-    @classmethod
-    def of(cls, place: str, answer: Any) -> "MemberStatement":
-        """Raises EngineError for what is no such statement, or of another version of this program."""
-        try:
-            if answer["format"] != FORMAT or answer["identity"]["identity"] != IDENTITY_VERSION:
-                raise ValueError(f"format {answer['format']}, identity {answer['identity']['identity']}")
-            stated = {name: value for name, value in answer["identity"].items() if name != "identity"}
-            require_types(stated, IDENTITY_TYPES)
-            require_types(answer, STATEMENT_TYPES)
-            if min(answer["context"], answer["vocabulary_size"]) < 1:
-                raise ValueError("context or vocabulary_size is below 1")
-            return cls(
-                model=answer["model"],
-                context=answer["context"],
-                vocabulary_size=answer["vocabulary_size"],
-                embedding_size=answer["embedding_size"],
-                tokenizer_digest=answer["tokenizer_digest"],
-                load=answer["load"],
-                facts=EngineFacts(
-                    version=answer["version"],
-                    instruction_set=answer["instruction_set"],
-                    threads=answer["threads"],
-                    identity=NumericIdentity(**stated),
-                    packed_digest=answer["packed_digest"],
-                    weights_checked=answer["weights_checked"],
-                ),
-            )
-        except (KeyError, TypeError, ValueError) as problem:
-            raise EngineError(
-                f"asking {place}{FACTS}: the answer is {answer!r:.200} ({problem}), expected the facts of an engine, "
-                f"format {FORMAT}. Start `ouvert serve MODEL --engine-only` there, of a version near to this one."
-            ) from problem
-
-
-def statement_of(connection: Connection) -> MemberStatement:
-    """What the engine there says of itself. Raises as `MemberEngine` does."""
-    place = connection.address
-    try:
-        return MemberStatement.of(str(place), connection.get(FACTS))
-    except NothingThereError as problem:
-        raise EngineError(
-            f"asking {place}{FACTS}: the server there has no such address, expected an engine of this program. Start "
-            "`ouvert serve MODEL --engine-only` there. A vLLM is no member of a pool, because it cannot go on with an "
-            f"answer of another token for token: ask it alone, with `ouvert serve MODEL --engine vllm --at {place}`."
-        ) from problem
 
 
 class MemberEngine:
@@ -200,22 +126,30 @@ class MemberEngine:
             self._streams.add(generation)
         return generation
 
-    def logits(self, ids: Sequence[int], variant: Variant = BASE) -> np.ndarray:
+    def logits(self, ids: Sequence[int], variant: Variant = BASE, *, start: int = 0) -> np.ndarray:
         raise EngineError(
             "reading logits: another machine computes this model, and it gives log-probabilities of tokens alone. Use "
             "`score`, or load the model into this process."
         )
 
     def score(self, ids: Sequence[int], top: int = 0, variant: Variant = BASE) -> list[Token]:
-        """The other side reads `ids` and writes one token more, so that one place of its context is taken."""
+        return self.score_all([ids], top, variant)[0]
+
+    def score_all(
+        self,
+        texts: Sequence[Sequence[int]],
+        top: int = 0,
+        variant: Variant = BASE,
+        *,
+        starts: Sequence[int] | None = None,
+        owner: str = "",
+    ) -> list[list[Token]]:
         self._refuse_if_closed()
         refuse_variant(variant)
-        given = prompt_ids(ids, context=self.context, vocabulary_size=self.vocabulary_size, room=1)
-        if len(given) == 1:
-            return []
-        params = {"temperature": 0.0, "max_tokens": 1, "prompt_logprobs": top}
-        body = {"token_ids": given, "sampling_params": params}
-        return scores_of(self.connection.post(GENERATE, body, within=SCORING_WITHIN), given, top)
+        given = [prompt_ids(ids, context=self.context, vocabulary_size=self.vocabulary_size) for ids in texts]
+        check_top(top, self.vocabulary_size)
+        body = {"top": top, "identity": self.facts.identity.digest, "cache_salt": salt_of(owner)}
+        return score_at_member(self.connection, given, checked_starts(given, starts), body)
 
     def embed(self, texts: Sequence[Sequence[int]], variant: Variant = BASE) -> np.ndarray:
         self._refuse_if_closed()
@@ -467,13 +401,6 @@ class MemberGeneration:
         if self.engine_closed:
             raise closed()
         return None
-
-
-def require_types(stated: Mapping[str, Any], types: Mapping[str, tuple[type, ...]]) -> None:
-    """Raises KeyError for what is missing, TypeError for a value of another type; bool is none of int."""
-    for name, allowed in types.items():
-        if type(stated[name]) not in allowed:
-            raise TypeError(f"{name} is {stated[name]!r:.40}")
 
 
 def without_absent(facts: Mapping[str, Any]) -> dict[str, Any]:

@@ -40,7 +40,9 @@ class TokenTask:
         constraint = None if source is None else constraint_from(source, model)
         limits = [limit for limit in (request.ouvert.timeout, self._timeout) if limit is not None]
         if (top := request.sampling_params.prompt_logprobs) is not None:
-            self.prompt_scores = model.engine.score(request.token_ids, top, request.variant)
+            self.prompt_scores = model.engine.score_all(
+                [request.token_ids], top, request.variant, owner=salted(lease.owner, request.cache_salt)
+            )[0]
         generation = model.engine.generate(
             request.token_ids,
             replace(request.sampling(end_ids), constraint=constraint),

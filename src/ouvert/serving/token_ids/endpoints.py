@@ -12,7 +12,7 @@ from starlette.responses import Response
 from ouvert.assistant import Reading, Stopped, Token
 from ouvert.serving.answers import AnswerInProgress
 from ouvert.serving.body import TOKEN_VALUES
-from ouvert.serving.endpoints import Call, Endpoint
+from ouvert.serving.endpoints import MOST_COUNT, Call, Endpoint
 from ouvert.serving.errors import Refusal, openai_error
 from ouvert.serving.streams import JSONAnswer, Streamed, saying_what_goes_wrong, sse, unless_gone
 from ouvert.serving.token_ids.answer import (
@@ -22,11 +22,12 @@ from ouvert.serving.token_ids.answer import (
     ending_facts,
     prompt_logprobs,
     reading_facts,
+    refuse_another,
     salted,
     usage_facts,
     usage_of,
 )
-from ouvert.serving.token_ids.request import GenerateRequest
+from ouvert.serving.token_ids.request import GenerateRequest, Ids
 from ouvert.serving.wire import Several, Wire
 
 FORMAT = 1  # of the facts
@@ -153,6 +154,34 @@ async def embed(call: Call) -> Response:
         lease.give_back()
 
 
+class ScoreRequest(Wire):
+    """Texts to score: for each the position of the first token that is wanted, 1 or later."""
+
+    token_ids: Annotated[Several[Ids], Field(min_length=1, max_length=TOKEN_VALUES)]
+    starts: Annotated[Ids, Field(max_length=TOKEN_VALUES)] | None = None
+    top: Annotated[int, Field(ge=0, le=MOST_COUNT)] = 0
+    identity: str | None = None
+    cache_salt: Annotated[str, Field(min_length=1, max_length=1024)] | None = None
+    model: str | None = None
+
+
+async def score(call: Call) -> Response:
+    """For each text its tokens from the start on: [id, log-probability, [[id, log-probability], ...]]."""
+    request: ScoreRequest = call.body
+    lease = await call.service.borrow(model_meant(call, request.model), call.caller)
+    try:
+        engine = lease.model.engine
+        stated = await asyncio.to_thread(lambda: engine.facts)
+        refuse_another(request.identity, stated.identity.digest)
+        owner = salted(lease.owner, request.cache_salt)
+        found = await asyncio.to_thread(
+            engine.score_all, request.token_ids, request.top, starts=request.starts, owner=owner
+        )
+        return JSONAnswer({"scores": [[[each.id, each.logprob, each.top] for each in text] for text in found]})
+    finally:
+        lease.give_back()
+
+
 class ForgetRequest(Wire):
     cache_salt: Annotated[str, Field(min_length=1, max_length=1024)] | None = None
     model: str | None = None
@@ -229,6 +258,16 @@ ENDPOINTS = (
         handler=embed,
         summary="Vectors of token ids",
         body=EmbedRequest,
+        values=TOKEN_VALUES,
+        versioned=False,
+        both_ways=False,
+    ),
+    Endpoint(
+        method="POST",
+        path="/inference/v1/score",
+        handler=score,
+        summary="Log-probabilities of token ids",
+        body=ScoreRequest,
         values=TOKEN_VALUES,
         versioned=False,
         both_ways=False,
