@@ -28,7 +28,7 @@ SUBJECTS = {
             "ContinuedText Usage ChatRequest TextRequest Demands Edit Thinking as_conversation"
         ),
     ),
-    "sampling": ("Sampling, grammars and tokens", "Sampling Grammar Token"),
+    "sampling": ("Sampling, grammars and tokens", "Sampling Grammar Token ReadText ScoredChoice"),
     "receipts": ("Receipts", "Ledger Replayed Verified"),
     "prefixes": ("Kept prefixes", "PageFiles"),
     "batches": ("Batches and jobs", "batch BatchOutcome Job"),

@@ -18,7 +18,8 @@ from ouvert.assistant.load_model import load
 from ouvert.assistant.load_vllm import vllm
 from ouvert.assistant.meaning import EffortError, Note
 from ouvert.assistant.messages import as_conversation
-from ouvert.assistant.model import Model, ModelInfo
+from ouvert.assistant.model import Model
+from ouvert.assistant.model_info import ModelInfo
 from ouvert.assistant.obtainable import Obtainable, measured_disk, measured_machine, obtainable
 from ouvert.assistant.receipts.comparison import Change, Verified, check_readable
 from ouvert.assistant.receipts.contents import read_contents
@@ -28,6 +29,7 @@ from ouvert.assistant.receipts.replay import Replayed, ReplayInput, conversation
 from ouvert.assistant.request import EFFORTS, ChatRequest, TextRequest, Thinking
 from ouvert.assistant.sampling import sampling_asked
 from ouvert.assistant.scores import ScoredText, ScoredToken
+from ouvert.assistant.scoring import ReadText, ScoredChoice
 from ouvert.assistant.sizes import (
     USUAL_CONTEXT,
     Sizes,
@@ -126,11 +128,13 @@ __all__ = [
     "Precision",
     "PrecisionLimit",
     "Probe",
+    "ReadText",
     "Reading",
     "ReasoningDelta",
     "ReplayInput",
     "Replayed",
     "Sampling",
+    "ScoredChoice",
     "ScoredText",
     "ScoredToken",
     "Size",

@@ -1,14 +1,12 @@
 """A model on this machine, as a Python programmer meets it: `ouvert.load(...)`."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import numpy as np
-
+from ouvert.assistant import scoring_model
 from ouvert.assistant.answer import Answer
 from ouvert.assistant.assistant import Assistant
 from ouvert.assistant.continuation import Continuation
@@ -19,6 +17,7 @@ from ouvert.assistant.error import AssistantError
 from ouvert.assistant.forgetting import Forgotten
 from ouvert.assistant.likelihood import Best, Candidate, check_count
 from ouvert.assistant.messages import as_conversation
+from ouvert.assistant.model_info import ModelInfo
 from ouvert.assistant.receipts.comparison import Verified, check_readable, verify
 from ouvert.assistant.receipts.contents import read_contents
 from ouvert.assistant.receipts.ended import NO_FORMAT, Identity
@@ -37,10 +36,8 @@ from ouvert.engine import (
     Constraint,
     Generation,
     Grammar,
-    MemoryPlan,
     Opened,
     Sampling,
-    Token,
     Variant,
     Vocabulary,
 )
@@ -48,28 +45,7 @@ from ouvert.safety import Guard
 from ouvert.tokenization import Tokenizer
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelInfo:
-    """What a loaded model is. `context` is the most tokens a conversation may have here, answer included."""
-
-    name: str
-    path: Path
-    source: str
-    family: str
-    parameters: int
-    bytes: int
-    context: int
-    trained_context: int
-    vocabulary_size: int
-    threads: int
-    instruction_set: str
-    cache_type: str
-    memory_plan: MemoryPlan | None  # where experts are read from disk
-    embedding_size: int | None  # of an embedding model, which writes no text
-    sampling: Sampling  # what is used where a call does not say otherwise
-
-
-class Model:
+class Model(scoring_model.Model):
     """A loaded model. Close it, or use it as a context manager, to give its memory back.
 
     Tokenizer and chat format are made when they are first needed: a file without either still computes.
@@ -431,15 +407,6 @@ class Model:
         if sampling is None and "stop_ids" not in changes and self._language.has_tokenizer:
             changes["stop_ids"] = self.tokenizer.end_ids
         return self.engine.generate(token_ids, replace(sampling or self.info.sampling, **changes), variant)
-
-    def logits(self, token_ids: Sequence[int], *, start: int = 0) -> np.ndarray:
-        """float32 (tokens, vocabulary): row i scores what comes after token_ids[: i + 1]; only those from `start` on.
-        Raises EngineError if they do not fit, and where another program computes."""
-        return self.engine.logits(token_ids, start=start)
-
-    def score(self, token_ids: Sequence[int], top: int = 0) -> list[Token]:
-        """For every token but the first its log-probability, and the `top` likeliest. Raises what `logits` raises."""
-        return self.engine.score(token_ids, top)
 
     def tokenize(self, text: str) -> list[int]:
         """Ids of plain text: what looks like a control token is spelled out, and nothing is added at either end. Raises

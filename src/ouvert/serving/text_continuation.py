@@ -92,7 +92,7 @@ class TextChoice:
         self._ids = prompt_ids(model, prompt, texts.suffix)
         reads_only = texts.limit == 0
         ContextExceeded.check(len(self._ids) - reads_only, model.engine.context)
-        self._echo = read_tokens(model, self._ids, texts.logprobs) if texts.echo else []
+        self._echo = read_tokens(lease, self._ids, texts.logprobs) if texts.echo else []
         self._continuation = None if reads_only else continuation(lease, self._ids, texts, number, timeout)
 
     @property
@@ -141,9 +141,13 @@ def continuation(
     return lease.model.continuation(request.choice(number))
 
 
-def read_tokens(model: Model, ids: Sequence[int], top: int | None) -> list[Token]:
+def read_tokens(lease: Lease, ids: Sequence[int], top: int | None) -> list[Token]:
     """The tokens of a prompt, with their log-probabilities and the `top` likeliest ones unless that is None."""
-    return [Token(token) for token in ids] if top is None else [Token(ids[0]), *model.score(ids, top)]
+    return (
+        [Token(token) for token in ids]
+        if top is None
+        else [Token(ids[0]), *lease.model.score(ids, top, owner=lease.owner)]
+    )
 
 
 def prompt_ids(model: Model, prompt: Prompt, suffix: str | None) -> list[int]:
