@@ -234,8 +234,7 @@ class Ranked:
     interval: Interval
 
 
-# Why less may be concluded than it seems, and of what. Of rows, but for "busy_machine" (contestants whose speed is
-# withheld) and the two of votes (contestants).
+# Why less may be concluded than it seems, and of what: of rows, and the last four of contestants.
 LIMITS = (
     "floors",  # a contestant is at what guessing gets
     "few_items",  # no difference below ten points could have been shown
@@ -246,7 +245,8 @@ LIMITS = (
     "refused",  # a contestant could not be asked all items
     "incomplete",  # not every contestant has answered every item
     "exploratory",  # no purpose declared it beforehand: intervals, and no winner
-    "busy_machine",
+    "remote",  # answered elsewhere: the model may change, and nothing can be repeated bit for bit
+    "busy_machine",  # figures of speed are withheld
     "few_votes",  # too few votes for a rank
     "separate_votes",  # some were never compared with the others, not even over a third
 )

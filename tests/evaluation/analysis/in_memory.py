@@ -66,13 +66,9 @@ class OneSuite:
 class InMemory:
     """What `analyse` needs of Evidence."""
 
-    def __init__(self, rows, contestants, folder, efforts=None):
+    def __init__(self, rows, contestants, folder):
         self.folder, self.rows, self._answers, self._scores = folder, {row.name: row for row in rows}, [], {}
-        facts = [
-            ContestantFacts(label=label, name=label.partition(":")[0], where="here", identity={"of": label} | (
-                {"effort": label.partition(":")[2]} if ":" in label else {}))
-            for label in contestants
-        ]  # fmt: skip
+        facts = [facts_of(label) for label in contestants]
         self.plan = Plan(
             ouvert="0", written="2026-11-30T12:00:00Z", seed=1, contestants=tuple(facts), suites=(),
             rows=tuple(row.plan() for row in rows),
@@ -114,6 +110,15 @@ class InMemory:
 
     def lines(self, measure):
         return []
+
+
+def facts_of(label):
+    """Of a label that may be "model:effort", or "elsewhere"."""
+    name, _, effort = label.partition(":")
+    identity = {"of": label, **({"effort": effort} if effort else {})}
+    return ContestantFacts(
+        label=label, name=name, where="remote" if label == "elsewhere" else "here", identity=identity
+    )
 
 
 def scored(right, **more):

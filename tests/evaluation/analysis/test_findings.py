@@ -227,6 +227,7 @@ def test_limits_are_those_that_hold_and_have_names():
     assert found.limits["public"] == found.limits["few_items"] == found.limits["few_clusters"] == ("public/en",)
     assert found.limits["one_wording"] == ("public/en", "own/en")
     assert list(found.limits) == [key for key in LIMITS if key in found.limits]
+    assert compared([OneRow(n=200)], {"elsewhere": the_first(90)}).limits["remote"] == ("elsewhere",)
     assert compared([OneRow(n=30)], {"alone": the_first(20)}).limits["few_items"] == ("task/en",)
 
 

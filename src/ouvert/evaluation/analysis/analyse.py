@@ -29,15 +29,16 @@ def analyse(evidence: Evidence) -> Comparison:
     Answers that are not scored count as not given. Raises EvaluationError for evidence that cannot be read, and for
     suites that are not here or make other items by now.
     """
-    marks = row_marks(evidence)
+    marks, contestants = row_marks(evidence), evidence.plan.contestants
     rows = [(each, row_of(each)) for each in marks]
     pairs = pairs_of(rows)
     votes = two_by_two(VoteFile(evidence.folder).votes(), evidence.plan.labels)
     found = Comparison(
         plan={}, contestants=(), rows=tuple(row for _, row in rows), pairs=pairs,
-        calibrations=calibrations_of(marks), bits=bits_of(marks), efforts=efforts_of(marks, evidence.plan.contestants),
+        calibrations=calibrations_of(marks), bits=bits_of(marks), efforts=efforts_of(marks, contestants),
         passes=passes_of(marks), votes=ranks_of(votes),
-        limits=limits_of(rows, pairs, (), limits_of_votes(votes)), connections=connections_of(evidence.receipts()),
+        limits=limits_of(rows, pairs, contestants, (), limits_of_votes(votes)),
+        connections=connections_of(evidence.receipts()),
     )  # fmt: skip
     plan = evidence.plan.mapping  # as locked: nothing of it is rounded
     return replace(cast("Comparison", rounded(found)), plan=plan, contestants=tuple(plan["contestants"]))

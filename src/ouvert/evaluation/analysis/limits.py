@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from ouvert.evaluation.analysis.marks import RowMarks
 from ouvert.evaluation.comparison import LIMITS, Pair, Row, Speed
+from ouvert.evaluation.contestants.contestant import ContestantFacts
 
 FEW_CLUSTERS = 10
 VISIBLE = 0.10  # what a comparison should be able to show
@@ -13,6 +14,7 @@ FEW_ITEMS = 100  # where there is no pair: a share's interval is wider than ten 
 def limits_of(
     rows: Sequence[tuple[RowMarks, Row]],
     pairs: Sequence[Pair],
+    contestants: Sequence[ContestantFacts],
     speeds: Sequence[Speed],
     votes: Mapping[str, tuple[str, ...]],
 ) -> dict[str, tuple[str, ...]]:
@@ -31,6 +33,7 @@ def limits_of(
         "exploratory": lambda marks, row: bool(row.scores) and not row.primary,
     }
     found = {key: tuple(row.row for marks, row in rows if test(marks, row)) for key, test in holds.items()}
+    found["remote"] = tuple(facts.label for facts in contestants if facts.where == "remote")
     found["busy_machine"] = tuple(speed.contestant for speed in speeds if speed.withheld)
     found |= votes
     return {key: found[key] for key in LIMITS if found.get(key)}
