@@ -13,6 +13,7 @@ from ouvert.evaluation.evidence import Evidence, Key, Scored
 from ouvert.evaluation.item import Chat, Item, Likelihood, Text
 from ouvert.evaluation.outcome import Answered, Call, Cost, Outcome, Score
 from ouvert.evaluation.plan import Plan, PlannedRow, PlannedSuite
+from ouvert.evaluation.report.write import report
 from ouvert.evaluation.suites.catalog import cards, open_suite
 from ouvert.evaluation.suites.suite import Card, Suite
 from ouvert.evaluation.votes import Vote, VoteFile, VoteVerdict
@@ -47,4 +48,5 @@ __all__ = [
     "names_another_server",
     "open_local",
     "open_suite",
+    "report",
 ]

@@ -164,7 +164,7 @@ def comparison(**changes):
             for label, weights in ((SMALL, 101_000_000), (LARGE, 1_117_000_000))
         ),
         "limits": {"floors": ("mmlu/en/letter",), "one_wording": ("tools/en/schema",), "few_items": ()},
-        "connections": {"attempted": 0, "allowed": 0, "denied": 0},
+        "connections": {"attempted": 0, "allowed": 0, "denied": 0, "counted": 480, "receipts": 480},
     }  # fmt: skip
     return Comparison(**{**values, **changes})
 

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+MARKS = "●■▲◆▼✚★⬟"  # of contestants, in their order: the shapes tell them apart without colour
+
 
 @dataclass(frozen=True, slots=True)
 class Link:
@@ -87,6 +89,7 @@ class Figure:
     svg: str
     caption: Text
     description: str
+    plain: str = ""  # the chart in letters, where it can be
 
 
 @dataclass(frozen=True, slots=True)

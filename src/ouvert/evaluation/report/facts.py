@@ -22,7 +22,10 @@ from ouvert.evaluation.report.document import (
 from ouvert.evaluation.report.material import Material
 from ouvert.evaluation.wording import Wording, catalogue
 
-ABOUT = ("parameters", "bytes", "context", "languages", "published", "release")  # of `about`, in this order
+# Of `about`, in this order; what is not known of these is said to be not known.
+ABOUT = ("parameters", "bytes", "context", "precision", "languages", "published", "fetched_at", "release")
+
+ONLY_WHERE_KNOWN = ("precision", "published", "fetched_at")
 
 
 def contestants(material: Material, words: Wording) -> Section:
@@ -40,7 +43,8 @@ def card(material: Material, words: Wording, facts: Mapping[str, Any]) -> Contes
         place = (*place, " (", Data(str(facts["host"])), ")")
     lines.append((words("card.where"), place))
     lines.append((words("card.licence"), licence(words, about.get("licence"))))
-    lines += [(words(f"card.{name}"), known(words, name, about.get(name))) for name in ABOUT]
+    told = [name for name in ABOUT if name in about or name not in ONLY_WHERE_KNOWN]
+    lines += [(words(f"card.{name}"), known(words, name, about.get(name))) for name in told]
     if not facts.get("replays", True):
         lines.append((words("card.replays"), (words("card.no_replay"),)))
     lines.append((words("card.digest"), (Data(str(facts.get("digest", ""))[:23] + "…"),)))
@@ -91,12 +95,9 @@ def connections(material: Material, words: Wording) -> Text:
     found = material.comparison.connections
     if not found:
         return phrases.rich(words, "privacy.no_receipts")
-    counts = {name: words.number(count(found.get(name))) for name in ("attempted", "allowed", "denied")}
+    names = ("attempted", "allowed", "denied", "counted", "receipts")
+    counts = {name: words.number(int(found.get(name, 0))) for name in names}
     return phrases.rich(words, "privacy.connections", **counts)
-
-
-def count(value: Any) -> int:
-    return len(value) if isinstance(value, list | tuple | dict) else int(value or 0)
 
 
 def licence_table(material: Material, words: Wording) -> Table:

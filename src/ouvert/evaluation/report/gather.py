@@ -1,14 +1,16 @@
 """What a report is made of, out of the folder of a comparison."""
 
+from collections.abc import Mapping
 from hashlib import sha256
 
 from ouvert.evaluation.canonical import canonical_json
 from ouvert.evaluation.comparison import Comparison
-from ouvert.evaluation.evidence import Evidence, key_of_answer
-from ouvert.evaluation.outcome import Answered
+from ouvert.evaluation.evidence import Evidence, Key, key_of_answer
+from ouvert.evaluation.outcome import Answered, Score
 from ouvert.evaluation.published import published
 from ouvert.evaluation.report.material import Given, Material
-from ouvert.evaluation.suites.catalog import cards
+from ouvert.evaluation.suites import catalog
+from ouvert.evaluation.suites.licences import licences_of
 
 
 def gather(evidence: Evidence, comparison: Comparison) -> Material:
@@ -19,23 +21,24 @@ def gather(evidence: Evidence, comparison: Comparison) -> Material:
     plan = evidence.plan
     withheld = frozenset(each.name for each in plan.suites if each.withheld)
     shown = [row for row in plan.rows if row.suite not in withheld]
-    answers = evidence.answers()
+    answers, scores = evidence.answers(), evidence.scores()
     return Material(
         comparison=comparison,
-        cards=cards(),
+        cards=catalog.cards(),
         items={row.row: evidence.items(row.row) for row in shown},
-        given=first_answers(evidence, answers, {row.row for row in shown}),
+        given=first_answers(answers, scores, {row.row for row in shown}),
+        answered=[(each, scores.get(key_of_answer(each))) for each in answers],
         withheld=withheld,
         published=published(),
+        licences=licences_of(each.name for each in plan.suites),
         chain=chain_head(answers),
         plan_digest=evidence.plan_digest,
     )
 
 
 def first_answers(
-    evidence: Evidence, answers: tuple[Answered, ...], rows: set[str]
+    answers: tuple[Answered, ...], scores: Mapping[Key, Score], rows: set[str]
 ) -> dict[tuple[str, str, str], Given]:
-    scores = evidence.scores()
     return {
         (each.contestant, each.row, each.item): Given(
             outcome=each.outcome, score=scores[key], seconds=each.cost.whole, output_tokens=each.cost.output_tokens

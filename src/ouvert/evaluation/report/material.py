@@ -6,9 +6,10 @@ from hashlib import sha256
 
 from ouvert.evaluation.comparison import Comparison, Pair, Row
 from ouvert.evaluation.item import Item
-from ouvert.evaluation.outcome import Outcome, Score
+from ouvert.evaluation.outcome import Answered, Outcome, Score
 from ouvert.evaluation.published import Published
 from ouvert.evaluation.report.document import Link, Who
+from ouvert.evaluation.suites.licences import SuiteLicence
 from ouvert.evaluation.suites.suite import Card
 from ouvert.evaluation.wording import Wording
 
@@ -25,15 +26,18 @@ class Given:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Material:
-    """`items`: by row, in the order in which they were asked. `given`: by contestant, row and item. `withheld`: suites
+    """`items`: by row, in the order in which they were asked. `given`: by contestant, row and item. `answered`: every
+    answer with its score. `withheld`: suites
     whose words stay with their owner. `published`: figures of others. `chain`: digest of the last receipt."""
 
     comparison: Comparison
     cards: Mapping[str, Card]
     items: Mapping[str, Sequence[Item]] = field(default_factory=dict)
     given: Mapping[tuple[str, str, str], Given] = field(default_factory=dict)
+    answered: Sequence[tuple[Answered, Score | None]] = ()
     withheld: frozenset[str] = frozenset()
     published: Sequence[Published] = ()
+    licences: Sequence[SuiteLicence] = ()
     chain: str = ""
     plan_digest: str = ""
 

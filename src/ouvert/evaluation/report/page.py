@@ -9,12 +9,12 @@ from html import escape
 from pathlib import Path
 
 from ouvert.evaluation.report import document as d
+from ouvert.evaluation.report.document import MARKS
 from ouvert.evaluation.report.visible import one_line, visible
 from ouvert.evaluation.wording import Language
 
 STYLE = Path(__file__).with_name("page.css")
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
-MARKS = "●■▲◆▼✚★⬟"  # of contestants, in their order: the shapes tell them apart without colour
 LONG_LABEL = 28  # characters of a contestant's name: a longer one may be broken
 NAMES = {"en": "English", "fr": "Français"}
 LANGUAGES: tuple[Language, Language] = ("en", "fr")

@@ -4,14 +4,28 @@ from collections.abc import Sequence
 
 from ouvert.evaluation.comparison import Pair, Row, RowScore
 from ouvert.evaluation.report import charts, phrases
-from ouvert.evaluation.report.document import Badge, Block, Figure, Heading, Paragraph, Section, Table, TableRow, Text
+from ouvert.evaluation.report.document import (
+    MARKS,
+    Badge,
+    Block,
+    Figure,
+    Heading,
+    Paragraph,
+    Section,
+    Table,
+    TableRow,
+    Text,
+)
 from ouvert.evaluation.report.material import Material, anchor, pair_anchor
+from ouvert.evaluation.report.visible import one_line
 from ouvert.evaluation.wording import Wording
+
+PLOT = 50  # columns of a plot in letters
 
 
 def scores(material: Material, words: Wording) -> Section:
     """The interval plot, the table that it is drawn from, and what floors mean here."""
-    rows = material.ordered_rows()
+    rows = [row for row in material.ordered_rows() if row.scores]
     if not rows:
         return Section("scores", words("scores.title"), (Paragraph(phrases.rich(words, "scores.none")),))
     blocks: list[Block] = [plot(material, words, rows), score_table(material, words, rows)]
@@ -35,12 +49,31 @@ def plot(material: Material, words: Wording, rows: Sequence[Row]) -> Figure:
             words("scores.floor_word") if all(each.floor for each in row.scores) else "",
         )
         for row in rows
-        if row.scores
     ]
     legend = tuple(phrases.joined(words, [(material.who(words, label),) for label in material.labels], "word.comma"))
     caption = (*legend, " — ", *phrases.rich(words, "scores.caption"))
     said = "; ".join(f"{material.title(words, row)}: {in_words(words, row)}" for row in rows)
-    return Figure("intervals", charts.intervals(lines, words), caption, words("scores.described", said=said))
+    described = words("scores.described", said=said)
+    return Figure("intervals", charts.intervals(lines, words), caption, described, in_letters(material, rows))
+
+
+def in_letters(material: Material, rows: Sequence[Row]) -> str:
+    """The plot where only letters can be shown: 0 to 100 % over PLOT columns, guessing as a bar."""
+    lines = []
+    for row in rows:
+        lines.append(row.row)
+        for score in row.scores:
+            columns = ["·"] * (PLOT + 1)
+            low, at, high, guess = (
+                round(PLOT * each)
+                for each in (score.interval.low, score.share, score.interval.high, score.baseline)
+            )  # fmt: skip
+            columns[low : high + 1] = "─" * (high + 1 - low)
+            columns[guess] = "┆" if columns[guess] == "·" else "┼"
+            place = material.labels.index(score.contestant)
+            columns[at] = MARKS[place % len(MARKS)]
+            lines.append(f"  {''.join(columns)} {100 * score.share:3.0f} % {one_line(score.contestant)}")
+    return "\n".join(lines)
 
 
 def in_words(words: Wording, row: Row) -> str:
@@ -187,8 +220,10 @@ def pair_cells(material: Material, words: Wording, pair: Pair) -> tuple[Text, ..
 
 
 def p_of(words: Wording, pair: Pair) -> Text:
-    if pair.p is None:
+    if pair.p is None and pair.p_adjusted is None:
         return ("–",)
+    if pair.p is None:
+        return (words("pairs.adjusted", p="", holm=phrases.chance(words, pair.p_adjusted or 0.0)).strip(),)
     if pair.p_adjusted is None:
         return (phrases.chance(words, pair.p),)
     return (words("pairs.adjusted", p=phrases.chance(words, pair.p), holm=phrases.chance(words, pair.p_adjusted)),)
