@@ -17,13 +17,15 @@ DRAWS = 60  # that find nothing new before a group counts as used up
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """What an item is made for: the `number`-th of its group, from 0, in one of three wordings."""
+    """What an item is made for: the `number`-th of its group, from 0, in one of three wordings. `draw` is this item's
+    own; `shared` gives the same choices to the items of all groups that have this number."""
 
     language: str
     group: str
     number: int
     wording: int
     draw: Draw
+    shared: Draw
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +105,8 @@ class GeneratedSuite:
         """One that asks what none before it asked. None after many draws that did not find one."""
         for attempt in range(DRAWS):
             draw = Draw(self.card.name, self.version, language, seed, group, number, attempt)
-            draft = self.draft(Turn(language, group, number, wording, draw))
+            shared = Draw(self.card.name, self.version, language, seed, number)
+            draft = self.draft(Turn(language, group, number, wording, draw, shared))
             if (group, draft.about) not in seen:
                 seen.add((group, draft.about))
                 return draft

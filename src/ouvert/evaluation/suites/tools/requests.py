@@ -1,14 +1,15 @@
 """One request and the tools that are offered with it, in both forms."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ouvert.evaluation.item import Ask
 from ouvert.evaluation.suites.draw import Draw
 from ouvert.evaluation.suites.generated import Draft, Turn, question
+from ouvert.evaluation.suites.number_words import number_in_words
 from ouvert.evaluation.suites.tools.catalogue import Tool, said, tools
 
-OFFERED = 4
+OFFERED = {"call": 1, "none": 4, "pick": 4, "arguments": 4, "spelled": 8}  # tools, by group
 
 
 def draft(turn: Turn) -> Draft:
@@ -16,8 +17,10 @@ def draft(turn: Turn) -> Draft:
     fitting = [each for each in tools(turn.language) if fits(each, turn.group)]
     wanted = turn.draw.one(fitting)
     arguments = wanted.arguments(turn.draw)
+    while turn.group == "spelled" and any(ends_in_one(each) for each in arguments.values()):
+        arguments = wanted.arguments(turn.draw)
     offered = offers(turn.draw, turn.language, wanted, turn.group)
-    request = as_sentence(wanted.requests[turn.wording].format_map(arguments))
+    request = as_sentence(wanted.requests[turn.wording].format_map(as_said(arguments, turn)))
     expected: dict[str, Any] = {"tool": wanted.name, "arguments": arguments}
     if turn.group == "none":
         expected = {"tool": None, "arguments": {}}
@@ -29,21 +32,38 @@ def draft(turn: Turn) -> Draft:
     )
 
 
+def ends_in_one(value: str | int) -> bool:
+    """Such a number would have to agree with what is counted in French: "vingt et une minutes"."""
+    return isinstance(value, int) and value % 10 == 1
+
+
+def as_said(arguments: Mapping[str, str | int], turn: Turn) -> dict[str, str | int]:
+    """The arguments as they stand in the request: with numbers in words in the group that is called so."""
+    if turn.group != "spelled":
+        return dict(arguments)
+    return {
+        name: number_in_words(value, turn.language) if isinstance(value, int) else value
+        for name, value in arguments.items()
+    }
+
+
 def fits(tool: Tool, group: str) -> bool:
     """Whether requests of this group may be for it."""
-    return group == "none" or (len(tool.parameters) > 1) == (group == "arguments")
+    match group:
+        case "none":
+            return True
+        case "spelled":
+            return len(tool.parameters) > 1 and any(not each.values for each in tool.parameters)
+        case _:
+            return (len(tool.parameters) > 1) == (group == "arguments")
 
 
 def offers(draw: Draw, language: str, wanted: Tool, group: str) -> list[Tool]:
     """The tools that are offered: with the wanted one, except where none may fit. None is of its family."""
     others = [each for each in tools(language) if each.family != wanted.family]
-    match group:
-        case "call":
-            return [wanted]
-        case "none":
-            return draw.some(others, OFFERED)
-        case _:
-            return draw.shuffled([wanted, *draw.some(others, OFFERED - 1)])
+    if group == "none":
+        return draw.some(others, OFFERED[group])
+    return draw.shuffled([wanted, *draw.some(others, OFFERED[group] - 1)])
 
 
 def forms(language: str, request: str, offered: Sequence[Tool], wording: int) -> dict[str, Ask]:
