@@ -15,12 +15,14 @@ from statsmodels.stats.proportion import proportion_confint
 from ouvert.evaluation.statistics import (
     Vote,
     cohens_kappa,
+    design_effect,
     equivalence_p,
     holm,
     mcnemar_mid_p,
     pass_at,
     ratings,
     ratio_interval,
+    sign_flip_p,
     smallest_visible_unpaired,
     tango_interval,
     wilson_interval,
@@ -147,3 +149,25 @@ def test_ratings_are_the_maximum_of_the_likelihood():
     expected = dict(zip("abc", (best - best.mean()) * 400 / math.log(10), strict=True))
     for each in ratings(votes):
         assert each.rating == pytest.approx(expected[each.contestant], abs=0.02)
+
+
+def test_the_design_effect_is_that_of_a_cluster_robust_regression_on_nothing():
+    import statsmodels.api as sm
+
+    random = np.random.default_rng(7)
+    clusters = random.integers(0, 23, 200)
+    scores = random.normal(size=23)[clusters] + random.normal(size=200)
+    fitted = sm.OLS(scores, np.ones(200))
+    robust = fitted.fit(cov_type="cluster", cov_kwds={"groups": clusters}).bse[0] ** 2
+    alone = fitted.fit().bse[0] ** 2
+    assert design_effect(scores, [str(each) for each in clusters]) == pytest.approx(robust / alone)
+
+
+@pytest.mark.parametrize("clusters", [9, 40])
+def test_sign_flips(clusters):
+    differences = np.random.default_rng(clusters).exponential(size=clusters) - 0.6
+    theirs = scipy.stats.permutation_test(
+        (differences,), np.mean, permutation_type="samples", n_resamples=20_000, rng=np.random.default_rng(2)
+    ).pvalue
+    ours = sign_flip_p(differences, [str(each) for each in range(clusters)])
+    assert ours == pytest.approx(theirs, abs=1e-12 if clusters == 9 else 0.012)
