@@ -86,7 +86,12 @@ class Choices:
 
     def _forms(self, language: str, n: int, seed: int):
         at = sha256(f"{seed} {n}".encode()).digest()[0] % 4
-        common = {"suite": "choices", "id": f"{n:04}", "language": language, "expected": {"index": at}}
+        common = {
+            "suite": "choices",
+            "id": f"{n:04}",
+            "language": language,
+            "expected": {"index": at, "letter": LETTERS[at]},
+        }
         asked = ({"role": "user", "content": f"Question {n}. A, B, C or D?"},)
         yield Item(ask=Chat(messages=asked, max_tokens=4), form="letter", **common)
         choices = tuple(f" choice {letter}" for letter in LETTERS)
@@ -98,7 +103,8 @@ class Choices:
         else:
             chosen = max(range(4), key=lambda n: outcome.logprobs[n]) if len(outcome.logprobs) == 4 else -1
         right = chosen == item.expected["index"]
-        return Score(value=float(right), right=right, malformed=chosen < 0)
+        taken = LETTERS[chosen] if chosen >= 0 else ""
+        return Score(value=float(right), right=right, malformed=chosen < 0, chosen=taken)
 
     def guesses(self, items: Sequence[Item]) -> Mapping[str, Callable[[Item], Outcome]]:
         def always(letter: int) -> Callable[[Item], Outcome]:

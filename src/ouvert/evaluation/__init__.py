@@ -11,6 +11,7 @@ from ouvert.evaluation.contestants.notation import names_another_server
 from ouvert.evaluation.error import EvaluationError
 from ouvert.evaluation.evidence import Evidence, Key, Scored
 from ouvert.evaluation.item import Chat, Item, Likelihood, Text
+from ouvert.evaluation.lessons.writing import Lessons, write_lessons
 from ouvert.evaluation.outcome import Answered, Call, Cost, Outcome, Score
 from ouvert.evaluation.plan import Plan, PlannedRow, PlannedSuite
 from ouvert.evaluation.report.write import report
@@ -31,6 +32,7 @@ __all__ = [
     "Evidence",
     "Item",
     "Key",
+    "Lessons",
     "Likelihood",
     "Outcome",
     "Plan",
@@ -49,4 +51,5 @@ __all__ = [
     "open_local",
     "open_suite",
     "report",
+    "write_lessons",
 ]

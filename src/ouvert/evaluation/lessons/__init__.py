@@ -1,0 +1,1 @@
+"""Seven lessons about comparing models, each filled from a class's own comparison."""
