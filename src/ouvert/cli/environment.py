@@ -1,7 +1,8 @@
 """What commands share: the owner's store, ledger, guard and kept prompts, as they are set up.
 
 The hub's own variables are read here: HF_ENDPOINT, another address of the hub, e.g. a mirror; HF_TOKEN, the owner's
-token for it, without which the one counts that `hf auth login` saved (below HF_HOME, if set).
+token for it, without which the one counts that `hf auth login` saved (below HF_HOME, if set). So are the keys of other
+servers: OPENAI_API_KEY, ANTHROPIC_API_KEY, GEMINI_API_KEY, and KEY_<HOST> for any other.
 """
 
 import os
@@ -78,6 +79,11 @@ def hub() -> "Hub":
     from ouvert.store import Hub
 
     return Hub(endpoint=os.environ.get("HF_ENDPOINT") or None, token=os.environ.get("HF_TOKEN") or saved_token())
+
+
+def key_of_host(variable: str) -> str | None:
+    """The key of another server, under that name; None where there is none."""
+    return os.environ.get(variable) or None
 
 
 def saved_token() -> str | None:

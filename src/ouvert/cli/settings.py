@@ -438,6 +438,19 @@ SETTINGS: Mapping[str, Setting] = {
             metavar="TIME",
             example='"7d"',
         ),
+        Setting(
+            key="remote.allow",
+            read=texts,
+            meaning="hosts that `ouvert compare --remote` may send questions to",
+            default=(),
+            example='["api.openai.com"]',
+        ),
+        Setting(
+            key="remote.prices",
+            read=text,
+            meaning="what their answers cost: a file of your own (docs/formats/remote-contestants.md)",
+            example='"/home/me/prices.toml"',
+        ),
     )
 }
 FILE_VARIABLE = "OUVERT_CONFIG"

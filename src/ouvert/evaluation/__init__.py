@@ -7,17 +7,22 @@ from ouvert.evaluation.analysis import analyse
 from ouvert.evaluation.comparison import Comparison
 from ouvert.evaluation.contestants.contestant import Contestant, ContestantFacts
 from ouvert.evaluation.contestants.local import open_local
-from ouvert.evaluation.contestants.notation import names_another_server
+from ouvert.evaluation.contestants.notation import names_another_server, place_of
+from ouvert.evaluation.contestants.remote import Remote, key_variable, remote
+from ouvert.evaluation.contestants.sending import Sending, require_may_leave, sending
+from ouvert.evaluation.contestants.server_contestant import ServerContestant
 from ouvert.evaluation.error import EvaluationError
 from ouvert.evaluation.evidence import Evidence, Key, Scored
 from ouvert.evaluation.item import Chat, Item, Likelihood, Text
 from ouvert.evaluation.lessons.writing import Lessons, write_lessons
 from ouvert.evaluation.outcome import Answered, Call, Cost, Outcome, Score
 from ouvert.evaluation.plan import Plan, PlannedRow, PlannedSuite
+from ouvert.evaluation.price_list import Price, answers_to_break_even, cost_of_answers, price_for, read_prices
 from ouvert.evaluation.report.write import report
 from ouvert.evaluation.suites.catalog import cards, open_suite
 from ouvert.evaluation.suites.suite import Card, Suite
 from ouvert.evaluation.votes import Vote, VoteFile, VoteVerdict
+from ouvert.evaluation.wording import Wording
 
 __all__ = [
     "Answered",
@@ -38,18 +43,32 @@ __all__ = [
     "Plan",
     "PlannedRow",
     "PlannedSuite",
+    "Price",
+    "Remote",
     "Score",
     "Scored",
+    "Sending",
+    "ServerContestant",
     "Suite",
     "Text",
     "Vote",
     "VoteFile",
     "VoteVerdict",
+    "Wording",
     "analyse",
+    "answers_to_break_even",
     "cards",
+    "cost_of_answers",
+    "key_variable",
     "names_another_server",
     "open_local",
     "open_suite",
+    "place_of",
+    "price_for",
+    "read_prices",
+    "remote",
     "report",
+    "require_may_leave",
+    "sending",
     "write_lessons",
 ]

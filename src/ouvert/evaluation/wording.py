@@ -23,7 +23,10 @@ def catalogue(name: str, language: Language) -> dict[str, str]:
 
 
 class Wording:
-    """Texts and numbers in one language. Numbers have the separators of that language, and no others."""
+    """Texts and numbers in one language. Numbers have the separators of that language, and no others.
+
+    Making one raises FileNotFoundError for a catalogue that there is not.
+    """
 
     def __init__(self, name: str, language: Language) -> None:
         self.language: Language = language

@@ -103,10 +103,13 @@ def stub():
 
 
 def events(*data):
-    """Server-sent events, as one reply."""
-    return Reply(
-        [b"data: " + (each if isinstance(each, bytes) else json.dumps(each).encode()) + b"\n\n" for each in data]
-    )
+    """Server-sent events, as one reply; those that have a type are named after it, as Anthropic's are."""
+    return Reply([event(each) for each in data])
+
+
+def event(data):
+    name = f"event: {data['type']}\n" if isinstance(data, dict) and "type" in data else ""
+    return name.encode() + b"data: " + (data if isinstance(data, bytes) else json.dumps(data).encode()) + b"\n\n"
 
 
 def lines(*data):

@@ -162,7 +162,8 @@ class Connection:
 
 
 class Lines:
-    """An answer as it comes, line by line. One thread reads; any may close it, which wakes the reader."""
+    """An answer as it comes, line by line. One thread reads; any may close it, which wakes the reader. Making one
+    raises nothing."""
 
     def __init__(self, place: str, sock: socket.socket, response: http.client.HTTPResponse) -> None:
         self._place, self._socket, self._response = place, sock, response

@@ -39,7 +39,7 @@ class Manner:
 
 class ServerContestant:
     """`Contestant`, asked over HTTP. `connections`: what a receipt says of them; called before an answer, it gives what
-    is called behind it."""
+    is called behind it. Making one raises nothing."""
 
     def __init__(
         self,

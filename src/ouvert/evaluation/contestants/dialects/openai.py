@@ -23,8 +23,8 @@ PASSING = frozenset({"server_error", "rate_limit_exceeded", "overloaded_error", 
 
 @dataclass(frozen=True, slots=True)
 class OpenAI:
-    """`hosted`: OpenAI itself, or another host's: it is told not to store the answer, and how long an answer may be has
-    another name there, which models that think insist on."""
+    """`hosted`: by OpenAI itself. It is told not to store the answer, and how long an answer may be has another name
+    there, which models that think insist on."""
 
     hosted: bool
     framing: ClassVar[Literal["events", "lines"]] = "events"
