@@ -32,13 +32,14 @@ SUBJECTS = {
     "receipts": ("Receipts", "Ledger Replayed Verified"),
     "prefixes": ("Kept prefixes", "PageFiles"),
     "batches": ("Batches and jobs", "batch BatchOutcome Job"),
+    "comparisons": ("Comparisons", "compare Compared"),
     "guard": ("The guard against connections", "guard"),
     "inspection": ("Looking inside", "Trace Watched Probe Direction LogitDifference LogProbability TextLogProbability"),
     "errors": (
         "Errors",
         (
-            "AssistantError ChatError CheckpointError EngineError EngineUnreachableError InspectionError JobError "
-            "LedgerError StoreError TokenizerError"
+            "AssistantError ChatError CheckpointError EngineError EngineUnreachableError EvaluationError "
+            "InspectionError JobError LedgerError StoreError TokenizerError"
         ),
     ),
 }

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     )
     from ouvert.chat import ChatError, Message, Tool, ToolCall
     from ouvert.engine import EngineError, EngineUnreachableError, Grammar, PageFiles, Reading, Sampling, Token
+    from ouvert.evaluation import Compared, EvaluationError, compare
     from ouvert.inspection import Direction, InspectionError, LogitDifference, LogProbability, TextLogProbability, Trace
     from ouvert.model import Model, load
     from ouvert.safety import guard
@@ -62,12 +63,14 @@ PUBLIC = {
     "ChatError": "chat",
     "ChatRequest": "assistant",
     "CheckpointError": "weights",
+    "Compared": "evaluation",
     "ContinuedText": "assistant",
     "Demands": "assistant",
     "Direction": "inspection",
     "Edit": "assistant",
     "EngineError": "engine",
     "EngineUnreachableError": "engine",
+    "EvaluationError": "evaluation",
     "Event": "assistant",
     "Finished": "assistant",
     "Grammar": "engine",
@@ -106,6 +109,7 @@ PUBLIC = {
     "Watched": "assistant",
     "as_conversation": "assistant",
     "batch": "serving",
+    "compare": "evaluation",
     "guard": "safety",
     "load": "model",
     "vllm": "assistant",
@@ -118,12 +122,14 @@ __all__ = [
     "ChatError",
     "ChatRequest",
     "CheckpointError",
+    "Compared",
     "ContinuedText",
     "Demands",
     "Direction",
     "Edit",
     "EngineError",
     "EngineUnreachableError",
+    "EvaluationError",
     "Event",
     "Finished",
     "Grammar",
@@ -162,6 +168,7 @@ __all__ = [
     "Watched",
     "as_conversation",
     "batch",
+    "compare",
     "guard",
     "load",
     "vllm",

@@ -17,6 +17,7 @@ from ouvert.evaluation import (
     Chat,
     ContestantFacts,
     Cost,
+    Entrant,
     Evidence,
     Item,
     Likelihood,
@@ -28,6 +29,7 @@ from ouvert.evaluation import (
     Scored,
 )
 from ouvert.evaluation.evidence import digest_of_items, items_of_row
+from ouvert.evaluation.speed import Machine
 from ouvert.evaluation.suites import catalog
 
 TEXT = {"en": "made up", "fr": "inventé"}
@@ -173,6 +175,16 @@ class Scripted:
 
     def close(self) -> None:
         self.closed = True
+
+
+def entrants(*contestants: Scripted) -> list[Entrant]:
+    """Who can be given to `run`."""
+    return [Entrant(facts=each.facts, open=lambda each=each: each) for each in contestants]
+
+
+def still_machine() -> Machine:
+    """A machine on which nothing happens, looked at in no time."""
+    return Machine(look=lambda: 100.0, ticks=lambda: (0, 0))
 
 
 def luck(label: str, share: float) -> Callable[[Item, int], bool]:

@@ -198,12 +198,3 @@ def test_a_damaged_line_is_named(tmp_path, contestants, line):
 def test_no_comparison_is_said_by_name(tmp_path):
     with pytest.raises(EvaluationError, match="expected the folder that `ouvert compare` wrote"):
         Evidence.open(tmp_path / "nowhere")
-
-
-def test_votes_are_taken_while_the_comparison_runs(tmp_path, contestants):
-    made_up_comparison(tmp_path, contestants).close()
-    with Evidence.open(tmp_path, writing=True):
-        reader = Evidence.open(tmp_path)
-        reader.append_vote({"winner": "first"})
-        reader.append_vote({"winner": "second"})
-        assert [line["winner"] for line in reader.lines("votes")] == ["first", "second"]

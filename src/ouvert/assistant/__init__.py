@@ -68,6 +68,7 @@ from ouvert.engine import (
     Token,
     Variant,
     lines_until,
+    memory_bytes,
     server_sent_events,
 )
 from ouvert.tokenization import TokenizerError
@@ -171,6 +172,7 @@ __all__ = [
     "load",
     "measured_disk",
     "measured_machine",
+    "memory_bytes",
     "obtainable",
     "open_installed",
     "pack_installed",

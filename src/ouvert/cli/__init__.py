@@ -30,6 +30,7 @@ COMMANDS = {
     "key": "Make, list and revoke the keys of clients of the server.",
     "fit": "Say whether a model will run here, in how much memory, and about how fast.",
     "bench": "Measure how fast a model runs on this machine.",
+    "compare": "Ask models the same questions, and say what can be shown.",
     "cache": "Show or clear the kept beginnings of prompts.",
     "patch": "Say which layer and token carries the difference between two prompts.",
     "direction": "Make, test, import and export directions: what a model's stream moves along.",
@@ -71,6 +72,8 @@ CALLED_HERE = {
     "models": "list",
     "info": "show",
     "settings": "config",
+    "eval": "compare",
+    "evaluate": "compare",
 }
 
 TRACE = "OUVERT_TRACE"  # set to anything: the traceback of what nobody foresaw is shown

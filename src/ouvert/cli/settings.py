@@ -451,6 +451,22 @@ SETTINGS: Mapping[str, Setting] = {
             meaning="what their answers cost: a file of your own (docs/formats/remote-contestants.md)",
             example='"/home/me/prices.toml"',
         ),
+        Setting(
+            key="compare.tariff",
+            read=text,
+            meaning="what a kilowatt-hour costs, for the cost of an answer",
+            flag="--tariff",
+            metavar="PRICE",
+            example='"0.25EUR/kWh"',
+        ),
+        Setting(
+            key="compare.machine_price",
+            read=text,
+            meaning="what the machine costs, over how many years, used how many hours a year",
+            flag="--machine-price",
+            metavar="PRICE",
+            example='"800EUR/4y/1000h"',
+        ),
     )
 }
 FILE_VARIABLE = "OUVERT_CONFIG"

@@ -4,8 +4,10 @@ May import assistant, agents, sandbox, safety, chat, tokenization and store.
 """
 
 from ouvert.evaluation.analysis import analyse
+from ouvert.evaluation.comparing import Compared, compare, entrants_again, entrants_of, new_folder, rerun, resume
 from ouvert.evaluation.comparison import Comparison
 from ouvert.evaluation.contestants.contestant import Contestant, ContestantFacts
+from ouvert.evaluation.contestants.entrants import Entrant, LoadedOnce, fit_together
 from ouvert.evaluation.contestants.local import open_local
 from ouvert.evaluation.contestants.notation import names_another_server, place_of
 from ouvert.evaluation.contestants.remote import Remote, key_variable, remote
@@ -17,33 +19,46 @@ from ouvert.evaluation.item import Chat, Item, Likelihood, Text
 from ouvert.evaluation.lessons.writing import Lessons, write_lessons
 from ouvert.evaluation.outcome import Answered, Call, Cost, Outcome, Score
 from ouvert.evaluation.plan import Plan, PlannedRow, PlannedSuite
+from ouvert.evaluation.planning import Planned, Wanted, make_plan
 from ouvert.evaluation.price_list import Price, answers_to_break_even, cost_of_answers, price_for, read_prices
+from ouvert.evaluation.prices import prices
+from ouvert.evaluation.purposes import PURPOSES
 from ouvert.evaluation.report.write import report
+from ouvert.evaluation.rerun import Again, Difference, compare_outcomes
+from ouvert.evaluation.run import Progress, run, score
 from ouvert.evaluation.suites.catalog import cards, open_suite
 from ouvert.evaluation.suites.suite import Card, Suite
 from ouvert.evaluation.votes import Vote, VoteFile, VoteVerdict
 from ouvert.evaluation.wording import Wording
 
 __all__ = [
+    "PURPOSES",
+    "Again",
     "Answered",
     "Call",
     "Card",
     "Chat",
+    "Compared",
     "Comparison",
     "Contestant",
     "ContestantFacts",
     "Cost",
+    "Difference",
+    "Entrant",
     "EvaluationError",
     "Evidence",
     "Item",
     "Key",
     "Lessons",
     "Likelihood",
+    "LoadedOnce",
     "Outcome",
     "Plan",
+    "Planned",
     "PlannedRow",
     "PlannedSuite",
     "Price",
+    "Progress",
     "Remote",
     "Score",
     "Scored",
@@ -54,21 +69,34 @@ __all__ = [
     "Vote",
     "VoteFile",
     "VoteVerdict",
+    "Wanted",
     "Wording",
     "analyse",
     "answers_to_break_even",
     "cards",
+    "compare",
+    "compare_outcomes",
     "cost_of_answers",
+    "entrants_again",
+    "entrants_of",
+    "fit_together",
     "key_variable",
+    "make_plan",
     "names_another_server",
+    "new_folder",
     "open_local",
     "open_suite",
     "place_of",
     "price_for",
+    "prices",
     "read_prices",
     "remote",
     "report",
     "require_may_leave",
+    "rerun",
+    "resume",
+    "run",
+    "score",
     "sending",
     "write_lessons",
 ]

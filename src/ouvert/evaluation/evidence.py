@@ -1,4 +1,4 @@
-"""The folder of a comparison: its plan, every answer with its receipt, scores, speed, damage, votes.
+"""The folder of a comparison: its plan, every answer with its receipt, scores, speed, damage.
 
 docs/formats/comparison.md. What is written is never changed; a line counts until a later one says it anew.
 """
@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Self
 from ouvert.evaluation.canonical import canonical_json
 from ouvert.evaluation.error import EvaluationError
 from ouvert.evaluation.item import Item
-from ouvert.evaluation.lines import Appender, Claim, read_lines, unwritable
+from ouvert.evaluation.lines import Appender, Claim, read_lines
 from ouvert.evaluation.outcome import Answered, Call, Cost, Outcome, Score
 from ouvert.evaluation.plan import Plan, PlannedRow, digest_of
 from ouvert.evaluation.suites.catalog import open_suite
@@ -24,7 +24,7 @@ PLAN, ANSWERS, SCORES, PRIVATE, MANIFEST = (
     "plan.toml", "answers.jsonl", "scores.jsonl", "private.jsonl", "manifest.json",
 )  # fmt: skip
 # Files of lines whose form belongs to those who measure: `Evidence.lines` and `append`.
-MEASURES = ("speed", "damage", "votes")
+MEASURES = ("speed", "damage")
 WITHHELD = "withheld"  # the `reason` of an outcome whose words are not here
 
 
@@ -63,6 +63,7 @@ class Evidence:
         self._appenders: dict[str, Appender] = {}
         self._suites: dict[str, Suite] = {}
         self._items: dict[str, tuple[Item, ...]] = {}
+        self._by_id: dict[str, dict[str, Item]] = {}
         try:
             self.plan = Plan.read(toml)
         except EvaluationError:
@@ -165,6 +166,18 @@ class Evidence:
             self._items[row] = items
         return self._items[row]
 
+    def item(self, row: str, name: str) -> Item:
+        """The item that an answer is to. Raises what `items` raises, and EvaluationError where the plan has none."""
+        if row not in self._by_id:
+            self._by_id[row] = {item.id: item for item in self.items(row)}
+        try:
+            return self._by_id[row][name]
+        except KeyError:
+            raise EvaluationError(
+                f"reading {self.folder}: there is an answer to {row} {name!r:.60}, which is no item of the plan. The "
+                "folder is damaged: take it from a copy, or compare again."
+            ) from None
+
     # --- what was answered --------------------------------------------------------------------------------------------
 
     def answers(self) -> tuple[Answered, ...]:
@@ -228,28 +241,12 @@ class Evidence:
     # --- other measures -----------------------------------------------------------------------------------------------
 
     def lines(self, measure: str) -> list[dict[str, Any]]:
-        """The lines of "speed", "damage" or "votes". Raises EvaluationError for what is no line."""
+        """The lines of "speed" or "damage"; VoteFile has those of votes. Raises EvaluationError for what is no line."""
         return read_lines(self.folder / f"{require_measure(measure)}.jsonl")
 
     def append(self, measure: str, line: Mapping[str, Any]) -> None:
         """Raises EvaluationError where it cannot be written."""
         self._appender(f"{require_measure(measure)}.jsonl").append(line)
-
-    def append_vote(self, line: Mapping[str, Any]) -> None:
-        """A vote, also while the comparison runs, and where the folder was opened to be read: votes.jsonl has a lock of
-        its own. Raises EvaluationError where it cannot be written."""
-        path = self.folder / "votes.jsonl"
-        try:
-            path.touch()
-        except OSError as problem:
-            raise unwritable(path, problem) from None
-        claim = Claim(path, wait=True)
-        try:
-            appender = Appender(path)
-            appender.append(line)
-            appender.close()
-        finally:
-            claim.close()
 
     def seal(self) -> None:
         """Write manifest.json: the digest of every other file that is not private. Raises EvaluationError where it

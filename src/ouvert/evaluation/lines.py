@@ -98,14 +98,14 @@ def unwritable(path: Path, problem: OSError) -> EvaluationError:
 class Claim:
     """A file locked for one process, until it is let go or the process ends, however that ends."""
 
-    def __init__(self, path: Path, *, wait: bool = False) -> None:
-        """Raises EvaluationError if another process has it, unless `wait`; OSError where there is no such file."""
+    def __init__(self, path: Path) -> None:
+        """Raises EvaluationError if another process has it; OSError where there is no such file."""
         self._file = os.open(path, os.O_RDONLY)
         if sys.platform != "win32":  # there, two writers are not kept apart
             import fcntl
 
             try:
-                fcntl.flock(self._file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 os.close(self._file)
                 raise EvaluationError(

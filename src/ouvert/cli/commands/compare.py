@@ -1,0 +1,237 @@
+"""`ouvert compare A B`: the same questions to several models, and what can be shown. `resume`, `rerun`, `score` DIR."""
+
+import argparse
+import json
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ouvert.cli.arguments import ChoicesCompleter, add_settings, complete_installed
+from ouvert.cli.setting_values import UNITS
+
+if TYPE_CHECKING:
+    from ouvert.evaluation import LoadedOnce, Plan, Wanted
+
+SUMMARY = "Ask models the same questions, and say what can be shown."
+LANGUAGES = ("en", "fr")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        f"{SUMMARY} The plan is locked before the first answer; killed, the comparison goes on where it was. "
+        "`ouvert compare A B` compares; `ouvert compare resume DIR` goes on, `rerun DIR` asks everything again and "
+        "compares bit for bit, `score DIR` scores anew without asking."
+    )
+    words = parser.add_argument(
+        "named",
+        nargs="+",
+        metavar="MODEL",
+        help="models, with a precision (@8) or an effort (:low) behind where wanted; or one of "
+        f"{', '.join(ACTIONS)}, and the folder of a comparison",
+    )
+    words.completer = complete_words  # type: ignore[attr-defined]
+    wanted = parser.add_argument_group("what is asked")
+    purposes = wanted.add_argument("--for", dest="purposes", type=listed, default=(), metavar="PURPOSES",
+                                   help="what they are wanted for, such as chat,tools,french")  # fmt: skip
+    purposes.completer = complete_purposes  # type: ignore[attr-defined]
+    wanted.add_argument("--suites", type=listed, default=(), metavar="SUITES", help="suites by name, such as mmlu")
+    wanted.add_argument("--prompts", type=Path, metavar="FILE", help="your own prompts; they stay on this machine")
+    wanted.add_argument("--lang", type=listed, default=("en",), metavar="LANGUAGES", help="en, fr or both (en)")
+    wanted.add_argument("--effort", type=listed, default=(), metavar="EFFORTS", help="each model once with each")
+    wanted.add_argument("--time", type=seconds, default=600.0, metavar="TIME", help="how long it may take (10m)")
+    wanted.add_argument("--samples", type=positive, default=1, metavar="N", help="answers to each question (1)")
+    wanted.add_argument("--temperature", type=float, default=0.0, metavar="T", help="of all answers (0)")
+    wanted.add_argument("--seed", type=int, default=1, metavar="N", help="which questions, and which draws (1)")
+    shown = parser.add_argument_group("what is done with it")
+    shown.add_argument("--out", type=Path, metavar="DIR", help="a new folder (default: comparison-DATE)")
+    shown.add_argument("--plan", action="store_true", help="say what would be asked, and ask nothing")
+    shown.add_argument("--json", action="store_true", help="print one JSON object instead of text")
+    shown.add_argument("--watts-measured", type=float, metavar="W", help="what a meter at the plug shows")
+    add_settings(shown, "compare.tariff", "compare.machine_price")
+    computed = parser.add_argument_group("how it is computed")
+    add_settings(computed, "threads", "context", "exact", "cache", "memory")
+
+
+def run(args: argparse.Namespace) -> int:
+    """0: done (rerun: and the same bit for bit). 1: not; a sentence on stderr says why. 130: interrupted."""
+    action = args.named[0]
+    if action not in ACTIONS:
+        return compare(args)
+    if len(args.named) != 2:
+        print(f"ouvert: compare {action} takes one folder: `ouvert compare {action} DIR`.", file=sys.stderr)
+        return 2
+    return int(ACTIONS[action](args, Path(args.named[1])))
+
+
+def compare(args: argparse.Namespace) -> int:
+    from ouvert.evaluation import Evidence, entrants_of, make_plan, new_folder
+
+    with loaded(args) as models:
+        entrants = entrants_of(args.named, models, args.effort, args.temperature)
+        planned = make_plan(entrants, wanted(args), ask=not args.plan)
+        for note in planned.notes:
+            print(f"ouvert: {note}", file=sys.stderr)
+        if args.plan:
+            print(json.dumps(planned.plan.mapping) if args.json else in_words(planned.plan))
+            return 0
+        folder = args.out or new_folder(Path())
+        print(in_words(planned.plan), file=sys.stderr)
+        with Evidence.create(folder, planned.plan) as evidence:
+            ask(evidence, entrants)
+    return finished(args, folder)
+
+
+def resume(args: argparse.Namespace, folder: Path) -> int:
+    from ouvert.evaluation import Evidence, entrants_again
+
+    with Evidence.open(folder, writing=True) as evidence, loaded(args) as models:
+        ask(evidence, entrants_again(evidence.plan, models))
+    return finished(args, folder)
+
+
+def rerun(args: argparse.Namespace, folder: Path) -> int:
+    """1 where anything that is promised came out otherwise."""
+    from dataclasses import asdict
+
+    from ouvert.evaluation import Evidence, compare_outcomes, entrants_again, new_folder
+
+    before = Evidence.open(folder)
+    again = args.out or new_folder(folder.parent)
+    with Evidence.create(again, (folder / "plan.toml").read_bytes()) as evidence, loaded(args) as models:
+        ask(evidence, entrants_again(evidence.plan, models))
+    found = compare_outcomes(before, Evidence.open(again))
+    if args.json:
+        print(json.dumps(asdict(found) | {"holds": found.holds, "folder": str(again)}))
+    else:
+        print(f"{found.same} answers are the same, bit for bit; {found.apart} are not: {again}")
+        if (first := found.first) is not None:
+            print(f"the first: {first.contestant}, {first.row}, item {first.item}: {first.where}")
+        for count, what in (
+            (found.missing, "are in one of the folders only"),
+            (found.drifted, "of contestants that promise nothing came out otherwise"),
+            (found.unread, "could not be compared: their words are withheld"),
+        ):
+            if count:
+                print(f"{count} {what}")
+    return 0 if found.holds else 1
+
+
+def score(args: argparse.Namespace, folder: Path) -> int:
+    from ouvert.evaluation import Evidence
+    from ouvert.evaluation import score as score_answers
+
+    with Evidence.open(folder, writing=True) as evidence:
+        count = score_answers(evidence)
+        evidence.seal()
+    print(json.dumps({"scored": count}) if args.json else f"{count} answers were scored anew, and nothing was asked.")
+    return 0
+
+
+# Words that are no models: what is done with the folder of a comparison.
+ACTIONS = {"resume": resume, "rerun": rerun, "score": score}
+
+
+# --- what they share ---
+
+
+def loaded(args: argparse.Namespace) -> "LoadedOnce":
+    from ouvert.cli.environment import guard_asked_for, open_store
+    from ouvert.cli.progress import show_progress
+    from ouvert.evaluation import LoadedOnce
+
+    return LoadedOnce(
+        open_store(), show_progress(sys.stderr), threads=args.threads, context=args.context, exact=args.exact,
+        cache=args.cache, memory=args.memory, guard=guard_asked_for(),
+    )  # fmt: skip
+
+
+def wanted(args: argparse.Namespace) -> "Wanted":
+    from ouvert.evaluation import EvaluationError, Wanted, prices
+
+    if unknown := [language for language in args.lang if language not in LANGUAGES]:
+        raise EvaluationError(f"planning a comparison: --lang has {unknown[0]!r:.40}, expected en, fr or en,fr.")
+    own: dict[str, Any] = {}
+    suites = args.suites
+    if args.prompts is not None:
+        own, suites = {"mine": {"path": str(args.prompts.absolute())}}, (*suites, "mine")
+    return Wanted(
+        purposes=args.purposes, suites=suites, settings=own, languages=args.lang, seconds=args.time, seed=args.seed,
+        samples=args.samples, temperature=args.temperature,
+        prices=prices(args.tariff, args.machine_price, args.watts_measured),
+    )  # fmt: skip
+
+
+def ask(evidence: Any, entrants: Any) -> None:
+    """Run what is left, with a progress that shows; Ctrl-C says how to go on."""
+    from ouvert.cli.comparison_progress import ComparisonProgress
+    from ouvert.evaluation import run as run_evaluation
+
+    with ComparisonProgress(sys.stderr) as shown:
+        try:
+            run_evaluation(evidence, entrants, progress=shown.show)
+        except KeyboardInterrupt:
+            shown.close()
+            print(
+                f"{shown.interrupted()} `ouvert compare resume {evidence.folder}` goes on from here.", file=sys.stderr
+            )
+            raise
+
+
+def finished(args: argparse.Namespace, folder: Path) -> int:
+    print(json.dumps({"folder": str(folder)}) if args.json else str(folder))
+    return 0
+
+
+def in_words(plan: "Plan") -> str:
+    """A plan as a table: what is asked, how much of it, what it can show."""
+    lines = ["  ".join(plan.labels), ""]
+    heads = ("ROW", "ITEMS", "DECIDES ABOUT", "SHOWS FROM", "TAKES")
+    rows = [
+        (row.row, str(row.count), ", ".join(row.purposes) or "-", f"{100 * row.visible:.0f} points", takes(row.seconds))
+        for row in plan.rows
+    ]
+    widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
+    for row in (heads, *rows):
+        lines.append("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    licences = ", ".join(f"{suite.name}: {suite.licence}" for suite in plan.suites)
+    lines += ["", f"about {takes(plan.foreseen_seconds)} in all ({plan.measured_by}); licences: {licences}"]
+    return "\n".join(lines)
+
+
+def takes(seconds: float) -> str:
+    from ouvert.cli.progress import seconds_in_words
+
+    return seconds_in_words(seconds)
+
+
+def listed(text: str) -> tuple[str, ...]:
+    words = tuple(word.strip() for word in text.split(",") if word.strip())
+    if not words or len(set(words)) < len(words):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of different words, such as chat,tools")
+    return words
+
+
+def seconds(text: str) -> float:
+    parts = re.findall(r"(\d+(?:\.\d+)?)([smhd])", text)
+    if not parts or "".join(number + unit for number, unit in parts) != text:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time, such as 90s, 30m or 1h30m")
+    return sum(float(number) * UNITS[unit] for number, unit in parts)
+
+
+def positive(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 100:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to 100")
+    return int(text)
+
+
+def complete_words(prefix: str, **rest: object) -> list[str]:
+    actions = ChoicesCompleter(tuple(ACTIONS))(prefix)
+    return actions + complete_installed(prefix, **rest)
+
+
+def complete_purposes(prefix: str, **_: object) -> list[str]:
+    from ouvert.evaluation import PURPOSES
+
+    before, comma, last = prefix.rpartition(",")
+    return [f"{before}{comma}{name}" for name in PURPOSES if name.startswith(last)]

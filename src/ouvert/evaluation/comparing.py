@@ -1,0 +1,114 @@
+"""`ouvert.compare`: from names of models to a folder with everything that is needed to believe what it says."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from ouvert.evaluation.contestants.entrants import Entrant, LoadedOnce, meanings
+from ouvert.evaluation.error import EvaluationError
+from ouvert.evaluation.evidence import Evidence
+from ouvert.evaluation.plan import Plan
+from ouvert.evaluation.planning import MINUTES, Wanted, make_plan
+from ouvert.evaluation.rerun import Again, compare_outcomes
+from ouvert.evaluation.run import Told, not_told, run
+from ouvert.store import Store, StoreError, default_home
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """A comparison that was run. `folder` has everything; `notes`: what its owner should know of the plan."""
+
+    folder: Path
+    notes: tuple[str, ...] = ()
+
+
+def compare(
+    *contestants: str,
+    purposes: Sequence[str] = (),
+    minutes: float = MINUTES,
+    languages: Sequence[str] = ("en",),
+    effort: Sequence[str] = (),
+    suites: Sequence[str] = (),
+    folder: Path | str | None = None,
+    seed: int = 1,
+    samples: int = 1,
+    temperature: float = 0.0,
+    progress: Told = not_told,
+    **settings: Any,
+) -> Compared:
+    """Ask every contestant the same questions, and keep the answers with their receipts in a folder.
+
+    `contestants`: names as `ouvert.load` takes them, with an effort behind where wanted ("gpt-oss:20b:low").
+    `purposes`: what they are wanted for ("chat", "tools", "french", ...). `minutes`: how long it may take. `effort`:
+    words, each of which makes a contestant of every model. `folder`: a new or an empty one; left out,
+    "comparison-DATE" here. `settings`: those of `ouvert.load` (`threads`, `context`, `precision`, ...).
+
+    Nothing leaves the machine. Killed, `resume(folder)` goes on where it was. Raises EvaluationError for what cannot be
+    planned, asked or kept; what `ouvert.load` raises.
+    """
+    wanted = Wanted(
+        purposes=tuple(purposes), suites=tuple(suites), languages=tuple(languages), seconds=60 * minutes, seed=seed,
+        samples=samples, temperature=temperature,
+    )  # fmt: skip
+    with LoadedOnce(**settings) as loaded:
+        entrants = entrants_of(contestants, loaded, effort, temperature)
+        planned = make_plan(entrants, wanted)
+        place = Path(folder) if folder is not None else new_folder(Path())
+        with Evidence.create(place, planned.plan) as evidence:
+            run(evidence, entrants, progress=progress)
+    return Compared(place, planned.notes)
+
+
+def entrants_of(
+    words: Sequence[str], loaded: LoadedOnce, efforts: Sequence[str] = (), temperature: float = 0.0
+) -> list[Entrant]:
+    """Who is meant by what was written. Raises what `LoadedOnce.entrant` raises."""
+    return [loaded.entrant(meant, temperature) for meant in meanings(words, efforts, known=is_known)]
+
+
+def entrants_again(plan: Plan, loaded: LoadedOnce) -> list[Entrant]:
+    """The contestants of a plan. Raises what `LoadedOnce.entrant` raises, and EvaluationError for one that was computed
+    by nobody here."""
+    words = []
+    for facts in plan.contestants:
+        if facts.where != "here":
+            raise EvaluationError(f"running {facts.label} again: it is not computed here.")
+        words.append(facts.label.partition("#")[0])
+    return entrants_of(words, loaded, (), plan.temperature)
+
+
+def is_known(name: str, store: Store | None = None) -> bool:
+    """Whether a model has that name. Raises nothing."""
+    try:
+        (store or Store(default_home())).resolve(name)
+    except StoreError:
+        return False
+    return True
+
+
+def new_folder(beside: Path) -> Path:
+    """ "comparison-2026-11-21", or with a number behind where that is taken. Raises nothing."""
+    name = f"comparison-{datetime.now(UTC):%Y-%m-%d}"
+    taken = (beside / name, *(beside / f"{name}-{n}" for n in range(2, 10_000)))
+    return next(path for path in taken if not path.exists())
+
+
+def resume(folder: Path, *, progress: Told = not_told, **settings: Any) -> Compared:
+    """Go on with a comparison that was stopped. Raises what `compare` raises."""
+    with Evidence.open(folder, writing=True) as evidence, LoadedOnce(**settings) as loaded:
+        run(evidence, entrants_again(evidence.plan, loaded), progress=progress)
+    return Compared(folder)
+
+
+def rerun(folder: Path, again: Path, *, progress: Told = not_told, **settings: Any) -> Again:
+    """The same plan once more, in a new folder, and both held together. Raises what `compare` raises."""
+    before = Evidence.open(folder)
+    toml = (folder / "plan.toml").read_bytes()
+    evidence = Evidence.open(again, writing=True) if (again / "plan.toml").exists() else Evidence.create(again, toml)
+    with evidence, LoadedOnce(**settings) as loaded:
+        if evidence.plan_digest != before.plan_digest:
+            raise EvaluationError(f"running {folder} again: {again} has another plan. Name another folder with --out.")
+        run(evidence, entrants_again(evidence.plan, loaded), progress=progress)
+    return compare_outcomes(before, Evidence.open(again))
