@@ -7,7 +7,8 @@ from pathlib import Path
 from ouvert.evaluation.lessons.filled import Filled
 from ouvert.evaluation.lessons.fillings import LESSONS
 from ouvert.evaluation.lessons.run import Run
-from ouvert.evaluation.report.page import POLICY, plain, style
+from ouvert.evaluation.report.document import Who
+from ouvert.evaluation.report.page import POLICY, plain, style, who
 from ouvert.evaluation.suites.catalog import cards
 from ouvert.evaluation.wording import Wording
 
@@ -70,7 +71,8 @@ def sections(run: Run, name: str, filled: Filled, level: str, words: Wording) ->
     yield section(words("sheet.idea"), idea)
     yield section(words("sheet.commands"), commands(run, words))
     picture = filled.figure.replace("<svg ", f'<svg aria-label="{escape(said["figure"])}" ', 1)
-    found = f"<figure>{picture}<figcaption>{plain(said['figure'])}</figcaption></figure>"
+    named = " ".join(who(Who(label, place)) for place, label in enumerate(run.labels))
+    found = f'<figure>{picture}<p class="key">{named}</p><figcaption>{plain(said["figure"])}</figcaption></figure>'
     yield section(words("sheet.figure"), found)
     yield section(words("sheet.questions"), questions(name, filled, level, words))
     votes = words.number(len(run.evidence.lines("votes")))
