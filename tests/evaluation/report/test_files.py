@@ -65,7 +65,7 @@ def test_the_short_report_says_the_sentences_and_links_into_the_page(made):
     assert short.count("](report.html#") > 5
     anchors = set(re.findall(r"report\.html#([\w-]+)", short))
     assert anchors <= set(re.findall(r'id="([\w-]+)"', made["report.html"]))
-    assert r"+45 points \[35; 55\]" in short
+    assert "+45 points \\[35;\u00a055\\]" in short
     assert "│" not in short
     assert "─●─" in short
     assert len(short) < 60_000

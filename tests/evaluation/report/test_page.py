@@ -118,7 +118,7 @@ def test_three_sentences_come_first_each_with_its_evidence(html):
     for sentence in sentences:
         assert 'href="#' in sentence
     assert "is better than" in sentences[0]
-    assert "+45 points [35; 55]" in sentences[0]
+    assert "+45 points [35;\u00a055]" in sentences[0]
     assert "could only have seen differences of about 12 points" in sentences[1]
     assert "does no better than guessing" in sentences[1]
     assert "29 s" in sentences[2]
@@ -161,6 +161,7 @@ def test_a_remote_contestant_leaves_the_machine_wherever_it_is_named():
         rows=(row("ladder", "en", "", True, score(SMALL, 0.2), score(AWAY, 0.9)),),
         pairs=(pair("ladder/en", "second_better", -0.7, 0, 70, names=(SMALL, AWAY), p=0.0, adjusted=0.0),),
         speeds=(), resources=(), calibrations=(), damages=(), efforts=(), bits=(), passes=(), votes=(),
+        limits={"remote": (AWAY,)},
     )  # fmt: skip
     html = written(material(values))
     named = re.findall(rf"<bdi>{AWAY}</bdi>(.{{0,40}})", html)
@@ -239,3 +240,20 @@ def test_without_matplotlib_the_command_that_installs_it_is_said(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(EvaluationError, match=r"pip install 'ouvert\[report\]'"):
         written(material())
+
+
+def test_the_suites_trivial_strategies_have_words_in_both_languages():
+    from ouvert.evaluation import cards, open_suite
+    from ouvert.evaluation.report.scores import guess_name
+    from ouvert.evaluation.wording import Wording
+
+    known = 0
+    for name in cards():
+        if cards()[name].kind != "generated":
+            continue
+        suite = open_suite(name)
+        for guess in suite.guesses(suite.items(suite.card.languages[0], 12, 1)):
+            french = guess_name(Wording("report", "fr"), guess)
+            assert french != f"({guess})", f"{name}: {guess!r} has no words under [guess] in texts/report.fr.toml"
+            known += 1
+    assert known > 5

@@ -142,8 +142,6 @@ def letters_of(name: str) -> str:
 def limits(material: Material, words: Wording) -> Section:
     """Which general limits hold here, with the rows that they concern."""
     found = dict(material.comparison.limits or {})
-    if remote := tuple(label for label in material.labels if material.where(label) == "remote"):
-        found["remote"] = remote
     items: list[Text] = []
     for key, concerned in found.items():
         names = [concern(material, words, name) for name in concerned]

@@ -66,7 +66,7 @@ def gain(words: Wording, pair: Pair, winner: str) -> str:
     difference, low, high = (
         (pair.difference, low, high) if winner == pair.first else (-pair.difference, -high, -low)
     )  # fmt: skip
-    ends = f"[{phrases.points(words, low, low < 0)}; {phrases.points(words, high, high < 0)}]"
+    ends = f"[{phrases.points(words, low, low < 0)};\u00a0{phrases.points(words, high, high < 0)}]"
     return words("found.gain", points=phrases.points(words, difference), interval=ends)
 
 

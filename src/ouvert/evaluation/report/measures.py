@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from ouvert.evaluation.comparison import Damage, Resources, Speed
+from ouvert.evaluation.comparison import Damage, Interval, Resources, Speed
 from ouvert.evaluation.report import charts, phrases
 from ouvert.evaluation.report.document import Badge, Block, Figure, Paragraph, Section, Table, TableRow, Text
 from ouvert.evaluation.report.material import Material
@@ -31,13 +31,13 @@ def name_of(material: Material, words: Wording, label: str) -> Text:
 
 
 def damage_cells(material: Material, words: Wording, each: Damage) -> tuple[Text, ...]:
-    flips = f"[{words.number(100 * each.flips_interval.low, 1)}; {words.number(100 * each.flips_interval.high, 1)}]"
+    flips = Interval(100 * each.flips_interval.low, 100 * each.flips_interval.high)
     return (
         name_of(material, words, each.contestant),
         (words(f"language.{each.language}"),),
         (words.number(each.tokens),),
         (f"{phrases.figure(words, each.divergence)} {phrases.ranged(words, each.divergence_interval)}",),
-        (f"{words.percent(each.flips, 1)} {flips}",),
+        (f"{words.percent(each.flips, 1)} {phrases.ranged(words, flips, 1)}",),
         (f"{phrases.figure(words, each.change)} {phrases.ranged(words, each.change_interval)}",),
     )
 

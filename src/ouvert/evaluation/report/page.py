@@ -117,7 +117,7 @@ def who(part: d.Who) -> str:
     leaves = f' <span class="badge leaves">{plain(part.leaves)}</span>' if part.leaves else ""
     mark = f'<span class="mark c{part.place % len(MARKS)}" aria-hidden="true">{MARKS[part.place % len(MARKS)]}</span>'
     kind = "who long" if len(part.label) > LONG_LABEL else "who"
-    return f'<span class="{kind}">{mark} <bdi>{plain(part.label)}</bdi>{leaves}</span>'
+    return f'<span class="{kind}">{mark}&nbsp;<bdi>{plain(part.label)}</bdi>{leaves}</span>'
 
 
 def paragraph(english: d.Paragraph, french: d.Paragraph) -> str:

@@ -50,12 +50,12 @@ def points(words: Wording, difference: float, signed: bool = True) -> str:
 
 def span(words: Wording, interval: Interval) -> str:
     """An interval of differences: [+30, +58]."""
-    return f"[{points(words, interval.low)}; {points(words, interval.high)}]"
+    return f"[{points(words, interval.low)};\u00a0{points(words, interval.high)}]"
 
 
 def shares(words: Wording, interval: Interval) -> str:
     """An interval of shares, in percent without the sign: [30; 58]."""
-    return f"[{words.number(100 * interval.low)}; {words.number(100 * interval.high)}]"
+    return f"[{words.number(100 * interval.low)};\u00a0{words.number(100 * interval.high)}]"
 
 
 def figure(words: Wording, value: float) -> str:
@@ -70,7 +70,7 @@ def ranged(words: Wording, interval: Interval, digits: int | None = None) -> str
     ends = [
         figure(words, each) if digits is None else words.number(each, digits) for each in (interval.low, interval.high)
     ]
-    return f"[{ends[0]}; {ends[1]}]"
+    return f"[{ends[0]};\u00a0{ends[1]}]"
 
 
 def seconds(words: Wording, value: float) -> str:

@@ -18,8 +18,9 @@ from ouvert.evaluation.report.document import (
 )
 from ouvert.evaluation.report.material import Material, anchor, pair_anchor
 from ouvert.evaluation.report.visible import one_line
-from ouvert.evaluation.wording import Wording
+from ouvert.evaluation.wording import Wording, catalogue
 
+SHORT_NAME = 16  # characters: such a name stays on one line
 PLOT = 50  # columns of a plot in letters
 
 
@@ -90,7 +91,7 @@ def score_table(material: Material, words: Wording, rows: Sequence[Row]) -> Tabl
         for row in rows
         for place, score in enumerate(row.scores)
     ]  # fmt: skip
-    return Table(words("scores.table"), tuple(head), tuple(lines), frozenset({2, 3, 4, 5}))
+    return Table(words("scores.table"), tuple(head), tuple(lines), frozenset({2, 3, 4}))
 
 
 def score_cells(material: Material, words: Wording, row: Row, score: RowScore) -> tuple[Text, ...]:
@@ -101,7 +102,7 @@ def score_cells(material: Material, words: Wording, row: Row, score: RowScore) -
         (right_of(words, row, score),),
         (words.percent(score.share),),
         (phrases.shares(words, score.interval),),
-        (words.percent(score.baseline), f" {guess_name(words, score.guess)}"),
+        (f"{words.percent(score.baseline)} {guess_name(words, score.guess)}",),
         said_of(words, score),
     )
 
@@ -113,8 +114,12 @@ def right_of(words: Wording, row: Row, score: RowScore) -> str:
 
 
 def guess_name(words: Wording, guess: str) -> str:
-    """The strategy that gets the baseline: "chance", or as its suite names it."""
-    return f"({words('scores.chance')})" if guess in ("", "chance") else f"({guess})"
+    """The strategy that gets the baseline, in our words where its suite's English name has some."""
+    texts, always = catalogue("report", words.language), guess.removeprefix("always ")
+    if always != guess and f"guess.{guess}" not in texts:
+        return f"({words('guess.always', what=always)})"
+    named = texts.get(f"guess.{guess or 'chance'}", guess)
+    return f"({named})" if len(named) > SHORT_NAME else f"({named})".replace(" ", "\u00a0")
 
 
 def said_of(words: Wording, score: RowScore) -> Text:
