@@ -110,7 +110,8 @@ def test_a_boaster_and_an_honest_contestant_are_told_apart():
 
 def test_probabilities_are_confidences_of_choices_and_of_short_answers():
     def likely(item, sample):
-        return scored(True), Outcome(logprobs=(math.log(0.6), math.log(0.2), math.log(0.1), math.log(0.1)))
+        logprobs = (math.log(0.6), math.log(0.2), math.log(0.1), math.log(0.1))
+        return scored(True, confidence=0.6), Outcome(logprobs=logprobs)
 
     def short(item, sample):
         return scored(True), Outcome(text="C", logprobs=(math.log(0.8), math.log(0.5)))

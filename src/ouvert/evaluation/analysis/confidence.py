@@ -6,7 +6,7 @@ from typing import Literal
 
 from ouvert.evaluation.analysis.marks import Mark, RowMarks
 from ouvert.evaluation.comparison import Calibration
-from ouvert.evaluation.item import Likelihood
+from ouvert.evaluation.item import Chat, Likelihood
 from ouvert.evaluation.statistics import (
     brier_score,
     calibration_error,
@@ -44,8 +44,8 @@ def _of_row(row: RowMarks) -> Iterator[Calibration]:
 
 
 def asked_confidence(mark: Mark) -> float | None:
-    """What it answered when it was asked how sure it is. Raises nothing."""
-    return mark.scores[0].confidence
+    """What it answered when it was asked how sure it is; None where nothing is written. Raises nothing."""
+    return mark.scores[0].confidence if isinstance(mark.item.ask, Chat) else None
 
 
 def token_confidence(mark: Mark) -> float | None:
