@@ -20,10 +20,14 @@ DIGESTS = {
     ("ladder", "en"): "239779847c6c9f23",
     ("ladder", "fr"): "2418dadb7cd7c58b",
     ("french", "fr"): "d803e70faef57a74",
-    ("needle", "en"): "673efcfa78974f8c",
-    ("needle", "fr"): "0906db1593e314ef",
+    ("needle", "en"): "31eede66cee7e81e",
+    ("needle", "fr"): "e39de57b91bb09c9",
+    ("obey", "en"): "de0ccdca01cd4645",
+    ("obey", "fr"): "94f18fa6b7a4b2e6",
     ("read", "en"): "94affd11562440ba",
     ("read", "fr"): "a62afb37825a92e5",
+    ("summary", "en"): "b5f80d9efef9a78c",
+    ("summary", "fr"): "fcbf5d598957629d",
     ("tools", "en"): "224cffe24cb659a9",
     ("tools", "fr"): "82d32be73ee3783a",
 }
@@ -37,12 +41,38 @@ def tool_call(item):
     return Outcome(calls=(Call(name=name, arguments=json.dumps(arguments)),)) if name else Outcome(text="I cannot.")
 
 
+def obedient(item):
+    """A text that keeps the instruction."""
+    values = item.expected
+    text = {
+        "words-at-most": "Hmm, yes, sky.",
+        "words-exactly": " ".join(["word"] * values.get("n", 0)),
+        "sentences": " ".join(["One can see it."] * values.get("n", 0)),
+        "lowercase": "it was there, in front of us.",
+        "uppercase": "IT WAS THERE, IN FRONT OF US.",
+        "include": f"Here are {values.get('first')} and {values.get('second')}.",
+        "avoid": "Very nice to see, always.",
+        "letter": "We can go, all of them." if values.get("letter") == "s" else "We try rhythms, then fly.",
+        "begin": f"{values.get('phrase')}, it was here.",
+        "end": f"It was here. {values.get('phrase')}",
+        "bullets": "\n".join(["- one more thing"] * values.get("n", 0)),
+        "numbered": "\n".join(f"{place}. one more thing" for place in range(1, values.get("n", 0) + 1)),
+        "title": "<<A title>>\nAnd the text below it.",
+        "json": json.dumps({values.get("first"): "some text", values.get("second"): "more text"}),
+    }
+    return text[item.group]
+
+
 # The right answer as one would give it, by suite.
 GOLD = {
     "french": lambda item: Outcome(logprobs=(-1.0, -2.0) if item.expected["right"] == 0 else (-2.0, -1.0)),
     "ladder": lambda item: Outcome(text=ladder.gold(item)),
     "needle": lambda item: Outcome(text=item.expected.get("number") or ", ".join(item.expected["numbers"])),
+    "obey": lambda item: Outcome(text=obedient(item)),
     "read": lambda item: Outcome(text=item.expected["answer"]),
+    "summary": lambda item: Outcome(
+        text=" ".join(f"There was also {each}." for each in item.expected["facts"].values())
+    ),
     "tools": tool_call,
 }
 
@@ -61,7 +91,7 @@ def each_language(suite, count):
     return [(language, items_of(suite.card.name, language, count)) for language in suite.card.languages]
 
 
-ONLY_FOR_GUESSES = {"request": "", "question": "", "kind": ""}
+ONLY_FOR_GUESSES = {"request": "", "question": "", "kind": "", "text": ""}
 
 
 def same_answer(item, other):
@@ -137,6 +167,8 @@ def test_the_right_answer_to_another_item_is_wrong(suite):
     for _, items in each_language(suite, 60):
         for item in items:
             for other in items:
+                if suite.card.name == "obey" and item.group not in ("include", "begin", "end", "json", "bullets"):
+                    continue  # one text may keep two instructions of a kind
                 if not same_answer(item, other) and other.form == item.form and other.group == item.group:
                     assert not suite.score(item, GOLD[suite.card.name](other)).right, (item.id, other.id)
 

@@ -13,6 +13,7 @@ from ouvert.evaluation.suites.language_data import language_data
 OTHERS = 2
 SEVERAL = 4
 STEPS = 3  # boxes between the one that is asked for and the number
+ASTRAY = 3  # other chains
 
 
 def draft(turn: Turn) -> Draft:
@@ -49,11 +50,13 @@ def several(turn: Turn, said: Mapping[str, Any], length: int) -> Draft:
 
 
 def variable(turn: Turn, said: Mapping[str, Any], length: int) -> Draft:
-    """A box holds what another holds, and so on; the sentences stand in any order. A second chain leads astray."""
-    names = turn.draw.some(said["needles"]["names"], 2 * (STEPS + 1))
-    codes = distinct_codes(turn.draw, 2)
-    chains = [chain(said, names[: STEPS + 1], codes[0]), chain(said, names[STEPS + 1 :], codes[1])]
-    sentences = scattered(turn.draw, hay(turn.draw, said, length), [each for both in chains for each in both])
+    """A box holds what another holds, and so on; the sentences stand in any order. Shorter chains lead astray."""
+    names = turn.draw.some(said["needles"]["names"], STEPS + 1 + 2 * ASTRAY)
+    codes = distinct_codes(turn.draw, 1 + ASTRAY)
+    needles = chain(said, names[: STEPS + 1], codes[0])
+    for place, code in enumerate(codes[1:]):
+        needles += chain(said, names[STEPS + 1 + 2 * place :][:2], code)
+    sentences = scattered(turn.draw, hay(turn.draw, said, length), needles)
     text = said["ask"]["variable"][turn.wording].format(text=" ".join(sentences), name=names[STEPS])
     return Draft(about=f"{names} {codes}", asks={"": question(text, 48)}, expected={"number": codes[0]})
 
