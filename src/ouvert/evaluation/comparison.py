@@ -197,6 +197,19 @@ class Damage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DamageRatio:
+    """How many times more a contestant's divergence is in `language` than in `beside`. The interval resamples the
+    windows of both, apart."""
+
+    contestant: str
+    reference: str
+    language: str
+    beside: str
+    ratio: float
+    interval: Interval
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EffortPoint:
     """One effort of one model, over the primaries: what thinking costs, and what it brings. Means a question."""
 
@@ -266,6 +279,7 @@ class Comparison:
     calibrations: tuple[Calibration, ...] = ()
     bits: tuple[Bits, ...] = ()
     damages: tuple[Damage, ...] = ()
+    damage_ratios: tuple[DamageRatio, ...] = ()
     efforts: tuple[EffortPoint, ...] = ()
     passes: tuple[PassAt, ...] = ()
     votes: tuple[Ranked, ...] = ()

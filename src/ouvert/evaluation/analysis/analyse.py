@@ -7,6 +7,7 @@ from typing import Any, cast
 from ouvert.evaluation.analysis.bits import bits_of
 from ouvert.evaluation.analysis.confidence import calibrations_of
 from ouvert.evaluation.analysis.connections import connections_of
+from ouvert.evaluation.analysis.damages import damage_ratios_of, damages_of, window_damages
 from ouvert.evaluation.analysis.efforts import efforts_of
 from ouvert.evaluation.analysis.limits import limits_of
 from ouvert.evaluation.analysis.marks import row_marks
@@ -33,10 +34,12 @@ def analyse(evidence: Evidence) -> Comparison:
     rows = [(each, row_of(each)) for each in marks]
     pairs = pairs_of(rows)
     votes = two_by_two(VoteFile(evidence.folder).votes(), evidence.plan.labels)
+    windows = window_damages(evidence.lines("damage"))
     found = Comparison(
         plan={}, contestants=(), rows=tuple(row for _, row in rows), pairs=pairs,
         calibrations=calibrations_of(marks), bits=bits_of(marks), efforts=efforts_of(marks, contestants),
-        passes=passes_of(marks), votes=ranks_of(votes),
+        passes=passes_of(marks), votes=ranks_of(votes), damages=damages_of(windows),
+        damage_ratios=damage_ratios_of(windows),
         limits=limits_of(rows, pairs, contestants, (), limits_of_votes(votes)),
         connections=connections_of(evidence.receipts()),
     )  # fmt: skip

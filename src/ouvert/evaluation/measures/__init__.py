@@ -1,0 +1,1 @@
+"""What is measured beside answers: what fewer bits cost."""
