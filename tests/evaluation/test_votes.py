@@ -124,7 +124,7 @@ def test_what_stands_in_the_place_of_the_file_is_not_opened(tmp_path, kind):
 
 @pytest.mark.parametrize(
     "changes",
-    [{"shown": ("a",), "answers": ("x",)}, {"verdict": "fourth"}, {"voter": "x" * 201}, {"seconds": -1},
+    [{"shown": ("a",), "answers": ("x",)}, {"verdict": "fourth"}, {"voter": "x" * 1001}, {"seconds": -1},
      {"reason": "x" * 2001}, {"answers": ("x",)}],
 )  # fmt: skip
 def test_what_is_no_vote_is_refused(changes):

@@ -37,7 +37,7 @@ async function respond(fake, { key, openedFrom, guest, scopes }, request, respon
   const path = url.pathname;
   if (!path.startsWith("/api/") && !path.startsWith("/v1/") && !path.startsWith("/ouvert/") && path !== "/tokenize") return sendPage(path, response);
   const hasKey = !key || request.headers.authorization === `Bearer ${key}`;
-  if (path === "/api/ui/session") return sendJson(response, 200, { opened_from: openedFrom, who: guest ? "guest" : scopes ? "key" : "owner", needs_key: !hasKey, reads_stored: hasKey && !guest, scopes: guest ? [] : (scopes ?? ["inspect", "edit"]) });
+  if (path === "/api/ui/session") return sendJson(response, 200, { opened_from: openedFrom, who: guest ? "guest" : scopes ? "key" : "owner", needs_key: !hasKey, reads_stored: hasKey && !guest, compares: false, scopes: guest ? [] : (scopes ?? ["inspect", "edit"]) });
   const isStored = path.startsWith("/api/ui/") && path !== "/api/ui/models";
   if (!hasKey || (guest && isStored)) return sendJson(response, 401, { error: { message: "a key is needed" } });
   const body = await readBody(request);

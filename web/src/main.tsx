@@ -5,7 +5,9 @@ import "@fontsource-variable/jetbrains-mono/wght.css";
 import "./base.css";
 import "./style.css";
 import "./look.css";
+import "./compare.css";
 import { App } from "./components/app";
+import { isComparing } from "./state/comparing";
 import { connect } from "./state/connecting";
 import { show } from "./state/conversations";
 import { language } from "./words";
@@ -18,5 +20,5 @@ effect(() => {
 const root = document.querySelector("#app");
 if (root) render(<App />, root);
 void connect().then(() => {
-  if (location.hash.length > 1) void show(location.hash.slice(1));
+  if (location.hash.length > 1 && !isComparing.value) void show(location.hash.slice(1));
 });

@@ -25,7 +25,7 @@ const texts = (conversation: Conversation | undefined) => conversation?.messages
 
 beforeEach(() => {
   [stored, written, answers] = [undefined, [], []];
-  session.value = { opened_from: "this_machine", who: "owner", needs_key: false, reads_stored: true, scopes: [] };
+  session.value = { opened_from: "this_machine", who: "owner", needs_key: false, reads_stored: true, compares: false, scopes: [] };
   current.value = say(emptyConversation({}), "first");
   vi.stubGlobal("fetch", async (_: string, { method, body }: { method: string; body?: string }) => {
     if (method === "PUT") await new Promise<void>((answer) => answers.push(answer));
@@ -82,7 +82,7 @@ test("a conversation that is to be deleted is not written again", async () => {
 });
 
 test("nothing is written for a reader for whom nothing is stored", async () => {
-  session.value = { opened_from: "unknown", who: "guest", needs_key: false, reads_stored: false, scopes: [] };
+  session.value = { opened_from: "unknown", who: "guest", needs_key: false, reads_stored: false, compares: false, scopes: [] };
   await save(current.value.id);
   expect([written, answers]).toEqual([[], []]);
 });

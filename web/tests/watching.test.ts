@@ -10,7 +10,7 @@ import { joined, type Watched } from "../src/watched";
 
 const DENSE: ModelRecord = { id: "smollm2", family: "llama", parameters: 135, state: "loaded" };
 const MIXTURE: ModelRecord = { ...DENSE, id: "gpt-oss:20b", experts: true };
-const owner = { opened_from: "this_machine", who: "owner", needs_key: false, reads_stored: true, scopes: ["inspect", "edit"] } satisfies Session;
+const owner = { opened_from: "this_machine", who: "owner", needs_key: false, reads_stored: true, compares: false, scopes: ["inspect", "edit"] } satisfies Session;
 
 beforeEach(() => {
   session.value = owner;

@@ -3,6 +3,7 @@ import { expect, test } from "vitest";
 import { bytes, duration, language, LANGUAGES, number, preferredLanguage } from "../src/words";
 import { en } from "../src/words/en";
 import { fr } from "../src/words/fr";
+import { COMPARE } from "../src/words/compare";
 import { LOOK } from "../src/words/look";
 
 const files = (folder: string): string[] =>
@@ -14,6 +15,7 @@ const code = files("src").filter((path) => /\.tsx?$/.test(path) && !path.include
 test("French says everything English says", () => {
   expect(Object.keys(fr)).toEqual(Object.keys(en));
   expect(Object.keys(LOOK.fr)).toEqual(Object.keys(LOOK.en));
+  expect(Object.keys(COMPARE.fr)).toEqual(Object.keys(COMPARE.en));
   for (const [name, value] of Object.entries(LOOK.en)) if (typeof value === "object") expect(Object.keys(LOOK.fr[name as keyof typeof LOOK.fr])).toEqual(Object.keys(value));
   expect(fr.suggestions.length).toBe(en.suggestions.length);
   for (const names of ["effortNames", "endNames", "samplingNames", "taglines", "faults"] as const) expect(Object.keys(fr[names])).toEqual(Object.keys(en[names]));
@@ -26,14 +28,14 @@ const sentences = (value: unknown): string[] =>
   : Object.values(value as object).flatMap(sentences);
 
 test("French is set as French is: narrow no-break spaces, curly apostrophes, decimal commas", () => {
-  const said = [...sentences(fr), ...sentences(LOOK.fr)];
+  const said = [...sentences(fr), ...sentences(LOOK.fr), ...sentences(COMPARE.fr)];
   expect(said.length).toBeGreaterThan(200);
   expect(said.filter((each) => /[^\u202f\d/] ?[;!?»]|[^\u202f]:(?!\/)|«[^\u202f]/u.test(each))).toEqual([]);
   expect(said.filter((each) => /'|"|\d\.\d| {2}/.test(each))).toEqual([]);
 });
 
 test("a French reader finds none of the words that were translated one by one", () => {
-  const said = [...sentences(fr), ...sentences(LOOK.fr)].join("\n");
+  const said = [...sentences(fr), ...sentences(LOOK.fr), ...sentences(COMPARE.fr)].join("\n");
   for (const odd of ["défaut propre", "Revenir", "octets", "Vos mots", "Renvoyer", "Une autre réponse", "la plus longue", "Consigne\n", "Segmenteur", "Coupé à", "Garder ce qui tient", "sont gardés", "tout juste", "par lui-même", "Comme le système", "Ignorer", "Enter", "Shift", "Esc", "empaqueté", "Gabarit"]) {
     expect(said).not.toContain(odd);
   }
@@ -49,9 +51,14 @@ test("of what is said inside a model, nothing was left in English", () => {
   expect(alike.sort()).toEqual(["attention", "attribution", "experts", "logit"]);
 });
 
+test("where answers are compared, nothing was left in English", () => {
+  const alike = Object.entries(COMPARE.en).filter(([name, value]) => typeof value === "string" && COMPARE.fr[name as keyof typeof COMPARE.fr] === value).map(([name]) => name);
+  expect(alike.sort()).toEqual(["rating"]);
+});
+
 test("every sentence is used", () => {
   const asked = new Set([...code.matchAll(/\b(?:say|value)\.(\w+)/g)].map((match) => match[1]));
-  expect(Object.keys(LOOK.en).filter((name) => !asked.has(name))).toEqual([]);
+  expect([...Object.keys(LOOK.en), ...Object.keys(COMPARE.en)].filter((name) => !asked.has(name))).toEqual([]);
   const unused = Object.keys(en).filter((name) => !asked.has(name) && !code.includes(`"${name}"`) && !/Hint$|^effortNames$/.test(name));
   expect(unused).toEqual([]);
 });

@@ -26,6 +26,7 @@ from ouvert.evaluation.purposes import PURPOSES
 from ouvert.evaluation.report.write import report
 from ouvert.evaluation.rerun import Again, Difference, compare_outcomes
 from ouvert.evaluation.run import Progress, run, score
+from ouvert.evaluation.standings import Standings, standings
 from ouvert.evaluation.suites.catalog import cards, open_suite
 from ouvert.evaluation.suites.suite import Card, Suite
 from ouvert.evaluation.votes import Vote, VoteFile, VoteVerdict
@@ -64,6 +65,7 @@ __all__ = [
     "Scored",
     "Sending",
     "ServerContestant",
+    "Standings",
     "Suite",
     "Text",
     "Vote",
@@ -98,5 +100,6 @@ __all__ = [
     "run",
     "score",
     "sending",
+    "standings",
     "write_lessons",
 ]

@@ -21,8 +21,8 @@ from ouvert.store import open_regular
 VOTES = "votes.jsonl"
 LOCK = ".votes.lock"
 PATIENCE = 10.0  # seconds to wait for others that are adding: each needs a few milliseconds
-LONGEST_LINE = 1 << 15  # bytes; nothing that is written here comes near
-LONGEST_LABEL, LONGEST_REASON = 200, 2000  # characters
+LONGEST_LINE = 1 << 16  # bytes; nothing that is written here comes near
+LONGEST_LABEL, LONGEST_REASON = 1000, 2000  # characters
 MOST_SHOWN = 4
 
 # Which answer was the best, from the left; or none was better; or all were bad.

@@ -1,4 +1,5 @@
 import { useEffect } from "preact/hooks";
+import { isComparing } from "../state/comparing";
 import { currentFetch, shareOf } from "../state/fetching";
 import { model } from "../state/models";
 import { announcement, notice } from "../state/notices";
@@ -6,8 +7,10 @@ import { current } from "../state/open-conversations";
 import { host, where } from "../state/session";
 import { focusComposer, panel, sidebarShown } from "../state/view";
 import { percent, words } from "../words";
+import { compared } from "../words/compare";
 import { listenToBrowser } from "./browser-events";
 import { Button } from "./button";
+import { ComparePage } from "./comparing/compare-page";
 import { Composer } from "./composer/composer";
 import { Icon } from "./icons";
 import { Messages } from "./messages/messages";
@@ -18,29 +21,49 @@ import { TopBar } from "./top-bar";
 export function App() {
   useEffect(listenToBrowser, []);
   useEffect(() => {
-    document.title = current.value.title ? `${current.value.title} · Ouvert` : "Ouvert";
-  }, [current.value.title]);
+    const title = isComparing.value ? compared.value.sideBySide : current.value.title;
+    document.title = title ? `${title} · Ouvert` : "Ouvert";
+  }, [current.value.title, isComparing.value, compared.value]);
   return (
     <div class={sidebarShown.value ? "app with-sidebar" : "app"}>
-      <SkipLink />
+      {!isComparing.value && <SkipLink />}
       <Sidebar />
       {sidebarShown.value && <div class="veil only-narrow" onClick={() => (sidebarShown.value = false)} />}
       <main>
         <TopBar />
-        <ToyWarning />
-        <Messages />
-        <div class="foot">
-          <NoticeBar />
-          <FetchLine />
-          <Composer />
-          <p class={where.value === "open" ? "tagline open" : "tagline"}>{words.value.taglines[where.value](host)}</p>
-        </div>
+        {isComparing.value ? <Comparing /> : <Conversing />}
       </main>
       <div class="off-screen" role="status" aria-live="polite">
         {announcement.value}
       </div>
       <Panels />
     </div>
+  );
+}
+
+function Conversing() {
+  return (
+    <>
+      <ToyWarning />
+      <Messages />
+      <div class="foot">
+        <NoticeBar />
+        <FetchLine />
+        <Composer />
+        <p class={where.value === "open" ? "tagline open" : "tagline"}>{words.value.taglines[where.value](host)}</p>
+      </div>
+    </>
+  );
+}
+
+function Comparing() {
+  return (
+    <>
+      <ComparePage />
+      <div class="foot">
+        <NoticeBar />
+      </div>
+    </>
   );
 }
 

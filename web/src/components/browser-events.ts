@@ -1,3 +1,4 @@
+import { followAddress, isComparing } from "../state/comparing";
 import { show } from "../state/conversations";
 import { current } from "../state/open-conversations";
 import { onShortcut } from "./shortcuts";
@@ -18,8 +19,9 @@ export function listenToBrowser(): () => void {
 }
 
 function showConversationOfAddress(): void {
+  void followAddress();
   const id = location.hash.slice(1);
-  if (id && id !== current.value.id) void show(id);
+  if (id && !isComparing.value && id !== current.value.id) void show(id);
 }
 
 /** Paper shows all of a question. */

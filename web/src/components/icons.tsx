@@ -1,6 +1,7 @@
 /** Line icons, drawn for this page on a grid of 24. They say nothing to screen readers: the buttons around them do. */
 const LINES = {
   menu: "M4 7h16M4 12h16M4 17h10",
+  columns: "M4 5h7v14H4zM13 5h7v14h-7z",
   plus: "M12 5v14M5 12h14",
   search: "M10.5 4a6.5 6.5 0 1 0 0 13a6.5 6.5 0 1 0 0-13M15.5 15.5L20 20",
   settings: "M4 7h9M19 7h1M4 17h1M11 17h9M16 4.5a2.5 2.5 0 1 0 0 5a2.5 2.5 0 1 0 0-5M8 14.5a2.5 2.5 0 1 0 0 5a2.5 2.5 0 1 0 0-5",

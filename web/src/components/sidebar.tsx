@@ -1,10 +1,12 @@
 import type { Summary } from "../server/conversations";
+import { ADDRESS, isComparing } from "../state/comparing";
 import { listing, searchQuery } from "../state/conversation-list";
 import { show, startNew } from "../state/conversations";
 import { current, generations } from "../state/open-conversations";
-import { isKeyNeeded, storesConversations } from "../state/session";
-import { panel, sidebarShown } from "../state/view";
+import { compares, isKeyNeeded, storesConversations } from "../state/session";
+import { hideSidebarIfNarrow, panel, sidebarShown } from "../state/view";
 import { words } from "../words";
+import { compared } from "../words/compare";
 import { Button } from "./button";
 import { Icon, Mark } from "./icons";
 
@@ -22,6 +24,12 @@ export function Sidebar() {
         <Icon name="plus" />
         <span>{say.newConversation}</span>
       </button>
+      {compares.value && (
+        <a class="new" href={ADDRESS} aria-current={isComparing.value ? "page" : undefined} onClick={hideSidebarIfNarrow}>
+          <Icon name="columns" />
+          <span>{compared.value.sideBySide}</span>
+        </a>
+      )}
       <Search />
       <List />
       <footer>
@@ -107,7 +115,7 @@ function Entry({ summary }: { summary: Summary }) {
   const say = words.value;
   const { id, message, excerpt } = summary;
   const title = summary.title || say.untitled;
-  const isCurrent = current.value.id === id;
+  const isCurrent = !isComparing.value && current.value.id === id;
   const isSearch = searchQuery.value !== "";
   return (
     <li class={isCurrent ? "entry current" : "entry"}>

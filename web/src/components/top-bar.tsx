@@ -1,7 +1,9 @@
 import { toMarkdown } from "../conversation";
+import { isComparing } from "../state/comparing";
 import { current } from "../state/open-conversations";
 import { sidebarShown } from "../state/view";
 import { words } from "../words";
+import { compared } from "../words/compare";
 import { Button } from "./button";
 import { download, fileName } from "./download";
 
@@ -15,6 +17,15 @@ export function TopBar() {
         expanded={sidebarShown.value}
         onClick={() => (sidebarShown.value = !sidebarShown.value)}
       />
+      {isComparing.value ? <h1 class="conversation-title">{compared.value.sideBySide}</h1> : <Title />}
+    </header>
+  );
+}
+
+function Title() {
+  const say = words.value;
+  return (
+    <>
       <h1 class="conversation-title">{current.value.title || <span class="off-screen">{say.newConversation}</span>}</h1>
       {current.value.messages.length > 0 && (
         <>
@@ -22,7 +33,7 @@ export function TopBar() {
           <Button icon="file" label={say.exportJson} onClick={downloadJson} />
         </>
       )}
-    </header>
+    </>
   );
 }
 

@@ -1,4 +1,4 @@
-/** Text as tokens, each shaded or underlined by a share: one stop for Tab, arrow keys from token to token. */
+/** Text as tokens, each shaded or underlined by a share, or tinted by what is for and against it: one stop for Tab, arrow keys from token to token. */
 import { Fragment } from "preact";
 import { useLayoutEffect, useRef } from "preact/hooks";
 import { cividis } from "./cividis";
@@ -7,7 +7,7 @@ import { moveInLine } from "./moves";
 export interface ShownToken {
   text: string;
   said: string; // the token and its number, in words
-  share: number | null; // 0 to 1; null: no number is known for it
+  share: number | null; // 0 to 1; "balance": 0.5 is even; null: no number is known for it
   channel?: string | undefined; // which part of the answer it belongs to
   isBracket?: "from" | "to" | undefined; // a window begins or ends here
 }
@@ -15,7 +15,7 @@ export interface ShownToken {
 interface TokenTextProps {
   name: string;
   tokens: ShownToken[];
-  drawn: "shade" | "underline" | "plain";
+  drawn: "shade" | "underline" | "balance" | "plain";
   at: number | undefined; // the token that is selected
   onMove: (index: number) => void;
   onHover?: (index: number | undefined) => void;
@@ -79,8 +79,17 @@ export function visible(text: string): string {
 
 function styleOf({ share }: ShownToken, drawn: TokenTextProps["drawn"]): Record<string, string> {
   if (share === null || drawn === "plain") return {};
+  if (drawn === "balance") return tint(2 * share - 1);
   const { background, ink } = cividis(share);
   if (drawn === "shade") return { backgroundColor: background, color: ink };
   // The less likely, the thicker: it can be read without colours.
   return { borderBottomColor: background, borderBottomWidth: `${(1 + 4 * (1 - share)).toFixed(1)}px` };
+}
+
+/** From -1 to 1: two colours, and two kinds of line for who does not see them. */
+function tint(balance: number): Record<string, string> {
+  const [colour, line] = balance < 0 ? ["--against", "dotted"] : ["--for", "solid"];
+  const strength = Math.min(1, Math.abs(balance));
+  if (strength < 0.05) return {};
+  return { backgroundColor: `color-mix(in srgb, var(${colour}) ${(100 * strength).toFixed(0)}%, transparent)`, borderBottom: `${(3 * strength).toFixed(1)}px ${line} currentColor` };
 }

@@ -4,12 +4,14 @@ import { json, request } from "./http";
 /** What keys must be granted: to look inside a model, and to change it for an answer. The owner may do both. */
 export type Scope = "inspect" | "edit";
 
-/** From where the page was opened, and what the reader may do. `reads_stored`: their conversations are stored. */
+/** From where the page was opened, and what the reader may do. `reads_stored`: their conversations are stored.
+ * `compares`: answers can be compared here. */
 export interface Session {
   opened_from: OpenedFrom;
   who: "owner" | "key" | "guest" | "nobody";
   needs_key: boolean;
   reads_stored: boolean;
+  compares: boolean;
   scopes: Scope[];
 }
 

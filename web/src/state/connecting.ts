@@ -1,5 +1,6 @@
 /** The page connects to its server: first who asks, and from where; then what may be shown to them. */
 import { getSession } from "../server/session";
+import { followAddress } from "./comparing";
 import { refreshList } from "./conversation-list";
 import { lookForFetches } from "./fetching";
 import { refreshModels } from "./models";
@@ -13,5 +14,5 @@ export async function connect(): Promise<void> {
     showError(problem);
   }
   if (session.value?.needs_key) isKeyNeeded.value = true;
-  else await Promise.all([refreshModels(), refreshList(), lookForFetches()]);
+  else await Promise.all([refreshModels(), refreshList(), lookForFetches(), followAddress()]);
 }

@@ -12,5 +12,7 @@ export const storesConversations = computed(() => session.value?.reads_stored ??
 export const isOwner = computed(() => session.value?.who === "owner");
 export const mayInspect = computed(() => session.value?.scopes.includes("inspect") ?? false);
 export const mayEdit = computed(() => session.value?.scopes.includes("edit") ?? false);
+/** Whether this server has answers to compare. */
+export const compares = computed(() => session.value?.compares ?? false);
 export const where = computed(() => whereIs(session.value?.opened_from, location));
 export const host = location.hostname;

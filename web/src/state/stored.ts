@@ -82,3 +82,7 @@ addEventListener("storage", ({ key: name, newValue }) => {
   if (name === WATCHING) watching.value = storedWatching();
   if (name === TITLES) titlesByModel.value = newValue !== "off";
 });
+
+/** The label of a reader who votes on answers; gone with the tab, for machines that several people use. */
+export const voter = signal(sessionStorage.getItem("ouvert.voter") ?? "");
+effect(() => sessionStorage.setItem("ouvert.voter", voter.value));

@@ -1,4 +1,4 @@
-"""`ouvert compare A B`: the same questions to several models, and what can be shown. `resume`, `rerun`, `score` DIR."""
+"""`ouvert compare A B`: the same questions to several models, what can be shown, and what is done with the folder."""
 
 import argparse
 import json
@@ -21,7 +21,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         f"{SUMMARY} The plan is locked before the first answer; killed, the comparison goes on where it was. "
         "`ouvert compare A B` compares; `ouvert compare resume DIR` goes on, `rerun DIR` asks everything again and "
-        "compares bit for bit, `score DIR` scores anew without asking."
+        "compares bit for bit, `score DIR` scores anew without asking, `open DIR` shows answers side by side in the "
+        "page and takes votes, `votes DIR` says what these show."
     )
     words = parser.add_argument(
         "named",
@@ -49,6 +50,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     shown.add_argument("--json", action="store_true", help="print one JSON object instead of text")
     shown.add_argument("--watts-measured", type=float, metavar="W", help="what a meter at the plug shows")
     add_settings(shown, "compare.tariff", "compare.machine_price")
+    page = parser.add_argument_group("where the page is (open)")
+    page.add_argument("--host", default="127.0.0.1", metavar="ADDRESS",
+                      help="address to listen at (127.0.0.1); any but this machine's own needs a key")  # fmt: skip
+    page.add_argument("--port", type=port, default=0, metavar="N", help="port to listen at (any free one)")
+    page.add_argument("--name", dest="names", action="append", default=[], metavar="NAME",
+                      help="a host name by which others call it; repeatable")  # fmt: skip
+    page.add_argument("--no-browser", action="store_true", help="say the address, and open no browser")
     computed = parser.add_argument_group("how it is computed")
     add_settings(computed, "threads", "context", "exact", "cache", "memory")
 
@@ -128,8 +136,26 @@ def score(args: argparse.Namespace, folder: Path) -> int:
     return 0
 
 
+def show(args: argparse.Namespace, folder: Path) -> int:
+    """In the page, until it is told to stop."""
+    from ouvert.cli.comparing_live import Live, open_in_page
+
+    computing = {name: getattr(args, name) for name in ("threads", "context", "exact", "cache")}
+    live = Live(
+        host=args.host, port=args.port, names=tuple(args.names), browser=not args.no_browser, memory=args.memory,
+        computing=computing,
+    )  # fmt: skip
+    return open_in_page(folder, live)
+
+
+def votes(args: argparse.Namespace, folder: Path) -> int:
+    from ouvert.cli.comparing_live import show_votes
+
+    return show_votes(folder, as_json=args.json)
+
+
 # Words that are no models: what is done with the folder of a comparison.
-ACTIONS = {"resume": resume, "rerun": rerun, "score": score}
+ACTIONS = {"resume": resume, "rerun": rerun, "score": score, "open": show, "votes": votes}
 
 
 # --- what they share ---
@@ -222,6 +248,12 @@ def seconds(text: str) -> float:
 def positive(text: str) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= 100:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to 100")
+    return int(text)
+
+
+def port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port, a whole number from 0 to 65535")
     return int(text)
 
 

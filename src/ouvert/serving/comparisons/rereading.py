@@ -27,7 +27,7 @@ class Reader:
 
     def scores(self, ids: Sequence[int], top: int) -> list[Token]:
         """Of each of these tokens behind the prompt. Raises EngineError where they do not fit."""
-        return self.model.score([*self.prompt_ids, *ids], top)[len(self.prompt_ids) - 1 :]
+        return self.model.reread(self.prompt_ids, ids, top)
 
 
 def share_ids(one: Model, other: Model) -> bool:
