@@ -12,7 +12,6 @@ from ouvert.evaluation.suites.suite import Guess
 from ouvert.evaluation.suites.summary.texts import said
 
 MORE = 1.25  # an answer may be so many times as long as asked for: nobody counts exactly
-LEAST = 2  # words for each value that is mentioned: fewer are a list, not a text
 NUMBER = re.compile(r"[0-9]+(?:[,\u202f\u00a0 ][0-9]{3})*")
 SENTENCE = re.compile(r"(?<=[.!?])\s+")
 
@@ -20,7 +19,7 @@ SENTENCE = re.compile(r"(?<=[.!?])\s+")
 def score(item: Item, outcome: Outcome) -> Score:
     """(facts kept - things invented) / facts, at least 0; right if all are kept and nothing is invented.
 
-    0 for what is no summary: more words than asked for and a quarter, or fewer than two for each value.
+    0 for what is no summary: more words than asked for and a quarter, or fewer words in small letters than values.
     """
     text, facts = outcome.text, item.expected["facts"]
     kept = sum(has(text, value, item.language) for value in facts.values())
@@ -28,8 +27,8 @@ def score(item: Item, outcome: Outcome) -> Score:
     words = len(text.split())
     if words > MORE * item.expected["words"]:
         return Score(value=0.0, right=False, note=f"{words} words, of {item.expected['words']}")
-    if words < LEAST * (kept + invented):
-        return Score(value=0.0, right=False, malformed=True, note=f"{words} words: a list of values")
+    if sum(word[0].islower() for word in text.split()) < kept + invented:
+        return Score(value=0.0, right=False, malformed=True, note="a list of values")
     share = max(0.0, (kept - invented) / len(facts))
     lost = len(facts) - kept
     return Score(
