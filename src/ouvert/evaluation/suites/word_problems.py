@@ -40,12 +40,13 @@ def problem_items(
 ) -> tuple[Item, ...]:
     """The first `count` of the order that the seed decides. Raises nothing."""
     return tuple(
-        _item(suite, language, problem, wording_at(position, len(INSTRUCTIONS[language])))
+        problem_item(suite, language, problem, wording_at(position, len(INSTRUCTIONS[language])))
         for position, problem in enumerate(in_turns(problems, seed, lambda each: each.id)[: max(count, 0)])
     )
 
 
-def _item(suite: str, language: Languages, problem: Problem, wording: int) -> Item:
+def problem_item(suite: str, language: Languages, problem: Problem, wording: int) -> Item:
+    """One story, in one of three wordings. Raises nothing."""
     return Item(
         suite=suite,
         id=problem.id,
