@@ -1,7 +1,7 @@
 """What may be said of two contestants: the demanded proofs, on scripted contestants, seeded."""
 
 import pytest
-from tests.evaluation.analysis.in_memory import OneRow, always, by_luck, compared, drawn, scored, the_first
+from tests.evaluation.analysis.in_memory import OneRow, OneSuite, always, by_luck, compared, drawn, scored, the_first
 
 from ouvert.evaluation import Outcome, Score
 from ouvert.evaluation.statistics import items_for
@@ -72,6 +72,24 @@ def test_chance_is_the_floor_where_no_strategy_is_better():
     row = OneRow(n=40, card={"chance": {"": 0.5}}, guesses_right={"says no": lambda item: int(item.id) < 16})
     [score] = compared([row], {"one": the_first(22)}).rows[0].scores
     assert (score.baseline, score.guess, score.floor) == (0.5, "chance", True)
+
+
+@pytest.mark.parametrize(("n", "groups"), [(8, 8), (40, 8), (120, 4)])
+def test_a_strategy_does_not_know_the_answer_of_the_item_that_it_guesses(monkeypatch, n, groups):
+    row = OneRow(n=n, facts={"group": lambda n: str(n % groups), "expected": lambda n: {"answer": n // groups % 7}})
+
+    def commonest(suite, items):
+        def guess(item):
+            answers = [each.expected["answer"] for each in items if each.group == item.group]
+            best = max(sorted(set(answers)), key=answers.count, default=None)
+            return Outcome(text="right" if best == item.expected["answer"] else "wrong")
+
+        return {"the commonest answer": guess}
+
+    monkeypatch.setattr(OneSuite, "guesses", commonest)
+    [score] = compared([row], {"half": the_first(n // 2)}).rows[0].scores
+    assert score.baseline < 0.3
+    assert not score.floor
 
 
 def test_a_declared_primary_shows_45_points_that_holm_over_all_rows_would_hide():

@@ -24,7 +24,7 @@ def limits_of(
     holds: dict[str, Callable[[RowMarks, Row], bool]] = {
         "floors": lambda marks, row: any(score.floor for score in row.scores),
         "few_items": lambda marks, row: row.row in coarse or (row.row not in compared and _few(row)),
-        "few_clusters": lambda marks, row: len({item.cluster or item.id for item in marks.items}) < FEW_CLUSTERS,
+        "few_clusters": lambda marks, row: _few_clusters(marks),
         "one_wording": lambda marks, row: bool(row.scores) and len({item.wording for item in marks.items}) < 2,
         "public": lambda marks, row: marks.suite.card.kind in ("package", "folder"),
         "letter_bias": lambda marks, row: any(score.biased for score in row.scores),
@@ -41,3 +41,9 @@ def limits_of(
 
 def _few(row: Row) -> bool:
     return any(score.n < FEW_ITEMS for score in row.scores)
+
+
+def _few_clusters(marks: RowMarks) -> bool:
+    """Few items alone are said as such."""
+    count = len({item.cluster or item.id for item in marks.items})
+    return count < FEW_CLUSTERS and (count < len(marks.items) or marks.planned.kind == "text")

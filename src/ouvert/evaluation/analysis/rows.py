@@ -1,13 +1,17 @@
 """Scores of each contestant in a row, beside what guessing gets."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from ouvert.evaluation.analysis.letters import biased_letter, chosen_letters
 from ouvert.evaluation.analysis.marks import Mark, RowMarks
 from ouvert.evaluation.analysis.shares import interval_of, mean_of
 from ouvert.evaluation.comparison import GroupScore, Interval, Row, RowScore
+from ouvert.evaluation.item import Item
+from ouvert.evaluation.suites.suite import Guess
 
 CHANCE = "chance"
+FOLDS = 5
 
 
 def row_of(row: RowMarks) -> Row:
@@ -26,15 +30,39 @@ def row_of(row: RowMarks) -> Row:
 
 
 def baseline_of(row: RowMarks) -> tuple[float, str]:
-    """The better of chance and of the best trivial strategy on these items, and its name. Raises nothing."""
+    """The better of chance and of the best trivial strategy on these items, and its name. Raises nothing.
+
+    Strategies may look at what is usually right ("the commonest answer"), but not at the item that they answer: each is
+    made from the items of other folds. Else, with few items of many groups, each item would be the commonest.
+    """
     chance = row.suite.card.chance.get(row.planned.form)
     found = {} if chance is None else {CHANCE: chance}
-    for name, guess in row.suite.guesses(row.items).items():
-        scores = [row.suite.score(item, guess(item)) for item in row.items]
-        found[name] = mean_of([score.value if row.planned.graded else float(score.right) for score in scores])
+    scores: dict[str, list[float]] = {}
+    folds = folds_of(row.items)
+    for fold in sorted(set(folds)):
+        known = [item for item, place in zip(row.items, folds, strict=True) if place != fold]
+        asked = [item for item, place in zip(row.items, folds, strict=True) if place == fold]
+        for name, guess in row.suite.guesses(known).items():
+            scores.setdefault(name, []).extend(_guessed(row, guess, item) for item in asked)
+    found |= {name: sum(each) / len(row.items) for name, each in scores.items()}
     # Of several as good, the first: chance before strategies.
     best = max(found, key=lambda name: found[name], default=CHANCE)
     return found.get(best, 0.0), best
+
+
+def folds_of(items: Sequence[Item]) -> list[int]:
+    """A number below FOLDS for each item: those of a group take turns. Raises nothing."""
+    seen: Counter[str] = Counter()
+    folds = []
+    for item in items:
+        folds.append(seen[item.group] % FOLDS)
+        seen[item.group] += 1
+    return folds
+
+
+def _guessed(row: RowMarks, guess: Guess, item: Item) -> float:
+    score = row.suite.score(item, guess(item))
+    return score.value if row.planned.graded else float(score.right)
 
 
 def score_of(row: RowMarks, label: str, baseline: float, guess: str) -> RowScore:
