@@ -48,6 +48,19 @@ def test_a_folder_gets_every_file_and_a_manifest_over_them(evidence):
     assert (evidence.folder / "report.md").read_text(encoding="utf-8").startswith("# Comparaison")
 
 
+def test_a_model_that_was_named_by_its_file_is_shown_without_its_folders(tmp_path, monkeypatch):
+    made_up_suites(monkeypatch)
+    monkeypatch.setattr(import_module("ouvert.evaluation.report.gather"), "licences_of", lambda names: ())
+    label = "/home/somebody/models/strong.gguf"
+    contestants = Scripted(label, luck("strong", 0.9)), Scripted("weak", luck("weak", 0.3))
+    folder = made_up_comparison(tmp_path / "c", contestants)
+    report(folder)
+    for name in ("report.html", "report.md", "report.ipynb"):
+        text = (folder.folder / name).read_text(encoding="utf-8")
+        assert "strong.gguf" in text
+        assert "somebody" not in text
+
+
 def test_the_same_folder_gives_the_same_bytes(evidence):
     report(evidence)
     first = {name: (evidence.folder / name).read_bytes() for name in (*FILES, "manifest.json")}

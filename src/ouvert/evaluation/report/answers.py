@@ -160,13 +160,13 @@ def said(material: Material, words: Wording, label: str, given: Given, item: Ite
     if given.outcome.reason == "length":
         notes.append(words("answers.cut"))
     text = answer(given.outcome, item)
-    shown = cut(words, text, room) if text else Data(words("answers.empty"))
+    shown = cut(words, text, room) if text else Data("", words("answers.empty"))
     return Said(material.who(words, label), badge, shown, tuple(notes))
 
 
 def cut(words: Wording, text: str, room: int) -> Data:
     short, left = shortened(text, room)
-    return Data(short + (words("answers.more", n=words.number(left)) if left else ""))
+    return Data(short, words("answers.more", n=words.number(left)) if left else "")
 
 
 def question(item: Item) -> str:

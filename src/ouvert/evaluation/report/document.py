@@ -26,9 +26,11 @@ class Strong:
 
 @dataclass(frozen=True, slots=True)
 class Data:
-    """What a file or a model says: digests, names, commands, answers. It has no language."""
+    """What a file or a model says: digests, names, commands, answers. It has no language. `left` is ours: how much of
+    it is not shown, or that it is empty."""
 
     text: str
+    left: str = ""
 
 
 @dataclass(frozen=True, slots=True)

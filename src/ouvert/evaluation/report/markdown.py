@@ -4,7 +4,7 @@ Links lead into report.html, which lies beside it. What contestants say stands i
 """
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from ouvert.evaluation.report import document as d
 from ouvert.evaluation.report.document import MARKS
@@ -117,11 +117,13 @@ def examples(block: d.Examples) -> str:
 
 def example(block: d.Examples, each: d.Example) -> str:
     expected = [f"{escaped(block.expected)}: {code(each.expected.text)}"] if each.expected.text else []
-    answers: Iterable[str] = (
-        f"{inline(said.who)} {inline(said.badge)}\n\n{fenced(said.text.text)}" for said in each.answers
-    )  # fmt: skip
-    return "\n\n".join([f"{escaped(block.question)} {code(each.name.text)}", fenced(each.question.text), *expected,
-                        *answers])  # fmt: skip
+    answers = [f"{inline(said.who)} {inline(said.badge)}\n\n{fenced_data(said.text)}" for said in each.answers]
+    asked = f"{escaped(block.question)} {code(each.name.text)}"
+    return "\n\n".join([asked, fenced_data(each.question), *expected, *answers])
+
+
+def fenced_data(data: d.Data) -> str:
+    return fenced(data.text + data.left)
 
 
 def commands(block: d.Commands) -> str:

@@ -31,12 +31,12 @@ def page(english: d.Document, french: d.Document, first: Language) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
         '<meta name="color-scheme" content="light dark"><meta name="referrer" content="no-referrer">',
         f"<title>{plain(shown.title)}</title>\n<style>\n{style()}</style></head>\n<body>\n",
-        switch(first),
-        f"<main>\n<header><h1>{twice(*(plain(each.title) for each in both))}</h1>",
+        f"<main>\n{switch(first)}",
+        f'<div class="both">\n<header><h1>{twice(*(plain(each.title) for each in both))}</h1>',
         f'<p class="under">{texts(english.under, french.under)}</p></header>\n',
         contents(both),
         *(section(*each) for each in zip(english, french, strict=True)),
-        "</main>\n</body></html>\n",
+        "</div>\n</main>\n</body></html>\n",
     ])  # fmt: skip
 
 
@@ -141,7 +141,7 @@ def table(english: d.Table, french: d.Table) -> str:
     rows = (table_row(en, fr, english.numbers) for en, fr in zip(english.rows, french.rows, strict=True))
     caption = twice(plain(english.caption), plain(french.caption))
     return (
-        f'<div class="wide" tabindex="0" role="region"><table><caption>{caption}</caption>'
+        f'<div class="wide" tabindex="0"><table><caption>{caption}</caption>'
         f"<thead><tr>{''.join(head)}</tr></thead><tbody>\n{''.join(rows)}</tbody></table></div>\n"
     )
 
@@ -212,7 +212,8 @@ def examples(english: d.Examples, french: d.Examples) -> str:
 
 def example(english: d.Example, french: d.Example, question: str, expected: str) -> str:
     answers = "".join(map(said, english.answers, french.answers))
-    wanted = f'<p class="expected"><b>{expected}</b> <bdi>{plain(english.expected.text)}</bdi></p>'
+    rest = left(english.expected, french.expected)
+    wanted = f'<p class="expected"><b>{expected}</b> <bdi>{plain(english.expected.text)}</bdi>{rest}</p>'
     return (
         f'<div class="example"><p class="item"><code>{plain(english.name.text)}</code></p>'
         f'<div class="question"><b>{question}</b>{raw(english.question, french.question)}</div>'
@@ -223,20 +224,26 @@ def example(english: d.Example, french: d.Example, question: str, expected: str)
 def said(english: d.Said, french: d.Said) -> str:
     badge = twice(inline(english.badge), inline(french.badge))
     note = f'<p class="note">{texts(english.note, french.note)}</p>' if english.note else ""
-    shown = marked(english) if english.differs >= 0 else raw(english.text, french.text)
+    shown = marked(english, french) if english.differs >= 0 else raw(english.text, french.text)
     return f'<div class="said"><p>{twice(who(english.who), who(french.who))} {badge}</p>{shown}{note}</div>'
 
 
 def raw(english: d.Data, french: d.Data) -> str:
     """Text as it was written, character by character, inside a border that it cannot leave."""
-    return f'<pre dir="auto">{twice(*(escape(visible(each.text)) for each in (english, french)))}</pre>'
+    text = twice(*(escape(visible(each.text)) for each in (english, french)))
+    return f'<pre dir="auto">{text}{left(english, french)}</pre>'
 
 
-def marked(part: d.Said) -> str:
+def left(english: d.Data, french: d.Data) -> str:
+    """Our words behind somebody else's: how much is not shown."""
+    return f"<i>{twice(plain(english.left), plain(french.left))}</i>" if english.left else ""
+
+
+def marked(part: d.Said, french: d.Said) -> str:
     text = part.text.text
     before, here, after = text[: part.differs], text[part.differs : part.until], text[part.until :]
     inside = f"{escape(visible(before))}<mark>{escape(visible(here)) or '∎'}</mark>{escape(visible(after))}"
-    return f'<pre dir="auto">{inside}</pre>'
+    return f'<pre dir="auto">{inside}{left(part.text, french.text)}</pre>'
 
 
 def commands(english: d.Commands, french: d.Commands) -> str:
