@@ -8,7 +8,7 @@ import pytest
 
 from ouvert.cli import other_contestants
 from ouvert.cli.configuration import ConfigurationError
-from ouvert.cli.other_contestants import add_remote_arguments, agreed, open_remote, remotes_asked_for
+from ouvert.cli.other_contestants import add_remote_arguments, agreed, other_servers, remotes_asked_for
 from ouvert.evaluation import Chat, EvaluationError, Item
 
 ITEMS = [
@@ -71,9 +71,9 @@ def test_the_key_comes_from_the_environment_and_from_nowhere_else(file, monkeypa
     (found,) = remotes_asked_for(["openai:gpt-5"])
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     with pytest.raises(EvaluationError, match="OPENAI_API_KEY"):
-        open_remote(found)
+        other_servers().entrant(found)
     monkeypatch.setenv("OPENAI_API_KEY", "sk-1")
-    open_remote(found).close()
+    assert "sk-1" not in repr(other_servers().entrant(found))
     file.write_text('[remote]\nallow = ["api.openai.com"]\nkey = "sk-1"\n')
     with pytest.raises(ConfigurationError, match=r"remote\.key"):
         remotes_asked_for(["openai:gpt-5"])

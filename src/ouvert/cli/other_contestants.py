@@ -13,7 +13,7 @@ from ouvert.cli.configuration import Configuration, ConfigurationError
 from ouvert.cli.environment import guard_asked_for, key_of_host
 
 if TYPE_CHECKING:
-    from ouvert.evaluation import Item, Price, Remote, ServerContestant
+    from ouvert.evaluation import Item, OtherServers, Price, Remote
 
 
 def add_remote_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,13 +33,6 @@ def add_remote_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--yes", action="store_true", help="send without asking, for scripts")
 
 
-def open_local_named(name: str) -> "ServerContestant":
-    """The contestant ollama:http://… or openai:http://… Raises EvaluationError."""
-    from ouvert.evaluation import key_variable, open_local, place_of
-
-    return open_local(name, key=key_of_host(key_variable(place_of(name))))
-
-
 def remotes_asked_for(names: Sequence[str]) -> "tuple[Remote, ...]":
     """The remote contestants, allowed by the configuration. Opens nothing.
 
@@ -56,12 +49,12 @@ def remotes_asked_for(names: Sequence[str]) -> "tuple[Remote, ...]":
         raise ConfigurationError(f"remote.allow, from {allowed.source}: {problem}") from problem
 
 
-def open_remote(remote: "Remote") -> "ServerContestant":
-    """The contestant, under this process's guard, with its key from the environment. Sends nothing yet. Raises
-    EvaluationError."""
-    from ouvert.evaluation import key_variable
+def other_servers() -> "OtherServers":
+    """How they are reached: the hosts of the configuration, the keys of the environment, under this process's guard."""
+    from ouvert.evaluation import OtherServers
 
-    return remote.open(key_of_host(key_variable(remote.place)), guard_asked_for())
+    allowed = cast("tuple[str, ...]", Configuration().value("remote.allow"))
+    return OtherServers(allowed=allowed, key=key_of_host, guard=guard_asked_for())
 
 
 def owners_prices() -> "Mapping[str, Price]":
@@ -74,30 +67,38 @@ def owners_prices() -> "Mapping[str, Price]":
     return read_prices(Path(str(path)).expanduser())
 
 
+def say_what_would_leave(remotes: "Sequence[Remote]", items: "Iterable[Item]", samples: int) -> None:
+    """On stderr, in lines. Sends nothing. Raises EvaluationError for a list of prices that cannot be read."""
+    if not remotes:
+        return
+    from ouvert.evaluation import Wording, price_for, sending
+
+    say, prices, every = Wording("elsewhere", "en"), owners_prices(), tuple(items)
+    for remote in remotes:
+        price = price_for(prices, remote.facts.label)
+        print(sending(remote, every, samples, price).in_words(say), file=sys.stderr)
+
+
 def agreed(
     remotes: "Sequence[Remote]",
     items: "Iterable[Item]",
     samples: int,
     *,
     yes: bool,
-    answer: Callable[[str], str] = input,
+    answer: Callable[[str], str] | None = None,
 ) -> bool:
-    """Whether the owner lets those items go, after what that means was said. Sends nothing.
+    """Whether the owner lets those items go, after what that means was said; `answer` asks. Sends nothing.
 
     Raises EvaluationError where there is nobody to ask and `yes` was not said.
     """
-    from ouvert.evaluation import EvaluationError, Wording, price_for, sending
+    say_what_would_leave(remotes, items, samples)
+    if yes or not remotes:
+        return True
+    from ouvert.evaluation import EvaluationError, Wording
 
-    if not remotes:
-        return True
-    say, prices, every = Wording("elsewhere", "en"), owners_prices(), tuple(items)
-    for remote in remotes:
-        price = price_for(prices, remote.facts.label)
-        print(sending(remote, every, samples, price).in_words(say), file=sys.stderr)
-    if yes:
-        return True
+    say = Wording("elsewhere", "en")
     try:
-        said = answer(say("sending.ask"))
+        said = (answer or asked_at_the_terminal)(say("sending.ask"))
     except EOFError:
         raise EvaluationError(
             "comparing with contestants beyond this machine: nobody is there to say whether the questions may go, "
@@ -107,3 +108,13 @@ def agreed(
         return True
     print(say("sending.declined"), file=sys.stderr)
     return False
+
+
+def asked_at_the_terminal(question: str) -> str:
+    """On stderr: stdout is for what was found."""
+    print(question, end="", file=sys.stderr, flush=True)
+    line = sys.stdin.readline()
+    if not line:
+        print(file=sys.stderr)
+        raise EOFError
+    return line

@@ -10,6 +10,7 @@ from ouvert.evaluation.contestants.contestant import Contestant, ContestantFacts
 from ouvert.evaluation.contestants.entrants import Entrant, LoadedOnce, fit_together
 from ouvert.evaluation.contestants.local import open_local
 from ouvert.evaluation.contestants.notation import names_another_server, place_of
+from ouvert.evaluation.contestants.other_servers import OtherServers
 from ouvert.evaluation.contestants.remote import Remote, key_variable, remote
 from ouvert.evaluation.contestants.sending import Sending, require_may_leave, sending
 from ouvert.evaluation.contestants.server_contestant import ServerContestant
@@ -53,6 +54,7 @@ __all__ = [
     "Lessons",
     "Likelihood",
     "LoadedOnce",
+    "OtherServers",
     "Outcome",
     "Plan",
     "Planned",

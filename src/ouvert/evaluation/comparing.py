@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from ouvert.evaluation.contestants.entrants import Entrant, LoadedOnce, meanings
+from ouvert.evaluation.contestants.notation import names_another_server
+from ouvert.evaluation.contestants.other_servers import OtherServers
 from ouvert.evaluation.error import EvaluationError
 from ouvert.evaluation.evidence import Evidence
 from ouvert.evaluation.plan import Plan
@@ -14,6 +16,8 @@ from ouvert.evaluation.planning import MINUTES, Wanted, make_plan
 from ouvert.evaluation.rerun import Again, compare_outcomes
 from ouvert.evaluation.run import Told, not_told, run
 from ouvert.store import Store, StoreError, default_home
+
+THIS_MACHINE = OtherServers()
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +29,7 @@ class Compared:
 
 
 def compare(
-    *contestants: str,
+    *contestants: str | Entrant,
     purposes: Sequence[str] = (),
     minutes: float = MINUTES,
     languages: Sequence[str] = ("en",),
@@ -40,13 +44,14 @@ def compare(
 ) -> Compared:
     """Ask every contestant the same questions, and keep the answers with their receipts in a folder.
 
-    `contestants`: names as `ouvert.load` takes them, with an effort behind where wanted ("gpt-oss:20b:low").
+    `contestants`: names as `ouvert.load` takes them, with an effort behind where wanted ("gpt-oss:20b:low"); other
+    servers of this machine ("ollama:http://127.0.0.1:11434/NAME"); what `OtherServers` makes, also beyond it.
     `purposes`: what they are wanted for ("chat", "tools", "french", ...). `minutes`: how long it may take. `effort`:
     words, each of which makes a contestant of every model. `folder`: a new or an empty one; left out,
     "comparison-DATE" here. `settings`: those of `ouvert.load` (`threads`, `context`, `precision`, ...).
 
-    Nothing leaves the machine. Killed, `resume(folder)` goes on where it was. Raises EvaluationError for what cannot be
-    planned, asked or kept; what `ouvert.load` raises.
+    Nothing leaves the machine without such a contestant. Killed, `resume(folder)` goes on where it was. Raises
+    EvaluationError for what cannot be planned, asked or kept; what `ouvert.load` raises.
     """
     wanted = Wanted(
         purposes=tuple(purposes), suites=tuple(suites), languages=tuple(languages), seconds=60 * minutes, seed=seed,
@@ -62,21 +67,31 @@ def compare(
 
 
 def entrants_of(
-    words: Sequence[str], loaded: LoadedOnce, efforts: Sequence[str] = (), temperature: float = 0.0
+    words: Sequence[str | Entrant],
+    loaded: LoadedOnce,
+    efforts: Sequence[str] = (),
+    temperature: float = 0.0,
+    others: OtherServers = THIS_MACHINE,
 ) -> list[Entrant]:
-    """Who is meant by what was written. Raises what `LoadedOnce.entrant` raises."""
-    return [loaded.entrant(meant, temperature) for meant in meanings(words, efforts, known=is_known)]
+    """Who is meant by what was written; those that are entrants already come last. Raises what `LoadedOnce.entrant` and
+    `OtherServers.local` raise."""
+    found = []
+    for meant in meanings([word for word in words if isinstance(word, str)], efforts, known=is_known):
+        if not names_another_server(meant.name):
+            found.append(loaded.entrant(meant, temperature))
+        elif meant.copy == 1:
+            found.append(others.local(meant.label, temperature))
+        else:
+            raise EvaluationError(f"comparing {meant.name}: it is named twice, expected once. Leave one out.")
+    return [*found, *(word for word in words if isinstance(word, Entrant))]
 
 
-def entrants_again(plan: Plan, loaded: LoadedOnce) -> list[Entrant]:
-    """The contestants of a plan. Raises what `LoadedOnce.entrant` raises, and EvaluationError for one that was computed
-    by nobody here."""
-    words = []
-    for facts in plan.contestants:
-        if facts.where != "here":
-            raise EvaluationError(f"running {facts.label} again: it is not computed here.")
-        words.append(facts.label.partition("#")[0])
-    return entrants_of(words, loaded, (), plan.temperature)
+def entrants_again(plan: Plan, loaded: LoadedOnce, others: OtherServers = THIS_MACHINE) -> list[Entrant]:
+    """The contestants of a plan. Raises what `LoadedOnce.entrant`, `OtherServers.local` and `OtherServers.remote`
+    raise."""
+    here = [facts.label.partition("#")[0] for facts in plan.contestants if facts.where == "here"]
+    elsewhere = [others.again(facts, plan.temperature) for facts in plan.contestants if facts.where != "here"]
+    return entrants_of([*here, *elsewhere], loaded, (), plan.temperature)
 
 
 def is_known(name: str, store: Store | None = None) -> bool:
@@ -95,20 +110,26 @@ def new_folder(beside: Path) -> Path:
     return next(path for path in taken if not path.exists())
 
 
-def resume(folder: Path, *, progress: Told = not_told, **settings: Any) -> Compared:
-    """Go on with a comparison that was stopped. Raises what `compare` raises."""
+def resume(
+    folder: Path, *, progress: Told = not_told, others: OtherServers = THIS_MACHINE, **settings: Any
+) -> Compared:
+    """Go on with a comparison that was stopped. `others`: how contestants of other servers are reached. Raises what
+    `compare` raises."""
     with Evidence.open(folder, writing=True) as evidence, LoadedOnce(**settings) as loaded:
-        run(evidence, entrants_again(evidence.plan, loaded), progress=progress)
+        run(evidence, entrants_again(evidence.plan, loaded, others), progress=progress)
     return Compared(folder)
 
 
-def rerun(folder: Path, again: Path, *, progress: Told = not_told, **settings: Any) -> Again:
-    """The same plan once more, in a new folder, and both held together. Raises what `compare` raises."""
+def rerun(
+    folder: Path, again: Path, *, progress: Told = not_told, others: OtherServers = THIS_MACHINE, **settings: Any
+) -> Again:
+    """The same plan once more, in a new folder, and both held together. `others`: as `resume` has it. Raises what
+    `compare` raises."""
     before = Evidence.open(folder)
     toml = (folder / "plan.toml").read_bytes()
     evidence = Evidence.open(again, writing=True) if (again / "plan.toml").exists() else Evidence.create(again, toml)
     with evidence, LoadedOnce(**settings) as loaded:
         if evidence.plan_digest != before.plan_digest:
             raise EvaluationError(f"running {folder} again: {again} has another plan. Name another folder with --out.")
-        run(evidence, entrants_again(evidence.plan, loaded), progress=progress)
+        run(evidence, entrants_again(evidence.plan, loaded, others), progress=progress)
     return compare_outcomes(before, Evidence.open(again))

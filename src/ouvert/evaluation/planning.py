@@ -11,6 +11,7 @@ from typing import Any
 
 from ouvert.assistant import memory_bytes
 from ouvert.evaluation.contestants.entrants import Entrant
+from ouvert.evaluation.contestants.sending import require_may_leave
 from ouvert.evaluation.error import EvaluationError
 from ouvert.evaluation.evidence import digest_of_items
 from ouvert.evaluation.item import Item
@@ -50,10 +51,12 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """A plan, and what its owner should know of it: suites that are not here, time that does not suffice."""
+    """A plan, what its owner should know of it (suites that are not here, time that does not suffice), and the items of
+    its rows."""
 
     plan: Plan
     notes: tuple[str, ...]
+    items: Mapping[str, tuple[Item, ...]]
 
 
 @dataclass(slots=True)
@@ -99,8 +102,10 @@ def make_plan(entrants: Sequence[Entrant], wanted: Wanted, *, ask: bool = True) 
             f"than {LEAST} items. Choose fewer purposes, or give more time."
         )
     notes += same_twice(entrants)
-    plan = replace(plan_of(entrants, wanted, rows), suites=tuple(suites_of(drafts, wanted)), measured_by=pace.by)
-    return Planned(replace(plan, foreseen_seconds=round(whole, 1)), tuple(notes))
+    plan = replace(
+        plan_of(entrants, wanted, rows), suites=tuple(suites_of(drafts, wanted, entrants)), measured_by=pace.by
+    )
+    return Planned(replace(plan, foreseen_seconds=round(whole, 1)), tuple(notes), items)
 
 
 # --- which rows -------------------------------------------------------------------------------------------------------
@@ -177,13 +182,10 @@ def languages_of(suite: Suite, asked: Sequence[str]) -> list[str]:
 
 def require_allowed(drafts: Sequence[Draft], entrants: Sequence[Entrant]) -> None:
     """Raises EvaluationError where prompts that stay here would be asked of a contestant elsewhere."""
-    remote = [entrant.facts.label for entrant in entrants if entrant.facts.where == "remote"]
-    staying = sorted({draft.suite.card.name for draft in drafts if draft.suite.card.stays})
-    if remote and staying:
-        raise EvaluationError(
-            f"planning a comparison: {', '.join(remote)} would be sent the prompts of {', '.join(staying)}, which stay "
-            "on this machine. Compare without either."
-        )
+    cards = list({draft.suite.card.name: draft.suite.card for draft in drafts}.values())
+    for entrant in entrants:
+        if entrant.facts.where == "remote":
+            require_may_leave(cards, [entrant.facts.label], entrant.send)
 
 
 def require_distinct(entrants: Sequence[Entrant]) -> None:
@@ -218,6 +220,8 @@ def paced(entrants: Sequence[Entrant], drafts: Sequence[Draft], blank: Plan, wan
     # Of another seed: no question of the plan is asked before it is locked.
     trial = {draft.row: items_of(draft, TRIED, wanted.seed + 1_000_003) for draft in drafts}
     for entrant in entrants:
+        if entrant.facts.where == "remote":  # nothing leaves the machine before its owner has seen the plan
+            continue
         contestant = entrant.open()
         try:
             if ask:
@@ -334,8 +338,9 @@ def plan_of(entrants: Sequence[Entrant], wanted: Wanted, rows: tuple[PlannedRow,
     )
 
 
-def suites_of(drafts: Sequence[Draft], wanted: Wanted) -> Iterator[PlannedSuite]:
+def suites_of(drafts: Sequence[Draft], wanted: Wanted, entrants: Sequence[Entrant]) -> Iterator[PlannedSuite]:
     """The suites of the rows, each once."""
+    elsewhere = any(entrant.facts.where == "remote" for entrant in entrants)
     for suite in {draft.suite.card.name: draft.suite for draft in drafts}.values():
         card = suite.card
         yield PlannedSuite(
@@ -346,6 +351,7 @@ def suites_of(drafts: Sequence[Draft], wanted: Wanted) -> Iterator[PlannedSuite]
             settings=dict(wanted.settings.get(card.name, {})),
             made=dict(suite.describe()),
             withheld=card.stays,
+            remote=elsewhere,
         )
 
 

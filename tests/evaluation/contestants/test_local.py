@@ -242,7 +242,7 @@ def test_what_names_no_server_is_refused_with_an_example(name):
 
 def test_a_server_that_is_not_there_is_an_error_that_says_where(stub):
     stub.close()
-    with pytest.raises(EvaluationError, match=rf"127\.0\.0\.1:{stub.port}.*well"):
+    with pytest.raises(EvaluationError, match=rf"127\.0\.0\.1:{stub.port}.*Start the server"):
         opened(stub)
 
 

@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ouvert.cli.arguments import ChoicesCompleter, add_settings, complete_installed
+from ouvert.cli.other_contestants import add_remote_arguments
 from ouvert.cli.setting_values import UNITS
 
 if TYPE_CHECKING:
-    from ouvert.evaluation import LoadedOnce, Plan, Wanted
+    from collections.abc import Mapping
+
+    from ouvert.evaluation import Item, LoadedOnce, Plan, Wanted
 
 SUMMARY = "Ask models the same questions, and say what can be shown."
 LANGUAGES = ("en", "fr")
@@ -28,7 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "named",
         nargs="+",
         metavar="MODEL",
-        help="models, with a precision (@8) or an effort (:low) behind where wanted; or one of "
+        help="models, with a precision (@8) or an effort (:low) behind where wanted; other servers of this machine, "
+        "ollama:http://127.0.0.1:11434/NAME or openai:http://127.0.0.1:8080/NAME; or one of "
         f"{', '.join(ACTIONS)}, and the folder of a comparison",
     )
     words.completer = complete_words  # type: ignore[attr-defined]
@@ -57,6 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     page.add_argument("--name", dest="names", action="append", default=[], metavar="NAME",
                       help="a host name by which others call it; repeatable")  # fmt: skip
     page.add_argument("--no-browser", action="store_true", help="say the address, and open no browser")
+    add_remote_arguments(parser)
     computed = parser.add_argument_group("how it is computed")
     add_settings(computed, "threads", "context", "exact", "cache", "memory")
 
@@ -73,28 +78,35 @@ def run(args: argparse.Namespace) -> int:
 
 
 def compare(args: argparse.Namespace) -> int:
+    from ouvert.cli.other_contestants import agreed, other_servers, remotes_asked_for, say_what_would_leave
     from ouvert.evaluation import Evidence, entrants_of, make_plan, new_folder
 
+    remotes, others = remotes_asked_for(args.remote), other_servers()
+    beyond = [others.entrant(each, args.send) for each in remotes]
     with loaded(args) as models:
-        entrants = entrants_of(args.named, models, args.effort, args.temperature)
+        entrants = entrants_of([*args.named, *beyond], models, args.effort, args.temperature, others)
         planned = make_plan(entrants, wanted(args), ask=not args.plan)
         for note in planned.notes:
             print(f"ouvert: {note}", file=sys.stderr)
         if args.plan:
             print(json.dumps(planned.plan.mapping) if args.json else in_words(planned.plan))
+            say_what_would_leave(remotes, items_of(planned.items), args.samples)
             return 0
         folder = args.out or new_folder(Path())
         print(in_words(planned.plan), file=sys.stderr)
+        if not agreed(remotes, items_of(planned.items), args.samples, yes=args.yes):
+            return 1
         with Evidence.create(folder, planned.plan) as evidence:
             ask(evidence, entrants)
     return finished(args, folder)
 
 
 def resume(args: argparse.Namespace, folder: Path) -> int:
+    from ouvert.cli.other_contestants import other_servers
     from ouvert.evaluation import Evidence, entrants_again
 
     with Evidence.open(folder, writing=True) as evidence, loaded(args) as models:
-        ask(evidence, entrants_again(evidence.plan, models))
+        ask(evidence, entrants_again(evidence.plan, models, other_servers()))
     return finished(args, folder)
 
 
@@ -102,12 +114,17 @@ def rerun(args: argparse.Namespace, folder: Path) -> int:
     """1 where anything that is promised came out otherwise."""
     from dataclasses import asdict
 
+    from ouvert.cli.other_contestants import agreed, other_servers, remotes_asked_for
     from ouvert.evaluation import Evidence, compare_outcomes, entrants_again, new_folder
 
     before = Evidence.open(folder)
+    remotes = remotes_asked_for([facts.label for facts in before.plan.contestants if facts.where == "remote"])
+    items = {row.row: before.items(row.row) * row.samples for row in before.plan.rows} if remotes else {}
+    if not agreed(remotes, items_of(items), 1, yes=args.yes):
+        return 1
     again = args.out or new_folder(folder.parent)
     with Evidence.create(again, (folder / "plan.toml").read_bytes()) as evidence, loaded(args) as models:
-        ask(evidence, entrants_again(evidence.plan, models))
+        ask(evidence, entrants_again(evidence.plan, models, other_servers()))
     found = compare_outcomes(before, Evidence.open(again))
     if args.json:
         print(json.dumps(asdict(found) | {"holds": found.holds, "folder": str(again)}))
@@ -159,6 +176,10 @@ ACTIONS = {"resume": resume, "rerun": rerun, "score": score, "open": show, "vote
 
 
 # --- what they share ---
+
+
+def items_of(rows: "Mapping[str, tuple[Item, ...]]") -> "list[Item]":
+    return [item for items in rows.values() for item in items]
 
 
 def loaded(args: argparse.Namespace) -> "LoadedOnce":

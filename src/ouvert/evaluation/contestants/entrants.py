@@ -17,11 +17,13 @@ SHARE_OF_MEMORY = 0.8  # that all contestants together may take; caches and the 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entrant:
-    """A contestant before it is opened. `open` makes it (again); `memory`: bytes that it takes of this machine."""
+    """A contestant before it is opened. `open` makes it (again); `memory`: bytes that it takes of this machine. `send`:
+    suites whose prompts may go to it though they stay on this machine otherwise."""
 
     facts: ContestantFacts
     open: Callable[[], Contestant] = field(repr=False)
     memory: int = 0
+    send: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,8 +93,10 @@ class Exchange:
                 last = problem
             if attempt < attempts and self.closing.wait(self._pause(attempt, last)):
                 raise self._error(path, "it was given up while it waited", "Run the same comparison again.")
-        times = f"asked {attempts} times: " if attempts > 1 else ""
-        raise self._error(path, f"{times}{last}", GOES_ON) from last
+        said = last.__cause__ if isinstance(last, EngineError) and last.__cause__ else last
+        if attempts == 1:
+            raise self._error(path, str(said), "Start the server, or correct the address.") from last
+        raise self._error(path, f"asked {attempts} times: {said}", GOES_ON) from last
 
     def _pause(self, attempt: int, problem: Exception) -> float:
         """Spread a little, so that several threads do not come back at once."""

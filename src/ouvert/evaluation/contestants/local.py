@@ -13,7 +13,13 @@ from ouvert.evaluation.contestants.dialects.openai import OpenAI
 from ouvert.evaluation.contestants.echoed import can_echo
 from ouvert.evaluation.contestants.exchange import Exchange, NothingThereError, Patience, RefusedError
 from ouvert.evaluation.contestants.notation import LOCAL_DIALECTS, Place, place_of
-from ouvert.evaluation.contestants.server_contestant import ROOM_FOR_THOUGHTS, Manner, ServerContestant, shown_name
+from ouvert.evaluation.contestants.server_contestant import (
+    ROOM_FOR_THOUGHTS,
+    Manner,
+    ServerContestant,
+    present,
+    shown_name,
+)
 from ouvert.evaluation.error import EvaluationError
 from ouvert.safety import is_this_machine
 
@@ -238,7 +244,3 @@ def base_name(path: Any) -> str | None:
 def first_line(text: Any) -> str | None:
     """Of a licence that is a whole text."""
     return text.strip().splitlines()[0][:120] if isinstance(text, str) and text.strip() else None
-
-
-def present(stated: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in stated.items() if value is not None}

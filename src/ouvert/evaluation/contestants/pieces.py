@@ -121,9 +121,9 @@ class Gathering:
     def cost(self) -> Cost:
         """Up to now."""
         return Cost(
-            whole=self.clock() - self._begun,
-            first=self.first,
-            visible=self.visible,
+            whole=round(self.clock() - self._begun, 6),
+            first=None if self.first is None else round(self.first, 6),
+            visible=None if self.visible is None else round(self.visible, 6),
             prompt_tokens=self.used.prompt,
             output_tokens=self.used.output,
             thought_tokens=self.used.thoughts,

@@ -17,7 +17,7 @@ from ouvert.evaluation.contestants.dialects.ollama import Ollama
 from ouvert.evaluation.contestants.dialects.openai import OpenAI
 from ouvert.evaluation.contestants.exchange import Exchange, Patience
 from ouvert.evaluation.contestants.notation import KNOWN_HOSTS, Place, place_of
-from ouvert.evaluation.contestants.server_contestant import ROOM_FOR_THOUGHTS, Manner, ServerContestant
+from ouvert.evaluation.contestants.server_contestant import ROOM_FOR_THOUGHTS, Manner, ServerContestant, present
 from ouvert.evaluation.error import EvaluationError
 from ouvert.safety import Guard, Hosts, connecting, is_this_machine
 
@@ -113,8 +113,8 @@ def facts_of(place: Place, manner: Manner) -> ContestantFacts:
     }
     about = {"leaves_machine": True, "retention": retention_of(place), "unknown": list(UNKNOWN)}
     return ContestantFacts(
-        label=place.text, name=place.model, where="remote", identity=identity, about=about, asks=frozenset({"chat"}),
-        host=place.host, replays=False,
+        label=place.text, name=place.model, where="remote", identity=present(identity), about=about,
+        asks=frozenset({"chat"}), host=place.host, replays=False,
     )  # fmt: skip
 
 

@@ -109,5 +109,10 @@ def refused(why: str) -> Outcome:
     return Outcome(reason="refused", refused=why)
 
 
+def present(stated: Mapping[str, Any]) -> dict[str, Any]:
+    """What is not None: a plan's TOML has no null."""
+    return {name: value for name, value in stated.items() if value is not None}
+
+
 def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
