@@ -71,6 +71,26 @@ def test_participles_agree_with_the_subject_only_with_etre():
         assert f" {verb} " not in wrong
 
 
+def test_a_participle_agrees_with_an_object_that_stands_before_it():
+    genders = {each[0]: each[2] for each in lexicon()["things"]}
+    for right, _, verb in pairs("participle-object"):
+        article, noun = right.split()[:2]
+        if article != "Les":
+            assert f" a {verb}{'e' if genders[noun] == 'f' else ''} est " in right
+        else:
+            assert re.search(rf" a {verb}e?s sont ", right)
+
+
+def test_a_mood_follows_from_the_beginning():
+    subjunctives = {each[1] for each in lexicon()["moods"]}
+    for right, wrong, _ in pairs("mood"):
+        wanted = right.startswith(("Il faut", "Il est temps", "Il est possible")) or re.search(
+            "veut|souhaite|voudrait", right
+        )
+        form = next(ours for ours, theirs in zip(right.split(), wrong.split(), strict=True) if ours != theirs)
+        assert bool(wanted) == (form in subjunctives), right
+
+
 def test_an_accent_becomes_another():
     assert [other_accent(word) for word in ("frère", "forêt", "légère", "clés")] == ["frére", "forét", "lègère", "clès"]
 

@@ -11,7 +11,7 @@ SUITE = open_suite("tools")
 
 
 def first(group, form, language="en"):
-    return next(each for each in SUITE.items(language, 8, 0) if (each.group, each.form) == (group, form))
+    return next(each for each in SUITE.items(language, 10, 0) if (each.group, each.form) == (group, form))
 
 
 def calling(*calls):
@@ -75,6 +75,14 @@ def test_a_call_where_no_tool_fits_is_wrong():
     assert SUITE.score(item, Outcome(text="I have no tool for that.")).right
     name = item.ask.tools[0]["function"]["name"]
     assert not SUITE.score(item, calling((name, "{}"))).right
+
+
+def test_a_call_that_is_only_text_is_malformed_also_where_no_tool_fits():
+    for group in ("none", "pick"):
+        item = first(group, "free")
+        name = item.ask.tools[0]["function"]["name"]
+        score = SUITE.score(item, Outcome(text=f'```json\n{{"name": "{name}", "arguments": {{}}}}\n```'))
+        assert (score.value, score.malformed) == (0, True)
 
 
 def test_in_the_schema_form_words_around_the_json_and_other_objects_are_malformed():

@@ -116,6 +116,34 @@ def participle_with_avoir(draw: Draw) -> Pair:
     return f"{begun} {rest}.", f"{begun}{agreement(gender, number)} {rest}.", verb
 
 
+def participle_of_object(draw: Draw) -> Pair:
+    """« Les chemises que Paul a achetées sont encore là. » The participle agrees with an object before it."""
+    singular, plural, gender = draw.one(lexicon()["things"])
+    several, name, verb = draw.below(2) == 1, draw.one(lexicon()["names"]), draw.one(lexicon()["of_objects"])
+    right = agreement(gender, "p" if several else "s")
+    wrong = draw.one([ending for ending in ("", "e", "s", "es") if ending != right])
+    begun = f"{with_article(plural if several else singular, gender, several).capitalize()} que {name} a {verb}"
+    rest = f"{'sont' if several else 'est'} {draw.one(lexicon()['where'])}"
+    return f"{begun}{right} {rest}.", f"{begun}{wrong} {rest}.", verb
+
+
+def mood(draw: Draw) -> Pair:
+    """« Il faut que tu viennes », « Paul sait que tu viens »: which of the two depends on how the sentence begins."""
+    pronoun, subjunctive, indicative, rest = draw.one(lexicon()["moods"])
+    wanted = draw.one(("subjunctive", "indicative"))
+    begun = draw.one(lexicon()[wanted]).format(name=draw.one(lexicon()["names"]))
+    begun += " " + ("qu'" if pronoun[0] in "ie" else "que ") + pronoun
+    right, wrong = (subjunctive, indicative) if wanted == "subjunctive" else (indicative, subjunctive)
+    return f"{begun} {right} {rest}.", f"{begun} {wrong} {rest}.", f"{pronoun} {subjunctive}"
+
+
+def plural(draw: Draw) -> Pair:
+    """« deux chevaux », « deux festivals »: plurals in -x and in -s."""
+    things, others = draw.one(lexicon()["plurals"])
+    sentence, name = draw.one(lexicon()["of_plurals"]), draw.one(lexicon()["names"])
+    return sentence.format(name=name, things=things), sentence.format(name=name, things=others), things
+
+
 def agreement(gender: str, number: str) -> str:
     return ("e" if gender == "f" else "") + ("s" if number == "p" else "")
 
@@ -189,6 +217,9 @@ PAIRS: dict[str, Callable[[Draw], Pair]] = {
     "tense": tense,
     "participle": participle,
     "participle-avoir": participle_with_avoir,
+    "participle-object": participle_of_object,
+    "mood": mood,
+    "plural": plural,
     "contractions": two_words("contractions"),
     "homophones": two_words("homophones"),
     "accents": accent,

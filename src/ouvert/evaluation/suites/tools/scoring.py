@@ -2,9 +2,9 @@
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
-from ouvert.evaluation.item import Item
+from ouvert.evaluation.item import Chat, Item
 from ouvert.evaluation.outcome import Outcome, Score
 from ouvert.evaluation.suites.generated import all_or_nothing
 from ouvert.evaluation.suites.tools.catalogue import said
@@ -29,12 +29,19 @@ def score(item: Item, outcome: Outcome) -> Score:
 def calls_made(item: Item, outcome: Outcome) -> list[Made]:
     """Every call of the outcome. Raises ValueError, RecursionError, KeyError or TypeError for what is no call."""
     if item.form == "free":
+        if not outcome.calls and written_as_text(item, outcome.text):
+            raise ValueError("a call that is only text")
         return [(call.name, json.loads(call.arguments)) for call in outcome.calls]
     answer = json.loads(outcome.text)
     if set(answer) != {"call"} or set(answer["call"]) != {"tool", "arguments"}:
         raise ValueError("another object")
     name = answer["call"]["tool"]
     return [] if name == said(item.language)["none"] else [(name, answer["call"]["arguments"])]
+
+
+def written_as_text(item: Item, text: str) -> bool:
+    """Whether the text has the name of an offered tool and an object: a call that no program would carry out."""
+    return "{" in text and any(each["function"]["name"] in text for each in cast("Chat", item.ask).tools)
 
 
 def same_arguments(given: Any, wanted: Mapping[str, Any]) -> bool:
