@@ -273,10 +273,20 @@ def test_a_folder_gives_the_same_bytes_again_also_in_another_process(tmp_path, m
     assert other.stdout == canonical_json(found)
 
 
-@pytest.mark.parametrize("flaw", [{"value": 1.5}, {"value": math.nan}, {"confidence": 90}, {"value": "1"}])
-def test_a_score_that_is_no_share_is_refused(flaw):
-    with pytest.raises(EvaluationError, match="expected 0 to 1"):
+@pytest.mark.parametrize("flaw", [{"value": 1.5}, {"value": math.nan}, {"confidence": 90}, {"value": "1"},
+    {"right": "yes"}, {"chosen": ["A"]}])  # fmt: skip
+def test_a_score_that_is_none_is_refused(flaw):
+    with pytest.raises(EvaluationError, match="0 to 1"):
         compared([OneRow(n=5)], {"one": lambda item, sample: replace(scored(True), **flaw)})
+
+
+@pytest.mark.parametrize("flaw", [{"logprobs": ("-1",)}, {"refused": 1}, {"whole": "1 s"}, {"output_tokens": []}])
+def test_an_answer_that_is_none_is_refused(flaw):
+    [name] = flaw
+    outcome = Outcome(**flaw) if name in ("logprobs", "refused") else Outcome()
+    cost = Cost(**{"whole": 1.0, **({} if name in ("logprobs", "refused") else flaw)})
+    with pytest.raises(EvaluationError, match=f"{name} is"):
+        compared([OneRow(n=5)], {"one": lambda item, sample: (scored(True), outcome, cost)})
 
 
 def test_numbers_that_are_none_do_not_reach_a_figure():

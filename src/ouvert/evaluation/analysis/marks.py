@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from ouvert.evaluation.error import EvaluationError
+from ouvert.evaluation.analysis.soundness import require_sound_answer, require_sound_score
 from ouvert.evaluation.evidence import Evidence, Key
 from ouvert.evaluation.item import Item
 from ouvert.evaluation.outcome import Answered, Score
@@ -76,8 +76,10 @@ def row_marks(evidence: Evidence) -> tuple[RowMarks, ...]:
         Key(each.contestant, each.row, each.item, each.sample): each for each in evidence.answers()
     }  # fmt: skip
     scores = evidence.scores()
+    for key, answered in answers.items():
+        require_sound_answer(key, answered)
     for key, score in scores.items():
-        _require_shares(key, score)
+        require_sound_score(key, score)
     return tuple(
         _row(planned, evidence.suite(planned.suite), evidence.items(planned.row), evidence.plan.labels, answers, scores)
         for planned in evidence.plan.rows
@@ -103,16 +105,6 @@ def _row(
                 values = _values(given, graded=planned.graded)
                 marks[label][item.id] = Mark(item, tuple(answers[key] for key in keys), given, values)
     return RowMarks(planned=planned, suite=suite, items=items, marks=marks)
-
-
-def _require_shares(key: Key, score: Score) -> None:
-    """Raises EvaluationError for a score or a confidence that is no share."""
-    for name, share in (("value", score.value), ("confidence", score.confidence)):
-        if share is not None and not (isinstance(share, float | int) and 0 <= share <= 1):
-            raise EvaluationError(
-                f"reading the score of {key.contestant} for {key.row} {key.item}: {name} is {share!r:.40}, expected 0 "
-                "to 1. scores.jsonl is damaged, or its scorer is: score again."
-            )
 
 
 def _values(scores: Sequence[Score], *, graded: bool) -> tuple[float, ...]:
