@@ -6,6 +6,7 @@ from ouvert.evaluation.comparison import (
     Calibration,
     Comparison,
     Damage,
+    DamageRatio,
     EffortPoint,
     GroupScore,
     Interval,
@@ -188,8 +189,10 @@ def everything(**changes):
                     output_tokens=tokens, thought_tokens=tokens / 2, seconds=tokens / 10, joules=None, knee=knee)
         for effort, label, share, tokens, knee in (("low", SMALL, 0.6, 120.0, False), ("high", LARGE, 0.7, 900.0, True))
     )  # fmt: skip
+    ratio = DamageRatio(contestant=LARGE, reference=SMALL, language="fr", beside="en", ratio=1.66,
+                        interval=Interval(1.5, 1.8))  # fmt: skip
     more = {
-        "calibrations": calibrated, "damages": damaged, "efforts": points,
+        "calibrations": calibrated, "damages": damaged, "damage_ratios": (ratio,), "efforts": points,
         "bits": tuple(
             Bits(contestant=label, row="reading/fr", texts=20, text_bytes=20_000, tokens=tokens, bits_per_byte=bits,
                  interval=Interval(bits - 0.05, bits + 0.05), perplexity=42.0)

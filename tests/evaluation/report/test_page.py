@@ -257,3 +257,9 @@ def test_the_suites_trivial_strategies_have_words_in_both_languages():
             assert french != f"({guess})", f"{name}: {guess!r} has no words under [guess] in texts/report.fr.toml"
             known += 1
     assert known > 5
+
+
+def test_damage_says_how_much_more_of_it_there_is_in_the_other_language(html):
+    damage = section(html, "damage")
+    assert "the divergence in French is 1.66 times that in English [1.50;\u00a01.80]" in damage
+    assert "la divergence en français vaut 1,66 fois celle en anglais" in damage

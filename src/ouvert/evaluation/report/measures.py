@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from ouvert.evaluation.comparison import Damage, Interval, Resources, Speed
 from ouvert.evaluation.report import charts, phrases
-from ouvert.evaluation.report.document import Badge, Block, Figure, Paragraph, Section, Table, TableRow, Text
+from ouvert.evaluation.report.document import Badge, Block, Bullets, Figure, Paragraph, Section, Table, TableRow, Text
 from ouvert.evaluation.report.material import Material
 from ouvert.evaluation.wording import Wording
 
@@ -22,8 +22,21 @@ def damage(material: Material, words: Wording) -> Section | None:
     head = [(words(f"damage.{each}"),) for each in columns]
     table = Table(words("damage.table"), tuple(head), lines, frozenset({2, 3, 4, 5}))
     how = Paragraph(phrases.rich(words, "damage.how", references=named))
-    blocks: list[Block] = [how, *divergence_chart(material, words, found), table]
+    blocks: list[Block] = [how, *divergence_chart(material, words, found), table, *ratios(material, words)]
     return Section("damage", words("damage.title"), tuple(blocks))
+
+
+def ratios(material: Material, words: Wording) -> list[Block]:
+    """How many times more damage there is in one language than in another, in a sentence each."""
+    said = tuple(
+        phrases.rich(
+            words, "damage.ratio", name=name_of(material, words, each.contestant),
+            language=words(f"language.{each.language}"), beside=words(f"language.{each.beside}"),
+            ratio=words.number(each.ratio, 2), interval=phrases.ranged(words, each.interval, 2),
+        )
+        for each in material.comparison.damage_ratios
+    )  # fmt: skip
+    return [Bullets(said)] if said else []
 
 
 def name_of(material: Material, words: Wording, label: str) -> Text:
