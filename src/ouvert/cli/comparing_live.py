@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+import time
 import webbrowser
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 ADDRESS = "/#/compare"
 LOOK_AGAIN_SECONDS = 0.02
+PAUSE = 9  # times what counting took: with thousands of votes that is seconds
 WHAT_VOTES_SHOW = "Where intervals overlap, the order is not shown. 300 votes tell about 100 points apart."
 
 
@@ -73,8 +75,11 @@ def open_in_page(folder: Path, live: Live) -> int:
             return 1
         allow_more_files()
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # uvicorn raises it again when all is done
-        with listening:
-            return asyncio.run(serve(settings, listening, comparison, shown, live.browser))
+        try:
+            with listening:
+                return asyncio.run(serve(settings, listening, comparison, shown, live.browser))
+        finally:
+            shown.seal()
 
 
 def settings_of(live: Live, models: Sequence[str], store: "Store") -> "Settings":
@@ -146,19 +151,22 @@ class Shown:
         self.models: list[str] = []
         self.notes: list[str] = []
         self._weights: dict[str, tuple[str, str]] = {}  # own name -> (label, the weights of the plan)
+        self._votes_before = 0
 
     def comparison(self) -> "OpenComparison":
-        """For a server. Raises EvaluationError for answers that cannot be read."""
+        """For a server. Raises EvaluationError for answers and votes that cannot be read."""
         from ouvert.evaluation import VoteFile
         from ouvert.serving import OpenComparison
 
         facts = self.evidence.plan.contestants
-        votes = Votes(VoteFile(self.evidence.folder), self.names)
+        votes = VoteFile(self.evidence.folder)
+        self._votes_before = len(votes.votes())
+        kept = Votes(votes, self.names)
         return OpenComparison(
             competitors=[self._competitor(each) for each in facts],
             questions=self._questions(),
-            cast=votes.cast,
-            standings=votes.standings,
+            cast=kept.cast,
+            standings=kept.standings,
         )
 
     def changed(self, service: "Service") -> list[str]:
@@ -173,6 +181,15 @@ class Shown:
                     "that revision again, or compare anew."
                 )
         return found
+
+    def seal(self) -> None:
+        """Write the manifest again, where there is one and votes have come. Raises EvaluationError where it cannot be
+        written."""
+        from ouvert.evaluation import VoteFile
+
+        folder = self.evidence.folder
+        if (folder / "manifest.json").exists() and len(VoteFile(folder).votes()) > self._votes_before:
+            self.evidence.seal()
 
     def _competitor(self, facts: "ContestantFacts") -> "Competitor":
         from ouvert.serving import Competitor
@@ -232,30 +249,45 @@ class Votes:
         self._labels = {name: label for label, name in names.items()}
         self._lock = threading.Lock()
         self._counted: tuple[int, dict[str, Any]] | None = None
+        self._not_before = 0.0  # on the monotonic clock: counting takes no more than a share of the time
 
     def cast(self, vote: Mapping[str, Any]) -> bool:
-        """Whether it counts. Raises Refusal where it cannot be kept: the reason has a path, and is for the owner."""
-        from ouvert.cli.answering import complain
+        """Whether it counts. Raises Refusal where it cannot be kept."""
         from ouvert.evaluation import EvaluationError, Vote
-        from ouvert.serving import Refusal
 
         try:
             shown = [self._labels[name] for name in vote["shown"]]
             return self._file.add(Vote.from_json({**vote, "shown": shown}))
         except EvaluationError as problem:
-            complain(str(problem))
-            sentence = "This vote could not be kept; the owner of this server reads why. Vote again later."
-            raise Refusal(507, sentence, code="no_room") from problem
+            raise refusal("This vote could not be kept", problem) from problem
 
     def standings(self) -> Mapping[str, Any]:
-        """What the page shows; computed again when there are more votes."""
-        votes = self._file.votes()
+        """What the page shows; computed again when there are more votes, but a tenth of the time at most. Raises
+        Refusal where they cannot be read."""
+        from ouvert.evaluation import EvaluationError
+
+        try:
+            votes = self._file.votes()
+        except EvaluationError as problem:
+            raise refusal("The votes cannot be read", problem) from problem
         with self._lock:
-            if self._counted is None or self._counted[0] != len(votes):
+            began = time.monotonic()
+            if self._counted is None or (self._counted[0] != len(votes) and began >= self._not_before):
                 from ouvert.evaluation import standings
 
                 self._counted = len(votes), for_page(standings(votes, tuple(self._names)), self._names)
+                now = time.monotonic()
+                self._not_before = now + PAUSE * (now - began)
             return self._counted[1]
+
+
+def refusal(what: str, problem: Exception) -> "Refusal":
+    """For the voter; the reason has a path, and is for the owner."""
+    from ouvert.cli.answering import complain
+    from ouvert.serving import Refusal
+
+    complain(str(problem))
+    return Refusal(507, f"{what}; the owner of this server reads why. Try again later.", code="no_room")
 
 
 def for_page(found: "Standings", names: Mapping[str, str]) -> dict[str, Any]:

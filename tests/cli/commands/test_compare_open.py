@@ -145,6 +145,37 @@ def test_a_vote_that_cannot_be_kept_tells_the_voter_no_path(tmp_path, capsys):
     assert str(tmp_path) in capsys.readouterr().err
 
 
+def test_votes_that_cannot_be_read_are_refused_before_anything_is_served(tmp_path, capsys):
+    made_up_comparison(tmp_path / "c", counts={"sums/en": 2}).close()
+    (tmp_path / "c" / "votes.jsonl").symlink_to("/dev/zero")
+    assert cli.main(["compare", "open", str(tmp_path / "c"), "--no-browser"]) == 1
+    assert "votes.jsonl cannot be read (a link stands where a file should)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["plan.toml", "answers.jsonl"])
+@pytest.mark.parametrize("content", [b"", b"{" * 100_000, b"[]\n", b'{"plan": 1}\n{"contestant": {}}\n', b"\xff" * 99])
+def test_a_damaged_folder_is_one_sentence(tmp_path, capsys, name, content):
+    made_up_comparison(tmp_path / "c", counts={"sums/en": 2}).close()
+    (tmp_path / "c" / name).write_bytes(content)
+    ended = cli.main(["compare", "open", str(tmp_path / "c"), "--no-browser"])
+    said = capsys.readouterr().err
+    assert ended == 1
+    assert said.startswith("ouvert: ")
+    assert "Traceback" not in said
+
+
+def test_the_manifest_is_written_again_when_votes_have_come(tmp_path):
+    made_up_comparison(tmp_path / "c", counts={"sums/en": 2}).close()
+    found = shown(tmp_path / "c")
+    found.comparison()
+    before = (tmp_path / "c" / "manifest.json").read_bytes()
+    found.seal()
+    assert (tmp_path / "c" / "manifest.json").read_bytes() == before
+    VoteFile(tmp_path / "c").add(vote())
+    found.seal()
+    assert "votes.jsonl" in json.loads((tmp_path / "c" / "manifest.json").read_bytes())
+
+
 def test_votes_are_printed_without_a_rank_until_there_are_enough(tmp_path, capsys):
     made_up_comparison(tmp_path / "c", counts={"sums/en": 2}).close()
     file = VoteFile(tmp_path / "c")

@@ -19,6 +19,8 @@ from ouvert.serving.service import Service
 
 LOG = logging.getLogger("ouvert.serving")
 
+USUAL_SECONDS = 0.15  # a word, about as fast as a model of some billion parameters writes on a processor
+FEW_WORDS = 3
 LONG_WORD = 24  # characters: scripts without spaces come in pieces of this length
 WORD = re.compile(rf"\s*\S+\s+|\s*\S{{{LONG_WORD}}}")
 FAILED = "One side could not answer. The owner of this server finds why in its log."
@@ -61,7 +63,8 @@ class Answering:
         round_ = self._round
         self._events.put_nowait(round_.facts())
         try:
-            async with aclosing(in_step([self._words(side) for side in round_.sides])) as steps:
+            sides = [self._words(side) for side in round_.sides]
+            async with aclosing(in_step(sides, usual=0.0 if self._is_recorded else USUAL_SECONDS)) as steps:
                 async for words in steps:
                     if any(side.failed for side in round_.sides):
                         break
@@ -76,6 +79,11 @@ class Answering:
             fault = {"fault": FAILED} if round_.state == "failed" else {}
             self._events.put_nowait({"done": True, **round_.facts(), **fault})
             self._events.put_nowait(None)
+
+    @property
+    def _is_recorded(self) -> bool:
+        """Whether nobody writes: then there is no speed to hide."""
+        return all(side.competitor.label in self._round.question.answers for side in self._round.sides)
 
     async def _words(self, side: Side) -> AsyncGenerator[str, None]:
         """Of the recorded answer if there is one. What goes wrong is said to the owner alone: it would tell names."""
@@ -114,20 +122,20 @@ class Answering:
             await answer.close()
 
 
-async def in_step(sources: Sequence[AsyncGenerator[str, None]]) -> AsyncGenerator[list[str | None], None]:
+async def in_step(sources: Sequence[AsyncGenerator[str, None]], usual: float) -> AsyncGenerator[list[str | None], None]:
     """The next word of every source, when all of them have it; None of one that has ended.
 
     Once one has ended, the others go on no faster than before: a rest that was written long ago would tell who is
-    quick. The sources are closed in the end.
+    quick. `usual`: seconds a word, where the first ended too early to tell. The sources are closed in the end.
     """
     writing = dict(enumerate(sources))
     tasks: list[asyncio.Task[str | None]] = []
-    pace = Pace()
+    pace = Pace(usual)
     try:
         while writing:
             tasks = [asyncio.create_task(following(source)) for source in writing.values()]
             found = await asyncio.gather(*tasks)
-            await pace.keep(all_write=len(writing) == len(sources))
+            await pace.keep(all_write=len(writing) == len(sources) and None not in found)
             words = dict(zip(writing, found, strict=True))
             writing = {n: source for n, source in writing.items() if words[n] is not None}
             if writing:
@@ -141,10 +149,10 @@ async def in_step(sources: Sequence[AsyncGenerator[str, None]]) -> AsyncGenerato
 
 
 class Pace:
-    """How long a word takes, on average, while all sides write."""
+    """How long a word takes, on average, while all sides write; `usual` seconds before that is known."""
 
-    def __init__(self) -> None:
-        self._last = time.monotonic()
+    def __init__(self, usual: float) -> None:
+        self._last, self._usual = time.monotonic(), usual
         self._seconds, self._words = 0.0, -1  # the first word, which waits for the prompts, does not count
 
     async def keep(self, *, all_write: bool) -> None:
@@ -153,8 +161,9 @@ class Pace:
         if all_write:
             self._seconds += passed if self._words >= 0 else 0.0
             self._words += 1
-        elif self._words > 0:
-            await asyncio.sleep(max(0.0, self._seconds / self._words - passed))
+        else:
+            seconds = self._seconds / self._words if self._words >= FEW_WORDS else self._usual
+            await asyncio.sleep(max(0.0, seconds - passed))
         self._last = time.monotonic()
 
 
