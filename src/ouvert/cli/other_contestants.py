@@ -54,7 +54,14 @@ def other_servers() -> "OtherServers":
     from ouvert.evaluation import OtherServers
 
     allowed = cast("tuple[str, ...]", Configuration().value("remote.allow"))
-    return OtherServers(allowed=allowed, key=key_of_host, guard=guard_asked_for())
+    return OtherServers(allowed=allowed, key=key_of_host, guard=guard_asked_for(), price=owners_price)
+
+
+def owners_price(label: str) -> "Price | None":
+    """Raises EvaluationError for a list that cannot be read."""
+    from ouvert.evaluation import price_for
+
+    return price_for(owners_prices(), label)
 
 
 def owners_prices() -> "Mapping[str, Price]":

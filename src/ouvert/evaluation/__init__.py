@@ -21,7 +21,14 @@ from ouvert.evaluation.lessons.writing import Lessons, write_lessons
 from ouvert.evaluation.outcome import Answered, Call, Cost, Outcome, Score
 from ouvert.evaluation.plan import Plan, PlannedRow, PlannedSuite
 from ouvert.evaluation.planning import Planned, Wanted, make_plan
-from ouvert.evaluation.price_list import Price, answers_to_break_even, cost_of_answers, price_for, read_prices
+from ouvert.evaluation.price_list import (
+    Price,
+    answers_to_break_even,
+    cost_elsewhere,
+    cost_of_answers,
+    price_for,
+    read_prices,
+)
 from ouvert.evaluation.prices import prices
 from ouvert.evaluation.purposes import PURPOSES
 from ouvert.evaluation.report.write import report
@@ -80,6 +87,7 @@ __all__ = [
     "cards",
     "compare",
     "compare_outcomes",
+    "cost_elsewhere",
     "cost_of_answers",
     "entrants_again",
     "entrants_of",

@@ -2,7 +2,7 @@
 
 import math
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import date
 from pathlib import Path
@@ -82,6 +82,17 @@ def cost_of_answers(price: Price, costs: Iterable[Cost]) -> float | None:
             return None
         total += price.of(cost.prompt_tokens, cost.output_tokens)
     return total
+
+
+def cost_elsewhere(about: Mapping[str, Any], costs: Sequence[Cost]) -> tuple[float, str] | None:
+    """(what an answer cost, on the mean, and the currency) of a contestant that has the owner's price among what is
+    known of it (`ContestantFacts.about`). None without a price, without answers, and where an answer's tokens are not
+    known. Raises nothing."""
+    if "price" not in about or not costs:
+        return None
+    price = Price(**about["price"])
+    whole = cost_of_answers(price, costs)
+    return None if whole is None else (whole / len(costs), price.currency)
 
 
 def answers_to_break_even(machine: float, here: float, there: float) -> float | None:

@@ -9,6 +9,7 @@ from ouvert.evaluation import EvaluationError
 from ouvert.evaluation.contestants import exchange, pieces
 from ouvert.evaluation.contestants.exchange import Patience
 from ouvert.evaluation.contestants.local import open_local
+from ouvert.evaluation.toml_text import as_toml
 
 from .conftest import SHORT, Reply, chat, events, whole
 
@@ -197,3 +198,54 @@ def test_several_threads_get_their_own_answers(stub, contestant):
     for thread in threads:
         thread.join(20)
     assert [each.outcome.text for each in answers] == ["4"] * 8
+
+
+# --- hostile ---
+
+
+def test_half_a_character_in_each_of_two_pieces_is_one_and_one_alone_is_replaced(stub, contestant):
+    stub.says(ANSWERS, events(words("\ud83d"), words("\ude00 and \ud800."), END))
+    text = contestant.ask(chat(), 0, 0).outcome.text
+    assert text == "\U0001f600 and \ufffd."
+
+
+def test_what_a_server_says_of_itself_is_short_plain_and_of_one_line(stub):
+    hostile = {"id": "m", "owned_by": "a\nb\x1b[31m" + "x" * 10_000, "root": {"deep": [1e999, None, "\ud800"]},
+               "max_model_len": 10**400, "meta": {"n_params": [], "size": {"a": None}}}  # fmt: skip
+    stub.says("/v1/models", whole({"data": [hostile, "no model", None]}))
+    facts = open_local(f"openai:{stub.base}/m", patience=SHORT).facts
+    said = facts.identity["said"]["owned_by"]
+    assert said.startswith("a b [31m")
+    assert len(said) == 200
+    as_toml({"about": dict(facts.about), "identity": dict(facts.identity)}).encode()
+
+
+@pytest.mark.parametrize(
+    "listed", [None, [], {}, {"data": None}, {"data": 7}, {"data": [[]]}, {"data": [{"id": 7}]}, "text", {"data": {}}]
+)
+def test_a_list_of_models_that_is_none_is_an_error_and_no_crash(stub, listed):
+    stub.says("/v1/models", whole(listed))
+    stub.says("/api/tags", whole(listed))
+    for dialect in ("openai", "ollama"):
+        with pytest.raises(EvaluationError, match="it lists none"):
+            open_local(f"{dialect}:{stub.base}/m", patience=SHORT)
+
+
+@pytest.mark.parametrize(
+    "logprobs",
+    [
+        None,
+        {},
+        {"text_offset": [0, 4, 8], "token_logprobs": [None, float("nan"), -1.0]},
+        {"text_offset": [0, 4, 8], "token_logprobs": [None, 2.0, -1.0]},
+        {"text_offset": [0, 4, 8], "token_logprobs": [None, "x", -1.0]},
+        {"text_offset": [8, 4, 0], "token_logprobs": [None, -1.0, -1.0]},
+        {"text_offset": [0, 4, 99], "token_logprobs": [None, -1.0, -1.0]},
+        {"text_offset": [5, 9, 13], "token_logprobs": [None, -1.0, -1.0]},
+        {"text_offset": [0, 4], "token_logprobs": [None, -1.0, -1.0]},
+    ],
+)
+def test_a_reading_that_does_not_fit_its_text_is_no_reading(stub, logprobs):
+    stub.says("/v1/models", whole({"data": [{"id": "m"}]}))
+    stub.says("/v1/completions", whole({"choices": [{"logprobs": logprobs}]}))
+    assert open_local(f"openai:{stub.base}/m", patience=SHORT).facts.asks == {"chat"}

@@ -11,6 +11,7 @@ from ouvert.evaluation import (
     Cost,
     EvaluationError,
     Likelihood,
+    OtherServers,
     Text,
     Wording,
     cards,
@@ -19,7 +20,14 @@ from ouvert.evaluation import (
     sending,
 )
 from ouvert.evaluation.contestants.remote import UNKNOWN, key_variable
-from ouvert.evaluation.price_list import Price, answers_to_break_even, cost_of_answers, price_for, read_prices
+from ouvert.evaluation.price_list import (
+    Price,
+    answers_to_break_even,
+    cost_elsewhere,
+    cost_of_answers,
+    price_for,
+    read_prices,
+)
 from ouvert.safety import Guard, Hosts
 
 from .conftest import SHORT, chat, events, item_of, whole
@@ -310,6 +318,25 @@ def test_answers_cost_what_their_tokens_cost_and_half_a_sum_is_no_price():
     costs = [Cost(whole=1.0, prompt_tokens=100, output_tokens=20)] * 2
     assert cost_of_answers(PRICE, costs) == pytest.approx(2 * (100 * 1.25 + 20 * 10) / 1e6)
     assert cost_of_answers(PRICE, [*costs, Cost(whole=1.0)]) is None
+
+
+def test_the_owners_price_stands_in_the_plan_and_an_answer_costs_what_it_says(provider):
+    name = f"openai:{provider.base}/gpt-5"
+    others = OtherServers(allowed=["127.0.0.1"], price={name: PRICE}.get)
+    about = others.remote(name).facts.about
+    assert about["price"] == {
+        "input": 1.25,
+        "output": 10.0,
+        "currency": "USD",
+        "source": PRICE.source,
+        "read": PRICE.read,
+    }
+    assert "price" not in OtherServers(allowed=["127.0.0.1"]).remote(name).facts.about
+    costs = [Cost(whole=1.0, prompt_tokens=100, output_tokens=20), Cost(whole=1.0, prompt_tokens=300, output_tokens=60)]
+    assert cost_elsewhere(about, costs) == (pytest.approx((200 * 1.25 + 40 * 10) / 1e6), "USD")
+    assert cost_elsewhere(about, [*costs, Cost(whole=1.0)]) is None
+    assert cost_elsewhere(about, []) is None
+    assert cost_elsewhere({}, costs) is None
 
 
 def test_a_machine_pays_after_so_many_answers_or_never():

@@ -94,7 +94,7 @@ def echo_in(answered: Any, text: str, attempts: int) -> Echoed | None:
     except (KeyError, IndexError, TypeError):
         return None
     placed = all(isinstance(each, int) for each in offsets) and offsets == sorted(offsets) and offsets[:1] == [0]
-    measured = logprobs[:1] == [None] and all(isinstance(each, float | int) for each in logprobs[1:])
+    measured = logprobs[:1] == [None] and all(isinstance(each, float | int) and each <= 0 for each in logprobs[1:])
     if not placed or not measured or len(offsets) != len(logprobs):
         return None
     before = [place for place, offset in enumerate(offsets) if offset < len(text)]

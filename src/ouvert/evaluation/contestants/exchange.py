@@ -186,7 +186,7 @@ class Exchange:
     def clean(self, text: str) -> str:
         """Without the key, if a server repeats it. Raises nothing."""
         shown = text if self._secret is None else text.replace(self._secret, "(the key)")
-        return f"{shown:.{MOST_SAID}}"
+        return "".join(each if each.isprintable() else " " for each in shown[:MOST_SAID])
 
     def _text(self, path: str, what: str, remedy: str) -> str:
         return f"asking {self.who} ({self.connection.address}{path}): {self.clean(what).rstrip('.')}. {remedy}"

@@ -1,7 +1,7 @@
 """What any server's answer is made of, piece by piece, and the outcome and the cost that are made of the pieces."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -114,9 +114,13 @@ class Gathering:
             self.visible = now
 
     def outcome(self) -> Outcome:
-        calls = tuple(Call(name=call[0], arguments="".join(call[1:]) or "{}") for call in self.calls.values())
+        calls = tuple(
+            Call(name=whole_characters(call[:1]), arguments=whole_characters(call[1:]) or "{}")
+            for call in self.calls.values()
+        )
         reason = "tool_calls" if calls and self.reason == "stop" else self.reason
-        return Outcome(text="".join(self.words), thoughts="".join(self.thoughts), calls=calls, reason=reason)
+        text, thoughts = whole_characters(self.words), whole_characters(self.thoughts)
+        return Outcome(text=text, thoughts=thoughts, calls=calls, reason=whole_characters([reason]))
 
     def cost(self) -> Cost:
         """Up to now."""
@@ -128,6 +132,12 @@ class Gathering:
             output_tokens=self.used.output,
             thought_tokens=self.used.thoughts,
         )
+
+
+def whole_characters(pieces: Sequence[str]) -> str:
+    """The pieces as one text. JSON may hold half a character (a surrogate): two halves in two pieces become one, and a
+    half without its other becomes U+FFFD, since no file can hold it."""
+    return "".join(pieces).encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def counts(used: Used) -> tuple[int | None, int | None, int | None]:

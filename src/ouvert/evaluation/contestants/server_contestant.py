@@ -17,6 +17,8 @@ from ouvert.evaluation.outcome import Answered, Cost, Outcome
 # Tokens for thoughts beside an item's own, by effort. "": the model thinks, and nobody said how much.
 ROOM_FOR_THOUGHTS = {"low": 1024, "medium": 4096, "high": 16384, "": 4096}
 
+MOST_SAID = 200  # characters of one thing that another server says of itself
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manner:
@@ -93,7 +95,7 @@ class ServerContestant:
 
 
 def said_of(gathering: Gathering, attempts: int) -> dict[str, Any]:
-    said = dict(gathering.said)
+    said = present(gathering.said)
     if "model" in said:
         said["model"] = shown_name(said["model"])
     return {"attempts": attempts, **({"said": said} if said else {})}
@@ -110,8 +112,26 @@ def refused(why: str) -> Outcome:
 
 
 def present(stated: Mapping[str, Any]) -> dict[str, Any]:
-    """What is not None: a plan's TOML has no null."""
-    return {name: value for name, value in stated.items() if value is not None}
+    """What is not None: a plan's TOML has no null. Of what another server says, only what a plan can hold."""
+    found = {name: plain(value) for name, value in stated.items()}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def plain(value: Any) -> Any:
+    """A text of one line and at most MOST_SAID characters, a number, or these in an object or a list; else None."""
+    match value:
+        case str():
+            return "".join(each if each.isprintable() else " " for each in value[:MOST_SAID]).strip()
+        case bool():
+            return value
+        case int() | float():
+            return value if abs(value) < 2**63 else None  # which no NaN is
+        case Mapping():
+            return present(value)
+        case list() | tuple():
+            return [each for each in map(plain, value) if each is not None]
+        case _:
+            return None
 
 
 def now() -> str:
