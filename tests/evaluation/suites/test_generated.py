@@ -118,6 +118,11 @@ def test_items_for_a_smaller_count_begin_those_for_a_larger_one(suite):
         assert len({item.id for item in fewer}) == 17
 
 
+def test_a_count_of_nothing_is_nothing(suite):
+    for count in (0, -1):
+        assert suite.items(suite.card.languages[0], count, 0) == ()
+
+
 def test_an_id_in_a_form_is_one_item_and_another_seed_gives_others(suite):
     for language, items in each_language(suite, 300):
         assert len({(item.id, item.form) for item in items}) == len(items)

@@ -35,10 +35,17 @@ def test_longer_texts_leave_the_items_of_shorter_ones_as_they_are():
     assert all(long[item.id] == item for item in short.items("en", 20, 0))
 
 
-@pytest.mark.parametrize("words", [0, 99])
-def test_texts_shorter_than_the_shortest_are_an_error(words):
-    with pytest.raises(EvaluationError, match="the shortest text has 100"):
+@pytest.mark.parametrize("words", [0, 99, -1, "1000", None, 300.5])
+def test_texts_shorter_than_the_shortest_and_what_is_no_number_are_an_error(words):
+    with pytest.raises(EvaluationError, match="it takes a number from 100"):
         open_suite("needle", words=words)
+
+
+def test_a_setting_that_there_is_not_is_an_error():
+    with pytest.raises(EvaluationError, match="got the settings length; it has words"):
+        open_suite("needle", length=100)
+    with pytest.raises(EvaluationError, match="got the settings words; it has no settings"):
+        open_suite("ladder", words=100)
 
 
 def test_there_is_always_a_number_that_is_not_the_answer():

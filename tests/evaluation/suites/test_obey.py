@@ -8,7 +8,7 @@ CASES = {
     "words-at-most": (
         {"n": 6},
         ["The sea is blue and wide.", "It - really - is blue", "L'eau de la mer est bleue."],
-        ["The sea is blue and very wide.", "Blue sea"],  # seven words; too few to say anything
+        ["The sea is blue and very wide."],
     ),
     "words-exactly": (
         {"n": 4},
@@ -110,12 +110,12 @@ def test_there_are_fourteen_kinds_and_cases_for_each():
 
 @pytest.mark.parametrize(("kind", "answer"), [(kind, each) for kind, (_, right, _) in CASES.items() for each in right])
 def test_an_answer_that_keeps_the_instruction_is_right(kind, answer):
-    assert keeps(kind, answer, CASES[kind][0] | {"request": "do it"})
+    assert CHECKS[kind](answer.strip(), CASES[kind][0])
 
 
 @pytest.mark.parametrize(("kind", "answer"), [(kind, each) for kind, (_, _, wrong) in CASES.items() for each in wrong])
 def test_an_answer_that_nearly_keeps_it_is_wrong(kind, answer):
-    assert not keeps(kind, answer, CASES[kind][0] | {"request": "do it"})
+    assert not CHECKS[kind](answer.strip(), CASES[kind][0])
 
 
 def test_a_copy_of_the_instruction_keeps_nothing():
@@ -124,8 +124,14 @@ def test_a_copy_of_the_instruction_keeps_nothing():
     assert not keeps("include", f"Sure! {request.upper()}", values)
 
 
-def test_a_very_long_answer_keeps_nothing():
-    assert not keeps("lowercase", "blue sea " * 100, {"request": "do it"})
+@pytest.mark.parametrize(("text", "kept"), [("blue", False), ("it is blue and wide", True), ("blue sea " * 151, False)])
+def test_an_answer_of_hardly_a_word_or_a_very_long_one_keeps_nothing(text, kept):
+    assert keeps("lowercase", text, {"request": "do it"}) is kept
+
+
+def test_few_words_are_enough_where_few_are_asked_for():
+    assert keeps("words-at-most", "Blue and wide.", {"n": 6, "request": "do it"})
+    assert not keeps("words-at-most", "Blue sea.", {"n": 6, "request": "do it"})
 
 
 @pytest.mark.parametrize(

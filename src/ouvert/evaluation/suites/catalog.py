@@ -4,6 +4,7 @@ import tomllib
 from dataclasses import fields
 from functools import cache
 from importlib import import_module
+from inspect import signature
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, cast
@@ -38,10 +39,17 @@ def read_card(path: Path) -> Card:
 
 
 def open_suite(name: str, **settings: Any) -> Suite:
-    """The suite of that name. Raises EvaluationError for a name there is not, and what its module raises."""
+    """The suite of that name. Raises EvaluationError for a name or setting there is not, and what its module raises."""
     if name not in cards():
         raise EvaluationError(
             f"opening the suite {name!r}: there is none of that name; there are {', '.join(cards())}."
         )
     card = cards()[name]
-    return cast("Suite", import_module(f"ouvert.evaluation.suites.{card.module}").suite(card, **settings))
+    make = import_module(f"ouvert.evaluation.suites.{card.module}").suite
+    known = list(signature(make).parameters)[1:]
+    if unknown := sorted(settings.keys() - set(known)):
+        raise EvaluationError(
+            f"opening the suite {name!r}: got the settings {', '.join(unknown)}; "
+            f"it has {', '.join(known) or 'no settings'}."
+        )
+    return cast("Suite", make(card, **settings))

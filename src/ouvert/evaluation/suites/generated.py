@@ -63,12 +63,9 @@ class GeneratedSuite:
             raise EvaluationError(
                 f"making items of {self.card.name}: got language {language!r}; it has {', '.join(self.card.languages)}."
             )
-        found: list[Item] = []
-        for asked, forms in enumerate(self._in_order(language, seed)):
-            if asked == count:
-                break
-            found += forms
-        return tuple(found)
+        return tuple(
+            item for _, forms in zip(range(count), self._in_order(language, seed), strict=False) for item in forms
+        )
 
     def score(self, item: Item, outcome: Outcome) -> Score:
         if outcome.refused:

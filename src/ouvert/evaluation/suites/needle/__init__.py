@@ -21,10 +21,13 @@ DEPTHS = (10, 50, 90)  # percent of the text that stands before the needle
 
 
 def suite(card: Card, words: int = 1000) -> GeneratedSuite:
-    """The suite, with texts of up to `words` words. Raises EvaluationError for fewer than the shortest text has."""
-    lengths = [each for each in LENGTHS if each <= words]
+    """The suite, with texts of up to `words` words. Raises EvaluationError for what is no number, and for
+    fewer than the shortest text has."""
+    lengths = [each for each in LENGTHS if isinstance(words, int) and each <= words]
     if not lengths:
-        raise EvaluationError(f"opening the suite needle: got words={words!r}; the shortest text has {LENGTHS[0]}.")
+        raise EvaluationError(
+            f"opening the suite needle: got words={words!r}; it takes a number from {LENGTHS[0]} on, the shortest text."
+        )
     return GeneratedSuite(
         card=card,
         version=VERSION,

@@ -11,7 +11,9 @@ from typing import Any
 
 from ouvert.evaluation.suites.stated import words_of
 
-LEAST, MOST = 3, 150  # words that an answer has; fewer say nothing, and more is not the short text that is asked for
+# Words that an answer has: fewer say nothing, and more is not the short text that is asked for.
+LEAST, MOST = 5, 300
+LEAST_OF = {"words-at-most": 3, "words-exactly": 3, "bullets": 3, "numbered": 3, "json": 3}
 Values = Mapping[str, Any]
 
 
@@ -19,7 +21,7 @@ def keeps(kind: str, text: str, values: Values) -> bool:
     """Whether the text keeps the instruction of that kind, and does not just repeat it."""
     said = text.strip()
     repeats = " ".join(words_of(values["request"])) in " ".join(words_of(said))
-    return not repeats and LEAST <= len(words(said)) <= MOST and CHECKS[kind](said, values)
+    return not repeats and LEAST_OF.get(kind, LEAST) <= len(words(said)) <= MOST and CHECKS[kind](said, values)
 
 
 def words(text: str) -> list[str]:
