@@ -19,6 +19,7 @@ TYPED_BY_PEOPLE = {
     "src/ouvert/assistant/model.py: chat",
     "src/ouvert/assistant/load_model.py: load",
     "src/ouvert/causes.py: patch",
+    "src/ouvert/evaluation/comparing.py: compare",
 }
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef

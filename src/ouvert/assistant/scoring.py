@@ -36,6 +36,7 @@ class ReadText:
 @dataclass(frozen=True, slots=True)
 class ScoredChoice:
     """One way to go on: `logprob` is the sum over `tokens`, in nats. Those of one call compare with each other.
+    `before`: how many tokens stand before them, the same of all.
 
     The tokens are those behind what all choices begin with: where the context's last token and the choice's first
     would be one token together, that one is among them.
@@ -44,6 +45,7 @@ class ScoredChoice:
     text: str
     logprob: float
     tokens: tuple[Token, ...]
+    before: int
 
 
 # The ids of a text, the position of its first token whose log-probability is wanted, and where it ends.
@@ -124,8 +126,8 @@ def scored_choices(choices: Sequence[str], parts: Sequence[Part], score_all: Sco
     """What is asked of the engine, and what it found, as choices. Raises what `score_all` raises."""
     found = score_all([ids[:stop] for ids, _, stop in parts], [start for _, start, _ in parts])
     return [
-        ScoredChoice(choice, math.fsum(token.logprob or 0.0 for token in tokens), tuple(tokens))
-        for choice, tokens in zip(choices, found, strict=True)
+        ScoredChoice(choice, math.fsum(token.logprob or 0.0 for token in tokens), tuple(tokens), start)
+        for choice, tokens, (_, start, _) in zip(choices, found, parts, strict=True)
     ]
 
 

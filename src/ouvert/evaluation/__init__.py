@@ -18,6 +18,7 @@ from ouvert.evaluation.error import EvaluationError
 from ouvert.evaluation.evidence import Evidence, Key, Scored
 from ouvert.evaluation.item import Chat, Item, Likelihood, Text
 from ouvert.evaluation.lessons.writing import Lessons, write_lessons
+from ouvert.evaluation.measures.measuring import damage_to_measure, measure, said_of_reference
 from ouvert.evaluation.outcome import Answered, Call, Cost, Outcome, Score
 from ouvert.evaluation.plan import Plan, PlannedRow, PlannedSuite
 from ouvert.evaluation.planning import Planned, Wanted, make_plan
@@ -89,11 +90,13 @@ __all__ = [
     "compare_outcomes",
     "cost_elsewhere",
     "cost_of_answers",
+    "damage_to_measure",
     "entrants_again",
     "entrants_of",
     "fit_together",
     "key_variable",
     "make_plan",
+    "measure",
     "names_another_server",
     "new_folder",
     "open_local",
@@ -108,6 +111,7 @@ __all__ = [
     "rerun",
     "resume",
     "run",
+    "said_of_reference",
     "score",
     "sending",
     "standings",

@@ -1,7 +1,7 @@
 """`ouvert.compare`: from names of models to a folder with everything that is needed to believe what it says."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from ouvert.evaluation.contestants.notation import names_another_server
 from ouvert.evaluation.contestants.other_servers import OtherServers
 from ouvert.evaluation.error import EvaluationError
 from ouvert.evaluation.evidence import Evidence
+from ouvert.evaluation.measures.measuring import damage_to_measure, measure
 from ouvert.evaluation.plan import Plan
 from ouvert.evaluation.planning import MINUTES, Wanted, make_plan
 from ouvert.evaluation.rerun import Again, compare_outcomes
@@ -39,6 +40,7 @@ def compare(
     seed: int = 1,
     samples: int = 1,
     temperature: float = 0.0,
+    damage: bool = False,
     progress: Told = not_told,
     **settings: Any,
 ) -> Compared:
@@ -48,21 +50,27 @@ def compare(
     servers of this machine ("ollama:http://127.0.0.1:11434/NAME"); what `OtherServers` makes, also beyond it.
     `purposes`: what they are wanted for ("chat", "tools", "french", ...). `minutes`: how long it may take. `effort`:
     words, each of which makes a contestant of every model. `folder`: a new or an empty one; left out,
-    "comparison-DATE" here. `settings`: those of `ouvert.load` (`threads`, `context`, `precision`, ...).
+    "comparison-DATE" here. `damage`: measure what fewer bits cost, beside the contestant of the most bits, in English
+    and French; without purposes and suites only that, and the pages' bits per byte. `settings`: those of `ouvert.load`
+    (`threads`, `context`, `precision`, ...).
 
     Nothing leaves the machine without such a contestant. Killed, `resume(folder)` goes on where it was. Raises
     EvaluationError for what cannot be planned, asked or kept; what `ouvert.load` raises.
     """
+    asked = tuple(suites) or (("reading",) if damage and not purposes else ())
     wanted = Wanted(
-        purposes=tuple(purposes), suites=tuple(suites), languages=tuple(languages), seconds=60 * minutes, seed=seed,
+        purposes=tuple(purposes), suites=asked, languages=tuple(languages), seconds=60 * minutes, seed=seed,
         samples=samples, temperature=temperature,
     )  # fmt: skip
     with LoadedOnce(**settings) as loaded:
         entrants = entrants_of(contestants, loaded, effort, temperature)
+        if damage:
+            wanted = replace(wanted, damage=damage_to_measure([entrant.facts for entrant in entrants]))
         planned = make_plan(entrants, wanted)
         place = Path(folder) if folder is not None else new_folder(Path())
         with Evidence.create(place, planned.plan) as evidence:
             run(evidence, entrants, progress=progress)
+            measure(evidence, entrants, progress=progress)
     return Compared(place, planned.notes)
 
 
@@ -116,7 +124,9 @@ def resume(
     """Go on with a comparison that was stopped. `others`: how contestants of other servers are reached. Raises what
     `compare` raises."""
     with Evidence.open(folder, writing=True) as evidence, LoadedOnce(**settings) as loaded:
-        run(evidence, entrants_again(evidence.plan, loaded, others), progress=progress)
+        entrants = entrants_again(evidence.plan, loaded, others)
+        run(evidence, entrants, progress=progress)
+        measure(evidence, entrants, progress=progress)
     return Compared(folder)
 
 
@@ -131,5 +141,7 @@ def rerun(
     with evidence, LoadedOnce(**settings) as loaded:
         if evidence.plan_digest != before.plan_digest:
             raise EvaluationError(f"running {folder} again: {again} has another plan. Name another folder with --out.")
-        run(evidence, entrants_again(evidence.plan, loaded, others), progress=progress)
+        entrants = entrants_again(evidence.plan, loaded, others)
+        run(evidence, entrants, progress=progress)
+        measure(evidence, entrants, progress=progress)
     return compare_outcomes(before, Evidence.open(again))

@@ -48,6 +48,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     wanted.add_argument("--samples", type=positive, default=1, metavar="N", help="answers to each question (1)")
     wanted.add_argument("--temperature", type=float, default=0.0, metavar="T", help="of all answers (0)")
     wanted.add_argument("--seed", type=int, default=1, metavar="N", help="which questions, and which draws (1)")
+    wanted.add_argument("--damage", action="store_true",
+                        help="also what fewer bits cost: probabilities beside the model of the most bits")  # fmt: skip
     shown = parser.add_argument_group("what is done with it")
     shown.add_argument("--out", type=Path, metavar="DIR", help="a new folder (default: comparison-DATE)")
     shown.add_argument("--plan", action="store_true", help="say what would be asked, and ask nothing")
@@ -78,14 +80,27 @@ def run(args: argparse.Namespace) -> int:
 
 
 def compare(args: argparse.Namespace) -> int:
+    from dataclasses import replace
+
     from ouvert.cli.other_contestants import agreed, other_servers, remotes_asked_for, say_what_would_leave
-    from ouvert.evaluation import Evidence, entrants_of, make_plan, new_folder
+    from ouvert.evaluation import (
+        Evidence,
+        damage_to_measure,
+        entrants_of,
+        make_plan,
+        new_folder,
+        said_of_reference,
+    )
 
     remotes, others = remotes_asked_for(args.remote), other_servers()
     beyond = [others.entrant(each, args.send) for each in remotes]
     with loaded(args) as models:
         entrants = entrants_of([*args.named, *beyond], models, args.effort, args.temperature, others)
-        planned = make_plan(entrants, wanted(args), ask=not args.plan)
+        asked = wanted(args)
+        if args.damage:
+            asked = replace(asked, damage=damage_to_measure([entrant.facts for entrant in entrants]))
+            print(f"ouvert: {said_of_reference(asked.damage)}", file=sys.stderr)
+        planned = make_plan(entrants, asked, ask=not args.plan)
         for note in planned.notes:
             print(f"ouvert: {note}", file=sys.stderr)
         if args.plan:
@@ -202,6 +217,8 @@ def wanted(args: argparse.Namespace) -> "Wanted":
     suites = args.suites
     if args.prompts is not None:
         own, suites = {"mine": {"path": str(args.prompts.absolute())}}, (*suites, "mine")
+    if args.damage and not (args.purposes or suites):
+        suites = ("reading",)
     return Wanted(
         purposes=args.purposes, suites=suites, settings=own, languages=args.lang, seconds=args.time, seed=args.seed,
         samples=args.samples, temperature=args.temperature,
@@ -212,17 +229,20 @@ def wanted(args: argparse.Namespace) -> "Wanted":
 def ask(evidence: Any, entrants: Any) -> None:
     """Run what is left, with a progress that shows; Ctrl-C says how to go on."""
     from ouvert.cli.comparison_progress import ComparisonProgress
+    from ouvert.evaluation import measure
     from ouvert.evaluation import run as run_evaluation
 
-    with ComparisonProgress(sys.stderr) as shown:
-        try:
-            run_evaluation(evidence, entrants, progress=shown.show)
-        except KeyboardInterrupt:
-            shown.close()
-            print(
-                f"{shown.interrupted()} `ouvert compare resume {evidence.folder}` goes on from here.", file=sys.stderr
-            )
-            raise
+    for step in (run_evaluation, measure):
+        with ComparisonProgress(sys.stderr) as shown:
+            try:
+                step(evidence, entrants, progress=shown.show)
+            except KeyboardInterrupt:
+                shown.close()
+                print(
+                    f"{shown.interrupted()} `ouvert compare resume {evidence.folder}` goes on from here.",
+                    file=sys.stderr,
+                )
+                raise
 
 
 def finished(args: argparse.Namespace, folder: Path) -> int:

@@ -96,7 +96,7 @@ class Here:
             tool_choice=ask.tool_choice,
             response_schema=ask.schema,
             effort=cast("Effort", self._effort) if self._effort and abilities.efforts else None,
-            thinking=thinks(self._effort) if self._effort and not abilities.efforts else None,
+            thinking=thinks(self._effort) if self._effort and self._can_refrain else None,
             temperature=self._temperature,
             seed=seed,
             max_tokens=min(ask.max_tokens + thoughts, self.model.engine.context - 1),
@@ -106,31 +106,21 @@ class Here:
 
     def _judge(self, ask: Likelihood, asked: "Asked") -> None:
         """The sum of each choice's log-probabilities, behind the context."""
-        sums = []
-        for choice in ask.choices:
-            before, ids = self._placed(ask, choice)
-            tokens = self.model.score(ids)
-            asked.prompt_tokens += len(ids)
-            sums.append(sum(float(cast("float", token.logprob)) for token in tokens[before - 1 :]))
-        asked.outcome = Outcome(reason="stop", logprobs=tuple(sums))
+        thinking = thinks(self._effort) if ask.chat and self._effort and self._can_refrain else None
+        found = self.model.choices(ask.context, ask.choices, chat=ask.chat, thinking=thinking)
+        asked.prompt_tokens = found[0].before + sum(len(choice.tokens) for choice in found)
+        asked.outcome = Outcome(reason="stop", logprobs=tuple(choice.logprob for choice in found))
 
-    def _placed(self, ask: Likelihood, choice: str) -> tuple[int, list[int]]:
-        """(how many tokens stand before the choice, all tokens)."""
-        if ask.chat:
-            before = list(self.model.render([{"role": "user", "content": ask.context}]).ids)
-            return len(before), [*before, *self.model.tokenize(choice)]
-        before, ids = self.model.text_ids(ask.context), self.model.text_ids(ask.context + choice)
-        # The border between two texts need not be one between tokens: what differs belongs to the choice.
-        same = next((n for n, (one, other) in enumerate(zip(before, ids, strict=False)) if one != other), len(before))
-        return max(1, min(same, len(ids) - 1)), ids
+    @property
+    def _can_refrain(self) -> bool:
+        """Whether it can be told to think or not, and nothing between."""
+        return not self.model.chat_format.abilities.efforts
 
     def _read(self, ask: Text, asked: "Asked") -> None:
-        ids = self.model.text_ids(ask.text)
-        tokens = self.model.score(ids)
-        asked.prompt_tokens = len(ids)
-        asked.outcome = Outcome(
-            reason="stop", ids=tuple(ids), logprobs=tuple(float(cast("float", token.logprob)) for token in tokens)
-        )
+        [read] = self.model.read([ask.text])
+        asked.prompt_tokens = len(read.ids)
+        logprobs = tuple(float(cast("float", token.logprob)) for token in read.tokens)
+        asked.outcome = Outcome(reason="stop", ids=read.ids, logprobs=logprobs)
 
 
 @dataclass(slots=True)

@@ -135,28 +135,29 @@ def measure_damage(
     contestant: Model,
     reference_label: str,
     reference: Model,
-    found: Callable[[WindowDamage], None],
+    found: Callable[[WindowDamage, int, int], None],
     *,
     languages: Sequence[str] = LANGUAGES,
     known: frozenset[tuple[str, str, str, int]] = frozenset(),
 ) -> None:
-    """Every window that is not `known`, handed to `found` as soon as it is measured, languages in turns.
+    """Every window that is not `known`, handed to `found` as soon as it is measured, with how many are done and of how
+    many; languages take turns.
 
     Raises what `require_same_tokens` and `damage_of` raise.
     """
     require_same_tokens(contestant, reference)
-    for window in in_turns(list(windows(reference, languages))):
+    every = list(in_turns(list(windows(reference, languages))))
+    for done, window in enumerate(every, 1):
         if (label, window.language, window.text, window.number) not in known:
-            found(
-                WindowDamage(
-                    contestant=label,
-                    reference=reference_label,
-                    language=window.language,
-                    text=window.text,
-                    window=window.number,
-                    **damage_of(contestant, reference, window),
-                )
+            measured = WindowDamage(
+                contestant=label,
+                reference=reference_label,
+                language=window.language,
+                text=window.text,
+                window=window.number,
+                **damage_of(contestant, reference, window),
             )
+            found(measured, done, len(every))
 
 
 def in_turns(every: Sequence[Window]) -> Iterator[Window]:
@@ -169,16 +170,6 @@ def in_turns(every: Sequence[Window]) -> Iterator[Window]:
 
 
 # --- who is the reference ---------------------------------------------------------------------------------------------
-
-
-def bits_a_weight(model: Model) -> float:
-    """Bits of a weight as they compute: those of its file, or fewer where it was asked for at a precision."""
-    stored = 8 * model.info.bytes / max(1, model.info.parameters)
-    precision = model.engine.facts.identity.precision
-    try:
-        return min(stored, float(precision))
-    except ValueError:  # "stored"
-        return stored
 
 
 def reference_among(bits: Mapping[str, float]) -> str:
