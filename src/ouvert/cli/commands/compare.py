@@ -42,6 +42,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     purposes.completer = complete_purposes  # type: ignore[attr-defined]
     wanted.add_argument("--suites", type=listed, default=(), metavar="SUITES", help="suites by name, such as mmlu")
     wanted.add_argument("--prompts", type=Path, metavar="FILE", help="your own prompts; they stay on this machine")
+    wanted.add_argument("--suite-data", type=place_of_data, action="append", default=[], metavar="SUITE=PATH",
+                        help="where the data of a suite without its own is, e.g. bbh=FOLDER; repeatable")  # fmt: skip
     wanted.add_argument("--lang", type=listed, default=("en",), metavar="LANGUAGES", help="en, fr or both (en)")
     wanted.add_argument("--effort", type=listed, default=(), metavar="EFFORTS", help="each model once with each")
     wanted.add_argument("--time", type=seconds, default=600.0, metavar="TIME", help="how long it may take (10m)")
@@ -213,10 +215,10 @@ def wanted(args: argparse.Namespace) -> "Wanted":
 
     if unknown := [language for language in args.lang if language not in LANGUAGES]:
         raise EvaluationError(f"planning a comparison: --lang has {unknown[0]!r:.40}, expected en, fr or en,fr.")
-    own: dict[str, Any] = {}
+    own: dict[str, Any] = {suite: {"path": path} for suite, path in args.suite_data}
     suites = args.suites
     if args.prompts is not None:
-        own, suites = {"mine": {"path": str(args.prompts.absolute())}}, (*suites, "mine")
+        own, suites = {**own, "mine": {"path": str(args.prompts.absolute())}}, (*suites, "mine")
     if args.damage and not (args.purposes or suites):
         suites = ("reading",)
     return Wanted(
@@ -277,6 +279,14 @@ def listed(text: str) -> tuple[str, ...]:
     if not words or len(set(words)) < len(words):
         raise argparse.ArgumentTypeError(f"{text!r} is not a list of different words, such as chat,tools")
     return words
+
+
+def place_of_data(text: str) -> tuple[str, str]:
+    """Raises ArgumentTypeError for what is not SUITE=PATH."""
+    suite, equals, path = text.partition("=")
+    if not suite or not equals or not path:
+        raise argparse.ArgumentTypeError(f"{text!r:.80}, expected SUITE=PATH, such as bbh=BIG-Bench-Hard")
+    return suite, str(Path(path).expanduser().absolute())
 
 
 def seconds(text: str) -> float:

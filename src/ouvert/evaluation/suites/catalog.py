@@ -46,7 +46,13 @@ def open_suite(name: str, **settings: Any) -> Suite:
         )
     card = cards()[name]
     make = import_module(f"ouvert.evaluation.suites.{card.module}").suite
-    known = list(signature(make).parameters)[1:]
+    taken = list(signature(make).parameters.values())[1:]  # behind the card
+    known = [each.name for each in taken]
+    if missing := [each.name for each in taken if each.default is each.empty and each.name not in settings]:
+        raise EvaluationError(
+            f"opening the suite {name!r}: it lacks {missing[0]}, expected where its data is. Say so: --suite-data "
+            f"{name}=PATH."
+        )
     if unknown := sorted(settings.keys() - set(known)):
         raise EvaluationError(
             f"opening the suite {name!r}: got the settings {', '.join(unknown)}; "
