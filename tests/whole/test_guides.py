@@ -57,6 +57,7 @@ NEVER_RUN = [
     ("models.md", "ouvert fit gpt-oss:120b --memory 16GB"),
     ("server.md", "ouvert serve gpt-oss:20b --install-service"),
     ("server.md", "docker build -t ouvert ."),
+    ("web.md", "ouvert compare smollm2"),
     ("web.md", "cd web && npm ci"),
 ]
 

@@ -39,6 +39,8 @@ export const compareEn = {
   closeTokenView: "Close",
   likelierForWriter: (label: string) => `likelier for ${label}, who wrote it`,
   likelierForReader: (label: string) => `likelier for ${label}, who reads it`,
+  fullestTimes: (times: string) => `The fullest colour: ${times} times as likely.`,
+  fullestBits: (bits: string) => `The fullest colour: ${bits} bits apart.`,
   tokenSaid: (token: string, writer: string, reader: string) => `${token}: ${writer} for the writer, ${reader} for the reader`,
   likeliestOf: (label: string) => `${label} would write`,
   allOthers: "all others",

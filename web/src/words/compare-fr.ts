@@ -41,6 +41,8 @@ export const compareFr: CompareWords = {
   closeTokenView: "Fermer",
   likelierForWriter: (label) => `plus probable pour ${label}, qui l’a écrit`,
   likelierForReader: (label) => `plus probable pour ${label}, qui le lit`,
+  fullestTimes: (times) => `La couleur la plus vive\u202f: ${times} fois plus probable.`,
+  fullestBits: (bits) => `La couleur la plus vive\u202f: ${bits} bits d’écart.`,
   tokenSaid: (token, writer, reader) => `${token}\u202f: ${writer} pour l’auteur, ${reader} pour le lecteur`,
   likeliestOf: (label) => `${label} écrirait`,
   allOthers: "tous les autres",

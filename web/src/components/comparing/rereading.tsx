@@ -3,11 +3,12 @@ import { TokenText, type ShownToken } from "../../figures/token-text";
 import type { Alternative, Reread, RereadToken } from "../../server/comparisons";
 import { goOn, lookAt, reading, reread, round, type Reading } from "../../state/comparing";
 import { quote } from "../../views/quote";
-import { number, portion } from "../../words";
+import { number, portion, precise } from "../../words";
 import { compared } from "../../words/compare";
 
-const WIDEST = 5; // nats: a greater difference is drawn as this one
-const WIDEST_BITS = 10;
+// The widest difference of an answer has the fullest colour, between these bounds. In nats, and in bits.
+const [NARROW, WIDE] = [0.5, 5];
+const [NARROW_BITS, WIDE_BITS] = [1, 10];
 
 export function Rereading() {
   const say = compared.value;
@@ -45,11 +46,11 @@ export function Rereading() {
 
 const labelOf = (side: number) => round.value?.labels?.[side] ?? "";
 
-function Legend({ shown }: { shown: Reading }) {
+function Legend({ shown, fullest }: { shown: Reading; fullest: string }) {
   const say = compared.value;
   return (
     <p class="legend">
-      <span class="for">{say.likelierForWriter(labelOf(shown.side))}</span> <span class="against">{say.likelierForReader(labelOf(shown.by))}</span>
+      <span class="for">{say.likelierForWriter(labelOf(shown.side))}</span> <span class="against">{say.likelierForReader(labelOf(shown.by))}</span> <em>{fullest}</em>
     </p>
   );
 }
@@ -58,10 +59,11 @@ function Tokens({ shown, found }: { shown: Reading; found: Reread & { same_token
   const say = compared.value;
   const { tokens, divergence } = found;
   const reader = labelOf(shown.by);
+  const widest = widestOf(tokens.map(({ logprobs: [writer, other] }) => writer - other), NARROW, WIDE);
   const shownTokens: ShownToken[] = tokens.map(({ text, logprobs: [writer, other] }, place) => ({
     text,
     said: say.tokenSaid(quote(text), portion(Math.exp(writer)), portion(Math.exp(other))),
-    share: shareOf(writer - other, WIDEST),
+    share: shareOf(writer - other, widest),
     isBracket: place === divergence ? "from" : undefined,
   }));
   const parting = divergence === null ? undefined : tokens[divergence];
@@ -69,7 +71,7 @@ function Tokens({ shown, found }: { shown: Reading; found: Reread & { same_token
   return (
     <>
       <p class="finding">{parting ? say.firstParting(reader, quote(parting.text), quote(parting.top[1][0]?.text ?? "")) : say.wouldWriteTheSame(reader)}</p>
-      <Legend shown={shown} />
+      <Legend shown={shown} fullest={say.fullestTimes(precise(Math.exp(widest)))} />
       <TokenText name={say.tokenView} tokens={shownTokens} drawn="balance" at={shown.at} onMove={lookAt} onHover={(place) => place !== undefined && lookAt(place)} />
       {token && (
         <>
@@ -135,17 +137,18 @@ function Likeliest({ label, token, which }: { label: string; token: RereadToken;
 
 function Words({ shown, found }: { shown: Reading; found: Reread & { same_tokens: false } }) {
   const say = compared.value;
+  const widest = widestOf(found.words.map(({ bits: [writer, reader] }) => (writer === null ? 0 : reader - writer)), NARROW_BITS, WIDE_BITS);
   const words: ShownToken[] = found.words.map(({ text, bits: [writer, reader] }) =>
     writer === null
-      ? { text, said: say.wordSaidByReader(quote(text), number(reader, 1)), share: 1 - Math.min(1, reader / (2 * WIDEST_BITS)) }
-      : { text, said: say.wordSaid(quote(text), number(writer, 1), number(reader, 1)), share: shareOf(reader - writer, WIDEST_BITS) },
+      ? { text, said: say.wordSaidByReader(quote(text), number(reader, 1)), share: 1 - Math.min(1, reader / (2 * WIDE_BITS)) }
+      : { text, said: say.wordSaid(quote(text), number(writer, 1), number(reader, 1)), share: shareOf(reader - writer, widest) },
   );
   const sums = [0, 1].map((which) => found.words.reduce((sum, { bits }) => sum + (bits[which] ?? 0), 0));
   const isKnown = found.words.every(({ bits }) => bits[0] !== null);
   return (
     <>
       <p class="finding">{say.otherTokens}</p>
-      {isKnown && <Legend shown={shown} />}
+      {isKnown && <Legend shown={shown} fullest={say.fullestBits(number(widest, 1))} />}
       <TokenText name={say.tokenView} tokens={words} drawn={isKnown ? "balance" : "shade"} at={shown.at} onMove={lookAt} onHover={(place) => place !== undefined && lookAt(place)} />
       <p class="readout" aria-live="polite">
         {words[shown.at]?.said}
@@ -156,6 +159,8 @@ function Words({ shown, found }: { shown: Reading; found: Reread & { same_tokens
     </>
   );
 }
+
+const widestOf = (differences: number[], narrow: number, wide: number) => Math.min(wide, Math.max(narrow, ...differences.map(Math.abs)));
 
 /** A difference as a share from 0 to 1, 0.5 where there is none. */
 const shareOf = (difference: number, widest: number) => 0.5 + Math.max(-1, Math.min(1, difference / widest)) / 2;
