@@ -19,7 +19,7 @@ MOST_SAID = 600  # characters of what a server says of an error
 MOST_ERROR = 1 << 20  # bytes of an error's body
 MOST_BODY = 64 << 20  # bytes of an answer that is no stream
 FAILURES = 3  # times that a server may fail at a question before it is one that it cannot be asked
-GOES_ON = "When the server is well, run the same comparison again: it goes on at this question."
+GOES_ON = "When the server is well, `ouvert compare resume` goes on at this question."
 NO_MONEY = ("insufficient_quota", "billing_hard_limit_reached", "credit balance is too low")
 
 T = TypeVar("T")
@@ -92,7 +92,7 @@ class Exchange:
             except (BusyError, EngineError) as problem:
                 last = problem
             if attempt < attempts and self.closing.wait(self._pause(attempt, last)):
-                raise self._error(path, "it was given up while it waited", "Run the same comparison again.")
+                raise self._error(path, "it was given up while it waited", GOES_ON)
         said = last.__cause__ if isinstance(last, EngineError) and last.__cause__ else last
         if attempts == 1:
             raise self._error(path, str(said), "Start the server, or correct the address.") from last
