@@ -7,6 +7,8 @@ said, with the file that has it.
 import json
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Literal
 
 from ouvert.evaluation.comparison import Pair, Row
 from ouvert.evaluation.item import Chat, Item, Likelihood
@@ -32,7 +34,7 @@ from ouvert.evaluation.wording import Wording
 UNDER_EVERY_SCORE = 5
 MOST_DIFFERENCES, FROM_ONE_PAIR = 12, 2  # examples in all; of one pair, of each kind
 # Characters that all shown answers and questions may have together: with the rest, a page under 300 KB.
-ROOM_FOR_DIFFERENCES, ROOM_FOR_ANSWERS = 20_000, 70_000
+ROOM_FOR_DIFFERENCES, ROOM_FOR_ANSWERS = 20_000, 50_000
 LEAST, MOST = 60, 600  # of one answer or question
 WORD = re.compile(r"\s*\w+|\s*[^\w\s]|\s+$")
 
@@ -148,12 +150,8 @@ def example_of(material: Material, words: Wording, item: Item, labels: Sequence[
 
 
 def said(material: Material, words: Wording, label: str, given: Given, item: Item, room: int) -> Said:
-    if given.outcome.refused:
-        badge = Badge(words("answers.refused"), "wrong")
-    elif given.score.right:
-        badge = Badge(words("answers.right"), "right")
-    else:
-        badge = Badge(words("answers.malformed" if given.score.malformed else "answers.wrong"), "wrong")
+    verdict = verdict_of(given)
+    badge = Badge(words(f"answers.{verdict}"), "right" if verdict == "right" else "wrong")
     notes: list[Inline] = []
     if given.outcome.thoughts:
         notes.append(words("answers.thoughts", n=words.number(len(given.outcome.thoughts))))
@@ -161,12 +159,20 @@ def said(material: Material, words: Wording, label: str, given: Given, item: Ite
         notes.append(words("answers.cut"))
     text = answer(given.outcome, item)
     shown = cut(words, text, room) if text else Data("", words("answers.empty"))
-    return Said(material.who(words, label), badge, shown, tuple(notes))
+    return Said(material.who(words, label), badge, shown, tuple(notes), verdict)
+
+
+def verdict_of(given: Given) -> Literal["right", "wrong", "malformed", "refused"]:
+    if given.outcome.refused:
+        return "refused"
+    if given.score.right:
+        return "right"
+    return "malformed" if given.score.malformed else "wrong"
 
 
 def cut(words: Wording, text: str, room: int) -> Data:
     short, left = shortened(text, room)
-    return Data(short, words("answers.more", n=words.number(left)) if left else "")
+    return Data(short, words("answers.more", n=left) if left else "")
 
 
 def question(item: Item) -> str:
@@ -207,10 +213,7 @@ def marked(example: Example) -> Example:
         return example
     texts = [each.text.text for each in example.answers]
     differs = parting(*texts)
-    answers = tuple(
-        Said(each.who, each.badge, each.text, each.note, differs, word_end(each.text.text, differs))
-        for each in example.answers
-    )
+    answers = tuple(replace(each, differs=differs, until=word_end(each.text.text, differs)) for each in example.answers)
     return Example(example.name, example.question, example.expected, answers)
 
 

@@ -141,10 +141,12 @@ def rows_of(name: str, lines: Sequence[Line], step: float) -> Iterator[tuple["Fi
 def one_line_of(axes: "Axes", row: int, line: Line, apart: float) -> None:
     middle = row + 0.5 - apart * (len(line.marks) / 2 + 0.35)  # the name is above
     half = apart * len(line.marks) / 2
-    axes.vlines(line.baseline, middle - half, middle + half, color=INK, linewidth=1.1, linestyle=(0, (2, 1.5)))
+    axes.vlines(
+        line.baseline, middle - half, middle + half, color=INK, linewidth=1.1, linestyle=(0, (2, 1.5)), clip_on=False
+    )
     for number, mark in enumerate(line.marks):
         y, ink = middle + apart * (number - (len(line.marks) - 1) / 2), FAINT if mark.faint else colour(mark.place)
-        axes.hlines(y, mark.interval.low, mark.interval.high, color=ink, linewidth=1.6)
+        axes.hlines(y, mark.interval.low, mark.interval.high, color=ink, linewidth=1.6, clip_on=False)
         inside = PAPER if mark.faint else ink
         axes.plot([mark.share], [y], SHAPES[mark.place % len(SHAPES)], markersize=5, color=ink,
                   markerfacecolor=inside, markeredgewidth=1, clip_on=False)  # fmt: skip

@@ -131,6 +131,7 @@ class Said:
     badge: Badge
     text: Data
     note: Text = ()
+    verdict: Literal["right", "wrong", "malformed", "refused"] = "wrong"
     differs: int = -1
     until: int = -1
 

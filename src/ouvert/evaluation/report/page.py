@@ -93,7 +93,31 @@ def twice(english: str, french: str) -> str:
 
 
 def texts(english: d.Text, french: d.Text) -> str:
+    """Part by part where both have the same parts, so that what is equal (names, figures, marks) stands once."""
+    if [shape(each) for each in english] == [shape(each) for each in french]:
+        return "".join(map(part_of_both, english, french))
     return twice(*("".join(map(inline, each)) for each in (english, french)))
+
+
+def shape(part: d.Inline) -> tuple[object, ...]:
+    """What a part is, apart from its words."""
+    match part:
+        case d.Link(_, to):
+            return (d.Link, to)
+        case d.Badge(_, kind):
+            return (d.Badge, kind)
+    return (type(part),)
+
+
+def part_of_both(english: d.Inline, french: d.Inline) -> str:
+    match english, french:
+        case d.Link(text, to), d.Link(other, _):
+            return f'<a href="#{plain(to)}">{twice(plain(text), plain(other))}</a>'
+        case d.Badge(text, kind), d.Badge(other, _):
+            return f'<span class="badge {kind}">{twice(plain(text), plain(other))}</span>'
+        case d.Who(), d.Who():
+            return who(english, twice(plain(english.leaves), plain(french.leaves)))
+    return twice(inline(english), inline(french))
 
 
 def inline(part: d.Inline) -> str:
@@ -109,15 +133,18 @@ def inline(part: d.Inline) -> str:
         case d.Badge(text, kind):
             return f'<span class="badge {kind}">{plain(text)}</span>'
         case d.Who():
-            return who(part)
+            return who(part, plain(part.leaves))
 
 
-def who(part: d.Who) -> str:
-    """A contestant: its mark, its name, and that it leaves the machine where it does."""
-    leaves = f' <span class="badge leaves">{plain(part.leaves)}</span>' if part.leaves else ""
-    mark = f'<span class="mark c{part.place % len(MARKS)}" aria-hidden="true">{MARKS[part.place % len(MARKS)]}</span>'
+def who(part: d.Who, leaves: str = "") -> str:
+    """A contestant: its mark, its name, and `leaves`, HTML that says that it leaves the machine where it does."""
+    away = f' <span class="badge leaves">{leaves}</span>' if leaves else ""
     kind = "who long" if len(part.label) > LONG_LABEL else "who"
-    return f'<span class="{kind}">{mark}&nbsp;<bdi>{plain(part.label)}</bdi>{leaves}</span>'
+    return f'<span class="{kind}">{mark(part.place)}&nbsp;<bdi>{plain(part.label)}</bdi>{away}</span>'
+
+
+def mark(place: int) -> str:
+    return f'<b class="mark c{place % len(MARKS)}" aria-hidden="true">{MARKS[place % len(MARKS)]}</b>'
 
 
 def paragraph(english: d.Paragraph, french: d.Paragraph) -> str:
@@ -179,7 +206,7 @@ def card(english: d.ContestantCard, french: d.ContestantCard) -> str:
     warning = twice(plain(english.warning), plain(french.warning))
     said = f'<p class="leaving">{warning}</p>' if english.warning else ""
     kind = "card elsewhere" if english.warning else "card"
-    name = twice(who(english.who), who(french.who))
+    name = part_of_both(english.who, french.who)
     return f'<article class="{kind}"><h3>{name}</h3>{said}<dl>{"".join(facts)}</dl></article>\n'
 
 
@@ -202,11 +229,12 @@ def box(english: d.Box, french: d.Box, exercise: str, answer: str) -> str:
 
 def examples(english: d.Examples, french: d.Examples) -> str:
     """Items with their answers. What contestants and suites say has no language and stands here once."""
-    labels = [twice(plain(getattr(english, each)), plain(getattr(french, each))) for each in ("question", "expected")]
-    inside = "".join(example(en, fr, *labels) for en, fr in zip(english.examples, french.examples, strict=True))
     title = texts(english.title, french.title)
     if english.folded:
+        inside = "".join(map(short_example, english.examples, french.examples))
         return f'<details class="examples"><summary>{title}</summary>{inside}</details>\n'
+    labels = [twice(plain(getattr(english, each)), plain(getattr(french, each))) for each in ("question", "expected")]
+    inside = "".join(example(en, fr, *labels) for en, fr in zip(english.examples, french.examples, strict=True))
     return f'<div class="examples"><p class="of">{title}</p>{inside}</div>\n'
 
 
@@ -221,11 +249,28 @@ def example(english: d.Example, french: d.Example, question: str, expected: str)
     )
 
 
+SIGNS = {"right": "✓", "wrong": "✗", "malformed": "∅", "refused": "⊘"}  # of answers, explained above them
+
+
+def short_example(english: d.Example, french: d.Example) -> str:
+    """The same with few elements, since there are five of them under every score: signs in place of words."""
+    answers = "".join(map(short_answer, english.answers, french.answers))
+    wanted = f" <bdi>{plain(english.expected.text)}</bdi>{left(english.expected, french.expected)}"
+    asked = f"<p><code>{plain(english.name.text)}</code>{wanted}</p>{raw(english.question, french.question)}"
+    return f'<div class="short"><div>{asked}</div>{answers}</div>'
+
+
+def short_answer(english: d.Said, french: d.Said) -> str:
+    place = english.who.place % len(MARKS)
+    signs = f'<b class="c{place}">{MARKS[place]}</b> <b class="{english.badge.kind}">{SIGNS[english.verdict]}</b>'
+    return f"<div>{signs}{raw(english.text, french.text)}</div>"
+
+
 def said(english: d.Said, french: d.Said) -> str:
-    badge = twice(inline(english.badge), inline(french.badge))
+    badge = part_of_both(english.badge, french.badge)
     note = f'<p class="note">{texts(english.note, french.note)}</p>' if english.note else ""
     shown = marked(english, french) if english.differs >= 0 else raw(english.text, french.text)
-    return f'<div class="said"><p>{twice(who(english.who), who(french.who))} {badge}</p>{shown}{note}</div>'
+    return f'<div class="said"><p>{part_of_both(english.who, french.who)} {badge}</p>{shown}{note}</div>'
 
 
 def raw(english: d.Data, french: d.Data) -> str:

@@ -8,6 +8,7 @@ from ouvert.evaluation.report.document import (
     MARKS,
     Badge,
     Block,
+    Data,
     Figure,
     Heading,
     Paragraph,
@@ -16,11 +17,13 @@ from ouvert.evaluation.report.document import (
     TableRow,
     Text,
 )
-from ouvert.evaluation.report.material import Material, anchor, pair_anchor
+from ouvert.evaluation.report.material import Material, pair_anchor
 from ouvert.evaluation.report.visible import one_line
 from ouvert.evaluation.wording import Wording, catalogue
 
 SHORT_NAME = 16  # characters: such a name stays on one line
+DESCRIBED = 8  # rows that the description of the plot names; the table has them all
+MOST_EXPLORATORY = 40  # pairs that a page shows
 PLOT = 50  # columns of a plot in letters
 
 
@@ -53,7 +56,7 @@ def plot(material: Material, words: Wording, rows: Sequence[Row]) -> Figure:
     ]
     legend = tuple(phrases.joined(words, [(material.who(words, label),) for label in material.labels], "word.comma"))
     caption = (*legend, " — ", *phrases.rich(words, "scores.caption"))
-    said = "; ".join(f"{material.title(words, row)}: {in_words(words, row)}" for row in rows)
+    said = "; ".join(f"{row.row}: {in_words(words, row)}" for row in rows[:DESCRIBED])
     described = words("scores.described", said=said)
     return Figure("intervals", charts.intervals(lines, words), caption, described, in_letters(material, rows))
 
@@ -85,7 +88,7 @@ def score_table(material: Material, words: Wording, rows: Sequence[Row]) -> Tabl
     head = [(words(f"scores.{each}"),) for each in ("row", "contestant", "right", "share", "interval", "guess", "said")]
     lines = [
         TableRow(
-            score_cells(material, words, row, score), anchor("share", row.row, score.contestant), score.floor,
+            score_cells(material, words, row, score), "", score.floor,
             0 if place else len(row.scores),
         )
         for row in rows
@@ -172,15 +175,25 @@ def pairs(material: Material, words: Wording) -> Section:
     ordered = [pair for name in rows for pair in material.comparison.pairs if pair.row == name]
     primary = [pair for pair in ordered if rows[pair.row].primary]
     other = [pair for pair in ordered if not rows[pair.row].primary]
+    shown = largest(other, MOST_EXPLORATORY)
     blocks: list[Block] = [Paragraph(phrases.rich(words, "pairs.how"))]
-    for name, of in (("primary", primary), ("exploratory", other)):
+    for name, of, count in (("primary", primary, len(primary)), ("exploratory", shown, len(other))):
         if of:
             blocks += [
                 Heading((words(f"pairs.{name}"),), f"pairs-{name}"),
-                Paragraph(phrases.rich(words, f"pairs.{name}_how", n=words.number(len(of))), "note"),
+                Paragraph(phrases.rich(words, f"pairs.{name}_how", n=words.number(count)), "note"),
                 pair_table(material, words, of, name),
             ]
+    if left := len(other) - len(shown):
+        said = phrases.rich(words, "pairs.left_out", n=words.number(left), file=Data("report.ipynb"))
+        blocks.append(Paragraph(said, "note"))
     return Section("pairs", words("pairs.title"), tuple(blocks))
+
+
+def largest(pairs: Sequence[Pair], most: int) -> list[Pair]:
+    """Those with the largest differences, in the order given."""
+    kept = sorted(range(len(pairs)), key=lambda place: -abs(pairs[place].difference))[:most]
+    return [pairs[place] for place in sorted(kept)]
 
 
 def pair_table(material: Material, words: Wording, of: Sequence[Pair], name: str) -> Table:

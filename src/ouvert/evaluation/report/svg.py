@@ -1,6 +1,7 @@
 """Charts as SVG inside a page: small, without a name or a rule that reaches beyond them, in two languages at once."""
 
 import re
+from collections import Counter
 from html import escape
 
 from ouvert.evaluation.report.visible import one_line
@@ -22,9 +23,22 @@ def compact(svg: str, name: str) -> str:
     svg = re.sub(r"<[^>]*>", lambda tag: LONG.sub(shorter, tag[0]), svg)
     svg = re.sub(r"font: (?:\w+ )*?([\d.]+)px [^;\"]*", r"font-size: \1px", svg)
     svg = re.sub(r"; font-family: [^;\"]*", "", svg)
+    svg = re.sub(r' transform="rotate\(-?0 [^"]*\)"', "", svg)
     for colour, ink in INKS.items():
         svg = svg.replace(colour, f"var(--{ink})")
     return without_unused_names(svg, name)
+
+
+def with_shared_styles(svg: str, name: str) -> str:
+    """Styles that stand three times or more are said once, in classes that begin with the chart's name."""
+    counts = Counter(re.findall(r' style="([^"]+)"', svg))
+    shared = [style for style, count in counts.items() if count >= 3]
+    names = {style: f"{name[:1]}{place}" for place, style in enumerate(shared)}
+    svg = re.sub(
+        r' style="([^"]+)"', lambda found: f' class="{names[found[1]]}"' if found[1] in names else found[0], svg
+    )
+    rules = "".join(f".{names[style]}{{{style}}}" for style in shared)
+    return re.sub(r"(<svg[^>]*>)", rf"\1<style>{rules}</style>", svg, count=1) if shared else svg
 
 
 def shorter(number: re.Match[str]) -> str:
@@ -37,7 +51,9 @@ def without_unused_names(svg: str, name: str) -> str:
     names = {each: f"{name}-{place}" for place, each in enumerate(sorted(used))}
     svg = re.sub(r' id="([^"]+)"', lambda found: f' id="{names[found[1]]}"' if found[1] in names else "", svg)
     svg = re.sub(r'(href="#|url\(#)([^")]+)', lambda found: found[1] + names[found[2]], svg)
-    svg = re.sub(r"<g>\s*</g>", "", re.sub(r">\s+<", "><", svg).replace("xlink:href", "href"))
+    svg = re.sub(r">\s+<", "><", svg).replace("xlink:href", "href")
+    for _ in range(3):  # groups without a name around one thing, and within another
+        svg = re.sub(r"<g>((?:<(?:use|path)[^>]*/>|<defs><path[^>]*/></defs>)*)</g>", r"\1", svg)
     return re.sub(r"\s*\n\s*", " ", re.sub(r"; ?(?=\")", "", svg)).replace(": ", ":").replace("; ", ";")
 
 
@@ -55,5 +71,5 @@ def merge(english: str, french: str, name: str, descriptions: tuple[str, str]) -
         f'<title lang="{language}">{escape(one_line(text))}</title>'
         for language, text in zip(("en", "fr"), descriptions, strict=True)
     )
-    head, tail = "".join(pieces).split(">", 1)
+    head, tail = with_shared_styles("".join(pieces), name).split(">", 1)
     return f"{head}>{titles}{tail}"
