@@ -25,8 +25,9 @@ from ouvert.evaluation.suites.suite import Suite
 
 MINUTES = 10.0  # where no time is given
 LEAST, MOST = 8, 1000  # items of a row
-DISCORDANT = 0.2  # the share of items on which two contestants are taken to differ: design/comparison 2.2
+DISCORDANT = 0.2  # the share of items on which two contestants are taken to differ
 BESIDE = 0.1  # the weight of a row that decides nothing, beside 1 of one that does
+SHARE_BESIDE, ENOUGH_BESIDE = 1 / 3, 16  # of the time, for rows that decide nothing; items that are worth asking
 ALONE_BLOCKS = (3, 2, 1, 0)  # of a primary row, asked alone: as many as fit into their share of the time
 SHARE_ALONE, SLOWER_ALONE = 0.3, 2.0  # of the time; an answer alone takes so many times its share of several together
 
@@ -69,6 +70,7 @@ class Draft:
     form: str
     kind: str
     purposes: list[str] = field(default_factory=list)  # that it decides about
+    named: bool = False  # somebody asked for its suite
     count: int = LEAST
     most: int = MOST
     alone: int = 0  # items that are asked alone
@@ -93,6 +95,7 @@ def make_plan(entrants: Sequence[Entrant], wanted: Wanted, *, ask: bool = True) 
     pace = paced(entrants, drafts, blank, wanted, ask=ask)
     for draft in drafts:
         draft.seconds = sum(pace.of(entrant.facts.label, draft.row) for entrant in entrants) * wanted.samples
+    drafts = those_with_time(drafts, wanted.seconds, notes)
     items = share_out(drafts, wanted)
     rows = tuple(planned_row(draft, items[draft.row], wanted) for draft in drafts)
     whole = sum(row.seconds for row in rows)
@@ -129,6 +132,7 @@ def drafted(wanted: Wanted, notes: list[str]) -> list[Draft]:
     for each in wanted.suites:
         for draft in suites.rows(each, wanted.languages, required=True):
             known = drafts.setdefault(draft.row, draft)
+            known.named = True
             if not wanted.purposes:
                 known.purposes.append(draft.suite.card.name)
     if not drafts:
@@ -231,6 +235,23 @@ def paced(entrants: Sequence[Entrant], drafts: Sequence[Draft], blank: Plan, wan
         finally:
             contestant.close()
     return pace
+
+
+def those_with_time(drafts: Sequence[Draft], seconds: float, notes: list[str]) -> list[Draft]:
+    """Without the rows that decide nothing, the dearest first, until a third of the time is enough for the others:
+    a few items each of many rows would show nothing, and take the time of those that decide."""
+    kept = list(drafts)
+    beside = sorted((draft for draft in drafts if not draft.purposes and not draft.named), key=cost_of_enough)
+    while beside and sum(map(cost_of_enough, beside)) > SHARE_BESIDE * seconds:
+        kept.remove(beside.pop())
+    if left_out := [draft.row for draft in drafts if draft not in kept]:
+        notes.append(f"Left out, because the time is short and they decide nothing: {', '.join(left_out)}.")
+    return kept
+
+
+def cost_of_enough(draft: Draft) -> float:
+    """Seconds for as many items as are worth asking."""
+    return min(ENOUGH_BESIDE, draft.most) * draft.seconds
 
 
 def items_of(draft: Draft, count: int, seed: int) -> tuple[Item, ...]:
