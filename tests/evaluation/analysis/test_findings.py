@@ -311,3 +311,11 @@ def test_nothing_answered_is_found_to_be_nothing():
     assert (found.pairs, found.bits, found.connections) == ((), (), None)
     assert found.limits["incomplete"] == ("task/en", "reading/fr", "choices/en/letter")
     assert compared([], {"a": always(True)}).rows == ()
+
+
+def test_a_row_that_people_only_vote_on_has_no_scores_and_no_pairs():
+    voted = OneRow("mine/en/votes", 30, facts={"expected": {}})
+    judged = OneRow("mine/en", 30)
+    found = compared([voted, judged], {"a": lambda item, sample: scored(True), "b": lambda item, sample: scored(False)})
+    assert {row.row: len(row.scores) for row in found.rows} == {"mine/en/votes": 0, "mine/en": 2}
+    assert {pair.row for pair in found.pairs} == {"mine/en"}

@@ -24,7 +24,7 @@ Reading = tuple[float, bool, str]  # confidence, whether right, cluster
 
 def calibrations_of(rows: Sequence[RowMarks]) -> tuple[Calibration, ...]:
     """Of every row and contestant that has enough answers with a confidence. Raises nothing."""
-    return tuple(found for row in rows if row.planned.kind != "text" for found in _of_row(row))
+    return tuple(found for row in rows if row.is_scored for found in _of_row(row))
 
 
 def _of_row(row: RowMarks) -> Iterator[Calibration]:

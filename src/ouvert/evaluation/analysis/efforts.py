@@ -16,7 +16,7 @@ ORDER = ("none", "minimal", "low", "medium", "high", "xhigh")
 def efforts_of(rows: Sequence[RowMarks], contestants: Sequence[ContestantFacts]) -> tuple[EffortPoint, ...]:
     """Every effort of models that were asked with several, over the primaries (over all rows, where there are none), on
     the items that all efforts of the model have answered. Raises nothing."""
-    asked = [row for row in rows if row.planned.kind == "chat"]
+    asked = [row for row in rows if row.planned.kind == "chat" and row.is_scored]
     deciding = [row for row in asked if row.planned.primary] or asked
     models: dict[str, list[ContestantFacts]] = {}
     for facts in contestants:

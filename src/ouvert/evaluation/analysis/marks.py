@@ -56,6 +56,14 @@ class RowMarks:
     marks: Mapping[str, Mapping[str, Mark]]
 
     @property
+    def is_scored(self) -> bool:
+        """Whether answers are right or wrong: not of texts that are read, nor of prompts that people only vote on.
+
+        Raises nothing.
+        """
+        return any(item.is_scored for item in self.items)
+
+    @property
     def binary(self) -> bool:
         """Whether an item is either right or wrong, and nothing between. Raises nothing."""
         return not self.planned.graded and self.planned.samples == 1

@@ -66,7 +66,7 @@ def pairs_of(rows: Sequence[tuple[RowMarks, Row]]) -> tuple[Pair, ...]:
     measured = [
         (pair, _at_floor(found))
         for marks, found in rows
-        if marks.planned.kind != "text"
+        if marks.is_scored
         for first, second in combinations(marks.marks, 2)
         if (pair := _paired(marks, first, second)) is not None
     ]

@@ -15,7 +15,7 @@ def passes_of(rows: Sequence[RowMarks]) -> tuple[PassAt, ...]:
     return tuple(
         _pass(label, row, k, marks)
         for row in rows
-        if row.planned.kind == "chat" and row.planned.samples > 1 and not row.planned.graded
+        if row.planned.kind == "chat" and row.is_scored and row.planned.samples > 1 and not row.planned.graded
         for label in row.marks
         if (marks := row.of(label))
         for k in KS

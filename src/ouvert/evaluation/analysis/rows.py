@@ -15,10 +15,10 @@ FOLDS = 5
 
 
 def row_of(row: RowMarks) -> Row:
-    """Raises nothing. A row of texts has no scores: see `bits`."""
+    """Raises nothing. A row of texts has no scores (see `bits`), nor has one that people only vote on."""
     planned = row.planned
     scores: tuple[RowScore, ...] = ()
-    if planned.kind != "text" and row.items:
+    if row.is_scored:
         baseline, guess = baseline_of(row)
         scores = tuple(
             score_of(row, label, baseline, guess) for label, marks in row.marks.items() if marks

@@ -27,7 +27,8 @@ STATED = re.compile(r"^\W*(?:the\s+|la\s+)?(?:final\s+)?(?:answer|réponse)(?:\s
 
 @dataclass(frozen=True)
 class Mine:
-    """`card.languages` are those that the file has."""
+    """`card.languages` are those that the file has. `count` of `items` is of each form: forms are rows of their own,
+    and the owner decides which prompt is asked in which, so that one count over all could leave a row with none."""
 
     card: Card
     path: Path
@@ -36,8 +37,13 @@ class Mine:
 
     def items(self, language: str, count: int, seed: int) -> tuple[Item, ...]:
         asked = [prompt for prompt in self.prompts if prompt.language == language_of(self.card, language)]
-        chosen = in_turns(asked, seed, lambda prompt: prompt.id)[: max(count, 0)]
-        return tuple(item for prompt in chosen for item in self._items_of(prompt))
+        taken: Counter[str] = Counter()
+        found: list[Item] = []
+        for prompt in in_turns(asked, seed, lambda prompt: prompt.id, forms_of):
+            taken[forms_of(prompt)] += 1
+            if taken[forms_of(prompt)] <= count:
+                found += self._items_of(prompt)
+        return tuple(found)
 
     def _items_of(self, prompt: OwnPrompt) -> tuple[Item, ...]:
         return tuple(
@@ -87,6 +93,11 @@ def asks_of(prompt: OwnPrompt) -> Mapping[str, Ask]:
     if not expected_of(prompt):
         return {"votes": asked}
     return {"": asked} if prompt.schema is None else {"schema": asked}
+
+
+def forms_of(prompt: OwnPrompt) -> str:
+    """The forms in which a prompt is asked, as one text. Raises nothing."""
+    return " ".join(asks_of(prompt))
 
 
 def expected_of(prompt: OwnPrompt) -> Mapping[str, Any]:
