@@ -36,6 +36,7 @@ from ouvert.assistant.sizes import (
     bytes_in_memory,
     demand_of_alias,
     form_of,
+    memory_by_context,
     packed_bytes_foreseen,
     sizes_of,
 )
@@ -172,6 +173,7 @@ __all__ = [
     "load",
     "measured_disk",
     "measured_machine",
+    "memory_by_context",
     "memory_bytes",
     "obtainable",
     "open_installed",

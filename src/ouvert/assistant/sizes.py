@@ -1,7 +1,7 @@
 """What a model takes: bytes to fetch, to store, and of memory to run it. Nothing is loaded or fetched to say it."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -11,6 +11,7 @@ from ouvert.engine import (
     AskedPrecision,
     Demand,
     Precision,
+    demand_of_files,
     demand_of_known,
     is_rounded_here,
     known_shapes,
@@ -79,6 +80,13 @@ def packed_bytes_foreseen(precision: AskedPrecision | None = None) -> Callable[[
         return sum(round(size * left) if NOT_QUANTISED.search(file) else size for file, size in sizes.items())
 
     return foreseen
+
+
+def memory_by_context(installed: Installed, contexts: Iterable[int], cache_type: str = "f16") -> dict[int, int]:
+    """Tokens of a conversation -> bytes of memory that running it takes, weights and caches. Raises CheckpointError for
+    files that cannot be used, KeyError for no cache type."""
+    demand = demand_of_files(installed.path, cache_type, precision_of(installed, None))
+    return {context: memory_to_run(demand, context) for context in contexts}
 
 
 @lru_cache(maxsize=256)

@@ -5,7 +5,7 @@ May import assistant, agents, sandbox, safety, chat, tokenization and store.
 
 from ouvert.evaluation.analysis import analyse
 from ouvert.evaluation.comparing import Compared, compare, entrants_again, entrants_of, new_folder, rerun, resume
-from ouvert.evaluation.comparison import Comparison
+from ouvert.evaluation.comparison import Comparison, as_json
 from ouvert.evaluation.contestants.contestant import Contestant, ContestantFacts
 from ouvert.evaluation.contestants.entrants import Entrant, LoadedOnce, fit_together
 from ouvert.evaluation.contestants.local import open_local
@@ -39,7 +39,7 @@ from ouvert.evaluation.standings import Standings, standings
 from ouvert.evaluation.suites.catalog import cards, open_suite
 from ouvert.evaluation.suites.suite import Card, Suite
 from ouvert.evaluation.votes import Vote, VoteFile, VoteVerdict
-from ouvert.evaluation.wording import Wording
+from ouvert.evaluation.wording import Language, Wording
 
 __all__ = [
     "PURPOSES",
@@ -59,6 +59,7 @@ __all__ = [
     "Evidence",
     "Item",
     "Key",
+    "Language",
     "Lessons",
     "Likelihood",
     "LoadedOnce",
@@ -85,6 +86,7 @@ __all__ = [
     "Wording",
     "analyse",
     "answers_to_break_even",
+    "as_json",
     "cards",
     "compare",
     "compare_outcomes",

@@ -3,9 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from html import escape
 from pathlib import Path
 from typing import Any
 
+from ouvert.evaluation.analysis import analyse
+from ouvert.evaluation.comparison import Comparison
+from ouvert.evaluation.contestants.contestant import ContestantFacts
 from ouvert.evaluation.contestants.entrants import Entrant, LoadedOnce, meanings
 from ouvert.evaluation.contestants.notation import names_another_server
 from ouvert.evaluation.contestants.other_servers import OtherServers
@@ -14,8 +18,10 @@ from ouvert.evaluation.evidence import Evidence
 from ouvert.evaluation.measures.measuring import damage_to_measure, measure
 from ouvert.evaluation.plan import Plan
 from ouvert.evaluation.planning import MINUTES, Wanted, make_plan
+from ouvert.evaluation.report.write import report
 from ouvert.evaluation.rerun import Again, compare_outcomes
 from ouvert.evaluation.run import Told, not_told, run
+from ouvert.evaluation.wording import Language
 from ouvert.store import Store, StoreError, default_home
 
 THIS_MACHINE = OtherServers()
@@ -27,6 +33,25 @@ class Compared:
 
     folder: Path
     notes: tuple[str, ...] = ()
+
+    @property
+    def evidence(self) -> Evidence:
+        """The folder, open to be read. Raises EvaluationError for one that is damaged."""
+        return Evidence.open(self.folder)
+
+    @property
+    def comparison(self) -> Comparison:
+        """What was found. Raises what `analyse` raises."""
+        return analyse(self.evidence)
+
+    def report(self, language: Language = "en") -> Path:
+        """Write the report into the folder; where its page is. Raises EvaluationError without matplotlib."""
+        return report(self.evidence, language=language)
+
+    def _repr_html_(self) -> str:
+        """The report's page, for a notebook: in a frame, since it is a page of its own."""
+        page = self.report().read_text(encoding="utf-8")
+        return f'<iframe srcdoc="{escape(page)}" style="width:100%;height:40em;border:0"></iframe>'
 
 
 def compare(
@@ -97,9 +122,17 @@ def entrants_of(
 def entrants_again(plan: Plan, loaded: LoadedOnce, others: OtherServers = THIS_MACHINE) -> list[Entrant]:
     """The contestants of a plan. Raises what `LoadedOnce.entrant`, `OtherServers.local` and `OtherServers.remote`
     raise."""
-    here = [facts.label.partition("#")[0] for facts in plan.contestants if facts.where == "here"]
+    here = [word_of(facts) for facts in plan.contestants if facts.where == "here"]
     elsewhere = [others.again(facts, plan.temperature) for facts in plan.contestants if facts.where != "here"]
     return entrants_of([*here, *elsewhere], loaded, (), plan.temperature)
+
+
+def word_of(facts: ContestantFacts) -> str:
+    """What names a model of this machine on a command line. Raises nothing."""
+    if "place" not in facts.about:
+        return facts.label.partition("#")[0]
+    effort = facts.identity.get("effort")
+    return f"{facts.about['place']}{f':{effort}' if effort else ''}"
 
 
 def is_known(name: str, store: Store | None = None) -> bool:

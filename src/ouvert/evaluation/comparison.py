@@ -5,7 +5,7 @@ form, which is the fields as they stand here.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 # What may be said of a pair. "floor": both are at what guessing gets, so nothing is compared. "equivalent": shown to
@@ -107,7 +107,9 @@ class Pair:
 class Speed:
     """Seconds a question, of answers asked alone. `withheld`: why there are no figures (then all are None).
 
-    `per_right`: seconds spent for each right answer. `reads` and `writes`: tokens a second, prompt and answer.
+    `per_right`: seconds spent for each right answer. `reads` and `writes`: tokens a second, prompt and answer. `ratio`:
+    the median, over questions, of its seconds over those of the first contestant that has figures. `withheld` and the
+    reasons in `Resources.not_measured` are keys of texts/measures.
     """
 
     contestant: str
@@ -121,6 +123,7 @@ class Speed:
     output_tokens: float | None = None
     reads: float | None = None
     writes: float | None = None
+    ratio: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -285,3 +288,8 @@ class Comparison:
     votes: tuple[Ranked, ...] = ()
     limits: Mapping[str, tuple[str, ...]] | None = None
     connections: Mapping[str, Any] | None = None  # attempted, allowed, denied, of all receipts
+
+
+def as_json(found: Comparison) -> dict[str, Any]:
+    """The JSON object of docs/formats/comparison.md. Raises nothing."""
+    return asdict(found)

@@ -181,6 +181,8 @@ class Suites:
 
 def languages_of(suite: Suite, asked: Sequence[str]) -> list[str]:
     own = suite.card.languages
+    if suite.card.kind == "own":
+        return list(own)  # prompts are in the languages in which they were written
     return [language for language in asked if language in own] or [each for each in own if each not in ("en", "fr")]
 
 

@@ -16,18 +16,18 @@ class Purpose:
 
 
 PURPOSES = {
-    "chat": Purpose(("obey", "summary", "mine"), ("read", "summary", "calibration", "ifeval")),
+    "chat": Purpose(("obey", "summary", "read"), ("read", "summary", "calibration", "ifeval")),
     "tools": Purpose(("tools/schema", "bfcl"), ("tools/free", "bfcl")),
     "french": Purpose(("french", "mgsm-fr"), ("obey", "read", "ladder", "mgsm-fr", "reading"), language="fr"),
     "maths": Purpose(("gsm8k", "ladder"), ("ladder", "mgsm-fr")),
     "knowledge": Purpose(("mmlu/likelihood",), ("mmlu/letter", "calibration")),
     "code": Purpose(("humaneval",)),
-    "json": Purpose(("json", "tools/schema")),
+    "json": Purpose(("json/schema",), ("json/free", "tools/schema")),
     "long": Purpose(("needle",)),
     "reading": Purpose(("read", "xquad", "summary"), ("summary", "xquad", "reading")),
     "reasoning": Purpose(("ladder", "reasoning-gym", "bbh"), ("reasoning-gym", "bbh")),
     "grammar": Purpose(("blimp", "french"), ("french",)),
-    "calibration": Purpose(("calibration",), ("mmlu/letter",)),
+    "calibration": Purpose(("calibration/asked",), ("calibration/tokens", "mmlu/letter")),
 }
 USUAL = ("chat", "tools", "maths", "french")  # where --for says nothing
 

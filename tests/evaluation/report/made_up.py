@@ -161,7 +161,7 @@ def comparison(**changes):
         ),
         "resources": tuple(
             Resources(contestant=label, weight_bytes=weights, peak_bytes=weights * 2,
-                      fits={"8": True, "16": True, "32": True}, not_measured={"joules": "no_counter"})
+                      fits={"8": True, "16": True, "32": True}, not_measured={"joules": "joules"})
             for label, weights in ((SMALL, 101_000_000), (LARGE, 1_117_000_000))
         ),
         "limits": {"floors": ("mmlu/en/letter",), "one_wording": ("tools/en/schema",), "few_items": ()},

@@ -12,9 +12,9 @@ from ouvert.cli.other_contestants import add_remote_arguments
 from ouvert.cli.setting_values import UNITS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
-    from ouvert.evaluation import Item, LoadedOnce, Plan, Wanted
+    from ouvert.evaluation import Entrant, Evidence, Item, Language, LoadedOnce, Plan, Wanted
 
 SUMMARY = "Ask models the same questions, and say what can be shown."
 LANGUAGES = ("en", "fr")
@@ -159,6 +159,14 @@ def rerun(args: argparse.Namespace, folder: Path) -> int:
     return 0 if found.holds else 1
 
 
+def write_report(args: argparse.Namespace, folder: Path) -> int:
+    from ouvert.evaluation import Evidence, report
+
+    page = report(Evidence.open(folder), language=language_of(args))
+    print(json.dumps({"page": str(page)}) if args.json else page)
+    return 0
+
+
 def score(args: argparse.Namespace, folder: Path) -> int:
     from ouvert.evaluation import Evidence
     from ouvert.evaluation import score as score_answers
@@ -189,7 +197,7 @@ def votes(args: argparse.Namespace, folder: Path) -> int:
 
 
 # Words that are no models: what is done with the folder of a comparison.
-ACTIONS = {"resume": resume, "rerun": rerun, "score": score, "open": show, "votes": votes}
+ACTIONS = {"resume": resume, "rerun": rerun, "score": score, "open": show, "votes": votes, "report": write_report}
 
 
 # --- what they share ---
@@ -228,7 +236,7 @@ def wanted(args: argparse.Namespace) -> "Wanted":
     )  # fmt: skip
 
 
-def ask(evidence: Any, entrants: Any) -> None:
+def ask(evidence: "Evidence", entrants: "Sequence[Entrant]") -> None:
     """Run what is left, with a progress that shows; Ctrl-C says how to go on."""
     from ouvert.cli.comparison_progress import ComparisonProgress
     from ouvert.evaluation import measure
@@ -248,8 +256,26 @@ def ask(evidence: Any, entrants: Any) -> None:
 
 
 def finished(args: argparse.Namespace, folder: Path) -> int:
-    print(json.dumps({"folder": str(folder)}) if args.json else str(folder))
+    """Say what was found and where it is. A report that cannot be written says why: the answers are there all the
+    same."""
+    from ouvert.evaluation import EvaluationError, Evidence, analyse, as_json, report
+
+    evidence = Evidence.open(folder)
+    found = analyse(evidence)
+    page = None
+    try:
+        page = report(evidence, language=language_of(args), comparison=found)
+    except EvaluationError as problem:
+        print(f"ouvert: {problem}", file=sys.stderr)
+    if args.json:
+        print(json.dumps({"folder": str(folder), "page": page and str(page), "comparison": as_json(found)}))
+    else:
+        print(page or folder)
     return 0
+
+
+def language_of(args: argparse.Namespace) -> "Language":
+    return "fr" if args.lang[0] == "fr" else "en"
 
 
 def in_words(plan: "Plan") -> str:

@@ -14,10 +14,12 @@ from ouvert.evaluation.analysis.marks import row_marks
 from ouvert.evaluation.analysis.pairs import pairs_of
 from ouvert.evaluation.analysis.passes import passes_of
 from ouvert.evaluation.analysis.people import limits_of_votes, ranks_of, two_by_two
+from ouvert.evaluation.analysis.resources import resources_of
 from ouvert.evaluation.analysis.rows import row_of
+from ouvert.evaluation.analysis.speeds import Alone, alone_of, blocks_of, speeds_of
 from ouvert.evaluation.comparison import Comparison
 from ouvert.evaluation.error import EvaluationError
-from ouvert.evaluation.evidence import Evidence
+from ouvert.evaluation.evidence import Evidence, key_of_answer
 from ouvert.evaluation.votes import VoteFile
 
 # Sums differ in their last bits between processors, whose vectors have different widths: that must not show.
@@ -33,18 +35,29 @@ def analyse(evidence: Evidence) -> Comparison:
     marks, contestants = row_marks(evidence), evidence.plan.contestants
     rows = [(each, row_of(each)) for each in marks]
     pairs = pairs_of(rows)
+    alone = timed_alone(evidence)
+    speeds = speeds_of(alone)
     votes = two_by_two(VoteFile(evidence.folder).votes(), evidence.plan.labels)
     windows = window_damages(evidence.lines("damage"))
     found = Comparison(
         plan={}, contestants=(), rows=tuple(row for _, row in rows), pairs=pairs,
         calibrations=calibrations_of(marks), bits=bits_of(marks), efforts=efforts_of(marks, contestants),
-        passes=passes_of(marks), votes=ranks_of(votes), damages=damages_of(windows),
+        speeds=speeds, resources=resources_of(evidence.plan, alone), passes=passes_of(marks),
+        votes=ranks_of(votes), damages=damages_of(windows),
         damage_ratios=damage_ratios_of(windows),
-        limits=limits_of(rows, pairs, contestants, (), limits_of_votes(votes)),
+        limits=limits_of(rows, pairs, contestants, speeds, limits_of_votes(votes)),
         connections=connections_of(evidence.receipts()),
     )  # fmt: skip
     plan = evidence.plan.mapping  # as locked: nothing of it is rounded
     return replace(cast("Comparison", rounded(found)), plan=plan, contestants=tuple(plan["contestants"]))
+
+
+def timed_alone(evidence: Evidence) -> dict[str, Alone]:
+    """The answers of each contestant that may be figures of speed. Raises EvaluationError for evidence that cannot be
+    read."""
+    labels, scores, blocks = evidence.plan.labels, evidence.scores(), blocks_of(evidence.lines("speed"))
+    answers = {key_of_answer(each): each for each in evidence.answers()}
+    return {label: alone_of(label, blocks, answers, scores, several=len(labels) > 1) for label in labels}
 
 
 def rounded(value: Any) -> Any:

@@ -3,15 +3,17 @@
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from ouvert.assistant import EFFORTS, Model, bytes_in_memory, load, memory_bytes
+from ouvert.assistant import EFFORTS, Model, bytes_in_memory, load, memory_by_context, memory_bytes
 from ouvert.evaluation.contestants.contestant import Contestant, ContestantFacts
 from ouvert.evaluation.contestants.here import Here, facts_of
 from ouvert.evaluation.error import EvaluationError
 from ouvert.store import SILENCE, Installed, Progress, Store, default_home
 
+CONTEXTS = (2048, 8192)  # tokens of a conversation for which memory is told
 SHARE_OF_MEMORY = 0.8  # that all contestants together may take; caches and the rest of the machine have what is left
 
 
@@ -24,6 +26,13 @@ class Entrant:
     open: Callable[[], Contestant] = field(repr=False)
     memory: int = 0
     send: frozenset[str] = frozenset()
+
+
+def entrant_of(opening: Callable[[], Contestant]) -> Entrant:
+    """A contestant that another program computes. It is opened to learn its facts. Raises what `opening` raises."""
+    contestant = opening()
+    contestant.close()
+    return Entrant(facts=contestant.facts, open=opening)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +48,12 @@ class Meant:
         """Unique in a comparison."""
         effort = f":{self.effort}" if self.effort else ""
         copy = f"#{self.copy}" if self.copy > 1 else ""
-        return f"{self.name}{effort}{copy}"
+        return f"{shown_name(self.name)}{effort}{copy}"
+
+
+def shown_name(name: str) -> str:
+    """A model's name; of a file or folder its own, without those that it lies in. Raises nothing."""
+    return Path(name).name if Path(name).is_absolute() or Path(name).exists() else name
 
 
 class LoadedOnce:
@@ -77,7 +91,7 @@ class LoadedOnce:
             require_effort(model, meant)
             facts = facts_of(
                 model, meant.label, effort=meant.effort, temperature=temperature, copy=meant.copy,
-                about=about(self._store.resolve(meant.name), model),
+                about=about(meant.name, self._store.resolve(meant.name), model),
             )  # fmt: skip
         finally:
             self.give_back(meant.name)
@@ -126,10 +140,14 @@ def require_effort(model: Model, meant: Meant) -> None:
         raise EvaluationError(f"comparing {meant.label}: the effort is {meant.effort!r}, {expected}. Leave it out.")
 
 
-def about(installed: Installed, model: Model) -> Mapping[str, Any]:
-    """What people want to know of a model, and no answer depends on. Raises nothing."""
+def about(name: str, installed: Installed, model: Model) -> Mapping[str, Any]:
+    """What people want to know of a model, and no answer depends on. `place`: of a file or folder that has no name in
+    the store; whoever asks again finds it there."""
     info = model.info
+    contexts = [context for context in CONTEXTS if context <= info.context] or [info.context]
+    memory = memory_by_context(installed, contexts, info.cache_type) if info.cache_type in ("f16", "q8") else {}
     facts = {
+        "place": str(Path(name).absolute()) if shown_name(name) != name or Path(name).exists() else None,
         "licence": installed.licence,
         "source": installed.source,
         "revision": installed.revision,
@@ -144,6 +162,7 @@ def about(installed: Installed, model: Model) -> Mapping[str, Any]:
         "threads": info.threads,
         "instruction_set": info.instruction_set,
         "cache_type": info.cache_type,
+        "memory": {str(context): taken for context, taken in memory.items()},
     }
     return {name: value for name, value in facts.items() if value is not None}
 

@@ -132,7 +132,12 @@ def cost(material: Material, words: Wording) -> Section:
 
 
 def withheld(words: Wording, reason: str) -> Text:
-    return phrases.rich(words, "cost.withheld", reason=reason)
+    return phrases.rich(words, "cost.withheld", reason=why(words, reason))
+
+
+def why(words: Wording, reason: str) -> str:
+    """Why a figure is not given, in the language of the report."""
+    return Wording("measures", words.language)(reason)
 
 
 def right_answers(material: Material) -> list[charts.Point]:
@@ -224,7 +229,7 @@ def reasons(material: Material, words: Wording) -> list[Block]:
     return [
         Paragraph(
             phrases.rich(
-                words, "cost.reason", what=words(f"resource.{name}"), reason=reason,
+                words, "cost.reason", what=words(f"resource.{name}"), reason=why(words, reason),
                 names=phrases.joined(words, [(material.who(words, label),) for label in labels]),
             ),
             "note",

@@ -39,7 +39,8 @@ def read_card(path: Path) -> Card:
 
 
 def open_suite(name: str, **settings: Any) -> Suite:
-    """The suite of that name. Raises EvaluationError for a name or setting there is not, and what its module raises."""
+    """The suite of that name. Raises EvaluationError for a name or setting that there is not or that is
+    missing, and what its module raises."""
     if name not in cards():
         raise EvaluationError(
             f"opening the suite {name!r}: there is none of that name; there are {', '.join(cards())}."
@@ -58,4 +59,11 @@ def open_suite(name: str, **settings: Any) -> Suite:
             f"opening the suite {name!r}: got the settings {', '.join(unknown)}; "
             f"it has {', '.join(known) or 'no settings'}."
         )
+    try:
+        signature(make).bind(card, **settings)
+    except TypeError as problem:
+        place = (
+            f" It needs its place: --suite-data {name}=PATH, or `path` in Python." if "'path'" in str(problem) else ""
+        )
+        raise EvaluationError(f"opening the suite {name!r}: {problem}.{place}") from None
     return cast("Suite", make(card, **settings))
