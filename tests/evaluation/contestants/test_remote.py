@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 
 import pytest
 
@@ -19,6 +20,8 @@ from ouvert.evaluation import (
     require_may_leave,
     sending,
 )
+from ouvert.evaluation.analysis.resources import of_contestant
+from ouvert.evaluation.analysis.speeds import Alone
 from ouvert.evaluation.contestants.remote import UNKNOWN, key_variable
 from ouvert.evaluation.price_list import (
     Price,
@@ -348,3 +351,17 @@ def test_a_list_of_models_is_not_asked_of_a_remote_host(provider):
     provider.says("/v1/models", whole({"data": []}))
     opened(provider)
     assert provider.asked == []
+
+
+def test_a_comparison_has_what_a_remote_answer_cost_by_the_owners_list(provider):
+    name = f"openai:{provider.base}/gpt-5"
+    facts = OtherServers(allowed=["127.0.0.1"], price={name: PRICE}.get).remote(name).facts
+    answered = opened(provider).ask(chat(), 0, 0)
+    answers = tuple(replace(answered, cost=Cost(whole=1.0, prompt_tokens=n, output_tokens=20)) for n in (100, 300))
+    found = of_contestant(facts, {}, Alone(answers=answers, right=(True, False)))
+    assert (found.cost, found.currency) == (pytest.approx((200 * 1.25 + 20 * 10) / 1e6), "USD")
+    assert found.cost_per_right == pytest.approx(2 * found.cost)
+    assert (
+        of_contestant(remote("openai:gpt-5", OPENAI).facts, {}, Alone(answers=answers, right=(True, False))).cost
+        is None
+    )

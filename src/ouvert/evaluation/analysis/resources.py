@@ -7,6 +7,7 @@ from ouvert.evaluation.analysis.speeds import Alone
 from ouvert.evaluation.comparison import Resources
 from ouvert.evaluation.contestants.contestant import ContestantFacts
 from ouvert.evaluation.plan import Plan
+from ouvert.evaluation.price_list import cost_elsewhere
 from ouvert.evaluation.prices import cost_of
 
 SIZES = {"8": 8e9, "16": 16e9, "32": 32e9}  # bytes of a machine's memory, by its name in the report
@@ -28,7 +29,7 @@ def of_contestant(facts: ContestantFacts, prices: Mapping[str, Any], alone: Alon
     joules = joules_of(alone, prices)
     if joules is None:
         missing["joules"] = "joules" if facts.where != "remote" else "elsewhere"
-    cost = None if seconds is None or facts.where == "remote" else cost_of(prices, seconds, joules)
+    cost, currency = money_of(facts, prices, alone, joules)
     if cost is None:
         missing["cost"] = why_no_cost(facts, prices, seconds)
     right = sum(alone.right) / len(alone.right) if alone.right else 0.0
@@ -37,8 +38,18 @@ def of_contestant(facts: ContestantFacts, prices: Mapping[str, Any], alone: Alon
         fits=None if peak is None else {name: peak <= SHARE * size for name, size in SIZES.items()},
         joules=joules, joules_per_right=joules / right if joules is not None and right else None,
         cost=cost, cost_per_right=cost / right if cost is not None and right else None,
-        currency=str(prices.get("currency", "")) if cost is not None else "", not_measured=missing or None,
+        currency=currency if cost is not None else "", not_measured=missing or None,
     )  # fmt: skip
+
+
+def money_of(
+    facts: ContestantFacts, prices: Mapping[str, Any], alone: Alone, joules: float | None
+) -> tuple[float | None, str]:
+    """(what an answer costs, the currency): of a remote contestant by the tokens and the owner's list of prices."""
+    if facts.where == "remote":
+        return cost_elsewhere(facts.about, [answer.cost for answer in alone.answers]) or (None, "")
+    seconds = mean([answer.cost.whole for answer in alone.answers])
+    return None if seconds is None else cost_of(prices, seconds, joules), str(prices.get("currency", ""))
 
 
 def joules_of(alone: Alone, prices: Mapping[str, Any]) -> float | None:
