@@ -1,6 +1,7 @@
 """`ouvert compare open DIR` and `votes DIR`: a comparison in the page, side by side without names; what votes show."""
 
 import asyncio
+import ipaddress
 import json
 import os
 import signal
@@ -129,7 +130,10 @@ async def serve(
             server.should_exit = True
             return
         address = f"http://{f'[{host}]' if ':' in host else host}:{port}{ADDRESS}"
-        print(f"Open {address}", file=sys.stderr, flush=True)
+        print(f"Open {address}", file=sys.stderr)
+        if ipaddress.ip_address(host).is_unspecified:
+            print(f"From other machines: this one's name or address in place of {host}, and a key.", file=sys.stderr)
+        sys.stderr.flush()
         if browser:
             threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
 

@@ -50,7 +50,7 @@ function Conversing() {
         <NoticeBar />
         <FetchLine />
         <Composer />
-        <p class={where.value === "open" ? "tagline open" : "tagline"}>{words.value.taglines[where.value](host)}</p>
+        <Tagline />
       </div>
     </>
   );
@@ -62,9 +62,15 @@ function Comparing() {
       <ComparePage />
       <div class="foot">
         <NoticeBar />
+        <Tagline />
       </div>
     </>
   );
+}
+
+/** Where what is written goes. */
+function Tagline() {
+  return <p class={where.value === "open" ? "tagline open" : "tagline"}>{words.value.taglines[where.value](host)}</p>;
 }
 
 /** For who goes through the page by keyboard. */
