@@ -49,7 +49,8 @@ def open_suite(name: str, **settings: Any) -> Suite:
     make = import_module(f"ouvert.evaluation.suites.{card.module}").suite
     taken = list(signature(make).parameters.values())[1:]  # behind the card
     known = [each.name for each in taken]
-    if missing := [each.name for each in taken if each.default is each.empty and each.name not in settings]:
+    needed = [each.name for each in taken if each.default is each.empty and each.kind is not each.VAR_KEYWORD]
+    if missing := [name for name in needed if name not in settings]:
         raise EvaluationError(
             f"opening the suite {name!r}: it lacks {missing[0]}, expected where its data is. Say so: --suite-data "
             f"{name}=PATH."
