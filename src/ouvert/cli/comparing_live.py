@@ -196,6 +196,7 @@ class Shown:
             self.evidence.seal()
 
     def _competitor(self, facts: "ContestantFacts") -> "Competitor":
+        from ouvert.evaluation import THOUGHT_TOKENS
         from ouvert.serving import Competitor
         from ouvert.store import StoreError
 
@@ -213,7 +214,10 @@ class Shown:
         if weights := facts.about.get("weights"):
             self._weights[installed.called] = (facts.label, str(weights))
         sampling = dict(facts.identity.get("sampling", {}))
-        return Competitor(label=shown, model=installed.called, effort=effort or None, sampling=sampling)
+        return Competitor(
+            label=shown, model=installed.called, effort=effort, thought_tokens=THOUGHT_TOKENS.get(effort, 0),
+            sampling=sampling,
+        )  # fmt: skip
 
     def _questions(self) -> list["Question"]:
         from ouvert.evaluation import EvaluationError

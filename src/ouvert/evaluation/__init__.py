@@ -8,6 +8,7 @@ from ouvert.evaluation.comparing import Compared, compare, entrants_again, entra
 from ouvert.evaluation.comparison import Comparison, as_json
 from ouvert.evaluation.contestants.contestant import Contestant, ContestantFacts
 from ouvert.evaluation.contestants.entrants import Entrant, LoadedOnce, fit_together
+from ouvert.evaluation.contestants.here import THOUGHT_TOKENS
 from ouvert.evaluation.contestants.local import open_local
 from ouvert.evaluation.contestants.notation import names_another_server, place_of
 from ouvert.evaluation.contestants.other_servers import OtherServers
@@ -43,6 +44,7 @@ from ouvert.evaluation.wording import Language, Wording
 
 __all__ = [
     "PURPOSES",
+    "THOUGHT_TOKENS",
     "Again",
     "Answered",
     "Call",

@@ -56,6 +56,7 @@ def test_a_model_that_is_here_is_asked_by_its_name_and_effort(tmp_path, speaking
     found = shown(tmp_path / "c")
     asked, not_asked = found.comparison().competitors
     assert (asked.model, asked.effort, dict(asked.sampling)) == ("here", "low", {"top_k": 3})
+    assert asked.thought_tokens == 1024
     assert not_asked.model is None
     assert found.models == [str(place)]
 

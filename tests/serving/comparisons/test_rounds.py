@@ -145,6 +145,31 @@ def test_a_question_too_long_for_one_of_them_tells_no_name(client):
     assert b"2048" not in raw
 
 
+THINKS = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}<|im_start|>assistant"
+    "{% if enable_thinking is defined and not enable_thinking %}<think>\n\n</think>{% else %}{{ '\n' }}{% endif %}"
+)
+THOUGHT = {"\n": "<think>", "<think>": "Hm", "Hm": "</think>", "</think>": "Yes", "Yes": "<|im_end|>"}
+
+
+def test_thoughts_are_not_shown_and_take_no_room_from_the_answer(start_server, speaking_model, tmp_path_factory, kept):
+    (folder := tmp_path_factory.mktemp("models") / NAMES[0]).symlink_to(speaking_model(THOUGHT, THINKS))
+    asked_once = [{"role": "user", "content": "?"}]
+    question = Question(id="q", messages=tuple(asked_once), max_tokens=1, row="r", item="i")
+    thinks = Competitor(label="thinks", model=NAMES[0], thought_tokens=8)
+    hasty = Competitor(label="hasty", model=NAMES[0], thought_tokens=0)
+    plain = Competitor(label="plain", model=NAMES[0], effort="none")
+    comparison = OpenComparison(
+        competitors=[thinks, hasty, plain], questions=(question,), cast=kept.cast, standings=kept.standings
+    )
+    server = start_server(models=(str(folder),), comparison=comparison)
+    with server.client() as client:
+        _, events = asked(client, question="q", columns=3)
+        revealed = client.post(f"/ouvert/comparison/rounds/{events[0]['id']}/reveal").json()
+    texts = dict(zip(revealed["labels"], revealed["texts"], strict=True))
+    assert texts == {"thinks": "Yes", "hasty": "", "plain": "Yes"}
+
+
 def test_recorded_answers_are_shown_also_of_who_is_not_here(start_server, models, kept):
     competitors = [Competitor(label=NAMES[0], model=NAMES[0]), Competitor(label="octopus", model=None)]
     server = start_server(models=(str(models[0]),), comparison=opened(kept, competitors))

@@ -10,8 +10,9 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
 
-from ouvert.assistant import BASE, Answer, ChatRequest, Finished, TextDelta
+from ouvert.assistant import BASE, Answer, Finished, TextDelta
 from ouvert.serving.callers import Caller
+from ouvert.serving.comparisons.opened import Competitor, Question
 from ouvert.serving.comparisons.rounds import Round, Side
 from ouvert.serving.loaded_models import Lease
 from ouvert.serving.sentences import sentence_of
@@ -31,13 +32,16 @@ class SideTask:
 
     choices, variant = 1, BASE
 
-    def __init__(self, model: str, request: ChatRequest) -> None:
-        self.model = model
+    def __init__(self, question: Question, competitor: Competitor, timeout: float | None, asker: str) -> None:
+        self.model = str(competitor.model)
         self.answer: Answer | None = None
-        self._request = request
+        self._question, self._competitor = question, competitor
+        self._timeout, self._asker = timeout, asker
 
     def start(self, lease: Lease, number: int) -> Answer:
-        self.answer = lease.model.answer(lease.asked(self._request))
+        request = self._question.request_to(self._competitor, lease.model)
+        request = replace(request, timeout=self._timeout, asker=self._asker)
+        self.answer = lease.model.answer(lease.asked(request))
         return self.answer
 
 
@@ -103,12 +107,7 @@ class Answering:
 
     async def _written(self, side: Side) -> AsyncGenerator[str, None]:
         service, caller = self._service, self._caller
-        request = replace(
-            self._round.question.request_to(side.competitor),
-            timeout=service.settings.answer_seconds,
-            asker=caller.whose,
-        )
-        task = SideTask(str(side.competitor.model), request)
+        task = SideTask(self._round.question, side.competitor, service.settings.answer_seconds, caller.whose)
         answer = await service.begin(task, caller, f"side-{secrets.token_hex(12)}")
         try:
             async for _, event in answer:

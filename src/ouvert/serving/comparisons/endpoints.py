@@ -149,7 +149,8 @@ async def reader_of(call: Call, held: AsyncExitStack, round_: Round, side: Side)
     held.callback(lease.give_back)
     if side.prompt_ids:
         return rereading.Reader(lease.model, side.prompt_ids)
-    prompt = await asyncio.to_thread(lease.prompt_ids, round_.question.request_to(competitor))
+    request = round_.question.request_to(competitor, lease.model)
+    prompt = await asyncio.to_thread(lease.prompt_ids, request)
     return rereading.Reader(lease.model, tuple(prompt))
 
 

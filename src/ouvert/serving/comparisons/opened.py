@@ -4,21 +4,25 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ouvert.assistant import ChatRequest, Thinking, as_conversation
+from ouvert.assistant import ChatRequest, Model, Thinking, as_conversation
 
 MOST_COLUMNS = 4
+NOT_THINKING = ("none", "minimal")  # efforts, of a model that can only think or not
 OWN_TOKENS = 400  # most of an answer to a question that a voter typed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Competitor:
     """Who answers. `model`: what the server calls it; None of one that cannot be asked here, of which only recorded
-    answers are shown. `sampling`: fields of ouvert.Sampling."""
+    answers are shown. `sampling`: fields of ouvert.Sampling. `thought_tokens`: what a model that thinks may write on
+    top of an answer.
+    """
 
     label: str
     model: str | None
     system: str = ""
-    effort: str | None = None
+    effort: str = ""
+    thought_tokens: int = 4096
     sampling: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -49,14 +53,21 @@ class Question:
         content = self.messages[-1].get("content") if self.messages else ""
         return content if isinstance(content, str) else ""
 
-    def request_to(self, competitor: Competitor) -> ChatRequest:
-        """What this competitor is asked. Raises what `as_conversation` raises."""
+    def request_to(self, competitor: Competitor, model: Model) -> ChatRequest:
+        """What this competitor is asked; `model` is its own. Raises what `as_conversation` and `chat_format` raise."""
+        abilities, effort = model.chat_format.abilities, competitor.effort
         system = [{"role": "system", "content": competitor.system}] if competitor.system else []
         return ChatRequest(
             conversation=as_conversation([*system, *self.messages]),
-            thinking=Thinking(effort=competitor.effort),
+            thinking=Thinking(
+                effort=effort if effort and abilities.efforts else None,
+                enabled=effort not in NOT_THINKING if effort and not abilities.efforts else None,
+            ),
             lenient=True,
-            sampling={"max_tokens": self.max_tokens, **competitor.sampling},
+            sampling={
+                "max_tokens": self.max_tokens + (competitor.thought_tokens if abilities.thinks else 0),
+                **competitor.sampling,
+            },
         )
 
 
