@@ -283,3 +283,20 @@ def test_damage_says_how_much_more_of_it_there_is_in_the_other_language(html):
     damage = section(html, "damage")
     assert "the divergence in French is 1.66 times that in English [1.50;\u00a01.80]" in damage
     assert "la divergence en français vaut 1,66 fois celle en anglais" in damage
+
+
+def test_who_could_not_be_asked_is_neither_at_a_floor_nor_compared():
+    unasked = score(SMALL, 0.0, refused=100)
+    values = comparison(rows=(row("tools", "en", "free", True, unasked, score(LARGE, 0.7)),), pairs=(), limits=None)
+    html = written(material(values))
+    assert "could not be asked any of it" in section(html, "found")
+    line = next(each for each in re.findall("<tr.*?</tr>", section(html, "scores"), re.DOTALL) if SMALL in each)
+    assert "could not be asked" in line
+    assert ">floor<" not in line
+
+
+def test_texts_that_are_read_have_bits_and_no_answers():
+    values = everything(rows=(*comparison().rows, row("reading", "fr", "text", True)))
+    html = written(material(values))
+    assert "reading" in section(html, "bits")
+    assert read(html).faults == []

@@ -86,7 +86,7 @@ def of_pair(material: Material, row: Row, pair: Pair) -> Iterator[tuple[Row, Ite
 
 def rows(material: Material, words: Wording) -> Section:
     """Every row by itself: what it asks, and five answers of every contestant to the same five questions."""
-    shown = [row for row in material.ordered_rows() if row.suite not in material.withheld]
+    shown = [row for row in material.ordered_rows() if row.scores and row.suite not in material.withheld]
     texts = sum(UNDER_EVERY_SCORE * (1 + len(row.scores)) for row in shown) or 1
     room = max(LEAST, min(MOST, ROOM_FOR_ANSWERS // texts))
     blocks: list[Block] = [
@@ -102,6 +102,8 @@ def one_row(material: Material, words: Wording, row: Row, room: int) -> Iterator
     if card := material.cards.get(row.suite):
         what, contamination = card.what[words.language], card.contamination[words.language]
         yield Paragraph((what, " ", *phrases.rich(words, "answers.contamination", note=contamination)), "note")
+    if not row.scores:  # of texts that are read there are no answers
+        return
     yield Paragraph(share_line(material, words, row))
     if row.suite in material.withheld:
         yield Paragraph(phrases.rich(words, "answers.withheld"), "note")

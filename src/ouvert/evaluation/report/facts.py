@@ -62,6 +62,8 @@ def known(words: Wording, name: str, value: Any) -> Text:
             return (phrases.parameters(words, value),)
         case int() if name == "context":
             return (words("unit.tokens", n=words.number(value)),)
+        case str() if name == "fetched_at":
+            return (value[:10],)  # the day
         case list() | tuple():
             return (", ".join(map(str, value)),)
     return (str(value),)

@@ -5,7 +5,7 @@ Only primaries decide here, by their verdicts; the sentences say nothing that th
 
 from collections.abc import Sequence
 
-from ouvert.evaluation.comparison import Pair, Speed
+from ouvert.evaluation.comparison import Pair, Row, Speed
 from ouvert.evaluation.report import phrases
 from ouvert.evaluation.report.document import Inline, Link, Paragraph, Section, Strong, Text
 from ouvert.evaluation.report.material import Material, pair_anchor
@@ -92,10 +92,22 @@ def not_shown(material: Material, words: Wording) -> Text:
         clauses.append(phrases.rich(words, "found.equivalent", rows=rows, margin=words("found.to").join(margins)))
     if floors := by_verdict["floor"]:
         clauses.append(phrases.rich(words, "found.floors", rows=named(material, words, floors)))
+    if unasked := not_compared(material):
+        rest: list[Text] = [(material.to_row(words, row),) for row in unasked]
+        clauses.append(phrases.rich(words, "found.unasked", rows=phrases.first_few(words, rest, MOST_NAMED)))
     if clauses:
         return sentence(words, clauses)
     return phrases.rich(words, "found.all_shown" if pairs else "found.exploratory", limits=Link(
         words("found.limits_link"), "limits"))  # fmt: skip
+
+
+def not_compared(material: Material) -> list[Row]:
+    """Primaries with scores and without a pair: somebody could not be asked any of their items."""
+    paired = {pair.row for pair in material.comparison.pairs}
+    several = len(material.labels) > 1
+    return [
+        row for row in material.comparison.rows if several and row.primary and row.scores and row.row not in paired
+    ]  # fmt: skip
 
 
 def named(material: Material, words: Wording, pairs: Sequence[Pair]) -> Text:

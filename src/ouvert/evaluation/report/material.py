@@ -85,7 +85,7 @@ class Material:
         return [each for each in items if each in chosen]
 
 
-FORMS = ("letter", "likelihood", "free", "schema")
+FORMS = ("letter", "likelihood", "free", "schema", "text")
 
 
 def anchor(kind: str, *names: str) -> str:

@@ -118,6 +118,8 @@ def cost(material: Material, words: Wording) -> Section:
         blocks.append(time_chart(material, words, points))
     if comparison.speeds:
         blocks.append(speed_table(material, words))
+    else:
+        blocks.append(Paragraph(phrases.rich(words, "cost.no_speed"), "note"))
     blocks += [
         Paragraph((material.who(words, each.contestant), ": ", *withheld(words, each.withheld)), "note")
         for each in comparison.speeds

@@ -24,6 +24,7 @@ from ouvert.evaluation.wording import Wording, catalogue
 SHORT_NAME = 16  # characters: such a name stays on one line
 DESCRIBED = 8  # rows that the description of the plot names; the table has them all
 MOST_EXPLORATORY = 40  # pairs that a page shows
+FEWEST = 5  # items of a step that is shown
 PLOT = 50  # columns of a plot in letters
 
 
@@ -126,7 +127,11 @@ def guess_name(words: Wording, guess: str) -> str:
 
 
 def said_of(words: Wording, score: RowScore) -> Text:
-    parts: list[Text] = [(Badge(words("scores.floor"), "wrong"),)] if score.floor else []
+    parts: list[Text] = []
+    if score.refused == score.n:
+        parts.append((Badge(words("answers.refused"), "wrong"),))
+    elif score.floor:
+        parts.append((Badge(words("scores.floor"), "wrong"),))
     if score.biased:
         parts.append((Badge(words("scores.biased", letter=score.biased), "wrong"),))
     return tuple(part for text in parts for part in (*text, " "))[:-1]
@@ -284,19 +289,23 @@ def letters(material: Material, words: Wording) -> Section | None:
 
 def groups(material: Material, words: Wording) -> Section | None:
     """Steps of ladders, subjects, cells of grids: where each contestant breaks. Exploratory."""
-    divided = [row for row in material.ordered_rows() if any(len(score.groups) > 1 for score in row.scores)]
+    divided = [row for row in material.ordered_rows() if len(groups_of(row)) > 1]
     if not divided:
         return None
-    blocks: list[Block] = [Paragraph(phrases.rich(words, "groups.how"))]
+    blocks: list[Block] = [Paragraph(phrases.rich(words, "groups.how", n=words.number(FEWEST)))]
     blocks += [group_table(material, words, row) for row in divided]
     return Section("groups", words("groups.title"), tuple(blocks), brief=False)
 
 
+def groups_of(row: Row) -> list[str]:
+    """Groups with at least FEWEST items, in their order."""
+    return list(dict.fromkeys(each.group for score in row.scores for each in score.groups if each.n >= FEWEST))
+
+
 def group_table(material: Material, words: Wording, row: Row) -> Table:
-    names = list(dict.fromkeys(each.group for score in row.scores for each in score.groups))
     by_group = {score.contestant: {each.group: each for each in score.groups} for score in row.scores}
     lines = []
-    for name in names:
+    for name in groups_of(row):
         found = [by_group[score.contestant].get(name) for score in row.scores]
         count = max(each.n for each in found if each)
         cells: list[Text] = [(name,), (words.number(count),)]
