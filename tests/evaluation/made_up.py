@@ -127,7 +127,7 @@ def made_up_suites(monkeypatch, **more: Callable[[], object]) -> None:
     made = {**SUITES, **more}
     for name, suite in made.items():
         module = types.ModuleType(f"ouvert.evaluation.suites.made_up_{name}")
-        module.suite = lambda own_card, suite=suite, **settings: suite(**settings)
+        module.suite = lambda own_card, suite=suite: suite()
         monkeypatch.setitem(sys.modules, module.__name__, module)
     all_cards = {name: replace(suite().card, name=name, module=f"made_up_{name}") for name, suite in made.items()}
     monkeypatch.setattr(catalog, "cards", lambda: types.MappingProxyType(all_cards))

@@ -10,6 +10,7 @@ from ouvert.evaluation.lessons.run import Run
 from ouvert.evaluation.report.document import Who
 from ouvert.evaluation.report.page import POLICY, plain, style, who
 from ouvert.evaluation.suites.catalog import cards
+from ouvert.evaluation.votes import VoteFile
 from ouvert.evaluation.wording import Wording
 
 STYLE = Path(__file__).with_name("sheet.css")
@@ -75,7 +76,7 @@ def sections(run: Run, name: str, filled: Filled, level: str, words: Wording) ->
     found = f'<figure>{picture}<p class="key">{named}</p><figcaption>{plain(said["figure"])}</figcaption></figure>'
     yield section(words("sheet.figure"), found)
     yield section(words("sheet.questions"), questions(name, filled, level, words))
-    votes = words.number(len(run.evidence.lines("votes")))
+    votes = words.number(len(VoteFile(run.evidence.folder).votes()))
     yield section(
         words("sheet.vote"),
         f"<p>{plain(words('sheet.vote_text', votes=votes))}</p><p>{plain(words('sheet.vote_task'))}</p>",
