@@ -383,8 +383,14 @@ def in_words(found: "Standings") -> str:
         return "\n".join([*lines, why[0].upper() + why[1:] + ". `ouvert compare open` takes votes."])
     width = max(len(each.contestant) for each in found.ranking)
     lines += [
-        f"{each.contestant.ljust(width)}  {each.rating:+6.0f}  [{each.interval.low:+.0f}, {each.interval.high:+.0f}]  "
+        f"{each.contestant.ljust(width)}  {points(each.rating):>5}  "
+        f"[{points(each.interval.low)}, {points(each.interval.high)}]  "
         f"{each.votes} votes"
         for each in found.ranking
     ]
     return "\n".join([*lines, f"Elo points (Bradley-Terry with ties), 95 % intervals. {WHAT_VOTES_SHOW}"])
+
+
+def points(rating: float) -> str:
+    """With its sign, but for a zero."""
+    return f"{round(rating):+d}" if round(rating) else "0"

@@ -1,6 +1,6 @@
 /** `ouvert compare open` itself, over a comparison of two very small models, on a free port. */
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { appendFileSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -11,6 +11,7 @@ const [OUVERT, PYTHON, MAKE] = [place("../../../.venv/bin/ouvert"), place("../..
 export interface Comparing {
   address: string;
   votes: () => Record<string, unknown>[]; // what stands in votes.jsonl
+  addVotes: (votes: object[]) => void; // as other voters do
   stop: () => Promise<void>;
 }
 
@@ -34,5 +35,6 @@ export async function openComparison(): Promise<Comparing> {
     rmSync(home, { recursive: true });
   };
   const votes = () => readFileSync(join(folder, "votes.jsonl"), "utf8").trim().split("\n").map((line) => JSON.parse(line) as Record<string, unknown>);
-  return { address, votes, stop };
+  const addVotes = (more: object[]) => appendFileSync(join(folder, "votes.jsonl"), more.map((each) => `${JSON.stringify(each)}\n`).join(""));
+  return { address, votes, addVotes, stop };
 }

@@ -111,3 +111,24 @@ test("the comparison's own questions, one vote for a label on each, in French an
   await page.goBack();
   await page.waitForSelector(OWN);
 });
+
+test("with thirty votes for each model there is a ranking, and every rating has its interval", async () => {
+  const last = comparing.votes().at(-1);
+  const shown = last?.shown as string[];
+  comparing.addVotes(Array.from({ length: 40 }, (_, n) => ({ ...last, voter: `voter ${n % 8}`, prompt: `sha256:${n}`, verdict: n % 4 === 0 ? "second" : "first" })));
+  const page = await open();
+  await page.waitForSelector(".ranking");
+  const rows = await page.locator(".ranking tbody tr").evaluateAll((all) => all.map((row) => [...row.querySelectorAll("th, td")].slice(0, 4).map((cell) => cell.textContent ?? "")));
+  expect(rows[0]?.[0]).toBe(shown[0]?.split("/").at(-1));
+  for (const [, votes, rating = "", interval = ""] of rows) {
+    expect(Number(votes)).toBeGreaterThanOrEqual(40);
+    const [points = 0, low = 0, high = 0] = [rating, ...interval.split(" to ")].map(Number);
+    expect(low).toBeLessThanOrEqual(points);
+    expect(high).toBeGreaterThanOrEqual(points);
+  }
+  expect(await page.locator(".whisker").count()).toBe(2);
+  expect(await page.textContent(".tally")).toContain("Where intervals overlap, the order is not shown by these votes.");
+  expect(await accessibilityFaultsOf(opened)).toEqual([]);
+  await page.emulateMedia({ media: "print" });
+  expect(await page.locator(".ranking").isVisible()).toBe(true);
+});
