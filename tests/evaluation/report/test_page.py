@@ -293,6 +293,7 @@ def test_who_could_not_be_asked_is_neither_at_a_floor_nor_compared():
     line = next(each for each in re.findall("<tr.*?</tr>", section(html, "scores"), re.DOTALL) if SMALL in each)
     assert "could not be asked" in line
     assert ">floor<" not in line
+    assert "is at a floor in" not in section(html, "scores")
 
 
 def test_texts_that_are_read_have_bits_and_no_answers():

@@ -28,6 +28,7 @@ from ouvert.evaluation.report.document import (
     Text,
 )
 from ouvert.evaluation.report.material import Given, Material, anchor
+from ouvert.evaluation.report.scores import is_floor
 from ouvert.evaluation.report.visible import shortened
 from ouvert.evaluation.wording import Wording
 
@@ -122,7 +123,7 @@ def share_line(material: Material, words: Wording, row: Row) -> Text:
     each: list[Text] = []
     for score in row.scores:
         share = f" {words.percent(score.share)} {phrases.shares(words, score.interval)}"
-        floor: Text = (" ", Badge(words("scores.floor"), "wrong")) if score.floor else ()
+        floor: Text = (" ", Badge(words("scores.floor"), "wrong")) if is_floor(score) else ()
         each.append((material.who(words, score.contestant), share, *floor))
     return phrases.joined(words, each, "word.comma")
 

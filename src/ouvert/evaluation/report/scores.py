@@ -34,7 +34,7 @@ def scores(material: Material, words: Wording) -> Section:
     if not rows:
         return Section("scores", words("scores.title"), (Paragraph(phrases.rich(words, "scores.none")),))
     blocks: list[Block] = [plot(material, words, rows), score_table(material, words, rows)]
-    if any(score.floor for row in rows for score in row.scores):
+    if any(is_floor(score) for row in rows for score in row.scores):
         blocks.append(Paragraph(floors(material, words, rows), "note"))
     if others := other_troubles(material, words, rows):
         blocks.append(others)
@@ -130,17 +130,22 @@ def said_of(words: Wording, score: RowScore) -> Text:
     parts: list[Text] = []
     if score.refused == score.n:
         parts.append((Badge(words("answers.refused"), "wrong"),))
-    elif score.floor:
+    elif is_floor(score):
         parts.append((Badge(words("scores.floor"), "wrong"),))
     if score.biased:
         parts.append((Badge(words("scores.biased", letter=score.biased), "wrong"),))
     return tuple(part for text in parts for part in (*text, " "))[:-1]
 
 
+def is_floor(score: RowScore) -> bool:
+    """Whether it was asked, and is at what guessing gets."""
+    return score.floor and score.refused < score.n
+
+
 def floors(material: Material, words: Wording, rows: Sequence[Row]) -> Text:
     """Floors have a sentence of their own: a score there says nothing of the contestant."""
     at_floor = {
-        label: [row for row in rows for score in row.scores if score.contestant == label and score.floor]
+        label: [row for row in rows for score in row.scores if score.contestant == label and is_floor(score)]
         for label in material.labels
     }
     each = [
@@ -155,17 +160,14 @@ def floors(material: Material, words: Wording, rows: Sequence[Row]) -> Text:
 
 def other_troubles(material: Material, words: Wording, rows: Sequence[Row]) -> Table | None:
     """Where answers could not be read, could not be asked or were cut, and how far wording moved a score."""
-    lines = [
-        TableRow((
-            (material.to_row(words, row),),
-            (material.who(words, score.contestant),),
-            *((words.number(getattr(score, each)),) for each in ("malformed", "refused", "cut")),
-            (phrases.shares(words, score.wordings) if score.wordings else words("word.one_wording"),),
-        ))
-        for row in rows
-        for score in row.scores
-        if score.malformed or score.refused or score.cut or score.wordings
-    ]  # fmt: skip
+    lines: list[TableRow] = []
+    for row in rows:
+        troubled = [each for each in row.scores if each.malformed or each.refused or each.cut or each.wordings]
+        for place, score in enumerate(troubled):
+            cells: list[Text] = [(material.to_row(words, row),), (material.who(words, score.contestant),)]
+            cells += [(words.number(getattr(score, each)),) for each in ("malformed", "refused", "cut")]
+            cells.append((phrases.shares(words, score.wordings) if score.wordings else words("word.one_wording"),))
+            lines.append(TableRow(tuple(cells), span=0 if place else len(troubled)))
     if not lines:
         return None
     head = [(words(f"scores.{each}"),) for each in ("row", "contestant", "malformed", "refused", "cut", "wordings")]

@@ -47,8 +47,7 @@ def open_suite(name: str, **settings: Any) -> Suite:
         )
     card = cards()[name]
     make = import_module(f"ouvert.evaluation.suites.{card.module}").suite
-    behind_card = list(signature(make).parameters.values())[1:]
-    taken = [each for each in behind_card if each.kind is not each.VAR_KEYWORD]
+    taken = list(signature(make).parameters.values())[1:]  # behind the card
     known = [each.name for each in taken]
     needed = [each.name for each in taken if each.default is each.empty and each.kind is not each.VAR_KEYWORD]
     if missing := [name for name in needed if name not in settings]:
