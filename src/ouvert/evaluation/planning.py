@@ -101,7 +101,7 @@ def make_plan(entrants: Sequence[Entrant], wanted: Wanted, *, ask: bool = True) 
     whole = sum(row.seconds for row in rows)
     if whole > 1.1 * wanted.seconds:
         notes.append(
-            f"It will take about {whole / 60:.0f} min, and {wanted.seconds / 60:.0f} min were given: no row has fewer "
+            f"It will take about {minutes(whole)} minutes, and {minutes(wanted.seconds)} were given: no row has fewer "
             f"than {LEAST} items. Choose fewer purposes, or give more time."
         )
     notes += same_twice(entrants)
@@ -109,6 +109,10 @@ def make_plan(entrants: Sequence[Entrant], wanted: Wanted, *, ask: bool = True) 
         plan_of(entrants, wanted, rows), suites=tuple(suites_of(drafts, wanted, entrants)), measured_by=pace.by
     )
     return Planned(replace(plan, foreseen_seconds=round(whole, 1)), tuple(notes), items)
+
+
+def minutes(seconds: float) -> str:
+    return f"{seconds / 60:.0f}" if seconds >= 600 else f"{seconds / 60:.1f}"
 
 
 # --- which rows -------------------------------------------------------------------------------------------------------

@@ -94,11 +94,11 @@ def compare(args: argparse.Namespace) -> int:
         said_of_reference,
     )
 
+    asked = wanted(args)  # what makes no sense is said before a model is loaded
     remotes, others = remotes_asked_for(args.remote), other_servers()
     beyond = [others.entrant(each, args.send) for each in remotes]
     with loaded(args) as models:
         entrants = entrants_of([*args.named, *beyond], models, args.effort, args.temperature, others)
-        asked = wanted(args)
         if args.damage:
             asked = replace(asked, damage=damage_to_measure([entrant.facts for entrant in entrants]))
             print(f"ouvert: {said_of_reference(asked.damage)}", file=sys.stderr)
