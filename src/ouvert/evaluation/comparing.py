@@ -90,7 +90,7 @@ def compare(
     with LoadedOnce(**settings) as loaded:
         entrants = entrants_of(contestants, loaded, effort, temperature)
         if damage:
-            wanted = replace(wanted, damage=damage_to_measure([entrant.facts for entrant in entrants]))
+            wanted = replace(wanted, damage=damage_to_measure(entrants))
         planned = make_plan(entrants, wanted)
         place = Path(folder) if folder is not None else new_folder(Path())
         with Evidence.create(place, planned.plan) as evidence:

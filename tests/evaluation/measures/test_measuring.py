@@ -7,6 +7,7 @@ import pytest
 import ouvert
 from ouvert.evaluation import EvaluationError, Evidence, analyse, resume
 from ouvert.evaluation.comparing import compare
+from ouvert.evaluation.contestants.entrants import Entrant
 from ouvert.evaluation.measures import damage as damage_file
 from ouvert.evaluation.measures.measuring import damage_to_measure, said_of_reference
 
@@ -36,12 +37,12 @@ def test_fewer_bits_are_measured_beside_the_contestant_of_the_most(tiny, few_pag
     folder = compared(tiny, tmp_path / "c").folder
     evidence = Evidence.open(folder)
     planned = evidence.plan.damage
-    assert planned["reference"] == f"{tiny}@16"
-    assert planned["bits"] == {f"{tiny}@4": 4.0, f"{tiny}@16": 16.0}
+    assert planned["reference"] == "tiny@16"
+    assert planned["bits"] == {"tiny@4": 4.0, "tiny@16": 16.0}
     assert planned["rounded"] is False
     assert {row.suite for row in evidence.plan.rows} == {"reading"}
     found = analyse(evidence)
-    assert {each.contestant for each in found.damages} == {f"{tiny}@4"}
+    assert {each.contestant for each in found.damages} == {"tiny@4"}
     assert all(each.divergence > 0 for each in found.damages)
     assert sum(each.tokens for each in found.damages) == 6 * damage_file.WINDOW
     assert "damage.jsonl" in (folder / "manifest.json").read_text()
@@ -74,9 +75,16 @@ def test_a_contestant_elsewhere_and_one_alone_are_refused(tiny):
     with ouvert.load(tiny, receipts=False, prefixes=False) as model:
         facts = facts_of(model, "a", about={"bytes": model.info.bytes, "parameters": model.info.parameters})
     with pytest.raises(EvaluationError, match="expected two precisions"):
-        damage_to_measure([facts])
+        damage_to_measure([Entrant(facts=facts, open=lambda: None)])
     with pytest.raises(EvaluationError, match="b is computed by another program"):
-        damage_to_measure([facts, replace(facts, label="b", where="local")])
+        damage_to_measure([Entrant(facts=replace(facts, label=name, where=where), open=lambda: None)
+                           for name, where in (("a", "here"), ("b", "local"))])  # fmt: skip
+
+
+def test_a_model_of_other_tokens_is_refused_before_anything_is_asked(tiny, smollm2, tmp_path):
+    with pytest.raises(EvaluationError, match="their tokens differ"):
+        compare(f"{tiny}@4", str(smollm2), damage=True, minutes=0.01, folder=tmp_path / "c", threads=1)
+    assert not (tmp_path / "c").exists()
 
 
 def test_the_reference_is_named_in_a_sentence_with_a_warning_where_it_was_rounded_itself():

@@ -100,7 +100,7 @@ def compare(args: argparse.Namespace) -> int:
     with loaded(args) as models:
         entrants = entrants_of([*args.named, *beyond], models, args.effort, args.temperature, others)
         if args.damage:
-            asked = replace(asked, damage=damage_to_measure([entrant.facts for entrant in entrants]))
+            asked = replace(asked, damage=damage_to_measure(entrants))
             print(f"ouvert: {said_of_reference(asked.damage)}", file=sys.stderr)
         planned = make_plan(entrants, asked, ask=not args.plan)
         for note in planned.notes:

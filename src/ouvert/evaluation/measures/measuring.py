@@ -19,20 +19,37 @@ from ouvert.evaluation.measures.damage import (
     line_of,
     measure_damage,
     planned_damage,
+    require_same_tokens,
 )
 from ouvert.evaluation.run import Progress, Told, not_told
 from ouvert.evaluation.suites.catalog import open_suite
 
 
-def damage_to_measure(contestants: Sequence[ContestantFacts], languages: Sequence[str] = LANGUAGES) -> dict[str, Any]:
-    """What the plan says of it. Raises EvaluationError for a contestant that is not computed here, and for one
-    alone."""
+def damage_to_measure(entrants: Sequence[Entrant], languages: Sequence[str] = LANGUAGES) -> dict[str, Any]:
+    """What the plan says of it. Raises EvaluationError for a contestant that is not computed here, for one alone, and
+    for one whose tokens are not the reference's: before anything is asked."""
+    contestants = [entrant.facts for entrant in entrants]
     if elsewhere := [facts.label for facts in contestants if facts.where != "here"]:
         raise EvaluationError(
             f"measuring damage: {elsewhere[0]} is computed by another program, which gives no probabilities of all "
             "tokens, expected models that Ouvert computes. Leave it out, or --damage."
         )
-    return planned_damage({facts.label: bits_of(facts) for facts in contestants}, languages)
+    planned = planned_damage({facts.label: bits_of(facts) for facts in contestants}, languages)
+    [reference] = [entrant for entrant in entrants if entrant.facts.label == planned["reference"]]
+    for entrant in entrants:
+        if entrant.facts.tokenizer != reference.facts.tokenizer:
+            require_same_tokens_of(entrant, reference)
+    return planned
+
+
+def require_same_tokens_of(entrant: Entrant, reference: Entrant) -> None:
+    """Raises EvaluationError where they differ: two files of one model may only write them down differently."""
+    one, other = opened(entrant), opened(reference)
+    try:
+        require_same_tokens(one.model, other.model)
+    finally:
+        one.close()
+        other.close()
 
 
 def bits_of(facts: ContestantFacts) -> float:
