@@ -77,7 +77,7 @@ test("prints what a click opens, without the switch, and nothing wider than the 
   const page = await open({ width: 680 }); // what A4 has between its margins
   await page.emulateMedia({ media: "print" });
   expect(await page.locator("main > label").first().isVisible()).toBe(false);
-  expect(await page.locator("details .example").first().isVisible()).toBe(true);
+  expect(await page.locator("details .short").first().isVisible()).toBe(true);
   const wide = await page.locator("table, svg, pre, .card").evaluateAll((all) => all.filter((each) => each.getBoundingClientRect().right > 681).length);
   expect(wide).toBe(0);
   expect((await page.pdf({ format: "A4" })).length).toBeGreaterThan(50_000);
