@@ -177,6 +177,27 @@ def test_the_manifest_is_written_again_when_votes_have_come(tmp_path):
     assert "votes.jsonl" in json.loads((tmp_path / "c" / "manifest.json").read_bytes())
 
 
+@pytest.mark.parametrize(
+    ("words", "idle"),
+    [
+        (["open", "DIR", "--time", "5m", "--json"], "--time, --json"),
+        (["votes", "DIR", "--port", "80"], "--port"),
+        (["a", "b", "--no-browser"], "--no-browser"),
+        (["score", "DIR", "--out", "x"], "--out"),
+    ],
+)
+def test_options_without_effect_are_refused(capsys, words, idle):
+    assert cli.main(["compare", *words]) == 2
+    assert f"does nothing with {idle}. Leave that out." in capsys.readouterr().err
+
+
+def test_every_action_says_which_options_it_honours():
+    from ouvert.cli.commands.compare import ACTIONS, EFFECTIVE, OPTIONS
+
+    assert EFFECTIVE.keys() == ACTIONS.keys()
+    assert set().union(*EFFECTIVE.values()) <= OPTIONS.keys()
+
+
 def test_votes_are_printed_without_a_rank_until_there_are_enough(tmp_path, capsys):
     made_up_comparison(tmp_path / "c", counts={"sums/en": 2}).close()
     file = VoteFile(tmp_path / "c")

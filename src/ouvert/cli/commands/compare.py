@@ -68,11 +68,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_remote_arguments(parser)
     computed = parser.add_argument_group("how it is computed")
     add_settings(computed, "threads", "context", "exact", "cache", "memory")
+    parser.set_defaults(unstated={name: parser.get_default(name) for name in OPTIONS})
 
 
 def run(args: argparse.Namespace) -> int:
     """0: done (rerun: and the same bit for bit). 1: not; a sentence on stderr says why. 130: interrupted."""
     action = args.named[0]
+    if idle := without_effect(args, action):
+        what = f"compare {action}" if action in ACTIONS else "compare, of models,"
+        print(f"ouvert: {what} does nothing with {', '.join(idle)}. Leave that out.", file=sys.stderr)
+        return 2
     if action not in ACTIONS:
         return compare(args)
     if len(args.named) != 2:
@@ -199,8 +204,34 @@ def votes(args: argparse.Namespace, folder: Path) -> int:
 # Words that are no models: what is done with the folder of a comparison.
 ACTIONS = {"resume": resume, "rerun": rerun, "score": score, "open": show, "votes": votes, "report": write_report}
 
+# Every option of its own, by the name of its value.
+OPTIONS = {
+    "purposes": "--for", "suites": "--suites", "prompts": "--prompts", "suite_data": "--suite-data", "lang": "--lang",
+    "effort": "--effort", "time": "--time", "samples": "--samples", "temperature": "--temperature", "seed": "--seed",
+    "damage": "--damage", "out": "--out", "plan": "--plan", "json": "--json", "watts_measured": "--watts-measured",
+    "host": "--host", "port": "--port", "names": "--name", "no_browser": "--no-browser", "remote": "--remote",
+    "send": "--send", "yes": "--yes",
+}  # fmt: skip
+OF_THE_PAGE = frozenset({"host", "port", "names", "no_browser"})
+# Which of them have an effect on what is done with a folder; on a comparison of models, all but those of the page.
+EFFECTIVE = {
+    "resume": {"json", "lang"},
+    "rerun": {"json", "out", "yes"},
+    "score": {"json"},
+    "open": OF_THE_PAGE,
+    "votes": {"json"},
+    "report": {"json", "lang"},
+}
+
 
 # --- what they share ---
+
+
+def without_effect(args: argparse.Namespace, action: str) -> list[str]:
+    """Options that were given and that this does nothing with."""
+    effective = EFFECTIVE.get(action, OPTIONS.keys() - OF_THE_PAGE)
+    given = [name for name, default in args.unstated.items() if getattr(args, name) != default]
+    return [OPTIONS[name] for name in given if name not in effective]
 
 
 def items_of(rows: "Mapping[str, tuple[Item, ...]]") -> "list[Item]":
