@@ -28,12 +28,15 @@ class Model(Protocol):
     engine: Engine
 
     @property
-    def tokenizer(self) -> Tokenizer: ...
+    def tokenizer(self) -> Tokenizer:
+        """As `ouvert.assistant.Model` says it; raises what that says."""
 
     @property
-    def chat_format(self) -> ChatFormat: ...
+    def chat_format(self) -> ChatFormat:
+        """As `ouvert.assistant.Model` says it; raises what that says."""
 
-    def text_ids(self, text: str) -> list[int]: ...
+    def text_ids(self, text: str) -> list[int]:
+        """As `ouvert.assistant.Model` says it; raises what that says."""
 
     def logits(self, token_ids: Sequence[int], *, start: int = 0) -> np.ndarray:
         """float32 (tokens, vocabulary): row i scores what comes after token_ids[: i + 1]; only those from `start` on.
