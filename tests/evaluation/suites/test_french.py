@@ -122,3 +122,9 @@ def test_no_way_to_choose_without_french_gets_far_in_any_group():
             "participle-avoir",
         ):  # where the fault is a letter too many: docs/formats/suites.md
             assert max(shorter, longer) < 0.65, (group, shorter, longer)
+
+
+def test_no_beginning_favours_the_first_sentence():
+    for seed in range(5):
+        places = [item.expected["right"] for item in open_suite("french").items("fr", 60, seed)]
+        assert all(abs(2 * sum(places[:n]) - n) <= 1 for n in range(1, 61)), seed

@@ -19,7 +19,7 @@ from ouvert.evaluation.suites.tools.catalogue import said
 DIGESTS = {
     ("ladder", "en"): "239779847c6c9f23",
     ("ladder", "fr"): "2418dadb7cd7c58b",
-    ("french", "fr"): "522935bc2d1bdc52",
+    ("french", "fr"): "15bfaac9779ec08f",
     ("needle", "en"): "31eede66cee7e81e",
     ("needle", "fr"): "e39de57b91bb09c9",
     ("obey", "en"): "de0ccdca01cd4645",

@@ -18,7 +18,8 @@ DRAWS = 60  # that find nothing new before a group counts as used up
 @dataclass(frozen=True, slots=True)
 class Turn:
     """What an item is made for: the `number`-th of its group, from 0, in one of three wordings. `draw` is this item's
-    own; `shared` gives the same choices to the items of all groups that have this number."""
+    own; `shared` gives the same choices to the items of all groups that have this number. `side`: 0 or 1; of the first
+    two items one has each, of the next two, and so on, so that no beginning favours a side."""
 
     language: str
     group: str
@@ -26,6 +27,7 @@ class Turn:
     wording: int
     draw: Draw
     shared: Draw
+    side: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,11 +105,17 @@ class GeneratedSuite:
         for attempt in range(DRAWS):
             draw = Draw(self.card.name, self.version, language, seed, group, number, attempt)
             shared = Draw(self.card.name, self.version, language, seed, number)
-            draft = self.draft(Turn(language, group, number, wording, draw, shared))
+            side = self._side(language, seed, group, number)
+            draft = self.draft(Turn(language, group, number, wording, draw, shared, side))
             if (group, draft.about) not in seen:
                 seen.add((group, draft.about))
                 return draft
         return None
+
+    def _side(self, language: str, seed: int, group: str, number: int) -> int:
+        place = number * len(self.groups) + self.groups.index(group)
+        first = Draw(self.card.name, self.version, language, seed, "side", place // 2).below(2)
+        return first ^ place % 2
 
     def _as_items(self, draft: Draft, language: str, seed: int, group: str, number: int, wording: int) -> list[Item]:
         return [

@@ -27,9 +27,9 @@ def lexicon() -> Mapping[str, Any]:
 
 
 def draft(turn: Turn) -> Draft:
-    """A pair of the group. Which of the two sentences comes first is drawn."""
+    """A pair of the group. The right sentence stands first as often as the wrong one."""
     right, wrong, source = PAIRS[turn.group](turn.draw)
-    place = turn.draw.below(2)
+    place = turn.side
     sentences = (right, wrong) if place == 0 else (wrong, right)
     choices = tuple(f" {sentence}" for sentence in sentences)
     return Draft(
