@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from importlib import import_module
 
 import jsonschema
@@ -17,6 +18,7 @@ from tests.evaluation.report.notebook_format import NOTEBOOK
 
 from ouvert.evaluation import Answered, Cost, Outcome, Score, analyse, report
 from ouvert.evaluation.report.data import csv_of
+from ouvert.evaluation.report.gather import gather
 from ouvert.evaluation.report.write import files
 
 FILES = ("report.html", "report.md", "report.ipynb", "data.csv", "LICENCES.md")
@@ -59,6 +61,20 @@ def test_a_model_that_was_named_by_its_file_is_shown_without_its_folders(tmp_pat
         text = (folder.folder / name).read_text(encoding="utf-8")
         assert "strong.gguf" in text
         assert "somebody" not in text
+
+
+def test_words_that_stay_with_their_owner_are_in_no_file_though_the_folder_has_them(evidence, monkeypatch):
+    """The folder's plan says that "sums" is withheld; its answers lie here all the same, as they do for its owner."""
+    suites = tuple(replace(each, withheld=each.name == "sums") for each in evidence.plan.suites)
+    monkeypatch.setattr(evidence, "plan", replace(evidence.plan, suites=suites))
+    made = gather(evidence, analyse(evidence))
+    assert "sums/en" not in made.items
+    assert not [key for key in made.given if key[1] == "sums/en"]
+    written = files(made, "en")
+    for name, text in written.items():
+        assert not re.search(r"What is \d \+ \d|Add \d and \d", text), name
+    assert "Question 1" in written["report.html"]  # of the suite that is not withheld
+    assert "stay with their owner" in written["report.html"]
 
 
 def test_the_same_folder_gives_the_same_bytes(evidence):
