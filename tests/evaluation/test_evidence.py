@@ -13,6 +13,8 @@ from ouvert.evaluation import EvaluationError, Evidence, Plan
 from ouvert.evaluation.evidence import WITHHELD, answered_of
 from ouvert.evaluation.lines import Appender, read_lines
 
+NO_NUMBER = b'{"contestant":"a","row":"r","item":"i","sample":true,"outcome":{},"cost":{"whole":1},"receipt":{}}\n'
+
 
 @pytest.fixture(autouse=True)
 def suites(monkeypatch):
@@ -186,7 +188,7 @@ def test_a_later_line_counts_and_both_scores_stay(tmp_path, contestants):
             evidence.append("gossip", {})
 
 
-@pytest.mark.parametrize("line", [b"[1]\n", b"{\n", b"[" * 100_000 + b"\n", b'{"contestant": "a"}\n'])
+@pytest.mark.parametrize("line", [b"[1]\n", b"{\n", b"[" * 100_000 + b"\n", b'{"contestant": "a"}\n', NO_NUMBER])
 def test_a_damaged_line_is_named(tmp_path, contestants, line):
     made_up_comparison(tmp_path, contestants).close()
     path = tmp_path / "answers.jsonl"

@@ -4,7 +4,16 @@ May import assistant, agents, sandbox, safety, chat, tokenization and store.
 """
 
 from ouvert.evaluation.analysis import analyse
-from ouvert.evaluation.comparing import Compared, compare, entrants_again, entrants_of, new_folder, rerun, resume
+from ouvert.evaluation.comparing import (
+    Compared,
+    compare,
+    entrants_again,
+    entrants_of,
+    new_folder,
+    rerun,
+    resume,
+    settings_of,
+)
 from ouvert.evaluation.comparison import Comparison, as_json
 from ouvert.evaluation.contestants.contestant import Contestant, ContestantFacts
 from ouvert.evaluation.contestants.entrants import Entrant, LoadedOnce, fit_together
@@ -118,6 +127,7 @@ __all__ = [
     "said_of_reference",
     "score",
     "sending",
+    "settings_of",
     "standings",
     "write_lessons",
 ]

@@ -1,6 +1,6 @@
 """`ouvert.compare`: from names of models to a folder with everything that is needed to believe what it says."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from html import escape
@@ -60,7 +60,7 @@ def compare(
     minutes: float = MINUTES,
     languages: Sequence[str] = ("en",),
     effort: Sequence[str] = (),
-    suites: Sequence[str] = (),
+    suites: Sequence[str] | Mapping[str, Mapping[str, Any]] = (),
     folder: Path | str | None = None,
     seed: int = 1,
     samples: int = 1,
@@ -74,7 +74,8 @@ def compare(
     `contestants`: names as `ouvert.load` takes them, with an effort behind where wanted ("gpt-oss:20b:low"); other
     servers of this machine ("ollama:http://127.0.0.1:11434/NAME"); what `OtherServers` makes, also beyond it.
     `purposes`: what they are wanted for ("chat", "tools", "french", ...). `minutes`: how long it may take. `effort`:
-    words, each of which makes a contestant of every model. `folder`: a new or an empty one; left out,
+    words, each of which makes a contestant of every model. `suites`: by name, with settings where they need some:
+    {"mine": {"path": "mine.jsonl"}}. `folder`: a new or an empty one; left out,
     "comparison-DATE" here. `damage`: measure what fewer bits cost, beside the contestant of the most bits, in English
     and French; without purposes and suites only that, and the pages' bits per byte. `settings`: those of `ouvert.load`
     (`threads`, `context`, `precision`, ...).
@@ -83,9 +84,10 @@ def compare(
     EvaluationError for what cannot be planned, asked or kept; what `ouvert.load` raises.
     """
     asked = tuple(suites) or (("reading",) if damage and not purposes else ())
+    own = suites if isinstance(suites, Mapping) else {}
     wanted = Wanted(
-        purposes=tuple(purposes), suites=asked, languages=tuple(languages), seconds=60 * minutes, seed=seed,
-        samples=samples, temperature=temperature,
+        purposes=tuple(purposes), suites=asked, settings=own, languages=tuple(languages), seconds=60 * minutes,
+        seed=seed, samples=samples, temperature=temperature,
     )  # fmt: skip
     with LoadedOnce(**settings) as loaded:
         entrants = entrants_of(contestants, loaded, effort, temperature)
@@ -135,6 +137,17 @@ def word_of(facts: ContestantFacts) -> str:
     return f"{facts.about['place']}{f':{effort}' if effort else ''}"
 
 
+def settings_of(plan: Plan) -> dict[str, Any]:
+    """The settings of `ouvert.load` with which the plan's models of this machine answered. Raises nothing."""
+    here = [facts.identity for facts in plan.contestants if facts.where == "here"]
+    if not here:
+        return {}
+    engine = here[0].get("engine", {})
+    found = {"exact": bool(engine.get("exact")), "context": max(int(each["context"]) for each in here)}
+    cache = {"cache": engine["cache"]} if engine.get("cache") in ("f16", "q8") else {}
+    return {**found, **cache, "clip_context": True}  # each has its own, where that is less
+
+
 def is_known(name: str, store: Store | None = None) -> bool:
     """Whether a model has that name. Raises nothing."""
     try:
@@ -156,7 +169,10 @@ def resume(
 ) -> Compared:
     """Go on with a comparison that was stopped. `others`: how contestants of other servers are reached. Raises what
     `compare` raises."""
-    with Evidence.open(folder, writing=True) as evidence, LoadedOnce(**settings) as loaded:
+    with (
+        Evidence.open(folder, writing=True) as evidence,
+        LoadedOnce(**settings_of(evidence.plan) | settings) as loaded,
+    ):
         entrants = entrants_again(evidence.plan, loaded, others)
         run(evidence, entrants, progress=progress)
         measure(evidence, entrants, progress=progress)
@@ -171,7 +187,7 @@ def rerun(
     before = Evidence.open(folder)
     toml = (folder / "plan.toml").read_bytes()
     evidence = Evidence.open(again, writing=True) if (again / "plan.toml").exists() else Evidence.create(again, toml)
-    with evidence, LoadedOnce(**settings) as loaded:
+    with evidence, LoadedOnce(**settings_of(before.plan) | settings) as loaded:
         if evidence.plan_digest != before.plan_digest:
             raise EvaluationError(f"running {folder} again: {again} has another plan. Name another folder with --out.")
         entrants = entrants_again(evidence.plan, loaded, others)

@@ -322,12 +322,22 @@ def key_of_answer(answered: Answered) -> Key:
 
 def answered_of(line: Mapping[str, Any], private: Mapping[Key, Mapping[str, Any]]) -> Answered:
     """Raises TypeError, KeyError and AttributeError for what is no answer."""
+    require_key(line)
     stated = line["outcome"]
     if "digest" in stated:
         outcome = withheld(stated["digest"], private.get(key_of(line)))
     else:
         outcome = outcome_of(stated)
     return Answered(**{**line, "outcome": outcome, "cost": Cost(**line["cost"])})
+
+
+def require_key(line: Mapping[str, Any]) -> None:
+    """Raises TypeError for an answer to no question: names are texts, and samples are counted."""
+    if (
+        not all(isinstance(line[name], str) for name in ("contestant", "row", "item"))
+        or type(line["sample"]) is not int
+    ):
+        raise TypeError("contestant, row and item are texts, and sample is a whole number")
 
 
 def withheld(digest: str, words: Mapping[str, Any] | None) -> Outcome:

@@ -8,7 +8,7 @@ from tests.evaluation.made_up import Scripted, made_up_plan, made_up_suites, sti
 from ouvert.assistant import load
 from ouvert.evaluation import Chat, EvaluationError, Evidence, Item, Likelihood, Plan, Text, compare_outcomes, run
 from ouvert.evaluation.asking import Question, answers_to
-from ouvert.evaluation.comparing import entrants_again
+from ouvert.evaluation.comparing import entrants_again, settings_of
 from ouvert.evaluation.contestants.entrants import LoadedOnce, Meant, fit_together, fits, meanings, split_effort
 from ouvert.evaluation.contestants.here import Here, facts_of
 from ouvert.store import Store
@@ -140,7 +140,7 @@ def test_a_model_is_loaded_once_however_often_it_meets_itself(smollm2, tmp_path)
 
 def test_a_real_model_runs_is_stopped_goes_on_and_runs_again(smollm2, tmp_path, monkeypatch):
     made_up_suites(monkeypatch)
-    with LoadedOnce(Store(tmp_path / "store")) as loaded:
+    with LoadedOnce(Store(tmp_path / "store"), context=512, cache="q8") as loaded:
         [entrant] = [loaded.entrant(each, 0.0) for each in meanings((str(smollm2),), known=lambda name: True)]
         plan = made_up_plan([], {"sums/en": 4, "choices/en/likelihood": 3})
         plan = dataclasses.replace(plan, contestants=(entrant.facts,))
@@ -153,7 +153,13 @@ def test_a_real_model_runs_is_stopped_goes_on_and_runs_again(smollm2, tmp_path, 
         stopped = len(Evidence.open(tmp_path / "c").answers())
         assert 1 <= stopped < 7
         with Evidence.open(tmp_path / "c", writing=True) as evidence:
-            run(evidence, entrants_again(evidence.plan, loaded), machine=still_machine())
+            with (
+                LoadedOnce(Store(tmp_path / "store")) as otherwise,
+                pytest.raises(EvaluationError, match="context was 512"),
+            ):
+                run(evidence, entrants_again(evidence.plan, otherwise), machine=still_machine())
+            with LoadedOnce(Store(tmp_path / "store"), **settings_of(evidence.plan)) as again:
+                run(evidence, entrants_again(evidence.plan, again), machine=still_machine())
         with Evidence.create(tmp_path / "again", Plan.read(plan.toml)) as evidence:
             run(evidence, [entrant], machine=still_machine(), parallel=1)
     found = compare_outcomes(Evidence.open(tmp_path / "c"), Evidence.open(tmp_path / "again"))

@@ -127,7 +127,7 @@ def resume(args: argparse.Namespace, folder: Path) -> int:
     from ouvert.cli.other_contestants import other_servers
     from ouvert.evaluation import Evidence, entrants_again
 
-    with Evidence.open(folder, writing=True) as evidence, loaded(args) as models:
+    with Evidence.open(folder, writing=True) as evidence, loaded(args, evidence.plan) as models:
         ask(evidence, entrants_again(evidence.plan, models, other_servers()))
     return finished(args, folder)
 
@@ -145,7 +145,7 @@ def rerun(args: argparse.Namespace, folder: Path) -> int:
     if not agreed(remotes, items_of(items), 1, yes=args.yes):
         return 1
     again = args.out or new_folder(folder.parent)
-    with Evidence.create(again, (folder / "plan.toml").read_bytes()) as evidence, loaded(args) as models:
+    with Evidence.create(again, (folder / "plan.toml").read_bytes()) as evidence, loaded(args, evidence.plan) as models:
         ask(evidence, entrants_again(evidence.plan, models, other_servers()))
     found = compare_outcomes(before, Evidence.open(again))
     if args.json:
@@ -238,14 +238,16 @@ def items_of(rows: "Mapping[str, tuple[Item, ...]]") -> "list[Item]":
     return [item for items in rows.values() for item in items]
 
 
-def loaded(args: argparse.Namespace) -> "LoadedOnce":
+def loaded(args: argparse.Namespace, plan: "Plan | None" = None) -> "LoadedOnce":
+    """The models, as the command line says; where a plan is given, with the settings that it was made with."""
     from ouvert.cli.environment import guard_asked_for, open_store
     from ouvert.cli.progress import show_progress
-    from ouvert.evaluation import LoadedOnce
+    from ouvert.evaluation import LoadedOnce, settings_of
 
+    stated = {"context": args.context, "exact": args.exact, "cache": args.cache}
     return LoadedOnce(
-        open_store(), show_progress(sys.stderr), threads=args.threads, context=args.context, exact=args.exact,
-        cache=args.cache, memory=args.memory, guard=guard_asked_for(),
+        open_store(), show_progress(sys.stderr), threads=args.threads, memory=args.memory, guard=guard_asked_for(),
+        **(stated if plan is None else settings_of(plan)),
     )  # fmt: skip
 
 
