@@ -26,6 +26,7 @@ from tests.evaluation.report.made_up import (
 from tests.evaluation.report.reading_pages import read
 
 from ouvert.evaluation import Outcome
+from ouvert.evaluation.comparison import Speed
 from ouvert.evaluation.report.outline import outline
 from ouvert.evaluation.report.page import page
 from ouvert.evaluation.report.visible import visible
@@ -301,3 +302,12 @@ def test_texts_that_are_read_have_bits_and_no_answers():
     html = written(material(values))
     assert "reading" in section(html, "bits")
     assert read(html).faults == []
+
+
+def test_a_mark_in_a_chart_says_that_its_contestant_leaves_the_machine():
+    speeds = (Speed(contestant=AWAY, n=9, whole=2.0, per_right=2.5),)
+    values = comparison(contestants=(facts(SMALL), facts(AWAY, "remote")), pairs=(), resources=(), speeds=speeds,
+                        rows=(row("ladder", "en", "", True, score(SMALL, 0.2), score(AWAY, 0.9)),))  # fmt: skip
+    chart = re.search("<svg.*?</svg>", section(written(material(values)), "cost"), re.DOTALL)[0]
+    assert f"{AWAY} (leaves the machine)" in chart
+    assert f"{AWAY} (quitte la machine)" in chart

@@ -176,7 +176,7 @@ def one_point(axes: "Axes", point: Point) -> None:
     if point.y_interval:
         axes.vlines(point.x, point.y_interval.low, point.y_interval.high, color=ink, linewidth=1.4)
     axes.plot([point.x], [point.y], SHAPES[point.place % len(SHAPES)], color=ink, markersize=6)
-    axes.annotate(text_of(point.label, 30), (point.x, point.y), (7, 5), textcoords="offset points", color=INK,
+    axes.annotate(text_of(point.label, 60), (point.x, point.y), (7, 5), textcoords="offset points", color=INK,
                   annotation_clip=False)  # fmt: skip
 
 

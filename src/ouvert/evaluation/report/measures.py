@@ -114,7 +114,7 @@ def cost(material: Material, words: Wording) -> Section:
     """Time to a right answer against share right; memory, joules, money. What is not known is said to be not known."""
     comparison = material.comparison
     blocks: list[Block] = [Paragraph(phrases.rich(words, "cost.how"))]
-    if points := right_answers(material):
+    if points := right_answers(material, words):
         blocks.append(time_chart(material, words, points))
     if comparison.speeds:
         blocks.append(speed_table(material, words))
@@ -142,7 +142,7 @@ def why(words: Wording, reason: str) -> str:
     return Wording("measures", words.language)(reason)
 
 
-def right_answers(material: Material) -> list[charts.Point]:
+def right_answers(material: Material, words: Wording) -> list[charts.Point]:
     """Seconds for each right answer, and the share of primaries' questions answered right, pooled."""
     points = []
     for speed in material.comparison.speeds:
@@ -153,7 +153,9 @@ def right_answers(material: Material) -> list[charts.Point]:
                     right, asked = right + score.right, asked + score.n
         if asked and speed.per_right is not None:
             place = material.labels.index(speed.contestant)
-            points.append(charts.Point(place, speed.contestant, speed.per_right, right / asked,
+            leaves = material.who(words, speed.contestant).leaves
+            label = f"{speed.contestant} ({leaves})" if leaves else speed.contestant
+            points.append(charts.Point(place, label, speed.per_right, right / asked,
                                        x_interval=speed.per_right_interval))  # fmt: skip
     return points
 
