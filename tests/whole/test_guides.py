@@ -49,6 +49,12 @@ NEVER_RUN = [
     ("clients.md", "name: here"),
     ("clients.md", "OLLAMA_BASE_URL=http://127.0.0.1:11435"),
     ("command-line.md", "ouvert run"),
+    ("compare.md", "ouvert pull qwen2.5-coder:1.5b"),
+    ("compare.md", "ouvert compare gpt-oss:20b --effort"),
+    ("compare.md", "ouvert compare smollm2 smollm2@8 smollm2@4 --damage"),
+    ("compare.md", "ouvert compare smollm2 ollama:http"),
+    ("compare.md", "ouvert config"),
+    ("compare.md", "ouvert compare open first"),
     ("look-inside.md", "ouvert patch smollm2"),
     ("look-inside.md", "edit = ouvert.Edit("),
     ("look-inside.md", "ouvert microscope smollm2-f16.gguf"),
@@ -162,10 +168,20 @@ def linked(source, target):
         shutil.copy2(source, target)
 
 
+@pytest.fixture(scope="module")
+def compared(stores, tmp_path_factory):
+    """A comparison as the guide's first command makes it."""
+    folder = tmp_path_factory.mktemp("compared") / "first"
+    store = Store(stores / "quick")
+    ouvert.compare("smollm2", "smollm2@4", suites=["ladder"], minutes=0.1, folder=folder, store=store)
+    return folder
+
+
 @pytest.fixture
-def place(stores, tmp_path, speaking_model, request):
+def place(stores, compared, tmp_path, speaking_model, request):
     """Where commands are typed, with the files that the guides name; the folder above it is the user's home."""
-    document = request.node.callspec.params.get("document") if hasattr(request.node, "callspec") else None
+    given = request.node.callspec.params if hasattr(request.node, "callspec") else {}
+    document, block = given.get("document"), given.get("block")
     kind = "real" if document is not None and document.name != "clients.md" else "quick"
     data = tmp_path / ".local" / "share"
     shutil.copytree(stores / kind, data / "ouvert", symlinks=True, copy_function=linked)
@@ -175,6 +191,8 @@ def place(stores, tmp_path, speaking_model, request):
     (work / "my-model").symlink_to(speaking_model())
     (work / "letter.txt").write_text("Dear Ada, the meeting is on Monday. Yours, Grace.\n")
     (work / "report.txt").write_text("Everything went well.\n")
+    if block is None or "--out first" not in block.code:
+        shutil.copytree(compared, work / "first")
     return work
 
 

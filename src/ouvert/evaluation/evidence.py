@@ -71,12 +71,12 @@ class Evidence:
             raise
 
     @classmethod
-    def create(cls, folder: Path, plan: Plan | bytes) -> Self:
+    def create(cls, folder: Path | str, plan: Plan | bytes) -> Self:
         """A new folder with this plan (a value, or the bytes of another folder's plan.toml), to be written to.
 
         Raises EvaluationError for a folder that has something in it, or cannot be made.
         """
-        toml = plan if isinstance(plan, bytes) else plan.toml
+        folder, toml = Path(folder), plan if isinstance(plan, bytes) else plan.toml
         try:
             folder.mkdir(parents=True, exist_ok=True)
             if any(folder.iterdir()):
@@ -94,12 +94,13 @@ class Evidence:
         return cls.open(folder, writing=True)
 
     @classmethod
-    def open(cls, folder: Path, *, writing: bool = False) -> Self:
+    def open(cls, folder: Path | str, *, writing: bool = False) -> Self:
         """The folder as it is. `writing`: to append; nobody else may then.
 
         Raises EvaluationError for a folder that holds no comparison, one that another process writes to, answers that
         were given under another plan, and a plan that cannot be read.
         """
+        folder = Path(folder)
         try:
             claim = Claim(folder / PLAN) if writing else None
             toml = read_regular(folder / PLAN)

@@ -154,11 +154,13 @@ class Suites:
 
     def rows(self, named: str, languages: Sequence[str], *, required: bool = False) -> list[Draft]:
         """The rows of "suite" or "suite/form", in those of the languages that it has, or its only one. None where it
-        cannot be opened; `required`: then EvaluationError says why."""
+        cannot be opened; `required`: then EvaluationError says why, and a suite that has none of the languages is asked
+        in its own."""
         name, _, form = named.partition("/")
         try:
             suite = self._open(name)
-            found = [row for language in languages_of(suite, languages) for row in self._drafts(suite, language)]
+            spoken = languages_of(suite, languages) or (suite.card.languages if required else ())
+            found = [row for language in spoken for row in self._drafts(suite, language)]
         except EvaluationError as problem:
             if required:
                 raise
