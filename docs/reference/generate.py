@@ -46,7 +46,7 @@ SUBJECTS = {
 # From the ground up, so that a name is described where it comes from.
 PARTS = [
     "arithmetic", "kernels", "weights", "models", "packed", "tokenization", "chat", "store", "engine", "safety",
-    "assistant", "inspection", "serving", "cli",
+    "assistant", "inspection", "evaluation", "serving", "cli",
 ]  # fmt: skip
 
 BEGINNING = f"""\

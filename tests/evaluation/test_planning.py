@@ -4,10 +4,11 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
-from tests.evaluation.made_up import Scripted, Sums, entrants, made_up_suites, still_machine
+from tests.evaluation.made_up import Scripted, Sums, entrants, luck, made_up_suites, still_machine
 
-from ouvert.evaluation import PURPOSES, EvaluationError, Evidence, Plan, Wanted, cards, make_plan, run
-from ouvert.evaluation.planning import LEAST, Draft, counts_for, those_with_time
+from ouvert.evaluation import PURPOSES, EvaluationError, Evidence, Outcome, Plan, Wanted, cards, make_plan, run
+from ouvert.evaluation.pace import Pace
+from ouvert.evaluation.planning import LEAST, Draft, counts_for, take_times, those_that_are_answered, those_with_time
 from ouvert.evaluation.statistics import smallest_visible
 
 
@@ -162,3 +163,49 @@ def test_the_same_model_twice_is_said(made_up):
     other.facts = replace(other.facts, identity=one.facts.identity)
     planned = make_plan(entrants(one, other), Wanted(suites=("sums",), seconds=20.0))
     assert any("a and b are the same model" in note for note in planned.notes)
+
+
+# --- who refuses ---
+
+
+class Unwilling(Scripted):
+    """One that refuses what is asked in words."""
+
+    def outcome(self, item, right):
+        return super().outcome(item, right) if item.form == "likelihood" else Outcome(refused="no template")
+
+
+def test_a_row_that_one_contestant_refuses_gets_no_more_items_than_if_it_answered():
+    both, refused = draft("obey/en", 0, ["chat"]), draft("tools/en/free", 0, ["tools"])
+    pace = Pace("", {(who, row): 1.0 for who in "ab" for row in ("obey/en", "tools/en/free")})
+    del pace.seconds["b", "tools/en/free"]
+    pace.refused["b", "tools/en/free"] = "it has no tools"
+    for each in (both, refused):
+        take_times(each, "ab", pace, samples=1)
+    assert (both.seconds, refused.seconds) == (2.0, 1.0)
+    counts = counts_for([both, refused], 300.0)
+    assert counts[0] == counts[1] == 100
+
+
+def test_a_row_that_everybody_refuses_is_left_out_with_the_reason():
+    pace = Pace("", refused={(who, "tools/en/free"): "it has no tools" for who in "ab"})
+    notes = []
+    kept = those_that_are_answered([draft("obey/en", 1), draft("tools/en/free", 1)], "ab", pace, notes)
+    assert [each.row for each in kept] == ["obey/en"]
+    assert notes == ["Left out, because every contestant refuses it: tools/en/free (it has no tools)"]
+
+
+def test_contestants_that_refuse_all_that_was_wanted_are_an_error(monkeypatch):
+    made_up_suites(monkeypatch)
+    refusing = [Unwilling(name, luck(name, 0.5)) for name in ("one", "other")]
+    with pytest.raises(EvaluationError, match="every contestant refuses it: sums/en"):
+        make_plan(entrants(*refusing), Wanted(suites=("sums",), seconds=1))
+    planned = make_plan(entrants(*refusing), Wanted(suites=("choices",), seconds=1))
+    assert [row.row for row in planned.plan.rows] == ["choices/en/likelihood"]
+
+
+def test_one_contestant_alone_has_a_plan(monkeypatch):
+    made_up_suites(monkeypatch)
+    planned = make_plan(entrants(Scripted("one", luck("one", 0.5))), Wanted(suites=("sums",), seconds=1))
+    assert planned.plan.labels == ("one",)
+    assert planned.plan.rows[0].count >= 8

@@ -340,6 +340,17 @@ def test_who_promises_no_replay_is_counted_apart(tmp_path, strong):
     again = ran(tmp_path / "2", plan_of(strong), strong)
     found = compare_outcomes(first, again)
     assert (found.same, found.unpromised, found.drifted) == (0, ALL // 2, 0)
+    assert found.holds
+
+
+def test_who_promises_no_replay_may_drift(tmp_path, strong):
+    strong.facts = replace(strong.facts, replays=False)
+    first = ran(tmp_path / "1", plan_of(strong), strong)
+    other = Scripted("strong", luck("another", 0.5))
+    other.facts = strong.facts
+    found = compare_outcomes(first, ran(tmp_path / "2", plan_of(strong), other))
+    assert found.drifted > 0
+    assert found.holds
 
 
 def test_an_answer_to_no_item_of_the_plan_is_named(tmp_path, strong):

@@ -19,13 +19,17 @@ SHARE_WRITTEN = 0.5  # of the tokens that an answer may have, where nothing was 
 
 @dataclass(slots=True)
 class Pace:
-    """Seconds a question, by contestant's label and row. `by`: how they were found, for the plan."""
+    """Seconds a question, by contestant's label and row; `refused`: why, where all that was tried of a row was refused.
+    `by`: how they were found, for the plan."""
 
     by: str
     seconds: dict[tuple[str, str], float] = field(default_factory=dict)
+    refused: dict[tuple[str, str], str] = field(default_factory=dict)
 
     def of(self, label: str, row: str) -> float:
-        """Of a row that was not measured: as the mean of those that were. Raises nothing."""
+        """Of a row that was not measured: as the mean of those that were; of one that is refused: 0. Raises nothing."""
+        if (label, row) in self.refused:
+            return 0.0
         own = [seconds for (other, _), seconds in self.seconds.items() if other == label]
         return self.seconds.get((label, row), sum(own) / len(own) if own else UNKNOWN_SECONDS)
 
@@ -39,9 +43,10 @@ def tried(contestant: Contestant, plan: Plan, rows: Mapping[str, Sequence[Item]]
             break
         questions = [Question(item, 0) for item in items[:TRIED]]
         began = time.monotonic()
-        for _ in answers_to(contestant, plan, questions, len(questions)):
-            pass
-        if questions:
+        refusals = [answered.outcome.refused for _, answered in answers_to(contestant, plan, questions, TRIED)]
+        if refusals and all(refusals):
+            pace.refused[contestant.facts.label, row] = refusals[0]
+        elif refusals:
             pace.seconds[contestant.facts.label, row] = (time.monotonic() - began) / len(questions)
 
 

@@ -75,6 +75,7 @@ class Draft:
     most: int = MOST
     alone: int = 0  # items that are asked alone
     seconds: float = 0.0  # for one item, of all contestants
+    unrefused: float = 1.0  # times so long it would take if nobody refused it
 
     @property
     def weight(self) -> float:
@@ -93,8 +94,9 @@ def make_plan(entrants: Sequence[Entrant], wanted: Wanted, *, ask: bool = True) 
     require_allowed(drafts, entrants)
     blank = plan_of(entrants, wanted, ())
     pace = paced(entrants, drafts, blank, wanted, ask=ask)
+    drafts = those_that_are_answered(drafts, [entrant.facts.label for entrant in entrants], pace, notes)
     for draft in drafts:
-        draft.seconds = sum(pace.of(entrant.facts.label, draft.row) for entrant in entrants) * wanted.samples
+        take_times(draft, [entrant.facts.label for entrant in entrants], pace, wanted.samples)
     drafts = those_with_time(drafts, wanted.seconds, notes)
     items = share_out(drafts, wanted)
     rows = tuple(planned_row(draft, items[draft.row], wanted) for draft in drafts)
@@ -245,6 +247,26 @@ def paced(entrants: Sequence[Entrant], drafts: Sequence[Draft], blank: Plan, wan
     return pace
 
 
+def those_that_are_answered(
+    drafts: Sequence[Draft], labels: Sequence[str], pace: Pace, notes: list[str]
+) -> list[Draft]:
+    """Without the rows that every contestant refuses. Raises EvaluationError where none is left."""
+    reasons = {draft.row: [pace.refused.get((label, draft.row)) for label in labels] for draft in drafts}
+    left_out = [row for row, why in reasons.items() if all(why)]
+    notes += (f"Left out, because every contestant refuses it: {row} ({reasons[row][0]})" for row in left_out)
+    if len(left_out) == len(drafts):
+        raise EvaluationError(f"planning a comparison: nothing can be asked. {' '.join(notes)}")
+    return [draft for draft in drafts if draft.row not in left_out]
+
+
+def take_times(draft: Draft, labels: Sequence[str], pace: Pace, samples: int) -> None:
+    """How long an item takes. One who refuses it takes no time, which must not make the row a long one: for its share
+    of the items, who refuses counts as slow as the others."""
+    answering = [pace.of(label, draft.row) for label in labels if (label, draft.row) not in pace.refused]
+    draft.seconds = sum(answering) * samples
+    draft.unrefused = len(labels) / len(answering)
+
+
 def those_with_time(drafts: Sequence[Draft], seconds: float, notes: list[str]) -> list[Draft]:
     """Without the rows that decide nothing, the dearest first, until a third of the time is enough for the others:
     a few items each of many rows would show nothing, and take the time of those that decide."""
@@ -284,12 +306,12 @@ def share_out(drafts: Sequence[Draft], wanted: Wanted) -> dict[str, tuple[Item, 
 
 def counts_for(drafts: Sequence[Draft], seconds: float) -> list[int]:
     """Items for each row, so that the sum of the smallest visible differences, each by its row's weight, is least
-    within `seconds`.
+    within `seconds`. Who refuses a row counts as if it answered.
 
     The smallest visible difference goes with 1 / sqrt(n); then the sum is least where n is in proportion to
     (weight / seconds an item) ** (2/3). Raises nothing.
     """
-    pull = [(draft.weight / max(draft.seconds, 1e-6)) ** (2 / 3) for draft in drafts]
+    pull = [(draft.weight / max(draft.seconds * draft.unrefused, 1e-6)) ** (2 / 3) for draft in drafts]
 
     def at(scale: float) -> list[int]:
         return [

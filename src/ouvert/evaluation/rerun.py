@@ -46,8 +46,8 @@ class Again:
 
     @property
     def holds(self) -> bool:
-        """Whether everything that is promised came out the same. Raises nothing."""
-        return not self.apart and not self.missing and self.same > 0
+        """Whether nothing that is promised came out otherwise, and something was held together. Raises nothing."""
+        return not self.apart and not self.missing and self.same + self.unpromised > 0
 
 
 def compare_outcomes(before: Evidence, after: Evidence) -> Again:

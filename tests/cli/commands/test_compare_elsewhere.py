@@ -150,8 +150,11 @@ def test_running_again_asks_again_before_anything_leaves(stub, allowing, tmp_pat
     assert asks(stub) == before
     assert not again.exists()
     capsys.readouterr()
-    main(["compare", "rerun", str(folder), "--yes", "--out", str(again)])
-    assert "leaves the machine" in capsys.readouterr().err
+    assert main(["compare", "rerun", str(folder), "--yes", "--out", str(again)]) == 0
+    said = capsys.readouterr()
+    assert "leaves the machine" in said.err
+    assert f"{len(Evidence.open(folder).answers())} answers were held together, 0 of them differ." in said.out
+    assert "No contestant of this comparison promises the same answers again" in said.out
     assert asks(stub) == 2 * before
     allowing.write_text("guard = false\n")
     assert main(["compare", "rerun", str(folder), "--yes", "--out", str(tmp_path / "third")]) == 1
@@ -184,3 +187,15 @@ def test_an_effort_for_all_makes_a_contestant_each(stub, allowing, tmp_path):
     folder = tmp_path / "found"
     assert main(["compare", f"ollama:{stub.base}/m", "--effort", "low,high", *ASKED, "--out", str(folder)]) == 0
     assert Evidence.open(folder).plan.labels == (f"ollama:{stub.base}/m:low", f"ollama:{stub.base}/m:high")
+
+
+def test_both_languages_are_asked_by_one_word(stub, allowing, tmp_path, capsys):
+    folder = tmp_path / "found"
+    words = ["compare", f"ollama:{stub.base}/m", *ASKED, "--lang"]
+    assert main([*words, "both", "--out", str(folder)]) == 0
+    plan = Evidence.open(folder).plan
+    assert plan.languages == ("en", "fr")
+    assert [row.row for row in plan.rows] == ["ladder/en", "ladder/fr"]
+    capsys.readouterr()
+    assert main([*words, "de"]) == 1
+    assert "--lang has 'de', expected en, fr or both." in capsys.readouterr().err

@@ -259,14 +259,13 @@ def test_without_matplotlib_the_command_that_installs_it_is_said(monkeypatch):
     from ouvert.evaluation import EvaluationError
 
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(EvaluationError, match=r"pip install 'ouvert\[report\]'"):
+    with pytest.raises(EvaluationError, match=r"-m pip install matplotlib"):
         written(material())
 
 
 def test_the_suites_trivial_strategies_have_words_in_both_languages():
     from ouvert.evaluation import cards, open_suite
-    from ouvert.evaluation.report.scores import guess_name
-    from ouvert.evaluation.wording import Wording
+    from ouvert.evaluation.wording import catalogue
 
     known = 0
     for name in cards():
@@ -274,8 +273,9 @@ def test_the_suites_trivial_strategies_have_words_in_both_languages():
             continue
         suite = open_suite(name)
         for guess in suite.guesses(suite.items(suite.card.languages[0], 12, 1)):
-            french = guess_name(Wording("report", "fr"), guess)
-            assert french != f"({guess})", f"{name}: {guess!r} has no words under [guess] in texts/report.fr.toml"
+            a_letter = guess.removeprefix("always ") in "ABCD"
+            named = f"guess.{guess}" in catalogue("report", "en").keys() & catalogue("report", "fr").keys()
+            assert named or a_letter, f"{name}: {guess!r} has no words under [guess] in texts/report.*.toml"
             known += 1
     assert known > 5
 

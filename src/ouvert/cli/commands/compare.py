@@ -14,7 +14,7 @@ from ouvert.cli.setting_values import UNITS
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from ouvert.evaluation import Entrant, Evidence, Item, Language, LoadedOnce, Plan, Wanted
+    from ouvert.evaluation import Again, Entrant, Evidence, Item, Language, LoadedOnce, Plan, Wanted
 
 SUMMARY = "Ask models the same questions, and say what can be shown."
 LANGUAGES = ("en", "fr")
@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     wanted.add_argument("--prompts", type=Path, metavar="FILE", help="your own prompts; they stay on this machine")
     wanted.add_argument("--suite-data", type=place_of_data, action="append", default=[], metavar="SUITE=PATH",
                         help="where the data of a suite without its own is, e.g. bbh=FOLDER; repeatable")  # fmt: skip
-    wanted.add_argument("--lang", type=listed, default=("en",), metavar="LANGUAGES", help="en, fr or both (en)")
+    wanted.add_argument("--lang", type=languages, default=("en",), metavar="LANGUAGES", help="en, fr or both (en)")
     wanted.add_argument("--effort", type=listed, default=(), metavar="EFFORTS", help="each model once with each")
     wanted.add_argument("--time", type=seconds, default=600.0, metavar="TIME", help="how long it may take (10m)")
     wanted.add_argument("--samples", type=positive, default=1, metavar="N", help="answers to each question (1)")
@@ -151,17 +151,27 @@ def rerun(args: argparse.Namespace, folder: Path) -> int:
     if args.json:
         print(json.dumps(asdict(found) | {"holds": found.holds, "folder": str(again)}))
     else:
-        print(f"{found.same} answers are the same, bit for bit; {found.apart} are not: {again}")
+        print(f"{said_of(found)}: {again}")
         if (first := found.first) is not None:
             print(f"the first: {first.contestant}, {first.row}, item {first.item}: {first.where}")
         for count, what in (
             (found.missing, "are in one of the folders only"),
-            (found.drifted, "of contestants that promise nothing came out otherwise"),
+            (found.drifted, "came out otherwise, of contestants that do not promise the same again"),
             (found.unread, "could not be compared: their words are withheld"),
         ):
             if count:
                 print(f"{count} {what}")
     return 0 if found.holds else 1
+
+
+def said_of(found: "Again") -> str:
+    """What was held together."""
+    if found.unpromised and not found.same + found.apart:
+        return (
+            f"{found.unpromised} answers were held together, {found.drifted} of them differ. No contestant of this "
+            "comparison promises the same answers again, since other programs compute them; what differs is drift"
+        )
+    return f"{found.same} answers are the same, bit for bit; {found.apart} are not"
 
 
 def write_report(args: argparse.Namespace, folder: Path) -> int:
@@ -255,7 +265,7 @@ def wanted(args: argparse.Namespace) -> "Wanted":
     from ouvert.evaluation import EvaluationError, Wanted, prices
 
     if unknown := [language for language in args.lang if language not in LANGUAGES]:
-        raise EvaluationError(f"planning a comparison: --lang has {unknown[0]!r:.40}, expected en, fr or en,fr.")
+        raise EvaluationError(f"planning a comparison: --lang has {unknown[0]!r:.40}, expected en, fr or both.")
     own: dict[str, Any] = {suite: {"path": path} for suite, path in args.suite_data}
     suites = args.suites
     if args.prompts is not None:
@@ -338,6 +348,10 @@ def listed(text: str) -> tuple[str, ...]:
     if not words or len(set(words)) < len(words):
         raise argparse.ArgumentTypeError(f"{text!r} is not a list of different words, such as chat,tools")
     return words
+
+
+def languages(text: str) -> tuple[str, ...]:
+    return LANGUAGES if text.strip() == "both" else listed(text)
 
 
 def place_of_data(text: str) -> tuple[str, str]:

@@ -44,7 +44,9 @@ class Contestant(Protocol):
     """Who can be asked. Safe from several threads at once. Close it to give its memory back."""
 
     @property
-    def facts(self) -> ContestantFacts: ...
+    def facts(self) -> ContestantFacts:
+        """Who it is. Raises nothing."""
+        ...
 
     def ask(self, item: Item, sample: int, seed: int) -> Answered:
         """The answer to one item; `seed` is used where the sampling draws. An item that it cannot be asked, or that

@@ -4,6 +4,7 @@ Each function returns one SVG in one language. What the axes span does not depen
 versions of a chart differ in their texts only.
 """
 
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -71,7 +72,8 @@ def drawing(name: str, width: float, height: float) -> Iterator["Figure"]:
     except ImportError:
         raise EvaluationError(
             "drawing the charts of a report: matplotlib is not installed, and it is what draws them. "
-            "Install it: pip install 'ouvert[report]'. The answers are kept; then: ouvert compare report DIR."
+            f"Install it: `{sys.executable} -m pip install matplotlib`. The answers are kept; then: `ouvert compare "
+            "report DIR`."
         ) from None
     fixed: Any = {
         "svg.fonttype": "none", "svg.hashsalt": name, "font.family": "DejaVu Sans", "font.size": TEXT,

@@ -47,7 +47,9 @@ class Suite(Protocol):
     """A suite. `module.suite(card, **settings)` makes one: for a folder its place, for own prompts their file."""
 
     @property
-    def card(self) -> Card: ...
+    def card(self) -> Card:
+        """Its facts. Raises nothing."""
+        ...
 
     def items(self, language: str, count: int, seed: int) -> tuple[Item, ...]:
         """The first `count` items of the order that `seed` decides, in all forms: an item that is asked in two forms is
