@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -21,16 +22,17 @@ STEAL = 7  # column of a "cpu" line: proc_stat(5)
 
 
 def canary(seconds: float = CANARY_SECONDS) -> float:
-    """The same work over and over for so long; how often it was done a second. It multiplies and it moves memory, as
-    models do. Raises nothing."""
+    """The same work over and over for so long; how often a second it can be done, by the median time of one. It
+    multiplies and it moves memory, as models do. Raises nothing."""
     a = np.full((SIDE, SIDE), 0.5, np.float32)
-    source, target = np.zeros(COPIED, np.float32), np.empty(COPIED, np.float32)
-    done, began = 0, time.perf_counter()
-    while (passed := time.perf_counter() - began) < seconds:
+    source, target = np.ones(COPIED, np.float32), np.ones(COPIED, np.float32)
+    took: list[float] = []
+    began = time.perf_counter()
+    while (start := time.perf_counter()) - began < seconds or not took:
         np.matmul(a, a)
         np.copyto(target, source)
-        done += 1
-    return done / passed
+        took.append(time.perf_counter() - start)
+    return 1 / median(took)
 
 
 def processor_times(stat: Path = STAT) -> tuple[int, int] | None:
@@ -85,7 +87,8 @@ class Machine:
     since: tuple[int, int] | None = None
 
     def begin(self) -> None:
-        """Before a block. Raises nothing."""
+        """Before the first block. The first look is for warming up: processors and pages. Raises nothing."""
+        self.look()
         self.before, self.since = self.look(), self.ticks()
 
     def end(self, block: Block, labels: Sequence[str], *, interleaved: bool) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from tests.evaluation.made_up import Scripted, entrants, made_up_plan, made_up_s
 
 from ouvert.evaluation import EvaluationError, Evidence, analyse, prices, run
 from ouvert.evaluation.analysis.speeds import blocks_of
-from ouvert.evaluation.speed import BLOCK_ITEMS, Block, Machine, blocks, steal_between
+from ouvert.evaluation.speed import BLOCK_ITEMS, Block, Machine, blocks, canary, steal_between
 
 
 @pytest.fixture(autouse=True)
@@ -38,7 +38,7 @@ def test_seconds_to_a_right_answer_turn_the_order_round(tmp_path):
     assert first.visible == 1.5
 
 
-@pytest.mark.parametrize(("looks", "steal"), [([100.0, 94.0, 106.0], 0), ([100.0, 100.0, 100.0], 10)])
+@pytest.mark.parametrize(("looks", "steal"), [([1.0, 100.0, 94.0, 106.0], 0), ([1.0, 100.0, 100.0, 100.0], 10)])
 def test_a_machine_that_drifts_has_its_figures_withheld(tmp_path, looks, steal):
     seen, counted = iter(looks), count()
     machine = Machine(look=lambda: next(seen), ticks=lambda: ((n := next(counted)) * 100, n * steal))
@@ -50,7 +50,7 @@ def test_a_machine_that_drifts_has_its_figures_withheld(tmp_path, looks, steal):
 
 
 def test_one_drift_of_three_blocks_leaves_two(tmp_path):
-    looks = iter([100.0, 100.0, 100.0, 90.0])
+    looks = iter([1.0, 100.0, 100.0, 100.0, 90.0])  # the first is for warming up
     [speed] = compared(
         tmp_path / "c",
         Scripted("a", half),
@@ -109,6 +109,11 @@ def test_energy_that_nobody_measured_is_not_invented(tmp_path):
 def test_what_is_no_price_is_refused(tariff, machine, watts, said):
     with pytest.raises(EvaluationError, match=said):
         prices(tariff, machine, watts)
+
+
+def test_the_canary_is_a_rate_that_two_looks_agree_about():
+    first, second = canary(0.05), canary(0.05)
+    assert 0.02 < first / second < 50  # also on a crowded machine
 
 
 def test_rows_take_turns_in_being_timed():
