@@ -13,7 +13,7 @@ SOUND = """
 [sources.card]
 title = "A card"
 address = "arXiv 1"
-read = 2026-11-20
+read = "2026-11-20"
 harness = "not the same"
 
 [[figures]]
@@ -41,7 +41,14 @@ def test_every_figure_of_ours_says_where_and_when_it_was_read():
         assert figure.title
         assert figure.place
         assert "not the same" in figure.harness
+        assert figure.read == "2026-11"  # no day was noted
     assert len({(each.benchmark, each.model, each.effort) for each in figures}) == len(figures)
+
+
+@pytest.mark.parametrize("when", ["20 November 2026", "2026", "2026-11-", "2026-99-01"])
+def test_a_source_read_on_no_day_and_in_no_month_is_refused(tmp_path, when):
+    with pytest.raises(EvaluationError, match="was read on"):
+        read(tmp_path, SOUND.replace("2026-11-20", when))
 
 
 def test_values_are_those_of_the_card():
@@ -53,7 +60,7 @@ def test_values_are_those_of_the_card():
 
 def test_a_sound_file_is_read(tmp_path):
     (figure,) = read(tmp_path, SOUND)
-    assert (figure.percent, figure.title, figure.read.year) == (50.0, "A card", 2026)
+    assert (figure.percent, figure.title, figure.read) == (50.0, "A card", "2026-11-20")
 
 
 @pytest.mark.parametrize("field", re.findall(r"^(\w+) =", SOUND, re.MULTILINE))
@@ -69,7 +76,7 @@ def test_an_entry_that_lacks_a_field_is_refused(tmp_path, field):
         ('source = "card"', 'source = "another"', "not described"),
         ('title = "A card"', 'title = ""', "title"),
         ('place = "Table 1"', 'place = ""', "place"),
-        ("read = 2026-11-20", 'read = "lately"', "read"),
+        ("2026-11-20", "lately", "was read on 'lately'"),
         ('quote = "a b c"', f'quote = "{"word " * 26}"', "more than 25 words"),
         ("percent = 50", "percent = 101", "0 to 100"),
         ("percent = 50", "percent = true", "percent"),

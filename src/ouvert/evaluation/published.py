@@ -1,9 +1,9 @@
 """Figures that others published: read from published.toml, shown in a block of their own, mixed with nothing."""
 
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from ouvert.evaluation.error import EvaluationError
 
 FIGURES = Path(__file__).parent / "published.toml"
 MOST_QUOTED = 25  # words: enough to find the place, too few to replace it
-SOURCE_FIELDS = {"title": str, "address": str, "read": date, "harness": str}
+SOURCE_FIELDS = {"title": str, "address": str, "read": str, "harness": str}
 FIGURE_FIELDS = {
     "source": str,
     "place": str,
@@ -24,6 +24,7 @@ FIGURE_FIELDS = {
     "effort": str,
     "percent": (int, float),
 }
+DAY_OR_MONTH = re.compile(r"20\d\d-[01]\d(-[0-3]\d)?")
 MAY_BE_EMPTY = {"quote", "language", "effort"}
 
 
@@ -33,7 +34,8 @@ class Published:
 
     `percent`: 0 to 100. `place`: table, figure or page of the source; `quote`: at most 25 of its words, "" where it has
     numbers only. `language`: of the benchmark, "" where it has none. `effort`: as the source names it, "" where it
-    names none. `harness`: how far what was asked is what Ouvert's suites ask. `read`: when somebody looked.
+    names none. `harness`: how far what was asked is what Ouvert's suites ask. `read`: when somebody looked,
+    "2026-11-20", or "2026-11" where the day was not noted.
     """
 
     benchmark: str
@@ -46,7 +48,7 @@ class Published:
     address: str
     place: str
     quote: str
-    read: date
+    read: str
     harness: str
 
 
@@ -75,6 +77,11 @@ def read_published(path: Path) -> tuple[Published, ...]:
         raise EvaluationError(f"reading published figures from {path}: expected tables [sources.…] and [[figures]].")
     for name, source in sources.items():
         _check_fields(source, SOURCE_FIELDS, f"{path}: the source {name!r}")
+        if not DAY_OR_MONTH.fullmatch(source["read"]):
+            raise EvaluationError(
+                f'reading {path}: the source {name!r} was read on {source["read"]!r}; expected "2026-11-20", or '
+                '"2026-11" where the day was not noted.'
+            )
     return tuple(_figure(figure, sources, f"{path}: figure {n}") for n, figure in enumerate(figures, 1))
 
 

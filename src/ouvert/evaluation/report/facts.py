@@ -127,7 +127,7 @@ def published(material: Material, words: Wording) -> Section | None:
             (each.model,), (f"{each.benchmark}, {each.metric}",),
             (words(f"language.{each.language}") if each.language else "–",), (each.effort or "–",),
             (words.number(each.percent, 1),), (f"{each.title}, {each.address}, {each.place}",), (each.harness,),
-            (each.read.isoformat(),),
+            (each.read,),
         ))
         for each in figures
     )  # fmt: skip

@@ -1,4 +1,10 @@
-"""The number that an answer ends with, read strictly: an answer that names several has none."""
+"""The number that an answer ends with, read strictly: an answer that names several has none.
+
+For answers that calculate at length ("5 * 3 = 15 … Answer: $1,200"), where a number on the way must never count: marks
+as models write them that were trained on such questions (####, \\boxed{}), several of which have to agree; money; no
+answer at all where it was cut. `stated.stated_number` reads short answers, in which the last number is the answer
+wherever it stands. Joined, one of the two would accept what it refuses now, and scores given before would change.
+"""
 
 import re
 from decimal import Decimal

@@ -2,6 +2,9 @@
 
 What stands behind the last "Answer:" (French: "Réponse :") is the answer where there is such a mark; else the whole
 text is looked at, as each function says. None: nothing was stated, or several things were.
+
+For the generated suites, whose answers are a few words: "The sum of 3 and 4 is 7." states 7, though it names three
+numbers. `final_number` is for answers that calculate at length, and says why the two are not one.
 """
 
 import re
