@@ -62,7 +62,9 @@ def whole(evidence):
         )  # fmt: skip
 
     def in_steps(score, shares):
-        steps = [GroupScore(group=f"step {n}", n=10, share=share, interval=near) for n, share in enumerate(shares)]
+        steps = [
+            GroupScore(group=f"arithmetic-{n + 1}", n=10, share=share, interval=near) for n, share in enumerate(shares)
+        ]
         return replace(score, groups=tuple(steps))
 
     sums = next(row for row in found.rows if row.row == "sums/en")
@@ -113,7 +115,7 @@ def test_numbers_of_a_lesson_are_the_runs(whole):
     assert filled["better"] == "strong"
     assert LESSONS["bits"](whole, words).values["worse"] == "In French: 2.0 times as far as in English."
     ladder = LESSONS["ladder"](whole, words).values
-    assert (ladder["best_step"], ladder["worst_step"]) == ("step 2", "step 0 (the first step already)")
+    assert (ladder["best_step"], ladder["worst_step"]) == ("sums 3", "sums 1")
     assert LESSONS["effort"](whole, words).values["cost"] == "About 30 tokens a question for each point."
     local = LESSONS["local"](whole, words).values
     assert (local["fastest"], local["fastest_right"]) == ("weak", "strong")

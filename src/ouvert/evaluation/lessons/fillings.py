@@ -9,10 +9,13 @@ from ouvert.evaluation.lessons import charts
 from ouvert.evaluation.lessons.filled import Filled, MissingError
 from ouvert.evaluation.lessons.run import Run
 from ouvert.evaluation.report.charts import Line, Mark, Point, divergences, intervals, plane
-from ouvert.evaluation.statistics import items_for, smallest_visible, wilson_interval
+from ouvert.evaluation.report.scores import guess_name
+from ouvert.evaluation.statistics import items_for, mcnemar_mid_p, smallest_visible, tango_interval, wilson_interval
 from ouvert.evaluation.wording import Wording
 
 HALF = 0.5  # below it, a ladder counts as broken
+LEAST_ITEMS = 3  # of a step
+LADDERS = ("arithmetic", "letters", "sorting", "syllogisms")  # those that have words here
 
 
 def points(words: Wording, share: float, digits: int = 0) -> str:
@@ -38,6 +41,7 @@ def in_order(words: Wording, pair: Pair) -> tuple[str, str]:
 
 def of_pair(run: Run, words: Wording, pair: Pair) -> dict[str, str]:
     differing = pair.only_first + pair.only_second
+    interval = tango_interval(pair.only_first, pair.only_second, pair.n)
     return {
         "first": pair.first,
         "second": pair.second,
@@ -48,8 +52,9 @@ def of_pair(run: Run, words: Wording, pair: Pair) -> dict[str, str]:
         "both": words.number(pair.both),
         "differing": words.number(differing),
         "difference": points(words, pair.difference),
-        "low": points(words, pair.interval.low),
-        "high": points(words, pair.interval.high),
+        "low": points(words, interval.low),
+        "high": points(words, interval.high),
+        "clusters": words("sheet.clusters") if pair.design_effect > 1 else "",
         "visible10": points(words, smallest_visible(10, differing / pair.n)),
     }
 
@@ -66,7 +71,7 @@ def luck(run: Run, words: Wording) -> Filled:
             **of_pair(run, words, pair),
             "better": better,
             "worse": worse,
-            "p": "–" if pair.p is None else probability(words, pair.p),
+            "p": probability(words, mcnemar_mid_p(pair.only_first, pair.only_second)),
             "p_exact": probability(words, exact_p(pair.only_first, pair.only_second)),
             "separated": said,
         },
@@ -105,7 +110,7 @@ def letters(run: Run, words: Wording) -> Filled:
             "chosen": words.number(counts[letter]),
             "gold": words.number(gold[letter]),
             "share": words.percent(score.share),
-            "guess": score.guess,
+            "guess": guess_name(Wording("report", words.language), score.guess)[1:-1],
             "baseline": words.percent(score.baseline),
             "likelihood": by_likelihood(run, row, score.contestant, words),
             "low": words.percent(score.interval.low),
@@ -143,13 +148,14 @@ def by_likelihood(run: Run, row: Row, contestant: str, words: Wording) -> str:
 def proof(run: Run, words: Wording) -> Filled:
     pair = run.pair_to_tell()
     discordant = max((pair.only_first + pair.only_second) / pair.n, 1 / pair.n)
-    shown = pair.interval.low > 0 or pair.interval.high < 0
+    interval = tango_interval(pair.only_first, pair.only_second, pair.n)
+    shown = interval.low > 0 or interval.high < 0
     needed = items_for(max(abs(pair.difference), 1 / pair.n), discordant)
     return Filled(
         values={
             **of_pair(run, words, pair),
             "discordant": words.number(discordant, 2),
-            "visible": points(words, pair.visible),
+            "visible": points(words, smallest_visible(pair.n, discordant)),
             "n5": words.number(items_for(0.05, discordant)),
             "enough": words("proof.enough_yes") if shown else words("proof.enough_no", needed=words.number(needed)),
         },
@@ -245,13 +251,13 @@ def primaries(run: Run) -> tuple[str, ...]:
 
 
 def ladder(run: Run, words: Wording) -> Filled:
-    rows = [row for row in run.comparison.rows if row.suite == "ladder" and any(each.groups for each in row.scores)]
+    rows = [row for row in run.comparison.rows if row.suite == "ladder" and enough_items(row)]
     if not rows:
         raise MissingError("ladder")
-    row = next((each for each in rows if each.language == words.language), rows[0])
+    row = max(rows, key=lambda each: (each.language == words.language, each.scores[0].n))
     ranked = sorted(row.scores, key=lambda score: -score.share)
     best, worst = ranked[0], ranked[-1]
-    steps = [group.group for group in best.groups]
+    steps = sorted(group.group for group in best.groups)
     return Filled(
         values={
             "best": best.contestant,
@@ -263,27 +269,39 @@ def ladder(run: Run, words: Wording) -> Filled:
             "step_n": words.number(best.n / max(1, len(steps))),
             "steps": words.number(len(steps)),
         },
-        figure=intervals([step_line(run, row, step) for step in steps], Wording("report", words.language)),
+        figure=intervals([step_line(run, row, step, words) for step in steps], Wording("report", words.language)),
         suites=(row.suite,),
     )
 
 
-def step_line(run: Run, row: Row, step: str) -> Line:
+def enough_items(row: Row) -> bool:
+    """Whether a step has items enough to speak of a share of them."""
+    return any(score.groups and score.n >= LEAST_ITEMS * len(score.groups) for score in row.scores)
+
+
+def step_name(step: str, words: Wording) -> str:
+    """A step as people call it: "sums 3" of "arithmetic-3". One of no ladder that has words: as it stands."""
+    ladder_name, dash, number = step.rpartition("-")
+    return f"{words(f'step.{ladder_name}')} {number}" if dash and ladder_name in LADDERS else step
+
+
+def step_line(run: Run, row: Row, step: str, words: Wording) -> Line:
     marks = tuple(
         Mark(run.place(score.contestant), group.share, group.interval)
         for score in row.scores
         for group in score.groups
         if group.group == step
     )
-    return Line(step, marks, 0.0, primary=True)
+    return Line(step_name(step, words), marks, 0.0, primary=True)
 
 
 def broken_at(score: RowScore, words: Wording) -> str:
-    """The first step below one half."""
-    for number, group in enumerate(score.groups):
+    """Of each ladder the first step below one half; those that hold are not named."""
+    broken: dict[str, str] = {}
+    for group in sorted(score.groups, key=lambda group: group.group):
         if group.share < HALF:
-            return f"{group.group} ({words('sheet.from_start')})" if number == 0 else group.group
-    return words("sheet.nowhere")
+            broken.setdefault(group.group.rpartition("-")[0], step_name(group.group, words))
+    return ", ".join(broken.values()) or words("sheet.nowhere")
 
 
 def local(run: Run, words: Wording) -> Filled:
