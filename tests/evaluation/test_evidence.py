@@ -197,6 +197,32 @@ def test_a_damaged_line_is_named(tmp_path, contestants, line):
         Evidence.open(tmp_path).answers()
 
 
+@pytest.mark.parametrize(
+    ("file", "place", "value"),
+    [
+        ("answers.jsonl", ("item",), {}),
+        ("answers.jsonl", ("outcome", "text"), ["a"]),
+        ("answers.jsonl", ("outcome", "ids"), [1.5]),
+        ("answers.jsonl", ("cost", "whole"), float("nan")),
+        ("answers.jsonl", ("cost", "output_tokens"), 10**30),
+        ("scores.jsonl", ("row",), []),
+        ("scores.jsonl", ("scorer",), {}),
+        ("scores.jsonl", ("sample",), True),
+        ("scores.jsonl", ("score", "value"), 1e308),
+    ],
+)
+def test_a_value_that_its_field_cannot_have_is_named(tmp_path, contestants, file, place, value):
+    made_up_comparison(tmp_path, contestants).close()
+    *before, last = (tmp_path / file).read_bytes().splitlines()
+    stated = json.loads(last)
+    inner = stated if len(place) == 1 else stated[place[0]]
+    inner[place[-1]] = value
+    (tmp_path / file).write_bytes(b"\n".join([*before, json.dumps(stated).encode(), b""]))
+    evidence = Evidence.open(tmp_path)
+    with pytest.raises(EvaluationError, match=f"reading .*{file}"):
+        (evidence.answers if file == "answers.jsonl" else evidence.all_scores)()
+
+
 def test_no_comparison_is_said_by_name(tmp_path):
     with pytest.raises(EvaluationError, match="expected the folder that `ouvert compare` wrote"):
         Evidence.open(tmp_path / "nowhere")

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Self
 
 from ouvert.evaluation.canonical import canonical_json
 from ouvert.evaluation.error import EvaluationError
+from ouvert.evaluation.field_types import require_field_types
 from ouvert.evaluation.item import Item
 from ouvert.evaluation.lines import Appender, Claim, read_lines
 from ouvert.evaluation.outcome import Answered, Call, Cost, Outcome, Score
@@ -184,7 +185,7 @@ class Evidence:
     def answers(self) -> tuple[Answered, ...]:
         """Every answer once, as it was last given, in the order in which they first came. Outcomes whose words are not
         here have "withheld" as their reason. Raises EvaluationError for lines that are no answers."""
-        private = {key_of(line): line["outcome"] for line in read_lines(self.folder / PRIVATE)}
+        private = self._private_outcomes()
         last: dict[Key, Answered] = {}
         for number, line in enumerate(read_lines(self.folder / ANSWERS)[1:], 2):
             try:
@@ -196,6 +197,15 @@ class Evidence:
                 ) from None
             last[key_of_answer(answered)] = answered
         return tuple(last.values())
+
+    def _private_outcomes(self) -> dict[Key, Mapping[str, Any]]:
+        try:
+            return {key_of(line): line["outcome"] for line in read_lines(self.folder / PRIVATE)}
+        except (TypeError, KeyError) as problem:
+            raise EvaluationError(
+                f"reading {self.folder / PRIVATE}: {problem!s:.120}, expected outcomes as docs/formats/comparison.md "
+                "has them. The file is damaged: take it from a copy, or compare again."
+            ) from None
 
     def append_answer(self, answered: Answered) -> None:
         """Raises EvaluationError where it cannot be written: then it is as if it had not come."""
@@ -226,9 +236,7 @@ class Evidence:
     def all_scores(self) -> list[Scored]:
         """Every line of scores.jsonl. Raises EvaluationError for lines that are no scores."""
         try:
-            return [
-                Scored(**{**line, "score": Score(**line["score"])}) for line in read_lines(self.folder / SCORES)
-            ]  # fmt: skip
+            return [scored_of(line) for line in read_lines(self.folder / SCORES)]
         except (TypeError, KeyError) as problem:
             raise EvaluationError(
                 f"reading {self.folder / SCORES}: {problem!s:.120}, expected scores as docs/formats/comparison.md has "
@@ -313,7 +321,11 @@ def outcome_digest(outcome: Outcome) -> str:
 
 
 def key_of(line: Mapping[str, Any]) -> Key:
-    return Key(line["contestant"], line["row"], line["item"], line["sample"])
+    """Raises TypeError and KeyError where a line does not say which answer it is about."""
+    key = Key(line["contestant"], line["row"], line["item"], line["sample"])
+    if not all(isinstance(each, str) for each in key[:3]) or type(key.sample) is not int:
+        raise TypeError(f"the answer is {tuple(key)!r:.80}, expected three texts and a number")
+    return key
 
 
 def key_of_answer(answered: Answered) -> Key:
@@ -329,7 +341,19 @@ def answered_of(line: Mapping[str, Any], private: Mapping[Key, Mapping[str, Any]
         outcome = withheld(stated["digest"], private.get(key_of(line)))
     else:
         outcome = outcome_of(stated)
-    return Answered(**{**line, "outcome": outcome, "cost": Cost(**line["cost"])})
+    answered = Answered(**{**line, "outcome": outcome, "cost": Cost(**line["cost"])})
+    require_field_types(answered)
+    return answered
+
+
+def scored_of(line: Mapping[str, Any]) -> Scored:
+    """Raises TypeError and KeyError for what is no score."""
+    scored = Scored(**{**line, "score": Score(**line["score"])})
+    require_field_types(scored)
+    for share in (scored.score.value, scored.score.confidence or 0.0):
+        if not 0 <= share <= 1:
+            raise TypeError(f"a score or confidence is {share}, expected 0 to 1")
+    return scored
 
 
 def require_key(line: Mapping[str, Any]) -> None:
@@ -348,13 +372,16 @@ def withheld(digest: str, words: Mapping[str, Any] | None) -> Outcome:
 
 
 def outcome_of(stated: Mapping[str, Any]) -> Outcome:
+    """Raises TypeError and AttributeError for what is none."""
     outcome = Outcome(**stated)
-    return replace(
+    outcome = replace(
         outcome,
         calls=tuple(Call(**call) for call in stated.get("calls", ())),
         ids=tuple(outcome.ids),
         logprobs=tuple(outcome.logprobs),
     )
+    require_field_types(outcome)
+    return outcome
 
 
 def require_measure(name: str) -> str:

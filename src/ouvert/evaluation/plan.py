@@ -11,6 +11,7 @@ from typing import Any, Self
 
 from ouvert.evaluation.contestants.contestant import ContestantFacts
 from ouvert.evaluation.error import EvaluationError
+from ouvert.evaluation.field_types import require_field_types
 from ouvert.evaluation.toml_text import as_toml
 
 FORM = 1  # the number behind `comparison` in plan.toml
@@ -143,13 +144,15 @@ class Plan:
                 "Ouvert wrote it; read it with that one."
             )
         try:
-            return cls(**{
+            plan = cls(**{
                 **{name: value for name, value in stated.items() if name != "comparison"},
                 "contestants": tuple(map(contestant_of, stated["contestants"])),
                 "suites": tuple(PlannedSuite(**each) for each in stated.get("suites", ())),
                 "rows": tuple(row_of(each) for each in stated.get("rows", ())),
                 **{name: tuple(stated.get(name, ())) for name in ("languages", "purposes")},
             })  # fmt: skip
+            require_field_types(plan)
+            return plan
         except (TypeError, KeyError, AttributeError) as problem:
             raise EvaluationError(
                 f"reading a plan: {problem!s:.200}, expected the fields that docs/formats/comparison.md lists. Was it "

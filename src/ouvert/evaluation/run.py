@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 
+from ouvert.evaluation.analysis.speeds import blocks_of
 from ouvert.evaluation.asking import Question, answers_to, seed_of
 from ouvert.evaluation.contestants.contestant import Contestant
 from ouvert.evaluation.contestants.entrants import Entrant, fit_together
@@ -125,12 +126,8 @@ class Session:
     def __post_init__(self) -> None:
         self._answered = {key_of_answer(each) for each in self.evidence.answers()}
         self.weighed_before = sum(self._weight(key.row) for key in self._answered)
-        self._timed = {
-            (line["block"], label)
-            for line in self.evidence.lines("speed")
-            if "block" in line
-            for label, _ in line["order"]
-        }
+        blocks_before = blocks_of(self.evidence.lines("speed"))
+        self._timed = {(each.block, label) for each in blocks_before for label, _ in each.order}
 
     # --- what is left -------------------------------------------------------------------------------------------------
 

@@ -14,7 +14,13 @@ from pydantic import TypeAdapter
 
 from ouvert.evaluation import Chat
 from ouvert.evaluation.contestants.dialects.anthropic import Anthropic
-from ouvert.evaluation.contestants.dialects.dialect import CannotAskError, Question, ReadingError, RefusedWithinError
+from ouvert.evaluation.contestants.dialects.dialect import (
+    CannotAskError,
+    Question,
+    ReadingError,
+    RefusedWithinError,
+    count,
+)
 from ouvert.evaluation.contestants.dialects.gemini import Gemini
 from ouvert.evaluation.contestants.dialects.ollama import Ollama
 from ouvert.evaluation.contestants.dialects.openai import OpenAI
@@ -291,3 +297,9 @@ def test_an_error_within_a_stream_says_whether_asking_again_may_help(dialect, ev
     with pytest.raises(RefusedWithinError, match="no") as raised:
         list(dialect.pieces(event))
     assert raised.value.passing is passing
+
+
+@pytest.mark.parametrize("said", [10**40, -1, True, 1.5, "7", None])
+def test_a_count_that_no_answer_has_is_not_known(said):
+    assert count(said) is None
+    assert count(7) == 7

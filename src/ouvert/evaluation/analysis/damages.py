@@ -7,6 +7,7 @@ import numpy as np
 
 from ouvert.evaluation.comparison import Damage, DamageRatio
 from ouvert.evaluation.error import EvaluationError
+from ouvert.evaluation.field_types import require_field_types
 from ouvert.evaluation.measures.damage import WindowDamage
 from ouvert.evaluation.statistics.clusters import draws, percentile_interval, ratio_interval
 
@@ -19,8 +20,9 @@ def window_damages(lines: Sequence[Mapping[str, Any]]) -> list[WindowDamage]:
     for number, line in enumerate(lines, 1):
         try:
             found = WindowDamage(**line)
-            if found.tokens < 1 or not all(map(np.isfinite, (found.divergence, found.flips, found.change))):
-                raise ValueError("a window of no tokens, or a figure that is not finite")
+            require_field_types(found)
+            if found.tokens < 1:
+                raise ValueError("a window of no tokens")
         except (TypeError, ValueError) as problem:
             raise EvaluationError(
                 f"reading damage.jsonl, line {number}: {problem!s:.120}, expected a window as "

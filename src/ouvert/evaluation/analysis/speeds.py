@@ -21,6 +21,7 @@ FEWEST = 4  # answers
 class Timed:
     """A block of answers that were asked alone. `still`: the machine did not drift meanwhile."""
 
+    block: int  # its number in the plan
     order: tuple[tuple[str, str], ...]  # contestant, item
     row: str
     interleaved: bool
@@ -41,6 +42,13 @@ class Alone:
     withheld: str = ""
 
 
+def number_of(line: Mapping[str, Any]) -> int:
+    """Raises TypeError for what is no number of a block."""
+    if type(line["block"]) is not int:
+        raise TypeError(f"the number of a block is {line['block']!r:.40}")
+    return int(line["block"])
+
+
 def blocks_of(lines: Sequence[Mapping[str, Any]]) -> list[Timed]:
     """The blocks of speed.jsonl. Raises EvaluationError for lines that are none."""
     try:
@@ -48,14 +56,14 @@ def blocks_of(lines: Sequence[Mapping[str, Any]]) -> list[Timed]:
         usual = median([look for line in blocks for look in map(float, line["canary"])]) if blocks else 0.0
         return [
             Timed(
-                tuple((str(label), str(item)) for label, item in line["order"]), str(line["row"]),
+                number_of(line), tuple((str(label), str(item)) for label, item in line["order"]), str(line["row"]),
                 bool(line["interleaved"]),
                 all(abs(float(look) - usual) <= DRIFT * usual for look in line["canary"])
                 and float(line.get("steal", 0.0)) <= STEAL,
             )
             for line in blocks
         ]  # fmt: skip
-    except (KeyError, TypeError, ValueError) as problem:
+    except (KeyError, TypeError, ValueError, OverflowError) as problem:
         raise EvaluationError(
             f"reading speed.jsonl: {problem!s:.120}, expected blocks as docs/formats/comparison.md has them. The file "
             "is damaged: take it from a copy, or compare again."

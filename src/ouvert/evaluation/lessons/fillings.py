@@ -93,7 +93,9 @@ def separated(first: Sequence[bool], second: Sequence[bool]) -> int | None:
 
 
 def letters(run: Run, words: Wording) -> Filled:
-    rows = [row for row in run.comparison.rows if any(score.chosen for score in row.scores)]
+    chosen = [row for row in run.comparison.rows if any(score.chosen for score in row.scores)]
+    # A damaged folder may have choices where nothing is chosen from.
+    rows = [row for row in chosen if all("letter" in item.expected for item in run.evidence.items(row.row))]
     if not rows:
         raise MissingError("letters")
     row = max(rows, key=lambda each: max(most_of(score) for score in each.scores))

@@ -7,6 +7,8 @@ from typing import Any, Literal, Protocol
 from ouvert.evaluation.contestants.pieces import Piece
 from ouvert.evaluation.item import Chat
 
+MOST_COUNTED = 2**32  # tokens
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
@@ -106,5 +108,5 @@ def listed(value: Any, what: str) -> list[Any]:
 
 
 def count(value: Any) -> int | None:
-    """A number of tokens; None for anything else."""
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+    """A number of tokens; None for anything else, and for more than any answer has."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < MOST_COUNTED else None
