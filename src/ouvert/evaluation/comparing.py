@@ -1,5 +1,6 @@
 """`ouvert.compare`: from names of models to a folder with everything that is needed to believe what it says."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -14,7 +15,7 @@ from ouvert.evaluation.contestants.entrants import Entrant, LoadedOnce, meanings
 from ouvert.evaluation.contestants.notation import names_another_server
 from ouvert.evaluation.contestants.other_servers import OtherServers
 from ouvert.evaluation.error import EvaluationError
-from ouvert.evaluation.evidence import Evidence
+from ouvert.evaluation.evidence import Evidence, require_empty
 from ouvert.evaluation.measures.measuring import damage_to_measure, measure
 from ouvert.evaluation.plan import Plan
 from ouvert.evaluation.planning import MINUTES, Wanted, make_plan
@@ -89,12 +90,12 @@ def compare(
         purposes=tuple(purposes), suites=asked, settings=own, languages=tuple(languages), seconds=60 * minutes,
         seed=seed, samples=samples, temperature=temperature,
     )  # fmt: skip
+    place = free_folder(folder)
     with LoadedOnce(**settings) as loaded:
         entrants = entrants_of(contestants, loaded, effort, temperature)
         if damage:
             wanted = replace(wanted, damage=damage_to_measure(entrants))
         planned = make_plan(entrants, wanted)
-        place = Path(folder) if folder is not None else new_folder(Path())
         with Evidence.create(place, planned.plan) as evidence:
             run(evidence, entrants, progress=progress)
             measure(evidence, entrants, progress=progress)
@@ -155,6 +156,25 @@ def is_known(name: str, store: Store | None = None) -> bool:
     except StoreError:
         return False
     return True
+
+
+def free_folder(wanted: Path | str | None) -> Path:
+    """Where a comparison will be written; looked at before anything is asked, since planning takes minutes.
+
+    Raises EvaluationError where it cannot be.
+    """
+    folder = Path(wanted) if wanted is not None else new_folder(Path())
+    try:
+        require_empty(folder)
+        within = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+        if not within.is_dir() or not os.access(within, os.W_OK | os.X_OK):
+            raise PermissionError(13, f"{within} cannot be written into")
+    except OSError as problem:
+        raise EvaluationError(
+            f"beginning a comparison in {folder}: {problem.strerror}, expected a folder that can be written. Name "
+            "another with --out."
+        ) from None
+    return folder
 
 
 def new_folder(beside: Path) -> Path:

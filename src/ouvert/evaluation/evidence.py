@@ -80,11 +80,7 @@ class Evidence:
         folder, toml = Path(folder), plan if isinstance(plan, bytes) else plan.toml
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            if any(folder.iterdir()):
-                raise EvaluationError(
-                    f"beginning a comparison in {folder}: something is there, expected an empty folder. Go on with "
-                    f"`ouvert compare resume {folder}`, or name another with --out."
-                )
+            require_empty(folder)
             write_whole(folder / PLAN, [toml])
             (folder / PLAN).chmod(0o644)
         except OSError as problem:
@@ -302,6 +298,16 @@ class Evidence:
         answers = self._appender(ANSWERS)
         if not read_lines(self.folder / ANSWERS):
             answers.append({"comparison": 1, "plan": self.plan_digest})
+
+
+def require_empty(folder: Path) -> None:
+    """Raises EvaluationError for a folder that has something in it, and OSError for a file. One that is not there is
+    empty, too."""
+    if folder.exists() and any(folder.iterdir()):
+        raise EvaluationError(
+            f"beginning a comparison in {folder}: something is there, expected an empty folder. Go on with "
+            f"`ouvert compare resume {folder}`, or name another with --out."
+        )
 
 
 def items_of_row(suite: Suite, planned: PlannedRow) -> tuple[Item, ...]:

@@ -1,5 +1,6 @@
 """From what is wanted to a plan: which rows, which of them decide, how many items within the time that is given."""
 
+import math
 import os
 import platform
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,6 +26,7 @@ from ouvert.evaluation.suites.suite import Suite
 
 MINUTES = 10.0  # where no time is given
 LEAST, MOST = 8, 1000  # items of a row
+MOST_SEED = 2**62  # TOML's whole numbers end at 2**63, and trials have a seed beside it
 DISCORDANT = 0.2  # the share of items on which two contestants are taken to differ
 BESIDE = 0.1  # the weight of a row that decides nothing, beside 1 of one that does
 SHARE_BESIDE, ENOUGH_BESIDE = 1 / 3, 16  # of the time, for rows that decide nothing; items that are worth asking
@@ -48,6 +50,19 @@ class Wanted:
     margin: float = 0.05
     damage: Mapping[str, Any] = field(default_factory=dict)
     prices: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Raises EvaluationError for a number that no comparison can have."""
+        for name, value, fits, expected in (
+            ("time in seconds", self.seconds, 0 < self.seconds < math.inf, "more than 0"),
+            ("temperature", self.temperature, 0 <= self.temperature < math.inf, "0 or more"),
+            ("seed", self.seed, abs(self.seed) < MOST_SEED, "a whole number between -2^62 and 2^62"),
+            ("samples", self.samples, self.samples >= 1, "1 or more"),
+        ):
+            if not fits:
+                raise EvaluationError(
+                    f"planning a comparison: the {name} is {value!s:.40}, expected {expected}. Correct it."
+                )
 
 
 @dataclass(frozen=True, slots=True)

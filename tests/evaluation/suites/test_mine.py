@@ -164,6 +164,7 @@ def test_columns_may_be_parted_by_commas_and_tabs(mine, name):
         ('{"prompt": "a", "expected": true}', "a text or a number"),
         ('{"prompt": "a", "expected": " "}', "for prompts that people only vote on"),
         ('{"prompt": "a", "expected": NaN}', "no JSON"),
+        ('{"prompt": "a", "expected": 1e400}', "no JSON"),
         ('{"prompt": "a", "max_tokens": 0}', "max_tokens"),
         ('{"prompt": "a", "max_tokens": true}', "max_tokens"),
         ('{"prompt": "a", "id": "\\u0007"}', "printed"),

@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     wanted.add_argument("--prompts", type=Path, metavar="FILE", help="your own prompts; they stay on this machine")
     wanted.add_argument("--suite-data", type=place_of_data, action="append", default=[], metavar="SUITE=PATH",
                         help="where the data of a suite without its own is, e.g. bbh=FOLDER; repeatable")  # fmt: skip
-    wanted.add_argument("--lang", type=languages, default=("en",), metavar="LANGUAGES", help="en, fr or both (en)")
+    wanted.add_argument("--lang", type=languages, default=("en",), metavar="LANGUAGES", help="en, fr or en,fr (en)")
     wanted.add_argument("--effort", type=listed, default=(), metavar="EFFORTS", help="each model once with each")
     wanted.add_argument("--time", type=seconds, default=600.0, metavar="TIME", help="how long it may take (10m)")
     wanted.add_argument("--samples", type=positive, default=1, metavar="N", help="answers to each question (1)")
@@ -94,14 +94,16 @@ def compare(args: argparse.Namespace) -> int:
         Evidence,
         damage_to_measure,
         entrants_of,
+        free_folder,
         make_plan,
-        new_folder,
         said_of_reference,
     )
 
     asked = wanted(args)  # what makes no sense is said before a model is loaded
     remotes, others = remotes_asked_for(args.remote), other_servers()
     beyond = [others.entrant(each, args.send) for each in remotes]
+    asked = wanted(args)
+    folder = Path() if args.plan else free_folder(args.out)
     with loaded(args) as models:
         entrants = entrants_of([*args.named, *beyond], models, args.effort, args.temperature, others)
         if args.damage:
@@ -114,7 +116,6 @@ def compare(args: argparse.Namespace) -> int:
             print(json.dumps(planned.plan.mapping) if args.json else in_words(planned.plan))
             say_what_would_leave(remotes, items_of(planned.items), args.samples)
             return 0
-        folder = args.out or new_folder(Path())
         print(in_words(planned.plan), file=sys.stderr)
         if not agreed(remotes, items_of(planned.items), args.samples, yes=args.yes):
             return 1

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -97,7 +98,7 @@ def _json_lines(path: Path, text: str) -> Iterator[tuple[int, Mapping[str, Any]]
         if not written.strip():
             continue
         try:
-            row = json.loads(written, parse_constant=_no_constant)
+            row = json.loads(written, parse_constant=_no_constant, parse_float=_finite)
         except (ValueError, RecursionError) as problem:
             raise _fault(path, line, f'no JSON ({problem}); expected an object like {{"prompt": "…"}}') from None
         if not isinstance(row, dict):
@@ -107,6 +108,13 @@ def _json_lines(path: Path, text: str) -> Iterator[tuple[int, Mapping[str, Any]]
 
 def _no_constant(name: str) -> Any:
     raise ValueError(f"{name} is no JSON")
+
+
+def _finite(written: str) -> float:
+    number = float(written)
+    if not math.isfinite(number):
+        raise ValueError(f"{written:.20} is larger than any number here")
+    return number
 
 
 def _table(path: Path, text: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
@@ -138,7 +146,7 @@ def _row_of(path: Path, line: int, cells: Mapping[str, str]) -> Mapping[str, Any
     for name in ("schema", "max_tokens", *(("expected",) if "schema" in row else ())):
         if name in row:
             try:
-                row[name] = json.loads(row[name], parse_constant=_no_constant)
+                row[name] = json.loads(row[name], parse_constant=_no_constant, parse_float=_finite)
             except (ValueError, RecursionError) as problem:
                 raise _fault(path, line, f"`{name}` is no JSON ({problem})") from None
     return row
