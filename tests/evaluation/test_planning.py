@@ -8,7 +8,14 @@ from tests.evaluation.made_up import Scripted, Sums, entrants, luck, made_up_sui
 
 from ouvert.evaluation import PURPOSES, EvaluationError, Evidence, Outcome, Plan, Wanted, cards, make_plan, run
 from ouvert.evaluation.pace import Pace
-from ouvert.evaluation.planning import LEAST, Draft, counts_for, take_times, those_that_are_answered, those_with_time
+from ouvert.evaluation.planning import (
+    LEAST,
+    Draft,
+    counts_for,
+    take_times,
+    those_that_are_answered,
+    those_with_time,
+)
 from ouvert.evaluation.statistics import smallest_visible
 
 
@@ -134,11 +141,11 @@ def test_every_purpose_names_suites_that_there_are():
             assert form in ("", *cards()[name].forms)
 
 
-def test_one_row_decides_about_a_purpose_and_french_is_asked_in_french():
+def test_one_row_a_language_decides_about_a_purpose_and_french_is_asked_in_french():
     wanted = Wanted(purposes=("tools", "french"), languages=("en", "fr"), seconds=600.0)
     plan = make_plan(entrants(scripted()), wanted, ask=False).plan
-    deciding = {purpose: each.row for each in plan.rows for purpose in each.purposes}
-    assert deciding == {"tools": "tools/en/schema", "french": "french/fr"}
+    deciding = {(purpose, each.row) for each in plan.rows for purpose in each.purposes}
+    assert deciding == {("tools", "tools/en/schema"), ("tools", "tools/fr/schema"), ("french", "french/fr")}
 
 
 @pytest.mark.parametrize(

@@ -146,9 +146,10 @@ def drafted(wanted: Wanted, notes: list[str]) -> list[Draft]:
         if primary is None:
             notes.append(f"For {name} nothing can be asked here: {suites.why(asked.primary)}")
             continue
-        decides = drafts.setdefault(primary[0].row, primary[0])
-        decides.purposes.append(name)
-        for draft in [*primary[1:], *(row for each in asked.beside for row in suites.rows(each, languages))]:
+        deciding = [row for row in primary if row.form == primary[0].form]  # one for each language
+        for draft in deciding:
+            drafts.setdefault(draft.row, draft).purposes.append(name)
+        for draft in [*primary, *(row for each in asked.beside for row in suites.rows(each, languages))]:
             drafts.setdefault(draft.row, draft)
     for each in wanted.suites:
         for draft in suites.rows(each, wanted.languages, required=True):
