@@ -165,3 +165,8 @@ def test_a_real_model_runs_is_stopped_goes_on_and_runs_again(smollm2, tmp_path, 
     found = compare_outcomes(Evidence.open(tmp_path / "c"), Evidence.open(tmp_path / "again"))
     assert found.holds
     assert found.same == 7
+
+
+def test_what_a_comparison_decides_itself_is_refused_by_name():
+    with pytest.raises(EvaluationError, match="receipts was given"):
+        LoadedOnce(receipts=False)

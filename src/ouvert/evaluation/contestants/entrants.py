@@ -56,6 +56,9 @@ def shown_name(name: str) -> str:
     return Path(name).name if Path(name).is_absolute() or Path(name).exists() else name
 
 
+OWN_SETTINGS = frozenset({"receipts", "prefixes"})  # of `ouvert.load`
+
+
 class LoadedOnce:
     """Models of this machine, each in memory once however many contestants it is.
 
@@ -63,7 +66,12 @@ class LoadedOnce:
     """
 
     def __init__(self, store: Store | None = None, progress: Progress = SILENCE, **settings: Any) -> None:
-        """`settings`: those of `ouvert.load`. Raises nothing."""
+        """`settings`: those of `ouvert.load`. Raises EvaluationError for those that a comparison decides itself."""
+        if own := sorted(OWN_SETTINGS & settings.keys()):
+            raise EvaluationError(
+                f"loading models to compare: {own[0]} was given, and a comparison decides that itself: receipts stand "
+                "beside the answers, and kept prompts would make a second run look fast. Leave it out."
+            )
         self._store, self._progress, self._settings = store or Store(default_home()), progress, settings
         self._models: dict[str, Model] = {}
         self._users: Counter[str] = Counter()
