@@ -6,7 +6,18 @@ from types import SimpleNamespace
 import pytest
 from tests.evaluation.made_up import Scripted, Sums, entrants, luck, made_up_suites, still_machine
 
-from ouvert.evaluation import PURPOSES, EvaluationError, Evidence, Outcome, Plan, Wanted, cards, make_plan, run
+from ouvert.evaluation import (
+    PURPOSES,
+    EvaluationError,
+    Evidence,
+    Outcome,
+    Plan,
+    Wanted,
+    cards,
+    make_plan,
+    planning,
+    run,
+)
 from ouvert.evaluation.pace import Pace
 from ouvert.evaluation.planning import (
     LEAST,
@@ -216,3 +227,10 @@ def test_one_contestant_alone_has_a_plan(monkeypatch):
     planned = make_plan(entrants(Scripted("one", luck("one", 0.5))), Wanted(suites=("sums",), seconds=1))
     assert planned.plan.labels == ("one",)
     assert planned.plan.rows[0].count >= 8
+
+
+def test_a_plan_that_takes_far_longer_than_was_given_is_not_begun(monkeypatch):
+    slow = Pace("", {("a", row): 100.0 for row in ("tools/en/schema", "tools/en/free")})
+    monkeypatch.setattr(planning, "paced", lambda *given, **more: slow)
+    with pytest.raises(EvaluationError, match="Give --time 14m"):
+        make_plan(entrants(scripted()), Wanted(purposes=("tools",), seconds=60.0))

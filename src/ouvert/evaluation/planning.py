@@ -25,6 +25,7 @@ from ouvert.evaluation.suites.catalog import open_suite
 from ouvert.evaluation.suites.suite import Suite
 
 MINUTES = 10.0  # where no time is given
+TOO_LONG = 2.0  # times the time that was given, and a minute more: then nothing is begun
 LEAST, MOST = 8, 1000  # items of a row
 MOST_SEED = 2**62  # TOML's whole numbers end at 2**63, and trials have a seed beside it
 DISCORDANT = 0.2  # the share of items on which two contestants are taken to differ
@@ -101,7 +102,8 @@ def make_plan(entrants: Sequence[Entrant], wanted: Wanted, *, ask: bool = True) 
     """`ask`: how long questions take is found by asking other ones of the same suites (a tenth of the time or so);
     else it is foreseen, and nothing is asked.
 
-    Raises EvaluationError where nothing of what is wanted can be asked, what `open_suite` and `Entrant.open` raise.
+    Raises EvaluationError where nothing of what is wanted can be asked, or, with `ask`, where even the least takes far
+    longer than was given; what `open_suite` and `Entrant.open` raise.
     """
     require_distinct(entrants)
     notes: list[str] = []
@@ -116,6 +118,12 @@ def make_plan(entrants: Sequence[Entrant], wanted: Wanted, *, ask: bool = True) 
     items = share_out(drafts, wanted)
     rows = tuple(planned_row(draft, items[draft.row], wanted) for draft in drafts)
     whole = sum(row.seconds for row in rows)
+    if ask and whole > max(TOO_LONG * wanted.seconds, wanted.seconds + 60):
+        raise EvaluationError(
+            f"planning a comparison: {LEAST} questions of each row that decides take about {minutes(whole)} minutes "
+            f"here, and {minutes(wanted.seconds)} were given. Give --time {math.ceil(whole / 60)}m, or choose fewer "
+            "purposes."
+        )
     if whole > 1.1 * wanted.seconds:
         notes.append(
             f"It will take about {minutes(whole)} minutes, and {minutes(wanted.seconds)} were given: no row has fewer "

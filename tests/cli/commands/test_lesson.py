@@ -19,7 +19,7 @@ def test_lessons_that_can_be_filled_are_written_and_the_others_named(folder, cap
     assert main(["lesson", str(folder), "--lang", "fr", "--level", "équipe"]) == 0
     out, said = capsys.readouterr()
     assert str(folder / "lessons" / "1-luck.fr.team.html") in out
-    assert "Lesson 4 was not written" in said
+    assert "La leçon 4 n’a pas été écrite" in said
     assert "--damage" in said
 
 

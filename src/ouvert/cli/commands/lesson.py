@@ -7,7 +7,9 @@ import sys
 from pathlib import Path
 
 SUMMARY = "Write lessons about comparing models, filled from your own comparison."
-LEVELS = ("lycée", "université", "équipe", "school", "university", "team")
+LEVELS = (
+    "lycée", "lycee", "université", "universite", "équipe", "equipe", "school", "university", "team",
+)  # fmt: skip
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -51,6 +53,6 @@ def run(args: argparse.Namespace) -> int:
     else:
         for path in written.pages.values():
             print(path)
-        for number, why in written.missing.items():
-            print(f"Lesson {number} was not written: {why}", file=sys.stderr)
+        for why in written.missing.values():
+            print(why, file=sys.stderr)
     return 0 if written.pages else 1

@@ -34,7 +34,7 @@ def limits_of(
     }
     found = {key: tuple(row.row for marks, row in rows if test(marks, row)) for key, test in holds.items()}
     found["remote"] = tuple(facts.label for facts in contestants if facts.where == "remote")
-    found["busy_machine"] = tuple(speed.contestant for speed in speeds if speed.withheld)
+    found["busy_machine"] = tuple(speed.contestant for speed in speeds if speed.withheld == "machine_drifted")
     found |= votes
     return {key: found[key] for key in LIMITS if found.get(key)}
 

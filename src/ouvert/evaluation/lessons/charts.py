@@ -84,7 +84,7 @@ def letters(chosen: Mapping[str, Mapping[str, int]], places: Mapping[str, int], 
 def visible_differences(n: int, discordant: float, found: float, words: Wording) -> str:
     """The smallest difference that so many questions show, in points; our run as a dot, what it found as a line."""
     most = max(400, 2 * n)
-    counts = sorted({10, 20, 30, 50, 75, 100, 150, 200, 300, 400, n, most})
+    counts = sorted({*range(10, most, max(1, most // 80)), n, most})
     with drawing("lesson-proof", WIDTH, 3.0) as figure:
         axes = figure.add_axes((0.1, 0.16, 0.87, 0.8))
         plain_axes(axes)
@@ -92,7 +92,7 @@ def visible_differences(n: int, discordant: float, found: float, words: Wording)
         axes.plot(counts, points, color=colour(0), linewidth=1.6)
         axes.plot([n], [100 * smallest_visible(n, discordant)], "o", color=colour(0), markersize=7)
         axes.axhline(100 * abs(found), color=FAINT, linewidth=1.2, linestyle="--")
-        axes.set(xlim=(0, most), ylim=(0, max(*points[1:], 100 * abs(found)) * 1.08),
+        axes.set(xlim=(0, most), ylim=(0, max(points[counts.index(n)] * 2, 100 * abs(found)) * 1.08),
                  xlabel=words("chart.questions"), ylabel=words("chart.points"))  # fmt: skip
         return finished(figure, "lesson-proof")
 

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 @dataclass(frozen=True, slots=True)
 class Filled:
     """`values`: by the name of their place in the words. `figure`: an SVG. `suites`: whose questions were used, for
-    sources and licences."""
+    sources and licences. `names_marks`: the figure has the contestants' marks, and their names belong below it."""
 
     values: Mapping[str, str]
     figure: str
     suites: tuple[str, ...] = ()
+    names_marks: bool = True
 
 
 class MissingError(Exception):

@@ -15,6 +15,7 @@ from ouvert.evaluation.wording import Wording
 
 HALF = 0.5  # below it, a ladder counts as broken
 LEAST_ITEMS = 3  # of a step
+LEAST_DIFFERING = 6  # questions: of fewer, even all in favour of one give an exact p above 0.05
 LADDERS = ("arithmetic", "letters", "sorting", "syllogisms")  # those that have words here
 
 
@@ -54,9 +55,17 @@ def of_pair(run: Run, words: Wording, pair: Pair) -> dict[str, str]:
         "difference": points(words, pair.difference),
         "low": points(words, interval.low),
         "high": points(words, interval.high),
+        "floor": careful(words, pair, differing),
         "clusters": words("sheet.clusters") if pair.design_effect > 1 else "",
         "visible10": points(words, smallest_visible(10, differing / pair.n)),
     }
+
+
+def careful(words: Wording, pair: Pair, differing: int) -> str:
+    """What has to be said before such a pair is told of: that it shows nothing, and why."""
+    if pair.verdict == "floor":
+        return words("sheet.floor")
+    return words("sheet.thin", differing=words.number(differing)) if differing < LEAST_DIFFERING else ""
 
 
 def luck(run: Run, words: Wording) -> Filled:
@@ -130,6 +139,7 @@ def letters(run: Run, words: Wording) -> Filled:
             words,
             words("chart.is_right"),
         ),
+        names_marks=False,
         suites=(row.suite,),
     )
 
@@ -158,10 +168,12 @@ def proof(run: Run, words: Wording) -> Filled:
             **of_pair(run, words, pair),
             "discordant": words.number(discordant, 2),
             "visible": points(words, smallest_visible(pair.n, discordant)),
+            "half_n": words.number(items_for(smallest_visible(pair.n, discordant) / 2, discordant)),
             "n5": words.number(items_for(0.05, discordant)),
             "enough": words("proof.enough_yes") if shown else words("proof.enough_no", needed=words.number(needed)),
         },
         figure=charts.visible_differences(pair.n, discordant, pair.difference, words),
+        names_marks=False,
         suites=(run.row(pair.row).suite,),
     )
 

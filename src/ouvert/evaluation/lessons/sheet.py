@@ -53,14 +53,8 @@ def sheet(run: Run, name: str, filled: Filled, level: str, words: Wording) -> st
 
 
 def made_from(run: Run, words: Wording) -> str:
-    plan = run.evidence.plan
-    return words(
-        "sheet.made_from",
-        folder=run.folder,
-        contestants=", ".join(run.labels),
-        seed=plan.seed,
-        plan=run.evidence.plan_digest[:19] + "…",
-    )
+    told = words("sheet.made_from", folder=run.folder, contestants=", ".join(run.labels))
+    return f"{told} {words('sheet.precision')}" if any("@" in label for label in run.labels) else told
 
 
 def sections(run: Run, name: str, filled: Filled, level: str, words: Wording) -> Iterator[str]:
@@ -73,13 +67,14 @@ def sections(run: Run, name: str, filled: Filled, level: str, words: Wording) ->
     yield section(words("sheet.commands"), commands(run, words))
     picture = filled.figure.replace("<svg ", f'<svg aria-label="{escape(said["figure"])}" ', 1)
     named = " ".join(who(Who(label, place)) for place, label in enumerate(run.labels))
-    found = f'<figure>{picture}<p class="key">{named}</p><figcaption>{plain(said["figure"])}</figcaption></figure>'
+    key = f'<p class="key">{named}</p>' if filled.names_marks else ""
+    found = f"<figure>{picture}{key}<figcaption>{plain(said['figure'])}</figcaption></figure>"
     yield section(words("sheet.figure"), found)
     yield section(words("sheet.questions"), questions(name, filled, level, words))
     votes = words.number(len(VoteFile(run.evidence.folder).votes()))
     yield section(
         words("sheet.vote"),
-        f"<p>{plain(words('sheet.vote_text', votes=votes))}</p><p>{plain(words('sheet.vote_task'))}</p>",
+        f"<p>{with_code(words('sheet.vote_text', votes=votes))}</p><p>{plain(words('sheet.vote_task'))}</p>",
     )
     limits = (said["not1"], said["not2"], words("sheet.conclude_machine"))
     yield section(words("sheet.conclude"), bullets(limits))
@@ -94,13 +89,20 @@ def line(label: str) -> str:
     return f'<p>{plain(label)}<span class="fill"></span></p>'
 
 
+def with_code(text: str) -> str:
+    """Text for HTML, in which `so` is a command."""
+    return "".join(
+        f"<code>{plain(part)}</code>" if number % 2 else escape(part) for number, part in enumerate(text.split("`"))
+    )
+
+
 def bullets(texts: Sequence[str]) -> str:
     return "<ul>" + "".join(f"<li>{plain(text)}</li>" for text in texts) + "</ul>"
 
 
 def commands(run: Run, words: Wording) -> str:
     typed = {
-        "plan": f"ouvert compare {' '.join(run.labels)} --plan",
+        "plan": f"ouvert compare {' '.join(run.labels)} {asked_for(run)} --plan",
         **{each: f"ouvert compare {each} {run.folder}" for each in ("resume", "rerun", "open", "votes")},
     }
     told = "".join(
@@ -108,6 +110,15 @@ def commands(run: Run, words: Wording) -> str:
         for name, command in typed.items()
     )
     return f"<ol>{told}</ol><p>{plain(words('sheet.commands_note'))}</p>"
+
+
+def asked_for(run: Run) -> str:
+    """The options that ask for the same suites."""
+    plan = run.evidence.plan
+    languages = f" --lang {','.join(plan.languages)}" if tuple(plan.languages) != ("en",) else ""
+    if plan.purposes:
+        return f"--for {','.join(plan.purposes)}{languages}"
+    return f"--suites {','.join(dict.fromkeys(row.suite for row in plan.rows))}{languages}"
 
 
 def questions(name: str, filled: Filled, level: str, words: Wording) -> str:
@@ -129,8 +140,10 @@ def sources(run: Run, filled: Filled, words: Wording) -> list[str]:
     told = []
     for name in filled.suites:
         if (card := cards().get(name)) is not None:
-            told.append(f"{card.title[words.language]} ({name}): {card.licence}; {card.source}")
+            named = f"{card.title[words.language]} ({name})"
+            told.append(words("sheet.explained", name=named, text=f"{card.licence}; {card.source}"))
     for facts in run.comparison.contestants:
         licence = facts.get("about", {}).get("licence") or "?"
-        told.append(f"{facts['label']}: {licence}")
-    return told
+        told.append(words("sheet.explained", name=facts["label"], text=licence))
+    plan = words("sheet.plan_line", seed=run.evidence.plan.seed, plan=run.evidence.plan_digest[:19] + "…")
+    return [*told, plan]

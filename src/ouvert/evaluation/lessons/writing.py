@@ -51,7 +51,7 @@ def write_lessons(
             try:
                 text = sheet(run, name, fill(run, words), LEVELS[level], words)
             except MissingError as lacking:
-                missing[number] = words(f"need.{lacking.need}")
+                missing[number] = words("sheet.not_written", number=number, why=words(f"need.{lacking.need}"))
                 continue
             pages[number] = target / f"{number}-{name}.{language}.{LEVELS[level]}.html"
             write_page(pages[number], text)
