@@ -38,7 +38,10 @@ SHARE_ALONE, SLOWER_ALONE = 0.3, 2.0  # of the time; an answer alone takes so ma
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
     """What a comparison is wanted for. `suites` beside the purposes' own, by name ("mmlu" or "mmlu/letter"), in which
-    they decide nothing unless no purpose is given. `settings`: of suites that need some, by name."""
+    they decide nothing unless no purpose is given. `settings`: of suites that need some, by name.
+
+    Making one raises EvaluationError for a number that no comparison can have.
+    """
 
     purposes: tuple[str, ...] = ()
     suites: tuple[str, ...] = ()
