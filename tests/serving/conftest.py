@@ -9,7 +9,7 @@ import httpx2
 import pytest
 
 from ouvert.serving import Settings, make_app, make_server
-from ouvert.serving.app import ENDPOINTS
+from ouvert.serving.app import ENDPOINTS, JOB_KINDS
 from ouvert.serving.server import bound_socket
 from ouvert.store import Store
 
@@ -44,12 +44,12 @@ def start_server(tmp_path_factory):
     """start_server(Settings-fields..., home=store folder) -> Server. All are stopped at the end of the session."""
     running = []
 
-    def start(*, home=None, endpoints=ENDPOINTS, comparison=None, **fields):
+    def start(*, home=None, endpoints=ENDPOINTS, kinds=JOB_KINDS, comparison=None, **fields):
         settings = Settings(
             **{"port": 0, "load_options": {"threads": 1, "receipts": False}, "stop_seconds": 2.0, **fields}
         )
         store = Store(home or tmp_path_factory.mktemp("store"))
-        app = make_app(settings, store, endpoints=endpoints, comparison=comparison)
+        app = make_app(settings, store, endpoints=endpoints, kinds=kinds, comparison=comparison)
         server = make_server(app, settings)
         listening = bound_socket(settings.host, settings.port)
         loop = asyncio.new_event_loop()

@@ -7,9 +7,17 @@ ollama, web) import the root and never each other; only `app` imports them.
 
 from ouvert.serving.app import ENDPOINTS as EVERY_ENDPOINT
 from ouvert.serving.app import ENGINE_ENDPOINTS, JOB_KINDS, make_app
-from ouvert.serving.comparisons import Competitor, OpenComparison, Question, Recorded
+from ouvert.serving.comparisons import (
+    COMPARISON,
+    Competitor,
+    OpenComparison,
+    Question,
+    Recorded,
+    comparison_folder,
+)
 from ouvert.serving.endpoints import Call, Endpoint
 from ouvert.serving.errors import Refusal
+from ouvert.serving.job_kinds import JobKind, Work
 from ouvert.serving.keys import Key, KeyFileError, Keys
 from ouvert.serving.openai import BatchOptions, BatchOutcome, batch, facts_of, run_batch
 from ouvert.serving.peers import this_user, user_who_listens, users_can_be_told
@@ -18,6 +26,7 @@ from ouvert.serving.service import Service
 from ouvert.serving.settings import Settings
 
 __all__ = [
+    "COMPARISON",
     "ENGINE_ENDPOINTS",
     "EVERY_ENDPOINT",
     "JOB_KINDS",
@@ -26,6 +35,7 @@ __all__ = [
     "Call",
     "Competitor",
     "Endpoint",
+    "JobKind",
     "Key",
     "KeyFileError",
     "Keys",
@@ -35,9 +45,11 @@ __all__ = [
     "Refusal",
     "Service",
     "Settings",
+    "Work",
     "allow_more_files",
     "batch",
     "bound_socket",
+    "comparison_folder",
     "facts_of",
     "make_app",
     "make_server",

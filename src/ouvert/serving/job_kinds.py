@@ -55,7 +55,7 @@ class JobKind(Protocol):
 
     @property
     def name(self) -> str:
-        """`Job.kind`."""
+        """`Job.kind`. Raises nothing."""
 
     async def run(self, work: Work) -> Job:
         """Do what is left of the job and record how it ended; the job as it then is.

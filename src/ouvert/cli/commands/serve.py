@@ -294,7 +294,8 @@ async def serve(settings: "Settings", listening: socket.socket, *, engine_only: 
     """Serve until told to stop; 1 where a model that was named cannot be loaded: nobody would get what was promised."""
     from ouvert.cli.answering import complain
     from ouvert.cli.progress import show_progress
-    from ouvert.serving import ENGINE_ENDPOINTS, EVERY_ENDPOINT, JOB_KINDS, make_app, make_server
+    from ouvert.cli.served_comparisons import Comparisons
+    from ouvert.serving import ENGINE_ENDPOINTS, EVERY_ENDPOINT, JOB_KINDS, JobKind, make_app, make_server
 
     address = listening.getsockname()
     status = 0
@@ -318,7 +319,10 @@ async def serve(settings: "Settings", listening: socket.socket, *, engine_only: 
             print(line, file=sys.stderr)
         sys.stderr.flush()
 
-    endpoints, kinds = (ENGINE_ENDPOINTS, ()) if engine_only else (EVERY_ENDPOINT, JOB_KINDS)
+    kinds: tuple[JobKind, ...] = () if engine_only else JOB_KINDS
+    if not engine_only and settings.load_options.get("elsewhere") is None:  # a comparison is computed on this machine
+        kinds = (*kinds, Comparisons())
+    endpoints = ENGINE_ENDPOINTS if engine_only else EVERY_ENDPOINT
     shown = show_progress(sys.stderr)
     app = make_app(settings, open_store(), progress=shown, endpoints=endpoints, kinds=kinds, ready=ready)
     server = make_server(app, settings, leave_within)
