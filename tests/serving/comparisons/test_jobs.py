@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 import time
 from pathlib import Path
 
@@ -188,3 +189,18 @@ def test_a_server_without_the_kind_says_so(server):
         server.service.jobs.add(Job(id="batch_" + "0" * 32, kind="batch", owner="", runner="command"))
         assert client.get(f"{AT}/batch_{'0' * 32}").status_code == 404
         assert json.loads(client.get(AT).content)["data"] == []
+
+
+def test_the_process_ends_when_whoever_started_it_is_gone_however_it_went(tiny, tmp_path):
+    folder = tmp_path / "compared"
+    words = [str(tiny), "--suites", "ladder", "--time", "86400s", "--out", str(folder), "--json"]
+    environment = {**os.environ, "OUVERT_HOME": str(tmp_path / "home")}
+    # A pipe that the kernel closes is all that a killed server leaves.
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(COMMAND, **pipes, env=environment) as process:
+        process.stdin.write(json.dumps(words).encode() + b"\n")
+        process.stdin.flush()
+        until(lambda: (folder / "plan.toml").exists() or process.poll() is not None, bool)
+        process.stdin.close()
+        assert process.wait(30) == 130
+    assert not (folder / "report.html").exists()
