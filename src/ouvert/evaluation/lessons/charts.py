@@ -83,7 +83,7 @@ def letters(chosen: Mapping[str, Mapping[str, int]], places: Mapping[str, int], 
 
 def visible_differences(n: int, discordant: float, found: float, words: Wording) -> str:
     """The smallest difference that so many questions show, in points; our run as a dot, what it found as a line."""
-    most = max(400, 2 * n)
+    most = max(400, 5 * n)  # four times as many halve the number
     counts = sorted({*range(10, most, max(1, most // 80)), n, most})
     with drawing("lesson-proof", WIDTH, 3.0) as figure:
         axes = figure.add_axes((0.1, 0.16, 0.87, 0.8))
