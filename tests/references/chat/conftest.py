@@ -35,7 +35,8 @@ class Noise:
     expert_reads = None
 
     def __init__(self, size, seed, ends, favour):
-        self.vocabulary_size, self.random, self.ends, self.favour = size, np.random.default_rng(seed), ends, favour
+        self.vocabulary_size = self.width = size
+        self.random, self.ends, self.favour = np.random.default_rng(seed), ends, favour
 
     def cache_bytes(self, tokens):
         return 0
