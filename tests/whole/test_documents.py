@@ -63,7 +63,9 @@ def named(cell):
 
 
 def anchors(path):
-    """Headings, as GitHub names them in addresses."""
+    """Headings, as GitHub names them in addresses; of a page the names that it gives its elements."""
+    if path.suffix == ".html":
+        return set(re.findall(r'\bid="([^"]+)"', path.read_text(encoding="utf-8")))
     titles = re.findall(r"^#+ (.+)$", prose(path), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 
