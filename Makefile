@@ -89,8 +89,8 @@ $(VENV)/compiler: FORCE | $(VENV)/bin/python
 	[ -f $@ ] && [ "$$(cat $@)" = "$$found" ] || echo "$$found" > $@
 
 $(VENV)/installed: $(SOURCES) $(VENV)/compiler | $(VENV)/bin/python
-	@echo "Setting Ouvert up in $(VENV): 140 MB to fetch, then its kernels are compiled. One to three minutes."
-	$(BIN)/python -m pip install --disable-pip-version-check -e .
+	@echo "Setting Ouvert up in $(VENV): 165 MB to fetch, then its kernels are compiled. One to three minutes."
+	$(BIN)/python -m pip install --disable-pip-version-check -e '.[report]'
 	@touch $@
 
 $(VENV)/installed-dev: $(SOURCES) $(VENV)/compiler | $(VENV)/bin/python

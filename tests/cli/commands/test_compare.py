@@ -8,6 +8,7 @@ import pytest
 from tests.evaluation.made_up import made_up_suites, still_machine
 
 from ouvert.cli import main
+from ouvert.cli.commands.compare import say_whether_charts_can_be_drawn
 from ouvert.evaluation import Evidence
 
 
@@ -116,3 +117,11 @@ def test_an_action_takes_one_folder(capsys):
     status, _, err = run(capsys, "resume", "a", "b")
     assert status == 2
     assert "compare resume takes one folder" in err
+
+
+def test_that_a_report_needs_matplotlib_is_said_before_anything_is_asked(monkeypatch, capsys):
+    say_whether_charts_can_be_drawn()
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    say_whether_charts_can_be_drawn()
+    assert "-m pip install matplotlib" in capsys.readouterr().err

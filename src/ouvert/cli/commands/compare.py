@@ -102,7 +102,6 @@ def compare(args: argparse.Namespace) -> int:
     asked = wanted(args)  # what makes no sense is said before a model is loaded
     remotes, others = remotes_asked_for(args.remote), other_servers()
     beyond = [others.entrant(each, args.send) for each in remotes]
-    asked = wanted(args)
     folder = Path() if args.plan else free_folder(args.out)
     with loaded(args) as models:
         entrants = entrants_of([*args.named, *beyond], models, args.effort, args.temperature, others)
@@ -117,11 +116,24 @@ def compare(args: argparse.Namespace) -> int:
             say_what_would_leave(remotes, items_of(planned.items), args.samples)
             return 0
         print(in_words(planned.plan), file=sys.stderr)
+        say_whether_charts_can_be_drawn()
         if not agreed(remotes, items_of(planned.items), args.samples, yes=args.yes):
             return 1
         with Evidence.create(folder, planned.plan) as evidence:
             ask(evidence, entrants)
     return finished(args, folder)
+
+
+def say_whether_charts_can_be_drawn() -> None:
+    """Before the answers are asked for, and not behind them, that their report needs one thing more."""
+    from importlib.util import find_spec
+
+    if find_spec("matplotlib") is None:
+        print(
+            "ouvert: the report at the end has charts that matplotlib draws, and it is not installed. The answers are "
+            f"kept without it. For the report, now or later: {sys.executable} -m pip install matplotlib",
+            file=sys.stderr,
+        )
 
 
 def resume(args: argparse.Namespace, folder: Path) -> int:
