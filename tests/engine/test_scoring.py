@@ -131,7 +131,9 @@ def test_a_context_is_read_once_and_only_the_choices_give_logits(fake_runner, fa
     found = engine.score_all([context + choice for choice in choices], starts=[20] * 3)
     assert [[token.id for token in text] for text in found] == choices
     # All of the context but its last token; then that token and the choice without its last, for each choice.
-    assert runner.steps == [[(19, "none")], [(3, "all"), (2, "all"), (1, "all")]]
+    # How many choices share a step depends on how far they had come when it began.
+    assert runner.steps[0] == [(19, "none")]
+    assert [part for step in runner.steps[1:] for part in step] == [(3, "all"), (2, "all"), (1, "all")]
     assert runner.open_sequences == 0
 
 
