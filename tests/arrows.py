@@ -19,7 +19,7 @@ MAY_IMPORT = {
     "models": "arithmetic weights",
     "chat": "tokenization",
     # bytes: weights in the layouts that compute
-    "packed": "kernels models weights",
+    "packed": "kernels models arithmetic weights",
     # run
     "store": "weights",
     "sandbox": "",

@@ -5,6 +5,7 @@ Imports nothing of ours. Plain functions for single operations; `Ops` is the obj
 """
 
 from ouvert.arithmetic import sampling
+from ouvert.arithmetic.adapters import LowRank
 from ouvert.arithmetic.attention import (
     AttentionRows,
     KeyValues,
@@ -35,6 +36,7 @@ __all__ = [
     "Experts",
     "KeyValues",
     "Latents",
+    "LowRank",
     "Ops",
     "Recorder",
     "Rope",

@@ -4,6 +4,7 @@
 `Family` offers the pieces one by one (configuration, parameters with their encoded bytes, graph).
 """
 
+from ouvert.models.adaptable import adaptable, carrying
 from ouvert.models.configuration import DecoderConfig
 from ouvert.models.edits import OPERATIONS, Edit, EditError, canonical, changes_of
 from ouvert.models.families import FAMILIES, load, place, recognise
@@ -40,7 +41,9 @@ __all__ = [
     "TapError",
     "Watch",
     "Weight",
+    "adaptable",
     "canonical",
+    "carrying",
     "changes_of",
     "key_value_bytes",
     "known_shapes",

@@ -1,6 +1,6 @@
 """A model's weights in the layouts that compute: written once, memory-mapped, watched.
 
-May import kernels, models and weights. What computes with a model or looks inside begins here:
+May import kernels, models, arithmetic and weights. What computes with a model or looks inside begins here:
 
     with packed.open_model(path) as files:                      # recognised once: files.family, .config, .parameters
         placed = files.place_packed(file, threads=2)            # or place_in_memory, or files.place(of other Places)
@@ -10,6 +10,7 @@ May import kernels, models and weights. What computes with a model or looks insi
 The package imports without the native kernels; whatever packs then raises ImportError.
 """
 
+from ouvert.packed.adapter import Adapter
 from ouvert.packed.kept import PackedFile, packed_weights
 from ouvert.packed.memory import InMemory
 from ouvert.packed.model_files import ModelFiles, PlacedModel, open_model
@@ -37,6 +38,7 @@ __all__ = [
     "PRECISIONS",
     "STORED",
     "USUAL",
+    "Adapter",
     "AskedPrecision",
     "Damage",
     "InMemory",

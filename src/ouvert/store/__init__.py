@@ -3,6 +3,7 @@
 May import weights. Nothing here opens a connection except `Store.pull`, and nothing here reads the environment.
 """
 
+from ouvert.store.adapters import STATES, AdapterRecord, Adapters, State
 from ouvert.store.aliases import Alias, Mirror, aliases, find_alias
 from ouvert.store.directions import Directions
 from ouvert.store.error import Cancelled, StoreError, Unreachable
@@ -27,6 +28,9 @@ from ouvert.weights import CheckpointError, PrecisionError, open_regular, read_r
 __all__ = [
     "HOSTS_COMMAND",
     "SILENCE",
+    "STATES",
+    "AdapterRecord",
+    "Adapters",
     "Alias",
     "ArrivingFile",
     "Cancelled",
@@ -51,6 +55,7 @@ __all__ = [
     "Progress",
     "Removed",
     "Result",
+    "State",
     "Store",
     "StoreError",
     "StoredFile",

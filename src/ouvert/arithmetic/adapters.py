@@ -1,0 +1,48 @@
+"""What an adapter adds to a product: a matrix of low rank (Hu et al., LoRA, arXiv:2106.09685)."""
+
+from dataclasses import dataclass
+
+from ouvert.arithmetic.dense import Array
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LowRank:
+    """An addition to one weight (out, in): y += scale · (x aᵀ) bᵀ, in float32, with x as it is before any rounding.
+
+    a      float32 (rank, in)
+    b      float32 (out, rank)
+    scale  alpha / rank, or alpha / √rank where it is rank-stabilised (Kalajdzievski, arXiv:2312.03732)
+
+    Of a weight that holds experts, `experts` are the numbers of those that are adapted, ascending, and a and b have one
+    matrix for each of them: (adapted, rank, in) and (adapted, out, rank). The others are left as they are.
+
+    Making one raises ValueError for shapes that do not fit each other.
+    """
+
+    a: Array
+    b: Array
+    scale: float
+    experts: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        axes = 2 if self.experts is None else 3
+        fits = self.a.ndim == self.b.ndim == axes and self.a.shape[-2] == self.b.shape[-1]
+        if fits and self.experts is not None:
+            ascending = list(self.experts) == sorted(set(self.experts)) and min(self.experts, default=0) >= 0
+            fits = ascending and len(self.experts) == len(self.a) == len(self.b)
+        if not fits:
+            of = "" if self.experts is None else f" for the experts {self.experts}"
+            raise ValueError(
+                f"making an addition of low rank: a is {self.a.shape} and b {self.b.shape}{of}, expected (rank, in) "
+                "and (out, rank), one of each for every adapted expert, whose numbers ascend."
+            )
+
+    @property
+    def rank(self) -> int:
+        """The inner dimension. Raises nothing."""
+        return int(self.a.shape[-2])
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(out, in) of the weight that it is added to. Raises nothing."""
+        return int(self.b.shape[-2]), int(self.a.shape[-1])

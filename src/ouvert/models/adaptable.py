@@ -1,0 +1,55 @@
+"""Which weights of a model may carry an adapter, and the model with something in their place."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import fields, is_dataclass, replace
+from typing import Any
+
+from ouvert.arithmetic import Experts
+from ouvert.models.family import Model
+from ouvert.models.operations import Weight
+
+# The products of attention and feed-forward layers. Never the embedding, the head or a router (whose hard choice has no
+# gradient that is right); nor what latent attention absorbs into its queries and answers (`key` and `value`), since a
+# prompt and an answer use these in two forms.
+ATTENTION = ("q", "k", "v", "o", "query_low", "query_nope", "query_rope", "latent", "key_rope")
+FEED_FORWARD = ("gate", "up", "down")
+
+
+def adaptable(model: Model) -> dict[str, Weight]:
+    """The weights that may carry an adapter, by our names ("layers.3.q"), in the order of the layers.
+
+    Empty for a family whose layers have none: those with a state (mamba, mamba2), whose scan has no backward pass yet.
+    Raises nothing.
+    """
+    found: dict[str, Weight] = {}
+
+    def note(name: str, weight: Weight) -> Weight:
+        found[name] = weight
+        return weight
+
+    carrying(model, note)
+    return found
+
+
+def carrying(model: Model, put: Callable[[str, Weight], Weight]) -> Model:
+    """The same model with `put(name, weight)` in the place of each adaptable weight. Raises what `put` raises."""
+    layers = tuple(replace(layer, **dict(in_layer(layer, n, put))) for n, layer in enumerate(model.parameters.layers))
+    return replace(model, parameters=replace(model.parameters, layers=layers))
+
+
+def in_layer(layer: Any, n: int, put: Callable[[str, Weight], Weight]) -> Iterator[tuple[str, Any]]:
+    """The fields of a layer that change. Experts' weights are called as their parameters are: `layers.3.gate`, or
+    `layers.3.experts.gate` where the layer has a `gate` of its own beside them."""
+    has = {each.name for each in fields(layer)} if is_dataclass(layer) else set()
+    if "convolution" in has:
+        return
+    for name in (*ATTENTION, *FEED_FORWARD):
+        if name in has and getattr(layer, name) is not None:
+            yield name, put(f"layers.{n}.{name}", getattr(layer, name))
+    experts = getattr(layer, "experts", None)
+    if isinstance(experts, Experts):
+        prefix = f"layers.{n}.experts" if "gate" in has else f"layers.{n}"
+        yield (
+            "experts",
+            replace(experts, **{name: put(f"{prefix}.{name}", getattr(experts, name)) for name in FEED_FORWARD}),
+        )

@@ -1,0 +1,24 @@
+"""New weights from old ones and data: adapters of low rank, trained on the very weights that are served.
+
+May import packed, kernels, models, arithmetic, weights, chat, tokenization and store. What samples (GRPO) and what
+checks an adapter afterwards is handed in by `cli`: nothing here imports the engine or the evaluation.
+
+Needs torch (the extra `tune`) where it computes; everything else here, and importing it, does not.
+"""
+
+from ouvert.tuning.error import TuningError
+from ouvert.tuning.example import Example, Labelled, Preference, Prompt
+from ouvert.tuning.learner import Learner, Loss
+from ouvert.tuning.recipe import Recipe, read_recipe
+
+__all__ = [
+    "Example",
+    "Labelled",
+    "Learner",
+    "Loss",
+    "Preference",
+    "Prompt",
+    "Recipe",
+    "TuningError",
+    "read_recipe",
+]

@@ -1,0 +1,57 @@
+"""What a method of learning asks of a model that is being adapted. `tuning.gradient` has the one that computes."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from ouvert.packed import Adapter
+
+if TYPE_CHECKING:
+    import torch
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Loss:
+    """The loss of some sequences, and how it changes with their log-probabilities.
+
+    value      added up over all calls of an optimiser's step it is the loss of that step
+    gradients  for each sequence float32 (tokens,): the derivative of value by the log-probability of token i given what
+               stands before it; 0 where nothing is trained, and always for the first
+    metrics    what is worth telling, by name: sums over this call
+    """
+
+    value: float
+    gradients: Sequence[Array]
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+# Log-probabilities of each sequence's tokens, float64 (tokens,) with 0 for the first -> their loss.
+LossOf = Callable[[Sequence[Array]], Loss]
+
+
+class Learner(Protocol):
+    """A model and the adapter that it is learning. Not for use from several threads at once."""
+
+    @property
+    def parameters(self) -> "Mapping[str, torch.nn.Parameter]":
+        """What is trained, float32, by name: "layers.3.q.a", "layers.3.q.b". Gradients add up in `.grad`. Raises
+        nothing."""
+
+    @property
+    def adapter(self) -> Adapter:
+        """The adapter as it is now: a copy. Raises nothing."""
+
+    def log_probabilities(self, sequences: Sequence[Array], *, adapted: bool = True) -> list[Array]:
+        """float64 (tokens,) of each sequence of ids, int32 (tokens,), as the server gives them, bit for bit. Without
+        `adapted`, those of the bare model. Raises ValueError for what is no sequence of this model's ids."""
+
+    def learn(self, sequences: Sequence[Array], loss: LossOf) -> Loss:
+        """Compute the sequences, ask `loss`, and add the gradients to those of the parameters. What is in one call is
+        computed together: several sequences side by side, never one seeing another.
+
+        Raises ValueError as `log_probabilities` does, and for gradients that do not fit the sequences.
+        """

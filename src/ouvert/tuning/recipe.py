@@ -1,0 +1,122 @@
+"""How a run learns: every value has a default, an unknown one is refused by name. docs/formats/recipe.md."""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal, Self, get_args
+
+from ouvert.tuning.error import TuningError
+
+Method = Literal["sft", "dpo", "orpo", "kto", "grpo"]
+METHODS: tuple[Method, ...] = get_args(Method)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Data:
+    """Which examples, and what of them is trained."""
+
+    train: str = ""
+    held_out: float | str = 0.05  # a share of the examples, by content; or a file
+    length: int = 1024  # most tokens of a sequence
+    too_long: Literal["refuse", "cut at message"] = "refuse"
+    trained: Literal["assistant", "last", "all"] = "assistant"
+    reasoning: Literal["keep", "none", "as given"] = "keep"
+    pack: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdapterShape:
+    """What is added to which weights."""
+
+    rank: int = 16
+    alpha: float = 32.0
+    rank_stabilised: bool = False
+    layers: Literal["all", "upper"] = "all"
+    experts: str = "busiest 0.25"  # of each layer; or "all", "none", or numbers: "3 7 12"
+    expert_rank: int = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Optimise:
+    """AdamW, its rate, and how long."""
+
+    rate: float = 2e-4
+    rate_of_b: float = 1.0  # times `rate`, for the b of every pair (LoRA+, arXiv:2402.12354)
+    weight_decay: float = 0.0
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    warm_up: float = 0.05  # of all steps
+    batch: int = 16  # examples of a step
+    epochs: float = 3.0
+    steps: int = 0  # 0: as many as the epochs make
+    minutes: float = 0.0  # 0: no limit; else as many steps as fit, foreseen by the plan
+    stop_early: int = 3  # evaluations without improvement; 0: never
+    clip: float = 1.0  # of the gradient's norm; 0: never
+    noise: float = 0.0  # NEFTune's alpha (arXiv:2310.05914)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreferenceSettings:
+    """DPO, ORPO and KTO."""
+
+    beta: float = 0.1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reward:
+    """GRPO."""
+
+    use: tuple[str, ...] = ("stops",)
+    answers: int = 8  # to each prompt
+    length: int = 256  # most tokens of an answer
+    temperature: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Safety:
+    """What is mixed in, and whether the checks run afterwards."""
+
+    mix: float = 0.02  # of the examples: shipped refusals, and harmless requests that look alike
+    check: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """Everything that decides a run beside the base's weights and the data's bytes.
+
+    `of` makes one from a mapping, `read_recipe` from a TOML file; both check it.
+    """
+
+    model: str = ""
+    method: Method = "sft"
+    seed: int = 20
+    data: Data = field(default_factory=Data)
+    adapter: AdapterShape = field(default_factory=AdapterShape)
+    optimise: Optimise = field(default_factory=Optimise)
+    preference: PreferenceSettings = field(default_factory=PreferenceSettings)
+    reward: Reward = field(default_factory=Reward)
+    safety: Safety = field(default_factory=Safety)
+
+    @classmethod
+    def of(cls, said: Mapping[str, Any], where: str = "the recipe") -> Self:
+        """From a mapping such as `tomllib` gives. Raises TuningError, by name, for a key that there is not, and for a
+        value of another kind or out of range."""
+        raise NotImplementedError
+
+    def mapping(self) -> dict[str, Any]:
+        """All of its values, as TOML and JSON have them. Raises nothing."""
+        return asdict(self)
+
+
+def read_recipe(path: Path) -> Recipe:
+    """Raises TuningError for a file that cannot be read, is no TOML, or that `Recipe.of` refuses."""
+    try:
+        said = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as problem:
+        raise TuningError(
+            f"reading the recipe {path}: {problem}. Expected a TOML file: docs/formats/recipe.md."
+        ) from None
+    return Recipe.of(said, str(path))
+
+
+SECTIONS = {each.name for each in fields(Recipe)} - {"model", "method", "seed"}
