@@ -3,6 +3,7 @@
 A line that its writer did not finish (kill -9, a full disk) is none: readers leave it out, the next writer cuts it off.
 """
 
+import errno
 import json
 import os
 import sys
@@ -88,9 +89,16 @@ def end_of_whole_lines(file: int, piece: int = 1 << 16) -> int:
     return 0
 
 
+# What there is no room for; other errors are about who may write, or the disk itself.
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+
 def unwritable(path: Path, problem: OSError) -> EvaluationError:
+    expected, remedy = (
+        ("room for a line", "make room") if problem.errno in NO_ROOM else ("to be allowed to", "see to it")
+    )
     return EvaluationError(
-        f"writing {path}: {problem.strerror}, expected room for a line. What was answered so far is kept: make room, "
+        f"writing {path}: {problem.strerror}, expected {expected}. What was answered so far is kept: {remedy}, "
         "and go on with `ouvert compare resume`."
     )
 

@@ -57,6 +57,13 @@ def test_an_answer_without_an_end_is_asked_again(stub, contestant):
     assert contestant.ask(chat(), 0, 0).outcome.text == "4"
 
 
+def test_a_page_in_the_place_of_an_answer_is_said_at_once(stub, contestant):
+    page = Reply([b"<!doctype html><title>Welcome</title>"], headers={"content-type": "text/html; charset=utf-8"})
+    stub.says(ANSWERS, page, GOOD)
+    with pytest.raises(EvaluationError, match=r"a web page\. Is this a server that speaks openai"):
+        contestant.ask(chat(), 0, 0)
+
+
 def test_retry_after_is_honoured(stub, contestant, monkeypatch):
     waited = []
     monkeypatch.setattr(exchange.Exchange, "_pause", lambda self, attempt, problem: waited.append(problem.after) or 0)

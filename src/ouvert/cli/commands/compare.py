@@ -312,8 +312,8 @@ def ask(evidence: "Evidence", entrants: "Sequence[Entrant]") -> None:
 
 
 def finished(args: argparse.Namespace, folder: Path) -> int:
-    """Say what was found and where it is. A report that cannot be written says why: the answers are there all the
-    same."""
+    """Say what was found and where it is. A report that cannot be written says why, with status 1: the answers are
+    there all the same."""
     from ouvert.evaluation import EvaluationError, Evidence, analyse, as_json, report
 
     evidence = Evidence.open(folder)
@@ -327,7 +327,7 @@ def finished(args: argparse.Namespace, folder: Path) -> int:
         print(json.dumps({"folder": str(folder), "page": page and str(page), "comparison": as_json(found)}))
     else:
         print(page or folder)
-    return 0
+    return 0 if page else 1
 
 
 def language_of(args: argparse.Namespace) -> "Language":

@@ -153,6 +153,9 @@ class Exchange:
         """An answer whose status says that all is well."""
         lines = self.connection.answer(method, path, body, within=self.patience.answer)
         if lines.status == 200:
+            if lines.header("content-type").startswith("text/html"):
+                lines.close()
+                raise self._error(path, "it answers with a web page", f"Is this a server that speaks {self._dialect}?")
             return lines
         try:
             said = message_of(lines.rest(MOST_ERROR))
