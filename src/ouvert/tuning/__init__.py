@@ -6,19 +6,28 @@ checks an adapter afterwards is handed in by `cli`: nothing here imports the eng
 Needs torch (the extra `tune`) where it computes; everything else here, and importing it, does not.
 """
 
+from ouvert.tuning.data import Counts, Dataset, Item, Think, read_data
 from ouvert.tuning.error import TuningError
 from ouvert.tuning.example import Example, Labelled, Preference, Prompt
 from ouvert.tuning.learner import Learner, Loss
+from ouvert.tuning.pack import Bin, bins_of
 from ouvert.tuning.recipe import Recipe, read_recipe
 
 __all__ = [
+    "Bin",
+    "Counts",
+    "Dataset",
     "Example",
+    "Item",
     "Labelled",
     "Learner",
     "Loss",
     "Preference",
     "Prompt",
     "Recipe",
+    "Think",
     "TuningError",
+    "bins_of",
+    "read_data",
     "read_recipe",
 ]

@@ -23,6 +23,8 @@ class Data:
     trained: Literal["assistant", "last", "all"] = "assistant"
     reasoning: Literal["keep", "none", "as given"] = "keep"
     pack: bool = True
+    date: str = ""  # that conversations take place on, "2026-11-05"; empty: the day on which the run begins
+    ignore: tuple[str, ...] = ()  # columns of the file that are not read
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
