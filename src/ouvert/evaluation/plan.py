@@ -12,7 +12,7 @@ from typing import Any, Self
 from ouvert.evaluation.contestants.contestant import ContestantFacts
 from ouvert.evaluation.error import EvaluationError
 from ouvert.evaluation.field_types import require_field_types
-from ouvert.evaluation.toml_text import as_toml
+from ouvert.store import as_toml
 
 FORM = 1  # the number behind `comparison` in plan.toml
 

@@ -22,6 +22,8 @@ from ouvert.store.packed_files import Packed
 from ouvert.store.progress import SILENCE, Progress, bytes_in_words
 from ouvert.store.store import Installed, Removed, Store, default_home
 from ouvert.store.strays import strays, sweep_strays
+from ouvert.store.toml_text import as_toml
+from ouvert.store.toml_text import inline as toml_value
 from ouvert.store.unfinished import Unfinished
 from ouvert.weights import CheckpointError, PrecisionError, open_regular, read_regular
 
@@ -62,6 +64,7 @@ __all__ = [
     "Unfinished",
     "Unreachable",
     "aliases",
+    "as_toml",
     "bytes_in_words",
     "default_home",
     "find_alias",
@@ -73,6 +76,7 @@ __all__ = [
     "split_precision",
     "strays",
     "sweep_strays",
+    "toml_value",
     "unknown_precision",
     "write_whole",
 ]

@@ -6,7 +6,9 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
+from ouvert.store import toml_value
 from ouvert.tuning.error import TuningError
+from ouvert.tuning.recipe_values import RecipeReader
 
 Method = Literal["sft", "dpo", "orpo", "kto", "grpo"]
 METHODS: tuple[Method, ...] = get_args(Method)
@@ -101,13 +103,25 @@ class Recipe:
 
     @classmethod
     def of(cls, said: Mapping[str, Any], where: str = "the recipe") -> Self:
-        """From a mapping such as `tomllib` gives. Raises TuningError, by name, for a key that there is not, and for a
-        value of another kind or out of range."""
-        raise NotImplementedError
+        """From a mapping such as `tomllib` gives. Raises TuningError, by name, for a key that there is not, for a value
+        of another kind or out of range, and for one that the method does nothing with."""
+        recipe: Self = RecipeReader(cls, where).read(said)
+        require_effect(recipe, where)
+        return recipe
 
     def mapping(self) -> dict[str, Any]:
         """All of its values, as TOML and JSON have them. Raises nothing."""
         return asdict(self)
+
+    @property
+    def toml(self) -> str:
+        """All of its values as a TOML file, which `read_recipe` reads back as this recipe. Raises nothing."""
+        values = self.mapping()
+        lines = [f"{key} = {toml_value(value)}" for key, value in values.items() if not isinstance(value, dict)]
+        for section, inside in values.items():
+            if isinstance(inside, dict):
+                lines += ["", f"[{section}]", *(f"{key} = {toml_value(value)}" for key, value in inside.items())]
+        return "\n".join(lines) + "\n"
 
 
 def read_recipe(path: Path) -> Recipe:
@@ -121,4 +135,20 @@ def read_recipe(path: Path) -> Recipe:
     return Recipe.of(said, str(path))
 
 
-SECTIONS = {each.name for each in fields(Recipe)} - {"model", "method", "seed"}
+# Sections that only some methods read.
+READ_BY: Mapping[str, tuple[Method, ...]] = {"preference": ("dpo", "orpo", "kto"), "reward": ("grpo",)}
+
+
+def require_effect(recipe: Recipe, where: str) -> None:
+    """Raises TuningError for a value that was changed and that the method does nothing with."""
+    untouched = Recipe()
+    for section, methods in READ_BY.items():
+        if recipe.method in methods:
+            continue
+        values, usual = getattr(recipe, section), getattr(untouched, section)
+        for each in fields(values):
+            if getattr(values, each.name) != getattr(usual, each.name):
+                raise TuningError(
+                    f"reading {where}: {section}.{each.name} has no effect on the method {recipe.method!r}, only on "
+                    f"{' and '.join(methods)}. Leave it out, or choose one of these methods."
+                )

@@ -9,7 +9,7 @@ from ouvert.evaluation import EvaluationError
 from ouvert.evaluation.contestants import exchange, pieces
 from ouvert.evaluation.contestants.exchange import Patience
 from ouvert.evaluation.contestants.local import open_local
-from ouvert.evaluation.toml_text import as_toml
+from ouvert.store import as_toml
 
 from .conftest import SHORT, Reply, chat, events, whole
 

@@ -1,4 +1,4 @@
-"""Values as TOML 1.0, the form that a plan is written in: what tomllib reads back is what was given."""
+"""Values as TOML 1.0, the form that plans and recipes are written in: what tomllib reads back is what was given."""
 
 import json
 import math
@@ -36,6 +36,7 @@ def text(value: str) -> str:
 
 
 def inline(value: Any) -> str:
+    """A value as it stands behind its key. Raises as `as_toml` does."""
     match value:
         case bool():
             return "true" if value else "false"

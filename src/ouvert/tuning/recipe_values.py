@@ -1,0 +1,190 @@
+"""What may stand in a recipe, and the sentence for what may not: by name, with the nearest name that there is."""
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from difflib import get_close_matches
+from types import UnionType
+from typing import Any, Literal, NoReturn, get_args, get_origin, get_type_hints
+
+from ouvert.tuning.error import TuningError
+
+EXPERTS = re.compile(r"all|none|busiest (0?\.\d+|1(\.0+)?)|\d+( \d+)*")
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Numbers from `least` to `most`, both among them unless `above` says that `least` is not."""
+
+    least: float
+    most: float = math.inf
+    above: bool = False
+
+    def __contains__(self, value: float) -> bool:
+        return (
+            math.isfinite(value)
+            and (value > self.least if self.above else value >= self.least)
+            and (value <= self.most)
+        )
+
+    def __str__(self) -> str:
+        if self.most == math.inf:
+            return f"above {self.least:g}" if self.above else f"from {self.least:g} on"
+        return f"above {self.least:g}, at most {self.most:g}" if self.above else f"from {self.least:g} to {self.most:g}"
+
+
+# Every number of a recipe.
+RANGES: Mapping[str, Range] = {
+    "seed": Range(0, 2**63 - 1),
+    "data.held_out": Range(0, 0.5),
+    "data.length": Range(8, 1 << 20),
+    "adapter.rank": Range(1, 1024),
+    "adapter.alpha": Range(0, above=True),
+    "adapter.expert_rank": Range(1, 1024),
+    "optimise.rate": Range(0, 1, above=True),
+    "optimise.rate_of_b": Range(0, 1000, above=True),
+    "optimise.weight_decay": Range(0, 1),
+    "optimise.warm_up": Range(0, 1),
+    "optimise.batch": Range(1, 1 << 16),
+    "optimise.epochs": Range(0, 10_000, above=True),
+    "optimise.steps": Range(0, 1 << 31),
+    "optimise.minutes": Range(0, 527_040),  # a year
+    "optimise.stop_early": Range(0, 1 << 31),
+    "optimise.clip": Range(0),
+    "optimise.noise": Range(0, 1000),
+    "preference.beta": Range(0, 100, above=True),
+    "reward.answers": Range(2, 1024),
+    "reward.length": Range(1, 1 << 20),
+    "reward.temperature": Range(0, 10, above=True),
+    "safety.mix": Range(0, 0.5),
+}
+
+# What Axolotl, LLaMA-Factory, TRL, PEFT, mlx-lm and torchtune call them -> ours.
+CALLED_HERE: Mapping[str, str] = {
+    "base_model": "model", "model_name_or_path": "model",
+    "datasets": "data.train", "dataset": "data.train", "train_file": "data.train",
+    "sequence_len": "data.length", "max_length": "data.length", "max_seq_length": "data.length",
+    "cutoff_len": "data.length", "sample_packing": "data.pack", "packing": "data.pack",
+    "val_set_size": "data.held_out", "val_size": "data.held_out",
+    "train_on_inputs": "data.trained", "assistant_only_loss": "data.trained",
+    "r": "adapter.rank", "lora_r": "adapter.rank", "lora_rank": "adapter.rank", "lora_alpha": "adapter.alpha",
+    "use_rslora": "adapter.rank_stabilised", "peft_use_rslora": "adapter.rank_stabilised",
+    "lr": "optimise.rate", "learning_rate": "optimise.rate", "loraplus_lr_ratio": "optimise.rate_of_b",
+    "lr_scheduler": "optimise.schedule", "lr_scheduler_type": "optimise.schedule",
+    "warmup_ratio": "optimise.warm_up", "warmup_steps": "optimise.warm_up",
+    "batch_size": "optimise.batch", "micro_batch_size": "optimise.batch",
+    "per_device_train_batch_size": "optimise.batch", "gradient_accumulation_steps": "optimise.batch",
+    "num_epochs": "optimise.epochs", "num_train_epochs": "optimise.epochs", "max_steps": "optimise.steps",
+    "iters": "optimise.steps", "early_stopping_patience": "optimise.stop_early",
+    "max_grad_norm": "optimise.clip", "neftune_noise_alpha": "optimise.noise",
+    "rl_beta": "preference.beta", "pref_beta": "preference.beta",
+    "num_generations": "reward.answers", "max_completion_length": "reward.length",
+}  # fmt: skip
+
+
+class RecipeReader:
+    """Reads one recipe. `recipe`: the class of recipes, whose sections are dataclasses; `where`: the file or so."""
+
+    def __init__(self, recipe: type, where: str) -> None:
+        self._recipe, self._where = recipe, where
+        self._known = tuple(dotted(recipe))
+
+    def read(self, said: Mapping[str, Any]) -> Any:
+        """Raises TuningError."""
+        return self._section(self._recipe, said, "")
+
+    def _section(self, kind: type, said: Mapping[str, Any], prefix: str) -> Any:
+        hints = get_type_hints(kind)
+        values = {}
+        for key, value in said.items():
+            name = f"{prefix}{key}"
+            hint = hints.get(key)
+            if hint is None:
+                self._refuse_key(name)
+            if is_dataclass(hint) and isinstance(hint, type):
+                if not isinstance(value, Mapping):
+                    self._refuse(name, value, f"a section with {', '.join(each.name for each in fields(hint))}")
+                values[key] = self._section(hint, value, f"{name}.")
+            else:
+                values[key] = self._value(name, hint, value)
+        return kind(**values)
+
+    def _value(self, name: str, hint: Any, value: Any) -> Any:
+        if get_origin(hint) is Literal:
+            choices = get_args(hint)
+            if not isinstance(value, str) or value not in choices:
+                self._refuse(name, value, " or ".join(f'"{each}"' for each in choices), near(value, choices))
+            return value
+        if get_origin(hint) is tuple:
+            if not isinstance(value, list | tuple) or not value or not all(isinstance(each, str) for each in value):
+                self._refuse(name, value, 'a list of texts, such as ["stops"]')
+            return tuple(value)
+        kinds = get_args(hint) if isinstance(hint, UnionType) else (hint,)
+        if isinstance(value, bool) != (bool in kinds):
+            self._refuse(name, value, expected(name, kinds))
+        if isinstance(value, int) and not isinstance(value, bool) and int not in kinds and float in kinds:
+            value = float(value)
+        if not isinstance(value, kinds) or (
+            name in RANGES and not isinstance(value, str) and value not in RANGES[name]
+        ):
+            self._refuse(name, value, expected(name, kinds))
+        if name == "adapter.experts" and not EXPERTS.fullmatch(value):
+            self._refuse(name, value, '"busiest 0.25", "all", "none", or numbers of experts such as "3 7 12"')
+        return value
+
+    def _refuse(self, name: str, value: Any, wanted: str, hint: str = "") -> NoReturn:
+        raise TuningError(
+            f"reading {self._where}: {name} is {shown(value)}, expected {wanted}.{hint} docs/formats/recipe.md lists "
+            "every key."
+        )
+
+    def _refuse_key(self, name: str) -> NoReturn:
+        ours = meant(name, self._known)
+        advice = f"Did you mean {ours}?" if ours else "Leave it out."
+        raise TuningError(
+            f"reading {self._where}: there is no key {name!r:.80}, expected one of those that docs/formats/recipe.md "
+            f"lists. {advice}"
+        )
+
+
+def meant(name: str, known: tuple[str, ...]) -> str | None:
+    """The key that somebody means who writes `name`: as others call it, in another section, or spelled alike."""
+    section, _, last = name.rpartition(".")
+    if last in CALLED_HERE:
+        return CALLED_HERE[last]
+    beside = {each.rpartition(".")[2]: each for each in known if each.rpartition(".")[0] == section}
+    sections = {each.partition(".")[0]: each.partition(".")[0] for each in known if "." in each}
+    elsewhere = {each.rpartition(".")[2]: each for each in reversed(known)}  # of two, the first
+    for cutoff in (0.99, 0.7, 0.6):
+        for names in (beside, sections if not section else {}, elsewhere):
+            if closest := get_close_matches(last, names, 1, cutoff):
+                return names[closest[0]]
+    return None
+
+
+def dotted(recipe: type, prefix: str = "") -> list[str]:
+    """The names of all values: "seed", "data.length". Raises nothing."""
+    names = []
+    for key, hint in get_type_hints(recipe).items():
+        inside = is_dataclass(hint) and isinstance(hint, type)
+        names += dotted(hint, f"{prefix}{key}.") if inside and isinstance(hint, type) else [f"{prefix}{key}"]
+    return names
+
+
+def expected(name: str, kinds: tuple[type, ...]) -> str:
+    words = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
+    said = []
+    for kind in kinds:
+        of = f" {RANGES[name]}" if kind in (int, float) and name in RANGES else ""
+        said.append(words[kind] + of)
+    return " or ".join(said)
+
+
+def near(value: Any, choices: tuple[str, ...]) -> str:
+    closest = get_close_matches(str(value), choices, 1)
+    return f' Did you mean "{closest[0]}"?' if closest else ""
+
+
+def shown(value: Any) -> str:
+    return f'"{value:.80}"' if isinstance(value, str) else f"{value!r:.80}"
