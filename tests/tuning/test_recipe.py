@@ -73,7 +73,9 @@ def test_an_unknown_key_is_refused_with_the_one_that_was_meant(said, meant):
         ("optimise.clip", float("nan"), "from 0 on"),
         ("optimise.clip", float("inf"), "from 0 on"),
         ("reward.use", "stops", "a list of texts"),
-        ("reward.use", [], "a list of texts"),
+        ("reward.use", [], "a list of texts, one at least"),
+        ("data.date", "5 November", 'a day such as "2026-11-05"'),
+        ("data.date", "2026-13-05", 'a day such as "2026-11-05"'),
     ],
 )
 def test_a_value_of_another_kind_or_out_of_range_is_refused_by_name(key, value, sentence):

@@ -10,7 +10,15 @@ from typing import Any, Literal, NoReturn, get_args, get_origin, get_type_hints
 
 from ouvert.tuning.error import TuningError
 
-EXPERTS = re.compile(r"all|none|busiest (0?\.\d+|1(\.0+)?)|\d+( \d+)*")
+# Texts that are not free -> what is expected.
+TEXTS: Mapping[str, tuple[re.Pattern[str], str]] = {
+    "adapter.experts": (
+        re.compile(r"all|none|busiest (0?\.\d+|1(\.0+)?)|\d+( \d+)*"),
+        '"busiest 0.25", "all", "none", or numbers of experts such as "3 7 12"',
+    ),
+    "data.date": (re.compile(r"|\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])"), 'a day such as "2026-11-05", or ""'),
+}
+NEVER_EMPTY = frozenset({"reward.use"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +125,9 @@ class RecipeReader:
                 self._refuse(name, value, " or ".join(f'"{each}"' for each in choices), near(value, choices))
             return value
         if get_origin(hint) is tuple:
-            if not isinstance(value, list | tuple) or not value or not all(isinstance(each, str) for each in value):
-                self._refuse(name, value, 'a list of texts, such as ["stops"]')
+            texts = isinstance(value, list | tuple) and all(isinstance(each, str) for each in value)
+            if not texts or (not value and name in NEVER_EMPTY):
+                self._refuse(name, value, f"a list of texts{', one at least' * (name in NEVER_EMPTY)}")
             return tuple(value)
         kinds = get_args(hint) if isinstance(hint, UnionType) else (hint,)
         if isinstance(value, bool) != (bool in kinds):
@@ -129,8 +138,8 @@ class RecipeReader:
             name in RANGES and not isinstance(value, str) and value not in RANGES[name]
         ):
             self._refuse(name, value, expected(name, kinds))
-        if name == "adapter.experts" and not EXPERTS.fullmatch(value):
-            self._refuse(name, value, '"busiest 0.25", "all", "none", or numbers of experts such as "3 7 12"')
+        if name in TEXTS and not TEXTS[name][0].fullmatch(value):
+            self._refuse(name, value, TEXTS[name][1])
         return value
 
     def _refuse(self, name: str, value: Any, wanted: str, hint: str = "") -> NoReturn:
