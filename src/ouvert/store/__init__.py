@@ -3,11 +3,13 @@
 May import weights. Nothing here opens a connection except `Store.pull`, and nothing here reads the environment.
 """
 
-from ouvert.store.adapters import STATES, AdapterRecord, Adapters, State
+from ouvert.store.adapter_probe import PROBE_TOKENS, AdapterProbe, LogProbabilities, probe_ids
+from ouvert.store.adapters import STATES, AdapterRecord, Adapters, State, shown_state, state_together
 from ouvert.store.aliases import Alias, Mirror, aliases, find_alias
 from ouvert.store.directions import Directions
 from ouvert.store.error import Cancelled, StoreError, Unreachable
 from ouvert.store.hub import Hub
+from ouvert.store.installed import Installed
 from ouvert.store.jobs.error import JobBusy, JobError, NoSuchFile, NoSuchJob
 from ouvert.store.jobs.job import Job
 from ouvert.store.jobs.job_store import JobStore, Listed, OpenJob, new_job_id
@@ -15,12 +17,12 @@ from ouvert.store.jobs.kept_files import ArrivingFile, KeptFile, KeptFiles, kept
 from ouvert.store.jobs.private_files import write_whole
 from ouvert.store.jobs.results import Result
 from ouvert.store.manifest import StoredFile
-from ouvert.store.names import split_precision, unknown_precision
+from ouvert.store.names import MOST_ADAPTERS, readings, split_adapters, split_precision, unknown_precision
 from ouvert.store.offer import Offer
 from ouvert.store.package import HOSTS_COMMAND
 from ouvert.store.packed_files import Packed
 from ouvert.store.progress import SILENCE, Progress, bytes_in_words
-from ouvert.store.store import Installed, Removed, Store, default_home
+from ouvert.store.store import Removed, Store, default_home
 from ouvert.store.strays import strays, sweep_strays
 from ouvert.store.toml_text import as_toml
 from ouvert.store.toml_text import inline as toml_value
@@ -29,8 +31,11 @@ from ouvert.weights import CheckpointError, PrecisionError, open_regular, read_r
 
 __all__ = [
     "HOSTS_COMMAND",
+    "MOST_ADAPTERS",
+    "PROBE_TOKENS",
     "SILENCE",
     "STATES",
+    "AdapterProbe",
     "AdapterRecord",
     "Adapters",
     "Alias",
@@ -47,6 +52,7 @@ __all__ = [
     "KeptFile",
     "KeptFiles",
     "Listed",
+    "LogProbabilities",
     "Mirror",
     "NoSuchFile",
     "NoSuchJob",
@@ -72,8 +78,13 @@ __all__ = [
     "new_file_id",
     "new_job_id",
     "open_regular",
+    "probe_ids",
     "read_regular",
+    "readings",
+    "shown_state",
+    "split_adapters",
     "split_precision",
+    "state_together",
     "strays",
     "sweep_strays",
     "toml_value",

@@ -3,13 +3,18 @@
 import json
 import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, get_args
 from uuid import uuid4
 
+from filelock import FileLock
+
 from ouvert.store.error import StoreError
+from ouvert.store.installed import Installed
+from ouvert.store.jobs.private_files import write_json, write_whole
 
 # Of adapters and releases alike: not checked; checked, and no regression found; checked, with a regression; let through
 # by the release gate. Whatever is not the last is shown as *not gated* besides.
@@ -18,6 +23,7 @@ STATES: tuple[State, ...] = get_args(State)
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
 RECORD = "ouvert.json"
+ALLOWED = "allowed.jsonl"  # who let an adapter be served although its check found a regression, and why
 FORMAT = 1
 
 
@@ -47,12 +53,35 @@ class AdapterRecord:
         state: State = self.facts["state"]
         return state
 
+    @property
+    def made(self) -> str:
+        """When, ISO 8601; "" where that is not known. Raises nothing."""
+        return str(self.facts.get("made", ""))
+
+    @property
+    def size(self) -> int:
+        """Bytes of its folder, checkpoints included. Raises nothing."""
+        return size_of_folder(self.path)
+
+
+def shown_state(state: State) -> str:
+    """As people are told: whatever the release gate did not let through is not gated besides. Raises nothing."""
+    return state if state == "gated" else f"{state}, not gated"
+
+
+def state_together(states: Sequence[State]) -> State:
+    """That of several adapters at once: nobody has checked them together. Raises nothing."""
+    if len(states) == 1:
+        return states[0]
+    return "regression" if "regression" in states else "unchecked"
+
 
 class Adapters:
     """The adapters below the store's folder. Making one raises nothing, and creates nothing."""
 
     def __init__(self, home: Path) -> None:
         self.folder = home / "adapters"
+        self._read: dict[str, tuple[tuple[int, int, int], AdapterRecord]] = {}  # by name: which file, what is in it
 
     def names(self) -> tuple[str, ...]:
         """Their names, sorted. Raises nothing."""
@@ -62,7 +91,12 @@ class Adapters:
         """Raises StoreError if there is none of that name, and for a record that cannot be understood."""
         path = self._place(name)
         try:
-            facts = json.loads((path / RECORD).read_text(encoding="utf-8"))
+            seen = (path / RECORD).stat()
+            version = (seen.st_ino, seen.st_mtime_ns, seen.st_size)
+            kept = self._read.get(name)
+            if kept is None or kept[0] != version:
+                facts = json.loads((path / RECORD).read_text(encoding="utf-8"))
+                kept = self._read[name] = (version, AdapterRecord(name, path, checked(name, path / RECORD, facts)))
         except FileNotFoundError:
             known = ", ".join(self.names()) or "none yet"
             raise StoreError(
@@ -71,16 +105,46 @@ class Adapters:
             ) from None
         except (OSError, ValueError) as problem:
             raise StoreError(
-                f"the record of the adapter {name!r}, {path / RECORD}, cannot be read: {problem}. Remove the adapter, "
-                "and make or import it again."
+                f"the record of the adapter {name!r}, {path / RECORD}, cannot be read: {problem}. Remove the adapter "
+                f"(`ouvert adapter remove {name}`), and make or import it again."
             ) from problem
-        usable = isinstance(facts, dict) and facts.get("adapter") == FORMAT and facts.get("state") in STATES
-        if not usable or not isinstance(facts.get("digest"), str) or not isinstance(facts.get("base"), dict):
+        return kept[1]
+
+    def readable(self) -> tuple[AdapterRecord, ...]:
+        """Those whose record can be understood, by name. Raises nothing."""
+        found = []
+        for name in self.names():
+            try:
+                found.append(self.record(name))
+            except StoreError:
+                continue  # `ouvert adapter list` says what is wrong with it, and so does using it
+        return tuple(found)
+
+    def with_digest(self, digest: str) -> AdapterRecord | None:
+        """The first whose numbers have this digest, by whatever name it goes now. Raises nothing."""
+        return next((each for each in self.readable() if each.digest == digest), None)
+
+    def made_for(self, model: Installed, names: Sequence[str], weights: str | None = None) -> tuple[AdapterRecord, ...]:
+        """The records of these adapters, once each is known to be made for this model.
+
+        `weights`: the digest of its weights, where the store does not know it. Without either, that is not compared.
+        Raises StoreError for a name that is none, one that is there twice, and an adapter of other weights.
+        """
+        weights = weights or model.digest
+        found = tuple(self.record(name) for name in names)
+        if twice := [name for n, name in enumerate(names) if name in names[:n]]:
             raise StoreError(
-                f"the record of the adapter {name!r}, {path / RECORD}, is of another form than {FORMAT}, or damaged. "
-                "Take the version of Ouvert that wrote it, or import the adapter again."
+                f"{model.called} with {'+'.join(names):.200}: the adapter {twice[0]} is named twice, expected once. "
+                "Leave one out."
             )
-        return AdapterRecord(name, path, facts)
+        for each in found:
+            if weights is not None and each.base["weights"] != weights:
+                raise StoreError(
+                    f"the adapter {each.name} was made for {each.base.get('name')} with the weights "
+                    f"{each.base['weights']}, and {model.name} has {weights}: on other weights its numbers mean "
+                    f"nothing. Use it with its own model, or make one for this: `ouvert tune {model.name} DATA`."
+                )
+        return found
 
     def put(self, name: str, write: Callable[[Path], None], *, replace: bool = False) -> Path:
         """Keep the folder that `write(folder)` fills under `name`, whole or not at all. Returns it.
@@ -90,35 +154,117 @@ class Adapters:
         """
         path = self._place(name)
         if path.exists() and not replace:
-            raise StoreError(
-                f"there is an adapter {name!r} on this machine already. Choose another name, or remove it first: "
-                f"`ouvert adapter remove {name}`."
-            )
+            raise taken(name)
         partial = self.folder / f".{name}.{uuid4().hex}"
         partial.mkdir(parents=True, mode=0o700)
         try:
             write(partial)
-            if replace and path.exists():
-                shutil.rmtree(self._aside(path))
-            partial.rename(path)
+            with self._lock():
+                if path.exists() and not replace:
+                    raise taken(name)
+                if path.exists():
+                    shutil.rmtree(self._aside(path))
+                partial.rename(path)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
         return path
 
+    def note(self, name: str, digest: str, **changes: Any) -> AdapterRecord:
+        """Write fields of a record anew: `state`, `check`, whatever became known of the numbers with this digest.
+
+        Raises StoreError if there is no such adapter, or the name has gone to other numbers meanwhile; OSError if it
+        cannot be written.
+        """
+        with self._lock():
+            kept = self.record(name)
+            if kept.digest != digest:
+                raise StoreError(
+                    f"noting {', '.join(changes)} of the adapter {name}: its numbers are {kept.digest} now, expected "
+                    f"{digest}. Another adapter has its name; do it again for that one."
+                )
+            facts = checked(name, kept.path / RECORD, {**kept.facts, **changes})
+            write_json(kept.path / RECORD, facts)
+        return self.record(name)
+
     def remove(self, name: str) -> int:
-        """Delete it. Returns the bytes that it took. Raises StoreError if there is none."""
-        path = self.record(name).path
-        size = sum(each.stat().st_size for each in path.rglob("*") if each.is_file())
-        shutil.rmtree(self._aside(path))
+        """Delete it, readable or not. Returns the bytes that it took. Raises StoreError if there is none."""
+        path = self._place(name)
+        with self._lock():
+            if not path.exists():
+                self.record(name)  # StoreError, with the names that there are
+            size = size_of_folder(path)
+            aside = self._aside(path)
+        shutil.rmtree(aside)
         return size
+
+    def allow(self, record: AdapterRecord, reason: str) -> None:
+        """Note that its owner has it served although a check found a regression. Raises OSError."""
+        line = {
+            "at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "adapter": record.name,
+            "digest": record.digest,
+            "state": record.state,
+            "reason": reason,
+        }
+        with self._lock():
+            path = self.folder / ALLOWED
+            before = path.read_bytes() if path.exists() else b""
+            write_whole(path, [before, json.dumps(line, ensure_ascii=False).encode() + b"\n"])
+
+    def allowed(self, digest: str) -> tuple[Mapping[str, Any], ...]:
+        """What was noted of the adapter with these numbers, the oldest first. Raises nothing: a line that cannot be
+        read is left out."""
+        try:
+            lines = (self.folder / ALLOWED).read_text(encoding="utf-8").splitlines()
+        except (OSError, ValueError):
+            return ()
+        found = []
+        for line in lines:
+            try:
+                noted = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(noted, dict) and noted.get("digest") == digest:
+                found.append(noted)
+        return tuple(found)
+
+    def _lock(self) -> FileLock:
+        """Held for moments: while a folder gets its name or loses it, or a record is written."""
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return FileLock(self.folder / ".lock")
 
     def _aside(self, path: Path) -> Path:
         return path.rename(path.with_name(f".{path.name}.{uuid4().hex}"))
 
     def _place(self, name: str) -> Path:
         if not NAME.fullmatch(name):
+            precision = f" A precision stands before it: MODEL@8+{name.partition('@')[0]:.64}." if "@" in name else ""
             raise StoreError(
                 f"an adapter cannot be called {name!r:.80}: expected small letters, digits, '.', '_' and '-', 64 at "
-                "most, beginning with a letter or digit."
+                f"most, beginning with a letter or digit.{precision}"
             )
         return self.folder / name
+
+
+def taken(name: str) -> StoreError:
+    return StoreError(
+        f"there is an adapter {name!r} on this machine already. Choose another name, or remove it first: "
+        f"`ouvert adapter remove {name}`."
+    )
+
+
+def checked(name: str, path: Path, facts: Any) -> Mapping[str, Any]:
+    """A record as it was read or is to be written. Raises StoreError for one that is of another form."""
+    whole = isinstance(facts, dict) and facts.get("adapter") == FORMAT and facts.get("state") in STATES
+    base = facts.get("base") if isinstance(facts, dict) else None
+    digests = (facts.get("digest"), base.get("weights")) if whole and isinstance(base, dict) else (None,)
+    if not all(isinstance(each, str) for each in digests):
+        raise StoreError(
+            f"the record of the adapter {name!r}, {path}, is of another form than {FORMAT}, or damaged. Take the "
+            "version of Ouvert that wrote it, or remove the adapter and import it again."
+        )
+    return dict(facts)
+
+
+def size_of_folder(path: Path) -> int:
+    return sum(each.lstat().st_size for each in path.rglob("*") if each.is_file())

@@ -1,16 +1,17 @@
 """What a name stands for: the record it means, what `pull` fetches for it, and the error if it means nothing."""
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
 from urllib.parse import quote
 
+from ouvert.store.adapters import NAME as ADAPTER
 from ouvert.store.aliases import Alias, Mirror, aliases, find_alias
 from ouvert.store.error import StoreError
 from ouvert.store.manifest import Manifest
 from ouvert.store.progress import bytes_in_words
-from ouvert.store.records import Records
+from ouvert.store.records import LONGEST_NAME, Records
 from ouvert.store.selection import SPLIT
 from ouvert.store.source import HubSource, PackageSource, PartsSource, Source, looks_like_path, parse_source
 
@@ -18,13 +19,35 @@ NAME = re.compile(r"[A-Za-z0-9][\w.+:@/-]*")
 # What may stand behind a name, after @: to how many bits the weights are rounded, or that they stay as they are stored.
 PRECISIONS = ("4", "8", "16", "stored")
 PRECISION = re.compile(rf"(.+)@({'|'.join(PRECISIONS)})")
-LONGEST_NAME = 200  # written with %, as the files of records are called
+MOST_ADAPTERS = 8  # that a name asks for
+LONGEST_SHOWN = 200  # characters of a name in an error
 
 
 def split_precision(name: str) -> tuple[str, str | None]:
     """ "qwen3:0.6b@8" -> ("qwen3:0.6b", "8"); None where a name asks for no precision. Raises nothing."""
     found = PRECISION.fullmatch(name)
     return (found[1], found[2]) if found else (name, None)
+
+
+def split_adapters(name: str) -> tuple[str, tuple[str, ...]]:
+    """ "smollm2@8+tickets" -> ("smollm2@8", ("tickets",)): what stands behind the last signs + if each can be the name
+    of an adapter. A model's own name may hold such a sign, too: `Store.resolve` knows which there are. Raises nothing.
+    """
+    best: tuple[str, tuple[str, ...]] = (name, ())
+    for plain, adapters in readings(name):
+        if adapters and not ADAPTER.fullmatch(adapters[0]):
+            break
+        best = plain, adapters
+    return best
+
+
+def readings(name: str) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """What a name with signs + may mean: (a model, adapters of it), the longest name of a model first. Raises
+    nothing."""
+    parts = name.rsplit("+", MOST_ADAPTERS)
+    for count in range(len(parts)):
+        behind = len(parts) - count
+        yield "+".join(parts[:behind]), tuple(parts[behind:])
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,19 +169,24 @@ def same_origin(one: str, other: str) -> bool:
 
 def absent(name: str, records: Records) -> StoreError:
     """The error for a model that is not here: what it is, if that is known, and what to do."""
-    if alias := find_alias(name):
+    if len(name) > LONGEST_SHOWN:
+        name = f"{name[:LONGEST_SHOWN]}…"
+    plain, _ = split_precision(asked := split_adapters(name)[0])
+    if alias := find_alias(plain):
         return StoreError(
             f"{alias.name} is not on this machine: `ouvert pull {alias.name}` fetches it "
             f"({bytes_in_words(alias.size)}, {alias.licence}); it needs a connection for that, and never again."
         )
     if looks_like_path(name):
         return StoreError(f"{name}: there is no such file or folder.")
-    source = parse_source(name)
+    source = parse_source(asked if name.startswith("hf:") else name)
     if isinstance(source, HubSource | PackageSource):
         return StoreError(f"{name} is not on this machine: `ouvert pull {source}` fetches it.")
-    if known := unknown_precision(name, [*records.names(), *known_names()]):
+    if known := unknown_precision(asked, [*records.names(), *known_names()]):
         return StoreError(known)
-    near = did_you_mean([*records.names(), *known_names()], name)
+    near = did_you_mean([*records.names(), *known_names()], name) or did_you_mean(
+        [*records.names(), *known_names()], plain
+    )
     if re.fullmatch(r"[\w.-]+/[\w.-]+(@[^:\s]+)?(:\S+)?", name):
         return StoreError(
             f"{name} is not on this machine: if it is a repository of the hub, `ouvert pull hf:{name}` fetches it."

@@ -7,6 +7,8 @@ from urllib.parse import quote, unquote
 from ouvert.store.blobs import Blobs
 from ouvert.store.manifest import Manifest, StoredFile, read_manifest, write_manifest
 
+LONGEST_NAME = 200  # written with %, as the files of records are called
+
 
 class Records:
     """One JSON file for each model in `models/`, one folder of links in `folders/`; the content is in `blobs`."""
@@ -20,10 +22,16 @@ class Records:
 
     def find(self, name: str) -> Manifest | None:
         """The record of the model with exactly this name. Raises StoreError for one that cannot be understood."""
+        if len(quote(name, safe="")) > LONGEST_NAME:
+            return None
         try:
             return read_manifest(self.path(name))
         except FileNotFoundError:
             return None
+
+    def holds(self, name: str) -> bool:
+        """Whether there is a record of that name, be it damaged. Raises nothing."""
+        return len(quote(name, safe="")) <= LONGEST_NAME and self.path(name).exists()
 
     def all(self) -> tuple[Manifest, ...]:
         """Every record, by name. Raises StoreError for one that cannot be understood."""

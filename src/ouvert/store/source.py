@@ -125,7 +125,7 @@ def parse_source(text: str) -> Source | None:
         return HubSource.parse(text.removeprefix("hf:"))
     if text.startswith("pypi:"):
         return PackageSource.parse(text.removeprefix("pypi:"))
-    if looks_like_path(text) or Path(text).expanduser().exists():
+    if looks_like_path(text) or exists(text):
         return LocalSource(Path(text).expanduser().absolute())
     return None
 
@@ -133,3 +133,11 @@ def parse_source(text: str) -> Source | None:
 def looks_like_path(text: str) -> bool:
     """./here, ../there, /abs, ~/mine or something.gguf: a path, whether or not anything is there."""
     return text.startswith((".", "/", "~", "\\")) or text.lower().endswith((".gguf", ".safetensors"))
+
+
+def exists(text: str) -> bool:
+    """Whether there is a file or folder of that name. Raises nothing: what cannot be a name of one is none."""
+    try:
+        return Path(text).expanduser().exists()
+    except (OSError, ValueError, RuntimeError):
+        return False

@@ -1,16 +1,19 @@
 """The models on this machine. docs/formats/store.md draws the folder."""
 
 import shutil
-from collections.abc import Collection, Mapping, MutableSequence
+from collections.abc import Collection, MutableSequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ouvert.store.adapters import Adapters
 from ouvert.store.aliases import find_alias
 from ouvert.store.blobs import Blobs, free_bytes
 from ouvert.store.error import Cancelled, NoRoom, StoreError, Unreachable
+from ouvert.store.expected_files import require_right_content, require_unchanged
 from ouvert.store.fetching import Fetcher, MadeOfIt, digest_of, nothing_made
 from ouvert.store.hub import Hub
+from ouvert.store.installed import Installed, weight_files
 from ouvert.store.locks import Locks
 from ouvert.store.manifest import Manifest, StoredFile, read_manifest
 from ouvert.store.model_files import files_at, opened_at, require_magic
@@ -21,6 +24,7 @@ from ouvert.store.names import (
     did_you_mean,
     find_record,
     order_of,
+    readings,
     split_precision,
     unknown_precision,
     while_offline,
@@ -31,7 +35,7 @@ from ouvert.store.progress import SILENCE, Progress, shown
 from ouvert.store.records import Records
 from ouvert.store.remembered import RememberedDigests
 from ouvert.store.selection import is_companion
-from ouvert.store.source import HubSource, LocalSource, PackageSource, PartsSource, Source, looks_like_path
+from ouvert.store.source import HubSource, LocalSource, PackageSource, PartsSource, Source, exists, looks_like_path
 from ouvert.store.unfinished import Unfinished, UnfinishedFetches
 
 
@@ -40,38 +44,6 @@ def default_home() -> Path:
     from platformdirs import user_data_path
 
     return user_data_path("ouvert", appauthor=False)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Installed:
-    """A model that can be opened now. `path` is what weights.open_checkpoint takes: a file or a folder.
-
-    A file or folder that was never put into the store has no `digest`, `files`, `revision`, `licence` or `fetched_at`.
-    """
-
-    name: str
-    path: Path
-    source: str
-    size: int
-    revision: str | None = None
-    licence: str | None = None
-    fetched_at: str | None = None
-    fetched_from: str | None = None  # the mirror that gave it, where `source` did not
-    files: tuple[StoredFile, ...] = ()
-    digest: str | None = None  # of the weights as a whole: keys packed models
-    linked: bool = False
-    packed: tuple[Packed, ...] = ()
-    precision: str | None = None  # that its name asks for: names.split_precision
-
-    @property
-    def called(self) -> str:
-        """Its name, and the precision that it was asked for. Raises nothing."""
-        return self.name if self.precision is None else f"{self.name}@{self.precision}"
-
-    @property
-    def digests(self) -> Mapping[str, str]:
-        """File name -> "sha256:<hex>". Raises nothing."""
-        return {file.name: file.digest for file in self.files}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +67,7 @@ class Store:
         self.blobs = Blobs(home / "blobs", self.locks.folder)
         self.records = Records(home, self.blobs)
         self.packed_files = PackedFiles(home / "packed")
+        self.adapters = Adapters(home)
         self._remembered = RememberedDigests(home / "digests.json")
         self._unfinished = UnfinishedFetches(home, self.blobs, self.locks)
 
@@ -114,21 +87,39 @@ class Store:
 
     def resolve(self, name: str) -> Installed:
         """The model called `name`: an alias, a store name, a hub name, or the path of a folder or file. "@4", "@8",
-        "@16" or "@stored" may stand behind it.
+        "@16" or "@stored" may stand behind it, and then "+" and an adapter, several times.
 
-        Opens no connection. Raises StoreError with what to do when it is not here or not whole.
+        Opens no connection. Raises StoreError with what to do when it is not here or not whole, and for an adapter that
+        is not here or of another model.
         """
-        plain, precision = split_precision(name)
-        if precision is not None and not Path(name).exists():
-            return replace(self._named(plain), precision=precision)
-        return self._named(name)
+        meant, adapters = name, tuple[str, ...]()
+        if "+" in name:
+            found = next((each for each in readings(name) if self._is_here(each[0])), None)
+            if found is None:
+                raise absent(name, self.records)
+            meant, adapters = found
+        plain, precision = split_precision(meant)
+        if precision is not None and not exists(meant):
+            installed = replace(self._named(plain), precision=precision)
+        else:
+            installed = self._named(meant)
+        self.adapters.made_for(installed, adapters)
+        return replace(installed, adapters=adapters)
+
+    def _is_here(self, name: str) -> bool:
+        """Whether something here is called so, or so before a precision. It may be damaged. Raises nothing."""
+        plain, _ = split_precision(name)
+        try:
+            return exists(name) or exists(plain) or find_record(plain, self.records) is not None
+        except StoreError:
+            return self.records.holds(plain)
 
     def _named(self, name: str) -> Installed:
         if looks_like_path(name):
             return self._at_path(Path(name).expanduser())
         if manifest := find_record(name, self.records):
             return self._whole(manifest)
-        if Path(name).exists():
+        if exists(name):
             return self._at_path(Path(name))
         raise absent(name, self.records)
 
@@ -439,49 +430,6 @@ class Store:
             source=str(path.absolute()),
             size=sum((folder / name).stat().st_size for name in names),
             linked=True,
-        )
-
-
-def weight_files(installed: Installed) -> tuple[Path, ...]:
-    """The files with the weights of a model. Those that the store knows are not parsed for that."""
-    if installed.files:
-        folder = installed.path if installed.path.is_dir() else installed.path.parent
-        return tuple(folder / file.name for file in installed.files if not is_companion(file.name))
-    from ouvert.weights import open_checkpoint
-
-    with open_checkpoint(installed.path) as checkpoint:
-        return checkpoint.files
-
-
-def require_right_content(order: Order, manifest: Manifest, records: Records) -> None:
-    """Raise StoreError for weights that are not what their name says, or not those that are pinned."""
-    for file in manifest.weights:
-        require_magic(records.content(manifest, file), file.name, manifest.source)
-    if order.pinned is not None and manifest.digest != order.pinned:
-        raise StoreError(
-            f"{manifest.source} is not the model that is pinned as {order.name}: its digest is {manifest.digest}, "
-            f"expected {order.pinned}. It was not recorded."
-        )
-
-
-def require_unchanged(manifest: Manifest, file: StoredFile, path: Path) -> None:
-    """Raise StoreError unless the file is there, and has the size and (linked) the date that are recorded."""
-    again = f"`ouvert pull {manifest.source}`" + ("" if manifest.linked else " fetches what is missing")
-    try:
-        found = path.stat()
-    except FileNotFoundError as problem:
-        if manifest.linked:  # what is no longer there cannot be pulled again from there
-            again = (
-                f"put it back, or `ouvert pull` it from where it is now, or forget it: `ouvert remove {manifest.name}`"
-            )
-        raise StoreError(f"{manifest.name}: {file.name} is gone from {path}: {again}.") from problem
-    if found.st_size != file.size:
-        raise StoreError(
-            f"{manifest.name}: {file.name} has {found.st_size} bytes, expected {file.size} ({path}): {again}."
-        )
-    if file.modified not in (None, found.st_mtime_ns):
-        raise StoreError(
-            f"{manifest.name}: {path} was changed after it was put into the store: {again} takes note of it."
         )
 
 

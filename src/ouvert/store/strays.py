@@ -15,6 +15,8 @@ KINDS = (
     ("", ".writing-*", 3600.0),
     ("conversations", ".writing-*", 3600.0),
     ("models", "**/*.partial", 3600.0),
+    ("adapters", ".*.*", 3600.0),
+    ("adapters", "**/.writing-*", 3600.0),
     ("jobs", ".writing-*", 86400.0),
     ("jobs", "*/.writing-*", 86400.0),
     ("files", ".writing-*", 86400.0),
