@@ -6,6 +6,7 @@
 
 from ouvert.models.adaptable import adaptable, carrying
 from ouvert.models.configuration import DecoderConfig
+from ouvert.models.counterparts import Counterpart, Part, Program, counterparts
 from ouvert.models.edits import OPERATIONS, Edit, EditError, canonical, changes_of
 from ouvert.models.families import FAMILIES, load, place, recognise
 from ouvert.models.family import Family, Model
@@ -24,6 +25,7 @@ __all__ = [
     "TOP",
     "Batch",
     "CheckpointError",
+    "Counterpart",
     "DecoderConfig",
     "Edit",
     "EditError",
@@ -35,7 +37,9 @@ __all__ = [
     "NamedValue",
     "Operations",
     "Parameter",
+    "Part",
     "Places",
+    "Program",
     "Shape",
     "StateMemory",
     "TapError",
@@ -45,6 +49,7 @@ __all__ = [
     "canonical",
     "carrying",
     "changes_of",
+    "counterparts",
     "key_value_bytes",
     "known_shapes",
     "latent_bytes",

@@ -58,14 +58,18 @@ MIXTURE = (
 )
 
 
+def layer_rows(config: DeepseekV3Config, n: int) -> tuple[Row, ...]:
+    """The table of layer n."""
+    queries = QUERIES if config.q_lora_rank is None else QUERIES_BY_WAY_OF_A_LATENT
+    mixture = [row for row in MIXTURE if config.corrected or row.ours != "correction"]
+    return (*FIRST, *queries, *REST, *(mixture if config.has_experts(n) else DENSE))
+
+
 def parameters(config: DeepseekV3Config, checkpoint: Checkpoint) -> list[Parameter]:
     """Every parameter, in the order a forward pass meets them."""
-    queries = QUERIES if config.q_lora_rank is None else QUERIES_BY_WAY_OF_A_LATENT
-    mixture = MIXTURE if config.corrected else [row for row in MIXTURE if row.ours != "correction"]
-    dense, mixed = (*FIRST, *queries, *REST, *DENSE), (*FIRST, *queries, *REST, *mixture)
     return match(
         WHOLE,
-        lambda n: mixed if config.has_experts(n) else dense,
+        lambda n: layer_rows(config, n),
         checkpoint,
         layers=config.num_hidden_layers,
         sizes=config.sizes(),
@@ -106,11 +110,9 @@ def parts(name: str, tensor: Matrix, config: DeepseekV3Config) -> Iterator[tuple
     latent, value = config.kv_lora_rank, config.v_head_dim
     prefix, _, last = name.removesuffix(".weight").rpartition(".")
     rows = tensor.shape[0]
-    if last in ("q_proj", "q_b_proj", "attn_q", "attn_q_b") and rows == heads * (nope + turning):
-        of_head = np.arange(rows).reshape(heads, -1)
-        yield f"{prefix}.{last}.nope", Rows(tensor, of_head[:, :nope].ravel())
-        yield f"{prefix}.{last}.rope", Rows(tensor, of_head[:, nope + halves(config)].ravel())
-    elif last in ("kv_a_proj_with_mqa", "attn_kv_a_mqa") and rows == latent + turning:
+    if last in QUERY and rows == heads * (nope + turning):
+        yield from ((f"{prefix}.{last}.{part}", Rows(tensor, rows_of_query(part, config))) for part in ("nope", "rope"))
+    elif last in COMPRESSED and rows == latent + turning:
         yield f"{prefix}.{last}.latent", Rows(tensor, np.arange(latent))
         yield f"{prefix}.{last}.rope", Rows(tensor, latent + halves(config))
     elif last in ("kv_b_proj", "attn_kv_b") and rows == heads * (nope + value):
@@ -120,6 +122,30 @@ def parts(name: str, tensor: Matrix, config: DeepseekV3Config) -> Iterator[tuple
         yield f"{prefix}.attn_kv_b.{'key' if last == 'attn_k_b' else 'value'}", source_of(tensor)
     else:
         yield name, source_of(tensor)
+
+
+# What queries, and what latents with a key that turns, are called in both kinds of files.
+QUERY = ("q_proj", "q_b_proj", "attn_q", "attn_q_b")
+COMPRESSED = ("kv_a_proj_with_mqa", "attn_kv_a_mqa")
+
+
+def rows_of_query(part: str, config: DeepseekV3Config) -> Array:
+    """Which rows of a query's matrix are `nope`, or in our order `rope`, of all heads."""
+    nope, turning = config.qk_nope_head_dim, config.qk_rope_head_dim
+    of_head = np.arange(config.num_attention_heads * (nope + turning)).reshape(-1, nope + turning)
+    return (of_head[:, :nope] if part == "nope" else of_head[:, nope + halves(config)]).ravel()
+
+
+def rows_of(name: str, config: DeepseekV3Config) -> tuple[Array, int] | None:
+    """Which rows of its tensor a part is, and how many the tensor has; None if the name is that of a whole tensor."""
+    prefix, _, part = name.rpartition(".")
+    last = prefix.rpartition(".")[2]
+    heads, latent, turning = config.num_attention_heads, config.kv_lora_rank, config.qk_rope_head_dim
+    if last in QUERY and part in ("nope", "rope"):
+        return rows_of_query(part, config), heads * (config.qk_nope_head_dim + turning)
+    if last in COMPRESSED and part in ("latent", "rope"):
+        return np.arange(latent) if part == "latent" else latent + halves(config), latent + turning
+    return None
 
 
 def halves(config: DeepseekV3Config) -> Array:

@@ -42,6 +42,11 @@ MIXTURE = (
 ONE, TOGETHER = r"(.*\.mlp\.experts)\.(\d+)\.((?:gate|up|down)_proj\.weight)", r"\1.\3"
 
 
+def layer_rows(config: Qwen3MoeConfig, n: int) -> tuple[Row, ...]:
+    """The table of layer n."""
+    return (*ATTENTION, *(MIXTURE if config.has_experts(n) else DENSE))
+
+
 def parameters(config: Qwen3MoeConfig, checkpoint: Checkpoint) -> list[Parameter]:
     """Every parameter, in the order a forward pass meets them."""
     stacked = None
@@ -49,7 +54,7 @@ def parameters(config: Qwen3MoeConfig, checkpoint: Checkpoint) -> list[Parameter
         stacked = stacked_experts(checkpoint.tensors, ONE, TOGETHER, config.num_experts)
     return match(
         WHOLE,
-        lambda n: (*ATTENTION, *(MIXTURE if config.has_experts(n) else DENSE)),
+        lambda n: layer_rows(config, n),
         checkpoint,
         layers=config.num_hidden_layers,
         sizes=config.sizes(),
