@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         check_resumption,
         states_held,
     )
+    from ouvert.kernels.products import Products
     from ouvert.kernels.program import CacheType, Page, Program, Sequence
     from ouvert.kernels.traced import Batch, Traced, TracingError
     from ouvert.kernels.tracer import Tracer
@@ -59,6 +60,7 @@ __all__ = [
     "Page",
     "PageHeader",
     "PageShape",
+    "Products",
     "Program",
     "Programs",
     "Sequence",
@@ -92,6 +94,7 @@ FILES = {
     "mapped": ("Guarded",),
     "packing": ("LAYOUTS", "ROW_GROUP", "Loss", "aligned_bytes", "pack", "packed_bytes", "unpack"),
     "pages": ("LATENTS", "PAGE_TOKENS", "STATE", "Layer", "PageHeader", "PageShape", "check_resumption", "states_held"),
+    "products": ("Products",),
     "program": ("CacheType", "Page", "Program", "Sequence"),
     "traced": ("Batch", "Traced", "TracingError"),
     "tracer": ("Tracer",),

@@ -10,6 +10,7 @@ namespace ouvert {
 
 void bind_kernels(nanobind::module_& m);
 void bind_linear(nanobind::module_& m);
+void bind_products(nanobind::module_& m);
 void bind_mapped(nanobind::module_& m);
 void bind_program(nanobind::module_& m);
 void bind_instructions(nanobind::module_& m, nanobind::class_<Program>& program);

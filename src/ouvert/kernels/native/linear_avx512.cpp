@@ -503,7 +503,8 @@ void quantise(const float* x, std::int64_t stride, const std::int32_t* from_rows
 
 }  // namespace
 
-const LinearKernels kLinearAvx512 = {quantise, quantise_wide_avx2, matmul<std::int8_t>, matmul<std::int16_t>, matmul_f32};
+const LinearKernels kLinearAvx512 = {quantise, quantise_wide_avx2, matmul<std::int8_t>, matmul<std::int16_t>,
+                                     matmul_f32, strips_plain, transposed_plain};
 
 }  // namespace ouvert
 

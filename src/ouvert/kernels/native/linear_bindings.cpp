@@ -115,7 +115,7 @@ void bind_quantising(nb::module_& m) {
       "set"_a, "x"_a, "out"_a, "token_begin"_a, "token_end"_a);
 }
 
-void bind_products(nb::module_& m) {
+void bind_single_products(nb::module_& m) {
   m.def(
       "matmul",
       [](const std::string& set, const std::string& layout, std::int64_t rows, std::int64_t columns, const Bytes& data,
@@ -179,7 +179,7 @@ void bind_measurements(nb::module_& m) {
 void bind_linear(nb::module_& m) {
   bind_packing(m);
   bind_quantising(m);
-  bind_products(m);
+  bind_single_products(m);
   bind_measurements(m);
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "decode_plain.h"
 #include "linear_layout.h"
 #include "linear_sets.h"
 
@@ -125,33 +126,6 @@ void multiply(const Matrix& weights, const Activations& x, float* out, std::int6
   }
 }
 
-// Weights of rows row_begin .. row_end - 1 of a group and up to 32 columns of a block, as floats [column][row].
-void decode(Layout layout, const std::uint8_t* group, std::int64_t all_columns, std::int64_t block, int row_begin,
-            int row_end, float (*out)[kRowGroup]) {
-  const auto [place, within, codes] = block_at(layout, group, all_columns, block);
-  Scales scales;
-  if (takes_int8(layout)) unpack_scales(layout, place, within, row_begin, row_end, scales);
-  const int columns = static_cast<int>(std::min(kBlock, all_columns - block * kBlock));
-  for (int column = 0; column < columns; ++column)
-    for (int row = row_begin; row < row_end; ++row) {
-      float& weight = out[column][row];
-      const int n = column * static_cast<int>(kRowGroup) + row;
-      if (layout == Layout::F32) {
-        weight = load<float>(codes + 4 * n);
-      } else if (layout == Layout::F16) {
-        weight = half_to_float(load<std::uint16_t>(codes + 2 * n));
-      } else if (layout == Layout::BF16) {
-        weight = std::bit_cast<float>(static_cast<std::uint32_t>(load<std::uint16_t>(codes + 2 * n)) << 16);
-      } else {
-        const int code = code_at(layout, codes, column / 4 * 64 + row * 4 + column % 4) - code_offset(layout);
-        float scale = scales.scale[row];
-        if (layout == Layout::Q6_K) scale *= static_cast<float>(scales.sub[column / 16][row]);
-        weight = static_cast<float>(code) * scale;
-        if (has_minimum(layout)) weight += scales.minimum[row];
-      }
-    }
-}
-
 void matmul_f32(const Matrix& weights, const float* x, std::int64_t x_stride, const std::int32_t* from_rows,
                 float* out, std::int64_t stride, const Piece& piece, const Epilogue& epilogue) {
   float block_weights[kBlock][kRowGroup];
@@ -183,7 +157,8 @@ void matmul_f32(const Matrix& weights, const float* x, std::int64_t x_stride, co
 
 }  // namespace
 
-const LinearKernels kLinearPlain = {quantise, quantise_wide, multiply<std::int8_t>, multiply<std::int16_t>, matmul_f32};
+const LinearKernels kLinearPlain = {quantise,   quantise_wide, multiply<std::int8_t>, multiply<std::int16_t>,
+                                    matmul_f32, strips_plain,  transposed_plain};
 
 void dequantise_rows(const Matrix& weights, const std::int32_t* rows, std::int64_t count, float* out,
                      std::int64_t stride) {

@@ -1,0 +1,81 @@
+#include "products.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <new>
+
+#include "pieces.h"
+
+namespace ouvert {
+namespace {
+
+// Memory of one call, aligned to 64.
+class Room {
+ public:
+  explicit Room(std::int64_t bytes) : data_(std::aligned_alloc(64, static_cast<std::size_t>(std::max<std::int64_t>(64, bytes)))) {
+    if (!data_) throw std::bad_alloc();
+  }
+  ~Room() { std::free(data_); }
+  Room(const Room&) = delete;
+  Room& operator=(const Room&) = delete;
+  template <typename T>
+  T* as() const {
+    return static_cast<T*>(data_);
+  }
+
+ private:
+  void* data_;
+};
+
+}  // namespace
+
+Products::Products(int threads, InstructionSet set)
+    : kernels_(linear_kernels(set)), pool_(threads > 1 ? std::make_unique<Pool>(threads) : nullptr) {}
+
+// f(piece) for all of them.
+template <typename F>
+void Products::each(std::int64_t pieces, F&& f) {
+  if (pool_) return pool_->for_each(static_cast<std::uint32_t>(pieces), [&](std::uint32_t n, int) { f(n); });
+  for (std::int64_t n = 0; n < pieces; ++n) f(n);
+}
+
+void Products::linear(const Matrix& weights, const FloatTokens& x, std::int64_t code_bytes, float* out,
+                      std::int64_t stride, const Epilogue& epilogue) {
+  const Room room(code_bytes ? activation_bytes(x.count, weights.columns, code_bytes) : 0);
+  const Activations activations{x.count, weights.columns, room.as<std::uint8_t>()};
+  if (code_bytes)
+    each(row_pieces(x.count), [&](std::int64_t n) {
+      const Range tokens = rows_of_piece(static_cast<std::uint32_t>(n), x.count);
+      if (code_bytes == 1)
+        kernels_.quantise(x.data, x.stride, x.rows, activations, tokens.begin, tokens.end);
+      else
+        kernels_.quantise_wide(x.data, x.stride, activations, tokens.begin, tokens.end);
+    });
+  const std::int64_t token_step = std::min(x.count, kTokensPerPiece), times = parts(x.count, kTokensPerPiece);
+  const std::int64_t bytes = packed_bytes(weights.layout, weights.rows, weights.columns);
+  const std::int64_t step = row_step(weights, bytes, std::max<std::int64_t>(1, token_step), times, threads());
+  const std::int64_t row_parts = parts(weights.rows, step);
+  each(row_parts * times, [&](std::int64_t n) {
+    const std::int64_t row = n % row_parts * step, token = n / row_parts * token_step;
+    const Piece piece{row, std::min(weights.rows, row + step), token, std::min(x.count, token + token_step)};
+    if (code_bytes)
+      (code_bytes == 1 ? kernels_.matmul : kernels_.matmul_wide)(weights, activations, out, stride, piece, epilogue);
+    else
+      kernels_.matmul_f32(weights, x.data, x.stride, x.rows, out, stride, piece, epilogue);
+  });
+}
+
+void Products::transposed(const Matrix& weights, const FloatTokens& dy, float* out, std::int64_t stride,
+                          const Epilogue& epilogue) {
+  const Room room(strips_bytes(dy.count, weights.rows));
+  const Strips strips{dy.count, weights.rows, room.as<float>()};
+  each(parts(dy.count, kStrip), [&](std::int64_t n) {
+    kernels_.strips(dy.data, dy.stride, dy.rows, strips, n * kStrip, std::min(dy.count, (n + 1) * kStrip));
+  });
+  each(parts(weights.columns, kBlock), [&](std::int64_t n) {
+    const ColumnPiece piece{n * kBlock, std::min(weights.columns, (n + 1) * kBlock), 0, dy.count};
+    kernels_.transposed(weights, strips, out, stride, piece, epilogue);
+  });
+}
+
+}  // namespace ouvert

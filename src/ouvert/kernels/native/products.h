@@ -1,0 +1,48 @@
+// Single products outside a program, on threads of their own: what training computes with packed weights.
+//
+// Any thread may call any function at any time. With one thread the calls run side by side; with more they take turns,
+// each on all threads. The numbers do not depend on any of that.
+
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include "instruction_set.h"
+#include "linear.h"
+#include "pool.h"
+
+namespace ouvert {
+
+// The tokens that a product reads: token t is row rows[t] of data, or row t; rows are `stride` floats apart.
+struct FloatTokens {
+  const float* data;
+  std::int64_t stride;
+  std::int64_t count;
+  const std::int32_t* rows = nullptr;
+};
+
+class Products {
+ public:
+  Products(int threads, InstructionSet set);
+
+  // out[token][row], as a program's linear computes it: from whole numbers of code_bytes bytes (2: without x.rows), or
+  // 0: from floats, as matmul_f32 (which layouts that do not take int8 need).
+  void linear(const Matrix& weights, const FloatTokens& x, std::int64_t code_bytes, float* out, std::int64_t stride,
+              const Epilogue& epilogue);
+
+  // out[token][column]: see LinearKernels::transposed.
+  void transposed(const Matrix& weights, const FloatTokens& dy, float* out, std::int64_t stride,
+                  const Epilogue& epilogue);
+
+  int threads() const { return pool_ ? pool_->threads() : 1; }
+
+ private:
+  template <typename F>
+  void each(std::int64_t pieces, F&& f);
+
+  const LinearKernels& kernels_;
+  std::unique_ptr<Pool> pool_;  // none for one thread
+};
+
+}  // namespace ouvert

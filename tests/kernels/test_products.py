@@ -1,0 +1,247 @@
+"""Products for training: against arithmetic in float64, against programs' products, and against themselves on other
+threads and instruction sets."""
+
+import threading
+
+import numpy as np
+import pytest
+
+from ouvert.kernels import Products, linear, packing
+from ouvert.weights import decode
+
+from .encoded_weights import encoded
+
+INT8 = ["MXFP4", "Q4_0", "IQ4_NL", "Q4_1", "Q5_1", "Q4_K", "Q5_K", "Q6_K", "Q8_0"]
+FLOAT = ["BF16", "F16", "F32"]
+SETS = linear.available_instruction_sets()
+# (rows, columns, tokens): tokens around the widths that kernels take together, rows that fill no group or panel.
+SHAPES = [(1, 256, 1), (15, 256, 5), (17, 512, 6), (40, 768, 7), (129, 256, 31), (200, 512, 32), (300, 256, 33)]
+SHORT = [(20, 32, 6), (33, 96, 13), (576, 1536, 37), (1536, 576, 50)]  # columns that the K layouts do not take
+WIDTHS = [(19, 1, 7), (19, 3, 2), (19, 31, 5), (140, 33, 14), (19, 70, 3)]  # columns that only the float layouts take
+
+
+@pytest.fixture
+def random():
+    return np.random.default_rng(16)
+
+
+def packed_weights(random, layout, rows, columns):
+    """The packed matrix and its weights as float64."""
+    data = encoded(random, layout, rows, columns)
+    packed, _ = packing.pack(layout, data, rows, columns)
+    return linear.Packed(layout, rows, columns, packed), decode(layout, data, (rows, columns)).astype(np.float64)
+
+
+def packed_experts(random, layout, experts, rows, columns):
+    each = [packed_weights(random, layout, rows, columns) for _ in range(experts)]
+    data = np.concatenate([one.data for one, _ in each])
+    return linear.Packed(layout, rows, columns, data, experts), [decoded for _, decoded in each]
+
+
+def floats(random, *shape):
+    return random.standard_normal(shape).astype(np.float32)
+
+
+def assert_is_transposed_product(result, weights, dy):
+    """To 2e-6 of √rows times the weights' size, dy being of size one.
+
+    Sums of n terms of both signs grow with √n, and each of the n roundings is at most 2^-24 of the sum so far: together
+    0.4 × 2^-24 × n on average. A panel of 64 rows is off by 1.5e-6, and R / 64 panels by √R / 8 times as much: 0.2e-6 ×
+    √R. Ten times that never happens; a scale or a row too few is 1000 times as much.
+    """
+    expected = dy.astype(np.float64) @ weights
+    assert result.shape == expected.shape
+    size = np.sqrt(np.mean(weights**2))
+    assert np.max(np.abs(result - expected), initial=0) <= 2e-6 * np.sqrt(len(weights)) * size
+
+
+# ---- transposed
+
+
+@pytest.mark.parametrize("instruction_set", SETS)
+@pytest.mark.parametrize("layout", INT8 + FLOAT)
+def test_the_transposed_product_agrees_with_numpy(random, instruction_set, layout):
+    products = Products(instruction_set=instruction_set)
+    shapes = [*SHAPES, *(() if layout.endswith("K") else SHORT), *(WIDTHS if layout in FLOAT else ())]
+    for rows, columns, tokens in shapes:
+        weights, decoded = packed_weights(random, layout, rows, columns)
+        dy = floats(random, tokens, rows)
+        assert_is_transposed_product(products.transposed(weights, dy), decoded, dy)
+
+
+@pytest.mark.parametrize("layout", INT8 + FLOAT)
+def test_every_instruction_set_gives_the_plain_gradients(random, layout):
+    for rows, columns, tokens in [*SHAPES, *(() if layout.endswith("K") else SHORT[:2])]:
+        weights, _ = packed_weights(random, layout, rows, columns)
+        dy, start = floats(random, tokens, rows), floats(random, tokens, columns)
+        for accumulate in (False, True):
+            plain, *others = (
+                Products(instruction_set=each).transposed(weights, dy, out=start.copy(), accumulate=accumulate)
+                for each in SETS
+            )
+            for other in others:
+                np.testing.assert_array_equal(other, plain)
+
+
+@pytest.mark.parametrize("instruction_set", SETS)
+@pytest.mark.parametrize("layout", ["MXFP4", "Q4_K", "Q6_K", "BF16"])
+def test_threads_and_batches_do_not_change_a_gradient(random, instruction_set, layout):
+    weights, _ = packed_weights(random, layout, 300, 768)
+    dy = floats(random, 40, 300)
+    alone = Products(instruction_set=instruction_set)
+    expected = alone.transposed(weights, dy)
+    for threads in (2, 3):
+        np.testing.assert_array_equal(
+            Products(threads, instruction_set=instruction_set).transposed(weights, dy), expected
+        )
+    for begin, end in [(0, 1), (1, 2), (3, 8), (5, 40), (39, 40)]:
+        np.testing.assert_array_equal(alone.transposed(weights, dy[begin:end]), expected[begin:end])
+
+
+def test_a_mistake_in_the_gradient_is_noticed(random):
+    """What the tolerance is for: each of these is a plausible fault of a kernel."""
+    weights, decoded = packed_weights(random, "Q4_1", 300, 256)
+    dy = floats(random, 33, 300)
+    result = Products().transposed(weights, dy)
+    assert_is_transposed_product(result, decoded, dy)
+    without_last, scale_forgotten = decoded.copy(), decoded.copy()
+    without_last[-1] = 0
+    scale_forgotten[7, :32] *= 1 + 2.0**-11  # one scale of 16 bits, one unit off
+    wrong = [
+        decoded[np.r_[1, 0, 2:300]],
+        without_last,
+        scale_forgotten,
+        decoded.T[:, ::-1].reshape(300, 256),
+    ]
+    for each in wrong:
+        with pytest.raises(AssertionError):
+            assert_is_transposed_product(result, each, dy)
+
+
+@pytest.mark.parametrize("instruction_set", SETS)
+@pytest.mark.parametrize("layout", ["MXFP4", "Q4_1", "F16"])
+def test_gradients_of_an_expert_are_gathered_scattered_and_added(random, instruction_set, layout):
+    weights, decoded = packed_experts(random, layout, 3, 40, 64)
+    dy = floats(random, 30, 40)
+    chosen = random.permutation(30)[:19].astype(np.int32)
+    slots = random.permutation(50)[:19].astype(np.int32)
+    out = floats(random, 50, 64)
+    before = out.copy()
+    products = Products(2, instruction_set=instruction_set)
+    products.transposed(weights, dy, expert=1, from_rows=chosen, out=out, out_rows=slots, accumulate=True)
+    assert_is_transposed_product(out[slots] - before[slots], decoded[1], dy[chosen])
+    np.testing.assert_array_equal(np.delete(out, slots, axis=0), np.delete(before, slots, axis=0))
+    products.transposed(weights, dy, expert=1, from_rows=chosen, out=out, out_rows=slots)
+    np.testing.assert_array_equal(out[slots], products.transposed(weights, dy, expert=1)[chosen])
+
+
+@pytest.mark.parametrize("instruction_set", SETS)
+@pytest.mark.parametrize("bad", [np.inf, -np.inf, np.nan])
+def test_an_infinite_gradient_spoils_its_token_and_no_other(random, instruction_set, bad):
+    weights, _ = packed_weights(random, "Q4_1", 40, 64)
+    dy = floats(random, 20, 40)
+    products = Products(instruction_set=instruction_set)
+    before = products.transposed(weights, dy)
+    dy[7, 30] = bad
+    after = products.transposed(weights, dy)
+    assert not np.isfinite(after[7]).any()
+    np.testing.assert_array_equal(np.delete(after, 7, axis=0), np.delete(before, 7, axis=0))
+
+
+def test_the_transposed_product_is_the_gradient_of_the_exact_one(random):
+    """<y, dy> = <x, dx>: whatever x and dy are."""
+    weights, _ = packed_weights(random, "MXFP4", 200, 96)
+    x, dy = floats(random, 9, 96), floats(random, 9, 200)
+    products = Products()
+    y, dx = products.linear_exact(weights, x), products.transposed(weights, dy)
+    forward, backward = (y * dy.astype(np.float64)).sum(), (x * dx.astype(np.float64)).sum()
+    assert forward == pytest.approx(backward, abs=1e-6 * float(np.abs(y).sum()))
+
+
+# ---- not transposed
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("layout", INT8 + FLOAT)
+def test_products_are_those_that_programs_compute(random, layout, threads):
+    """linear.matmul is what a program calls; the kernels' own tests hold it to NumPy."""
+    products = Products(threads)
+    for rows, tokens in [(15, 1), (48, 33), (300, 130)]:
+        weights, _ = packed_weights(random, layout, rows, 512)
+        x, bias = floats(random, tokens, 512), floats(random, rows)
+        exact = linear.matmul(weights, x, bias=bias)
+        served, logits = exact, exact
+        if layout in INT8:
+            served = linear.matmul(weights, linear.quantise(x), bias=bias)
+            logits = linear.matmul(weights, linear.quantise_wide(x), bias=bias)
+            assert np.any(served != exact)
+        np.testing.assert_array_equal(products.linear(weights, x, bias=bias), served)
+        np.testing.assert_array_equal(products.linear_exact(weights, x, bias=bias), exact)
+        np.testing.assert_array_equal(products.logits(weights, x, bias=bias), logits)
+
+
+@pytest.mark.parametrize("layout", ["MXFP4", "BF16"])
+@pytest.mark.parametrize("way", ["linear", "linear_exact"])
+def test_an_experts_tokens_are_gathered_scattered_and_added(random, layout, way):
+    weights, decoded = packed_experts(random, layout, 3, 40, 64)
+    x = floats(random, 30, 64)
+    chosen = random.permutation(30)[:19].astype(np.int32)
+    slots = random.permutation(50)[:19].astype(np.int32)
+    out = np.full((50, 40), 7, np.float32)
+    product = getattr(Products(2), way)
+    whole = product(weights, x, expert=2)
+    assert np.corrcoef(whole.ravel(), (x @ decoded[2].T).ravel())[0, 1] > 0.999
+    product(weights, x, expert=2, from_rows=chosen, out=out, out_rows=slots, accumulate=True)
+    np.testing.assert_array_equal(out[slots], 7 + whole[chosen])
+    assert np.all(np.delete(out, slots, axis=0) == 7)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_several_python_threads_may_call_at_once(random, threads):
+    weights, _ = packed_weights(random, "Q4_1", 300, 512)
+    inputs = [(floats(random, 20 + n, 512), floats(random, 20 + n, 300)) for n in range(4)]
+    products = Products(threads)
+    expected = [(products.linear(weights, x), products.transposed(weights, dy)) for x, dy in inputs]
+    wrong = []
+
+    def work(n):
+        x, dy = inputs[n]
+        for _ in range(20):
+            found = products.linear(weights, x), products.transposed(weights, dy)
+            wrong.extend(n for one, other in zip(found, expected[n], strict=True) if not np.array_equal(one, other))
+
+    workers = [threading.Thread(target=work, args=(n,)) for n in range(4)]
+    for each in workers:
+        each.start()
+    for each in workers:
+        each.join()
+    assert not wrong
+
+
+# ---- what is refused
+
+
+def test_arrays_that_do_not_fit_are_refused(random):
+    weights, _ = packed_weights(random, "Q4_1", 48, 64)
+    products, x, dy = Products(), floats(random, 5, 64), floats(random, 5, 48)
+    rows = np.arange(5, dtype=np.int32)
+    for call in (
+        lambda: products.linear(weights, dy),
+        lambda: products.linear(weights, x.astype(np.float64)),
+        lambda: products.linear(weights, floats(random, 64, 5).T),
+        lambda: products.linear(weights, x, bias=floats(random, 47)),
+        lambda: products.linear(weights, x, out=floats(random, 4, 48)),
+        lambda: products.linear(weights, x, accumulate=True),
+        lambda: products.linear(weights, x, from_rows=rows + 1),
+        lambda: products.linear(weights, x, expert=1),
+        lambda: products.transposed(weights, x),
+        lambda: products.transposed(weights, dy, out=floats(random, 5, 48)),
+        lambda: products.transposed(weights, dy, out_rows=rows),
+        lambda: products.transposed(weights, dy, out=x, out_rows=rows + 1),
+        lambda: products.transposed(weights, dy, from_rows=rows.astype(np.int64)),
+        lambda: products.transposed(packed_experts(random, "Q4_1", 2, 48, 64)[0], dy),
+        lambda: Products(0),
+        lambda: Products(instruction_set="avx1024"),
+    ):
+        with pytest.raises(ValueError, match=r"expected|expert|need"):
+            call()
