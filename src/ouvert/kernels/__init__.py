@@ -8,7 +8,8 @@ May import arithmetic only. How an engine uses it:
     sequence = program.new_sequence(capacity=4096)
     logits = program.step([(sequence, ids)], "last")   # float32 (rows, vocabulary)
 
-`Programs` has several programs of one model: the plain one, and siblings that show named values.
+`Programs` has several programs of one model: the plain one, and siblings that show and edit named values, and take
+adapters.
 
 The package imports without its native part (a machine without a compiler); `available()` says whether it is there,
 and everything else then raises ImportError.
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ouvert.kernels import sampling
+    from ouvert.kernels.adapters import Adapters
     from ouvert.kernels.building import Programs, build
     from ouvert.kernels.edits import Edits
     from ouvert.kernels.expert_cache import ExpertCache, StoredExperts
@@ -48,6 +50,7 @@ __all__ = [
     "PAGE_TOKENS",
     "ROW_GROUP",
     "STATE",
+    "Adapters",
     "Batch",
     "CacheType",
     "Edits",
@@ -85,6 +88,7 @@ __all__ = [
 
 # The file of each name. Those of `expert_reads`, `pages` and `program` need no native part.
 FILES = {
+    "adapters": ("Adapters",),
     "building": ("Programs", "build"),
     "edits": ("Edits",),
     "expert_cache": ("ExpertCache", "StoredExperts"),

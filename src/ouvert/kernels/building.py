@@ -1,11 +1,12 @@
 """From a model to the native programs that compute it: the plain one, and siblings that show and edit named values."""
 
-from collections.abc import Iterable
-from typing import Any, Protocol
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple, Protocol
 
 from ouvert.kernels.places import Places
 from ouvert.kernels.program import CacheType, Program
 from ouvert.kernels.trace import Memory
+from ouvert.kernels.traced import TracingError
 from ouvert.kernels.tracer import Tracer
 from ouvert.kernels.watching import Watch
 
@@ -18,6 +19,8 @@ class Traceable(Protocol):
 
     @property
     def memories(self) -> Iterable[Memory]: ...
+    @property
+    def adaptable(self) -> Mapping[str, Any]: ...
     def forward(self, batch: Any, ops: Any, tap: Any = None) -> Any: ...
 
 
@@ -29,16 +32,23 @@ def build(
     instruction_set: str | None = None,
     watch: Iterable[str] = (),
     places: Iterable[str] = (),
+    adapted: Iterable[str] = (),
     beside: Program | None = None,
 ) -> Program:
     """Run the model's graph once, and return the program that replays it.
 
     `watch` names values of the graph (docs/formats/taps.md) to keep in each step: `Program.seen(name)`. The numbers are
     the same with and without. `places` names values that sequences may have edits of (`Sequence.edits`); a watched one
-    is seen as it is after them. `beside`: a program of the same model and settings, whose threads and caches this one
+    is seen as it is after them. `adapted` names weights that adapters of sequences may add to (`Sequence.adapters`), as
+    the model calls them. `beside`: a program of the same model and settings, whose threads and caches this one
     shares; `Programs` makes those. Raises LookupError for a name that never comes, and TracingError, by name, for what
     a program cannot do.
     """
+    if names := sorted(adapted):
+        weights = model.adaptable
+        if unknown := [name for name in names if name not in weights]:
+            raise TracingError(f"adapting {', '.join(unknown)}: this model has no such weight. models.adaptable")
+        tracer.adapt({name: weights[name] for name in names})
     tap = Places(tracer, places, Watch(tracer, watch))
     logits = model.forward(tracer.begin(model.memories), tracer, tap)
     tap.check()
@@ -74,22 +84,22 @@ class Programs:
     ) -> None:
         self._model: Traceable | None = model
         self.exact, self.cache = exact, cache
-        self.plain = self._traced((), (), threads=threads, instruction_set=instruction_set)
-        # By what they watch and what they have places for: the last that were asked for, the newest at the end.
-        self._siblings: dict[tuple[frozenset[str], frozenset[str]], Program] = {}
+        self.plain = self._traced(Asked(), threads=threads, instruction_set=instruction_set)
+        # By what was asked of them: the last that were asked for, the newest at the end.
+        self._siblings: dict[Asked, Program] = {}
 
-    def sibling(self, watch: Iterable[str] = (), places: Iterable[str] = ()) -> Program:
+    def sibling(self, watch: Iterable[str] = (), places: Iterable[str] = (), adapted: Iterable[str] = ()) -> Program:
         """The program that keeps these values of the graph (docs/formats/taps.md) in each step, `Program.seen`, and has
-        at least these places for edits, `Sequence.edits`.
+        at least these places for edits, `Sequence.edits`, and for additions to these weights, `Sequence.adapters`.
 
         The plain one for no names at all. Valid until `close`. Raises LookupError for a name to watch and TracingError
-        for one to edit that this model does not show, and ValueError once it is closed.
+        for one to edit or a weight to adapt that this model does not have, and ValueError once it is closed.
         """
-        names, needed = frozenset(watch), frozenset(places)
-        if not names and not needed:
+        asked = Asked(frozenset(watch), frozenset(places), frozenset(adapted))
+        if asked == Asked():
             return self.plain
-        key = next((key for key in self._siblings if key[0] == names and key[1] >= needed), (names, needed))
-        program = self._siblings.pop(key, None) or self._traced(*key, beside=self.plain)
+        key = next((key for key in self._siblings if key.serves(asked)), asked)
+        program = self._siblings.pop(key, None) or self._traced(key, beside=self.plain)
         self._siblings[key] = program
         while len(self._siblings) > MOST_SIBLINGS:
             del self._siblings[next(iter(self._siblings))]
@@ -107,8 +117,7 @@ class Programs:
 
     def _traced(
         self,
-        watch: Iterable[str],
-        places: Iterable[str],
+        asked: "Asked",
         threads: int = 1,
         instruction_set: str | None = None,
         beside: Program | None = None,
@@ -121,7 +130,20 @@ class Programs:
             self._model,
             threads=threads,
             instruction_set=instruction_set,
-            watch=watch,
-            places=places,
+            watch=asked.watch,
+            places=asked.places,
+            adapted=asked.adapted,
             beside=beside,
         )
+
+
+class Asked(NamedTuple):
+    """What somebody asks of a sibling: values to watch, values to edit, and weights to add to."""
+
+    watch: frozenset[str] = frozenset()
+    places: frozenset[str] = frozenset()
+    adapted: frozenset[str] = frozenset()
+
+    def serves(self, other: "Asked") -> bool:
+        """Whether a program for this is one for the other. What it watches costs, and has to be the same."""
+        return self.watch == other.watch and self.places >= other.places and self.adapted >= other.adapted

@@ -10,6 +10,8 @@ from ouvert.kernels.linear import Packed
 from ouvert.kernels.looking import OfAttention, RowsOfLayer
 from ouvert.kernels.trace import KeyValueMemory, Memory, Op, Value
 
+NOWHERE = _native.Value(_native.Rows.tokens, 0, 0)
+
 
 def values_of_all(ops: Sequence[Op]) -> set[Value]:
     """Values that are looked at for every token, those in the expanded form included, and what they are made of."""
@@ -22,7 +24,7 @@ def values_of_all(ops: Sequence[Op]) -> set[Value]:
 
 def either(at: Callable[[Value], Any], values: Sequence[Value]) -> Any:
     """Where the only one of these values lies; if there is none, a place without width."""
-    return at(values[0]) if values else _native.Value(_native.Rows.tokens, 0, 0)
+    return at(values[0]) if values else NOWHERE
 
 
 class Fusing:
@@ -133,12 +135,11 @@ class Fusing:
 
     def edit(self, n: int, op: Op) -> None:
         (x, *chosen), (out,), name = op.reads, op.writes, op.given["name"]
-        nothing = _native.Value(_native.Rows.tokens, 0, 0)
         in_place = {out: x} if self.hidden(x, n) and out is not self.logits else {}
         self.step(
             [x, *chosen],
             [out],
-            lambda at: self.native.edit(name, at(x), at(chosen[0]) if chosen else nothing, at(out)),
+            lambda at: self.native.edit(name, at(x), either(at, chosen), at(out)),
             in_place,
         )
 
@@ -200,18 +201,23 @@ class Fusing:
     def gated_products(self, source: Value, codes: int, pair: tuple[int, int]) -> None:
         ops = [self.ops[m] for m in pair]
         gate, up = (op.writes[0] for op in ops)
+        floats = self.floats_of(pair)
         reader = self.readers[gate][0]
         (out,), how = self.ops[reader].writes, self.ops[reader].given
         self.done.add(reader)
         matrices = [self.matrix(op.given["weight"]) for op in ops]
-        biases = [op.given["bias"] for op in ops]
+        biases, names = [op.given["bias"] for op in ops], [op.given["name"] for op in ops]
         self.step(
-            [source],
+            [source, *floats],
             [out, up],
             lambda at: self.native.linear(
                 at(source),
+                either(at, floats),
                 codes,
-                [(matrices[0], biases[0], at(out), False), (matrices[1], biases[1], at(up), False)],
+                [
+                    (matrices[0], biases[0], at(out), False, names[0], NOWHERE),
+                    (matrices[1], biases[1], at(up), False, names[1], NOWHERE),
+                ],
                 True,
                 how["clamped"],
                 how["alpha"],
@@ -220,11 +226,13 @@ class Fusing:
         )
 
     def products(self, n: int, source: Value, codes: int, together: Sequence[int]) -> None:
-        outs: list[tuple[Any, Any, Value, bool]] = []
-        reads, in_place = [source], {}
+        outs: list[tuple[Any, Any, Value, bool, str, list[Value]]] = []
+        floats = self.floats_of(together)
+        reads, in_place = [source, *floats], {}
         for m in together:
             op = self.ops[m]
-            (out,), accumulate = op.writes, False
+            (out,), accumulate, name = op.writes, False, op.given["name"]
+            sums = []
             residual = self.residual(n, out)
             if residual is not None:
                 reader = self.readers[out][0]
@@ -232,15 +240,27 @@ class Fusing:
                 out, accumulate = self.ops[reader].writes[0], True
                 in_place[out] = residual
                 reads.append(residual)
-            outs.append((self.matrix(op.given["weight"]), op.given["bias"], out, accumulate))
+                sums = [Value(out.rows, out.width)] if name else []
+            outs.append((self.matrix(op.given["weight"]), op.given["bias"], out, accumulate, name, sums))
         self.step(
             reads,
-            [out for _, _, out, _ in outs],
+            [value for _, _, out, _, _, sums in outs for value in (out, *sums)],
             lambda at: self.native.linear(
-                at(source), codes, [(*rest, at(out), add) for *rest, out, add in outs], False, False, 1.0, 0.0
+                at(source),
+                either(at, floats),
+                codes,
+                [(*rest, at(out), add, name, either(at, sums)) for *rest, out, add, name, sums in outs],
+                False,
+                False,
+                1.0,
+                0.0,
             ),
             in_place,
         )
+
+    def floats_of(self, together: Sequence[int]) -> list[Value]:
+        """The input of these products, if adapters may add to one of them."""
+        return self.ops[together[0]].reads if any(self.ops[m].given["name"] for m in together) else []
 
     def residual(self, n: int, out: Value) -> Value | None:
         """What a product is only added to, if the sum may take its place: ready before op n, not looked at after."""

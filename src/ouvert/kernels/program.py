@@ -1,15 +1,18 @@
 """A traced model, ready to run: sequences, steps, and what they cost."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from collections.abc import Sequence as Ordered
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from weakref import WeakSet
 
 import numpy as np
 
 from ouvert.kernels.looking import KeptRows, Looking, Tokens
 from ouvert.kernels.pages import PAGE_TOKENS, Layer, PageHeader, PageShape, check_resumption
+from ouvert.kernels.trace import WeightShape
 
 if TYPE_CHECKING:
+    from ouvert.kernels.adapters import Adapters
     from ouvert.kernels.edits import Edits
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -88,12 +91,13 @@ class Sequence:
     `Program.new_sequence` and `Program.resume` make one. Its properties raise nothing.
     """
 
-    __slots__ = ("_edits", "_program", "_shape", "capacity", "native")
+    __slots__ = ("_adapters", "_edits", "_program", "_shape", "capacity", "native")
 
     def __init__(self, native: Any, capacity: int, program: Any, shape: PageShape) -> None:
         self.native, self.capacity = native, capacity
         self._program, self._shape = program, shape
         self._edits: Edits | None = None
+        self._adapters: tuple[Adapters, ...] = ()
 
     @property
     def edits(self) -> "Edits | None":
@@ -104,6 +108,16 @@ class Sequence:
     def edits(self, edits: "Edits | None") -> None:
         self.native.edit(None if edits is None else edits.native)
         self._edits = edits
+
+    @property
+    def adapters(self) -> "tuple[Adapters, ...]":
+        """What is added to products while its tokens are computed, from the next step on, in this order."""
+        return self._adapters
+
+    @adapters.setter
+    def adapters(self, adapters: "Ordered[Adapters]") -> None:
+        self.native.adapt([each.native for each in adapters])
+        self._adapters = tuple(adapters)
 
     @property
     def length(self) -> int:
@@ -175,12 +189,15 @@ class Program:
         looking: Looking,
         holds: list[Any],
         places: frozenset[str] = frozenset(),
+        adaptable: Mapping[str, WeightShape] | None = None,
     ) -> None:
         self._native = native
         self._looking = looking
         self._holds = holds  # packed weights: the native program points into them
         self.vocabulary_size, self.width = vocabulary, width
         self.places = places  # names of values that it edits, of sequences that have edits
+        self.adaptable = dict(adaptable or {})  # weights that adapters of sequences may add to
+        self._fitting: WeakSet[Adapters] = WeakSet()  # adapters that were found to fit them
         self.cache_type = cache_type
         self._shape = PageShape(cache_type, tuple(layers), tuple(size for size, *_ in native.groups))
         self.threads: int = native.threads
@@ -197,8 +214,8 @@ class Program:
         wish for all sequences, or one for each. They come in the order of the sequences.
 
         Raises ValueError if a sequence would outgrow its capacity, comes twice, has nothing new, or an id is not in
-        the vocabulary, or has edits where this program has no place for them, and MemoryError if the caches cannot
-        grow. Either way nothing has changed.
+        the vocabulary, or has edits or adapters that this program has no place for, and MemoryError if the caches
+        cannot grow. Either way nothing has changed.
         """
         counts = [len(ids) for _, ids in work]
         each = [wanted] * len(work) if isinstance(wanted, str) else list(wanted)
@@ -214,6 +231,7 @@ class Program:
                     f"{sequence.capacity}, expected at least one and room for all. Make it with a larger capacity."
                 )
         self._check_places(work)
+        self._check_adapters(work)
         if len(work) > 1 and len({id(sequence.native) for sequence, _ in work}) != len(work):
             raise ValueError("step: a sequence appears twice. Join its tokens, or use two steps.")
         if self._looking.kept:
@@ -236,6 +254,13 @@ class Program:
                     f"step: a sequence has edits of {sorted(sequence.edits.places)}, and this program has places for "
                     f"{sorted(self.places)}. Take the sibling with these places: Programs.sibling(places=...)."
                 )
+
+    def _check_adapters(self, work: Ordered[tuple[Sequence, Array]]) -> None:
+        for sequence, _ in work:
+            for adapter in sequence.adapters:
+                if adapter not in self._fitting:
+                    adapter.check(self.adaptable)
+                    self._fitting.add(adapter)
 
     def _run(
         self, work: Ordered[tuple[Sequence, Array]], counts: list[int], wanted: list[Wanted], ends: bool = True

@@ -14,7 +14,7 @@ it cannot look at a value. What happens in between, in this order:
 A value that is watched is kept until the end of the step, and what would have hidden it is not fused.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,7 @@ from ouvert.kernels.linear import Packed
 from ouvert.kernels.lowering import lower
 from ouvert.kernels.pages import Layer
 from ouvert.kernels.program import CacheType, Program
-from ouvert.kernels.trace import Memory, Op, Rows, Value
+from ouvert.kernels.trace import Memory, Op, Rows, Value, WeightShape
 from ouvert.kernels.traced import Batch, Ids, LayerCache, Positions, Traced, TracingError, WantedRows
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -52,6 +52,8 @@ class Tracer:
         self.ops: list[Op] = []
         self.memories: tuple[Memory, ...] = ()
         self.vocabulary, self.places = 0, set[str]()
+        self.carriers: dict[int, str] = {}  # weights that adapters may add to: their names, by `id`
+        self.adaptable: dict[str, WeightShape] = {}  # those of them that a product was of
 
     # --- what surrounds a graph ---
 
@@ -70,6 +72,16 @@ class Tracer:
         self.places.add(name)
         reads = [x] if chosen is None else [x, chosen]
         return self._op("edit", reads, x.value.width, x.value.rows, x.head_dim, name=name)
+
+    def adapt(self, weights: Mapping[str, Any]) -> None:
+        """Have room for additions to the products of these weights of the model, by name: `Adapters`.
+
+        Raises TracingError if two names are of one weight.
+        """
+        self.carriers = {id(weight): name for name, weight in weights.items()}
+        if len(self.carriers) < len(weights):
+            twice = sorted(name for name, weight in weights.items() if self.carriers[id(weight)] != name)
+            raise TracingError(f"adapting {', '.join(twice)}: the same weight has another name, too.")
 
     def finish(
         self,
@@ -110,6 +122,7 @@ class Tracer:
             looking=looking,
             holds=holds,
             places=frozenset(self.places),
+            adaptable=self.adaptable,
         )
 
     # --- the operations: shapes and meanings are arithmetic.Ops's; each raises TracingError where shapes do not fit ---
@@ -126,7 +139,8 @@ class Tracer:
             )
         if bias is not None and bias.shape != (weight.rows,):
             raise TracingError(f"linear: bias is {bias.shape}, expected ({weight.rows},), one for each row of weight.")
-        return self._op("linear", [x], weight.rows, x.value.rows, weight=weight, bias=bias)
+        name = self._carrier(weight)
+        return self._op("linear", [x], weight.rows, x.value.rows, weight=weight, bias=bias, name=name)
 
     def rms_norm(self, x: Traced, weight: Array, eps: float, groups: int = 1) -> Traced:
         width = x.head_dim or x.value.width
@@ -424,6 +438,13 @@ class Tracer:
         self, xBC: Traced, dt: Traced, A: Array, D: Array, cache: LayerCache, *, limits: tuple[float, float]
     ) -> Traced:
         return self._besides("ssd_scan", [xBC.value, dt.value], dt.value.width)
+
+    def _carrier(self, weight: Any) -> str:
+        """The name of a weight that adapters may add to, else nothing."""
+        name = self.carriers.get(id(weight), "")
+        if name:
+            self.adaptable[name] = WeightShape(weight.rows, weight.columns, None)
+        return name
 
     def _besides(self, kind: str, reads: list[Value], width: int) -> Traced:
         """A further value of the operation of this kind that has just read these."""

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import fields, is_dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from ouvert.arithmetic import Experts
-from ouvert.models.family import Model
 from ouvert.models.operations import Weight
+
+M = TypeVar("M")  # models.Model
 
 # The products of attention and feed-forward layers. Never the embedding, the head or a router (whose hard choice has no
 # gradient that is right); nor what latent attention absorbs into its queries and answers (`key` and `value`), since a
@@ -15,7 +16,7 @@ ATTENTION = ("q", "k", "v", "o", "query_low", "query_nope", "query_rope", "laten
 FEED_FORWARD = ("gate", "up", "down")
 
 
-def adaptable(model: Model) -> dict[str, Weight]:
+def adaptable(model: Any) -> dict[str, Weight]:
     """The weights that may carry an adapter, by our names ("layers.3.q"), in the order of the layers.
 
     Empty for a family whose layers have none: those with a state (mamba, mamba2), whose scan has no backward pass yet.
@@ -31,10 +32,12 @@ def adaptable(model: Model) -> dict[str, Weight]:
     return found
 
 
-def carrying(model: Model, put: Callable[[str, Weight], Weight]) -> Model:
+def carrying(model: M, put: Callable[[str, Weight], Weight]) -> M:
     """The same model with `put(name, weight)` in the place of each adaptable weight. Raises what `put` raises."""
-    layers = tuple(replace(layer, **dict(in_layer(layer, n, put))) for n, layer in enumerate(model.parameters.layers))
-    return replace(model, parameters=replace(model.parameters, layers=layers))
+    whole: Any = model
+    layers = tuple(replace(layer, **dict(in_layer(layer, n, put))) for n, layer in enumerate(whole.parameters.layers))
+    changed: M = replace(whole, parameters=replace(whole.parameters, layers=layers))
+    return changed
 
 
 def in_layer(layer: Any, n: int, put: Callable[[str, Weight], Weight]) -> Iterator[tuple[str, Any]]:

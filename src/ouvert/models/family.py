@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ouvert.arithmetic import Tap
+from ouvert.models.adaptable import adaptable
 from ouvert.models.memory import Memory
-from ouvert.models.operations import Batch, Operations, RunLayer, Value, Watch
+from ouvert.models.operations import Batch, Operations, RunLayer, Value, Watch, Weight
 from ouvert.models.parameters import Parameter
 from ouvert.models.taps import CheckedTap
 from ouvert.weights import Checkpoint, Tensor
@@ -51,6 +52,11 @@ class Model:
     def memories(self) -> list[Memory]:
         """What each layer must cache of a sequence. Raises nothing."""
         return self.family.memories(self.config)
+
+    @property
+    def adaptable(self) -> dict[str, Weight]:
+        """The weights that may carry an adapter, by name: `models.adaptable`. Raises nothing."""
+        return adaptable(self)
 
     def forward(self, batch: Batch, ops: Operations, tap: Watch | None = None) -> Value:
         """Logits of the wanted tokens, (wanted, vocabulary). `ops` must take the weights as they were placed.

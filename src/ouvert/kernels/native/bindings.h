@@ -15,6 +15,7 @@ void bind_mapped(nanobind::module_& m);
 void bind_program(nanobind::module_& m);
 void bind_instructions(nanobind::module_& m, nanobind::class_<Program>& program);
 void bind_edits(nanobind::module_& m, nanobind::class_<Program>& program, nanobind::class_<Sequence>& sequence);
+void bind_adapters(nanobind::module_& m, nanobind::class_<Sequence>& sequence);
 void bind_sampling(nanobind::module_& m);
 
 }  // namespace ouvert

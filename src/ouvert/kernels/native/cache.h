@@ -22,6 +22,7 @@
 
 #include "attention.h"
 #include "edits.h"
+#include "low_rank.h"
 
 namespace ouvert {
 
@@ -143,6 +144,8 @@ class Sequence {
   std::int64_t expanded = 0;
   // What is changed of values while its tokens are computed; null: nothing.
   std::shared_ptr<const Edits> edits;
+  // What is added to products of weights while its tokens are computed, in this order.
+  std::vector<std::shared_ptr<const Adapter>> adapters;
   std::uint8_t* const* blocks(std::int64_t group) const { return blocks_[static_cast<std::size_t>(group)].data(); }
   std::int64_t blocks_held(std::int64_t group) const noexcept;
 

@@ -55,13 +55,13 @@ void bind_rows(nb::class_<Program>& program) {
 void bind_products(nb::class_<Program>& program) {
   program
       .def("linear",
-           [](Program& p, Value x, std::int64_t codes,
-              const std::vector<std::tuple<Matrix*, nb::object, Value, bool>>& products, bool gated, bool clamped,
-              float alpha, float limit) {
+           [](Program& p, Value x, Value floats, std::int64_t codes,
+              const std::vector<std::tuple<Matrix*, nb::object, Value, bool, std::string, Value>>& products, bool gated,
+              bool clamped, float alpha, float limit) {
              std::vector<Product> list;
-             for (const auto& [weights, bias, out, accumulate] : products)
-               list.push_back({*weights, copied(bias), out, accumulate});
-             p.add(std::make_unique<Linear>(x, codes, std::move(list), gated, Gate{clamped, alpha, limit}));
+             for (const auto& [weights, bias, out, accumulate, name, sum] : products)
+               list.push_back({*weights, copied(bias), out, accumulate, name, sum});
+             p.add(std::make_unique<Linear>(x, floats, codes, std::move(list), gated, Gate{clamped, alpha, limit}));
            })
       .def("linear_heads",
            [](Program& p, Value x, const Matrix& weights, bool of_all, Value out) {

@@ -145,26 +145,33 @@ struct Product {
   std::vector<float> bias;  // empty for none
   Value out;
   bool accumulate = false;  // out already holds what the product is added to
+  std::string name = {};    // of a weight that adapters may add to
+  Value sum = {};           // then, if it accumulates: where product and additions are made before they are added
 };
 
 // Several products of one input, which is floats (`code_bytes` is 0) or whole numbers of 1 or 2 bytes. With `gated`
-// there are two products of int8, gate and up, and the output of the first becomes their gated product.
+// there are two products of int8, gate and up, and the output of the first becomes their gated product. `floats` is the
+// input in floats, for what adapters add.
 class Linear final : public Instruction {
  public:
-  Linear(Value x, std::int64_t code_bytes, std::vector<Product> products, bool gated, Gate gate)
-      : x_(x), code_bytes_(code_bytes), products_(std::move(products)), gated_(gated), gate_(gate) {
+  Linear(Value x, Value floats, std::int64_t code_bytes, std::vector<Product> products, bool gated, Gate gate)
+      : x_(x), floats_(floats), code_bytes_(code_bytes), products_(std::move(products)), gated_(gated), gate_(gate) {
     row_step_.resize(products_.size());
   }
   const char* kind() const override;
+  std::int64_t adapt(const std::vector<AdaptedRows>& adapted) override;
   std::uint32_t pieces(Program& p) noexcept override;
   void run(Program& p, std::uint32_t piece, int thread) noexcept override;
 
  private:
-  void multiply(Program& p, const Product& product, const Piece& piece) const noexcept;
+  void multiply(Program& p, std::size_t product, const Piece& piece) noexcept;
+  void multiply(Program& p, const Product& product, Value to, bool accumulate, const Piece& piece) const noexcept;
+  void multiply_adapted(Program& p, std::size_t product, const Piece& piece) noexcept;
 
-  Value x_;
+  Value x_, floats_;
   std::int64_t code_bytes_;
   std::vector<Product> products_;
+  Additions additions_;
   bool gated_;
   Gate gate_;
   std::vector<std::int64_t> row_step_;

@@ -16,6 +16,7 @@ const char* Linear::kind() const {
 std::uint32_t Linear::pieces(Program& p) noexcept {
   const std::int64_t tokens = p.rows_of(x_);
   if (tokens == 0) return 0;
+  additions_.begin();
   token_step_ = std::min(tokens, kTokensPerPiece);
   std::int64_t bytes = 0;
   for (const Product& product : products_)
@@ -29,18 +30,47 @@ std::uint32_t Linear::pieces(Program& p) noexcept {
   return static_cast<std::uint32_t>(pieces_per_token_step_ * parts(tokens, token_step_));
 }
 
-void Linear::multiply(Program& p, const Product& product, const Piece& piece) const noexcept {
-  const Epilogue epilogue{.bias = product.bias.empty() ? nullptr : product.bias.data(),
-                          .accumulate = product.accumulate};
+std::int64_t Linear::adapt(const std::vector<AdaptedRows>& adapted) {
+  if (floats_.width == 0) return 0;
+  std::vector<std::string> names;
+  for (const Product& product : products_) names.push_back(product.name);
+  return additions_.plan(names, x_.rows == Rows::tokens, adapted);
+}
+
+void Linear::multiply(Program& p, const Product& product, Value to, bool accumulate,
+                      const Piece& piece) const noexcept {
+  const Epilogue epilogue{.bias = product.bias.empty() ? nullptr : product.bias.data(), .accumulate = accumulate};
   if (code_bytes_ != 0)
-    (code_bytes_ == 1 ? p.linear.matmul : p.linear.matmul_wide)(product.weights, p.activations(x_), p.at(product.out),
-                                                                product.out.width, piece, epilogue);
+    (code_bytes_ == 1 ? p.linear.matmul : p.linear.matmul_wide)(product.weights, p.activations(x_), p.at(to), to.width,
+                                                                piece, epilogue);
   else
-    p.linear.matmul_f32(product.weights, p.at(x_), x_.width, nullptr, p.at(product.out), product.out.width, piece,
-                        epilogue);
+    p.linear.matmul_f32(product.weights, p.at(x_), x_.width, nullptr, p.at(to), to.width, piece, epilogue);
+}
+
+void Linear::multiply(Program& p, std::size_t n, const Piece& piece) noexcept {
+  const Product& product = products_[n];
+  if (!additions_.empty() && additions_.touches(n, piece.token_begin, piece.token_end))
+    multiply_adapted(p, n, piece);
+  else
+    multiply(p, product, product.out, product.accumulate, piece);
+}
+
+// The same rounding as if product, additions and residual were instructions of their own.
+void Linear::multiply_adapted(Program& p, std::size_t n, const Piece& piece) noexcept {
+  const Product& product = products_[n];
+  const Value to = product.accumulate ? product.sum : product.out;
+  multiply(p, product, to, false, piece);
+  additions_.wait();
+  additions_.add(p, n, p.at(to), to.width, piece);
+  if (!product.accumulate) return;
+  for (std::int64_t t = piece.token_begin; t < piece.token_end; ++t) {
+    float* out = p.at(product.out) + t * product.out.width + piece.row_begin;
+    p.row.add(out, p.at(to) + t * to.width + piece.row_begin, out, piece.row_end - piece.row_begin);
+  }
 }
 
 void Linear::run(Program& p, std::uint32_t number, int) noexcept {
+  if (!additions_.empty()) additions_.help(p, p.at(floats_), floats_.width);
   std::int64_t n = number % pieces_per_token_step_;
   Piece piece{};
   piece.token_begin = number / pieces_per_token_step_ * token_step_;
@@ -50,9 +80,9 @@ void Linear::run(Program& p, std::uint32_t number, int) noexcept {
     for (std::int64_t pieces; n >= (pieces = parts(products_[i].weights.rows, row_step_[i])); ++i) n -= pieces;
   piece.row_begin = n * row_step_[i];
   piece.row_end = std::min(products_[i].weights.rows, piece.row_begin + row_step_[i]);
-  multiply(p, products_[i], piece);
+  multiply(p, i, piece);
   if (!gated_) return;
-  multiply(p, products_[1], piece);
+  multiply(p, 1, piece);
   const std::int64_t width = products_[0].out.width;
   for (std::int64_t t = piece.token_begin; t < piece.token_end; ++t) {
     float* gate = p.at(products_[0].out) + t * width + piece.row_begin;

@@ -49,9 +49,42 @@ void Program::make_room(std::int64_t tokens) {
   capacity_ = tokens;
 }
 
+// Tells the instructions which rows adapters add to, if those are others than in the last step.
+void Program::adapt(std::span<Sequence* const> sequences, std::span<const std::int64_t> counts,
+                    std::span<const Wanted> wanted) {
+  std::vector<AdaptedRows> adapted;
+  std::size_t most = 0;
+  for (const Sequence* sequence : sequences) most = std::max(most, sequence->adapters.size());
+  for (std::size_t nth = 0; nth < most; ++nth) {
+    const std::size_t before = adapted.size();
+    std::int32_t token = 0, row = 0;
+    for (std::size_t i = 0; i < sequences.size(); ++i) {
+      const auto count = static_cast<std::int32_t>(counts[i]);
+      const std::int32_t rows = wanted[i] == Wanted::all ? count : wanted[i] == Wanted::last && count > 0 ? 1 : 0;
+      if (nth < sequences[i]->adapters.size()) {
+        const auto& adapter = sequences[i]->adapters[nth];
+        auto found = std::find_if(adapted.begin() + static_cast<std::ptrdiff_t>(before), adapted.end(),
+                                  [&](const AdaptedRows& each) { return each.adapter == adapter; });
+        if (found == adapted.end()) found = adapted.insert(found, AdaptedRows{adapter, {}, {}});
+        for (std::int32_t t = 0; t < count; ++t) found->of_tokens.push_back(token + t);
+        for (std::int32_t r = 0; r < rows; ++r) found->of_wanted.push_back(row + r);
+      }
+      token += count, row += rows;
+    }
+  }
+  if (planned_ && adapted == adapted_) return;
+  planned_ = false;
+  adapted_ = std::move(adapted);
+  std::int64_t floats = 0;
+  for (const auto& instruction : instructions_) floats = std::max(floats, instruction->adapt(adapted_));
+  low_rank_.grow(floats * 4);
+  planned_ = true;
+}
+
 void Program::step(std::span<Sequence* const> sequences, std::span<const std::int64_t> counts,
                    std::span<const Wanted> wanted, std::span<const std::int32_t> ids, float* logits) {
   make_room(static_cast<std::int64_t>(ids.size()));
+  adapt(sequences, counts, wanted);
   try {
     for (std::size_t i = 0; i < sequences.size(); ++i) sequences[i]->reserve(counts[i]);
   } catch (const std::bad_alloc&) {

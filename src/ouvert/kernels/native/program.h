@@ -16,6 +16,7 @@
 #include "cache.h"
 #include "instruction_set.h"
 #include "linear.h"
+#include "low_rank.h"
 #include "pool.h"
 #include "rows.h"
 
@@ -72,6 +73,8 @@ class Instruction {
   virtual const char* kind() const = 0;
   // Allocates what it needs besides the arena for steps of so many tokens. May throw std::bad_alloc.
   virtual void prepare(Program&, std::int64_t /*tokens*/) {}
+  // What adapters add in the steps from now on. Returns the floats that it needs of Program::low_rank.
+  virtual std::int64_t adapt(const std::vector<AdaptedRows>&) { return 0; }
   // Floats that it needs in every thread's scratch.
   virtual std::int64_t scratch_floats() const { return 0; }
   // See Job.
@@ -139,6 +142,8 @@ class Program final : private Job {
   }
   std::uint64_t step_number() const { return common_->step_number; }
   int threads() const { return common_->pool.threads(); }
+  // Where an instruction keeps products of low rank.
+  float* low_rank() const { return low_rank_.floats(); }
   float* scratch(int thread) const { return common_->scratch[static_cast<std::size_t>(thread)]->floats(); }
 
   const std::shared_ptr<Common>& common() const { return common_; }
@@ -164,6 +169,8 @@ class Program final : private Job {
   std::uint32_t after(std::uint32_t instruction) noexcept override;
   void run(std::uint32_t instruction, std::uint32_t piece, int thread) noexcept override;
   void make_room(std::int64_t tokens);
+  void adapt(std::span<Sequence* const> sequences, std::span<const std::int64_t> counts,
+             std::span<const Wanted> wanted);
   void note_time() noexcept;
   double seconds_now() const noexcept;
 
@@ -180,6 +187,9 @@ class Program final : private Job {
   std::vector<std::int32_t> part_of_;  // which part a token belongs to
   std::vector<std::int32_t> wanted_rows_;
   std::vector<Part> parts_;
+  std::vector<AdaptedRows> adapted_;  // of the last step
+  bool planned_ = true;               // the instructions know them
+  Buffer low_rank_;
   double since_ = 0;
   Instruction* under_way_ = nullptr;
 };

@@ -197,6 +197,7 @@ void bind_program(nb::module_& m) {
   bind_sequences_of(program);
   bind_memory(program);
   bind_edits(m, program, sequence);
+  bind_adapters(m, sequence);
   m.def("activation_bytes_per_token", [](std::int64_t columns, std::int64_t code_bytes) {
     return activation_bytes(kTokenTile, columns, code_bytes) / kTokenTile;
   });

@@ -1,0 +1,69 @@
+"""Adapters of sequences: what a native program adds to products of weights."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+import ouvert.kernels._native as _native
+from ouvert.arithmetic import LowRank
+from ouvert.kernels.packing import aligned_bytes, pack, packed_bytes
+from ouvert.kernels.trace import WeightShape
+
+
+class Adapters:
+    """Additions to weights, by their names, for `Sequence.adapters`. Any number of sequences may have the same.
+
+    y += (scale · x aᵀ) bᵀ, in float32 and in one order of summing, with x as it is before it is rounded. Only programs
+    with room for these names can step such a sequence: `Programs.sibling(adapted=...)`. The matrices are copied; what
+    16 bits hold exactly takes 16 bits. Making one raises ValueError for matrices that are not float32.
+    """
+
+    def __init__(self, pairs: Mapping[str, LowRank]) -> None:
+        self.shapes = {name: (*pair.shape, pair.experts) for name, pair in pairs.items()}
+        self.native = _native.Adapter()
+        for name, pair in pairs.items():
+            nth = np.full(max(pair.experts, default=-1) + 1 if pair.experts is not None else 0, -1, np.int32)
+            nth[list(pair.experts or ())] = np.arange(len(pair.experts or ()))
+            self.native.add(name, packed(name, pair.a), packed(name, pair.b), pair.scale, nth.tolist())
+
+    def check(self, adaptable: Mapping[str, WeightShape]) -> None:
+        """Raises ValueError, by name, if there is no such weight, or one of another shape."""
+        for name, (rows, columns, experts) in self.shapes.items():
+            weight = adaptable.get(name)
+            if weight is None:
+                raise ValueError(
+                    f"adapting {name}: this program has no room for it. Take the sibling that has: "
+                    "Programs.sibling(adapted=...), with names of models.adaptable."
+                )
+            fits = (weight.rows, weight.columns) == (rows, columns) and (experts is None) == (weight.experts is None)
+            if not fits or max(experts or (), default=-1) >= (weight.experts or 0) > 0:
+                of = "" if experts is None else f" for the experts {experts}"
+                raise ValueError(
+                    f"adapting {name}: the addition is ({rows}, {columns}){of}, expected {tuple(weight)} "
+                    "(out, in, experts). Is the adapter of another model?"
+                )
+
+
+def packed(name: str, matrices: np.ndarray) -> "_native.Matrix":
+    """(…, rows, columns) as products read it: in 16 bits where those hold every number."""
+    if matrices.dtype != np.float32:
+        raise ValueError(f"adapting {name}: a matrix is {matrices.dtype}, expected float32.")
+    *experts, rows, columns = matrices.shape
+    count = experts[0] if experts else 1
+    layout = narrowest(matrices)
+    size = packed_bytes(layout, rows, columns)
+    data = aligned_bytes(count * size)
+    for n, one in enumerate(matrices.reshape(count, rows, columns)):
+        raw = np.ascontiguousarray(one).reshape(-1).view(np.uint8)
+        pack("F32", raw, rows, columns, layout=layout, out=data[n * size : (n + 1) * size])
+    return _native.Matrix(layout, rows, columns, data, count)
+
+
+def narrowest(numbers: np.ndarray) -> str:
+    """The layout that holds these float32 numbers exactly in the fewest bytes. Raises nothing."""
+    contiguous = np.ascontiguousarray(numbers)
+    if not (contiguous.view(np.uint32) & 0xFFFF).any():
+        return "BF16"
+    with np.errstate(over="ignore"):
+        halves = contiguous.astype(np.float16).astype(np.float32)
+    return "F16" if np.array_equal(halves.view(np.uint32), contiguous.view(np.uint32)) else "F32"
