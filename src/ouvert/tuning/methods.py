@@ -1,0 +1,64 @@
+"""How the items of a step become its loss, one way for each method: sft, dpo, orpo, kto, grpo."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+from ouvert.tuning.data import Item
+from ouvert.tuning.example import Example
+from ouvert.tuning.learner import Array, Learner, Loss
+from ouvert.tuning.recipe import Method, Recipe
+from ouvert.tuning.terms import Term, add, joined, sequences_of, together
+
+
+class Way(Protocol):
+    """What a method does with items."""
+
+    def terms(self, items: Sequence[Item], learner: Learner, step: int) -> Sequence[Term]:
+        """The terms of the loss of an optimiser's step, by its number; what has to be known beforehand (another model's
+        log-probabilities, answers) is computed here. The same for the same adapter, items and step."""
+
+    def held_out(self, items: Sequence[Item], learner: Learner) -> Mapping[str, float]:
+        """What is measured of items that are not trained on: "loss", the lower the better, and what else is worth
+        telling."""
+
+
+class Supervised:
+    """sft: the mean of what the trained tokens cost, over all trained tokens of the step (not of each example, so that
+    accumulated calls are one large batch)."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self._data = recipe.data
+
+    def terms(self, items: Sequence[Item], learner: Learner, step: int) -> Sequence[Term]:
+        """Raises nothing."""
+        examples = [item for item in items if isinstance(item, Example)]
+        total = float(sum(example.trained.sum(dtype="f8") for example in examples))
+        return [Term((example.ids,), mean_cost(example.trained, total)) for example in examples]
+
+    def held_out(self, items: Sequence[Item], learner: Learner) -> Mapping[str, float]:
+        """Raises what the learner raises."""
+        return measured(self.terms(items, learner, 0), learner, self._data.length, pack=self._data.pack)
+
+
+def mean_cost(trained: Array, total: float) -> Callable[[Sequence[Array]], Loss]:
+    """Of one sequence, among others that count `total` together. Raises nothing."""
+    share = trained.astype("f8") / (total or 1.0)
+
+    def loss(log_probabilities: Sequence[Array]) -> Loss:
+        [found] = log_probabilities
+        return Loss(-float(share @ found), [(-share).astype("f4")])
+
+    return loss
+
+
+def measured(terms: Sequence[Term], learner: Learner, most: int, *, pack: bool) -> Mapping[str, float]:
+    """ "loss" and metrics of these terms, nothing learnt. Raises what the learner raises."""
+    sums = {"loss": 0.0}
+    for call in together(terms, most, pack=pack):
+        found = joined(call)(learner.log_probabilities(sequences_of(call)))
+        add(sums, {"loss": found.value, **found.metrics})
+    return sums
+
+
+# Method -> what makes its way. Those that need more than the recipe (a sampler) get it when they are made.
+WAYS: Mapping[Method, Callable[[Recipe], Way]] = {"sft": Supervised}
