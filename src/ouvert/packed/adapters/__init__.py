@@ -1,7 +1,8 @@
 """Adapters in the files of other programs: PEFT's folders. Part of `packed`; docs/formats/adapter.md."""
 
 from ouvert.packed.adapters.error import AdapterError
-from ouvert.packed.adapters.peft_reading import read_peft
+from ouvert.packed.adapters.peft_experts import LAYOUTS, ExpertLayout
+from ouvert.packed.adapters.peft_reading import Found, open_peft, read_peft
 from ouvert.packed.adapters.peft_writing import Recognised, write_peft
 
-__all__ = ["AdapterError", "Recognised", "read_peft", "write_peft"]
+__all__ = ["LAYOUTS", "AdapterError", "ExpertLayout", "Found", "Recognised", "open_peft", "read_peft", "write_peft"]

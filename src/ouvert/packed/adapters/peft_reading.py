@@ -3,9 +3,10 @@
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -14,6 +15,15 @@ from ouvert.models import Counterpart, counterparts
 from ouvert.packed.adapter import Adapter
 from ouvert.packed.adapters.error import AdapterError
 from ouvert.packed.adapters.joining import Addition, Array, parted
+from ouvert.packed.adapters.peft_experts import (
+    ExpertLayout,
+    Factors,
+    layout_of,
+    parts_of_wrapped,
+    separate,
+    turned,
+    wrapped,
+)
 from ouvert.packed.adapters.peft_settings import MERGE, PeftSettings, read_settings
 from ouvert.packed.adapters.peft_writing import CONFIG, PREFIX, RANKS, WEIGHTS, Recognised
 from ouvert.weights import Tensor, open_checkpoint
@@ -30,47 +40,61 @@ OTHERS = {
     "lora_diag": "the diagonal of a KaSA",
 }
 FLOATS = ("F32", "BF16", "F16")
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Factors:
-    """What stands in the file for one module: a and b as they are stored, float32."""
-
-    module: str
-    a: Array
-    b: Array
+TRANSPOSED = frozenset(("gpt_oss",))  # families whose experts transformers keeps (experts, inputs, outputs)
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """An adapter, what is to be known about where it came from, and remarks for whoever brings it."""
+    """An adapter, how its experts' factors lay in the files (None if there are none), the name or path of its base as
+    the files have it, and remarks for whoever brings it."""
 
     adapter: Adapter
-    settings: PeftSettings
+    expert_layout: ExpertLayout | None
+    base: str | None
     remarks: tuple[str, ...]
 
 
-def read_peft(folder: Path, model: Recognised) -> Adapter:
+def read_peft(folder: Path, model: Recognised, expert_layout: ExpertLayout | None = None) -> Adapter:
     """The adapter in `folder` (adapter_config.json, adapter_model.safetensors), for this model.
 
-    Raises AdapterError, by key or tensor, for what is not honoured, does not fit the model or is missing.
+    `expert_layout` says how experts lie in lora_B, where the files do not. Raises AdapterError, by key or tensor, for
+    what is not honoured, does not fit the model or is missing.
     """
-    return open_peft(folder, model).adapter
+    return open_peft(folder, model, expert_layout).adapter
 
 
-def open_peft(folder: Path, model: Recognised) -> Found:
+def open_peft(folder: Path, model: Recognised, expert_layout: ExpertLayout | None = None) -> Found:
     """The same, with what else is known. Raises what `read_peft` raises."""
     settings = read_settings(folder / CONFIG)
     stored, ranks = read_factors(folder)
-    known = {each.name: each for each in counterparts(model.family, model.config, "transformers")}
-    pairs: dict[str, LowRank] = {}
-    for factors in stored:
-        matrix = known.get(factors.module)
-        if matrix is None or matrix.experts is not None:
+    known = counterparts(model.family, model.config, "transformers")
+    pairs, others = separate(stored, known, settings)
+    linear = {each.name: each for each in known if each.experts is None}
+    experts = []
+    for factors in others:
+        if (matrix := linear.get(factors.module)) is not None:
+            pairs |= parts_of(folder, matrix, factors, settings, ranks.get(matrix.name, {}))
+        elif (wrapper := wrapped(factors, known, settings)) is not None:
+            experts.append((wrapper, factors))
+        else:
             raise unknown_module(folder, factors, model.family.name, known)
-        pairs |= parts_of(folder, matrix, factors, settings, ranks)
-    refuse_unfitting(settings, [each.module for each in stored])
-    return Found(Adapter(pairs), settings, remarks_on(settings))
+    if experts:
+        layout = layout_of(settings, expert_layout)
+        way = turned(experts, settings, model.family.name in TRANSPOSED)
+        for matrix, factors in experts:
+            note = ranks.get(matrix.name, {})
+            pairs |= checked(parts_of_wrapped, folder, matrix, factors, settings, layout, turned=way, ranks=note)
+    elif expert_layout is not None:
+        raise AdapterError(
+            f"{folder}: --expert-layout {expert_layout} was asked for, and there are no joined experts in it. Leave it "
+            "out."
+        )
+    names = [each.module for each in stored] + [matrix.name for matrix, _ in experts]
+    refuse_unfitting(settings, names)
+    refuse_missing(settings, names, known)
+    if not pairs:
+        raise AdapterError(f"{folder}: all of its factors are zero, expected an adapter that changes something.")
+    return Found(Adapter(pairs), layout if experts else None, settings.base, remarks_on(settings))
 
 
 def read_factors(folder: Path) -> tuple[list[Factors], Mapping[str, Mapping[str, int]]]:
@@ -150,40 +174,45 @@ def parts_of(
     matrix: Counterpart,
     factors: Factors,
     settings: PeftSettings,
-    ranks: Mapping[str, Mapping[str, int]],
+    ranks: Mapping[str, int],
 ) -> dict[str, LowRank]:
     """What a linear layer's factors add to our weights. Raises AdapterError for other shapes than the model's."""
     a, b, rank = factors.a, factors.b, settings.rank(matrix.name)
     if (b.shape[0], a.shape[1]) != (matrix.outputs, matrix.inputs):
+        base = f", {settings.base!r:.120}" if settings.base else ""
         raise AdapterError(
             f"{folder}: {matrix.name} is made for a weight of {b.shape[0]} rows and {a.shape[1]} columns; this model's "
             f"has {matrix.outputs} and {matrix.inputs}. Take the adapter's own base"
-            f"{base_of(settings)}."
+            f"{base}."
         )
     if len(a) != rank:
         raise AdapterError(
             f"{folder}: {matrix.name} has the rank {len(a)} in {WEIGHTS} and {rank} in {CONFIG}. Its scale follows "
             "from the rank: fetch both files from one place."
         )
-    addition = Addition(a, b, settings.scale(matrix.name, rank), ranks.get(matrix.name, {}))
+    return checked(parted, folder, matrix, Addition(a, b, settings.scale(matrix.name, rank), ranks))
+
+
+def checked(what: Callable[..., dict[str, LowRank]], folder: Path, *given: Any, **named: Any) -> dict[str, LowRank]:
+    """What it gives. Raises AdapterError where it finds that our note does not fit the numbers."""
     try:
-        return parted(matrix, addition)
+        return what(*given, **named)
     except ValueError as problem:
         raise AdapterError(f"{folder / WEIGHTS}: {problem} Fetch the file again.") from None
 
 
-def base_of(settings: PeftSettings) -> str:
-    base = settings.said.get("base_model_name_or_path")
-    return f", {base!r:.120}" if base else ""
-
-
-def unknown_module(folder: Path, factors: Factors, family: str, known: Mapping[str, Counterpart]) -> AdapterError:
+def unknown_module(folder: Path, factors: Factors, family: str, known: Sequence[Counterpart]) -> AdapterError:
     if factors.module.rpartition(".")[2] in ("lm_head", "embed_tokens", "gate", "router", "kv_b_proj"):
         return AdapterError(
             f"{folder}: it adapts {factors.module}, which carries no adapter here (embeddings, heads, routers and what "
             f"latent attention absorbs never do), expected attention and feed-forward layers. {MERGE}."
         )
-    like = ", ".join(list(known)[:3]) or "none"
+    if factors.module.endswith((".experts", ".base_layer")):
+        return AdapterError(
+            f"{folder}: it adapts {factors.module}, and target_parameters in {CONFIG} does not say which of its "
+            "parameters, expected for example 'mlp.experts.down_proj'. Fetch both files from one place."
+        )
+    like = ", ".join([each.name for each in known][:3]) or "none"
     return AdapterError(
         f"{folder}: it adapts {factors.module!r:.120}, which {family} does not have, expected names such as {like}. "
         "Was the adapter made for this model?"
@@ -197,6 +226,16 @@ def refuse_unfitting(settings: PeftSettings, names: Sequence[str]) -> None:
             f"{settings.path}: {len(lost)} of its targets and patterns fit no tensor of {WEIGHTS} (first: "
             f"{', '.join(lost[:3])!s:.200}), expected each to fit one. Part of the adapter would be left out: fetch "
             "both files from one place."
+        )
+
+
+def refuse_missing(settings: PeftSettings, names: Collection[str], known: Sequence[Counterpart]) -> None:
+    """Raise AdapterError if a weight that the targets name has no tensors: part of the adapter is not there."""
+    wanted = [each.name for each in known if settings.wants(each.name, parameter=each.experts is not None)]
+    if lost := [name for name in wanted if name not in names]:
+        raise AdapterError(
+            f"{settings.path.parent / WEIGHTS}: {len(lost)} of the weights that {CONFIG} names are not in it (first: "
+            f"{', '.join(lost[:3])}), expected all. Part of the adapter is missing: fetch it again."
         )
 
 

@@ -20,11 +20,10 @@ MOST_BYTES = 1 << 22  # of the file; real ones have a few thousand
 HONOURED = frozenset(
     ("peft_type", "peft_version", "r", "lora_alpha", "use_rslora", "rank_pattern", "alpha_pattern", "target_modules",
      "target_parameters", "exclude_modules", "layers_to_transform", "layers_pattern", "base_model_name_or_path",
-     "init_lora_weights")
+     "init_lora_weights", "lora_B_layout", "auto_mapping")
 )  # fmt: skip
 # What we have read about and does not change what the adapter computes, and why.
 HARMLESS = {
-    "auto_mapping": "which class to load the base with",
     "corda_config": "how the adapter began; init_lora_weights says whether the base was changed",
     "ensure_weight_tying": "of embeddings and heads, which are refused by the names of their tensors",
     "eva_config": "how the adapter began; the base stays as it was",
@@ -102,9 +101,47 @@ class PeftSettings:
             lost += [f"{key}: {each!r}" for each in listed if not any(ends(each, name) for name in names)]
         return lost
 
+    def wants(self, name: str, *, parameter: bool) -> bool:
+        """Whether the targets name it, as far as they can be asked: a pattern in the place of a list cannot. Raises
+        nothing."""
+        said = self.said
+        if parameter or self.targets(name):
+            return self.targets(name)
+        modules, excluded, layers = (
+            said.get(key) for key in ("target_modules", "exclude_modules", "layers_to_transform")
+        )
+        if not isinstance(modules, list) or isinstance(excluded, str) or said.get("layers_pattern"):
+            return False
+        if isinstance(excluded, list) and any(ends(each, name) for each in excluded):
+            return False
+        if layers not in (None, []):
+            layer = re.search(r"\.layers\.(\d+)\.", name)
+            listed = layers if isinstance(layers, list) else [layers]
+            if layer is None or int(layer[1]) not in listed:
+                return False
+        return any(name == each or name.endswith("." + each) for each in modules)
+
+    @property
+    def base(self) -> str | None:
+        """The name or path of its base, as whoever trained it had it. Raises nothing."""
+        base: str | None = self.said.get("base_model_name_or_path")
+        return base
+
     def targets(self, name: str) -> bool:
         """Whether a parameter of that full name is among the target_parameters. Raises nothing."""
         return any(ends(each, name) for each in self.said.get("target_parameters") or [])
+
+    @property
+    def version(self) -> tuple[int, int, int] | None:
+        """That of the PEFT that wrote it; None if it does not say one. Raises nothing."""
+        stated = re.match(r"(\d{1,6})\.(\d{1,6})(?:\.(\d{1,6}))?", self.said.get("peft_version") or "")
+        return (int(stated[1]), int(stated[2]), int(stated[3] or 0)) if stated else None
+
+    @property
+    def by_unsloth(self) -> bool:
+        """Whether Unsloth prepared the model that was trained. Raises nothing."""
+        mapping = self.said.get("auto_mapping")
+        return isinstance(mapping, dict) and "unsloth_fixed" in mapping
 
     def _of(self, name: str, key: str, usual: Any) -> Any:
         patterns = self.said.get(key) or {}
@@ -112,13 +149,13 @@ class PeftSettings:
 
 
 def fits(pattern: str, name: str) -> bool:
-    """Whether PEFT takes a pattern for this name (utils/other.py, get_pattern_key)."""
-    return re.match(rf"(.*\.)?({pattern})$", name) is not None
+    """Whether PEFT takes a pattern for this name (utils/other.py, get_pattern_key), or for that of its parameter."""
+    return any(re.match(rf"(.*\.)?({pattern})$", each) is not None for each in (name, f"{name}.weight"))
 
 
 def ends(wanted: str, name: str) -> bool:
     """Whether a full name is, or ends in, what is wanted. PEFT can name a linear layer by its parameter, too."""
-    return name == wanted or name.endswith("." + wanted) or f"{name}.weight".endswith("." + wanted)
+    return any(each == wanted or each.endswith(f".{wanted}") for each in (name, f"{name}.weight"))
 
 
 def read_settings(path: Path) -> PeftSettings:

@@ -111,8 +111,8 @@ def settings(
     family: str, known: Sequence[Counterpart], found: Sequence[tuple[Counterpart, Addition]], base: str | None
 ) -> dict[str, Any]:
     """adapter_config.json: the commonest rank and alpha, and by name those that differ."""
-    ranks = {matrix.name: made.rank for matrix, made in found}
-    alphas, stabilised = alphas_of(found)
+    ranks = {target(matrix, family): made.rank for matrix, made in found}
+    alphas, stabilised = alphas_of(found, family)
     (rank, _), *_ = Counter(ranks.values()).most_common(1)
     (alpha, _), *_ = Counter(alphas.values()).most_common(1)
     modules, parameters = targets(family, known, found)
@@ -139,6 +139,12 @@ def settings(
     }
 
 
+def target(matrix: Counterpart, family: str) -> str:
+    """The full name by which PEFT has to be told of it."""
+    taken = family in TAKING and matrix.experts is None and matrix.name.rpartition(".")[2] in TAKEN_FOR_EXPERTS
+    return f"{matrix.name}.weight" if taken else matrix.name
+
+
 def targets(
     family: str, known: Sequence[Counterpart], found: Sequence[tuple[Counterpart, Addition]]
 ) -> tuple[list[str], list[str]]:
@@ -157,8 +163,8 @@ def targets(
         wanted = short if alike <= adapted else matrix.name
         if matrix.experts is not None:
             parameters.add(wanted)
-        elif last in TAKEN_FOR_EXPERTS and family in TAKING:
-            parameters.add(matrix.name + ".weight")
+        elif (whole := target(matrix, family)) != matrix.name:
+            parameters.add(whole)
         else:
             modules.add(wanted)
     return sorted(modules), sorted(parameters)
@@ -175,11 +181,11 @@ def alpha_of(made: Addition, *, stabilised: bool) -> tuple[float | int, bool]:
     return int(alpha) if alpha.is_integer() and abs(alpha) < 1 << 53 else alpha, exact
 
 
-def alphas_of(found: Sequence[tuple[Counterpart, Addition]]) -> tuple[dict[str, float | int], bool]:
+def alphas_of(found: Sequence[tuple[Counterpart, Addition]], family: str) -> tuple[dict[str, float | int], bool]:
     """Every matrix's alpha, and whether they are rank-stabilised: where only so the scales come back bit for bit."""
     said = {}
     for stabilised in (False, True):
-        said[stabilised] = {matrix.name: alpha_of(made, stabilised=stabilised) for matrix, made in found}
+        said[stabilised] = {target(matrix, family): alpha_of(made, stabilised=stabilised) for matrix, made in found}
         if all(exact for _, exact in said[stabilised].values()):
             return {name: alpha for name, (alpha, _) in said[stabilised].items()}, stabilised
     return {name: alpha for name, (alpha, _) in said[False].items()}, False
