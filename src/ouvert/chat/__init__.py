@@ -18,7 +18,7 @@ from ouvert.chat.conversation import (
     ToolCall,
     ToolCallDelta,
 )
-from ouvert.chat.format import Abilities, ChatError, ChatFormat, Parser, Rendered, Span
+from ouvert.chat.format import Abilities, ChatError, ChatFormat, Parser, Rendered, Span, WrittenAnswer
 from ouvert.chat.language import Language
 from ouvert.chat.outline import ANSWER_END, ANSWER_START, Calls, LaterHeaders, Outline, Segment
 from ouvert.chat.renderer_command import renderer_command
@@ -52,6 +52,7 @@ __all__ = [
     "ToolCall",
     "ToolCallDelta",
     "UntaggedCalls",
+    "WrittenAnswer",
     "WrittenCall",
     "builtin_template",
     "format_for",

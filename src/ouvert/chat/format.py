@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-from ouvert.chat.conversation import Conversation, Delta, Effort, ToolCall
+from ouvert.chat.conversation import Conversation, Delta, Effort, Message, ToolCall
 from ouvert.chat.outline import Calls, Outline
 
 Source = Literal["format", "supplied", "chosen"]
@@ -42,7 +42,7 @@ class Rendered:
 
     `text` is for people: written out again, its control tokens look like any other text. `tools` are the names the
     model may call, each with the schema of its parameters. `thinking` says that the prompt ends inside the model's
-    reasoning.
+    reasoning, `thoughtless` that it ends behind reasoning without words, which the format supplied.
     """
 
     ids: tuple[int, ...]
@@ -50,11 +50,23 @@ class Rendered:
     text: str = field(repr=False)
     tools: Mapping[str, Mapping[str, Any] | None] = field(default_factory=dict)
     thinking: bool = False
+    thoughtless: bool = False
 
     @property
     def first_turn(self) -> int:
         """How many tokens it begins with before anything that the model said. Raises nothing."""
         return next((span.start for span in self.spans if span.source == "chosen"), len(self.ids))
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenAnswer:
+    """An answer as the model would have to write it behind a prompt: `ids` to the token at which the engine stops.
+
+    The first `thought` of them are thinking, the marks around it among them.
+    """
+
+    ids: tuple[int, ...]
+    thought: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,3 +158,10 @@ class ChatFormat(Protocol):
 
     def end_of_thinking(self) -> tuple[int, ...]:
         """The tokens that end the model's reasoning and begin its answer; none if it does not think. Raises nothing."""
+
+    def answer(self, conversation: Conversation, rendered: Rendered, message: Message) -> WrittenAnswer:
+        """An assistant's message as the answer to `rendered`, which is this conversation's prompt.
+
+        What of the message the format cannot say in one answer is not in it: `parser` tells what is. Raises ChatError
+        where nothing of it can be said, or no token ends it.
+        """

@@ -4,8 +4,8 @@ import hashlib
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ouvert.chat.conversation import Conversation
-from ouvert.chat.format import Abilities, ChatFormat, Parser, Rendered
+from ouvert.chat.conversation import Conversation, Message
+from ouvert.chat.format import Abilities, ChatFormat, Parser, Rendered, WrittenAnswer
 from ouvert.chat.outline import Calls, Outline
 
 if TYPE_CHECKING:
@@ -50,3 +50,6 @@ class NamedTemplates:
 
     def end_of_thinking(self) -> tuple[int, ...]:
         return self._variant(tools=False).end_of_thinking()
+
+    def answer(self, conversation: Conversation, rendered: Rendered, message: Message) -> WrittenAnswer:
+        return self.for_conversation(conversation).answer(conversation, rendered, message)

@@ -4,20 +4,22 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import nullcontext, suppress
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from ouvert.chat.answer import CLOSE_THINKING, OPEN_THINKING, AnswerParser
 from ouvert.chat.call_ids import ids_in_prompt
 from ouvert.chat.conversation import EFFORTS, Conversation, Message, Tool, ToolCall
-from ouvert.chat.format import Abilities, ChatError, ChatFormat, Rendered
+from ouvert.chat.format import Abilities, ChatError, ChatFormat, Rendered, WrittenAnswer
 from ouvert.chat.outline import Calls, Outline
 from ouvert.chat.own_control import OwnControl
 from ouvert.chat.owned_text import OwnedFloat, OwnedInt, OwnedText, plain, whole
 from ouvert.chat.renderer import Renderer
 from ouvert.chat.sandbox import DateFormatter, TemplateError
 from ouvert.chat.spans import Owner, pieces_of, token_spans
+from ouvert.chat.template_answer import SAID, AnswerText, Past, shown_answer, with_thought, written_answer
 from ouvert.chat.template_outline import template_outline
 from ouvert.chat.tool_syntax import as_object, syntax_of
 from ouvert.chat.written import own
@@ -165,23 +167,61 @@ class TemplateFormat:
 
     def render(self, conversation: Conversation) -> Rendered:
         """Raises ChatError if the template refuses the conversation, or cannot honour what it asks for."""
-        refuse_what_the_template_ignores(conversation, self._renderer.variables, thinks=self._thinks)
-        supply = TemplateValues()
-        variables = self._variables(conversation, supply)
-        try:
-            text = self._renderer.render(variables, supply.characters)
-        except TemplateError as problem:
-            raise ChatError(str(problem)) from problem
+        text, supply = self._written(conversation)
         parts = list(self._control.parts(text))
         ids = self._tokenizer.encode_parts([part.content for part in parts])
         pieces = pieces_of(text, supply.owners, self._turn_ends)
+        begun = self._control.blotted(text).rstrip()
         return Rendered(
             ids=tuple(ids),
             spans=token_spans(text, pieces, parts, ids, self._tokenizer.token_bytes),
             text=plain(text),
             tools={tool.name: tool.parameters for tool in conversation.tools},
-            thinking=self._thinks and self._control.blotted(text).rstrip().endswith(OPEN_THINKING),
+            thinking=self._thinks and begun.endswith(OPEN_THINKING),
+            thoughtless=self._thinks and begun.endswith(CLOSE_THINKING),
         )
+
+    def _written(self, conversation: Conversation, *, asks: bool = True) -> tuple[OwnedText, TemplateValues]:
+        """The text, and whose the values in it are. `asks`: with the header of the answer to come."""
+        refuse_what_the_template_ignores(conversation, self._renderer.variables, thinks=self._thinks)
+        supply = TemplateValues()
+        variables = self._variables(conversation, supply) | {"add_generation_prompt": asks}
+        try:
+            return self._renderer.render(variables, supply.characters), supply
+        except TemplateError as problem:
+            raise ChatError(str(problem)) from problem
+
+    def answer(self, conversation: Conversation, rendered: Rendered, message: Message) -> WrittenAnswer:
+        if message.reasoning and (not self._thinks or rendered.thoughtless):
+            why = "the prompt ends them at once" if self._thinks else "this model's chat template has no place for any"
+            raise ChatError(f"writing an answer: the message has thoughts, and {why}. Leave them out.")
+        prompt, _ = self._written(conversation)
+        shown = self._shown_answer(conversation, prompt, message, thinking=rendered.thinking)
+        before = list(self._control.parts(prompt))
+        return written_answer(shown, rendered.ids, before, self._control, self._tokenizer)
+
+    def _shown_answer(
+        self, conversation: Conversation, prompt: OwnedText, message: Message, *, thinking: bool
+    ) -> AnswerText:
+        """As the template shows the message, or by its words alone where it shows it in no way that could be an answer
+        to the prompt. Raises ChatError for calls that are shown so."""
+        index = len(conversation.messages)
+        answered = replace(conversation, messages=(*conversation.messages, message))
+        with nullcontext() if message.tool_calls else suppress(ChatError):
+            text, supply = self._written(answered, asks=False)
+            mine = [(n, owner) for n, owner in enumerate(supply.owners, 1) if owner.message == index]
+            thoughts = frozenset(n for n, owner in mine if owner.channel == "analysis")
+            past = Past(text, thoughts, frozenset(n for n, _ in mine) - thoughts)
+            blotted = self._control.blotted
+            if found := shown_answer(prompt, past, message.reasoning, thinking=thinking, blotted=blotted):
+                return found
+        if message.tool_calls:
+            raise ChatError(
+                "writing an answer: the chat template shows calls of earlier turns in a way that does not continue its "
+                "prompts, so what the model would have to write is not known. Leave the calls out, or choose another "
+                "template."
+            )
+        return with_thought(whole(message.content, SAID), message.reasoning, thinking=thinking)
 
     def parser(self, rendered: Rendered) -> AnswerParser:
         return AnswerParser(self._tokenizer, rendered, thinks=self._thinks, syntax=self._syntax)

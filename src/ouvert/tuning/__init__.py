@@ -6,10 +6,11 @@ checks an adapter afterwards is handed in by `cli`: nothing here imports the eng
 Needs torch (the extra `tune`) where it computes; everything else here, and importing it, does not.
 """
 
-from ouvert.tuning.data import Counts, Dataset, Item, Think, read_data
+from ouvert.tuning.data import Counts, Dataset, examples_of, read_data
 from ouvert.tuning.error import TuningError
 from ouvert.tuning.example import Example, Labelled, Preference, Prompt
 from ouvert.tuning.learner import Learner, Loss
+from ouvert.tuning.making import Item, Think
 from ouvert.tuning.pack import Bin, bins_of
 from ouvert.tuning.recipe import Recipe, read_recipe
 
@@ -28,6 +29,7 @@ __all__ = [
     "Think",
     "TuningError",
     "bins_of",
+    "examples_of",
     "read_data",
     "read_recipe",
 ]

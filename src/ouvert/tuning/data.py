@@ -1,29 +1,39 @@
 """A person's file as what is learnt: read, converted, masked, split, counted."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import datetime
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ouvert.tuning.error import TuningError
 from ouvert.tuning.example import Example, Labelled, Preference, Prompt
+from ouvert.tuning.making import Item, Maker, Tally, Think
 from ouvert.tuning.recipe import Recipe
+from ouvert.tuning.rows import read_rows
+from ouvert.tuning.safety_mix import chosen_talks
+from ouvert.tuning.shapes import Converted, RowsError, Shape, converted
+from ouvert.tuning.spans import Rules
+from ouvert.tuning.split import FEWEST, held_out_places, question_of, whole_of
+from ouvert.tuning.talk import RowError
 
 if TYPE_CHECKING:
-    from ouvert.chat import ChatFormat, Conversation
+    from ouvert.chat import ChatFormat
     from ouvert.tokenization import Tokenizer
 
-Item = Example | Preference | Labelled | Prompt  # one kind in a dataset: that of the method
-
-# What the model itself thinks before it answers each of these conversations, in their order; "" where it does not.
-Think = Callable[[Sequence["Conversation"]], Sequence[str]]
+MOST_FAULTS = 10  # that one error lists
+MIXED = frozenset({"sft", "kto"})  # methods that can learn from single answers, as the safety mix has them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counts:
     """`rows` are those of the file. The others are of what is trained: `items` (examples, pairs or prompts), their
-    `tokens` and how many of those are `trained`; `held_out` items; rows that were `cut` or are `duplicates`, answers
-    that are still `unthought` (their thoughts are written by the model when the run begins), and items of the safety
-    mix (`mixed`), which are among `items`."""
+    `tokens` and how many of those are `trained`; `held_out` items; answers that were `cut` and rows that are
+    `duplicates`, answers that are still `unthought` (their thoughts are written by the model when the run begins), and
+    items of the safety mix (`mixed`), which are among `items`."""
 
     rows: int
     items: int
@@ -49,7 +59,11 @@ class Dataset:
 
     def order(self, seed: int, epoch: int) -> tuple[int, ...]:
         """Places in `train`, each once, in this epoch's order: the same for the same seed. Raises nothing."""
-        raise NotImplementedError
+
+        def drawn(place: int) -> bytes:
+            return hashlib.sha256(f"{seed}:{epoch}:{place}".encode()).digest()
+
+        return tuple(sorted(range(len(self.train)), key=drawn))
 
 
 def read_data(
@@ -57,10 +71,232 @@ def read_data(
 ) -> Dataset:
     """The data at `path` for the recipe's method, as the model whose `chat` and `tokenizer` these are reads it.
 
-    `chat` may be None for texts alone. `recipe.data.date` is the day that conversations take place. `think` is asked
-    once for the thoughts that the data leaves out (`reasoning = "keep"`); without it these answers are written with no
-    thought and counted as `unthought`: for a look, not for a run.
+    `chat` may be None for texts alone. `recipe.data.date` is the day that conversations take place; without it, today.
+    `think` is asked for the thoughts that the data leaves out (`reasoning = "keep"`); without it these answers are
+    written with no thought and counted as `unthought`: for a look, not for a run.
 
     Raises TuningError with file and line for data that cannot be used, and where nothing would be trained.
     """
-    raise NotImplementedError
+    maker = Maker(recipe.method, chat, tokenizer, rules_of(recipe))
+    source = source_of(path, recipe)
+    train, held_out = sides(source, recipe)
+    tally = Tally()
+    learnt = made_of(train, maker, think, tally)
+    measured = made_of(held_out, maker, think, Tally())
+    mix = mixed_in(recipe, maker, len(learnt), think)
+    if not learnt:
+        raise TuningError(
+            f"{path}: nothing of its {len(source.values)} rows is trained (left out because too long: {tally.cut} "
+            f"answers of more than {recipe.data.length} tokens). Raise [data] length."
+        )
+    items = (*learnt, *mix)
+    counts = Counts(
+        rows=len(source.values),
+        items=len(items),
+        held_out=len(measured),
+        tokens=sum(len(each.ids) for item in items for each in sequences_of(item)),
+        trained=sum(int((each.trained != 0).sum()) for item in items for each in examples_of(item)),
+        cut=tally.cut,
+        duplicates=len(source.values) - len({whole_of(value) for _, value in source.values}),
+        unthought=tally.unthought,
+        mixed=len(mix),
+    )
+    notes = [*notes_of_source(source, train, held_out, recipe), *notes_of(tally, recipe, len(mix))]
+    return Dataset(train=items, held_out=measured, counts=counts, digest=digest_of(items, measured), notes=tuple(notes))
+
+
+def rules_of(recipe: Recipe) -> Rules:
+    data = recipe.data
+    return Rules(
+        trained=data.trained,
+        reasoning=data.reasoning,
+        length=data.length,
+        cuts=data.too_long == "cut at message",
+        date=datetime.date.fromisoformat(data.date) if data.date else datetime.date.today(),
+    )
+
+
+# --- from the file to two sides ---
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A file's values, each with its line, and the shape of all."""
+
+    path: Path
+    values: Sequence[tuple[int, Converted]]
+    shape: Shape
+
+
+Side = list[tuple[Source, int, Converted]]  # with where each value comes from
+
+
+def source_of(path: Path, recipe: Recipe) -> Source:
+    """Raises TuningError."""
+    rows = read_rows(path)
+    try:
+        values, shape = converted(rows, recipe.method, recipe.data.ignore)
+    except RowsError as problem:
+        raise rows_unusable(path, len(rows), problem.found, recipe.method) from None
+    return Source(path, values, shape)
+
+
+def rows_unusable(path: Path, rows: int, found: Sequence[tuple[int, str]], method: str) -> TuningError:
+    listed = [f"  line {line}: {fault.rstrip('.')}." for line, fault in found[:MOST_FAULTS]]
+    if len(found) > MOST_FAULTS:
+        listed.append(f"  … and {len(found) - MOST_FAULTS} more")
+    few = f"{len(found)} of {rows} rows cannot be used"
+    return TuningError("\n".join([f"{path}: {few} for {method}:", *listed]))
+
+
+def sides(source: Source, recipe: Recipe) -> tuple[Side, Side]:
+    """What is trained and what is only measured. What stands in a file of held-out examples is left out of the others.
+    Raises TuningError for such a file that cannot be used."""
+    asked = recipe.data.held_out
+    every = [(source, line, value) for line, value in source.values]
+    if isinstance(asked, str):
+        other = source_of(Path(asked), recipe)
+        known = {question_of(value) for _, value in other.values}
+        train = [each for each in every if question_of(each[2]) not in known]
+        if not train:
+            raise TuningError(
+                f"{source.path}: each of its {len(every)} rows asks what stands in {other.path} as well, expected some "
+                "to train on that do not. Is it the same file? A number, held_out = 0.05, divides one file."
+            )
+        return train, [(other, line, value) for line, value in other.values]
+    places = held_out_places([value for _, _, value in every], asked)
+    return (
+        [each for n, each in enumerate(every) if n not in places],
+        [each for n, each in enumerate(every) if n in places],
+    )
+
+
+# --- items ---
+
+
+def made_of(side: Side, maker: Maker, think: Think | None, tally: Tally) -> tuple[Item, ...]:
+    """Raises TuningError for rows that cannot be trained."""
+    thoughts = maker.thoughts([value for _, _, value in side], think)
+    items: list[Item] = []
+    faults: list[tuple[int, str]] = []
+    for (_, line, value), thought in zip(side, thoughts, strict=True):
+        try:
+            items += maker.items(value, line, tally, thought)
+        except RowError as problem:
+            faults.append((line, str(problem)))
+    if faults:
+        raise rows_unusable(side[0][0].path, len(side), faults, maker.method)
+    return tuple(items)
+
+
+def mixed_in(recipe: Recipe, maker: Maker, examples: int, think: Think | None) -> tuple[Item, ...]:
+    """Items of the safety mix: line 0. One that is too long is left out."""
+    if maker.chat is None or recipe.method not in MIXED:
+        return ()
+    talks = chosen_talks(recipe.safety.mix, examples, recipe.seed)
+    plainly = replace(maker, method="sft", rules=replace(maker.rules, trained="assistant", cuts=True))
+    items: list[Item] = []
+    for talk, thought in zip(talks, plainly.thoughts(talks, think), strict=True):
+        for item in plainly.items(talk, 0, Tally(), thought):
+            items.append(Labelled(item, True) if recipe.method == "kto" and isinstance(item, Example) else item)
+    return tuple(items)
+
+
+def examples_of(item: Item) -> tuple[Example, ...]:
+    """The sequences that are trained. Raises nothing."""
+    match item:
+        case Preference(chosen, rejected):
+            return chosen, rejected
+        case Labelled(example):
+            return (example,)
+        case Example():
+            return (item,)
+    return ()
+
+
+def sequences_of(item: Item) -> tuple[Example | Prompt, ...]:
+    return (item,) if isinstance(item, Prompt) else examples_of(item)
+
+
+def digest_of(train: Sequence[Item], held_out: Sequence[Item]) -> str:
+    found = hashlib.sha256()
+    for side in (train, held_out):
+        found.update(b"side")
+        for item in side:
+            found.update(type(item).__name__.encode())
+            for each in sequences_of(item):
+                found.update(len(each.ids).to_bytes(8, "little") + each.ids.tobytes())
+                if isinstance(each, Example):
+                    found.update(each.trained.tobytes())
+            if isinstance(item, Labelled):
+                found.update(bytes([item.desirable]))
+            if isinstance(item, Prompt):
+                found.update(json.dumps(dict(item.columns), sort_keys=True, default=str).encode())
+    return f"sha256:{found.hexdigest()}"
+
+
+# --- what a person should read ---
+
+
+def notes_of_source(source: Source, train: Side, held_out: Side, recipe: Recipe) -> Iterator[str]:
+    name, rows = source.path.name, len(source.values)
+    if not source.shape.as_written:
+        yield f"{name} is read as {source.shape.name} and converted to messages."
+    if repeated := repetitions(source):
+        yield f"{name} has rows twice or more: {repeated}. They are trained as often as they stand there."
+    asked = recipe.data.held_out
+    if isinstance(asked, str):
+        if left := rows - len(train):
+            yield f"{left} rows of {name} ask what stands in the held-out file as well, and are not trained."
+    elif asked and not held_out:
+        few = f"fewer than {FEWEST}" if rows < FEWEST else "and too few of them ask different things"
+        yield f"{name} has {rows} rows, {few}: nothing is held out, and how well it is learnt is not measured."
+
+
+def repetitions(source: Source) -> str:
+    """The lines of the first rows that stand there more than once, or ""."""
+    counts: Counter[str] = Counter()
+    lines: dict[str, list[int]] = {}
+    for line, value in source.values:
+        key = whole_of(value)
+        counts[key] += 1
+        lines.setdefault(key, []).append(line)
+    groups = [lines[key] for key, count in counts.items() if count > 1]
+    shown = "; ".join(
+        "lines " + ", ".join(map(str, group[:4])) + (" …" if len(group) > 4 else "") for group in groups[:3]
+    )
+    return shown + (f"; and {len(groups) - 3} more" if len(groups) > 3 else "")
+
+
+LOST = {
+    "words beside calls": "words beside a call, which the format leaves out",
+    "calls behind the first": "calls behind the first, at which an answer of the format ends",
+    "calls": "calls, which the server reads back in another way",
+    "words": "words, which the server reads back in another way",
+    "thoughts": "thoughts, which the server reads back in another way",
+}
+
+
+def notes_of(tally: Tally, recipe: Recipe, mixed: int) -> Iterator[str]:
+    if tally.as_chat:
+        yield f"{tally.as_chat} prompts that are texts are asked as a user's message, as the model is used."
+    if tally.apart:
+        yield (
+            f"{tally.apart} earlier answers are examples of their own: the format writes an answer in another way once "
+            "the conversation goes on, and each is trained as it would be written."
+        )
+    if tally.cut:
+        yield f"{tally.cut} answers do not fit into {recipe.data.length} tokens, and were cut (too_long)."
+    for kind, count in tally.lost.items():
+        yield f"{count} answers lose {LOST[kind]} (the first: line {tally.first_lost[kind]})."
+    if tally.own_thoughts:
+        yield f"{tally.own_thoughts} answers come behind what the model thinks by itself, and that is not trained."
+    if tally.unthought:
+        yield (
+            f"{tally.unthought} answers have no thoughts, and this model thinks first: it will be asked to once, "
+            "before the run. reasoning = 'none' or 'as given' leaves that out, and teaches it not to think."
+        )
+    if mixed:
+        yield f"{mixed} examples of refusals and of harmless requests that look alike are mixed in ([safety] mix)."
+    elif recipe.safety.mix and recipe.method not in MIXED:
+        yield f"No safety examples are mixed in: they are single answers, and {recipe.method} learns from others."

@@ -5,10 +5,10 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from ouvert.chat.conversation import EFFORTS, Conversation
-from ouvert.chat.format import Abilities, ChatFormat, Rendered, Source, Span
+from ouvert.chat.conversation import EFFORTS, Conversation, Message
+from ouvert.chat.format import Abilities, ChatFormat, Rendered, Source, Span, WrittenAnswer
 from ouvert.chat.harmony.messages import CONSTRAIN, HarmonyMessage, messages_of
-from ouvert.chat.harmony.outline import outline_of
+from ouvert.chat.harmony.outline import answer_segments, outline_of
 from ouvert.chat.harmony.parser import HarmonyParser
 from ouvert.chat.harmony.sections import BUILTIN, IDENTITY, KNOWLEDGE_CUTOFF
 from ouvert.chat.harmony.tokens import HarmonyTokens
@@ -92,6 +92,17 @@ class HarmonyFormat:
         writer.add([*header, tokens.message], message.origin, channel, "format")
         writer.add(encode(message.text), message.origin, channel, message.source)
         writer.add([tokens.call if calls else tokens.end], message.origin, channel, "format")
+
+    def answer(self, conversation: Conversation, rendered: Rendered, message: Message) -> WrittenAnswer:
+        """In the segments of `outline`, to which every answer is held. It ends behind the first of several calls."""
+        segments = answer_segments(self._tokenizer.encode, self.tokens, conversation, message)
+        found: list[int] = []
+        thought = 0
+        for segment, text in segments:
+            found += [*segment.header, *self._tokenizer.encode(text), *segment.ends]
+            if segment.kind == "thought":
+                thought = len(found) - len(segment.ends) + 1  # its own end; the header of what follows is no thought
+        return WrittenAnswer(tuple(found), thought)
 
     def parser(self, rendered: Rendered) -> HarmonyParser:
         return HarmonyParser(self._tokenizer, self.tokens, rendered)

@@ -7,7 +7,8 @@ Each header is spelled in one way, the one gpt-oss was trained on:
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from ouvert.chat.conversation import NO_ARGUMENTS, Conversation
+from ouvert.chat.conversation import NO_ARGUMENTS, Conversation, Message
+from ouvert.chat.format import ChatError
 from ouvert.chat.harmony.sections import BUILTIN, FUNCTIONS
 from ouvert.chat.harmony.tokens import HarmonyTokens
 from ouvert.chat.outline import ANSWER_END, ANSWER_START, Calls, Kind, Outline, Segment
@@ -70,6 +71,38 @@ def segments_of(encode: Encode, tokens: HarmonyTokens, conversation: Conversatio
             yield segment("call", f"analysis to={recipient} code", end=tokens.call, schema=parameters)
     if calls != "required":
         yield segment("answer", "final", end=tokens.end_return, schema=conversation.answer_schema)
+
+
+def answer_segments(
+    encode: Encode, tokens: HarmonyTokens, conversation: Conversation, message: Message
+) -> list[tuple[Segment, str]]:
+    """An assistant's message as the segments of an answer, each with its contents, to the one that ends it.
+
+    Raises ChatError for a call of a tool that the conversation does not have, and for thoughts alone.
+    """
+    offered = list(segments_of(encode, tokens, conversation, "auto"))
+    kinds = {segment.kind: segment for segment in offered}
+    found = [(kinds["thought"], message.reasoning)] if message.reasoning else []
+    if not message.tool_calls:
+        if not message.content and message.reasoning:
+            raise ChatError(
+                "writing Harmony: the answer is only thought, expected words or a call behind it. Add what the "
+                "assistant says, or leave the message out."
+            )
+        return [*found, (kinds["answer"], message.content)]
+    names = [f"{FUNCTIONS}.{tool.name}" for tool in conversation.tools]
+    names += [recipient for recipient, _ in builtin_recipients(conversation)]
+    calls = dict(zip(names, (each for each in offered if each.kind == "call"), strict=True))
+    call = message.tool_calls[0]
+    segment = calls.get(f"{FUNCTIONS}.{call.name}") or calls.get(call.name)
+    if segment is None:
+        raise ChatError(
+            f"writing Harmony: the answer calls {call.name!r:.80}, and the conversation declares "
+            f"{', '.join(names)[:200] or 'no tools'}. Declare it among the conversation's tools."
+        )
+    if message.content:
+        found.append((kinds["preamble"], message.content))
+    return [*found, (segment, call.arguments)]
 
 
 def builtin_recipients(conversation: Conversation) -> Iterator[tuple[str, Mapping[str, Any] | None]]:
