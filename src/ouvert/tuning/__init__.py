@@ -8,9 +8,9 @@ Needs torch (the extra `tune`) where it computes; everything else here, and impo
 
 from ouvert.tuning.data import Counts, Dataset, examples_of, read_data
 from ouvert.tuning.error import TuningError
-from ouvert.tuning.example import Example, Labelled, Preference, Prompt
+from ouvert.tuning.example import Example, Item, Labelled, Preference, Prompt
 from ouvert.tuning.learner import Learner, Loss
-from ouvert.tuning.making import Item, Think
+from ouvert.tuning.making import Think
 from ouvert.tuning.pack import Bin, bins_of
 from ouvert.tuning.recipe import Recipe, read_recipe
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ouvert.tuning.error import TuningError
-from ouvert.tuning.example import Example, Labelled, Preference, Prompt
-from ouvert.tuning.making import Item, Maker, Tally, Think
+from ouvert.tuning.example import Example, Item, Labelled, Preference, Prompt
+from ouvert.tuning.making import Maker, Tally, Think
 from ouvert.tuning.recipe import Recipe
 from ouvert.tuning.rows import read_rows
 from ouvert.tuning.safety_mix import chosen_talks

@@ -61,3 +61,6 @@ class Prompt:
     ids: Array
     columns: Mapping[str, Any]
     line: int
+
+
+Item = Example | Preference | Labelled | Prompt  # one kind in a dataset: that of the method

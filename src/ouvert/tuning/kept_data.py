@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from ouvert.tuning.data import Counts, Dataset, Item
+from ouvert.tuning.data import Counts, Dataset
 from ouvert.tuning.error import TuningError
-from ouvert.tuning.example import Example, Labelled, Preference, Prompt
+from ouvert.tuning.example import Example, Item, Labelled, Preference, Prompt
 from ouvert.tuning.learner import Array
 from ouvert.weights import CheckpointError, SafetensorsWriter, open_checkpoint
 

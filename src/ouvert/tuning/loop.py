@@ -6,8 +6,9 @@ from itertools import islice
 from time import monotonic
 from typing import Any
 
-from ouvert.tuning.data import Dataset, Item
+from ouvert.tuning.data import Dataset
 from ouvert.tuning.error import TuningError
+from ouvert.tuning.example import Item
 from ouvert.tuning.learner import Array, Learner, Loss
 from ouvert.tuning.memory import peak_memory
 from ouvert.tuning.methods import Way

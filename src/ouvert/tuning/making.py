@@ -9,7 +9,7 @@ import numpy as np
 
 from ouvert.chat import ChatError, Conversation, Message
 from ouvert.tokenization import TokenizerError
-from ouvert.tuning.example import Example, Labelled, Preference, Prompt
+from ouvert.tuning.example import Example, Item, Labelled, Preference, Prompt
 from ouvert.tuning.recipe import Method
 from ouvert.tuning.shapes import Asked, Converted, Judged, Pair, PlainText
 from ouvert.tuning.spans import (
@@ -30,8 +30,6 @@ from ouvert.tuning.texts import completion_example, text_examples
 if TYPE_CHECKING:
     from ouvert.chat import ChatFormat
     from ouvert.tokenization import Tokenizer
-
-Item = Example | Preference | Labelled | Prompt  # one kind in a dataset: that of the method
 
 # What the model itself thinks before it answers each of these conversations, in their order; "" where it does not.
 Think = Callable[[Sequence[Conversation]], Sequence[str]]

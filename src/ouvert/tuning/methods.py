@@ -3,8 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
-from ouvert.tuning.data import Item
-from ouvert.tuning.example import Example
+from ouvert.tuning.example import Example, Item
 from ouvert.tuning.learner import Array, Learner, Loss
 from ouvert.tuning.recipe import Method, Recipe
 from ouvert.tuning.terms import Term, add, joined, sequences_of, together
