@@ -66,6 +66,15 @@ declare("llama_decode", ctypes.c_int32, ctypes.c_void_p, Batch)
 declare("llama_get_logits", ctypes.POINTER(ctypes.c_float), ctypes.c_void_p)
 declare("llama_get_memory", ctypes.c_void_p, ctypes.c_void_p)
 declare("llama_memory_clear", None, ctypes.c_void_p, ctypes.c_bool)
+declare("llama_adapter_lora_init", ctypes.c_void_p, ctypes.c_void_p, ctypes.c_char_p)
+declare(
+    "llama_set_adapters_lora",
+    ctypes.c_int32,
+    ctypes.c_void_p,
+    ctypes.POINTER(ctypes.c_void_p),
+    ctypes.c_size_t,
+    ctypes.POINTER(ctypes.c_float),
+)
 
 QUIET = LogCallback(lambda level, text, data: None)
 
@@ -135,6 +144,13 @@ class LlamaCpp:
         """The same from an empty sequence."""
         self.clear()
         return self.step(ids)
+
+    def adapt(self, path: Path, scale: float = 1.0) -> None:
+        """Compute with the adapter in a GGUF file from now on. Its memory is the model's."""
+        adapter = library.llama_adapter_lora_init(self.model, str(path).encode())
+        assert adapter, f"llama.cpp does not load the adapter {path}"
+        one, scales = (ctypes.c_void_p * 1)(adapter), (ctypes.c_float * 1)(scale)
+        assert library.llama_set_adapters_lora(self.context, one, 1, scales) == 0
 
     def close(self) -> None:
         library.llama_free(self.context)

@@ -1,4 +1,4 @@
-"""Writing small GGUF files: metadata and vectors or matrices of float32, whole and at once."""
+"""Writing small GGUF files: metadata and tensors of float32, whole and at once."""
 
 import os
 import struct
@@ -11,12 +11,12 @@ from .error import CheckpointError, UnwritableError, shown
 from .gguf import DEFAULT_ALIGNMENT, MAGIC
 
 VERSION = 3
-UINT32, STRING = 4, 8  # types of metadata values
+UINT32, FLOAT32, STRING = 4, 6, 8  # types of metadata values
 F32 = 0  # enum ggml_type
 
 
-def gguf_bytes(metadata: Mapping[str, str | int], tensors: Mapping[str, np.ndarray]) -> bytes:
-    """A GGUF file, version 3, of float32 tensors; whole numbers of the metadata are written as uint32.
+def gguf_bytes(metadata: Mapping[str, str | int | float], tensors: Mapping[str, np.ndarray]) -> bytes:
+    """A GGUF file, version 3, of float32 tensors. Metadata: text, integers (as uint32), and floats (as float32).
 
     Raises CheckpointError for tensors of another type, and for numbers that no uint32 can hold.
     """
@@ -24,6 +24,8 @@ def gguf_bytes(metadata: Mapping[str, str | int], tensors: Mapping[str, np.ndarr
     for key, value in metadata.items():
         if isinstance(value, str):
             parts += [text(key), struct.pack("<I", STRING), text(value)]
+        elif isinstance(value, float):
+            parts += [text(key), struct.pack("<If", FLOAT32, value)]
         elif 0 <= value < 1 << 32:
             parts += [text(key), struct.pack("<II", UINT32, value)]
         else:
@@ -40,7 +42,7 @@ def gguf_bytes(metadata: Mapping[str, str | int], tensors: Mapping[str, np.ndarr
     return b"".join([padded(b"".join(parts)), *data])
 
 
-def write_gguf(path: Path, metadata: Mapping[str, str | int], tensors: Mapping[str, np.ndarray]) -> None:
+def write_gguf(path: Path, metadata: Mapping[str, str | int | float], tensors: Mapping[str, np.ndarray]) -> None:
     """Write `gguf_bytes` to `path`, whole or not at all. Raises what that raises, and UnwritableError."""
     written = gguf_bytes(metadata, tensors)
     partial = path.with_name(path.name + ".partial")

@@ -19,6 +19,17 @@ IDS = np.random.default_rng(5).integers(0, 64, 24)
 
 
 @pytest.fixture(scope="session")
+def goldens():
+    return GOLDENS
+
+
+@pytest.fixture(scope="session")
+def ids():
+    """What `ours` and `theirs` compute."""
+    return IDS
+
+
+@pytest.fixture(scope="session")
 def make_adapter():
     """make_adapter(files, ranks, scales=…): one that adds to every weight that may carry one."""
     spec = importlib.util.spec_from_file_location("adapters", TESTS / "packed" / "adapters" / "conftest.py")

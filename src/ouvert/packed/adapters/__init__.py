@@ -1,8 +1,21 @@
-"""Adapters in the files of other programs: PEFT's folders. Part of `packed`; docs/formats/adapter.md."""
+"""Adapters in the files of other programs, PEFT and llama.cpp. Part of `packed`; docs/formats/adapter.md."""
 
 from ouvert.packed.adapters.error import AdapterError
+from ouvert.packed.adapters.gguf_files import open_gguf_adapter, read_gguf_adapter, write_gguf_adapter
 from ouvert.packed.adapters.peft_experts import LAYOUTS, ExpertLayout
 from ouvert.packed.adapters.peft_reading import Found, open_peft, read_peft
 from ouvert.packed.adapters.peft_writing import Recognised, write_peft
 
-__all__ = ["LAYOUTS", "AdapterError", "ExpertLayout", "Found", "Recognised", "open_peft", "read_peft", "write_peft"]
+__all__ = [
+    "LAYOUTS",
+    "AdapterError",
+    "ExpertLayout",
+    "Found",
+    "Recognised",
+    "open_gguf_adapter",
+    "open_peft",
+    "read_gguf_adapter",
+    "read_peft",
+    "write_gguf_adapter",
+    "write_peft",
+]
