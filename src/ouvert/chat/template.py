@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from ouvert.chat.answer import CLOSE_THINKING, OPEN_THINKING, AnswerParser
@@ -19,7 +19,16 @@ from ouvert.chat.owned_text import OwnedFloat, OwnedInt, OwnedText, plain, whole
 from ouvert.chat.renderer import Renderer
 from ouvert.chat.sandbox import DateFormatter, TemplateError
 from ouvert.chat.spans import Owner, pieces_of, token_spans
-from ouvert.chat.template_answer import SAID, AnswerText, Past, shown_answer, with_thought, written_answer
+from ouvert.chat.template_answer import (
+    SAID,
+    AnswerText,
+    Past,
+    Place,
+    following_stop,
+    shown_answer,
+    with_thought,
+    written_answer,
+)
 from ouvert.chat.template_outline import template_outline
 from ouvert.chat.tool_syntax import as_object, syntax_of
 from ouvert.chat.written import own
@@ -196,23 +205,18 @@ class TemplateFormat:
             why = "the prompt ends them at once" if self._thinks else "this model's chat template has no place for any"
             raise ChatError(f"writing an answer: the message has thoughts, and {why}. Leave them out.")
         prompt, _ = self._written(conversation)
+        place = Place(rendered.ids, list(self._control.parts(prompt)))
         shown = self._shown_answer(conversation, prompt, message, thinking=rendered.thinking)
-        before = list(self._control.parts(prompt))
-        return written_answer(shown, rendered.ids, before, self._control, self._tokenizer)
+        closing = partial(self._closing, conversation, message)
+        return written_answer(shown, place, self._control, self._tokenizer, closing)
 
     def _shown_answer(
         self, conversation: Conversation, prompt: OwnedText, message: Message, *, thinking: bool
     ) -> AnswerText:
         """As the template shows the message, or by its words alone where it shows it in no way that could be an answer
         to the prompt. Raises ChatError for calls that are shown so."""
-        index = len(conversation.messages)
-        answered = replace(conversation, messages=(*conversation.messages, message))
         with nullcontext() if message.tool_calls else suppress(ChatError):
-            text, supply = self._written(answered, asks=False)
-            mine = [(n, owner) for n, owner in enumerate(supply.owners, 1) if owner.message == index]
-            thoughts = frozenset(n for n, owner in mine if owner.channel == "analysis")
-            past = Past(text, thoughts, frozenset(n for n, _ in mine) - thoughts)
-            blotted = self._control.blotted
+            past, blotted = self._past(conversation, message), self._control.blotted
             if found := shown_answer(prompt, past, message.reasoning, thinking=thinking, blotted=blotted):
                 return found
         if message.tool_calls:
@@ -222,6 +226,25 @@ class TemplateFormat:
                 "template."
             )
         return with_thought(whole(message.content, SAID), message.reasoning, thinking=thinking)
+
+    def _past(self, conversation: Conversation, message: Message, *following: Message) -> Past:
+        """The conversation as it is shown once the message is part of it. Raises ChatError as `render` does."""
+        index = len(conversation.messages)
+        messages = (*conversation.messages, message, *following)
+        text, supply = self._written(replace(conversation, messages=messages), asks=False)
+        mine = [(n, owner) for n, owner in enumerate(supply.owners, 1) if owner.message == index]
+        thoughts = frozenset(n for n, owner in mine if owner.channel == "analysis")
+        return Past(text, thoughts, frozenset(n for n, _ in mine) - thoughts)
+
+    def _closing(self, conversation: Conversation, message: Message) -> int | None:
+        """The token that ends an answer because it begins the next turn, if there is one."""
+        results = [
+            Message(role="tool", content="r", tool_call_id=each.id, name=each.name) for each in message.tool_calls
+        ]
+        with suppress(ChatError):
+            past = self._past(conversation, message, *(results or [Message(role="user", content="u")]))
+            return following_stop(past, self._control, self.stop_ids)
+        return None
 
     def parser(self, rendered: Rendered) -> AnswerParser:
         return AnswerParser(self._tokenizer, rendered, thinks=self._thinks, syntax=self._syntax)

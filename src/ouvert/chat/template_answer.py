@@ -6,7 +6,7 @@ the past shows nothing, the answer is put together as the model would write it.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -47,29 +47,23 @@ class Past:
 
     def first(self, owners: frozenset[int]) -> int | None:
         """Where the first text of one of these owners begins."""
-        at = 0
-        for length, owner in self.text.runs:
-            if owner in owners:
-                return at
-            at += length
-        return None
+        return next((start for start, _, owner in located(self.text) if owner in owners), None)
 
     def end(self, owners: frozenset[int]) -> int:
         """Where the last text of these owners ends."""
-        at = end = 0
-        for length, owner in self.text.runs:
-            at += length
-            end = at if owner in owners else end
-        return end
+        return max((start + length for start, length, owner in located(self.text) if owner in owners), default=0)
 
 
 def shown_answer(
     prompt: OwnedText, past: Past, reasoning: str | None, *, thinking: bool, blotted: Callable[[OwnedText], str]
 ) -> AnswerText | None:
-    """The answer as the past shows it, with what follows it there. None where the past is not the prompt's.
+    """The answer as the past shows it, with what follows it there. None where the past is not the prompt's, or leaves
+    out what the answer says.
 
     `thinking`: the prompt ends inside a thought. `blotted` is `OwnControl.blotted`.
     """
+    if past.first(past.words) is None:
+        return None
     begins = past.first(past.thoughts | past.words)
     shared = shared_length(prompt, past.text, begins)
     supplied = plain(prompt)[shared:]
@@ -119,11 +113,7 @@ def shared_length(prompt: OwnedText, past: OwnedText, most: int | None) -> int:
 
 def supplied_end(prompt: OwnedText) -> int:
     """Where the last text from outside ends: behind it stands what the template writes of the answer."""
-    at = end = 0
-    for length, owner in prompt.runs:
-        at += length
-        end = end if owner == TEMPLATE else at
-    return end
+    return max((start + length for start, length, owner in located(prompt) if owner != TEMPLATE), default=0)
 
 
 def thought_end(past: Past, blotted: Callable[[OwnedText], str]) -> int:
@@ -133,13 +123,21 @@ def thought_end(past: Past, blotted: Callable[[OwnedText], str]) -> int:
     return mark.end() if mark else last
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an answer stands: behind the ids of a `prompt`, whose parts are `before`."""
+
+    prompt: Sequence[int]
+    before: Sequence[Part]
+
+
 def written_answer(
-    shown: AnswerText, prompt: Sequence[int], before: Sequence[Part], control: OwnControl, tokenizer: "Tokenizer"
+    shown: AnswerText, place: Place, control: OwnControl, tokenizer: "Tokenizer", closing: Callable[[], int | None]
 ) -> WrittenAnswer:
-    """The tokens of an answer behind a `prompt` whose parts are `before`, to the first at which the engine stops.
-    Raises ChatError where the vocabulary has none."""
+    """The tokens of an answer, to the first at which the engine stops. `closing` is asked for that where the template
+    writes none behind an answer. Raises ChatError where the vocabulary has none."""
     parts = to_the_stop(list(control.parts(shown.text)), tokenizer.end_ids)
-    ids = answer_ids([part.content for part in parts], prompt, before, tokenizer)
+    ids = answer_ids([part.content for part in parts], place, tokenizer)
     length = parts[-1].stop if parts else 0
     thinks = min(shown.thought, length)
     owners = (Owner(0, "analysis", "chosen"), Owner(0, "final", "chosen"))
@@ -148,7 +146,8 @@ def written_answer(
     spans = token_spans(shown.text.cut(0, length), pieces, parts, ids, tokenizer.token_bytes) if parts else ()
     thought = next((span.stop for span in spans if span.channel == "analysis"), 0)
     if not ids or ids[-1] not in tokenizer.end_ids:
-        ids.append(closing(tokenizer))
+        following = closing()
+        ids.append(usual_end(tokenizer) if following is None else following)
     return WrittenAnswer(tuple(ids), thought)
 
 
@@ -165,21 +164,36 @@ def to_the_stop(parts: Sequence[Part], stops: frozenset[int]) -> list[Part]:
     return found
 
 
-def answer_ids(
-    answer: Sequence[str | int], prompt: Sequence[int], before: Sequence[Part], tokenizer: "Tokenizer"
-) -> list[int]:
+def following_stop(past: Past, control: OwnControl, stops: frozenset[int]) -> int | None:
+    """The token that stands behind an answer where the conversation goes on, if the engine stops at it: some templates
+    end an answer with the mark of who speaks next (GLM)."""
+    end = past.end(past.words)
+    length = next((length for start, length, owner in located(past.text) if start >= end and owner == TEMPLATE), 0)
+    parts = control.parts(past.text.cut(end, end + length))
+    return next((part.content for part in parts if isinstance(part.content, int) and part.content in stops), None)
+
+
+def located(text: OwnedText) -> Iterator[tuple[int, int, int]]:
+    """(start, length, owner) of each run."""
+    at = 0
+    for length, owner in text.runs:
+        yield at, length, owner
+        at += length
+
+
+def answer_ids(answer: Sequence[str | int], place: Place, tokenizer: "Tokenizer") -> list[int]:
     """The ids of an answer's parts where they continue a prompt: as one text with it, unless the tokenizer would then
     make one token of the end of the prompt and the beginning of the answer."""
-    together = tokenizer.encode_parts([*(part.content for part in before), *answer])
-    if together[: len(prompt)] == list(prompt):
-        return together[len(prompt) :]
+    together = tokenizer.encode_parts([*(part.content for part in place.before), *answer])
+    if together[: len(place.prompt)] == list(place.prompt):
+        return together[len(place.prompt) :]
     first = answer[0]
     if tokenizer.space_prefix == "every piece" and isinstance(first, str):
         answer = [first.removeprefix(" "), *answer[1:]]
     return tokenizer.encode_parts([0, *answer])[1:]  # behind something: no text's beginning
 
 
-def closing(tokenizer: "Tokenizer") -> int:
+def usual_end(tokenizer: "Tokenizer") -> int:
     """The token that ends an answer whose template writes none."""
     if tokenizer.eos in tokenizer.end_ids and tokenizer.eos is not None:
         return tokenizer.eos
