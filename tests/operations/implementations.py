@@ -1,4 +1,4 @@
-"""Who computes the operations of a graph: NumPy in two precisions, and C++ with every instruction set.
+"""Who computes the operations of a graph: NumPy and PyTorch in two precisions, and C++ with every instruction set.
 
 Another implementation is another class with these methods, in `IMPLEMENTATIONS`. The tests beside this file hold it to
 the slow loops and to the goldens of every family, and want a row of it in `LACKING` (test_operations.py).
@@ -8,10 +8,12 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+import torch
 
 from ouvert import arithmetic, kernels, packed
 from ouvert.kernels.linear import available_instruction_sets
 from ouvert.models import Parameter
+from ouvert.tuning import TorchOps, TuningError, pasts_of
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -91,6 +93,42 @@ class InCpp:
         return found
 
 
+class InTorch:
+    """tuning.TorchOps with tensors for weights, so that there are gradients by them too."""
+
+    refusal = TuningError
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        self.name, self.rounding = f"torch {dtype}".replace("torch.", ""), torch.finfo(dtype).eps / 2
+        self.dtype, self.place = dtype, TorchOps(dtype).place
+
+    def run(self, graph: Graph, ids: Array, pieces: Sequence[int], watch: Sequence[str] = ()) -> Found:
+        tap = TensorRecorder(*watch)
+        with torch.no_grad():
+            rows = self._rows(graph, ids, pieces, tap)
+        return Found(np.concatenate([each.flatten(1).numpy() for each in rows]), tap.values())
+
+    def gradients(
+        self, graph_of: Callable[[dict[str, Any]], Graph], parameters: dict[str, Parameter], ids: Array, weights: Array
+    ) -> dict[str, Array]:
+        placed = {name: self.place(parameter).requires_grad_() for name, parameter in parameters.items()}
+        (rows,) = self._rows(graph_of(placed), ids, [len(ids)], arithmetic.Tap())
+        total = (rows.flatten(1) * torch.from_numpy(weights).to(self.dtype)).sum()
+        found = torch.autograd.grad(total, list(placed.values()), allow_unused=True, materialize_grads=True)
+        return {name: each.numpy() for name, each in zip(placed, found, strict=True)}
+
+    def _rows(self, graph: Graph, ids: Array, pieces: Sequence[int], tap: Any) -> list[torch.Tensor]:
+        ops, pasts = TorchOps(self.dtype), pasts_of(graph.memories)
+        return [graph.forward(ops.begin([piece], [pasts]), ops, tap) for piece in cut(ids, pieces)]
+
+
+class TensorRecorder(arithmetic.Recorder):
+    def __call__(self, name: str, value: Any) -> Any:
+        if self.wants(name):
+            self.seen[self.scope + name] = value.numpy().copy()
+        return value
+
+
 def cut(ids: Array, pieces: Sequence[int]) -> list[Array]:
     assert sum(pieces) == len(ids)
     return np.split(ids, np.cumsum(pieces)[:-1])
@@ -98,4 +136,5 @@ def cut(ids: Array, pieces: Sequence[int]) -> list[Array]:
 
 NUMPY = [InNumPy(np.float32), InNumPy(np.float64)]
 CPP = [InCpp(name) for name in available_instruction_sets()]
-IMPLEMENTATIONS: list[Implementation] = [*NUMPY, *CPP]
+TORCH = [InTorch(torch.float32), InTorch(torch.float64)]
+IMPLEMENTATIONS: list[Implementation] = [*NUMPY, *CPP, *TORCH]

@@ -14,7 +14,7 @@ def linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
 
 
 def rms_norm(x: Array, weight: Array, eps: float) -> Array:
-    return np.array([row / math.sqrt(sum(row * row) / len(row) + eps) * weight for row in x])
+    return np.array([row / math.sqrt(math.fsum(row * row) / len(row) + eps) * weight for row in x])
 
 
 def rms_norm_of_groups(x: Array, weight: Array, eps: float, groups: int) -> Array:

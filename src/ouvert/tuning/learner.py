@@ -45,13 +45,18 @@ class Learner(Protocol):
     def adapter(self) -> Adapter:
         """The adapter as it is now: a copy. Raises nothing."""
 
-    def log_probabilities(self, sequences: Sequence[Array], *, adapted: bool = True) -> list[Array]:
+    def log_probabilities(
+        self, sequences: Sequence[Array], *, adapted: bool = True, wanted: Sequence[Array] | None = None
+    ) -> list[Array]:
         """float64 (tokens,) of each sequence of ids, int32 (tokens,), as the server gives them, bit for bit. Without
-        `adapted`, those of the bare model. Raises ValueError for what is no sequence of this model's ids."""
+        `adapted`, those of the bare model. `wanted`: of each sequence (tokens,), not 0 where anybody looks at the
+        log-probability of that token; the others are 0, and cost nothing at the head. Left out, all are wanted. Raises
+        ValueError for what is no sequence of this model's ids."""
 
-    def learn(self, sequences: Sequence[Array], loss: LossOf) -> Loss:
+    def learn(self, sequences: Sequence[Array], loss: LossOf, *, wanted: Sequence[Array] | None = None) -> Loss:
         """Compute the sequences, ask `loss`, and add the gradients to those of the parameters. What is in one call is
-        computed together: several sequences side by side, never one seeing another.
+        computed together: several sequences side by side, never one seeing another. `wanted` as `log_probabilities` has
+        it: the loss gets 0 for the other tokens, and gives 0 for them.
 
         Raises ValueError as `log_probabilities` does, and for gradients that do not fit the sequences.
         """

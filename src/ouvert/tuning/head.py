@@ -1,0 +1,101 @@
+"""The end of a model, by itself: from rows of the residual stream to log-probabilities, and how these change with them.
+
+The last norm and the output matrix as they are served, so many rows at a time that the logits are never kept.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+
+from ouvert import kernels
+from ouvert.arithmetic import sampling
+from ouvert.kernels import sampling as native_sampling
+from ouvert.models import Model
+from ouvert.tuning.operations import TorchOps
+from ouvert.tuning.products import PackedProduct
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+ROWS = 128  # whose logits are there at once
+
+
+class Head:
+    """The last norm and the output matrix of a model. Close it when it is no longer needed.
+
+    Not for use from several threads at once. Making one raises what tracing raises.
+    """
+
+    def __init__(self, model: Model, *, threads: int, exact: bool) -> None:
+        parameters = model.parameters
+        self._matrix: kernels.Packed = parameters.unembedding
+        self._norm, self._eps = parameters.norm, float(model.config.rms_norm_eps)
+        self._product = PackedProduct(self._matrix, kernels.Products(threads), exact)
+        self._ops = TorchOps()
+        width = self._matrix.columns
+        self._stream = np.zeros((ROWS, width), np.float32)
+        packed, _ = kernels.pack("F32", self._bytes(), ROWS, width)
+        self._table = kernels.Packed("F32", ROWS, width, packed)
+        tracer = kernels.Tracer(exact=exact)
+        batch = tracer.begin(())
+        x = tracer.select(tracer.embed(batch.ids, self._table), batch.wanted)
+        x = tracer.rms_norm(x, self._norm, self._eps)
+        self._program = tracer.finish(tracer.linear(x, self._matrix), threads=threads)
+
+    def log_probabilities(self, stream: Array, tokens: Array) -> Array:
+        """float64 (rows,): that of the token that followed each row (rows, hidden) of the last layer's stream."""
+        found = [found for found, _ in self._scored(stream, tokens)]
+        return np.concatenate(found) if found else np.empty(0)
+
+    def with_directions(self, stream: Array, tokens: Array) -> tuple[Array, torch.Tensor]:
+        """The same, and float32 (rows, hidden): the derivative of each by the row after the last norm.
+
+        It is the token's row of the output matrix, less what the model expected of all of them.
+        """
+        scores, directions = [], [torch.empty(0, self._stream.shape[1])]
+        start = 0
+        for found, logits in self._scored(stream, tokens):
+            followed = torch.from_numpy(tokens[start : start + len(found)].astype(np.int64))[:, None]
+            rows = torch.from_numpy(logits)
+            at_token = rows.gather(1, followed)
+            expected = (rows - (at_token - torch.from_numpy(found)[:, None].float())).exp_().neg_()
+            expected.scatter_add_(1, followed, torch.ones(len(found), 1))
+            directions.append(self._product.transposed(expected))
+            scores.append(found)
+            start += len(found)
+        return (np.concatenate(scores) if scores else np.empty(0)), torch.cat(directions)
+
+    def gradient(self, stream: Array, directions: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+        """float32 (rows, hidden): how sum(weights · log-probabilities) changes with the rows of the stream."""
+        x = torch.from_numpy(stream).requires_grad_()
+        normed = self._ops.rms_norm(x, self._norm, self._eps)
+        (found,) = torch.autograd.grad(normed, x, weights[:, None] * directions)
+        return found
+
+    def close(self) -> None:
+        """Let go of its threads. Raises nothing."""
+        self._program.close()
+
+    def _scored(self, stream: Array, tokens: Array) -> Iterator[tuple[Array, Array]]:
+        """(log-probabilities, logits) of ROWS rows after the other."""
+        for start in range(0, len(stream), ROWS):
+            part = stream[start : start + ROWS]
+            self._stream[: len(part)] = part
+            kernels.pack("F32", self._bytes(), ROWS, self._table.columns, out=self._table.data)
+            sequence = self._program.new_sequence(ROWS)
+            logits = self._program.step([(sequence, np.arange(len(part), dtype=np.int32))], "all")
+            sequence.close()
+            yield log_probabilities(logits, tokens[start : start + ROWS]), logits
+
+    def _bytes(self) -> Array:
+        return self._stream.view(np.uint8).ravel()
+
+
+def log_probabilities(logits: Array, tokens: Array) -> Array:
+    """Of one token after each row of logits, float64: by the same steps as the engine's, so with the same bits."""
+    outcomes, _ = native_sampling.report(logits, np.zeros(len(logits), np.int64))
+    totals = np.array([sampling.log_of_total(total) for total in outcomes["total"].tolist()])
+    chosen = np.take_along_axis(logits, tokens[:, None].astype(np.int64), 1)[:, 0].astype(np.float64)
+    found: Array = (chosen - outcomes["largest"]) - totals
+    return found

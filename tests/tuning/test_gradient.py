@@ -1,0 +1,88 @@
+"""The learner: what gradients must be whatever the order of work, and that something is learnt."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ouvert import tuning
+from ouvert.tuning.products import DenseProduct, frozen_linear
+from ouvert.tuning.recipe import AdapterShape
+
+GOLDENS = Path(__file__).parents[1] / "goldens" / "models"
+LLAMA = GOLDENS / "llama" / "model.gguf"
+SHAPE = AdapterShape(rank=4, alpha=8, experts="all", expert_rank=2)
+LENGTHS = (5, 19, 2, 11, 30, 7)
+
+
+def sequences_of(base, lengths=LENGTHS):
+    random = np.random.default_rng(3)
+    return [random.integers(0, base.model.config.vocab_size, length, dtype=np.int32) for length in lengths]
+
+
+def mean_of(sequences):
+    """The mean negative log-probability of all tokens but the first."""
+    count = sum(len(ids) - 1 for ids in sequences)
+
+    def loss(found):
+        gradients = [np.full(len(ids), -1 / count, np.float32) for ids in sequences]
+        for each in gradients:
+            each[0] = 0
+        return tuning.Loss(-sum(float(each.sum()) for each in found) / count, gradients)
+
+    return loss
+
+
+def begun(base, seed=20):
+    """An adapter whose every number counts: b is not zero."""
+    adapter = tuning.new_adapter(base.model, SHAPE, seed)
+    random = np.random.default_rng(seed)
+    for pair in adapter.pairs.values():
+        pair.b[:] = random.normal(0, 0.1, pair.b.shape)
+    return adapter
+
+
+def gradients_of(path, sequences_in_calls=None, *, threads=2, **how):
+    base = tuning.open_base(path, threads=threads)
+    learner = tuning.GradientLearner(base, begun(base), **how)
+    sequences = sequences_of(base)
+    for some in sequences_in_calls or [range(len(sequences))]:
+        learner.learn([sequences[n] for n in some], mean_of(sequences))
+    found = {name: each.grad.numpy().copy() for name, each in learner.parameters.items() if each.grad is not None}
+    learner.close()
+    base.close()
+    return found
+
+
+def test_a_product_with_its_adapter_has_the_slope_that_torch_measures():
+    random = torch.Generator().manual_seed(0)
+    x, a, b, weight, bias = (
+        torch.randn(shape, generator=random, dtype=torch.float64) for shape in ((3, 7), (2, 7), (5, 2), (5, 7), (5,))
+    )
+    product = DenseProduct(weight)
+    for each in (x, a, b):
+        each.requires_grad_()
+    assert torch.autograd.gradcheck(lambda *given: frozen_linear(given[0], product, bias, (*given[1:], 0.7)), (x, a, b))
+    assert torch.autograd.gradcheck(lambda x: frozen_linear(x, product), (x,))
+
+
+@pytest.mark.parametrize("threads", [2, 3])
+def test_gradients_are_the_same_bits_for_any_number_of_threads(threads):
+    alone, beside = gradients_of(LLAMA, threads=1), gradients_of(LLAMA, threads=threads)
+    assert alone.keys() == beside.keys()
+    assert all(np.array_equal(alone[name], beside[name]) for name in alone)
+
+
+def test_it_learns():
+    base = tuning.open_base(LLAMA, threads=2)
+    learner = tuning.GradientLearner(base, tuning.new_adapter(base.model, SHAPE, 20))
+    sequences = sequences_of(base)
+    optimiser = torch.optim.AdamW(learner.parameters.values(), lr=0.02)
+    losses = []
+    for _ in range(12):
+        optimiser.zero_grad()
+        losses.append(learner.learn(sequences, mean_of(sequences)).value)
+        optimiser.step()
+    assert losses[-1] < losses[0] - 0.5
+    assert not learner.adapter.changes_nothing
