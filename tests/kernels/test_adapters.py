@@ -1,5 +1,7 @@
 """Adapters of sequences in native programs: what they add, and that they change nothing else by a single bit."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from tests.models.conftest import golden_called
@@ -9,7 +11,7 @@ from ouvert.arithmetic import LowRank
 from ouvert.kernels.adapters import narrowest
 from ouvert.weights import open_checkpoint
 
-FAMILIES = ["llama", "qwen2", "qwen3"]
+FAMILIES = [family.name for family in models.FAMILIES if not family.name.startswith("mamba")]
 SETS = [name for name in ("plain", "avx2", "avx512") if name in ("plain", kernels.instruction_set()) or name == "avx2"]
 IDS = np.array([n % 61 for n in range(90)], np.int32)
 OTHERS = np.array([n * 7 % 61 for n in range(40)], np.int32)
@@ -30,11 +32,20 @@ def pairs_of(model, seed, rank=3, only=None):
     rng = np.random.default_rng(seed)
     found = {}
     for name, weight in model.adaptable.items():
-        a = rng.standard_normal((rank, weight.columns)) / np.sqrt(weight.columns)
-        b = rng.standard_normal((weight.rows, rank)) / (8 * rank)
+        experts = tuple(e for e in range(weight.experts) if (e + seed) % 3) if holds_experts(name, model) else None
+        many = () if experts is None else (len(experts),)
+        a = rng.standard_normal((*many, rank, weight.columns)) / np.sqrt(weight.columns)
+        b = rng.standard_normal((*many, weight.rows, rank)) / (8 * rank)
         if only is None or name in only:
-            found[name] = LowRank(np.float32(a), np.float32(b), 1.5)
+            found[name] = LowRank(np.float32(a), np.float32(b), 1.5, experts)
     return found
+
+
+def holds_experts(name, model):
+    """Whether a weight is that of all experts of its layer."""
+    parts = name.split(".")
+    experts = getattr(model.parameters.layers[int(parts[1])], "experts", None)
+    return experts is not None and getattr(experts, parts[-1], None) is model.adaptable[name]
 
 
 def stepped(program, adapters, ids=IDS, beside=(), cuts=(), wanted="all"):
@@ -117,10 +128,14 @@ def test_a_whole_model_computes_what_its_merged_weights_would(family):
     np.testing.assert_allclose(found, expected, rtol=2e-3, atol=2e-4)
 
 
-@pytest.mark.parametrize("mistake", ["scale forgotten", "b of the wrong rows", "neighbour's adapter"])
+@pytest.mark.parametrize("mistake", ["scale forgotten", "b of the wrong rows", "b untransposed", "neighbour's adapter"])
 def test_a_planted_mistake_is_noticed(family, mistake):
     expected, found = merged_and_adapted(family, mistake)
     assert np.abs(found - expected).max() > 0.05
+
+
+def one_merged(weight, pair):
+    return (weight + pair.scale * (pair.b.astype(np.float64) @ pair.a)).astype(np.float32)
 
 
 def merged_and_adapted(family, mistake=None):
@@ -130,14 +145,21 @@ def merged_and_adapted(family, mistake=None):
 
     def merged(name, weight):
         pair = pairs[name]
-        return (weight + pair.scale * (pair.b.astype(np.float64) @ pair.a)).astype(np.float32)
+        if pair.experts is None:
+            return one_merged(weight, pair)
+        each = (pair.of_expert(e) for e in range(len(weight)))
+        return [weight[e] if one is None else one_merged(weight[e], one) for e, one in enumerate(each)]
 
     readable = models.carrying(placed(family, ops), merged)
     batch = ops.begin([(ops.new_cache(readable.memories), IDS)], "all")
     if mistake == "scale forgotten":
-        pairs = {name: LowRank(pair.a, pair.b, 1.0) for name, pair in pairs.items()}
+        pairs = {name: replace(pair, scale=1.0) for name, pair in pairs.items()}
     elif mistake == "b of the wrong rows":
-        pairs = {name: LowRank(pair.a, np.roll(pair.b, 1, axis=0), pair.scale) for name, pair in pairs.items()}
+        pairs = {name: replace(pair, b=np.roll(pair.b, 1, axis=-2)) for name, pair in pairs.items()}
+    elif mistake == "b untransposed":  # the same numbers, read as if columns came first
+        pairs = {
+            name: replace(pair, b=pair.b.swapaxes(-1, -2).reshape(pair.b.shape).copy()) for name, pair in pairs.items()
+        }
     elif mistake == "neighbour's adapter":
         pairs = pairs_of(model, 2)
     programs = kernels.Programs(model, threads=2, exact=True, cache="f32")
@@ -178,12 +200,14 @@ def test_an_adapted_answer_has_the_same_bits_however_its_steps_are_shared_and_cu
 
 def test_the_order_of_several_adapters_is_that_of_the_sequence_and_each_of_them_adds(family):
     model = placed(family, packed.InMemory())
-    programs = kernels.Programs(model, threads=2, exact=True)
+    programs = kernels.Programs(model, threads=2, exact=True, cache="f32")
     roomy = programs.sibling(adapted=model.adaptable)
-    pairs, others = pairs_of(model, 1), pairs_of(model, 2)
+    pairs, others = pairs_of(model, 1), pairs_of(model, 4)  # of the same experts
     both = {
-        name: LowRank(
-            np.concatenate([pairs[name].a, others[name].a]), np.concatenate([pairs[name].b, others[name].b], 1), 1.5
+        name: replace(
+            pairs[name],
+            a=np.concatenate([pairs[name].a, others[name].a], -2),
+            b=np.concatenate([pairs[name].b, others[name].b], -1),
         )
         for name in pairs
     }
@@ -240,7 +264,11 @@ def test_numbers_that_16_bits_hold_take_16_bits_and_add_the_same(family):
         )
         assert narrowest(sample) == layout
     pairs = {
-        name: LowRank(*((m.view(np.uint32) & np.uint32(0xFFFF0000)).view(np.float32) for m in (pair.a, pair.b)), 1.5)
+        name: replace(
+            pair,
+            a=(pair.a.view(np.uint32) & np.uint32(0xFFFF0000)).view(np.float32),
+            b=(pair.b.view(np.uint32) & np.uint32(0xFFFF0000)).view(np.float32),
+        )
         for name, pair in pairs_of(model, 1).items()
     }
     found = stepped(roomy, (kernels.Adapters(pairs),))
@@ -266,5 +294,11 @@ def test_what_does_not_fit_is_refused_by_name():
         stepped(some, (kernels.Adapters({"layers.0.q": pairs["layers.0.down"]}),))
     with pytest.raises(kernels.TracingError, match=r"layers\.0\.router"):
         programs.sibling(adapted=["layers.0.router"])
+    experts = placed("mixtral", packed.InMemory())
+    roomy = kernels.Programs(experts, threads=1).sibling(adapted=experts.adaptable)
+    pair = pairs_of(experts, 1)["layers.0.gate"]
+    for wrong in (replace(pair, experts=(*pair.experts[:-1], 99)), pair.of_expert(pair.experts[0])):
+        with pytest.raises(ValueError, match=r"layers\.0\.gate: the addition is .*expected"):
+            stepped(roomy, (kernels.Adapters({"layers.0.gate": wrong}),))
     with pytest.raises(ValueError, match="float64"):
         kernels.Adapters({"layers.0.q": LowRank(np.zeros((1, 4)), np.zeros((4, 1)), 1.0)})

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from ouvert import kernels
+from ouvert.arithmetic import LowRank
 from ouvert.packed import PackedFile, open_model
 from ouvert.weights import CheckpointError, sha256_of
 from ouvert.weights.mapping import mapped_file
@@ -62,6 +63,44 @@ def test_experts_on_disk_change_no_bit(placed, settings):
     for expert_bytes in (NOTHING, SOME, ALL):
         for threads in (1, 3):
             assert computed(placed(expert_bytes), threads, **settings) == expected
+
+
+def test_adapters_of_experts_on_disk_change_no_bit(placed):
+    """Experts are computed in rounds, and what is added to them comes with each round."""
+
+    def adapted(one, threads):
+        names = one.model.adaptable
+        programs = kernels.Programs(one.model, threads=threads)
+        program, random = programs.sibling(adapted=names), np.random.default_rng(0)
+        sequences = [program.new_sequence(100) for _ in range(3)]
+        for seed, sequence in enumerate(sequences[:2]):
+            sequence.adapters = (kernels.Adapters({name: addition(each, seed) for name, each in names.items()}),)
+        work = [
+            (sequence, random.integers(0, 64, count).astype(np.int32))
+            for sequence, count in zip(sequences, (70, 1, 9), strict=True)
+        ]
+        rows = program.step(work, "all")
+        clean = programs.plain.step([(programs.plain.new_sequence(100), work[-1][1])], "all")
+        assert np.array_equal(clean, rows[-9:])
+        assert not np.array_equal(
+            programs.plain.step([(programs.plain.new_sequence(100), work[0][1])], "all"), rows[:70]
+        )
+        programs.close()
+        return rows.tobytes()
+
+    expected = adapted(placed(None), 2)
+    for expert_bytes in (NOTHING, SOME, ALL):
+        for threads in (1, 3):
+            assert adapted(placed(expert_bytes), threads) == expected
+
+
+def addition(weight, seed):
+    """To a weight, or to some of the experts that it holds."""
+    random = np.random.default_rng(seed)
+    experts = tuple(e for e in range(weight.experts) if (e + seed) % 3) if weight.experts > 1 else None
+    many = () if experts is None else (len(experts),)
+    a, b = random.standard_normal((*many, 3, weight.columns)), random.standard_normal((*many, weight.rows, 3))
+    return LowRank(np.float32(a), np.float32(b / 8), 0.5, experts)
 
 
 def test_a_cache_that_holds_all_reads_each_expert_once(placed):

@@ -5,7 +5,7 @@ Imports nothing of ours. Plain functions for single operations; `Ops` is the obj
 """
 
 from ouvert.arithmetic import sampling
-from ouvert.arithmetic.adapters import LowRank
+from ouvert.arithmetic.adapters import Carrier, LowRank
 from ouvert.arithmetic.attention import (
     AttentionRows,
     KeyValues,
@@ -30,6 +30,7 @@ __all__ = [
     "AttentionRows",
     "Batch",
     "Cache",
+    "Carrier",
     "Change",
     "ChangeOperation",
     "ChangingTap",

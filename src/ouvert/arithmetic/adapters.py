@@ -1,8 +1,11 @@
 """What an adapter adds to a product: a matrix of low rank (Hu et al., LoRA, arXiv:2106.09685)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
-from ouvert.arithmetic.dense import Array
+import numpy as np
+
+Array = np.ndarray[Any, np.dtype[Any]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,3 +49,43 @@ class LowRank:
     def shape(self) -> tuple[int, int]:
         """(out, in) of the weight that it is added to. Raises nothing."""
         return int(self.b.shape[-2]), int(self.a.shape[-1])
+
+    def of_expert(self, expert: int) -> "LowRank | None":
+        """The addition to one of the experts; None for one that is left alone. Raises nothing."""
+        if self.experts is None or expert not in self.experts:
+            return None
+        n = self.experts.index(expert)
+        return LowRank(self.a[n], self.b[n], self.scale)
+
+    def scaled(self, factor: float) -> "LowRank":
+        """The same addition times a factor. Raises nothing."""
+        return replace(self, scale=self.scale * factor)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Carrier:
+    """A weight with additions to its product, in their order: what `models.carrying` puts in a weight's place for
+    `linear` and `mix_experts`.
+
+    weight     (out, in), or what gives one for `weight[expert]`
+    additions  of its shape
+    """
+
+    weight: Any
+    additions: tuple[LowRank, ...]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The weight's. Raises nothing."""
+        return tuple(self.weight.shape)
+
+    def __getitem__(self, expert: int) -> "Carrier":
+        of = (addition.of_expert(expert) for addition in self.additions)
+        return Carrier(self.weight[expert], tuple(each for each in of if each is not None))
+
+    def added(self, x: Array, product: Array) -> Array:
+        """The weight's product of x (tokens, in), and its additions, in the type of x. Raises nothing."""
+        for each in self.additions:
+            low = (x @ each.a.T.astype(x.dtype, copy=False)) * x.dtype.type(each.scale)
+            product = product + low @ each.b.T.astype(x.dtype, copy=False)
+        return product

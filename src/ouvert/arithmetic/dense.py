@@ -4,6 +4,8 @@ from typing import Any
 
 import numpy as np
 
+from ouvert.arithmetic.adapters import Carrier
+
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
@@ -20,11 +22,14 @@ def embed(ids: Array, table: Array) -> Array:
     return np.asarray(table[ids])
 
 
-def linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
-    """x (tokens, in) times weight (out, in), transposed -> (tokens, out).
+def linear(x: Array, weight: Array | Carrier, bias: Array | None = None) -> Array:
+    """x (tokens, in) times weight (out, in), transposed -> (tokens, out). And what is added to the weight's product, if
+    it carries additions.
 
     Raises ValueError if x and weight differ in their columns.
     """
+    if isinstance(weight, Carrier):
+        return weight.added(x, linear(x, weight.weight, bias))
     if x.shape[-1] != weight.shape[-1]:
         raise ValueError(
             f"linear: x has {x.shape[-1]} columns, expected {weight.shape[-1]} as in weight {weight.shape}. "

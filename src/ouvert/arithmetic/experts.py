@@ -14,8 +14,8 @@ from ouvert.arithmetic.gates import clamped_swiglu, sigmoid, swiglu
 class Experts:
     """The feed-forward layers of all experts. Each weight is indexed by expert first: gate[e] is (inner, hidden).
 
-    Weights may be anything that gives a matrix for `weight[e]`; biases are (experts, out). With `limit` the gate is
-    gpt-oss's clamped SwiGLU, otherwise the plain one.
+    Weights may be anything that gives a matrix, or a `Carrier`, for `weight[e]`; biases are (experts, out). With
+    `limit` the gate is gpt-oss's clamped SwiGLU, otherwise the plain one.
     """
 
     gate: Any  # [e] -> (inner, hidden)

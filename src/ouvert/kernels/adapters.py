@@ -22,8 +22,9 @@ class Adapters:
         self.shapes = {name: (*pair.shape, pair.experts) for name, pair in pairs.items()}
         self.native = _native.Adapter()
         for name, pair in pairs.items():
-            nth = np.full(max(pair.experts, default=-1) + 1 if pair.experts is not None else 0, -1, np.int32)
-            nth[list(pair.experts or ())] = np.arange(len(pair.experts or ()))
+            experts = pair.experts or ()
+            nth = np.full(max(experts, default=-1) + 1, -1)  # by expert: which of the matrices
+            nth[list(experts)] = range(len(experts))
             self.native.add(name, packed(name, pair.a), packed(name, pair.b), pair.scale, nth.tolist())
 
     def check(self, adaptable: Mapping[str, WeightShape]) -> None:
@@ -36,7 +37,9 @@ class Adapters:
                     "Programs.sibling(adapted=...), with names of models.adaptable."
                 )
             fits = (weight.rows, weight.columns) == (rows, columns) and (experts is None) == (weight.experts is None)
-            if not fits or max(experts or (), default=-1) >= (weight.experts or 0) > 0:
+            if weight.experts is not None:
+                fits = fits and max(experts or (), default=-1) < weight.experts
+            if not fits:
                 of = "" if experts is None else f" for the experts {experts}"
                 raise ValueError(
                     f"adapting {name}: the addition is ({rows}, {columns}){of}, expected {tuple(weight)} "

@@ -44,7 +44,8 @@ def build(
     shares; `Programs` makes those. Raises LookupError for a name that never comes, and TracingError, by name, for what
     a program cannot do.
     """
-    if names := sorted(adapted):
+    names = sorted(adapted)
+    if names:
         weights = model.adaptable
         if unknown := [name for name in names if name not in weights]:
             raise TracingError(f"adapting {', '.join(unknown)}: this model has no such weight. models.adaptable")
@@ -52,6 +53,8 @@ def build(
     tap = Places(tracer, places, Watch(tracer, watch))
     logits = model.forward(tracer.begin(model.memories), tracer, tap)
     tap.check()
+    if never := [name for name in names if name not in tracer.adaptable]:
+        raise TracingError(f"adapting {', '.join(never)}: the graph multiplies nothing by it.")
     return tracer.finish(logits, threads=threads, instruction_set=instruction_set, beside=beside)
 
 

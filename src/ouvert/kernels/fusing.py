@@ -424,10 +424,11 @@ class Fusing:
         if isinstance(experts.gate, StoredExperts):
             self.mix_experts_of_file(op)
             return
+        names = op.given["names"]
         products = [
-            (self.matrix(experts.gate), experts.gate_bias),
-            (self.matrix(experts.up), experts.up_bias),
-            (self.matrix(experts.down), experts.down_bias),
+            (self.matrix(experts.gate), experts.gate_bias, names[0]),
+            (self.matrix(experts.up), experts.up_bias, names[1]),
+            (self.matrix(experts.down), experts.down_bias, names[2]),
         ]
         clamped = experts.limit is not None
         self.step(
@@ -444,11 +445,11 @@ class Fusing:
         buffers, native, exact, cache = self.expert_buffers, self.native, self.exact, experts.gate.cache
         self.holds.append(cache)
         products = [
-            (one.layout, one.rows, one.columns, one.offset, bias)
-            for one, bias in (
-                (experts.gate, experts.gate_bias),
-                (experts.up, experts.up_bias),
-                (experts.down, experts.down_bias),
+            (one.layout, one.rows, one.columns, one.offset, bias, name)
+            for one, bias, name in (
+                (experts.gate, experts.gate_bias, op.given["names"][0]),
+                (experts.up, experts.up_bias, op.given["names"][1]),
+                (experts.down, experts.down_bias, op.given["names"][2]),
             )
         ]
         clamped = experts.limit is not None

@@ -400,7 +400,8 @@ class Tracer:
                 f"mix_experts: gate, up and down are (experts, out, in) = {sizes} and x has {x.value.width} columns; "
                 "expected gate and up alike, down turned round, and x as wide as they are."
             )
-        return self._op("mix_experts", [x, chosen, expert_weights], hidden, x.value.rows, experts=experts)
+        names = [self._carrier(each, count) for each in (experts.gate, experts.up, experts.down)]
+        return self._op("mix_experts", [x, chosen, expert_weights], hidden, x.value.rows, experts=experts, names=names)
 
     # --- what graphs compute for a tap alone ---
 
@@ -439,11 +440,11 @@ class Tracer:
     ) -> Traced:
         return self._besides("ssd_scan", [xBC.value, dt.value], dt.value.width)
 
-    def _carrier(self, weight: Any) -> str:
+    def _carrier(self, weight: Any, experts: int | None = None) -> str:
         """The name of a weight that adapters may add to, else nothing."""
         name = self.carriers.get(id(weight), "")
         if name:
-            self.adaptable[name] = WeightShape(weight.rows, weight.columns, None)
+            self.adaptable[name] = WeightShape(weight.rows, weight.columns, experts)
         return name
 
     def _besides(self, kind: str, reads: list[Value], width: int) -> Traced:

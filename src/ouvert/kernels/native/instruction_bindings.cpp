@@ -197,28 +197,37 @@ void bind_experts(nb::class_<Program>& program) {
       .def("mix_experts",
            [](Program& p, const std::shared_ptr<ExpertBuffers>& buffers, Value x, Value chosen, Value expert_weights,
               Value out, Value each, std::int64_t experts, std::int64_t top_k,
-              const std::vector<std::tuple<Matrix*, nb::object>>& products, bool clamped, float alpha, float limit,
-              bool exact) {
+              const std::vector<std::tuple<Matrix*, nb::object, std::string>>& products, bool clamped, float alpha,
+              float limit, bool exact) {
              std::vector<ExpertProduct> three;
-             for (const auto& [weights, bias] : products) three.push_back({*weights, copied(bias)});
+             ExpertNames names;
+             for (const auto& [weights, bias, name] : products) {
+               names.at(three.size()) = name;
+               three.push_back({*weights, copied(bias)});
+             }
              add_mixture(p, x, chosen, expert_weights, {out, each}, top_k,
-                         {experts, three.at(0), three.at(1), three.at(2), Gate{clamped, alpha, limit}}, exact, buffers);
+                         {experts, three.at(0), three.at(1), three.at(2), Gate{clamped, alpha, limit}, nullptr, 0, names},
+                         exact, buffers);
            })
       .def("mix_experts_of_file",
            [](Program& p, const std::shared_ptr<ExpertBuffers>& buffers, const std::shared_ptr<ExpertCache>& cache,
               Value x, Value chosen, Value expert_weights, Value out, Value each, std::int64_t experts,
-              std::int64_t top_k, const std::vector<std::tuple<std::string, std::int64_t, std::int64_t, std::int64_t, nb::object>>& products,
+              std::int64_t top_k,
+              const std::vector<
+                  std::tuple<std::string, std::int64_t, std::int64_t, std::int64_t, nb::object, std::string>>& products,
               bool clamped, float alpha, float limit, bool exact) {
              std::vector<ExpertProduct> three;
+             ExpertNames names;
              ExpertCache::Layer layer{experts, {}};
-             for (const auto& [layout, rows, columns, offset, bias] : products) {
+             for (const auto& [layout, rows, columns, offset, bias, name] : products) {
+               names.at(three.size()) = name;
                const Matrix weights{layout_named(layout), rows, columns, nullptr};
                layer.matrices[three.size()] = {offset, packed_bytes(weights.layout, rows, columns)};
                three.push_back({weights, copied(bias)});
              }
              add_mixture(p, x, chosen, expert_weights, {out, each}, top_k,
                          {experts, three.at(0), three.at(1), three.at(2), Gate{clamped, alpha, limit}, cache,
-                          cache->add(layer)},
+                          cache->add(layer), names},
                          exact, buffers);
            });
 }

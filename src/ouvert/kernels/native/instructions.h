@@ -520,6 +520,7 @@ struct ExpertMatrices {
   Gate how;
   std::shared_ptr<ExpertCache> cache = nullptr;
   std::int64_t layer = 0;  // its number in the cache
+  ExpertNames names = {};  // of weights that adapters may add to
 };
 
 // A mixture of experts, in five instructions. Tokens are gathered by expert, so that the weights of each expert are
@@ -546,6 +547,9 @@ class Experts {
   };
 
   void prepare(Program& p, std::int64_t tokens);
+  std::int64_t adapt(const std::vector<AdaptedRows>& adapted) {
+    return additions.adapt(matrices.names, x.rows == Rows::tokens, adapted, matrices.count, top_k);
+  }
   void gather(Program& p) noexcept;
   // The next round's batches are [round_begin, round_end); those before have let go of their slots.
   void next_round() noexcept;
@@ -555,7 +559,9 @@ class Experts {
   std::uint32_t round_batches() const { return static_cast<std::uint32_t>(round_end - round_begin); }
   void cut(Program& p, const Matrix& weights, std::int64_t together) noexcept;
   void multiply(Program& p, const ExpertProduct& product, const Buffer& codes, const float* x, std::int64_t x_stride,
-                const std::int32_t* from_rows, float* to, const Unit& unit) const noexcept;
+                const std::int32_t* from_rows, float* to, const Unit& unit) noexcept;
+  // What adapters add to the products of this round: gate and up, or down.
+  void begin_additions(bool down) noexcept;
   bool int8(const ExpertProduct& product) const { return !exact && takes_int8(product.weights.layout); }
   bool alone(Program& p) const { return p.rows_of(x) == 1; }  // one token: all its experts read the same activations
   static Activations view(const Buffer& codes, std::int64_t columns, const Batch& batch, bool shared);
@@ -571,11 +577,15 @@ class Experts {
   std::vector<std::int32_t> pair_of;   // [token][n-th of its experts in ascending order]
   std::vector<float> weight_of;        // the same
   std::vector<Unit> units;
+  ExpertAdditions additions;
   std::size_t round_begin = 0, round_end = 0;
 
  private:
   void begin_rounds(Program& p) noexcept;
   void acquire_until(std::size_t end) noexcept;
+  int which(const ExpertProduct& product) const {
+    return &product == &matrices.gate ? 0 : &product == &matrices.up ? 1 : 2;
+  }
   Matrix matrix(const ExpertProduct& product, const Batch& batch) const noexcept;
 
   std::vector<std::int64_t> next_;  // by expert, while gathering
@@ -590,6 +600,7 @@ class GatherTokens final : public Instruction {
   explicit GatherTokens(std::shared_ptr<Experts> e) : e_(std::move(e)) {}
   const char* kind() const override { return "experts: gather"; }
   void prepare(Program& p, std::int64_t tokens) override { e_->prepare(p, tokens); }
+  std::int64_t adapt(const std::vector<AdaptedRows>& adapted) override { return e_->adapt(adapted); }
   std::uint32_t pieces(Program& p) noexcept override;
   void run(Program& p, std::uint32_t piece, int thread) noexcept override;
 

@@ -133,7 +133,17 @@ void Experts::gather(Program& p) noexcept {
       weight_of[static_cast<std::size_t>(t * top_k + n)] = weights[t * top_k + next];
     }
   }
+  if (!additions.empty()) {
+    additions.begin_gathering();
+    for (const Batch& batch : batches) additions.gather(batch.expert, batch.first, batch.count, token_of.data());
+  }
   begin_rounds(p);
+}
+
+void Experts::begin_additions(bool down) noexcept {
+  if (additions.empty()) return;
+  additions.begin(down);
+  for (std::size_t s = round_begin; s < round_end; ++s) additions.want(batches[s].expert, down);
 }
 
 // Plans the rounds over the batches that were gathered: what is in memory comes first.
@@ -185,9 +195,8 @@ void Experts::end_rounds() noexcept {
 
 Matrix Experts::matrix(const ExpertProduct& product, const Batch& batch) const noexcept {
   if (!matrices.cache) return product.expert(batch.expert);
-  const int which = &product == &matrices.gate ? 0 : &product == &matrices.up ? 1 : 2;
   Matrix one = product.weights;
-  one.data = matrices.cache->matrix(batch.slot, which);
+  one.data = matrices.cache->matrix(batch.slot, which(product));
   return one;
 }
 
@@ -214,7 +223,7 @@ Activations Experts::view(const Buffer& codes, std::int64_t columns, const Batch
 // to: the rows of all pairs, batch after batch.
 void Experts::multiply(Program& p, const ExpertProduct& product, const Buffer& codes, const float* from,
                        std::int64_t from_stride, const std::int32_t* from_rows, float* to,
-                       const Unit& unit) const noexcept {
+                       const Unit& unit) noexcept {
   const Batch& batch = batches[static_cast<std::size_t>(unit.batch)];
   const Matrix weights = matrix(product, batch);
   const Piece piece{unit.row_begin, unit.row_end, unit.token_begin, unit.token_end};
@@ -230,6 +239,7 @@ void Experts::multiply(Program& p, const ExpertProduct& product, const Buffer& c
       from += batch.first * from_stride;
     p.linear.matmul_f32(weights, from, from_stride, from_rows, to, weights.rows, piece, epilogue);
   }
+  if (!additions.empty()) additions.add(p, which(product), batch.expert, to, weights.rows, piece);
 }
 
 std::uint32_t GatherTokens::pieces(Program& p) noexcept {
@@ -248,12 +258,14 @@ void GatherTokens::run(Program& p, std::uint32_t piece, int) noexcept {
 std::uint32_t GateExperts::pieces(Program& p) noexcept {
   if (p.empty || p.rows_of(e_->x) == 0) return 0;
   e_->next_round();
+  e_->begin_additions(false);
   e_->cut(p, e_->matrices.gate.weights, 2);
   return static_cast<std::uint32_t>(e_->units.size());
 }
 void GateExperts::run(Program& p, std::uint32_t piece, int) noexcept {
   const Experts::Unit& unit = e_->units[piece];
   float *gate = e_->buffers->gate.floats(), *up = e_->buffers->up.floats();
+  e_->additions.help(p, false, p.at(e_->x), e_->x.width);
   e_->multiply(p, e_->matrices.gate, e_->buffers->codes, p.at(e_->x), e_->x.width, e_->token_of.data(), gate, unit);
   e_->multiply(p, e_->matrices.up, e_->buffers->codes, p.at(e_->x), e_->x.width, e_->token_of.data(), up, unit);
   const std::int64_t first = e_->batches[static_cast<std::size_t>(unit.batch)].first;
@@ -277,11 +289,13 @@ void QuantiseInner::run(Program& p, std::uint32_t piece, int) noexcept {
 
 std::uint32_t DownExperts::pieces(Program& p) noexcept {
   if (p.empty || p.rows_of(e_->x) == 0) return 0;
+  e_->begin_additions(true);
   e_->cut(p, e_->matrices.down.weights, 1);
   return static_cast<std::uint32_t>(e_->units.size());
 }
 void DownExperts::run(Program& p, std::uint32_t piece, int) noexcept {
   const ExpertProduct& down = e_->matrices.down;
+  e_->additions.help(p, true, e_->buffers->gate.floats(), down.weights.columns);
   e_->multiply(p, down, e_->buffers->inner_codes, e_->buffers->gate.floats(), down.weights.columns, nullptr,
                e_->buffers->outputs.floats(), e_->units[piece]);
 }

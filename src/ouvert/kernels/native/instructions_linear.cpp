@@ -17,6 +17,7 @@ std::uint32_t Linear::pieces(Program& p) noexcept {
   const std::int64_t tokens = p.rows_of(x_);
   if (tokens == 0) return 0;
   additions_.begin();
+  for (std::size_t i = 0; !additions_.empty() && i < products_.size(); ++i) additions_.want(i);
   token_step_ = std::min(tokens, kTokensPerPiece);
   std::int64_t bytes = 0;
   for (const Product& product : products_)
@@ -34,7 +35,8 @@ std::int64_t Linear::adapt(const std::vector<AdaptedRows>& adapted) {
   if (floats_.width == 0) return 0;
   std::vector<std::string> names;
   for (const Product& product : products_) names.push_back(product.name);
-  return additions_.plan(names, x_.rows == Rows::tokens, adapted);
+  additions_.plan(names, x_.rows == Rows::tokens, adapted);
+  return additions_.floats();
 }
 
 void Linear::multiply(Program& p, const Product& product, Value to, bool accumulate,
