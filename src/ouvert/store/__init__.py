@@ -4,7 +4,15 @@ May import weights. Nothing here opens a connection except `Store.pull`, and not
 """
 
 from ouvert.store.adapter_probe import PROBE_TOKENS, AdapterProbe, LogProbabilities, probe_ids
-from ouvert.store.adapters import STATES, AdapterRecord, Adapters, State, shown_state, state_together
+from ouvert.store.adapters import (
+    STATES,
+    AdapterRecord,
+    Adapters,
+    State,
+    require_adapter_name,
+    shown_state,
+    state_together,
+)
 from ouvert.store.aliases import Alias, Mirror, aliases, find_alias
 from ouvert.store.directions import Directions
 from ouvert.store.error import Cancelled, StoreError, Unreachable
@@ -81,6 +89,7 @@ __all__ = [
     "probe_ids",
     "read_regular",
     "readings",
+    "require_adapter_name",
     "shown_state",
     "split_adapters",
     "split_precision",

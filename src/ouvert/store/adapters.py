@@ -237,13 +237,18 @@ class Adapters:
         return path.rename(path.with_name(f".{path.name}.{uuid4().hex}"))
 
     def _place(self, name: str) -> Path:
-        if not NAME.fullmatch(name):
-            precision = f" A precision stands before it: MODEL@8+{name.partition('@')[0]:.64}." if "@" in name else ""
-            raise StoreError(
-                f"an adapter cannot be called {name!r:.80}: expected small letters, digits, '.', '_' and '-', 64 at "
-                f"most, beginning with a letter or digit.{precision}"
-            )
+        require_adapter_name(name)
         return self.folder / name
+
+
+def require_adapter_name(name: str) -> None:
+    """Raises StoreError for what an adapter cannot be called."""
+    if not NAME.fullmatch(name):
+        precision = f" A precision stands before it: MODEL@8+{name.partition('@')[0]:.64}." if "@" in name else ""
+        raise StoreError(
+            f"an adapter cannot be called {name!r:.80}: expected small letters, digits, '.', '_' and '-', 64 at "
+            f"most, beginning with a letter or digit.{precision}"
+        )
 
 
 def taken(name: str) -> StoreError:

@@ -16,6 +16,7 @@ from ouvert.tuning.learner import Array
 from ouvert.weights import CheckpointError, SafetensorsWriter, open_checkpoint
 
 FORM = "1"
+TYPES = {"I32": "<i4", "F32": "<f4", "I64": "<i8", "U8": "u1"}
 KINDS: Mapping[str, type[Item]] = {
     "example": Example, "preference": Preference, "labelled": Labelled, "prompt": Prompt,
 }  # fmt: skip
@@ -48,7 +49,10 @@ def read_data_again(path: Path) -> Dataset:
         with open_checkpoint(path) as file:
             if file.metadata.get("ouvert tuning data") != FORM:
                 raise ValueError(f"it is of another form than {FORM}")
-            arrays = {name: np.array(tensor.data).reshape(-1) for name, tensor in file.tensors.items()}
+            arrays = {
+                name: np.frombuffer(tensor.data.tobytes(), TYPES[tensor.encoding])
+                for name, tensor in file.tensors.items()
+            }
             facts = json.loads(arrays["facts"].tobytes())
             train, held_out = (items_of(split, arrays, facts) for split in ("train", "held_out"))
             return Dataset(

@@ -2,13 +2,16 @@
 is killed at any moment finds the step before, whole."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from ouvert.tuning.error import TuningError
 from ouvert.tuning.learner import Array
-from ouvert.weights import CheckpointError, SafetensorsWriter, UnwritableError, open_checkpoint
+from ouvert.weights import Checkpoint, CheckpointError, SafetensorsWriter, UnwritableError, open_checkpoint
 
 FORM = "1"
 
@@ -73,24 +76,42 @@ def write_state(path: Path, state: RunState) -> None:
         ) from problem
 
 
+def read_standing(path: Path) -> Standing | None:
+    """How far a kept state is, without its arrays; None where nothing was kept yet. Raises TuningError as `read_state`
+    does."""
+    if not path.exists():
+        return None
+    with understood(path), open_checkpoint(path) as file:
+        return standing_of(file)
+
+
 def read_state(path: Path) -> RunState | None:
     """None where nothing was kept yet. Raises TuningError for a file that is none of ours."""
     if not path.exists():
         return None
-    try:
-        with open_checkpoint(path) as file:
-            if file.metadata.get("ouvert tuning") != FORM:
-                raise ValueError(f"it is of another form than {FORM}")
-            arrays = {name: tensor.decode() for name, tensor in file.tensors.items()}
-            standing = Standing(**json.loads(file.metadata["standing"]))
-    except (CheckpointError, OSError, ValueError, TypeError, KeyError) as problem:
-        raise TuningError(
-            f"reading {path}: {problem} Expected what a run of this version wrote. Remove the run (`ouvert tune remove "
-            f"{path.parent.parent.name}`) and begin it again."
-        ) from problem
+    with understood(path), open_checkpoint(path) as file:
+        standing = standing_of(file)
+        arrays = {name: np.array(tensor.decode()) for name, tensor in file.tensors.items()}
 
     def called(prefix: str) -> dict[str, Array]:
         return {name.removeprefix(prefix): each for name, each in arrays.items() if name.startswith(prefix)}
 
     moments = {name: each for name, each in arrays.items() if name.startswith(("mean.", "square."))}
     return RunState(standing=standing, now=called("now."), moments=moments, best=called("best."))
+
+
+def standing_of(file: Checkpoint) -> Standing:
+    if file.metadata.get("ouvert tuning") != FORM:
+        raise ValueError(f"it is of another form than {FORM}")
+    return Standing(**json.loads(file.metadata["standing"]))
+
+
+@contextmanager
+def understood(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (CheckpointError, OSError, ValueError, TypeError, KeyError) as problem:
+        raise TuningError(
+            f"reading {path}: {problem} Expected what a run of this version wrote. Remove the run (`ouvert tune remove "
+            f"{path.parent.parent.name}`) and begin it again."
+        ) from problem

@@ -1,0 +1,266 @@
+"""Runs that are not over yet: a folder each, in which everything lies that going on needs. docs/formats/tuning.md"""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+from uuid import uuid4
+
+from filelock import FileLock, Timeout
+
+from ouvert.store import StoreError, require_adapter_name, write_whole
+from ouvert.tuning.data import Dataset
+from ouvert.tuning.error import TuningError
+from ouvert.tuning.kept_data import read_data_again, write_data
+from ouvert.tuning.loop import Course
+from ouvert.tuning.metrics import Metrics
+from ouvert.tuning.recipe import Recipe, read_recipe
+from ouvert.tuning.state import RunState, Standing, read_standing, read_state, write_state
+from ouvert.weights import CheckpointError
+
+FORM = 1
+FACTS, RECIPE, DATA, METRICS, LOCK, STOP = (
+    "run.json",
+    "recipe.toml",
+    "data.safetensors",
+    "metrics.jsonl",
+    "lock",
+    "stop",
+)
+STATE = Path("checkpoint") / "state.safetensors"
+PATIENCE = 0.5  # seconds; whoever only looks whether a run is worked on holds its lock for microseconds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """A run as somebody finds it who does not work on it. `facts`: its run.json. `running`: whether a process works on
+    it now. `rows`: its metrics."""
+
+    name: str
+    facts: Mapping[str, Any]
+    recipe: Recipe
+    standing: Standing
+    rows: tuple[Mapping[str, Any], ...]
+    running: bool
+
+    @property
+    def course(self) -> Course:
+        """Raises nothing."""
+        return Course(**self.facts["course"])
+
+    @property
+    def trained(self) -> bool:
+        """Whether no step is left: its adapter only has to be kept. Raises nothing."""
+        return self.standing.stopped or self.standing.step == self.course.steps
+
+
+class Runs:
+    """The runs below the store's folder. Making one raises nothing, and creates nothing."""
+
+    def __init__(self, home: Path) -> None:
+        self.folder = home / "tunings"
+
+    def names(self) -> tuple[str, ...]:
+        """Raises nothing."""
+        return tuple(sorted(path.parent.name for path in self.folder.glob(f"[!.]*/{FACTS}")))
+
+    def running(self) -> tuple[str, ...]:
+        """Those that a process works on now. Raises nothing."""
+        return tuple(name for name in self.names() if self._held(self.folder / name))
+
+    def add(self, name: str, facts: Mapping[str, Any], course: Course, recipe: Recipe, data: Dataset) -> None:
+        """A new run, whole or not at all; it begins when it is opened. Raises TuningError for a name that cannot be one
+        or is taken, and where it cannot be written."""
+        place = self._place(name)
+        written = {"run": FORM, "name": name, **facts, "course": asdict(course)}
+        partial = self.folder / f".{name}.{uuid4().hex}"
+        try:
+            (partial / STATE).parent.mkdir(parents=True, mode=0o700)
+            os.chmod(partial, 0o700)
+            write_data(partial / DATA, data)
+            write_whole(partial / RECIPE, [recipe.toml.encode("utf-8")])
+            write_whole(partial / FACTS, [json.dumps(written, indent=1).encode("ascii"), b"\n"])
+            os.rename(partial, place)  # refused where there is one: a folder that is not empty
+        except (OSError, CheckpointError) as problem:
+            if place.exists():
+                raise taken(name) from None
+            raise TuningError(
+                f"beginning the run {name} in {self.folder}: {problem}. Expected a folder that can be written, with "
+                "room. Make room, or choose another place with OUVERT_HOME."
+            ) from problem
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+
+    def look(self, name: str) -> Seen:
+        """Raises TuningError if there is none, or it cannot be understood."""
+        place = self._known(name)
+        return Seen(
+            name=name,
+            facts=facts_of(place),
+            recipe=read_recipe(place / RECIPE),
+            standing=read_standing(place / STATE) or Standing(),
+            rows=tuple(Metrics(place / METRICS).rows()),
+            running=self._held(place),
+        )
+
+    def open(self, name: str) -> "OpenRun":
+        """The run, for the one process that works on it. Raises TuningError if there is none, another process works on
+        it, or it cannot be read or written."""
+        place = self._known(name)
+        lock = lock_of(place)
+        try:
+            lock.acquire(timeout=PATIENCE, poll_interval=0.01)
+        except Timeout:
+            raise TuningError(
+                f"opening the run {name}: another process is working on it, expected none. `ouvert tune status {name}` "
+                f"says how far it is, `ouvert tune stop {name}` stops it."
+            ) from None
+        except OSError as problem:
+            raise TuningError(
+                f"opening the run {name}: {problem}. Expected a folder that can be written: {place}. Make it writable."
+            ) from problem
+        try:
+            return OpenRun(place, lock)
+        except BaseException:
+            lock.release()
+            raise
+
+    def stop(self, name: str) -> bool:
+        """Ask whoever works on it to stop; whether anybody does. Raises TuningError if there is none of that name, and
+        OSError."""
+        place = self._known(name)
+        if not self._held(place):
+            return False
+        os.close(os.open(place / STOP, os.O_WRONLY | os.O_CREAT, 0o600))
+        return True
+
+    def remove(self, name: str) -> int:
+        """Delete a run that nobody works on, with its copy of the data; the bytes that it took. Raises TuningError."""
+        place = self._known(name)
+        lock = lock_of(place)
+        try:
+            with lock.acquire(timeout=PATIENCE, poll_interval=0.01):
+                gone = place.rename(place.with_name(f".{name}.{uuid4().hex}"))  # at once: nobody finds half of it
+        except Timeout:
+            raise TuningError(
+                f"removing the run {name}: a process is working on it, expected none. `ouvert tune stop {name}` ends "
+                "that."
+            ) from None
+        size = sum(each.lstat().st_size for each in gone.rglob("*") if each.is_file())
+        shutil.rmtree(gone)
+        return size
+
+    def _place(self, name: str) -> Path:
+        try:
+            require_adapter_name(name)
+        except StoreError as problem:
+            raise TuningError(str(problem)) from None
+        return self.folder / name
+
+    def _known(self, name: str) -> Path:
+        place = self._place(name)
+        if not (place / FACTS).exists():
+            known = ", ".join(self.names()) or "none"
+            raise TuningError(
+                f"there is no unfinished run {name!r} on this machine (there are: {known}). `ouvert tune MODEL DATA "
+                f"--name {name}` begins one; `ouvert adapter show {name}` shows a finished one."
+            )
+        return place
+
+    def _held(self, place: Path) -> bool:
+        if not (place / LOCK).exists():
+            return False
+        lock = lock_of(place)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            return True
+        except OSError:  # a folder that cannot be written: nobody works in it
+            return False
+        lock.release()
+        return False
+
+
+class OpenRun:
+    """A run while this process works on it; a context. `Runs.open` makes it."""
+
+    def __init__(self, place: Path, lock: FileLock) -> None:
+        """Raises TuningError for a run that cannot be read or written."""
+        self.folder, self._lock = place, lock
+        self.name, self.facts, self.recipe = place.name, facts_of(place), read_recipe(place / RECIPE)
+        self.course = Course(**self.facts["course"])
+        self.data = read_data_again(place / DATA)
+        self.state = read_state(place / STATE)
+        self.metrics = Metrics(place / METRICS)
+        standing = Standing() if self.state is None else self.state.standing
+        with self._writing("beginning"):
+            (place / STOP).unlink(missing_ok=True)
+            self.metrics.begin_at(standing.step, standing.measured)
+
+    @property
+    def stop_asked(self) -> bool:
+        """Whether somebody asked it to stop, in this process or another. Raises nothing."""
+        return (self.folder / STOP).exists()
+
+    def keep(self, state: RunState) -> None:
+        """Where it stands. Raises TuningError if that cannot be written: what was kept before stays."""
+        write_state(self.folder / STATE, state)
+        self.state = state
+
+    def tell(self, row: Mapping[str, Any]) -> None:
+        """A line of metrics. Raises TuningError if it cannot be written."""
+        with self._writing("measuring"):
+            self.metrics.append(row)
+
+    def close(self) -> None:
+        """Let go of it. Raises nothing; may be called twice."""
+        self._lock.release()
+
+    @contextmanager
+    def _writing(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as problem:
+            raise TuningError(
+                f"{what} the run {self.name}: {problem}. Expected a folder that can be written, with room: "
+                f"{self.folder}. Make room; then `ouvert tune resume {self.name}` goes on from what was kept."
+            ) from problem
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def lock_of(place: Path) -> FileLock:
+    return FileLock(place / LOCK, mode=0o600, thread_local=False)
+
+
+def facts_of(place: Path) -> Mapping[str, Any]:
+    try:
+        facts = json.loads((place / FACTS).read_text(encoding="utf-8"))
+        if facts["run"] != FORM:
+            raise ValueError(f"it is of another form than {FORM}")
+        Course(**facts["course"])
+    except (OSError, ValueError, KeyError, TypeError) as problem:
+        raise TuningError(
+            f"reading {place / FACTS}: {problem!s:.200}. Expected what this version of Ouvert writes. Take the version "
+            f"that wrote it, or remove the run: `ouvert tune remove {place.name}`."
+        ) from problem
+    read: Mapping[str, Any] = facts
+    return read
+
+
+def taken(name: str) -> TuningError:
+    return TuningError(
+        f"beginning the run {name}: there is an unfinished one of that name, expected none. `ouvert tune resume "
+        f"{name}` goes on with it, `ouvert tune remove {name}` gives it up; or choose another --name."
+    )
