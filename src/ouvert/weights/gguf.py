@@ -3,7 +3,7 @@
 import os
 import re
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -138,8 +138,21 @@ class Reader:
 
 def read_file(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """(metadata, tensors) of one file. Raises CheckpointError for anything the format does not allow."""
-    data = map_file(path)
-    reader = Reader(path, data)
+    reader, num_tensors, num_keys = begin(path)
+    metadata = {key: value for key, value, _ in read_metadata(reader, num_keys)}
+    return metadata, read_tensors(reader, num_tensors, alignment_in(path, metadata), map_file(path))
+
+
+def gguf_metadata(path: Path) -> dict[str, bytes]:
+    """The values of one file's metadata as they stand there, each with its type before it: for another file. Raises
+    CheckpointError as `open_checkpoint` does."""
+    reader, _, num_keys = begin(path)
+    return {key: encoded for key, _, encoded in read_metadata(reader, num_keys)}
+
+
+def begin(path: Path) -> tuple[Reader, int, int]:
+    """A reader that stands at the metadata, the number of tensors, and that of metadata keys."""
+    reader = Reader(path, map_file(path))
     reader.need(24, "the fixed part of the header")
     if reader.bytes[:4] != MAGIC:
         reader.refuse(f"there is {shown(bytes(reader.bytes[:4]))}, expected {MAGIC!r}", "Is this a GGUF file?")
@@ -152,14 +165,21 @@ def read_file(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     num_tensors = reader.number("Q", "the number of tensors")
     num_keys = reader.number("Q", "the number of metadata keys")
     reader.need(13 * num_keys, f"metadata of {num_keys} keys")
-    metadata: dict[str, Any] = {}
+    return reader, num_tensors, num_keys
+
+
+def read_metadata(reader: Reader, num_keys: int) -> Iterator[tuple[str, Any, bytes]]:
+    """(key, value, the value's bytes with its type before them) of each."""
+    seen = set()
     for _ in range(num_keys):
         key = reader.name("a metadata key")
-        if key in metadata:
+        if key in seen:
             reader.refuse(f"the key {shown(key)} stands a second time; each may stand once")
+        seen.add(key)
+        start = reader.position
         kind = reader.number("I", f"the type of {shown(key)}")
-        metadata[key] = reader.value(kind, f"the value of {shown(key)}")
-    return metadata, read_tensors(reader, num_tensors, alignment_in(path, metadata), data)
+        value = reader.value(kind, f"the value of {shown(key)}")
+        yield key, value, bytes(reader.bytes[start : reader.position])
 
 
 def alignment_in(path: Path, metadata: dict[str, Any]) -> int:

@@ -1,4 +1,4 @@
-"""Writing safetensors files of any size with little memory."""
+"""Writing files of tensors of any size with little memory: declared first, written in pieces, renamed when whole."""
 
 import hashlib
 import json
@@ -84,17 +84,12 @@ def wait_for_writer(path: Path) -> None:
         return
 
 
-class SafetensorsWriter:
-    """A safetensors file whose tensors are declared first and then written in pieces, in any order of tensors.
-
-        with SafetensorsWriter(path, {"a": ("F32", (1000, 64))}, {"layout": "plain"}) as writer:
-            writer.write("a", first_rows)
-            writer.write("a", other_rows)
+class TensorWriter:
+    """A file whose tensors are declared first and then written in pieces, in any order of tensors.
 
     Until everything is written the file is called "<name>.partial"; then it is synced to the disk and renamed, so a
     file with the final name is always whole. An error inside the `with` removes the partial file. A killed process
-    leaves it behind, and the next writer starts it afresh. Tensors whose size is a multiple of 64 bytes begin at a
-    multiple of 64; the others come after them, those of wider numbers first.
+    leaves it behind, and the next writer starts it afresh.
 
     Raises CheckpointError if something cannot be declared, another process is writing the same file (BusyError), the
     disk has too little room, or a tensor gets more or in the end fewer bytes than declared. Not for use by two threads
@@ -102,11 +97,17 @@ class SafetensorsWriter:
     """
 
     def __init__(
-        self, path: Path, tensors: Mapping[str, tuple[str, Sequence[int]]], metadata: Mapping[str, str] | None = None
+        self,
+        path: Path,
+        header: bytes,
+        places: Mapping[str, range],
+        tensors: Mapping[str, tuple[str, Sequence[int]]],
     ) -> None:
+        """`header` begins the file; `places`: the bytes of the file that each tensor takes; what is between them is
+        zero."""
         self.path = path
         self.partial = partial_of(path)
-        header, self._places = arrange(tensors, metadata or {})
+        self._places = places
         self.header_digest = hashlib.sha256(header).digest()  # of all bytes before the first tensor
         self._encodings = {name: ENCODINGS[encoding] for name, (encoding, _) in tensors.items()}
         self._written = dict.fromkeys(tensors, 0)
@@ -230,3 +231,21 @@ class SafetensorsWriter:
                 self.finish()
         finally:
             self.abandon()
+
+
+class SafetensorsWriter(TensorWriter):
+    """A safetensors file.
+
+        with SafetensorsWriter(path, {"a": ("F32", (1000, 64))}, {"layout": "plain"}) as writer:
+            writer.write("a", first_rows)
+            writer.write("a", other_rows)
+
+    Tensors whose size is a multiple of 64 bytes begin at a multiple of 64; the others come after them, those of wider
+    numbers first.
+    """
+
+    def __init__(
+        self, path: Path, tensors: Mapping[str, tuple[str, Sequence[int]]], metadata: Mapping[str, str] | None = None
+    ) -> None:
+        header, places = arrange(tensors, metadata or {})
+        super().__init__(path, header, places, tensors)

@@ -12,7 +12,7 @@ from gguf.quants import dequantize
 from safetensors.torch import save_file
 from transformers.integrations import mxfp4
 
-from ouvert.weights import ENCODINGS, decode, decode_fp8_blocks, decode_mxfp4_blocks, open_checkpoint
+from ouvert.weights import ENCODINGS, decode, decode_fp8_blocks, decode_mxfp4_blocks, encode, open_checkpoint
 
 GOLDENS = Path(__file__).parents[2] / "goldens"
 QUANTISED = sorted(name for name, how in ENCODINGS.items() if how.block_weights > 1)
@@ -150,3 +150,13 @@ def test_tensors_that_torch_saved_are_read(tmp_path: Path) -> None:
         for name, tensor in arrays.items():
             wanted = tensor.to(torch.float32) if tensor.is_floating_point() else tensor
             assert np.array_equal(checkpoint.tensors[name].decode(), wanted.numpy())
+
+
+@pytest.mark.parametrize("name", ["F16", "BF16", "Q8_0"])
+def test_what_is_written_equals_gguf(name: str) -> None:
+    random = np.random.default_rng(4)
+    values = random.standard_normal((257, 96)).astype(np.float32) * np.exp(random.uniform(-20, 9, (257, 1)))
+    values = values.astype(np.float32)
+    values[3] = 0
+    theirs = gguf.quants.quantize(values, gguf.GGMLQuantizationType[name])
+    np.testing.assert_array_equal(encode(name, values), np.ascontiguousarray(theirs).reshape(-1).view(np.uint8))
