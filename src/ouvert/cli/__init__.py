@@ -33,6 +33,8 @@ COMMANDS = {
     "compare": "Ask models the same questions, and say what can be shown.",
     "cache": "Show or clear the kept beginnings of prompts.",
     "patch": "Say which layer and token carries the difference between two prompts.",
+    "tune": "Teach a model from examples, and look at what it would learn.",
+    "corrections": "List, export and remove the answers that you corrected.",
     "direction": "Make, test, import and export directions: what a model's stream moves along.",
     "lesson": "Write lessons about comparing models, filled from your own comparison.",
     "microscope": "Say what four bits cost: layer by layer, and at the end.",
@@ -54,6 +56,7 @@ KNOWN_ERRORS = (
     ("ouvert.safety", "Denied"),
     ("ouvert.store", "StoreError"),
     ("ouvert.tokenization", "TokenizerError"),
+    ("ouvert.tuning", "TuningError"),
     ("ouvert.weights", "CheckpointError"),
 )
 

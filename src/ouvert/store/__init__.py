@@ -14,6 +14,7 @@ from ouvert.store.adapters import (
     state_together,
 )
 from ouvert.store.aliases import Alias, Mirror, aliases, find_alias
+from ouvert.store.corrections import Correction, Corrections
 from ouvert.store.directions import Directions
 from ouvert.store.error import Cancelled, StoreError, Unreachable
 from ouvert.store.hub import Hub
@@ -50,6 +51,8 @@ __all__ = [
     "ArrivingFile",
     "Cancelled",
     "CheckpointError",
+    "Correction",
+    "Corrections",
     "Directions",
     "Hub",
     "Installed",
