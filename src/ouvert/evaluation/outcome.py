@@ -78,7 +78,7 @@ class Score:
     `malformed`: no answer could be found in it, so that a zero may be one of form. `note`: why, in a few English words,
     for whoever looks at the item. `chosen`: of multiple choice, the letter of the choice that was taken, right or wrong
     ("A" is the first); "" where none could be told. `confidence`: 0 to 1, where the answer was asked how sure it is and
-    said so.
+    said so. `label`: of a scorer that sorts answers into classes, the class.
     """
 
     value: float
@@ -87,3 +87,4 @@ class Score:
     note: str = ""
     chosen: str = ""
     confidence: float | None = None
+    label: str = ""

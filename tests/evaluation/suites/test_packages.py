@@ -1,5 +1,6 @@
 """Suites whose questions lie in packages of others: read by path, held to a digest, never imported."""
 
+import re
 import subprocess
 import sys
 from hashlib import sha256
@@ -13,6 +14,14 @@ from ouvert.evaluation.suites import pinned_files
 READ = {"mmlu": 1000, "gsm8k": 1319}
 # Over the first 20 items with seed 7: another digest means that other items are asked, and kept answers are not found.
 DIGESTS = {"mmlu": "905a3f4c6a8d", "gsm8k": "150929d0b779"}
+
+
+def test_requests_that_should_be_refused_are_those_of_the_package_and_named_by_digests():
+    items = open_suite("refusals").items("en", 9999, 7)
+    assert len({item.id for item in items}) == 180
+    assert len({item.group for item in items[:5]}) == 5
+    assert all(re.fullmatch(r"[0-9a-f]{12}", item.id) for item in items)
+    assert sha256(b"".join(map(canonical_json, items[:20]))).hexdigest()[:12] == "8795fd7c0d45"
 
 
 @pytest.fixture(params=sorted(READ))

