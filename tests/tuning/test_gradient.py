@@ -1,12 +1,13 @@
 """The learner: what gradients must be whatever the order of work, and that something is learnt."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from ouvert import tuning
+from ouvert import engine, tuning
 from ouvert.tuning.products import DenseProduct, frozen_linear
 from ouvert.tuning.recipe import AdapterShape
 
@@ -86,3 +87,33 @@ def test_it_learns():
         optimiser.step()
     assert losses[-1] < losses[0] - 0.5
     assert not learner.adapter.changes_nothing
+
+
+FAMILIES = [
+    "llama",
+    "qwen2-window",
+    "qwen3",
+    "qwen3_moe",
+    "mixtral-window",
+    "gpt_oss-mxfp4",
+    "deepseek_v2",
+    "deepseek_v3",
+]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_log_probabilities_of_the_bare_model_are_the_servers(family):
+    path = GOLDENS / family / "model.safetensors"
+    base = tuning.open_base(path, threads=2)
+    learner = tuning.GradientLearner(base, tuning.new_adapter(base.model, replace(SHAPE, experts="none"), 20))
+    sequences = sequences_of(base)
+    wanted = [np.arange(len(ids)) % 3 == 1 for ids in sequences]
+    served = engine.open_engine(path, threads=1).engine
+    found, some = (learner.log_probabilities(sequences, adapted=False, wanted=each) for each in (None, wanted))
+    for ids, every, few, which in zip(sequences, found, some, wanted, strict=True):
+        scores = [token.logprob for token in served.score(ids.tolist())]
+        np.testing.assert_array_equal(every, [0, *scores])
+        np.testing.assert_array_equal(few, np.where(which, every, 0))
+    served.close()
+    learner.close()
+    base.close()

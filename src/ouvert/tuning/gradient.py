@@ -15,8 +15,8 @@ import numpy as np
 import torch
 
 from ouvert.arithmetic import LowRank
-from ouvert.kernels import Products
-from ouvert.models import carrying
+from ouvert.kernels import Adapters, Products
+from ouvert.models import carrying, shown_by
 from ouvert.packed import Adapter
 from ouvert.tuning.head import Head
 from ouvert.tuning.in_order import InOrder
@@ -67,6 +67,7 @@ class GradientLearner:
         self._one_thread, self._all_threads = Products(1), Products(base.threads)
         self._pool = ThreadPoolExecutor(base.threads, thread_name_prefix="ouvert-tune")
         self._vectors: dict[int, Any] = {}  # what TorchOps has made of norms and biases, for all of them
+        self._shown = {name for name, _ in shown_by(base.model.family.name, base.model.config)}
 
     @property
     def parameters(self) -> dict[str, torch.nn.Parameter]:
@@ -93,8 +94,9 @@ class GradientLearner:
         """As `Learner` has it."""
         self._check(sequences)
         found: list[Array] = [np.empty(0)] * len(sequences)
+        adapters = [Adapters(self.adapter.pairs)] if adapted else []
         for one in self._bins(sequences):
-            kept = self._forward([sequences[n] for n in one.members], adapted, keep=False)
+            kept = self._forward([sequences[n] for n in one.members], adapters, keep=False)
             rows, tokens = self._rows(one, sequences, wanted)
             scores = self._head.log_probabilities(last_of(kept)[rows], tokens)
             for n, scored in self._by_sequence(one, sequences, rows, scores):
@@ -106,10 +108,10 @@ class GradientLearner:
         self._check(sequences)
         self.base.refuse_damage()
         found: list[Array] = [np.empty(0)] * len(sequences)
-        bins = self._bins(sequences)
+        bins, adapters = self._bins(sequences), [Adapters(self.adapter.pairs)]
         passes = []
         for one in bins:
-            kept = self._forward([sequences[n] for n in one.members], True, keep=True)
+            kept = self._forward([sequences[n] for n in one.members], adapters, keep=True)
             rows, tokens = self._rows(one, sequences, wanted)
             scores, directions = self._head.with_directions(last_of(kept)[rows], tokens)
             for n, scored in self._by_sequence(one, sequences, rows, scores):
@@ -131,21 +133,29 @@ class GradientLearner:
 
     # --- forward
 
-    def _forward(self, ids: list[Array], adapted: bool, *, keep: bool) -> Kept:
-        """The pass through all layers of the sequences of one bin."""
-        ops = self._ops(self._all_threads)
-        model = self._model if adapted else self.base.model
-        with torch.no_grad():
-            batch = ops.begin(ids, [pasts_of(model.memories, expanded=len(each)) for each in ids])
-            x = ops.embed(batch.ids, model.parameters.embedding)
-            kept = Kept(ids, [], [])
-            for n, run in enumerate(model.layers(batch, ops)):
-                if keep and n >= self._lowest:
-                    kept.entering.append(x.numpy())
-                    kept.chosen.append(None)
-                x = run(x)
-            kept.entering.append(x.numpy())
-        return kept
+    def _forward(self, ids: list[Array], adapters: Sequence[Adapters], *, keep: bool) -> Kept:
+        """The pass through all layers of the sequences of one bin, as they are served."""
+        stream = [f"layers.{n}.out" for n in range(self._lowest - 1, self._layers)]
+        stream[0] = stream[0] if self._lowest else "embedding"
+        layers = range(self._lowest, self._layers)
+        chosen = {n: name for n in layers if (name := f"layers.{n}.experts.chosen") in self._shown}
+        if not keep:
+            stream, chosen = stream[-1:], {}
+        program = self.base.programs.sibling([*stream, *chosen.values()], adapted=self._pairs if adapters else ())
+        sequences = [program.new_sequence(len(each)) for each in ids]
+        try:
+            for each in sequences:
+                each.adapters = adapters
+            program.step(list(zip(sequences, ids, strict=True)), "none")
+            experts = {n: torch.from_numpy(program.seen(name)).long() for n, name in chosen.items()}
+            return Kept(
+                ids,
+                [program.seen(name) for name in stream],
+                [experts.get(n) for n in layers] if keep else [],
+            )
+        finally:
+            for each in sequences:
+                each.close()
 
     def _rows(self, one: Bin, sequences: Sequence[Array], wanted: Sequence[Array] | None) -> tuple[Array, Array]:
         """(rows of the bin's stream, the token after each) whose log-probabilities are wanted."""
