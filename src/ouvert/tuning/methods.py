@@ -5,8 +5,9 @@ from typing import Protocol
 
 from ouvert.tuning.example import Example, Item
 from ouvert.tuning.learner import Array, Learner, Loss
+from ouvert.tuning.preferences import DesirableOrNot, DirectPreference, OddsRatio
 from ouvert.tuning.recipe import Method, Recipe
-from ouvert.tuning.terms import Term, add, joined, sequences_of, together
+from ouvert.tuning.terms import Term, measured
 
 
 class Way(Protocol):
@@ -50,14 +51,10 @@ def mean_cost(trained: Array, total: float) -> Callable[[Sequence[Array]], Loss]
     return loss
 
 
-def measured(terms: Sequence[Term], learner: Learner, most: int, *, pack: bool) -> Mapping[str, float]:
-    """ "loss" and metrics of these terms, nothing learnt. Raises what the learner raises."""
-    sums = {"loss": 0.0}
-    for call in together(terms, most, pack=pack):
-        found = joined(call)(learner.log_probabilities(sequences_of(call)))
-        add(sums, {"loss": found.value, **found.metrics})
-    return sums
-
-
 # Method -> what makes its way. Those that need more than the recipe (a sampler) get it when they are made.
-WAYS: Mapping[Method, Callable[[Recipe], Way]] = {"sft": Supervised}
+WAYS: Mapping[Method, Callable[[Recipe], Way]] = {
+    "sft": Supervised,
+    "dpo": DirectPreference,
+    "orpo": OddsRatio,
+    "kto": DesirableOrNot,
+}

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ouvert.tuning.learner import Array, Loss, LossOf
+from ouvert.tuning.learner import Array, Learner, Loss, LossOf
 from ouvert.tuning.pack import bins_of
 
 
@@ -53,3 +53,12 @@ def joined(terms: Sequence[Term]) -> LossOf:
         return Loss(value, gradients, metrics)
 
     return loss
+
+
+def measured(terms: Sequence[Term], learner: Learner, most: int, *, pack: bool) -> Mapping[str, float]:
+    """ "loss" and metrics of these terms, nothing learnt. Raises what the learner raises."""
+    sums = {"loss": 0.0}
+    for call in together(terms, most, pack=pack):
+        found = joined(call)(learner.log_probabilities(sequences_of(call)))
+        add(sums, {"loss": found.value, **found.metrics})
+    return sums
