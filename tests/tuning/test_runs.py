@@ -12,24 +12,27 @@ from ouvert.tuning.data import Counts
 from ouvert.tuning.kept_data import read_data_again, write_data
 from ouvert.tuning.loop import Course, Loop, Watchers
 from ouvert.tuning.methods import Supervised
-from ouvert.tuning.runs import METRICS, STATE, Runs
+from ouvert.tuning.runs import METRICS, STATE, Begun, Runs
 
 from .killing import in_a_child
-from .tiny_learner import OrderedDataset, TinyLearner, examples
+from .tiny_learner import TinyLearner, examples
 
 RECIPE = Recipe.of({"data": {"length": 40}, "optimise": {"rate": 0.05, "batch": 8, "stop_early": 2}})
-COURSE = Course(steps=5, measure_every=2)
+COURSE = Course(steps=5, measure_every=2, call_tokens=40)
 
 
 def dataset():
     items = examples(20)
     counts = Counts(rows=20, items=16, held_out=4, tokens=1, trained=1)
-    return OrderedDataset(train=items[:16], held_out=items[16:], counts=counts, digest="sha256:0", notes=("a note",))
+    return Dataset(train=items[:16], held_out=items[16:], counts=counts, digest="sha256:0", notes=("a note",))
 
 
 def begun(home, name="tickets"):
     runs = Runs(home)
-    runs.add(name, {"model": "tiny"}, COURSE, RECIPE, dataset())
+    runs.add(
+        name,
+        Begun(facts={"model": "tiny"}, course=COURSE, recipe=RECIPE, data=dataset(), adapter=TinyLearner().adapter),
+    )
     return runs
 
 
@@ -37,12 +40,13 @@ def finished(home, name="tickets"):
     """Go on with the run until it is trained; the digest of its adapter and its metrics without times."""
     learner = TinyLearner()
     with Runs(home).open(name) as run:
+        assert run.adapter.pairs.keys() == learner.adapter.pairs.keys()
         watchers = Watchers(told=run.tell, keep=run.keep, kept_after_seconds=0)
-        data = run.data
-        data = OrderedDataset(**{each: getattr(data, each) for each in data.__slots__})
-        Loop(learner, Supervised(run.recipe), run.recipe, data, run.course, watchers, run.state).run()
+        Loop(learner, Supervised(), run.recipe, run.data, run.course, watchers, run.state).run()
+        assert run.state.best
+        assert run.adapter.digest == learner.adapter.digest
         rows = [(row["step"], row.get("loss"), row.get("held_out")) for row in run.metrics.rows()]
-    return f"{learner.adapter.digest} {rows}".encode()
+        return f"{run.adapter.digest} {run.answer.digest} {rows}".encode()
 
 
 @pytest.fixture(scope="module", autouse=True)

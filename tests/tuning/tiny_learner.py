@@ -7,7 +7,7 @@ import torch
 
 from ouvert.arithmetic import LowRank
 from ouvert.packed import Adapter
-from ouvert.tuning import Dataset, Example
+from ouvert.tuning import Example
 
 WIDTH, VOCABULARY, RANK, SCALE = 12, 17, 3, 2.0
 
@@ -53,22 +53,17 @@ class TinyLearner:
         found = scores[:-1].gather(1, tokens[1:, None])[:, 0]
         return torch.cat([torch.zeros(1), found])
 
-    def log_probabilities(self, sequences: Sequence[np.ndarray], *, adapted: bool = True):
+    def log_probabilities(self, sequences: Sequence[np.ndarray], *, adapted: bool = True, wanted=None):
         with torch.no_grad():
             return [self._of(ids, adapted).numpy().astype("f8") for ids in sequences]
 
-    def learn(self, sequences, loss):
+    def learn(self, sequences, loss, *, wanted=None):
         self.calls.append(sum(map(len, sequences)))
         found = [self._of(ids) for ids in sequences]
         answer = loss([each.detach().numpy().astype("f8") for each in found])
         for each, gradient in zip(found, answer.gradients, strict=True):
             each.backward(torch.from_numpy(np.asarray(gradient, "f4")))
         return answer
-
-
-class OrderedDataset(Dataset):
-    def order(self, seed, epoch):
-        return tuple(np.random.default_rng([seed, epoch]).permutation(len(self.train)).tolist())
 
 
 def examples(count: int, seed: int = 3, longest: int = 12) -> tuple[Example, ...]:

@@ -15,7 +15,7 @@ from ouvert.tuning.methods import Way
 from ouvert.tuning.optimiser import Optimiser
 from ouvert.tuning.recipe import Recipe
 from ouvert.tuning.state import RunState, Standing
-from ouvert.tuning.terms import Term, add, joined, sequences_of, together
+from ouvert.tuning.terms import CALL_TOKENS, Term, add, calls_of
 
 KEPT_AFTER_SECONDS = 60.0
 KEEPING_AT_MOST = 0.05  # of the time: large states are kept less often
@@ -28,10 +28,11 @@ class StopAskedError(Exception):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Course:
     """How long a run is: so many steps; the held-out loss before the first, after every `measure_every` and after the
-    last."""
+    last. `call_tokens`: as `calls_of` has it."""
 
     steps: int
     measure_every: int
+    call_tokens: int = CALL_TOKENS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,8 +150,8 @@ class Loop:
 
     def _learn(self, terms: Sequence[Term]) -> Loss:
         value, metrics = 0.0, dict[str, float]()
-        for call in together(terms, self._recipe.data.length, pack=self._recipe.data.pack):
-            found = self._learner.learn(sequences_of(call), joined(call))
+        for call in calls_of(terms, self._course.call_tokens):
+            found = self._learner.learn(call.sequences, call.loss, wanted=call.wanted)
             value += found.value
             add(metrics, found.metrics)
         return Loss(value, (), metrics)

@@ -26,18 +26,15 @@ class Supervised:
     """sft: the mean of what the trained tokens cost, over all trained tokens of the step (not of each example, so that
     accumulated calls are one large batch)."""
 
-    def __init__(self, recipe: Recipe) -> None:
-        self._data = recipe.data
-
     def terms(self, items: Sequence[Item], learner: Learner, step: int) -> Sequence[Term]:
         """Raises nothing."""
         examples = [item for item in items if isinstance(item, Example)]
         total = float(sum(example.trained.sum(dtype="f8") for example in examples))
-        return [Term((example.ids,), mean_cost(example.trained, total)) for example in examples]
+        return [Term((each.ids,), mean_cost(each.trained, total), (each.trained,)) for each in examples]
 
     def held_out(self, items: Sequence[Item], learner: Learner) -> Mapping[str, float]:
         """Raises what the learner raises."""
-        return measured(self.terms(items, learner, 0), learner, self._data.length, pack=self._data.pack)
+        return measured(self.terms(items, learner, 0), learner)
 
 
 def mean_cost(trained: Array, total: float) -> Callable[[Sequence[Array]], Loss]:
@@ -53,7 +50,7 @@ def mean_cost(trained: Array, total: float) -> Callable[[Sequence[Array]], Loss]
 
 # Method -> what makes its way. Those that need more than the recipe (a sampler) get it when they are made.
 WAYS: Mapping[Method, Callable[[Recipe], Way]] = {
-    "sft": Supervised,
+    "sft": lambda recipe: Supervised(),
     "dpo": DirectPreference,
     "orpo": OddsRatio,
     "kto": DesirableOrNot,

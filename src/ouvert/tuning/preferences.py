@@ -27,7 +27,13 @@ class BareModel:
         """In the order of the examples. Raises what the learner raises."""
         keys = [key_of(each) for each in examples]
         new = {key: each for key, each in zip(keys, examples, strict=True) if key not in self._known}
-        found = learner.log_probabilities([each.ids for each in new.values()], adapted=False) if new else []
+        found = (
+            learner.log_probabilities(
+                [each.ids for each in new.values()], adapted=False, wanted=[each.trained for each in new.values()]
+            )
+            if new
+            else []
+        )
         for (key, example), log_probabilities in zip(new.items(), found, strict=True):
             self._known[key] = summed(example, log_probabilities)
         return [self._known[key] for key in keys]
@@ -37,7 +43,7 @@ class DirectPreference:
     """dpo: -log σ(β ((π(chosen) - π₀(chosen)) - (π(rejected) - π₀(rejected)))), Rafailov et al., arXiv:2305.18290."""
 
     def __init__(self, recipe: Recipe) -> None:
-        self._data, self._beta, self._bare = recipe.data, recipe.preference.beta, BareModel()
+        self._beta, self._bare = recipe.preference.beta, BareModel()
 
     def terms(self, items: Sequence[Item], learner: Learner, step: int) -> Sequence[Term]:
         """Raises what the learner raises."""
@@ -47,13 +53,14 @@ class DirectPreference:
             Term(
                 (pair.chosen.ids, pair.rejected.ids),
                 direct_preference(pair, bare[2 * n] - bare[2 * n + 1], self._beta, len(pairs)),
+                (pair.chosen.trained, pair.rejected.trained),
             )
             for n, pair in enumerate(pairs)
         ]
 
     def held_out(self, items: Sequence[Item], learner: Learner) -> Mapping[str, float]:
         """Raises what the learner raises."""
-        return measured(self.terms(items, learner, 0), learner, self._data.length, pack=self._data.pack)
+        return measured(self.terms(items, learner, 0), learner)
 
 
 def direct_preference(pair: Preference, bare: float, beta: float, count: int) -> Callable[[Sequence[Array]], Loss]:
@@ -80,20 +87,24 @@ class OddsRatio:
     without a second model (Hong et al., arXiv:2403.07691)."""
 
     def __init__(self, recipe: Recipe) -> None:
-        self._data, self._beta = recipe.data, recipe.preference.beta
+        self._beta = recipe.preference.beta
 
     def terms(self, items: Sequence[Item], learner: Learner, step: int) -> Sequence[Term]:
         """Raises nothing."""
         pairs = [item for item in items if isinstance(item, Preference)]
         total = float(sum(pair.chosen.trained.sum(dtype="f8") for pair in pairs))
         return [
-            Term((pair.chosen.ids, pair.rejected.ids), odds_ratio(pair, total, self._beta, len(pairs)))
+            Term(
+                (pair.chosen.ids, pair.rejected.ids),
+                odds_ratio(pair, total, self._beta, len(pairs)),
+                (pair.chosen.trained, pair.rejected.trained),
+            )
             for pair in pairs
         ]
 
     def held_out(self, items: Sequence[Item], learner: Learner) -> Mapping[str, float]:
         """Raises what the learner raises."""
-        return measured(self.terms(items, learner, 0), learner, self._data.length, pack=self._data.pack)
+        return measured(self.terms(items, learner, 0), learner)
 
 
 def odds_ratio(pair: Preference, total: float, beta: float, count: int) -> Callable[[Sequence[Array]], Loss]:
@@ -127,7 +138,7 @@ class DesirableOrNot:
     arXiv:2402.01306)."""
 
     def __init__(self, recipe: Recipe) -> None:
-        self._data, self._beta, self._bare = recipe.data, recipe.preference.beta, BareModel()
+        self._beta, self._bare = recipe.preference.beta, BareModel()
 
     def terms(self, items: Sequence[Item], learner: Learner, step: int) -> Sequence[Term]:
         """Raises what the learner raises."""
@@ -135,20 +146,24 @@ class DesirableOrNot:
         moved = self._moved([each.example for each in labelled], learner)
         bare = self._bare.sums([each.example for each in labelled], learner)
         return [
-            Term((each.example.ids,), desirable_or_not(each, bare[n], moved, self._beta, len(labelled)))
+            Term(
+                (each.example.ids,),
+                desirable_or_not(each, bare[n], moved, self._beta, len(labelled)),
+                (each.example.trained,),
+            )
             for n, each in enumerate(labelled)
         ]
 
     def held_out(self, items: Sequence[Item], learner: Learner) -> Mapping[str, float]:
         """Raises what the learner raises."""
-        return measured(self.terms(items, learner, 0), learner, self._data.length, pack=self._data.pack)
+        return measured(self.terms(items, learner, 0), learner)
 
     def _moved(self, examples: Sequence[Example], learner: Learner) -> float:
         """z: the mean over the step, each prompt with the answer to the next; 0 where there is one alone."""
         others = mismatched(examples)
         if not others:
             return 0.0
-        now = learner.log_probabilities([each.ids for each in others])
+        now = learner.log_probabilities([each.ids for each in others], wanted=[each.trained for each in others])
         sums = [summed(each, found) for each, found in zip(others, now, strict=True)]
         bare = self._bare.sums(others, learner)
         return max(0.0, sum(a - b for a, b in zip(sums, bare, strict=True)) / len(others))

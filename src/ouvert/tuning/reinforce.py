@@ -132,7 +132,7 @@ def telling(term: Term, metrics: Mapping[str, float]) -> Term:
         found = term.loss(log_probabilities)
         return Loss(found.value, found.gradients, {**found.metrics, **metrics})
 
-    return Term(term.sequences, loss)
+    return Term(term.sequences, loss, term.wanted)
 
 
 def summary(groups: Sequence[Sequence[Sampled]], judged: Sequence[Sequence[float]]) -> dict[str, float]:

@@ -13,6 +13,7 @@ from uuid import uuid4
 
 from filelock import FileLock, Timeout
 
+from ouvert.packed import Adapter
 from ouvert.store import StoreError, require_adapter_name, write_whole
 from ouvert.tuning.data import Dataset
 from ouvert.tuning.error import TuningError
@@ -20,7 +21,16 @@ from ouvert.tuning.kept_data import read_data_again, write_data
 from ouvert.tuning.loop import Course
 from ouvert.tuning.metrics import Metrics
 from ouvert.tuning.recipe import Recipe, read_recipe
-from ouvert.tuning.state import RunState, Standing, read_standing, read_state, write_state
+from ouvert.tuning.state import (
+    RunState,
+    Standing,
+    adapter_of,
+    first_state,
+    pairs_of,
+    read_standing,
+    read_state,
+    write_state,
+)
 from ouvert.weights import CheckpointError
 
 FORM = 1
@@ -59,6 +69,17 @@ class Seen:
         return self.standing.stopped or self.standing.step == self.course.steps
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Begun:
+    """A run before its first step. `facts`: what else is worth knowing, as JSON; `adapter`: what it begins with."""
+
+    facts: Mapping[str, Any]
+    course: Course
+    recipe: Recipe
+    data: Dataset
+    adapter: Adapter
+
+
 class Runs:
     """The runs below the store's folder. Making one raises nothing, and creates nothing."""
 
@@ -73,18 +94,19 @@ class Runs:
         """Those that a process works on now. Raises nothing."""
         return tuple(name for name in self.names() if self._held(self.folder / name))
 
-    def add(self, name: str, facts: Mapping[str, Any], course: Course, recipe: Recipe, data: Dataset) -> None:
+    def add(self, name: str, begun: Begun) -> None:
         """A new run, whole or not at all; it begins when it is opened. Raises TuningError for a name that cannot be one
         or is taken, and where it cannot be written."""
         place = self._place(name)
-        written = {"run": FORM, "name": name, **facts, "course": asdict(course)}
+        known = {"run": FORM, "name": name, "course": asdict(begun.course), "pairs": pairs_of(begun.adapter)}
         partial = self.folder / f".{name}.{uuid4().hex}"
         try:
             (partial / STATE).parent.mkdir(parents=True, mode=0o700)
             os.chmod(partial, 0o700)
-            write_data(partial / DATA, data)
-            write_whole(partial / RECIPE, [recipe.toml.encode("utf-8")])
-            write_whole(partial / FACTS, [json.dumps(written, indent=1).encode("ascii"), b"\n"])
+            write_data(partial / DATA, begun.data)
+            write_whole(partial / RECIPE, [begun.recipe.toml.encode("utf-8")])
+            write_whole(partial / FACTS, [json.dumps({**known, **begun.facts}, indent=1).encode("ascii"), b"\n"])
+            write_state(partial / STATE, first_state(begun.adapter))
             os.rename(partial, place)  # refused where there is one: a folder that is not empty
         except (OSError, CheckpointError) as problem:
             if place.exists():
@@ -103,7 +125,7 @@ class Runs:
             name=name,
             facts=facts_of(place),
             recipe=read_recipe(place / RECIPE),
-            standing=read_standing(place / STATE) or Standing(),
+            standing=read_standing(place / STATE),
             rows=tuple(Metrics(place / METRICS).rows()),
             running=self._held(place),
         )
@@ -197,10 +219,20 @@ class OpenRun:
         self.data = read_data_again(place / DATA)
         self.state = read_state(place / STATE)
         self.metrics = Metrics(place / METRICS)
-        standing = Standing() if self.state is None else self.state.standing
         with self._writing("beginning"):
             (place / STOP).unlink(missing_ok=True)
-            self.metrics.begin_at(standing.step, standing.measured)
+            self.metrics.begin_at(self.state.standing.step, self.state.standing.measured)
+
+    @property
+    def adapter(self) -> Adapter:
+        """As it is now, as far as it is kept. Raises nothing."""
+        return adapter_of(self.state.now, self.facts["pairs"])
+
+    @property
+    def answer(self) -> Adapter:
+        """What it has learnt: the adapter with the lowest held-out loss where it stops early, else the last. Raises
+        nothing."""
+        return adapter_of(self.state.answer, self.facts["pairs"])
 
     @property
     def stop_asked(self) -> bool:
@@ -249,7 +281,7 @@ def facts_of(place: Path) -> Mapping[str, Any]:
         facts = json.loads((place / FACTS).read_text(encoding="utf-8"))
         if facts["run"] != FORM:
             raise ValueError(f"it is of another form than {FORM}")
-        Course(**facts["course"])
+        Course(**facts["course"]), facts["pairs"]
     except (OSError, ValueError, KeyError, TypeError) as problem:
         raise TuningError(
             f"reading {place / FACTS}: {problem!s:.200}. Expected what this version of Ouvert writes. Take the version "

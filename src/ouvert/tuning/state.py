@@ -6,9 +6,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from ouvert.arithmetic import LowRank
+from ouvert.packed import Adapter
 from ouvert.tuning.error import TuningError
 from ouvert.tuning.learner import Array
 from ouvert.weights import Checkpoint, CheckpointError, SafetensorsWriter, UnwritableError, open_checkpoint
@@ -56,6 +59,44 @@ class RunState:
         return self.best or self.now
 
 
+def first_state(adapter: Adapter) -> RunState:
+    """Of a run that has done nothing yet. Raises nothing."""
+    now = parameters_of(adapter)
+    moments = {f"{of}.{name}": np.zeros_like(each) for of in ("mean", "square") for name, each in now.items()}
+    return RunState(standing=Standing(), now=now, moments=moments)
+
+
+def parameters_of(adapter: Adapter) -> dict[str, Array]:
+    """The numbers of an adapter as a learner calls them: "layers.3.q.a", "layers.3.q.b". Raises nothing."""
+    return {
+        f"{name}.{of}": np.asarray(matrix, "f4")
+        for name, pair in adapter.pairs.items()
+        for of, matrix in (("a", pair.a), ("b", pair.b))
+    }
+
+
+def adapter_of(parameters: Mapping[str, Array], pairs: Mapping[str, Mapping[str, Any]]) -> Adapter:
+    """The other way round. `pairs`: scale and experts of each, as `pairs_of` has them. Raises KeyError for a parameter
+    that is missing."""
+    return Adapter({
+        name: LowRank(
+            np.array(parameters[f"{name}.a"]),
+            np.array(parameters[f"{name}.b"]),
+            float.fromhex(pair["scale"]),
+            None if pair["experts"] is None else tuple(pair["experts"]),
+        )
+        for name, pair in pairs.items()
+    })  # fmt: skip
+
+
+def pairs_of(adapter: Adapter) -> dict[str, dict[str, Any]]:
+    """What an adapter has beside its numbers, as JSON. Raises nothing."""
+    return {
+        name: {"scale": float(pair.scale).hex(), "experts": None if pair.experts is None else list(pair.experts)}
+        for name, pair in adapter.pairs.items()
+    }
+
+
 def write_state(path: Path, state: RunState) -> None:
     """Keep it in the place of the one before. Raises TuningError if it cannot be written: the one before stays."""
     arrays = {
@@ -76,19 +117,14 @@ def write_state(path: Path, state: RunState) -> None:
         ) from problem
 
 
-def read_standing(path: Path) -> Standing | None:
-    """How far a kept state is, without its arrays; None where nothing was kept yet. Raises TuningError as `read_state`
-    does."""
-    if not path.exists():
-        return None
+def read_standing(path: Path) -> Standing:
+    """How far a kept state is, without its arrays. Raises TuningError as `read_state` does."""
     with understood(path), open_checkpoint(path) as file:
         return standing_of(file)
 
 
-def read_state(path: Path) -> RunState | None:
-    """None where nothing was kept yet. Raises TuningError for a file that is none of ours."""
-    if not path.exists():
-        return None
+def read_state(path: Path) -> RunState:
+    """Raises TuningError for a file that is none of ours."""
     with understood(path), open_checkpoint(path) as file:
         standing = standing_of(file)
         arrays = {name: np.array(tensor.decode()) for name, tensor in file.tensors.items()}
