@@ -141,4 +141,4 @@ def test_the_bare_model_is_asked_once_for_each_sequence():
     )[1]
     how.terms(items, learner, 0)
     how.terms(items[::-1], learner, 1)
-    assert asked == [(8, {"adapted": False})]
+    assert asked == [(8, False)]

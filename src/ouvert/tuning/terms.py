@@ -49,7 +49,7 @@ def calls_of(terms: Sequence[Term], most: int = CALL_TOKENS) -> list[Call]:
         room -= term.tokens
     return [
         Call(
-            [ids for each in group for ids in each.sequences],
+            sequences_of(group),
             [w for each in group for w in wanted(each)],
             joined(group),
         )
