@@ -108,12 +108,12 @@ def refuse_strangers(caller: Caller) -> None:
 
 
 def refuse_all_but_the_owner(caller: Caller) -> None:
-    """Raises Refusal where this caller may not say which models are on this machine."""
+    """Raises Refusal where this caller may not say which models are on this machine, nor read what its owner keeps."""
     if not caller.is_owner:
         raise Refusal(
             403,
-            "Which models are on this machine is its owner's to say: the user who runs this server, from a program of "
-            "theirs on this machine, or with the owner's key (`ouvert key owner`).",
+            "Which models are on this machine, and what is learnt from, is its owner's to say: the user who runs this "
+            "server, from a program of theirs on this machine, or with the owner's key (`ouvert key owner`).",
             code="owner_only",
         )
 
