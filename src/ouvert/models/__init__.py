@@ -15,6 +15,7 @@ from ouvert.models.operations import Batch, Operations, Places, Watch, Weight
 from ouvert.models.parameters import Parameter
 from ouvert.models.shapes import Shape, key_value_bytes, known_shapes, latent_bytes
 from ouvert.models.showing import TOP
+from ouvert.models.stored import Piece, Spot, Stored, spots_of, stored_tensors
 from ouvert.models.taps import TAPS, NamedValue, TapError, live_names, shown_by
 from ouvert.weights import CheckpointError
 
@@ -38,10 +39,13 @@ __all__ = [
     "Operations",
     "Parameter",
     "Part",
+    "Piece",
     "Places",
     "Program",
     "Shape",
+    "Spot",
     "StateMemory",
+    "Stored",
     "TapError",
     "Watch",
     "Weight",
@@ -58,4 +62,6 @@ __all__ = [
     "place",
     "recognise",
     "shown_by",
+    "spots_of",
+    "stored_tensors",
 ]

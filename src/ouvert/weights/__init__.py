@@ -12,7 +12,7 @@ from .mapping import FileState, MappedFile
 from .opening import open_checkpoint
 from .regular import NotRegularError, open_regular, read_regular
 from .tensor import Tensor
-from .writing import SafetensorsWriter, wait_for_writer
+from .writing import SafetensorsWriter, TensorWriter, wait_for_writer
 
 __all__ = [
     "ENCODINGS",
@@ -27,6 +27,7 @@ __all__ = [
     "PrecisionError",
     "SafetensorsWriter",
     "Tensor",
+    "TensorWriter",
     "UnwritableError",
     "combined_digest",
     "decode",

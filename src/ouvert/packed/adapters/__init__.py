@@ -2,20 +2,28 @@
 
 from ouvert.packed.adapters.error import AdapterError
 from ouvert.packed.adapters.gguf_files import open_gguf_adapter, read_gguf_adapter, write_gguf_adapter
+from ouvert.packed.adapters.merge_check import MergeCheck, check_merge
+from ouvert.packed.adapters.merging import MERGED, Merge, plan_merge, write_merge
 from ouvert.packed.adapters.peft_experts import LAYOUTS, ExpertLayout
 from ouvert.packed.adapters.peft_reading import Found, open_peft, read_peft
 from ouvert.packed.adapters.peft_writing import Recognised, write_peft
 
 __all__ = [
     "LAYOUTS",
+    "MERGED",
     "AdapterError",
     "ExpertLayout",
     "Found",
+    "Merge",
+    "MergeCheck",
     "Recognised",
+    "check_merge",
     "open_gguf_adapter",
     "open_peft",
+    "plan_merge",
     "read_gguf_adapter",
     "read_peft",
     "write_gguf_adapter",
+    "write_merge",
     "write_peft",
 ]
