@@ -113,7 +113,7 @@ def test_an_opened_model_refuses_a_variant_by_name(smollm2):
 
     engine = open_engine(smollm2, threads=1).engine
     try:
-        with pytest.raises(EngineError, match=f"adapter {DIGEST}: the native program"):
+        with pytest.raises(EngineError, match=f"the adapter {DIGEST} is not in this engine"):
             engine.generate([1, 2], Sampling(max_tokens=1), BOTH)
     finally:
         engine.close()

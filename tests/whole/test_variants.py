@@ -166,5 +166,5 @@ def test_a_receipt_is_replayed_with_its_own_variant_and_refused_with_another(ope
 def test_a_variant_that_the_runner_does_not_compute_is_refused_by_name(opened):
     model, _ = opened()
     unknown = Variant((ScaledAdapter("sha256:" + "c" * 64),))
-    with pytest.raises(EngineError, match=r"adapter sha256:cccc.*without adapters"):
+    with pytest.raises(EngineError, match=r"adapter sha256:cccc.*is not in this engine"):
         model.answer(replace(request(BASE), variant=unknown))

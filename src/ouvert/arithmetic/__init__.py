@@ -5,7 +5,7 @@ Imports nothing of ours. Plain functions for single operations; `Ops` is the obj
 """
 
 from ouvert.arithmetic import sampling
-from ouvert.arithmetic.adapters import Carrier, LowRank
+from ouvert.arithmetic.adapters import Carrier, LowRank, WeightShape
 from ouvert.arithmetic.attention import (
     AttentionRows,
     KeyValues,
@@ -44,6 +44,7 @@ __all__ = [
     "State",
     "StateSnapshot",
     "Tap",
+    "WeightShape",
     "attend",
     "attend_expanded",
     "attention_rows",

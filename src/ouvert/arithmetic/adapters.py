@@ -1,11 +1,26 @@
 """What an adapter adds to a product: a matrix of low rank (Hu et al., LoRA, arXiv:2106.09685)."""
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 Array = np.ndarray[Any, np.dtype[Any]]
+
+
+class WeightShape(NamedTuple):
+    """Of a weight that may carry additions: (rows, columns) are (out, in), `experts` how many matrices of that shape
+    it holds, or None for one."""
+
+    rows: int
+    columns: int
+    experts: int | None = None
+
+    def takes(self, shape: tuple[int, int], experts: tuple[int, ...] | None) -> bool:
+        """Whether an addition of `LowRank.shape` and for `LowRank.experts` is one to such a weight. Raises nothing."""
+        if experts is None or self.experts is None:
+            return experts is None and self.experts is None and shape == self[:2]
+        return shape == self[:2] and max(experts, default=-1) < self.experts
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -72,6 +72,10 @@ class EncodedExperts:
     def __init__(self, parameter: Placeable, dtype: type[np.floating]) -> None:
         self.parameter, self.dtype = parameter, dtype
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.parameter.shape
+
     def __len__(self) -> int:
         return self.parameter.shape[0]
 

@@ -6,6 +6,7 @@ from difflib import get_close_matches
 from ouvert.engine.interface import ConstraintState, EngineError, Sampling
 from ouvert.engine.sampler import check, number, shown, whole
 from ouvert.engine.variant import BASE, Variant
+from ouvert.packed import Adapter
 
 LONGEST = 1e9  # seconds
 
@@ -73,6 +74,30 @@ def refuse_variant(variant: Variant) -> None:
         raise EngineError(
             f"beginning a sequence: {', '.join(variant.parts)}: another program computes this model, without adapters "
             "and edits of ours. Leave them out, or load the model into this process."
+        )
+
+
+class NoAdapters:
+    """`interface.EngineAdapters` of an engine that computes in other programs, without adapters of ours."""
+
+    digests: frozenset[str] = frozenset()
+
+    def add(self, adapter: Adapter) -> str:
+        raise EngineError(
+            f"adding the adapter {adapter.digest}: another program computes this model, without adapters of ours. Load "
+            "the model into this process."
+        )
+
+    def remove(self, digest: str) -> None:
+        """There is none."""
+
+
+def refuse_adapters(variant: Variant) -> None:
+    """Raises EngineError for a variant with adapters, which not every member of a pool computes."""
+    if variant.adapters:
+        raise EngineError(
+            f"beginning a sequence: {', '.join(Variant(variant.adapters).parts)}: a pool computes this model, without "
+            "adapters: its members have none in common. Leave them out, or load the model into this process."
         )
 
 

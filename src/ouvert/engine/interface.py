@@ -11,7 +11,7 @@ import numpy as np
 
 from ouvert.engine.identity import NumericIdentity
 from ouvert.engine.variant import BASE, Variant
-from ouvert.packed import Damage
+from ouvert.packed import Adapter, Damage
 
 
 class ConstraintState(Protocol):
@@ -353,8 +353,29 @@ class Part:
     facts: EngineFacts
 
 
+class EngineAdapters(Protocol):
+    """The adapters that an engine has, for variants that name them by digest. From any thread."""
+
+    @property
+    def digests(self) -> frozenset[str]:
+        """Of those that it has. Raises nothing."""
+
+    def add(self, adapter: Adapter) -> str:
+        """Have this one; may be called twice. Its digest, for `ScaledAdapter`. Raises EngineError, by name, for an
+        addition to a weight that the model does not have, or one of another shape, for numbers that are not finite, and
+        where this engine computes none."""
+
+    def remove(self, digest: str) -> None:
+        """Have it no more. Requests that were accepted before keep it to their end. May be called twice. Raises
+        nothing."""
+
+
 class Engine(Protocol):
     """What every engine offers. Where nothing else is said, its properties raise nothing."""
+
+    @property
+    def adapters(self) -> EngineAdapters:
+        """Those that it has. Every variant with others is refused."""
 
     @property
     def context(self) -> int:

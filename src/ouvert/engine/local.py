@@ -22,7 +22,7 @@ from ouvert.engine.asked import (
     refuse_not_shown,
     state_behind,
 )
-from ouvert.engine.interface import EngineError, EngineFacts, Load, Reading, Sampling, Stopped, Token
+from ouvert.engine.interface import EngineAdapters, EngineError, EngineFacts, Load, Reading, Sampling, Stopped, Token
 from ouvert.engine.limits import Limits
 from ouvert.engine.loop import Loop
 from ouvert.engine.prefixes.disk import DiskPrefixes
@@ -94,6 +94,10 @@ class LocalEngine:
         return self._embedding_size
 
     @property
+    def adapters(self) -> EngineAdapters:
+        return self._runner.adapters
+
+    @property
     def facts(self) -> EngineFacts:
         return self._make_facts()
 
@@ -130,7 +134,7 @@ class LocalEngine:
     ) -> "LocalGeneration":
         """The answer is computed from now on, read or not; a few hundred tokens ahead of its reader at most."""
         self._must_write()
-        self._runner.check_variant(variant)
+        held = self._runner.check_variant(variant)
         if sampling.watch is not None:
             refuse_not_shown(sampling.watch.names, self.shown)
         tokens = self._checked([*ids, *written], room=0 if written else 1)
@@ -152,6 +156,7 @@ class LocalEngine:
             most_tokens=most_tokens,
             deadline=None if timeout is None else time.perf_counter() + timeout,
             variant=variant,
+            held=held,
             scope=Scope(owner, variant.digest),
             expanded=expanded_tokens(first_turn, len(prompt)) if self._runner.expands(variant) else 0,
         )
@@ -189,18 +194,18 @@ class LocalEngine:
         owner: str = "",
     ) -> list[list[Token]]:
         self._must_write()
-        self._runner.check_variant(variant)
+        held = self._runner.check_variant(variant)
         given = [self._checked(ids) for ids in texts]
         check_top(top, self._vocabulary_size)
         scope = Scope(owner, variant.digest)
 
         def begin(ids: Sequence[int], task: Task) -> Request | None:
             scoring = scoring_of(ids, task, int(top))
-            return None if scoring is None else self._begin_scoring(scoring, variant, scope)
+            return None if scoring is None else self._begin_scoring(scoring, variant, held, scope)
 
         return score_in_order(given, checked_starts(given, starts), begin, self._loop.cancel)
 
-    def _begin_scoring(self, scoring: Scoring, variant: Variant, scope: Scope) -> Request:
+    def _begin_scoring(self, scoring: Scoring, variant: Variant, held: object, scope: Scope) -> Request:
         request = Request(
             id=next(self._numbers),
             tokens=scoring.ids[:-1],
@@ -212,6 +217,7 @@ class LocalEngine:
             most_tokens=0,
             deadline=None,
             variant=variant,
+            held=held,
             scope=scope,
             scoring=scoring,
         )
@@ -232,8 +238,7 @@ class LocalEngine:
         self._loop.refuse_if_closed()
         kept = frozenset(names)
         self._runner.check_names(kept)
-        self._runner.check_variant(variant)
-        return Watching(self, self._loop, kept, variant)
+        return Watching(self, self._loop, kept, variant, self._runner.check_variant(variant))
 
     def embed(self, texts: Sequence[Sequence[int]], variant: Variant = BASE) -> np.ndarray:
         if self._embedding_size is None:

@@ -67,6 +67,7 @@ class Request:
     variant: Variant
     scope: Scope  # whose kept prefixes it may use, and adds to: of its owner and its variant
     scoring: Scoring | None = None
+    held: object = None  # what the runner needs for its variant
     expanded: int = 0  # tokens of the prompt, from the first on, that are computed in the expanded form
     out: "SimpleQueue[Reading | Token | BaseException | None]" = field(default_factory=SimpleQueue)
     cancelled: threading.Event = field(default_factory=threading.Event)

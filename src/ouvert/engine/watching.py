@@ -18,9 +18,9 @@ class Watching:
     gives back the sequences that it made. One caller at a time. Making one raises nothing.
     """
 
-    def __init__(self, engine: object, loop: Loop, names: Iterable[str], variant: Variant) -> None:
+    def __init__(self, engine: object, loop: Loop, names: Iterable[str], variant: Variant, held: object) -> None:
         self.names = frozenset(names)
-        self._engine = engine  # lives as long as somebody looks inside
+        self._engine, self._held = engine, held  # live as long as somebody looks inside
         self._loop, self._variant = loop, variant
         self._sequences: list[RunnerSequence] = []
         self._seen: dict[str, np.ndarray] = {}

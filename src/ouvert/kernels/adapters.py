@@ -1,13 +1,23 @@
 """Adapters of sequences: what a native program adds to products of weights."""
 
 from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 
 import ouvert.kernels._native as _native
-from ouvert.arithmetic import LowRank
+from ouvert.arithmetic import LowRank, WeightShape
 from ouvert.kernels.packing import aligned_bytes, pack, packed_bytes
-from ouvert.kernels.trace import WeightShape
+
+
+class Pair(NamedTuple):
+    """A LowRank, its matrices packed."""
+
+    a: Any
+    b: Any
+    shape: tuple[int, int]
+    experts: tuple[int, ...] | None
+    scale: float
 
 
 class Adapters:
@@ -19,35 +29,51 @@ class Adapters:
     """
 
     def __init__(self, pairs: Mapping[str, LowRank]) -> None:
-        self.shapes = {name: (*pair.shape, pair.experts) for name, pair in pairs.items()}
-        self.native = _native.Adapter()
-        for name, pair in pairs.items():
-            experts = pair.experts or ()
-            nth = np.full(max(experts, default=-1) + 1, -1)  # by expert: which of the matrices
-            nth[list(experts)] = range(len(experts))
-            self.native.add(name, packed(name, pair.a), packed(name, pair.b), pair.scale, nth.tolist())
+        self._pairs = {
+            name: Pair(packed(name, pair.a), packed(name, pair.b), pair.shape, pair.experts, pair.scale)
+            for name, pair in pairs.items()
+        }
+        self.native = self._made()
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The weights that it adds to. Raises nothing."""
+        return frozenset(self._pairs)
+
+    def scaled(self, factor: float) -> "Adapters":
+        """The same additions times a factor; it shares the matrices. Raises nothing."""
+        other = Adapters({})
+        other._pairs = {name: pair._replace(scale=pair.scale * factor) for name, pair in self._pairs.items()}
+        other.native = other._made()
+        return other
 
     def check(self, adaptable: Mapping[str, WeightShape]) -> None:
         """Raises ValueError, by name, if there is no such weight, or one of another shape."""
-        for name, (rows, columns, experts) in self.shapes.items():
+        for name, pair in self._pairs.items():
             weight = adaptable.get(name)
             if weight is None:
                 raise ValueError(
                     f"adapting {name}: this program has no room for it. Take the sibling that has: "
                     "Programs.sibling(adapted=...), with names of models.adaptable."
                 )
-            fits = (weight.rows, weight.columns) == (rows, columns) and (experts is None) == (weight.experts is None)
-            if weight.experts is not None:
-                fits = fits and max(experts or (), default=-1) < weight.experts
-            if not fits:
-                of = "" if experts is None else f" for the experts {experts}"
+            if not weight.takes(pair.shape, pair.experts):
+                of = "" if pair.experts is None else f" for the experts {pair.experts}"
                 raise ValueError(
-                    f"adapting {name}: the addition is ({rows}, {columns}){of}, expected {tuple(weight)} "
-                    "(out, in, experts). Is the adapter of another model?"
+                    f"adapting {name}: the addition is {pair.shape}{of}, expected {tuple(weight)} (out, in, experts). "
+                    "Is the adapter of another model?"
                 )
 
+    def _made(self) -> Any:
+        native = _native.Adapter()
+        for name, pair in self._pairs.items():
+            experts = pair.experts or ()
+            nth = np.full(max(experts, default=-1) + 1, -1)  # by expert: which of the matrices
+            nth[list(experts)] = range(len(experts))
+            native.add(name, pair.a, pair.b, pair.scale, nth.tolist())
+        return native
 
-def packed(name: str, matrices: np.ndarray) -> "_native.Matrix":
+
+def packed(name: str, matrices: np.ndarray) -> Any:
     """(…, rows, columns) as products read it: in 16 bits where those hold every number."""
     if matrices.dtype != np.float32:
         raise ValueError(f"adapting {name}: a matrix is {matrices.dtype}, expected float32.")

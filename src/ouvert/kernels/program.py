@@ -7,9 +7,9 @@ from weakref import WeakSet
 
 import numpy as np
 
+from ouvert.arithmetic import WeightShape
 from ouvert.kernels.looking import KeptRows, Looking, Tokens
 from ouvert.kernels.pages import PAGE_TOKENS, Layer, PageHeader, PageShape, check_resumption
-from ouvert.kernels.trace import WeightShape
 
 if TYPE_CHECKING:
     from ouvert.kernels.adapters import Adapters

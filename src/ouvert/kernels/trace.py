@@ -1,7 +1,7 @@
 """What a tracer notes of a graph: values, and the operations that make them. What lowering starts from."""
 
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, Protocol
 
 Rows = Literal["tokens", "wanted"]
 
@@ -40,14 +40,6 @@ class StateMemory(Protocol):
 
 
 Memory = KeyValueMemory | LatentMemory | StateMemory
-
-
-class WeightShape(NamedTuple):
-    """Of a weight that adapters may add to. `experts`: how many matrices it holds, or None for one."""
-
-    rows: int
-    columns: int
-    experts: int | None
 
 
 @dataclass(eq=False)

@@ -20,12 +20,12 @@ from typing import Any
 import numpy as np
 
 import ouvert.kernels._native as _native
-from ouvert.arithmetic import AttentionRows, Experts, Rope
+from ouvert.arithmetic import AttentionRows, Experts, Rope, WeightShape
 from ouvert.kernels.linear import Packed
 from ouvert.kernels.lowering import lower
 from ouvert.kernels.pages import Layer
 from ouvert.kernels.program import CacheType, Program
-from ouvert.kernels.trace import Memory, Op, Rows, Value, WeightShape
+from ouvert.kernels.trace import Memory, Op, Rows, Value
 from ouvert.kernels.traced import Batch, Ids, LayerCache, Positions, Traced, TracingError, WantedRows
 
 Array = np.ndarray[Any, np.dtype[Any]]

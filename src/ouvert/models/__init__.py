@@ -4,7 +4,7 @@
 `Family` offers the pieces one by one (configuration, parameters with their encoded bytes, graph).
 """
 
-from ouvert.models.adaptable import adaptable, carrying
+from ouvert.models.adaptable import adaptable, adaptable_shapes, carrying
 from ouvert.models.configuration import DecoderConfig
 from ouvert.models.counterparts import Counterpart, Part, Program, counterparts
 from ouvert.models.edits import OPERATIONS, Edit, EditError, canonical, changes_of
@@ -50,6 +50,7 @@ __all__ = [
     "Watch",
     "Weight",
     "adaptable",
+    "adaptable_shapes",
     "canonical",
     "carrying",
     "changes_of",

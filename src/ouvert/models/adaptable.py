@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, TypeVar
 
-from ouvert.arithmetic import Experts
+from ouvert.arithmetic import Experts, WeightShape
 from ouvert.models.operations import Weight
 
 M = TypeVar("M")  # models.Model
@@ -30,6 +30,21 @@ def adaptable(model: Any) -> dict[str, Weight]:
 
     carrying(model, note)
     return found
+
+
+def adaptable_shapes(model: Any) -> dict[str, WeightShape]:
+    """The shape of each of `adaptable`, by the same names. Raises nothing."""
+    layers = (getattr(layer, "experts", None) for layer in model.parameters.layers)
+    experts = {id(getattr(each, name)) for each in layers if isinstance(each, Experts) for name in FEED_FORWARD}
+    return {name: shape_of(weight, holds_experts=id(weight) in experts) for name, weight in adaptable(model).items()}
+
+
+def shape_of(weight: Weight, *, holds_experts: bool) -> WeightShape:
+    """Of what `kernels` or `arithmetic.Ops` take as a weight. Raises nothing."""
+    if hasattr(weight, "rows"):
+        return WeightShape(weight.rows, weight.columns, weight.experts if holds_experts else None)
+    *experts, rows, columns = weight.shape
+    return WeightShape(rows, columns, *experts)
 
 
 def carrying(model: M, put: Callable[[str, Weight], Weight]) -> M:

@@ -6,13 +6,24 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ouvert.engine import EngineBusyError, EngineError, Grammar, LocalEngine, Sampling, Vocabulary
+from ouvert.arithmetic import LowRank
+from ouvert.engine import (
+    EngineBusyError,
+    EngineError,
+    Grammar,
+    LocalEngine,
+    Sampling,
+    ScaledAdapter,
+    Variant,
+    Vocabulary,
+)
 from ouvert.engine.interface import EngineUnreachableError
 from ouvert.engine.pool.breaker import Patience
 from ouvert.engine.pool.engine import PoolEngine
 from ouvert.engine.pool.generation import Rules
 from ouvert.engine.pool.members import Expected, Member, MemberError, Members
 from ouvert.engine.pool.placing import ranked
+from ouvert.packed import Adapter
 
 PROMPT = [1, 2, 3]
 WEIGHTS = "sha256:" + "0" * 64
@@ -121,6 +132,22 @@ ASKED = {
         SAMPLED, constraint=VOCABULARY.compile(Grammar.regex("(ab|cd|ef){3,9}")), stop_ids=frozenset({12})
     ),
 }
+
+
+def test_adapters_are_refused_by_name(pool):
+    variant = Variant((ScaledAdapter("sha256:" + "a" * 64),))
+    engine = pool()
+    for ask in (
+        lambda: engine.generate(PROMPT, SAMPLED, variant),
+        lambda: engine.score(PROMPT, 0, variant),
+        lambda: engine.logits(PROMPT, variant),
+        lambda: engine.embed([PROMPT], variant),
+    ):
+        with pytest.raises(EngineError, match=r"adapter sha256:a+: a pool computes this model, without adapters"):
+            ask()
+    one = LowRank(np.ones((1, 4), np.float32), np.ones((4, 1), np.float32), 1.0)
+    with pytest.raises(EngineError, match="another program computes this model, without adapters"):
+        engine.adapters.add(Adapter({"layers.0.q": one}))
 
 
 @pytest.mark.parametrize("asked", ASKED)

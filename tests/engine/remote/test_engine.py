@@ -4,8 +4,10 @@ import gc
 import socket
 import threading
 
+import numpy as np
 import pytest
 
+from ouvert.arithmetic import LowRank
 from ouvert.engine import (
     EngineBusyError,
     EngineError,
@@ -16,6 +18,7 @@ from ouvert.engine import (
     Variant,
 )
 from ouvert.engine.remote.connection import Lines, NothingThereError, Timeouts
+from ouvert.packed import Adapter
 
 from ..asking import eventually, greedy, ids_of
 
@@ -170,6 +173,11 @@ def test_variants_logits_and_vectors_are_refused_by_name(engine):
             ask(PROMPT, variant=variant)
     with pytest.raises(EngineError, match="Load a model made for embeddings"):
         engine.embed([PROMPT])
+    one = LowRank(np.ones((1, 4), np.float32), np.ones((4, 1), np.float32), 1.0)
+    with pytest.raises(EngineError, match=r"adding the adapter sha256:\w+: another program computes this model"):
+        engine.adapters.add(Adapter({"layers.0.q": one}))
+    engine.adapters.remove(variant.adapters[0].digest)
+    assert not engine.adapters.digests
 
 
 def test_a_server_that_is_not_there_is_said_at_once(connect):

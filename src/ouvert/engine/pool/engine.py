@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from ouvert.engine.asked import check_beginning, checked_starts
+from ouvert.engine.asked import NoAdapters, check_beginning, checked_starts, refuse_adapters
 from ouvert.engine.interface import (
     Engine,
     EngineBusyError,
@@ -66,6 +66,10 @@ class PoolEngine:
         return self._opened[0].embedding_size
 
     @property
+    def adapters(self) -> NoAdapters:
+        return NoAdapters()
+
+    @property
     def facts(self) -> EngineFacts:
         """Those of the first member that is in."""
         return (self.members.engines or self._opened)[0].facts
@@ -110,6 +114,7 @@ class PoolEngine:
         owner: str = "",
     ) -> PoolGeneration:
         """A seed that nobody chose is chosen here, so that the answer can go on elsewhere."""
+        refuse_adapters(variant)
         check_beginning(ids, written, sampling)
         if sampling.seed is None:
             sampling = replace(sampling, seed=secrets.randbits(32))
@@ -131,6 +136,7 @@ class PoolEngine:
         return engines[0].check_weights() if engines else None
 
     def logits(self, ids: Sequence[int], variant: Variant = BASE, *, start: int = 0) -> np.ndarray:
+        refuse_adapters(variant)
         return self._asked(self._ranked(ids), lambda engine: engine.logits(ids, variant, start=start))
 
     def score(self, ids: Sequence[int], top: int = 0, variant: Variant = BASE) -> list[Token]:
@@ -146,6 +152,7 @@ class PoolEngine:
         owner: str = "",
     ) -> list[list[Token]]:
         """Divided among the members that are in and of one identity; what begins alike stays together."""
+        refuse_adapters(variant)
         given, places = [list(map(int, ids)) for ids in texts], checked_starts(texts, starts)
         ranking = self._ranked(given[0] if given else (), owner)
         identity, alike = self.members.alike(ranking)
@@ -168,6 +175,7 @@ class PoolEngine:
         return found
 
     def embed(self, texts: Sequence[Sequence[int]], variant: Variant = BASE) -> np.ndarray:
+        refuse_adapters(variant)
         first = texts[0] if texts else ()
         return self._asked(self._ranked(first), lambda engine: engine.embed(texts, variant))
 

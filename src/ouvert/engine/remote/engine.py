@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from ouvert.engine.asked import asked_elsewhere, check_top, checked_starts, prompt_ids, refuse_variant
+from ouvert.engine.asked import NoAdapters, asked_elsewhere, check_top, checked_starts, prompt_ids, refuse_variant
 from ouvert.engine.interface import EngineError, EngineFacts, Load, Sampling, Token
 from ouvert.engine.mailbox import closed
 from ouvert.engine.remote.endpoint import Ask
@@ -116,6 +116,10 @@ class RemoteEngine:
     @property
     def embedding_size(self) -> int | None:
         return None
+
+    @property
+    def adapters(self) -> NoAdapters:
+        return NoAdapters()
 
     @property
     def facts(self) -> EngineFacts:

@@ -15,7 +15,15 @@ from typing import Any, get_args
 
 import numpy as np
 
-from ouvert.engine.asked import asked_elsewhere, check_top, checked_starts, prompt_ids, refuse_variant, state_behind
+from ouvert.engine.asked import (
+    NoAdapters,
+    asked_elsewhere,
+    check_top,
+    checked_starts,
+    prompt_ids,
+    refuse_variant,
+    state_behind,
+)
 from ouvert.engine.interface import (
     Constraint,
     EngineError,
@@ -80,6 +88,10 @@ class MemberEngine:
     @property
     def embedding_size(self) -> int | None:
         return self.statement.embedding_size
+
+    @property
+    def adapters(self) -> NoAdapters:
+        return NoAdapters()
 
     @property
     def facts(self) -> EngineFacts:

@@ -8,7 +8,7 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from ouvert.engine.interface import EngineError
+from ouvert.engine.interface import EngineAdapters, EngineError
 from ouvert.engine.variant import BASE, Variant
 from ouvert.kernels import ExpertReads
 from ouvert.models import Model, shown_by
@@ -98,8 +98,13 @@ class Runner(Protocol):
     def cache_bytes(self, tokens: int) -> int:
         """Bytes that the past of one sequence of so many tokens takes at most."""
 
-    def check_variant(self, variant: Variant) -> None:
-        """Raises EngineError that names what of this variant it does not compute. From any thread."""
+    @property
+    def adapters(self) -> EngineAdapters:
+        """Those that variants may name."""
+
+    def check_variant(self, variant: Variant) -> object:
+        """Raises EngineError that names what of this variant it does not compute. Whoever asks holds the result while
+        sequences of the variant may still be made: its adapters stay until then. From any thread."""
 
     def expands(self, variant: Variant) -> bool:
         """Whether it computes tokens of this variant in the expanded form where a sequence says so: see

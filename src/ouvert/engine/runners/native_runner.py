@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ouvert.arithmetic import LowRank
+from ouvert.engine.runners.adapters import RunnerAdapters
 from ouvert.engine.runners.changes import Changes, VariantChanges
 from ouvert.engine.runners.interface import Wanted, shown_of, unknown_names
 from ouvert.engine.variant import BASE, Variant
@@ -14,11 +16,12 @@ from ouvert.kernels import Sequence as NativeSequence
 from ouvert.models import Model
 
 if TYPE_CHECKING:
-    from ouvert.kernels import ExpertCache, Programs
+    from ouvert.kernels import Adapters, ExpertCache, Program, Programs
 
 
 class NativeRunner:
-    """A token's logits are the same bit for bit: see `kernels.Program`. Edited sequences and others share steps."""
+    """A token's logits are the same bit for bit: see `kernels.Program`. Variants of a model share
+    steps."""
 
     def __init__(self, model: Model, programs: "Programs", experts: "ExpertCache | None" = None) -> None:
         """`programs` are those of the model, and closed with the runner. `experts`: those that they read from a
@@ -28,7 +31,7 @@ class NativeRunner:
         self.threads, self.instruction_set = program.threads, program.instruction_set
         self.vocabulary_size, self.width = program.vocabulary_size, program.width
         self.cache_type: str = program.cache_type
-        self._changes = VariantChanges(model, "the native program")
+        self._changes, self.adapters = VariantChanges(model), RunnerAdapters(model, handle_of)
         self.page_tokens, self.page_bytes = program.page_tokens, program.page_bytes
 
     @property
@@ -39,28 +42,30 @@ class NativeRunner:
     def expert_reads(self) -> ExpertReads | None:
         return None if self._experts is None else self._experts.reads()
 
-    def check_variant(self, variant: Variant) -> None:
+    def check_variant(self, variant: Variant) -> object:
+        held = self.adapters.hold(variant)
         self._changes.of(variant)
+        return held
 
     def expands(self, variant: Variant) -> bool:
         return self.program.expands and not self._changes.absorbed(variant)
 
     def new_sequence(self, capacity: int, variant: Variant = BASE) -> NativeSequence:
-        changes = self._changes.of(variant)
-        return edited(self.program.new_sequence(capacity), changes)
+        changes, adapters = self._changes.of(variant), self.adapters.of(variant)
+        return varied(self.program.new_sequence(capacity), changes, adapters)
 
     def page_from(self, data: Any) -> Page:
         return self.program.page_from(data)
 
     def resume(self, pages: Sequence[Page], length: int, capacity: int, variant: Variant = BASE) -> NativeSequence:
-        changes = self._changes.of(variant)
-        return edited(self.program.resume(pages, length, capacity), changes)
+        changes, adapters = self._changes.of(variant), self.adapters.of(variant)
+        return varied(self.program.resume(pages, length, capacity), changes, adapters)
 
     def cache_bytes(self, tokens: int) -> int:
         return self.program.cache_bytes(tokens)
 
     def step(self, work: Sequence[tuple[NativeSequence, np.ndarray]], wanted: Wanted | Sequence[Wanted]) -> np.ndarray:
-        return self.programs.sibling(places=places_of(work)).step(work, wanted)
+        return self._program_for(work).step(work, wanted)
 
     def check_names(self, names: Iterable[str]) -> None:
         if (problem := unknown_names(names, self._model)) is not None:
@@ -76,19 +81,32 @@ class NativeRunner:
         wanted: Wanted | Sequence[Wanted],
         names: frozenset[str],
     ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        program = self.programs.sibling(watch=names, places=places_of(work))
+        program = self._program_for(work, names)
         rows = program.step(work, wanted)
         return rows, {name: program.seen(name) for name in names}
+
+    def _program_for(
+        self, work: Sequence[tuple[NativeSequence, np.ndarray]], names: frozenset[str] = frozenset()
+    ) -> "Program":
+        adapted = self.adapters.shapes if any(sequence.adapters for sequence, _ in work) else ()
+        return self.programs.sibling(watch=names, places=places_of(work), adapted=adapted)
 
     def close(self) -> None:
         self.programs.close()
         self._experts = None
 
 
-def edited(sequence: NativeSequence, changes: Changes) -> NativeSequence:
-    """The sequence, with these changes from now on."""
+def handle_of(pairs: Mapping[str, LowRank]) -> "Adapters":
+    from ouvert.kernels import Adapters  # where there are no native kernels, this file is imported all the same
+
+    return Adapters(pairs)
+
+
+def varied(sequence: NativeSequence, changes: Changes, adapters: "tuple[Adapters, ...]") -> NativeSequence:
+    """The sequence, with these changes and additions from now on."""
+    sequence.adapters = adapters
     if changes:
-        from ouvert.kernels import Edits  # where there are no native kernels, this file is imported all the same
+        from ouvert.kernels import Edits  # as above
 
         sequence.edits = Edits(changes)
     return sequence

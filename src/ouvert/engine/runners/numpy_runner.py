@@ -1,6 +1,7 @@
 """A runner over NumPy's operations: the definition of what a model computes, and what runs where nothing faster can."""
 
 import math
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
@@ -9,12 +10,13 @@ from weakref import WeakSet
 import numpy as np
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from ouvert.arithmetic import Cache, ChangingTap, Latents, Ops, Recorder, State, Tap
+from ouvert.arithmetic import Cache, Carrier, ChangingTap, Latents, LowRank, Ops, Recorder, State, Tap
+from ouvert.engine.runners.adapters import RunnerAdapters
 from ouvert.engine.runners.changes import NONE, Changes, VariantChanges
 from ouvert.engine.runners.interface import Wanted, shown_of, unknown_names
 from ouvert.engine.variant import BASE, Variant
 from ouvert.kernels import LATENTS, PAGE_TOKENS, STATE, Layer, PageHeader, PageShape, check_resumption
-from ouvert.models import Model
+from ouvert.models import Model, Weight, carrying
 
 
 class NumpyPage:
@@ -79,8 +81,10 @@ class NumpySequence:
         dtype: type[np.floating],
         holders: "Holders",
         changes: Changes = NONE,
+        adapters: "tuple[NumpyAdapter, ...]" = (),
     ) -> None:
-        self.cache, self.shape, self.dtype, self.changes = cache, shape, dtype, changes
+        self.cache, self.shape, self.dtype = cache, shape, dtype
+        self.changes, self.adapters = changes, adapters
         self.holders = holders
         holders.add(self)
 
@@ -129,8 +133,33 @@ class NumpySequence:
         self.cache.close()
 
 
+class NumpyAdapter:
+    """What an adapter adds to weights, by their names."""
+
+    def __init__(self, pairs: Mapping[str, LowRank]) -> None:
+        self.pairs = pairs
+
+    def scaled(self, factor: float) -> "NumpyAdapter":
+        return NumpyAdapter({name: pair.scaled(factor) for name, pair in self.pairs.items()})
+
+
+def adapted(model: Model, adapters: Sequence[NumpyAdapter]) -> Model:
+    """The model, whose weights carry what these add, in their order."""
+
+    def put(name: str, weight: Weight) -> Weight:
+        additions = tuple(each.pairs[name] for each in adapters if name in each.pairs)
+        return Carrier(weight, additions) if additions else weight
+
+    return carrying(model, put) if adapters else model
+
+
 # Whoever holds keys and values of one runner.
 Holders = WeakSet[NumpyPage | NumpySequence]
+
+
+Work = Sequence[tuple[NumpySequence, np.ndarray]]
+Computed = tuple[np.ndarray, dict[str, np.ndarray]]  # rows of logits, and values that are watched
+LOGITS = ""  # among named values
 
 
 class NumpyRunner:
@@ -156,7 +185,7 @@ class NumpyRunner:
         values = sum(math.prod(dims_of(layer)) for layer in layers)
         self._shape = PageShape(self.cache_type, layers, (values * np.dtype(ops.dtype).itemsize,))
         self._holders: Holders = WeakSet()
-        self._changes = VariantChanges(model, "NumPy")
+        self._changes, self.adapters = VariantChanges(model), RunnerAdapters(model, NumpyAdapter)
 
     @property
     def page_bytes(self) -> int:
@@ -170,15 +199,18 @@ class NumpyRunner:
     def cache_bytes(self, tokens: int) -> int:
         return self.page_bytes * -(-tokens // PAGE_TOKENS)
 
-    def check_variant(self, variant: Variant) -> None:
+    def check_variant(self, variant: Variant) -> object:
+        held = self.adapters.hold(variant)
         self._changes.of(variant)
+        return held
 
     def expands(self, variant: Variant) -> bool:
         return any(layer.kind == LATENTS for layer in self._shape.layers) and not self._changes.absorbed(variant)
 
     def new_sequence(self, capacity: int, variant: Variant = BASE) -> NumpySequence:
         cache = self.ops.new_cache(self._open().memories)
-        return NumpySequence(cache, self._shape, self.ops.dtype, self._holders, self._changes.of(variant))
+        changes, adapters = self._changes.of(variant), self.adapters.of(variant)
+        return NumpySequence(cache, self._shape, self.ops.dtype, self._holders, changes, adapters)
 
     def page_from(self, data: Any) -> NumpyPage:
         view = memoryview(data).cast("B")
@@ -207,7 +239,7 @@ class NumpyRunner:
         return sequence
 
     def step(self, work: Sequence[tuple[NumpySequence, np.ndarray]], wanted: Wanted | Sequence[Wanted]) -> np.ndarray:
-        return self._forward(work, wanted, Tap())
+        return self._forward(work, wanted)[0]
 
     def check_names(self, names: Iterable[str]) -> None:
         if (problem := unknown_names(names, self._open())) is not None:
@@ -223,19 +255,35 @@ class NumpyRunner:
         wanted: Wanted | Sequence[Wanted],
         names: frozenset[str],
     ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        recorder = Recorder(*names)
-        logits = self._forward(work, wanted, recorder)
-        return logits, {name: seen.reshape(len(seen), -1) for name, seen in recorder.values().items()}
+        return self._forward(work, wanted, names)
 
-    def _forward(
-        self, work: Sequence[tuple[NumpySequence, np.ndarray]], wanted: Wanted | Sequence[Wanted], tap: Tap
-    ) -> np.ndarray:
+    def _forward(self, work: Work, wanted: Wanted | Sequence[Wanted], names: frozenset[str] = frozenset()) -> Computed:
+        """One forward pass for those of the same adapters, and what they give in the order of `work`."""
+        wishes = [wanted] * len(work) if isinstance(wanted, str) else list(wanted)
+        groups: dict[tuple[NumpyAdapter, ...], list[int]] = {}
+        for n, (sequence, _) in enumerate(work):
+            groups.setdefault(sequence.adapters, []).append(n)
+        found: list[dict[str, np.ndarray]] = [{} for _ in work]
+        for group in groups.values():
+            theirs = [work[n] for n in group]
+            theirs_wanted = wishes if len(groups) == 1 else [wishes[n] for n in group]
+            values = self._forward_alike(theirs, theirs_wanted, names)
+            for n, parts in zip(group, parts_of(theirs, theirs_wanted, values), strict=True):
+                found[n] = parts
+        whole = {name: of_one_length([parts[name] for parts in found]) for name in (LOGITS, *names)}
+        rows = whole.pop(LOGITS).astype(np.float32, copy=False)
+        return rows, {name: seen.reshape(len(seen), math.prod(seen.shape[1:])) for name, seen in whole.items()}
+
+    def _forward_alike(self, work: Work, wanted: list[Wanted], names: frozenset[str]) -> dict[str, np.ndarray]:
+        """The logits and these values of sequences with the same adapters."""
         batch = self.ops.begin([(sequence.cache, ids) for sequence, ids in work], wanted)
+        recorder = Recorder(*names)
+        tap: Tap = recorder if names else Tap()
         if any(sequence.changes for sequence, _ in work):
             changes = [sequence.changes for sequence, ids in work for _ in ids]
             tap = ChangingTap(changes, batch.positions, batch.wanted, tap)
-        logits: np.ndarray = self._open().forward(batch, self.ops, tap)
-        return logits.astype(np.float32, copy=False)
+        logits = adapted(self._open(), work[0][0].adapters).forward(batch, self.ops, tap)
+        return {LOGITS: logits, **recorder.values()}
 
     def close(self) -> None:
         self.model = None
@@ -244,6 +292,29 @@ class NumpyRunner:
         if self.model is None:
             raise RuntimeError("NumpyRunner: it was closed.")
         return self.model
+
+
+def parts_of(work: Work, wanted: Sequence[Wanted], values: Mapping[str, np.ndarray]) -> list[dict[str, np.ndarray]]:
+    """Each sequence's rows of values that have one for each token, or for each that was wanted."""
+    tokens = np.array([len(ids) for _, ids in work])
+    most = {"all": sys.maxsize, "last": 1, "none": 0}
+    rows = np.array([min(len(ids), most[wish]) for (_, ids), wish in zip(work, wanted, strict=True)])
+    parts: list[dict[str, np.ndarray]] = [{} for _ in work]
+    for name, value in values.items():
+        ends = np.cumsum(rows if len(value) == rows.sum() else tokens)
+        for part, its in zip(parts, np.split(value, ends[:-1]), strict=True):
+            part[name] = its
+    return parts
+
+
+def of_one_length(parts: Sequence[np.ndarray]) -> np.ndarray:
+    """One below the other; rows of attention are as long as the longest, and 0 beyond what a token sees."""
+    if len(parts) == 1:
+        return parts[0]
+    length = max(part.shape[-1] for part in parts)
+    return np.concatenate(
+        [np.pad(part, ((0, 0),) * (part.ndim - 1) + ((0, length - part.shape[-1]),)) for part in parts]
+    )
 
 
 def blas_threads() -> int:
