@@ -7,7 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from ouvert import engine, tuning
+from ouvert import engine, models, tuning
+from ouvert.kernels import Products
+from ouvert.tuning.layers import Kept, Layers
+from ouvert.tuning.operations import Adapted, Past
 from ouvert.tuning.products import DenseProduct, frozen_linear
 from ouvert.tuning.recipe import AdapterShape
 
@@ -22,9 +25,9 @@ def sequences_of(base, lengths=LENGTHS):
     return [random.integers(0, base.model.config.vocab_size, length, dtype=np.int32) for length in lengths]
 
 
-def mean_of(sequences):
-    """The mean negative log-probability of all tokens but the first."""
-    count = sum(len(ids) - 1 for ids in sequences)
+def mean_of(sequences, count=None):
+    """The mean negative log-probability of all tokens but the first; `count`: of how many, if not of these alone."""
+    count = count or sum(len(ids) - 1 for ids in sequences)
 
     def loss(found):
         gradients = [np.full(len(ids), -1 / count, np.float32) for ids in sequences]
@@ -49,7 +52,7 @@ def gradients_of(path, sequences_in_calls=None, *, threads=2, **how):
     learner = tuning.GradientLearner(base, begun(base), **how)
     sequences = sequences_of(base)
     for some in sequences_in_calls or [range(len(sequences))]:
-        learner.learn([sequences[n] for n in some], mean_of(sequences))
+        learner.learn([sequences[n] for n in some], mean_of([sequences[n] for n in some], sum(LENGTHS) - len(LENGTHS)))
     found = {name: each.grad.numpy().copy() for name, each in learner.parameters.items() if each.grad is not None}
     learner.close()
     base.close()
@@ -89,6 +92,29 @@ def test_it_learns():
     assert not learner.adapter.changes_nothing
 
 
+def forward_of(layers, ids):
+    """The forward pass in PyTorch, of which only what enters each layer is kept."""
+    ops = layers.operations(Products(1))
+    with torch.no_grad():
+        batch = layers.begin(ops, ids)
+        stream = [ops.embed(batch.ids, layers.model.parameters.embedding)]
+        for run in layers.model.layers(batch, ops):
+            stream.append(run(stream[-1]))
+    return Kept(ids, [each.numpy() for each in stream], [None] * layers.count)
+
+
+def at_once(layers, ids, top):
+    """Gradients by every pair, of all layers as one graph of PyTorch's."""
+    ops = layers.operations(Products(1))
+    batch = layers.begin(ops, ids)
+    x = ops.embed(batch.ids, layers.model.parameters.embedding)
+    for run in layers.model.layers(batch, ops):
+        x = run(x)
+    leaves = [each for pair in ops.leaves.values() for each in pair]
+    found = torch.autograd.grad(x, leaves, top)
+    return dict(zip(ops.leaves, zip(found[::2], found[1::2], strict=True), strict=True))
+
+
 FAMILIES = [
     "llama",
     "qwen2-window",
@@ -99,6 +125,52 @@ FAMILIES = [
     "deepseek_v2",
     "deepseek_v3",
 ]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_layer_by_layer_is_the_whole_graph_at_once_bit_for_bit(family):
+    base = tuning.open_base(GOLDENS / family / "model.safetensors", threads=1)
+    pairs = begun(base).pairs
+    layers = Layers(
+        models.carrying(base.model, lambda name, weight: adapted(name, weight, pairs[name])), 0, exact=False
+    )
+    ids = sequences_of(base)
+    top = torch.randn(sum(LENGTHS), base.model.config.hidden_size, generator=torch.Generator().manual_seed(1))
+    found = {}
+    for _, of_layer in layers.gradients(forward_of(layers, ids), top, Products(1)):
+        found |= of_layer
+    expected = at_once(layers, ids, top)
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(ours, whole) for key in found for ours, whole in zip(found[key], expected[key], strict=True))
+    base.close()
+
+
+def adapted(name, weight, pair):
+    return Adapted(weight, name, torch.from_numpy(pair.a), torch.from_numpy(pair.b), pair.scale, pair.experts)
+
+
+# Sums of float32 in another order: of the norm of each matrix's gradient.
+ORDER = 1e-5
+
+
+def distance(some, others):
+    assert some.keys() == others.keys()
+    return max(np.linalg.norm(some[name] - others[name]) / np.linalg.norm(others[name]) for name in some)
+
+
+@pytest.mark.parametrize("family", ["llama", "mixtral-window", "gpt_oss-mxfp4", "deepseek_v3"])
+def test_sequences_learn_the_same_together_and_alone(family):
+    """In one bin or in bins of their own, in one call or in several: nobody sees another."""
+    path = GOLDENS / family / "model.safetensors"
+    together = gradients_of(path)
+    assert distance(gradients_of(path, packed_together=False), together) < ORDER
+    assert distance(gradients_of(path, [[0], [3, 1, 5], [2, 4]]), together) < ORDER
+
+
+def test_who_sees_another_would_be_noticed(monkeypatch):
+    together = gradients_of(LLAMA)
+    monkeypatch.setattr(Layers, "begin", lambda layers, ops, ids: ops.begin([np.concatenate(ids)], [[Past(), Past()]]))
+    assert distance(gradients_of(LLAMA), together) > 1000 * ORDER
 
 
 @pytest.mark.parametrize("family", FAMILIES)

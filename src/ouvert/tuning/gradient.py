@@ -8,7 +8,6 @@ numbers do not depend on how many threads there are.
 
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,25 +19,15 @@ from ouvert.models import carrying, shown_by
 from ouvert.packed import Adapter
 from ouvert.tuning.head import Head
 from ouvert.tuning.in_order import InOrder
+from ouvert.tuning.layers import Kept, Layers
 from ouvert.tuning.learner import Loss, LossOf
 from ouvert.tuning.opening import Base
-from ouvert.tuning.operations import Adapted, TorchOps, pasts_of
+from ouvert.tuning.operations import Adapted
 from ouvert.tuning.pack import Bin, bins_of
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
 BIN_TOKENS = 512  # computed together at most, but for sequences that are longer
-
-
-@dataclass(eq=False)
-class Kept:
-    """What the forward pass of a bin leaves. `entering` has, of each layer from the lowest that is needed on, the
-    stream (tokens, hidden) that enters it, and last the one that leaves the last layer; `chosen` the experts of each of
-    these layers, None where it has none. A layer's are let go of once it is done."""
-
-    ids: list[Array]
-    entering: list[Array | None]
-    chosen: list[torch.Tensor | None]
 
 
 class GradientLearner:
@@ -54,19 +43,18 @@ class GradientLearner:
         self.base = base
         self._pairs = adapter.pairs
         self._parameters: dict[str, torch.nn.Parameter] = {}
-        self._model = carrying(base.model, self._adapted)
+        model = carrying(base.model, self._adapted)
         if unknown := self._pairs.keys() - {name.rpartition(".")[0] for name in self._parameters}:
             raise ValueError(
                 f"learning with {base.name}: its adapter adds to {', '.join(sorted(unknown))}, which this model does "
                 "not have. Expected names of models.adaptable: take an adapter of this model."
             )
-        self._layers = len(base.model.parameters.layers)
         self._lowest = min(int(name.split(".")[1]) for name in self._pairs)
+        self._layers = Layers(model, self._lowest, exact=base.exact)
         self._together = packed_together
         self._head = Head(base.model, threads=base.threads, exact=base.exact)
         self._one_thread, self._all_threads = Products(1), Products(base.threads)
         self._pool = ThreadPoolExecutor(base.threads, thread_name_prefix="ouvert-tune")
-        self._vectors: dict[int, Any] = {}  # what TorchOps has made of norms and biases, for all of them
         self._shown = {name for name, _ in shown_by(base.model.family.name, base.model.config)}
 
     @property
@@ -98,7 +86,7 @@ class GradientLearner:
         for one in self._bins(sequences):
             kept = self._forward([sequences[n] for n in one.members], adapters, keep=False)
             rows, tokens = self._rows(one, sequences, wanted)
-            scores = self._head.log_probabilities(last_of(kept)[rows], tokens)
+            scores = self._head.log_probabilities(kept.last[rows], tokens)
             for n, scored in self._by_sequence(one, sequences, rows, scores):
                 found[n] = scored
         return found
@@ -113,7 +101,7 @@ class GradientLearner:
         for one in bins:
             kept = self._forward([sequences[n] for n in one.members], adapters, keep=True)
             rows, tokens = self._rows(one, sequences, wanted)
-            scores, directions = self._head.with_directions(last_of(kept)[rows], tokens)
+            scores, directions = self._head.with_directions(kept.last[rows], tokens)
             for n, scored in self._by_sequence(one, sequences, rows, scores):
                 found[n] = scored
             passes.append((kept, rows, directions))
@@ -135,9 +123,9 @@ class GradientLearner:
 
     def _forward(self, ids: list[Array], adapters: Sequence[Adapters], *, keep: bool) -> Kept:
         """The pass through all layers of the sequences of one bin, as they are served."""
-        stream = [f"layers.{n}.out" for n in range(self._lowest - 1, self._layers)]
+        stream = [f"layers.{n}.out" for n in range(self._lowest - 1, self._layers.count)]
         stream[0] = stream[0] if self._lowest else "embedding"
-        layers = range(self._lowest, self._layers)
+        layers = range(self._lowest, self._layers.count)
         chosen = {n: name for n in layers if (name := f"layers.{n}.experts.chosen") in self._shown}
         if not keep:
             stream, chosen = stream[-1:], {}
@@ -184,7 +172,7 @@ class GradientLearner:
     def _at_the_top(self, kept: Kept, rows: Array, directions: torch.Tensor, given: Array) -> torch.Tensor | None:
         """The gradient (tokens, hidden) by what leaves the last layer; None where there is none at all."""
         weights = torch.from_numpy(given[rows + 1].astype(np.float32))
-        stream = last_of(kept)
+        stream = kept.last
         top = torch.zeros(stream.shape)
         some = weights.nonzero()[:, 0]
         if not len(some):
@@ -214,36 +202,14 @@ class GradientLearner:
     ) -> None:
         torch.set_num_threads(1)
         try:
-            for n in reversed(range(self._lowest, self._layers)):
-                gradient = self._backward_of_layer(n, part, kept, gradient, order, products)
+            for n, found in self._layers.gradients(kept, gradient, products):
+                with order.turn(n, part):
+                    for (name, expert), (of_a, of_b) in found.items():
+                        self._add(f"{name}.a", expert, of_a)
+                        self._add(f"{name}.b", expert, of_b)
         except BaseException:
             order.give_up()
             raise
-
-    def _backward_of_layer(
-        self, n: int, part: int, kept: Kept, gradient: torch.Tensor, order: InOrder, products: Products
-    ) -> torch.Tensor:
-        """Runs layer n again, and gives the gradient by what enters it, (tokens, hidden)."""
-        at = n - self._lowest
-        entering = kept.entering[at]
-        if entering is None:
-            raise AssertionError(f"what enters layer {n} was let go of")
-        x = torch.from_numpy(entering).requires_grad_(n > self._lowest)
-        ops = self._ops(products)
-        ops.chosen = kept.chosen[at]
-        memories = self._model.memories
-        batch = ops.begin(kept.ids, [pasts_of(memories, expanded=len(each)) for each in kept.ids])
-        y = self._model.layers(batch, ops)[n](x)
-        leaves = list(ops.leaves.items())
-        wanted = [x] * x.requires_grad + [each for _, pair in leaves for each in pair]
-        found = list(torch.autograd.grad(y, wanted, gradient)) if wanted else []
-        below = found.pop(0) if x.requires_grad else gradient
-        kept.entering[at + 1] = None
-        with order.turn(n, part):
-            for (name, expert), _ in leaves:
-                for of in ("a", "b"):
-                    self._add(f"{name}.{of}", expert, found.pop(0))
-        return below
 
     def _add(self, name: str, expert: int | None, gradient: torch.Tensor) -> None:
         parameter = self._parameters[name]
@@ -271,9 +237,6 @@ class GradientLearner:
         self._parameters[f"{name}.a"], self._parameters[f"{name}.b"] = a, b
         return Adapted(weight, name, a, b, pair.scale, pair.experts)
 
-    def _ops(self, products: Products) -> TorchOps:
-        return TorchOps(products=products, exact=self.base.exact, vectors=self._vectors)
-
     def _bins(self, sequences: Sequence[Array]) -> tuple[Bin, ...]:
         return bins_of([len(each) for each in sequences], BIN_TOKENS if self._together else 0)
 
@@ -287,14 +250,6 @@ class GradientLearner:
                     f"learning: sequence {n} is {getattr(ids, 'dtype', type(ids).__name__)}{np.shape(ids)}, expected "
                     f"int32 (tokens,) of 2 to {self.base.context} ids below {vocabulary}. Cut or leave it out."
                 )
-
-
-def last_of(kept: Kept) -> Array:
-    """The stream that leaves the last layer, (tokens, hidden)."""
-    stream = kept.entering[-1]
-    if stream is None:
-        raise AssertionError("the end of the stream was let go of")
-    return stream
 
 
 def check_gradients(told: Loss, sequences: Sequence[Array]) -> None:
