@@ -17,12 +17,12 @@ def rooms_imported_by(file):
 
 
 def test_only_the_application_imports_rooms_and_no_room_imports_another():
-    assert {"openai", "anthropic", "ollama", "token_ids", "traces", "causes", "comparisons", "web"} == ROOMS
+    assert {"openai", "anthropic", "ollama", "token_ids", "traces", "causes", "comparisons", "tunings", "web"} == ROOMS
     for file in SERVING.rglob("*.py"):
         place = file.relative_to(SERVING).parts
         own = {place[0]} if len(place) > 1 else set()
         others = set(rooms_imported_by(file)) - own
         # What the part lists of batches that need no server is in the room of the dialect they are written in; what a
         # comparison is opened with, in its own.
-        allowed = {("app.py",): ROOMS, ("__init__.py",): {"openai", "comparisons"}}
+        allowed = {("app.py",): ROOMS, ("__init__.py",): {"openai", "comparisons", "tunings"}}
         assert others == allowed.get(place, set()), file

@@ -1,8 +1,6 @@
 """The kind of job that compares models: `ouvert compare` in a process of its own, beside the server that was asked."""
 
 import asyncio
-import json
-import os
 import shutil
 import time
 import tomllib
@@ -11,15 +9,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ouvert.cli.comparison_process import COMMAND, LEAVE_SECONDS
+from ouvert.cli.served_process import SAID, last_words, started, stopped, watched
 from ouvert.serving import COMPARISON, Work, comparison_folder
 from ouvert.store import Job, OpenJob, Result, kept_until
 
-WATCH_SECONDS = 0.25  # between looks at how far it is, and whether it is to end
-STOP_SECONDS = LEAVE_SECONDS + 2
 LEAST_MEMORY = 1 << 20
-SAID = "said.txt"  # what the process writes to stderr
-LONGEST_SENTENCE = 2000
 
 
 class Comparisons:
@@ -46,9 +40,9 @@ class Comparisons:
             return ended(work, "cancelled")
         words = await asyncio.to_thread(words_for, work, folder)
         job.save(state="running", times=job.job.at("started"))
-        process = await started(work, words, folder.parent / SAID)
+        process = await started(work, "compare", words, folder.parent / SAID)
         try:
-            await watched(process, job, folder)
+            await watched(process, job, lambda: count(job, folder))
         finally:
             await stopped(process)
         await asyncio.to_thread(count, job, folder)
@@ -56,7 +50,7 @@ class Comparisons:
             return ended(work, "finished")
         if job.cancel_asked:
             return ended(work, "cancelled")
-        return ended(work, "failed", last_words(folder.parent / SAID, process.returncode))
+        return ended(work, "failed", last_words(folder.parent / SAID, process.returncode, "the comparison"))
 
 
 def words_for(work: Work, folder: Path) -> list[str]:
@@ -78,50 +72,6 @@ def words_for(work: Work, folder: Path) -> list[str]:
     return [*asked["words"], "--out", str(folder), *lists, *numbers, *damage, *computing]
 
 
-async def started(work: Work, words: Sequence[str], said: Path) -> asyncio.subprocess.Process:
-    """The process, in a session of its own: a Ctrl-C for the server is the server's to pass on. Raises OSError."""
-    guard = work.service.settings.load_options.get("guard")
-    if guard is not None:
-        guard.admit(COMMAND)
-    with open(os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as stream:
-        process = await asyncio.create_subprocess_exec(
-            *COMMAND,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=stream,
-            env={**os.environ, "OUVERT_HOME": str(work.service.store.home)},
-            start_new_session=True,
-        )
-    if process.stdin is not None:
-        process.stdin.write(json.dumps(list(words)).encode() + b"\n")
-    return process
-
-
-async def watched(process: asyncio.subprocess.Process, job: OpenJob, folder: Path) -> None:
-    """Returns when it has ended, or is to."""
-    waiting = asyncio.ensure_future(process.wait())
-    try:
-        while not (await asyncio.wait({waiting}, timeout=WATCH_SECONDS))[0] and not job.cancel_asked:
-            await asyncio.to_thread(count, job, folder)
-    finally:
-        waiting.cancel()
-
-
-async def stopped(process: asyncio.subprocess.Process) -> None:
-    """Returns when it has ended: asked to, by the end of its input, and killed where that takes too long."""
-    if process.stdin is not None:
-        process.stdin.close()
-    try:
-        await asyncio.wait_for(process.wait(), STOP_SECONDS)
-    except TimeoutError:
-        pass
-    finally:
-        if process.returncode is None:
-            with suppress(ProcessLookupError):
-                process.kill()
-    await process.wait()
-
-
 def count(job: OpenJob, folder: Path) -> None:
     """Note how many answers there are, of how many. One result each, so that other processes can count them too."""
     with suppress(OSError):
@@ -137,17 +87,6 @@ def count(job: OpenJob, folder: Path) -> None:
 def answers_of(plan: Mapping[str, Any]) -> int:
     """How many answers a plan asks for."""
     return len(plan["contestants"]) * sum(int(row["count"]) * int(row.get("samples", 1)) for row in plan["rows"])
-
-
-def last_words(said: Path, status: int | None) -> str:
-    """Why it failed, in a sentence."""
-    with suppress(OSError):
-        lines = said.read_text(encoding="utf-8", errors="replace").splitlines()
-        if sentences := [line for line in lines if line.startswith("ouvert: ")]:
-            return sentences[-1].removeprefix("ouvert: ")[:LONGEST_SENTENCE]
-    if status is not None and status < 0:
-        return f"The process of the comparison was ended by the signal {-status}; its answers so far are kept."
-    return f"The process of the comparison ended with the status {status}; {SAID} in the job's folder has what it said."
 
 
 def ended(work: Work, state: str, fault: str = "") -> Job:

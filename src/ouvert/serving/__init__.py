@@ -24,12 +24,14 @@ from ouvert.serving.peers import this_user, user_who_listens, users_can_be_told
 from ouvert.serving.server import allow_more_files, bound_socket, make_server
 from ouvert.serving.service import Service
 from ouvert.serving.settings import Settings
+from ouvert.serving.tunings import TUNING, Rows
 
 __all__ = [
     "COMPARISON",
     "ENGINE_ENDPOINTS",
     "EVERY_ENDPOINT",
     "JOB_KINDS",
+    "TUNING",
     "BatchOptions",
     "BatchOutcome",
     "Call",
@@ -43,6 +45,7 @@ __all__ = [
     "Question",
     "Recorded",
     "Refusal",
+    "Rows",
     "Service",
     "Settings",
     "Work",

@@ -24,6 +24,7 @@ from ouvert.serving import (
     receipts,
     token_ids,
     traces,
+    tunings,
     web,
 )
 from ouvert.serving.body import Bounds
@@ -48,6 +49,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *traces.ENDPOINTS,
     *causes.ENDPOINTS,
     *comparisons.ENDPOINTS,
+    *tunings.ENDPOINTS,
     *corrections.ENDPOINTS,
     *health.ENDPOINTS,
     *web.ENDPOINTS,

@@ -14,39 +14,53 @@ from ouvert.tuning.error import TuningError
 from ouvert.tuning.example import Example, Item, Labelled, Preference, Prompt
 from ouvert.tuning.learner import Learner, Loss
 from ouvert.tuning.making import Think
+from ouvert.tuning.metrics import rows_in
 from ouvert.tuning.opening import Base, open_base
 from ouvert.tuning.pack import Bin, bins_of
 from ouvert.tuning.recipe import Recipe, read_recipe
+from ouvert.tuning.reinforce import Asked, GroupRelative, Judge, Sampled, Sampler
+from ouvert.tuning.rewards import judges_of
+from ouvert.tuning.runs import Begun, Runs, Seen
 
 if TYPE_CHECKING:
     from ouvert.tuning.gradient import GradientLearner
     from ouvert.tuning.operations import TorchOps, pasts_of
 
 __all__ = [
+    "Asked",
     "Base",
+    "Begun",
     "Bin",
     "Counts",
     "Dataset",
     "Example",
     "GradientLearner",
+    "GroupRelative",
     "Item",
+    "Judge",
     "Labelled",
     "Learner",
     "Loss",
     "Preference",
     "Prompt",
     "Recipe",
+    "Runs",
+    "Sampled",
+    "Sampler",
+    "Seen",
     "Think",
     "TorchOps",
     "TrainedWeight",
     "TuningError",
     "bins_of",
     "examples_of",
+    "judges_of",
     "new_adapter",
     "open_base",
     "pasts_of",
     "read_data",
     "read_recipe",
+    "rows_in",
     "table_of",
 ]
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from ouvert.cli.command_process import COMMAND
 from ouvert.cli.commands.jobs import row
-from ouvert.cli.comparison_process import COMMAND
 from ouvert.cli.served_comparisons import Comparisons
 from ouvert.evaluation import Evidence
 from ouvert.serving import Keys
@@ -197,7 +197,7 @@ def test_the_process_ends_when_whoever_started_it_is_gone_however_it_went(tiny, 
     environment = {**os.environ, "OUVERT_HOME": str(tmp_path / "home")}
     # A pipe that the kernel closes is all that a killed server leaves.
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    with subprocess.Popen(COMMAND, **pipes, env=environment) as process:
+    with subprocess.Popen((*COMMAND, "compare"), **pipes, env=environment) as process:
         process.stdin.write(json.dumps(words).encode() + b"\n")
         process.stdin.flush()
         until(lambda: (folder / "plan.toml").exists() or process.poll() is not None, bool)

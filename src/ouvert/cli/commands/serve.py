@@ -295,6 +295,7 @@ async def serve(settings: "Settings", listening: socket.socket, *, engine_only: 
     from ouvert.cli.answering import complain
     from ouvert.cli.progress import show_progress
     from ouvert.cli.served_comparisons import Comparisons
+    from ouvert.cli.served_tunings import Tunings
     from ouvert.serving import ENGINE_ENDPOINTS, EVERY_ENDPOINT, JOB_KINDS, JobKind, make_app, make_server
 
     address = listening.getsockname()
@@ -320,8 +321,8 @@ async def serve(settings: "Settings", listening: socket.socket, *, engine_only: 
         sys.stderr.flush()
 
     kinds: tuple[JobKind, ...] = () if engine_only else JOB_KINDS
-    if not engine_only and settings.load_options.get("elsewhere") is None:  # a comparison is computed on this machine
-        kinds = (*kinds, Comparisons())
+    if not engine_only and settings.load_options.get("elsewhere") is None:  # these are computed on this machine
+        kinds = (*kinds, Comparisons(), Tunings())
     endpoints = ENGINE_ENDPOINTS if engine_only else EVERY_ENDPOINT
     shown = show_progress(sys.stderr)
     app = make_app(settings, open_store(), progress=shown, endpoints=endpoints, kinds=kinds, ready=ready)

@@ -18,7 +18,7 @@ from ouvert.serving.streams import JSONAnswer, unless_gone
 from ouvert.serving.uploads import Form, read_form
 from ouvert.store import KeptFile, NoSuchFile, kept_until, new_file_id
 
-PURPOSES = ("batch",)
+PURPOSES = ("batch", "fine-tune")
 SHORTEST_KEPT, LONGEST_KEPT = 3600, 30 * 86400  # seconds; OpenAI's
 MOST_FILES = 10_000  # of one caller
 FORM_FIELDS = ("purpose", "expires_after[anchor]", "expires_after[seconds]")
@@ -77,7 +77,9 @@ def asked_to_keep(form: Form, whose: str, keep: float | None) -> KeptFile:
         raise Refusal(400, "file is missing: the part that holds the file.", code="missing_parameter", param="file")
     purpose = form.fields.get("purpose")
     if purpose not in PURPOSES:
-        sentence = f"purpose is {purpose!r:.40}, expected 'batch': files are for /v1/batches here."
+        sentence = (
+            f"purpose is {purpose!r:.40}, expected 'batch' (for /v1/batches) or 'fine-tune' (for /ouvert/tune/jobs)."
+        )
         raise Refusal(400, sentence, code="invalid_value", param="purpose")
     return KeptFile(
         id=new_file_id(),
