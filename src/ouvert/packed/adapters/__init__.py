@@ -5,7 +5,7 @@ from ouvert.packed.adapters.gguf_files import open_gguf_adapter, read_gguf_adapt
 from ouvert.packed.adapters.merge_check import MergeCheck, check_merge
 from ouvert.packed.adapters.merging import MERGED, Merge, plan_merge, write_merge
 from ouvert.packed.adapters.peft_experts import LAYOUTS, ExpertLayout
-from ouvert.packed.adapters.peft_reading import Found, open_peft, read_peft
+from ouvert.packed.adapters.peft_reading import OpenedAdapter, open_peft, read_peft
 from ouvert.packed.adapters.peft_writing import Recognised, write_peft
 
 __all__ = [
@@ -13,9 +13,9 @@ __all__ = [
     "MERGED",
     "AdapterError",
     "ExpertLayout",
-    "Found",
     "Merge",
     "MergeCheck",
+    "OpenedAdapter",
     "Recognised",
     "check_merge",
     "open_gguf_adapter",

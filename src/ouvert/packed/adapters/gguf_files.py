@@ -18,7 +18,7 @@ from ouvert.models import Counterpart, counterparts
 from ouvert.packed.adapter import Adapter
 from ouvert.packed.adapters.error import AdapterError
 from ouvert.packed.adapters.joining import Addition, Array, joined, parted
-from ouvert.packed.adapters.peft_reading import Found, ranks_in
+from ouvert.packed.adapters.peft_reading import OpenedAdapter, ranks_in
 from ouvert.packed.adapters.peft_writing import RANKS, Recognised, refuse_others
 from ouvert.weights import Checkpoint, Tensor, open_checkpoint, write_gguf
 
@@ -94,7 +94,7 @@ def read_gguf_adapter(path: Path, model: Recognised) -> Adapter:
     return open_gguf_adapter(path, model).adapter
 
 
-def open_gguf_adapter(path: Path, model: Recognised) -> Found:
+def open_gguf_adapter(path: Path, model: Recognised) -> OpenedAdapter:
     """The same, with what else is known. Raises what `read_gguf_adapter` raises."""
     with open_checkpoint(path) as checkpoint:
         alpha = alpha_in(checkpoint, model)
@@ -120,7 +120,7 @@ def open_gguf_adapter(path: Path, model: Recognised) -> Found:
             raise AdapterError(f"{path}: {problem} Fetch the file again.") from None
     if not pairs:
         raise AdapterError(f"{path}: all of its factors are zero, expected an adapter that changes something.")
-    return Found(Adapter(pairs), None, base if isinstance(base, str) else None, ())
+    return OpenedAdapter(Adapter(pairs), None, base if isinstance(base, str) else None, ())
 
 
 def alpha_in(checkpoint: Checkpoint, model: Recognised) -> float:

@@ -44,7 +44,7 @@ TRANSPOSED = frozenset(("gpt_oss",))  # families whose experts transformers keep
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class OpenedAdapter:
     """An adapter, how its experts' factors lay in the files (None if there are none), the name or path of its base as
     the files have it, and remarks for whoever brings it."""
 
@@ -63,7 +63,7 @@ def read_peft(folder: Path, model: Recognised, expert_layout: ExpertLayout | Non
     return open_peft(folder, model, expert_layout).adapter
 
 
-def open_peft(folder: Path, model: Recognised, expert_layout: ExpertLayout | None = None) -> Found:
+def open_peft(folder: Path, model: Recognised, expert_layout: ExpertLayout | None = None) -> OpenedAdapter:
     """The same, with what else is known. Raises what `read_peft` raises."""
     settings = read_settings(folder / CONFIG)
     stored, ranks = read_factors(folder)
@@ -94,7 +94,7 @@ def open_peft(folder: Path, model: Recognised, expert_layout: ExpertLayout | Non
     refuse_missing(settings, names, known)
     if not pairs:
         raise AdapterError(f"{folder}: all of its factors are zero, expected an adapter that changes something.")
-    return Found(Adapter(pairs), layout if experts else None, settings.base, remarks_on(settings))
+    return OpenedAdapter(Adapter(pairs), layout if experts else None, settings.base, remarks_on(settings))
 
 
 def read_factors(folder: Path) -> tuple[list[Factors], Mapping[str, Mapping[str, int]]]:
