@@ -31,6 +31,7 @@ from ouvert.store.offer import Offer
 from ouvert.store.package import HOSTS_COMMAND
 from ouvert.store.packed_files import Packed
 from ouvert.store.progress import SILENCE, Progress, bytes_in_words
+from ouvert.store.selection import is_companion
 from ouvert.store.store import Removed, Store, default_home
 from ouvert.store.strays import strays, sweep_strays
 from ouvert.store.toml_text import as_toml
@@ -85,6 +86,7 @@ __all__ = [
     "bytes_in_words",
     "default_home",
     "find_alias",
+    "is_companion",
     "kept_until",
     "new_file_id",
     "new_job_id",

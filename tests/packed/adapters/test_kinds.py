@@ -1,0 +1,45 @@
+"""Whose adapter lies at a path, before its model is known."""
+
+import pytest
+
+from ouvert.packed import AdapterError, adapter_at, write_gguf_adapter, write_peft
+from ouvert.weights import CheckpointError
+
+
+@pytest.fixture
+def written(open_tiny, make_adapter, tmp_path):
+    """(files, their adapter): as PEFT's folder `peft`, and as adapter.gguf."""
+    files = open_tiny("llama")
+    adapter = make_adapter(files, ranks=(3,))
+    (tmp_path / "peft").mkdir()
+    write_peft(adapter, tmp_path / "peft", files, "org/llama")
+    write_gguf_adapter(adapter, tmp_path / "adapter.gguf", files)
+    return files, adapter
+
+
+@pytest.mark.parametrize("path", ["peft", "peft/adapter_config.json", "peft/adapter_model.safetensors", "adapter.gguf"])
+def test_a_folder_its_files_and_a_gguf_file_are_adapters(path, written, tmp_path):
+    files, adapter = written
+    found = adapter_at(tmp_path / path)
+    assert found.kind == ("gguf" if path.endswith("gguf") else "peft")
+    assert found.base == (None if found.kind == "gguf" else "org/llama")
+    assert all(each.is_file() for each in found.files)
+    assert found.open(files).adapter.digest == adapter.digest
+
+
+def test_what_is_no_adapter_is_refused(written, open_tiny, tmp_path):
+    with pytest.raises(AdapterError, match=r"holds no adapter_config.json"):
+        adapter_at(tmp_path)
+    for file in ("model.gguf", "model.safetensors"):
+        with pytest.raises(AdapterError, match=r"is no adapter, expected a folder as peft"):
+            adapter_at(open_tiny("llama").path / file)
+    with pytest.raises(AdapterError, match=r"is a pickle, which may run code"):
+        adapter_at(tmp_path / "adapter_model.bin")
+    with pytest.raises(CheckpointError):
+        adapter_at(tmp_path / "nothing")
+
+
+def test_gguf_has_one_layout_of_experts(written, tmp_path):
+    files, _ = written
+    with pytest.raises(AdapterError, match=r"GGUF has only one"):
+        adapter_at(tmp_path / "adapter.gguf").open(files, "peft")
