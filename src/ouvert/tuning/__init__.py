@@ -8,7 +8,7 @@ Needs torch (the extra `tune`) where it computes; everything else here, and impo
 
 from typing import TYPE_CHECKING, Any
 
-from ouvert.tuning.beginning import TrainedWeight, new_adapter, table_of
+from ouvert.tuning.beginning import TrainedWeight, begin_adapter, new_adapter, routed, table_of
 from ouvert.tuning.data import Counts, Dataset, examples_of, read_data
 from ouvert.tuning.error import TuningError
 from ouvert.tuning.example import Example, Item, Labelled, Preference, Prompt
@@ -52,6 +52,7 @@ __all__ = [
     "TorchOps",
     "TrainedWeight",
     "TuningError",
+    "begin_adapter",
     "bins_of",
     "examples_of",
     "judges_of",
@@ -60,6 +61,7 @@ __all__ = [
     "pasts_of",
     "read_data",
     "read_recipe",
+    "routed",
     "rows_in",
     "table_of",
 ]

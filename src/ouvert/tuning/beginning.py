@@ -1,7 +1,7 @@
 """What a run begins with: which weights are adapted, with which rank, and the numbers that they begin with."""
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,9 +12,13 @@ from ouvert.kernels import Packed
 from ouvert.models import Model, adaptable
 from ouvert.packed import Adapter
 from ouvert.tuning.error import TuningError
+from ouvert.tuning.opening import Base
+from ouvert.tuning.pack import bins_of
 from ouvert.tuning.recipe import AdapterShape
 
 Array = np.ndarray[Any, np.dtype[Any]]
+
+PASS_TOKENS = 512  # of a step that counts what is chosen
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +41,41 @@ def table_of(adapter: Adapter) -> tuple[TrainedWeight, ...]:
     )
 
 
+def begin_adapter(base: Base, shape: AdapterShape, seed: int, sequences: Sequence[Array]) -> Adapter:
+    """`new_adapter` for this base, with the busiest experts of these sequences of ids where the recipe asks for a
+    share: one forward pass over them. Raises what `new_adapter` raises."""
+    counts = routed(base, sequences) if shape.experts.startswith("busiest") else None
+    return new_adapter(base.model, shape, seed, counts)
+
+
+def routed(base: Base, sequences: Sequence[Array]) -> dict[int, Array]:
+    """By layer that has experts: how many tokens of these sequences chose each, int64 (experts,). Raises what a step
+    raises."""
+    holding = {
+        n: layer.experts.gate.experts
+        for n, layer in enumerate(base.model.parameters.layers)
+        if isinstance(getattr(layer, "experts", None), Experts)
+    }
+    counts = {n: np.zeros(experts, np.int64) for n, experts in holding.items()}
+    names = {n: f"layers.{n}.experts.chosen" for n in holding}
+    program = base.programs.sibling(names.values())
+    for one in bins_of([len(ids) for ids in sequences], PASS_TOKENS) if holding else ():
+        work = [(program.new_sequence(len(sequences[n])), sequences[n]) for n in one.members]
+        try:
+            program.step(work, "none")
+            for n, name in names.items():
+                counts[n] += np.bincount(program.seen(name).ravel(), minlength=holding[n])
+        finally:
+            for sequence, _ in work:
+                sequence.close()
+    return counts
+
+
 def new_adapter(model: Model, shape: AdapterShape, seed: int, routed: Mapping[int, Array] | None = None) -> Adapter:
     """The adapter that the recipe asks for, as it is before it has learnt anything: it adds nothing.
 
     a is uniform within ±1/√in and b zero, as PEFT begins (Kaiming-uniform with a = √5). The numbers of a weight follow
-    from the seed and its name alone. `routed`: by layer, how many tokens chose each expert ((experts,), `Base.routed`),
+    from the seed and its name alone. `routed`: by layer, how many tokens chose each expert ((experts,), `routed`),
     of which `experts = "busiest 0.25"` takes the busiest.
 
     Raises TuningError where `experts` cannot be honoured: a share without `routed`, or a number that there is not.
@@ -95,7 +129,7 @@ def chosen_experts(asked: str, count: int, routed: Array | None) -> tuple[int, .
         if routed is None:
             raise TuningError(
                 f"choosing experts: {asked!r} without how often each was chosen, expected one pass over the data. "
-                "Count first: Base.routed(sequences)."
+                "Count first: tuning.begin_adapter."
             )
         most = max(1, round(float(share) * count))
         order = np.argsort(-routed, kind="stable")[:most]
