@@ -1,6 +1,5 @@
 """The learner: what gradients must be whatever the order of work, and that something is learnt."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -115,6 +114,13 @@ def at_once(layers, ids, top):
     return dict(zip(ops.leaves, zip(found[::2], found[1::2], strict=True), strict=True))
 
 
+def same(told, scores, loss):
+    """The loss, of log-probabilities that are these."""
+    for found, score in zip(told, scores, strict=True):
+        np.testing.assert_array_equal(found, score)
+    return loss(told)
+
+
 FAMILIES = [
     "llama",
     "qwen2-window",
@@ -174,18 +180,22 @@ def test_who_sees_another_would_be_noticed(monkeypatch):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_log_probabilities_of_the_bare_model_are_the_servers(family):
+def test_log_probabilities_are_the_servers_bit_for_bit(family):
+    """Those that the loss is made of, with the adapter and without; of all tokens, and of those that are looked at."""
     path = GOLDENS / family / "model.safetensors"
     base = tuning.open_base(path, threads=2)
-    learner = tuning.GradientLearner(base, tuning.new_adapter(base.model, replace(SHAPE, experts="none"), 20))
+    learner = tuning.GradientLearner(base, begun(base))
     sequences = sequences_of(base)
     wanted = [np.arange(len(ids)) % 3 == 1 for ids in sequences]
     served = engine.open_engine(path, threads=1).engine
-    found, some = (learner.log_probabilities(sequences, adapted=False, wanted=each) for each in (None, wanted))
-    for ids, every, few, which in zip(sequences, found, some, wanted, strict=True):
-        scores = [token.logprob for token in served.score(ids.tolist())]
-        np.testing.assert_array_equal(every, [0, *scores])
-        np.testing.assert_array_equal(few, np.where(which, every, 0))
+    with_adapter = engine.Variant((engine.ScaledAdapter(served.adapters.add(learner.adapter)),))
+    for adapted, variant in ((False, engine.BASE), (True, with_adapter)):
+        scores = [[0, *(each.logprob for each in served.score(ids.tolist(), variant=variant))] for ids in sequences]
+        found, some = (learner.log_probabilities(sequences, adapted=adapted, wanted=each) for each in (None, wanted))
+        for score, every, few, which in zip(scores, found, some, wanted, strict=True):
+            np.testing.assert_array_equal(every, score)
+            np.testing.assert_array_equal(few, np.where(which, every, 0))
+    learner.learn(sequences, lambda told: same(told, scores, mean_of(sequences)))
     served.close()
     learner.close()
     base.close()
