@@ -26,7 +26,7 @@ export function makeFakeServer({ key = null, openedFrom = "this_machine", guest 
     conversations: new Map(),
     asked: [],
     titled: [],
-    state: { cancelled: 0, loaded: Promise.resolve(), models: MODELS.map((each) => ({ removable: true, ...each })), fetches: makeFetches(), traces: makeTraces() },
+    state: { cancelled: 0, loaded: Promise.resolve(), models: MODELS.map((each) => ({ removable: true, ...each })), fetches: makeFetches(), traces: makeTraces(), corrections: [] },
   };
   const server = createServer((request, response) => respond(fake, { key, openedFrom, guest, scopes }, request, response));
   return { server, ...fake };
@@ -44,6 +44,7 @@ async function respond(fake, { key, openedFrom, guest, scopes }, request, respon
   if (path === "/v1/chat/completions") return answer(fake, response, body);
   if (path === "/api/ui/models") return sendJson(response, 200, { models: fake.state.models });
   if (path === "/tokenize") return sendJson(response, 200, { count: promptTokens(body.messages), max_model_len: CONTEXT });
+  if (path.startsWith("/ouvert/corrections")) return sendJson(response, ...correctionRoute(fake.state.corrections, request.method, path, body));
   const aboutTraces = traceRoute(fake.state.traces, request.method, url, body);
   if (aboutTraces) return sendJson(response, ...aboutTraces);
   const aboutFetches = fetchRoute(fake.state, request.method, path, body);
@@ -138,6 +139,18 @@ async function load(state, id) {
   Object.assign(model, { state: "loading", progress: 0.37 });
   await state.loaded;
   Object.assign(model, { state: "loaded", progress: undefined });
+}
+
+/** The status and the body for a request about corrected answers. */
+function correctionRoute(corrections, method, path, body) {
+  const id = path.split("/")[3];
+  const at = corrections.findIndex((each) => (id ? each.id === id : each.given === body?.given));
+  if (method === "GET") return [200, { object: "list", data: corrections }];
+  if (method === "DELETE") return at < 0 ? [404, { error: { message: `There is no correction ${id}.` } }] : [200, corrections.splice(at, 1)[0]];
+  if (body.wanted === "refuse this") return [400, { error: { message: "nothing was corrected" } }];
+  const kept = { ouvert_correction: 1, id: at < 0 ? `c${corrections.length}` : corrections[at].id, created: new Date().toISOString(), ...body };
+  corrections.splice(at < 0 ? corrections.length : at, at < 0 ? 0 : 1, kept);
+  return [201, kept];
 }
 
 /** The status and the body for a request about conversations. */

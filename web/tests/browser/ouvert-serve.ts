@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 
-const OUVERT = fileURLToPath(new URL("../../../.venv/bin/ouvert", import.meta.url));
+export const OUVERT = fileURLToPath(new URL("../../../.venv/bin/ouvert", import.meta.url));
 
 export interface Serving {
   address: string;

@@ -1,9 +1,11 @@
 import { isInterrupted, type Message } from "../../conversation";
 import { numberAt, refusedOf, textAt } from "../../receipt";
 import { regenerate } from "../../state/asking";
+import { beginCorrecting, correcting } from "../../state/correcting";
 import { EMPTY_DRAFT } from "../../state/draft";
 import { models } from "../../state/models";
 import { generation, path } from "../../state/open-conversations";
+import { isOwner } from "../../state/session";
 import { panel } from "../../state/view";
 import { number, words } from "../../words";
 import { Button } from "../button";
@@ -12,6 +14,7 @@ import { Icon } from "../icons";
 import { AnswerInside } from "../looking/answer-inside";
 import { LookButton } from "../looking/look-button";
 import { CopyButton } from "./copy-button";
+import { CorrectionEditor } from "./correction";
 import { Versions } from "./versions";
 
 /** What is said under an answer that is written: how it ended, what it left out, what may be done with it. */
@@ -31,6 +34,7 @@ export function AnswerEnd({ message }: { message: Message }) {
         </div>
       )}
       <AnswerInside message={message} />
+      {correcting.value?.message === message.id && <CorrectionEditor message={message} earlier={correcting.value.earlier} />}
       <Tools message={message} isLast={isLast} />
       <p class="fallible">{model?.toy ? say.toyAnswer : say.mayBeWrong}</p>
     </>
@@ -79,6 +83,9 @@ function Tools({ message, isLast }: { message: Message; isLast: boolean }) {
       <CopyButton text={message.text} />
       <Button icon="again" label={say.regenerate} disabled={!!generation.value} onClick={() => regenerate(message)} />
       <Button icon="receipt" shown label={say.receipt} onClick={() => (panel.value = { kind: "receipt", message: message.id })} />
+      {isOwner.value && message.text && (
+        <Button icon="correct" label={say.correctAnswer} expanded={correcting.value?.message === message.id} onClick={() => void beginCorrecting(message)} />
+      )}
       <LookButton message={message} />
       {message.model && <span class="by">{message.model}</span>}
     </div>
