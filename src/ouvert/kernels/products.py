@@ -90,15 +90,27 @@ class Products:
         out_rows: np.ndarray | None = None,
         accumulate: bool = False,
     ) -> np.ndarray:
-        """dy @ weights, the gradient of x in x @ weights.T, in float32: dy is (tokens, rows), the result (tokens,
-        columns)."""
-        one = of_expert(weights, expert)
-        check_floats("dy", dy, (None, one.rows))
-        check_rows("from_rows", from_rows, len(dy))
-        out = checked_out(out, len(dy) if from_rows is None else len(from_rows), one.columns, out_rows, accumulate)
-        shape = (one.layout, one.rows, one.columns, one.data)
-        self.native.transposed(*shape, dy, from_rows, out, accumulate, out_rows)
-        return out
+        """dy @ weights, the gradient of x in x @ weights.T: dy is (tokens, rows), the result (tokens, columns).
+
+        dy and the weights' scales are rounded to 16 bits, but for BF16, F16 and F32 weights: the result is off by 1 or
+        2 parts in 10,000, a hundredth of what rounding x to 8 bits costs `linear`.
+        """
+        rounded = _native.takes_int8(weights.layout)
+        return self._transposed(weights, dy, rounded, expert, from_rows, out, out_rows, accumulate)
+
+    def transposed_exact(
+        self,
+        weights: Packed,
+        dy: np.ndarray,
+        *,
+        expert: int | None = None,
+        from_rows: np.ndarray | None = None,
+        out: np.ndarray | None = None,
+        out_rows: np.ndarray | None = None,
+        accumulate: bool = False,
+    ) -> np.ndarray:
+        """The same in float32, at about 0.65 of the speed."""
+        return self._transposed(weights, dy, False, expert, from_rows, out, out_rows, accumulate)
 
     def _linear(
         self,
@@ -120,6 +132,25 @@ class Products:
         out = checked_out(out, len(x) if from_rows is None else len(from_rows), one.rows, out_rows, accumulate)
         shape = (one.layout, one.rows, one.columns, one.data)
         self.native.linear(*shape, x, from_rows, code_bytes, out, bias, accumulate, out_rows)
+        return out
+
+    def _transposed(
+        self,
+        weights: Packed,
+        dy: np.ndarray,
+        rounded: bool,
+        expert: int | None,
+        from_rows: np.ndarray | None,
+        out: np.ndarray | None,
+        out_rows: np.ndarray | None,
+        accumulate: bool,
+    ) -> np.ndarray:
+        one = of_expert(weights, expert)
+        check_floats("dy", dy, (None, one.rows))
+        check_rows("from_rows", from_rows, len(dy))
+        out = checked_out(out, len(dy) if from_rows is None else len(from_rows), one.columns, out_rows, accumulate)
+        shape = (one.layout, one.rows, one.columns, one.data)
+        self.native.transposed(*shape, dy, from_rows, rounded, out, accumulate, out_rows)
         return out
 
 

@@ -22,7 +22,8 @@ class Product(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class PackedProduct:
-    """Over packed blocks, or those of one expert. With `exact` activations stay float32."""
+    """Over packed blocks, or those of one expert. With `exact` activations and gradients stay float32; otherwise these
+    are rounded to 16 bits on their way to x, and x to 8 as it is served."""
 
     weight: Packed
     products: Products
@@ -38,7 +39,10 @@ class PackedProduct:
 
     def transposed(self, dy: torch.Tensor) -> torch.Tensor:
         """dy W."""
-        return dy @ dense(self.weight if self.expert is None else one_of(self.weight, self.expert))
+        out = torch.empty(len(dy), self.weight.columns)
+        how = self.products.transposed_exact if self.exact else self.products.transposed
+        how(self.weight, dy.detach().contiguous().numpy(), expert=self.expert, out=out.numpy())
+        return out
 
 
 @dataclass(frozen=True, eq=False)

@@ -28,10 +28,6 @@ std::int64_t activation_bytes(std::int64_t tokens, std::int64_t columns, std::in
   return up_to_64(tokens * (columns / kBlock) * activation_block_bytes(code_bytes));
 }
 
-std::int64_t strips_bytes(std::int64_t tokens, std::int64_t rows) {
-  return up_to_64((tokens + kStrip - 1) / kStrip * kStrip * rows * 4);
-}
-
 const LinearKernels& linear_kernels(InstructionSet set) {
 #if defined(__x86_64__)
   if (set == InstructionSet::avx512) return kLinearAvx512;

@@ -87,27 +87,6 @@ struct Epilogue {
   const std::int32_t* out_rows = nullptr;  // token t is stored at out + out_rows[t] * stride, else at out + t * stride
 };
 
-// Gradients of a product's results, as transposed products read them: [tokens / kStrip][row][kStrip], strips filled up
-// with zeros. A view; `data` is aligned to 64 and holds strips_bytes(tokens, rows) bytes.
-struct Strips {
-  std::int64_t tokens;
-  std::int64_t rows;
-  float* data;
-};
-
-inline constexpr std::int64_t kStrip = 12;       // tokens that a transposed product reads together
-inline constexpr std::int64_t kPanelRows = 64;  // rows whose sums are built up before they are added to a result
-
-// A multiple of 64.
-std::int64_t strips_bytes(std::int64_t tokens, std::int64_t rows);
-
-// A rectangle of a transposed product. Column bounds are multiples of kBlock (column_end may be the matrix's number of
-// columns), token bounds multiples of kStrip (token_end may be the number of tokens).
-struct ColumnPiece {
-  std::int64_t column_begin, column_end;
-  std::int64_t token_begin, token_end;
-};
-
 // A rectangle of a product. Row bounds are multiples of kRowGroup (row_end may be the matrix's number of rows).
 struct Piece {
   std::int64_t row_begin, row_end;
@@ -141,18 +120,6 @@ struct LinearKernels {
   // x + (from_rows ? from_rows[t] : t) * x_stride.
   void (*matmul_f32)(const Matrix& weights, const float* x, std::int64_t x_stride, const std::int32_t* from_rows,
                      float* out, std::int64_t stride, const Piece& piece, const Epilogue& epilogue);
-
-  // Fills tokens token_begin .. token_end of `to`; both are multiples of kStrip (token_end may be the number of tokens).
-  // Token t is read from dy + (from_rows ? from_rows[t] : t) * stride.
-  void (*strips)(const float* dy, std::int64_t stride, const std::int32_t* from_rows, const Strips& to,
-                 std::int64_t token_begin, std::int64_t token_end);
-
-  // The gradient of matmul_f32's x for every layout: out[token][column] = sum over rows of weight[row][column] *
-  // dy[token][row]. Weights are decoded exactly; products and sums are float32: over each kPanelRows rows, in order, one
-  // chain of fused additions that begins at 0; these sums are added in order, beginning at the first, or with
-  // `accumulate` at out. The epilogue has no bias.
-  void (*transposed)(const Matrix& weights, const Strips& dy, float* out, std::int64_t stride,
-                     const ColumnPiece& piece, const Epilogue& epilogue);
 };
 
 // The set must be one this machine has (at most best_instruction_set()).

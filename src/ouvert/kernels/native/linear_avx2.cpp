@@ -299,7 +299,7 @@ OUVERT_INLINE void add_block(const std::uint8_t* packed, const std::uint8_t* sca
 }  // namespace
 
 const LinearKernels kLinearAvx2 = {quantise_avx2, quantise_wide_avx2, multiply<BlockTokens>, matmul_wide_avx2,
-                                   matmul_f32_avx2, strips_plain, transposed_plain};
+                                   matmul_f32_avx2};
 
 }  // namespace ouvert
 

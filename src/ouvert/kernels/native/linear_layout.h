@@ -120,6 +120,11 @@ constexpr bool has_minimum(Layout layout) {
   return layout == Layout::Q4_1 || layout == Layout::Q5_1 || layout == Layout::Q4_K || layout == Layout::Q5_K;
 }
 
+// What is subtracted from an unsigned code so that codes are of both signs.
+constexpr int centre(Layout layout) {
+  return has_minimum(layout) ? (layout == Layout::Q5_1 || layout == Layout::Q5_K ? 16 : 8) : code_offset(layout);
+}
+
 // Values of 4-bit codes plus code_offset. MXFP4 (OCP Microscaling 1.0, E2M1) in units of 1/2; IQ4_NL as in ggml.
 alignas(16) constexpr std::uint8_t kMxfp4Values[16] = {12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0};
 alignas(16) constexpr std::uint8_t kIq4Values[16] = {0,   23,  44,  62,  78,  92,  105, 117,

@@ -157,8 +157,7 @@ void matmul_f32(const Matrix& weights, const float* x, std::int64_t x_stride, co
 
 }  // namespace
 
-const LinearKernels kLinearPlain = {quantise,   quantise_wide, multiply<std::int8_t>, multiply<std::int16_t>,
-                                    matmul_f32, strips_plain,  transposed_plain};
+const LinearKernels kLinearPlain = {quantise, quantise_wide, multiply<std::int8_t>, multiply<std::int16_t>, matmul_f32};
 
 void dequantise_rows(const Matrix& weights, const std::int32_t* rows, std::int64_t count, float* out,
                      std::int64_t stride) {

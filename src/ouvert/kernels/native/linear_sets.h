@@ -7,10 +7,6 @@
 namespace ouvert {
 
 extern const LinearKernels kLinearPlain;
-void strips_plain(const float* dy, std::int64_t stride, const std::int32_t* from_rows, const Strips& to,
-                  std::int64_t token_begin, std::int64_t token_end);
-void transposed_plain(const Matrix& weights, const Strips& dy, float* out, std::int64_t stride,
-                      const ColumnPiece& piece, const Epilogue& epilogue);
 #if defined(__x86_64__)
 extern const LinearKernels kLinearAvx2;
 extern const LinearKernels kLinearAvx512;

@@ -9,6 +9,9 @@
 namespace ouvert {
 namespace {
 
+// Tokens that use an unpacked panel of weights.
+constexpr std::int64_t kTokensTogether = 512;
+
 // Memory of one call, aligned to 64.
 class Room {
  public:
@@ -30,13 +33,15 @@ class Room {
 }  // namespace
 
 Products::Products(int threads, InstructionSet set)
-    : kernels_(linear_kernels(set)), pool_(threads > 1 ? std::make_unique<Pool>(threads) : nullptr) {}
+    : kernels_(linear_kernels(set)),
+      transposed_(transposed_kernels(set)),
+      pool_(threads > 1 ? std::make_unique<Pool>(threads) : nullptr) {}
 
-// f(piece) for all of them.
+// f(piece, thread) for all of them.
 template <typename F>
 void Products::each(std::int64_t pieces, F&& f) {
-  if (pool_) return pool_->for_each(static_cast<std::uint32_t>(pieces), [&](std::uint32_t n, int) { f(n); });
-  for (std::int64_t n = 0; n < pieces; ++n) f(n);
+  if (pool_) return pool_->for_each(static_cast<std::uint32_t>(pieces), f);
+  for (std::int64_t n = 0; n < pieces; ++n) f(n, 0);
 }
 
 void Products::linear(const Matrix& weights, const FloatTokens& x, std::int64_t code_bytes, float* out,
@@ -44,7 +49,7 @@ void Products::linear(const Matrix& weights, const FloatTokens& x, std::int64_t 
   const Room room(code_bytes ? activation_bytes(x.count, weights.columns, code_bytes) : 0);
   const Activations activations{x.count, weights.columns, room.as<std::uint8_t>()};
   if (code_bytes)
-    each(row_pieces(x.count), [&](std::int64_t n) {
+    each(row_pieces(x.count), [&](std::int64_t n, int) {
       const Range tokens = rows_of_piece(static_cast<std::uint32_t>(n), x.count);
       if (code_bytes == 1)
         kernels_.quantise(x.data, x.stride, x.rows, activations, tokens.begin, tokens.end);
@@ -55,7 +60,7 @@ void Products::linear(const Matrix& weights, const FloatTokens& x, std::int64_t 
   const std::int64_t bytes = packed_bytes(weights.layout, weights.rows, weights.columns);
   const std::int64_t step = row_step(weights, bytes, std::max<std::int64_t>(1, token_step), times, threads());
   const std::int64_t row_parts = parts(weights.rows, step);
-  each(row_parts * times, [&](std::int64_t n) {
+  each(row_parts * times, [&](std::int64_t n, int) {
     const std::int64_t row = n % row_parts * step, token = n / row_parts * token_step;
     const Piece piece{row, std::min(weights.rows, row + step), token, std::min(x.count, token + token_step)};
     if (code_bytes)
@@ -65,16 +70,30 @@ void Products::linear(const Matrix& weights, const FloatTokens& x, std::int64_t 
   });
 }
 
-void Products::transposed(const Matrix& weights, const FloatTokens& dy, float* out, std::int64_t stride,
+void Products::transposed(const Matrix& weights, const FloatTokens& dy, bool rounded, float* out, std::int64_t stride,
                           const Epilogue& epilogue) {
-  const Room room(strips_bytes(dy.count, weights.rows));
+  const Room room(rounded ? gradient_bytes(dy.count, weights.rows) : strips_bytes(dy.count, weights.rows));
   const Strips strips{dy.count, weights.rows, room.as<float>()};
-  each(parts(dy.count, kStrip), [&](std::int64_t n) {
-    kernels_.strips(dy.data, dy.stride, dy.rows, strips, n * kStrip, std::min(dy.count, (n + 1) * kStrip));
+  const Gradients gradients{dy.count, weights.rows, room.as<std::uint8_t>()};
+  each(parts(dy.count, kStrip), [&](std::int64_t n, int) {
+    const std::int64_t begin = n * kStrip, end = std::min(dy.count, begin + kStrip);
+    if (rounded)
+      transposed_.quantise(dy.data, dy.stride, dy.rows, gradients, begin, end);
+    else
+      transposed_.gather(dy.data, dy.stride, dy.rows, strips, begin, end);
   });
-  each(parts(weights.columns, kBlock), [&](std::int64_t n) {
-    const ColumnPiece piece{n * kBlock, std::min(weights.columns, (n + 1) * kBlock), 0, dy.count};
-    kernels_.transposed(weights, strips, out, stride, piece, epilogue);
+  const std::int64_t times = parts(dy.count, kTokensTogether), column_parts = parts(weights.columns, kBlock);
+  const std::int64_t tokens = std::min(dy.count, kTokensTogether), scratch = transposed_scratch(tokens);
+  const Room sums(4 * scratch * threads());
+  each(column_parts * times, [&](std::int64_t n, int thread) {
+    const std::int64_t column = n % column_parts * kBlock, token = n / column_parts * kTokensTogether;
+    const ColumnPiece piece{column, std::min(weights.columns, column + kBlock), token,
+                            std::min(dy.count, token + kTokensTogether)};
+    float* work = sums.as<float>() + thread * scratch;
+    if (rounded)
+      transposed_.multiply(weights, gradients, out, stride, piece, epilogue, work);
+    else
+      transposed_.multiply_f32(weights, strips, out, stride, piece, epilogue, work);
   });
 }
 

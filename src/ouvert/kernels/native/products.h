@@ -11,6 +11,7 @@
 #include "instruction_set.h"
 #include "linear.h"
 #include "pool.h"
+#include "transposed.h"
 
 namespace ouvert {
 
@@ -31,8 +32,8 @@ class Products {
   void linear(const Matrix& weights, const FloatTokens& x, std::int64_t code_bytes, float* out, std::int64_t stride,
               const Epilogue& epilogue);
 
-  // out[token][column]: see LinearKernels::transposed.
-  void transposed(const Matrix& weights, const FloatTokens& dy, float* out, std::int64_t stride,
+  // out[token][column]: see transposed.h. Rounded, or in float32 (which layouts that do not take int8 need).
+  void transposed(const Matrix& weights, const FloatTokens& dy, bool rounded, float* out, std::int64_t stride,
                   const Epilogue& epilogue);
 
   int threads() const { return pool_ ? pool_->threads() : 1; }
@@ -42,6 +43,7 @@ class Products {
   void each(std::int64_t pieces, F&& f);
 
   const LinearKernels& kernels_;
+  const TransposedKernels& transposed_;
   std::unique_ptr<Pool> pool_;  // none for one thread
 };
 
