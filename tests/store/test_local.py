@@ -184,7 +184,9 @@ def test_an_adapter_is_refused_by_name_beside_a_base_and_alone(store: Store, fol
     (folder / "adapter_config.json").write_bytes(settings)
     (folder / "adapter_model.safetensors").write_bytes(safetensors(90))
     for path in (folder, folder / "model-00001-of-00002.safetensors"):
-        with pytest.raises(StoreError, match=r"holds an adapter for someone/base .* beside the weights.*merge both"):
+        with pytest.raises(
+            StoreError, match=r"holds an adapter for someone/base .* beside the weights.*adapter import FOLDER"
+        ):
             store.resolve(str(path))
     with pytest.raises(StoreError, match="adapter for someone/base"):
         store.pull(str(folder), name="mine")

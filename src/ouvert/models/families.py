@@ -81,9 +81,11 @@ def refuse_other_kinds(checkpoint: Checkpoint) -> None:
         what = OTHER_KINDS.get(str(kind), f"of type {str(kind)[:40]!r}")
         base = said.get("general.base_model.0.name")
         of = f" for {base[:80]}" if isinstance(base, str) and base.isprintable() else ""
+        remedy = (
+            "Bring it beside its base: `ouvert adapter import`." if kind == "adapter" else "Name the model's own file."
+        )
         raise CheckpointError(
-            f"{checkpoint.path}: this is {what}{of}, not a model, expected a model's weights. "
-            "Name the model's own file."
+            f"{checkpoint.path}: this is {what}{of}, not a model, expected a model's weights. {remedy}"
         )
 
 

@@ -166,15 +166,16 @@ def require_parts(parts: list[str], where: str) -> list[str]:
 
 def adapter_refused(where: str, base: str | None, *, alone: bool) -> StoreError:
     of = f" for {base}" if base else ""
+    how = "`ouvert adapter import FOLDER --model MODEL`, with a folder that has both of its files"
     if alone:
         return StoreError(
-            f"{where} holds a LoRA adapter{of}, not a model, expected whole weights. This version applies no adapters: "
-            "take the base, or merge both (peft's merge_and_unload) and take the result."
+            f"{where} holds a LoRA adapter{of}, not a model, expected whole weights. Pull its base, then bring the "
+            f"adapter: {how}."
         )
     return StoreError(
-        f"{where} holds an adapter{of} ({ADAPTER}) beside the weights. This version applies no adapters, and without "
-        "it another model would answer than the one meant: merge both (peft's merge_and_unload), or take the adapter's "
-        "files out of the folder to use the base alone."
+        f"{where} holds an adapter{of} ({ADAPTER}) beside the weights, expected one of both: nobody can tell which of "
+        "them is meant. Put the adapter's files into a folder of their own, pull the base, and bring the adapter: "
+        f"{how}."
     )
 
 
