@@ -174,6 +174,37 @@ def test_experts_as_unsloth_packs_them(open_tiny, make_adapter, tmp_path):
         read_peft(tmp_path, files)
 
 
+def test_experts_of_gpt_oss_in_a_list_are_read(open_tiny, make_adapter, tmp_path):
+    """As Unsloth has them in 4 bits: a linear layer for each expert, gate and up in turn."""
+    files = open_tiny("gpt_oss")
+    adapter = make_adapter(files, ranks=(3,))
+    names = {
+        "gate_up_projs": "model.layers.1.mlp.experts.gate_up_proj",
+        "down_projs": "model.layers.1.mlp.experts.down_proj",
+    }
+    known = {each.name: each for each in counterparts(files.family, files.config, "transformers")}
+    tensors, wanted = {}, {}
+    for last, name in names.items():
+        matrix, e = known[name], 2
+        for part in matrix.parts:
+            pair = adapter.pairs[part.ours]
+            a, b = adapter.pairs["layers.1.gate"].a[1] if len(matrix.parts) > 1 else pair.a[1], pair.b[1]
+            wanted[part.ours] = LowRank(a[None], b[None], 4 / 3, (e,))
+            stem = f"base_model.model.model.layers.1.mlp.experts.{last}.{e}"
+            tensors[f"{stem}.lora_A.weight"] = a
+            whole = tensors.setdefault(f"{stem}.lora_B.weight", np.zeros((matrix.outputs, 3), np.float32))
+            whole[part.rows] = b
+    put(tmp_path, tensors)
+    said = {"peft_type": "LORA", "r": 3, "lora_alpha": 4, "target_modules": [f"{each}.2" for each in names]}
+    (tmp_path / "adapter_config.json").write_text(json.dumps(said))
+    assert read_peft(tmp_path, files).digest == Adapter(wanted).digest
+    tensors = {name.replace("projs.2.", "projs.5."): each for name, each in tensors.items()}
+    put(tmp_path, tensors)
+    settings_in(tmp_path, target_modules=[f"{each}.5" for each in names])
+    with pytest.raises(AdapterError, match=r"numbers up to 5; .* of 5 experts"):
+        read_peft(tmp_path, files)
+
+
 def test_an_expert_layout_without_joined_experts_is_refused(llama, tmp_path):
     with pytest.raises(AdapterError, match=r"no joined experts"):
         read_peft(tmp_path, llama[0], expert_layout="peft")

@@ -12,7 +12,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from ouvert.arithmetic import LowRank
-from ouvert.models import Counterpart
+from ouvert.models import Counterpart, Part
 from ouvert.packed.adapters.error import AdapterError
 from ouvert.packed.adapters.joining import Addition, Array, parted
 from ouvert.packed.adapters.peft_settings import PeftSettings
@@ -26,8 +26,10 @@ NOTE = "lora_B_layout"
 NOTED: Mapping[str, ExpertLayout] = {"rank_major": "peft", "grouped_by_expert": "unsloth"}
 WRAPPER = re.compile(r"(.+\.experts)((?:\.base_layer)*)")
 # One expert's linear layers, as transformers 4 has them, and which of ours they are.
-SEPARATE = re.compile(r"model\.layers\.(\d+)\.(?:mlp|block_sparse_moe)\.experts\.(\d+)\.(\w+)")
+SEPARATE = re.compile(r"(model\.layers\.\d+)\.(?:mlp|block_sparse_moe)\.experts\.(\d+)\.(\w+)")
 SEPARATE_NAMES = {"gate_proj": "gate", "up_proj": "up", "down_proj": "down", "w1": "gate", "w3": "up", "w2": "down"}
+# The same of gpt-oss in 4 bits, as Unsloth has it: rows in the order of the joined matrix.
+LISTED = re.compile(r"(model\.layers\.\d+\.mlp\.experts\.(?:gate_up|down)_proj)s\.(\d+)")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -137,6 +139,31 @@ def parts_of_wrapped(
     return parted(matrix, Addition(a, b, settings.scale(matrix.name, rank), ranks))
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Place:
+    """What one expert's linear layer is: a part of the experts' matrix, or (None) all of its rows."""
+
+    matrix: Counterpart
+    part: Part | None
+    expert: int
+
+
+def place_of(module: str, known: Sequence[Counterpart]) -> Place | None:
+    """None for a module that is no expert's."""
+    if (listed := LISTED.fullmatch(module)) is not None:
+        matrix = next((each for each in known if each.name == listed[1]), None)
+        return None if matrix is None else Place(matrix, None, int(listed[2]))
+    one = SEPARATE.fullmatch(module)
+    if one is None or one[3] not in SEPARATE_NAMES:
+        return None
+    last = SEPARATE_NAMES[one[3]]
+    for matrix in known:
+        for part in matrix.parts if matrix.experts is not None and matrix.name.startswith(f"{one[1]}.") else ():
+            if part.ours.endswith(f".{last}"):
+                return Place(matrix, part, int(one[2]))
+    return None
+
+
 def separate(
     found: Sequence[Factors], known: Sequence[Counterpart], settings: PeftSettings
 ) -> tuple[dict[str, LowRank], list[Factors]]:
@@ -145,33 +172,40 @@ def separate(
     Raises AdapterError for an expert that there is not, other sizes than the model's, and ranks or scales that differ
     among the experts of one weight.
     """
-    of_weights: dict[str, dict[int, Factors]] = {}
+    groups: dict[tuple[str, str], list[tuple[Place, Factors]]] = {}
     others = []
-    places = {part.ours: (matrix, part) for matrix in known if matrix.experts is not None for part in matrix.parts}
     for factors in found:
-        one = SEPARATE.fullmatch(factors.module)
-        last = SEPARATE_NAMES.get(one[3]) if one else None
-        names = [f"layers.{int(one[1])}.{before}{last}" for before in ("", "experts.")] if one and last else []
-        ours = next((name for name in names if name in places), None)
-        if one is None or ours is None:
+        place = place_of(factors.module, known)
+        if place is None:
             others.append(factors)
             continue
-        of_weights.setdefault(ours, {})[int(one[2])] = factors
-    pairs = {}
-    for ours, experts in of_weights.items():
-        matrix, part = places[ours]
-        shapes = {(factors.a.shape, factors.b.shape) for factors in experts.values()}
-        rank = len(next(iter(experts.values())).a)
-        scales = {settings.scale(factors.module, rank) for factors in experts.values()}
-        said = {settings.rank(factors.module) for factors in experts.values()}
-        expected = ((rank, matrix.inputs), (len(part.rows), rank))
-        if shapes != {expected} or len(scales) > 1 or said != {rank} or max(experts) >= (matrix.experts or 0):
-            raise AdapterError(
-                f"{settings.path.parent}: the experts' factors of {ours} have the shapes {sorted(shapes)[:3]}, ranks "
-                f"{sorted(said)[:3]} by {settings.path.name}, and {max(experts) + 1} experts or more; expected "
-                f"{expected} and one scale for all, of {matrix.experts} experts. Take the adapter's own base."
-            )
-        numbers = sorted(experts)
-        a, b = (np.stack([getattr(experts[e], each) for e in numbers]) for each in ("a", "b"))
-        pairs[ours] = LowRank(a, b, scales.pop(), tuple(numbers))
+        key = place.matrix.name, place.part.ours if place.part else ""
+        groups.setdefault(key, []).append((place, factors))
+    pairs: dict[str, LowRank] = {}
+    for group in groups.values():
+        pairs |= together(sorted(group, key=lambda each: each[0].expert), settings)
     return pairs, others
+
+
+def together(group: Sequence[tuple[Place, Factors]], settings: PeftSettings) -> dict[str, LowRank]:
+    """What one kind of linear layer of a layer's experts adds. Raises AdapterError as `separate` does."""
+    (first, one), *_ = group
+    matrix, rank = first.matrix, len(one.a)
+    outputs = matrix.outputs if first.part is None else len(first.part.rows)
+    numbers = [place.expert for place, _ in group]
+    shapes = {(factors.a.shape, factors.b.shape) for _, factors in group}
+    scales = {settings.scale(factors.module, rank) for _, factors in group}
+    said = {settings.rank(factors.module) for _, factors in group}
+    expected = ((rank, matrix.inputs), (outputs, rank))
+    if shapes != {expected} or len(scales) > 1 or said != {rank} or numbers[-1] >= (matrix.experts or 0):
+        raise AdapterError(
+            f"{settings.path.parent}: the experts' factors of {one.module} have the shapes {sorted(shapes)[:3]}, ranks "
+            f"{sorted(said)[:3]} by {settings.path.name}, and numbers up to {numbers[-1]}; expected {expected} and one "
+            f"scale for all, of {matrix.experts} experts. Take the adapter's own base."
+        )
+    a, b = (np.stack([getattr(factors, each) for _, factors in group]) for each in ("a", "b"))
+    if first.part is not None:
+        return {first.part.ours: LowRank(a, b, scales.pop(), tuple(numbers))}
+    all_a, all_b = (np.zeros((matrix.experts or 0, *each.shape[1:]), np.float32) for each in (a, b))
+    all_a[numbers], all_b[numbers] = a, b
+    return parted(matrix, Addition(all_a, all_b, scales.pop(), {}))
