@@ -56,7 +56,7 @@ def test_rows_have_their_lines(tmp_path, name, content, expected):
         ("a.csv", "prompt,completion\na\n", "line 2: 1 fields, expected 2"),
         ("a.csv", 'prompt,completion\na,"b\n', "line 2: no CSV"),
         ("a.csv", "prompt,prompt\na,b\n", "line 1: the columns"),
-        ("a.txt", "a", "'.txt', expected one of .jsonl"),
+        ("a.txt", "a", "ends in '.txt', expected one of .jsonl"),
     ],
 )
 def test_damage_is_named_by_its_line(tmp_path, name, content, says):

@@ -60,6 +60,52 @@ def conversations(draw):
     return talk(*messages, tools=tools)
 
 
+def faults(made, given_talk, tokenizer, chat, rules):
+    """What is wrong with the examples of a talk of which every answer in `made.turns` counts."""
+    found, remaining = [], list(made.turns)
+    for example in made.examples:
+        ids, counted = example.ids.tolist(), example.trained.tolist()
+        at = 0
+        while remaining and ids[: remaining[0].length] == list(remaining[0].prompt.ids + remaining[0].answer.ids):
+            turn = remaining.pop(0)
+            served = chat.render(conversation_before(given_talk, turn.message, rules, {})).ids
+            start, said_text = len(served), given_talk.messages[turn.message].content
+            checks = {
+                "the prompt is the server's": tuple(ids[:start]) == served,
+                "nothing that the prompt supplies is trained": not any(counted[at:start]),
+                "all that the model writes is trained": all(counted[start : turn.length]),
+                "it learns to stop": ids[turn.length - 1] in chat.stop_ids and counted[turn.length - 1] > 0,
+                "it learns what was said": said_text in tokenizer.decode(ids[start : turn.length]),
+            }
+            found += [name for name, holds in checks.items() if not holds]
+            at = turn.length
+        if at != len(ids):
+            found.append("something stands behind the last answer")
+    return found + ["an answer is missing"] * bool(remaining)
+
+
+@pytest.mark.parametrize(
+    ("planted", "noticed"),
+    [
+        (lambda trained, start: trained[start - 1 : start].fill(1), "nothing that the prompt supplies is trained"),
+        (lambda trained, start: trained[-1:].fill(0), "it learns to stop"),
+        (lambda trained, start: trained[start : start + 1].fill(0), "all that the model writes is trained"),
+    ],
+)
+def test_a_planted_fault_is_noticed(tokenizer_of, chat_of, planted, noticed):
+    tokenizer, chat, given_talk = tokenizer_of("qwen3"), chat_of("qwen3"), talk(user("A"), assistant("B"))
+    made = masked(given_talk, 1, chat, AS_GIVEN)
+    assert faults(made, given_talk, tokenizer, chat, AS_GIVEN) == []
+    planted(made.examples[0].trained, len(made.turns[0].prompt.ids))
+    assert noticed in faults(made, given_talk, tokenizer, chat, AS_GIVEN)
+
+
+def test_a_prompt_of_another_day_is_noticed(tokenizer_of, chat_of):
+    tokenizer, chat, given_talk = tokenizer_of("harmony"), chat_of("harmony"), talk(user("A"), assistant("B"))
+    made = masked(given_talk, 1, chat, replace(AS_GIVEN, date=datetime.date(2026, 11, 6)))
+    assert "the prompt is the server's" in faults(made, given_talk, tokenizer, chat, AS_GIVEN)
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 @settings(max_examples=60, deadline=None)
 @given(data=st.data(), trained=st.sampled_from(["assistant", "last"]))
@@ -70,24 +116,8 @@ def test_every_answer_is_trained_behind_the_prompt_of_the_server(tokenizer_of, c
     made = masked(given_talk, 3, chat, rules)
     places = [n for n, message in enumerate(given_talk.messages) if message.role == "assistant"]
     assert [turn.message for turn in made.turns] == (places if trained == "assistant" else places[-1:])
-    remaining = list(made.turns)
-    for example in made.examples:
-        ids, counted = example.ids.tolist(), example.trained.tolist()
-        assert example.line == 3
-        at = 0
-        while remaining and ids[: remaining[0].length] == list(remaining[0].prompt.ids + remaining[0].answer.ids):
-            turn = remaining.pop(0)
-            served = chat.render(conversation_before(given_talk, turn.message, rules, {}))
-            start = len(served.ids)
-            assert tuple(ids[:start]) == served.ids  # the prompt is the server's
-            assert not any(counted[at:start])  # nothing that the prompt supplies is trained
-            assert all(counted[start : turn.length])  # all that the model writes is
-            assert ids[turn.length - 1] in chat.stop_ids  # and it learns to stop
-            said_text = given_talk.messages[turn.message].content
-            assert said_text in tokenizer.decode(ids[start : turn.length])
-            at = turn.length
-        assert at == len(ids)
-    assert remaining == []
+    assert [each.line for each in made.examples] == [3] * len(made.examples)
+    assert faults(made, given_talk, tokenizer, chat, rules) == []
 
 
 CHATML = "<|im_start|>user\n{}<|im_end|>\n<|im_start|>assistant\n[[{}<|im_end|>]]"

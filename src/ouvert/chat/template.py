@@ -27,6 +27,7 @@ from ouvert.chat.template_answer import (
     following_stop,
     shown_answer,
     with_thought,
+    without_ids,
     written_answer,
 )
 from ouvert.chat.template_outline import template_outline
@@ -218,7 +219,7 @@ class TemplateFormat:
         with nullcontext() if message.tool_calls else suppress(ChatError):
             past, blotted = self._past(conversation, message), self._control.blotted
             if found := shown_answer(prompt, past, message.reasoning, thinking=thinking, blotted=blotted):
-                return found
+                return self._as_written(found, (*conversation.messages, message))
         if message.tool_calls:
             raise ChatError(
                 "writing an answer: the chat template shows calls of earlier turns in a way that does not continue its "
@@ -226,6 +227,13 @@ class TemplateFormat:
                 "template."
             )
         return with_thought(whole(message.content, SAID), message.reasoning, thinking=thinking)
+
+    def _as_written(self, shown: AnswerText, answered: Sequence[Message]) -> AnswerText:
+        """Without the ids of calls, where models of this syntax write none."""
+        if not answered[-1].tool_calls or self._syntax is None or self._syntax.id_form != "short":
+            return shown
+        ids = ids_in_prompt(answered, self._syntax.id_form)
+        return replace(shown, text=without_ids(shown.text, [ids[call.id] for call in answered[-1].tool_calls]))
 
     def _past(self, conversation: Conversation, message: Message, *following: Message) -> Past:
         """The conversation as it is shown once the message is part of it. Raises ChatError as `render` does."""

@@ -6,7 +6,7 @@ the past shows nothing, the answer is put together as the model would write it.
 """
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -81,6 +81,22 @@ def shown_answer(
     skipped = empty.end() if empty else len(rest) - len(blotted(rest).lstrip()) if supplied else 0
     body = rest.cut(skipped, len(rest))
     return with_thought(body, reasoning, thinking=thinking, shown=empty and empty.group())
+
+
+def without_ids(text: OwnedText, ids: Collection[str]) -> OwnedText:
+    """The text of calls without their ids: Mistral's past shows them, and its models write none."""
+    kept: list[str] = []
+    at = 0
+    listed = "|".join(map(re.escape, ids))
+    for found in re.finditer(rf', ?"id": ?"(?:{listed})"|\[CALL_ID\](?:{listed})', plain(text)):
+        if owner_at(text, found.start()) == TEMPLATE:  # and no argument that looks alike
+            kept.append(text.cut(at, found.start()))
+            at = found.end()
+    return joined([*kept, text.cut(at, len(text))])
+
+
+def owner_at(text: OwnedText, place: int) -> int:
+    return next(owner for start, length, owner in located(text) if start <= place < start + length)
 
 
 def with_thought(body: OwnedText, reasoning: str | None, *, thinking: bool, shown: str | None = None) -> AnswerText:

@@ -36,8 +36,8 @@ def read_rows(path: Path) -> list[Row]:
     kind = KINDS.get(path.suffix.lower())
     if kind is None:
         raise TuningError(
-            f"reading {path}: a file whose name ends in {path.suffix or 'nothing'!r}, expected one of "
-            f"{', '.join(KINDS)}. Name it by what is in it."
+            f"reading {path}: its name ends in {path.suffix!r}, expected one of {', '.join(KINDS)}. "
+            "Name it by what is in it; what is on a hub is fetched first."
         )
     read = {"JSON Lines": json_lines, "JSON": json_array, "CSV": csv_rows, "Parquet": parquet_rows}[kind]
     rows = list(read(path))
