@@ -112,6 +112,46 @@ def write_speaking_model(folder: Path, follows: Mapping[str, str], template: str
             writer.write(name, values)
 
 
+@pytest.fixture(scope="session")
+def speaking_adapter(speaking_model: Callable[..., Path]) -> Callable[..., Any]:
+    """speaking_adapter(store, "rude", after="\\n", as_after=" tiny") -> the record of an adapter of `speaking_model()`
+    in this store: behind the token `after` it says what the bare model says behind `as_after`, so an answer begins
+    otherwise. `strength` below 1 changes numbers and no words."""
+
+    def made(store: Any, name: str, after: str = "\n", as_after: str = " tiny", strength: float = 1.0) -> Any:
+        import ouvert
+
+        with ouvert.load(speaking_model(), store=store, receipts=False, prefixes=False, threads=1) as model:
+            at, of = (model.tokenizer.encode(each)[-1] for each in (after, as_after))
+            adapter = one_that_answers(model.engine.vocabulary_size, at, of, strength)
+            return model.adapters.keep(name, adapter, {"imported": {"from": "peft"}})
+
+    return made
+
+
+def one_that_answers(size: int, at: int, of: int, strength: float) -> Any:
+    """Additions of rank 1 to the only layer: its first inner unit fires at the token `at`, and puts the direction of
+    the token `of` in its place."""
+    from ouvert.arithmetic import LowRank
+    from ouvert.packed import Adapter
+
+    def row(width: int, **values: float) -> np.ndarray:
+        found = np.zeros((1, width), np.float32)
+        for place, value in values.items():
+            found[0, int(place[1:])] = value
+        return found
+
+    fires, inner = row(size, **{f"_{at}": 1.0}), row(64, _0=1.0)
+    becomes = row(size, **{f"_{of}": 1.0, f"_{at}": -0.5})
+    return Adapter(
+        {
+            "layers.0.gate": LowRank(fires, inner.T.copy(), 1.0),
+            "layers.0.up": LowRank(fires, inner.T.copy(), 1.0),
+            "layers.0.down": LowRank(inner, becomes.T.copy(), 0.1 * strength),
+        }
+    )
+
+
 def bytes_and_added_tokens(added: Mapping[str, int], control: Sequence[str]) -> dict[str, Any]:
     """tokenizer.json of a vocabulary of single bytes and the `added` texts, of which `control` are special."""
     # Bytes as byte-level BPE writes them: printable ones as they are, the others from U+0100 on.

@@ -46,10 +46,10 @@ if TYPE_CHECKING:
     from ouvert.engine import EngineError, EngineUnreachableError, Grammar, PageFiles, Reading, Sampling, Token
     from ouvert.evaluation import Compared, EvaluationError, compare
     from ouvert.inspection import Direction, InspectionError, LogitDifference, LogProbability, TextLogProbability, Trace
-    from ouvert.model import Model, load
+    from ouvert.model import Model, adapters, load
     from ouvert.safety import guard
     from ouvert.serving import BatchOutcome, batch
-    from ouvert.store import Job, JobError, StoreError
+    from ouvert.store import AdapterRecord, Job, JobError, StoreError
     from ouvert.tokenization import TokenizerError
     from ouvert.weights import CheckpointError
 
@@ -57,6 +57,7 @@ if TYPE_CHECKING:
 
 # Public name -> the part, or the file beside them, it comes from.
 PUBLIC = {
+    "AdapterRecord": "store",
     "Answer": "assistant",
     "AssistantError": "assistant",
     "BatchOutcome": "serving",
@@ -107,6 +108,7 @@ PUBLIC = {
     "Usage": "assistant",
     "Verified": "assistant",
     "Watched": "assistant",
+    "adapters": "model",
     "as_conversation": "assistant",
     "batch": "serving",
     "compare": "evaluation",
@@ -116,6 +118,7 @@ PUBLIC = {
 }
 
 __all__ = [
+    "AdapterRecord",
     "Answer",
     "AssistantError",
     "BatchOutcome",
@@ -166,6 +169,7 @@ __all__ = [
     "Usage",
     "Verified",
     "Watched",
+    "adapters",
     "as_conversation",
     "batch",
     "compare",

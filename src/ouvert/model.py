@@ -12,7 +12,7 @@ from typing import Any, ParamSpec
 from ouvert import assistant, inspection
 from ouvert.causes import FindsCauses
 from ouvert.chat import Message, Rendered
-from ouvert.store import Directions, default_home
+from ouvert.store import AdapterRecord, Directions, Store, default_home
 
 P = ParamSpec("P")
 
@@ -128,7 +128,7 @@ class Model(FindsCauses):
             return assistant.transcript_of(self.chat(messages, **settings), self.chat_format)
         read = tuple(ids if ids is not None else self.text_ids(text or ""))
         whole = Rendered(ids=read, spans=(), text=text or "")
-        variant = assistant.variant_of(assistant.BASE, settings.get("edits", ()), whole)
+        variant = assistant.variant_of(self.variant, settings.get("edits", ()), whole)
         return assistant.Transcript(prompt_ids=read, variant=variant)
 
     @classmethod
@@ -160,3 +160,11 @@ def joining(load: Callable[P, assistant.Model]) -> Callable[P, Model]:
 
 
 load = joining(assistant.load)
+
+
+def adapters(store: Store | None = None) -> tuple[AdapterRecord, ...]:
+    """The adapters on this machine whose records can be read, by name: each with its base, digest and state.
+
+    `store`: another than the one of this user. Raises nothing.
+    """
+    return (store or Store(default_home())).adapters.readable()

@@ -18,7 +18,7 @@ from ouvert.engine.runners.nonfinite import in_numpy
 from ouvert.engine.runners.numpy_runner import NumpyRunner
 from ouvert.engine.runners.open_runner import ModelRunner
 from ouvert.packed import open_model
-from ouvert.store import Store
+from ouvert.store import AdapterRecord, Store
 
 END = "<|im_end|>"
 SAYS = {
@@ -86,6 +86,10 @@ def opened(speaking_model, tmp_path, monkeypatch):
         pages = PageFiles(tmp_path / "pages", quota=10**9)
         model = ouvert.load(folders[BASE], store=Store(tmp_path / "store"), receipts=ledger, prefixes=pages)
         made.append(model)
+        for variant in ALL:  # as if read from this machine's folder
+            for each in variant.adapters:
+                facts = {"digest": each.digest, "base": {}, "state": "unchecked"}
+                model.adapters._given[each.digest] = AdapterRecord("stand-in", tmp_path, facts)
         return model, ledger
 
     yield make

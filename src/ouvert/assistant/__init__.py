@@ -1,5 +1,6 @@
 """Conversation in, typed events out, a receipt at the end. May import engine, store, chat, tokenization and safety."""
 
+from ouvert.assistant.adapters import ModelAdapters
 from ouvert.assistant.answer import Answer
 from ouvert.assistant.assistant import Assistant
 from ouvert.assistant.constraint_source import constraint_from
@@ -122,6 +123,7 @@ __all__ = [
     "Meant",
     "Message",
     "Model",
+    "ModelAdapters",
     "ModelInfo",
     "Note",
     "Obtainable",

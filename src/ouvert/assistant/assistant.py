@@ -15,7 +15,7 @@ from ouvert.assistant.outline_constraint import OutlineConstraint
 from ouvert.assistant.plan import AnswerPlan
 from ouvert.assistant.receipts.ended import Identity, Outcome
 from ouvert.assistant.receipts.ledger import Ledger
-from ouvert.assistant.receipts.writer import ReceiptWriter
+from ouvert.assistant.receipts.writer import AdapterFacts, ReceiptWriter
 from ouvert.assistant.request import ChatRequest
 from ouvert.assistant.scores import Scores
 from ouvert.assistant.truncation import LeftOut, answer_room, without_oldest_turns
@@ -45,12 +45,13 @@ class Assistant:
         ledger: Ledger | None = None,
         guard: Guard | None = None,
         sampling: Sampling = Sampling(),  # noqa: B008 - a value that never changes
+        adapters: AdapterFacts | None = None,
     ) -> None:
         """`model` is its name for people; engine, chat format and vocabulary belong to the same model.
 
         Without a `vocabulary` answers are not held to anything, and demands are refused. Receipts are kept in `ledger`;
         without one they are only handed over. They count what `guard` saw; without one they say nothing of connections.
-        `sampling` is used where a request does not say otherwise.
+        `sampling` is used where a request does not say otherwise. `adapters`: what receipts say of a variant's.
         """
         self.engine, self.chat, self.default_sampling = engine, chat, sampling
         self.identity = Identity(
@@ -63,7 +64,8 @@ class Assistant:
         self.grammars = Grammars(vocabulary)
         self.constraints = AnswerConstraints(chat, self.grammars)
         self.kept_reasoning = KeptReasoning()
-        self._receipts = ReceiptWriter(engine, ledger, guard)
+        self._adapters = adapters
+        self._receipts = ReceiptWriter(engine, ledger, guard, adapters)
 
     def without_memory(self, sampling: Sampling) -> "Assistant":
         """Another assistant of the same model: with this sampling, no ledger, and no thoughts of earlier answers.
@@ -72,7 +74,7 @@ class Assistant:
         """
         vocabulary = (lambda: self.grammars.vocabulary) if self.grammars.has_vocabulary else None
         name, digest = self.identity.model, self.identity.tokenizer_digest
-        return Assistant(self.engine, self.chat, name, digest, vocabulary, sampling=sampling)
+        return Assistant(self.engine, self.chat, name, digest, vocabulary, sampling=sampling, adapters=self._adapters)
 
     def answer(self, request: ChatRequest) -> Answer:
         """The answer, as it is written.

@@ -1,6 +1,6 @@
 """`ouvert.load`: from a name to a model in memory."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +35,7 @@ def load(
 ) -> Model:
     """Load a model: an alias ("smollm2"), a name in the store, or the path of a folder or file. Opens no connection.
 
-    A precision may stand behind the name ("qwen3:0.6b@8").
-
+    A precision may stand behind the name ("qwen3:0.6b@8"), and adapters that answer ("smollm2+tickets").
     `threads`: how many compute; left out, as many as serve best. `context`: most tokens of a conversation; left out,
     as many as the model was made for. `clip_context`: more than that is taken for that, and `progress` says so;
     without, it is an error. `exact`: activations stay float32 where a faster way would round them. `cache`: how keys
@@ -54,10 +53,10 @@ def load(
     (docs/guides/models.md), more than it has only as a `PrecisionLimit`. That of the name comes first. `memory`: bytes
     that the model may take (nine tenths of this machine's): a larger mixture of experts reads its experts from disk.
 
-    Raises StoreError with the command that fetches the model if it is not on this machine, CheckpointError for files
-    that cannot be used, EngineError for settings that cannot be honoured, AssistantError for `receipts` or `prefixes`
-    of another type and for a generation_config.json that cannot be read, ChatError for a `template` that cannot be
-    used, TokenizerError if its tokenizer cannot be read.
+    Raises StoreError with what to do if the model or an adapter is not on this machine or does not fit, CheckpointError
+    for files that cannot be used, EngineError for settings that cannot be honoured, AssistantError for `receipts` or
+    `prefixes` of another type and for a generation_config.json that cannot be read, ChatError for a `template` that
+    cannot be used, TokenizerError if its tokenizer cannot be read.
     """
     check_kept("receipts", receipts, Ledger)
     check_kept("prefixes", prefixes, PageFiles)
@@ -73,18 +72,24 @@ def load(
         computing["prefixes"] = kept_prefixes(store, say=progress.say) if prefixes is True else prefixes or None
         opened = open_installed(store, installed, progress=progress, **computing)
     ledger = Ledger(store.home / "receipts") if receipts is True else receipts or None
-    made = Model(installed.name, installed.source, opened, ledger, guard, None if template is None else str(template))
-    return looked_through(made, opened, context, template is not None, progress)
+    chosen = None if template is None else str(template)
+    made = Model(installed.name, installed.source, opened, ledger, guard, chosen, store.adapters)
+    return looked_through(made, opened, context, template is not None, progress, installed.adapters)
 
 
 def looked_through(
-    model: Model, opened: Opened, context: int | None, template_chosen: bool, progress: Progress
+    model: Model,
+    opened: Opened,
+    context: int | None,
+    template_chosen: bool,
+    progress: Progress,
+    adapters: Sequence[str],
 ) -> Model:
-    """The model, after what would otherwise come up at the first answer: a chosen template that cannot be used is
-    refused; a shorter `context` than was asked for is said, and that experts are read from disk, and advice of the
-    model's makers that this version does not follow.
+    """The model with its adapters, after what would otherwise come up at the first answer: a chosen template that
+    cannot be used is refused; a shorter `context` than was asked for is said, and that experts are read from disk, and
+    advice of the model's makers that this version does not follow.
 
-    Raises ChatError and AssistantError.
+    Raises ChatError, AssistantError, and what `Model.with_adapters` raises.
     """
     try:
         name = model.info.name
@@ -99,10 +104,10 @@ def looked_through(
             _ = model.chat_format
         if (advice := not_done(opened.folder, opened.metadata)) is not None:
             progress.say(advice)
+        return model.with_adapters(*adapters) if adapters else model
     except BaseException:
         model.close()
         raise
-    return model
 
 
 def checked_precision(given: object) -> AskedPrecision | None:

@@ -1,12 +1,15 @@
 """A model on this machine, as a Python programmer meets it: `ouvert.load(...)`."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from copy import copy
 from dataclasses import replace
 from functools import cached_property
 from types import TracebackType
 from typing import Any, Self
 
-from ouvert.assistant import scoring_model
+from ouvert.assistant import token_model
+from ouvert.assistant.adapters import ModelAdapters
 from ouvert.assistant.answer import Answer
 from ouvert.assistant.assistant import Assistant
 from ouvert.assistant.continuation import Continuation
@@ -23,7 +26,13 @@ from ouvert.assistant.receipts.contents import read_contents
 from ouvert.assistant.receipts.ended import NO_FORMAT, Identity
 from ouvert.assistant.receipts.ledger import Ledger
 from ouvert.assistant.receipts.receipt import fingerprint
-from ouvert.assistant.receipts.replay import Replayed, ReplayInput, conversation_as_asked, replay, sampling_of
+from ouvert.assistant.receipts.replay import (
+    Replayed,
+    ReplayInput,
+    conversation_as_asked,
+    replay,
+    sampling_of,
+)
 from ouvert.assistant.receipts.writer import ReceiptWriter
 from ouvert.assistant.request import ChatRequest, TextRequest, check_request, with_seed_of_choice
 from ouvert.assistant.sampling import default_sampling
@@ -33,8 +42,6 @@ from ouvert.chat import ChatError, ChatFormat, Effort, Language, Message, Render
 from ouvert.engine import (
     BASE,
     TRIAL_COMMAND,
-    Constraint,
-    Generation,
     Grammar,
     Opened,
     Sampling,
@@ -42,10 +49,11 @@ from ouvert.engine import (
     Vocabulary,
 )
 from ouvert.safety import Guard
+from ouvert.store import Adapters
 from ouvert.tokenization import Tokenizer
 
 
-class Model(scoring_model.Model):
+class Model(token_model.Model):
     """A loaded model. Close it, or use it as a context manager, to give its memory back.
 
     Tokenizer and chat format are made when they are first needed: a file without either still computes.
@@ -61,8 +69,9 @@ class Model(scoring_model.Model):
         ledger: Ledger | None = None,
         guard: Guard | None = None,
         template: str | None = None,
+        adapters: Adapters | None = None,
     ) -> None:
-        self._name, self._source = name, source
+        self.name, self._source = name, source
         self._language = Language(name, opened.family, opened.metadata, opened.folder, template)
         self._guard = guard
         self.ledger = ledger  # where the receipts of its answers are kept, or None
@@ -70,6 +79,8 @@ class Model(scoring_model.Model):
             guard.admit(TRIAL_COMMAND)
         self.opened = opened  # the weights, and what their files say; `ouvert.inspection` looks into these
         self.engine = opened.engine  # computes the tokens; an ouvert.engine.Engine
+        self.adapters = ModelAdapters(adapters, name, opened, self._language)
+        self.variant = BASE  # what computes where a call names no adapters: `with_adapters` chooses
         opened.digest.start()
 
     def __enter__(self) -> Self:
@@ -84,11 +95,36 @@ class Model(scoring_model.Model):
         """Free the model's memory; running answers end with EngineError. May be called twice. Raises nothing."""
         self.engine.close()
 
+    def with_adapters(self, *names: str) -> Self:
+        """The same model, loaded once, with these adapters wherever a call names none; without names, without any.
+
+        What is closed is the one model. Raises StoreError for an adapter that is not here, was made for another model,
+        is damaged or does not compute as it did; EngineError where nothing here computes adapters; what `info` raises.
+        """
+        info = replace(self.info, adapters=names)
+        with suppress(AssistantError, ChatError):
+            self.assistant  # noqa: B018 - one for all, with what it remembers of open tool calls
+        adapted = copy(self)
+        adapted.variant = self.adapters.variant(names)
+        adapted.__dict__["info"] = info
+        return adapted
+
+    @property
+    def called(self) -> str:
+        """Its name, with its adapters behind it. Raises nothing."""
+        return "+".join((self.name, *self.info.adapters))
+
+    def variant_for(self, asked: Variant = BASE) -> Variant:
+        """The variant that computes where `asked` is asked for: with this model's adapters, unless it names some.
+
+        Raises nothing."""
+        return asked if asked.adapters else replace(asked, adapters=self.variant.adapters)
+
     @cached_property
     def info(self) -> ModelInfo:
         """What it is. Raises AssistantError for a generation_config.json that cannot be read."""
         return ModelInfo(
-            name=self._name,
+            name=self.name,
             path=self.opened.path,
             source=self._source,
             family=self.opened.family,
@@ -141,16 +177,18 @@ class Model(scoring_model.Model):
         asker: str = "",
         edits: Iterable[Edit] = (),
         watch: Iterable[str | Probe] = (),
+        adapter: str | Sequence[str] | None = None,
     ) -> Answer:
         """The answer to a conversation, as typed events while it is written; the last one is Finished.
 
         `messages` and `tools`: ours (ouvert.Message, ouvert.Tool) or dictionaries in OpenAI's shape. Sampling that is
-        left out is as `info.sampling` says. `response_schema` or `response_grammar` is what the final answer has to be;
-        `candidate=(index, count)` is only written to the receipt. ChatRequest and docs/guides/python.md say the rest.
+        left out is as `info.sampling` says. `response_schema` or `response_grammar` is what the final answer has to be,
+        `adapter` the name of an adapter, several, or () for none. ChatRequest and docs/guides/python.md say the rest.
 
         Raises AssistantError for messages or demands that make no sense, EngineError if the conversation does not fit
         or a grammar, sampling or edit cannot be followed, ChatError for what the model's format cannot write,
-        ValueError for an empty stop string, and what `chat_format` raises."""
+        ValueError for an empty stop string, and what `chat_format` and `with_adapters` raise."""
+        asked = self if adapter is None else self.with_adapters(*as_stops(adapter))
         conversation = as_conversation(messages, tools, effort, thinking, schema=response_schema)
         form = AnswerForm(response_schema, response_grammar, strict_schema)
         demands = as_demands(tool_choice, conversation.tools, form, think_budget, one_call=not parallel_tool_calls)
@@ -161,17 +199,16 @@ class Model(scoring_model.Model):
             "presence_penalty": presence_penalty, "frequency_penalty": frequency_penalty,
             "logit_bias": logit_bias, "max_tokens": max_tokens, "logprobs": logprobs,
         }  # fmt: skip
-        return self.answer(ChatRequest(
+        return asked.answer(ChatRequest(
             conversation=conversation, demands=demands, sampling=sampling, stop=as_stops(stop), timeout=timeout,
-            truncate=truncate, progress=progress, owner=owner, asker=asker, edits=tuple(edits),
-            watch=as_watch(watch),
+            truncate=truncate, progress=progress, owner=owner, asker=asker, edits=tuple(edits), watch=as_watch(watch),
         ))  # fmt: skip
 
     def answer(self, request: ChatRequest) -> Answer:
         """What `chat` gives, asked for with one value. Raises what `chat` raises, AssistantError for what is no
         ChatRequest, and TypeError for a key of `request.sampling` that is no field of ouvert.Sampling."""
         check_request(request, ChatRequest, "Model.chat")
-        return self.assistant.answer(request)
+        return self.assistant.answer(replace(request, variant=self.variant_for(request.variant)))
 
     def best_of(
         self,
@@ -200,7 +237,7 @@ class Model(scoring_model.Model):
         forgotten = None if texts is None else Forgotten(texts)
         if "assistant" in self.__dict__:  # one has been made, and may have kept thoughts
             self.assistant.kept_reasoning.forget(asker)
-        if forgotten is None or not self._language.has_tokenizer:
+        if forgotten is None or not self.has_tokenizer:
             return self.engine.forget(lambda ids: True, owner)
         return self.engine.forget(lambda ids: forgotten.in_text(self.tokenizer.decode(ids, control=True)), owner)
 
@@ -252,12 +289,12 @@ class Model(scoring_model.Model):
         constraint = None if answer is None else self.vocabulary.compile(answer)
         sampling = self.sampling(**{"stop_ids": self.tokenizer.end_ids, **request.sampling})
         return Continuation(
-            request,
+            replace(request, variant=self.variant_for(request.variant)),
             sampling if constraint is None else replace(sampling, constraint=constraint),
             self.engine,
             self.tokenizer,
             self.text_identity,
-            ReceiptWriter(self.engine, self.ledger, self._guard),
+            ReceiptWriter(self.engine, self.ledger, self._guard, self.adapters.facts),
         )
 
     def best_text_of(self, count: int, prompt: str | Sequence[int], **settings: Any) -> Best:
@@ -280,12 +317,13 @@ class Model(scoring_model.Model):
     @cached_property
     def text_identity(self) -> Identity:
         """What the receipts of continued texts say of the model. Raises what `tokenizer` raises."""
-        return Identity(model=self._name, format=NO_FORMAT, tokenizer_digest=self.tokenizer.digest)
+        return Identity(model=self.name, format=NO_FORMAT, tokenizer_digest=self.tokenizer.digest)
 
     @property
     def fingerprint(self) -> str:
-        """The fingerprint of the base: OpenAI's system_fingerprint. Raises what `fingerprint_of` raises."""
-        return self.fingerprint_of(BASE)
+        """The fingerprint of the model with its adapters: OpenAI's system_fingerprint. Raises what `fingerprint_of`
+        raises."""
+        return self.fingerprint_of(self.variant)
 
     def fingerprint_of(self, variant: Variant) -> str:
         """The fingerprint of a variant. It changes whenever the same request could give another answer. Raises what
@@ -344,7 +382,7 @@ class Model(scoring_model.Model):
         of_a_text = receipt["model"].get("format") == NO_FORMAT
         identity = self.text_identity if of_a_text else self.assistant.identity_like(receipt)
         damage = self.engine.check_weights()
-        return verify(receipt, identity, self.engine.facts, damage)
+        return verify(receipt, identity, self.engine.facts, damage, self.adapters.now(receipt.get("adapters", ())))
 
     # --- vectors ------------------------------------------------------------------------------------------------------
 
@@ -362,7 +400,7 @@ class Model(scoring_model.Model):
         """
         most = self.engine.context if truncate else None
         ids = [ids_to_embed(self.tokenizer, text, most) for text in texts]
-        vectors = shortened(self.engine.embed(ids), dimensions)
+        vectors = shortened(self.engine.embed(ids, self.variant), dimensions)
         return Embeddings(vectors, tuple(map(len, ids)))
 
     # --- tokens and texts ---------------------------------------------------------------------------------------------
@@ -384,48 +422,12 @@ class Model(scoring_model.Model):
         ouvert.Sampling."""
         return replace(self.info.sampling, **{name: value for name, value in changes.items() if value is not None})
 
-    # --- tokens -------------------------------------------------------------------------------------------------------
-
-    def generate(
-        self, token_ids: Sequence[int], sampling: Sampling | None = None, *, variant: Variant = BASE, **changes: Any
-    ) -> Iterator[int]:
-        """The ids that follow, one by one; the id that ends the answer, if any, is the last.
-
-        `changes` are fields of ouvert.Sampling, on top of `sampling` or else of `info.sampling`. Without `stop_ids`
-        among them, the model's own end tokens end the answer. `variant`: of the model, with its adapters and edits.
-
-        Raises EngineError if the ids do not fit, sampling is out of range or this version does not compute the variant,
-        and while they come if the answer cannot go on; TypeError for what is no field of ouvert.Sampling.
-        """
-        return (token.id for token in self.generation(token_ids, sampling, variant=variant, **changes))
-
-    def generation(
-        self, token_ids: Sequence[int], sampling: Sampling | None = None, *, variant: Variant = BASE, **changes: Any
-    ) -> Generation:
-        """`generate`, whole: tokens with log-probabilities, cancelling, and why it ended. Raises what `generate`
-        raises."""
-        if sampling is None and "stop_ids" not in changes and self._language.has_tokenizer:
-            changes["stop_ids"] = self.tokenizer.end_ids
-        return self.engine.generate(token_ids, replace(sampling or self.info.sampling, **changes), variant)
-
-    def tokenize(self, text: str) -> list[int]:
-        """Ids of plain text: what looks like a control token is spelled out, and nothing is added at either end. Raises
-        what `tokenizer` raises, and TokenizerError for a text that cannot be encoded."""
-        return self.tokenizer.encode(text)
-
-    def detokenize(self, token_ids: Iterable[int], *, control: bool = False) -> str:
-        """The text of the ids, control tokens left out unless `control`. Raises what `tokenizer` raises, and
-        TokenizerError for a negative id."""
-        return self.tokenizer.decode(token_ids, control=control)
-
-    def constraint(self, grammar: Grammar) -> Constraint:
-        """A grammar over this model's tokens, for `generate`: `constraint=` holds every token to it.
-
-        Raises EngineError for a grammar that is wrong or asks for what cannot be done.
-        """
-        return self.vocabulary.compile(grammar)
-
     # --- the pieces it is made of -------------------------------------------------------------------------------------
+
+    @property
+    def has_tokenizer(self) -> bool:
+        """Whether its files bring one. Raises nothing."""
+        return self._language.has_tokenizer
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -454,12 +456,13 @@ class Model(scoring_model.Model):
         return Assistant(
             self.engine,
             self.chat_format,
-            self._name,
+            self.name,
             self.tokenizer.digest,
             lambda: self.vocabulary,
             ledger=self.ledger,
             guard=self._guard,
             sampling=self.info.sampling,
+            adapters=self.adapters.facts,
         )
 
 

@@ -25,3 +25,4 @@ class ModelInfo:
     memory_plan: MemoryPlan | None  # where experts are read from disk
     embedding_size: int | None  # of an embedding model, which writes no text
     sampling: Sampling  # what is used where a call does not say otherwise
+    adapters: tuple[str, ...] = ()  # with which it answers where a call names none

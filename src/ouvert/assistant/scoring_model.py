@@ -18,7 +18,7 @@ from ouvert.assistant.scoring import (
     text_to_read,
 )
 from ouvert.chat import ChatFormat
-from ouvert.engine import Engine, Token
+from ouvert.engine import Engine, Token, Variant
 from ouvert.tokenization import Tokenizer
 
 
@@ -26,6 +26,7 @@ class Model(Protocol):
     """A part of `ouvert.assistant.Model`, which has the rest."""
 
     engine: Engine
+    variant: Variant
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -41,7 +42,7 @@ class Model(Protocol):
     def logits(self, token_ids: Sequence[int], *, start: int = 0) -> np.ndarray:
         """float32 (tokens, vocabulary): row i scores what comes after token_ids[: i + 1]; only those from `start` on.
         Raises EngineError if they do not fit, and where another program computes."""
-        return self.engine.logits(token_ids, start=start)
+        return self.engine.logits(token_ids, self.variant, start=start)
 
     def score(self, token_ids: Sequence[int], top: int = 0, *, start: int = 1, owner: str = "") -> list[Token]:
         """For every token from position `start` on its log-probability, and the `top` likeliest. Raises what `logits`
@@ -58,7 +59,7 @@ class Model(Protocol):
     ) -> list[list[Token]]:
         """What `score` gives of each text, bit for bit, many in a step; what they begin with in common is computed
         once. Raises what `score` raises, before anything is computed."""
-        return self.engine.score_all(texts, top, starts=starts, owner=owner)
+        return self.engine.score_all(texts, top, self.variant, starts=starts, owner=owner)
 
     def read(self, texts: Sequence[str], top: int = 0, *, owner: str = "") -> list[ReadText]:
         """How likely each text is, token by token, behind the token that a text begins with: bits per byte compare

@@ -75,11 +75,15 @@ from ouvert.models import Edit, EditError, known_shapes
 from ouvert.packed import (
     PRECISIONS,
     USUAL,
+    Adapter,
+    AdapterError,
     AskedPrecision,
     PackedFile,
     Precision,
     PrecisionLimit,
     precision_itself,
+    read_peft,
+    write_peft,
 )
 from ouvert.weights import UnwritableError
 
@@ -89,6 +93,8 @@ __all__ = [
     "SAMPLING_BOUNDS",
     "TRIAL_COMMAND",
     "USUAL",
+    "Adapter",
+    "AdapterError",
     "Address",
     "AnsweredLines",
     "AskedPrecision",
@@ -182,6 +188,8 @@ __all__ = [
     "physical_cores",
     "plan_memory",
     "precision_itself",
+    "read_peft",
     "refuse_wrong",
     "server_sent_events",
+    "write_peft",
 ]

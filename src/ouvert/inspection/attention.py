@@ -156,6 +156,9 @@ def output_matrices(subject: Subject, layer: int, heads: Array) -> Iterator[Arra
     """The columns (hidden, value_dim) of the output matrix that belong to each of these heads. Raises nothing."""
     packed = subject.model.parameters.layers[layer].o
     whole = kernels.unpack(packed.layout, packed.data, packed.rows, packed.columns)
+    for pairs in subject.adapters:
+        if (pair := pairs.get(f"layers.{layer}.o")) is not None:
+            whole = whole + np.float32(pair.scale) * (pair.b @ pair.a)
     each = packed.columns // int(subject.model.config.sizes()["q_heads"])
     for head in heads.tolist():
         yield whole[:, head * each : (head + 1) * each]

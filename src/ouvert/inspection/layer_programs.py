@@ -16,7 +16,7 @@ from ouvert import kernels
 from ouvert.arithmetic import Tap
 from ouvert.inspection.error import InspectionError
 from ouvert.inspection.head import Head
-from ouvert.inspection.subject import Array, Subject, steps_of
+from ouvert.inspection.subject import Array, Subject, adapted_weights, adapters_within, steps_of
 
 MOST_BYTES = 1 << 30  # of values and logits that one run leaves
 ROWS_AT_ONCE = 512  # of a step: kernels cut longer ones
@@ -59,11 +59,19 @@ class ReplacingTap(Tap):
 
 @dataclass(frozen=True, slots=True)
 class LayerProgram:
-    """The program of one layer, the table of its input, and the tables of the values that it has replaced."""
+    """The program of one layer, the table of its input, the tables of the values that it has replaced, and what
+    adapters add to its weights."""
 
     program: kernels.Program
     input: Table
     tables: Mapping[str, Table]
+    adapters: tuple[kernels.Adapters, ...] = ()
+
+    def new_sequence(self, capacity: int) -> kernels.Sequence:
+        """For `run`. Raises MemoryError if there is no memory for it."""
+        sequence = self.program.new_sequence(capacity)
+        sequence.adapters = self.adapters
+        return sequence
 
     def run(self, sequences: Sequence[kernels.Sequence], rows: Array, replaced: Mapping[str, Array]) -> Array:
         """What the layer makes of `rows`, (sequences, tokens, hidden), which are appended to the sequences.
@@ -193,13 +201,15 @@ class LayerPrograms:
 
     def _layer(self, n: int, replaced: tuple[str, ...]) -> LayerProgram:
         tracer = kernels.Tracer(exact=self.subject.exact, cache=self.subject.cache_type)
+        tracer.adapt(adapted_weights(self.subject, f"layers.{n}."))
         batch = tracer.begin([self.subject.model.memories[n]])
         batch = replace(batch, caches=batch.caches * (n + 1))  # the layer looks for its own cache under its number
         table = self._table("input", f"layers.{n}.out")
         tables = {name: self._table(name.split(".", 2)[-1], name) for name in replaced}
         tap = ReplacingTap(tracer, batch.ids, tables)
         x = self.subject.model.layers(batch, tracer, tap)[n](tracer.embed(batch.ids, table.packed))
-        return LayerProgram(tracer.finish(tracer.select(x, batch.wanted), threads=self.subject.threads), table, tables)
+        program = tracer.finish(tracer.select(x, batch.wanted), threads=self.subject.threads)
+        return LayerProgram(program, table, tables, adapters_within(self.subject, f"layers.{n}."))
 
     def _table(self, role: str, name: str) -> Table:
         key = (role, self.subject.width(name, 1))

@@ -23,7 +23,7 @@ from ouvert.inspection.graph_lines import How, lines_with
 from ouvert.inspection.head import Head
 from ouvert.inspection.metrics import log_probabilities, text_ids, tokenizer_of
 from ouvert.inspection.price import Price, price_of
-from ouvert.inspection.subject import Array, Step, Subject, Watching, steps_of
+from ouvert.inspection.subject import Array, Step, Subject, Watching, adapted_weights, adapters_within, steps_of
 from ouvert.inspection.view import View
 
 TEXTS = Path(__file__).with_name("texts")  # a page each, written for this
@@ -86,10 +86,26 @@ def exact(subject: Subject) -> Subject:
 
     def watch(names: Sequence[str]) -> Watching:
         tracer = kernels.Tracer(exact=True, cache="f32")
-        return kernels.build(tracer, subject.model, threads=subject.threads, watch=names)
+        adapted = adapted_weights(subject)
+        program = kernels.build(tracer, subject.model, threads=subject.threads, watch=names, adapted=adapted)
+        return Adapted(program, adapters_within(subject)) if adapted else program
 
     facts = {**subject.facts, "exact": True, "cache": "f32"}
     return replace(subject, exact=True, cache_type="f32", facts=facts, watch=watch)
+
+
+class Adapted:
+    """A program whose sequences have adapters."""
+
+    def __init__(self, program: kernels.Program, adapters: Sequence[kernels.Adapters]) -> None:
+        self._program, self._adapters = program, adapters
+        self.step, self.seen, self.close = program.step, program.seen, program.close
+
+    def new_sequence(self, capacity: int) -> kernels.Sequence:
+        """As `kernels.Program.new_sequence`."""
+        sequence = self._program.new_sequence(capacity)
+        sequence.adapters = self._adapters
+        return sequence
 
 
 def magnify(

@@ -76,7 +76,7 @@ class Rerun:
         program, count = self.programs.layer(n, tuple(replaced)), len(rows)
         key = (n, tuple(sorted(replaced)), count)
         if key not in self._lanes:
-            self._lanes[key] = Lanes([program.program.new_sequence(len(self.ids)) for _ in range(count)])
+            self._lanes[key] = Lanes([program.new_sequence(len(self.ids)) for _ in range(count)])
         lanes = self._lanes[key]
         held = [sequence.truncate(min(start, lanes.own)) for sequence in lanes.sequences]
         kept = min(held)

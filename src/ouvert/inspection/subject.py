@@ -2,13 +2,14 @@
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any, Literal, Protocol
 
 import numpy as np
 
 from ouvert import kernels
+from ouvert.arithmetic import LowRank
 from ouvert.chat import ChatError
 from ouvert.inspection.error import InspectionError
 from ouvert.models import Model, NamedValue, shown_by
@@ -43,7 +44,7 @@ class Subject:
     `facts` say of which model, weights and build a trace is, as a trace's JSON has it (docs/formats/trace.md). `exact`
     and `cache_type` are those of the engine: with them every number is the one that the engine computes. `watch` begins
     steps that keep named values. `edited`: names of values that are changed while it computes. `context`: most tokens
-    of a sequence.
+    of a sequence. `adapters`: what each of its adapters adds to weights, by their names, in the order in which they do.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Subject:
     watch: Callable[[Sequence[str]], "Watching"]
     edited: tuple[str, ...] = ()
     context: int | None = None
+    adapters: tuple[Mapping[str, LowRank], ...] = ()
 
     @property
     def family(self) -> str:
@@ -195,6 +197,13 @@ class Inspectable(Protocol):
     def info(self) -> Any: ...
     @property
     def tokenizer(self) -> Tokenizer: ...
+    @property
+    def adapters(self) -> Any:
+        """What knows its adapters: `read(variant)` gives the `packed.Adapter` of each, with its scale."""
+
+    @property
+    def variant(self) -> Any:
+        """The `engine.Variant` with which it answers where nothing else is said."""
 
 
 class Variant(Protocol):
@@ -203,18 +212,21 @@ class Variant(Protocol):
     @property
     def digest(self) -> str: ...
     @property
+    def adapters(self) -> Sequence[Any]: ...
+    @property
     def edits(self) -> Sequence[Any]: ...
 
 
 def subject_of(model: Inspectable, variant: Variant | None = None) -> Subject:
-    """The weights of a loaded model, and how its engine computes this variant with them, or the base.
+    """The weights of a loaded model, and how its engine computes this variant with them; left out, the model's own.
 
-    Raises InspectionError for a model that another program computes, or NumPy; what `model.engine.facts` raises.
+    Raises InspectionError for a model that another program computes, or NumPy; what `model.engine.facts` raises, and
+    what reading the variant's adapters does.
     """
+    variant = model.variant if variant is None else variant
     opened, facts, name = model.opened, model.engine.facts, model.info.name
     placed, identity = opened.model, facts.identity
-    if variant is not None:
-        identity = identity.of_variant(variant.digest)
+    identity = identity.of_variant(variant.digest)
     if placed is None:
         raise InspectionError(
             f"looking into {name}: another program computes it, expected weights in this process. Load it here: "
@@ -252,9 +264,28 @@ def subject_of(model: Inspectable, variant: Variant | None = None) -> Subject:
         },
         tokenizer=tokenizer,
         context=model.info.context,
-        watch=lambda names: model.engine.watching(names, *([] if variant is None else [variant])),
-        edited=() if variant is None else tuple(each.tap for each in variant.edits),
+        watch=lambda names: model.engine.watching(names, variant),
+        edited=tuple(each.tap for each in variant.edits),
+        adapters=tuple(pairs_of(adapter.pairs, scale) for adapter, scale in model.adapters.read(variant)),
     )
+
+
+def pairs_of(pairs: Mapping[str, LowRank], scale: float) -> Mapping[str, LowRank]:
+    """What an adapter adds, multiplied by `scale`."""
+    return pairs if scale == 1 else {name: replace(pair, scale=pair.scale * scale) for name, pair in pairs.items()}
+
+
+def adapters_within(subject: Subject, prefix: str = "") -> tuple[kernels.Adapters, ...]:
+    """What the subject's adapters add to weights whose names begin so, for sequences of programs that have room for
+    them. Raises nothing."""
+    within = [{name: pair for name, pair in each.items() if name.startswith(prefix)} for each in subject.adapters]
+    return tuple(kernels.Adapters(each) for each in within if each)
+
+
+def adapted_weights(subject: Subject, prefix: str = "") -> dict[str, Any]:
+    """The weights that these add to, by name: what a tracer needs room for. Raises nothing."""
+    names = {name for each in subject.adapters for name in each if name.startswith(prefix)}
+    return {name: weight for name, weight in subject.model.adaptable.items() if name in names} if names else {}
 
 
 def tokenizer_of(model: Inspectable) -> tuple[Tokenizer | None, str | None]:

@@ -9,9 +9,11 @@ from ouvert.store.adapters import (
     AdapterRecord,
     Adapters,
     State,
+    is_adapter_name,
     require_adapter_name,
     shown_state,
     state_together,
+    write_record,
 )
 from ouvert.store.aliases import Alias, Mirror, aliases, find_alias
 from ouvert.store.corrections import Correction, Corrections
@@ -86,6 +88,7 @@ __all__ = [
     "bytes_in_words",
     "default_home",
     "find_alias",
+    "is_adapter_name",
     "is_companion",
     "kept_until",
     "new_file_id",
@@ -103,5 +106,6 @@ __all__ = [
     "sweep_strays",
     "toml_value",
     "unknown_precision",
+    "write_record",
     "write_whole",
 ]

@@ -13,7 +13,6 @@ from uuid import uuid4
 from filelock import FileLock
 
 from ouvert.store.error import StoreError
-from ouvert.store.installed import Installed
 from ouvert.store.jobs.private_files import write_json, write_whole
 
 # Of adapters and releases alike: not checked; checked, and no regression found; checked, with a regression; let through
@@ -24,6 +23,7 @@ STATES: tuple[State, ...] = get_args(State)
 NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
 RECORD = "ouvert.json"
 ALLOWED = "allowed.jsonl"  # who let an adapter be served although its check found a regression, and why
+RUN = "run"  # the folder of what it was made with
 FORMAT = 1
 
 
@@ -124,25 +124,24 @@ class Adapters:
         """The first whose numbers have this digest, by whatever name it goes now. Raises nothing."""
         return next((each for each in self.readable() if each.digest == digest), None)
 
-    def made_for(self, model: Installed, names: Sequence[str], weights: str | None = None) -> tuple[AdapterRecord, ...]:
-        """The records of these adapters, once each is known to be made for this model.
+    def made_for(self, model: str, weights: str | None, names: Sequence[str]) -> tuple[AdapterRecord, ...]:
+        """The records of these adapters, once each is known to be made for the model called `model`.
 
-        `weights`: the digest of its weights, where the store does not know it. Without either, that is not compared.
-        Raises StoreError for a name that is none, one that is there twice, and an adapter of other weights.
+        `weights`: the digest of its weights; None where it is not known: then that is not compared. Raises StoreError
+        for a name that is none, one that is there twice, and an adapter of other weights.
         """
-        weights = weights or model.digest
         found = tuple(self.record(name) for name in names)
         if twice := [name for n, name in enumerate(names) if name in names[:n]]:
             raise StoreError(
-                f"{model.called} with {'+'.join(names):.200}: the adapter {twice[0]} is named twice, expected once. "
-                "Leave one out."
+                f"{model} with {'+'.join(names):.200}: the adapter {twice[0]} is named twice, expected once. Leave one "
+                "out."
             )
         for each in found:
             if weights is not None and each.base["weights"] != weights:
                 raise StoreError(
                     f"the adapter {each.name} was made for {each.base.get('name')} with the weights "
-                    f"{each.base['weights']}, and {model.name} has {weights}: on other weights its numbers mean "
-                    f"nothing. Use it with its own model, or make one for this: `ouvert tune {model.name} DATA`."
+                    f"{each.base['weights']}, and {model} has {weights}: on other weights its numbers mean nothing. "
+                    f"Use it with its own model, or make one for this: `ouvert tune {model} DATA`."
                 )
         return found
 
@@ -154,14 +153,14 @@ class Adapters:
         """
         path = self._place(name)
         if path.exists() and not replace:
-            raise taken(name)
+            raise taken(name, removed=name in self.left())
         partial = self.folder / f".{name}.{uuid4().hex}"
         partial.mkdir(parents=True, mode=0o700)
         try:
             write(partial)
             with self._lock():
                 if path.exists() and not replace:
-                    raise taken(name)
+                    raise taken(name, removed=name in self.left())
                 if path.exists():
                     shutil.rmtree(self._aside(path))
                 partial.rename(path)
@@ -186,14 +185,24 @@ class Adapters:
             write_json(kept.path / RECORD, facts)
         return self.record(name)
 
-    def remove(self, name: str) -> int:
-        """Delete it, readable or not. Returns the bytes that it took. Raises StoreError if there is none."""
+    def left(self) -> tuple[str, ...]:
+        """Names of adapters that were removed and whose runs were kept, sorted. Raises nothing."""
+        return tuple(
+            sorted(path.parent.name for path in self.folder.glob(f"[!.]*/{RUN}") if not (path.parent / RECORD).exists())
+        )
+
+    def remove(self, name: str, *, with_run: bool = False) -> int:
+        """Delete it, readable or not. Its run (recipe, metrics, checkpoints, copies of data) stays under its name,
+        unless `with_run`. Returns the bytes that were freed. Raises StoreError if there is none."""
         path = self._place(name)
         with self._lock():
-            if not path.exists():
+            if not path.exists() or not ((path / RECORD).exists() or with_run):
                 self.record(name)  # StoreError, with the names that there are
-            size = size_of_folder(path)
-            aside = self._aside(path)
+            size, aside = size_of_folder(path), self._aside(path)
+            if (aside / RUN).is_dir() and not with_run:
+                path.mkdir(mode=0o700)
+                (aside / RUN).rename(path / RUN)
+                size -= size_of_folder(path)
         shutil.rmtree(aside)
         return size
 
@@ -243,7 +252,7 @@ class Adapters:
 
 def require_adapter_name(name: str) -> None:
     """Raises StoreError for what an adapter cannot be called."""
-    if not NAME.fullmatch(name):
+    if not is_adapter_name(name):
         precision = f" A precision stands before it: MODEL@8+{name.partition('@')[0]:.64}." if "@" in name else ""
         raise StoreError(
             f"an adapter cannot be called {name!r:.80}: expected small letters, digits, '.', '_' and '-', 64 at "
@@ -251,7 +260,23 @@ def require_adapter_name(name: str) -> None:
         )
 
 
-def taken(name: str) -> StoreError:
+def write_record(folder: Path, facts: Mapping[str, Any]) -> None:
+    """Write the record into a folder that `put` fills. Raises StoreError for facts that are none, and OSError."""
+    write_json(folder / RECORD, checked(folder.name, folder / RECORD, dict(facts)))
+
+
+def is_adapter_name(name: str) -> bool:
+    """Whether an adapter can be called so. Raises nothing."""
+    return NAME.fullmatch(name) is not None
+
+
+def taken(name: str, *, removed: bool) -> StoreError:
+    """`removed`: it is gone, but its run was kept."""
+    if removed:
+        return StoreError(
+            f"an adapter {name!r} was removed here, and its run was kept, expected a name that nothing has. Choose "
+            f"another, or delete that first: `ouvert adapter remove {name} --with-data`."
+        )
     return StoreError(
         f"there is an adapter {name!r} on this machine already. Choose another name, or remove it first: "
         f"`ouvert adapter remove {name}`."

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from urllib.parse import quote
 
-from ouvert.store.adapters import NAME as ADAPTER
+from ouvert.store.adapters import is_adapter_name
 from ouvert.store.aliases import Alias, Mirror, aliases, find_alias
 from ouvert.store.error import StoreError
 from ouvert.store.manifest import Manifest
@@ -35,7 +35,7 @@ def split_adapters(name: str) -> tuple[str, tuple[str, ...]]:
     """
     best: tuple[str, tuple[str, ...]] = (name, ())
     for plain, adapters in readings(name):
-        if adapters and not ADAPTER.fullmatch(adapters[0]):
+        if adapters and not is_adapter_name(adapters[0]):
             break
         best = plain, adapters
     return best

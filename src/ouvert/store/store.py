@@ -103,7 +103,7 @@ class Store:
             installed = replace(self._named(plain), precision=precision)
         else:
             installed = self._named(meant)
-        self.adapters.made_for(installed, adapters)
+        self.adapters.made_for(installed.name, installed.digest, adapters)
         return replace(installed, adapters=adapters)
 
     def _is_here(self, name: str) -> bool:

@@ -27,6 +27,7 @@ KINDS: Mapping[str, type] = {
     "asked.date": str,
     "left_out": Mapping,
     "left_out.messages": list,
+    "adapters": list,
     "sampling.stop": list,
     "sampling.stop_ids": list,
     "sampling.logit_bias": Mapping,
@@ -108,12 +109,13 @@ def check_kinds(receipt: Mapping[str, Any], operation: str) -> None:
                 f"{operation}: the receipt's {field} is {value!r:.80}, expected {JSON_NAMES[kind]}. Give the receipt "
                 "as it was written: `Finished.receipt` or `Ledger.find` has it."
             )
-    for place, message in enumerate(receipt.get("messages", ())):
-        if not isinstance(message, Mapping):
-            raise LedgerError(
-                f"{operation}: the receipt's messages[{place}] is {message!r:.80}, expected a JSON object. Give the "
-                "receipt as it was written: `Finished.receipt` or `Ledger.find` has it."
-            )
+    for field in ("messages", "adapters"):
+        for place, each in enumerate(receipt.get(field, ())):
+            if not isinstance(each, Mapping):
+                raise LedgerError(
+                    f"{operation}: the receipt's {field}[{place}] is {each!r:.80}, expected a JSON object. Give the "
+                    "receipt as it was written: `Finished.receipt` or `Ledger.find` has it."
+                )
 
 
 def value_at(receipt: Mapping[str, Any], field: str) -> Any:
@@ -141,12 +143,21 @@ class Verified:
 
     @property
     def same_model(self) -> bool:
-        """Whether the weights are whole, and no field of the part model has changed. Raises nothing."""
-        return self.damage is None and not any(change.field.startswith("model.") for change in self.changes)
+        """Whether the weights are whole, and neither a field of the part model nor an adapter has changed. Raises
+        nothing."""
+        parts = ("model.", "adapters.")
+        return self.damage is None and not any(change.field.startswith(parts) for change in self.changes)
 
 
-def verify(receipt: Mapping[str, Any], identity: Identity, facts: EngineFacts, damage: str | None) -> Verified:
-    """The model as it is now beside that of a receipt. `damage`: what a check of all its weights has found.
+def verify(
+    receipt: Mapping[str, Any],
+    identity: Identity,
+    facts: EngineFacts,
+    damage: str | None,
+    adapters: Mapping[str, str | None],
+) -> Verified:
+    """The model as it is now beside that of a receipt. `damage`: what a check of all its weights has found. `adapters`:
+    of each adapter that the receipt names, by digest, what is on this machine now in its place.
 
     Raises LedgerError for a receipt that is not understood here.
     """
@@ -154,8 +165,15 @@ def verify(receipt: Mapping[str, Any], identity: Identity, facts: EngineFacts, d
     now = identity_facts(identity, facts)
     now["engine"]["variant"] = receipt["engine"].get("variant", BASE.digest)  # a request chooses it, not the model
     changes = changes_between({part: receipt[part] for part in ("receipt", "model", "engine")}, now)
+    named = {f"adapters.{each.get('name', n)}": each for n, each in enumerate(receipt.get("adapters", ()))}
+    now_there = {field: adapters.get(each["digest"]) for field, each in named.items()}
+    changes += tuple(
+        Change(field, each["digest"], now_there[field])
+        for field, each in named.items()
+        if now_there[field] != each["digest"]
+    )
     changed = {change.field for change in changes}
-    fields = [f"{part}.{name}" for part in ("model", "engine") for name in receipt[part]]
+    fields = [*(f"{part}.{name}" for part in ("model", "engine") for name in receipt[part]), *named]
     return Verified(
         fields={field: field not in changed for field in fields if field not in NOT_COMPARED},
         changes=changes,

@@ -28,8 +28,13 @@ SINCE = {
 }
 
 
-def write_receipt(ended: Ended, facts: EngineFacts, connections: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """A JSON object. `connections` are as `Guard.report` gives them."""
+def write_receipt(
+    ended: Ended,
+    facts: EngineFacts,
+    connections: Mapping[str, Any] | None = None,
+    adapters: Sequence[Mapping[str, Any]] = (),
+) -> dict[str, Any]:
+    """A JSON object. `connections` are as `Guard.report` gives them, `adapters` as `ModelAdapters.facts` does."""
     stopped = ended.stopped
     joules = None if stopped.joules is None else round(stopped.joules, 3)
     return {
@@ -39,6 +44,7 @@ def write_receipt(ended: Ended, facts: EngineFacts, connections: Mapping[str, An
         "sampling": sampling_facts(ended.sampling, ended.stop, stopped.seed, ended.own_stop_ids),
         "messages": list(ended.messages),
         **({"left_out": left_out_facts(ended.left_out)} if ended.left_out else {}),
+        **({"adapters": [dict(each) for each in adapters]} if adapters else {}),
         **edit_facts(stopped),
         "asked": asked_facts(ended),
         "tokens": token_facts(ended),

@@ -16,16 +16,16 @@ from ouvert.assistant.receipts.replay import (
     CUT_FROM_OUTSIDE,
     ReplayingModel,
     ReplayInput,
-    check_variant,
     conversation_asked,
     demands_of,
     read_to_its_end,
+    ready_variant,
     sampling_of,
 )
 from ouvert.assistant.request import ChatRequest
 from ouvert.assistant.transcript import Transcript, channels_of
 from ouvert.chat import ChatError, ChatFormat, Conversation, Rendered
-from ouvert.engine import BASE, Variant
+from ouvert.engine import Variant
 
 OPENING = "opening a receipt"
 # Fields of a receipt that say where and how fast, and how text became tokens: none of them changes a number.
@@ -46,8 +46,7 @@ def reopened(model: ReplayingModel, receipt: Mapping[str, Any], said: ReplayInpu
     if (kept := said.contents) is not None:
         said = replace(said, prompt=kept.prompt, output=kept.output, conversation=kept.conversation,
                        variant=said.variant or kept.variant)  # fmt: skip
-    variant = said.variant or BASE
-    check_variant(receipt, variant)
+    variant = ready_variant(model, receipt, said.variant, OPENING)
     check_numbers(model, receipt, variant)
     if said.prompt is None or said.output is None:
         return written_again(model, receipt, said, variant)

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+from ouvert.assistant.adapters import ModelAdapters
 from ouvert.assistant.answer import Answer
 from ouvert.assistant.assistant import Assistant
 from ouvert.assistant.demands import AnswerForm, Demands, as_demands
@@ -17,7 +18,8 @@ from ouvert.assistant.receipts.ledger import LedgerError
 from ouvert.assistant.receipts.receipt import identity_facts, ids_digest, sampling_facts
 from ouvert.assistant.request import ChatRequest
 from ouvert.chat import Conversation, Message, Tool
-from ouvert.engine import BASE, Constraint, Engine, Grammar, Sampling, Variant
+from ouvert.engine import BASE, Constraint, Engine, Grammar, Sampling, ScaledAdapter, Variant
+from ouvert.store import StoreError
 
 CUT_FROM_OUTSIDE = ("cancelled", "timeout")
 
@@ -28,7 +30,7 @@ class ReplayInput:
 
     `contents`: as kept beside the receipt; nothing else is needed then. Else the `conversation`, which may go on behind
     the answer, or the ids of the `prompt`, and those of the `output` where they are known. `grammar`: what the answer
-    was held to. `variant`: of the model; left out, that of the contents, or the base.
+    was held to. `variant`: of the model; left out, that of the contents, else the adapters that the receipt names.
     """
 
     contents: Contents | None = None
@@ -69,6 +71,9 @@ class ReplayingModel(Protocol):
     @property
     def text_identity(self) -> Identity: ...
 
+    @property
+    def adapters(self) -> ModelAdapters: ...
+
     def constraint(self, grammar: Grammar) -> Constraint: ...
 
 
@@ -85,11 +90,11 @@ def replay(
     of_a_text = receipt["model"].get("format") == NO_FORMAT
     if (kept := said.contents) is not None:
         said = replace(said, prompt=kept.prompt, output=kept.output, variant=said.variant or kept.variant)
-        check_variant(receipt, said.variant or BASE)
+    said = replace(said, variant=ready_variant(model, receipt, said.variant, "replaying"))
+    if kept is not None:
         if kept.conversation is None:
             return replay_tokens(model, receipt, kept.demands, said, sampling)
         return replay_conversation(model.assistant, receipt, kept.conversation, kept.demands, said, sampling)
-    check_variant(receipt, said.variant or BASE)
     if said.prompt is not None:
         return replay_tokens(model, receipt, demands_of_tokens(model, receipt, said.grammar), said, sampling)
     if of_a_text or said.conversation is None:
@@ -162,6 +167,33 @@ def replay_tokens(
         "asked": {**receipt.get("asked", {}), **demands.facts()},
     }
     return compare(receipt, prompt, now, said.output, changes_between(receipt, current))
+
+
+def ready_variant(model: ReplayingModel, receipt: Mapping[str, Any], stated: Variant | None, operation: str) -> Variant:
+    """The variant that wrote the receipt's answer, its adapters ready to compute: the one that was stated, or that
+    which the receipt's adapters make. Raises LedgerError for another variant than the receipt's, and where an adapter
+    is not on this machine any more or does not compute as it did."""
+    variant = adapters_of(receipt) if stated is None else stated
+    check_variant(receipt, variant)
+    try:
+        model.adapters.ready(variant)
+    except StoreError as problem:
+        raise LedgerError(
+            f"{operation}: the answer was written with {' and '.join(variant.parts)}. {problem}"
+        ) from None
+    return variant
+
+
+def adapters_of(receipt: Mapping[str, Any]) -> Variant:
+    """The variant of the adapters that a receipt names. Raises LedgerError for what names none."""
+    try:
+        named = [ScaledAdapter(each["digest"], each.get("scale", 1.0)) for each in receipt.get("adapters", ())]
+    except (LookupError, TypeError, ValueError, AttributeError) as problem:
+        raise LedgerError(
+            f"reading a receipt: its adapters are {receipt.get('adapters')!r:.80} ({problem!r:.80}), expected objects "
+            "with the digest of each. Give the receipt as it was written."
+        ) from None
+    return Variant(tuple(named))
 
 
 def check_variant(receipt: Mapping[str, Any], variant: Variant) -> None:

@@ -320,6 +320,18 @@ class PageFiles:
 
         self._remove(chosen)
 
+    def forget_variants(self) -> int:
+        """Remove the pages that variants of models have computed, of every owner: those of the bases stay. Returns how
+        many. Raises EngineError for what cannot be removed."""
+        chosen: list[str] = []
+
+        def of_variants(places: Mapping[str, Place]) -> Iterable[str]:
+            chosen.extend(name for name, each in places.items() if each.root != each.base)
+            return chosen
+
+        self._remove(of_variants)
+        return len(chosen)
+
     def _remove(self, chosen: Callable[[Mapping[str, Place]], Iterable[str]]) -> None:
         self._remove_left_over()
         places: dict[str, Place] = {}

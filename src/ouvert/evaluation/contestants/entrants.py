@@ -1,4 +1,5 @@
-"""From what is written on a command line to who is asked: `NAME[:TAG][@PRECISION][:EFFORT]`, opened when needed."""
+"""From what is written on a command line to who is asked: `NAME[:TAG][@PRECISION][+ADAPTER…][:EFFORT]`, opened when
+needed."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -75,6 +76,7 @@ class LoadedOnce:
         self._store, self._progress, self._settings = store or Store(default_home()), progress, settings
         self._models: dict[str, Model] = {}
         self._users: Counter[str] = Counter()
+        self._named: dict[str, tuple[str, tuple[str, ...]]] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -113,19 +115,28 @@ class LoadedOnce:
         return Entrant(facts=facts, open=opened, memory=self._memory(meant.name))
 
     def take(self, name: str) -> Model:
-        """The loaded model, to be given back. Raises what `ouvert.load` raises."""
-        if name not in self._models:
-            self._make_room(self._memory(name))
+        """The loaded model with the adapters of its name, to be given back. Raises what `ouvert.load` raises."""
+        base, adapters = self._parts(name)
+        if base not in self._models:
+            self._make_room(self._memory(base))
             # Kept beginnings of prompts would make a second run of the same questions look fast.
-            self._models[name] = load(
-                name, store=self._store, progress=self._progress, receipts=False, prefixes=False, **self._settings
+            self._models[base] = load(
+                base, store=self._store, progress=self._progress, receipts=False, prefixes=False, **self._settings
             )
-        self._users[name] += 1
-        return self._models[name]
+        model = self._models[base].with_adapters(*adapters) if adapters else self._models[base]
+        self._users[base] += 1
+        return model
 
     def give_back(self, name: str) -> None:
         """Raises nothing."""
-        self._users[name] -= 1
+        self._users[self._parts(name)[0]] -= 1
+
+    def _parts(self, name: str) -> tuple[str, tuple[str, ...]]:
+        """The name of the model that is in memory, once for all of its adapters, and those. Raises StoreError."""
+        if name not in self._named:
+            adapters = self._store.resolve(name).adapters
+            self._named[name] = name.removesuffix("".join(f"+{each}" for each in adapters)), adapters
+        return self._named[name]
 
     def _memory(self, name: str) -> int:
         return bytes_in_memory(self._store.resolve(name), self._settings.get("precision"))
@@ -170,9 +181,15 @@ def about(name: str, installed: Installed, model: Model) -> Mapping[str, Any]:
         "threads": info.threads,
         "instruction_set": info.instruction_set,
         "cache_type": info.cache_type,
+        "adapters": adapters_of(model),
         "memory": {str(context): taken for context, taken in memory.items()},
     }
     return {name: value for name, value in facts.items() if value is not None}
+
+
+def adapters_of(model: Model) -> Mapping[str, str] | None:
+    """The digest of each adapter with which the model answers, by name; None where it has none. Raises nothing."""
+    return {each["name"]: each["digest"] for each in model.adapters.facts(model.variant) if "name" in each} or None
 
 
 def meanings(words: Sequence[str], efforts: Sequence[str] = (), *, known: Callable[[str], bool]) -> tuple[Meant, ...]:

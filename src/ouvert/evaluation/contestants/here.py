@@ -204,7 +204,7 @@ def facts_of(
 ) -> ContestantFacts:
     """What a loaded model is, as a contestant. `copy`: which of several of the same model in a comparison, from 1: they
     draw with other seeds. Raises what `Model.tokenizer` and `Model.fingerprint` raise."""
-    numbers = model.engine.facts.identity.facts()
+    numbers = model.engine.facts.of_variant(model.variant).identity.facts()
     writes = can_converse(model)
     identity: dict[str, Any] = {
         "engine": {name: value for name, value in numbers.items() if value is not None},
@@ -218,7 +218,7 @@ def facts_of(
         identity["copy"] = copy
     return ContestantFacts(
         label=label,
-        name=model.info.name,
+        name="+".join((model.info.name, *model.info.adapters)),
         where="here",
         identity=identity,
         about=about,
