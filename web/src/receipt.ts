@@ -54,6 +54,27 @@ export function variantOf(receipt: Receipt): string | undefined {
   return variant === "base" ? undefined : variant;
 }
 
+/** An adapter that answered, and how far it was checked. `digest` is of its numbers. */
+export interface AdapterUsed {
+  name: string;
+  state: string;
+  digest: string;
+}
+
+/** An adapter and its state as people read them; a state that the page does not know is shown as it is. */
+export const adapterInWords = ({ name, state }: { name: string; state: string }, states: Record<string, string>) =>
+  `${name}, ${states[state] ?? state}`;
+
+/** The adapters that a receipt names, in the order in which they add. */
+export function adaptersIn(receipt: Receipt): AdapterUsed[] {
+  const adapters = at(receipt, "adapters");
+  if (!Array.isArray(adapters)) return [];
+  return adapters.map((adapter) => {
+    const [name, state, digest] = ["name", "state", "digest"].map((field) => textAt({ adapter }, "adapter", field) ?? "?");
+    return { name, state, digest } as AdapterUsed;
+  });
+}
+
 /** The edits that a receipt lists, in few words each: "add layers.12.out × 0.3". */
 export function editsIn(receipt: Receipt): string[] {
   const edits = at(receipt, "edits");

@@ -16,8 +16,10 @@ from ouvert.serving.keys import KeyFileError, Keys
 from ouvert.serving.loaded_models import Lease, LoadedModels
 from ouvert.serving.metrics import Metrics
 from ouvert.serving.receipt_store import ReceiptStore
+from ouvert.store import shown_state
 
 BUSY_SECONDS = 2  # advice to a client that was turned away
+RELEASE_STATE = "ouvert-release-state"  # the header: what is known of the adapters that answer
 
 Item = TypeVar("Item")
 Written = TypeVar("Written", covariant=True)
@@ -137,7 +139,13 @@ class AnswerInProgress(Generic[Item]):
 
     @property
     def fingerprint(self) -> str:
-        return self.model.fingerprint_of(self._task.variant)
+        return self.model.fingerprint_of(self.model.variant_for(self._task.variant))
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What the headers of the answer say of its adapters; none where the bare model answers. Raises nothing."""
+        state = self.model.adapters.state(self.model.variant)
+        return {} if state is None else {RELEASE_STATE: shown_state(state)}
 
     @classmethod
     async def begun(cls, answers: Answers, task: Task[Item], caller: Caller, answer_id: str, owner: str) -> Self:

@@ -125,13 +125,23 @@ def make_app(
 
 
 async def load_named_models(service: Service, ready: Ready | None) -> None:
-    """Load the models that were named, one by one, then await `ready`."""
+    """Load the models that were named, one by one, and the adapters that were; then await `ready`."""
     refusals: list[Refusal] = []
-    for model in service.loaded_models.catalog.first:
+    catalog = service.loaded_models.catalog
+
+    async def load(name: str) -> None:
         try:
-            (await service.loaded_models.lend(model.called)).give_back()
-        except Refusal as refusal:
+            (await service.loaded_models.lend(name)).give_back()
+        except Exception as problem:
+            refusal = refusal_of(problem)
+            if refusal is None:
+                raise
             refusals.append(refusal)
+
+    for model in catalog.first:
+        await load(model.called)
+    for name in catalog.names_with_adapters():  # the weights of models that are no part of the store are known now
+        await load(name)
     if ready is not None:
         await ready(service, refusals)
     else:

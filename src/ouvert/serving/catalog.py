@@ -1,6 +1,7 @@
 """The models that this server offers, by the names that clients use."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -8,14 +9,27 @@ from typing import get_args
 
 from ouvert.chat import Effort
 from ouvert.serving.errors import Refusal
-from ouvert.store import Installed, Store, find_alias, split_precision, unknown_precision
+from ouvert.serving.sentences import sentence_of
+from ouvert.store import (
+    AdapterRecord,
+    Installed,
+    Store,
+    StoreError,
+    find_alias,
+    is_adapter_name,
+    readings,
+    split_adapters,
+    split_precision,
+    unknown_precision,
+)
 
 LATEST = ":latest"
 
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """What a client's name for a model stands for: one that is here, and the effort that the name asks for."""
+    """What a client's name for a model stands for: one that is here, and the effort that the name asks for. Adapters
+    stand in `installed.adapters`; what is in memory is `installed.base`."""
 
     installed: Installed
     effort: Effort | None = None
@@ -24,49 +38,144 @@ class Named:
 class Catalog:
     """The models this server offers, by the names clients use. Paths are no names here: only the owner gives paths."""
 
-    def __init__(self, store: Store, named: tuple[str, ...], *, only_named: bool) -> None:
-        """`named` are names or paths; raises StoreError for one that is not here."""
-        self._store = store
-        self._named = {model.called: model for model in map(store.resolve, named)}
-        self._only_named = only_named
+    def __init__(
+        self,
+        store: Store,
+        named: tuple[str, ...],
+        *,
+        only_named: bool,
+        adapters: tuple[str, ...] = (),
+        has_adapters: bool = True,
+    ) -> None:
+        """`named` are names or paths, with adapters or without; `adapters` are of one of these models each. With
+        `only_named` no other model and no other adapter is offered. `has_adapters`: what computes here can have any.
+        Raises StoreError for what is not here."""
+        self._store, self._only_named, self._has_adapters = store, only_named, has_adapters
+        found = [store.resolve(each) for each in named]
+        self._named = {model.base.called: model.base for model in found}
+        self._weights: dict[str, str] = {}  # of models that the store has no digest of
+        self._adapters = {each for model in found for each in model.adapters}
+        for name in adapters:
+            self._require_fitting(name, found)
+            self._adapters.add(name)
+
+    def _require_fitting(self, name: str, models: Sequence[Installed]) -> None:
+        """Raises StoreError for an adapter that was made for none of these models."""
+        problems = []
+        for model in models:
+            try:
+                self._store.adapters.made_for(model.name, self._weights_of(model), [name])
+                return
+            except StoreError as problem:
+                problems.append(problem)
+        if problems:
+            raise problems[0]
+        self._store.adapters.record(name)
 
     @property
     def first(self) -> tuple[Installed, ...]:
         return tuple(self._named.values())
 
+    def names_with_adapters(self) -> tuple[str, ...]:
+        """Of each adapter that the owner named a name to ask for it: with the first model that it was made for; with
+        the first one of all where it fits none, so that the error says so. Raises StoreError for a record that is
+        damaged."""
+        names = []
+        for adapter in sorted(self._adapters):
+            record = self._store.adapters.record(adapter)
+            fitting = [model for model in self.every() if self._fits(record, model)]
+            names += [f"{model.called}+{adapter}" for model in (*fitting, *self.first)[:1]]
+        return tuple(names)
+
     def every(self) -> tuple[Installed, ...]:
-        """All models that are offered: first those that the owner named."""
+        """All models that are offered, without adapters: first those that the owner named."""
         if self._only_named:
             return self.first
         return (*self.first, *(model for model in self._store.list() if model.name not in self._named))
 
-    def find(self, name: str, admits: Callable[[str], bool] = lambda own_name: True) -> Named:
-        """The model of that name, which may end with `:latest`, a precision and an effort. Raises Refusal 404.
+    def adapters_of(self, installed: Installed) -> tuple[AdapterRecord, ...]:
+        """The adapters that are offered with this model, as they are on this machine now, by name. Raises nothing."""
+        if not self._has_adapters:
+            return ()
+        stored = self._store.names()
+        return tuple(
+            record
+            for record in self._store.adapters.readable()
+            if (record.name in self._adapters or not self._only_named)
+            and self._fits(record, installed)
+            and f"{installed.called}+{record.name}" not in stored
+        )
 
-        A model that `admits` says no to is treated as if it were not here, in the error too."""
+    def _fits(self, record: AdapterRecord, installed: Installed) -> bool:
+        """Whether it was made for these weights; for a model of this name, where they are not known before it is in
+        memory."""
+        weights = self._weights_of(installed)
+        return record.base["weights"] == weights if weights is not None else record.base.get("name") == installed.name
+
+    def know(self, installed: Installed, weights: str) -> None:
+        """The model that is called so has been loaded, and has the weights with this digest."""
+        self._weights[str(installed.path)] = weights
+
+    def _weights_of(self, installed: Installed) -> str | None:
+        return installed.digest or self._weights.get(str(installed.path))
+
+    def find(self, name: str, admits: Callable[[str], bool] = lambda own_name: True) -> Named:
+        """The model of that name, which may end with `:latest`, a precision, adapters and an effort. Raises Refusal
+        404.
+
+        A model that `admits` says no to is treated as if it were not here, in the error too. What admits a model admits
+        it with any adapter that is offered."""
         for known, effort in spellings(name):
-            if (installed := self._exactly(known)) is not None and admits(installed.name):
-                return Named(installed, effort)
-            plain, precision = split_precision(known.removesuffix(LATEST))
-            if precision is None:
-                continue
-            if (installed := self._exactly(plain.removesuffix(LATEST))) is not None and admits(installed.name):
-                return Named(replace(installed, precision=precision), effort)
-        offered = (
-            ", ".join(model.called for model in self.every() if admits(model.name))
-            or "none yet: `ouvert pull smollm2` brings one"
-        )
-        alias = find_alias(name)
-        asked = unknown_precision(name, [model.name for model in self.every() if admits(model.name)])
-        if asked is not None:
-            raise Refusal(404, asked, code="model_not_found", param="model")
+            for plain, adapters in readings(known):
+                if not all(map(is_adapter_name, adapters)):
+                    break
+                if (installed := self._at_precision(plain)) is not None and admits(installed.name):
+                    self._require_offered(installed, adapters, admits)
+                    return Named(replace(installed, adapters=adapters), effort)
+        raise self._refusal(name, admits)
+
+    def _at_precision(self, name: str) -> Installed | None:
+        """The model of that name, or of what stands before a precision, with `:latest` or without."""
+        for each in dict.fromkeys((name, name.removesuffix(LATEST))):
+            if (installed := self._exactly(each)) is not None:
+                return installed
+        plain, precision = split_precision(name.removesuffix(LATEST))
+        installed = None if precision is None else self._exactly(plain.removesuffix(LATEST))
+        return None if installed is None else replace(installed, precision=precision)
+
+    def _require_offered(self, installed: Installed, adapters: Sequence[str], admits: Callable[[str], bool]) -> None:
+        """Raises Refusal 404 for adapters that are not offered with this model. Of those of other models a caller
+        learns nothing whom these do not admit."""
+        offered = {record.name for record in self.adapters_of(installed)} if adapters else set()
+        strange = [each for each in adapters if each not in offered]
+        if not strange and len(set(adapters)) == len(adapters):
+            return
+        why = f"{installed.called} has no adapter {(strange or adapters)[0]!r:.80} here."
+        with suppress(StoreError):
+            known = [self._store.adapters.record(each) for each in strange]
+            if all(admits(str(each.base.get("name"))) for each in known):
+                try:
+                    self._store.adapters.made_for(installed.name, self._weights_of(installed), adapters)
+                except StoreError as problem:
+                    why = sentence_of(problem)
+        listed = ", ".join(self.names_of(installed))
+        raise Refusal(404, f"{why} This server offers: {listed}.", code="model_not_found", param="model")
+
+    def _refusal(self, name: str, admits: Callable[[str], bool]) -> Refusal:
+        admitted = [model for model in self.every() if admits(model.name)]
+        offered = ", ".join(each for model in admitted for each in self.names_of(model))
+        plain, _ = split_adapters(name)
+        alias = find_alias(plain)
         fetch = f" `ouvert pull {alias.name}` fetches it." if alias is not None and not self._only_named else ""
-        raise Refusal(
-            404,
-            f"There is no model {name!r:.200} here.{fetch} This server offers: {offered}.",
-            code="model_not_found",
-            param="model",
+        sentence = unknown_precision(plain, [model.name for model in admitted]) or (
+            f"There is no model {name!r:.200} here.{fetch} This server offers: "
+            f"{offered or 'none yet: `ouvert pull smollm2` brings one'}."
         )
+        return Refusal(404, sentence, code="model_not_found", param="model")
+
+    def names_of(self, installed: Installed) -> tuple[str, ...]:
+        """By which this model is offered: alone, and with each of its adapters. Raises nothing."""
+        return (installed.called, *(f"{installed.called}+{each.name}" for each in self.adapters_of(installed)))
 
     def forget(self, own_name: str) -> None:
         """The model of that own name has been removed."""

@@ -83,7 +83,9 @@ class LoadedModels:
         load_wait: float,
         load_options: Mapping[str, Any],
         progress: Progress,
+        allow: str | None = None,
     ) -> None:
+        """`allow`: why adapters are served in which a check found a regression; None: they are not."""
         self.catalog = catalog
         self._store, self._keep, self._memory, self._load_wait = store, keep, memory, load_wait
         self._options, self._progress = load_options, progress
@@ -93,6 +95,8 @@ class LoadedModels:
         self._tasks: set[asyncio.Task[None]] = set()
         self._failures: dict[str, list[float]] = {}  # when the model of that name failed, of late
         self.loads = 0
+        self._allow = allow
+        self._allowed: set[str] = set()  # digests of adapters that were noted as such
 
     def state_of(self, name: str) -> tuple[State, float | None]:
         """The state of the model with that own name; and how far it has been loaded, 0 to 1, if that is known."""
@@ -141,13 +145,36 @@ class LoadedModels:
         """The model, in memory. Raises Refusal: 404 where there is none that `admits` says yes to, 503 while it is
         loaded for too long, and at once where its engine failed and it is loaded again."""
         named = self.catalog.find(name, admits)
-        entry = self._entry_of(named.installed)
+        entry = self._entry_of(named.installed.base)
         entry.uses += 1  # from now on, or it could be let go of between its loading and this one's turn
         try:
             model = entry.model if entry.model is not None else await self._loaded_in_time(entry)
+            if named.installed.adapters:
+                model = await asyncio.to_thread(self._adapted, model, named.installed.adapters)
             return Lease(entry, model, named.effort, name, owner)
         finally:
             entry.uses -= 1
+
+    def _adapted(self, model: Model, names: Sequence[str]) -> Model:
+        """The model with these adapters, which are read the first time. Raises Refusal 403 for one in which a check
+        found a regression, unless the owner allows that; what `Model.with_adapters` raises."""
+        records = [self._store.adapters.record(name) for name in names]
+        regressed = [record for record in records if record.state == "regression"]
+        if regressed and self._allow is None:
+            raise Refusal(
+                403,
+                f"A check of the adapter {regressed[0].name} found a regression, so it is not served. Its owner sees "
+                f"what was found with `ouvert adapter show {regressed[0].name}`, and may serve it all the same: "
+                '`ouvert serve --allow "REASON"`.',
+                code="adapter_regression",
+                param="model",
+            )
+        adapted = model.with_adapters(*names)
+        for record in regressed:
+            if record.digest not in self._allowed:
+                self._allowed.add(record.digest)
+                self._store.adapters.allow(record, self._allow or "")
+        return adapted
 
     def _entry_of(self, installed: Installed) -> LoadedModel:
         """The model in memory or on its way there; its loading is begun where it is neither. Raises Refusal 503 while
@@ -183,7 +210,7 @@ class LoadedModels:
 
     async def release(self, name: str, admits: Callable[[str], bool] = lambda own_name: True) -> None:
         """Let go of a model as soon as it is idle. Raises Refusal 404 where there is none that `admits` says yes to."""
-        entry = self._here.get(self.catalog.find(name, admits).installed.called)
+        entry = self._here.get(self.catalog.find(name, admits).installed.base.called)
         if entry is not None:
             entry.keep = 0.0
             await self.let_go_of_idle()
@@ -225,6 +252,8 @@ class LoadedModels:
             await asyncio.sleep(1.0 if self._keep is None else min(1.0, max(self._keep / 4, 0.05)))
             self.recover()
             await self.let_go_of_idle()
+            for model in self.models():
+                await asyncio.to_thread(model.adapters.let_go)
 
     def recover(self) -> None:
         """Load again what failed since it was loaded, or could not be loaded again."""
@@ -295,6 +324,8 @@ class LoadedModels:
             entry.loaded.set_exception(refusal)
             return
         entry.model, entry.state, entry.progress = model, "loaded", None
+        if options.get("elsewhere") is None:
+            self.catalog.know(entry.installed, model.engine.facts.weights_digest)
         entry.last_used = time.monotonic()
         self.loads += 1
         entry.loaded.set_result(model)

@@ -15,7 +15,7 @@ from ouvert.serving.streams import JSONAnswer
 LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 ALLOWED_METHODS = "GET, POST, PUT, DELETE, HEAD, OPTIONS"
 ABSOLUTE = re.compile(rb"https?://([^/]*)(/[^?]*)?", re.IGNORECASE)
-EXPOSED = "x-ouvert-receipt, retry-after"
+EXPOSED = "x-ouvert-receipt, ouvert-release-state, retry-after"
 
 
 class HostAndOriginGuard:

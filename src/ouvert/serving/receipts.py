@@ -44,7 +44,7 @@ def short(receipt: Mapping[str, Any]) -> dict[str, Any]:
         "ended": receipt["ended"],
         "seconds": receipt["seconds"],
     }
-    return facts | {name: receipt[name] for name in ("edits", "watched", "connections") if name in receipt}
+    return facts | {name: receipt[name] for name in ("adapters", "edits", "watched", "connections") if name in receipt}
 
 
 def wants_full(request: Request, stated: Extras | None) -> bool:

@@ -54,12 +54,19 @@ class Service:
         prefixes = (kept_prefixes(store, say=LOG.warning) if stated is True else stated) or None
         self.loaded_models = LoadedModels(
             store,
-            Catalog(store, settings.models, only_named=settings.only_these),
+            Catalog(
+                store,
+                settings.models,
+                only_named=settings.only_these,
+                adapters=settings.adapters,
+                has_adapters=settings.load_options.get("elsewhere") is None,
+            ),
             keep=settings.keep,
             memory=settings.memory,
             load_wait=settings.load_wait,
             load_options={"clip_context": True, **settings.load_options, "prefixes": prefixes or False},
             progress=progress,
+            allow=settings.allow,
         )
         self.kept_prompts = KeptPrompts(prefixes, self.loaded_models)
         self.also_forgets: list[Forget] = []  # who else holds what was said: called with the texts, and whose they are
@@ -143,6 +150,9 @@ class Service:
             own_name = next((each for each in plain_names(name) if self.is_unfinished(each)), None)
         if own_name is None:
             installed = self.loaded_models.catalog.find(name).installed  # Refusal 404
+            if installed.adapters:
+                sentence = f"{installed.called} is a model with an adapter. `ouvert adapter remove` removes adapters."
+                raise Refusal(409, sentence, code="not_a_model")
             raise Refusal(
                 409,
                 f"{installed.name} is not in the store: it is a file or folder that the server was started with. Take "
@@ -165,6 +175,7 @@ class Service:
 
     async def description(self, installed: Installed) -> Description:
         """What its files say of it; it is not loaded for that. Raises Refusal for files that cannot be used."""
+        installed = installed.base
         if installed not in self._descriptions:
             try:
                 found = await asyncio.to_thread(describe, installed, self.settings.load_options.get("template"))

@@ -11,6 +11,8 @@ from ouvert.store import Hub
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """`models` are names or paths that are served and loaded first; without `only_these` the store's others are, too.
+    `adapters`: names of adapters of these models that are loaded first as well; with `only_these` no others are served.
+    `allow`: why adapters are served in which a check found a regression; None: they are refused.
 
     Seconds: `keep` an idle model stays in memory; `load_wait` a request waits for a model being loaded; `read_seconds`
     a client may take to send a request; `write_seconds` it may leave what it asked for unread; `answer_seconds` an
@@ -27,6 +29,8 @@ class Settings:
     host: str = "127.0.0.1"
     port: int = 11435
     models: tuple[str, ...] = ()
+    adapters: tuple[str, ...] = ()
+    allow: str | None = None
     only_these: bool = False
     keep: float | None = 1800.0
     memory: int | None = None

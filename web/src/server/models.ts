@@ -19,6 +19,7 @@ export interface ModelRecord {
   fit?: Fit;
   experts?: boolean; // it is a mixture
   toy?: boolean; // small enough that its answers are often wrong
+  adapters?: { name: string; state: string }[]; // with which it answers
   removable?: boolean; // it is in the store, not only named where the server was started
   fault?: string; // why its files cannot be used
   state: "loaded" | "loading" | "on_disk" | "failed";

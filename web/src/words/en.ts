@@ -243,6 +243,8 @@ export const en = {
   leaveOutWords: "Leave out the words: every token’s text and id. What the model computed stays in the file, and whoever has the model can still tell something of the words from it.",
   writeFile: "Write the file",
   editedAnswer: (edits: string) => `Edited answer: the model was changed while it wrote this.${edits ? ` ${edits}` : ""}`,
+  adaptedAnswer: (adapters: string) => `Answered with an adapter: ${adapters}.`,
+  adapterStates: { unchecked: "unchecked, not gated", checked: "checked, not gated", regression: "a check found a regression, not gated", gated: "gated" } as Record<string, string>,
   tryChange: "Try a change",
   tryHint: "Something inside the model is changed while it answers the same question again, with the same seed. Beside it: a random change of the same size, for by itself a different answer proves nothing.",
   changeLayer: "Layer",

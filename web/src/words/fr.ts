@@ -244,6 +244,8 @@ export const fr: Words = {
   leaveOutWords: "Omettre les mots : le texte et l’identifiant de chaque jeton. Ce que le modèle a calculé reste dans le fichier, et qui possède le modèle peut encore en deviner une partie.",
   writeFile: "Écrire le fichier",
   editedAnswer: (edits) => `Réponse modifiée : le modèle a été changé pendant qu’il l’écrivait.${edits ? ` ${edits}` : ""}`,
+  adaptedAnswer: (adapters) => `Réponse donnée avec un adaptateur : ${adapters}.`,
+  adapterStates: { unchecked: "non vérifié, non validé", checked: "vérifié, non validé", regression: "une vérification a trouvé une régression, non validé", gated: "validé" },
   tryChange: "Essayer un changement",
   tryHint: "Quelque chose est modifié dans le modèle pendant qu’il répond à nouveau à la même question, avec la même graine. À côté : un changement aléatoire de même taille, car une réponse différente ne prouve rien à elle seule.",
   changeLayer: "Couche",

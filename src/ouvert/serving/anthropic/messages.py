@@ -202,7 +202,7 @@ async def create_message(call: Call) -> Response:
         answer.notes.append("thinking: its thoughts are left out of this message")
     writer = MessageWriter(new_message(answer), shown)
     full = receipts.wants_full(call.request, request.ouvert)
-    headers = {receipts.HEADER: answer_id, "request-id": answer_id, **edits.state_of(wanted)}
+    headers = {receipts.HEADER: answer_id, "request-id": answer_id, **edits.state_of(wanted), **answer.headers}
     if request.stream:
         return Streamed(
             saying_what_goes_wrong(streamed(answer, writer, request.max_tokens, full=full), in_anthropics_words),

@@ -122,8 +122,8 @@ def word_of(call: Call, name: str) -> str:
     installed = named.installed
     in_store = installed.name in call.service.store.names()
     place = installed.name if in_store else str(installed.path)
-    precision = f"@{installed.precision}" if installed.precision is not None else ""
-    return f"{place}{precision}{f':{named.effort}' if named.effort else ''}"
+    asked = installed.called.removeprefix(installed.name)  # precision and adapters
+    return f"{place}{asked}{f':{named.effort}' if named.effort else ''}"
 
 
 def facts_of(call: Call, kept: Job) -> dict[str, Any]:

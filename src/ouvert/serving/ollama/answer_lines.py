@@ -149,7 +149,7 @@ async def sent(call: Call, request: AnswerRequest, answer: AnswerInProgress[Any]
         answer.keep = seconds_of(request.keep_alive)
     elif request.keep_alive is not None:
         answer.notes += (f"keep_alive: {NOT_YOURS_TO_KEEP}",)
-    headers = {receipts.HEADER: answer.id}
+    headers = {receipts.HEADER: answer.id, **answer.headers}
     if request.stream is not False:
         return Streamed(
             saying_what_goes_wrong(streamed(lines.of(answer)), in_ollamas_words),

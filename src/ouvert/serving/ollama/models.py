@@ -10,6 +10,7 @@ from starlette.responses import Response
 from ouvert.serving.catalog import LATEST, created_at
 from ouvert.serving.endpoints import Call
 from ouvert.serving.errors import Refusal
+from ouvert.serving.model_facts import adapted, adapter_facts
 from ouvert.serving.streams import JSONAnswer
 from ouvert.serving.text_continuation import GAP_TOKENS
 from ouvert.serving.wire import Wire
@@ -53,11 +54,11 @@ def parameter_size(count: int) -> str:
 
 def details(call: Call, installed: Installed) -> dict[str, Any]:
     """What is known of a model without opening it; its family and size only where it is in memory."""
-    model = call.service.loaded_models.model_of(installed.called)
+    model = call.service.loaded_models.model_of(installed.base.called)
     family = "" if model is None else model.info.family
     names = [file.name for file in installed.files] or [installed.path.name]
     return {
-        "parent_model": "",
+        "parent_model": installed.base.called if installed.adapters else "",
         "format": "gguf" if any(name.endswith(".gguf") for name in names) else "safetensors",
         "family": family,
         "families": [family] if family else [],
@@ -75,6 +76,7 @@ def listed(call: Call, installed: Installed) -> dict[str, Any]:
         "size": installed.size,
         "digest": (installed.digest or "").removeprefix("sha256:"),
         "details": details(call, installed),
+        **({"ouvert": {"adapters": adapter_facts(call.service, installed)}} if installed.adapters else {}),
     }
 
 
@@ -83,8 +85,9 @@ def admitted(call: Call, installed: Installed) -> bool:
 
 
 async def tags(call: Call) -> Response:
-    every = call.service.loaded_models.catalog.every()
-    return JSONAnswer({"models": [listed(call, installed) for installed in every if admitted(call, installed)]})
+    models = [each for each in call.service.loaded_models.catalog.every() if admitted(call, each)]
+    every = [each for model in models for each in (model, *adapted(call.service, model))]
+    return JSONAnswer({"models": [listed(call, installed) for installed in every]})
 
 
 async def in_memory(call: Call) -> Response:
@@ -123,7 +126,9 @@ async def show(call: Call) -> Response:
     return JSONAnswer(
         {
             "license": installed.licence or "",
-            "modelfile": f"FROM {installed.called}\n",
+            "modelfile": "".join(
+                (f"FROM {installed.base.called}\n", *(f"ADAPTER {each}\n" for each in installed.adapters))
+            ),
             "parameters": "",
             "template": "",
             "details": details(call, installed)

@@ -53,7 +53,7 @@ async def chat_completions(call: Call) -> Response:
         call.request,
         call.service.answer(request.model, wanted, call.caller, answer_id, notes=notes, choices=request.n or 1),
     )
-    headers = {receipts.HEADER: answer_id, **state_of(wanted)}
+    headers = {receipts.HEADER: answer_id, **state_of(wanted), **answer.headers}
     full = receipts.wants_full(call.request, request.ouvert)
     if request.stream:
         include_usage = bool(request.stream_options and request.stream_options.include_usage)

@@ -115,7 +115,7 @@ async def completions(call: Call) -> Response:
     answer_id = "cmpl-" + secrets.token_hex(12)
     answer = await unless_gone(call.request, call.service.begin(task, call.caller, answer_id))
     answer.notes += request.unknown
-    headers = {receipts.HEADER: answer_id}
+    headers = {receipts.HEADER: answer_id, **answer.headers}
     full = receipts.wants_full(call.request, request.ouvert)
     if request.stream:
         return Streamed(

@@ -136,12 +136,13 @@ def plan(requests: Path, options: BatchOptions, store: Store) -> Planned:
     """Raises JobError, StoreError and OSError."""
     named = () if options.model is None else (options.model,)
     catalog = Catalog(store, named, only_named=bool(named))
-    model = catalog.first[0].called if named else None
+    model = None if options.model is None else store.resolve(options.model).called
     lines = checked_lines(requests, model, catalog)
     digests = {}
     for name in dict.fromkeys(line.model for line in lines):
         installed = catalog.find(name).installed
-        digests[name] = installed.digest or str(Path(installed.path).resolve())
+        adapters = [store.adapters.record(each).digest for each in installed.adapters]
+        digests[name] = "+".join((installed.digest or str(Path(installed.path).resolve()), *adapters))
     changing = {name: options.load.get(name) for name in ("exact", "cache", "context", "template", "precision")}
     digest = digest_of(requests)
     identity = json.dumps([VERSION, digest, digests, changing], sort_keys=True, default=str)

@@ -9,27 +9,29 @@ from starlette.responses import Response
 from ouvert.serving.callers import Caller
 from ouvert.serving.catalog import created_at
 from ouvert.serving.endpoints import Call, Endpoint
-from ouvert.serving.model_facts import efforts_of, facts_of
+from ouvert.serving.model_facts import adapted, efforts_of, facts_of
 from ouvert.serving.service import Service
 from ouvert.serving.streams import JSONAnswer
 from ouvert.store import Installed
 
 
 def entries(service: Service, caller: Caller) -> list[dict[str, Any]]:
-    """One for every model, and one for each effort that is offered as a suffix of its name."""
+    """One for every model, with each of its adapters too, and one for each effort that is offered as a suffix of its
+    name."""
     found = []
     for installed in service.loaded_models.catalog.every():
         if not caller.admits(installed.name):
             continue
         efforts = efforts_of(service, installed)
-        for name in (installed.called, *(f"{installed.called}:{effort}" for effort in efforts)):
-            found.append(entry(service, installed, name, efforts))
+        for named in (installed, *adapted(service, installed)):
+            for name in (named.called, *(f"{named.called}:{effort}" for effort in efforts)):
+                found.append(entry(service, named, name, efforts))
     return found
 
 
 def entry(service: Service, installed: Installed, name: str, efforts: tuple[str, ...]) -> dict[str, Any]:
     created = created_at(installed)
-    model = service.loaded_models.model_of(installed.called)
+    model = service.loaded_models.model_of(installed.base.called)
     return {
         "id": name,
         "object": "model",

@@ -50,6 +50,7 @@ async def create_response(call: Call) -> Response:
         responses_of(call).keep(stored)
         return JSONAnswer(snapshot(response), headers=headers)
     answer = await unless_gone(call.request, begin())
+    headers |= answer.headers
     store = responses_of(call) if request.store is not False else None
     writing = ResponseInProgress(answer, stored, store, full)
     if request.stream:

@@ -34,6 +34,7 @@ class TokenTask:
 
     def start(self, lease: Lease, number: int) -> "TokensInProgress":
         request, model = self._request, lease.model
+        variant = model.variant_for(request.variant)
         refuse_another(request.ouvert.identity, model.engine.facts.identity.digest)
         end_ids = frozenset() if request.sampling_params.ignore_eos else model.tokenizer.end_ids
         source = self._constraint_source()
@@ -41,12 +42,12 @@ class TokenTask:
         limits = [limit for limit in (request.ouvert.timeout, self._timeout) if limit is not None]
         if (top := request.sampling_params.prompt_logprobs) is not None:
             self.prompt_scores = model.engine.score_all(
-                [request.token_ids], top, request.variant, owner=salted(lease.owner, request.cache_salt)
+                [request.token_ids], top, variant, owner=salted(lease.owner, request.cache_salt)
             )[0]
         generation = model.engine.generate(
             request.token_ids,
             replace(request.sampling(end_ids), constraint=constraint),
-            request.variant,
+            variant,
             written=request.ouvert.written,
             timeout=min(limits, default=None),
             owner=salted(lease.owner, request.cache_salt),

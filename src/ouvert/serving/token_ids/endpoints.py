@@ -63,6 +63,7 @@ async def generate(call: Call) -> Response:
             saying_what_goes_wrong(chunks(answer, request), in_vllms_words),
             answer.close,
             ping_seconds=call.service.settings.ping_seconds,
+            headers=answer.headers,
         )
     try:
         tokens, stopped = await unless_gone(call.request, collected(answer))
@@ -80,7 +81,8 @@ async def generate(call: Call) -> Response:
             "usage": usage_facts(stopped),
             "prompt_logprobs": None if scores is None else prompt_logprobs(scores),
             "ouvert": ending_facts(stopped) | not_honoured(request),
-        }
+        },
+        headers=answer.headers,
     )
 
 
@@ -148,7 +150,8 @@ async def embed(call: Call) -> Response:
     """The vector of each text."""
     lease = await call.service.borrow(model_meant(call, call.body.model), call.caller)
     try:
-        vectors = await asyncio.to_thread(lease.model.engine.embed, call.body.token_ids)
+        model = lease.model
+        vectors = await asyncio.to_thread(model.engine.embed, call.body.token_ids, model.variant)
         return JSONAnswer({"embeddings": vectors.tolist()})
     finally:
         lease.give_back()
@@ -170,12 +173,12 @@ async def score(call: Call) -> Response:
     request: ScoreRequest = call.body
     lease = await call.service.borrow(model_meant(call, request.model), call.caller)
     try:
-        engine = lease.model.engine
+        engine, variant = lease.model.engine, lease.model.variant
         stated = await asyncio.to_thread(lambda: engine.facts)
         refuse_another(request.identity, stated.identity.digest)
         owner = salted(lease.owner, request.cache_salt)
         found = await asyncio.to_thread(
-            engine.score_all, request.token_ids, request.top, starts=request.starts, owner=owner
+            engine.score_all, request.token_ids, request.top, variant, starts=request.starts, owner=owner
         )
         return JSONAnswer({"scores": [[[each.id, each.logprob, each.top] for each in text] for text in found]})
     finally:

@@ -8,7 +8,6 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ouvert import inspection
 from ouvert.assistant import (
-    BASE,
     Edit,
     Model,
     ReplayInput,
@@ -137,7 +136,7 @@ class Asked:
             )
             return transcript_of(answer, model.chat_format)
         ids = tuple(model.text_ids(request.text) if request.text is not None else request.ids or ())
-        variant = variant_of(BASE, self.edits, Rendered(ids=ids, spans=(), text=""))
+        variant = variant_of(model.variant, self.edits, Rendered(ids=ids, spans=(), text=""))
         return Transcript(prompt_ids=ids, variant=variant)
 
     def _said(self, model: Model) -> ReplayInput:

@@ -8,7 +8,7 @@ from starlette.responses import Response
 from ouvert.assistant import bytes_in_memory, is_toy, size_of
 from ouvert.serving.endpoints import Call
 from ouvert.serving.errors import refusal_of
-from ouvert.serving.model_facts import efforts_of, facts_of
+from ouvert.serving.model_facts import adapted, efforts_of, facts_of
 from ouvert.serving.origin_guard import refuse_other_pages
 from ouvert.serving.sentences import sentence_of
 from ouvert.serving.streams import JSONAnswer
@@ -27,9 +27,8 @@ def model_records(call: Call) -> list[dict[str, Any]]:
     """Every model this caller may use: its facts, its state, and whether it fits into what models may use here."""
     service = call.service
     records, stored = [], set(service.store.names())
-    for installed in service.loaded_models.catalog.every():
-        if not call.caller.admits(installed.name):
-            continue
+    models = [each for each in service.loaded_models.catalog.every() if call.caller.admits(each.name)]
+    for installed in [each for model in models for each in (model, *adapted(service, model))]:
         facts = facts_of(service, installed, efforts_of(service, installed))
         record = {
             "id": installed.called,

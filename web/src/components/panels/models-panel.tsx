@@ -1,4 +1,5 @@
 import { useEffect } from "preact/hooks";
+import { adapterInWords } from "../../receipt";
 import type { Fit, ModelRecord } from "../../server/models";
 import { model, models, refreshModels } from "../../state/models";
 import { isOwner } from "../../state/session";
@@ -67,6 +68,11 @@ function ModelFacts({ record }: { record: ModelRecord }) {
     <span class="choice-text">
       <strong>{record.id}</strong>
       <small>{facts.filter(Boolean).join(" · ")}</small>
+      {record.adapters?.map((each) => (
+        <small key={each.name} class={each.state === "regression" ? "fit too_large" : "quiet"}>
+          {`${say.adapter} ${adapterInWords(each, say.adapterStates)}`}
+        </small>
+      ))}
       {record.toy && <small class="toy">{say.toyChoice}</small>}
       {record.fault && <small class="fit too_large">{record.fault}</small>}
       {record.fit && <FitInMemory fit={record.fit} />}

@@ -1,5 +1,5 @@
 import { find, type Json, type Receipt } from "../../conversation";
-import { at, numberAt, speedOf, textAt } from "../../receipt";
+import { type AdapterUsed, adapterInWords, adaptersIn, at, numberAt, speedOf, textAt } from "../../receipt";
 import { current } from "../../state/open-conversations";
 import { closePanel } from "../../state/view";
 import { moment, number, precise, words } from "../../words";
@@ -77,6 +77,16 @@ function timeOf(receipt: Receipt, name: string): string | undefined {
   return seconds < SHORTEST ? say.lessThan(say.seconds(precise(SHORTEST))) : say.seconds(precise(seconds));
 }
 
+function Adapter({ adapter }: { adapter: AdapterUsed }) {
+  const say = words.value;
+  return (
+    <>
+      <Row name={say.adapter} value={adapterInWords(adapter, say.adapterStates)} />
+      <Digest name={`${say.adapter} ${adapter.name}`} value={adapter.digest} />
+    </>
+  );
+}
+
 function MadeBy({ receipt }: { receipt: Receipt }) {
   const say = words.value;
   const ofModel = (name: string) => textAt(receipt, "model", name);
@@ -88,11 +98,13 @@ function MadeBy({ receipt }: { receipt: Receipt }) {
       <Row name={say.model} value={ofModel("name")} />
       <Digest name={say.weights} value={ofModel("weights_digest")} />
       <Digest name={say.packedWeights} value={ofModel("packed_digest")} />
+      {adaptersIn(receipt).map((each) => (
+        <Adapter key={each.digest} adapter={each} />
+      ))}
       <Row name={say.weightsChecked} value={checkOf(receipt)} />
       <Digest name={say.configuration} value={ofModel("configuration_digest")} />
       <Digest name={say.tokenizer} value={ofModel("tokenizer_digest")} />
       <Digest name={say.template} value={ofModel("template_digest")} />
-      <Digest name={say.adapter} value={ofModel("adapter_digest")} />
       <Row name={say.engine} value={engine.filter(Boolean).join(" · ")} />
       <Row name={say.created} value={created && moment(created)} />
       <Row name={say.endedBy} value={end && (say.endNames[end] ?? end)} />
