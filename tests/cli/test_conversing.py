@@ -42,6 +42,7 @@ class ScriptedModel:
     def __init__(self, *answers, name="tiny", thinks=True):
         self.answers, self.asked, self.closed = list(answers), [], False
         self.info = SimpleNamespace(name=name, family="llama", parameters=1e6, context=64)
+        self.called = name
         abilities = SimpleNamespace(efforts=("low", "medium", "high") if thinks else (), thinks=thinks)
         self.assistant = SimpleNamespace(chat=SimpleNamespace(abilities=abilities))
 

@@ -35,6 +35,7 @@ def test_the_table_says_what_the_command_says(command: str) -> None:
                 "key": ["list"],
                 "jobs": ["list"],
                 "direction": ["list"],
+                "adapter": ["list"],
                 "corrections": ["list"],
                 "tune": ["check", "data.jsonl", "--model", "model"],
                 "patch": ["model", "a", "b", "--for", "x", "--against", "y"],

@@ -1,6 +1,8 @@
 """Options and arguments that several commands have, their completion, and settings given on the command line."""
 
 import argparse
+from collections.abc import Sequence
+from pathlib import Path
 
 from ouvert.cli.configuration import Configuration, ConfigurationError, understood
 from ouvert.cli.environment import open_store
@@ -123,16 +125,55 @@ def add_cache_argument(parser: argparse._ActionsContainer) -> None:
     )
 
 
+def add_adapter_argument(parser: argparse._ActionsContainer, meaning: str) -> None:
+    """--adapter NAME, repeatable; `adapted_name` puts them behind the model's name."""
+    argument = parser.add_argument(
+        "--adapter",
+        dest="adapters",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help=f"{meaning}; repeatable. `ouvert adapter list` shows them",
+    )
+    argument.completer = complete_adapters  # type: ignore[attr-defined]
+
+
+def adapted_name(model: str, adapters: Sequence[str]) -> str:
+    """The model's name with these adapters behind it, as it may be written at once. Raises ConfigurationError for what
+    can be none, such as a folder of another program's."""
+    from ouvert.store import is_adapter_name
+
+    for each in adapters:
+        if is_adapter_name(each):
+            continue
+        name = Path(each).name.lower() or "NAME"
+        raise ConfigurationError(
+            f"--adapter {each}: an adapter is used by its name on this machine, expected one. Bring the folder or file "
+            f"here first: `ouvert adapter import {each} --name {name if is_adapter_name(name) else 'NAME'}`."
+        )
+    return "+".join((model, *adapters))
+
+
+def complete_adapters(prefix: str, **_: object) -> list[str]:
+    """Names of the adapters on this machine."""
+    return [name for name in open_store().adapters.names() if name.startswith(prefix)]
+
+
 def complete_installed(prefix: str, **_: object) -> list[str]:
-    """Names of models in the store, then files and folders: what `run`, `show` and `bench` can be given."""
+    """Names of models in the store, with adapters behind a +, then files and folders: what `run`, `show` and `bench`
+    can be given."""
     from argcomplete.completers import FilesCompleter
 
     return complete_stored(prefix) + list(FilesCompleter(("gguf", "safetensors"))(prefix))
 
 
 def complete_stored(prefix: str, **_: object) -> list[str]:
-    """Names of models in the store."""
-    return [name for name in open_store().names() if name.startswith(prefix)]
+    """Names of models in the store, and behind a + what is an adapter of theirs."""
+    store = open_store()
+    names = [*store.names()]
+    if "+" in prefix:
+        names += [f"{each.base.get('name')}+{each.name}" for each in store.adapters.readable()]
+    return [name for name in names if name.startswith(prefix)]
 
 
 def complete_pullable(prefix: str, **_: object) -> list[str]:

@@ -209,10 +209,17 @@ class Shown:
         except StoreError as problem:
             self.notes.append(f"{facts.label} is not asked here, only its recorded answers are shown: {problem}")
             return Competitor(label=shown, model=None)
+        adapters = {each: self._store.adapters.record(each).digest for each in installed.adapters}
+        if adapters != facts.about.get("adapters", {}):
+            self.notes.append(
+                f"{facts.label} is not asked here, only its recorded answers are shown: its adapters have other "
+                f"numbers now, {', '.join(adapters.values()) or 'none'}."
+            )
+            return Competitor(label=shown, model=None)
         if name not in self.models:
             self.models.append(name)
         if weights := facts.about.get("weights"):
-            self._weights[installed.called] = (facts.label, str(weights))
+            self._weights[installed.base.called] = (facts.label, str(weights))
         sampling = dict(facts.identity.get("sampling", {}))
         return Competitor(
             label=shown, model=installed.called, effort=effort, thought_tokens=THOUGHT_TOKENS.get(effort, 0),

@@ -71,12 +71,10 @@ def converse(model: Model, args: argparse.Namespace, open_other: Callable[[str],
     import sys
 
     if args.effort is not None and lacks_efforts(model):
-        complain(f"--effort {args.effort}: {model.info.name} has no efforts to choose. Leave it out.")
+        complain(f"--effort {args.effort}: {model.called} has no efforts to choose. Leave it out.")
         return 1
     if args.think_budget is not None and lacks_thoughts(model):
-        complain(
-            f"--think-budget {args.think_budget}: {model.info.name} does not think before it answers. Leave it out."
-        )
+        complain(f"--think-budget {args.think_budget}: {model.called} does not think before it answers. Leave it out.")
         return 1
     try:
         history = history_file()
@@ -85,7 +83,7 @@ def converse(model: Model, args: argparse.Namespace, open_other: Callable[[str],
         history = None
     session = make_session(COMMANDS, history)
     screen = Screen(sys.stdout, sys.stderr, hide_thinking=args.hide_thinking, show_thinking=args.show_thinking)
-    screen.note(f"{model.info.name}. {KEYS} /help shows the commands.")
+    screen.note(f"{model.called}. {KEYS} /help shows the commands.")
     return hold(Talk(model, args.system, args.effort, args.think_budget), lines_of(session), screen, args, open_other)
 
 
@@ -232,7 +230,8 @@ def change_model(talk: Talk, name: str, open_other: Callable[[str], Model]) -> s
         if talk.think_budget is not None and lacks_thoughts(other):
             talk.think_budget = None
     info = talk.model.info
-    return f"{info.name}: {info.family}, {info.parameters / 1e6:.0f} million parameters, context {info.context} tokens."
+    size = f"{info.parameters / 1e6:.0f} million parameters"
+    return f"{talk.model.called}: {info.family}, {size}, context {info.context} tokens."
 
 
 def change_system(talk: Talk, text: str) -> str:
@@ -257,7 +256,7 @@ def change_effort(talk: Talk, text: str) -> str:
     match text:
         case "low" | "medium" | "high":
             if lacks_efforts(talk.model):
-                raise CommandError(f"/effort {text}: {talk.model.info.name} has no efforts to choose. Nothing changed.")
+                raise CommandError(f"/effort {text}: {talk.model.called} has no efforts to choose. Nothing changed.")
             talk.effort = text
         case "-":
             talk.effort = None
@@ -273,9 +272,7 @@ def change_budget(talk: Talk, text: str) -> str:
         talk.think_budget = None
     elif text.isdecimal():
         if lacks_thoughts(talk.model):
-            raise CommandError(
-                f"/think {text}: {talk.model.info.name} does not think before it answers. Nothing changed."
-            )
+            raise CommandError(f"/think {text}: {talk.model.called} does not think before it answers. Nothing changed.")
         talk.think_budget = int(text)
     elif text:
         raise CommandError(f"/think is a number of tokens, or - for no end, not {text!r}.")
@@ -304,7 +301,7 @@ def save(talk: Talk, name: str) -> str:
 
 def as_json(talk: Talk) -> str:
     messages = [message_facts(message) for message in talk.messages]
-    facts = {"model": talk.model.info.name, "messages": messages, "receipts": talk.receipts}
+    facts = {"model": talk.model.called, "messages": messages, "receipts": talk.receipts}
     return json.dumps(facts, indent=2, ensure_ascii=False)
 
 

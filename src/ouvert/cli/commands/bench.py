@@ -13,7 +13,8 @@ from ouvert.cli.environment import open_store
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ouvert.engine import AskedPrecision, Engine, Opened, Stopped
+    from ouvert.engine import AskedPrecision, Engine, Opened, Stopped, Variant
+    from ouvert.store import Installed, Store
 
 SUMMARY = "Measure how fast a model runs on this machine."
 SEED = 20  # of the random tokens
@@ -62,7 +63,8 @@ def run(args: argparse.Namespace) -> int:
     load_seconds = perf_counter() - began
     engine = opened.engine
     try:
-        runs = measure(engine, Settings(args.prompt, args.generate, args.depth, args.repeat))
+        variant = variant_asked_for(store, installed, opened)
+        runs = measure(engine, Settings(args.prompt, args.generate, args.depth, args.repeat), variant)
         resident = resident_bytes()
     finally:
         engine.close()
@@ -160,7 +162,16 @@ class Runs:
     decoded: "list[Stopped]"
 
 
-def measure(engine: "Engine", settings: Settings) -> Runs:
+def variant_asked_for(store: "Store", installed: "Installed", opened: "Opened") -> "Variant":
+    """That of the adapters in the model's name. Raises what `ModelAdapters.variant` raises."""
+    from ouvert.assistant import ModelAdapters
+    from ouvert.chat import Language
+
+    language = Language(installed.name, opened.family, opened.metadata, opened.folder, None)
+    return ModelAdapters(store.adapters, installed.name, opened, language).variant(installed.adapters)
+
+
+def measure(engine: "Engine", settings: Settings, variant: "Variant | None" = None) -> Runs:
     """Every prompt begins with another token than the one before, so that nothing of it is reused."""
     import numpy as np
 
@@ -175,22 +186,22 @@ def measure(engine: "Engine", settings: Settings) -> Runs:
         return [int(each) for each in ids]
 
     before_answer = max(settings.depth, 1)
-    timed(engine, prompt(min(settings.prompt, WARM_PROMPT)), WARM_TOKENS)
+    timed(engine, prompt(min(settings.prompt, WARM_PROMPT)), WARM_TOKENS, variant)
     runs = Runs([], [], [], [])
     for _ in range(settings.repeat):
-        stopped = timed(engine, prompt(settings.prompt), 1)
+        stopped = timed(engine, prompt(settings.prompt), 1, variant)
         runs.prefill.append(stopped.seconds_prefill)
         runs.first_token.append(stopped.seconds_queued + stopped.seconds_prefill)
-        runs.decoded.append(timed(engine, prompt(before_answer), settings.generate))
+        runs.decoded.append(timed(engine, prompt(before_answer), settings.generate, variant))
         runs.decode.append(runs.decoded[-1].seconds_decode)
     return runs
 
 
-def timed(engine: "Engine", ids: list[int], tokens: int) -> "Stopped":
+def timed(engine: "Engine", ids: list[int], tokens: int, variant: "Variant | None" = None) -> "Stopped":
     """Read `ids` and generate exactly `tokens`, greedily."""
-    from ouvert.engine import EngineError, Sampling
+    from ouvert.engine import BASE, EngineError, Sampling
 
-    generation = engine.generate(ids, Sampling(temperature=0, max_tokens=tokens))
+    generation = engine.generate(ids, Sampling(temperature=0, max_tokens=tokens), variant or BASE)
     for _ in generation:
         pass
     stopped = generation.stopped

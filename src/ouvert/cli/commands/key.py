@@ -70,7 +70,14 @@ def create(keys: "Keys", args: argparse.Namespace) -> int:
     if args.per_minute is not None and args.per_minute < 1:
         complain(f"--per-minute is {args.per_minute}, expected 1 or more.")
         return 1
-    models = tuple(open_store().resolve(model).name for model in args.model or ()) or None
+    named = [open_store().resolve(model) for model in args.model or ()]
+    if adapted := next((each for each in named if each.adapters), None):
+        complain(
+            f"--model {adapted.called}: a key admits a model with whatever adapters are served with it, expected the "
+            f"model's own name: --model {adapted.name}."
+        )
+        return 1
+    models = tuple(each.name for each in named) or None
     scopes = tuple(dict.fromkeys(args.scope or ()))
     key, secret = keys.create(args.name, per_minute=args.per_minute, models=models, scopes=scopes)
     print(secret)

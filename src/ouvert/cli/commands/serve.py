@@ -12,7 +12,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from ouvert.cli.arguments import add_prefix_arguments, add_settings, complete_installed
+from ouvert.cli.arguments import (
+    adapted_name,
+    add_adapter_argument,
+    add_prefix_arguments,
+    add_settings,
+    complete_installed,
+)
 from ouvert.cli.configuration import Configuration, precision_for_all
 from ouvert.cli.environment import guard_asked_for, hub, ledger_asked_for, open_store, prefixes_asked_for
 from ouvert.cli.other_engine import ENGINE_SETTINGS, asked_of_this_command, engine_asked_for
@@ -42,6 +48,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     models = parser.add_argument("models", nargs="*", metavar="MODEL", help="load these first: names, folders or files")
     models.completer = complete_installed  # type: ignore[attr-defined]
+    add_adapter_argument(parser, "load this adapter at once, too; with --only no others are offered")
+    parser.add_argument(
+        "--allow",
+        metavar="REASON",
+        help="serve adapters in which a check found a regression as well; the reason is kept: `ouvert adapter show`",
+    )
     parser.add_argument(
         "--engine-only",
         action="store_true",
@@ -78,6 +90,9 @@ def run(args: argparse.Namespace) -> int:
         for name in models_named(args):  # StoreError, before anything is bound or written
             open_store().resolve(name)
         computing = who_computes(args)
+        if refusal := problem_with_adapters(args, computing):
+            complain(refusal)
+            return 1
         if len(computing) > 1:
             complain(f"{' and '.join(computing)} each say who computes. Leave all but one out.")
             return 1
@@ -113,6 +128,29 @@ def who_computes(args: argparse.Namespace) -> list[str]:
         "--replicas": args.replicas is not None or args.cluster is not None,
     }
     return [option for option, is_said in said.items() if is_said]
+
+
+def problem_with_adapters(args: argparse.Namespace, computing: Sequence[str]) -> str | None:
+    """What is said of adapters that cannot be served, or must not be; None if all is well. Raises StoreError for one
+    that is not here, and ConfigurationError for what can be none."""
+    store = open_store()
+    named = [each for name in models_named(args) for each in store.resolve(name).adapters]
+    adapted_name("", args.adapters)
+    named += args.adapters
+    if named and computing:
+        return (
+            f"{computing[0]}: another program computes, and has none of the adapters of this machine. Leave them out."
+        )
+    if args.allow is not None and not args.allow.strip():
+        return '--allow is empty, expected why: --allow "REASON" is kept for whoever asks later.'
+    for name in named:
+        record = store.adapters.record(name)
+        if record.state == "regression" and args.allow is None:
+            return (
+                f"a check of the adapter {name} found a regression: `ouvert adapter show {name}` says what. To serve "
+                'it all the same, say why: --allow "REASON".'
+            )
+    return None
 
 
 def bound(settings: "Settings") -> socket.socket | None:
@@ -218,6 +256,8 @@ def settings_of(args: argparse.Namespace) -> "Settings":
         host="127.0.0.1" if args.host == "localhost" else args.host,
         port=args.port,
         models=models_named(args),
+        adapters=tuple(args.adapters),
+        allow=args.allow,
         only_these=args.only or one,
         keep=None if args.keep == FOREVER or one else args.keep,
         memory=memory if elsewhere is None else None,
@@ -313,7 +353,8 @@ async def serve(settings: "Settings", listening: socket.socket, *, engine_only: 
             return
         host = f"[{address[0]}]" if ":" in address[0] else address[0]
         base = f"http://{host}:{address[1]}"
-        models = ", ".join(model.name for model in service.loaded_models.catalog.every())
+        catalog = service.loaded_models.catalog
+        models = ", ".join(name for model in catalog.every() for name in catalog.names_of(model))
         served = f"token ids: {base}/inference/v1/generate" if engine_only else f"OpenAI: {base}/v1"
         print(f"Ready at {base} ({served}). Models: {models or NO_MODEL}", file=sys.stderr)
         for line in about_keys(service.keys):
