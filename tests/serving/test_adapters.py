@@ -238,11 +238,10 @@ def test_a_name_that_is_none_is_not_found(client, name, sentence):
         assert sentence in answer.json()["error"]["message"]
 
 
-def test_a_name_of_ten_thousand_signs_is_refused_at_once(client):
-    began = time.monotonic()
+def test_a_name_of_ten_thousand_signs_is_refused(client):
     assert ask(client, "tiny" + "+" * 10_000).status_code == 400
     assert client.post("/v1/completions", json={"model": "tiny+" * 10_000, "prompt": "x"}).status_code in (400, 404)
-    assert time.monotonic() - began < 5
+    assert text_of(ask(client, "tiny")) == HELLO
 
 
 def test_a_model_whose_own_name_holds_the_sign_is_meant_first(start_server, home, speaking_model):

@@ -72,7 +72,7 @@ class ModelAdapters:
         for each in variant.adapters:
             if each.digest in self._given:
                 continue
-            record = None if self._kept is None else self._kept.with_digest(each.digest)
+            record = self._here(each.digest)
             if record is None:
                 raise StoreError(
                     f"computing with the adapter {each.digest}: no adapter on this machine has these numbers "
@@ -86,17 +86,25 @@ class ModelAdapters:
         nothing."""
         found: list[AdapterRecord | str] = []
         for each in variant.adapters:
-            given = self._given.get(each.digest)
-            now = None if self._kept is None else self._kept.with_digest(each.digest)
-            found.append(now or given or each.digest)
+            found.append(self._here(each.digest) or self._given.get(each.digest) or each.digest)
         return found
+
+    def _here(self, digest: str) -> AdapterRecord | None:
+        """What is on this machine with these numbers, by the name that it had before or another."""
+        if self._kept is None:
+            return None
+        if (given := self._given.get(digest)) is not None:
+            with suppress(StoreError):
+                if (record := self._kept.record(given.name)).digest == digest:
+                    return record
+        return self._kept.with_digest(digest)
 
     def read(self, variant: Variant) -> list[tuple[Adapter, float]]:
         """The numbers of a variant's adapters, read from this machine once more, and the scale of each. Raises
         StoreError for one that is not here any more, or damaged."""
         found = []
         for each in variant.adapters:
-            record = None if self._kept is None else self._kept.with_digest(each.digest)
+            record = self._here(each.digest)
             if record is None:
                 raise StoreError(
                     f"looking into {self._model}: the adapter {each.digest} is not on this machine any more, expected "
@@ -127,7 +135,7 @@ class ModelAdapters:
         found: dict[str, str | None] = {}
         for each in adapters:
             digest = str(each.get("digest"))
-            here = None if self._kept is None else self._kept.with_digest(digest)
+            here = self._here(digest)
             if here is None and self._kept is not None:
                 with suppress(StoreError):
                     here = self._kept.record(str(each.get("name")))
@@ -211,7 +219,7 @@ class ModelAdapters:
     def let_go(self) -> None:
         """Take from the engine those that are on this machine no more; answers under way keep theirs. Raises
         nothing."""
-        if self._kept is None:
+        if self._kept is None or not self._given:
             return
         with self._lock:
             here = {each.digest for each in self._kept.readable()}

@@ -95,16 +95,17 @@ class Catalog:
 
     def adapters_of(self, installed: Installed) -> tuple[AdapterRecord, ...]:
         """The adapters that are offered with this model, as they are on this machine now, by name. Raises nothing."""
-        if not self._has_adapters:
-            return ()
-        stored = self._store.names()
+        stored = self._store.names()  # a model may have the name of both together, and is then meant by it
         return tuple(
-            record
-            for record in self._store.adapters.readable()
-            if (record.name in self._adapters or not self._only_named)
-            and self._fits(record, installed)
-            and f"{installed.called}+{record.name}" not in stored
+            each
+            for each in self._store.adapters.readable()
+            if self._offers(each, installed) and f"{installed.called}+{each.name}" not in stored
         )
+
+    def _offers(self, record: AdapterRecord, installed: Installed) -> bool:
+        """Whether this adapter is offered with this model."""
+        named = record.name in self._adapters or not self._only_named
+        return self._has_adapters and named and self._fits(record, installed)
 
     def _fits(self, record: AdapterRecord, installed: Installed) -> bool:
         """Whether it was made for these weights; for a model of this name, where they are not known before it is in
@@ -143,11 +144,16 @@ class Catalog:
         installed = None if precision is None else self._exactly(plain.removesuffix(LATEST))
         return None if installed is None else replace(installed, precision=precision)
 
+    def _is_offered(self, adapter: str, installed: Installed) -> bool:
+        try:
+            return self._offers(self._store.adapters.record(adapter), installed)
+        except StoreError:
+            return False
+
     def _require_offered(self, installed: Installed, adapters: Sequence[str], admits: Callable[[str], bool]) -> None:
         """Raises Refusal 404 for adapters that are not offered with this model. Of those of other models a caller
         learns nothing whom these do not admit."""
-        offered = {record.name for record in self.adapters_of(installed)} if adapters else set()
-        strange = [each for each in adapters if each not in offered]
+        strange = [each for each in adapters if not self._is_offered(each, installed)]
         if not strange and len(set(adapters)) == len(adapters):
             return
         why = f"{installed.called} has no adapter {(strange or adapters)[0]!r:.80} here."

@@ -98,7 +98,8 @@ class AdapterProbe:
                 raise StoreError(
                     f"loading the adapter {name}: {what}, the log-probabilities of its probe are {shown(now)}, and "
                     f"they were {shown(then)} when it was made, expected {within}: it would not answer as it was "
-                    "checked. Make or import it again with this version of Ouvert."
+                    f"checked. If another version of Ouvert made it: `ouvert adapter export {name} --to peft`, and "
+                    "import that under another name; else make it again."
                 )
 
 
