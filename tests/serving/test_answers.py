@@ -1,8 +1,10 @@
 """One answer from borrowing its model to giving it back, with stand-ins for model and texts."""
 
 import asyncio
+import os
 import threading
 from contextlib import asynccontextmanager
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -13,6 +15,7 @@ from ouvert.serving.callers import ANYBODY
 from ouvert.serving.errors import Refusal
 from ouvert.serving.metrics import Metrics
 from ouvert.serving.receipt_store import ReceiptStore
+from ouvert.store import Answering
 
 NAME = "tiny"
 
@@ -76,7 +79,8 @@ class Task:
 @asynccontextmanager
 async def answers(lease, most=8):
     metrics = Metrics(lambda: 0, lambda: 0)
-    every = Answers(most, Models(lease), metrics, ReceiptStore(10))
+    nowhere = Answering(Path(os.devnull))  # no folder: nobody is told
+    every = Answers(most, Models(lease), metrics, ReceiptStore(10), nowhere)
     try:
         yield every
     finally:

@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ouvert.cli.arguments import complete_installed
 from ouvert.cli.environment import open_store
 from ouvert.cli.terminal import visible
 from ouvert.cli.tuning_data import Reader, data_file, reader_of, require_length
@@ -18,31 +17,17 @@ if TYPE_CHECKING:
     from ouvert.tokenization import Tokenizer
     from ouvert.tuning import Dataset, Example, Item, Recipe
 
-HELP = "show what of the data is trained, and what is wrong with it"
 UNDERLINED, PLAIN = "\x1b[4;32m", "\x1b[0m"  # green, and underlined for whoever sees no colours
-METHODS = ("sft", "dpo", "orpo", "kto", "grpo")
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("data", metavar="DATA", help="a file, or the word corrections (docs/formats/tuning-data.md)")
-    named = parser.add_argument(
-        "--model", required=True, metavar="MODEL", help="whose tokens and format it is shown in"
-    )
-    named.completer = complete_installed  # type: ignore[attr-defined]
-    parser.add_argument("--recipe", type=Path, metavar="FILE", help="settings (docs/formats/recipe.md)")
-    parser.add_argument("--method", choices=METHODS, help="what the data is for (default: the recipe's, or sft)")
-    parser.add_argument(
-        "--length", type=int, metavar="N", help="most tokens of a sequence (default: the recipe's, 1024)"
-    )
-    parser.add_argument("--show", type=int, default=3, metavar="N", help="how many examples to show (3)")
-    parser.add_argument("--line", type=int, metavar="N", help="show those of this line of the file instead")
-    parser.add_argument("--json", action="store_true", help="print one JSON object: docs/formats/tuning-data.md")
 
 
 def run(args: argparse.Namespace) -> int:
     """0: usable. 1: something is wrong with the data; it is said by line."""
     from ouvert.tuning import TuningError, read_data
 
+    args.data = args.named[1]
+    if args.model is None:
+        print("ouvert: tune check needs --model MODEL: whose tokens it shows.", file=sys.stderr)
+        return 2
     store = open_store()
     reader = reader_of(store.resolve(args.model))
     recipe = recipe_of(args)

@@ -16,7 +16,7 @@ from ouvert.serving.keys import KeyFileError, Keys
 from ouvert.serving.loaded_models import Lease, LoadedModels
 from ouvert.serving.metrics import Metrics
 from ouvert.serving.receipt_store import ReceiptStore
-from ouvert.store import shown_state
+from ouvert.store import Answering, shown_state
 
 BUSY_SECONDS = 2  # advice to a client that was turned away
 RELEASE_STATE = "ouvert-release-state"  # the header: what is known of the adapters that answer
@@ -55,13 +55,16 @@ class Task(Protocol[Written]):
 class Answers:
     """What all answers of a server have in common. Belongs to one event loop."""
 
-    def __init__(self, most: int, models: LoadedModels, metrics: Metrics, receipts: ReceiptStore) -> None:
-        """`most`: how many choices are written or wait to be at once, each in a thread of its own."""
+    def __init__(
+        self, most: int, models: LoadedModels, metrics: Metrics, receipts: ReceiptStore, answering: Answering
+    ) -> None:
+        """`most`: how many choices are written or wait to be at once, each in a thread of its own. `answering` tells
+        other processes of this machine while somebody waits for an answer."""
         self.models, self.metrics, self.receipts = models, metrics, receipts
         self.threads = ThreadPoolExecutor(most, thread_name_prefix="ouvert-answer")
         self.in_flight = 0  # choices that are written, or wait to be
         self.in_progress: set[AnswerInProgress[Any]] = set()
-        self._most = most
+        self._most, self._answering = most, answering
 
     @property
     def somebody_waits(self) -> bool:
@@ -86,6 +89,18 @@ class Answers:
         self.in_flight -= waiting + running
         self.metrics.waiting.dec(waiting)
         self.metrics.running.dec(running)
+
+    def begin(self, answer: "AnswerInProgress[Any]") -> None:
+        """It is being written from now on. Raises nothing."""
+        self.in_progress.add(answer)
+        if not answer.caller.in_background:
+            self._answering.begin()
+
+    def over(self, answer: "AnswerInProgress[Any]") -> None:
+        """It is not written any more. Raises nothing."""
+        if answer in self.in_progress and not answer.caller.in_background:
+            self._answering.end()
+        self.in_progress.discard(answer)
 
     def end(self) -> None:
         """End what is being written before its next token; the last events still come."""
@@ -161,7 +176,7 @@ class AnswerInProgress(Generic[Item]):
             answers.give_places_back(waiting=task.choices)
             raise
         answer = cls(answers, lease, task, caller, answer_id, asked)
-        answers.in_progress.add(answer)
+        answers.begin(answer)
         try:
             await answer._start()
         except BaseException:
@@ -266,7 +281,7 @@ class AnswerInProgress(Generic[Item]):
         """When no thread works for it any more."""
         if self._threads:
             await asyncio.wait(self._threads)
-        self._answers.in_progress.discard(self)
+        self._answers.over(self)
         self._answers.give_places_back(waiting=len(self._silent), running=self.count - len(self._silent))
         self._lease.give_back(self.keep)
 

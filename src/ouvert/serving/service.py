@@ -32,7 +32,7 @@ from ouvert.serving.metrics import Metrics
 from ouvert.serving.receipt_store import ReceiptStore
 from ouvert.serving.sentences import sentence_of
 from ouvert.serving.settings import Settings
-from ouvert.store import SILENCE, Installed, JobStore, KeptFiles, Progress, Removed, Store
+from ouvert.store import SILENCE, Answering, Installed, JobStore, KeptFiles, Progress, Removed, Store
 
 LOG = logging.getLogger("ouvert.serving")
 
@@ -76,7 +76,9 @@ class Service:
         self.jobs, self.files = JobStore(store.home / "jobs"), KeptFiles(store.home / "files")
         self.metrics = Metrics(lambda: len(self.loaded_models.loaded()), resident_bytes)
         self.receipts = ReceiptStore(settings.kept_receipts)
-        self.answers = Answers(settings.most_answers, self.loaded_models, self.metrics, self.receipts)
+        self.answers = Answers(
+            settings.most_answers, self.loaded_models, self.metrics, self.receipts, Answering(store.home)
+        )
         self._measuring: asyncio.Future[tuple[Machine | None, float | None]] | None = None
         self.fetches = Fetches(
             store,

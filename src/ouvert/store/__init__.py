@@ -16,6 +16,7 @@ from ouvert.store.adapters import (
     write_record,
 )
 from ouvert.store.aliases import Alias, Mirror, aliases, find_alias
+from ouvert.store.answering import Answering, somebody_is_answered
 from ouvert.store.corrections import Correction, Corrections
 from ouvert.store.directions import Directions
 from ouvert.store.error import Cancelled, StoreError, Unreachable
@@ -51,6 +52,7 @@ __all__ = [
     "AdapterRecord",
     "Adapters",
     "Alias",
+    "Answering",
     "ArrivingFile",
     "Cancelled",
     "CheckpointError",
@@ -99,6 +101,7 @@ __all__ = [
     "readings",
     "require_adapter_name",
     "shown_state",
+    "somebody_is_answered",
     "split_adapters",
     "split_precision",
     "state_together",

@@ -9,18 +9,24 @@ Needs torch (the extra `tune`) where it computes; everything else here, and impo
 from typing import TYPE_CHECKING, Any
 
 from ouvert.tuning.beginning import TrainedWeight, begin_adapter, new_adapter, routed, table_of
+from ouvert.tuning.chart import Curves, curves_of, lines_of, svg_of
 from ouvert.tuning.data import Counts, Dataset, examples_of, read_data
-from ouvert.tuning.error import TuningError
+from ouvert.tuning.error import TuningError, no_torch
 from ouvert.tuning.example import Example, Item, Labelled, Preference, Prompt
+from ouvert.tuning.keeping import source_of, write_beside
 from ouvert.tuning.learner import Learner, Loss
+from ouvert.tuning.loop import StopAskedError
 from ouvert.tuning.making import Think
+from ouvert.tuning.methods import Way, way_of
 from ouvert.tuning.metrics import rows_in
 from ouvert.tuning.opening import Base, open_base
 from ouvert.tuning.pack import Bin, bins_of
+from ouvert.tuning.plan import Plan
 from ouvert.tuning.recipe import Recipe, read_recipe
 from ouvert.tuning.reinforce import Asked, GroupRelative, Judge, Sampled, Sampler
 from ouvert.tuning.rewards import judges_of
-from ouvert.tuning.runs import Begun, Runs, Seen
+from ouvert.tuning.runs import Begun, OpenRun, Runs, Seen
+from ouvert.tuning.session import Manners, Prepared, begun, plan_of, prepare, require_same_base, settled, train
 
 if TYPE_CHECKING:
     from ouvert.tuning.gradient import GradientLearner
@@ -32,6 +38,7 @@ __all__ = [
     "Begun",
     "Bin",
     "Counts",
+    "Curves",
     "Dataset",
     "Example",
     "GradientLearner",
@@ -41,29 +48,48 @@ __all__ = [
     "Labelled",
     "Learner",
     "Loss",
+    "Manners",
+    "OpenRun",
+    "Plan",
     "Preference",
+    "Prepared",
     "Prompt",
     "Recipe",
     "Runs",
     "Sampled",
     "Sampler",
     "Seen",
+    "StopAskedError",
     "Think",
     "TorchOps",
     "TrainedWeight",
     "TuningError",
+    "Way",
     "begin_adapter",
+    "begun",
     "bins_of",
+    "curves_of",
     "examples_of",
     "judges_of",
+    "lines_of",
     "new_adapter",
+    "no_torch",
     "open_base",
     "pasts_of",
+    "plan_of",
+    "prepare",
     "read_data",
     "read_recipe",
+    "require_same_base",
     "routed",
     "rows_in",
+    "settled",
+    "source_of",
+    "svg_of",
     "table_of",
+    "train",
+    "way_of",
+    "write_beside",
 ]
 
 # The file of each name that needs torch: imported when it is first asked for.
@@ -82,7 +108,4 @@ def __getattr__(name: str) -> Any:
     except ModuleNotFoundError as problem:
         if problem.name != "torch":
             raise
-        raise TuningError(
-            f"{name}: torch is not installed, expected it where adapters are trained. Install the extra: "
-            "pip install 'ouvert[tune]'."
-        ) from None
+        raise no_torch(name) from None

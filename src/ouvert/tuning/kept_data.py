@@ -26,7 +26,7 @@ def write_data(path: Path, data: Dataset) -> None:
     """Raises CheckpointError if it cannot be written."""
     splits = {"train": data.train, "held_out": data.held_out}
     facts: dict[str, Any] = {"counts": asdict(data.counts), "digest": data.digest, "notes": data.notes}
-    facts["kind"] = next(name for name, kind in KINDS.items() if isinstance(data.train[0], kind))
+    facts["kind"] = next(name for name, kind in KINDS.items() if isinstance((data.train or data.held_out)[0], kind))
     arrays: dict[str, tuple[str, Array]] = {}
     for split, items in splits.items():
         sequences = [each for item in items for each in sequences_in(item)]

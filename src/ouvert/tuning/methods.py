@@ -3,10 +3,13 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
+from ouvert.tuning.error import TuningError
 from ouvert.tuning.example import Example, Item
 from ouvert.tuning.learner import Array, Learner, Loss
 from ouvert.tuning.preferences import DesirableOrNot, DirectPreference, OddsRatio
 from ouvert.tuning.recipe import Method, Recipe
+from ouvert.tuning.reinforce import GroupRelative, Sampler
+from ouvert.tuning.rewards import judges_of
 from ouvert.tuning.terms import Term, measured
 
 
@@ -55,3 +58,16 @@ WAYS: Mapping[Method, Callable[[Recipe], Way]] = {
     "orpo": OddsRatio,
     "kto": DesirableOrNot,
 }
+
+
+def way_of(recipe: Recipe, sampler: Callable[[], Sampler] | None = None) -> Way:
+    """What the recipe's method does. `sampler` makes what answers while training (grpo). Raises TuningError for a
+    method that needs one and gets none, and for rewards that there are not."""
+    if recipe.method != "grpo":
+        return WAYS[recipe.method](recipe)
+    judges = judges_of(recipe.reward.use, owns_code=True)
+    if sampler is None:
+        raise TuningError(
+            "tuning with rewards (grpo): nothing answers here, expected a sampler. Use `ouvert tune --method grpo`."
+        )
+    return GroupRelative(recipe, sampler(), judges)

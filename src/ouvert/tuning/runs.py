@@ -66,7 +66,7 @@ class Seen:
     @property
     def trained(self) -> bool:
         """Whether no step is left: its adapter only has to be kept. Raises nothing."""
-        return self.standing.stopped or self.standing.step == self.course.steps
+        return is_over(self.standing, self.course)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -235,6 +235,11 @@ class OpenRun:
         return adapter_of(self.state.answer, self.facts["pairs"])
 
     @property
+    def trained(self) -> bool:
+        """Whether no step is left: its adapter only has to be kept. Raises nothing."""
+        return is_over(self.state.standing, self.course)
+
+    @property
     def stop_asked(self) -> bool:
         """Whether somebody asked it to stop, in this process or another. Raises nothing."""
         return (self.folder / STOP).exists()
@@ -270,6 +275,12 @@ class OpenRun:
         self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def is_over(standing: Standing, course: Course) -> bool:
+    """Whether all steps are done, or enough of them, and the held-out loss behind the last was measured."""
+    measured = standing.held_out is None or standing.measured == standing.step
+    return measured and (standing.stopped or standing.step == course.steps)
 
 
 def lock_of(place: Path) -> FileLock:

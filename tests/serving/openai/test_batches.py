@@ -17,7 +17,7 @@ from ouvert.serving import job_runner as runner
 from ouvert.serving.job_kinds import LOOK_SECONDS, Places
 from ouvert.serving.job_runner import sweep
 from ouvert.serving.openai import batches
-from ouvert.store import ArrivingFile
+from ouvert.store import ArrivingFile, somebody_is_answered
 from ouvert.store.jobs import results as recorded
 
 ANSWER = "Hello from a tiny model."
@@ -466,12 +466,15 @@ def test_an_item_of_a_batch_is_nobody_who_waits(endless_server):
         batch = made(sdk, line("long"))
         while not server.service.answers.in_progress:
             PAUSE.wait(0.01)
+        home = server.service.store.home
         assert not server.service.answers.somebody_waits
+        assert not somebody_is_answered(home)
         with sdk.chat.completions.create(
             model="tiny", messages=[{"role": "user", "content": "Hi"}], stream=True
         ) as stream:
             next(iter(stream))
             assert server.service.answers.somebody_waits
+            assert somebody_is_answered(home)
         sdk.batches.cancel(batch.id)
         until(sdk, batch, *OVER)
 

@@ -1,0 +1,148 @@
+"""`ouvert tune MODEL DATA`: the plan, its owner's yes, and a run that begins."""
+
+import argparse
+import json
+import re
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ouvert.cli.environment import open_store
+from ouvert.cli.tuning_base import computing_of, open_base_of, require_torch
+from ouvert.cli.tuning_data import CORRECTIONS, data_file
+
+if TYPE_CHECKING:
+    from ouvert.store import Installed, Store
+    from ouvert.tuning import Base, Plan, Prepared, Recipe
+
+# Where each option of the command line stands in a recipe.
+SAID = {
+    "method": ("", "method"), "minutes": ("optimise", "minutes"), "epochs": ("optimise", "epochs"),
+    "steps": ("optimise", "steps"), "length": ("data", "length"), "rank": ("adapter", "rank"),
+    "rate": ("optimise", "rate"), "no_check": ("safety", "check"),
+}  # fmt: skip
+
+
+def begin(args: argparse.Namespace) -> int:
+    """0: the adapter is there, or the plan was shown. 1: its owner did not agree. 130: stopped; `resume` goes on."""
+    from ouvert.tuning import Runs, way_of
+
+    require_torch()
+    model, data = args.named
+    recipe = recipe_of(args)
+    store = open_store()
+    installed = store.resolve(model)
+    refuse_variant(installed)
+    runs = Runs(store.home)
+    name = args.name or free_name(data, store, runs)
+    if not args.plan:
+        require_free(name, store, runs)
+    say_what_else_runs(runs)
+    with tempfile.TemporaryDirectory() as copies:
+        path = data_file(data, store, Path(copies)).absolute()
+        base = open_base_of(store, installed, args.threads, computing_of(args))
+        try:
+            planned = planned_run(args, base, recipe, path, name, lambda settled: way_of(settled))
+            if planned is None:
+                return 0 if args.plan else 1
+            add(runs, name, args, installed, base, *planned)
+        finally:
+            base.close()
+    from ouvert.cli.tuning_run import go_on
+
+    return go_on(name, args)
+
+
+def planned_run(
+    args: argparse.Namespace, base: "Base", recipe: "Recipe", path: Path, name: str, way_of: Any
+) -> "tuple[Prepared, Plan] | None":
+    """What its owner agreed to; None where nothing is to be trained."""
+    from ouvert.cli.tuning_plan import agreed, in_words
+    from ouvert.engine import memory_bytes
+    from ouvert.tuning import GradientLearner, plan_of, prepare, settled
+
+    whole = settled(recipe, base, path)
+    prepared = prepare(base, whole, path)
+    learner = GradientLearner(base, prepared.adapter, packed_together=whole.data.pack)
+    try:
+        plan = plan_of(prepared, learner, way_of(whole))
+    finally:
+        learner.close()
+    words = in_words(plan, base.name, name, memory=memory_bytes(), checks=whole.safety.check)
+    if args.plan:
+        print(json.dumps({"name": name, **plan.mapping}) if args.json else words)
+        return None
+    if not agreed(words, yes=args.yes):
+        return None
+    return prepared, plan
+
+
+def add(
+    runs: Any,
+    name: str,
+    args: argparse.Namespace,
+    installed: "Installed",
+    base: "Base",
+    prepared: "Prepared",
+    plan: "Plan",
+) -> None:
+    """The run is there from now on."""
+    from ouvert.tuning import begun
+
+    facts = {"model": installed.called, "computing": computing_of(args), "licence": installed.licence}
+    runs.add(name, begun(base, prepared, plan, **facts))
+
+
+def recipe_of(args: argparse.Namespace) -> "Recipe":
+    """The recipe, with what the command line says instead. Raises TuningError."""
+    from ouvert.tuning import Recipe, read_recipe
+
+    said = (Recipe() if args.recipe is None else read_recipe(args.recipe)).mapping()
+    for option, (section, key) in SAID.items():
+        value = getattr(args, option)
+        if value is not None and value is not False:
+            (said[section] if section else said)[key] = False if option == "no_check" else value
+    return Recipe.of(said, "the command line")
+
+
+def refuse_variant(installed: "Installed") -> None:
+    """Raises TuningError for a model that is asked for with adapters: what is trained stands on bare weights."""
+    from ouvert.tuning import TuningError
+
+    if installed.adapters:
+        raise TuningError(
+            f"tuning {installed.called}: it has adapters, expected a model alone. An adapter is trained on the bare "
+            f"weights: `ouvert tune {installed.name} DATA`."
+        )
+
+
+def free_name(data: str, store: "Store", runs: Any) -> str:
+    """As the file of examples is called, with a number where that is taken."""
+    stem = "corrections" if data == CORRECTIONS else Path(data).name.partition(".")[0]
+    name = re.sub(r"[^a-z0-9_.-]+", "-", stem.lower()).strip("-._")[:56] or "adapter"
+    taken = {*store.adapters.names(), *runs.names()}
+    return next(each for each in (name, *(f"{name}-{n}" for n in range(2, 10_000))) if each not in taken)
+
+
+def require_free(name: str, store: "Store", runs: Any) -> None:
+    """Raises TuningError before anything is computed for a name that is taken."""
+    from ouvert.tuning import TuningError
+
+    if name in store.adapters.names():
+        raise TuningError(
+            f"tuning: there is an adapter {name!r} on this machine already, expected a new name. Choose another "
+            f"--name, or remove it first: `ouvert adapter remove {name}`."
+        )
+    if name in runs.names():
+        raise TuningError(
+            f"tuning: there is an unfinished run {name!r}, expected a new name. `ouvert tune resume {name}` goes on "
+            f"with it, `ouvert tune remove {name}` gives it up; or choose another --name."
+        )
+
+
+def say_what_else_runs(runs: Any) -> None:
+    """Two runs at once are slower than one after the other."""
+    if others := runs.running():
+        print(f"ouvert: {' and '.join(others)} {'is' if len(others) == 1 else 'are'} being trained now, and share this "
+              "machine with what begins here.", file=sys.stderr)  # fmt: skip

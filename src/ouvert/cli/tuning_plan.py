@@ -1,0 +1,98 @@
+"""The plan of a run, in words, and whether its owner agrees."""
+
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from ouvert.cli.progress import seconds_in_words
+
+if TYPE_CHECKING:
+    from ouvert.tuning import Plan, TrainedWeight
+
+CHECKED = "the probe, held-out loss, answers side by side, whether answers end, what was lost, refusals"
+TOO_LARGE = (
+    "This machine has less memory than that: it would read from disk all the time. Make length, batch or rank smaller, "
+    "or take a smaller model."
+)
+
+
+def in_words(plan: "Plan", model: str, name: str, *, memory: int | None, checks: bool) -> str:
+    """`memory`: of this machine, in bytes. Raises nothing."""
+    counts, recipe, settings = plan.counts, plan.recipe, plan.recipe.optimise
+    held_out = f"{counts.held_out} held out" if counts.held_out else "nothing held out"
+    mixed = f", {counts.mixed} examples of the safety mix" if counts.mixed else ""
+    lines = [
+        f"{model} learns {name} ({recipe.method})",
+        "",
+        f"examples  {counts.items} ({counts.tokens:,} tokens, {counts.trained:,} trained{mixed}), {held_out}",
+        f"steps     {steps_in_words(plan)}",
+    ]
+    if plan.measurements:
+        stops = f"; stops after {settings.stop_early} without improvement" if settings.stop_early else ""
+        often = f"every {plan.course.measure_every} steps" if plan.course.measure_every > 1 else "every step"
+        lines.append(f"measured  the held-out loss, {often}, {plan.measurements} times{stops}")
+    of = f" of {memory / 1e9:.1f} GB" if memory else ""
+    per_step = plan.seconds / plan.course.steps
+    lines += [
+        f"memory    {plan.memory / 1e9:.2f} GB{of}, the mapped weights among it",
+        f"time      {seconds_in_words(plan.seconds)}, {per_step:.1f} s a step (measured here, on the first examples)",
+        f"checked   {CHECKED}" if checks else "checked   not: the adapter stays unchecked",
+        "",
+        *table(plan.weights),
+    ]
+    if counts.unthought:
+        lines += ["", f"{counts.unthought} answers have no thought: {model} writes these first, which takes more time."]
+    if memory and plan.memory > memory:
+        lines += ["", TOO_LARGE]
+    return "\n".join([*lines, *([""] if plan.notes else []), *plan.notes])
+
+
+def steps_in_words(plan: "Plan") -> str:
+    settings = plan.recipe.optimise
+    fitting = f" (of {plan.steps_asked}: what fits into {settings.minutes:g} minutes)"
+    return (
+        f"{plan.course.steps} of {settings.batch} examples{fitting * (plan.course.steps < plan.steps_asked)}, each "
+        f"example {plan.epochs:.3g} times: {plan.tokens:,} tokens, {plan.trained:,} trained"
+    )
+
+
+def table(weights: "tuple[TrainedWeight, ...]") -> Iterator[str]:
+    """What is trained: weights of one kind in one line."""
+    kinds: dict[tuple[str, tuple[int, int], int], list[TrainedWeight]] = {}
+    for each in weights:
+        kinds.setdefault((each.name.split(".", 2)[2], each.shape, each.rank), []).append(each)
+    rows = [("TRAINED", "LAYERS", "EXPERTS", "SHAPE", "RANK", "NUMBERS")]
+    for (kind, shape, rank), members in kinds.items():
+        experts = {0 if each.experts is None else len(each.experts) for each in members}
+        rows.append((
+            kind, layers_of(members), "-" if experts == {0} else f"{min(experts)} to {max(experts)}".replace(
+                f"{min(experts)} to {min(experts)}", f"{min(experts)}") + " a layer",
+            f"{shape[0]} x {shape[1]}", str(rank), f"{sum(each.numbers for each in members):,}",
+        ))  # fmt: skip
+    rows.append(("", "", "", "", "", f"{sum(each.numbers for each in weights):,}"))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        left = "  ".join(cell.ljust(width) for cell, width in zip(row[:4], widths, strict=False))
+        yield f"{left}  {row[4]:>{widths[4]}}  {row[5]:>{widths[5]}}".rstrip()
+
+
+def layers_of(members: "list[TrainedWeight]") -> str:
+    numbers = [int(each.name.split(".")[1]) for each in members]
+    whole = numbers == list(range(numbers[0], numbers[-1] + 1))
+    return f"{numbers[0]} to {numbers[-1]}" if whole and len(numbers) > 1 else f"{len(numbers)} of them"
+
+
+def agreed(words: str, *, yes: bool) -> bool:
+    """Show the plan and ask; without a terminal, say what to add."""
+    print(words, file=sys.stderr)
+    if yes:
+        return True
+    if sys.stdin is None or not sys.stdin.isatty():
+        print("ouvert: nobody is here to agree to this plan. Add --yes, or --plan to see it only.", file=sys.stderr)
+        return False
+    print("\nTrain it? [y/N] ", end="", file=sys.stderr, flush=True)
+    try:
+        return sys.stdin.readline().strip().lower() in ("y", "yes", "o", "oui")
+    except KeyboardInterrupt:
+        print(file=sys.stderr)
+        return False

@@ -1,0 +1,90 @@
+"""How far a run is, on stderr: a moving bar on a terminal, a line now and then elsewhere."""
+
+import sys
+from collections.abc import Callable, Mapping
+from time import monotonic
+from typing import TYPE_CHECKING, Any, NoReturn, Self, TextIO
+
+from ouvert.cli.progress import QUIET_SECONDS, seconds_in_words
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+
+class TuningProgress:
+    """A context. `steps` that there are, `done` before this process began, `seconds` that the plan foresaw for all."""
+
+    def __init__(
+        self,
+        steps: int,
+        done: int,
+        seconds: float,
+        stream: TextIO | None = None,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
+        self._steps, self._before, self._done, self._foreseen = steps, done, done, seconds / steps
+        self._stream, self._clock = stream or sys.stderr, clock
+        self._bar: tqdm[NoReturn] | None = None
+        self._began = self._said = clock()
+        self._first: float | None = None  # when the first step of this process was done
+        self._facts: dict[str, float] = {}
+
+    def show(self, row: Mapping[str, Any]) -> None:
+        """A line of metrics. Raises nothing."""
+        self._done = int(row["step"])
+        self._facts |= {name: row[name] for name in ("loss", "held_out", "tokens_per_second") if name in row}
+        if "loss" in row and self._first is None:
+            self._first = self._clock()
+        if self._stream.isatty():
+            self._show_bar()
+        elif self._clock() - self._said >= QUIET_SECONDS or self._done == self._steps:
+            self._said = self._clock()
+            print(f"step {self._done} of {self._steps}: {self.words()}", file=self._stream, flush=True)
+
+    def waiting(self) -> None:
+        """A server of this machine is writing an answer. Raises nothing."""
+        if self._bar is not None:
+            self._bar.set_postfix_str("waiting while a server answers", refresh=True)
+
+    def words(self) -> str:
+        """Losses, speed, and the time that is left. Raises nothing."""
+        said = []
+        if "loss" in self._facts:
+            said.append(f"loss {self._facts['loss']:.3f}")
+        if "held_out" in self._facts:
+            said.append(f"held out {self._facts['held_out']:.3f}")
+        if "tokens_per_second" in self._facts:
+            said.append(f"{self._facts['tokens_per_second']:.0f} tokens/s")
+        if self._done < self._steps:
+            said.append(f"{seconds_in_words(self.left())} to go")
+        return ", ".join(said)
+
+    def left(self) -> float:
+        """Seconds, by what steps took so far; by the plan before the first two. Raises nothing."""
+        steps = self._done - self._before
+        each = (self._clock() - self._began) / steps if steps > 1 else self._foreseen
+        return each * (self._steps - self._done)
+
+    def close(self) -> None:
+        """Raises nothing; may be called twice."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+    def _show_bar(self) -> None:
+        from tqdm import tqdm
+
+        if self._bar is None:
+            self._bar = tqdm(
+                total=self._steps, initial=self._before, file=self._stream, dynamic_ncols=True,
+                bar_format="{percentage:3.0f}% {bar} {n_fmt}/{total_fmt} {postfix}",
+            )  # fmt: skip
+        self._bar.set_postfix_str(self.words(), refresh=False)
+        self._bar.update(self._done - self._bar.n)
+        self._bar.refresh()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

@@ -1,0 +1,138 @@
+"""A run that goes on to its end: the steps, what is kept, its check, and what to type next."""
+
+import argparse
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from ouvert.cli.environment import guard_asked_for, open_store
+from ouvert.cli.tuning_base import open_base_of, require_torch
+from ouvert.cli.tuning_progress import TuningProgress
+
+if TYPE_CHECKING:
+    from ouvert.store import AdapterRecord, Store
+    from ouvert.tuning import OpenRun
+
+NICE = 10  # whoever waits for an answer goes first
+INTERRUPTED = 130
+
+
+def resume(args: argparse.Namespace) -> int:
+    """0: the adapter is there. 130: stopped again."""
+    require_torch()
+    return go_on(args.named[1], args)
+
+
+def go_on(name: str, args: argparse.Namespace) -> int:
+    """The run of that name to its end."""
+    from ouvert.tuning import Runs, StopAskedError
+
+    store = open_store()
+    with suppress(AttributeError, OSError):
+        os.nice(NICE)
+    with Runs(store.home).open(name) as run:
+        if not run.trained:
+            try:
+                train_here(store, run, args)
+            except StopAskedError:
+                done = f"Stopped after step {run.state.standing.step} of {run.course.steps}."
+                print(f"{done} `ouvert tune resume {name}` goes on from here.", file=sys.stderr)
+                return INTERRUPTED
+        record = kept(store, run, args.name or name)
+    Runs(store.home).remove(name)
+    return checked(store, record, args)
+
+
+def train_here(store: "Store", run: "OpenRun", args: argparse.Namespace) -> None:
+    """All steps that are left. Raises StopAskedError, and what the steps raise."""
+    from ouvert.tuning import GradientLearner, Manners, require_same_base, train, way_of
+
+    base = open_base_of(store, store.resolve(run.facts["model"]), args.threads, run.facts["computing"])
+    try:
+        require_same_base(run, base)
+        learner = GradientLearner(base, run.adapter, packed_together=run.recipe.data.pack)
+        shown = TuningProgress(run.course.steps, run.state.standing.step, run.facts["plan"]["seconds"])
+        with shown, interrupts() as interrupted:
+            manners = Manners(
+                told=shown.show,
+                stop=interrupted.__bool__,
+                waiting=shown.waiting,
+                home=store.home if args.polite else None,
+            )
+            train(run, learner, way_of(run.recipe), manners)
+        learner.close()
+    finally:
+        base.close()
+
+
+class Interrupted:
+    """Whether somebody typed Ctrl-C, or the system asked the process to end."""
+
+    def __init__(self) -> None:
+        self._asked = False
+
+    def __bool__(self) -> bool:
+        return self._asked
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        if self._asked:
+            raise KeyboardInterrupt  # for good: what was kept last stays
+        self._asked = True
+        print(
+            "\nStopping after what is computed now; what is done is kept. Ctrl-C again stops at once.", file=sys.stderr
+        )
+
+
+@contextmanager
+def interrupts() -> Iterator[Interrupted]:
+    """While this lasts, the first Ctrl-C or SIGTERM is a wish."""
+    asked = Interrupted()
+    before = {number: signal.signal(number, asked) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def kept(store: "Store", run: "OpenRun", name: str) -> "AdapterRecord":
+    """The adapter, kept in the store; one that was kept before this run was killed is left as it is. Raises StoreError
+    for a name that is taken, and what loading the model raises."""
+    from ouvert.assistant import load
+    from ouvert.cli.progress import show_progress
+    from ouvert.store import StoreError
+    from ouvert.tuning import source_of, write_beside
+
+    adapter = run.answer
+    if name in store.adapters.names() and store.adapters.record(name).digest == adapter.digest:
+        return store.adapters.record(name)
+    computing: dict[str, Any] = dict(run.facts["computing"])
+    model = load(
+        run.facts["model"], store=store, receipts=False, prefixes=False, guard=guard_asked_for(),
+        progress=show_progress(sys.stderr), **computing,
+    )  # fmt: skip
+    with model:
+        try:
+            return model.adapters.keep(name, adapter, source_of(run), beside=partial(write_beside, run))
+        except StoreError as problem:
+            raise StoreError(
+                f"{problem} What was learnt is kept: `ouvert tune resume {run.name} --name OTHER` gives it another "
+                "name."
+            ) from problem
+
+
+def checked(store: "Store", record: "AdapterRecord", args: argparse.Namespace) -> int:
+    """What is known of it, and what to type next."""
+    now = store.adapters.record(record.name)
+    if args.json:
+        print(json.dumps({"adapter": now.name, "digest": now.digest, "state": now.state, "path": str(now.path),
+                          "model": now.base["name"], "source": now.facts["source"]}))  # fmt: skip
+    else:
+        print(f"\n{now.name} is {now.state}, not gated: {now.path}\n\n    ouvert run {now.base['name']}+{now.name}")
+    return 0

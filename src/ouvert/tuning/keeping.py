@@ -1,0 +1,107 @@
+"""What stands beside the numbers of an adapter that was trained: a model card, and how it was made."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ouvert.packed import json_digest
+from ouvert.store import write_whole
+from ouvert.tuning.chart import curves_of, svg_of
+from ouvert.tuning.kept_data import write_data
+from ouvert.tuning.runs import DATA, METRICS, RECIPE, OpenRun
+
+CARD, RUN = "README.md", "run"
+
+
+def source_of(run: OpenRun) -> dict[str, Any]:
+    """The `source` of the adapter's record: docs/formats/adapter.md. Raises nothing."""
+    counts = run.data.counts
+    return {
+        "tuned": {
+            "recipe": json_digest(run.recipe.mapping()),
+            "data": run.data.digest,
+            "method": run.recipe.method,
+            "examples": counts.items,
+            "held_out": counts.held_out,
+            "trained_tokens": counts.trained,
+            "steps": run.state.standing.best_step if run.state.best else run.state.standing.step,
+        }
+    }
+
+
+def write_beside(run: OpenRun, folder: Path) -> None:
+    """README.md, and run/ with recipe, metrics, picture and the held-out examples, with which it may be checked again,
+    into the adapter's folder. What it was trained on does not go there, nor does the optimiser's state. Raises OSError,
+    and CheckpointError if the disk takes no more."""
+    inside = folder / RUN
+    inside.mkdir(mode=0o700)
+    if run.data.held_out:
+        write_data(inside / DATA, replace(run.data, train=()))
+    rows = run.metrics.rows()
+    write_whole(inside / RECIPE, [run.recipe.toml.encode("utf-8")])
+    write_whole(inside / METRICS, [run.metrics.path.read_bytes()])
+    write_whole(inside / "run.json", [json.dumps(dict(run.facts), indent=1).encode("ascii"), b"\n"])
+    curves = curves_of(rows, run.course.steps)
+    if curves is not None:
+        title = f"{run.name}: loss of {run.facts['base']['name']} with its adapter"
+        write_whole(inside / "loss.svg", [svg_of(curves, title).encode("utf-8")])
+    write_whole(folder / CARD, [card(run, rows).encode("utf-8")])
+
+
+def card(run: OpenRun, rows: Sequence[Mapping[str, Any]]) -> str:
+    """The model card. Raises nothing."""
+    base, recipe, standing = run.facts["base"], run.recipe, run.state.standing
+    losses = [row["loss"] for row in rows if "loss" in row]
+    lines = [
+        "---",
+        f"base_model: {json.dumps(base['name'])}",
+        "library_name: peft",
+        *([f"license: {json.dumps(run.facts['licence'])}"] if run.facts.get("licence") else []),
+        "tags: [lora, ouvert]",
+        "---",
+        "",
+        f"# {run.name}",
+        "",
+        (
+            f"An adapter of low rank (LoRA) for {base['name']}, trained with Ouvert {run.facts.get('ouvert', '')} on "
+            "the weights that are served."
+        ),
+        "",
+        f"    ouvert run {base['name']}+{run.name}",
+        "",
+        "| | |",
+        "|---|---|",
+        f"| Base | {base['name']}, weights {base['weights']} |",
+        f"| Licence of the base | {run.facts.get('licence') or 'not stated'} |",
+        f"| Method | {recipe.method} |",
+        f"| Data | {data_in_words(run)} |",
+        (
+            f"| Length | {standing.step} of {run.course.steps} steps of {recipe.optimise.batch} examples, "
+            f"{standing.seconds / 60:.0f} minutes |"
+        ),
+    ]
+    if losses:
+        lines.append(f"| Loss | {losses[0]:.3f} in the first step, {losses[-1]:.3f} in the last |")
+    if standing.held_out is not None and standing.best is not None:
+        lines.append(f"| Held-out loss | {standing.held_out:.3f} before, {standing.best:.3f} at its best, after "
+                     f"{standing.best_step} steps |")  # fmt: skip
+    mix = run.data.counts.mixed
+    lines += [
+        f"| Safety mix | {mix} examples |",
+        "",
+        "![Loss](run/loss.svg)",
+        "",
+        (
+            "Whether its check found a regression stands in `ouvert.json` (`state`, `check`); `ouvert adapter show "
+            f"{run.name}` says it. Whatever is not `gated` has not been let through by a release gate."
+        ),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def data_in_words(run: OpenRun) -> str:
+    counts = run.data.counts
+    return f"{counts.items} examples, {counts.trained} trained tokens, {counts.held_out} held out; {run.data.digest}"
