@@ -76,9 +76,9 @@ def require_one_precision(args: argparse.Namespace) -> None:
     typed, name = getattr(args, "precision", None), getattr(args, "model", None) or getattr(args, "source", None)
     if typed is None or name is None:
         return
-    from ouvert.store import split_precision
+    from ouvert.store import split_adapters, split_precision
 
-    _, named = split_precision(name)
+    _, named = split_precision(split_adapters(name)[0])
     if named not in (None, typed):
         raise ConfigurationError(
             f"{name} --precision {typed}: two precisions for one model, expected one. Leave one out."

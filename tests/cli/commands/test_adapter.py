@@ -48,7 +48,7 @@ def ouvert(home):
             [sys.executable, "-c", RUN, *map(str, words)], capture_output=True, text=True, stdin=subprocess.DEVNULL,
             env={**os.environ, "OUVERT_HOME": str(home), "COLUMNS": "200"}, timeout=60,
         )  # fmt: skip
-        assert ran.returncode == status, ran.stderr
+        assert status is None or ran.returncode == status, ran.stderr
         return ran
 
     return ouvert
@@ -116,6 +116,31 @@ def test_names_are_completed(home, monkeypatch):
     assert complete_adapters("r") == ["rude"]
     assert complete_installed("tiny+") == ["tiny+loud", "tiny+rude"]
     assert complete_installed("ti") == ["tiny"]
+
+
+def test_a_precision_is_named_once_also_before_an_adapter(ouvert):
+    refused = ouvert("run", "tiny@8+rude", "hi", "--precision", "4", status=1)
+    assert "two precisions for one model" in refused.stderr
+
+
+def test_lists_of_models_and_the_doctor_know_adapters(ouvert, home):
+    digest = Adapters(home).record("rude").digest
+    assert "With adapters: tiny+loud (unchecked, not gated), tiny+rude (unchecked, not gated)." in ouvert("list").stdout
+    [model] = json.loads(ouvert("list", "--json").stdout)["models"]
+    assert [each["name"] for each in model["adapters"]] == ["loud", "rude"]
+    said = {"name": "rude", "digest": digest, "state": "unchecked", "shown": "unchecked, not gated"}
+    assert model["adapters"][1] == said
+    assert [each["name"] for each in json.loads(ouvert("show", "tiny+rude", "--json").stdout)["adapters"]] == ["rude"]
+    assert "loud (unchecked, not gated)" in ouvert("show", "tiny").stdout
+    path = home / "adapters" / "rude" / "adapter_model.safetensors"
+    data = path.read_bytes()
+    path.write_bytes(data[:-3] + bytes([data[-3] ^ 0x40]) + data[-2:])
+    (home / "adapters" / "loud" / "ouvert.json").write_text("[]")
+    found = ouvert("doctor", "--verify", status=None).stdout
+    assert f"its record says {digest}" in found
+    assert "the record of the adapter 'loud'" in found
+    removed = ouvert("remove", "tiny").stdout
+    assert "Its adapters are kept: rude." in removed
 
 
 # --- serve ---

@@ -168,6 +168,27 @@ def models(args: argparse.Namespace) -> Iterator[Finding]:
         yield Finding(f"model {name}", f"{bytes_in_words(installed.size)}, {how}")
 
 
+def adapters(args: argparse.Namespace) -> Iterator[Finding]:
+    """Findings about adapters: their records, and with --verify their numbers."""
+    from ouvert.cli.adapter_diff import numbers_of
+    from ouvert.store import CheckpointError, StoreError, shown_state
+
+    here = open_store()
+    for name in here.adapters.names():
+        try:
+            record = here.adapters.record(name)
+            found = numbers_of(here, record).digest if args.verify else record.digest
+        except (StoreError, CheckpointError) as problem:
+            yield Finding(f"adapter {name}", "not usable", str(problem))
+            continue
+        if found != record.digest:
+            advice = f"its record says {record.digest}: make or import it again."
+            yield Finding(f"adapter {name}", f"its numbers have the digest {found}", advice)
+        else:
+            how = "its numbers are right" if args.verify else "its record is there (--verify reads its numbers)"
+            yield Finding(f"adapter {name}", f"of {record.base.get('name')}, {shown_state(record.state)}, {how}")
+
+
 def packed_weights(args: argparse.Namespace) -> Iterator[Finding]:
     """Findings about packed files. Files of up to LARGE_PACKED bytes are read whole, larger ones with --verify."""
     from ouvert.cli.commands.show import require_whole
@@ -263,6 +284,7 @@ CHECKS: tuple[Callable[[argparse.Namespace], Iterator[Finding]], ...] = (
     store,
     left_behind,
     models,
+    adapters,
     packed_weights,
     prefix_cache,
     private_folders,

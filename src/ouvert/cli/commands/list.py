@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from ouvert.store import bytes_in_words
+    from ouvert.store import bytes_in_words, shown_state
 
     store = open_store()
     installed = store.list()
@@ -36,6 +36,9 @@ def run(args: argparse.Namespace) -> int:
         print("`ouvert list --all` shows others.")
     for each in unfinished:
         print(f"\n{unfinished_in_words(each)}")
+    if adapters := store.adapters.readable():
+        names = ", ".join(f"{each.base.get('name')}+{each.name} ({shown_state(each.state)})" for each in adapters)
+        print(visible(f"\nWith adapters: {names}. `ouvert adapter list` says more."))
     if orphans:
         size = bytes_in_words(sum(packed.size for packed in orphans))
         print(f"\n{size} are packed forms of models that are not in the store; `ouvert remove --unused` frees them.")

@@ -2,9 +2,13 @@
 
 import argparse
 import sys
+from typing import TYPE_CHECKING
 
 from ouvert.cli.arguments import complete_stored
 from ouvert.cli.environment import open_store
+
+if TYPE_CHECKING:
+    from ouvert.store import Store
 
 SUMMARY = "Remove a model from this machine."
 
@@ -25,9 +29,23 @@ def run(args: argparse.Namespace) -> int:
         print("ouvert: name the models to remove (`ouvert list` shows them), or say --unused.", file=sys.stderr)
         return 2
     store = open_store()
+    weights = {name: digest_of(store, name) for name in args.names}
     removals = [store.remove(name) for name in args.names]
     if args.unused:
         removals.append(store.sweep())
     for removed in removals:
         print(f"removed {removed.name}: {bytes_in_words(removed.freed)} freed")
+    gone = set(weights.values()) - {each.digest for each in store.list()}
+    if left := [each.name for each in store.adapters.readable() if each.base["weights"] in gone]:
+        print(f"Its adapters are kept: {', '.join(left)}. `ouvert adapter remove` removes them.")
     return 0
+
+
+def digest_of(store: "Store", name: str) -> str | None:
+    """Of the weights of the model called so; None where nothing whole is."""
+    from ouvert.store import StoreError
+
+    try:
+        return store.resolve(name).digest
+    except StoreError:
+        return None

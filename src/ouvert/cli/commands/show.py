@@ -92,11 +92,23 @@ def provenance(installed: "Installed") -> dict[str, Any]:
         "bytes": installed.size,
         "digest": installed.digest,
         "files": [{"name": file.name, "bytes": file.size, "digest": file.digest} for file in installed.files],
+        "adapters": adapters_for(installed),
         "packed": [
             {"layout": each.layout, "precision": each.precision, "bytes": each.size, "path": str(each.path)}
             for each in installed.packed
         ],
     }
+
+
+def adapters_for(installed: "Installed") -> list[dict[str, str]]:
+    """The adapters on this machine that were made for these weights, or those that its name asks for."""
+    from ouvert.store import shown_state
+
+    return [
+        {"name": each.name, "digest": each.digest, "state": each.state, "shown": shown_state(each.state)}
+        for each in open_store().adapters.readable()
+        if each.base["weights"] == installed.digest and (not installed.adapters or each.name in installed.adapters)
+    ]
 
 
 def contents(installed: "Installed") -> dict[str, Any]:
@@ -200,6 +212,7 @@ def print_facts(facts: dict[str, Any]) -> None:
         "packed",
         *(f"{each['precision']}: {bytes_in_words(each['bytes'])} ({each['layout']})" for each in facts["packed"]),
     )
+    say("adapters", *(f"{each['name']} ({each['shown']})" for each in facts["adapters"]))
     if facts["digest"]:
         stored = 0 if facts["linked"] else facts["bytes"]  # a linked file is not the store's
         say("stored", bytes_in_words(stored + sum(each["bytes"] for each in facts["packed"])))
