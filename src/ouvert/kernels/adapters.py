@@ -1,5 +1,6 @@
 """Adapters of sequences: what a native program adds to products of weights."""
 
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -29,8 +30,9 @@ class Adapters:
     """
 
     def __init__(self, pairs: Mapping[str, LowRank]) -> None:
+        matrices = packed({(name, which): getattr(pair, which) for name, pair in pairs.items() for which in "ab"})
         self._pairs = {
-            name: Pair(packed(name, pair.a), packed(name, pair.b), pair.shape, pair.experts, pair.scale)
+            name: Pair(matrices[name, "a"], matrices[name, "b"], pair.shape, pair.experts, pair.scale)
             for name, pair in pairs.items()
         }
         self.native = self._made()
@@ -73,19 +75,27 @@ class Adapters:
         return native
 
 
-def packed(name: str, matrices: np.ndarray) -> Any:
-    """(…, rows, columns) as products read it: in 16 bits where those hold every number."""
-    if matrices.dtype != np.float32:
-        raise ValueError(f"adapting {name}: a matrix is {matrices.dtype}, expected float32.")
-    *experts, rows, columns = matrices.shape
-    count = experts[0] if experts else 1
-    layout = narrowest(matrices)
-    size = packed_bytes(layout, rows, columns)
-    data = aligned_bytes(count * size)
-    for n, one in enumerate(matrices.reshape(count, rows, columns)):
-        raw = np.ascontiguousarray(one).reshape(-1).view(np.uint8)
-        pack("F32", raw, rows, columns, layout=layout, out=data[n * size : (n + 1) * size])
-    return _native.Matrix(layout, rows, columns, data, count)
+def packed(matrices: Mapping[tuple[str, str], np.ndarray]) -> dict[tuple[str, str], Any]:
+    """Each (…, rows, columns) as products read it, in 16 bits where those hold every number. All lie side by side in
+    one piece of memory, so that the system can give it large pages: they are read once a token, each but for a moment.
+    """
+    layouts, sizes = {}, {}
+    for key, matrix in matrices.items():
+        if matrix.dtype != np.float32:
+            raise ValueError(f"adapting {key[0]}: a matrix is {matrix.dtype}, expected float32.")
+        layouts[key] = narrowest(matrix)
+        sizes[key] = math.prod(matrix.shape[:-2]) * packed_bytes(layouts[key], *matrix.shape[-2:])
+    whole, done, at = aligned_bytes(sum(sizes.values())), {}, 0
+    for key, matrix in matrices.items():
+        rows, columns = matrix.shape[-2:]
+        count, each = math.prod(matrix.shape[:-2]), packed_bytes(layouts[key], rows, columns)
+        data = whole[at : at + sizes[key]]
+        for n, one in enumerate(matrix.reshape(count, rows, columns)):
+            raw = np.ascontiguousarray(one).reshape(-1).view(np.uint8)
+            pack("F32", raw, rows, columns, layout=layouts[key], out=data[n * each : (n + 1) * each])
+        done[key] = _native.Matrix(layouts[key], rows, columns, data, count)
+        at += sizes[key]
+    return done
 
 
 def narrowest(numbers: np.ndarray) -> str:

@@ -562,6 +562,7 @@ class Experts {
                 const std::int32_t* from_rows, float* to, const Unit& unit) noexcept;
   // What adapters add to the products of this round: gate and up, or down.
   void begin_additions(bool down) noexcept;
+  void prefetch_additions(const Unit& unit, bool down) const noexcept;
   bool int8(const ExpertProduct& product) const { return !exact && takes_int8(product.weights.layout); }
   bool alone(Program& p) const { return p.rows_of(x) == 1; }  // one token: all its experts read the same activations
   static Activations view(const Buffer& codes, std::int64_t columns, const Batch& batch, bool shared);

@@ -146,6 +146,13 @@ void Experts::begin_additions(bool down) noexcept {
   for (std::size_t s = round_begin; s < round_end; ++s) additions.want(batches[s].expert, down);
 }
 
+void Experts::prefetch_additions(const Unit& unit, bool down) const noexcept {
+  if (additions.empty()) return;
+  const std::int64_t expert = batches[static_cast<std::size_t>(unit.batch)].expert;
+  const Piece piece{unit.row_begin, unit.row_end, unit.token_begin, unit.token_end};
+  for (int which = down ? 2 : 0; which < (down ? 3 : 2); ++which) additions.prefetch(which, expert, piece);
+}
+
 // Plans the rounds over the batches that were gathered: what is in memory comes first.
 void Experts::begin_rounds(Program& p) noexcept {
   round_begin = round_end = acquired_ = 0;
@@ -265,6 +272,7 @@ std::uint32_t GateExperts::pieces(Program& p) noexcept {
 void GateExperts::run(Program& p, std::uint32_t piece, int) noexcept {
   const Experts::Unit& unit = e_->units[piece];
   float *gate = e_->buffers->gate.floats(), *up = e_->buffers->up.floats();
+  e_->prefetch_additions(unit, false);
   e_->additions.help(p, false, p.at(e_->x), e_->x.width);
   e_->multiply(p, e_->matrices.gate, e_->buffers->codes, p.at(e_->x), e_->x.width, e_->token_of.data(), gate, unit);
   e_->multiply(p, e_->matrices.up, e_->buffers->codes, p.at(e_->x), e_->x.width, e_->token_of.data(), up, unit);
@@ -295,6 +303,7 @@ std::uint32_t DownExperts::pieces(Program& p) noexcept {
 }
 void DownExperts::run(Program& p, std::uint32_t piece, int) noexcept {
   const ExpertProduct& down = e_->matrices.down;
+  e_->prefetch_additions(e_->units[piece], true);
   e_->additions.help(p, true, e_->buffers->gate.floats(), down.weights.columns);
   e_->multiply(p, down, e_->buffers->inner_codes, e_->buffers->gate.floats(), down.weights.columns, nullptr,
                e_->buffers->outputs.floats(), e_->units[piece]);

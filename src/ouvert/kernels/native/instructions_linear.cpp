@@ -72,7 +72,6 @@ void Linear::multiply_adapted(Program& p, std::size_t n, const Piece& piece) noe
 }
 
 void Linear::run(Program& p, std::uint32_t number, int) noexcept {
-  if (!additions_.empty()) additions_.help(p, p.at(floats_), floats_.width);
   std::int64_t n = number % pieces_per_token_step_;
   Piece piece{};
   piece.token_begin = number / pieces_per_token_step_ * token_step_;
@@ -82,6 +81,11 @@ void Linear::run(Program& p, std::uint32_t number, int) noexcept {
     for (std::int64_t pieces; n >= (pieces = parts(products_[i].weights.rows, row_step_[i])); ++i) n -= pieces;
   piece.row_begin = n * row_step_[i];
   piece.row_end = std::min(products_[i].weights.rows, piece.row_begin + row_step_[i]);
+  if (!additions_.empty()) {
+    additions_.prefetch(i, piece);
+    if (gated_) additions_.prefetch(1, piece);
+    additions_.help(p, p.at(floats_), floats_.width);
+  }
   multiply(p, i, piece);
   if (!gated_) return;
   multiply(p, 1, piece);

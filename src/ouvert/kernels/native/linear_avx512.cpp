@@ -284,10 +284,37 @@ void matmul(const Matrix& w, const Activations& x, float* out, std::int64_t stri
 
 // ---- float activations ------------------------------------------------------------------------------------------
 
+// The weights of a block as floats.
+template <Layout L>
+struct Floats {
+  alignas(64) float all[kBlock][kRowGroup];
+
+  OUVERT_INLINE Floats(const std::uint8_t* group, std::int64_t all_columns, std::int64_t block) {
+    decode<L>(group, all_columns, block, kBlock, all);
+  }
+  OUVERT_INLINE __m512 column(std::int64_t c) const { return _mm512_load_ps(all[c]); }
+};
+
+// Those that are floats are read where they are.
+template <Layout L>
+  requires(!takes_int8(L))
+struct Floats<L> {
+  const std::uint8_t* packed;
+
+  OUVERT_INLINE Floats(const std::uint8_t* group, std::int64_t all_columns, std::int64_t block)
+      : packed(block_at(L, group, all_columns, block).codes) {}
+  OUVERT_INLINE __m512 column(std::int64_t c) const {
+    if constexpr (L == Layout::F32) return _mm512_loadu_ps(packed + 64 * c);
+    if constexpr (L == Layout::F16) return halves(packed + 32 * c);
+    const __m256i upper = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(packed + 32 * c));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(upper), 16));
+  }
+};
+
 template <Layout L, int W>
 __attribute__((noinline)) void tokens_f32(const std::uint8_t* group, std::int64_t all_columns,
                                           const float* const* x, std::int64_t token, const Destination& to) {
-  alignas(64) float weights[kBlock][kRowGroup];
+  constexpr std::int64_t block_bytes = geometry(L).codes;
   __m512 partial[W][4];
 #pragma GCC unroll 6
   for (int t = 0; t < W; ++t)
@@ -295,12 +322,15 @@ __attribute__((noinline)) void tokens_f32(const std::uint8_t* group, std::int64_
     for (int i = 0; i < 4; ++i) partial[t][i] = _mm512_setzero_ps();
   for (std::int64_t column = 0; column < all_columns; column += kBlock) {
     const std::int64_t columns = std::min(kBlock, all_columns - column);
-    decode<L>(group, all_columns, column / kBlock, columns, weights);
+    const Floats<L> weights(group, all_columns, column / kBlock);
+    if constexpr (!takes_int8(L) && few(W))
+      for (std::int64_t line = 0; line < block_bytes; line += 64)
+        _mm_prefetch(reinterpret_cast<const char*>(weights.packed + kAhead + line), _MM_HINT_T1);
     std::int64_t c = 0;
     for (; c + 4 <= columns; c += 4)
 #pragma GCC unroll 4
       for (int i = 0; i < 4; ++i) {
-        const __m512 weight = _mm512_load_ps(weights[c + i]);
+        const __m512 weight = weights.column(c + i);
 #pragma GCC unroll 6
         for (int t = 0; t < W; ++t)
           partial[t][i] = _mm512_fmadd_ps(weight, _mm512_set1_ps(x[t][column + c + i]), partial[t][i]);
@@ -310,8 +340,7 @@ __attribute__((noinline)) void tokens_f32(const std::uint8_t* group, std::int64_
       if (c + i < columns)
 #pragma GCC unroll 6
         for (int t = 0; t < W; ++t)
-          partial[t][i] = _mm512_fmadd_ps(_mm512_load_ps(weights[c + i]), _mm512_set1_ps(x[t][column + c + i]),
-                                          partial[t][i]);
+          partial[t][i] = _mm512_fmadd_ps(weights.column(c + i), _mm512_set1_ps(x[t][column + c + i]), partial[t][i]);
   }
 #pragma GCC unroll 6
   for (int t = 0; t < W; ++t)

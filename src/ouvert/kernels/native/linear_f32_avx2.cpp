@@ -10,10 +10,36 @@
 namespace ouvert {
 namespace {
 
+// The weights of one half of a block as floats.
+template <Layout L>
+struct Floats {
+  alignas(32) float all[kBlock][kHalf];
+
+  OUVERT_INLINE Floats(const std::uint8_t* group, std::int64_t all_columns, std::int64_t block, int half) {
+    decode<L>(group, all_columns, block, half, kBlock, all[0], kHalf);
+  }
+  OUVERT_INLINE __m256 column(std::int64_t c) const { return _mm256_load_ps(all[c]); }
+};
+
+// Those that are floats are read where they are.
+template <Layout L>
+  requires(!takes_int8(L))
+struct Floats<L> {
+  const std::uint8_t* packed;
+
+  OUVERT_INLINE Floats(const std::uint8_t* group, std::int64_t all_columns, std::int64_t block, int half)
+      : packed(block_at(L, group, all_columns, block).codes + (L == Layout::F32 ? 32 : 16) * half) {}
+  OUVERT_INLINE __m256 column(std::int64_t c) const {
+    if constexpr (L == Layout::F32) return _mm256_loadu_ps(reinterpret_cast<const float*>(packed + 64 * c));
+    if constexpr (L == Layout::F16) return halves(packed + 32 * c);
+    const __m128i upper = _mm_loadu_si128(reinterpret_cast<const __m128i*>(packed + 32 * c));
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(upper), 16));
+  }
+};
+
 template <Layout L, int W>
 __attribute__((noinline)) void tokens_f32(const std::uint8_t* group, std::int64_t all_columns, const float* const* x,
                                           std::int64_t token, int half, const Destination& to) {
-  alignas(32) float weights[kBlock][kHalf];
   __m256 partial[W][4];
 #pragma GCC unroll 2
   for (int t = 0; t < W; ++t)
@@ -21,12 +47,12 @@ __attribute__((noinline)) void tokens_f32(const std::uint8_t* group, std::int64_
     for (int i = 0; i < 4; ++i) partial[t][i] = _mm256_setzero_ps();
   for (std::int64_t column = 0; column < all_columns; column += kBlock) {
     const std::int64_t columns = std::min(kBlock, all_columns - column);
-    decode<L>(group, all_columns, column / kBlock, half, columns, weights[0], kHalf);
+    const Floats<L> weights(group, all_columns, column / kBlock, half);
     std::int64_t c = 0;
     for (; c + 4 <= columns; c += 4)
 #pragma GCC unroll 4
       for (int i = 0; i < 4; ++i) {
-        const __m256 weight = _mm256_load_ps(weights[c + i]);
+        const __m256 weight = weights.column(c + i);
 #pragma GCC unroll 2
         for (int t = 0; t < W; ++t)
           partial[t][i] = _mm256_fmadd_ps(weight, _mm256_set1_ps(x[t][column + c + i]), partial[t][i]);
@@ -36,8 +62,7 @@ __attribute__((noinline)) void tokens_f32(const std::uint8_t* group, std::int64_
       if (c + i < columns)
 #pragma GCC unroll 2
         for (int t = 0; t < W; ++t)
-          partial[t][i] = _mm256_fmadd_ps(_mm256_load_ps(weights[c + i]), _mm256_set1_ps(x[t][column + c + i]),
-                                          partial[t][i]);
+          partial[t][i] = _mm256_fmadd_ps(weights.column(c + i), _mm256_set1_ps(x[t][column + c + i]), partial[t][i]);
   }
 #pragma GCC unroll 2
   for (int t = 0; t < W; ++t)

@@ -1,8 +1,8 @@
 // What adapters add to products: matrices of low rank (Hu et al., LoRA, arXiv:2106.09685). y += b (scale (a x)).
 //
 // Both products are LinearKernels::matmul_f32, from the floats that the weight's own product reads before it rounds
-// them. So the numbers of a token depend on its own activations and its adapters alone: not on the instruction set, the
-// threads, or what shares its step.
+// them; a x is a sum of products of up to kLowRankColumns columns, in their order. So the numbers of a token depend on
+// its own activations and its adapters alone: not on the instruction set, the threads, or what shares its step.
 
 #pragma once
 
@@ -20,6 +20,8 @@
 namespace ouvert {
 
 class Program;
+
+inline constexpr std::int64_t kLowRankColumns = 1024;  // of x: what one thread does at a time
 
 // An addition to one weight (out x in). a is rank x in, b is out x rank; of experts, those of all that are adapted,
 // ascending, one after the other.
@@ -65,6 +67,7 @@ struct Addition {
   std::int64_t first = 0;  // in Program::low_rank: where u = scale (a x) of the first row is
 
   std::int64_t rank() const { return b.columns; }
+  std::int64_t parts() const { return (a.columns + kLowRankColumns - 1) / kLowRankColumns; }
 };
 
 // The additions to the products of one input. Their u are made by whoever of the threads comes first: there is no
@@ -74,7 +77,7 @@ class Additions {
   // Those to weights of these names (empty: it carries none), each of which makes a product.
   void plan(const std::vector<std::string>& names, bool of_tokens, const std::vector<AdaptedRows>& adapted);
   // Or filled product after product, once there is room.
-  void reserve(std::size_t products, std::size_t additions, std::size_t chunks);
+  void reserve(std::size_t products, std::size_t additions, std::size_t blocks, std::size_t parts);
   void clear() noexcept;
   void push(Addition addition) noexcept;  // to the product under way
   void end_product() noexcept { ends_.push_back(all_.size()); }
@@ -86,7 +89,8 @@ class Additions {
   void begin() noexcept;
   void want(std::size_t product) noexcept;
 
-  // Within a piece. Computes what of u nobody has begun; x is floats, row-major.
+  // Within a piece. `prefetch`: what `add` will read. `help` computes what of u nobody has begun; x is floats, row-major.
+  void prefetch(std::size_t product, const Piece& piece) const noexcept;
   void help(Program& p, const float* x, std::int64_t stride) noexcept;
   // Until all of u is there. Threads that hold some of it are at work on it.
   void wait() const noexcept;
@@ -99,13 +103,19 @@ class Additions {
   struct Chunk {
     std::size_t addition;
     std::int64_t begin, end;  // of its rows
+    std::int64_t part;        // of its columns
+    std::size_t together;     // which of parts_left_ has how many chunks of these rows are not done
   };
+  void multiply(Program& p, const Chunk& chunk, const float* x, std::int64_t stride) const noexcept;
+  void join(Program& p, const Chunk& chunk) const noexcept;
   std::size_t begin_of(std::size_t product) const { return product == 0 ? 0 : ends_[product - 1]; }
 
   std::vector<Addition> all_;
   std::vector<std::size_t> ends_;  // by product: where its additions end
   std::int64_t floats_ = 0;
   std::vector<Chunk> work_;
+  std::unique_ptr<std::atomic<std::int64_t>[]> parts_left_;
+  std::size_t blocks_ = 0, most_blocks_ = 0;  // of rows: those in work_, and room for them
   std::atomic<std::size_t> next_{0}, done_{0};
 };
 
@@ -129,6 +139,9 @@ class ExpertAdditions {
   void begin(bool down) noexcept { of(down).begin(); }
   void want(std::int64_t expert, bool down) noexcept;
   // x: the tokens' rows, for down the pairs'.
+  void prefetch(int which, std::int64_t expert, const Piece& piece) const noexcept {
+    (which == 2 ? down_ : gate_up_).prefetch(product(which, expert), piece);
+  }
   void help(Program& p, bool down, const float* x, std::int64_t stride) noexcept { of(down).help(p, x, stride); }
   // out += the additions to gate (0), up (1) or down (2) of an expert. Waits for their u.
   void add(Program& p, int which, std::int64_t expert, float* out, std::int64_t stride, const Piece& piece) noexcept {
