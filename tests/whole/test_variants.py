@@ -1,7 +1,7 @@
 """Variants through the whole chain: from what is asked of a model to its receipt, its replay and its fingerprint.
 
-No runner of ours computes a variant yet. The stand-in at the runner's interface does: for each variant another
-checkpoint of the same vocabulary computes, which wants to say something else.
+At the runner's interface stands one for which another checkpoint of the same vocabulary computes each variant, and
+wants to say something else. Real edits and adapters: tests/engine/test_edited.py, test_adapters.py beside this file.
 """
 
 from dataclasses import replace
