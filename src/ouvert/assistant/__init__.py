@@ -14,7 +14,7 @@ from ouvert.assistant.events import Event, Finished, Usage
 from ouvert.assistant.forgetting import Forgotten
 from ouvert.assistant.likelihood import MOST_CANDIDATES, Best, Likelihood, Written
 from ouvert.assistant.load_elsewhere import Elsewhere, Meant
-from ouvert.assistant.load_installed import kept_prefixes, open_installed, pack_installed, packed_file, precision_of
+from ouvert.assistant.load_installed import kept_prefixes, open_installed, pack_installed, packed_of, precision_of
 from ouvert.assistant.load_model import load
 from ouvert.assistant.load_vllm import vllm
 from ouvert.assistant.meaning import EffortError, Note
@@ -181,7 +181,7 @@ __all__ = [
     "open_installed",
     "pack_installed",
     "packed_bytes_foreseen",
-    "packed_file",
+    "packed_of",
     "precision_of",
     "read_contents",
     "receipt_digest",

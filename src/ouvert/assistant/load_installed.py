@@ -138,6 +138,15 @@ def worth_showing(installed: Installed, progress: Progress) -> Progress:
 
 
 @contextmanager
+def packed_of(store: Store, installed: Installed, progress: Progress = SILENCE) -> Iterator[PackedFile]:
+    """Where the packed weights of a model are kept, for whoever places them without an engine. Raises StoreError where
+    its files are not what they were."""
+    digest = store.weights_digest(installed, worth_showing(installed, progress))
+    with packed_file(store, installed, digest, progress) as packed:
+        yield packed
+
+
+@contextmanager
 def packed_file(store: Store, installed: Installed, digest: str, progress: Progress) -> Iterator[PackedFile]:
     """The store's place for the packed weights. `progress` is shown while they are written."""
     before: int | None = None

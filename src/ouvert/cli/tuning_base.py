@@ -27,14 +27,12 @@ def computing_of(args: "argparse.Namespace") -> dict[str, Any]:
 
 def open_base_of(store: "Store", installed: "Installed", threads: int | None, computing: Mapping[str, Any]) -> "Base":
     """The model that learns, from the packed file that is served. Raises what `open_base` and the store raise."""
-    from ouvert.assistant import packed_file, precision_of
+    from ouvert.assistant import packed_of, precision_of
     from ouvert.cli.progress import show_progress
     from ouvert.engine import physical_cores
     from ouvert.tuning import open_base
 
-    progress = show_progress(sys.stderr)
-    digest = store.weights_digest(installed, progress)
-    with packed_file(store, installed, digest, progress) as packed:
+    with packed_of(store, installed, show_progress(sys.stderr)) as packed:
         return open_base(
             installed.path,
             threads=threads or physical_cores(),

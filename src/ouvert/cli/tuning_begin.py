@@ -5,14 +5,20 @@ import json
 import re
 import sys
 import tempfile
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ouvert.cli.environment import open_store
 from ouvert.cli.tuning_base import computing_of, open_base_of, require_torch
 from ouvert.cli.tuning_data import CORRECTIONS, data_file
+from ouvert.cli.tuning_sampler import EngineSampler, model_that_answers
+from ouvert.cli.tuning_thoughts import thoughts_by
 
 if TYPE_CHECKING:
+    from ouvert.assistant import Model
     from ouvert.store import Installed, Store
     from ouvert.tuning import Base, Plan, Prepared, Recipe
 
@@ -26,72 +32,84 @@ SAID = {
 
 def begin(args: argparse.Namespace) -> int:
     """0: the adapter is there, or the plan was shown. 1: its owner did not agree. 130: stopped; `resume` goes on."""
-    from ouvert.tuning import Runs, way_of
+    from ouvert.tuning import Runs, begun, settled
 
     require_torch()
     model, data = args.named
-    recipe = recipe_of(args)
-    store = open_store()
+    recipe, store = recipe_of(args), open_store()
     installed = store.resolve(model)
     refuse_variant(installed)
     runs = Runs(store.home)
     name = args.name or free_name(data, store, runs)
     if not args.plan:
         require_free(name, store, runs)
-    say_what_else_runs(runs)
-    with tempfile.TemporaryDirectory() as copies:
-        path = data_file(data, store, Path(copies)).absolute()
-        base = open_base_of(store, installed, args.threads, computing_of(args))
-        try:
-            planned = planned_run(args, base, recipe, path, name, lambda settled: way_of(settled))
-            if planned is None:
-                return 0 if args.plan else 1
-            add(runs, name, args, installed, base, *planned)
-        finally:
-            base.close()
+        say_what_else_runs(runs)
+    computing = computing_of(args)
+    with ExitStack() as held:
+        path = data_file(data, store, Path(held.enter_context(tempfile.TemporaryDirectory()))).absolute()
+        base = open_base_of(store, installed, args.threads, computing)
+        held.callback(base.close)
+        answering = cache(
+            lambda: held.enter_context(model_that_answers(store, meant(installed), args.threads, computing))
+        )
+        agreed = agreed_plan(args, base, settled(recipe, base, path), path, name, answering)
+        if agreed is None:
+            return 0 if args.plan else 1
+        prepared, plan = agreed
+        facts = {"model": meant(installed), "computing": computing, "licence": installed.licence}
+        runs.add(name, begun(base, prepared, plan, facts))
     from ouvert.cli.tuning_run import go_on
 
     return go_on(name, args)
 
 
-def planned_run(
-    args: argparse.Namespace, base: "Base", recipe: "Recipe", path: Path, name: str, way_of: Any
+def agreed_plan(
+    args: argparse.Namespace, base: "Base", recipe: "Recipe", path: Path, name: str, answering: "Callable[[], Model]"
 ) -> "tuple[Prepared, Plan] | None":
-    """What its owner agreed to; None where nothing is to be trained."""
+    """What its owner agreed to; None where nothing is to be trained. `answering` gives the model that answers: with
+    rewards, and where it writes thoughts that the data leaves out."""
     from ouvert.cli.tuning_plan import agreed, in_words
     from ouvert.engine import memory_bytes
-    from ouvert.tuning import GradientLearner, plan_of, prepare, settled
+    from ouvert.tuning import prepare
 
-    whole = settled(recipe, base, path)
-    prepared = prepare(base, whole, path)
-    learner = GradientLearner(base, prepared.adapter, packed_together=whole.data.pack)
-    try:
-        plan = plan_of(prepared, learner, way_of(whole))
-    finally:
-        learner.close()
-    words = in_words(plan, base.name, name, memory=memory_bytes(), checks=whole.safety.check)
+    prepared = prepare(base, recipe, path)
+    plan = planned(base, prepared, answering)
+    words = in_words(plan, base.name, name, memory=memory_bytes(), checks=recipe.safety.check)
     if args.plan:
         print(json.dumps({"name": name, **plan.mapping}) if args.json else words)
         return None
     if not agreed(words, yes=args.yes):
         return None
+    if plan.counts.unthought:
+        think = thoughts_by(answering(), seed=recipe.seed, length=recipe.data.length, progress=say_how_many_thoughts)
+        prepared = prepare(base, recipe, path, think)
+        plan = planned(base, prepared, answering)
     return prepared, plan
 
 
-def add(
-    runs: Any,
-    name: str,
-    args: argparse.Namespace,
-    installed: "Installed",
-    base: "Base",
-    prepared: "Prepared",
-    plan: "Plan",
-) -> None:
-    """The run is there from now on."""
-    from ouvert.tuning import begun
+def planned(base: "Base", prepared: "Prepared", answering: "Callable[[], Model]") -> "Plan":
+    """From a trial here. Raises what `way_of` and `plan_of` raise."""
+    from ouvert.tuning import GradientLearner, plan_of, way_of
 
-    facts = {"model": installed.called, "computing": computing_of(args), "licence": installed.licence}
-    runs.add(name, begun(base, prepared, plan, **facts))
+    way = way_of(prepared.recipe, lambda: EngineSampler(answering()))
+    learner = GradientLearner(base, prepared.adapter, packed_together=prepared.recipe.data.pack)
+    try:
+        return plan_of(prepared, learner, way)
+    finally:
+        learner.close()
+
+
+def say_how_many_thoughts(done: int, every: int) -> None:
+    if done % 10 == 0 or done == every:
+        print(f"{done} of {every} thoughts are written", file=sys.stderr)
+
+
+def meant(installed: "Installed") -> str:
+    """The model by a name that means the same in any folder."""
+    if installed.digest is not None:
+        return installed.called
+    precision = "" if installed.precision is None else f"@{installed.precision}"
+    return f"{installed.path.absolute()}{precision}"
 
 
 def recipe_of(args: argparse.Namespace) -> "Recipe":

@@ -6,14 +6,15 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ouvert.cli.environment import guard_asked_for, open_store
+from ouvert.cli.environment import open_store
 from ouvert.cli.tuning_base import open_base_of, require_torch
 from ouvert.cli.tuning_progress import TuningProgress
+from ouvert.cli.tuning_sampler import EngineSampler, model_that_answers
 
 if TYPE_CHECKING:
     from ouvert.store import AdapterRecord, Store
@@ -44,6 +45,7 @@ def go_on(name: str, args: argparse.Namespace) -> int:
                 done = f"Stopped after step {run.state.standing.step} of {run.course.steps}."
                 print(f"{done} `ouvert tune resume {name}` goes on from here.", file=sys.stderr)
                 return INTERRUPTED
+        print(f"ouvert: {done_in_words(run)}", file=sys.stderr)
         record = kept(store, run, args.name or name)
     Runs(store.home).remove(name)
     return checked(store, record, args)
@@ -53,22 +55,36 @@ def train_here(store: "Store", run: "OpenRun", args: argparse.Namespace) -> None
     """All steps that are left. Raises StopAskedError, and what the steps raise."""
     from ouvert.tuning import GradientLearner, Manners, require_same_base, train, way_of
 
-    base = open_base_of(store, store.resolve(run.facts["model"]), args.threads, run.facts["computing"])
-    try:
+    named, computing = run.facts["model"], run.facts["computing"]
+    with ExitStack() as held:
+        base = open_base_of(store, store.resolve(named), args.threads, computing)
+        held.callback(base.close)
         require_same_base(run, base)
         learner = GradientLearner(base, run.adapter, packed_together=run.recipe.data.pack)
+        held.callback(learner.close)
+        way = way_of(
+            run.recipe,
+            lambda: EngineSampler(held.enter_context(model_that_answers(store, named, args.threads, computing))),
+        )
         shown = TuningProgress(run.course.steps, run.state.standing.step, run.facts["plan"]["seconds"])
         with shown, interrupts() as interrupted:
-            manners = Manners(
-                told=shown.show,
-                stop=interrupted.__bool__,
-                waiting=shown.waiting,
-                home=store.home if args.polite else None,
-            )
-            train(run, learner, way_of(run.recipe), manners)
-        learner.close()
-    finally:
-        base.close()
+            home = store.home if args.polite else None
+            stop, waiting = interrupted.__bool__, shown.waiting
+            train(run, learner, way, Manners(told=shown.show, stop=stop, waiting=waiting, home=home))
+
+
+def done_in_words(run: "OpenRun") -> str:
+    """How it ended: steps, losses, and which adapter is taken."""
+    standing = run.state.standing
+    losses = [row["loss"] for row in run.metrics.rows() if "loss" in row]
+    said = [f"{standing.step} of {run.course.steps} steps are done: loss {losses[0]:.3f}, then {losses[-1]:.3f}"]
+    if standing.best is not None and standing.held_out is not None:
+        said.append(f"held out {standing.held_out:.3f}, then {standing.best:.3f} after step {standing.best_step}")
+    if standing.stopped:
+        said.append(f"no improvement in {standing.worse} measurements since: it stopped early")
+    if run.state.best and standing.best_step < standing.step:
+        said.append(f"the adapter of step {standing.best_step} is taken")
+    return "; ".join(said) + "."
 
 
 class Interrupted:
@@ -104,20 +120,13 @@ def interrupts() -> Iterator[Interrupted]:
 def kept(store: "Store", run: "OpenRun", name: str) -> "AdapterRecord":
     """The adapter, kept in the store; one that was kept before this run was killed is left as it is. Raises StoreError
     for a name that is taken, and what loading the model raises."""
-    from ouvert.assistant import load
-    from ouvert.cli.progress import show_progress
     from ouvert.store import StoreError
     from ouvert.tuning import source_of, write_beside
 
     adapter = run.answer
     if name in store.adapters.names() and store.adapters.record(name).digest == adapter.digest:
         return store.adapters.record(name)
-    computing: dict[str, Any] = dict(run.facts["computing"])
-    model = load(
-        run.facts["model"], store=store, receipts=False, prefixes=False, guard=guard_asked_for(),
-        progress=show_progress(sys.stderr), **computing,
-    )  # fmt: skip
-    with model:
+    with model_that_answers(store, run.facts["model"], None, run.facts["computing"]) as model:
         try:
             return model.adapters.keep(name, adapter, source_of(run), beside=partial(write_beside, run))
         except StoreError as problem:

@@ -83,7 +83,7 @@ def plan_of(prepared: Prepared, learner: "GradientLearner", way: Way) -> Plan:
     return make_plan(prepared.recipe, prepared.data, prepared.adapter, speed)
 
 
-def begun(base: Base, prepared: Prepared, plan: Plan, **others: Any) -> Begun:
+def begun(base: Base, prepared: Prepared, plan: Plan, others: Mapping[str, Any]) -> Begun:
     """The run, to be added to `Runs`. `others`: what else its record says, as JSON. Raises what `Base.facts` raises."""
     facts = {
         "base": dict(base.facts),
