@@ -1,5 +1,6 @@
 """The learner: what gradients must be whatever the order of work, and that something is learnt."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +9,11 @@ import torch
 
 from ouvert import engine, models, tuning
 from ouvert.kernels import Products
+from ouvert.tuning import attention
+from ouvert.tuning.feed_forward import FeedForward, feed_forward
 from ouvert.tuning.layers import Kept, Layers
 from ouvert.tuning.operations import Adapted, Past
-from ouvert.tuning.products import DenseProduct, frozen_linear
+from ouvert.tuning.products import Carrying, DenseProduct, frozen_linear
 from ouvert.tuning.recipe import AdapterShape
 
 GOLDENS = Path(__file__).parents[1] / "goldens" / "models"
@@ -58,16 +61,53 @@ def gradients_of(path, sequences_in_calls=None, *, threads=2, **how):
     return found
 
 
-def test_a_product_with_its_adapter_has_the_slope_that_torch_measures():
+def numbers(*shapes):
     random = torch.Generator().manual_seed(0)
-    x, a, b, weight, bias = (
-        torch.randn(shape, generator=random, dtype=torch.float64) for shape in ((3, 7), (2, 7), (5, 2), (5, 7), (5,))
-    )
-    product = DenseProduct(weight)
-    for each in (x, a, b):
-        each.requires_grad_()
-    assert torch.autograd.gradcheck(lambda *given: frozen_linear(given[0], product, bias, (*given[1:], 0.7)), (x, a, b))
-    assert torch.autograd.gradcheck(lambda x: frozen_linear(x, product), (x,))
+    return [torch.randn(shape, generator=random, dtype=torch.float64) for shape in shapes]
+
+
+def carrying(out, inner):
+    weight, a, b = numbers((out, inner), (2, inner), (out, 2))
+    return Carrying(DenseProduct(weight), None, a.requires_grad_(), b.requires_grad_(), 0.7)
+
+
+def test_a_product_with_its_adapter_has_the_slope_that_torch_measures():
+    x, bias = numbers((3, 7), (5,))
+    weight = replace(carrying(5, 7), bias=bias)
+
+    def product(x, a, b):
+        return frozen_linear(x, replace(weight, a=a, b=b))
+
+    assert torch.autograd.gradcheck(product, (x.requires_grad_(), weight.a, weight.b))
+    assert torch.autograd.gradcheck(lambda x: frozen_linear(x, replace(weight, a=None, b=None)), (x,))
+
+
+@pytest.mark.parametrize("tokens", [3, 128, 131])
+def test_a_feed_forward_layer_has_the_slope_that_torch_measures(tokens):
+    (x,) = numbers((tokens, 4))
+    layer = FeedForward(carrying(6, 4), carrying(6, 4), carrying(4, 6), unread=False)
+    weights = (layer.gate, layer.up, layer.down)
+    pairs = [each for weight in weights for each in (weight.a, weight.b)]
+
+    def product(x, *pairs):
+        parts = [replace(w, a=a, b=b) for w, a, b in zip(weights, pairs[::2], pairs[1::2], strict=True)]
+        return feed_forward(x, FeedForward(*parts, unread=False))
+
+    assert torch.autograd.gradcheck(product, (x.requires_grad_(), *pairs), fast_mode=tokens > 3)
+
+
+@pytest.mark.parametrize("window", [None, 3])
+@pytest.mark.parametrize("kept", [True, False])
+def test_attention_has_the_slope_that_torch_measures(window, kept, monkeypatch):
+    """Shares that are kept, and those that are computed again, more queries than are taken at a time."""
+    monkeypatch.setattr(attention, "QUERIES", 4)
+    monkeypatch.setattr(attention, "MOST_KEPT", 1 << 20 if kept else 0)
+    q, k, v, sinks = (each.requires_grad_() for each in numbers((10, 4, 3), (10, 2, 3), (10, 2, 2), (4,)))
+
+    def attend(q, k, v, sinks):
+        return attention.attend(q, k, v, scale=0.6, window=window, sinks=sinks)
+
+    assert torch.autograd.gradcheck(attend, (q, k, v, sinks))
 
 
 @pytest.mark.parametrize("threads", [2, 3])

@@ -18,7 +18,8 @@ from ouvert.tuning.products import PackedProduct
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-ROWS = 128  # whose logits are there at once
+LOGITS_BYTES = 16 << 20  # of the logits that are there at once, so many rows as these hold
+LEAST_ROWS, MOST_ROWS = 16, 128
 
 
 class Head:
@@ -33,10 +34,11 @@ class Head:
         self._norm, self._eps = parameters.norm, float(model.config.rms_norm_eps)
         self._product = PackedProduct(self._matrix, kernels.Products(threads), exact)
         self._ops = TorchOps()
-        width = self._matrix.columns
-        self._stream = np.zeros((ROWS, width), np.float32)
-        packed, _ = kernels.pack("F32", self._bytes(), ROWS, width)
-        self._table = kernels.Packed("F32", ROWS, width, packed)
+        rows, width = LOGITS_BYTES // (4 * self._matrix.rows), self._matrix.columns
+        self._rows = max(LEAST_ROWS, min(MOST_ROWS, rows))
+        self._stream = np.zeros((self._rows, width), np.float32)
+        packed, _ = kernels.pack("F32", self._bytes(), self._rows, width)
+        self._table = kernels.Packed("F32", self._rows, width, packed)
         tracer = kernels.Tracer(exact=exact)
         batch = tracer.begin(())
         x = tracer.select(tracer.embed(batch.ids, self._table), batch.wanted)
@@ -57,9 +59,9 @@ class Head:
         start = 0
         for found, logits in self._scored(stream, tokens):
             followed = torch.from_numpy(tokens[start : start + len(found)].astype(np.int64))[:, None]
-            rows = torch.from_numpy(logits)
-            at_token = rows.gather(1, followed)
-            expected = (rows - (at_token - torch.from_numpy(found)[:, None].float())).exp_().neg_()
+            expected = torch.from_numpy(logits)  # which nobody needs any more
+            at_token = expected.gather(1, followed)
+            expected.sub_(at_token - torch.from_numpy(found)[:, None].float()).exp_().neg_()
             expected.scatter_add_(1, followed, torch.ones(len(found), 1))
             directions.append(self._product.transposed(expected))
             scores.append(found)
@@ -78,15 +80,15 @@ class Head:
         self._program.close()
 
     def _scored(self, stream: Array, tokens: Array) -> Iterator[tuple[Array, Array]]:
-        """(log-probabilities, logits) of ROWS rows after the other."""
-        for start in range(0, len(stream), ROWS):
-            part = stream[start : start + ROWS]
+        """(log-probabilities, logits) of some rows after the other."""
+        for start in range(0, len(stream), self._rows):
+            part = stream[start : start + self._rows]
             self._stream[: len(part)] = part
-            kernels.pack("F32", self._bytes(), ROWS, self._table.columns, out=self._table.data)
-            sequence = self._program.new_sequence(ROWS)
+            kernels.pack("F32", self._bytes(), self._rows, self._table.columns, out=self._table.data)
+            sequence = self._program.new_sequence(self._rows)
             logits = self._program.step([(sequence, np.arange(len(part), dtype=np.int32))], "all")
             sequence.close()
-            yield log_probabilities(logits, tokens[start : start + ROWS]), logits
+            yield log_probabilities(logits, tokens[start : start + self._rows]), logits
 
     def _bytes(self) -> Array:
         return self._stream.view(np.uint8).ravel()

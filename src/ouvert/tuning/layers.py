@@ -50,10 +50,14 @@ class Layers:
         self.model, self.lowest, self.exact = model, lowest, exact
         self.count = len(model.parameters.layers)
         self._vectors: dict[int, Any] = {}  # norms and biases as tensors, for all operations
+        layers = model.parameters.layers
+        self._gated = frozenset(id(getattr(each, name, None)) for each in layers for name in ("gate", "up")) - {
+            id(None)
+        }
 
     def operations(self, products: Products) -> TorchOps:
         """The operations of one layer, or of all. Raises nothing."""
-        return TorchOps(products=products, exact=self.exact, vectors=self._vectors)
+        return TorchOps(products=products, exact=self.exact, gated=self._gated, vectors=self._vectors)
 
     def begin(self, ops: TorchOps, ids: list[Array]) -> Any:
         """A batch of these sequences. Latent attention takes the expanded form, of which a backward pass needs least.
@@ -78,6 +82,7 @@ class Layers:
         x = torch.from_numpy(entering).requires_grad_(n > self.lowest)
         ops = self.operations(products)
         ops.chosen = kept.chosen[at]
+        ops.unread = getattr(self.model.parameters.layers[n], "down", None)  # only what leaves the layer comes of it
         y = self.model.layers(self.begin(ops, kept.ids), ops)[n](x)
         kept.entering[at + 1] = None
         pairs = list(ops.leaves.values())

@@ -7,7 +7,7 @@ handed back, so that running it again takes the same way.
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -18,7 +18,8 @@ from ouvert.kernels import Packed, Products, unpack
 from ouvert.models import Parameter
 from ouvert.tuning import attention
 from ouvert.tuning.error import TuningError
-from ouvert.tuning.products import DenseProduct, PackedProduct, Product, dense, frozen_linear, one_of
+from ouvert.tuning.feed_forward import FeedForward, feed_forward
+from ouvert.tuning.products import Carrying, PackedProduct, Product, dense, frozen_linear, one_of
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -80,6 +81,21 @@ class Later:
     compute: Callable[[], torch.Tensor]
 
 
+class Half(NamedTuple):
+    """x that goes through a gate, or through what it shuts: computed together with the other."""
+
+    x: torch.Tensor
+    weight: Any
+
+
+class Gated(NamedTuple):
+    """What is inside a feed-forward layer, before its last product: computed together with that."""
+
+    x: torch.Tensor
+    gate: Any
+    up: Any
+
+
 def now(x: Any) -> torch.Tensor:
     """The numbers of a value. Raises what computing it raises."""
     found: torch.Tensor = x.compute() if isinstance(x, Later) else x
@@ -90,6 +106,8 @@ def now(x: Any) -> torch.Tensor:
 class TorchOps:
     """All operations of a graph but the scans of Mamba, which have no backward pass here.
 
+    `gated`: identities of the weights of gates, and of what these shut, in feed-forward layers, which are computed
+    together. `unread`: the last weight of such a layer where nobody reads what comes of it, but for gradients.
     `products` compute what packed weights are multiplied with.
     `exact`: products of packed weights with activations in float32, where serving rounds them. `chosen`: experts that
     were chosen before, int64 (tokens, top_k): of one layer. `leaves`: the pairs that were used, by name and expert, of
@@ -102,6 +120,8 @@ class TorchOps:
     products: Products = field(default_factory=Products)
     exact: bool = False
     chosen: torch.Tensor | None = None
+    gated: frozenset[int] = frozenset()
+    unread: Any = None
     leaves: dict[tuple[str, int | None], tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict)
     vectors: dict[int, tuple[Array, torch.Tensor]] = field(default_factory=dict)
     turns: dict[int, tuple[Rope, torch.Tensor, tuple[torch.Tensor, torch.Tensor]]] = field(default_factory=dict)
@@ -138,7 +158,12 @@ class TorchOps:
         rows: torch.Tensor = table[ids]
         return rows
 
-    def linear(self, x: Any, weight: Any, bias: Any = None) -> torch.Tensor:
+    def linear(self, x: Any, weight: Any, bias: Any = None) -> Any:
+        if isinstance(x, Gated):
+            gate, up, down = (self._carrying(each, None) for each in (x.gate, x.up, weight))
+            return feed_forward(x.x, FeedForward(gate, up, down, weight is self.unread))
+        if id(weight) in self.gated:
+            return Half(now(x), weight)
         return self._product(now(x), weight, self._vector(bias))
 
     def rms_norm(self, x: torch.Tensor, weight: Any, eps: float, groups: int = 1) -> torch.Tensor:
@@ -158,8 +183,11 @@ class TorchOps:
             kept = self.turns[id(rope)] = (rope, positions, attention.turns_of(positions, rope, self.dtype))
         return attention.rotate(x, kept[2])
 
-    def swiglu(self, gate: torch.Tensor, up: torch.Tensor) -> torch.Tensor:
-        return silu(gate) * up
+    def swiglu(self, gate: Any, up: Any) -> Any:
+        if isinstance(gate, Half) and isinstance(up, Half):
+            return Gated(gate.x, gate.weight, up.weight)
+        gated: torch.Tensor = silu(gate) * up
+        return gated
 
     def clamped_swiglu(self, gate: torch.Tensor, up: torch.Tensor, alpha: float, limit: float) -> torch.Tensor:
         gate, up = gate.clamp(max=limit), up.clamp(-limit, limit)
@@ -337,23 +365,25 @@ class TorchOps:
 
     def _product(self, x: torch.Tensor, weight: Any, bias: torch.Tensor | None, e: int | None = None) -> torch.Tensor:
         """x times a weight, or its expert `e`, with what its adapter adds."""
+        if isinstance(weight, torch.Tensor):
+            return torch.nn.functional.linear(x, weight if e is None else weight[e], bias)
+        return frozen_linear(x, self._carrying(weight, bias, e))
+
+    def _carrying(self, weight: Any, bias: torch.Tensor | None, e: int | None = None) -> Carrying:
+        """A frozen weight, or its expert `e`, and what it carries."""
         if not isinstance(weight, Adapted):
-            if isinstance(weight, torch.Tensor):
-                return torch.nn.functional.linear(x, weight if e is None else weight[e], bias)
-            return frozen_linear(x, self._frozen(weight, e), bias)
-        return frozen_linear(x, self._frozen(weight.weight, e), bias, self._pair(weight, e))
+            return Carrying(self._frozen(weight, e), bias)
+        return Carrying(self._frozen(weight.weight, e), bias, *self._pair(weight, e))
 
     def _frozen(self, weight: Any, e: int | None) -> Product:
-        if isinstance(weight, torch.Tensor):
-            return DenseProduct(weight if e is None else weight[e])
         if not isinstance(weight, Packed):
             raise without("linear", f"a weight is of the type {type(weight).__name__}; expected a packed one in memory")
         return PackedProduct(weight, self.products, self.exact, e)
 
-    def _pair(self, weight: Adapted, e: int | None) -> tuple[torch.Tensor, torch.Tensor, float] | None:
-        """a, b and scale of a weight, or of its expert `e`; None where that one carries nothing."""
+    def _pair(self, weight: Adapted, e: int | None) -> tuple[torch.Tensor | None, torch.Tensor | None, float]:
+        """a, b and scale of a weight, or of its expert `e`; None, None and 0 where that one carries nothing."""
         if e is not None and e not in (weight.experts or ()):
-            return None
+            return None, None, 0.0
         if (weight.name, e) not in self.leaves:
             at: Any = slice(None) if e is None else weight.experts.index(e)  # type: ignore[union-attr]
             self.leaves[weight.name, e] = (

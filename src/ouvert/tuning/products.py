@@ -6,7 +6,7 @@ the weight. Design and figures: docs/decisions/0019-adapters-beside-the-weights.
 """
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 
@@ -14,7 +14,7 @@ from ouvert.kernels import Packed, Products, unpack
 
 
 class Product(Protocol):
-    """A weight (out, in) that is frozen, for tokens x: float32 (tokens, in), contiguous."""
+    """A weight (out, in) that is frozen, for tokens x: float32 (tokens, in)."""
 
     def linear(self, x: torch.Tensor) -> torch.Tensor: ...
     def transposed(self, dy: torch.Tensor) -> torch.Tensor: ...
@@ -69,55 +69,66 @@ def one_of(weight: Packed, expert: int) -> Packed:
     return Packed(weight.layout, weight.rows, weight.columns, weight.data[expert * size : (expert + 1) * size])
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Carrying:
+    """A frozen weight, its bias, and the adapter that it carries: a (rank, in) and b (out, rank), or None."""
+
+    product: Product
+    bias: torch.Tensor | None = None
+    a: torch.Tensor | None = None
+    b: torch.Tensor | None = None
+    scale: float = 0.0
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """y = x Wᵀ + bias + scale (x aᵀ) bᵀ, and x aᵀ. Raises what the product raises."""
+        y = self.product.linear(x)
+        if self.bias is not None:
+            y += self.bias
+        if self.a is None or self.b is None:
+            return y, None
+        u = x @ self.a.T
+        return y.addmm_(u, self.b.T, alpha=self.scale), u
+
+    def backward(self, dy: torch.Tensor, x: torch.Tensor, u: torch.Tensor | None, *, wants_x: bool) -> "Found":
+        """With U = x aᵀ (computed where it is not given): dU = scale dy b, db = scale dyᵀ U, da = dUᵀ x, dx = dy W + dU
+        a. Raises what the product raises."""
+        dx = self.product.transposed(dy) if wants_x else None
+        if self.a is None or self.b is None:
+            return Found(dx, None, None)
+        u = x @ self.a.T if u is None else u
+        du = (dy @ self.b).mul_(self.scale)
+        if dx is not None:
+            dx.addmm_(du, self.a)
+        return Found(dx, du.T @ x, (dy.T @ u).mul_(self.scale))
+
+
+class Found(NamedTuple):
+    """Gradients by x, a and b."""
+
+    x: torch.Tensor | None
+    a: torch.Tensor | None
+    b: torch.Tensor | None
+
+
 class FrozenLinear(torch.autograd.Function):
-    """y = x Wᵀ + bias + scale (x aᵀ) bᵀ, with gradients by x, a and b. Without an adapter a and b are None."""
+    """A product with its adapter, with gradients by x, a and b. Without an adapter a and b are None."""
 
     @staticmethod
     def forward(
-        ctx: Any,
-        x: torch.Tensor,
-        a: torch.Tensor | None,
-        b: torch.Tensor | None,
-        product: Product,
-        scale: float,
-        bias: torch.Tensor | None,
+        ctx: Any, x: torch.Tensor, a: torch.Tensor | None, b: torch.Tensor | None, weight: Carrying
     ) -> torch.Tensor:
-        """`bias` (out,) is frozen as well."""
-        y = product.linear(x)
-        if bias is not None:
-            y += bias
-        ctx.product, ctx.scale = product, scale
-        if a is None or b is None:
-            ctx.save_for_backward()
-            return y
-        u = x @ a.T
-        ctx.save_for_backward(x, u, a, b)
-        return y.addmm_(u, b.T, alpha=scale)
+        y, u = weight.forward(x)
+        ctx.weight = weight
+        ctx.save_for_backward(*(() if u is None else (x, u)))
+        return y
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        """With U = x aᵀ: dU = scale dy b, db = scale dyᵀ U, da = dUᵀ x, dx = dy W + dU a."""
-        dy, scale = gradients[0].contiguous(), ctx.scale
-        wants_x, wants_a, wants_b = ctx.needs_input_grad[:3]
-        dx = ctx.product.transposed(dy) if wants_x else None
-        if not ctx.saved_tensors:
-            return dx, None, None, None, None, None
-        x, u, a, b = ctx.saved_tensors
-        du = scale * (dy @ b)
-        if dx is not None:
-            dx.addmm_(du, a)
-        da = du.T @ x if wants_a else None
-        db = scale * (dy.T @ u) if wants_b else None
-        return dx, da, db, None, None, None
+        x, u = ctx.saved_tensors or (gradients[0], None)
+        return (*ctx.weight.backward(gradients[0].contiguous(), x, u, wants_x=ctx.needs_input_grad[0]), None)
 
 
-def frozen_linear(
-    x: torch.Tensor,
-    product: Product,
-    bias: torch.Tensor | None = None,
-    pair: tuple[torch.Tensor, torch.Tensor, float] | None = None,
-) -> torch.Tensor:
-    """The product with what an adapter (a, b, scale) adds to it. Raises what the product raises."""
-    a, b, scale = pair or (None, None, 0.0)
-    out: torch.Tensor = FrozenLinear.apply(x, a, b, product, scale, bias)  # type: ignore[no-untyped-call]
+def frozen_linear(x: torch.Tensor, weight: Carrying) -> torch.Tensor:
+    """The product with what its adapter adds. Raises what the product raises."""
+    out: torch.Tensor = FrozenLinear.apply(x, weight.a, weight.b, weight)  # type: ignore[no-untyped-call]
     return out

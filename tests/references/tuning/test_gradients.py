@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ouvert import kernels, tuning
-from ouvert.tuning import attention, operations, products
+from ouvert.tuning import attention, operations
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning"),  # peft asks for it
@@ -85,14 +85,14 @@ def experts_in(model, n):
 # A mistake in the way back, and a family in which it shows.
 MISTAKES = {
     "scale forgotten": ("llama", operations.TorchOps, "_pair", lambda right: lambda *given: (*right(*given)[:2], 1.0)),
-    "window off by one": ("qwen2", attention, "visible", lambda right: lambda q, k, window, sink: right(
-        q, k, window and window + 1, sink)),
-    "sink left out": ("gpt_oss", attention, "with_sinks", lambda right: lambda q, k, v, sinks: right(
-        q, k, v, sinks - 100)),
-    "biases left out": ("qwen2", operations, "frozen_linear", lambda right: lambda x, product, bias, pair=None: right(
-        x, product, None, pair)),
-    "B untransposed": ("qwen3", products.FrozenLinear, "forward", lambda right: lambda ctx, x, a, b, *given: right(
-        ctx, x, a, None if b is None else b.T.reshape(b.shape), *given)),
+    "window off by one": ("qwen2", attention, "attend", lambda right: lambda *given, window, **how: right(
+        *given, window=window and window + 1, **how)),
+    "sink left out": ("gpt_oss", attention, "attend", lambda right: lambda *given, sinks, **how: right(
+        *given, sinks=None, **how)),
+    "biases left out": ("qwen2", operations, "frozen_linear", lambda right: lambda x, weight: right(
+        x, replace(weight, bias=None))),
+    "B untransposed": ("qwen3", operations, "Carrying", lambda right: lambda product, bias, a, b, scale: right(
+        product, bias, a, b.T.reshape(b.shape), scale)),
     "another expert": ("mixtral", operations.TorchOps, "_chosen", lambda right: lambda ops, scores, top_k: right(
         ops, scores, top_k).roll(1, 0)),
 }  # fmt: skip
@@ -102,7 +102,5 @@ MISTAKES = {
 def test_a_mistake_in_the_way_back_is_noticed(mistake, subjects, their_gradients, monkeypatch):
     family, owner, name, wrong = MISTAKES[mistake]
     subject = subjects(family)
-    right = getattr(owner, name)
-    static = isinstance(vars(owner)[name], staticmethod)
-    monkeypatch.setattr(owner, name, staticmethod(wrong(right)) if static else wrong(right))
+    monkeypatch.setattr(owner, name, wrong(getattr(owner, name)))
     assert max(distances(our_gradients(subject), their_gradients(subject)).values()) > 1000 * EXACT
