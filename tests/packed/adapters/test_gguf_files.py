@@ -137,6 +137,14 @@ def test_tensors_that_do_not_fit_are_refused_by_name(change, message, llama):
         read_gguf_adapter(path, files)
 
 
+def test_more_numbers_than_an_adapter_has_are_not_read(llama):
+    files, _, path = llama
+    metadata, _ = content(path)
+    write_gguf(path, metadata, {f"{Q}.lora_a": np.zeros((1 << 11, 1 << 10), np.float32)})
+    with pytest.raises(AdapterError, match=r"holds 2,097,152 numbers, more than an adapter of this model"):
+        read_gguf_adapter(path, files)
+
+
 def test_a_model_is_no_adapter(open_tiny, tmp_path):
     files = open_tiny("llama")
     with pytest.raises(AdapterError, match=r"general.type is None"):

@@ -1,5 +1,6 @@
 """Whose adapter lies at a path, before its model is known."""
 
+import numpy as np
 import pytest
 
 from ouvert.packed import AdapterError, adapter_at, write_gguf_adapter, write_peft
@@ -43,3 +44,22 @@ def test_gguf_has_one_layout_of_experts(written, tmp_path):
     files, _ = written
     with pytest.raises(AdapterError, match=r"GGUF has only one"):
         adapter_at(tmp_path / "adapter.gguf").open(files, "peft")
+
+
+@pytest.mark.parametrize("file", ["peft/adapter_config.json", "peft/adapter_model.safetensors", "adapter.gguf"])
+def test_damaged_bytes_are_an_error_of_ours_or_other_numbers(file, written, tmp_path):
+    """Some bytes changed, the headers most of all: nothing else than our own errors comes of it."""
+    files, _ = written
+    whole, random, said = (tmp_path / file).read_bytes(), np.random.default_rng(3), []
+    path = tmp_path / ("peft" if file.startswith("peft") else file)
+    for trial in range(300):
+        damaged = bytearray(whole)
+        for at in random.integers(0, 600 if trial % 2 else min(len(whole), 6000), 3):
+            damaged[int(at) % len(whole)] = int(random.integers(0, 256))
+        (tmp_path / file).write_bytes(damaged)
+        try:
+            adapter_at(path).open(files)
+        except CheckpointError as problem:
+            said.append(str(problem))
+    assert len(said) > 150
+    assert all(each.endswith((".", "?")) for each in said)

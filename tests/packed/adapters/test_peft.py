@@ -391,6 +391,13 @@ def test_a_file_that_is_cut_off_or_lies_about_its_size_is_refused(llama, tmp_pat
         read_peft(tmp_path, llama[0])
 
 
+def test_more_numbers_than_an_adapter_has_are_not_read(llama, tmp_path):
+    many = np.zeros((1 << 11, 1 << 10), np.float16)
+    put(tmp_path, {f"{Q}.lora_A.weight": many}, "F16")
+    with pytest.raises(AdapterError, match=r"holds 2,097,152 numbers, more than an adapter of this model"):
+        read_peft(tmp_path, llama[0])
+
+
 def test_a_pickle_is_not_opened(llama, tmp_path):
     (tmp_path / WEIGHTS).rename(tmp_path / "adapter_model.bin")
     with pytest.raises(AdapterError, match=r"only adapter_model.bin is there, a pickle, which may run code"):

@@ -17,8 +17,8 @@ from ouvert.arithmetic import LowRank
 from ouvert.models import Counterpart, counterparts
 from ouvert.packed.adapter import Adapter
 from ouvert.packed.adapters.error import AdapterError
-from ouvert.packed.adapters.joining import Addition, Array, joined, parted
-from ouvert.packed.adapters.peft_reading import OpenedAdapter, ranks_in
+from ouvert.packed.adapters.joining import Addition, Array, joined, most_numbers, parted
+from ouvert.packed.adapters.peft_reading import OpenedAdapter, ranks_in, refuse_many
 from ouvert.packed.adapters.peft_writing import RANKS, Recognised, refuse_others
 from ouvert.weights import Checkpoint, Tensor, open_checkpoint, write_gguf
 
@@ -96,13 +96,14 @@ def read_gguf_adapter(path: Path, model: Recognised) -> Adapter:
 
 def open_gguf_adapter(path: Path, model: Recognised) -> OpenedAdapter:
     """The same, with what else is known. Raises what `read_gguf_adapter` raises."""
+    known = {each.name: each for each in counterparts(model.family, model.config, "llama.cpp")}
     with open_checkpoint(path) as checkpoint:
         alpha = alpha_in(checkpoint, model)
+        refuse_many(path, checkpoint, most_numbers([*known.values()]))
         stored = factors_in(checkpoint)
         note = checkpoint.metadata.get(RANKS)
         base = checkpoint.metadata.get("general.base_model.0.name")
     ranks = ranks_in(path, note if isinstance(note, str) or note is None else "")
-    known = {each.name: each for each in counterparts(model.family, model.config, "llama.cpp")}
     pairs: dict[str, LowRank] = {}
     for name, (a, b) in stored.items():
         if (matrix := known.get(name)) is None:

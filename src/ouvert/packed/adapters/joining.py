@@ -35,6 +35,11 @@ class Addition:
         return int(self.a.shape[-2])
 
 
+def most_numbers(known: Sequence[Counterpart]) -> int:
+    """More than these no addition of low rank to these matrices has: four times their own, and a million."""
+    return 4 * sum(each.outputs * each.inputs * (each.experts or 1) for each in known) + 1_000_000
+
+
 def joined(matrix: Counterpart, pairs: Mapping[str, LowRank]) -> Addition | None:
     """The addition to `matrix` that does what `pairs` do to its parts; None if they do nothing to any.
 

@@ -5,6 +5,7 @@ import os
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from ouvert.arithmetic import LowRank
 from ouvert.models import Counterpart, counterparts
 from ouvert.packed.adapter import Adapter
 from ouvert.packed.adapters.error import AdapterError
-from ouvert.packed.adapters.joining import Addition, Array, parted
+from ouvert.packed.adapters.joining import Addition, Array, most_numbers, parted
 from ouvert.packed.adapters.peft_experts import (
     ExpertLayout,
     Factors,
@@ -26,7 +27,7 @@ from ouvert.packed.adapters.peft_experts import (
 )
 from ouvert.packed.adapters.peft_settings import MERGE, PeftSettings, read_settings
 from ouvert.packed.adapters.peft_writing import CONFIG, PREFIX, RANKS, WEIGHTS, Recognised
-from ouvert.weights import Tensor, open_checkpoint
+from ouvert.weights import Checkpoint, Tensor, open_checkpoint
 
 PICKLE = "adapter_model.bin"
 FACTOR = re.compile(r"(.+)\.lora_([AB])(?:\.default)?\.weight")
@@ -66,8 +67,8 @@ def read_peft(folder: Path, model: Recognised, expert_layout: ExpertLayout | Non
 def open_peft(folder: Path, model: Recognised, expert_layout: ExpertLayout | None = None) -> OpenedAdapter:
     """The same, with what else is known. Raises what `read_peft` raises."""
     settings = read_settings(folder / CONFIG)
-    stored, ranks = read_factors(folder)
     known = counterparts(model.family, model.config, "transformers")
+    stored, ranks = read_factors(folder, most_numbers(known))
     pairs, others = separate(stored, known, settings)
     linear = {each.name: each for each in known if each.experts is None}
     experts = []
@@ -97,8 +98,9 @@ def open_peft(folder: Path, model: Recognised, expert_layout: ExpertLayout | Non
     return OpenedAdapter(Adapter(pairs), layout if experts else None, settings.base, remarks_on(settings))
 
 
-def read_factors(folder: Path) -> tuple[list[Factors], Mapping[str, Mapping[str, int]]]:
-    """The pairs of factors in the file, and our note of whose ranks they are. Raises AdapterError."""
+def read_factors(folder: Path, most: int) -> tuple[list[Factors], Mapping[str, Mapping[str, int]]]:
+    """The pairs of factors in the file, and our note of whose ranks they are. Raises AdapterError, for more than `most`
+    numbers before any is read."""
     path = folder / WEIGHTS
     if not os.path.lexists(path) and os.path.lexists(folder / PICKLE):
         raise AdapterError(
@@ -106,6 +108,7 @@ def read_factors(folder: Path) -> tuple[list[Factors], Mapping[str, Mapping[str,
             "Save it with peft once more: safetensors is what it writes by itself."
         )
     with open_checkpoint(path) as checkpoint:
+        refuse_many(path, checkpoint, most)
         found: dict[str, dict[str, Array]] = {}
         for name, tensor in checkpoint.tensors.items():
             factor = FACTOR.fullmatch(name.removeprefix(PREFIX))
@@ -131,6 +134,15 @@ def read_factors(folder: Path) -> tuple[list[Factors], Mapping[str, Mapping[str,
                 "rank). Was it saved whole, by all of the processes that trained it?"
             )
     return [Factors(name, each["A"], each["B"]) for name, each in found.items()], ranks_in(path, note)
+
+
+def refuse_many(path: Path, checkpoint: Checkpoint, most: int) -> None:
+    """Raise AdapterError for a file that holds more numbers than an adapter of this model has any use for."""
+    if (count := sum(prod(each.shape) for each in checkpoint.tensors.values())) > most:
+        raise AdapterError(
+            f"{path}: it holds {count:,} numbers, more than an adapter of this model has any use for ({most:,}). Take "
+            "the adapter's own base; whole weights are brought by `ouvert pull`."
+        )
 
 
 def numbers(path: Path, name: str, tensor: Tensor) -> Array:
