@@ -1,4 +1,4 @@
-"""`ouvert adapter list|show|diff|remove`: the adapters on this machine."""
+"""`ouvert adapter list|show|diff|import|export|remove`: the adapters on this machine."""
 
 import argparse
 import json
@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from ouvert.cli.adapter_files import add_export_arguments, add_import_arguments
 from ouvert.cli.arguments import add_prefix_arguments, complete_adapters
 from ouvert.cli.environment import open_store
 from ouvert.cli.inside import add_json
@@ -14,7 +15,7 @@ from ouvert.cli.terminal import visible
 if TYPE_CHECKING:
     from ouvert.store import AdapterRecord
 
-SUMMARY = "List, show, compare and remove adapters: what was learnt beside a model's weights."
+SUMMARY = "List, show, compare, import, export and remove adapters: what was learnt beside a model's weights."
 CARD, CHECK_LINES = "README.md", 40
 
 
@@ -24,11 +25,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     listing = actions.add_parser("list", help="the adapters on this machine, with base and state")
     show = actions.add_parser("show", help="what is known of one: record, model card, and what its check found")
     diff = actions.add_parser("diff", help="how two differ: size of what they add in each layer, recipe, data, figures")
+    bring = actions.add_parser("import", help="bring one that another program made: a folder of peft, or a GGUF file")
+    take = actions.add_parser("export", help="write one for peft or llama.cpp, or a whole model with it in its weights")
     remove = actions.add_parser("remove", help="delete one from this machine")
+    add_import_arguments(bring)
+    add_export_arguments(take)
     for action, act in ((listing, list_all), (show, show_one), (diff, diff_two), (remove, remove_one)):
         action.set_defaults(act=act)
         add_json(action, "adapter.md")
-    for action, name in ((show, "name"), (diff, "name"), (diff, "other"), (remove, "name")):
+    for action, name in ((show, "name"), (diff, "name"), (diff, "other"), (take, "name"), (remove, "name")):
         named = action.add_argument(name, metavar=name.upper(), help="of an adapter")
         named.completer = complete_adapters  # type: ignore[attr-defined]
     remove.add_argument("--yes", action="store_true", help="do not ask")
