@@ -6,5 +6,5 @@ export function makeFakeServer(options?: { key?: string; openedFrom?: string; gu
   conversations: Map<string, any>;
   asked: any[];
   titled: any[];
-  state: { cancelled: number; loaded: Promise<unknown>; models: any[]; fetches: { offers: any[]; list: any[]; begun: any[]; removed: string[]; freeBytes: number; measuring: boolean }; traces: { asked: any[]; dropped: string[]; plan: { tokens: number; seconds: number; bytes: number; lens_seconds?: number }; polls: number; made: Map<string, any>; directions: any[]; written: Promise<unknown>; refuses?: string }; corrections: any[] };
+  state: { cancelled: number; loaded: Promise<unknown>; models: any[]; fetches: { offers: any[]; list: any[]; begun: any[]; removed: string[]; freeBytes: number; measuring: boolean }; traces: { asked: any[]; dropped: string[]; plan: { tokens: number; seconds: number; bytes: number; lens_seconds?: number }; polls: number; made: Map<string, any>; directions: any[]; written: Promise<unknown>; refuses?: string }; corrections: any[]; tunings: any[] };
 };

@@ -26,7 +26,7 @@ export function makeFakeServer({ key = null, openedFrom = "this_machine", guest 
     conversations: new Map(),
     asked: [],
     titled: [],
-    state: { cancelled: 0, loaded: Promise.resolve(), models: MODELS.map((each) => ({ removable: true, ...each })), fetches: makeFetches(), traces: makeTraces(), corrections: [] },
+    state: { cancelled: 0, loaded: Promise.resolve(), models: MODELS.map((each) => ({ removable: true, ...each })), fetches: makeFetches(), traces: makeTraces(), corrections: [], tunings: [] },
   };
   const server = createServer((request, response) => respond(fake, { key, openedFrom, guest, scopes }, request, response));
   return { server, ...fake };
@@ -40,10 +40,15 @@ async function respond(fake, { key, openedFrom, guest, scopes }, request, respon
   if (path === "/api/ui/session") return sendJson(response, 200, { opened_from: openedFrom, who: guest ? "guest" : scopes ? "key" : "owner", needs_key: !hasKey, reads_stored: hasKey && !guest, compares: false, scopes: guest ? [] : (scopes ?? ["inspect", "edit"]) });
   const isStored = path.startsWith("/api/ui/") && path !== "/api/ui/models";
   if (!hasKey || (guest && isStored)) return sendJson(response, 401, { error: { message: "a key is needed" } });
+  if (path === "/v1/files" && request.method === "POST") {
+    for await (const _ of request);
+    return sendJson(response, 200, { id: "file-0123456789abcdef" });
+  }
   const body = await readBody(request);
   if (path === "/v1/chat/completions") return answer(fake, response, body);
   if (path === "/api/ui/models") return sendJson(response, 200, { models: fake.state.models });
   if (path === "/tokenize") return sendJson(response, 200, { count: promptTokens(body.messages), max_model_len: CONTEXT });
+  if (path.startsWith("/ouvert/tune/jobs")) return sendJson(response, ...tuningRoute(fake.state.tunings, request.method, path, body));
   if (path.startsWith("/ouvert/corrections")) return sendJson(response, ...correctionRoute(fake.state.corrections, request.method, path, body));
   const aboutTraces = traceRoute(fake.state.traces, request.method, url, body);
   if (aboutTraces) return sendJson(response, ...aboutTraces);
@@ -142,6 +147,24 @@ async function load(state, id) {
 }
 
 /** The status and the body for a request about corrected answers. */
+/** Jobs that never end by themselves: tests move them on. */
+function tuningRoute(tunings, method, path, body) {
+  const id = path.split("/")[4];
+  const job = tunings.find((each) => each.id === id);
+  if (id && !job) return [404, { error: { message: `There is no job ${id}.` } }];
+  if (method === "GET") return [200, job ?? { object: "list", data: tunings }];
+  if (method === "DELETE") {
+    const over = ["finished", "failed", "cancelled"].includes(job.state);
+    if (over) tunings.splice(tunings.indexOf(job), 1);
+    else job.state = "cancelled";
+    return [200, job];
+  }
+  if (body?.name === "taken") return [400, { error: { message: "name: there is an adapter or an unfinished run 'taken' already. Choose another." } }];
+  const made = { id: `tuning_${tunings.length}`, state: "running", asked: body, steps: { done: 0, of: null }, errors: [], adapter: null, metrics: [] };
+  tunings.unshift(made);
+  return [202, made];
+}
+
 function correctionRoute(corrections, method, path, body) {
   const id = path.split("/")[3];
   const at = corrections.findIndex((each) => (id ? each.id === id : each.given === body?.given));

@@ -43,7 +43,7 @@ test("a French reader finds none of the words that were translated one by one", 
 
 test("nothing was left in English", () => {
   const alike = Object.entries(en).filter(([name, value]) => typeof value === "string" && fr[name as keyof typeof fr] === value).map(([name]) => name);
-  expect(alike.sort()).toEqual(["conversations", "direction", "message", "minP", "systemPrompt", "topK", "topP", "total"]);
+  expect(alike.sort()).toEqual(["conversations", "direction", "message", "minP", "minutes", "systemPrompt", "topK", "topP", "total"]);
 });
 
 test("of what is said inside a model, nothing was left in English", () => {

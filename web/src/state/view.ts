@@ -2,7 +2,7 @@
 import { signal } from "@preact/signals";
 
 export type Panel =
-  | { kind: "settings" | "shortcuts" | "models" }
+  | { kind: "settings" | "shortcuts" | "models" | "training" }
   | { kind: "receipt" | "inside"; message: string }
   | { kind: "rename" | "delete"; id: string; title: string }
   | { kind: "delete-all" }

@@ -22,6 +22,9 @@ export function ModelsPanel() {
       </fieldset>
       {isOwner.value ? (
         <div class="row-of-buttons end">
+          <button type="button" class="plain" onClick={() => (panel.value = { kind: "training" })}>
+            {say.training}
+          </button>
           <button type="button" class="plain" onClick={() => (panel.value = { kind: "obtain" })}>
             {say.otherModels}
           </button>

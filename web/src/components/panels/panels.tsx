@@ -12,6 +12,7 @@ import { ReceiptPanel } from "./receipt-panel";
 import { RenamePanel } from "./rename-panel";
 import { SettingsPanel } from "./settings-panel";
 import { ShortcutsPanel } from "./shortcuts-panel";
+import { TrainingPanel } from "./training-panel";
 
 /** The panel that is open, if one is. */
 export function Panels() {
@@ -36,6 +37,8 @@ export function Panels() {
       return <ConfirmDelete id={shown.id} title={shown.title} />;
     case "delete-all":
       return <ConfirmDeleteAll />;
+    case "training":
+      return <TrainingPanel />;
     case "obtain":
       return <ObtainPanel />;
     case "fetch":
