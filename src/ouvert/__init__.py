@@ -51,6 +51,8 @@ if TYPE_CHECKING:
     from ouvert.serving import BatchOutcome, batch
     from ouvert.store import AdapterRecord, Job, JobError, StoreError
     from ouvert.tokenization import TokenizerError
+    from ouvert.tuned import tune
+    from ouvert.tuning import TuningError
     from ouvert.weights import CheckpointError
 
     __version__: str
@@ -105,6 +107,7 @@ PUBLIC = {
     "ToolCall": "chat",
     "ToolCallDelta": "assistant",
     "Trace": "inspection",
+    "TuningError": "tuning",
     "Usage": "assistant",
     "Verified": "assistant",
     "Watched": "assistant",
@@ -114,6 +117,7 @@ PUBLIC = {
     "compare": "evaluation",
     "guard": "safety",
     "load": "model",
+    "tune": "tuned",
     "vllm": "assistant",
 }
 
@@ -166,6 +170,7 @@ __all__ = [
     "ToolCall",
     "ToolCallDelta",
     "Trace",
+    "TuningError",
     "Usage",
     "Verified",
     "Watched",
@@ -175,6 +180,7 @@ __all__ = [
     "compare",
     "guard",
     "load",
+    "tune",
     "vllm",
 ]
 

@@ -22,13 +22,6 @@ if TYPE_CHECKING:
     from ouvert.store import Installed, Store
     from ouvert.tuning import Base, Plan, Prepared, Recipe
 
-# Where each option of the command line stands in a recipe.
-SAID = {
-    "method": ("", "method"), "minutes": ("optimise", "minutes"), "epochs": ("optimise", "epochs"),
-    "steps": ("optimise", "steps"), "length": ("data", "length"), "rank": ("adapter", "rank"),
-    "rate": ("optimise", "rate"), "no_check": ("safety", "check"),
-}  # fmt: skip
-
 
 def begin(args: argparse.Namespace) -> int:
     """0: the adapter is there, or the plan was shown. 1: its owner did not agree. 130: stopped; `resume` goes on."""
@@ -50,13 +43,13 @@ def begin(args: argparse.Namespace) -> int:
         base = open_base_of(store, installed, args.threads, computing)
         held.callback(base.close)
         answering = cache(
-            lambda: held.enter_context(model_that_answers(store, meant(installed), args.threads, computing))
+            lambda: held.enter_context(model_that_answers(store, installed.address, args.threads, computing))
         )
         agreed = agreed_plan(args, base, settled(recipe, base, path), path, name, answering)
         if agreed is None:
             return 0 if args.plan else 1
         prepared, plan = agreed
-        facts = {"model": meant(installed), "computing": computing, "licence": installed.licence}
+        facts = {"model": installed.address, "computing": computing, "licence": installed.licence}
         runs.add(name, begun(base, prepared, plan, facts))
     from ouvert.cli.tuning_run import go_on
 
@@ -104,24 +97,13 @@ def say_how_many_thoughts(done: int, every: int) -> None:
         print(f"{done} of {every} thoughts are written", file=sys.stderr)
 
 
-def meant(installed: "Installed") -> str:
-    """The model by a name that means the same in any folder."""
-    if installed.digest is not None:
-        return installed.called
-    precision = "" if installed.precision is None else f"@{installed.precision}"
-    return f"{installed.path.absolute()}{precision}"
-
-
 def recipe_of(args: argparse.Namespace) -> "Recipe":
     """The recipe, with what the command line says instead. Raises TuningError."""
-    from ouvert.tuning import Recipe, read_recipe
+    from ouvert.tuning import OPTIONS, Recipe, read_recipe, with_options
 
-    said = (Recipe() if args.recipe is None else read_recipe(args.recipe)).mapping()
-    for option, (section, key) in SAID.items():
-        value = getattr(args, option)
-        if value is not None and value is not False:
-            (said[section] if section else said)[key] = False if option == "no_check" else value
-    return Recipe.of(said, "the command line")
+    recipe = Recipe() if args.recipe is None else read_recipe(args.recipe)
+    said = {name: getattr(args, name) for name in OPTIONS if getattr(args, name, None) is not None}
+    return with_options(recipe, said | ({"check": False} if args.no_check else {}))
 
 
 def refuse_variant(installed: "Installed") -> None:

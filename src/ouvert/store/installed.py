@@ -39,6 +39,13 @@ class Installed:
         return "+".join((f"{self.name}{precision}", *self.adapters))
 
     @property
+    def address(self) -> str:
+        """By which the store finds it again, from any folder, with the precision that it was asked for. Raises
+        nothing."""
+        name = self.name if self.digest is not None else str(self.path.absolute())
+        return name if self.precision is None else f"{name}@{self.precision}"
+
+    @property
     def base(self) -> Self:
         """The same, without adapters. Raises nothing."""
         return replace(self, adapters=())

@@ -22,17 +22,28 @@ from ouvert.tuning.metrics import rows_in
 from ouvert.tuning.opening import Base, open_base
 from ouvert.tuning.pack import Bin, bins_of
 from ouvert.tuning.plan import Plan
-from ouvert.tuning.recipe import Recipe, read_recipe
+from ouvert.tuning.recipe import OPTIONS, Recipe, read_recipe, with_options
 from ouvert.tuning.reinforce import Asked, GroupRelative, Judge, Sampled, Sampler
 from ouvert.tuning.rewards import judges_of
 from ouvert.tuning.runs import Begun, OpenRun, Runs, Seen
-from ouvert.tuning.session import Manners, Prepared, begun, plan_of, prepare, require_same_base, settled, train
+from ouvert.tuning.session import (
+    Manners,
+    Prepared,
+    begun,
+    plan_of,
+    prepare,
+    require_same_base,
+    require_same_run,
+    settled,
+    train,
+)
 
 if TYPE_CHECKING:
     from ouvert.tuning.gradient import GradientLearner
     from ouvert.tuning.operations import TorchOps, pasts_of
 
 __all__ = [
+    "OPTIONS",
     "Asked",
     "Base",
     "Begun",
@@ -81,6 +92,7 @@ __all__ = [
     "read_data",
     "read_recipe",
     "require_same_base",
+    "require_same_run",
     "routed",
     "rows_in",
     "settled",
@@ -89,6 +101,7 @@ __all__ = [
     "table_of",
     "train",
     "way_of",
+    "with_options",
     "write_beside",
 ]
 

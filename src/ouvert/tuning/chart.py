@@ -119,9 +119,9 @@ def ticks(low: float, high: float, most: int) -> list[float]:
 
 
 def lines_of(curves: Curves, width: int) -> list[str]:
-    """The chart in so many columns, 30 at least. Raises nothing."""
+    """The chart in so many columns, 40 at least. Raises nothing."""
     low, high = curves.bounds
-    columns = max(width, 30) - 9
+    columns = max(width, 40) - 9
     grid = [[" "] * columns for _ in range(ROWS)]
     for name, points in (("trained", curves.trained), ("held out", curves.held_out)):
         for step, loss in points:

@@ -135,6 +135,32 @@ def read_recipe(path: Path) -> Recipe:
     return Recipe.of(said, str(path))
 
 
+# What people say beside a recipe -> where it stands in one.
+OPTIONS: Mapping[str, tuple[str, str]] = {
+    "method": ("", "method"),
+    "minutes": ("optimise", "minutes"),
+    "epochs": ("optimise", "epochs"),
+    "steps": ("optimise", "steps"),
+    "length": ("data", "length"),
+    "rank": ("adapter", "rank"),
+    "rate": ("optimise", "rate"),
+    "check": ("safety", "check"),
+    "date": ("data", "date"),
+}
+
+
+def with_options(recipe: Recipe, options: Mapping[str, Any]) -> Recipe:
+    """The recipe with these values instead of its own. Raises TuningError for a value that it cannot have, TypeError
+    for an option that there is not."""
+    said = recipe.mapping()
+    for option, value in options.items():
+        if option not in OPTIONS:
+            raise TypeError(f"tuning: there is no option {option!r}, expected some of {', '.join(OPTIONS)}.")
+        section, key = OPTIONS[option]
+        (said[section] if section else said)[key] = value
+    return Recipe.of(said, "the options")
+
+
 # Sections that only some methods read.
 READ_BY: Mapping[str, tuple[Method, ...]] = {"preference": ("dpo", "orpo", "kto"), "reward": ("grpo",)}
 

@@ -19,7 +19,7 @@ from ouvert.tuning.methods import Way
 from ouvert.tuning.opening import Base
 from ouvert.tuning.plan import Plan, make_plan
 from ouvert.tuning.recipe import Recipe
-from ouvert.tuning.runs import Begun, OpenRun
+from ouvert.tuning.runs import Begun, OpenRun, Seen
 from ouvert.tuning.trial import fitting, measure_speed
 
 if TYPE_CHECKING:
@@ -87,6 +87,7 @@ def begun(base: Base, prepared: Prepared, plan: Plan, others: Mapping[str, Any])
     """The run, to be added to `Runs`. `others`: what else its record says, as JSON. Raises what `Base.facts` raises."""
     facts = {
         "base": dict(base.facts),
+        "data": prepared.data.digest,
         "plan": {"seconds": plan.seconds, "memory": plan.memory},
         "made": time.time(),
         "ouvert": version("ouvert"),
@@ -105,6 +106,20 @@ def require_same_base(run: OpenRun, base: Base) -> None:
         raise TuningError(
             f"going on with {run.name}: {base.name} has the {name} {now.get(name)}, and the run began with "
             f"{then.get(name)}. Bring that model back, or remove the run: `ouvert tune remove {run.name}`."
+        )
+
+
+def require_same_run(seen: Seen, prepared: Prepared) -> None:
+    """Raises TuningError where an unfinished run is of another recipe or other data than what is asked for now."""
+    same = {
+        "data": seen.facts["data"] == prepared.data.digest,
+        "recipe": seen.recipe == without_folders(prepared.recipe),
+    }
+    other = [what for what, holds in same.items() if not holds]
+    if other:
+        raise TuningError(
+            f"going on with {seen.name}: the unfinished run of that name has another {' and other '.join(other)}. Give "
+            f"it up (`ouvert tune remove {seen.name}`), or choose another name."
         )
 
 
