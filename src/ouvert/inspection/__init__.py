@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ouvert.inspection.ablation import Ablation, ablate
+    from ouvert.inspection.added import sizes_added
     from ouvert.inspection.asked import check_asked
     from ouvert.inspection.attention import Attention
     from ouvert.inspection.attribution import Attribution
@@ -75,6 +76,7 @@ __all__ = [
     "patch",
     "plan_of",
     "read_direction",
+    "sizes_added",
     "steps_of",
     "subject_of",
     "text_table",
@@ -88,6 +90,7 @@ FILES = {
         "Ablation",
         "ablate",
     ),
+    "added": ("sizes_added",),
     "directions.direction": ("Direction",),
     "directions.files": (
         "read_direction",
