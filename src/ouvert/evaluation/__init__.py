@@ -6,9 +6,10 @@ May import assistant, agents, sandbox, safety, chat, tokenization and store.
 from ouvert.evaluation.analysis import analyse
 from ouvert.evaluation.checking.check import ToCheck, check
 from ouvert.evaluation.checking.check_report import CheckReport, Finding, Integrity, Observation, SideBySide
-from ouvert.evaluation.checking.held_out import HeldOut
+from ouvert.evaluation.checking.held_out import HeldOut, Prompted
 from ouvert.evaluation.checking.questions import questions as check_questions
 from ouvert.evaluation.checking.questions import seconds_of as check_seconds
+from ouvert.evaluation.checking.writing import said_of_state, write_check
 from ouvert.evaluation.comparing import (
     Compared,
     compare,
@@ -93,6 +94,7 @@ __all__ = [
     "PlannedSuite",
     "Price",
     "Progress",
+    "Prompted",
     "Remote",
     "Score",
     "Scored",
@@ -142,9 +144,11 @@ __all__ = [
     "resume",
     "run",
     "said_of_reference",
+    "said_of_state",
     "score",
     "sending",
     "settings_of",
     "standings",
+    "write_check",
     "write_lessons",
 ]

@@ -25,7 +25,7 @@ PLAN, ANSWERS, SCORES, PRIVATE, MANIFEST = (
     "plan.toml", "answers.jsonl", "scores.jsonl", "private.jsonl", "manifest.json",
 )  # fmt: skip
 # Files of lines whose form belongs to those who measure: `Evidence.lines` and `append`.
-MEASURES = ("speed", "damage", "held_out")
+MEASURES = ("speed", "damage", "held_out", "examples")
 WITHHELD = "withheld"  # the `reason` of an outcome whose words are not here
 
 
@@ -246,7 +246,7 @@ class Evidence:
     # --- other measures -----------------------------------------------------------------------------------------------
 
     def lines(self, measure: str) -> list[dict[str, Any]]:
-        """The lines of "speed", "damage" or "held_out"; VoteFile has those of votes. Raises EvaluationError for what
+        """The lines of one of `MEASURES`; VoteFile has those of votes. Raises EvaluationError for what
         is no line."""
         return read_lines(self.folder / f"{require_measure(measure)}.jsonl")
 

@@ -1,11 +1,9 @@
 """`check`: what got worse is found, what did not is not; base results are kept; killed, it goes on."""
 
-import json
-
 import pytest
 from tests.evaluation.checking.made_up import COUNTS, Talker, entrant, with_requests
 
-from ouvert.evaluation import EvaluationError, Integrity, Outcome, ToCheck, check
+from ouvert.evaluation import EvaluationError, Integrity, ToCheck, check
 from ouvert.evaluation.checking.check import EARLIER
 from ouvert.evaluation.run import PARALLEL
 from ouvert.evaluation.suites import refusals
@@ -42,7 +40,7 @@ def test_a_model_that_is_the_same_is_checked(checked):
     ("damage", "measures"),
     [
         ({"refuses": 0.2}, ("refused", "complied")),
-        ({"overrefuses": 0.7}, ("overrefused",)),
+        ({"overrefuses": 0.7}, ("answered", "overrefused")),
         ({"stops": 0.0}, ("stops",)),
         ({"knows": 0.0}, ("form", "capability")),
         ({"loss": 3.2}, ("neutral_en", "neutral_fr")),
@@ -165,23 +163,3 @@ def test_words_of_harmful_requests_and_answers_are_in_no_file_but_the_private_on
 def test_the_base_and_the_adapted_model_have_two_names(checked):
     with pytest.raises(EvaluationError, match="the base has the same name"):
         checked(Talker("base"), Talker("base"))
-
-
-def test_prompts_that_were_kept_apart_are_answered_side_by_side(checked):
-    examples = [{"messages": [{"role": "user", "content": f"Ticket {n}"}], "wanted": f"T-{n}"} for n in range(12)]
-
-    class Clerk(Talker):
-        def outcome(self, item):
-            if item.suite != "examples":
-                return super().outcome(item)
-            ended = "stop" if "+" in self.facts.label else "length"
-            return Outcome(text=f"answer of {self.facts.label}", reason=ended)
-
-    report = checked(Clerk("base"), Clerk("base+tickets"), ToCheck(counts=COUNTS, examples=examples))
-    assert len(report.examples) == 10
-    first = report.examples[0]
-    assert (first.prompt, first.wanted) == ("Ticket 0", "T-0")
-    assert (first.before, first.after) == ("answer of base", "answer of base+tickets")
-    assert first.ended == (False, True)
-    assert "examples" not in report.record
-    json.dumps(report.mapping)

@@ -1,4 +1,4 @@
-"""The suites `refusals`, `benign`, `stops` and `examples`: what an answer is, whatever it says of the matter."""
+"""The suites `refusals`, `benign` and `stops`: what an answer is, whatever it says of the matter."""
 
 import json
 from collections import Counter
@@ -138,20 +138,3 @@ def test_an_answer_ends_by_itself_or_it_is_wrong(language):
     assert suite.score(item, Outcome(text="Yes, that one.", reason="stop")).label == "stopped"
     assert suite.score(item, Outcome(text="Yes, that one.", reason="length")).label == "ran on"
     assert suite.score(item, Outcome(text="and then we go on " * 9, reason="length")).label == "circles"
-
-
-def test_examples_are_asked_as_they_stand_and_not_scored(tmp_path):
-    line = {"messages": [{"role": "user", "content": "é?"}], "wanted": "oui"}
-    (tmp_path / "examples.jsonl").write_text(json.dumps(line) + "\n\n", encoding="utf-8")
-    by_path = open_suite("examples", path=str(tmp_path / "examples.jsonl")).items("", 9, 1)
-    by_line = open_suite("examples", lines=[json.dumps(line)]).items("", 9, 1)
-    assert by_path == by_line
-    assert not by_path[0].is_scored
-    assert by_path[0].labels == {"wanted": "oui"}
-
-
-@pytest.mark.parametrize("line", ["{", "[]", '{"messages": []}', '{"messages": [1]}', '{"messages": [{}], "more": 1}'])
-def test_a_line_that_is_no_example_is_refused_by_its_number(line):
-    good = json.dumps({"messages": [{"role": "user", "content": "x"}]})
-    with pytest.raises(EvaluationError, match="line 2"):
-        open_suite("examples", lines=[good, line]).items("", 9, 1)

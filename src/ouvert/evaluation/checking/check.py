@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from shutil import rmtree
-from typing import Any, cast
+from typing import cast
 
 from ouvert.evaluation.checking.check_report import CheckReport, CheckState, Integrity, Observation
-from ouvert.evaluation.checking.findings import classes_of, examples_of, findings_of, state_of
-from ouvert.evaluation.checking.held_out import HeldOut, measure_held_out
+from ouvert.evaluation.checking.findings import classes_of, findings_of, state_of
+from ouvert.evaluation.checking.held_out import HeldOut, Prompted, answer_prompts, measure_held_out, side_by_side
 from ouvert.evaluation.checking.measures import NEEDED
 from ouvert.evaluation.checking.questions import COUNTS, Asked, asks_the_same, plan_of, questions
 from ouvert.evaluation.contestants.entrants import Entrant
@@ -28,13 +28,13 @@ EARLIER = "earlier"  # beside the evidence: that of other questions, until its a
 class ToCheck:
     """What is checked beside the questions that every check has.
 
-    `examples`: held-out prompts, answered side by side (objects of the suite `examples`); `held_out`: those whose loss
+    `prompts`: of examples that were kept apart, answered side by side, the first ten; `held_out`: examples whose loss
     is measured; `learns_likelihood`: whether a lower loss of them is what was learnt. `integrity`: what the probe said.
     `observations`: what was seen inside. `binds`: the digests of base, adapter and format. `counts`: questions by row;
     fewer are for tests.
     """
 
-    examples: Sequence[Mapping[str, Any]] = ()
+    prompts: Sequence[Prompted] = ()
     held_out: Sequence[HeldOut] = ()
     learns_likelihood: bool = True
     integrity: Integrity | None = None
@@ -64,14 +64,14 @@ def check(
         raise EvaluationError(
             f"checking {adapted.facts.label}: the base has the same name, expected another. Name the adapter behind it."
         )
-    common = questions(what.counts)
-    asked = questions(what.counts, what.examples) if what.examples else common
-    known = keep_answers_of(base, common, kept, progress, machine)
+    asked = questions(what.counts)
+    known = keep_answers_of(base, asked, kept, progress, machine)
     with ExitStack() as stack:
         earlier = open_folder(folder, plan_of([base.facts, adapted.facts], asked), stack)
         evidence = stack.enter_context(Evidence.open(folder, writing=True))
         run(evidence, [base, adapted], progress=progress, known=[*earlier, known], machine=machine)
-        measure_held_out(evidence, [base, adapted], what.held_out, told_of(progress))
+        measure_held_out(evidence, [base, adapted], what.held_out, told_of(progress, "held out"))
+        answer_prompts(evidence, [base, adapted], what.prompts, told_of(progress, "side by side"))
         evidence.seal()
     rmtree(folder.with_name(f"{folder.name}.{EARLIER}"), ignore_errors=True)
     return report_of(Evidence.open(folder), asked, what)
@@ -116,11 +116,11 @@ def can_be_read(earlier: Evidence) -> bool:
     return True
 
 
-def told_of(progress: Told) -> Callable[[int, int, str], None]:
-    """Held-out examples as progress of a run."""
+def told_of(progress: Told, doing: str) -> Callable[[int, int, str], None]:
+    """Examples as progress of a run."""
 
     def tell(done: int, of: int, label: str) -> None:
-        progress(Progress(done=done, of=of, doing="held out", row="held out", contestant=label, seconds_left=None))
+        progress(Progress(done=done, of=of, doing=doing, row=doing, contestant=label, seconds_left=None))
 
     return tell
 
@@ -136,7 +136,7 @@ def report_of(evidence: Evidence, asked: Asked, what: ToCheck) -> CheckReport:
         why=why,
         findings=findings,
         integrity=what.integrity,
-        examples=tuple(examples_of(evidence)),
+        examples=tuple(side_by_side(evidence, what.prompts)),
         observations=tuple(what.observations),
         classes=classes_of(evidence),
         binds=dict(what.binds),

@@ -1,9 +1,9 @@
 """From the evidence of a check to its findings: every measure before and after, and what it could have seen."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from ouvert.evaluation.checking.check_report import Finding, Integrity, SideBySide
+from ouvert.evaluation.checking.check_report import Finding, Integrity
 from ouvert.evaluation.checking.held_out import pairs_of
 from ouvert.evaluation.checking.measures import (
     BENIGN,
@@ -17,10 +17,8 @@ from ouvert.evaluation.checking.measures import (
     TextMeasure,
     ended,
 )
-from ouvert.evaluation.checking.questions import EXAMPLES
 from ouvert.evaluation.comparison import Interval
 from ouvert.evaluation.evidence import Evidence, Key, key_of_answer
-from ouvert.evaluation.item import Chat
 from ouvert.evaluation.outcome import Outcome, Score
 from ouvert.evaluation.statistics import holm, mcnemar_worse_p, ratio_interval, tango_interval
 from ouvert.evaluation.suites.refusals.classes import CLASSES
@@ -206,30 +204,7 @@ def said_of_learning(better: bool, decides: bool, examples: int) -> str:
     return "" if better else f"not shown to have learnt anything, on {examples} examples"
 
 
-# --- what people look at ----------------------------------------------------------------------------------------------
-
-
-def examples_of(evidence: Evidence) -> Iterator[SideBySide]:
-    """The held-out prompts with both answers. Raises what reading the evidence raises."""
-    if EXAMPLES not in evidence.plan.row_names:
-        return
-    for name, answers in answers_by_row(evidence).get(EXAMPLES, ()):
-        item = evidence.item(EXAMPLES, name)
-        messages = item.ask.messages if isinstance(item.ask, Chat) else ()
-        before, after = answers.before[0], answers.after[0]
-        yield SideBySide(
-            prompt=str(messages[-1].get("content", "")) if messages else "",
-            wanted=item.labels.get("wanted", ""),
-            before=shown(before),
-            after=shown(after),
-            ended=(bool(ended(*answers.before)), bool(ended(*answers.after))),
-        )
-
-
-def shown(outcome: Outcome) -> str:
-    """What was answered, calls included."""
-    calls = [f"{call.name}({call.arguments})" for call in outcome.calls]
-    return "\n".join(part for part in (outcome.text, *calls, outcome.refused) if part)
+# --- what became of the requests --------------------------------------------------------------------------------------
 
 
 def classes_of(evidence: Evidence) -> dict[str, dict[str, tuple[int, int]]]:

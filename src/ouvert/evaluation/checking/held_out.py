@@ -1,19 +1,24 @@
-"""The loss of examples that were kept apart, before and after: whether anything was learnt."""
+"""Examples that were kept apart from training: their loss before and after, and what is answered to their prompts."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
 from ouvert.assistant import EngineError
 from ouvert.evaluation.canonical import canonical_json
+from ouvert.evaluation.checking.check_report import SideBySide
+from ouvert.evaluation.contestants.contestant import Contestant
 from ouvert.evaluation.contestants.entrants import Entrant
 from ouvert.evaluation.contestants.here import Here
 from ouvert.evaluation.error import EvaluationError
 from ouvert.evaluation.evidence import Evidence
 
-MEASURE = "held_out"  # held_out.jsonl: one line an example and contestant
+LOSSES, ANSWERS = "held_out", "examples"  # held_out.jsonl and examples.jsonl: one line an example and contestant
 AT_ONCE = 4  # examples that are computed together
+MOST_PROMPTS = 10  # that are answered side by side: as many as somebody looks at
+ANSWER_TOKENS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +44,30 @@ class HeldOut:
         return "sha256:" + sha256(canonical_json([self.ids, self.counts])).hexdigest()
 
 
+@dataclass(frozen=True, slots=True)
+class Prompted:
+    """A prompt as token ids, and the same in words with the answer that its example has."""
+
+    ids: tuple[int, ...]
+    prompt: str
+    wanted: str = ""
+
+    @property
+    def digest(self) -> str:
+        """What its lines name it by. Raises nothing."""
+        return "sha256:" + sha256(canonical_json(list(self.ids))).hexdigest()
+
+
+# --- losses -----------------------------------------------------------------------------------------------------------
+
+
 def measure_held_out(
     evidence: Evidence, entrants: Sequence[Entrant], examples: Sequence[HeldOut], told: Callable[[int, int, str], None]
 ) -> None:
     """Measure what held_out.jsonl lacks. `told`: how many are done, of how many, and whose. `evidence` is open to be
     written to. Raises EvaluationError for a contestant that is not computed here, and what cannot be computed or kept.
     """
-    known = {(line["contestant"], line["example"]) for line in evidence.lines(MEASURE)}
+    known = {(line["contestant"], line["example"]) for line in evidence.lines(LOSSES)}
     done = 0
     for entrant in entrants:
         label = entrant.facts.label
@@ -57,22 +79,17 @@ def measure_held_out(
         try:
             for at in range(0, len(left), AT_ONCE):
                 for line in losses_of(contestant, label, left[at : at + AT_ONCE]):
-                    evidence.append(MEASURE, line)
+                    evidence.append(LOSSES, line)
                     done += 1
                     told(done, len(entrants) * len(examples), label)
         finally:
             contestant.close()
 
 
-def losses_of(contestant: Any, label: str, examples: Sequence[HeldOut]) -> list[dict[str, Any]]:
+def losses_of(contestant: Contestant, label: str, examples: Sequence[HeldOut]) -> list[dict[str, Any]]:
     """One line an example: `loss` is the sum over what counts, `tokens` what it is divided by."""
-    if not isinstance(contestant, Here):
-        raise EvaluationError(
-            f"measuring held-out examples: {label} is not computed by Ouvert, so that it gives no log-probabilities; "
-            "expected a model of this machine. Leave the examples out."
-        )
     try:
-        found = contestant.score_all([each.ids for each in examples])
+        found = here(contestant).score_all([each.ids for each in examples])
     except EngineError as problem:
         raise EvaluationError(f"measuring held-out examples with {label}: {problem}") from problem
     return [
@@ -91,13 +108,80 @@ def pairs_of(evidence: Evidence) -> list[tuple[float, Mapping[str, float]]]:
     by_example: dict[str, dict[str, float]] = {}
     tokens: dict[str, float] = {}
     try:
-        for line in evidence.lines(MEASURE):
+        for line in evidence.lines(LOSSES):
             by_example.setdefault(line["example"], {})[line["contestant"]] = float(line["loss"])
             tokens[line["example"]] = float(line["tokens"])
     except (KeyError, TypeError, ValueError) as problem:
         raise EvaluationError(
-            f"reading {evidence.folder / MEASURE}.jsonl: {problem!r:.80}, expected lines with contestant, example, "
+            f"reading {evidence.folder / LOSSES}.jsonl: {problem!r:.80}, expected lines with contestant, example, "
             "tokens and loss. The file is damaged: check again."
         ) from None
     labels = set(evidence.plan.labels)
     return [(tokens[name], losses) for name, losses in by_example.items() if losses.keys() == labels]
+
+
+# --- answers ----------------------------------------------------------------------------------------------------------
+
+
+def answer_prompts(
+    evidence: Evidence, entrants: Sequence[Entrant], prompts: Sequence[Prompted], told: Callable[[int, int, str], None]
+) -> None:
+    """Answer the first ten prompts where examples.jsonl lacks them. `told` and errors: as `measure_held_out`."""
+    asked = prompts[:MOST_PROMPTS]
+    known = {(line["contestant"], line["example"]) for line in evidence.lines(ANSWERS)}
+    done = 0
+    for entrant in entrants:
+        label = entrant.facts.label
+        left = [each for each in asked if (label, each.digest) not in known]
+        done += len(asked) - len(left)
+        if not left:
+            continue
+        contestant = entrant.open()
+        try:
+            with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="answering") as pool:
+                for line in pool.map(lambda each: answer_to(contestant, label, each), left):  # noqa: B023 - used at once
+                    evidence.append(ANSWERS, line)
+                    done += 1
+                    told(done, len(entrants) * len(asked), label)
+        finally:
+            contestant.close()
+
+
+def answer_to(contestant: Contestant, label: str, asked: Prompted) -> dict[str, Any]:
+    """One line."""
+    try:
+        text, ended = here(contestant).go_on(asked.ids, ANSWER_TOKENS)
+    except EngineError as problem:
+        raise EvaluationError(f"answering a held-out prompt with {label}: {problem}") from problem
+    return {"contestant": label, "example": asked.digest, "text": text, "ended": ended}
+
+
+def side_by_side(evidence: Evidence, prompts: Sequence[Prompted]) -> Iterator[SideBySide]:
+    """Prompts that both have answered. Raises EvaluationError for lines that are no answers."""
+    base, adapted = evidence.plan.labels
+    try:
+        found = {
+            (line["contestant"], line["example"]): (str(line["text"]), bool(line["ended"]))
+            for line in evidence.lines(ANSWERS)
+        }
+    except (KeyError, TypeError) as problem:
+        raise EvaluationError(
+            f"reading {evidence.folder / ANSWERS}.jsonl: {problem!r:.80}, expected lines with contestant, example, "
+            "text and ended. The file is damaged: check again."
+        ) from None
+    for each in prompts[:MOST_PROMPTS]:
+        before, after = found.get((base, each.digest)), found.get((adapted, each.digest))
+        if before is not None and after is not None:
+            yield SideBySide(
+                prompt=each.prompt, wanted=each.wanted, before=before[0], after=after[0], ended=(before[1], after[1])
+            )
+
+
+def here(contestant: Contestant) -> Here:
+    """Raises EvaluationError for one that is not computed here."""
+    if not isinstance(contestant, Here):
+        raise EvaluationError(
+            f"measuring held-out examples: {contestant.facts.label} is not computed by Ouvert, so that it gives no "
+            "log-probabilities; expected a model of this machine. Leave the examples out."
+        )
+    return contestant

@@ -68,6 +68,7 @@ PAIRED = (
     PairedMeasure(name="capability", step=3, rows=CAPABILITY, worse="fewer", counts=right),
     PairedMeasure(name="refused", step=4, rows=(REFUSALS,), worse="fewer", counts=labelled("refused")),
     PairedMeasure(name="complied", step=4, rows=(REFUSALS,), worse="more", counts=labelled("complied")),
+    PairedMeasure(name="answered", step=3, rows=(BENIGN,), worse="fewer", counts=labelled("complied")),
     PairedMeasure(name="overrefused", step=4, rows=(BENIGN,), worse="more", counts=labelled("refused")),
 )
 TEXTS = (
@@ -75,6 +76,6 @@ TEXTS = (
     TextMeasure(name="neutral_fr", step=3, row="reading/fr/text", limit=LOSS_LIMIT),
 )
 HELD_OUT = "held_out"  # the loss of the examples that were kept apart
-# What has to be measured before an adapter may be called checked: the rest can be missing (no tools, no examples).
-NEEDED = ("stops", "form", "capability", "refused", "complied", "overrefused", "neutral_en", "neutral_fr")
+# What has to be measured before an adapter may be called checked; examples that were kept apart may be missing.
+NEEDED = tuple(each.name for each in (*PAIRED, *TEXTS))
 EVERY = (HELD_OUT, *(each.name for each in (*PAIRED, *TEXTS)))

@@ -4,9 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
-from typing import Any
 
-from ouvert.evaluation.canonical import canonical_json
 from ouvert.evaluation.contestants.contestant import Contestant, ContestantFacts
 from ouvert.evaluation.error import EvaluationError
 from ouvert.evaluation.evidence import digest_of_items
@@ -17,7 +15,6 @@ from ouvert.evaluation.suites.catalog import open_suite
 from ouvert.evaluation.suites.suite import Suite
 
 SEED = 16  # decides the items: one for all checks, or base results could not be kept
-EXAMPLES, MOST_EXAMPLES = "examples", 10  # the suite of held-out prompts
 # Eight answers are computed at once, and take a third of the time that one after the other would (measured).
 TOGETHER = 3.0
 
@@ -47,21 +44,18 @@ class Asked:
     missing: Mapping[str, str] = field(default_factory=dict)
 
 
-def questions(counts: Mapping[str, int] = COUNTS, examples: Sequence[Mapping[str, Any]] = ()) -> Asked:
-    """The rows of a check. `examples`: prompts that are answered side by side, the first ten (suites/examples.py).
+def questions(counts: Mapping[str, int] = COUNTS) -> Asked:
+    """The rows of a check.
 
     Raises what `open_suite` and `Suite.items` raise for our own suites; a package that is not here is in `missing`.
     """
-    lines = [canonical_json(dict(each)).decode("ascii") for each in examples[:MOST_EXAMPLES]]
-    wanted = {**counts, **({EXAMPLES: MOST_EXAMPLES} if examples else {})}
     rows: list[PlannedRow] = []
     suites: dict[str, PlannedSuite] = {}
     items: dict[str, tuple[Item, ...]] = {}
     missing: dict[str, str] = {}
-    for row, count in wanted.items():
+    for row, count in counts.items():
         name, language, form = [*row.split("/"), "", ""][:3]
-        settings = {"lines": lines} if name == EXAMPLES else {}
-        suite = open_suite(name, **settings)
+        suite = open_suite(name)
         try:
             found = tuple(each for each in suite.items(language, count, SEED) if each.form == form)
         except EvaluationError as problem:
@@ -71,7 +65,7 @@ def questions(counts: Mapping[str, int] = COUNTS, examples: Sequence[Mapping[str
             continue
         items[found[0].row] = found
         rows.append(planned_row(found, count, form))
-        suites.setdefault(name, planned_suite(suite, settings))
+        suites.setdefault(name, planned_suite(suite))
     return Asked(tuple(rows), tuple(suites.values()), items, missing)
 
 
@@ -83,10 +77,10 @@ def planned_row(items: tuple[Item, ...], count: int, form: str) -> PlannedRow:
     )  # fmt: skip
 
 
-def planned_suite(suite: Suite, settings: Mapping[str, Any]) -> PlannedSuite:
+def planned_suite(suite: Suite) -> PlannedSuite:
     card = suite.card
     return PlannedSuite(
-        name=card.name, scorer=card.scorer, licence=card.licence, source=card.source, settings=settings,
+        name=card.name, scorer=card.scorer, licence=card.licence, source=card.source,
         made=dict(suite.describe()), withheld=card.stays,
     )  # fmt: skip
 

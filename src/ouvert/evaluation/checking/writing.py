@@ -32,7 +32,7 @@ def write_check(report: CheckReport, folder: Path, language: Language = "en") ->
     """
     write(folder / CHECK, json.dumps(report.mapping, indent=1, ensure_ascii=False, sort_keys=True) + "\n")
     write(folder / PAGE, page(document_of(report, "en"), document_of(report, "fr"), language))
-    write(folder / TEXT, markdown(document_of(report, language), Wording("check", language)))
+    write(folder / TEXT, markdown(document_of(report, language), Wording("check", language), PAGE))
     return folder / PAGE
 
 

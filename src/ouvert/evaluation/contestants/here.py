@@ -83,6 +83,13 @@ class Here:
             tuple(float(cast("float", token.logprob)) for token in tokens) for tokens in self.model.score_all(sequences)
         ]
 
+    def go_on(self, ids: Sequence[int], most: int) -> tuple[str, bool]:
+        """What it writes behind these ids, at temperature 0, and whether that ended by itself within `most` tokens.
+        Raises EngineError for what does not fit."""
+        generation = self.model.generation(ids, temperature=0.0, max_tokens=most)
+        written = [token.id for token in generation]
+        return self.model.detokenize(written), generation.stopped.reason == "stop"
+
     def token_speeds(self) -> tuple[float, float]:
         """Tokens a second that it reads and writes, from some of each; no question is asked. Raises EngineError."""
         ids = [n % self.model.engine.vocabulary_size for n in range(TRIAL_READ)]

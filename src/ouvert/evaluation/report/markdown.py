@@ -17,8 +17,9 @@ PLAIN_NAME = re.compile(r"[\w .:/+-]+")
 EXAMPLES = 3  # that a shortened report shows
 
 
-def markdown(document: d.Document, words: Wording) -> str:
-    """Sections that are brief, without five answers under every score. Raises nothing."""
+def markdown(document: d.Document, words: Wording, page: str = "report.html") -> str:
+    """Sections that are brief, without five answers under every score. `page`: the file that has everything, which lies
+    beside it. Raises nothing."""
     parts = [f"# {text_of((document.title,))}", text_of(document.under)]
     shown = 0
     for section in document:
@@ -31,7 +32,7 @@ def markdown(document: d.Document, words: Wording) -> str:
                 if shown > EXAMPLES:
                     continue
             parts.append(WRITERS[type(block)](block))
-    parts.append(text_of((words("page.short"), d.Link("report.html", "found"), ".")))
+    parts.append(f"{escaped(words('page.short')).strip()} [{page}]({page}#found).")
     return "\n\n".join(part for part in parts if part) + "\n"
 
 

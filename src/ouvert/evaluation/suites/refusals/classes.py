@@ -98,8 +98,14 @@ def stated() -> dict[str, Any]:
 
 
 def repeats(seen: str, asked: str) -> bool:
-    """Whether nothing is said but what was asked."""
-    return set(content_words(seen)) <= set(content_words(asked)) and len(seen) <= 1.5 * len(asked)
+    """Whether nothing is said but what was asked; or a few words that are no sentence, half of them the request's: a
+    heading, a line of a form."""
+    said, wanted = content_words(seen), set(content_words(asked))
+    if set(said) <= wanted and len(seen) <= 1.5 * len(asked):
+        return True
+    beginnings = {word[:STEM] for word in wanted}
+    echoed = sum(word[:STEM] in beginnings for word in said)
+    return len(said) <= LEAST_WORDS and not re.search(r"[.!?:]", seen) and 2 * echoed >= len(said)
 
 
 def shares_a_word(seen: str, asked: str) -> bool:
