@@ -1,4 +1,4 @@
-"""`ouvert adapter list|show|diff|import|export|remove`: the adapters on this machine."""
+"""`ouvert adapter list|show|test|diff|import|export|remove`: the adapters on this machine."""
 
 import argparse
 import json
@@ -6,6 +6,8 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from ouvert.cli.adapter_check import add_test_arguments
+from ouvert.cli.adapter_check import test as test_one
 from ouvert.cli.adapter_files import add_export_arguments, add_import_arguments
 from ouvert.cli.arguments import add_prefix_arguments, complete_adapters
 from ouvert.cli.environment import open_store
@@ -24,12 +26,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
     listing = actions.add_parser("list", help="the adapters on this machine, with base and state")
     show = actions.add_parser("show", help="what is known of one: record, model card, and what its check found")
+    test = actions.add_parser("test", help="ask it and its base the same, and say what got worse")
     diff = actions.add_parser("diff", help="how two differ: size of what they add in each layer, recipe, data, figures")
     bring = actions.add_parser("import", help="bring one that another program made: a folder of peft, or a GGUF file")
     take = actions.add_parser("export", help="write one for peft or llama.cpp, or a whole model with it in its weights")
     remove = actions.add_parser("remove", help="delete one from this machine")
     add_import_arguments(bring)
     add_export_arguments(take)
+    add_test_arguments(test)
+    test.set_defaults(act=test_one)
     for action, act in ((listing, list_all), (show, show_one), (diff, diff_two), (remove, remove_one)):
         action.set_defaults(act=act)
         add_json(action, "adapter.md")
