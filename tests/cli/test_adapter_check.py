@@ -1,11 +1,11 @@
 """The check of an adapter: what it writes into the adapter's record and folder, of a real model with small adapters."""
 
 import json
-import sys
+import os
 
 import numpy as np
 import pytest
-from tests.evaluation.checking.made_up import with_requests
+from tests.evaluation.checking.made_up import few_questions
 
 import ouvert
 import ouvert.evaluation
@@ -15,7 +15,6 @@ from ouvert.cli.adapter_check import (
     HowToCheck,
     KeptApart,
     check_adapter,
-    foreseen_seconds,
     held_out_of,
     kept_apart_of,
     not_checked,
@@ -29,18 +28,12 @@ from ouvert.tuning import Example, Labelled, Preference, Prompt
 from ouvert.tuning.data import Counts, Dataset
 from ouvert.tuning.kept_data import write_data
 
-COUNTS = {
-    "reading/en/text": 1, "reading/fr/text": 1, "french/fr": 2, "ladder/en": 2, "json/en/free": 1, "stops/en": 2,
-    "refusals/en": 2, "benign/en": 2,
-}  # fmt: skip
-
 
 @pytest.fixture(autouse=True)
-def few_questions(monkeypatch, tmp_path):
-    monkeypatch.setattr(sys.modules["ouvert.evaluation.checking.check"], "COUNTS", COUNTS)
+def quick(monkeypatch, tmp_path):
+    few_questions(monkeypatch, tmp_path)
     monkeypatch.setenv("OUVERT_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("OUVERT_GUARD", "off")  # the guard stays with a process once it is up
-    with_requests(monkeypatch, tmp_path)
 
 
 @pytest.fixture
@@ -152,7 +145,27 @@ def test_that_nobody_asked_for_a_check_is_recorded(store, put):
 
 def test_the_time_of_a_check_is_foreseen_without_asking(smollm2):
     with ouvert.load(smollm2, receipts=False, prefixes=False, context=512) as model:
-        assert 0 < foreseen_seconds(model) < 3600
+        assert 0 < ouvert.evaluation.check_seconds(model) < 3600
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_a_run_checks_what_it_made_with_its_own_examples_unless_it_is_told_not_to(
+    speaking_model, tmp_path, capsys, monkeypatch, wanted
+):
+    monkeypatch.setattr(os, "nice", lambda by: 0)  # it would stay low for every test after this one
+    said = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "again from a tiny model."}]
+    lines = [json.dumps({"messages": [{**said[0], "content": f"Hello {n}"}, said[1]]}) for n in range(40)]
+    (tmp_path / "greetings.jsonl").write_text("\n".join(lines))
+    words = ["tune", str(speaking_model()), str(tmp_path / "greetings.jsonl"), "--yes", "--steps", "4", "--rank", "2"]
+    status = main([*words, "--threads", "1", "--json", *([] if wanted else ["--no-check"])])
+    made = json.loads(capsys.readouterr().out)
+    if wanted:
+        findings = {each["measure"]: each for each in made["check"]["findings"]}
+        assert findings["held_out"]["n"] > 0
+        assert made["check"]["state"] == made["state"] != "unchecked"
+        assert status == (1 if made["state"] == "regression" else 0)
+    else:
+        assert (status, made["state"], made["check"]["why"]) == (0, "unchecked", ["--no-check"])
 
 
 # --- examples that were kept apart ---

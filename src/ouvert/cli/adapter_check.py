@@ -15,7 +15,7 @@ from ouvert.cli.terminal import visible
 
 if TYPE_CHECKING:
     from ouvert.assistant import Model
-    from ouvert.evaluation import CheckReport, Entrant, Finding, HeldOut, Language, LoadedOnce, Prompted
+    from ouvert.evaluation import CheckReport, Entrant, HeldOut, Language, LoadedOnce, Prompted
     from ouvert.store import AdapterRecord, Store
     from ouvert.tuning import Example, Item
 
@@ -39,14 +39,17 @@ class KeptApart:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HowToCheck:
-    """`computing`: settings of `ouvert.load` (threads, exact, cache, memory). `language`: of the page."""
+    """`model`: as it is named here; left out, by the name in the adapter's record. `computing`: settings of
+    `ouvert.load` (threads, exact, cache, precision, memory). `language`: of the page."""
+
+    model: str = ""
 
     computing: Mapping[str, Any] = field(default_factory=dict)
     language: "Language" = "en"
 
 
 def check_adapter(name: str, apart: KeptApart, how: HowToCheck) -> "CheckReport":
-    """Check an adapter of the store, and write what was found into its record and its folder (`page_of`).
+    """Check an adapter of the store, and write what was found into its record and its folder.
 
     Killed or interrupted, its state stays what it was, and the same call goes on there. Raises StoreError for an
     adapter that is not here or not of its base, EvaluationError for what cannot be asked or kept, and what loading the
@@ -57,7 +60,7 @@ def check_adapter(name: str, apart: KeptApart, how: HowToCheck) -> "CheckReport"
     store = open_store()
     record = store.adapters.record(name)
     with LoadedOnce(store, guard=guard_asked_for(), context=CONTEXT, clip_context=True, **how.computing) as loaded:
-        report = checked(store, record, loaded, apart)
+        report = checked(store, record, loaded, how.model or str(record.base["name"]), apart)
     folder = record.path / "run"
     folder.mkdir(mode=0o700, exist_ok=True)
     write_check(report, folder, how.language)
@@ -71,23 +74,14 @@ def not_checked(name: str, why: str) -> None:
     adapters.note(name, adapters.record(name).digest, state="unchecked", check={"state": "unchecked", "why": [why]})
 
 
-def foreseen_seconds(model: "Model") -> float:
-    """How long a check of an adapter of this model takes, where its base was checked before; about twice as long the
-    first time. Nothing is asked but a few tokens. Raises EngineError."""
-    from ouvert.evaluation import check_questions, check_seconds
-    from ouvert.evaluation.contestants.here import Here, facts_of
-
-    here = Here(model, facts_of(model, "foreseen", about={}), release=lambda: None)
-    return check_seconds(here, check_questions())
-
-
-def checked(store: "Store", record: "AdapterRecord", loaded: "LoadedOnce", apart: KeptApart) -> "CheckReport":
+def checked(
+    store: "Store", record: "AdapterRecord", loaded: "LoadedOnce", base_name: str, apart: KeptApart
+) -> "CheckReport":
     """What is found, with a progress on stderr."""
     from ouvert.cli.comparison_progress import ComparisonProgress
     from ouvert.evaluation import Integrity, ToCheck, check
     from ouvert.store import StoreError
 
-    base_name = str(record.base["name"])
     base = entrant(loaded, base_name)
     binds = {"base": str(record.base["weights"]), "adapter": record.digest, "format": str(record.base.get("format"))}
     try:
@@ -121,14 +115,19 @@ def checked(store: "Store", record: "AdapterRecord", loaded: "LoadedOnce", apart
 
 def entrant(loaded: "LoadedOnce", name: str) -> "Entrant":
     """The model as a contestant: of those that think, at low effort. Raises what `LoadedOnce.entrant` raises."""
-    from ouvert.evaluation.contestants.entrants import Meant
+    from ouvert.chat import ChatError
+    from ouvert.evaluation import entrants_of
 
     model = loaded.take(name)
+    efforts: Sequence[str] = ()
     try:
         efforts = model.chat_format.abilities.efforts
+    except ChatError:
+        pass  # it only continues texts: what is asked in conversations is then not measured
     finally:
         loaded.give_back(name)
-    return loaded.entrant(Meant(name, USUAL_EFFORT if USUAL_EFFORT in efforts else "", 1), 0.0)
+    [found] = entrants_of([f"{name}:{USUAL_EFFORT}" if USUAL_EFFORT in efforts else name], loaded)
+    return found
 
 
 def refused(base: str, record: "AdapterRecord", binds: Mapping[str, str], why: str) -> "CheckReport":
@@ -151,8 +150,7 @@ def refused(base: str, record: "AdapterRecord", binds: Mapping[str, str], why: s
 def kept_apart_of(store: "Store", record: "AdapterRecord") -> KeptApart:
     """The held-out examples of the run that made an adapter, where its copy of the data is still here. Raises
     nothing."""
-    from ouvert.tuning import TuningError
-    from ouvert.tuning.kept_data import read_data_again
+    from ouvert.tuning import TuningError, read_data_again
 
     tuned = record.facts.get("source", {}).get("tuned", {})
     for place in (record.path / "run" / DATA, store.home / "tunings" / record.name / DATA):
@@ -163,6 +161,14 @@ def kept_apart_of(store: "Store", record: "AdapterRecord") -> KeptApart:
         if data is not None and data.digest == tuned.get("data"):
             return KeptApart(items=data.held_out, learns_likelihood=tuned.get("method") == "sft")
     return KeptApart()
+
+
+def computing_of(record: "AdapterRecord") -> dict[str, Any]:
+    """How the model computed when the adapter was made, as its probe says: so it is checked as it was learnt. Raises
+    nothing."""
+    probe = record.facts.get("probe")
+    numbers = probe.get("numbers", {}) if isinstance(probe, Mapping) else {}
+    return {name: numbers[name] for name in ("exact", "cache", "precision") if numbers.get(name) is not None}
 
 
 def held_out_of(items: "Sequence[Item]") -> "Iterator[HeldOut]":
@@ -220,23 +226,15 @@ def start_of_answer(example: "Example") -> int:
 # --- what is said -----------------------------------------------------------------------------------------------------
 
 
-def page_of(record: "AdapterRecord") -> Path:
-    """Where the report of a check is. Raises nothing."""
-    from ouvert.evaluation.checking.writing import PAGE
-
-    return record.path / "run" / PAGE
-
-
 def print_report(report: "CheckReport", page: Path) -> None:
     """The verdict, a line for each measure, a few answers side by side, and where the rest is."""
-    from ouvert.evaluation import said_of_state
-    from ouvert.evaluation.wording import Wording
+    from ouvert.evaluation import Wording, line_of_finding, said_of_state
 
     words = Wording("check", "en")
     print(f"{said_of_state(report, words)} The adapter is {report.state}, not gated.")
     if report.integrity is not None and not report.integrity.holds:
         print(visible(report.integrity.note))
-    rows = [cells(each) for each in report.findings if each.verdict != "not_measured"]
+    rows = [line_of_finding(each, words) for each in report.findings if each.verdict != "not_measured"]
     heads = ("", "WITHOUT", "WITH", "", "ON")
     widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
     for row in (heads, *rows) if rows else ():
@@ -249,17 +247,6 @@ def print_report(report: "CheckReport", page: Path) -> None:
         for said, text in (("wanted", example.wanted), ("without", example.before), ("with", example.after)):
             print(f"  {said:8}{printed(text)}")
     print(f"\n{page}")
-
-
-def cells(finding: "Finding") -> tuple[str, ...]:
-    from ouvert.evaluation.checking.writing import SHARES, value_of
-    from ouvert.evaluation.wording import Wording
-
-    words = Wording("check", "en")
-    before, after = (value_of(finding, each or 0.0, words) for each in (finding.before, finding.after))
-    unit = "questions" if finding.measure in SHARES else "tokens"
-    return (words(f"measure.{finding.measure}"), before, after, words(f"verdict.{finding.verdict}"),
-            f"{finding.n:,} {unit}")  # fmt: skip
 
 
 def printed(text: str) -> str:
@@ -282,12 +269,14 @@ def add_test_arguments(parser: argparse.ArgumentParser) -> None:
 
 def test(args: argparse.Namespace) -> int:
     """0: no regression was found. 1: one was, or it could not be told."""
+    from ouvert.evaluation import page_of_check
+
     store = open_store()
     record = store.adapters.record(args.name)
-    computing = {} if args.threads is None else {"threads": args.threads}
-    report = check_adapter(args.name, kept_apart_of(store, record), HowToCheck(computing=computing, language=args.lang))
+    how = HowToCheck(computing=computing_of(record) | {"threads": args.threads}, language=args.lang)
+    report = check_adapter(args.name, kept_apart_of(store, record), how)
     if args.json:
         print(json.dumps(report.mapping, ensure_ascii=False))
     else:
-        print_report(report, page_of(record))
+        print_report(report, page_of_check(record.path / "run"))
     return 0 if report.state == "checked" else 1

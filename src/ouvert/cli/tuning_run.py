@@ -48,7 +48,7 @@ def go_on(name: str, args: argparse.Namespace) -> int:
         print(f"ouvert: {done_in_words(run)}", file=sys.stderr)
         record = kept(store, run, args.name or name)
     Runs(store.home).remove(name)
-    return checked(store, record, args)
+    return checked(store, record, run, args)
 
 
 def train_here(store: "Store", run: "OpenRun", args: argparse.Namespace) -> None:
@@ -136,12 +136,24 @@ def kept(store: "Store", run: "OpenRun", name: str) -> "AdapterRecord":
             ) from problem
 
 
-def checked(store: "Store", record: "AdapterRecord", args: argparse.Namespace) -> int:
-    """What is known of it, and what to type next."""
+def checked(store: "Store", record: "AdapterRecord", run: "OpenRun", args: argparse.Namespace) -> int:
+    """Its check, unless none is wanted; what is known of it then, and what to type next. 1 where the check found a
+    regression."""
+    from ouvert.cli.adapter_check import HowToCheck, check_adapter, kept_apart_of, not_checked, print_report
+    from ouvert.evaluation import page_of_check
+
+    if args.no_check or not run.recipe.safety.check:
+        not_checked(record.name, "--no-check" if args.no_check else "[safety] check = false")
+    else:
+        how = HowToCheck(model=run.facts["model"], computing={**run.facts["computing"], "threads": args.threads})
+        report = check_adapter(record.name, kept_apart_of(store, record), how)
+        if not args.json:
+            print_report(report, page_of_check(record.path / "run"))
     now = store.adapters.record(record.name)
     if args.json:
+        facts = {name: now.facts[name] for name in ("source", "check")}
         print(json.dumps({"adapter": now.name, "digest": now.digest, "state": now.state, "path": str(now.path),
-                          "model": now.base["name"], "source": now.facts["source"]}))  # fmt: skip
+                          "model": now.base["name"], **facts}))  # fmt: skip
     else:
         print(f"\n{now.name} is {now.state}, not gated: {now.path}\n\n    ouvert run {now.base['name']}+{now.name}")
-    return 0
+    return 1 if now.state == "regression" else 0

@@ -7,9 +7,8 @@ from ouvert.evaluation.analysis import analyse
 from ouvert.evaluation.checking.check import ToCheck, check
 from ouvert.evaluation.checking.check_report import CheckReport, Finding, Integrity, Observation, SideBySide
 from ouvert.evaluation.checking.held_out import HeldOut, Prompted
-from ouvert.evaluation.checking.questions import questions as check_questions
-from ouvert.evaluation.checking.questions import seconds_of as check_seconds
-from ouvert.evaluation.checking.writing import said_of_state, write_check
+from ouvert.evaluation.checking.questions import check_seconds
+from ouvert.evaluation.checking.writing import line_of_finding, page_of_check, said_of_state, write_check
 from ouvert.evaluation.comparing import (
     Compared,
     compare,
@@ -115,7 +114,6 @@ __all__ = [
     "as_json",
     "cards",
     "check",
-    "check_questions",
     "check_seconds",
     "compare",
     "compare_outcomes",
@@ -127,12 +125,14 @@ __all__ = [
     "fit_together",
     "free_folder",
     "key_variable",
+    "line_of_finding",
     "make_plan",
     "measure",
     "names_another_server",
     "new_folder",
     "open_local",
     "open_suite",
+    "page_of_check",
     "place_of",
     "price_for",
     "prices",

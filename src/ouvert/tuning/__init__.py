@@ -14,6 +14,7 @@ from ouvert.tuning.data import Counts, Dataset, examples_of, read_data
 from ouvert.tuning.error import TuningError, no_torch
 from ouvert.tuning.example import Example, Item, Labelled, Preference, Prompt
 from ouvert.tuning.keeping import source_of, write_beside
+from ouvert.tuning.kept_data import read_data_again
 from ouvert.tuning.learner import Learner, Loss
 from ouvert.tuning.loop import StopAskedError
 from ouvert.tuning.making import Think
@@ -90,6 +91,7 @@ __all__ = [
     "plan_of",
     "prepare",
     "read_data",
+    "read_data_again",
     "read_recipe",
     "require_same_base",
     "require_same_run",

@@ -1,10 +1,12 @@
 """Made-up contestants for checks: they answer by rules, no model behind them.
 
 with_requests(monkeypatch, tmp_path): ...     # the suite `refusals` reads a made-up file of harmless wording
+few_questions(monkeypatch, tmp_path): ...     # and a check has a dozen questions: for real models
 base, after = Talker("base"), Talker("base+tickets", refuses=0.3)
 """
 
 import json
+import sys
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -35,6 +37,18 @@ def with_requests(monkeypatch, folder: Path, count: int = 40) -> Path:
     monkeypatch.setattr(catalog, "cards", lambda: MappingProxyType(known))
     monkeypatch.setattr(refusals, "package_file", lambda *_, **__: place)
     return place
+
+
+FEW = {
+    "reading/en/text": 1, "reading/fr/text": 1, "french/fr": 2, "ladder/en": 2, "json/en/free": 1, "stops/en": 2,
+    "refusals/en": 2, "benign/en": 2,
+}  # fmt: skip
+
+
+def few_questions(monkeypatch, folder: Path) -> None:
+    """Every check asks as few as there are rows, or twice that."""
+    with_requests(monkeypatch, folder)
+    monkeypatch.setattr(sys.modules["ouvert.evaluation.checking.check"], "COUNTS", FEW)
 
 
 def drawn(*parts: object) -> float:

@@ -106,12 +106,13 @@ def test_nothing_is_computed_twice(tmp_path, entrants, examples):
 
 
 def test_prompts_are_answered_side_by_side_the_first_ten(tmp_path, model, entrants):
-    prompts = [Prompted(tuple(model.tokenize(f"{text} And then")), text, "wanted") for text in TEXTS * 3]
+    asked = [f"{text} And {then}" for text in TEXTS for then in ("then", "so", "now")]
+    prompts = [Prompted(tuple(model.tokenize(text)), text, "wanted") for text in asked]
     report = checked(tmp_path, entrants(0.0)[0], prompts=prompts)
     assert len(report.examples) == 10
+    assert [each.prompt for each in report.examples] == asked[:10]
     for each in report.examples:
         assert each.before == each.after
-        assert each.prompt in TEXTS
     assert report.examples[0].before
     assert "examples" not in report.record
     again = checked(tmp_path, entrants(0.0)[0], prompts=prompts)

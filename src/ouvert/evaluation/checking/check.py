@@ -136,7 +136,7 @@ def report_of(evidence: Evidence, asked: Asked, what: ToCheck) -> CheckReport:
         why=why,
         findings=findings,
         integrity=what.integrity,
-        examples=tuple(side_by_side(evidence, what.prompts)),
+        examples=tuple(side_by_side(evidence)),
         observations=tuple(what.observations),
         classes=classes_of(evidence),
         binds=dict(what.binds),

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any
 
@@ -153,28 +153,29 @@ def answer_to(contestant: Contestant, label: str, asked: Prompted) -> dict[str, 
         text, ended = here(contestant).go_on(asked.ids, ANSWER_TOKENS)
     except EngineError as problem:
         raise EvaluationError(f"answering a held-out prompt with {label}: {problem}") from problem
-    return {"contestant": label, "example": asked.digest, "text": text, "ended": ended}
+    words = {"prompt": asked.prompt, "wanted": asked.wanted, "text": text}
+    return {"contestant": label, "example": asked.digest, "ended": ended, **words}
 
 
-def side_by_side(evidence: Evidence, prompts: Sequence[Prompted]) -> Iterator[SideBySide]:
+def side_by_side(evidence: Evidence) -> Iterator[SideBySide]:
     """Prompts that both have answered. Raises EvaluationError for lines that are no answers."""
     base, adapted = evidence.plan.labels
+    found: dict[str, dict[str, SideBySide]] = {}
     try:
-        found = {
-            (line["contestant"], line["example"]): (str(line["text"]), bool(line["ended"]))
-            for line in evidence.lines(ANSWERS)
-        }
+        for line in evidence.lines(ANSWERS):
+            words = {name: str(line[name]) for name in ("prompt", "wanted")}
+            text, ended = str(line["text"]), bool(line["ended"])
+            one = SideBySide(**words, before=text, after=text, ended=(ended, ended))
+            found.setdefault(line["example"], {})[line["contestant"]] = one
     except (KeyError, TypeError) as problem:
         raise EvaluationError(
             f"reading {evidence.folder / ANSWERS}.jsonl: {problem!r:.80}, expected lines with contestant, example, "
-            "text and ended. The file is damaged: check again."
+            "prompt, wanted, text and ended. The file is damaged: check again."
         ) from None
-    for each in prompts[:MOST_PROMPTS]:
-        before, after = found.get((base, each.digest)), found.get((adapted, each.digest))
-        if before is not None and after is not None:
-            yield SideBySide(
-                prompt=each.prompt, wanted=each.wanted, before=before[0], after=after[0], ended=(before[1], after[1])
-            )
+    for both in found.values():
+        if base in both and adapted in both:
+            before, after = both[base], both[adapted]
+            yield replace(before, after=after.after, ended=(before.ended[0], after.ended[1]))
 
 
 def here(contestant: Contestant) -> Here:

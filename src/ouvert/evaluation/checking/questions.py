@@ -5,7 +5,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 
-from ouvert.evaluation.contestants.contestant import Contestant, ContestantFacts
+from ouvert.assistant import Model
+from ouvert.evaluation.contestants.contestant import ContestantFacts
+from ouvert.evaluation.contestants.here import Here, facts_of
 from ouvert.evaluation.error import EvaluationError
 from ouvert.evaluation.evidence import digest_of_items
 from ouvert.evaluation.item import Item
@@ -102,10 +104,10 @@ def asks_the_same(plan: Plan, other: Plan) -> bool:
     return same and plan.rows == other.rows and plan.suites == other.suites
 
 
-def seconds_of(contestant: Contestant, asked: Asked) -> float:
-    """How long the questions take this contestant, foreseen from a short read and a few tokens written; 0 of one that
-    another program computes. Raises EngineError."""
+def check_seconds(model: Model) -> float:
+    """How long the questions take an adapter of this model, foreseen from a short read and a few tokens written; the
+    base takes as long, once. Raises EngineError, and what `questions` raises."""
+    contestant, asked = Here(model, facts_of(model, "", about={}), release=lambda: None), questions()
     pace = Pace("foreseen from a short read and a few tokens, without asking")
     foreseen(contestant, asked.items, pace)
-    each = {row: pace.seconds.get((contestant.facts.label, row), 0.0) for row in asked.items}
-    return sum(each[row] * len(items) for row, items in asked.items.items()) / TOGETHER
+    return sum(pace.of("", row) * len(items) for row, items in asked.items.items()) / TOGETHER

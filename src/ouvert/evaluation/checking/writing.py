@@ -82,20 +82,36 @@ def found(report: CheckReport, words: Wording) -> Iterator[d.Block]:
             yield d.Paragraph((d.Strong(words(f"measure.{each.measure}")), ": ", d.Data(each.note)), "note")
 
 
+def page_of_check(folder: Path) -> Path:
+    """Where `write_check` writes the page. Raises nothing."""
+    return folder / PAGE
+
+
+def line_of_finding(finding: Finding, words: Wording) -> tuple[str, ...]:
+    """A measured finding in a line: measure, before, after, verdict, and on how many questions or tokens. Raises
+    nothing."""
+    before, after = (value_of(finding, each or 0.0, words) for each in (finding.before, finding.after))
+    return (words(f"measure.{finding.measure}"), before, after, words(f"verdict.{finding.verdict}"),
+            count_of(finding, words))  # fmt: skip
+
+
+def count_of(finding: Finding, words: Wording) -> str:
+    unit = "questions" if finding.measure in SHARES else "tokens"
+    return words(f"measures.{unit}", n=words.number(finding.n))
+
+
 def cells_of(finding: Finding, words: Wording) -> tuple[d.Text, ...]:
     """One row of the table."""
     verdict = d.Badge(words(f"verdict.{finding.verdict}"), KINDS[finding.verdict])  # type: ignore[arg-type]
     name: d.Text = (words(f"measure.{finding.measure}"),)
     if finding.before is None or finding.after is None or finding.change is None:
         return (name, ("–",), ("–",), ("–",), ("–",), ("–",), (verdict, " ", d.Data(finding.note)))
-    unit = "questions" if finding.measure in SHARES else "tokens"
-    count = words(f"measures.{unit}", n=words.number(finding.n))
     return (
         name,
         (value_of(finding, finding.before, words),),
         (value_of(finding, finding.after, words),),
         (change_of(finding, words),),
-        (count,),
+        (count_of(finding, words),),
         ("–" if finding.noticed is None else noticed_of(finding, words),),
         (verdict,),
     )
