@@ -1,4 +1,4 @@
-"""Runs that are not over yet: a folder each, in which everything lies that going on needs. docs/formats/tuning-run.md"""
+"""Runs that are not over yet: a folder each, with everything that going on needs. docs/formats/tuning-run.md"""
 
 import json
 import os
