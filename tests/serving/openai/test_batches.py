@@ -571,7 +571,7 @@ def test_what_is_no_form_with_a_file_is_refused_and_leaves_nothing(server, heade
     ("fields", "param"),
     [
         ({}, "purpose"),
-        ({"purpose": "fine-tune"}, "purpose"),
+        ({"purpose": "assistants"}, "purpose"),
         ({"purpose": "batch", "colour": "red"}, "colour"),
         ({"purpose": "batch", "expires_after[seconds]": "99999"}, "expires_after"),
         ({"purpose": "batch", "expires_after[anchor]": "created_at", "expires_after[seconds]": "1"}, "expires_after"),

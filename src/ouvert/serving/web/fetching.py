@@ -88,13 +88,17 @@ async def list_fetches(call: Call) -> Response:
     return JSONAnswer({"fetches": await fetch_records(call)}, headers=NOT_KEPT)
 
 
+ENDED_SHORT = ("cancelled", "failed")
+
+
 async def fetch_records(call: Call) -> list[dict[str, Any]]:
-    known = call.service.fetches.every()
-    unfinished = await asyncio.to_thread(call.service.store.unfinished)
     await asyncio.to_thread(call.service.fetches.look)
-    ours = {each.name for each in known if each.state not in ("cancelled", "failed")}
-    left = {each.name: each for each in unfinished if each.name not in ours}
+    known = call.service.fetches.every()
+    # What is left on disk is looked at after the states: one that has just failed may still be letting go of it.
     records = [each.facts() for each in known]
+    ours = {each.name for each, record in zip(known, records, strict=True) if record["state"] not in ENDED_SHORT}
+    unfinished = await asyncio.to_thread(call.service.store.unfinished)
+    left = {each.name: each for each in unfinished if each.name not in ours}
     for each in left.values():
         if each.name not in {fetch.name for fetch in known}:
             with suppress(Refusal):  # removed, or finished, in this moment
