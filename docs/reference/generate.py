@@ -33,20 +33,21 @@ SUBJECTS = {
     "prefixes": ("Kept prefixes", "PageFiles"),
     "batches": ("Batches and jobs", "batch BatchOutcome Job"),
     "comparisons": ("Comparisons", "compare Compared"),
+    "adapters": ("Adapters and tuning", "tune adapters AdapterRecord"),
     "guard": ("The guard against connections", "guard"),
     "inspection": ("Looking inside", "Trace Watched Probe Direction LogitDifference LogProbability TextLogProbability"),
     "errors": (
         "Errors",
         (
             "AssistantError ChatError CheckpointError EngineError EngineUnreachableError EvaluationError "
-            "InspectionError JobError LedgerError StoreError TokenizerError"
+            "InspectionError JobError LedgerError StoreError TokenizerError TuningError"
         ),
     ),
 }
 # From the ground up, so that a name is described where it comes from.
 PARTS = [
     "arithmetic", "kernels", "weights", "models", "packed", "tokenization", "chat", "store", "engine", "safety",
-    "assistant", "inspection", "evaluation", "serving", "cli",
+    "assistant", "inspection", "tuning", "evaluation", "serving", "cli",
 ]  # fmt: skip
 
 BEGINNING = f"""\

@@ -43,7 +43,7 @@ def nothing_beside(_: Path) -> None:
 
 
 class ModelAdapters:
-    """Those of one loaded model. May be used from any thread."""
+    """Those of one loaded model. May be used from any thread. Making one raises nothing."""
 
     def __init__(self, kept: Adapters | None, model: str, opened: Opened, language: Language) -> None:
         """`kept`: where they are on this machine; None: there are none. `model` is its name here."""

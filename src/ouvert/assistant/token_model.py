@@ -22,7 +22,7 @@ class Model(scoring_model.Model, Protocol):
 
     @property
     def has_tokenizer(self) -> bool:
-        """As `ouvert.assistant.Model` says it."""
+        """As `ouvert.assistant.Model` says it. Raises nothing."""
 
     def generate(
         self,

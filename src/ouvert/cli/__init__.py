@@ -23,7 +23,7 @@ COMMANDS = {
     "list": "List the models on this machine, or those that have a short name.",
     "show": "Say what a model is, and where it came from.",
     "remove": "Remove a model from this machine.",
-    "adapter": "List, show, compare, import, export and remove adapters: what was learnt beside a model's weights.",
+    "adapter": "List, show, check, compare, import, export and remove adapters: what is learnt beside the weights.",
     "batch": "Answer a file of requests; interrupted, it goes on where it was.",
     "jobs": "List, show, cancel and remove batches and other long work.",
     "serve": "Serve models to other programs, on this machine.",

@@ -52,7 +52,7 @@ class Products:
         accumulate: bool = False,
     ) -> np.ndarray:
         """x @ weights.T (+ bias) as a program computes it, bit for bit: activations are rounded to 8 bits, but for
-        BF16, F16 and F32 weights."""
+        BF16, F16 and F32 weights. Raises ValueError for shapes that do not fit."""
         code_bytes = 1 if _native.takes_int8(weights.layout) else 0
         return self._linear(weights, x, code_bytes, expert, bias, from_rows, out, out_rows, accumulate)
 
@@ -68,14 +68,14 @@ class Products:
         out_rows: np.ndarray | None = None,
         accumulate: bool = False,
     ) -> np.ndarray:
-        """The same in float32, as an exact program computes it."""
+        """The same in float32, as an exact program computes it. Raises ValueError for shapes that do not fit."""
         return self._linear(weights, x, 0, expert, bias, from_rows, out, out_rows, accumulate)
 
     def logits(
         self, weights: Packed, x: np.ndarray, *, bias: np.ndarray | None = None, out: np.ndarray | None = None
     ) -> np.ndarray:
         """x @ weights.T (+ bias) as a program computes its logits, bit for bit: activations are rounded to 16 bits, but
-        for BF16, F16 and F32 weights."""
+        for BF16, F16 and F32 weights. Raises ValueError for shapes that do not fit."""
         code_bytes = 2 if _native.takes_int8(weights.layout) else 0
         return self._linear(weights, x, code_bytes, None, bias, None, out, None, False)
 
@@ -93,7 +93,8 @@ class Products:
         """dy @ weights, the gradient of x in x @ weights.T: dy is (tokens, rows), the result (tokens, columns).
 
         dy and the weights' scales are rounded to 16 bits, but for BF16, F16 and F32 weights: the result is off by 1 or
-        2 parts in 10,000, a hundredth of what rounding x to 8 bits costs `linear`.
+        2 parts in 10,000, a hundredth of what rounding x to 8 bits costs `linear`. Raises ValueError for
+        shapes that do not fit.
         """
         rounded = _native.takes_int8(weights.layout)
         return self._transposed(weights, dy, rounded, expert, from_rows, out, out_rows, accumulate)
@@ -109,7 +110,7 @@ class Products:
         out_rows: np.ndarray | None = None,
         accumulate: bool = False,
     ) -> np.ndarray:
-        """The same in float32, at about 0.65 of the speed."""
+        """The same in float32, at about 0.65 of the speed. Raises ValueError for shapes that do not fit."""
         return self._transposed(weights, dy, False, expert, from_rows, out, out_rows, accumulate)
 
     def _linear(

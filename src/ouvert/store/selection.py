@@ -118,7 +118,7 @@ def basename(name: str) -> str:
 
 
 def is_companion(name: str) -> bool:
-    """Whether a file of a model stands beside its weights."""
+    """Whether a file of a model stands beside its weights. Raises nothing."""
     return bool(COMPANIONS.fullmatch(name)) or in_folder(name) or name.endswith(INDEX)
 
 

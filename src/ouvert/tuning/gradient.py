@@ -59,12 +59,12 @@ class GradientLearner:
 
     @property
     def parameters(self) -> dict[str, torch.nn.Parameter]:
-        """As `Learner` has it."""
+        """As `Learner` has it. Raises nothing."""
         return self._parameters
 
     @property
     def adapter(self) -> Adapter:
-        """As `Learner` has it."""
+        """As `Learner` has it. Raises nothing."""
 
         def copy(name: str) -> Array:
             return self._parameters[name].detach().numpy().copy()
@@ -79,7 +79,7 @@ class GradientLearner:
     def log_probabilities(
         self, sequences: Sequence[Array], *, adapted: bool = True, wanted: Sequence[Array] | None = None
     ) -> list[Array]:
-        """As `Learner` has it."""
+        """As `Learner` has it. Raises ValueError for what is no sequence of this model's ids."""
         self._check(sequences)
         found: list[Array] = [np.empty(0)] * len(sequences)
         adapters = [Adapters(self.adapter.pairs)] if adapted else []
@@ -92,7 +92,8 @@ class GradientLearner:
         return found
 
     def learn(self, sequences: Sequence[Array], loss: LossOf, *, wanted: Sequence[Array] | None = None) -> Loss:
-        """As `Learner` has it."""
+        """As `Learner` has it. Raises ValueError for what is no sequence of this model's ids, and for gradients that do
+        not fit; TuningError where the weights were damaged."""
         self._check(sequences)
         self.base.refuse_damage()
         found: list[Array] = [np.empty(0)] * len(sequences)

@@ -18,11 +18,12 @@ class Way(Protocol):
 
     def terms(self, items: Sequence[Item], learner: Learner, step: int) -> Sequence[Term]:
         """The terms of the loss of an optimiser's step, by its number; what has to be known beforehand (another model's
-        log-probabilities, answers) is computed here. The same for the same adapter, items and step."""
+        log-probabilities, answers) is computed here. The same for the same adapter, items and step. Raises
+        what the learner raises."""
 
     def held_out(self, items: Sequence[Item], learner: Learner) -> Mapping[str, float]:
         """What is measured of items that are not trained on: "loss", the lower the better, and what else is worth
-        telling."""
+        telling. Raises what the learner raises."""
 
 
 class Supervised:

@@ -48,6 +48,7 @@ def line_of(row: Row) -> bytes:
 
 
 def rows_in(path: Path) -> Iterator[dict[str, Any]]:
+    """The whole lines of the file, if there is one. Raises OSError, and ValueError for a line that is no JSON."""
     with contextlib.suppress(FileNotFoundError), open(path, "rb") as file:
         for line in file:
             if line.endswith(b"\n"):

@@ -49,7 +49,7 @@ class Sampler(Protocol):
     def __call__(
         self, asked: Sequence[Asked], adapter: Adapter, *, length: int, temperature: float
     ) -> Sequence[Sequence[Sampled]]:
-        """For each prompt as many answers as it has seeds, of at most `length` tokens."""
+        """As many answers to each prompt as it has seeds, of at most `length` tokens. Raises what the engine raises."""
 
 
 # What an answer to a prompt is worth.
@@ -57,7 +57,8 @@ Judge = Callable[[Sampled, Prompt], float]
 
 
 class GroupRelative:
-    """grpo. The judges' numbers are added up; of a group whose answers are all worth the same, nothing is learnt."""
+    """grpo. The judges' numbers are added up; of a group whose answers are all worth the same, nothing is
+    learnt. Making one raises nothing."""
 
     def __init__(self, recipe: Recipe, sampler: Sampler, judges: Mapping[str, Judge]) -> None:
         self._recipe, self._sampler, self._judges = recipe, sampler, dict(judges)

@@ -241,7 +241,7 @@ class SafetensorsWriter(TensorWriter):
             writer.write("a", other_rows)
 
     Tensors whose size is a multiple of 64 bytes begin at a multiple of 64; the others come after them, those of wider
-    numbers first.
+    numbers first. Making one raises KeyError for an encoding that there is not, and OSError.
     """
 
     def __init__(

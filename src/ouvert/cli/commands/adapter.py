@@ -17,7 +17,7 @@ from ouvert.cli.terminal import visible
 if TYPE_CHECKING:
     from ouvert.store import AdapterRecord
 
-SUMMARY = "List, show, check, compare, import, export and remove adapters: what was learnt beside a model's weights."
+SUMMARY = "List, show, check, compare, import, export and remove adapters: what is learnt beside the weights."
 CARD, CHECK_LINES = "README.md", 40
 
 

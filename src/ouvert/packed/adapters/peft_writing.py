@@ -27,7 +27,8 @@ TAKING = frozenset(("deepseek_v3", "qwen3_moe"))
 
 
 class Recognised(Protocol):
-    """Of which family and shape a model is: `packed.ModelFiles` and `models.Model` say it."""
+    """Of which family and shape a model is: `packed.ModelFiles` and `models.Model` say it. Its properties raise
+    nothing."""
 
     @property
     def family(self) -> Family: ...
