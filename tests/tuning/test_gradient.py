@@ -17,7 +17,7 @@ from ouvert.tuning.products import Carrying, DenseProduct, frozen_linear
 from ouvert.tuning.recipe import AdapterShape
 
 GOLDENS = Path(__file__).parents[1] / "goldens" / "models"
-LLAMA = GOLDENS / "llama" / "model.gguf"
+LLAMA = GOLDENS / "llama" / "model.safetensors"
 SHAPE = AdapterShape(rank=4, alpha=8, experts="all", expert_rank=2)
 LENGTHS = (5, 19, 2, 11, 30, 7)
 
@@ -110,11 +110,27 @@ def test_attention_has_the_slope_that_torch_measures(window, kept, monkeypatch):
     assert torch.autograd.gradcheck(attend, (q, k, v, sinks))
 
 
+@pytest.mark.parametrize("family", ["llama", "gpt_oss-mxfp4", "deepseek_v3"])
 @pytest.mark.parametrize("threads", [2, 3])
-def test_gradients_are_the_same_bits_for_any_number_of_threads(threads):
-    alone, beside = gradients_of(LLAMA, threads=1), gradients_of(LLAMA, threads=threads)
+def test_gradients_are_the_same_bits_for_any_number_of_threads(threads, family):
+    """Each sequence is in a bin of its own, so that several go side by side."""
+    path = GOLDENS / family / "model.safetensors"
+    alone, beside = (gradients_of(path, threads=count, packed_together=False) for count in (1, threads))
     assert alone.keys() == beside.keys()
     assert all(np.array_equal(alone[name], beside[name]) for name in alone)
+
+
+def test_what_fails_in_one_bin_is_what_is_told(monkeypatch):
+    begin = Layers.begin
+
+    def fails(layers, ops, ids):
+        if len(ids[0]) == 11:
+            raise MemoryError("no room for eleven tokens")
+        return begin(layers, ops, ids)
+
+    monkeypatch.setattr(Layers, "begin", fails)
+    with pytest.raises(MemoryError, match="eleven"):
+        gradients_of(LLAMA, threads=3, packed_together=False)
 
 
 def test_it_learns():

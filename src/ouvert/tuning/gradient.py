@@ -18,7 +18,7 @@ from ouvert.kernels import Adapters, Products
 from ouvert.models import carrying, shown_by
 from ouvert.packed import Adapter
 from ouvert.tuning.head import Head
-from ouvert.tuning.in_order import InOrder
+from ouvert.tuning.in_order import GivenUpError, InOrder
 from ouvert.tuning.layers import Kept, Layers
 from ouvert.tuning.learner import Loss, LossOf
 from ouvert.tuning.opening import Base
@@ -195,8 +195,9 @@ class GradientLearner:
             self._pool.submit(self._backward_of_bin, part, kept, top, order, self._one_thread)
             for part, (kept, top) in enumerate(work)
         ]
-        for each in running:
-            each.result()
+        problems = [problem for each in running if (problem := each.exception()) is not None]
+        for problem in sorted(problems, key=lambda each: isinstance(each, GivenUpError)):
+            raise problem
 
     def _backward_of_bin(
         self, part: int, kept: Kept, gradient: torch.Tensor, order: InOrder, products: Products

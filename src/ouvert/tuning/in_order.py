@@ -5,6 +5,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 
+class GivenUpError(Exception):
+    """Another part failed, so that the sum is of no use. What failed there is what to tell."""
+
+
 class InOrder:
     """For each of some places, the parts 0, 1, 2 … come one after the other, whoever is ready first. Making one raises
     nothing."""
@@ -16,11 +20,11 @@ class InOrder:
 
     @contextmanager
     def turn(self, place: int, part: int) -> Iterator[None]:
-        """Waits until all earlier parts had theirs at this place. Raises RuntimeError where one of them never will."""
+        """Waits until all earlier parts had theirs at this place. Raises GivenUpError where one of them never will."""
         with self._changed:
             self._changed.wait_for(lambda: self._given_up or self._next.get(place, 0) == part)
             if self._given_up:
-                raise RuntimeError(f"adding part {part} at {place}: another part failed, so the sum is of no use.")
+                raise GivenUpError(f"adding part {part} at {place}: another part failed before.")
         yield
         with self._changed:
             self._next[place] = part + 1
