@@ -11,6 +11,8 @@ namespace {
 
 // Tokens that use an unpacked panel of weights.
 constexpr std::int64_t kTokensTogether = 512;
+// Most blocks of columns that read a panel's gradients after one another: these are too many for the second-level cache.
+constexpr std::int64_t kBlocksTogether = 4;
 
 // Memory of one call, aligned to 64.
 class Room {
@@ -82,12 +84,15 @@ void Products::transposed(const Matrix& weights, const FloatTokens& dy, bool rou
     else
       transposed_.gather(dy.data, dy.stride, dy.rows, strips, begin, end);
   });
-  const std::int64_t times = parts(dy.count, kTokensTogether), column_parts = parts(weights.columns, kBlock);
-  const std::int64_t tokens = std::min(dy.count, kTokensTogether), scratch = transposed_scratch(tokens);
+  const std::int64_t tokens = std::min(dy.count, kTokensTogether), times = parts(dy.count, kTokensTogether);
+  const std::int64_t columns =
+      kBlock * std::clamp<std::int64_t>(weights.columns / kBlock * times / (kPiecesPerThread * threads()), 1,
+                                        kBlocksTogether);
+  const std::int64_t column_parts = parts(weights.columns, columns), scratch = transposed_scratch(tokens, columns);
   const Room sums(4 * scratch * threads());
   each(column_parts * times, [&](std::int64_t n, int thread) {
-    const std::int64_t column = n % column_parts * kBlock, token = n / column_parts * kTokensTogether;
-    const ColumnPiece piece{column, std::min(weights.columns, column + kBlock), token,
+    const std::int64_t column = n % column_parts * columns, token = n / column_parts * kTokensTogether;
+    const ColumnPiece piece{column, std::min(weights.columns, column + columns), token,
                             std::min(dy.count, token + kTokensTogether)};
     float* work = sums.as<float>() + thread * scratch;
     if (rounded)

@@ -13,14 +13,16 @@ extern const TransposedKernels transposed_avx512;
 #endif
 
 std::int64_t strips_bytes(std::int64_t tokens, std::int64_t rows) {
-  return (tokens + kStrip - 1) / kStrip * kStrip * rows * 4;
+  return (tokens + kStrip - 1) / kStrip * ((rows + kPanelRows - 1) / kPanelRows) * kStrip * 4 * kPanelRows;
 }
 
 std::int64_t gradient_bytes(std::int64_t tokens, std::int64_t rows) {
   return (tokens + kStrip - 1) / kStrip * ((rows + kPanelRows - 1) / kPanelRows) * kStrip * (4 + 2 * kPanelRows);
 }
 
-std::int64_t transposed_scratch(std::int64_t tokens) { return (tokens + kStrip - 1) / kStrip * kStrip * kBlock; }
+std::int64_t transposed_scratch(std::int64_t tokens, std::int64_t columns) {
+  return (tokens + kStrip - 1) / kStrip * kStrip * ((columns + kBlock - 1) / kBlock * kBlock);
+}
 
 const TransposedKernels& transposed_kernels(InstructionSet set) {
 #if defined(__x86_64__)

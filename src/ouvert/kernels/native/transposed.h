@@ -37,7 +37,7 @@ namespace ouvert {
 inline constexpr std::int64_t kStrip = 16;       // tokens that are interleaved
 inline constexpr std::int64_t kPanelRows = 64;
 
-// dy as floats: [token / kStrip][row][kStrip], filled up with zeros. A view; `data` is aligned to 64 and holds
+// dy as floats: [row / kPanelRows][token / kStrip][row % kPanelRows][kStrip]; missing tokens are zeros. A view; `data` is aligned to 64 and holds
 // strips_bytes(tokens, rows) bytes.
 struct Strips {
   std::int64_t tokens;
@@ -45,7 +45,7 @@ struct Strips {
   float* data;
 };
 
-// dy in 16 bits. For each strip of tokens and each panel of rows: units float[kStrip], then codes
+// dy in 16 bits. For each panel of rows and each strip of tokens: units float[kStrip], then codes
 // int16[row / 2][kStrip][row % 2], filled up with zeros. A view; `data` is aligned to 64 and holds
 // gradient_bytes(tokens, rows) bytes.
 struct Gradients {
@@ -65,8 +65,8 @@ struct ColumnPiece {
   std::int64_t token_begin, token_end;
 };
 
-// Floats of work space that a product of so many tokens needs, aligned to 64.
-std::int64_t transposed_scratch(std::int64_t tokens);
+// Floats of work space that a piece of so many tokens and columns needs, aligned to 64.
+std::int64_t transposed_scratch(std::int64_t tokens, std::int64_t columns);
 
 // The functions of one instruction set. All sets compute the same numbers bit for bit.
 struct TransposedKernels {

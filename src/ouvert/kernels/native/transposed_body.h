@@ -16,7 +16,14 @@ namespace {
 
 constexpr int kPanelGroups = kPanelRows / kRowGroup;
 constexpr std::int64_t kPanelWords = kPanelRows * kStrip;  // codes of one strip
-constexpr std::int64_t kGradientBytes = kStrip * 4 + kPanelWords * 2;
+constexpr std::int64_t kGradientBytes = kStrip * 4 + kPanelWords * 2;  // of one strip and panel
+constexpr std::int64_t kPanelFloats = kPanelRows * kStrip;
+
+// Where a strip and panel are: those of a panel follow one another.
+template <typename Dy>
+OUVERT_INLINE std::int64_t place_of(const Dy& dy, std::int64_t token, std::int64_t row) {
+  return row / kPanelRows * ((dy.tokens + kStrip - 1) / kStrip) + token / kStrip;
+}
 
 template <int N, typename F>
 OUVERT_INLINE void each_of(F f) {
@@ -62,7 +69,7 @@ void gather(const float* dy, std::int64_t stride, const std::int32_t* from_rows,
       Lanes strip[16];
       load_strip(dy + row, stride, from_rows, token, static_cast<int>(std::min(kStrip, token_end - token)), rows,
                  strip);
-      float* at = to.data + (token / kStrip * to.rows + row) * kStrip;
+      float* at = to.data + place_of(to, token, row) * kPanelFloats + row % kPanelRows * kStrip;
       for (int r = 0; r < rows; ++r) strip[r].store(at + r * kStrip);
     }
 }
@@ -95,7 +102,7 @@ void quantise(const float* dy, std::int64_t stride, const std::int32_t* from_row
       const Lanes zero = Lanes::all(0.0f), least = Lanes::all(kSmallestActivation), most = Lanes::all(kLargestWord);
       const Lanes inverse = where_less(largest.size, least, zero, most / largest.size);
       const Lanes unit = where_less(largest.size, least, zero, largest.size / most) + largest.fault;
-      std::uint8_t* at = to.data + (token / kStrip * panels + panel) * kGradientBytes;
+      std::uint8_t* at = to.data + place_of(to, token, panel * kPanelRows) * kGradientBytes;
       unit.store(reinterpret_cast<float*>(at));
       auto* codes = reinterpret_cast<std::int16_t*>(at + kStrip * 4);
       for (int n = 0; n < kPanelRows / 2; ++n) {
@@ -107,14 +114,17 @@ void quantise(const float* dy, std::int64_t stride, const std::int32_t* from_row
 
 // ---- sums -------------------------------------------------------------------------------------------------------
 
-// The sums of a block of columns, [column][token], become rows of the result.
-void store_sums(const float* sums, std::int64_t padded, std::int64_t columns, float* out, std::int64_t stride,
+// Sums of a block of columns are [strip][column][token of the strip].
+constexpr std::int64_t kStripSums = kBlock * kStrip;
+
+// They become rows of the result.
+void store_sums(const float* sums, std::int64_t columns, float* out, std::int64_t stride,
                 const ColumnPiece& piece, std::int64_t column, const Epilogue& epilogue) {
-  for (std::int64_t token = piece.token_begin; token < piece.token_end; token += kStrip)
+  for (std::int64_t token = piece.token_begin; token < piece.token_end; token += kStrip, sums += kStripSums)
     for (std::int64_t c = 0; c < columns; c += 16) {
       const int count = static_cast<int>(std::min<std::int64_t>(16, columns - c));
       Lanes values[16];
-      for (int i = 0; i < 16; ++i) values[i] = Lanes::load(sums + (c + i) * padded + token - piece.token_begin);
+      for (int i = 0; i < 16; ++i) values[i] = Lanes::load(sums + (c + i) * kStrip);
       transpose(values);
       for (std::int64_t t = token; t < std::min(piece.token_end, token + kStrip); ++t) {
         float* to = out + (epilogue.out_rows ? epilogue.out_rows[t] : t) * stride + column + c;
@@ -126,17 +136,6 @@ void store_sums(const float* sums, std::int64_t padded, std::int64_t columns, fl
           value.store_some(to, count);
       }
     }
-}
-
-// f(block, padded tokens), which leaves sums in scratch, for every block of 32 columns of a piece.
-template <typename F>
-void each_block(float* out, std::int64_t stride, const ColumnPiece& piece, const Epilogue& epilogue, float* scratch,
-                F f) {
-  const std::int64_t padded = (piece.token_end - piece.token_begin + kStrip - 1) / kStrip * kStrip;
-  for (std::int64_t column = piece.column_begin; column < piece.column_end; column += kBlock) {
-    f(column / kBlock, padded);
-    store_sums(scratch, padded, std::min(kBlock, piece.column_end - column), out, stride, piece, column, epilogue);
-  }
 }
 
 // Fetches a block of the panel that begins at `row`. Its groups are far apart in memory: nothing else would.
@@ -154,20 +153,38 @@ OUVERT_INLINE void prefetch_panel(const Matrix& weights, std::int64_t block, std
   }
 }
 
+// f(block, first row, rows, strips, sums), which adds to sums, for every block of 32 columns of every panel of rows;
+// then stores the sums. All blocks of a panel come together: they read the same gradients.
+template <Layout L, typename F>
+void each_panel(const Matrix& weights, float* out, std::int64_t stride, const ColumnPiece& piece,
+                const Epilogue& epilogue, float* scratch, F f) {
+  const std::int64_t strips = (piece.token_end - piece.token_begin + kStrip - 1) / kStrip;
+  const auto sums = [&](std::int64_t column) { return scratch + (column - piece.column_begin) * strips * kStrip; };
+  for (std::int64_t row = 0; row < weights.rows; row += kPanelRows) {
+    const int rows = static_cast<int>(std::min(kPanelRows, weights.rows - row));
+    for (std::int64_t column = piece.column_begin; column < piece.column_end; column += kBlock) {
+      f(column / kBlock, row, rows, strips, sums(column));
+      prefetch_panel<L>(weights, column / kBlock, row + kPanelRows);
+    }
+  }
+  for (std::int64_t column = piece.column_begin; column < piece.column_end; column += kBlock)
+    store_sums(sums(column), std::min(kBlock, piece.column_end - column), out, stride, piece, column, epilogue);
+}
+
 // ---- floats -----------------------------------------------------------------------------------------------------
 
 // S strips of tokens, C columns and `rows` rows of a panel: `strips` are kStrip * all rows apart. Weights are
 // [row / 16][column][row % 16].
 template <int S, int C>
-__attribute__((noinline)) void add_floats(const float* strips, std::int64_t strip_stride, const float* weights,
-                                          int rows, float* sums, std::int64_t padded, bool first) {
+__attribute__((noinline)) void add_floats(const float* strips, const float* weights, int rows,
+                                          float* sums, bool first) {
   Lanes parts[C][S];
   each_of<C * S>([&](auto n) __attribute__((always_inline)) { parts[n / S][n % S] = Lanes::all(0.0f); });
   for (int row = 0; row < rows; ++row) {
     const float* weight = weights + row / 16 * (16 * kBlock) + row % 16;
     Lanes dy[S];
     each_of<S>([&](auto s) __attribute__((always_inline)) {
-      dy[s] = Lanes::load(strips + s * strip_stride + row * kStrip);
+      dy[s] = Lanes::load(strips + s * kPanelFloats + row * kStrip);
     });
     each_of<C>([&](auto c) __attribute__((always_inline)) {
       const Lanes w = Lanes::all(weight[16 * c]);
@@ -176,7 +193,7 @@ __attribute__((noinline)) void add_floats(const float* strips, std::int64_t stri
   }
   each_of<C * S>([&](auto n) __attribute__((always_inline)) {
     constexpr int c = n / S, s = n % S;
-    float* at = sums + c * padded + s * kStrip;
+    float* at = sums + s * kStripSums + c * kStrip;
     (first ? parts[c][s] : Lanes::load(at) + parts[c][s]).store(at);
   });
 }
@@ -184,23 +201,20 @@ __attribute__((noinline)) void add_floats(const float* strips, std::int64_t stri
 template <Layout L>
 void multiply_f32_layout(const Matrix& weights, const Strips& dy, float* out, std::int64_t stride,
                          const ColumnPiece& piece, const Epilogue& epilogue, float* scratch) {
-  const std::int64_t bytes = group_bytes(L, weights.columns), strip_stride = dy.rows * kStrip;
-  const float* from = dy.data + piece.token_begin / kStrip * strip_stride;
+  const std::int64_t bytes = group_bytes(L, weights.columns);
   alignas(64) float panel[kPanelGroups][kBlock][16];
-  each_block(out, stride, piece, epilogue, scratch, [&](std::int64_t block, std::int64_t padded) {
+  each_panel<L>(weights, out, stride, piece, epilogue, scratch, [&](std::int64_t block, std::int64_t row, int rows,
+                                                                    std::int64_t strips, float* sums) {
     const std::int64_t columns = std::min(kBlock, weights.columns - block * kBlock);
-    for (std::int64_t row = 0; row < weights.rows; row += kPanelRows) {
-      const int rows = static_cast<int>(std::min(kPanelRows, weights.rows - row));
-      for (int g = 0; g < kPanelGroups && g * 16 < rows; ++g)
-        decode_floats<L>(weights.data + (row / kRowGroup + g) * bytes, weights.columns, block, columns, panel[g][0]);
-      prefetch_panel<L>(weights, block, row + kPanelRows);
-      in_steps<kStripsTogether>(0, padded / kStrip, [&](std::int64_t strip, auto s) {
-        in_columns(0, columns, [&](std::int64_t c, auto count) {
-          add_floats<s, count>(from + strip * strip_stride + row * kStrip, strip_stride, panel[0][c], rows,
-                               scratch + c * padded + strip * kStrip, padded, row == 0);
-        });
+    for (int g = 0; g < kPanelGroups && g * 16 < rows; ++g)
+      decode_floats<L>(weights.data + (row / kRowGroup + g) * bytes, weights.columns, block, columns, panel[g][0]);
+    const float* from = dy.data + place_of(dy, piece.token_begin, row) * kPanelFloats;
+    in_steps<kStripsTogether>(0, strips, [&](std::int64_t strip, auto s) {
+      in_columns(0, columns, [&](std::int64_t c, auto count) {
+        add_floats<s, count>(from + strip * kPanelFloats, panel[0][c], rows,
+                             sums + strip * kStripSums + c * kStrip, row == 0);
       });
-    }
+    });
   });
 }
 
@@ -250,37 +264,33 @@ struct Panel {
   }
 };
 
-// The codes of S strips times shares, [row / 2][strip][token][2].
-template <int S>
-void scale_gradients(const std::uint8_t* gradients, std::int64_t strip_stride, const Shares& shares, int pairs,
-                     std::int16_t* out) {
+// The codes of S strips times shares, [row / 2][strip][token][2]; and, where there are minimums, what they add to every
+// column.
+template <bool kMinimum, int S>
+OUVERT_INLINE void scale_gradients(const std::uint8_t* gradients, const Shares& shares,
+                                   const Shares& minimums, int pairs, std::int16_t* out, Lanes (&added)[S]) {
+  constexpr std::int16_t kOnes[2] = {1, 1};
+  Sums sums[S];
+  each_of<S>([&](auto s) __attribute__((always_inline)) { sums[s] = Sums::zero(); });
   for (int n = 0; n < pairs; ++n)
     each_of<S>([&](auto s) __attribute__((always_inline)) {
-      const auto* codes = reinterpret_cast<const std::int16_t*>(gradients + s * strip_stride + kStrip * 4);
-      scaled(Words::load(codes + 32 * n), shares.words + 2 * n).store(out + (n * S + s) * 32);
+      const auto* codes = reinterpret_cast<const std::int16_t*>(gradients + s * kGradientBytes + kStrip * 4);
+      const Words x = Words::load(codes + 32 * n);
+      scaled(x, shares.words + 2 * n).store(out + (n * S + s) * 32);
+      if constexpr (kMinimum) add_products(sums[s], scaled(x, minimums.words + 2 * n), kOnes);
     });
-}
-
-// What the minimums of a panel add to every column of S strips.
-template <int S>
-void add_minimums(const std::uint8_t* gradients, std::int64_t strip_stride, const Shares& shares, int pairs,
-                  Lanes (&out)[S]) {
-  constexpr std::int16_t kOnes[2] = {1, 1};
-  each_of<S>([&](auto s) __attribute__((always_inline)) {
-    const auto* units = reinterpret_cast<const float*>(gradients + s * strip_stride);
-    const auto* codes = reinterpret_cast<const std::int16_t*>(units + kStrip);
-    Sums sum = Sums::zero();
-    for (int n = 0; n < pairs; ++n)
-      add_products(sum, scaled(Words::load(codes + 32 * n), shares.words + 2 * n), kOnes);
-    out[s] = sum.floats() * (Lanes::load(units) * Lanes::all(shares.factor));
-  });
+  if constexpr (kMinimum)
+    each_of<S>([&](auto s) __attribute__((always_inline)) {
+      const Lanes units = Lanes::load(reinterpret_cast<const float*>(gradients + s * kGradientBytes));
+      added[s] = sums[s].floats() * (units * Lanes::all(minimums.factor));
+    });
 }
 
 // S strips and C columns of a panel.
 template <bool kMinimum, int S, int C>
 __attribute__((noinline)) void add_codes(const std::int16_t* dy, const std::int16_t (*weights)[kBlock][4], int quads,
                                          const Lanes (&units)[S], const Lanes (&minimums)[S], float* sums,
-                                         std::int64_t padded, bool first) {
+                                         bool first) {
   Sums parts[C][S];
   each_of<C * S>([&](auto n) __attribute__((always_inline)) { parts[n / S][n % S] = Sums::zero(); });
   for (int quad = 0; quad < quads; ++quad)
@@ -297,7 +307,7 @@ __attribute__((noinline)) void add_codes(const std::int16_t* dy, const std::int1
     });
   each_of<C * S>([&](auto n) __attribute__((always_inline)) {
     constexpr int c = n / S, s = n % S;
-    float* at = sums + c * padded + s * kStrip;
+    float* at = sums + s * kStripSums + c * kStrip;
     Lanes sum = first ? Lanes::all(0.0f) : Lanes::load(at);
     if constexpr (kMinimum) sum = sum + minimums[s];
     fma(parts[c][s].floats(), units[s], sum).store(at);
@@ -308,33 +318,30 @@ template <Layout L>
 void multiply_layout(const Matrix& weights, const Gradients& dy, float* out, std::int64_t stride,
                      const ColumnPiece& piece, const Epilogue& epilogue, float* scratch) {
   constexpr int kHalves = L == Layout::Q6_K ? 2 : 1, kColumns = kBlock / kHalves;
-  const std::int64_t strip_stride = (dy.rows + kPanelRows - 1) / kPanelRows * kGradientBytes;
-  const std::uint8_t* from = dy.data + piece.token_begin / kStrip * strip_stride;
   Panel panel;
   alignas(64) std::int16_t scaled_dy[kPanelWords * kStripsTogether];
-  each_block(out, stride, piece, epilogue, scratch, [&](std::int64_t block, std::int64_t padded) {
-    for (std::int64_t row = 0; row < weights.rows; row += kPanelRows) {
-      const int rows = static_cast<int>(std::min(kPanelRows, weights.rows - row)), quads = (rows + 3) / 4;
-      panel.decode<L>(weights, block, row, rows);
-      prefetch_panel<L>(weights, block, row + kPanelRows);
-      in_steps<kStripsTogether>(0, padded / kStrip, [&](std::int64_t strip, auto s) {
-        const std::uint8_t* gradients = from + strip * strip_stride + row / kPanelRows * kGradientBytes;
-        Lanes minimums[s], units[s];
-        if constexpr (has_minimum(L)) add_minimums<s>(gradients, strip_stride, panel.minimums, 2 * quads, minimums);
-        for (int half = 0; half < kHalves; ++half) {
-          const Shares& shares = panel.scales[half];
-          scale_gradients<s>(gradients, strip_stride, shares, 2 * quads, scaled_dy);
-          for (int i = 0; i < s; ++i)
-            units[i] = Lanes::load(reinterpret_cast<const float*>(gradients + i * strip_stride)) *
-                       Lanes::all(shares.factor);
-          in_columns(half * kColumns, (half + 1) * kColumns, [&](std::int64_t c, auto count) {
-            add_codes<has_minimum(L), s, count>(
-                scaled_dy, reinterpret_cast<const std::int16_t(*)[kBlock][4]>(panel.codes[0][c]), quads, units,
-                minimums, scratch + c * padded + strip * kStrip, padded, row == 0);
-          });
-        }
-      });
-    }
+  each_panel<L>(weights, out, stride, piece, epilogue, scratch, [&](std::int64_t block, std::int64_t row, int rows,
+                                                                    std::int64_t strips, float* sums) {
+    const int quads = (rows + 3) / 4;
+    panel.decode<L>(weights, block, row, rows);
+    const std::uint8_t* from = dy.data + place_of(dy, piece.token_begin, row) * kGradientBytes;
+    in_steps<kStripsTogether>(0, strips, [&](std::int64_t strip, auto s) {
+      const std::uint8_t* gradients = from + strip * kGradientBytes;
+      Lanes minimums[s], units[s];
+      for (int half = 0; half < kHalves; ++half) {
+        const Shares& shares = panel.scales[half];
+        scale_gradients<has_minimum(L), s>(gradients, shares, panel.minimums, 2 * quads, scaled_dy,
+                                           minimums);
+        for (int i = 0; i < s; ++i)
+          units[i] = Lanes::load(reinterpret_cast<const float*>(gradients + i * kGradientBytes)) *
+                     Lanes::all(shares.factor);
+        in_columns(half * kColumns, (half + 1) * kColumns, [&](std::int64_t c, auto count) {
+          add_codes<has_minimum(L), s, count>(
+              scaled_dy, reinterpret_cast<const std::int16_t(*)[kBlock][4]>(panel.codes[0][c]), quads, units, minimums,
+              sums + strip * kStripSums + c * kStrip, row == 0);
+        });
+      }
+    });
   });
 }
 
