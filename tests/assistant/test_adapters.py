@@ -255,6 +255,15 @@ def test_an_answer_under_way_keeps_its_adapter(loaded, store):
     assert first.text + "".join(getattr(event, "text", "") for event in answer) == "Hello model."
 
 
+def test_the_same_numbers_under_another_name_are_no_less_known(loaded, store):
+    """A regression is not shed by bringing the adapter in once more."""
+    model = loaded()
+    record = store.adapters.note("rude", store.adapters.record("rude").digest, state="regression", check={"why": ["x"]})
+    [(adapter, _)] = model.adapters.read(model.adapters.variant(["rude"]))
+    again = model.adapters.keep("polite", adapter, {"imported": {"from": "peft"}})
+    assert (again.digest, again.state, again.facts["check"]) == (record.digest, "regression", {"why": ["x"]})
+
+
 # --- receipts ---
 
 

@@ -159,6 +159,17 @@ def test_a_state_is_noted_of_the_numbers_that_were_checked(adapters):
     assert adapters.record("tickets").state == "checked"
 
 
+def test_what_is_known_of_numbers_is_known_of_them_under_any_name(adapters):
+    put(adapters, "one", OTHER)
+    put(adapters, "two", OTHER)
+    put(adapters, "else", DIGEST)
+    put(adapters, "x", OTHER, OTHER)
+    adapters.note("one", DIGEST, state="regression")
+    assert [adapters.record(name).state for name in ("one", "two", "else", "x")] == [
+        "regression", "regression", "unchecked", "unchecked",
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     "text", ["", "[]", '{"adapter": 2}', '{"adapter": 1, "digest": "x", "state": "fine", "base": {"weights": "y"}}',
              '{"adapter": 1, "digest": "x", "state": "gated", "base": {}}', '{"adapter": 1, "state": "gated"}'],

@@ -184,7 +184,8 @@ class ModelAdapters:
         beside: Callable[[Path], None] = nothing_beside,
         replace: bool = False,
     ) -> AdapterRecord:
-        """Keep an adapter of this model on this machine: its numbers, and a record with a probe of them, unchecked.
+        """Keep an adapter of this model on this machine: its numbers, and a record with a probe of them. It is
+        unchecked, unless the same numbers are here already: what is known of those is known of it.
 
         `source`: where it comes from, as docs/formats/adapter.md says; `beside(folder)` writes what else belongs to it.
         Raises StoreError for an adapter that changes nothing, and for a name that is none or is taken; AdapterError for
@@ -192,18 +193,20 @@ class ModelAdapters:
         raise, and OSError if the disk takes no more.
         """
         kept, model = self._require_kept([name]), self._require_weights(name)
-        digest = self._engine.adapters.add(adapter)
-        facts = {
+        digest, base = self._engine.adapters.add(adapter), self.base
+        facts: dict[str, Any] = {
             "adapter": 1,
             "digest": digest,
             "state": "unchecked",
-            "base": self.base,
+            "check": None,
+            "base": base,
             "source": dict(source),
             "made": datetime.now(UTC).isoformat(timespec="seconds"),
             "ouvert": self._engine.facts.version,
             "probe": self.probe(digest).facts(),
-            "check": None,
         }
+        for known in kept.same_as(AdapterRecord(name, kept.folder / name, facts))[:1]:
+            facts |= {"state": known.state, "check": known.facts.get("check")}
 
         def write(folder: Path) -> None:
             write_peft(adapter, folder, model, self._model)

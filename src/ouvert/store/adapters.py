@@ -54,6 +54,12 @@ class AdapterRecord:
         return state
 
     @property
+    def bound_to(self) -> tuple[str, str]:
+        """What its state is of: its numbers, and all of its base but for what that is called. Raises nothing."""
+        named = {name: value for name, value in self.base.items() if name not in ("name", "family")}
+        return self.digest, json.dumps(named, sort_keys=True)
+
+    @property
     def made(self) -> str:
         """When, ISO 8601; "" where that is not known. Raises nothing."""
         return str(self.facts.get("made", ""))
@@ -169,7 +175,8 @@ class Adapters:
         return path
 
     def note(self, name: str, digest: str, **changes: Any) -> AdapterRecord:
-        """Write fields of a record anew: `state`, `check`, whatever became known of the numbers with this digest.
+        """Write fields of a record anew: `state`, `check`, whatever became known of the numbers with this digest. Of
+        the same numbers under another name it is known, too.
 
         Raises StoreError if there is no such adapter, or the name has gone to other numbers meanwhile; OSError if it
         cannot be written.
@@ -181,9 +188,14 @@ class Adapters:
                     f"noting {', '.join(changes)} of the adapter {name}: its numbers are {kept.digest} now, expected "
                     f"{digest}. Another adapter has its name; do it again for that one."
                 )
-            facts = checked(name, kept.path / RECORD, {**kept.facts, **changes})
-            write_json(kept.path / RECORD, facts)
+            for each in self.same_as(kept):
+                facts = checked(each.name, each.path / RECORD, {**each.facts, **changes})
+                write_json(each.path / RECORD, facts)
         return self.record(name)
+
+    def same_as(self, record: AdapterRecord) -> tuple[AdapterRecord, ...]:
+        """The adapters with the same numbers for the same base, itself among them. Raises nothing."""
+        return tuple(each for each in self.readable() if each.bound_to == record.bound_to)
 
     def left(self) -> tuple[str, ...]:
         """Names of adapters that were removed and whose runs were kept, sorted. Raises nothing."""
