@@ -1,17 +1,14 @@
 """The kind of job that compares models: `ouvert compare` in a process of its own, beside the server that was asked."""
 
-import asyncio
 import shutil
-import time
 import tomllib
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ouvert.cli.served_process import SAID, last_words, started, stopped, watched
+from ouvert.cli.served_process import done, ended
 from ouvert.serving import COMPARISON, Work, comparison_folder
-from ouvert.store import Job, OpenJob, Result, kept_until
+from ouvert.store import Job
 
 LEAST_MEMORY = 1 << 20
 
@@ -35,26 +32,14 @@ class Comparisons:
 
     async def run(self, work: Work) -> Job:
         """As `JobKind.run`. A process that is cancelled with it has ended when this returns."""
-        job, folder = work.job, comparison_folder(work.service, work.job.job.id)
-        if job.cancel_asked:
-            return ended(work, "cancelled")
-        words = await asyncio.to_thread(words_for, work, folder)
-        job.save(state="running", times=job.job.at("started"))
-        process = await started(work, "compare", words, folder.parent / SAID)
-        try:
-            await watched(process, job, lambda: count(job, folder))
-        finally:
-            await stopped(process)
-        await asyncio.to_thread(count, job, folder)
-        if process.returncode == 0:
-            return ended(work, "finished")
-        if job.cancel_asked:
-            return ended(work, "cancelled")
-        return ended(work, "failed", last_words(folder.parent / SAID, process.returncode, "the comparison"))
+        folder = comparison_folder(work.service, work.job.job.id)
+        state, fault = await done(work, "compare", words_for, lambda: how_far(folder), "the comparison")
+        return ended(work, state, {"folder": str(folder)}, "comparison_failed", fault)
 
 
-def words_for(work: Work, folder: Path) -> list[str]:
+def words_for(work: Work, place: Path) -> list[str]:
     """Of the command. What was begun goes on; before a plan was written nothing was."""
+    folder = comparison_folder(work.service, place.name)
     asked, settings = work.job.job.settings, work.service.settings
     computing = ["--json"]
     if settings.load_options.get("threads") is not None:
@@ -72,26 +57,15 @@ def words_for(work: Work, folder: Path) -> list[str]:
     return [*asked["words"], "--out", str(folder), *lists, *numbers, *damage, *computing]
 
 
-def count(job: OpenJob, folder: Path) -> None:
-    """Note how many answers there are, of how many. One result each, so that other processes can count them too."""
-    with suppress(OSError):
+def how_far(folder: Path) -> tuple[int, int | None]:
+    """How many answers there are, of how many; an answer that was timed again stands there twice."""
+    try:
         every = answers_of(tomllib.loads((folder / "plan.toml").read_text(encoding="utf-8")))
-        done = (folder / "answers.jsonl").read_bytes().count(b"\n") - 1  # the first line names the plan
-        for number in range(len(job.results), min(done, every)):  # one that was timed again stands there twice
-            job.results.append(Result(item=str(number), ok=True, value={}))
-        if job.job.items != every:
-            job.save(items=every)
-        job.counted({"answered": len(job.results)})
+        return (folder / "answers.jsonl").read_bytes().count(b"\n") - 1, every  # the first line names the plan
+    except OSError:
+        return 0, None
 
 
 def answers_of(plan: Mapping[str, Any]) -> int:
     """How many answers a plan asks for."""
     return len(plan["contestants"]) * sum(int(row["count"]) * int(row.get("samples", 1)) for row in plan["rows"])
-
-
-def ended(work: Work, state: str, fault: str = "") -> Job:
-    times = {**work.job.job.times, "ended": time.time()}
-    outcome = {"folder": str(comparison_folder(work.service, work.job.job.id))}
-    errors = {"errors": [{"code": "comparison_failed", "message": fault}]} if fault else {}
-    removal = kept_until(work.service.settings.job_keep)
-    return work.job.save(state=state, times=times, outcome={**outcome, **errors}, removal=removal)

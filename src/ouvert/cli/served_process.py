@@ -3,18 +3,73 @@
 import asyncio
 import json
 import os
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from ouvert.cli.command_process import COMMAND, LEAVE_SECONDS
 from ouvert.serving import Work
-from ouvert.store import OpenJob
+from ouvert.store import Job, OpenJob, Result, kept_until
 
 WATCH_SECONDS = 0.25  # between looks at how far it is, and whether it is to end
 STOP_SECONDS = LEAVE_SECONDS + 2
 SAID = "said.txt"  # in a job's folder: what the process writes to stderr
 LONGEST_SENTENCE = 2000
+
+
+async def done(
+    work: Work,
+    name: str,
+    words: Callable[[Work, Path], Sequence[str]],
+    how_far: Callable[[], tuple[int, int | None]],
+    what: str,
+) -> tuple[str, str]:
+    """Do a job by the command of that name, whose `words` are made of the work and the job's folder: the state in which
+    it ended, and why where it failed. `how_far`: how much is done, of how much (None: not known yet). `what`: what the
+    work is called. A process that is cancelled with it has ended when this returns. Raises OSError, and what `words`
+    raises."""
+    job, folder = work.job, work.service.jobs.folder / work.job.job.id
+    if job.cancel_asked:
+        return "cancelled", ""
+    typed = await asyncio.to_thread(words, work, folder)
+    job.save(state="running", times=job.job.at("started"))
+    process = await started(work, name, typed, folder / SAID)
+
+    def look() -> None:
+        counted(job, *how_far())
+
+    try:
+        await watched(process, job, look)
+    finally:
+        await stopped(process)
+    await asyncio.to_thread(look)
+    if process.returncode == 0:
+        return "finished", ""
+    if job.cancel_asked:
+        return "cancelled", ""
+    return "failed", last_words(folder / SAID, process.returncode, what)
+
+
+def counted(job: OpenJob, ready: int, every: int | None) -> None:
+    """Note how much is done, of how much. One result each, so that other processes can count them too."""
+    if every is None:
+        return
+    with suppress(OSError):
+        for number in range(len(job.results), min(ready, every)):
+            job.results.append(Result(item=str(number), ok=True, value={}))
+        if job.job.items != every:
+            job.save(items=every)
+        job.counted({"answered": len(job.results)})
+
+
+def ended(work: Work, state: str, outcome: Mapping[str, Any], code: str, fault: str) -> Job:
+    """Record how a job ended. Raises OSError."""
+    times = {**work.job.job.times, "ended": time.time()}
+    errors = {"errors": [{"code": code, "message": fault}]} if fault else {}
+    removal = kept_until(work.service.settings.job_keep)
+    return work.job.save(state=state, times=times, outcome={**outcome, **errors}, removal=removal)
 
 
 async def started(work: Work, name: str, words: Sequence[str], said: Path) -> asyncio.subprocess.Process:

@@ -1,16 +1,14 @@
 """The kind of job that trains adapters: `ouvert tune` in a process of its own, beside the server that was asked."""
 
-import asyncio
 import os
-import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ouvert.cli.served_process import SAID, last_words, started, stopped, watched
+from ouvert.cli.served_process import done, ended
 from ouvert.serving import TUNING, Rows, Service, Work
-from ouvert.store import Adapters, Job, OpenJob, Result, StoreError, kept_until
+from ouvert.store import Adapters, Job, StoreError
 
 RECIPE = "recipe.toml"  # in the job's folder
 
@@ -57,23 +55,13 @@ class Tunings:
 
     async def run(self, work: Work) -> Job:
         """As `JobKind.run`. A process that is cancelled with it has ended when this returns."""
-        job = work.job
-        if job.cancel_asked:
-            return ended(work, "cancelled")
-        folder = work.service.jobs.folder / job.job.id
-        words = await asyncio.to_thread(words_for, work, folder)
-        job.save(state="running", times=job.job.at("started"))
-        process = await started(work, "tune", words, folder / SAID)
-        try:
-            await watched(process, job, lambda: count(self.rows(work.service, job.job), job))
-        finally:
-            await stopped(process)
-        await asyncio.to_thread(lambda: count(self.rows(work.service, job.job), job))
-        if process.returncode == 0:
-            return ended(work, "finished")
-        if job.cancel_asked:
-            return ended(work, "cancelled")
-        return ended(work, "failed", last_words(folder / SAID, process.returncode, "the training"))
+
+        def how_far() -> tuple[int, int | None]:
+            found = self.rows(work.service, work.job.job)
+            return max((int(row.get("step", 0)) for row in found.rows), default=0), found.steps
+
+        state, fault = await done(work, "tune", words_for, how_far, "the training")
+        return ended(work, state, {"adapter": str(work.job.job.settings["name"])}, "tuning_failed", fault)
 
 
 def words_for(work: Work, folder: Path) -> list[str]:
@@ -103,24 +91,3 @@ def data_of(work: Work, folder: Path) -> str:
     place.unlink(missing_ok=True)
     os.link(work.service.files.content(data), place)
     return str(place)
-
-
-def count(found: Rows, job: OpenJob) -> None:
-    """Note how many steps are done, of how many. One result each, so that other processes can count them too."""
-    if found.steps is None:
-        return
-    done = max((int(row.get("step", 0)) for row in found.rows), default=0)
-    with suppress(OSError):
-        for number in range(len(job.results), min(done, found.steps)):
-            job.results.append(Result(item=str(number), ok=True, value={}))
-        if job.job.items != found.steps:
-            job.save(items=found.steps)
-        job.counted({"answered": len(job.results)})
-
-
-def ended(work: Work, state: str, fault: str = "") -> Job:
-    times = {**work.job.job.times, "ended": time.time()}
-    errors = {"errors": [{"code": "tuning_failed", "message": fault}]} if fault else {}
-    outcome = {"adapter": str(work.job.job.settings["name"]), **errors}
-    removal = kept_until(work.service.settings.job_keep)
-    return work.job.save(state=state, times=times, outcome=outcome, removal=removal)

@@ -9,14 +9,14 @@ from typing import Annotated, Any, Literal, Protocol, cast
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
+from ouvert.serving import owned_jobs
 from ouvert.serving.endpoints import Call, Endpoint, Handler
 from ouvert.serving.errors import Refusal
 from ouvert.serving.job_kinds import JobKind
 from ouvert.serving.job_runner import runner_of
-from ouvert.serving.sentences import sentence_of
 from ouvert.serving.service import Service
 from ouvert.serving.streams import JSONAnswer
-from ouvert.store import Job, JobError, NoSuchJob, new_job_id
+from ouvert.store import Job, new_job_id
 
 COMPARISON = "comparison"
 MOST_UNFINISHED = 20
@@ -89,7 +89,7 @@ async def create(call: Call) -> Response:
         )
     words = [word_of(call, name) for name in asked.models]
     await asyncio.to_thread(require_sound, asked, cast("ComparisonKind", runner.kinds[COMPARISON]))
-    unfinished = [job for job in await comparisons_of(call) if not job.is_over]
+    unfinished = [job for job in await owned_jobs.jobs_of(call, COMPARISON) if not job.is_over]
     if len(unfinished) >= MOST_UNFINISHED:
         sentence = f"{len(unfinished)} comparisons are not over, and this server takes {MOST_UNFINISHED}. Wait."
         raise Refusal(429, sentence, code="too_many_comparisons", retry_after=60)
@@ -159,28 +159,13 @@ def plan_of(path: Path) -> Mapping[str, Any] | None:
     }
 
 
-async def comparisons_of(call: Call) -> tuple[Job, ...]:
-    """The caller's, the newest first."""
-    whose = call.caller.whose
-    return (await asyncio.to_thread(lambda: call.service.jobs.every(owner=whose, kind=COMPARISON))).jobs
-
-
 async def found(call: Call) -> Job:
     """Raises Refusal 404 where the caller has none of that id."""
-    job_id = call.request.path_params["comparison_id"]
-    try:
-        job = await asyncio.to_thread(call.service.jobs.get, job_id)
-    except NoSuchJob:
-        job = None
-    except JobError as problem:
-        raise Refusal(409, sentence_of(problem), code="job_unusable") from problem
-    if job is None or job.kind != COMPARISON or job.owner != call.caller.whose:
-        raise Refusal(404, f"There is no comparison {job_id!r:.100} here.", code="comparison_not_found")
-    return job
+    return await owned_jobs.found(call, COMPARISON, call.request.path_params["comparison_id"], "comparison")
 
 
 async def every(call: Call) -> Response:
-    jobs = await comparisons_of(call)
+    jobs = await owned_jobs.jobs_of(call, COMPARISON)
     shown = await asyncio.to_thread(lambda: [facts_of(call, job) for job in jobs])
     return JSONAnswer({"object": "list", "data": shown})
 
@@ -205,10 +190,7 @@ async def remove(call: Call) -> Response:
     if not job.is_over:
         sentence = f"{job.id} is {job.state}, expected one that is over. Cancel it first."
         raise Refusal(409, sentence, code="comparison_not_over")
-    try:
-        await asyncio.to_thread(call.service.jobs.remove, job.id)
-    except JobError as problem:
-        raise Refusal(409, sentence_of(problem), code="job_unusable") from problem
+    await owned_jobs.removed(call, job)
     return JSONAnswer({"id": job.id, "object": "comparison.job", "deleted": True})
 
 

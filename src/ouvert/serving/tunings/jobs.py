@@ -8,14 +8,14 @@ from typing import Annotated, Any, Protocol, cast
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
+from ouvert.serving import owned_jobs
 from ouvert.serving.endpoints import Call, Endpoint, Handler
 from ouvert.serving.errors import Refusal
 from ouvert.serving.job_kinds import JobKind
 from ouvert.serving.job_runner import runner_of
-from ouvert.serving.sentences import sentence_of
 from ouvert.serving.service import Service
 from ouvert.serving.streams import JSONAnswer, Streamed, sse
-from ouvert.store import Job, JobError, NoSuchFile, NoSuchJob, new_job_id
+from ouvert.store import Job, JobError, NoSuchFile, new_job_id
 
 TUNING = "tuning"
 MOST_UNFINISHED = 20
@@ -62,7 +62,7 @@ async def create(call: Call) -> Response:
     word = word_of(call, asked.model)
     if asked.data != "corrections":
         await asyncio.to_thread(require_file, call, asked.data)
-    unfinished = [job for job in await jobs_of(call) if not job.is_over]
+    unfinished = [job for job in await owned_jobs.jobs_of(call, TUNING) if not job.is_over]
     if any(job.settings["name"] == asked.name for job in unfinished):
         raise Refusal(
             409, f"A job that is not over trains {asked.name} already. Choose another name, or end that one.",
@@ -143,28 +143,13 @@ def steps_done(rows: Sequence[Mapping[str, Any]]) -> int:
     return max((int(row.get("step", 0)) for row in rows), default=0)
 
 
-async def jobs_of(call: Call) -> tuple[Job, ...]:
-    """The caller's, the newest first."""
-    whose = call.caller.whose
-    return (await asyncio.to_thread(lambda: call.service.jobs.every(owner=whose, kind=TUNING))).jobs
-
-
 async def found(call: Call) -> Job:
     """Raises Refusal 404 where the caller has none of that id."""
-    job_id = call.request.path_params["job_id"]
-    try:
-        job = await asyncio.to_thread(call.service.jobs.get, job_id)
-    except NoSuchJob:
-        job = None
-    except JobError as problem:
-        raise Refusal(409, sentence_of(problem), code="job_unusable") from problem
-    if job is None or job.kind != TUNING or job.owner != call.caller.whose:
-        raise Refusal(404, f"There is no job {job_id!r:.100} here.", code="job_not_found")
-    return job
+    return await owned_jobs.found(call, TUNING, call.request.path_params["job_id"], "job")
 
 
 async def every(call: Call) -> Response:
-    jobs = await jobs_of(call)
+    jobs = await owned_jobs.jobs_of(call, TUNING)
     shown = await asyncio.to_thread(lambda: [facts_of(call, job) for job in jobs])
     return JSONAnswer({"object": "list", "data": shown})
 
@@ -202,10 +187,7 @@ async def end(call: Call) -> Response:
     over is removed; its adapter stays."""
     job = await found(call)
     if job.is_over:
-        try:
-            await asyncio.to_thread(call.service.jobs.remove, job.id)
-        except JobError as problem:
-            raise Refusal(409, sentence_of(problem), code="job_unusable") from problem
+        await owned_jobs.removed(call, job)
         return JSONAnswer({"id": job.id, "object": "tune.job", "deleted": True})
     job = await asyncio.to_thread(call.service.jobs.cancel, job.id)
     if not job.is_over:
