@@ -5,18 +5,15 @@ import copy
 import numpy as np
 import pytest
 
-from ouvert.tuning import Counts, Dataset, Example, GradientLearner, Recipe, methods
-from ouvert.tuning.loop import Course, Loop, Watchers
+from ouvert.tuning import Example, methods
+
+from .beside_trl import APART, VOCABULARY, in_our_order, ours, recipe, settings_of_theirs, theirs
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::FutureWarning"),
     pytest.mark.filterwarnings("ignore::UserWarning"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
 ]
-
-STEPS, BATCH, ACCUMULATED, VOCABULARY = 50, 2, 3, 64
-# Each step is float32 on both sides; what differs in the last place grows over fifty steps of Adam.
-APART = 1e-3
 
 
 def examples(count):
@@ -31,79 +28,23 @@ def examples(count):
     return tuple(made)
 
 
-def recipe():
-    return Recipe.of({
-        "optimise": {"rate": 0.01, "batch": BATCH * ACCUMULATED, "steps": STEPS, "schedule": "linear", "warm_up": 0,
-                     "stop_early": 0, "weight_decay": 0.01, "clip": 1.0},
-    })  # fmt: skip
-
-
-def our_losses(subject, items, way=None):
-    data = Dataset(train=items, held_out=(), counts=Counts(rows=1, items=1, held_out=0, tokens=1, trained=1),
-                   digest="", notes=())  # fmt: skip
-    learner, rows = GradientLearner(subject.base, subject.adapter), []
-    watchers = Watchers(told=rows.append, keep=lambda state: None)
-    loop = Loop(learner, way or methods.Supervised(), recipe(), data, Course(steps=STEPS, measure_every=99), watchers)
-    loop.run()
-    learner.close()
-    return [row["loss"] for row in rows], [row["gradient_norm"] for row in rows]
-
-
-def order_of(items):
-    """The examples as our run takes them."""
-    data = Dataset(train=items, held_out=(), counts=None, digest="", notes=())
-    places = [place for epoch in range(99) for place in data.order(recipe().seed, epoch)]
-    return [items[place] for place in places[: STEPS * BATCH * ACCUMULATED]]
-
-
-def their_losses(model, items, folder):
-    from datasets import Dataset as Rows
-    from tokenizers import Tokenizer
-    from tokenizers.models import WordLevel
-    from torch.utils.data import SequentialSampler
-    from transformers import PreTrainedTokenizerFast
+@pytest.fixture(scope="module")
+def of_trl(subjects, tmp_path_factory):
     from trl import SFTConfig, SFTTrainer
 
-    class InOrder(SFTTrainer):
-        def _get_train_sampler(self, *_):
-            return SequentialSampler(self.train_dataset)
-
-    words = WordLevel({str(n): n for n in range(VOCABULARY)}, unk_token="0")
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(words), pad_token="0", eos_token="1")
-    rows = Rows.from_list([
-        {
-            "input_ids": each.ids.tolist(),
-            "labels": np.where(each.trained > 0, each.ids, -100).tolist(),
-        }
-        for each in order_of(items)
-    ])  # fmt: skip
-    settings = recipe().optimise
-    args = SFTConfig(
-        output_dir=str(folder), max_steps=STEPS, per_device_train_batch_size=BATCH,
-        gradient_accumulation_steps=ACCUMULATED, learning_rate=settings.rate, weight_decay=settings.weight_decay,
-        max_grad_norm=settings.clip, lr_scheduler_type="linear", warmup_steps=0, logging_steps=1, save_strategy="no",
-        report_to=[], use_cpu=True, bf16=False, gradient_checkpointing=False, dataloader_num_workers=0, seed=20,
-        dataset_kwargs={"skip_prepare_dataset": True}, disable_tqdm=True, optim="adamw_torch",
-    )  # fmt: skip
-    trainer = InOrder(model=model, args=args, train_dataset=rows, processing_class=tokenizer)
-    trainer.train()
-    logged = [row for row in trainer.state.log_history if "loss" in row]
-    return [row["loss"] for row in logged], [float(row["grad_norm"]) for row in logged]
+    rows = [
+        {"input_ids": each.ids.tolist(), "labels": np.where(each.trained > 0, each.ids, -100).tolist()}
+        for each in in_our_order(examples(40))
+    ]
+    args = SFTConfig(**settings_of_theirs(recipe().optimise, tmp_path_factory.mktemp("sft")))
+    return theirs(SFTTrainer, rows, model=copy.deepcopy(subjects("llama").theirs), args=args)
 
 
-@pytest.fixture(scope="module")
-def theirs(subjects, tmp_path_factory):
-    model = copy.deepcopy(subjects("llama").theirs)
-    return their_losses(model, examples(40), tmp_path_factory.mktemp("trl"))
-
-
-def test_fifty_steps_have_the_losses_of_trl(subjects, theirs):
-    losses, norms = our_losses(subjects("llama"), examples(40))
-    assert len(losses) == len(theirs[0]) == STEPS
-    assert losses[-1] < 0.9 * losses[0]
-    apart = np.abs(np.array(losses) - np.array(theirs[0]))
-    assert apart.max() < APART, apart.argmax()
-    np.testing.assert_allclose(norms, theirs[1], rtol=2e-3)
+def test_fifty_steps_have_the_losses_of_trl(subjects, of_trl):
+    found = ours(subjects("llama"), methods.Supervised(), recipe(), examples(40))
+    assert found.losses[-1] < 0.9 * found.losses[0]
+    assert found.apart(of_trl) < APART
+    np.testing.assert_allclose(found.norms, of_trl.norms, rtol=2e-3)
 
 
 class OneExampleOneVote(methods.Supervised):
@@ -125,6 +66,6 @@ def shared(loss, count):
     return part
 
 
-def test_another_mean_than_that_of_all_tokens_is_noticed(subjects, theirs):
-    losses, _ = our_losses(subjects("llama"), examples(40), OneExampleOneVote())
-    assert np.abs(np.array(losses) - np.array(theirs[0])).max() > 10 * APART
+def test_another_mean_than_that_of_all_tokens_is_noticed(subjects, of_trl):
+    found = ours(subjects("llama"), OneExampleOneVote(), recipe(), examples(40))
+    assert found.apart(of_trl) > 10 * APART
