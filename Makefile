@@ -103,6 +103,7 @@ $(REFERENCES)/bin/python:
 
 $(REFERENCES)/installed: $(SOURCES) | $(REFERENCES)/bin/python
 	$(KERNELS_REQUIRED) $(REFERENCES)/bin/python -m pip install -q --disable-pip-version-check -e '.[dev,references]'
+	$(REFERENCES)/bin/python -m pip install -q --disable-pip-version-check --no-deps agentdojo==0.1.35
 	@touch $@
 
 # Clients in JavaScript need Node 20 or newer, and its npm.

@@ -48,6 +48,7 @@ COMMANDS = {
 
 # Errors whose message is written for the person at the keyboard: shown as one line, without a traceback.
 KNOWN_ERRORS = (
+    ("ouvert.agents", "AgentError"),
     ("ouvert.assistant", "AssistantError"),
     ("ouvert.chat", "ChatError"),
     ("ouvert.cli.configuration", "ConfigurationError"),

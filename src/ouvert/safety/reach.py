@@ -43,6 +43,7 @@ REACHES = (
     Reach("prompt_toolkit", "yes: has a telnet and an SSH server", "not imported"),
     Reach("pydantic", "no", ""),
     Reach("python-multipart", "no: it reads the forms in which files are sent up", "imported when one comes"),
+    Reach("pyyaml", "no", ""),
     Reach("starlette", "no: it answers what the server accepted", ""),
     Reach("threadpoolctl", "no", ""),
     Reach("tokenizers", "yes: `from_pretrained` fetches", "never called; files are read from disk. Compiled"),

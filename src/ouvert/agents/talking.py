@@ -1,0 +1,138 @@
+"""Asking the model for its next answer, and what came of it as an event. Native tools of gpt-oss keep their names."""
+
+import time
+from collections.abc import Generator, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from ouvert.agents.agent_file import Agent
+from ouvert.agents.builtin import from_native, native_tools
+from ouvert.agents.state import State, conversation_messages
+from ouvert.agents.steps import Answer as AnswerStep
+from ouvert.agents.tools import AgentTool
+from ouvert.assistant import (
+    AnswerForm,
+    ChatRequest,
+    Demands,
+    Event,
+    Finished,
+    ReasoningDelta,
+    TextDelta,
+    Thinking,
+    as_demands,
+)
+from ouvert.chat import Conversation
+
+SEED = 1  # of every answer, so that a run can be replayed; the receipt has it, too
+
+
+class Writing(Protocol):
+    """An answer while it is written: typed events, and a way to end it."""
+
+    def __iter__(self) -> Iterator[Event]: ...
+
+    def cancel(self) -> None: ...
+
+
+class Format(Protocol):
+    """What of a chat format matters here."""
+
+    @property
+    def name(self) -> str: ...
+
+
+class Speaker(Protocol):
+    """A model as an agent uses it: `ouvert.Model` is one."""
+
+    @property
+    def chat_format(self) -> Format: ...
+
+    def answer(self, request: ChatRequest, /) -> Writing: ...
+
+
+@dataclass(slots=True)
+class Current:
+    """What is being written now, for whoever cancels."""
+
+    writing: Writing | None = None
+    cancelled: bool = False
+
+    def cancel(self) -> None:
+        """Safe from any thread. Raises nothing."""
+        self.cancelled = True
+        if self.writing is not None:
+            self.writing.cancel()
+
+
+def request_for(
+    state: State, agent: Agent, tools: Mapping[str, AgentTool], step: AnswerStep, speaker: Speaker
+) -> ChatRequest:
+    """What the model is asked: the same for the same events. Raises AssistantError and EngineError for a schema that
+    cannot be held to."""
+    native = native_tools(tools, speaker.chat_format.name)
+    conversation = Conversation(
+        messages=tuple(conversation_messages(state, agent.instructions)),
+        tools=tuple(tool.declared for name, tool in tools.items() if name not in native.covered),
+        builtin_tools=native.names,
+        answer_schema=agent.schema,
+    )
+    conversation = native.conversation(conversation)
+    demands = Demands()
+    if agent.schema is not None:
+        demands = as_demands("auto", conversation.tools, AnswerForm(schema=agent.schema, strict=False))
+    sampling: dict[str, Any] = {"seed": SEED, "max_tokens": step.tokens}
+    if agent.header.temperature is not None:
+        sampling["temperature"] = agent.header.temperature
+    thinking = Thinking(effort=agent.header.effort)
+    return ChatRequest(
+        conversation=conversation,
+        demands=demands,
+        thinking=thinking,
+        lenient=True,
+        sampling=sampling,
+        timeout=step.seconds,
+        truncate=False,
+    )
+
+
+def answered(speaker: Speaker, request: ChatRequest, current: Current) -> Generator[Event, None, dict[str, Any]]:
+    """The events of an answer as they come; returns the facts of its event. Raises EngineError and ChatError as the
+    model does."""
+    began = time.monotonic()
+    text: list[str] = []
+    reasoning: list[str] = []
+    finished: Finished | None = None
+    writing = current.writing = speaker.answer(request)
+    if current.cancelled:
+        writing.cancel()
+    try:
+        for event in writing:
+            match event:
+                case TextDelta(piece):
+                    text.append(piece)
+                case ReasoningDelta(piece):
+                    reasoning.append(piece)
+                case Finished():
+                    finished = event
+            yield event
+    finally:
+        current.writing = None
+    assert finished is not None  # noqa: S101 - every answer ends with it
+    return facts_of(finished, "".join(text), "".join(reasoning), time.monotonic() - began)
+
+
+def facts_of(finished: Finished, text: str, reasoning: str, seconds: float) -> dict[str, Any]:
+    return {
+        "text": text,
+        "reasoning": reasoning,
+        "calls": [
+            {"id": call.id, "name": name, "arguments": arguments}
+            for call in finished.tool_calls
+            for name, arguments in [from_native(call.name, call.arguments)]
+        ],
+        "ended": finished.reason,
+        "tokens": finished.usage.output,
+        "seconds": round(seconds, 6),
+        "joules": finished.receipt.get("joules"),
+        "receipt": dict(finished.receipt),
+    }
