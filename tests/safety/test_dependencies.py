@@ -31,7 +31,7 @@ print(*sys.modules)
 
 
 def tables():
-    """Those of SECURITY.md's section: of the base install, of the extras that comparisons use, of the extra of boxes."""
+    """Those of SECURITY.md's section: of the base install, of the extras of comparisons, and of boxes."""
     section = (ROOT / "SECURITY.md").read_text().split("## What each dependency could reach")[1].split("\n## ")[0]
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in section.splitlines() if line.startswith("| ")]
     starts = [n for n, row in enumerate(rows) if row[0] == "Package"]

@@ -115,7 +115,7 @@ def test_forged_replies_fool_the_box_alone(cell):
     assert (result.figures, result.failed) == ((), False)
     assert cell.run("1 + 1").text == "2\n"
     assert isinstance(
-        cell.run("for fd in range(3, 64):\n    try: os.write(fd, b'\xff' * 9000)\n    except OSError: pass", 1), Died
+        cell.run("for fd in range(3, 64):\n    try: os.write(fd, b'\\xff' * 9000)\n    except OSError: pass", 1), Died
     )
     assert cell.run("2 + 2").text == "4\n"
 

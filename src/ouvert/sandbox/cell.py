@@ -61,6 +61,10 @@ class Died:
     level: Level
 
 
+class NoReplyError(Exception):
+    """What came from inside can be no reply of a cell."""
+
+
 class Cell:
     """Python that remembers. Made by `Box.cell`. One `run` at a time; `close` ends a run that is going on."""
 
@@ -133,7 +137,7 @@ class CellProcess:
         try:
             if self.follow(Text(), time.monotonic() + READY_SECONDS) is None:
                 raise TimeoutError
-        except TimeoutError as problem:
+        except (TimeoutError, NoReplyError) as problem:
             self.close()
             raise BoxError(
                 f"starting a Python cell in a box: it was not ready within {READY_SECONDS:g} seconds, expected a tenth "
@@ -159,6 +163,9 @@ class CellProcess:
             self.started.kill()
             why = f"it did not stop when it was interrupted after {seconds:g} seconds"
             return self.died(why, text, begun)
+        except NoReplyError:
+            self.started.kill()
+            return self.died("what it answered was no answer", text, begun)
         if reply is None:
             self.started.hear(GRACE_SECONDS)
             ended = self.started.ended
@@ -191,7 +198,12 @@ class CellProcess:
     def reply(self) -> dict[str, Any] | None:
         """The reply to the last request, when all of it is there. What else comes from inside is passed over: code in
         the box can write what it likes, and fools nobody with it."""
-        while len(self.got) >= 4 and len(self.got) >= 4 + (length := struct.unpack("<I", self.got[:4])[0]):
+        while len(self.got) >= 4:
+            (length,) = struct.unpack("<I", self.got[:4])
+            if length > MOST_REPLY:
+                raise NoReplyError
+            if len(self.got) < 4 + length:
+                break
             body, self.got = self.got[4 : 4 + length], self.got[4 + length :]
             try:
                 reply = json.loads(body)
@@ -199,14 +211,12 @@ class CellProcess:
                 continue
             if isinstance(reply, dict) and reply.get("number") == self.number:
                 return reply
-        if len(self.got) > MOST_REPLY:
-            raise TimeoutError  # no reply of a cell is so long: wait for none
         return None
 
     def follow(self, text: "Text", deadline: float) -> dict[str, Any] | None:
         """The reply to what was sent, while what is printed is added to `text`; None if the process is gone.
 
-        Raises TimeoutError.
+        Raises TimeoutError, and NoReplyError.
         """
         with selectors.DefaultSelector() as waiting:
             for source in (self.output, self.replies, self.started.control):
