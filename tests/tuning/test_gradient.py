@@ -97,11 +97,7 @@ def test_a_feed_forward_layer_has_the_slope_that_torch_measures(tokens):
 
 
 @pytest.mark.parametrize("window", [None, 3])
-@pytest.mark.parametrize("kept", [True, False])
-def test_attention_has_the_slope_that_torch_measures(window, kept, monkeypatch):
-    """Shares that are kept, and those that are computed again, more queries than are taken at a time."""
-    monkeypatch.setattr(attention, "QUERIES", 4)
-    monkeypatch.setattr(attention, "MOST_KEPT", 1 << 20 if kept else 0)
+def test_attention_has_the_slope_that_torch_measures(window):
     q, k, v, sinks = (each.requires_grad_() for each in numbers((10, 4, 3), (10, 2, 3), (10, 2, 2), (4,)))
 
     def attend(q, k, v, sinks):

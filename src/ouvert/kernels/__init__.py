@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ouvert.kernels import sampling
     from ouvert.kernels.adapters import Adapters
+    from ouvert.kernels.attention_gradients import Attended, attend, attend_back
     from ouvert.kernels.building import Programs, build
     from ouvert.kernels.edits import Edits
     from ouvert.kernels.expert_cache import ExpertCache, StoredExperts
@@ -51,6 +52,7 @@ __all__ = [
     "ROW_GROUP",
     "STATE",
     "Adapters",
+    "Attended",
     "Batch",
     "CacheType",
     "Edits",
@@ -73,6 +75,8 @@ __all__ = [
     "TracingError",
     "Watch",
     "aligned_bytes",
+    "attend",
+    "attend_back",
     "available",
     "build",
     "check_resumption",
@@ -89,6 +93,7 @@ __all__ = [
 # The file of each name. Those of `expert_reads`, `pages` and `program` need no native part.
 FILES = {
     "adapters": ("Adapters",),
+    "attention_gradients": ("Attended", "attend", "attend_back"),
     "building": ("Programs", "build"),
     "edits": ("Edits",),
     "expert_cache": ("ExpertCache", "StoredExperts"),

@@ -216,12 +216,15 @@ class TorchOps:
         sinks: Any = None,
     ) -> torch.Tensor:
         mixed, score = [], self._vector(sinks)
-        for past, tokens in cache.parts:
-            past.append(k[tokens], v[tokens])
-            mixed.append(
-                attention.attend(q[tokens], past.keys, past.values, scale=scale, window=window, sinks=score)  # type: ignore[arg-type]
-            )
-        return torch.cat(mixed)
+        counts = [tokens.stop - tokens.start for _, tokens in cache.parts]
+        each = zip(cache.parts, *(torch.split(x, counts) for x in (q, k, v)), strict=True)
+        for (past, _), queries, new_keys, new_values in each:
+            past.append(new_keys, new_values)
+            mixed.append(self._attend(queries, past.keys, past.values, scale=scale, window=window, sinks=score))
+        return mixed[0] if len(mixed) == 1 else torch.cat(mixed)
+
+    def _attend(self, q: torch.Tensor, keys: Any, values: Any, **how: Any) -> torch.Tensor:
+        return attention.attend(q, keys, values, products=self.products, **how)
 
     def attend_latent(self, q: Any, latents: torch.Tensor, cache: LayerPast, *, scale: float) -> Any:
         for past, tokens in cache.parts:
@@ -231,7 +234,7 @@ class TorchOps:
             queries, mixed = now(q), []
             for past, tokens in cache.parts:
                 values = past.keys[..., : past.value_width]  # type: ignore[index]
-                mixed.append(attention.attend(queries[tokens], past.keys, values, scale=scale))  # type: ignore[arg-type]
+                mixed.append(self._attend(queries[tokens], past.keys, values, scale=scale))
             return torch.cat(mixed)
 
         return Later(absorbed)
@@ -272,7 +275,7 @@ class TorchOps:
         positions = latents[:, None, width:].expand(-1, len(makes_keys), -1)
         q = torch.cat([q_nope.reshape(len(q_nope), len(makes_keys), -1), q_rope], -1)
         values = torch.einsum("tl,hvl->thv", latents[:, :width], makes_values)
-        return attention.attend(q, torch.cat([made, positions], -1), values, scale=scale)
+        return self._attend(q, torch.cat([made, positions], -1), values, scale=scale)
 
     def linear_heads(self, x: Any, weight: Any) -> Any:
         def product() -> torch.Tensor:

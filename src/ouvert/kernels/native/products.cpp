@@ -37,6 +37,7 @@ class Room {
 Products::Products(int threads, InstructionSet set)
     : kernels_(linear_kernels(set)),
       transposed_(transposed_kernels(set)),
+      attention_(attention_gradient_kernels(set)),
       pool_(threads > 1 ? std::make_unique<Pool>(threads) : nullptr) {}
 
 // f(piece, thread) for all of them.
@@ -99,6 +100,22 @@ void Products::transposed(const Matrix& weights, const FloatTokens& dy, bool rou
       transposed_.multiply(weights, gradients, out, stride, piece, epilogue, work);
     else
       transposed_.multiply_f32(weights, strips, out, stride, piece, epilogue, work);
+  });
+}
+
+void Products::attend(const AttentionShape& shape, const AttentionForward& of) {
+  const std::int64_t floats = attention_scratch(shape);
+  const Room room(4 * floats * threads());
+  each(shape.kv_heads, [&](std::int64_t head, int thread) {
+    attention_.forward(shape, of, head, room.as<float>() + thread * floats);
+  });
+}
+
+void Products::attend_back(const AttentionShape& shape, const AttentionBackward& of) {
+  const std::int64_t floats = attention_scratch(shape);
+  const Room room(4 * floats * threads());
+  each(shape.kv_heads, [&](std::int64_t head, int thread) {
+    attention_.backward(shape, of, head, room.as<float>() + thread * floats);
   });
 }
 

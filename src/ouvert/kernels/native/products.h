@@ -1,4 +1,4 @@
-// Single products outside a program, on threads of their own: what training computes with packed weights.
+// Single products outside a program, on threads of their own: what training computes with packed weights, and attention.
 //
 // Any thread may call any function at any time. With one thread the calls run side by side; with more they take turns,
 // each on all threads. The numbers do not depend on any of that.
@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <memory>
 
+#include "attention_gradient.h"
 #include "instruction_set.h"
 #include "linear.h"
 #include "pool.h"
@@ -36,6 +37,10 @@ class Products {
   void transposed(const Matrix& weights, const FloatTokens& dy, bool rounded, float* out, std::int64_t stride,
                   const Epilogue& epilogue);
 
+  // Attention and its gradients: see attention_gradient.h.
+  void attend(const AttentionShape& shape, const AttentionForward& of);
+  void attend_back(const AttentionShape& shape, const AttentionBackward& of);
+
   int threads() const { return pool_ ? pool_->threads() : 1; }
 
  private:
@@ -44,6 +49,7 @@ class Products {
 
   const LinearKernels& kernels_;
   const TransposedKernels& transposed_;
+  const AttentionGradientKernels& attention_;
   std::unique_ptr<Pool> pool_;  // none for one thread
 };
 

@@ -29,6 +29,19 @@ Matrix matrix(const std::string& layout, std::int64_t rows, std::int64_t columns
   return {layout_named(layout), rows, columns, data.data()};
 }
 
+using Heads = Array<const float, nb::ndim<3>>;
+using HeadsOut = Array<float, nb::ndim<3>>;
+using Sinks = std::optional<Array<const float, nb::ndim<1>>>;
+using SinksOut = std::optional<Array<float, nb::ndim<1>>>;
+
+const float* numbers(const Sinks& of) { return of ? of->data() : nullptr; }
+
+AttentionShape shape_of(const Heads& q, const Heads& keys, const Heads& values, float scale, std::int64_t window) {
+  const auto size = [](std::size_t of) { return static_cast<std::int64_t>(of); };
+  return {size(q.shape(0)), size(keys.shape(0)), size(q.shape(1)), size(keys.shape(1)),
+          size(q.shape(2)), size(values.shape(2)), window, scale};
+}
+
 }  // namespace
 
 void bind_products(nb::module_& m) {
@@ -64,7 +77,33 @@ void bind_products(nb::module_& m) {
             self.transposed(weights, of, rounded, out.data(), columns, epilogue);
           },
           "layout"_a, "rows"_a, "columns"_a, "data"_a, "dy"_a, "from_rows"_a.none(), "rounded"_a, "out"_a, "accumulate"_a,
-          "out_rows"_a.none());
+          "out_rows"_a.none())
+      .def(
+          "attend",
+          [](Products& self, const Heads& q, const Heads& keys, const Heads& values, const Sinks& sinks, float scale,
+             std::int64_t window, const HeadsOut& out, const HeadsOut& shares) {
+            const AttentionShape shape = shape_of(q, keys, values, scale, window);
+            const AttentionForward of{q.data(),       keys.data(), values.data(),
+                                      numbers(sinks), out.data(),  shares.data()};
+            nb::gil_scoped_release release;
+            self.attend(shape, of);
+          },
+          "q"_a, "keys"_a, "values"_a, "sinks"_a.none(), "scale"_a, "window"_a, "out"_a, "shares"_a)
+      .def(
+          "attend_back",
+          [](Products& self, const Heads& q, const Heads& keys, const Heads& values, const Sinks& sinks, float scale,
+             std::int64_t window, const HeadsOut& out, const HeadsOut& shares, const Heads& dy, const HeadsOut& dq,
+             const HeadsOut& dkeys, const HeadsOut& dvalues, const SinksOut& dsinks) {
+            const AttentionShape shape = shape_of(q, keys, values, scale, window);
+            const AttentionForward forward{q.data(),       keys.data(), values.data(),
+                                           numbers(sinks), out.data(),  shares.data()};
+            const AttentionBackward of{forward,      dy.data(),      dq.data(),
+                                       dkeys.data(), dvalues.data(), dsinks ? dsinks->data() : nullptr};
+            nb::gil_scoped_release release;
+            self.attend_back(shape, of);
+          },
+          "q"_a, "keys"_a, "values"_a, "sinks"_a.none(), "scale"_a, "window"_a, "out"_a, "shares"_a, "dy"_a, "dq"_a,
+          "dkeys"_a, "dvalues"_a, "dsinks"_a.none());
 }
 
 }  // namespace ouvert
