@@ -61,7 +61,7 @@ def tune(
             return None
         with runs.open(name) as run:
             if not run.trained:
-                learner = tuning.GradientLearner(base, run.adapter, packed_together=run.recipe.data.pack)
+                learner = tuning.learner_of(base, run.recipe, run.adapter)
                 tuning.train(run, learner, way, tuning.Manners(told=progress))
                 learner.close()
             record = kept(run, installed.address, store, threads)
@@ -81,7 +81,7 @@ def begun(
     facts: Mapping[str, Any],
 ) -> bool:
     """The run is there; False where the plan was not agreed to."""
-    learner = tuning.GradientLearner(base, prepared.adapter, packed_together=prepared.recipe.data.pack)
+    learner = tuning.learner_of(base, prepared.recipe, prepared.adapter)
     try:
         planned = tuning.plan_of(prepared, learner, way)
     finally:

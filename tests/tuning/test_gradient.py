@@ -15,6 +15,7 @@ from ouvert.tuning.layers import Kept, Layers
 from ouvert.tuning.operations import Adapted, Past
 from ouvert.tuning.products import Carrying, DenseProduct, frozen_linear
 from ouvert.tuning.recipe import AdapterShape
+from ouvert.tuning.stored import as_served
 
 GOLDENS = Path(__file__).parents[1] / "goldens" / "models"
 LLAMA = GOLDENS / "llama" / "model.safetensors"
@@ -248,6 +249,75 @@ def test_log_probabilities_are_the_servers_bit_for_bit(family):
         for score, every, few, which in zip(scores, found, some, wanted, strict=True):
             np.testing.assert_array_equal(every, score)
             np.testing.assert_array_equal(few, np.where(which, every, 0))
+    learner.learn(sequences, lambda told: same(told, scores, mean_of(sequences)))
+    served.close()
+    learner.close()
+    base.close()
+
+
+# --- numbers that are served rounded ---
+
+
+def stepped(precision, threads=2, rate=1e-6):
+    """One step of a learner: the masters' bits, the served ones, the gradients."""
+    base = tuning.open_base(LLAMA, threads=threads)
+    learner = tuning.GradientLearner(base, begun(base), precision=precision)
+    sequences = sequences_of(base)
+    learner.learn(sequences, mean_of(sequences))
+    gradients = {name: each.grad.numpy().copy() for name, each in learner.parameters.items()}
+    torch.optim.SGD(learner.parameters.values(), lr=rate).step()
+    masters = {name: each.detach().numpy().copy() for name, each in learner.parameters.items()}
+    served = learner.adapter
+    learner.close()
+    base.close()
+    return masters, served, gradients
+
+
+def test_sixteen_bits_are_served_and_thirty_two_learn():
+    """A step far smaller than one of BF16 moves the masters, and what is served is their rounding, as torch has it."""
+    base = tuning.open_base(LLAMA, threads=1)
+    before = begun(base)
+    base.close()
+    masters, served, gradients = stepped("bf16")
+    for name, pair in served.pairs.items():
+        for of in "ab":
+            master, first = masters[f"{name}.{of}"], getattr(before.pairs[name], of)
+            np.testing.assert_array_equal(master, first - np.float32(1e-6) * gradients[f"{name}.{of}"])
+            np.testing.assert_array_equal(getattr(pair, of), torch.from_numpy(master).bfloat16().float().numpy())
+            assert not np.array_equal(master, getattr(pair, of))
+
+
+def test_the_gradients_are_those_of_the_numbers_that_are_served():
+    """Straight through: as of an adapter that has the rounded numbers; other than those of the masters."""
+    base = tuning.open_base(LLAMA, threads=2)
+    sequences, first = sequences_of(base), begun(base)
+
+    def gradients(adapter, precision):
+        learner = tuning.GradientLearner(base, adapter, precision=precision)
+        learner.learn(sequences, mean_of(sequences))
+        found = {name: each.grad.numpy().copy() for name, each in learner.parameters.items()}
+        learner.close()
+        return found
+
+    ours = gradients(first, "bf16")
+    rounded, exact = gradients(as_served(first, "bf16"), "float32"), gradients(first, "float32")
+    assert all(np.array_equal(ours[name], rounded[name]) for name in ours)
+    assert not all(np.array_equal(ours[name], exact[name]) for name in ours)
+    base.close()
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_rounded_numbers_are_the_same_for_any_number_of_threads(threads):
+    assert stepped("bf16", threads)[1].digest == stepped("bf16", 2)[1].digest
+
+
+def test_what_is_learnt_in_sixteen_bits_is_what_the_server_says_bit_for_bit():
+    base = tuning.open_base(LLAMA, threads=2)
+    learner = tuning.GradientLearner(base, begun(base), precision="bf16")
+    sequences = sequences_of(base)
+    served = engine.open_engine(LLAMA, threads=1).engine
+    variant = engine.Variant((engine.ScaledAdapter(served.adapters.add(learner.adapter)),))
+    scores = [[0, *(each.logprob for each in served.score(ids.tolist(), variant=variant))] for ids in sequences]
     learner.learn(sequences, lambda told: same(told, scores, mean_of(sequences)))
     served.close()
     learner.close()

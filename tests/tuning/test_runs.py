@@ -13,6 +13,7 @@ from ouvert.tuning.kept_data import read_data_again, write_data
 from ouvert.tuning.loop import Course, Loop, Watchers
 from ouvert.tuning.methods import Supervised
 from ouvert.tuning.runs import METRICS, STATE, Begun, Runs
+from ouvert.tuning.stored import as_served
 
 from .killing import in_a_child
 from .tiny_learner import TinyLearner, examples
@@ -110,6 +111,17 @@ def test_a_state_that_is_cut_short_would_be_noticed(tmp_path):
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(TuningError, match=r"reading .*state\.safetensors.*Remove the run"):
         Runs(tmp_path).open("tickets")
+
+
+@pytest.mark.parametrize("precision", ["bf16", "float32"])
+def test_a_run_keeps_its_masters_and_hands_out_what_is_served(tmp_path, precision):
+    recipe = Recipe.of({**RECIPE.mapping(), "adapter": {"precision": precision}})
+    runs, first = Runs(tmp_path), TinyLearner().adapter
+    runs.add("tickets", Begun(facts={}, course=COURSE, recipe=recipe, data=dataset(), adapter=first))
+    with runs.open("tickets") as run:
+        assert run.adapter.digest == first.digest
+        assert (run.answer.digest == first.digest) == (precision == "float32")
+        assert run.answer.digest == as_served(first, precision).digest
 
 
 # --- one at a time, and who looks ---

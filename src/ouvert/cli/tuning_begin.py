@@ -82,10 +82,10 @@ def agreed_plan(
 
 def planned(base: "Base", prepared: "Prepared", answering: "Callable[[], Model]") -> "Plan":
     """From a trial here. Raises what `way_of` and `plan_of` raise."""
-    from ouvert.tuning import GradientLearner, plan_of, way_of
+    from ouvert.tuning import learner_of, plan_of, way_of
 
     way = way_of(prepared.recipe, lambda: EngineSampler(answering()))
-    learner = GradientLearner(base, prepared.adapter, packed_together=prepared.recipe.data.pack)
+    learner = learner_of(base, prepared.recipe, prepared.adapter)
     try:
         return plan_of(prepared, learner, way)
     finally:

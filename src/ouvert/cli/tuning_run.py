@@ -53,14 +53,14 @@ def go_on(name: str, args: argparse.Namespace) -> int:
 
 def train_here(store: "Store", run: "OpenRun", args: argparse.Namespace) -> None:
     """All steps that are left. Raises StopAskedError, and what the steps raise."""
-    from ouvert.tuning import GradientLearner, Manners, require_same_base, train, way_of
+    from ouvert.tuning import Manners, learner_of, require_same_base, train, way_of
 
     named, computing = run.facts["model"], run.facts["computing"]
     with ExitStack() as held:
         base = open_base_of(store, store.resolve(named), args.threads, computing)
         held.callback(base.close)
         require_same_base(run, base)
-        learner = GradientLearner(base, run.adapter, packed_together=run.recipe.data.pack)
+        learner = learner_of(base, run.recipe, run.adapter)
         held.callback(learner.close)
         way = way_of(
             run.recipe,

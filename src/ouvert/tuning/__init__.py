@@ -40,7 +40,7 @@ from ouvert.tuning.session import (
 )
 
 if TYPE_CHECKING:
-    from ouvert.tuning.gradient import GradientLearner
+    from ouvert.tuning.gradient import GradientLearner, learner_of
     from ouvert.tuning.operations import TorchOps, pasts_of
 
 __all__ = [
@@ -83,6 +83,7 @@ __all__ = [
     "curves_of",
     "examples_of",
     "judges_of",
+    "learner_of",
     "lines_of",
     "new_adapter",
     "no_torch",
@@ -108,7 +109,7 @@ __all__ = [
 ]
 
 # The file of each name that needs torch: imported when it is first asked for.
-FILES = {"gradient": ("GradientLearner",), "operations": ("TorchOps", "pasts_of")}
+FILES = {"gradient": ("GradientLearner", "learner_of"), "operations": ("TorchOps", "pasts_of")}
 FILE_OF = {name: file for file, names in FILES.items() for name in names}
 
 

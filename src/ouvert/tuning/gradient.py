@@ -24,6 +24,8 @@ from ouvert.tuning.learner import Loss, LossOf
 from ouvert.tuning.opening import Base
 from ouvert.tuning.operations import Adapted
 from ouvert.tuning.pack import Bin, bins_of
+from ouvert.tuning.recipe import Recipe
+from ouvert.tuning.stored import AdapterPrecision, Served
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -34,15 +36,19 @@ class GradientLearner:
     """A `Learner` over a base and an adapter, which it goes on from. Close it when it is no longer needed.
 
     `packed_together`: short sequences share a bin. PyTorch computes on one thread from now on, in the whole process:
-    it is the bins that go side by side. Not for use from several threads at once. Making one raises ValueError for an
-    adapter whose names or shapes are not those of the base.
+    it is the bins that go side by side. `precision`: what the parameters are rounded to wherever they compute, so also
+    in `adapter` (tuning.stored). Not for use from several threads at once. Making one raises ValueError for an adapter
+    whose names or shapes are not those of the base.
     """
 
-    def __init__(self, base: Base, adapter: Adapter, *, packed_together: bool = True) -> None:
+    def __init__(
+        self, base: Base, adapter: Adapter, *, packed_together: bool = True, precision: AdapterPrecision = "float32"
+    ) -> None:
         torch.set_num_threads(1)
         self.base = base
         self._pairs = adapter.pairs
         self._parameters: dict[str, torch.nn.Parameter] = {}
+        self._served = Served(precision)
         model = carrying(base.model, self._adapted)
         if unknown := self._pairs.keys() - {name.rpartition(".")[0] for name in self._parameters}:
             raise ValueError(
@@ -66,8 +72,10 @@ class GradientLearner:
     def adapter(self) -> Adapter:
         """As `Learner` has it. Raises nothing."""
 
+        served = self._served.refresh()
+
         def copy(name: str) -> Array:
-            return self._parameters[name].detach().numpy().copy()
+            return served[name].numpy().copy()
 
         return Adapter(
             {
@@ -237,7 +245,8 @@ class GradientLearner:
             )
         a, b = (torch.nn.Parameter(torch.from_numpy(np.array(each, np.float32))) for each in (pair.a, pair.b))
         self._parameters[f"{name}.a"], self._parameters[f"{name}.b"] = a, b
-        return Adapted(weight, name, a, b, pair.scale, pair.experts)
+        served_a, served_b = self._served.add(f"{name}.a", a), self._served.add(f"{name}.b", b)
+        return Adapted(weight, name, served_a, served_b, pair.scale, pair.experts)
 
     def _bins(self, sequences: Sequence[Array]) -> tuple[Bin, ...]:
         return bins_of([len(each) for each in sequences], BIN_TOKENS if self._together else 0)
@@ -252,6 +261,11 @@ class GradientLearner:
                     f"learning: sequence {n} is {getattr(ids, 'dtype', type(ids).__name__)}{np.shape(ids)}, expected "
                     f"int32 (tokens,) of 2 to {self.base.context} ids below {vocabulary}. Cut or leave it out."
                 )
+
+
+def learner_of(base: Base, recipe: Recipe, adapter: Adapter) -> GradientLearner:
+    """What a run of this recipe learns with, from these masters on. Raises what making a GradientLearner raises."""
+    return GradientLearner(base, adapter, packed_together=recipe.data.pack, precision=recipe.adapter.precision)
 
 
 def check_gradients(told: Loss, sequences: Sequence[Array]) -> None:

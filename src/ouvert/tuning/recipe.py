@@ -9,6 +9,7 @@ from typing import Any, Literal, Self, get_args
 from ouvert.store import toml_value
 from ouvert.tuning.error import TuningError
 from ouvert.tuning.recipe_values import RecipeReader
+from ouvert.tuning.stored import AdapterPrecision
 
 Method = Literal["sft", "dpo", "orpo", "kto", "grpo"]
 METHODS: tuple[Method, ...] = get_args(Method)
@@ -39,6 +40,7 @@ class AdapterShape:
     layers: Literal["all", "upper"] = "all"
     experts: str = "busiest 0.25"  # of each layer; or "all", "none", or numbers: "3 7 12"
     expert_rank: int = 8
+    precision: AdapterPrecision = "bf16"  # of the numbers that are served; float32 stands behind them while it learns
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

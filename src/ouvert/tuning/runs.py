@@ -31,6 +31,7 @@ from ouvert.tuning.state import (
     read_state,
     write_state,
 )
+from ouvert.tuning.stored import as_served
 from ouvert.weights import CheckpointError
 
 FORM = 1
@@ -225,14 +226,14 @@ class OpenRun:
 
     @property
     def adapter(self) -> Adapter:
-        """As it is now, as far as it is kept. Raises nothing."""
+        """The masters as they are now, as far as they are kept. Raises nothing."""
         return adapter_of(self.state.now, self.facts["pairs"])
 
     @property
     def answer(self) -> Adapter:
-        """What it has learnt: the adapter with the lowest held-out loss where it stops early, else the last. Raises
-        nothing."""
-        return adapter_of(self.state.answer, self.facts["pairs"])
+        """What it has learnt, as it is served: the adapter with the lowest held-out loss where it stops early, else the
+        last. Raises nothing."""
+        return as_served(adapter_of(self.state.answer, self.facts["pairs"]), self.recipe.adapter.precision)
 
     @property
     def trained(self) -> bool:

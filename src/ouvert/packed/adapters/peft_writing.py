@@ -13,7 +13,7 @@ from ouvert.models import Counterpart, Family, counterparts
 from ouvert.packed.adapter import Adapter
 from ouvert.packed.adapters.error import AdapterError
 from ouvert.packed.adapters.joining import Addition, Array, joined
-from ouvert.weights import SafetensorsWriter
+from ouvert.weights import SafetensorsWriter, encode
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 VERSION = "0.21.2"  # of PEFT, whose layout this is
@@ -37,8 +37,9 @@ class Recognised(Protocol):
 
 
 def write_peft(adapter: Adapter, folder: Path, model: Recognised, base: str | None = None) -> None:
-    """Write adapter_config.json and adapter_model.safetensors into `folder`, which is there. float32; `read_peft` gives
-    the same adapter again, with the same digest. `base`: the name or path under which others find the base's weights.
+    """Write adapter_config.json and adapter_model.safetensors into `folder`, which is there. A matrix is BF16 where
+    that holds every number of it, else float32; `read_peft` gives the same adapter again, with the same digest. `base`:
+    the name or path under which others find the base's weights.
 
     Where transformers has several of our weights in one matrix, the addition to it has the ranks of all of them; where
     their scales differ, b carries the difference. Raises AdapterError for a weight that the model does not have, or has
@@ -53,14 +54,19 @@ def write_peft(adapter: Adapter, folder: Path, model: Recognised, base: str | No
     metadata = {"format": "pt"}
     if ranks := {matrix.name: dict(made.ranks) for matrix, made in found if made.ranks}:
         metadata[RANKS] = json.dumps(ranks, separators=(",", ":"))
-    declared = {name: ("F32", value.shape) for name, value in tensors.items()}
+    declared = {name: (narrowest(value), value.shape) for name, value in tensors.items()}
     with SafetensorsWriter(folder / WEIGHTS, declared, metadata) as writer:
         for name, value in tensors.items():
-            writer.write(name, value)
+            writer.write(name, encode(declared[name][0], value))
     said = settings(model.family.name, known, found, base)
     partial = folder / (CONFIG + ".partial")
     partial.write_text(json.dumps(said, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     partial.replace(folder / CONFIG)
+
+
+def narrowest(numbers: Array) -> str:
+    """BF16 if it holds these float32 numbers exactly, else F32."""
+    return "F32" if (np.ascontiguousarray(numbers).view(np.uint32) & 0xFFFF).any() else "BF16"
 
 
 def refuse_others(adapter: Adapter, known: Sequence[Counterpart], family: str) -> None:
