@@ -37,6 +37,7 @@ def test_the_table_says_what_the_command_says(command: str) -> None:
                 "direction": ["list"],
                 "adapter": ["list"],
                 "corrections": ["list"],
+                "documents": ["list"],
                 "tune": ["check", "data.jsonl", "--model", "model"],
                 "patch": ["model", "a", "b", "--for", "x", "--against", "y"],
             }.get(command, ["bash"]),

@@ -2,7 +2,8 @@
 
 The hub's own variables are read here: HF_ENDPOINT, another address of the hub, e.g. a mirror; HF_TOKEN, the owner's
 token for it, without which the one counts that `hf auth login` saved (below HF_HOME, if set). So are the keys of other
-servers: OPENAI_API_KEY, ANTHROPIC_API_KEY, GEMINI_API_KEY, and KEY_<HOST> for any other.
+servers: OPENAI_API_KEY, ANTHROPIC_API_KEY, GEMINI_API_KEY, and KEY_<HOST> for any other. And the passphrase of
+collections of documents: OUVERT_DOCUMENTS_PASSPHRASE.
 """
 
 import os
@@ -14,6 +15,7 @@ from ouvert.cli.configuration import Configuration, ConfigurationError
 
 if TYPE_CHECKING:
     from ouvert.assistant import Ledger
+    from ouvert.documents import Collections
     from ouvert.engine import PageFiles
     from ouvert.safety import Guard, Hosts
     from ouvert.store import Hub, Store
@@ -57,6 +59,24 @@ def hosts_allowed() -> "Hosts | None":
         return Hosts(cast("tuple[str, ...]", allowed.value))
     except ValueError as problem:
         raise ConfigurationError(f"allow_hosts, from {allowed.source}: {problem}") from problem
+
+
+def open_collections() -> "Collections":
+    """The owner's collections of documents. A passphrase is asked for at a terminal where none is set."""
+    from ouvert.documents import Collections, in_a_box
+
+    return Collections(open_store().home, in_a_box(), passphrase=documents_passphrase)
+
+
+def documents_passphrase(collection: str) -> str | None:
+    """The passphrase of a collection, from the environment or a person; None where there is neither."""
+    if (stated := os.environ.get("OUVERT_DOCUMENTS_PASSPHRASE")) is not None:
+        return stated
+    if not (sys.stdin is not None and sys.stdin.isatty()):
+        return None
+    from getpass import getpass
+
+    return getpass(f"Passphrase of {collection}: ")
 
 
 def open_ledger() -> "Ledger":
@@ -108,6 +128,16 @@ def prefixes_asked_for(
     folder = Path(place).expanduser().absolute() if place else store.home / "prefixes"
     return kept_prefixes(
         store, folder, quota=quota, key=prefix_key(key, folder), encrypted=key != UNENCRYPTED, say=warn
+    )
+
+
+def kept_prompts() -> "PageFiles | None":
+    """The owner's kept prompts, as they are set up, with the key they are kept with."""
+    configuration = Configuration()
+    names = ("prefix_cache", "prefix_cache_quota", "prefix_cache_key")
+    place, quota, key = (configuration.value(name) for name in names)
+    return prefixes_asked_for(
+        open_store(), cast("str | None", place), cast("float | None", quota), cast("str | None", key)
     )
 
 

@@ -2,12 +2,13 @@
 
 from ouvert.safety.guard import Attempt, Counts, Denied, Guard, connecting, guard
 from ouvert.safety.hosts import Hosts, is_this_machine
-from ouvert.safety.reach import REACHES, REACHES_OF_BOXES, REACHES_OF_COMPARISONS, Reach
+from ouvert.safety.reach import REACHES, REACHES_OF_BOXES, REACHES_OF_COMPARISONS, REACHES_OF_DOCUMENTS, Reach
 
 __all__ = [
     "REACHES",
     "REACHES_OF_BOXES",
     "REACHES_OF_COMPARISONS",
+    "REACHES_OF_DOCUMENTS",
     "Attempt",
     "Counts",
     "Denied",

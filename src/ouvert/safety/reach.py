@@ -1,5 +1,5 @@
 """Which packages could open a connection, and how each is kept quiet: those of the base install, and those that
-comparisons and boxes use where they are installed.
+comparisons, boxes and documents use where they are installed.
 
 The one list: SECURITY.md shows it, `ouvert doctor --egress` prints it, and a test holds it to pyproject.toml.
 """
@@ -79,4 +79,28 @@ REACHES_OF_BOXES = (
         "no: one compiled program, which makes namespaces",
         "started by `sandbox` alone, where the system has no `bwrap`; what it starts has no network",
     ),
+)
+
+# Every package of the extra `documents`.
+REACHES_OF_DOCUMENTS = (
+    Reach("apsw-sqlite3mc", "no: compiled, SQLite", ""),
+    Reach("defusedxml", "no", ""),
+    Reach(
+        "pypdfium2",
+        "no: compiled, PDFium without its JavaScript",
+        "imported only by the reader, in the box, which has no network",
+    ),
+    Reach("python-calamine", "no: compiled", ""),
+    Reach(
+        "python-docx",
+        "no; but it imports lxml, which can fetch what a document names",
+        "imported only by the reader, in the box, which has no network",
+    ),
+    Reach(
+        "python-pptx",
+        "no; but it imports lxml, which can fetch what a document names",
+        "imported only by the reader, in the box, which has no network",
+    ),
+    Reach("selectolax", "no: compiled", ""),
+    Reach("snowballstemmer", "no", ""),
 )

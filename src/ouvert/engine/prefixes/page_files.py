@@ -320,6 +320,20 @@ class PageFiles:
 
         self._remove(chosen)
 
+    def forget_owners(self, are_meant: Callable[[str], bool]) -> int:
+        """Remove the pages of every owner that `are_meant(owner)` picks, and have other processes let go of what they
+        keep in memory, as `clear` does. Returns how many. Raises EngineError for what cannot be removed."""
+        chosen: list[str] = []
+
+        def theirs(places: Mapping[str, Place]) -> Iterable[str]:
+            chosen.extend(name for name, each in places.items() if are_meant(each.owner))
+            return chosen
+
+        self._remove(theirs)
+        with suppress(OSError):  # nobody keeps anything there
+            put(self.folder / CLEARED, (), time.time())
+        return len(chosen)
+
     def forget_variants(self) -> int:
         """Remove the pages that variants of models have computed, of every owner: those of the bases stay. Returns how
         many. Raises EngineError for what cannot be removed."""

@@ -1,0 +1,258 @@
+"""A collection: some of the owner's documents, in one folder of its own, of which all or nothing is opened."""
+
+import hashlib
+import hmac
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ouvert.documents import boxed, index, keys
+from ouvert.documents.boxed import Run
+from ouvert.documents.database import Database
+from ouvert.documents.error import DocumentError
+from ouvert.documents.found import Document, Found
+from ouvert.documents.passages import laid_out
+from ouvert.documents.reader.shape import Reading
+from ouvert.documents.words import language_of
+from ouvert.store import write_whole
+
+ID_LENGTH, SHORT_ID = 16, 8  # hexadecimal digits of a digest: of an id, and that are enough of one to name it
+LONGEST_QUESTION = 2000  # characters
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Changes:
+    """What an `update` did: names of files, and what is wrong with those that could not be read."""
+
+    added: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
+    unchanged: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    refused: tuple[str, ...] = ()
+
+    @property
+    def facts(self) -> dict[str, list[str]]:
+        """As JSON. Raises nothing."""
+        return {name: list(getattr(self, name)) for name in self.__slots__}
+
+
+class Collection:
+    """One that is open. `Collections.open` makes it. It belongs to the thread that opened it; close it, or use `with`.
+
+    Its methods raise DocumentError for what SQLite finds wrong, beside what they say.
+    """
+
+    def __init__(self, folder: Path, name: str, key: bytes | None, run: Run) -> None:
+        """`run` starts a program in a box. Raises WrongKey, DocumentError."""
+        self.folder, self.name, self.encrypted = folder, name, key is not None
+        self._key, self._run = key, run
+        self._database = Database(folder / "index.sqlite", key)
+        index.prepare(self._database)
+
+    def __enter__(self) -> "Collection":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Raises nothing."""
+        self._database.close()
+
+    # --- what is in it ------------------------------------------------------------------------------------------------
+
+    @property
+    def documents(self) -> tuple[Document, ...]:
+        """All, by name."""
+        return index.documents(self._database)
+
+    @property
+    def characters(self) -> int:
+        """Of all texts together."""
+        return int(self._database.rows("SELECT coalesce(sum(characters), 0) FROM documents")[0][0])
+
+    def document(self, named: str) -> Document:
+        """The one with this id, or name. Raises DocumentError where there is none, or several have the name."""
+        found = [
+            each
+            for each in self.documents
+            if named in (each.id, each.name) or (len(named) >= SHORT_ID and each.id.startswith(named))
+        ]
+        if len(found) != 1:
+            many = f"{len(found)} documents are called so: name one by its id ({', '.join(each.id for each in found)})"
+            none = f"there is none. `ouvert documents show {self.name}` lists those there are"
+            raise DocumentError(f"looking for {named!r:.100} in {self.name}: {many if found else none}.")
+        return found[0]
+
+    def text(self, document: str, start: int = 0, stop: int | None = None) -> str:
+        """The text of a document, or a span of it. `document`: its id."""
+        text = str(self._database.rows("SELECT text FROM documents WHERE id = ?", (document,))[0][0])
+        return text[start:stop]
+
+    def pages(self, document: str) -> list[tuple[int, int, int, bool]]:
+        """(number, start, stop, scan) of each page. `document`: its id."""
+        statement = (
+            "SELECT page, start, stop, scan FROM pages WHERE document = (SELECT number FROM documents WHERE id = ?) "
+            "ORDER BY page"
+        )
+        return [
+            (page, start, stop, bool(scan)) for page, start, stop, scan in self._database.rows(statement, (document,))
+        ]
+
+    def page_of(self, document: str, place: int) -> int:
+        """The number of the page on which a character of the text stands."""
+        return next((page for page, _, stop, _ in self.pages(document) if place <= stop), 1)
+
+    def search(self, question: str, most: int = 10) -> tuple[Found, ...]:
+        """The passages that fit best, over all documents: one ranking. None where no word is found.
+
+        Raises DocumentError for a question that is too long.
+        """
+        if len(question) > LONGEST_QUESTION:
+            raise DocumentError(
+                f"searching {self.name}: the question has {len(question)} characters, expected {LONGEST_QUESTION} at "
+                "most. Ask for what is to be found in it."
+            )
+        return index.passages(self._database, self.name, list(index.ranked(self._database, question, most)))
+
+    def whole(self) -> tuple[Found, ...]:
+        """Every passage, in order."""
+        return index.passages(self._database, self.name, [(row, None) for row in index.all_passages(self._database)])
+
+    def picture(self, document: str, page: int, words: str = "") -> bytes:
+        """A page of a PDF as PNG, with `words` marked where they stand. Raises UnreadableFile for what has no pictures,
+        and what is raised where there is no box."""
+        known = self.document(document)
+        if words:
+            words = " ".join(words.split())
+        return boxed.picture(known.name, self.original(known), page, words, self._run)
+
+    def original(self, document: Document) -> bytes:
+        """The file as it was added. Raises DocumentError where it is gone."""
+        try:
+            data = self._place(document.digest).read_bytes()
+        except OSError as problem:
+            raise DocumentError(
+                f"reading the kept {document.name}: {problem.strerror}. Remove the document, and add it again."
+            ) from problem
+        return data if self._key is None else keys.opened(data, self._key)
+
+    # --- what changes it ----------------------------------------------------------------------------------------------
+
+    def add(self, name: str, data: bytes, source: Path | None = None) -> Document:
+        """Read a file, and keep it. One that is here already stays; one from the same source, or of the same name, is
+        replaced. Raises UnreadableFile, and what is raised where there is no box."""
+        digest = hashlib.sha256(data).hexdigest()
+        known = {each.digest: each for each in self.documents}
+        changed = None if source is None else source.stat().st_mtime_ns
+        if digest in known:
+            same = known[digest]
+            if source is not None:
+                statement = "UPDATE documents SET source = ?, changed = ?, name = ? WHERE id = ?"
+                self._database.rows(statement, (str(source), changed, name, same.id))
+            return same if source is None else replace(same, source=str(source), name=name)
+        reading = boxed.read(name, data, self._run)
+        laid = laid_out(reading)
+        document = Document(
+            id=digest[:ID_LENGTH], digest=digest, name=name, title=title_of(reading) or Path(name).stem,
+            kind=reading.kind,
+            size=len(data), added=index.now(), pages=len(laid.pages), characters=len(laid.text),
+            unread=tuple(page.number for page in laid.pages if page.scan), language=language_of(laid.text),
+            paged=reading.paged, source=None if source is None else str(source),
+        )  # fmt: skip
+        old = [each for each in known.values() if (source and each.source == str(source)) or each.name == name]
+        write_whole(self._place(digest), [data if self._key is None else keys.sealed(data, self._key)])
+        with self._database.changing():
+            for each in old:
+                index.take_out(self._database, each.id)
+            index.put(self._database, document, laid, changed)
+        for each in old:
+            self._place(each.digest).unlink(missing_ok=True)
+        if old:
+            index.scrub(self._database)
+        return document
+
+    def add_path(self, path: Path) -> Changes:
+        """Add a file, or every file of a folder that is of a kind that is read. Raises DocumentError where it cannot be
+        read, UnreadableFile for a file that was named."""
+        path = path.expanduser().resolve()
+        if path.is_dir():
+            self._database.rows("INSERT OR IGNORE INTO folders VALUES (?)", (str(path),))
+            return self._taken(files_of(path))
+        document = self.add(path.name, contents(path), path)
+        return Changes(added=(document.name,))
+
+    def update(self) -> Changes:
+        """Read again what has changed, by size and time and then by digest; and read what is new in the folders that
+        were added. What is gone from the disk stays here, and is named."""
+        sources = [Path(each.source) for each in self.documents if each.source is not None]
+        folders = [Path(row[0]) for row in self._database.rows("SELECT path FROM folders")]
+        new = [file for folder in folders for file in files_of(folder) if file not in sources]
+        return self._taken([*sources, *new])
+
+    def remove(self, document: Document) -> dict[str, Any]:
+        """Remove a document for good: its text, pages, passages, index and kept file. What was removed, for the
+        deletion receipt. Its source outside the collection is not touched."""
+        with self._database.changing():
+            removed = index.take_out(self._database, document.id)
+        place = self._place(document.digest)
+        size = place.stat().st_size if place.exists() else 0
+        place.unlink(missing_ok=True)
+        index.scrub(self._database)
+        return {"document": document.id, "digest": f"sha256:{document.digest}", **removed, "kept_file_bytes": size}
+
+    def _taken(self, files: Iterable[Path]) -> Changes:
+        stated = self._database.rows("SELECT source, size, changed, digest FROM documents WHERE source IS NOT NULL")
+        known = {source: (size, changed, digest) for source, size, changed, digest in stated}
+        lists: dict[str, list[str]] = {name: [] for name in Changes.__slots__}
+        for file in files:
+            try:
+                what = self._taken_one(file, known.get(str(file)))
+            except DocumentError as problem:
+                what, file = "refused", Path(str(problem))
+            lists[what].append(str(file) if what == "refused" else file.name)
+        return Changes(**{name: tuple(each) for name, each in lists.items()})
+
+    def _taken_one(self, file: Path, known: tuple[int, int, str] | None) -> str:
+        if not file.exists():
+            return "missing"
+        facts = file.stat()
+        if known is not None and known[:2] == (facts.st_size, facts.st_mtime_ns):
+            return "unchanged"
+        data = contents(file)
+        same = known is not None and hashlib.sha256(data).hexdigest() == known[2]
+        self.add(file.name, data, file)
+        return "unchanged" if same else "added" if known is None else "changed"
+
+    def _place(self, digest: str) -> Path:
+        """Where the kept file is: its name says nothing of what is in it where the collection is encrypted."""
+        named = digest if self._key is None else hmac.new(self._key, digest.encode(), "sha256").hexdigest()
+        return self.folder / "originals" / named
+
+
+def title_of(reading: Reading) -> str | None:
+    """What the file states, or its first heading of the highest level."""
+    headings = (block.text for page in reading.pages[:1] for block in page.blocks if block.level == 1)
+    return reading.title or next((" ".join(each.split()) for each in headings), None)
+
+
+def files_of(folder: Path) -> list[Path]:
+    """The files below it that are of a kind that is read, without hidden ones; links are not followed."""
+    found = (each for each in sorted(folder.rglob("*")) if each.suffix.lower() in boxed.ENDINGS)
+    return [
+        each
+        for each in found
+        if each.is_file()
+        and not each.is_symlink()
+        and not any(p.startswith(".") for p in each.relative_to(folder).parts)
+    ]
+
+
+def contents(path: Path) -> bytes:
+    """Raises DocumentError where it cannot be read, UnreadableFile for what is never read."""
+    try:
+        boxed.refuse_what_is_never_read(path.name, path.stat().st_size)
+        return path.read_bytes()
+    except OSError as problem:
+        raise DocumentError(f"reading {path}: {problem.strerror}. Name a file or folder that is here.") from problem
