@@ -14,11 +14,11 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from torch.optim import AdamW
 
 from ouvert import packed, tuning
 from ouvert.store import Store, default_home
-from ouvert.tuning.recipe import AdapterShape
+from ouvert.tuning.optimiser import Optimiser
+from ouvert.tuning.recipe import AdapterShape, Optimise
 
 ROOT = Path(__file__).resolve().parents[2]
 CALL = 2048  # tokens, as a run has them: tuning.terms.CALL_TOKENS
@@ -41,7 +41,7 @@ def main() -> None:
     ids = [*random.integers(0, base.model.config.vocab_size, size, dtype=np.int32)]
     adapter = tuning.begin_adapter(base, AdapterShape(experts=args.experts), 20, ids)
     learner = tuning.GradientLearner(base, adapter)
-    optimiser = AdamW(learner.parameters.values(), lr=1e-5, fused=True)
+    optimiser = Optimiser(learner.parameters, Optimise(), args.steps + 1)
     trained = np.arange(args.tokens) % 2 == 1
 
     def loss(found: list[np.ndarray]) -> tuning.Loss:
@@ -50,15 +50,13 @@ def main() -> None:
 
     together = max(1, CALL // args.tokens)
     taken = []
-    for _ in range(args.steps + 1):
+    for step in range(args.steps + 1):
         began = time.perf_counter()
-        optimiser.zero_grad()
+        optimiser.begin()
         for start in range(0, args.examples, together):
             some = ids[start : start + together]
             learner.learn(some, loss, wanted=[trained] * len(some))
-        for each in learner.parameters.values():
-            each.grad = each.new_zeros(each.shape) if each.grad is None else each.grad
-        optimiser.step()
+        optimiser.step(step)
         taken.append(time.perf_counter() - began)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     told = {"tokens_a_second": args.examples * args.tokens / min(taken[1:]), "peak_bytes": peak, "seconds": taken}

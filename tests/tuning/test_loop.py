@@ -256,6 +256,25 @@ def test_the_b_of_a_pair_has_a_rate_of_its_own():
         assert steps[4.0][name] == pytest.approx(moved * (4 if name.endswith(".b") else 1), rel=1e-4)
 
 
+def test_a_step_is_that_of_torch_with_the_same_bits():
+    random = torch.Generator().manual_seed(4)
+    first = {name: torch.randn(97, 33, generator=random) for name in ("w.a", "w.b")}
+    ours = {name: torch.nn.Parameter(each.clone()) for name, each in first.items()}
+    theirs = {name: torch.nn.Parameter(each.clone()) for name, each in first.items()}
+    settings = Optimise(rate=0.01, rate_of_b=4.0, weight_decay=0.1, schedule="constant", warm_up=0, clip=0)
+    optimiser = Optimiser(ours, settings, 10)
+    groups = [{"params": [theirs["w.a"]], "lr": 0.01}, {"params": [theirs["w.b"]], "lr": 0.04}]
+    adam = torch.optim.AdamW(groups, weight_decay=0.1, fused=True)
+    for step in range(5):
+        for name in first:
+            ours[name].grad = torch.randn(97, 33, generator=random)
+            theirs[name].grad = ours[name].grad.clone()
+        optimiser.step(step)
+        adam.step()
+    assert all(torch.equal(ours[name], theirs[name]) for name in first)
+    assert all(not torch.equal(ours[name], first[name]) for name in first)
+
+
 def test_a_gradient_is_cut_to_its_norm():
     learner = TinyLearner()
     optimiser = Optimiser(learner.parameters, Optimise(clip=0.5), 10)
