@@ -42,9 +42,14 @@ def ledger_asked_for(receipts: str, store: "Store") -> "Ledger | None":
 def guard_asked_for() -> "Guard | None":
     """The guard of this process, put up now; None if its owner turned it off. Raises ConfigurationError."""
     from ouvert.safety import guard
+    from ouvert.sandbox import box_commands
 
     allowed = hosts_allowed()
-    return None if allowed is None else guard(list(allowed))
+    if allowed is None:
+        return None
+    made = guard(list(allowed))
+    made.admit_boxes(box_commands())
+    return made
 
 
 def hosts_allowed() -> "Hosts | None":

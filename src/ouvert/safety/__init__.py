@@ -1,7 +1,8 @@
 """What must not happen, in a form that can be checked: connections beyond this machine. May import chat only."""
 
-from ouvert.safety.guard import Attempt, Counts, Denied, Guard, connecting, guard
+from ouvert.safety.guard import Attempt, Counts, Denied, Guard, admit_boxes, connecting, guard
 from ouvert.safety.hosts import Hosts, is_this_machine
+from ouvert.safety.programs import Programs
 from ouvert.safety.reach import REACHES, REACHES_OF_BOXES, REACHES_OF_COMPARISONS, REACHES_OF_DOCUMENTS, Reach
 
 __all__ = [
@@ -14,7 +15,9 @@ __all__ = [
     "Denied",
     "Guard",
     "Hosts",
+    "Programs",
     "Reach",
+    "admit_boxes",
     "connecting",
     "guard",
     "is_this_machine",

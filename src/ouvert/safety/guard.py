@@ -14,13 +14,14 @@ import socket
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from ouvert.chat import renderer_command
 from ouvert.safety.hosts import Hosts, is_address, is_this_machine, plain
+from ouvert.safety.programs import Programs
 
 Kind = Literal["connect", "send", "look up", "program"]
 
@@ -98,7 +99,7 @@ class Guard:
 
     def __init__(self, hosts: Hosts) -> None:
         self.hosts = hosts
-        self.own: frozenset[tuple[str, ...]] = frozenset()  # commands of ours that may be started
+        self.programs = Programs()  # that may be started, beside the process for templates
         self.is_up = False
         self._lock = threading.RLock()  # a signal's handler may connect while its thread is being counted
         self._scope = threading.local()
@@ -157,7 +158,12 @@ class Guard:
 
     def admit(self, command: tuple[str, ...]) -> None:
         """A program of ours that opens no connection, word for word as it is started. Raises nothing."""
-        self.own |= {command}
+        self.programs |= Programs(whole=[command])
+
+    def admit_boxes(self, beginnings: Iterable[Sequence[str]]) -> None:
+        """Programs that put what they start into a box without a network: `ouvert.sandbox.box_commands()` has how
+        their commands begin. Raises ValueError for one without words."""
+        self.programs |= Programs(beginnings=beginnings)
 
     @contextmanager
     def fetching(self) -> Iterator[None]:
@@ -234,8 +240,8 @@ class Guard:
         Raises Denied for every program but ours.
         """
         words = args[1]
-        if isinstance(words, list | tuple) and tuple(words) in (renderer_command(), *self.own):
-            self._count_local()  # our own, which can open no connection: docs/decisions/0007-templates-in-a-process.md
+        if isinstance(words, list | tuple) and (tuple(words) == renderer_command() or words in self.programs):
+            self._count_local()  # ours, which can open no connection: docs/decisions 0007 and 0020
             return
         self.judge_program(program_of(args))
 
@@ -335,6 +341,12 @@ def guard(allow: Collection[str] = ()) -> Guard:
         else:
             _of_this_process[0].allow(allow)
         return _of_this_process[0]
+
+
+def admit_boxes(beginnings: Iterable[Sequence[str]]) -> None:
+    """`Guard.admit_boxes` of this process's guard; nothing where none is up. Raises ValueError for no words."""
+    for each in _of_this_process:
+        each.admit_boxes(beginnings)
 
 
 def connecting(host: str, port: int, purpose: str) -> AbstractContextManager[None]:

@@ -9,7 +9,7 @@ from ouvert.sandbox.box import Box
 from ouvert.sandbox.cell import Cell, Died, Interrupted, Output
 from ouvert.sandbox.error import BoxError, BoxRefusedError
 from ouvert.sandbox.found import Finding, Found, Level
-from ouvert.sandbox.probe import probe
+from ouvert.sandbox.probe import box_commands, probe
 from ouvert.sandbox.running import Finished, Running
 
 __all__ = [
@@ -25,5 +25,6 @@ __all__ = [
     "Level",
     "Output",
     "Running",
+    "box_commands",
     "probe",
 ]

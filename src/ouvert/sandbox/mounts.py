@@ -81,7 +81,7 @@ class View:
 
 def bwrap_words(bwrap: str, binds: Iterable[Bind]) -> list[str]:
     """The command that makes the namespaces, up to the program. Raises nothing."""
-    words = [bwrap, *BEGINNING, *(AS_ROOT if os.geteuid() == 0 else AS_USER)]
+    words = [bwrap, *beginning()]
     for each in SYSTEM:
         if os.path.islink(each):
             words += ["--symlink", os.readlink(each), each]
@@ -100,7 +100,7 @@ def bwrap_words(bwrap: str, binds: Iterable[Bind]) -> list[str]:
     return [*words, "--remount-ro", "/dev", "--remount-ro", "/", "--chdir", DATA, "--"]
 
 
-# How every command that makes namespaces begins: nothing of this machine's processes, network, users or names.
+# Nothing of this machine's processes, network, users or names.
 BEGINNING = (
     "--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try", "--new-session",
     "--as-pid-1", "--hostname", "box", "--cap-drop", "ALL",
@@ -113,6 +113,11 @@ AS_ROOT = tuple(
     for each in ("SETUID", "SETGID", "KILL", "DAC_READ_SEARCH", "SYS_PTRACE")
     for word in ("--cap-add", f"CAP_{each}")
 )
+
+
+def beginning() -> tuple[str, ...]:
+    """How every command that makes namespaces begins, behind the program. Raises nothing."""
+    return (*BEGINNING, *(AS_ROOT if os.geteuid() == 0 else AS_USER))
 
 
 def open_to_everybody(path: str) -> bool:

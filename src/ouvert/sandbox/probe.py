@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
+from ouvert.sandbox import starting
 from ouvert.sandbox.error import BoxError
 from ouvert.sandbox.found import Finding, Found, Level
 from ouvert.sandbox.landlock import landlock_version
@@ -58,6 +59,14 @@ def probe() -> Found:
         level = None if problem else Level.LANDLOCK
         found = Found(level, tuple(findings), remedy(findings), None, version)
     return found
+
+
+def box_commands() -> tuple[tuple[str, ...], ...]:
+    """How every command that opens a box begins on this machine: for a guard over what this process starts.
+
+    Raises nothing.
+    """
+    return starting.box_commands([bwrap for _, bwrap, missing in bwraps() if bwrap is not None and not missing])
 
 
 def works_with(version: int) -> str:

@@ -7,7 +7,8 @@ import platform
 import socket
 import struct
 import subprocess
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import IO, Any
@@ -15,7 +16,7 @@ from typing import IO, Any
 from ouvert.sandbox.error import BoxError
 from ouvert.sandbox.found import Level
 from ouvert.sandbox.landlock import SIGNALS_SCOPED, ruleset
-from ouvert.sandbox.mounts import BOX, DEVICES, INSIDE, View, bwrap_words
+from ouvert.sandbox.mounts import BOX, DEVICES, INSIDE, View, beginning, bwrap_words
 from ouvert.sandbox.seccomp import filter_program
 
 NOBODY = 65534
@@ -155,7 +156,13 @@ def command(place: Place, control: int) -> list[str]:
     """The words of the outermost program."""
     python = [str(place.view.python), *PYTHON_WORDS]
     namespaces = bwrap_words(place.bwrap, place.view.binds()) if place.bwrap is not None else []
-    return [*namespaces, *python, f"{inside(place)}/enter.py", str(control)]
+    return [*namespaces, *python, f"{inside(place)}/enter.py", str(control), str(place.view.folder)]
+
+
+def box_commands(bwraps: Iterable[str], python: str = sys.executable) -> tuple[tuple[str, ...], ...]:
+    """How every command that opens a box begins, with those programs and that Python. Raises nothing."""
+    namespaces = [(bwrap, *beginning()) for bwrap in bwraps]
+    return (*namespaces, (python, *PYTHON_WORDS, str(INSIDE / "enter.py")))
 
 
 def inside(place: Place) -> str:

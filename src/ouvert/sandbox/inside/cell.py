@@ -35,7 +35,9 @@ def main(answers_on: int) -> None:
     global commands, replies
     commands, replies = os.dup(0), os.dup(answers_on)
     os.close(answers_on)
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
     signal.signal(signal.SIGALRM, interrupted)
     signal.signal(signal.SIGINT, interrupted)
     sys.modules["__main__"] = module

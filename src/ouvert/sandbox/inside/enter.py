@@ -1,9 +1,9 @@
 """The first program in a box: starts one process in it, under every bound, watches it, and ends all of it.
 
-Run by its path with Python alone (`python -S -s -P enter.py FD`): it imports nothing of ours, so that nothing of ours
-has to be in the box. FD is a socket to the process that asked: settings come in (a length, then JSON), {"started"} or
-{"failed"} goes out, at the end {"code", "reason"}. When the socket closes, whoever asked is gone, and everything in
-the box is killed.
+Run by its path with Python alone (`python -S -s -P enter.py FD FOLDER`): it imports nothing of ours, so that nothing of
+ours has to be in the box. FOLDER is for whoever looks at a list of processes. FD is a socket to the process that asked:
+settings come in (a length, then JSON), {"started"} or {"failed"} goes out, at the end {"code", "reason"}. When the
+socket closes, whoever asked is gone, and everything in the box is killed.
 """
 
 import base64
