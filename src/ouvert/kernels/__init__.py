@@ -18,7 +18,7 @@ and everything else then raises ImportError.
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ouvert.kernels import sampling
+    from ouvert.kernels import row_gradients, sampling
     from ouvert.kernels.adapters import Adapters
     from ouvert.kernels.attention_gradients import Attended, attend, attend_back
     from ouvert.kernels.building import Programs, build
@@ -85,6 +85,7 @@ __all__ = [
     "pack",
     "packed_bytes",
     "read_bandwidth",
+    "row_gradients",
     "sampling",
     "states_held",
     "unpack",

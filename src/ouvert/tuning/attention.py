@@ -85,15 +85,7 @@ def attend_plainly(
     return torch.einsum("kgts,skv->tkgv", shares, values).reshape(tokens, -1)
 
 
-def rotate(x: torch.Tensor, turns: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
-    """`arithmetic.rotate` of x (tokens, heads, head_dim) by the cosines and sines of `turns_of`."""
-    cos, sin = turns
-    half = cos.shape[-1]
-    first, second, rest = x[..., :half], x[..., half : 2 * half], x[..., 2 * half :]
-    return torch.cat([first * cos - second * sin, second * cos + first * sin, rest], -1)
-
-
 def turns_of(positions: torch.Tensor, rope: Rope, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
-    """Cosines and sines, (tokens, 1, rotary_dim / 2) each, times the rope's magnitude."""
+    """Cosines and sines, (tokens, rotary_dim / 2) each, times the rope's magnitude."""
     angles = positions.to(dtype)[:, None] * torch.from_numpy(rope.inverse_frequencies.copy()).to(dtype)
-    return (torch.cos(angles) * rope.magnitude)[:, None], (torch.sin(angles) * rope.magnitude)[:, None]
+    return torch.cos(angles) * rope.magnitude, torch.sin(angles) * rope.magnitude

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch.nn.functional import silu
 
+from ouvert.kernels import Products, row_gradients
 from ouvert.tuning.products import Carrying, Found
 
 TOKENS = 128  # at a time
@@ -17,12 +18,14 @@ TOKENS = 128  # at a time
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FeedForward:
-    """The three products. With `unread` nobody reads the result: only gradients go through it."""
+    """The three products. With `unread` nobody reads the result: only gradients go through it. `products`: whose
+    threads open the gate, in float32; without them PyTorch does, for any type of numbers."""
 
     gate: Carrying
     up: Carrying
     down: Carrying
     unread: bool
+    products: Products | None = None
 
 
 class FrozenFeedForward(torch.autograd.Function):
@@ -61,26 +64,41 @@ class Sums:
 
 def answer(layer: FeedForward, x: torch.Tensor) -> torch.Tensor:
     """What the layer makes of some tokens. Raises what products raise."""
-    return layer.down.forward(silu(layer.gate.forward(x)[0]).mul_(layer.up.forward(x)[0]))[0]
+    return layer.down.forward(opened(layer, layer.gate.forward(x)[0], layer.up.forward(x)[0]))[0]
 
 
 def back(layer: FeedForward, x: torch.Tensor, dy: torch.Tensor, sums: Sums, *, wants_x: bool) -> torch.Tensor | None:
     """The gradient by x of some tokens, if it is wanted; those by the pairs are added to `sums`. Raises what products
     raise."""
     (gate, of_gate), (up, of_up) = layer.gate.forward(x), layer.up.forward(x)
-    opened = silu(gate)
-    down = layer.down.backward(dy, opened * up, None, wants_x=True)
+    down = layer.down.backward(dy, opened(layer, gate, up), None, wants_x=True)
     sums.add(2, down)
-    inner = down.x
-    if inner is None:
+    if down.x is None:
         raise AssertionError("a gradient that was asked for is missing")
-    d_up = opened.mul_(inner)
-    d_gate: torch.Tensor = torch.ops.aten.silu_backward(inner.mul_(up), gate)
+    d_gate, d_up = opened_back(layer, gate, up, down.x)
     by_gate = layer.gate.backward(d_gate, x, of_gate, wants_x=wants_x)
     by_up = layer.up.backward(d_up, x, of_up, wants_x=wants_x)
     sums.add(0, by_gate)
     sums.add(1, by_up)
     return by_gate.x.add_(by_up.x) if by_gate.x is not None and by_up.x is not None else None
+
+
+def opened(layer: FeedForward, gate: torch.Tensor, up: torch.Tensor) -> torch.Tensor:
+    """silu(gate) * up. Raises nothing."""
+    if layer.products is None:
+        return silu(gate).mul_(up)
+    return torch.from_numpy(row_gradients.swiglu(layer.products, gate.numpy(), up.numpy()))
+
+
+def opened_back(
+    layer: FeedForward, gate: torch.Tensor, up: torch.Tensor, dy: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The gradients by gate and up, in their places. Raises nothing."""
+    if layer.products is None:
+        d_gate: torch.Tensor = torch.ops.aten.silu_backward(dy * up, gate)
+        return d_gate, silu(gate).mul_(dy)
+    row_gradients.swiglu_back(layer.products, gate.numpy(), up.numpy(), dy.numpy())
+    return gate, up
 
 
 def feed_forward(x: torch.Tensor, layer: FeedForward) -> torch.Tensor:

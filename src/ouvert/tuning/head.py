@@ -32,8 +32,9 @@ class Head:
         parameters = model.parameters
         self._matrix: kernels.Packed = parameters.unembedding
         self._norm, self._eps = parameters.norm, float(model.config.rms_norm_eps)
-        self._product = PackedProduct(self._matrix, kernels.Products(threads), exact)
-        self._ops = TorchOps()
+        self._threads = kernels.Products(threads)
+        self._product = PackedProduct(self._matrix, self._threads, exact)
+        self._ops = TorchOps(products=self._threads)
         rows, width = LOGITS_BYTES // (4 * self._matrix.rows), self._matrix.columns
         self._rows = max(LEAST_ROWS, min(MOST_ROWS, rows))
         self._stream = np.zeros((self._rows, width), np.float32)
@@ -58,12 +59,12 @@ class Head:
         scores, directions = [], [torch.empty(0, self._stream.shape[1])]
         start = 0
         for found, logits in self._scored(stream, tokens):
-            followed = torch.from_numpy(tokens[start : start + len(found)].astype(np.int64))[:, None]
-            expected = torch.from_numpy(logits)  # which nobody needs any more
-            at_token = expected.gather(1, followed)
-            expected.sub_(at_token - torch.from_numpy(found)[:, None].float()).exp_().neg_()
-            expected.scatter_add_(1, followed, torch.ones(len(found), 1))
-            directions.append(self._product.transposed(expected))
+            followed = tokens[start : start + len(found)].astype(np.int32)
+            totals = (logits[np.arange(len(found)), followed] - found).astype(np.float32)
+            kernels.row_gradients.log_probability_back(
+                self._threads, logits, totals, followed
+            )  # nobody needs them more
+            directions.append(self._product.transposed(torch.from_numpy(logits)))
             scores.append(found)
             start += len(found)
         return (np.concatenate(scores) if scores else np.empty(0)), torch.cat(directions)
@@ -81,14 +82,17 @@ class Head:
 
     def _scored(self, stream: Array, tokens: Array) -> Iterator[tuple[Array, Array]]:
         """(log-probabilities, logits) of some rows after the other."""
-        for start in range(0, len(stream), self._rows):
-            part = stream[start : start + self._rows]
+        rows = -(
+            -len(stream) // max(1, -(-len(stream) // self._rows))
+        )  # as many each time: a few cost as much as these
+        for start in range(0, len(stream), max(1, rows)):
+            part = stream[start : start + rows]
             self._stream[: len(part)] = part
             kernels.pack("F32", self._bytes(), self._rows, self._table.columns, out=self._table.data)
             sequence = self._program.new_sequence(self._rows)
             logits = self._program.step([(sequence, np.arange(len(part), dtype=np.int32))], "all")
             sequence.close()
-            yield log_probabilities(logits, tokens[start : start + self._rows]), logits
+            yield log_probabilities(logits, tokens[start : start + rows]), logits
 
     def _bytes(self) -> Array:
         return self._stream.view(np.uint8).ravel()

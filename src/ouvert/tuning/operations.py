@@ -16,7 +16,7 @@ from torch.nn.functional import silu
 from ouvert.arithmetic import Experts, Rope
 from ouvert.kernels import Packed, Products, unpack
 from ouvert.models import Parameter
-from ouvert.tuning import attention
+from ouvert.tuning import attention, norms
 from ouvert.tuning.error import TuningError
 from ouvert.tuning.feed_forward import FeedForward, feed_forward
 from ouvert.tuning.products import Carrying, PackedProduct, Product, dense, frozen_linear, one_of
@@ -161,16 +161,13 @@ class TorchOps:
     def linear(self, x: Any, weight: Any, bias: Any = None) -> Any:
         if isinstance(x, Gated):
             gate, up, down = (self._carrying(each, None) for each in (x.gate, x.up, weight))
-            return feed_forward(x.x, FeedForward(gate, up, down, weight is self.unread))
+            return feed_forward(x.x, FeedForward(gate, up, down, weight is self.unread, self._native))
         if id(weight) in self.gated:
             return Half(now(x), weight)
         return self._product(now(x), weight, self._vector(bias))
 
     def rms_norm(self, x: torch.Tensor, weight: Any, eps: float, groups: int = 1) -> torch.Tensor:
-        parts = x.reshape(*x.shape[:-1], groups, -1)
-        normed = parts * torch.rsqrt(parts.square().mean(-1, keepdim=True) + eps)
-        scaled: torch.Tensor = normed.reshape(x.shape) * self._vector(weight)
-        return scaled
+        return norms.rms_norm(x, self._vector(weight), eps, groups, self.products)
 
     def heads(self, x: Any, head_dim: int) -> Any:
         if isinstance(x, Later):
@@ -181,7 +178,7 @@ class TorchOps:
         kept = self.turns.get(id(rope))
         if kept is None or kept[1] is not positions:
             kept = self.turns[id(rope)] = (rope, positions, attention.turns_of(positions, rope, self.dtype))
-        return attention.rotate(x, kept[2])
+        return norms.rotate(x, kept[2], self.products)
 
     def swiglu(self, gate: Any, up: Any) -> Any:
         if isinstance(gate, Half) and isinstance(up, Half):
@@ -401,6 +398,11 @@ class TorchOps:
             return torch.stack([dense(one_of(weight, head)) for head in range(weight.experts)])
         matrices: torch.Tensor = weight
         return matrices
+
+    @property
+    def _native(self) -> Products | None:
+        """What computes float32 natively; None for other types of numbers."""
+        return self.products if self.dtype == torch.float32 else None
 
     def _vector(self, weight: Any) -> Any:
         """A norm, bias or sinks as a tensor: a copy of an array, made once."""

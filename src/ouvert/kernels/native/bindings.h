@@ -4,6 +4,7 @@
 
 #include <nanobind/nanobind.h>
 
+#include "products.h"
 #include "program.h"
 
 namespace ouvert {
@@ -11,6 +12,7 @@ namespace ouvert {
 void bind_kernels(nanobind::module_& m);
 void bind_linear(nanobind::module_& m);
 void bind_products(nanobind::module_& m);
+void bind_row_gradients(nanobind::class_<Products>& products);
 void bind_mapped(nanobind::module_& m);
 void bind_program(nanobind::module_& m);
 void bind_instructions(nanobind::module_& m, nanobind::class_<Program>& program);

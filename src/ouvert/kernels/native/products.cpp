@@ -38,14 +38,9 @@ Products::Products(int threads, InstructionSet set)
     : kernels_(linear_kernels(set)),
       transposed_(transposed_kernels(set)),
       attention_(attention_gradient_kernels(set)),
+      rows_(row_kernels(set)),
+      row_gradients_(row_gradient_kernels(set)),
       pool_(threads > 1 ? std::make_unique<Pool>(threads) : nullptr) {}
-
-// f(piece, thread) for all of them.
-template <typename F>
-void Products::each(std::int64_t pieces, F&& f) {
-  if (pool_) return pool_->for_each(static_cast<std::uint32_t>(pieces), f);
-  for (std::int64_t n = 0; n < pieces; ++n) f(n, 0);
-}
 
 void Products::linear(const Matrix& weights, const FloatTokens& x, std::int64_t code_bytes, float* out,
                       std::int64_t stride, const Epilogue& epilogue) {

@@ -5,13 +5,17 @@
 
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 
 #include "attention_gradient.h"
 #include "instruction_set.h"
 #include "linear.h"
+#include "pieces.h"
 #include "pool.h"
+#include "row_gradients.h"
+#include "rows.h"
 #include "transposed.h"
 
 namespace ouvert {
@@ -41,15 +45,32 @@ class Products {
   void attend(const AttentionShape& shape, const AttentionForward& of);
   void attend_back(const AttentionShape& shape, const AttentionBackward& of);
 
+  // f(row, row kernels, gradients of these) for all rows.
+  template <typename F>
+  void each_row(std::int64_t rows, F&& f) {
+    each(parts(rows, kRowsTogether), [&](std::int64_t n, int) {
+      const std::int64_t end = std::min(rows, (n + 1) * kRowsTogether);
+      for (std::int64_t row = n * kRowsTogether; row < end; ++row) f(row, rows_, row_gradients_);
+    });
+  }
+
   int threads() const { return pool_ ? pool_->threads() : 1; }
 
  private:
+  static constexpr std::int64_t kRowsTogether = 8;
+
+  // f(piece, thread) for all of them.
   template <typename F>
-  void each(std::int64_t pieces, F&& f);
+  void each(std::int64_t pieces, F&& f) {
+    if (pool_) return pool_->for_each(static_cast<std::uint32_t>(pieces), f);
+    for (std::int64_t n = 0; n < pieces; ++n) f(n, 0);
+  }
 
   const LinearKernels& kernels_;
   const TransposedKernels& transposed_;
   const AttentionGradientKernels& attention_;
+  const RowKernels& rows_;
+  const RowGradientKernels& row_gradients_;
   std::unique_ptr<Pool> pool_;  // none for one thread
 };
 

@@ -45,7 +45,8 @@ AttentionShape shape_of(const Heads& q, const Heads& keys, const Heads& values, 
 }  // namespace
 
 void bind_products(nb::module_& m) {
-  nb::class_<Products>(m, "Products")
+  nb::class_<Products> products(m, "Products");
+  products
       .def("__init__",
            [](Products* self, int threads, const std::string& set) {
              new (self) Products(threads, instruction_set_named(set));
@@ -104,6 +105,7 @@ void bind_products(nb::module_& m) {
           },
           "q"_a, "keys"_a, "values"_a, "sinks"_a.none(), "scale"_a, "window"_a, "out"_a, "shares"_a, "dy"_a, "dq"_a,
           "dkeys"_a, "dvalues"_a, "dsinks"_a.none());
+  bind_row_gradients(products);
 }
 
 }  // namespace ouvert
