@@ -220,7 +220,7 @@ def agents_with(done, inner_turns, header=""):
     """A clerk who asks a helper that mails."""
     inner_agent = agent_of(made(header).text.replace("name: clerk", "name: helper"))
     tools = tools_of(done)
-    return inner_agent, lambda name: Inner(inner_agent, tools, Script(inner_turns))
+    return inner_agent, lambda name, files: Inner(inner_agent, tools, Script(inner_turns))
 
 
 def test_an_agent_that_is_asked_has_a_carved_budget_inherited_taint_and_its_owners_words(tmp_path):
@@ -288,7 +288,7 @@ def test_agents_ask_each_other_two_deep_and_no_further(tmp_path):
     inner_agent, _ = agents_with([], [])
     tools = {"ask_helper": tool_of_agent(inner_agent)}
     turns = [[("c1", "ask_helper", {"task": "go on"})], "Ended."]
-    opening = lambda name: Inner(inner_agent, tools, Script(turns), opening)  # noqa: E731
+    opening = lambda name, files: Inner(inner_agent, tools, Script(turns), opening)  # noqa: E731
     run = Run.begin(tmp_path / "r", made(), Asked(text=TASK), tools, Script(turns), opening)
     assert through(run) == "done"
     deepest = tmp_path / "r" / "inner" / "1-0" / "inner" / "1-0"

@@ -36,6 +36,7 @@ def test_the_table_says_what_the_command_says(command: str) -> None:
                 "jobs": ["list"],
                 "direction": ["list"],
                 "adapter": ["list"],
+                "agent": ["list"],
                 "corrections": ["list"],
                 "documents": ["list"],
                 "tune": ["check", "data.jsonl", "--model", "model"],

@@ -38,6 +38,9 @@ OUVERT = Path(sys.executable).with_name("ouvert")
 NEVER_RUN = [
     ("README.md", "make run"),
     ("README.md", '$ ouvert run smollm2 "What is 2+2?"'),
+    ("agents.md", "ouvert pull qwen2.5-coder:1.5b"),
+    ("agents.md", "ouvert agent runs"),
+    ("agents.md", "from pathlib import Path"),
     ("beyond-one-machine.md", "ouvert pull smollm2"),
     ("beyond-one-machine.md", "ouvert pull smollm2"),
     ("beyond-one-machine.md", "from ouvert import load"),

@@ -6,7 +6,10 @@ was talked into something and the world.
 """
 
 from ouvert.agents.agent_file import Agent, Budget, Header, agent_of, read_agent
+from ouvert.agents.equipment import OPENINGS, Opening
 from ouvert.agents.error import AgentError, ToolError
+from ouvert.agents.evals import EVALS, Case, Tried, read_cases, result_of, tried, write_result
+from ouvert.agents.here import Agents, RunFacts, shown_facts
 from ouvert.agents.importing import Imported, import_agent
 from ouvert.agents.log import Event, EventLog
 from ouvert.agents.policy import MODES, Authority, Decision, decide
@@ -14,32 +17,40 @@ from ouvert.agents.quarantine import Quarantined, quarantine
 from ouvert.agents.replay import Replayed, replay
 from ouvert.agents.run import Asked, Inner, Run, agent_of_run, new_run_id
 from ouvert.agents.state import State, state_of
-from ouvert.agents.steps import next_step, shown_arguments
+from ouvert.agents.steps import ANSWER, next_step, shown_arguments
 from ouvert.agents.subagents import tool_of_agent
 from ouvert.agents.talking import Speaker
 from ouvert.agents.tools import AgentTool, Outcome, tool_of, toolbox_of
 
 __all__ = [
+    "ANSWER",
+    "EVALS",
     "MODES",
+    "OPENINGS",
     "Agent",
     "AgentError",
     "AgentTool",
+    "Agents",
     "Asked",
     "Authority",
     "Budget",
+    "Case",
     "Decision",
     "Event",
     "EventLog",
     "Header",
     "Imported",
     "Inner",
+    "Opening",
     "Outcome",
     "Quarantined",
     "Replayed",
     "Run",
+    "RunFacts",
     "Speaker",
     "State",
     "ToolError",
+    "Tried",
     "agent_of",
     "agent_of_run",
     "decide",
@@ -48,10 +59,15 @@ __all__ = [
     "next_step",
     "quarantine",
     "read_agent",
+    "read_cases",
     "replay",
+    "result_of",
     "shown_arguments",
+    "shown_facts",
     "state_of",
     "tool_of",
     "tool_of_agent",
     "toolbox_of",
+    "tried",
+    "write_result",
 ]

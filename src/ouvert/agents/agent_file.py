@@ -62,6 +62,7 @@ class Header(Part):
     model: str
     effort: Effort | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    held: bool = False
     tools: tuple[BuiltIn, ...] = ()
     documents: tuple[str, ...] = ()
     agents: tuple[Name, ...] = ()

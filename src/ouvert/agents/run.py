@@ -48,7 +48,7 @@ class Run:
     agent: Agent
     tools: Mapping[str, AgentTool]
     speaker: Speaker
-    open_inner: "Callable[[str], Inner] | None" = None  # how an agent that this one asks is opened
+    open_inner: "Callable[[str, Path], Inner] | None" = None  # how an agent that this one asks is opened
     log: EventLog = field(init=False)
     state: State = field(init=False)
     current: Current = field(default_factory=Current)
@@ -69,15 +69,14 @@ class Run:
         asked: Asked,
         tools: Mapping[str, AgentTool],
         speaker: Speaker,
-        open_inner: "Callable[[str], Inner] | None" = None,
+        open_inner: "Callable[[str, Path], Inner] | None" = None,
     ) -> "Run":
         """A new run in a folder that is not there yet. Raises AgentError where it is, and for an empty task."""
         if not asked.text.strip():
             raise AgentError("running an agent: the task is empty, expected a text. Say what it is to do.")
-        try:
-            (folder / FILES).mkdir(parents=True, mode=0o700)
-        except FileExistsError:
-            raise AgentError(f"running an agent: {folder.name} is there already. Begin another.") from None
+        if (folder / EVENTS).exists():
+            raise AgentError(f"running an agent: {folder.name} is there already, expected a new folder. Begin another.")
+        (folder / FILES).mkdir(parents=True, mode=0o700, exist_ok=True)
         (folder / AGENT).write_text(agent.text, encoding="utf-8")
         run = cls(folder, agent, tools, speaker, open_inner)
         history = [{"role": each["role"], "content": each["content"]} for each in asked.history]
@@ -200,10 +199,10 @@ class Run:
 
     def _inner_run(self, step: Call) -> "Run":
         assert self.open_inner is not None  # noqa: S101 - looked at by `_ask_agent`
-        inner = self.open_inner(str(step.tool.agent))
         number = sum(1 for each in self.log if each.kind == "answer")
         place = next(n for n, each in enumerate(self.state.calls) if each is step.call)
         folder = self.folder / INNER / f"{number}-{place}"
+        inner = self.open_inner(str(step.tool.agent), folder / FILES)
         if (folder / EVENTS).exists():
             return Run(folder, inner.agent, inner.tools, inner.speaker, inner.open_inner)
         left = left_of(self.state)
@@ -274,7 +273,7 @@ class Inner:
     agent: Agent
     tools: Mapping[str, AgentTool]
     speaker: Speaker
-    open_inner: "Callable[[str], Inner] | None" = None
+    open_inner: "Callable[[str, Path], Inner] | None" = None
 
 
 def question_facts(step: Question, tools: Mapping[str, AgentTool]) -> dict[str, Any]:

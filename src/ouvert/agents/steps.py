@@ -12,6 +12,7 @@ from ouvert.agents.state import SPENT, CallState, State, owners_words
 from ouvert.agents.tools import AgentTool
 
 WARNED_AT = 0.75  # of a budget
+ANSWER = "answer"  # the call that ends a run of an agent whose every step is one
 MADE_BY_TOOL = {"tool_calls", "seconds", "joules"}
 
 
@@ -105,6 +106,8 @@ def end_of(last: Mapping[str, Any]) -> Stop:
 
 
 def step_of_call(call: CallState, state: State, agent: Agent, tools: Mapping[str, AgentTool]) -> Step:
+    if agent.header.held and call.call.name == ANSWER:
+        return Stop("done", answer_in(call.call.arguments, agent))
     tool = tools.get(call.call.name)
     if tool is None:
         return Refuse(call, f"There is no tool {call.call.name!r:.80}. There are: {', '.join(tools) or 'none'}.")
@@ -131,6 +134,16 @@ def step_of_call(call: CallState, state: State, agent: Agent, tools: Mapping[str
             return Question(call, decision.why, "policy")
         case _:
             return Refuse(call, f"This call is not allowed: {decision.why}.")
+
+
+def answer_in(arguments: str, agent: Agent) -> str:
+    """The answer of an agent whose every step is a call: a text, or JSON where it has a schema."""
+    if agent.schema is not None:
+        return arguments
+    try:
+        return str(json.loads(arguments)["text"])
+    except (ValueError, KeyError, TypeError):
+        return arguments
 
 
 def decision_on(tool: AgentTool, arguments: Mapping[str, Any], state: State, agent: Agent) -> Decision:

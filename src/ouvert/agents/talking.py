@@ -2,12 +2,13 @@
 
 import time
 from collections.abc import Generator, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from ouvert.agents.agent_file import Agent
 from ouvert.agents.builtin import from_native, native_tools
 from ouvert.agents.state import State, conversation_messages
+from ouvert.agents.steps import ANSWER
 from ouvert.agents.steps import Answer as AnswerStep
 from ouvert.agents.tools import AgentTool
 from ouvert.assistant import (
@@ -19,6 +20,7 @@ from ouvert.assistant import (
     ReasoningDelta,
     TextDelta,
     Thinking,
+    Tool,
     as_demands,
 )
 from ouvert.chat import Conversation
@@ -69,7 +71,7 @@ def request_for(
 ) -> ChatRequest:
     """What the model is asked: the same for the same events. Raises AssistantError and EngineError for a schema that
     cannot be held to."""
-    native = native_tools(tools, speaker.chat_format.name)
+    native = native_tools({} if agent.header.held else tools, speaker.chat_format.name)
     conversation = Conversation(
         messages=tuple(conversation_messages(state, agent.instructions)),
         tools=tuple(tool.declared for name, tool in tools.items() if name not in native.covered),
@@ -78,7 +80,10 @@ def request_for(
     )
     conversation = native.conversation(conversation)
     demands = Demands()
-    if agent.schema is not None:
+    if agent.header.held:
+        conversation = replace(conversation, tools=(*conversation.tools, answer_tool(agent)), answer_schema=None)
+        demands = as_demands("required", conversation.tools, one_call=True)
+    elif agent.schema is not None:
         demands = as_demands("auto", conversation.tools, AnswerForm(schema=agent.schema, strict=False))
     sampling: dict[str, Any] = {"seed": SEED, "max_tokens": step.tokens}
     if agent.header.temperature is not None:
@@ -93,6 +98,13 @@ def request_for(
         timeout=step.seconds,
         truncate=False,
     )
+
+
+def answer_tool(agent: Agent) -> Tool:
+    """What an agent calls to end, whose every step is a call that is held to a schema."""
+    text = {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]}
+    parameters = {**text, "additionalProperties": False} if agent.schema is None else agent.schema
+    return Tool(name=ANSWER, description="Give the final answer, when everything is done.", parameters=parameters)
 
 
 def answered(speaker: Speaker, request: ChatRequest, current: Current) -> Generator[Event, None, dict[str, Any]]:

@@ -1,0 +1,182 @@
+"""The agents on this machine, and their runs."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ouvert.agents.agent_file import NAME, Agent, read_agent
+from ouvert.agents.equipment import OPENINGS, Equipment, Opening
+from ouvert.agents.error import AgentError
+from ouvert.agents.log import EVENTS, EventLog
+from ouvert.agents.run import AGENT, FILES, Asked, Inner, Run, agent_of_run, new_run_id
+from ouvert.agents.state import State, state_of
+from ouvert.agents.talking import Speaker
+from ouvert.agents.tools import AgentTool
+
+AGENTS, RUNS = "agents", "agent-runs"
+SpeakerOf = Callable[[str], Speaker]
+
+
+@dataclass(frozen=True, slots=True)
+class RunFacts:
+    """A run, as lists show it."""
+
+    id: str
+    agent: str
+    task: str
+    at: str
+    state: State
+
+
+class Agents:
+    """What is below one folder, the store's. Making one reads and creates nothing, and raises nothing."""
+
+    def __init__(self, home: Path, openings: Mapping[str, Opening] = OPENINGS) -> None:
+        """`openings`: what opens each tool that an agent's file may name."""
+        self.home, self.folder, self.runs_folder = home, home / AGENTS, home / RUNS
+        self._openings = openings
+
+    def names(self) -> tuple[str, ...]:
+        """Of the agents that are kept here, sorted. Raises nothing."""
+        if not self.folder.is_dir():
+            return ()
+        return tuple(
+            sorted(each.parent.name for each in self.folder.glob(f"*/{AGENT}") if NAME.fullmatch(each.parent.name))
+        )
+
+    def read(self, name: str) -> Agent:
+        """The agent that is kept here under that name. Raises AgentError."""
+        if not NAME.fullmatch(name) or not (self.folder / name / AGENT).is_file():
+            raise AgentError(
+                f"reading the agent {name!r:.80}: it is not kept here, expected one of "
+                f"{', '.join(self.names()) or 'none'}. `ouvert agent new NAME` makes one, "
+                "`ouvert agent import FILE` brings one."
+            )
+        agent = read_agent(self.folder / name / AGENT)
+        if agent.name != name:
+            raise AgentError(
+                f"reading the agent {name}: its file calls it {agent.name}, expected {name}. Rename the folder or "
+                "correct the name."
+            )
+        return agent
+
+    def find(self, word: str) -> Agent:
+        """An agent by its name, or by the path of its file. Raises AgentError."""
+        if word in self.names() or NAME.fullmatch(word):
+            return self.read(word)
+        return read_agent(Path(word))
+
+    def keep(self, agent: Agent) -> Path:
+        """Keep an agent under its name, which nothing may have yet. Raises AgentError where one has."""
+        place = self.folder / agent.name
+        if place.exists():
+            raise AgentError(
+                f"keeping the agent {agent.name}: one of that name is kept here, expected another name. "
+                f"`ouvert agent remove {agent.name}` deletes it."
+            )
+        self.folder.mkdir(parents=True, exist_ok=True)
+        beside = self.folder / f".writing-{agent.name}"
+        shutil.rmtree(beside, ignore_errors=True)
+        beside.mkdir(mode=0o700)
+        (beside / AGENT).write_text(agent.text, encoding="utf-8")
+        os.replace(beside, place)
+        return place / AGENT
+
+    def remove(self, name: str) -> None:
+        """Delete an agent; its runs stay. Raises AgentError where there is none."""
+        self.read(name)
+        shutil.rmtree(self.folder / name)
+
+    # --- runs ---
+
+    def runs(self) -> Iterator[RunFacts]:
+        """Every run whose record can be read, the newest first. Raises nothing."""
+        folders = sorted(self.runs_folder.glob("run-*"), reverse=True) if self.runs_folder.is_dir() else []
+        for folder in folders:
+            try:
+                yield self.facts(folder.name)
+            except AgentError:
+                continue
+
+    def facts(self, run: str) -> RunFacts:
+        """Raises AgentError for what is no run."""
+        log = EventLog(self.place(run) / EVENTS)
+        if not log.events:
+            raise AgentError(f"reading the run {run}: it has no task. `ouvert agent runs` lists those there are.")
+        first = log.events[0]
+        return RunFacts(run, first["agent"], first["text"], first.at, state_of(log))
+
+    def place(self, run: str) -> Path:
+        """Raises AgentError for a name that no run has."""
+        folder = self.runs_folder / run
+        if "/" in run or not run.startswith("run-") or not folder.is_dir():
+            raise AgentError(
+                f"reading the run {run!r:.80}: there is none of that name. `ouvert agent runs` lists those there are."
+            )
+        return folder
+
+    def remove_run(self, run: str) -> None:
+        """Delete a run, its files and its record. Raises AgentError where there is none."""
+        shutil.rmtree(self.place(run))
+
+    @contextmanager
+    def begun(
+        self,
+        agent: Agent,
+        asked: Asked,
+        speaker_of: SpeakerOf,
+        tools: Sequence[AgentTool] = (),
+        folder: Path | None = None,
+    ) -> Iterator[Run]:
+        """A new run, with its tools open. `tools`: more of the program's own. Raises AgentError, and what opening a
+        model or a tool raises."""
+        place = folder or self.runs_folder / new_run_id()
+        with ExitStack() as stack:
+            box = self._open(stack, agent, place / FILES, tools)
+            inner = self._inner(stack, speaker_of, tools)
+            yield Run.begin(place, agent, asked, box, speaker_of(agent.header.model), inner)
+
+    @contextmanager
+    def reopened(self, run: str, speaker_of: SpeakerOf, tools: Sequence[AgentTool] = ()) -> Iterator[Run]:
+        """A run to go on with. Raises as `begun` does."""
+        place = self.place(run)
+        agent = agent_of_run(place)
+        with ExitStack() as stack:
+            box = self._open(stack, agent, place / FILES, tools)
+            yield Run(place, agent, box, speaker_of(agent.header.model), self._inner(stack, speaker_of, tools))
+
+    def _open(self, stack: ExitStack, agent: Agent, files: Path, tools: Sequence[AgentTool]) -> dict[str, AgentTool]:
+        equipment = Equipment(self._openings, self.read, tuple(tools))
+        return stack.enter_context(equipment.opened(agent, files))
+
+    def _inner(
+        self, stack: ExitStack, speaker_of: SpeakerOf, tools: Sequence[AgentTool]
+    ) -> Callable[[str, Path], Inner]:
+        def opened(name: str, files: Path) -> Inner:
+            agent = self.read(name)
+            return Inner(agent, self._open(stack, agent, files, tools), speaker_of(agent.header.model), opened)
+
+        return opened
+
+
+def shown_facts(facts: RunFacts) -> dict[str, Any]:
+    """For programs. Raises nothing."""
+    question = facts.state.question
+    return {
+        "id": facts.id,
+        "object": "agent.run",
+        "agent": facts.agent,
+        "task": facts.task,
+        "created": facts.at,
+        "state": facts.state.name,
+        "tainted": facts.state.tainted,
+        "spent": dict(facts.state.spent),
+        "budget": dict(facts.state.task["budget"]),
+        "waits_for": None if question is None else {"call": question.call.id, "tool": question.call.name,
+            "arguments": question.call.arguments, "why": question.why},
+        "answer": facts.state.stopped["text"] if facts.state.stopped is not None else None,
+    }  # fmt: skip
