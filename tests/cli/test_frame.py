@@ -30,6 +30,7 @@ def test_the_table_says_what_the_command_says(command: str) -> None:
                 "run": [],
                 "list": [],
                 "doctor": [],
+                "box": ["run", "file.py"],
                 "cache": ["show"],
                 "receipt": ["list"],
                 "key": ["list"],
@@ -235,7 +236,7 @@ def test_a_command_that_needs_words_explains_itself_without_any(
     assert importlib.import_module(f"ouvert.cli.commands.{command}").SUMMARY in " ".join(said.err.split())
 
 
-@pytest.mark.parametrize("command", ["run", "serve", "list", "config", "doctor", "fit"])
+@pytest.mark.parametrize("command", ["run", "serve", "list", "config", "doctor", "fit", "box"])
 def test_a_command_that_means_something_by_itself_is_done_without_words(command: str) -> None:
     """A conversation with the default model, the server of every model here: not a page of help."""
     assert callable(parsed(command, [command]).run)

@@ -251,6 +251,22 @@ def private_folders(args: argparse.Namespace) -> Iterator[Finding]:
         yield Finding("keys", "this system does not say whose a connection is", remedy)
 
 
+def box(args: argparse.Namespace) -> Iterator[Finding]:
+    """Findings about the box for foreign code: what was tried, the level, what to do where there is none."""
+    from ouvert.sandbox import probe
+
+    found = probe()
+    for each in found.findings:
+        if not each.works:
+            yield Finding("box", f"not {each.way}: {each.detail}")
+    if found.level is None:
+        yield Finding("box", "none: code of a model, documents and servers of tools do not run here", found.remedy)
+    else:
+        better = f". Better could be had: {found.remedy}" if found.remedy else ""
+        [works] = [each for each in found.findings if each.works]
+        yield Finding("box", f"level {found.level.value}: {works.way}, {works.detail}{better}")
+
+
 def configuration(args: argparse.Namespace) -> Iterator[Finding]:
     for name in strange_variables():
         near = get_close_matches(name, VARIABLES, n=1)
@@ -288,6 +304,7 @@ CHECKS: tuple[Callable[[argparse.Namespace], Iterator[Finding]], ...] = (
     packed_weights,
     prefix_cache,
     private_folders,
+    box,
     configuration,
 )
 
