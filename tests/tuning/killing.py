@@ -1,7 +1,9 @@
-"""Code that is killed at a line of our choice: in a process of its own, as if the power went."""
+"""Code, and the command, that is killed at a line of our choice: in a process of its own, as if the power went."""
 
+import json
 import os
 import signal
+import subprocess
 import sys
 import traceback
 from collections.abc import Callable
@@ -54,3 +56,38 @@ def in_a_child(work: Callable[[], bytes], kill_at: int | None = None) -> tuple[b
         return None, kill_at or 0
     assert os.WEXITSTATUS(status) == 0
     return said[8:], int.from_bytes(said[:8], "little")
+
+
+# The command with a kill before the n-th line of what writes and steps.
+KILLED = """
+import os, signal, sys
+files = {{f"{source}/tuning/{{name}}.py" for name in ("loop", "runs", "state", "metrics")}}
+left = int(sys.argv[1])
+def trace(frame, event, argument):
+    global left
+    if frame.f_code.co_filename not in files:
+        return None
+    if event == "line":
+        left -= 1
+        if not left:
+            os.kill(os.getpid(), signal.SIGKILL)
+    return trace
+from ouvert.cli import main
+sys.settrace(trace)
+sys.exit(main(sys.argv[2:]))
+"""
+
+
+def command_killed(home, *words, kill_at=10**9):
+    """`ouvert` with these words in a process of its own: what subprocess.run returns."""
+    environment = {**os.environ, "OUVERT_HOME": str(home), "OUVERT_CONFIG": os.devnull}
+    return subprocess.run(
+        [sys.executable, "-c", KILLED.format(source=SOURCE), str(kill_at), *map(str, words)],
+        env=environment, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+
+
+def losses_of(record):
+    """(step, loss, held-out loss) of every line of metrics that an adapter keeps."""
+    rows = [json.loads(line) for line in (record.path / "run" / "metrics.jsonl").read_text().splitlines()]
+    return [(row["step"], row.get("loss"), row.get("held_out")) for row in rows]

@@ -156,7 +156,7 @@ def test_the_safety_mix_is_two_kinds_in_two_languages():
 
 def test_methods_that_learn_from_two_answers_say_that_nothing_is_mixed_in(tmp_path, read):
     pair = {"prompt": "a", "chosen": "b", "rejected": "c"}
-    data = read(file_of(tmp_path, [pair]), recipe(method="dpo", safety={"mix": 0.02}))
+    data = read(file_of(tmp_path, [pair]), recipe(method="dpo"))
     assert data.counts.mixed == 0
     assert any("No safety examples are mixed in" in note for note in data.notes)
 

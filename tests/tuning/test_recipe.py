@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from ouvert.tuning import Recipe, TuningError, read_recipe
-from ouvert.tuning.recipe_values import CALLED_HERE, RANGES, dotted
+from ouvert.tuning import Recipe, TuningError, read_recipe, with_options
+from ouvert.tuning.recipe_values import CALLED_HERE, NOT_HERE, RANGES, dotted
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "formats" / "recipe.md"
 
@@ -96,6 +96,24 @@ def test_what_the_method_does_nothing_with_is_refused():
         Recipe.of({"preference": {"beta": 0.2}})
     assert Recipe.of({"method": "dpo", "preference": {"beta": 0.2}}).preference.beta == 0.2
     assert Recipe.of(Recipe().mapping() | {"reward": asdict(Recipe().reward)}) == Recipe()
+
+
+@pytest.mark.parametrize("method", ["dpo", "orpo", "grpo"])
+def test_shipped_single_answers_are_mixed_into_single_answers_alone(method):
+    with pytest.raises(
+        TuningError, match=rf"safety\.mix is 0\.05, and has no effect on the method '{method}', only on"
+    ):
+        Recipe.of({"method": method, "safety": {"mix": 0.05}})
+    assert Recipe.of({"method": method, "safety": {"mix": 0}}).safety.mix == 0
+    assert with_options(Recipe(), {"method": method}).safety.mix == Recipe.of({"method": method}).safety.mix == 0
+    assert with_options(Recipe.of({"method": method}), {"method": "kto"}).safety.mix == Recipe().safety.mix > 0
+    assert with_options(Recipe.of({"safety": {"mix": 0.0}}), {"method": "kto"}).safety.mix == 0
+
+
+def test_what_others_have_and_nothing_here_does_is_said_with_its_reason():
+    with pytest.raises(TuningError, match=r"no key 'neftune_noise_alpha'.*Leave it out: the forward pass"):
+        Recipe.of({"neftune_noise_alpha": 5})
+    assert not NOT_HERE.keys() & CALLED_HERE.keys()
 
 
 def test_every_number_has_a_range_and_every_foreign_name_leads_somewhere():

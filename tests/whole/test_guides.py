@@ -75,6 +75,7 @@ NEVER_RUN = [
     ("tune.md", "ouvert run smollm2 --adapter tickets"),
     ("tune.md", "import ouvert"),
     ("tune.md", "ouvert adapter list"),
+    ("tune.md", "ouvert tune smollm2 sums.jsonl --recipe"),
     ("tune.md", "ouvert tune smollm2 corrections"),
     ("tune.md", "ouvert adapter export tickets --to peft"),
     ("web.md", "ouvert compare smollm2"),

@@ -17,7 +17,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ouvert.safety import REACHES, REACHES_OF_COMPARISONS, is_this_machine
+from ouvert.safety import REACHES, REACHES_OF_COMPARISONS, REACHES_OF_TUNING, is_this_machine
 
 if TYPE_CHECKING:
     from ouvert.store import Store
@@ -101,7 +101,7 @@ def run_session(store: "Store", model: str, *, namespace: bool) -> dict[str, Any
             "store": str(store.home),
             "folder": folder,
             "namespace": namespace,
-            "packages": [module_of(reach.package) for reach in (*REACHES, *REACHES_OF_COMPARISONS)],
+            "packages": [module_of(reach.package) for reach in (*REACHES, *REACHES_OF_COMPARISONS, *REACHES_OF_TUNING)],
         }
         command = [sys.executable, "-m", "ouvert.cli.egress_session", json.dumps(order)]
         trace = Path(folder) / "trace"
@@ -158,13 +158,13 @@ def dependencies(runs: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Every package that could open a connection: its version, whether a session imported it, why it opens none."""
     imported = {name for run in runs for name in run["imported"]}
     rows = []
-    for reach in (*REACHES, *REACHES_OF_COMPARISONS):
+    for reach in (*REACHES, *REACHES_OF_COMPARISONS, *REACHES_OF_TUNING):
         if not reach.can:
             continue
         try:
             installed: str | None = version(reach.package)
         except PackageNotFoundError:
-            if reach in REACHES_OF_COMPARISONS:
+            if reach not in REACHES:
                 continue
             installed = None
         rows.append(

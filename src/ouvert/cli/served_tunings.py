@@ -27,7 +27,7 @@ class Tunings:
         try:
             made = Recipe.of(recipe)
             if made.method == "grpo":
-                judges_of(made.reward.use, owns_code=False)
+                judges_of(made.reward.use, owns_files=False)
         except TuningError as problem:
             raise ValueError(str(problem)) from problem
         for said, what in (

@@ -99,11 +99,14 @@ def say_how_many_thoughts(done: int, every: int) -> None:
 
 def recipe_of(args: argparse.Namespace) -> "Recipe":
     """The recipe, with what the command line says instead. Raises TuningError."""
-    from ouvert.tuning import OPTIONS, Recipe, read_recipe, with_options
+    from ouvert.tuning import OPTIONS, Recipe, judges_of, read_recipe, with_options
 
     recipe = Recipe() if args.recipe is None else read_recipe(args.recipe)
     said = {name: getattr(args, name) for name in OPTIONS if getattr(args, name, None) is not None}
-    return with_options(recipe, said | ({"check": False} if args.no_check else {}))
+    recipe = with_options(recipe, said | ({"check": False} if args.no_check else {}))
+    if recipe.method == "grpo":
+        judges_of(recipe.reward.use, owns_files=True)  # wrong ones are said before the model is loaded
+    return recipe
 
 
 def refuse_variant(installed: "Installed") -> None:

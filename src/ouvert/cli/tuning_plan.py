@@ -20,17 +20,17 @@ def in_words(plan: "Plan", model: str, name: str, *, memory: int | None, checks:
     """`memory`: of this machine, in bytes. Raises nothing."""
     counts, recipe, settings = plan.counts, plan.recipe, plan.recipe.optimise
     held_out = f"{counts.held_out} held out" if counts.held_out else "nothing held out"
-    mixed = f", {counts.mixed} examples of the safety mix" if counts.mixed else ""
     lines = [
         f"{model} learns {name} ({recipe.method})",
         "",
-        f"examples  {counts.items} ({counts.tokens:,} tokens, {counts.trained:,} trained{mixed}), {held_out}",
+        examples_in_words(plan, held_out),
         f"steps     {steps_in_words(plan)}",
     ]
     if plan.measurements:
         stops = f"; stops after {settings.stop_early} without improvement" if settings.stop_early else ""
         often = f"every {plan.course.measure_every} steps" if plan.course.measure_every > 1 else "every step"
-        lines.append(f"measured  the held-out loss, {often}, {plan.measurements} times{stops}")
+        what = "what answers to held-out prompts are worth" if recipe.method == "grpo" else "the held-out loss"
+        lines.append(f"measured  {what}, {often}, {plan.measurements} times{stops}")
     of = f" of {memory / 1e9:.1f} GB" if memory else ""
     per_step = plan.seconds / plan.course.steps
     lines += [
@@ -47,11 +47,26 @@ def in_words(plan: "Plan", model: str, name: str, *, memory: int | None, checks:
     return "\n".join([*lines, *([""] if plan.notes else []), *plan.notes])
 
 
+def examples_in_words(plan: "Plan", held_out: str) -> str:
+    counts, reward = plan.counts, plan.recipe.reward
+    if plan.recipe.method == "grpo":
+        rewards = ", ".join(reward.use)
+        return f"prompts   {counts.items} ({counts.tokens:,} tokens), {held_out}; answers are worth: {rewards}"
+    mixed = f", {counts.mixed} examples of the safety mix" if counts.mixed else ""
+    return f"examples  {counts.items} ({counts.tokens:,} tokens, {counts.trained:,} trained{mixed}), {held_out}"
+
+
 def steps_in_words(plan: "Plan") -> str:
-    settings = plan.recipe.optimise
+    settings, reward = plan.recipe.optimise, plan.recipe.reward
     fitting = f" (of {plan.steps_asked}: what fits into {settings.minutes:g} minutes)"
+    fits = fitting * (plan.course.steps < plan.steps_asked)
+    if plan.recipe.method == "grpo":
+        return (
+            f"{plan.course.steps} of {settings.batch} prompts{fits}, {reward.answers} answers of at most "
+            f"{reward.length} tokens to each; each prompt {plan.epochs:.3g} times"
+        )
     return (
-        f"{plan.course.steps} of {settings.batch} examples{fitting * (plan.course.steps < plan.steps_asked)}, each "
+        f"{plan.course.steps} of {settings.batch} examples{fits}, each "
         f"example {plan.epochs:.3g} times: {plan.tokens:,} tokens, {plan.trained:,} trained"
     )
 

@@ -10,6 +10,8 @@ from ouvert.cli.progress import QUIET_SECONDS, seconds_in_words
 if TYPE_CHECKING:
     from tqdm import tqdm
 
+SHOWN = ("loss", "held_out", "reward", "held_out_reward", "tokens_per_second")  # of a line of metrics
+
 
 class TuningProgress:
     """A context. `steps` that there are, `done` before this process began, `seconds` that the plan foresaw for all."""
@@ -32,7 +34,7 @@ class TuningProgress:
     def show(self, row: Mapping[str, Any]) -> None:
         """A line of metrics. Raises nothing."""
         self._done = int(row["step"])
-        self._facts |= {name: row[name] for name in ("loss", "held_out", "tokens_per_second") if name in row}
+        self._facts |= {name: row[name] for name in SHOWN if name in row}
         if "loss" in row and self._first is None:
             self._first = self._clock()
         if self._stream.isatty():
@@ -49,10 +51,13 @@ class TuningProgress:
     def words(self) -> str:
         """Losses, speed, and the time that is left. Raises nothing."""
         said = []
-        if "loss" in self._facts:
-            said.append(f"loss {self._facts['loss']:.3f}")
-        if "held_out" in self._facts:
-            said.append(f"held out {self._facts['held_out']:.3f}")
+        from ouvert.tuning import followed
+
+        loss, held_out = followed([self._facts])
+        if loss in self._facts:
+            said.append(f"{loss} {self._facts[loss]:.3f}")
+        if held_out in self._facts:
+            said.append(f"held out {self._facts[held_out]:.3f}")
         if "tokens_per_second" in self._facts:
             said.append(f"{self._facts['tokens_per_second']:.0f} tokens/s")
         if self._done < self._steps:

@@ -74,12 +74,16 @@ def train_here(store: "Store", run: "OpenRun", args: argparse.Namespace) -> None
 
 
 def done_in_words(run: "OpenRun") -> str:
-    """How it ended: steps, losses, and which adapter is taken."""
-    standing = run.state.standing
-    losses = [row["loss"] for row in run.metrics.rows() if "loss" in row]
-    said = [f"{standing.step} of {run.course.steps} steps are done: loss {losses[0]:.3f}, then {losses[-1]:.3f}"]
+    """How it ended: steps, losses or rewards, and which adapter is taken."""
+    standing, rewarded = run.state.standing, run.recipe.method == "grpo"
+    what, sign = ("reward", -1) if rewarded else ("loss", 1)
+    seen = [row[what] for row in run.metrics.rows() if what in row]
+    said = [f"{standing.step} of {run.course.steps} steps are done: {what} {seen[0]:.3f}, then {seen[-1]:.3f}"]
     if standing.best is not None and standing.held_out is not None:
-        said.append(f"held out {standing.held_out:.3f}, then {standing.best:.3f} after step {standing.best_step}")
+        before, best = sign * standing.held_out, sign * standing.best
+        said.append(f"held out {before:.3f}, then {best:.3f} after step {standing.best_step}")
+        if standing.best > standing.held_out:
+            said.append("that is worse than before: the bare model is better at this")
     if standing.stopped:
         said.append(f"no improvement in {standing.worse} measurements since: it stopped early")
     if run.state.best and standing.best_step < standing.step:

@@ -105,13 +105,16 @@ def facts_of(seen: "Seen") -> dict[str, Any]:
 
 
 def in_words(seen: "Seen") -> str:
-    """A line: where it is, its losses, how to go on."""
-    steps = [row for row in seen.rows if "loss" in row]
-    held_out = [row["held_out"] for row in seen.rows if "held_out" in row]
+    """A line: where it is, its losses or rewards, how to go on."""
+    from ouvert.tuning import followed
+
+    what, apart = followed(seen.rows)
+    steps = [row for row in seen.rows if what in row]
+    held_out = [row[apart] for row in seen.rows if apart in row]
     done = int(steps[-1]["step"]) if steps and seen.running else seen.standing.step
     said = [f"{seen.name}: {state_of(seen)}, step {done} of {seen.course.steps}"]
     if steps:
-        said.append(f"loss {steps[-1]['loss']:.3f}")
+        said.append(f"{what} {steps[-1][what]:.3f}")
     if held_out:
         said.append(f"held out {held_out[0]:.3f} at first, {held_out[-1]:.3f} now")
     if seen.running and done:
@@ -146,12 +149,13 @@ def logged(name: str) -> tuple[Sequence[Mapping[str, Any]], int, str]:
 
 
 def show_chart(rows: Sequence[Mapping[str, Any]], steps: int, state: str) -> None:
-    from ouvert.tuning import curves_of, lines_of
+    from ouvert.tuning import curves_of, followed, lines_of
 
     curves = curves_of(rows, steps)
     lines = ["nothing is measured yet"] if curves is None else lines_of(curves, shutil.get_terminal_size().columns)
     print("\n".join(lines))
-    last = next((row for row in reversed(rows) if "loss" in row), None)
+    what = followed(rows)[0]
+    last = next((row for row in reversed(rows) if what in row), None)
     if last is not None:
-        print(f"{state}, step {last['step']}: loss {last['loss']:.4f}, rate {last['rate']:.3g}, gradient norm "
+        print(f"{state}, step {last['step']}: {what} {last[what]:.4f}, rate {last['rate']:.3g}, gradient norm "
               f"{last['gradient_norm']:.3f}, {last['tokens_per_second']:.0f} tokens/s", flush=True)  # fmt: skip

@@ -3,13 +3,21 @@
 from ouvert.safety.guard import Attempt, Counts, Denied, Guard, admit_boxes, connecting, guard
 from ouvert.safety.hosts import Hosts, is_this_machine
 from ouvert.safety.programs import Programs
-from ouvert.safety.reach import REACHES, REACHES_OF_BOXES, REACHES_OF_COMPARISONS, REACHES_OF_DOCUMENTS, Reach
+from ouvert.safety.reach import (
+    REACHES,
+    REACHES_OF_BOXES,
+    REACHES_OF_COMPARISONS,
+    REACHES_OF_DOCUMENTS,
+    REACHES_OF_TUNING,
+    Reach,
+)
 
 __all__ = [
     "REACHES",
     "REACHES_OF_BOXES",
     "REACHES_OF_COMPARISONS",
     "REACHES_OF_DOCUMENTS",
+    "REACHES_OF_TUNING",
     "Attempt",
     "Counts",
     "Denied",

@@ -1,5 +1,5 @@
 """Which packages could open a connection, and how each is kept quiet: those of the base install, and those that
-comparisons, boxes and documents use where they are installed.
+comparisons, boxes, documents and tuning use where they are installed.
 
 The one list: SECURITY.md shows it, `ouvert doctor --egress` prints it, and a test holds it to pyproject.toml.
 """
@@ -103,4 +103,18 @@ REACHES_OF_DOCUMENTS = (
     ),
     Reach("selectolax", "no: compiled", ""),
     Reach("snowballstemmer", "no", ""),
+)
+
+# Every package of the extra `tune`.
+REACHES_OF_TUNING = (
+    Reach(
+        "jsonschema",
+        "yes: it fetches what a `$ref` leads to",
+        "imported where a reward has a schema; it is given a registry that fetches nothing",
+    ),
+    Reach(
+        "torch",
+        "yes: `torch.hub` fetches, `torch.distributed` speaks to other machines",
+        "imported where an adapter is trained; neither of the two is called",
+    ),
 )

@@ -19,7 +19,7 @@ from ouvert.tuning.learner import Learner, Loss
 from ouvert.tuning.loop import StopAskedError
 from ouvert.tuning.making import Think
 from ouvert.tuning.methods import Way, way_of
-from ouvert.tuning.metrics import rows_in
+from ouvert.tuning.metrics import followed, rows_in
 from ouvert.tuning.opening import Base, open_base
 from ouvert.tuning.pack import Bin, bins_of
 from ouvert.tuning.plan import Plan
@@ -82,6 +82,7 @@ __all__ = [
     "bins_of",
     "curves_of",
     "examples_of",
+    "followed",
     "judges_of",
     "learner_of",
     "lines_of",

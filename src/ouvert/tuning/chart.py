@@ -1,10 +1,12 @@
-"""The losses of a run as a picture: an SVG file, and lines for a terminal."""
+"""The losses (or rewards) of a run as a picture: an SVG file, and lines for a terminal."""
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from xml.sax.saxutils import escape
+
+from ouvert.tuning.metrics import followed
 
 WIDTH, HEIGHT = 760, 340  # of the SVG
 LEFT, RIGHT, TOP, BOTTOM = 56, 110, 44, 40
@@ -17,7 +19,7 @@ Point = tuple[float, float]
 
 @dataclass(frozen=True, slots=True)
 class Curves:
-    """(step, loss) of what is trained, smoothed, and of what is held out."""
+    """(step, loss or reward) of what is trained, smoothed, and of what is held out."""
 
     trained: tuple[Point, ...]
     held_out: tuple[Point, ...]
@@ -33,9 +35,11 @@ class Curves:
 
 
 def curves_of(rows: Sequence[Mapping[str, Any]], steps: int) -> Curves | None:
-    """Of a run's metrics; `steps` that it will have. None where there is nothing to show yet. Raises nothing."""
-    trained = [(float(row["step"]), float(row["loss"])) for row in rows if "loss" in row]
-    held_out = [(float(row["step"]), float(row["held_out"])) for row in rows if "held_out" in row]
+    """Of a run's metrics, what `followed` says; `steps` that it will have. None where there is nothing to show yet.
+    Raises nothing."""
+    trained, held_out = (
+        [(float(row["step"]), float(row[name])) for row in rows if name in row] for name in followed(rows)
+    )
     finite = [[point for point in each if math.isfinite(point[1])] for each in (trained, held_out)]
     if not any(finite):
         return None

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from ouvert.tuning.error import TuningError
 from ouvert.tuning.example import Example, Item, Labelled, Preference, Prompt
 from ouvert.tuning.making import Maker, Tally, Think
-from ouvert.tuning.recipe import Recipe
+from ouvert.tuning.recipe import MIXING, Recipe
 from ouvert.tuning.rows import read_rows
 from ouvert.tuning.safety_mix import chosen_talks
 from ouvert.tuning.shapes import Converted, RowsError, Shape, converted
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from ouvert.tokenization import Tokenizer
 
 MOST_FAULTS = 10  # that one error lists
-MIXED = frozenset({"sft", "kto"})  # methods that can learn from single answers, as the safety mix has them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,7 +190,7 @@ def made_of(side: Side, maker: Maker, think: Think | None, tally: Tally) -> tupl
 
 def mixed_in(recipe: Recipe, maker: Maker, examples: int, think: Think | None) -> tuple[Item, ...]:
     """Items of the safety mix: line 0. One that is too long is left out."""
-    if maker.chat is None or recipe.method not in MIXED:
+    if maker.chat is None or recipe.method not in MIXING:
         return ()
     talks = chosen_talks(recipe.safety.mix, examples, recipe.seed)
     plainly = replace(maker, method="sft", rules=replace(maker.rules, trained="assistant", cuts=True))
@@ -298,5 +297,5 @@ def notes_of(tally: Tally, recipe: Recipe, mixed: int) -> Iterator[str]:
         )
     if mixed:
         yield f"{mixed} examples of refusals and of harmless requests that look alike are mixed in ([safety] mix)."
-    elif recipe.safety.mix and recipe.method not in MIXED:
+    elif recipe.method not in MIXING:
         yield f"No safety examples are mixed in: they are single answers, and {recipe.method} learns from others."

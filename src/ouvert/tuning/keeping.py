@@ -10,6 +10,9 @@ from ouvert.packed import json_digest
 from ouvert.store import write_whole
 from ouvert.tuning.chart import curves_of, svg_of
 from ouvert.tuning.kept_data import write_data
+from ouvert.tuning.metrics import followed
+from ouvert.tuning.recipe import Recipe
+from ouvert.tuning.reward_files import without_folders
 from ouvert.tuning.runs import DATA, METRICS, RECIPE, OpenRun
 
 CARD, RUN = "README.md", "run"
@@ -20,7 +23,7 @@ def source_of(run: OpenRun) -> dict[str, Any]:
     counts = run.data.counts
     return {
         "tuned": {
-            "recipe": json_digest(run.recipe.mapping()),
+            "recipe": json_digest(recipe_given(run).mapping()),
             "data": run.data.digest,
             "method": run.recipe.method,
             "examples": counts.items,
@@ -29,6 +32,18 @@ def source_of(run: OpenRun) -> dict[str, Any]:
             "steps": run.state.standing.best_step if run.state.best else run.state.standing.step,
         }
     }
+
+
+def recipe_given(run: OpenRun) -> Recipe:
+    """As the adapter keeps it, without folders of this machine. Raises nothing."""
+    reward = run.recipe.reward
+    return replace(run.recipe, reward=replace(reward, use=without_folders(reward.use)))
+
+
+def facts_given(run: OpenRun) -> dict[str, Any]:
+    """As the adapter keeps them, without folders of this machine. Raises nothing."""
+    rewards = {without_folders([name])[0]: digest for name, digest in run.facts.get("rewards", {}).items()}
+    return {**run.facts, **({"rewards": rewards} if rewards else {})}
 
 
 def write_beside(run: OpenRun, folder: Path) -> None:
@@ -40,12 +55,12 @@ def write_beside(run: OpenRun, folder: Path) -> None:
     if run.data.held_out:
         write_data(inside / DATA, replace(run.data, train=()))
     rows = run.metrics.rows()
-    write_whole(inside / RECIPE, [run.recipe.toml.encode("utf-8")])
+    write_whole(inside / RECIPE, [recipe_given(run).toml.encode("utf-8")])
     write_whole(inside / METRICS, [run.metrics.path.read_bytes()])
-    write_whole(inside / "run.json", [json.dumps(dict(run.facts), indent=1).encode("ascii"), b"\n"])
+    write_whole(inside / "run.json", [json.dumps(facts_given(run), indent=1).encode("ascii"), b"\n"])
     curves = curves_of(rows, run.course.steps)
     if curves is not None:
-        title = f"{run.name}: loss of {run.facts['base']['name']} with its adapter"
+        title = f"{run.name}: {followed(rows)[0]} of {run.facts['base']['name']} with its adapter"
         write_whole(inside / "loss.svg", [svg_of(curves, title).encode("utf-8")])
     write_whole(folder / CARD, [card(run, rows).encode("utf-8")])
 
@@ -53,7 +68,6 @@ def write_beside(run: OpenRun, folder: Path) -> None:
 def card(run: OpenRun, rows: Sequence[Mapping[str, Any]]) -> str:
     """The model card. Raises nothing."""
     base, recipe, standing = run.facts["base"], run.recipe, run.state.standing
-    losses = [row["loss"] for row in rows if "loss" in row]
     lines = [
         "---",
         f"base_model: {json.dumps(base['name'])}",
@@ -82,16 +96,12 @@ def card(run: OpenRun, rows: Sequence[Mapping[str, Any]]) -> str:
             f"{standing.seconds / 60:.0f} minutes |"
         ),
     ]
-    if losses:
-        lines.append(f"| Loss | {losses[0]:.3f} in the first step, {losses[-1]:.3f} in the last |")
-    if standing.held_out is not None and standing.best is not None:
-        lines.append(f"| Held-out loss | {standing.held_out:.3f} before, {standing.best:.3f} at its best, after "
-                     f"{standing.best_step} steps |")  # fmt: skip
+    lines += outcome_in_words(run, rows)
     mix = run.data.counts.mixed
     lines += [
         f"| Safety mix | {mix} examples |",
         "",
-        "![Loss](run/loss.svg)",
+        f"![{followed(rows)[0].capitalize()}](run/loss.svg)",
         "",
         (
             "Whether its check found a regression stands in `ouvert.json` (`state`, `check`); `ouvert adapter show "
@@ -102,6 +112,21 @@ def card(run: OpenRun, rows: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def outcome_in_words(run: OpenRun, rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    standing, what = run.state.standing, followed(rows)[0]
+    seen, sign = [row[what] for row in rows if what in row], -1 if what == "reward" else 1
+    lines = [f"| {what.capitalize()} | {seen[0]:.3f} in the first step, {seen[-1]:.3f} in the last |"] if seen else []
+    if standing.held_out is not None and standing.best is not None:
+        before, best = sign * standing.held_out, sign * standing.best
+        lines.append(
+            f"| Held-out {what} | {before:.3f} before, {best:.3f} at its best, after {standing.best_step} steps |"
+        )
+    return lines
+
+
 def data_in_words(run: OpenRun) -> str:
     counts = run.data.counts
+    if run.recipe.method == "grpo":
+        rewards = ", ".join(without_folders(run.recipe.reward.use))
+        return f"{counts.items} prompts, {counts.held_out} held out; {run.data.digest}; rewards: {rewards}"
     return f"{counts.items} examples, {counts.trained} trained tokens, {counts.held_out} held out; {run.data.digest}"

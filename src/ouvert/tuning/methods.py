@@ -66,7 +66,7 @@ def way_of(recipe: Recipe, sampler: Callable[[], Sampler] | None = None) -> Way:
     method that needs one and gets none, and for rewards that there are not."""
     if recipe.method != "grpo":
         return WAYS[recipe.method](recipe)
-    judges = judges_of(recipe.reward.use, owns_code=True)
+    judges = judges_of(recipe.reward.use, owns_files=True)
     if sampler is None:
         raise TuningError(
             "tuning with rewards (grpo): nothing answers here, expected a sampler. Use `ouvert tune --method grpo`."

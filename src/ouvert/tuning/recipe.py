@@ -2,7 +2,7 @@
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
@@ -58,7 +58,6 @@ class Optimise:
     minutes: float = 0.0  # 0: no limit; else as many steps as fit, foreseen by the plan
     stop_early: int = 3  # evaluations without improvement; 0: never
     clip: float = 1.0  # of the gradient's norm; 0: never
-    noise: float = 0.0  # NEFTune's alpha (arXiv:2310.05914)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +81,7 @@ class Reward:
 class Safety:
     """What is mixed in, and whether the checks run afterwards."""
 
-    mix: float = 0.02  # of the examples: shipped refusals, and harmless requests that look alike
+    mix: float = 0.02  # of the examples: shipped refusals, and harmless requests that look alike; else 0 (MIXING)
     check: bool = True
 
 
@@ -108,6 +107,8 @@ class Recipe:
         """From a mapping such as `tomllib` gives. Raises TuningError, by name, for a key that there is not, for a value
         of another kind or out of range, and for one that the method does nothing with."""
         recipe: Self = RecipeReader(cls, where).read(said)
+        if "mix" not in said.get("safety", {}):
+            recipe = replace(recipe, safety=replace(recipe.safety, mix=usual_mix(recipe.method)))
         require_effect(recipe, where)
         return recipe
 
@@ -155,12 +156,23 @@ def with_options(recipe: Recipe, options: Mapping[str, Any]) -> Recipe:
     """The recipe with these values instead of its own. Raises TuningError for a value that it cannot have, TypeError
     for an option that there is not."""
     said = recipe.mapping()
+    if recipe.safety.mix == usual_mix(recipe.method):  # that of the method which is asked for now
+        del said["safety"]["mix"]
     for option, value in options.items():
         if option not in OPTIONS:
             raise TypeError(f"tuning: there is no option {option!r}, expected some of {', '.join(OPTIONS)}.")
         section, key = OPTIONS[option]
         (said[section] if section else said)[key] = value
     return Recipe.of(said, "the options")
+
+
+# The methods that learn from single answers, as the shipped ones are: the others have nothing to reject, or no answer.
+MIXING: tuple[Method, ...] = ("sft", "kto")
+
+
+def usual_mix(method: Method) -> float:
+    """`safety.mix` where nobody says it. Raises nothing."""
+    return Safety().mix if method in MIXING else 0.0
 
 
 # Sections that only some methods read.
@@ -170,6 +182,12 @@ READ_BY: Mapping[str, tuple[Method, ...]] = {"preference": ("dpo", "orpo", "kto"
 def require_effect(recipe: Recipe, where: str) -> None:
     """Raises TuningError for a value that was changed and that the method does nothing with."""
     untouched = Recipe()
+    if recipe.safety.mix and recipe.method not in MIXING:
+        raise TuningError(
+            f"reading {where}: safety.mix is {recipe.safety.mix:g}, and has no effect on the method {recipe.method!r}, "
+            f"only on {' and '.join(MIXING)}: the shipped examples are single answers. Leave it out, and add examples "
+            "of your own that refuse."
+        )
     for section, methods in READ_BY.items():
         if recipe.method in methods:
             continue

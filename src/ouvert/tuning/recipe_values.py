@@ -60,7 +60,6 @@ RANGES: Mapping[str, Range] = {
     "optimise.minutes": Range(0, 527_040),  # a year
     "optimise.stop_early": Range(0, 1 << 31),
     "optimise.clip": Range(0),
-    "optimise.noise": Range(0, 1000),
     "preference.beta": Range(0, 100, above=True),
     "reward.answers": Range(2, 1024),
     "reward.length": Range(1, 1 << 20),
@@ -85,10 +84,16 @@ CALLED_HERE: Mapping[str, str] = {
     "per_device_train_batch_size": "optimise.batch", "gradient_accumulation_steps": "optimise.batch",
     "num_epochs": "optimise.epochs", "num_train_epochs": "optimise.epochs", "max_steps": "optimise.steps",
     "iters": "optimise.steps", "early_stopping_patience": "optimise.stop_early",
-    "max_grad_norm": "optimise.clip", "neftune_noise_alpha": "optimise.noise",
+    "max_grad_norm": "optimise.clip",
     "rl_beta": "preference.beta", "pref_beta": "preference.beta",
     "num_generations": "reward.answers", "max_completion_length": "reward.length",
 }  # fmt: skip
+
+# What they have and nothing here does -> why.
+NOT_HERE: Mapping[str, str] = {
+    "neftune_noise_alpha": "the forward pass that is trained is the one that is served, and that takes no noise",
+    "lora_dropout": "the forward pass that is trained is the one that is served, and that drops nothing",
+}
 
 
 class RecipeReader:
@@ -149,8 +154,8 @@ class RecipeReader:
         )
 
     def _refuse_key(self, name: str) -> NoReturn:
-        ours = meant(name, self._known)
-        advice = f"Did you mean {ours}?" if ours else "Leave it out."
+        ours, why = meant(name, self._known), NOT_HERE.get(name.rpartition(".")[2])
+        advice = f"Leave it out: {why}." if why else f"Did you mean {ours}?" if ours else "Leave it out."
         raise TuningError(
             f"reading {self._where}: there is no key {name!r:.80}, expected one of those that docs/formats/recipe.md "
             f"lists. {advice}"

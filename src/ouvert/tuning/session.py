@@ -19,6 +19,8 @@ from ouvert.tuning.methods import Way
 from ouvert.tuning.opening import Base
 from ouvert.tuning.plan import Plan, make_plan
 from ouvert.tuning.recipe import Recipe
+from ouvert.tuning.reward_files import digests_of, require_same_files, with_whole_paths
+from ouvert.tuning.rewards import require_columns
 from ouvert.tuning.runs import Begun, OpenRun, Seen
 from ouvert.tuning.trial import fitting, measure_speed
 
@@ -40,24 +42,18 @@ class Prepared:
 
 def settled(recipe: Recipe, base: Base, data: Path) -> Recipe:
     """The whole recipe: with the model, the data, the day and the files that it means. Raises TuningError for a length
-    that the model does not read, and for what cannot be honoured."""
-    if recipe.optimise.noise:
-        raise TuningError(
-            f"tuning {base.name}: optimise.noise = {recipe.optimise.noise:g}, expected 0: the served forward pass "
-            "takes no noise (NEFTune) yet. Leave it out."
-        )
+    that the model does not read."""
     if recipe.data.length > base.context:
         raise TuningError(
             f"tuning {base.name}: data.length = {recipe.data.length}, and it reads {base.context} tokens at most. Set "
             f"[data] length (--length) to {base.context} or less."
         )
     day = recipe.data.date or date.today().isoformat()
-    rewards = tuple(str(Path(each).absolute()) if "/" in each else each for each in recipe.reward.use)
     return replace(
         recipe,
         model=base.name,
         data=replace(recipe.data, train=str(data), date=day),
-        reward=replace(recipe.reward, use=rewards),
+        reward=replace(recipe.reward, use=with_whole_paths(recipe.reward.use)),
     )
 
 
@@ -69,9 +65,11 @@ def without_folders(recipe: Recipe) -> Recipe:
 
 
 def prepare(base: Base, recipe: Recipe, data: Path, think: Think | None = None) -> Prepared:
-    """`recipe` as `settled` gives it; `think` as `read_data` has it. Raises what `read_data` and `begin_adapter`
-    raise."""
+    """`recipe` as `settled` gives it; `think` as `read_data` has it. Raises what `read_data`, `require_columns` and
+    `begin_adapter` raise."""
     read = read_data(data, recipe, base.chat_format, base.tokenizer, think=think)
+    if recipe.method == "grpo":
+        require_columns(recipe.reward.use, (*read.train, *read.held_out))
     first = fitting([read.train[place] for place in read.order(recipe.seed, 0)], ROUTED_TOKENS)
     sequences = [each.ids for item in first for each in sequences_of(item)]
     return Prepared(recipe=recipe, data=read, adapter=begin_adapter(base, recipe.adapter, recipe.seed, sequences))
@@ -84,10 +82,12 @@ def plan_of(prepared: Prepared, learner: "GradientLearner", way: Way) -> Plan:
 
 
 def begun(base: Base, prepared: Prepared, plan: Plan, others: Mapping[str, Any]) -> Begun:
-    """The run, to be added to `Runs`. `others`: what else its record says, as JSON. Raises what `Base.facts` raises."""
+    """The run, to be added to `Runs`. `others`: what else its record says, as JSON. Raises what `Base.facts` and
+    `digests_of` raise."""
     facts = {
         "base": dict(base.facts),
         "data": prepared.data.digest,
+        "rewards": digests_of(prepared.recipe.reward.use if prepared.recipe.method == "grpo" else ()),
         "plan": {"seconds": plan.seconds, "memory": plan.memory},
         "made": time.time(),
         "ouvert": version("ouvert"),
@@ -137,8 +137,10 @@ class Manners:
 def train(run: OpenRun, learner: "GradientLearner", way: Way, manners: Manners) -> None:
     """All steps that are left of a run; where it then stands is kept.
 
-    Raises StopAskedError where it was asked to stop, by `manners.stop` or by `Runs.stop`; what `Loop.run` raises.
+    Raises StopAskedError where it was asked to stop, by `manners.stop` or by `Runs.stop`; TuningError where a reward's
+    file has changed since it began; what `Loop.run` raises.
     """
+    require_same_files(run.name, run.facts.get("rewards", {}))
 
     def tell(row: Mapping[str, Any]) -> None:
         run.tell(row)

@@ -14,7 +14,7 @@ from ouvert.cli import main
 from ouvert.store import Answering, Store
 from ouvert.tuning import Runs
 
-from ...tuning.killing import SOURCE
+from ...tuning.killing import command_killed, losses_of
 
 
 def conversation(n):
@@ -120,54 +120,21 @@ def test_a_second_run_has_another_name_of_its_own(ouvert, model, data, home):
 
 # --- killed and gone on with ---
 
-# The command with a kill before the n-th line of what writes and steps.
-KILLED = """
-import os, signal, sys
-files = {{f"{source}/tuning/{{name}}.py" for name in ("loop", "runs", "state", "metrics")}}
-left = int(sys.argv[1])
-def trace(frame, event, argument):
-    global left
-    if frame.f_code.co_filename not in files:
-        return None
-    if event == "line":
-        left -= 1
-        if not left:
-            os.kill(os.getpid(), signal.SIGKILL)
-    return trace
-from ouvert.cli import main
-sys.settrace(trace)
-sys.exit(main(sys.argv[2:]))
-"""
-
-
-def in_a_process(home, *words, kill_at=10**9):
-    program = KILLED.format(source=SOURCE)
-    environment = {**os.environ, "OUVERT_HOME": str(home), "OUVERT_CONFIG": os.devnull}
-    return subprocess.run(
-        [sys.executable, "-c", program, str(kill_at), *map(str, words)],
-        env=environment, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL,
-    )  # fmt: skip
-
 
 def test_the_command_is_killed_and_goes_on_to_the_same_adapter(ouvert, model, data, home, tmp_path):
     ouvert("tune", model, data, "--yes", *QUICK)
     whole = Store(home).adapters.record("tickets")
     other = tmp_path / "other"
-    began = in_a_process(other, "tune", model, data, "--yes", *QUICK, kill_at=900)
+    began = command_killed(other, "tune", model, data, "--yes", *QUICK, kill_at=900)
     assert began.returncode == -signal.SIGKILL
     assert Runs(other).names() == ("tickets",)
-    resumed = in_a_process(other, "tune", "resume", "tickets", "--no-check", kill_at=700)
+    resumed = command_killed(other, "tune", "resume", "tickets", "--no-check", kill_at=700)
     assert resumed.returncode == -signal.SIGKILL
-    last = in_a_process(other, "tune", "resume", "tickets", "--no-check")
+    last = command_killed(other, "tune", "resume", "tickets", "--no-check")
     assert last.returncode == 0, last.stderr
     record = Store(other).adapters.record("tickets")
     assert record.digest == whole.digest
-    assert losses(record) == losses(whole)
-
-
-def losses(record):
-    rows = [json.loads(line) for line in (record.path / "run" / "metrics.jsonl").read_text().splitlines()]
-    return [(row["step"], row.get("loss"), row.get("held_out")) for row in rows]
+    assert losses_of(record) == losses_of(whole)
 
 
 @pytest.fixture
@@ -289,10 +256,14 @@ def test_without_torch_that_comes_first(ouvert, monkeypatch):
 
 
 def test_what_cannot_be_honoured_is_refused_by_name(ouvert, model, data, tmp_path):
-    (recipe := tmp_path / "r.toml").write_text("[optimise]\nnoise = 5.0\n")
+    (recipe := tmp_path / "r.toml").write_text("neftune_noise_alpha = 5.0\n")
     status, _, err = ouvert("tune", model, data, "--recipe", recipe, "--yes")
     assert status == 1
-    assert "optimise.noise = 5, expected 0" in err
+    assert "Leave it out: the forward pass that is trained is the one that is served" in err
+    recipe.write_text('method = "dpo"\n[safety]\nmix = 0.02\n')
+    status, _, err = ouvert("tune", model, data, "--recipe", recipe, "--yes")
+    assert status == 1
+    assert "safety.mix is 0.02, and has no effect on the method 'dpo'" in err
     status, _, err = ouvert("tune", model, data, "--length", "100000", "--yes")
     assert status == 1
     assert "it reads 2048 tokens at most" in err
