@@ -3,6 +3,7 @@
 from ouvert.assistant.adapters import ModelAdapters
 from ouvert.assistant.answer import Answer
 from ouvert.assistant.assistant import Assistant
+from ouvert.assistant.cited import Cited, Consult, Consulted
 from ouvert.assistant.constraint_source import constraint_from
 from ouvert.assistant.continuation import Continuation, ContinuedText, PlacedToken
 from ouvert.assistant.demands import ANY_TEXT, AnswerForm, Demands, as_demands
@@ -94,7 +95,10 @@ __all__ = [
     "Change",
     "ChatRequest",
     "Checked",
+    "Cited",
     "Connection",
+    "Consult",
+    "Consulted",
     "ContextExceeded",
     "Continuation",
     "ContinuedText",

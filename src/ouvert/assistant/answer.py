@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator, Sequence
 
 from ouvert.assistant.arguments import follows
+from ouvert.assistant.cited import Cited, as_events
 from ouvert.assistant.events import Event, Finished, Reason
 from ouvert.assistant.kept_reasoning import KeptReasoning
 from ouvert.assistant.likelihood import Likelihood
@@ -147,6 +148,8 @@ class Answer:
             yield from self._shown(self._parser.finish(stopped.reason))
             yield from self._calls_without_tags(cut=stopped.reason != "stop")
             yield from self._flushed()
+        if self._plan.citer is not None:
+            yield from as_events(self._plan.citer.finish())
         yield self._finished(stopped)
 
     def _seen(self, token: Token) -> Iterator[Watched]:
@@ -193,6 +196,7 @@ class Answer:
             left_out={place: request.conversation.messages[place] for place in plan.left_out},
             outcome=plan.outcome,
             watched=None if plan.watcher is None else plan.watcher.summary,
+            cited={} if plan.citer is None else plan.citer.facts,
         )
         return self._receipts.finish(ended, self._connections_before)
 
@@ -201,7 +205,7 @@ class Answer:
             return "stop"
         return "tool_calls" if calls and (stopped.reason == "stop" or self._called) else stopped.reason
 
-    def _shown(self, deltas: Sequence[Delta]) -> Iterator[Delta]:
+    def _shown(self, deltas: Sequence[Delta]) -> Iterator[Delta | Cited]:
         """The deltas as far as stop strings let them through."""
         for delta in deltas:
             if isinstance(delta, TextDelta):
@@ -209,7 +213,7 @@ class Answer:
                     continue  # the beginning of a call that was cut off
                 text = delta.text if self._untagged is None else self._untagged.push(delta.text)
                 if text := self._stops.push(text):
-                    yield self._said(text)
+                    yield from self._said(text)
             else:
                 yield from self._flushed()
                 if isinstance(delta, ReasoningDelta):
@@ -219,19 +223,19 @@ class Answer:
                 if self._stops.found is None and not (self._single and beyond_first_call(delta)):
                     yield delta
 
-    def _flushed(self) -> Iterator[Delta]:
+    def _flushed(self) -> Iterator[Delta | Cited]:
         """Text that was held back and proved harmless: the text goes no further here."""
         held = "" if self._untagged is None else self._untagged.give_up_what_is_held()
         if text := self._stops.push(held) + self._stops.flush():
-            yield self._said(text)
+            yield from self._said(text)
 
-    def _calls_without_tags(self, *, cut: bool) -> Iterator[Delta]:
+    def _calls_without_tags(self, *, cut: bool) -> Iterator[Delta | Cited]:
         """What the text was that was held back all along: calls, or text after all."""
         if self._untagged is None:
             return
         text, written = self._untagged.finish(cut=cut)
         if shown := self._stops.push(text):
-            yield self._said(shown)
+            yield from self._said(shown)
         for index, each in enumerate(written):
             call = ToolCall(self._parser.call_id(), each.name, each.arguments)
             self._untagged_found.append(call)
@@ -239,8 +243,11 @@ class Answer:
             if not (self._single and index):
                 yield ToolCallDelta(index, call.id, call.name, call.arguments)
 
-    def _said(self, text: str) -> TextDelta:
-        return TextDelta(text) if self._scores is None else self._scores.scored(text)
+    def _said(self, text: str) -> Iterator[TextDelta | Cited]:
+        if self._plan.citer is not None:
+            yield from as_events(self._plan.citer.push(text))
+        else:
+            yield TextDelta(text) if self._scores is None else self._scores.scored(text)
 
 
 def untagged_calls(plan: AnswerPlan) -> UntaggedCalls | None:

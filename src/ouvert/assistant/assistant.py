@@ -6,6 +6,7 @@ from typing import Any
 
 from ouvert.assistant.answer import Answer
 from ouvert.assistant.answer_constraints import AnswerConstraints
+from ouvert.assistant.consulting import with_sources
 from ouvert.assistant.edits import variant_of
 from ouvert.assistant.error import AssistantError, ContextExceeded
 from ouvert.assistant.grammars import Grammars
@@ -102,6 +103,7 @@ class Assistant:
 
     def plan(self, request: ChatRequest) -> AnswerPlan:
         """What `answer` is going to do. Nothing is computed yet. Raises what `answer` raises."""
+        request, citer = with_sources(request, self.engine.context)
         request, notes = request_for_model(request, self.chat)
         changes = {name: value for name, value in request.sampling.items() if value is not None}
         sampling = replace(self.default_sampling, **changes)
@@ -127,6 +129,7 @@ class Assistant:
             own_stop_ids=sampling.stop_ids - self.chat.stop_ids,
             outcome=outcome,
             watcher=watcher,
+            citer=citer,
             notes=(*notes, *(Note(f"{each}, is not held to") for each in outcome.loosened)),
         )
 

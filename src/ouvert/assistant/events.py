@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from ouvert.assistant.cited import Cited
 from ouvert.assistant.watching import Watched
 from ouvert.chat import ReasoningDelta, TextDelta, ToolCall, ToolCallDelta
 from ouvert.engine import Reading
@@ -36,4 +37,4 @@ class Finished:
 
 
 # What comes while an answer is written; Finished is the last.
-Event = ReasoningDelta | TextDelta | ToolCallDelta | Finished | Reading | Watched
+Event = ReasoningDelta | TextDelta | ToolCallDelta | Finished | Reading | Watched | Cited

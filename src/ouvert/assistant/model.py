@@ -12,6 +12,7 @@ from ouvert.assistant import token_model
 from ouvert.assistant.adapters import ModelAdapters
 from ouvert.assistant.answer import Answer
 from ouvert.assistant.assistant import Assistant
+from ouvert.assistant.cited import Consult
 from ouvert.assistant.continuation import Continuation
 from ouvert.assistant.demands import AnswerForm, as_demands
 from ouvert.assistant.edits import Edit
@@ -178,16 +179,17 @@ class Model(token_model.Model):
         edits: Iterable[Edit] = (),
         watch: Iterable[str | Probe] = (),
         adapter: str | Sequence[str] | None = None,
+        consult: Consult | None = None,
     ) -> Answer:
         """The answer to a conversation, as typed events while it is written; the last one is Finished.
 
-        `messages` and `tools`: ours (ouvert.Message, ouvert.Tool) or dictionaries in OpenAI's shape. Sampling that is
-        left out is as `info.sampling` says. `response_schema` or `response_grammar` is what the final answer has to be,
-        `adapter` the name of an adapter, several, or () for none. ChatRequest and docs/guides/python.md say the rest.
+        `messages` and `tools`: ours or dictionaries in OpenAI's shape. Sampling that is left out is as `info.sampling`
+        says. `response_schema` or `response_grammar` is what the final answer has to be, `adapter` the name of an
+        adapter, several, or () for none, `consult` what finds sources (`documents.asking`): docs/guides/python.md.
 
         Raises AssistantError for messages or demands that make no sense, EngineError if the conversation does not fit
-        or a grammar, sampling or edit cannot be followed, ChatError for what the model's format cannot write,
-        ValueError for an empty stop string, and what `chat_format` and `with_adapters` raise."""
+        or a grammar, sampling or edit cannot be followed, ChatError for what the format cannot write, ValueError for an
+        empty stop string, and what `consult`, `chat_format` and `with_adapters` raise."""
         asked = self if adapter is None else self.with_adapters(*as_stops(adapter))
         conversation = as_conversation(messages, tools, effort, thinking, schema=response_schema)
         form = AnswerForm(response_schema, response_grammar, strict_schema)
@@ -201,7 +203,8 @@ class Model(token_model.Model):
         }  # fmt: skip
         return asked.answer(ChatRequest(
             conversation=conversation, demands=demands, sampling=sampling, stop=as_stops(stop), timeout=timeout,
-            truncate=truncate, progress=progress, owner=owner, asker=asker, edits=tuple(edits), watch=as_watch(watch),
+            truncate=truncate, progress=progress, owner=owner, asker=asker, edits=tuple(edits), consult=consult,
+            watch=as_watch(watch),
         ))  # fmt: skip
 
     def answer(self, request: ChatRequest) -> Answer:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from ouvert.assistant.cited import Citer
 from ouvert.assistant.meaning import Note
 from ouvert.assistant.outline_constraint import OutlineConstraint
 from ouvert.assistant.receipts.ended import Identity, Outcome
@@ -18,7 +19,7 @@ class AnswerPlan:
     back into the messages `restored`. The variant of `request` has its edits at their tokens. `sampling` has the
     constraint and the chat format's end tokens; `own_stop_ids` are those it has beside them. `outcome` is
     told, while the answer is written, what becomes of holding it, and `watcher` what is seen; None where nothing is
-    watched.
+    watched. `citer` reads its citations; None where no sources are put before it.
     """
 
     request: ChatRequest
@@ -33,3 +34,4 @@ class AnswerPlan:
     outcome: Outcome
     watcher: Watcher | None
     notes: tuple[Note, ...]
+    citer: Citer | None = None

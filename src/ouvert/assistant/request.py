@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from numbers import Integral
 from typing import Any, Self
 
+from ouvert.assistant.cited import Consult
 from ouvert.assistant.demands import Demands
 from ouvert.assistant.edits import Edit
 from ouvert.assistant.error import AssistantError
@@ -62,7 +63,8 @@ class ChatRequest:
     of the model, with its adapters and edits. `edits`: more of them, at places of the conversation. `watch`: what is
     seen while the answer is written, "confidence", "experts" and probes: Watched events come (docs/formats/watch.md).
     `owner`: whose prompts it shares caches with, as in `Engine.generate`. `asker`: whose thoughts before open tool
-    calls may be put back.
+    calls may be put back. `consult`: sources are put before the last message, which is the question, and citations are
+    read: Cited events come. Prompts with sources share caches with those alone that have the same.
     """
 
     conversation: Conversation
@@ -79,6 +81,7 @@ class ChatRequest:
     watch: tuple[str | Probe, ...] = ()
     owner: str = ""
     asker: str = ""
+    consult: Consult | None = None
 
     def __post_init__(self) -> None:
         check_fields(self, ("conversation", Conversation), ("thinking", Thinking), ("edits", Sequence), *SHARED_KINDS)

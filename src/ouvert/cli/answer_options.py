@@ -130,6 +130,7 @@ def chat_settings(args: argparse.Namespace) -> dict[str, Any]:
         "think_budget": args.think_budget,
         "response_schema": args.response_schema,
         "response_grammar": args.response_grammar,
+        **({} if (consult := getattr(args, "consult", None)) is None else {"consult": consult}),
     }
 
 

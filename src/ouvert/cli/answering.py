@@ -4,19 +4,21 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any, TextIO
 
-from ouvert.assistant import Event, Finished, Reading, ReasoningDelta, TextDelta, ToolCallDelta
+from ouvert.assistant import Cited, Event, Finished, Reading, ReasoningDelta, TextDelta, ToolCallDelta
 from ouvert.cli.progress import seconds_in_words
 from ouvert.cli.terminal import visible
 from ouvert.cli.thinking import DIM, PLAIN, ThinkingWindow, thought_line
 
 READING_SHOWN_AFTER = 0.5  # seconds: a short prompt is read before anybody wonders
 CLEAR_LINE = "\x1b[K"
+
+QUOTED = 120  # characters of what is cited, in the list under an answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,7 @@ class Shown:
     text: str
     reasoning: str
     finished: Finished
+    cited: tuple[Cited, ...] = ()
 
 
 class Screen:
@@ -143,6 +146,7 @@ def show_answer(events: Iterable[Event], screen: Screen) -> Shown:
     """Show an answer to its end."""
     text: list[str] = []
     reasoning: list[str] = []
+    cited: list[Cited] = []
     for event in events:
         screen.show(event, getattr(events, "thought_tokens", None))
         match event:
@@ -150,9 +154,24 @@ def show_answer(events: Iterable[Event], screen: Screen) -> Shown:
                 text.append(piece)
             case ReasoningDelta(piece):
                 reasoning.append(piece)
+            case Cited():
+                cited.append(event)
             case Finished():
-                return Shown("".join(text), "".join(reasoning), event)
+                return Shown("".join(text), "".join(reasoning), event, tuple(cited))
     raise AssertionError("an answer ended without Finished")
+
+
+def sources_in_words(cited: Sequence[Cited]) -> str:
+    """Which mark of an answer means which place: a line for each, in the order in which they came."""
+    places: dict[str, str] = {}
+    for each in cited:
+        facts = each.facts
+        page = f", page {facts['page']}" if facts["paged"] else ""
+        quote = " ".join(str(facts["quote"]).split())
+        places.setdefault(
+            str(facts["mark"]), f"{facts['name']}{page}: “{quote if len(quote) <= QUOTED else quote[:QUOTED] + '…'}”"
+        )
+    return "\n".join(f"{mark} {place}" for mark, place in places.items())
 
 
 def facts_line(tokens: int, reasoning: int, seconds: Mapping[str, float], reason: str, reused: int = 0) -> str:

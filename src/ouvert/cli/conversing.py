@@ -11,7 +11,7 @@ from typing import Any
 from ouvert.assistant import Answer, AssistantError, ContextExceeded, Finished, Message, Model
 from ouvert.chat import ChatError, Effort
 from ouvert.cli.answer_options import chat_settings, generation_settings
-from ouvert.cli.answering import Screen, Shown, complain, ctrl_c_calls, facts_of, show_answer
+from ouvert.cli.answering import Screen, Shown, complain, ctrl_c_calls, facts_of, show_answer, sources_in_words
 from ouvert.cli.line_editor import history_file, lines_of, make_session
 from ouvert.engine import EngineError
 
@@ -155,6 +155,8 @@ def say(talk: Talk, text: str, screen: Screen, args: argparse.Namespace) -> None
         talk.said.pop()
         raise
     take_up(talk, shown)
+    if listed := sources_in_words(shown.cited):
+        screen.note(listed)
     note_cost(talk, answer, shown.finished, screen)
 
 

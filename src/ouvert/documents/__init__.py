@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ouvert.documents.deleting import deletion_receipt, prefix_owner, uses_collection
     from ouvert.documents.error import DocumentError, UnreadableFile, WrongKey
     from ouvert.documents.found import Document, Found, Span
-    from ouvert.documents.sources import Sources, consult
+    from ouvert.documents.sources import Sources, asking, consult
 
 PUBLIC = {
     "ENDINGS": "boxed",
@@ -40,6 +40,7 @@ PUBLIC = {
     "Stated": "collections",
     "UnreadableFile": "error",
     "WrongKey": "error",
+    "asking": "sources",
     "consult": "sources",
     "encrypts": "database",
     "in_a_box": "boxed",
@@ -69,6 +70,7 @@ __all__ = [
     "Stated",
     "UnreadableFile",
     "WrongKey",
+    "asking",
     "consult",
     "deletion_receipt",
     "encrypts",

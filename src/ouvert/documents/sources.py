@@ -3,13 +3,14 @@
 For models that do not loop well by themselves. The receipt of the answer says which passages the model was given.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ouvert.documents.browser import best_of_all
 from ouvert.documents.citations import Citations, Cited, NumberedSources, digest_of
 from ouvert.documents.collection import Collection
+from ouvert.documents.deleting import prefix_owner
 from ouvert.documents.found import Found
 from ouvert.documents.words import language_of
 
@@ -52,6 +53,11 @@ class Sources:
     def absent(self) -> str:
         """Raises nothing."""
         return ABSENT.get(language_of(self.question), ABSENT["english"])
+
+    @property
+    def apart(self) -> str:
+        """What is added to the owner under whom prompts with these sources are kept. Raises nothing."""
+        return prefix_owner("", self.collections)
 
     @property
     def prompt(self) -> str:
@@ -100,6 +106,12 @@ class CitedAnswer:
     def _seen(self, pieces: list[str | Cited]) -> list[str | Cited]:
         self._said += "".join(each for each in pieces if isinstance(each, str))
         return pieces
+
+
+def asking(*collections: Collection) -> Callable[[str, int], Sources]:
+    """What `Model.chat(consult=…)` takes, to answer from these collections. Raises nothing; what it gives raises
+    DocumentError."""
+    return lambda question, context: consult(collections, question, context=context)
 
 
 def consult(

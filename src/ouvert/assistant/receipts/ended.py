@@ -50,6 +50,7 @@ class Ended:
     were given and not sent, by their place; of a text there are none.
     `sampling` is as it was used, `own_stop_ids` are those of its tokens that end an answer beside the chat format's.
     `stop_string` is the one of `stop` that ended it, if one did. `watched`: a summary of what was seen, or None.
+    `cited`: parts of the receipt about sources and citations.
     """
 
     identity: Identity
@@ -70,6 +71,7 @@ class Ended:
     left_out: Mapping[int, Message] = field(default_factory=dict)
     outcome: Outcome = field(default_factory=Outcome)
     watched: Mapping[str, Any] | None = None
+    cited: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def usage(self) -> Usage:

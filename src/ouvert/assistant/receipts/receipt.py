@@ -52,6 +52,7 @@ def write_receipt(
         "seconds": second_facts(stopped, ended.outcome.thought_seconds),
         **pool_facts(stopped),
         **without_absent({"watched": ended.watched}),
+        **ended.cited,
         **without_absent({"joules": joules, "experts": expert_facts(stopped), "connections": connections}),
     }
 

@@ -5,8 +5,8 @@ import json
 import os
 import stat
 import sys
-from collections.abc import Mapping
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, cast
 
 from ouvert.cli.answer_options import (
@@ -30,9 +30,10 @@ from ouvert.cli.configuration import Configuration
 from ouvert.cli.environment import guard_asked_for, hub, ledger_asked_for, open_store, prefixes_asked_for
 from ouvert.cli.other_engine import ENGINE_SETTINGS, asked_of_this_command, engine_asked_for
 from ouvert.cli.settings import SETTINGS
+from ouvert.cli.terminal import visible
 
 if TYPE_CHECKING:
-    from ouvert.assistant import Answer, AskedPrecision, Best, Continuation, Model, Precision
+    from ouvert.assistant import Answer, AskedPrecision, Best, Consult, Continuation, Model, Precision
     from ouvert.cli.answering import Screen, Shown
     from ouvert.store import Store
 
@@ -61,6 +62,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object with answer, usage and receipt")
     add_settings(parser, "receipts")
     parser.add_argument("--pull", action="store_true", help="fetch the model if it is not on this machine")
+    parser.add_argument(
+        "--documents",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="answer from this collection of documents, with citations (`ouvert documents`); repeatable",
+    )
     add_form_arguments(parser)
     add_thinking_arguments(parser)
     add_sampling_arguments(parser)
@@ -97,7 +105,7 @@ def run(args: argparse.Namespace) -> int:
         complain(str(problem))
         return FAILED
 
-    with open_model(args) as model:
+    with consulted(args) as args.consult, open_model(args) as model:
         if args.raw:
             return continue_text(model, str(prompt), args)
         if prompt is not None:
@@ -105,6 +113,21 @@ def run(args: argparse.Namespace) -> int:
         from ouvert.cli.conversing import converse
 
         return converse(model, args, lambda name: open_model(args, name))
+
+
+@contextmanager
+def consulted(args: argparse.Namespace) -> "Iterator[Consult | None]":
+    """What finds sources in the collections that --documents names, open as long as it is used; None where it names
+    none. Raises DocumentError."""
+    if not args.documents:
+        yield None
+        return
+    from ouvert.cli.environment import open_collections
+    from ouvert.documents import asking
+
+    there = open_collections()
+    with ExitStack() as opened:
+        yield asking(*[opened.enter_context(there.open(name)) for name in dict.fromkeys(args.documents)])
 
 
 def problem_with_options(args: argparse.Namespace, prompt: str | None) -> str | None:
@@ -119,6 +142,8 @@ def problem_with_options(args: argparse.Namespace, prompt: str | None) -> str | 
         return "--system needs a chat template, and --raw uses none: put the instructions into the prompt."
     if args.raw and (args.effort is not None or args.think_budget is not None):
         return "--effort and --think-budget need a chat template, and --raw uses none: leave them out."
+    if args.raw and args.documents:
+        return "--documents needs a chat template, and --raw uses none: leave one of them out."
     return "--stop needs a text that is not empty." if "" in args.stop else None
 
 
@@ -321,7 +346,7 @@ def screen_of(args: argparse.Namespace) -> "Screen":
 
 
 def report_answer(screen: "Screen", shown: "Shown", args: argparse.Namespace, more: Mapping[str, Any]) -> int:
-    from ouvert.cli.answering import complain, facts_of
+    from ouvert.cli.answering import complain, facts_of, sources_in_words
 
     finished = shown.finished
     if finished.unrecorded is not None:
@@ -337,10 +362,13 @@ def report_answer(screen: "Screen", shown: "Shown", args: argparse.Namespace, mo
                 "reason": finished.reason,
                 "usage": usage,
                 **more,
+                **({"citations": [dict(each.facts) for each in shown.cited]} if args.documents else {}),
                 "receipt": finished.receipt,
             }
         )
     else:
+        if listed := sources_in_words(shown.cited):
+            print("\n" + visible(listed))
         screen.note(facts_of(finished))
     return INTERRUPTED if finished.reason == "cancelled" else 0
 
