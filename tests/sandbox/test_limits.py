@@ -46,11 +46,10 @@ def test_many_processes_that_want_too_much_together_are_ended(opened):
         "        time.sleep(30)\n"
         "time.sleep(30)"
     )
-    begun = time.monotonic()
     result = cell.run(code, seconds=25)
     assert isinstance(result, Died)
     assert "more memory" in result.reason
-    assert time.monotonic() - begun < 20
+    assert result.seconds < 24
 
 
 def test_a_fork_bomb_finds_an_end_and_is_ended_whole(opened):
@@ -121,10 +120,9 @@ def test_memory_outside_of_processes_is_small(opened):
 
 
 def test_a_program_that_takes_too_long_is_ended(box):
-    begun = time.monotonic()
     result = box.run(["/bin/sleep", "60"], seconds=0.3)
     assert (result.code, result.ended) == (None, "it took more than 0.3 seconds")
-    assert time.monotonic() - begun < 5
+    assert result.seconds < 50
 
 
 def test_a_program_that_closes_its_output_and_goes_on_is_ended_too(box):

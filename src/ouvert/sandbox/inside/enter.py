@@ -150,11 +150,19 @@ def watch(control: int, child: int, settings: dict[str, Any]) -> tuple[int | Non
     limits = settings["limits"]
     waiting = select.poll()
     waiting.register(control, select.POLLIN | select.POLLHUP)
+    ended, ending = os.pipe()
+    os.set_blocking(ending, False)
+    signal.set_wakeup_fd(ending, warn_on_full_buffer=False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)  # an end is seen at once, and not with the next look
+    waiting.register(ended, select.POLLIN)
     gc.freeze()
     ticks = 0
     while True:
-        if waiting.poll(TICK * 1000):
+        ready = [descriptor for descriptor, _ in waiting.poll(TICK * 1000)]
+        if control in ready:
             return None, "asked"  # nothing is said after the settings: the other end has closed
+        if ended in ready:
+            os.read(ended, 4096)
         ticks += 1
         while True:
             try:
