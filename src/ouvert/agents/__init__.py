@@ -6,10 +6,9 @@ was talked into something and the world.
 """
 
 from ouvert.agents.agent_file import Agent, Budget, Header, agent_of, read_agent
-from ouvert.agents.equipment import OPENINGS, Opening
 from ouvert.agents.error import AgentError, ToolError
 from ouvert.agents.evals import EVALS, Case, Tried, read_cases, result_of, tried, write_result
-from ouvert.agents.here import Agents, RunFacts, shown_facts
+from ouvert.agents.here import Agents, RunFacts, said_at_the_end, shown_facts
 from ouvert.agents.importing import Imported, import_agent
 from ouvert.agents.log import Event, EventLog
 from ouvert.agents.policy import MODES, Authority, Decision, decide
@@ -26,7 +25,6 @@ __all__ = [
     "ANSWER",
     "EVALS",
     "MODES",
-    "OPENINGS",
     "Agent",
     "AgentError",
     "AgentTool",
@@ -41,7 +39,6 @@ __all__ = [
     "Header",
     "Imported",
     "Inner",
-    "Opening",
     "Outcome",
     "Quarantined",
     "Replayed",
@@ -62,6 +59,7 @@ __all__ = [
     "read_cases",
     "replay",
     "result_of",
+    "said_at_the_end",
     "shown_arguments",
     "shown_facts",
     "state_of",

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ouvert.agents.agent_file import Agent
+from ouvert.agents.builtin.browser import open_browser
 from ouvert.agents.builtin.files import files_tools
 from ouvert.agents.builtin.python import open_python
 from ouvert.agents.error import AgentError
+from ouvert.agents.opening import Opening
 from ouvert.agents.subagents import tool_of_agent
 from ouvert.agents.tools import AgentTool, toolbox_of
-
-# What opens the tools of one name: for an agent, in the folder of a run, closed with the stack.
-Opening = Callable[[Agent, Path, ExitStack], Sequence[AgentTool]]
+from ouvert.documents import Collections
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,4 +47,6 @@ def open_files(agent: Agent, files: Path, stack: ExitStack) -> Sequence[AgentToo
     return files_tools(files)
 
 
-OPENINGS: Mapping[str, Opening] = {"files": open_files, "python": open_python}
+def openings_of(collections: Collections) -> dict[str, Opening]:
+    """What opens each tool that an agent's file may name; `browser` those of these collections. Raises nothing."""
+    return {"files": open_files, "python": open_python, "browser": open_browser(collections)}

@@ -9,16 +9,32 @@ from pathlib import Path
 from typing import Any
 
 from ouvert.agents.agent_file import NAME, Agent, read_agent
-from ouvert.agents.equipment import OPENINGS, Equipment, Opening
+from ouvert.agents.builtin import BROWSER
+from ouvert.agents.equipment import Equipment, openings_of
 from ouvert.agents.error import AgentError
 from ouvert.agents.log import EVENTS, EventLog
 from ouvert.agents.run import AGENT, FILES, Asked, Inner, Run, agent_of_run, new_run_id
 from ouvert.agents.state import State, state_of
 from ouvert.agents.talking import Speaker
 from ouvert.agents.tools import AgentTool
+from ouvert.documents import Collections, in_a_box
 
 AGENTS, RUNS = "agents", "agent-runs"
 SpeakerOf = Callable[[str], Speaker]
+
+
+class Nobody:
+    """Who speaks where a run only has something written down."""
+
+    @property
+    def chat_format(self) -> Any:
+        raise AssertionError("nobody speaks here")
+
+    def answer(self, request: Any, /) -> Any:
+        raise AssertionError("nobody speaks here")
+
+
+NOBODY = Nobody()
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +51,11 @@ class RunFacts:
 class Agents:
     """What is below one folder, the store's. Making one reads and creates nothing, and raises nothing."""
 
-    def __init__(self, home: Path, openings: Mapping[str, Opening] = OPENINGS) -> None:
-        """`openings`: what opens each tool that an agent's file may name."""
-        self.home, self.folder, self.runs_folder = home, home / AGENTS, home / RUNS
-        self._openings = openings
+    def __init__(self, home: Path, collections: Collections | None = None, *, runs: Path | None = None) -> None:
+        """`collections`: whose documents agents may read; without it the owner's below `home`. `runs`: where runs are,
+        if not below `home`."""
+        self.home, self.folder, self.runs_folder = home, home / AGENTS, runs or home / RUNS
+        self._openings = openings_of(collections or Collections(home, in_a_box()))
 
     def names(self) -> tuple[str, ...]:
         """Of the agents that are kept here, sorted. Raises nothing."""
@@ -119,6 +136,22 @@ class Agents:
             )
         return folder
 
+    def model_of(self, run: str) -> str:
+        """Who answers in a run. Raises AgentError for what is no run."""
+        return agent_of_run(self.place(run)).header.model
+
+    def decide(self, run: str, call: str, *, allowed: bool, by: str) -> None:
+        """Say yes or no to the call that waits; nothing goes on by that. Raises AgentError as `Run.verdict` does."""
+        self._record(run).verdict(call, allowed=allowed, by=by)
+
+    def end(self, run: str, why: str) -> None:
+        """Stop a run that nobody goes on with. Raises AgentError where somebody does."""
+        self._record(run).end(why)
+
+    def _record(self, run: str) -> Run:
+        """A run without its tools and its model: its record can be added to, and nothing else."""
+        return Run(self.place(run), agent_of_run(self.place(run)), {}, NOBODY)
+
     def remove_run(self, run: str) -> None:
         """Delete a run, its files and its record. Raises AgentError where there is none."""
         shutil.rmtree(self.place(run))
@@ -147,6 +180,7 @@ class Agents:
         agent = agent_of_run(place)
         with ExitStack() as stack:
             box = self._open(stack, agent, place / FILES, tools)
+            reopen_pages(EventLog(place / EVENTS), box)
             yield Run(place, agent, box, speaker_of(agent.header.model), self._inner(stack, speaker_of, tools))
 
     def _open(self, stack: ExitStack, agent: Agent, files: Path, tools: Sequence[AgentTool]) -> dict[str, AgentTool]:
@@ -161,6 +195,20 @@ class Agents:
             return Inner(agent, self._open(stack, agent, files, tools), speaker_of(agent.header.model), opened)
 
         return opened
+
+
+def said_at_the_end(stopped: Mapping[str, Any]) -> str:
+    """The answer with its citations resolved, or marked where they lead nowhere. Raises KeyError for what is no end."""
+    return str(stopped.get("cited", stopped)["text"])
+
+
+def reopen_pages(log: EventLog, tools: Mapping[str, AgentTool]) -> None:
+    """Show a browser what it had shown before, so that its pages have the numbers by which the model cites them."""
+    calls = {call["id"]: call for event in log if event.kind == "answer" for call in event["calls"]}
+    for event in log:
+        if event.kind == "result" and event["tool"] in BROWSER and event["ok"] and event["tool"] in tools:
+            tool = tools[event["tool"]]
+            tool.run(tool.arguments_of(calls[event["call"]]["arguments"]))
 
 
 def shown_facts(facts: RunFacts) -> dict[str, Any]:
@@ -178,5 +226,6 @@ def shown_facts(facts: RunFacts) -> dict[str, Any]:
         "budget": dict(facts.state.task["budget"]),
         "waits_for": None if question is None else {"call": question.call.id, "tool": question.call.name,
             "arguments": question.call.arguments, "why": question.why},
-        "answer": facts.state.stopped["text"] if facts.state.stopped is not None else None,
+        "answer": None if facts.state.stopped is None else said_at_the_end(facts.state.stopped),
+        "citations": None if facts.state.stopped is None else facts.state.stopped.get("cited", {}).get("places"),
     }  # fmt: skip

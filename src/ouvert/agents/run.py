@@ -121,7 +121,7 @@ class Run:
                         return
                     case Stop(reason, text):
                         if self.state.stopped is None:
-                            yield self._append("stopped", reason=reason, text=text)
+                            yield self._append("stopped", reason=reason, text=text, **self._cited(reason, text))
                         return
                     case Answer():
                         request = request_for(self.state, self.agent, self.tools, step, self.speaker)
@@ -146,6 +146,11 @@ class Run:
                     f"running {self.id}: the tool {known['name']} {what}, expected the one in its record. "
                     "Begin a new run."
                 )
+
+    def _cited(self, reason: str, text: str) -> dict[str, Any]:
+        """What the citations in an answer lead to, where a tool of the run knows."""
+        citing = next((tool.cite for tool in self.tools.values() if tool.cite is not None), None)
+        return {} if citing is None or reason != "done" else {"cited": dict(citing(text))}
 
     def _do(self, step: Call) -> Iterator[Event | Written]:
         """Run a tool: that it began is on the disk before it begins."""

@@ -4,7 +4,7 @@ import inspect
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -37,7 +37,8 @@ class AgentTool:
     `parameters`: a JSON schema of an object. `targets`: names of the arguments that say where an effect goes.
     `foreign`: whether a result may carry other people's words; a tool of which nothing else is said is a `send` whose
     results do. `call` gets the arguments and may raise ToolError. `agent`: the name of the agent that does the work, if
-    one does. Making one raises AgentError for a name or a target that is none.
+    one does. `cite`: what becomes of citations in the final answer. Making one raises AgentError for a name or a target
+    that is none.
     """
 
     name: str
@@ -48,6 +49,7 @@ class AgentTool:
     targets: tuple[str, ...] = ()
     foreign: bool = True
     agent: str | None = None
+    cite: Callable[[str], Mapping[str, Any]] | None = None
 
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.name):
@@ -61,6 +63,10 @@ class AgentTool:
                 f"making the tool {self.name}: targets names {wrong[0]!r}, expected one of its parameters "
                 f"({', '.join(self.parameters.get('properties', {})) or 'there is none'}). Correct it."
             )
+
+    def citing(self, cite: Callable[[str], Mapping[str, Any]]) -> "AgentTool":
+        """The same tool, which resolves citations in the final answer. Raises nothing."""
+        return replace(self, cite=cite)
 
     @property
     def declared(self) -> Tool:

@@ -76,8 +76,9 @@ def speakers(args: argparse.Namespace) -> Iterator[Speakers]:
 
 def agents() -> "Agents":
     from ouvert.agents import Agents
+    from ouvert.cli.environment import open_collections
 
-    return Agents(open_store().home)
+    return Agents(open_store().home, open_collections())
 
 
 def run_one(args: argparse.Namespace) -> int:

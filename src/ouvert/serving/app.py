@@ -13,6 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Match, Route
 
 from ouvert.serving import (
+    agents,
     anthropic,
     causes,
     comparisons,
@@ -50,6 +51,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *causes.ENDPOINTS,
     *comparisons.ENDPOINTS,
     *tunings.ENDPOINTS,
+    *agents.ENDPOINTS,
     *corrections.ENDPOINTS,
     *health.ENDPOINTS,
     *web.ENDPOINTS,
@@ -93,6 +95,8 @@ def make_app(
         inside = app.state.traces = traces.Traces()
         studies = app.state.studies = causes.Studies()
         rounds = app.state.rounds = comparisons.Rounds()
+        agent_runs = app.state.agent_runs = agents.Runs(service)
+        service.agents = agent_runs
         service.also_forgets += [inside.forget, studies.forget, rounds.forget]
         jobs = app.state.jobs = JobRunner(service, app, kinds)
         watch = asyncio.create_task(service.loaded_models.watch())
@@ -107,6 +111,7 @@ def make_app(
             for task in (watch, keys, cleared, first):
                 task.cancel()
             await asyncio.gather(watch, keys, cleared, first, return_exceptions=True)
+            await agent_runs.close()
             await responses.close()
             await inside.close()
             await studies.close()

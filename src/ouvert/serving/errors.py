@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ouvert.agents import AgentError
 from ouvert.assistant import (
     AssistantError,
     ContextExceeded,
@@ -17,6 +18,7 @@ from ouvert.assistant import (
     TokenizerError,
 )
 from ouvert.chat import ChatError
+from ouvert.documents import DocumentError
 from ouvert.inspection import InspectionError
 from ouvert.serving.sentences import sentence_of
 from ouvert.store import CheckpointError, JobBusy, JobError, NoSuchFile, NoSuchJob, PrecisionError, StoreError
@@ -135,7 +137,9 @@ def refusal_of(problem: Exception) -> Refusal | None:
         case RecursionError():
             sentence = "Something in the request is nested too deeply. Send it with fewer levels."
             return Refusal(400, sentence, code="invalid_value")
-        case AssistantError() | ChatError() | EngineError() | InspectionError() | TokenizerError() | ValueError():
+        case AgentError() | AssistantError() | ChatError() | EngineError() | InspectionError() | ValueError():
+            return Refusal(400, sentence_of(problem), code="invalid_value")
+        case TokenizerError() | DocumentError():
             return Refusal(400, sentence_of(problem), code="invalid_value")
         case PrecisionError():
             return Refusal(400, sentence_of(problem), code="model_unusable", param="model")

@@ -29,8 +29,8 @@ PREFIX = "sk-ouvert-"
 FILE = "keys.json"
 VERSION = 2  # 1 had no `closed`, and its servers opened when the last key was gone: its files count as closed
 OWNERS = "owner"  # the name of the owner's own key
-# What a key does not grant unless it says so: to look inside a model, and to edit it for an answer.
-SCOPES = ("inspect", "edit")
+# What a key does not grant unless it says so: to look inside a model, to edit it for an answer, and to let agents work.
+SCOPES = ("inspect", "edit", "agents")
 
 
 class KeyFileError(Exception):

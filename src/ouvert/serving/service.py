@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from ouvert.assistant import (
     Answer,
@@ -39,6 +39,7 @@ LOG = logging.getLogger("ouvert.serving")
 Item = TypeVar("Item")
 Forget = Callable[[Sequence[str] | None, str], None]
 
+AGENT = "agent/"  # what the name of an agent begins with, among those of models
 KEY_SECONDS = 0.25  # between looks at whether the keys of running answers still count
 
 
@@ -88,6 +89,7 @@ class Service:
             precision=settings.load_options.get("precision"),
             only_named=settings.only_these,
         )
+        self.agents: ServedAgents | None = None  # who answers by the name of an agent; the application says it
         self._descriptions: dict[Installed, Description] = {}
 
     async def watch_keys(self) -> None:
@@ -110,6 +112,8 @@ class Service:
 
     async def borrow(self, name: str, caller: Caller) -> Lease:
         """The model of that name, for this caller. Raises Refusal if there is none, or it cannot be loaded now."""
+        if name.startswith(AGENT) and self.agents is not None:
+            name = self.agents.model_of(name, caller)
         return await self.loaded_models.lend(name, self.owner_of_prefixes(caller), caller.admits)
 
     def owner_of_prefixes(self, caller: Caller) -> str:
@@ -202,6 +206,11 @@ class Service:
     ) -> AnswerInProgress[Event]:
         """Answers that have begun: from here on only what the model does can go wrong. `notes`: what of the client's
         request is not honoured, whatever the model. Raises Refusal, and what `Model.answer` raises."""
+        if model.startswith(AGENT) and self.agents is not None:
+            work = self.agents.task(model, request, list(notes), caller, choices)
+            running = await self.begin(work, caller, answer_id)
+            running.name, running.notes = model, work.notes
+            return running
         request = replace(request, timeout=self.settings.answer_seconds, asker=caller.whose)
         task = ConversationTask(model, request, notes, choices)
         answer = await self.begin(task, caller, answer_id)
@@ -211,6 +220,25 @@ class Service:
     async def begin(self, task: Task[Item], caller: Caller, answer_id: str) -> AnswerInProgress[Item]:
         """Raises Refusal, and what `task.start` raises."""
         return await AnswerInProgress.begun(self.answers, task, caller, answer_id, self.owner_of_prefixes(caller))
+
+
+class NotedTask(Task[Event], Protocol):
+    """A task that says what of the client's request is not honoured."""
+
+    notes: list[str]
+
+
+class ServedAgents(Protocol):
+    """The agents of a server, by the names agent/NAME. Its methods raise Refusal."""
+
+    def task(self, name: str, request: ChatRequest, notes: list[str], caller: Caller, choices: int) -> NotedTask:
+        """What a request to that agent begins."""
+
+    def model_of(self, name: str, caller: Caller) -> str:
+        """The model that answers for it."""
+
+    def named(self, caller: Caller) -> Sequence[tuple[str, Installed]]:
+        """Every name that this caller may use, and the model that answers; none without the scope."""
 
 
 class ConversationTask:

@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from ouvert.agents.agent_file import Agent
+from ouvert.agents.error import AgentError
 from ouvert.agents.tools import AgentTool, Outcome, tool_of
 from ouvert.sandbox import Box, BoxError, Died, Interrupted
 
@@ -50,8 +51,11 @@ class PythonTool:
 
 
 def open_python(agent: Agent, files: Path, stack: ExitStack) -> list[AgentTool]:
-    """Raises BoxRefusedError where this machine has no way to isolate a program, with what to do."""
+    """Raises AgentError where this machine has no way to isolate a program, with what to do."""
     again = files.is_dir()
-    box = stack.enter_context(Box(files))
+    try:
+        box = stack.enter_context(Box(files))
+    except BoxError as problem:
+        raise AgentError(f"opening the tool python of {agent.name}: {problem}") from problem
     # Nothing outside the box changes, so it is no effect; what it shows may be of files that others wrote.
     return [tool_of(PythonTool(box, files, again=again).python, effect="read", foreign=True)]

@@ -29,8 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     create.add_argument(
         "--scope",
         action="append",
-        choices=("inspect", "edit"),
-        help="what it may do besides: look inside models, edit them for an answer; repeatable (else: neither)",
+        choices=("inspect", "edit", "agents"),
+        help="what it may do besides: look inside models, edit them, let agents work; repeatable (else: none)",
     )
     actions.add_parser("list", help="the keys there are")
     revoke = actions.add_parser("revoke", help="refuse a key from now on")

@@ -10,14 +10,14 @@ from ouvert.serving.callers import Caller
 from ouvert.serving.catalog import created_at
 from ouvert.serving.endpoints import Call, Endpoint
 from ouvert.serving.model_facts import adapted, efforts_of, facts_of
-from ouvert.serving.service import Service
+from ouvert.serving.service import AGENT, Service
 from ouvert.serving.streams import JSONAnswer
 from ouvert.store import Installed
 
 
 def entries(service: Service, caller: Caller) -> list[dict[str, Any]]:
     """One for every model, with each of its adapters too, and one for each effort that is offered as a suffix of its
-    name."""
+    name; then the agents that this caller may use."""
     found = []
     for installed in service.loaded_models.catalog.every():
         if not caller.admits(installed.name):
@@ -26,6 +26,9 @@ def entries(service: Service, caller: Caller) -> list[dict[str, Any]]:
         for named in (installed, *adapted(service, installed)):
             for name in (named.called, *(f"{named.called}:{effort}" for effort in efforts)):
                 found.append(entry(service, named, name, efforts))
+    if service.agents is not None:
+        for name, installed in service.agents.named(caller):
+            found.append(entry(service, installed, name, ()))
     return found
 
 
@@ -56,6 +59,9 @@ async def one_model(call: Call) -> Response:
     name = name_in_path(call.request)
     if not name:  # /models/ is the list
         return await list_models(call)
+    if name.startswith(AGENT) and call.service.agents is not None:
+        installed = call.service.permitted(call.service.agents.model_of(name, call.caller), call.caller)
+        return JSONAnswer(entry(call.service, installed, name, ()))
     installed = call.service.permitted(name, call.caller)
     return JSONAnswer(entry(call.service, installed, name, efforts_of(call.service, installed)))
 
