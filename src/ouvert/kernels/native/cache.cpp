@@ -179,7 +179,7 @@ void clear_from(const Cache& cache, std::int64_t group, std::int64_t tokens, std
 
 }  // namespace
 
-Page::Page(Cache& cache, std::int64_t tokens, std::span<const bool> present, const std::uint8_t* bytes)
+Page::Page(Cache& cache, std::int64_t tokens, std::span<const bool> present)
     : cache_(&cache), tokens_(tokens), blocks_(static_cast<std::size_t>(cache.groups())) {
   try {
     for (std::size_t g = 0; g < blocks_.size(); ++g)
@@ -188,10 +188,17 @@ Page::Page(Cache& cache, std::int64_t tokens, std::span<const bool> present, con
     give_all(cache, blocks_);
     throw;
   }
+}
+
+void Page::fill(const std::uint8_t* bytes, Pool& pool) noexcept {
+  constexpr std::int64_t kPiece = 256 << 10;
   for (std::size_t g = 0; g < blocks_.size(); ++g) {
     if (blocks_[g] == nullptr) continue;
-    const std::int64_t size = cache.group(static_cast<std::int64_t>(g)).block_bytes;
-    std::memcpy(blocks_[g], bytes, static_cast<std::size_t>(size));
+    const std::int64_t size = cache_->group(static_cast<std::int64_t>(g)).block_bytes;
+    pool.for_each(static_cast<std::uint32_t>((size + kPiece - 1) / kPiece), [&](std::uint32_t piece, int) {
+      const std::int64_t begin = piece * kPiece;
+      std::memcpy(blocks_[g] + begin, bytes + begin, static_cast<std::size_t>(std::min(kPiece, size - begin)));
+    });
     bytes += size;
   }
 }

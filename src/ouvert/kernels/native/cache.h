@@ -23,6 +23,7 @@
 #include "attention.h"
 #include "edits.h"
 #include "low_rank.h"
+#include "pool.h"
 
 namespace ouvert {
 
@@ -107,8 +108,8 @@ class Page {
  public:
   Page(Cache& cache, std::int64_t tokens, std::vector<std::uint8_t*> blocks)
       : cache_(&cache), tokens_(tokens), blocks_(std::move(blocks)) {}  // takes over one reference to each block
-  // From the bytes that read() wrote; present: by group. Throws std::bad_alloc.
-  Page(Cache& cache, std::int64_t tokens, std::span<const bool> present, const std::uint8_t* bytes);
+  // With blocks to be filled; present: by group. Throws std::bad_alloc.
+  Page(Cache& cache, std::int64_t tokens, std::span<const bool> present);
   ~Page() { close(); }
   Page(const Page&) = delete;
   Page& operator=(const Page&) = delete;
@@ -119,6 +120,8 @@ class Page {
   std::int64_t bytes() const;
   // Writes bytes() bytes: the blocks that it holds, one after the other, with zeros for tokens that it lacks.
   void read(std::uint8_t* to) const noexcept;
+  // The blocks from the bytes that read() wrote, on all threads of the pool: what costs is memory that nobody touched.
+  void fill(const std::uint8_t* bytes, Pool& pool) noexcept;
   void close() noexcept;
 
  private:

@@ -124,7 +124,10 @@ void bind_sequences_of(nb::class_<Program>& program) {
            [](Program& p, std::int64_t tokens, const std::vector<std::int64_t>& present, const Bytes& data) {
              std::unique_ptr<bool[]> flags(new bool[present.size()]);
              std::copy(present.begin(), present.end(), flags.get());
-             return new Page(p.cache(), tokens, {flags.get(), present.size()}, data.data());
+             auto page = std::make_unique<Page>(p.cache(), tokens, std::span<const bool>(flags.get(), present.size()));
+             nb::gil_scoped_release released;
+             page->fill(data.data(), p.common()->pool);
+             return page.release();
            },
            nb::keep_alive<0, 1>())
       .def("resume",
