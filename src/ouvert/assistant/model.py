@@ -199,13 +199,11 @@ class Model(token_model.Model):
             "temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p, "seed": seed,
             "repetition_penalty": repetition_penalty, "repetition_guard": repetition_guard,
             "presence_penalty": presence_penalty, "frequency_penalty": frequency_penalty,
-            "logit_bias": logit_bias, "max_tokens": max_tokens, "logprobs": logprobs,
-        }  # fmt: skip
+            "logit_bias": logit_bias, "max_tokens": max_tokens, "logprobs": logprobs}  # fmt: skip
         return asked.answer(ChatRequest(
             conversation=conversation, demands=demands, sampling=sampling, stop=as_stops(stop), timeout=timeout,
             truncate=truncate, progress=progress, owner=owner, asker=asker, edits=tuple(edits), consult=consult,
-            watch=as_watch(watch),
-        ))  # fmt: skip
+            watch=as_watch(watch)))  # fmt: skip
 
     def answer(self, request: ChatRequest) -> Answer:
         """What `chat` gives, asked for with one value. Raises what `chat` raises, AssistantError for what is no

@@ -73,9 +73,10 @@ def refuse_what_is_never_read(name: str, size: int) -> None:
 
 def ran(name: str, ended: Ran) -> bytes:
     if ended.status == MISSING:
+        module = ended.said.strip().partition(".")[0]
+        package = {"docx": "python-docx", "pptx": "python-pptx"}.get(module, module.replace("_", "-"))
         raise DocumentError(
-            f"reading {name}: the library {ended.said.strip() or 'that reads it'} is not installed. "
-            "`pip install 'ouvert[documents]'` brings it."
+            f"reading {name}: {module} is not installed. Install it: `{sys.executable} -m pip install {package}`."
         )
     if ended.status == UNREADABLE:
         raise UnreadableFile(f"reading {name}: {ended.said.strip()}. Save it again with the program that made it.")

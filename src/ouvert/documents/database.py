@@ -2,6 +2,7 @@
 
 import importlib.util
 import sqlite3
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +12,7 @@ from ouvert.documents.error import DocumentError, WrongKey
 
 BUSY_MS = 10_000
 SECURE_DELETE = (3, 42)  # the first version whose FTS5 overwrites what is deleted
-REMEDY = "`pip install 'ouvert[documents]'` brings a SQLite that encrypts."
+REMEDY = f"Install it: `{sys.executable} -m pip install apsw-sqlite3mc`."
 
 
 def encrypts() -> bool:

@@ -5,6 +5,7 @@ SQLite's FTS5 cuts on what is no letter and folds accents; endings it does not k
 
 import functools
 import re
+import sys
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable
@@ -58,8 +59,8 @@ def stemmer(language: str) -> Any:
         import snowballstemmer
     except ModuleNotFoundError:
         raise DocumentError(
-            "taking off the endings of words: the library snowballstemmer is not installed. `pip install "
-            "'ouvert[documents]'` brings it."
+            "taking off the endings of words: the library snowballstemmer is not installed. Install it: "
+            f"`{sys.executable} -m pip install snowballstemmer`."
         ) from None
     return snowballstemmer.stemmer(language)
 

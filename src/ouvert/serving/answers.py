@@ -136,6 +136,7 @@ class AnswerInProgress(Generic[Item]):
         self.id, self.created = answer_id, int(time.time())
         self.name, self.caller, self.count = lease.name, caller, task.choices
         self.notes: list[str] = []  # what was asked for and could not be promised
+        self.base = "/"  # where this server is, for addresses of what is cited
         self.prompt_tokens = 0  # of an answer to a conversation
         self.keep: float | None = math.nan  # seconds the model stays from now on, if the client says so
         self._answers, self._lease, self._task, self._asked = answers, lease, task, asked

@@ -11,7 +11,7 @@ from pydantic import ConfigDict, Field
 
 from ouvert.assistant import AssistantError, ChatRequest, Edit
 from ouvert.inspection import InspectionError, read_direction
-from ouvert.serving import receipts
+from ouvert.serving import consulting
 from ouvert.serving.callers import Caller, refuse_without_scope
 from ouvert.serving.endpoints import Call
 from ouvert.serving.errors import Refusal
@@ -61,7 +61,7 @@ class StatedEdit(Wire):
         )
 
 
-class Extras(receipts.Extras):
+class Extras(consulting.Extras):
     """`edits`: changes of named values of the model, for this answer alone."""
 
     refused: ClassVar[Mapping[str, str]] = {}

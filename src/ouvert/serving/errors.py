@@ -141,6 +141,8 @@ def refusal_of(problem: Exception) -> Refusal | None:
             return Refusal(400, sentence_of(problem), code="invalid_value")
         case TokenizerError() | DocumentError():
             return Refusal(400, sentence_of(problem), code="invalid_value")
+        case DocumentError():
+            return Refusal(400, sentence_of(problem), code="documents_unusable", param="ouvert.documents")
         case PrecisionError():
             return Refusal(400, sentence_of(problem), code="model_unusable", param="model")
         case CheckpointError():

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
 
 from ouvert.assistant import EngineError
@@ -21,6 +21,9 @@ class PagesOnDisk(Protocol):
     @property
     def cleared(self) -> float | None:
         """When all were last removed, by whatever process, in seconds since 1970; None for never."""
+
+    def forget_owners(self, are_meant: Callable[[str], bool]) -> int:
+        """Remove the pages of owners that are meant; how many."""
 
     def keep_only(self, owner: str, bases: Collection[str]) -> None:
         """Remove this owner's pages but those of the models whose base starts from one of `bases`."""
@@ -46,6 +49,19 @@ class KeptPrompts:
             task = asyncio.create_task(self._forget_when_settled(texts, owner, asker))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
+
+    async def forget_owners(self, are_meant: Callable[[str], bool]) -> int | None:
+        """Remove the pages of owners that are meant, and let go of everything in memory; how many pages, None where
+        none are kept on disk. Raises Refusal for what cannot be removed."""
+        await self._models.settled()
+        try:
+            pages = None if self._prefixes is None else await asyncio.to_thread(self._prefixes.forget_owners, are_meant)
+        except EngineError as problem:
+            raise Refusal(
+                500, f"It is deleted, but: {sentence_of(problem)}", code="kept_prefixes_not_removed"
+            ) from problem
+        await asyncio.to_thread(self._forget_all)
+        return pages
 
     async def _forget_when_settled(self, texts: Sequence[str] | None, owner: str, asker: str) -> None:
         await self._models.settled()

@@ -29,8 +29,9 @@ PREFIX = "sk-ouvert-"
 FILE = "keys.json"
 VERSION = 2  # 1 had no `closed`, and its servers opened when the last key was gone: its files count as closed
 OWNERS = "owner"  # the name of the owner's own key
-# What a key does not grant unless it says so: to look inside a model, to edit it for an answer, and to let agents work.
-SCOPES = ("inspect", "edit", "agents")
+# What a key does not grant unless it says so: to look inside a model, to edit it for an answer, to let agents work, and
+# to keep documents here and ask them.
+SCOPES = ("inspect", "edit", "agents", "documents")
 
 
 class KeyFileError(Exception):

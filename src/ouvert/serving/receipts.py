@@ -23,6 +23,7 @@ class Extras(Wire):
     """The field `ouvert` of a request. `receipt`: which form of the receipt goes with the answer."""
 
     refused: ClassVar[Mapping[str, str]] = {
+        "documents": "documents are asked in /v1/chat/completions, /v1/responses, /v1/messages and /api/chat",
         "edits": "a model is edited for answers of /v1/chat/completions, /v1/responses and /v1/messages",
         "watch": "answers of /v1/chat/completions, /v1/responses and /v1/messages can be watched",
     }
@@ -44,7 +45,11 @@ def short(receipt: Mapping[str, Any]) -> dict[str, Any]:
         "ended": receipt["ended"],
         "seconds": receipt["seconds"],
     }
-    return facts | {name: receipt[name] for name in ("adapters", "edits", "watched", "connections") if name in receipt}
+    return facts | {
+        name: receipt[name]
+        for name in ("adapters", "edits", "watched", "connections", "documents", "citations")
+        if name in receipt
+    }
 
 
 def wants_full(request: Request, stated: Extras | None) -> bool:

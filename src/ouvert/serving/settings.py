@@ -59,4 +59,5 @@ class Settings:
     files_bytes: int = 10_000_000_000
     key_required: bool = False  # also where none has been made yet
     state: Path | None = None  # folder for what outlives the process: keys
+    documents_passphrase: str | None = None  # of collections of documents that are encrypted with one
     hub: Hub = field(default_factory=Hub)  # that models are fetched from when the owner asks for it

@@ -29,8 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     create.add_argument(
         "--scope",
         action="append",
-        choices=("inspect", "edit", "agents"),
-        help="what it may do besides: look inside models, edit them, let agents work; repeatable (else: none)",
+        choices=("inspect", "edit", "agents", "documents"),
+        help="what it may do besides: look inside models, edit them, let agents work, keep documents here; repeatable",
     )
     actions.add_parser("list", help="the keys there are")
     revoke = actions.add_parser("revoke", help="refuse a key from now on")

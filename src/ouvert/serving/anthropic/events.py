@@ -4,8 +4,9 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from ouvert.assistant import Event, Finished, ReasoningDelta, TextDelta, ToolCallDelta, Usage
+from ouvert.assistant import Cited, Event, Finished, ReasoningDelta, TextDelta, ToolCallDelta, Usage
 from ouvert.serving.anthropic.blocks import signature_of
+from ouvert.serving.consulting import as_location
 
 WireEvent = dict[str, Any]
 PING: WireEvent = {"type": "ping"}
@@ -38,6 +39,10 @@ class MessageWriter:
                     yield from self._write({"type": "thinking", "thinking": "", "signature": ""}, text)
             case TextDelta(text):
                 yield from self._write({"type": "text", "text": ""}, text)
+            case Cited(facts):
+                location = as_location(facts)
+                self.message["content"][-1].setdefault("citations", []).append(location)
+                yield self._delta({"type": "citations_delta", "citation": location})
             case ToolCallDelta():
                 if event.id is not None:
                     yield from self._open({"type": "tool_use", "id": event.id, "name": event.name, "input": {}})

@@ -21,7 +21,7 @@ from ouvert.assistant import (
     as_demands,
     sampling_asked,
 )
-from ouvert.serving import edits, receipts, watching
+from ouvert.serving import consulting, edits, receipts, watching
 from ouvert.serving.answer_form import FormedRequest
 from ouvert.serving.answers import AnswerInProgress
 from ouvert.serving.anthropic.blocks import Block, SentMessage, read_messages
@@ -193,7 +193,7 @@ async def create_message(call: Call) -> Response:
     request: MessagesRequest = call.body
     answer_id = "msg_" + secrets.token_hex(12)
     wanted, notes = edits.edited(asked_to_answer(request), request.ouvert, call), notes_on(request)
-    wanted = watching.watched(wanted, request.ouvert, call)
+    wanted = consulting.consulted(watching.watched(wanted, request.ouvert, call), request.ouvert, call)
     answer = await unless_gone(
         call.request, call.service.answer(request.model, wanted, call.caller, answer_id, notes=notes)
     )

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from starlette.responses import Response
 
-from ouvert.assistant import Event, Finished, ReasoningDelta, ScoredText, TextDelta, ToolCall, Usage
+from ouvert.assistant import Cited, Event, Finished, ReasoningDelta, ScoredText, TextDelta, ToolCall, Usage
 from ouvert.chat import Abilities
 from ouvert.serving import receipts
 from ouvert.serving.answers import AnswerInProgress
@@ -61,8 +61,12 @@ class AnswerLines:
         self, answer: AnswerInProgress[Event] | AnswerInProgress[Event | EchoedPrompt]
     ) -> AsyncIterator[dict[str, Any]]:
         """The lines of an answer. Those before the last are pieces; the last has counts and durations."""
+        cited: dict[str, str] = {}
         async for _, event in answer:
             match event:
+                case Cited(facts):
+                    page = f", page {facts['page']}" if facts["paged"] else ""
+                    cited.setdefault(facts["mark"], f"\n{facts['mark']} {facts['name']}{page}")
                 case TextDelta(text):
                     line = self.line(text)
                     if self.scored and isinstance(event, ScoredText):
@@ -71,6 +75,8 @@ class AnswerLines:
                 case ReasoningDelta(text):
                     yield self.line(thinking=text)
                 case Finished():
+                    if cited:
+                        yield self.line("\n" + "".join(cited.values()))
                     if event.tool_calls:
                         yield self.line(calls=event.tool_calls)
                     notes = answer.notes + self.notes

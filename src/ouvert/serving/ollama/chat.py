@@ -8,6 +8,7 @@ from pydantic import Field
 from starlette.responses import Response
 
 from ouvert.assistant import Message, ToolCall
+from ouvert.serving import consulting
 from ouvert.serving.body import refuse_constant
 from ouvert.serving.endpoints import Call
 from ouvert.serving.function_tools import DeclaredTool, as_tool
@@ -51,6 +52,7 @@ class OllamaChat(AnswerRequest):
         "template": "a model's own template is used; /api/generate with raw: true takes the prompt as it is",
     }
 
+    ouvert: consulting.Extras | None = None
     messages: Several[OllamaMessage] = Field(default_factory=list)
     tools: Several[DeclaredTool] | None = None
 
@@ -130,6 +132,7 @@ async def chat(call: Call) -> Response:
         return await only_loaded(call, request, ChatShape())
     tools = [as_tool(tool.function) for tool in request.tools or ()]
     wanted = request.chat_request(messages_of(request.messages), tools)
+    wanted = consulting.consulted(wanted, request.ouvert, call)
     lines = await lines_of(call, request, ChatShape(), tools=bool(tools))
     answer = await unless_gone(
         call.request, call.service.answer(request.model, wanted, call.caller, new_id(), notes=request.unknown)

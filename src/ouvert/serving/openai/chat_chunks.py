@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import Any
 
 from ouvert.assistant import (
+    Cited,
     Event,
     Finished,
     Reading,
@@ -16,6 +17,7 @@ from ouvert.assistant import (
 )
 from ouvert.serving import receipts
 from ouvert.serving.answers import AnswerInProgress
+from ouvert.serving.consulting import as_url_citation
 from ouvert.serving.logprobs import scored_token
 from ouvert.serving.openai.wire import DONE, FINISH_REASONS, frame, usage_of
 from ouvert.serving.streams import sse
@@ -42,6 +44,9 @@ class ChunkWriter:
             case TextDelta(text):
                 tokens = logprobs_of(event.tokens) if self._scored and isinstance(event, ScoredText) else None
                 yield self._chunk(number, {"content": text}, logprobs=tokens)
+            case Cited(facts):
+                cited = {"type": "url_citation", "url_citation": as_url_citation(facts, self._answer.base)}
+                yield self._chunk(number, {"annotations": [cited]})
             case ReasoningDelta(text):
                 yield self._chunk(number, {"reasoning": text, "reasoning_content": text})
             case ToolCallDelta():

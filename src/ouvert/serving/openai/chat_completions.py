@@ -7,9 +7,10 @@ from typing import Any
 
 from starlette.responses import Response
 
-from ouvert.assistant import Event, Finished, ReasoningDelta, ScoredText, ScoredToken, TextDelta, Watched
+from ouvert.assistant import Cited, Event, Finished, ReasoningDelta, ScoredText, ScoredToken, TextDelta, Watched
 from ouvert.serving import receipts
 from ouvert.serving.answers import AnswerInProgress
+from ouvert.serving.consulting import as_url_citation, consulted
 from ouvert.serving.edits import edited, state_of
 from ouvert.serving.endpoints import Call, Endpoint
 from ouvert.serving.openai.chat_chunks import ChunkWriter, chunks, logprobs_of
@@ -27,6 +28,7 @@ class Choice:
     reasoning: list[str] = field(default_factory=list)
     tokens: list[ScoredToken] = field(default_factory=list)
     seen: list[Watched] = field(default_factory=list)
+    cited: list[Cited] = field(default_factory=list)
     finished: Finished | None = None
 
     def take(self, event: Event) -> None:
@@ -37,6 +39,8 @@ class Choice:
                     self.tokens += event.tokens
             case ReasoningDelta(text):
                 self.reasoning.append(text)
+            case Cited():
+                self.cited.append(event)
             case Watched():
                 self.seen.append(event)
             case Finished():
@@ -46,13 +50,14 @@ class Choice:
 async def chat_completions(call: Call) -> Response:
     request: ChatCompletionRequest = call.body
     wanted = edited(asked(request, call.service.settings.most_choices), request.ouvert, call)
-    wanted = watched(wanted, request.ouvert, call)
+    wanted = consulted(watched(wanted, request.ouvert, call), request.ouvert, call)
     notes = (*request.unknown, *notes_on_instructions(request.messages))
     answer_id = "chatcmpl-" + secrets.token_hex(12)
     answer = await unless_gone(
         call.request,
         call.service.answer(request.model, wanted, call.caller, answer_id, notes=notes, choices=request.n or 1),
     )
+    answer.base = str(call.request.base_url)
     headers = {receipts.HEADER: answer_id, **state_of(wanted), **answer.headers}
     full = receipts.wants_full(call.request, request.ouvert)
     if request.stream:
@@ -87,13 +92,13 @@ def completion(
         field["watched"] = pieces
     return {
         **frame(answer, "chat.completion"),
-        "choices": [whole_choice(n, choice, scored=scored) for n, choice in enumerate(choices)],
+        "choices": [whole_choice(n, choice, answer.base, scored=scored) for n, choice in enumerate(choices)],
         "usage": usage_of([each.usage for each in ended]),
         "ouvert": field,
     }
 
 
-def whole_choice(index: int, choice: Choice, *, scored: bool) -> dict[str, Any]:
+def whole_choice(index: int, choice: Choice, base: str = "/", *, scored: bool) -> dict[str, Any]:
     calls = () if choice.finished is None else choice.finished.tool_calls
     text = "".join(choice.text)
     message: dict[str, Any] = {
@@ -101,6 +106,10 @@ def whole_choice(index: int, choice: Choice, *, scored: bool) -> dict[str, Any]:
         "content": None if calls and not text else text,  # what stands beside calls is said here as in a stream
         "refusal": None,
     }
+    if choice.cited:
+        message["annotations"] = [
+            {"type": "url_citation", "url_citation": as_url_citation(each.facts, base)} for each in choice.cited
+        ]
     if reasoning := "".join(choice.reasoning):
         message["reasoning"] = message["reasoning_content"] = reasoning
     if calls:

@@ -5,7 +5,8 @@ import time
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Literal, get_args
 
-from ouvert.assistant import Event, Finished, ReasoningDelta, ScoredText, TextDelta, ToolCallDelta, Usage
+from ouvert.assistant import Cited, Event, Finished, ReasoningDelta, ScoredText, TextDelta, ToolCallDelta, Usage
+from ouvert.serving.consulting import as_annotations
 from ouvert.serving.logprobs import scored_token
 from ouvert.serving.openai.response_tools import text_in
 
@@ -22,10 +23,11 @@ PARTS: Mapping[str, tuple[str, Mapping[str, Any], str]] = {
 class ResponseWriter:
     """Grows `response` with every event it takes, and gives the wire's events for it. Numbered from 0."""
 
-    def __init__(self, response: dict[str, Any], custom: Collection[str] = ()) -> None:
-        """`response` is in progress, and has no output yet. `custom`: names of tools that are called with a text."""
+    def __init__(self, response: dict[str, Any], custom: Collection[str] = (), base: str = "/") -> None:
+        """`response` is in progress, and has no output yet. `custom`: names of tools that are called with a text.
+        `base`: of addresses of what is cited."""
         self.response = response
-        self._custom = custom
+        self._custom, self._base = custom, base
         self._arguments: list[str] = []  # of a call of such a tool
         self._number = 0
         self._item: dict[str, Any] | None = None  # the one being written: the last of the output
@@ -42,6 +44,8 @@ class ResponseWriter:
                 yield from self._write("reasoning", text)
             case TextDelta(text):
                 yield from self._write("message", text, event)
+            case Cited(facts):
+                yield from self._annotate(facts)
             case ToolCallDelta():
                 yield from self._call(event)
             case Finished():
@@ -92,6 +96,19 @@ class ResponseWriter:
             part["logprobs"] += tokens
             scored = {"logprobs": tokens}
         yield self._event(f"{stem}.delta", **self._place, content_index=0, delta=text, **scored)
+
+    def _annotate(self, facts: Mapping[str, Any]) -> Iterator[WireEvent]:
+        assert self._item is not None  # noqa: S101 - a citation follows its mark
+        for each in as_annotations(facts, self._base):
+            annotations = self._item["content"][0]["annotations"]
+            annotations.append(each)
+            yield self._event(
+                "response.output_text.annotation.added",
+                **self._place,
+                content_index=0,
+                annotation_index=len(annotations) - 1,
+                annotation=each,
+            )
 
     def _call(self, event: ToolCallDelta) -> Iterator[WireEvent]:
         if event.id is not None:

@@ -9,6 +9,7 @@ from starlette.responses import Response
 from ouvert.assistant import Event, Finished, Watched
 from ouvert.serving import receipts
 from ouvert.serving.answers import AnswerInProgress
+from ouvert.serving.consulting import consulted
 from ouvert.serving.edits import edited, state_of
 from ouvert.serving.endpoints import Call, Endpoint
 from ouvert.serving.errors import Refusal, refusal_of
@@ -40,7 +41,7 @@ async def create_response(call: Call) -> Response:
     conversation = conversation_of(call, request)
     response = new_response(request, new_id("resp"))
     wanted = edited(asked(request, conversation.messages), request.ouvert, call)
-    wanted = watched(wanted, request.ouvert, call)
+    wanted = consulted(watched(wanted, request.ouvert, call), request.ouvert, call)
     stored = Stored(response, conversation.items, conversation.context, call.caller.whose)
     full = receipts.wants_full(call.request, request.ouvert)
     headers = {receipts.HEADER: response["id"], **state_of(wanted)}
@@ -50,6 +51,7 @@ async def create_response(call: Call) -> Response:
         responses_of(call).keep(stored)
         return JSONAnswer(snapshot(response), headers=headers)
     answer = await unless_gone(call.request, begin())
+    answer.base = str(call.request.base_url)
     headers |= answer.headers
     store = responses_of(call) if request.store is not False else None
     writing = ResponseInProgress(answer, stored, store, full)
@@ -71,7 +73,9 @@ class ResponseInProgress:
     ) -> None:
         """`store`: None where nothing is to be stored."""
         self._answer, self._stored, self._store = answer, stored, store
-        self._events = written(answer, ResponseWriter(stored.response, custom_names(stored.response)), full)
+        self._events = written(
+            answer, ResponseWriter(stored.response, custom_names(stored.response), answer.base), full
+        )
 
     async def to_its_end(self) -> None:
         """Raises Refusal where it failed; such a response is not stored, as its client never learns its id."""

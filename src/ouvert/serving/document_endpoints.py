@@ -1,0 +1,191 @@
+"""/ouvert/documents: a caller's collections of documents, added to, searched, shown and removed for good.
+
+Each caller has their own; files are read in a box.
+"""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import closing
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.responses import Response
+
+from ouvert.documents import Collection, DocumentError, UnreadableFile, WrongKey, deletion_receipt, uses_collection
+from ouvert.serving.body import Bounds, read
+from ouvert.serving.consulting import collections_of
+from ouvert.serving.endpoints import Call, Endpoint
+from ouvert.serving.errors import Refusal
+from ouvert.serving.sentences import sentence_of
+from ouvert.serving.streams import JSONAnswer
+
+MOST_FOUND = 100
+LONGEST_MARKED = 2000  # characters that are marked on a page
+Result = TypeVar("Result")
+
+
+class SearchBody(BaseModel):
+    """`most`: how many passages at most."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    question: str = Field(min_length=1, max_length=2000)
+    most: int = Field(10, ge=1, le=MOST_FOUND)
+
+
+async def carried_out(act: Callable[[], Result]) -> Result:
+    """What `act` gives, from a thread. Raises Refusal for what documents cannot."""
+    try:
+        return await asyncio.to_thread(act)
+    except UnreadableFile as problem:
+        raise Refusal(422, sentence_of(problem), code="file_unreadable") from problem
+    except WrongKey as problem:
+        sentence = "The collection is encrypted, and this server has not its key. Its owner starts it with the key."
+        raise Refusal(409, sentence, code="collection_locked") from problem
+    except DocumentError as problem:
+        raise Refusal(400, sentence_of(problem), code="documents_unusable") from problem
+
+
+def part(call: Call, name: str) -> str:
+    return str(call.request.path_params[name])
+
+
+async def within(call: Call, act: Callable[[Collection], Result], *, make: bool = False) -> Result:
+    """What `act` gives of the caller's collection that the address names. Raises Refusal 404 where there is none."""
+    there, name = collections_of(call), part(call, "collection")
+    known = name in there.names()
+    if not known and not make:
+        raise Refusal(404, f"There is no collection {name!r:.80} of yours here.", code="collection_not_found")
+
+    def opened() -> Result:
+        with closing(there.open(name) if known else there.create(name)) as collection:
+            return act(collection)
+
+    return await carried_out(opened)
+
+
+def refuse_unknown(call: Call, collection: Collection) -> None:
+    """Raises Refusal 404 where the collection has no document of that id or name."""
+    named = part(call, "document")
+    if all(named not in (each.id, each.name) for each in collection.documents):
+        raise Refusal(404, f"There is no document {named!r:.80} in {collection.name}.", code="document_not_found")
+
+
+async def list_collections(call: Call) -> Response:
+    there = collections_of(call)
+    stated = await carried_out(lambda: [there.stated(name) for name in there.names()])
+    data = [{"name": each.name, "encrypted": each.encrypted, "created": each.created} for each in stated]
+    return JSONAnswer({"object": "list", "data": data})
+
+
+async def list_documents(call: Call) -> Response:
+    found = await within(call, lambda collection: collection.documents)
+    return JSONAnswer({"object": "list", "data": [shown(each.facts) for each in found]})
+
+
+def shown(facts: dict[str, Any]) -> dict[str, Any]:
+    """Without the place on this machine that a document was read from."""
+    return {name: value for name, value in facts.items() if name != "source"}
+
+
+async def add_document(call: Call) -> Response:
+    """The body is the file itself."""
+    settings, name = call.service.settings, part(call, "document")
+    bounds = Bounds(bytes=settings.file_bytes, values=0, seconds=settings.read_seconds)
+    data = await read(call.request, bounds, counted=False)
+    added = await within(call, lambda collection: collection.add(name, data), make=True)
+    return JSONAnswer(shown(added.facts), 201)
+
+
+async def show_document(call: Call) -> Response:
+    def texts(collection: Collection) -> dict[str, Any]:
+        refuse_unknown(call, collection)
+        document = collection.document(part(call, "document"))
+        pages = [
+            {
+                "page": page,
+                "start": start,
+                "stop": stop,
+                "scan": scan,
+                "text": collection.text(document.id, start, stop),
+            }
+            for page, start, stop, scan in collection.pages(document.id)
+        ]
+        return {**shown(document.facts), "pages": pages}
+
+    return JSONAnswer(await within(call, texts))
+
+
+async def show_page(call: Call) -> Response:
+    marked = call.request.query_params.get("mark", "")[:LONGEST_MARKED]
+    page = part(call, "page")
+    if not page.isdecimal() or len(page) > 6:
+        raise Refusal(404, f"There is no page {page!r:.40}.", code="page_not_found")
+
+    def drawn(collection: Collection) -> bytes:
+        refuse_unknown(call, collection)
+        return collection.picture(part(call, "document"), int(page), marked)
+
+    return Response(await within(call, drawn), media_type="image/png", headers={"cache-control": "no-store"})
+
+
+async def search(call: Call) -> Response:
+    body: SearchBody = call.body
+    found = await within(call, lambda collection: collection.search(body.question, body.most))
+    return JSONAnswer({"object": "list", "data": [each.facts for each in found]})
+
+
+async def remove_document(call: Call) -> Response:
+    def removed(collection: Collection) -> dict[str, Any]:
+        refuse_unknown(call, collection)
+        return collection.remove(collection.document(part(call, "document")))
+
+    return await forgotten(call, await within(call, removed))
+
+
+async def remove_collection(call: Call) -> Response:
+    there, name = collections_of(call), part(call, "collection")
+    if name not in there.names():
+        raise Refusal(404, f"There is no collection {name!r:.80} of yours here.", code="collection_not_found")
+    return await forgotten(call, await carried_out(lambda: there.remove(name)))
+
+
+async def forgotten(call: Call, removed: dict[str, Any]) -> Response:
+    """The deletion receipt, once the kept prompts that held words of the collection are gone."""
+    name, service = part(call, "collection"), call.service
+    whose = service.owner_of_prefixes(call.caller)
+    for forget in service.also_forgets:
+        forget(None, call.caller.whose)
+    pages = await service.kept_prompts.forget_owners(lambda owner: uses_collection(owner, whose, name))
+    return JSONAnswer(deletion_receipt(name, [removed], kept_prompts=pages))
+
+
+def endpoint(method: str, path: str, handler: Any, summary: str, **more: Any) -> Endpoint:
+    return Endpoint(
+        method=method,
+        path=f"/ouvert/documents{path}",
+        handler=handler,
+        summary=summary,
+        private=True,
+        versioned=False,
+        both_ways=False,
+        **more,
+    )
+
+
+ENDPOINTS = (
+    endpoint("GET", "", list_collections, "Collections of documents"),
+    endpoint("GET", "/{collection}", list_documents, "The documents of a collection"),
+    endpoint("DELETE", "/{collection}", remove_collection, "Remove a collection for good"),
+    endpoint("POST", "/{collection}/search", search, "The passages that fit a question best", body=SearchBody),
+    endpoint("PUT", "/{collection}/{document}", add_document, "Add a file, which is the body, to a collection"),
+    endpoint("GET", "/{collection}/{document}", show_document, "The text of a document, page by page"),
+    endpoint("DELETE", "/{collection}/{document}", remove_document, "Remove a document for good"),
+    endpoint(
+        "GET",
+        "/{collection}/{document}/pages/{page}",
+        show_page,
+        "A page of a PDF as a picture, with `mark` marked",
+        answers="image/png",
+    ),
+)
