@@ -1,9 +1,8 @@
-"""Tiny models with an adapter: what the float32 graph computes from them, and transformers with peft."""
+"""Tiny models with an adapter: what our engine computes from them, and transformers with peft."""
 
 import importlib.util
-from dataclasses import dataclass
+from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +10,10 @@ import torch
 import transformers
 from peft import PeftModel
 
-from ouvert import arithmetic, models, packed
+from ouvert import kernels, packed
+from ouvert.engine import BASE, EngineFacts, LocalEngine, ScaledAdapter, Variant
+from ouvert.engine.identity import NumericIdentity
+from ouvert.engine.runners.native_runner import NativeRunner
 
 TESTS = Path(__file__).parents[2]
 GOLDENS = TESTS / "goldens" / "models"
@@ -38,43 +40,32 @@ def make_adapter():
     return module.adapter_for
 
 
-@dataclass
-class Adapted:
-    """Experts with what an adapter adds to some of them."""
-
-    weight: Any
-    pair: arithmetic.LowRank
-
-    def __getitem__(self, expert):
-        matrix = self.weight[expert]
-        if expert in self.pair.experts:
-            at = self.pair.experts.index(expert)
-            matrix = matrix + self.pair.scale * (self.pair.b[at] @ self.pair.a[at])
-        return matrix
+def facts():
+    identity = NumericIdentity(weights="sha256:0", configuration="sha256:0", layout="none", arithmetic="", build=None,
+                               exact=True, cache="f32")  # fmt: skip
+    return EngineFacts(version="0", instruction_set="any", threads=2, identity=identity)
 
 
-def with_adapter(model, adapter):
-    """The model with the additions in its weights, float32."""
-
-    def put(name, weight):
-        if (pair := adapter.pairs.get(name)) is None:
-            return weight
-        return Adapted(weight, pair) if pair.experts is not None else weight + pair.scale * (pair.b @ pair.a)
-
-    return models.carrying(model, put)
+def logits_of(files, adapter, ids, *, exact):
+    """Of our engine with the adapter beside the weights, as it is served: (tokens, vocabulary)."""
+    model = files.place(packed.InMemory(2)).model
+    programs = kernels.Programs(model, threads=2, exact=exact, cache="f32" if exact else "f16")
+    with closing(LocalEngine(NativeRunner(model, programs), 4096, facts)) as engine:
+        variant = Variant((ScaledAdapter(engine.adapters.add(adapter)),)) if adapter else BASE
+        return engine.logits([int(each) for each in ids], variant)
 
 
 @pytest.fixture(scope="session")
 def ours():
-    """ours(files, adapter or None): logits of IDS, (tokens, vocabulary), of the float32 graph."""
+    """ours(files, adapter or None): logits of IDS, (tokens, vocabulary), of the engine and its kernels, exact: what is
+    multiplied is not rounded."""
+    return lambda files, adapter: logits_of(files, adapter, IDS, exact=True)
 
-    def logits(files, adapter):
-        ops = arithmetic.Ops()
-        model = models.place(files.family, files.config, files.parameters, ops)
-        model = with_adapter(model, adapter) if adapter else model
-        return model.forward(ops.begin([(ops.new_cache(model.memories), IDS)], "all"), ops)
 
-    return logits
+@pytest.fixture(scope="session")
+def served():
+    """served(files, adapter or None, ids): the same as a server computes it, activations in 8 bits."""
+    return lambda files, adapter, ids: logits_of(files, adapter, ids, exact=False)
 
 
 @pytest.fixture(scope="session")
