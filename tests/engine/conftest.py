@@ -13,6 +13,7 @@ import pytest
 from tests.engine.base_alone import refuse_all_but_base
 
 from ouvert.engine import BASE, EngineFacts, LocalEngine, Variant
+from ouvert.engine.asked import NoAdapters
 from ouvert.engine.identity import NumericIdentity
 
 PAGE_TOKENS = 4
@@ -104,7 +105,7 @@ class FakeRunner:
 
     threads, instruction_set, cache_type = 1, "fake", "f32"
     page_tokens, page_bytes = PAGE_TOKENS, PAGE_BYTES
-    expert_reads = None
+    expert_reads, adapters = None, NoAdapters()
 
     def __init__(
         self, scores: Callable[[list[int]], np.ndarray], vocabulary_size: int, variants: Sequence[Variant] = ()

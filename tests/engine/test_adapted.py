@@ -226,7 +226,9 @@ def test_one_that_is_removed_is_refused_and_answers_under_way_keep_it(opened):
 def test_an_answer_that_had_to_pause_goes_on_with_an_adapter_that_was_removed(opened):
     from ouvert.engine import Limits
 
-    room = native_runner("llama").cache_bytes(400)
+    room = native_runner("llama").cache_bytes(400) + sum(
+        kernels.Adapters(each.pairs).nbytes for each in ADAPTED["llama"]
+    )
     engine, (_, one, *_) = opened(native_runner, "llama", limits=Limits(cache_bytes=room, kept_bytes=0))
     expected = [answered(engine, one, PROMPT[n:])[0] for n in range(3)]
     running = [engine.generate(PROMPT[n:], Sampling(seed=5, max_tokens=12, logprobs=1), one) for n in range(3)]
@@ -255,6 +257,28 @@ def test_an_adapter_of_another_model_is_refused_by_the_name_of_its_weight(opened
     with pytest.raises(EngineError, match=f"adding an adapter: .*{said}"):
         engine.adapters.add(Adapter(wrong(ADAPTED["llama"][0].pairs["layers.0.q"])))
     assert engine.adapters.digests == before
+
+
+def test_adapters_take_their_bytes_from_those_of_caches(facts, runner):
+    """Until they are let go of; caches have the least that they need in any case."""
+    from ouvert.engine import Limits
+
+    plain, adapter = runner("llama"), ADAPTED["llama"][0]
+    least, room = plain.cache_bytes(100), plain.cache_bytes(3000)
+    engine = LocalEngine(plain, 4096, facts, limits=Limits(cache_bytes=room, least_bytes=least))
+    assert (engine.adapters.nbytes, engine.load.cache_limit) == (0, room)
+    digest = engine.adapters.add(adapter)
+    taken = engine.adapters.nbytes
+    assert taken >= 4 * adapter.parameters  # float32; natively in whole blocks, many times as much for a tiny rank
+    assert engine.load.cache_limit == room - taken
+    longest = next(n for n in range(3000, 0, -1) if plain.cache_bytes(n) <= room - taken)
+    with pytest.raises(EngineError, match=r"MB for caches beside .* MB of adapters"):
+        engine.logits([1] * (longest + 70))
+    engine.adapters.remove(digest)
+    assert (engine.adapters.nbytes, engine.load.cache_limit) == (0, room)
+    engine.close()
+    tight = Limits(cache_bytes=least + 1, least_bytes=least)
+    assert (tight.caches_beside(taken), tight.caches_beside(0)) == (least, least + 1)
 
 
 def test_a_model_whose_layers_have_a_state_takes_none(facts, runner):

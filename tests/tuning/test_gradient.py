@@ -9,10 +9,11 @@ import torch
 
 from ouvert import engine, models, tuning
 from ouvert.kernels import Products
-from ouvert.tuning import attention
+from ouvert.tuning import attention, gradient
 from ouvert.tuning.feed_forward import FeedForward, feed_forward
 from ouvert.tuning.layers import Kept, Layers
 from ouvert.tuning.operations import Adapted, Past
+from ouvert.tuning.pack import pieces_of
 from ouvert.tuning.products import Carrying, DenseProduct, frozen_linear
 from ouvert.tuning.recipe import AdapterShape
 from ouvert.tuning.stored import as_served
@@ -128,6 +129,52 @@ def test_what_fails_in_one_bin_is_what_is_told(monkeypatch):
     monkeypatch.setattr(Layers, "begin", fails)
     with pytest.raises(MemoryError, match="eleven"):
         gradients_of(LLAMA, threads=3, packed_together=False)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_between_layers_somebody_may_wait_or_end_it(threads):
+    base = tuning.open_base(LLAMA, threads=threads)
+    learner = tuning.GradientLearner(base, begun(base), packed_together=False)
+    sequences, layers, came = sequences_of(base), len(base.model.parameters.layers), []
+    learner.between = lambda: came.append(None)
+    learner.learn(sequences, mean_of(sequences))
+    each = 3 + layers  # before it, behind its way up, before its way back, and behind each layer of that
+    assert len(came) == len(sequences) * each
+    learner.log_probabilities(sequences)
+    assert len(came) == len(sequences) * (each + 2)
+
+    def stop():
+        if len(came) == len(sequences) * (each + 2 + 3) + 1:  # behind the first layer of a way back
+            raise tuning.StopAskedError
+        came.append(None)
+
+    learner.between = stop
+    with pytest.raises(tuning.StopAskedError):
+        learner.learn(sequences, mean_of(sequences))
+    learner.close()
+    base.close()
+
+
+@pytest.mark.parametrize("family", ["llama", "mixtral-window", "deepseek_v3"])
+def test_in_pieces_it_is_the_same_to_the_bit(monkeypatch, family):
+    path = GOLDENS / family / "model.safetensors"
+    whole, asked = gradients_of(path), []
+    monkeypatch.setattr(gradient, "PIECE_TOKENS", 7)
+    begin = gradient.GradientLearner.__init__
+
+    def polite(self, *args, **kind):
+        begin(self, *args, **kind)
+        self.between = lambda: asked.append(None)
+
+    monkeypatch.setattr(gradient.GradientLearner, "__init__", polite)
+    pieces = gradients_of(path)
+    assert len(asked) > sum(LENGTHS) // 7
+    assert all(np.array_equal(whole[name], pieces[name]) for name in whole)
+
+
+def test_pieces_have_all_tokens_in_their_order():
+    assert pieces_of([5, 1, 8], 4) == [[(0, 0, 4)], [(0, 4, 5), (1, 0, 1), (2, 0, 2)], [(2, 2, 6)], [(2, 6, 8)]]
+    assert pieces_of([5, 1], 9) == [[(0, 0, 5), (1, 0, 1)]]
 
 
 def test_it_learns():

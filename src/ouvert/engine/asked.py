@@ -81,6 +81,7 @@ class NoAdapters:
     """`interface.EngineAdapters` of an engine that computes in other programs, without adapters of ours."""
 
     digests: frozenset[str] = frozenset()
+    nbytes = 0
 
     def add(self, adapter: Adapter) -> str:
         raise EngineError(

@@ -61,7 +61,7 @@ class Caches:
         sequence.close()
 
     def out_of_memory(self, tokens: int, problem: MemoryError) -> EngineError:
-        limit = self.kept.limits.cache_bytes
+        limit = self.kept.limit
         return EngineError(
             f"computing: no memory for the caches of {tokens} tokens "
             f"({self._runner.cache_bytes(tokens) / 1e6:.0f} MB; the limit is {limit / 1e6:.0f} MB: {problem}). "

@@ -360,6 +360,11 @@ class EngineAdapters(Protocol):
     def digests(self) -> frozenset[str]:
         """Of those that it has. Raises nothing."""
 
+    @property
+    def nbytes(self) -> int:
+        """Of memory that they take, and those that were removed while somebody still computes with them. They are
+        counted with the caches (`Limits`). Raises nothing."""
+
     def add(self, adapter: Adapter) -> str:
         """Have this one; may be called twice. Its digest, for `ScaledAdapter`. Raises EngineError, by name, for an
         addition to a weight that the model does not have, or one of another shape, for numbers that are not finite, and

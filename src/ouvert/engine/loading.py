@@ -337,18 +337,22 @@ def plan_of_files(
 def cache_limits(
     files: ModelFiles, opened: ModelRunner, context: int, memory: int | None, plan: MemoryPlan | None
 ) -> Limits:
-    """Bytes for caches, and for kept prefixes among them: of what the weights leave of `memory`, or of this machine;
-    with experts on disk, what the plan says."""
+    """Bytes for caches and adapters, and for kept prefixes among them: of what the weights leave of `memory`, or of
+    this machine; with experts on disk, what the plan says."""
     least = opened.runner.cache_bytes(min(context, LEAST_CONTEXT))
     weights = files.placed_bytes(opened.placed.precision) if opened.native else files.bytes
     if plan is not None:
-        return Limits(cache_bytes=max(plan.caches, least), kept_bytes=max(plan.caches, least))
+        return Limits(cache_bytes=max(plan.caches, least), kept_bytes=max(plan.caches, least), least_bytes=least)
     machine = memory_bytes() if memory is None else None
     if machine is not None:
         memory = int(machine * USABLE)
     if memory is None:
         return Limits()
-    return Limits(cache_bytes=max(memory - weights - BESIDES, least), kept_bytes=(machine or memory) // SHARE_FOR_KEPT)
+    return Limits(
+        cache_bytes=max(memory - weights - BESIDES, least),
+        kept_bytes=(machine or memory) // SHARE_FOR_KEPT,
+        least_bytes=least,
+    )
 
 
 def packed_bytes_of(path: Path, precision: AskedPrecision | None = None) -> int:

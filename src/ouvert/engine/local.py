@@ -275,11 +275,13 @@ class LocalEngine:
     def _checked(self, ids: Sequence[int], room: int = 0) -> list[int]:
         self._loop.refuse_if_closed()
         checked = prompt_ids(ids, context=self._context, vocabulary_size=self._vocabulary_size, room=room)
-        needed, limit = self._runner.cache_bytes(len(checked) + room), self._loop.limits.cache_bytes
+        needed, limit = self._runner.cache_bytes(len(checked) + room), self._loop.kept.limit
         if needed > limit:
+            adapters = self._runner.adapters.nbytes
+            beside = f" beside {adapters / 1e6:.1f} MB of adapters" if adapters else ""
             raise EngineError(
                 f"reading a prompt: the caches of its {len(checked)} tokens take {needed / 1e6:.1f} MB, and this "
-                f"engine has {limit / 1e6:.1f} MB for caches. Shorten it, or give the engine more."
+                f"engine has {limit / 1e6:.1f} MB for caches{beside}. Shorten it, or give the engine more."
             )
         return checked
 

@@ -120,7 +120,7 @@ class Loop:
             running=len(self.queues.running),
             waiting=len(self.queues.waiting) + self.mailbox.requests_waiting,
             cache_bytes=self.steps.cache_bytes,
-            cache_limit=self.limits.cache_bytes,
+            cache_limit=self.kept.limit,
             kept_bytes=self.kept.tree.bytes,
             steps=self.steps.count,
             prompt_tokens=self.prompts.tokens,

@@ -30,12 +30,19 @@ class Adapters:
     """
 
     def __init__(self, pairs: Mapping[str, LowRank]) -> None:
-        matrices = packed({(name, which): getattr(pair, which) for name, pair in pairs.items() for which in "ab"})
+        matrices, self._nbytes = packed(
+            {(name, which): getattr(pair, which) for name, pair in pairs.items() for which in "ab"}
+        )
         self._pairs = {
             name: Pair(matrices[name, "a"], matrices[name, "b"], pair.shape, pair.experts, pair.scale)
             for name, pair in pairs.items()
         }
         self.native = self._made()
+
+    @property
+    def nbytes(self) -> int:
+        """Of its matrices, which those share that are made of it by `scaled`. Raises nothing."""
+        return self._nbytes
 
     @property
     def names(self) -> frozenset[str]:
@@ -45,6 +52,7 @@ class Adapters:
     def scaled(self, factor: float) -> "Adapters":
         """The same additions times a factor; it shares the matrices. Raises nothing."""
         other = Adapters({})
+        other._nbytes = self._nbytes
         other._pairs = {name: pair._replace(scale=pair.scale * factor) for name, pair in self._pairs.items()}
         other.native = other._made()
         return other
@@ -75,9 +83,10 @@ class Adapters:
         return native
 
 
-def packed(matrices: Mapping[tuple[str, str], np.ndarray]) -> dict[tuple[str, str], Any]:
-    """Each (…, rows, columns) as products read it, in 16 bits where those hold every number. All lie side by side in
-    one piece of memory, so that the system can give it large pages: they are read once a token, each but for a moment.
+def packed(matrices: Mapping[tuple[str, str], np.ndarray]) -> tuple[dict[tuple[str, str], Any], int]:
+    """(the matrices, their bytes). Each (…, rows, columns) as products read it, in 16 bits where those hold every
+    number. All lie side by side in one piece of memory, so that the system can give it large pages: they are read once
+    a token, each but for a moment.
     """
     layouts, sizes = {}, {}
     for key, matrix in matrices.items():
@@ -95,7 +104,7 @@ def packed(matrices: Mapping[tuple[str, str], np.ndarray]) -> dict[tuple[str, st
             pack("F32", raw, rows, columns, layout=layouts[key], out=data[n * each : (n + 1) * each])
         done[key] = _native.Matrix(layouts[key], rows, columns, data, count)
         at += sizes[key]
-    return done
+    return done, sum(sizes.values())
 
 
 def narrowest(numbers: np.ndarray) -> str:

@@ -6,7 +6,7 @@ in bins; bins go side by side, each on one thread, and their gradients are added
 numbers do not depend on how many threads there are.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from ouvert.arithmetic import LowRank
-from ouvert.kernels import Adapters, Products
+from ouvert.kernels import Adapters, Products, Program
 from ouvert.models import carrying, shown_by
 from ouvert.packed import Adapter
 from ouvert.tuning.head import Head
@@ -23,13 +23,14 @@ from ouvert.tuning.layers import Kept, Layers
 from ouvert.tuning.learner import Loss, LossOf
 from ouvert.tuning.opening import Base
 from ouvert.tuning.operations import Adapted
-from ouvert.tuning.pack import Bin, bins_of
+from ouvert.tuning.pack import Bin, bins_of, pieces_of
 from ouvert.tuning.recipe import Recipe
 from ouvert.tuning.stored import AdapterPrecision, Served
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
 BIN_TOKENS = 512  # computed together at most, but for sequences that are longer
+PIECE_TOKENS = 128  # between two places on the way up where somebody may wait
 
 
 class GradientLearner:
@@ -37,7 +38,9 @@ class GradientLearner:
 
     `packed_together`: short sequences share a bin. PyTorch computes on one thread from now on, in the whole process:
     it is the bins that go side by side. `precision`: what the parameters are rounded to wherever they compute, so also
-    in `adapter` (tuning.stored). Not for use from several threads at once. Making one raises ValueError for an adapter
+    in `adapter` (tuning.stored). `between` is called every PIECE_TOKENS on the way up and behind each layer on the way
+    back, from any of its threads: it may wait, and what it raises ends the call, which is of no use then. Not for use
+    from several threads at once. Making one raises ValueError for an adapter
     whose names or shapes are not those of the base.
     """
 
@@ -46,6 +49,7 @@ class GradientLearner:
     ) -> None:
         torch.set_num_threads(1)
         self.base = base
+        self.between: Callable[[], None] = nothing
         self._pairs = adapter.pairs
         self._parameters: dict[str, torch.nn.Parameter] = {}
         self._served = Served(precision)
@@ -119,6 +123,7 @@ class GradientLearner:
         work = []
         for one, (kept, rows, directions) in zip(bins, passes, strict=True):
             given = np.concatenate([told.gradients[n] for n in one.members])
+            self.between()
             work.append((kept, self._at_the_top(kept, rows, directions, given)))
         self._backward(work)
         return told
@@ -143,16 +148,31 @@ class GradientLearner:
         try:
             for each in sequences:
                 each.adapters = adapters
-            program.step(list(zip(sequences, ids, strict=True)), "none")
-            experts = {n: torch.from_numpy(program.seen(name)).long() for n, name in chosen.items()}
+            seen = self._seen(program, sequences, ids, [*stream, *chosen.values()])
+            experts = {n: torch.from_numpy(seen[name]).long() for n, name in chosen.items()}
             return Kept(
                 ids,
-                [program.seen(name) for name in stream],
+                [seen[name] for name in stream],
                 [experts.get(n) for n in layers] if keep else [],
             )
         finally:
             for each in sequences:
                 each.close()
+
+    def _seen(
+        self, program: Program, sequences: Sequence[Any], ids: Sequence[Array], names: Sequence[str]
+    ) -> dict[str, Array]:
+        """What these names show of all tokens: in one step, or where somebody may have to wait in several, which give
+        the same bits."""
+        most = sum(map(len, ids)) if self.between is nothing else PIECE_TOKENS
+        found: dict[str, list[Array]] = {name: [] for name in names}
+        for piece in pieces_of([len(each) for each in ids], most):
+            self.between()
+            program.step([(sequences[n], ids[n][start:stop]) for n, start, stop in piece], "none")
+            for name, parts in found.items():
+                parts.append(program.seen(name))
+        self.between()
+        return {name: parts[0] if len(parts) == 1 else np.concatenate(parts) for name, parts in found.items()}
 
     def _rows(self, one: Bin, sequences: Sequence[Array], wanted: Sequence[Array] | None) -> tuple[Array, Array]:
         """(rows of the bin's stream, the token after each) whose log-probabilities are wanted."""
@@ -217,6 +237,7 @@ class GradientLearner:
                     for (name, expert), (of_a, of_b) in found.items():
                         self._add(f"{name}.a", expert, of_a)
                         self._add(f"{name}.b", expert, of_b)
+                self.between()
         except BaseException:
             order.give_up()
             raise
@@ -266,6 +287,10 @@ class GradientLearner:
 def learner_of(base: Base, recipe: Recipe, adapter: Adapter) -> GradientLearner:
     """What a run of this recipe learns with, from these masters on. Raises what making a GradientLearner raises."""
     return GradientLearner(base, adapter, packed_together=recipe.data.pack, precision=recipe.adapter.precision)
+
+
+def nothing() -> None:
+    """What a learner does between two layers unless it is told otherwise. Raises nothing."""
 
 
 def check_gradients(told: Loss, sequences: Sequence[Array]) -> None:

@@ -34,3 +34,20 @@ def bin_of(members: Sequence[int], lengths: Sequence[int]) -> Bin:
     for place in members:
         boundaries.append(boundaries[-1] + lengths[place])
     return Bin(tuple(members), tuple(boundaries))
+
+
+def pieces_of(lengths: Sequence[int], most: int) -> list[list[tuple[int, int, int]]]:
+    """All tokens in their order, at most so many in each piece: (sequence, from, to). Raises nothing."""
+    pieces: list[list[tuple[int, int, int]]] = []
+    room = 0
+    for n, length in enumerate(lengths):
+        start = 0
+        while start < length:
+            if not room:
+                pieces.append([])
+                room = most
+            stop = min(start + room, length)
+            pieces[-1].append((n, start, stop))
+            room -= stop - start
+            start = stop
+    return pieces

@@ -156,4 +156,8 @@ def train(run: OpenRun, learner: "GradientLearner", way: Way, manners: Manners) 
             time.sleep(LOOK_SECONDS)
 
     watchers = Watchers(told=tell, keep=run.keep, before=before)
-    Loop(learner, way, run.recipe, run.data, run.course, watchers, run.state).run()
+    learner.between = before  # a call takes seconds: it is between its layers that a person's answer goes first
+    try:
+        Loop(learner, way, run.recipe, run.data, run.course, watchers, run.state).run()
+    finally:
+        learner.between = lambda: None

@@ -41,11 +41,16 @@ class KeptPrefixes:
     @property
     def free(self) -> int:
         """Bytes that caches may still take: what nobody uses is let go when it comes to it."""
-        return self.limits.cache_bytes - self._runner.cache_bytes_in_use + self.tree.bytes_unused
+        return self.limit - self._runner.cache_bytes_in_use + self.tree.bytes_unused
+
+    @property
+    def limit(self) -> int:
+        """Bytes that caches may take beside the adapters that are here now. Raises nothing."""
+        return self.limits.caches_beside(self._runner.adapters.nbytes)
 
     def make_room(self, wanted: int) -> bool:
         """Let go of what nobody uses until so many bytes are free. False if they are not even then."""
-        while (short := wanted - (self.limits.cache_bytes - self._runner.cache_bytes_in_use)) > 0:
+        while (short := wanted - (self.limit - self._runner.cache_bytes_in_use)) > 0:
             if not self.tree.evict(short):
                 return False
         return True

@@ -20,6 +20,10 @@ SCALES_KEPT = 8  # of one adapter, that were last asked for
 class Computable(Protocol):
     """An adapter as a runner takes it."""
 
+    @property
+    def nbytes(self) -> int:
+        """Of its matrices. Raises nothing."""
+
     def scaled(self, factor: float) -> Self:
         """The same additions times a factor. Raises nothing."""
 
@@ -31,6 +35,7 @@ class Held(Generic[Made]):
     """One adapter, for as long as somebody computes with it."""
 
     def __init__(self, made: Made) -> None:
+        self.nbytes = made.nbytes
         self.scaled: Callable[[float], Made] = lru_cache(SCALES_KEPT)(lambda factor: made.scaled(factor))
 
 
@@ -48,6 +53,11 @@ class RunnerAdapters(Generic[Made]):
     def digests(self) -> frozenset[str]:
         with self._lock:
             return frozenset(self._known)
+
+    @property
+    def nbytes(self) -> int:
+        with self._lock:
+            return sum(each.nbytes for each in self._alive.values())
 
     def add(self, adapter: Adapter) -> str:
         digest = adapter.digest

@@ -138,6 +138,7 @@ class NumpyAdapter:
 
     def __init__(self, pairs: Mapping[str, LowRank]) -> None:
         self.pairs = pairs
+        self.nbytes = sum(pair.a.nbytes + pair.b.nbytes for pair in pairs.values())
 
     def scaled(self, factor: float) -> "NumpyAdapter":
         return NumpyAdapter({name: pair.scaled(factor) for name, pair in self.pairs.items()})
