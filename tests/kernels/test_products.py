@@ -88,30 +88,33 @@ def shares_of_largest(x):
     return np.rint(x * inverse).astype(np.int64), largest
 
 
-def rounded_transposed(codes, scales, minimums, dy, width):
+def rounded_transposed(codes, scales, minimums, dy, width, *, coarse=False):
     """transposed.h's definition, with sums in float64: codes less their centre (rows, columns), scales and minimums
-    float32 (rows, columns / width)."""
+    float32 (rows, columns / width). `coarse`: products with codes are of 8 bits."""
     tokens, columns = len(dy), codes.shape[1]
     dy_codes, dy_largest = shares_of_largest(in_panels(dy))  # (tokens, panels, 64)
     units = dy_largest[..., 0] / np.float32(32767)
     out = np.zeros((tokens, columns))
     for block in range(columns // width):
         own = slice(block * width, (block + 1) * width)
-        parts = [(codes[:, own], scales[:, block])]
+        parts = [(codes[:, own], scales[:, block], coarse)]
         if minimums is not None:
-            parts.append((np.ones((len(codes), width), np.int64), minimums[:, block]))
-        for whole, factors in parts:
+            parts.append((np.ones((len(codes), width), np.int64), minimums[:, block], False))
+        for whole, factors, in_bytes in parts:
             shares, largest = shares_of_largest(in_panels(factors))  # (panels, 64)
             scaled = (dy_codes * shares + 2**14) >> 15
+            scaled = (scaled * 127 + 2**14) >> 15 if in_bytes else scaled
+            step = 32768.0 / 32767.0 * (32768.0 / 127.0 if in_bytes else 1)
             dots = np.einsum("tpr,prc->tpc", scaled, in_panels(whole.T).transpose(1, 2, 0))
             assert np.abs(dots).max(initial=0) < 2**31
-            out[:, own] += np.einsum("tpc,tp,p->tc", dots, units, largest[:, 0] * 32768.0 / 32767.0)
+            out[:, own] += np.einsum("tpc,tp,p->tc", dots, units, largest[:, 0] * step)
     return out
 
 
 @pytest.mark.parametrize("instruction_set", SETS)
 @pytest.mark.parametrize("layout", ["Q4_0", "Q8_0", "Q4_1"])
-def test_the_rounded_transposed_product_is_as_defined(random, instruction_set, layout):
+@pytest.mark.parametrize("coarsely", [False, True])
+def test_the_rounded_transposed_product_is_as_defined(random, instruction_set, layout, coarsely):
     """Of the layouts whose fields are plain; the others are held to the same loops by their error, below."""
     for rows, columns, tokens in [(1, 32, 1), (15, 64, 5), (64, 32, 6), (65, 64, 33), (200, 96, 18)]:
         data = encoded(random, layout, rows, columns).view(RECORDS[layout]).reshape(rows, -1)
@@ -122,8 +125,10 @@ def test_the_rounded_transposed_product_is_as_defined(random, instruction_set, l
         less = np.repeat(data["minimum"].astype(np.float64), 32, 1) if layout == "Q4_1" else 0
         codes = np.rint((weights - less) / np.repeat(scales.astype(np.float64), 32, 1)) - (8 if layout == "Q4_1" else 0)
         dy = floats(random, tokens, rows)
-        result = Products(instruction_set=instruction_set).transposed(linear.Packed(layout, rows, columns, packed), dy)
-        expected = rounded_transposed(codes.astype(np.int64), scales, minimums, dy, 32)
+        products, weight = Products(instruction_set=instruction_set), linear.Packed(layout, rows, columns, packed)
+        coarse = coarsely and layout != "Q8_0"
+        result = (products.transposed_coarse if coarsely else products.transposed)(weight, dy)
+        expected = rounded_transposed(codes.astype(np.int64), scales, minimums, dy, 32, coarse=coarse)
         # A panel's sum is rounded a few times, by 2^-24 of the sum so far; a share that was rounded the other way would
         # be 2^-15 of a term.
         np.testing.assert_allclose(result, expected, rtol=0, atol=1e-6 * np.sqrt(rows) * np.sqrt(np.mean(weights**2)))
@@ -142,10 +147,13 @@ def test_rounded_gradients_are_off_by_what_16_bits_explain(random, instruction_s
         expected = dy.astype(np.float64) @ decoded
         error = np.linalg.norm(products.transposed(weights, dy) - expected) / np.linalg.norm(expected)
         assert 1e-6 < error < 2e-4
+        # Half a unit of 1/127 of the largest instead, to which the usual scaled gradient is 1 to 5 (minimums keep 16).
+        error = np.linalg.norm(products.transposed_coarse(weights, dy) - expected) / np.linalg.norm(expected)
+        assert error < (2e-4 if layout in ("Q8_0", "IQ4_NL") else 2.5e-2)
 
 
 @pytest.mark.parametrize("layout", INT8 + FLOAT)
-@pytest.mark.parametrize("way", ["transposed", "transposed_exact"])
+@pytest.mark.parametrize("way", ["transposed", "transposed_exact", "transposed_coarse"])
 def test_every_instruction_set_gives_the_plain_gradients(random, layout, way):
     for rows, columns, tokens in [*SHAPES, *(() if layout.endswith("K") else SHORT[:2]), (70, 256, 530)]:
         weights, _ = packed_weights(random, layout, rows, columns)
@@ -161,7 +169,7 @@ def test_every_instruction_set_gives_the_plain_gradients(random, layout, way):
 
 @pytest.mark.parametrize("instruction_set", SETS)
 @pytest.mark.parametrize("layout", ["MXFP4", "Q4_K", "Q6_K", "BF16"])
-@pytest.mark.parametrize("way", ["transposed", "transposed_exact"])
+@pytest.mark.parametrize("way", ["transposed", "transposed_exact", "transposed_coarse"])
 def test_threads_and_batches_do_not_change_a_gradient(random, instruction_set, layout, way):
     weights, _ = packed_weights(random, layout, 300, 768)
     dy = floats(random, 530, 300)  # more than share an unpacked panel
@@ -194,7 +202,7 @@ def test_a_mistake_in_the_gradient_is_noticed(random):
 
 @pytest.mark.parametrize("instruction_set", SETS)
 @pytest.mark.parametrize("layout", ["MXFP4", "Q4_1", "F16"])
-@pytest.mark.parametrize("way", ["transposed", "transposed_exact"])
+@pytest.mark.parametrize("way", ["transposed", "transposed_exact", "transposed_coarse"])
 def test_gradients_of_an_expert_are_gathered_scattered_and_added(random, instruction_set, layout, way):
     weights, _ = packed_experts(random, layout, 3, 40, 64)
     dy = floats(random, 30, 40)
@@ -215,7 +223,7 @@ def test_gradients_of_an_expert_are_gathered_scattered_and_added(random, instruc
 
 @pytest.mark.parametrize("instruction_set", SETS)
 @pytest.mark.parametrize("bad", [np.inf, -np.inf, np.nan])
-@pytest.mark.parametrize("way", ["transposed", "transposed_exact"])
+@pytest.mark.parametrize("way", ["transposed", "transposed_exact", "transposed_coarse"])
 def test_an_infinite_gradient_spoils_its_token_and_no_other(random, instruction_set, bad, way):
     weights, _ = packed_weights(random, "Q4_1", 40, 64)
     dy = floats(random, 20, 40)
@@ -228,7 +236,7 @@ def test_an_infinite_gradient_spoils_its_token_and_no_other(random, instruction_
 
 
 @pytest.mark.parametrize("instruction_set", SETS)
-@pytest.mark.parametrize("way", ["transposed", "transposed_exact"])
+@pytest.mark.parametrize("way", ["transposed", "transposed_exact", "transposed_coarse"])
 @pytest.mark.parametrize("field", ["scale", "minimum"])
 @pytest.mark.parametrize("bad", [np.inf, np.nan])
 def test_an_infinite_scale_spoils_its_columns_and_no_others(random, instruction_set, way, field, bad):

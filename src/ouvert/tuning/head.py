@@ -33,7 +33,7 @@ class Head:
         self._matrix: kernels.Packed = parameters.unembedding
         self._norm, self._eps = parameters.norm, float(model.config.rms_norm_eps)
         self._threads = kernels.Products(threads)
-        self._product = PackedProduct(self._matrix, self._threads, exact)
+        self._product = PackedProduct(self._matrix, self._threads, exact, fine=True)
         self._ops = TorchOps(products=self._threads)
         rows, width = LOGITS_BYTES // (4 * self._matrix.rows), self._matrix.columns
         self._rows = max(LEAST_ROWS, min(MOST_ROWS, rows))

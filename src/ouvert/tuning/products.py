@@ -22,13 +22,14 @@ class Product(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class PackedProduct:
-    """Over packed blocks, or those of one expert. With `exact` activations and gradients stay float32; otherwise these
-    are rounded to 16 bits on their way to x, and x to 8 as it is served."""
+    """Over packed blocks, or those of one expert. With `exact` activations and gradients stay float32; otherwise x is
+    rounded to 8 bits as it is served, and gradients to 8 on their way to x, or with `fine` to 16."""
 
     weight: Packed
     products: Products
     exact: bool
     expert: int | None = None
+    fine: bool = False
 
     def linear(self, x: torch.Tensor) -> torch.Tensor:
         """x Wᵀ."""
@@ -40,7 +41,8 @@ class PackedProduct:
     def transposed(self, dy: torch.Tensor) -> torch.Tensor:
         """dy W."""
         out = torch.empty(len(dy), self.weight.columns)
-        how = self.products.transposed_exact if self.exact else self.products.transposed
+        rounded = self.products.transposed if self.fine else self.products.transposed_coarse
+        how = self.products.transposed_exact if self.exact else rounded
         how(self.weight, dy.detach().contiguous().numpy(), expert=self.expert, out=out.numpy())
         return out
 

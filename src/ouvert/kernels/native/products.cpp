@@ -68,8 +68,10 @@ void Products::linear(const Matrix& weights, const FloatTokens& x, std::int64_t 
   });
 }
 
-void Products::transposed(const Matrix& weights, const FloatTokens& dy, bool rounded, float* out, std::int64_t stride,
+void Products::transposed(const Matrix& weights, const FloatTokens& dy, std::int64_t code_bytes, float* out, std::int64_t stride,
                           const Epilogue& epilogue) {
+  const bool rounded = code_bytes > 0;
+  const auto multiply = code_bytes == 1 ? transposed_.multiply_coarse : transposed_.multiply;
   const Room room(rounded ? gradient_bytes(dy.count, weights.rows) : strips_bytes(dy.count, weights.rows));
   const Strips strips{dy.count, weights.rows, room.as<float>()};
   const Gradients gradients{dy.count, weights.rows, room.as<std::uint8_t>()};
@@ -92,7 +94,7 @@ void Products::transposed(const Matrix& weights, const FloatTokens& dy, bool rou
                             std::min(dy.count, token + kTokensTogether)};
     float* work = sums.as<float>() + thread * scratch;
     if (rounded)
-      transposed_.multiply(weights, gradients, out, stride, piece, epilogue, work);
+      multiply(weights, gradients, out, stride, piece, epilogue, work);
     else
       transposed_.multiply_f32(weights, strips, out, stride, piece, epilogue, work);
   });

@@ -37,8 +37,9 @@ class Products {
   void linear(const Matrix& weights, const FloatTokens& x, std::int64_t code_bytes, float* out, std::int64_t stride,
               const Epilogue& epilogue);
 
-  // out[token][column]: see transposed.h. Rounded, or in float32 (which layouts that do not take int8 need).
-  void transposed(const Matrix& weights, const FloatTokens& dy, bool rounded, float* out, std::int64_t stride,
+  // out[token][column]: see transposed.h. From whole numbers of code_bytes bytes (1: where has_coarse), or 0: in float32
+  // (which layouts that do not take int8 need).
+  void transposed(const Matrix& weights, const FloatTokens& dy, std::int64_t code_bytes, float* out, std::int64_t stride,
                   const Epilogue& epilogue);
 
   // Attention and its gradients: see attention_gradient.h.

@@ -45,6 +45,7 @@ AttentionShape shape_of(const Heads& q, const Heads& keys, const Heads& values, 
 }  // namespace
 
 void bind_products(nb::module_& m) {
+  m.def("has_coarse", [](const std::string& layout) { return has_coarse(layout_named(layout)); }, "layout"_a);
   nb::class_<Products> products(m, "Products");
   products
       .def("__init__",
@@ -69,15 +70,15 @@ void bind_products(nb::module_& m) {
       .def(
           "transposed",
           [](Products& self, const std::string& layout, std::int64_t rows, std::int64_t columns, const Bytes& data,
-             const FloatRows& dy, const RowNumbers& from_rows, bool rounded, const FloatRowsOut& out, bool accumulate,
+             const FloatRows& dy, const RowNumbers& from_rows, std::int64_t code_bytes, const FloatRowsOut& out, bool accumulate,
              const RowNumbers& out_rows) {
             const Matrix weights = matrix(layout, rows, columns, data);
             const FloatTokens of = tokens(dy, from_rows);
             const Epilogue epilogue{.accumulate = accumulate, .out_rows = out_rows ? out_rows->data() : nullptr};
             nb::gil_scoped_release release;
-            self.transposed(weights, of, rounded, out.data(), columns, epilogue);
+            self.transposed(weights, of, code_bytes, out.data(), columns, epilogue);
           },
-          "layout"_a, "rows"_a, "columns"_a, "data"_a, "dy"_a, "from_rows"_a.none(), "rounded"_a, "out"_a, "accumulate"_a,
+          "layout"_a, "rows"_a, "columns"_a, "data"_a, "dy"_a, "from_rows"_a.none(), "code_bytes"_a, "out"_a, "accumulate"_a,
           "out_rows"_a.none())
       .def(
           "attend",

@@ -4,7 +4,7 @@
 //
 // Everything here is pure and single-threaded. A caller may cut a product into pieces of columns and tokens and give
 // them to any number of threads. The result of a token does not depend on the cut, on the other tokens, or on the
-// instruction set. There are two products:
+// instruction set. There are three products:
 //
 // In float32, of every layout. Weights are decoded as matmul_f32 decodes them.
 //
@@ -23,7 +23,12 @@
 //     with a minimum, of minimum[row] + centre * scale[row], the same: sum += (its dot, of ones) * (unit * its factor)
 //     sum = fma(dot, unit * factor, sum)
 //
-// Both: out = accumulate ? out + sum : sum. An infinity or NaN in dy spoils its token, one in a scale its columns.
+// Coarse, of those of them whose codes have 6 bits at most: the same, but a scaled gradient is rounded to 8 bits.
+//
+//   dot = integer sum over rows of (weight code - centre) * ((word * 127 + 2^14) >> 15), where word is as above    exact
+//   sum = fma(dot, unit * (factor * (32768 / 127)), sum)
+//
+// All: out = accumulate ? out + sum : sum. An infinity or NaN in dy spoils its token, one in a scale its columns.
 
 #pragma once
 
@@ -54,6 +59,11 @@ struct Gradients {
   std::uint8_t* data;
 };
 
+// Whether there is a coarse product.
+constexpr bool has_coarse(Layout layout) {
+  return takes_int8(layout) && layout != Layout::Q8_0 && layout != Layout::IQ4_NL;
+}
+
 // Multiples of 64.
 std::int64_t strips_bytes(std::int64_t tokens, std::int64_t rows);
 std::int64_t gradient_bytes(std::int64_t tokens, std::int64_t rows);
@@ -82,6 +92,8 @@ struct TransposedKernels {
                        const ColumnPiece& piece, const Epilogue& epilogue, float* scratch);
   void (*multiply)(const Matrix& weights, const Gradients& dy, float* out, std::int64_t stride,
                    const ColumnPiece& piece, const Epilogue& epilogue, float* scratch);
+  void (*multiply_coarse)(const Matrix& weights, const Gradients& dy, float* out, std::int64_t stride,
+                          const ColumnPiece& piece, const Epilogue& epilogue, float* scratch);
 };
 
 // The set must be one this machine has (at most best_instruction_set()).

@@ -9,7 +9,7 @@
 namespace ouvert {
 
 extern const TransposedKernels transposed_avx2;
-const TransposedKernels transposed_avx2 = {gather, quantise, multiply_f32, multiply};
+const TransposedKernels transposed_avx2 = {gather, quantise, multiply_f32, multiply, multiply_coarse};
 
 }  // namespace ouvert
 

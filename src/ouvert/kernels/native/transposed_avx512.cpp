@@ -9,7 +9,7 @@
 namespace ouvert {
 
 extern const TransposedKernels transposed_avx512;
-const TransposedKernels transposed_avx512 = {gather, quantise, multiply_f32, multiply};
+const TransposedKernels transposed_avx512 = {gather, quantise, multiply_f32, multiply, multiply_coarse};
 
 }  // namespace ouvert
 

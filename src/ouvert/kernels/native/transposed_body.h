@@ -345,6 +345,104 @@ void multiply_layout(const Matrix& weights, const Gradients& dy, float* out, std
   });
 }
 
+// ---- coarse -----------------------------------------------------------------------------------------------------
+
+constexpr float kLargestByte = 127.0f;
+
+// The same as bytes, [row / 4][strip][token][4], and their sums, of each strip, times the codes' centre.
+template <Layout L, int S>
+OUVERT_INLINE void coarsen_gradients(const std::uint8_t* gradients, const Shares& shares, const Shares& minimums,
+                                     int quads, std::int8_t* out, Lanes (&added)[S], Sums (&centres)[S]) {
+  constexpr std::int16_t kOnes[2] = {1, 1}, kBytes[2] = {127, 127};
+  constexpr std::uint8_t kCentres[4] = {centre(L), centre(L), centre(L), centre(L)};
+  Sums sums[S];
+  each_of<S>([&](auto s) __attribute__((always_inline)) { centres[s] = sums[s] = Sums::zero(); });
+  for (int n = 0; n < quads; ++n)
+    each_of<S>([&](auto s) __attribute__((always_inline)) {
+      const auto* codes = reinterpret_cast<const std::int16_t*>(gradients + s * kGradientBytes + kStrip * 4);
+      const Words first = Words::load(codes + 64 * n), second = Words::load(codes + 64 * n + 32);
+      const Bytes bytes = Bytes::of(scaled(scaled(first, shares.words + 4 * n), kBytes),
+                                    scaled(scaled(second, shares.words + 4 * n + 2), kBytes));
+      bytes.store(out + (n * S + s) * 64);
+      add_products(centres[s], bytes, kCentres);
+      if constexpr (has_minimum(L)) {
+        add_products(sums[s], scaled(first, minimums.words + 4 * n), kOnes);
+        add_products(sums[s], scaled(second, minimums.words + 4 * n + 2), kOnes);
+      }
+    });
+  if constexpr (has_minimum(L))
+    each_of<S>([&](auto s) __attribute__((always_inline)) {
+      const Lanes units = Lanes::load(reinterpret_cast<const float*>(gradients + s * kGradientBytes));
+      added[s] = sums[s].floats() * (units * Lanes::all(minimums.factor));
+    });
+}
+
+// What add_codes does, with bytes; codes are not less their centre.
+template <bool kMinimum, int S, int C>
+__attribute__((noinline)) void add_coarse(const std::int8_t* dy, const std::uint8_t (*weights)[kBlock][4], int quads,
+                                          const Sums (&centres)[S], const Lanes (&units)[S],
+                                          const Lanes (&minimums)[S], float* sums, bool first) {
+  Sums parts[C][S];
+  each_of<C * S>([&](auto n) __attribute__((always_inline)) { parts[n / S][n % S] = centres[n % S].negative(); });
+  for (int quad = 0; quad < quads; ++quad) {
+    Bytes x[S];
+    each_of<S>([&](auto s) __attribute__((always_inline)) { x[s] = Bytes::load(dy + (quad * S + s) * 64); });
+    each_of<C>([&](auto c) __attribute__((always_inline)) {
+      each_of<S>([&](auto s) __attribute__((always_inline)) { add_products(parts[c][s], x[s], weights[quad][c]); });
+    });
+  }
+  each_of<C * S>([&](auto n) __attribute__((always_inline)) {
+    constexpr int c = n / S, s = n % S;
+    float* at = sums + s * kStripSums + c * kStrip;
+    Lanes sum = first ? Lanes::all(0.0f) : Lanes::load(at);
+    if constexpr (kMinimum) sum = sum + minimums[s];
+    fma(parts[c][s].floats(), units[s], sum).store(at);
+  });
+}
+
+template <Layout L>
+void multiply_coarse_layout(const Matrix& weights, const Gradients& dy, float* out, std::int64_t stride,
+                            const ColumnPiece& piece, const Epilogue& epilogue, float* scratch) {
+  constexpr int kHalves = L == Layout::Q6_K ? 2 : 1, kColumns = kBlock / kHalves;
+  Panel panel;
+  alignas(64) std::uint8_t codes[kPanelRows / 4][kBlock][4];
+  alignas(64) std::int8_t bytes[kPanelWords * kStripsTogether];
+  each_panel<L>(weights, out, stride, piece, epilogue, scratch, [&](std::int64_t block, std::int64_t row, int rows,
+                                                                    std::int64_t strips, float* sums) {
+    const int quads = (rows + 3) / 4;
+    panel.decode<L>(weights, block, row, rows);
+    for (int quad = 0; quad < quads; ++quad)
+      for (int c = 0; c < kBlock; ++c)
+        for (int r = 0; r < 4; ++r)
+          codes[quad][c][r] = static_cast<std::uint8_t>(panel.codes[quad][c][r] + centre(L));
+    const std::uint8_t* from = dy.data + place_of(dy, piece.token_begin, row) * kGradientBytes;
+    in_steps<kStripsTogether>(0, strips, [&](std::int64_t strip, auto s) {
+      const std::uint8_t* gradients = from + strip * kGradientBytes;
+      Lanes minimums[s], units[s];
+      Sums centres[s];
+      for (int half = 0; half < kHalves; ++half) {
+        const Shares& shares = panel.scales[half];
+        coarsen_gradients<L, s>(gradients, shares, panel.minimums, quads, bytes, minimums, centres);
+        for (int i = 0; i < s; ++i)
+          units[i] = Lanes::load(reinterpret_cast<const float*>(gradients + i * kGradientBytes)) *
+                     Lanes::all(shares.factor * (32768.0f / kLargestByte));
+        in_columns(half * kColumns, (half + 1) * kColumns, [&](std::int64_t c, auto count) {
+          add_coarse<has_minimum(L), s, count>(
+              bytes, reinterpret_cast<const std::uint8_t(*)[kBlock][4]>(codes[0][c]), quads, centres, units, minimums,
+              sums + strip * kStripSums + c * kStrip, row == 0);
+        });
+      }
+    });
+  });
+}
+
+void multiply_coarse(const Matrix& w, const Gradients& dy, float* out, std::int64_t stride, const ColumnPiece& piece,
+                     const Epilogue& e, float* scratch) {
+  with_int8_layout(w.layout, [&](auto layout) {
+    if constexpr (has_coarse(layout)) multiply_coarse_layout<layout>(w, dy, out, stride, piece, e, scratch);
+  });
+}
+
 void multiply(const Matrix& w, const Gradients& dy, float* out, std::int64_t stride, const ColumnPiece& piece,
               const Epilogue& e, float* scratch) {
   with_int8_layout(w.layout, [&](auto layout) { multiply_layout<layout>(w, dy, out, stride, piece, e, scratch); });

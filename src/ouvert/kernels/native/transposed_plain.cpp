@@ -7,6 +7,6 @@
 namespace ouvert {
 
 extern const TransposedKernels transposed_plain;
-const TransposedKernels transposed_plain = {gather, quantise, multiply_f32, multiply};
+const TransposedKernels transposed_plain = {gather, quantise, multiply_f32, multiply, multiply_coarse};
 
 }  // namespace ouvert

@@ -47,6 +47,10 @@ struct Sums {
   __m256i low, high;
 
   static OUVERT_INLINE Sums zero() { return {_mm256_setzero_si256(), _mm256_setzero_si256()}; }
+  OUVERT_INLINE Sums negative() const {
+    const __m256i zero = _mm256_setzero_si256();
+    return {_mm256_sub_epi32(zero, low), _mm256_sub_epi32(zero, high)};
+  }
   OUVERT_INLINE Lanes floats() const { return {_mm256_cvtepi32_ps(low), _mm256_cvtepi32_ps(high)}; }
 };
 
@@ -56,6 +60,38 @@ OUVERT_INLINE void add_products(Sums& sum, Words x, const std::int16_t* pair) {
   asm("vpbroadcastd %6, %3\n\tvpmaddwd %3, %4, %2\n\tvpmaddwd %3, %5, %3\n\tvpaddd %2, %0, %0\n\tvpaddd %3, %1, %1"
       : "+x"(sum.low), "+x"(sum.high), "=&x"(products), "=&x"(others)
       : "x"(x.low), "x"(x.high), "m"(*reinterpret_cast<const Four*>(pair)));
+}
+
+struct Bytes {
+  __m256i low, high;
+
+  static OUVERT_INLINE Bytes load(const std::int8_t* from) {
+    const auto* at = reinterpret_cast<const __m256i*>(from);
+    return {_mm256_loadu_si256(at), _mm256_loadu_si256(at + 1)};
+  }
+  static OUVERT_INLINE Bytes of(Words first, Words second) {
+    const __m256i to_front = _mm256_broadcastsi128_si256(
+        _mm_setr_epi8(0, 2, -1, -1, 4, 6, -1, -1, 8, 10, -1, -1, 12, 14, -1, -1));
+    const __m256i to_back = _mm256_broadcastsi128_si256(
+        _mm_setr_epi8(-1, -1, 0, 2, -1, -1, 4, 6, -1, -1, 8, 10, -1, -1, 12, 14));
+    const auto both = [&](__m256i a, __m256i b) {
+      return _mm256_or_si256(_mm256_shuffle_epi8(a, to_front), _mm256_shuffle_epi8(b, to_back));
+    };
+    return {both(first.low, second.low), both(first.high, second.high)};
+  }
+  OUVERT_INLINE void store(std::int8_t* to) const {
+    auto* at = reinterpret_cast<__m256i*>(to);
+    _mm256_storeu_si256(at, low);
+    _mm256_storeu_si256(at + 1, high);
+  }
+};
+
+OUVERT_INLINE void add_products(Sums& sum, Bytes x, const std::uint8_t* quad) {
+  std::int32_t four;
+  std::memcpy(&four, quad, 4);
+  const __m256i weights = _mm256_set1_epi32(four), ones = _mm256_set1_epi16(1);
+  sum.low = _mm256_add_epi32(sum.low, _mm256_madd_epi16(_mm256_maddubs_epi16(weights, x.low), ones));
+  sum.high = _mm256_add_epi32(sum.high, _mm256_madd_epi16(_mm256_maddubs_epi16(weights, x.high), ones));
 }
 
 OUVERT_INLINE void store_words(Lanes x, std::int16_t* to) {

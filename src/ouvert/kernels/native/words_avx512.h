@@ -37,12 +37,34 @@ struct Sums {
   __m512i all_lanes;
 
   static OUVERT_INLINE Sums zero() { return {_mm512_setzero_si512()}; }
+  OUVERT_INLINE Sums negative() const { return {_mm512_sub_epi32(_mm512_setzero_si512(), all_lanes)}; }
   OUVERT_INLINE Lanes floats() const { return {_mm512_cvtepi32_ps(all_lanes)}; }
 };
 
 // In assembler, because g++ 12 would move sums from register to register, and some to memory.
 OUVERT_INLINE void add_products(Sums& sum, Words x, const std::int16_t* pair) {
   asm("vpdpwssd %2, %1, %0" : "+v"(sum.all_lanes) : "v"(x.all_words), "v"(pair_of(pair)));
+}
+
+struct Bytes {
+  __m512i all_bytes;
+
+  static OUVERT_INLINE Bytes load(const std::int8_t* from) { return {_mm512_loadu_si512(from)}; }
+  static OUVERT_INLINE Bytes of(Words first, Words second) {
+    const __m512i to_front = _mm512_broadcast_i32x4(
+        _mm_setr_epi8(0, 2, -1, -1, 4, 6, -1, -1, 8, 10, -1, -1, 12, 14, -1, -1));
+    const __m512i to_back = _mm512_broadcast_i32x4(
+        _mm_setr_epi8(-1, -1, 0, 2, -1, -1, 4, 6, -1, -1, 8, 10, -1, -1, 12, 14));
+    return {_mm512_or_si512(_mm512_shuffle_epi8(first.all_words, to_front),
+                            _mm512_shuffle_epi8(second.all_words, to_back))};
+  }
+  OUVERT_INLINE void store(std::int8_t* to) const { _mm512_storeu_si512(to, all_bytes); }
+};
+
+OUVERT_INLINE void add_products(Sums& sum, Bytes x, const std::uint8_t* quad) {
+  std::int32_t four;
+  std::memcpy(&four, quad, 4);
+  asm("vpdpbusd %2, %1, %0" : "+v"(sum.all_lanes) : "v"(_mm512_set1_epi32(four)), "v"(x.all_bytes));
 }
 
 OUVERT_INLINE void store_words(Lanes x, std::int16_t* to) {

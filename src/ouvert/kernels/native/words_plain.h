@@ -48,6 +48,11 @@ struct Sums {
   std::int32_t lane[16];
 
   static Sums zero() { return {}; }
+  Sums negative() const {
+    Sums out;
+    for (int i = 0; i < 16; ++i) out.lane[i] = -lane[i];
+    return out;
+  }
   Lanes floats() const {
     return each_lane([&](int i) { return static_cast<float>(lane[i]); });
   }
@@ -56,6 +61,32 @@ struct Sums {
 // sum += x[0] * pair[0] + x[1] * pair[1].
 inline void add_products(Sums& sum, Words x, const std::int16_t* pair) {
   for (int i = 0; i < 32; ++i) sum.lane[i / 2] += x.word[i] * pair[i % 2];
+}
+
+// [token][4], from -128 to 127.
+struct Bytes {
+  std::int8_t byte[64];
+
+  static Bytes load(const std::int8_t* from) {
+    Bytes out;
+    for (int i = 0; i < 64; ++i) out.byte[i] = from[i];
+    return out;
+  }
+  // Of words that are such numbers.
+  static Bytes of(Words first, Words second) {
+    Bytes out;
+    for (int i = 0; i < 64; ++i)
+      out.byte[i] = static_cast<std::int8_t>((i % 4 < 2 ? first : second).word[i / 4 * 2 + i % 2]);
+    return out;
+  }
+  void store(std::int8_t* to) const {
+    for (int i = 0; i < 64; ++i) to[i] = byte[i];
+  }
+};
+
+// sum += x[0] * quad[0] + ... + x[3] * quad[3], of weights of at most 6 bits.
+inline void add_products(Sums& sum, Bytes x, const std::uint8_t* quad) {
+  for (int i = 0; i < 64; ++i) sum.lane[i / 4] += x.byte[i] * quad[i % 4];
 }
 
 // Rounds to nearest, ties to even; any number for NaN.
