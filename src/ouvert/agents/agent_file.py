@@ -43,7 +43,7 @@ class Budget(Part):
 class Server(Part):
     """An MCP server that the agent may use: `command` starts it, or it listens at `url`. Only these of its tools exist
     for the agent. `pin`: the digest of their definitions as the owner saw them. `read_only`: tools that change nothing;
-    `targets`: of the others, the arguments that are destinations."""
+    `targets`: of the others, the arguments that are destinations. `shows`: files and folders that it may read."""
 
     command: tuple[str, ...] = ()
     url: str | None = None
@@ -51,6 +51,7 @@ class Server(Part):
     pin: Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")] | None = None
     read_only: tuple[str, ...] = ()
     targets: Mapping[str, tuple[str, ...]] = Field(default_factory=dict)
+    shows: tuple[str, ...] = ()
     seconds: Annotated[float, Field(gt=0, le=600)] = 60.0
 
 

@@ -10,6 +10,7 @@ from ouvert.agents.builtin.browser import open_browser
 from ouvert.agents.builtin.files import files_tools
 from ouvert.agents.builtin.python import open_python
 from ouvert.agents.error import AgentError
+from ouvert.agents.mcp import open_mcp
 from ouvert.agents.opening import Opening
 from ouvert.agents.subagents import tool_of_agent
 from ouvert.agents.tools import AgentTool, toolbox_of
@@ -49,4 +50,4 @@ def open_files(agent: Agent, files: Path, stack: ExitStack) -> Sequence[AgentToo
 
 def openings_of(collections: Collections) -> dict[str, Opening]:
     """What opens each tool that an agent's file may name; `browser` those of these collections. Raises nothing."""
-    return {"files": open_files, "python": open_python, "browser": open_browser(collections)}
+    return {"files": open_files, "python": open_python, "browser": open_browser(collections), "mcp": open_mcp}

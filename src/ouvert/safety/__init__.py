@@ -8,6 +8,7 @@ from ouvert.safety.reach import (
     REACHES_OF_BOXES,
     REACHES_OF_COMPARISONS,
     REACHES_OF_DOCUMENTS,
+    REACHES_OF_MCP,
     REACHES_OF_TUNING,
     Reach,
 )
@@ -17,6 +18,7 @@ __all__ = [
     "REACHES_OF_BOXES",
     "REACHES_OF_COMPARISONS",
     "REACHES_OF_DOCUMENTS",
+    "REACHES_OF_MCP",
     "REACHES_OF_TUNING",
     "Attempt",
     "Counts",

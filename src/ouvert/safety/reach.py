@@ -81,6 +81,16 @@ REACHES_OF_BOXES = (
     ),
 )
 
+# Every package of the extra `mcp`.
+REACHES_OF_MCP = (
+    Reach(
+        "mcp",
+        "yes: it speaks to servers, by HTTP or to programs that it starts",
+        "imported only for an agent that names a server. Servers that are programs are started in a box, by us; an "
+        "address is reached where the guard lets it be",
+    ),
+)
+
 # Every package of the extra `documents`.
 REACHES_OF_DOCUMENTS = (
     Reach("apsw-sqlite3mc", "no: compiled, SQLite", ""),
