@@ -43,7 +43,7 @@ def probe() -> Found:
     """
     if sys.platform != "linux":
         linux = Finding("namespaces and Landlock", False, f"they are Linux's; this system is {sys.platform}")
-        return Found(None, (linux,), OTHER_SYSTEMS)
+        return Found(None, (linux, PORTABLE), OTHER_SYSTEMS)
     version, why_no_landlock = landlock_version()
     findings = []
     found: Found | None = None
@@ -57,6 +57,8 @@ def probe() -> Found:
         problem = why_no_landlock or try_way(Level.LANDLOCK, None, version)
         findings.append(Finding("Landlock", not problem, problem or f"version {version}, with a filter of calls"))
         level = None if problem else Level.LANDLOCK
+        if level is None:
+            findings.append(PORTABLE)
         found = Found(level, tuple(findings), remedy(findings), None, version)
     return found
 
@@ -126,10 +128,8 @@ def escapes(place: Place, secret: Path, word: str) -> str:
     return f"the box does not hold ({', '.join(wrong)})" if wrong else ""
 
 
-OTHER_SYSTEMS = (
-    "Run Ouvert under Linux: on Windows in WSL 2, on macOS in a container or a virtual machine. A portable level "
-    "(Python in WebAssembly) is not part of this version."
-)
+PORTABLE = Finding("Python in WebAssembly", False, "not part of this version")
+OTHER_SYSTEMS = "Run Ouvert under Linux: on Windows in WSL 2, on macOS in a container or a virtual machine."
 
 
 def remedy(findings: list[Finding]) -> str:

@@ -132,8 +132,22 @@ def test_what_cannot_be_compared_is_refused_by_name(client, home, asked, status,
     assert not any(job.kind == "comparison" for job in JobStore(home / "jobs").every().jobs if not job.is_over)
 
 
-def test_one_that_cannot_be_planned_says_why(client):
-    job_id = client.post(AT, json={"models": ["tiny"], "suites": ["humaneval"], "seconds": 1}).json()["id"]
+LACKING = """
+import importlib.metadata as metadata
+found = metadata.distribution
+def distribution(name):
+    if name == "frugal-llm":
+        raise metadata.PackageNotFoundError(name)
+    return found(name)
+metadata.distribution = distribution
+"""
+
+
+def test_one_that_cannot_be_planned_says_why(client, tmp_path, monkeypatch):
+    """The package with the questions is not there for the process that compares."""
+    (tmp_path / "sitecustomize.py").write_text(LACKING)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    job_id = client.post(AT, json={"models": ["tiny"], "suites": ["gsm8k"], "seconds": 1}).json()["id"]
     job = until(lambda: client.get(f"{AT}/{job_id}").json(), is_over)
     assert job["state"] == "failed"
     assert len(job["errors"][0]["message"]) > 20
