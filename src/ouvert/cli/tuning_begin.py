@@ -59,17 +59,19 @@ def begin(args: argparse.Namespace) -> int:
 def agreed_plan(
     args: argparse.Namespace, base: "Base", recipe: "Recipe", path: Path, name: str, answering: "Callable[[], Model]"
 ) -> "tuple[Prepared, Plan] | None":
-    """What its owner agreed to; None where nothing is to be trained. `answering` gives the model that answers: with
-    rewards, and where it writes thoughts that the data leaves out."""
+    """What its owner agreed to; None where nothing is to be trained. `answering` gives the model that answers: for
+    rewards, for thoughts that the data leaves out, and for how long the check will take."""
     from ouvert.cli.tuning_plan import agreed, in_words
     from ouvert.engine import memory_bytes
+    from ouvert.evaluation import check_seconds
     from ouvert.tuning import prepare
 
     prepared = prepare(base, recipe, path)
     plan = planned(base, prepared, answering)
-    words = in_words(plan, base.name, name, memory=memory_bytes(), checks=recipe.safety.check)
+    checking = check_seconds(answering()) if recipe.safety.check else None
+    words = in_words(plan, base.name, name, memory=memory_bytes(), checking=checking)
     if args.plan:
-        print(json.dumps({"name": name, **plan.mapping}) if args.json else words)
+        print(json.dumps({"name": name, **plan.mapping, "check_seconds": checking}) if args.json else words)
         return None
     if not agreed(words, yes=args.yes):
         return None

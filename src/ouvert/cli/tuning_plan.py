@@ -16,8 +16,9 @@ TOO_LARGE = (
 )
 
 
-def in_words(plan: "Plan", model: str, name: str, *, memory: int | None, checks: bool) -> str:
-    """`memory`: of this machine, in bytes. Raises nothing."""
+def in_words(plan: "Plan", model: str, name: str, *, memory: int | None, checking: float | None) -> str:
+    """`memory`: of this machine, in bytes. `checking`: seconds of the check that follows; None without one. Raises
+    nothing."""
     counts, recipe, settings = plan.counts, plan.recipe, plan.recipe.optimise
     held_out = f"{counts.held_out} held out" if counts.held_out else "nothing held out"
     lines = [
@@ -36,7 +37,10 @@ def in_words(plan: "Plan", model: str, name: str, *, memory: int | None, checks:
     lines += [
         f"memory    {plan.memory / 1e9:.2f} GB{of}, the mapped weights among it",
         f"time      {seconds_in_words(plan.seconds)}, {per_step:.1f} s a step (measured here, on the first examples)",
-        f"checked   {CHECKED}" if checks else "checked   not: the adapter stays unchecked",
+        "checked   not: the adapter stays unchecked"
+        if checking is None
+        else f"checked   {CHECKED}: "
+        f"{seconds_in_words(checking)}, and as long again for {model} itself, once for all its adapters",
         "",
         *table(plan.weights),
     ]
