@@ -7,7 +7,7 @@ afterEach(closeAll);
 
 async function openTraining() {
   const page = await open();
-  await page.keyboard.press("Control+m");
+  await page.keyboard.press("Alt+m");
   await page.click("text=Training");
   await page.waitForSelector(".new-training");
   return page;
