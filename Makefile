@@ -18,7 +18,7 @@ OUVERT = $(shell [ "$$(command -v ouvert)" = "$(LINK)" ] && [ -L "$(LINK)" ] && 
 
 SOURCES := pyproject.toml CMakeLists.txt $(wildcard src/ouvert/kernels/native/*)
 
-.PHONY: FORCE help install uninstall run test check lint types reference test-references test-clients test-real test-vllm test-cluster peers bench web web-check test-web clean
+.PHONY: FORCE help install uninstall run test check lint types reference test-references test-clients test-real test-retrieval test-vllm test-cluster peers bench web web-check test-web clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */  make \1\t/' | expand -t 24
@@ -64,6 +64,9 @@ test-clients: $(CLIENTS)/installed $(CLIENTS)/node  ## the programs people have,
 
 test-real: $(REFERENCES)/installed  ## tools, and four bits beside llama.cpp, with a real model of 1.5 billion parameters: fetches 1.1 GB, once
 	$(REFERENCES)/bin/python -m pytest -q -o addopts="--import-mode=importlib --strict-markers -ra" tests/real
+
+test-retrieval: $(VENV)/installed-dev  ## how often documents are found: XQUAD=folder of XQuAD's JSON files (from its repository) for English, German, Spanish
+	XQUAD="$(XQUAD)" $(BIN)/python -m pytest -q -s tests/documents/test_retrieval.py
 
 test-vllm: $(VENV)/installed-dev $(VLLM)/installed  ## a real vLLM on this CPU behind our interface: fetches 3.5 GB, once
 	$(BIN)/python -m pytest -q -o addopts="--import-mode=importlib --strict-markers -ra" tests/vllm

@@ -73,9 +73,14 @@ def open_collections() -> "Collections":
     return Collections(open_store().home, in_a_box(), passphrase=documents_passphrase)
 
 
+def stated_passphrase() -> str | None:
+    """The passphrase of collections of documents that the environment states; None where it states none."""
+    return os.environ.get("OUVERT_DOCUMENTS_PASSPHRASE")
+
+
 def documents_passphrase(collection: str) -> str | None:
     """The passphrase of a collection, from the environment or a person; None where there is neither."""
-    if (stated := os.environ.get("OUVERT_DOCUMENTS_PASSPHRASE")) is not None:
+    if (stated := stated_passphrase()) is not None:
         return stated
     if not (sys.stdin is not None and sys.stdin.isatty()):
         return None

@@ -8,7 +8,8 @@ from pathlib import Path, PurePath
 
 from ouvert.documents.error import DocumentError, UnreadableFile
 from ouvert.documents.reader.shape import Reading, reading_from
-from ouvert.sandbox import Box, BoxError, BoxRefusedError, probe
+from ouvert.safety import admit_boxes
+from ouvert.sandbox import Box, BoxError, BoxRefusedError, box_commands, probe
 
 PACKAGE = Path(__file__).parents[1]  # what the reader is a part of
 READER = (sys.executable, "-m", "ouvert.documents.reader")
@@ -98,6 +99,7 @@ def in_a_box() -> Run:
 
     def run(argv: Sequence[str], data: bytes) -> Ran:
         nonlocal found
+        admit_boxes(box_commands())
         try:
             found = found or probe()
             with tempfile.TemporaryDirectory(prefix="ouvert-reading-") as folder:

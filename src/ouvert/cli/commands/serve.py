@@ -20,7 +20,14 @@ from ouvert.cli.arguments import (
     complete_installed,
 )
 from ouvert.cli.configuration import Configuration, precision_for_all
-from ouvert.cli.environment import guard_asked_for, hub, ledger_asked_for, open_store, prefixes_asked_for
+from ouvert.cli.environment import (
+    guard_asked_for,
+    hub,
+    ledger_asked_for,
+    open_store,
+    prefixes_asked_for,
+    stated_passphrase,
+)
 from ouvert.cli.other_engine import ENGINE_SETTINGS, asked_of_this_command, engine_asked_for
 from ouvert.cli.settings import SETTINGS
 
@@ -258,6 +265,7 @@ def settings_of(args: argparse.Namespace) -> "Settings":
         models=models_named(args),
         adapters=tuple(args.adapters),
         allow=args.allow,
+        documents_passphrase=stated_passphrase(),
         only_these=args.only or one,
         keep=None if args.keep == FOREVER or one else args.keep,
         memory=memory if elsewhere is None else None,
