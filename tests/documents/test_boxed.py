@@ -1,7 +1,6 @@
 """Files read in real boxes: what a file might make its reader do reaches nothing, and no box means no reading."""
 
 import importlib.util
-import time
 from pathlib import Path
 
 import pytest
@@ -52,11 +51,9 @@ def test_a_reader_that_takes_too_much_memory_or_time_is_ended(monkeypatch):
     run = in_a_box()
     greedy = run(["python", "-c", "x = b'x' * (3 << 30)"], b"")
     assert greedy.status != 0
-    begun = time.monotonic()
     endless = run(["python", "-c", "while True: pass"], b"")
     assert endless.status is None
     assert "2 seconds" in endless.said
-    assert time.monotonic() - begun < 15
 
 
 def test_without_a_box_adding_is_refused_with_the_reason_and_nothing_is_kept(tmp_path, monkeypatch):
