@@ -39,8 +39,9 @@ def test_with_the_same_build_another_bit_is_refused(probe, computes):
         probe.check("tickets", computes, NUMBERS)
 
 
-def test_another_build_may_be_a_little_off_and_no_more(probe):
-    other = NUMBERS | {"build": "two"}
+def test_another_build_that_computes_in_float32_may_be_a_little_off_and_no_more():
+    exact = NUMBERS | {"exact": True}
+    probe, other = AdapterProbe.made([1, 2, 3], [5, 7, 9], model(), exact), exact | {"build": "two"}
     probe.check("tickets", model(noise=0.04), other)
     with pytest.raises(StoreError, match=r"without it.*no more than 0\.05 away"):
         probe.check("tickets", model(noise=0.06), other)
@@ -48,8 +49,12 @@ def test_another_build_may_be_a_little_off_and_no_more(probe):
         probe.check("tickets", model(shift=0.56), other)
 
 
-def test_at_another_precision_only_a_change_is_asked_for(probe):
-    probe.check("tickets", model(noise=0.4), NUMBERS | {"precision": "8"})
+@pytest.mark.parametrize("changed", [{"precision": "8"}, {"cache": "q8"}, {"exact": True}, {"build": "two"},
+                                     {"layout": "rows16-4"}])  # fmt: skip
+def test_where_roundings_tip_over_only_a_change_is_asked_for(probe, changed):
+    """Both ways: kept with one and loaded with the other."""
+    probe.check("tickets", model(noise=0.4), NUMBERS | changed)
+    AdapterProbe.made([1, 2, 3], [5, 7, 9], model(), NUMBERS | changed).check("tickets", model(noise=0.4), NUMBERS)
 
 
 @pytest.mark.parametrize("numbers", [NUMBERS, NUMBERS | {"build": "two"}, NUMBERS | {"precision": "8"}])
