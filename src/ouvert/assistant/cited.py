@@ -40,7 +40,7 @@ class Citer(Protocol):
 
 class Consulted(Protocol):
     """What was found for a question. `found`: whether anything was; `absent`: what is then answered; `apart`: what is
-    added to the owner under whom such prompts are kept."""
+    added to the owner under whom such prompts are kept. Its properties and methods raise nothing."""
 
     @property
     def prompt(self) -> str: ...

@@ -50,7 +50,7 @@ class Shown:
 
 
 class Browser:
-    """One conversation's browser over some collections. Its calls raise BrowserError, and DocumentError."""
+    """One conversation's browser over some collections. Its methods raise BrowserError, and DocumentError."""
 
     def __init__(self, collections: Sequence[Collection], token_lengths: TokenLengths | None = None) -> None:
         """`token_lengths`: characters of each token of a text; without it four characters count as one."""

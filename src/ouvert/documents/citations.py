@@ -60,7 +60,7 @@ class Resolver(Protocol):
 
 class Citations:
     """Reads an answer piece by piece. `push` and `finish` give what is to be shown: texts, and after each mark that
-    resolves a Cited. Raises nothing of its own."""
+    resolves a Cited. Its methods and properties raise nothing."""
 
     def __init__(self, resolver: Resolver) -> None:
         self._resolver = resolver
@@ -160,9 +160,10 @@ class NumberedSources:
 
 
 class BrowserPages:
-    """Pages that the model opened. Places are numbered as they are first cited."""
+    """Pages that the model opened. Places are numbered as they are first cited. Its methods raise nothing."""
 
     def __init__(self, browser: Browser, text_of: Callable[[Span], str]) -> None:
+        """`text_of`: the words of a span. Raises nothing."""
         self._browser, self._text_of = browser, text_of
         self._numbers: dict[Span, int] = {}
 

@@ -40,7 +40,7 @@ class Changes:
 class Collection:
     """One that is open. `Collections.open` makes it. It belongs to the thread that opened it; close it, or use `with`.
 
-    Its methods raise DocumentError for what SQLite finds wrong, beside what they say.
+    Its methods and properties raise DocumentError for what SQLite finds wrong, beside what they say.
     """
 
     def __init__(self, folder: Path, name: str, key: bytes | None, run: Run) -> None:
