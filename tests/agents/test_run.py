@@ -162,6 +162,19 @@ def test_budgets_end_a_run_and_the_model_is_told_before(tmp_path):
     assert [each.sampling["max_tokens"] for each in loop.asked] == [1000, 990, 980, 970]
 
 
+def test_an_agent_whose_every_step_is_a_call_ends_with_the_call_answer_and_has_to_at_its_last_step(tmp_path):
+    script = Script([[("c1", "look", {"text": "inbox"})], [("c2", "answer", {"text": "Empty."})]])
+    agent = made("held: true\nbudget: {steps: 2}")
+    run = Run.begin(tmp_path / "r", agent, Asked(text=TASK), tools_of([]), script)
+    assert through(run) == "done"
+    assert run.state.stopped["text"] == "Empty."
+    first, last = script.asked
+    assert [each.name for each in first.conversation.tools] == ["look", "mail", "answer"]
+    assert (first.demands.calls, first.demands.tool, first.demands.one_call) == ("required", None, True)
+    assert last.demands.tool == "answer"
+    assert all(not each.differs for each in replay(tmp_path / "r", script))
+
+
 @pytest.mark.parametrize(
     ("budget", "ended"),
     [

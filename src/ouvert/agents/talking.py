@@ -82,7 +82,8 @@ def request_for(
     demands = Demands()
     if agent.header.held:
         conversation = replace(conversation, tools=(*conversation.tools, answer_tool(agent)), answer_schema=None)
-        demands = as_demands("required", conversation.tools, one_call=True)
+        last = state.task["budget"]["steps"] - state.spent["steps"] <= 1  # better an answer than a search more
+        demands = as_demands(ANSWER if last else "required", conversation.tools, one_call=True)
     elif agent.schema is not None:
         demands = as_demands("auto", conversation.tools, AnswerForm(schema=agent.schema, strict=False))
     sampling: dict[str, Any] = {"seed": SEED, "max_tokens": step.tokens}
