@@ -139,7 +139,7 @@ def test_the_owner_sees_what_is_stored_without_a_key(client):
         "needs_key": False,
         "reads_stored": True,
         "compares": False,
-        "scopes": ["inspect", "edit", "agents"],
+        "scopes": ["inspect", "edit", "agents", "documents"],
     }
 
 
