@@ -99,7 +99,8 @@ def test_a_run_in_the_background_is_listed_followed_and_removed(client):
     assert client.post(f"/ouvert/agents/runs/{run}/verdicts", json={"call": "c", "allowed": True}).status_code == 409
     assert client.delete(f"/ouvert/agents/runs/{run}").json()["deleted"]
     assert client.get(f"/ouvert/agents/runs/{run}").status_code == 404
-    assert client.get("/ouvert/agents/runs/..%2F..%2Fkeys").status_code == 404
+    for none in ("..%2F..%2Fkeys", "run-" + "a" * 300, "run-%00", "run-%2E%2E"):
+        assert client.get(f"/ouvert/agents/runs/{none}").status_code == 404
 
 
 def test_a_run_that_waits_goes_on_with_the_verdict(client, home):

@@ -1,6 +1,7 @@
 """The agents on this machine, and their runs."""
 
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -20,6 +21,7 @@ from ouvert.agents.tools import AgentTool
 from ouvert.documents import Collections, in_a_box
 
 AGENTS, RUNS = "agents", "agent-runs"
+RUN = re.compile(r"run-[0-9a-z-]{1,60}")
 SpeakerOf = Callable[[str], Speaker]
 
 
@@ -130,7 +132,7 @@ class Agents:
     def place(self, run: str) -> Path:
         """Raises AgentError for a name that no run has."""
         folder = self.runs_folder / run
-        if "/" in run or not run.startswith("run-") or not folder.is_dir():
+        if not RUN.fullmatch(run) or not folder.is_dir():
             raise AgentError(
                 f"reading the run {run!r:.80}: there is none of that name. `ouvert agent runs` lists those there are."
             )
