@@ -133,7 +133,7 @@ def test_a_merged_model_answers_as_the_base_with_the_adapter(ouvert, tmp_path):
 def test_exports_that_cannot_be_leave_nothing(ouvert, tmp_path):
     (tmp_path / "rude").mkdir()
     for words, sentence in (
-        (["--to", "merged", "--encoding", "q4_0"], "keeps 0 to 0.2 %"),
+        (["--to", "merged", "--encoding", "q4_0"], "keeps 0 to 0.1 %, or 9 to 22 % with fresh scales"),
         (["--to", "merged", "--encoding", "q8_0"], "has no blocks of 8 bits"),
         (["--to", "peft"], "rude is there already, expected a new name"),
         (["--to", "gguf", "--encoding", "f16"], "--encoding f16 has no effect there"),

@@ -1,7 +1,7 @@
 """A whole model with an adapter in its weights, W + scale · B A, as a file for programs that apply none.
 
-It is never served so here. Onto a grid of four bits a trained difference, under a hundredth of the weights' size,
-mostly rounds away (docs/formats/adapter.md): such a merge is refused.
+It is never served so here. Onto the base's own grid of four bits a trained difference mostly rounds away
+(docs/figures/merging.md): such a merge is refused.
 """
 
 import json
@@ -99,10 +99,10 @@ def plan_merge(files: ModelFiles, adapter: Adapter, encoding: str) -> Merge:
 def encoding_called(name: str, files: ModelFiles) -> str:
     if name.lower() not in MERGED:
         raise AdapterError(
-            f"merging into {name!r:.40}: expected {', '.join(MERGED)}. A trained difference is under 1 % of the "
-            "weights' size and a step of four bits 10 to 25 %: of what was learnt, the base's own grid keeps 0 to 0.2 "
-            "%, or 8 to 20 % with fresh scales, and another grid hurts the base (docs/formats/adapter.md). Serve it "
-            "unmerged, which is exact: `ouvert run MODEL --adapter NAME`."
+            f"merging into {name!r:.40}: expected {', '.join(MERGED)}. A trained difference is small beside a step of "
+            "four bits: of what was learnt, the base's own grid keeps 0 to 0.1 %, or 9 to 22 % with fresh scales, and "
+            "another grid hurts the base (docs/figures/merging.md). Serve it unmerged, which is exact: `ouvert run "
+            "MODEL --adapter NAME`."
         )
     chosen = MERGED[name.lower()]
     if chosen == "Q8_0" and files.checkpoint.format != "gguf":
