@@ -47,7 +47,7 @@ SUBJECTS = {
 # From the ground up, so that a name is described where it comes from.
 PARTS = [
     "arithmetic", "kernels", "weights", "models", "packed", "tokenization", "chat", "store", "engine", "safety",
-    "assistant", "inspection", "tuning", "evaluation", "serving", "cli",
+    "sandbox", "documents", "assistant", "agents", "inspection", "tuning", "evaluation", "serving", "cli",
 ]  # fmt: skip
 
 BEGINNING = f"""\

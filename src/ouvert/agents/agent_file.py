@@ -76,6 +76,7 @@ class Header(Part):
     @field_validator("trusted_destinations")
     @classmethod
     def no_pattern_for_everything(cls, patterns: tuple[str, ...]) -> tuple[str, ...]:
+        """Raises ValueError for a pattern that every destination fits."""
         wrong = [each for each in patterns if not each.strip("*?.@ ")]
         if wrong:
             raise ValueError(f"{wrong[0]!r} trusts every destination; name some, such as *@firm.test")
@@ -94,6 +95,7 @@ class Agent:
 
     @property
     def name(self) -> str:
+        """As its header says. Raises nothing."""
         return self.header.name
 
     @property

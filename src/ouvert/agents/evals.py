@@ -108,7 +108,7 @@ def plain(text: str) -> str:
 
 
 def result_of(found: list[Tried], digest: str, model: str) -> Mapping[str, Any]:
-    """For a file beside the agent, and for whoever decides on it."""
+    """For a file beside the agent, and for whoever decides on it. Raises nothing."""
     return {
         "agent_digest": digest,
         "model": model,

@@ -42,7 +42,8 @@ class Asked:
 
 @dataclass(slots=True)
 class Run:
-    """A run below one folder. `steps` does what is next; the record says the rest."""
+    """A run below one folder. `steps` does what is next; the record says the rest. Making one raises what
+    reading its record raises."""
 
     folder: Path
     agent: Agent
@@ -59,6 +60,7 @@ class Run:
 
     @property
     def id(self) -> str:
+        """The name of its folder. Raises nothing."""
         return self.folder.name
 
     @classmethod

@@ -47,9 +47,11 @@ class Speaker(Protocol):
     """A model as an agent uses it: `ouvert.Model` is one."""
 
     @property
-    def chat_format(self) -> Format: ...
+    def chat_format(self) -> Format:
+        """How its conversations are written. Raises what the model's own raises."""
 
-    def answer(self, request: ChatRequest, /) -> Writing: ...
+    def answer(self, request: ChatRequest, /) -> Writing:
+        """An answer as it is written. Raises EngineError and ChatError."""
 
 
 @dataclass(slots=True)

@@ -11,7 +11,8 @@ from ouvert.kernels.products import Products
 
 
 def rms_norm(products: Products, x: np.ndarray, weight: np.ndarray, eps: float) -> np.ndarray:
-    """Of every row of x (rows, width). Row n is multiplied by weight (groups, width)[n % groups]."""
+    """Of every row of x (rows, width). Row n is multiplied by weight (groups, width)[n % groups]. Raises
+    ValueError for shapes that do not fit."""
     check_floats("x", x, (None, None))
     check_floats("weight", weight, (None, x.shape[1]))
     out = np.empty_like(x)
@@ -20,7 +21,7 @@ def rms_norm(products: Products, x: np.ndarray, weight: np.ndarray, eps: float) 
 
 
 def rms_norm_back(products: Products, x: np.ndarray, weight: np.ndarray, eps: float, dy: np.ndarray) -> np.ndarray:
-    """The gradient by x, given that by the result."""
+    """The gradient by x, given that by the result. Raises ValueError for shapes that do not fit."""
     check_floats("x", x, (None, None))
     check_floats("weight", weight, (None, x.shape[1]))
     check_floats("dy", dy, x.shape)
@@ -31,7 +32,8 @@ def rms_norm_back(products: Products, x: np.ndarray, weight: np.ndarray, eps: fl
 
 def rotate(products: Products, x: np.ndarray, cosines: np.ndarray, sines: np.ndarray) -> np.ndarray:
     """`arithmetic.rotate` of x (tokens, heads, head_dim) by angles whose cosines and sines these are, (tokens,
-    rotary_dim / 2) each. The way back turns by the same angles the other way: their sines are negative."""
+    rotary_dim / 2) each. The way back turns by the same angles the other way: their sines are negative. Raises
+    ValueError for shapes that do not fit."""
     check_floats("x", x, (None, None, None))
     check_floats("cosines", cosines, (len(x), None))
     check_floats("sines", sines, cosines.shape)
@@ -43,7 +45,7 @@ def rotate(products: Products, x: np.ndarray, cosines: np.ndarray, sines: np.nda
 
 
 def swiglu(products: Products, gate: np.ndarray, up: np.ndarray) -> np.ndarray:
-    """silu(gate) * up, of (rows, width) each."""
+    """silu(gate) * up, of (rows, width) each. Raises ValueError for shapes that do not fit."""
     check_floats("gate", gate, (None, None))
     check_floats("up", up, gate.shape)
     out = np.empty_like(gate)
@@ -52,7 +54,8 @@ def swiglu(products: Products, gate: np.ndarray, up: np.ndarray) -> np.ndarray:
 
 
 def swiglu_back(products: Products, gate: np.ndarray, up: np.ndarray, dy: np.ndarray) -> None:
-    """Writes the gradients by gate and up into these, given that by the result."""
+    """Writes the gradients by gate and up into these, given that by the result. Raises ValueError for
+    shapes that do not fit."""
     check_floats("gate", gate, (None, None))
     check_floats("up", up, gate.shape)
     check_floats("dy", dy, gate.shape)
@@ -61,7 +64,7 @@ def swiglu_back(products: Products, gate: np.ndarray, up: np.ndarray, dy: np.nda
 
 def log_probability_back(products: Products, logits: np.ndarray, log_totals: np.ndarray, ids: np.ndarray) -> None:
     """Writes into logits (rows, vocabulary) how the log-probability of one id of each row changes with them, which is
-    its logit less that row's log_total; ids are int32 (rows,)."""
+    its logit less that row's log_total; ids are int32 (rows,). Raises ValueError for shapes that do not fit."""
     check_floats("logits", logits, (None, None))
     check_floats("log_totals", log_totals, (len(logits),))
     check_rows("ids", ids, logits.shape[1])

@@ -66,7 +66,8 @@ class NoReplyError(Exception):
 
 
 class Cell:
-    """Python that remembers. Made by `Box.cell`. One `run` at a time; `close` ends a run that is going on."""
+    """Python that remembers. Made by `Box.cell`. One `run` at a time; `close` ends a run that is going on.
+    Making one raises nothing."""
 
     def __init__(self, place: Place) -> None:
         self._place = place

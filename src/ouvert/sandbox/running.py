@@ -34,7 +34,8 @@ class Finished:
 
 
 class Running:
-    """A long-lived program in a box, with its three pipes. Ends with the context, with `kill`, or with this process."""
+    """A long-lived program in a box, with its three pipes. Ends with the context, with `kill`, or with this process.
+    Making one raises nothing."""
 
     def __init__(self, started: Started, level: Level) -> None:
         self._started = started
