@@ -18,6 +18,7 @@ from urllib.parse import quote
 import pytest
 
 import ouvert
+from ouvert.agents import read_cases
 from ouvert.store import Store
 
 TESTS = Path(__file__).parents[1]
@@ -314,11 +315,15 @@ def test_python_runs(document, place, environment, request):
     assert len(ran.stdout.strip()) > 5
 
 
-def test_configuration_and_answers_are_those_of_the_guides(served):
+def test_configuration_and_answers_are_those_of_the_guides(served, tmp_path):
     for block in HERE:
         if block.language == "toml":
             settings = tomllib.loads(block.code)
             assert settings["model_providers"][settings["model_provider"]]["base_url"] == guides.ADDRESS + "/v1"
+        elif block.language == "json" and block.document.name == "agents.md":
+            written = tmp_path / "evals.jsonl"
+            written.write_text(block.code, encoding="utf-8")
+            assert read_cases(written)
         elif block.language == "json":
             assert block.document.name == "web.md"
             with urllib.request.urlopen(served + "/api/ui/session") as answer:
