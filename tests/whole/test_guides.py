@@ -20,6 +20,7 @@ import pytest
 import ouvert
 from ouvert.agents import read_cases
 from ouvert.store import Store
+from ouvert.tuning import read_recipe
 
 TESTS = Path(__file__).parents[1]
 spec = importlib.util.spec_from_file_location("guides", TESTS / "guides.py")
@@ -317,7 +318,11 @@ def test_python_runs(document, place, environment, request):
 
 def test_configuration_and_answers_are_those_of_the_guides(served, tmp_path):
     for block in HERE:
-        if block.language == "toml":
+        if block.language == "toml" and block.document.name == "tune.md":
+            written = tmp_path / "recipe.toml"
+            written.write_text(block.code, encoding="utf-8")
+            assert read_recipe(written)
+        elif block.language == "toml":
             settings = tomllib.loads(block.code)
             assert settings["model_providers"][settings["model_provider"]]["base_url"] == guides.ADDRESS + "/v1"
         elif block.language == "json" and block.document.name == "agents.md":
