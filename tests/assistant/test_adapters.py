@@ -194,6 +194,15 @@ def test_an_adapter_that_the_engine_ignores_is_refused(loaded, store, monkeypatc
         model.chat("hi", adapter="rude")
 
 
+def test_an_adapter_with_which_nothing_is_computed_is_not_kept(loaded, store):
+    model = loaded()
+    name, weight = next(iter(model.opened.model.adaptable.items()))
+    huge = LowRank(np.ones((1, weight.columns), np.float32), np.full((weight.rows, 1), 3e38, np.float32), 1e29)
+    with pytest.raises(StoreError, match=r"trying the adapter: .* NaN or infinite, expected numbers.*alpha"):
+        model.adapters.keep("huge", Adapter({name: huge}), {})
+    assert store.adapters.names() == ("loud", "rude")
+
+
 def test_an_adapter_that_changes_nothing_is_not_kept(loaded, store):
     model = loaded()
     name, weight = next(iter(model.opened.model.adaptable.items()))

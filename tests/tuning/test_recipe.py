@@ -76,6 +76,11 @@ def test_an_unknown_key_is_refused_with_the_one_that_was_meant(said, meant):
         ("reward.use", [], "a list of texts, one at least"),
         ("data.date", "5 November", 'a day such as "2026-11-05"'),
         ("data.date", "2026-13-05", 'a day such as "2026-11-05"'),
+        ("data.date", "2026-02-30", 'a day such as "2026-11-05"'),
+        ("optimise.steps", 10**400, "a whole number from 0"),
+        ("optimise.rate", 10**400, "a number above 0, at most 1"),
+        ("optimise.clip", -(10**400), "from 0 on"),
+        ("adapter.alpha", 1e308, "above 0"),
     ],
 )
 def test_a_value_of_another_kind_or_out_of_range_is_refused_by_name(key, value, sentence):
@@ -137,6 +142,12 @@ def test_what_is_no_recipe_is_said_with_its_path(tmp_path):
             read_recipe(path)
     with pytest.raises(TuningError, match="No such file"):
         read_recipe(tmp_path / "none.toml")
+    for text in ("a = " + 100_000 * "[", "seed = " + 5001 * "1", 200_000 * "# nothing\n"):
+        path.write_text(text)
+        with pytest.raises(TuningError, match=r"reading the recipe .*Expected a TOML file"):
+            read_recipe(path)
+    with pytest.raises(TuningError, match="a device stands where a file should"):
+        read_recipe(Path("/dev/zero"))
 
 
 def test_the_document_has_every_key_with_its_default():

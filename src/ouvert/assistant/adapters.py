@@ -17,6 +17,7 @@ from ouvert.engine import (
     Adapter,
     Engine,
     EngineError,
+    NotFiniteError,
     Opened,
     ScaledAdapter,
     Variant,
@@ -168,10 +169,16 @@ class ModelAdapters:
         return {name: value for name, value in facts.items() if name not in ("weights", "variant")}
 
     def probe(self, digest: str) -> AdapterProbe:
-        """A probe, for its record, of an adapter that the engine has. Raises StoreError for one that changes nothing;
-        what `base` and `Engine.score` raise."""
+        """A probe, for its record, of an adapter that the engine has. Raises StoreError for one that changes nothing,
+        or with which the model computes no numbers; what `base` and `Engine.score` raise."""
         ids = probe_ids(self._language.tokenizer.encode)
-        best = self._engine.score([*ids, ids[-1]], PROBE_TOKENS, Variant((ScaledAdapter(digest),)))[-1].top
+        try:
+            best = self._engine.score([*ids, ids[-1]], PROBE_TOKENS, Variant((ScaledAdapter(digest),)))[-1].top
+        except NotFiniteError as problem:
+            raise StoreError(
+                "trying the adapter: with it the model's logits are NaN or infinite, expected numbers. What it adds is "
+                "too large: is its alpha right, and was it trained to its end? Take another version of it."
+            ) from problem
         of = log_probabilities(self._engine, digest)
         return AdapterProbe.made(ids, [token for token, _ in best], of, self.numbers)
 

@@ -67,7 +67,7 @@ from ouvert.engine.remote.connection import until as lines_until
 from ouvert.engine.remote.endpoint import TokenEndpoint
 from ouvert.engine.remote.member import MemberEngine
 from ouvert.engine.remote.vllm import Vllm
-from ouvert.engine.sampler import SAMPLING_BOUNDS, Bounds, entropy_of_shares
+from ouvert.engine.sampler import SAMPLING_BOUNDS, Bounds, NotFiniteError, entropy_of_shares
 from ouvert.engine.variant import BASE, ScaledAdapter, Variant
 from ouvert.engine.watching import Watching
 from ouvert.kernels import CacheType
@@ -131,6 +131,7 @@ __all__ = [
     "MemberEngine",
     "MemberLoad",
     "MemoryPlan",
+    "NotFiniteError",
     "Opened",
     "OtherEngine",
     "PackedFile",

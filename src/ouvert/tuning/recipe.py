@@ -6,11 +6,12 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
-from ouvert.store import toml_value
+from ouvert.store import read_regular, toml_value
 from ouvert.tuning.error import TuningError
 from ouvert.tuning.recipe_values import RecipeReader
 from ouvert.tuning.stored import AdapterPrecision
 
+MOST_BYTES = 1 << 20  # of a file; real ones have a few hundred
 Method = Literal["sft", "dpo", "orpo", "kto", "grpo"]
 METHODS: tuple[Method, ...] = get_args(Method)
 
@@ -130,10 +131,13 @@ class Recipe:
 def read_recipe(path: Path) -> Recipe:
     """Raises TuningError for a file that cannot be read, is no TOML, or that `Recipe.of` refuses."""
     try:
-        said = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as problem:
+        data = read_regular(path, MOST_BYTES + 1, follow=True)
+        if len(data) > MOST_BYTES:
+            raise ValueError(f"it has more than {MOST_BYTES} bytes")
+        said = tomllib.loads(data.decode())
+    except (OSError, ValueError, RecursionError) as problem:
         raise TuningError(
-            f"reading the recipe {path}: {problem}. Expected a TOML file: docs/formats/recipe.md."
+            f"reading the recipe {path}: {problem!s:.300}. Expected a TOML file: docs/formats/recipe.md."
         ) from None
     return Recipe.of(said, str(path))
 

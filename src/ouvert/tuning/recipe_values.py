@@ -1,5 +1,6 @@
 """What may stand in a recipe, and the sentence for what may not: by name, with the nearest name that there is."""
 
+import datetime
 import math
 import re
 from collections.abc import Mapping
@@ -18,6 +19,8 @@ TEXTS: Mapping[str, tuple[re.Pattern[str], str]] = {
     ),
     "data.date": (re.compile(r"|\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])"), 'a day such as "2026-11-05", or ""'),
 }
+# Single precision has no more; alphas and rates are numbers of it.
+MOST_NUMBER = 1e30
 NEVER_EMPTY = frozenset({"reward.use"})
 
 
@@ -31,7 +34,8 @@ class Range:
 
     def __contains__(self, value: float) -> bool:
         return (
-            math.isfinite(value)
+            value == value
+            and abs(value) <= MOST_NUMBER
             and (value > self.least if self.above else value >= self.least)
             and (value <= self.most)
         )
@@ -137,13 +141,15 @@ class RecipeReader:
         kinds = get_args(hint) if isinstance(hint, UnionType) else (hint,)
         if isinstance(value, bool) != (bool in kinds):
             self._refuse(name, value, expected(name, kinds))
+        if isinstance(value, int) and abs(value) >= 1 << 1023:
+            self._refuse(name, value, expected(name, kinds))
         if isinstance(value, int) and not isinstance(value, bool) and int not in kinds and float in kinds:
             value = float(value)
         if not isinstance(value, kinds) or (
             name in RANGES and not isinstance(value, str) and value not in RANGES[name]
         ):
             self._refuse(name, value, expected(name, kinds))
-        if name in TEXTS and not TEXTS[name][0].fullmatch(value):
+        if name in TEXTS and not (TEXTS[name][0].fullmatch(value) and (name != "data.date" or is_day(value))):
             self._refuse(name, value, TEXTS[name][1])
         return value
 
@@ -160,6 +166,14 @@ class RecipeReader:
             f"reading {self._where}: there is no key {name!r:.80}, expected one of those that docs/formats/recipe.md "
             f"lists. {advice}"
         )
+
+
+def is_day(text: str) -> bool:
+    """Whether the calendar has such a day. No day is one, too: that of the run."""
+    try:
+        return not text or datetime.date.fromisoformat(text) is not None
+    except ValueError:
+        return False
 
 
 def meant(name: str, known: tuple[str, ...]) -> str | None:

@@ -272,6 +272,12 @@ def test_another_models_adapter_is_refused_with_both_sizes(llama, open_tiny, tmp
         ({"lora_alpha": "16"}, r"lora_alpha is '16', expected a number"),
         ({"lora_alpha": "left out"}, r"lora_alpha is None"),
         ({"lora_alpha": float("nan")}, r"lora_alpha is nan"),
+        ({"lora_alpha": 10**400}, r"lora_alpha is 1000"),
+        ({"rank_pattern": {"(?i)q_proj": 16}}, r"rank_pattern is .*expected ranks by patterns of names"),
+        ({"base_model_name_or_path": "\ud800smollm2"}, r"reading the adapter's settings .*surrogates not allowed"),
+        ({"exclude_modules": [1, None]}, r"exclude_modules is \[1, None\], expected a list of names, or a pattern"),
+        ({"layers_to_transform": {"a": 1}}, r"layers_to_transform is .*expected a layer's number"),
+        ({"layers_to_transform": True}, r"layers_to_transform is True, expected a layer's number"),
         ({"rank_pattern": {"(a+)+$": 3}}, r"rank_pattern is .*expected ranks by patterns"),
         ({"rank_pattern": {"[": 3}}, r"rank_pattern is"),
         ({"rank_pattern": {"r_proj": 3}}, r"fit no tensor .*rank_pattern: 'r_proj'"),
@@ -424,3 +430,10 @@ def test_an_adapter_of_other_weights_is_not_written(open_tiny, make_adapter, tmp
     with pytest.raises(AdapterError, match=r"'unembedding', which llama does not have"):
         write_peft(Adapter({"unembedding": pair}), tmp_path, files)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_setting_that_is_there_twice_is_refused(llama, tmp_path):
+    path = tmp_path / "adapter_config.json"
+    path.write_text('{"lora_alpha": 32, ' + path.read_text().lstrip().removeprefix("{"))
+    with pytest.raises(AdapterError, match=r"the key 'lora_alpha' is there twice"):
+        read_peft(tmp_path, llama[0])

@@ -150,7 +150,12 @@ class PeftSettings:
 
 def fits(pattern: str, name: str) -> bool:
     """Whether PEFT takes a pattern for this name (utils/other.py, get_pattern_key), or for that of its parameter."""
-    return any(re.match(rf"(.*\.)?({pattern})$", each) is not None for each in (name, f"{name}.weight"))
+    return any(re.match(in_place(pattern), each) is not None for each in (name, f"{name}.weight"))
+
+
+def in_place(pattern: str) -> str:
+    """The whole expression that PEFT makes of a pattern."""
+    return rf"(.*\.)?({pattern})$"
 
 
 def ends(wanted: str, name: str) -> bool:
@@ -185,7 +190,8 @@ def json_object(path: Path) -> dict[str, Any]:
     """Raises AdapterError for a file that is no JSON object, or too large for one."""
     try:
         data = read_regular(path, MOST_BYTES)
-        said = json.loads(data.decode())
+        said = json.loads(data.decode(), object_pairs_hook=without_twins)
+        json.dumps(said, ensure_ascii=False).encode()  # half a character cannot be written anywhere
     except (OSError, ValueError, RecursionError) as problem:
         raise AdapterError(
             f"reading the adapter's settings {path}: {problem!s:.200}. Expected PEFT's adapter_config.json, an object "
@@ -199,6 +205,15 @@ def json_object(path: Path) -> dict[str, Any]:
     return said
 
 
+def without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON. Raises ValueError where a key is there twice: readers differ in which of the two counts."""
+    said = dict(pairs)
+    if len(said) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"the key {next(name for name in names if names.count(name) > 1)!r:.80} is there twice")
+    return said
+
+
 def check_kinds(path: Path, said: Mapping[str, Any]) -> None:
     """Raise AdapterError for a value of another kind than PEFT writes."""
 
@@ -206,7 +221,7 @@ def check_kinds(path: Path, said: Mapping[str, Any]) -> None:
         return type(value) is int and 0 < value < 1 << 31
 
     def finite(value: object) -> bool:
-        return type(value) in (int, float) and math.isfinite(float(value)) and abs(float(value)) < 1e30  # type: ignore[arg-type]
+        return type(value) in (int, float) and -1e30 < value < 1e30  # type: ignore[operator]
 
     def texts(value: object) -> bool:
         return value is None or (isinstance(value, list) and all(isinstance(each, str) and each for each in value))
@@ -215,6 +230,9 @@ def check_kinds(path: Path, said: Mapping[str, Any]) -> None:
         return value is None or (
             isinstance(value, dict) and all(is_pattern(key) and fine(n) for key, n in value.items())
         )
+
+    def layers(value: object) -> bool:
+        return value is None or all(type(each) is int for each in (value if isinstance(value, list) else [value]))
 
     checks = {
         "r": (positive, "a whole number above 0"),
@@ -226,6 +244,9 @@ def check_kinds(path: Path, said: Mapping[str, Any]) -> None:
         "target_parameters": (texts, "a list of names"),
         "base_model_name_or_path": (lambda value: value is None or isinstance(value, str), "a name"),
         "peft_version": (lambda value: value is None or isinstance(value, str), "a version"),
+        "exclude_modules": (lambda value: texts(value) or isinstance(value, str), "a list of names, or a pattern"),
+        "layers_to_transform": (layers, "a layer's number, or a list of them"),
+        "layers_pattern": (lambda value: texts(value) or isinstance(value, str), "a list of names, or one"),
     }
     for key, (fine, what) in checks.items():
         if not fine(said.get(key)):
@@ -240,7 +261,7 @@ def is_pattern(value: object) -> bool:
     if len(re.findall(r"[*+{?]+", repeated)) > MOST_REPEATED or re.search(r"\)[*+{?]", repeated):
         return False
     try:
-        return re.compile(value) is not None
+        return re.compile(in_place(value)) is not None
     except (re.error, RecursionError, OverflowError):
         return False
 
