@@ -31,9 +31,10 @@ def tune(
         ouvert.load("smollm2+tickets")
 
     `recipe`: a TOML file, or what is in one (docs/formats/recipe.md); `options` win over it: `method`, `minutes`,
-    `epochs`, `steps`, `length`, `rank`, `rate`. `plan` sees the plan, and returns whether to go on: where it does not,
-    nothing is trained and None is returned. `progress` gets each line of metrics. Killed, the same call goes on where
-    it was, to the same bits. What comes of it is unchecked: `ouvert adapter test NAME` checks it.
+    `epochs`, `steps`, `length`, `rank`, `rate`, `batch`, `seed`, `beta`, `held_out`, `ignore`. `plan`
+    sees the plan, and returns whether to go on: where it does not, nothing is trained and None is returned. `progress`
+    gets each line of metrics. Killed, the same call goes on where it was, to the same bits. What comes of it is
+    unchecked: `ouvert adapter test NAME` checks it.
 
     Raises TuningError for data, a recipe or a model that cannot be used, for an unfinished run of that name from other
     data or another recipe, and where torch is missing; StoreError for a model that is not here and a name that is

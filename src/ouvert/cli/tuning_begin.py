@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ouvert.cli.environment import open_store
 from ouvert.cli.tuning_base import computing_of, open_base_of, require_torch
-from ouvert.cli.tuning_data import CORRECTIONS, data_file
+from ouvert.cli.tuning_data import CORRECTIONS, data_file, recipe_of
 from ouvert.cli.tuning_sampler import EngineSampler, model_that_answers
 from ouvert.cli.tuning_thoughts import thoughts_by
 
@@ -97,18 +97,6 @@ def planned(base: "Base", prepared: "Prepared", answering: "Callable[[], Model]"
 def say_how_many_thoughts(done: int, every: int) -> None:
     if done % 10 == 0 or done == every:
         print(f"{done} of {every} thoughts are written", file=sys.stderr)
-
-
-def recipe_of(args: argparse.Namespace) -> "Recipe":
-    """The recipe, with what the command line says instead. Raises TuningError."""
-    from ouvert.tuning import OPTIONS, Recipe, judges_of, read_recipe, with_options
-
-    recipe = Recipe() if args.recipe is None else read_recipe(args.recipe)
-    said = {name: getattr(args, name) for name in OPTIONS if getattr(args, name, None) is not None}
-    recipe = with_options(recipe, said | ({"check": False} if args.no_check else {}))
-    if recipe.method == "grpo":
-        judges_of(recipe.reward.use, owns_files=True)  # wrong ones are said before the model is loaded
-    return recipe
 
 
 def refuse_variant(installed: "Installed") -> None:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from ouvert.cli.environment import open_store
 from ouvert.cli.terminal import visible
-from ouvert.cli.tuning_data import Reader, data_file, reader_of, require_length
+from ouvert.cli.tuning_data import Reader, data_file, reader_of, recipe_of, require_length
+from ouvert.store import counted
 
 if TYPE_CHECKING:
     from ouvert.tokenization import Tokenizer
@@ -46,19 +47,6 @@ def run(args: argparse.Namespace) -> int:
     else:
         print_data(args.data, reader, recipe, data, chosen)
     return 0
-
-
-def recipe_of(args: argparse.Namespace) -> "Recipe":
-    """The recipe, with what the command line says instead. Raises TuningError."""
-    from ouvert.tuning import Recipe, read_recipe
-
-    recipe = Recipe() if args.recipe is None else read_recipe(args.recipe)
-    said = recipe.mapping()
-    if args.method is not None:
-        said["method"] = args.method
-    if args.length is not None:
-        said["data"]["length"] = args.length
-    return Recipe.of(said, "the command line")
 
 
 def shown_items(data: "Dataset", count: int, line: int | None) -> "list[Item]":
@@ -136,7 +124,7 @@ def print_data(name: str, reader: Reader, recipe: "Recipe", data: "Dataset", cho
 
 def heading(title: str, example: "Example") -> str:
     where = f"line {example.line}" if example.line else "of the safety mix"
-    size = f"{len(example.ids)} tokens, {int((example.trained != 0).sum())} of them trained"
+    size = f"{counted(len(example.ids), 'token')}, {int((example.trained != 0).sum())} of them trained"
     return f"--- {where}{f', {title}' if title else ''}: {size}"
 
 
@@ -150,17 +138,23 @@ def marked(piece: Piece, colours: bool) -> str:
 def facts_of(name: str, reader: Reader, recipe: "Recipe", data: "Dataset") -> Iterator[tuple[str, str]]:
     counts = data.counts
     chat = "no chat format: texts that go on" if reader.chat is None else f"chat format {reader.chat.name}"
-    yield "data", f"{name}, {counts.rows} rows, for {recipe.method}"
+    yield "data", f"{name}, {counted(counts.rows, 'row')}, for {recipe.method}"
     yield "model", f"{reader.name}, {chat}"
     share = f" ({counts.trained / counts.tokens:.0%})" if counts.tokens else ""
-    yield "trained", f"{counts.items} examples of {counts.tokens:,} tokens, {counts.trained:,} of them trained{share}"
+    items = counted(counts.items, what_of(recipe))
+    yield "trained", f"{items} of {counts.tokens:,} tokens, {counts.trained:,} of them trained{share}"
     longest = max(len(example.ids) for item in data.train for _, example in parts_of(item))
-    yield "longest", f"{longest} tokens (length = {recipe.data.length})"
-    yield "held out", f"{counts.held_out} examples"
+    yield "longest", f"{counted(longest, 'token')} (length = {recipe.data.length})"
+    yield "held out", counted(counts.held_out, what_of(recipe))
     for title, count in (("cut", counts.cut), ("twice", counts.duplicates), ("mixed in", counts.mixed)):
         if count:
             yield title, str(count)
     yield "digest", data.digest
+
+
+def what_of(recipe: "Recipe") -> str:
+    """What one of the counted items is called. Raises nothing."""
+    return {"dpo": "pair", "orpo": "pair", "grpo": "prompt"}.get(recipe.method, "example")
 
 
 def as_json(name: str, reader: Reader, recipe: "Recipe", data: "Dataset", chosen: "Sequence[Item]") -> dict[str, Any]:

@@ -1,5 +1,6 @@
-"""What commands of tuning need of the data: where it is, and how the model that it is for reads."""
+"""What commands of tuning need of the data: where it is, the recipe, and how the model that it is for reads."""
 
+import argparse
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,6 +9,7 @@ if TYPE_CHECKING:
     from ouvert.chat import ChatFormat
     from ouvert.store import Installed, Store
     from ouvert.tokenization import Tokenizer
+    from ouvert.tuning import Recipe
 
 CORRECTIONS = "corrections"  # the word that stands for the answers that the owner corrected
 
@@ -39,6 +41,18 @@ def reader_of(installed: "Installed", template: str | None = None) -> Reader:
                 raise
             chat = None
     return Reader(installed.name, chat, tokenizer, context)
+
+
+def recipe_of(args: argparse.Namespace) -> "Recipe":
+    """The recipe, with what the command line says instead. Raises TuningError."""
+    from ouvert.tuning import OPTIONS, Recipe, judges_of, read_recipe, with_options
+
+    recipe = Recipe() if args.recipe is None else read_recipe(args.recipe)
+    said = {name: getattr(args, name) for name in OPTIONS if getattr(args, name, None) is not None}
+    recipe = with_options(recipe, said | ({"check": False} if args.no_check else {}))
+    if recipe.method == "grpo":
+        judges_of(recipe.reward.use, owns_files=True)  # wrong ones are said before the model is loaded
+    return recipe
 
 
 def require_length(length: int, reader: Reader) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ouvert.cli.progress import seconds_in_words
+from ouvert.store import counted
 
 if TYPE_CHECKING:
     from ouvert.tuning import Plan, TrainedWeight
@@ -31,7 +32,7 @@ def in_words(plan: "Plan", model: str, name: str, *, memory: int | None, checkin
         stops = f"; stops after {settings.stop_early} without improvement" if settings.stop_early else ""
         often = f"every {plan.course.measure_every} steps" if plan.course.measure_every > 1 else "every step"
         what = "what answers to held-out prompts are worth" if recipe.method == "grpo" else "the held-out loss"
-        lines.append(f"measured  {what}, {often}, {plan.measurements} times{stops}")
+        lines.append(f"measured  {what}, {often}, {counted(plan.measurements, 'time')}{stops}")
     of = f" of {memory / 1e9:.1f} GB" if memory else ""
     per_step = plan.seconds / plan.course.steps
     lines += [
@@ -45,7 +46,8 @@ def in_words(plan: "Plan", model: str, name: str, *, memory: int | None, checkin
         *table(plan.weights),
     ]
     if counts.unthought:
-        lines += ["", f"{counts.unthought} answers have no thought: {model} writes these first, which takes more time."]
+        answers = counted(counts.unthought, "answer")
+        lines += ["", f"{answers} without a thought: {model} writes these first, which takes more time."]
     if memory and plan.memory > memory:
         lines += ["", TOO_LARGE]
     return "\n".join([*lines, *([""] if plan.notes else []), *plan.notes])
@@ -56,23 +58,23 @@ def examples_in_words(plan: "Plan", held_out: str) -> str:
     if plan.recipe.method == "grpo":
         rewards = ", ".join(reward.use)
         return f"prompts   {counts.items} ({counts.tokens:,} tokens), {held_out}; answers are worth: {rewards}"
-    mixed = f", {counts.mixed} examples of the safety mix" if counts.mixed else ""
-    return f"examples  {counts.items} ({counts.tokens:,} tokens, {counts.trained:,} trained{mixed}), {held_out}"
+    mixed = f", {counted(counts.mixed, 'example')} of the safety mix" if counts.mixed else ""
+    return f"examples  {counts.items:,} ({counts.tokens:,} tokens, {counts.trained:,} trained{mixed}), {held_out}"
 
 
 def steps_in_words(plan: "Plan") -> str:
     settings, reward = plan.recipe.optimise, plan.recipe.reward
-    fitting = f" (of {plan.steps_asked}: what fits into {settings.minutes:g} minutes)"
+    minutes = f"{settings.minutes:g} {'minute' if settings.minutes == 1 else 'minutes'}"
+    fitting = f" (of {plan.steps_asked}: what fits into {minutes})"
     fits = fitting * (plan.course.steps < plan.steps_asked)
+    what, count = ("prompt" if plan.recipe.method == "grpo" else "example"), plan.counts.items
+    steps = f"{plan.course.steps:,}{fits}, {counted(settings.batch, what)} a step"
+    if settings.batch > count:
+        steps += f", and there {'is' if count == 1 else 'are'} {count:,}"
+    seen = f"each {what} {plan.epochs:.3g} times"
     if plan.recipe.method == "grpo":
-        return (
-            f"{plan.course.steps} of {settings.batch} prompts{fits}, {reward.answers} answers of at most "
-            f"{reward.length} tokens to each; each prompt {plan.epochs:.3g} times"
-        )
-    return (
-        f"{plan.course.steps} of {settings.batch} examples{fits}, each "
-        f"example {plan.epochs:.3g} times: {plan.tokens:,} tokens, {plan.trained:,} trained"
-    )
+        return f"{steps}, {reward.answers} answers of at most {reward.length} tokens to each; {seen}"
+    return f"{steps}; {seen}: {plan.tokens:,} tokens, {plan.trained:,} trained"
 
 
 def table(weights: "tuple[TrainedWeight, ...]") -> Iterator[str]:

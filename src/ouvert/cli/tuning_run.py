@@ -66,7 +66,8 @@ def train_here(store: "Store", run: "OpenRun", args: argparse.Namespace) -> None
             run.recipe,
             lambda: EngineSampler(held.enter_context(model_that_answers(store, named, args.threads, computing))),
         )
-        shown = TuningProgress(run.course.steps, run.state.standing.step, run.facts["plan"]["seconds"])
+        every = run.course.measure_every if run.data.held_out else 0
+        shown = TuningProgress(run.course.steps, run.state.standing.step, run.facts["plan"]["seconds"], every)
         with shown, interrupts() as interrupted:
             home = store.home if args.polite else None
             stop, waiting = interrupted.__bool__, shown.waiting

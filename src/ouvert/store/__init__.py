@@ -33,7 +33,7 @@ from ouvert.store.names import MOST_ADAPTERS, readings, split_adapters, split_pr
 from ouvert.store.offer import Offer
 from ouvert.store.package import HOSTS_COMMAND
 from ouvert.store.packed_files import Packed
-from ouvert.store.progress import SILENCE, Progress, bytes_in_words
+from ouvert.store.progress import SILENCE, Progress, bytes_in_words, counted
 from ouvert.store.selection import is_companion
 from ouvert.store.store import Removed, Store, default_home
 from ouvert.store.strays import strays, sweep_strays
@@ -88,6 +88,7 @@ __all__ = [
     "aliases",
     "as_toml",
     "bytes_in_words",
+    "counted",
     "default_home",
     "find_alias",
     "is_adapter_name",

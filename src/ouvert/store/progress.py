@@ -59,6 +59,11 @@ def shown(progress: Progress, label: str, total: int) -> Iterator[None]:
         progress.end()
 
 
+def counted(count: int, what: str) -> str:
+    """A count with its noun, whose plural takes an s: 1 example, 1,200 examples. Raises nothing."""
+    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
+
+
 def bytes_in_words(count: int) -> str:
     """`count` bytes as people read them, in powers of ten: 98.4 MB. Raises nothing."""
     if count < 1000:

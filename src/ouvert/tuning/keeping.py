@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ouvert.packed import json_digest
-from ouvert.store import write_whole
+from ouvert.store import counted, write_whole
 from ouvert.tuning.chart import curves_of, svg_of
 from ouvert.tuning.kept_data import write_data
 from ouvert.tuning.metrics import followed
@@ -92,24 +92,30 @@ def card(run: OpenRun, rows: Sequence[Mapping[str, Any]]) -> str:
         f"| Method | {recipe.method} |",
         f"| Data | {data_in_words(run)} |",
         (
-            f"| Length | {standing.step} of {run.course.steps} steps of {recipe.optimise.batch} examples, "
-            f"{standing.seconds / 60:.0f} minutes |"
+            f"| Length | {standing.step} of {counted(run.course.steps, 'step')}, {recipe.optimise.batch} "
+            f"{'prompts' if recipe.method == 'grpo' else 'examples'} a step, {duration_in_words(standing.seconds)} |"
         ),
     ]
     lines += outcome_in_words(run, rows)
     mix = run.data.counts.mixed
     lines += [
-        f"| Safety mix | {mix} examples |",
+        f"| Safety mix | {counted(mix, 'example')} |",
         "",
         f"![{followed(rows)[0].capitalize()}](run/loss.svg)",
         "",
         (
-            "Whether its check found a regression stands in `ouvert.json` (`state`, `check`); `ouvert adapter show "
-            f"{run.name}` says it. Whatever is not `gated` has not been let through by a release gate."
+            "Whether it was checked, and whether that found a regression, stands in `ouvert.json` (`state`, `check`; "
+            f"`unchecked`: no check was made); `ouvert adapter show {run.name}` says it. Whatever is not `gated` has "
+            "not been let through by a release gate."
         ),
         "",
     ]
     return "\n".join(lines)
+
+
+def duration_in_words(seconds: float) -> str:
+    """Raises nothing."""
+    return counted(round(seconds), "second") if seconds < 90 else counted(round(seconds / 60), "minute")
 
 
 def outcome_in_words(run: OpenRun, rows: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -118,9 +124,8 @@ def outcome_in_words(run: OpenRun, rows: Sequence[Mapping[str, Any]]) -> list[st
     lines = [f"| {what.capitalize()} | {seen[0]:.3f} in the first step, {seen[-1]:.3f} in the last |"] if seen else []
     if standing.held_out is not None and standing.best is not None:
         before, best = sign * standing.held_out, sign * standing.best
-        lines.append(
-            f"| Held-out {what} | {before:.3f} before, {best:.3f} at its best, after {standing.best_step} steps |"
-        )
+        steps = counted(standing.best_step, "step")
+        lines.append(f"| Held-out {what} | {before:.3f} before, {best:.3f} at its best, after {steps} |")
     return lines
 
 
@@ -128,5 +133,6 @@ def data_in_words(run: OpenRun) -> str:
     counts = run.data.counts
     if run.recipe.method == "grpo":
         rewards = ", ".join(without_folders(run.recipe.reward.use))
-        return f"{counts.items} prompts, {counts.held_out} held out; {run.data.digest}; rewards: {rewards}"
-    return f"{counts.items} examples, {counts.trained} trained tokens, {counts.held_out} held out; {run.data.digest}"
+        return f"{counted(counts.items, 'prompt')}, {counts.held_out} held out; {run.data.digest}; rewards: {rewards}"
+    trained = f"{counted(counts.items, 'example')}, {counted(counts.trained, 'trained token')}"
+    return f"{trained}, {counts.held_out} held out; {run.data.digest}"

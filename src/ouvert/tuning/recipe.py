@@ -151,6 +151,11 @@ OPTIONS: Mapping[str, tuple[str, str]] = {
     "length": ("data", "length"),
     "rank": ("adapter", "rank"),
     "rate": ("optimise", "rate"),
+    "batch": ("optimise", "batch"),
+    "seed": ("", "seed"),
+    "beta": ("preference", "beta"),
+    "held_out": ("data", "held_out"),
+    "ignore": ("data", "ignore"),
     "check": ("safety", "check"),
     "date": ("data", "date"),
 }

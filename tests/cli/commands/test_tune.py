@@ -3,6 +3,7 @@ asked of runs."""
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -61,13 +62,28 @@ def test_the_plan_is_shown_and_nothing_is_trained(ouvert, model, data, home):
     status, out, err = ouvert("tune", model, data, "--plan", *QUICK)
     assert status == 0
     assert "learns tickets (sft)" in out
-    assert "steps     6 of 16 examples" in out
+    assert "steps     6, 16 examples a step; each example" in out
     assert "GB" in out
     assert "checked   not" in out
     kinds = [line.split()[0] for line in out.split("TRAINED", 1)[1].splitlines()[1:8]]
     assert kinds == ["q", "k", "v", "o", "gate", "up", "down"]
     assert Runs(home).names() == ()
     assert err == ""
+
+
+def test_a_batch_that_is_larger_than_the_data_is_said(ouvert, model, data):
+    data.write_text("".join(json.dumps(conversation(n)) + "\n" for n in range(5)))
+    _, out, _ = ouvert("tune", model, data, "--plan", *QUICK)
+    assert "steps     6, 16 examples a step, and there are 6; each example 16 times" in out
+
+
+def test_the_options_are_the_recipe_s(ouvert, model, data):
+    _, out, _ = ouvert("tune", model, data, "--plan", "--json", *QUICK, "--batch", 3, "--seed", 7, "--held-out", 0.25)
+    plan = json.loads(out)
+    assert (plan["recipe"]["optimise"]["batch"], plan["recipe"]["seed"], plan["counts"]["held_out"]) == (3, 7, 10)
+    status, _, err = ouvert("tune", model, data, "--plan", *QUICK, "--beta", 0.2)
+    assert status == 1
+    assert "preference.beta has no effect on the method 'sft'" in err
 
 
 def test_the_plan_as_json_has_the_whole_recipe(ouvert, model, data):
@@ -102,7 +118,10 @@ def test_a_run_to_its_end(ouvert, model, data, home):
         "data.safetensors", "loss.svg", "metrics.jsonl", "recipe.toml", "run.json"
     ]  # fmt: skip
     assert str(data.parent) not in (run / "recipe.toml").read_text()
-    assert "base_model" in (record.path / "README.md").read_text()
+    card = (record.path / "README.md").read_text()
+    assert "base_model" in card
+    assert re.search(r"6 of 6 steps, 16 examples a step, \d+ seconds?", card)
+    assert "`unchecked`: no check was made" in card
     assert Runs(home).names() == ()
     status, out, _ = ouvert("tune", "log", "tickets")
     assert "held out" in out

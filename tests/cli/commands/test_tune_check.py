@@ -100,6 +100,32 @@ def test_a_recipe_and_the_line_say_how(ouvert, model, tickets, tmp_path):
     assert "the shape messages, which dpo does not learn from" in err
 
 
+PAIR = {"prompt": SAID[:1], "chosen": "Hello from a tiny model.", "rejected": "No."}
+
+
+@pytest.mark.parametrize(
+    ("method", "row"), [("dpo", PAIR), ("orpo", PAIR), ("kto", PAIR), ("grpo", {"prompt": "again", "answer": "4"})]
+)
+def test_every_method_is_looked_at_without_a_recipe(ouvert, model, tmp_path, method, row):
+    path = tmp_path / "pairs.jsonl"
+    path.write_text(json.dumps(row) + "\n")
+    status, out, err = ouvert("tune", "check", path, "--model", model, "--method", method)
+    assert status == 0, err
+    assert f"1 row, for {method}" in out
+
+
+def test_columns_and_what_is_held_out_are_said_without_a_recipe(ouvert, model, tickets, tmp_path):
+    tickets.write_text("".join(json.dumps({"messages": SAID, "mood": n, "note": "x"}) + "\n" for n in range(20)))
+    words = ("tune", "check", tickets, "--model", model, "--json")
+    assert ouvert(*words, "--ignore", "mood")[0] == 1
+    status, out, _ = ouvert(*words, "--ignore", "mood, note", "--held-out", 0)
+    assert (status, json.loads(out)["counts"]["held_out"]) == (0, 0)
+    held_out = tmp_path / "other.jsonl"
+    held_out.write_text(json.dumps({"messages": [{"role": "user", "content": "from a"}, SAID[1]]}) + "\n")
+    status, out, _ = ouvert(*words, "--ignore", "mood,note", "--held-out", held_out)
+    assert (status, json.loads(out)["counts"]["held_out"]) == (0, 1)
+
+
 def test_corrections_are_data_by_their_name(ouvert, model, corrections, tmp_path):
     status, _, err = ouvert("tune", "check", "corrections", "--model", model)
     assert status == 1

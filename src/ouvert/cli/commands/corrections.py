@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ouvert.cli.environment import open_store
 from ouvert.cli.terminal import visible
+from ouvert.store import counted
 
 if TYPE_CHECKING:
     from ouvert.store import Corrections
@@ -73,8 +74,12 @@ def export_all(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps({"file": str(args.file), "corrections": count}))
     else:
-        print(f"{args.file}: {count} corrections. `ouvert tune MODEL {args.file}` learns from them.")
+        print(f"{args.file}: {counted(count, 'correction')}. `ouvert tune MODEL {args.file}` learns from them.")
     return 0
+
+
+def removed_in_words(count: int) -> str:
+    return f"{counted(count, 'correction')} {'is' if count == 1 else 'are'} removed."
 
 
 def remove_some(args: argparse.Namespace) -> int:
@@ -86,5 +91,5 @@ def remove_some(args: argparse.Namespace) -> int:
     ids = [each.id for each in store.all()] if args.every else [args.id]
     for identity in ids:
         store.remove(identity)
-    print(json.dumps({"removed": ids}) if args.json else f"{len(ids)} corrections are removed.")
+    print(json.dumps({"removed": ids}) if args.json else removed_in_words(len(ids)))
     return 0

@@ -35,6 +35,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     learnt.add_argument("--length", type=int, metavar="N", help="most tokens of a sequence (1024)")
     learnt.add_argument("--rank", type=int, metavar="N", help="the rank of what is added to each weight (16)")
     learnt.add_argument("--rate", type=float, metavar="X", help="the learning rate at its highest (2e-4)")
+    learnt.add_argument("--batch", type=int, metavar="N", help="examples of a step (16)")
+    learnt.add_argument("--seed", type=int, metavar="N", help="decides first numbers and the order of examples (20)")
+    learnt.add_argument("--beta", type=float, metavar="X", help="dpo, orpo, kto: preference.beta (0.1)")
+    learnt.add_argument("--held-out", type=share_or_file, metavar="X", help="a share that is only measured (0.05), or "
+                        "a file of such examples")  # fmt: skip
+    learnt.add_argument("--ignore", type=names_in, metavar="A,B", help="columns of the data that are not read")
     done = parser.add_argument_group("what is done with it")
     done.add_argument("--name", metavar="NAME", help="what the adapter is called (as the file of examples)")
     done.add_argument("--plan", action="store_true", help="show the plan, and train nothing")
@@ -54,9 +60,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(unstated={name: parser.get_default(name) for name in OPTIONS})
 
 
+def share_or_file(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def names_in(text: str) -> list[str]:
+    return [name for each in text.split(",") if (name := each.strip())]
+
+
+OF_A_LOOK = frozenset({
+    "model", "recipe", "method", "length", "seed", "held_out", "ignore", "show", "line", "json"
+})  # fmt: skip
 # Words that are no models -> the file and function that does it, and the options that have an effect on it.
 ACTIONS: "Mapping[str, tuple[str, str, frozenset[str]]]" = {
-    "check": ("tuning_check", "run", frozenset({"model", "recipe", "method", "length", "show", "line", "json"})),
+    "check": ("tuning_check", "run", OF_A_LOOK),
     "resume": ("tuning_run", "resume", frozenset({"name", "polite", "no_check", "json"})),
     "status": ("tuning_status", "status", frozenset({"json"})),
     "log": ("tuning_status", "log", frozenset({"json", "follow"})),
@@ -66,7 +86,8 @@ ACTIONS: "Mapping[str, tuple[str, str, frozenset[str]]]" = {
 # Every option of its own, by the name of its value; of a run that begins all but these have an effect.
 OPTIONS = {
     "recipe": "--recipe", "method": "--method", "minutes": "--minutes", "epochs": "--epochs", "steps": "--steps",
-    "length": "--length", "rank": "--rank", "rate": "--rate", "name": "--name", "plan": "--plan", "yes": "--yes",
+    "length": "--length", "rank": "--rank", "rate": "--rate", "batch": "--batch", "seed": "--seed", "beta": "--beta",
+    "held_out": "--held-out", "ignore": "--ignore", "name": "--name", "plan": "--plan", "yes": "--yes",
     "polite": "--no-polite", "no_check": "--no-check", "json": "--json", "follow": "--follow", "model": "--model",
     "show": "--show", "line": "--line",
 }  # fmt: skip
