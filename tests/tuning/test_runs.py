@@ -224,6 +224,19 @@ def test_a_full_disk_while_a_state_is_kept_leaves_the_one_before(tmp_path):
     assert in_a_child(lambda: finished(tmp_path))[0] == whole
 
 
+def test_a_full_disk_before_the_first_step_leaves_nothing_and_names_no_run(tmp_path, monkeypatch):
+    from ouvert.tuning import state
+    from ouvert.weights.writing import UnwritableError
+
+    def full(*given):
+        raise UnwritableError("the disk is full.")
+
+    monkeypatch.setattr(state, "SafetensorsWriter", full)
+    with pytest.raises(TuningError, match=r"at step 0: the disk is full\. Nothing was begun.*then begin again\."):
+        begun(tmp_path)
+    assert [path for path in (tmp_path / "tunings").iterdir() if path.is_dir()] == []
+
+
 def test_a_full_disk_while_a_line_is_written_leaves_the_lines_before(tmp_path):
     runs = begun(tmp_path)
     with runs.open("tickets") as run:

@@ -111,9 +111,12 @@ def write_state(path: Path, state: RunState) -> None:
             for name, each in arrays.items():
                 writer.write(name, each)
     except (UnwritableError, OSError) as problem:
+        run = path.parent.parent.name
+        before = "Nothing was begun, and nothing is left" if run.startswith(".") else "What was kept before is whole"
+        after = "begin again" if run.startswith(".") else f"`ouvert tune resume {run}` goes on from there"
         raise TuningError(
-            f"keeping the run at step {state.standing.step}: {problem} What was kept before is whole. Make room, or "
-            f"make the folder writable; then `ouvert tune resume {path.parent.parent.name}` goes on from there."
+            f"keeping the run at step {state.standing.step}: {problem} {before}. Make room, or make the folder "
+            f"writable; then {after}."
         ) from problem
 
 
