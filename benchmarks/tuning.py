@@ -3,10 +3,10 @@
     python benchmarks/tuning.py [--case smollm2] [--rounds 3] [--examples 16]
 
 Both train pairs of rank 16 on the same shape, 512 tokens an example of which half are trained, with two threads; a step
-has 16 examples and the optimiser's part. PEFT takes one example at a time, which needs least memory, and four, where
-these fit. It cannot adapt a part of the experts, and all of them do not fit into 24 GB: there both adapt attention
-alone, and Ouvert its busiest quarter of experts besides. Every program is a process of its own, started anew in each
-round, in turns; medians are told. Writes docs/figures/tuning.md.
+has 16 examples and the optimiser's part. Both take one example in a pass, which needs least memory, and four, as
+`ouvert tune` does (2,048 tokens). PEFT cannot adapt a part of the experts, and all of them do not fit into 24 GB: there
+both adapt attention alone, and Ouvert its busiest quarter of experts besides. Every program is a process of its own,
+started anew in each round, in turns; medians are told. Writes docs/figures/tuning.md.
 """
 
 import argparse
@@ -92,10 +92,17 @@ def programs(case: Case, given: argparse.Namespace) -> dict[str, list[Any]]:
     size = ["--threads", "2", "--tokens", "512", "--examples", str(given.examples), "--steps", str(given.steps)]
     ours = [sys.executable, WORKERS / "tune_ouvert.py", checkpoint(case), *size]
     theirs = [REFERENCES, WORKERS / "tune_peft.py", json.dumps(case.peft), *size]
-    found = {f"PEFT, {count} at a time": [*theirs, "--together", str(count)] for count in given.together}
-    if case.peft["targets"] == DENSE:
-        return {"Ouvert": ours, **found}
-    return {"Ouvert, attention": [*ours, "--experts", "none"], "Ouvert": ours, **found}
+    counts = {count: ["--together", str(count)] for count in given.together}
+    attention = case.peft["targets"] == ATTENTION
+    return {
+        **{
+            f"Ouvert, {n} at a time": [*ours, *words, *["--experts", "none"] * attention] for n, words in counts.items()
+        },
+        **(
+            {f"Ouvert, {n} at a time, experts too": [*ours, *words] for n, words in counts.items()} if attention else {}
+        ),
+        **{f"PEFT, {n} at a time": [*theirs, *words] for n, words in counts.items()},
+    }
 
 
 def measured(command: list[Any]) -> dict[str, Any] | None:

@@ -1,6 +1,6 @@
 """Training steps of Ouvert: tokens a second and peak memory, as one JSON line.
 
-    python tune_ouvert.py MODEL --threads 2 --tokens 512 --examples 16 --steps 2 --experts "busiest 0.25"
+    python tune_ouvert.py MODEL --threads 2 --tokens 512 --examples 16 --steps 2 --together 4 --experts "busiest 0.25"
 
 MODEL is a name of the store, or a file. Half of the tokens are trained, with pairs of rank 16 (of experts 8). One step
 warms up and is not counted; the optimiser is. Ids are random: neither time nor memory depends on them.
@@ -21,13 +21,12 @@ from ouvert.tuning.optimiser import Optimiser
 from ouvert.tuning.recipe import AdapterShape, Optimise
 
 ROOT = Path(__file__).resolve().parents[2]
-CALL = 2048  # tokens, as a run has them: tuning.terms.CALL_TOKENS
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model")
-    for name in ("threads", "tokens", "examples", "steps"):
+    for name in ("threads", "tokens", "examples", "steps", "together"):
         parser.add_argument(f"--{name}", type=int, required=True)
     parser.add_argument("--experts", default="busiest 0.25")
     args = parser.parse_args()
@@ -48,13 +47,12 @@ def main() -> None:
         gradients = [np.float32(-2 / (args.examples * args.tokens)) * trained.astype(np.float32) for _ in found]
         return tuning.Loss(sum(float(each @ one) for each, one in zip(found, gradients, strict=True)), gradients)
 
-    together = max(1, CALL // args.tokens)
     taken = []
     for step in range(args.steps + 1):
         began = time.perf_counter()
         optimiser.begin()
-        for start in range(0, args.examples, together):
-            some = ids[start : start + together]
+        for start in range(0, args.examples, args.together):
+            some = ids[start : start + args.together]
             learner.learn(some, loss, wanted=[trained] * len(some))
         optimiser.step(step)
         taken.append(time.perf_counter() - began)
