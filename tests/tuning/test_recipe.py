@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from ouvert.tuning import Recipe, TuningError, read_recipe, with_options
-from ouvert.tuning.recipe_values import CALLED_HERE, NOT_HERE, RANGES, dotted
+from ouvert.tuning.other_names import CALLED_HERE, NOT_HERE, SAID_OTHERWISE
+from ouvert.tuning.recipe_values import RANGES, dotted
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "formats" / "recipe.md"
 
@@ -119,6 +120,45 @@ def test_what_others_have_and_nothing_here_does_is_said_with_its_reason():
     with pytest.raises(TuningError, match=r"no key 'neftune_noise_alpha'.*Leave it out: the forward pass"):
         Recipe.of({"neftune_noise_alpha": 5})
     assert not NOT_HERE.keys() & CALLED_HERE.keys()
+
+
+# Keys of recipes that people have: Axolotl's, LLaMA-Factory's, TRL's, mlx-lm's examples.
+THEIRS = (
+    "use_dora", "load_in_4bit", "load_in_8bit", "optim", "gradient_checkpointing", "bf16", "fp16", "deepspeed", "fsdp",
+    "flash_attention", "lora_target_modules", "dataset_prepared_path", "output_dir", "logging_steps", "eval_steps",
+    "save_steps", "wandb_project", "wandb_entity", "report_to", "chat_template", "bnb_4bit_quant_type", "fsdp_config",
+    "warmup_steps", "gradient_accumulation_steps",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", THEIRS)
+def test_a_name_of_theirs_has_a_reason_or_a_place_and_is_no_section(name):
+    with pytest.raises(TuningError) as refused:
+        Recipe.of({name: 4}, "r.toml")
+    assert re.search(r"Leave it out: \w.+|Did you mean \w+\.\w+\? \w.+", str(refused.value))
+    sections = "|".join({each.partition(".")[0] for each in dotted(Recipe) if "." in each})
+    assert not re.search(rf"Did you mean ({sections})\?", str(refused.value))
+
+
+def test_a_value_is_never_answered_with_a_section():
+    for name in ("optimize", "rewards", "adapters", "optimiser", "datas"):
+        with pytest.raises(TuningError) as refused:
+            Recipe.of({name: "adamw"})
+        assert not re.search(r"Did you mean \w+\?", str(refused.value)), name
+
+
+def test_a_share_is_said_where_theirs_is_a_count():
+    with pytest.raises(TuningError, match=r"optimise\.warm_up\? It is a share of all steps: 10 steps of 200 are 0\.05"):
+        Recipe.of({"warmup_steps": 10})
+    assert SAID_OTHERWISE.keys() <= CALLED_HERE.keys()
+
+
+def test_all_keys_that_there_are_not_are_said_at_once():
+    with pytest.raises(TuningError) as refused:
+        Recipe.of({"learning_rate": 1, "data": {"lenght": 3}, "optim": "adamw", "seed": -1}, "r.toml")
+    said = str(refused.value).splitlines()
+    assert said[0] == "reading r.toml: 3 keys that there are not:"
+    assert [line.split("'")[1] for line in said[1:4]] == ["learning_rate", "data.lenght", "optim"]
 
 
 def test_every_number_has_a_range_and_every_foreign_name_leads_somewhere():

@@ -82,6 +82,16 @@ def test_every_link_leads_somewhere(document):
         assert not anchor or anchor in anchors(file), f"{target}: {sorted(anchors(file))}"
 
 
+@pytest.mark.parametrize("document", DOCUMENTS, ids=[str(each.relative_to(ROOT)) for each in DOCUMENTS])
+def test_every_row_of_a_table_has_its_columns(document):
+    """A renderer leaves out what is too much and says nothing; a sign inside a cell is written with a backslash."""
+    columns = 0
+    for line in prose(document).splitlines():
+        found = len(re.findall(r"(?<!\\)\|", line)) if line.startswith("|") else 0
+        assert not (columns and found) or found == columns, line
+        columns = found
+
+
 def test_files_that_documents_name_are_there():
     name = re.compile(
         r"`((?:docs/(?:formats|guides|decisions|figures)|tests|benchmarks|examples|src/ouvert)/[\w./-]+\.(?:py|md|toml|json|h|cpp))`"

