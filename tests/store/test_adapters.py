@@ -1,11 +1,16 @@
 """Adapters in the store: behind a model's name, in their folders, and the probe that stands in their records."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import pytest
 
-from ouvert.store import Adapters, Store, StoreError, readings, split_adapters, state_together
+from ouvert.store import Adapters, Store, StoreError, readings, split_adapters, state_together, strays
 
 DIGEST = "sha256:" + "a" * 64
 OTHER = "sha256:" + "b" * 64
@@ -225,3 +230,49 @@ def test_several_adapters_were_never_checked_together():
     assert state_together(["gated"]) == "gated"
     assert state_together(["gated", "gated"]) == "unchecked"
     assert state_together(["gated", "regression"]) == "regression"
+
+
+# --- what killed writers leave ---
+
+FILLS = """
+import sys, time
+from pathlib import Path
+from ouvert.store import Adapters
+
+def write(folder):
+    (folder / "adapter_model.safetensors").write_bytes(b"half")
+    print(folder, flush=True)
+    time.sleep(60)
+
+Adapters(Path(sys.argv[1])).put("cut", write)
+"""
+
+
+def test_what_a_killed_writer_left_is_swept_at_once_and_what_a_living_one_fills_is_not(adapters, tmp_path):
+    writers = [
+        subprocess.Popen([sys.executable, "-c", FILLS, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    try:
+        killed, living = (Path(writer.stdout.readline().strip()) for writer in writers)
+        assert adapters.abandoned() == ()
+        os.kill(writers[0].pid, signal.SIGKILL)
+        writers[0].wait()
+        assert list(adapters.abandoned()) == strays(tmp_path) == [killed, killed.with_name(killed.name + ".filled")]
+        put(adapters, "next", DIGEST)  # whoever keeps one sweeps
+        assert adapters.abandoned() == ()
+        assert not killed.exists()
+        assert (living / "adapter_model.safetensors").read_bytes() == b"half"
+        assert adapters.names() == ("next",)
+    finally:
+        for writer in writers:
+            writer.kill()
+            writer.wait()
+            writer.stdout.close()
+    assert adapters.sweep() == (living, living.with_name(living.name + ".filled"))
+    assert sorted(path.name for path in adapters.folder.iterdir()) == [".lock", "next"]
+
+
+def test_a_base_that_lost_its_name_is_shown_by_its_weights(adapters):
+    put(adapters, "nameless", DIGEST, base={"weights": DIGEST})
+    assert adapters.record("nameless").base_name == "unnamed (sha256:aaaaaaaaaaaa…)"

@@ -175,6 +175,8 @@ def parsed(command: str, arguments: Sequence[str]) -> argparse.Namespace:
     module.add_arguments(parser)
     parser.set_defaults(run=module.run)
     words = arguments[at + 1 :]
+    if hasattr(module, "narrow"):  # of words that are actions argparse knows nothing
+        module.narrow(parser, words)
     # argparse calls words required of which there may be none ("*", where nothing says what else holds).
     if not words and any(action.required and action.nargs != argparse.ZERO_OR_MORE for action in parser._actions):
         parser.print_help(sys.stderr)

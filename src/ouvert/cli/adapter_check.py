@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ouvert.cli.adapter_inside import observations_of
-from ouvert.cli.arguments import complete_adapters
+from ouvert.cli.arguments import complete_adapters, model_of
 from ouvert.cli.environment import guard_asked_for, open_store
 from ouvert.cli.terminal import visible
 
@@ -60,7 +60,7 @@ def check_adapter(name: str, apart: KeptApart, how: HowToCheck) -> "CheckReport"
     store = open_store()
     record = store.adapters.record(name)
     with LoadedOnce(store, guard=guard_asked_for(), context=CONTEXT, clip_context=True, **how.computing) as loaded:
-        report = checked(store, record, loaded, how.model or str(record.base["name"]), apart)
+        report = checked(store, record, loaded, how.model or model_of(record), apart)
     folder = record.path / "run"
     folder.mkdir(mode=0o700, exist_ok=True)
     write_check(report, folder, how.language)

@@ -20,7 +20,7 @@ def numbers_of(store: "Store", record: "AdapterRecord") -> "Adapter":
     from ouvert.packed import open_model, read_peft
     from ouvert.store import StoreError
 
-    weights, name = record.base["weights"], str(record.base.get("name"))
+    weights, name = record.base["weights"], record.base_name
     here = next((each for each in store.list() if each.digest == weights), None)
     try:
         base = here or store.resolve(name)

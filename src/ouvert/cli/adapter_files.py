@@ -6,7 +6,7 @@ import re
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,7 @@ from uuid import uuid4
 from ouvert.cli.arguments import complete_installed
 from ouvert.cli.environment import open_store
 from ouvert.cli.inside import add_json, counted, loaded
-from ouvert.cli.terminal import visible
+from ouvert.cli.terminal import one_line, visible
 
 if TYPE_CHECKING:
     from ouvert.packed import Adapter, AdapterFiles, Merge, MergeCheck, ModelFiles, OpenedAdapter
@@ -30,7 +30,7 @@ CARD = "README.md"
 
 def add_import_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = "Bring an adapter that another program made. Its numbers stay as they are; it is unchecked."
-    parser.add_argument("path", type=Path, metavar="PATH", help="a folder as peft writes it, or a GGUF file")
+    parser.add_argument("path", type=Path, metavar="PATH", help="the folder that peft writes, or a GGUF file")
     parser.add_argument("--name", metavar="NAME", help="what it is called here (the folder's or file's name)")
     named = parser.add_argument("--model", metavar="MODEL", help="whose adapter it is (the one that its files name)")
     named.completer = complete_installed  # type: ignore[attr-defined]
@@ -51,8 +51,10 @@ def add_export_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="ENCODING",
         help="of what is merged: q8_0, f16 or bf16 (q8_0 for a base in GGUF, f16 for safetensors)",
     )
-    parser.add_argument("--out", type=Path, metavar="PATH", help="where to (NAME.gguf, or the folder NAME, here)")
-    parser.add_argument("--base", metavar="NAME", help="for peft: what others call the base (org/name of the hub)")
+    parser.add_argument("--out", type=Path, metavar="PATH", help="where to (in the folder you are in: the folder "
+                        "NAME for peft, NAME.gguf, NAME-ENCODING for a whole model)")  # fmt: skip
+    parser.add_argument("--base", metavar="NAME", help="for peft: what others call the base, as "
+                        "org/name (the hub's repository that it came from, else its name here)")  # fmt: skip
     add_json(parser, "adapter.md")
     parser.set_defaults(act=export_one)
 
@@ -113,7 +115,7 @@ def named_base(files: "AdapterFiles") -> "Installed":
     here = open_store().list()
     fitting = [each for each in here if files.base and is_called(each, plain(files.base))]
     if len(fitting) == 1:
-        print(f"For {fitting[0].name}: its files name {visible(files.base or '')}.", file=sys.stderr)
+        print(f"For {fitting[0].name}: its files name {one_line(files.base or '')}.", file=sys.stderr)
         return fitting[0]
     said = f"its files name {files.base!r:.120} as its base" if files.base else "its files do not name its base"
     known = ", ".join(each.name for each in here) or "none yet"
@@ -126,7 +128,8 @@ def named_base(files: "AdapterFiles") -> "Installed":
 def is_called(installed: "Installed", base: str) -> bool:
     """Whether its name, its source or its file's name is that of the base; a quantisation may stand behind the last."""
     file = installed.path.name.lower()
-    return base in (plain(installed.name), plain(installed.source)) or file.startswith((f"{base}.", f"{base}-q"))
+    known = (installed.name, installed.source, installed.repository or "")
+    return base in map(plain, known) or file.startswith((f"{base}.", f"{base}-q"))
 
 
 def plain(name: str) -> str:
@@ -154,13 +157,18 @@ def in_words(adapter: "Adapter") -> str:
 
 def write_card(name: str, base: "Installed", files: "AdapterFiles", folder: Path) -> None:
     """README.md beside the numbers."""
-    said = f" Its files name `{files.base}` as its base." if files.base else ""
+    said = f" Its files name {quoted(files.base)} as its base." if files.base else ""
     (folder / CARD).write_text(
         f"# {name}\n\nAn adapter of low rank for {base.name}, imported from {files.kind} files.{said} Not checked "
         f"here.\n\n- base: {base.name} ({base.source}), {base.digest}\n- licence of the base: "
         f"{base.licence or 'unknown'}\n- its own licence and its data: what whoever made it says\n",
         encoding="utf-8",
     )
+
+
+def quoted(text: str) -> str:
+    """What a stranger wrote, in a card: in its line, and nothing that Markdown or a terminal would obey."""
+    return f"`{one_line(text).replace('`', chr(39)):.200}`"
 
 
 # --- export ---
@@ -179,7 +187,8 @@ def export_one(args: argparse.Namespace) -> int:
         path = args.out or Path(record.name if args.to == "peft" else f"{record.name}.gguf")
         require_new(path)
         if args.to == "peft":
-            write_folder(path, adapter, files, args.base)
+            write_folder(path, adapter, files, args.base or base.repository or base.name,
+                         partial(write_exported_card, record, base, args.base))  # fmt: skip
         else:
             write_gguf_adapter(adapter, path, files, record.name)
     facts = {"name": record.name, "digest": record.digest, "to": args.to, "path": str(path)}
@@ -203,7 +212,7 @@ def base_of(record: "AdapterRecord") -> "Installed":
     """The model that an adapter was made for, by the digest of its weights. Raises StoreError where it is not here."""
     from ouvert.store import StoreError
 
-    weights, name = record.base["weights"], record.base.get("name")
+    weights, name = record.base["weights"], record.base_name
     here = next((each for each in open_store().list() if each.digest == weights), None)
     if here is None:
         raise StoreError(
@@ -239,17 +248,48 @@ def require_new(path: Path) -> None:
         raise AdapterError(f"exporting: {path} is there already, expected a new name. Choose another with --out.")
 
 
-def write_folder(path: Path, adapter: "Adapter", files: "ModelFiles", base: str | None) -> None:
-    """PEFT's folder, beside and renamed. Raises what `write_peft` raises, and OSError."""
+def write_folder(
+    path: Path, adapter: "Adapter", files: "ModelFiles", base: str, write_card: Callable[[Path], None]
+) -> None:
+    """PEFT's folder and what `write_card` puts in, beside and renamed. Raises what `write_peft` raises, and OSError."""
     from ouvert.packed import write_peft
 
     beside = path.with_name(f".{path.name}.{uuid4().hex}")
     try:
         beside.mkdir()
         write_peft(adapter, beside, files, base)
+        write_card(beside)
         beside.rename(path)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+
+
+def write_exported_card(record: "AdapterRecord", base: "Installed", given: str | None, folder: Path) -> None:
+    """README.md of PEFT's folder: which base it belongs to, and what is known of it. No paths of this machine."""
+    from ouvert.store import shown_state
+
+    called = given or base.repository
+    lines = [
+        "---",
+        *([f"base_model: {json.dumps(called)}"] if called else []),
+        "library_name: peft",
+        "tags: [lora, ouvert]",
+        "---",
+        f"\n# {record.name}\n",
+        (
+            f"An adapter of low rank (LoRA) for {quoted(called or base.name)}, as peft reads it. On other weights its "
+            "numbers mean nothing.\n"
+        ),
+        (
+            f"- base: {quoted(called or base.name)}, called {quoted(base.name)} where it was exported; digest of its "
+            f"weights there: {base.digest}"
+        ),
+        *([] if called else ["- where others find the base was not known: `--base org/name` would have said it"]),
+        f"- licence of the base: {one_line(base.licence or 'unknown')}",
+        f"- state: {shown_state(record.state)}",
+        f"- digest of its numbers: {record.digest}",
+    ]
+    (folder / CARD).write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def export_merged(

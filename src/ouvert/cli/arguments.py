@@ -3,11 +3,15 @@
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ouvert.cli.configuration import Configuration, ConfigurationError, understood
 from ouvert.cli.environment import open_store
 from ouvert.cli.setting_values import switch, texts
 from ouvert.cli.settings import SETTINGS
+
+if TYPE_CHECKING:
+    from ouvert.store import AdapterRecord
 
 PREFIX_SETTINGS = ("prefix_cache", "prefix_cache_quota", "prefix_cache_key")
 
@@ -168,12 +172,31 @@ def complete_installed(prefix: str, **_: object) -> list[str]:
 
 
 def complete_stored(prefix: str, **_: object) -> list[str]:
-    """Names of models in the store, and behind a + what is an adapter of theirs."""
+    """Names of models in the store, and behind a + the adapters of the one that stands before it."""
     store = open_store()
     names = [*store.names()]
-    if "+" in prefix:
-        names += [f"{each.base.get('name')}+{each.name}" for each in store.adapters.readable()]
+    before, plus, _begun = prefix.rpartition("+")
+    if plus:
+        names += [f"{before}+{each}" for each in adapters_behind(before)]
     return [name for name in names if name.startswith(prefix)]
+
+
+def adapters_behind(before: str) -> list[str]:
+    """Names of the adapters that may stand behind a model's name, its precision and other adapters. Raises nothing."""
+    from ouvert.store import split_precision
+
+    store = open_store()
+    model, *others = before.split("+")
+    plain, _ = split_precision(model)
+    weights = {each.digest for each in store.list() if each.name == plain}
+    fitting = (each for each in store.adapters.readable() if each.base["weights"] in weights or each.base_name == plain)
+    return [each.name for each in fitting if each.name not in others]
+
+
+def model_of(record: "AdapterRecord") -> str:
+    """What its base is called on this machine now; as its record says where it is not here. Raises nothing."""
+    named = [each.name for each in open_store().list() if each.digest == record.base["weights"]]
+    return record.base_name if record.base_name in named or not named else named[0]
 
 
 def complete_pullable(prefix: str, **_: object) -> list[str]:

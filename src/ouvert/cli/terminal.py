@@ -14,6 +14,11 @@ def visible(text: str) -> str:
     return text.translate(OBEYED)
 
 
+def one_line(text: str) -> str:
+    """The same of what has to stay in its line, such as a name: line breaks and tabs are spelled out, too."""
+    return visible(text).translate({ord("\n"): "\\n", ord("\t"): "\\t"})
+
+
 def columns_of(sign: str) -> int:
     """How many columns a sign takes in a terminal."""
     if unicodedata.category(sign) in {"Cc", "Cf", "Mn", "Me", "Cs"}:

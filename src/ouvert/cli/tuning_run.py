@@ -158,7 +158,7 @@ def checked(store: "Store", record: "AdapterRecord", run: "OpenRun", args: argpa
     if args.json:
         facts = {name: now.facts[name] for name in ("source", "check")}
         print(json.dumps({"adapter": now.name, "digest": now.digest, "state": now.state, "path": str(now.path),
-                          "model": now.base["name"], **facts}))  # fmt: skip
+                          "model": now.base_name, **facts}))  # fmt: skip
     else:
-        print(f"\n{now.name} is {now.state}, not gated: {now.path}\n\n    ouvert run {now.base['name']}+{now.name}")
+        print(f"\n{now.name} is {now.state}, not gated: {now.path}\n\n    ouvert run {now.base_name}+{now.name}")
     return 1 if now.state == "regression" else 0

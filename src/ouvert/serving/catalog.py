@@ -111,7 +111,7 @@ class Catalog:
         """Whether it was made for these weights; for a model of this name, where they are not known before it is in
         memory."""
         weights = self._weights_of(installed)
-        return record.base["weights"] == weights if weights is not None else record.base.get("name") == installed.name
+        return record.base["weights"] == weights if weights is not None else record.base_name == installed.name
 
     def know(self, installed: Installed, weights: str) -> None:
         """The model that is called so has been loaded, and has the weights with this digest."""
@@ -159,7 +159,7 @@ class Catalog:
         why = f"{installed.called} has no adapter {(strange or adapters)[0]!r:.80} here."
         with suppress(StoreError):
             known = [self._store.adapters.record(each) for each in strange]
-            if all(admits(str(each.base.get("name"))) for each in known):
+            if all(admits(each.base_name) for each in known):
                 try:
                     self._store.adapters.made_for(installed.name, self._weights_of(installed), adapters)
                 except StoreError as problem:

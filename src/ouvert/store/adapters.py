@@ -3,14 +3,15 @@
 import json
 import re
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, get_args
 from uuid import uuid4
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from ouvert.store.error import StoreError
 from ouvert.store.jobs.private_files import write_json, write_whole
@@ -24,6 +25,8 @@ NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
 RECORD = "ouvert.json"
 ALLOWED = "allowed.jsonl"  # who let an adapter be served although its check found a regression, and why
 RUN = "run"  # the folder of what it was made with
+FILLED = ".filled"  # of the empty file that whoever fills a hidden folder keeps locked
+HIDDEN = re.compile(r"\.[a-z0-9][a-z0-9_.-]{0,63}\.[0-9a-f]{32}")  # .NAME.HEX: not whole yet, or being deleted
 FORMAT = 1
 
 
@@ -46,6 +49,13 @@ class AdapterRecord:
         nothing."""
         base: Mapping[str, Any] = self.facts["base"]
         return base
+
+    @property
+    def base_name(self) -> str:
+        """What its base was called when it was made; where its record has lost that, the digest of the weights in
+        short. Raises nothing."""
+        name = self.base.get("name")
+        return name if isinstance(name, str) and name.strip() else f"unnamed ({self.base['weights']:.19}…)"
 
     @property
     def state(self) -> State:
@@ -145,7 +155,7 @@ class Adapters:
         for each in found:
             if weights is not None and each.base["weights"] != weights:
                 raise StoreError(
-                    f"the adapter {each.name} was made for {each.base.get('name')} with the weights "
+                    f"the adapter {each.name} was made for {each.base_name} with the weights "
                     f"{each.base['weights']}, and {model} has {weights}: on other weights its numbers mean nothing. "
                     f"Use it with its own model, or make one for this: `ouvert tune {model} DATA`."
                 )
@@ -160,19 +170,54 @@ class Adapters:
         path = self._place(name)
         if path.exists() and not replace:
             raise taken(name, removed=name in self.left())
-        partial = self.folder / f".{name}.{uuid4().hex}"
-        partial.mkdir(parents=True, mode=0o700)
-        try:
+        self.sweep()
+        with self._filling(name) as partial:
             write(partial)
             with self._lock():
                 if path.exists() and not replace:
                     raise taken(name, removed=name in self.left())
                 if path.exists():
-                    shutil.rmtree(self._aside(path))
+                    delete(self._aside(path))
                 partial.rename(path)
+        return path
+
+    @contextmanager
+    def _filling(self, name: str) -> Iterator[Path]:
+        """A hidden folder that nobody sweeps while this process lives and fills it."""
+        partial = self.folder / f".{name}.{uuid4().hex}"
+        held = FileLock(f"{partial}{FILLED}", thread_local=False)
+        with self._lock():  # nobody sweeps between the lock's file and the lock
+            held.acquire(timeout=0)
+            partial.mkdir(mode=0o700)
+        try:
+            yield partial
         finally:
             shutil.rmtree(partial, ignore_errors=True)
-        return path
+            Path(held.lock_file).unlink(missing_ok=True)
+            held.release()
+
+    def abandoned(self) -> tuple[Path, ...]:
+        """What killed writers left here: hidden folders that no living process fills, and their locks. Raises
+        nothing."""
+        hidden = [path for path in self.folder.glob(".*.*") if HIDDEN.fullmatch(path.name.removesuffix(FILLED))]
+        if not hidden:
+            return ()
+        try:
+            with self._lock():
+                return tuple(sorted(path for path in hidden if path.exists() and not is_filled(path)))
+        except OSError:
+            return ()  # a store that cannot be written
+
+    def sweep(self) -> tuple[Path, ...]:
+        """Delete that; what cannot be deleted stays. Returns what is gone. Raises nothing."""
+        found = self.abandoned()
+        for path in found:
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                with suppress(OSError):
+                    path.unlink(missing_ok=True)
+        return tuple(path for path in found if not path.exists())
 
     def note(self, name: str, digest: str, **changes: Any) -> AdapterRecord:
         """Write fields of a record anew: `state`, `check`, whatever became known of the numbers with this digest. Of
@@ -215,7 +260,7 @@ class Adapters:
                 path.mkdir(mode=0o700)
                 (aside / RUN).rename(path / RUN)
                 size -= size_of_folder(path)
-        shutil.rmtree(aside)
+        delete(aside)
         return size
 
     def allow(self, record: AdapterRecord, reason: str) -> None:
@@ -306,6 +351,27 @@ def checked(name: str, path: Path, facts: Any) -> Mapping[str, Any]:
             "version of Ouvert that wrote it, or remove the adapter and import it again."
         )
     return dict(facts)
+
+
+def is_filled(hidden: Path) -> bool:
+    """Whether a process fills this hidden folder, or the one whose lock this is. The caller holds the lock of all."""
+    place = hidden if hidden.name.endswith(FILLED) else hidden.with_name(hidden.name + FILLED)
+    if not place.exists():
+        return False
+    lock = FileLock(place)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return True
+    lock.release()
+    return False
+
+
+def delete(folder: Path) -> None:
+    """All of it; what another process has deleted meanwhile is no fault. Raises OSError for what cannot be."""
+    shutil.rmtree(folder, ignore_errors=True)
+    if folder.exists():
+        shutil.rmtree(folder)
 
 
 def size_of_folder(path: Path) -> int:

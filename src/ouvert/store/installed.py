@@ -8,6 +8,7 @@ from typing import Self
 from ouvert.store.manifest import StoredFile
 from ouvert.store.packed_files import Packed
 from ouvert.store.selection import is_companion
+from ouvert.store.source import HUB
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +32,12 @@ class Installed:
     packed: tuple[Packed, ...] = ()
     precision: str | None = None  # that its name asks for: names.split_precision
     adapters: tuple[str, ...] = ()  # those that its name asks for: names.split_adapters
+
+    @property
+    def repository(self) -> str | None:
+        """The hub's repository that it came from, org/name; None where it came from elsewhere. Raises nothing."""
+        found = HUB.fullmatch(self.source.removeprefix("hf:")) if self.source.startswith("hf:") else None
+        return None if found is None else found["repository"]
 
     @property
     def called(self) -> str:

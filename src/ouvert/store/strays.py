@@ -5,6 +5,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from ouvert.store.adapters import Adapters
+
 # Where it lies below the store, how it is called, and after how many seconds nobody can be at it any more: a file is
 # written in seconds, a package may come in for hours.
 KINDS = (
@@ -15,7 +17,6 @@ KINDS = (
     ("", ".writing-*", 3600.0),
     ("conversations", ".writing-*", 3600.0),
     ("models", "**/*.partial", 3600.0),
-    ("adapters", ".*.*", 3600.0),
     ("adapters", "**/.writing-*", 3600.0),
     ("tunings", ".*.*", 3600.0),
     ("tunings", "**/.writing-*", 3600.0),
@@ -28,7 +29,8 @@ KINDS = (
 
 def strays(home: Path) -> list[Path]:
     """Those of the store that nobody is writing any more. Raises nothing."""
-    return sorted({path for folder, pattern, seconds in KINDS for path in left_in(home / folder, pattern, seconds)})
+    old = {path for folder, pattern, seconds in KINDS for path in left_in(home / folder, pattern, seconds)}
+    return sorted(old | {*Adapters(home).abandoned()})  # of adapters a lock says at once that nobody fills them
 
 
 def sweep_strays(home: Path) -> list[Path]:

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -115,7 +116,38 @@ def test_names_are_completed(home, monkeypatch):
     monkeypatch.chdir(home)
     assert complete_adapters("r") == ["rude"]
     assert complete_installed("tiny+") == ["tiny+loud", "tiny+rude"]
+    assert complete_installed("tiny@8+loud+") == ["tiny@8+loud+rude"]
     assert complete_installed("ti") == ["tiny"]
+    Store(home).pull(str(Store(home).resolve("tiny").path), name="other:1b")  # the same weights
+    assert complete_installed("other:1b+r") == ["other:1b+rude"]
+
+
+ASK_BASH = """
+PATH="$1:$PATH"
+source <(ouvert completion bash)
+for line in "${@:2}"; do
+  COMP_LINE="$line" COMP_POINT=${#line} COMP_TYPE=9 COMPREPLY=()
+  _python_argcomplete ouvert
+  (IFS=" "; echo "${COMPREPLY[*]}")
+done
+"""
+
+
+def test_a_real_bash_completes_names(home):
+    expected = {
+        "ouvert tune t": "tiny ",
+        "ouvert tune res": "resume ",
+        "ouvert tune log ": "loud rude",
+        "ouvert adapter show ": "loud rude",
+        "ouvert adapter show r": "rude ",
+        "ouvert run tiny+": "tiny+loud tiny+rude",
+        "ouvert serve tiny --adapter l": "loud ",
+    }
+    ran = subprocess.run(
+        ["bash", "--norc", "-c", ASK_BASH, "bash", str(Path(sys.executable).parent), *expected], cwd=home,
+        capture_output=True, text=True, stdin=subprocess.DEVNULL, env={**os.environ, "OUVERT_HOME": str(home)},
+    )  # fmt: skip
+    assert dict(zip(expected, ran.stdout.splitlines(), strict=True)) == expected, ran.stderr
 
 
 def test_a_precision_is_named_once_also_before_an_adapter(ouvert):
@@ -174,7 +206,24 @@ def test_serve_offers_the_model_with_and_without_its_adapter(home):
     )  # fmt: skip
     try:
         line = next(line for line in process.stderr if line.startswith("Ready"))
-        assert line.rstrip().endswith("Models: tiny, tiny+rude")
+        assert line.rstrip().endswith("Models: tiny, tiny+rude (unchecked, not gated)")
+    finally:
+        process.kill()
+        process.wait()
+        process.stderr.close()
+
+
+def test_serve_offers_the_other_adapters_too_and_says_so(home):
+    adapters = Adapters(home)
+    adapters.note("loud", adapters.record("loud").digest, state="regression")
+    process = subprocess.Popen(
+        [sys.executable, "-c", RUN, "serve", "tiny", "--adapter", "rude", "--port", "0", "--threads", "1"],
+        stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True, env={**os.environ, "OUVERT_HOME": str(home)},
+    )  # fmt: skip
+    try:
+        line = next(line for line in process.stderr if line.startswith("Ready"))
+        assert "tiny+loud (regression, not gated; refused without --allow), tiny+rude (unchecked, not gated)" in line
+        assert next(process.stderr).startswith("Loaded at once: rude. Every other adapter of these models is offered")
     finally:
         process.kill()
         process.wait()
@@ -197,6 +246,51 @@ def test_the_list_says_base_state_and_origin(ouvert, home):
         ("loud", "damaged"), ("rude", "unchecked, not gated"),
     ]  # fmt: skip
     assert "cannot be read" in facts["adapters"][0]["figures"]
+
+
+def test_a_base_without_a_name_and_one_that_would_move_the_cursor(ouvert, home):
+    for name, base in (("loud", None), ("rude", "x\x1b[2J\nrude  tiny  gated")):
+        path = home / "adapters" / name / "ouvert.json"
+        facts = json.loads(path.read_text())
+        if base is None:
+            del facts["base"]["name"]
+        else:
+            facts["base"] |= {"name": base, "weights": "sha256:" + "0" * 64}
+        path.write_text(json.dumps(facts))
+    for words in (["adapter", "list"], ["adapter", "show", "rude"], ["list"], ["doctor"]):
+        said = ouvert(*words, status=None).stdout
+        assert "\x1b" not in said
+        assert not any(line.startswith("rude  tiny  gated") for line in said.splitlines())
+    lines = ouvert("adapter", "list").stdout.splitlines()
+    assert lines[1].split()[:2] == ["loud", "tiny"]  # what the weights are called here
+    assert "x\\x1b[2J\\nrude  tiny  gated" in lines[2]
+    assert "to use  ouvert run tiny+loud" in ouvert("adapter", "show", "loud").stdout
+    assert "unnamed" not in ouvert("adapter", "list").stdout
+    Store(home).remove("tiny")
+    assert "unnamed (sha256:" in ouvert("adapter", "list").stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "there", "not_there"),
+    [
+        (["adapter", "remove"], "--with-data", "prefix"),
+        (["tune", "remove"], "--yes", "--rate"),
+        (["tune", "status"], "--json", "--threads"),
+        (["tune", "resume"], "--threads", "--precision"),
+        (["tune", "log"], "--follow", "--epochs"),
+        (["tune", "check"], "--show", "--cache"),
+    ],
+)
+def test_help_shows_the_options_that_have_an_effect(ouvert, words, there, not_there):
+    said = ouvert(*words, "--help").stdout
+    assert there in said
+    assert not_there not in said
+    assert said.startswith(f"usage: ouvert {' '.join(words)}")
+
+
+def test_an_option_on_computing_that_does_nothing_is_refused(ouvert):
+    said = ouvert("tune", "status", "--precision", "4", "--threads", "1", status=2).stderr
+    assert "tune status does nothing with --threads, --precision. Leave that out." in said
 
 
 def test_a_list_of_none_says_how_to_come_by_one(ouvert, home):

@@ -90,6 +90,9 @@ def test_an_import_says_what_it_brought_and_how_it_is_used(ouvert, rude, files, 
 def test_an_import_that_cannot_be_is_refused_before_anything_is_kept(ouvert, kept, rude, files, tmp_path):
     (tmp_path / "mine").mkdir()
     write_peft(rude, tmp_path / "mine", files)
+    (tmp_path / "text.gguf").write_text("a letter")
+    (tmp_path / "half").mkdir()
+    (tmp_path / "half" / "adapter_config.json").write_text("{}")
     for words, sentence in (
         (["mine", "--model", "tiny", "--name", "rude"], "there is an adapter 'rude' on this machine already"),
         (["mine", "--model", "tiny", "--name", "Rude!"], "an adapter cannot be called 'Rude!'"),
@@ -97,10 +100,49 @@ def test_an_import_that_cannot_be_is_refused_before_anything_is_kept(ouvert, kep
         (["mine", "--model", "smollm2"], "smollm2 is not on this machine"),
         (["mine", "--model", "tiny", "--expert-layout", "peft"], "there are no joined experts in it"),
         ([".", "--model", "tiny"], "holds no adapter_config.json"),
-        (["nothing", "--model", "tiny"], "nothing"),
+        (["."], "expected the folder that peft writes (adapter_config.json and adapter_model.safetensors in it)"),
+        (["nothing", "--model", "tiny"], "there is nothing at nothing, expected the folder that peft writes"),
+        (["text.gguf", "--model", "tiny"], "text.gguf cannot be read as one, expected the folder that peft writes"),
+        (["half", "--model", "tiny"], "half holds no adapter_model.safetensors, expected the folder that peft writes"),
     ):
         assert sentence in ouvert("adapter", "import", *words, status=1).stderr
     assert kept.adapters.names() == ("rude",)
+
+
+def test_a_base_name_that_would_move_the_cursor_reaches_neither_terminal_nor_card(ouvert, kept, rude, files, tmp_path):
+    (tmp_path / "sly").mkdir()
+    write_peft(rude, tmp_path / "sly", files, base="\x1b[2J\n# checked `x`/tiny")
+    ran = ouvert("adapter", "import", "sly")
+    assert "\x1b" not in ran.stderr
+    assert "its files name \\x1b[2J\\n# checked `x`/tiny." in ran.stderr
+    card = (kept.adapters.record("sly").path / "README.md").read_text()
+    assert "`\\x1b[2J\\n# checked 'x'/tiny` as its base" in card
+
+
+@pytest.mark.parametrize(
+    ("source", "words", "base", "said"),
+    [
+        (None, [], "tiny", "`--base org/name` would have said it"),
+        (None, ["--base", "org/Tiny"], "org/Tiny", 'base_model: "org/Tiny"'),
+        ("hf:org/Tiny-GGUF@main:Q4_1", [], "org/Tiny-GGUF", 'base_model: "org/Tiny-GGUF"'),
+    ],
+)
+def test_an_export_for_peft_says_which_base_it_belongs_to(ouvert, kept, tmp_path, source, words, base, said):
+    [path] = [each for each in (kept.home / "models").rglob("*.json") if "source" in json.loads(each.read_text())]
+    before = path.read_text()
+    try:
+        if source is not None:
+            path.write_text(json.dumps(json.loads(before) | {"source": source}))
+        ouvert("adapter", "export", "rude", "--to", "peft", *words)
+        again = ouvert("adapter", "import", "rude", "--name", "again", *(["--model", "tiny"] if words else []))
+    finally:
+        path.write_text(before)
+    assert json.loads((tmp_path / "rude" / "adapter_config.json").read_text())["base_model_name_or_path"] == base
+    card = (tmp_path / "rude" / "README.md").read_text()
+    assert said in card
+    assert "unchecked, not gated" in card
+    assert str(kept.home) not in card
+    assert "For tiny; unchecked, not gated." in again.stdout
 
 
 def test_an_adapter_that_changes_nothing_is_refused(ouvert, kept, rude, files, tmp_path):

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 from ouvert.cli.adapter_check import add_test_arguments
 from ouvert.cli.adapter_check import test as test_one
 from ouvert.cli.adapter_files import add_export_arguments, add_import_arguments
-from ouvert.cli.arguments import add_prefix_arguments, complete_adapters
+from ouvert.cli.arguments import complete_adapters, model_of
 from ouvert.cli.environment import open_store
 from ouvert.cli.inside import add_json
-from ouvert.cli.terminal import visible
+from ouvert.cli.terminal import one_line, visible
 
 if TYPE_CHECKING:
     from ouvert.store import AdapterRecord
@@ -48,7 +48,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="also its run: recipe, checkpoints and copies of the data; and kept beginnings of prompts that adapters "
         "have computed",
     )
-    add_prefix_arguments(remove)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -100,7 +99,7 @@ def summary(name: str) -> dict[str, Any]:
         }  # fmt: skip
     return {
         "name": name,
-        "base": str(record.base.get("name", "")),
+        "base": model_of(record),
         "digest": record.digest,
         "state": record.state,
         "shown": shown_state(record.state),
@@ -142,7 +141,7 @@ def show_one(args: argparse.Namespace) -> int:
         return 0
     print_record(record)
     for each in allowed:
-        print(f"{'allowed':>12}  {each.get('at', '')[:10]}: {visible(str(each.get('reason')))}")
+        print(f"{'allowed':>12}  {each.get('at', '')[:10]}: {one_line(str(each.get('reason')))}")
     if isinstance(check := record.facts.get("check"), dict):
         print_check(check)
     if text:
@@ -155,19 +154,19 @@ def print_record(record: "AdapterRecord") -> None:
 
     def say(title: str, line: object) -> None:
         if line not in (None, ""):
-            print(visible(f"{title:>12}  {line}"))
+            print(one_line(f"{title:>12}  {line}"))
 
-    base = record.base
+    model = model_of(record)
     say("name", record.name)
-    say("base", f"{base.get('name')} ({base.get('family')})")
-    say("weights", base["weights"])
+    say("base", f"{model} ({record.base.get('family')})")
+    say("weights", record.base["weights"])
     say("state", shown_state(record.state))
     say("made", f"{record.made} with Ouvert {record.facts.get('ouvert')}")
     say("from", ", ".join(figures(record)))
     say("digest", record.digest)
     say("size", bytes_in_words(record.size))
     say("place", record.path)
-    say("to use", f"ouvert run {base.get('name')}+{record.name}")
+    say("to use", f"ouvert run {model}+{record.name}")
 
 
 def print_check(check: Mapping[str, Any]) -> None:
@@ -239,7 +238,7 @@ def shortened(value: object, width: int = 48) -> str:
 def remove_one(args: argparse.Namespace) -> int:
     from ouvert.cli.answering import complain
     from ouvert.cli.commands.run import owner_agrees
-    from ouvert.cli.environment import prefixes_asked_for
+    from ouvert.cli.environment import kept_prompts
     from ouvert.store import bytes_in_words
 
     adapters = open_store().adapters
@@ -253,7 +252,7 @@ def remove_one(args: argparse.Namespace) -> int:
     freed = adapters.remove(name, with_run=args.with_data)
     prompts = None
     if args.with_data:
-        kept = prefixes_asked_for(open_store(), args.prefix_cache, args.prefix_cache_quota, args.prefix_cache_key)
+        kept = kept_prompts()
         prompts = 0 if kept is None else kept.forget_variants()
     if args.json:
         print(json.dumps({"name": name, "freed": freed, "kept_prompts_removed": prompts}))

@@ -16,6 +16,7 @@ from ouvert.cli.arguments import complete_stored
 from ouvert.cli.configuration import Configuration, ConfigurationError, strange_variables
 from ouvert.cli.environment import hosts_allowed, open_store, receipts_folder
 from ouvert.cli.settings import SETTINGS, VARIABLES
+from ouvert.cli.terminal import one_line, visible
 
 SUMMARY = "Say what this machine is, what Ouvert found on it, and what is wrong."
 DEFAULT_MODEL = "smollm2"
@@ -58,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps({"findings": [asdict(each) for each in findings], "wrong": len(wrong)}, ensure_ascii=False))
     else:
-        print("\n".join(in_words(findings)))
+        print(visible("\n".join(in_words(findings))))
         print(f"\n{len(wrong)} of this needs you." if wrong else "\nNothing is wrong.")
     return 1 if wrong else 0
 
@@ -186,7 +187,7 @@ def adapters(args: argparse.Namespace) -> Iterator[Finding]:
             yield Finding(f"adapter {name}", f"its numbers have the digest {found}", advice)
         else:
             how = "its numbers are right" if args.verify else "its record is there (--verify reads its numbers)"
-            yield Finding(f"adapter {name}", f"of {record.base.get('name')}, {shown_state(record.state)}, {how}")
+            yield Finding(f"adapter {name}", f"of {one_line(record.base_name)}, {shown_state(record.state)}, {how}")
 
 
 def packed_weights(args: argparse.Namespace) -> Iterator[Finding]:

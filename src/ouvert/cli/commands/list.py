@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 from ouvert.cli.environment import open_store
-from ouvert.cli.terminal import visible
+from ouvert.cli.terminal import one_line, visible
 
 if TYPE_CHECKING:
     from ouvert.store import Installed, Packed, Unfinished
@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
     for each in unfinished:
         print(f"\n{unfinished_in_words(each)}")
     if adapters := store.adapters.readable():
-        names = ", ".join(f"{each.base.get('name')}+{each.name} ({shown_state(each.state)})" for each in adapters)
+        names = ", ".join(f"{one_line(each.base_name)}+{each.name} ({shown_state(each.state)})" for each in adapters)
         print(visible(f"\nWith adapters: {names}. `ouvert adapter list` says more."))
     if orphans:
         size = bytes_in_words(sum(packed.size for packed in orphans))
@@ -134,9 +134,10 @@ def print_short_names(here: Collection[str]) -> None:
 
 def print_columns(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Left-aligned columns, two spaces apart: easy to read, and to cut with other tools."""
-    widths = [max(len(row[n]) for row in (titles, *rows)) for n in range(len(titles))]
-    for row in (titles, *rows):
-        print(visible("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()))
+    shown = [[one_line(cell) for cell in row] for row in (titles, *rows)]
+    widths = [max(len(row[n]) for row in shown) for n in range(len(titles))]
+    for row in shown:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 def counted(number: int, what: str) -> str:

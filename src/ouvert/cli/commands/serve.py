@@ -55,7 +55,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     models = parser.add_argument("models", nargs="*", metavar="MODEL", help="load these first: names, folders or files")
     models.completer = complete_installed  # type: ignore[attr-defined]
-    add_adapter_argument(parser, "load this adapter at once, too; with --only no others are offered")
+    add_adapter_argument(
+        parser,
+        "begin with this adapter loaded, and do not begin without it. Every other adapter of the "
+        "models is offered all the same, also one made meanwhile; --only leaves them out",
+    )
     parser.add_argument(
         "--allow",
         metavar="REASON",
@@ -361,10 +365,12 @@ async def serve(settings: "Settings", listening: socket.socket, *, engine_only: 
             return
         host = f"[{address[0]}]" if ":" in address[0] else address[0]
         base = f"http://{host}:{address[1]}"
-        catalog = service.loaded_models.catalog
-        models = ", ".join(name for model in catalog.every() for name in catalog.names_of(model))
+        models = ", ".join(offered(service, settings))
         served = f"token ids: {base}/inference/v1/generate" if engine_only else f"OpenAI: {base}/v1"
         print(f"Ready at {base} ({served}). Models: {models or NO_MODEL}", file=sys.stderr)
+        if settings.adapters and not settings.only_these:
+            print(f"Loaded at once: {', '.join(settings.adapters)}. Every other adapter of these models is offered, "
+                  "too, also one made meanwhile; --only leaves them out.", file=sys.stderr)  # fmt: skip
         for line in about_keys(service.keys):
             print(line, file=sys.stderr)
         sys.stderr.flush()
@@ -378,6 +384,18 @@ async def serve(settings: "Settings", listening: socket.socket, *, engine_only: 
     server = make_server(app, settings, leave_within)
     await server.serve([listening])
     return status
+
+
+def offered(service: "Service", settings: "Settings") -> Iterator[str]:
+    """By which names models are asked for, those with an adapter with its state."""
+    from ouvert.store import shown_state
+
+    catalog = service.loaded_models.catalog
+    for model in catalog.every():
+        yield model.called
+        for each in catalog.adapters_of(model):
+            refused = "; refused without --allow" if each.state == "regression" and settings.allow is None else ""
+            yield f"{model.called}+{each.name} ({shown_state(each.state)}{refused})"
 
 
 def about_keys(keys: "Keys") -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     done = parser.add_argument_group("what is done with it")
     done.add_argument("--name", metavar="NAME", help="what the adapter is called (as the file of examples)")
     done.add_argument("--plan", action="store_true", help="show the plan, and train nothing")
-    done.add_argument("--yes", action="store_true", help="do not ask after the plan")
+    done.add_argument("--yes", action="store_true", help="do not ask whether to go on")
     done.add_argument("--polite", action=argparse.BooleanOptionalAction, default=True,
                       help="wait while a server of this machine is writing an answer")  # fmt: skip
     done.add_argument("--no-check", action="store_true", help="no check afterwards: the adapter stays unchecked")
@@ -56,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     shown.add_argument("--show", type=int, default=3, metavar="N", help="how many examples to show (3)")
     shown.add_argument("--line", type=int, metavar="N", help="show those of this line of the file instead")
     computed = parser.add_argument_group("how it is computed, as it is served")
-    add_settings(computed, "threads", "exact", "cache", "precision", "template")
+    add_settings(computed, *SERVED_WITH)
     parser.set_defaults(unstated={name: parser.get_default(name) for name in OPTIONS})
 
 
@@ -74,6 +74,33 @@ def names_in(text: str) -> list[str]:
 OF_A_LOOK = frozenset({
     "model", "recipe", "method", "length", "seed", "held_out", "ignore", "show", "line", "json"
 })  # fmt: skip
+
+
+def narrow(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
+    """Of `ouvert tune status` and its like: help of that alone, without the options that do nothing there."""
+    action = next((word for word in words if not word.startswith("-")), "")
+    if action not in ACTIONS:
+        return
+    behind, does = HOW_MANY.get(action, (1, 1, "NAME"))[2], MEANINGS[action]
+    parser.usage, parser.description = f"%(prog)s {action} {behind} [options]", does
+    parser.set_defaults(settings=COMPUTING.get(action, ()))  # the others stay None unless they are typed
+    effective = {"help", *ACTIONS[action][2], *COMPUTING.get(action, ())}
+    for option in parser._actions:
+        if option.dest not in effective:
+            option.help = argparse.SUPPRESS
+
+
+# What help says of each action, and which options on computing have an effect there.
+MEANINGS = {
+    "check": "Show token by token what of a file of examples would be trained, and what is wrong with it.",
+    "resume": "Go on with a run that was stopped or killed, to the same bits.",
+    "status": "Say how far a run is, or every unfinished run.",
+    "log": "Show the losses of a run, or of an adapter that came of one.",
+    "stop": "Stop a run after the step that it computes; `ouvert tune resume NAME` goes on with it.",
+    "remove": "Delete an unfinished run with its checkpoints and its copy of the data. An adapter that came of one is "
+    "removed by `ouvert adapter remove NAME`.",
+}
+COMPUTING = {"resume": ("threads",)}
 # Words that are no models -> the file and function that does it, and the options that have an effect on it.
 ACTIONS: "Mapping[str, tuple[str, str, frozenset[str]]]" = {
     "check": ("tuning_check", "run", OF_A_LOOK),
@@ -91,6 +118,7 @@ OPTIONS = {
     "polite": "--no-polite", "no_check": "--no-check", "json": "--json", "follow": "--follow", "model": "--model",
     "show": "--show", "line": "--line",
 }  # fmt: skip
+SERVED_WITH = ("threads", "exact", "cache", "precision", "template")
 OF_OTHERS = frozenset({"follow", "model", "show", "line"})
 HOW_MANY = {"check": (1, 1, "DATA"), "status": (0, 1, "[NAME]")}  # words behind an action; usually one, a NAME
 
@@ -101,7 +129,9 @@ def run(args: argparse.Namespace) -> int:
     file, function, effective = ACTIONS.get(action, ("tuning_begin", "begin", frozenset(OPTIONS) - OF_OTHERS))
     what = f"tune {action}" if action in ACTIONS else "tune MODEL DATA"
     given = [name for name, default in args.unstated.items() if getattr(args, name) != default]
-    if idle := [OPTIONS[name] for name in given if name not in effective]:
+    idle = [OPTIONS[name] for name in given if name not in effective]
+    idle += [f"--{name}" for name in SERVED_WITH if name not in args.settings and getattr(args, name) is not None]
+    if idle:
         print(f"ouvert: {what} does nothing with {', '.join(idle)}. Leave that out.", file=sys.stderr)
         return 2
     least, most, words = HOW_MANY.get(action, (1, 1, "NAME")) if action in ACTIONS else (1, 1, "DATA")
@@ -124,5 +154,7 @@ def complete_words(prefix: str, **rest: object) -> list[str]:
         from ouvert.cli.environment import open_store
         from ouvert.tuning import Runs
 
-        return [name for name in Runs(open_store().home).names() if name.startswith(prefix)]
+        store = open_store()
+        names = [*Runs(store.home).names(), *(store.adapters.names() if named[0] == "log" else ())]
+        return [name for name in names if name.startswith(prefix)]
     return [word for word in ("corrections",) if word.startswith(prefix)] + list(FilesCompleter()(prefix))

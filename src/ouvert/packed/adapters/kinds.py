@@ -11,7 +11,9 @@ from ouvert.packed.adapters.peft_experts import ExpertLayout
 from ouvert.packed.adapters.peft_reading import PICKLE, OpenedAdapter, open_peft
 from ouvert.packed.adapters.peft_settings import read_settings
 from ouvert.packed.adapters.peft_writing import CONFIG, WEIGHTS, Recognised
-from ouvert.weights import open_checkpoint
+from ouvert.weights import CheckpointError, open_checkpoint
+
+EXPECTED = f"expected the folder that peft writes ({CONFIG} and {WEIGHTS} in it), or a GGUF file with a LoRA"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +38,17 @@ class AdapterFiles:
 
 
 def adapter_at(path: Path) -> AdapterFiles:
-    """What lies at `path`: PEFT's folder or one of its two files, or a GGUF file. Raises AdapterError for what is none,
-    and CheckpointError for a GGUF file that cannot be read."""
+    """What lies at `path`: PEFT's folder or one of its two files, or a GGUF file. Raises AdapterError for what is none
+    or cannot be read."""
     if path.name in (CONFIG, WEIGHTS):
         path = path.parent
+    if not os.path.lexists(path):
+        raise AdapterError(f"importing an adapter: there is nothing at {path}, {EXPECTED}. Check the path.")
     if os.path.isdir(path):
-        if not os.path.lexists(path / CONFIG):
+        missing = [name for name in (CONFIG, WEIGHTS) if not os.path.lexists(path / name)]
+        if missing and not (missing == [WEIGHTS] and os.path.lexists(path / PICKLE)):  # of which opening it says more
             raise AdapterError(
-                f"{path} holds no {CONFIG}, expected a folder as peft writes it, or a GGUF file. Name the folder that "
+                f"importing an adapter: {path} holds no {' and no '.join(missing)}, {EXPECTED}. Name the folder that "
                 "has both of its files."
             )
         return AdapterFiles("peft", path, (path / CONFIG, path / WEIGHTS), read_settings(path / CONFIG).base)
@@ -52,12 +57,16 @@ def adapter_at(path: Path) -> AdapterFiles:
             f"{path} is a pickle, which may run code when it is opened, expected {WEIGHTS}. Save the adapter with peft "
             "once more: safetensors is what it writes by itself."
         )
-    with open_checkpoint(path) as checkpoint:
+    try:
+        opened = open_checkpoint(path)
+    except CheckpointError as problem:
+        raise AdapterError(f"importing an adapter: {path} cannot be read as one, {EXPECTED}. {problem}") from problem
+    with opened as checkpoint:
         said = checkpoint.metadata if checkpoint.format == "gguf" else {}
         if said.get("general.type") != "adapter":
             raise AdapterError(
-                f"{path} is no adapter, expected a folder as peft writes it, or a GGUF file whose general.type is "
-                "'adapter'. A model is brought by `ouvert pull`."
+                f"importing an adapter: {path} is none, {EXPECTED} (its general.type is 'adapter'). A model is brought "
+                "by `ouvert pull`."
             )
         base = said.get("general.base_model.0.name")
     return AdapterFiles("gguf", path, (path,), base if isinstance(base, str) else None)
