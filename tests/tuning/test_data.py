@@ -25,6 +25,12 @@ def file_of(folder, rows, name="data.jsonl"):
     return path
 
 
+def array_of(folder, rows, name="data.json", **how):
+    path = folder / name
+    path.write_text(json.dumps(rows, **how), encoding="utf-8")
+    return path
+
+
 def tickets(count, start=0):
     return [
         {"messages": [{"role": "user", "content": f"Question {n}"}, {"role": "assistant", "content": f"Answer {n}"}]}
@@ -82,7 +88,7 @@ def test_a_row_that_is_too_long_is_refused_by_line(tmp_path, read):
         read(path, recipe(data={"length": 80}))
     data = read(path, recipe(data={"length": 80, "too_long": "cut at message"}))
     assert (data.counts.items, data.counts.cut) == (1, 1)
-    assert "1 answers do not fit into 80 tokens" in data.notes[0]
+    assert "1 answer does not fit into 80 tokens" in data.notes[0]
     with pytest.raises(TuningError, match="nothing of its 2 rows is trained"):
         read(path, recipe(data={"length": 8, "too_long": "cut at message"}))
 
@@ -276,3 +282,51 @@ def test_bins_hold_each_sequence_once_and_never_too_many_tokens():
 def test_a_pairs_sequences_are_both_counted(tmp_path, read):
     data = read(file_of(tmp_path, [{"prompt": "a", "chosen": "b", "rejected": "cd"}]), recipe(method="dpo"))
     assert data.counts.tokens == sum(len(each.ids) for each in examples_of(data.train[0]))
+
+
+# --- what is said of many rows ---
+
+
+@pytest.mark.parametrize("indent", [None, 1])
+def test_rows_of_an_array_are_counted_and_have_no_lines(tmp_path, read, indent):
+    rows = [*tickets(2), {"messages": []}, *tickets(9, 2), {"mood": 1}]
+    with pytest.raises(TuningError) as refused:
+        read(array_of(tmp_path, rows, indent=indent))
+    assert "\n  row 3: messages is" in str(refused.value)
+    assert "\n  row 13: mood, expected" in str(refused.value)
+    assert "line" not in str(refused.value)
+    data = read(array_of(tmp_path, [*tickets(2), *tickets(1)], indent=indent))
+    assert (data.unit, [item.line for item in data.train]) == ("row", [1, 2, 3])
+    assert "twice or more: rows 1, 3." in data.notes[0]
+    assert read(file_of(tmp_path, tickets(1))).unit == "line"
+
+
+def test_what_is_the_same_of_many_rows_is_said_once(tmp_path, read):
+    rows = [each | {"mood": "good"} for each in tickets(30)] + [{"messages": []}]
+    with pytest.raises(TuningError) as refused:
+        read(file_of(tmp_path, rows))
+    head, *listed = str(refused.value).splitlines()
+    assert "31 of 31 rows cannot be used for sft" in head
+    assert len(listed) == 2
+    assert listed[0].startswith("  30 lines (1, 2, 3, 4 …): unknown keys mood")
+    assert listed[1].startswith("  line 31: ")
+
+
+def test_keys_of_public_copies_are_named_and_left(tmp_path, read):
+    turns = [{"from": "human", "value": "Hello"}, {"from": "gpt", "value": "Hi"}]
+    plain = read(file_of(tmp_path, [{"conversations": turns}]))
+    data = read(file_of(tmp_path, [{"id": "a1", "conversations": turns, "source": "x", "title": None}]))
+    assert "Of data.jsonl the keys id, source are not read: nothing of what is learnt depends on that." in data.notes
+    assert data.digest == plain.digest
+    said = {"instruction": "Add.", "input": "1 and 2", "output": "3"}
+    rendered = "Below is an instruction.\n### Instruction:\nAdd.\n### Input:\n1 and 2\n### Response:\n3"
+    data = read(file_of(tmp_path, [said | {"text": rendered}]))
+    assert data.digest == read(file_of(tmp_path, [said])).digest
+    assert not [note for note in data.notes if "texts" in note]
+    with pytest.raises(TuningError, match="unknown keys text in the shape Alpaca"):
+        read(file_of(tmp_path, [said | {"text": "something else"}]))
+
+
+def test_one_is_no_plural(tmp_path, read):
+    [note] = read(file_of(tmp_path, [{"prompt": "Hello", "completion": "Hi"}])).notes
+    assert note == "1 prompt that is a text is asked as a user's message, as the model is used."

@@ -184,7 +184,7 @@ def ending(message):
 @pytest.mark.parametrize(
     ("row", "says"),
     [
-        ({"messages": [USER], "source": "x"}, "unknown keys source in the shape messages.*ignore = ..source"),
+        ({"messages": [USER], "mood": "x"}, "unknown keys mood in the shape messages.*ignore = ..mood"),
         ({"instruction": "a", "answer": "b"}, "answer, instruction, expected the keys of a shape"),
         ({"prompt": "a", "chosen": "b", "rejected": "c"}, "preference, which sft does not learn from. Choose --method"),
         ({"messages": []}, "messages is .*expected a list of messages"),
@@ -217,8 +217,30 @@ def test_a_row_that_is_not_understood_is_refused_by_line(row, says):
 
 
 def test_keys_named_in_the_recipe_are_left_out():
-    row = {"messages": said(("user", "Hello"), ("assistant", "Hi")), "source": "x"}
-    assert one(row, ignore=("source",))[0].messages == (HELLO, HI)
+    row = {"messages": said(("user", "Hello"), ("assistant", "Hi")), "mood": "x"}
+    assert one(row, ignore=("mood",))[0].messages == (HELLO, HI)
+
+
+@pytest.mark.parametrize(
+    ("row", "method"),
+    [
+        ({"messages": said(("user", "Hello"), ("assistant", "Hi")), "prompt": "Hello", "prompt_id": "ab"}, "sft"),
+        ({"text": "a", "url": "https://example.org", "id": 3}, "sft"),
+        ({"chosen": said(("user", "Hello"), ("assistant", "Hi")), "score_chosen": 8.0,
+          "rejected": said(("user", "Hello"), ("assistant", "No")), "score_rejected": 5.0}, "dpo"),
+        ({"prompt": "Hello", "chosen": "Hi", "rejected": "No", "chosen-rating": 5, "rejected-model": "x"}, "orpo"),
+        ({"instruction": "Hello", "output": "Hi", "prompt": "### Instruction:\nHello"}, "sft"),
+    ],
+)  # fmt: skip
+def test_keys_that_change_nothing_are_no_fault(row, method):
+    one(row, method)
+
+
+@pytest.mark.parametrize("key", ["prompt", "text", "system_prompt", "score_chosen", "weight"])
+def test_what_may_change_what_is_learnt_is_refused(key):
+    with pytest.raises(RowsError) as caught:
+        one({"messages": said(("user", "Hello"), ("assistant", "Hi")), key: "You are a bear."})
+    assert f"unknown keys {key} " in caught.value.found[0][1]
 
 
 def test_a_mixed_file_is_refused_by_line():

@@ -50,14 +50,15 @@ def run(args: argparse.Namespace) -> int:
 
 
 def shown_items(data: "Dataset", count: int, line: int | None) -> "list[Item]":
-    """The first `count`, or all of a line. Raises TuningError for a line of which nothing is trained."""
+    """The first `count`, or all of a line (a row, where the file has no lines). Raises TuningError where nothing of it
+    is trained."""
     from ouvert.tuning import TuningError
 
     if line is None:
         return list(data.train[: max(0, count)])
     found = [item for item in (*data.train, *data.held_out) if line_of(item) == line]
     if not found:
-        raise TuningError(f"line {line} of the data has nothing that is trained. Name the line of an example.")
+        raise TuningError(f"{data.unit} {line} of the data has nothing that is trained. Name one of an example.")
     return found
 
 
@@ -110,7 +111,7 @@ def print_data(name: str, reader: Reader, recipe: "Recipe", data: "Dataset", cho
     colours = sys.stdout.isatty()
     for item in chosen:
         for title, example in parts_of(item):
-            print(visible(heading(title, example)))
+            print(visible(heading(title, example, data.unit)))
             print("".join(marked(piece, colours) for piece in pieces_of(example, reader.tokenizer)) + "\n")
     for title, fact in facts_of(name, reader, recipe, data):
         print(visible(f"{title:>10}  {fact}"))
@@ -122,8 +123,8 @@ def print_data(name: str, reader: Reader, recipe: "Recipe", data: "Dataset", cho
     print(f"What is trained is {mark}: what {reader.name} would have to write itself.", file=sys.stderr)
 
 
-def heading(title: str, example: "Example") -> str:
-    where = f"line {example.line}" if example.line else "of the safety mix"
+def heading(title: str, example: "Example", unit: str) -> str:
+    where = f"{unit} {example.line}" if example.line else "of the safety mix"
     size = f"{counted(len(example.ids), 'token')}, {int((example.trained != 0).sum())} of them trained"
     return f"--- {where}{f', {title}' if title else ''}: {size}"
 
@@ -166,6 +167,7 @@ def as_json(name: str, reader: Reader, recipe: "Recipe", data: "Dataset", chosen
         "length": recipe.data.length,
         "counts": asdict(data.counts),
         "digest": data.digest,
+        "unit": data.unit,
         "notes": list(data.notes),
         "fault": None,
         "examples": [

@@ -3,19 +3,19 @@
 import datetime
 import hashlib
 import json
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ouvert.store import counted
 from ouvert.tuning.error import TuningError
 from ouvert.tuning.example import Example, Item, Labelled, Preference, Prompt
 from ouvert.tuning.making import Maker, Tally, Think
 from ouvert.tuning.recipe import MIXING, Recipe
 from ouvert.tuning.rows import read_rows
 from ouvert.tuning.safety_mix import chosen_talks
-from ouvert.tuning.shapes import Converted, RowsError, Shape, converted
+from ouvert.tuning.shapes import Converted, RowsError, Shape, converted, left_in
 from ouvert.tuning.spans import Rules
 from ouvert.tuning.split import FEWEST, held_out_places, question_of, whole_of
 from ouvert.tuning.talk import RowError
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ouvert.tokenization import Tokenizer
 
 MOST_FAULTS = 10  # that one error lists
+FIRST = 4  # rows that are named where the same is to be said of more
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,13 +49,15 @@ class Counts:
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Dataset:
     """What is learnt, and what is only measured. `digest`, "sha256:<hex>", is of every id, mask and column of both.
-    `notes` are sentences that a person should read: what was converted, cut, left out."""
+    `notes` are sentences that a person should read: what was converted, cut, left out. `unit`: "line", or "row" of a
+    file that has no lines: what the `line` of an item counts."""
 
     train: tuple[Item, ...]
     held_out: tuple[Item, ...]
     counts: Counts
     digest: str
     notes: tuple[str, ...]
+    unit: str = "line"
 
     def order(self, seed: int, epoch: int) -> tuple[int, ...]:
         """Places in `train`, each once, in this epoch's order: the same for the same seed. Raises nothing."""
@@ -76,8 +79,8 @@ def read_data(
 
     Raises TuningError with file and line for data that cannot be used, and where nothing would be trained.
     """
-    maker = Maker(recipe.method, chat, tokenizer, rules_of(recipe))
     source = source_of(path, recipe)
+    maker = Maker(recipe.method, chat, tokenizer, rules_of(recipe), source.unit)
     train, held_out = sides(source, recipe)
     tally = Tally()
     learnt = made_of(train, maker, think, tally)
@@ -100,8 +103,9 @@ def read_data(
         unthought=tally.unthought,
         mixed=len(mix),
     )
-    notes = [*notes_of_source(source, train, held_out, recipe), *notes_of(tally, recipe, len(mix))]
-    return Dataset(train=items, held_out=measured, counts=counts, digest=digest_of(items, measured), notes=tuple(notes))
+    notes = [*notes_of_source(source, train, held_out, recipe), *notes_of(tally, source, recipe, len(mix))]
+    digest = digest_of(items, measured)
+    return Dataset(train=items, held_out=measured, counts=counts, digest=digest, notes=tuple(notes), unit=source.unit)
 
 
 def rules_of(recipe: Recipe) -> Rules:
@@ -120,11 +124,13 @@ def rules_of(recipe: Recipe) -> Rules:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A file's values, each with its line, and the shape of all."""
+    """A file's values, each with its line or row (`unit`), the shape of all, and keys that are `left`."""
 
     path: Path
     values: Sequence[tuple[int, Converted]]
     shape: Shape
+    unit: str
+    left: tuple[str, ...]
 
 
 Side = list[tuple[Source, int, Converted]]  # with where each value comes from
@@ -136,16 +142,29 @@ def source_of(path: Path, recipe: Recipe) -> Source:
     try:
         values, shape = converted(rows, recipe.method, recipe.data.ignore)
     except RowsError as problem:
-        raise rows_unusable(path, len(rows), problem.found, recipe.method) from None
-    return Source(path, values, shape)
+        raise rows_unusable(path, len(rows), problem.found, recipe.method, rows[0].unit) from None
+    left = set().union(*(left_in(shape, row.values) for row in rows)) - set(recipe.data.ignore)
+    return Source(path, values, shape, rows[0].unit, tuple(sorted(left)))
 
 
-def rows_unusable(path: Path, rows: int, found: Sequence[tuple[int, str]], method: str) -> TuningError:
-    listed = [f"  line {line}: {fault.rstrip('.')}." for line, fault in found[:MOST_FAULTS]]
-    if len(found) > MOST_FAULTS:
-        listed.append(f"  … and {len(found) - MOST_FAULTS} more")
+def rows_unusable(path: Path, rows: int, found: Sequence[tuple[int, str]], method: str, unit: str) -> TuningError:
+    """What is the same of many rows is said once."""
+    alike: dict[str, list[int]] = {}
+    for line, fault in found:
+        alike.setdefault(fault.rstrip("."), []).append(line)
+    listed = [f"  {places_in_words(lines, unit)}: {fault}." for fault, lines in list(alike.items())[:MOST_FAULTS]]
+    if rest := sum(map(len, list(alike.values())[MOST_FAULTS:])):
+        listed.append(f"  … and {rest} more")
     few = f"{len(found)} of {rows} rows cannot be used"
     return TuningError("\n".join([f"{path}: {few} for {method}:", *listed]))
+
+
+def places_in_words(lines: Sequence[int], unit: str) -> str:
+    """ "line 3"; "lines 1, 2, 3"; "200 rows (1, 2, 3, 4 …)". Raises nothing."""
+    if len(lines) == 1:
+        return f"{unit} {lines[0]}"
+    shown = ", ".join(map(str, lines[:FIRST]))
+    return f"{unit}s {shown}" if len(lines) <= FIRST else f"{len(lines)} {unit}s ({shown} …)"
 
 
 def sides(source: Source, recipe: Recipe) -> tuple[Side, Side]:
@@ -184,7 +203,8 @@ def made_of(side: Side, maker: Maker, think: Think | None, tally: Tally) -> tupl
         except RowError as problem:
             faults.append((line, str(problem)))
     if faults:
-        raise rows_unusable(side[0][0].path, len(side), faults, maker.method)
+        source = side[0][0]
+        raise rows_unusable(source.path, len(side), faults, maker.method, source.unit)
     return tuple(items)
 
 
@@ -241,29 +261,28 @@ def notes_of_source(source: Source, train: Side, held_out: Side, recipe: Recipe)
     name, rows = source.path.name, len(source.values)
     if not source.shape.as_written:
         yield f"{name} is read as {source.shape.name} and converted to messages."
+    if source.left:
+        these = f"the key {source.left[0]} is" if len(source.left) == 1 else f"the keys {', '.join(source.left)} are"
+        yield f"Of {name} {these} not read: nothing of what is learnt depends on that."
     if repeated := repetitions(source):
         yield f"{name} has rows twice or more: {repeated}. They are trained as often as they stand there."
     asked = recipe.data.held_out
     if isinstance(asked, str):
         if left := rows - len(train):
-            yield f"{left} rows of {name} ask what stands in the held-out file as well, and are not trained."
+            asks = "asks" if left == 1 else "ask"
+            yield f"{counted(left, 'row')} of {name} {asks} what stands in the held-out file: not trained."
     elif asked and not held_out:
         few = f"fewer than {FEWEST}" if rows < FEWEST else "and too few of them ask different things"
-        yield f"{name} has {rows} rows, {few}: nothing is held out, and how well it is learnt is not measured."
+        yield f"{name} has {counted(rows, 'row')}, {few}: nothing is held out, and what is learnt is not measured."
 
 
 def repetitions(source: Source) -> str:
-    """The lines of the first rows that stand there more than once, or ""."""
-    counts: Counter[str] = Counter()
+    """Where the first rows are that stand there more than once, or ""."""
     lines: dict[str, list[int]] = {}
     for line, value in source.values:
-        key = whole_of(value)
-        counts[key] += 1
-        lines.setdefault(key, []).append(line)
-    groups = [lines[key] for key, count in counts.items() if count > 1]
-    shown = "; ".join(
-        "lines " + ", ".join(map(str, group[:4])) + (" …" if len(group) > 4 else "") for group in groups[:3]
-    )
+        lines.setdefault(whole_of(value), []).append(line)
+    groups = [group for group in lines.values() if len(group) > 1]
+    shown = "; ".join(places_in_words(group, source.unit) for group in groups[:3])
     return shown + (f"; and {len(groups) - 3} more" if len(groups) > 3 else "")
 
 
@@ -276,26 +295,36 @@ LOST = {
 }
 
 
-def notes_of(tally: Tally, recipe: Recipe, mixed: int) -> Iterator[str]:
-    if tally.as_chat:
-        yield f"{tally.as_chat} prompts that are texts are asked as a user's message, as the model is used."
+def notes_of(tally: Tally, source: Source, recipe: Recipe, mixed: int) -> Iterator[str]:
+    def number(count: int, what: str, one: str, many: str) -> str:
+        return f"{counted(count, what)} {one if count == 1 else many}"
+
+    if tally.as_chat and source.shape.as_written:  # what was converted is said already
+        prompts = number(tally.as_chat, "prompt", "that is a text is", "that are texts are")
+        yield f"{prompts} asked as a user's message, as the model is used."
     if tally.apart:
+        answers = number(tally.apart, "earlier answer", "is an example of its own", "are examples of their own")
         yield (
-            f"{tally.apart} earlier answers are examples of their own: the format writes an answer in another way once "
-            "the conversation goes on, and each is trained as it would be written."
+            f"{answers}: the format writes an answer in another way once the conversation goes on, and each is trained "
+            "as it would be written."
         )
     if tally.cut:
-        yield f"{tally.cut} answers do not fit into {recipe.data.length} tokens, and were cut (too_long)."
+        answers = number(tally.cut, "answer", "does not fit", "do not fit")
+        yield f"{answers} into {recipe.data.length} tokens: cut (too_long)."
     for kind, count in tally.lost.items():
-        yield f"{count} answers lose {LOST[kind]} (the first: line {tally.first_lost[kind]})."
+        first = f"(the first: {source.unit} {tally.first_lost[kind]})"
+        yield f"{number(count, 'answer', 'loses', 'lose')} {LOST[kind]} {first}."
     if tally.own_thoughts:
-        yield f"{tally.own_thoughts} answers come behind what the model thinks by itself, and that is not trained."
+        answers = number(tally.own_thoughts, "answer", "comes", "come")
+        yield f"{answers} behind what the model thinks by itself, and that is not trained."
     if tally.unthought:
+        answers = number(tally.unthought, "answer", "has no thoughts", "have no thoughts")
         yield (
-            f"{tally.unthought} answers have no thoughts, and this model thinks first: it will be asked to once, "
-            "before the run. reasoning = 'none' or 'as given' leaves that out, and teaches it not to think."
+            f"{answers}, and this model thinks first: it will be asked to once, before the run. reasoning = 'none' or "
+            "'as given' leaves that out, and teaches it not to think."
         )
     if mixed:
-        yield f"{mixed} examples of refusals and of harmless requests that look alike are mixed in ([safety] mix)."
+        examples = number(mixed, "example", "is mixed in", "are mixed in")
+        yield f"{examples} of refusals and of harmless requests that look alike ([safety] mix)."
     elif recipe.method not in MIXING:
         yield f"No safety examples are mixed in: they are single answers, and {recipe.method} learns from others."

@@ -61,6 +61,12 @@ class Prompt:
     ids: Array
     columns: Mapping[str, Any]
     line: int
+    unit: str = "line"  # what `line` counts
+
+    @property
+    def where(self) -> str:
+        """ "line 7", or "row 7" of a file that has no lines. Raises nothing."""
+        return f"{self.unit} {self.line}"
 
 
 Item = Example | Preference | Labelled | Prompt  # one kind in a dataset: that of the method

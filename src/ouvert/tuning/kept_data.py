@@ -25,7 +25,12 @@ KINDS: Mapping[str, type[Item]] = {
 def write_data(path: Path, data: Dataset) -> None:
     """Raises CheckpointError if it cannot be written."""
     splits = {"train": data.train, "held_out": data.held_out}
-    facts: dict[str, Any] = {"counts": asdict(data.counts), "digest": data.digest, "notes": data.notes}
+    facts: dict[str, Any] = {
+        "counts": asdict(data.counts),
+        "digest": data.digest,
+        "notes": data.notes,
+        "unit": data.unit,
+    }
     facts["kind"] = next(name for name, kind in KINDS.items() if isinstance((data.train or data.held_out)[0], kind))
     arrays: dict[str, tuple[str, Array]] = {}
     for split, items in splits.items():
@@ -61,6 +66,7 @@ def read_data_again(path: Path) -> Dataset:
                 counts=Counts(**facts["counts"]),
                 digest=facts["digest"],
                 notes=tuple(facts["notes"]),
+                unit=facts.get("unit", "line"),
             )
     except (CheckpointError, OSError, ValueError, TypeError, KeyError) as problem:
         raise TuningError(
@@ -100,12 +106,12 @@ def items_of(split: str, arrays: Mapping[str, Array], facts: Mapping[str, Any]) 
         arrays[f"{split}.lines"].tolist(),
         strict=False,  # no sequence at all is split into one empty array
     )
-    return tuple(made(facts["kind"], list(parts), facts[split]))
+    return tuple(made(facts["kind"], list(parts), facts[split], facts.get("unit", "line")))
 
 
-def made(kind: str, parts: Sequence[tuple[Array, Array, int]], rest: Sequence[Any]) -> Iterator[Item]:
+def made(kind: str, parts: Sequence[tuple[Array, Array, int]], rest: Sequence[Any], unit: str) -> Iterator[Item]:
     if kind == "prompt":
-        yield from (Prompt(ids, columns, line) for (ids, _, line), columns in zip(parts, rest, strict=True))
+        yield from (Prompt(ids, columns, line, unit) for (ids, _, line), columns in zip(parts, rest, strict=True))
         return
     examples = [Example(ids, trained, line) for ids, trained, line in parts]
     if kind == "preference":

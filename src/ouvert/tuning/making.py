@@ -65,6 +65,7 @@ class Maker:
     chat: "ChatFormat | None"
     tokenizer: "Tokenizer"
     rules: Rules
+    unit: str = "line"  # what is counted where a prompt is said to stand
 
     def items(self, value: Converted, line: int, tally: Tally, thoughts: Thoughts = NO_THOUGHTS) -> tuple[Item, ...]:
         """Raises RowError for a value that cannot be trained."""
@@ -127,7 +128,7 @@ class Maker:
             raise RowError(str(problem)) from problem
         if len(prompt.ids) > self.rules.length:
             raise too_long(len(prompt.ids), self.rules)
-        return Prompt(np.array(prompt.ids, np.int32), value.columns, line)
+        return Prompt(np.array(prompt.ids, np.int32), value.columns, line, self.unit)
 
     # --- thoughts ---
 

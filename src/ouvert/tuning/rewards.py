@@ -41,7 +41,7 @@ def number(column: str) -> Judge:
         wanted = last_number(text_of(prompt, column))
         if wanted is None:
             raise TuningError(
-                f"rewarding the prompt of line {prompt.line}: its column {column!r} is {prompt.columns[column]!r:.80}, "
+                f"rewarding the prompt of {prompt.where}: its column {column!r} is {prompt.columns[column]!r:.80}, "
                 "expected a number."
             )
         found = last_number(answer.text)
@@ -58,7 +58,7 @@ def regex(column: str) -> Judge:
             return float(re.fullmatch(text_of(prompt, column), answer.text.strip(), re.DOTALL) is not None)
         except re.error as problem:
             raise TuningError(
-                f"rewarding the prompt of line {prompt.line}: its column {column!r} is no pattern: {problem}."
+                f"rewarding the prompt of {prompt.where}: its column {column!r} is no pattern: {problem}."
             ) from None
 
     return judge
@@ -84,7 +84,7 @@ def schema(where: str) -> Judge:
     def judge(answer: Sampled, prompt: Prompt) -> float:
         text = text_of(prompt, where)
         if text not in known:
-            known[text] = validator_of(text, f"column {where!r} of line {prompt.line}")
+            known[text] = validator_of(text, f"column {where!r} of {prompt.where}")
         return worth_of_form(answer, known[text])
 
     return judge
@@ -173,12 +173,12 @@ def of_file(path: Path, function: str) -> Judge:
             worth: Any = score(answer.text, dict(prompt.columns))
         except Exception as problem:
             raise TuningError(
-                f"the reward {path}:{function} fails at an answer to the prompt of line {prompt.line}: {problem!r}."
+                f"the reward {path}:{function} fails at an answer to the prompt of {prompt.where}: {problem!r}."
             ) from problem
         if isinstance(worth, bool | int | float) and math.isfinite(worth):
             return float(worth)
         raise TuningError(
-            f"the reward {path}:{function} gives {worth!r:.80} for an answer to the prompt of line {prompt.line}, "
+            f"the reward {path}:{function} gives {worth!r:.80} for an answer to the prompt of {prompt.where}, "
             "expected a finite number."
         )
 
@@ -189,7 +189,7 @@ def text_of(prompt: Prompt, column: str) -> str:
     """Raises TuningError where a prompt lacks the column."""
     if column not in prompt.columns:
         raise TuningError(
-            f"rewarding the prompt of line {prompt.line}: it has no column {column!r}, but "
+            f"rewarding the prompt of {prompt.where}: it has no column {column!r}, but "
             f"{', '.join(map(repr, prompt.columns)) or 'none'}. Add the column, or name another in reward.use."
         )
     value = prompt.columns[column]

@@ -25,10 +25,11 @@ WHITE = " \t\r\n"
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """`line` counts from 1 on; of Parquet, which has no lines, it is the number of the row."""
+    """`line` counts from 1 on: lines, or rows (`unit`) of a JSON array, which may stand in one line, and of Parquet."""
 
     line: int
     values: Mapping[str, Any]
+    unit: str = "line"
 
 
 def read_rows(path: Path) -> list[Row]:
@@ -91,11 +92,11 @@ def as_object(path: Path, number: int, text: str) -> Mapping[str, Any]:
     return checked_object(path, number, value)
 
 
-def checked_object(path: Path, number: int, value: Any) -> Mapping[str, Any]:
+def checked_object(path: Path, number: int, value: Any, unit: str = "line") -> Mapping[str, Any]:
     if isinstance(value, dict):
         return value
     raise TuningError(
-        f"{path}, line {number}: {type(value).__name__} ({value!r:.60}), expected an object such as "
+        f"{path}, {unit} {number}: {type(value).__name__} ({value!r:.60}), expected an object such as "
         '{"messages": [...]}. docs/formats/tuning-data.md lists the shapes.'
     )
 
@@ -114,35 +115,39 @@ def no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def json_array(path: Path) -> Iterator[Row]:
-    """An array's objects, with the lines they begin on. A file that is JSON Lines after all is read as that."""
+    """An array's objects, counted. A file that is JSON Lines after all is read as that."""
     text = whole_text(path)
     at = past_white(text, 0)
     if text[at : at + 1] != "[":
         yield from json_lines(path)
         return
     decoder = json.JSONDecoder(parse_constant=no_number, object_pairs_hook=no_key_twice)
-    line, counted = 1, 0
-    at = past_white(text, at + 1)
+    at, row = past_white(text, at + 1), 0
     while text[at : at + 1] != "]":
-        line, counted = line + text.count("\n", counted, at), at
+        row += 1
         try:
             value, at = decoder.raw_decode(text, at)
         except (ValueError, RecursionError) as problem:
             if isinstance(problem, json.JSONDecodeError):
-                raise damaged(path, problem.lineno, problem.msg) from None
-            raise damaged(path, line, str(problem)) from None
-        yield Row(line, checked_object(path, line, value))
+                raise damaged(path, row, text, problem.pos, problem.msg) from None
+            raise damaged(path, row, text, at, str(problem)) from None
+        yield Row(row, checked_object(path, row, value, "row"), "row")
         at = past_white(text, at)
         if text[at : at + 1] == ",":
             at = past_white(text, at + 1)
         elif text[at : at + 1] != "]":
-            raise damaged(path, 1 + text.count("\n", 0, at), "a comma or the end of the array is missing")
-    if text[past_white(text, at + 1) :]:
-        raise damaged(path, 1 + text.count("\n", 0, at), "something stands behind the array")
+            raise damaged(path, row, text, at, "a comma or the end of the array is missing")
+    at = past_white(text, at + 1)
+    if text[at:]:
+        raise damaged(path, row, text, at, "something stands behind the array")
 
 
-def damaged(path: Path, line: int, what: str) -> TuningError:
-    return TuningError(f"{path}, line {line}: no JSON ({what}), expected an array of objects. Mend the file.")
+def damaged(path: Path, row: int, text: str, at: int, what: str) -> TuningError:
+    line, before = 1 + text.count("\n", 0, at), text.rfind("\n", 0, at)
+    return TuningError(
+        f"{path}, row {row} (line {line}, character {at - before}): no JSON ({what}), expected an array of objects. "
+        "Mend the file."
+    )
 
 
 def past_white(text: str, at: int) -> int:
@@ -201,7 +206,7 @@ def parquet_rows(path: Path) -> Iterator[Row]:
     except (OSError, pyarrow.ArrowException) as problem:
         raise TuningError(f"reading {path}: no Parquet ({problem}). Fetch the file again.") from None
     for number, values in enumerate(table.to_pylist(), 1):
-        yield Row(number, without_nothing(values))
+        yield Row(number, without_nothing(values), "row")
 
 
 def without_nothing(value: Any) -> Any:

@@ -61,6 +61,7 @@ class Shape:
     optional: frozenset[str] = frozenset()
     without: frozenset[str] = frozenset()
     convert: Callable[[Values], Converted]
+    leaves: frozenset[str] = frozenset()  # keys that change nothing of what is learnt
     columns: bool = False  # whether all other keys are columns for rewards
     as_written: bool = field(default=False)
 
@@ -306,20 +307,31 @@ def shape(
     *,
     optional: str = "",
     without: str = "",
+    leaves: str = "",
     **more: bool,
 ) -> Shape:
-    words = {"required": required, "optional": optional, "without": without}
+    words = {"required": required, "optional": optional, "without": without, "leaves": leaves}
     keys = {which: frozenset(each.split()) for which, each in words.items()}
     return Shape(
         name=name,
         required=keys["required"],
         optional=keys["optional"],
         without=keys["without"],
+        leaves=keys["leaves"],
         convert=convert,
         **more,
     )
 
 
+# What public data has beside a conversation, and what changes nothing of it: ids and where it comes from (ShareGPT and
+# its copies, OpenHermes 2.5, SmolTalk, Tulu 3, UltraChat, No Robots), marks that were given (UltraFeedback).
+FROM_WHERE = frozenset({
+    "id", "idx", "index", "hash", "conversation_id", "prompt_id", "source", "dataset", "category", "topic", "title",
+    "language", "url", "views", "avatarUrl", "model", "model_name",
+})  # fmt: skip
+MARKS = "score_chosen score_rejected chosen-rating rejected-rating chosen-model rejected-model"
+# Texts that others made of a row: Stanford Alpaca's `text`, `prompt` in copies of it, in UltraChat and No Robots.
+SAID_AGAIN = frozenset({"text", "prompt"})
 ALPACA = "input system history"
 CHAT = " ".join(sorted(SETTINGS))
 # What each method learns from. Read from the top: the first that fits a row is its shape.
@@ -334,11 +346,12 @@ LEARNT: tuple[Shape, ...] = (
 PREFERRED: tuple[Shape, ...] = (
     shape("correction", "ouvert_correction messages given wanted", correction, as_written=True,
           optional=f"{CHAT} id created model receipt"),
-    shape("preference", "prompt chosen rejected", preference, optional=CHAT, as_written=True),
+    shape("preference", "prompt chosen rejected", preference, optional=CHAT, leaves=MARKS, as_written=True),
     shape("OpenAI's preference", "input preferred_output non_preferred_output", openai_preference),
     shape("ShareGPT preference", "conversations chosen rejected", sharegpt_preference, optional="system tools"),
-    shape("Alpaca preference", "instruction chosen rejected", alpaca_preference, optional=ALPACA),
-    shape("preference without a prompt of its own", "chosen rejected", implicit_preference, optional=CHAT),
+    shape("Alpaca preference", "instruction chosen rejected", alpaca_preference, optional=ALPACA, leaves=MARKS),
+    shape("preference without a prompt of its own", "chosen rejected", implicit_preference, optional=CHAT,
+          leaves=MARKS),
 )  # fmt: skip
 LABELLED: tuple[Shape, ...] = (
     shape("labelled answer", "prompt completion label", labelled, optional=CHAT, as_written=True),
@@ -367,7 +380,7 @@ def shape_of(row: Values, method: Method) -> Shape:
     if not fitting:
         raise RowError(nothing_fits(row, method))
     found = fitting[0]
-    unknown = sorted(row.keys() - found.required - found.optional)
+    unknown = sorted(row.keys() - found.required - found.optional - left_in(found, row))
     if unknown and not found.columns:
         raise RowError(
             f"unknown keys {', '.join(unknown)[:200]} in the shape {found.name}, expected only "
@@ -375,6 +388,29 @@ def shape_of(row: Values, method: Method) -> Shape:
             f"[data] ignore = {json.dumps(unknown)[:200]}"
         )
     return found
+
+
+def left_in(shape: Shape, row: Values) -> frozenset[str]:
+    """Keys of a row that are left: they say where it comes from, or say again what it says. Raises nothing."""
+    others = {key for key, value in row.items() if value is not None} - shape.required - shape.optional
+    if shape.columns:
+        return frozenset()
+    return frozenset(
+        key
+        for key in others
+        if key in FROM_WHERE or key in shape.leaves or (key in SAID_AGAIN and says_again(key, row))
+    )
+
+
+def says_again(key: str, row: Values) -> bool:
+    """Whether it is a text in which the instruction stands, or one of the messages."""
+    text, instruction, given = row[key], row.get("instruction"), row.get("messages")
+    if not isinstance(text, str):
+        return False
+    if isinstance(instruction, str):
+        return instruction in text
+    turns = given if isinstance(given, list) else []
+    return any(isinstance(each, dict) and each.get("content") == text for each in turns)
 
 
 def nothing_fits(row: Values, method: Method) -> str:
@@ -391,14 +427,14 @@ def converted(rows: Sequence[Row], method: Method, ignore: Sequence[str]) -> tup
     """Each row as a value, with its line, and the one shape of all. Raises RowsError."""
     found: list[tuple[int, Converted]] = []
     faults: list[tuple[int, str]] = []
-    first: tuple[int, Shape] | None = None
+    first: tuple[str, Shape] | None = None
     for row in rows:
         values = {key: value for key, value in row.values.items() if value is not None and key not in ignore}
         try:
             its = shape_of(values, method)
-            first = first or (row.line, its)
+            first = first or (f"{row.unit} {row.line}", its)
             if its is not first[1]:
-                raise RowError(f"the shape {its.name}, while line {first[0]} is {first[1].name}: one shape a file")
+                raise RowError(f"the shape {its.name}, while {first[0]} is {first[1].name}: one shape a file")
             found.append((row.line, its.convert(values)))
         except RowError as fault:
             faults.append((row.line, str(fault)))

@@ -58,7 +58,7 @@ def tune(folder, speaking_model):
 def test_answers_become_worth_more_and_a_kill_changes_nothing(tune, folder):
     whole = tune("home")
     assert whole.returncode == 0, whole.stderr
-    assert "steps     12 of 4 prompts, 6 answers of at most 10 tokens to each" in whole.stderr
+    assert "steps     12, 4 prompts a step, 6 answers of at most 10 tokens to each" in whole.stderr
     assert "12 of 12 steps are done: reward" in whole.stderr
     record = Store(folder / "home").adapters.record("words")
     rows = [json.loads(line) for line in (record.path / "run" / "metrics.jsonl").read_text().splitlines()]
