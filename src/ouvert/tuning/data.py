@@ -273,7 +273,7 @@ def notes_of_source(source: Source, train: Side, held_out: Side, recipe: Recipe)
             yield f"{counted(left, 'row')} of {name} {asks} what stands in the held-out file: not trained."
     elif asked and not held_out:
         few = f"fewer than {FEWEST}" if rows < FEWEST else "and too few of them ask different things"
-        yield f"{name} has {counted(rows, 'row')}, {few}: nothing is held out, and what is learnt is not measured."
+        yield f"{name} has {counted(rows, 'row')}, {few}: nothing is held out, nor measured how well it is learnt."
 
 
 def repetitions(source: Source) -> str:
@@ -324,7 +324,8 @@ def notes_of(tally: Tally, source: Source, recipe: Recipe, mixed: int) -> Iterat
             "'as given' leaves that out, and teaches it not to think."
         )
     if mixed:
-        examples = number(mixed, "example", "is mixed in", "are mixed in")
-        yield f"{examples} of refusals and of harmless requests that look alike ([safety] mix)."
+        are = "is" if mixed == 1 else "are"
+        examples = f"{counted(mixed, 'example')} of refusals and of harmless requests that look alike"
+        yield f"{examples} {are} mixed in ([safety] mix)."
     elif recipe.method not in MIXING:
         yield f"No safety examples are mixed in: they are single answers, and {recipe.method} learns from others."

@@ -113,6 +113,9 @@ def test_a_run_to_its_end(ouvert, model, data, home):
     assert (made["adapter"], made["digest"], made["state"]) == ("tickets", record.digest, "unchecked")
     assert record.facts["source"]["tuned"]["method"] == "sft"
     assert "of 6 steps are done: loss" in err
+    told = re.findall(r"^step (\d) of 6: (.*)$", err, re.MULTILINE)
+    assert [step for step, _ in told] == sorted({step for step, _ in told})
+    assert "held out" in told[-1][1]
     run = record.path / "run"
     assert sorted(path.name for path in run.iterdir()) == [
         "data.safetensors", "loss.svg", "metrics.jsonl", "recipe.toml", "run.json"

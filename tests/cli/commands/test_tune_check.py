@@ -148,10 +148,12 @@ def test_corrections_are_listed_exported_and_removed(ouvert, corrections, tmp_pa
     [facts] = json.loads(ouvert("corrections", "list", "--json")[1])
     assert facts["wanted"] == "x" * 80
     path = tmp_path / "mine.jsonl"
-    assert ouvert("corrections", "export", path)[0] == 0
+    status, out, _ = ouvert("corrections", "export", path)
+    assert status == 0
+    assert ": 1 correction. `ouvert tune" in out
     assert json.loads(path.read_text())["given"] == "No.\x1b[2J"
     assert ouvert("corrections", "remove")[0] == 1
-    assert ouvert("corrections", "remove", made.id)[0] == 0
+    assert ouvert("corrections", "remove", made.id)[:2] == (0, "1 correction is removed.\n")
     corrections.add({"messages": SAID[:1], "given": "No.", "wanted": "Yes."})
     assert json.loads(ouvert("corrections", "remove", "--all", "--json")[1])["removed"]
     assert corrections.all() == ()
