@@ -32,11 +32,12 @@ def test_what_is_no_adapter_is_refused(written, open_tiny, tmp_path):
     with pytest.raises(AdapterError, match=r"holds no adapter_config.json"):
         adapter_at(tmp_path)
     for file in ("model.gguf", "model.safetensors"):
-        with pytest.raises(AdapterError, match=r"is no adapter, expected a folder as peft"):
+        with pytest.raises(AdapterError, match=r"is none, expected the folder that peft writes"):
             adapter_at(open_tiny("llama").path / file)
+    (tmp_path / "adapter_model.bin").write_bytes(b"x")
     with pytest.raises(AdapterError, match=r"is a pickle, which may run code"):
         adapter_at(tmp_path / "adapter_model.bin")
-    with pytest.raises(CheckpointError):
+    with pytest.raises(AdapterError, match=r"there is nothing at .*, expected the folder that peft writes"):
         adapter_at(tmp_path / "nothing")
 
 
