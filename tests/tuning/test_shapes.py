@@ -232,8 +232,11 @@ def test_keys_named_in_the_recipe_are_left_out():
         ({"instruction": "Hello", "output": "Hi", "prompt": "### Instruction:\nHello"}, "sft"),
     ],
 )  # fmt: skip
-def test_keys_that_change_nothing_are_no_fault(row, method):
-    one(row, method)
+def test_keys_that_change_nothing_are_no_fault_and_change_nothing(row, method):
+    read = {"messages", "text", "chosen", "rejected", "instruction", "output"} | (
+        {"prompt"} if method == "orpo" else set()
+    )
+    assert one(row, method) == one({key: value for key, value in row.items() if key in read}, method)
 
 
 @pytest.mark.parametrize("key", ["prompt", "text", "system_prompt", "score_chosen", "weight"])

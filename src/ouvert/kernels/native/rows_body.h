@@ -4,6 +4,7 @@
 
 #include <cmath>
 
+#include "along.h"
 #include "exponential.h"
 #include "rows.h"
 
@@ -12,24 +13,6 @@ namespace {
 using ouvert::ScanParameters;
 using ouvert::ScanToken;
 using ouvert::SsdTokens;
-
-// f(index, lanes to do): sixteen at a time, then what is left.
-template <typename F>
-inline void along(std::int64_t count, F f) {
-  std::int64_t i = 0;
-  for (; i + 16 <= count; i += 16) f(i, 16);
-  if (i < count) f(i, static_cast<int>(count - i));
-}
-
-inline Lanes get(const float* from, int count) {
-  return count == 16 ? Lanes::load(from) : Lanes::load_some(from, count);
-}
-inline void put(const Lanes& value, float* to, int count) {
-  if (count == 16)
-    value.store(to);
-  else
-    value.store_some(to, count);
-}
 
 void rms_norm(const float* x, const float* weight, float* y, std::int64_t width, float eps) {
   Lanes squares[2] = {Lanes::all(0.0f), Lanes::all(0.0f)};
