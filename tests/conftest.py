@@ -1,5 +1,6 @@
 """What several tests share: a real, small model, and tiny ones that say what they are told."""
 
+import importlib
 import importlib.util
 import json
 import os
@@ -27,6 +28,18 @@ def nobodys_configuration(tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         patch.setenv("OUVERT_CONFIG", os.devnull)
         patch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("config")))
         patch.setenv("PYTHON_KEYRING_BACKEND", "keyring.backends.null.Keyring")
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_guard_in_this_process() -> Iterator[None]:
+    """A guard stays in the process that puts it up: every test after that one would be under it. So it fails there."""
+
+    def refuse(made: object) -> None:
+        pytest.fail("the guard would stay for all tests to come: OUVERT_GUARD=off here, or a process of its own")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(importlib.import_module("ouvert.safety.guard"), "wrap_name_lookups", refuse)
         yield
 
 

@@ -90,6 +90,7 @@ def test_a_marked_sentence_is_cut_by_stop_strings_as_any_other(model, lease):
 
 def test_ouvert_run_answers_from_documents_with_a_list_of_places(speaking_model, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("OUVERT_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("OUVERT_GUARD", "off")  # it would stay up for every test after this one
     monkeypatch.setattr("sys.stdin", None)
     (tmp_path / "lease.md").write_bytes(LEASE)
     assert main(["documents", "add", "contracts", str(tmp_path / "lease.md")]) == 0
