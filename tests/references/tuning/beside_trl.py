@@ -1,13 +1,15 @@
 """The same run here and in a trainer of TRL's: recipe, order of the examples, and what each says of every step."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
+import torch
 
-from ouvert.tuning import Counts, Dataset, GradientLearner, Recipe
+from ouvert.tuning import Counts, Dataset, Example, GradientLearner, Recipe
 from ouvert.tuning.loop import Course, Loop, Watchers
 
-STEPS, BATCH, ACCUMULATED, VOCABULARY = 50, 2, 3, 64
+STEPS, BATCH, ACCUMULATED, VOCABULARY, STOP = 50, 2, 3, 64, 1
 # Each step is float32 on both sides; what differs in the last place grows over fifty steps of Adam.
 APART = 1e-3
 
@@ -66,18 +68,48 @@ def settings_of_theirs(said, folder):
     }  # fmt: skip
 
 
+def in_one_batch(said, folder):
+    """The same where a loss compares the examples of a batch, or weighs them by it: nothing is accumulated."""
+    whole = {"per_device_train_batch_size": BATCH * ACCUMULATED, "gradient_accumulation_steps": 1}
+    return settings_of_theirs(said, folder) | whole
+
+
+def answered(start, prompt, steps, line):
+    """A prompt of so many tokens that counts upwards from somewhere, and an answer that goes on by these steps."""
+    asked = start + np.arange(prompt)
+    ids = (np.concatenate([asked, asked[-1] + steps]) % VOCABULARY).astype("i4")
+    return Example(ids, (np.arange(len(ids)) >= prompt).astype("f4"), line)
+
+
+def with_parts_apart(model):
+    """Gate and up of experts are one matrix in transformers, and two adapters of ours are one in peft, with noughts in
+    `lora_B` where one has no share in the other's ranks. Noughts stay noughts here, so that they stay two adapters."""
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            parameter.register_hook(partial(torch.mul, (parameter.detach() != 0).float()))
+    return model
+
+
+def word(number):
+    """Of an id. Those that end an answer or fill it up are found within other words, so they are none that others
+    begin with."""
+    return {0: "<none>", STOP: "<stop>"}.get(int(number), str(number))
+
+
 def numbers_as_words():
-    """A tokenizer, which their trainers ask for and which has nothing to do here."""
-    from tokenizers import Tokenizer
+    """A tokenizer, which their trainers ask for: ids as words, with spaces between."""
+    from tokenizers import Tokenizer, pre_tokenizers
     from tokenizers.models import WordLevel
     from transformers import PreTrainedTokenizerFast
 
-    words = WordLevel({str(n): n for n in range(VOCABULARY)}, unk_token="0")
-    return PreTrainedTokenizerFast(tokenizer_object=Tokenizer(words), pad_token="0", eos_token="1")
+    words = Tokenizer(WordLevel({word(n): n for n in range(VOCABULARY)}, unk_token=word(0)))
+    words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return PreTrainedTokenizerFast(tokenizer_object=words, pad_token=word(0), eos_token=word(STOP))
 
 
-def theirs(kind, rows, **given):
-    """The curve of a trainer of TRL's, which takes these rows in their order."""
+def theirs(kind, rows, as_ids=True, **given):
+    """The curve of a trainer of TRL's, which takes these rows in their order. `as_ids`: they are token ids already,
+    else texts that it makes its ids of."""
     from datasets import Dataset as Rows
     from torch.utils.data import SequentialSampler
 
@@ -85,8 +117,8 @@ def theirs(kind, rows, **given):
         def _get_train_sampler(self, *_):
             return SequentialSampler(self.train_dataset)
 
-        def _prepare_dataset(self, dataset, *_):
-            return dataset  # they are token ids already
+        def _prepare_dataset(self, dataset, *others):
+            return dataset if as_ids else super()._prepare_dataset(dataset, *others)
 
     trainer = InOrder(train_dataset=Rows.from_list(rows), processing_class=numbers_as_words(), **given)
     trainer.train()

@@ -1,16 +1,24 @@
 """Fifty steps beside TRL's DPOTrainer, dense and with experts: the same pairs, order and settings; the same loss."""
 
 import copy
-from functools import partial
 
 import numpy as np
 import pytest
-import torch
 
-from ouvert.tuning import Example, Preference, way_of
+from ouvert.tuning import Preference, way_of
 from ouvert.tuning.preferences import DirectPreference
 
-from .beside_trl import APART, VOCABULARY, in_our_order, ours, recipe, settings_of_theirs, theirs
+from .beside_trl import (
+    APART,
+    VOCABULARY,
+    answered,
+    in_our_order,
+    ours,
+    recipe,
+    settings_of_theirs,
+    theirs,
+    with_parts_apart,
+)
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::FutureWarning"),
@@ -34,12 +42,6 @@ def pairs(count):
     return tuple(made)
 
 
-def answered(start, prompt, steps, line):
-    asked = start + np.arange(prompt)
-    ids = (np.concatenate([asked, asked[-1] + steps]) % VOCABULARY).astype("i4")
-    return Example(ids, (np.arange(len(ids)) >= prompt).astype("f4"), line)
-
-
 def row_of(pair):
     prompt = int((pair.chosen.trained == 0).sum())
     return {
@@ -47,15 +49,6 @@ def row_of(pair):
         "chosen_ids": pair.chosen.ids[prompt:].tolist(),
         "rejected_ids": pair.rejected.ids[prompt:].tolist(),
     }
-
-
-def with_parts_apart(model):
-    """Gate and up of experts are one matrix in transformers, and two adapters of ours are one in peft, with noughts in
-    `lora_B` where one has no share in the other's ranks. Noughts stay noughts here, so that they stay two adapters."""
-    for name, parameter in model.named_parameters():
-        if "lora_B" in name:
-            parameter.register_hook(partial(torch.mul, (parameter.detach() != 0).float()))
-    return model
 
 
 @pytest.fixture(scope="module")
