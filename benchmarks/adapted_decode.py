@@ -6,7 +6,8 @@
 MODEL is a GGUF file or a folder of safetensors. Adapters add to every weight that may carry one, experts included;
 their numbers are random. The plain program writes a token of one and of eight sequences, and the sibling with room for
 adapters does it without any, with one adapter, and with three among eight sequences: in turn, so that what the machine
-does besides meets all. `BF16`: the adapter's numbers have 16 bits. Ratios are of the medians, and of the best steps.
+does besides meets all. `BF16`, `MXINT8`: the adapter's numbers have 16 or 8 bits. Ratios are of the medians, and of the
+best steps.
 
 `--first-token` measures the first token of a prompt of 6,000 tokens through the engine bare and with an
 adapter: computed, seen before, and seen before a restart, when its pages come from the disk.
@@ -23,20 +24,21 @@ from statistics import median
 import numpy as np
 
 from ouvert import kernels, models, packed, weights
-from ouvert.arithmetic import LowRank
+from ouvert.arithmetic import LowRank, as_mxint8
 from ouvert.engine import BASE, PageFiles, Sampling, ScaledAdapter, Variant, open_engine
 
 PROMPT_TOKENS = 6000
 
 
 def pairs_of(model: models.Model, rank: int, seed: int, bits: int = 32) -> dict[str, LowRank]:
-    """Random additions to everything, small enough that numbers stay finite. `bits`: 16 or 32 of each number."""
+    """Random additions to everything, small enough that numbers stay finite. `bits`: 8 (MXINT8), 16 or 32 of each
+    number."""
     random = np.random.default_rng(seed)
     mask = np.uint32(0xFFFFFFFF if bits == 32 else 0xFFFF0000)
 
     def numbers(*shape: int) -> np.ndarray:
         values = random.standard_normal(shape, np.float32) * np.float32(0.01)
-        return (values.view(np.uint32) & mask).view(np.float32)
+        return as_mxint8(values) if bits == 8 else (values.view(np.uint32) & mask).view(np.float32)
 
     pairs = {}
     for name, shape in models.adaptable_shapes(model).items():
@@ -67,14 +69,15 @@ def main() -> None:
         model = models.load(checkpoint, packed.InMemory())
     programs = kernels.Programs(model, threads=options.threads)
     adapters = [kernels.Adapters(pairs_of(model, options.rank, seed)) for seed in range(3)]
-    short = kernels.Adapters(pairs_of(model, options.rank, 0, bits=16))
+    shorter, short = (kernels.Adapters(pairs_of(model, options.rank, 0, bits=bits)) for bits in (8, 16))
     roomy = programs.sibling(adapted=model.adaptable)
     size = sum(pair.a.size + pair.b.size for pair in pairs_of(model, options.rank, 0).values())
     print(f"{options.model.name}, {options.threads} threads, {programs.plain.instruction_set}, rank {options.rank}, ")
     print(f"{size / 1e6:.1f} million numbers in an adapter, {options.depth} tokens before\n")
     print("| sequences | adapters | ms a step, best | median | ratio of the best | of the medians |")
     print("|---|---|--:|--:|--:|--:|")
-    sets = {"room for them, none there": [()], "one": [(adapters[0],)], "one, BF16": [(short,)]}
+    sets = {"room for them, none there": [()], "one": [(adapters[0],)]}
+    sets |= {"one, BF16": [(short,)], "one, MXINT8": [(shorter,)]}
     for count in (1, 8):
         chosen = sets if count == 1 else sets | {"three": [(), *((each,) for each in adapters)]}
         runs = {"(plain program)": (programs.plain, [()])} | {name: (roomy, each) for name, each in chosen.items()}

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from ouvert.arithmetic import as_mxint8
 from ouvert.weights import blocks
 from ouvert.weights.encodings import ENCODINGS
 
@@ -13,8 +14,11 @@ RECORDS = {
 
 def encoded(random: np.random.Generator, encoding: str, rows: int, columns: int) -> np.ndarray:
     """Flat uint8. Every code occurs; scales are such that weights are around one."""
-    if encoding in ("F32", "F16", "BF16"):
+    if encoding in ("F32", "F16", "BF16", "MXINT8"):
         values = random.standard_normal((rows, columns)).astype(np.float32)
+        if encoding == "MXINT8":  # no encoding of files: float32 that this layout holds, with scales that differ
+            values *= np.exp2(random.integers(-12, 2, (rows, columns)))
+            return as_mxint8(values).reshape(-1).view(np.uint8)
         if encoding == "BF16":
             return (values.view(np.uint32) >> 16).astype("<u2").reshape(-1).view(np.uint8)
         return values.astype({"F32": "<f4", "F16": "<f2"}[encoding]).reshape(-1).view(np.uint8)

@@ -7,7 +7,7 @@ import pytest
 from tests.models.conftest import golden_called
 
 from ouvert import arithmetic, kernels, models, packed
-from ouvert.arithmetic import LowRank
+from ouvert.arithmetic import LowRank, as_mxint8
 from ouvert.kernels.adapters import narrowest
 from ouvert.weights import open_checkpoint
 
@@ -254,10 +254,12 @@ def test_more_tokens_than_a_step_takes(family):
     np.testing.assert_array_equal(stepped(roomy, (adapter,), ids), stepped(roomy, (adapter,), ids, cuts=[300]))
 
 
-def test_numbers_that_16_bits_hold_take_16_bits_and_add_the_same(family):
+@pytest.mark.parametrize("bits", [8, 16])
+def test_numbers_take_as_few_bits_as_hold_them_and_add_the_same(family, bits):
     model = placed(family, packed.InMemory())
     roomy = kernels.Programs(model, threads=2).sibling(adapted=model.adaptable)
     found = []
+    assert narrowest(as_mxint8(np.random.default_rng(0).random((16, 64), np.float32))) == "MXINT8"
     for mask, layout in ((0xFFFF0000, "BF16"), (0xFFFFE000, "F16"), (0xFFFFFFFF, "F32")):
         sample = (np.random.default_rng(0).random((16, 64), np.float32).view(np.uint32) & np.uint32(mask)).view(
             np.float32
@@ -266,16 +268,19 @@ def test_numbers_that_16_bits_hold_take_16_bits_and_add_the_same(family):
     pairs = {
         name: replace(
             pair,
-            a=(pair.a.view(np.uint32) & np.uint32(0xFFFF0000)).view(np.float32),
-            b=(pair.b.view(np.uint32) & np.uint32(0xFFFF0000)).view(np.float32),
+            a=as_mxint8(pair.a) if bits == 8 else (pair.a.view(np.uint32) & np.uint32(0xFFFF0000)).view(np.float32),
+            b=as_mxint8(pair.b) if bits == 8 else (pair.b.view(np.uint32) & np.uint32(0xFFFF0000)).view(np.float32),
         )
         for name, pair in pairs_of(model, 1).items()
     }
-    found = stepped(roomy, (kernels.Adapters(pairs),))
+    adapters = kernels.Adapters(pairs)
+    found = stepped(roomy, (adapters,))
     original = kernels.adapters.narrowest
     kernels.adapters.narrowest = lambda numbers: "F32"
     try:
-        np.testing.assert_array_equal(stepped(roomy, (kernels.Adapters(pairs),)), found)
+        wide = kernels.Adapters(pairs)
+        assert adapters.nbytes < wide.nbytes
+        np.testing.assert_array_equal(stepped(roomy, (wide,)), found)
     finally:
         kernels.adapters.narrowest = original
 

@@ -13,7 +13,7 @@ from ouvert.weights import decode
 from .encoded_weights import RECORDS, encoded
 
 INT8 = ["MXFP4", "Q4_0", "IQ4_NL", "Q4_1", "Q5_1", "Q4_K", "Q5_K", "Q6_K", "Q8_0"]
-FLOAT = ["BF16", "F16", "F32"]
+FLOAT = ["BF16", "F16", "F32", "MXINT8"]
 SETS = linear.available_instruction_sets()
 HAVE_MINIMUM = ("Q4_1", "Q5_1", "Q4_K", "Q5_K")
 
@@ -26,8 +26,9 @@ def random():
 def packed_weights(random, layout, rows, columns):
     """The packed matrix and its weights as float64."""
     data = encoded(random, layout, rows, columns)
-    packed, _ = packing.pack(layout, data, rows, columns)
-    return linear.Packed(layout, rows, columns, packed), decode(layout, data, (rows, columns)).astype(np.float64)
+    encoding = "F32" if layout == "MXINT8" else layout
+    packed, _ = packing.pack(encoding, data, rows, columns, layout=layout)
+    return linear.Packed(layout, rows, columns, packed), decode(encoding, data, (rows, columns)).astype(np.float64)
 
 
 def quantise_in_numpy(x, most=127):
@@ -177,6 +178,19 @@ def test_float_layouts_take_any_number_of_columns(random, instruction_set, layou
     assert_sums_agree(result, decoded, x.astype(np.float64), steps=columns / 4 + 5)
 
 
+@pytest.mark.parametrize("instruction_set", SETS)
+@pytest.mark.parametrize("columns", [1, 8, 16, 33, 1024, 2100])
+def test_products_with_shared_exponents_are_those_of_the_same_numbers_as_floats(random, instruction_set, columns):
+    """Sums are counted in powers of two, which rounds nothing: what is computed depends on the numbers alone."""
+    weights, decoded = packed_weights(random, "MXINT8", 37, columns)
+    raw = decoded.astype(np.float32).reshape(-1).view(np.uint8)
+    floats = linear.Packed("F32", 37, columns, packing.pack("F32", raw, 37, columns)[0])
+    for tokens in (1, 2, 9):
+        x = (random.standard_normal((tokens, columns)) * np.exp2(random.integers(-20, 10, columns))).astype(np.float32)
+        ours, theirs = (linear.matmul(each, x, instruction_set=instruction_set) for each in (weights, floats))
+        np.testing.assert_array_equal(ours, theirs)
+
+
 @pytest.mark.parametrize("layout", INT8)
 def test_int8_activations_cost_what_their_rounding_explains(random, layout):
     """Half a step of 1/127 of the largest of 32: each x is off by at most scale / 2."""
@@ -195,6 +209,8 @@ def test_every_instruction_set_gives_the_plain_numbers(random, instruction_set, 
     shapes = [(16, 256, 1), (33, 512, 2), (48, 768, 37)]
     if not layout.endswith("K"):
         shapes += [(16, 32, 3), (17, 224, 1), (32, 576, 19), (32, 2880, 17)]  # columns that end within a stretch of 256
+    if layout in FLOAT:
+        shapes += [(33, 8, 1), (49, 16, 1), (49, 16, 2), (33, 17, 1), (20, 70, 1)]  # those of narrow adapters
     for rows, columns, tokens in shapes:
         weights, _ = packed_weights(random, layout, rows, columns)
         x = random.standard_normal((tokens, columns)).astype(np.float32)
@@ -209,7 +225,7 @@ def test_every_instruction_set_gives_the_plain_numbers(random, instruction_set, 
 
 
 @pytest.mark.parametrize("instruction_set", SETS)
-@pytest.mark.parametrize("layout", ["MXFP4", "Q4_K", "Q6_K", "Q8_0", "BF16"])
+@pytest.mark.parametrize("layout", ["MXFP4", "Q4_K", "Q6_K", "Q8_0", "BF16", "MXINT8"])
 @settings(max_examples=12, deadline=None)
 @given(data=st.data())
 def test_a_token_alone_in_a_batch_or_in_pieces_is_the_same(instruction_set, layout, data):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from ouvert.arithmetic import as_mxint8
 from ouvert.kernels import packing
 from ouvert.weights import blocks, decode
 
@@ -229,6 +230,36 @@ def test_rounding_to_8_bits_is_to_the_nearest(random):
     np.testing.assert_array_equal(packing.unpack("Q8_0", packed, 16, 64), expected.reshape(16, 64))
 
 
+@pytest.mark.parametrize("columns", [1, 16, 33, 64])
+@pytest.mark.parametrize("rows", [1, 16, 37])
+def test_the_bytes_of_mxint8_are_those_of_the_definition(random, rows, columns):
+    """A block of up to 32 columns: a byte n + 127 for each of 16 rows, then their codes column by column."""
+    values = as_mxint8(random.standard_normal((rows, columns)).astype(np.float32))
+    packed, loss = packing.pack("F32", values.reshape(-1).view(np.uint8), rows, columns, layout="MXINT8")
+    assert loss.relative == 0
+    np.testing.assert_array_equal(packing.unpack("MXINT8", packed, rows, columns), values)
+    groups, expected = -(-rows // 16), []
+    whole = np.zeros((groups * 16, columns), np.float32)
+    whole[:rows] = values
+    for group in whole.reshape(groups, 16, columns):
+        for begin in range(0, columns, 32):
+            block = group[:, begin : begin + 32]
+            n = np.frexp(np.abs(block).max(1))[1] - 7
+            codes = block / np.exp2(n.astype(np.float64))[:, None]
+            expected += [np.where(block.any(1), n + 127, 0).astype(np.uint8), codes.T.astype(np.int8).view(np.uint8)]
+    found = np.concatenate([each.reshape(-1) for each in expected])
+    np.testing.assert_array_equal(packed[: len(found)], found)
+    assert len(packed) == -(-len(found) // 64) * 64
+
+
+def test_what_mxint8_cannot_hold_is_refused():
+    for bad in (np.inf, np.nan, 2.0**46):
+        values = np.ones((16, 40), np.float32)
+        values[3, 35] = bad
+        with pytest.raises(ValueError, match="1 blocks have a value"):
+            packing.pack("F32", values.reshape(-1).view(np.uint8), 16, 40, layout="MXINT8")
+
+
 def test_bits_per_weight():
     expected = {
         "MXFP4": 4.25,
@@ -240,7 +271,7 @@ def test_bits_per_weight():
         "Q5_K": 5.5,
         "Q6_K": 6.625,
     }
-    expected |= {"Q8_0": 8.5, "BF16": 16, "F16": 16, "F32": 32}
+    expected |= {"Q8_0": 8.5, "BF16": 16, "F16": 16, "F32": 32, "MXINT8": 8.25}
     assert {layout: packing.bits_per_weight(layout, 4096, 4096) for layout in expected} == expected
 
 

@@ -12,7 +12,7 @@ from ouvert.weights import decode
 from .encoded_weights import RECORDS, encoded
 
 INT8 = ["MXFP4", "Q4_0", "IQ4_NL", "Q4_1", "Q5_1", "Q4_K", "Q5_K", "Q6_K", "Q8_0"]
-FLOAT = ["BF16", "F16", "F32"]
+FLOAT = ["BF16", "F16", "F32", "MXINT8"]
 SETS = linear.available_instruction_sets()
 # (rows, columns, tokens): tokens around the widths that kernels take together, rows that fill no group or panel.
 SHAPES = [(1, 256, 1), (15, 256, 5), (17, 512, 6), (40, 768, 7), (129, 256, 31), (200, 512, 32), (300, 256, 33)]
@@ -28,8 +28,9 @@ def random():
 def packed_weights(random, layout, rows, columns):
     """The packed matrix and its weights as float64."""
     data = encoded(random, layout, rows, columns)
-    packed, _ = packing.pack(layout, data, rows, columns)
-    return linear.Packed(layout, rows, columns, packed), decode(layout, data, (rows, columns)).astype(np.float64)
+    encoding = "F32" if layout == "MXINT8" else layout
+    packed, _ = packing.pack(encoding, data, rows, columns, layout=layout)
+    return linear.Packed(layout, rows, columns, packed), decode(encoding, data, (rows, columns)).astype(np.float64)
 
 
 def packed_experts(random, layout, experts, rows, columns):

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from ouvert import engine, models, tuning
+from ouvert.arithmetic import as_mxint8
 from ouvert.kernels import Products
 from ouvert.tuning import attention, gradient
 from ouvert.tuning.feed_forward import FeedForward, feed_forward
@@ -320,21 +321,27 @@ def stepped(precision, threads=2, rate=1e-6):
     return masters, served, gradients
 
 
-def test_sixteen_bits_are_served_and_thirty_two_learn():
-    """A step far smaller than one of BF16 moves the masters, and what is served is their rounding, as torch has it."""
+def as_torch_rounds(numbers):
+    return torch.from_numpy(numbers).bfloat16().float().numpy()
+
+
+@pytest.mark.parametrize(("precision", "rounded"), [("bf16", as_torch_rounds), ("mxint8", as_mxint8)])
+def test_few_bits_are_served_and_thirty_two_learn(precision, rounded):
+    """A step far smaller than one of what is served moves the masters, and what is served is their rounding."""
     base = tuning.open_base(LLAMA, threads=1)
     before = begun(base)
     base.close()
-    masters, served, gradients = stepped("bf16")
+    masters, served, gradients = stepped(precision)
     for name, pair in served.pairs.items():
         for of in "ab":
             master, first = masters[f"{name}.{of}"], getattr(before.pairs[name], of)
             np.testing.assert_array_equal(master, first - np.float32(1e-6) * gradients[f"{name}.{of}"])
-            np.testing.assert_array_equal(getattr(pair, of), torch.from_numpy(master).bfloat16().float().numpy())
+            np.testing.assert_array_equal(getattr(pair, of), rounded(master))
             assert not np.array_equal(master, getattr(pair, of))
 
 
-def test_the_gradients_are_those_of_the_numbers_that_are_served():
+@pytest.mark.parametrize("rounding", ["bf16", "mxint8"])
+def test_the_gradients_are_those_of_the_numbers_that_are_served(rounding):
     """Straight through: as of an adapter that has the rounded numbers; other than those of the masters."""
     base = tuning.open_base(LLAMA, threads=2)
     sequences, first = sequences_of(base), begun(base)
@@ -346,21 +353,23 @@ def test_the_gradients_are_those_of_the_numbers_that_are_served():
         learner.close()
         return found
 
-    ours = gradients(first, "bf16")
-    rounded, exact = gradients(as_served(first, "bf16"), "float32"), gradients(first, "float32")
+    ours = gradients(first, rounding)
+    rounded, exact = gradients(as_served(first, rounding), "float32"), gradients(first, "float32")
     assert all(np.array_equal(ours[name], rounded[name]) for name in ours)
     assert not all(np.array_equal(ours[name], exact[name]) for name in ours)
     base.close()
 
 
 @pytest.mark.parametrize("threads", [1, 3])
-def test_rounded_numbers_are_the_same_for_any_number_of_threads(threads):
-    assert stepped("bf16", threads)[1].digest == stepped("bf16", 2)[1].digest
+@pytest.mark.parametrize("precision", ["bf16", "mxint8"])
+def test_rounded_numbers_are_the_same_for_any_number_of_threads(threads, precision):
+    assert stepped(precision, threads)[1].digest == stepped(precision, 2)[1].digest
 
 
-def test_what_is_learnt_in_sixteen_bits_is_what_the_server_says_bit_for_bit():
+@pytest.mark.parametrize("precision", ["bf16", "mxint8"])
+def test_what_is_learnt_in_few_bits_is_what_the_server_says_bit_for_bit(precision):
     base = tuning.open_base(LLAMA, threads=2)
-    learner = tuning.GradientLearner(base, begun(base), precision="bf16")
+    learner = tuning.GradientLearner(base, begun(base), precision=precision)
     sequences = sequences_of(base)
     served = engine.open_engine(LLAMA, threads=1).engine
     variant = engine.Variant((engine.ScaledAdapter(served.adapters.add(learner.adapter)),))

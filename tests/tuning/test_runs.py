@@ -113,7 +113,7 @@ def test_a_state_that_is_cut_short_would_be_noticed(tmp_path):
         Runs(tmp_path).open("tickets")
 
 
-@pytest.mark.parametrize("precision", ["bf16", "float32"])
+@pytest.mark.parametrize("precision", ["mxint8", "bf16", "float32"])
 def test_a_run_keeps_its_masters_and_hands_out_what_is_served(tmp_path, precision):
     recipe = Recipe.of({**RECIPE.mapping(), "adapter": {"precision": precision}})
     runs, first = Runs(tmp_path), TinyLearner().adapter

@@ -20,6 +20,7 @@ from ouvert.arithmetic.changes import Operation as ChangeOperation
 from ouvert.arithmetic.dense import embed, heads, join, linear, linear_heads, rms_norm, select
 from ouvert.arithmetic.experts import Experts, each_expert, mix_experts, route_top_k, route_top_k_of_groups
 from ouvert.arithmetic.gates import clamped_swiglu, silu, swiglu
+from ouvert.arithmetic.mxint8 import as_mxint8, is_mxint8
 from ouvert.arithmetic.ops import Batch, Cache, Ops
 from ouvert.arithmetic.rotation import Rope, rotate
 from ouvert.arithmetic.states import KEPT_EVERY, State, StateSnapshot, convolve, selective_scan, ssd_scan
@@ -45,6 +46,7 @@ __all__ = [
     "StateSnapshot",
     "Tap",
     "WeightShape",
+    "as_mxint8",
     "attend",
     "attend_expanded",
     "attention_rows",
@@ -54,6 +56,7 @@ __all__ = [
     "each_expert",
     "embed",
     "heads",
+    "is_mxint8",
     "join",
     "linear",
     "linear_heads",

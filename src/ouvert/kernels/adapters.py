@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import ouvert.kernels._native as _native
-from ouvert.arithmetic import LowRank, WeightShape
+from ouvert.arithmetic import LowRank, WeightShape, is_mxint8
 from ouvert.kernels.packing import aligned_bytes, pack, packed_bytes
 
 
@@ -25,8 +25,8 @@ class Adapters:
     """Additions to weights, by their names, for `Sequence.adapters`. Any number of sequences may have the same.
 
     y += (scale · x aᵀ) bᵀ, in float32 and in one order of summing, with x as it is before it is rounded. Only programs
-    with room for these names can step such a sequence: `Programs.sibling(adapted=...)`. The matrices are copied; what
-    16 bits hold exactly takes 16 bits. Making one raises ValueError for matrices that are not float32.
+    with room for these names can step such a sequence: `Programs.sibling(adapted=...)`. The matrices are copied, each
+    in as few bits as hold its numbers exactly. Making one raises ValueError for matrices that are not float32.
     """
 
     def __init__(self, pairs: Mapping[str, LowRank]) -> None:
@@ -84,8 +84,8 @@ class Adapters:
 
 
 def packed(matrices: Mapping[tuple[str, str], np.ndarray]) -> tuple[dict[tuple[str, str], Any], int]:
-    """(the matrices, their bytes). Each (…, rows, columns) as products read it, in 16 bits where those hold every
-    number. All lie side by side in one piece of memory, so that the system can give it large pages: they are read once
+    """(the matrices, their bytes). Each (…, rows, columns) as products read it, in as few bits as hold every number
+    exactly. All lie side by side in one piece of memory, so that the system can give it large pages: they are read once
     a token, each but for a moment.
     """
     layouts, sizes = {}, {}
@@ -109,6 +109,8 @@ def packed(matrices: Mapping[tuple[str, str], np.ndarray]) -> tuple[dict[tuple[s
 
 def narrowest(numbers: np.ndarray) -> str:
     """The layout that holds these float32 numbers exactly in the fewest bytes. Raises nothing."""
+    if is_mxint8(numbers):
+        return "MXINT8"
     contiguous = np.ascontiguousarray(numbers)
     if not (contiguous.view(np.uint32) & 0xFFFF).any():
         return "BF16"

@@ -35,7 +35,7 @@ LAYOUTS = {
 }
 
 # Layouts that floats can be rounded to, whatever their encoding.
-FLOATS_ROUND_TO = ("F32", "F16", "BF16", "Q8_0", "Q6_K", "Q5_K", "Q5_1", "Q4_K", "Q4_1")
+FLOATS_ROUND_TO = ("F32", "F16", "BF16", "Q8_0", "Q6_K", "Q5_K", "Q5_1", "Q4_K", "Q4_1", "MXINT8")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """The numbers that an adapter is kept and served with: float32 while it learns, rounded wherever it computes.
 
-An update is often smaller than a step of 16 bits, so float32 masters are what the optimiser changes and a run keeps.
-The forward pass, the answers of GRPO and the file take the masters rounded, and so does the backward pass; its
+An update is often smaller than a step of 8 or 16 bits, so float32 masters are what the optimiser changes and a run
+keeps. The forward pass, the answers of GRPO and the file take the masters rounded, and so does the backward pass; its
 gradients go to the masters as they are (straight through). What was trained is then what is served, bit for bit.
 """
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from ouvert.arithmetic import LowRank
+from ouvert.arithmetic import LowRank, as_mxint8
 from ouvert.packed import Adapter
 from ouvert.weights import encode
 
@@ -19,15 +19,18 @@ if TYPE_CHECKING:
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-AdapterPrecision = Literal["bf16", "float32"]
+AdapterPrecision = Literal["mxint8", "bf16", "float32"]
 
 
 def rounded(numbers: Array, precision: AdapterPrecision) -> Array:
-    """These float32 numbers as they are served, float32: to the nearest of 16 bits, to the even one of two. The same
-    array where nothing is rounded. Raises CheckpointError for numbers that are not finite."""
+    """These float32 numbers as they are served, float32: to the nearest of 16 bits, or of 8 with a shared exponent, and
+    to the even one of two. The same array where nothing is rounded. Raises CheckpointError for numbers that are not
+    finite."""
     if precision == "float32":
         return numbers
-    halves = encode("BF16", numbers).view(np.uint16)
+    if precision == "mxint8" and np.isfinite(numbers).all():
+        return as_mxint8(numbers)
+    halves = encode("BF16", numbers).view(np.uint16)  # refuses what is not finite
     return (halves.astype(np.uint32) << 16).view(np.float32).reshape(numbers.shape)
 
 

@@ -41,6 +41,8 @@ OUVERT_INLINE void decode(const std::uint8_t* group, std::int64_t all_columns, s
     }
   } else {
     for (std::int64_t c = 0; c < columns; ++c) {
+      if constexpr (L == Layout::MXINT8)
+        _mm256_store_ps(out + c * stride, _mm256_mul_ps(mxint8_codes(packed, half, c), mxint8_scales(mxint8_exponents(packed, half))));
       if constexpr (L == Layout::F32)
         _mm256_store_ps(out + c * stride, _mm256_loadu_ps(reinterpret_cast<const float*>(packed + 64 * c + 32 * half)));
       if constexpr (L == Layout::F16) _mm256_store_ps(out + c * stride, halves(packed + 32 * c + 16 * half));

@@ -15,12 +15,12 @@ std::int64_t columns_multiple(Layout layout) {
 std::int64_t packed_group_bytes(Layout layout, std::int64_t columns) { return group_bytes(layout, columns); }
 
 std::int64_t packed_bytes(Layout layout, std::int64_t rows, std::int64_t columns) {
-  return (rows + kRowGroup - 1) / kRowGroup * group_bytes(layout, columns);
+  return up_to_64((rows + kRowGroup - 1) / kRowGroup * group_bytes(layout, columns));
 }
 
 const char* name(Layout layout) {
   constexpr const char* names[] = {"MXFP4", "Q4_0", "IQ4_NL", "Q4_1", "Q5_1", "Q4_K",
-                                   "Q5_K",  "Q6_K", "Q8_0",   "BF16", "F16",  "F32"};
+                                   "Q5_K",  "Q6_K", "Q8_0",   "BF16", "F16",  "F32",  "MXINT8"};
   return names[static_cast<int>(layout)];
 }
 

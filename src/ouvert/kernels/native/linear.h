@@ -26,7 +26,7 @@
 namespace ouvert {
 
 // How weights are laid out in memory. Rows are interleaved by kRowGroup; a group of rows is contiguous and begins at a
-// multiple of 64 bytes. The name is that of an encoding that the layout holds without loss.
+// multiple of 64 bytes (MXINT8: of 16). The name is that of an encoding that the layout holds without loss.
 enum class Layout : std::uint8_t {
   MXFP4,   // 4.25 bits a weight. 4-bit floats, scale 2^n per 32
   Q4_0,    // 4.5   (q - 8) * d
@@ -40,6 +40,7 @@ enum class Layout : std::uint8_t {
   BF16,    // 16
   F16,     // 16
   F32,     // 32
+  MXINT8,  // 8.25  q * 2^n, 8-bit signed q, n of up to 32 columns of a row: only of adapters
 };
 
 inline constexpr std::int64_t kRowGroup = 16;   // rows that are interleaved; pieces of rows start at multiples of it
@@ -49,10 +50,11 @@ inline constexpr std::int64_t kTokenTile = 16;  // tokens that are interleaved; 
 // Whether products with this layout take int8 activations (matmul); the others take floats (matmul_f32).
 static constexpr bool takes_int8(Layout layout) { return layout < Layout::BF16; }
 
-// Columns must be a multiple of this: 32, 256 for the K layouts, 1 for BF16, F16 and F32.
+// Columns must be a multiple of this: 32, 256 for the K layouts, 1 for those of floats.
 std::int64_t columns_multiple(Layout layout);
 
-// Bytes of one group of kRowGroup rows, and of a whole matrix (rows are padded to full groups). Multiples of 64.
+// Bytes of one group of kRowGroup rows, a multiple of 64 (MXINT8: of 16), and of a whole matrix (rows are padded to full
+// groups), a multiple of 64.
 std::int64_t packed_group_bytes(Layout layout, std::int64_t columns);
 std::int64_t packed_bytes(Layout layout, std::int64_t rows, std::int64_t columns);
 
@@ -116,7 +118,8 @@ struct LinearKernels {
                       const Epilogue& epilogue);
 
   // The same from float activations, for every layout: weights are decoded exactly, products and sums are float32
-  // (four partial sums by column modulo 4, joined as (0 + 1) + (2 + 3)). Token t is read from
+  // (four partial sums by column modulo 4, joined as (0 + 1) + (2 + 3)). Those of MXINT8 are counted in the scale of the
+  // block under way, a power of two, so they are the same numbers as in any layout that holds the weights. Token t is read from
   // x + (from_rows ? from_rows[t] : t) * x_stride.
   void (*matmul_f32)(const Matrix& weights, const float* x, std::int64_t x_stride, const std::int32_t* from_rows,
                      float* out, std::int64_t stride, const Piece& piece, const Epilogue& epilogue);

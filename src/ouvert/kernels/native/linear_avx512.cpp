@@ -295,7 +295,7 @@ struct Floats {
   OUVERT_INLINE __m512 column(std::int64_t c) const { return _mm512_load_ps(all[c]); }
 };
 
-// Those that are floats are read where they are.
+// Those that are floats, or codes of MXINT8, are read where they are.
 template <Layout L>
   requires(!takes_int8(L))
 struct Floats<L> {
@@ -306,9 +306,39 @@ struct Floats<L> {
   OUVERT_INLINE __m512 column(std::int64_t c) const {
     if constexpr (L == Layout::F32) return _mm512_loadu_ps(packed + 64 * c);
     if constexpr (L == Layout::F16) return halves(packed + 32 * c);
+    if constexpr (L == Layout::MXINT8) return mxint8_codes(packed, c);
     const __m256i upper = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(packed + 32 * c));
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(upper), 16));
   }
+};
+
+// The scale that sums of MXINT8 are counted in; of other layouts it is 1.
+template <Layout L>
+struct Unit {
+  OUVERT_INLINE Unit(const std::uint8_t*) {}
+  template <int W>
+  OUVERT_INLINE void become(const std::uint8_t*, __m512 (&)[W][4]) {}
+  OUVERT_INLINE __m512 times(__m512 sum) const { return sum; }
+};
+
+template <>
+struct Unit<Layout::MXINT8> {
+  __m512i exponents;
+
+  OUVERT_INLINE Unit(const std::uint8_t* group) : exponents(mxint8_exponents(group)) {}
+  // That of another block, for sums so far.
+  template <int W>
+  OUVERT_INLINE void become(const std::uint8_t* block, __m512 (&partial)[W][4]) {
+    const __m512i next = mxint8_exponents(block);
+    const __m512 ratio =
+        mxint8_scales(_mm512_add_epi32(_mm512_sub_epi32(exponents, next), _mm512_set1_epi32(127)));
+#pragma GCC unroll 6
+    for (int t = 0; t < W; ++t)
+#pragma GCC unroll 4
+      for (int i = 0; i < 4; ++i) partial[t][i] = _mm512_mul_ps(partial[t][i], ratio);
+    exponents = next;
+  }
+  OUVERT_INLINE __m512 times(__m512 sum) const { return _mm512_mul_ps(sum, mxint8_scales(exponents)); }
 };
 
 template <Layout L, int W>
@@ -320,12 +350,15 @@ __attribute__((noinline)) void tokens_f32(const std::uint8_t* group, std::int64_
   for (int t = 0; t < W; ++t)
 #pragma GCC unroll 4
     for (int i = 0; i < 4; ++i) partial[t][i] = _mm512_setzero_ps();
+  Unit<L> unit(group);
   for (std::int64_t column = 0; column < all_columns; column += kBlock) {
     const std::int64_t columns = std::min(kBlock, all_columns - column);
     const Floats<L> weights(group, all_columns, column / kBlock);
     if constexpr (!takes_int8(L) && few(W))
       for (std::int64_t line = 0; line < block_bytes; line += 64)
         _mm_prefetch(reinterpret_cast<const char*>(weights.packed + kAhead + line), _MM_HINT_T1);
+    if constexpr (!takes_int8(L))
+      if (column > 0) unit.become(weights.packed, partial);
     std::int64_t c = 0;
     for (; c + 4 <= columns; c += 4)
 #pragma GCC unroll 4
@@ -344,14 +377,53 @@ __attribute__((noinline)) void tokens_f32(const std::uint8_t* group, std::int64_
   }
 #pragma GCC unroll 6
   for (int t = 0; t < W; ++t)
-    store(to, token + t, _mm512_add_ps(_mm512_add_ps(partial[t][0], partial[t][1]),
-                                       _mm512_add_ps(partial[t][2], partial[t][3])));
+    store(to, token + t, unit.times(_mm512_add_ps(_mm512_add_ps(partial[t][0], partial[t][1]),
+                                                  _mm512_add_ps(partial[t][2], partial[t][3]))));
+}
+
+// One token's products with so many groups of C columns, as those of `b` of an adapter: the token stays in registers.
+template <Layout L, int C>
+  requires(!takes_int8(L))
+__attribute__((noinline)) void narrow_f32(const std::uint8_t* group, std::int64_t groups, const float* x,
+                                          std::int64_t token, const Destination& to) {
+  __m512 from[C];
+#pragma GCC unroll 16
+  for (int c = 0; c < C; ++c) from[c] = _mm512_set1_ps(x[c]);
+  for (std::int64_t n = 0; n < groups; ++n, group += group_bytes(L, C)) {
+    const Floats<L> weights(group, C, 0);
+    const Unit<L> unit(group);
+    __m512 partial[4];
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i) partial[i] = _mm512_setzero_ps();
+#pragma GCC unroll 16
+    for (int c = 0; c < C; ++c) partial[c % 4] = _mm512_fmadd_ps(weights.column(c), from[c], partial[c % 4]);
+    store(to.group(n), token, unit.times(_mm512_add_ps(_mm512_add_ps(partial[0], partial[1]),
+                                                       _mm512_add_ps(partial[2], partial[3]))));
+  }
+}
+
+// Whether it was one token and a number of columns that narrow_f32 takes.
+template <Layout L>
+bool narrow_product(const Matrix& weights, const float* x, float* out, std::int64_t stride, const Piece& piece,
+                    const Epilogue& epilogue) {
+  if constexpr (!takes_int8(L)) {
+    const std::int64_t columns = weights.columns;
+    const auto groups = (piece.row_end - piece.row_begin + kRowGroup - 1) / kRowGroup;
+    const std::uint8_t* group = weights.data + piece.row_begin / kRowGroup * group_bytes(L, columns);
+    const Destination to{out, stride, &epilogue, piece.row_begin, weights.rows - piece.row_begin};
+    if (columns == 16) return narrow_f32<L, 16>(group, groups, x, piece.token_begin, to), true;
+    if (columns == 8) return narrow_f32<L, 8>(group, groups, x, piece.token_begin, to), true;
+  }
+  return false;
 }
 
 template <Layout L>
 void matmul_f32_layout(const Matrix& weights, const float* x, std::int64_t x_stride, const std::int32_t* from_rows,
                        float* out, std::int64_t stride, const Piece& piece, const Epilogue& epilogue) {
-  const std::int64_t columns = weights.columns, bytes = group_bytes(L, columns);
+  const std::int64_t columns = weights.columns, bytes = group_bytes(L, columns), first = piece.token_begin;
+  if (piece.token_end - first == 1 &&
+      narrow_product<L>(weights, x + (from_rows ? from_rows[first] : first) * x_stride, out, stride, piece, epilogue))
+    return;
   for (std::int64_t row = piece.row_begin; row < piece.row_end; row += kRowGroup) {
     const std::uint8_t* group = weights.data + row / kRowGroup * bytes;
     const Destination to{out, stride, &epilogue, row, weights.rows - row};

@@ -21,20 +21,51 @@ struct Floats {
   OUVERT_INLINE __m256 column(std::int64_t c) const { return _mm256_load_ps(all[c]); }
 };
 
-// Those that are floats are read where they are.
+// Those that are floats, or codes of MXINT8, are read where they are.
 template <Layout L>
   requires(!takes_int8(L))
 struct Floats<L> {
   const std::uint8_t* packed;
+  int half;
 
-  OUVERT_INLINE Floats(const std::uint8_t* group, std::int64_t all_columns, std::int64_t block, int half)
-      : packed(block_at(L, group, all_columns, block).codes + (L == Layout::F32 ? 32 : 16) * half) {}
+  OUVERT_INLINE Floats(const std::uint8_t* group, std::int64_t all_columns, std::int64_t block, int h)
+      : packed(block_at(L, group, all_columns, block).codes), half(h) {}
   OUVERT_INLINE __m256 column(std::int64_t c) const {
-    if constexpr (L == Layout::F32) return _mm256_loadu_ps(reinterpret_cast<const float*>(packed + 64 * c));
-    if constexpr (L == Layout::F16) return halves(packed + 32 * c);
-    const __m128i upper = _mm_loadu_si128(reinterpret_cast<const __m128i*>(packed + 32 * c));
+    if constexpr (L == Layout::F32) return _mm256_loadu_ps(reinterpret_cast<const float*>(packed + 64 * c + 32 * half));
+    if constexpr (L == Layout::F16) return halves(packed + 32 * c + 16 * half);
+    if constexpr (L == Layout::MXINT8) return mxint8_codes(packed, half, c);
+    const __m128i upper = _mm_loadu_si128(reinterpret_cast<const __m128i*>(packed + 32 * c + 16 * half));
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(upper), 16));
   }
+};
+
+// The scale that sums of MXINT8 are counted in; of other layouts it is 1.
+template <Layout L>
+struct Unit {
+  OUVERT_INLINE Unit(const std::uint8_t*, int) {}
+  template <int W>
+  OUVERT_INLINE void become(const std::uint8_t*, int, __m256 (&)[W][4]) {}
+  OUVERT_INLINE __m256 times(__m256 sum) const { return sum; }
+};
+
+template <>
+struct Unit<Layout::MXINT8> {
+  __m256i exponents;
+
+  OUVERT_INLINE Unit(const std::uint8_t* group, int half) : exponents(mxint8_exponents(group, half)) {}
+  // That of another block, for sums so far.
+  template <int W>
+  OUVERT_INLINE void become(const std::uint8_t* block, int half, __m256 (&partial)[W][4]) {
+    const __m256i next = mxint8_exponents(block, half);
+    const __m256 ratio =
+        mxint8_scales(_mm256_add_epi32(_mm256_sub_epi32(exponents, next), _mm256_set1_epi32(127)));
+#pragma GCC unroll 2
+    for (int t = 0; t < W; ++t)
+#pragma GCC unroll 4
+      for (int i = 0; i < 4; ++i) partial[t][i] = _mm256_mul_ps(partial[t][i], ratio);
+    exponents = next;
+  }
+  OUVERT_INLINE __m256 times(__m256 sum) const { return _mm256_mul_ps(sum, mxint8_scales(exponents)); }
 };
 
 template <Layout L, int W>
@@ -45,9 +76,12 @@ __attribute__((noinline)) void tokens_f32(const std::uint8_t* group, std::int64_
   for (int t = 0; t < W; ++t)
 #pragma GCC unroll 4
     for (int i = 0; i < 4; ++i) partial[t][i] = _mm256_setzero_ps();
+  Unit<L> unit(group, half);
   for (std::int64_t column = 0; column < all_columns; column += kBlock) {
     const std::int64_t columns = std::min(kBlock, all_columns - column);
     const Floats<L> weights(group, all_columns, column / kBlock, half);
+    if constexpr (!takes_int8(L))
+      if (column > 0) unit.become(weights.packed, half, partial);
     std::int64_t c = 0;
     for (; c + 4 <= columns; c += 4)
 #pragma GCC unroll 4
@@ -67,7 +101,8 @@ __attribute__((noinline)) void tokens_f32(const std::uint8_t* group, std::int64_
 #pragma GCC unroll 2
   for (int t = 0; t < W; ++t)
     store(to, token + t, half,
-          _mm256_add_ps(_mm256_add_ps(partial[t][0], partial[t][1]), _mm256_add_ps(partial[t][2], partial[t][3])));
+          unit.times(_mm256_add_ps(_mm256_add_ps(partial[t][0], partial[t][1]),
+                                   _mm256_add_ps(partial[t][2], partial[t][3]))));
 }
 
 template <Layout L>

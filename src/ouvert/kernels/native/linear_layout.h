@@ -22,6 +22,11 @@ struct Geometry {
   std::int64_t scales_columns;  // 32 or 256
 };
 
+// Of MXINT8, a block of up to 32 columns is the scales of its 16 rows, a byte n + 127 each, and [column][row] of codes.
+constexpr std::int64_t kMxint8Scales = 16;
+constexpr int kMxint8Least = -24;              // n of smaller numbers, as in a half
+constexpr float kMxint8Largest = 0x1p46f;      // no number is: so units of sums differ by what a float holds
+
 constexpr Geometry geometry(Layout layout) {
   switch (layout) {
     case Layout::MXFP4: return {256, 16, 32};
@@ -36,6 +41,7 @@ constexpr Geometry geometry(Layout layout) {
     case Layout::BF16:
     case Layout::F16: return {1024, 0, 1};
     case Layout::F32: return {2048, 0, 1};
+    case Layout::MXINT8: return {kMxint8Scales + 512, 0, 1};
   }
   return {};
 }
@@ -56,6 +62,7 @@ inline void with_layout(Layout layout, F f) {
     case Layout::BF16: return f(std::integral_constant<Layout, Layout::BF16>());
     case Layout::F16: return f(std::integral_constant<Layout, Layout::F16>());
     case Layout::F32: return f(std::integral_constant<Layout, Layout::F32>());
+    case Layout::MXINT8: return f(std::integral_constant<Layout, Layout::MXINT8>());
   }
 }
 
@@ -81,6 +88,7 @@ constexpr std::int64_t stretch_bytes(Layout layout, std::int64_t blocks) {
   return stretch_scales(layout, blocks) + blocks * geometry(layout).codes;
 }
 constexpr std::int64_t group_bytes(Layout layout, std::int64_t columns) {
+  if (layout == Layout::MXINT8) return kRowGroup * columns + (columns + kBlock - 1) / kBlock * kMxint8Scales;
   if (!takes_int8(layout)) return up_to_64(geometry(layout).codes * columns / kBlock);
   const std::int64_t rest = columns % kStretch / kBlock;
   return columns / kStretch * stretch_bytes(layout, kStretchBlocks) + (rest ? stretch_bytes(layout, rest) : 0);
@@ -177,6 +185,9 @@ inline T load(const std::uint8_t* from) {
   std::memcpy(&value, from, sizeof(T));
   return value;
 }
+
+// 2^n of the byte n + 127; 0 for that of a row that does not exist.
+OUVERT_INLINE float mxint8_scale(std::uint8_t byte) { return std::bit_cast<float>(static_cast<std::uint32_t>(byte) << 23); }
 
 // The unsigned 8-bit code of a packed block at place n of [column / 4][row][column % 4].
 constexpr std::uint8_t code_at(Layout layout, const std::uint8_t* codes, int n) {

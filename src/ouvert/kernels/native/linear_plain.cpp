@@ -126,6 +126,27 @@ void multiply(const Matrix& weights, const Activations& x, float* out, std::int6
   }
 }
 
+// The scales that sums of MXINT8 are counted in; of other layouts they are 1.
+class Unit {
+ public:
+  Unit(Layout layout, const std::uint8_t* group) : block_(layout == Layout::MXINT8 ? group : nullptr) {}
+
+  // Those of another block, for sums so far.
+  void become(const std::uint8_t* block, float (*partial)[4][kRowGroup], std::int64_t width) {
+    if (block_ == nullptr) return;
+    for (int row = 0; row < kRowGroup; ++row) {
+      const float ratio = mxint8_scale(static_cast<std::uint8_t>(block_[row] - block[row] + 127));
+      for (std::int64_t t = 0; t < width; ++t)
+        for (int i = 0; i < 4; ++i) partial[t][i][row] *= ratio;
+    }
+    block_ = block;
+  }
+  float of(int row) const { return block_ == nullptr ? 1.0f : mxint8_scale(block_[row]); }
+
+ private:
+  const std::uint8_t* block_;
+};
+
 void matmul_f32(const Matrix& weights, const float* x, std::int64_t x_stride, const std::int32_t* from_rows,
                 float* out, std::int64_t stride, const Piece& piece, const Epilogue& epilogue) {
   float block_weights[kBlock][kRowGroup];
@@ -135,9 +156,11 @@ void matmul_f32(const Matrix& weights, const float* x, std::int64_t x_stride, co
     for (std::int64_t begin = piece.token_begin; begin < piece.token_end; begin += kTokenTile) {
       const std::int64_t width = std::min(kTokenTile, piece.token_end - begin);
       float partial[kTokenTile][4][kRowGroup] = {};
+      Unit unit(weights.layout, group);
       for (std::int64_t column = 0; column < weights.columns; column += kBlock) {
         const std::int64_t columns = std::min(kBlock, weights.columns - column);
-        decode(weights.layout, group, weights.columns, column / kBlock, 0, kRowGroup, block_weights);
+        decode(weights.layout, group, weights.columns, column / kBlock, 0, kRowGroup, block_weights, false);
+        if (column > 0) unit.become(block_at(weights.layout, group, weights.columns, column / kBlock).codes, partial, width);
         for (std::int64_t t = 0; t < width; ++t) {
           const float* from = x + (from_rows ? from_rows[begin + t] : begin + t) * x_stride + column;
           for (std::int64_t c = 0; c < columns; ++c)
@@ -148,7 +171,8 @@ void matmul_f32(const Matrix& weights, const float* x, std::int64_t x_stride, co
       for (std::int64_t t = 0; t < width; ++t) {
         float sums[kRowGroup];
         for (int row = 0; row < kRowGroup; ++row)
-          sums[row] = (partial[t][0][row] + partial[t][1][row]) + (partial[t][2][row] + partial[t][3][row]);
+          sums[row] =
+              ((partial[t][0][row] + partial[t][1][row]) + (partial[t][2][row] + partial[t][3][row])) * unit.of(row);
         store(sums, rows, first_row, begin + t, out, stride, epilogue);
       }
     }

@@ -291,6 +291,31 @@ void pack_as_floats(const Source& source, const std::uint8_t* row, const Place& 
   }
 }
 
+// Floats as MXINT8: codes of both signs with a power of two for up to 32 columns, to the nearest and of two to the even.
+void pack_as_mxint8(const Source& source, const std::uint8_t* row, const Place& to, Loss& loss) {
+  float values[kBlock];
+  for (std::int64_t column = 0; column < source.columns; column += kBlock) {
+    const std::int64_t count = std::min(kBlock, source.columns - column);
+    read_floats(source.encoding, row, column, count, values);
+    float largest = 0;
+    for (std::int64_t i = 0; i < count; ++i) largest = std::isnan(values[i]) ? values[i] : std::max(largest, std::fabs(values[i]));
+    if (!(largest < kMxint8Largest)) {
+      ++loss.refused;
+      continue;
+    }
+    int n = kMxint8Least;
+    while (std::nearbyint(std::ldexp(largest, -n)) > 127) ++n;
+    const float scale = std::ldexp(1.0f, n), inverse = std::ldexp(1.0f, -n);
+    std::uint8_t* block = block_at(to.layout, to.group, source.columns, column / kBlock).codes;
+    block[to.row] = static_cast<std::uint8_t>(n + 127);
+    for (std::int64_t i = 0; i < count; ++i) {
+      const float code = std::nearbyint(values[i] * inverse);
+      block[kMxint8Scales + i * kRowGroup + to.row] = static_cast<std::uint8_t>(static_cast<std::int8_t>(code));
+      add_loss(values[i], code * scale, loss);
+    }
+  }
+}
+
 // ---- floats rounded to fewer bits -------------------------------------------------------------------------------
 
 // Values no larger than this have scales that a half can hold.
@@ -437,6 +462,8 @@ void pack(const Source& source, Layout layout, std::int64_t group_begin, std::in
           from.pack(encoded + block * from.bytes, block, to, loss);
       } else if (layout == Layout::Q8_0) {
         pack_as_q8_0(source, encoded, to, loss);
+      } else if (layout == Layout::MXINT8) {
+        pack_as_mxint8(source, encoded, to, loss);
       } else {
         pack_as_floats(source, encoded, to, loss);
       }

@@ -35,7 +35,7 @@ InstructionSet instruction_set_named(const std::string& wanted) {
 }
 
 Layout layout_named(const std::string& wanted) {
-  return named<Layout>("layout", wanted, static_cast<int>(Layout::F32) + 1);
+  return named<Layout>("layout", wanted, static_cast<int>(Layout::MXINT8) + 1);
 }
 
 Encoding encoding_named(const std::string& wanted) {

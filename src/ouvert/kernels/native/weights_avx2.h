@@ -36,6 +36,15 @@ OUVERT_INLINE __m128i bytes8(const std::uint8_t* from) {
   return _mm_loadl_epi64(reinterpret_cast<const __m128i*>(from));
 }
 
+// Of a block of MXINT8 and half of its rows: the bytes of its scales, what they mean, and the codes of a column.
+OUVERT_INLINE __m256i mxint8_exponents(const std::uint8_t* block, int half) {
+  return _mm256_cvtepu8_epi32(bytes8(block + kHalf * half));
+}
+OUVERT_INLINE __m256 mxint8_scales(__m256i exponents) { return _mm256_castsi256_ps(_mm256_slli_epi32(exponents, 23)); }
+OUVERT_INLINE __m256 mxint8_codes(const std::uint8_t* block, int half, std::int64_t column) {
+  return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bytes8(block + kMxint8Scales + 16 * column + kHalf * half)));
+}
+
 // Layouts whose codes need all 8 bits: |weight| is multiplied with the activation under the weight's sign.
 constexpr bool by_sign(Layout layout) { return layout == Layout::Q8_0 || layout == Layout::IQ4_NL; }
 

@@ -98,6 +98,13 @@ OUVERT_INLINE void load_scales(const std::uint8_t* scales, std::int64_t within, 
   }
 }
 
+// Of a block of MXINT8: the bytes of its scales, what they mean, and the codes of a column.
+OUVERT_INLINE __m512i mxint8_exponents(const std::uint8_t* block) { return _mm512_cvtepu8_epi32(bytes16(block)); }
+OUVERT_INLINE __m512 mxint8_scales(__m512i exponents) { return _mm512_castsi512_ps(_mm512_slli_epi32(exponents, 23)); }
+OUVERT_INLINE __m512 mxint8_codes(const std::uint8_t* block, std::int64_t column) {
+  return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(bytes16(block + kMxint8Scales + 16 * column)));
+}
+
 // Weights of `columns` <= 32 columns of a block as floats.
 template <Layout L>
 OUVERT_INLINE void decode(const std::uint8_t* group, std::int64_t all_columns, std::int64_t block,
@@ -123,6 +130,8 @@ OUVERT_INLINE void decode(const std::uint8_t* group, std::int64_t all_columns, s
     }
   } else {
     for (std::int64_t c = 0; c < columns; ++c) {
+      if constexpr (L == Layout::MXINT8)
+        _mm512_store_ps(out[c], _mm512_mul_ps(mxint8_codes(packed, c), mxint8_scales(mxint8_exponents(packed))));
       if constexpr (L == Layout::F32) _mm512_store_ps(out[c], _mm512_loadu_ps(packed + 64 * c));
       if constexpr (L == Layout::F16) _mm512_store_ps(out[c], halves(packed + 32 * c));
       if constexpr (L == Layout::BF16) {
