@@ -71,6 +71,9 @@ def start_server(tmp_path_factory):
         thread.join(30)
         assert not thread.is_alive(), "a server did not stop"
         listening.close()
+        for task in asyncio.all_tasks(loop):  # of libraries that leave one to the end of the loop
+            task.cancel()
+            loop.run_until_complete(asyncio.gather(task, return_exceptions=True))
         loop.close()
 
 

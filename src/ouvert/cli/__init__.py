@@ -28,6 +28,7 @@ COMMANDS = {
     "batch": "Answer a file of requests; interrupted, it goes on where it was.",
     "jobs": "List, show, cancel and remove batches and other long work.",
     "serve": "Serve models to other programs, on this machine.",
+    "mcp": "Offer models, documents and agents as tools to a program that speaks MCP.",
     "pool": "Show the members of a pool of engines, and how each is.",
     "key": "Make, list and revoke the keys of clients of the server.",
     "fit": "Say whether a model will run here, in how much memory, and about how fast.",

@@ -12,12 +12,13 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ouvert.safety import REACHES, REACHES_OF_COMPARISONS, REACHES_OF_TUNING, is_this_machine
+from ouvert.safety import REACHES, REACHES_OF_EXTRAS, is_this_machine
 
 if TYPE_CHECKING:
     from ouvert.store import Store
@@ -78,6 +79,7 @@ def observe(store: "Store", model: str, say: Callable[[str], None] = lambda _: N
         "namespace_refused": refusal,
         "runs": runs,
         "dependencies": dependencies(runs),
+        "mcp_servers": mcp_servers(store),
         "not_proved": list(NOT_PROVED),
     }
     facts["problems"] = [problem for run in runs for problem in problems_of(run)]
@@ -101,7 +103,7 @@ def run_session(store: "Store", model: str, *, namespace: bool) -> dict[str, Any
             "store": str(store.home),
             "folder": folder,
             "namespace": namespace,
-            "packages": [module_of(reach.package) for reach in (*REACHES, *REACHES_OF_COMPARISONS, *REACHES_OF_TUNING)],
+            "packages": [module_of(reach.package) for reach in (*REACHES, *REACHES_OF_EXTRAS)],
         }
         command = [sys.executable, "-m", "ouvert.cli.egress_session", json.dumps(order)]
         trace = Path(folder) / "trace"
@@ -158,7 +160,7 @@ def dependencies(runs: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Every package that could open a connection: its version, whether a session imported it, why it opens none."""
     imported = {name for run in runs for name in run["imported"]}
     rows = []
-    for reach in (*REACHES, *REACHES_OF_COMPARISONS, *REACHES_OF_TUNING):
+    for reach in (*REACHES, *REACHES_OF_EXTRAS):
         if not reach.can:
             continue
         try:
@@ -177,6 +179,20 @@ def dependencies(runs: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def mcp_servers(store: "Store") -> list[dict[str, str]]:
+    """The MCP servers that agents kept here name, and what each may reach. An agent whose file cannot be read, and so
+    cannot be run, is passed over."""
+    from ouvert.agents import AgentError, Agents
+
+    agents, found = Agents(store.home), []
+    for name in agents.names():
+        with suppress(AgentError):
+            for server, each in agents.read(name).header.mcp.items():
+                where = "a program in a box, without a network" if each.url is None else f"the address {each.url}"
+                found.append({"agent": name, "server": server, "where": where})
+    return found
 
 
 def problems_of(run: Mapping[str, Any]) -> list[str]:
@@ -229,6 +245,8 @@ def statement(facts: Mapping[str, Any]) -> str:
         state = "imported" if row["imported"] else "not imported"
         version_here = row["version"] or "(not installed)"
         lines.append(f"  {row['package']} {version_here} ({state}). Could it? {row['could']}. Here: {row['silenced']}.")
+    lines += ["", "MCP servers that agents on this machine name; they are used while such an agent runs"]
+    lines += [f"  {each['server']} of {each['agent']}: {each['where']}" for each in facts["mcp_servers"]] or ["  none"]
     lines += ["", "What this does not prove", *(f"  - {text}" for text in facts["not_proved"]), ""]
     if facts["problems"]:
         lines += ["RESULT: it does not hold.", *(f"  - {problem}" for problem in facts["problems"])]

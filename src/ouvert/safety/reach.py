@@ -86,8 +86,9 @@ REACHES_OF_MCP = (
     Reach(
         "mcp",
         "yes: it speaks to servers, by HTTP or to programs that it starts",
-        "imported only for an agent that names a server. Servers that are programs are started in a box, by us; an "
-        "address is reached where the guard lets it be",
+        "imported for an agent that names a server, by `ouvert mcp`, and by `ouvert serve` when a client asks /mcp. "
+        "Servers that are programs are started in a box, by us; an address is reached where the guard lets it be; as a "
+        "server it answers, and connects nowhere",
     ),
 )
 
@@ -127,4 +128,13 @@ REACHES_OF_TUNING = (
         "yes: `torch.hub` fetches, `torch.distributed` speaks to other machines",
         "imported where an adapter is trained; neither of the two is called",
     ),
+)
+
+# Of every extra whose packages run on this machine beside the base install.
+REACHES_OF_EXTRAS = (
+    *REACHES_OF_COMPARISONS,
+    *REACHES_OF_BOXES,
+    *REACHES_OF_MCP,
+    *REACHES_OF_DOCUMENTS,
+    *REACHES_OF_TUNING,
 )

@@ -6,7 +6,7 @@ ollama, web) import the root and never each other; only `app` imports them.
 """
 
 from ouvert.serving.app import ENDPOINTS as EVERY_ENDPOINT
-from ouvert.serving.app import ENGINE_ENDPOINTS, JOB_KINDS, make_app
+from ouvert.serving.app import ENGINE_ENDPOINTS, JOB_KINDS, make_app, serve_mcp
 from ouvert.serving.comparisons import (
     COMPARISON,
     Competitor,
@@ -57,6 +57,7 @@ __all__ = [
     "make_app",
     "make_server",
     "run_batch",
+    "serve_mcp",
     "this_user",
     "user_who_listens",
     "users_can_be_told",

@@ -20,6 +20,7 @@ from ouvert.serving import (
     corrections,
     document_endpoints,
     health,
+    mcp,
     ollama,
     openai,
     openapi,
@@ -53,6 +54,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *comparisons.ENDPOINTS,
     *tunings.ENDPOINTS,
     *agents.ENDPOINTS,
+    *mcp.ENDPOINTS,
     *corrections.ENDPOINTS,
     *document_endpoints.ENDPOINTS,
     *health.ENDPOINTS,
@@ -99,6 +101,7 @@ def make_app(
         rounds = app.state.rounds = comparisons.Rounds()
         agent_runs = app.state.agent_runs = agents.Runs(service)
         service.agents = agent_runs
+        programs = app.state.mcp = mcp.OverHTTP(service)
         service.also_forgets += [inside.forget, studies.forget, rounds.forget]
         jobs = app.state.jobs = JobRunner(service, app, kinds)
         watch = asyncio.create_task(service.loaded_models.watch())
@@ -113,6 +116,7 @@ def make_app(
             for task in (watch, keys, cleared, first):
                 task.cancel()
             await asyncio.gather(watch, keys, cleared, first, return_exceptions=True)
+            await programs.close()
             await agent_runs.close()
             await responses.close()
             await inside.close()
@@ -129,6 +133,21 @@ def make_app(
     app.state.description = openapi.describe(rows)
     app.add_middleware(HostAndOriginGuard, settings=settings)
     return app
+
+
+async def serve_mcp(settings: Settings, store: Store, *, progress: Progress = SILENCE) -> None:
+    """Answer the program that started this one, over standard input and output, until it closes them. Models are loaded
+    when they are asked.
+
+    Raises ImportError where the library mcp is not here, StoreError for a model that is to be served and is not.
+    """
+    service = Service(settings, store, progress)
+    runs = service.agents = agents.Runs(service)
+    try:
+        await mcp.speak_stdio(service)
+    finally:
+        await runs.close()
+        await service.close()
 
 
 async def load_named_models(service: Service, ready: Ready | None) -> None:

@@ -3,24 +3,38 @@
 docs/formats/documents.md describes both.
 """
 
-from collections.abc import Mapping
-from contextlib import ExitStack
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import replace
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, TypeVar
 from urllib.parse import quote
 
 from pydantic import Field
 
 from ouvert.assistant import ChatRequest
-from ouvert.documents import Collections, Sources, consult, in_a_box
+from ouvert.documents import (
+    Collection,
+    Collections,
+    Document,
+    DocumentError,
+    Sources,
+    UnreadableFile,
+    WrongKey,
+    consult,
+    in_a_box,
+)
 from ouvert.serving import receipts
-from ouvert.serving.callers import refuse_strangers, refuse_without_scope
+from ouvert.serving.callers import Caller, refuse_strangers, refuse_without_scope
 from ouvert.serving.endpoints import Call
 from ouvert.serving.errors import Refusal
+from ouvert.serving.sentences import sentence_of
+from ouvert.serving.service import Service
 
 MOST_COLLECTIONS = 16
 LONGEST = 64  # characters of a name
 SCOPE = "documents"
+Result = TypeVar("Result")
 
 
 class Extras(receipts.Extras):
@@ -36,11 +50,16 @@ class Extras(receipts.Extras):
 
 
 def collections_of(call: Call) -> Collections:
-    """The caller's own collections. Raises Refusal for a caller who may have none."""
-    refuse_strangers(call.caller)
-    refuse_without_scope(call.caller, SCOPE)
-    passphrase = call.service.settings.documents_passphrase
-    return Collections(call.service.store.home, in_a_box(), owner=call.caller.whose, passphrase=lambda name: passphrase)
+    """The collections of whoever asks. Raises Refusal for a caller who may have none."""
+    return collections_for(call.service, call.caller)
+
+
+def collections_for(service: Service, caller: Caller) -> Collections:
+    """This caller's own collections. Raises Refusal for a caller who may have none."""
+    refuse_strangers(caller)
+    refuse_without_scope(caller, SCOPE)
+    passphrase = service.settings.documents_passphrase
+    return Collections(service.store.home, in_a_box(), owner=caller.whose, passphrase=lambda name: passphrase)
 
 
 def consulted(wanted: ChatRequest, stated: Any, call: Call) -> ChatRequest:
@@ -48,11 +67,19 @@ def consulted(wanted: ChatRequest, stated: Any, call: Call) -> ChatRequest:
     where one is not there."""
     if not isinstance(stated, Extras) or not stated.documents:
         return wanted
-    there = collections_of(call)
-    names = tuple(dict.fromkeys(stated.documents))
+    return from_documents(wanted, stated.documents, call.service, call.caller, field="ouvert.documents")
+
+
+def from_documents(
+    wanted: ChatRequest, stated: Sequence[str], service: Service, caller: Caller, *, field: str
+) -> ChatRequest:
+    """The request, answered from these collections. `field`: where their names stood. Raises Refusal for a caller who
+    may not read them, and where one is not there."""
+    there = collections_for(service, caller)
+    names = tuple(dict.fromkeys(stated))
     for n, name in enumerate(names):
         if name not in there.names():
-            place = f"ouvert.documents[{n}]"
+            place = f"{field}[{n}]"
             sentence = f"{place}: there is no collection {name!r:.80} of yours here."
             raise Refusal(404, sentence, code="collection_not_found", param=place)
 
@@ -61,6 +88,43 @@ def consulted(wanted: ChatRequest, stated: Any, call: Call) -> ChatRequest:
             return consult([opened.enter_context(there.open(name)) for name in names], question, context=context)
 
     return replace(wanted, consult=find)
+
+
+async def carried_out(act: Callable[[], Result]) -> Result:
+    """What `act` gives, from a thread. Raises Refusal for what documents cannot."""
+    try:
+        return await asyncio.to_thread(act)
+    except UnreadableFile as problem:
+        raise Refusal(422, sentence_of(problem), code="file_unreadable") from problem
+    except WrongKey as problem:
+        sentence = "The collection is encrypted, and this server has not its key. Its owner starts it with the key."
+        raise Refusal(409, sentence, code="collection_locked") from problem
+    except DocumentError as problem:
+        raise Refusal(400, sentence_of(problem), code="documents_unusable") from problem
+
+
+async def in_collection(
+    there: Collections, name: str, act: Callable[[Collection], Result], *, make: bool = False
+) -> Result:
+    """What `act` gives of the collection of that name, which is made if `make`. Raises Refusal 404 where there is none,
+    and for what documents cannot."""
+    known = name in there.names()
+    if not known and not make:
+        raise Refusal(404, f"There is no collection {name!r:.80} of yours here.", code="collection_not_found")
+
+    def opened() -> Result:
+        with closing(there.open(name) if known else there.create(name)) as collection:
+            return act(collection)
+
+    return await carried_out(opened)
+
+
+def document_in(collection: Collection, named: str) -> Document:
+    """The document of that id or name. Raises Refusal 404 where there is none, DocumentError where several have the
+    name."""
+    if all(named not in (each.id, each.name) for each in collection.documents):
+        raise Refusal(404, f"There is no document {named!r:.80} in {collection.name}.", code="document_not_found")
+    return collection.document(named)
 
 
 def address_of(facts: Mapping[str, Any], base: str) -> str:

@@ -3,20 +3,17 @@
 Each caller has their own; files are read in a box.
 """
 
-import asyncio
 from collections.abc import Callable
-from contextlib import closing
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
-from ouvert.documents import Collection, DocumentError, UnreadableFile, WrongKey, deletion_receipt, uses_collection
+from ouvert.documents import Collection, deletion_receipt, uses_collection
 from ouvert.serving.body import Bounds, read
-from ouvert.serving.consulting import collections_of
+from ouvert.serving.consulting import carried_out, collections_of, document_in, in_collection
 from ouvert.serving.endpoints import Call, Endpoint
 from ouvert.serving.errors import Refusal
-from ouvert.serving.sentences import sentence_of
 from ouvert.serving.streams import JSONAnswer
 
 MOST_FOUND = 100
@@ -33,42 +30,13 @@ class SearchBody(BaseModel):
     most: int = Field(10, ge=1, le=MOST_FOUND)
 
 
-async def carried_out(act: Callable[[], Result]) -> Result:
-    """What `act` gives, from a thread. Raises Refusal for what documents cannot."""
-    try:
-        return await asyncio.to_thread(act)
-    except UnreadableFile as problem:
-        raise Refusal(422, sentence_of(problem), code="file_unreadable") from problem
-    except WrongKey as problem:
-        sentence = "The collection is encrypted, and this server has not its key. Its owner starts it with the key."
-        raise Refusal(409, sentence, code="collection_locked") from problem
-    except DocumentError as problem:
-        raise Refusal(400, sentence_of(problem), code="documents_unusable") from problem
-
-
 def part(call: Call, name: str) -> str:
     return str(call.request.path_params[name])
 
 
 async def within(call: Call, act: Callable[[Collection], Result], *, make: bool = False) -> Result:
     """What `act` gives of the caller's collection that the address names. Raises Refusal 404 where there is none."""
-    there, name = collections_of(call), part(call, "collection")
-    known = name in there.names()
-    if not known and not make:
-        raise Refusal(404, f"There is no collection {name!r:.80} of yours here.", code="collection_not_found")
-
-    def opened() -> Result:
-        with closing(there.open(name) if known else there.create(name)) as collection:
-            return act(collection)
-
-    return await carried_out(opened)
-
-
-def refuse_unknown(call: Call, collection: Collection) -> None:
-    """Raises Refusal 404 where the collection has no document of that id or name."""
-    named = part(call, "document")
-    if all(named not in (each.id, each.name) for each in collection.documents):
-        raise Refusal(404, f"There is no document {named!r:.80} in {collection.name}.", code="document_not_found")
+    return await in_collection(collections_of(call), part(call, "collection"), act, make=make)
 
 
 async def list_collections(call: Call) -> Response:
@@ -99,8 +67,7 @@ async def add_document(call: Call) -> Response:
 
 async def show_document(call: Call) -> Response:
     def texts(collection: Collection) -> dict[str, Any]:
-        refuse_unknown(call, collection)
-        document = collection.document(part(call, "document"))
+        document = document_in(collection, part(call, "document"))
         pages = [
             {
                 "page": page,
@@ -123,8 +90,7 @@ async def show_page(call: Call) -> Response:
         raise Refusal(404, f"There is no page {page!r:.40}.", code="page_not_found")
 
     def drawn(collection: Collection) -> bytes:
-        refuse_unknown(call, collection)
-        return collection.picture(part(call, "document"), int(page), marked)
+        return collection.picture(document_in(collection, part(call, "document")).id, int(page), marked)
 
     return Response(await within(call, drawn), media_type="image/png", headers={"cache-control": "no-store"})
 
@@ -137,8 +103,7 @@ async def search(call: Call) -> Response:
 
 async def remove_document(call: Call) -> Response:
     def removed(collection: Collection) -> dict[str, Any]:
-        refuse_unknown(call, collection)
-        return collection.remove(collection.document(part(call, "document")))
+        return collection.remove(document_in(collection, part(call, "document")))
 
     return await forgotten(call, await within(call, removed))
 

@@ -4,10 +4,10 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from ouvert.assistant import (
     Answer,
@@ -239,6 +239,18 @@ class ServedAgents(Protocol):
 
     def named(self, caller: Caller) -> Sequence[tuple[str, Installed]]:
         """Every name that this caller may use, and the model that answers; none without the scope."""
+
+    def known(self, caller: Caller) -> Sequence[Mapping[str, Any]]:
+        """What this caller may know of each agent."""
+
+    def asked_by_a_program(self, caller: Caller, name: str, text: str) -> tuple[str, NotedTask]:
+        """The id of a new run, and the run, whose task is nobody's own words."""
+
+    def decided(self, caller: Caller, run: str, call: str, allowed: bool) -> NotedTask:
+        """Say yes or no to the call that a run waits with, and what goes on with it."""
+
+    def facts(self, caller: Caller, run: str) -> dict[str, Any]:
+        """Where a run stands."""
 
 
 class ConversationTask:

@@ -237,14 +237,12 @@ def models_named(args: argparse.Namespace) -> tuple[str, ...]:
 
 
 def settings_of(args: argparse.Namespace) -> "Settings":
-    from ouvert.engine import memory_bytes
     from ouvert.serving import Settings
 
     store = open_store()
-    machine = memory_bytes()
     ledger = ledger_asked_for(args.receipts, store)
     prefixes = prefixes_asked_for(store, args.prefix_cache, args.prefix_cache_quota, args.prefix_cache_key)
-    memory = int(machine * SHARE_OF_MEMORY) if args.memory is None and machine is not None else args.memory
+    memory = memory_of(args)
     replicas = replicas_of(args, store, memory)
     guard = guard_asked_for()
     computing = computing_of(args)
@@ -290,6 +288,15 @@ def settings_of(args: argparse.Namespace) -> "Settings":
         state=store.home / "server",
         hub=hub(),
     )
+
+
+def memory_of(args: argparse.Namespace) -> int | None:
+    """The most that all models together may take, in bytes; None for no limit."""
+    from ouvert.engine import memory_bytes
+
+    machine = memory_bytes()
+    stated: int | None = args.memory
+    return int(machine * SHARE_OF_MEMORY) if stated is None and machine is not None else stated
 
 
 def computing_of(args: argparse.Namespace) -> dict[str, object]:

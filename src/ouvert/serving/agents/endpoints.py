@@ -39,21 +39,8 @@ def runs_of(call: Call) -> Runs:
 
 
 async def listed(call: Call) -> Response:
-    agents = runs_of(call).agents_of(call.caller)
-
-    def facts() -> list[dict[str, Any]]:
-        found = []
-        for name in agents.names():
-            try:
-                header = agents.read(name).header
-            except AgentError:
-                continue
-            if call.caller.admits(header.model):
-                known = header.model_dump(mode="json", include={"name", "description", "model", "tools", "approve"})
-                found.append({"id": f"agent/{name}", **known})
-        return found
-
-    return JSONAnswer({"object": "list", "data": await asyncio.to_thread(facts)})
+    known = await asyncio.to_thread(runs_of(call).known, call.caller)
+    return JSONAnswer({"object": "list", "data": [{"id": f"agent/{each['name']}", **each} for each in known]})
 
 
 async def create(call: Call) -> Response:
@@ -79,8 +66,7 @@ def found(call: Call) -> tuple[Agents, str]:
 
 
 def facts_of(call: Call, run: str) -> dict[str, Any]:
-    agents = runs_of(call).agents_of(call.caller)
-    return {**shown_facts(agents.facts(run)), "going_on": runs_of(call).is_going(run)}
+    return {**runs_of(call).facts(call.caller, run), "going_on": runs_of(call).is_going(run)}
 
 
 async def one(call: Call) -> Response:
@@ -104,10 +90,9 @@ def as_json(event: Event) -> dict[str, Any]:
 
 
 async def decide(call: Call) -> Response:
-    agents, run = found(call)
-    by = "owner" if call.caller.is_owner else call.caller.whose
-    await asyncio.to_thread(agents.decide, run, call.body.call, allowed=call.body.allowed, by=by)
-    await runs_of(call).go_on(call.caller, agents, run, await asyncio.to_thread(agents.model_of, run))
+    _, run = found(call)
+    runs, body = runs_of(call), call.body
+    await runs.go_on(run, await asyncio.to_thread(runs.decided, call.caller, run, body.call, body.allowed), call.caller)
     return JSONAnswer(await asyncio.to_thread(facts_of, call, run), 202)
 
 

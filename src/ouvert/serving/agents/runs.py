@@ -3,11 +3,11 @@
 import asyncio
 import hashlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from ouvert.agents import Agent, AgentError, Agents, Asked, Run, new_run_id
+from ouvert.agents import Agent, AgentError, Agents, Asked, Run, new_run_id, shown_facts
 from ouvert.assistant import ChatRequest, Event
 from ouvert.chat import Conversation
 from ouvert.documents import Collections, in_a_box
@@ -22,6 +22,7 @@ from ouvert.store import Installed
 LOG = logging.getLogger("ouvert.serving")
 
 SCOPE = "agents"
+KNOWN = {"name", "description", "model", "tools", "approve"}  # of an agent's header, to whoever may ask it
 
 
 class NewRun(Opening):
@@ -102,6 +103,34 @@ class Runs:
                 found.append((AGENT + name, self._service.permitted(model, caller)))
         return found
 
+    def known(self, caller: Caller) -> list[Mapping[str, Any]]:
+        """What this caller may know of each agent. Raises Refusal without the scope."""
+        agents = self.agents_of(caller)
+        found: list[Mapping[str, Any]] = []
+        for name in agents.names():
+            with suppress(AgentError):
+                header = agents.read(name).header
+                if caller.admits(header.model):
+                    found.append(header.model_dump(mode="json", include=KNOWN))
+        return found
+
+    def asked_by_a_program(self, caller: Caller, name: str, text: str) -> tuple[str, RunTask]:
+        """The id of a new run, and the run. Its task may be a model's words, or what a model read: nothing of it counts
+        as the owner's, and the run begins tainted. Raises Refusal."""
+        agents = self.agents_of(caller)
+        agent, run = self.agent(agents, name, caller), new_run_id()
+        return run, RunTask(NewRun(agents, agent, Asked(text=text, words="", tainted=True), run, caller.whose))
+
+    def decided(self, caller: Caller, run: str, call: str, allowed: bool) -> RunTask:
+        """Say yes or no to the call that waits, and what goes on with the run. Raises Refusal, AgentError."""
+        agents = self.agents_of(caller)
+        agents.decide(run, call, allowed=allowed, by="owner" if caller.is_owner else caller.whose)
+        return RunTask(OldRun(agents, run, agents.model_of(run), caller.whose))
+
+    def facts(self, caller: Caller, run: str) -> dict[str, Any]:
+        """Where a run of this caller stands. Raises Refusal without the scope, AgentError for no run of theirs."""
+        return shown_facts(self.agents_of(caller).facts(run))
+
     async def begin(self, caller: Caller, name: str, text: str) -> str:
         """A run in the background; its id. Raises Refusal, AgentError."""
         agents = self.agents_of(caller)
@@ -110,10 +139,10 @@ class Runs:
         await self._go(run, RunTask(NewRun(agents, agent, Asked(text=text), run, caller.whose)), caller)
         return run
 
-    async def go_on(self, caller: Caller, agents: Agents, run: str, model: str) -> None:
-        """Raises Refusal, AgentError."""
+    async def go_on(self, run: str, task: RunTask, caller: Caller) -> None:
+        """In the background. Raises Refusal, AgentError."""
         if run not in self._going:
-            await self._go(run, RunTask(OldRun(agents, run, model, caller.whose)), caller)
+            await self._go(run, task, caller)
 
     async def _go(self, run: str, task: RunTask, caller: Caller) -> None:
         answer = await self._service.begin(task, caller, run)
