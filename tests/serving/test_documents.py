@@ -140,3 +140,8 @@ def test_prompts_that_held_a_document_go_with_it_from_memory_and_disk(client):
     client.put("/ouvert/documents/contracts/lease.md", content=LEASE)
     anew = client.post("/v1/chat/completions", json={**ASKED, **FROM}).json()
     assert anew["usage"]["prompt_tokens_details"]["cached_tokens"] == 0
+
+
+def test_a_file_that_cannot_be_read_leaves_no_collection(client):
+    assert client.put("/ouvert/documents/new/a.pdf", content=b"%PDF-1.4 nothing").status_code == 422
+    assert [each["name"] for each in client.get("/ouvert/documents").json()["data"]] == ["contracts"]

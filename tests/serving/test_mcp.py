@@ -405,4 +405,4 @@ def test_without_the_library_the_extra_is_named(server, monkeypatch):
     with server.client() as client:
         answer = client.post("/mcp", json=INITIALIZE, headers=HEADERS)
     assert answer.status_code == 501
-    assert "ouvert[mcp]" in answer.json()["error"]["message"]
+    assert ".[mcp]" in answer.json()["error"]["message"]

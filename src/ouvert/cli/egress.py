@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from ouvert.safety import REACHES, REACHES_OF_EXTRAS, is_this_machine
 
@@ -186,11 +187,16 @@ def mcp_servers(store: "Store") -> list[dict[str, str]]:
     cannot be run, is passed over."""
     from ouvert.agents import AgentError, Agents
 
-    agents, found = Agents(store.home), []
+    agents = Agents(store.home)
+    found: list[dict[str, str]] = []
     for name in agents.names():
         with suppress(AgentError):
             for server, each in agents.read(name).header.mcp.items():
-                where = "a program in a box, without a network" if each.url is None else f"the address {each.url}"
+                where = (
+                    "a program in a box, without a network"
+                    if each.url is None
+                    else f"the host {urlsplit(each.url).hostname}"
+                )
                 found.append({"agent": name, "server": server, "where": where})
     return found
 

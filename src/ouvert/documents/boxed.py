@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 from ouvert.documents.error import DocumentError, UnreadableFile
+from ouvert.documents.extra import remedy
 from ouvert.documents.reader.shape import Reading, reading_from
 from ouvert.safety import admit_boxes
 from ouvert.sandbox import Box, BoxError, BoxRefusedError, box_commands, probe
@@ -74,11 +75,7 @@ def refuse_what_is_never_read(name: str, size: int) -> None:
 
 def ran(name: str, ended: Ran) -> bytes:
     if ended.status == MISSING:
-        module = ended.said.strip().partition(".")[0]
-        package = {"docx": "python-docx", "pptx": "python-pptx"}.get(module, module.replace("_", "-"))
-        raise DocumentError(
-            f"reading {name}: {module} is not installed. Install it: `{sys.executable} -m pip install {package}`."
-        )
+        raise DocumentError(f"reading {name}: {remedy(ended.said.strip().partition('.')[0])}")
     if ended.status == UNREADABLE:
         raise UnreadableFile(f"reading {name}: {ended.said.strip()}. Save it again with the program that made it.")
     if ended.status != 0:

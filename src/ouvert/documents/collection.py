@@ -163,10 +163,14 @@ class Collection:
         )  # fmt: skip
         old = [each for each in known.values() if (source and each.source == str(source)) or each.name == name]
         write_whole(self._place(digest), [data if self._key is None else keys.sealed(data, self._key)])
-        with self._database.changing():
-            for each in old:
-                index.take_out(self._database, each.id)
-            index.put(self._database, document, laid, changed)
+        try:
+            with self._database.changing():
+                for each in old:
+                    index.take_out(self._database, each.id)
+                index.put(self._database, document, laid, changed)
+        except BaseException:
+            self._place(digest).unlink(missing_ok=True)  # nothing of it is known, so nothing of it is kept
+            raise
         for each in old:
             self._place(each.digest).unlink(missing_ok=True)
         if old:

@@ -7,7 +7,8 @@ import json
 import re
 import secrets
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -111,6 +112,18 @@ class Collections:
         made = Collection(folder, name, key, self._run)
         write_whole(folder / STATED, [json.dumps(stated, indent=1).encode(), b"\n"])
         return made
+
+    @contextmanager
+    def begun(self, name: str, *, passphrase: str | None = None, key_file: Path | None = None) -> Iterator[Collection]:
+        """A new one to put documents in. If none is in it at the end, it is away again. Raises as `create` does."""
+        collection = self.create(name, passphrase=passphrase, key_file=key_file)
+        try:
+            yield collection
+        finally:
+            with collection:
+                empty = not collection.documents
+            if empty:
+                self.remove(name)
 
     def open(self, name: str) -> Collection:
         """Raises DocumentError where there is none, WrongKey where its key is not to be had."""

@@ -5,13 +5,13 @@ SQLite's FTS5 cuts on what is no letter and folds accents; endings it does not k
 
 import functools
 import re
-import sys
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
 from ouvert.documents.error import DocumentError
+from ouvert.documents.extra import remedy
 
 WORD = re.compile(r"\w+")
 # Scripts that write no spaces between words: Han, Kana, Thai, Lao, Khmer, Myanmar.
@@ -58,10 +58,7 @@ def stemmer(language: str) -> Any:
     try:
         import snowballstemmer
     except ModuleNotFoundError:
-        raise DocumentError(
-            "taking off the endings of words: the library snowballstemmer is not installed. Install it: "
-            f"`{sys.executable} -m pip install snowballstemmer`."
-        ) from None
+        raise DocumentError(f"taking off the endings of words: {remedy('snowballstemmer')}") from None
     return snowballstemmer.stemmer(language)
 
 

@@ -5,7 +5,7 @@ docs/formats/documents.md describes both.
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import Annotated, Any, ClassVar, TypeVar
 from urllib.parse import quote
@@ -106,14 +106,14 @@ async def carried_out(act: Callable[[], Result]) -> Result:
 async def in_collection(
     there: Collections, name: str, act: Callable[[Collection], Result], *, make: bool = False
 ) -> Result:
-    """What `act` gives of the collection of that name, which is made if `make`. Raises Refusal 404 where there is none,
-    and for what documents cannot."""
+    """What `act` gives of the collection of that name. `make`: it is made where there is none, and kept if something is
+    in it then. Raises Refusal 404 where there is none, and for what documents cannot."""
     known = name in there.names()
     if not known and not make:
         raise Refusal(404, f"There is no collection {name!r:.80} of yours here.", code="collection_not_found")
 
     def opened() -> Result:
-        with closing(there.open(name) if known else there.create(name)) as collection:
+        with there.open(name) if known else there.begun(name) as collection:
             return act(collection)
 
     return await carried_out(opened)

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from ouvert.agents import Agents, agent_of
 from ouvert.assistant import pack_installed
 from ouvert.cli import main
 from ouvert.cli.egress import dependencies, observe, problems_of, seen_by_kernel, statement
@@ -94,6 +95,8 @@ def test_what_is_wrong_is_said_with_what_to_do(home, capsys, monkeypatch, speaki
 
 def test_a_whole_session_reaches_nobody(home, speaking_model):
     under_way = []
+    servers = "{crm: {command: [crm], tools: [a]}, far: {url: 'https://key@crm.example/mcp', tools: [b]}}"
+    Agents(home).keep(agent_of(f"---\nname: clerk\ndescription: Helps.\nmodel: m\nmcp: {servers}\n---\n"))
     facts = observe(Store(home), str(speaking_model()), under_way.append)
     assert facts["problems"] == []
     assert len(under_way) == len(facts["runs"])  # whoever waits is told for what
@@ -104,6 +107,10 @@ def test_a_whole_session_reaches_nobody(home, speaking_model):
     said = statement(facts)
     assert said.endswith("RESULT: nothing tried to reach another machine.")
     assert facts["model"]["digest"] in said
+    assert "mcp 2.3.0 (not imported)" in said
+    assert "crm of clerk: a program in a box, without a network" in said
+    assert "far of clerk: the host crm.example" in said
+    assert "key@" not in said
     assert facts["build"] in said
 
 

@@ -1,12 +1,13 @@
 """`ouvert documents`: a person's way with their documents, in real boxes."""
 
 import json
+import sys
 
 import pytest
 
 from ouvert.assistant import kept_prefixes
 from ouvert.cli import main
-from ouvert.documents import prefix_owner
+from ouvert.documents import DocumentError, extra, prefix_owner, words
 from ouvert.engine.prefixes.disk import Place
 from ouvert.store import Store
 
@@ -94,3 +95,30 @@ def test_one_document_or_all_has_to_be_named(folder, said):
     assert "not both" in said("remove", "contracts", status=1).err
     assert "there is none" in said("remove", "contracts", "absent.md", status=1).err
     assert "there is no collection" in said("show", "absent", status=1).err
+
+
+def test_without_the_extra_all_that_is_missing_is_named_and_nothing_is_left(home, folder, said, monkeypatch):
+    for name in ("snowballstemmer", "selectolax"):
+        monkeypatch.setitem(sys.modules, name, None)  # importing it raises ModuleNotFoundError
+    words.stemmer.cache_clear()
+    words.stem.cache_clear()
+    monkeypatch.setattr(extra.importlib.util, "find_spec", lambda name: None if name[0] == "s" else object())
+    shown = said("add", "contracts", str(folder), status=1)
+    assert "not installed here: selectolax, snowballstemmer. Expected the extra `documents`" in shown.err
+    assert "pip install -e '.[documents]'" in shown.err
+    assert "there is no such collection" in shown.out
+    assert list((home / "home" / "documents" / "own").iterdir()) == []
+    assert "no collections" in said("list").out
+
+
+def test_a_collection_that_is_there_keeps_nothing_of_a_file_that_cannot_be_added(home, folder, said, monkeypatch):
+    said("add", "contracts", str(folder / "job.txt"))
+    originals = home / "home" / "documents" / "own" / "contracts" / "originals"
+    (kept,) = originals.iterdir()
+
+    def broken(*_):
+        raise DocumentError("indexing: broken for this test.")
+
+    monkeypatch.setattr("ouvert.documents.index.put", broken)
+    said("add", "contracts", str(folder / "lease.md"), status=1)
+    assert list(originals.iterdir()) == [kept]

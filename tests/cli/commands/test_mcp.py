@@ -59,4 +59,4 @@ def test_without_the_library_the_extra_is_named(monkeypatch, capsys):
     monkeypatch.setenv("OUVERT_GUARD", "off")
     monkeypatch.setattr(command.importlib.util, "find_spec", lambda name: None)
     assert main(["mcp"]) == 1
-    assert "ouvert[mcp]" in capsys.readouterr().err
+    assert ".[mcp]" in capsys.readouterr().err

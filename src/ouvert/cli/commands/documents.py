@@ -4,6 +4,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,7 +67,7 @@ def said(args: argparse.Namespace, facts: Any, words: str) -> None:
     print(json.dumps(facts, ensure_ascii=False) if args.json else visible(words))
 
 
-def opened_or_made(collections: "Collections", args: argparse.Namespace) -> "Collection":
+def opened_or_made(collections: "Collections", args: argparse.Namespace) -> AbstractContextManager["Collection"]:
     from ouvert.documents import DocumentError
 
     if args.collection in collections.names():
@@ -82,7 +83,7 @@ def opened_or_made(collections: "Collections", args: argparse.Namespace) -> "Col
             f"making {args.collection}: a passphrase is needed, and there is nobody to ask. Set "
             "OUVERT_DOCUMENTS_PASSPHRASE, or name a --key-file."
         )
-    return collections.create(args.collection, passphrase=passphrase, key_file=args.key_file)
+    return collections.begun(args.collection, passphrase=passphrase, key_file=args.key_file)
 
 
 def add_paths(args: argparse.Namespace) -> int:
@@ -96,7 +97,9 @@ def add_paths(args: argparse.Namespace) -> int:
             except DocumentError as problem:
                 done = together(done, Changes(refused=(str(problem),)))
         status = changes_said(args, collection, done)
-        if not collection.encrypted and not args.json:
+        if not collection.documents and not args.json:
+            print("Nothing was read, so there is no such collection.")
+        elif not collection.encrypted and not args.json:
             print("It is not encrypted: the encryption of your disk protects it, or `--key-file` for a new one.")
     return status
 

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 SUMMARY = "Offer models, documents and agents as tools to a program that speaks MCP."
 FOREVER = float("inf")
 MISSING = (
-    "starting the MCP server: the library mcp is not here, expected the extra of that name. Install it: "
-    "`{python} -m pip install 'ouvert[mcp]'`."
+    "starting the MCP server: the library mcp is not here, expected the extra `mcp`. Install it in the folder that "
+    "Ouvert was installed from: `{python} -m pip install -e '.[mcp]'`."
 )
 
 

@@ -25,8 +25,8 @@ CALLER = "ouvert.caller"  # where the scope of a request says who asks
 MOST_SESSIONS = 1000
 IDLE_SECONDS = 1800.0
 NOT_HERE = (
-    "MCP needs the library mcp, which is not installed beside this server. Its owner installs the extra of that name "
-    "(`pip install 'ouvert[mcp]'`) and starts it again."
+    "MCP needs the library mcp, which is not installed beside this server. Its owner installs the extra `mcp` "
+    "(`pip install -e '.[mcp]'`, in the folder that Ouvert was installed from) and starts it again."
 )
 
 
