@@ -13,6 +13,7 @@ from ouvert.safety import (
     REACHES_OF_DOCUMENTS,
     REACHES_OF_MCP,
     REACHES_OF_TUNING,
+    REACHES_OF_WASM,
 )
 
 ROOT = Path(__file__).parents[2]
@@ -43,7 +44,7 @@ def tables():
     section = (ROOT / "SECURITY.md").read_text().split("## What each dependency could reach")[1].split("\n## ")[0]
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in section.splitlines() if line.startswith("| ")]
     starts = [n for n, row in enumerate(rows) if row[0] == "Package"]
-    assert len(starts) == 6
+    assert len(starts) == 7
     return [rows[begin + 1 : end] for begin, end in zip(starts, [*starts[1:], None], strict=True)]
 
 
@@ -54,10 +55,11 @@ def names(requirements):
 def test_every_dependency_is_in_the_list_and_nothing_else():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    base, comparisons, boxes, servers, documents, tuning = tables()
+    base, comparisons, boxes, portable, servers, documents, tuning = tables()
     assert sorted(row[0] for row in base) == names(project["dependencies"])
     assert sorted(row[0] for row in comparisons) == names([*extras["report"], *extras["suites"]])
     assert sorted(row[0] for row in boxes) == names(extras["box"])
+    assert sorted(row[0] for row in portable) == names(extras["portable"])
     assert sorted(row[0] for row in servers) == names(extras["mcp"])
     assert sorted(row[0] for row in documents) == names(extras["documents"])
     assert sorted(row[0] for row in tuning) == names(extras["tune"])
@@ -65,7 +67,8 @@ def test_every_dependency_is_in_the_list_and_nothing_else():
 
 def test_what_doctor_prints_is_what_security_says():
     every = (
-        REACHES, REACHES_OF_COMPARISONS, REACHES_OF_BOXES, REACHES_OF_MCP, REACHES_OF_DOCUMENTS, REACHES_OF_TUNING,
+        REACHES, REACHES_OF_COMPARISONS, REACHES_OF_BOXES, REACHES_OF_WASM, REACHES_OF_MCP, REACHES_OF_DOCUMENTS,
+        REACHES_OF_TUNING,
     )  # fmt: skip
     for rows, reaches in zip(tables(), every, strict=True):
         assert rows == [[each.package, each.could, each.silenced] for each in reaches]

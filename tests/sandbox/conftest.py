@@ -1,11 +1,26 @@
 """Boxes at each level that this machine can make. Root's boxes are nobody's, so these tests run as root too."""
 
 import sys
+from pathlib import Path
 
 import pytest
 from tests.sandbox.ways import LEVELS, WAYS
 
-from ouvert.sandbox import Box
+from ouvert.sandbox import Box, Found, Level, prepare
+
+BUILT = Path(__file__).parents[2] / "build" / "box"  # kept from one run to the next
+
+
+@pytest.fixture(scope="session")
+def component():
+    """Python for WebAssembly: built by the first test that wants it in a new checkout, which takes half a minute."""
+    return prepare(BUILT)
+
+
+@pytest.fixture(scope="session")
+def wasm(component):
+    """What `probe` says where there is nothing but Python in WebAssembly."""
+    return Found(Level.WASM, (), "Install bubblewrap.", component=component.path)
 
 
 @pytest.fixture(params=LEVELS or ["none"])
@@ -14,10 +29,13 @@ def opened(request, tmp_path):
     boxes = []
 
     def make(folder="folder", **settings):
-        if not LEVELS:
+        if request.param == "wasm":
+            here, python = request.getfixturevalue("wasm"), sys.executable
+        elif LEVELS:
+            here, python, _ = WAYS[request.param]
+        else:
             pytest.fail(f"no way to isolate a program holds on this machine: {WAYS}")
-        here, python, _ = WAYS[request.param]
-        boxes.append(made := Box(tmp_path / folder, found=here, python=python, **settings))
+        boxes.append(made := Box(tmp_path / folder, **{"found": here, "python": python} | settings))
         return made
 
     yield make

@@ -2,10 +2,13 @@
 
 import threading
 
+from tests.sandbox.ways import at_every_level
+
 from ouvert.sandbox import Died, Interrupted, Output
-from ouvert.sandbox.cell import MOST_CHARACTERS
+from ouvert.sandbox.outcome import MOST_CHARACTERS
 
 
+@at_every_level
 def test_what_is_printed_comes_before_the_last_expression_as_in_a_notebook(cell):
     result = cell.run("print('first')\n6 * 7")
     assert isinstance(result, Output)
@@ -14,11 +17,13 @@ def test_what_is_printed_comes_before_the_last_expression_as_in_a_notebook(cell)
     assert cell.run("_").text == "42\n"
 
 
+@at_every_level
 def test_variables_functions_and_imports_are_remembered(cell):
     cell.run("import math\ndef area(r):\n    return math.pi * r ** 2\nr = 2")
     assert cell.run("round(area(r), 3)").text == "12.566\n"
 
 
+@at_every_level
 def test_an_exception_is_shown_with_the_lines_of_the_code_alone(cell):
     result = cell.run("x = 1\nx / 0")
     assert result.failed
@@ -64,6 +69,7 @@ def test_a_crash_is_told_and_files_are_kept(box, cell):
     assert isinstance(cell.run("import os; os._exit(3)"), Died)
 
 
+@at_every_level
 def test_a_flood_of_output_is_cut_in_the_middle_and_says_so(cell):
     result = cell.run("print('a' * 10_000_000 + 'z')")
     assert result.left_out == 10_000_002 - MOST_CHARACTERS
@@ -94,6 +100,7 @@ def test_code_that_forks_does_not_answer_twice(cell):
     assert cell.run("1 + 1").text == "2\n"
 
 
+@at_every_level
 def test_hashes_are_the_same_in_every_box(opened):
     first, second = (opened(name).cell().run("list({'a', 'b', 'c', 'd'}), hash('box')").text for name in ("a", "b"))
     assert first == second
@@ -129,6 +136,7 @@ def test_a_figure_is_a_png(box, cell, drawing):
         assert "ModuleNotFoundError" in result.text
 
 
+@at_every_level
 def test_a_run_is_ended_from_another_thread(box, cell):
     cell.start()
     threading.Timer(0.3, box.close).start()

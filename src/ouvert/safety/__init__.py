@@ -11,6 +11,7 @@ from ouvert.safety.reach import (
     REACHES_OF_EXTRAS,
     REACHES_OF_MCP,
     REACHES_OF_TUNING,
+    REACHES_OF_WASM,
     Reach,
 )
 
@@ -22,6 +23,7 @@ __all__ = [
     "REACHES_OF_EXTRAS",
     "REACHES_OF_MCP",
     "REACHES_OF_TUNING",
+    "REACHES_OF_WASM",
     "Attempt",
     "Counts",
     "Denied",

@@ -81,6 +81,20 @@ REACHES_OF_BOXES = (
     ),
 )
 
+# Every package of the extra `portable`.
+REACHES_OF_WASM = (
+    Reach(
+        "componentize-py",
+        "no: compiled; it has CPython for WebAssembly in it",
+        "run by `ouvert box prepare` alone, in a process of its own that is given no packages of this Python",
+    ),
+    Reach(
+        "wasmtime",
+        "yes: it can lend sockets to what it runs",
+        "lends none: code in it reaches one folder, its input and its output; imported in the box's own process alone",
+    ),
+)
+
 # Every package of the extra `mcp`.
 REACHES_OF_MCP = (
     Reach(

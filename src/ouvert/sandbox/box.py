@@ -38,6 +38,7 @@ class Box:
 
         `memory`: bytes of all processes together. `processes`: at once, threads included. `disk`: bytes in the folder,
         and in one file. `found`: what `probe()` gave. As root the folder becomes nobody's, as whom everything runs.
+        At level `wasm` cells alone run in it, `python` and `processes` do not count, and `read_only` names folders.
         Raises BoxRefusedError where this machine has no way to isolate a program; BoxError for a folder that is none.
         """
         found = found or probe()
@@ -48,9 +49,9 @@ class Box:
                 raise BoxError(f"opening a box: {each} is to be read in it, expected a file or folder that is there.")
         self.folder = own_folder(Path(folder), level)
         self.limits = Limits(memory, processes, disk)
-        self._place = Place(
-            level, found.bwrap, found.landlock, View(self.folder, shown, Path(python).absolute()), self.limits
-        )
+        view = View(self.folder, shown, Path(python).absolute())
+        self._found = found
+        self._place = Place(level, found.bwrap, found.landlock, view, self.limits, found.component)
         self._cells: list[Cell] = []
 
     def __enter__(self) -> "Box":
@@ -66,7 +67,7 @@ class Box:
 
     @property
     def data(self) -> str:
-        """The folder's path inside: /mnt/data where namespaces give it one, else its path here. Raises nothing."""
+        """The folder's path inside: /mnt/data, but its path here at level `landlock`. Raises nothing."""
         return self._place.view.data(self.level)
 
     @property
@@ -90,15 +91,18 @@ class Box:
     ) -> Finished:
         """Run a program to its end: within so many seconds, and at most `output` bytes of what it writes.
 
-        `env` is added to the box's own variables. Raises BoxError where the program cannot be started.
+        `env` is added to the box's own variables. Raises BoxError where the program cannot be started, and
+        BoxRefusedError at level `wasm`.
         """
+        self._found.require_programs()
         return run(self._place, argv, stdin=stdin, seconds=seconds, output=output, env=env)
 
     def start(self, argv: Sequence[str], *, env: Mapping[str, str] | None = None) -> Running:
         """A long-lived program, with pipes to its stdin, stdout and stderr. Read both, or it may come to wait.
 
-        Raises BoxError where it cannot be started.
+        Raises BoxError where it cannot be started, and BoxRefusedError at level `wasm`.
         """
+        self._found.require_programs()
         return Running(start(self._place, argv, env=env), self.level)
 
     def keep(self, name: str, target: str | os.PathLike[str]) -> Path:
@@ -127,7 +131,7 @@ def own_folder(path: Path, level: Level) -> Path:
     scratch = folder / ".tmp"  # for a box without a /tmp of its own
     if level is Level.LANDLOCK and not scratch.is_symlink():
         scratch.mkdir(exist_ok=True)
-    if os.geteuid() == 0:
+    if sys.platform != "win32" and os.geteuid() == 0:
         for place, folders, files in os.walk(folder):
             for name in [".", *folders, *files]:
                 os.lchown(os.path.join(place, name), NOBODY, NOBODY)

@@ -1,64 +1,23 @@
 """A stateful Python cell in a box, seen from outside: code in, what it shows out."""
 
 import base64
-import codecs
 import json
 import os
 import selectors
 import struct
 import threading
 import time
-from dataclasses import dataclass
 from typing import Any
 
 from ouvert.sandbox.error import BoxError
 from ouvert.sandbox.found import Level
+from ouvert.sandbox.outcome import PIECE, Died, Interrupted, Output, Text
 from ouvert.sandbox.starting import Place, Started, start
+from ouvert.sandbox.wasm_process import WasmProcess
 
-MOST_CHARACTERS = 50_000  # of one output
-LAST_CHARACTERS = 10_000  # of them, those at the end: an exception stands there
 MOST_REPLY = 32 << 20  # bytes: figures
 GRACE_SECONDS = 3.0  # from the interrupt to the end of the process
 READY_SECONDS = 30.0
-PIECE = 65536
-
-
-@dataclass(frozen=True, slots=True)
-class Output:
-    """What code showed. `failed`: it raised an exception, which stands at the end of `text`. `figures` are PNG files.
-
-    `left_out`: characters that `text` does not have; a line in it says so.
-    """
-
-    text: str
-    figures: tuple[bytes, ...]
-    failed: bool
-    left_out: int
-    seconds: float
-    level: Level
-
-
-@dataclass(frozen=True, slots=True)
-class Interrupted:
-    """The time was up; the code was interrupted as by Ctrl-C, and the variables are kept."""
-
-    text: str
-    figures: tuple[bytes, ...]
-    left_out: int
-    seconds: float
-    level: Level
-
-
-@dataclass(frozen=True, slots=True)
-class Died:
-    """The process of the cell is gone, and with it its variables; files in the folder are kept. The next `run` starts
-    a new one. `reason` is a sentence that a model can be told."""
-
-    reason: str
-    text: str
-    left_out: int
-    seconds: float
-    level: Level
 
 
 class NoReplyError(Exception):
@@ -72,7 +31,7 @@ class Cell:
     def __init__(self, place: Place) -> None:
         self._place = place
         self._turn = threading.Lock()
-        self._process: CellProcess | None = None
+        self._process: CellProcess | WasmProcess | None = None
 
     def __enter__(self) -> "Cell":
         return self
@@ -89,7 +48,7 @@ class Cell:
         """Have the process ready before the first `run`, which does it otherwise. Raises BoxError."""
         with self._turn:
             if self._process is None:
-                self._process = CellProcess(self._place)
+                self._process = process_in(self._place)
 
     def run(self, code: str, seconds: float = 120.0) -> Output | Interrupted | Died:
         """Run code in the cell: what it prints, and its last expression as in a notebook.
@@ -99,7 +58,7 @@ class Cell:
         """
         with self._turn:
             if self._process is None:
-                self._process = CellProcess(self._place)
+                self._process = process_in(self._place)
             result = self._process.run(code, seconds)
             if isinstance(result, Died):
                 self._process.close()
@@ -109,11 +68,16 @@ class Cell:
     def close(self) -> None:
         """End the process; a `run` in another thread then returns Died. Safe to call twice. Raises nothing."""
         if (process := self._process) is not None:
-            process.started.kill()
+            process.kill()
         with self._turn:
             if self._process is not None:
                 self._process.close()
                 self._process = None
+
+
+def process_in(place: Place) -> "CellProcess | WasmProcess":
+    """A cell's process at that level, ready. Raises BoxError."""
+    return WasmProcess(place) if place.level is Level.WASM else CellProcess(place)
 
 
 class CellProcess:
@@ -144,6 +108,10 @@ class CellProcess:
                 f"starting a Python cell in a box: it was not ready within {READY_SECONDS:g} seconds, expected a tenth "
                 "of one. Try again when this machine is less busy."
             ) from problem
+
+    def kill(self) -> None:
+        """End it, from any thread. Raises nothing."""
+        self.started.kill()
 
     def close(self) -> None:
         """End it. Raises nothing."""
@@ -178,7 +146,7 @@ class CellProcess:
             return Interrupted(shown, figures, left_out, took, self.level)
         return Output(shown, figures, reply.get("status") != "done", left_out, took, self.level)
 
-    def died(self, why: str, text: "Text", begun: float) -> Died:
+    def died(self, why: str, text: Text, begun: float) -> Died:
         shown, left_out = text.cut()
         reason = f"The Python process is gone: {why}. Its variables are lost; files in its folder are kept."
         return Died(reason, shown, left_out, time.monotonic() - begun, self.level)
@@ -214,7 +182,7 @@ class CellProcess:
                 return reply
         return None
 
-    def follow(self, text: "Text", deadline: float) -> dict[str, Any] | None:
+    def follow(self, text: Text, deadline: float) -> dict[str, Any] | None:
         """The reply to what was sent, while what is printed is added to `text`; None if the process is gone.
 
         Raises TimeoutError, and NoReplyError.
@@ -248,42 +216,3 @@ def figures_of(reply: dict[str, Any]) -> tuple[bytes, ...]:
         return tuple(base64.b64decode(each, validate=True) for each in listed) if isinstance(listed, list) else ()
     except (TypeError, ValueError):
         return ()
-
-
-class Text:
-    """What was printed: its beginning and its end, and how much there was between them."""
-
-    def __init__(self) -> None:
-        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        self._beginning = ""
-        self._end = ""
-        self._left_out = 0
-
-    def take(self, source: int, *, until_empty: bool = False) -> bool:
-        """Take what is there to read; False at its end, and with `until_empty` also where nothing is there now."""
-        try:
-            piece = os.read(source, PIECE)
-        except BlockingIOError:
-            return not until_empty
-        self.add(self._decoder.decode(piece, final=not piece))
-        return bool(piece)
-
-    def add(self, text: str) -> None:
-        room = MOST_CHARACTERS - LAST_CHARACTERS - len(self._beginning)
-        self._beginning += text[:room]
-        self._end += text[room:]
-        if len(self._end) > LAST_CHARACTERS + PIECE:
-            self._forget()
-
-    def _forget(self) -> None:
-        over = max(0, len(self._end) - LAST_CHARACTERS)
-        self._left_out += over
-        self._end = self._end[over:]
-
-    def cut(self) -> tuple[str, int]:
-        """(the text as it is shown, how many characters it does not have). Raises nothing."""
-        self._forget()
-        if not self._left_out:
-            return self._beginning + self._end, 0
-        note = f"\n[{self._left_out:,} characters were left out here: at most {MOST_CHARACTERS:,} are shown]\n"
-        return self._beginning + note + self._end, self._left_out

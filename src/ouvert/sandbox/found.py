@@ -2,6 +2,7 @@
 
 from dataclasses import asdict, dataclass
 from enum import Enum
+from pathlib import Path
 from typing import Any
 
 from ouvert.sandbox.error import BoxRefusedError
@@ -12,6 +13,7 @@ class Level(Enum):
 
     NAMESPACES = "namespaces"  # what is not in the box does not exist there; Landlock and the filter of calls within
     LANDLOCK = "landlock"  # the kernel refuses to open what is outside; names and sizes outside can be seen
+    WASM = "wasm"  # Python in WebAssembly: its standard library and one folder; no other program
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,7 @@ class Found:
     remedy: str | None
     bwrap: str | None = None  # the program that makes the namespaces
     landlock: int = 0  # the version in this kernel
+    component: Path | None = None  # Python for WebAssembly
 
     def require(self) -> Level:
         """The level. Raises BoxRefusedError, with every reason and the remedy, where there is none."""
@@ -42,6 +45,17 @@ class Found:
                 f"opening a box: this machine gives no way to isolate a program. {tried} {self.remedy} Nothing was run."
             )
         return self.level
+
+    def require_programs(self) -> Level:
+        """The level, where it can run programs. Raises BoxRefusedError where there is none, and at level `wasm`, which
+        has Python cells alone."""
+        level = self.require()
+        if level is Level.WASM:
+            raise BoxRefusedError(
+                "opening a box for a program: this machine has level wasm alone, which runs Python cells with their "
+                f"standard library, and no programs or packages. {self.remedy} Nothing was run."
+            )
+        return level
 
     def facts(self) -> dict[str, Any]:
         """It as JSON values, for `ouvert doctor`. Raises nothing."""

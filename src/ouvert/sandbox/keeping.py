@@ -3,12 +3,14 @@
 import os
 import shutil
 import stat
+import sys
 import tempfile
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 from ouvert.sandbox.error import BoxError
 
+PLACE = getattr(os, "O_PATH", 0) | getattr(os, "O_DIRECTORY", 0)  # a folder, to look below it
 PLAIN = 0o600  # what is kept is its owner's to read, and nobody's to run
 
 
@@ -18,13 +20,15 @@ def keep(folder: Path, name: str, target: Path, most: int) -> Path:
 
     Raises BoxError for what is no plain file within the folder, or larger than `most` bytes.
     """
+    if sys.platform == "win32":
+        raise refused(name, "Windows cannot open a file below a folder without following links; copy it by hand")
     parts = PurePosixPath(name).parts
     if not parts or PurePosixPath(name).is_absolute() or ".." in parts:
         raise refused(name, "it is no path within the box's folder")
-    place = os.open(folder, os.O_PATH | os.O_DIRECTORY)
+    place = os.open(folder, PLACE)
     try:
         for part in parts[:-1]:
-            above, place = place, os.open(part, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=place)
+            above, place = place, os.open(part, PLACE | os.O_NOFOLLOW, dir_fd=place)
             os.close(above)
         source = os.open(parts[-1], os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=place)
     except OSError as problem:

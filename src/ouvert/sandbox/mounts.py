@@ -47,7 +47,7 @@ class View:
 
     def data(self, level: Level) -> str:
         """The folder's path inside. Raises nothing."""
-        return DATA if level is Level.NAMESPACES else str(self.folder)
+        return str(self.folder) if level is Level.LANDLOCK else DATA
 
     def scratch(self, level: Level) -> str:
         """Where programs put files of the moment. Raises nothing."""

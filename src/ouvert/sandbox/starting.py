@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, Any
 
 from ouvert.sandbox.error import BoxError
@@ -50,6 +51,7 @@ class Place:
     landlock: int
     view: View
     limits: Limits
+    component: Path | None = None  # at level `wasm`
 
 
 class Started:

@@ -1,6 +1,7 @@
 """`python`: a stateful cell in a box, as gpt-oss was trained on it. Files in /mnt/data stay with the run."""
 
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -9,11 +10,15 @@ from pydantic import Field
 from ouvert.agents.agent_file import Agent
 from ouvert.agents.error import AgentError
 from ouvert.agents.tools import AgentTool, Outcome, tool_of
-from ouvert.sandbox import Box, BoxError, Died, Interrupted
+from ouvert.sandbox import Box, BoxError, Died, Interrupted, Level
 
 SECONDS = 120.0  # as the models were told when they were trained
 GONE = "[The Python process was started anew: variables are gone, files in {data} are kept.]"
 NOTHING = "[It showed nothing.]"
+IN_WASM = (  # said where it is so, and where nothing better holds
+    " Only Python's standard library is there: no numpy, pandas or matplotlib, no figures, no threads, no other "
+    "programs. Code that takes too long is ended, and variables are then gone."
+)
 
 
 class PythonTool:
@@ -58,4 +63,5 @@ def open_python(agent: Agent, files: Path, stack: ExitStack) -> list[AgentTool]:
     except BoxError as problem:
         raise AgentError(f"opening the tool python of {agent.name}: {problem}") from problem
     # Nothing outside the box changes, so it is no effect; what it shows may be of files that others wrote.
-    return [tool_of(PythonTool(box, files, again=again).python, effect="read", foreign=True)]
+    tool = tool_of(PythonTool(box, files, again=again).python, effect="read", foreign=True)
+    return [replace(tool, description=tool.description + IN_WASM) if box.level is Level.WASM else tool]

@@ -1,4 +1,4 @@
-"""`ouvert box [show | run FILE.py]`: the box in which foreign code runs, and a try of it."""
+"""`ouvert box [show | run FILE.py | prepare]`: the box in which foreign code runs, and a try of it."""
 
 import argparse
 import json
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ouvert.sandbox import Box, Died, Interrupted, Output
+    from ouvert.sandbox import Box, Died, Found, Interrupted, Output
 
 SUMMARY = "Say how code that is not yours is isolated on this machine, and run some."
 MEGABYTE = 1 << 20
@@ -21,7 +21,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     actions = parser.add_subparsers(dest="action", metavar="ACTION")
     show = actions.add_parser("show", help="how boxes are closed here, what else was tried, and what would be better")
-    parser.set_defaults(json=False)
+    parser.set_defaults(json=False, level=None)
+    levels = ("namespaces", "landlock", "wasm")
+    show.add_argument("--level", choices=levels, help="as if this machine could make boxes of that level alone")
     show.add_argument("--json", action="store_true", help="print one JSON object instead of text")
     run = actions.add_parser("run", help="run a Python file in a box, as a cell of a notebook")
     run.add_argument("file", metavar="FILE.py", help="- reads it from standard input")
@@ -31,18 +33,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     run.add_argument("--seconds", type=float, default=120.0, metavar="S", help="until it is interrupted (120)")
     run.add_argument("--memory", type=int, default=1024, metavar="MB", help="of all its processes together (1024)")
+    run.add_argument("--level", choices=levels, help="in a box of that level, or not (default: the best that holds)")
     run.add_argument("--keep", action="append", default=[], metavar="NAME", help="a file of its folder to copy here")
+    prepare = actions.add_parser(
+        "prepare", help="build Python for WebAssembly, for machines on which nothing better holds (level wasm)"
+    )
+    prepare.add_argument("--again", action="store_true", help="build it even where it is there")
 
 
 def run(args: argparse.Namespace) -> int:
     """0: a box can be made, or the code ran to its end. 1: not; a sentence says why."""
-    return run_file(args) if args.action == "run" else show(as_json=args.json)
+    if args.action == "prepare":
+        return prepare(again=args.again)
+    return run_file(args) if args.action == "run" else show(args.level, as_json=args.json)
 
 
-def show(*, as_json: bool) -> int:
-    from ouvert.sandbox import probe
+def found_at(level: str | None) -> "Found":
+    from ouvert.sandbox import Level, probe, probe_level
 
-    found = probe()
+    return probe_level(Level(level)) if level else probe()
+
+
+def show(level: str | None, *, as_json: bool) -> int:
+    found = found_at(level)
     if as_json:
         print(json.dumps(found.facts(), ensure_ascii=False))
     else:
@@ -52,6 +65,23 @@ def show(*, as_json: bool) -> int:
         if found.remedy:
             print(f"-> {found.remedy}")
     return 0 if found.level else 1
+
+
+def prepare(*, again: bool) -> int:
+    """Build what level `wasm` needs. The guard lets that one program start, which opens no connection."""
+    from ouvert.cli.answering import complain
+    from ouvert.safety import admit_boxes
+    from ouvert.sandbox import BoxError, build_command
+    from ouvert.sandbox import prepare as build
+
+    admit_boxes([build_command()])
+    try:
+        made = build(again=again)
+    except BoxError as problem:
+        complain(str(problem))
+        return 1
+    print(f"{made.path}: {made.size / 1e6:.0f} MB, sha256 {made.digest}")
+    return show("wasm", as_json=False)
 
 
 def run_file(args: argparse.Namespace) -> int:
@@ -65,7 +95,8 @@ def run_file(args: argparse.Namespace) -> int:
         return 1
     with tempfile.TemporaryDirectory(prefix="ouvert-box-", ignore_cleanup_errors=True) as made:
         try:
-            with Box(args.folder or Path(made) / "data", read_only=args.show, memory=args.memory * MEGABYTE) as box:
+            place, memory = args.folder or Path(made) / "data", args.memory * MEGABYTE
+            with Box(place, read_only=args.show, memory=memory, found=found_at(args.level)) as box:
                 status = told(box, box.cell().run(code, args.seconds))
                 for name in args.keep:
                     print(f"kept: {box.keep(name, Path.cwd() / Path(name).name)}", file=sys.stderr)

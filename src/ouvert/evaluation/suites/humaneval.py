@@ -91,7 +91,7 @@ def require_box() -> None:
     """Raises EvaluationError, with the reason and the remedy, where this machine can make no box."""
     admit_boxes(box_commands())
     try:
-        probe().require()
+        probe().require_programs()
     except BoxError as problem:
         raise EvaluationError(
             "making items of the suite 'humaneval': an answer is a program; only running it shows whether it is right, "
