@@ -99,7 +99,6 @@ def in_a_box() -> Run:
         admit_boxes(box_commands())
         try:
             found = found or probe()
-            found.require_programs()  # the reader and its libraries are no code for WebAssembly
             with tempfile.TemporaryDirectory(prefix="ouvert-reading-") as folder:
                 place = Path(folder) / "box"
                 with Box(place, read_only=[PACKAGE], memory=MEMORY, processes=PROCESSES, found=found) as box:
